@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .geometry.estimate import Axes, Estimate, Quantity
     from .geometry.files.image_files import read_image
     from .geometry.files.paths import FileFormatError
-    from .media.library import FilmError
+    from .media.library import VideoError
     from .model_loader import Model, free, load_model
     from .model_loader.weights.checkpoint import CheckpointError
     from .model_loader.weights.download_errors import (
@@ -41,10 +41,10 @@ __all__ = [
     "DownloadError",
     "Estimate",
     "FileFormatError",
-    "FilmError",
     "Model",
     "NoNetworkError",
     "Quantity",
+    "VideoError",
     "estimate_folder",
     "free",
     "load_model",
@@ -62,7 +62,7 @@ _HOMES = {
     "DownloadError": ".model_loader.weights.download_errors",
     "Estimate": ".geometry.estimate",
     "FileFormatError": ".geometry.files.paths",
-    "FilmError": ".media.library",
+    "VideoError": ".media.library",
     "Model": ".model_loader",
     "NoNetworkError": ".model_loader.weights.download_errors",
     "Quantity": ".geometry.estimate",

@@ -52,7 +52,7 @@ def to_planar(image: Tensor) -> Tensor:
     return image.movedim(-1, 1)
 
 
-def to_pictures(image: Tensor) -> Tensor:
+def to_images(image: Tensor) -> Tensor:
     """Any ComfyUI picture as a network's input: channels first; what is beyond [0, 1], as in HDR pictures, is clamped.
 
     Args:
@@ -82,7 +82,7 @@ def to_rgb(image: Tensor) -> Tensor:
         ValueError: Wrong rank, channel count, an empty batch or picture, or pixels that are NaN or infinite.
         TypeError: Not a floating-point tensor.
     """
-    return pictures_to_rgb(to_pictures(image))
+    return images_to_rgb(to_images(image))
 
 
 def as_batch(images: Tensor | np.ndarray) -> Tensor:
@@ -98,11 +98,11 @@ def as_batch(images: Tensor | np.ndarray) -> Tensor:
         TypeError: Neither a tensor nor an array (a PIL picture, a path), or numbers of another kind.
         ValueError: Values beyond [0, 1] by more than resampling leaves; and as `to_rgb`.
     """
-    return pictures_to_rgb(check_pictures(images))
+    return images_to_rgb(check_images(images))
 
 
-def check_pictures(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
-    """Pictures that `as_batch` takes, as a batch but not converted: `pictures_to_rgb` converts it, or parts of it one by one.
+def check_images(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
+    """Pictures that `as_batch` takes, as a batch but not converted: `images_to_rgb` converts it, or parts of it one by one.
 
     Args:
         images: As `as_batch`.
@@ -122,41 +122,41 @@ def check_pictures(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
     return batch
 
 
-def pictures_to_rgb(pictures: Tensor | np.ndarray) -> Tensor:
+def images_to_rgb(images: Tensor | np.ndarray) -> Tensor:
     """Pictures that were checked as planar RGB; nothing is asked of their device.
 
     Args:
-        pictures: What `check_pictures` or `to_pictures` returns, or some of it.
+        pictures: What `check_images` or `to_images` returns, or some of it.
 
     Returns:
         (B, 3, H, W) float32 in [0, 1], in memory of its own.
     """
-    if isinstance(pictures, np.ndarray):
-        pictures = torch.from_numpy(np.ascontiguousarray(_scaled(pictures))).movedim(-1, 1)
-    planar = pictures.to(torch.float32).clamp(0, 1)
+    if isinstance(images, np.ndarray):
+        images = torch.from_numpy(np.ascontiguousarray(_scaled(images))).movedim(-1, 1)
+    planar = images.to(torch.float32).clamp(0, 1)
     if planar.shape[1] == 4:
         alpha = planar[:, 3:]
         return planar[:, :3] * alpha + (1 - alpha)
     return planar.expand(-1, 3, -1, -1)
 
 
-def _finite_bounds(pictures: Tensor | np.ndarray) -> tuple[float, float]:
+def _finite_bounds(images: Tensor | np.ndarray) -> tuple[float, float]:
     """The least and the greatest value, in one question to the device; of arrays of whole numbers as they are scaled.
 
     Raises:
         ValueError: Pixels are NaN or infinite.
     """
-    if isinstance(pictures, Tensor):
-        order = sorted(range(4), key=pictures.stride, reverse=True)  # of its memory: in any other, torch is slow and copies it first
-        bounds = torch.stack([torch.stack(part.aminmax()) for part in pictures.permute(order)])
+    if isinstance(images, Tensor):
+        order = sorted(range(4), key=images.stride, reverse=True)  # of its memory: in any other, torch is slow and copies it first
+        bounds = torch.stack([torch.stack(part.aminmax()) for part in images.permute(order)])
         low, high = torch.stack((bounds[:, 0].amin(), bounds[:, 1].amax())).tolist()
-    elif np.issubdtype(pictures.dtype, np.unsignedinteger):
+    elif np.issubdtype(images.dtype, np.unsignedinteger):
         return 0.0, 1.0
     else:
-        low, high = float(pictures.min()), float(pictures.max())
+        low, high = float(images.min()), float(images.max())
     if math.isfinite(low) and math.isfinite(high):
         return low, high
-    finite = torch.isfinite(pictures) if isinstance(pictures, Tensor) else np.isfinite(pictures)
+    finite = torch.isfinite(images) if isinstance(images, Tensor) else np.isfinite(images)
     bad, total = int((~finite).sum()), math.prod(finite.shape)
     raise ValueError(f"the picture holds {bad} NaN or infinite values of {total}; every pixel must be a number in [0, 1]")
 
@@ -175,7 +175,7 @@ def _scaled(array: np.ndarray) -> np.ndarray:
 
 
 def _batch_as_stored(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
-    """What `check_pictures` returns; only the form is looked at."""
+    """What `check_images` returns; only the form is looked at."""
     if isinstance(images, np.ndarray):
         _scaled(np.empty(0, images.dtype))
         batch = images[None, ..., None] if images.ndim == 2 else images[None] if images.ndim == 3 else images
@@ -184,7 +184,7 @@ def _batch_as_stored(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
         batch, channels, layout, remedy = images, 1, "a tensor (B, C, H, W)", "tensor[None] adds B, tensor.movedim(-1, 1) moves C there"
     else:
         kind = f"{type(images).__module__}.{type(images).__qualname__}".removeprefix("builtins.")
-        remedy = "of a PIL picture give numpy.asarray(picture.convert('RGB')), of a file depth_normal.geometry.files.read_picture(path)"
+        remedy = "of a PIL picture give numpy.asarray(picture.convert('RGB')), of a file depth_normal.geometry.files.read_image(path)"
         if isinstance(images, list | tuple):
             remedy = "numpy.stack(pictures) makes one array of pictures of one size"
         raise TypeError(f"the pictures are a {kind}; expected a tensor (B, 3, H, W) or an array (H, W, C) or (B, H, W, C): {remedy}")
@@ -234,10 +234,10 @@ def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear
     return grown.view(*values.shape[:2], height, width)
 
 
-def resize_picture(picture: Tensor, height: int, width: int) -> Tensor:
+def resize_image(image: Tensor, height: int, width: int) -> Tensor:
     """Resamples pictures (B, C, H, W) in [0, 1] for a network: cubic where an axis grows (overshoot is clamped), area where it shrinks."""
-    resized = resize_map(picture, height, width, "bicubic")
-    return resized.clamp(0, 1) if height > picture.shape[-2] or width > picture.shape[-1] else resized
+    resized = resize_map(image, height, width, "bicubic")
+    return resized.clamp(0, 1) if height > image.shape[-2] or width > image.shape[-1] else resized
 
 
 @functools.cache
@@ -265,8 +265,8 @@ def _area_average_by_opencv(cv2: Any, values: Tensor, height: int, width: int) -
     """Both axes made shorter at once, as `_area_average` makes them: a third of its time. The layout in memory stays."""
     batch, channels = values.shape[:2]
     interleaved = 1 < channels <= 4 and values.is_contiguous(memory_format=torch.channels_last)
-    pictures = values.movedim(1, -1) if interleaved else values.reshape(-1, *values.shape[2:])
-    resized = [cv2.resize(np.ascontiguousarray(each), (width, height), interpolation=cv2.INTER_AREA) for each in pictures.numpy()]
+    images = values.movedim(1, -1) if interleaved else values.reshape(-1, *values.shape[2:])
+    resized = [cv2.resize(np.ascontiguousarray(each), (width, height), interpolation=cv2.INTER_AREA) for each in images.numpy()]
     stacked = torch.from_numpy(np.stack(resized) if len(resized) > 1 else resized[0][None])
     return stacked.movedim(-1, 1) if interleaved else stacked.view(batch, channels, height, width)
 

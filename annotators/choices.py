@@ -21,7 +21,7 @@ BEST_FIRST = (
 )
 """*Load Depth/Normal Model* begins with the first of these that is on the disk. All may be used commercially."""
 
-RECOMMENDED_FILM_MODEL = "video-depth-anything-small"
+RECOMMENDED_VIDEO_MODEL = "video-depth-anything-small"
 """The default for videos: the one free model that processes 32 frames in one window. Outputs of others are smoothed afterwards."""
 
 BUNDLED_MODEL = "tiny"

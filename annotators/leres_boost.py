@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..geometry.alignment.scale_shift import fit_scale_shift
 from ..geometry.estimate import Estimate, Quantity
-from ..utils import resize_picture, scale_short_side
+from ..utils import resize_image, scale_short_side
 from .building.checkpoints import build_published, fill
 from .detail.boosting import CELL, UPSCALING, Booster, fit_in_float32
 from .family import Progress, Request
@@ -82,7 +82,7 @@ class LeresBoostAnnotator(LeresAnnotator):
             return cubic(depth, *image.shape[-2:])
 
         booster = Booster(estimate, self._merge, config.field, config.merge_side, config.greatest_side, fit)
-        images = resize_picture(request.images, *size).split(1)
+        images = resize_image(request.images, *size).split(1)
         depth = [booster.depth(image, _part_of(request.progress, index, len(images))) for index, image in enumerate(images)]
         return Estimate(depth=torch.cat(depth), quantity=Quantity.RELATIVE_DEPTH)
 

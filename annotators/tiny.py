@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..utils import resize_map, resize_picture
+from ..utils import resize_image, resize_map
 from .base import Annotator
 from .building.checkpoints import fill
 from .detail.guided_upsampling import enlarge_map, guided_detail, guided_upsample
@@ -74,7 +74,7 @@ class TinyAnnotator(Annotator):
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
         """See `Family.postprocess`. The estimate has twice the size of the network's input; its edges are the image's."""
         height, width = (ENLARGED * side for side in self.network_size(*request.image_size, request.size))
-        brightness = resize_picture(_brightness(request.images), height, width)
+        brightness = resize_image(_brightness(request.images), height, width)
         disparity, normals, *sky = outputs
         if not sky:
             maps = guided_upsample(torch.cat((disparity, normals), 1), brightness, GUIDE_RADIUS, GUIDE_EPSILON)

@@ -22,7 +22,7 @@ from .networks.video_depth_anything import VideoDepthAnything
 from .preprocessing.kernels import cubic
 from .preprocessing.resizing import WideFrame
 from .preprocessing.steps import Resize, Steps
-from .video.frame_annotator import FilmAnnotator, FilmState, InChunks, IsCut, four_at_once, shots
+from .video.frame_annotator import InChunks, IsCut, VideoAnnotator, WindowState, four_at_once, shots
 from .video.windows import Shot
 
 # Frames longer than this are made smaller: 32 of them have to fit in memory at once.
@@ -40,7 +40,7 @@ class _Clip(GraphModule):
         return (F.relu(self.network(pixels.to(self._dtype), pixels.shape[0])),)
 
 
-class VideoDepthAnythingAnnotator(DinoAnnotator, FilmAnnotator):
+class VideoDepthAnythingAnnotator(DinoAnnotator, VideoAnnotator):
     """Video Depth Anything, relative and metric.
 
     Convention:
@@ -68,7 +68,7 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, FilmAnnotator):
         """See `Annotator.graph`: of the frames of one clip, up to `motion.MAX_FRAMES`, one after the other."""
         return replace(super().graph(), module=_Clip(self.network, self.predict, self.dtype))
 
-    def film(
+    def estimate_video(
         self,
         frames: Iterable[Tensor],
         size: int | None = None,
@@ -76,9 +76,9 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, FilmAnnotator):
         fov: float = 0.0,
         is_cut: IsCut | None = None,
         in_chunks: InChunks = four_at_once,
-        state: FilmState | None = None,
+        state: WindowState | None = None,
     ) -> Iterator[Estimate]:
-        """See `FilmAnnotator.film`. A frame's estimate comes after at most 31 frames more, or after the cut."""
+        """See `VideoAnnotator.film`. A frame's estimate comes after at most 31 frames more, or after the cut."""
         height = width = 0
 
         def pieces() -> Iterator[tuple[Tensor, bool]]:
@@ -91,11 +91,11 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, FilmAnnotator):
             self.checked_network_size(frame.shape[-2], frame.shape[-1], size)
             return self.normalised(self.resize_images(frame, size or self.spec.default_size))
 
-        for depth in self._depth(pieces(), prepared, in_chunks, state or FilmState()):
+        for depth in self._depth(pieces(), prepared, in_chunks, state or WindowState()):
             yield self._finished(self._estimate(depth), height, width, fov)
 
     def _depth(
-        self, pieces: Iterable[tuple[Tensor, bool]], prepare: Callable[[Tensor], Tensor], in_chunks: InChunks, state: FilmState
+        self, pieces: Iterable[tuple[Tensor, bool]], prepare: Callable[[Tensor], Tensor], in_chunks: InChunks, state: WindowState
     ) -> Iterator[Tensor]:
         """The depth of a video's pieces; each shot has windows of its own."""
 
@@ -121,8 +121,8 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, FilmAnnotator):
             state.now = dict
             yield shot.finish()
 
-    def film_bytes(self, height: int, width: int) -> int:
-        """See `FilmAnnotator.film_bytes`. The features of the window, and the motion modules, of all its frames."""
+    def video_bytes(self, height: int, width: int) -> int:
+        """See `VideoAnnotator.video_bytes`. The features of the window, and the motion modules, of all its frames."""
         vit, dpt = self.spec.config.vit, self.spec.config.dpt
         features = 2 * vit.channels + dpt.channels[2] + dpt.channels[3] / 4
         window = MAX_FRAMES * height * width / _PATCH_PIXELS * (features + 4 * _PATHS * dpt.features)

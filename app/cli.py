@@ -193,16 +193,16 @@ def _parsed(words: list[str] | None) -> argparse.Namespace:
     if dashed := dashed_file(typed, parser.options):
         parser.error(f"{dashed} begins with a dash and so is taken for an option; a file of this name is typed ./{dashed}")
     parsed, unknown = parser.parse_known_args(typed)
-    if len(typed) > len(words) and (command := misplaced_command(parsed.pictures, commands)):
+    if len(typed) > len(words) and (command := misplaced_command(parsed.images, commands)):
         parser.error(f"{words[0]} stands before the command; options follow it: {NAME} {command} {words[0]}")
     options = [word for word in unknown if word.startswith("-") and word != "-"]
-    if unknown and not options and isinstance(several := getattr(parsed, "pictures", None), list):
+    if unknown and not options and isinstance(several := getattr(parsed, "images", None), list):
         several.extend(unknown)  # images behind options
     elif unknown and not options and "--out" in parsed.parser.options:
         parsed.parser.error(f"{unknown[0]} is one word too many; the name of the result follows -o")
     elif unknown:
         parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}{_meant(options[0], parsed.parser, commands) if options else ''}")
-    if isinstance(several := getattr(parsed, "pictures", None), list) and (model := model_among(several)):
+    if isinstance(several := getattr(parsed, "images", None), list) and (model := model_among(several)):
         parsed.parser.error(f"{model!r} is a model; name it behind --model: --model {model}")
     return parsed
 

@@ -32,8 +32,8 @@ def apart(found: Estimate, true: Estimate) -> Apart:
     both = found.valid & true.valid
     differences = []
     if found.depth is not None and true.depth is not None:
-        picture, expected = (usual_depth_image(replace(each, mask=both)) for each in (found, true))
-        differences.append((picture - expected)[both])
+        image, expected = (usual_depth_image(replace(each, mask=both)) for each in (found, true))
+        differences.append((image - expected)[both])
     if found.normals is not None and true.normals is not None:
         differences.append((found.normals - true.normals)[both.expand_as(true.normals)] / 2)
     largest, mean = zip(*map(_of, differences), strict=True)

@@ -27,7 +27,7 @@ from .batch import per_image
 from .console.step_display import Step
 from .differences import apart
 
-PICTURE = Path(__file__).parent / "coffee.jpg"
+IMAGE = Path(__file__).parent / "coffee.jpg"
 MOST = 1.0
 """By how many 255ths a file's picture may differ from torch's."""
 _ODD = (slice(None), slice(None), slice(0, 397), slice(120, 331))
@@ -186,7 +186,7 @@ def _check_room(exact: Annotator, size: int) -> None:
         ValueError: The network's input would be more than any machine holds.
         MemoryError: It does not fit in this one.
     """
-    height, width = per_image.read(PICTURE).shape[-2:]
+    height, width = per_image.read(IMAGE).shape[-2:]
     exact.checked_network_size(height, width, size)
     check_network_fits(exact, torch.device("cpu"), height, width, size)
 
@@ -287,7 +287,7 @@ def onnx_runtime_engine(path: Path, graph: Graph, batch: int | None = None) -> E
 
 def _images(graph: Graph, size: int, batch: int) -> Images:
     """What is compared: the photograph, and an odd part of it where the graph's sides are free."""
-    photograph = per_image.read(PICTURE).expand(batch, -1, -1, -1)
+    photograph = per_image.read(IMAGE).expand(batch, -1, -1, -1)
     images = [("the photograph", photograph, size)]
     if graph.dynamic_sides:
         images.append(("an odd part of it", photograph[_ODD], min(size, _QUICK_SIZE)))

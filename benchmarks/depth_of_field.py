@@ -67,7 +67,7 @@ def main() -> None:
         rows.append([(psnr(each, view.lens), ssim(each, view.lens)) for each in results.values()])
         print(line(view.name, rows[-1]), flush=True)
         if arguments.pictures:
-            write_pictures(arguments.pictures / f"{view.name}.png", [view.lens, *results.values()])
+            write_images(arguments.pictures / f"{view.name}.png", [view.lens, *results.values()])
     print(line("mean", np.mean(rows, 0)))
     if arguments.seconds:
         print(f"1920x1080, one thread: {seconds(views):.2f} s of processor time (median of the views)")
@@ -127,10 +127,10 @@ def rendered(folder: Path) -> Iterator[View]:
         scene = np.load(path)
         depth = torch.from_numpy(scene["depth"]).float()[None, None]
         depth = torch.where(depth > 0, depth, depth.amax())
-        pictures = {name: torch.from_numpy(scene[name]).movedim(-1, 0)[None] / 255 for name in scene.files if scene[name].ndim == 3}
-        for i in range(sum(name.startswith("lens_") for name in pictures)):
+        images = {name: torch.from_numpy(scene[name]).movedim(-1, 0)[None] / 255 for name in scene.files if scene[name].ndim == 3}
+        for i in range(sum(name.startswith("lens_") for name in images)):
             settings = scene[f"settings_{i}"].tolist()
-            yield View(f"{path.stem} {settings[0]:g} m", pictures["pinhole"], depth, pictures[f"lens_{i}"], pictures[f"node_{i}"], settings)
+            yield View(f"{path.stem} {settings[0]:g} m", images["pinhole"], depth, images[f"lens_{i}"], images[f"node_{i}"], settings)
 
 
 def psnr(found: Tensor, truth: Tensor) -> float:
@@ -165,12 +165,12 @@ def line(name: str, row: object) -> str:
     return f"{name:22}" + "".join(f"{decibels:11.2f}{similar:7.3f}" for decibels, similar in np.asarray(row))
 
 
-def write_pictures(path: Path, pictures: list[Tensor]) -> None:
+def write_images(path: Path, images: list[Tensor]) -> None:
     """The lens's picture and the others, below each other."""
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((torch.cat(pictures, 2)[0].clamp(0, 1) * 255).round().byte().movedim(0, -1).numpy()).save(path)
+    Image.fromarray((torch.cat(images, 2)[0].clamp(0, 1) * 255).round().byte().movedim(0, -1).numpy()).save(path)
 
 
 if __name__ == "__main__":

@@ -122,9 +122,9 @@ def _with_defocus_node(bpy: Any, scene: Any, focus: float, f_number: float, blad
     source, node, target = (tree.nodes.new(f"CompositorNode{kind}") for kind in ("RLayers", "Defocus", "Composite"))
     node.use_zbuffer, node.f_stop, node.blur_max, node.use_preview, node.threshold = True, f_number, 128, False, 1.0
     node.bokeh, node.angle = {5: "PENTAGON", 6: "HEXAGON"}.get(blades, "CIRCLE"), math.radians(rotation)
-    picture = tree.nodes.new("CompositorNodeImage")
-    picture.image = bpy.data.images.load(str(path.parent / "pinhole.png"))
-    tree.links.new(picture.outputs["Image"], node.inputs["Image"])
+    image = tree.nodes.new("CompositorNodeImage")
+    image.image = bpy.data.images.load(str(path.parent / "pinhole.png"))
+    tree.links.new(image.outputs["Image"], node.inputs["Image"])
     tree.links.new(source.outputs["Depth"], node.inputs["Z"])
     tree.links.new(node.outputs["Image"], target.inputs["Image"])
     result = _render(bpy, scene, path)
@@ -135,11 +135,11 @@ def _with_defocus_node(bpy: Any, scene: Any, focus: float, f_number: float, blad
 def _render(bpy: Any, scene: Any, path: Path) -> np.ndarray:
     scene.render.filepath = str(path)
     bpy.ops.render.render(write_still=True)
-    picture = bpy.data.images.load(scene.render.filepath)
-    levels = np.empty(len(picture.pixels), np.float32)
-    picture.pixels.foreach_get(levels)
-    width, height = picture.size
-    bpy.data.images.remove(picture)
+    image = bpy.data.images.load(scene.render.filepath)
+    levels = np.empty(len(image.pixels), np.float32)
+    image.pixels.foreach_get(levels)
+    width, height = image.size
+    bpy.data.images.remove(image)
     return (levels.reshape(height, width, 4)[::-1, :, :3] * 255).round().astype(np.uint8)
 
 

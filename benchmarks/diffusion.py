@@ -93,7 +93,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     mend_torchvision()
-    picture = torch.rand(1, 3, arguments.size, arguments.size, device=device)
+    image = torch.rand(1, 3, arguments.size, arguments.size, device=device)
     print(f"{torch.cuda.get_device_name(device) if device.type == 'cuda' else 'CPU, narrow networks'}, {arguments.size} x {arguments.size}")
     print(f"{'model':16} {'dtype':10} {'steps':>5} {'s/picture':>10} {'outside':>8}")
     for model_id, family, options in RUNS:
@@ -103,11 +103,11 @@ def main() -> None:
         parts.unet.forward = measured(parts.unet.forward, device, spent)
         parts.vae.encode = measured(parts.vae.encode, device, spent)
         parts.vae.decode = measured(parts.vae.decode, device, spent)
-        annotator.estimate(picture, arguments.size, options=options)
+        annotator.estimate(image, arguments.size, options=options)
         spent.clear()
         start = clock(device)
         for _ in range(arguments.repeats):
-            annotator.estimate(picture, arguments.size, options=options)
+            annotator.estimate(image, arguments.size, options=options)
         seconds = (clock(device) - start) / arguments.repeats
         outside = 1 - sum(spent) / arguments.repeats / seconds
         dtype = str(next(parts.unet.parameters()).dtype).removeprefix("torch.")

@@ -42,7 +42,7 @@ LIGHTS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("picture", nargs="?", type=Path, metavar="PICTURE")
+    parser.add_argument("image", nargs="?", type=Path, metavar="IMAGE")
     parser.add_argument("--only", nargs="+", metavar="WORDS", help="rows whose names begin so")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="of torch and OpenCV on the CPU (default: %(default)s)")
@@ -53,7 +53,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
     image = read_image(
-        arguments.picture or Path(str(depth_normal.__file__)).parent / "app" / "coffee.jpg", (arguments.width, arguments.height)
+        arguments.image or Path(str(depth_normal.__file__)).parent / "app" / "coffee.jpg", (arguments.width, arguments.height)
     )
     known = depth_normal.load_model("tiny", "float32", torch.device("cpu")).estimate(image.movedim(-1, 1))
     devices = [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
@@ -111,24 +111,24 @@ def _relight_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
 
 def _parallax_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
     from depth_normal.geometry.assumptions import likely_filled_depth, likely_intrinsics
-    from depth_normal.geometry.edges.depth_edges import depth_at_picture_edges
+    from depth_normal.geometry.edges.depth_edges import depth_at_image_edges
     from depth_normal.geometry.views.parallax import camera_path, parallax_frames
 
-    picture, intrinsics = image.movedim(-1, 1), likely_intrinsics(known)
-    depth = depth_at_picture_edges(likely_filled_depth(known), picture)
+    planar, intrinsics = image.movedim(-1, 1), likely_intrinsics(known)
+    depth = depth_at_image_edges(likely_filled_depth(known), planar)
     path = camera_path("orbit", 8, 0.05)
-    return {"parallax, 8 frames": lambda: list(parallax_frames(picture, depth, intrinsics, path))}
+    return {"parallax, 8 frames": lambda: list(parallax_frames(planar, depth, intrinsics, path))}
 
 
 def _lens_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
     lens = importlib.import_module("depth_normal.geometry.effects.depth_of_field")
     from depth_normal.geometry.assumptions import likely_filled_depth
 
-    picture = image.movedim(-1, 1)
+    planar = image.movedim(-1, 1)
     # Sharp in the middle of the disparities; the largest circle is a fiftieth of the longer side.
     inverse = 1 / likely_filled_depth(known)
-    circle = (inverse - (inverse.amin() + inverse.amax()) / 2) * (max(picture.shape[-2:]) / 25)
-    return {"depth of field": lambda: lens.depth_of_field(picture, circle)}
+    circle = (inverse - (inverse.amin() + inverse.amax()) / 2) * (max(planar.shape[-2:]) / 25)
+    return {"depth of field": lambda: lens.depth_of_field(planar, circle)}
 
 
 def _texture_rows(image: Tensor, known: Estimate) -> dict[str, Run]:

@@ -121,7 +121,7 @@ def settle(annotator: Annotator) -> None:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    photograph = per_image.read(onnx_export.PICTURE)
+    photograph = per_image.read(onnx_export.IMAGE)
     annotator.estimate(torch.cat((photograph, photograph.flip(-1))), min(256, annotator.spec.default_size))
     for norm in norms:
         norm.eval()

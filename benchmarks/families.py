@@ -104,7 +104,7 @@ def print_costs(arguments: argparse.Namespace) -> None:
         model = load(model_id, arguments.dtype)
         for batch in arguments.batches:
             arguments.batch = batch
-            calls = network_calls(model, pictures(arguments), arguments.size)
+            calls = network_calls(model, make_images(arguments), arguments.size)
             taken = "" if arguments.no_memory else memory(model, calls, arguments)
             print(f"{model_id:32} {batch:5} {speed(model, calls, arguments)} {taken}", flush=True)
         del model
@@ -226,7 +226,7 @@ def random_state(spec: ModelSpec, role: str = "network") -> dict[str, Tensor]:
     return state
 
 
-def pictures(arguments: argparse.Namespace) -> Tensor:
+def make_images(arguments: argparse.Namespace) -> Tensor:
     """Smooth random pictures."""
     coarse = torch.rand(arguments.batch, 3, 9, 12, generator=torch.Generator().manual_seed(0))
     size = (arguments.height, arguments.width)
@@ -291,7 +291,7 @@ def seconds(call: Callable[[], Any]) -> float:
 
 def speed(model: Model, calls: Calls, arguments: argparse.Namespace) -> str:
     """The columns of time."""
-    images = pictures(arguments)
+    images = make_images(arguments)
     whole, bare = [], []
     marks: list[float] = []
     for _ in range(arguments.rounds):
@@ -308,7 +308,7 @@ def speed(model: Model, calls: Calls, arguments: argparse.Namespace) -> str:
 def memory(model: Model, calls: Calls, arguments: argparse.Namespace) -> str:
     """The columns of memory."""
     if torch.cuda.is_available():
-        whole = peak_on_cuda(lambda: run(model, pictures(arguments), arguments.size))
+        whole = peak_on_cuda(lambda: run(model, make_images(arguments), arguments.size))
         bare = peak_on_cuda(lambda: run_bare(model, calls))
     else:
         words = [sys.executable, __file__, "--models", model.spec.id, "--dtype", arguments.dtype, "--batch", arguments.batch]
@@ -333,7 +333,7 @@ def peak_on_cuda(call: Callable[[], Any]) -> float:
 
 def peak_on_cpu(model: Model, arguments: argparse.Namespace) -> float:
     """MB that the first call in this process takes at its highest: of the model, or of its network alone, by the calls in a file."""
-    images = pictures(arguments)
+    images = make_images(arguments)
     calls: Calls = [] if arguments.peak == WHOLE else torch.load(arguments.peak, weights_only=False)
     Path("/proc/self/clear_refs").write_text("5")  # the highest is now what is
     before = resident("VmRSS")
@@ -349,7 +349,7 @@ def resident(field: str) -> float:
 
 def compare_dtypes(model_id: str, arguments: argparse.Namespace) -> None:
     """Prints how far half precision is from float32."""
-    images = pictures(arguments)
+    images = make_images(arguments)
     expected = run(load(model_id, "float32"), images, arguments.size)
     spec = MODELS[model_id]
     automatic = spec.auto_dtypes or FAMILIES[spec.family].auto_dtypes

@@ -43,7 +43,7 @@ from depth_normal.app.batch.allocator import keep_freed_memory
 from depth_normal.app.batch.local_engine import count_cores, estimate_files
 from depth_normal.app.batch.outputs import plan_outputs
 from depth_normal.app.batch.per_image import Options, estimate, read, write
-from depth_normal.app.batch.sources import find_pictures
+from depth_normal.app.batch.sources import find_images
 from depth_normal.geometry.estimate import Estimate
 from depth_normal.geometry.images.render import depth_to_image, normals_to_image
 from depth_normal.model_loader import Model
@@ -104,7 +104,7 @@ def print_rates(folder: Path, options: Options, arguments: argparse.Namespace) -
 
 def run_folder(model: Model, options: Options, source: Path, out: Path, outputs: tuple[str, ...]) -> None:
     """What the command does once the model is loaded."""
-    sources, _ = find_pictures([source])
+    sources, _ = find_images([source])
     plan = plan_outputs(sources, out, outputs)
     failures = [outcome.failure for outcome in estimate_files(model, plan.todo, options) if outcome.failure]
     assert not failures, failures
@@ -114,8 +114,8 @@ def run_files(source: Path, out: Path, names: tuple[str, ...], found: Estimate, 
     """Reads and writes, one after another in one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    for outputs in plan_outputs(find_pictures([source])[0], out, names).todo:
-        write(outputs, found, options, read(outputs.picture))
+    for outputs in plan_outputs(find_images([source])[0], out, names).todo:
+        write(outputs, found, options, read(outputs.image))
     torch.set_num_threads(threads)
 
 
@@ -177,7 +177,7 @@ def print_memory(folder: Path, count: int, options: Options) -> None:
         if not link.exists():
             os.link(photos[number % len(photos)], link)
     model = options.load("cpu")
-    sources, _ = find_pictures([folder / "in"])
+    sources, _ = find_images([folder / "in"])
     plan = plan_outputs(sources, folder / "out", done_by=options.settings(("depth", "normals")))
     print(f"{count} pictures of 128x96, {len(plan.done)} of them done before; {resident('VmRSS:'):.0f} MB before the first", flush=True)
     start = time.monotonic()

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images.levels import measure_range
-from depth_normal.utils import resize_picture
+from depth_normal.utils import resize_image
 
 HD, UHD = (1080, 1920), (2160, 3840)
 
@@ -64,14 +64,14 @@ def measure(prepare: Callable[[], object], run: Callable) -> tuple[float, float]
     return resident("VmHWM") - before, seconds
 
 
-def dense_area(picture: Tensor, height: int, width: int) -> Tensor:
+def dense_area(image: Tensor, height: int, width: int) -> Tensor:
     """The area average as products with matrices of weights."""
     for length in (height, width):
-        old = picture.shape[-2]
+        old = image.shape[-2]
         edges, cells = torch.arange(length + 1, dtype=torch.float64) * (old / length), torch.arange(old, dtype=torch.float64)
         overlap = torch.minimum(edges[1:, None], cells + 1) - torch.maximum(edges[:-1, None], cells)
-        picture = ((overlap.clamp(min=0) * (length / old)).to(picture) @ picture).transpose(-1, -2)
-    return picture
+        image = ((overlap.clamp(min=0) * (length / old)).to(image) @ image).transpose(-1, -2)
+    return image
 
 
 def plainly_resized(estimate: Estimate) -> Estimate:
@@ -94,9 +94,9 @@ def sorted_range(clip: Tensor) -> tuple[Tensor, Tensor]:
 # name: (plain, ours), each what is prepared and what is measured
 CASES: dict[str, tuple[tuple[Callable, Callable], tuple[Callable, Callable]]] = {}
 for _name, _prepare, _plain, _ours in (
-    ("16384x64 to 8192x32", lambda: torch.rand(1, 3, 16384, 64), lambda p: dense_area(p, 8192, 32), lambda p: resize_picture(p, 8192, 32)),
+    ("16384x64 to 8192x32", lambda: torch.rand(1, 3, 16384, 64), lambda p: dense_area(p, 8192, 32), lambda p: resize_image(p, 8192, 32)),
     ("4000x3000 to 700x525", lambda: torch.rand(1, 3, 3000, 4000),
-     lambda p: dense_area(p, 525, 700), lambda p: resize_picture(p, 525, 700)),
+     lambda p: dense_area(p, 525, 700), lambda p: resize_image(p, 525, 700)),
     ("one 1920x1080 geometry for 50 pictures", lambda: maps(1, HD), lambda e: Estimate.cat([e] * 50), lambda e: e.expanded(50)),
     ("percentiles of 8 frames of 1920x1080", lambda: torch.rand(8, 1, *HD), sorted_range,
      lambda clip: measure_range(clip, torch.ones_like(clip, dtype=torch.bool), (2, 85), per_clip=True)),

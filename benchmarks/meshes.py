@@ -97,11 +97,11 @@ def load_scene(path: Path) -> Arrays:
         fx, fy, cx, cy = (float(value) for value in file["K"])
         depth, mask = (torch.from_numpy(file[name])[None, None] for name in ("depth", "mask"))
         normals = torch.from_numpy(file["normal"].astype(np.float32) / 32767).movedim(-1, 0)[None]
-        picture = torch.from_numpy(file["rgb"]).movedim(-1, 0)[None].float() / 255
+        image = torch.from_numpy(file["rgb"]).movedim(-1, 0)[None].float() / 255
     valid = mask & (depth > 0)
     inverse = torch.where(valid, 1 / depth, 0)
     rays = pixel_rays(torch.tensor([[[fx, 0, cx], [0, fy, cy], [0, 0, 1]]]), *depth.shape[-2:]) * torch.tensor([1, -1, -1]).view(1, 3, 1, 1)
-    scene = {"inverse": inverse, "valid": valid, "picture": picture}
+    scene = {"inverse": inverse, "valid": valid, "picture": image}
     for name, dim in (("across", 3), ("down", 2)):
         scene[f"off {name}"], scene[f"pair {name}"] = off_plane(inverse, normals, rays, dim), both(valid, dim)
         scene[f"jump {name}"] = jumps(inverse, dim)
@@ -220,11 +220,11 @@ def measure(suffix: str, points: int) -> tuple[float, float, float]:
     """MB, seconds and MB of the file."""
     rows, columns = torch.linspace(1, 2, LARGE[0])[:, None], torch.linspace(0, 40, LARGE[1])[None]
     depth = (rows + 0.5 * (columns.sin() > 0.9))[None, None].contiguous()
-    estimate, picture = Estimate(depth, Quantity.METRIC_DEPTH), torch.rand(1, 3, *LARGE)
+    estimate, image = Estimate(depth, Quantity.METRIC_DEPTH), torch.rand(1, 3, *LARGE)
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
     with TemporaryDirectory() as folder:
         path = Path(folder, f"mesh{suffix}")
-        save_surface(path, estimate, SaveOptions(picture=picture, mesh=MeshOptions(max_points=points)))
+        save_surface(path, estimate, SaveOptions(image=image, mesh=MeshOptions(max_points=points)))
         size = path.stat().st_size
     seconds = time.perf_counter() - start
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, seconds, size / 1e6

@@ -76,20 +76,20 @@ def controlnet_aux():
 def compare(folder: Path, arguments: argparse.Namespace, device: torch.device) -> None:
     """Old against new, in turn, so that a machine that slows down slows both."""
     size, rounds = arguments.size, arguments.rounds
-    pictures = torch.rand(4, size, size, 3, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(4, size, size, 3, generator=torch.Generator().manual_seed(0))
     detector = controlnet_aux().MidasDetector
 
     def old(count: int) -> None:
-        for picture in pictures[:count]:
+        for image in images[:count]:
             model = detector.from_pretrained(str(folder)).to(device)
-            pixels = np.asarray(picture * 255.0, dtype=np.uint8)
+            pixels = np.asarray(image * 255.0, dtype=np.uint8)
             model(pixels, depth_and_normal=True, detect_resolution=size, image_resolution=size, output_type="np")
 
     nodes.load_model = lambda model, precision, advice: depth_normal.load_model(model, precision, weights=folder / OLD_FILE)
     node = nodes.MidasNormalMap()
 
     def new(count: int, precision: str) -> None:
-        node.execute(pictures[:count], resolution=size, precision=precision)
+        node.execute(images[:count], resolution=size, precision=precision)
 
     for precision in arguments.precisions:
         for count in arguments.batches:
@@ -140,11 +140,11 @@ def compare_dtypes(weights: Path) -> None:
 
     print(f"weights {weights.name}: mean difference of the depth picture from float32's, in 255ths")
     for name in ("astronaut", "coffee", "chelsea", "rocket"):
-        picture = as_batch(getattr(data, name)())
+        image = as_batch(getattr(data, name)())
         maps = {}
         for dtype in ("float32", "bfloat16", "float16"):
             model = depth_normal.load_model("midas-v2.1-small", dtype, weights=weights)
-            (estimate,) = model.estimates(picture)
+            (estimate,) = model.estimates(image)
             maps[dtype] = normalise_per_image(estimate.depth)
         differences = {dtype: (maps[dtype] - maps["float32"]).abs().mean().item() * 255 for dtype in ("bfloat16", "float16")}
         print(f"  {name}: bfloat16 {differences['bfloat16']:.2f}, float16 {differences['float16']:.2f}")

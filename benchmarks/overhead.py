@@ -32,7 +32,7 @@ import depth_normal
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.batch import per_image
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.files import read_picture, write_depth_png, write_normals_png, write_npz
+from depth_normal.geometry.files import read_image, write_depth_png, write_normals_png, write_npz
 from depth_normal.geometry.files.paths import write_bytes
 from depth_normal.geometry.images.render import depth_to_image
 from depth_normal.geometry.surfaces.derive import with_normals
@@ -46,7 +46,7 @@ Times = dict[str, list[float]]
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("picture", nargs="?", type=Path, metavar="PICTURE")
+    parser.add_argument("image", nargs="?", type=Path, metavar="IMAGE")
     parser.add_argument("--model", default="tiny", choices=list(MODELS), metavar="ID")
     parser.add_argument("--weights", type=Path, help="the model's file, where it is not in its place")
     parser.add_argument("--random", action="store_true", help="random weights, on the best device there is")
@@ -58,8 +58,8 @@ def main() -> None:
     arguments.random |= arguments.narrow
     if arguments.random:
         refuse_diffusion(parser, [arguments.model])
-    if arguments.picture and not arguments.picture.is_file():
-        parser.error(f"{arguments.picture} is not a file; give a picture, or nothing for the pack's own")
+    if arguments.image and not arguments.image.is_file():
+        parser.error(f"{arguments.image} is not a file; give a picture, or nothing for the pack's own")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
         cv2.setNumThreads(arguments.threads)
@@ -80,11 +80,11 @@ def print_overhead(model: Model, arguments: argparse.Namespace) -> None:
     """Prints what is measured, and the tables."""
     device = model.device
     with tempfile.TemporaryDirectory() as folder:
-        picture = arguments.picture or own_photograph(Path(folder) / "photograph.jpg")
-        height, width = read_picture(picture).shape[:2]
+        image = arguments.image or own_photograph(Path(folder) / "photograph.jpg")
+        height, width = read_image(image).shape[:2]
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {torch.get_num_threads()} threads"
         print(f"{arguments.model} on {name}; torch {torch.__version__}, OpenCV {cv2.__version__}; picture {width}x{height}")
-        measure(model, device, picture, Path(folder), arguments.rounds)
+        measure(model, device, image, Path(folder), arguments.rounds)
 
 
 def own_photograph(path: Path) -> Path:
@@ -94,21 +94,21 @@ def own_photograph(path: Path) -> Path:
     return path
 
 
-def measure(model: Model, device: torch.device, picture: Path, folder: Path, rounds: int) -> None:
+def measure(model: Model, device: torch.device, image: Path, folder: Path, rounds: int) -> None:
     """All measurements, `rounds` times in turn."""
     wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else torch.mps.synchronize if device.type == "mps" else nothing
     steps, wholes = Steps(wait), defaultdict(list)
     ways = {
-        "plain way": partial(plain_way, model, device, picture, folder),
-        "estimate, file to file": partial(our_way, model, picture, folder),
-        **nodes(model, picture),
+        "plain way": partial(plain_way, model, device, image, folder),
+        "estimate, file to file": partial(our_way, model, image, folder),
+        **nodes(model, image),
     }
     for number in range(rounds + 1):  # the first round warms up
         if number == 1:
             steps.times.clear()
             wholes.clear()
         steps.new_round()
-        step_by_step(model, device, picture, folder, steps)
+        step_by_step(model, device, image, folder, steps)
         for name, way in ways.items():
             start = time.perf_counter()
             way()
@@ -150,7 +150,7 @@ class Steps:
 def step_by_step(model: Model, device: torch.device, path: Path, folder: Path, steps: Steps) -> None:
     """The way of `depth-normal estimate`, stopped after each step."""
     steps.start()
-    pixels = read_picture(path)
+    pixels = read_image(path)
     steps.end("read and decode")
     batch = as_batch(pixels)
     steps.end("to a tensor")
@@ -225,7 +225,7 @@ def plain_way(model: Model, device: torch.device, path: Path, folder: Path) -> N
 
 def nodes(model: Model, path: Path) -> dict[str, Callable[[], object]]:
     """Nodes of which a person waits for each, with what they are given."""
-    image = torch.from_numpy(read_picture(path))[None]
+    image = torch.from_numpy(read_image(path))[None]
     found: Estimate = node("EstimateGeometry", model=model, image=image)()
     ways: dict[str, Callable[[], object]] = {"Estimate Geometry": node("EstimateGeometry", model=model, image=image)}
     if found.depth is not None:

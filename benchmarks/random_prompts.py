@@ -55,7 +55,7 @@ _SAME_VIEW = 0.7
 _SINKS = {"IMAGE": ("PreviewImage", "images"), "MASK": ("MaskPreview", "mask")}
 
 
-def write_pictures(folder) -> list[str]:
+def write_images(folder) -> list[str]:
     """Small pictures of all sorts for *Load Image*: colours, grey, 16 bits, see-through parts, one pixel, a strip."""
     generator = np.random.default_rng(0)
 
@@ -63,7 +63,7 @@ def write_pictures(folder) -> list[str]:
         coarse = generator.integers(0, np.iinfo(kind).max, (max(2, height // 8), max(2, width // 8), channels), kind)
         return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
-    pictures = {
+    images = {
         "wide.png": smooth(72, 128, 3),
         "tall.jpg": smooth(160, 60, 3),
         "grey.png": smooth(64, 64, 1),
@@ -74,16 +74,16 @@ def write_pictures(folder) -> list[str]:
         "flat.png": np.full((50, 70, 3), 128, np.uint8),
         "large.png": smooth(480, 640, 3),
     }
-    for name, picture in pictures.items():
-        cv2.imwrite(str(folder / name), picture)
-    return list(pictures)
+    for name, image in images.items():
+        cv2.imwrite(str(folder / name), image)
+    return list(images)
 
 
 class Prompts:
     """Draws prompts; `info` is the server's /object_info, `ready` the models whose files it has."""
 
-    def __init__(self, info: dict[str, Any], pictures: list[str], ready: set[str]) -> None:
-        self._info, self._pictures, self._ready = info, pictures, ready
+    def __init__(self, info: dict[str, Any], images: list[str], ready: set[str]) -> None:
+        self._info, self._images, self._ready = info, images, ready
         self.ids = [node_id for node_id, node in info.items() if PACK in node["python_module"]]
         self._makers: dict[str, list[tuple[str, int]]] = {}
         for node_id in self.ids:
@@ -122,7 +122,7 @@ class Prompts:
     def core_value(self, rng: random.Random, node_id: str) -> dict[str, Any]:
         """The widgets of one of ComfyUI's own nodes."""
         values: dict[str, Any] = {name: rng.choice(these) for name, these in _CORE_NODES.get(node_id, {}).items()}
-        return {**values, "image": rng.choice(self._pictures)} if node_id.startswith("LoadImage") else values
+        return {**values, "image": rng.choice(self._images)} if node_id.startswith("LoadImage") else values
 
 
 class _Graph:

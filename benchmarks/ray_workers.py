@@ -50,11 +50,11 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     print(f"{cores} cores, {arguments.pictures} pictures of 640x480, tiny at {arguments.size}")
     with tempfile.TemporaryDirectory() as folder:
-        pictures = write_pictures(Path(folder), arguments.pictures)
+        images = write_images(Path(folder), arguments.pictures)
         os.environ.setdefault("RAY_worker_niceness", "0")  # else whatever else runs here goes first
         with local_ray(num_cpus=cores, object_store_memory=OBJECT_STORE):
-            runs = [run(pictures, Path(folder) / f"maps{workers}", workers, arguments.size) for workers in (1, 2)]
-        plain = [run_plain(pictures, Path(folder), count, arguments.size) for count in (1, 2)]
+            runs = [run(images, Path(folder) / f"maps{workers}", workers, arguments.size) for workers in (1, 2)]
+        plain = [run_plain(images, Path(folder), count, arguments.size) for count in (1, 2)]
     for workers, (rate, processor) in zip(("1 worker ", "2 workers"), runs, strict=True):
         print(f"{workers} {rate:6.2f} pictures/s {1000 * processor:6.1f} ms of the processor a picture")
     for count, rate in zip(("1 process ", "2 processes"), plain, strict=True):
@@ -67,7 +67,7 @@ def main() -> None:
     print(f"reached   {two / one / min(2, *ceilings.values()):6.0%} of the lower ceiling; {two / plain[1]:.0%} of two processes' rate")
 
 
-def write_pictures(folder: Path, count: int) -> list[Path]:
+def write_images(folder: Path, count: int) -> list[Path]:
     """Smooth noise, as JPEG."""
     paths = [folder / f"{number:05}.jpg" for number in range(count)]
     for number, path in enumerate(paths):
@@ -76,10 +76,10 @@ def write_pictures(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def run(pictures: list[Path], out: Path, workers: int, size: int) -> tuple[float, float]:
+def run(images: list[Path], out: Path, workers: int, size: int) -> tuple[float, float]:
     """Pictures a second of a run and the processor's seconds for each, in its second and third quarter."""
-    plan = plan_outputs([Source(path, Path(path.name)) for path in pictures], out, ("depth",))
-    first, last = len(pictures) // 4, 3 * len(pictures) // 4
+    plan = plan_outputs([Source(path, Path(path.name)) for path in images], out, ("depth",))
+    first, last = len(images) // 4, 3 * len(images) // 4
     marks = {}
     for number, outcome in enumerate(estimate_with_ray(plan.todo, Options("tiny", size=size), RayOptions(workers=workers, device="cpu"))):
         if outcome.failure:
@@ -93,9 +93,9 @@ def run(pictures: list[Path], out: Path, workers: int, size: int) -> tuple[float
     return (last - first) / (end - start), processor / (last - first)
 
 
-def run_plain(pictures: list[Path], folder: Path, processes: int, size: int) -> float:
+def run_plain(images: list[Path], folder: Path, processes: int, size: int) -> float:
     """Pictures a second of plain processes together, each with an equal part of the pictures."""
-    parts = [pictures[number::processes] for number in range(processes)]
+    parts = [images[number::processes] for number in range(processes)]
     start_method = multiprocessing.get_context("spawn")  # torch's threads do not outlive a fork
     ready, results = start_method.Barrier(processes), start_method.Queue()
     running = [
@@ -107,16 +107,16 @@ def run_plain(pictures: list[Path], folder: Path, processes: int, size: int) -> 
     seconds = [results.get(timeout=PATIENCE) for _ in running]
     for process in running:
         process.join()
-    return len(pictures) / max(seconds)
+    return len(images) / max(seconds)
 
 
-def estimate_alone(pictures: list[Path], out: Path, size: int, ready: Barrier, results: Queue) -> None:
+def estimate_alone(images: list[Path], out: Path, size: int, ready: Barrier, results: Queue) -> None:
     """The whole way of pictures in one thread, once all processes are ready."""
     torch.set_num_threads(1)
     options = Options("tiny", size=size)
     model = options.load("cpu")
-    todo = plan_outputs([Source(path, Path(path.name)) for path in pictures], out, ("depth",)).todo
-    estimate(model, read(pictures[0]), options)
+    todo = plan_outputs([Source(path, Path(path.name)) for path in images], out, ("depth",)).todo
+    estimate(model, read(images[0]), options)
     ready.wait(PATIENCE)
     start = time.perf_counter()
     for outputs in todo:

@@ -30,7 +30,7 @@ from normals import DEFAULT_SCENES, Scene, load_scene, seconds
 from torch import Tensor
 
 from depth_normal.geometry.camera import intrinsics_from_fov, resize_intrinsics
-from depth_normal.geometry.edges.depth_edges import EDGE, depth_at_picture_edges, largest_within
+from depth_normal.geometry.edges.depth_edges import EDGE, depth_at_image_edges, largest_within
 from depth_normal.geometry.edges.refine import refine_geometry
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
@@ -46,7 +46,7 @@ class Judged:
     """A scene with its picture (1, 3, H, W), and where its jumps (1, 1, H, W), what is near them and thin things are."""
 
     scene: Scene
-    picture: Tensor
+    image: Tensor
     jumps: Tensor
     near_jumps: Tensor
     thin: Tensor
@@ -56,13 +56,13 @@ def load(path: Path) -> Judged:
     """Reads one .npz file."""
     scene = load_scene(path)
     with np.load(path) as file:
-        picture = torch.from_numpy(file["rgb"].astype(np.float32) / 255).movedim(-1, 0)[None]
+        image = torch.from_numpy(file["rgb"].astype(np.float32) / 255).movedim(-1, 0)[None]
     inverse = true_inverse(scene)
     jumps = edges_of(inverse)
     near_jumps = largest_within(jumps.float(), NEAR_JUMP - 1) > 0
     # What an opening takes away: nearer than all around, and nowhere wider than 2 THIN pixels.
     opened = largest_within(-largest_within(-inverse, THIN), THIN)
-    return Judged(scene, picture, jumps, near_jumps & scene.mask, (inverse > opened * EDGE) & scene.mask)
+    return Judged(scene, image, jumps, near_jumps & scene.mask, (inverse > opened * EDGE) & scene.mask)
 
 
 def true_inverse(scene: Scene) -> Tensor:
@@ -93,7 +93,7 @@ def as_networks_give(judged: Judged, source: str) -> Estimate:
         taps = taps / taps.sum()
         small = F.conv2d(F.pad(small, (4, 4, 4, 4), mode="replicate"), taps.view(1, 1, 1, -1))
         small = F.conv2d(small, taps.view(1, 1, -1, 1))
-    intrinsics = resize_intrinsics(judged.scene.intrinsics, judged.picture.shape[-2:], small.shape[-2:])
+    intrinsics = resize_intrinsics(judged.scene.intrinsics, judged.image.shape[-2:], small.shape[-2:])
     return Estimate((1 / small).float(), Quantity.METRIC_DEPTH, intrinsics=intrinsics)
 
 
@@ -101,13 +101,13 @@ def enlarged(judged: Judged, given: Estimate) -> Estimate:
     """Inverse depth made larger by cubic interpolation."""
     assert given.depth is not None
     inverse = 1 / given.depth
-    grown = resize_map(inverse, *judged.picture.shape[-2:], "bicubic").clamp(min=float(inverse.min()) / 4)
+    grown = resize_map(inverse, *judged.image.shape[-2:], "bicubic").clamp(min=float(inverse.min()) / 4)
     return Estimate(1 / grown, Quantity.METRIC_DEPTH, intrinsics=judged.scene.intrinsics)
 
 
 def before(judged: Judged, given: Estimate) -> Estimate:
     """What there was without: normals from depth, and both enlarged."""
-    return with_normals(given).resized(*judged.picture.shape[-2:], "bicubic")
+    return with_normals(given).resized(*judged.image.shape[-2:], "bicubic")
 
 
 def large_first(judged: Judged, given: Estimate) -> Estimate:
@@ -118,12 +118,12 @@ def large_first(judged: Judged, given: Estimate) -> Estimate:
 def guided(judged: Judged, given: Estimate) -> Estimate:
     """Inverse depth as a linear function of grey in small windows. Source: He et al., "Fast guided filter" (2015)."""
     assert given.depth is not None
-    small = resize_map(judged.picture.mean(1, keepdim=True), *given.depth.shape[-2:])
+    small = resize_map(judged.image.mean(1, keepdim=True), *given.depth.shape[-2:])
     inverse = 1 / given.depth
     mean, value = _means(small), _means(inverse)
     slope = (_means(small * inverse) - mean * value) / (_means(small * small) - mean * mean + 1e-4)
-    fit = resize_map(torch.cat((_means(slope), _means(value - slope * mean)), 1), *judged.picture.shape[-2:])
-    grown = fit[:, :1] * judged.picture.mean(1, keepdim=True) + fit[:, 1:]
+    fit = resize_map(torch.cat((_means(slope), _means(value - slope * mean)), 1), *judged.image.shape[-2:])
+    grown = fit[:, :1] * judged.image.mean(1, keepdim=True) + fit[:, 1:]
     found = Estimate(1 / grown.clamp(min=float(inverse.min()) / 4), Quantity.METRIC_DEPTH, intrinsics=judged.scene.intrinsics)
     return with_normals(found, edges="soft")
 
@@ -133,34 +133,34 @@ def joint_bilateral(judged: Judged, given: Estimate) -> Estimate:
     assert given.depth is not None
     grown = enlarged(judged, given).depth
     assert grown is not None
-    radius = 2 * judged.picture.shape[-1] // given.width
+    radius = 2 * judged.image.shape[-1] // given.width
     total, weights = torch.zeros_like(grown), torch.zeros_like(grown)
-    padded = F.pad(torch.cat((1 / grown, judged.picture), 1), (radius,) * 4, mode="replicate")
+    padded = F.pad(torch.cat((1 / grown, judged.image), 1), (radius,) * 4, mode="replicate")
     for dy in range(2 * radius + 1):
         for dx in range(2 * radius + 1):
             there = padded[..., dy : dy + grown.shape[-2], dx : dx + grown.shape[-1]]
             distance = ((dy - radius) ** 2 + (dx - radius) ** 2) / radius**2
-            weight = torch.exp(-2 * distance - (there[:, 1:] - judged.picture).square().sum(1, keepdim=True) / (2 * 0.1**2))
+            weight = torch.exp(-2 * distance - (there[:, 1:] - judged.image).square().sum(1, keepdim=True) / (2 * 0.1**2))
             total, weights = total + weight * there[:, :1], weights + weight
     return with_normals(Estimate(weights / total, Quantity.METRIC_DEPTH, intrinsics=judged.scene.intrinsics), edges="soft")
 
 
 def sharpened(judged: Judged, given: Estimate) -> Estimate:
-    """What Parallax does to depth: `depth_at_picture_edges`."""
+    """What Parallax does to depth: `depth_at_image_edges`."""
     depth = enlarged(judged, given).depth
     assert depth is not None
-    sharp = depth_at_picture_edges(depth, judged.picture)
+    sharp = depth_at_image_edges(depth, judged.image)
     return with_normals(Estimate(sharp, Quantity.METRIC_DEPTH, intrinsics=judged.scene.intrinsics), edges="soft")
 
 
 def refined(judged: Judged, given: Estimate) -> Estimate:
     """This pack's refinement, of the network's own size."""
-    return refine_geometry(given, judged.picture, derive=with_normals)
+    return refine_geometry(given, judged.image, derive=with_normals)
 
 
 def refined_large(judged: Judged, given: Estimate) -> Estimate:
     """The same of depth that somebody has enlarged."""
-    return refine_geometry(enlarged(judged, given), judged.picture, derive=with_normals)
+    return refine_geometry(enlarged(judged, given), judged.image, derive=with_normals)
 
 
 METHODS: dict[str, Callable[[Judged, Estimate], Estimate]] = {
@@ -168,7 +168,7 @@ METHODS: dict[str, Callable[[Judged, Estimate], Estimate]] = {
     "large, then normals": large_first,
     "guided filter": guided,
     "joint bilateral": joint_bilateral,
-    "depth_at_picture_edges": sharpened,
+    "depth_at_image_edges": sharpened,
     "refined, given large": refined_large,
     "refined": refined,
 }
@@ -225,12 +225,12 @@ def print_times(device: str, height: int, width: int) -> None:
     v, u = torch.meshgrid(torch.arange(float(rows)), torch.arange(float(columns)), indexing="ij")
     blobs = torch.sin(u / 40) * torch.sin(v / 30) > 0.3
     depth = torch.where(blobs, 2.0, 4.0 + v / 500)[None, None].to(device)
-    picture = torch.rand(1, 3, height, width, device=device)
+    image = torch.rand(1, 3, height, width, device=device)
     given = Estimate(depth, Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(60, rows, columns).to(device))
     whole = with_normals(given)
 
     def run() -> Tensor:
-        found = refine_geometry(whole, picture).depth
+        found = refine_geometry(whole, image).depth
         assert found is not None
         return found
 

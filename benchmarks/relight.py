@@ -41,14 +41,14 @@ def main() -> None:
     print(f"{'':20}" + "".join(f"{'apart':>9}{'bare':>7}{'shadow':>8}{'s':>8}" for _ in packs))
     for path in paths:
         for name, values, scene in lamps_of(path):
-            row, pictures = f"{path.stem} {name:10}", [scene["truth"]]
+            row, images = f"{path.stem} {name:10}", [scene["truth"]]
             for pack in packs.values():
-                figures, picture = judged(pack, values, scene)
+                figures, image = judged(pack, values, scene)
                 row += f"{figures[0]:9.2f}{figures[1]:7.2f}{figures[2]:8.3f}{figures[3]:8.2f}"
-                pictures.append(picture)
+                images.append(image)
             print(row, flush=True)
             if arguments.pictures:
-                write_row(arguments.pictures / f"{path.stem}_{name}.png", pictures)
+                write_row(arguments.pictures / f"{path.stem}_{name}.png", images)
 
 
 def lamps_of(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, Tensor]]]:
@@ -112,14 +112,14 @@ def pack_at(root: Path) -> ModuleType:
     return pack
 
 
-def write_row(path: Path, pictures: list[Tensor]) -> None:
+def write_row(path: Path, images: list[Tensor]) -> None:
     """Pictures in linear light, side by side."""
     import cv2
 
     from depth_normal.geometry.images.srgb import linear_to_srgb
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    row = torch.cat([linear_to_srgb(each.clamp(0, 1)) for each in pictures], 3)
+    row = torch.cat([linear_to_srgb(each.clamp(0, 1)) for each in images], 3)
     cv2.imwrite(str(path), (row[0].movedim(0, -1) * 255).round().byte().numpy()[..., ::-1])
 
 

@@ -138,11 +138,11 @@ def _rendered(bpy: Any, scene: Any) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         scene.render.filepath = str(Path(folder) / "view.exr")
         bpy.ops.render.render(write_still=True)
-        picture = bpy.data.images.load(scene.render.filepath)
-        levels = np.empty(len(picture.pixels), np.float32)
-        picture.pixels.foreach_get(levels)
-        width, height = picture.size
-        bpy.data.images.remove(picture)
+        image = bpy.data.images.load(scene.render.filepath)
+        levels = np.empty(len(image.pixels), np.float32)
+        image.pixels.foreach_get(levels)
+        width, height = image.size
+        bpy.data.images.remove(image)
     return levels.reshape(height, width, 4)[::-1, :, :3].copy()
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from random_prompts import Prompts, write_pictures
+from random_prompts import Prompts, write_images
 
 from depth_normal.annotators.registry import MODELS
 
@@ -93,7 +93,7 @@ def _soak(arguments: argparse.Namespace, record: Path, first: int) -> list[Outco
     ):
         resource.prlimit(server.process.pid, resource.RLIMIT_AS, (int(arguments.gigabytes * 2**30),) * 2)
         ready = _write_weights(server)
-        prompts = Prompts(server.request("/object_info"), write_pictures(server.base / "input"), ready)
+        prompts = Prompts(server.request("/object_info"), write_images(server.base / "input"), ready)
         for number in range(first, arguments.prompts):
             if time.monotonic() - begun > arguments.at_most:
                 break

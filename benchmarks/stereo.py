@@ -68,7 +68,7 @@ def main() -> None:
             sums += rows
             print(line(pair.name, rows), flush=True)
             if arguments.pictures:
-                write_pictures(arguments.pictures / f"{pair.name}_{kind[:4]}.png", pair, views)
+                write_images(arguments.pictures / f"{pair.name}_{kind[:4]}.png", pair, views)
         print(line("mean", sums / len(pairs)) + "\n")
 
 
@@ -85,8 +85,8 @@ def renderer(pack: ModuleType) -> Way:
     edges, parallax = (importlib.import_module(f"{pack.__name__}.geometry.{name}") for name in ("edges.depth_edges", "views.parallax"))
 
     def way(pair: Pair, depth: Tensor) -> Tensor:
-        if hasattr(edges, "depth_at_picture_edges"):
-            stepped = edges.depth_at_picture_edges(depth, pair.left)
+        if hasattr(edges, "depth_at_image_edges"):
+            stepped = edges.depth_at_image_edges(depth, pair.left)
         else:
             radius = max(1, round(max(depth.shape[-2:]) / 100))
             stepped = edges.sharpen_depth_edges(depth, radius, growth=max(1, radius // 3))
@@ -109,13 +109,11 @@ def rendered_pairs(folder: Path) -> Iterator[Pair]:
     """What `stereo_scenes.py` wrote."""
     for path in sorted(folder.glob("*.npz")):
         with np.load(path) as file:
-            pictures = [torch.from_numpy(file[name]).permute(2, 0, 1)[None] / 255 for name in ("left", "right")]
+            images = [torch.from_numpy(file[name]).permute(2, 0, 1)[None] / 255 for name in ("left", "right")]
             depth, other = (torch.from_numpy(file[f"depth_{name}"])[None, None] for name in ("left", "right"))
             intrinsics, baseline = torch.from_numpy(file["intrinsics"])[None], float(file["baseline"])
         shift = float(intrinsics[0, 0, 0]) * baseline
-        yield Pair(
-            path.stem, *pictures, depth, intrinsics, baseline, only_seen_by_the_other(depth, other, shift), torch.ones_like(depth) > 0
-        )
+        yield Pair(path.stem, *images, depth, intrinsics, baseline, only_seen_by_the_other(depth, other, shift), torch.ones_like(depth) > 0)
 
 
 def motorcycle() -> Iterator[Pair]:
@@ -129,14 +127,14 @@ def motorcycle() -> Iterator[Pair]:
     # f, baseline and the offset of the disparity: calib.txt of the data set.
     values = torch.from_numpy(np.where(known[0, 0], disparity, np.nan)).float()[None, None]
     values = torch.where(known, values, float(np.nanpercentile(disparity[known[0, 0].numpy()], 5)))
-    pictures = [torch.from_numpy(np.ascontiguousarray(each)).permute(2, 0, 1)[None].float() / 255 for each in (left, right)]
+    images = [torch.from_numpy(np.ascontiguousarray(each)).permute(2, 0, 1)[None].float() / 255 for each in (left, right)]
     intrinsics = torch.tensor([[[994.978, 0, 311.193], [0, 994.978, 254.877], [0, 0, 1]]])
     depth = 994.978 / values
     landed = torch.zeros_like(values)
     target = (torch.arange(values.shape[-1]) - values).round().long().clamp(0, values.shape[-1] - 1)
     landed.scatter_(3, target, 1.0)
     seen = F.max_pool2d(landed, 3, 1, 1) > 0
-    yield Pair("motorcycle", *pictures, depth, intrinsics, 1.0, ~seen, torch.ones_like(seen))
+    yield Pair("motorcycle", *images, depth, intrinsics, 1.0, ~seen, torch.ones_like(seen))
 
 
 def only_seen_by_the_other(depth: Tensor, other: Tensor, shift: float) -> Tensor:
@@ -183,7 +181,7 @@ def line(name: str, rows: np.ndarray) -> str:
     return f"{name:14}" + "".join(f"{whole:10.2f}{similar:8.4f}{hidden:12.2f}" for whole, similar, hidden in rows)
 
 
-def write_pictures(path: Path, pair: Pair, views: list[Tensor]) -> None:
+def write_images(path: Path, pair: Pair, views: list[Tensor]) -> None:
     """The true second view, then what each way made of the first."""
     from PIL import Image
 

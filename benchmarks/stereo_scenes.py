@@ -102,10 +102,10 @@ def _two_views(bpy: Any, scene: Any) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             scene.render.filepath = str(Path(folder) / "view.png")
             bpy.ops.render.render(write_still=True)
-            picture = bpy.data.images.load(scene.render.filepath)
-            levels = np.empty(len(picture.pixels), np.float32)
-            picture.pixels.foreach_get(levels)
-            width, height = picture.size
+            image = bpy.data.images.load(scene.render.filepath)
+            levels = np.empty(len(image.pixels), np.float32)
+            image.pixels.foreach_get(levels)
+            width, height = image.size
         views[name] = (levels.reshape(height, width, 4)[::-1, :, :3] * 255).round().astype(np.uint8)
         geometry = render_geometry(scene)
         views[f"depth_{name}"], views["intrinsics"] = geometry.depth, geometry.intrinsics

@@ -39,7 +39,7 @@ from depth_normal.geometry.alignment.scale_shift import fit_scale_shift
 from depth_normal.geometry.conventions import unit_normals
 from depth_normal.geometry.edges.depth_edges import largest_within
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.files import read_picture
+from depth_normal.geometry.files import read_image
 from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.inference.tile_layout import OVERLAP, check_tiles, tiles_along
 from depth_normal.utils import resize_map, to_planar
@@ -74,17 +74,17 @@ def main() -> None:
         scene = np.load(path)
         print_scene(path.stem, scene, model, arguments.tiles)
     for path in arguments.photos:
-        print_seams(path.stem, to_planar(torch.from_numpy(read_picture(path))), model, arguments.tiles)
+        print_seams(path.stem, to_planar(torch.from_numpy(read_image(path))), model, arguments.tiles)
     print_seams("plane", plane(*reversed(arguments.plane)), model, arguments.tiles)
 
 
 def print_scene(name: str, scene: np.lib.npyio.NpzFile, model: Model, tiles: list[int]) -> None:
     """A table of the ways for one scene."""
-    picture = torch.from_numpy(scene["rgb"]).movedim(-1, 0)[None].float() / 255
+    image = torch.from_numpy(scene["rgb"]).movedim(-1, 0)[None].float() / 255
     truth = 1 / torch.from_numpy(scene["depth"])[None, None]
     normals = torch.from_numpy(scene["normals"]).movedim(-1, 0)[None]
-    print(f"\n{name}, {picture.shape[-1]}x{picture.shape[-2]}: {'error %':>15} {'near %':>7} {'F1':>6} {'normal':>7} {'seam':>6} {'s':>6}")
-    for way, grid, estimate in ways(model, picture, tiles):
+    print(f"\n{name}, {image.shape[-1]}x{image.shape[-2]}: {'error %':>15} {'near %':>7} {'F1':>6} {'normal':>7} {'seam':>6} {'s':>6}")
+    for way, grid, estimate in ways(model, image, tiles):
         start = time.perf_counter()
         found = estimate()
         seconds = time.perf_counter() - start
@@ -93,38 +93,38 @@ def print_scene(name: str, scene: np.lib.npyio.NpzFile, model: Model, tiles: lis
         print(f"  {way:22} {error:13.2f} {near:7.2f} {f1:6.3f} {degrees:7.2f} {seam(found, grid):6.3f} {seconds:6.1f}", flush=True)
 
 
-def print_seams(name: str, picture: Tensor, model: Model, tiles: list[int]) -> None:
+def print_seams(name: str, image: Tensor, model: Model, tiles: list[int]) -> None:
     """The seams of the ways in one picture."""
-    print(f"\n{name}, {picture.shape[-1]}x{picture.shape[-2]}: seam")
-    for way, grid, estimate in ways(model, picture, tiles):
+    print(f"\n{name}, {image.shape[-1]}x{image.shape[-2]}: seam")
+    for way, grid, estimate in ways(model, image, tiles):
         print(f"  {way:22} {seam(estimate(), grid):6.3f}", flush=True)
 
 
-def ways(model: Model, picture: Tensor, tiles: list[int]) -> list[tuple[str, Grid, Callable[[], Estimate]]]:
+def ways(model: Model, image: Tensor, tiles: list[int]) -> list[tuple[str, Grid, Callable[[], Estimate]]]:
     """Each way with the tiles by whose borders it is judged."""
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
 
     grids = {count: lay_tiles(height, width, *tiles_along(count, height, width, model.network_size), OVERLAP) for count in tiles}
-    found: list[tuple[str, Grid, Callable[[], Estimate]]] = [("one pass", grids[tiles[-1]], lambda: model.estimate(picture))]
+    found: list[tuple[str, Grid, Callable[[], Estimate]]] = [("one pass", grids[tiles[-1]], lambda: model.estimate(image))]
     for count, grid in grids.items():
         found += [
-            (f"{count} tiles, cut", grid, lambda grid=grid: plainly_tiled(model, picture, grid, _cut)),
-            (f"{count} tiles, blend", grid, lambda grid=grid: plainly_tiled(model, picture, grid, _tent)),
-            (f"{count} tiles, ours", grid, lambda count=count: model.estimate(picture, tiles=check_tiles(count))),
+            (f"{count} tiles, cut", grid, lambda grid=grid: plainly_tiled(model, image, grid, _cut)),
+            (f"{count} tiles, blend", grid, lambda grid=grid: plainly_tiled(model, image, grid, _tent)),
+            (f"{count} tiles, ours", grid, lambda count=count: model.estimate(image, tiles=check_tiles(count))),
         ]
     return found
 
 
-def plainly_tiled(model: Model, picture: Tensor, grid: Grid, window: Callable[[Grid, int, int], Tensor]) -> Estimate:
+def plainly_tiled(model: Model, image: Tensor, grid: Grid, window: Callable[[Grid, int, int], Tensor]) -> Estimate:
     """Tiles brought to the whole by scale and shift, and joined by windows."""
-    whole = model.estimate(picture)
+    whole = model.estimate(image)
     assert whole.depth is not None
     depth, total = torch.zeros_like(whole.depth), torch.zeros_like(whole.depth)
     normals = None if whole.normals is None else torch.zeros_like(whole.normals)
     for row, top in enumerate(grid.tops):
         for column, left in enumerate(grid.lefts):
             part = (..., slice(top, top + grid.tile_height), slice(left, left + grid.tile_width))
-            tile = model.estimate(picture[part].contiguous())
+            tile = model.estimate(image[part].contiguous())
             assert tile.depth is not None
             scale, shift = fit_scale_shift(tile.depth, whole.depth[part])
             weight = window(grid, row, column)
@@ -235,15 +235,15 @@ def _peak(arguments: argparse.Namespace) -> tuple[str, ...]:
 
     model = load_model(arguments.model, "float32", "cpu")
     model.estimate(torch.rand(1, 3, 64, 64))
-    picture = torch.empty(1, 3, arguments.height, arguments.width)
+    image = torch.empty(1, 3, arguments.height, arguments.width)
     for row in range(0, arguments.height, 100):
-        picture[:, :, row : row + 100] = torch.rand(1, 3, len(picture[0, 0, row : row + 100]), 1)
+        image[:, :, row : row + 100] = torch.rand(1, 3, len(image[0, 0, row : row + 100]), 1)
     Path("/proc/self/clear_refs").write_text("5")  # the highest is now what is
     before, start = resident("VmRSS"), time.perf_counter()
-    found = model.estimate(picture, tiles="auto" if arguments.one == "auto" else int(arguments.one))
+    found = model.estimate(image, tiles="auto" if arguments.one == "auto" else int(arguments.one))
     seconds = time.perf_counter() - start
     result = sum(each.numel() * each.element_size() for each in found.maps.values()) / 2**20
-    own = picture.numel() * picture.element_size() / 2**20
+    own = image.numel() * image.element_size() / 2**20
     return tuple(f"{each:.0f}" for each in (own, result, resident("VmHWM") - before - result, seconds))
 
 

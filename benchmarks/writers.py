@@ -42,20 +42,20 @@ def main() -> None:
             print(f"{count} {kind:9} {total:7.2f} ms an image for each writer, {after:7.2f} of them to record and rename them")
 
 
-def run(pool: Callable[[int], Executor], count: int, pictures: int) -> tuple[float, float]:
+def run(pool: Callable[[int], Executor], count: int, images: int) -> tuple[float, float]:
     """Mean seconds an image, and those of them after its files were written, of so many writers."""
     with tempfile.TemporaryDirectory() as folder, pool(count) as writers:
-        each = pictures // count
+        each = images // count
         list(writers.map(write, [folder] * count, range(count), [1] * count))  # imports are done by then
         found = [figures for part in writers.map(write, [folder] * count, range(count), [each] * count) for figures in part]
     return mean(total for total, _ in found), mean(after for _, after in found)
 
 
-def write(folder: str, writer: int, pictures: int) -> list[tuple[float, float]]:
+def write(folder: str, writer: int, images: int) -> list[tuple[float, float]]:
     """Writes one image after the other; returns for each its seconds, and those of them after its files were written."""
     figures = []
     with Stages() as stages:
-        for number in range(pictures):
+        for number in range(images):
             start = time.perf_counter()
             with staged(Outputs(Path(f"{writer}-{number}.png"), Path(folder)), {}, stages=stages) as stage:
                 for path in stage.paths():

@@ -47,13 +47,13 @@ def read_depth(path: str | os.PathLike[str], near_white: bool = True) -> DepthMa
         MapFileError: The file cannot be read, holds no depth, or no pixel of it is valid.
     """
     path = _existing(path)
-    pictured = "disparity" if near_white else "relative_depth"
+    image_quantity = "disparity" if near_white else "relative_depth"
     if path.suffix.lower() == ".npz":
         depth = _depth_from_npz(path)
     elif path.suffix.lower() == ".exr":
-        depth = _depth_from_exr(path, pictured)
+        depth = _depth_from_exr(path, image_quantity)
     else:
-        depth = _depth_from_picture(path, pictured)
+        depth = _depth_from_image(path, image_quantity)
     return _checked(path, depth)
 
 
@@ -71,7 +71,7 @@ def load_normal_image(path: str | os.PathLike[str]) -> tuple[bpy.types.Image, st
     """
     path = _existing(path)
     if path.suffix.lower() not in (".npz", ".exr"):
-        return _load_picture(path), read_png_notes(path).get("axes")
+        return _load_image(path), read_png_notes(path).get("axes")
     normals, axes = _normals_from_npz(path) if path.suffix.lower() == ".npz" else _normals_from_exr(path)
     if normals.ndim != 3 or normals.shape[-1] != 3 or min(normals.shape) < 1:
         raise MapFileError(f"{path}: the normals have shape {normals.shape}; expected (H, W, 3)")
@@ -137,25 +137,25 @@ def _depth_from_npz(path: Path) -> DepthMap:
     return DepthMap(values, quantity, mask, arrays.get("intrinsics"))
 
 
-def _depth_from_exr(path: Path, pictured: str) -> DepthMap:
+def _depth_from_exr(path: Path, image_quantity: str) -> DepthMap:
     channels, attributes = read_exr(path)
-    pictures = () if "N.X" in channels else ("Y", "R")
-    key = next((key for key in ("Z", *pictures) if key in channels), None)
+    images = () if "N.X" in channels else ("Y", "R")
+    key = next((key for key in ("Z", *images) if key in channels), None)
     if key is None:
         raise MapFileError(f"{path} has no depth: channels {', '.join(channels)}; 'Z' (metres) or a grey picture ('Y', 'R') is expected")
-    quantity = attributes.get(QUANTITY_ATTRIBUTE, b"metric_depth" if key == "Z" else pictured.encode())
+    quantity = attributes.get(QUANTITY_ATTRIBUTE, b"metric_depth" if key == "Z" else image_quantity.encode())
     mask = channels["mask"] > 0.5 if "mask" in channels else np.ones(channels[key].shape, bool)
     raw = attributes.get(INTRINSICS_ATTRIBUTE)
     intrinsics = None if raw is None or len(raw) != 36 else np.frombuffer(raw, "<f4").reshape(3, 3)
     return DepthMap(channels[key], quantity.decode("utf-8", "replace"), mask, intrinsics)
 
 
-def _depth_from_picture(path: Path, pictured: str) -> DepthMap:
+def _depth_from_image(path: Path, image_quantity: str) -> DepthMap:
     """A picture's first channel; where the node pack noted the range in a PNG, the numbers it stands for."""
-    values = _picture_values(path)
+    values = _image_values(path)
     notes = read_png_notes(path)
     if "quantity" not in notes:
-        return DepthMap(values, pictured, np.ones(values.shape, bool))
+        return DepthMap(values, image_quantity, np.ones(values.shape, bool))
     try:
         white, black = float(notes["white"]), float(notes["black"])
         numbers = [float(word) for word in notes.get("intrinsics", "").split()]
@@ -190,7 +190,7 @@ def _normals_from_exr(path: Path) -> tuple[np.ndarray, str | None]:
     return np.stack([channels[f"N.{axis}"] for axis in "XYZ"], axis=-1), axes
 
 
-def _load_picture(path: Path) -> bpy.types.Image:
+def _load_image(path: Path) -> bpy.types.Image:
     """The picture as numbers: no colour management, colours not touched by alpha, packed."""
     try:
         image = bpy.data.images.load(str(path.resolve()), check_existing=False)
@@ -205,9 +205,9 @@ def _load_picture(path: Path) -> bpy.types.Image:
     return image
 
 
-def _picture_values(path: Path) -> np.ndarray:
+def _image_values(path: Path) -> np.ndarray:
     """(H, W) of the first channel in [0, 1], top line first."""
-    image = _load_picture(path)
+    image = _load_image(path)
     try:
         width, height = image.size
         pixels = np.empty(width * height * image.channels, np.float32)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from depth_normal.geometry.files import write_picture_png
+from depth_normal.geometry.files import write_image_png
 
 IMAGES = Path(__file__).resolve().parent / "images"
 ICON, BANNER = (400, 400), (1260, 540)
@@ -49,24 +49,24 @@ def icon() -> Tensor:
     """One sphere, half depth, half normals."""
     width, height = (side * SAMPLES for side in ICON)
     normals, x, inside = sphere(width, height, 0.5, 0.84)
-    picture = torch.where(x < 0, as_depth(normals), as_normals(normals))
-    return F.avg_pool2d(torch.where(inside, picture, BACKGROUND)[None], SAMPLES)[0]
+    image = torch.where(x < 0, as_depth(normals), as_normals(normals))
+    return F.avg_pool2d(torch.where(inside, image, BACKGROUND)[None], SAMPLES)[0]
 
 
 def banner() -> Tensor:
     """Picture, depth, normals."""
     width, height = (side * SAMPLES for side in BANNER)
-    picture = BACKGROUND.expand(3, height, width)
+    image = BACKGROUND.expand(3, height, width)
     for shown, centre in ((lit, 0.18), (as_depth, 0.5), (as_normals, 0.82)):
         normals, _, inside = sphere(width, height, centre, 0.64)
-        picture = torch.where(inside, shown(normals), picture)
-    return F.avg_pool2d(picture[None], SAMPLES)[0]
+        image = torch.where(inside, shown(normals), image)
+    return F.avg_pool2d(image[None], SAMPLES)[0]
 
 
 def main() -> None:
     """Writes both pictures."""
-    write_picture_png(IMAGES / "icon.png", icon())
-    write_picture_png(IMAGES / "banner.png", banner())
+    write_image_png(IMAGES / "icon.png", icon())
+    write_image_png(IMAGES / "banner.png", banner())
 
 
 if __name__ == "__main__":

@@ -161,9 +161,9 @@ def _block(block: str, place: str, say: Say) -> str:
     if block.startswith("|"):
         return "\n".join(_table(block.splitlines(), place, say))
     words = " ".join(block.split())
-    picture = re.fullmatch(r"!\[(.*)\](\(\S+\))", words)
-    if picture:
-        return f"![{say('texts', picture[1], place)}]{picture[2]}"
+    image = re.fullmatch(r"!\[(.*)\](\(\S+\))", words)
+    if image:
+        return f"![{say('texts', image[1], place)}]{image[2]}"
     if words.startswith("# "):
         return f"# {say('texts', words[2:], place)}"
     return say("texts", words.replace(f"**{place}**", "**OLD_ID**"), place).replace("**OLD_ID**", f"**{place}**")

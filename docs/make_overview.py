@@ -15,14 +15,14 @@ from make_scene_thumbnails import turned
 
 import depth_normal
 from depth_normal.app.cli import main as depth_normal_command
-from depth_normal.app.commands.estimate import DEMO_PICTURE
-from depth_normal.geometry.files import read_picture
+from depth_normal.app.commands.estimate import DEMO_IMAGE
+from depth_normal.geometry.files import read_image
 from depth_normal.utils import as_batch
 
 IMAGES = Path(__file__).resolve().parent / "images"
 WIDTH, HEIGHT, GAP = 480, 320, 6
 PAPER, INK = (255, 255, 255), (255, 255, 255)
-PHOTO, WALL = shlex.quote(str(DEMO_PICTURE)), shlex.quote(str(IMAGES / "wall.jpg"))
+PHOTO, WALL = shlex.quote(str(DEMO_IMAGE)), shlex.quote(str(IMAGES / "wall.jpg"))
 COMMANDS = {
     "estimate": f"estimate {PHOTO}",
     "relight": f"relight {PHOTO} --light 185,18 --intensity 1.4 --shadows 0.8 --light-size 0.05 --ambient 0.12",
@@ -46,7 +46,7 @@ def main() -> None:
         depth, normals, relit = (read(folder / name) for name in ("coffee_depth.png", "coffee_normals.png", "relight.png"))
         textures = [read(folder / f"wall_{name}.png") for name in ("height", "normal", "ao")]
         overview = {
-            "photo": read(DEMO_PICTURE),
+            "photo": read(DEMO_IMAGE),
             "depth": depth,
             "normals": normals,
             "relit": relit,
@@ -80,7 +80,7 @@ def split(*panels: np.ndarray) -> np.ndarray:
 
 def mesh() -> np.ndarray:
     """The mesh that `depth-normal mesh` writes, drawn from the side."""
-    photo = as_batch(read_picture(DEMO_PICTURE))
+    photo = as_batch(read_image(DEMO_IMAGE))
     return fitted(turned(photo, depth_normal.load_model("tiny").estimate(photo), WIDTH, HEIGHT, 0.97))
 
 

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 import depth_normal
-from depth_normal.app.commands.estimate import DEMO_PICTURE
+from depth_normal.app.commands.estimate import DEMO_IMAGE
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.files import read_picture
+from depth_normal.geometry.files import read_image
 from depth_normal.geometry.images.render import depth_to_image
 from depth_normal.geometry.surfaces.mesh import MeshOptions, depth_to_mesh
 from depth_normal.utils import as_batch, to_image
@@ -63,7 +63,7 @@ def scene_thumbnails(folder: Path) -> None:
 
 def tiny_thumbnails() -> None:
     """Those of the demo's photograph."""
-    photo = as_batch(read_picture(DEMO_PICTURE))[..., 60:460]
+    photo = as_batch(read_image(DEMO_IMAGE))[..., 60:460]
     estimate = depth_normal.load_model("tiny").estimate(photo)
     assert estimate.depth is not None and estimate.normals is not None and estimate.quantity is not None
     shown = [as_pixels(each) for each in (photo, depth_to_image(estimate.depth, estimate.quantity), encode_normal_map(estimate.normals))]
@@ -106,9 +106,9 @@ def turned(photo: torch.Tensor, estimate: Estimate, width: int, height: int, sha
     return cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def as_pixels(picture: torch.Tensor) -> np.ndarray:
+def as_pixels(image: torch.Tensor) -> np.ndarray:
     """(1, C, H, W) in [0, 1] as a square of uint8 RGB."""
-    pixels = (to_image(picture)[0].numpy() * 255).round().astype(np.uint8)
+    pixels = (to_image(image)[0].numpy() * 255).round().astype(np.uint8)
     return cv2.resize(pixels, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
 
 

@@ -48,7 +48,7 @@ def main() -> None:
         _light(bpy, scene)
         _things(bpy, random.Random(seed), PALETTES[seed % len(PALETTES)])
         geometry = render_geometry(scene)
-        np.savez_compressed(arguments.out / f"{seed}.npz", picture=_picture(bpy, scene), depth=geometry.depth, normals=geometry.normals)
+        np.savez_compressed(arguments.out / f"{seed}.npz", picture=_image(bpy, scene), depth=geometry.depth, normals=geometry.normals)
 
 
 def _light(bpy: Any, scene: Any) -> None:
@@ -103,7 +103,7 @@ def _paint(bpy: Any, colour: tuple[float, float, float]) -> None:
     bpy.context.object.data.materials.append(material)
 
 
-def _picture(bpy: Any, scene: Any) -> np.ndarray:
+def _image(bpy: Any, scene: Any) -> np.ndarray:
     """(H, W, 3) uint8, as the camera shows it."""
     with tempfile.TemporaryDirectory() as folder:
         scene.render.image_settings.file_format = "PNG"

@@ -43,11 +43,11 @@ def likely_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Ten
         raise InvalidArgumentError("near_far_ratio", f"is {near_far_ratio}; expected a number above 1, or 0 to choose it automatically")
     if quantity is Quantity.METRIC_DEPTH:
         return torch.where(valid, depth, torch.nan)
-    pictures = zip(depth.split(1), valid.split(1), strict=True)
+    images = zip(depth.split(1), valid.split(1), strict=True)
     if quantity is Quantity.DISPARITY:
-        likely = torch.cat([1 / _likely_inverse_depth(values, usable, near_far_ratio) for values, usable in pictures])
+        likely = torch.cat([1 / _likely_inverse_depth(values, usable, near_far_ratio) for values, usable in images])
     elif near_far_ratio:
-        likely = torch.cat([_stretched(values, usable, near_far_ratio) for values, usable in pictures])
+        likely = torch.cat([_stretched(values, usable, near_far_ratio) for values, usable in images])
     else:
         raise ValueError(
             "relative depth has an unknown zero, so its shape is not known; give near_far_ratio "
@@ -70,7 +70,7 @@ def likely_filled_depth(estimate: Estimate) -> Tensor:
         ValueError: No depth.
     """
     depth = likely_depth(estimate, NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
-    return torch.cat([_filled_and_scaled(picture) for picture in depth.split(1)])
+    return torch.cat([_filled_and_scaled(image) for image in depth.split(1)])
 
 
 def likely_intrinsics(estimate: Estimate, fov: float | None = None) -> Tensor:

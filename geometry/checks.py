@@ -146,7 +146,7 @@ def check_not_negative(name: str, value: float) -> None:
         raise InvalidArgumentError(name, f"is {value}; accepted: 0 and above")
 
 
-def check_alike(name: str, found: tuple[int, int], picture: tuple[int, int]) -> None:
+def check_alike(name: str, found: tuple[int, int], image: tuple[int, int]) -> None:
     """Refuses maps that are of another picture, by their shape: sides may be rounded, not stretched.
 
     Args:
@@ -157,12 +157,12 @@ def check_alike(name: str, found: tuple[int, int], picture: tuple[int, int]) -> 
     Raises:
         ValueError: Says both sizes.
     """
-    stretch = found[0] * picture[1] / (found[1] * picture[0])
+    stretch = found[0] * image[1] / (found[1] * image[0])
     # One pixel more or less is much of few.
-    most = _STRETCH + 1 / min(*found, *picture)
+    most = _STRETCH + 1 / min(*found, *image)
     if not 1 / most < stretch < most:
         raise ValueError(
-            f"{name} has {found[1]}x{found[0]} pixels, the picture {picture[1]}x{picture[0]}: another shape; is it of another picture? "
+            f"{name} has {found[1]}x{found[0]} pixels, the picture {image[1]}x{image[0]}: another shape; is it of another picture? "
             "Crop or resize one of them first"
         )
 

@@ -20,9 +20,7 @@ _SKY = 0.5
 _OFF_CENTRE = 0.1
 
 
-def estimate_to_moge(
-    estimate: Estimate, picture: Tensor, fov: float | None = None, near_far_ratio: float | None = None
-) -> dict[str, Tensor]:
+def estimate_to_moge(estimate: Estimate, image: Tensor, fov: float | None = None, near_far_ratio: float | None = None) -> dict[str, Tensor]:
     """An estimate as core's MOGE_GEOMETRY.
 
     Args:
@@ -42,9 +40,9 @@ def estimate_to_moge(
     Raises:
         ValueError: A picture of another batch or size, or as `likely_depth`.
     """
-    _check_picture(picture, estimate)
+    _check_image(image, estimate)
     estimate = estimate.to("cpu")
-    converted = {"image": picture.movedim(1, -1).contiguous().cpu()}
+    converted = {"image": image.movedim(1, -1).contiguous().cpu()}
     if estimate.depth is not None:
         depth = likely_depth(estimate, near_far_ratio)
         mask = ~torch.isnan(depth)
@@ -101,7 +99,7 @@ def moge_to_estimate(geometry: Mapping[str, Any]) -> Estimate:
 
 
 def estimate_to_da3(
-    estimate: Estimate, picture: Tensor, fov: float | None = None, near_far_ratio: float | None = None
+    estimate: Estimate, image: Tensor, fov: float | None = None, near_far_ratio: float | None = None
 ) -> dict[str, Tensor | str]:
     """An estimate as core's DA3_GEOMETRY.
 
@@ -120,7 +118,7 @@ def estimate_to_da3(
     Raises:
         ValueError: A picture of another batch or size, or as `likely_depth`.
     """
-    _check_picture(picture, estimate)
+    _check_image(image, estimate)
     estimate = estimate.to("cpu")
     depth = likely_depth(estimate, near_far_ratio)
     masked = torch.isnan(depth)
@@ -128,7 +126,7 @@ def estimate_to_da3(
     poses = torch.eye(3, 4).expand(estimate.batch, 3, 4) if estimate.extrinsics is None else estimate.extrinsics
     converted: dict[str, Tensor | str] = {
         "depth": torch.where(masked, farthest, depth)[:, 0],
-        "image": picture.movedim(1, -1).contiguous().cpu(),
+        "image": image.movedim(1, -1).contiguous().cpu(),
         "mode": "multiview",
         "sky": masked[:, 0].float(),
         "intrinsics": likely_intrinsics(estimate, fov)[None],
@@ -209,8 +207,8 @@ def _of_this_size(intrinsics: Tensor, height: int, width: int) -> Tensor:
     return torch.cat((intrinsics[:, :2] * scale[..., None], intrinsics[:, 2:]), 1)
 
 
-def _check_picture(picture: Tensor, estimate: Estimate) -> None:
-    check_map(picture, 3, "picture", like=estimate.depth if estimate.depth is not None else estimate.normals)
+def _check_image(image: Tensor, estimate: Estimate) -> None:
+    check_map(image, 3, "image", like=estimate.depth if estimate.depth is not None else estimate.normals)
 
 
 def _check_mapping(geometry: Any, name: str) -> None:

@@ -98,7 +98,7 @@ def encode_normal_map(
 
 
 def decode_normal_map(
-    picture: Tensor, source: NormalMapCoding | Axes | str = NormalMapCoding.OPENGL, target: Axes | str = Axes.OPENGL
+    image: Tensor, source: NormalMapCoding | Axes | str = NormalMapCoding.OPENGL, target: Axes | str = Axes.OPENGL
 ) -> Tensor:
     """The unit vectors that a picture stores.
 
@@ -113,10 +113,10 @@ def decode_normal_map(
     Raises:
         ValueError: Not (B, 3, H, W), unknown axes or coding.
     """
-    check_map(picture, 3, "picture")
+    check_map(image, 3, "image")
     coding = _as_coding(source)
-    signs = _signs(picture, coding.axes, Axes(target))
-    stored = picture.flip(1) if coding.channels_reversed else picture
+    signs = _signs(image, coding.axes, Axes(target))
+    stored = image.flip(1) if coding.channels_reversed else image
     return unit_normals((stored * (2 * signs)).sub_(signs), target)
 
 

@@ -125,13 +125,13 @@ class Estimate:
         """What it holds of each picture, by name; the camera's intrinsics and extrinsics too."""
         return {field.name: value for field in fields(self) if isinstance(value := getattr(self, field.name), Tensor)}
 
-    def pictures(self, start: int, stop: int) -> Estimate:
+    def slice(self, start: int, stop: int) -> Estimate:
         """The estimate of some of its pictures, from `start` up to but not including `stop`; they share its memory."""
         return self._map(lambda value: value[start:stop])
 
     def split(self) -> Iterator[Estimate]:
         """The estimate of each of its images; they share its memory."""
-        return (self.pictures(index, index + 1) for index in range(self.batch))
+        return (self.slice(index, index + 1) for index in range(self.batch))
 
     def known_depth(self) -> tuple[Tensor, Quantity, Tensor]:
         """Depth, what it holds and where it counts, for what cannot do without.

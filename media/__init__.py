@@ -1,34 +1,33 @@
 """Films and numbered pictures in and out, by PyAV: frames one after the other, never the whole film."""
 
 from .join import Piece, join_pieces
-from .library import FilmError, pyav
+from .library import VideoError, pyav
 from .prefetch import Loaded, WriterThread, estimated, prefetch
 from .presets import PRESETS, Preset, at_rate, cropped, in_groups
-from .read import Film, Frame, film_header, read_frames
-from .sequences import find_pictures, is_sequence, numbered, numbered_files, read_sequence, reads, sequence_header
+from .read import Frame, VideoHeader, read_frames, video_header
+from .sequences import find_images, is_sequence, numbered, numbered_files, read_sequence, reads, sequence_header
 from .sound import Sound, check_sound
-from .write import CODECS, CONTAINERS, FilmWriter, check_codec
+from .write import CODECS, CONTAINERS, VideoWriter, check_codec
 
 __all__ = [
     "CODECS",
     "CONTAINERS",
     "PRESETS",
-    "Film",
-    "FilmError",
-    "FilmWriter",
     "Frame",
     "Loaded",
     "Piece",
     "Preset",
     "Sound",
+    "VideoError",
+    "VideoHeader",
+    "VideoWriter",
     "WriterThread",
     "at_rate",
     "check_codec",
     "check_sound",
     "cropped",
     "estimated",
-    "film_header",
-    "find_pictures",
+    "find_images",
     "in_groups",
     "is_sequence",
     "join_pieces",
@@ -40,4 +39,5 @@ __all__ = [
     "read_sequence",
     "reads",
     "sequence_header",
+    "video_header",
 ]

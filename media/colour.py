@@ -108,7 +108,7 @@ def yuv_to_rgb(luma: Tensor, chroma: Tensor, bits: int, colours: Colours) -> Ten
     return displayed(torch.einsum("ij,jhw->ihw", scaled, planes).clamp_(0, 1), colours)
 
 
-def rgb_to_yuv420(picture: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+def rgb_to_yuv420(image: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """The planes of one frame in BT.709, limited range, 4:2:0 with chroma at the left, as H.264 and H.265 have it where nothing is said.
 
     Args:
@@ -119,10 +119,10 @@ def rgb_to_yuv420(picture: Tensor, bits: int) -> tuple[Tensor, Tensor]:
         Luma (H, W) and chroma (2, H/2, W/2), rounded, as float32.
     """
     black, span, zero, chroma_span = _levels(bits, full=False)
-    height, width = picture.shape[-2:]
-    if len(picture) == 1:
-        return (picture[0] * span + black).round_(), picture.new_full((2, height // 2, width // 2), zero)
-    luma, *chroma = torch.einsum("ij,jhw->ihw", torch.linalg.inv(_rgb_from_yuv(BT_709)).float(), picture)
+    height, width = image.shape[-2:]
+    if len(image) == 1:
+        return (image[0] * span + black).round_(), image.new_full((2, height // 2, width // 2), zero)
+    luma, *chroma = torch.einsum("ij,jhw->ihw", torch.linalg.inv(_rgb_from_yuv(BT_709)).float(), image)
     halved = F.avg_pool2d(torch.stack(chroma)[None], (2, 1))
     # A sample at the left of its pair: that pixel, and a quarter of each neighbour.
     padded = F.pad(halved, (1, 1, 0, 0), mode="replicate")
@@ -147,16 +147,16 @@ def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> T
     return F.interpolate(chroma[None], (height, width), mode="bilinear", align_corners=False)[0]
 
 
-def displayed(picture: Tensor, colours: Colours) -> Tensor:
+def displayed(image: Tensor, colours: Colours) -> Tensor:
     """(3, H, W) RGB as an ordinary screen shows it: HDR tone mapped, BT.2020's primaries as BT.709's."""
     if colours.hdr:
-        return hdr_to_sdr(picture, colours.transfer)
+        return hdr_to_sdr(image, colours.transfer)
     if colours.primaries != BT_2020_PRIMARIES:
-        return picture
-    return _coded(_with_709_primaries(picture**2.4))
+        return image
+    return _coded(_with_709_primaries(image**2.4))
 
 
-def hdr_to_sdr(picture: Tensor, transfer: int) -> Tensor:
+def hdr_to_sdr(image: Tensor, transfer: int) -> Tensor:
     """PQ or HLG of BT.2020 as BT.709 for an ordinary screen.
 
     Args:
@@ -170,7 +170,7 @@ def hdr_to_sdr(picture: Tensor, transfer: int) -> Tensor:
         ITU-R BT.2100 (PQ, HLG with its OOTF for a screen of 1000 cd/m2), the EETF of ITU-R BT.2390 from 1000 cd/m2 to the reference white
         of BT.2408 (203 cd/m2) on the greatest of R, G and B, the primaries by BT.2087, the screen's gamma 2.4 of BT.1886.
     """
-    light = pq_to_light(picture) if transfer == PQ else _hlg_to_light(picture)
+    light = pq_to_light(image) if transfer == PQ else _hlg_to_light(image)
     brightest = light.amax(0, keepdim=True)
     mapped = pq_to_light(_eetf(_light_to_pq(brightest.clamp(max=PEAK))))
     return _coded(_with_709_primaries(light * (mapped / brightest.clamp(min=1e-6)) / REFERENCE_WHITE))

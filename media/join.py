@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..geometry.files.paths import atomic_path
-from .library import add_copied_stream, film_errors, open_film, open_output
+from .library import add_copied_stream, open_output, open_video, video_errors
 from .sound import Sound, SoundError, sound_errors, sound_tracks
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def join_pieces(path: os.PathLike[str], pieces: Sequence[Piece], sound: Sound | 
         sound: What is laid under; None = nothing.
 
     Raises:
-        FilmError: The pieces cannot be put there.
+        VideoError: The pieces cannot be put there.
     """
     problem: SoundError | None = None
     for copied in (True, False) if sound is not None else ():
@@ -67,18 +67,18 @@ def join_pieces(path: os.PathLike[str], pieces: Sequence[Piece], sound: Sound | 
 
 def _join(path: os.PathLike[str], pieces: Sequence[Piece], sound: Sound | None, copied: bool = True) -> None:
     with atomic_path(path) as temporary, ExitStack() as opened:
-        first = opened.enter_context(open_film(pieces[0].path, path))
+        first = opened.enter_context(open_video(pieces[0].path, path))
         options = {"movflags": "+faststart"} if temporary.suffix.lower() in (".mp4", ".mov") else {}
         about_sound = nullcontext if sound is None else partial(sound_errors, path)
-        with film_errors(path, "it cannot be written"), _output(temporary, options) as output:
-            pictures = add_copied_stream(output, first.streams.video[0])
-            tracks = [_pictures(pieces, pictures)]
+        with video_errors(path, "it cannot be written"), _output(temporary, options) as output:
+            images = add_copied_stream(output, first.streams.video[0])
+            tracks = [_images(pieces, images)]
             if sound is not None:
                 tracks += opened.enter_context(sound_tracks(sound, output, path, copied=copied))
             with about_sound():
                 output.start_encoding()
             for _, packet in heapq.merge(*tracks, key=lambda each: each[0]):
-                with nullcontext() if packet.stream.index == pictures.index else about_sound():
+                with nullcontext() if packet.stream.index == images.index else about_sound():
                     output.mux(packet)
             with about_sound():
                 output.close()
@@ -96,10 +96,10 @@ def _output(path: Path, options: dict[str, str]) -> Iterator[Any]:
         raise
 
 
-def _pictures(pieces: Sequence[Piece], stream: Any) -> Iterator[tuple[Fraction, Any]]:
+def _images(pieces: Sequence[Piece], stream: Any) -> Iterator[tuple[Fraction, Any]]:
     """The packets of all pieces with their times in the whole."""
     for piece in pieces:
-        with open_film(piece.path, piece.path) as container:
+        with open_video(piece.path, piece.path) as container:
             for packet in container.demux(container.streams.video[0]):
                 if packet.dts is None:  # the mark of the end
                     continue

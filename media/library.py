@@ -20,7 +20,7 @@ _OPENS_NOTHING = {"protocol_whitelist": "none"}
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"v=0", b"[playlist]", b"# VobSub", b"<?xml", b"<MPD")
 
 
-class FilmError(ValueError):
+class VideoError(ValueError):
     """A film that is not what its name says, is damaged, changes in the middle, or cannot be written; the message begins with its name."""
 
     __module__ = "depth_normal"
@@ -40,26 +40,26 @@ def pyav() -> Any:
 
 
 @contextmanager
-def film_errors(name: object, doing: str) -> Iterator[None]:
-    """Around calls of FFmpeg: what it refuses becomes a FilmError in words; a missing file stays what it is.
+def video_errors(name: object, doing: str) -> Iterator[None]:
+    """Around calls of FFmpeg: what it refuses becomes a VideoError in words; a missing file stays what it is.
 
     Args:
         name: The film, for the message.
         doing: What was tried, as in "it cannot be opened".
 
     Raises:
-        FilmError: In place of FFmpeg's own error.
+        VideoError: In place of FFmpeg's own error.
     """
     try:
         yield
     except (FileNotFoundError, PermissionError, MemoryError):
         raise
     except pyav().error.FFmpegError as error:
-        raise FilmError(f"{name}: {doing} ({error.strerror or error})") from error
+        raise VideoError(f"{name}: {doing} ({error.strerror or error})") from error
 
 
 @contextmanager
-def open_film(source: Any, name: object) -> Iterator[Any]:
+def open_video(source: Any, name: object) -> Iterator[Any]:
     """An input container, for the time of a block.
 
     FFmpeg is handed the bytes of one regular file, and no name: a name can be the address of a server or of a device, and a file can name
@@ -73,7 +73,7 @@ def open_film(source: Any, name: object) -> Iterator[Any]:
         PyAV's container.
 
     Raises:
-        FilmError: Not a video, or damaged at its beginning; not a regular file; or a file that names others.
+        VideoError: Not a video, or damaged at its beginning; not a regular file; or a file that names others.
         FileNotFoundError, PermissionError: As the system says.
     """
     with ExitStack() as opened:
@@ -82,8 +82,8 @@ def open_film(source: Any, name: object) -> Iterator[Any]:
         beginning = file.read(64)
         file.seek(0)
         if beginning.lstrip(b"\xef\xbb\xbf \r\n").startswith(_PLAYLISTS):
-            raise FilmError(f"{name}: it is a list of other files, which are not read from it; name the video itself")
-        with film_errors(name, "not a film that can be opened, or one that is damaged or cut off"):
+            raise VideoError(f"{name}: it is a list of other files, which are not read from it; name the video itself")
+        with video_errors(name, "not a film that can be opened, or one that is damaged or cut off"):
             av = pyav()
             # Words in another coding than UTF-8 must not end the reading; from 19 on PyAV sees to that itself.
             tolerant = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
@@ -96,7 +96,7 @@ def _open_regular(path: str | os.PathLike[str], name: object) -> BinaryIO:
     path = Path(path)
     if not stat.S_ISREG(path.stat().st_mode):
         kind = "a folder" if path.is_dir() else "a pipe or a device"
-        raise FilmError(f"{name}: it is {kind}; videos are read from regular files: save it as one first")
+        raise VideoError(f"{name}: it is {kind}; videos are read from regular files: save it as one first")
     return path.open("rb")
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.estimate import Estimate
-from .library import FilmError
+from .library import VideoError
 from .read import Frame
 
 Item = TypeVar("Item")
@@ -33,21 +33,21 @@ class Loaded:
 
     def __init__(self, frames: Iterable[Frame], change: Callable[[Tensor], Tensor] | None = None) -> None:
         self._frames, self._change = frames, change
-        self.problem: FilmError | None = None
+        self.problem: VideoError | None = None
 
     def __iter__(self) -> Iterator[tuple[Frame, Tensor]]:
         """Each frame with its picture, on which `change` was used.
 
         Raises:
-            FilmError: Nothing of the film can be read.
+            VideoError: Nothing of the film can be read.
         """
         count = 0
         try:
             for frame in self._frames:
-                picture = frame.picture()
-                yield frame, picture if self._change is None else self._change(picture)
+                image = frame.image()
+                yield frame, image if self._change is None else self._change(image)
                 count += 1
-        except FilmError as error:
+        except VideoError as error:
             if not count:
                 raise
             self.problem = error
@@ -72,11 +72,11 @@ def estimated(
     def chunks() -> Iterator[Tensor]:
         for chunk in prefetch(_chunked(iter(frames), first)):
             waiting.extend(chunk)
-            yield torch.stack([picture for _, picture in chunk])
+            yield torch.stack([image for _, image in chunk])
 
     for part in estimate(chunks()):
         shown = [waiting.popleft() for _ in range(part.batch)]
-        yield [frame for frame, _ in shown], torch.stack([picture for _, picture in shown]), part
+        yield [frame for frame, _ in shown], torch.stack([image for _, image in shown]), part
 
 
 def _chunked(frames: Iterator[tuple[Frame, Tensor]], number: int) -> Iterator[list[tuple[Frame, Tensor]]]:

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from torch import Tensor
 
-from .library import FilmError
+from .library import VideoError
 from .read import Frame
 
 logger = logging.getLogger(__name__)
@@ -105,14 +105,14 @@ def in_groups(frames: Iterator[Frame], group: int) -> Iterator[Frame]:
         logger.info("left out at the film's end, for a multiple of %d frames and one more: %d", group, len(waiting))
 
 
-def cropped(picture: Tensor, side: int) -> Tensor:
+def cropped(image: Tensor, side: int) -> Tensor:
     """The middle of a picture (C, H, W), its sides multiples of `side`: no pixel is resampled.
 
     Raises:
-        FilmError: The picture is smaller than that.
+        VideoError: The picture is smaller than that.
     """
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     if min(height, width) < side:
-        raise FilmError(f"the film has {width}x{height} pixels, and {side} on each side are the least of the preset")
+        raise VideoError(f"the film has {width}x{height} pixels, and {side} on each side are the least of the preset")
     top, left = height % side // 2, width % side // 2
-    return picture[:, top : top + height // side * side, left : left + width // side * side]
+    return image[:, top : top + height // side * side, left : left + width // side * side]

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..utils import resize_picture
+from ..utils import resize_image
 from .colour import BT_709, BT_2020, BT_2020_PRIMARIES, FULL, UNKNOWN, Colours, guessed_matrix
-from .library import FilmError, display_matrix, film_errors, open_film
+from .library import VideoError, display_matrix, open_video, video_errors
 from .planes import frame_to_rgb, has_alpha
 from .timeline import packets_in_time
 
@@ -30,7 +30,7 @@ _SAY_SECONDS = ("matroska", "flv")
 
 
 @dataclass(frozen=True)
-class Film:
+class VideoHeader:
     """What a film's header says.
 
     Attributes:
@@ -66,10 +66,10 @@ class Frame:
 
     time: Fraction
     duration: Fraction
-    picture: Callable[[], Tensor] = field(repr=False)
+    image: Callable[[], Tensor] = field(repr=False)
 
 
-def film_header(source: Any, name: str | None = None) -> Film:
+def video_header(source: Any, name: str | None = None) -> VideoHeader:
     """What a film's header says.
 
     Args:
@@ -77,15 +77,15 @@ def film_header(source: Any, name: str | None = None) -> Film:
         name: What messages call it; None = the path.
 
     Raises:
-        FilmError: Not a film, no pictures in it, a codec that PyAV lacks, or colours that are not read.
+        VideoError: Not a film, no pictures in it, a codec that PyAV lacks, or colours that are not read.
         ImportError: PyAV is missing.
     """
     name = name or str(source)
-    with open_film(source, name) as container:
-        stream = picture_stream(container, name)
+    with open_video(source, name) as container:
+        stream = image_stream(container, name)
         seconds = None if container.duration is None else Fraction(container.duration, 1_000_000)
         rate = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_RATE)
-        return Film(
+        return VideoHeader(
             name,
             stream.width,
             stream.height,
@@ -97,23 +97,23 @@ def film_header(source: Any, name: str | None = None) -> Film:
         )
 
 
-def picture_stream(container: Any, name: str) -> Any:
+def image_stream(container: Any, name: str) -> Any:
     """The stream of pictures that is read: the first that is no cover.
 
     Raises:
-        FilmError: There is none, or PyAV has no decoder for it.
+        VideoError: There is none, or PyAV has no decoder for it.
     """
     streams = sorted(container.streams.video, key=lambda each: each.frames == 1)  # a cover is one picture
     if not streams:
-        raise FilmError(f"{name}: there are no pictures in it ({container.format.long_name})")
+        raise VideoError(f"{name}: there are no pictures in it ({container.format.long_name})")
     if streams[0].codec_context is None:
-        raise FilmError(f"{name}: this build of PyAV has no decoder for its pictures; convert it to H.264 first")
+        raise VideoError(f"{name}: this build of PyAV has no decoder for its pictures; convert it to H.264 first")
     return streams[0]
 
 
-def read_streams(container: Any, pictures: Any) -> list[Any]:
+def read_streams(container: Any, images: Any) -> list[Any]:
     """The streams that whoever reads a container asks for: pictures and all sound."""
-    return [pictures, *container.streams.audio]
+    return [images, *container.streams.audio]
 
 
 def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNING) -> Iterator[Frame]:
@@ -131,17 +131,17 @@ def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNI
         Frame after frame; none is kept.
 
     Raises:
-        FilmError: As `film_header`; and, after what can be read was yielded: the film is damaged from there on, or changes its size.
+        VideoError: As `video_header`; and, after what can be read was yielded: the film is damaged from there on, or changes its size.
         ImportError: PyAV is missing.
     """
     name = name or str(source)
-    with open_film(source, name) as container:
-        stream = picture_stream(container, name)
+    with open_video(source, name) as container:
+        stream = image_stream(container, name)
         stream.thread_type = "AUTO"
         reader = _Reader(name, stream, Fraction(container.start_time or 0, 1_000_000))
         for number, (frame, time, duration) in enumerate(reader.after(container, start)):
             reader.look_at(frame, number)
-            yield Frame(time, duration, partial(reader.picture, frame))
+            yield Frame(time, duration, partial(reader.image, frame))
 
 
 class _Reader:
@@ -170,25 +170,25 @@ class _Reader:
             if time >= start:
                 yield frame, time, duration
         if not count:
-            raise FilmError(f"{self._name}: there is not one frame in it that can be decoded")
+            raise VideoError(f"{self._name}: there is not one frame in it that can be decoded")
         expected = self._stream.frames
         if expected and count < expected * 0.99 - 1:
-            raise FilmError(f"{self._name}: it says that it has {expected} frames, and ends after {count}; it is damaged or cut off")
+            raise VideoError(f"{self._name}: it says that it has {expected} frames, and ends after {count}; it is damaged or cut off")
         seconds = Fraction(container.duration or 0, 1_000_000)
         if not expected and container.format.name.startswith(_SAY_SECONDS) and seconds - self._end > max(1, seconds / 20):
-            raise FilmError(
+            raise VideoError(
                 f"{self._name}: it lasts {float(seconds):.1f} s by its header, and ends after {float(self._end):.1f} s; "
                 "it is damaged or cut off"
             )
 
     def _decoded(self, container: Any) -> Iterator[tuple[Any, Fraction]]:
         frames = self._demuxed(container)
-        with film_errors(self._name, "not one picture of it could be decoded: it is no film, or damaged at its beginning"):
+        with video_errors(self._name, "not one picture of it could be decoded: it is no film, or damaged at its beginning"):
             first = next(frames, None)
         if first is None:
             return
         yield first
-        with film_errors(self._name, "it is damaged from here on"):
+        with video_errors(self._name, "it is damaged from here on"):
             yield from frames
 
     def _demuxed(self, container: Any) -> Iterator[tuple[Any, Fraction]]:
@@ -212,20 +212,20 @@ class _Reader:
             self._colours = self._first(frame)
         elif size != self._size:
             was, now = (f"{width}x{height}" for width, height in (self._size, size))
-            raise FilmError(f"{self._name}: its pictures change from {was} to {now} pixels after {number} frames; split the film there")
+            raise VideoError(f"{self._name}: its pictures change from {was} to {now} pixels after {number} frames; split the film there")
         self._matrix = display_matrix(frame) or self._matrix
 
-    def picture(self, frame: Any) -> Tensor:
+    def image(self, frame: Any) -> Tensor:
         """(3, H, W): the frame as it is shown. The container may be closed by now: nothing but the frame is asked."""
-        picture = frame_to_rgb(frame, self._colours)
+        image = frame_to_rgb(frame, self._colours)
         if self._aspect != 1:
-            picture = resize_picture(picture[None], picture.shape[1], max(1, round(picture.shape[2] * self._aspect)))[0]
-        return picture if self._matrix is None else upright(picture, self._matrix)
+            image = resize_image(image[None], image.shape[1], max(1, round(image.shape[2] * self._aspect)))[0]
+        return image if self._matrix is None else upright(image, self._matrix)
 
     def _first(self, frame: Any) -> Colours:
-        colours = film_colours(frame, self._stream.codec_context)
+        colours = frame_colours(frame, self._stream.codec_context)
         if colours.problem and not frame.format.is_rgb:
-            raise FilmError(f"{self._name}: {colours.problem}")
+            raise VideoError(f"{self._name}: {colours.problem}")
         if colours.hdr:
             logger.info("%s: HDR (%s), tone mapped by ITU-R BT.2390 to an ordinary screen", self._name, colours.hdr)
         if has_alpha(frame):
@@ -235,7 +235,7 @@ class _Reader:
         return colours
 
 
-def film_colours(frame: Any, context: Any) -> Colours:
+def frame_colours(frame: Any, context: Any) -> Colours:
     """How a frame is coded, by itself or its stream; what neither says as players guess it."""
 
     def said(name: str) -> int:
@@ -255,7 +255,7 @@ def film_colours(frame: Any, context: Any) -> Colours:
     return colours
 
 
-def upright(picture: Tensor, matrix: tuple[int, ...]) -> Tensor:
+def upright(image: Tensor, matrix: tuple[int, ...]) -> Tensor:
     """A picture as a display matrix turns or mirrors it; one that turns by other than right angles is left.
 
     Args:
@@ -265,8 +265,8 @@ def upright(picture: Tensor, matrix: tuple[int, ...]) -> Tensor:
     a, b, c, d = matrix
     if a and d and not b and not c:
         sides = [axis for axis, length in ((2, a), (1, d)) if length < 0]
-        return torch.flip(picture, sides) if sides else picture
+        return torch.flip(image, sides) if sides else image
     if b and c and not a and not d:
         sides = [axis for axis, length in ((2, c), (1, b)) if length < 0]
-        return torch.flip(picture.transpose(1, 2), sides)
-    return picture
+        return torch.flip(image.transpose(1, 2), sides)
+    return image

@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..geometry.files import read_picture
-from .library import FilmError
-from .read import DEFAULT_RATE, Film, Frame
+from ..geometry.files import read_image
+from .library import VideoError
+from .read import DEFAULT_RATE, Frame, VideoHeader
 
 _NUMBER = re.compile(r"%0?(\d*)d")
 _MOST_DIGITS = 20
-_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+_IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def is_sequence(path: os.PathLike[str]) -> bool:
@@ -31,7 +31,7 @@ def numbered(pattern: os.PathLike[str], number: int) -> Path:
     """The file of one frame: `%05d` in a name becomes 00001.
 
     Raises:
-        FilmError: There is no such place in the name, or more than one, or it asks for more than 20 digits.
+        VideoError: There is no such place in the name, or more than one, or it asks for more than 20 digits.
     """
     pattern = Path(pattern)
     before, digits, after = _parts(pattern)
@@ -42,20 +42,20 @@ def _parts(pattern: Path) -> tuple[str, int, str]:
     """What stands before the number, its least digits, and what stands after it."""
     parts = _NUMBER.split(pattern.name)
     if len(parts) != 3:
-        raise FilmError(f"{pattern}: the name of numbered pictures has one place for the number, as frame_%05d.png has")
+        raise VideoError(f"{pattern}: the name of numbered pictures has one place for the number, as frame_%05d.png has")
     before, digits, after = parts
     if len(digits) > 3 or int(digits or 1) > _MOST_DIGITS:
-        raise FilmError(
+        raise VideoError(
             f"{pattern}: a number of {digits} digits; at most {_MOST_DIGITS} are read and written, as frame_%05d.png asks for 5"
         )
     return before, int(digits or 1), after
 
 
-def find_pictures(path: os.PathLike[str]) -> list[Path]:
+def find_images(path: os.PathLike[str]) -> list[Path]:
     """The pictures of a sequence, in order: by their number, of a folder by their names, numbers in them as numbers.
 
     Raises:
-        FilmError: There are none.
+        VideoError: There are none.
     """
     path = Path(path)
     if path.is_dir():
@@ -63,7 +63,7 @@ def find_pictures(path: os.PathLike[str]) -> list[Path]:
     else:
         found = [each for _, each in numbered_files(path)]
     if not found:
-        raise FilmError(f"{path}: there is not one such picture")
+        raise VideoError(f"{path}: there is not one such picture")
     return found
 
 
@@ -71,7 +71,7 @@ def numbered_files(pattern: os.PathLike[str]) -> list[tuple[int, Path]]:
     """The files that a pattern names, with their numbers, in order.
 
     Raises:
-        FilmError: As `numbered`.
+        VideoError: As `numbered`.
     """
     pattern = Path(pattern)
     name = _names(pattern)
@@ -86,7 +86,7 @@ def reads(source: os.PathLike[str], path: Path) -> bool:
     if path.parent.resolve() != folder.resolve():
         return False
     if source.is_dir():
-        return path.suffix.lower() in _PICTURES and not path.name.startswith(".")
+        return path.suffix.lower() in _IMAGES and not path.name.startswith(".")
     return _names(source).fullmatch(path.name) is not None
 
 
@@ -99,39 +99,39 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
     return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in re.split(r"(\d+)", path.name)]
 
 
-def sequence_header(path: os.PathLike[str], rate: Fraction | None = None) -> Film:
+def sequence_header(path: os.PathLike[str], rate: Fraction | None = None) -> VideoHeader:
     """What numbered pictures are as a film: `rate` frames a second, 25 where none is given, without sound.
 
     Raises:
-        FilmError: There are none, or the first cannot be read.
+        VideoError: There are none, or the first cannot be read.
     """
     rate = rate or DEFAULT_RATE
-    pictures = find_pictures(path)
-    height, width = _read(pictures[0], []).shape[-2:]
-    return Film(str(path), width, height, rate, 1 / rate, len(pictures), len(pictures) / rate)
+    images = find_images(path)
+    height, width = _read(images[0], []).shape[-2:]
+    return VideoHeader(str(path), width, height, rate, 1 / rate, len(images), len(images) / rate)
 
 
 def read_sequence(path: os.PathLike[str], rate: Fraction | None = None, start: Fraction = Fraction(0)) -> Iterator[Frame]:
-    """The frames of numbered pictures; as `read.read_frames`. A picture that cannot be read raises FilmError when it is asked for.
+    """The frames of numbered pictures; as `read.read_frames`. A picture that cannot be read raises VideoError when it is asked for.
 
     Raises:
-        FilmError: There are none.
+        VideoError: There are none.
     """
     step = 1 / (rate or DEFAULT_RATE)
     size: list[tuple[int, int]] = []
-    for number, each in enumerate(find_pictures(path)):
+    for number, each in enumerate(find_images(path)):
         if number * step >= start:
             yield Frame(number * step, step, partial(_read, each, size))
 
 
 def _read(path: Path, size: list[tuple[int, int]]) -> Tensor:
     try:
-        picture = torch.from_numpy(read_picture(path)).movedim(-1, 0)
+        image = torch.from_numpy(read_image(path)).movedim(-1, 0)
     except (ValueError, OSError) as error:
-        raise FilmError(str(error)) from error
-    _, height, width = picture.shape
+        raise VideoError(str(error)) from error
+    _, height, width = image.shape
     size.append((width, height))
     if size[-1] != size[0]:
-        raise FilmError(f"{path}: it has {width}x{height} pixels, those before {size[0][0]}x{size[0][1]}; split the pictures there")
+        raise VideoError(f"{path}: it has {width}x{height} pixels, those before {size[0][0]}x{size[0][1]}; split the pictures there")
     del size[1:]
-    return picture
+    return image

@@ -12,8 +12,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from .library import FilmError, add_copied_stream, open_film, pyav
-from .read import picture_stream, read_streams
+from .library import VideoError, add_copied_stream, open_video, pyav
+from .read import image_stream, read_streams
 from .timeline import is_recording, packets_in_time
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ Track = Iterator[tuple[Fraction, Any]]
 """Packets of one stream of the output, each with its decoding time in seconds, in order."""
 
 
-class SoundError(FilmError):
+class SoundError(VideoError):
     """The sound cannot be laid under the pictures in the way that was tried."""
 
 
@@ -60,7 +60,7 @@ def check_sound(source: Any, name: str, extension: str) -> None:
         name: What messages call it.
         extension: Of the video that will be written.
     """
-    with open_film(source, name) as container:
+    with open_video(source, name) as container:
         for stream in container.streams.audio:
             if words := _reason(stream, extension.lower()):
                 logger.info("%s: %s", name, words)
@@ -98,11 +98,11 @@ def sound_tracks(sound: Sound, output: Any, name: str | os.PathLike[str], *, cop
     tracks = []
     with ExitStack() as opened:
         with sound_errors(name):
-            with open_film(sound.source, name) as probe:
+            with open_video(sound.source, name) as probe:
                 count = len(probe.streams.audio)
             # A file-like object has one place at which it is read.
             for index in range(count if isinstance(sound.source, str | os.PathLike) else min(count, 1)):
-                container = opened.enter_context(open_film(sound.source, name))
+                container = opened.enter_context(open_video(sound.source, name))
                 stream = container.streams.audio[index]
                 if stream.codec_context is None:
                     continue
@@ -143,10 +143,10 @@ class _Source:
 
     def packets(self) -> Iterator[tuple[Fraction, Any]]:
         """The packets with their times in our video, from before its beginning to its end; the source's own end is an empty one."""
-        pictures = picture_stream(self._container, str(self._name))
+        images = image_stream(self._container, str(self._name))
         time, stream = Fraction(0), self.stream
         try:
-            for packet in packets_in_time(self._container, read_streams(self._container, pictures)):
+            for packet in packets_in_time(self._container, read_streams(self._container, images)):
                 if packet.stream.index != stream.index:
                     continue
                 if packet.pts is not None:

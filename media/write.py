@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .colour import BT_709, FULL, LIMITED, rgb_to_yuv420
-from .library import FilmError, film_errors, open_output, pyav
+from .library import VideoError, open_output, pyav, video_errors
 from .planes import planes_to_frame
 
 
@@ -54,21 +54,21 @@ def check_codec(path: os.PathLike[str], codec: str) -> None:
     """Refuses a codec that the file cannot hold, or that this build of PyAV lacks.
 
     Raises:
-        FilmError: Says which would do.
+        VideoError: Says which would do.
         ImportError: PyAV is missing.
     """
     chosen, extension = CODECS[codec], Path(path).suffix.lower()
     if extension not in chosen.containers:
         accepted = ", ".join(chosen.containers)
-        raise FilmError(f"{path}: a film in {codec} can be written as {accepted}; name the file so, or choose another --codec")
+        raise VideoError(f"{path}: a film in {codec} can be written as {accepted}; name the file so, or choose another --codec")
     if chosen.encoder not in pyav().codecs_available:
         there = [name for name, each in CODECS.items() if each.encoder in pyav().codecs_available]
-        raise FilmError(
+        raise VideoError(
             f"{path}: this build of PyAV has no encoder {chosen.encoder} for {codec}; it has those for: {', '.join(there) or 'none'}"
         )
 
 
-class FilmWriter:
+class VideoWriter:
     """Writes pictures to a film, one after the other. To be used as a context; the file is whole when the block has ended well.
 
     H.264 and H.265 have even sides: an odd one is made even by its last row or column once more. Colours are BT.709, limited range, so
@@ -82,7 +82,7 @@ class FilmWriter:
         quality: As `Codec.quality`; None = the codec's own.
 
     Raises:
-        FilmError: As `check_codec`.
+        VideoError: As `check_codec`.
     """
 
     def __init__(self, path: os.PathLike[str], codec: str, rate: Fraction, time_base: Fraction, quality: int | None = None) -> None:
@@ -93,7 +93,7 @@ class FilmWriter:
         self._stream: Any = None
         self._durations: dict[int, int] = {}
 
-    def __enter__(self) -> FilmWriter:
+    def __enter__(self) -> VideoWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -101,13 +101,13 @@ class FilmWriter:
             return
         try:
             if kind is None:
-                with film_errors(self._path, "it cannot be written"):
+                with video_errors(self._path, "it cannot be written"):
                     self._mux(self._stream.encode(None))
         finally:
             with contextlib.nullcontext() if kind is None else contextlib.suppress(Exception):
                 self._container.close()
 
-    def write(self, picture: Tensor, time: Fraction, duration: Fraction) -> None:
+    def write(self, image: Tensor, time: Fraction, duration: Fraction) -> None:
         """Writes the next picture.
 
         Args:
@@ -115,27 +115,27 @@ class FilmWriter:
             time: Seconds from the film's beginning.
             duration: Seconds that it is shown; 0 = not known.
         """
-        picture = picture.detach().float().cpu().nan_to_num(nan=0.0).clamp(0, 1)
-        with film_errors(self._path, "it cannot be written"):
+        image = image.detach().float().cpu().nan_to_num(nan=0.0).clamp(0, 1)
+        with video_errors(self._path, "it cannot be written"):
             if self._container is None:
-                self._open(picture)
-            frame = planes_to_frame(self._planes(picture), self._stream.pix_fmt)
+                self._open(image)
+            frame = planes_to_frame(self._planes(image), self._stream.pix_fmt)
             frame.pts, frame.time_base = round(time / self._time_base), self._time_base
             self._durations[frame.pts] = round(duration / self._time_base)
             self._mux(self._stream.encode(frame))
 
-    def _planes(self, picture: Tensor) -> list[Tensor]:
+    def _planes(self, image: Tensor) -> list[Tensor]:
         if self._codec.lossless:
-            levels = (picture.double() * 65535).round_()
+            levels = (image.double() * 65535).round_()
             return [levels[0]] if len(levels) == 1 else [levels[1], levels[2], levels[0]]
-        height, width = picture.shape[-2:]
-        even = F.pad(picture[None], (0, width % 2, 0, height % 2), mode="replicate")[0] if width % 2 or height % 2 else picture
+        height, width = image.shape[-2:]
+        even = F.pad(image[None], (0, width % 2, 0, height % 2), mode="replicate")[0] if width % 2 or height % 2 else image
         luma, chroma = rgb_to_yuv420(even, self._codec.bits)
         return [luma, chroma[0], chroma[1]]
 
-    def _open(self, picture: Tensor) -> None:
+    def _open(self, image: Tensor) -> None:
         codec, lossless = self._codec, self._codec.lossless
-        channels, height, width = picture.shape
+        channels, height, width = image.shape
         self._container = open_output(self._path)
         stream = self._container.add_stream(codec.encoder, rate=self._rate)
         stream.width, stream.height = (width, height) if lossless else (width + width % 2, height + height % 2)

@@ -12,7 +12,7 @@ from ..geometry.estimate import Estimate
 from ..model_loader.comfy.devices import image_placement
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.interrupt import throw_if_interrupted
-from ..utils import pictures_to_rgb, resize_picture, to_image, to_rgb
+from ..utils import images_to_rgb, resize_image, to_image, to_rgb
 
 Item = TypeVar("Item")
 
@@ -21,13 +21,13 @@ def one_by_one(estimate: Estimate, device: torch.device | None = None) -> Iterat
     """Each picture of a batch, on `device` (None = where it is): a long clip at once would not fit there. Stops where the user cancels."""
     for index in range(estimate.batch):
         throw_if_interrupted()
-        yield estimate.pictures(index, index + 1).to(device or estimate.device)
+        yield estimate.slice(index, index + 1).to(device or estimate.device)
 
 
-def in_chunks(pictures: Tensor, frames: int = 16) -> Iterator[Tensor]:
+def in_chunks(images: Tensor, frames: int = 16) -> Iterator[Tensor]:
     """A batch as the chunks (B, 3, H, W) of a film: no more of it than that is converted at a time."""
-    for start in range(0, pictures.shape[0], frames):
-        yield pictures_to_rgb(pictures[start : start + frames])
+    for start in range(0, images.shape[0], frames):
+        yield images_to_rgb(images[start : start + frames])
 
 
 def counted(items: Iterable[Item], total: int) -> Iterator[Item]:
@@ -68,7 +68,7 @@ def joined(parts: Iterable[tuple[Tensor, ...]], total: int) -> tuple[Any, ...]:
     return whole
 
 
-def counted_pictures(parts: Iterable[Estimate], total: int) -> Iterator[Estimate]:
+def counted_images(parts: Iterable[Estimate], total: int) -> Iterator[Estimate]:
     """The estimates of `total` pictures in parts; ComfyUI's progress bar moves by the pictures of each."""
     move, done = progress_bar(total), 0
     for part in parts:
@@ -78,9 +78,9 @@ def counted_pictures(parts: Iterable[Estimate], total: int) -> Iterator[Estimate
             move(done, total)
 
 
-def picture_for(estimate: Estimate, image: Tensor) -> Tensor:
+def image_for(estimate: Estimate, image: Tensor) -> Tensor:
     """(B, 3, H, W): the picture that a geometry was made of, at the geometry's size."""
-    return resize_picture(to_rgb(image), estimate.height, estimate.width)
+    return resize_image(to_rgb(image), estimate.height, estimate.width)
 
 
 def to_output(planar: Tensor) -> Tensor:

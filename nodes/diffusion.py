@@ -22,7 +22,7 @@ from ..geometry.conventions import NormalMapCoding
 from ..geometry.estimate import Estimate
 from ..geometry.images.render import NORMALISATIONS, depth_to_image, normals_to_image
 from ..model_loader.comfy.feedback import progress_bar
-from ..utils import to_pictures, to_planar
+from ..utils import to_images, to_planar
 from .batches import geometry_output, to_output
 from .checks import check_count, check_geometry, check_network_side
 from .loading import OTHER_NODES, load_model, options_for
@@ -120,10 +120,10 @@ def _estimate(image: Tensor, model: str, models: list[str], options: DiffusionOp
     """The estimate at the pictures' own size, where nodes hand pictures on."""
     check_choice("model", model, models)
     check_network_side(resolution)
-    pictures = to_pictures(image)
+    images = to_images(image)
     loaded = load_model(model, precision, OTHER_NODES)
-    progress = progress_bar(pictures.shape[0])
-    estimate = loaded.estimate(pictures, resolution or None, progress, options=options_for(loaded, options))
+    progress = progress_bar(images.shape[0])
+    estimate = loaded.estimate(images, resolution or None, progress, options=options_for(loaded, options))
     return geometry_output(_from_0_to_1(estimate) if loaded.spec.id == BUNDLED_MODEL else estimate)
 
 
@@ -304,10 +304,10 @@ class LbmNormals(_NormalsNode):
     def run(self, image: Tensor, *, geometry: Any, **widgets: Any) -> tuple[Tensor, Estimate]:
         """The normal map and the raw normals, compared with the geometry's depth."""
         depth = None if geometry is None else _check_depth(geometry, image)
-        picture, estimate = super().run(image, **widgets)
+        rendered, estimate = super().run(image, **widgets)
         if depth is not None:
             disagreeing_axes(estimate, depth)
-        return picture, estimate
+        return rendered, estimate
 
 
 def _check_depth(geometry: Any, image: Tensor) -> Estimate:

@@ -18,9 +18,9 @@ from ..model_loader.comfy.devices import image_placement
 from ..utils import resize_map, to_planar, to_rgb
 from .batches import counted, joined, to_output
 from .checks import check_geometry
-from .known import NO_DEPTH, check_numbers, depth_input, known_of, masks_of, number_widgets, pictures_with
-from .live import MAX_PICTURES as MAX_SHOWN
-from .live import Payload, in_page, picture_payload, shown_on_node
+from .known import NO_DEPTH, check_numbers, depth_input, images_with, known_of, masks_of, number_widgets
+from .live import MAX_IMAGES as MAX_SHOWN
+from .live import Payload, image_payload, in_page, shown_on_node
 from .sockets import EFFECTS, Inputs, Widget
 from .widgets import choice_widget, geometry_input, image_input, number_widget, switch_widget
 
@@ -101,10 +101,10 @@ class DepthMask:
         choice = checked_choice(unit, near, far, feather, point_x, point_y, tolerance, invert)
         if geometry is None and depth is None:
             raise ValueError(NO_DEPTH)
-        pictures = to_rgb(image) if image is not None else _blank(geometry, depth)
-        chosen = counted(_chosen(pictures, known_of(pictures, geometry, depth), choice), len(pictures))
+        images = to_rgb(image) if image is not None else _blank(geometry, depth)
+        chosen = counted(_chosen(images, known_of(images, geometry, depth), choice), len(images))
         shown = Shown()
-        masks = joined((shown.mask(*each) for each in chosen), len(pictures))
+        masks = joined((shown.mask(*each) for each in chosen), len(images))
         return shown_on_node(masks, shown.payloads, text=shown.lines)
 
 
@@ -168,18 +168,18 @@ class ForegroundCutout:
         """One cut-out and its mask a picture."""
         choice = checked_choice(unit, near, far, feather, point_x, point_y, tolerance)
         check_range("edge", edge, 0, MAX_EDGE)
-        pictures, opacity = _straight(image)
+        images, opacity = _straight(image)
         if mask is None and geometry is None and depth is None:
             raise ValueError("there is neither depth nor a mask: link raw depth to geometry, a depth picture to depth, or a mask to mask")
         if mask is not None:
-            masks = _masks(mask, pictures).split(1)
-            chosen = ((picture, None, each, "mask as given") for picture, each in zip(pictures.split(1), masks, strict=True))
+            masks = _masks(mask, images).split(1)
+            chosen = ((image, None, each, "mask as given") for image, each in zip(images.split(1), masks, strict=True))
         else:
-            chosen = _chosen(pictures, known_of(pictures, geometry, depth), choice)
+            chosen = _chosen(images, known_of(images, geometry, depth), choice)
         shown = Shown()
         opaque = repeat(None) if opacity is None else opacity.split(1)
-        parts = (shown.cutout(*each, own, edge, decontaminate) for each, own in zip(counted(chosen, len(pictures)), opaque, strict=False))
-        return shown_on_node(joined(parts, len(pictures)), shown.payloads, text=shown.lines)
+        parts = (shown.cutout(*each, own, edge, decontaminate) for each, own in zip(counted(chosen, len(images)), opaque, strict=False))
+        return shown_on_node(joined(parts, len(images)), shown.payloads, text=shown.lines)
 
 
 class Shown:
@@ -192,17 +192,17 @@ class Shown:
     def add(self, make: Callable[[], Tensor], estimate: Estimate | None, line: str) -> None:
         """A picture (1, 3, H, W), made only where there is a page to show it, and what is known of it; after the first few, nothing."""
         if len(self.lines) < MAX_SHOWN:
-            self.payloads.append(picture_payload(make(), estimate, text=line) if in_page() else {})
+            self.payloads.append(image_payload(make(), estimate, text=line) if in_page() else {})
             self.lines.append(line)
 
-    def mask(self, picture: Tensor, estimate: Estimate, mask: Tensor, line: str) -> tuple[Tensor]:
+    def mask(self, image: Tensor, estimate: Estimate, mask: Tensor, line: str) -> tuple[Tensor]:
         """The mask as the node hands it on; shown as the picture with the rest darkened."""
-        self.add(lambda: picture * (_DARKENED + (1 - _DARKENED) * mask), estimate, line)
+        self.add(lambda: image * (_DARKENED + (1 - _DARKENED) * mask), estimate, line)
         return (to_output(mask)[..., 0],)
 
     def cutout(
         self,
-        picture: Tensor,
+        image: Tensor,
         estimate: Estimate | None,
         mask: Tensor,
         line: str,
@@ -211,7 +211,7 @@ class Shown:
         decontaminate: bool,
     ) -> tuple[Tensor, Tensor]:
         """The cut-out and its mask as the node hands them on; shown on grey. What was transparent in the picture stays so."""
-        colour, alpha = cut_out(picture, mask, edge, decontaminate)
+        colour, alpha = cut_out(image, mask, edge, decontaminate)
         alpha = alpha if opacity is None else alpha * opacity.to(alpha)
         self.add(lambda: torch.lerp(torch.full_like(colour, 0.5), colour, alpha), estimate, line)
         whole = torch.cat((colour, alpha), 1).clamp(0, 1).movedim(1, -1).contiguous().to(*image_placement())
@@ -258,25 +258,25 @@ def checked_choice(
     return MaskChoice(near, far, unit, feather, chosen_point(point_x, point_y), tolerance, invert)
 
 
-def sized_pairs(pictures: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
+def sized_pairs(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
     """Each picture with its estimate at the picture's size, on the device that computes."""
-    for picture, estimate in pictures_with(pictures, whole):
-        yield picture, estimate.resized(picture.shape[-2], picture.shape[-1])
+    for image, estimate in images_with(images, whole):
+        yield image, estimate.resized(image.shape[-2], image.shape[-1])
 
 
-def _chosen(pictures: Tensor, whole: Estimate, choice: MaskChoice) -> Iterator[tuple[Tensor, Estimate, Tensor, str]]:
+def _chosen(images: Tensor, whole: Estimate, choice: MaskChoice) -> Iterator[tuple[Tensor, Estimate, Tensor, str]]:
     """Each picture with its estimate, its mask, and what the mask is."""
-    for picture, estimate in sized_pairs(pictures, whole):
+    for image, estimate in sized_pairs(images, whole):
         depths = known_depths(estimate)
         mask = choice.mask(depths)
-        yield picture, estimate, mask, choice.words(depths, float(mask.mean()))
+        yield image, estimate, mask, choice.words(depths, float(mask.mean()))
 
 
 def _straight(image: Tensor) -> tuple[Tensor, Tensor | None]:
     """(B, 3, H, W) in [0, 1] as they are under any transparency, and (B, 1, H, W) of how opaque they are; None: wholly."""
-    pictures, planar = to_rgb(image), to_planar(image)
+    images, planar = to_rgb(image), to_planar(image)
     if planar.shape[1] < 4:
-        return pictures, None
+        return images, None
     whole = planar.float().clamp(0, 1)
     return whole[:, :3].contiguous(), whole[:, 3:]
 
@@ -290,12 +290,12 @@ def _blank(geometry: Any, depth: Tensor | None) -> Tensor:
     return torch.ones(estimate.batch, 3, estimate.height, estimate.width)
 
 
-def _masks(mask: Tensor, pictures: Tensor) -> Tensor:
+def _masks(mask: Tensor, images: Tensor) -> Tensor:
     """(B, 1, H, W) in [0, 1] of the pictures' size, of a MASK (B, H, W) or (H, W)."""
-    masks = masks_of(mask, "mask", len(pictures))
-    if masks.shape[-2:] == _NO_MASK and masks.shape[-2:] != pictures.shape[-2:] and not bool(masks.any()):
+    masks = masks_of(mask, "mask", len(images))
+    if masks.shape[-2:] == _NO_MASK and masks.shape[-2:] != images.shape[-2:] and not bool(masks.any()):
         raise ValueError("mask is black and 64x64, as Load Image gives it for a picture without alpha: leave it unconnected")
-    return resize_map(masks, pictures.shape[-2], pictures.shape[-1]).expand(len(pictures), -1, -1, -1).to(pictures.device)
+    return resize_map(masks, images.shape[-2], images.shape[-1]).expand(len(images), -1, -1, -1).to(images.device)
 
 
 NODES = (DepthMask, ForegroundCutout)

@@ -20,7 +20,7 @@ from ..utils import to_rgb
 from .batches import geometry_output, one_by_one
 from .checks import check_count, check_geometry
 from .listing import READABLE, geometry_files
-from .live import KEY, MAX_PICTURES, Payload, picture_payload, preview_maps, preview_size
+from .live import KEY, MAX_IMAGES, Payload, image_payload, preview_maps, preview_size
 from .preview import in_words, map_tiles
 from .saving import HIDDEN, filled_in, output_name, prefix_problem, prefix_widget, problem_of, save_numbered, shown
 from .sockets import FILES, GEOMETRY, Inputs
@@ -73,7 +73,7 @@ class SaveGeometry:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         formats = "\n".join(f"{suffix.lstrip('.')}: {entry.description}" for suffix, entry in FORMATS.items())
-        picture = "Texture of a GLB and colours of a PLY: the picture that the geometry was made of."
+        image = "Texture of a GLB and colours of a PLY: the picture that the geometry was made of."
         geometry = "Raw depth, normals or both. Each picture of a batch goes to its own file, except in npz and in a mesh of one scene."
         return {
             "required": {"geometry": geometry_input(geometry)},
@@ -81,7 +81,7 @@ class SaveGeometry:
                 "filename_prefix": prefix_widget(DEFAULT_PREFIX, ".exr"),
                 "format": choice_widget(FORMAT_NAMES, formats, DEFAULT_FORMAT),
                 "half": switch_widget(False, "EXR in 16-bit floats: half the size, 3 digits, up to 65504."),
-                "image": image_input(picture),
+                "image": image_input(image),
             },
             "hidden": dict(HIDDEN),
         }
@@ -110,8 +110,8 @@ class SaveGeometry:
         suffix = f".{format}"
         whole = FORMATS[suffix].holds(estimate)
         parts = [estimate] if whole else one_by_one(estimate)
-        pictures = repeat(None) if image is None else pictures_of(estimate, image, whole)
-        dressed = zip(parts, (SaveOptions(half, each) for each in pictures), strict=False)
+        images = repeat(None) if image is None else images_of(estimate, image, whole)
+        dressed = zip(parts, (SaveOptions(half, each) for each in images), strict=False)
         name = filled_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
         written = save_numbered(name, suffix, dressed, lambda path, each: save_estimate(path, *each))
         return {"ui": {**_on_node(estimate, written, 1 if whole else estimate.batch), **shown(written)}}
@@ -216,16 +216,16 @@ def _listed_files() -> list[str]:
         return []
 
 
-def pictures_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
+def images_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
     """(1, 3, h, w) for each picture of the estimate, at their own size, or all of them as one (B, 3, h, w).
 
     Raises:
         ValueError: Another number of pictures, or another shape.
     """
-    pictures = to_rgb(image)
-    check_count("image", len(pictures), "geometry", estimate.batch, one_for_all=False)
-    check_alike("geometry", (estimate.height, estimate.width), (pictures.shape[-2], pictures.shape[-1]))
-    return [pictures] if whole else list(pictures.split(1))
+    images = to_rgb(image)
+    check_count("image", len(images), "geometry", estimate.batch, one_for_all=False)
+    check_alike("geometry", (estimate.height, estimate.width), (images.shape[-2], images.shape[-1]))
+    return [images] if whole else list(images.split(1))
 
 
 def _on_node(estimate: Estimate, written: Sequence[Path], groups: int) -> dict[str, list[Any]]:
@@ -238,11 +238,11 @@ def _on_node(estimate: Estimate, written: Sequence[Path], groups: int) -> dict[s
     """
     payloads: list[Payload] = []
     each = len(written) // groups
-    for index, part in enumerate(one_by_one(estimate.pictures(0, min(estimate.batch, MAX_PICTURES)))):
+    for index, part in enumerate(one_by_one(estimate.slice(0, min(estimate.batch, MAX_IMAGES)))):
         small = preview_maps(part, *preview_size(part.height, part.width))
         first = each * min(index, groups - 1)
         names = ", ".join(output_name(path) for path in written[first : first + each])
-        payloads.append(picture_payload(torch.cat(map_tiles(small)[:-1], 3), text=f"{names}: {in_words(part)}"))
+        payloads.append(image_payload(torch.cat(map_tiles(small)[:-1], 3), text=f"{names}: {in_words(part)}"))
     return {KEY: payloads, "images": [each["picture"] for each in payloads], "text": [each["text"] for each in payloads]}
 
 

@@ -19,16 +19,16 @@ from ..geometry.images.depth_image import LINEAR_IN, image_to_depth
 from ..geometry.images.render import NEAR
 from ..geometry.surfaces.derive import with_normals
 from ..geometry.surfaces.normals import EDGES, depth_to_normals, dmap2norm, midas_normals
-from ..geometry.temporal.stabilization import FilmOptions
+from ..geometry.temporal.stabilization import VideoOptions
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.inference.tile_layout import check_tiles
-from ..utils import to_pictures, to_planar
-from .batches import counted, counted_pictures, geometry_output, in_chunks, one_by_one
+from ..utils import to_images, to_planar
+from .batches import counted, counted_images, geometry_output, in_chunks, one_by_one
 from .checks import check_camera, check_geometry, check_model, check_network_side
 from .load_model import LoadDepthNormalModel
-from .refine import REFINE, refined_by_pictures
+from .refine import REFINE, refined_by_images
 from .sockets import CONVERT, DEPTH_NORMAL_MODEL, ESTIMATE, GEOMETRY, Inputs
 from .widgets import (
     AUTO,
@@ -160,22 +160,22 @@ class EstimateGeometry:
         if in_tiles and (film or views == ONE_SCENE):
             other = "film is on" if film else f"views is {views}"
             raise ValueError(f"tiles is {tiles} and {other}: in tiles each picture is seen by itself; choose one of the two")
-        pictures = to_pictures(image)
+        images = to_images(image)
         derive = with_normals if normals == AUTO else None
-        total = pictures.shape[0]
+        total = images.shape[0]
         if views == ONE_SCENE:
             if film:
                 raise ValueError(
                     f"film is on and views is {ONE_SCENE}: a batch is a film or views of one scene that stands still; choose one"
                 )
-            found = model.estimate_scene(pictures, resolution or None, progress_bar(total), fov=fov, derive=derive)
-            return (refined_by_pictures(found, pictures, refine),)
+            found = model.estimate_scene(images, resolution or None, progress_bar(total), fov=fov, derive=derive)
+            return (refined_by_images(found, images, refine),)
         if film:
             settings = {"size": resolution or None, "fov": fov, "derive": derive}
-            parts = counted_pictures(model.estimate_video(in_chunks(pictures), FilmOptions(smooth=smooth), **settings), total)
-            return (refined_by_pictures(Estimate.cat(parts, total, pictures.device), pictures, refine),)
+            parts = counted_images(model.estimate_video(in_chunks(images), VideoOptions(smooth=smooth), **settings), total)
+            return (refined_by_images(Estimate.cat(parts, total, images.device), images, refine),)
         settings = {"fov": fov, "derive": derive, "refine": refine, **({"tiles": in_tiles} if in_tiles else {})}
-        return (geometry_output(model.estimate(pictures, resolution or None, progress_bar(total), **settings)),)
+        return (geometry_output(model.estimate(images, resolution or None, progress_bar(total), **settings)),)
 
 
 class DepthImageToGeometry:
@@ -322,8 +322,8 @@ class NormalsFromDepth:
         else:
             derive, axes = partial(_slopes, method=method, a=a, bg_threshold=bg_threshold), Axes.SCANNET
         home = image_placement()[0]
-        pictures = counted(one_by_one(estimate, default_device()), estimate.batch)
-        normals = torch.cat([derive(picture).to(home) for picture in pictures])
+        images = counted(one_by_one(estimate, default_device()), estimate.batch)
+        normals = torch.cat([derive(image).to(home) for image in images])
         camera = likely_intrinsics(estimate, fov) if fov else estimate.intrinsics
         return (replace(estimate, normals=normals, axes=axes, intrinsics=camera),)
 

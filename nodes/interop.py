@@ -9,7 +9,7 @@ from torch import Tensor
 from ..geometry.checks import check_choice
 from ..geometry.comfy_dicts import da3_to_estimate, estimate_to_da3, estimate_to_moge, moge_to_estimate
 from ..geometry.estimate import Estimate, Quantity
-from .batches import geometry_output, picture_for
+from .batches import geometry_output, image_for
 from .checks import check_camera, check_geometry
 from .sockets import CONVERT, DA3_GEOMETRY, GEOMETRY, MOGE_GEOMETRY, Inputs
 from .widgets import AUTO, choice_widget, fov_widget, geometry_input, image_input, near_far_ratio_widget
@@ -18,9 +18,9 @@ DEPTH_QUANTITIES = (AUTO, Quantity.METRIC_DEPTH.value, Quantity.RELATIVE_DEPTH.v
 
 
 def _inputs() -> Inputs:
-    picture = "The picture that the geometry was made of: texture for the meshes of ComfyUI's own nodes. Resized to the geometry's size."
+    image = "The picture that the geometry was made of: texture for the meshes of ComfyUI's own nodes. Resized to the geometry's size."
     return {
-        "required": {"geometry": geometry_input("Raw depth, normals or both."), "image": image_input(picture)},
+        "required": {"geometry": geometry_input("Raw depth, normals or both."), "image": image_input(image)},
         "optional": {"fov": fov_widget(), "near_far_ratio": near_far_ratio_widget()},
     }
 
@@ -50,7 +50,7 @@ class GeometryToMoge:
     def execute(self, geometry: Any, image: Tensor, fov: float = 0.0, near_far_ratio: float = 0.0) -> tuple[dict[str, Tensor]]:
         """Core's dictionary."""
         estimate = _check(geometry, fov, near_far_ratio)
-        return (estimate_to_moge(estimate, picture_for(estimate, image), fov, near_far_ratio),)
+        return (estimate_to_moge(estimate, image_for(estimate, image), fov, near_far_ratio),)
 
 
 class MogeToGeometry:
@@ -95,7 +95,7 @@ class GeometryToDa3:
     def execute(self, geometry: Any, image: Tensor, fov: float = 0.0, near_far_ratio: float = 0.0) -> tuple[dict[str, Tensor | str]]:
         """Core's dictionary."""
         estimate = _check(geometry, fov, near_far_ratio)
-        return (estimate_to_da3(estimate, picture_for(estimate, image), fov, near_far_ratio),)
+        return (estimate_to_da3(estimate, image_for(estimate, image), fov, near_far_ratio),)
 
 
 class Da3ToGeometry:

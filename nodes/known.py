@@ -38,9 +38,9 @@ def depth_input(purpose: str) -> Widget:
     return image_input(f"{purpose} Any pack's depth map, near = white, any size; read as disparity, which most networks give.")
 
 
-def known_of(pictures: Tensor, geometry: Any, depth: Tensor | None, normal_map: Tensor | None = None, coding: str = CODINGS[0]) -> Estimate:
+def known_of(images: Tensor, geometry: Any, depth: Tensor | None, normal_map: Tensor | None = None, coding: str = CODINGS[0]) -> Estimate:
     """What is known of the pictures, one estimate each: the geometry if there is one, else what the maps show, at the pictures' size."""
-    batch, _, height, width = pictures.shape
+    batch, _, height, width = images.shape
     check_effect_fits(height, width, default_device())
     if geometry is not None:
         known_one = check_geometry(geometry)
@@ -87,8 +87,8 @@ def _for_batch(estimate: Estimate, batch: int, name: str) -> Estimate:
     return estimate if estimate.batch == batch else estimate.expanded(batch)
 
 
-def pictures_with(pictures: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
+def images_with(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
     """Each picture with its estimate, on the device that computes: a long batch at once would not fit there."""
     device = default_device()
-    for picture, estimate in zip(pictures.split(1), one_by_one(whole, device), strict=True):
-        yield picture.to(device), estimate
+    for image, estimate in zip(images.split(1), one_by_one(whole, device), strict=True):
+        yield image.to(device), estimate

@@ -17,7 +17,7 @@ from ..geometry.temporal.shot_cuts import CutDetector
 from ..model_loader import Model
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.inference.memory_budget import check_result_fits
-from ..utils import resize_map, scale_short_side, to_pictures
+from ..utils import resize_map, scale_short_side, to_images
 from .batches import geometry_output, to_output
 from .checks import check_short_side
 from .loading import options_for
@@ -101,19 +101,19 @@ def _through(
 ) -> Tensor:
     """A batch through a model, and what `render` makes of all its estimates and the pictures, at the size asked for."""
     check_short_side(resolution)
-    pictures = to_pictures(image)
-    height, width = scale_short_side(pictures.shape[-2], pictures.shape[-1], resolution)
-    check_result_fits(pictures.shape[0], height, width)
+    images = to_images(image)
+    height, width = scale_short_side(images.shape[-2], images.shape[-1], resolution)
+    check_result_fits(images.shape[0], height, width)
     model = load()
-    estimates = model.estimates(pictures, network_size, progress_bar(pictures.shape[0]), options=options_for(model, options))
-    return torch.cat([to_output(resize_map(rendered, height, width)) for rendered in render(estimates, pictures)])
+    estimates = model.estimates(images, network_size, progress_bar(images.shape[0]), options=options_for(model, options))
+    return torch.cat([to_output(resize_map(rendered, height, width)) for rendered in render(estimates, images)])
 
 
-def _render_each(show: Show, estimates: Iterable[Estimate], _pictures: Tensor) -> Iterator[Tensor]:
+def _render_each(show: Show, estimates: Iterable[Estimate], _images: Tensor) -> Iterator[Tensor]:
     return map(show, estimates)
 
 
-def _render_clip(show: Show, estimates: Iterable[Estimate], _pictures: Tensor) -> Iterator[Tensor]:
+def _render_clip(show: Show, estimates: Iterable[Estimate], _images: Tensor) -> Iterator[Tensor]:
     """One range for all: every estimate has to be seen before the first is shown."""
     clip, seen = ClipRange(), []
     for estimate in estimates:
@@ -124,11 +124,11 @@ def _render_clip(show: Show, estimates: Iterable[Estimate], _pictures: Tensor) -
         yield show(estimate, clip.ends)
 
 
-def _render_running(show: Show, estimates: Iterable[Estimate], pictures: Tensor) -> Iterator[Tensor]:
+def _render_running(show: Show, estimates: Iterable[Estimate], images: Tensor) -> Iterator[Tensor]:
     """A range that follows the film; its cuts are those of the pictures."""
     running, detector, done = RunningRange(), CutDetector(), 0
     for estimate in estimates:
-        cuts = detector.push(pictures[done : done + estimate.batch])
+        cuts = detector.push(images[done : done + estimate.batch])
         done += estimate.batch
         yield show(estimate, partial(running.update, cuts=cuts))
 

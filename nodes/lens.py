@@ -132,19 +132,19 @@ class Fog:
         check_choice("sky", sky, SKIES)
         check_numbers(_FOG_NUMBERS, {"density": density, "start": start, "height_falloff": height_falloff})
         fog, light = FogBank(density, start, height_falloff), colour_to_linear(colour)
-        pictures = bright_pictures(image)
+        images = bright_images(image)
         if geometry is None and depth is None:
             raise ValueError(NO_DEPTH)
         shown = Shown()
 
-        def made(picture: Tensor, estimate: Estimate) -> tuple[Tensor, Tensor]:
-            through, line = fog_of(estimate, picture, fog, sky == "auto")
-            result = add_fog(picture, through, light)
+        def made(image: Tensor, estimate: Estimate) -> tuple[Tensor, Tensor]:
+            through, line = fog_of(estimate, image, fog, sky == "auto")
+            result = add_fog(image, through, light)
             shown.add(lambda: result, estimate, line)
             return _unclamped(result), to_output(1 - through)[..., 0]
 
-        pairs = counted(sized_pairs(pictures, known_of(pictures, geometry, depth)), len(pictures))
-        return shown_on_node(joined((made(*pair) for pair in pairs), len(pictures)), shown.payloads, text=shown.lines)
+        pairs = counted(sized_pairs(images, known_of(images, geometry, depth)), len(images))
+        return shown_on_node(joined((made(*pair) for pair in pairs), len(images)), shown.payloads, text=shown.lines)
 
 
 class DepthOfField:
@@ -214,35 +214,35 @@ class DepthOfField:
         check_whole("blades", blades, 0, MAX_BLADES)
         check_numbers(_LENS_NUMBERS, dict(zip(_LENS_NUMBERS, numbers, strict=True)))
         lens = Focus(focus, unit, chosen_point(point_x, point_y), blur, f_number, focal_length, sensor)
-        pictures = bright_pictures(image)
+        images = bright_images(image)
         if geometry is None and depth is None:
             raise ValueError(NO_DEPTH)
         shown = Shown()
 
-        def made(picture: Tensor, estimate: Estimate) -> tuple[Tensor]:
-            circle, line = focused(estimate, picture, lens)
-            result = depth_of_field(picture, circle, blades=int(blades), rotation=rotation, highlights=highlights)
+        def made(image: Tensor, estimate: Estimate) -> tuple[Tensor]:
+            circle, line = focused(estimate, image, lens)
+            result = depth_of_field(image, circle, blades=int(blades), rotation=rotation, highlights=highlights)
             shown.add(lambda: result, estimate, line)
             return (_unclamped(result),)
 
-        pairs = counted(sized_pairs(pictures, known_of(pictures, geometry, depth)), len(pictures))
-        return shown_on_node(joined((made(*pair) for pair in pairs), len(pictures)), shown.payloads, text=shown.lines)
+        pairs = counted(sized_pairs(images, known_of(images, geometry, depth)), len(images))
+        return shown_on_node(joined((made(*pair) for pair in pairs), len(images)), shown.payloads, text=shown.lines)
 
 
-def _unclamped(picture: Tensor) -> Tensor:
+def _unclamped(image: Tensor) -> Tensor:
     """(B, 3, H, W) as the IMAGE that nodes hand on, with what is brighter than white."""
-    return picture.movedim(1, -1).contiguous().to(*image_placement())
+    return image.movedim(1, -1).contiguous().to(*image_placement())
 
 
-def bright_pictures(image: Tensor) -> Tensor:
+def bright_images(image: Tensor) -> Tensor:
     """(B, 3, H, W) in [0, 1], or, of an HDR picture, with what is brighter than white.
 
     Raises:
         ValueError, TypeError: As `to_rgb`.
     """
-    pictures, planar = to_rgb(image), to_planar(image)
+    images, planar = to_rgb(image), to_planar(image)
     if planar.shape[1] == 4 or not bool((planar > 1).any()):
-        return pictures
+        return images
     return planar.to(torch.float32).clamp(min=0).expand(-1, 3, -1, -1)
 
 

@@ -109,11 +109,11 @@ class LeresDepthMap:
             return loaded.with_resizing(SHORT_SIDE) if old and not boosted else loaded
 
         size = network_size or (resolution if old or boosted else None)
-        pictures = annotate_depth(image, load, resolution, normalisation, size, options=LeresOptions(old_node=old))
-        return (without_ends(pictures, rm_nearest, rm_background),)
+        images = annotate_depth(image, load, resolution, normalisation, size, options=LeresOptions(old_node=old))
+        return (without_ends(images, rm_nearest, rm_background),)
 
 
-def without_ends(pictures: Tensor, nearest: float, background: float) -> Tensor:
+def without_ends(images: Tensor, nearest: float, background: float) -> Tensor:
     """Depth pictures in [0, 1], near = white, whose ends are cut off: what is nearest becomes white, what is farthest black.
 
     Args:
@@ -125,14 +125,14 @@ def without_ends(pictures: Tensor, nearest: float, background: float) -> Tensor:
         `LeresDetector` of the ControlNet nodes. What they compare are the 8-bit levels of the picture; the others stay floats here.
     """
     if nearest:
-        pictures = torch.where(255 - _levels(pictures) <= nearest / 100 * 255, 1, pictures)
+        images = torch.where(255 - _levels(images) <= nearest / 100 * 255, 1, images)
     if background:
-        pictures = torch.where(_levels(pictures) <= background / 100 * 255, 0, pictures)
-    return pictures
+        images = torch.where(_levels(images) <= background / 100 * 255, 0, images)
+    return images
 
 
-def _levels(pictures: Tensor) -> Tensor:
-    return (pictures.float() * 255).round()
+def _levels(images: Tensor) -> Tensor:
+    return (images.float() * 255).round()
 
 
 NODES = (LeresDepthMap,)

@@ -25,7 +25,7 @@ from ..utils import resize_map
 LONG_SIDE = 512
 """Of what the page shows, in pixels."""
 
-MAX_PICTURES = 16
+MAX_IMAGES = 16
 """Of a batch in the page."""
 
 THICKEST = 0.15
@@ -50,7 +50,7 @@ def shown_on_node(result: tuple, payloads: Sequence[Payload], **ui: Sequence[Any
 
     Args:
         result: The node's outputs.
-        payloads: What `picture_payload` gave, one a picture.
+        payloads: What `image_payload` gave, one a picture.
         ui: What ComfyUI itself knows, such as `text=[line]` and `images=[file]`.
 
     Returns:
@@ -61,8 +61,8 @@ def shown_on_node(result: tuple, payloads: Sequence[Payload], **ui: Sequence[Any
     return {"ui": {KEY: list(payloads), **{name: list(values) for name, values in ui.items()}}, "result": result}
 
 
-def picture_payload(
-    picture: Tensor,
+def image_payload(
+    image: Tensor,
     estimate: Estimate | None = None,
     *,
     counts: Tensor | None = None,
@@ -87,9 +87,9 @@ def picture_payload(
     """
     if not in_page():
         return {}
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     size = preview_size(height, width)
-    shown = picture.detach().float().clamp(0, 1)
+    shown = image.detach().float().clamp(0, 1)
     payload = {"width": size[1], "height": size[0], "full": [width, height], "text": text, **more}
     payload["picture"] = temporary_png(resize_map(shown, *size) if size != (height, width) else shown)
     if estimate is not None:
@@ -173,9 +173,9 @@ def _codes(estimate: Estimate) -> tuple[Tensor, dict[str, Any]]:
     return codes, {"law": "log" if is_log else "linear", "low": low, "high": high, "quantity": quantity.value}
 
 
-def temporary_png(picture: Tensor) -> dict[str, str]:
+def temporary_png(image: Tensor) -> dict[str, str]:
     """Writes a picture into ComfyUI's temp folder and names it as ComfyUI does."""
     folder, name = user_folder("temp"), f"depth_normal_{uuid.uuid4().hex}.png"
     folder.mkdir(parents=True, exist_ok=True)
-    write_normal_png(folder / name, picture)
+    write_normal_png(folder / name, image)
     return {"filename": name, "subfolder": "", "type": "temp"}

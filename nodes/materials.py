@@ -11,7 +11,7 @@ from torch import Tensor
 from ..geometry.checks import check_alike, check_choice, check_range
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate
-from ..geometry.files import write_picture_exr, write_picture_png
+from ..geometry.files import write_image_exr, write_image_png
 from ..geometry.surfaces.derive import with_normals
 from ..geometry.textures.detail import MAX_RELIEF
 from ..geometry.textures.height import BORDERS, FREE
@@ -20,7 +20,7 @@ from ..geometry.textures.seamless import MAX_MARGIN, margins, seamless_estimate,
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
-from ..utils import resize_picture, to_planar
+from ..utils import resize_image, to_planar
 from .batches import counted, geometry_output, joined, one_by_one, to_output
 from .checks import check_count, check_model, check_network_side
 from .saving import HIDDEN, filled_in, prefix_problem, prefix_widget, save_numbered, shown
@@ -91,13 +91,13 @@ class SeamlessGeometry:
         check_model(model)
         check_network_side(resolution)
         check_choice("normals", normals, (AUTO, "model only"))
-        pictures = planar(image)
-        pictures = tileable(pictures).clamp(0, 1) if even_borders else pictures
-        beyond = margins(pictures.shape[-2], pictures.shape[-1], margin)
+        images = planar(image)
+        images = tileable(images).clamp(0, 1) if even_borders else images
+        beyond = margins(images.shape[-2], images.shape[-1], margin)
         derive = with_normals if normals == AUTO else None
-        found = model.estimate(wrap(pictures, beyond), resolution or None, progress_bar(len(pictures)), derive=derive)
+        found = model.estimate(wrap(images, beyond), resolution or None, progress_bar(len(images)), derive=derive)
         seamless = (geometry_output(seamless_estimate(each, beyond)) for each in one_by_one(found))
-        return Estimate.cat(seamless, found.batch), to_output(pictures)
+        return Estimate.cat(seamless, found.batch), to_output(images)
 
 
 class DetailNormals:
@@ -174,10 +174,10 @@ class DetailNormals:
         check_source(source, has_normals, image is not None)
         options = PbrOptions(source, radius, relief, borders)
         whole = surface_normals(normal_map, normal_coding, geometry) if has_normals and source != PHOTO else None
-        pictures = _photos(image, whole) if image is not None and source != NORMALS else None
-        total = whole.batch if whole is not None else 0 if pictures is None else len(pictures)
+        images = _photos(image, whole) if image is not None and source != NORMALS else None
+        total = whole.batch if whole is not None else 0 if images is None else len(images)
         known = [None] * total if whole is None else one_by_one(whole, default_device())
-        photos = [None] * total if pictures is None else pictures.split(1)
+        photos = [None] * total if images is None else images.split(1)
 
         def parts() -> Any:
             for estimate, photo in counted(zip(known, photos, strict=True), total):
@@ -238,28 +238,28 @@ class SaveTexture:
     ) -> dict[str, dict[str, list[dict[str, str]]]]:
         """Writes the files and names them to ComfyUI's page."""
         check_choice("format", format, TEXTURE_FORMATS)
-        pictures = to_planar(image)
+        images = to_planar(image)
 
-        def save(path: Path, picture: Tensor) -> tuple[Path, ...]:
-            planes = picture[:1] if grey and bool((picture[1:3] == picture[:1]).all()) else picture
+        def save(path: Path, image: Tensor) -> tuple[Path, ...]:
+            planes = image[:1] if grey and bool((image[1:3] == image[:1]).all()) else image
             if format == PNG:
-                write_picture_png(path, planes.float(), 16)
+                write_image_png(path, planes.float(), 16)
             else:
-                write_picture_exr(path, planes)
+                write_image_exr(path, planes)
             return (path,)
 
-        name = filled_in(filename_prefix, pictures.shape[-1], pictures.shape[-2], prompt, extra_pnginfo)
-        return {"ui": shown(save_numbered(name, f".{format}", counted(pictures, len(pictures)), save))}
+        name = filled_in(filename_prefix, images.shape[-1], images.shape[-2], prompt, extra_pnginfo)
+        return {"ui": shown(save_numbered(name, f".{format}", counted(images, len(images)), save))}
 
 
 def _photos(image: Tensor, whole: Estimate | None) -> Tensor:
     """(B, 3, H, W): the photographs, at the size and in the number of the normals where there are some."""
-    pictures = planar(image)
+    images = planar(image)
     if whole is None:
-        return pictures
-    check_count("image", len(pictures), "the normals", whole.batch)
-    check_alike("the normals", (whole.height, whole.width), (pictures.shape[-2], pictures.shape[-1]))
-    return resize_picture(pictures, whole.height, whole.width).expand(whole.batch, -1, -1, -1)
+        return images
+    check_count("image", len(images), "the normals", whole.batch)
+    check_alike("the normals", (whole.height, whole.width), (images.shape[-2], images.shape[-1]))
+    return resize_image(images, whole.height, whole.width).expand(whole.batch, -1, -1, -1)
 
 
 NODES = (SeamlessGeometry, DetailNormals, SaveTexture)

@@ -17,7 +17,7 @@ from ..geometry.surfaces.mesh import MAX_POINTS, MeshOptions
 from ..geometry.surfaces.relief import LIMITS, RAISED, ReliefOptions
 from .batches import counted, one_by_one
 from .checks import check_camera, check_geometry
-from .files import pictures_of
+from .files import images_of
 from .known import check_numbers, number_widgets
 from .saving import HIDDEN, filled_in, output_name, prefix_problem, prefix_widget, save_numbered, shown
 from .sockets import FILES, Inputs, Widget
@@ -89,7 +89,7 @@ class SaveMesh:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         geometry = "Raw depth. Each picture of a batch becomes its own file, the views of one scene one file."
-        picture = "The mesh's texture: the picture that the geometry was made of, at any size. None: no colours."
+        image = "The mesh's texture: the picture that the geometry was made of, at any size. None: no colours."
         formats = "glb: with the picture as texture. ply: with coloured points."
         points = (
             "At most so many points. Of larger maps every second, third, ... pixel is taken; the texture keeps its detail. 0: all pixels."
@@ -102,7 +102,7 @@ class SaveMesh:
         return {
             "required": {"geometry": geometry_input(geometry)},
             "optional": {
-                "image": image_input(picture),
+                "image": image_input(image),
                 "filename_prefix": prefix_widget(MESH_PREFIX, ".glb"),
                 "format": choice_widget(MESH_FORMATS, formats),
                 "max_points": count_widget(MAX_POINTS, 0, MAX_MESH_POINTS, points),
@@ -226,14 +226,14 @@ def _saved(estimate: Estimate, image: Tensor | None, name: str, suffix: str, opt
     """Writes each picture, or all views of a scene, and tells ComfyUI's page and the graph."""
     whole = FORMATS[suffix].holds(estimate)
     parts = [estimate] if whole else counted(one_by_one(estimate), estimate.batch)
-    pictures: Iterable[Tensor | None] = repeat(None) if image is None else pictures_of(estimate, image, whole)
+    images: Iterable[Tensor | None] = repeat(None) if image is None else images_of(estimate, image, whole)
     said: list[str] = []
 
     def save(path: Path, part: tuple[Estimate, SaveOptions]) -> tuple[Path, ...]:
         said.append(save_surface(path, *part))
         return (path,)
 
-    dressed = ((part, replace(options, picture=picture)) for part, picture in zip(parts, pictures, strict=False))
+    dressed = ((part, replace(options, image=image)) for part, image in zip(parts, images, strict=False))
     written = save_numbered(name, suffix, dressed, save)
     names = [output_name(path) for path in written]
     return {"ui": {**shown(written), "text": said}, "result": (names, said)}

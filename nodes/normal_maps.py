@@ -15,7 +15,7 @@ from ..geometry.images.render import normals_to_image
 from ..model_loader import Model
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.inference.memory_budget import check_result_fits
-from ..utils import scale_short_side, to_pictures
+from ..utils import scale_short_side, to_images
 from .batches import to_output
 from .checks import check_network_size, check_short_side
 from .legacy import LEGACY_CATEGORY
@@ -86,17 +86,17 @@ def normal_map(
         options: The model family's own, where it has any.
 
     Raises:
-        ValueError: What the widgets of `normal_map_inputs` cannot say, or pictures that `utils.to_pictures` refuses.
+        ValueError: What the widgets of `normal_map_inputs` cannot say, or pictures that `utils.to_images` refuses.
     """
     check_short_side(resolution)
     check_network_size(network_size)
     check_choice("coding", coding, CODINGS)
-    pictures = to_pictures(image)
-    size = scale_short_side(pictures.shape[-2], pictures.shape[-1], resolution)
-    check_result_fits(pictures.shape[0], *size)
+    images = to_images(image)
+    size = scale_short_side(images.shape[-2], images.shape[-1], resolution)
+    check_result_fits(images.shape[0], *size)
     model = load()
-    progress = progress_bar(pictures.shape[0])
-    estimates = model.estimates(pictures, network_size or usual_size, progress, fov=fov, options=options_for(model, options))
+    progress = progress_bar(images.shape[0])
+    estimates = model.estimates(images, network_size or usual_size, progress, fov=fov, options=options_for(model, options))
     return (torch.cat([to_output(_encoded(estimate.resized(*size), coding)) for estimate in estimates]),)
 
 

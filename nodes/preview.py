@@ -11,10 +11,10 @@ from torch import Tensor
 from ..geometry.camera import fov_from_intrinsics
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.images.render import depth_to_image, normals_to_image
-from ..utils import resize_picture, to_rgb
+from ..utils import resize_image, to_rgb
 from .batches import one_by_one, to_output
 from .checks import check_count, check_geometry
-from .live import MAX_PICTURES, Payload, in_page, picture_payload, preview_maps, preview_size, shown_on_node, temporary_png
+from .live import MAX_IMAGES, Payload, image_payload, in_page, preview_maps, preview_size, shown_on_node, temporary_png
 from .sockets import RENDER, Inputs
 from .widgets import geometry_input, image_input
 
@@ -36,7 +36,7 @@ class PreviewGeometry:
     RETURN_TYPES: ClassVar = ("IMAGE", "STRING")
     RETURN_NAMES: ClassVar = ("maps", "text")
     OUTPUT_TOOLTIPS: ClassVar = (
-        f"Depth (near = white), normals (OpenGL) and mask side by side, at 512 pixels a side at most; of a batch the first {MAX_PICTURES}.",
+        f"Depth (near = white), normals (OpenGL) and mask side by side, at 512 pixels a side at most; of a batch the first {MAX_IMAGES}.",
         "The line below them, one for each picture.",
     )
     SEARCH_ALIASES: ClassVar = [
@@ -66,17 +66,17 @@ class PreviewGeometry:
     def execute(self, geometry: Any, image: Tensor | None = None) -> Any:
         """The maps as pictures and words, and the same for the page."""
         estimate = check_geometry(geometry)
-        count = min(estimate.batch, MAX_PICTURES)
-        pictures = None if image is None else to_rgb(image)
-        if pictures is not None:
-            check_count("image", len(pictures), "geometry", estimate.batch)
+        count = min(estimate.batch, MAX_IMAGES)
+        images = None if image is None else to_rgb(image)
+        if images is not None:
+            check_count("image", len(images), "geometry", estimate.batch)
         rows, lines, payloads = [], [], []
-        for index, part in enumerate(one_by_one(estimate.pictures(0, count))):
+        for index, part in enumerate(one_by_one(estimate.slice(0, count))):
             small = preview_maps(part, *preview_size(part.height, part.width))
             tiles = map_tiles(small)
             rows.append(to_output(torch.cat(tiles, 3)))
             lines.append(in_words(part))
-            colours = tiles[0] if pictures is None else pictures[min(index, len(pictures) - 1)][None]
+            colours = tiles[0] if images is None else images[min(index, len(images) - 1)][None]
             payloads.append(_payload(colours, small, part, lines[-1]))
         maps = torch.cat(rows)
         files = [temporary_png(row.movedim(-1, 1)) for row in rows] if in_page() else []
@@ -129,8 +129,8 @@ def map_tiles(small: Estimate) -> list[Tensor]:
 
 def _payload(colours: Tensor, small: Estimate, part: Estimate, line: str) -> Payload:
     """What the page needs of one picture; the colours may have another size than the maps."""
-    picture = resize_picture(colours.to(small.device).float(), small.height, small.width)
-    payload = picture_payload(picture, small, text=line)
+    image = resize_image(colours.to(small.device).float(), small.height, small.width)
+    payload = image_payload(image, small, text=line)
     return payload and payload | {"full": [part.width, part.height]}
 
 

@@ -10,9 +10,9 @@ from ..geometry.checks import check_choice, check_range, check_whole
 from ..geometry.edges.refine import MAX_RADIUS, MAX_STRENGTH, Derive, refine_geometry
 from ..geometry.estimate import Estimate
 from ..geometry.surfaces.derive import with_normals
-from ..utils import pictures_to_rgb, to_rgb
+from ..utils import images_to_rgb, to_rgb
 from .batches import counted, geometry_output
-from .known import known_of, pictures_with
+from .known import images_with, known_of
 from .sockets import ESTIMATE, GEOMETRY, Inputs
 from .widgets import AUTO, choice_widget, count_widget, geometry_input, image_input, number_widget
 
@@ -78,23 +78,23 @@ class RefineGeometry:
         return (_refined(to_rgb(image), geometry, strength, int(radius), derive),)
 
 
-def refined_by_pictures(estimate: Estimate, pictures: Tensor, refine: bool) -> Estimate:
+def refined_by_images(estimate: Estimate, images: Tensor, refine: bool) -> Estimate:
     """The GEOMETRY of an estimate at its pictures' size, refined by them where that is wanted and there is depth.
 
     Args:
         estimate: One for each picture.
-        pictures: (B, C, H, W) as `to_pictures` gives them.
+        pictures: (B, C, H, W) as `to_images` gives them.
         refine: Whether it is wanted.
     """
-    return _refined(pictures_to_rgb(pictures), estimate) if refine and estimate.depth is not None else geometry_output(estimate)
+    return _refined(images_to_rgb(images), estimate) if refine and estimate.depth is not None else geometry_output(estimate)
 
 
-def _refined(pictures: Tensor, geometry: Estimate, strength: float = 1.0, radius: int = 0, derive: Derive | None = None) -> Estimate:
+def _refined(images: Tensor, geometry: Estimate, strength: float = 1.0, radius: int = 0, derive: Derive | None = None) -> Estimate:
     """Picture by picture on the device that computes; the result lies where ComfyUI keeps what waits."""
-    whole = known_of(pictures, geometry, None)
-    pairs = counted(pictures_with(pictures, whole), len(pictures))
-    parts = (geometry_output(refine_geometry(estimate, picture, strength, radius, derive)) for picture, estimate in pairs)
-    return Estimate.cat(parts, len(pictures))
+    whole = known_of(images, geometry, None)
+    pairs = counted(images_with(images, whole), len(images))
+    parts = (geometry_output(refine_geometry(estimate, image, strength, radius, derive)) for image, estimate in pairs)
+    return Estimate.cat(parts, len(images))
 
 
 NODES = (RefineGeometry,)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..geometry.assumptions import likely_filled_depth, likely_intrinsics
 from ..geometry.checks import check_choice, check_range
-from ..geometry.edges.depth_edges import depth_at_picture_edges
+from ..geometry.edges.depth_edges import depth_at_image_edges
 from ..geometry.effects.lights import KINDS
 from ..geometry.effects.lit_scene import LitScene, lit_scene
 from ..geometry.effects.relight import relight
@@ -22,9 +22,9 @@ from ..geometry.views.parallax import MOVES, camera_path, parallax_frames
 from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..utils import resize_map, to_rgb
 from .batches import counted, joined, to_output
-from .known import NO_DEPTH, check_numbers, depth_input, known_of, masks_of, number_widgets, pictures_with
+from .known import NO_DEPTH, check_numbers, depth_input, images_with, known_of, masks_of, number_widgets
 from .lights import PLACE_NUMBERS, SHADOWS, SIZE, WHITE, check_lights, kind_widget, lamp_colour_widget, light_plan, lights_input
-from .live import Payload, in_page, picture_payload, shown_on_node
+from .live import Payload, image_payload, in_page, shown_on_node
 from .sockets import EFFECTS, Inputs
 from .widgets import (
     CODINGS,
@@ -166,13 +166,13 @@ class Relight:
         style = _style((ambient, specular, shininess, shadows, exposure), ambient_above, ambient_below, roll_off)
         place = (azimuth, elevation, light_x, light_y, light_depth, intensity, light_size)
         plans = (light_plan(light, colour, dict(zip((*PLACE_NUMBERS, *SIZE), place, strict=True)), shadows), *check_lights(lights))
-        pictures = to_rgb(image)
-        pairs = counted(pictures_with(pictures, known_of(pictures, geometry, depth, normal_map, normal_coding)), len(pictures))
-        skies = _skies(sky_mask, pictures, find=sky == "auto")
+        images = to_rgb(image)
+        pairs = counted(images_with(images, known_of(images, geometry, depth, normal_map, normal_coding)), len(images))
+        skies = _skies(sky_mask, images, find=sky == "auto")
         shown: list[Payload] = []
         scenes = (lit_scene(*pair, plans, where) for pair, where in zip(pairs, skies, strict=True))
         lit = ((to_output(relight(**vars(scene), **style)),) for scene in _noted(scenes, shown))
-        return shown_on_node(joined(lit, len(pictures)), shown)
+        return shown_on_node(joined(lit, len(images)), shown)
 
 
 class DepthParallax:
@@ -237,13 +237,13 @@ class DepthParallax:
         check_choice("move", move, MOVES)
         check_range("frames", frames, 1, MAX_FRAMES)
         check_numbers(_MOVE_NUMBERS, {"amount": amount, "focus": focus})
-        pictures = to_rgb(image)
+        images = to_rgb(image)
         if depth is None and geometry is None:
             raise ValueError(NO_DEPTH)
-        whole = known_of(pictures, geometry, depth)
+        whole = known_of(images, geometry, depth)
         path = camera_path(move, int(frames), amount)
-        views = (view for picture, estimate in pictures_with(pictures, whole) for view in _views(picture, estimate, path, focus))
-        total = len(pictures) * len(path)
+        views = (view for image, estimate in images_with(images, whole) for view in _views(image, estimate, path, focus))
+        total = len(images) * len(path)
         return joined(((to_output(view),) for view in counted(views, total)), total)
 
 
@@ -267,29 +267,29 @@ def _noted(scenes: Iterable[LitScene], shown: list[Payload]) -> Iterator[LitScen
 
 def _surfaces(scene: LitScene) -> Payload:
     """A picture for the page, with all that its light needs."""
-    depth = torch.ones_like(scene.picture[:, :1]) if scene.depth is None else scene.depth
+    depth = torch.ones_like(scene.image[:, :1]) if scene.depth is None else scene.depth
     known = Estimate(depth, Quantity.METRIC_DEPTH, scene.normals, Axes.OPENGL, intrinsics=scene.intrinsics)
     thickness = half_thickness(1 / depth, scene.intrinsics.diagonal(dim1=1, dim2=2)[:, :2].mean(1).to(depth))
     lamps = [asdict(light) for light in scene.light[1:]]
-    return picture_payload(scene.picture, known, counts=scene.mask, sky=scene.sky, thickness=thickness, lamps=lamps, unit="depth")
+    return image_payload(scene.image, known, counts=scene.mask, sky=scene.sky, thickness=thickness, lamps=lamps, unit="depth")
 
 
-def _skies(mask: Tensor | None, pictures: Tensor, find: bool) -> Iterator[Tensor | bool]:
+def _skies(mask: Tensor | None, images: Tensor, find: bool) -> Iterator[Tensor | bool]:
     """For each picture where its sky is, of a MASK of any size; without one whether to look for it."""
-    total, _, height, width = pictures.shape
+    total, _, height, width = images.shape
     if mask is None:
         return iter((find,) * total)
     masks = masks_of(mask, "sky_mask", total)
     return (resize_map(masks[index % len(masks)][None], height, width) > 0.5 for index in range(total))
 
 
-def _views(picture: Tensor, estimate: Estimate, path: Tensor, focus: float) -> Iterator[Tensor]:
+def _views(image: Tensor, estimate: Estimate, path: Tensor, focus: float) -> Iterator[Tensor]:
     """One picture as the camera sees it from each place of its path."""
-    sized = estimate.resized(picture.shape[-2], picture.shape[-1])
-    near_depth = depth_at_picture_edges(likely_filled_depth(sized), picture)
+    sized = estimate.resized(image.shape[-2], image.shape[-1])
+    near_depth = depth_at_image_edges(likely_filled_depth(sized), image)
     inverse = 1 / near_depth
     still = 1 / torch.lerp(inverse.amin(), inverse.amax(), focus)
-    for view in parallax_frames(picture, near_depth, likely_intrinsics(sized), path, still):
+    for view in parallax_frames(image, near_depth, likely_intrinsics(sized), path, still):
         throw_if_interrupted()
         yield view
 

@@ -20,7 +20,7 @@ from ..geometry.views.stereo import (
 )
 from ..utils import to_rgb
 from .batches import counted, joined, to_output
-from .known import NO_DEPTH, check_numbers, depth_input, known_of, number_widgets, pictures_with
+from .known import NO_DEPTH, check_numbers, depth_input, images_with, known_of, number_widgets
 from .sockets import EFFECTS, Inputs
 from .widgets import PER_IMAGE, choice_widget, geometry_input, image_input
 
@@ -116,15 +116,15 @@ class Stereo:
         check_choice("normalisation", normalisation, (PER_IMAGE, PER_CLIP))
         check_numbers(_NUMBERS, {"divergence": divergence, "convergence": convergence})
         options = StereoOptions(divergence, convergence, original)
-        pictures = to_rgb(image)
+        images = to_rgb(image)
         if depth is None and geometry is None:
             raise ValueError(NO_DEPTH)
-        whole = known_of(pictures, geometry, depth)
+        whole = known_of(images, geometry, depth)
         ends = disparity_range(whole, per_clip=True) if normalisation == PER_CLIP else None
-        counting = counted(pictures_with(pictures, whole), len(pictures))
-        pairs = (stereo_pair(picture, estimate, options, ends) for picture, estimate in counting)
+        counting = counted(images_with(images, whole), len(images))
+        pairs = (stereo_pair(image, estimate, options, ends) for image, estimate in counting)
         outputs = ((to_output(compose(pair, layout)), to_output(compose_holes(pair, layout))[..., 0]) for pair in pairs)
-        stereo, holes = joined(outputs, len(pictures))
+        stereo, holes = joined(outputs, len(images))
         return stereo, holes
 
 

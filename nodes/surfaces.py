@@ -72,9 +72,9 @@ def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask:
     if (normal_map is None) == (geometry is None):
         raise ValueError("link either a normal map or geometry, one of them")
     if normal_map is not None:
-        picture = planar(normal_map)
-        shown = picture.amax(1, keepdim=True) > _NO_DIRECTION
-        known = Estimate(normals=image_to_normals(picture, coding), mask=None if bool(shown.all()) else shown)
+        image = planar(normal_map)
+        shown = image.amax(1, keepdim=True) > _NO_DIRECTION
+        known = Estimate(normals=image_to_normals(image, coding), mask=None if bool(shown.all()) else shown)
     else:
         known = _derived(check_geometry(geometry))
     if mask is None:

@@ -169,14 +169,14 @@ class HeightToNormal:
         """One normal map a picture."""
         check_choice("coding", coding, CODINGS)
         check_range("height_range", height_range, 0, MAX_HEIGHT)
-        pictures = heights(height)
+        images = heights(height)
 
         def parts() -> Any:
-            for picture in counted(pictures.split(1), len(pictures)):
-                level = image_to_height(picture.to(default_device()), height_range)
+            for image in counted(images.split(1), len(images)):
+                level = image_to_height(image.to(default_device()), height_range)
                 yield (height_to_normals(level, borders=borders, derivative=derivative).to(image_placement()[0]),)
 
-        (normals,) = joined(parts(), len(pictures))
+        (normals,) = joined(parts(), len(images))
         return to_output(encode_normal_map(normals, NormalMapCoding(coding))), geometry_output(Estimate(normals=normals))
 
 
@@ -321,8 +321,8 @@ class AmbientOcclusion:
         if height is not None:
             levels = heights(height)
             options = {"radius": radius, "directions": directions, "borders": borders}
-            pictures = (image_to_height(each.to(default_device()), height_range) for each in levels.split(1))
-            found = (height_to_occlusion(each, **options) for each in pictures)
+            images = (image_to_height(each.to(default_device()), height_range) for each in levels.split(1))
+            found = (height_to_occlusion(each, **options) for each in images)
             total = len(levels)
         else:
             whole = check_geometry(geometry)

@@ -15,7 +15,7 @@ from ..geometry.images.levels import measure_range_of_most
 from ..geometry.images.render import NEAR, normals_to_image
 from ..geometry.surfaces.derive import with_normals
 from ..geometry.temporal.ranges import RunningRange
-from ..geometry.temporal.stabilization import ALIGNMENTS, FilmOptions
+from ..geometry.temporal.stabilization import ALIGNMENTS, VideoOptions
 from ..media import Frame, Loaded, estimated
 from ..model_loader import Model
 from ..model_loader.comfy.feedback import progress_bar
@@ -72,7 +72,7 @@ class DepthOfVideo:
         normalisation: str = RUNNING,
         near: str = NEAR[0],
         align: str = ALIGNMENTS[0],
-        smooth: float = FilmOptions.smooth,
+        smooth: float = VideoOptions.smooth,
         resolution: int = 0,
     ) -> tuple[Any]:
         """The video."""
@@ -82,7 +82,7 @@ class DepthOfVideo:
             raise ValueError(f"{model.spec.id} gives normals and no depth; use Normals of Video, or a model that gives depth")
         shown = RunningRange().update if normalisation == RUNNING else measure_range_of_most
         render = partial(usual_depth_image, normalisation=shown, near=near)
-        return (_made(model, video, render, FilmOptions(align, smooth), resolution),)
+        return (_made(model, video, render, VideoOptions(align, smooth), resolution),)
 
 
 class NormalsOfVideo:
@@ -112,7 +112,7 @@ class NormalsOfVideo:
         video: Any,
         coding: str = CODINGS[0],
         align: str = ALIGNMENTS[0],
-        smooth: float = FilmOptions.smooth,
+        smooth: float = VideoOptions.smooth,
         resolution: int = 0,
     ) -> tuple[Any]:
         """The video."""
@@ -123,7 +123,7 @@ class NormalsOfVideo:
                 raise ValueError(f"{model.spec.id} gives relative depth, of which no normals can be computed; choose another model")
             return normals_to_image(found.normals, coding, found.axes, found.mask)
 
-        return (_made(model, video, render, FilmOptions(align, smooth), resolution, with_normals),)
+        return (_made(model, video, render, VideoOptions(align, smooth), resolution, with_normals),)
 
 
 def _required() -> dict[str, Widget]:
@@ -139,7 +139,7 @@ def _optional() -> dict[str, Widget]:
     resolution = "Side of the network's input in pixels, as its authors count it (see Estimate Geometry). 0: the model's own size."
     return {
         "align": choice_widget(ALIGNMENTS, align),
-        "smooth": number_widget(FilmOptions.smooth, 0.0, 1.0, 0.05, smooth),
+        "smooth": number_widget(VideoOptions.smooth, 0.0, 1.0, 0.05, smooth),
         "resolution": network_side_widget(resolution),
     }
 
@@ -148,7 +148,7 @@ def _made(
     model: Model,
     video: Any,
     render: Render,
-    options: FilmOptions,
+    options: VideoOptions,
     resolution: int,
     derive: Callable[[Estimate], Estimate] | None = None,
 ) -> Any:
@@ -161,7 +161,7 @@ def _made(
     run = partial(model.estimate_video, options=options, size=resolution or None, derive=derive)
     move = progress_bar(source.count)
 
-    def pictures() -> Iterator[tuple[Frame, Tensor]]:
+    def images() -> Iterator[tuple[Frame, Tensor]]:
         done = 0
         for frames, _, found in estimated(loaded, run):
             throw_if_interrupted()
@@ -172,7 +172,7 @@ def _made(
         if loaded.problem is not None:
             raise loaded.problem
 
-    return source.made(pictures())
+    return source.made(images())
 
 
 NODES = (DepthOfVideo, NormalsOfVideo)

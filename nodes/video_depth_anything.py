@@ -16,11 +16,11 @@ from ..geometry.estimate import Quantity
 from ..geometry.files import resolve_inside
 from ..geometry.files.exr import write_depth_channel
 from ..geometry.images.render import depth_to_image
-from ..geometry.temporal.stabilization import FilmOptions
+from ..geometry.temporal.stabilization import VideoOptions
 from ..model_loader.comfy.devices import default_device, is_fast
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.folders import user_folder
-from ..utils import pictures_to_rgb, resize_picture, to_pictures
+from ..utils import images_to_rgb, resize_image, to_images
 from .batches import counted, to_output
 from .loading import choose_tiny, load_model
 from .model_list import model_widget
@@ -140,12 +140,12 @@ class VideoDepthAnythingProcess:
         check_range("input_size", input_size, MIN_INPUT, MAX_RESOLUTION)
         check_range("max_res", max_res, -1, MAX_RESOLUTION)
         check_choice("precision", precision, PRECISIONS)
-        pictures = to_pictures(images)
+        frames = to_images(images)
         half = precision == PRECISIONS[0] and is_fast(torch.float16, default_device())
         model = load_model(vda_model.model_id, "float16" if half else "float32", choose_tiny("model of Load Video Depth Anything Model"))
-        total, (height, width) = len(pictures), _limited(pictures.shape[-2], pictures.shape[-1], max_res)
+        total, (height, width) = len(frames), _limited(frames.shape[-2], frames.shape[-1], max_res)
         depths, done, move = np.empty((total, height, width), np.float32), 0, progress_bar(total)
-        for part in model.estimate_video(_frames(pictures, height, width), FilmOptions(cuts=cuts), size=input_size):
+        for part in model.estimate_video(_frames(frames, height, width), VideoOptions(cuts=cuts), size=input_size):
             assert part.depth is not None
             depths[done : done + part.batch] = part.depth[:, 0].cpu().numpy()
             done += part.batch
@@ -229,10 +229,10 @@ def _limited(height: int, width: int, longest: int) -> tuple[int, int]:
     return rows + rows % 2, columns + columns % 2
 
 
-def _frames(pictures: Tensor, height: int, width: int) -> Iterator[Tensor]:
+def _frames(frames: Tensor, height: int, width: int) -> Iterator[Tensor]:
     """A film in chunks of RGB, at a size."""
-    for chunk in pictures.split(_READ_AT_ONCE):
-        yield resize_picture(pictures_to_rgb(chunk), height, width)
+    for chunk in frames.split(_READ_AT_ONCE):
+        yield resize_image(images_to_rgb(chunk), height, width)
 
 
 def _checked(depths: Any) -> np.ndarray:

@@ -21,9 +21,9 @@ from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.annotators.registry import FAMILIES, MODELS, models_of_family
 from depth_normal.app.batch import per_image
 from depth_normal.app.differences import apart
-from depth_normal.app.onnx_export import PICTURE
+from depth_normal.app.onnx_export import IMAGE
 from depth_normal.model_loader import load, load_model
-from depth_normal.utils import resize_picture
+from depth_normal.utils import resize_image
 
 OLD_EXPORTER = {
     "condition": tuple(map(int, torch.__version__.split(".")[:2])) < (2, 9),
@@ -121,17 +121,17 @@ def loaded(name, folder):
 
 def photographs():
     """Of the bundled photograph: two at once, an odd part that is upright, and with a known camera; each with its field of view."""
-    whole = per_image.read(PICTURE)
-    small = resize_picture(whole, 120, 180)
-    return (torch.cat((small, 0.7 * small)), 0.0), (resize_picture(whole[..., :300], 135, 90), 0.0), (small, 50.0)
+    whole = per_image.read(IMAGE)
+    small = resize_image(whole, 120, 180)
+    return (torch.cat((small, 0.7 * small)), 0.0), (resize_image(whole[..., :300], 135, 90), 0.0), (small, 50.0)
 
 
 def end_to_end(expected, found, name):
     """How far two models' estimates of `photographs` are apart, at worst: 255ths of the picture, their mean, and degrees of normals."""
     size = 98 if expected.spec.default_size > 200 and name != "metric3d" else None  # Metric3D's frame is its own, and small here
     worst = (0.0, 0.0, 0.0)
-    for pictures, fov in photographs():
-        true, other = (model.estimate(pictures, size, fov=fov) for model in (expected, found))
+    for images, fov in photographs():
+        true, other = (model.estimate(images, size, fov=fov) for model in (expected, found))
         assert (other.quantity, other.axes, other.maps.keys()) == (true.quantity, true.axes, true.maps.keys())
         both = other.valid & true.valid
         assert (other.valid != true.valid).float().mean() < 1e-3, "the same pixels count"

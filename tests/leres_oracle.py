@@ -142,7 +142,7 @@ def soft_window(size):
     return (mask - mask.min()) / (mask.max() - mask.min())
 
 
-def estimate_boosted(picture, model, merge, config=BOOST):
+def estimate_boosted(image, model, merge, config=BOOST):
     """The authors' `estimateboost` at the sizes of `config`, for a picture (H, W, 3) of floats in [0, 255]."""
     depthmap = authors(".leres.depthmap")
     source = inspect.getsource(depthmap.estimateboost).replace(
@@ -154,4 +154,4 @@ def estimate_boosted(picture, model, merge, config=BOOST):
             space[name] = types.FunctionType(value.__code__, space, name, value.__defaults__)
     (code,) = (each for each in compile(source, "estimateboost", "exec").co_consts if isinstance(each, types.CodeType))
     boosted = types.FunctionType(code, space, "estimateboost", depthmap.estimateboost.__defaults__)
-    return boosted(picture, model, 0, Merging(merge), max(picture.shape[:2]), config.greatest_side)
+    return boosted(image, model, 0, Merging(merge), max(image.shape[:2]), config.greatest_side)

@@ -113,7 +113,7 @@ def small_normals() -> dict[str, tuple[Any, dict[str, Any]]]:
     }
 
 
-def pictures(height: int = 120, width: int = 176) -> Tensor:
+def make_images(height: int = 120, width: int = 176) -> Tensor:
     """(2, height, width, 3): the demo's photograph and its mirror image, darker."""
     coffee = cv2.imread(str(ROOT / "app" / "coffee.jpg"))[..., ::-1]
     photo = torch.from_numpy(cv2.resize(coffee, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255)
@@ -128,7 +128,7 @@ def run(node_id: str, **inputs: Any) -> Any:
 
 def cases(models: list[str]) -> Iterator[Case]:
     """Name and outputs of every case."""
-    image = pictures()
+    image = make_images()
     yield from old_nodes(image, models)
     geometries = {}
     for model_id in models:
@@ -136,7 +136,7 @@ def cases(models: list[str]) -> Iterator[Case]:
         geometries[model_id] = run("DepthNormal_EstimateGeometry", model=model, image=image)[0]
         yield f"estimate-{model_id}", geometries[model_id]
         if model_id == "tiny":
-            yield "estimate-tiny-large", run("DepthNormal_EstimateGeometry", model=model, image=pictures(301, 203), resolution=128)
+            yield "estimate-tiny-large", run("DepthNormal_EstimateGeometry", model=model, image=make_images(301, 203), resolution=128)
         depth_normal.free()
     for family in ("Marigold", "Lotus", "LBM"):
         for kind in ("Depth", "Normals"):

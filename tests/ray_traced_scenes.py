@@ -124,8 +124,8 @@ def _coloured(rays: np.ndarray, depth: np.ndarray, normals: np.ndarray, nearest:
     seen = colours[nearest] * (light * (1 + 0.25 * waves))[..., None]
     haze = 1 - np.exp(-depth / 60)[..., None]
     sky = np.array([0.6, 0.75, 0.95]) * (1 + 0.3 * rays[..., 1:2])
-    picture = np.where(mask[..., None], seen * (1 - haze) + sky * haze, sky)
-    return (picture.clip(0, 1) ** (1 / 2.2) * 255).round().astype(np.uint8)
+    image = np.where(mask[..., None], seen * (1 - haze) + sky * haze, sky)
+    return (image.clip(0, 1) ** (1 / 2.2) * 255).round().astype(np.uint8)
 
 
 def write(folder: Path) -> Path:

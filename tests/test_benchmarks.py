@@ -95,8 +95,8 @@ RUNS = {
     "depth_of_field.py": (["SCENES/lens"], "mean +"),
     "roll_off.py": (["SCENES/views.npz"], "ours +"),
     "textures.py": (["--rounds", "1", "--rays", "4", "--side", "48", *SMALL], "occlusion of depth"),
-    "films.py": (["--frames", "3", *SMALL], "align . smooth 1, running"),
-    "film_memory.py": (["--frames", "20"], "times as much after all"),
+    "videos.py": (["--frames", "3", *SMALL], "align . smooth 1, running"),
+    "video_memory.py": (["--frames", "20"], "times as much after all"),
     "export_parity.py": (["--models", "tiny"], "tiny +float32 +own"),
     "runtime_parity.py": (["--models", "leres", "--runtime", "onnx"], r"\| leres \| ONNX"),
     "runtimes.py": (["--models", "tiny", "--seconds", "0.01", "--runtime", "onnx"], r"\| ONNX Runtime .*\|"),
@@ -150,13 +150,13 @@ def scenes(tmp_path_factory) -> Path:
     depth, mask = np.where(ball, 2, 5 - 0.01 * v).astype(np.float32), np.ones((96, 128), bool)
     mask[:6] = False
     normals = np.tile(np.float32((0, 0, 1)), (96, 128, 1))
-    picture = (np.where(ball[..., None], (200, 120, 80), (80, 120, 160)) + random.integers(0, 20, (96, 128, 3))).astype(np.uint8)
-    maps = {"depth": depth, "mask": mask, "normals": normals, "normal": (normals * 32767).astype(np.int16), "rgb": picture}
+    image = (np.where(ball[..., None], (200, 120, 80), (80, 120, 160)) + random.integers(0, 20, (96, 128, 3))).astype(np.uint8)
+    maps = {"depth": depth, "mask": mask, "normals": normals, "normal": (normals * 32767).astype(np.int16), "rgb": image}
     np.savez(folder / "scenes" / "ball.npz", K=np.float32((100, 100, 63.5, 47.5)), **maps)
     camera = np.float32([[100, 0, 63.5], [0, 100, 47.5], [0, 0, 1]])
-    views = {"left": picture, "right": np.roll(picture, -2, 1), "depth_left": depth, "depth_right": np.roll(depth, -2, 1)}
+    views = {"left": image, "right": np.roll(image, -2, 1), "depth_left": depth, "depth_right": np.roll(depth, -2, 1)}
     np.savez(folder / "stereo" / "pair.npz", intrinsics=camera, baseline=0.1, **views)
-    lens = {"pinhole": picture, "lens_0": np.roll(picture, 1, 0), "node_0": np.roll(picture, 1, 1)}
+    lens = {"pinhole": image, "lens_0": np.roll(image, 1, 0), "node_0": np.roll(image, 1, 1)}
     np.savez(folder / "lens" / "view.npz", depth=depth, settings_0=np.float32((2, 2, 50, 36, 5, 0)), **lens)
     light = {"lit": 3 * random.random((8, 8, 3)), "base": random.random((8, 3)), "Standard": random.random((8, 8, 3))}
     np.savez(folder / "views.npz", **light)
@@ -227,7 +227,7 @@ def test_memory_is_measured_with_all_inputs_of_the_network():
         ("overhead.py", ["--random", "--model", "lotus-depth-d"], "benchmarks/diffusion.py"),
         ("runtimes.py", ["--models", "leres-boost"], "leres-boost cannot be exported"),
         ("export_parity.py", ["--models", "marigold-depth"], "marigold-depth cannot be exported"),
-        ("films.py", ["--models", "bae-normal"], "invalid choice: 'bae-normal'"),
+        ("videos.py", ["--models", "bae-normal"], "invalid choice: 'bae-normal'"),
         ("tiles.py", ["--model", "dsine"], "invalid choice: 'dsine'"),
     ],
 )
@@ -238,12 +238,12 @@ def test_a_model_that_a_benchmark_cannot_measure_is_refused(script, words, messa
 
 @pytest.mark.parametrize("model", ["leres-boost", "bae-normal", "moge-2-vits-normal"])
 def test_several_networks_normals_alone_and_further_inputs_are_measured(model, run_benchmark, tmp_path):
-    picture = tmp_path / "small.png"
-    cv2.imwrite(str(picture), np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8))
+    image = tmp_path / "small.png"
+    cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8))
     words = ["--model", model, "--narrow", "--device", "cpu", "--rounds", "1"]
     code, output = run_benchmark("folder.py", "--pictures", "2", *SMALL, *words)
     assert code == 0 and "they leave the network" in output, output
-    code, output = run_benchmark("overhead.py", str(picture), *words)
+    code, output = run_benchmark("overhead.py", str(image), *words)
     assert code == 0 and output.count("the network's forward ") == 1 and "estimate, file to file" in output, output
 
 
@@ -287,10 +287,10 @@ def test_the_soak_benchmark_names_the_missing_comfyui(tmp_path):
 
 
 @pytest.mark.slow("starts another process")
-def test_the_steps_of_a_picture_are_told_with_their_shares(tmp_path):
-    picture = tmp_path / "small.png"
-    cv2.imwrite(str(picture), np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
-    run = subprocess.run([sys.executable, BENCHMARKS / "overhead.py", picture, "--rounds", "1"], capture_output=True, text=True)
+def test_the_steps_of_an_image_are_told_with_their_shares(tmp_path):
+    image = tmp_path / "small.png"
+    cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
+    run = subprocess.run([sys.executable, BENCHMARKS / "overhead.py", image, "--rounds", "1"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     shares = re.findall(r"^(\w.*?) +([\d.]+) +(\d+)%$", run.stdout, re.MULTILINE)
     steps, rest = [each for each in shares if each[0] != "outside the forward"], shares[-1]

@@ -223,7 +223,7 @@ NAMES = """
 import sys, depth_normal
 assert "torch" not in sys.modules
 assert not hasattr(depth_normal, "comfy_entrypoint") and "torch" not in sys.modules
-assert callable(depth_normal.geometry.files.read_picture)
+assert callable(depth_normal.geometry.files.read_image)
 assert all(getattr(depth_normal, name) is not None for name in depth_normal.__all__)
 assert set(depth_normal.__all__) <= set(dir(depth_normal))
 """

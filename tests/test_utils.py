@@ -7,12 +7,12 @@ from PIL import Image
 
 from depth_normal.utils import (
     as_batch,
+    resize_image,
     resize_map,
-    resize_picture,
     round_to_multiple,
     scale_short_side,
     to_image,
-    to_pictures,
+    to_images,
     to_rgb,
 )
 
@@ -38,22 +38,22 @@ def test_rounding_never_gives_nothing(length, expected):
 
 @pytest.mark.parametrize(("height", "width"), [(50, 100), (33, 64), (1, 1), (107, 64), (50, 211)])
 def test_shrinking_is_opencvs_area_average(height, width):
-    picture = torch.rand(2, 3, 107, 211, generator=torch.Generator().manual_seed(0))
-    ours = resize_picture(picture, height, width)
-    for mine, source in zip(ours, picture, strict=True):
+    image = torch.rand(2, 3, 107, 211, generator=torch.Generator().manual_seed(0))
+    ours = resize_image(image, height, width)
+    for mine, source in zip(ours, image, strict=True):
         reference = cv2.resize(source.movedim(0, -1).numpy().copy(), (width, height), interpolation=cv2.INTER_AREA)
         assert np.abs(mine.movedim(0, -1).numpy() - reference).max() < 1e-5
 
 
 def test_enlarging_is_opencvs_cubic_without_its_overshoot():
-    picture = torch.rand(1, 3, 40, 30, generator=torch.Generator().manual_seed(0))
-    reference = cv2.resize(picture[0].movedim(0, -1).numpy().copy(), (75, 96), interpolation=cv2.INTER_CUBIC)
+    image = torch.rand(1, 3, 40, 30, generator=torch.Generator().manual_seed(0))
+    reference = cv2.resize(image[0].movedim(0, -1).numpy().copy(), (75, 96), interpolation=cv2.INTER_CUBIC)
     assert reference.max() > 1.01, "the test picture must make it overshoot"
-    assert np.abs(resize_picture(picture, 96, 75)[0].movedim(0, -1).numpy() - reference.clip(0, 1)).max() < 1e-4
+    assert np.abs(resize_image(image, 96, 75)[0].movedim(0, -1).numpy() - reference.clip(0, 1)).max() < 1e-4
 
 
-def test_a_constant_picture_stays_constant():
-    assert torch.allclose(resize_picture(torch.full((1, 3, 97, 203), 0.3), 32, 320), torch.tensor(0.3), atol=1e-6)
+def test_a_constant_image_stays_constant():
+    assert torch.allclose(resize_image(torch.full((1, 3, 97, 203), 0.3), 32, 320), torch.tensor(0.3), atol=1e-6)
 
 
 def test_maps_never_leave_their_range():
@@ -86,14 +86,14 @@ def test_whole_squares_are_averaged_alike_in_any_precision(size):
     torch.testing.assert_close(resize_map(values.double(), *size).float(), resize_map(values, *size), atol=1e-6, rtol=0)
 
 
-def test_nodes_pictures_are_clamped_and_not_copied_where_there_is_nothing_to_clamp():
+def test_nodes_images_are_clamped_and_not_copied_where_there_is_nothing_to_clamp():
     image = torch.rand(2, 5, 7, 3)
-    assert to_pictures(image).data_ptr() == image.data_ptr() and to_pictures(image).shape == (2, 3, 5, 7)
+    assert to_images(image).data_ptr() == image.data_ptr() and to_images(image).shape == (2, 3, 5, 7)
     hdr = torch.tensor([[[[-1.0, 0.5, 3.0]]]], dtype=torch.float16)
-    assert to_pictures(hdr).flatten().tolist() == [0, 0.5, 1] and hdr.flatten().tolist() == [-1, 0.5, 3]
+    assert to_images(hdr).flatten().tolist() == [0, 0.5, 1] and hdr.flatten().tolist() == [-1, 0.5, 3]
     for bad in (torch.nan, torch.inf):
         with pytest.raises(ValueError, match="1 NaN or infinite values of 6"):
-            to_pictures(torch.tensor([[[[0.2, 0.5, 3.0]]], [[[0.2, bad, 3.0]]]]))
+            to_images(torch.tensor([[[[0.2, 0.5, 3.0]]], [[[0.2, bad, 3.0]]]]))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
@@ -132,10 +132,10 @@ def test_a_tensor_is_planar_and_an_array_is_not():
         (torch.full((1, 3, 5, 7), torch.nan), ValueError, "NaN"),
         (np.zeros((0, 7, 3)), ValueError, "empty"),
         (Image.new("RGB", (7, 5)), TypeError, r"PIL.Image.Image; .*give numpy.asarray\(picture.convert\('RGB'\)\)"),
-        ("photo.jpg", TypeError, r"are a str; .*files\.read_picture"),
+        ("photo.jpg", TypeError, r"are a str; .*files\.read_image"),
     ],
 )
-def test_what_is_no_picture_is_refused(images, error, message):
+def test_what_is_no_image_is_refused(images, error, message):
     with pytest.raises(error, match=message):
         as_batch(images)
 
@@ -149,12 +149,12 @@ def test_images_go_back_channel_last():
     assert to_image(torch.rand(2, 1, 4, 6)).shape == (2, 4, 6, 3)
 
 
-def test_maps_shrink_as_pictures_do():
+def test_maps_shrink_as_images_do():
     values = torch.rand(2, 3, 107, 211, generator=torch.Generator().manual_seed(0))
     for size in ((50, 100), (33, 64), (1, 1), (107, 64)):
-        assert torch.equal(resize_map(values, *size), resize_picture(values, *size))
+        assert torch.equal(resize_map(values, *size), resize_image(values, *size))
     taller = resize_map(values, 300, 100)
-    torch.testing.assert_close(taller, torch.nn.functional.interpolate(resize_picture(values, 107, 100), (300, 100), mode="bilinear"))
+    torch.testing.assert_close(taller, torch.nn.functional.interpolate(resize_image(values, 107, 100), (300, 100), mode="bilinear"))
 
 
 @pytest.mark.parametrize(("old", "new"), [(16384, 8192), (16384, 8191), (5000, 4999), (4999, 3), (7, 6)])

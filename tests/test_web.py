@@ -15,7 +15,7 @@ import torch
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes.files import NOTHING
-from depth_normal.nodes.live import picture_payload
+from depth_normal.nodes.live import image_payload
 from depth_normal.nodes.model_list import _described
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,7 +84,7 @@ def read_by_the_page(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "folder_paths", folders)
     sky = torch.zeros(1, 1, 2, 4, dtype=torch.bool)
     sky[..., 0, 3] = True
-    payload = picture_payload(torch.full((1, 3, 2, 4), 0.5), Estimate(DEPTH, Quantity.METRIC_DEPTH, NORMALS), sky=sky)
+    payload = image_payload(torch.full((1, 3, 2, 4), 0.5), Estimate(DEPTH, Quantity.METRIC_DEPTH, NORMALS), sky=sky)
     (tmp_path / "payload.json").write_text(json.dumps(payload))
     words = ["node", str(ROOT / "tests" / "web.mjs"), str(ROOT / "web"), str(tmp_path / "payload.json"), str(tmp_path)]
     done = subprocess.run(words, capture_output=True, text=True)

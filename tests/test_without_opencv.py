@@ -16,8 +16,8 @@ from PIL import Image
 from depth_normal import utils
 from depth_normal.annotators.detail.guided_upsampling import enlarge_map
 from depth_normal.geometry.edges.depth_edges import largest_within
-from depth_normal.geometry.files.image_files import decode_picture, read_picture
-from depth_normal.geometry.files.png import write_normals_png, write_picture_png
+from depth_normal.geometry.files.image_files import decode_image, read_image
+from depth_normal.geometry.files.png import write_image_png, write_normals_png
 from depth_normal.geometry.regions.connected import large_regions, region_around
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,7 +101,7 @@ def test_files_are_the_same(twice, tmp_path):
     assert np.abs(with_opencv - without).max() <= 1 and (with_opencv != without).mean() < 0.001, "a tie may be rounded otherwise"
 
     def bytes_of(channels):
-        write_picture_png(tmp_path / "picture.png", torch.linspace(0, 1, channels * 35).view(channels, 5, 7), bits=16)
+        write_image_png(tmp_path / "picture.png", torch.linspace(0, 1, channels * 35).view(channels, 5, 7), bits=16)
         return (tmp_path / "picture.png").read_bytes()
 
     for channels in (1, 3, 4):
@@ -137,8 +137,8 @@ def deep_png(levels: np.ndarray, interlaced: bool) -> bytes:
 def test_png_of_16_bit_colours_is_read_to_the_last_bit(twice, tmp_path, channels, interlaced):
     levels = np.random.default_rng(0).integers(0, 65536, (24, 19, channels)).astype(np.uint16)
     data = deep_png(levels, interlaced)
-    for picture in twice(lambda: decode_picture(tmp_path / "deep.png", data)):
-        assert picture.pixels.dtype == np.uint16 and np.array_equal(picture.pixels, levels)
+    for image in twice(lambda: decode_image(tmp_path / "deep.png", data)):
+        assert image.pixels.dtype == np.uint16 and np.array_equal(image.pixels, levels)
 
 
 def test_what_only_opencv_decodes_is_refused_in_words(twice, tmp_path):
@@ -146,7 +146,7 @@ def test_what_only_opencv_decodes_is_refused_in_words(twice, tmp_path):
 
     def read():
         try:
-            return read_picture(tmp_path / "press.jpg").shape
+            return read_image(tmp_path / "press.jpg").shape
         except ImportError as error:
             return str(error)
 

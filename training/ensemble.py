@@ -21,7 +21,7 @@ from tqdm import tqdm
 from depth_normal.annotators.detail.guided_upsampling import guided_upsample
 from depth_normal.annotators.tiny import GUIDE_EPSILON, GUIDE_RADIUS, TinyAnnotator
 from depth_normal.geometry.conventions import unit_normals
-from depth_normal.utils import resize_map, resize_picture
+from depth_normal.utils import resize_image, resize_map
 
 from .data import read_npz, read_photos, save_npz
 from .evaluate import load_tiny
@@ -33,7 +33,7 @@ BATCH = 16
 
 
 @torch.inference_mode()
-def mean_answers(networks: list[TinyAnnotator], pictures: Tensor) -> tuple[Tensor, Tensor]:
+def mean_answers(networks: list[TinyAnnotator], images: Tensor) -> tuple[Tensor, Tensor]:
     """What several networks say of pictures, on average.
 
     Args:
@@ -45,24 +45,24 @@ def mean_answers(networks: list[TinyAnnotator], pictures: Tensor) -> tuple[Tenso
     """
     disparities, normals = [], []
     for network in networks:
-        small = resize_picture(pictures, *network.network_size(*pictures.shape[2:], network.spec.default_size))
-        with torch.autocast(pictures.device.type, torch.bfloat16):
+        small = resize_image(images, *network.network_size(*images.shape[2:], network.spec.default_size))
+        with torch.autocast(images.device.type, torch.bfloat16):
             estimate = network.estimate_without_guide(small)
         assert estimate.depth is not None
         assert estimate.normals is not None
         maps = torch.cat((estimate.depth, estimate.normals), 1).float()
-        maps = _enlarged(maps, small, pictures)
+        maps = _enlarged(maps, small, images)
         disparities.append(normalise(maps[:, :1]))
         normals.append(maps[:, 1:])
     disparity, mean = torch.stack(disparities).mean(0), unit_normals(torch.stack(normals).mean(0))
     return normalise(disparity)[:, 0], mean.movedim(1, -1)
 
 
-def _enlarged(maps: Tensor, seen: Tensor, pictures: Tensor) -> Tensor:
+def _enlarged(maps: Tensor, seen: Tensor, images: Tensor) -> Tensor:
     """To the size of the pictures; the first version's, which have half the size of what it saw, with the edges that those show."""
-    height, width = pictures.shape[2:]
+    height, width = images.shape[2:]
     if maps.shape[2] < seen.shape[2]:
-        return guided_upsample(maps, pictures.mean(1, keepdim=True), GUIDE_RADIUS, GUIDE_EPSILON)
+        return guided_upsample(maps, images.mean(1, keepdim=True), GUIDE_RADIUS, GUIDE_EPSILON)
     return resize_map(maps, height, width)
 
 
@@ -70,16 +70,16 @@ def batched(paths: list[Path]) -> Iterator[tuple[list[Path], Tensor]]:
     """Some files at a time whose pictures lie alike, and their pictures (B, 3, H, W) in [0, 1]."""
     waiting: dict[tuple[int, ...], list[tuple[Path, np.ndarray]]] = defaultdict(list)
     for path in paths:
-        picture = read_npz(path)["rgb"]
-        waiting[picture.shape].append((path, picture))
-        if len(waiting[picture.shape]) == BATCH:
-            yield _stacked(waiting.pop(picture.shape))
+        image = read_npz(path)["rgb"]
+        waiting[image.shape].append((path, image))
+        if len(waiting[image.shape]) == BATCH:
+            yield _stacked(waiting.pop(image.shape))
     for rest in waiting.values():
         yield _stacked(rest)
 
 
 def _stacked(some: list[tuple[Path, np.ndarray]]) -> tuple[list[Path], Tensor]:
-    return [path for path, _ in some], torch.from_numpy(np.stack([picture for _, picture in some])).movedim(3, 1).float() / 255
+    return [path for path, _ in some], torch.from_numpy(np.stack([image for _, image in some])).movedim(3, 1).float() / 255
 
 
 def main() -> None:
@@ -105,8 +105,8 @@ def main() -> None:
     target.mkdir(exist_ok=True)
     paths = [path for path in arguments.part.of(paths) if not (target / path.name).exists()]
     with tqdm(total=len(paths), desc="ensemble") as bar:
-        for some, pictures in batched(paths):
-            for path, disparity, normals in zip(some, *mean_answers(networks, pictures), strict=True):
+        for some, images in batched(paths):
+            for path, disparity, normals in zip(some, *mean_answers(networks, images), strict=True):
                 save_npz(target / path.name, disparity=disparity.half().numpy(), normals=(LARGEST * normals).round().to(torch.int8).numpy())
             bar.update(len(some))
 

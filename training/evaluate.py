@@ -55,32 +55,32 @@ def load_tiny(path: Path, size: int | None = None, mirrored: bool | None = None)
     return tiny
 
 
-def run_tiny(tiny: TinyAnnotator, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def run_tiny(tiny: TinyAnnotator, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Disparity (H, W) and normals (H, W, 3) at the size of the picture (H, W, 3) uint8."""
-    estimate = estimate_of(tiny, picture)
+    estimate = estimate_of(tiny, image)
     assert estimate.depth is not None
     assert estimate.normals is not None
     return estimate.depth[0, 0].numpy(), estimate.normals[0].movedim(0, -1).numpy()
 
 
-def disparity_of(tiny: TinyAnnotator, picture: np.ndarray) -> np.ndarray:
+def disparity_of(tiny: TinyAnnotator, image: np.ndarray) -> np.ndarray:
     """The disparity alone, sky as far as anything gets."""
-    return run_tiny(tiny, picture)[0]
+    return run_tiny(tiny, image)[0]
 
 
-def ramp(picture: np.ndarray) -> np.ndarray:
+def ramp(image: np.ndarray) -> np.ndarray:
     """Bottom is near."""
-    return np.repeat(np.linspace(0, 1, picture.shape[0], dtype=np.float32)[:, None], picture.shape[1], 1)
+    return np.repeat(np.linspace(0, 1, image.shape[0], dtype=np.float32)[:, None], image.shape[1], 1)
 
 
-def at_size_of(picture: np.ndarray, disparity: Tensor) -> np.ndarray:
+def at_size_of(image: np.ndarray, disparity: Tensor) -> np.ndarray:
     """(1, 1, h, w) to (H, W)."""
-    return resize(disparity, *picture.shape[:2])[0, 0].numpy()
+    return resize(disparity, *image.shape[:2])[0, 0].numpy()
 
 
-def midas_size(picture: np.ndarray, short: int = 256) -> tuple[int, int]:
+def midas_size(image: np.ndarray, short: int = 256) -> tuple[int, int]:
     """Short side `short`, multiples of 32."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = short / min(height, width)
     return round_to_multiple(height * scale, 32), round_to_multiple(width * scale, 32)
 
@@ -100,9 +100,9 @@ def kept_out(estimators: dict[str, Estimator], data: Path) -> dict[str, str]:
             logger.warning("%s is missing: run training.data and training.teacher", path)
             continue
         with np.load(path) as arrays:
-            picture, label = arrays["rgb"], arrays["disparity"].astype(np.float32)
+            image, label = arrays["rgb"], arrays["disparity"].astype(np.float32)
         for name, run in estimators.items():
-            scores[name].append(float(np.corrcoef(run(picture).ravel(), label.ravel())[0, 1]))
+            scores[name].append(float(np.corrcoef(run(image).ravel(), label.ravel())[0, 1]))
     return {name: f"{np.mean(values):.3f} ({len(values)} pictures)" for name, values in scores.items()}
 
 
@@ -138,10 +138,10 @@ def geometric_normals(disparity: np.ndarray) -> np.ndarray:
     return disparity_to_normals(torch.from_numpy(np.ascontiguousarray(disparity))[None, None])[0].movedim(0, -1).numpy()
 
 
-def times(tinies: dict[str, TinyAnnotator], teacher: Teacher, picture: np.ndarray) -> str:
+def times(tinies: dict[str, TinyAnnotator], teacher: Teacher, image: np.ndarray) -> str:
     """Milliseconds from a picture to maps of its size on one thread, and of a forward of partial MiDaS at 256, taken in turns."""
-    pixels = torch.rand(1, 3, *midas_size(picture))
-    works: dict[str, Callable[[], object]] = {name: partial(estimate_of, tiny, picture) for name, tiny in tinies.items()}
+    pixels = torch.rand(1, 3, *midas_size(image))
+    works: dict[str, Callable[[], object]] = {name: partial(estimate_of, tiny, image) for name, tiny in tinies.items()}
     works["MiDaS"] = lambda: teacher.midas(pixels)
     taken: dict[str, list[float]] = {name: [] for name in works}
     with torch.inference_mode():
@@ -156,23 +156,23 @@ def times(tinies: dict[str, TinyAnnotator], teacher: Teacher, picture: np.ndarra
 
 def mean_deviations(tiny: TinyAnnotator, teacher: Teacher, data: Path) -> str:
     """Mean absolute deviation of disparity, the median of a dozen kept-out photographs: the scale that tiny's is brought to is MiDaS's."""
-    pictures = [photo.read(data) for photo in read_photos(data, "test")[:12]]
-    ours = [run_tiny(tiny, np.ascontiguousarray(picture))[0] for picture in pictures]
-    theirs = [teacher.midas_disparity(picture, midas_size(picture, 512)).numpy() for picture in pictures]
+    images = [photo.read(data) for photo in read_photos(data, "test")[:12]]
+    ours = [run_tiny(tiny, np.ascontiguousarray(image))[0] for image in images]
+    theirs = [teacher.midas_disparity(image, midas_size(image, 512)).numpy() for image in images]
     tiny_deviation, midas_deviation = (median(np.abs(m - np.median(m)).mean() for m in maps) for maps in (ours, theirs))
     return f"{tiny_deviation:.0f}, partial MiDaS at 512 {midas_deviation:.0f}"
 
 
-def save_pictures(folder: Path, tiny: TinyAnnotator, scenes: list[dict[str, np.ndarray]], data: Path) -> None:
+def save_images(folder: Path, tiny: TinyAnnotator, scenes: list[dict[str, np.ndarray]], data: Path) -> None:
     """Writes picture, disparity, head's normals and geometric normals side by side."""
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = {f"scene{i}": scene["rgb"] for i, scene in enumerate(scenes)}
-    pictures |= {photo.id: photo.read(data) for photo in read_photos(data, "test")}
-    for name, picture in pictures.items():
-        disparity, normals = run_tiny(tiny, np.ascontiguousarray(picture))
+    images = {f"scene{i}": scene["rgb"] for i, scene in enumerate(scenes)}
+    images |= {photo.id: photo.read(data) for photo in read_photos(data, "test")}
+    for name, image in images.items():
+        disparity, normals = run_tiny(tiny, np.ascontiguousarray(image))
         low, high = np.percentile(disparity, (0.5, 99.5))
         grey = np.repeat(((disparity - low) / (high - low)).clip(0, 1)[..., None] * 255, 3, 2)
-        maps = [picture, grey, *((vectors + 1) * 127.5 for vectors in (normals, geometric_normals(disparity)))]
+        maps = [image, grey, *((vectors + 1) * 127.5 for vectors in (normals, geometric_normals(disparity)))]
         cv2.imwrite(str(folder / f"{name}.jpg"), np.concatenate(maps, 1).round().astype(np.uint8)[..., ::-1])
 
 
@@ -202,8 +202,8 @@ def main() -> None:
     tinies |= {f"{path.parent.name}/{path.name}": load(path) for path in arguments.model}
     estimators: dict[str, Estimator] = {
         "ramp": ramp,
-        "FastDepth": lambda picture: at_size_of(picture, teacher.fastdepth_disparity(picture)),
-        "partial MiDaS, 256": lambda picture: at_size_of(picture, teacher.midas_disparity(picture, midas_size(picture))),
+        "FastDepth": lambda image: at_size_of(image, teacher.fastdepth_disparity(image)),
+        "partial MiDaS, 256": lambda image: at_size_of(image, teacher.midas_disparity(image, midas_size(image))),
         "teacher": teacher,
     }
     networks: dict[str, Estimator] = {name: partial(disparity_of, tiny) for name, tiny in tinies.items()}
@@ -219,14 +219,14 @@ def main() -> None:
         scenes = scenes_with_truth(arguments.scenes)
         columns["scenes, Spearman"] = ranks(estimators, scenes)
         sources: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-            name: lambda picture, tiny=tiny: run_tiny(tiny, picture)[1] for name, tiny in tinies.items()
+            name: lambda image, tiny=tiny: run_tiny(tiny, image)[1] for name, tiny in tinies.items()
         }
         last = list(tinies.values())[-1]
-        sources["geometry of the last one's disparity"] = lambda picture: geometric_normals(run_tiny(last, picture)[0])
-        sources["all facing the viewer"] = lambda picture: np.broadcast_to(np.array([0.0, 0.0, 1.0]), picture.shape)
+        sources["geometry of the last one's disparity"] = lambda image: geometric_normals(run_tiny(last, image)[0])
+        sources["all facing the viewer"] = lambda image: np.broadcast_to(np.array([0.0, 0.0, 1.0]), image.shape)
         lines = [f"normals, degrees, {name}: {value}" for name, value in normal_errors(sources, scenes).items()]
         if arguments.pictures:
-            save_pictures(arguments.pictures, last, scenes, arguments.data)
+            save_images(arguments.pictures, last, scenes, arguments.data)
     lines += [f"mean deviation of disparity, {name}: {mean_deviations(tiny, teacher, arguments.data)}" for name, tiny in tinies.items()]
     lines.append(f"time: {times(tinies, teacher, np.zeros((480, 640, 3), np.uint8))}")
     table = [["", *columns], *([name, *(column.get(name, "") for column in columns.values())] for name in estimators)]

@@ -31,10 +31,10 @@ class Encoder:
         self.layers = [load_midas(weights / MIDAS_FILE).pretrained.get_submodule(f"layer{level}") for level in (1, 2, 3, 4)]
 
     @torch.inference_mode()
-    def __call__(self, picture: np.ndarray) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: np.ndarray) -> tuple[Tensor, Tensor]:
         """Features (C, h, w) at 1/16 and (D, h / 2, w / 2) at 1/32 of a picture (H, W, 3) uint8 RGB."""
-        height, width = picture.shape[:2]
-        values, found = midas_pixels(picture, SIZES[0] if width >= height else SIZES[0][::-1]), []
+        height, width = image.shape[:2]
+        values, found = midas_pixels(image, SIZES[0] if width >= height else SIZES[0][::-1]), []
         with torch.autocast("cpu", torch.bfloat16):
             for layer in self.layers:
                 values = layer(values)

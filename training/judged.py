@@ -11,7 +11,7 @@ import torch
 from depth_normal.annotators.tiny import TinyAnnotator
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images.render import depth_to_image
-from depth_normal.geometry.temporal.stabilization import FilmAligner, FilmOptions
+from depth_normal.geometry.temporal.stabilization import VideoAligner, VideoOptions
 
 from .data import read_photos
 from .measures import aligned_depth_scores, estimate_of, motorcycle_photograph
@@ -25,34 +25,34 @@ SHARES = 0.01  # of a photograph that counts as having sky
 STILL = 0.5  # levels of 255 that the truth of a pixel changes at most, from frame to frame, for the pixel to count as still
 
 
-def framed(picture: np.ndarray) -> np.ndarray:
+def framed(image: np.ndarray) -> np.ndarray:
     """The picture in a white frame, its size kept: the border is painted over."""
-    framed = np.full_like(picture, 255)
-    framed[FRAME:-FRAME, FRAME:-FRAME] = picture[FRAME:-FRAME, FRAME:-FRAME]
+    framed = np.full_like(image, 255)
+    framed[FRAME:-FRAME, FRAME:-FRAME] = image[FRAME:-FRAME, FRAME:-FRAME]
     return framed
 
 
 def frame_losses(estimators: dict[str, Estimator]) -> dict[str, str]:
     """What a white frame takes off delta1 of the stereo photograph, both measured inside the frame."""
-    picture, disparity, valid = motorcycle_photograph()
+    image, disparity, valid = motorcycle_photograph()
     inside = np.zeros_like(valid)
     inside[FRAME:-FRAME, FRAME:-FRAME] = valid[FRAME:-FRAME, FRAME:-FRAME]
     result = {}
     for name, run in estimators.items():
-        plain, in_frame = (aligned_depth_scores(run(shown), disparity, inside)[0] for shown in (picture, framed(picture)))
+        plain, in_frame = (aligned_depth_scores(run(shown), disparity, inside)[0] for shown in (image, framed(image)))
         result[name] = f"{plain - in_frame:.3f}"
     return result
 
 
-def sky_of(tiny: TinyAnnotator, picture: np.ndarray) -> np.ndarray:
+def sky_of(tiny: TinyAnnotator, image: np.ndarray) -> np.ndarray:
     """(H, W) bool; all False of a network that does not tell it."""
-    mask = estimate_of(tiny, picture).mask
-    return np.zeros(picture.shape[:2], bool) if mask is None else ~mask[0, 0].numpy()
+    mask = estimate_of(tiny, image).mask
+    return np.zeros(image.shape[:2], bool) if mask is None else ~mask[0, 0].numpy()
 
 
-def shows_sky(tiny: TinyAnnotator, picture: np.ndarray) -> bool:
+def shows_sky(tiny: TinyAnnotator, image: np.ndarray) -> bool:
     """Whether enough of it is told to be sky for the picture to count as having some."""
-    return bool(sky_of(tiny, picture).mean() > SHARES)
+    return bool(sky_of(tiny, image).mean() > SHARES)
 
 
 def sky_scores(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
@@ -63,13 +63,13 @@ def sky_scores(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
         both = either = false = without = 0
         for path in sorted((data / "kept").glob("*.npz")):
             with np.load(path) as arrays:
-                picture, truth = arrays["rgb"], arrays["disparity"] == 0
-            found = sky_of(tiny, picture)
+                image, truth = arrays["rgb"], arrays["disparity"] == 0
+            found = sky_of(tiny, image)
             if truth.any():
                 both, either = both + (found & truth).sum(), either + (found | truth).sum()
             else:
                 false, without = false + found.sum(), without + truth.size
-        seen = sum(shows_sky(tiny, picture) for picture in photographs)
+        seen = sum(shows_sky(tiny, image) for image in photographs)
         result[name] = f"{both / max(1, either):.3f} / {false / max(1, without):.3f} / {seen} of {len(photographs)}"
     return result
 
@@ -80,9 +80,9 @@ def false_skies(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
     photographs = [photo for photo in read_photos(data) if seen.get(photo.id) == "no"]
     found = dict.fromkeys(tinies, 0)
     for photo in photographs:
-        picture = np.ascontiguousarray(photo.read(data))
+        image = np.ascontiguousarray(photo.read(data))
         for name, tiny in tinies.items():
-            found[name] += shows_sky(tiny, picture)
+            found[name] += shows_sky(tiny, image)
     return {name: f"{count} of {len(photographs)}" for name, count in found.items()}
 
 
@@ -100,11 +100,11 @@ def _flicker(run: Callable[[np.ndarray], Estimate], path: Path) -> str:
     random = np.random.default_rng(0)
     noisy = (frames + random.normal(0, GRAIN, frames.shape)).round().clip(0, 255).astype(np.uint8)
     found = Estimate.cat([run(frame) for frame in noisy])
-    held = FilmAligner(FilmOptions()).push(torch.from_numpy(noisy).movedim(-1, 1).float() / 255, found)
+    held = VideoAligner(VideoOptions()).push(torch.from_numpy(noisy).movedim(-1, 1).float() / 255, found)
     assert found.depth is not None
     assert held.depth is not None
-    film = depth_to_image(held.depth, Quantity.DISPARITY, normalisation="per_clip", mask=held.mask)
-    return " / ".join(f"{_change(values[:, 0].numpy(), truth):.2f}" for values in (found.depth, film))
+    video = depth_to_image(held.depth, Quantity.DISPARITY, normalisation="per_clip", mask=held.mask)
+    return " / ".join(f"{_change(values[:, 0].numpy(), truth):.2f}" for values in (found.depth, video))
 
 
 def _change(found: np.ndarray, truth: np.ndarray) -> float:

@@ -10,10 +10,10 @@ from depth_normal.geometry.estimate import Estimate
 from depth_normal.utils import as_batch
 
 
-def estimate_of(tiny: TinyAnnotator, picture: np.ndarray) -> Estimate:
+def estimate_of(tiny: TinyAnnotator, image: np.ndarray) -> Estimate:
     """What the network says of a picture (H, W, 3) uint8, at its size."""
     with torch.inference_mode():
-        return tiny.estimate(as_batch(picture)).resized(*picture.shape[:2])
+        return tiny.estimate(as_batch(image)).resized(*image.shape[:2])
 
 
 def aligned_depth_scores(prediction: np.ndarray, true_disparity: np.ndarray, valid: np.ndarray) -> tuple[float, float]:

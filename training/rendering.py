@@ -24,7 +24,7 @@ CAMERAS = 3
 SAMPLES = 4
 SKY_DEPTH = 1e9
 NEAR_SHARE = 0.35  # of the views that have something near, cut by the border
-FILM_SHARE, FILM_FRAMES = 0.5, 3  # of the scenes that have a film, and how long it is
+VIDEO_SHARE, VIDEO_FRAMES = 0.5, 3  # of the scenes that have a film, and how long it is
 FIRST_KEPT, KEPT_SCENES = 1_000_000, 30  # numbers of the scenes that nothing is learned from
 CLIPS = (("still camera", build_room), ("pan", build_street), ("walk", build_garden))
 CLIP_FRAMES = 12
@@ -137,7 +137,7 @@ def move(camera: Any, reach: float, random: Random) -> Matrix:
     return step @ Matrix.Rotation(random.gauss(0, turn), 4, "Y") @ Matrix.Rotation(random.gauss(0, turn / 2), 4, "X")
 
 
-def film(folder: Path, camera: Any, frames: int, step: Matrix, mover: Any, stride: Vector) -> list[dict[str, Any]] | None:
+def render_frames(folder: Path, camera: Any, frames: int, step: Matrix, mover: Any, stride: Vector) -> list[dict[str, Any]] | None:
     """The views of a camera that makes the same step each time, while one thing moves; None where a view shows nothing."""
     views: list[dict[str, Any]] = []
     for _ in range(frames):
@@ -188,12 +188,12 @@ def make_scene(number: int, data: Path, photographs: list[Path]) -> None:
                 save(renders / f"{number:06d}_{index}.npz", [maps])
             for thing in near:
                 bpy.data.objects.remove(thing)
-        if not kept and random.random() < FILM_SHARE:
+        if not kept and random.random() < VIDEO_SHARE:
             reach = (seen[1] - seen[0]).length
             things = [thing for thing in bpy.context.scene.collection.objects if thing.type == "MESH"]
             mover = random.sample(things, min(3, len(things))) if random.random() < 0.5 else []
             stride = Vector((random.gauss(0, 0.02), random.gauss(0, 0.02), 0)) * reach
-            if (views := film(folder, camera, FILM_FRAMES, move(camera, reach, random), mover, stride)) is not None:
+            if (views := render_frames(folder, camera, VIDEO_FRAMES, move(camera, reach, random), mover, stride)) is not None:
                 save(data / "films" / f"{number:06d}.npz", views)
     done.touch()
 
@@ -214,6 +214,6 @@ def make_clips(data: Path, photographs: list[Path]) -> None:
                     person(builder, *(seen[0].lerp(seen[1], 0.45) - Vector((0.3, 0, 0))).xy, 0)
                 mover = [thing for thing in bpy.context.scene.collection.objects if thing not in before]
                 steps = {"pan": Matrix.Rotation(0.006, 4, "Y"), "walk": Matrix.Translation((0, 0, -0.008 * reach))}
-                views = film(folder, camera, CLIP_FRAMES, steps.get(title, Matrix()), mover, Vector((0.05, 0, 0)))
+                views = render_frames(folder, camera, CLIP_FRAMES, steps.get(title, Matrix()), mover, Vector((0.05, 0, 0)))
                 if views is not None:
                     save(target, views)

@@ -42,20 +42,20 @@ def looked_at() -> dict[str, str]:
     return seen
 
 
-def found_sky(picture: np.ndarray, disparity: np.ndarray) -> np.ndarray:
+def found_sky(image: np.ndarray, disparity: np.ndarray) -> np.ndarray:
     """(H, W) bool of a crop."""
     estimate = Estimate(torch.from_numpy(disparity.astype(np.float32))[None, None], Quantity.DISPARITY)
-    return find_sky(as_batch(picture), estimate)[0, 0].numpy()
+    return find_sky(as_batch(image), estimate)[0, 0].numpy()
 
 
-def sky_label(picture: np.ndarray, disparity: np.ndarray, seen: str | None) -> np.ndarray:
+def sky_label(image: np.ndarray, disparity: np.ndarray, seen: str | None) -> np.ndarray:
     """(H, W) uint8 of a crop: 0, 1 and 2, see the module."""
     if seen == "no":
         return np.full(disparity.shape, NO, np.uint8)
     far_end, near_end = np.percentile(disparity.astype(np.float32), FAR_AND_NEAR_END)
     near = disparity > far_end + NEAR * (near_end - far_end)
     label = np.where(np.cumsum(near, 0) > RIM, NO, UNKNOWN).astype(np.uint8)
-    if seen != "wrong" and (found := found_sky(picture, disparity)).any():
+    if seen != "wrong" and (found := found_sky(image, disparity)).any():
         kernel = np.ones((2 * RIM + 1,) * 2, np.uint8)
         label[cv2.dilate(found.astype(np.uint8), kernel).astype(bool)] = UNKNOWN
         inner = cv2.erode(found.astype(np.uint8), kernel, borderValue=[1.0]).astype(bool)
@@ -72,11 +72,11 @@ def draw_sheets(data: Path, folder: Path) -> None:
         if not path.exists() or looked_at().get(photo.id) == "no":
             continue
         with np.load(path) as arrays:
-            picture, label = arrays["rgb"], sky_label(arrays["rgb"], arrays["disparity"], looked_at().get(photo.id))
+            image, label = arrays["rgb"], sky_label(arrays["rgb"], arrays["disparity"], looked_at().get(photo.id))
         if (label == YES).mean() < 0.005:
             continue
-        picture = np.where((label == YES)[..., None], picture // 2 + np.array([127, 0, 0], np.uint8), picture)
-        tile = np.ascontiguousarray(cv2.resize(picture, (120, 90), interpolation=cv2.INTER_AREA))
+        image = np.where((label == YES)[..., None], image // 2 + np.array([127, 0, 0], np.uint8), image)
+        tile = np.ascontiguousarray(cv2.resize(image, (120, 90), interpolation=cv2.INTER_AREA))
         cv2.putText(tile, str(len(tiles) % (TILES[0] * TILES[1])), (2, 86), cv2.FONT_HERSHEY_PLAIN, 0.9, (255, 255, 0), 1)
         tiles.append(tile)
         names.append(photo.id)

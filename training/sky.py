@@ -36,8 +36,8 @@ def main() -> None:
         rows = [row for row in csv.DictReader(file, delimiter="\t") if row["id"] in there]
     found: dict[str, list[bool]] = {"yes": [], "no": []}
     for row in rows:
-        picture = as_batch(there[row["id"]].read(arguments.data).copy())
-        found[row["sky"]].append(bool(torch.any(find_sky(picture, model.estimate(picture)))))
+        image = as_batch(there[row["id"]].read(arguments.data).copy())
+        found[row["sky"]].append(bool(torch.any(find_sky(image, model.estimate(image)))))
     shares = [f"{sum(seen)} of {len(seen)} photographs {kind} sky" for kind, seen in zip(("with", "without"), found.values(), strict=True)]
     print(f"{arguments.model}: sky is found in {' and in '.join(shares)}")  # noqa: T201
 

@@ -56,9 +56,9 @@ def normalise(disparity: Tensor) -> Tensor:
     return centred / centred.abs().mean((-2, -1), keepdim=True).clamp(min=1e-6)
 
 
-def midas_pixels(picture: np.ndarray, size: tuple[int, int]) -> Tensor:
+def midas_pixels(image: np.ndarray, size: tuple[int, int]) -> Tensor:
     """(1, 3, h, w) of a picture (H, W, 3) uint8 RGB, as MiDaS wants it."""
-    resized = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_CUBIC)
+    resized = cv2.resize(image, size[::-1], interpolation=cv2.INTER_CUBIC)
     mean, std = np.float32(IMAGENET_MEAN), np.float32(IMAGENET_STD)
     pixels = torch.from_numpy((resized.astype(np.float32) / 255 - mean) / std).permute(2, 0, 1)[None]
     return pixels.contiguous(memory_format=torch.channels_last)
@@ -76,7 +76,7 @@ class Teacher:
         self.fastdepth = cv2.dnn.readNet(str(weights / FASTDEPTH_FILE))
 
     @torch.inference_mode()
-    def __call__(self, picture: np.ndarray) -> np.ndarray:
+    def __call__(self, image: np.ndarray) -> np.ndarray:
         """Disparity of a picture.
 
         Args:
@@ -85,25 +85,25 @@ class Teacher:
         Returns:
             (H, W) float32, large = near, median 0, mean absolute deviation 1.
         """
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         sizes = SIZES if width >= height else [(long, short) for short, long in SIZES]
-        high, middle, low = (normalise(resize(self.midas_disparity(picture, size), height, width)) for size in sizes)
+        high, middle, low = (normalise(resize(self.midas_disparity(image, size), height, width)) for size in sizes)
         base = normalise(high + middle + 2 * low)
-        fast = normalise(resize(self.fastdepth_disparity(picture), height, width))
+        fast = normalise(resize(self.fastdepth_disparity(image), height, width))
         agreement = float(torch.corrcoef(torch.stack((base.flatten(), fast.flatten())))[0, 1])
         mixed = normalise(high + middle + 2 * low + 3 * np.clip((agreement - 0.2) / 0.4, 0, 1) * fast)
         smooth = guided_filter(mixed[0, 0].numpy(), normalise(high + middle)[0, 0].numpy(), round(height / 12), 0.05)
         return normalise(mixed[0, 0] + torch.from_numpy(smooth)).numpy()
 
     @torch.inference_mode()
-    def midas_disparity(self, picture: np.ndarray, size: tuple[int, int]) -> Tensor:
+    def midas_disparity(self, image: np.ndarray, size: tuple[int, int]) -> Tensor:
         """(1, 1, h, w) float32 of MiDaS at (h, w), multiples of 32."""
         with torch.autocast("cpu", torch.bfloat16):
-            return self.midas(midas_pixels(picture, size)).float()
+            return self.midas(midas_pixels(image, size)).float()
 
-    def fastdepth_disparity(self, picture: np.ndarray) -> Tensor:
+    def fastdepth_disparity(self, image: np.ndarray) -> Tensor:
         """(1, 1, 224, 224) float32: the inverse of FastDepth's metres."""
-        resized = cv2.resize(picture, (224, 224), interpolation=cv2.INTER_AREA)
+        resized = cv2.resize(image, (224, 224), interpolation=cv2.INTER_AREA)
         self.fastdepth.setInput(np.ascontiguousarray(resized.transpose(2, 0, 1)[None], np.float32) / 255)
         return 1 / torch.from_numpy(self.fastdepth.forward()).float().clamp(min=0.1)
 
@@ -149,9 +149,9 @@ def label_mixed(photo: Photo, index: int, data: Path, teacher: Teacher, photos: 
     save_label(target, set_before(crop, near["rgb"], near["disparity"].astype(np.float32), random), teacher)
 
 
-def set_before(picture: np.ndarray, other: np.ndarray, disparity: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def set_before(image: np.ndarray, other: np.ndarray, disparity: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """A picture (H, W, 3) with the nearest 15 to 50 % of another one (h, w, 3) before it, mirrored or not, of some size, at some place."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     near = (disparity > np.quantile(disparity, random.uniform(0.5, 0.85))).astype(np.float32)
     scale = random.uniform(0.5, 1.2) * min(height, width) / min(disparity.shape)
     mirror = random.choice((-1, 1))
@@ -160,12 +160,12 @@ def set_before(picture: np.ndarray, other: np.ndarray, disparity: np.ndarray, ra
     middle_y, middle_x = (np.average(places, weights=near) for places in np.indices(near.shape)) if near.any() else (0, 0)
     move = np.array([[mirror * scale, 0, x - mirror * scale * middle_x], [0, scale, y - scale * middle_y]])
     share = cv2.warpAffine(cv2.GaussianBlur(near, (0, 0), 1), move, (width, height))[..., None]
-    return (picture + share * (cv2.warpAffine(other, move, (width, height)) - picture.astype(np.float32))).round().astype(np.uint8)
+    return (image + share * (cv2.warpAffine(other, move, (width, height)) - image.astype(np.float32))).round().astype(np.uint8)
 
 
-def save_label(target: Path, picture: np.ndarray, teacher: Teacher) -> None:
+def save_label(target: Path, image: np.ndarray, teacher: Teacher) -> None:
     """Writes a picture with what the teacher says of it."""
-    save_npz(target, rgb=picture, disparity=teacher(picture).clip(-6, 8).astype(np.float16))
+    save_npz(target, rgb=image, disparity=teacher(image).clip(-6, 8).astype(np.float16))
 
 
 def main() -> None:

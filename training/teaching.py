@@ -12,7 +12,7 @@ import torch
 from depth_normal.annotators.specs.tiny import LARGEST_SIZE
 from depth_normal.annotators.tiny import TinyAnnotator
 from depth_normal.geometry.conventions import unit_normals
-from depth_normal.utils import resize_map, resize_picture
+from depth_normal.utils import resize_image, resize_map
 
 from .batches import Batch
 from .evaluate import load_tiny
@@ -54,7 +54,7 @@ def taught(batch: Batch, teachers: list[TinyAnnotator], label_share: float = 0.0
         return batch
     asked, disparities, directions = batch.clean[batch.photographs], [], []
     for teacher in teachers:
-        seen = resize_picture(asked, *teacher.network_size(*asked.shape[2:], teacher.spec.default_size))
+        seen = resize_image(asked, *teacher.network_size(*asked.shape[2:], teacher.spec.default_size))
         with torch.autocast(asked.device.type, torch.bfloat16):
             maps = resize_map(teacher.network(seen)[:, :SKY].float(), *asked.shape[2:])
         disparities.append(maps[:, :1])

@@ -54,8 +54,8 @@ VALIDATION_SIZE = (224, 288)
 PEAK_RATE, WARM_PEAK_RATE, LAST_RATE, WARM_UP_STEPS = 5e-4, 3e-5, 5e-6, 200
 SKY_RATE = 3e-3  # of the sky's layers alone
 WEIGHT_DECAY, CLIP, EMA_DECAY = 0.03, 1.0, 0.998
-COUNTED_PICTURE = 224 * 288
-PICTURES = {"cpu": 12, "cuda": 64}  # of that size in a step, of each process; of larger ones fewer
+COUNTED_IMAGE = 224 * 288
+IMAGES = {"cpu": 12, "cuda": 64}  # of that size in a step, of each process; of larger ones fewer
 LONGEST_STEP = 60.0  # seconds that count at most, so that a stopped process does not use up its minutes
 
 logger = logging.getLogger(__name__)
@@ -96,11 +96,11 @@ class Student(nn.Module):
         widths = zip(FEATURES.items(), channels[-2:], strict=True)
         self.tell = nn.ModuleDict({name: nn.Conv2d(width, count, 1) for (name, (_, count)), width in widths})
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The network's output, and the teacher's features by their names."""
-        features = self.network.encode(pictures)
+        features = self.network.encode(images)
         told = {name: layer(values).float() for (name, layer), values in zip(self.tell.items(), features[-2:], strict=True)}
-        return self.network.decode(pictures, features), told
+        return self.network.decode(images, features), told
 
 
 class Run:
@@ -155,7 +155,7 @@ class Run:
         curriculum = CURRICULUM if self.options.begin is None else WARM_CURRICULUM
         sizes = next((sizes for until, sizes in curriculum if self.progress < until), curriculum[-1][1])
         short, long = sizes[int(torch.randint(len(sizes), (), generator=shared))]
-        count = max(1, PICTURES[self.device.type] * COUNTED_PICTURE // (short * long))
+        count = max(1, IMAGES[self.device.type] * COUNTED_IMAGE // (short * long))
         drawn_from = small if 2 * short <= CROP_SHORT else crops
         batch = sample_batch(drawn_from, count, short, long, random, self.options.plain)
         batch = taught(batch, self.teachers, self.options.label_share)
@@ -163,7 +163,7 @@ class Run:
         attention = sdpa_kernel([SDPBackend.MATH]) if self.device.type == "cpu" else nullcontext()
         with attention:
             with torch.autocast(self.device.type, torch.bfloat16):
-                output, told = self.student(batch.pictures)
+                output, told = self.student(batch.images)
             steady_weight = PLAIN_STEADY_WEIGHT if self.options.plain else STEADY_WEIGHT
             loss, figures = training_loss(output, batch, None if self.options.only_sky else told, steady_weight)
             self.optimiser.zero_grad(set_to_none=True)
@@ -264,8 +264,8 @@ def shared_clock(seconds: float, stop: bool, processes: int) -> tuple[float, boo
 def validate(network: nn.Module, crops: Crops) -> float:
     """Mean correlation with the teacher on the largest crops of the validation photographs."""
     scores, device = [], next(network.parameters()).device
-    for pictures, targets in crops.whole(*VALIDATION_SIZE):
-        disparity = network(pictures.to(device))[:, :1].cpu()
+    for images, targets in crops.whole(*VALIDATION_SIZE):
+        disparity = network(images.to(device))[:, :1].cpu()
         scores += correlation(disparity, normalised_target(targets)).tolist()
     return sum(scores) / max(1, len(scores))
 
@@ -355,7 +355,7 @@ def parse() -> Options:
     parser.add_argument("--teach", type=file_and_size, nargs="+", default=(), metavar="FILE@SIZE", help=f"{teach}: {files}")
     kept = "with --teach: how much of the disparity of photographs is the label that was kept, 0 to 1; the rest is what is said"
     parser.add_argument("--label-share", type=float, default=0.0, help=kept)
-    parser.add_argument("--device", choices=PICTURES, default="cpu", help="cuda: one process, mixed precision")
+    parser.add_argument("--device", choices=IMAGES, default="cpu", help="cuda: one process, mixed precision")
     arguments = parser.parse_args()
     if arguments.device == "cuda":
         arguments.processes = 1

@@ -75,12 +75,12 @@ class MotionModule(nn.Module):
             The same shape.
         """
         channels, height, width = x.shape[1:]
-        films = x.shape[0] // frames
-        pixels = self.norm(x).unflatten(0, (films, frames)).permute(0, 3, 4, 1, 2).flatten(0, 2)
+        videos = x.shape[0] // frames
+        pixels = self.norm(x).unflatten(0, (videos, frames)).permute(0, 3, 4, 1, 2).flatten(0, 2)
         positions = _positions(frames, channels, x.device).to(x.dtype)
         parts = [pixels] if is_traced() else pixels.split(max(1, VALUES_AT_ONCE // (frames * channels)))
         change = torch.cat([self._change(part, positions) for part in parts])
-        return x + change.unflatten(0, (films, height, width)).permute(0, 3, 4, 1, 2).flatten(0, 1)
+        return x + change.unflatten(0, (videos, height, width)).permute(0, 3, 4, 1, 2).flatten(0, 1)
 
     def _change(self, pixels: Tensor, positions: Tensor) -> Tensor:
         """What is added to pixels (N, frames, channels)."""

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def by_area(images: Tensor, height: int, width: int) -> Tensor:
-    """Images (B, C, H, W) at another size, as `utils.resize_picture`."""
-    from ...utils import resize_picture
+    """Images (B, C, H, W) at another size, as `utils.resize_image`."""
+    from ...utils import resize_image
 
-    return resize_picture(images, height, width)
+    return resize_image(images, height, width)
 
 
 def cubic(images: Tensor, height: int, width: int) -> Tensor:

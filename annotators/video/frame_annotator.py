@@ -19,12 +19,12 @@ InChunks = Callable[[Callable[[int, int], None], int], None]
 
 
 @dataclass
-class FilmState:
+class WindowState:
     """State between the frames of a video, so that an interrupted video resumes with the same results, bit for bit.
 
     Attributes:
         before: What `now` returned at the interruption; empty = the video begins.
-        now: Returns the tensors to keep, by name, on the CPU. `FilmAnnotator.film` sets it with every estimate that it yields; it is
+        now: Returns the tensors to keep, by name, on the CPU. `VideoAnnotator.film` sets it with every estimate that it yields; it is
             valid until the next one.
         at_once: The most frames in one call of the network so far; 0 = none.
     """
@@ -34,11 +34,11 @@ class FilmState:
     at_once: int = 0
 
 
-class FilmAnnotator(Annotator, ABC):
+class VideoAnnotator(Annotator, ABC):
     """A family whose network processes several frames of a video in one window."""
 
     @abstractmethod
-    def film(
+    def estimate_video(
         self,
         frames: Iterable[Tensor],
         size: int | None,
@@ -46,7 +46,7 @@ class FilmAnnotator(Annotator, ABC):
         fov: float,
         is_cut: IsCut | None,
         in_chunks: InChunks,
-        state: FilmState | None = None,
+        state: WindowState | None = None,
     ) -> Iterator[Estimate]:
         """Estimates a video.
 
@@ -68,7 +68,7 @@ class FilmAnnotator(Annotator, ABC):
         """
 
     @abstractmethod
-    def film_bytes(self, height: int, width: int) -> int:
+    def video_bytes(self, height: int, width: int) -> int:
         """Memory that a video needs beside the chunks, in the network's dtype.
 
         Args:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..cluster.options import RayOptions
 from ..output_choices import SHARD_CHOICES
-from .sources import Source, find_pictures
+from .sources import Source, find_images
 
 if TYPE_CHECKING:
     from ...model_loader import Model
@@ -30,7 +30,7 @@ class Engine(Protocol):
     """What reads images, runs the network over them, and writes."""
 
     def find(self, words: Words, recursive: bool, out: Path) -> tuple[list[Source], list[str]]:
-        """The images that are named; as `find_pictures`."""
+        """The images that are named; as `find_images`."""
         ...
 
     def prepare(self, options: Options) -> None:
@@ -61,7 +61,7 @@ class LocalEngine:
         """See `Engine`."""
         if urls := [str(word) for word in words if "://" in str(word)]:
             raise ValueError(f"{urls[0]}: images in stores are read with --engine ray; without it name files and folders")
-        return find_pictures(words, recursive=recursive, out=out)
+        return find_images(words, recursive=recursive, out=out)
 
     def prepare(self, options: Options) -> None:
         """See `Engine`."""

@@ -127,9 +127,9 @@ class FailureLog:
                 self._add(source, failure)
 
     def _add(self, source: Source, failure: Failure) -> None:
-        picture = str(source.path.absolute())
+        image = str(source.path.absolute())
         entry = {
-            "picture": picture,
+            "picture": image,
             "relative": str(source.relative),
             "reason": failure.reason,
             "again": failure.again,
@@ -140,11 +140,11 @@ class FailureLog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with locked_names(self._out, (FAILURES,)), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
-        self._failed.add(picture)
+        self._failed.add(image)
 
-    def remove(self, picture: Path) -> None:
+    def remove(self, image: Path) -> None:
         """Notes that a picture is done, for `settle`."""
-        if self._failed and (name := str(picture.absolute())) in self._failed:
+        if self._failed and (name := str(image.absolute())) in self._failed:
             self._done.add(name)
 
     def settle(self) -> int:
@@ -196,8 +196,8 @@ class FailureLog:
 
 def _is_entry(entry: Mapping[str, Any]) -> bool:
     """Whether a line is one of ours, and its results stay below the folder of results."""
-    picture, relative = entry.get("picture"), entry.get("relative")
-    if not isinstance(picture, str) or not isinstance(relative, str) or not isinstance(entry.get("again"), bool):
+    image, relative = entry.get("picture"), entry.get("relative")
+    if not isinstance(image, str) or not isinstance(relative, str) or not isinstance(entry.get("again"), bool):
         return False
     below = Path(relative)
     return bool(below.name) and not below.anchor and ".." not in below.parts

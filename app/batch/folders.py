@@ -24,7 +24,7 @@ from .failures import Failure, FailureLog
 from .local_engine import InFlight, process
 from .outputs import Outputs, Plan, plan_outputs
 from .per_image import Options, check_writes
-from .sources import find_pictures
+from .sources import find_images
 from .staging import Stages, check_run_marker, open_run_marker
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def estimate_folder(
         OSError: The disk of `out` is full or gone; `resume` goes on later.
     """
     named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-    sources, problems = find_pictures(named, recursive=recursive, out=out)
+    sources, problems = find_images(named, recursive=recursive, out=out)
     for problem in problems:
         logger.warning(problem)
     if not sources:
@@ -116,7 +116,7 @@ def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Pa
             assert found is not None
             if out is not None:
                 check_run_marker(sign)
-                per_image.write(taken.outputs, found, options, taken.picture, taken.seen, stages=stages)
+                per_image.write(taken.outputs, found, options, taken.image, taken.seen, stages=stages)
             return found.to("cpu")
 
         if not plan.todo:
@@ -125,7 +125,7 @@ def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Pa
             for outputs, result in results:
                 if not isinstance(result, Failure):
                     notes.done(outputs)
-                    yield outputs.picture, result
+                    yield outputs.image, result
                     continue
                 notes.failed(outputs, result)
                 if result.lasting:
@@ -152,7 +152,7 @@ class _Notes:
 
     def done(self, outputs: Outputs) -> None:
         if self._log is not None:
-            self._log.remove(outputs.picture)
+            self._log.remove(outputs.image)
 
     def failed(self, outputs: Outputs, failure: Failure) -> None:
         logger.warning(failure.reason)

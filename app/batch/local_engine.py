@@ -77,18 +77,18 @@ class InFlight:
 
     outputs: Outputs
     seen: Mapping[str, int] | None
-    picture: Tensor
+    image: Tensor
     found: Estimate | None = None
 
     @property
     def sides(self) -> Sides:
         """Height and width."""
-        return self.picture.shape[-2], self.picture.shape[-1]
+        return self.image.shape[-2], self.image.shape[-1]
 
     @property
     def pixels(self) -> int:
         """How large it is."""
-        return self.picture.shape[-2] * self.picture.shape[-1]
+        return self.image.shape[-2] * self.image.shape[-1]
 
 
 def estimate_files(
@@ -113,7 +113,7 @@ def estimate_files(
         assert taken.found is not None
         check_run_marker(sign)
         how = settings.get(outputs.writes) or settings.setdefault(outputs.writes, options.settings(outputs.writes))
-        return tuple(per_image.write(outputs, taken.found, options, taken.picture, taken.seen, how, stages))
+        return tuple(per_image.write(outputs, taken.found, options, taken.image, taken.seen, how, stages))
 
     with Stages() as stages, closing(process(model, todo, options, write, stop)) as results:
         for outputs, result in results:
@@ -197,7 +197,7 @@ class _Pipeline(Generic[T]):
         try:
             self.networks = self.networks or self._network_threads(taken)
         except EXPECTED_ERRORS as error:  # the network cannot be run on such a picture
-            yield taken.outputs, failure_of(str(taken.outputs.picture), error)
+            yield taken.outputs, failure_of(str(taken.outputs.image), error)
             return
         found = self.networks.submit(self._found, [taken])
         self.behind.append((taken, self.writing.submit(self._finish_found, taken, found)))
@@ -243,7 +243,7 @@ class _Pipeline(Generic[T]):
             return
         for taken, found in zip(batch, self._found(batch), strict=True):
             if isinstance(found, Exception):
-                yield taken.outputs, failure_of(str(taken.outputs.picture), found)
+                yield taken.outputs, failure_of(str(taken.outputs.image), found)
             else:
                 taken.found = found
                 self.behind.append((taken, self.writing.submit(self._finish, taken)))
@@ -251,9 +251,9 @@ class _Pipeline(Generic[T]):
     def _found(self, batch: Sequence[InFlight]) -> list[Estimate | Exception]:
         """The estimate of each picture. Where a batch fails its halves are tried: either it was too large, or one picture is bad."""
         try:
-            pictures = torch.cat([taken.picture for taken in batch]) if len(batch) > 1 else batch[0].picture
+            images = torch.cat([taken.image for taken in batch]) if len(batch) > 1 else batch[0].image
             found = per_image.estimate(
-                getattr(self.own, "model", self.model), pictures.to(self.model.device, non_blocking=True), self.options
+                getattr(self.own, "model", self.model), images.to(self.model.device, non_blocking=True), self.options
             )
         except EXPECTED_ERRORS as error:
             if len(batch) == 1:
@@ -262,21 +262,21 @@ class _Pipeline(Generic[T]):
             if is_out_of_memory(error):
                 self.fitting[batch[0].sides] = half
         else:
-            return [found.pictures(index, index + 1) for index in range(len(batch))]
+            return [found.slice(index, index + 1) for index in range(len(batch))]
         return self._found(batch[:half]) + self._found(batch[half:])
 
     def _read(self, outputs: Outputs) -> InFlight | Failure:
-        seen = mark(outputs.picture)
+        seen = mark(outputs.image)
         try:
-            return InFlight(outputs, seen, per_image.read(outputs.picture))
+            return InFlight(outputs, seen, per_image.read(outputs.image))
         except EXPECTED_ERRORS as error:
-            return failure_of(str(outputs.picture), error)
+            return failure_of(str(outputs.image), error)
 
     def _finish_found(self, taken: InFlight, estimated: Future[list[Estimate | Exception]]) -> T | Failure:
         """`_finish`, once the network has seen the picture. Pictures come here in the order in which the network takes them."""
         (found,) = estimated.result()
         if isinstance(found, Exception):
-            return failure_of(str(taken.outputs.picture), found)
+            return failure_of(str(taken.outputs.image), found)
         taken.found = found
         return self._finish(taken)
 
@@ -284,7 +284,7 @@ class _Pipeline(Generic[T]):
         try:
             return self.finish(taken)
         except EXPECTED_ERRORS as error:
-            return failure_of(str(taken.outputs.picture), error, written_to=taken.outputs.folder)
+            return failure_of(str(taken.outputs.image), error, written_to=taken.outputs.folder)
 
     def _finished(self, most: int, pixels: int = 0) -> Iterator[tuple[Outputs, T | Failure]]:
         """Hands out what is finished, and waits until no more than so many pictures, or so many pixels, are left."""

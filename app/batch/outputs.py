@@ -22,7 +22,7 @@ from .sources import Identity, Source
 
 T = TypeVar("T")
 
-_PICTURES = {
+_IMAGES = {
     "depth": "_depth.png",
     "normals": "_normals.png",
     **{layout: f"{stereo_suffix(layout)}.png" for layout in LAYOUTS},
@@ -48,14 +48,14 @@ class Outputs:
         overwrite: Whether files that this pack did not make may be replaced.
     """
 
-    picture: Path
+    image: Path
     folder: Path
     writes: tuple[str, ...] = DEFAULT_WRITES
     overwrite: bool = False
 
     def path(self, kind: str) -> Path:
         """The file of one kind of `writes`; of a format that may need two, the name that `save_estimate` is given."""
-        return self.folder / f"{self.picture.stem}{_PICTURES.get(kind, f'.{kind}')}"
+        return self.folder / f"{self.image.stem}{_IMAGES.get(kind, f'.{kind}')}"
 
     @property
     def record(self) -> Path:
@@ -65,15 +65,15 @@ class Outputs:
     @property
     def record_name(self) -> str:
         """The same as text: of a million pictures, a Path for each name takes minutes."""
-        return os.path.join(self.folder, RECORDS, f"{self.picture.stem}.json")  # noqa: PTH118
+        return os.path.join(self.folder, RECORDS, f"{self.image.stem}.json")  # noqa: PTH118
 
     def source_below(self, out: Path) -> Source:
         """The picture as it was named for a run whose results go to `out`."""
-        return Source(self.picture, self.folder.relative_to(out) / self.picture.name)
+        return Source(self.image, self.folder.relative_to(out) / self.image.name)
 
     def names(self) -> tuple[str, ...]:
         """The names of all files that may be written, whatever the model gives."""
-        stem = self.picture.stem
+        stem = self.image.stem
         return tuple([stem + ending for ending in _endings(self.writes)])
 
     def paths(self) -> tuple[Path, ...]:
@@ -84,7 +84,7 @@ class Outputs:
 @functools.lru_cache(maxsize=64)
 def _endings(writes: tuple[str, ...]) -> tuple[str, ...]:
     """What follows the stem in the names of a picture's files."""
-    names = (_PICTURES.get(kind) or tuple(path.name[1:] for path in possible_paths(f"x.{kind}")) for kind in writes)
+    names = (_IMAGES.get(kind) or tuple(path.name[1:] for path in possible_paths(f"x.{kind}")) for kind in writes)
     return tuple(dict.fromkeys(ending for each in names for ending in ([each] if isinstance(each, str) else each)))
 
 
@@ -139,11 +139,11 @@ def plan_outputs(
     folders = {each: each.is_dir() for each in folders}
     shared = shared_names(planned)
     existing = list(_in_threads(lambda outputs: _existing(outputs, done_by, folders[outputs.folder]), planned))
-    pictures = _identities(planned) if any(each.taken for each in existing) else {}
+    images = _identities(planned) if any(each.taken for each in existing) else {}
     plan = Plan([], [], [])
     for outputs, each in zip(planned, existing, strict=True):
         problem = shared.get(outputs) if shared else None  # hashing a million paths takes long
-        if problem := problem or _picture_in_the_way(outputs, each, pictures) or each.problem:
+        if problem := problem or _image_in_the_way(outputs, each, images) or each.problem:
             plan.refused.append((outputs, problem))
         else:
             (plan.done if each.whole else plan.todo).append(outputs)
@@ -184,7 +184,7 @@ def _existing(outputs: Outputs, done_by: Mapping[str, Any] | None, folder_exists
     # The marks before the record: a process that replaces files now has both marks in it.
     marks, taken = files_there(outputs.folder, names)
     record = read_record(outputs.record_name) or {} if marks and (done_by or not outputs.overwrite) else {}
-    if done_by and record and is_whole(record, mark(outputs.picture), done_by, names, marks):
+    if done_by and record and is_whole(record, mark(outputs.image), done_by, names, marks):
         return _WHOLE
     problem = (None if record else _name_problem(outputs)) or "; ".join(_refusals(outputs, marks, record))
     return _Existing(taken=taken, problem=problem or None) if marks or problem else _NOTHING
@@ -203,15 +203,15 @@ def _in_threads(look: Callable[[Outputs], T], planned: Sequence[Outputs]) -> Ite
 
 def _identities(planned: Sequence[Outputs]) -> dict[Identity, Path]:
     """The images by their identities."""
-    found = _in_threads(lambda outputs: _identity(outputs.picture), planned)
-    return {identity: outputs.picture for outputs, identity in zip(planned, found, strict=True) if identity}
+    found = _in_threads(lambda outputs: _identity(outputs.image), planned)
+    return {identity: outputs.image for outputs, identity in zip(planned, found, strict=True) if identity}
 
 
-def _picture_in_the_way(outputs: Outputs, existing: _Existing, pictures: Mapping[Identity, Path]) -> str:
+def _image_in_the_way(outputs: Outputs, existing: _Existing, images: Mapping[Identity, Path]) -> str:
     """Why a result would replace one of the images that are to be read, in words; empty where none would."""
-    found = [(outputs.folder / name, pictures[identity]) for name, identity in existing.taken.items() if identity in pictures]
+    found = [(outputs.folder / name, images[identity]) for name, identity in existing.taken.items() if identity in images]
     return "; ".join(
-        f"{outputs.picture} would write {path}, which is the image {picture}; choose another folder with --out" for path, picture in found
+        f"{outputs.image} would write {path}, which is the image {image}; choose another folder with --out" for path, image in found
     )
 
 
@@ -244,11 +244,11 @@ def shared_names(planned: Iterable[Outputs]) -> dict[Outputs, str]:
 def _same_files(first: Outputs, second: Outputs) -> str:
     names = {folded(name) for name in second.names()}
     path = next(path for path in first.paths() if folded(path.name) in names)
-    return f"{first.picture} and {second.picture} would write the same files ({path}); run them apart, each with its own --out"
+    return f"{first.image} and {second.image} would write the same files ({path}); run them apart, each with its own --out"
 
 
 def _folded_stem(outputs: Outputs) -> str:
-    return folded(f"{outputs.folder}{os.sep}{outputs.picture.stem}")
+    return folded(f"{outputs.folder}{os.sep}{outputs.image.stem}")
 
 
 @functools.lru_cache(maxsize=64)
@@ -266,7 +266,7 @@ def refusals(outputs: Outputs, paths: Iterable[Path]) -> list[str]:
 
 
 def _refusals(outputs: Outputs, marks: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
-    return result_paths.refusals(outputs.folder, marks, record, outputs.picture, outputs.overwrite)
+    return result_paths.refusals(outputs.folder, marks, record, outputs.image, outputs.overwrite)
 
 
 def _folder_problems(folder: Path, tried: bool) -> list[str]:
@@ -287,8 +287,8 @@ def _folder_problems(folder: Path, tried: bool) -> list[str]:
 def _name_problem(outputs: Outputs) -> str | None:
     """Why a picture's results or record cannot have their names, in words; None where they can."""
     if os.path.isdir(outputs.record_name):  # noqa: PTH112  Path.is_dir raises on names that are too long
-        return f"{outputs.record} is a folder, and the record of what was made of {outputs.picture} goes there; move it"
-    longest = max((*outputs.names(), f"{outputs.picture.stem}.json"), key=len)
+        return f"{outputs.record} is a folder, and the record of what was made of {outputs.image} goes there; move it"
+    longest = max((*outputs.names(), f"{outputs.image.stem}.json"), key=len)
     if len(longest) <= _SHORT_NAME and longest.isascii():
         return None
     try:
@@ -296,7 +296,7 @@ def _name_problem(outputs: Outputs) -> str | None:
         os.lstat(nearest_folder(outputs.folder) / longest)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            return f"the name {longest} is too long for the disk of {outputs.folder}; give {outputs.picture} a shorter one"
+            return f"the name {longest} is too long for the disk of {outputs.folder}; give {outputs.image} a shorter one"
     return None
 
 

@@ -26,7 +26,7 @@ from ...geometry.files import (
     FORMATS,
     FileFormatError,
     SaveOptions,
-    read_picture,
+    read_image,
     save_estimate,
     write_depth_png,
     write_normal_png,
@@ -209,10 +209,10 @@ def run(model: Model, outputs: Outputs, options: Options) -> list[Path]:
     Raises:
         ValueError, OSError: The picture cannot be read, or the results cannot be written.
     """
-    seen = mark(outputs.picture)
+    seen = mark(outputs.image)
     with _computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
-        picture = read(outputs.picture)
-        return write(outputs, estimate(model, picture, options), options, picture, seen)
+        image = read(outputs.image)
+        return write(outputs, estimate(model, image, options), options, image, seen)
 
 
 @contextmanager
@@ -233,14 +233,14 @@ def read(path: Path) -> Tensor:
         ValueError, OSError: It cannot be read.
     """
     try:
-        return to_planar(torch.from_numpy(read_picture(path)))
+        return to_planar(torch.from_numpy(read_image(path)))
     except FileFormatError as error:
         if path.suffix.lower() not in VIDEOS:
             raise
         raise FileFormatError(f"{path} is a video, not an image; `depth-normal video` makes maps of videos") from error
 
 
-def estimate(model: Model, pictures: Tensor, options: Options) -> Estimate:
+def estimate(model: Model, images: Tensor, options: Options) -> Estimate:
     """What the model gives of pictures, with the normals that follow from their depth.
 
     Args:
@@ -253,14 +253,14 @@ def estimate(model: Model, pictures: Tensor, options: Options) -> Estimate:
     """
     derive = partial(with_normals, near_far_ratio=options.near_far_ratio)
     in_tiles: dict[str, Any] = {"tiles": options.tiles} if options.tiles else {}
-    return model.estimate(pictures, options.size, fov=options.fov, derive=derive, refine=options.refine, **in_tiles)
+    return model.estimate(images, options.size, fov=options.fov, derive=derive, refine=options.refine, **in_tiles)
 
 
 def write(
     outputs: Outputs,
     found: Estimate,
     options: Options,
-    picture: Tensor | None = None,
+    image: Tensor | None = None,
     seen: Mapping[str, int] | None = None,
     settings: Mapping[str, Any] | None = None,
     stages: Stages | None = None,
@@ -283,8 +283,8 @@ def write(
         ValueError, OSError: They cannot be written.
     """
     mesh = MeshOptions(near_far_ratio=options.near_far_ratio)
-    save = SaveOptions(picture=picture, ply_up=options.ply_up, mesh=mesh)
-    pair = _pair(found, picture, options.stereo) if set(outputs.writes) & set(STEREO_CHOICES) else None
+    save = SaveOptions(image=image, ply_up=options.ply_up, mesh=mesh)
+    pair = _pair(found, image, options.stereo) if set(outputs.writes) & set(STEREO_CHOICES) else None
     with staged(outputs, settings or options.settings(outputs.writes), seen, stages) as stage:
         written = []
         for kind in outputs.writes:
@@ -305,12 +305,12 @@ def write(
     return [outputs.folder / path.name for path in written]
 
 
-def _pair(found: Estimate, picture: Tensor | None, options: StereoOptions) -> StereoPair:
+def _pair(found: Estimate, image: Tensor | None, options: StereoOptions) -> StereoPair:
     """What both eyes see, made where the estimate is."""
-    if found.depth is None or picture is None:
+    if found.depth is None or image is None:
         raise ValueError("images for both eyes are made of an image and its depth")
     with _one_pair:
-        return stereo_pair(picture.to(found.depth.device), found, options)
+        return stereo_pair(image.to(found.depth.device), found, options)
 
 
 def _write_stereo(path: Path, pair: StereoPair, kind: str) -> None:

@@ -48,7 +48,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and record.get("version") == RECORD_VERSION else None
 
 
-def new_record(path: Path, picture: Path, seen: Mapping[str, int] | None, settings: Mapping[str, Any], files: Mapping[str, Any]) -> bytes:
+def new_record(path: Path, image: Path, seen: Mapping[str, int] | None, settings: Mapping[str, Any], files: Mapping[str, Any]) -> bytes:
     """A picture's record that is to take the place of the one that is there, whose files it remembers.
 
     Args:
@@ -59,10 +59,10 @@ def new_record(path: Path, picture: Path, seen: Mapping[str, int] | None, settin
         files: The marks of what will lie beside the folder of records, by name.
     """
     before = read_record(path) or {}
-    other, folder = other_picture(before, picture), path.parent.parent
+    other, folder = other_image(before, image), path.parent.parent
     record = {
         "version": RECORD_VERSION,
-        "picture": {"path": str(picture.absolute()), **(seen or {})},
+        "picture": {"path": str(image.absolute()), **(seen or {})},
         "settings": dict(settings),
         "files": dict(files),
         "earlier": {
@@ -76,7 +76,7 @@ def new_record(path: Path, picture: Path, seen: Mapping[str, int] | None, settin
     return json.dumps(record, indent=1).encode()
 
 
-def with_files(path: Path, picture: Path, files: Iterable[Path]) -> bytes:
+def with_files(path: Path, image: Path, files: Iterable[Path]) -> bytes:
     """A picture's record with more files that were made of it, under `earlier`: what the record says of its last run stays.
 
     Args:
@@ -85,21 +85,21 @@ def with_files(path: Path, picture: Path, files: Iterable[Path]) -> bytes:
         files: What was written.
     """
     before, noted = read_record(path) or {}, {each.name: mark(each) for each in files}
-    if before and other_picture(before, picture):
+    if before and other_image(before, image):
         return json.dumps(
-            {**before, "others": {**_others(before), str(picture.absolute()): noted_marks(before, picture) | noted}}, indent=1
+            {**before, "others": {**_others(before), str(image.absolute()): noted_marks(before, image) | noted}}, indent=1
         ).encode()
     if not before:
-        made_of = {"path": str(picture.absolute()), **(mark(picture) or {})}
+        made_of = {"path": str(image.absolute()), **(mark(image) or {})}
         before = {"version": RECORD_VERSION, "picture": made_of, "settings": {}, "files": {}, "earlier": {}}
     earlier = before.get("earlier")
     marks = {**(earlier if isinstance(earlier, dict) else {}), **noted}
     return json.dumps({**before, "earlier": marks}, indent=1).encode()
 
 
-def noted_marks(record: Mapping[str, Any], picture: Path) -> dict[str, Any]:
+def noted_marks(record: Mapping[str, Any], image: Path) -> dict[str, Any]:
     """The marks of files that `with_files` noted of an image in the record of another one."""
-    noted = _others(record).get(str(picture.absolute()))
+    noted = _others(record).get(str(image.absolute()))
     return noted if isinstance(noted, dict) else {}
 
 
@@ -117,17 +117,17 @@ def known_marks(record: Mapping[str, Any]) -> dict[str, list[Any]]:
     return known
 
 
-def other_picture(record: Mapping[str, Any], picture: Path) -> str | None:
+def other_image(record: Mapping[str, Any], image: Path) -> str | None:
     """The path of the picture that a record is about, where it is not this one. A picture that was moved is the same."""
     made_of = record.get("picture")
-    if not isinstance(made_of, dict) or not isinstance(path := made_of.get("path"), str) or path == str(picture.absolute()):
+    if not isinstance(made_of, dict) or not isinstance(path := made_of.get("path"), str) or path == str(image.absolute()):
         return None
-    return None if _is_same(made_of, mark(picture)) else path
+    return None if _is_same(made_of, mark(image)) else path
 
 
 def is_whole(
     record: Mapping[str, Any],
-    picture: Mapping[str, int] | None,
+    image: Mapping[str, int] | None,
     settings: Mapping[str, Any],
     names: Iterable[str],
     marks: Mapping[str, Any],
@@ -146,7 +146,7 @@ def is_whole(
         those that are asked for are there unchanged.
     """
     made_of, made_how, files = (record.get(part) for part in ("picture", "settings", "files"))
-    if not (isinstance(made_of, dict) and isinstance(made_how, dict) and isinstance(files, dict) and _is_same(made_of, picture)):
+    if not (isinstance(made_of, dict) and isinstance(made_how, dict) and isinstance(files, dict) and _is_same(made_of, image)):
         return False
     made, asked = {**made_how, "writes": None}, {**settings, "writes": None}
     made_writes = made_how.get("writes")

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from .sources import EXTENSIONS, Search, Source, is_picture_name
+from .sources import EXTENSIONS, Search, Source, is_image_name
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
@@ -118,7 +118,7 @@ def _status(url: object, info: FileInfo) -> SimpleNamespace:
 def find_sources(
     words: Iterable[str | os.PathLike[str]], recursive: bool = False, out: str | os.PathLike[str] | None = None
 ) -> tuple[list[Source], list[str]]:
-    """As `find_pictures`, and a URL names a picture, or a folder whose pictures are found by their extension; in lists too."""
+    """As `find_images`, and a URL names a picture, or a folder whose pictures are found by their extension; in lists too."""
     search = _Search(recursive, None if is_url(out) else out)
     for word in words:
         search.add(word)
@@ -138,22 +138,22 @@ class _Search(Search):
             super().add(source)
             return
         url = Url(os.fspath(source))
-        pictures = list(_listed(url, self._recursive))
-        self._take(pictures)
-        if not pictures:
+        images = list(_listed(url, self._recursive))
+        self._take(images)
+        if not images:
             self.problems.append(f"{url}: no images in it; images end with {', '.join(sorted(EXTENSIONS))}")
 
     def add_line(self, line: str, where: str) -> None:
         """Finds what a line of a list names. The store is not asked about a picture: for a million that takes hours."""
         if not is_url(line):
             super().add_line(line, where)
-        elif is_picture_name((url := Url(line)).name):
+        elif is_image_name((url := Url(line)).name):
             self._take([Source(cast("Path", url), Path(url.name))])
         else:
             self.add(line)
 
-    def _take(self, pictures: Iterable[Source]) -> None:
-        for each in pictures:
+    def _take(self, images: Iterable[Source]) -> None:
+        for each in images:
             if (url := str(each.path)) not in self._urls:
                 self._urls.add(url)
                 self.found.append(each)
@@ -171,9 +171,9 @@ def _listed(url: Url, recursive: bool) -> Iterator[Source]:
         relative = PurePosixPath(each.path.lstrip("/")).relative_to(path.lstrip("/"))
         hidden = any(part.startswith(".") for part in relative.parts)
         if each.type == FileType.File and not hidden and relative.suffix.lower() in EXTENSIONS:
-            picture = url / relative
-            picture.status = _status(picture, each)
-            yield Source(cast("Path", picture), Path(relative))
+            image = url / relative
+            image.status = _status(image, each)
+            yield Source(cast("Path", image), Path(relative))
 
 
 @contextmanager

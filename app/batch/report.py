@@ -57,7 +57,7 @@ class Report:
             if self._json_lines:
                 self._say_json(outcome.outputs, status="done", files=[str(path) for path in outcome.files])
             else:
-                say(shown(f"{outcome.outputs.picture}: {', '.join(map(str, outcome.files))}"))
+                say(shown(f"{outcome.outputs.image}: {', '.join(map(str, outcome.files))}"))
         self._bar.update()
 
     def _fail(self, outputs: Outputs, failure: Failure) -> None:
@@ -71,10 +71,10 @@ class Report:
         self._log.add(outputs.source_below(self._out), failure)
 
     def _forget(self, outputs: Outputs) -> None:
-        self._log.remove(outputs.picture)
+        self._log.remove(outputs.image)
 
     def _say_json(self, outputs: Outputs, **fields: object) -> None:
-        say(json.dumps({"picture": str(outputs.picture), **fields}))
+        say(json.dumps({"picture": str(outputs.image), **fields}))
 
     def finish(self) -> int:
         """Settles `failures.jsonl`, tells the summary of a run over several pictures, and returns the exit code."""
@@ -87,7 +87,7 @@ class Report:
             where = f"; why is in {self._log.path}" if left and self.failed else ""
             complain(f"{self.done} done, {skipped}{self.failed} failed of {self._total} images in {seconds:.1f} s{rate}{where}")
         elif self._plan.done:
-            complain(f"{self._plan.done[0].picture}: its results are there already, made by the same command")
+            complain(f"{self._plan.done[0].image}: its results are there already, made by the same command")
         if not self.failed:
             return DONE
         return SOME_FAILED if self.done or self._plan.done else NOTHING_DONE

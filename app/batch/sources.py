@@ -59,7 +59,7 @@ class Source:
     relative: Path
 
 
-def find_pictures(
+def find_images(
     sources: Iterable[str | os.PathLike[str]], recursive: bool = False, out: str | os.PathLike[str] | None = None
 ) -> tuple[list[Source], list[str]]:
     """Looks for what the user named. A picture that is named twice is found once, as it was named first.
@@ -156,7 +156,7 @@ class Search:
         if parent not in self._parents:
             self._parents[parent] = _identity(parent)
         folder = self._parents[parent]
-        if (folder, path.name) in self._named or (folder in self._folders and is_picture_name(path.name)):
+        if (folder, path.name) in self._named or (folder in self._folders and is_image_name(path.name)):
             return
         self._named.add((folder, path.name))
         self.found.append(Source(path, relative))
@@ -181,7 +181,7 @@ class Search:
                 waiting.extend((here / name, below / name) for name in reversed(inside))
             else:
                 other.folders += len(inside)
-        if not other.pictures and len(self.problems) == problems:
+        if not other.images and len(self.problems) == problems:
             but = f" but {other.in_words()}" if other else ""
             self.problems.append(f"{folder}: no images in it{but}; images end with {', '.join(sorted(EXTENSIONS))}")
         elif other:
@@ -193,23 +193,23 @@ class Search:
         if identity is not None and identity == self._out:
             return []
         if identity in self._folders:
-            other.pictures += 1  # those that were found there before
+            other.images += 1  # those that were found there before
             return []
         try:
             with os.scandir(folder) as entries:
-                pictures, folders = self._sorted_out(entries, other)
+                images, folders = self._sorted_out(entries, other)
         except OSError as error:
             self.problems.append(f"{folder}: the folder cannot be read: {error.strerror or error}")
             return []
-        other.pictures += len(pictures)
+        other.images += len(images)
         if identity is not None:
             self._folders.add(identity)
-        self.found += (Source(folder / name, relative / name) for name in pictures if (identity, name) not in self._named)
+        self.found += (Source(folder / name, relative / name) for name in images if (identity, name) not in self._named)
         return folders
 
     def _sorted_out(self, entries: Iterator[os.DirEntry[str]], other: _Others) -> tuple[list[str], list[str]]:
         """Names of pictures and of folders, sorted; the rest is counted."""
-        pictures, folders = [], []
+        images, folders = [], []
         for entry in entries:
             try:
                 is_folder, is_file = entry.is_dir(), entry.is_file()
@@ -218,20 +218,20 @@ class Search:
             if is_folder:
                 if not entry.name.startswith(".") and entry.name.casefold() not in _JUNK_FOLDERS:
                     folders.append(entry.name)
-            elif is_file and is_picture_name(entry.name):
-                pictures.append(entry.name)
-            elif entry.is_symlink() and is_picture_name(entry.name) and not is_file:
+            elif is_file and is_image_name(entry.name):
+                images.append(entry.name)
+            elif entry.is_symlink() and is_image_name(entry.name) and not is_file:
                 self.problems.append(f"{entry.path}: the link leads nowhere")
             else:  # pipes and sockets too
                 other.extensions[_extension(entry.name)] += 1
-        return sorted(pictures), sorted(folders)
+        return sorted(images), sorted(folders)
 
 
 class _Others:
     """What is passed over in a folder that was named, and how many pictures are not."""
 
     def __init__(self) -> None:
-        self.pictures = 0
+        self.images = 0
         self.extensions: Counter[str] = Counter()
         self.folders = 0
 
@@ -250,7 +250,7 @@ class _Others:
         return " and ".join(parts)
 
 
-def is_picture_name(name: str) -> bool:
+def is_image_name(name: str) -> bool:
     """Whether a file of this name in a folder is taken for a picture: by its extension, unless it is hidden."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 - a Path costs ten times as much
 

@@ -80,7 +80,7 @@ def staged(
             yield replace(outputs, folder=stage)
             written = sorted(stage.iterdir())
             with locked_names(outputs.folder, (outputs.record.name, *(path.name for path in written))):
-                _publish(outputs, settings, seen or mark(outputs.picture), stage, written)
+                _publish(outputs, settings, seen or mark(outputs.image), stage, written)
         except BaseException:
             with suppress(OSError):
                 for path in stage.iterdir():
@@ -92,7 +92,7 @@ def _publish(outputs: Outputs, settings: Mapping[str, Any], seen: Mapping[str, i
     targets = [outputs.folder / path.name for path in written]
     if problems := refusals(outputs, targets):
         raise FileExistsError("; ".join(problems))
-    record = new_record(outputs.record, outputs.picture, seen, settings, {path.name: mark(path) for path in written})
+    record = new_record(outputs.record, outputs.image, seen, settings, {path.name: mark(path) for path in written})
     # Written aside as well: a process that is killed leaves nothing outside its folder.
     (stage / outputs.record.name).write_bytes(record)
     # The record goes first: after a crash in between it knows what has arrived and what has not.

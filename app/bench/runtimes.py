@@ -79,14 +79,14 @@ def measure_runtimes(
         Each, once it is measured.
     """
     with tempfile.TemporaryDirectory(prefix="depth-normal-bench-") as folder:
-        picture = Path(folder) / "picture.jpg"
-        timing.write_picture(picture, sides)
+        image = Path(folder) / "picture.jpg"
+        timing.write_image(image, sides)
         where = _where(device)
-        first = _Measured("torch float32", replace(options, runtime=TORCH, dtype="float32"), device, picture)
+        first = _Measured("torch float32", replace(options, runtime=TORCH, dtype="float32"), device, image)
         wait = timing.waiting(where)
         yield first.row(timing.take_turns({TORCH: first.way}, wait, seconds)[TORCH])
         for name, wanted in _others(options, where, asked):
-            other = _Measured(name, wanted, device, picture)
+            other = _Measured(name, wanted, device, image)
             if other.is_left_to_torch:
                 yield Row(name, " ".join(other.lines) or "torch runs it", other.ready)
                 continue
@@ -98,19 +98,19 @@ def measure_runtimes(
 class _Measured:
     """A model that was loaded with a runtime, what it saw, and its network's calls, to be made again."""
 
-    def __init__(self, name: str, options: Options, device: str, picture: Path) -> None:
+    def __init__(self, name: str, options: Options, device: str, image: Path) -> None:
         start = time.perf_counter()
         with _told() as self.lines:
             model = options.load(device)
             # engines of one size are built for the first picture, and torch runs it until then
-            found = per_image.estimate(model, per_image.read(picture), options) if model.engine is not None else None
+            found = per_image.estimate(model, per_image.read(image), options) if model.engine is not None else None
         self.ready = time.perf_counter() - start
         self.is_left_to_torch = options.runtime != TORCH and model.runtime == TORCH
         self._name = name
         if self.is_left_to_torch:
             return
-        self.found: Estimate = per_image.estimate(model, per_image.read(picture), options) if found is None else found
-        self.way = partial(timing.replay, timing.network_calls(model, picture, options, 1))
+        self.found: Estimate = per_image.estimate(model, per_image.read(image), options) if found is None else found
+        self.way = partial(timing.replay, timing.network_calls(model, image, options, 1))
         self._words = model.runtime if model.runtime != TORCH else f"torch {torch.__version__}, {model.device}"
 
     def row(self, seconds: float) -> Row:

@@ -31,7 +31,7 @@ from ..batch.outputs import Outputs, plan_outputs
 from ..batch.per_image import Options
 from ..batch.sources import Source
 
-PICTURE = Path(__file__).parents[1] / "coffee.jpg"
+IMAGE = Path(__file__).parents[1] / "coffee.jpg"
 FULL_HD = (1920, 1080)
 AT_ONCE = 4
 """Pictures of a batch."""
@@ -98,17 +98,17 @@ def measure(options: Options, device: str = "auto", seconds: float = 4.0, sides:
     wait = waiting(model.device)
     with tempfile.TemporaryDirectory(prefix="depth-normal-bench-") as temporary:
         folder = Path(temporary)
-        picture = folder / "picture.jpg"
-        write_picture(picture, sides)
+        image = folder / "picture.jpg"
+        write_image(image, sides)
         if model.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(model.device)
-        run = partial(per_image.run, model, Outputs(picture, folder / "single"), options)
-        calls = {count: network_calls(model, picture, options, count) for count in (1, AT_ONCE)}
+        run = partial(per_image.run, model, Outputs(image, folder / "single"), options)
+        calls = {count: network_calls(model, image, options, count) for count in (1, AT_ONCE)}
         ways: dict[str, Way] = {f"network {count}": partial(replay, each) for count, each in calls.items()}
-        ways |= {"single": run, "batch": partial(_batch, model, picture, folder / "batch", options)}
+        ways |= {"single": run, "batch": partial(_batch, model, image, folder / "batch", options)}
         times = take_turns(ways, wait, seconds)
         one, many = times["network 1"], times[f"network {AT_ONCE}"] / AT_ONCE
-        each = _folder(model, picture, folder, options, seconds / times["single"], wait)
+        each = _folder(model, image, folder, options, seconds / times["single"], wait)
         figures = {
             "network": Figure(one, 1, one),
             f"network, {AT_ONCE} at once": Figure(many, AT_ONCE, many),
@@ -119,11 +119,11 @@ def measure(options: Options, device: str = "auto", seconds: float = 4.0, sides:
     return Bench(figures, _machine(model, sides, calls[1]), _memory(model.device))
 
 
-def write_picture(path: Path, sides: tuple[int, int]) -> None:
+def write_image(path: Path, sides: tuple[int, int]) -> None:
     """Writes the bundled photograph at a size (width, height)."""
     from PIL import Image
 
-    with Image.open(PICTURE) as image:
+    with Image.open(IMAGE) as image:
         image.convert("RGB").resize(sides, Image.Resampling.BICUBIC).save(path, quality=92)
 
 
@@ -134,11 +134,11 @@ def waiting(device: torch.device) -> Way:
     return torch.mps.synchronize if device.type == "mps" else lambda: None
 
 
-def network_calls(model: Model, picture: Path, options: Options, count: int) -> list[Way]:
+def network_calls(model: Model, image: Path, options: Options, count: int) -> list[Way]:
     """The calls of the network that an estimate of so many pictures makes, to be made again."""
     calls: list[Way] = []
     with _watched(model, calls):
-        per_image.estimate(model, per_image.read(picture).expand(count, -1, -1, -1), options)
+        per_image.estimate(model, per_image.read(image).expand(count, -1, -1, -1), options)
     return calls
 
 
@@ -168,19 +168,19 @@ def replay(calls: list[Way]) -> None:
             call()
 
 
-def _batch(model: Model, picture: Path, folder: Path, options: Options) -> None:
+def _batch(model: Model, image: Path, folder: Path, options: Options) -> None:
     """Several pictures read, estimated at once and written, one step after the other."""
-    pictures = torch.cat([per_image.read(picture) for _ in range(AT_ONCE)])
-    found = per_image.estimate(model, pictures, options)
+    images = torch.cat([per_image.read(image) for _ in range(AT_ONCE)])
+    found = per_image.estimate(model, images, options)
     for index in range(AT_ONCE):
-        outputs = Outputs(picture, folder / str(index))
-        per_image.write(outputs, found.pictures(index, index + 1), options)
+        outputs = Outputs(image, folder / str(index))
+        per_image.write(outputs, found.slice(index, index + 1), options)
 
 
-def _folder(model: Model, picture: Path, folder: Path, options: Options, pictures: float, wait: Way) -> float:
+def _folder(model: Model, image: Path, folder: Path, options: Options, images: float, wait: Way) -> float:
     """Seconds a picture of the way of `depth-normal estimate FOLDER`, the model loaded."""
-    count = max(2 * AT_ONCE, min(_MOST_IN_FOLDER, int(pictures)))
-    data = picture.read_bytes()
+    count = max(2 * AT_ONCE, min(_MOST_IN_FOLDER, int(images)))
+    data = image.read_bytes()
     sources = [Source(folder / "photos" / f"{number}.jpg", Path(f"{number}.jpg")) for number in range(count)]
     sources[0].path.parent.mkdir()
     for source in sources:

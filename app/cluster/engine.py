@@ -252,7 +252,7 @@ def _blocks(todo: Sequence[Outputs], indices: Sequence[int], rows: int) -> list[
     for start in range(0, len(indices), rows):
         part = [(index, todo[index]) for index in indices[start : start + rows]]
         values = [
-            {"index": index, "path": str(each.picture.absolute()), "folder": str(each.folder.absolute()), "seen": _listed(each)}
+            {"index": index, "path": str(each.image.absolute()), "folder": str(each.folder.absolute()), "seen": _listed(each)}
             for index, each in part
         ]
         blocks.append(pa.Table.from_pylist(values, columns))
@@ -261,7 +261,7 @@ def _blocks(todo: Sequence[Outputs], indices: Sequence[int], rows: int) -> list[
 
 def _listed(outputs: Outputs) -> str | None:
     """The mark that a store's listing gave: asking it once more for each picture would take as long as a small picture."""
-    return json.dumps(mark(outputs.picture)) if isinstance(outputs.picture, Url) and outputs.picture.status else None
+    return json.dumps(mark(outputs.image)) if isinstance(outputs.image, Url) and outputs.image.status else None
 
 
 def _all_outcomes(
@@ -314,7 +314,7 @@ def _outcomes(
 def _lost(outputs: Outputs) -> Failure:
     """Why a picture has no row, after it was tried alone."""
     reason = (
-        f"{outputs.picture}: no answer came, also when it was tried alone: its worker was lost again and again (no memory, killed), or "
+        f"{outputs.image}: no answer came, also when it was tried alone: its worker was lost again and again (no memory, killed), or "
         "failed as Ray's log says; try it again with --retry-failed, or give the machines fewer --workers"
     )
     return Failure(reason, again=True)

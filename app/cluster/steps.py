@@ -74,7 +74,7 @@ class Job:
         return self.shards.options.numbers if self.shards else "float32"
 
     @property
-    def keeps_pictures(self) -> bool:
+    def keeps_images(self) -> bool:
         """Whether something that is written shows the picture too."""
         return any(kind in STEREO_CHOICES or (f".{kind}" in FORMATS and FORMATS[f".{kind}"].surface) for kind in self.writes)
 
@@ -118,11 +118,11 @@ def read_rows(batch: pa.Table, job: Job) -> Iterator[pa.Table]:
 
 
 def _read_row(row: Row, job: Job) -> Row:
-    picture = as_path(row["path"])
-    copy = picture
+    image = as_path(row["path"])
+    copy = image
     try:
-        seen = row["seen"] or json.dumps(mark(picture))
-        with local_copy(picture) as copy:
+        seen = row["seen"] or json.dumps(mark(image))
+        with local_copy(image) as copy:
             pixels = per_image.read(copy)
     except Exception as error:  # noqa: BLE001 - the report gets it
         failure = _failure_of(str(copy), error)
@@ -194,7 +194,7 @@ class Worker:
                 yield from self._estimate([row])
             return
         for number, row in enumerate(rows):
-            yield self._row(row, found.pictures(number, number + 1))
+            yield self._row(row, found.slice(number, number + 1))
 
     def _row(self, row: Row, found: Estimate) -> Row:
         try:
@@ -202,7 +202,7 @@ class Worker:
         except ValueError as error:
             return _failed(row, failure_of(row["path"], error))
         kept = {name: row[name] for name in ("index", "folder", "seen")}
-        return {**maps, **kept, "pixels": row["pixels"] if self.job.keeps_pictures else None}
+        return {**maps, **kept, "pixels": row["pixels"] if self.job.keeps_images else None}
 
 
 def write_rows(batch: pa.Table, job: Job) -> pa.Table:
@@ -217,8 +217,8 @@ def _written(row: Row, job: Job) -> Row:
     outputs = Outputs(as_path(row["path"]), Path(row["folder"]), job.writes, job.overwrite)
     try:
         _check_sign(job)
-        picture = _pixels_of(row) if row["pixels"] else None
-        files = per_image.write(outputs, estimate_of(row), job.options, picture, json.loads(row["seen"]), job.settings)
+        image = _pixels_of(row) if row["pixels"] else None
+        files = per_image.write(outputs, estimate_of(row), job.options, image, json.loads(row["seen"]), job.settings)
     except Exception as error:  # noqa: BLE001 - the report gets it
         return _failed(row, _failure_of(row["path"], error, outputs.folder))
     return {"index": row["index"], "files": [path.name for path in files]}

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from ..console.parser import Parser
 from ..outcomes import DONE
 from .arguments import millimetres, point, real, refuse_options
-from .for_each_image import over_pictures
+from .for_each_image import over_images
 from .result_paths import add_result, result_path, say_result, settle_result
-from .scene import PICTURES, add_scene, check_model, read_scene, write_picture
+from .scene import IMAGES, add_scene, check_model, read_scene, write_image
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,8 +45,8 @@ def add_effect(parser: Parser) -> None:
     for name, task, add, ending, extensions in (
         ("mask", "a mask of what lies between two distances, or around a point", _add_mask, "_mask.png", (".png",)),
         ("cutout", "the foreground with a transparent background", _add_cutout, "_cutout.png", (".png",)),
-        ("fog", "the image in fog", _add_fog, "_fog.png", PICTURES),
-        ("depth-of-field", "the image through a lens that is wide open", _add_depth_of_field, "_dof.png", PICTURES),
+        ("fog", "the image in fog", _add_fog, "_fog.png", IMAGES),
+        ("depth-of-field", "the image through a lens that is wide open", _add_depth_of_field, "_dof.png", IMAGES),
     ):
         added: Parser = effects.add_parser(name, help=task, description=f"Make {task}.")
         add_scene(added, several=True)
@@ -54,7 +54,7 @@ def add_effect(parser: Parser) -> None:
         add(added.add_argument_group("the effect"))
         added.common = frozenset((*COMMON_TO_ALL, *COMMON[name]))
         added.called = {"falloff": "--height-falloff"}
-        added.set_defaults(parser=added, run=over_pictures(_effect, _planned))
+        added.set_defaults(parser=added, run=over_images(_effect, _planned))
 
 
 def _add_choice(group: argparse._ArgumentGroup) -> None:
@@ -130,7 +130,7 @@ def _effect(arguments: argparse.Namespace) -> int:
     scene = read_scene(arguments)
     result, words = make(scene)
     with result_path(arguments) as path:
-        write_picture(path, result, scene.bits)
+        write_image(path, result, scene.bits)
     say_result(arguments, words)
     return DONE
 
@@ -176,8 +176,8 @@ def _cutout(arguments: argparse.Namespace) -> Plan:
 
     def make(scene: Scene) -> tuple[Tensor, str]:
         mask, words = _chosen(choice, scene)
-        colour, alpha = cut_out(scene.picture, mask, arguments.edge, not arguments.keep_colours)
-        if (own := read_alpha(arguments.picture)) is not None:  # what the file shows through stays so
+        colour, alpha = cut_out(scene.image, mask, arguments.edge, not arguments.keep_colours)
+        if (own := read_alpha(arguments.image)) is not None:  # what the file shows through stays so
             alpha = alpha * torch.from_numpy(own).to(alpha)
         return torch.cat((colour, alpha), 1), words
 
@@ -192,8 +192,8 @@ def _fog(arguments: argparse.Namespace) -> Plan:
     colour = colour_to_linear(arguments.colour, "--colour")
 
     def make(scene: Scene) -> tuple[Tensor, str]:
-        through, words = fog_of(scene.known, scene.picture, fog, arguments.sky is not False)
-        return add_fog(scene.picture, through, colour), words
+        through, words = fog_of(scene.known, scene.image, fog, arguments.sky is not False)
+        return add_fog(scene.image, through, colour), words
 
     return make, ""
 
@@ -216,7 +216,7 @@ def _depth_of_field(arguments: argparse.Namespace) -> Plan:
     check_lens(**blades)
 
     def make(scene: Scene) -> tuple[Tensor, str]:
-        circle, words = focused(scene.known, scene.picture, focus)
-        return depth_of_field(scene.picture, circle, **blades), words
+        circle, words = focused(scene.known, scene.image, focus)
+        return depth_of_field(scene.image, circle, **blades), words
 
     return make, "--f-number" if focus.f_number else "" if focus.point else _needing_metres(focus.unit)

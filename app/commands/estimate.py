@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     # By whether to stop, and the sign of the folder of results (`staging.open_run_marker`).
     Run = Callable[[Event, Path | None], Iterator[Outcome]]
 
-DEMO_PICTURE = Path(__file__).parents[1] / "coffee.jpg"
+DEMO_IMAGE = Path(__file__).parents[1] / "coffee.jpg"
 DEMO_WRITES = (*DEFAULT_WRITES, "npz")
 
 GO_ON = "run the same command with --resume to go on"
@@ -64,7 +64,7 @@ _OF_DEPTH_ALONE = {"depth", "stl", *STEREO_CHOICES}
 
 def add_estimate(parser: Parser) -> None:
     """Adds the options of `estimate`."""
-    add_pictures(parser)
+    add_images(parser)
     _add_writes(parser)
     add_coding(parser, "how the normal map (<image>_normals.png) stores its vectors; Unreal wants directx")
     fov = "field of view of the images' longer side, where the camera is known (makes Depth Anything 3's and Metric3D's metres right)"
@@ -78,13 +78,13 @@ def add_estimate(parser: Parser) -> None:
     add_shards(parser)
     add_ray(parser)
     parser.common = frozenset(COMMON)
-    parser.set_defaults(run=lambda arguments: run_pictures(arguments, _writes(arguments)))
+    parser.set_defaults(run=lambda arguments: run_images(arguments, _writes(arguments)))
 
 
-def add_pictures(parser: argparse.ArgumentParser) -> None:
+def add_images(parser: argparse.ArgumentParser) -> None:
     """Adds what every command over images asks: which, where to, by which model, and what to do with what is there."""
     sources = "images, folders, patterns such as 'photos/*.jpg', @list.txt (one path a line), or - (the same on stdin)"
-    parser.add_argument("pictures", nargs="*", metavar="IMAGE", help=sources)
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help=sources)
     add_folder(parser, takes=folder_or_url)
     add_network(parser, RECOMMENDED_MODEL)
     parser.add_argument("--recursive", action="store_true", help="look into folders in folders too, and keep their tree below --out")
@@ -125,7 +125,7 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_demo)
 
 
-def run_pictures(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
+def run_images(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
     """A run over the pictures that are named.
 
     Args:
@@ -143,9 +143,9 @@ def run_pictures(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
             complain(f"{arguments.out}: no failure is left for which trying again makes sense")
             return DONE
     else:
-        if not arguments.pictures:
+        if not arguments.images:
             raise ValueError("no images are named: name files, folders, patterns, @list.txt or - (or use --retry-failed)")
-        sources, problems = engine.find(arguments.pictures, arguments.recursive, arguments.out)
+        sources, problems = engine.find(arguments.images, arguments.recursive, arguments.out)
     for problem in problems:
         complain(problem)
         if arguments.json_lines:
@@ -251,9 +251,9 @@ def _failed_before(arguments: argparse.Namespace, engine: Engine) -> tuple[list[
     from ..batch.failures import FailureLog, folder_of_failures
 
     failed = FailureLog(folder_of_failures(arguments.out)).worth_trying()
-    if not arguments.pictures:
+    if not arguments.images:
         return failed, []
-    named, problems = engine.find(arguments.pictures, arguments.recursive, arguments.out)
+    named, problems = engine.find(arguments.images, arguments.recursive, arguments.out)
     wanted = {source.path.absolute() for source in named}
     return [source for source in failed if source.path in wanted], problems
 
@@ -296,7 +296,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     from ..batch.outputs import plan_outputs
     from ..batch.per_image import Options, run
 
-    (outputs,) = plan_outputs([Source(DEMO_PICTURE, Path(DEMO_PICTURE.name))], arguments.out, DEMO_WRITES, arguments.overwrite).todo
+    (outputs,) = plan_outputs([Source(DEMO_IMAGE, Path(DEMO_IMAGE.name))], arguments.out, DEMO_WRITES, arguments.overwrite).todo
     options, recommended = Options(BUNDLED_MODEL), find_spec(RECOMMENDED_MODEL)
     files = run(options.load(), outputs, options)
     for path in files:
@@ -306,7 +306,7 @@ The photo is by Rachel Michetti (CC0). These maps are a preview by {BUNDLED_MODE
 The same photo by {RECOMMENDED_MODEL}, which sees finer detail and knows metres and the camera
 (downloads {recommended.size_in_words} once, {recommended.licence}):
 
-    {program()} {quoted(DEMO_PICTURE)}
+    {program()} {quoted(DEMO_IMAGE)}
 
 Your own photo takes the place of that path; --model {BUNDLED_MODEL} needs no download.
 All models, with their sizes and licences:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..batch.sources import Source, find_pictures
+from ..batch.sources import Source, find_images
 from ..console.terminal import complain, shown
 from ..console.viewer import show
 from ..outcomes import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
@@ -18,7 +18,7 @@ from .scene import named_files, scene_options
 Run = Callable[[argparse.Namespace], int]
 
 
-def over_pictures(run: Run, check: Callable[[argparse.Namespace], object]) -> Run:
+def over_images(run: Run, check: Callable[[argparse.Namespace], object]) -> Run:
     """A command for one image as one for several.
 
     Args:
@@ -31,11 +31,11 @@ def over_pictures(run: Run, check: Callable[[argparse.Namespace], object]) -> Ru
 
     def run_all(arguments: argparse.Namespace) -> int:
         check(arguments)
-        named: Sequence[str] = arguments.pictures
+        named: Sequence[str] = arguments.images
         if len(named) == 1 and _is_file_name(named[0]):
-            return run(_for(arguments, picture=Path(named[0])))
+            return run(_for(arguments, image=Path(named[0])))
         folder = _folder(arguments)
-        sources, problems = find_pictures(named, recursive=arguments.recursive, out=folder)
+        sources, problems = find_images(named, recursive=arguments.recursive, out=folder)
         for problem in problems:
             complain(problem)
         if sources:
@@ -75,13 +75,13 @@ def _results(sources: Sequence[Source], folder: Path, ending: str) -> list[tuple
     return found
 
 
-def _is_done(run: Run, arguments: argparse.Namespace, picture: Path, out: Path, taken: bool) -> bool:
+def _is_done(run: Run, arguments: argparse.Namespace, image: Path, out: Path, taken: bool) -> bool:
     try:
         if taken:
             raise ValueError(f"{out} is another image's result already; rename one of them")
-        return run(_for(arguments, picture=picture, place=Place(out.parent, is_folder=True), open=False)) == DONE
+        return run(_for(arguments, image=image, place=Place(out.parent, is_folder=True), open=False)) == DONE
     except EXPECTED_ERRORS as error:
-        complain(shown(f"{picture}: {arguments.parser.words_of(error)}"))
+        complain(shown(f"{image}: {arguments.parser.words_of(error)}"))
         return False
 
 

@@ -67,7 +67,7 @@ def _mesh(arguments: argparse.Namespace) -> int:
     check_model(arguments, depth=True)
     scene = read_scene(arguments, fitted=False)
     with result_path(arguments) as path:
-        said = save_surface(path, scene.known, replace(options, picture=scene.picture))
+        said = save_surface(path, scene.known, replace(options, image=scene.image))
     say_result(arguments, said)
     return DONE
 

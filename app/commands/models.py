@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ...annotators.choices import BUNDLED_MODEL, RECOMMENDED_FILM_MODEL, RECOMMENDED_MODEL
+from ...annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL, RECOMMENDED_VIDEO_MODEL
 from ..console.terminal import complain, program, say
 from ..outcomes import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
 from .arguments import add_json, add_models
@@ -75,7 +75,7 @@ def group_of(spec: ModelSpec) -> str:
     """Which of `GROUPS` a model belongs to."""
     if spec.id == BUNDLED_MODEL:
         return "included"
-    if spec.id in (RECOMMENDED_MODEL, RECOMMENDED_FILM_MODEL):
+    if spec.id in (RECOMMENDED_MODEL, RECOMMENDED_VIDEO_MODEL):
         return "recommended"
     if spec.family in _DIFFUSION:
         return "diffusion"

@@ -14,7 +14,7 @@ WRITTEN = (".npz", ".exr")
 
 def add_refine(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `refine`."""
-    parser.add_argument("picture", type=Path, metavar="IMAGE", help="the image that the geometry is of; the result has its size")
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="the image that the geometry is of; the result has its size")
     geometry = "depth, with or without normals, of the image, of any size: .npz, .exr, .pfm, or a .png of the node Save Geometry"
     parser.add_argument("--geometry", required=True, type=Path, metavar="FILE", help=geometry)
     add_result(parser, "_refined.npz", WRITTEN)
@@ -32,8 +32,8 @@ def _refine(arguments: argparse.Namespace) -> int:
     from ...geometry.surfaces.derive import with_normals
     from ..batch.per_image import read
 
-    picture, estimate = read(arguments.picture), load_estimate(arguments.geometry)
-    refined = refine_geometry(estimate, picture, arguments.strength, arguments.radius, derive=with_normals)
+    image, estimate = read(arguments.image), load_estimate(arguments.geometry)
+    refined = refine_geometry(estimate, image, arguments.strength, arguments.radius, derive=with_normals)
     with result_path(arguments) as path:
         save_estimate(path, refined)
     say_result(arguments)

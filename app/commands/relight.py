@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from ..console.parser import Parser
 from ..outcomes import DONE
 from .arguments import numbers, real
-from .for_each_image import over_pictures
+from .for_each_image import over_images
 from .result_paths import add_result, result_path, say_result, settle_result
-from .scene import PICTURES, add_scene, check_model, read_scene, write_picture
+from .scene import IMAGES, add_scene, check_model, read_scene, write_image
 
 if TYPE_CHECKING:
     from ...geometry.effects.lights import LightPlan
@@ -59,7 +59,7 @@ class _OfLamp(argparse.Action):
 def add_relight(parser: Parser) -> None:
     """Adds the options of `relight`."""
     add_scene(parser, several=True)
-    add_result(parser, "_relit.png", PICTURES)
+    add_result(parser, "_relit.png", IMAGES)
     lamps = parser.add_argument_group("lamps", "Each with the options that follow it; without any, one from the left above.")
     light = "a lamp as far as the sun: 0 right, 90 above, 180 left; then 0 grazing to 90 from the viewer"
     lamps.add_argument("--light", action=_AddLamp, metavar="AZIMUTH,ELEVATION", help=light)
@@ -89,7 +89,7 @@ def add_relight(parser: Parser) -> None:
     looks.add_argument("--sky", action=argparse.BooleanOptionalAction, help=sky)
     parser.common = frozenset(COMMON)
     parser.called = {"elevation": "--light: the elevation", "size": "--light-size"}
-    parser.set_defaults(run=over_pictures(_relight, _style), lamps=(), of_lamps={})
+    parser.set_defaults(run=over_images(_relight, _style), lamps=(), of_lamps={})
 
 
 def _style(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -112,9 +112,9 @@ def _relight(arguments: argparse.Namespace) -> int:
     settle_result(arguments)
     style = _style(arguments)
     scene = read_scene(arguments)
-    lit = relight(**vars(lit_scene(scene.picture, scene.known, style.pop("plans"), arguments.sky is not False)), **style)
+    lit = relight(**vars(lit_scene(scene.image, scene.known, style.pop("plans"), arguments.sky is not False)), **style)
     with result_path(arguments) as path:
-        write_picture(path, lit, scene.bits)
+        write_image(path, lit, scene.bits)
     say_result(arguments)
     return DONE
 

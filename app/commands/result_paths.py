@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..batch.records import RECORDS, known_marks, mark_of, noted_marks, other_picture, read_record, with_files
+from ..batch.records import RECORDS, known_marks, mark_of, noted_marks, other_image, read_record, with_files
 from ..batch.sources import EXTENSIONS, Identity
 from ..console.terminal import say, shown
 from ..console.viewer import show
@@ -147,7 +147,7 @@ def settle_result(arguments: argparse.Namespace) -> None:
         ValueError: An extension that is not written, or the result is what is read.
         OSError: As `check_places`.
     """
-    out = arguments.out = arguments.place.file(f"{arguments.picture.stem}{arguments.ending}")
+    out = arguments.out = arguments.place.file(f"{arguments.image.stem}{arguments.ending}")
     if out.suffix.lower() not in arguments.extensions:
         found = f"the name ends in {out.suffix}" if out.suffix else f"the name has no extension (that of a folder ends in {os.sep})"
         raise ValueError(f"{out}: {found}; this command writes {', '.join(arguments.extensions)}")
@@ -162,9 +162,9 @@ def check_results(arguments: argparse.Namespace, paths: Sequence[Path], default_
         paths: The results, in one folder.
         default_names: Whether the results have their default names.
     """
-    named = [getattr(arguments, name, None) for name in ("picture", *SOURCES)]
+    named = [getattr(arguments, name, None) for name in ("image", *SOURCES)]
     read = [each for each in (*named, *getattr(arguments, "inputs", ())) if each is not None]
-    check_places(paths, read, arguments.overwrite, arguments.picture if default_names else None)
+    check_places(paths, read, arguments.overwrite, arguments.image if default_names else None)
 
 
 def check_places(paths: Sequence[Path], read: Iterable[Path], overwrite: bool, made_of: Path | None = None) -> None:
@@ -216,7 +216,7 @@ def refusals(
     """
     known, noted, other = {}, {}, None
     if record and made_of is not None:
-        known, noted, other = known_marks(record), noted_marks(record, made_of), other_picture(record, made_of)
+        known, noted, other = known_marks(record), noted_marks(record, made_of), other_image(record, made_of)
     problems = []
     for name, now in marks.items():
         path, own = folder / name, now is not None and now in known.get(name, [])
@@ -251,7 +251,7 @@ def _status(path: Path) -> os.stat_result | None:
         return None
 
 
-def note_results(picture: Path, paths: Sequence[Path]) -> None:
+def note_results(image: Path, paths: Sequence[Path]) -> None:
     """Remembers that this program made files, so that it may replace them: in the image's record, beside what `estimate` made of it.
 
     Args:
@@ -262,11 +262,11 @@ def note_results(picture: Path, paths: Sequence[Path]) -> None:
     from ..batch.name_locks import locked_names
 
     folder = paths[0].parent
-    record = folder / RECORDS / f"{picture.stem}.json"
+    record = folder / RECORDS / f"{image.stem}.json"
     with suppress(OSError):  # the files are there all the same; they will only not be replaced without --overwrite
         record.parent.mkdir(exist_ok=True)
         with locked_names(folder, (record.name,)):
-            write_bytes(record, with_files(record, picture, paths))
+            write_bytes(record, with_files(record, image, paths))
 
 
 def check_folder(folder: Path) -> None:
@@ -322,7 +322,7 @@ def result_path(arguments: argparse.Namespace) -> Iterator[Path]:
         with atomic_path(arguments.out) as path:
             yield path
         if arguments.place.is_folder:
-            note_results(arguments.picture, [arguments.out])
+            note_results(arguments.image, [arguments.out])
     except OSError as error:
         if error.filename is not None or not error.strerror:
             raise
@@ -338,6 +338,6 @@ def say_result(arguments: argparse.Namespace, words: str = "", paths: Iterable[P
         paths: The files, where they are others than `arguments.out`.
     """
     files = list(paths) or [arguments.out]
-    say(shown(f"{arguments.picture}: {', '.join(map(str, files))}" + (f" ({words})" if words else "")))
+    say(shown(f"{arguments.image}: {', '.join(map(str, files))}" + (f" ({words})" if words else "")))
     if arguments.open:
         show(files[0])

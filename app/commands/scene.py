@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ..batch.per_image import Options
 
 
-PICTURES = (".png", ".jpg", ".jpeg")
-"""Extensions of the pictures that `write_picture` writes."""
+IMAGES = (".png", ".jpg", ".jpeg")
+"""Extensions of the pictures that `write_image` writes."""
 
 _JPEG_QUALITY = 95
 _PNG_BITS_AT, _TIFF_BITS = 24, 258
@@ -35,20 +35,20 @@ class Scene:
         bits: Of the file's channels: 8 or 16.
     """
 
-    picture: Tensor
+    image: Tensor
     known: Estimate
     bits: int
 
 
 def add_scene(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """Adds the image, or several for `over_pictures`, and where its depth and normals come from; `read_scene` takes them."""
+    """Adds the image, or several for `over_images`, and where its depth and normals come from; `read_scene` takes them."""
     if several:
         sources = "an image; or several, folders, patterns, @list.txt or -, whose results go to a folder"
-        parser.add_argument("pictures", nargs="+", metavar="IMAGE", help=sources)
+        parser.add_argument("images", nargs="+", metavar="IMAGE", help=sources)
         recursive = "look into folders in folders too, and keep their tree below the folder of the results"
         parser.add_argument("--recursive", action="store_true", help=recursive)
     else:
-        parser.add_argument("picture", type=Path, metavar="IMAGE", help="the image")
+        parser.add_argument("image", type=Path, metavar="IMAGE", help="the image")
     group = parser.add_argument_group("depth and normals", "They come from a model, or from files.")
     geometry = "depth and/or normals of the image: .npz, .exr, .pfm, or a .png of the node Save Geometry"
     group.add_argument("--geometry", type=Path, metavar="FILE", help=geometry)
@@ -77,15 +77,15 @@ def read_scene(arguments: argparse.Namespace, fitted: bool = True) -> Scene:
     from ..batch.per_image import estimate, read
 
     files = named_files(arguments)
-    picture = read(arguments.picture)
-    height, width = picture.shape[-2:]
+    image = read(arguments.image)
+    height, width = image.shape[-2:]
     device = parse_device(arguments.device)
     check_effect_fits(height, width, device)
     if files:
-        return Scene(picture.to(device), _from_files(arguments, height, width, fitted).to(device), bits_of(arguments.picture))
+        return Scene(image.to(device), _from_files(arguments, height, width, fitted).to(device), bits_of(arguments.image))
     options = scene_options(arguments)
-    known = estimate(options.load(arguments.device), picture, options)
-    return Scene(picture.to(known.device), known, bits_of(arguments.picture))
+    known = estimate(options.load(arguments.device), image, options)
+    return Scene(image.to(known.device), known, bits_of(arguments.image))
 
 
 def scene_options(arguments: argparse.Namespace) -> Options:
@@ -169,13 +169,13 @@ def _from_files(arguments: argparse.Namespace, height: int, width: int, fitted: 
             raise ValueError(f"{arguments.geometry} holds {known.batch} images; an image needs the one that is of it")
         check_alike(str(arguments.geometry), (known.height, known.width), (height, width))
     else:
-        known = _from_pictures(arguments, height, width)
+        known = _from_images(arguments, height, width)
     camera = intrinsics_from_fov(arguments.fov, known.height, known.width) if arguments.fov else known.intrinsics
     known = replace(known, intrinsics=camera)
     return known.resized(height, width) if fitted else known
 
 
-def _from_pictures(arguments: argparse.Namespace, height: int, width: int) -> Estimate:
+def _from_images(arguments: argparse.Namespace, height: int, width: int) -> Estimate:
     """What a depth picture, a normal map or both say."""
     from ...geometry.checks import check_alike
     from ...geometry.images.depth_image import maps_to_estimate
@@ -204,7 +204,7 @@ def _tiff_bits(image: Any) -> tuple[int, ...]:
     return tuple(getattr(image, "tag_v2", {}).get(_TIFF_BITS, ()))
 
 
-def write_picture(path: Path, picture: Tensor, bits: int = 8) -> None:
+def write_image(path: Path, image: Tensor, bits: int = 8) -> None:
     """Writes a picture as its extension says.
 
     Args:
@@ -215,14 +215,14 @@ def write_picture(path: Path, picture: Tensor, bits: int = 8) -> None:
     Raises:
         ValueError: Alpha in a JPEG.
     """
-    from ...geometry.files import write_picture_png
+    from ...geometry.files import write_image_png
 
     if path.suffix.lower() == ".png":
-        write_picture_png(path, picture, bits)
+        write_image_png(path, image, bits)
         return
     from PIL import Image
 
-    planes = picture[0] if picture.ndim == 4 else picture
+    planes = image[0] if image.ndim == 4 else image
     if planes.shape[0] == 4:
         raise ValueError(f"{path}: a JPEG has no alpha; write a .png")
     pixels = (planes.float().nan_to_num(0.0).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()

@@ -7,7 +7,7 @@ import argparse
 from ..console.parser import Parser
 from ..output_choices import CODING_CHOICES, HOLES, LAYOUT_CHOICES
 from .arguments import add_depth_of_stereo, several_of
-from .estimate import add_pictures, run_pictures
+from .estimate import add_images, run_images
 
 COMMON = (
     *("--out", "--open", "--layout", "--divergence", "--convergence"),
@@ -18,7 +18,7 @@ COMMON = (
 
 def add_stereo(parser: Parser) -> None:
     """Adds the options of `stereo`."""
-    add_pictures(parser)
+    add_images(parser)
     layout = (
         f"one or more of {', '.join(LAYOUT_CHOICES)}, with commas (default: {LAYOUT_CHOICES[0]}); sbs: side by side, tb: top and bottom, "
         "anaglyph: for red-cyan glasses; may be given again"
@@ -33,4 +33,4 @@ def add_stereo(parser: Parser) -> None:
 def _stereo(arguments: argparse.Namespace) -> int:
     layouts = tuple(dict.fromkeys(arguments.layout or LAYOUT_CHOICES[:1]))
     holes = (f"{layout}{HOLES}" for layout in layouts) if arguments.holes else ()
-    return run_pictures(arguments, (*layouts, *holes))
+    return run_images(arguments, (*layouts, *holes))

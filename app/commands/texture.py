@@ -55,7 +55,7 @@ def add_texture(parser: Parser) -> None:
 
     def command(name: str, task: str, run: Any, source: str) -> Parser:
         added: Parser = commands.add_parser(name, help=task, description=f"{task[0].upper()}{task[1:]}.")
-        added.add_argument("picture", type=Path, metavar="IN", help=source)
+        added.add_argument("image", type=Path, metavar="IN", help=source)
         added.set_defaults(run=run, parser=added)
         return added
 
@@ -204,7 +204,7 @@ def _occlusion(arguments: argparse.Namespace) -> int:
     from ...geometry.files import load_estimate
     from ...geometry.textures.view import estimate_to_occlusion
 
-    return _write_map(arguments, estimate_to_occlusion(load_estimate(arguments.picture), **options))
+    return _write_map(arguments, estimate_to_occlusion(load_estimate(arguments.image), **options))
 
 
 def _seamless(arguments: argparse.Namespace) -> int:
@@ -213,11 +213,11 @@ def _seamless(arguments: argparse.Namespace) -> int:
 
     settle_result(arguments)
     check_results(arguments, possible_paths(arguments.out), arguments.place.is_folder)
-    known = _estimated_seamless(arguments, read(arguments.picture))
+    known = _estimated_seamless(arguments, read(arguments.image))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     paths = save_estimate(arguments.out, known)
     if arguments.place.is_folder:
-        note_results(arguments.picture, paths)
+        note_results(arguments.image, paths)
     say_result(arguments, paths=paths)
     return DONE
 
@@ -231,19 +231,19 @@ def _pbr(arguments: argparse.Namespace) -> int:
     from ...geometry.conventions import encode_normal_map
     from ...geometry.files import atomic_path
     from ...geometry.textures.pbr import pbr_maps
-    from .scene import write_picture
+    from .scene import write_image
 
-    paths = {name: arguments.out / f"{arguments.picture.stem}_{name}.png" for name in PBR_NAMES}
+    paths = {name: arguments.out / f"{arguments.image.stem}_{name}.png" for name in PBR_NAMES}
     check_results(arguments, list(paths.values()))
     maps = pbr_maps(_material(arguments), _options(arguments))
     arguments.out.mkdir(parents=True, exist_ok=True)
     with atomic_path(paths["height"]) as path:
         _write_height(path, None, maps.height, maps.height_range.item())
-    pictures = (encode_normal_map(maps.normals, arguments.coding), maps.occlusion, maps.bend.curvature)
-    for name, picture in zip(PBR_NAMES[1:], pictures, strict=True):
+    images = (encode_normal_map(maps.normals, arguments.coding), maps.occlusion, maps.bend.curvature)
+    for name, image in zip(PBR_NAMES[1:], images, strict=True):
         with atomic_path(paths[name]) as path:
-            write_picture(path, picture, 16)
-    note_results(arguments.picture, list(paths.values()))
+            write_image(path, image, 16)
+    note_results(arguments.image, list(paths.values()))
     say_result(arguments, _height_words(maps.height_range.item()), paths.values())
     return DONE
 
@@ -265,7 +265,7 @@ def _material(arguments: argparse.Namespace) -> Tensor:
     if arguments.source == PHOTO:
         needless = (*NETWORK_OPTIONS, "--margin", "--geometry")
         refuse_options(arguments, needless, f"says where normals come from, and --source {PHOTO} takes none; leave it out")
-        return material_normals(None, read(arguments.picture), options)
+        return material_normals(None, read(arguments.image), options)
     check_model(arguments, normals=True)
     if arguments.source == NORMALS:
         refuse_options(
@@ -275,23 +275,23 @@ def _material(arguments: argparse.Namespace) -> Tensor:
         why = f"says how far a model sees beyond the borders of a photo that tiles; add --borders {BORDER_CHOICES[1]}, or leave it out"
         refuse_options(arguments, ("--margin",), why)
     if arguments.geometry is None and arguments.borders == BORDER_CHOICES[1]:
-        picture = read(arguments.picture)
-        known = _estimated_seamless(arguments, picture)
-        picture = picture.to(known.device)
+        image = read(arguments.image)
+        known = _estimated_seamless(arguments, image)
+        image = image.to(known.device)
     else:
         scene = read_scene(arguments)
-        picture, known = scene.picture, scene.known
-    return material_normals(with_normals(known), picture, options)
+        image, known = scene.image, scene.known
+    return material_normals(with_normals(known), image, options)
 
 
-def _estimated_seamless(arguments: argparse.Namespace, picture: Tensor) -> Estimate:
+def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimate:
     from ...geometry.textures.seamless import margins, seamless_estimate, wrap
     from ..batch.per_image import estimate
 
     check_model(arguments)
     options = scene_options(arguments)
-    beyond = margins(picture.shape[-2], picture.shape[-1], arguments.margin)
-    return seamless_estimate(estimate(options.load(arguments.device), wrap(picture, beyond), options), beyond)
+    beyond = margins(image.shape[-2], image.shape[-1], arguments.margin)
+    return seamless_estimate(estimate(options.load(arguments.device), wrap(image, beyond), options), beyond)
 
 
 def _read_normals(arguments: argparse.Namespace) -> Estimate:
@@ -302,15 +302,15 @@ def _read_normals(arguments: argparse.Namespace) -> Estimate:
     from ...geometry.surfaces.derive import with_normals
     from ..batch.per_image import read
 
-    if arguments.picture.suffix.lower() not in _NUMBERS:
-        picture = read(arguments.picture)
-        counts = picture.amax(1, keepdim=True) > 1.5 / 255
-        normals = image_to_normals(picture, arguments.coding, str(arguments.picture))
+    if arguments.image.suffix.lower() not in _NUMBERS:
+        image = read(arguments.image)
+        counts = image.amax(1, keepdim=True) > 1.5 / 255
+        normals = image_to_normals(image, arguments.coding, str(arguments.image))
         return Estimate(normals=normals, mask=None if bool(counts.all()) else counts)
-    refuse_options(arguments, ("--coding",), f"says how an image stores normals, and {arguments.picture} holds numbers; leave it out")
-    known = with_normals(load_estimate(arguments.picture))
+    refuse_options(arguments, ("--coding",), f"says how an image stores normals, and {arguments.image} holds numbers; leave it out")
+    known = with_normals(load_estimate(arguments.image))
     if known.normals is None:
-        raise ValueError(f"{arguments.picture} holds relative depth and no normals; its slopes are not known")
+        raise ValueError(f"{arguments.image} holds relative depth and no normals; its slopes are not known")
     return known
 
 
@@ -320,12 +320,12 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
 
     from ...geometry.estimate import Quantity
     from ...geometry.files import load_estimate
-    from ...geometry.files.image_files import decode_picture
+    from ...geometry.files.image_files import decode_image
     from ...geometry.files.paths import read_bytes
     from ...geometry.textures.height import image_to_height
     from ..batch.per_image import read
 
-    path: Path = arguments.picture
+    path: Path = arguments.image
     if path.suffix.lower() in _NUMBERS:
         refuse_options(
             arguments, ("--height-range",), f"says what the grey levels of an image mean, and {path} holds numbers; leave it out"
@@ -336,7 +336,7 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
         return torch.where(known.depth_valid, known.depth, torch.nan) if known.depth_valid is not None else known.depth
     told = arguments.height_range
     if told is None and path.suffix.lower() == ".png":
-        told = number(decode_picture(path, read_bytes(path)).text.get(HEIGHT_RANGE, str(DEFAULT_RANGE)))
+        told = number(decode_image(path, read_bytes(path)).text.get(HEIGHT_RANGE, str(DEFAULT_RANGE)))
     image = read(path)
     if float((image.amax(1) - image.amin(1)).mean()) > _COLOURED:
         logger.warning("%s is coloured, and a height map is grey; `depth-normal texture height` makes one of a normal map", path)
@@ -349,10 +349,10 @@ def _height_words(span: float) -> str:
 
 
 def _write_height(path: Path, height: Tensor | None, image: Tensor, span: float) -> None:
-    from ...geometry.files import write_depth_png, write_picture_exr
+    from ...geometry.files import write_depth_png, write_image_exr
 
     if path.suffix.lower() == ".exr" and height is not None:
-        write_picture_exr(path, height)
+        write_image_exr(path, height)
     else:
         write_depth_png(path, image, {HEIGHT_RANGE: repr(span)})
 
@@ -361,17 +361,17 @@ def _write_normals(arguments: argparse.Namespace, normals: Tensor) -> int:
     """As a normal map of 16 bits, or as vectors in an EXR, in the axes of the coding."""
     from ...geometry.conventions import encode_normal_map
 
-    picture = encode_normal_map(normals, arguments.coding)
-    return _write_map(arguments, picture if arguments.out.suffix.lower() == ".png" else 2 * picture - 1)
+    image = encode_normal_map(normals, arguments.coding)
+    return _write_map(arguments, image if arguments.out.suffix.lower() == ".png" else 2 * image - 1)
 
 
-def _write_map(arguments: argparse.Namespace, picture: Tensor) -> int:
-    from ...geometry.files import write_picture_exr, write_picture_png
+def _write_map(arguments: argparse.Namespace, image: Tensor) -> int:
+    from ...geometry.files import write_image_exr, write_image_png
 
     with result_path(arguments) as path:
         if arguments.out.suffix.lower() == ".exr":
-            write_picture_exr(path, picture)
+            write_image_exr(path, image)
         else:
-            write_picture_png(path, picture, 16)
+            write_image_png(path, image, 16)
     say_result(arguments)
     return DONE

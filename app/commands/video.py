@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...annotators.choices import RECOMMENDED_FILM_MODEL
+from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
 from ..console.parser import Parser
 from ..console.terminal import complain, say, shown
 from ..console.viewer import show
@@ -22,11 +22,11 @@ from .result_paths import add_overwrite, add_place, check_folder, note_results
 
 if TYPE_CHECKING:
     from ...annotators.specs.base import ModelSpec
-    from ...media import Film
+    from ...media import VideoHeader
     from ...model_loader import Model
     from ..video.finished import Finished
     from ..video.segments import Pieces
-    from ..video.task import FilmTask
+    from ..video.task import VideoTask
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def add_video(parser: Parser) -> None:
         f"one or more of {', '.join(WHAT_CHOICES)}, with commas (default: depth); its name ends each of several files; may be given again"
     )
     parser.add_argument("--what", type=_whats, action="extend", metavar="WHAT", help=what)
-    add_model(parser, RECOMMENDED_FILM_MODEL)
+    add_model(parser, RECOMMENDED_VIDEO_MODEL)
     add_size(parser)
     _add_frames(parser)
     _add_looks(parser)
@@ -120,7 +120,7 @@ def _video(arguments: argparse.Namespace) -> int:
     check_folder(next(iter(task.targets.values())).parent)
     spec = find_spec(model_id)
     _check_model(spec, task)
-    film = task.header()
+    header = task.header()
     weights = known_weights(model_id, arguments.weights)
     by = {"model": model_id, "weights": weights, "dtype": arguments.dtype, "runtime": arguments.runtime}
     asked = task.settings() | by | {"size": task.size and spec.used_size(task.size)}
@@ -139,7 +139,7 @@ def _video(arguments: argparse.Namespace) -> int:
             if pieces.records[-1].dtype != used["dtype"]:
                 # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
                 model = load_model(model_id, pieces.records[-1].dtype, arguments.device, arguments.weights, arguments.runtime)
-        finished = _make(model, task, film, pieces)
+        finished = _make(model, task, header, pieces)
         if arguments.resume:
             record.note(asked, finished)
         if made_of is not None:
@@ -148,10 +148,10 @@ def _video(arguments: argparse.Namespace) -> int:
     return _say_made(task, finished, arguments.open)
 
 
-def _task(arguments: argparse.Namespace) -> FilmTask:
-    from ...geometry.temporal.stabilization import FilmOptions
+def _task(arguments: argparse.Namespace) -> VideoTask:
+    from ...geometry.temporal.stabilization import VideoOptions
     from ...media import PRESETS
-    from ..video.task import FilmTask, StereoLooks, chosen_codec, plan_targets, usual_name
+    from ..video.task import StereoLooks, VideoTask, chosen_codec, plan_targets, usual_name
 
     whats: list[str] = list(dict.fromkeys(arguments.what or WHAT_CHOICES[:1]))
     if not 0 <= arguments.divergence <= MAX_DIVERGENCE:
@@ -162,7 +162,7 @@ def _task(arguments: argparse.Namespace) -> FilmTask:
     codec = chosen_codec(out, arguments.codec, whats)
     if arguments.quality is not None and codec not in ("h264", "h265"):
         raise ValueError(f"--quality is for h264 and h265; {codec} loses nothing: leave it out")
-    return FilmTask(
+    return VideoTask(
         source=arguments.source,
         targets=plan_targets(out, whats, arguments.layout),
         codec=codec,
@@ -172,7 +172,7 @@ def _task(arguments: argparse.Namespace) -> FilmTask:
         frames=arguments.frames,
         preset=PRESETS[arguments.preset] if arguments.preset else None,
         normalise=arguments.normalise.replace("-", "_"),
-        options=FilmOptions(align=arguments.align.replace("-", "_"), smooth=arguments.smooth),
+        options=VideoOptions(align=arguments.align.replace("-", "_"), smooth=arguments.smooth),
         stereo=StereoLooks(arguments.layout, arguments.divergence, arguments.convergence),
         size=arguments.size,
         fov=arguments.fov,
@@ -180,7 +180,7 @@ def _task(arguments: argparse.Namespace) -> FilmTask:
     )
 
 
-def _check_model(spec: ModelSpec, task: FilmTask) -> None:
+def _check_model(spec: ModelSpec, task: VideoTask) -> None:
     """Refuses what a model does not give before a frame is read."""
     from ...geometry.estimate import Quantity
 
@@ -193,19 +193,19 @@ def _check_model(spec: ModelSpec, task: FilmTask) -> None:
         raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known: choose another --model for normals, or another --what")
 
 
-def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> Finished:
+def _make(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces) -> Finished:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from ...model_loader.comfy.terminal_bar import terminal_bar
-    from ..video.run import make_film
+    from ..video.run import make_video
 
     if task.preset is not None:
         side = task.preset.side
-        width, height = (length // side * side for length in (film.width, film.height))
-        part = "the whole" if (width, height) == (film.width, film.height) else f"the middle {width}x{height}"
-        logger.info("%s: %s of %dx%d pixels", task.preset.name, part, film.width, film.height)
-    expected = task.expected(film)
-    _warn_of_space(task, film, expected, pieces)
+        width, height = (length // side * side for length in (header.width, header.height))
+        part = "the whole" if (width, height) == (header.width, header.height) else f"the middle {width}x{height}"
+        logger.info("%s: %s of %dx%d pixels", task.preset.name, part, header.width, header.height)
+    expected = task.expected(header)
+    _warn_of_space(task, header, expected, pieces)
     with ExitStack() as stack:
         stack.enter_context(logging_redirect_tqdm())
         bar = stack.enter_context(terminal_bar(expected, "frame", pieces.done))
@@ -213,7 +213,7 @@ def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> Finished:
         if task.in_two_passes:
             bars.append(stack.enter_context(terminal_bar(expected, "frame", desc="one range")).update)
         try:
-            return make_film(model, task, film, pieces, *bars)
+            return make_video(model, task, header, pieces, *bars)
         except BaseException:
             if pieces.done:
                 complain(f"{pieces.done} frames are finished; the same command with --resume goes on behind them")
@@ -222,7 +222,7 @@ def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> Finished:
             raise
 
 
-def _say_made(task: FilmTask, finished: Finished, shows: bool, more: str = "") -> int:
+def _say_made(task: VideoTask, finished: Finished, shows: bool, more: str = "") -> int:
     from ...media import numbered
 
     frames = finished.frames
@@ -240,11 +240,11 @@ def _say_made(task: FilmTask, finished: Finished, shows: bool, more: str = "") -
     return SOME_FAILED
 
 
-def _warn_of_space(task: FilmTask, film: Film, expected: int | None, pieces: Pieces) -> None:
+def _warn_of_space(task: VideoTask, header: VideoHeader, expected: int | None, pieces: Pieces) -> None:
     from ...annotators.specs.base import size_in_words
     from ..video.run import bytes_between_passes, free_bytes
 
-    needed = bytes_between_passes(film, expected)
+    needed = bytes_between_passes(header, expected)
     if task.in_two_passes and needed is not None:
         logger.info("between the two passes up to %s of depth are kept in %s", size_in_words(needed), pieces.folder)
         if needed > (free := free_bytes(pieces.folder)):

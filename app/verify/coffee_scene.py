@@ -18,7 +18,7 @@ from torch import Tensor
 from ...geometry.conventions import unit_normals
 from ...geometry.estimate import Estimate, Quantity
 
-PICTURE = Path(__file__).parents[1] / "coffee.jpg"
+IMAGE = Path(__file__).parents[1] / "coffee.jpg"
 WIDTH, HEIGHT = 600, 400
 
 Point = tuple[int, int]
@@ -105,7 +105,7 @@ def photograph() -> Tensor:
     """The photograph: (1, 3, 400, 600) RGB in [0, 1]."""
     from ..batch.per_image import read
 
-    return read(PICTURE)
+    return read(IMAGE)
 
 
 def scene(step: int = 1) -> Estimate:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ...geometry.files.paths import write_bytes
-from ...media import FilmError, numbered, numbered_files
+from ...media import VideoError, numbered, numbered_files
 from ..batch.records import RECORD_VERSION, digest_of_marks, read_record
-from .task import FilmTask, pieces_folder
+from .task import VideoTask, pieces_folder
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class FinishedRecord:
         task: What is asked.
     """
 
-    def __init__(self, task: FilmTask) -> None:
+    def __init__(self, task: VideoTask) -> None:
         folder = pieces_folder(task.targets)
         self.path = folder.with_name(f"{folder.name}.json")
         self._task = task
@@ -51,7 +51,7 @@ class FinishedRecord:
             settings: All that decides on the frames.
 
         Raises:
-            FilmError: It was made with other settings, or a file of it was changed or is missing.
+            VideoError: It was made with other settings, or a file of it was changed or is missing.
         """
         record = read_record(self.path) or {}
         known, files, frames = (record.get(name) for name in ("settings", "files", "frames"))
@@ -60,10 +60,10 @@ class FinishedRecord:
         if not any(map(self._is_there, self._task.targets.values())):
             return None
         if differing := differing_settings(known, settings):
-            raise FilmError(f"{self.path}: the video was made with other settings ({', '.join(differing)}); {_ADVICE}")
+            raise VideoError(f"{self.path}: the video was made with other settings ({', '.join(differing)}); {_ADVICE}")
         for target in self._task.targets.values():
             if self._digest(target, frames) != files.get(target.name):
-                raise FilmError(f"{target} was changed since it was made, or lacks files; remove it, or replace it with --overwrite")
+                raise VideoError(f"{target} was changed since it was made, or lacks files; remove it, or replace it with --overwrite")
         return Finished(frames, record.get("problem"))
 
     def note(self, settings: Mapping[str, Any], finished: Finished) -> None:

@@ -15,7 +15,7 @@ from ...geometry.images.render import normals_to_image
 from ...geometry.temporal.ranges import RunningRange
 from ...media import Frame
 from .segments import NUMBERS, Shown
-from .task import DEPTH, NORMALS, RUNNING, SIDE_BY_SIDE, STEREO, FilmTask
+from .task import DEPTH, NORMALS, RUNNING, SIDE_BY_SIDE, STEREO, VideoTask
 
 Ends: TypeAlias = tuple[float, float]
 
@@ -37,13 +37,13 @@ class Renderer:
         running: The ranges that follow the film by what they are for, if that is asked for.
     """
 
-    def __init__(self, task: FilmTask, whats: set[str], black_and_white: Ends | None = None, ends: Ends | None = None) -> None:
+    def __init__(self, task: VideoTask, whats: set[str], black_and_white: Ends | None = None, ends: Ends | None = None) -> None:
         self._whats, self._range, self._ends = whats, black_and_white, ends
         self._numbers, self._stereo = task.codec == "exr", task.stereo
         self._keeps_ends = STEREO in task.targets
         self.running = {DEPTH: RunningRange(measure_range_of_most), STEREO: RunningRange()} if task.normalise == RUNNING else {}
 
-    def shown(self, frames: list[Frame], pictures: Tensor, found: Estimate) -> Shown:
+    def shown(self, frames: list[Frame], images: Tensor, found: Estimate) -> Shown:
         """The pictures of the next frames.
 
         Args:
@@ -57,11 +57,11 @@ class Renderer:
         made: dict[str, Tensor] = {}
         if not self._numbers:
             if {DEPTH, SIDE_BY_SIDE} & self._whats:
-                made = self._depth_pictures(pictures, found)
+                made = self._depth_images(images, found)
             if NORMALS in self._whats:
                 made[NORMALS] = self._normals(found)
             if STEREO in self._whats:
-                made[STEREO] = self._stereo_pictures(pictures, found)
+                made[STEREO] = self._stereo_images(images, found)
         elif NORMALS in self._whats:
             self._normals(found)
         ranges, black_and_white, ends = [], [], []
@@ -74,12 +74,12 @@ class Renderer:
                 ends = _pairs(disparity_range(found))
         return Shown(frames, made, found, ranges, black_and_white, ends)
 
-    def _depth_pictures(self, pictures: Tensor, found: Estimate) -> dict[str, Tensor]:
+    def _depth_images(self, images: Tensor, found: Estimate) -> dict[str, Tensor]:
         if found.depth is None and DEPTH not in self._whats:
             beside = self._normals(found)
-            return {SIDE_BY_SIDE: torch.cat((pictures, beside), 3)}
+            return {SIDE_BY_SIDE: torch.cat((images, beside), 3)}
         image = usual_depth_image(found, self._measure)
-        made = {DEPTH: image, SIDE_BY_SIDE: torch.cat((pictures, image.expand_as(pictures)), 3)}
+        made = {DEPTH: image, SIDE_BY_SIDE: torch.cat((images, image.expand_as(images)), 3)}
         return {what: made[what] for what in self._whats & made.keys()}
 
     def _measure(self, nearness: Tensor, valid: Tensor, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
@@ -90,7 +90,7 @@ class Renderer:
         low, high = nearness.new_tensor(self._range).view(2, 1, 1, 1, 1)
         return low, high
 
-    def _stereo_pictures(self, pictures: Tensor, found: Estimate) -> Tensor:
+    def _stereo_images(self, images: Tensor, found: Estimate) -> Tensor:
         from ...geometry.views.stereo import StereoOptions, compose, stereo_pair
 
         ends: Any = self._ends
@@ -99,7 +99,7 @@ class Renderer:
             nearness = depth_to_nearness(depth.where(valid, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH)
             ends = self.running[STEREO].update(nearness, valid, FAR_AND_NEAR_END)
         options = StereoOptions(self._stereo.divergence, self._stereo.convergence)
-        return compose(stereo_pair(pictures, found, options, ends), self._stereo.layout)
+        return compose(stereo_pair(images, found, options, ends), self._stereo.layout)
 
     def _normals(self, found: Estimate) -> Tensor:
         if found.normals is None:
@@ -130,7 +130,7 @@ def to_levels(found: Estimate) -> tuple[Tensor, list[Ends]]:
     return levels, list(zip(low.tolist(), high.tolist(), strict=True))
 
 
-def from_levels(picture: Tensor, bounds: Ends, quantity: str) -> Estimate:
+def from_levels(image: Tensor, bounds: Ends, quantity: str) -> Estimate:
     """The depth of one frame that `to_levels` was given, within half a 65534th of the frame's range (of metres, of 1 / depth).
 
     Args:
@@ -138,7 +138,7 @@ def from_levels(picture: Tensor, bounds: Ends, quantity: str) -> Estimate:
         bounds: Its least and greatest number.
         quantity: What the depth is.
     """
-    levels = (picture[None, :1].double() * _TOP).round()
+    levels = (image[None, :1].double() * _TOP).round()
     low, high = bounds
     values = (low + (levels - 1).clamp(min=0) / _STEPS * (high - low)).float()
     known = levels > 0

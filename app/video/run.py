@@ -17,11 +17,11 @@ from torch import Tensor
 from ...geometry.estimate import Estimate
 from ...geometry.surfaces.derive import with_normals
 from ...media import (
-    Film,
-    FilmError,
     Loaded,
     Piece,
     Sound,
+    VideoError,
+    VideoHeader,
     WriterThread,
     check_sound,
     estimated,
@@ -35,14 +35,14 @@ from ...model_loader.inference.video import VideoState
 from .finished import Finished
 from .rendering import Renderer, clip_range, from_levels
 from .segments import NUMBERS, Pieces, PieceWriter, Shown
-from .task import NORMALS, RANGED, SIDE_BY_SIDE, FilmTask
+from .task import NORMALS, RANGED, SIDE_BY_SIDE, VideoTask
 
 logger = logging.getLogger(__name__)
 
 Tick = Callable[[int], object]
 
 
-def make_film(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: Tick, second_tick: Tick = bool) -> Finished:
+def make_video(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tick, second_tick: Tick = bool) -> Finished:
     """Makes what is asked of a film.
 
     Args:
@@ -54,25 +54,25 @@ def make_film(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: Ti
         second_tick: Likewise of a second pass.
 
     Raises:
-        FilmError: Nothing can be read of the source, or the result cannot be written.
+        VideoError: Nothing can be read of the source, or the result cannot be written.
         KeyboardInterrupt: It was stopped; `pieces` can be gone on with.
     """
-    if _has_sound(task, film):
-        check_sound(task.source, film.name, next(iter(task.targets.values())).suffix)
-    problem = _first_pass(model, task, film, pieces, tick)
+    if _has_sound(task, header):
+        check_sound(task.source, header.name, next(iter(task.targets.values())).suffix)
+    problem = _first_pass(model, task, header, pieces, tick)
     by_what = {what: _pieces_of(task, pieces, what) for what in task.targets}
     if task.in_two_passes:
-        by_what |= _second_pass(task, film, pieces, second_tick)
+        by_what |= _second_pass(task, header, pieces, second_tick)
     for what, target in task.targets.items():
         if task.sequence:
             if longer := [path for number, path in numbered_files(target) if number > pieces.done]:
                 logger.warning("%s: %d files from %s on are of another video; remove them", target, len(longer), longer[0].name)
         else:
-            join_pieces(target, by_what[what], _sound(task, film, pieces, problem))
+            join_pieces(target, by_what[what], _sound(task, header, pieces, problem))
     return Finished(pieces.done, problem and str(problem))
 
 
-def _first_pass(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: Tick) -> FilmError | None:
+def _first_pass(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tick) -> VideoError | None:
     """Writes all pieces that are not there yet; returns why the source ended early."""
     whats = {NUMBERS, *({NORMALS} & set(task.targets))} if task.in_two_passes else set(task.targets)
     renderer = Renderer(task, whats)
@@ -81,23 +81,23 @@ def _first_pass(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: 
     try:
         with closing(estimated(loaded, estimate, pieces.done)) as parts:
             _write_pieces(
-                pieces, task, film, (renderer.shown(*part) for part in _counted(parts, tick)), state_now, partial(dtype_name, model)
+                pieces, task, header, (renderer.shown(*part) for part in _counted(parts, tick)), state_now, partial(dtype_name, model)
             )
-    except FilmError as error:
+    except VideoError as error:
         if pieces.done and loaded.problem is None and _is_about(error, task.source):
             return error  # the frame after the finished pieces is the first that cannot be read
         raise
     if not pieces.done:
-        raise FilmError(f"{task.source}: there is not one frame {'at that place' if task.start else 'in it'}")
+        raise VideoError(f"{task.source}: there is not one frame {'at that place' if task.start else 'in it'}")
     return loaded.problem
 
 
-def _is_about(error: FilmError, source: Path) -> bool:
+def _is_about(error: VideoError, source: Path) -> bool:
     return str(error).startswith(str(source))
 
 
 def _estimator(
-    model: Model, task: FilmTask, whats: set[str], renderer: Renderer, state: Any
+    model: Model, task: VideoTask, whats: set[str], renderer: Renderer, state: Any
 ) -> tuple[Callable[[Iterator[Tensor]], Iterator[Estimate]], Callable[[], Any]]:
     """What makes estimates of frames, as it was when `state` was kept; and what gives its state now."""
     now, running = VideoState(task.options), renderer.running
@@ -107,7 +107,7 @@ def _estimator(
             for name, each in running.items():
                 each.load_state_dict(state["ranges"][name])
         except (KeyError, TypeError, AttributeError) as error:
-            raise FilmError(f"what was kept of the frames before is damaged ({error}); run without --resume to begin anew") from error
+            raise VideoError(f"what was kept of the frames before is damaged ({error}); run without --resume to begin anew") from error
     derive = with_normals if NORMALS in whats or (SIDE_BY_SIDE in whats and model.spec.quantity is None) else None
     run = partial(model.estimate_video, options=task.options, size=task.size, fov=task.fov, derive=derive, state=now)
 
@@ -124,7 +124,7 @@ def _counted(parts: Iterator[tuple[Any, Tensor, Estimate]], tick: Tick) -> Itera
 
 
 def _write_pieces(
-    pieces: Pieces, task: FilmTask, film: Film, parts: Iterator[Shown], state_now: Callable[[], Any], dtype_now: Callable[[], str]
+    pieces: Pieces, task: VideoTask, header: VideoHeader, parts: Iterator[Shown], state_now: Callable[[], Any], dtype_now: Callable[[], str]
 ) -> None:
     """Writes frames as pieces, each a little behind the frames that are estimated meanwhile."""
     first, number = pieces.done, len(pieces.records)
@@ -135,7 +135,7 @@ def _write_pieces(
         with WriterThread() as behind:
             for shown in parts:
                 if writer is None:
-                    writer = PieceWriter(pieces, task, *_times(task, film), first, f"{number:05d}")
+                    writer = PieceWriter(pieces, task, *_times(task, header), first, f"{number:05d}")
                     unfinished.append(writer)
                 behind.call(partial(writer.write, shown))
                 count += len(shown.frames)
@@ -159,21 +159,21 @@ def _finish(unfinished: list[PieceWriter], pieces: Pieces, state: Any, dtype: st
     del unfinished[0]
 
 
-def _times(task: FilmTask, film: Film) -> tuple[Fraction, Fraction]:
+def _times(task: VideoTask, header: VideoHeader) -> tuple[Fraction, Fraction]:
     """Frames a second of the result, and the unit in which its times are exact."""
-    return (film.rate, film.time_base) if task.new_rate is None else (task.new_rate, 1 / task.new_rate)
+    return (header.rate, header.time_base) if task.new_rate is None else (task.new_rate, 1 / task.new_rate)
 
 
-def _second_pass(task: FilmTask, film: Film, pieces: Pieces, tick: Tick) -> dict[str, list[Piece]]:
+def _second_pass(task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tick) -> dict[str, list[Piece]]:
     """Makes pictures of the depth that the first pass kept, now that its range is known."""
     black_and_white, ends = ([each for record in pieces.records for each in getattr(record, name)] for name in ("black_and_white", "ends"))
     renderer = Renderer(task, RANGED & set(task.targets), clip_range(black_and_white), clip_range(ends))
     loaded = Loaded(islice(task.read(), pieces.done), task.change)
-    writer = PieceWriter(pieces, task, *_times(task, film), 0, "film")
+    writer = PieceWriter(pieces, task, *_times(task, header), 0, "film")
     try:
         with WriterThread() as behind:
-            for (frame, picture), found in zip(loaded, _kept_depth(pieces), strict=False):
-                behind.call(partial(writer.write, renderer.shown([frame], picture[None], found)))
+            for (frame, image), found in zip(loaded, _kept_depth(pieces), strict=False):
+                behind.call(partial(writer.write, renderer.shown([frame], image[None], found)))
                 tick(1)
             behind.call(writer.close)
             behind.finish()
@@ -188,26 +188,26 @@ def _kept_depth(pieces: Pieces) -> Iterator[Estimate]:
     for record in pieces.records:
         frames = read_frames(pieces.folder / record.files[NUMBERS])
         for frame, bounds in zip(frames, record.ranges, strict=True):
-            yield from_levels(frame.picture(), bounds, record.quantity or "")
+            yield from_levels(frame.image(), bounds, record.quantity or "")
 
 
-def _beginning(task: FilmTask, pieces: Pieces) -> Fraction:
+def _beginning(task: VideoTask, pieces: Pieces) -> Fraction:
     """Seconds of the source at which the result begins: its own beginning, unless something of it was left out."""
     return Fraction(pieces.records[0].time) if task.start else Fraction(0)
 
 
-def _pieces_of(task: FilmTask, pieces: Pieces, what: str) -> list[Piece]:
+def _pieces_of(task: VideoTask, pieces: Pieces, what: str) -> list[Piece]:
     beginning = _beginning(task, pieces)
     records = [record for record in pieces.records if what in record.files]
     return [Piece(pieces.folder / record.files[what], Fraction(record.time) - beginning) for record in records]
 
 
-def _has_sound(task: FilmTask, film: Film) -> bool:
-    return bool(film.sound) and not task.sequence and not is_sequence(task.source)
+def _has_sound(task: VideoTask, header: VideoHeader) -> bool:
+    return bool(header.sound) and not task.sequence and not is_sequence(task.source)
 
 
-def _sound(task: FilmTask, film: Film, pieces: Pieces, problem: FilmError | None) -> Sound | None:
-    if not _has_sound(task, film):
+def _sound(task: VideoTask, header: VideoHeader, pieces: Pieces, problem: VideoError | None) -> Sound | None:
+    if not _has_sound(task, header):
         return None
     ends_early = task.frames is not None or task.preset is not None or problem is not None
     return Sound(task.source, _beginning(task, pieces), Fraction(pieces.records[-1].end) if ends_early else None)
@@ -218,9 +218,9 @@ def dtype_name(model: Model) -> str:
     return str(model.dtype).removeprefix("torch.")
 
 
-def bytes_between_passes(film: Film, frames: int | None) -> int | None:
+def bytes_between_passes(header: VideoHeader, frames: int | None) -> int | None:
     """What a film's depth takes on the disk between two passes, at most."""
-    return None if frames is None else 2 * film.width * film.height * frames
+    return None if frames is None else 2 * header.width * header.height * frames
 
 
 def free_bytes(folder: Path) -> int:

@@ -28,13 +28,13 @@ from torch import Tensor
 from ...geometry.estimate import Axes, Estimate
 from ...geometry.files import write_depth_png, write_exr, write_normal_png
 from ...geometry.files.paths import atomic_path
-from ...media import CODECS, FilmError, FilmWriter, Frame, numbered
+from ...media import CODECS, Frame, VideoError, VideoWriter, numbered
 from ..batch.records import digest_of_marks
 from ..batch.staging import kept_if_used
 from .finished import differing_settings
 from .segment_record import PieceRecord, checked_records
 from .state import read_state, state_to_bytes
-from .task import DEPTH, PIECES, FilmTask, pieces_folder
+from .task import DEPTH, PIECES, VideoTask, pieces_folder
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +58,11 @@ class Pieces:
         resume: Whether to go on with what is there.
 
     Raises:
-        FilmError: There are pieces that were made with other settings, or are damaged, and `resume` is asked for; or another run makes the
+        VideoError: There are pieces that were made with other settings, or are damaged, and `resume` is asked for; or another run makes the
             same film.
     """
 
-    def __init__(self, task: FilmTask, settings: Mapping[str, Any], resume: bool) -> None:
+    def __init__(self, task: VideoTask, settings: Mapping[str, Any], resume: bool) -> None:
         self.folder = pieces_folder(task.targets)
         self._task = task
         self._settings = json.loads(json.dumps(settings))
@@ -81,7 +81,7 @@ class Pieces:
             self._lock.acquire(timeout=0)
         except Timeout as error:
             self._place.close()
-            raise FilmError(f"{self.folder}: another run makes this video at this moment; wait for it, or choose another name") from error
+            raise VideoError(f"{self.folder}: another run makes this video at this moment; wait for it, or choose another name") from error
         try:
             self._open()
         except BaseException:
@@ -129,16 +129,16 @@ class Pieces:
                 return
             settings, records = found["settings"], checked_records(found["pieces"], self._task.targets)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise FilmError(f"{path} is damaged ({error}); {_ADVICE}") from error
+            raise VideoError(f"{path} is damaged ({error}); {_ADVICE}") from error
         if differing := differing_settings(settings if isinstance(settings, dict) else {}, self._settings):
-            raise FilmError(f"{self.folder} was begun with other settings ({', '.join(differing)}); give those, or run without --resume")
+            raise VideoError(f"{self.folder} was begun with other settings ({', '.join(differing)}); give those, or run without --resume")
         self.records = self._whole(records)
 
     def _whole(self, records: list[PieceRecord]) -> list[PieceRecord]:
         """The records of the pieces that are as they were made: of all, or of all but the newest.
 
         Raises:
-            FilmError: An earlier one is not.
+            VideoError: An earlier one is not.
         """
         whole = first = 0
         while whole < len(records) and digest_of_marks(self._files(records[whole], first)) == records[whole].digest:
@@ -152,7 +152,7 @@ class Pieces:
                     )
                 return records[:count]
         changed = f"the piece behind frame {first}" if whole < len(records) else self._state_path(len(records)).name
-        raise FilmError(f"{self.folder}: {changed} is missing or was changed, and what follows depends on it; put it back, or {_ADVICE}")
+        raise VideoError(f"{self.folder}: {changed} is missing or was changed, and what follows depends on it; put it back, or {_ADVICE}")
 
     def _files(self, record: PieceRecord, first: int) -> list[Path]:
         """The files of a piece before which there were so many frames."""
@@ -166,14 +166,14 @@ class Pieces:
         """What was kept with the newest piece; None at the beginning.
 
         Raises:
-            FilmError: It is damaged.
+            VideoError: It is damaged.
         """
         if not self.records:
             return None
         try:
             return read_state(self._state_path(len(self.records)))
-        except FilmError as error:
-            raise FilmError(f"{error}; {_ADVICE}") from error
+        except VideoError as error:
+            raise VideoError(f"{error}; {_ADVICE}") from error
 
     def add(self, record: PieceRecord, state: Any) -> None:
         """Makes a piece count, with what the next one needs.
@@ -230,7 +230,7 @@ class Shown:
     """
 
     frames: list[Frame]
-    pictures: Mapping[str, Tensor]
+    images: Mapping[str, Tensor]
     estimate: Estimate
     ranges: list[tuple[float, float]] = field(default_factory=list)
     black_and_white: list[tuple[float, float]] = field(default_factory=list)
@@ -249,10 +249,10 @@ class PieceWriter:
         label: What the files' names begin with.
     """
 
-    def __init__(self, pieces: Pieces, task: FilmTask, rate: Fraction, time_base: Fraction, first: int, label: str) -> None:
+    def __init__(self, pieces: Pieces, task: VideoTask, rate: Fraction, time_base: Fraction, first: int, label: str) -> None:
         self._folder, self._task, self._rate, self._time_base = pieces.folder, task, rate, time_base
         self._first, self._label = first, label
-        self._films: dict[str, FilmWriter] = {}
+        self._writers: dict[str, VideoWriter] = {}
         self._numbered: list[Path] = []
         self._opened = ExitStack()
         self.record = PieceRecord()
@@ -268,26 +268,26 @@ class PieceWriter:
             if not self.record.frames:
                 self.record.time = str(frame.time)
             self.record.end = str(frame.time + (frame.duration or 1 / self._rate))
-            for what, pictures in shown.pictures.items():
-                self._write(what, pictures[index], frame)
+            for what, images in shown.images.items():
+                self._write(what, images[index], frame)
             if self._task.codec == "exr":
-                self._write_exr(shown.estimate.pictures(index, index + 1))
+                self._write_exr(shown.estimate.slice(index, index + 1))
             self.record.frames += 1
 
-    def _write(self, what: str, picture: Tensor, frame: Frame) -> None:
+    def _write(self, what: str, image: Tensor, frame: Frame) -> None:
         if self._task.sequence and what != NUMBERS:
             path = self._place(what)
-            write = write_depth_png if len(picture) == 1 else _write_rgb
-            write(path, picture)
+            write = write_depth_png if len(image) == 1 else _write_rgb
+            write(path, image)
             return
-        if what not in self._films:
+        if what not in self._writers:
             codec = "ffv1" if what == NUMBERS else self._task.codec
             suffix = CODECS["ffv1"].containers[0] if what == NUMBERS else self._task.targets[what].suffix
             name = f"{self._label}_{what}{suffix}"
-            film = FilmWriter(self._folder / name, codec, self._rate, self._time_base, self._task.quality)
-            self._films[what] = self._opened.enter_context(film)
+            writer = VideoWriter(self._folder / name, codec, self._rate, self._time_base, self._task.quality)
+            self._writers[what] = self._opened.enter_context(writer)
             self.record.files[what] = name
-        self._films[what].write(picture, frame.time - Fraction(self.record.time), frame.duration)
+        self._writers[what].write(image, frame.time - Fraction(self.record.time), frame.duration)
 
     def _write_exr(self, estimate: Estimate) -> None:
         for what in self._task.targets:
@@ -322,5 +322,5 @@ class PieceWriter:
             path.unlink(missing_ok=True)
 
 
-def _write_rgb(path: Path, picture: Tensor) -> None:
-    write_normal_png(path, picture, bits=16)
+def _write_rgb(path: Path, image: Tensor) -> None:
+    write_normal_png(path, image, bits=16)

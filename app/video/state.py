@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...media import FilmError
+from ...media import VideoError
 
 _TENSOR, _CHANNELS_LAST = "tensor", "channels_last"
 
@@ -30,7 +30,7 @@ def read_state(path: Path) -> Any:
     """The state in a file that holds what `state_to_bytes` gave; tuples are lists, tensors are on the CPU.
 
     Raises:
-        FilmError: The file is damaged.
+        VideoError: The file is damaged.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -39,7 +39,7 @@ def read_state(path: Path) -> Any:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
             return _together(json.loads((file.metadata() or {})["state"]), tensors)
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise FilmError(f"{path} is damaged ({error})") from error
+        raise VideoError(f"{path} is damaged ({error})") from error
 
 
 def _apart(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -14,19 +14,18 @@ from typing import Any
 from torch import Tensor
 
 from ...geometry.files import FORMATS
-from ...geometry.temporal.stabilization import FilmOptions
+from ...geometry.temporal.stabilization import VideoOptions
 from ...media import (
     CODECS,
     CONTAINERS,
-    Film,
-    FilmError,
     Frame,
     Preset,
+    VideoError,
+    VideoHeader,
     at_rate,
     check_codec,
     cropped,
-    film_header,
-    find_pictures,
+    find_images,
     in_groups,
     is_sequence,
     numbered,
@@ -35,6 +34,7 @@ from ...media import (
     read_sequence,
     reads,
     sequence_header,
+    video_header,
 )
 from ..batch.records import RECORDS, digest_of_marks
 from ..commands.result_paths import check_places, nearest_folder
@@ -70,7 +70,7 @@ class StereoLooks:
 
 
 @dataclass(frozen=True)
-class FilmTask:
+class VideoTask:
     """What is asked of a film.
 
     Attributes:
@@ -99,7 +99,7 @@ class FilmTask:
     frames: int | None = None
     preset: Preset | None = None
     normalise: str = "per_image"
-    options: FilmOptions = field(default_factory=FilmOptions)
+    options: VideoOptions = field(default_factory=VideoOptions)
     stereo: StereoLooks = StereoLooks()
     size: int | None = None
     fov: float = 0.0
@@ -122,9 +122,9 @@ class FilmTask:
             return Fraction(self.preset.rate)
         return None if is_sequence(self.source) and self.preset is None else self.rate
 
-    def header(self) -> Film:
+    def header(self) -> VideoHeader:
         """What the source says of itself."""
-        return sequence_header(self.source, self.rate) if is_sequence(self.source) else film_header(self.source)
+        return sequence_header(self.source, self.rate) if is_sequence(self.source) else video_header(self.source)
 
     def read(self) -> Iterator[Frame]:
         """The frames that are asked for; each is converted only when its picture is asked for."""
@@ -142,12 +142,12 @@ class FilmTask:
         """What is done to every picture before it is looked at."""
         return None if self.preset is None else partial(cropped, side=self.preset.side)
 
-    def expected(self, film: Film) -> int | None:
+    def expected(self, header: VideoHeader) -> int | None:
         """How many frames there will be, by the header; None = it does not say."""
-        seconds = film.seconds if film.frames is None else film.frames / film.rate
+        seconds = header.seconds if header.frames is None else header.frames / header.rate
         if seconds is None:
             return self.frames
-        total = max(0, round((seconds - self.start) * (self.new_rate or film.rate)))
+        total = max(0, round((seconds - self.start) * (self.new_rate or header.rate)))
         total = total if self.frames is None else min(total, self.frames)
         return total if self.preset is None or not total else (total - 1) // self.preset.group * self.preset.group + 1
 
@@ -155,7 +155,7 @@ class FilmTask:
         """What decides on the frames of the result, as JSON can hold it."""
         return {
             "source": str(self.source.resolve()),
-            "source_files": digest_of_marks(find_pictures(self.source) if is_sequence(self.source) else [self.source.resolve()]),
+            "source_files": digest_of_marks(find_images(self.source) if is_sequence(self.source) else [self.source.resolve()]),
             "what": sorted(self.targets),
             "codec": self.codec,
             "quality": self.quality,
@@ -188,14 +188,14 @@ def plan_targets(out: Path, whats: Iterable[str], layout: str = "full-sbs") -> d
         layout: Of `STEREO`, whose ending is the one by which players know it.
 
     Raises:
-        FilmError: Nothing can be written under that name.
+        VideoError: Nothing can be written under that name.
     """
     if out.suffix.lower() not in (*CONTAINERS, *SEQUENCES):
         accepted = ", ".join(CONTAINERS)
         names = f"a video ({accepted}), numbered files (frame_%05d.png, frame_%05d.exr), or a folder, whose name ends in {os.sep}"
-        raise FilmError(f"{out}: name {names}")
+        raise VideoError(f"{out}: name {names}")
     if not (nearest := nearest_folder(out.parent)).is_dir():
-        raise FilmError(f"{out}: {nearest} is a file, not a folder; choose another name")
+        raise VideoError(f"{out}: {nearest} is a file, not a folder; choose another name")
     ordered = sorted(whats, key=WHATS.index)
     return {what: out.with_name(f"{out.stem}{_ending(what, layout)}{out.suffix}") if len(ordered) > 1 else out for what in ordered}
 
@@ -210,12 +210,12 @@ def check_targets(source: Path, targets: Mapping[str, Path], overwrite: bool = F
         made_of: As `result_paths.check_places`.
 
     Raises:
-        FilmError: The result would be read with the source.
+        VideoError: The result would be read with the source.
         ValueError, OSError: As `result_paths.check_places`.
     """
     for target in targets.values():
         if target.suffix.lower() in SEQUENCES and is_sequence(source) and reads(source, numbered(target, _FAR)):
-            raise FilmError(f"{target}: these files would be read as images of {source}; choose another name or folder")
+            raise VideoError(f"{target}: these files would be read as images of {source}; choose another name or folder")
     places = [place for target in targets.values() for place in _places(target, source)]
     check_places(places, [source], overwrite, made_of)
 
@@ -251,15 +251,15 @@ def chosen_codec(out: Path, codec: str | None, whats: list[str]) -> str:
     """The codec that is asked for, or the usual one of the file's kind.
 
     Raises:
-        FilmError: The file cannot hold it, or this build of PyAV lacks it.
+        VideoError: The file cannot hold it, or this build of PyAV lacks it.
         ImportError: The library that writes such files is missing; the message says how to install it.
     """
     extension = out.suffix.lower()
     if extension in SEQUENCES:
         if codec not in (None, SEQUENCES[extension]):
-            raise FilmError(f"{out}: numbered {extension} files are asked for, and --codec {codec}; name a video, or leave --codec out")
-        if extension == ".exr" and (pictures := [what for what in whats if what in (SIDE_BY_SIDE, STEREO)]):
-            raise FilmError(f"{out}: EXR holds numbers, and {pictures[0]} is an image; write it as a video or as PNG")
+            raise VideoError(f"{out}: numbered {extension} files are asked for, and --codec {codec}; name a video, or leave --codec out")
+        if extension == ".exr" and (images := [what for what in whats if what in (SIDE_BY_SIDE, STEREO)]):
+            raise VideoError(f"{out}: EXR holds numbers, and {images[0]} is an image; write it as a video or as PNG")
         if extension in FORMATS:
             FORMATS[extension].check_library()
         return SEQUENCES[extension]

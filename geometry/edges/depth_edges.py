@@ -31,7 +31,7 @@ def edge_radius(height: int, width: int) -> int:
     return max(1, round(max(height, width) / 100))
 
 
-def depth_at_picture_edges(depth: Tensor, picture: Tensor) -> Tensor:
+def depth_at_image_edges(depth: Tensor, image: Tensor) -> Tensor:
     """Depth with steps where the picture has its edges: what a moved camera needs.
 
     Args:
@@ -45,11 +45,11 @@ def depth_at_picture_edges(depth: Tensor, picture: Tensor) -> Tensor:
     Raises:
         ValueError: As `sharpen_depth_edges`.
     """
-    radius = edge_radius(*picture.shape[-2:])
-    return sharpen_depth_edges(depth, radius, max(1, radius // 4), picture)
+    radius = edge_radius(*image.shape[-2:])
+    return sharpen_depth_edges(depth, radius, max(1, radius // 4), image)
 
 
-def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, picture: Tensor | None = None) -> Tensor:
+def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tensor | None = None) -> Tensor:
     """Makes steps of the ramps between near and far things. Networks and resizing turn steps into ramps.
 
     A value on a ramp becomes that of its near or its far end, step by step from the ends; what is a step already stays.
@@ -71,15 +71,15 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, picture: Te
         H. P. Kramer and J. B. Bruckner, "Iterations of a non-linear transformation for enhancement of digital images" (1975), for the
         steps; the colours are our addition.
     """
-    check_depth(depth, like=picture)
+    check_depth(depth, like=image)
     inverse = 1 / depth
     low, high = _extremes(inverse, radius)
     wide_low, wide_high = -_largest(-low, radius), _largest(high, radius)
     # A window twice as wide sees twice the span of a slope, but hardly more of a ramp that the window holds already.
     edge = (high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low))
     nearness = (inverse - low) / (high - low).clamp(min=_TINY) - 0.5
-    if picture is not None:
-        nearness = nearness + _nearness_by_colour(picture, inverse, wide_low, wide_high, radius) - 0.5
+    if image is not None:
+        nearness = nearness + _nearness_by_colour(image, inverse, wide_low, wide_high, radius) - 0.5
     step = max(1, round(radius / _ROUNDS))
     for _ in range(math.ceil(radius / step)):
         inverse = _worn(inverse, edge, nearness > 0, step)
@@ -94,7 +94,7 @@ def _worn(inverse: Tensor, edge: Tensor, is_near: Tensor, step: int) -> Tensor:
     return torch.where(ramp, torch.where(is_near, above, below), inverse)
 
 
-def _nearness_by_colour(picture: Tensor, inverse: Tensor, low: Tensor, high: Tensor, radius: int) -> Tensor:
+def _nearness_by_colour(image: Tensor, inverse: Tensor, low: Tensor, high: Tensor, radius: int) -> Tensor:
     """How much each pixel's colour is that of the near things around it (1) and not that of the far ones (0): (B, 1, H, W).
 
     A linear function of the colour, in a window around each pixel the one that fits best which pixels there are near.
@@ -105,7 +105,7 @@ def _nearness_by_colour(picture: Tensor, inverse: Tensor, low: Tensor, high: Ten
     step = max(1, radius // 4)
     small, near, counts = (
         F.avg_pool2d(each, step, ceil_mode=True, count_include_pad=False)
-        for each in (picture, (2 * inverse > low + high).to(inverse), (high > low * EDGE).to(inverse))
+        for each in (image, (2 * inverse > low + high).to(inverse), (high > low * EDGE).to(inverse))
     )
     maps = torch.cat((counts, counts * near, counts * small, counts * near * small, counts * _products(small)), 1)
     means = _box_means(maps, max(1, round(radius / step)))
@@ -113,8 +113,8 @@ def _nearness_by_colour(picture: Tensor, inverse: Tensor, low: Tensor, high: Ten
     mean_near, mean_colour = means[:, 1:2] / total, means[:, 2:5] / total
     slope = _solved(means[:, 8:] / total - _products(mean_colour), means[:, 5:8] / total - mean_colour * mean_near)
     fit = torch.cat((slope, mean_near - (slope * mean_colour).sum(1, keepdim=True)), 1)
-    fit = F.interpolate(_box_means(fit, 1), picture.shape[-2:], mode="bilinear")
-    return (fit[:, :3] * picture).sum(1, keepdim=True) + fit[:, 3:]
+    fit = F.interpolate(_box_means(fit, 1), image.shape[-2:], mode="bilinear")
+    return (fit[:, :3] * image).sum(1, keepdim=True) + fit[:, 3:]
 
 
 def _products(colour: Tensor) -> Tensor:

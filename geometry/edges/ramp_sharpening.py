@@ -84,7 +84,7 @@ def _widths(lines: Tensor) -> Tensor:
     return found
 
 
-def take_sides(nearness: Tensor, picture: Tensor, radius: int, strength: float = 1.0, normals: Tensor | None = None) -> tuple[Tensor, ...]:
+def take_sides(nearness: Tensor, image: Tensor, radius: int, strength: float = 1.0, normals: Tensor | None = None) -> tuple[Tensor, ...]:
     """Steps where there were ramps.
 
     Args:
@@ -103,7 +103,7 @@ def take_sides(nearness: Tensor, picture: Tensor, radius: int, strength: float =
     height, width = nearness.shape[-2:]
     places = _places(radius)
     reach = max(max(abs(dy), abs(dx)) for dy, dx, _ in places)
-    maps = [nearness, *_slopes(nearness), _straightness(nearness), torch.ones_like(nearness), picture]
+    maps = [nearness, *_slopes(nearness), _straightness(nearness), torch.ones_like(nearness), image]
     maps += [] if normals is None else [normals]
     # All that is known of a pixel lies together: it is fetched in one go.
     table = F.pad(torch.cat(maps, 1), (reach, reach, reach, reach))[0].flatten(1).T.contiguous()

@@ -33,7 +33,7 @@ _SUPPORT, _MANY_TIMES, _UNDERSHOOT = 2, 8.0, 0.25
 
 def refine_geometry(
     estimate: Estimate,
-    picture: Tensor,
+    image: Tensor,
     strength: float = 1.0,
     radius: int = 0,
     derive: Derive | None = None,
@@ -66,36 +66,36 @@ def refine_geometry(
         See `sides`.
     """
     estimate.known_depth()
-    check_map(picture, 3, "picture")
+    check_map(image, 3, "image")
     check_range("strength", strength, 0, MAX_STRENGTH)
     check_range("radius", radius, 0, MAX_RADIUS)
-    _check_alike(estimate, picture, squashed)
-    pairs = zip(estimate.split(), picture.split(1), strict=True)
+    _check_alike(estimate, image, squashed)
+    pairs = zip(estimate.split(), image.split(1), strict=True)
     parts = (_refined(one, each.to(estimate.device), strength, radius, derive, resampling) for one, each in pairs)
     return Estimate.cat(parts, estimate.batch)
 
 
-def _check_alike(estimate: Estimate, picture: Tensor, squashed: bool) -> None:
-    if picture.shape[0] != estimate.batch:
-        raise ValueError(f"geometry holds {estimate.batch} pictures, picture {picture.shape[0]}; expected as many")
+def _check_alike(estimate: Estimate, image: Tensor, squashed: bool) -> None:
+    if image.shape[0] != estimate.batch:
+        raise ValueError(f"geometry holds {estimate.batch} pictures, picture {image.shape[0]}; expected as many")
     if not squashed:
-        check_alike("geometry", (estimate.height, estimate.width), (picture.shape[-2], picture.shape[-1]))
+        check_alike("geometry", (estimate.height, estimate.width), (image.shape[-2], image.shape[-1]))
 
 
-def _refined(one: Estimate, picture: Tensor, strength: float, radius: int, derive: Derive | None, resampling: str) -> Estimate:
+def _refined(one: Estimate, image: Tensor, strength: float, radius: int, derive: Derive | None, resampling: str) -> Estimate:
     """One picture's estimate at the picture's size."""
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     if one.height > height or one.width > width:
         one = one.resized(height, width)
     if one.normals is None and derive is not None:
-        one = _with_derived(one, picture, strength, derive)
+        one = _with_derived(one, image, strength, derive)
     base = one.resized(height, width, resampling)
     nearness, depth_of = _nearness(one)
     grown = _enlarged(nearness, height, width)
     reach = radius or _radius(ramp_width(grown))
     if reach == 0:
         return base
-    refined, moved, *normals = take_sides(grown, picture, reach, strength, base.normals)
+    refined, moved, *normals = take_sides(grown, image, reach, strength, base.normals)
     assert base.depth is not None and base.depth_valid is not None
     is_far = refined <= 0
     depth = torch.where(moved & ~is_far, depth_of(refined).to(base.depth), base.depth)
@@ -147,15 +147,15 @@ def _unit(directions: Tensor, base: Estimate) -> Tensor:
     return torch.where(length > 0, directions / length.clamp(min=_SHORT), base.normals)
 
 
-def _with_derived(one: Estimate, picture: Tensor, strength: float, derive: Derive) -> Estimate:
+def _with_derived(one: Estimate, image: Tensor, strength: float, derive: Derive) -> Estimate:
     """The estimate with normals of its depth, derived without the pixels of ramps that stand between two things."""
     nearness, depth_of = _nearness(one)
     width, source = ramp_width(nearness), one
-    if _SOFT < width < _BY_TWO and one.height >= picture.shape[-2]:
+    if _SOFT < width < _BY_TWO and one.height >= image.shape[-2]:
         source, nearness = _halved(one, nearness, depth_of)
         width = ramp_width(nearness)
     if 0 < width <= _SOFT:
-        clean, _ = take_sides(nearness, resize_map(picture, source.height, source.width), 1, strength)[:2]
+        clean, _ = take_sides(nearness, resize_map(image, source.height, source.width), 1, strength)[:2]
         depth, _, valid = source.known_depth()
         source = replace(source, depth=torch.where(valid & (clean > 0), depth_of(clean).to(depth), depth))
     derived = derive(source)

@@ -33,7 +33,7 @@ class Cutout(NamedTuple):
     alpha: Tensor
 
 
-def cut_out(picture: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool = True) -> Cutout:
+def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool = True) -> Cutout:
     """Cuts out what a mask shows.
 
     Inside a band around the mask's border, each pixel's colour is taken for a mixture of the thing's colour and the background's beside it;
@@ -56,22 +56,22 @@ def cut_out(picture: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: boo
         The mixture's share: Y. Chuang et al., "A Bayesian Approach to Digital Matting" (2001), with one colour a side. The colours:
         T. Germer et al., "Fast Multi-Level Foreground Estimation" (2020), the equation of one pixel.
     """
-    check_map(picture, 3, "picture")
-    check_map(mask, 1, "mask", like=picture)
+    check_map(image, 3, "image")
+    check_map(mask, 1, "mask", like=image)
     check_range("edge", edge, 0, MAX_EDGE)
-    radius = round(max(picture.shape[-2:]) * edge / 100)
+    radius = round(max(image.shape[-2:]) * edge / 100)
     if radius == 0:
-        return Cutout(picture, mask)
+        return Cutout(image, mask)
     inside, outside = mask >= 0.5, mask < 0.5
     thing, behind = (_away_from(~side, radius) for side in (inside, outside))
-    own, others = _continued(picture, thing, inside, radius), _continued(picture, behind, outside, radius)
-    alpha = _mixture(picture, own, others, mask, thing, behind, radius)
+    own, others = _continued(image, thing, inside, radius), _continued(image, behind, outside, radius)
+    alpha = _mixture(image, own, others, mask, thing, behind, radius)
     alpha = torch.where(thing | behind, mask, alpha)
     if not decontaminate:
-        return Cutout(picture, alpha)
-    rest = picture - alpha * own - (1 - alpha) * others
+        return Cutout(image, alpha)
+    rest = image - alpha * own - (1 - alpha) * others
     pure = own + alpha * rest / (alpha.square() + (1 - alpha).square())
-    return Cutout(torch.where(thing, picture, pure.clamp(0, 1)), alpha)
+    return Cutout(torch.where(thing, image, pure.clamp(0, 1)), alpha)
 
 
 def _away_from(outside: Tensor, radius: int) -> Tensor:
@@ -79,26 +79,26 @@ def _away_from(outside: Tensor, radius: int) -> Tensor:
     return largest_within(outside.float(), radius) < 0.5
 
 
-def _continued(picture: Tensor, sure: Tensor, likely: Tensor, radius: int) -> Tensor:
+def _continued(image: Tensor, sure: Tensor, likely: Tensor, radius: int) -> Tensor:
     """Colours of a side, going on beyond its border: means of what is surely of it nearby, else of what likely is, else of the picture."""
-    colour = picture
+    colour = image
     for weights, reach in ((likely, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
-        counts = weights.to(picture)
-        sums = _box_sums(torch.cat((picture * counts, counts), 1), reach)
+        counts = weights.to(image)
+        sums = _box_sums(torch.cat((image * counts, counts), 1), reach)
         known = sums[:, 3:] / (sums[:, 3:] + _FEW)
         colour = torch.lerp(colour, sums[:, :3] / sums[:, 3:].clamp(min=_TINY), known)
     return colour
 
 
-def _mixture(picture: Tensor, own: Tensor, others: Tensor, mask: Tensor, thing: Tensor, behind: Tensor, radius: int) -> Tensor:
+def _mixture(image: Tensor, own: Tensor, others: Tensor, mask: Tensor, thing: Tensor, behind: Tensor, radius: int) -> Tensor:
     """How much of each pixel is the thing's, by its colour where the sides differ and by the mask where they do not."""
     apart = own - others
     distance = apart.square().sum(1, keepdim=True)
-    share = ((picture - others) * apart).sum(1, keepdim=True) / distance.clamp(min=_TINY)
+    share = ((image - others) * apart).sum(1, keepdim=True) / distance.clamp(min=_TINY)
     smooth = _box_sums(torch.cat((mask, torch.ones_like(mask)), 1), max(1, radius // 2))
     trust = distance / (distance + _APART)
     # Colours that lie on neither side's tell little.
-    off = (picture - others - share * apart).square().sum(1, keepdim=True)
+    off = (image - others - share * apart).square().sum(1, keepdim=True)
     trust = trust * _APART / (_APART + off)
     return torch.lerp(smooth[:, :1] / smooth[:, 1:], share.clamp(0, 1), trust)
 

@@ -57,7 +57,7 @@ class _Box(NamedTuple):
     right: int
 
 
-def depth_of_field(picture: Tensor, circle: Tensor, *, blades: int = 0, rotation: float = 0.0, highlights: float = 0.0) -> Tensor:
+def depth_of_field(image: Tensor, circle: Tensor, *, blades: int = 0, rotation: float = 0.0, highlights: float = 0.0) -> Tensor:
     """The picture through a lens.
 
     Args:
@@ -79,10 +79,10 @@ def depth_of_field(picture: Tensor, circle: Tensor, *, blades: int = 0, rotation
         M. Kraus and M. Strengert, "Depth-of-Field Rendering by Pyramidal Image Processing" (2007), for layers with what is hidden filled
         in; layers share a pixel here as parts of one surface, not as independent ones, so that slopes have no seams.
     """
-    check_map(picture, 3, "picture")
-    check_map(circle, 1, "circle", like=picture)
+    check_map(image, 3, "image")
+    check_map(circle, 1, "circle", like=image)
     check_lens(blades, rotation, highlights)
-    pairs = zip(picture.split(1), circle.split(1), strict=True)
+    pairs = zip(image.split(1), circle.split(1), strict=True)
     return torch.cat([_through_lens(each, sizes, blades, rotation, highlights) for each, sizes in pairs])
 
 
@@ -111,16 +111,16 @@ def _levels_to(limit: float) -> list[float]:
     return [*radii, limit] if limit > 0 else []
 
 
-def _through_lens(picture: Tensor, circle: Tensor, blades: int, rotation: float, highlights: float) -> Tensor:
+def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, highlights: float) -> Tensor:
     radius = _settled(circle)
     nearest, farthest = torch.stack(radius.aminmax()).tolist()
     levels = blur_levels(nearest, farthest)
     if len(levels) == 1:
-        return picture
-    light = _lifted(picture, radius, highlights)
+        return image
+    light = _lifted(image, radius, highlights)
     reach = math.ceil(max(-nearest, farthest)) + 2
     surfaces = [_with_margin(*each, reach) for each in ((light, radius), _behind(light, radius, reach))]
-    margin, (height, width) = _margin(reach), picture.shape[-2:]
+    margin, (height, width) = _margin(reach), image.shape[-2:]
     total, left = torch.zeros_like(light, memory_format=torch.channels_last), torch.ones_like(radius)
     sharp = torch.zeros_like(radius, dtype=torch.bool)
     for index, boxes in enumerate(zip(*(_boxes(each.square, levels) for each in surfaces), strict=True)):
@@ -128,16 +128,16 @@ def _through_lens(picture: Tensor, circle: Tensor, blades: int, rotation: float,
             continue
         box = _grown(_around(boxes), levels[index], surfaces[0].square.shape[-2:])
         layer = blur_layer(_layer(surfaces, boxes, levels, index, box), levels[index], blades, rotation)
-        place, layer = _in_picture(layer, box, margin, height, width)
+        place, layer = _in_image(layer, box, margin, height, width)
         rest = left[place]
         if levels[index] == 0:
             sharp[place] = (layer[:, 3:] >= 1) & (rest >= 1 - _TINY) & (radius[place] == 0)
         taken = torch.minimum(layer[:, 3:], rest)
         total[place].addcmul_(layer[:, :3], taken / layer[:, 3:].clamp(min=_TINY))
         left[place] -= taken
-    brightest = picture.amax().clamp(min=1)
+    brightest = image.amax().clamp(min=1)
     soft = linear_to_srgb(total / (1 - left).clamp(min=_TINY)).minimum(brightest)
-    return torch.where(sharp, picture, soft)
+    return torch.where(sharp, image, soft)
 
 
 def _settled(circle: Tensor) -> Tensor:
@@ -147,12 +147,12 @@ def _settled(circle: Tensor) -> Tensor:
     return radius * ((radius.abs() - _SHARP) / _SHARP).clamp(0, 1)
 
 
-def _lifted(picture: Tensor, radius: Tensor, stops: float) -> Tensor:
+def _lifted(image: Tensor, radius: Tensor, stops: float) -> Tensor:
     """Linear light, with what is burnt out brighter by so many stops where it will be blurred."""
-    light = srgb_to_linear(picture)
+    light = srgb_to_linear(image)
     if not stops:
         return light
-    burnt = ((picture.amax(1, keepdim=True) - _BURNT_OUT) / (1 - _BURNT_OUT)).clamp(0, 1).square()
+    burnt = ((image.amax(1, keepdim=True) - _BURNT_OUT) / (1 - _BURNT_OUT)).clamp(0, 1).square()
     return light * (1 + (2**stops - 1) * burnt * radius.abs().clamp(max=1))
 
 
@@ -245,7 +245,7 @@ def _share(square: Tensor, levels: list[float], index: int) -> Tensor:
     return share.clamp_(0, 1).nan_to_num_(0.0)
 
 
-def _in_picture(layer: Tensor, box: _Box, margin: int, height: int, width: int) -> tuple[tuple[Any, ...], Tensor]:
+def _in_image(layer: Tensor, box: _Box, margin: int, height: int, width: int) -> tuple[tuple[Any, ...], Tensor]:
     """Where a layer lies in the picture, and what of it does."""
     first_row, last_row = max(box.top - margin, 0), min(max(box.bottom - margin, 0), height)
     first, last = max(box.left - margin, 0), min(max(box.right - margin, 0), width)

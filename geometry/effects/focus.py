@@ -68,7 +68,7 @@ class Focused(NamedTuple):
     words: str
 
 
-def focused(estimate: Estimate, picture: Tensor, focus: Focus) -> Focused:
+def focused(estimate: Estimate, image: Tensor, focus: Focus) -> Focused:
     """The circles of one picture.
 
     Args:
@@ -83,16 +83,16 @@ def focused(estimate: Estimate, picture: Tensor, focus: Focus) -> Focused:
     if focus.f_number:
         _check_f_number(depths)
     # A near thing's border is a mixture of colours and belongs to it.
-    sharpened = sharpen_depth_edges(depths.depth, edge_radius(*picture.shape[-2:]), 1, picture.clamp(0, 1))
+    sharpened = sharpen_depth_edges(depths.depth, edge_radius(*image.shape[-2:]), 1, image.clamp(0, 1))
     depths = depths._replace(depth=sharpened)
     distance = depths.at_point(*focus.point) if focus.point else depth_of(depths, focus.distance, focus.unit, "focus")
-    side = max(picture.shape[-2:])
+    side = max(image.shape[-2:])
     if focus.f_number:
         scale = _scale_of_lens(estimate, focus, distance, side)
     else:
         span = 1 / depths.nearest - 1 / depths.farthest
         scale = focus.blur / 100 * side / (distance * span) if span * distance > 1e-6 else 0.0
-    return Focused(circle_of_confusion(depths.depth, distance, scale), _words(depths, distance, scale, picture))
+    return Focused(circle_of_confusion(depths.depth, distance, scale), _words(depths, distance, scale, image))
 
 
 def _check_f_number(depths: Depths) -> None:
@@ -110,8 +110,8 @@ def _scale_of_lens(estimate: Estimate, focus: Focus, distance: float, side: int)
     return float(aperture_scale(distance, focus.f_number, focal_length, focus.sensor, side))
 
 
-def _words(depths: Depths, distance: float, scale: float, picture: Tensor) -> str:
-    near, far = sharp_range(distance, scale, SHARP_SHARE * math.hypot(*picture.shape[-2:]))
+def _words(depths: Depths, distance: float, scale: float, image: Tensor) -> str:
+    near, far = sharp_range(distance, scale, SHARP_SHARE * math.hypot(*image.shape[-2:]))
     words = f"focus {depths.words(distance)}, sharp from {depths.words(near)} to {depths.words(far)}"
     if depths.is_metric and not 0.99 * depths.nearest <= distance <= 1.01 * depths.farthest:
         words += f"; the scene reaches from {depths.range_words()}" + (", nothing in it is sharp" if _misses(depths, near, far) else "")

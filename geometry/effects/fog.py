@@ -40,7 +40,7 @@ class FogBank:
             check_not_negative(name, value)
 
 
-def fog_of(estimate: Estimate, picture: Tensor, fog: FogBank, with_sky: bool = True) -> tuple[Tensor, str]:
+def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, with_sky: bool = True) -> tuple[Tensor, str]:
     """How much of one picture comes through, and the fog in words.
 
     Args:
@@ -55,8 +55,8 @@ def fog_of(estimate: Estimate, picture: Tensor, fog: FogBank, with_sky: bool = T
     Raises:
         ValueError: No depth.
     """
-    depths, camera, shown = known_depths(estimate), likely_intrinsics(estimate), picture.clamp(0, 1)
-    depth = sharpen_depth_edges(depths.depth, edge_radius(*picture.shape[-2:]), picture=shown)
+    depths, camera, shown = known_depths(estimate), likely_intrinsics(estimate), image.clamp(0, 1)
+    depth = sharpen_depth_edges(depths.depth, edge_radius(*image.shape[-2:]), image=shown)
     through = fog_transmittance(depth, camera, **vars(fog))
     if with_sky:
         beyond = fog_transmittance(depth, camera, **vars(fog), sky=torch.ones_like(depths.hole))
@@ -68,11 +68,11 @@ def fog_of(estimate: Estimate, picture: Tensor, fog: FogBank, with_sky: bool = T
     return through, line
 
 
-def _sky(picture: Tensor, depth: Tensor, hole: Tensor, quantity: Quantity | None) -> Tensor:
+def _sky(image: Tensor, depth: Tensor, hole: Tensor, quantity: Quantity | None) -> Tensor:
     """How much each pixel is of the sky, (1, 1, H, W); its border is where the picture has its own. What has no depth is all sky."""
     values = 1 / depth if quantity is Quantity.DISPARITY else depth
-    share = sky_share(picture, Estimate(values, quantity, mask=~hole))
-    return torch.where(hole, 1, cut_out(picture, share, _BORDER, decontaminate=False).alpha)
+    share = sky_share(image, Estimate(values, quantity, mask=~hole))
+    return torch.where(hole, 1, cut_out(image, share, _BORDER, decontaminate=False).alpha)
 
 
 def fog_transmittance(
@@ -117,7 +117,7 @@ def fog_transmittance(
     return torch.exp(-density * at_start * mean * through)
 
 
-def add_fog(picture: Tensor, transmittance: Tensor, colour: tuple[float, float, float]) -> Tensor:
+def add_fog(image: Tensor, transmittance: Tensor, colour: tuple[float, float, float]) -> Tensor:
     """The picture in fog.
 
     Args:
@@ -131,8 +131,8 @@ def add_fog(picture: Tensor, transmittance: Tensor, colour: tuple[float, float, 
     Raises:
         ValueError: Maps of wrong shapes.
     """
-    check_map(picture, 3, "picture")
-    check_map(transmittance, 1, "transmittance", like=picture)
+    check_map(image, 3, "image")
+    check_map(transmittance, 1, "transmittance", like=image)
     own = torch.stack([torch.full_like(transmittance[:, 0], channel) for channel in colour], 1)
-    mixed = torch.lerp(own, srgb_to_linear(picture), transmittance)
-    return torch.where(transmittance < 1, linear_to_srgb(mixed), picture)
+    mixed = torch.lerp(own, srgb_to_linear(image), transmittance)
+    return torch.where(transmittance < 1, linear_to_srgb(mixed), image)

@@ -32,7 +32,7 @@ class LitScene:
         sky: (1, 1, H, W) bool, where no shadow falls.
     """
 
-    picture: Tensor
+    image: Tensor
     normals: Tensor
     light: tuple[Light, ...]
     depth: Tensor | None
@@ -41,7 +41,7 @@ class LitScene:
     sky: Tensor
 
 
-def lit_scene(picture: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], sky: Tensor | bool = False) -> LitScene:
+def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], sky: Tensor | bool = False) -> LitScene:
     """Brings together what the light of one picture needs.
 
     Args:
@@ -50,21 +50,21 @@ def lit_scene(picture: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...],
         plans: The lamps.
         sky: (1, 1, H, W) bool, where the sky is; True = what the network tells as such (`told_sky`), and what looks like it.
     """
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     ratio = NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None
     sized = with_normals(estimate, near_far_ratio=ratio).resized(height, width)
     normals, depth, intrinsics = _surfaces(sized)
     if not isinstance(sky, bool):
-        share = sky.to(picture)
+        share = sky.to(image)
     elif sky and depth is not None:
-        told = resize_map(told_sky(estimate).to(picture), height, width, "nearest-exact")
-        share = torch.where(told >= 0.5, 1, sky_share(picture, sized))
+        told = resize_map(told_sky(estimate).to(image), height, width, "nearest-exact")
+        share = torch.where(told >= 0.5, 1, sky_share(image, sized))
     else:
-        share = picture.new_zeros(1, 1, height, width)
+        share = image.new_zeros(1, 1, height, width)
     normals = _facing_where(share, normals)
     lights = tuple(plan.placed(intrinsics, height, width) for plan in plans)
     is_sky = share > 0.5
-    return LitScene(picture, normals, lights, depth, intrinsics, sized.valid | is_sky, is_sky)
+    return LitScene(image, normals, lights, depth, intrinsics, sized.valid | is_sky, is_sky)
 
 
 def _facing_where(share: Tensor, normals: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ KNEE = 0.6
 
 
 def relight(
-    picture: Tensor,
+    image: Tensor,
     normals: Tensor,
     light: Light | Sequence[Light],
     *,
@@ -82,24 +82,24 @@ def relight(
         ValueError: Maps or intrinsics of the wrong shape or device, depth that is not positive and finite, or a number out of range.
     """
     lights = (light,) if isinstance(light, Light) else tuple(light)
-    depth, intrinsics = _complete_inputs(picture, normals, depth, intrinsics, mask)
-    check_mask(sky, picture[:, :1])
+    depth, intrinsics = _complete_inputs(image, normals, depth, intrinsics, mask)
+    check_mask(sky, image[:, :1])
     check_looks(ambient, specular, shininess, exposure)
     check_range("shadow", shadow, 0, 1)
     shadows = [_light_left(depth, intrinsics, each, shadow if each.shadow is None else each.shadow, sky) for each in lights]
     surface = _Surface(specular, shininess, exposure, rolled_off)
-    below, above = (ambient * placed_on(colour, picture) for colour in (ambient_below, ambient_above))
-    rays = _Rays.of(intrinsics.to(picture), picture)
+    below, above = (ambient * placed_on(colour, image) for colour in (ambient_below, ambient_above))
+    rays = _Rays.of(intrinsics.to(image), image)
 
-    def shade(picture: Tensor, normals: Tensor, depth: Tensor, rows: Tensor, *left: Tensor) -> tuple[Tensor]:
+    def shade(image: Tensor, normals: Tensor, depth: Tensor, rows: Tensor, *left: Tensor) -> tuple[Tensor]:
         known = iter(left)
         lit = [(each, None if whole is None else next(known)) for each, whole in zip(lights, shadows, strict=True)]
         own = torch.lerp(below, above, (1 + normals[:, 1:2]) / 2)
-        return (_shaded(picture, normals, rays.points(depth, rows), own, lit, surface),)
+        return (_shaded(image, normals, rays.points(depth, rows), own, lit, surface),)
 
     left = [each for each in shadows if each is not None]
-    (lit,) = by_bands(shade, 0, picture, normals, depth, rays.rows, *left)
-    return lit if mask is None else torch.where(mask, lit, picture)
+    (lit,) = by_bands(shade, 0, image, normals, depth, rays.rows, *left)
+    return lit if mask is None else torch.where(mask, lit, image)
 
 
 def check_looks(ambient: float, specular: float, shininess: float, exposure: float) -> None:
@@ -147,16 +147,16 @@ class _Rays:
 
 
 def _shaded(
-    picture: Tensor, normals: Tensor, points: Tensor, diffuse: Tensor, lights: Sequence[tuple[Light, Tensor | None]], surface: _Surface
+    image: Tensor, normals: Tensor, points: Tensor, diffuse: Tensor, lights: Sequence[tuple[Light, Tensor | None]], surface: _Surface
 ) -> Tensor:
     """Pixels under lamps, each with what its shadows leave of it, and under `diffuse`, the light that is there anyway."""
-    base, specular = srgb_to_linear(picture), surface.specular
+    base, specular = srgb_to_linear(image), surface.specular
     view = unit(-points) if specular > 0 else points
     mirrored = torch.zeros_like(base)
     for light, left in lights:
         to_light, strength = towards(light, points)
         received = _dot(normals, to_light).clamp_(min=0) * strength
-        received = (received if left is None else received * left) * placed_on(light.colour, picture)
+        received = (received if left is None else received * left) * placed_on(light.colour, image)
         diffuse = diffuse + (1 - specular) * received
         if specular > 0:
             facing = _dot(normals, unit(to_light + view)).clamp_(min=0)
@@ -221,14 +221,14 @@ def _highlight_factor(shininess: float) -> float:
 
 
 def _complete_inputs(
-    picture: Tensor, normals: Tensor, depth: Tensor | None, intrinsics: Tensor | None, mask: Tensor | None
+    image: Tensor, normals: Tensor, depth: Tensor | None, intrinsics: Tensor | None, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    check_map(picture, 3, "picture")
-    check_map(normals, 3, "normals", like=picture)
-    batch, _, height, width = picture.shape
-    depth = torch.ones_like(picture[:, :1]) if depth is None else depth
-    intrinsics = intrinsics_from_fov(DEFAULT_FOV, height, width, batch=batch).to(picture) if intrinsics is None else intrinsics
-    check_depth(depth, like=picture)
-    check_intrinsics(intrinsics, batch, picture)
-    check_mask(mask, picture[:, :1])
+    check_map(image, 3, "image")
+    check_map(normals, 3, "normals", like=image)
+    batch, _, height, width = image.shape
+    depth = torch.ones_like(image[:, :1]) if depth is None else depth
+    intrinsics = intrinsics_from_fov(DEFAULT_FOV, height, width, batch=batch).to(image) if intrinsics is None else intrinsics
+    check_depth(depth, like=image)
+    check_intrinsics(intrinsics, batch, image)
+    check_mask(mask, image[:, :1])
     return depth, intrinsics

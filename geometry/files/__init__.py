@@ -1,9 +1,9 @@
 """Files of depth and normals: numbers go out and come back whole."""
 
 from .estimate_meshes import SURFACES, SaveOptions, save_surface
-from .exr import read_exr, write_exr, write_picture_exr
+from .exr import read_exr, write_exr, write_image_exr
 from .formats import FORMATS, FileFormat, load_estimate, possible_paths, save_estimate
-from .image_files import read_picture
+from .image_files import read_image
 from .mesh_files import PLY_AXES, write_glb, write_ply, write_stl
 from .npz import read_npz, write_npz
 from .paths import MAX_PIXELS, FileFormatError, atomic_path, resolve_inside
@@ -12,10 +12,10 @@ from .png import (
     read_values_png,
     write_depth_png,
     write_depth_values_png,
+    write_image_png,
     write_normal_png,
     write_normal_values_png,
     write_normals_png,
-    write_picture_png,
 )
 
 __all__ = [
@@ -30,9 +30,9 @@ __all__ = [
     "load_estimate",
     "possible_paths",
     "read_exr",
+    "read_image",
     "read_npz",
     "read_pfm",
-    "read_picture",
     "read_values_png",
     "resolve_inside",
     "save_estimate",
@@ -41,13 +41,13 @@ __all__ = [
     "write_depth_values_png",
     "write_exr",
     "write_glb",
+    "write_image_exr",
+    "write_image_png",
     "write_normal_png",
     "write_normal_values_png",
     "write_normals_png",
     "write_npz",
     "write_pfm",
-    "write_picture_exr",
-    "write_picture_png",
     "write_ply",
     "write_stl",
 ]

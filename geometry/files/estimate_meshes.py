@@ -31,7 +31,7 @@ class SaveOptions:
     """
 
     half: bool = False
-    picture: Tensor | None = None
+    image: Tensor | None = None
     ply_up: str = "y"
     mesh: MeshOptions = field(default_factory=MeshOptions)
     relief: ReliefOptions = field(default_factory=ReliefOptions)
@@ -56,13 +56,13 @@ def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: Save
     if suffix not in SURFACES:
         raise ValueError(f"{path}: surfaces are written to {', '.join(SURFACES)}")
     if suffix == ".stl":
-        plate = depth_to_relief(estimate, options.picture, options.relief)
+        plate = depth_to_relief(estimate, options.image, options.relief)
         write_stl(path, plate)
         sides = " x ".join(f"{side:.4g}" for side in plate.points.max(0).tolist())
         return f"{_size(path, [plate])}; {sides} mm, of {estimate.known_depth()[1].value.replace('_', ' ')}"
     if suffix == ".glb":
         _check_size(path, estimate, options)
-    meshes = depth_to_meshes(estimate, options.picture, options.mesh)
+    meshes = depth_to_meshes(estimate, options.image, options.mesh)
     if suffix == ".ply":
         meshes = [joined_meshes(meshes)]
         write_ply(path, meshes[0], options.ply_up)
@@ -77,7 +77,7 @@ def _check_size(path: Path, estimate: Estimate, options: SaveOptions) -> None:
     step = grid_step(estimate.height, estimate.width, options.mesh.max_points / estimate.batch)
     points = int(valid.sum()) / step**2
     # A place, two triangles, and what else a point has.
-    each = 12 + 24 + (8 if options.picture is not None else 0) + (12 if estimate.normals is not None else 0)
+    each = 12 + 24 + (8 if options.image is not None else 0) + (12 if estimate.normals is not None else 0)
     if points * each > GLB_LIMIT:
         raise ValueError(
             f"{path}: {points:,.0f} points make a GLB of about {points * each / 2**30:.1f} GiB, and it holds {GLB_LIMIT / 2**30:.3g}; "

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..checks import check_intrinsics
 from ..estimate import Axes, Estimate, Quantity
-from .paths import MAX_NUMBERS, FileFormatError, atomic_path, check_size, checked_file, damage_named, one_picture
+from .paths import MAX_NUMBERS, FileFormatError, atomic_path, check_size, checked_file, damage_named, one_image
 from .unlabelled import depth_mask, planes_to_map, unnamed_map
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def write_exr(path: str | os.PathLike[str], estimate: Estimate, half: bool = Fal
         ImportError: OpenEXR is not installed.
     """
     library = openexr()
-    one_picture(estimate, "an .exr file")
+    one_image(estimate, "an .exr file")
     channels = _channels(estimate)
     if half:
         _check_half(estimate, channels)
@@ -78,7 +78,7 @@ def write_depth_channel(path: str | os.PathLike[str], depth: np.ndarray) -> None
         file.write(str(temporary))
 
 
-def write_picture_exr(path: str | os.PathLike[str], picture: Tensor) -> None:
+def write_image_exr(path: str | os.PathLike[str], image: Tensor) -> None:
     """Writes a picture as 32-bit floats, unrounded and unclamped, atomically.
 
     Args:
@@ -89,10 +89,10 @@ def write_picture_exr(path: str | os.PathLike[str], picture: Tensor) -> None:
         ValueError: More than one picture, or another number of channels.
         ImportError: OpenEXR is not installed.
     """
-    planes = picture[0] if picture.ndim == 4 and picture.shape[0] == 1 else picture
+    planes = image[0] if image.ndim == 4 and image.shape[0] == 1 else image
     names = {1: "Y", 3: "RGB", 4: "RGBA"}.get(planes.shape[0] if planes.ndim == 3 else 0)
     if names is None:
-        raise ValueError(f"the picture has shape {tuple(picture.shape)}; expected (C, height, width) of 1, 3 or 4 channels")
+        raise ValueError(f"the picture has shape {tuple(image.shape)}; expected (C, height, width) of 1, 3 or 4 channels")
     library = openexr()
     channels = dict(zip(names, planes.detach().float().cpu().contiguous().numpy(), strict=True))
     header = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage}

@@ -13,7 +13,7 @@ from .estimate_meshes import SaveOptions, save_surface
 from .exr import openexr, read_exr, write_exr
 from .headers import exr_holds_maps, npz_holds_maps, pfm_holds_maps, png_holds_maps
 from .npz import read_npz, write_npz
-from .paths import FileFormatError, atomic_path, one_picture
+from .paths import FileFormatError, atomic_path, one_image
 from .pfm import read_pfm, write_pfm
 from .png import read_values_png, write_depth_values_png, write_normal_values_png
 from .unlabelled import depth_mask
@@ -83,7 +83,7 @@ def save_estimate(path: str | os.PathLike[str], estimate: Estimate, options: Sav
     path = Path(path)
     chosen = _format(path)
     if not chosen.holds(estimate):
-        one_picture(estimate, f"a {path.suffix} file")
+        one_image(estimate, f"a {path.suffix} file")
     return chosen.write(path, estimate, options or SaveOptions())
 
 

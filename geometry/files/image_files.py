@@ -39,7 +39,7 @@ _JPEG_FILLER = bytes(range(64, 128)) * 16
 _MID_GREY = (127, 128)  # the former in CMYK, which is stored inverted
 
 
-class DecodedPicture(NamedTuple):
+class DecodedImage(NamedTuple):
     """A picture as stored, upright.
 
     Attributes:
@@ -69,11 +69,8 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         FileFormatError: Not a picture, damaged, cut off, empty, changed while it is read, or larger than MAX_PIXELS by its header.
         ImportError: Only OpenCV reads such a picture without loss, and it cannot be imported.
     """
-    picture = decode_picture(path, read_bytes(path))
-    return _as_rgb(picture.pixels, picture.premultiplied)
-
-
-read_picture = read_image
+    image = decode_image(path, read_bytes(path))
+    return _as_rgb(image.pixels, image.premultiplied)
 
 
 def read_alpha(path: str | os.PathLike[str]) -> np.ndarray | None:
@@ -88,11 +85,11 @@ def read_alpha(path: str | os.PathLike[str]) -> np.ndarray | None:
     Raises:
         OSError, FileFormatError, ImportError: As `read_image`.
     """
-    pixels = decode_picture(path, read_bytes(path)).pixels
+    pixels = decode_image(path, read_bytes(path)).pixels
     return np.divide(pixels[..., 3], np.iinfo(pixels.dtype).max, dtype=np.float32) if pixels.ndim == 3 and pixels.shape[2] == 4 else None
 
 
-def decode_picture(path: str | os.PathLike[str], data: bytes) -> DecodedPicture:
+def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
     """Decodes a picture's bytes.
 
     Args:
@@ -100,7 +97,7 @@ def decode_picture(path: str | os.PathLike[str], data: bytes) -> DecodedPicture:
         data: Its bytes.
 
     Raises:
-        FileFormatError, ImportError: As `read_picture`.
+        FileFormatError, ImportError: As `read_image`.
     """
     with damage_named(path, "the picture is damaged or cut off"), _strict, _open(path, data) as image:
         check_size(path, image.width, image.height, len(data))
@@ -128,7 +125,7 @@ def decode_picture(path: str | os.PathLike[str], data: bytes) -> DecodedPicture:
             pixels = pixels[..., :3]
         premultiplied = image.mode == "La" or (not exact and _ASSOCIATED_ALPHA in extra)
         text = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
-        return DecodedPicture(np.ascontiguousarray(_upright(pixels, _orientation(image))), premultiplied, text)
+        return DecodedImage(np.ascontiguousarray(_upright(pixels, _orientation(image))), premultiplied, text)
 
 
 class _Strictness:
@@ -288,11 +285,11 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 def _as_rgb(pixels: np.ndarray, premultiplied: bool) -> np.ndarray:
     """Any upright pixels as (H, W, 3) float32 in [0, 1], alpha laid on white."""
-    picture = np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
-    if picture.ndim == 2:
-        return np.repeat(picture[..., None], 3, axis=2)
-    if picture.shape[2] == 4:
-        alpha = picture[..., 3:]
-        colours = picture[..., :3] if premultiplied else picture[..., :3] * alpha
+    image = np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
+    if image.ndim == 2:
+        return np.repeat(image[..., None], 3, axis=2)
+    if image.shape[2] == 4:
+        alpha = image[..., 3:]
+        colours = image[..., :3] if premultiplied else image[..., :3] * alpha
         return np.minimum(colours + (1 - alpha), 1)
-    return picture
+    return image

@@ -65,8 +65,8 @@ def _write_values(member: IO[bytes], values: Tensor, is_map: bool) -> None:
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(shape)}
     np.lib.format.write_array_header_1_0(member, header)
     rows = max(1, _BAND_NUMBERS // max(1, math.prod(values.shape[2:])))
-    for picture in values:
-        for band in picture.split(rows):
+    for image in values:
+        for band in image.split(rows):
             member.write(np.ascontiguousarray(band.cpu().numpy()).tobytes())
 
 

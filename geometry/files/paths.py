@@ -328,7 +328,7 @@ def check_size(path: str | os.PathLike[str], width: int, height: int, file_bytes
         )
 
 
-def one_picture(estimate: Estimate, holder: str) -> None:
+def one_image(estimate: Estimate, holder: str) -> None:
     """Refuses a batch where `holder` has room for one picture.
 
     Raises:

@@ -16,8 +16,8 @@ from ..checks import check_intrinsics
 from ..conventions import NormalMapCoding, convert_normals, decode_normal_map, encode_normal_map
 from ..estimate import Axes, Estimate, Quantity
 from ..valid import all_point, valid_depth, valid_normals
-from .image_files import decode_picture
-from .paths import FileFormatError, one_picture, read_bytes, write_bytes
+from .image_files import decode_image
+from .paths import FileFormatError, one_image, read_bytes, write_bytes
 from .unlabelled import FAR_AWAY
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -50,7 +50,7 @@ def write_depth_png(path: str | os.PathLike[str], image: Tensor, text: dict[str,
     _write(path, _rounded(image, 1, np.uint16), text)
 
 
-def write_normal_png(path: str | os.PathLike[str], picture: Tensor, bits: int = 8, text: dict[str, str] | None = None) -> None:
+def write_normal_png(path: str | os.PathLike[str], image: Tensor, bits: int = 8, text: dict[str, str] | None = None) -> None:
     """Writes a normal map as RGB PNG, rounded, atomically.
 
     Args:
@@ -64,10 +64,10 @@ def write_normal_png(path: str | os.PathLike[str], picture: Tensor, bits: int = 
     """
     if bits not in (8, 16):
         raise ValueError(f"a PNG of {bits} bits a channel was asked for; 8 or 16 can be written")
-    _write(path, _rounded(picture, 3, np.uint8 if bits == 8 else np.uint16), text)
+    _write(path, _rounded(image, 3, np.uint8 if bits == 8 else np.uint16), text)
 
 
-def write_picture_png(path: str | os.PathLike[str], picture: Tensor, bits: int = 8) -> None:
+def write_image_png(path: str | os.PathLike[str], image: Tensor, bits: int = 8) -> None:
     """Writes a grey or coloured picture, with or without alpha.
 
     Args:
@@ -81,10 +81,10 @@ def write_picture_png(path: str | os.PathLike[str], picture: Tensor, bits: int =
     """
     if bits not in (8, 16):
         raise ValueError(f"a PNG of {bits} bits a channel was asked for; 8 or 16 can be written")
-    channels = picture.shape[-3] if picture.ndim > 2 else 0
+    channels = image.shape[-3] if image.ndim > 2 else 0
     if channels not in _COLOUR_TYPES:
-        raise ValueError(f"the picture has shape {tuple(picture.shape)}; expected (C, height, width) of 1, 3 or 4 channels")
-    _write(path, _rounded(picture, channels, np.uint8 if bits == 8 else np.uint16))
+        raise ValueError(f"the picture has shape {tuple(image.shape)}; expected (C, height, width) of 1, 3 or 4 channels")
+    _write(path, _rounded(image, channels, np.uint8 if bits == 8 else np.uint16))
 
 
 def write_normals_png(
@@ -135,7 +135,7 @@ def write_depth_values_png(path: str | os.PathLike[str], estimate: Estimate) -> 
     Raises:
         ValueError: More than one picture, no depth, or no pixel with a value.
     """
-    one_picture(estimate, "a PNG")
+    one_image(estimate, "a PNG")
     if estimate.depth is None or estimate.quantity is None:
         raise ValueError("the estimate has no depth to write; it has normals, write those")
     depth = estimate.depth.detach().cpu().double()[0, 0]
@@ -164,15 +164,15 @@ def write_normal_values_png(path: str | os.PathLike[str], estimate: Estimate, bi
     Raises:
         ValueError: More than one picture, or no normals.
     """
-    one_picture(estimate, "a PNG")
+    one_image(estimate, "a PNG")
     if estimate.normals is None:
         raise ValueError("the estimate has no normals to write; compute them from the depth, or write that")
     text = {_AXES: Axes.OPENGL.value} | _intrinsics_text(estimate)
     valid = valid_normals(estimate.normals, estimate.mask)
-    picture = torch.where(valid, encode_normal_map(estimate.normals, source=estimate.axes), 0)
+    image = torch.where(valid, encode_normal_map(estimate.normals, source=estimate.axes), 0)
     if not bool(valid.all()):
         text[_INVALID] = "0"
-    write_normal_png(path, picture, bits, text)
+    write_normal_png(path, image, bits, text)
 
 
 class PlainImageError(FileFormatError):
@@ -193,7 +193,7 @@ def read_values_png(path: str | os.PathLike[str]) -> Estimate:
         PlainImageError: An image without range or axes.
         FileFormatError: Not such a file, damaged, or too large.
     """
-    pixels, _, text = decode_picture(path, read_bytes(path))
+    pixels, _, text = decode_image(path, read_bytes(path))
     if _QUANTITY not in text and _AXES not in text:
         raise PlainImageError(
             f"{path}: an image without the range of its numbers, so it cannot be read as depth or normals; "

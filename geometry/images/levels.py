@@ -54,8 +54,8 @@ def measure_range(
         dimensions = (0, 1, 2, 3) if per_clip else (1, 2, 3)
         low = torch.where(valid, values, float("inf")).amin(dimensions, keepdim=True)
         return low, torch.where(valid, values, float("-inf")).amax(dimensions, keepdim=True)
-    pictures = [(value.flatten().float(), counts.flatten()) for value, counts in zip(values, valid, strict=True)]
-    groups = [pictures] if per_clip else [[picture] for picture in pictures]
+    images = [(value.flatten().float(), counts.flatten()) for value, counts in zip(values, valid, strict=True)]
+    groups = [images] if per_clip else [[image] for image in images]
     ends = torch.stack([_percentiles(group, percentiles) for group in groups]).to(values).view(-1, 2, 1, 1, 1)
     return ends[:, 0], ends[:, 1]
 
@@ -130,40 +130,40 @@ def sampled(values: Tensor, valid: Tensor) -> Tensor:
     return sample if sample.numel() else values[valid].detach()
 
 
-def _percentiles(pictures: Sequence[tuple[Tensor, Tensor]], percentiles: tuple[float, float]) -> Tensor:
+def _percentiles(images: Sequence[tuple[Tensor, Tensor]], percentiles: tuple[float, float]) -> Tensor:
     """(2,) percentiles of the valid values of all pictures together; infinite where there are none."""
-    device = pictures[0][0].device
-    total = torch.stack([valid.sum() for _, valid in pictures]).sum()
+    device = images[0][0].device
+    total = torch.stack([valid.sum() for _, valid in images]).sum()
     last = (total - 1).clamp(min=0)
     position = last * torch.tensor(percentiles, dtype=torch.float32).div(100).to(device)
     below = position.floor().long()
-    low, high = _ranked(pictures, torch.stack((below, torch.minimum(below + 1, last)))).unbind()
+    low, high = _ranked(images, torch.stack((below, torch.minimum(below + 1, last)))).unbind()
     return torch.where(total > 0, torch.lerp(low, high, position - below), float("inf"))
 
 
-def _ranked(pictures: Sequence[tuple[Tensor, Tensor]], ranks: Tensor) -> Tensor:
+def _ranked(images: Sequence[tuple[Tensor, Tensor]], ranks: Tensor) -> Tensor:
     """The valid values that would stand at `ranks` (any shape, from 0) if all were sorted, exactly; any number where there are fewer.
 
     A radix select: first the upper 16 bits of all numbers are counted, then the lower 16 bits of those numbers whose upper bits are those
     of a wanted one. Nothing is sorted, and a clip is looked at one picture at a time.
     """
     wanted = ranks.flatten()
-    first = _counts(pictures, lambda upper, lower: upper, _DIGITS)
+    first = _counts(images, lambda upper, lower: upper, _DIGITS)
     upper, inside = _find(first.expand(len(wanted), -1), wanted)
     # Ranks that share their first digits share a histogram of the rest; the last histogram is of all other numbers.
     places = torch.arange(len(wanted), device=wanted.device)
     histogram = torch.full((_DIGITS,), len(wanted), device=wanted.device).index_put((upper,), places)
-    rest = _counts(pictures, lambda upper, lower: histogram[upper] * _DIGITS + lower, (len(wanted) + 1) * _DIGITS)
+    rest = _counts(images, lambda upper, lower: histogram[upper] * _DIGITS + lower, (len(wanted) + 1) * _DIGITS)
     lower, _ = _find(rest.view(-1, _DIGITS)[histogram[upper]], inside)
     bits = (upper - _DIGITS // 2) * _DIGITS + lower
     return _ordered_bits(bits.to(torch.int32)).view(torch.float32).view(ranks.shape)
 
 
-def _counts(pictures: Sequence[tuple[Tensor, Tensor]], bin_of: Callable[[Tensor, Tensor], Tensor], bins: int) -> Tensor:
+def _counts(images: Sequence[tuple[Tensor, Tensor]], bin_of: Callable[[Tensor, Tensor], Tensor], bins: int) -> Tensor:
     """How many valid values fall into each bin; `bin_of` gives the bin of a value from the upper and the lower digits of its order."""
-    counts = torch.zeros(bins + 1, dtype=torch.int64, device=pictures[0][0].device)
+    counts = torch.zeros(bins + 1, dtype=torch.int64, device=images[0][0].device)
     one = torch.ones((), dtype=torch.int64, device=counts.device)
-    for values, valid in pictures:
+    for values, valid in images:
         order = _ordered_bits(values.contiguous().view(torch.int32)).long()
         index = torch.where(valid, bin_of((order >> 16) + _DIGITS // 2, order & (_DIGITS - 1)), bins)
         counts.scatter_add_(0, index, one.expand_as(index))

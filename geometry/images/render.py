@@ -145,10 +145,10 @@ def normals_to_image(
     Raises:
         ValueError: Maps of the wrong shape, dtype or device, unknown axes or coding.
     """
-    picture = encode_normal_map(normals, target, source)
+    image = encode_normal_map(normals, target, source)
     check_mask(mask, normals[:, :1])
     # On a CPU a product is several times as fast as torch.where over channels. It leaves NaN as it is.
-    return picture.mul_(valid_normals(normals, mask).to(picture)).nan_to_num_(0.0)
+    return image.mul_(valid_normals(normals, mask).to(image)).nan_to_num_(0.0)
 
 
 def colourise(image: Tensor, colour_map: str) -> Tensor:

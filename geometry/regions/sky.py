@@ -30,7 +30,7 @@ _AS_FINE, _PLAIN = 0.85, 0.02
 _SOFT, _SOFT_METRIC = (0.25, 0.06), (0.4, 0.8)
 
 
-def find_sky(picture: Tensor, estimate: Estimate) -> Tensor:
+def find_sky(image: Tensor, estimate: Estimate) -> Tensor:
     """Where the sky is.
 
     A guess from these signs, for estimates whose network does not tell the sky itself: `python -m training.sky` prints how often it is
@@ -47,17 +47,17 @@ def find_sky(picture: Tensor, estimate: Estimate) -> Tensor:
         ValueError: No depth, or a picture of another batch or size.
     """
     depth, _, _ = estimate.known_depth()
-    check_map(picture, 3, "picture", like=depth)
+    check_map(image, 3, "image", like=depth)
     share, valid = _share_of_nearness(estimate)
     far = valid & (share < _FAR)
     step = max(1, max(far.shape[-2:]) // _LOOKED_AT)
-    shown = _shows_sky(*(each[..., ::step, ::step] for each in (picture, share, valid, far)))
+    shown = _shows_sky(*(each[..., ::step, ::step] for each in (image, share, valid, far)))
     return far & shown.view(-1, 1, 1, 1)
 
 
-def _shows_sky(picture: Tensor, share: Tensor, valid: Tensor, far: Tensor) -> Tensor:
+def _shows_sky(image: Tensor, share: Tensor, valid: Tensor, far: Tensor) -> Tensor:
     """(B,) bool: whether a picture has all the signs, of its share of nearness, where that is known, and what is far."""
-    brightness, blueness = picture.mean(1, keepdim=True), picture[:, 2:] - picture[:, :1]
+    brightness, blueness = image.mean(1, keepdim=True), image[:, 2:] - image[:, :1]
     rows = max(1, round(far.shape[-2] * _BORDER))
     # Down each column, what is far without a break from the top border on.
     from_top = far.int().cumprod(2).bool()
@@ -72,7 +72,7 @@ def _shows_sky(picture: Tensor, share: Tensor, valid: Tensor, far: Tensor) -> Te
     )
 
 
-def sky_share(picture: Tensor, estimate: Estimate) -> Tensor:
+def sky_share(image: Tensor, estimate: Estimate) -> Tensor:
     """How much each pixel is of the sky that `find_sky` finds: without the hard border that the network did not draw.
 
     Args:
@@ -85,7 +85,7 @@ def sky_share(picture: Tensor, estimate: Estimate) -> Tensor:
     Raises:
         ValueError: As `find_sky`.
     """
-    sky = find_sky(picture, estimate)
+    sky = find_sky(image, estimate)
     depth, quantity, valid = estimate.known_depth()
     if quantity is Quantity.METRIC_DEPTH:
         # The mean of what is found, in which the farthest counts most.
@@ -98,7 +98,7 @@ def sky_share(picture: Tensor, estimate: Estimate) -> Tensor:
     return torch.where(shown, ramp * ramp * (3 - 2 * ramp), 0)
 
 
-def sky_to_drop(picture: Tensor, estimate: Estimate) -> Tensor:
+def sky_to_drop(image: Tensor, estimate: Estimate) -> Tensor:
     """The sky without what is far before it, for those who leave it out of a surface: of metres only what is about as far as the sky.
 
     Args:
@@ -111,8 +111,8 @@ def sky_to_drop(picture: Tensor, estimate: Estimate) -> Tensor:
     Raises:
         ValueError: As `find_sky`.
     """
-    sky = find_sky(picture, estimate)
-    return sky & (sky_share(picture, estimate) > 0.5) if estimate.quantity is Quantity.METRIC_DEPTH else sky
+    sky = find_sky(image, estimate)
+    return sky & (sky_share(image, estimate) > 0.5) if estimate.quantity is Quantity.METRIC_DEPTH else sky
 
 
 def told_sky(estimate: Estimate) -> Tensor:

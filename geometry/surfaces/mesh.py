@@ -86,15 +86,15 @@ class MeshOptions:
                 raise InvalidArgumentError(name, f"is {getattr(self, name)}; expected 0 or more")
 
 
-def depth_to_mesh(estimate: Estimate, picture: Tensor | None = None, options: MeshOptions | None = None) -> Mesh:
+def depth_to_mesh(estimate: Estimate, image: Tensor | None = None, options: MeshOptions | None = None) -> Mesh:
     """The surface that a picture shows, or that all views of one scene show together, as one mesh with coloured points.
 
     As `depth_to_meshes`, joined: without textures, as each view has its own.
     """
-    return joined_meshes(depth_to_meshes(estimate, picture, options))
+    return joined_meshes(depth_to_meshes(estimate, image, options))
 
 
-def depth_to_meshes(estimate: Estimate, picture: Tensor | None = None, options: MeshOptions | None = None) -> list[Mesh]:
+def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: MeshOptions | None = None) -> list[Mesh]:
     """The surface that a picture shows; of views of one scene (an estimate with extrinsics), that of each.
 
     A point for each trusted pixel that a triangle needs; triangles between neighbours that are one surface (`cutting`). A picture whose
@@ -121,12 +121,12 @@ def depth_to_meshes(estimate: Estimate, picture: Tensor | None = None, options: 
         check_extrinsics(estimate.extrinsics)
     if estimate.intrinsics is not None:
         check_intrinsics(estimate.intrinsics)
-    if picture is not None:
-        check_image_of(picture, estimate.batch, estimate.height, estimate.width)
+    if image is not None:
+        check_image_of(image, estimate.batch, estimate.height, estimate.width)
     step = grid_step(estimate.height, estimate.width, options.max_points and options.max_points / estimate.batch)
-    pictures = [None] * estimate.batch if picture is None else [each.cpu().float() for each in picture.split(1)]
-    views = (estimate.pictures(index, index + 1).to("cpu") for index in range(estimate.batch))
-    meshes = [_surface(*seen, step, options) for seen in zip(views, pictures, strict=True)]
+    images = [None] * estimate.batch if image is None else [each.cpu().float() for each in image.split(1)]
+    views = (estimate.slice(index, index + 1).to("cpu") for index in range(estimate.batch))
+    meshes = [_surface(*seen, step, options) for seen in zip(views, images, strict=True)]
     if not any(len(mesh.points) for mesh in meshes):
         raise ValueError("no pixel has a depth to make a mesh of (all are masked, sky, not positive or infinitely far)")
     return meshes
@@ -190,14 +190,14 @@ def _distances(estimate: Estimate, options: MeshOptions) -> Tensor:
     return likely_depth(estimate, ratio)
 
 
-def _surface(view: Estimate, picture: Tensor | None, step: int, options: MeshOptions) -> Mesh:
+def _surface(view: Estimate, image: Tensor | None, step: int, options: MeshOptions) -> Mesh:
     """What one picture shows, of every `step`-th pixel; without points where no pixel counts."""
     height, width = view.height, view.width
     first = (min(step, height, width) - 1) // 2
     picked = (..., slice(first, None, step), slice(first, None, step))
     depth = _distances(view, options)
     valid = (depth > 0) & (depth < FAR_AWAY)
-    seen = None if picture is None else resize_map(picture, height, width)
+    seen = None if image is None else resize_map(image, height, width)
     if seen is not None and options.drop_sky:
         valid &= ~sky_to_drop(seen, view)
     depth, valid = depth[picked].contiguous().float(), valid[picked].contiguous()
@@ -214,7 +214,7 @@ def _surface(view: Estimate, picture: Tensor | None, step: int, options: MeshOpt
         return maps.detach()[0].movedim(0, -1)[chosen].float().contiguous().numpy()
 
     mesh = Mesh(at_points(points), triangles, None if normals is None else at_points(normals))
-    return mesh if picture is None or seen is None else _dressed(mesh, picture, at_points(seen), used, first, step, (height, width))
+    return mesh if image is None or seen is None else _dressed(mesh, image, at_points(seen), used, first, step, (height, width))
 
 
 def _placed(view: Estimate, depth: Tensor, picked: tuple, first: int, step: int, options: MeshOptions) -> tuple[Tensor, Tensor | None]:
@@ -240,11 +240,11 @@ def _unit(normals: Tensor) -> Tensor:
     return torch.where(known, normals / length, viewer)
 
 
-def _dressed(mesh: Mesh, picture: Tensor, colours: np.ndarray, used: np.ndarray, first: int, step: int, size: tuple[int, int]) -> Mesh:
+def _dressed(mesh: Mesh, image: Tensor, colours: np.ndarray, used: np.ndarray, first: int, step: int, size: tuple[int, int]) -> Mesh:
     """The mesh with its colours, and with the picture as its texture."""
     rows, columns = np.nonzero(used)
     uvs = np.empty((len(rows), 2), np.float32)
     uvs[:, 0] = (first + step * columns + 0.5) / size[1]
     uvs[:, 1] = (first + step * rows + 0.5) / size[0]
-    texture = (picture[0].nan_to_num(0.0).clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().numpy()
+    texture = (image[0].nan_to_num(0.0).clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().numpy()
     return replace(mesh, colours=colours, uvs=uvs, texture=texture)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..edges.depth_edges import depth_at_picture_edges, edge_radius, largest_within, sharpen_depth_edges
+from ..edges.depth_edges import depth_at_image_edges, edge_radius, largest_within, sharpen_depth_edges
 from ..images.levels import sampled
 from ..regions.connected import large_regions
 from .noise import measure_disturbance
@@ -74,7 +74,7 @@ def _explained(inverse: Tensor, valid: Tensor, tolerance: Tensor) -> Tensor:
 
 
 def cut_grid(
-    depth: Tensor, valid: Tensor, picture: Tensor | None = None, edges: str = "auto", max_jump: float = MAX_JUMP
+    depth: Tensor, valid: Tensor, image: Tensor | None = None, edges: str = "auto", max_jump: float = MAX_JUMP
 ) -> tuple[Tensor, Joins]:
     """Depth with steps at its edges, and which neighbours are one surface.
 
@@ -89,7 +89,7 @@ def cut_grid(
         As `step_edges` and `find_joins`. Of soft edges, what is left of ramps beside cuts is cut too, slivers that would hang there, and
         so are islands smaller than a ramp is wide.
     """
-    stepped, radius = step_edges(depth, valid, picture, edges)
+    stepped, radius = step_edges(depth, valid, image, edges)
     joins = find_joins(stepped[0, 0], valid[0, 0], max_jump)
     if not radius:
         return stepped, joins
@@ -122,7 +122,7 @@ def _without_islands(joins: Joins, least: int) -> Joins:
     return Joins(joins.across & (kept[:-1, 1:-1] | kept[1:, 1:-1]), joins.down & (kept[1:-1, :-1] | kept[1:-1, 1:]))
 
 
-def step_edges(depth: Tensor, valid: Tensor, picture: Tensor | None = None, edges: str = "auto") -> tuple[Tensor, int]:
+def step_edges(depth: Tensor, valid: Tensor, image: Tensor | None = None, edges: str = "auto") -> tuple[Tensor, int]:
     """Depth whose ramps between things are steps: networks and resizing make ramps, and a mesh of them hangs curtains between things.
 
     Args:
@@ -145,7 +145,7 @@ def step_edges(depth: Tensor, valid: Tensor, picture: Tensor | None = None, edge
         if not measure_disturbance((1 / filled / usual).clamp(1e-6, 1e6), valid.to(depth)).soft:
             return depth, 0
     radius = edge_radius(*depth.shape[-2:])
-    stepped = sharpen_depth_edges(filled, radius) if picture is None else depth_at_picture_edges(filled, picture)
+    stepped = sharpen_depth_edges(filled, radius) if image is None else depth_at_image_edges(filled, image)
     return torch.where(valid & ~_on_long_slope(inverse[0, 0], valid[0, 0], _LONG * radius), stepped, depth), radius
 
 

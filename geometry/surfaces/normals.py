@@ -106,9 +106,7 @@ def depth_to_normals(depth: Tensor, intrinsics: Tensor, mask: Tensor | None = No
     check_choice("edges", edges, EDGES)
     depth = depth if depth.dtype == torch.float64 else depth.float()
     valid = valid_depth(depth, Quantity.METRIC_DEPTH, mask)
-    normals = [
-        _picture_normals(*picture, edges) for picture in zip(depth.split(1), intrinsics.to(depth.dtype), valid.split(1), strict=True)
-    ]
+    normals = [_image_normals(*image, edges) for image in zip(depth.split(1), intrinsics.to(depth.dtype), valid.split(1), strict=True)]
     return torch.cat(normals)
 
 
@@ -144,7 +142,7 @@ def disparity_to_normals(
     return depth_to_normals(likely_depth(estimate, near_far_ratio), likely_intrinsics(estimate, fov), edges=edges)
 
 
-def _picture_normals(depth: Tensor, intrinsics: Tensor, valid: Tensor, edges: str) -> Tensor:
+def _image_normals(depth: Tensor, intrinsics: Tensor, valid: Tensor, edges: str) -> Tensor:
     """Normals of one picture: depth (1, 1, H, W), intrinsics (3, 3), valid (1, 1, H, W) bool."""
     weight, one = valid.to(depth), depth.new_ones(())
     # A power of two takes the unit away without rounding anything.

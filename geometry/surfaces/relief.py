@@ -68,7 +68,7 @@ class ReliefOptions:
                 check_range(field.name, getattr(self, field.name), *LIMITS[field.name])
 
 
-def depth_to_relief(estimate: Estimate, picture: Tensor | None = None, options: ReliefOptions | None = None) -> Mesh:
+def depth_to_relief(estimate: Estimate, image: Tensor | None = None, options: ReliefOptions | None = None) -> Mesh:
     """A plate whose upper side shows a picture's depth.
 
     Args:
@@ -89,22 +89,22 @@ def depth_to_relief(estimate: Estimate, picture: Tensor | None = None, options: 
         raise ValueError(f"a relief shows one picture, the batch has {estimate.batch}; make one of each")
     if min(estimate.height, estimate.width) < 2:
         raise ValueError(f"a relief needs at least 2x2 pixels; found {estimate.width}x{estimate.height}")
-    if picture is not None:
-        check_image_of(picture, estimate.batch, estimate.height, estimate.width)
-    share, valid = relief_heights(estimate.to("cpu"), picture, options)
+    if image is not None:
+        check_image_of(image, estimate.batch, estimate.height, estimate.width)
+    share, valid = relief_heights(estimate.to("cpu"), image, options)
     heights = torch.where(valid, share, 0)[0, 0].numpy() * options.relief + options.base
     return _plate(heights.astype(np.float32), options.width, options.width * estimate.height / estimate.width)
 
 
-def relief_heights(estimate: Estimate, picture: Tensor | None, options: ReliefOptions) -> tuple[Tensor, Tensor]:
+def relief_heights(estimate: Estimate, image: Tensor | None, options: ReliefOptions) -> tuple[Tensor, Tensor]:
     """Heights of 0 to 1, (1, 1, h, w) of at most `max_points`, and where they count.
 
     Raises:
         ValueError: No depth, or nothing that counts.
     """
     depth, _, valid = estimate.known_depth()
-    if picture is not None and options.drop_sky:
-        valid = valid & ~sky_to_drop(resize_map(picture.cpu().float(), estimate.height, estimate.width), estimate)
+    if image is not None and options.drop_sky:
+        valid = valid & ~sky_to_drop(resize_map(image.cpu().float(), estimate.height, estimate.width), estimate)
     if not bool(valid.any()):
         raise ValueError("no pixel has a depth to make a relief of (all are masked, sky or not finite)")
     size = relief_size(estimate.height, estimate.width, options.max_points)

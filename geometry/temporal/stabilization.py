@@ -39,7 +39,7 @@ _TINY = 1e-12
 
 
 @dataclass(frozen=True)
-class FilmOptions:
+class VideoOptions:
     """How the frames of a film are made one.
 
     Attributes:
@@ -60,7 +60,7 @@ class FilmOptions:
         check_range("smooth", self.smooth, 0, 1)
 
 
-class FilmAligner:
+class VideoAligner:
     """Brings the estimates of a film's frames to those before, one after the other, and knows no later frame.
 
     A single-picture model gives each frame another scale and shift, and lets still things tremble. Here
@@ -85,8 +85,8 @@ class FilmAligner:
         of noisy maps and the numbers are our own.
     """
 
-    def __init__(self, options: FilmOptions | None = None) -> None:
-        self._options = options or FilmOptions()
+    def __init__(self, options: VideoOptions | None = None) -> None:
+        self._options = options or VideoOptions()
         self._cuts = CutDetector()
         self._guide: _Mean | None = None
         self._depth: _Mean | None = None
@@ -112,7 +112,7 @@ class FilmAligner:
         guides = resize_map(frames.to(estimate.device), estimate.height, estimate.width)
         cuts = self._cuts.push(guides)
         self._check_kind(estimate)
-        return Estimate.cat([self._next(guides[i : i + 1], cuts[i], estimate.pictures(i, i + 1)) for i in range(estimate.batch)])
+        return Estimate.cat([self._next(guides[i : i + 1], cuts[i], estimate.slice(i, i + 1)) for i in range(estimate.batch)])
 
     def _check_kind(self, estimate: Estimate) -> None:
         """Begins with the first estimate; refuses later ones that do not go on from it."""

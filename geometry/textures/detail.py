@@ -70,7 +70,7 @@ def detail_normals(
     return torch.where(known, subtract_normals(own, base), facing)
 
 
-def photo_relief(picture: Tensor, *, radius: float = 32.0, borders: str = FREE) -> Tensor:
+def photo_relief(image: Tensor, *, radius: float = 32.0, borders: str = FREE) -> Tensor:
     """The relief that light and dark of a photograph suggest: dark is deep, as in joints, pores and weaves.
 
     That is a guess: paint is taken for relief, and a light from the side is not seen as such. What is wider than the radius counts as light
@@ -84,11 +84,11 @@ def photo_relief(picture: Tensor, *, radius: float = 32.0, borders: str = FREE) 
     Returns:
         (B, 1, H, W), larger = nearer, mean 0, standard deviation 1 (0 where the picture is all of one brightness).
     """
-    check_map(picture, 3, "picture")
-    check_size(*picture.shape[-2:])
+    check_map(image, 3, "image")
+    check_size(*image.shape[-2:])
     check_choice("borders", borders, BORDERS)
     check_range("radius", radius, 1, MAX_RADIUS)
-    luminance = (picture * picture.new_tensor(_LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    luminance = (image * image.new_tensor(_LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
     seamless = borders == SEAMLESS
     fine = blurred(luminance, _GRAIN, seamless) - blurred(luminance, radius / 2, seamless)
     fine = fine - fine.mean((2, 3), keepdim=True)
@@ -97,7 +97,7 @@ def photo_relief(picture: Tensor, *, radius: float = 32.0, borders: str = FREE) 
     return torch.where(spread > 1e-4, fine / spread.clamp(min=1e-4), 0).clamp(-3, 3)
 
 
-def photo_normals(picture: Tensor, *, radius: float = 32.0, relief: float = 1.0, borders: str = FREE) -> Tensor:
+def photo_normals(image: Tensor, *, radius: float = 32.0, relief: float = 1.0, borders: str = FREE) -> Tensor:
     """Normals of `photo_relief`.
 
     Args:
@@ -110,4 +110,4 @@ def photo_normals(picture: Tensor, *, radius: float = 32.0, relief: float = 1.0,
         (B, 3, H, W) unit vectors, OPENGL axes.
     """
     check_range("relief", relief, -MAX_RELIEF, MAX_RELIEF)
-    return height_to_normals(photo_relief(picture, radius=radius, borders=borders) * relief, borders=borders)
+    return height_to_normals(photo_relief(image, radius=radius, borders=borders) * relief, borders=borders)

@@ -108,7 +108,7 @@ def normals_to_height(
     check_mask(weight, known)
     known = known if weight is None else known & weight
     pairs = zip(normals.split(1), known.split(1), strict=True)
-    return torch.cat([_integrated(picture, where, axes, borders, level, flatten, derivative) for picture, where in pairs])
+    return torch.cat([_integrated(image, where, axes, borders, level, flatten, derivative) for image, where in pairs])
 
 
 def height_to_normals(height: Tensor, *, borders: str = FREE, derivative: str = CENTRAL) -> Tensor:
@@ -151,7 +151,7 @@ def height_to_image(height: Tensor, known: Tensor | None = None) -> tuple[Tensor
     return torch.where(span > 0, share.clamp(0, 1), 0.5), span
 
 
-def image_to_height(picture: Tensor, height_range: float) -> Tensor:
+def image_to_height(image: Tensor, height_range: float) -> Tensor:
     """The height that a picture shows.
 
     Args:
@@ -162,7 +162,7 @@ def image_to_height(picture: Tensor, height_range: float) -> Tensor:
         (B, 1, H, W) in pixels.
     """
     check_range("height_range", height_range, 0, 1e6)
-    return picture.mean(1, keepdim=True) * height_range
+    return image.mean(1, keepdim=True) * height_range
 
 
 def check_size(height: int, width: int) -> None:

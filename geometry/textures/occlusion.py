@@ -113,7 +113,7 @@ def depth_to_occlusion(
     facing = unit_normals(convert_normals(normals, axes, Axes.OPENCV), Axes.OPENCV)
     weights = [None] * len(depth) if weight is None else weight.split(1)
     pairs = zip(depth.split(1), intrinsics.split(1), facing.split(1), weights, strict=True)
-    return torch.cat([_open_in_view(*picture, radius, directions) for picture in pairs])
+    return torch.cat([_open_in_view(*image, radius, directions) for image in pairs])
 
 
 def _check_reach(radius: float, directions: int) -> None:

@@ -77,7 +77,7 @@ class PbrMaps(NamedTuple):
     bend: CurvatureMaps
 
 
-def material_normals(estimate: Estimate | None, picture: Tensor | None, options: PbrOptions) -> Tensor:
+def material_normals(estimate: Estimate | None, image: Tensor | None, options: PbrOptions) -> Tensor:
     """Normals of a material's relief, without the shape that it lies on.
 
     Args:
@@ -92,17 +92,17 @@ def material_normals(estimate: Estimate | None, picture: Tensor | None, options:
         ValueError: What the source asks for is not there.
     """
     normals = None if estimate is None else estimate.normals
-    check_source(options.source, normals is not None, picture is not None)
+    check_source(options.source, normals is not None, image is not None)
     found = []
     if options.source != PHOTO:
         assert estimate is not None and normals is not None
         radius = options.radius_for(*normals.shape[-2:])
         found.append(detail_normals(normals, estimate.axes, radius=radius, weight=estimate.normals_valid, borders=options.borders))
     if options.source != NORMALS:
-        assert picture is not None
-        radius = options.radius_for(*picture.shape[-2:])
+        assert image is not None
+        radius = options.radius_for(*image.shape[-2:])
         # Of light and dark only what is fine is relief: the rest is paint, dirt and lamps.
-        found.append(photo_normals(picture, radius=max(2.0, radius / 2), relief=options.relief, borders=options.borders))
+        found.append(photo_normals(image, radius=max(2.0, radius / 2), relief=options.relief, borders=options.borders))
     return found[0] if len(found) == 1 else blend_normals(*found)
 
 

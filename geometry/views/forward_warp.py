@@ -76,10 +76,10 @@ class Seen(NamedTuple):
     row: Tensor
 
 
-def with_margin(picture: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Layer:
+def with_margin(image: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Layer:
     """A picture (B, 3, H, W) and its inverse depth (B, 1, H, W), mirrored beyond the border."""
     sides = (margin[0], margin[0], margin[1], margin[1])
-    return Layer(F.pad(picture, sides, mode="reflect"), F.pad(inverse, sides, mode="reflect"), margin)
+    return Layer(F.pad(image, sides, mode="reflect"), F.pad(inverse, sides, mode="reflect"), margin)
 
 
 def render_layer(layer: Layer, view: View, height: int, width: int) -> Seen:

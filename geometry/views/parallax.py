@@ -49,7 +49,7 @@ def camera_path(move: str, frames: int, amount: float) -> Tensor:
     return amount * torch.stack((zero, zero, (1 - angle.cos()) / 2), 1)
 
 
-def parallax_frames(picture: Tensor, depth: Tensor, intrinsics: Tensor, path: Tensor, focus: Tensor | float = math.inf) -> Iterator[Tensor]:
+def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tensor, focus: Tensor | float = math.inf) -> Iterator[Tensor]:
     """What a moved camera sees of the scene.
 
     Args:
@@ -66,9 +66,9 @@ def parallax_frames(picture: Tensor, depth: Tensor, intrinsics: Tensor, path: Te
     Raises:
         ValueError: Maps, intrinsics or path of the wrong shape or device, or depth or a path that is not finite, or that comes too near.
     """
-    check_map(picture, 3, "picture")
-    check_depth(depth, like=picture)
-    check_intrinsics(intrinsics, picture.shape[0], picture)
+    check_map(image, 3, "image")
+    check_depth(depth, like=image)
+    check_intrinsics(intrinsics, image.shape[0], image)
     if path.ndim != 2 or path.shape[1] != 3:
         raise ValueError(f"the path has shape {tuple(path.shape)}; expected (frames, 3), finite")
     positions = path.tolist()
@@ -80,10 +80,10 @@ def parallax_frames(picture: Tensor, depth: Tensor, intrinsics: Tensor, path: Te
         raise ValueError(f"the camera goes {ahead:g} forward, into what stands at {float(depth.amin()):g}; make the move smaller")
     # What comes nearer grows, and what grows is torn apart by as many pixels.
     stretch = 1 + math.ceil(0.5 / (1 - share))
-    views = _views(positions, intrinsics.to(picture), focus, stretch)
-    layer = with_margin(picture, inverse, _margin(inverse, views))
+    views = _views(positions, intrinsics.to(image), focus, stretch)
+    layer = with_margin(image, inverse, _margin(inverse, views))
     for view in views:
-        seen = render_layer(layer, view, *picture.shape[-2:])
+        seen = render_layer(layer, view, *image.shape[-2:])
         yield fill_uncovered(seen.colour, seen.inverse, view.sideways)
 
 

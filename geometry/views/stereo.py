@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...utils import resize_picture
+from ...utils import resize_image
 from ..assumptions import NEAR_FAR_RATIO
 from ..checks import check_choice, check_map, check_range
-from ..edges.depth_edges import depth_at_picture_edges
+from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range, measure_range_of_samples, sample_stride
 from ..images.srgb import linear_to_srgb, srgb_to_linear
@@ -116,10 +116,10 @@ def stereo_pair(
     far, near = (end.to(images).reshape(-1, 1, 1, 1).expand(len(images), 1, 1, 1) for end in (far, near))
     whole = estimate if estimate.batch == len(images) else estimate.expanded(len(images))
     frames, (height, width) = [], images.shape[-2:]
-    for index, picture in enumerate(images.split(1)):  # one by one: all at once would take many times the memory of the film
-        sized = whole.pictures(index, index + 1).to(images.device).resized(height, width)
+    for index, image in enumerate(images.split(1)):  # one by one: all at once would take many times the memory of the film
+        sized = whole.slice(index, index + 1).to(images.device).resized(height, width)
         one = slice(index, index + 1)
-        frames.append(_both_eyes(picture, _share(sized, far[one], near[one], options.convergence), options))
+        frames.append(_both_eyes(image, _share(sized, far[one], near[one], options.convergence), options))
     return StereoPair(*(torch.cat(parts) for parts in zip(*frames, strict=True)))
 
 
@@ -202,29 +202,29 @@ def _share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -> Tensor
     return torch.where(known, share, flat)
 
 
-def _both_eyes(picture: Tensor, share: Tensor, options: StereoOptions) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _both_eyes(image: Tensor, share: Tensor, options: StereoOptions) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Left and right picture, left and right holes, of one picture."""
-    pixels = options.divergence / 100 * picture.shape[-1]
+    pixels = options.divergence / 100 * image.shape[-1]
     left, right = {"middle": (0.5, -0.5), "left": (0.0, -1.0), "right": (1.0, 0.0)}[options.original]
     # The renderer tells things apart by the ratio of their depths: the scene is laid where the ratio of its ends is the likely one.
-    inverse = 1 / depth_at_picture_edges(1 / torch.lerp(torch.full_like(share, 1 / NEAR_FAR_RATIO), torch.ones_like(share), share), picture)
+    inverse = 1 / depth_at_image_edges(1 / torch.lerp(torch.full_like(share, 1 / NEAR_FAR_RATIO), torch.ones_like(share), share), image)
     (seen_left, holes_left), (seen_right, holes_right) = (
-        _one_eye(picture, inverse, pixels * eye, options.convergence) for eye in (left, right)
+        _one_eye(image, inverse, pixels * eye, options.convergence) for eye in (left, right)
     )
     return seen_left, seen_right, holes_left, holes_right
 
 
-def _one_eye(picture: Tensor, inverse: Tensor, pixels: float, convergence: float) -> tuple[Tensor, Tensor]:
+def _one_eye(image: Tensor, inverse: Tensor, pixels: float, convergence: float) -> tuple[Tensor, Tensor]:
     """One eye's picture and its holes; `pixels` is by how much more the near end moves to the right than the far end."""
     if not pixels:
-        return picture, torch.zeros_like(inverse, dtype=torch.bool)
-    height, width = picture.shape[-2:]
+        return image, torch.zeros_like(inverse, dtype=torch.bool)
+    height, width = image.shape[-2:]
     across = pixels / (1 - 1 / NEAR_FAR_RATIO)
     screen = 1 / NEAR_FAR_RATIO + convergence * (1 - 1 / NEAR_FAR_RATIO)
     one = inverse.new_ones(1, 1, 1, 1)
     view = View(-across * one, 0 * one, -across * screen * one, 0 * one, 0.0, 0 * one, 0 * one, sideways=True, stretch=2)
     margin = min(math.ceil(abs(pixels) * (1 + _BEYOND)), width - 1)
-    seen = render_layer(with_margin(picture, inverse, (margin, 0)), view, height, width)
+    seen = render_layer(with_margin(image, inverse, (margin, 0)), view, height, width)
     holes = (seen.inverse <= 0) | (seen.column < -0.5) | (seen.column > width - 0.5)
     return fill_uncovered(seen.colour, seen.inverse, sideways=True), holes
 
@@ -239,7 +239,7 @@ def _arranged(left: Tensor, right: Tensor, layout: str) -> Tensor:
             raise ValueError(f"a picture of {width}x{height} pixels has no half; choose a full layout or anaglyph")
         halves = (left.shape[side] + 1) // 2, left.shape[side] // 2
         sizes = [(height, half) if side == -1 else (half, width) for half in halves]
-        left, right = (resize_picture(eye, *size) for eye, size in zip((left, right), sizes, strict=True))
+        left, right = (resize_image(eye, *size) for eye, size in zip((left, right), sizes, strict=True))
     return torch.cat((left, right), side)
 
 

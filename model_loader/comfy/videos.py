@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...media import Film, FilmWriter, Frame, Piece, Sound, WriterThread, check_sound, film_header, join_pieces, read_frames
+from ...media import Frame, Piece, Sound, VideoHeader, VideoWriter, WriterThread, check_sound, join_pieces, read_frames, video_header
 from ...utils import to_image, to_rgb
 from .folders import user_folder
 
@@ -34,23 +34,23 @@ class VideoFile:
     """
 
     source: Any
-    film: Film
+    header: VideoHeader
     start: Fraction = Fraction(0)
     seconds: Fraction = Fraction(0)
 
     @property
     def count(self) -> int:
         """How many frames it has, about."""
-        length = self.seconds or max(Fraction(0), (self.film.seconds or Fraction(0)) - self.start)
-        return max(1, round(length * self.film.rate))
+        length = self.seconds or max(Fraction(0), (self.header.seconds or Fraction(0)) - self.start)
+        return max(1, round(length * self.header.rate))
 
     def frames(self) -> Iterator[Frame]:
         """Its frames, read as they are needed."""
-        frames = read_frames(self.source, self.film.name, self.start)
+        frames = read_frames(self.source, self.header.name, self.start)
         end = self.start + self.seconds
         return takewhile(lambda frame: frame.time < end, frames) if self.seconds else frames
 
-    def made(self, pictures: Iterator[tuple[Frame, Tensor]]) -> Any:
+    def made(self, images: Iterator[tuple[Frame, Tensor]]) -> Any:
         """A VIDEO of other pictures at the times of these frames, with this one's sound, in ComfyUI's folder for what is temporary.
 
         Args:
@@ -64,15 +64,15 @@ class VideoFile:
         path = folder / f"depth_normal_{uuid.uuid4().hex}{_SUFFIX}"
         piece = path.with_stem(f"{path.stem}_pictures")
         end: Fraction | None = None
-        if self.film.sound:
-            check_sound(self.source, self.film.name, _SUFFIX)
+        if self.header.sound:
+            check_sound(self.source, self.header.name, _SUFFIX)
         try:
-            with FilmWriter(piece, "h264", self.film.rate, self.film.time_base) as writer, WriterThread() as behind:
-                for frame, picture in pictures:
-                    behind.call(partial(writer.write, picture, frame.time - self.start, frame.duration))
-                    end = frame.time + (frame.duration or 1 / self.film.rate)
+            with VideoWriter(piece, "h264", self.header.rate, self.header.time_base) as writer, WriterThread() as behind:
+                for frame, image in images:
+                    behind.call(partial(writer.write, image, frame.time - self.start, frame.duration))
+                    end = frame.time + (frame.duration or 1 / self.header.rate)
                 behind.finish()
-            sound = Sound(self.source, self.start, end if self.seconds else None) if self.film.sound else None
+            sound = Sound(self.source, self.start, end if self.seconds else None) if self.header.sound else None
             join_pieces(path, [Piece(piece, Fraction(0))], sound)
         finally:
             piece.unlink(missing_ok=True)
@@ -102,10 +102,10 @@ class VideoFrames:
         for number, image in enumerate(self.parts.images):
             yield Frame(number * step, step, partial(_planar, image))
 
-    def made(self, pictures: Iterator[tuple[Frame, Tensor]]) -> Any:
+    def made(self, images: Iterator[tuple[Frame, Tensor]]) -> Any:
         """A VIDEO of other pictures, with this one's sound; as `VideoFile.made`, in memory as this one is."""
-        images = torch.cat([to_image(picture[None]) for _, picture in pictures])
-        parts = type(self.parts)(images=images, audio=self.parts.audio, frame_rate=self.parts.frame_rate)
+        batch = torch.cat([to_image(image[None]) for _, image in images])
+        parts = type(self.parts)(images=batch, audio=self.parts.audio, frame_rate=self.parts.frame_rate)
         return type(self.video)(parts)
 
 
@@ -114,7 +114,7 @@ def opened_video(video: Any) -> VideoFile | VideoFrames:
 
     Raises:
         TypeError: It is no VIDEO.
-        FilmError: Its file is not a film that can be read.
+        VideoError: Its file is not a film that can be read.
     """
     if not hasattr(video, "get_components"):
         raise TypeError(f"the video input is a {type(video).__name__}; expected VIDEO, as Load Video and Create Video give it")
@@ -124,7 +124,7 @@ def opened_video(video: Any) -> VideoFile | VideoFrames:
     # Trimming without decoding came later than the VIDEO type.
     start, seconds = getattr(video, "get_active_trim_window", lambda: (0.0, 0.0))()
     name = Path(source).name if isinstance(source, str) else "the video"
-    return VideoFile(source, film_header(source, name), *(Fraction(value).limit_denominator(10**6) for value in (start, seconds)))
+    return VideoFile(source, video_header(source, name), *(Fraction(value).limit_denominator(10**6) for value in (start, seconds)))
 
 
 def _planar(image: Tensor) -> Tensor:

@@ -15,14 +15,14 @@ from torch import Tensor
 from ...annotators.base import Annotator
 from ...annotators.family import Progress
 from ...geometry.estimate import Estimate
-from ...utils import pictures_to_rgb
+from ...utils import images_to_rgb
 from .batches import in_batches
 from .memory_budget import IMAGES_TO_MAKE_ROOM_FOR
 from .network import Network, PreparedNetwork, RunnableNetwork
 from .options import InferenceOptions
 
 Images = Tensor | np.ndarray
-"""A batch as `check_pictures` returns it: a tensor (B, C, H, W) or an array (B, H, W, C)."""
+"""A batch as `check_images` returns it: a tensor (B, C, H, W) or an array (B, H, W, C)."""
 
 Forward = Callable[[Annotator, Tensor, Progress | None], Estimate]
 """The estimate of images (B, 3, H, W) on the network's device, at the network's size."""
@@ -98,7 +98,7 @@ def rgb_on_device(images: Images, device: torch.device) -> Tensor:
     """Images as the network's preprocessing takes them: (B, 3, H, W) float32 in [0, 1], on its device."""
     # From pinned memory a tensor is copied while the program goes on.
     moved = images.to(device, torch.float32, non_blocking=True) if isinstance(images, Tensor) else images
-    return pictures_to_rgb(moved).to(device)
+    return images_to_rgb(moved).to(device)
 
 
 def _scaled(progress: Progress | None, start: int, stop: int, total: int) -> Progress | None:

@@ -16,10 +16,10 @@ from ...annotators.family import Progress
 from ...annotators.graphs.graph import Engine
 from ...annotators.preprocessing.resizing import Resizing
 from ...annotators.specs.base import ModelSpec
-from ...annotators.video.frame_annotator import FilmAnnotator
+from ...annotators.video.frame_annotator import VideoAnnotator
 from ...geometry.estimate import Estimate
-from ...geometry.temporal.stabilization import FilmOptions
-from ...utils import check_pictures
+from ...geometry.temporal.stabilization import VideoOptions
+from ...utils import check_images
 from .images import image_estimates
 from .memory_budget import working_bytes
 from .network import Network, Variation, with_own_network
@@ -79,7 +79,7 @@ class Model:
             ArithmeticError: The network's outputs are NaN or infinite.
         """
         asked = InferenceOptions(size=size, fov=fov, family_options=options, tiles=tiles, derive=derive, refine=refine)
-        batch = check_pictures(images)
+        batch = check_images(images)
         estimates = tile_estimates if asked.tiles else image_estimates
         return finish_batch(estimates(self._network, batch, asked, progress), batch, asked, self.resampling)
 
@@ -108,7 +108,7 @@ class Model:
             As `estimate`; images are checked before this returns, other errors come with the parts.
         """
         asked = InferenceOptions(size=size, fov=fov, family_options=options)
-        return image_estimates(self._network, check_pictures(images), asked, progress)
+        return image_estimates(self._network, check_images(images), asked, progress)
 
     def estimate_scene(
         self,
@@ -138,13 +138,13 @@ class Model:
             MemoryError: The views do not fit in one batch.
             ArithmeticError: As `estimate`.
         """
-        asked, batch = InferenceOptions(size=size, fov=fov, derive=derive), check_pictures(images)
+        asked, batch = InferenceOptions(size=size, fov=fov, derive=derive), check_images(images)
         return finish_batch(scene_estimates(self._network, batch, asked, progress), batch, asked, self.resampling)
 
     def estimate_video(
         self,
         frames: Iterable[Tensor],
-        options: FilmOptions = FilmOptions(),  # noqa: B008 (it is frozen)
+        options: VideoOptions = VideoOptions(),  # noqa: B008 (it is frozen)
         *,
         size: int | None = None,
         fov: float = 0.0,
@@ -237,7 +237,7 @@ class Model:
     @property
     def is_video_model(self) -> bool:
         """Whether the network processes several frames of a video in one window; other models take frame by frame."""
-        return isinstance(self.annotator, FilmAnnotator)
+        return isinstance(self.annotator, VideoAnnotator)
 
     def network_size(self, height: int, width: int, size: int | None = None) -> tuple[int, int]:
         """Height and width of the network's input for images of height x width; `size` as in `estimate`."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...geometry.edges.refine import refine_geometry
 from ...geometry.estimate import Estimate
-from ...utils import pictures_to_rgb
+from ...utils import images_to_rgb
 from .forward import Images, batch_shape
 from .options import InferenceOptions
 
@@ -50,7 +50,7 @@ def finish_batch(parts: Iterable[Estimate], images: Images, options: InferenceOp
     def finished() -> Iterator[Estimate]:
         done = 0
         for part in parts:
-            rgb = pictures_to_rgb(images[done : done + part.batch]).to(part.device) if options.refine else None
+            rgb = images_to_rgb(images[done : done + part.batch]).to(part.device) if options.refine else None
             done += part.batch
             yield finish(part, options, height, width, resampling, rgb)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...annotators.family import Progress
 from ...geometry.alignment.mosaic import Mosaic, Tile
 from ...geometry.estimate import Estimate
-from ...utils import pictures_to_rgb, resize_map
+from ...utils import images_to_rgb, resize_map
 from ..comfy import devices
 from .forward import Images, batch_shape
 from .images import image_estimates
@@ -77,7 +77,7 @@ def estimate_in_tiles(
     Args:
         run: The network.
         network_size: Height and width of the network's input for images of a height and width.
-        image: (1, C, H, W) or an array (1, H, W, C), as `check_pictures` returns it. It is never converted as a whole.
+        image: (1, C, H, W) or an array (1, H, W, C), as `check_images` returns it. It is never converted as a whole.
         tiles: Rows and columns.
         fov: As `Annotator.estimate`. Tiles get their part of it, or of what the pass over the whole finds.
         progress: Called with (tiles done, tiles in all), the whole pass among them.
@@ -123,8 +123,8 @@ def shown(image: Images, part: tuple[int, int, int, int], network_size: NetworkS
 
 def _rgb(image: Images, top: int, bottom: int, left: int, right: int) -> Tensor:
     if isinstance(image, Tensor):
-        return pictures_to_rgb(image[..., top:bottom, left:right])
-    return pictures_to_rgb(image[:, top:bottom, left:right])
+        return images_to_rgb(image[..., top:bottom, left:right])
+    return images_to_rgb(image[:, top:bottom, left:right])
 
 
 def _with_places(parts: Iterable[Estimate], places: list[Tile]) -> Iterator[tuple[Estimate, list[Tile]]]:

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from ...annotators.family import Progress
-from ...annotators.video.frame_annotator import FilmAnnotator, FilmState
+from ...annotators.video.frame_annotator import VideoAnnotator, WindowState
 from ...geometry.checks import check_map
 from ...geometry.estimate import Estimate
 from ...geometry.temporal.shot_cuts import CutDetector
-from ...geometry.temporal.stabilization import FilmAligner, FilmOptions
-from ...utils import check_pictures
+from ...geometry.temporal.stabilization import VideoAligner, VideoOptions
+from ...utils import check_images
 from .images import image_estimates
 from .network import Network
 from .options import InferenceOptions
@@ -31,9 +31,9 @@ class VideoState:
         options: How frames are aligned and smoothed.
     """
 
-    def __init__(self, options: FilmOptions | None = None) -> None:
-        self.windows = FilmState()
-        self._aligner = FilmAligner(options)
+    def __init__(self, options: VideoOptions | None = None) -> None:
+        self.windows = WindowState()
+        self._aligner = VideoAligner(options)
         self._before: Any = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -49,9 +49,9 @@ class VideoState:
         before, windows, at_once = (state.get(name) for name in ("aligner", "windows", "at_once"))
         if not (isinstance(before, Mapping) and isinstance(windows, Mapping) and isinstance(at_once, int) and at_once >= 0):
             raise ValueError(_DAMAGED)
-        self._before, self.windows = before, FilmState(before=windows, at_once=at_once)
+        self._before, self.windows = before, WindowState(before=windows, at_once=at_once)
 
-    def aligner(self, device: torch.device) -> FilmAligner:
+    def aligner(self, device: torch.device) -> VideoAligner:
         """What aligns estimates with those before, on their device."""
         if self._before is not None:
             try:
@@ -73,7 +73,7 @@ def _moved(state: Any, device: torch.device) -> Any:
 def estimate_frames(
     network: Network,
     chunks: Iterable[Tensor],
-    video: FilmOptions,
+    video: VideoOptions,
     options: InferenceOptions,
     progress: Progress | None,
     state: VideoState,
@@ -92,7 +92,7 @@ def estimate_frames(
         Estimates of one or more frames at their size, where they were, in order.
     """
     frames, done = _Frames(chunks), 0
-    if isinstance(network.annotator, FilmAnnotator):
+    if isinstance(network.annotator, VideoAnnotator):
         parts = window_estimates(network, frames, options, CutDetector().push if video.cuts else None, state.windows)
     else:
         parts = _aligned_frames(network, frames, options, state)
@@ -108,7 +108,7 @@ def _aligned_frames(network: Network, frames: _Frames, options: InferenceOptions
     """Estimates of single frames at the network's size, aligned with those before."""
     for chunk in frames:
         done = 0
-        for part in image_estimates(network, check_pictures(chunk), options):
+        for part in image_estimates(network, check_images(chunk), options):
             yield state.aligner(part.device).push(chunk[done : done + part.batch], part)
             done += part.batch
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
-from ...annotators.video.frame_annotator import FilmAnnotator, FilmState, IsCut
+from ...annotators.video.frame_annotator import IsCut, VideoAnnotator, WindowState
 from ...annotators.video.windows import ENCODED_AT_ONCE
 from ...geometry.estimate import Estimate
-from ...utils import check_pictures
+from ...utils import check_images
 from .batches import in_batches
 from .forward import rgb_on_device
 from .memory_budget import IMAGES_TO_MAKE_ROOM_FOR, steady_batch_size
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def window_estimates(
-    network: Network, frames: Iterable[Tensor], options: InferenceOptions, is_cut: IsCut | None, state: FilmState
+    network: Network, frames: Iterable[Tensor], options: InferenceOptions, is_cut: IsCut | None, state: WindowState
 ) -> Iterator[Estimate]:
     """The estimates of a video by a video model. Memory does not grow with the video's length.
 
@@ -32,7 +32,7 @@ def window_estimates(
         frames: The video in chunks (B, 3, H, W) with values in [0, 1], all of one size; each is asked for when it is needed.
         options: What is asked; of it `size` and `fov`.
         is_cut: Where shots begin; nothing is carried from one to the next. None = the video is one shot.
-        state: Where the video continues, and what is to be kept of it; as `FilmAnnotator.film`.
+        state: Where the video continues, and what is to be kept of it; as `VideoAnnotator.film`.
 
     Yields:
         Estimates of one or more frames at the network's size, on its device, in order, as soon as no later frame changes them.
@@ -69,23 +69,23 @@ def _windows(
     frames: Iterator[Tensor],
     options: InferenceOptions,
     is_cut: IsCut | None,
-    state: FilmState,
+    state: WindowState,
 ) -> Iterator[Estimate]:
     """The same by the network in its current dtype."""
     annotator = current.annotator
-    assert isinstance(annotator, FilmAnnotator)
+    assert isinstance(annotator, VideoAnnotator)
     first = next(frames, None)
     if first is None:
         return
     height, width = first.shape[-2:]
     chunks = itertools.chain((first,), frames)
     del first  # it may be the whole video
-    prepared = current.prepare(height, width, options.size, IMAGES_TO_MAKE_ROOM_FOR, annotator.film_bytes)
+    prepared = current.prepare(height, width, options.size, IMAGES_TO_MAKE_ROOM_FOR, annotator.video_bytes)
     state.at_once = steady_batch_size(prepared.fits, state.at_once or ENCODED_AT_ONCE)
 
     def pieces() -> Iterator[Tensor]:
         for chunk in chunks:
-            check_pictures(chunk)
+            check_images(chunk)
             for piece in chunk.split(state.at_once):
                 yield rgb_on_device(piece, prepared.device)
 
@@ -96,7 +96,7 @@ def _windows(
         for _ in in_batches(step, total, state.at_once, what=str(prepared), too_large=prepared.too_large, smaller=smaller):
             pass
 
-    yield from annotator.film(pieces(), options.size, fov=options.fov, is_cut=is_cut, in_chunks=in_chunks, state=state)
+    yield from annotator.estimate_video(pieces(), options.size, fov=options.fov, is_cut=is_cut, in_chunks=in_chunks, state=state)
 
 
 class ReplayableFrames:

@@ -31,7 +31,7 @@ _OF_DEVICE = {
     "mps": ("CoreMLExecutionProvider", "CPUExecutionProvider"),
     "cpu": ("OpenVINOExecutionProvider", "CPUExecutionProvider"),
 }
-_MOST_PICTURES, _LARGEST_TIMES = 8, 2
+_MOST_IMAGES, _LARGEST_TIMES = 8, 2
 """What a TensorRT engine is built for: so many pictures at once, and sides up to so many times the model's own."""
 _PER_WEIGHT = 1.2
 """Bytes that a session takes for a byte of weights, about."""
@@ -91,10 +91,10 @@ class _OnnxRunner:
     def _check(self, pixels: Tensor) -> None:
         if self._range is None:
             return
-        (least, most), pictures = self._range, pixels.shape[0]
-        if pictures > _MOST_PICTURES or not all(least <= side <= most for side in pixels.shape[-2:]):
+        (least, most), images = self._range, pixels.shape[0]
+        if images > _MOST_IMAGES or not all(least <= side <= most for side in pixels.shape[-2:]):
             raise OutOfRangeError(
-                f"{self.words} was built for at most {_MOST_PICTURES} pictures with sides from {least} to {most}; found {pictures} of "
+                f"{self.words} was built for at most {_MOST_IMAGES} pictures with sides from {least} to {most}; found {images} of "
                 f"{pixels.shape[-1]}x{pixels.shape[-2]}"
             )
 
@@ -191,7 +191,7 @@ def _profile(job: Job, sides: Sides | None) -> dict[str, str]:
         return {}
     low, high = _range(job)
     middle = max(low, round(job.spec.default_size / job.graph.multiple_of) * job.graph.multiple_of)
-    most = min(_MOST_PICTURES, job.graph.most_batch or _MOST_PICTURES) if job.graph.dynamic_batch else 1
+    most = min(_MOST_IMAGES, job.graph.most_batch or _MOST_IMAGES) if job.graph.dynamic_batch else 1
     ranges = {"min": (1, low), "opt": (1, middle), "max": (most, high)}
     shapes = {name: (batch, 3, *(sides or (side, side))) for name, (batch, side) in ranges.items()}
     scalars = job.graph.scalar_inputs

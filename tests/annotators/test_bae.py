@@ -27,7 +27,7 @@ def build(state, dtype=torch.float32):
     return BaeAnnotator.build(SPEC, {"network": state}, dtype)
 
 
-def pictures(*shape, seed=1):
+def make_images(*shape, seed=1):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -55,7 +55,7 @@ def tiny_network():
 @pytest.mark.parametrize("shape", [(2, 3, 64, 96), (1, 3, 96, 32)], ids=str)
 def test_parity_with_the_authors_network(oracle, ours, shape):
     assert len(oracle.state_dict()) == 936, "as many as in scannet.pt"
-    images = pictures(*shape)
+    images = make_images(*shape)
     expected = oracle((images - MEAN) / STD)[0][-1]
     found = ours.infer_resized(images)
     assert expected[:, :3].std() > 0.05, "the normals differ from pixel to pixel"
@@ -65,9 +65,9 @@ def test_parity_with_the_authors_network(oracle, ours, shape):
 
 
 @pytest.mark.slow("takes 0.7 GB of memory: the authors' network, not shrunk")
-def test_the_picture_is_the_old_nodes_but_for_its_rounding(oracle, ours):
+def test_the_image_is_the_old_nodes_but_for_its_rounding(oracle, ours):
     """The old pack: a picture of 8 bits, sides of multiples of 64, the network, colours cut to 8 bits."""
-    levels = (pictures(1, 3, 64, 128) * 255).floor()
+    levels = (make_images(1, 3, 64, 128) * 255).floor()
     normals = oracle((levels / 255 - MEAN) / STD)[0][-1][0, :3].permute(1, 2, 0).numpy()
     old = (((normals + 1) * 0.5).clip(0, 1) * 255.0).clip(0, 255).astype(np.uint8)
     estimate = ours.estimate(levels / 255, 64)
@@ -101,7 +101,7 @@ class Known(torch.nn.Module):
 
 
 def test_which_way_the_colours_point():
-    estimate = BaeAnnotator(SPEC, Known()).estimate(pictures(1, 3, 96, 96), 96)
+    estimate = BaeAnnotator(SPEC, Known()).estimate(make_images(1, 3, 96, 96), 96)
     truth = ball(96, 96)[None]
     assert (normals_to_image(estimate.normals, "opengl", estimate.axes) - (truth + 1) / 2).abs().max() < 1e-6
     red, green, blue = normals_to_image(estimate.normals, "controlnet-normalbae", estimate.axes)[0]
@@ -112,7 +112,7 @@ def test_which_way_the_colours_point():
 
 
 @pytest.mark.parametrize(
-    ("picture", "size", "expected"),
+    ("image", "size", "expected"),
     [
         ((480, 640), None, (480, 640)),
         ((1080, 1920), 512, (512, 896)),
@@ -123,14 +123,14 @@ def test_which_way_the_colours_point():
     ],
     ids=str,
 )
-def test_the_short_side_is_the_resolution_and_both_are_multiples_of_32(picture, size, expected):
-    assert BaeAnnotator(SPEC, Known()).checked_network_size(*picture, size) == expected
+def test_the_short_side_is_the_resolution_and_both_are_multiples_of_32(image, size, expected):
+    assert BaeAnnotator(SPEC, Known()).checked_network_size(*image, size) == expected
 
 
-def test_pictures_of_any_size_and_batch(tiny_network):
+def test_images_of_any_size_and_batch(tiny_network):
     annotator = build(tiny_network.state_dict())
     for height, width, batch in ((37, 61, 2), (64, 20, 1), (1, 1, 1)):
-        found = annotator.estimate(pictures(batch, 3, height, width), 64)
+        found = annotator.estimate(make_images(batch, 3, height, width), 64)
         assert min(found.height, found.width) == 64 and found.batch == batch
         assert (found.normals.norm(dim=1) - 1).abs().max() < 1e-5 and found.confidence.min() >= 0.01
         assert found.normals_valid.all()
@@ -138,15 +138,15 @@ def test_pictures_of_any_size_and_batch(tiny_network):
         assert back.confidence.shape == (batch, 1, height, width) and torch.isfinite(back.normals).all()
 
 
-def test_a_batch_is_its_pictures_one_by_one(tiny_network):
-    annotator, images = build(tiny_network.state_dict()), pictures(3, 3, 64, 96)
+def test_a_batch_is_its_images_one_by_one(tiny_network):
+    annotator, images = build(tiny_network.state_dict()), make_images(3, 3, 64, 96)
     singles = torch.cat([annotator.infer_resized(images[i : i + 1]).normals for i in range(3)])
     assert (annotator.infer_resized(images).normals - singles).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 0.02), (torch.bfloat16, 0.1)], ids=["float16", "bfloat16"])
 def test_half_precision_stays_near_and_keeps_the_last_layers(tiny_network, dtype, tolerance):
-    state, images = tiny_network.state_dict(), pictures(1, 3, 64, 64)
+    state, images = tiny_network.state_dict(), make_images(1, 3, 64, 64)
     exact, half = build(state), build(state, dtype)
     kept = {name for name, value in half.network.named_parameters() if value.dtype == torch.float32}
     last = [f"decoder.out_conv_res{which}" for which in ("8", "4.6", "2.6", "1.6")]
@@ -177,7 +177,7 @@ def test_a_checkpoint_that_differs_is_refused_by_name(tiny_network, kind):
 def test_what_is_not_finite_is_refused(tiny_network):
     state = {**tiny_network.state_dict(), "decoder.out_conv_res1.6.bias": torch.full((4,), torch.nan)}
     with pytest.raises(ArithmeticError, match="normals that is not finite"):
-        build(state).estimate(pictures(1, 3, 32, 32), 32)
+        build(state).estimate(make_images(1, 3, 32, 32), 32)
 
 
 def test_nothing_mixes_devices_or_asks_one_for_a_number():

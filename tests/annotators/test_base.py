@@ -57,7 +57,7 @@ def test_the_default_size_is_the_specs():
     assert each.estimate(torch.rand(1, 3, 100, 200), 96).depth.shape == (1, 1, 96, 192)
 
 
-def test_the_network_sees_the_picture_unsquashed_and_in_one_batch():
+def test_the_network_sees_the_image_unsquashed_and_in_one_batch():
     each = annotator()
     ramp = torch.linspace(0, 1, 120)[None, None, None].expand(4, 3, 60, 120)
     each.estimate(ramp, 64)

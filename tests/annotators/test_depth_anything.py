@@ -64,7 +64,7 @@ def build(state, config=SPREAD, dtype=torch.float32):
     return da.DepthAnythingAnnotator.build(tiny_spec(config), {"network": state}, dtype)
 
 
-def pictures(*shape):
+def make_images(*shape):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
 
 
@@ -104,7 +104,7 @@ def test_it_agrees_with_transformers_at_its_native_size_and_loads_its_files(hub_
     state = read_checkpoint(tmp_path / "model.safetensors")
     assert "backbone.encoder.layer.0.attention.attention.query.weight" in state, "not the layout of the hub"
     annotator = build(state, config)
-    images = pictures(1, 3, 518, 518)
+    images = make_images(1, 3, 518, 518)
     expected = model(annotator.normalised(images)).predicted_depth[:, None]
     found = annotator.infer_resized(images)
     assert found.quantity == (Quantity.METRIC_DEPTH if config.max_depth else Quantity.DISPARITY)
@@ -115,7 +115,7 @@ def test_it_agrees_with_transformers_at_its_native_size_and_loads_its_files(hub_
 
 
 def test_every_layout_of_the_authors_file_loads_alike(official, tmp_path):
-    images = pictures(1, 3, 42, 56)
+    images = make_images(1, 3, 42, 56)
     expected = build(official).infer_resized(images).depth
     module = {f"module.{key}": value for key, value in official.items()}
     torch.save(official, tmp_path / "plain.pth")
@@ -129,7 +129,7 @@ def test_a_file_in_half_precision_computes_in_float32(official, tmp_path):
     save_file({key: value.half() for key, value in official.items()}, tmp_path / "kijai_fp16.safetensors")
     annotator = build(load_file(tmp_path / "kijai_fp16.safetensors"))
     assert {parameter.dtype for parameter in annotator.network.parameters()} == {torch.float32}
-    images = pictures(1, 3, 42, 56)
+    images = make_images(1, 3, 42, 56)
     expected = build(official).infer_resized(images).depth
     torch.testing.assert_close(annotator.infer_resized(images).depth, expected, rtol=0, atol=5e-3 * float(expected.max()))
 
@@ -163,9 +163,9 @@ def test_the_large_distilled_networks_names_are_read(official):
     assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
 
 
-def test_a_picture_is_estimated_alike_alone_and_in_a_batch(official):
+def test_an_image_is_estimated_alike_alone_and_in_a_batch(official):
     annotator = build(official)
-    images = pictures(3, 3, 40, 70)
+    images = make_images(3, 3, 40, 70)
     together = annotator.estimate(images).depth
     assert together.shape == (3, 1, 28, 56)
     for index in range(3):
@@ -191,7 +191,7 @@ def test_the_network_sees_at_least_the_size_asked_for(official, height, width, s
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 0.01), (torch.bfloat16, 0.08)])
 def test_half_precision_ends_in_float32(official, dtype, tolerance):
-    images = pictures(1, 3, 42, 56)
+    images = make_images(1, 3, 42, 56)
     expected = build(official).infer_resized(images).depth
     annotator = build(official, dtype=dtype)
     assert annotator.network.depth_head.scratch.output_conv2[0].weight.dtype == torch.float32
@@ -203,7 +203,7 @@ def test_half_precision_ends_in_float32(official, dtype, tolerance):
 def test_infinite_output_is_an_error_that_names_model_and_dtype(official):
     state = {**official, "depth_head.scratch.output_conv2.2.bias": torch.tensor([float("inf")])}
     with pytest.raises(ArithmeticError, match=r"tiny in torch\.float32"):
-        build(state).estimate(pictures(1, 3, 28, 28))
+        build(state).estimate(make_images(1, 3, 28, 28))
 
 
 class Constant(nn.Module):
@@ -222,15 +222,15 @@ class Constant(nn.Module):
 def test_weights_whose_output_makes_no_sense_for_the_model_are_warned_of_once(caplog, max_depth, logit, words):
     annotator = da.DepthAnythingAnnotator(tiny_spec(replace(SPREAD, max_depth=max_depth)), Constant(logit))
     with caplog.at_level(logging.WARNING):
-        annotator.infer_resized(pictures(1, 3, 14, 14))
-        annotator.infer_resized(pictures(1, 3, 14, 14))
+        annotator.infer_resized(make_images(1, 3, 14, 14))
+        annotator.infer_resized(make_images(1, 3, 14, 14))
     assert len(caplog.records) == (words is not None)
     assert words is None or words in caplog.text
 
 
 def test_metric_networks_end_at_their_greatest_depth():
     annotator = da.DepthAnythingAnnotator(tiny_spec(replace(SPREAD, max_depth=80.0)), Constant(0.0))
-    depth = annotator.infer_resized(pictures(1, 3, 14, 14)).depth
+    depth = annotator.infer_resized(make_images(1, 3, 14, 14)).depth
     assert depth.unique().tolist() == [40.0]
 
 

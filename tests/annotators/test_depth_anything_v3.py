@@ -89,7 +89,7 @@ def build(config, state, dtype=torch.float32, quantity=Quantity.RELATIVE_DEPTH):
     return da3.DepthAnything3Annotator.build(spec(config, quantity), {"network": state}, dtype)
 
 
-def pictures(*shape):
+def make_images(*shape):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
 
 
@@ -98,7 +98,7 @@ def pictures(*shape):
 def test_both_layouts_give_the_networks_own_output(config, layout):
     network = tiny_network(config)
     annotator = build(config, layout(network))
-    images = pictures(2, 3, 28, 56)
+    images = make_images(2, 3, 28, 56)
     expected, found = network(annotator.normalised(images)), annotator.network(annotator.normalised(images))
     for name, value in expected._asdict().items():
         if value is not None:
@@ -237,18 +237,18 @@ class Seen(nn.Module):
 
 
 @pytest.mark.parametrize("height, width", [(200, 333), (90, 60), (400, 301)])
-def test_pictures_are_resized_in_the_authors_two_steps(height, width):
+def test_images_are_resized_in_the_authors_two_steps(height, width):
     smooth = cv2.GaussianBlur(np.random.default_rng(0).random((height, width, 3)), (0, 0), 2)
-    picture = ((smooth - smooth.min()) / np.ptp(smooth) * 255).round().astype(np.uint8)
+    image = ((smooth - smooth.min()) / np.ptp(smooth) * 255).round().astype(np.uint8)
     scale = 126 / max(height, width)
     first = (round(width * scale), round(height * scale))
-    expected = cv2.resize(picture, first, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+    expected = cv2.resize(image, first, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
     second = tuple(math.floor(side / 14 + 0.5) * 14 for side in first)
     if second != first:
         grows = second[0] > first[0] or second[1] > first[1]
         expected = cv2.resize(expected, second, interpolation=cv2.INTER_CUBIC if grows else cv2.INTER_AREA)
     seen = Seen()
-    images = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+    images = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     da3.DepthAnything3Annotator(spec(LARGE), seen).estimate(images, 126)
     found = seen.pixels[0].permute(1, 2, 0).numpy()
     assert found.shape == expected.shape
@@ -271,7 +271,7 @@ def annotated(prediction, quantity=Quantity.RELATIVE_DEPTH, config=LARGE):
     return da3.DepthAnything3Annotator(spec(config, quantity), Says(prediction)).infer_resized(torch.zeros(len(prediction.depth), 3, *size))
 
 
-def test_the_sky_of_each_picture_is_as_far_as_its_farthest_hundredth():
+def test_the_sky_of_each_image_is_as_far_as_its_farthest_hundredth():
     depth = torch.ones(2, 1, 20, 101)
     depth[0, 0, 10:] = torch.arange(101.0)
     depth[1, 0, 10:] = 2 * torch.arange(101.0)
@@ -286,8 +286,8 @@ def test_the_sky_of_each_picture_is_as_far_as_its_farthest_hundredth():
 
 
 @pytest.mark.parametrize("level, trusted", [(0.0, True), (5.0, False)])
-def test_a_picture_of_nothing_but_sky_or_without_any_keeps_its_depth(level, trusted):
-    depth = pictures(1, 1, 14, 14)
+def test_an_image_of_nothing_but_sky_or_without_any_keeps_its_depth(level, trusted):
+    depth = make_images(1, 1, 14, 14)
     estimate = annotated(Prediction(depth, torch.full_like(depth, level), None, None))
     assert torch.equal(estimate.depth, depth)
     assert estimate.mask.unique().tolist() == [trusted]
@@ -306,7 +306,7 @@ def test_metres_are_proportional_to_the_focal_length():
 
 
 def test_metres_do_not_depend_on_when_the_estimate_was_resized():
-    depth = 1 + pictures(2, 1, 42, 56)
+    depth = 1 + make_images(2, 1, 42, 56)
     estimate = annotated(Prediction(depth, None, None, None), Quantity.METRIC_DEPTH)
     before = metric().for_camera(estimate, intrinsics_from_fov(70.0, 42, 56, batch=2)).resized(84, 112)
     after = metric().for_camera(estimate.resized(84, 112), intrinsics_from_fov(70.0, 84, 112, batch=2))
@@ -327,9 +327,9 @@ def test_the_small_networks_know_the_camera():
     assert intrinsics[:, :2, 2].unique(dim=0).tolist() == [[27.5, 13.5]]
 
 
-def test_a_picture_is_estimated_alike_alone_and_in_a_batch():
+def test_an_image_is_estimated_alike_alone_and_in_a_batch():
     annotator = build(SMALL, official_state(tiny_network(SMALL)))
-    images = pictures(3, 3, 40, 70)
+    images = make_images(3, 3, 40, 70)
     together = annotator.estimate(images)
     for index in range(3):
         alone = annotator.estimate(images[index : index + 1])
@@ -341,7 +341,7 @@ def test_a_picture_is_estimated_alike_alone_and_in_a_batch():
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_half_precision_ends_in_float32(config, dtype, tolerance):
     state = official_state(tiny_network(config))
-    images = pictures(1, 3, 28, 56)
+    images = make_images(1, 3, 28, 56)
     annotators = [build(config, state), build(config, state, dtype)]
     # before the sky is set: one pixel more or less of it would show as a large difference
     expected, found = [each.network(each.normalised(images)) for each in annotators]

@@ -97,10 +97,10 @@ def test_points_of_all_views_lie_on_the_plane_in_the_world(seen):
 def test_points_of_one_view_have_their_depth_in_another(seen, size):
     estimate = seen.resized(*size)
     assert torch.equal(estimate.extrinsics, seen.extrinsics)
-    of_first = estimate.pictures(0, 1)
+    of_first = estimate.slice(0, 1)
     world = camera_to_world_points(depth_to_points(of_first.depth, of_first.intrinsics), of_first.extrinsics)
     for other in (1, 2):
-        there = estimate.pictures(other, other + 1)
+        there = estimate.slice(other, other + 1)
         points = world_to_camera_points(world, there.extrinsics).flatten(2).mT
         pixels = ray_to_pixel(points, there.intrinsics)
         grid = (2 * pixels + 1) / torch.tensor([size[1], size[0]]) - 1

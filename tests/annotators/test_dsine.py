@@ -49,7 +49,7 @@ def annotator(state):
     return DsineAnnotator.build(SPEC, {"network": state}, torch.float32)
 
 
-def pictures(height, width, batch=1):
+def make_images(height, width, batch=1):
     coarse = torch.rand(batch, 3, 5, 7, generator=torch.Generator().manual_seed(7))
     return F.interpolate(coarse, size=(height, width), mode="bilinear")
 
@@ -199,7 +199,7 @@ def test_what_cannot_be_seen_is_turned_until_it_can():
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (96, 50)])
 def test_every_normal_points_to_the_viewer(annotator, height, width):
     """The rays slant by up to 75 degrees: a wrong sign of any of the three axes would show."""
-    found = annotator.estimate(pictures(height, width), fov=150.0)
+    found = annotator.estimate(make_images(height, width), fov=150.0)
     assert found.axes is Axes.SCANNET and found.depth is None
     normals = convert_normals(found.normals, found.axes, Axes.OPENCV)
     rays = pixel_rays(found.intrinsics, found.height, found.width)
@@ -229,15 +229,15 @@ def known():
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (71, 100), (130, 64), (33, 65), (1, 1), (64, 640)])
-def test_the_picture_lies_in_the_middle_of_black_and_comes_back_whole(known, height, width):
-    picture = pictures(height, width)
-    found = known.estimate(picture, min(height, width))
-    torch.testing.assert_close(found.normals, picture)
+def test_the_image_lies_in_the_middle_of_black_and_comes_back_whole(known, height, width):
+    image = make_images(height, width)
+    found = known.estimate(image, min(height, width))
+    torch.testing.assert_close(found.normals, image)
     seen = known.network.seen
     rows, columns = seen.shape[-2] - height, seen.shape[-1] - width
     assert not any(side % 32 for side in seen.shape[-2:]) and 0 <= rows < 32 and 0 <= columns < 32
     left, top = columns // 2, rows // 2
-    torch.testing.assert_close(seen, F.pad(picture, (left, columns - left, top, rows - top)), rtol=0, atol=1e-6)
+    torch.testing.assert_close(seen, F.pad(image, (left, columns - left, top, rows - top)), rtol=0, atol=1e-6)
     camera = known.network.camera
     assert (camera.cx, camera.cy) == pytest.approx(((width - 1) / 2 + left, (height - 1) / 2 + top))
 
@@ -246,41 +246,41 @@ def test_the_picture_lies_in_the_middle_of_black_and_comes_back_whole(known, hei
 @pytest.mark.parametrize("size", [48, 96, 192])
 @pytest.mark.parametrize("fov", [1.0, 60.0, 175.0])
 def test_the_field_of_view_is_of_the_longer_side_at_any_size(known, height, width, size, fov):
-    found = known.estimate(pictures(height, width), size, fov=fov)
+    found = known.estimate(make_images(height, width), size, fov=fov)
     camera, focal_length = known.network.camera, max(found.height, found.width) / 2 / math.tan(math.radians(fov / 2))
     assert (camera.fx, camera.fy) == pytest.approx((focal_length, focal_length), rel=1e-5)
     assert fov_from_intrinsics(found.intrinsics, found.height, found.width).item() == pytest.approx(fov, rel=1e-4)
 
 
 def test_pixels_that_are_not_quite_square_have_two_focal_lengths(known):
-    known.estimate(pictures(100, 333), 64, fov=60.0)
+    known.estimate(make_images(100, 333), 64, fov=60.0)
     focal_length = 333 / 2 / math.tan(math.radians(30))
     assert (known.network.camera.fx, known.network.camera.fy) == pytest.approx((focal_length * 213 / 333, focal_length * 64 / 100))
 
 
 def test_a_camera_that_is_not_known_is_taken_as_the_authors_take_it(known):
-    assert known.estimate(pictures(64, 96)).intrinsics is None, "it is a guess"
+    assert known.estimate(make_images(64, 96)).intrinsics is None, "it is a guess"
     guessed = known.network.camera
-    given = known.estimate(pictures(64, 96), fov=FALLBACK_FOV)
+    given = known.estimate(make_images(64, 96), fov=FALLBACK_FOV)
     assert guessed == known.network.camera
     torch.testing.assert_close(given.intrinsics, intrinsics_from_fov(60, 64, 96))
-    known.infer_resized(pictures(64, 96))
+    known.infer_resized(make_images(64, 96))
     assert guessed == known.network.camera and known.network.iterations == 5
-    assert known.estimate(pictures(64, 96)).normals.shape == (1, 3, 64, 96) and guessed == known.network.camera
+    assert known.estimate(make_images(64, 96)).normals.shape == (1, 3, 64, 96) and guessed == known.network.camera
     assert not SPEC.knows_camera
 
 
 @pytest.mark.parametrize(
-    ("picture", "size", "camera", "right", "below"),
+    ("image", "size", "camera", "right", "below"),
     [
         ((1080, 1920), 512, (1662.769, 1662.769, 959.5, 543.5), 50, 0),
         ((96, 128), 96, (110.851, 110.851, 63.5, 63.5), 0, 32),
         ((150, 100), 64, (129.904, 129.904, 63.5, 95.5), 0, 32),
     ],
 )
-def test_the_old_nodes_camera(known, picture, size, camera, right, below):
+def test_the_old_nodes_camera(known, image, size, camera, right, below):
     """As its code computes it, by hand: the original's focal length and middle, moved by half of what the original lacks to 64."""
-    found = known.estimate(pictures(*picture), size, fov=60.0, options=DsineOptions(old_camera=True))
+    found = known.estimate(make_images(*image), size, fov=60.0, options=DsineOptions(old_camera=True))
     assert tuple(known.network.camera) == pytest.approx(camera, rel=1e-5)
     black = known.network.seen
     assert black.shape[-2:] == (found.height + below, found.width + right), "black at the right and below"
@@ -291,14 +291,14 @@ def test_the_old_nodes_camera(known, picture, size, camera, right, below):
 @pytest.mark.parametrize("fov", [-1.0, 180.0, 365.0, math.nan, math.inf])
 def test_what_is_no_field_of_view_is_refused_before_the_network_runs(known, fov):
     with pytest.raises(ValueError, match="expected between 0 and 180"):
-        known.estimate(pictures(64, 96), fov=fov)
+        known.estimate(make_images(64, 96), fov=fov)
     assert not hasattr(known.network, "camera")
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("fov", [0.01, 1.0, 175.0, 179.9])
 def test_extreme_fields_of_view_are_finite(annotator, fov):
-    normals = annotator.estimate(pictures(64, 70), fov=fov).normals
+    normals = annotator.estimate(make_images(64, 70), fov=fov).normals
     torch.testing.assert_close(normals.norm(dim=1), torch.ones(1, 64, 70))
 
 
@@ -316,20 +316,20 @@ def test_each_iteration_is_a_pass(annotator, monkeypatch):
     found = {}
     for iterations in (1, 5, 20):
         passes.clear()
-        found[iterations] = annotator.estimate(pictures(64, 64), options=DsineOptions(iterations)).normals
+        found[iterations] = annotator.estimate(make_images(64, 64), options=DsineOptions(iterations)).normals
         assert len(passes) == iterations
     assert (found[1] - found[5]).abs().max() > 1e-3 and torch.isfinite(found[20]).all()
-    torch.testing.assert_close(found[5], annotator.estimate(pictures(64, 64)).normals)
+    torch.testing.assert_close(found[5], annotator.estimate(make_images(64, 64)).normals)
 
 
 def test_options_of_another_family_are_refused(known):
     with pytest.raises(TypeError, match="dsine takes DsineOptions; found MarigoldOptions"):
-        known.estimate(pictures(64, 64), options=MarigoldOptions())
+        known.estimate(make_images(64, 64), options=MarigoldOptions())
 
 
 @torch.no_grad()
-def test_a_batch_is_its_pictures_one_by_one(annotator):
-    batch = pictures(70, 51, 2)
+def test_a_batch_is_its_images_one_by_one(annotator):
+    batch = make_images(70, 51, 2)
     together = annotator.estimate(batch).normals
     alone = torch.cat([annotator.estimate(each[None]).normals for each in batch])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)
@@ -337,15 +337,15 @@ def test_a_batch_is_its_pictures_one_by_one(annotator):
 
 def test_what_is_not_finite_is_refused(known):
     with pytest.raises(ArithmeticError, match="normals that is not finite"):
-        known.estimate(pictures(64, 64) * math.nan)
+        known.estimate(make_images(64, 64) * math.nan)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_gives_unit_vectors_near_the_exact_ones(state, annotator, dtype):
-    half = DsineAnnotator.build(SPEC, {"network": state}, dtype).estimate(pictures(64, 64)).normals
+    half = DsineAnnotator.build(SPEC, {"network": state}, dtype).estimate(make_images(64, 64)).normals
     assert half.dtype == torch.float32
-    assert (half * annotator.estimate(pictures(64, 64)).normals).sum(1).mean() > 0.95
+    assert (half * annotator.estimate(make_images(64, 64)).normals).sum(1).mean() > 0.95
 
 
 @pytest.mark.parametrize(

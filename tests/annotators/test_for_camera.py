@@ -53,8 +53,8 @@ def test_the_authors_rule_holds_where_the_networks_sides_are_rounded():
         Quantity.METRIC_DEPTH,
         intrinsics=intrinsics_from_fov(DEFAULT_FOV, HEIGHT, WIDTH, batch=2),
     )
-    in_picture = width / 2 / half_tangent(fov)
-    mean = (in_picture * WIDTH / width + in_picture * HEIGHT / height) / 2
+    in_image = width / 2 / half_tangent(fov)
+    mean = (in_image * WIDTH / width + in_image * HEIGHT / height) / 2
     found = with_fov(given, fov, height, width)
     assert found.depth[0, 0, 0, 0] == pytest.approx(output * mean / 300, rel=1e-5)
     back = found.resized(height, width).intrinsics

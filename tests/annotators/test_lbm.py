@@ -38,7 +38,7 @@ def parts():
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
 
 
@@ -61,12 +61,12 @@ def build(parts, **kwargs) -> LbmAnnotator:
 
 
 @torch.no_grad()
-def published_equations(parts, picture, steps, bridge_noise, seed):
+def published_equations(parts, image, steps, bridge_noise, seed):
     """gojasper/LBM, lbm_model.py `sample`, with its scheduler; the mean of the VAE's distribution."""
     unet, vae = parts
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0)
     scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps))
-    sample = vae.encode(picture * 2 - 1).latent_dist.mean * 0.13025
+    sample = vae.encode(image * 2 - 1).latent_dist.mean * 0.13025
     noise = torch.randn((steps, *sample.shape[1:]), generator=torch.Generator().manual_seed(seed))
     for i, t in enumerate(scheduler.timesteps):
         pred = unet(sample, t.repeat(1), encoder_hidden_states=None).sample
@@ -78,41 +78,41 @@ def published_equations(parts, picture, steps, bridge_noise, seed):
 
 
 @pytest.mark.parametrize(("steps", "bridge_noise"), [(1, 0.005), (4, 0.005), (4, 1.0)])
-def test_depth_equals_the_published_equations(parts, pictures, steps, bridge_noise):
-    found = build(parts, bridge_noise=bridge_noise).estimate(pictures[:1], SIDE, options=LbmOptions(steps=steps, seed=3))
-    expected = published_equations(parts, pictures[:1], steps, bridge_noise, seed=3).mean(1, keepdim=True)
+def test_depth_equals_the_published_equations(parts, images, steps, bridge_noise):
+    found = build(parts, bridge_noise=bridge_noise).estimate(images[:1], SIDE, options=LbmOptions(steps=steps, seed=3))
+    expected = published_equations(parts, images[:1], steps, bridge_noise, seed=3).mean(1, keepdim=True)
     assert expected.std() > 0.05
     assert torch.allclose(found.depth, expected, atol=1e-5, rtol=0)
     assert found.quantity is Quantity.RELATIVE_DEPTH
 
 
-def test_one_step_is_the_latents_less_the_networks_answer(parts, pictures):
+def test_one_step_is_the_latents_less_the_networks_answer(parts, images):
     unet, vae = parts
     with torch.no_grad():
-        z = vae.encode(pictures[:1] * 2 - 1).latent_dist.mean * 0.13025
+        z = vae.encode(images[:1] * 2 - 1).latent_dist.mean * 0.13025
         decoded = vae.decode((z - unet(z, 1000, None).sample) / 0.13025).sample
-    found = build(parts).estimate(pictures[:1], SIDE).depth
+    found = build(parts).estimate(images[:1], SIDE).depth
     assert torch.allclose(found, (decoded.clamp(-1, 1).mean(1, keepdim=True) + 1) / 2, atol=1e-5)
 
 
-def test_normals_come_out_in_opengl_axes_by_the_one_field_of_the_entry(parts, pictures):
-    picture = published_equations(parts, pictures[:1], 1, 0.0, seed=0)
-    raw = F.normalize(picture * 2 - 1, dim=1)
-    found = build(parts, kind="normals").estimate(pictures[:1], SIDE)
+def test_normals_come_out_in_opengl_axes_by_the_one_field_of_the_entry(parts, images):
+    image = published_equations(parts, images[:1], 1, 0.0, seed=0)
+    raw = F.normalize(image * 2 - 1, dim=1)
+    found = build(parts, kind="normals").estimate(images[:1], SIDE)
     assert found.axes is Axes.OPENGL
     assert torch.allclose(found.normals * torch.tensor([-1.0, 1, 1]).view(1, 3, 1, 1), raw, atol=1e-3)
     flipped = replace(spec("normals"), axes=Axes.OPENGL)
-    unflipped = LbmAnnotator.build(flipped, {"network": official_state(parts)}, torch.float32).estimate(pictures[:1], SIDE)
+    unflipped = LbmAnnotator.build(flipped, {"network": official_state(parts)}, torch.float32).estimate(images[:1], SIDE)
     assert torch.allclose(unflipped.normals, raw, atol=1e-3)
 
 
-def test_the_seed_counts_between_steps_only_and_a_batch_equals_its_pictures(parts, pictures):
+def test_the_seed_counts_between_steps_only_and_a_batch_equals_its_images(parts, images):
     annotator = build(parts, bridge_noise=1.0)
     for steps, same in ((1, True), (2, False)):
-        one, two = (annotator.estimate(pictures, SIDE, options=LbmOptions(steps=steps, seed=seed)).depth for seed in (1, 2))
+        one, two = (annotator.estimate(images, SIDE, options=LbmOptions(steps=steps, seed=seed)).depth for seed in (1, 2))
         assert torch.equal(one, two) is same
-        assert torch.equal(one, annotator.estimate(pictures, SIDE, options=LbmOptions(steps=steps, seed=1)).depth)
-        singles = [annotator.estimate(picture[None], SIDE, options=LbmOptions(steps=steps, seed=1)).depth for picture in pictures]
+        assert torch.equal(one, annotator.estimate(images, SIDE, options=LbmOptions(steps=steps, seed=1)).depth)
+        singles = [annotator.estimate(image[None], SIDE, options=LbmOptions(steps=steps, seed=1)).depth for image in images]
         assert torch.allclose(one, torch.cat(singles), atol=1e-5)
 
 
@@ -127,9 +127,9 @@ def test_keeps_the_aspect_at_one_megapixel(parts, height, width, expected):
     assert annotator.network_size(height, width, 1024) == expected
 
 
-def test_the_files_that_users_have_are_found_and_load(parts, pictures, tmp_path, monkeypatch):
+def test_the_files_that_users_have_are_found_and_load(parts, images, tmp_path, monkeypatch):
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
-    expected = build(parts).estimate(pictures, SIDE).depth
+    expected = build(parts).estimate(images, SIDE).depth
     for place in ("diffusion_models/LBM/LBM_depth.safetensors", "LBM_depth/model.safetensors"):
         path = tmp_path / place
         path.parent.mkdir(parents=True)
@@ -137,15 +137,15 @@ def test_the_files_that_users_have_are_found_and_load(parts, pictures, tmp_path,
         (file,) = spec().files
         assert find_weights(file) == path
         annotator = LbmAnnotator.build(spec(), {"network": read_checkpoint(path)}, torch.float32)
-        assert torch.equal(annotator.estimate(pictures, SIDE).depth, expected)
+        assert torch.equal(annotator.estimate(images, SIDE).depth, expected)
         path.unlink()
 
 
-def test_a_bare_unet_takes_a_vae_beside_it(parts, pictures):
+def test_a_bare_unet_takes_a_vae_beside_it(parts, images):
     unet, vae = parts
     states = {"network": dict(unet.state_dict()), "vae": dict(vae.state_dict())}
     annotator = LbmAnnotator.build(spec(), states, torch.float32)
-    assert torch.equal(annotator.estimate(pictures, SIDE).depth, build(parts).estimate(pictures, SIDE).depth)
+    assert torch.equal(annotator.estimate(images, SIDE).depth, build(parts).estimate(images, SIDE).depth)
     with pytest.raises(CheckpointError, match="used without a vae, which lbm-depth needs"):
         LbmAnnotator.build(spec(), {"network": states["network"]}, torch.float32)
 
@@ -170,26 +170,26 @@ def test_other_checkpoints_are_named(parts):
         LbmAnnotator.build(spec(), {"network": small}, torch.float32)
 
 
-def test_bad_options(parts, pictures):
+def test_bad_options(parts, images):
     with pytest.raises(ValueError, match="steps is 0; accepted: 1 to 1000"):
         LbmOptions(steps=0)
     with pytest.raises(TypeError, match="lbm-depth takes LbmOptions; found DiffusionOptions"):
-        build(parts).estimate(pictures, SIDE, options=DiffusionOptions())
+        build(parts).estimate(images, SIDE, options=DiffusionOptions())
 
 
-def test_progress_counts_each_pass(parts, pictures):
+def test_progress_counts_each_pass(parts, images):
     seen = []
-    build(parts).estimate(pictures, SIDE, options=LbmOptions(steps=3), progress=lambda done, total: seen.append((done, total)))
+    build(parts).estimate(images, SIDE, options=LbmOptions(steps=3), progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_the_vae_of_sdxl_never_runs_in_float16(parts, pictures):
-    exact = build(parts).estimate(pictures, SIDE).depth
+def test_the_vae_of_sdxl_never_runs_in_float16(parts, images):
+    exact = build(parts).estimate(images, SIDE).depth
     for dtype, expected, tolerance in ((torch.float16, torch.float32, 0.01), (torch.bfloat16, torch.bfloat16, 0.05)):
         annotator = LbmAnnotator.build(spec(), {"network": official_state(parts)}, dtype)
         assert {value.dtype for value in annotator.network.unet.parameters()} == {dtype}
         assert {value.dtype for value in annotator.network.vae.parameters()} == {expected}
-        assert (annotator.estimate(pictures, SIDE).depth - exact).abs().mean() < tolerance
+        assert (annotator.estimate(images, SIDE).depth - exact).abs().mean() < tolerance
 
 
 def test_the_full_size_network_has_the_published_numbers():

@@ -44,7 +44,7 @@ def unwrapped(oracle, model):
     return {key.removeprefix("module."): value for key, value in oracle["published"](model)["depth_model"].items()}
 
 
-def pictures(height, width, batch=1, seed=7):
+def make_images(height, width, batch=1, seed=7):
     return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
@@ -81,7 +81,7 @@ def test_the_published_architecture_has_the_authors_tensors(oracle):
 def test_the_whole_way_is_the_authors(authors, annotator, height, width):
     """Their test_depth.py: stretched to a square by OpenCV, RGB in [0, 1]; the least depth is 0.01; enlarged to the picture's size."""
     cv2 = pytest.importorskip("cv2", reason="the oracle resizes with OpenCV (extra 'test')")
-    image = pictures(height, width)
+    image = make_images(height, width)
     square = cv2.resize(image[0].permute(1, 2, 0).numpy(), (64, 64))
     normalised = (square - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
     raw = authors.depth_model(torch.from_numpy(normalised).permute(2, 0, 1)[None].float())
@@ -95,7 +95,7 @@ def test_the_whole_way_is_the_authors(authors, annotator, height, width):
 def test_the_old_nodes_input_is_reversed_and_not_scaled(oracle, authors, annotator):
     """`estimateleres` of the ControlNet nodes, on a picture of 8-bit levels."""
     depthmap = oracle["authors"](".leres.depthmap")
-    levels = (pictures(64, 96)[0].permute(1, 2, 0) * 255).round()
+    levels = (make_images(64, 96)[0].permute(1, 2, 0) * 255).round()
     wanted = depthmap.estimateleres(levels.numpy().astype(np.uint8), authors, 96, 64)
     images = (levels / 255).permute(2, 0, 1)[None]
     found = annotator.with_resizing(SHORT_SIDE).estimate(images, 64, options=LeresOptions(old_node=True)).depth[0, 0].numpy()
@@ -116,7 +116,7 @@ class Ramp(torch.nn.Module):
 
 
 @pytest.mark.parametrize(("height", "width"), [(60, 90), (90, 60), (33, 200)])
-def test_large_is_far_and_pictures_of_any_aspect_keep_their_places(oracle, height, width):
+def test_large_is_far_and_images_of_any_aspect_keep_their_places(oracle, height, width):
     known = LeresAnnotator(oracle["shrunk"]("leres"), Ramp())
     assert known.network_size(height, width, 448) == (448, 448)
     image = torch.linspace(1, 0, width).expand(1, 3, height, width)
@@ -124,11 +124,11 @@ def test_large_is_far_and_pictures_of_any_aspect_keep_their_places(oracle, heigh
     assert (depth.diff(dim=-1) >= -1e-5).all() and depth[..., -1].mean() > depth[..., 0].mean(), "dark, on the right, is far: large"
 
 
-def test_a_constant_picture_a_batch_and_one_pixel(annotator):
+def test_a_constant_image_a_batch_and_one_pixel(annotator):
     for images in (torch.full((2, 3, 40, 50), 0.5), torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 70, 64)):
         found = annotator.estimate(images)
         assert found.depth.shape == (len(images), 1, *images.shape[-2:]) and torch.isfinite(found.depth).all()
-    images = pictures(64, 64, batch=3)
+    images = make_images(64, 64, batch=3)
     together = annotator.estimate(images).depth
     for index in range(3):
         torch.testing.assert_close(together[index : index + 1], annotator.estimate(images[index : index + 1]).depth)
@@ -140,12 +140,12 @@ def test_half_precision_keeps_the_last_layers_exact(oracle, authors):
     assert exact and all(name.startswith("decoder.head.") for name in exact)
     head = authors.depth_model.decoder_modules.outconv.adapt_conv
     assert torch.equal(half.network.decoder.head[0].weight, head[0].weight), "not rounded on the way"
-    assert half.estimate(pictures(64, 96)).depth.dtype == torch.float32
+    assert half.estimate(make_images(64, 96)).depth.dtype == torch.float32
 
 
 def test_other_options_are_refused(annotator):
     with pytest.raises(TypeError, match=r"leres takes LeresOptions; found dict"):
-        annotator.estimate(pictures(64, 64), options={})
+        annotator.estimate(make_images(64, 64), options={})
 
 
 def test_the_layouts_of_file_give_the_same_network(oracle, authors, annotator, tmp_path):

@@ -53,7 +53,7 @@ def both():
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return torch.rand(2, 3, 40, 56, generator=torch.Generator().manual_seed(1))
 
 
@@ -70,10 +70,10 @@ def build(both, model_id: str) -> LotusAnnotator:
 
 
 @torch.no_grad()
-def published_equations(parts, picture, seed):
+def published_equations(parts, image, seed):
     """EnVision-Research/Lotus, pipeline.py, for one picture whose sides are multiples of 8; the mean of the VAE's distribution."""
     unet, vae, text_encoder = parts["network"], parts["vae"], parts["text_encoder"]
-    z = vae.encode(picture / 0.5 - 1).latent_dist.mean * 0.18215
+    z = vae.encode(image / 0.5 - 1).latent_dist.mean * 0.18215
     text = text_encoder(torch.tensor([PROMPT])).last_hidden_state
     task = torch.tensor([[1.0, 0.0]])
     task = torch.cat([torch.sin(task), torch.cos(task)], dim=-1)
@@ -85,20 +85,20 @@ def published_equations(parts, picture, seed):
 
 
 @pytest.mark.parametrize("model_id", DEPTH_IDS)
-def test_depth_equals_the_published_equations(both, pictures, model_id):
+def test_depth_equals_the_published_equations(both, images, model_id):
     kind = model_id[-1]
-    found = build(both, model_id).estimate(pictures[:1], 56, options=DiffusionOptions(seed=5))
-    expected = published_equations(both[kind], pictures[:1], 5 if kind == "g" else None).mean(1, keepdim=True)
+    found = build(both, model_id).estimate(images[:1], 56, options=DiffusionOptions(seed=5))
+    expected = published_equations(both[kind], images[:1], 5 if kind == "g" else None).mean(1, keepdim=True)
     assert expected.std() > 0.05
     assert torch.allclose(found.depth, expected, atol=1e-5, rtol=0)
     assert found.quantity is (Quantity.DISPARITY if "disparity" in model_id else Quantity.RELATIVE_DEPTH)
 
 
 @pytest.mark.parametrize("model_id", NORMAL_IDS)
-def test_normals_equal_the_published_equations_with_x_turned_to_opengl(both, pictures, model_id):
+def test_normals_equal_the_published_equations_with_x_turned_to_opengl(both, images, model_id):
     kind = model_id.removesuffix("-v1.0")[-1]
-    found = build(both, model_id).estimate(pictures[:1], 56, options=DiffusionOptions(seed=5))
-    left_up_viewer = F.normalize(published_equations(both[kind], pictures[:1], 5 if kind == "g" else None) * 2 - 1, dim=1)
+    found = build(both, model_id).estimate(images[:1], 56, options=DiffusionOptions(seed=5))
+    left_up_viewer = F.normalize(published_equations(both[kind], images[:1], 5 if kind == "g" else None) * 2 - 1, dim=1)
     assert torch.allclose(found.normals[:, 0], -left_up_viewer[:, 0], atol=1e-4)
     assert torch.allclose(found.normals[:, 1:], left_up_viewer[:, 1:], atol=1e-4)
     assert found.axes is Axes.OPENGL
@@ -116,49 +116,49 @@ def test_the_empty_prompt_is_two_tokens_without_padding(model_id):
     assert config.prompt == (49406, 49407)
 
 
-def test_the_padding_would_change_the_answer(both, pictures):
+def test_the_padding_would_change_the_answer(both, images):
     published = spec("lotus-depth-d")
     padded = replace(published, config=replace(published.config, prompt=PROMPT + (0,) * 75))
     states = {role: dict(part.state_dict()) for role, part in both["d"].items()}
-    found = LotusAnnotator.build(padded, states, torch.float32).estimate(pictures[:1], 56).depth
-    assert (found - build(both, "lotus-depth-d").estimate(pictures[:1], 56).depth).abs().max() > 1e-3
+    found = LotusAnnotator.build(padded, states, torch.float32).estimate(images[:1], 56).depth
+    assert (found - build(both, "lotus-depth-d").estimate(images[:1], 56).depth).abs().max() > 1e-3
 
 
-def test_d_needs_no_seed_and_g_obeys_it(both, pictures):
+def test_d_needs_no_seed_and_g_obeys_it(both, images):
     one, two = DiffusionOptions(seed=1), DiffusionOptions(seed=2)
     d, g = build(both, "lotus-depth-d"), build(both, "lotus-depth-g")
-    assert torch.equal(d.estimate(pictures, 48, options=one).depth, d.estimate(pictures, 48, options=two).depth)
-    assert torch.equal(g.estimate(pictures, 48, options=one).depth, g.estimate(pictures, 48, options=one).depth)
-    assert not torch.allclose(g.estimate(pictures, 48, options=one).depth, g.estimate(pictures, 48, options=two).depth, atol=1e-3)
+    assert torch.equal(d.estimate(images, 48, options=one).depth, d.estimate(images, 48, options=two).depth)
+    assert torch.equal(g.estimate(images, 48, options=one).depth, g.estimate(images, 48, options=one).depth)
+    assert not torch.allclose(g.estimate(images, 48, options=one).depth, g.estimate(images, 48, options=two).depth, atol=1e-3)
 
 
 @pytest.mark.parametrize("model_id", ["lotus-depth-d", "lotus-depth-g"])
-def test_a_batch_equals_its_pictures(both, pictures, model_id):
+def test_a_batch_equals_its_images(both, images, model_id):
     annotator = build(both, model_id)
-    batch = annotator.estimate(pictures, 48).depth
+    batch = annotator.estimate(images, 48).depth
     assert batch.shape == (2, 1, 34, 48)
-    assert torch.allclose(batch, torch.cat([annotator.estimate(picture[None], 48).depth for picture in pictures]), atol=1e-5)
+    assert torch.allclose(batch, torch.cat([annotator.estimate(image[None], 48).depth for image in images]), atol=1e-5)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
-def test_half_precision_stays_near(both, pictures, dtype, tolerance):
+def test_half_precision_stays_near(both, images, dtype, tolerance):
     exact = build(both, "lotus-depth-g")
     states = {role: dict(part.state_dict()) for role, part in both["g"].items()}
     rounded = LotusAnnotator.build(spec("lotus-depth-g"), states, dtype)
     assert {value.dtype for value in rounded.network.parameters()} == {dtype}
-    found = rounded.estimate(pictures, 48).depth
+    found = rounded.estimate(images, 48).depth
     assert found.dtype == torch.float32
-    assert (found - exact.estimate(pictures, 48).depth).abs().mean() < tolerance
+    assert (found - exact.estimate(images, 48).depth).abs().mean() < tolerance
 
 
-def test_progress_is_one_pass(both, pictures):
+def test_progress_is_one_pass(both, images):
     seen = []
-    build(both, "lotus-depth-g").estimate(pictures, 48, progress=lambda done, total: seen.append((done, total)))
+    build(both, "lotus-depth-g").estimate(images, 48, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 1)]
 
 
 @pytest.mark.parametrize("layout", ["folders", "single file"])
-def test_the_layouts_that_users_have_are_found_and_load(both, pictures, tmp_path, monkeypatch, layout):
+def test_the_layouts_that_users_have_are_found_and_load(both, images, tmp_path, monkeypatch, layout):
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
     published = spec("lotus-depth-d")
     places = {
@@ -175,7 +175,7 @@ def test_the_layouts_that_users_have_are_found_and_load(both, pictures, tmp_path
     found = {file.role: find_weights(file) for file in published.files}
     assert found == {role: tmp_path / place for role, place in places.items()}
     annotator = LotusAnnotator.build(published, {role: read_checkpoint(path) for role, path in found.items()}, torch.float32)
-    assert torch.equal(annotator.estimate(pictures, 48).depth, build(both, "lotus-depth-d").estimate(pictures, 48).depth)
+    assert torch.equal(annotator.estimate(images, 48).depth, build(both, "lotus-depth-d").estimate(images, 48).depth)
 
 
 @pytest.mark.parametrize(("config", "channels", "numbers"), [(LOTUS_D, 4, 867_556_804), (LOTUS_G, 8, 867_568_324)])

@@ -39,7 +39,7 @@ def parts():
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return torch.rand(2, 3, 39, 56, generator=torch.Generator().manual_seed(1))
 
 
@@ -72,14 +72,14 @@ def pipeline(parts, kind: str, config: MarigoldConfig):
     ("config", "steps", "ensemble"),
     [(MARIGOLD_V1_1, 1, 1), (MARIGOLD_V1_1, 4, 1), (MARIGOLD_V1_1, 2, 3), (MARIGOLD_LCM, 1, 1), (MARIGOLD_LCM, 3, 3)],
 )
-def test_equals_the_pipelines_of_diffusers(parts, pictures, kind, config, steps, ensemble):
+def test_equals_the_pipelines_of_diffusers(parts, images, kind, config, steps, ensemble):
     # the rounding of a resize (1e-7) grows where members are merged and where vectors of nearly no length become normals: none there
     size = 48 if kind == "depth" and ensemble == 1 else 56
     annotator = build(parts, kind=kind, like=config)
     options = MarigoldOptions(steps=steps, ensemble_size=ensemble, seed=7)
-    found = annotator.estimate(pictures[:1], size, options=options)
+    found = annotator.estimate(images[:1], size, options=options)
     expected = pipeline(parts, kind, config)(
-        pictures[:1],
+        images[:1],
         num_inference_steps=steps,
         ensemble_size=ensemble,
         processing_resolution=size,
@@ -108,12 +108,12 @@ def test_the_first_step_starts_from_pure_noise():
     assert diffusers.DDIMScheduler(**MARIGOLD_V1_1.schedule).alphas_cumprod[-1] == 0
 
 
-def test_keeps_the_aspect_and_says_what_it_gives(parts, pictures):
-    depth = build(parts).estimate(pictures, 48)
+def test_keeps_the_aspect_and_says_what_it_gives(parts, images):
+    depth = build(parts).estimate(images, 48)
     assert (depth.height, depth.width) == (33, 48)  # 39 x 48 / 56, rounded down; the padding to 40 is cut off
     assert depth.quantity is Quantity.RELATIVE_DEPTH
     assert depth.depth.dtype == torch.float32
-    normals = build(parts, kind="normals").estimate(pictures, 48)
+    normals = build(parts, kind="normals").estimate(images, 48)
     assert normals.axes is Axes.OPENGL
     assert torch.allclose(normals.normals.norm(dim=1), torch.ones(2, 33, 48), atol=1e-5)
 
@@ -121,28 +121,28 @@ def test_keeps_the_aspect_and_says_what_it_gives(parts, pictures):
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("ensemble", [1, 3])
 @pytest.mark.parametrize("config", [MARIGOLD_V1_1, MARIGOLD_LCM])
-def test_the_seed_decides_and_a_batch_equals_its_pictures(parts, pictures, config, ensemble):
+def test_the_seed_decides_and_a_batch_equals_its_images(parts, images, config, ensemble):
     annotator = build(parts, like=config)
     options = MarigoldOptions(steps=2, ensemble_size=ensemble, seed=3)
-    batch = annotator.estimate(pictures, 48, options=options).depth
-    singles = [annotator.estimate(picture[None], 48, options=options).depth for picture in pictures]
+    batch = annotator.estimate(images, 48, options=options).depth
+    singles = [annotator.estimate(image[None], 48, options=options).depth for image in images]
     assert torch.allclose(batch, torch.cat(singles), atol=1e-5)
-    assert torch.equal(batch, annotator.estimate(pictures, 48, options=options).depth)
-    assert not torch.allclose(batch, annotator.estimate(pictures, 48, options=replace(options, seed=4)).depth, atol=1e-2)
+    assert torch.equal(batch, annotator.estimate(images, 48, options=options).depth)
+    assert not torch.allclose(batch, annotator.estimate(images, 48, options=replace(options, seed=4)).depth, atol=1e-2)
 
 
-def test_steps_default_to_the_authors_and_progress_counts_each_pass(parts, pictures):
+def test_steps_default_to_the_authors_and_progress_counts_each_pass(parts, images):
     seen = []
-    build(parts).estimate(pictures, 48, progress=lambda done, total: seen.append((done, total)))
+    build(parts).estimate(images, 48, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     seen.clear()
     build(parts, like=MARIGOLD_LCM).estimate(
-        pictures, 48, options=MarigoldOptions(ensemble_size=3), progress=lambda done, total: seen.append((done, total))
+        images, 48, options=MarigoldOptions(ensemble_size=3), progress=lambda done, total: seen.append((done, total))
     )
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_what_progress_raises_ends_the_work(parts, pictures):
+def test_what_progress_raises_ends_the_work(parts, images):
     passes = []
 
     def interrupt(done, total):
@@ -150,23 +150,23 @@ def test_what_progress_raises_ends_the_work(parts, pictures):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build(parts).estimate(pictures, 48, progress=interrupt)
+        build(parts).estimate(images, 48, progress=interrupt)
     assert passes == [1]
 
 
-def test_bad_options(parts, pictures):
+def test_bad_options(parts, images):
     for wrong in ({"steps": 0}, {"steps": 1001}, {"ensemble_size": 0}, {"seed": -1}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*accepted"):
             MarigoldOptions(**wrong)
     with pytest.raises(TypeError, match="marigold-depth takes MarigoldOptions; found DiffusionOptions"):
-        build(parts).estimate(pictures, 48, options=DiffusionOptions())
+        build(parts).estimate(images, 48, options=DiffusionOptions())
 
 
-def test_an_ensemble_without_scipy_says_so_before_the_work(parts, pictures, monkeypatch):
+def test_an_ensemble_without_scipy_says_so_before_the_work(parts, images, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
     seen = []
     with pytest.raises(ImportError, match=r'needs scipy .*-m pip install "diffusers>=0.33" "scipy>=1.11" "huggingface_hub=='):
-        build(parts).estimate(pictures, 48, options=MarigoldOptions(ensemble_size=3), progress=lambda *step: seen.append(step))
+        build(parts).estimate(images, 48, options=MarigoldOptions(ensemble_size=3), progress=lambda *step: seen.append(step))
     assert not seen
 
 
@@ -311,26 +311,26 @@ def test_full_size_parts_have_the_published_numbers():
     assert round(4 * sum(value.numel() for value in text.parameters()) / 1e9, 2) == 1.36
 
 
-def test_tiles_are_no_larger_than_the_vae_says(parts, pictures):
+def test_tiles_are_no_larger_than_the_vae_says(parts, images):
     annotator = build(parts)
     sizes = []
     for module in (annotator.network.vae.encoder, annotator.network.vae.decoder):
         module.register_forward_pre_hook(lambda module, inputs: sizes.append(max(inputs[0].shape[-2:])))
-    whole = annotator.estimate(pictures[:1], 64, options=MarigoldOptions(steps=1))
+    whole = annotator.estimate(images[:1], 64, options=MarigoldOptions(steps=1))
     assert sizes == [64, 8]
     sizes.clear()
-    tiled = annotator.estimate(pictures[:1], 64, options=MarigoldOptions(steps=1, tiled=True))
+    tiled = annotator.estimate(images[:1], 64, options=MarigoldOptions(steps=1, tiled=True))
     assert max(sizes) == 32
     assert (tiled.height, tiled.width) == (whole.height, whole.width)
     sizes.clear()
-    annotator.estimate(pictures[:1], 64, options=MarigoldOptions(steps=1))
+    annotator.estimate(images[:1], 64, options=MarigoldOptions(steps=1))
     assert sizes == [64, 8]  # the choice does not stick
 
 
-def test_where_the_memory_ends_tiles_begin(parts, pictures, caplog):
+def test_where_the_memory_ends_tiles_begin(parts, images, caplog):
     annotator = build(parts)
     vae = annotator.network.vae
-    expected = annotator.estimate(pictures[:1], 64, options=MarigoldOptions(steps=1))
+    expected = annotator.estimate(images[:1], 64, options=MarigoldOptions(steps=1))
     decode, attempts = vae.decode, []
 
     def too_large(latents, **kwargs):
@@ -340,7 +340,7 @@ def test_where_the_memory_ends_tiles_begin(parts, pictures, caplog):
         return decode(latents, **kwargs)
 
     vae.decode = too_large
-    found = annotator.estimate(pictures[:1], 64, options=MarigoldOptions(steps=1))
+    found = annotator.estimate(images[:1], 64, options=MarigoldOptions(steps=1))
     assert attempts == [False, True]
     assert "not enough memory" in caplog.text
     assert "tiles" in caplog.text
@@ -348,12 +348,12 @@ def test_where_the_memory_ends_tiles_begin(parts, pictures, caplog):
     for message in ("CUDA out of memory", "another error"):  # never enough, and what tiles do not help against
         vae.decode = lambda latents, message=message, **kwargs: (_ for _ in ()).throw(RuntimeError(message))
         with pytest.raises(RuntimeError, match=message):  # for the loader, which knows what to say
-            annotator.estimate(pictures[:1], 64, options=MarigoldOptions(steps=1))
+            annotator.estimate(images[:1], 64, options=MarigoldOptions(steps=1))
 
 
-def test_nan_is_an_error(parts, pictures):
+def test_nan_is_an_error(parts, images):
     annotator = build(deepcopy(parts), kind="normals")  # the annotator's weights are those it was built from
     with torch.no_grad():
         annotator.network.vae.decoder.conv_out.bias[0] = float("nan")
     with pytest.raises(ArithmeticError, match=r"marigold-normals in torch\.float32 gave normals that is not finite"):
-        annotator.estimate(pictures[:1], 48)
+        annotator.estimate(images[:1], 48)

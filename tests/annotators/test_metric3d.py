@@ -56,7 +56,7 @@ def annotator(config=SMALL, dtype=torch.float32):
     return metric3d.Metric3dAnnotator.build(spec(config), {"network": tiny_state(config)}, dtype)
 
 
-def pictures(height, width, batch=1):
+def make_images(height, width, batch=1):
     coarse = torch.rand(batch, 3, 6, 8, generator=torch.Generator().manual_seed(7))
     return F.interpolate(coarse, size=(height, width), mode="bilinear")
 
@@ -230,11 +230,11 @@ def test_a_missing_tensor_is_named(key):
         metric3d.Metric3dAnnotator.build(spec(), {"network": state}, torch.float32)
 
 
-def authors_input(picture, frame):
+def authors_input(image, frame):
     """Their resizing and padding of a picture (H, W, 3) of 0..255, and what they cut away again."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = min(frame[0] / height, frame[1] / width)
-    resized = cv2.resize(picture, (int(width * scale), int(height * scale)), interpolation=cv2.INTER_LINEAR)
+    resized = cv2.resize(image, (int(width * scale), int(height * scale)), interpolation=cv2.INTER_LINEAR)
     down, across = frame[0] - resized.shape[0], frame[1] - resized.shape[1]
     border = (down // 2, down - down // 2, across // 2, across - across // 2)
     padded = cv2.copyMakeBorder(resized, *border, cv2.BORDER_CONSTANT, value=[123.675, 116.28, 103.53])
@@ -245,21 +245,21 @@ SHAPES = pytest.mark.parametrize(("height", "width"), [(480, 640), (600, 400), (
 
 
 @SHAPES
-def test_the_picture_is_fitted_into_the_frame_as_by_the_authors(height, width):
+def test_the_image_is_fitted_into_the_frame_as_by_the_authors(height, width):
     frame = (112, 196)
     assert annotator().network_size(height, width, 112) == frame
-    picture = (pictures(height, width)[0].movedim(0, -1).numpy() * 255).round().astype(np.float32)
-    found = annotator().resize_images(torch.from_numpy(picture).movedim(-1, 0)[None] / 255, 112)[0].movedim(0, -1).numpy() * 255
-    of_bytes, *_ = authors_input(picture.astype(np.uint8), frame)
+    image = (make_images(height, width)[0].movedim(0, -1).numpy() * 255).round().astype(np.float32)
+    found = annotator().resize_images(torch.from_numpy(image).movedim(-1, 0)[None] / 255, 112)[0].movedim(0, -1).numpy() * 255
+    of_bytes, *_ = authors_input(image.astype(np.uint8), frame)
     assert np.abs(found - of_bytes).max() < 1, "they round to bytes, here nothing is rounded"
-    unrounded, _, (rows, columns), (top, _, left, _) = authors_input(picture, frame)
+    unrounded, _, (rows, columns), (top, _, left, _) = authors_input(image, frame)
     inside = np.s_[top : top + rows, left : left + columns]
     np.testing.assert_allclose(found[inside], unrounded[inside], atol=1e-3)
     found[inside] = of_bytes[inside]
     np.testing.assert_allclose(found, of_bytes, atol=1e-4, err_msg="the border is as theirs, to the byte")
 
 
-def test_the_frame_is_the_authors_whatever_the_picture():
+def test_the_frame_is_the_authors_whatever_the_image():
     for height, width in ((480, 640), (640, 480), (1080, 1920), (10, 9000)):
         assert annotator().network_size(height, width, 616) == (616, 1064)
     assert annotator().network_size(480, 640, 308) == (308, 532) and annotator().network_size(1, 1, 1) == (28, 28)
@@ -291,7 +291,7 @@ def focal_length(fov, height, width):
 def test_what_is_cut_away_and_the_metres_are_the_authors(height, width):
     frame, fov = (112, 196), 47.0
     canonical = torch.rand(1, 1, *frame, generator=torch.Generator().manual_seed(3)) * 50 + 1
-    found = known(canonical).estimate(pictures(height, width), 112, fov=fov)
+    found = known(canonical).estimate(make_images(height, width), 112, fov=fov)
     _, scale, size, (top, bottom, left, right) = authors_input(np.zeros((height, width, 3), np.uint8), frame)
     cut = canonical[..., top : 112 - bottom, left : 196 - right]
     assert cut.shape[2:] == size
@@ -303,7 +303,7 @@ def test_what_is_cut_away_and_the_metres_are_the_authors(height, width):
 
 def test_without_a_camera_a_usual_one_is_taken_and_said():
     canonical = torch.full((2, 1, 112, 196), 7.0)
-    found, given = (known(canonical).estimate(pictures(480, 640, 2), 112, fov=fov) for fov in (0.0, DEFAULT_FOV))
+    found, given = (known(canonical).estimate(make_images(480, 640, 2), 112, fov=fov) for fov in (0.0, DEFAULT_FOV))
     torch.testing.assert_close(found.depth, given.depth)
     assert fov_from_intrinsics(found.intrinsics, found.height, found.width).tolist() == pytest.approx([DEFAULT_FOV] * 2, abs=0.3)
     assert MODELS["metric3d-vit-small"].knows_camera
@@ -316,24 +316,24 @@ def half_tangent(degrees):
 def test_twice_the_focal_length_is_twice_the_metres():
     fov = 60.0
     twice = 2 * math.degrees(math.atan(half_tangent(fov) / 2))
-    near, far = (annotator().estimate(pictures(60, 80), fov=each) for each in (fov, twice))
+    near, far = (annotator().estimate(make_images(60, 80), fov=each) for each in (fov, twice))
     torch.testing.assert_close(far.depth.clamp(min=2 * LEAST_METRES), 2 * near.depth)  # the frame is so small that some depth is least
     torch.testing.assert_close(far.normals, near.normals)
 
 
-def test_a_picture_of_another_size_and_its_focal_length_give_the_same_metres():
+def test_an_image_of_another_size_and_its_focal_length_give_the_same_metres():
     """The field of view is the same, and so is what the network sees."""
-    small = annotator().estimate(pictures(56, 64), fov=50.0)
-    large = annotator().estimate(F.interpolate(pictures(56, 64), scale_factor=3, mode="nearest"), fov=50.0)
+    small = annotator().estimate(make_images(56, 64), fov=50.0)
+    large = annotator().estimate(F.interpolate(make_images(56, 64), scale_factor=3, mode="nearest"), fov=50.0)
     assert small.depth.shape == large.depth.shape
     plane = torch.full((1, 1, 56, 84), 20.0)  # rounded as `network_size` does
     for height, width in ((56, 64), (560, 640), (28, 32)):
-        depth = known(plane).estimate(pictures(height, width), 56, fov=50.0).depth
+        depth = known(plane).estimate(make_images(height, width), 56, fov=50.0).depth
         torch.testing.assert_close(depth, torch.full_like(depth, 20 * 64 / 2 / half_tangent(50) / 1000), rtol=1e-4, atol=0)
 
 
 def test_nothing_is_farther_than_the_authors_end():
-    found = known(torch.full((1, 1, 112, 196), 200.0)).estimate(pictures(480, 640), 112, fov=1.0)
+    found = known(torch.full((1, 1, 112, 196), 200.0)).estimate(make_images(480, 640), 112, fov=1.0)
     assert (found.depth == 300).all()
 
 
@@ -355,7 +355,7 @@ def test_points_and_normals_of_a_ball_agree(height, width):
     depth, normals, hit = sphere(rows, columns, fov)
     around = (left, right, top, bottom)
     canonical = F.pad(depth * 1000 / (focal_length(fov, height, width) * scale), around, value=99.0)
-    found = known(canonical, F.pad(normals, around)).estimate(pictures(height, width), 224, fov=fov)
+    found = known(canonical, F.pad(normals, around)).estimate(make_images(height, width), 224, fov=fov)
     assert found.quantity is Quantity.METRIC_DEPTH and found.axes is Axes.OPENCV
     torch.testing.assert_close(found.depth, depth, rtol=1e-4, atol=0)
     torch.testing.assert_close(found.normals, normals)
@@ -368,16 +368,16 @@ def test_points_and_normals_of_a_ball_agree(height, width):
     assert agreement[hit].median() > 0.999, "the axes are those of normals computed from the depth"
 
 
-def test_pictures_of_any_size_and_batch():
+def test_images_of_any_size_and_batch():
     for height, width, batch in ((37, 61, 2), (64, 20, 1), (1, 1, 1), (1, 900, 1), (900, 1, 1)):
-        found = annotator().estimate(pictures(height, width, batch), 56)
+        found = annotator().estimate(make_images(height, width, batch), 56)
         assert found.batch == batch and torch.isfinite(found.depth).all() and (found.depth > 0).all()
         torch.testing.assert_close(found.normals.norm(dim=1), torch.ones(batch, found.height, found.width))
         assert found.resized(height, width).depth.shape == (batch, 1, height, width)
 
 
-def test_a_batch_is_its_pictures_one_by_one():
-    batch = pictures(40, 56, 3)
+def test_a_batch_is_its_images_one_by_one():
+    batch = make_images(40, 56, 3)
     together = annotator().estimate(batch)
     alone = Estimate.cat([annotator().estimate(each[None]) for each in batch])
     torch.testing.assert_close(together.depth, alone.depth, rtol=1e-4, atol=1e-4)
@@ -388,14 +388,14 @@ def test_what_is_not_finite_is_refused(part):
     broken = known(torch.ones(1, 1, 112, 196))
     setattr(broken.network, part, getattr(broken.network, part) * torch.nan)
     with pytest.raises(ArithmeticError, match=f"gave {part} that is not finite"):
-        broken.estimate(pictures(40, 50), 112)
+        broken.estimate(make_images(40, 50), 112)
 
 
 def test_half_precision_is_the_transformers_alone():
     network = annotator(dtype=torch.bfloat16).network
     assert {value.dtype for value in network.encoder.parameters()} == {torch.bfloat16}
     assert {value.dtype for value in network.decoder.parameters()} == {torch.float32}
-    found = annotator(dtype=torch.bfloat16).estimate(pictures(40, 56))
+    found = annotator(dtype=torch.bfloat16).estimate(make_images(40, 56))
     assert found.depth.dtype == torch.float32
 
 

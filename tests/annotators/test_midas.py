@@ -142,7 +142,7 @@ def hub(tmp_path_factory):
     return make
 
 
-def pictures(*shape):
+def make_images(*shape):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
 
 
@@ -159,7 +159,7 @@ ON_THE_HUB = {
 def test_both_layouts_give_what_transformers_gives(hub, variant):
     network, state = hub(variant)
     assert ON_THE_HUB[variant] in state
-    images = pictures(2, 3, 64, 64)
+    images = make_images(2, 3, 64, 64)
     expected = network(images * 2 - 1).predicted_depth[:, None]
     assert expected.min() > 0
     for layout in (state, official(state, variant)):
@@ -171,9 +171,9 @@ def test_both_layouts_give_what_transformers_gives(hub, variant):
 
 
 @pytest.mark.parametrize("variant", TINY)
-def test_a_picture_that_is_not_square_keeps_its_shape_and_each_of_a_batch_its_values(hub, variant):
+def test_an_image_that_is_not_square_keeps_its_shape_and_each_of_a_batch_its_values(hub, variant):
     annotator = build(variant, hub(variant)[1])
-    images = pictures(3, 3, 64, 96)
+    images = make_images(3, 3, 64, 96)
     together = annotator.infer_resized(images).depth
     assert together.shape == (3, 1, 64, 96)
     alone = torch.cat([annotator.infer_resized(image[None]).depth for image in images])
@@ -246,7 +246,7 @@ def test_transformers_keeps_its_verbosity_and_its_bars(hub):
 @pytest.mark.parametrize("variant", TINY)
 def test_lower_precision_gives_float32_near_the_same(hub, variant, dtype):
     state = hub(variant)[1]
-    images = pictures(1, 3, 64, 96)
+    images = make_images(1, 3, 64, 96)
     exact = build(variant, state).infer_resized(images).depth
     found = build(variant, state, dtype).infer_resized(images).depth
     assert found.dtype == torch.float32
@@ -261,14 +261,14 @@ def test_a_disparity_beyond_float16_does_not_overflow(hub, dtype):
     state = dict(hub("vit")[1])
     state["head.head.4.weight"] = state["head.head.4.weight"] * 1e5
     state["head.head.4.bias"] = torch.full((1,), 1e6)
-    depth = build("vit", state, dtype).infer_resized(pictures(1, 3, 64, 64)).depth
+    depth = build("vit", state, dtype).infer_resized(make_images(1, 3, 64, 64)).depth
     assert torch.isfinite(depth).all()
     assert depth.max() > 1e6
 
 
 def test_a_checkpoint_in_half_precision_computes_in_the_dtype_asked_for(hub):
     state = {key: value.half() for key, value in hub("vit")[1].items()}
-    images = pictures(1, 3, 64, 64)
+    images = make_images(1, 3, 64, 64)
     annotator = build("vit", state)
     assert {value.dtype for value in annotator.network.parameters()} == {torch.float32}
     widened = build("vit", {key: value.float() for key, value in state.items()})

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 LIFT = 10.0
 
 
-def pictures(*shape):
+def make_images(*shape):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
 
 
@@ -81,14 +81,14 @@ def test_dpt_hybrid(memory_freed):
     assert {"pretrained.model.head.weight", "pretrained.model.norm.weight"} < state.keys()
     ours = annotator("midas-dpt-hybrid", state)
     for shape in ((1, 3, 64, 64), (2, 3, 64, 96)):
-        images = pictures(*shape)
+        images = make_images(*shape)
         assert_same(ours.infer_resized(images).depth[:, 0], oracle(images * 2 - 1))
 
 
 @pytest.mark.slow("takes 1.4 GB of memory: the authors' network, not shrunk")
 def test_dpt_large(memory_freed):
     oracle = dpt_oracle("vitl16_384")
-    images = pictures(1, 3, 64, 96)
+    images = make_images(1, 3, 64, 96)
     assert_same(annotator("midas-dpt-large", oracle.state_dict()).infer_resized(images).depth[:, 0], oracle(images * 2 - 1))
 
 
@@ -185,7 +185,7 @@ SMALL_BEIT = replace(
 
 def test_beit():
     oracle = beit_oracle(128, 128)
-    images = pictures(2, 3, 128, 128)
+    images = make_images(2, 3, 128, 128)
     ours = annotator("midas-beit-large-512", oracle.official_state(), SMALL_BEIT)
     assert_same(ours.infer_resized(images).depth, oracle(images * 2 - 1))
 
@@ -199,7 +199,7 @@ def test_beit_of_another_size_stretches_the_table_of_relative_positions():
             stretched = F.interpolate(offsets, size=(11, 19), mode="bilinear", align_corners=False)
             state[key] = torch.cat((stretched.flatten(2)[0].T, table[-3:]))
     oracle.load_state_dict(state)
-    images = pictures(1, 3, 96, 160)
+    images = make_images(1, 3, 96, 160)
     ours = annotator("midas-beit-large-512", trained.official_state(), SMALL_BEIT)
     assert_same(ours.infer_resized(images).depth, oracle(images * 2 - 1))
 
@@ -227,13 +227,13 @@ def swin2_oracle():
 
 
 def test_swin2(swin2_oracle):
-    images = pictures(1, 3, 256, 256)
+    images = make_images(1, 3, 256, 256)
     ours = annotator("midas-swin2-tiny", swin2_oracle.official_state())
     assert_same(ours.infer_resized(images).depth, swin2_oracle(images * 2 - 1))
 
 
 def test_swin2_takes_other_sizes_than_its_authors_did(swin2_oracle):
-    depth = annotator("midas-swin2-tiny", swin2_oracle.official_state()).infer_resized(pictures(2, 3, 96, 160)).depth
+    depth = annotator("midas-swin2-tiny", swin2_oracle.official_state()).infer_resized(make_images(2, 3, 96, 160)).depth
     assert depth.shape == (2, 1, 96, 160)
     assert torch.isfinite(depth).all()
     assert depth.std() > 0

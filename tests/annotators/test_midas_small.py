@@ -34,7 +34,7 @@ def random_state():
     return randomised(MidasSmall()).state_dict()
 
 
-def pictures(*shape):
+def make_images(*shape):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
 
 
@@ -48,7 +48,7 @@ def test_parity_with_the_authors_network(monkeypatch, capsys):
     oracle = randomised(oracles.MidasNet_small(None))
     state = oracle.state_dict()
     assert len(state) == 482
-    images = pictures(2, 3, 96, 160)
+    images = make_images(2, 3, 96, 160)
     expected = oracle((images - MEAN) / STD)
     estimate = build(state).infer_resized(images)
     assert estimate.quantity is Quantity.DISPARITY
@@ -60,7 +60,7 @@ def test_parity_with_the_authors_network(monkeypatch, capsys):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_lower_precision_gives_float32_near_the_same(random_state, dtype):
-    images = pictures(1, 3, 32, 64)
+    images = make_images(1, 3, 32, 64)
     exact, found = (build(random_state, each).infer_resized(images).depth for each in (torch.float32, dtype))
     assert found.dtype == torch.float32
     # eight bits of mantissa, rounded some tens of times on the way
@@ -72,14 +72,14 @@ def test_lower_precision_gives_float32_near_the_same(random_state, dtype):
 def test_a_disparity_beyond_float16_does_not_overflow(random_state, dtype):
     last = "scratch.output_conv.4."
     state = {**random_state, last + "weight": random_state[last + "weight"] * 1e5, last + "bias": torch.tensor([1e6])}
-    depth = build(state, dtype).infer_resized(pictures(1, 3, 32, 32)).depth
+    depth = build(state, dtype).infer_resized(make_images(1, 3, 32, 32)).depth
     assert depth.dtype == torch.float32
     assert depth.max() > 1e6
 
 
 def test_disparity_is_never_negative(random_state):
     state = {**random_state, "scratch.output_conv.4.bias": torch.tensor([-1e6])}
-    assert torch.equal(build(state).infer_resized(pictures(1, 3, 32, 32)).depth, torch.zeros(1, 1, 32, 32))
+    assert torch.equal(build(state).infer_resized(make_images(1, 3, 32, 32)).depth, torch.zeros(1, 1, 32, 32))
 
 
 BROKEN = {
@@ -149,25 +149,25 @@ def motorcycle():
 
 
 def test_the_authors_size_sees_the_motorcycle_better_than_a_larger_one(partial_midas_small, motorcycle):
-    picture, truth, known = motorcycle
+    image, truth, known = motorcycle
     annotator = build(load_file(partial_midas_small))
 
     def correlation(of):
-        estimate = of.estimate(as_batch(picture))
-        depth = estimate.resized(*picture.shape[:2], annotator.resampling).depth[0, 0].numpy()
+        estimate = of.estimate(as_batch(image))
+        depth = estimate.resized(*image.shape[:2], annotator.resampling).depth[0, 0].numpy()
         return estimate.depth.shape[-2:], np.corrcoef(depth[known], truth[known])[0, 1]
 
     assert correlation(annotator) == ((160, 256), pytest.approx(0.876, abs=0.002))
     assert correlation(annotator.with_resizing(SHORT_SIDE)) == ((256, 384), pytest.approx(0.719, abs=0.002))
 
 
-def published_run(network, picture, height, width):
+def published_run(network, image, height, width):
     """MiDaS's run.py for a picture (H, W, 3) uint8, from the size that its `Resize` gives on."""
-    resized = cv2.resize(picture / 255.0, (width, height), interpolation=cv2.INTER_CUBIC)
+    resized = cv2.resize(image / 255.0, (width, height), interpolation=cv2.INTER_CUBIC)
     normalised = (resized - MEAN.numpy()[:, 0, 0]) / STD.numpy()[:, 0, 0]
     with torch.no_grad():
         disparity = network(torch.from_numpy(normalised.transpose(2, 0, 1)).float()[None])
-    enlarged = F.interpolate(disparity, size=picture.shape[:2], mode="bicubic", align_corners=False)
+    enlarged = F.interpolate(disparity, size=image.shape[:2], mode="bicubic", align_corners=False)
     # the pack lets no cubic overshoot out: disparity stays positive
     return enlarged.clamp(disparity.min(), disparity.max())
 
@@ -178,10 +178,10 @@ def published_run(network, picture, height, width):
     ids=["4:3", "16:9", "portrait"],
 )
 def test_the_whole_way_is_that_of_the_authors_run(midas_small, motorcycle, rows, columns, size):
-    picture = np.ascontiguousarray(motorcycle[0][rows, columns])
+    image = np.ascontiguousarray(motorcycle[0][rows, columns])
     annotator = build(load_file(midas_small))
-    found = annotator.estimate(as_batch(picture)).resized(*picture.shape[:2], annotator.resampling).depth
-    expected = published_run(annotator.network, picture, *size)
+    found = annotator.estimate(as_batch(image)).resized(*image.shape[:2], annotator.resampling).depth
+    expected = published_run(annotator.network, image, *size)
     assert (found - expected).abs().max() < 1e-4 * expected.max()
 
 
@@ -193,7 +193,7 @@ def test_the_person_is_nearer_than_the_wall(seen):
     assert near["helmet"] > near["chest"]
 
 
-def test_a_picture_seen_in_bfloat16_is_the_same_picture(midas_small, photo):
+def test_an_image_seen_in_bfloat16_is_the_same_image(midas_small, photo):
     exact, depth = (build(load_file(midas_small), dtype).estimate(as_batch(photo)).depth for dtype in (torch.float32, torch.bfloat16))
     error = (depth - exact).abs() / (exact.max() - exact.min())
     assert error.mean() < 1 / 255

@@ -38,7 +38,7 @@ def annotator(config=CONFIG, dtype=torch.float32):
     return moge.MogeAnnotator.build(spec(config), {"network": tiny_state(config)}, dtype)
 
 
-def pictures(height, width, batch=1):
+def make_images(height, width, batch=1):
     return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(7))
 
 
@@ -185,7 +185,7 @@ def sphere(height=96, width=128, fov=50.0, shift=0.7, scale=2.5):
 
 def estimated(output, height, width, fov=0.0):
     known = moge.MogeAnnotator(spec(), Known(output))
-    return known.estimate(pictures(height, width), fov=fov)
+    return known.estimate(make_images(height, width), fov=fov)
 
 
 @pytest.mark.parametrize("fov", [0.0, 50.0])
@@ -226,7 +226,7 @@ def test_a_scalar_input_is_the_images_aspect(monkeypatch):
     found, seen = annotator(), []
     run = found.run_network
     monkeypatch.setitem(vars(found), "run_network", lambda inputs, scalars: seen.append(scalars) or run(inputs, scalars))
-    found.estimate(pictures(30, 40), fov=50.0)
+    found.estimate(make_images(30, 40), fov=50.0)
     assert seen == [(40 / 30,)]
 
 
@@ -237,13 +237,13 @@ def test_what_is_not_finite_is_refused(part):
         estimated(output._replace(**{part: getattr(output, part) * torch.nan}), 96, 128)
 
 
-def test_pictures_of_any_size_and_batch():
+def test_images_of_any_size_and_batch():
     for height, width, batch in ((37, 61, 2), (64, 20, 1), (1, 1, 1)):
-        found = annotator().estimate(pictures(height, width, batch))
+        found = annotator().estimate(make_images(height, width, batch))
         assert found.depth.shape == (batch, 1, height, width) and found.normals.shape == (batch, 3, height, width)
         points = depth_to_points(found.depth, found.intrinsics)
         assert torch.isfinite(points).all()
-    assert annotator(replace(CONFIG, normals=False)).estimate(pictures(30, 40)).normals is None
+    assert annotator(replace(CONFIG, normals=False)).estimate(make_images(30, 40)).normals is None
 
 
 def test_half_precision_keeps_the_last_layers_exact():

@@ -49,7 +49,7 @@ def annotator(dtype=torch.float32):
     return moge.MogeAnnotator.build(SPEC, {"network": random_state(MoGe1(CONFIG))}, dtype)
 
 
-def pictures(height, width, batch=1):
+def make_images(height, width, batch=1):
     return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(7))
 
 
@@ -100,16 +100,16 @@ def test_the_head_is_the_one_described(height, width):
 
 
 def test_depth_is_up_to_scale_with_the_camera_and_no_normals():
-    found = annotator().estimate(pictures(30, 40, 2))
+    found = annotator().estimate(make_images(30, 40, 2))
     assert found.quantity is Quantity.METRIC_DEPTH and found.normals is None
     assert found.depth.shape == (2, 1, 30, 40) and found.intrinsics.shape == (2, 3, 3) and found.mask.dtype == torch.bool
-    given = annotator().estimate(pictures(30, 40), fov=60.0)
+    given = annotator().estimate(make_images(30, 40), fov=60.0)
     assert given.intrinsics[0, 0, 0].item() == pytest.approx(40 / 2 / 3**-0.5)
 
 
 def test_its_points_are_as_usable_as_those_that_cores_node_hands_on():
     """Zero is the camera, so that shape and normals are known without a ratio, and what goes to core's meshes comes back as it went."""
-    images = pictures(30, 40)
+    images = make_images(30, 40)
     found = with_normals(annotator().estimate(images))
     assert found.normals is not None
     core = estimate_to_moge(found, images)
@@ -130,9 +130,9 @@ def test_the_input_has_the_authors_pixels(height, width):
     assert annotator().network_size(1, 900, 56) == (14, 1680)
 
 
-def test_pictures_of_any_size():
+def test_images_of_any_size():
     for height, width in ((37, 61), (1, 1), (1, 30)):
-        assert torch.isfinite(annotator().estimate(pictures(height, width)).depth).all()
+        assert torch.isfinite(annotator().estimate(make_images(height, width)).depth).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -183,7 +183,7 @@ def test_what_a_file_says_of_its_architecture_is_not_believed(tmp_path):
     lie = {"encoder": "dinov2_vitg14", "intermediate_layers": 1, "remap_output": "sinh", "mask_threshold": 0.0, "dim_upsample": [1, 2, 3]}
     torch.save({"model_config": lie, "model": state}, tmp_path / "liar.pt")
     found = moge.MogeAnnotator.build(SPEC, {"network": read_checkpoint(tmp_path / "liar.pt")}, torch.float32)
-    assert torch.equal(found.estimate(pictures(30, 40)).depth, annotator().estimate(pictures(30, 40)).depth)
+    assert torch.equal(found.estimate(make_images(30, 40)).depth, annotator().estimate(make_images(30, 40)).depth)
     true_of_another = {"encoder": "dinov2_vits14", "intermediate_layers": 4}
     other = random_state(MoGe1(replace(CONFIG, projected=20)))
     torch.save({"model_config": true_of_another, "model": other}, tmp_path / "other.pt")

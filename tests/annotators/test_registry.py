@@ -9,7 +9,7 @@ import pytest
 
 from depth_normal.annotators import registry
 from depth_normal.annotators.base import Annotator
-from depth_normal.annotators.choices import DTYPE_CHOICES, RECOMMENDED_FILM_MODEL, RECOMMENDED_MODEL
+from depth_normal.annotators.choices import DTYPE_CHOICES, RECOMMENDED_MODEL, RECOMMENDED_VIDEO_MODEL
 from depth_normal.annotators.registry import BUNDLED_MODEL, FAMILIES, MODELS, find_spec, models_of_family
 from depth_normal.annotators.specs.base import ModelSpec
 from depth_normal.geometry.estimate import Axes, Quantity
@@ -152,8 +152,8 @@ def test_every_model_says_its_size():
 
 
 def test_what_is_recommended_is_small_free_and_gives_everything():
-    first, film = MODELS[RECOMMENDED_MODEL], MODELS[RECOMMENDED_FILM_MODEL]
+    first, video = MODELS[RECOMMENDED_MODEL], MODELS[RECOMMENDED_VIDEO_MODEL]
     assert first.quantity is Quantity.METRIC_DEPTH and first.axes and first.knows_camera
-    for spec in (first, film):
+    for spec in (first, video):
         assert spec.commercial_use == "yes" and spec.file.sha256 and len(spec.file.revision) == 40 and spec.size < 200e6
-    assert film.family == "video-depth-anything"
+    assert video.family == "video-depth-anything"

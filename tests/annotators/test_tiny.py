@@ -48,14 +48,14 @@ def test_the_estimate_has_twice_the_size_of_the_networks_input():
     assert estimate.depth.shape == (2, 1, 128, 192)
 
 
-def test_a_very_long_picture_does_not_make_the_input_huge():
+def test_a_very_long_image_does_not_make_the_input_huge():
     height, width = annotator().network_size(7, 5000, 192)
     assert height == 32
     assert width == 22848  # 32 / 7 * 5000 to a multiple of 32
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 500), (65, 33)])
-def test_odd_pictures_give_finite_maps_and_unit_normals(shape):
+def test_odd_images_give_finite_maps_and_unit_normals(shape):
     with torch.inference_mode():
         estimate = annotator().estimate(torch.rand(2, 3, *shape), 64)
     assert estimate.depth is not None
@@ -68,20 +68,20 @@ def test_odd_pictures_give_finite_maps_and_unit_normals(shape):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_gives_the_same_maps(dtype):
-    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        expected, found = (annotator(kind).estimate_without_guide(picture) for kind in (torch.float32, dtype))
+        expected, found = (annotator(kind).estimate_without_guide(image) for kind in (torch.float32, dtype))
     assert found.depth is not None
     assert expected.depth is not None
     assert found.depth.dtype == torch.float32
     assert torch.corrcoef(torch.stack((found.depth.flatten(), expected.depth.flatten())))[0, 1] > 0.98
 
 
-def test_a_batch_is_its_pictures():
-    pictures = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+def test_a_batch_is_its_images():
+    images = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     tiny = annotator()
     with torch.inference_mode():
-        together, alone = tiny.estimate_without_guide(pictures).depth, tiny.estimate_without_guide(pictures[1:2]).depth
+        together, alone = tiny.estimate_without_guide(images).depth, tiny.estimate_without_guide(images[1:2]).depth
     assert together is not None
     assert alone is not None
     torch.testing.assert_close(together[1:2], alone, atol=1e-4, rtol=1e-4)
@@ -101,9 +101,9 @@ def test_damaged_weights_are_named():
 
 def test_the_weights_are_used():
     first, second = (TinyAnnotator.build(SPEC, {"network": random_state(seed)}, torch.float32) for seed in (0, 1))
-    picture = torch.rand(1, 3, 64, 64)
+    image = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
-        assert not torch.equal(first.network(picture), second.network(picture))
+        assert not torch.equal(first.network(image), second.network(image))
         assert torch.equal(first.network.merge.weight, random_state()["merge.weight"])
 
 
@@ -115,17 +115,17 @@ def test_the_second_version_sees_mirror_images_and_the_first_does_not():
 def test_folded_normalisations_change_no_map():
     torch.manual_seed(0)
     plain = TinyNetwork(TINY_2)
-    picture = torch.rand(2, 3, 64, 96)
+    image = torch.rand(2, 3, 64, 96)
     torch.nn.init.normal_(plain.fine.last.weight)
     for _ in range(3):
-        plain(picture)  # means and variances that are not 0 and 1
+        plain(image)  # means and variances that are not 0 and 1
     built = TinyAnnotator.build(
         SPEC, {"network": {key: value for key, value in plain.state_dict().items() if not key.endswith(COUNTER)}}, torch.float32
     )
     assert not any(isinstance(each, torch.nn.BatchNorm2d) for each in built.network.modules())
     plain.mirrored = built.network.mirrored
     with torch.inference_mode():
-        expected, found = plain.eval()(picture), built.network(picture)
+        expected, found = plain.eval()(image), built.network(image)
     torch.testing.assert_close(found, expected, atol=1e-5 * expected.abs().max().item(), rtol=0)
 
 
@@ -169,11 +169,11 @@ def test_weights_of_the_second_version_bring_a_mask(bias, clear):
     assert bool(estimate.mask.any()) is clear
 
 
-def test_the_told_sky_reaches_the_border_and_the_pictures_own_edge():
+def test_the_told_sky_reaches_the_border_and_the_images_own_edge():
     """The network's answer is dim around the picture and soft at the ridge; the sky begins where the picture brightens."""
     tiny = TinyAnnotator.build(SPEC, {"network": second_state()}, torch.float32)
     rows = torch.arange(128).view(1, 1, -1, 1).expand(1, 1, 128, 192)
-    picture = torch.where(rows < 61, 0.9, 0.3).expand(1, 3, -1, -1).contiguous()
+    image = torch.where(rows < 61, 0.9, 0.3).expand(1, 3, -1, -1).contiguous()
     # three pixels too low, and its threshold is passed over eight
     share = ((64 + 4 - rows.float()) / 8).clamp(0, 1)
     share[..., :2, :] = share[..., :2] = share[..., -2:] = 0.3
@@ -183,7 +183,7 @@ def test_the_told_sky_reaches_the_border_and_the_pictures_own_edge():
 
     tiny.predict = outputs
     with torch.inference_mode():
-        mask = tiny.estimate(picture, 128).resized(128, 192).mask
+        mask = tiny.estimate(image, 128).resized(128, 192).mask
     assert mask is not None
     assert torch.equal(~mask, rows < 61)
 
@@ -223,7 +223,7 @@ def shipped():
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         torch.rand(1, 3, 1, 1),
         torch.rand(1, 3, 7, 5000),
@@ -233,31 +233,31 @@ def shipped():
         torch.rand(1, 3, 64, 96).half(),
         torch.rand(1, 4, 64, 96),
     ],
-    ids=lambda picture: f"{'x'.join(map(str, picture.shape))}-{picture.dtype}",
+    ids=lambda image: f"{'x'.join(map(str, image.shape))}-{image.dtype}",
 )
-def test_the_shipped_network_takes_any_picture(shipped, picture):
-    estimate = shipped.estimate(picture)
-    assert estimate.depth.shape == (len(picture), 1, *picture.shape[2:])
+def test_the_shipped_network_takes_any_image(shipped, image):
+    estimate = shipped.estimate(image)
+    assert estimate.depth.shape == (len(image), 1, *image.shape[2:])
     assert torch.isfinite(estimate.depth).all()
 
 
-def test_pictures_give_the_same_bits_however_they_lie_in_memory(shipped):
+def test_images_give_the_same_bits_however_they_lie_in_memory(shipped):
     """A worker's copy of a picture lies otherwise than what was read from a file; the files written must be the same."""
-    picture = torch.rand(1, 3, 240, 320, generator=torch.Generator().manual_seed(0))
-    maps = [shipped.estimate(picture.contiguous(memory_format=layout)) for layout in (torch.contiguous_format, torch.channels_last)]
+    image = torch.rand(1, 3, 240, 320, generator=torch.Generator().manual_seed(0))
+    maps = [shipped.estimate(image.contiguous(memory_format=layout)) for layout in (torch.contiguous_format, torch.channels_last)]
     assert torch.equal(maps[0].depth, maps[1].depth) and torch.equal(maps[0].normals, maps[1].normals)
 
 
 @pytest.mark.parametrize(
-    ("picture", "words"),
+    ("image", "words"),
     [
         (torch.full((1, 3, 64, 64), float("nan")), "12288 NaN or infinite values"),
         (torch.rand(0, 3, 64, 64), "empty"),
     ],
 )
-def test_the_shipped_network_refuses_what_is_no_picture(shipped, picture, words):
+def test_the_shipped_network_refuses_what_is_no_image(shipped, image, words):
     with pytest.raises(ValueError, match=words):
-        shipped.estimate(picture)
+        shipped.estimate(image)
 
 
 def test_sky_of_which_the_network_is_nowhere_sure_is_none():

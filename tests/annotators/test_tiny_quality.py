@@ -25,18 +25,18 @@ def first(figures: dict[str, str], name: str = "tiny") -> float:
 
 def test_a_photograph_with_measured_disparity(tiny):
     pytest.importorskip("skimage.data", reason="scikit-image carries the photograph")
-    figures = evaluate.motorcycle({"tiny": lambda picture: evaluate.run_tiny(tiny, picture)[0], "ramp": evaluate.ramp})
+    figures = evaluate.motorcycle({"tiny": lambda image: evaluate.run_tiny(tiny, image)[0], "ramp": evaluate.ramp})
     assert first(figures) >= 0.87
     assert first(figures, "ramp") < 0.83
 
 
 @pytest.mark.quick_cases(1)
 def test_near_and_far_in_rendered_scenes(tiny, scenes):
-    figures = evaluate.ranks({"tiny": lambda picture: evaluate.run_tiny(tiny, picture)[0], "ramp": evaluate.ramp}, scenes)
+    figures = evaluate.ranks({"tiny": lambda image: evaluate.run_tiny(tiny, image)[0], "ramp": evaluate.ramp}, scenes)
     assert first(figures) >= 0.93
     assert first(figures, "ramp") < 0.8
 
 
 def test_normals_of_rendered_scenes(tiny, scenes):
-    figures = evaluate.normal_errors({"tiny": lambda picture: evaluate.run_tiny(tiny, picture)[1]}, scenes)
+    figures = evaluate.normal_errors({"tiny": lambda image: evaluate.run_tiny(tiny, image)[1]}, scenes)
     assert first(figures) <= 23

@@ -49,14 +49,14 @@ def clip(total, height=HEIGHT, width=WIDTH, seed=1):
     """A pan over a soft picture, with noise."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(1, 3, 6, 8, generator=generator)
-    picture = torch.nn.functional.interpolate(coarse, size=(height + total, width + total), mode="bicubic").clamp(0, 1)
-    frames = [picture[0, :, i // 2 : i // 2 + height, i : i + width] for i in range(total)]
+    image = torch.nn.functional.interpolate(coarse, size=(height + total, width + total), mode="bicubic").clamp(0, 1)
+    frames = [image[0, :, i // 2 : i // 2 + height, i : i + width] for i in range(total)]
     return (torch.stack(frames) + 0.02 * torch.randn(total, 3, height, width, generator=generator)).clamp(0, 1)
 
 
 @torch.no_grad()
-def filmed(annotator, frames, chunk=7, **more):
-    return torch.cat([estimate.depth for estimate in annotator.film(frames.split(chunk), **more)])
+def depth_of_video(annotator, frames, chunk=7, **more):
+    return torch.cat([estimate.depth for estimate in annotator.estimate_video(frames.split(chunk), **more)])
 
 
 def close(found, expected, tolerance=1e-5):
@@ -78,7 +78,7 @@ def test_the_network_is_the_papers(annotator, oracle, frames):
     pixels = torch.cat((annotator.normalised(clip(frames)), annotator.normalised(clip(frames, seed=2))))
     with torch.no_grad():
         found = torch.relu(annotator.network(pixels, frames))
-        expected = torch.cat([oracle(film) for film in pixels.split(frames)])
+        expected = torch.cat([oracle(video) for video in pixels.split(frames)])
     assert (expected > 0).float().mean() > 0.9 and expected.std() > 0.1, "the comparison would say little"
     close(found, expected)
 
@@ -98,11 +98,11 @@ def test_a_module_sees_as_many_pixels_at_once_as_memory_holds(monkeypatch):
 @pytest.mark.parametrize(
     "total", [1, 7, 24, 32, 46, *(pytest.param(each, marks=pytest.mark.slow("more lengths")) for each in (23, 25, 70))]
 )
-def test_a_film_is_the_published_scheme(oracle, spec, total):
+def test_a_video_is_the_published_scheme(oracle, spec, total):
     annotator, frames = build(oracle, spec), clip(total)
-    expected = ORACLE["film"](lambda window: oracle(annotator.normalised(window)), frames, metric=spec is METRIC)
+    expected = ORACLE["video"](lambda window: oracle(annotator.normalised(window)), frames, metric=spec is METRIC)
     chunks = {1: one_at_a_time, 70: all_at_once}.get(total, four_at_once)
-    estimates = list(annotator.film(frames.split(5), in_chunks=chunks))
+    estimates = list(annotator.estimate_video(frames.split(5), in_chunks=chunks))
     assert {estimate.quantity for estimate in estimates} == {spec.quantity}
     close(torch.cat([estimate.depth for estimate in estimates]), expected)
 
@@ -137,8 +137,8 @@ def test_a_cut_begins_anew(annotator):
     first, second = clip(26), clip(40, seed=5)
     at = iter([False] * 26 + [True] + [False] * 39)
     is_cut = lambda frames: torch.tensor([next(at) for _ in frames])  # noqa: E731
-    found = filmed(annotator, torch.cat((first, second)), is_cut=is_cut)
-    close(found, torch.cat((filmed(annotator, first), filmed(annotator, second))))
+    found = depth_of_video(annotator, torch.cat((first, second)), is_cut=is_cut)
+    close(found, torch.cat((depth_of_video(annotator, first), depth_of_video(annotator, second))))
 
 
 def test_pieces_end_at_cuts():
@@ -171,7 +171,7 @@ class Count:
 
 
 @torch.no_grad()
-def test_what_is_held_does_not_grow_with_the_film(annotator, monkeypatch):
+def test_what_is_held_does_not_grow_with_the_video(annotator, monkeypatch):
     # the network's own memory is that of a window; here the frames and the depth are counted
     monkeypatch.setattr(annotator.network, "through_time", lambda features, frames: features[2])
     monkeypatch.setattr(
@@ -179,29 +179,29 @@ def test_what_is_held_does_not_grow_with_the_film(annotator, monkeypatch):
     )
     most = {}
     for total in (100, 400):
-        film, behind, given, depth = Count(total, 4), 0, 0, 0
-        for estimate in annotator.film(film):
+        video, behind, given, depth = Count(total, 4), 0, 0, 0
+        for estimate in annotator.estimate_video(video):
             given += estimate.batch
             depth = max(depth, estimate.batch)
-            behind = max(behind, film.read - given)
+            behind = max(behind, video.read - given)
         gc.collect()
-        assert given == total and film.alive == 0
-        most[total] = (film.most, behind, depth)
+        assert given == total and video.alive == 0
+        most[total] = (video.most, behind, depth)
     assert most[100] == most[400]
     assert most[400][0] <= 8, "two chunks: the one in work and the one asked for"
     assert most[400][1] <= 8 + 4 and most[400][2] <= 24
 
 
-def test_a_film_without_frames_gives_nothing(annotator):
-    assert list(annotator.film([])) == []
+def test_a_video_without_frames_gives_nothing(annotator):
+    assert list(annotator.estimate_video([])) == []
 
 
 @torch.no_grad()
-def test_pictures_of_a_batch_have_nothing_to_do_with_each_other(annotator):
+def test_images_of_a_batch_have_nothing_to_do_with_each_other(annotator):
     frames = clip(3)
     batch = annotator.estimate(frames).depth
     close(batch, torch.cat([annotator.estimate(frame[None]).depth for frame in frames]))
-    assert (batch - filmed(annotator, frames)).abs().max() > 1e-3 * batch.max()
+    assert (batch - depth_of_video(annotator, frames)).abs().max() > 1e-3 * batch.max()
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_sizes_are_the_authors(height, width, expected):
 
 
 def test_the_camera_is_noted(annotator):
-    estimate = next(annotator.film([clip(3, 112, 168)], fov=60.0))
+    estimate = next(annotator.estimate_video([clip(3, 112, 168)], fov=60.0))
     assert estimate.intrinsics.shape == (3, 3, 3)
     assert estimate.intrinsics[0, 0, 0].item() == pytest.approx(42 / torch.tan(torch.tensor(torch.pi / 6)).item(), rel=1e-4)
 
@@ -283,9 +283,9 @@ def test_half_precision_stays_near(oracle, annotator, dtype, tolerance):
     state = half.network.state_dict()
     assert {name for name, value in state.items() if value.dtype != dtype} == {name for name in state if ".output_conv2." in name}
     frames = clip(26)
-    found = filmed(half, frames)
+    found = depth_of_video(half, frames)
     assert found.dtype == torch.float32
-    close(found, filmed(annotator, frames), tolerance)
+    close(found, depth_of_video(annotator, frames), tolerance)
 
 
 def test_nothing_mixes_devices():

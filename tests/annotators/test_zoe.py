@@ -51,7 +51,7 @@ def build(state, name="nyu", dtype=torch.float32):
     return zoe.ZoeAnnotator.build(spec, {"network": state}, dtype)
 
 
-def pictures(*shape):
+def make_images(*shape):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
 
 
@@ -140,7 +140,7 @@ def oracle(request):
 @pytest.mark.parametrize("size", [(48, 64), (54, 96), (75, 50)], ids=str)
 def test_it_infers_as_the_authors_do(oracle, size):
     network, name = oracle
-    images = pictures(1, 3, *size)
+    images = make_images(1, 3, *size)
     expected = network.infer(images)
     estimate = build(network.state_dict(), name).estimate(images)
     assert estimate.quantity == Quantity.METRIC_DEPTH
@@ -157,9 +157,9 @@ def official():
 
 
 def test_the_authors_wrapped_file_loads(official, tmp_path):
-    expected = build(official.state_dict()).estimate(pictures(1, 3, 40, 50)).depth
+    expected = build(official.state_dict()).estimate(make_images(1, 3, 40, 50)).depth
     torch.save({"model": {f"module.{key}": value for key, value in official.state_dict().items()}, "epoch": 5}, tmp_path / "ZoeD.pt")
-    assert torch.equal(build(read_checkpoint(tmp_path / "ZoeD.pt")).estimate(pictures(1, 3, 40, 50)).depth, expected)
+    assert torch.equal(build(read_checkpoint(tmp_path / "ZoeD.pt")).estimate(make_images(1, 3, 40, 50)).depth, expected)
 
 
 @pytest.mark.parametrize(
@@ -182,27 +182,27 @@ def test_hub_files_load(name, tmp_path):
     model = randomise(network_class(zoe.transformers_config(tiny_config(name))))
     model.save_pretrained(tmp_path)
     annotator = build(read_checkpoint(tmp_path / "model.safetensors"), name)
-    images = pictures(1, 3, 64, 96)
+    images = make_images(1, 3, 64, 96)
     torch.testing.assert_close(by_network(annotator, images)[:, 0], model(2 * images - 1).predicted_depth, rtol=1e-5, atol=0)
 
 
 @pytest.fixture(scope="module")
 def both_scenes():
-    """A network for both kinds of scene that takes some of `different_pictures` for one and some for the other."""
+    """A network for both kinds of scene that takes some of `different_images` for one and some for the other."""
     (network_class,) = from_transformers("ZoeDepthForDepthEstimation")
     model = randomise(network_class(zoe.transformers_config(tiny_config("nyu-kitti"))))
-    seen = [model(2 * image[None] - 1).domain_logits[0] for image in different_pictures()]
+    seen = [model(2 * image[None] - 1).domain_logits[0] for image in different_images()]
     votes = torch.stack([logits[0] - logits[1] for logits in seen])
     model.metric_head.mlp_classifier.linear2.bias[1] += (votes.min() + votes.max()) / 2
     return build(model.state_dict(), "nyu-kitti")
 
 
-def different_pictures():
-    return torch.stack([torch.zeros(3, 64, 96), torch.ones(3, 64, 96), pictures(3, 64, 96)])
+def different_images():
+    return torch.stack([torch.zeros(3, 64, 96), torch.ones(3, 64, 96), make_images(3, 64, 96)])
 
 
-def test_the_kind_of_scene_is_each_pictures_own(both_scenes):
-    images = different_pictures()
+def test_the_kind_of_scene_is_each_images_own(both_scenes):
+    images = different_images()
     kinds = {int(both_scenes.network(2 * image[None] - 1).domain_logits.argmax()) for image in images}
     assert kinds == {0, 1}, "the test needs pictures of both kinds"
     together = by_network(both_scenes, images)
@@ -210,15 +210,15 @@ def test_the_kind_of_scene_is_each_pictures_own(both_scenes):
         torch.testing.assert_close(together[index : index + 1], by_network(both_scenes, images[index : index + 1]))
 
 
-def test_a_mirrored_picture_gives_the_mirrored_depth(official):
+def test_a_mirrored_image_gives_the_mirrored_depth(official):
     annotator = build(official.state_dict())
-    images = pictures(2, 3, 40, 60)
+    images = make_images(2, 3, 40, 60)
     torch.testing.assert_close(annotator.estimate(images.flip(-1)).depth, annotator.estimate(images).depth.flip(-1), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (5, 4)], ids=str)
-def test_the_smallest_pictures(official, size):
-    depth = build(official.state_dict()).estimate(pictures(1, 3, *size)).depth
+def test_the_smallest_images(official, size):
+    depth = build(official.state_dict()).estimate(make_images(1, 3, *size)).depth
     assert depth.shape == (1, 1, *size)
     assert torch.isfinite(depth).all()
 
@@ -243,7 +243,7 @@ def test_the_frame_is_that_of_the_data_trained_on(name, height, width, expected)
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
 def test_half_precision_keeps_the_heads_in_float32(official, dtype, tolerance):
-    images = pictures(1, 3, 40, 60)
+    images = make_images(1, 3, 40, 60)
     expected = build(official.state_dict()).estimate(images).depth
     annotator = build(official.state_dict(), dtype=dtype)
     assert {value.dtype for value in annotator.network.metric_head.parameters()} == {torch.float32}
@@ -319,7 +319,7 @@ def test_depth_anything_infers_as_the_authors_do(dino_state, size):
         def forward(self, x):
             return {"metric_depth": annotator.network((self.resize(x) - mean) / std)}
 
-    images = pictures(1, 3, *size)
+    images = make_images(1, 3, *size)
     expected, estimate = Authors().infer(images), annotator.estimate(images)
     assert estimate.quantity == Quantity.METRIC_DEPTH
     assert estimate.depth.shape == (1, 1, *size)
@@ -336,7 +336,7 @@ def test_normed_bins_are_refused_where_softplus_bins_belong(dino_state):
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
 def test_half_precision_on_depth_anything(dino_state, dtype, tolerance):
-    images = pictures(1, 3, 56, 84)
+    images = make_images(1, 3, 56, 84)
     expected, found = by_network(dino_annotator(dino_state), images), by_network(dino_annotator(dino_state, dtype), images)
     assert found.dtype == torch.float32
     assert (found - expected).abs().max() < tolerance * expected.max()

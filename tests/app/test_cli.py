@@ -23,7 +23,7 @@ from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.commands import arguments
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.files import read_picture, save_estimate
+from depth_normal.geometry.files import read_image, save_estimate
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import load_model
 from depth_normal.utils import as_batch
@@ -39,7 +39,7 @@ def results(folder):
 
 
 @pytest.fixture
-def picture(tmp_path, photo):
+def image(tmp_path, photo):
     path = tmp_path / "astronaut.png"
     cv2.imwrite(str(path), photo[..., ::-1])
     return path
@@ -53,34 +53,34 @@ def estimate(tmp_path):
     return run
 
 
-def test_three_files_that_hold_what_they_say(estimate, picture, tmp_path):
-    assert estimate(picture) == 0
+def test_three_files_that_hold_what_they_say(estimate, image, tmp_path):
+    assert estimate(image) == 0
     depth = cv2.imread(str(tmp_path / "out" / "astronaut_depth.png"), cv2.IMREAD_UNCHANGED)
     assert depth.dtype == np.uint16 and depth.shape == (512, 512) and depth.min() == 0 and depth.max() == 65535
     raw = np.load(tmp_path / "out" / "astronaut.npz")
     assert raw["quantity"] == "disparity" and raw["depth"].dtype == np.float32 and raw["depth"].shape == (512, 512)
     assert raw["normals"].shape == (512, 512, 3)
     assert np.abs(np.linalg.norm(raw["normals"], axis=-1) - 1).max() < 1e-4
-    picture_of_disparity = (raw["depth"] - raw["depth"].min()) / np.ptp(raw["depth"])
-    assert np.abs(depth / 65535 - picture_of_disparity).max() < 1e-4, "near = white is large disparity"
+    image_of_disparity = (raw["depth"] - raw["depth"].min()) / np.ptp(raw["depth"])
+    assert np.abs(depth / 65535 - image_of_disparity).max() < 1e-4, "near = white is large disparity"
     normal_map = cv2.imread(str(tmp_path / "out" / "astronaut_normals.png"), cv2.IMREAD_UNCHANGED)[..., ::-1]
     assert normal_map.dtype == np.uint8
     assert np.abs(normal_map - np.rint(raw["normals"] * 127.5 + 127.5)).max() <= 1, "OpenGL colours, rounded"
 
 
-def test_normals_face_the_way_the_surface_does(estimate, picture, tmp_path):
+def test_normals_face_the_way_the_surface_does(estimate, image, tmp_path):
     """The helmet is a ball: red to its right, green at its top (OpenGL)."""
-    estimate(picture)
+    estimate(image)
     normals = np.load(tmp_path / "out" / "astronaut.npz")["normals"]
     # its rim, where disparity falls away from the ball
     right, top = normals[400:460, 478:490].mean((0, 1)), normals[350:362, 360:420].mean((0, 1))
     assert right[0] > 0.2 and top[1] > 0.2
 
 
-def test_a_bad_picture_is_named_and_the_rest_goes_on(estimate, picture, tmp_path, capsys):
+def test_a_bad_image_is_named_and_the_rest_goes_on(estimate, image, tmp_path, capsys):
     (tmp_path / "notes.jpg").write_text("not a picture")
     (tmp_path / "empty").mkdir()
-    assert estimate(tmp_path / "notes.jpg", tmp_path / "absent.png", tmp_path / "empty", picture) == 1
+    assert estimate(tmp_path / "notes.jpg", tmp_path / "absent.png", tmp_path / "empty", image) == 1
     said = capsys.readouterr()
     lines = said.err.splitlines()
     assert "1 done, 3 failed of 4 images in " in lines[-1] and f"why is in {tmp_path / 'out' / RECORDS / 'failures.jsonl'}" in lines[-1]
@@ -90,34 +90,34 @@ def test_a_bad_picture_is_named_and_the_rest_goes_on(estimate, picture, tmp_path
     assert results(tmp_path / "out") == ["astronaut.npz", "astronaut_depth.png", "astronaut_normals.png"]
 
 
-def test_of_pictures_of_one_name_the_first_is_done(estimate, picture, tmp_path, capsys):
+def test_of_images_of_one_name_the_first_is_done(estimate, image, tmp_path, capsys):
     twin = tmp_path / "b" / "astronaut.jpg"
     twin.parent.mkdir()
-    twin.write_bytes(picture.read_bytes())
-    assert estimate(picture, twin, "--size", "64") == 1
+    twin.write_bytes(image.read_bytes())
+    assert estimate(image, twin, "--size", "64") == 1
     said = capsys.readouterr()
-    assert f"{picture} and {twin} would write the same files" in said.err and f"{picture}: " in said.out
-    assert json.loads((tmp_path / "out" / RECORDS / "astronaut.json").read_text())["picture"]["path"] == str(picture)
+    assert f"{image} and {twin} would write the same files" in said.err and f"{image}: " in said.out
+    assert json.loads((tmp_path / "out" / RECORDS / "astronaut.json").read_text())["picture"]["path"] == str(image)
 
 
-def test_an_input_that_is_named_like_a_result_survives(picture, tmp_path, capsys):
+def test_an_input_that_is_named_like_a_result_survives(image, tmp_path, capsys):
     twin = tmp_path / "astronaut_depth.png"
-    twin.write_bytes(picture.read_bytes())
-    words = ["estimate", str(picture), str(twin), "--out", str(tmp_path), "--model", "tiny", "--overwrite", "--size", "64"]
+    twin.write_bytes(image.read_bytes())
+    words = ["estimate", str(image), str(twin), "--out", str(tmp_path), "--model", "tiny", "--overwrite", "--size", "64"]
     assert cli.main(words) == 1
-    assert "which is the image" in capsys.readouterr().err and twin.read_bytes() == picture.read_bytes()
+    assert "which is the image" in capsys.readouterr().err and twin.read_bytes() == image.read_bytes()
     assert results(tmp_path) == [f"astronaut{ending}.png" for ending in ("", "_depth", "_depth_depth", "_depth_normals")]
 
 
-def test_files_of_others_are_kept_and_ours_are_made_anew(estimate, picture, tmp_path, capsys):
+def test_files_of_others_are_kept_and_ours_are_made_anew(estimate, image, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     mine = tmp_path / "out" / "astronaut.npz"
     mine.write_text("mine")
-    assert estimate(picture, "--size", "64") == 2
+    assert estimate(image, "--size", "64") == 2
     assert "astronaut.npz is there already" in capsys.readouterr().err
     assert mine.read_text() == "mine" and results(tmp_path / "out") == ["astronaut.npz"]
-    assert estimate(picture, "--size", "64", "--overwrite") == 0
-    assert estimate(picture, "--size", "64") == 0
+    assert estimate(image, "--size", "64", "--overwrite") == 0
+    assert estimate(image, "--size", "64") == 0
     (record,) = (tmp_path / "out" / RECORDS).glob("*.json")
     settings = json.loads(record.read_text())["settings"]
     assert settings["model"] == "tiny" and settings["size"] == 64 and settings["writes"] == ["depth", "normals", "npz"]
@@ -131,15 +131,15 @@ def test_the_demo_keeps_files_of_others(tmp_path, capsys):
 
 @pytest.mark.slow("starts other processes")
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
-def test_a_name_that_the_console_cannot_show_stops_nothing(picture, tmp_path, encoding):
+def test_a_name_that_the_console_cannot_show_stops_nothing(image, tmp_path, encoding):
     """Beside letters of another script a name that is not even Unicode, as old disks have them."""
     names = ["深度.png", *(["\udcff.png"] if os.fsencode("\udcff") == b"\xff" else [])]
     try:
         for name in names:
-            (tmp_path / name).write_bytes(picture.read_bytes())
+            (tmp_path / name).write_bytes(image.read_bytes())
     except OSError as error:
         pytest.skip(f"this file system does not keep such names: {error}")
-    command = [sys.executable, "-m", "depth_normal.app.cli", "estimate", *(str(tmp_path / name) for name in names), str(picture)]
+    command = [sys.executable, "-m", "depth_normal.app.cli", "estimate", *(str(tmp_path / name) for name in names), str(image)]
     command += ["--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64", "--also", "npz"]
     run = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, cwd=tmp_path)
     assert run.returncode == 0, run.stderr
@@ -156,8 +156,8 @@ def test_a_name_that_the_console_cannot_show_stops_nothing(picture, tmp_path, en
         (("--weights", "/nowhere/weights.pt"), "/nowhere/weights.pt"),
     ],
 )
-def test_what_nothing_can_be_done_with(words, message, picture, tmp_path, capsys):
-    assert cli.main(["estimate", str(picture), "--out", str(tmp_path / "out"), *MODEL, *words]) == 2
+def test_what_nothing_can_be_done_with(words, message, image, tmp_path, capsys):
+    assert cli.main(["estimate", str(image), "--out", str(tmp_path / "out"), *MODEL, *words]) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
@@ -180,45 +180,45 @@ def test_what_nothing_can_be_done_with(words, message, picture, tmp_path, capsys
         ("--out", "maps.png"),
     ],
 )
-def test_wrong_words_are_explained(words, picture, capsys):
+def test_wrong_words_are_explained(words, image, capsys):
     with pytest.raises(SystemExit) as stopped:
-        cli.main(["estimate", str(picture), *words])
+        cli.main(["estimate", str(image), *words])
     assert stopped.value.code == 2 and "usage: depth-normal estimate" in capsys.readouterr().err
 
 
-def test_the_size_of_the_network_is_a_choice(estimate, picture, tmp_path):
-    estimate(picture, "--size", "64")
+def test_the_size_of_the_network_is_a_choice(estimate, image, tmp_path):
+    estimate(image, "--size", "64")
     coarse = np.load(tmp_path / "out" / "astronaut.npz")["depth"]
-    estimate(picture, "--size", "256")
+    estimate(image, "--size", "256")
     fine = np.load(tmp_path / "out" / "astronaut.npz")["depth"]
     assert coarse.shape == fine.shape == (512, 512)
     assert np.abs(np.diff(fine)).max() > 2 * np.abs(np.diff(coarse)).max()
 
 
-def test_a_known_field_of_view_is_written(estimate, picture, tmp_path):
-    estimate(picture, "--size", "64", "--fov", "40")
+def test_a_known_field_of_view_is_written(estimate, image, tmp_path):
+    estimate(image, "--size", "64", "--fov", "40")
     raw = np.load(tmp_path / "out" / "astronaut.npz")
     focal_length = 256 / np.tan(np.radians(20))
     assert np.abs(raw["intrinsics"] - [[focal_length, 0, 255.5], [0, focal_length, 255.5], [0, 0, 1]]).max() < 1e-2
 
 
-def test_how_deep_a_scene_is_decides_its_normals(picture, tmp_path, midas_small):
-    words = ["estimate", str(picture), "--out", str(tmp_path), *MODEL, "--weights", str(midas_small), "--dtype", "float32"]
+def test_how_deep_a_scene_is_decides_its_normals(image, tmp_path, midas_small):
+    words = ["estimate", str(image), "--out", str(tmp_path), *MODEL, "--weights", str(midas_small), "--dtype", "float32"]
     words += ["--write", "npz"]
     assert cli.main([*words, "--near-far-ratio", "30"]) == 0
     found = np.load(tmp_path / "astronaut.npz")["normals"]
     model = load_model(MODEL[1], "float32", weights=midas_small)
     derive = partial(with_normals, near_far_ratio=30)
-    expected = model.estimate(as_batch(read_picture(picture)), derive=derive).normals[0].movedim(0, -1)
+    expected = model.estimate(as_batch(read_image(image)), derive=derive).normals[0].movedim(0, -1)
     assert np.array_equal(found, expected.numpy())
     assert json.loads((tmp_path / RECORDS / "astronaut.json").read_text())["settings"]["near_far_ratio"] == 30
     assert cli.main(words) == 0
     assert np.abs(np.load(tmp_path / "astronaut.npz")["normals"] - found).mean() > 0.05, "a landscape is deeper than a room"
 
 
-def test_an_out_folder_that_is_a_file(estimate, picture, tmp_path, capsys):
+def test_an_out_folder_that_is_a_file(estimate, image, tmp_path, capsys):
     (tmp_path / "out").write_text("")
-    assert estimate(picture) == 2
+    assert estimate(image) == 2
     assert f"{tmp_path / 'out'} is a file, not a folder" in capsys.readouterr().err
     assert cli.main(["demo", "--out", str(tmp_path / "out" / "deeper")]) == 2
     assert f"{tmp_path / 'out'} is a file, not a folder" in capsys.readouterr().err
@@ -258,7 +258,7 @@ def test_download_of_an_unknown_model(capsys):
 
 
 @pytest.mark.slow("starts another process")
-def test_no_file_and_no_network_says_what_to_do(tmp_path, picture):
+def test_no_file_and_no_network_says_what_to_do(tmp_path, image):
     """In a process of its own, with caches of its own, offline."""
     environment = {
         **os.environ,
@@ -266,7 +266,7 @@ def test_no_file_and_no_network_says_what_to_do(tmp_path, picture):
         "DEPTH_NORMAL_HOME": str(tmp_path / "dn"),
         "TORCH_HOME": str(tmp_path / "th"),
     }
-    command = [sys.executable, "-m", "depth_normal.app.cli", "estimate", str(picture), "--out", str(tmp_path / "out"), *MODEL]
+    command = [sys.executable, "-m", "depth_normal.app.cli", "estimate", str(image), "--out", str(tmp_path / "out"), *MODEL]
     run = subprocess.run(command, env=environment | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 2 and "Traceback" not in run.stderr
     for words in (
@@ -325,13 +325,13 @@ def test_what_is_taken_where_nobody_chooses(words, model, capsys):
     assert words[0] == "bench" or "840isitsresolutionlevel9,485level0" in told
 
 
-def test_from_python_the_same_is_taken(picture, monkeypatch):
+def test_from_python_the_same_is_taken(image, monkeypatch):
     def refuse(model, *_):
         raise ValueError(model)
 
     monkeypatch.setattr(per_image, "load_model", refuse)
     with pytest.raises(ValueError, match=r"^moge-2-vits-normal$"):
-        next(depth_normal.estimate_folder(picture))
+        next(depth_normal.estimate_folder(image))
 
 
 def test_the_readmes_example_can_be_pasted(photo, tmp_path, monkeypatch):
@@ -396,22 +396,22 @@ def test_compare_of_what_has_nothing_in_common(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("words", [("--also", "pfm", "--also", "exr"), ("--also", "pfm,exr,normals"), ("--write", "depth,pfm,exr")])
-def test_other_formats_are_written_beside(estimate, picture, tmp_path, words):
-    assert estimate(picture, *words) == 0
+def test_other_formats_are_written_beside(estimate, image, tmp_path, words):
+    assert estimate(image, *words) == 0
     assert {"astronaut.pfm", "astronaut.exr"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
 @pytest.mark.parametrize("words", [("--also", "pfm,tga"), ("--write", "pfm,tga")])
-def test_what_is_none_of_the_formats_is_named(estimate, picture, words, capsys):
+def test_what_is_none_of_the_formats_is_named(estimate, image, words, capsys):
     with pytest.raises(SystemExit):
-        estimate(picture, *words)
+        estimate(image, *words)
     assert "'tga' is none of depth, normals, npz, exr" in capsys.readouterr().err
 
 
 def stand_in(monkeypatch, found):
     """A model that gives this of every picture; the bundled one has no metres, and no other is on a test machine."""
     model = SimpleNamespace(
-        estimate=lambda pictures, size, fov, derive, refine: derive(found),
+        estimate=lambda images, size, fov, derive, refine: derive(found),
         device=torch.device("cpu"),
         fitting=lambda *_: None,
         working_bytes=lambda *_: 1,
@@ -420,19 +420,19 @@ def stand_in(monkeypatch, found):
     monkeypatch.setattr(per_image, "load_model", lambda *_: model)
 
 
-def test_the_picture_of_metres_shows_disparity_and_the_numbers_are_metres(estimate, picture, tmp_path, monkeypatch):
+def test_the_image_of_metres_shows_disparity_and_the_numbers_are_metres(estimate, image, tmp_path, monkeypatch):
     metres = torch.linspace(1, 1000, 512).flip(0).view(1, 1, -1, 1).repeat(1, 1, 1, 512)
     stand_in(monkeypatch, Estimate(depth=metres, quantity=Quantity.METRIC_DEPTH, mask=metres < 999))
-    assert estimate(picture) == 0
+    assert estimate(image) == 0
     shown = cv2.imread(str(tmp_path / "out" / "astronaut_depth.png"), cv2.IMREAD_UNCHANGED)[:, 0] / 65535
     assert shown[0] == 0 and shown[-1] == 1 and shown[256] < 0.01, "500 m away is nearly black"
     assert (np.load(tmp_path / "out" / "astronaut.npz")["depth"] == metres[0, 0].numpy()).all()
 
 
-def test_normal_maps_in_the_coding_that_is_asked_for_are_made_anew(estimate, picture, tmp_path, capsys):
+def test_normal_maps_in_the_coding_that_is_asked_for_are_made_anew(estimate, image, tmp_path, capsys):
     maps = {}
     for coding in ("opengl", "directx", "controlnet-1.0-normal"):
-        assert estimate(picture, "--size", "64", "--coding", coding, "--resume") == 0
+        assert estimate(image, "--size", "64", "--coding", coding, "--resume") == 0
         assert "astronaut_normals.png" in capsys.readouterr().out, "it is not left out"
         maps[coding] = cv2.imread(str(tmp_path / "out" / "astronaut_normals.png")).astype(int)[..., ::-1]
     flipped, reversed_ = (maps["opengl"] * sign + (sign < 0) * 255 for sign in (np.array([1, -1, 1]), np.array([-1, 1, 1])))
@@ -442,13 +442,13 @@ def test_normal_maps_in_the_coding_that_is_asked_for_are_made_anew(estimate, pic
 
 
 @pytest.mark.parametrize("words", [(), ("--up", "z")])
-def test_what_points_up_in_a_ply_is_a_choice(estimate, picture, tmp_path, monkeypatch, words):
+def test_what_points_up_in_a_ply_is_a_choice(estimate, image, tmp_path, monkeypatch, words):
     plane = Estimate(
         depth=torch.full((1, 1, 512, 512), 2.0), quantity=Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(50.0, 512, 512)
     )
     stand_in(monkeypatch, plane)
     monkeypatch.setattr(per_image, "check_writes", lambda *_: None)
-    assert estimate(picture, "--also", "ply", *words) == 0
+    assert estimate(image, "--also", "ply", *words) == 0
     data = (tmp_path / "out" / "astronaut.ply").read_bytes()
     first = np.frombuffer(data, "<f4", 3, data.index(b"end_header\n") + len(b"end_header\n"))
     depth_axis, up_axis = (1, 2) if words else (2, 1)

@@ -11,7 +11,7 @@ import torch
 import depth_normal
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.cli import EXAMPLES, _parsed
-from depth_normal.geometry.files import write_picture_png
+from depth_normal.geometry.files import write_image_png
 from depth_normal.model_loader.weights.timeouts import CONNECT_VARIABLES, READ_VARIABLES
 from depth_normal.nodes import old_ids
 from depth_normal.nodes.loading import PREVIEW_SETTING
@@ -108,7 +108,7 @@ def test_what_the_page_of_python_shows_runs(tmp_path, monkeypatch, capsys):
     page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     for name in ("photo.jpg", "photos/a.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        write_picture_png(tmp_path / name, torch.rand(3, 48, 64), 8)
+        write_image_png(tmp_path / name, torch.rand(3, 48, 64), 8)
     (tmp_path / "page.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", page, re.S)), encoding="utf-8")
     found = runpy.run_path(str(tmp_path / "page.py"))
     assert found["depth"].shape == found["depth_image"].shape == (1, 1, 48, 64)

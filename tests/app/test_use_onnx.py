@@ -25,7 +25,7 @@ from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.files import read_npz
 from depth_normal.model_loader import Model
 from depth_normal.model_loader.inference.weights import Weights
-from depth_normal.utils import resize_picture
+from depth_normal.utils import resize_image
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "docs" / "use_onnx.py"
@@ -45,12 +45,12 @@ def script():
 
 def images():
     """Of several aspects, larger and smaller than the networks, of odd sides, with and without sky."""
-    photo = per_image.read(exporting.PICTURE)
+    photo = per_image.read(exporting.IMAGE)
     return {
         "photo": photo,
-        "small": resize_picture(photo, 31, 47),
+        "small": resize_image(photo, 31, 47),
         "upright": photo[..., :397, 120:331],
-        "panorama": resize_picture(photo[..., 200:241, :200], 41, 163),
+        "panorama": resize_image(photo[..., 200:241, :200], 41, 163),
         "landscape": landscape(),
     }
 
@@ -61,7 +61,7 @@ def landscape():
     down = torch.linspace(0, 1, height)[:, None].expand(height, width)
     sky = torch.stack((0.35 + 0.4 * down, 0.6 + 0.3 * down, 0.95 - 0.05 * down))
     texture = torch.rand(1, 3, 40, 60, generator=torch.Generator().manual_seed(0))
-    land = 0.4 * resize_picture(texture, height, width)[0] + torch.tensor((0.15, 0.2, 0.08))[:, None, None]
+    land = 0.4 * resize_image(texture, height, width)[0] + torch.tensor((0.15, 0.2, 0.08))[:, None, None]
     above = down < 0.5 + 0.06 * torch.sin(torch.linspace(0, 9, width))
     return torch.where(above, sky, land)[None]
 
@@ -135,7 +135,7 @@ def test_its_maps_are_the_packs(script, name):
 @pytest.mark.parametrize(("name", "sides", "size"), [("moge-1", (100, 140), 83), ("zoedepth-nyu", (120, 160), 96)])
 def test_a_file_of_one_size_gives_the_packs_own_maps_of_images_that_the_pack_runs_at_it(script, name, sides, size):
     annotator = SHRUNK["annotator"](name)
-    image = resize_picture(per_image.read(exporting.PICTURE), *sides)
+    image = resize_image(per_image.read(exporting.IMAGE), *sides)
     assert annotator.network_size(*sides, size) == FIXED[name]
     session = Session(annotator.for_input_size(*FIXED[name]), size)
     found = script.estimate(session, image[0].movedim(0, -1).numpy())

@@ -17,7 +17,7 @@ from depth_normal.model_loader.weights.find import BUNDLED_FOLDER
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     path = tmp_path / "wave.png"
     cv2.imwrite(str(path), (127 + 120 * np.sin(np.arange(96 * 64 * 3).reshape(64, 96, 3) / 50)).astype(np.uint8))
     return path
@@ -31,32 +31,32 @@ def own(tmp_path):
     return path
 
 
-def estimate(picture, out, *words, command="estimate"):
-    return cli.main([command, str(picture), "--out", str(out), *map(str, words)])
+def estimate(image, out, *words, command="estimate"):
+    return cli.main([command, str(image), "--out", str(out), *map(str, words)])
 
 
-def test_the_record_and_a_resume_name_the_model_that_the_file_is_of(picture, own, tmp_path, capsys, caplog):
+def test_the_record_and_a_resume_name_the_model_that_the_file_is_of(image, own, tmp_path, capsys, caplog):
     caplog.set_level("INFO")
-    assert estimate(picture, tmp_path / "out", "--weights", own) == 0
+    assert estimate(image, tmp_path / "out", "--weights", own) == 0
     assert f"{own} is recognised as tiny" in caplog.text
     settings = json.loads((tmp_path / "out" / RECORDS / "wave.json").read_text())["settings"]
     assert settings["model"] == "tiny" and settings["weights"]["name"] == "own.bin"
     capsys.readouterr()
-    assert estimate(picture, tmp_path / "out", "--weights", own, "--resume") == 0
-    assert estimate(picture, tmp_path / "out", "--weights", own, "--model", "tiny", "--resume") == 0
+    assert estimate(image, tmp_path / "out", "--weights", own, "--resume") == 0
+    assert estimate(image, tmp_path / "out", "--weights", own, "--model", "tiny", "--resume") == 0
     assert capsys.readouterr().out == "", "both times it was done before"
-    assert estimate(picture, tmp_path / "named", "--model", "tiny") == 0
+    assert estimate(image, tmp_path / "named", "--model", "tiny") == 0
     name = "wave_depth.png"
     assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "named" / name).read_bytes()
 
 
-def test_stereo_takes_the_file_alone(picture, own, tmp_path):
-    assert estimate(picture, tmp_path / "out", "--weights", own, command="stereo") == 0
+def test_stereo_takes_the_file_alone(image, own, tmp_path):
+    assert estimate(image, tmp_path / "out", "--weights", own, command="stereo") == 0
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["wave_LRF_Full_SBS.png"]
 
 
-def test_numbered_pictures_of_a_film_take_the_file_alone(picture, own, tmp_path):
-    shutil.copy(picture, tmp_path / "frame_1.png")
+def test_numbered_images_of_a_video_take_the_file_alone(image, own, tmp_path):
+    shutil.copy(image, tmp_path / "frame_1.png")
     words = ["video", str(tmp_path / "frame_%d.png"), "-o", str(tmp_path / "depth_%d.png"), "--weights", str(own), "--size", "64"]
     pytest.importorskip("av", reason="films are read by PyAV")
     assert cli.main(words) == 0 and (tmp_path / "depth_1.png").is_file()
@@ -85,9 +85,9 @@ def test_a_model_that_is_named_counts_more_than_a_file_and_neither_is_the_defaul
     assert chosen_model(default) == default.default_model and default.default_model in MODELS
 
 
-def test_a_folder_from_python_takes_the_file_alone(picture, own, tmp_path):
-    ((path, found),) = depth_normal.estimate_folder(picture, tmp_path / "out", weights=own)
-    assert path == picture and found.normals is not None
+def test_a_folder_from_python_takes_the_file_alone(image, own, tmp_path):
+    ((path, found),) = depth_normal.estimate_folder(image, tmp_path / "out", weights=own)
+    assert path == image and found.normals is not None
     assert json.loads((tmp_path / "out" / RECORDS / "wave.json").read_text())["settings"]["model"] == "tiny"
 
 
@@ -95,8 +95,8 @@ def test_a_folder_from_python_takes_the_file_alone(picture, own, tmp_path):
     ("content", "told"),
     [(b"<html>", "is a web page"), (None, "does not exist"), (b'\x15\0\0\0\0\0\0\0{"__metadata__":{}}  ', "there are no tensors")],
 )
-def test_a_file_of_no_model_ends_the_command_before_anything_is_made(content, told, picture, tmp_path, capsys):
+def test_a_file_of_no_model_ends_the_command_before_anything_is_made(content, told, image, tmp_path, capsys):
     if content is not None:
         (tmp_path / "bad.pth").write_bytes(content)
-    assert estimate(picture, tmp_path / "out", "--weights", tmp_path / "bad.pth") == 2
+    assert estimate(image, tmp_path / "out", "--weights", tmp_path / "bad.pth") == 2
     assert told in capsys.readouterr().err and not (tmp_path / "out").exists()

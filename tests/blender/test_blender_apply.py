@@ -48,8 +48,8 @@ def meshes(inside_blender, tmp_path_factory):
     save_estimate(folder / "map_metric_camera.exr", estimate())
     save_estimate(folder / "map_metric.png", estimate())
     save_estimate(folder / "map_nocamera.npz", estimate(intrinsics=None))
-    picture = torch.linspace(0.25, 0.75, WIDTH).expand(1, HEIGHT, WIDTH)
-    write_depth_png(folder / "map_picture.png", picture)
+    image = torch.linspace(0.25, 0.75, WIDTH).expand(1, HEIGHT, WIDTH)
+    write_depth_png(folder / "map_picture.png", image)
     inside_blender("meshes", folder)
     return {path.name[len("mesh_") : -len(".npz")]: dict(np.load(path)) for path in folder.glob("mesh_*")}
 
@@ -88,7 +88,7 @@ def test_the_mesh_stands_where_the_camera_is_or_upright(meshes):
     np.testing.assert_allclose(matrix[:3, 3], [1, 2, 3])
 
 
-def test_a_picture_becomes_a_relief_of_its_aspect(meshes):
+def test_an_image_becomes_a_relief_of_its_aspect(meshes):
     """White is near: it rises by the whole strength; 20 pixels span 2 units between their outer edges."""
     vertices = meshes["map_picture.png"]["vertices"].reshape(HEIGHT, WIDTH, 3)
     pitch = 2 / WIDTH

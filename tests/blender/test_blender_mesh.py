@@ -14,7 +14,7 @@ def imported(inside_blender, tmp_path_factory):
     intrinsics = torch.tensor([[[8.0, 0, 3.5], [0, 8, 2.5], [0, 0, 1]]])
     estimate = Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, intrinsics=intrinsics)
     save_estimate(folder / "m.glb", estimate)
-    save_estimate(folder / "worn.glb", estimate, SaveOptions(picture=torch.rand(1, 3, 12, 16, generator=torch.Generator().manual_seed(0))))
+    save_estimate(folder / "worn.glb", estimate, SaveOptions(image=torch.rand(1, 3, 12, 16, generator=torch.Generator().manual_seed(0))))
     for up in "yz":
         save_estimate(folder / f"{up}.ply", estimate, SaveOptions(ply_up=up))
     return {name: np.array(points) for name, points in inside_blender("imported", folder).items()}

@@ -51,17 +51,17 @@ class Client:
         """An answer that is JSON."""
         return json.loads(self.ask(path)[1])
 
-    def upload(self, picture: Path) -> str:
+    def upload(self, image: Path) -> str:
         """The name by which *Load Image* knows the picture."""
-        boundary, kind = uuid.uuid4().hex, mimetypes.guess_type(picture.name)[0] or "application/octet-stream"
+        boundary, kind = uuid.uuid4().hex, mimetypes.guess_type(image.name)[0] or "application/octet-stream"
         head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="overwrite"\r\n\r\ntrue\r\n'
-            f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{picture.name}"\r\nContent-Type: {kind}\r\n\r\n'
+            f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{image.name}"\r\nContent-Type: {kind}\r\n\r\n'
         )
-        body = head.encode() + picture.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
+        body = head.encode() + image.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
         status, answer = self.ask("/upload/image", body, f"multipart/form-data; boundary={boundary}")
         if status != 200:
-            raise RuntimeError(f"the server did not take {picture} ({status}): {answer[:300]!r}")
+            raise RuntimeError(f"the server did not take {image} ({status}): {answer[:300]!r}")
         stored = json.loads(answer)
         return "/".join(part for part in (stored.get("subfolder"), stored["name"]) if part)
 

@@ -60,7 +60,7 @@ def tiny_server(server):
 
 
 @pytest.fixture(scope="module")
-def picture(server) -> Path:
+def image_path(server) -> Path:
     path = server.base / "input" / "view.png"
     coarse = np.random.default_rng(1).integers(0, 255, (9, 12, 3), np.uint8)
     cv2.imwrite(str(path), cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
@@ -68,8 +68,8 @@ def picture(server) -> Path:
 
 
 @pytest.fixture
-def image(picture) -> torch.Tensor:
-    return torch.from_numpy(cv2.imread(str(picture))[None, ..., ::-1].copy()).float() / 255
+def image(image_path) -> torch.Tensor:
+    return torch.from_numpy(cv2.imread(str(image_path))[None, ..., ::-1].copy()).float() / 255
 
 
 @pytest.fixture
@@ -82,13 +82,13 @@ def here(tiny_server, monkeypatch):
 
 
 @pytest.fixture
-def run_workflow(tiny_server, picture, tmp_path):
+def run_workflow(tiny_server, image_path, tmp_path):
     """Runs a workflow as published, but for the settings; its previews by the number of the node, as RGB."""
 
     def run(workflow: Path, *settings: str) -> dict[str, np.ndarray]:
         folder = tmp_path / f"run{len(list(tmp_path.glob('run*')))}"
         folder.mkdir()
-        words = ["--image", picture, "--out", folder, "--server", tiny_server.address]
+        words = ["--image", image_path, "--out", folder, "--server", tiny_server.address]
         words += [word for setting in settings for word in ("--set", setting)]
         done = subprocess.run([sys.executable, RUNNER, workflow, *map(str, words)], capture_output=True, text=True)
         assert done.returncode == 0 and "PROBLEM" not in done.stdout, done.stdout + done.stderr
@@ -104,9 +104,9 @@ def finished(server, graph: dict) -> dict:
     return history["outputs"]
 
 
-def graph(picture: Path, node: str, count: int = 1, **widgets) -> dict:
+def graph(image_path: Path, node: str, count: int = 1, **widgets) -> dict:
     return {
-        "1": {"class_type": "LoadImage", "inputs": {"image": picture.name}},
+        "1": {"class_type": "LoadImage", "inputs": {"image": image_path.name}},
         "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},
         "3": {"class_type": node, "inputs": {"image": ["2", 0], **widgets}},
         "4": {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}},
@@ -123,18 +123,18 @@ def workflow(name: str) -> Path:
 
 
 @pytest.mark.parametrize("node", OLD)
-def test_prompts_of_old_scripts_run_with_the_old_packs_files(tiny_server, here, picture, image, node):
+def test_prompts_of_old_scripts_run_with_the_old_packs_files(tiny_server, here, image_path, image, node):
     """Only the picture is given; everything else is the old node's default."""
-    (found,) = shown(tiny_server, finished(tiny_server, graph(picture, node)))
+    (found,) = shown(tiny_server, finished(tiny_server, graph(image_path, node)))
     (expected,) = NODES[node]().execute(image)
     assert found.shape == (512, 683, 3) and np.abs(found - expected[0].numpy() * 255).max() <= 2
     model_id = OLD[node][1]
     assert f"loading {model_id} from {tiny_server.base / PLACES[model_id]}" in tiny_server.log
 
 
-def old_graph(picture: Path) -> dict:
+def old_graph(image_path: Path) -> dict:
     """What the old pack's users have saved: its four nodes, each with its old widgets only, and a preview."""
-    nodes = [{"id": 1, "type": "LoadImage", "outputs": [{"name": "IMAGE", "type": "IMAGE"}], "widgets_values": [picture.name, "image"]}]
+    nodes = [{"id": 1, "type": "LoadImage", "outputs": [{"name": "IMAGE", "type": "IMAGE"}], "widgets_values": [image_path.name, "image"]}]
     links = []
     for number, (node, (values, _)) in enumerate(OLD.items()):
         own, preview = 2 + 2 * number, 3 + 2 * number
@@ -144,9 +144,9 @@ def old_graph(picture: Path) -> dict:
     return {"nodes": nodes, "links": links, "version": 0.4}
 
 
-def test_a_graph_saved_with_the_old_pack_opens(run_workflow, here, picture, image, tmp_path):
+def test_a_graph_saved_with_the_old_pack_opens(run_workflow, here, image_path, image, tmp_path):
     path = tmp_path / "old.json"
-    path.write_text(json.dumps(old_graph(picture)))
+    path.write_text(json.dumps(old_graph(image_path)))
     previews = run_workflow(path)
     assert len(previews) == len(OLD)
     for number, node in enumerate(OLD):
@@ -154,18 +154,18 @@ def test_a_graph_saved_with_the_old_pack_opens(run_workflow, here, picture, imag
         assert np.abs(previews[str(3 + 2 * number)] - expected[0].numpy() * 255).max() <= 2, node
 
 
-def test_the_environment_is_another_model(tiny_server, picture):
+def test_the_environment_is_another_model(tiny_server, image_path):
     indoor, outdoor = (
-        shown(tiny_server, finished(tiny_server, graph(picture, ZOE_V1, environment=place, resolution=64)))[0]
+        shown(tiny_server, finished(tiny_server, graph(image_path, ZOE_V1, environment=place, resolution=64)))[0]
         for place in ("indoor", "outdoor")
     )
     assert np.abs(indoor - outdoor).max() > 20
 
 
 @pytest.mark.parametrize("node", OLD)
-def test_a_batch_and_a_second_run_load_nothing(tiny_server, picture, node):
-    pictures = shown(tiny_server, finished(tiny_server, graph(picture, node, count=3, resolution=128, network_size=56)))
-    assert len(pictures) == 3 and all(np.array_equal(each, pictures[0]) for each in pictures)
+def test_a_batch_and_a_second_run_load_nothing(tiny_server, image_path, node):
+    images = shown(tiny_server, finished(tiny_server, graph(image_path, node, count=3, resolution=128, network_size=56)))
+    assert len(images) == 3 and all(np.array_equal(each, images[0]) for each in images)
     assert tiny_server.log.count(f"loading {OLD[node][1]} ") == 1
 
 
@@ -181,14 +181,14 @@ def test_a_batch_and_a_second_run_load_nothing(tiny_server, picture, node):
     ],
     ids=str,
 )
-def test_bad_widget_values_are_refused_before_the_run(tiny_server, picture, node, bad):
+def test_bad_widget_values_are_refused_before_the_run(tiny_server, image_path, node, bad):
     with pytest.raises(urllib.error.HTTPError) as refused:
-        tiny_server.submit(graph(picture, node, **bad))
+        tiny_server.submit(graph(image_path, node, **bad))
     assert refused.value.code == 400 and next(iter(bad)) in refused.value.read().decode()
 
 
-def test_a_file_that_is_not_there_is_named(tiny_server, picture):
-    messages = tiny_server.run(graph(picture, V1, ckpt_name="depth_anything_vits14.pth"))["status"]["messages"]
+def test_a_file_that_is_not_there_is_named(tiny_server, image_path):
+    messages = tiny_server.run(graph(image_path, V1, ckpt_name="depth_anything_vits14.pth"))["status"]["messages"]
     message = next(body["exception_message"] for kind, body in messages if kind == "execution_error")
     for words in ("depth_anything_vits14.pth", "LiheYoung/Depth-Anything", str(tiny_server.base / "models" / "depth_normal")):
         assert words in message, message
@@ -221,10 +221,10 @@ def test_the_v3_workflow(run_workflow, here, image, tiny_server):
     assert np.abs(narrow["7"] - normals).max() > 20, "a narrower camera sees the same shape elsewhere"
 
 
-def test_the_metres_of_a_known_camera(tiny_server, here, picture, image):
+def test_the_metres_of_a_known_camera(tiny_server, here, image_path, image):
     """Depth Anything 3's metres are proportional to the focal length."""
     chain = {
-        "1": {"class_type": "LoadImage", "inputs": {"image": picture.name}},
+        "1": {"class_type": "LoadImage", "inputs": {"image": image_path.name}},
         "2": {"class_type": "DepthNormal_LoadModel", "inputs": {"model": "depth-anything-3-metric-large", "precision": "float32"}},
         "3": {"class_type": "DepthNormal_EstimateGeometry", "inputs": {"model": ["2", 0], "image": ["1", 0], "fov": 30.0}},
         "4": {

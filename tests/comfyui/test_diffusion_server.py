@@ -58,7 +58,7 @@ def tiny_server(server, comfyui_python):
 
 
 @pytest.fixture(scope="module")
-def picture(server) -> Path:
+def image_path(server) -> Path:
     path = server.base / "input" / "small.png"
     coarse = np.random.default_rng(0).integers(0, 255, (9, 12, 3), np.uint8)
     cv2.imwrite(str(path), cv2.resize(coarse, (96, 72), interpolation=cv2.INTER_CUBIC))
@@ -79,11 +79,11 @@ def finished(server, graph: dict) -> dict:
     return history
 
 
-def graph(picture: Path, node: str, count: int = 1, **widgets) -> dict:
+def graph(image_path: Path, node: str, count: int = 1, **widgets) -> dict:
     required = NODES[f"DepthNormal_{node}"].INPUT_TYPES()["required"]
     defaults = {name: widget[1]["default"] for name, widget in required.items() if name != "image"}
     return {
-        "1": {"class_type": "LoadImage", "inputs": {"image": picture.name}},
+        "1": {"class_type": "LoadImage", "inputs": {"image": image_path.name}},
         "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},
         "3": {"class_type": f"DepthNormal_{node}", "inputs": {"image": ["2", 0], "precision": "float32", **defaults, **widgets}},
         "4": {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}},
@@ -91,14 +91,14 @@ def graph(picture: Path, node: str, count: int = 1, **widgets) -> dict:
 
 
 @pytest.mark.parametrize("family", ["Marigold", "Lotus", "LBM"])
-def test_the_workflow_runs_and_gives_what_the_nodes_give_here(tiny_server, here, picture, family, tmp_path):
+def test_the_workflow_runs_and_gives_what_the_nodes_give_here(tiny_server, here, image_path, family, tmp_path):
     workflow = ROOT / "workflows" / f"{family} Depth and Normals.json"
-    words = ["--image", picture, "--out", tmp_path, "--server", tiny_server.address, "--dump", tmp_path / "api.json"]
+    words = ["--image", image_path, "--out", tmp_path, "--server", tiny_server.address, "--dump", tmp_path / "api.json"]
     words += ["--set", '2.precision="float32"', "--set", '3.precision="float32"']
     run = subprocess.run([sys.executable, RUNNER, workflow, *map(str, words)], capture_output=True, text=True)
     assert run.returncode == 0 and "PROBLEM" not in run.stdout and "note node" not in run.stdout, run.stdout + run.stderr
     sent = json.loads((tmp_path / "api.json").read_text())
-    image = torch.from_numpy(cv2.imread(str(picture))[None, ..., ::-1].copy()).float() / 255
+    image = torch.from_numpy(cv2.imread(str(image_path))[None, ..., ::-1].copy()).float() / 255
     depth = None
     for number, name, shown in (("2", "Depth", "4"), ("3", "Normals", "5")):
         (path,) = tmp_path.glob(f"{shown}_*.png")
@@ -114,21 +114,21 @@ def test_the_workflow_runs_and_gives_what_the_nodes_give_here(tiny_server, here,
     assert ("geometry" in sent["3"]["inputs"]) is (family == "LBM")
 
 
-def test_the_models_come_from_comfyuis_own_folders(tiny_server, picture):
+def test_the_models_come_from_comfyuis_own_folders(tiny_server, image_path):
     for name, places in {
         "LotusDepth": ["diffusion_models/lotus-depth-d-v1-1.safetensors"],
         "LBMNormals": ["diffusion_models/LBM/LBM_normals.safetensors"],
         "MarigoldDepth": ["diffusers/marigold-depth-v1-1/vae/diffusion_pytorch_model.fp16.safetensors"],
     }.items():
-        finished(tiny_server, graph(picture, name, resolution=48))
+        finished(tiny_server, graph(image_path, name, resolution=48))
         for place in places:
             loaded = [line for line in tiny_server.log.splitlines() if "loading" in line]
             assert any(str(tiny_server.base / "models" / place) in line for line in loaded), loaded
     assert "vae/vae-ft-mse-840000-ema-pruned.safetensors" in tiny_server.log
 
 
-def test_the_geometry_goes_on_to_the_other_nodes(tiny_server, picture):
-    chain = graph(picture, "MarigoldDepth", steps=1, ensemble_size=3, resolution=64) | {
+def test_the_geometry_goes_on_to_the_other_nodes(tiny_server, image_path):
+    chain = graph(image_path, "MarigoldDepth", steps=1, ensemble_size=3, resolution=64) | {
         "5": {"class_type": "DepthNormal_RenderDepth", "inputs": {"geometry": ["3", 1], "near": "white", "normalisation": "per_image"}},
         "6": {"class_type": "PreviewImage", "inputs": {"images": ["5", 0]}},
     }
@@ -141,15 +141,15 @@ def progress(log: str) -> list[str]:
     return [line.split("progress: ")[1].strip() for line in log.splitlines() if "progress: " in line]
 
 
-def test_the_bar_moves_with_each_step(tiny_server, picture):
+def test_the_bar_moves_with_each_step(tiny_server, image_path):
     before = len(tiny_server.log)
-    finished(tiny_server, graph(picture, "MarigoldNormals", steps=3, ensemble_size=2, seed=11, resolution=64))
+    finished(tiny_server, graph(image_path, "MarigoldNormals", steps=3, ensemble_size=2, seed=11, resolution=64))
     assert progress(tiny_server.log[before:])[:6] == [f"{step} of 6" for step in range(1, 7)]
 
 
-def test_cancel_stops_between_steps_and_the_next_run_works(tiny_server, picture):
+def test_cancel_stops_between_steps_and_the_next_run_works(tiny_server, image_path):
     before = len(tiny_server.log)
-    prompt = tiny_server.submit(graph(picture, "LBMDepth", count=4, steps=50, seed=12, resolution=512))
+    prompt = tiny_server.submit(graph(image_path, "LBMDepth", count=4, steps=50, seed=12, resolution=512))
     end = time.monotonic() + 60
     while not progress(tiny_server.log[before:]) and time.monotonic() < end:
         time.sleep(0.05)
@@ -160,4 +160,4 @@ def test_cancel_stops_between_steps_and_the_next_run_works(tiny_server, picture)
     assert time.monotonic() - asked < 10
     seen = progress(tiny_server.log[before:])
     assert 0 < len(seen) < 50, seen
-    finished(tiny_server, graph(picture, "LBMDepth", steps=1, seed=13, resolution=64))
+    finished(tiny_server, graph(image_path, "LBMDepth", steps=1, seed=13, resolution=64))

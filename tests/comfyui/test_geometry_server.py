@@ -38,8 +38,8 @@ def plane() -> Estimate:
 def scene(server) -> dict:
     """Nodes 1 to 3: the plane's depth from a file, its normals, a picture of its size."""
     write_npz(server.base / "input" / "plane.npz", plane())
-    picture = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
-    cv2.imwrite(str(server.base / "input" / "texture.png"), picture)
+    image = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+    cv2.imwrite(str(server.base / "input" / "texture.png"), image)
     return {
         "1": node("LoadGeometry", file="plane.npz"),
         "2": node("NormalsFromDepth", geometry=["1", 0], method="plane fit"),
@@ -284,6 +284,6 @@ def test_a_changed_file_is_read_again(server, scene):
     for metres in (1.0, 3.0):
         flat = Estimate(torch.full((1, 1, 4, 4), metres), Quantity.METRIC_DEPTH)
         write_npz(server.base / "input" / "changing.npz", flat)
-        (picture,) = shown(server, graph, "2")
-        seen.append(picture.mean())
+        (image,) = shown(server, graph, "2")
+        seen.append(image.mean())
     assert seen == [255, 0]

@@ -61,7 +61,7 @@ def test_before_the_first_run_the_node_says_what_to_do(seen):
     assert "Run once" in seen["before"] and not seen["errors"]
 
 
-def test_the_picture_changes_with_the_pointer(seen):
+def test_the_image_changes_with_the_pointer(seen):
     times = sorted(each["took"] for each in seen["milliseconds"])
     print(f"\nfrom the pointer to the picture: median {times[len(times) // 2]:.0f} ms, longest {times[-1]:.0f} ms of {len(times)}")
     assert all(each["changed"] for each in seen["milliseconds"])
@@ -93,7 +93,7 @@ def test_a_saved_graph_holds_no_more_than_the_nodes_widgets(seen):
     assert not any(isinstance(value, dict) or (isinstance(value, str) and "png" in value) for value in kept)
 
 
-def test_the_picture_comes_back_without_a_run_and_after_the_context_was_lost(seen):
+def test_the_image_comes_back_without_a_run_and_after_the_context_was_lost(seen):
     assert seen["restored"] and seen["context"]
 
 
@@ -110,7 +110,7 @@ def test_a_line_is_read_whole(seen):
     assert not seen["cut"], "of Preview Geometry, in the size of the workflow"
 
 
-def test_fog_shows_its_picture(seen):
+def test_fog_shows_its_image(seen):
     assert seen["fog"] == [512, True]
 
 

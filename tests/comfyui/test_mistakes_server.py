@@ -21,7 +21,7 @@ SOON = 3
 pytestmark = pytest.mark.comfyui
 
 
-def picture(width, height, count=1):
+def make_image(width, height, count=1):
     return {"class_type": "EmptyImage", "inputs": {"width": width, "height": height, "batch_size": count, "color": 0x808080}}
 
 
@@ -32,7 +32,7 @@ def shown(last, **nodes):
 def estimate(count=1, size=96, **load):
     return shown(
         "estimate",
-        image=picture(96, 64, count),
+        image=make_image(96, 64, count),
         model={"class_type": "DepthNormal_LoadModel", "inputs": load},
         estimate={
             "class_type": "DepthNormal_EstimateGeometry",
@@ -64,7 +64,7 @@ def test_an_effect_ends_soon_when_it_is_cancelled(server, slope, node):
     assert cancelled(server, graph, 1.5) < SOON
 
 
-def test_a_forward_of_one_large_picture_ends_soon_when_it_is_cancelled(server):
+def test_a_forward_of_one_large_image_ends_soon_when_it_is_cancelled(server):
     assert cancelled(server, estimate(size=1600, model="midas-v2.1-small"), 1.5) < SOON
 
 
@@ -97,7 +97,7 @@ def test_prompts_of_two_pages_do_not_meet(server):
     for number in range(4):
         page = f"page{number % 2}"
         graph = {
-            "image": picture(64 + 32 * number, 64),
+            "image": make_image(64 + 32 * number, 64),
             "depth": {"class_type": "DepthNormal_MiDaSDepthMap", "inputs": {"image": ["image", 0], "model": "tiny", "resolution": 64}},
             "sink": {"class_type": "PreviewImage", "inputs": {"images": ["depth", 0]}},
         }
@@ -179,15 +179,15 @@ def test_a_value_that_does_not_fit_is_answered_in_words(server, node, inputs, wo
     assert "raise " in frames[-1] and "ComfyUI-Depth-Normal" in frames[-1], "it is the pack that says it"
 
 
-def test_one_map_goes_with_every_picture_of_a_batch(server):
+def test_one_map_goes_with_every_image_of_a_batch(server):
     inputs = {"image": ["three", 0], "depth": ["image", 0]}
     assert problem(server.run(shown("node", **SOURCES, node={"class_type": "DepthNormal_Fog", "inputs": inputs}))) is None
 
 
 SOURCES = {
-    "image": picture(96, 64),
-    "two": picture(96, 64, 2),
-    "three": picture(96, 64, 3),
+    "image": make_image(96, 64),
+    "two": make_image(96, 64, 2),
+    "three": make_image(96, 64, 3),
     "mask": {"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 96, "height": 64}},
     "tiny": {"class_type": "DepthNormal_LoadModel", "inputs": {"model": "tiny"}},
 }

@@ -54,7 +54,7 @@ def finished(server, graph: dict) -> dict:
     return history["outputs"]
 
 
-def pictures(server, node: str, count: int = 1, **widgets) -> list[np.ndarray]:
+def make_images(server, node: str, count: int = 1, **widgets) -> list[np.ndarray]:
     """Previews of the node's output, RGB."""
     graph = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "old.png"}},
@@ -69,12 +69,12 @@ def pictures(server, node: str, count: int = 1, **widgets) -> list[np.ndarray]:
 @pytest.mark.parametrize("node", MODEL_OF)
 def test_prompts_of_old_scripts_run_and_load_once(old_server, node):
     """Only the picture is given; then any of the widgets, a batch, and the same through the node for all of them."""
-    (whole,) = pictures(old_server, node)
+    (whole,) = make_images(old_server, node)
     assert whole.shape == (512, 768, 3) and whole.std() > 2
     size = {} if node in (DSINE, LERES) else {"network_size": 56}
-    several = pictures(old_server, node, count=3, resolution=128, precision="float32", **size)
+    several = make_images(old_server, node, count=3, resolution=128, precision="float32", **size)
     assert len(several) == 3 and all(np.abs(each - several[0]).max() <= 2 for each in several)
-    (through,) = pictures(old_server, "AIO_Preprocessor", preprocessor=node)
+    (through,) = make_images(old_server, "AIO_Preprocessor", preprocessor=node)
     assert np.array_equal(through, whole)
     assert old_server.log.count(f"loading {MODEL_OF[node]} from {old_server.base / AUX}") == 1
 
@@ -92,7 +92,7 @@ def test_prompts_of_old_scripts_run_and_load_once(old_server, node):
     ids=str,
 )
 def test_widgets_come_in_any_order_and_number(old_server, node, widgets):
-    (shown,) = pictures(old_server, node, **widgets)
+    (shown,) = make_images(old_server, node, **widgets)
     assert shown.shape == (widgets["resolution"], widgets["resolution"] * WIDTH // HEIGHT, 3)
 
 

@@ -40,7 +40,7 @@ def test_one_name_stands_for_the_publisher():
 
 
 @pytest.mark.parametrize(("name", "width", "height"), [("Icon", 400, 400), ("Banner", 1260, 540)])
-def test_the_registrys_pictures_are_where_it_looks(name, width, height):
+def test_the_registrys_images_are_where_it_looks(name, width, height):
     path = ROOT / COMFY[name].split("/main/", 1)[1]
     assert cv2.imread(str(path)).shape == (height, width, 3), "a square of 400, and 21:9"
 

@@ -48,7 +48,7 @@ def seconds_to_cancel(server, runtime, words):
     return time.monotonic() - pressed
 
 
-def pictures(server, runtimes, colour):
+def make_images(server, runtimes, colour):
     """What each runtime gives, every model unloaded before the next runs."""
     found = {}
     for runtime in runtimes:
@@ -62,9 +62,9 @@ def test_an_engine_is_cancelled_while_it_is_built_then_built_once_and_exchanged(
     before = len(server.log)
     cancelled = seconds_to_cancel(server, "onnx", "exporting its graph")
     begin = time.monotonic()
-    rounds = [pictures(server, ("onnx", "openvino", "torch"), colour) for colour in (0x8040C0, 0x203040)]
+    rounds = [make_images(server, ("onnx", "openvino", "torch"), colour) for colour in (0x8040C0, 0x203040)]
     assert cancelled < max(3, (time.monotonic() - begin) / 4), "it ended by itself"
-    assert all(np.abs(picture - found["torch"]).max() <= 1 for found in rounds for picture in found.values())
+    assert all(np.abs(image - found["torch"]).max() <= 1 for found in rounds for image in found.values())
     said = server.log[before:]
     assert said.count("tiny is run by ONNX Runtime") == said.count("tiny is run by OpenVINO") == said.count("compiling for CPU") == 1
     assert said.count("exporting its graph") == 2, "once in vain, once for both engines"

@@ -20,15 +20,15 @@ OWN_NORMAL, OWN_DEPTH = "DepthNormal_MiDaSNormalMap", "DepthNormal_MiDaSDepthMap
 
 
 @pytest.fixture(scope="module")
-def picture(server, photo) -> str:
+def image_name(server, photo) -> str:
     cv2.imwrite(str(server.base / "input" / "astronaut.png"), photo[64:448, :, ::-1])
     return "astronaut.png"
 
 
-def graph(picture: str, node: str, count: int = 1, **widgets) -> dict:
+def graph(image_name: str, node: str, count: int = 1, **widgets) -> dict:
     """Load a picture, repeat it `count` times, run the node on it, preview."""
     return {
-        "1": {"class_type": "LoadImage", "inputs": {"image": picture}},
+        "1": {"class_type": "LoadImage", "inputs": {"image": image_name}},
         "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},
         "3": {"class_type": node, "inputs": {"image": ["2", 0], **widgets}},
         "4": {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}},
@@ -58,9 +58,9 @@ def test_describing_the_nodes_creates_nothing(server):
     assert list(info[NORMAL]["input"]["optional"])[:3] == ["a", "bg_threshold", "resolution"]
 
 
-def test_the_bundled_workflow_runs(server, picture, tmp_path):
+def test_the_bundled_workflow_runs(server, image_name, tmp_path):
     workflow = ROOT / "workflows" / "MiDaS Depth and Normal Map.json"
-    image = server.base / "input" / picture
+    image = server.base / "input" / image_name
     words = ["--image", image, "--out", tmp_path, "--server", server.address, "--set", f'2.model="{SMALL}"', "--set", f'3.model="{SMALL}"']
     run = subprocess.run([sys.executable, RUNNER, workflow, *map(str, words)], capture_output=True, text=True)
     assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
@@ -70,22 +70,22 @@ def test_the_bundled_workflow_runs(server, picture, tmp_path):
     assert normal[..., 2].mean() > 127, "red holds the axis to the viewer"
 
 
-def test_the_second_run_reads_no_weights(server, picture):
-    previews(server, server.run(graph(picture, DEPTH, model=SMALL, resolution=128)))
+def test_the_second_run_reads_no_weights(server, image_name):
+    previews(server, server.run(graph(image_name, DEPTH, model=SMALL, resolution=128)))
     loads, read = server.log.count(f"loading {SMALL}"), server.bytes_read()
-    previews(server, server.run(graph(picture, NORMAL, model=SMALL, resolution=192, a=5.0)))
+    previews(server, server.run(graph(image_name, NORMAL, model=SMALL, resolution=192, a=5.0)))
     assert server.log.count(f"loading {SMALL}") == loads == 1
     assert server.bytes_read() - read < 20e6, "the weights alone are 86 MB"
 
 
 @pytest.mark.parametrize(("node", "widgets"), [(NORMAL, {"a": 3.0, "bg_threshold": 0.2}), (NORMAL, {"a": 0}), (DEPTH, {})])
-def test_prompts_of_old_scripts_run(server, picture, node, widgets):
+def test_prompts_of_old_scripts_run(server, image_name, node, widgets):
     """Any subset of the old inputs; the model is the small one, for the default's file is not on this machine."""
-    (path,) = previews(server, server.run(graph(picture, node, model=SMALL, **widgets)))
+    (path,) = previews(server, server.run(graph(image_name, node, model=SMALL, **widgets)))
     assert cv2.imread(str(path)).shape == (512, 683, 3)
 
 
-def test_a_graph_saved_before_resolution_existed_opens(server, picture, tmp_path):
+def test_a_graph_saved_before_resolution_existed_opens(server, image_name, tmp_path):
     saved = json.loads((ROOT / "workflows" / "MiDaS Depth and Normal Map.json").read_text())
     for node in saved["nodes"]:
         if node["type"] in (OWN_NORMAL, OWN_DEPTH):
@@ -95,7 +95,7 @@ def test_a_graph_saved_before_resolution_existed_opens(server, picture, tmp_path
     (tmp_path / "old.json").write_text(json.dumps(saved))
     words = [
         "--image",
-        server.base / "input" / picture,
+        server.base / "input" / image_name,
         "--out",
         tmp_path,
         "--server",
@@ -110,13 +110,13 @@ def test_a_graph_saved_before_resolution_existed_opens(server, picture, tmp_path
     assert all(cv2.imread(str(path)).shape == (512, 683, 3) for path in tmp_path.glob("*.png"))
 
 
-def test_a_batch_gives_as_many_pictures(server, picture):
-    assert len(previews(server, server.run(graph(picture, DEPTH, count=3, model=SMALL, resolution=64)))) == 3
+def test_a_batch_gives_as_many_images(server, image_name):
+    assert len(previews(server, server.run(graph(image_name, DEPTH, count=3, model=SMALL, resolution=64)))) == 3
 
 
-def test_cancel_stops_long_before_the_end(server, picture):
-    previews(server, server.run(graph(picture, DEPTH, model=SMALL, resolution=64)))
-    prompt = server.submit(graph(picture, DEPTH, count=80, model=SMALL, resolution=384))
+def test_cancel_stops_long_before_the_end(server, image_name):
+    previews(server, server.run(graph(image_name, DEPTH, model=SMALL, resolution=64)))
+    prompt = server.submit(graph(image_name, DEPTH, count=80, model=SMALL, resolution=384))
     while not server.request("/queue")["queue_running"]:
         time.sleep(0.05)
     time.sleep(0.5)
@@ -126,11 +126,11 @@ def test_cancel_stops_long_before_the_end(server, picture):
     took = time.monotonic() - asked
     assert any(kind == "execution_interrupted" for kind, _ in history["status"]["messages"]), "it ended before it was cancelled"
     assert took < 3
-    previews(server, server.run(graph(picture, DEPTH, model=SMALL, resolution=64, a=1.0)))
+    previews(server, server.run(graph(image_name, DEPTH, model=SMALL, resolution=64, a=1.0)))
 
 
-def test_without_file_and_network_the_error_helps_and_the_next_run_works(server, picture):
-    message = error_of(server.run(graph(picture, DEPTH, resolution=64)))
+def test_without_file_and_network_the_error_helps_and_the_next_run_works(server, image_name):
+    message = error_of(server.run(graph(image_name, DEPTH, resolution=64)))
     assert message.startswith("Choose 'tiny' in the widget model: ")
     for words in (
         "dpt_hybrid-midas-501f0c75.pt",
@@ -140,25 +140,25 @@ def test_without_file_and_network_the_error_helps_and_the_next_run_works(server,
         assert words in message, message
     files = [path for path in (server.base / "models" / "depth_normal").rglob("*") if path.is_file() and path.suffix != ".lock"]
     assert {path.name for path in files if "runtimes" not in path.parts} == {"midas_v21_small_256.pt"}  # what engines keep is theirs
-    previews(server, server.run(graph(picture, DEPTH, model=SMALL, resolution=64, a=2.0)))
+    previews(server, server.run(graph(image_name, DEPTH, model=SMALL, resolution=64, a=2.0)))
 
 
-def test_a_web_page_saved_as_weights_is_named(server, picture):
+def test_a_web_page_saved_as_weights_is_named(server, image_name):
     page = server.base / "models" / "depth_normal" / "dpt_large_384.pt"
     page.write_text("<!DOCTYPE html><html><body>Log in</body></html>")
     try:
-        message = error_of(server.run(graph(picture, DEPTH, model="midas-dpt-large", resolution=64)))
+        message = error_of(server.run(graph(image_name, DEPTH, model="midas-dpt-large", resolution=64)))
     finally:
         page.unlink()
     assert "dpt_large_384.pt" in message and "HTML" in message
 
 
 @pytest.mark.parametrize("bad", [{"resolution": 63}, {"a": 99.0}, {"model": "midas-v9"}, {"coding": "purple"}])
-def test_bad_widget_values_are_refused_before_the_run(server, picture, bad):
+def test_bad_widget_values_are_refused_before_the_run(server, image_name, bad):
     import urllib.error
 
     with pytest.raises(urllib.error.HTTPError) as refused:
-        server.submit(graph(picture, NORMAL, **bad))
+        server.submit(graph(image_name, NORMAL, **bad))
     assert refused.value.code == 400 and next(iter(bad)) in refused.value.read().decode()
 
 
@@ -172,19 +172,19 @@ def test_bad_widget_values_are_refused_before_the_run(server, picture, bad):
         ("Stereo 3D", (), 1),
     ],
 )
-def test_the_workflows_that_use_the_maps_run(server, picture, tmp_path, workflow, settings, count):
+def test_the_workflows_that_use_the_maps_run(server, image_name, tmp_path, workflow, settings, count):
     graph_file = ROOT / "workflows" / f"{workflow}.json"
     nodes = json.loads(graph_file.read_text())["nodes"]
     small = [f'{node["id"]}.model="{SMALL}"' for node in nodes if node["type"] in (OWN_NORMAL, OWN_DEPTH)]
     short = [f"{node['id']}.frames=4" for node in nodes if node["type"] == "DepthNormal_DepthParallax"]
-    words = ["--image", server.base / "input" / picture, "--out", tmp_path, "--server", server.address]
+    words = ["--image", server.base / "input" / image_name, "--out", tmp_path, "--server", server.address]
     words += [word for setting in (*settings, *small, *short) for word in ("--set", setting)]
     run = subprocess.run([sys.executable, RUNNER, graph_file, *map(str, words)], capture_output=True, text=True, check=False)
     assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
     assert len(list(tmp_path.iterdir())) >= count, run.stdout
 
 
-def test_the_default_model_runs(server, picture):
+def test_the_default_model_runs(server, image_name):
     """With random weights in the authors' layout: what a graph of the old pack asks for when it names no model."""
     dpt = pytest.importorskip("controlnet_aux.midas.midas.dpt_depth", reason="controlnet-aux writes the authors' layout (extra 'test')")
     torch.manual_seed(0)
@@ -193,7 +193,7 @@ def test_the_default_model_runs(server, picture):
     torch.save(network.state_dict(), path)
     try:
         for node in (NORMAL, DEPTH):
-            (shown,) = previews(server, server.run(graph(picture, node, resolution=64)))
+            (shown,) = previews(server, server.run(graph(image_name, node, resolution=64)))
             assert cv2.imread(str(shown)).shape == (64, 85, 3)
     finally:
         path.unlink()

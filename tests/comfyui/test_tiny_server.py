@@ -17,9 +17,9 @@ pytestmark = pytest.mark.comfyui
     [("MiDaS Depth and Normal Map", ('2.model="tiny"', '3.model="tiny"')), ("Tiny Preview", ()), ("Large Picture", ())],
 )
 def test_a_workflow_runs_without_any_model_file(bare_server, photo, tmp_path, workflow, settings):
-    picture = bare_server.base / "input" / "astronaut.png"
-    cv2.imwrite(str(picture), photo[64:448, :, ::-1])
-    words = ["--image", picture, "--out", tmp_path, "--server", bare_server.address]
+    image = bare_server.base / "input" / "astronaut.png"
+    cv2.imwrite(str(image), photo[64:448, :, ::-1])
+    words = ["--image", image, "--out", tmp_path, "--server", bare_server.address]
     words += [word for setting in settings for word in ("--set", setting)]
     graph = ROOT / "workflows" / f"{workflow}.json"
     run = subprocess.run([sys.executable, RUNNER, graph, *map(str, words)], capture_output=True, text=True, check=False)
@@ -36,10 +36,10 @@ def test_a_workflow_runs_without_any_model_file(bare_server, photo, tmp_path, wo
 @pytest.mark.parametrize(("workflow", "made"), [("Mesh from Photo", "output/3d/mesh_*.glb"), ("Compare Models", "temp/depth_normal_*.png")])
 def test_a_workflow_makes_its_files_without_any_model_file(bare_server, photo, tmp_path, workflow, made):
     """Of *Compare Models* the row of *tiny*: the others are muted."""
-    picture = bare_server.base / "input" / "astronaut.png"
-    cv2.imwrite(str(picture), photo[64:448, :, ::-1])
+    image = bare_server.base / "input" / "astronaut.png"
+    cv2.imwrite(str(image), photo[64:448, :, ::-1])
     before = set(bare_server.base.glob(made))
-    words = [ROOT / "workflows" / f"{workflow}.json", "--image", picture, "--out", tmp_path, "--server", bare_server.address]
+    words = [ROOT / "workflows" / f"{workflow}.json", "--image", image, "--out", tmp_path, "--server", bare_server.address]
     run = subprocess.run([sys.executable, RUNNER, *map(str, words)], capture_output=True, text=True, check=False)
     assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
     assert set(bare_server.base.glob(made)) - before

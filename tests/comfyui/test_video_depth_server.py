@@ -21,7 +21,7 @@ pytestmark = pytest.mark.comfyui
 
 
 @pytest.fixture(scope="module")
-def film_server(server):
+def video_server(server):
     TINY.write_file(TINY.shrunk(MODELS["video-depth-anything-small"]), server.base / "models" / "videodepthanything" / SMALL)
     history = server.run({"1": {"class_type": "Test_UseTinyDepthModels", "inputs": {}}})
     assert history["status"]["status_str"] == "success", history["status"]["messages"]
@@ -30,10 +30,10 @@ def film_server(server):
     return server
 
 
-def test_a_scripts_prompt_runs_and_writes_its_files(film_server):
+def test_a_scripts_prompt_runs_and_writes_its_files(video_server):
     """As public scripts post it: raw depth as EXR, and pictures."""
     pytest.importorskip("OpenEXR", "3.4", reason="EXR files need OpenEXR 3.4")
-    history = film_server.run(
+    history = video_server.run(
         {
             "load": {"class_type": "LoadImage", "inputs": {"image": "film.png"}},
             "film": {"class_type": "RepeatImageBatch", "inputs": {"image": ["load", 0], "amount": 40}},
@@ -49,9 +49,9 @@ def test_a_scripts_prompt_runs_and_writes_its_files(film_server):
     )
     assert history["status"]["status_str"] == "success", history["status"]["messages"]
     assert len(history["outputs"]["preview"]["images"]) == 40
-    files = sorted((film_server.base / "output" / "shot01" / "depth_raw").iterdir())
+    files = sorted((video_server.base / "output" / "shot01" / "depth_raw").iterdir())
     assert [path.name for path in files] == [f"frame_{index:05}.exr" for index in range(40)]
-    assert f"loading video-depth-anything-small from {film_server.base / 'models' / 'videodepthanything' / SMALL}" in film_server.log
+    assert f"loading video-depth-anything-small from {video_server.base / 'models' / 'videodepthanything' / SMALL}" in video_server.log
 
 
 def public_graph() -> dict:
@@ -78,12 +78,12 @@ def public_graph() -> dict:
     return {"nodes": nodes, "links": links, "version": 0.4}
 
 
-def test_a_public_control_graph_opens_and_runs(film_server, tmp_path):
+def test_a_public_control_graph_opens_and_runs(video_server, tmp_path):
     path, folder = tmp_path / "union_control.json", tmp_path / "out"
     path.write_text(json.dumps(public_graph()))
     folder.mkdir()
-    words = [path, "--image", film_server.base / "input" / "film.png", "--out", folder, "--server", film_server.address]
+    words = [path, "--image", video_server.base / "input" / "film.png", "--out", folder, "--server", video_server.address]
     done = subprocess.run([sys.executable, RUNNER, *map(str, words)], capture_output=True, text=True)
     assert done.returncode == 0 and "PROBLEM" not in done.stdout, done.stdout + done.stderr
-    (picture,) = (cv2.imread(str(each)) for each in folder.glob("*.png"))
-    assert picture.shape == (72, 96, 3) and picture.min() == 0 and picture.max() == 255
+    (image,) = (cv2.imread(str(each)) for each in folder.glob("*.png"))
+    assert image.shape == (72, 96, 3) and image.min() == 0 and image.max() == 255

@@ -15,8 +15,8 @@ from depth_normal.media import read_frames
 from depth_normal.model_loader import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
-FILMS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "films.py")))
-moving_ball, seconds_of, sound_of, write_film = FILMS.moving_ball, FILMS.seconds_of, FILMS.sound_of, FILMS.write_film
+VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
+moving_ball, seconds_of, sound_of, write_video = VIDEOS.moving_ball, VIDEOS.seconds_of, VIDEOS.sound_of, VIDEOS.write_video
 
 RUNNER = Path(__file__).with_name("run_workflow.py")
 pytestmark = pytest.mark.comfyui
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.comfyui
 
 @pytest.mark.parametrize("workflow", ["Video Depth", "Video Normals"])
 def test_a_video_workflow_runs_as_published(bare_server, tmp_path, workflow):
-    film = write_film(
+    video = write_video(
         bare_server.base / "input" / "example.mp4", moving_ball(30), codec="libx264", options={"crf": "1"}, sound=(1.2, "aac")
     )
     graph = ROOT / "workflows" / f"{workflow}.json"
@@ -32,11 +32,11 @@ def test_a_video_workflow_runs_as_published(bare_server, tmp_path, workflow):
     run = subprocess.run([sys.executable, RUNNER, graph, *map(str, words)], capture_output=True, text=True, check=False)
     assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr + bare_server.log[-2000:]
     (made,) = (bare_server.base / "output" / "video").glob(f"{workflow.replace(' ', '_')}_*.mp4")
-    pictures, found = (torch.stack([frame.picture() for frame in read_frames(path)]) for path in (film, made))
-    parts = list(load_model("tiny").estimate_video(iter(pictures.split(8)), derive=with_normals))
+    images, found = (torch.stack([frame.image() for frame in read_frames(path)]) for path in (video, made))
+    parts = list(load_model("tiny").estimate_video(iter(images.split(8)), derive=with_normals))
     if workflow == "Video Depth":
         truth = depth_to_image(torch.cat([part.depth for part in parts]), parts[0].quantity, normalisation="running")
     else:
         truth = torch.cat([normals_to_image(part.normals) for part in parts])
     assert (found - truth).abs().mean() < 0.03
-    assert sound_of(made) == sound_of(film) and seconds_of(made) == pytest.approx(seconds_of(film), abs=0.001)
+    assert sound_of(made) == sound_of(video) and seconds_of(made) == pytest.approx(seconds_of(video), abs=0.001)

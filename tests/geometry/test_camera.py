@@ -36,7 +36,7 @@ def test_a_50_mm_lens_on_full_frame_sees_39_6_degrees():
     assert float(camera.fov_from_intrinsics(intrinsics, 1080, 1920)) == pytest.approx(39.5978, abs=1e-3)
 
 
-def test_resizing_keeps_the_corners_of_the_picture_on_their_rays():
+def test_resizing_keeps_the_corners_of_the_image_on_their_rays():
     small = camera.resize_intrinsics(K, (480, 640), (120, 320))
     corners = torch.tensor([[[-0.5, -0.5], [639.5, 479.5]]])
     small_corners = torch.tensor([[[-0.5, -0.5], [319.5, 119.5]]])

@@ -20,7 +20,7 @@ MAP = torch.ones(2, 1, 4, 6)
 
 def test_what_fits_passes():
     check_map(MAP, 1, "depth")
-    check_map(torch.ones(2, 3, 4, 6), 3, "picture", like=MAP)
+    check_map(torch.ones(2, 3, 4, 6), 3, "image", like=MAP)
     check_depth(MAP, like=torch.ones(2, 3, 4, 6))
     check_mask(None, MAP)
     check_mask(MAP > 0, MAP)

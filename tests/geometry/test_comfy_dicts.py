@@ -10,7 +10,7 @@ from depth_normal.geometry.comfy_dicts import da3_to_estimate, estimate_to_da3, 
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 
 HEIGHT, WIDTH = 6, 8
-PICTURE = torch.rand(2, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
+IMAGE = torch.rand(2, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
 
 
 def metric(**more) -> Estimate:
@@ -29,7 +29,7 @@ def metric(**more) -> Estimate:
 
 
 def test_moge_carries_what_core_lists():
-    core = estimate_to_moge(metric(), PICTURE)
+    core = estimate_to_moge(metric(), IMAGE)
     shapes = {key: tuple(value.shape) for key, value in core.items()}
     plane = (2, HEIGHT, WIDTH)
     assert shapes == {
@@ -42,12 +42,12 @@ def test_moge_carries_what_core_lists():
     }
     assert core["mask"].dtype == torch.bool
     assert core["depth"][0, 0, :3].isinf().all() and core["points"][0, 0, :3].isinf().all() and torch.isfinite(core["depth"][1]).all()
-    assert torch.equal(core["image"], PICTURE.movedim(1, -1))
+    assert torch.equal(core["image"], IMAGE.movedim(1, -1))
 
 
 def test_moge_points_follow_the_normalised_intrinsics():
     """MoGe's pixel centres lie at (i + 0.5) / W, so point = depth * K^-1 (u, v, 1) there."""
-    core = estimate_to_moge(metric(), PICTURE)
+    core = estimate_to_moge(metric(), IMAGE)
     u, v = (3 + 0.5) / WIDTH, (4 + 0.5) / HEIGHT
     ray = torch.linalg.inv(core["intrinsics"][1]) @ torch.tensor([u, v, 1.0])
     assert torch.allclose(core["points"][1, 4, 3], ray * core["depth"][1, 4, 3], atol=1e-5)
@@ -57,15 +57,15 @@ def test_moge_points_follow_the_normalised_intrinsics():
 
 def test_moge_normals_are_opencv():
     up = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1).expand(2, 3, HEIGHT, WIDTH)
-    core = estimate_to_moge(metric(normals=up, mask=None), PICTURE)
+    core = estimate_to_moge(metric(normals=up, mask=None), IMAGE)
     assert core["normal"][0, 0, 0].tolist() == [0, -1, 0]
     facing = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(2, 3, HEIGHT, WIDTH)
-    assert estimate_to_moge(metric(normals=facing), PICTURE)["normal"][1, 0, 0].tolist() == [0, 0, -1]
+    assert estimate_to_moge(metric(normals=facing), IMAGE)["normal"][1, 0, 0].tolist() == [0, 0, -1]
 
 
 def test_moge_and_back_is_the_same():
     estimate = metric()
-    back = moge_to_estimate(estimate_to_moge(estimate, PICTURE))
+    back = moge_to_estimate(estimate_to_moge(estimate, IMAGE))
     assert back.quantity is Quantity.METRIC_DEPTH and back.axes is Axes.OPENCV
     trusted = estimate.mask
     assert torch.equal(back.mask, trusted)
@@ -76,7 +76,7 @@ def test_moge_and_back_is_the_same():
 
 
 def test_moge_of_normals_alone():
-    core = estimate_to_moge(Estimate(normals=metric().normals), PICTURE)
+    core = estimate_to_moge(Estimate(normals=metric().normals), IMAGE)
     assert set(core) == {"image", "mask", "normal"} and core["mask"].all()
     back = moge_to_estimate(core)
     assert back.depth is None and back.axes is Axes.OPENCV
@@ -85,7 +85,7 @@ def test_moge_of_normals_alone():
 def test_disparity_becomes_positive_depth_in_the_asked_ratio():
     """An even ramp: 2nd and 98th percentile lie 2 % inside; beyond them inverse depth goes on evenly."""
     disparity = torch.linspace(0, 1, HEIGHT * WIDTH).view(1, 1, HEIGHT, WIDTH) * 700 + 50
-    core = estimate_to_moge(Estimate(disparity, Quantity.DISPARITY), PICTURE[:1], near_far_ratio=5.0)
+    core = estimate_to_moge(Estimate(disparity, Quantity.DISPARITY), IMAGE[:1], near_far_ratio=5.0)
     inverse = 1 / core["depth"].flatten()
     assert torch.allclose(inverse.diff(), inverse.diff()[:1], atol=1e-5), "inverse depth of a ramp is a ramp"
     assert torch.quantile(inverse, 0.98) / torch.quantile(inverse, 0.02) == pytest.approx(5, rel=1e-3)
@@ -95,23 +95,23 @@ def test_disparity_becomes_positive_depth_in_the_asked_ratio():
 def test_relative_depth_needs_a_ratio():
     relative = Estimate(torch.linspace(-3, 9, HEIGHT * WIDTH).view(1, 1, HEIGHT, WIDTH), Quantity.RELATIVE_DEPTH)
     with pytest.raises(ValueError, match=r"relative depth.*near_far_ratio"):
-        estimate_to_moge(relative, PICTURE[:1])
-    depth = estimate_to_moge(relative, PICTURE[:1], near_far_ratio=4.0)["depth"].flatten()
+        estimate_to_moge(relative, IMAGE[:1])
+    depth = estimate_to_moge(relative, IMAGE[:1], near_far_ratio=4.0)["depth"].flatten()
     ordered = depth.sort().values
     assert torch.equal(ordered, depth) and ordered[1] == 1 and ordered[-2] == pytest.approx(4, abs=1e-5)
     with pytest.raises(ValueError, match=r"above 1"):
-        estimate_to_moge(relative, PICTURE[:1], near_far_ratio=0.5)
+        estimate_to_moge(relative, IMAGE[:1], near_far_ratio=0.5)
 
 
 def test_a_panorama_is_refused():
-    core = estimate_to_moge(metric(), PICTURE)
+    core = estimate_to_moge(metric(), IMAGE)
     del core["intrinsics"]
     with pytest.raises(ValueError, match=r"panorama"):
         moge_to_estimate(core)
 
 
 def test_da3_carries_what_core_lists():
-    core = estimate_to_da3(metric(confidence=torch.rand(2, 1, HEIGHT, WIDTH)), PICTURE)
+    core = estimate_to_da3(metric(confidence=torch.rand(2, 1, HEIGHT, WIDTH)), IMAGE)
     plane = (2, HEIGHT, WIDTH)
     assert core.pop("mode") == "multiview"
     assert {key: tuple(value.shape) for key, value in core.items()} == {
@@ -129,7 +129,7 @@ def test_da3_carries_what_core_lists():
 
 def test_da3_and_back_is_the_same():
     estimate = metric(normals=None, confidence=torch.rand(2, 1, HEIGHT, WIDTH))
-    back = da3_to_estimate(estimate_to_da3(estimate, PICTURE))
+    back = da3_to_estimate(estimate_to_da3(estimate, IMAGE))
     assert back.quantity is Quantity.METRIC_DEPTH
     assert torch.equal(back.mask, estimate.mask) and torch.equal(back.depth[estimate.mask], estimate.depth[estimate.mask])
     assert torch.equal(back.intrinsics, estimate.intrinsics) and torch.equal(back.confidence, estimate.confidence)
@@ -137,11 +137,11 @@ def test_da3_and_back_is_the_same():
 
 def test_da3_keeps_where_the_cameras_stand():
     poses = torch.tensor([[[0.0, -1, 0, 0.1], [1, 0, 0, -2], [0, 0, 1, 7]], [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]])
-    core = estimate_to_da3(metric(extrinsics=poses), PICTURE)
+    core = estimate_to_da3(metric(extrinsics=poses), IMAGE)
     assert core["mode"] == "multiview" and torch.equal(core["extrinsics"], poses[None])
     assert torch.equal(core["depth"][1], metric().depth[1, 0]), "depth and poses have one unit"
     assert torch.equal(da3_to_estimate(core).extrinsics, poses)
-    assert da3_to_estimate(estimate_to_da3(metric(), PICTURE)).extrinsics is None, "all at the origin: nothing is known of them"
+    assert da3_to_estimate(estimate_to_da3(metric(), IMAGE)).extrinsics is None, "all at the origin: nothing is known of them"
 
 
 def test_da3_cameras_that_core_did_not_find_are_none():
@@ -166,7 +166,7 @@ def test_da3_mono_is_relative_depth_with_its_sky_masked():
         da3_to_estimate(core, "disparity")
 
 
-def test_da3_intrinsics_of_the_networks_size_are_brought_to_the_pictures():
+def test_da3_intrinsics_of_the_networks_size_are_brought_to_the_images():
     """Core leaves them at the network's size, where its camera looks at the middle: here 4 x 3 beside maps of 8 x 6."""
     small = torch.tensor([[3.0, 0.0, 2.0], [0.0, 3.0, 1.5], [0.0, 0.0, 1.0]])
     core = {"depth": torch.ones(1, HEIGHT, WIDTH), "mode": "multiview", "intrinsics": small[None, None]}
@@ -193,6 +193,6 @@ def test_what_is_not_cores_is_named(convert, bad, message):
         convert(bad)
 
 
-def test_a_picture_of_another_size_is_refused():
+def test_an_image_of_another_size_is_refused():
     with pytest.raises(ValueError, match=r"\(2, 3, 5, 8\); expected \(2, 3, 6, 8\)"):
-        estimate_to_moge(metric(), PICTURE[:, :, 1:])
+        estimate_to_moge(metric(), IMAGE[:, :, 1:])

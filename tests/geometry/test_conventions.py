@@ -66,11 +66,11 @@ def test_the_way_there_and_back_is_exact(source, target):
     ],
 )
 def test_each_target_colours_left_up_and_the_viewer_its_own_way(coding, left, up, facing):
-    picture = encode_normal_map(vectors(LEFT, UP, FACING), coding)[0, :, 0].T
-    torch.testing.assert_close(picture, torch.tensor([left, up, facing]))
+    image = encode_normal_map(vectors(LEFT, UP, FACING), coding)[0, :, 0].T
+    torch.testing.assert_close(image, torch.tensor([left, up, facing]))
 
 
-def test_the_controlnet_1_0_picture_becomes_opengl_by_the_published_formula():
+def test_the_controlnet_1_0_image_becomes_opengl_by_the_published_formula():
     normals = random_units()
     r, g, b = encode_normal_map(normals, NormalMapCoding.CONTROLNET_1_0_NORMAL).unbind(1)
     torch.testing.assert_close(torch.stack((1 - b, g, r), 1), encode_normal_map(normals))

@@ -117,8 +117,8 @@ def clip_ends():
     return clip.ends(maps(), mask(), (2, 98))
 
 
-def film():
-    aligner = stabilization.FilmAligner()
+def video():
+    aligner = stabilization.VideoAligner()
     return [aligner.push(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, normals=maps(3), mask=mask())) for _ in range(2)]
 
 
@@ -209,12 +209,12 @@ CASES = {
     "surfaces.noise.measure_disturbance": (lambda: noise.measure_disturbance(maps()[:1], maps()[:1]), ONE_BY_ONE),
     "estimate.Estimate.cat": (lambda: Estimate.cat([estimate(), estimate()]), None),
     "estimate.Estimate.expanded": (lambda: Estimate(maps()[:1], Quantity.DISPARITY).expanded(3), None),
-    "estimate.Estimate.pictures": (lambda: estimate().pictures(1, 2), None),
+    "estimate.Estimate.slice": (lambda: estimate().slice(1, 2), None),
     "estimate.Estimate.split": (lambda: list(estimate().split()), None),
     "estimate.Estimate.resized": (lambda: (estimate().resized(48, 20), estimate().resized(9, 70, "bicubic")), HOLES),
     "estimate.Estimate.to": (lambda: estimate().to("cpu").to(DEVICE), None),
     "edges.depth_edges.sharpen_depth_edges": (lambda: depth_edges.sharpen_depth_edges(maps(), 2, 1), DEPTH),
-    "edges.depth_edges.depth_at_picture_edges": (lambda: depth_edges.depth_at_picture_edges(maps(), maps(3)), DEPTH),
+    "edges.depth_edges.depth_at_image_edges": (lambda: depth_edges.depth_at_image_edges(maps(), maps(3)), DEPTH),
     "edges.depth_edges.edge_radius": (lambda: depth_edges.edge_radius(20, 30), None),
     "edges.depth_edges.neighbours_largest": (lambda: depth_edges.neighbours_largest(maps()), None),
     "edges.depth_edges.largest_within": (lambda: depth_edges.largest_within(maps(), 2), None),
@@ -313,7 +313,7 @@ CASES = {
     ),
     "surfaces.mesh_cuts.find_joins": (lambda: mesh_cuts.find_joins(maps()[0, 0], mask()[0, 0]), None),
     "views.forward_warp.pixel_grid": (lambda: forward_warp.pixel_grid(maps(), (2, 1)), None),
-    "temporal.stabilization.FilmAligner.push": (film, None),
+    "temporal.stabilization.VideoAligner.push": (video, None),
     "images.display_defaults.usual_depth_image": (lambda: display_defaults.usual_depth_image(depth_only(Quantity.METRIC_DEPTH)), None),
     "images.display_defaults.usual_range": (lambda: display_defaults.usual_range(depth_only(Quantity.METRIC_DEPTH)), None),
     "valid.all_point": (lambda: valid.all_point(maps(3)), "its answer is yes or no, for a CPU alone"),

@@ -56,12 +56,12 @@ def test_resizing_keeps_normals_unit_masks_bool_and_the_field_of_view():
     assert (cx + 0.5) / 18 == pytest.approx((2.5 + 0.5) / 6) and (cy + 0.5) / 8 == pytest.approx((1.5 + 0.5) / 4)
 
 
-def test_each_picture_keeps_where_its_camera_stands():
+def test_each_image_keeps_where_its_camera_stands():
     poses = torch.eye(3, 4).repeat(2, 1, 1)
     poses[1, :, 3] = 1.0
     scene = replace(full(), extrinsics=poses)
     assert torch.equal(scene.resized(8, 18).extrinsics, poses) and torch.equal(scene.to("cpu").extrinsics, poses)
-    parts = [scene.pictures(0, 1), scene.pictures(1, 2)]
+    parts = [scene.slice(0, 1), scene.slice(1, 2)]
     assert torch.equal(parts[1].extrinsics, poses[1:]) and torch.equal(Estimate.cat(parts).extrinsics, poses)
     with pytest.raises(ValueError, match=r"the first is .* confidence extrinsics of 6x4 pixels, another metric_depth .* confidence of"):
         Estimate.cat([scene, full()])
@@ -296,9 +296,9 @@ def test_without_holes_growing_is_plain_interpolation(size):
     torch.testing.assert_close(resized.normals, torch.nn.functional.normalize(normals, dim=1), atol=2e-7, rtol=0)
 
 
-def test_some_of_its_pictures_share_its_memory():
+def test_some_of_its_images_share_its_memory():
     whole = Estimate.cat([full(), full(), full()])
-    part = whole.pictures(1, 3)
+    part = whole.slice(1, 3)
     assert part.batch == 2 and part.maps.keys() == whole.maps.keys() == full().maps.keys()
     assert (part.quantity, part.axes) == (whole.quantity, whole.axes)
     for name, value in part.maps.items():

@@ -14,21 +14,21 @@ import pytest
 import torch
 
 from depth_normal.media import (
-    FilmError,
-    FilmWriter,
     Piece,
     Sound,
-    film_header,
-    find_pictures,
+    VideoError,
+    VideoWriter,
+    find_images,
     is_sequence,
     join_pieces,
     numbered,
     numbered_files,
     read_frames,
+    video_header,
 )
 
-FILMS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "films.py")))
-av, moving_ball, write_film = FILMS.av, FILMS.moving_ball, FILMS.write_film
+VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
+av, moving_ball, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.write_video
 
 NAMES = ["2026-11-22T10:30.mp4", "file:x.mp4", "concat:a.mp4|b.mp4", "-i.mp4", "line\nbreak.mp4", "take_%d.mp4", "data:,x.mp4", "a?b#c.mp4"]
 if os.name == "posix":
@@ -46,7 +46,7 @@ ADDRESSES = [
 @pytest.fixture
 def video(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    return write_film(tmp_path / "secret.ts", moving_ball(5), codec="libx264", options={"g": "5"})
+    return write_video(tmp_path / "secret.ts", moving_ball(5), codec="libx264", options={"g": "5"})
 
 
 @pytest.fixture
@@ -74,19 +74,19 @@ def test_a_name_is_a_name(video, name):
     folder = Path("http:")
     folder.mkdir()
     for path in (Path(name), folder / name):
-        with FilmWriter(folder / "piece.mp4", "h264", Fraction(25), Fraction(1, 25)) as film:
+        with VideoWriter(folder / "piece.mp4", "h264", Fraction(25), Fraction(1, 25)) as writer:
             for number in range(3):
-                film.write(torch.full((1, 32, 64), number / 3), Fraction(number, 25), Fraction(1, 25))
+                writer.write(torch.full((1, 32, 64), number / 3), Fraction(number, 25), Fraction(1, 25))
         join_pieces(path, [Piece(folder / "piece.mp4", Fraction(0))], Sound(video))
         assert not is_sequence(path)
-        assert film_header(path).frames == len(list(read_frames(path))) == 3
+        assert video_header(path).frames == len(list(read_frames(path))) == 3
 
 
 @pytest.mark.parametrize("name", ADDRESSES)
 def test_an_address_is_a_missing_file(video, server, name):
     host, calls = server
     with pytest.raises(FileNotFoundError):
-        film_header(Path(name.format(host=host)))
+        video_header(Path(name.format(host=host)))
     with pytest.raises(FileNotFoundError):
         next(read_frames(Path(name.format(host=host))))
     assert not calls
@@ -97,8 +97,8 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "zero.mp4").symlink_to("/dev/zero")
     for name, kind in (("pipe.mp4", "a pipe or a device"), ("zero.mp4", "a pipe or a device"), ("", "a folder")):
-        with pytest.raises(FilmError, match=f"it is {kind}; videos are read from regular files"):
-            film_header(tmp_path / name)
+        with pytest.raises(VideoError, match=f"it is {kind}; videos are read from regular files"):
+            video_header(tmp_path / name)
 
 
 PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n"
@@ -131,12 +131,12 @@ def lists(host: str) -> dict[str, str]:
 def test_what_a_file_names_is_not_read(video, server):
     """As a path, and as the file-like object that ComfyUI gives; the message says what it is."""
     host, calls = server
-    write_film(Path("secret.mpg"), moving_ball(5), codec="mpeg1video").rename("secret.sub")
+    write_video(Path("secret.mpg"), moving_ball(5), codec="mpeg1video").rename("secret.sub")
     for name, text in lists(host).items():
         Path(name).write_text(text)
         for source in (Path(name), io.BytesIO(text.encode())):
-            with pytest.raises(FilmError) as raised:
-                film_header(source, name)
+            with pytest.raises(VideoError) as raised:
+                video_header(source, name)
                 next(read_frames(source, name))
             words = "a list of other files" if not name.startswith(("script", "picture")) else "not a film"
             assert words in str(raised.value), name
@@ -149,16 +149,16 @@ def test_a_demuxer_that_looks_for_others_finds_none(video, monkeypatch):
 
     monkeypatch.setattr(library, "_PLAYLISTS", (b"\0",))
     Path("near.mp4").write_text("ffconcat version 1.0\nfile secret.ts\n")
-    with pytest.raises(FilmError, match=r"near\.mp4: not a film that can be opened"):
-        film_header("near.mp4")
+    with pytest.raises(VideoError, match=r"near\.mp4: not a film that can be opened"):
+        video_header("near.mp4")
     with av.open("near.mp4") as container:
         assert container.streams.video, "FFmpeg alone reads the neighbour"
 
 
 @pytest.mark.parametrize("name", ["f_%999999999d.png", "f_%0999999999d.png", "f_%21d.png"])
 def test_numbers_of_absurdly_many_digits_are_refused(name, tmp_path):
-    for use in (lambda path: numbered(path, 1), numbered_files, find_pictures):
-        with pytest.raises(FilmError, match=r"at most 20 .* frame_%05d\.png"):
+    for use in (lambda path: numbered(path, 1), numbered_files, find_images):
+        with pytest.raises(VideoError, match=r"at most 20 .* frame_%05d\.png"):
             use(tmp_path / name)
     assert numbered("f_%020d.png", 7) == Path(f"f_{7:020d}.png")
 
@@ -170,5 +170,5 @@ def test_a_folder_of_any_names_has_an_order(tmp_path):
     names = ["²1.png", "a10.png", "a2.png", "m².png"]
     for name in names:
         (tmp_path / name).write_bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
-    assert sorted(each.name for each in find_pictures(tmp_path)) == sorted(names)
-    assert [each.name for each in find_pictures(tmp_path) if each.name.startswith("a")] == ["a2.png", "a10.png"]
+    assert sorted(each.name for each in find_images(tmp_path)) == sorted(names)
+    assert [each.name for each in find_images(tmp_path) if each.name.startswith("a")] == ["a2.png", "a10.png"]

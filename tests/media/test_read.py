@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.media import FilmError, film_header, is_sequence, numbered, read_frames, read_sequence, sequence_header
+from depth_normal.media import VideoError, is_sequence, numbered, read_frames, read_sequence, sequence_header, video_header
 from depth_normal.media.colour import PQ, hdr_to_sdr, pq_to_light
 
-FILMS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "films.py")))
-av, moving_ball, of_colour, write_film = FILMS.av, FILMS.moving_ball, FILMS.of_colour, FILMS.write_film
+VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
+av, moving_ball, of_colour, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.of_colour, VIDEOS.write_video
 
 # Pure colours as the standards' colour bars give them, 8 bits, limited range: Y, Cb, Cr of red, green and blue.
 BT_709 = np.array([(63, 102, 240), (173, 42, 26), (32, 240, 118)], np.uint8)
@@ -24,12 +24,12 @@ JFIF = np.array([(76, 85, 255), (150, 44, 21), (29, 255, 107)], np.uint8)
 LIMITED, FULL = 1, 2
 
 
-def pictures(path, **options) -> torch.Tensor:
-    return torch.stack([frame.picture() for frame in read_frames(path, **options)])
+def make_images(path, **options) -> torch.Tensor:
+    return torch.stack([frame.image() for frame in read_frames(path, **options)])
 
 
 def centres(path) -> torch.Tensor:
-    found = pictures(path)
+    found = make_images(path)
     return found[:, :, found.shape[2] // 2, found.shape[3] // 2]
 
 
@@ -44,15 +44,15 @@ def centres(path) -> torch.Tensor:
     ],
 )
 def test_pure_colours_come_out_pure(tmp_path, colours, tags, sides):
-    path = write_film(tmp_path / "bars.mkv", of_colour(colours, *sides), "yuv444p", tags=tags)
+    path = write_video(tmp_path / "bars.mkv", of_colour(colours, *sides), "yuv444p", tags=tags)
     torch.testing.assert_close(centres(path), torch.eye(3), atol=0.012, rtol=0)
 
 
 def test_ten_bits_are_kept(tmp_path):
     levels = np.arange(64, 64 + 877, 1, np.uint16)[None].repeat(8, 0)[:, :876]
     grey = np.full_like(levels, 512)
-    path = write_film(tmp_path / "ramp.mkv", [[levels, grey, grey]], "yuv444p10le", tags={"colorspace": 1, "color_range": LIMITED})
-    red = pictures(path)[0, 0, 4]
+    path = write_video(tmp_path / "ramp.mkv", [[levels, grey, grey]], "yuv444p10le", tags={"colorspace": 1, "color_range": LIMITED})
+    red = make_images(path)[0, 0, 4]
     torch.testing.assert_close(red, torch.arange(876) / 876.0, atol=1e-5, rtol=0)
 
 
@@ -60,8 +60,8 @@ def test_chroma_lies_where_the_standard_puts_it(tmp_path):
     """A column of chroma stands at the left pixel of its pair: an edge at an even column is found there, not half a pixel beside it."""
     chroma = np.full((16, 32), 128, np.uint8)
     chroma[:, 16:] = 148
-    path = write_film(tmp_path / "edge.mkv", [[np.full((32, 64), 120, np.uint8), chroma, chroma * 0 + 128]], tags={"colorspace": 1})
-    blue = pictures(path)[0, 2, 16]
+    path = write_video(tmp_path / "edge.mkv", [[np.full((32, 64), 120, np.uint8), chroma, chroma * 0 + 128]], tags={"colorspace": 1})
+    blue = make_images(path)[0, 2, 16]
     low, high = blue[0], blue[-1]
     share = (blue[30:34] - low) / (high - low)
     torch.testing.assert_close(share, torch.tensor([0.0, 0.5, 1.0, 1.0]), atol=1e-5, rtol=0)
@@ -71,11 +71,11 @@ def test_wide_primaries_come_nearer(tmp_path):
     """BT.2020's green is outside BT.709; its grey is grey."""
     tags = {"colorspace": 9, "color_range": FULL, "color_primaries": 9, "color_trc": 14}
     grey, greenish = (512, 512, 512), (600, 450, 450)
-    path = write_film(tmp_path / "wide.mkv", of_colour(np.array([grey, greenish], np.uint16)), "yuv444p10le", tags=tags)
+    path = write_video(tmp_path / "wide.mkv", of_colour(np.array([grey, greenish], np.uint16)), "yuv444p10le", tags=tags)
     found = centres(path)
     torch.testing.assert_close(found[0], torch.full((3,), 512 / 1023), atol=2e-3, rtol=0)
     plain = centres(
-        write_film(tmp_path / "b.mkv", of_colour(np.array([greenish], np.uint16)), "yuv444p10le", tags=tags | {"color_primaries": 1})
+        write_video(tmp_path / "b.mkv", of_colour(np.array([greenish], np.uint16)), "yuv444p10le", tags=tags | {"color_primaries": 1})
     )
     assert found[1, 1] - found[1, 0] > plain[0, 1] - plain[0, 0] + 0.05
 
@@ -84,7 +84,7 @@ def test_hdr_is_tone_mapped_and_said(tmp_path, caplog):
     tags = {"colorspace": 9, "color_range": FULL, "color_primaries": 9, "color_trc": PQ}
     levels = np.array([(level, 512, 512) for level in range(0, 1024, 64)], np.uint16)
     with caplog.at_level("INFO"):
-        found = centres(write_film(tmp_path / "hdr.mkv", of_colour(levels), "yuv444p10le", tags=tags))
+        found = centres(write_video(tmp_path / "hdr.mkv", of_colour(levels), "yuv444p10le", tags=tags))
     assert "PQ" in caplog.text and "BT.2390" in caplog.text
     steps = found[:, 0].diff()
     assert found[0, 0] < 1e-3 and bool((steps >= -1e-6).all()) and found[-1, 0] > 0.999
@@ -100,21 +100,21 @@ def test_hdr_keeps_what_is_dark_and_shows_all_that_is_bright():
 
 
 def test_colours_that_are_not_read_are_refused_by_name(tmp_path):
-    path = write_film(tmp_path / "ictcp.mkv", of_colour(BT_709), "yuv444p", tags={"colorspace": 14})
-    with pytest.raises(FilmError, match="ICtCp"):
-        pictures(path)
+    path = write_video(tmp_path / "ictcp.mkv", of_colour(BT_709), "yuv444p", tags={"colorspace": 14})
+    with pytest.raises(VideoError, match="ICtCp"):
+        make_images(path)
 
 
 def test_grey_rgb_and_alpha(tmp_path, caplog):
     ramp = np.arange(64, dtype=np.uint16)[None].repeat(32, 0) * 1024
-    found = pictures(write_film(tmp_path / "grey.mkv", [[ramp]], "gray16le"))[0]
+    found = make_images(write_video(tmp_path / "grey.mkv", [[ramp]], "gray16le"))[0]
     torch.testing.assert_close(found, torch.from_numpy(ramp / 65535).float().expand(3, -1, -1), atol=1e-6, rtol=0)
-    found = pictures(write_film(tmp_path / "rgb.mkv", [[ramp, ramp // 2, ramp // 4]], "gbrp16le", tags={"colorspace": 0}))[0]
+    found = make_images(write_video(tmp_path / "rgb.mkv", [[ramp, ramp // 2, ramp // 4]], "gbrp16le", tags={"colorspace": 0}))[0]
     torch.testing.assert_close(found[1], torch.from_numpy(ramp / 65535).float(), atol=1e-6, rtol=0)
     torch.testing.assert_close(found[0], torch.from_numpy((ramp // 4) / 65535).float(), atol=1e-6, rtol=0)
     planes = [*moving_ball(1)[0], np.zeros((48, 64), np.uint8)]
     with caplog.at_level("INFO"):
-        found = pictures(write_film(tmp_path / "alpha.mkv", [planes], "yuva420p"))[0]
+        found = make_images(write_video(tmp_path / "alpha.mkv", [planes], "yuva420p"))[0]
     assert "alpha" in caplog.text and found.std() > 0.05
 
 
@@ -132,13 +132,13 @@ def turned(path: Path, matrix: tuple[int, int, int, int]) -> Path:
     ("matrix", "corner"),
     [((1, 0, 0, 1), (0, 0)), ((0, 1, -1, 0), (0, -1)), ((-1, 0, 0, -1), (-1, -1)), ((0, -1, 1, 0), (-1, 0)), ((-1, 0, 0, 1), (0, -1))],
 )
-def test_pictures_stand_upright(tmp_path, matrix, corner):
+def test_images_stand_upright(tmp_path, matrix, corner):
     """A phone held upright: the container says how the frames are turned."""
     luma = np.full((32, 64), 50, np.uint8)
     luma[:8, :8] = 220
     chroma = np.full((16, 32), 128, np.uint8)
-    path = write_film(tmp_path / "phone.mp4", [[luma, chroma, chroma]] * 3, codec="libx264", options={"crf": "5"})
-    found = pictures(turned(path, matrix))[-1, 0]
+    path = write_video(tmp_path / "phone.mp4", [[luma, chroma, chroma]] * 3, codec="libx264", options={"crf": "5"})
+    found = make_images(turned(path, matrix))[-1, 0]
     assert found.shape == ((64, 32) if matrix[0] == 0 else (32, 64))
     row, column = (3 if side == 0 else -4 for side in corner)
     assert found[row, column] > 0.8 and int((found > 0.5).sum()) < 100
@@ -146,19 +146,19 @@ def test_pictures_stand_upright(tmp_path, matrix, corner):
 
 def test_pixels_that_are_not_square_are_made_square(tmp_path):
     tags = {"sample_aspect_ratio": Fraction(4, 3)}
-    path = write_film(tmp_path / "dv.mp4", moving_ball(2), codec="libx264", tags=tags)
-    assert pictures(path).shape[-2:] == (48, 85)
+    path = write_video(tmp_path / "dv.mp4", moving_ball(2), codec="libx264", tags=tags)
+    assert make_images(path).shape[-2:] == (48, 85)
 
 
 def test_times_of_a_variable_frame_rate_are_kept(tmp_path):
     times = [0, 1, 2, 10, 11, 30]
-    path = write_film(tmp_path / "vfr.mp4", moving_ball(6), codec="libx264", times=times, time_base=Fraction(1, 600))
+    path = write_video(tmp_path / "vfr.mp4", moving_ball(6), codec="libx264", times=times, time_base=Fraction(1, 600))
     assert [frame.time for frame in read_frames(path)] == [Fraction(time, 600) for time in times]
     assert [frame.time for frame in read_frames(path, start=Fraction(5, 600))] == [Fraction(time, 600) for time in times[3:]]
 
 
-def test_a_film_that_is_cut_off_gives_what_it_has(tmp_path):
-    path = write_film(tmp_path / "whole.mp4", moving_ball(60), codec="libx264", options={"crf": "1", "movflags": "faststart"})
+def test_a_video_that_is_cut_off_gives_what_it_has(tmp_path):
+    path = write_video(tmp_path / "whole.mp4", moving_ball(60), codec="libx264", options={"crf": "1", "movflags": "faststart"})
     with av.open(str(path)) as source, av.open(str(tmp_path / "front.mp4"), "w", options={"movflags": "faststart"}) as target:
         add = getattr(target, "add_stream_from_template", None)
         stream = add(source.streams.video[0]) if add else target.add_stream(template=source.streams.video[0])
@@ -169,9 +169,9 @@ def test_a_film_that_is_cut_off_gives_what_it_has(tmp_path):
     data = (tmp_path / "front.mp4").read_bytes()
     (tmp_path / "half.mp4").write_bytes(data[: len(data) // 2])
     count = 0
-    with pytest.raises(FilmError, match=r"half\.mp4.*damaged"):
+    with pytest.raises(VideoError, match=r"half\.mp4.*damaged"):
         for frame in read_frames(tmp_path / "half.mp4"):
-            frame.picture()
+            frame.image()
             count += 1
     assert 10 < count < 60
 
@@ -179,63 +179,63 @@ def test_a_film_that_is_cut_off_gives_what_it_has(tmp_path):
 @pytest.mark.parametrize("sound", [None, (8.0, "aac")])
 def test_a_matroska_that_is_cut_off_says_so(tmp_path, sound):
     """It does not say how many frames it has, but how long it is. Pictures that end before the sound are no fault."""
-    path = write_film(tmp_path / "whole.mkv", moving_ball(100), codec="libx264", options={"crf": "1"}, sound=sound)
-    assert len(pictures(path)) == 100
+    path = write_video(tmp_path / "whole.mkv", moving_ball(100), codec="libx264", options={"crf": "1"}, sound=sound)
+    assert len(make_images(path)) == 100
     (tmp_path / "half.mkv").write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     count = 0
-    with pytest.raises(FilmError, match=r"half\.mkv: it lasts [48]\.0 s .* cut off"):
+    with pytest.raises(VideoError, match=r"half\.mkv: it lasts [48]\.0 s .* cut off"):
         for frame in read_frames(tmp_path / "half.mkv"):
-            frame.picture()
+            frame.image()
             count += 1
     assert 10 < count < 100
 
 
-def test_a_film_whose_size_changes_is_read_up_to_there(tmp_path):
+def test_a_video_whose_size_changes_is_read_up_to_there(tmp_path):
     for name, sides in (("a.ts", (48, 64)), ("b.ts", (32, 64))):
-        write_film(tmp_path / name, moving_ball(10, *sides), codec="libx264", options={"g": "5"})
+        write_video(tmp_path / name, moving_ball(10, *sides), codec="libx264", options={"g": "5"})
     both = tmp_path / "both.ts"
     both.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
     count = 0
-    with pytest.raises(FilmError, match="from 64x48 to 64x32 pixels after 10 frames"):
+    with pytest.raises(VideoError, match="from 64x48 to 64x32 pixels after 10 frames"):
         for frame in read_frames(both):
-            frame.picture()
+            frame.image()
             count += 1
     assert count == 10
 
 
-def test_files_that_are_no_films(tmp_path):
+def test_files_that_are_no_videos(tmp_path):
     noise = tmp_path / "noise.mp4"
     noise.write_bytes(bytes(range(256)) * 50)
-    with pytest.raises(FilmError, match=r"noise\.mp4: not a film"):
-        film_header(noise)
+    with pytest.raises(VideoError, match=r"noise\.mp4: not a film"):
+        video_header(noise)
     text = tmp_path / "text.png"
     text.write_text("hello")
-    with pytest.raises(FilmError, match=r"text\.png: not a film"):
-        pictures(text)
+    with pytest.raises(VideoError, match=r"text\.png: not a film"):
+        make_images(text)
     torn = tmp_path / "torn.png"
     torn.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(60))
-    with pytest.raises(FilmError, match=r"torn\.png: not one picture of it could be decoded: it is no film, or damaged at its beginning"):
-        pictures(torn)
+    with pytest.raises(VideoError, match=r"torn\.png: not one picture of it could be decoded: it is no film, or damaged at its beginning"):
+        make_images(torn)
     with pytest.raises(FileNotFoundError):
-        film_header(tmp_path / "none.mp4")
+        video_header(tmp_path / "none.mp4")
     with av.open(str(tmp_path / "sound.mp4"), "w") as container:
         track = container.add_stream("aac", rate=44100)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 44100
         container.mux(track.encode(frame))
         container.mux(track.encode(None))
-    with pytest.raises(FilmError, match="there are no pictures in it"):
-        film_header(tmp_path / "sound.mp4")
+    with pytest.raises(VideoError, match="there are no pictures in it"):
+        video_header(tmp_path / "sound.mp4")
 
 
 def test_a_codec_that_pyav_lacks_is_said(tmp_path):
-    path = write_film(tmp_path / "odd.mp4", moving_ball(3), codec="libx264")
+    path = write_video(tmp_path / "odd.mp4", moving_ball(3), codec="libx264")
     path.write_bytes(path.read_bytes().replace(b"avc1", b"zzz1"))
-    with pytest.raises(FilmError, match="no decoder"):
-        film_header(path)
+    with pytest.raises(VideoError, match="no decoder"):
+        video_header(path)
 
 
-def test_numbered_pictures_and_folders_are_films(tmp_path):
+def test_numbered_images_and_folders_are_videos(tmp_path):
     import cv2
 
     for number in (1, 2, 10):
@@ -244,12 +244,12 @@ def test_numbered_pictures_and_folders_are_films(tmp_path):
     for source in (tmp_path, tmp_path / "frame_%d.png"):
         assert is_sequence(source)
         frames = list(read_sequence(source, Fraction(10)))
-        assert [float(frame.picture()[0, 0, 0] * 255) for frame in frames] == pytest.approx([20, 40, 200])
+        assert [float(frame.image()[0, 0, 0] * 255) for frame in frames] == pytest.approx([20, 40, 200])
         assert [frame.time for frame in frames] == [0, Fraction(1, 10), Fraction(1, 5)]
     assert sequence_header(tmp_path).frames == 3
     assert numbered("a/frame_%05d.png", 12) == Path("a/frame_00012.png")
     cv2.imwrite(str(tmp_path / "frame_11.png"), np.zeros((9, 12, 3), np.uint8))
-    with pytest.raises(FilmError, match="12x9 pixels, those before 12x8"):
-        [frame.picture() for frame in read_sequence(tmp_path)]
-    with pytest.raises(FilmError, match="not one such picture"):
+    with pytest.raises(VideoError, match="12x9 pixels, those before 12x8"):
+        [frame.image() for frame in read_sequence(tmp_path)]
+    with pytest.raises(VideoError, match="not one such picture"):
         sequence_header(tmp_path / "other_%03d.png")

@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.media import FilmWriter, Piece, Sound, check_sound, film_header, join_pieces, read_frames
+from depth_normal.media import Piece, Sound, VideoWriter, check_sound, join_pieces, read_frames, video_header
 
-FILMS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "films.py")))
-av, moving_ball, write_film = FILMS.av, FILMS.moving_ball, FILMS.write_film
-sound_of, sound_times, write_broadcast = FILMS.sound_of, FILMS.sound_times, FILMS.write_broadcast
+VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
+av, moving_ball, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.write_video
+sound_of, sound_times, write_broadcast = VIDEOS.sound_of, VIDEOS.sound_times, VIDEOS.write_broadcast
 
 
 def remade(source: Path, sound: Sound | None = None, name="out.mp4") -> Path:
     """A grey video with the frames' times of another, and its sound."""
-    header, folder = film_header(source), source.parent
+    header, folder = video_header(source), source.parent
     piece, out = folder / f"piece_{name}", folder / name
-    with FilmWriter(piece, "h264", header.rate, header.time_base) as film:
+    with VideoWriter(piece, "h264", header.rate, header.time_base) as writer:
         for frame in read_frames(source):
-            film.write(torch.full((1, 32, 64), 0.5), frame.time, frame.duration)
+            writer.write(torch.full((1, 32, 64), 0.5), frame.time, frame.duration)
     check_sound(source, source.name, out.suffix)
     join_pieces(out, [Piece(piece, Fraction(0))], sound or Sound(source))
     assert steps(out) == pytest.approx(steps(source), abs=0.001)
@@ -120,7 +120,7 @@ def test_recordings_one_behind_the_other_go_on(tmp_path, begins):
 @pytest.mark.parametrize("name", ["out.mkv", "out.mp4"])
 def test_times_that_go_back_are_no_error(tmp_path, name):
     """In a container whose clock does not jump: every fourth block of sound says that it is 40 ms earlier than it is."""
-    source = write_film(tmp_path / "in.mkv", moving_ball(25), codec="libx264", sound=(1.0, "aac"))
+    source = write_video(tmp_path / "in.mkv", moving_ball(25), codec="libx264", sound=(1.0, "aac"))
     data = bytearray(source.read_bytes())
     for number, block in enumerate(re.finditer(rb"\xa3(?:[\x80-\xff]|[\x40-\x7f].)\x82(..)\x80", data, re.DOTALL)):
         if number % 4 == 3:
@@ -135,7 +135,7 @@ def test_times_that_go_back_are_no_error(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
 def test_sound_that_is_gone_by_then_is_left_out_and_said_once(tmp_path, caplog, name):
-    source = write_film(tmp_path / "in.mkv", moving_ball(5), sound=(0.2, "flac"))
+    source = write_video(tmp_path / "in.mkv", moving_ball(5), sound=(0.2, "flac"))
     out = remade(source, Sound(tmp_path / "moved.mkv"), name)
     assert sound_of(out)[0] is None
     assert caplog.messages == [f"{out}: its sound cannot be written (No such file or directory): it is left out"]
@@ -145,17 +145,17 @@ def test_every_number_of_channels_and_any_rate_becomes_aac(tmp_path):
     for layout, rate in (("mono", 37800), ("2.1", 48000), ("quad", 44100), ("5.0", 48000), ("5.1", 96000), ("6.1", 48000), ("7.1", 192000)):
         source = tmp_path / f"{layout}.mkv"
         with av.open(str(source), "w") as container:
-            pictures = container.add_stream("ffv1", rate=5)
+            images = container.add_stream("ffv1", rate=5)
             track = container.add_stream("pcm_s16le", rate=rate)
             track.codec_context.layout = layout
             count = track.codec_context.channels
             for number in range(5):
                 frame = av.VideoFrame(640, 480, "yuv420p")
                 frame.pts, frame.time_base = number, Fraction(1, 5)
-                container.mux(pictures.encode(frame))
+                container.mux(images.encode(frame))
                 sound = av.AudioFrame.from_ndarray(np.zeros((1, count * rate // 5), np.int16), format="s16", layout=layout)
                 sound.sample_rate, sound.pts, sound.time_base = rate, number * (rate // 5), Fraction(1, rate)
                 container.mux(track.encode(sound))
-            container.mux(pictures.encode(None))
+            container.mux(images.encode(None))
         out = remade(source, name=f"{layout}.mp4")
         assert sound_of(out)[0] == "aac" and sound_of(out)[1] == pytest.approx(1, abs=0.05), layout

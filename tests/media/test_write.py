@@ -13,11 +13,11 @@ import torch
 from depth_normal.media import (
     CODECS,
     PRESETS,
-    FilmError,
-    FilmWriter,
     Frame,
     Piece,
     Sound,
+    VideoError,
+    VideoWriter,
     at_rate,
     check_codec,
     check_sound,
@@ -28,8 +28,8 @@ from depth_normal.media import (
     read_frames,
 )
 
-FILMS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "films.py")))
-av, moving_ball, seconds_of, sound_of, write_film = FILMS.av, FILMS.moving_ball, FILMS.seconds_of, FILMS.sound_of, FILMS.write_film
+VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
+av, moving_ball, seconds_of, sound_of, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.seconds_of, VIDEOS.sound_of, VIDEOS.write_video
 
 TICK = Fraction(1, 600)
 
@@ -41,35 +41,35 @@ def ramp(frames=4, channels=1, height=32, width=64) -> torch.Tensor:
     return torch.stack([planes * (1 - 0.05 * number) for number in range(frames)])
 
 
-def write(path, pictures, codec="h264", times=None, quality=None):
-    with FilmWriter(path, codec, Fraction(25), TICK, quality) as film:
-        for number, picture in enumerate(pictures):
-            film.write(picture, Fraction(number, 25) if times is None else times[number], Fraction(1, 25))
+def write(path, images, codec="h264", times=None, quality=None):
+    with VideoWriter(path, codec, Fraction(25), TICK, quality) as writer:
+        for number, image in enumerate(images):
+            writer.write(image, Fraction(number, 25) if times is None else times[number], Fraction(1, 25))
     return path
 
 
 def read(path) -> torch.Tensor:
-    return torch.stack([frame.picture() for frame in read_frames(path)])
+    return torch.stack([frame.image() for frame in read_frames(path)])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
     ("codec", "name", "error"), [("h264", "a.mp4", 3 / 255), ("h265", "a.mov", 1.5 / 255), ("ffv1", "a.mkv", 0.51 / 65535)]
 )
-def test_pictures_come_back(tmp_path, codec, name, error, channels):
-    pictures = ramp(channels=channels)
-    found = read(write(tmp_path / name, pictures, codec, quality=1 if codec != "ffv1" else None))
+def test_images_come_back(tmp_path, codec, name, error, channels):
+    images = ramp(channels=channels)
+    found = read(write(tmp_path / name, images, codec, quality=1 if codec != "ffv1" else None))
     assert found.shape == (4, 3, 32, 64)
     # Chroma is stored at half the size: along the border it is not the picture's own.
-    assert (found - pictures.expand(-1, 3, -1, -1))[..., 2:-2, 2:-2].abs().max() <= error * (1 if channels == 1 else 2)
+    assert (found - images.expand(-1, 3, -1, -1))[..., 2:-2, 2:-2].abs().max() <= error * (1 if channels == 1 else 2)
 
 
 @pytest.mark.parametrize("codec", ["h264", "h265"])
 def test_the_numbers_and_tags_are_bt_709s(tmp_path, codec):
     """Pure red, green and blue are stored as the standard's colour bars have them."""
-    pictures = torch.eye(3)[:, :, None, None].expand(-1, -1, 32, 64)
+    images = torch.eye(3)[:, :, None, None].expand(-1, -1, 32, 64)
     bits = 8 if codec == "h264" else 10
-    with av.open(str(write(tmp_path / "a.mp4", pictures, codec, quality=1))) as container:
+    with av.open(str(write(tmp_path / "a.mp4", images, codec, quality=1))) as container:
         context = container.streams.video[0].codec_context
         assert (int(context.colorspace), int(context.color_range), int(context.color_trc), int(context.color_primaries)) == (1, 1, 1, 1)
         assert context.pix_fmt == ("yuv420p" if codec == "h264" else "yuv420p10le")
@@ -84,18 +84,18 @@ def middle(plane, bits) -> int:
 
 
 def test_odd_sides_are_made_even_by_the_last_row_and_column(tmp_path):
-    pictures = ramp(height=31, width=63)
-    found = read(write(tmp_path / "a.mp4", pictures, quality=1))
+    images = ramp(height=31, width=63)
+    found = read(write(tmp_path / "a.mp4", images, quality=1))
     assert found.shape[-2:] == (32, 64)
-    torch.testing.assert_close(found[..., :31, :63], pictures.expand(-1, 3, -1, -1), atol=3 / 255, rtol=0)
+    torch.testing.assert_close(found[..., :31, :63], images.expand(-1, 3, -1, -1), atol=3 / 255, rtol=0)
     torch.testing.assert_close(found[..., 31, :63], found[..., 30, :63], atol=3 / 255, rtol=0)
-    assert read(write(tmp_path / "a.mkv", pictures, "ffv1")).shape[-2:] == (31, 63)
+    assert read(write(tmp_path / "a.mkv", images, "ffv1")).shape[-2:] == (31, 63)
 
 
 def test_pieces_are_joined_with_their_times_and_the_sound(tmp_path):
     """A variable frame rate over two pieces; the film lasts as long as the one it was made of, and sounds the same."""
     units = [0, 20, 44, 60, 84, 200, 224, 250, 274, 300]
-    source = write_film(
+    source = write_video(
         tmp_path / "in.mp4", moving_ball(10), codec="libx264", times=units, time_base=TICK, sound=(0.54, "aac"), options={"bf": "0"}
     )
     times = [unit * TICK for unit in units]
@@ -106,13 +106,13 @@ def test_pieces_are_joined_with_their_times_and_the_sound(tmp_path):
     assert [frame.time for frame in read_frames(out)] == times
     assert sound_of(out) == sound_of(source) and sound_of(out)[0] == "aac"
     assert seconds_of(out) == pytest.approx(seconds_of(source), abs=0.03)
-    pictures = read(out)
-    torch.testing.assert_close(pictures[:5], pictures[5:])
+    images = read(out)
+    torch.testing.assert_close(images[:5], images[5:])
     assert {path.name for path in tmp_path.iterdir()} == {"in.mp4", "1.mp4", "2.mp4", "out.mp4"}
 
 
 def test_sound_that_the_container_does_not_hold_is_made_aac(tmp_path, caplog):
-    source = write_film(tmp_path / "in.mkv", moving_ball(25), sound=(1.0, "pcm_s16le"))
+    source = write_video(tmp_path / "in.mkv", moving_ball(25), sound=(1.0, "pcm_s16le"))
     piece = write(tmp_path / "1.mp4", ramp(25))
     with caplog.at_level("INFO"):
         check_sound(source, source.name, ".mp4")
@@ -122,26 +122,26 @@ def test_sound_that_the_container_does_not_hold_is_made_aac(tmp_path, caplog):
     assert codec == "aac" and seconds == pytest.approx(1, abs=0.05)
     join_pieces(tmp_path / "part.mp4", [Piece(piece, Fraction(0))], Sound(source, Fraction(1, 4), Fraction(3, 4)))
     assert sound_of(tmp_path / "part.mp4")[1] == pytest.approx(0.5, abs=0.06)
-    film = write(tmp_path / "1.mkv", ramp(25), "ffv1")
-    join_pieces(tmp_path / "out.mkv", [Piece(film, Fraction(0))], Sound(source))
+    writer = write(tmp_path / "1.mkv", ramp(25), "ffv1")
+    join_pieces(tmp_path / "out.mkv", [Piece(writer, Fraction(0))], Sound(source))
     assert sound_of(tmp_path / "out.mkv") == sound_of(source)
     assert seconds_of(tmp_path / "out.mkv") == pytest.approx(seconds_of(source), abs=0.03)
 
 
-def test_a_film_that_cannot_be_joined_leaves_nothing(tmp_path):
+def test_a_video_that_cannot_be_joined_leaves_nothing(tmp_path):
     piece = write(tmp_path / "1.mp4", ramp())
     (tmp_path / "2.mp4").write_bytes(b"no film")
     out = tmp_path / "out.mp4"
-    with pytest.raises(FilmError, match=r"2\.mp4"):
+    with pytest.raises(VideoError, match=r"2\.mp4"):
         join_pieces(out, [Piece(piece, Fraction(0)), Piece(tmp_path / "2.mp4", Fraction(1))])
     assert {path.name for path in tmp_path.iterdir()} == {"1.mp4", "2.mp4"}
 
 
 def test_what_cannot_be_written_is_said_before(tmp_path, monkeypatch):
-    with pytest.raises(FilmError, match=r"ffv1 can be written as \.mkv"):
+    with pytest.raises(VideoError, match=r"ffv1 can be written as \.mkv"):
         check_codec(tmp_path / "a.mp4", "ffv1")
     monkeypatch.setattr(av, "codecs_available", {"ffv1"})
-    with pytest.raises(FilmError, match="no encoder libx264 for h264; it has those for: ffv1"):
+    with pytest.raises(VideoError, match="no encoder libx264 for h264; it has those for: ffv1"):
         check_codec(tmp_path / "a.mp4", "h264")
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ImportError, match='pip install "av>=12"'):
@@ -155,28 +155,28 @@ def frames(times, duration=Fraction(1, 10)) -> list[Frame]:
 
 def test_a_new_rate_shows_what_is_shown_then():
     found = list(at_rate(iter(frames(Fraction(number, 10) for number in range(6))), Fraction(5)))
-    assert [(frame.time, frame.picture()) for frame in found] == [(0, 0), (Fraction(1, 5), 2), (Fraction(2, 5), 4)]
+    assert [(frame.time, frame.image()) for frame in found] == [(0, 0), (Fraction(1, 5), 2), (Fraction(2, 5), 4)]
     found = list(at_rate(iter(frames([0, 0.5])), Fraction(5)))
-    assert [frame.picture() for frame in found] == [0, 0, 0]
+    assert [frame.image() for frame in found] == [0, 0, 0]
     found = list(at_rate(iter(frames((Fraction(number, 30) for number in range(300)), Fraction(1, 30))), Fraction(16)))
     assert len(found) == 160
-    assert [frame.picture() for frame in found[:5]] == [0, 1, 3, 5, 7]
+    assert [frame.image() for frame in found[:5]] == [0, 1, 3, 5, 7]
 
 
 @pytest.mark.parametrize(("given", "kept"), [(1, 1), (8, 1), (9, 9), (10, 9), (17, 17)])
 def test_groups_of_frames(given, kept, caplog):
     caplog.set_level("INFO")
-    assert [frame.picture() for frame in in_groups(iter(frames(range(given))), 8)] == list(range(kept))
+    assert [frame.image() for frame in in_groups(iter(frames(range(given))), 8)] == list(range(kept))
     left_out = [f"left out at the film's end, for a multiple of 8 frames and one more: {given - kept}"]
     assert caplog.messages == left_out * (given > kept)
 
 
 def test_presets_name_their_sources_and_crop_to_the_middle():
     assert all(preset.source.count(":") >= 1 for preset in PRESETS.values())
-    picture = torch.arange(70 * 100.0).view(1, 70, 100)
-    assert cropped(picture, 32).shape == (1, 64, 96) and cropped(picture, 32)[0, 0, 0] == 3 * 100 + 2
-    with pytest.raises(FilmError, match="100x70 pixels"):
-        cropped(picture, 128)
+    image = torch.arange(70 * 100.0).view(1, 70, 100)
+    assert cropped(image, 32).shape == (1, 64, 96) and cropped(image, 32)[0, 0, 0] == 3 * 100 + 2
+    with pytest.raises(VideoError, match="100x70 pixels"):
+        cropped(image, 128)
 
 
 def test_errors_of_the_thread_that_reads_ahead_come_out():

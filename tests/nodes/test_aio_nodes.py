@@ -45,7 +45,7 @@ def test_the_list_has_all_that_a_saved_graph_may_have_the_packs_own_first():
     assert {"MiDaS-NormalMapPreprocessor", "Zoe-DepthMapPreprocessor", "DepthAnythingV2Preprocessor"} <= set(OWN)
 
 
-def test_none_gives_the_picture_back():
+def test_none_gives_the_image_back():
     image = torch.rand(2, 24, 32, 3)
     assert AIO().execute(image)[0] is image and AIO().execute(image, "none", 64)[0] is image
 

@@ -32,13 +32,13 @@ def result(made):
     return made["result"] if isinstance(made, dict) else made
 
 
-@pytest.mark.parametrize("picture", ["a path", None, [1], np.ones((1, 4, 4, 3), np.float32)], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("image", ["a path", None, [1], np.ones((1, 4, 4, 3), np.float32)], ids=lambda each: type(each).__name__)
 @pytest.mark.parametrize("node", [Relight, DepthParallax, Fog, DepthOfField, ForegroundCutout, HeightToNormal, RefineGeometry])
-def test_what_is_no_picture_is_named(node, picture):
+def test_what_is_no_image_is_named(node, image):
     known = {} if node is HeightToNormal else {"geometry": geometry()}
     settings = {"move": "orbit", "frames": 1} if node is DepthParallax else {}
-    with pytest.raises(TypeError, match=f"the picture is of type {type(picture).__name__}; expected a tensor"):
-        node().execute(picture, **known, **settings)
+    with pytest.raises(TypeError, match=f"the picture is of type {type(image).__name__}; expected a tensor"):
+        node().execute(image, **known, **settings)
 
 
 MASKED = {
@@ -62,7 +62,7 @@ MASKED = {
         (torch.ones(2, 4, 4), ValueError, "mask holds 2 pictures, .* 1; accepted: one for all, or one each"),
     ],
 )
-def test_what_is_no_mask_of_the_pictures_is_named(use, mask, kind, message):
+def test_what_is_no_mask_of_the_images_is_named(use, mask, kind, message):
     with pytest.raises(kind, match=message):
         use(mask)
 
@@ -106,7 +106,7 @@ def test_relative_depth_without_normals_is_lit_as_the_other_effects_take_it():
 
 
 @pytest.mark.parametrize("node", [Relight, Fog, DepthOfField, ForegroundCutout, RefineGeometry, SaveMesh])
-def test_geometry_of_another_picture_is_refused_by_its_shape(node):
+def test_geometry_of_another_image_is_refused_by_its_shape(node):
     tall = geometry(sides=(40, 10))
     with pytest.raises(ValueError, match="geometry has 10x40 pixels, the picture 16x12: another shape"):
         node().execute(**{"image": IMAGE, "geometry": tall})
@@ -117,7 +117,7 @@ def test_rounded_sides_are_no_other_shape():
         result(Fog().execute(IMAGE, geometry(sides=sides)))
 
 
-def test_a_closed_lens_leaves_the_picture():
+def test_a_closed_lens_leaves_the_image():
     depth = torch.rand(1, HEIGHT, WIDTH, 3)
     assert torch.equal(result(DepthOfField().execute(IMAGE, depth=depth, blur=0.0))[0], IMAGE)
 
@@ -147,7 +147,7 @@ def test_a_name_that_is_no_text_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("node", [Relight, Fog, DepthOfField, RefineGeometry])
-def test_a_picture_beyond_the_memory_is_refused(node, monkeypatch):
+def test_an_image_beyond_the_memory_is_refused(node, monkeypatch):
     monkeypatch.setattr(memory_budget, "free_main_memory", lambda: 1000.0)
     with pytest.raises(MemoryError, match=r"an image of 16x12 takes at least .* make it smaller"):
         node().execute(image=IMAGE, geometry=geometry())

@@ -9,12 +9,12 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes import batches
 
 
-def clip(pictures=3):
-    depth = torch.arange(1.0, pictures + 1).view(-1, 1, 1, 1).expand(-1, 1, 2, 4)
-    return Estimate(depth, Quantity.METRIC_DEPTH, mask=depth > 0, intrinsics=torch.eye(3).expand(pictures, 3, 3))
+def clip(images=3):
+    depth = torch.arange(1.0, images + 1).view(-1, 1, 1, 1).expand(-1, 1, 2, 4)
+    return Estimate(depth, Quantity.METRIC_DEPTH, mask=depth > 0, intrinsics=torch.eye(3).expand(images, 3, 3))
 
 
-def test_each_picture_comes_with_all_of_its_maps_in_order():
+def test_each_image_comes_with_all_of_its_maps_in_order():
     parts = list(batches.one_by_one(clip()))
     assert [part.batch for part in parts] == [1, 1, 1]
     joined = Estimate.cat(parts)
@@ -22,7 +22,7 @@ def test_each_picture_comes_with_all_of_its_maps_in_order():
     assert all(torch.equal(value, clip().maps[name]) for name, value in joined.maps.items())
 
 
-def test_a_cancelled_clip_stops_between_two_pictures(monkeypatch):
+def test_a_cancelled_clip_stops_between_two_images(monkeypatch):
     asked = []
 
     def cancel_the_second():
@@ -56,19 +56,19 @@ def test_a_long_clip_is_in_memory_once():
     def outputs():
         for number in range(5):
             alive.append(sum(part() is not None for part in made))
-            picture = torch.full((1, 2, 3), float(number))
-            made.append(weakref.ref(picture))
-            yield picture, picture[..., 0]
-            del picture
+            image = torch.full((1, 2, 3), float(number))
+            made.append(weakref.ref(image))
+            yield image, image[..., 0]
+            del image
 
-    pictures, masks = batches.joined(outputs(), 5)
-    assert pictures.shape == (5, 2, 3) and torch.equal(pictures[:, 0, 0], torch.arange(5.0)) and torch.equal(masks, pictures[..., 0])
+    images, masks = batches.joined(outputs(), 5)
+    assert images.shape == (5, 2, 3) and torch.equal(images[:, 0, 0], torch.arange(5.0)) and torch.equal(masks, images[..., 0])
     assert max(alive) <= 1, "what a picture gave goes once it is in its place"
     with pytest.raises(ValueError, match="no picture"):
         batches.joined(iter(()), 0)
 
 
 @pytest.mark.parametrize(("found", "words"), [(2, "outputs of 2 of the 3 pictures"), (4, "more outputs than the 3 pictures")])
-def test_outputs_of_another_number_of_pictures_are_refused(found, words):
+def test_outputs_of_another_number_of_images_are_refused(found, words):
     with pytest.raises(ValueError, match=words):
         batches.joined(((torch.ones(1, 2, 2, 3),) for _ in range(found)), 3)

@@ -129,7 +129,7 @@ def test_each_choice_is_its_own_model(choice, model_id, pretend):
     assert model.asked == [(model_id, "bfloat16")]
 
 
-def test_the_models_give_what_the_pictures_take_them_for():
+def test_the_models_give_what_the_images_take_them_for():
     for (node, _, _), model_id in CHOICES.items():
         assert MODELS[model_id].quantity is (Quantity.METRIC_DEPTH if node in METRIC else Quantity.DISPARITY)
 
@@ -146,19 +146,19 @@ def test_the_network_runs_at_its_authors_size_whatever_the_resolution(node, pret
 def test_disparity_spans_black_to_white_near_is_white(node, pretend):
     disparity = random_depth()
     pretend(disparity)
-    (picture,) = node().execute(torch.rand(2, 64, 96, 3), resolution=64)
+    (image,) = node().execute(torch.rand(2, 64, 96, 3), resolution=64)
     numbers = disparity[:, 0].numpy().astype(np.float64)
     low, high = numbers.min((1, 2), keepdims=True), numbers.max((1, 2), keepdims=True)
-    assert np.abs(picture.numpy() - ((numbers - low) / (high - low))[..., None]).max() < 1e-6
+    assert np.abs(image.numpy() - ((numbers - low) / (high - low))[..., None]).max() < 1e-6
 
 
 def test_metres_from_the_nearest_to_the_farthest_whatever_max_depth(pretend):
     metres = random_depth()
     pretend(metres, Quantity.METRIC_DEPTH)
-    (picture,) = V2_METRIC().execute(torch.rand(2, 64, 96, 3), resolution=64)
+    (image,) = V2_METRIC().execute(torch.rand(2, 64, 96, 3), resolution=64)
     low, high = metres.amin((1, 2, 3), keepdim=True), metres.amax((1, 2, 3), keepdim=True)
-    assert (picture[..., 0] - (1 - (metres - low) / (high - low))[:, 0]).abs().max() < 1e-5
-    assert torch.equal(V2_METRIC().execute(torch.rand(2, 64, 96, 3), max_depth=80.0, resolution=64)[0], picture)
+    assert (image[..., 0] - (1 - (metres - low) / (high - low))[:, 0]).abs().max() < 1e-5
+    assert torch.equal(V2_METRIC().execute(torch.rand(2, 64, 96, 3), max_depth=80.0, resolution=64)[0], image)
     with pytest.raises(ValueError, match=r"max_depth is 101.*accepted: 0.* to 100"):
         V2_METRIC().execute(torch.rand(1, 64, 96, 3), max_depth=101.0)
 
@@ -172,8 +172,8 @@ def test_the_switched_off_nodes_widget_is_as_it_was():
 def test_metres_between_zoes_percentiles_near_is_white(node, pretend):
     metres = random_depth()
     pretend(metres, Quantity.METRIC_DEPTH)
-    (picture,) = node().execute(torch.rand(2, 64, 96, 3), resolution=64)
-    for mine, depth in zip(picture.numpy(), metres[:, 0].numpy().astype(np.float64), strict=True):
+    (image,) = node().execute(torch.rand(2, 64, 96, 3), resolution=64)
+    for mine, depth in zip(image.numpy(), metres[:, 0].numpy().astype(np.float64), strict=True):
         near, far = np.percentile(depth, [2, 85])
         expected = np.clip(1 - (depth - near) / (far - near), 0, 1)
         assert np.abs(mine - expected[..., None]).max() < 1e-5
@@ -187,57 +187,57 @@ def test_what_is_masked_is_black_and_sets_no_range(node, pretend):
     mask[..., :20, :] = False
     quantity = Quantity.METRIC_DEPTH if node in METRIC else Quantity.DISPARITY
     pretend(torch.where(mask, depth, 500.0), quantity, mask=mask)
-    (picture,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64)
-    assert (picture[:, :20] == 0).all()
+    (image,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64)
+    assert (image[:, :20] == 0).all()
     trusted = depth[0, 0, 20:].numpy()
     ends = np.percentile(trusted, [2, 85] if node in BY_PERCENTILES else [0, 100])
     white, black = ends if node in METRIC else ends[::-1]
     expected = ((trusted - black) / (white - black)).clip(0, 1)
-    assert np.abs(picture[0, 20:, :, 0].numpy() - expected).max() < 1e-5
+    assert np.abs(image[0, 20:, :, 0].numpy() - expected).max() < 1e-5
 
 
 @ALL
-def test_constant_depth_is_a_constant_finite_picture(node, pretend):
+def test_constant_depth_is_a_constant_finite_image(node, pretend):
     pretend(torch.full((1, 1, 64, 64), 3.0), Quantity.METRIC_DEPTH if node in METRIC else Quantity.DISPARITY)
-    (picture,) = node().execute(torch.rand(1, 64, 64, 3), resolution=64)
-    assert picture.unique().numel() == 1 and torch.isfinite(picture).all()
+    (image,) = node().execute(torch.rand(1, 64, 64, 3), resolution=64)
+    assert image.unique().numel() == 1 and torch.isfinite(image).all()
 
 
 @ALL
 def test_the_contracts_own_size(node, pretend):
     pretend(random_depth(1, 37, 66))
-    (picture,) = node().execute(torch.rand(1, 1080, 1920, 3))
-    assert picture.shape == (1, 512, 910, 3)
+    (image,) = node().execute(torch.rand(1, 1080, 1920, 3))
+    assert image.shape == (1, 512, 910, 3)
 
 
 @pytest.mark.quick_cases(5)
 @EACH_CHOICE
-def test_every_file_loads_by_its_name_and_gives_pictures(choice, model_id, tiny, weights, caplog):
+def test_every_file_loads_by_its_name_and_gives_images(choice, model_id, tiny, weights, caplog):
     node, widget, value = choice
     caplog.set_level("INFO", logger="depth_normal")
     widgets = {"resolution": 64, "network_size": 56, "precision": "float32", **({widget: value} if widget else {})}
-    picture = torch.rand(2, 40, 56, 3, generator=torch.Generator().manual_seed(0))
-    (shown,) = node().execute(picture, **widgets)
+    image = torch.rand(2, 40, 56, 3, generator=torch.Generator().manual_seed(0))
+    (shown,) = node().execute(image, **widgets)
     assert shown.shape == (2, 64, 90, 3) and shown.dtype == torch.float32
     assert torch.isfinite(shown).all() and 0 <= shown.amin() < 0.1 and 0.9 < shown.amax() <= 1
     assert f"loading {model_id} from {weights / MODELS[model_id].file.name}" in caplog.text
     assert "the tensors of" not in caplog.text, "the published name raises a doubt"
-    (again,) = node().execute(picture, **widgets)
+    (again,) = node().execute(image, **widgets)
     assert torch.equal(again, shown) and caplog.text.count(f"loading {model_id}") == 1, "read once"
 
 
 @ALL
 @pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 300, 20, 4), (1, 20, 30, 1)], ids=str)
-def test_odd_pictures(node, shape, tiny):
+def test_odd_images(node, shape, tiny):
     (shown,) = node().execute(torch.rand(shape), resolution=64, network_size=28)
     assert shown.shape[0] == 1 and min(shown.shape[1:3]) == 64 and shown.shape[3] == 3 and torch.isfinite(shown).all()
 
 
 @ALL
-def test_a_batch_is_its_pictures_one_by_one(node, tiny):
-    pictures = torch.rand(3, 40, 56, 3, generator=torch.Generator().manual_seed(1))
-    (batch,) = node().execute(pictures, resolution=64, network_size=56)
-    singles = torch.cat([node().execute(picture[None], resolution=64, network_size=56)[0] for picture in pictures])
+def test_a_batch_is_its_images_one_by_one(node, tiny):
+    images = torch.rand(3, 40, 56, 3, generator=torch.Generator().manual_seed(1))
+    (batch,) = node().execute(images, resolution=64, network_size=56)
+    singles = torch.cat([node().execute(image[None], resolution=64, network_size=56)[0] for image in images])
     assert (batch - singles).abs().max() < 2e-3
 
 
@@ -289,15 +289,15 @@ def test_an_unknown_precision_is_named(node, tiny):
 
 @pytest.mark.quick_cases(1)
 @ALL
-def test_an_hdr_picture_is_that_of_its_clamped_values(node, tiny):
+def test_an_hdr_image_is_that_of_its_clamped_values(node, tiny):
     hdr = 4 * torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(2)) - 1
-    (picture,) = node().execute(hdr, resolution=64)
-    assert torch.equal(picture, node().execute(hdr.clamp(0, 1), resolution=64)[0])
+    (image,) = node().execute(hdr, resolution=64)
+    assert torch.equal(image, node().execute(hdr.clamp(0, 1), resolution=64)[0])
 
 
 @ALL
 @pytest.mark.parametrize(
-    ("picture", "message"),
+    ("image", "message"),
     [
         (torch.full((1, 64, 64, 3), math.nan), "NaN or infinite"),
         (torch.rand(0, 64, 64, 3), "batch is empty"),
@@ -305,9 +305,9 @@ def test_an_hdr_picture_is_that_of_its_clamped_values(node, tiny):
     ],
     ids=["nan", "empty", "two channels"],
 )
-def test_bad_pictures_are_named(node, picture, message, tiny):
+def test_bad_images_are_named(node, image, message, tiny):
     with pytest.raises(ValueError, match=message):
-        node().execute(picture)
+        node().execute(image)
 
 
 def test_the_non_commercial_weights_say_so():
@@ -335,7 +335,7 @@ def test_the_help_page_names_every_input_and_choice(node):
 
 
 @pytest.mark.parametrize("node", [V2, ZOE], ids=["disparity", "metres"])
-def test_a_film_can_have_one_range(pretend, node):
+def test_a_video_can_have_one_range(pretend, node):
     """Two frames of which the second spans twice as much: alone each is stretched; as a clip the first stays within its part."""
     ramp = torch.linspace(1, 2, 64 * 96).view(1, 1, 64, 96)
     quantity = Quantity.METRIC_DEPTH if node is ZOE else Quantity.DISPARITY

@@ -117,29 +117,29 @@ def test_the_licence_of_lbm_is_shown_in_the_node_on_its_page_and_before_the_down
 @pytest.mark.parametrize("model", [spec.id for spec in diffusion_specs() if spec.quantity])
 def test_depth_near_is_white_and_the_geometry_is_raw(tiny, image, model):
     node = next(node for node in DEPTH if MODELS[model].family == node.FAMILY)
-    picture, geometry = node().execute(image, model, resolution=SIDE, precision="float32")
+    rendered, geometry = node().execute(image, model, resolution=SIDE, precision="float32")
     expected = load_model(model, "float32").estimate(planar(image), SIDE)
     assert torch.equal(geometry.depth, expected.depth)
     assert geometry.quantity is (Quantity.DISPARITY if "disparity" in model else Quantity.RELATIVE_DEPTH)
-    assert picture.shape == (2, HEIGHT, WIDTH, 3) and geometry.depth.shape == (2, 1, HEIGHT, WIDTH)
+    assert rendered.shape == (2, HEIGHT, WIDTH, 3) and geometry.depth.shape == (2, 1, HEIGHT, WIDTH)
     assert geometry.depth.std() > 0.01, "a flat map would pass anything"
     sign = 1 if "disparity" in model else -1
-    for grey, depth in zip(picture, geometry.depth[:, 0], strict=True):
+    for grey, depth in zip(rendered, geometry.depth[:, 0], strict=True):
         assert grey.amin() == 0 and grey.amax() == 1
         assert torch.corrcoef(torch.stack([grey[..., 0].flatten(), depth.flatten()]))[0, 1] == pytest.approx(sign, abs=1e-4)
 
 
 @pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("node", diffusion.NODES, ids=lambda node: node.NODE_ID)
-def test_an_hdr_picture_is_that_of_its_clamped_values(tiny, image, node):
+def test_an_hdr_image_is_that_of_its_clamped_values(tiny, image, node):
     hdr = 4 * image - 1
-    picture, _ = node().execute(hdr, resolution=SIDE, precision="float32")
-    assert torch.equal(picture, node().execute(hdr.clamp(0, 1), resolution=SIDE, precision="float32")[0])
+    rendered, _ = node().execute(hdr, resolution=SIDE, precision="float32")
+    assert torch.equal(rendered, node().execute(hdr.clamp(0, 1), resolution=SIDE, precision="float32")[0])
 
 
 @pytest.mark.parametrize("node", diffusion.NODES, ids=lambda node: node.NODE_ID)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_picture_of_no_numbers_is_refused_before_the_model_is_loaded(no_models, node, bad):
+def test_an_image_of_no_numbers_is_refused_before_the_model_is_loaded(no_models, node, bad):
     pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
     image = torch.rand(1, 8, 8, 3)
     image[0, 3, 4, 1] = bad
@@ -159,14 +159,14 @@ def test_normalisations(tiny, image):
 
 
 @pytest.mark.parametrize("node", NORMALS)
-def test_normals_are_opengl_and_the_picture_is_coded_as_chosen(tiny, image, node):
-    picture, geometry = node().execute(image, resolution=SIDE, precision="float32")
+def test_normals_are_opengl_and_the_image_is_coded_as_chosen(tiny, image, node):
+    rendered, geometry = node().execute(image, resolution=SIDE, precision="float32")
     model = inspect.signature(node.execute).parameters["model"].default
     expected = load_model(model, "float32").estimate(planar(image), SIDE)
     assert torch.equal(geometry.normals, expected.normals) and geometry.axes is Axes.OPENGL and geometry.depth is None
     assert torch.allclose(geometry.normals.norm(dim=1), torch.ones(2, HEIGHT, WIDTH), atol=1e-4)
-    assert torch.allclose(planar(picture), geometry.normals / 2 + 0.5, atol=1e-6)
-    x, y, z = picture.unbind(-1)
+    assert torch.allclose(planar(rendered), geometry.normals / 2 + 0.5, atol=1e-6)
+    x, y, z = rendered.unbind(-1)
     for coding, channels in {
         "directx": (x, 1 - y, z),
         "controlnet-normalbae": (1 - x, y, z),

@@ -44,8 +44,8 @@ def tiny(folder, monkeypatch):
     monkeypatch.setitem(MODELS, "dsine", replace(spec, config=TINY["CONFIG"]))
 
 
-def picture(height, width, batch=1):
-    return TINY["pictures"](height, width, batch).movedim(1, -1)
+def make_image(height, width, batch=1):
+    return TINY["make_images"](height, width, batch).movedim(1, -1)
 
 
 def test_contract():
@@ -124,7 +124,7 @@ def test_bad_widget_values_are_named_before_anything_is_loaded(pretend, bad, mes
 @pytest.mark.parametrize(
     ("shape", "expected"), [((2, 40, 56, 3), (64, 90)), ((1, 90, 40, 4), (144, 64)), ((1, 1, 1, 1), (64, 64))], ids=str
 )
-def test_the_old_packs_file_gives_pictures_of_the_size_asked_for(tiny, shape, expected):
+def test_the_old_packs_file_gives_images_of_the_size_asked_for(tiny, shape, expected):
     image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     (shown,) = NODE().execute(image, resolution=64, iterations=2)
     assert shown.shape == (shape[0], *expected, 3) and shown.dtype == torch.float32
@@ -133,18 +133,18 @@ def test_the_old_packs_file_gives_pictures_of_the_size_asked_for(tiny, shape, ex
 
 
 def test_a_field_of_view_that_is_not_known_is_60_degrees(tiny):
-    image = picture(64, 80)
+    image = make_image(64, 80)
     unknown, sixty, other = (NODE().execute(image, fov, 1, 64)[0] for fov in (0.0, 60.0, 100.0))
     assert torch.equal(unknown, sixty) and (unknown - other).abs().max() > 1e-3
 
 
-def test_the_old_camera_differs_where_the_picture_is_resized(tiny):
-    image = picture(200, 256)
+def test_the_old_camera_differs_where_the_image_is_resized(tiny):
+    image = make_image(200, 256)
     right, old = (NODE().execute(image, 60.0, 1, 64, camera)[0] for camera in nodes.CAMERAS)
     assert right.shape == old.shape and (right - old).abs().max() > 1e-2
 
 
-def test_an_hdr_picture_is_that_of_its_clamped_values(tiny):
+def test_an_hdr_image_is_that_of_its_clamped_values(tiny):
     hdr = 4 * torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(2)) - 1
     (shown,) = NODE().execute(hdr, resolution=64, iterations=1)
     assert torch.equal(shown, NODE().execute(hdr.clamp(0, 1), resolution=64, iterations=1)[0])
@@ -162,6 +162,6 @@ def test_the_raw_socket_gets_the_normals_and_the_camera_that_was_given(tiny):
     from depth_normal.nodes.geometry import EstimateGeometry, LoadDepthNormalModel
 
     (model,) = LoadDepthNormalModel().execute("dsine", "float32")
-    (found,) = EstimateGeometry().execute(model, picture(50, 70), resolution=64, fov=40.0)
+    (found,) = EstimateGeometry().execute(model, make_image(50, 70), resolution=64, fov=40.0)
     assert found.axes is Axes.SCANNET and found.normals.shape == (1, 3, 50, 70) and found.depth is None
     assert depth_normal.geometry.camera.fov_from_intrinsics(found.intrinsics, 50, 70).item() == pytest.approx(40, rel=1e-4)

@@ -10,10 +10,10 @@ from depth_normal.nodes import effects, lens
 
 MASK, CUTOUT = effects.NODES
 FOG, LENS = lens.NODES
-OF_PICTURES = (CUTOUT, FOG, LENS)
+OF_IMAGES = (CUTOUT, FOG, LENS)
 
 
-def picture(batch=1, size=48):
+def make_image(batch=1, size=48):
     return torch.rand(batch, size, size, 3, generator=torch.Generator().manual_seed(0))
 
 
@@ -49,73 +49,73 @@ def test_a_mask_between_metres():
     assert torch.equal(inverted, 1 - mask)
 
 
-def test_a_mask_around_a_point_and_of_the_pictures_size():
-    (mask,) = MASK().execute(depth=depth_image(), image=picture(size=96), point_x=0.5, point_y=0.5, feather=0.0)
+def test_a_mask_around_a_point_and_of_the_images_size():
+    (mask,) = MASK().execute(depth=depth_image(), image=make_image(size=96), point_x=0.5, point_y=0.5, feather=0.0)
     assert mask.shape == (1, 96, 96) and mask[0, 48, 48] == 1 and mask[0, 5, 5] == 0
     (outside,) = MASK().execute(depth=depth_image(), point_x=0.05, point_y=0.05, feather=0.0)
     assert outside[0, 24, 24] == 0 and outside[0, 2, 2] == 1
 
 
 def test_a_cutout_has_four_channels_and_takes_a_mask_of_any_size():
-    cutout, mask = CUTOUT().execute(picture(), depth=depth_image(20))
+    cutout, mask = CUTOUT().execute(make_image(), depth=depth_image(20))
     assert cutout.shape == (1, 48, 48, 4) and torch.equal(cutout[..., 3], mask)
-    assert torch.equal(cutout[:, 22:26, 22:26, :3], picture()[:, 22:26, 22:26]) and mask[0, 0, 0] == 0
-    _, mask = CUTOUT().execute(picture(2), mask=torch.ones(1, 9, 7))
+    assert torch.equal(cutout[:, 22:26, 22:26, :3], make_image()[:, 22:26, 22:26]) and mask[0, 0, 0] == 0
+    _, mask = CUTOUT().execute(make_image(2), mask=torch.ones(1, 9, 7))
     assert mask.shape == (2, 48, 48) and (mask > 0.999).all()
-    _, mask = CUTOUT().execute(picture(), mask=torch.zeros(48, 48))
+    _, mask = CUTOUT().execute(make_image(), mask=torch.zeros(48, 48))
     assert (mask < 1e-3).all(), "an empty mask is an empty cut-out"
 
 
 def test_fog_hides_the_far_more_than_the_near():
-    fogged, thickness = FOG().execute(picture(), metres(), density=0.3, sky="none")
+    fogged, thickness = FOG().execute(make_image(), metres(), density=0.3, sky="none")
     assert thickness[0, 0, 0] > thickness[0, 24, 24] > 0.4 and fogged.shape == (1, 48, 48, 3)
-    (clear, none) = FOG().execute(picture(), metres(), density=0.0)
-    assert torch.equal(clear, picture()) and none.max() == 0
+    (clear, none) = FOG().execute(make_image(), metres(), density=0.0)
+    assert torch.equal(clear, make_image()) and none.max() == 0
 
 
 def test_what_is_at_the_point_stays_sharp():
-    (soft,) = LENS().execute(picture(), depth=depth_image(), point_x=0.5, point_y=0.5, blur=15)
-    assert torch.equal(soft[:, 18:30, 18:30], picture()[:, 18:30, 18:30])
-    assert soft[:, :12].std() < 0.5 * picture()[:, :12].std()
+    (soft,) = LENS().execute(make_image(), depth=depth_image(), point_x=0.5, point_y=0.5, blur=15)
+    assert torch.equal(soft[:, 18:30, 18:30], make_image()[:, 18:30, 18:30])
+    assert soft[:, :12].std() < 0.5 * make_image()[:, :12].std()
 
 
-def test_hdr_stays_hdr_and_other_pictures_stay_within_white():
-    bright = picture() * 4
+def test_hdr_stays_hdr_and_other_images_stay_within_white():
+    bright = make_image() * 4
     (soft,) = LENS().execute(bright, depth=depth_image(), focus=0, blur=15)
     assert soft.max() > 1.5
-    (soft,) = LENS().execute(picture(), depth=depth_image(), focus=0, blur=15, highlights=4)
+    (soft,) = LENS().execute(make_image(), depth=depth_image(), focus=0, blur=15, highlights=4)
     assert soft.max() <= 1
     fogged, _ = FOG().execute(bright, metres(), density=0.01)
     assert fogged.max() > 1.5, "light that shines through stays brighter than white"
-    assert FOG().execute(picture(), metres(), density=0.3)[0].max() <= 1
+    assert FOG().execute(make_image(), metres(), density=0.3)[0].max() <= 1
 
 
-def test_what_is_transparent_in_the_picture_stays_so():
+def test_what_is_transparent_in_the_image_stays_so():
     alpha = torch.ones(1, 48, 48, 1)
     alpha[:, :, :20], alpha[:, :, 20:24] = 0, 0.5
-    cutout, mask = CUTOUT().execute(torch.cat((picture(), alpha), -1), mask=torch.ones(48, 48))
+    cutout, mask = CUTOUT().execute(torch.cat((make_image(), alpha), -1), mask=torch.ones(48, 48))
     assert torch.equal(cutout[..., 3], mask) and (mask[0] - alpha[0, ..., 0]).abs().max() < 1e-3
-    assert torch.equal(cutout[0, ..., :3], picture()[0]), "the colours are not mixed with white"
+    assert torch.equal(cutout[0, ..., :3], make_image()[0]), "the colours are not mixed with white"
 
 
-@pytest.mark.parametrize("node", OF_PICTURES)
+@pytest.mark.parametrize("node", OF_IMAGES)
 def test_batches_and_maps_of_other_sizes(node):
-    results = node().execute(picture(2), depth=depth_image(30))
+    results = node().execute(make_image(2), depth=depth_image(30))
     assert all(each.shape[:3] == (2, 48, 48) and torch.isfinite(each).all() for each in results)
-    alone = node().execute(picture(2)[1:], metres(20))
-    both = node().execute(picture(2), metres(20))
+    alone = node().execute(make_image(2)[1:], metres(20))
+    both = node().execute(make_image(2), metres(20))
     assert torch.allclose(both[0][1:], alone[0], atol=1e-6)
 
 
-@pytest.mark.parametrize("node", OF_PICTURES)
+@pytest.mark.parametrize("node", OF_IMAGES)
 def test_constant_depth_and_one_pixel(node):
     for result in node().execute(torch.rand(1, 1, 1, 3), Estimate(torch.ones(1, 1, 1, 1), Quantity.METRIC_DEPTH)):
         assert torch.isfinite(result).all()
 
 
-@pytest.mark.parametrize("node", [MASK, *OF_PICTURES])
+@pytest.mark.parametrize("node", [MASK, *OF_IMAGES])
 def test_no_depth_is_refused(node):
-    image = {} if node is MASK else {"image": picture()}
+    image = {} if node is MASK else {"image": make_image()}
     with pytest.raises(ValueError, match="depth"):
         node().execute(**image)
     with pytest.raises(ValueError, match="no depth"):
@@ -124,15 +124,15 @@ def test_no_depth_is_refused(node):
 
 def test_bad_numbers_are_refused():
     with pytest.raises(ValueError, match="f-number needs depth in metres"):
-        LENS().execute(picture(), depth=depth_image(), f_number=2.0)
+        LENS().execute(make_image(), depth=depth_image(), f_number=2.0)
     with pytest.raises(ValueError, match="point_x is 2"):
         MASK().execute(metres(), point_x=2)
     with pytest.raises(ValueError, match="NaN"):
-        LENS().execute(picture() * torch.nan, depth=depth_image())
+        LENS().execute(make_image() * torch.nan, depth=depth_image())
     with pytest.raises(ValueError, match="mask holds 3 pictures, image 1"):
-        CUTOUT().execute(picture(), mask=torch.ones(3, 8, 8))
+        CUTOUT().execute(make_image(), mask=torch.ones(3, 8, 8))
     with pytest.raises(ValueError, match="geometry holds 2 pictures, image 3"):
-        FOG().execute(picture(3), Estimate(torch.ones(2, 1, 8, 8), Quantity.METRIC_DEPTH))
+        FOG().execute(make_image(3), Estimate(torch.ones(2, 1, 8, 8), Quantity.METRIC_DEPTH))
 
 
 def test_the_node_says_what_it_did_in_metres(monkeypatch):
@@ -146,7 +146,7 @@ def test_the_node_says_what_it_did_in_metres(monkeypatch):
         monkeypatch.setattr(module, "shown_on_node", shown_on_node)
     MASK().execute(metres(), unit="metres", near=0.8, far=2.4, feather=0.0)
     assert said["text"] == ["mask 0.8 to 2.4 m, 11 % of the picture"]
-    LENS().execute(picture(2), metres(), focus=2, unit="metres", f_number=2)
+    LENS().execute(make_image(2), metres(), focus=2, unit="metres", f_number=2)
     assert len(said["text"]) == 2 and said["text"][0].startswith("focus 2 m, sharp from 1.")
-    FOG().execute(picture(), metres())
+    FOG().execute(make_image(), metres())
     assert said["text"][0].startswith("fog over 2 to 7")

@@ -16,7 +16,7 @@ import torch
 
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.files import read_picture, write_picture_png
+from depth_normal.geometry.files import read_image, write_image_png
 from depth_normal.geometry.files.paths import move_to_free
 from depth_normal.nodes import files, listing, saving
 from depth_normal.nodes.files import LoadGeometry, SaveGeometry
@@ -193,14 +193,14 @@ def test_nothing_of_a_batch_stays_where_its_end_cannot_be_placed(comfyui, monkey
 
 
 @pytest.mark.parametrize("format", ["ply", "glb"])
-def test_meshes_wear_the_picture(comfyui, format):
+def test_meshes_wear_the_image(comfyui, format):
     results = SaveGeometry().execute(estimate(2), "mesh", format, image=torch.rand(2, 8, 12, 3))
     assert ("3d" if format == "glb" else "files") in results["ui"] and len(below(comfyui / "output")) == 2
     with pytest.raises(ValueError, match=r"image holds 1 pictures, geometry 2; accepted: one each"):
         SaveGeometry().execute(estimate(2), "mesh", format, image=torch.rand(1, 8, 12, 3))
 
 
-def test_the_views_of_one_scene_go_to_one_mesh_with_their_pictures(comfyui):
+def test_the_views_of_one_scene_go_to_one_mesh_with_their_images(comfyui):
     scene = replace(estimate(2, extrinsics=torch.eye(3, 4).repeat(2, 1, 1)), depth=torch.full((2, 1, 4, 6), 2.0))
     SaveGeometry().execute(scene, "mesh", "ply", image=torch.rand(2, 8, 12, 3))
     (file,) = below(comfyui / "output")
@@ -254,8 +254,8 @@ def test_only_what_holds_geometry_is_listed(comfyui):
         (comfyui / "output" / f"{name}_00001.npz").rename(path)
     for format in ("png", "pfm", "glb"):
         SaveGeometry().execute(estimate(), "o", format)
-    write_picture_png(comfyui / "input" / "photo.png", torch.rand(3, 8, 8))
-    write_picture_png(comfyui / "output" / "everyones.png", torch.rand(3, 8, 8))
+    write_image_png(comfyui / "input" / "photo.png", torch.rand(3, 8, 8))
+    write_image_png(comfyui / "output" / "everyones.png", torch.rand(3, 8, 8))
     np.savez(comfyui / "input" / "latents.npz", samples=np.zeros(3))
     (comfyui / "input" / "cut.npz").write_bytes(b"PK")
     (comfyui / "input" / "named.exr").write_bytes(b"no EXR at all")
@@ -273,7 +273,7 @@ def test_nothing_is_chosen_until_somebody_does(comfyui):
         assert "no file is chosen: choose one in the widget file, or upload one (.npz, .exr, .png, .pfm)" in said
 
 
-def test_thousands_of_pictures_are_looked_at_once(comfyui, monkeypatch):
+def test_thousands_of_images_are_looked_at_once(comfyui, monkeypatch):
     """What is not known yet is looked at for as long as is allowed, the newest first, and the rest next time."""
     opened, times, folder = [], iter(range(10**6)), comfyui / "input"
     likely = listing.FORMATS[".pfm"].is_likely
@@ -348,5 +348,5 @@ def test_what_was_saved_is_shown_with_its_place(comfyui):
     assert ui["text"][1].startswith("a/x_00002.pfm, a/x_00002_normals.pfm: metric depth 1.05 to 1.95 m, fov 60°, normals OpenGL, mask")
     clip = SaveGeometry().execute(estimate(3), "clip", "npz")["ui"]
     assert [line.split(":")[0] for line in clip["text"]] == ["clip_00001.npz"] * 3
-    picture = read_picture(comfyui / "temp" / ui["images"][0]["filename"])
-    assert picture.shape[:2] == (4, 12), "depth and normals side by side"
+    image = read_image(comfyui / "temp" / ui["images"][0]["filename"])
+    assert image.shape[:2] == (4, 12), "depth and normals side by side"

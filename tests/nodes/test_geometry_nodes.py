@@ -86,13 +86,13 @@ def test_no_help_page_has_words_that_the_narrow_panel_cuts_off():
 
 
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.NODE_ID)
-def test_the_help_page_names_every_input_and_its_pictures_are_there(node):
+def test_the_help_page_names_every_input_and_its_images_are_there(node):
     page = (HELP / f"{node.NODE_ID}.md").read_text()
     assert page.startswith(f"# {node.DISPLAY_NAME}\n")
     for name in inputs_of(node):
         assert f"| {name} |" in page, name
-    for picture in re.findall(r"!\[.*?\]\((.*?)\)", page):
-        assert (HELP / picture).is_file(), picture
+    for image in re.findall(r"!\[.*?\]\((.*?)\)", page):
+        assert (HELP / image).is_file(), image
 
 
 def test_ids_and_names():
@@ -189,7 +189,7 @@ def test_a_file_that_is_not_named_or_not_there_is_told(own_file):
         LoadDepthNormalModel().execute("(from file)", weights="other.pth")
 
 
-def test_estimate_joins_parts_at_the_pictures_size():
+def test_estimate_joins_parts_at_the_images_size():
     depth, intrinsics = plane([0.0, 0.0, 1.0])
     model = Pretend(depth, Quantity.METRIC_DEPTH, intrinsics=intrinsics)
     (estimate,) = EstimateGeometry().execute(model, torch.rand(3, 2 * HEIGHT, 2 * WIDTH, 4))
@@ -205,16 +205,16 @@ def test_a_known_field_of_view_is_the_camera():
     """The plane is tilted for a camera of 60 degrees; Depth Anything 3 assumed 90, and takes it to be tan(45) / tan(30) nearer."""
     normal = [0.5, 0.2, 0.8]
     depth, intrinsics = plane(normal)
-    picture = torch.rand(1, HEIGHT, WIDTH, 3)
-    (of_zoe,) = EstimateGeometry().execute(Pretend(depth, Quantity.METRIC_DEPTH), picture, fov=60.0)
+    image = torch.rand(1, HEIGHT, WIDTH, 3)
+    (of_zoe,) = EstimateGeometry().execute(Pretend(depth, Quantity.METRIC_DEPTH), image, fov=60.0)
     assert torch.equal(of_zoe.depth, depth) and torch.allclose(of_zoe.intrinsics, intrinsics)
     assert degrees(of_zoe.normals, normal) < 0.1
     camera = intrinsics_from_fov(90, HEIGHT, WIDTH)
     nearer = Pretend(depth / 3**0.5, Quantity.METRIC_DEPTH, "depth-anything-3-metric-large", intrinsics=camera)
-    (of_da3,) = EstimateGeometry().execute(nearer, picture, fov=60.0)
+    (of_da3,) = EstimateGeometry().execute(nearer, image, fov=60.0)
     assert torch.allclose(of_da3.depth, depth, rtol=1e-5) and torch.allclose(of_da3.intrinsics, intrinsics)
     assert degrees(of_da3.normals, normal) < 0.1
-    (untold,) = EstimateGeometry().execute(nearer, picture)
+    (untold,) = EstimateGeometry().execute(nearer, image)
     assert torch.equal(untold.depth, nearer.depth) and degrees(untold.normals, normal) > 3
 
 
@@ -258,7 +258,7 @@ def test_tiles_come_behind_the_widgets_that_saved_graphs_have():
     assert settings["default"] == "off" and {check_tiles(choice) for choice in choices} == {0, "auto", 2, 3, 4, 6, 8, 12, 16}
 
 
-def test_a_large_picture_is_estimated_in_tiles():
+def test_a_large_image_is_estimated_in_tiles():
     tiny, image = load_model("tiny", "float32", "cpu"), torch.rand(2, 80, 120, 3)
     (plain,), (tiled,) = (EstimateGeometry().execute(tiny, image, resolution=32, tiles=tiles) for tiles in ("off", "2"))
     assert tiled.depth.shape == plain.depth.shape and tiled.normals.shape == plain.normals.shape
@@ -267,12 +267,12 @@ def test_a_large_picture_is_estimated_in_tiles():
 
 
 @pytest.mark.parametrize(("more", "words"), [({"film": True}, "film is on"), ({"views": "one_scene"}, "views is one_scene")])
-def test_tiles_are_for_single_pictures(more, words):
+def test_tiles_are_for_single_images(more, words):
     with pytest.raises(ValueError, match=f"tiles is auto and {words}"):
         EstimateGeometry().execute(load_model("tiny", "float32", "cpu"), torch.rand(2, 32, 32, 3), tiles="auto", **more)
 
 
-def test_a_model_that_sees_each_picture_by_itself_is_named():
+def test_a_model_that_sees_each_image_by_itself_is_named():
     words = "tiny estimates each image independently; .*: depth-anything-3-small, depth-anything-3-base"
     with pytest.raises(ValueError, match=words):
         EstimateGeometry().execute(load_model("tiny", "float32", "cpu"), torch.rand(2, 32, 32, 3), views="one_scene")
@@ -365,7 +365,7 @@ def grey(*levels):
         ({"near": "white", "values": "disparity", "near_metres": 2.0, "far_metres": 10.0}, [10, 5, 2], Quantity.METRIC_DEPTH),
     ],
 )
-def test_depth_pictures_become_numbers(widgets, expected, quantity):
+def test_depth_images_become_numbers(widgets, expected, quantity):
     (estimate,) = DepthImageToGeometry().execute(grey(0, 0.25, 1), **widgets)
     assert estimate.quantity is quantity and estimate.mask is None and estimate.intrinsics is None
     assert torch.allclose(estimate.depth.flatten(), torch.tensor(expected, dtype=torch.float32), atol=1e-5)
@@ -379,16 +379,16 @@ def test_metres_as_they_are():
 
 
 def test_masks_and_alpha():
-    picture = torch.cat((grey(0, 0.25, 1), torch.tensor([1.0, 0.0, 1.0]).view(1, 1, 3, 1)), -1)
-    (estimate,) = DepthImageToGeometry().execute(picture, "white", "disparity", mask=torch.tensor([[[0.0, 1.0, 1.0]]]))
+    image = torch.cat((grey(0, 0.25, 1), torch.tensor([1.0, 0.0, 1.0]).view(1, 1, 3, 1)), -1)
+    (estimate,) = DepthImageToGeometry().execute(image, "white", "disparity", mask=torch.tensor([[[0.0, 1.0, 1.0]]]))
     assert estimate.mask.flatten().tolist() == [False, False, True]
     assert estimate.depth.flatten().tolist() == [0, 0.25, 1], "alpha does not tint the numbers"
     with pytest.raises(ValueError, match=r"\(1, 64, 64\); expected \(1, 1, 3\)"):
-        DepthImageToGeometry().execute(picture, "white", "disparity", mask=torch.zeros(1, 64, 64))
+        DepthImageToGeometry().execute(image, "white", "disparity", mask=torch.zeros(1, 64, 64))
 
 
 @pytest.mark.parametrize(
-    ("picture", "widgets", "message"),
+    ("image", "widgets", "message"),
     [
         (grey(0, 0.25, 1), {"values": "metres"}, r"within 0..1, as a picture's grey levels"),
         (grey(0.5, 7.25), {"values": "disparity"}, r"from 0.5 to 7.25, grey levels from 0 to 1; .*values = metres"),
@@ -401,17 +401,17 @@ def test_masks_and_alpha():
         (grey(0, 1), {"values": "depth", "far_metres": math.nan}, r"far_metres is nan"),
     ],
 )
-def test_bad_depth_pictures_are_named(picture, widgets, message):
+def test_bad_depth_images_are_named(image, widgets, message):
     with pytest.raises(ValueError, match=message):
-        DepthImageToGeometry().execute(picture, "white", **widgets)
+        DepthImageToGeometry().execute(image, "white", **widgets)
 
 
-def test_half_precision_pictures_are_taken():
+def test_half_precision_images_are_taken():
     (estimate,) = DepthImageToGeometry().execute(grey(0, 0.25, 1).half(), "white", "disparity")
     assert estimate.depth.dtype == torch.float32 and estimate.depth.flatten().tolist() == [0, 0.25, 1]
 
 
-def test_an_hdr_picture_is_that_of_its_clamped_values():
+def test_an_hdr_image_is_that_of_its_clamped_values():
     tiny = load_model("tiny", "float32", "cpu")
     hdr = 4 * torch.rand(2, 48, 64, 4, generator=torch.Generator().manual_seed(2)) - 1
     (found,), (expected,) = (EstimateGeometry().execute(tiny, image) for image in (hdr, hdr.clamp(0, 1)))
@@ -420,7 +420,7 @@ def test_an_hdr_picture_is_that_of_its_clamped_values():
         EstimateGeometry().execute(tiny, torch.full((1, 8, 6, 3), math.nan))
 
 
-def test_a_batch_can_be_a_film():
+def test_a_batch_can_be_a_video():
     (model,) = LoadDepthNormalModel().execute("tiny")
     still = torch.rand(1, 60, 80, 3, generator=torch.Generator().manual_seed(0))
     film = (still + 0.01 * torch.randn(6, 60, 80, 3, generator=torch.Generator().manual_seed(1))).clamp(0, 1)

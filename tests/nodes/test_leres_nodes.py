@@ -117,21 +117,21 @@ def test_what_each_widget_asks_of_the_model(pretend, widgets, model_id, size, ol
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (96, 64)])
-def test_near_is_white_and_the_range_is_each_pictures_own(pretend, height, width):
+def test_near_is_white_and_the_range_is_each_images_own(pretend, height, width):
     depth = torch.linspace(-3, 4, width).expand(1, 1, height, width)
     pretend(depth)
-    picture = NODE().execute(torch.rand(1, height, width, 3), resolution=64)[0]
-    assert picture.shape == (1, height, width, 3)
-    assert picture[..., 0, :].min() == 1 and picture[..., -1, :].max() == 0, "LeReS's depth is large where it is far"
+    image = NODE().execute(torch.rand(1, height, width, 3), resolution=64)[0]
+    assert image.shape == (1, height, width, 3)
+    assert image[..., 0, :].min() == 1 and image[..., -1, :].max() == 0, "LeReS's depth is large where it is far"
 
 
 @pytest.mark.parametrize(
     "widgets", [{"normalisation": "per_clip"}, {"normalisation": "running"}, {"rm_nearest": 100.0}, {"rm_background": 100.0}]
 )
-def test_no_widget_makes_a_constant_picture_anything_but_constant(pretend, widgets):
+def test_no_widget_makes_a_constant_image_anything_but_constant(pretend, widgets):
     pretend(torch.full((1, 1, 64, 96), 2.0))
-    picture = NODE().execute(torch.rand(1, 64, 96, 3), resolution=64, **widgets)[0]
-    assert torch.isfinite(picture).all() and picture.std() == 0
+    image = NODE().execute(torch.rand(1, 64, 96, 3), resolution=64, **widgets)[0]
+    assert torch.isfinite(image).all() and image.std() == 0
 
 
 class Given(torch.nn.Module):
@@ -159,7 +159,7 @@ def test_the_ends_are_cut_as_by_the_old_node(oracle, pretend, near, far):
     assert (near, far) != (0, 0) or difference.max() < 1.01 / 255
 
 
-def test_the_old_nodes_picture(oracle, tiny):
+def test_the_old_nodes_image(oracle, tiny):
     levels = levels_of(64, 128)
     detector = oracle["authors"]("").LeresDetector(tiny[0], None)
     for near, far in ((0, 0), (15, 25)):
@@ -171,7 +171,7 @@ def test_the_old_nodes_picture(oracle, tiny):
     assert np.abs(plain - old / 255).mean() > 0.02, "as the authors feed it, the picture is another"
 
 
-def test_the_old_nodes_boosted_picture(oracle, tiny):
+def test_the_old_nodes_boosted_image(oracle, tiny):
     """Through both files, from the widget to the picture; a picture of one colour has nothing that boosting could find."""
     soft = torch.nn.functional.interpolate(
         torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(1)), size=(64, 96), mode="bilinear"

@@ -76,7 +76,7 @@ def test_no_shadow_falls_on_a_masked_sky():
     assert torch.equal(lit[0], bare) and not torch.equal(lit[1], bare)
 
 
-def test_exposure_ambient_colours_and_clipping_reach_the_picture():
+def test_exposure_ambient_colours_and_clipping_reach_the_image():
     settings = {"normal_map": flat_map(), "intensity": 0.0, "ambient": 1.0}
     (plain,), (brighter,) = (Relight().execute(grey(), exposure=stops, **settings) for stops in (0.0, 1.0))
     assert torch.allclose(plain, grey(), atol=1e-5) and torch.allclose(srgb_to_linear(brighter), 2 * srgb_to_linear(plain), atol=1e-5)

@@ -62,8 +62,8 @@ def test_the_first_sentence_names_the_widget_that_works_at_once(node_id, widget,
 def test_tiny_stands_at_the_end_of_the_widgets_choices_and_works(node_id, widget, nowhere):
     choices, options = NODES[node_id].INPUT_TYPES()["optional"][widget]
     assert choices[-1] == "tiny" != options["default"] and "tiny" in options["tooltip"]
-    (picture,) = run(node_id, resolution=64, **{widget: "tiny"})
-    assert picture.shape == (1, 64, 96, 3) and torch.isfinite(picture).all() and picture.std() > 0.01
+    (image,) = run(node_id, resolution=64, **{widget: "tiny"})
+    assert image.shape == (1, 64, 96, 3) and torch.isfinite(image).all() and image.std() > 0.01
 
 
 @pytest.mark.parametrize("node_id", ONE_FAMILY)
@@ -92,9 +92,9 @@ def test_a_preview_stands_in_where_that_is_allowed_and_says_so(node_id, nowhere,
     monkeypatch.setenv(loading.PREVIEW_SETTING, "1")
     widgets = {"normalisation": "fixed"} if node_id == "DepthNormal_MarigoldDepth" else {"resolution": 64}
     with caplog.at_level(logging.WARNING):
-        picture = run(node_id, **widgets)[0]
+        image = run(node_id, **widgets)[0]
     assert "tiny stands in for " in caplog.text and loading.PREVIEW_SETTING in caplog.text
-    assert torch.isfinite(picture).all() and picture.std() > 0.01
+    assert torch.isfinite(image).all() and image.std() > 0.01
 
 
 def test_a_setting_of_zero_allows_nothing(nowhere, monkeypatch):

@@ -114,28 +114,28 @@ def test_fx_and_fy_change_nothing_as_in_the_old_node(node, tiny):
     assert torch.equal(shown[0], shown[1]) and torch.equal(shown[0], shown[2])
 
 
-def old_depth_picture(depth):
+def old_depth_image(depth):
     """A picture (H, W) of bytes, as matplotlib's "Greys" with vmax = 1.1 makes it: a table of 256 greys from nine, truncated to bytes."""
     table = np.interp(np.linspace(0, 1, 256), np.linspace(0, 1, 9), np.array([255, 240, 217, 189, 150, 115, 82, 37, 0]) / 255)
     share = depth / (depth.max() + 1e-8) / 1.1
     return (table[(share * 256).astype(int).clip(0, 255)] * 255).astype(np.uint8)
 
 
-def test_the_depth_picture_is_the_old_one(pretend):
+def test_the_depth_image_is_the_old_one(pretend):
     """As ComfyUI saves it, to within one of 255 levels."""
     estimate = known(2)
     pretend(estimate)
     shown = run(DEPTH, torch.rand(2, 64, 96, 3), resolution=64)
-    for picture, depth in zip(shown.numpy(), estimate.depth[:, 0].numpy(), strict=True):
-        expected = old_depth_picture(depth)[..., None].astype(int)
-        assert np.abs((picture * 255).astype(np.uint8).astype(int) - expected).max() <= 1
-        assert np.abs(picture * 255 - expected).max() < 1.8 and np.abs(picture * 255 - expected).mean() < 0.7
+    for image, depth in zip(shown.numpy(), estimate.depth[:, 0].numpy(), strict=True):
+        expected = old_depth_image(depth)[..., None].astype(int)
+        assert np.abs((image * 255).astype(np.uint8).astype(int) - expected).max() <= 1
+        assert np.abs(image * 255 - expected).max() < 1.8 and np.abs(image * 255 - expected).mean() < 0.7
         assert expected.min() == 26, "the farthest is not black"
 
 
 def test_the_greys_are_matplotlibs():
     """Read off there once: of 0, a quarter, a half, three quarters and all of the farthest depth."""
-    assert old_depth_picture(np.array([0, 0.25, 0.5, 0.75, 1.0])).tolist() == [255, 221, 164, 99, 26]
+    assert old_depth_image(np.array([0, 0.25, 0.5, 0.75, 1.0])).tolist() == [255, 221, 164, 99, 26]
 
 
 def test_the_normal_map_is_the_old_one(pretend):
@@ -162,17 +162,17 @@ def test_what_is_masked_is_black_and_sets_no_range(pretend):
     pretend(replace(whole, depth=torch.where(mask, whole.depth, 5000.0), mask=mask))
     shown = run(DEPTH, resolution=64)
     assert (shown[:, :20] == 0).all()
-    expected = old_depth_picture(whole.depth[0, 0, 20:].numpy())
+    expected = old_depth_image(whole.depth[0, 0, 20:].numpy())
     assert np.abs(shown[0, 20:, :, 0].numpy() * 255 - expected).max() < 1.8
 
 
-def test_constant_depth_is_a_constant_finite_picture(pretend):
+def test_constant_depth_is_a_constant_finite_image(pretend):
     pretend(Estimate(torch.full((1, 1, 64, 64), 3.0), Quantity.METRIC_DEPTH))
     shown = run(DEPTH, torch.rand(1, 64, 64, 3), resolution=64)
     assert shown.unique().numel() == 1 and shown[0, 0, 0, 0] * 255 == pytest.approx(26.5, abs=0.5)
 
 
-def test_a_film_can_have_one_range(pretend):
+def test_a_video_can_have_one_range(pretend):
     """Two frames of which the second reaches twice as far."""
     ramp = torch.linspace(1, 2, 64 * 96).view(1, 1, 64, 96)
     pretend(Estimate(torch.cat((ramp, 2 * ramp)), Quantity.METRIC_DEPTH))
@@ -185,7 +185,7 @@ def test_a_film_can_have_one_range(pretend):
 
 @ALL
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_file_loads_by_its_name_and_gives_pictures(node, backbone, tiny, caplog):
+def test_every_file_loads_by_its_name_and_gives_images(node, backbone, tiny, caplog):
     caplog.set_level("INFO", logger="depth_normal")
     portrait = torch.rand(2, 56, 40, 3, generator=torch.Generator().manual_seed(0))
     widgets = {"backbone": backbone, "resolution": 64, "precision": "float32"}
@@ -198,7 +198,7 @@ def test_every_file_loads_by_its_name_and_gives_pictures(node, backbone, tiny, c
 
 @ALL
 @pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 300, 20, 4), (1, 20, 30, 1)], ids=str)
-def test_odd_pictures(node, shape, tiny):
+def test_odd_images(node, shape, tiny):
     shown = run(node, torch.rand(shape), resolution=64, network_size=28)
     assert shown.shape[0] == 1 and min(shown.shape[1:3]) == 64 and shown.shape[3] == 3 and torch.isfinite(shown).all()
 

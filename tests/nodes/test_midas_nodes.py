@@ -14,7 +14,7 @@ from depth_normal.annotators.setting_names import NODES, worded
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes import midas as nodes
 from depth_normal.nodes.legacy import annotate, render_depth
-from depth_normal.utils import resize_picture
+from depth_normal.utils import resize_image
 
 Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
 
@@ -171,7 +171,7 @@ def test_the_networks_short_side_is_the_resolution_whatever_its_authors_do(small
     depth_normal.load_model(SMALL, weights=midas_small).estimate(image.movedim(-1, 1), 64)
     (_, old), (spec, new) = seen
     assert tuple(old.shape[-2:]) == (64, 96)
-    torch.testing.assert_close(old, resize_picture(image.movedim(-1, 1), 64, 96), rtol=0, atol=0)
+    torch.testing.assert_close(old, resize_image(image.movedim(-1, 1), 64, 96), rtol=0, atol=0)
     assert tuple(new.shape[-2:]) == (32, 64), "upper bound 64: 42.7 x 64"
     assert spec is depth_normal.load_model(SMALL, weights=midas_small).spec
 
@@ -182,16 +182,16 @@ def test_the_contracts_own_size(small):
 
 
 @pytest.mark.parametrize("node", [NORMAL, DEPTH])
-def test_constant_and_half_precision_pictures_are_finite(small, node):
+def test_constant_and_half_precision_images_are_finite(small, node):
     (constant,) = node().execute(torch.full((1, 64, 64, 3), 0.5), resolution=64)
     assert torch.isfinite(constant).all()
-    picture = torch.rand(1, 64, 96, 3)
-    (half,) = node().execute(picture.half(), resolution=64)
-    (full,) = node().execute(picture, resolution=64)
+    image = torch.rand(1, 64, 96, 3)
+    (half,) = node().execute(image.half(), resolution=64)
+    (full,) = node().execute(image, resolution=64)
     assert (half - full).abs().mean() < 2 / 255
 
 
-def test_a_constant_disparity_gives_a_constant_picture():
+def test_a_constant_disparity_gives_a_constant_image():
     flat = Estimate(depth=torch.full((1, 1, 64, 64), 7.0), quantity=Quantity.DISPARITY)
     assert render_depth(flat).unique().numel() == 1
     assert nodes._render_normals(flat, 0.0, 0.0, nodes.NORMAL_1_0).mul(255).int().flatten(2)[0, :, 0].tolist() == [255, 127, 127]
@@ -203,10 +203,10 @@ def test_a_zero_is_finite(small):
     assert torch.isfinite(image).all()
 
 
-def test_a_batch_is_its_pictures_one_by_one(small):
-    pictures = torch.rand(3, 64, 96, 3, generator=torch.Generator().manual_seed(1))
-    (batch,) = NORMAL().execute(pictures, resolution=64)
-    singles = torch.cat([NORMAL().execute(picture[None], resolution=64)[0] for picture in pictures])
+def test_a_batch_is_its_images_one_by_one(small):
+    images = torch.rand(3, 64, 96, 3, generator=torch.Generator().manual_seed(1))
+    (batch,) = NORMAL().execute(images, resolution=64)
+    singles = torch.cat([NORMAL().execute(image[None], resolution=64)[0] for image in images])
     assert (batch - singles).abs().max() < 2e-3
 
 
@@ -217,14 +217,14 @@ def test_depth_shows_near_as_white(photo):
 
 
 @pytest.mark.parametrize("node", [NORMAL, DEPTH])
-def test_an_hdr_picture_is_that_of_its_clamped_values(small, node):
+def test_an_hdr_image_is_that_of_its_clamped_values(small, node):
     hdr = 4 * torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(2)) - 1
-    (picture,) = node().execute(hdr, resolution=64)
-    assert torch.equal(picture, node().execute(hdr.clamp(0, 1), resolution=64)[0])
+    (image,) = node().execute(hdr, resolution=64)
+    assert torch.equal(image, node().execute(hdr.clamp(0, 1), resolution=64)[0])
 
 
 @pytest.mark.parametrize(
-    ("picture", "message"),
+    ("image", "message"),
     [
         (torch.full((1, 64, 64, 3), float("nan")), "12288 NaN or infinite values"),
         (torch.full((1, 64, 64, 3), float("inf")), "NaN or infinite"),
@@ -233,9 +233,9 @@ def test_an_hdr_picture_is_that_of_its_clamped_values(small, node):
         (torch.rand(64, 64), "shape"),
     ],
 )
-def test_bad_pictures_are_named(small, picture, message):
+def test_bad_images_are_named(small, image, message):
     with pytest.raises(ValueError, match=message):
-        NORMAL().execute(picture, resolution=64)
+        NORMAL().execute(image, resolution=64)
 
 
 @pytest.mark.parametrize("resolution", [0, 63, 16385, 512.0, "512", None])
@@ -250,6 +250,6 @@ def test_bad_widget_values_are_named(small, bad):
         NORMAL().execute(torch.rand(1, 64, 64, 3), resolution=64, **bad)
 
 
-def test_an_absurdly_long_picture_is_refused_with_what_to_do(small):
+def test_an_absurdly_long_image_is_refused_with_what_to_do(small):
     with worded(NODES), pytest.raises(ValueError, match=r"5000x7 .*lower the resolution or crop"):
         DEPTH().execute(torch.rand(1, 7, 5000, 3))

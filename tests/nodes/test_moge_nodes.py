@@ -39,7 +39,7 @@ def geometry(file, monkeypatch):
     """What Estimate Geometry gives of a portrait, and the picture."""
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(file.parents[2]))
     (model,) = LoadDepthNormalModel().execute(MODEL, "float32")
-    image = TINY["pictures"](60, 40).movedim(1, -1)
+    image = TINY["make_images"](60, 40).movedim(1, -1)
     return lambda **more: (EstimateGeometry().execute(model, image, **more)[0], image)
 
 
@@ -62,9 +62,9 @@ def test_a_known_camera_is_the_one_that_comes_out(geometry):
 def test_a_mesh_needs_no_field_of_view(file, tmp_path):
     import cv2
 
-    picture = tmp_path / "in.png"
-    cv2.imwrite(str(picture), (TINY["pictures"](60, 40)[0].movedim(0, -1) * 255).byte().numpy())
+    image = tmp_path / "in.png"
+    cv2.imwrite(str(image), (TINY["make_images"](60, 40)[0].movedim(0, -1) * 255).byte().numpy())
     words = ("--model", MODEL, "--weights", str(file), "--also", "ply", "--size", "70", "--dtype", "float32")
-    assert main(["estimate", str(picture), "--out", str(tmp_path / "out"), *words]) == 0
+    assert main(["estimate", str(image), "--out", str(tmp_path / "out"), *words]) == 0
     made = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"in.ply", "in_depth.png", "in_normals.png"} <= made

@@ -129,29 +129,29 @@ def test_the_network_runs_at_the_resolution_or_at_its_authors_size_as_in_the_old
 
 @ALL
 def test_the_old_colours_left_is_red_up_is_green_near_is_blue(node, pretend):
-    (picture,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64)
-    assert picture.shape == (1, 64, 96, 3)
-    red, green, blue = picture[0].unbind(-1)
+    (image,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64)
+    assert image.shape == (1, 64, 96, 3)
+    red, green, blue = image[0].unbind(-1)
     middle, left, right, top, bottom = (32, 48), (32, 24), (32, 71), (8, 48), (55, 48)
     assert red[left] > 0.9 and red[right] < 0.1 and green[top] > 0.85 and green[bottom] < 0.15
     assert blue[middle] > 0.99 and blue.min() > 0.49
     wall = torch.tensor([0.5, 0.5, 1.0])
-    assert torch.equal(picture[0, 0, 0], wall) and torch.equal(picture[0, -1, -1], wall)
+    assert torch.equal(image[0, 0, 0], wall) and torch.equal(image[0, -1, -1], wall)
 
 
 @ALL
 @pytest.mark.parametrize("coding", nodes.CODINGS)
 def test_every_coding_holds_the_same_vectors(node, coding, pretend):
-    (picture,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64, coding=coding)
-    assert (decode_normal_map(picture.movedim(-1, 1), coding) - ball()).abs().max() < 1e-5
+    (image,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64, coding=coding)
+    assert (decode_normal_map(image.movedim(-1, 1), coding) - ball()).abs().max() < 1e-5
 
 
 @ALL
 @pytest.mark.parametrize("resolution", [64, 200, 448])
 def test_a_resized_normal_map_holds_unit_vectors(node, resolution, pretend):
     """Where the ball's rim meets the wall, means of the colours would be shorter."""
-    (picture,) = node().execute(torch.rand(1, 128, 192, 3), resolution=resolution)
-    assert ((2 * picture - 1).norm(dim=-1) - 1).abs().max() < 1e-5
+    (image,) = node().execute(torch.rand(1, 128, 192, 3), resolution=resolution)
+    assert ((2 * image - 1).norm(dim=-1) - 1).abs().max() < 1e-5
 
 
 @ALL
@@ -159,30 +159,30 @@ def test_what_is_masked_is_black(node, pretend):
     mask = torch.ones(1, 1, 64, 96, dtype=torch.bool)
     mask[..., :20, :] = False
     pretend.found = replace(pretend.found, mask=mask)
-    (picture,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64)
-    assert (picture[:, :20] == 0).all() and (picture[:, 20:].amax(-1) > 0).all()
+    (image,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64)
+    assert (image[:, :20] == 0).all() and (image[:, 20:].amax(-1) > 0).all()
 
 
 @ALL
 def test_the_contracts_own_size(node, pretend):
-    (picture,) = node().execute(torch.rand(1, 1080, 1920, 3))
-    assert picture.shape == (1, 512, 910, 3)
+    (image,) = node().execute(torch.rand(1, 1080, 1920, 3))
+    assert image.shape == (1, 512, 910, 3)
 
 
 def test_the_old_packs_file_is_found_read_once_and_gives_normals(tiny, caplog):
     caplog.set_level("INFO", logger="depth_normal")
-    pictures = torch.rand(2, 60, 96, 3, generator=torch.Generator().manual_seed(0))
-    (shown,) = BAE().execute(pictures, resolution=64, precision="float32")
+    images = torch.rand(2, 60, 96, 3, generator=torch.Generator().manual_seed(0))
+    (shown,) = BAE().execute(images, resolution=64, precision="float32")
     assert shown.shape == (2, 64, 102, 3) and shown.dtype == torch.float32 and shown.unique().numel() > 1000
     vectors = decode_normal_map(shown.movedim(-1, 1), "controlnet-normalbae")
     assert torch.isfinite(vectors).all() and vectors.std() > 0.05
-    singles = torch.cat([BAE().execute(picture[None], resolution=64, precision="float32")[0] for picture in pictures])
+    singles = torch.cat([BAE().execute(image[None], resolution=64, precision="float32")[0] for image in images])
     assert (singles - shown).abs().max() < 1e-4
     assert caplog.text.count(f"loading bae-normal from {tiny}") == 1
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 300, 20, 4), (1, 20, 30, 1)], ids=str)
-def test_odd_pictures(shape, tiny):
+def test_odd_images(shape, tiny):
     (shown,) = BAE().execute(torch.rand(shape), resolution=64, network_size=32)
     assert shown.shape[0] == 1 and min(shown.shape[1:3]) == 64 and shown.shape[3] == 3 and torch.isfinite(shown).all()
 
@@ -198,10 +198,10 @@ def test_estimate_geometry_gives_vectors_and_their_certainty(tiny):
 def test_the_command_line_writes_normals_alone(tiny, tmp_path):
     import cv2
 
-    picture = tmp_path / "in.png"
-    cv2.imwrite(str(picture), torch.randint(0, 255, (40, 60, 3), dtype=torch.uint8).numpy())
+    image = tmp_path / "in.png"
+    cv2.imwrite(str(image), torch.randint(0, 255, (40, 60, 3), dtype=torch.uint8).numpy())
     words = ("--model", "bae-normal", "--weights", str(tiny), "--size", "64", "--dtype", "float32")
-    assert main(["estimate", str(picture), "--out", str(tmp_path / "out"), *words]) == 0
+    assert main(["estimate", str(image), "--out", str(tmp_path / "out"), *words]) == 0
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["in_normals.png"]
 
 
@@ -223,7 +223,7 @@ def test_bad_widgets_are_named(node, bad, message, pretend):
 
 @ALL
 @pytest.mark.parametrize(("shape", "value"), [((1, 8, 8, 3), math.nan), ((0, 8, 8, 3), 0.5), ((1, 8, 8, 2), 0.5)], ids=str)
-def test_bad_pictures_are_named_before_anything_is_loaded(node, shape, value, pretend):
+def test_bad_images_are_named_before_anything_is_loaded(node, shape, value, pretend):
     with pytest.raises(ValueError, match=r"NaN or infinite|batch is empty|1, 3 or 4 channels"):
         node().execute(torch.full(shape, value))
     assert not pretend.asked

@@ -79,17 +79,17 @@ def test_the_page_gets_small_files_in_the_temp_folder(temp):
             assert file["type"] == "temp" and file["subfolder"] == "" and (temp / file["filename"]).stat().st_size < 1e6
 
 
-def test_a_long_batch_shows_its_first_pictures(temp):
+def test_a_long_batch_shows_its_first_images(temp):
     answer = PreviewGeometry().execute(estimate(20, 2, 2))
-    assert len(answer["ui"][live.KEY]) == live.MAX_PICTURES
+    assert len(answer["ui"][live.KEY]) == live.MAX_IMAGES
 
 
-def test_pictures_of_another_number_are_refused():
+def test_images_of_another_number_are_refused():
     with pytest.raises(ValueError, match="image holds 3 pictures, geometry 2"):
         PreviewGeometry().execute(estimate(2), torch.rand(3, 8, 8, 3))
 
 
-def test_relight_gives_the_page_the_first_pictures_surfaces(temp):
+def test_relight_gives_the_page_the_first_images_surfaces(temp):
     image = torch.rand(2, 24, 32, 3)
     answer = Relight().execute(image, geometry=estimate(2))
     (payload,) = answer["ui"][live.KEY]
@@ -99,8 +99,8 @@ def test_relight_gives_the_page_the_first_pictures_surfaces(temp):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 700), (700, 3)])
-def test_pictures_of_any_shape_are_shown(temp, shape):
-    payload = live.picture_payload(torch.rand(1, 3, *shape), estimate(1, *shape))
+def test_images_of_any_shape_are_shown(temp, shape):
+    payload = live.image_payload(torch.rand(1, 3, *shape), estimate(1, *shape))
     assert max(payload["width"], payload["height"]) <= live.LONG_SIDE and min(payload["width"], payload["height"]) >= 1
 
 

@@ -47,7 +47,7 @@ def test_the_help_page_names_every_input():
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_depth_ends_where_the_picture_says(batch):
+def test_depth_ends_where_the_image_says(batch):
     image, geometry, depth = scene(batch)
     (refined,) = RefineGeometry().execute(image, geometry)
     assert torch.allclose(refined.depth, depth, rtol=0.02)
@@ -72,7 +72,7 @@ def test_one_geometry_serves_a_batch_and_others_are_refused():
         RefineGeometry().execute(image, geometry, normals="x")
 
 
-def test_estimate_geometry_refines_pictures_films_and_leaves_the_rest():
+def test_estimate_geometry_refines_images_videos_and_leaves_the_rest():
     model, image = load_model("tiny", "float32", "cpu"), torch.rand(2, 96, 128, 3, generator=torch.Generator().manual_seed(0))
     (plain,) = EstimateGeometry().execute(model, image, resolution=32)
     (refined,) = EstimateGeometry().execute(model, image, resolution=32, refine=True)

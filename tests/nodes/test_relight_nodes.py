@@ -33,7 +33,7 @@ def depth_image(size=48):
     return image
 
 
-def picture(batch=1, size=48):
+def make_image(batch=1, size=48):
     return torch.rand(batch, size, size, 3, generator=torch.Generator().manual_seed(0))
 
 
@@ -60,11 +60,11 @@ def test_any_coding_of_the_normal_map_gives_the_same_light(coding):
     assert lit[0, 24, 8, 0] > lit[0, 24, 24, 0] + 0.1 > lit[0, 24, 40, 0], "the left is bright"
 
 
-def test_geometry_goes_before_the_pictures_and_keeps_its_mask():
+def test_geometry_goes_before_the_images_and_keeps_its_mask():
     mask = torch.zeros(1, 1, 48, 48, dtype=torch.bool)
     mask[..., :24] = True
     flipped = Estimate(normals=ball() * torch.tensor((-1.0, 1.0, 1.0)).view(3, 1, 1), axes=Axes.SCANNET, mask=mask)
-    image = picture()
+    image = make_image()
     options = {"azimuth": 180, "elevation": 0, "normal_map": torch.zeros(1, 9, 9, 3)}
     (lit,) = RELIGHT().execute(image, geometry=flipped, **options)
     (expected,) = RELIGHT().execute(image, azimuth=180, elevation=0, normal_map=normal_map())
@@ -75,11 +75,11 @@ def test_geometry_goes_before_the_pictures_and_keeps_its_mask():
 @pytest.mark.parametrize("maps", [("normal_map",), ("depth",), ("normal_map", "depth")])
 def test_any_maps_of_any_size_do(light, maps):
     given = {"normal_map": normal_map(size=20), "depth": depth_image(30)}
-    (lit,) = RELIGHT().execute(picture(2), light=light, specular=0.2, **{name: given[name] for name in maps})
+    (lit,) = RELIGHT().execute(make_image(2), light=light, specular=0.2, **{name: given[name] for name in maps})
     assert lit.shape == (2, 48, 48, 3) and torch.isfinite(lit).all() and lit.min() >= 0 and lit.max() <= 1
 
 
-def test_colour_and_shadows_reach_the_picture():
+def test_colour_and_shadows_reach_the_image():
     grey = torch.full((1, 48, 48, 3), 0.5)
     (red,) = RELIGHT().execute(grey, colour="#FF0000", ambient=0, elevation=90, normal_map=normal_map())
     assert red[..., 0].max() == pytest.approx(0.5, abs=1e-3) and red[..., 1:].max() == 0
@@ -97,7 +97,7 @@ def test_shadows_fall_on_what_is_behind():
     assert darker[38:45].min() > 0.1 and darker[:31].max() < 1e-5, darker
 
 
-def test_parallax_moves_the_near_square_and_loops_from_the_picture():
+def test_parallax_moves_the_near_square_and_loops_from_the_image():
     image = torch.zeros(1, 48, 48, 3)
     image[..., 1] = 1
     image[depth_image()[..., 0] == 1] = torch.tensor((1.0, 0.0, 0.0))
@@ -118,15 +118,15 @@ def test_parallax_takes_geometry_with_its_camera_and_holes():
         depth=depth, quantity=Quantity.METRIC_DEPTH, intrinsics=torch.tensor([[30.0, 0, 11.5], [0, 30, 11.5], [0, 0, 1]]).repeat(2, 1, 1)
     )
     for move in nodes.MOVES:
-        (frames,) = PARALLAX().execute(picture(2), move=move, frames=3, geometry=geometry, amount=0.4)
+        (frames,) = PARALLAX().execute(make_image(2), move=move, frames=3, geometry=geometry, amount=0.4)
         assert frames.shape == (6, 48, 48, 3) and torch.isfinite(frames).all() and frames.min() >= 0 and frames.max() <= 1
 
 
 def test_one_map_serves_a_batch_and_other_counts_are_named():
-    (lit,) = RELIGHT().execute(picture(3), normal_map=normal_map(), depth=depth_image())
+    (lit,) = RELIGHT().execute(make_image(3), normal_map=normal_map(), depth=depth_image())
     assert lit.shape[0] == 3
     with pytest.raises(ValueError, match="depth holds 2 pictures, image 3; accepted: one for all, or one each"):
-        PARALLAX().execute(picture(3), depth=depth_image().repeat(2, 1, 1, 1))
+        PARALLAX().execute(make_image(3), depth=depth_image().repeat(2, 1, 1, 1))
 
 
 @pytest.mark.parametrize(
@@ -147,18 +147,18 @@ def test_one_map_serves_a_batch_and_other_counts_are_named():
 )
 def test_bad_input_is_named(node, bad, message):
     with pytest.raises(ValueError, match=message):
-        node().execute(picture(), **bad)
+        node().execute(make_image(), **bad)
 
 
 def test_another_packs_geometry_is_named():
     with pytest.raises(TypeError, match="geometry input is a dictionary with points"):
-        RELIGHT().execute(picture(), geometry={"points": 1})
+        RELIGHT().execute(make_image(), geometry={"points": 1})
 
 
 @pytest.mark.parametrize(
     ("shape", "dtype"), [((1, 20, 30, 4), torch.float32), ((1, 20, 30, 1), torch.float32), ((1, 20, 30, 3), torch.float16)]
 )
-def test_alpha_grey_and_half_precision_pictures_do(shape, dtype):
+def test_alpha_grey_and_half_precision_images_do(shape, dtype):
     image = torch.rand(shape).to(dtype)
     for node, options in ((RELIGHT, {}), (PARALLAX, {"frames": 2})):
         (result,) = node().execute(image, depth=depth_image(), **options)
@@ -169,16 +169,16 @@ def test_alpha_grey_and_half_precision_pictures_do(shape, dtype):
 def test_what_the_geometry_knows_nothing_of_stays_as_it_is(hole):
     depth = torch.full((1, 1, 48, 48), 2.0)
     depth[..., :10, :] = hole
-    (lit,) = RELIGHT().execute(picture(), azimuth=0, elevation=10, geometry=Estimate(depth, Quantity.METRIC_DEPTH))
-    assert torch.equal(lit[:, :10], picture()[:, :10]) and not torch.allclose(lit[:, 10:], picture()[:, 10:], atol=0.1)
+    (lit,) = RELIGHT().execute(make_image(), azimuth=0, elevation=10, geometry=Estimate(depth, Quantity.METRIC_DEPTH))
+    assert torch.equal(lit[:, :10], make_image()[:, :10]) and not torch.allclose(lit[:, 10:], make_image()[:, 10:], atol=0.1)
 
 
 def test_one_geometry_for_a_batch_is_not_copied():
     one = Estimate(torch.ones(1, 1, 48, 48), Quantity.METRIC_DEPTH, normals=ball())
     whole = known_of(torch.zeros(1000, 3, 1, 1), one, None)
     assert whole.batch == 1000 and whole.depth.untyped_storage().nbytes() == one.depth.untyped_storage().nbytes()
-    (many,) = RELIGHT().execute(picture(3), geometry=one)
-    (alone,) = RELIGHT().execute(picture(3)[2:], geometry=one)
+    (many,) = RELIGHT().execute(make_image(3), geometry=one)
+    (alone,) = RELIGHT().execute(make_image(3)[2:], geometry=one)
     assert torch.equal(many[2:], alone)
 
 

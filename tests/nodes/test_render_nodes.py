@@ -165,9 +165,9 @@ def test_detail_is_laid_on_the_shape():
 
 
 def test_black_stays_black():
-    picture = as_image(unit(2, 2))
-    picture[0, 0, 0] = 0
-    (image,) = ConvertNormalMap().execute(picture, "opengl", "directx", strength=3.0, detail=as_image(unit(2, 2)))
+    rendered = as_image(unit(2, 2))
+    rendered[0, 0, 0] = 0
+    (image,) = ConvertNormalMap().execute(rendered, "opengl", "directx", strength=3.0, detail=as_image(unit(2, 2)))
     assert image[0, 0, 0].tolist() == [0, 0, 0] and (image.flatten(0, 2)[1:].amax(1) > 0).all()
 
 

@@ -12,7 +12,7 @@ from depth_normal.nodes.stereo import NODES, Stereo
 SIZE = 64
 
 
-def picture(batch=1):
+def make_image(batch=1):
     return torch.rand(batch, SIZE, SIZE, 3, generator=torch.Generator().manual_seed(0))
 
 
@@ -38,7 +38,7 @@ def test_contract(node):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_with_its_mask(layout):
-    stereo, holes = Stereo().execute(picture(2), layout, 6.0, depth=square())
+    stereo, holes = Stereo().execute(make_image(2), layout, 6.0, depth=square())
     assert stereo.shape[0] == 2 and stereo.shape[:3] == holes.shape and stereo.shape[3] == 3
     assert stereo.min() >= 0 and stereo.max() <= 1 and 0 < holes.mean() < 0.2 and holes.max() == 1
 
@@ -54,16 +54,16 @@ def test_the_square_comes_out_of_the_screen():
     assert float((left * columns).sum() / left.sum() - (right * columns).sum() / right.sum()) == pytest.approx(3.2, abs=0.5)
 
 
-def test_geometry_goes_before_the_depth_picture_and_depth_0_is_the_picture():
+def test_geometry_goes_before_the_depth_image_and_depth_0_is_the_image():
     wall = Estimate(torch.ones(1, 1, 9, 9), Quantity.METRIC_DEPTH)
-    stereo, holes = Stereo().execute(picture(), depth=square(), geometry=wall)
-    assert (stereo - torch.cat((picture(), picture()), 2)).abs().max() < 1e-3 and not holes.any()
-    stereo, _ = Stereo().execute(picture(), divergence=0.0, depth=square())
-    assert torch.equal(stereo, torch.cat((picture(), picture()), 2))
+    stereo, holes = Stereo().execute(make_image(), depth=square(), geometry=wall)
+    assert (stereo - torch.cat((make_image(), make_image()), 2)).abs().max() < 1e-3 and not holes.any()
+    stereo, _ = Stereo().execute(make_image(), divergence=0.0, depth=square())
+    assert torch.equal(stereo, torch.cat((make_image(), make_image()), 2))
 
 
 def test_one_range_for_a_clip_holds_the_wall_still():
-    frames, depth = picture().expand(2, -1, -1, -1), torch.cat((square(0.5), square(1.0)))
+    frames, depth = make_image().expand(2, -1, -1, -1), torch.cat((square(0.5), square(1.0)))
     for normalisation, still in (("per_clip", True), ("per_image", False)):
         stereo, _ = Stereo().execute(frames, "anaglyph", 6.0, 0.5, normalisation=normalisation, depth=depth)
         assert torch.allclose(stereo[0, 30:34, 30:34], stereo[1, 30:34, 30:34], atol=1e-4) != still
@@ -82,4 +82,4 @@ def test_one_range_for_a_clip_holds_the_wall_still():
 )
 def test_bad_input_is_named(bad, message):
     with pytest.raises(ValueError, match=message):
-        Stereo().execute(picture(), **bad)
+        Stereo().execute(make_image(), **bad)

@@ -140,8 +140,8 @@ def test_occlusion_of_heights_and_of_geometry():
 def test_a_model_sees_beyond_the_seam():
     tile = blurred(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)), 2.0, True)
     image = ((tile - tile.min()) / (tile.max() - tile.min())).movedim(1, -1)
-    found, picture = materials.SeamlessGeometry().execute(load_model("tiny"), image, resolution=64)
-    assert found.batch == 2 and (found.height, found.width) == (64, 64) and torch.allclose(picture, image, atol=1e-6)
+    found, texture = materials.SeamlessGeometry().execute(load_model("tiny"), image, resolution=64)
+    assert found.batch == 2 and (found.height, found.width) == (64, 64) and torch.allclose(texture, image, atol=1e-6)
     for maps in (found.depth, found.normals):
         over, inside = seam_step(maps)
         assert over <= 1.5 * inside
@@ -179,19 +179,19 @@ def output(tmp_path, monkeypatch):
 
 
 def test_textures_are_saved_in_16_bits(output):
-    picture = torch.linspace(0, 1, 300).view(1, 1, 300, 1).expand(2, 4, 300, 3)
-    shown = materials.SaveTexture().execute(picture, "walls/height")["ui"]["images"]
+    texture = torch.linspace(0, 1, 300).view(1, 1, 300, 1).expand(2, 4, 300, 3)
+    shown = materials.SaveTexture().execute(texture, "walls/height")["ui"]["images"]
     assert [each["filename"] for each in shown] == ["height_00001.png", "height_00002.png"]
     read = cv2.imread(str(output / "walls" / "height_00001.png"), cv2.IMREAD_UNCHANGED)
     assert read.dtype == "uint16" and read.ndim == 2 and len(set(read[0].tolist())) == 300
-    materials.SaveTexture().execute(picture, "walls/height", grey=False)
+    materials.SaveTexture().execute(texture, "walls/height", grey=False)
     assert cv2.imread(str(output / "walls" / "height_00003.png"), cv2.IMREAD_UNCHANGED).shape == (4, 300, 3)
     assert materials.SaveTexture.VALIDATE_INPUTS("../outside") is not True and materials.SaveTexture.VALIDATE_INPUTS(None) is True
 
 
 def test_textures_are_saved_as_floats(output):
     pytest.importorskip("OpenEXR")
-    picture = torch.linspace(-2, 3, 12).view(1, 1, 12, 1).expand(1, 4, 12, 3)
-    materials.SaveTexture().execute(picture, format="exr")
+    texture = torch.linspace(-2, 3, 12).view(1, 1, 12, 1).expand(1, 4, 12, 3)
+    materials.SaveTexture().execute(texture, format="exr")
     found = load_estimate(output / "textures" / "texture_00001.exr", Quantity.RELATIVE_DEPTH)
-    assert torch.equal(found.depth[0, 0], picture[0, ..., 0])
+    assert torch.equal(found.depth[0, 0], texture[0, ..., 0])

@@ -96,7 +96,7 @@ def test_the_widgets_of_the_old_nodes():
     assert all(MODELS[model_id].file.name == name for name, model_id in nodes.FILES.items() if model_id != "tiny")
 
 
-def test_depth_of_a_film():
+def test_depth_of_a_video():
     found = process(frames(30))
     assert found.shape == (30, 60, 90) and found.dtype == np.float32
     model = load_model("video-depth-anything-small", "float32")
@@ -119,7 +119,7 @@ def test_metric_models_give_metres():
     assert process(model="metric_" + SMALL).min() >= 0
 
 
-def test_pictures_have_one_range():
+def test_images_have_one_range():
     depths = np.stack([np.full((4, 6), value, np.float32) for value in (1.0, 2.0, 5.0)])
     (grey,) = nodes.VideoDepthAnythingOutput().execute(depths)
     assert grey.shape == (3, 4, 6, 3)

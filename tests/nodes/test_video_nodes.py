@@ -12,13 +12,13 @@ import torch
 
 from depth_normal.geometry.images.render import depth_to_image, normals_to_image
 from depth_normal.geometry.surfaces.derive import with_normals
-from depth_normal.media import FilmError, read_frames
+from depth_normal.media import VideoError, read_frames
 from depth_normal.model_loader import load_model
 from depth_normal.model_loader.comfy import videos
 from depth_normal.nodes.video import DepthOfVideo, NormalsOfVideo
 
-FILMS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "films.py")))
-moving_ball, seconds_of, sound_of, write_film = FILMS.moving_ball, FILMS.seconds_of, FILMS.sound_of, FILMS.write_film
+VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
+moving_ball, seconds_of, sound_of, write_video = VIDEOS.moving_ball, VIDEOS.seconds_of, VIDEOS.sound_of, VIDEOS.write_video
 
 
 class VideoFromFile:
@@ -57,38 +57,38 @@ def comfyui(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory) -> Path:
+def source(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("film") / "in.mp4"
-    return write_film(path, moving_ball(30), codec="libx264", options={"crf": "1"}, sound=(1.2, "aac"))
+    return write_video(path, moving_ball(30), codec="libx264", options={"crf": "1"}, sound=(1.2, "aac"))
 
 
 def read(path) -> torch.Tensor:
-    return torch.stack([frame.picture() for frame in read_frames(path)])
+    return torch.stack([frame.image() for frame in read_frames(path)])
 
 
-def estimates(pictures, derive=None):
-    return list(load_model("tiny").estimate_video(iter(pictures.split(8)), size=32, derive=derive))
+def estimates(images, derive=None):
+    return list(load_model("tiny").estimate_video(iter(images.split(8)), size=32, derive=derive))
 
 
-def test_a_film_in_a_file(film, comfyui):
-    (video,) = DepthOfVideo().execute(load_model("tiny"), VideoFromFile(str(film)), "per_image", resolution=32)
-    truth = torch.cat([depth_to_image(part.depth, part.quantity) for part in estimates(read(film))])
+def test_a_video_in_a_file(source, comfyui):
+    (video,) = DepthOfVideo().execute(load_model("tiny"), VideoFromFile(str(source)), "per_image", resolution=32)
+    truth = torch.cat([depth_to_image(part.depth, part.quantity) for part in estimates(read(source))])
     assert (read(video.source) - truth).abs().mean() < 0.01
-    assert [frame.time for frame in read_frames(video.source)] == [frame.time for frame in read_frames(film)]
-    assert sound_of(video.source) == sound_of(film) and seconds_of(video.source) == seconds_of(film)
+    assert [frame.time for frame in read_frames(video.source)] == [frame.time for frame in read_frames(source)]
+    assert sound_of(video.source) == sound_of(source) and seconds_of(video.source) == seconds_of(source)
     assert [str(path) for path in comfyui.iterdir()] == [video.source], "nothing else is left there"
 
 
-def test_a_film_in_memory_and_a_part_of_it(film, comfyui):
-    whole = io.BytesIO(film.read_bytes())
+def test_a_video_in_memory_and_a_part_of_it(source, comfyui):
+    whole = io.BytesIO(source.read_bytes())
     (video,) = NormalsOfVideo().execute(load_model("tiny"), VideoFromFile(whole, (0.2, 0.4)), resolution=32)
-    shown = read(film)[5:15]
+    shown = read(source)[5:15]
     truth = torch.cat([normals_to_image(part.normals) for part in estimates(shown, with_normals)])
     assert (read(video.source) - truth).abs().mean() < 0.03
     assert sound_of(video.source)[1] == pytest.approx(0.4, abs=0.05)
 
 
-def test_pictures_in_memory_stay_there():
+def test_images_in_memory_stay_there():
     images = torch.rand(5, 16, 24, 3, generator=torch.Generator().manual_seed(0))
     parts = SimpleNamespace(images=images, audio={"sample_rate": 8000}, frame_rate=Fraction(12))
     (video,) = DepthOfVideo().execute(load_model("tiny"), VideoFromComponents(parts), near="black", resolution=32)
@@ -96,14 +96,14 @@ def test_pictures_in_memory_stay_there():
     assert video.parts.images.shape == (5, 16, 24, 3)
 
 
-def test_what_is_no_video_is_said(comfyui, tmp_path, film):
+def test_what_is_no_video_is_said(comfyui, tmp_path, source):
     with pytest.raises(TypeError, match="expected VIDEO"):
         DepthOfVideo().execute(load_model("tiny"), torch.zeros(1, 8, 8, 3))
-    (tmp_path / "cut.mp4").write_bytes(film.read_bytes()[:300])
-    with pytest.raises(FilmError, match=r"cut\.mp4"):
+    (tmp_path / "cut.mp4").write_bytes(source.read_bytes()[:300])
+    with pytest.raises(VideoError, match=r"cut\.mp4"):
         DepthOfVideo().execute(load_model("tiny"), VideoFromFile(str(tmp_path / "cut.mp4")))
     with pytest.raises(ValueError, match="normalisation is 'per_clip'"):
-        DepthOfVideo().execute(load_model("tiny"), VideoFromFile(str(film)), "per_clip")
+        DepthOfVideo().execute(load_model("tiny"), VideoFromFile(str(source)), "per_clip")
 
 
 @pytest.mark.parametrize("node", [DepthOfVideo, NormalsOfVideo])

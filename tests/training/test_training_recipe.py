@@ -28,11 +28,11 @@ def one_thread():
 
 
 def crop(rng, normals=False):
-    picture = rng.integers(0, 255, (data.CROP_SHORT, data.CROP_LONG, 3), dtype=np.uint8)
+    image = rng.integers(0, 255, (data.CROP_SHORT, data.CROP_LONG, 3), dtype=np.uint8)
     disparity = np.repeat(np.linspace(0, 1, data.CROP_SHORT, dtype=np.float16)[:, None], data.CROP_LONG, 1)
-    maps = {"rgb": picture, "disparity": disparity}
+    maps = {"rgb": image, "disparity": disparity}
     if normals:
-        maps["normals"] = np.broadcast_to(np.array([76, 0, 101], np.int8), picture.shape).copy()
+        maps["normals"] = np.broadcast_to(np.array([76, 0, 101], np.int8), image.shape).copy()
     return maps
 
 
@@ -65,18 +65,18 @@ def test_an_unknown_registry_is_named(tmp_path):
 
 @pytest.mark.parametrize(("shape", "expected"), [((320, 500), (240, 320)), ((500, 320), (320, 240))])
 def test_crops_lie_as_the_photograph_and_repeat(shape, expected):
-    picture = np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8)
     for index in (0, 1):
-        first = data.random_crop(picture, "name", index)
+        first = data.random_crop(image, "name", index)
         assert first.shape[:2] == expected
-        np.testing.assert_array_equal(first, data.random_crop(picture, "name", index))
-    assert not np.array_equal(data.random_crop(picture, "name", 1), data.random_crop(picture, "name", 2))
+        np.testing.assert_array_equal(first, data.random_crop(image, "name", index))
+    assert not np.array_equal(data.random_crop(image, "name", 1), data.random_crop(image, "name", 2))
 
 
 def test_the_first_crop_is_the_middle():
-    picture = np.zeros((240, 640, 3), np.uint8)
-    picture[:, 160:480] = 200
-    assert (data.random_crop(picture, "name", 0) == 200).all()
+    image = np.zeros((240, 640, 3), np.uint8)
+    image[:, 160:480] = 200
+    assert (data.random_crop(image, "name", 0) == 200).all()
 
 
 def test_the_target_has_median_zero_and_deviation_one():
@@ -92,9 +92,9 @@ def test_a_right_answer_costs_nothing_and_a_wrong_one_does():
     normals[:, 2] = 1
     everywhere = torch.ones_like(disparity, dtype=torch.bool)
     told = {"features16": torch.rand(2, 64, 2, 2), "features32": torch.rand(2, 64, 1, 1)}
-    pictures, nobody = torch.zeros(2, 3, 32, 32), torch.zeros(2, dtype=torch.bool)
+    images, nobody = torch.zeros(2, 3, 32, 32), torch.zeros(2, dtype=torch.bool)
     maps = {"disparity": disparity, "normals": normals, "sky": torch.zeros_like(disparity), "inside": everywhere, **told}
-    batch = batches.Batch(pictures, **maps, clean=pictures, photographs=torch.zeros(0, dtype=torch.long), scaled=nobody)
+    batch = batches.Batch(images, **maps, clean=images, photographs=torch.zeros(0, dtype=torch.long), scaled=nobody)
     right = torch.cat((losses.normalised_target(disparity), 5 * normals, torch.full_like(disparity, -20)), 1)
     assert losses.training_loss(right, batch, told)[0] < 1e-4
     wrong = {name: values + 1 for name, values in told.items()}
@@ -127,7 +127,7 @@ def test_batches_repeat_and_mirrored_normals_turn(prepared):
     crops = batches.load_crops(prepared, "train", 0, 1)
     first, second = (batches.sample_batch(crops, 16, 96, 128, torch.Generator().manual_seed(3)) for _ in range(2))
     torch.testing.assert_close(vars(first), vars(second))
-    assert first.pictures.shape == (16, 3, 96, 128)
+    assert first.images.shape == (16, 3, 96, 128)
     assert first.disparity.shape == first.sky.shape == first.inside.shape == (16, 1, 96, 128)
     assert first.pairs == 4
     known = first.normals.flatten(1).abs().amax(1) > 0
@@ -137,17 +137,17 @@ def test_batches_repeat_and_mirrored_normals_turn(prepared):
     assert (rendered[:, 2] > 0.79).all()
 
 
-def test_small_batches_have_their_share_of_films(prepared):
+def test_small_batches_have_their_share_of_videos(prepared):
     (prepared / "films").mkdir()
     (prepared / "renders" / "000000_0.npz").unlink()
     views = [crop(np.random.default_rng(0), normals=True) for _ in range(3)]
     data.save_npz(prepared / "films" / "000000.npz", **{name: np.stack([view[name] for view in views]) for name in views[0]})
     crops, random = batches.load_crops(prepared, "train", 0, 1), torch.Generator().manual_seed(0)
-    filmed = [batches.sample_batch(crops, 8, 64, 64, random).normals[:2].flatten(1).abs().amax(1) > 0 for _ in range(100)]
-    assert torch.stack(filmed).float().mean() == pytest.approx(batches.FILM_SHARE, abs=0.1)
+    from_videos = [batches.sample_batch(crops, 8, 64, 64, random).normals[:2].flatten(1).abs().amax(1) > 0 for _ in range(100)]
+    assert torch.stack(from_videos).float().mean() == pytest.approx(batches.VIDEO_SHARE, abs=0.1)
 
 
-def test_normals_tilt_with_their_picture(tmp_path):
+def test_normals_tilt_with_their_image(tmp_path):
     """Disparity that grows to the right belongs to a surface that looks left; both lean the same way in every window."""
     (tmp_path / "renders").mkdir()
     tilted = crop(np.random.default_rng(0), normals=True)
@@ -165,7 +165,7 @@ def test_normals_tilt_with_their_picture(tmp_path):
     assert torch.equal(y.sign()[leaning], -up.sign()[leaning])
 
 
-def test_features_go_with_their_picture(prepared):
+def test_features_go_with_their_image(prepared):
     """Features that grow to the right, as the disparity of the same crop does, do so in every window, mirrored or not."""
     (prepared / "features").mkdir()
     for path in (prepared / "labels").iterdir():
@@ -291,13 +291,13 @@ def test_networks_see_mirror_images_as_in_use_or_as_told(tmp_path, told, second,
 def test_the_ensemble_says_of_a_mirror_image_the_mirror_image():
     networks = [evaluate.load_tiny(export.SHIPPED, mirrored=True)]
     forget_what_is_finer(networks[0])
-    pictures = torch.rand(2, 3, 240, 320, generator=torch.Generator().manual_seed(0))
-    pictures[:, :, :, 160:] *= 0.3
-    disparity, normals = ensemble.mean_answers(networks, pictures)
+    images = torch.rand(2, 3, 240, 320, generator=torch.Generator().manual_seed(0))
+    images[:, :, :, 160:] *= 0.3
+    disparity, normals = ensemble.mean_answers(networks, images)
     assert disparity.shape == (2, 240, 320)
     torch.testing.assert_close(disparity.abs().mean((1, 2)), torch.ones(2))
     torch.testing.assert_close(normals.norm(dim=3), torch.ones(2, 240, 320))
-    other, turned = ensemble.mean_answers(networks, pictures.flip(3))
+    other, turned = ensemble.mean_answers(networks, images.flip(3))
     torch.testing.assert_close(other.flip(2), disparity, atol=0.02, rtol=0)
     torch.testing.assert_close(turned.flip(2) * torch.tensor([-1.0, 1, 1]), normals, atol=0.02, rtol=0)
 
@@ -344,9 +344,9 @@ def test_sharp_crops_show_the_place_of_their_labels(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "labels").mkdir()
     rows, columns = np.indices((320, 500)) / np.array([[[320]], [[500]]])
-    picture = (255 * np.stack((rows, columns, rows * columns), -1)).astype(np.uint8)
-    cv2.imwrite(str(photos[0].path(tmp_path)), picture[..., ::-1])
-    maps = {"rgb": data.random_crop(picture, photos[0].id, 1), "disparity": np.zeros((240, 320), np.float16)}
+    image = (255 * np.stack((rows, columns, rows * columns), -1)).astype(np.uint8)
+    cv2.imwrite(str(photos[0].path(tmp_path)), image[..., ::-1])
+    maps = {"rgb": data.random_crop(image, photos[0].id, 1), "disparity": np.zeros((240, 320), np.float16)}
     for name in (f"{photos[0].id}_1", f"{photos[0].id}_mixed0", f"{photos[1].id}_0"):
         data.save_npz(tmp_path / "labels" / f"{name}.npz", **maps)
     (tmp_path / "ensemble").mkdir()
@@ -386,7 +386,7 @@ def test_sharp_crops_without_photographs_are_refused(prepared):
         batches.load_crops(prepared, "train", 0, 1, sharp=True)
 
 
-def test_a_batch_of_films_alone_is_smaller(tmp_path):
+def test_a_batch_of_videos_alone_is_smaller(tmp_path):
     """One upright film, and a render that lies: of the upright ones only pairs can be drawn."""
     (tmp_path / "renders").mkdir()
     (tmp_path / "films").mkdir()
@@ -396,10 +396,10 @@ def test_a_batch_of_films_alone_is_smaller(tmp_path):
     data.save_npz(tmp_path / "films" / "000000.npz", **upright)
     crops = batches.load_crops(tmp_path, "train", 0, 1)
     drawn = [batches.sample_batch(crops, 8, 96, 128, torch.Generator().manual_seed(seed)) for seed in range(8)]
-    assert {len(batch.pictures) for batch in drawn} == {4, 8}
+    assert {len(batch.images) for batch in drawn} == {4, 8}
     for batch in drawn:
-        assert not len(batch.photographs) and len(batch.scaled) == len(batch.clean) == len(batch.pictures)
-        assert torch.isfinite(losses.training_loss(torch.zeros(len(batch.pictures), 5, *batch.pictures.shape[2:]), batch)[0])
+        assert not len(batch.photographs) and len(batch.scaled) == len(batch.clean) == len(batch.images)
+        assert torch.isfinite(losses.training_loss(torch.zeros(len(batch.images), 5, *batch.images.shape[2:]), batch)[0])
 
 
 def test_a_run_goes_on_with_who_taught_it(prepared, tmp_path):
@@ -413,7 +413,7 @@ def test_a_run_goes_on_with_who_taught_it(prepared, tmp_path):
 
 
 def test_a_network_learns_from_itself(prepared, tmp_path, monkeypatch):
-    monkeypatch.setitem(train.PICTURES, "cpu", 2)
+    monkeypatch.setitem(train.IMAGES, "cpu", 2)
     monkeypatch.setattr(train, "WARM_CURRICULUM", ((1.0, ((96, 128),)),))
     told = replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, teach=((export.SHIPPED, 96),), peak_rate=1e-5)
     run = train.Run(told, 0)
@@ -425,14 +425,14 @@ def test_a_network_learns_from_itself(prepared, tmp_path, monkeypatch):
     assert labelled["l1"] > 0.8 * alone["l1"]
 
 
-def test_most_pictures_of_plain_batches_are_as_they_were_taken(tmp_path):
+def test_most_images_of_plain_batches_are_as_they_were_taken(tmp_path):
     (tmp_path / "labels").mkdir()
     grey = crop(np.random.default_rng(0)) | {"rgb": np.full((240, 320, 3), 51, np.uint8)}
     data.save_npz(tmp_path / "labels" / f"{data.read_photos(split='train')[0].id}_0.npz", **grey)
     crops = batches.load_crops(tmp_path, "train", 0, 1)
     plain, changed = (batches.sample_batch(crops, 200, 48, 64, torch.Generator().manual_seed(3), is_plain) for is_plain in (True, False))
     assert plain.pairs == changed.pairs == 50
-    spared, fewer = (int(((batch.pictures - 0.2).abs().amax((1, 2, 3)) < 1e-6).sum()) for batch in (plain, changed))
+    spared, fewer = (int(((batch.images - 0.2).abs().amax((1, 2, 3)) < 1e-6).sum()) for batch in (plain, changed))
     assert 150 < spared < 190 and 60 < fewer < 110
     behind, more = (int((~batch.inside).flatten(1).any(1).sum()) for batch in (plain, changed))
     assert 0 < behind < more
@@ -443,8 +443,8 @@ def test_what_passes_by_moves_and_what_is_behind_stays(prepared):
     grey = torch.full((8, 3, 96, 128), 0.5)
     moved = 0
     for seed in range(8):  # what stands at the border may leave the picture, or come into it
-        pictures, clear = batches._pass_by(grey, crops.photographs[0], 3, 4, (96, 128), torch.Generator().manual_seed(seed))
-        assert (pictures == grey)[clear.expand_as(grey)].all()
+        images, clear = batches._pass_by(grey, crops.photographs[0], 3, 4, (96, 128), torch.Generator().manual_seed(seed))
+        assert (images == grey)[clear.expand_as(grey)].all()
         assert clear[3].all() and clear[7].all(), "the fourth pair is of films"
         passed = ~clear.flatten(1).all(1)
         both = passed[:4] & passed[4:]
@@ -520,7 +520,7 @@ def options(prepared, run, steps):
 
 
 def test_a_run_goes_on_where_it_was_stopped(prepared, tmp_path, monkeypatch):
-    monkeypatch.setitem(train.PICTURES, "cpu", 1)
+    monkeypatch.setitem(train.IMAGES, "cpu", 1)
     monkeypatch.setattr(train, "CURRICULUM", ((1.0, ((96, 128),)),))
     crops = batches.load_crops(prepared, "train", 0, 1)
     small = crops.halved()
@@ -541,7 +541,7 @@ def test_a_run_goes_on_where_it_was_stopped(prepared, tmp_path, monkeypatch):
 
 def test_statistics_that_were_counted_before_are_kept(prepared, tmp_path, monkeypatch):
     """Those of the layers that the weights begun from lack are counted."""
-    monkeypatch.setitem(train.PICTURES, "cpu", 1)
+    monkeypatch.setitem(train.IMAGES, "cpu", 1)
     known = {name: value for name, value in export.read_state(export.SHIPPED).items() if not name.startswith("fine.")}
     export.save_file(known, tmp_path / "old.safetensors")
     run = train.Run(replace(options(prepared, tmp_path / "run", 1), begin=tmp_path / "old.safetensors"), 0)
@@ -556,7 +556,7 @@ def test_statistics_that_were_counted_before_are_kept(prepared, tmp_path, monkey
 
 
 def test_the_sky_is_learned_alone(prepared, tmp_path, monkeypatch):
-    monkeypatch.setitem(train.PICTURES, "cpu", 2)
+    monkeypatch.setitem(train.IMAGES, "cpu", 2)
     run = train.Run(replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, only_sky=True), 0)
     crops = batches.load_crops(prepared, "train", 0, 1)
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
@@ -579,7 +579,7 @@ def test_a_sky_that_nobody_told_is_not_learned(prepared, tmp_path, worker):
 
 
 def test_a_run_leaves_what_export_needs(prepared, tmp_path, monkeypatch, worker):
-    monkeypatch.setitem(train.PICTURES, "cpu", 1)
+    monkeypatch.setitem(train.IMAGES, "cpu", 1)
     run = tmp_path / "run"
     worker(0, options(prepared, run, 2))
     assert {"best.pt", "checkpoint.pt", "log.jsonl"} <= {path.name for path in run.iterdir()}
@@ -668,7 +668,7 @@ def test_the_filter_keeps_what_is_linear_in_its_guide():
     np.testing.assert_allclose(flat, 2, atol=1e-4)
 
 
-def test_what_is_near_is_set_before_another_picture():
+def test_what_is_near_is_set_before_another_image():
     """A sixth of the other picture is near and white; before grey it is as large as drawn, of one piece, and the rest stays."""
     other, disparity = np.zeros((240, 320, 3), np.uint8), np.zeros((240, 320), np.float32)
     other[80:160, 80:240], disparity[80:160, 80:240] = 255, 1

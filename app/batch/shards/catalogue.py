@@ -60,8 +60,8 @@ class Shard:
 
     def record(self) -> bytes:
         """The content of its record."""
-        pictures = [{"path": path, "bytes": size, "modified_ns": modified} for path, (size, modified) in self.images.items()]
-        values = {"bytes": self.bytes, "made": self.made, "run": self.run, "settings": dict(self.settings), "pictures": pictures}
+        images = [{"path": path, "bytes": size, "modified_ns": modified} for path, (size, modified) in self.images.items()]
+        values = {"bytes": self.bytes, "made": self.made, "run": self.run, "settings": dict(self.settings), "pictures": images}
         return json.dumps({"version": RECORD_VERSION, **values}).encode()
 
 

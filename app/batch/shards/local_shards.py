@@ -45,14 +45,14 @@ def estimate_shards(
                 return [Outcome(outputs, (target.store.path(closed.shard.name),)) for outputs in closed.items]
             if not isinstance(closed.error, EXPECTED_ERRORS):
                 raise closed.error or AssertionError("no shard and no error")
-            failures = [failure_of(str(outputs.picture), closed.error, target.store.local) for outputs in closed.items]
+            failures = [failure_of(str(outputs.image), closed.error, target.store.local) for outputs in closed.items]
             if any(failure.lasting for failure in failures):
                 stop.set()
             return [Outcome(outputs, failure=failure) for outputs, failure in zip(closed.items, failures, strict=True)]
 
         def finish(taken: InFlight) -> list[Outcome]:
             assert taken.found is not None
-            row = row_of(str(taken.outputs.picture.absolute()), taken.found, target.run.options.numbers)
+            row = row_of(str(taken.outputs.image.absolute()), taken.found, target.run.options.numbers)
             with one_at_a_time:
                 return outcomes(writer.add(taken.outputs, row, taken.seen))
 

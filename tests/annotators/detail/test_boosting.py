@@ -53,7 +53,7 @@ def plain_merge(whole, fine):
     return (0.6 * whole + 0.4 * fine + 0.2 * (fine - F.avg_pool2d(fine, 9, 1, 4))).tanh()
 
 
-def picture(height, width, detail, seed=0):
+def make_image(height, width, detail, seed=0):
     """Soft colours, and texture in one part."""
     generator = torch.Generator().manual_seed(seed)
     soft = F.interpolate(torch.rand(1, 3, 3, 4, generator=generator), size=(height, width), mode="bilinear")
@@ -78,7 +78,7 @@ def booster(network, config, merge=plain_merge):
 )
 def test_depth_is_that_of_the_old_nodes(oracle, height, width, detail, patches):
     """Same sides, same patches in the same order, same numbers."""
-    image = picture(height, width, detail)
+    image = make_image(height, width, detail)
     theirs, ours = PlainDepth(), PlainDepth()
     levels = image[0].permute(1, 2, 0).double().numpy() * 255
     with torch.no_grad():
@@ -113,7 +113,7 @@ def test_the_old_nodes_fit_is_numpys_in_float32(spread, is_lost):
 
 def test_slopes_are_sobels():
     cv2 = pytest.importorskip("cv2", reason="the oracle is OpenCV (extra 'test')")
-    image = picture(40, 50, 0.5)
+    image = make_image(40, 50, 0.5)
     grey = image[0].permute(1, 2, 0).double().numpy() @ np.array([0.2989, 0.5870, 0.1140])
     wanted = sum(np.abs(cv2.Sobel(grey, cv2.CV_64F, *order, ksize=3)) for order in ((0, 1), (1, 0)))
     np.testing.assert_allclose(gradients(image)[0, 0].numpy(), wanted, atol=1e-6)
@@ -124,13 +124,13 @@ def test_slopes_are_sobels():
 )
 def test_the_side_is_the_old_nodes_at_its_own_sizes(oracle, height, width, detail):
     """In 512x640, halves that rounding could decide make a difference."""
-    image = picture(height, width, detail)
+    image = make_image(height, width, detail)
     levels = image[0].permute(1, 2, 0).double().numpy() * 255
     side, share = oracle["authors"](".leres.depthmap").calculateprocessingres(levels, 448, 0.2, 3, 1600)
     assert find_side(image, 448, 1600) == (side, pytest.approx(share, abs=1e-9))
 
 
-def test_a_picture_full_of_edges_is_seen_large_and_an_empty_one_small():
+def test_an_image_full_of_edges_is_seen_large_and_an_empty_one_small():
     generator = torch.Generator().manual_seed(0)
     full = torch.rand(1, 3, 512, 512, generator=generator)
     lonely = torch.zeros(1, 3, 512, 512)
@@ -161,7 +161,7 @@ def test_the_merging_network_is_the_authors(oracle, annotator):
 
 @pytest.mark.parametrize("old_node", [False, True])
 def test_the_networks_together_give_what_the_old_nodes_give(oracle, annotator, old_node):
-    image = picture(96, 144, 0.4)
+    image = make_image(96, 144, 0.4)
     model, merge = oracle["relative_depth_model"](), oracle["merge_generator"]()
     levels = image[0].permute(1, 2, 0).double().numpy() * 255
     if not old_node:  # grey, so that their code's reversed channels are no others
@@ -173,9 +173,9 @@ def test_the_networks_together_give_what_the_old_nodes_give(oracle, annotator, o
     assert np.abs(found.depth[0, 0].numpy() - wanted).max() < 1e-4
 
 
-def test_sizes_batches_progress_and_constant_pictures(annotator):
+def test_sizes_batches_progress_and_constant_images(annotator):
     told = []
-    images = torch.cat((picture(80, 120, 0.4), torch.full((1, 3, 80, 120), 0.5)))
+    images = torch.cat((make_image(80, 120, 0.4), torch.full((1, 3, 80, 120), 0.5)))
     found = annotator.estimate(images, 96, fov=50.0, progress=lambda done, total: told.append(done / total))
     assert found.depth.shape == (2, 1, 96, 144) and torch.isfinite(found.depth).all() and found.intrinsics is not None
     assert told == sorted(told) and (not told or told[-1] <= 1)
@@ -203,9 +203,9 @@ def test_no_tensor_is_made_on_another_device(oracle, monkeypatch):
         image = torch.empty(1, 3, 144, 160, device=DEVICE)
         seen, told = [], []
 
-        def estimate(picture, side):
+        def estimate(image, side):
             seen.append(side)
-            return picture.mean(1, keepdim=True)
+            return image.mean(1, keepdim=True)
 
         found = Booster(estimate, plain_merge, config.field, config.merge_side, config.greatest_side)
         depth = found.depth(image, lambda done, total: told.append((done, total)))

@@ -25,7 +25,7 @@ def example(graph, batch=2, rows=5, columns=7):
     return graph.example(batch, rows * multiple, columns * multiple)
 
 
-def pictures(batch=1):
+def make_images(batch=1):
     return torch.rand(batch, 3, 61, 90, generator=torch.Generator().manual_seed(3))
 
 
@@ -56,7 +56,7 @@ def test_an_engine_in_the_networks_place_changes_no_estimate(name):
         return by_torch.graph().module(*given)
 
     size = 64 if by_torch.spec.default_size > 64 else None
-    expected, found = (each.estimate(pictures(2), size) for each in (by_torch, by_torch.with_engine(engine)))
+    expected, found = (each.estimate(make_images(2), size) for each in (by_torch, by_torch.with_engine(engine)))
     assert all(each == (torch.float32, True) for given in seen for each in given)
     assert {len(given) for given in seen} == {len(by_torch.graph().inputs)}
     for map_name, value in expected.maps.items():
@@ -66,7 +66,7 @@ def test_an_engine_in_the_networks_place_changes_no_estimate(name):
 
 def test_torch_runs_the_network_again_without_the_engine():
     tiny = annotator("tiny")
-    assert tiny.with_engine(lambda _: pytest.fail("asked")).with_engine(None).estimate(pictures()).depth is not None
+    assert tiny.with_engine(lambda _: pytest.fail("asked")).with_engine(None).estimate(make_images()).depth is not None
 
 
 @torch.no_grad()
@@ -95,7 +95,7 @@ def test_positions_resized_by_products_are_those_that_torch_interpolates(size):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-def test_pictures_shrunk_by_products_are_those_that_torch_shrinks():
+def test_images_shrunk_by_products_are_those_that_torch_shrinks():
     images = torch.rand(2, 3, 40, 53, generator=torch.Generator().manual_seed(0))
     expected = shrunk(images, 28, 42)
     with TRACED:

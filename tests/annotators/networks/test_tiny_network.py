@@ -27,7 +27,7 @@ def test_positions_run_from_minus_one_to_one_and_know_the_aspect():
     torch.testing.assert_close(tall, 0.5 * y)
 
 
-def test_a_plain_picture_still_has_an_up_and_a_down():
+def test_a_plain_image_still_has_an_up_and_a_down():
     network = TinyNetwork().eval()
     with torch.inference_mode():
         output = network(torch.full((1, 3, 64, 64), 0.5))[0, 0]
@@ -41,28 +41,28 @@ def test_a_mirrored_network_gives_the_mean_and_of_a_mirror_image_the_mirror_imag
     network = TinyNetwork(config).eval()
     if network.fine is not None:
         torch.nn.init.normal_(network.fine.sky.weight)
-    pictures = torch.rand(2, 3, 64, 96)
+    images = torch.rand(2, 3, 64, 96)
     signs = torch.tensor([1.0, -1, 1, 1, 1])[: 4 if config is TINY else 5].view(-1, 1, 1)
     with torch.inference_mode():
-        own, turned = network(pictures), network(pictures.flip(3)).flip(3) * signs
+        own, turned = network(images), network(images.flip(3)).flip(3) * signs
         network.mirrored = True
-        found, other = network(pictures), network(pictures.flip(3))
+        found, other = network(images), network(images.flip(3))
     assert (own - turned).abs().amax((2, 3)).min() > 1e-3, "by itself it is not its own mirror image"
     torch.testing.assert_close(found, (own + turned) / 2, atol=1e-5, rtol=0)
     torch.testing.assert_close(other, found.flip(3) * signs, atol=1e-5, rtol=0)
 
 
-def test_what_is_finer_is_the_pictures_own_and_not_the_mirror_images():
+def test_what_is_finer_is_the_images_own_and_not_the_mirror_images():
     torch.manual_seed(0)
     network = TinyNetwork(TINY_2).eval()
     network.mirrored = True
-    pictures = torch.rand(1, 3, 64, 96)
-    turned = pictures.flip(3)
+    images = torch.rand(1, 3, 64, 96)
+    turned = images.flip(3)
     with torch.inference_mode():
-        before = network(pictures), network(turned)
+        before = network(images), network(turned)
         torch.nn.init.normal_(network.fine.last.weight)
-        found, other = (network(seen) - plain for seen, plain in zip((pictures, turned), before, strict=True))
-        features = network._finest(network.encode(pictures))
-        alone = network.fine(pictures, features, torch.zeros(1, 5, 32, 48))
+        found, other = (network(seen) - plain for seen, plain in zip((images, turned), before, strict=True))
+        features = network._finest(network.encode(images))
+        alone = network.fine(images, features, torch.zeros(1, 5, 32, 48))
     torch.testing.assert_close(found, alone, atol=1e-4, rtol=1e-4)
     assert (found - other).abs().max() > 1e-2

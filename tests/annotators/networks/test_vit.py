@@ -82,16 +82,16 @@ def perceptron(x, p, name):
     return linear(inner * 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2))), p, f"{name}.fc2")
 
 
-def tokens(p, config, picture):
+def tokens(p, config, image):
     """Of one picture, class token first."""
-    rows, columns = picture.shape[1] // 14, picture.shape[2] // 14
+    rows, columns = image.shape[1] // 14, image.shape[2] // 14
     grid = p["pos_embed"][0, 1:].reshape(config.grid, config.grid, -1)
     if (rows, columns) != (config.grid, config.grid):
         grid = np.einsum("ri,cj,ijw->rcw", cubic_weights(config.grid, rows), cubic_weights(config.grid, columns), grid)
     x = [p["cls_token"][0, 0] + p["pos_embed"][0, 0]]
     for row in range(rows):
         for column in range(columns):
-            patch = picture[:, 14 * row : 14 * row + 14, 14 * column : 14 * column + 14]
+            patch = image[:, 14 * row : 14 * row + 14, 14 * column : 14 * column + 14]
             x.append((p["patch_embed.proj.weight"] * patch).sum((1, 2, 3)) + p["patch_embed.proj.bias"] + grid[row, column])
     return np.stack(x)
 
@@ -109,12 +109,12 @@ def reference_view(class_tokens):
     return int(distance.argmin())
 
 
-def transcription(network, *pictures):
+def transcription(network, *images):
     """Features and last tokens of views of one scene, one after the other; and which is the reference."""
     config = network.config
     p = {name: value.double().numpy() for name, value in network.state_dict().items()}
-    rows, columns = pictures[0].shape[1] // 14, pictures[0].shape[2] // 14
-    views = [tokens(p, config, picture) for picture in pictures]
+    rows, columns = images[0].shape[1] // 14, images[0].shape[2] // 14
+    views = [tokens(p, config, image) for image in images]
     own_places = [(0, 0), *((row + 1, column + 1) for row in range(rows) for column in range(columns))]
     one_place = [(0, 0), *((1, 1) for _ in own_places[1:])]
     taken, start, reference = [[] for _ in views], config.alternating_from, 0
@@ -148,11 +148,11 @@ def transcription(network, *pictures):
 @pytest.mark.parametrize("rows, columns", [(3, 3), (2, 5)])
 def test_the_transformer_is_the_papers(config, rows, columns):
     network = random_network(config)
-    pictures = torch.randn(2, 3, 14 * rows, 14 * columns, generator=torch.Generator().manual_seed(1))
-    found = network(pictures)
+    images = torch.randn(2, 3, 14 * rows, 14 * columns, generator=torch.Generator().manual_seed(1))
+    found = network(images)
     assert {each.shape[1] for each in found[0]} == {config.channels}
-    for index, picture in enumerate(pictures):
-        (expected_maps,), (expected_last,), _ = transcription(network, picture.double().numpy())
+    for index, image in enumerate(images):
+        (expected_maps,), (expected_last,), _ = transcription(network, image.double().numpy())
         compare(found, index, expected_maps, expected_last)
 
 
@@ -170,30 +170,30 @@ def views(count, seed, rows=2, columns=3):
 
 @pytest.mark.parametrize("count, seed, reference", [(1, 0, 0), (2, 0, 0), (3, 0, 0), (3, 3, 2), (5, 1, 2)])
 def test_views_of_one_scene_see_each_other_as_in_the_paper(count, seed, reference):
-    network, pictures = random_network(ALTERNATING), views(count, seed)
-    found = network(pictures, one_scene=True)
-    expected_maps, expected_lasts, chosen = transcription(network, *pictures.double().numpy())
+    network, images = random_network(ALTERNATING), views(count, seed)
+    found = network(images, one_scene=True)
+    expected_maps, expected_lasts, chosen = transcription(network, *images.double().numpy())
     assert chosen == reference
     for index in range(count):
         compare(found, index, expected_maps[index], expected_lasts[index])
 
 
-def test_a_scene_of_one_view_is_a_picture_to_the_bit():
-    network, pictures = random_network(ALTERNATING), views(1, 0)
-    (maps, last), (alone, alone_last) = network(pictures, one_scene=True), network(pictures)
+def test_a_scene_of_one_view_is_an_image_to_the_bit():
+    network, images = random_network(ALTERNATING), views(1, 0)
+    (maps, last), (alone, alone_last) = network(images, one_scene=True), network(images)
     assert all(torch.equal(one, other) for one, other in zip((*maps, last), (*alone, alone_last), strict=True))
 
 
 def test_three_views_and_more_may_come_in_any_order():
-    network, pictures, order = random_network(ALTERNATING), views(4, 2), [2, 0, 3, 1]
-    (maps, last), (other_maps, other_last) = network(pictures, one_scene=True), network(pictures[order], one_scene=True)
+    network, images, order = random_network(ALTERNATING), views(4, 2), [2, 0, 3, 1]
+    (maps, last), (other_maps, other_last) = network(images, one_scene=True), network(images[order], one_scene=True)
     for one, other in zip((*maps, last), (*other_maps, other_last), strict=True):
         torch.testing.assert_close(one[order], other, rtol=1e-4, atol=1e-4)
 
 
 def test_views_of_one_scene_are_not_what_they_are_alone():
-    network, pictures = random_network(ALTERNATING), views(2, 0)
-    assert not torch.allclose(network(pictures, one_scene=True)[1], network(pictures)[1], atol=0.1)
+    network, images = random_network(ALTERNATING), views(2, 0)
+    assert not torch.allclose(network(images, one_scene=True)[1], network(images)[1], atol=0.1)
 
 
 def test_the_official_names():

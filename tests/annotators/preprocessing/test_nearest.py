@@ -150,9 +150,9 @@ def with_last_layer(model, bias):
     return FAMILIES[spec.family].build(spec, states, torch.float32)
 
 
-def test_a_film_whose_network_gives_zeros_has_no_holes():
+def test_a_video_whose_network_gives_zeros_has_no_holes():
     network = with_last_layer("video-depth-anything-metric-small", -1.0)
-    for part in network.film([images()], 56, fov=0.0, is_cut=None):
+    for part in network.estimate_video([images()], 56, fov=0.0, is_cut=None):
         assert part.valid.all() and (part.depth == torch.tensor(LEAST_METRES)).all()
         assert torch.isfinite(with_normals(part).resized(2 * HEIGHT, 2 * WIDTH).normals).all()
 

@@ -15,7 +15,7 @@ from depth_normal.annotators.specs.base import ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Estimate, Quantity
 
 # height x width of the pictures: 4:3, 3:2, 16:9 and a portrait
-PICTURES = ((480, 640), (400, 600), (1080, 1920), (640, 480))
+IMAGES = ((480, 640), (400, 600), (1080, 1920), (640, 480))
 DPT = ((384, 512), (384, 576), (384, 672), (512, 384))
 NYU = ((384, 512), (384, 544), (384, 672), (672, 512))
 INDOOR = ((392, 518), (392, 574), (392, 672), (672, 518))
@@ -65,7 +65,7 @@ RECORDED = {spec.id: SIZES.get(spec.id) or BY_FAMILY.get((spec.family, spec.defa
 def test_each_network_runs_at_its_authors_size(model_id, expected):
     spec = MODELS[model_id]
     annotator = FAMILIES[spec.family](spec, nn.Identity())
-    assert tuple(annotator.network_size(*size, spec.default_size) for size in PICTURES) == expected
+    assert tuple(annotator.network_size(*size, spec.default_size) for size in IMAGES) == expected
 
 
 def published_size(height, width, frame, multiple, method, keep_aspect):
@@ -107,18 +107,18 @@ def test_a_side_is_never_less_than_one_multiple(fit):
 
 
 def test_cubic_is_opencvs():
-    picture = torch.rand(1, 3, 61, 83, generator=torch.Generator().manual_seed(1))
+    image = torch.rand(1, 3, 61, 83, generator=torch.Generator().manual_seed(1))
     for height, width in ((42, 98), (20, 24), (130, 170)):
-        expected = cv2.resize(picture[0].permute(1, 2, 0).numpy(), (width, height), interpolation=cv2.INTER_CUBIC)
+        expected = cv2.resize(image[0].permute(1, 2, 0).numpy(), (width, height), interpolation=cv2.INTER_CUBIC)
         assert expected.max() > 1, "the overshoot is kept, as the authors keep it"
-        np.testing.assert_allclose(cubic(picture, height, width)[0].permute(1, 2, 0).numpy(), expected, atol=1e-5)
+        np.testing.assert_allclose(cubic(image, height, width)[0].permute(1, 2, 0).numpy(), expected, atol=1e-5)
 
 
 def test_linear_to_corners_keeps_the_corners():
-    picture = torch.rand(1, 3, 7, 9)
-    resized = linear_to_corners(picture, 25, 33)
-    torch.testing.assert_close(resized[..., ::24, ::32], picture[..., ::6, ::8])
-    torch.testing.assert_close(resized[..., ::4, ::4], picture)
+    image = torch.rand(1, 3, 7, 9)
+    resized = linear_to_corners(image, 25, 33)
+    torch.testing.assert_close(resized[..., ::24, ::32], image[..., ::6, ::8])
+    torch.testing.assert_close(resized[..., ::4, ::4], image)
 
 
 class Ramp(Annotator):
@@ -134,7 +134,7 @@ class Ramp(Annotator):
         return Estimate(depth=columns.contiguous(), quantity=Quantity.DISPARITY)
 
 
-def test_a_stretched_pictures_estimate_has_the_pictures_own_size():
+def test_a_stretched_images_estimate_has_the_images_own_size():
     spec = ModelSpec("ramp", "f", (WeightFile("r.pt"),), "MIT", default_size=64, resizing=Resizing(Fit.STRETCHED, resample=cubic))
     ramp = Ramp.build(spec, {}, torch.float32)
     depth = ramp.estimate(torch.rand(1, 3, 90, 160)).depth

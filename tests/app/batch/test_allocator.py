@@ -27,7 +27,7 @@ json.dump([faults()], sys.stderr)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
 @pytest.mark.slow("starts other processes")
-def test_a_picture_gets_the_memory_of_the_one_before_it(tmp_path):
+def test_an_image_gets_the_memory_of_the_one_before_it(tmp_path):
     Image.new("RGB", (48, 32), (200, 120, 40)).save(tmp_path / "a.png")
     words = ["estimate", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--model", "tiny", "--device", "cpu"]
     run = subprocess.run([sys.executable, "-c", FAULTS, *words], capture_output=True, text=True, check=True)

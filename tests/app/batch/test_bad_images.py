@@ -39,7 +39,7 @@ def made(name):
     return [cv2.imread(str(Path("maps", f"{name}_{kind}.png")), cv2.IMREAD_UNCHANGED) for kind in ("depth", "normals")]
 
 
-def save_odd_pictures(folder):
+def save_odd_images(folder):
     """Pictures that differ in how they are stored only, by name, and those of other sides."""
     plain = scene()
     plain.save(folder / "plain.png")
@@ -56,9 +56,9 @@ def save_odd_pictures(folder):
         plain.transpose(stored).save(folder / f"turned{orientation}.png", exif=exif)
 
 
-def test_however_a_picture_is_stored_its_maps_are_the_same(photos, caplog):
+def test_however_an_image_is_stored_its_maps_are_the_same(photos, caplog):
     caplog.set_level(logging.INFO)
-    save_odd_pictures(photos)
+    save_odd_images(photos)
     assert estimate() == 0
     depth, normals = made("plain")
     assert depth.shape == (32, 48) and depth.dtype == np.uint16 and normals.shape == (32, 48, 3)
@@ -71,7 +71,7 @@ def test_however_a_picture_is_stored_its_maps_are_the_same(photos, caplog):
     ]
 
 
-def test_pictures_of_other_colours_and_of_one_pixel_are_done(photos):
+def test_images_of_other_colours_and_of_one_pixel_are_done(photos):
     plain = scene()
     plain.convert("CMYK").save(photos / "print.jpg")
     plain.quantize(16).save(photos / "palette.png", transparency=3)
@@ -84,7 +84,7 @@ def test_pictures_of_other_colours_and_of_one_pixel_are_done(photos):
     assert made("point")[1].shape == (1, 1, 3) and made("line")[0].shape == (1, 600)
 
 
-def test_broken_pictures_are_named_and_the_rest_is_done(photos, capsys):
+def test_broken_images_are_named_and_the_rest_is_done(photos, capsys):
     plain = scene()
     plain.save(photos / "good.png")
     for name in ("cut.jpg", "cut.png", "cut.tif", "cut.gif"):
@@ -105,7 +105,7 @@ def test_broken_pictures_are_named_and_the_rest_is_done(photos, capsys):
     assert made("good")[0] is not None and not list(Path("maps").glob("cut*"))
 
 
-def test_a_film_is_sent_to_the_command_for_films(photos, capsys):
+def test_a_video_is_sent_to_the_command_for_videos(photos, capsys):
     (photos / "clip.MP4").write_bytes(b"\0\0\0\x20ftypisom")
     assert cli.main(["estimate", "photos/clip.MP4", "--out", "maps", "--model", "tiny"]) == 2
     assert "clip.MP4 is a video; `depth-normal video photos/clip.MP4` makes maps of it" in capsys.readouterr().err
@@ -116,7 +116,7 @@ def test_what_vanishes_or_changes_after_it_was_found_loses_nothing_else(photos, 
     for name in ("a.png", "gone.png", "z.png"):
         plain.save(photos / name)
     plain.save(photos / "other.jpg", quality=95)
-    find = engines.find_pictures
+    find = engines.find_images
 
     def then(*words, **options):
         found = find(*words, **options)
@@ -124,7 +124,7 @@ def test_what_vanishes_or_changes_after_it_was_found_loses_nothing_else(photos, 
         Image.new("RGB", (20, 60)).save(photos / "other.jpg")
         return found
 
-    monkeypatch.setattr(engines, "find_pictures", then)
+    monkeypatch.setattr(engines, "find_images", then)
     assert estimate() == 1
     said = capsys.readouterr().err
     assert f"{Path('photos', 'gone.png')}: there is no such file" in said and said.count("gone.png") == 1

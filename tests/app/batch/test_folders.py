@@ -26,8 +26,8 @@ from depth_normal.app.batch.failures import FailureLog, failure_of
 from depth_normal.app.batch.outputs import plan_outputs
 from depth_normal.app.batch.per_image import Options
 from depth_normal.app.batch.records import RECORDS
-from depth_normal.app.batch.sources import Source, find_pictures
-from depth_normal.geometry.files import FileFormatError, paths, read_picture
+from depth_normal.app.batch.sources import Source, find_images
+from depth_normal.geometry.files import FileFormatError, paths, read_image
 
 COMMAND = (sys.executable, "-m", "depth_normal.app.cli", "estimate")
 SMALL = ("--model", "tiny", "--size", "64")
@@ -116,7 +116,7 @@ def test_resume_goes_by_model_and_options(photos, tmp_path, capsys, words, done)
 
 def test_resume_does_not_believe_what_other_published_weights_made(photos, tmp_path, monkeypatch):
     assert estimate(photos, tmp_path / "out") == 0
-    sources, _ = find_pictures([photos])
+    sources, _ = find_images([photos])
     asked = Options("tiny", size=64)
 
     def left():
@@ -134,14 +134,14 @@ def test_resume_loads_no_model_where_nothing_is_left(photos, tmp_path, monkeypat
     assert estimate(photos, tmp_path / "out", "--resume") == 0
 
 
-def test_a_picture_that_changes_while_it_is_estimated_is_made_again(photos, tmp_path, monkeypatch):
+def test_an_image_that_changes_while_it_is_estimated_is_made_again(photos, tmp_path, monkeypatch):
     read = per_image.read
 
     def read_and_change(path):
-        picture = read(path)
+        image = read(path)
         if path.name == "002.png":
             os.utime(path, (1, 1))
-        return picture
+        return image
 
     monkeypatch.setattr(per_image, "read", read_and_change)
     assert estimate(photos, tmp_path / "out") == 0
@@ -171,7 +171,7 @@ def test_json_lines_tell_what_is_not_there_too(photos, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == missing
 
 
-def test_a_halted_neighbour_costs_one_picture_and_ends_nothing(photos, tmp_path, monkeypatch, capsys):
+def test_a_halted_neighbour_costs_one_image_and_ends_nothing(photos, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     monkeypatch.setattr(name_locks, "_PATIENCE_SECONDS", 0.2)
     (out / RECORDS).mkdir(parents=True)
@@ -195,14 +195,14 @@ def test_failures_are_kept_and_tried_again_where_that_makes_sense(photos, tmp_pa
     out = tmp_path / "out"
     (photos / "bad.png").write_text("not a picture")
     whole = (photos / "001.png").read_bytes()
-    sources, _ = find_pictures([photos])
+    sources, _ = find_images([photos])
     (photos / "001.png").unlink()
     gone = Options("tiny", size=64)
     plan = plan_outputs(sources, out)
     log = FailureLog(out)
     for outcome in local_engine.estimate_files(gone.load(), plan.todo, gone):
         if outcome.failure:
-            log.add(Source(outcome.outputs.picture, Path(outcome.outputs.picture.name)), outcome.failure)
+            log.add(Source(outcome.outputs.image, Path(outcome.outputs.image.name)), outcome.failure)
     entries = {Path(line["picture"]).name: line for line in map(json.loads, log.path.read_text().splitlines())}
     assert {name: entry["again"] for name, entry in entries.items()} == {"001.png": True, "bad.png": False}
     assert entries["bad.png"]["relative"] == "bad.png" and entries["bad.png"]["bytes"] == 13
@@ -238,7 +238,7 @@ def test_what_trying_again_is_worth(error, again, tmp_path):
 
 def test_named_lists_of_failures_survive_half_a_line(photos, tmp_path):
     log = FailureLog(tmp_path)
-    (source,) = find_pictures([photos / "000.png"])[0]
+    (source,) = find_images([photos / "000.png"])[0]
     log.add(source, failure_of("000.png", OSError("gone")))
     with log.path.open("a") as file:
         file.write('[]\n{"picture": "/a"}\n{"picture": "/half')
@@ -332,7 +332,7 @@ def test_python_says_at_once_what_is_wrong(photos, tmp_path, monkeypatch):
     assert list(depth_normal.estimate_folder(photos, tmp_path / "out", model="tiny", size=64, resume=True)) == []
 
 
-def test_batches_of_like_size_give_what_single_pictures_give(tmp_path, monkeypatch):
+def test_batches_of_like_size_give_what_single_images_give(tmp_path, monkeypatch):
     """Three sizes in turn, so that batches form out of order; one picture is bad, and large batches do not fit."""
     paths = []
     for number in range(48):
@@ -345,11 +345,11 @@ def test_batches_of_like_size_give_what_single_pictures_give(tmp_path, monkeypat
     monkeypatch.setitem(local_engine._TOGETHER, "cpu", 8)
     estimate = per_image.estimate
 
-    def watch(model, pictures, options):
-        sizes.append(len(pictures))
-        if len(pictures) > 2:
+    def watch(model, images, options):
+        sizes.append(len(images))
+        if len(images) > 2:
             raise torch.OutOfMemoryError("out of memory")
-        return estimate(model, pictures, options)
+        return estimate(model, images, options)
 
     monkeypatch.setattr(per_image, "estimate", watch)
     found = {path: each.depth for path, each in depth_normal.estimate_folder(paths, model="tiny", size=64)}
@@ -393,9 +393,9 @@ def test_on_a_cpu_networks_run_side_by_side(photos, two_threads, monkeypatch, sh
     """Each in its own thread, whose results are those of one thread; what keeps notes of a picture, as libraries' networks do, twice."""
     model, options = Options("tiny", size=64).load(), Options("tiny", size=64)
     monkeypatch.setattr(type(model.annotator), "shareable", shareable)
-    todo = plan_outputs(find_pictures([photos])[0], photos.parent / "out").todo
+    todo = plan_outputs(find_images([photos])[0], photos.parent / "out").todo
     torch.set_num_threads(1)
-    alone = {outputs.picture: per_image.estimate(model, per_image.read(outputs.picture), options) for outputs in todo}
+    alone = {outputs.image: per_image.estimate(model, per_image.read(outputs.image), options) for outputs in todo}
     torch.set_num_threads(2)
     inside, most, met, networks = 0, 0, threading.Barrier(2), set()
 
@@ -413,7 +413,7 @@ def test_on_a_cpu_networks_run_side_by_side(photos, two_threads, monkeypatch, sh
 
     hooks = [model.annotator.network.register_forward_pre_hook(enter), model.annotator.network.register_forward_hook(leave)]
     try:
-        found = {outputs.picture: each for outputs, each in local_engine.process(model, todo, options, lambda taken: taken.found)}
+        found = {outputs.image: each for outputs, each in local_engine.process(model, todo, options, lambda taken: taken.found)}
     finally:
         [hook.remove() for hook in hooks]
     assert most == 2 and found.keys() == alone.keys()
@@ -422,7 +422,7 @@ def test_on_a_cpu_networks_run_side_by_side(photos, two_threads, monkeypatch, sh
     assert len({each.last.weight.data_ptr() for each in networks}) == 1, "no weight is held twice"
 
 
-def test_a_first_picture_that_no_network_takes_fails_alone(photos, tmp_path, capsys):
+def test_a_first_image_that_no_network_takes_fails_alone(photos, tmp_path, capsys):
     cv2.imwrite(str(photos / "000.png"), np.zeros((1, 3000), np.uint8))
     assert estimate(photos, tmp_path / "out") == 1
     assert "more than 1000 times as long as the other" in capsys.readouterr().err
@@ -433,20 +433,20 @@ def test_memory_between_reading_and_writing_is_bounded(photos, monkeypatch):
     """With room for three pictures no more than that are held, however slow the end is."""
     held, most = set(), 0
     monkeypatch.setattr(local_engine, "_PIXELS", 3 * 32 * 48)
-    sources, _ = find_pictures([photos])
+    sources, _ = find_images([photos])
     todo = plan_outputs(sources, photos.parent / "out").todo * 10
     read = local_engine.per_image.read
 
     def count(path):
         nonlocal most
-        picture = read(path)
-        held.add(id(picture))
+        image = read(path)
+        held.add(id(image))
         most = max(most, len(held))
-        return picture
+        return image
 
     def finish(taken):
         time.sleep(0.01)
-        held.discard(id(taken.picture))
+        held.discard(id(taken.image))
 
     monkeypatch.setattr(local_engine.per_image, "read", count)
     options = Options("tiny", size=64)
@@ -461,7 +461,7 @@ def test_python_gets_the_same_with_the_files(photos, tmp_path):
     assert [path.name for path in found] == ["000.png", "001.png", "002.png", "003.png"]
     model = depth_normal.load_model("tiny")
     for path, estimate in found.items():
-        difference = (estimate.depth - model.estimate(read_picture(path), 64).depth).abs().max()
+        difference = (estimate.depth - model.estimate(read_image(path), 64).depth).abs().max()
         assert difference < 1e-5 * estimate.depth.abs().max(), "networks run side by side on a CPU, with fewer threads each"
         assert estimate.normals.shape == (1, 3, 32, 48)
     assert len(made_pngs := list(out.glob("*.png"))) == 8, made_pngs
@@ -482,7 +482,7 @@ def test_a_log_has_no_progress_bar(photos, tmp_path):
 @needs_signals
 @pytest.mark.slow(PROCESSES)
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_pictures_in_hand_are_finished_and_the_rest_can_go_on(tmp_path, sent, code):
+def test_the_images_in_hand_are_finished_and_the_rest_can_go_on(tmp_path, sent, code):
     """Of so many pictures that the pipe is full long before the last, so that the run cannot end by itself."""
     photos, out = save_photos(tmp_path / "photos", 1000), tmp_path / "out"
     words = [*COMMAND, str(photos), "--out", str(out), *SMALL]
@@ -535,8 +535,8 @@ def test_killed_five_times_every_output_is_there_once_and_whole(tmp_path):
             told += process.stdout.read().splitlines(keepends=True)
     assert 5 <= len(told) < 100
     assert estimate(photos, out, "--resume") == 0
-    pictures = [line.partition(": ")[0] for line in told if line.endswith("\n")]
-    assert len(set(pictures)) == len(pictures), "nothing that was done is done twice"
+    images = [line.partition(": ")[0] for line in told if line.endswith("\n")]
+    assert len(set(images)) == len(images), "nothing that was done is done twice"
     assert made(out) == expected and len(expected) == 200
     assert len(list((out / RECORDS).glob("*.json"))) == 100
     assert {path.name for path in (out / RECORDS).iterdir() if path.suffix != ".json"} <= {"lock"}, "nothing is left of the dead"

@@ -24,8 +24,8 @@ THREE = ("depth", "normals", "npz")
 SETTINGS = {"model": "tiny", "size": None, "writes": list(THREE)}
 
 
-def planned(pictures, folder, further=(), overwrite=False, done_by=None):
-    return plan_outputs([Source(path, Path(path.name)) for path in pictures], folder, (*THREE, *further), overwrite, done_by)
+def planned(images, folder, further=(), overwrite=False, done_by=None):
+    return plan_outputs([Source(path, Path(path.name)) for path in images], folder, (*THREE, *further), overwrite, done_by)
 
 
 def plan(*words, **options):
@@ -35,8 +35,8 @@ def plan(*words, **options):
     return found.todo
 
 
-def of(picture, folder, *further, overwrite=False):
-    return Outputs(picture, folder, (*THREE, *further), overwrite)
+def of(image, folder, *further, overwrite=False):
+    return Outputs(image, folder, (*THREE, *further), overwrite)
 
 
 def put(outputs, settings=SETTINGS, text="made", stages=None):
@@ -46,7 +46,7 @@ def put(outputs, settings=SETTINGS, text="made", stages=None):
             path.write_text(text)
 
 
-def test_the_names_of_a_picture():
+def test_the_names_of_an_image():
     outputs = of(Path("photos/room.jpg"), Path("maps"), "exr", "pfm")
     assert [path.as_posix() for path in outputs.paths()] == [
         "maps/room_depth.png",
@@ -68,20 +68,20 @@ def test_the_names_of_a_picture():
         ("y.png", "y_normals.png", ("pfm",)),
     ],
 )
-def test_pictures_that_would_write_the_same_files(first, second, formats):
+def test_images_that_would_write_the_same_files(first, second, formats):
     folder = Path("maps")
     found = shared_names([of(Path(name), folder, *formats) for name in (first, second)])
     ((refused, why),) = found.items()
-    assert refused.picture == Path(second) and f"{Path(first)} and {Path(second)} would write the same files" in why
+    assert refused.image == Path(second) and f"{Path(first)} and {Path(second)} would write the same files" in why
 
 
-def test_pictures_that_would_not():
+def test_images_that_would_not():
     names = ["y.png", "y_normals.png", "y_depth.png", "y_depth_depth.png"]
     assert not shared_names([of(Path(name), Path("maps")) for name in names])
     assert folded("a.png") != folded("ä.png"), "other letters stay other letters"
 
 
-def test_a_picture_given_twice_counts_once(tmp_path):
+def test_an_image_given_twice_counts_once(tmp_path):
     (tmp_path / "a.png").touch()
     twice = [tmp_path / "a.png", tmp_path / "." / "a.png", tmp_path / "x" / ".." / "a.png"]
     assert len(plan(twice[:2], tmp_path / "out", ("pfm", "pfm"))) == 1
@@ -89,15 +89,15 @@ def test_a_picture_given_twice_counts_once(tmp_path):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_result_never_replaces_a_picture_that_is_to_be_read(tmp_path, overwrite):
+def test_a_result_never_replaces_an_image_that_is_to_be_read(tmp_path, overwrite):
     for name in ("y.png", "y_depth.png"):
         (tmp_path / name).touch()
-    pictures = [tmp_path / "y.png", tmp_path / "y_depth.png"]
-    found = planned(pictures, tmp_path, overwrite=overwrite)
+    images = [tmp_path / "y.png", tmp_path / "y_depth.png"]
+    found = planned(images, tmp_path, overwrite=overwrite)
     ((refused, why),) = found.refused
-    assert refused.picture == pictures[0] and [each.picture for each in found.todo] == pictures[1:]
+    assert refused.image == images[0] and [each.image for each in found.todo] == images[1:]
     assert f"y.png would write {tmp_path / 'y_depth.png'}, which is the image {tmp_path / 'y_depth.png'}" in why
-    assert len(plan(pictures, tmp_path / "out")) == 2
+    assert len(plan(images, tmp_path / "out")) == 2
 
 
 @pytest.mark.parametrize("link", [os.link, os.symlink])
@@ -110,7 +110,7 @@ def test_nor_by_another_name_of_it(tmp_path, link):
     except OSError as error:
         pytest.skip(f"this system makes no such link: {error}")
     ((refused, why),) = planned([tmp_path / "z.png", tmp_path / "y.png"], tmp_path / "out", overwrite=True).refused
-    assert refused.picture == tmp_path / "y.png" and f"which is the image {tmp_path / 'z.png'}" in why
+    assert refused.image == tmp_path / "y.png" and f"which is the image {tmp_path / 'z.png'}" in why
 
 
 def test_files_of_others_need_overwrite_and_those_of_the_pack_do_not(tmp_path):
@@ -136,13 +136,13 @@ def test_a_link_to_nowhere_and_a_folder_are_not_the_packs(tmp_path):
 
 
 def test_many_problems_are_counted(tmp_path):
-    pictures = [tmp_path / f"{name}.png" for name in "abcdefg"]
-    for picture in pictures:
-        picture.with_suffix(".npz").touch()
+    images = [tmp_path / f"{name}.png" for name in "abcdefg"]
+    for image in images:
+        image.with_suffix(".npz").touch()
     with pytest.raises(ValueError, match=r"\(and 2 more\)$"):
-        planned(pictures, tmp_path)
-    found = planned([*pictures, tmp_path / "z.png"], tmp_path)
-    assert len(found.refused) == 7 and [outputs.picture.name for outputs in found.todo] == ["z.png"], "one more goes on"
+        planned(images, tmp_path)
+    found = planned([*images, tmp_path / "z.png"], tmp_path)
+    assert len(found.refused) == 7 and [outputs.image.name for outputs in found.todo] == ["z.png"], "one more goes on"
 
 
 def test_the_record_says_what_was_made_and_how(tmp_path):
@@ -248,9 +248,9 @@ def test_planning_looks_at_every_file_once(tmp_path, monkeypatch, settings):
         for number in range(count):
             (tmp_path / f"{number}.png").touch()
             put(of(tmp_path / f"{number}.png", tmp_path / "out"))
-        pictures = [tmp_path / f"{number}.png" for number in range(count)]
+        images = [tmp_path / f"{number}.png" for number in range(count)]
         with counted(monkeypatch, "stat", "lstat", "open", "listdir", "scandir") as found[count]:
-            planned(pictures, tmp_path / "out", done_by=settings)
+            planned(images, tmp_path / "out", done_by=settings)
     each = {name: (found[40][name] - found[10][name]) / 30 for name in found[10]}
     # The second is the image again: no result must replace one.
     stats = each.pop("stat")
@@ -284,8 +284,8 @@ def test_a_damaged_record_knows_nothing_and_is_replaced(tmp_path, content):
     put(outputs)
     outputs.record.write_bytes(content)
     assert len(refusals(outputs, outputs.paths())) == 3
-    put(*plan([outputs.picture], tmp_path, overwrite=True))
-    assert plan([outputs.picture], tmp_path)
+    put(*plan([outputs.image], tmp_path, overwrite=True))
+    assert plan([outputs.image], tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
@@ -295,7 +295,7 @@ def test_a_record_that_is_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(outputs.record)
     assert read_record(outputs.record) is None
     put(outputs)
-    assert plan([outputs.picture], tmp_path)
+    assert plan([outputs.image], tmp_path)
 
 
 def test_two_that_write_to_one_folder_leave_whole_records(tmp_path):
@@ -338,7 +338,7 @@ with staged(Outputs(Path("a.png"), Path("."), ("npz", "depth", "normals")), {{"b
 
 
 @pytest.mark.slow("starts other processes")
-def test_of_two_processes_on_one_picture_the_last_wins_as_a_whole(tmp_path):
+def test_of_two_processes_on_one_image_the_last_wins_as_a_whole(tmp_path):
     outputs = of(tmp_path / "a.png", tmp_path)
     second = threading.Thread(target=put, args=(outputs, {"by": "us"}, "ours"))
     with in_another_process(tmp_path, "print(flush=True), sys.stdin.readline()") as first:
@@ -361,9 +361,9 @@ def test_after_a_process_died_between_the_moves_all_files_are_still_the_packs(tm
         with in_another_process(tmp_path, "os._exit(9)") as killed:
             killed.communicate()
         assert killed.returncode == 9 and [path.read_text() for path in outputs.paths()] == ["made", "made", "other"]
-        assert plan([outputs.picture], tmp_path)
+        assert plan([outputs.image], tmp_path)
     put(outputs, text="again")
-    assert {path.read_text() for path in outputs.paths()} == {"again"} and plan([outputs.picture], tmp_path)
+    assert {path.read_text() for path in outputs.paths()} == {"again"} and plan([outputs.image], tmp_path)
 
 
 def refused(folder, name="a.png", overwrite=True):

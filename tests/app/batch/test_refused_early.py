@@ -95,7 +95,7 @@ def test_weights_that_are_not_there_are_refused_before_a_model_is_loaded(monkeyp
     assert "nope.pth does not exist; give the path of a weights file" in capsys.readouterr().err
 
 
-def test_several_pictures_are_refused_once(photo, tmp_path, monkeypatch, capsys):
+def test_several_images_are_refused_once(photo, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(per_image, "load_model", lambda *_: pytest.fail("a model was asked for"))
     words = ["effect", "mask", str(photo), str(photo.parent), "--out", str(tmp_path / "out"), "--unit", "metres", "--model", "tiny"]
     assert main(words) == 2

@@ -12,7 +12,7 @@ import torch
 from depth_normal.app import cli
 from depth_normal.app.batch.outputs import plan_outputs
 from depth_normal.app.batch.per_image import Options, run
-from depth_normal.app.batch.sources import find_pictures
+from depth_normal.app.batch.sources import find_images
 
 ROUNDS = 8
 WRITES = "npz,depth,normals"
@@ -73,7 +73,7 @@ def test_an_image_gives_the_same_bytes_whichever_way_it_goes(photos, model, tmp_
 
     def without_an_engine(out):
         loaded = options.load("cpu")
-        for outputs in plan_outputs(find_pictures([photos])[0], out, WRITES.split(",")).todo:
+        for outputs in plan_outputs(find_images([photos])[0], out, WRITES.split(",")).todo:
             run(loaded, outputs, options)
 
     ways = (as_folder, one_by_one, resumed, without_an_engine)

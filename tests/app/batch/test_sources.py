@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from depth_normal.app.batch import sources as pictures_module
-from depth_normal.app.batch.sources import Source, find_pictures
+from depth_normal.app.batch import sources as images_module
+from depth_normal.app.batch.sources import Source, find_images
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def touch(*names):
 
 def found(*sources, **options):
     """What is found, as (path, path below the output); nothing may be wrong."""
-    pictures, problems = find_pictures(sources, **options)
+    images, problems = find_images(sources, **options)
     assert problems == []
-    return [(str(each.path), str(each.relative)) for each in pictures]
+    return [(str(each.path), str(each.relative)) for each in images]
 
 
 def test_a_pattern_is_expanded_where_no_file_has_that_name(here):
@@ -40,8 +40,8 @@ def test_a_pattern_is_expanded_where_no_file_has_that_name(here):
     assert found(str(here / "?.jpg")) == [(str(here / name), name) for name in ("a.jpg", "b.jpg")]
     assert found("[x].jpg") == [("[x].jpg", "[x].jpg")], "a file's own name"
     assert found("deep/**/*.jpg") == [("deep/er/d.jpg", "d.jpg")]
-    assert find_pictures(["*.png"]) == ([], ["*.png: no file matches this pattern"])
-    assert find_pictures([Path("*.jpg")]) == ([], ["*.jpg: there is no such file"]), "a Path is a name, not a pattern"
+    assert find_images(["*.png"]) == ([], ["*.png: no file matches this pattern"])
+    assert find_images([Path("*.jpg")]) == ([], ["*.jpg: there is no such file"]), "a Path is a name, not a pattern"
 
 
 def test_a_folder_keeps_its_tree_and_a_file_its_name(here):
@@ -50,7 +50,7 @@ def test_a_folder_keeps_its_tree_and_a_file_its_name(here):
     assert found("photos") == flat
     assert found("photos", recursive=True) == [*flat, ("photos/sub/d.tiff", "sub/d.tiff"), ("photos/sub/er/c.webp", "sub/er/c.webp")]
     assert found("photos/sub/d.tiff") == [("photos/sub/d.tiff", "d.tiff")]
-    assert find_pictures([Path("photos/a.png")])[0] == [Source(Path("photos/a.png"), Path("a.png"))]
+    assert find_images([Path("photos/a.png")])[0] == [Source(Path("photos/a.png"), Path("a.png"))]
 
 
 def test_lists_are_read_as_tools_write_them(here, monkeypatch):
@@ -93,22 +93,22 @@ def test_a_list_that_is_none_is_refused_in_words(here, monkeypatch):
     Image.new("RGB", (8, 8)).save("a.png")
     touch("empty.txt")
     (here / "wrong.txt").write_text("\nabsent.png\n")
-    said = find_pictures(["@a.png", "@absent.txt", "@empty.txt", "@wrong.txt", "@."])[1]
+    said = find_images(["@a.png", "@absent.txt", "@empty.txt", "@wrong.txt", "@."])[1]
     assert said[0] == "@a.png: the list cannot be read: it is an image, not a list of paths; name the image itself"
     assert said[1].startswith("@absent.txt: the list cannot be read: ") and said[2] == "@empty.txt: the list is empty"
     assert said[3] == "absent.png: there is no such file (line 2 of wrong.txt; its paths count from the folder that the command runs in)"
     assert said[4].startswith("@.: the list cannot be read: ")
     for kind in ("png", "jpeg", "webp", "gif", "bmp", "tiff"):
-        picture = io.BytesIO()
-        Image.new("RGB", (8, 8)).save(picture, kind)
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(picture.getvalue())))
-        assert "it is an image, not a list" in find_pictures(["-"])[1][0], "a picture's bytes on stdin"
+        image = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(image, kind)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(image.getvalue())))
+        assert "it is an image, not a list" in find_images(["-"])[1][0], "a picture's bytes on stdin"
     touch("BMW/1.png")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"BMW/1.png\0")))
     assert found("-") == [("BMW/1.png", "BMW/1.png")]
 
 
-def test_what_is_no_picture_is_passed_over_in_folders_and_counted(here, caplog):
+def test_what_is_no_image_is_passed_over_in_folders_and_counted(here, caplog):
     caplog.set_level(logging.INFO)
     names = ["Thumbs.db", ".DS_Store", "._a.jpg", "a.xmp", "b.XMP", "c.txt", "film.mp4", "README", "a.heic", "sub/x.png"]
     touch(*(f"photos/{name}" for name in (*names, "a.jpg", "@eaDir/a.jpg", ".cache/a.jpg", "__MACOSX/b.png")))
@@ -121,10 +121,10 @@ def test_what_is_no_picture_is_passed_over_in_folders_and_counted(here, caplog):
     assert found("photos/c.txt", "photos/README") == [("photos/c.txt", "c.txt"), ("photos/README", "README")], "named: always tried"
 
 
-def test_folders_without_pictures_say_what_they_have(here):
+def test_folders_without_images_say_what_they_have(here):
     touch("raw/a.heic", "raw/b.heic", "tree/sub/a.png")
     Path("empty").mkdir()
-    empty, raw, tree = find_pictures(["empty", "raw", "tree"])[1]
+    empty, raw, tree = find_images(["empty", "raw", "tree"])[1]
     assert empty.startswith("empty: no images in it; images end with .apng, .bmp, ")
     assert raw.startswith("raw: no images in it but 2 other files (.heic 2); ")
     assert tree.startswith("tree: no images in it but 1 folder (--recursive looks into them); ")
@@ -135,12 +135,12 @@ def test_the_folder_of_the_results_is_no_source(here):
     assert found("photos", recursive=True, out="photos/maps") == [("photos/a.png", "a.png")]
     assert found("photos", recursive=True, out=here / "photos" / "maps") == [("photos/a.png", "a.png")], "however it is spelled"
     assert found("photos", recursive=True, out="photos/absent")[1][1] == os.path.join("maps", "a_depth.png")  # noqa: PTH118
-    pictures, (problem,) = find_pictures(["photos"], out=here / "photos")
-    assert pictures == [] and problem.startswith("photos is where the results go (--out), and the next run would take them for images;")
+    images, (problem,) = find_images(["photos"], out=here / "photos")
+    assert images == [] and problem.startswith("photos is where the results go (--out), and the next run would take them for images;")
     assert found("photos/a.png", out="photos") == [("photos/a.png", "a.png")], "a file that is named is meant"
 
 
-def test_a_picture_that_is_named_twice_is_found_once(here):
+def test_an_image_that_is_named_twice_is_found_once(here):
     touch("photos/a.png", "photos/b.png", "photos/sub/c.png", "photos/notes.txt")
     both = [("photos/a.png", "a.png"), ("photos/b.png", "b.png")]
     assert found("photos/a.png", "photos", str(here / "photos" / "b.png"), "photos/*.png", "photos/") == both
@@ -149,7 +149,7 @@ def test_a_picture_that_is_named_twice_is_found_once(here):
     assert found("photos", "photos/sub", recursive=True) == [*both, ("photos/sub/c.png", "sub/c.png")]
 
 
-def test_pictures_whose_names_differ_in_case_only_are_two(here):
+def test_images_whose_names_differ_in_case_only_are_two(here):
     touch("photos/a.png")
     if Path("photos/A.png").exists():
         pytest.skip("this disk does not tell them apart")
@@ -164,8 +164,8 @@ def test_links_are_followed_but_not_in_circles(here):
         Path("photos", name).symlink_to(target)
     Path("photos", "gone.png").symlink_to("nowhere.png")
     Path("photos", "one.png").symlink_to("a.png")
-    pictures, problems = find_pictures(["photos"], recursive=True)
-    assert {str(each.path) for each in pictures} == {"photos/a.png", "photos/one.png", "photos/again/b.png"}
+    images, problems = find_images(["photos"], recursive=True)
+    assert {str(each.path) for each in images} == {"photos/a.png", "photos/one.png", "photos/again/b.png"}
     assert sorted(problems) == ["photos/gone.png: the link leads nowhere", "photos/self.png: the link leads nowhere"]
 
 
@@ -176,7 +176,7 @@ def test_pipes_and_sockets_are_never_waited_for(here):
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("photos/socket.jpg")
         assert found("photos") == [("photos/a.png", "a.png")]
-        assert find_pictures(["photos/pipe.png", "photos/socket.jpg"]) == (
+        assert find_images(["photos/pipe.png", "photos/socket.jpg"]) == (
             [],
             ["photos/pipe.png is not a file", "photos/socket.jpg is not a file"],
         )
@@ -194,12 +194,12 @@ def test_a_folder_that_may_not_be_read_is_said_and_the_rest_goes_on(here):
             os.seteuid(65534)
         if os.access(locked, os.R_OK, effective_ids=os.access in os.supports_effective_ids) or not os.access("photos", os.R_OK):
             pytest.skip("this system lets everybody read every folder, or nobody")
-        pictures, problems = find_pictures(["photos", "photos/locked"], recursive=True)
+        images, problems = find_images(["photos", "photos/locked"], recursive=True)
     finally:
         if root:
             os.seteuid(0)
         locked.chmod(0o755)
-    assert [str(each.relative) for each in pictures] == ["a.png", "open/c.png"]
+    assert [str(each.relative) for each in images] == ["a.png", "open/c.png"]
     assert problems == ["photos/locked: the folder cannot be read: Permission denied"] * 2
 
 
@@ -208,17 +208,17 @@ def test_many_files_take_little(here):
     Path("photos").mkdir()
     for number in range(4_000):
         os.close(os.open(f"photos/{number:07}.jpg", os.O_CREAT | os.O_WRONLY))
-    find_pictures(["photos/0000000.jpg"])  # what is imported on the way is not counted
+    find_images(["photos/0000000.jpg"])  # what is imported on the way is not counted
     watched = []
-    real, pictures_module.os.stat = os.stat, lambda *words, **more: watched.append(words) or real(*words, **more)
+    real, images_module.os.stat = os.stat, lambda *words, **more: watched.append(words) or real(*words, **more)
     try:
         tracemalloc.start()
-        pictures, problems = find_pictures(["photos"], recursive=True)
+        images, problems = find_images(["photos"], recursive=True)
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-        pictures_module.os.stat = real
-    assert len(pictures) == 4_000 and problems == [] and len(watched) < 10
+        images_module.os.stat = real
+    assert len(images) == 4_000 and problems == [] and len(watched) < 10
     assert most / 4_000 < 5_000, "bytes a picture, and what other threads of the tests take meanwhile"
 
 
@@ -232,6 +232,6 @@ def test_patterns_end_where_links_lead_in_circles_and_pass_over_the_results(tmp_
         except OSError as error:
             pytest.skip(f"this user may make no links: {error}")
     for pattern in ("**/*.png", "**", "**/**/*.png"):
-        found, problems = find_pictures([f"{tmp_path}/{pattern}"], out=tmp_path / "maps")
+        found, problems = find_images([f"{tmp_path}/{pattern}"], out=tmp_path / "maps")
         assert {each.path.name for each in found} == {"a.png", "b.png", "c.png"}, pattern
         assert all("where the results go" in each for each in problems)

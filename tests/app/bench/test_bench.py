@@ -46,7 +46,7 @@ def test_what_is_slow_outside_the_network_is_told_so(monkeypatch):
 
 
 def test_the_bare_network_is_run_as_an_estimate_runs_it(tmp_path):
-    timing.write_picture(tmp_path / "a.jpg", (160, 96))
+    timing.write_image(tmp_path / "a.jpg", (160, 96))
     model, options = load_model("tiny", device="cpu"), Options(model="tiny")
     for count in (1, 3):
         (call,) = timing.network_calls(model, tmp_path / "a.jpg", options, count)
@@ -64,7 +64,7 @@ def test_a_family_with_an_estimate_of_its_own_is_measured_too(tmp_path, monkeypa
     tiny = replace(spec, config=known["CONFIG"], default_size=70, files=(replace(spec.file, sha256=None, size=None),))
     monkeypatch.setitem(MODELS, spec.id, tiny)
     torch.save({"model": known["tiny_state"]()}, tmp_path / "model.pt")
-    timing.write_picture(tmp_path / "a.jpg", (160, 96))
+    timing.write_image(tmp_path / "a.jpg", (160, 96))
     model = load_model(spec.id, "float32", "cpu", tmp_path / "model.pt")
     (call,) = timing.network_calls(model, tmp_path / "a.jpg", Options(model=spec.id), 2)
     assert call.args[0].shape == (2, 3, 56, 84) and len(call()[0]) == 2

@@ -33,7 +33,7 @@ from depth_normal.app.batch.shards.read import read_shards
 from depth_normal.app.batch.shards.shard_formats import KINDS
 from depth_normal.app.batch.shards.shard_store import open_store
 from depth_normal.app.batch.shards.writer import ShardOptions, ShardRun, ShardWriter
-from depth_normal.app.batch.sources import Source, find_pictures
+from depth_normal.app.batch.sources import Source, find_images
 from depth_normal.app.cluster import engine, session, steps
 from depth_normal.app.cluster.engine import estimate_with_ray
 from depth_normal.app.cluster.library import import_ray
@@ -55,7 +55,7 @@ def folder(tmp_path_factory):
     """Twelve pictures of three sizes, and a file that is none."""
     folder = tmp_path_factory.mktemp("pictures")
     for number in range(12):
-        write_picture(folder / f"p{number:02}.png", number)
+        write_image(folder / f"p{number:02}.png", number)
     (folder / "broken.png").write_text("not a picture")
     return folder
 
@@ -77,7 +77,7 @@ def environment():
         yield
 
 
-def write_picture(path, number):
+def write_image(path, number):
     noise = np.random.default_rng(number).integers(0, 255, (6, 6, 3), np.uint8)
     cv2.imwrite(str(path), cv2.resize(noise, SIDES[number % 3]))
 
@@ -187,23 +187,23 @@ def workers():
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are found in Linux's /proc")
 def test_a_lost_worker_loses_nothing(tmp_path, cluster):
-    pictures = [tmp_path / f"p{number:02}.png" for number in range(24)]
-    for number, path in enumerate(pictures):
-        write_picture(path, number)
+    images = [tmp_path / f"p{number:02}.png" for number in range(24)]
+    for number, path in enumerate(images):
+        write_image(path, number)
     slow = replace(OPTIONS, size=320)  # so that it is at work when the first answer is here
     before = set(workers())
-    plan = plan_outputs([Source(path, Path(path.name)) for path in pictures], tmp_path / "out", ("npz",))
+    plan = plan_outputs([Source(path, Path(path.name)) for path in images], tmp_path / "out", ("npz",))
     done, killed = [], []
     for outcome in estimate_with_ray(plan.todo, slow, RayOptions(workers=1, device="cpu")):
         assert outcome.failure is None
-        done.append(outcome.outputs.picture)
+        done.append(outcome.outputs.image)
         if len(done) == 1:
             killed = [process for process in workers() if process not in before]
             for process in killed:
                 os.kill(process, signal.SIGKILL)
-    assert killed and sorted(done) == pictures
+    assert killed and sorted(done) == images
     model = OPTIONS.load("cpu")
-    for path in pictures:
+    for path in images:
         found = np.load(tmp_path / "out" / f"{path.stem}.npz")
         assert np.array_equal(found["depth"], per_image.estimate(model, per_image.read(path), slow).depth[0, 0].numpy())
     assert len(list((tmp_path / "out").iterdir())) == 25
@@ -225,7 +225,7 @@ def test_what_was_lost_with_its_worker_is_tried_once_more_alone(folder, tmp_path
     outcomes = list(engine.estimate_with_ray(todo, OPTIONS, RayOptions(batch_size=4)))
     assert asked == [(list(range(12)), 4), ([3, 4, 5], 1)]
     assert [each.outputs for each in outcomes if each.failure] == [todo[5]] and outcomes[-1].failure.again
-    assert sorted(each.outputs.picture for each in outcomes) == [each.picture for each in todo]
+    assert sorted(each.outputs.image for each in outcomes) == [each.image for each in todo]
     stop = Event()
     stop.set()
     assert not list(engine.estimate_with_ray(todo, OPTIONS, RayOptions(), stop)) and len(asked) == 2, "stopped while Ray started"
@@ -350,7 +350,7 @@ def processes_of(marker):
 def test_ctrl_c_ends_a_run_of_its_own_ray_and_leaves_nothing_half(tmp_path):
     (tmp_path / "in").mkdir()
     for number in range(1000):
-        write_picture(tmp_path / "in" / f"p{number:03}.png", number)
+        write_image(tmp_path / "in" / f"p{number:03}.png", number)
     words = (tmp_path / "in", "--out", tmp_path / "out", "--model", "tiny", "--size", "64", "--write", "npz", "--engine", "ray")
     command = (sys.executable, "-m", "depth_normal.app.cli", "estimate", *map(str, words), "--workers", "1", "--json-lines")
     marker = f"DEPTH_NORMAL_TEST={tmp_path}"
@@ -455,7 +455,7 @@ def test_ray_gives_the_bytes_of_the_local_engine_on_a_busy_machine(cluster, fold
     try:
         once = [Source(path, Path(path.name)) for path in images]
         expected = made_by(lambda todo: estimate_files(options.load("cpu"), todo, options), once, tmp_path / "local")
-        sources = find_pictures([tmp_path / "photos"], recursive=True)[0]
+        sources = find_images([tmp_path / "photos"], recursive=True)[0]
         found = made_by(lambda todo: estimate_with_ray(todo, options, RayOptions(device="cpu")), sources, tmp_path / "ray")
     finally:
         torch.set_num_threads(before)

@@ -10,7 +10,7 @@ from depth_normal.app.commands.effect import UNIT_CHOICES
 from depth_normal.app.outcomes import DONE, NOTHING_DONE, SOME_FAILED
 from depth_normal.geometry.effects.depths import UNITS
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.files import read_picture, save_estimate, write_picture_png
+from depth_normal.geometry.files import read_image, save_estimate, write_image_png
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def scene(tmp_path):
     """A picture of 16 bits, and metres: a square at 2 m before a wall at 6 m."""
     depth = torch.full((1, 1, 40, 60), 6.0)
     depth[..., 10:30, 20:40] = 2.0
-    write_picture_png(tmp_path / "a.png", torch.rand(3, 40, 60), 16)
+    write_image_png(tmp_path / "a.png", torch.rand(3, 40, 60), 16)
     save_estimate(tmp_path / "a.npz", Estimate(depth, Quantity.METRIC_DEPTH))
     return tmp_path
 
@@ -49,7 +49,7 @@ def test_fog_and_lens_keep_sixteen_bits(scene, capsys):
     assert (scene / "out.png").read_bytes()[24] == 16
     assert effect(scene, "depth-of-field", "--point", "0.5,0.5", "--f-number", "0.5", out="soft.png") == DONE
     assert "focus 2 m, sharp from" in capsys.readouterr().out
-    sharp, soft = (read_picture(scene / name) for name in ("a.png", "soft.png"))
+    sharp, soft = (read_image(scene / name) for name in ("a.png", "soft.png"))
     assert np.array_equal(np.asarray(sharp)[..., 12:28, 22:38], np.asarray(soft)[..., 12:28, 22:38]) or np.array_equal(
         np.asarray(sharp)[12:28, 22:38], np.asarray(soft)[12:28, 22:38]
     )
@@ -70,7 +70,7 @@ def test_nothing_is_replaced_and_errors_say_what_to_do(scene, capsys):
     assert "'0.5' is not x,y: 2 numbers with commas between" in capsys.readouterr().err
 
 
-def test_several_pictures_go_to_a_folder(tmp_path, capsys):
+def test_several_images_go_to_a_folder(tmp_path, capsys):
     for name in ("in/a.png", "in/b.jpg", "c.png"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)

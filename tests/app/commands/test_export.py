@@ -55,7 +55,7 @@ def quick():
     return use
 
 
-def test_a_file_whose_picture_is_another_is_refused(exported_tiny, quick, tmp_path, capsys):
+def test_a_file_whose_image_is_another_is_refused(exported_tiny, quick, tmp_path, capsys):
     target = tmp_path / "tiny.onnx"
     target.write_bytes(b"the old file")
     engine = exporting.onnx_runtime_engine
@@ -214,7 +214,7 @@ def test_pixels_on_the_border_of_a_mask_do_not_count(tmp_path):
         exporting._differences(replace(estimate, mask=mask), replace(estimate, mask=other))
 
 
-def test_a_picture_of_which_nothing_counts_proves_nothing():
+def test_an_image_of_which_nothing_counts_proves_nothing():
     estimate = load_model("tiny").annotator.estimate(torch.rand(1, 3, 64, 64))
     nothing = replace(estimate, mask=torch.zeros(1, 1, *estimate.depth.shape[-2:], dtype=torch.bool))
     with pytest.raises(ValueError, match="no pixel of the photograph counts"):

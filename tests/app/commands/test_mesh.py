@@ -15,7 +15,7 @@ from depth_normal.geometry.surfaces import mesh, relief
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     path = tmp_path / "photo.png"
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 2**8, (48, 64, 3), dtype=np.uint8))
     return path
@@ -40,26 +40,26 @@ def test_what_the_geometry_knows_is_known_here():
     assert relief.ReliefOptions().max_points == mesh_command.DEFAULT_RELIEF_POINTS
 
 
-def test_a_model_makes_a_mesh_and_the_command_says_of_what(picture, tmp_path, capsys):
-    assert run(picture, "--out", tmp_path / "new" / "x.glb", "--model", "tiny", "--size", "64") == 0
+def test_a_model_makes_a_mesh_and_the_command_says_of_what(image, tmp_path, capsys):
+    assert run(image, "--out", tmp_path / "new" / "x.glb", "--model", "tiny", "--size", "64") == 0
     said = capsys.readouterr().out
     assert (
-        said.startswith(f"{picture}: {tmp_path / 'new' / 'x.glb'} (")
+        said.startswith(f"{image}: {tmp_path / 'new' / 'x.glb'} (")
         and "triangles" in said
         and "disparity: likely depth, near:far 1:" in said
     )
     assert (tmp_path / "new" / "x.glb").read_bytes()[:4] == b"glTF"
 
 
-def test_a_file_makes_a_mesh_at_its_own_size(picture, maps, tmp_path, capsys):
-    assert run(picture, "--out", tmp_path / "x.ply", "--geometry", maps, "--fov", "60", "--up", "z") == 0
+def test_a_file_makes_a_mesh_at_its_own_size(image, maps, tmp_path, capsys):
+    assert run(image, "--out", tmp_path / "x.ply", "--geometry", maps, "--fov", "60", "--up", "z") == 0
     assert "768 points, 1,380 triangles" in capsys.readouterr().out, "the step parts two halves of 24x16 points"
-    assert run(picture, "--out", tmp_path / "y.ply", "--geometry", maps, "--max-points", "200") == 0
+    assert run(image, "--out", tmp_path / "y.ply", "--geometry", maps, "--max-points", "200") == 0
     assert "192 points" in capsys.readouterr().out
 
 
-def test_a_relief(picture, maps, tmp_path, capsys):
-    assert run(picture, "--out", tmp_path / "x.stl", "--geometry", maps, "--width", "6cm", "--relief", "4mm", "--base", "1", "--sky") == 0
+def test_a_relief(image, maps, tmp_path, capsys):
+    assert run(image, "--out", tmp_path / "x.stl", "--geometry", maps, "--width", "6cm", "--relief", "4mm", "--base", "1", "--sky") == 0
     assert "60 x 45 x 5 mm, of metric depth" in capsys.readouterr().out
 
 
@@ -82,7 +82,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_read(words, message, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_there_stays(picture, maps, tmp_path, capsys):
+def test_a_file_that_is_there_stays(image, maps, tmp_path, capsys):
     (tmp_path / "x.glb").write_text("mine")
-    assert run(picture, "--out", tmp_path / "x.glb", "--geometry", maps) == 2
+    assert run(image, "--out", tmp_path / "x.glb", "--geometry", maps) == 2
     assert "--overwrite" in capsys.readouterr().err and (tmp_path / "x.glb").read_text() == "mine"

@@ -13,15 +13,15 @@ from depth_normal.geometry.files import load_estimate, write_npz
 @pytest.fixture
 def photo(tmp_path):
     """A near left half before a far right one, and its depth of half its size."""
-    picture, depth = np.full((48, 64, 3), 40, np.uint8), np.full((24, 32), 5.0, np.float32)
-    picture[:, :33], depth[:, :16], depth[:, 16] = 200, 2.0, 1 / 0.35
+    image, depth = np.full((48, 64, 3), 40, np.uint8), np.full((24, 32), 5.0, np.float32)
+    image[:, :33], depth[:, :16], depth[:, 16] = 200, 2.0, 1 / 0.35
     path, geometry = tmp_path / "photo.png", tmp_path / "photo.npz"
-    cv2.imwrite(str(path), picture)
+    cv2.imwrite(str(path), image)
     write_npz(geometry, Estimate(torch.from_numpy(depth)[None, None], Quantity.METRIC_DEPTH))
     return path, geometry
 
 
-def test_a_file_is_refined_to_the_pictures_size(photo, tmp_path, capsys):
+def test_a_file_is_refined_to_the_images_size(photo, tmp_path, capsys):
     out = tmp_path / "new" / "refined.npz"
     assert main(["refine", str(photo[0]), "--geometry", str(photo[1]), "--out", str(out)]) == 0
     assert capsys.readouterr().out.strip() == f"{photo[0]}: {out}"

@@ -15,7 +15,7 @@ from PIL import Image
 
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.cli import main
-from depth_normal.app.commands.estimate import DEMO_PICTURE
+from depth_normal.app.commands.estimate import DEMO_IMAGE
 from depth_normal.app.console import viewer
 from depth_normal.app.onnx_export import Exported
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
@@ -184,7 +184,7 @@ def test_what_the_demo_says_can_be_pasted(tmp_path):
     run = subprocess.run([program, "demo"], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert [Path(line).name for line in run.stdout.splitlines()[:3]] == ["coffee_depth.png", "coffee_normals.png", "coffee.npz"]
     estimate, models = (line.strip() for line in run.stdout.splitlines() if line.startswith("    "))
-    assert shlex.split(estimate) == [str(program), str(DEMO_PICTURE)]
+    assert shlex.split(estimate) == [str(program), str(DEMO_IMAGE)]
     for line in (f"{estimate} --model tiny --size 32", models):
         assert subprocess.run(line, shell=True, capture_output=True, cwd=tmp_path).returncode == 0, line
 

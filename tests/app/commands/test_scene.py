@@ -14,11 +14,11 @@ from depth_normal.app.commands import result_paths, scene
 from depth_normal.app.console.parser import Parser
 from depth_normal.geometry import conventions
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.files import read_picture, write_npz
+from depth_normal.geometry.files import read_image, write_npz
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     path = tmp_path / "photo.png"
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 2**16, (48, 64, 3), dtype=np.uint16))
     return path
@@ -27,7 +27,7 @@ def picture(tmp_path):
 def parsed(*words):
     parser = Parser()
     scene.add_scene(parser)
-    result_paths.add_result(parser, "_made.png", scene.PICTURES)
+    result_paths.add_result(parser, "_made.png", scene.IMAGES)
     parser.set_defaults(parser=parser)
     return parser.parse_args([str(word) for word in words])
 
@@ -36,24 +36,24 @@ def test_the_codings_are_those_of_the_geometry():
     assert tuple(coding.value for coding in conventions.NormalMapCoding) == output_choices.CODING_CHOICES
 
 
-def test_a_model_says_what_is_known(picture, tmp_path):
-    found = scene.read_scene(parsed(picture, "--out", tmp_path / "x.png", "--model", "tiny", "--size", "64"))
-    assert found.bits == 16 and found.picture.shape == (1, 3, 48, 64)
+def test_a_model_says_what_is_known(image, tmp_path):
+    found = scene.read_scene(parsed(image, "--out", tmp_path / "x.png", "--model", "tiny", "--size", "64"))
+    assert found.bits == 16 and found.image.shape == (1, 3, 48, 64)
     assert found.known.depth is not None and found.known.normals is not None and found.known.height == 48
 
 
-def test_a_file_says_what_is_known_at_the_pictures_size(picture, tmp_path):
+def test_a_file_says_what_is_known_at_the_images_size(image, tmp_path):
     write_npz(tmp_path / "maps.npz", Estimate(torch.full((1, 1, 24, 32), 2.0), Quantity.METRIC_DEPTH))
-    found = scene.read_scene(parsed(picture, "--out", tmp_path / "x.png", "--geometry", tmp_path / "maps.npz", "--fov", "60"))
+    found = scene.read_scene(parsed(image, "--out", tmp_path / "x.png", "--geometry", tmp_path / "maps.npz", "--fov", "60"))
     assert torch.equal(found.known.depth, torch.full((1, 1, 48, 64), 2.0))
     assert found.known.intrinsics[0, 0, 0].item() == pytest.approx(32 / np.tan(np.deg2rad(30)))
 
 
-def test_pictures_of_depth_and_normals_say_what_is_known(picture, tmp_path):
+def test_images_of_depth_and_normals_say_what_is_known(image, tmp_path):
     depth, normals = tmp_path / "depth.png", tmp_path / "normals.png"
     cv2.imwrite(str(depth), np.tile(np.linspace(0, 255, 64, dtype=np.uint8), (48, 1)))
     cv2.imwrite(str(normals), np.full((48, 64, 3), (255, 128, 128), np.uint8))
-    words = (picture, "--out", tmp_path / "x.png", "--depth", depth, "--normal-map", normals)
+    words = (image, "--out", tmp_path / "x.png", "--depth", depth, "--normal-map", normals)
     found = scene.read_scene(parsed(*words)).known
     assert found.quantity is Quantity.DISPARITY and bool((found.depth[..., -1] > found.depth[..., 0]).all())
     assert (found.normals[0, :, 24, 32] - torch.tensor([0.0, 0, 1])).abs().max() < 0.01
@@ -68,27 +68,27 @@ def test_pictures_of_depth_and_normals_say_what_is_known(picture, tmp_path):
         (("--geometry", "absent.npz"), "absent.npz"),
     ],
 )
-def test_sources_that_contradict_each_other_are_refused(picture, tmp_path, monkeypatch, words, message):
+def test_sources_that_contradict_each_other_are_refused(image, tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
     cv2.imwrite("tall.png", np.zeros((64, 48), np.uint8))
     write_npz("maps.npz", Estimate(torch.ones(1, 1, 48, 64), Quantity.METRIC_DEPTH))
     with pytest.raises((ValueError, OSError), match=message):
-        scene.read_scene(parsed(picture, "--out", "x.png", *words))
+        scene.read_scene(parsed(image, "--out", "x.png", *words))
 
 
-def test_a_result_replaces_nothing_unasked(picture, tmp_path):
-    result_paths.settle_result(parsed(picture, "--out", tmp_path / "new" / "x.jpg"))
+def test_a_result_replaces_nothing_unasked(image, tmp_path):
+    result_paths.settle_result(parsed(image, "--out", tmp_path / "new" / "x.jpg"))
     (tmp_path / "x.png").write_bytes(b"mine")
     with pytest.raises(FileExistsError, match="--overwrite"):
-        result_paths.settle_result(parsed(picture, "--out", tmp_path / "x.png"))
-    result_paths.settle_result(parsed(picture, "--out", tmp_path / "x.png", "--overwrite"))
+        result_paths.settle_result(parsed(image, "--out", tmp_path / "x.png"))
+    result_paths.settle_result(parsed(image, "--out", tmp_path / "x.png", "--overwrite"))
     with pytest.raises(ValueError, match="that is read"):
-        result_paths.settle_result(parsed(picture, "--out", picture, "--overwrite"))
+        result_paths.settle_result(parsed(image, "--out", image, "--overwrite"))
     with pytest.raises(ValueError, match=r"\.tga"):
-        result_paths.settle_result(parsed(picture, "--out", tmp_path / "x.tga"))
+        result_paths.settle_result(parsed(image, "--out", tmp_path / "x.tga"))
     (tmp_path / "photo_made.png").mkdir()
     with pytest.raises(FileExistsError, match=r"photo_made\.png is a folder"):
-        result_paths.settle_result(parsed(picture, "--out", tmp_path))
+        result_paths.settle_result(parsed(image, "--out", tmp_path))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -98,7 +98,7 @@ def test_a_png_holds_what_is_written(tmp_path, channels, bits):
     arguments = parsed("x.png", "--out", tmp_path / "a" / "result.png")
     result_paths.settle_result(arguments)
     with result_paths.result_path(arguments) as path:
-        scene.write_picture(path, image, bits)
+        scene.write_image(path, image, bits)
     stored = cv2.imread(str(arguments.out), cv2.IMREAD_UNCHANGED).reshape(5, 7, channels)
     stored = stored[..., [2, 1, 0, 3][:channels]] if channels > 1 else stored
     top = 2**bits - 1
@@ -107,10 +107,10 @@ def test_a_png_holds_what_is_written(tmp_path, channels, bits):
 
 
 def test_a_jpeg_has_no_alpha(tmp_path):
-    scene.write_picture(tmp_path / "x.jpg", torch.full((1, 3, 8, 8), 0.5))
-    assert abs(read_picture(tmp_path / "x.jpg") - 0.5).max() < 0.01
+    scene.write_image(tmp_path / "x.jpg", torch.full((1, 3, 8, 8), 0.5))
+    assert abs(read_image(tmp_path / "x.jpg") - 0.5).max() < 0.01
     with pytest.raises(ValueError, match="no alpha"):
-        scene.write_picture(tmp_path / "x.jpg", torch.rand(4, 8, 8))
+        scene.write_image(tmp_path / "x.jpg", torch.rand(4, 8, 8))
 
 
 def test_half_a_result_is_not_left(tmp_path):

@@ -13,7 +13,7 @@ from depth_normal.geometry.views import stereo
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     path = tmp_path / "photo.png"
     pixels = np.random.default_rng(0).integers(0, 255, (9, 12, 3), dtype=np.uint8)
     cv2.imwrite(str(path), cv2.resize(pixels, (96, 72), interpolation=cv2.INTER_CUBIC))
@@ -36,21 +36,21 @@ def test_the_choices_are_those_of_the_geometry():
 
 
 @pytest.mark.parametrize("layouts", [("--layout", "full-sbs", "--layout", "anaglyph"), ("--layout", "full-sbs,anaglyph")])
-def test_files_have_the_names_that_players_know(run, picture, tmp_path, capsys, layouts):
-    assert run(picture, *layouts, "--holes", "--original", "left", "--divergence", "6") == 0
+def test_files_have_the_names_that_players_know(run, image, tmp_path, capsys, layouts):
+    assert run(image, *layouts, "--holes", "--original", "left", "--divergence", "6") == 0
     out = tmp_path / "out"
     names = ["photo_LRF_Full_SBS.png", "photo_LRF_Full_SBS_holes.png", "photo_redcyan.png", "photo_redcyan_holes.png"]
     assert results(out) == names and all(name in capsys.readouterr().out for name in names[:1])
     pair, holes = (cv2.imread(str(out / name), cv2.IMREAD_UNCHANGED) for name in names[:2])
     assert pair.shape == (72, 192, 3) and holes.shape[:2] == (72, 192)
-    assert np.array_equal(pair[:, :96], cv2.imread(str(picture))) and not np.array_equal(pair[:, 96:], pair[:, :96])
+    assert np.array_equal(pair[:, :96], cv2.imread(str(image))) and not np.array_equal(pair[:, 96:], pair[:, :96])
     assert not holes[:, :96].any() and holes[:, 96:].any()
 
 
-def test_a_tree_is_kept_and_gone_on_with(run, picture, tmp_path, capsys):
+def test_a_tree_is_kept_and_gone_on_with(run, image, tmp_path, capsys):
     below = tmp_path / "photos" / "trip" / "day.1"
     below.mkdir(parents=True)
-    picture = picture.rename(below / "sea.view.png")
+    image = image.rename(below / "sea.view.png")
     (tmp_path / "photos" / "bad.png").write_bytes(b"not a picture")
     words, out = (tmp_path / "photos", "--recursive", "--json-lines"), tmp_path / "out"
     assert run(*words) == 1
@@ -63,33 +63,33 @@ def test_a_tree_is_kept_and_gone_on_with(run, picture, tmp_path, capsys):
     assert record["settings"]["stereo"] == {"divergence": 4.0, "convergence": 0.5, "original": "middle"}
 
 
-def test_files_of_others_are_kept_unless_told(run, picture, tmp_path, capsys):
-    assert run(picture) == 0 and run(picture) == 0
+def test_files_of_others_are_kept_unless_told(run, image, tmp_path, capsys):
+    assert run(image) == 0 and run(image) == 0
     made = tmp_path / "out" / "photo_LRF_Full_SBS.png"
     made.write_bytes(b"mine")
-    assert run(picture) == 2 and "replace it with --overwrite" in capsys.readouterr().err and made.read_bytes() == b"mine"
-    assert run(picture, "--overwrite") == 0 and made.read_bytes() != b"mine"
+    assert run(image) == 2 and "replace it with --overwrite" in capsys.readouterr().err and made.read_bytes() == b"mine"
+    assert run(image, "--overwrite") == 0 and made.read_bytes() != b"mine"
 
 
-def test_two_pictures_of_one_name_and_wrong_numbers_are_refused(run, picture, tmp_path, capsys):
+def test_two_images_of_one_name_and_wrong_numbers_are_refused(run, image, tmp_path, capsys):
     other = tmp_path / "more"
     other.mkdir()
-    (other / "photo.png").write_bytes(picture.read_bytes())
-    assert run(picture, "--divergence", "40") == 2 and "accepted: 0 to 20" in capsys.readouterr().err
-    assert run(picture, "--convergence", "2") == 2 and "convergence is 2" in capsys.readouterr().err
+    (other / "photo.png").write_bytes(image.read_bytes())
+    assert run(image, "--divergence", "40") == 2 and "accepted: 0 to 20" in capsys.readouterr().err
+    assert run(image, "--convergence", "2") == 2 and "convergence is 2" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
-        run(picture, "--convergence", "near")
+        run(image, "--convergence", "near")
     assert "argument --convergence: 'near' is not a number" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-    assert run(picture, other / "photo.png") == 1 and "would write the same file" in capsys.readouterr().err
+    assert run(image, other / "photo.png") == 1 and "would write the same file" in capsys.readouterr().err
 
 
-def test_estimate_writes_it_beside_its_maps(run, picture, tmp_path):
-    words = (picture, "--write", "depth,half-tb", "--also", "half-tb-holes", "--divergence", "6")
+def test_estimate_writes_it_beside_its_maps(run, image, tmp_path):
+    words = (image, "--write", "depth,half-tb", "--also", "half-tb-holes", "--divergence", "6")
     assert run(*words, command="estimate") == 0
     assert results(tmp_path / "out") == ["photo_TB.png", "photo_TB_holes.png", "photo_depth.png"]
     deep = stereo.StereoOptions(6.0)
-    list(estimate_folder(picture, tmp_path / "python", model="tiny", size=64, writes=("half-tb",), stereo=deep))
+    list(estimate_folder(image, tmp_path / "python", model="tiny", size=64, writes=("half-tb",), stereo=deep))
     assert (tmp_path / "python" / "photo_TB.png").read_bytes() == (tmp_path / "out" / "photo_TB.png").read_bytes()
 
 

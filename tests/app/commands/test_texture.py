@@ -11,7 +11,7 @@ from depth_normal.app.cli import main
 from depth_normal.app.commands import texture as texture_command
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.files import load_estimate, read_picture, write_npz, write_picture_png
+from depth_normal.geometry.files import load_estimate, read_image, write_image_png, write_npz
 from depth_normal.geometry.textures import height, pbr, slopes
 from depth_normal.geometry.textures.transforms import blurred
 
@@ -19,7 +19,7 @@ from depth_normal.geometry.textures.transforms import blurred
 @pytest.fixture
 def normals(tmp_path):
     bumps = 40 * blurred(torch.rand(1, 1, 40, 48, generator=torch.Generator().manual_seed(0)), 2.0, True)
-    write_picture_png(tmp_path / "normals.png", encode_normal_map(height.height_to_normals(bumps, borders="seamless"))[0], 16)
+    write_image_png(tmp_path / "normals.png", encode_normal_map(height.height_to_normals(bumps, borders="seamless"))[0], 16)
     return tmp_path / "normals.png"
 
 
@@ -45,7 +45,7 @@ def test_there_and_back_through_files(normals, tmp_path, suffix):
     way = ("--borders", "seamless")
     assert texture("height", normals, "--out", tmp_path / f"h{suffix}", *way) == 0
     assert texture("normals", tmp_path / f"h{suffix}", "--out", tmp_path / "again.png", *way) == 0
-    assert np.abs(read_picture(normals) - read_picture(tmp_path / "again.png")).max() < 3e-3
+    assert np.abs(read_image(normals) - read_image(tmp_path / "again.png")).max() < 3e-3
     assert cv2.imread(str(tmp_path / "again.png"), cv2.IMREAD_UNCHANGED).dtype == np.uint16
 
 
@@ -54,7 +54,7 @@ def test_curvature_and_occlusion(normals, tmp_path, capsys, caplog):
     assert re.search(r"h.png \(white is [\d.]+ pixels higher than black\)", capsys.readouterr().out) and not caplog.text
     assert texture("curvature", normals, "--out", tmp_path / "c.png", "--show", "edges") == 0
     assert texture("occlusion", tmp_path / "h.png", "--out", tmp_path / "ao.png", "--radius", "8") == 0
-    assert read_picture(tmp_path / "ao.png").min() < 0.95
+    assert read_image(tmp_path / "ao.png").min() < 0.95
     write_npz(tmp_path / "d.npz", Estimate(torch.rand(1, 1, 24, 24) + 2, Quantity.METRIC_DEPTH))
     assert texture("occlusion", tmp_path / "d.npz", "--from-depth", "--radius", "8", "--out", tmp_path / "view.png") == 0
 

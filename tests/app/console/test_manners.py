@@ -23,15 +23,15 @@ from depth_normal.model_loader.weights import transfer
 COMMAND = (sys.executable, "-m", "depth_normal.app.cli")
 
 
-def save_picture(path, colour=(200, 120, 40)):
+def save_image(path, colour=(200, 120, 40)):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (48, 32), colour).save(path)
     return path
 
 
 @pytest.fixture
-def picture(tmp_path):
-    return save_picture(tmp_path / "photo.png")
+def image(tmp_path):
+    return save_image(tmp_path / "photo.png")
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_the_choices_are_those_of_the_tables():
     assert set(output_choices.UP_CHOICES) == set(PLY_AXES)
 
 
-def test_pictures_are_looked_at_before_anything_is_loaded(estimate, tmp_path, nothing_is_loaded, capsys):
+def test_images_are_looked_at_before_anything_is_loaded(estimate, tmp_path, nothing_is_loaded, capsys):
     (tmp_path / "photos").mkdir()
     assert estimate(tmp_path / "absent.jpg", tmp_path / "photos", os.devnull) == 2
     said = capsys.readouterr().err
@@ -91,8 +91,8 @@ def test_pictures_are_looked_at_before_anything_is_loaded(estimate, tmp_path, no
     assert not (tmp_path / "out").exists()
 
 
-def test_another_picture_of_the_same_name_is_not_replaced_in_silence(estimate, tmp_path, capsys):
-    first, second = save_picture(tmp_path / "a" / "x.png"), save_picture(tmp_path / "b" / "x.png", (0, 0, 250))
+def test_another_image_of_the_same_name_is_not_replaced_in_silence(estimate, tmp_path, capsys):
+    first, second = save_image(tmp_path / "a" / "x.png"), save_image(tmp_path / "b" / "x.png", (0, 0, 250))
     os.utime(second, (1, 1))
     assert estimate(first) == 0
     made = (tmp_path / "out" / "x.npz").read_bytes()
@@ -105,15 +105,15 @@ def test_another_picture_of_the_same_name_is_not_replaced_in_silence(estimate, t
     assert json.loads((tmp_path / "out" / ".depth-normal" / "x.json").read_text())["picture"]["path"] == str(second)
 
 
-def test_a_picture_that_was_moved_is_the_same(estimate, tmp_path):
-    first = save_picture(tmp_path / "a" / "x.png")
+def test_an_image_that_was_moved_is_the_same(estimate, tmp_path):
+    first = save_image(tmp_path / "a" / "x.png")
     assert estimate(first) == 0
     (tmp_path / "b").mkdir()
     assert estimate(first.rename(tmp_path / "b" / "x.png")) == 0
 
 
-def test_files_of_a_replaced_picture_stay_somebody_elses(estimate, tmp_path, capsys):
-    first, second = save_picture(tmp_path / "a" / "x.png"), save_picture(tmp_path / "b" / "x.png")
+def test_files_of_a_replaced_image_stay_somebody_elses(estimate, tmp_path, capsys):
+    first, second = save_image(tmp_path / "a" / "x.png"), save_image(tmp_path / "b" / "x.png")
     os.utime(second, (1, 1))
     assert estimate(first, "--also", "pfm") == 0
     assert estimate(second, "--overwrite") == 0
@@ -121,11 +121,11 @@ def test_files_of_a_replaced_picture_stay_somebody_elses(estimate, tmp_path, cap
     assert "x.pfm is there already" in capsys.readouterr().err
 
 
-def test_the_exit_codes(estimate, picture, tmp_path, capsys):
+def test_the_exit_codes(estimate, image, tmp_path, capsys):
     broken = tmp_path / "broken.png"
-    broken.write_bytes(picture.read_bytes()[:-40])
-    assert estimate(picture) == 0
-    assert estimate(picture, broken) == 1
+    broken.write_bytes(image.read_bytes()[:-40])
+    assert estimate(image) == 0
+    assert estimate(image, broken) == 1
     assert "1 done, 1 failed of 2 images in " in capsys.readouterr().err
     assert estimate(broken) == 2, "nothing could be done"
     (line,) = capsys.readouterr().err.splitlines()
@@ -136,16 +136,16 @@ def names_in(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
-def test_where_every_picture_fails_only_their_names_are_left(estimate, tmp_path):
+def test_where_every_image_fails_only_their_names_are_left(estimate, tmp_path):
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_text("no picture")
     assert estimate(tmp_path / "a.png", tmp_path / "b.png") == 2
     assert names_in(tmp_path / "out") == [".depth-normal", ".depth-normal/failures.jsonl", ".depth-normal/lock"]
 
 
-def test_what_writing_leaves_where_it_fails(estimate, picture, tmp_path, monkeypatch):
+def test_what_writing_leaves_where_it_fails(estimate, image, tmp_path, monkeypatch):
     monkeypatch.setattr(per_image, "save_estimate", lambda *_: (_ for _ in ()).throw(OSError("no room")))
-    assert estimate(picture) == 2
+    assert estimate(image) == 2
     assert names_in(tmp_path / "out") == [".depth-normal", ".depth-normal/failures.jsonl", ".depth-normal/lock"]
 
 
@@ -182,21 +182,21 @@ def test_a_ratio_that_metres_need_not_is_said(caplog):
     assert "moge-2-vits-normal gives metres: a near-far ratio (30) changes nothing" in caplog.text
 
 
-def test_a_missing_library_is_known_before_the_pictures(estimate, picture, tmp_path, nothing_is_loaded, monkeypatch, capsys):
+def test_a_missing_library_is_known_before_the_images(estimate, image, tmp_path, nothing_is_loaded, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "OpenEXR", None)
     with pytest.raises(ImportError):
         exr.openexr()
-    assert estimate(picture, "--also", "exr") == 2
+    assert estimate(image, "--also", "exr") == 2
     assert 'pip install "OpenEXR>=3.4"' in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-def test_up_without_a_ply(estimate, picture, nothing_is_loaded, capsys):
-    assert estimate(picture, "--up", "z", "--also", "pfm") == 2
+def test_up_without_a_ply(estimate, image, nothing_is_loaded, capsys):
+    assert estimate(image, "--up", "z", "--also", "pfm") == 2
     assert "--also ply" in capsys.readouterr().err
 
 
-def test_a_coding_of_normals_that_nobody_asks_for(estimate, picture, nothing_is_loaded, capsys):
-    assert estimate(picture, "--coding", "directx", "--write", "depth,npz") == 2
+def test_a_coding_of_normals_that_nobody_asks_for(estimate, image, nothing_is_loaded, capsys):
+    assert estimate(image, "--coding", "directx", "--write", "depth,npz") == 2
     assert "add normals to --write" in capsys.readouterr().err
 
 
@@ -210,7 +210,7 @@ def test_a_coding_is_no_setting_of_what_has_no_normals():
 def test_no_files_name_commands_the_terminal(tmp_path):
     """Of a picture that is done, one that fails, what is not there, what is said by the log, and what was mistyped."""
     name = "a\x1b[2J\rb\nc\x9b7m\u202e"
-    save_picture(tmp_path / f"{name}.png")
+    save_image(tmp_path / f"{name}.png")
     (tmp_path / f"bad{name}.png").write_text("no picture")
     animated = [Image.new("RGB", (48, 32), colour) for colour in ("red", "blue")]
     animated[0].save(tmp_path / f"moving{name}.webp", save_all=True, append_images=animated[1:], lossless=True)
@@ -240,8 +240,8 @@ def test_nobody_reads_any_more(tmp_path):
 
 @pytest.mark.slow("starts other processes")
 def test_the_work_goes_on_where_nobody_reads(tmp_path):
-    pictures = [save_picture(tmp_path / f"{name}.png") for name in "ab"]
-    words = ["estimate", *map(str, pictures), "--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64"]
+    images = [save_image(tmp_path / f"{name}.png") for name in "ab"]
+    words = ["estimate", *map(str, images), "--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64"]
     with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
         assert b"Broken pipe" not in process.stderr.read()
@@ -252,13 +252,13 @@ def test_the_work_goes_on_where_nobody_reads(tmp_path):
 @pytest.mark.slow("starts other processes")
 def test_progress_and_complaints_have_lines_of_their_own(tmp_path):
     (tmp_path / "bad.png").write_text("no picture")
-    pictures = [save_picture(tmp_path / "a.png"), tmp_path / "bad.png", save_picture(tmp_path / "b.png")]
-    words = ["estimate", *map(str, pictures), "--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64"]
+    images = [save_image(tmp_path / "a.png"), tmp_path / "bad.png", save_image(tmp_path / "b.png")]
+    words = ["estimate", *map(str, images), "--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64"]
     run = subprocess.run([*COMMAND, *words], capture_output=True, text=True)
     assert run.returncode == 1
     (line,) = [line for line in run.stderr.replace("\r", "\n").splitlines() if "bad.png" in line]
     assert line.startswith("depth-normal: ") and "picture/s" not in line
-    assert [line.split(":")[0] for line in run.stdout.splitlines()] == [str(pictures[0]), str(pictures[2])]
+    assert [line.split(":")[0] for line in run.stdout.splitlines()] == [str(images[0]), str(images[2])]
 
 
 STARTING = """

@@ -71,7 +71,7 @@ def every_parser():
 )
 def test_images_without_a_command_are_estimated(words, images, photos):
     parsed = cli._parsed(words.split())
-    assert parsed.parser.prog == "depth-normal estimate" and parsed.pictures == images
+    assert parsed.parser.prog == "depth-normal estimate" and parsed.images == images
     assert parsed.model == ("tiny" if "tiny" in words else None)
 
 
@@ -108,10 +108,10 @@ def test_words_that_mean_nothing_are_answered(words, said, photos, capsys):
 
 
 def test_a_file_named_like_a_command_is_meant_where_it_is_spelled_out(photos):
-    assert cli._parsed(["relight.png"]).pictures == ["relight.png"]
+    assert cli._parsed(["relight.png"]).images == ["relight.png"]
     (photos / "relight").mkdir()
     assert cli._parsed(["relight", "photo.jpg"]).parser.prog == "depth-normal relight"
-    assert cli._parsed(["./relight"]).pictures == ["./relight"]
+    assert cli._parsed(["./relight"]).images == ["./relight"]
 
 
 def test_without_words_there_is_help(capsys):

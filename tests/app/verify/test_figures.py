@@ -18,10 +18,10 @@ from depth_normal.model_loader import load_model
 @pytest.fixture(scope="module")
 def estimates() -> dict[str, Estimate]:
     """What *tiny* gives of the photograph, and of the photograph as a wrong preprocessing would hand it over."""
-    model, picture = load_model("tiny", device="cpu"), photograph()
+    model, image = load_model("tiny", device="cpu"), photograph()
     mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    pictures = {"right": picture, "BGR": picture.flip(1), "normalised twice": (picture - mean) / std, "never": picture * std + mean}
-    return {name: model.estimate(each.clamp(0, 1)) for name, each in pictures.items()}
+    images = {"right": image, "BGR": image.flip(1), "normalised twice": (image - mean) / std, "never": image * std + mean}
+    return {name: model.estimate(each.clamp(0, 1)) for name, each in images.items()}
 
 
 def test_the_packs_own_file_holds_what_tiny_gives(estimates):

@@ -35,16 +35,16 @@ def faults(estimate: Estimate) -> dict[str, str]:
 
 def test_the_rebuilt_scene_is_where_the_photographs_outlines_are():
     """By colour: the white rim inside its outline and not outside, the red saucer inside its own."""
-    picture, points = coffee_scene.photograph()[0], coffee_scene.outlines()
+    image, points = coffee_scene.photograph()[0], coffee_scene.outlines()
     rim = points[:90]
     middle = rim.mean(0)
 
     def colours(share):
         x, y = (middle + share * (rim - middle)).round().long().unbind(1)
-        return picture[:, y, x]
+        return image[:, y, x]
 
     assert (colours(0.96)[2] > 0.5).float().mean() > 0.9 > 0.1 > (colours(1.06)[2] > 0.5).float().mean()
-    assert picture.shape[-2:] == (coffee_scene.HEIGHT, coffee_scene.WIDTH)
+    assert image.shape[-2:] == (coffee_scene.HEIGHT, coffee_scene.WIDTH)
 
 
 @pytest.mark.parametrize(("place", "normal"), [((550, 350), (0.07, 0.55, 0.83)), ((285, 160), (0.07, 0.55, 0.83))])
@@ -122,7 +122,7 @@ def test_a_wrong_frame_is_found(right, words):
         assert found["frame"].startswith(words)
 
 
-def test_another_pictures_depth_is_found():
+def test_another_images_depth_is_found():
     """Finite, with edges and a plausible order along the picture's height, and yet of something else."""
     rows = torch.linspace(0, 1, coffee_scene.HEIGHT)[:, None].expand(-1, coffee_scene.WIDTH)
     wall = rows + 0.5 * (torch.arange(coffee_scene.WIDTH) // 100 % 2)

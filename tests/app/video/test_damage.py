@@ -15,32 +15,32 @@ import torch
 
 from depth_normal.app import cli
 from depth_normal.app.batch.records import digest_of_marks
-from depth_normal.app.video import rendering as film_pictures
+from depth_normal.app.video import rendering as video_rendering
 from depth_normal.app.video.state import read_state, state_to_bytes
-from depth_normal.media import FilmError
+from depth_normal.media import VideoError
 
-FILMS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "films.py")))
+VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "videos.py")))
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory) -> Path:
-    return FILMS.write_film(tmp_path_factory.mktemp("film") / "in.mkv", FILMS.moving_ball(28))
+def video(tmp_path_factory) -> Path:
+    return VIDEOS.write_video(tmp_path_factory.mktemp("film") / "in.mkv", VIDEOS.moving_ball(28))
 
 
-def run(film, out, *more) -> int:
-    return cli.main(["video", str(film), "-o", str(out), "--model", "tiny", "--size", "32", "--segment", "8", *map(str, more)])
+def run(video, out, *more) -> int:
+    return cli.main(["video", str(video), "-o", str(out), "--model", "tiny", "--size", "32", "--segment", "8", *map(str, more)])
 
 
 def coded(path: Path) -> bytes | list[bytes]:
     """A picture's file, or the coded frames of a film: the file of one has a number that is drawn."""
     if path.suffix == ".png":
         return path.read_bytes()
-    with FILMS.av.open(str(path)) as container:
+    with VIDEOS.av.open(str(path)) as container:
         return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]
 
 
 def stop_after(monkeypatch, frames: int) -> None:
-    shown, seen = film_pictures.Renderer.shown, []
+    shown, seen = video_rendering.Renderer.shown, []
 
     def stops(self, part, *rest):
         seen.extend(part)
@@ -48,24 +48,24 @@ def stop_after(monkeypatch, frames: int) -> None:
             raise KeyboardInterrupt
         return shown(self, part, *rest)
 
-    monkeypatch.setattr(film_pictures.Renderer, "shown", stops)
+    monkeypatch.setattr(video_rendering.Renderer, "shown", stops)
 
 
 @pytest.fixture(scope="module")
-def stopped_folders(film, tmp_path_factory) -> dict[str, Path]:
+def stopped_folders(video, tmp_path_factory) -> dict[str, Path]:
     """By the output's name a folder with what a run left that was stopped behind 24 frames, three pieces; in `whole` what it should be."""
     folders = {}
     for name, more in (("out.mkv", ("--codec", "ffv1")), ("d_%03d.png", ())):
         folders[name] = tmp_path_factory.mktemp("stopped")
-        assert run(film, folders[name] / "whole" / name, *more) == 0
+        assert run(video, folders[name] / "whole" / name, *more) == 0
         with pytest.MonkeyPatch.context() as patch:
             stop_after(patch, 24)
-            assert run(film, folders[name] / name, *more) == 130
+            assert run(video, folders[name] / name, *more) == 130
     return folders
 
 
 @pytest.fixture
-def stopped(request, stopped_folders, film, tmp_path):
+def stopped(request, stopped_folders, video, tmp_path):
     """A copy of such a folder; `pieces`, where its pieces are; `resume`, which goes on; and `made`, what the film is and should be."""
     name = getattr(request, "param", "out.mkv")
     shutil.copytree(stopped_folders[name], tmp_path, dirs_exist_ok=True, copy_function=shutil.copy2)
@@ -82,7 +82,7 @@ def stopped(request, stopped_folders, film, tmp_path):
         folder=tmp_path,
         pieces=pieces,
         files=files,
-        resume=lambda *more: run(film, tmp_path / name, *codec, "--resume", *more),
+        resume=lambda *more: run(video, tmp_path / name, *codec, "--resume", *more),
         made=made,
     )
 
@@ -107,7 +107,7 @@ def replaced(path: Path) -> None:
     path.write_bytes(b"\0" * path.stat().st_size)
 
 
-in_films_and_files = pytest.mark.parametrize("stopped", ["out.mkv", "d_%03d.png"], indirect=True)
+in_videos_and_files = pytest.mark.parametrize("stopped", ["out.mkv", "d_%03d.png"], indirect=True)
 
 
 def test_two_states_are_kept(stopped):
@@ -115,7 +115,7 @@ def test_two_states_are_kept(stopped):
 
 
 @pytest.mark.quick_cases(4)
-@in_films_and_files
+@in_videos_and_files
 @pytest.mark.parametrize(
     "damage", [halved, gone, *(pytest.param(each, marks=pytest.mark.slow("more damage")) for each in (emptied, replaced))]
 )
@@ -128,16 +128,16 @@ def test_a_newest_piece_that_is_damaged_is_made_again(stopped, damage, what, cap
     assert found == expected
 
 
-def test_an_only_piece_that_is_damaged_is_made_again(film, tmp_path, monkeypatch):
+def test_an_only_piece_that_is_damaged_is_made_again(video, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stop_after(patch, 8)
-        assert run(film, tmp_path / "d_%03d.png") == 130
+        assert run(video, tmp_path / "d_%03d.png") == 130
     emptied(tmp_path / "d_003.png")
-    assert run(film, tmp_path / "d_%03d.png", "--resume") == 0 and len(list(tmp_path.glob("*.png"))) == 28
+    assert run(video, tmp_path / "d_%03d.png", "--resume") == 0 and len(list(tmp_path.glob("*.png"))) == 28
 
 
 @pytest.mark.quick_cases(2)
-@in_films_and_files
+@in_videos_and_files
 @pytest.mark.parametrize("damage", [emptied, gone, replaced])
 def test_an_earlier_piece_that_is_damaged_is_said_and_nothing_is_lost(stopped, damage, capsys):
     kept = stopped.files[1].with_name("kept")
@@ -259,14 +259,14 @@ def test_a_state_comes_back_as_it_was(tmp_path):
     for name, expected in state["b"].items():
         assert torch.equal(found["b"][name], expected) and found["b"][name].dtype == expected.dtype
     assert found["b"]["last"].stride() == last.stride()
-    with pytest.raises(FilmError, match=r"state\.safetensors is damaged"):
+    with pytest.raises(VideoError, match=r"state\.safetensors is damaged"):
         halved(path)
         read_state(path)
 
 
-def test_a_record_of_absurdly_many_frames_is_another_films(film, tmp_path, capsys):
-    assert run(film, tmp_path / "d_%03d.png", "--frames", 3, "--resume") == 0
+def test_a_record_of_absurdly_many_frames_is_another_videos(video, tmp_path, capsys):
+    assert run(video, tmp_path / "d_%03d.png", "--frames", 3, "--resume") == 0
     (record,) = (tmp_path / ".depth-normal").glob("*.json")
     record.write_text(json.dumps(json.loads(record.read_bytes()) | {"frames": 10**15}))
-    assert run(film, tmp_path / "d_%03d.png", "--frames", 3, "--resume") == 2
+    assert run(video, tmp_path / "d_%03d.png", "--frames", 3, "--resume") == 2
     assert "was changed since it was made, or lacks files" in capsys.readouterr().err

@@ -19,14 +19,14 @@ from depth_normal.annotators import registry
 from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.annotators.networks.video_depth_anything import VideoDepthAnything
 from depth_normal.app import cli
-from depth_normal.app.video import rendering as film_pictures
+from depth_normal.app.video import rendering as video_rendering
 from depth_normal.app.video.state import read_state, state_to_bytes
 from depth_normal.media import Frame, estimated
 from depth_normal.model_loader import free
 from depth_normal.model_loader.inference.video import VideoState
 
 TESTS = Path(__file__).parents[2]
-FILMS = SimpleNamespace(**runpy.run_path(str(TESTS / "films.py")))
+VIDEOS = SimpleNamespace(**runpy.run_path(str(TESTS / "videos.py")))
 FAMILIES = SimpleNamespace(**runpy.run_path(str(TESTS / "graph_families.py")))
 TINY = SimpleNamespace(**runpy.run_path(str(TESTS / "tiny_depth.py")))
 MODEL = "video-depth-anything-small"
@@ -65,20 +65,20 @@ def small(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory) -> Path:
+def video(tmp_path_factory) -> Path:
     """100 frames in two shots: the cut is at frame 61, in the middle of a window."""
-    frames = FILMS.moving_ball(61)
-    frames += [[255 - luma[::-1].copy(), blue, red] for luma, blue, red in FILMS.moving_ball(39)]
-    return FILMS.write_film(tmp_path_factory.mktemp("film") / "in.mkv", frames)
+    frames = VIDEOS.moving_ball(61)
+    frames += [[255 - luma[::-1].copy(), blue, red] for luma, blue, red in VIDEOS.moving_ball(39)]
+    return VIDEOS.write_video(tmp_path_factory.mktemp("film") / "in.mkv", frames)
 
 
-def words(film, out, weights, *more) -> list[str]:
-    return ["video", str(film), "-o", str(out), "--model", MODEL, "--weights", str(weights), "--segment", "8", *map(str, more)]
+def words(video, out, weights, *more) -> list[str]:
+    return ["video", str(video), "-o", str(out), "--model", MODEL, "--weights", str(weights), "--segment", "8", *map(str, more)]
 
 
 def frames_of(path) -> list[bytes]:
     """The coded frames, bit by bit."""
-    with FILMS.av.open(str(path)) as container:
+    with VIDEOS.av.open(str(path)) as container:
         return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]
 
 
@@ -89,7 +89,7 @@ def pieces_of(folder: Path) -> list[int]:
 
 def stop_after(monkeypatch, frames: int) -> None:
     """Ctrl-C once so many frames are estimated."""
-    shown, seen = film_pictures.Renderer.shown, []
+    shown, seen = video_rendering.Renderer.shown, []
 
     def stops(self, part, *rest):
         seen.extend(part)
@@ -97,46 +97,46 @@ def stop_after(monkeypatch, frames: int) -> None:
             raise KeyboardInterrupt
         return shown(self, part, *rest)
 
-    monkeypatch.setattr(film_pictures.Renderer, "shown", stops)
+    monkeypatch.setattr(video_rendering.Renderer, "shown", stops)
 
 
 @pytest.fixture(scope="module")
-def whole(film, weights, tmp_path_factory):
+def whole(video, weights, tmp_path_factory):
     """What a run that nothing stops makes, by the output's name."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(registry.MODELS, MODEL, replace(TINY.shrunk(registry.MODELS[MODEL]), default_size=56))
-        assert cli.main(words(film, folder / "out.mkv", weights, "--codec", "ffv1")) == 0
-        assert cli.main(words(film, folder / "d_%03d.png", weights)) == 0
+        assert cli.main(words(video, folder / "out.mkv", weights, "--codec", "ffv1")) == 0
+        assert cli.main(words(video, folder / "d_%03d.png", weights)) == 0
     return folder
 
 
 @pytest.mark.slow("starts other processes")
-def test_a_film_in_windows_that_was_killed_goes_on_bit_by_bit(film, weights, whole, small, tmp_path):
+def test_a_video_in_windows_that_was_killed_goes_on_bit_by_bit(video, weights, whole, small, tmp_path):
     """Killed in a window twice; the second run goes on behind the first."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     done = []
     for after in (24, 22):
         command = [sys.executable, "-c", KILLED, str(TESTS / "tiny_depth.py"), MODEL, str(after)]
         killed = subprocess.run(
-            [*command, *words(film, tmp_path / "out.mkv", weights, "--codec", "ffv1", "--resume")], env=environment, timeout=600
+            [*command, *words(video, tmp_path / "out.mkv", weights, "--codec", "ffv1", "--resume")], env=environment, timeout=600
         )
         assert killed.returncode == -signal.SIGKILL
         done.append(sum(pieces_of(tmp_path)))
     assert done == [24, 46]
-    assert cli.main(words(film, tmp_path / "out.mkv", weights, "--codec", "ffv1", "--resume")) == 0
+    assert cli.main(words(video, tmp_path / "out.mkv", weights, "--codec", "ffv1", "--resume")) == 0
     assert frames_of(tmp_path / "out.mkv") == frames_of(whole / "out.mkv")
 
 
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("after", [24, 46, 61])
-def test_a_film_in_windows_that_was_stopped_goes_on_bit_by_bit(film, weights, whole, small, tmp_path, monkeypatch, after):
+def test_a_video_in_windows_that_was_stopped_goes_on_bit_by_bit(video, weights, whole, small, tmp_path, monkeypatch, after):
     """At each place where a piece can end: behind the first window, behind one that is joined to others, and at the cut."""
     with monkeypatch.context() as stopped:
         stop_after(stopped, after)
-        assert cli.main(words(film, tmp_path / "d_%03d.png", weights)) == 130
+        assert cli.main(words(video, tmp_path / "d_%03d.png", weights)) == 130
     assert sum(pieces_of(tmp_path)) == after
-    assert cli.main(words(film, tmp_path / "d_%03d.png", weights, "--resume")) == 0
+    assert cli.main(words(video, tmp_path / "d_%03d.png", weights, "--resume")) == 0
     made, expected = ([path.read_bytes() for path in sorted(folder.glob("d_*.png"))] for folder in (tmp_path, whole))
     assert len(made) == 100
     assert [number + 1 for number, (one, other) in enumerate(zip(made, expected, strict=True)) if one != other] == []
@@ -149,8 +149,8 @@ def scene(total: int) -> list[tuple[Frame, torch.Tensor]]:
     wide = torch.nn.functional.interpolate(coarse, size=(60, 90 + total), mode="bicubic")[0].clamp(0, 1)
     frames = []
     for number in range(total):
-        picture = wide[:, :, number : number + 90] if number < 13 else 1 - wide[:, :, number : number + 90].flip(1)
-        noisy = (picture + 0.02 * torch.randn(picture.shape, generator=random)).clamp(0, 1)
+        image = wide[:, :, number : number + 90] if number < 13 else 1 - wide[:, :, number : number + 90].flip(1)
+        noisy = (image + 0.02 * torch.randn(image.shape, generator=random)).clamp(0, 1)
         frames.append((Frame(Fraction(number), Fraction(1), lambda noisy=noisy: noisy), noisy))
     return frames
 
@@ -170,7 +170,7 @@ def test_every_family_goes_on_bit_by_bit(name, tmp_path):
         frames = scene(60 if model.is_video_model else 18)
         whole, state, seam = [], VideoState(), 0
         for shown, _, part in estimated(frames, partial(model.estimate_video, size=56, state=state)):
-            whole += [(frame, part.pictures(index, index + 1).maps) for index, frame in enumerate(shown)]
+            whole += [(frame, part.slice(index, index + 1).maps) for index, frame in enumerate(shown)]
             if len(whole) < len(frames):
                 (tmp_path / "state.safetensors").write_bytes(state_to_bytes(state.state_dict()))
                 seam = len(whole)
@@ -180,7 +180,7 @@ def test_every_family_goes_on_bit_by_bit(name, tmp_path):
         for shown, _, part in estimated(frames[seam:], partial(model.estimate_video, size=56, state=state), seam):
             for index, frame in enumerate(shown):
                 expected_frame, expected = whole[seam]
-                maps = part.pictures(index, index + 1).maps
+                maps = part.slice(index, index + 1).maps
                 assert frame is expected_frame and maps.keys() == expected.keys()
                 assert all(torch.equal(maps[each].nan_to_num(), expected[each].nan_to_num()) for each in maps), f"{name}: frame {seam}"
                 seam += 1
@@ -199,22 +199,22 @@ def fails_in_half_precision(monkeypatch, network_class, method: str, after: int)
     monkeypatch.setattr(network_class, method, result)
 
 
-def test_half_precision_that_was_too_small_is_float32_from_then_on(film, weights, whole, small, tmp_path, monkeypatch, caplog):
+def test_half_precision_that_was_too_small_is_float32_from_then_on(video, weights, whole, small, tmp_path, monkeypatch, caplog):
     """Also in the run that goes on, which would begin in half precision again."""
     half = ("--dtype", "bfloat16", "--codec", "ffv1")
     with monkeypatch.context() as stopped:
         fails_in_half_precision(stopped, VideoDepthAnything, "finish", 0)
         stop_after(stopped, 24)
-        assert cli.main(words(film, tmp_path / "out.mkv", weights, *half)) == 130
+        assert cli.main(words(video, tmp_path / "out.mkv", weights, *half)) == 130
     assert "Computed again in float32" in caplog.text
     free()
-    assert cli.main(words(film, tmp_path / "out.mkv", weights, *half, "--resume")) == 0
+    assert cli.main(words(video, tmp_path / "out.mkv", weights, *half, "--resume")) == 0
     assert frames_of(tmp_path / "out.mkv") == frames_of(whole / "out.mkv")
 
 
-def test_half_precision_that_became_too_small_in_the_middle(film, tmp_path, monkeypatch):
+def test_half_precision_that_became_too_small_in_the_middle(video, tmp_path, monkeypatch):
     """Of a model of single pictures: its second chunk and all after it are in float32, in both runs."""
-    tiny = ["video", str(film), "--model", "tiny", "--size", "32", "--segment", "8", "--frames", "28", "--codec", "ffv1"]
+    tiny = ["video", str(video), "--model", "tiny", "--size", "32", "--segment", "8", "--frames", "28", "--codec", "ffv1"]
     tiny += ["--dtype", "bfloat16"]
     with monkeypatch.context() as failing:
         fails_in_half_precision(failing, TinyNetwork, "forward", 1)

@@ -19,21 +19,21 @@ import torch
 
 from depth_normal.app import cli
 from depth_normal.app.commands import video as video_command
-from depth_normal.app.video import finished as film_finished
-from depth_normal.app.video import rendering as film_pictures
-from depth_normal.app.video import task as film_task
+from depth_normal.app.video import finished as video_finished
+from depth_normal.app.video import rendering as video_rendering
+from depth_normal.app.video import task as video_task
 from depth_normal.app.video.task import usual_name
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import load_estimate
 from depth_normal.geometry.images.render import NORMALISATIONS, depth_to_image, normals_to_image
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.temporal.ranges import RunningRange
-from depth_normal.geometry.temporal.stabilization import ALIGNMENTS, FilmOptions
-from depth_normal.media import CODECS, PRESETS, film_header, numbered, read_frames
+from depth_normal.geometry.temporal.stabilization import ALIGNMENTS, VideoOptions
+from depth_normal.media import CODECS, PRESETS, numbered, read_frames, video_header
 from depth_normal.model_loader import load_model
 
-FILMS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "films.py")))
-av, moving_ball, seconds_of, sound_of, write_film = FILMS.av, FILMS.moving_ball, FILMS.seconds_of, FILMS.sound_of, FILMS.write_film
+VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "videos.py")))
+av, moving_ball, seconds_of, sound_of, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.seconds_of, VIDEOS.sound_of, VIDEOS.write_video
 
 H264 = {"codec": "libx264", "options": {"crf": "1"}}
 MORE = pytest.mark.slow("more of a command's choices")
@@ -42,9 +42,9 @@ LOOK = 4 / 255
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory) -> Path:
+def video(tmp_path_factory) -> Path:
     """28 frames with a sound of 1.12 seconds."""
-    return write_film(tmp_path_factory.mktemp("film") / "in.mp4", moving_ball(28), sound=(1.12, "aac"), **H264)
+    return write_video(tmp_path_factory.mktemp("film") / "in.mp4", moving_ball(28), sound=(1.12, "aac"), **H264)
 
 
 def run(source, out, *words) -> int:
@@ -52,14 +52,14 @@ def run(source, out, *words) -> int:
 
 
 def read(path) -> torch.Tensor:
-    return torch.stack([frame.picture() for frame in read_frames(path)])
+    return torch.stack([frame.image() for frame in read_frames(path)])
 
 
 @functools.cache
-def expected(source, options=FilmOptions(), derive=None):  # noqa: B008 (it is frozen)
+def expected(source, options=VideoOptions(), derive=None):  # noqa: B008 (it is frozen)
     """The estimates of a film by the Python API, in the chunks that the command reads."""
-    pictures = read(source)
-    return list(load_model("tiny").estimate_video(iter(pictures.split(8)), options, size=32, derive=derive))
+    source_frames = read(source)
+    return list(load_model("tiny").estimate_video(iter(source_frames.split(8)), options, size=32, derive=derive))
 
 
 def depth_of(parts, **options) -> torch.Tensor:
@@ -67,10 +67,10 @@ def depth_of(parts, **options) -> torch.Tensor:
     return depth_to_image(depth, parts[0].quantity, **options).expand(-1, 3, -1, -1)
 
 
-def test_depth_and_normals_of_a_film(film, tmp_path, capsys):
+def test_depth_and_normals_of_a_video(video, tmp_path, capsys):
     out = tmp_path / "out.mp4"
-    assert run(film, out, "--what", "depth,normals,side-by-side", "--normalise", "per-image", "--quality", 1) == 0
-    parts = expected(film, derive=with_normals)
+    assert run(video, out, "--what", "depth,normals,side-by-side", "--normalise", "per-image", "--quality", 1) == 0
+    parts = expected(video, derive=with_normals)
     names = {what: tmp_path / f"out_{what}.mp4" for what in ("depth", "normals", "side-by-side")}
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in names.values()}, "and nothing else is left"
     depth = depth_of(parts)
@@ -79,19 +79,19 @@ def test_depth_and_normals_of_a_film(film, tmp_path, capsys):
     assert (read(names["normals"]) - normals).abs().mean() < 0.02
     beside = read(names["side-by-side"])
     assert beside.shape == (28, 3, 48, 128) and (beside[..., 64:] - depth).abs().mean() < 0.01
-    assert (beside[..., :64] - read(film)).abs().mean() < 0.01
+    assert (beside[..., :64] - read(video)).abs().mean() < 0.01
     for path in names.values():
-        assert [frame.time for frame in read_frames(path)] == [frame.time for frame in read_frames(film)]
-        assert sound_of(path) == sound_of(film) and seconds_of(path) == pytest.approx(seconds_of(film), abs=0.001)
+        assert [frame.time for frame in read_frames(path)] == [frame.time for frame in read_frames(video)]
+        assert sound_of(path) == sound_of(video) and seconds_of(path) == pytest.approx(seconds_of(video), abs=0.001)
     assert "(28 frames)" in capsys.readouterr().out
 
 
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("normalise", [pytest.param("per-image", marks=MORE), "per-clip", "running"])
-def test_ranges(film, tmp_path, normalise):
+def test_ranges(video, tmp_path, normalise):
     out = tmp_path / "out.mkv"
-    assert run(film, out, "--codec", "ffv1", "--normalise", normalise) == 0
-    truth = depth_of(expected(film), normalisation=normalise.replace("-", "_"))
+    assert run(video, out, "--codec", "ffv1", "--normalise", normalise) == 0
+    truth = depth_of(expected(video), normalisation=normalise.replace("-", "_"))
     # Between two passes depth has 16 bits of each frame's range.
     assert (read(out) - truth).abs().max() < (1.6 if normalise == "per-clip" else 0.51) / 65535
     assert [path.name for path in tmp_path.iterdir()] == ["out.mkv"]
@@ -103,37 +103,37 @@ def test_metres_are_shown_as_disparity(normalise):
     disparity = torch.linspace(1e-3, 1, 200).view(1, 1, -1, 1).repeat(2, 1, 1, 300) / torch.tensor([1.0, 2.0]).view(-1, 1, 1, 1)
     disparity[:, :, 0, :3] = 100
     found = Estimate(1 / disparity, Quantity.METRIC_DEPTH, mask=disparity > 0.002)
-    task, frames, pictures = (
-        film_task.FilmTask(Path("in"), {"depth": Path("out")}, "ffv1", normalise=normalise),
+    task, frames, source_frames = (
+        video_task.VideoTask(Path("in"), {"depth": Path("out")}, "ffv1", normalise=normalise),
         [],
         torch.zeros(2, 3, 200, 300),
     )
-    renderer = film_pictures.Renderer(task, {"depth"} if normalise != "per_clip" else {film_pictures.NUMBERS})
-    shown = renderer.shown(frames, pictures, found)
-    images = shown.pictures.get("depth")
+    renderer = video_rendering.Renderer(task, {"depth"} if normalise != "per_clip" else {video_rendering.NUMBERS})
+    shown = renderer.shown(frames, source_frames, found)
+    images = shown.images.get("depth")
     if images is None:
-        kept = zip(shown.pictures[film_pictures.NUMBERS], shown.ranges, strict=True)
-        frames_kept = Estimate.cat([film_pictures.from_levels(level.expand(3, -1, -1), ends, "metric_depth") for level, ends in kept])
+        kept = zip(shown.images[video_rendering.NUMBERS], shown.ranges, strict=True)
+        frames_kept = Estimate.cat([video_rendering.from_levels(level.expand(3, -1, -1), ends, "metric_depth") for level, ends in kept])
         torch.testing.assert_close(1 / frames_kept.depth[found.mask], disparity[found.mask], atol=100 / 65534, rtol=0)
-        ends = film_pictures.clip_range(shown.black_and_white)
-        images = film_pictures.Renderer(task, {"depth"}, ends).shown(frames, pictures, frames_kept).pictures["depth"]
+        ends = video_rendering.clip_range(shown.black_and_white)
+        images = video_rendering.Renderer(task, {"depth"}, ends).shown(frames, source_frames, frames_kept).images["depth"]
     middle = images[:, 0, 100, 9].tolist()
     assert middle == pytest.approx([0.5, 0.5 if normalise == "per_image" else 0.25], abs=0.02), "a running range follows slowly"
     assert (images[..., 0, :3] == 1).all() and (images[:, :, :1, 3:] == 0).all()
 
 
-def test_numbered_files_in_and_out(film, tmp_path):
-    assert run(film, tmp_path / "d_%03d.png", "--frames", 10, "--normalise", "per-clip") == 0
+def test_numbered_files_in_and_out(video, tmp_path):
+    assert run(video, tmp_path / "d_%03d.png", "--frames", 10, "--normalise", "per-clip") == 0
     truth = depth_of(
-        [part.pictures(0, min(part.batch, 10 - 8 * index)) for index, part in enumerate(expected(film)[:2])], normalisation="per_clip"
+        [part.slice(0, min(part.batch, 10 - 8 * index)) for index, part in enumerate(expected(video)[:2])], normalisation="per_clip"
     )
     levels = torch.stack([torch.from_numpy(read_png(numbered(tmp_path / "d_%03d.png", number))) for number in range(1, 11)])
     assert (levels / 65535 - truth[:, 0]).abs().max() < 1.6 / 65535
     assert run(tmp_path / "d_%03d.png", tmp_path / "again.mp4", "--fps", 10) == 0
-    assert film_header(tmp_path / "again.mp4").seconds == 1
+    assert video_header(tmp_path / "again.mp4").seconds == 1
     pytest.importorskip("OpenEXR", reason="EXR needs OpenEXR")
-    assert run(film, tmp_path / "d_%03d.exr", "--frames", 3, "--align", "none", "--smooth", 0) == 0
-    plain = torch.cat([part.depth for part in expected(film, FilmOptions(align="none", smooth=0))])
+    assert run(video, tmp_path / "d_%03d.exr", "--frames", 3, "--align", "none", "--smooth", 0) == 0
+    plain = torch.cat([part.depth for part in expected(video, VideoOptions(align="none", smooth=0))])
     for number in range(3):
         found = load_estimate(tmp_path / f"d_{number + 1:03d}.exr").depth
         torch.testing.assert_close(found, plain[number : number + 1], atol=1e-3, rtol=1e-4)  # unrounded; batches of 3 and of 8
@@ -153,7 +153,7 @@ def frames_of(path) -> list[bytes]:
 
 def stop_soon(monkeypatch) -> None:
     """Ctrl-C once 21 frames are estimated."""
-    shown, seen = film_pictures.Renderer.shown, []
+    shown, seen = video_rendering.Renderer.shown, []
 
     def stops(self, frames, *rest):
         seen.extend(frames)
@@ -161,39 +161,39 @@ def stop_soon(monkeypatch) -> None:
             raise KeyboardInterrupt
         return shown(self, frames, *rest)
 
-    monkeypatch.setattr(film_pictures.Renderer, "shown", stops)
+    monkeypatch.setattr(video_rendering.Renderer, "shown", stops)
 
 
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("normalise", ["running", "per-clip"])
-def test_a_run_that_was_stopped_goes_on_bit_by_bit(film, tmp_path, monkeypatch, capsys, normalise):
+def test_a_run_that_was_stopped_goes_on_bit_by_bit(video, tmp_path, monkeypatch, capsys, normalise):
     """Stopped after 21 frames, gone on with: all frames are those of a run that was not."""
     options = ("--normalise", normalise, "--segment", 8, "--what", "depth,normals", "--codec", "ffv1")
-    assert run(film, tmp_path / "whole.mkv", *options) == 0
+    assert run(video, tmp_path / "whole.mkv", *options) == 0
     stop_soon(monkeypatch)
-    assert run(film, tmp_path / "out.mkv", *options) == 130
+    assert run(video, tmp_path / "out.mkv", *options) == 130
     assert "16 frames are finished" in capsys.readouterr().err
     assert not (tmp_path / "out_depth.mkv").exists()
     monkeypatch.undo()
-    assert run(film, tmp_path / "out.mkv", *options, "--smooth", 0.1, "--resume") == 2, (
+    assert run(video, tmp_path / "out.mkv", *options, "--smooth", 0.1, "--resume") == 2, (
         "other settings would not go on, but begin another film"
     )
     assert "smooth" in capsys.readouterr().err
-    assert run(film, tmp_path / "out.mkv", *options, "--resume") == 0
+    assert run(video, tmp_path / "out.mkv", *options, "--resume") == 0
     assert "16 frames are finished, going on" in capsys.readouterr().out
     for what in ("depth", "normals"):
         assert frames_of(tmp_path / f"out_{what}.mkv") == frames_of(tmp_path / f"whole_{what}.mkv")
-        assert [frame.time for frame in read_frames(tmp_path / f"out_{what}.mkv")] == [frame.time for frame in read_frames(film)]
+        assert [frame.time for frame in read_frames(tmp_path / f"out_{what}.mkv")] == [frame.time for frame in read_frames(video)]
     assert [path.name for path in (tmp_path / ".depth-normal").iterdir()] == ["out_depth.mkv.film.json"], "of a run with --resume alone"
     before = (tmp_path / "out_depth.mkv").stat().st_mtime_ns
-    assert run(film, tmp_path / "out.mkv", *options, "--resume") == 0
+    assert run(video, tmp_path / "out.mkv", *options, "--resume") == 0
     assert "(28 frames), made before: nothing is left to do" in capsys.readouterr().out
     assert (tmp_path / "out_depth.mkv").stat().st_mtime_ns == before
 
 
-def test_a_film_is_finished_while_all_of_it_is_as_it_was_made(film, tmp_path, capsys):
+def test_a_video_is_finished_while_all_of_it_is_as_it_was_made(video, tmp_path, capsys):
     source, out, record = tmp_path / "in.mp4", tmp_path / "out.mkv", tmp_path / ".depth-normal" / "out_depth.mkv.film.json"
-    source.write_bytes(film.read_bytes())
+    source.write_bytes(video.read_bytes())
 
     def again(*words, what="depth,normals") -> tuple[int, str]:
         code = run(source, out, "--frames", 8, "--what", what, "--resume", *words)
@@ -236,39 +236,39 @@ def test_a_film_is_finished_while_all_of_it_is_as_it_was_made(film, tmp_path, ca
     assert not record.exists(), "a run without --resume leaves none"
 
 
-def test_a_finished_film_made_anew_and_stopped_goes_on(film, tmp_path, monkeypatch, capsys):
+def test_a_finished_video_made_anew_and_stopped_goes_on(video, tmp_path, monkeypatch, capsys):
     """Its record is not asked then, and a record that cannot be written costs no film."""
     out, words = tmp_path / "d_%03d.png", ("--segment", 8)
-    assert run(film, out, *words, "--resume") == 0
+    assert run(video, out, *words, "--resume") == 0
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as stopped:
         stop_soon(stopped)
-        assert run(film, out, *words, "--overwrite") == 130
+        assert run(video, out, *words, "--overwrite") == 130
     with monkeypatch.context() as without_space:
-        without_space.setattr(film_finished, "write_bytes", full)
-        assert run(film, out, *words, "--resume") == 0
+        without_space.setattr(video_finished, "write_bytes", full)
+        assert run(video, out, *words, "--resume") == 0
     assert "16 frames are finished, going on" in capsys.readouterr().out
     assert len(list(tmp_path.glob("d_*.png"))) == 28 and not (tmp_path / ".depth-normal").exists()
-    assert run(film, out, *words, "--resume", "--overwrite", "--frames", 5) == 0
-    assert run(film, out, *words, "--resume", "--frames", 5) == 0, "files of a longer one are left"
+    assert run(video, out, *words, "--resume", "--overwrite", "--frames", 5) == 0
+    assert run(video, out, *words, "--resume", "--frames", 5) == 0, "files of a longer one are left"
     assert "made before" in capsys.readouterr().out
 
 
-def test_a_film_of_other_weights_is_not_the_same(film, tmp_path, capsys):
+def test_a_video_of_other_weights_is_not_the_same(video, tmp_path, capsys):
     weights = tmp_path / "mine.safetensors"
     weights.write_bytes(load_model("tiny").weights.read_bytes())
     words = ("--frames", 8, "--weights", weights, "--resume")
-    assert [run(film, tmp_path / "out.mp4", *words) for _ in range(2)] == [0, 0]
+    assert [run(video, tmp_path / "out.mp4", *words) for _ in range(2)] == [0, 0]
     os.utime(weights)
-    assert run(film, tmp_path / "out.mp4", *words) == 2
+    assert run(video, tmp_path / "out.mp4", *words) == 2
     assert "other settings (weights)" in capsys.readouterr().err
 
 
-def test_pictures_that_came_since_are_not_left_out(film, tmp_path):
-    assert run(film, tmp_path / "s" / "p_%03d.png", "--frames", 4) == 0
+def test_images_that_came_since_are_not_left_out(video, tmp_path):
+    assert run(video, tmp_path / "s" / "p_%03d.png", "--frames", 4) == 0
     assert [run(tmp_path / "s", tmp_path / "out.mp4", "--resume") for _ in range(2)] == [0, 0]
     (tmp_path / "s" / "p_005.png").write_bytes((tmp_path / "s" / "p_004.png").read_bytes())
     assert run(tmp_path / "s", tmp_path / "out.mp4", "--resume") == 2
@@ -276,8 +276,8 @@ def test_pictures_that_came_since_are_not_left_out(film, tmp_path):
 
 @pytest.mark.slow("starts other processes")
 def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
-    film = write_film(tmp_path / "in.mkv", moving_ball(600))
-    command = [sys.executable, "-m", "depth_normal.app.cli", "video", str(film), "-o", str(tmp_path / "out.mp4"), "--model", "tiny"]
+    video = write_video(tmp_path / "in.mkv", moving_ball(600))
+    command = [sys.executable, "-m", "depth_normal.app.cli", "video", str(video), "-o", str(tmp_path / "out.mp4"), "--model", "tiny"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([*command, "--segment", "8", "--size", "64"], stderr=subprocess.PIPE, text=True, env=environment)
     state = tmp_path / ".depth-normal" / "out.mp4.film" / "pieces.json"
@@ -293,75 +293,75 @@ def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
     assert done and all((state.parent / name).is_file() for each in done for name in each["files"].values())
 
 
-def test_numbered_files_go_on_too(film, tmp_path, monkeypatch, caplog, capsys):
+def test_numbered_files_go_on_too(video, tmp_path, monkeypatch, caplog, capsys):
     """What lies at their place is the stopped run's own, and is another film's where no run was stopped."""
-    run(film, tmp_path / "whole_%03d.png")
+    run(video, tmp_path / "whole_%03d.png")
     stop_soon(monkeypatch)
-    assert run(film, tmp_path / "d_%03d.png", "--segment", 8) == 130
+    assert run(video, tmp_path / "d_%03d.png", "--segment", 8) == 130
     assert len(list(tmp_path.glob("d_*.png"))) == 16, "those of the finished pieces"
     monkeypatch.undo()
-    assert run(film, tmp_path / "d_%03d.png", "--segment", 8) == 2, "without --resume it is in the way"
-    assert run(film, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 0
+    assert run(video, tmp_path / "d_%03d.png", "--segment", 8) == 2, "without --resume it is in the way"
+    assert run(video, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 0
     made, whole = ([path.read_bytes() for path in sorted(tmp_path.glob(name))] for name in ("d_*.png", "whole_*.png"))
     assert len(made) == 28 and made == whole
-    assert run(film, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 0, "nothing is left to do"
+    assert run(video, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 0, "nothing is left to do"
     assert "made before: nothing is left to do" in capsys.readouterr().out
-    assert run(film, tmp_path / "d_%03d.png", "--segment", 9, "--resume") == 2, "it was another run"
+    assert run(video, tmp_path / "d_%03d.png", "--segment", 9, "--resume") == 2, "it was another run"
     assert "with other settings (segment)" in capsys.readouterr().err
     (tmp_path / "d_005.png").rename(tmp_path / "kept")
-    assert run(film, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 2, "one is not there any more"
+    assert run(video, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 2, "one is not there any more"
     assert "d_%03d.png was changed since it was made, or lacks files" in capsys.readouterr().err
     (tmp_path / "d_005.png").write_text("garbage")
-    assert run(film, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 2
+    assert run(video, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 2
     (tmp_path / "kept").rename(tmp_path / "d_005.png")
     (tmp_path / "d_000.png").write_text("another's")
-    assert run(film, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 0, "none of the film's"
+    assert run(video, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 0, "none of the film's"
     (tmp_path / "d_000.png").unlink()
     (tmp_path / "d_001.png").unlink()
-    assert run(film, tmp_path / "d_%03d.png", "--frames", 3) == 2, "the second is there"
-    assert run(film, tmp_path / "d_%03d.png", "--frames", 3, "--overwrite") == 0
+    assert run(video, tmp_path / "d_%03d.png", "--frames", 3) == 2, "the second is there"
+    assert run(video, tmp_path / "d_%03d.png", "--frames", 3, "--overwrite") == 0
     assert "25 files from d_004.png on are of another video" in caplog.text
 
 
 @pytest.mark.parametrize("fails_at", [3, 12])
-def test_a_full_disk_costs_the_unfinished_piece(film, tmp_path, monkeypatch, capsys, fails_at):
+def test_a_full_disk_costs_the_unfinished_piece(video, tmp_path, monkeypatch, capsys, fails_at):
     """The piece whose file cannot be written has been handed over long ago when that is known."""
     import errno
 
-    from depth_normal.app.video import segments as film_pieces
+    from depth_normal.app.video import segments as video_segments
 
-    write = film_pieces.write_depth_png
+    write = video_segments.write_depth_png
 
-    def full(path, picture):
+    def full(path, image):
         if path.name == f"d_{fails_at:03d}.png":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        write(path, picture)
+        write(path, image)
 
-    monkeypatch.setattr(film_pieces, "write_depth_png", full)
-    assert run(film, tmp_path / "d_%03d.png", "--segment", 8) == 2
+    monkeypatch.setattr(video_segments, "write_depth_png", full)
+    assert run(video, tmp_path / "d_%03d.png", "--segment", 8) == 2
     assert "No space left" in (errors := capsys.readouterr().err) and ("8 frames are finished" in errors) == (fails_at > 8)
     assert len(list(tmp_path.glob("*.png"))) == (8 if fails_at > 8 else 0)
     assert (tmp_path / ".depth-normal").exists() == (fails_at > 8)
 
 
-def test_two_runs_do_not_make_one_film(film, tmp_path, monkeypatch, capsys):
-    from depth_normal.app.video import run as film_work
+def test_two_runs_do_not_make_one_video(video, tmp_path, monkeypatch, capsys):
+    from depth_normal.app.video import run as video_run
 
-    first_pass, codes = film_work._first_pass, []
+    first_pass, codes = video_run._first_pass, []
 
     def meanwhile(*words):
         monkeypatch.undo()
-        codes.append(run(film, tmp_path / "out.mp4", "--overwrite"))
+        codes.append(run(video, tmp_path / "out.mp4", "--overwrite"))
         return first_pass(*words)
 
-    monkeypatch.setattr(film_work, "_first_pass", meanwhile)
-    assert run(film, tmp_path / "out.mp4", "--frames", 9) == 0 and codes == [2]
+    monkeypatch.setattr(video_run, "_first_pass", meanwhile)
+    assert run(video, tmp_path / "out.mp4", "--frames", 9) == 0 and codes == [2]
     assert "another run makes this video" in capsys.readouterr().err
     assert len(read(tmp_path / "out.mp4")) == 9 and [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
 @pytest.mark.parametrize(("source", "out"), [("f_%03d.png", "f_%03d.png"), ("f_%02d.png", "f_%d.png"), (".", "depth_%03d.png")])
-def test_pictures_that_are_read_are_never_written_over(source, out, tmp_path, capsys):
+def test_images_that_are_read_are_never_written_over(source, out, tmp_path, capsys):
     import cv2
 
     for number in (1, 2):
@@ -374,7 +374,7 @@ def test_pictures_that_are_read_are_never_written_over(source, out, tmp_path, ca
 
 def test_a_variable_frame_rate_a_start_and_an_end(tmp_path):
     times = [0, 24, 48, 100, 124, 148, 172, 300, 324, 348, 372, 396]
-    source = write_film(tmp_path / "vfr.mp4", moving_ball(12), times=times, time_base=Fraction(1, 600), sound=(0.7, "aac"), **H264)
+    source = write_video(tmp_path / "vfr.mp4", moving_ball(12), times=times, time_base=Fraction(1, 600), sound=(0.7, "aac"), **H264)
     assert run(source, tmp_path / "all.mp4") == 0
     assert [frame.time * 600 for frame in read_frames(tmp_path / "all.mp4")] == times
     assert run(source, tmp_path / "part.mp4", "--start", "0.1", "--frames", 5) == 0
@@ -387,14 +387,14 @@ def test_a_variable_frame_rate_a_start_and_an_end(tmp_path):
 def test_presets_play_as_the_models_expect(name, tmp_path, caplog):
     """Frame by frame against the arrays: which source frame is shown at which time, cropped, and how many there are."""
     preset = PRESETS[name]
-    source = write_film(tmp_path / "in.mp4", moving_ball(40, 54, 82), rate=30, sound=(1.3, "aac"), **H264)
+    source = write_video(tmp_path / "in.mp4", moving_ball(40, 54, 82), rate=30, sound=(1.3, "aac"), **H264)
     assert run(source, tmp_path / "new" / "out.mkv", "--preset", name, "--codec", "ffv1", "--normalise", "per-image") == 0
     out = tmp_path / "new" / "out.mkv"
     found = list(read_frames(out))
     whole = int(Fraction(40, 30) * preset.rate - Fraction(1, 10**6)) + 1
     assert len(found) == (whole - 1) // preset.group * preset.group + 1
-    task = film_task.FilmTask(source, {}, "ffv1", preset=preset)
-    assert task.expected(film_header(source)) == len(found), "what the progress bar counts to"
+    task = video_task.VideoTask(source, {}, "ffv1", preset=preset)
+    assert task.expected(video_header(source)) == len(found), "what the progress bar counts to"
     assert (
         f"{preset.name}: the middle {82 // preset.side * preset.side}x{54 // preset.side * preset.side} of 82x54 pixels" in caplog.messages
     )
@@ -404,15 +404,15 @@ def test_presets_play_as_the_models_expect(name, tmp_path, caplog):
         "Matroska's unit"
     )
     top, left = 54 % preset.side // 2, 82 % preset.side // 2
-    pictures = read(source)[shown][..., top : top + 54 // preset.side * preset.side, left : left + 82 // preset.side * preset.side]
-    parts = list(load_model("tiny").estimate_video(iter(pictures.split(8)), size=32))
-    assert (torch.stack([frame.picture() for frame in found]) - depth_of(parts)).abs().max() < 0.51 / 65535
+    source_frames = read(source)[shown][..., top : top + 54 // preset.side * preset.side, left : left + 82 // preset.side * preset.side]
+    parts = list(load_model("tiny").estimate_video(iter(source_frames.split(8)), size=32))
+    assert (torch.stack([frame.image() for frame in found]) - depth_of(parts)).abs().max() < 0.51 / 65535
     assert sound_of(out)[1] == pytest.approx(len(found) / preset.rate, abs=0.06)
 
 
-def test_what_was_done_of_a_damaged_film_is_kept(film, tmp_path, capsys):
+def test_what_was_done_of_a_damaged_video_is_kept(video, tmp_path, capsys):
     for name, sides in (("a.ts", (48, 64)), ("b.ts", (32, 64))):
-        write_film(tmp_path / name, moving_ball(10, *sides), codec="libx264", options={"g": "5"})
+        write_video(tmp_path / name, moving_ball(10, *sides), codec="libx264", options={"g": "5"})
     (tmp_path / "both.ts").write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
     for more in ("", ", made before: nothing is left to do"):
         assert run(tmp_path / "both.ts", tmp_path / "out.mp4", "--resume") == 1
@@ -424,7 +424,7 @@ def test_what_was_done_of_a_damaged_film_is_kept(film, tmp_path, capsys):
 
 def test_one_frame_and_odd_sides(tmp_path):
     planes = [np.full((31, 63), 90, np.uint8), np.full((16, 32), 128, np.uint8), np.full((16, 32), 128, np.uint8)]
-    source = write_film(tmp_path / "in.mkv", [planes])
+    source = write_video(tmp_path / "in.mkv", [planes])
     assert run(source, tmp_path / "out.mp4") == 0
     assert read(tmp_path / "out.mp4").shape == (1, 3, 32, 64)
     assert run(source, tmp_path / "out.mkv", "--codec", "ffv1") == 0
@@ -433,7 +433,7 @@ def test_one_frame_and_odd_sides(tmp_path):
 
 def test_a_video_has_a_name_by_default(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    write_film(Path("clip.v2.mp4"), moving_ball(3, 8, 64), **H264)
+    write_video(Path("clip.v2.mp4"), moving_ball(3, 8, 64), **H264)
     words = ["video", "clip.v2.mp4", "--model", "tiny", "--size", "32"]
     assert cli.main(words) == 0 and cli.main([*words, "--what", "depth,normals", "-o", "both/"]) == 0
     made = [Path("depth-normal/clip.v2_depth.mp4"), Path("both/clip.v2_depth.mp4"), Path("both/clip.v2_normals.mp4")]
@@ -472,7 +472,7 @@ def test_what_cannot_be_done_is_said(words, message, tmp_path, monkeypatch, caps
     import re
 
     monkeypatch.chdir(tmp_path)
-    write_film(Path("in.mp4"), moving_ball(3, 8, 64), **H264)
+    write_video(Path("in.mp4"), moving_ball(3, 8, 64), **H264)
     Path("there.mp4").write_bytes(b"kept")
     Path("folder.mp4", "in_depth.mp4").mkdir(parents=True)
     before = set(tmp_path.iterdir())
@@ -481,10 +481,10 @@ def test_what_cannot_be_done_is_said(words, message, tmp_path, monkeypatch, caps
     assert set(tmp_path.iterdir()) == before and Path("there.mp4").read_bytes() == b"kept"
 
 
-def test_a_missing_library_is_said_before_a_model_is_loaded(film, tmp_path, monkeypatch, capsys):
+def test_a_missing_library_is_said_before_a_model_is_loaded(video, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "OpenEXR", None)
     monkeypatch.setattr("depth_normal.model_loader.load_model", lambda *_: pytest.fail("a model was loaded"))
-    assert run(film, tmp_path / "out_%03d.exr") == 2
+    assert run(video, tmp_path / "out_%03d.exr") == 2
     assert 'pip install "OpenEXR' in capsys.readouterr().err
 
 
@@ -498,7 +498,7 @@ def test_mistyped_words(words, capsys):
 
 
 @pytest.mark.parametrize("normalise", [pytest.param("per-image", marks=MORE), "running", pytest.param("per-clip", marks=MORE)])
-def test_stereo(film, tmp_path, normalise):
+def test_stereo(video, tmp_path, normalise):
     stereo = pytest.importorskip("depth_normal.geometry.views.stereo", reason="the stereo renderer")
     words = (
         "--what",
@@ -514,10 +514,10 @@ def test_stereo(film, tmp_path, normalise):
         "--normalise",
         normalise,
     )
-    assert run(film, tmp_path / "out.mkv", *words) == 0
+    assert run(video, tmp_path / "out.mkv", *words) == 0
     made = tmp_path / f"out{stereo.stereo_suffix('half-tb')}.mkv"
-    pictures, parts = read(film)[:12], expected(film)[:2]
-    found = Estimate.cat(parts).pictures(0, 12)
+    source_frames, parts = read(video)[:12], expected(video)[:2]
+    found = Estimate.cat(parts).slice(0, 12)
     if normalise == "running":
         ends = RunningRange().update(found.depth, None, (2, 98))
     elif normalise == "per-clip":
@@ -525,16 +525,16 @@ def test_stereo(film, tmp_path, normalise):
         ends = (far.min(), near.max())
     else:
         ends = None
-    truth = stereo.compose(stereo.stereo_pair(pictures, found, stereo.StereoOptions(divergence=5), ends), "half-tb")
+    truth = stereo.compose(stereo.stereo_pair(source_frames, found, stereo.StereoOptions(divergence=5), ends), "half-tb")
     assert (read(made) - truth).abs().mean() < 2e-3 and sound_of(made)[1] == pytest.approx(12 / 25, abs=0.05)
 
 
 def test_the_choices_are_those_of_the_code():
     """The command names them without importing what they are about."""
-    assert video_command.WHAT_CHOICES == film_task.WHATS and tuple(CODECS) == video_command.CODEC_CHOICES
+    assert video_command.WHAT_CHOICES == video_task.WHATS and tuple(CODECS) == video_command.CODEC_CHOICES
     assert tuple(PRESETS) == video_command.PRESET_CHOICES
     assert [each.replace("-", "_") for each in video_command.ALIGN_CHOICES] == list(ALIGNMENTS)
-    assert FilmOptions().smooth == video_command.DEFAULT_SMOOTH
+    assert VideoOptions().smooth == video_command.DEFAULT_SMOOTH
     assert {each.replace("-", "_") for each in video_command.NORMALISE_CHOICES} == set(NORMALISATIONS) - {"fixed"}
     stereo = pytest.importorskip("depth_normal.geometry.views.stereo", reason="the stereo renderer")
     assert video_command.LAYOUT_CHOICES == stereo.LAYOUTS and video_command.MAX_DIVERGENCE == stereo.MAX_DIVERGENCE

@@ -11,7 +11,7 @@ def noise(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_a_known_scale_and_shift_of_each_picture_are_found():
+def test_a_known_scale_and_shift_of_each_image_are_found():
     values = noise(3, 1, 20, 30)
     scale, shift = (torch.tensor(numbers).view(3, 1, 1, 1) for numbers in ((2.0, 0.01, 300.0), (-5.0, 7.0, 1000.0)))
     found = fit_scale_shift(values, scale * values + shift)

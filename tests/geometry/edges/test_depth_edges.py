@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from depth_normal.geometry.edges.depth_edges import depth_at_picture_edges, largest_within, sharpen_depth_edges
+from depth_normal.geometry.edges.depth_edges import depth_at_image_edges, largest_within, sharpen_depth_edges
 
 
 def test_ramps_become_steps_and_slopes_stay():
@@ -27,27 +27,27 @@ def soft_edge(edge=64, width=128):
 
 
 @pytest.mark.parametrize("aside", [-2, 0, 2])
-def test_with_a_picture_the_step_is_where_the_colours_change(aside):
+def test_with_an_image_the_step_is_where_the_colours_change(aside):
     """Two colours with noise; depth's own ramp lies two columns beside, or where it should."""
     generator = torch.Generator().manual_seed(0)
-    picture = torch.tensor((0.2, 0.5, 0.3)).view(3, 1, 1).expand(1, 3, 40, 128).clone()
-    picture[..., 64 + aside :] = torch.tensor((0.6, 0.4, 0.3)).view(3, 1, 1)
-    picture += 0.05 * torch.randn(picture.shape, generator=generator)
-    inverse = 1 / sharpen_depth_edges(1 / soft_edge(), 4, 0, picture)
+    image = torch.tensor((0.2, 0.5, 0.3)).view(3, 1, 1).expand(1, 3, 40, 128).clone()
+    image[..., 64 + aside :] = torch.tensor((0.6, 0.4, 0.3)).view(3, 1, 1)
+    image += 0.05 * torch.randn(image.shape, generator=generator)
+    inverse = 1 / sharpen_depth_edges(1 / soft_edge(), 4, 0, image)
     near = inverse > 0.6
     assert (near.sum(3) - (64 - aside)).abs().float().mean() < 1.3, "two without the picture"
     assert ((inverse - 0.25).abs().min((inverse - 1).abs()) < 0.02).float().mean() > 0.98
-    grown = 1 / sharpen_depth_edges(1 / soft_edge(), 4, 2, picture)
+    grown = 1 / sharpen_depth_edges(1 / soft_edge(), 4, 2, image)
     assert torch.equal((grown > 0.6).sum(3) >= near.sum(3) + 2, torch.ones_like(near.sum(3)) > 0), "mixed colours belong to what is near"
 
 
-def test_depth_at_picture_edges_chooses_radius_and_growth_by_the_size():
-    inverse, picture = soft_edge(200, 400), torch.full((1, 3, 40, 400), 0.5)
-    picture[..., 200:] = 0.9
-    assert torch.equal(depth_at_picture_edges(1 / inverse, picture), sharpen_depth_edges(1 / inverse, 4, 1, picture))
+def test_depth_at_image_edges_chooses_radius_and_growth_by_the_size():
+    inverse, image = soft_edge(200, 400), torch.full((1, 3, 40, 400), 0.5)
+    image[..., 200:] = 0.9
+    assert torch.equal(depth_at_image_edges(1 / inverse, image), sharpen_depth_edges(1 / inverse, 4, 1, image))
 
 
-def test_a_picture_of_one_colour_changes_nothing_and_a_step_stays():
+def test_an_image_of_one_colour_changes_nothing_and_a_step_stays():
     plain = torch.full((1, 3, 40, 128), 0.5)
     assert torch.equal(sharpen_depth_edges(1 / soft_edge(), 4, 0, plain) < 1.6, sharpen_depth_edges(1 / soft_edge(), 4) < 1.6)
     blocks = torch.nn.functional.interpolate((torch.rand(1, 1, 5, 16, generator=torch.Generator().manual_seed(0)) > 0.5) + 0.5, (40, 128))

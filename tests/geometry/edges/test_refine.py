@@ -28,10 +28,10 @@ def step(near=2.0, far=4.0):
     return torch.where(where, 1 / near + 5e-4 * v - 1e-4 * u, 1 / far + 4e-4 * u - 2e-4 * v), where
 
 
-def picture_of(where, noise=0.0):
+def image_of(where, noise=0.0):
     near, far = (torch.tensor(colour).view(1, 3, 1, 1) for colour in ((0.8, 0.5, 0.3), (0.3, 0.45, 0.6)))
-    picture = torch.where(where, near, far)
-    return (picture + noise * torch.randn(picture.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    image = torch.where(where, near, far)
+    return (image + noise * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
 
 
 def made_small(inverse, factor=2):
@@ -50,10 +50,10 @@ def wrong(estimate, inverse, off=0.03):
 
 @pytest.mark.parametrize("factor", [2, 4])
 @pytest.mark.parametrize("as_large", [True, False])
-def test_two_slanted_planes_meet_at_the_pictures_edge(factor, as_large):
+def test_two_slanted_planes_meet_at_the_images_edge(factor, as_large):
     inverse, where = step()
     given = enlarged(inverse, factor) if as_large else made_small(inverse, factor)
-    refined = refine_geometry(Estimate(1 / given, METRIC), picture_of(where))
+    refined = refine_geometry(Estimate(1 / given, METRIC), image_of(where))
     before = wrong(Estimate(1 / enlarged(inverse, factor), METRIC), inverse)
     assert refined.depth.shape == inverse.shape
     assert wrong(refined, inverse) < 0.2 * before
@@ -65,41 +65,41 @@ def test_depth_of_unknown_zero_keeps_its_scale(quantity):
     inverse, where = step()
     truth = inverse * 700 - 30 if quantity is Quantity.DISPARITY else 1 / inverse * 20 + 7
     given = F.interpolate(made_small(truth), size=inverse.shape[-2:], mode="bilinear", align_corners=False)
-    refined = refine_geometry(Estimate(given, quantity), picture_of(where))
+    refined = refine_geometry(Estimate(given, quantity), image_of(where))
     jump = 0.02 * (truth.amax() - truth.amin())
     errors = [((each - truth).abs()[..., 3:-3, 3:-3] > jump).float().mean() for each in (given, refined.depth)]
     assert errors[1] < 0.3 * errors[0]
 
 
-def test_without_the_picture_the_step_is_in_the_middle_of_the_ramp():
+def test_without_the_image_the_step_is_in_the_middle_of_the_ramp():
     inverse, where = step()
     grey = torch.full((1, 3, HEIGHT, WIDTH), 0.5)
     assert wrong(refine_geometry(Estimate(1 / enlarged(inverse), METRIC), grey), inverse) < 0.01
-    same = refine_geometry(Estimate(1 / enlarged(inverse), METRIC), picture_of(where), strength=0)
+    same = refine_geometry(Estimate(1 / enlarged(inverse), METRIC), image_of(where), strength=0)
     assert torch.allclose(same.depth, refine_geometry(Estimate(1 / enlarged(inverse), METRIC), grey).depth, rtol=0.05)
 
 
-def test_noise_in_the_picture_moves_no_edge():
+def test_noise_in_the_image_moves_no_edge():
     inverse, where = step()
-    assert wrong(refine_geometry(Estimate(1 / enlarged(inverse), METRIC), picture_of(where, 0.05)), inverse) < 0.01
+    assert wrong(refine_geometry(Estimate(1 / enlarged(inverse), METRIC), image_of(where, 0.05)), inverse) < 0.01
 
 
 def test_land_that_goes_away_to_the_sky_stays_land():
     v, u = grid()
     land = v > 30 + 0.1 * u
     inverse = torch.where(land, 0.002 + 6e-4 * (v - 30 - 0.1 * u), 4e-4)
-    picture = torch.where(land, 0.7, 0.75).expand(-1, 3, -1, -1).contiguous()
+    image = torch.where(land, 0.7, 0.75).expand(-1, 3, -1, -1).contiguous()
     small = F.avg_pool2d(made_small(inverse), 5, 1, 2, count_include_pad=False)
-    refined = refine_geometry(Estimate(1 / small, METRIC), picture)
+    refined = refine_geometry(Estimate(1 / small, METRIC), image)
     became_sky = land & (refined.depth > 1 / 8e-4)
     assert float(became_sky.float().sum() / land.float().sum()) < 0.01
 
 
-def test_a_thin_bar_is_as_wide_as_in_the_picture():
+def test_a_thin_bar_is_as_wide_as_in_the_image():
     _, u = grid()
     where = (u - 40).abs() < 3
     inverse = torch.where(where, 0.5, 0.2)
-    refined = refine_geometry(Estimate(1 / made_small(inverse), METRIC), picture_of(where))
+    refined = refine_geometry(Estimate(1 / made_small(inverse), METRIC), image_of(where))
     near = refined.depth < 3.3
     assert ((near != where).float().mean() < 0.01) and wrong(refined, inverse, 0.06) < 0.01
 
@@ -108,16 +108,16 @@ def test_a_thin_bar_is_as_wide_as_in_the_picture():
 def test_a_textured_plane_stays_as_it_is(tilt):
     v, u = grid()
     inverse = 0.3 + tilt * v
-    picture = (((u // 6 + v // 6) % 2) * 0.8 + 0.1).expand(1, 3, HEIGHT, WIDTH)
+    image = (((u // 6 + v // 6) % 2) * 0.8 + 0.1).expand(1, 3, HEIGHT, WIDTH)
     estimate = Estimate(1 / inverse, METRIC)
-    assert torch.equal(refine_geometry(estimate, picture).depth, estimate.depth)
-    assert torch.equal(refine_geometry(estimate, picture, radius=5).depth, estimate.depth)
+    assert torch.equal(refine_geometry(estimate, image).depth, estimate.depth)
+    assert torch.equal(refine_geometry(estimate, image, radius=5).depth, estimate.depth)
 
 
 def test_true_steps_stay_as_they_are():
     inverse, where = step()
     estimate = Estimate(1 / inverse, METRIC)
-    shifted = picture_of(torch.roll(where, 2, -1))
+    shifted = image_of(torch.roll(where, 2, -1))
     assert torch.equal(refine_geometry(estimate, shifted).depth, estimate.depth)
 
 
@@ -128,7 +128,7 @@ def test_normals_are_those_of_the_own_side():
     truth = torch.where(where, left, right)
     soft = F.normalize(F.interpolate(made_small(truth), size=(HEIGHT, WIDTH), mode="bilinear"), dim=1)
     given = Estimate(1 / enlarged(inverse), METRIC, normals=soft, intrinsics=camera)
-    refined = refine_geometry(given, picture_of(where))
+    refined = refine_geometry(given, image_of(where))
     assert refined.axes is Axes.OPENGL and torch.allclose(refined.normals.norm(dim=1), torch.ones(()), atol=1e-5)
     errors = [((each * truth).sum(1) < math.cos(math.radians(5)))[..., 3:-3, 3:-3].float().mean() for each in (soft, refined.normals)]
     assert errors[1] < 0.2 * errors[0]
@@ -140,17 +140,17 @@ def test_derived_normals_know_nothing_of_the_ramp():
     truth = with_normals(Estimate(1 / inverse, METRIC, intrinsics=camera), edges="sharp").normals
     small = Estimate(1 / made_small(inverse), METRIC, intrinsics=intrinsics_from_fov(50, HEIGHT // 2, WIDTH // 2))
     plain = with_normals(small).resized(HEIGHT, WIDTH).normals
-    refined = refine_geometry(small, picture_of(where), derive=with_normals).normals
+    refined = refine_geometry(small, image_of(where), derive=with_normals).normals
     errors = [torch.rad2deg(torch.acos((each * truth).sum(1).clamp(-1, 1)))[..., 3:-3, 3:-3].mean() for each in (plain, refined)]
     assert errors[1] < 0.5 * errors[0]
     assert errors[1] < 0.7
 
 
-def test_the_skys_mask_ends_at_the_pictures_edge():
+def test_the_skys_mask_ends_at_the_images_edge():
     inverse, where = step()
     small = F.interpolate(where.float(), scale_factor=0.5, mode="area") >= 0.5
     depth = torch.where(small, 1 / F.avg_pool2d(inverse, 2), torch.nan)
-    refined = refine_geometry(Estimate(depth, METRIC, mask=small), picture_of(where))
+    refined = refine_geometry(Estimate(depth, METRIC, mask=small), image_of(where))
     plain = Estimate(depth, METRIC, mask=small).resized(HEIGHT, WIDTH)
     misses = [(each.mask != where).float().mean() for each in (plain, refined)]
     assert misses[1] < misses[0]
@@ -176,7 +176,7 @@ def test_no_wall_is_lost_behind_what_is_much_nearer(ratio, factor, soft):
     inverse, where = disc_before_a_wall(ratio)
     small = made_small(inverse, factor)
     given = Estimate(1 / (blurred(small) if soft else small), METRIC)
-    refined = refine_geometry(given, picture_of(where), derive=with_normals)
+    refined = refine_geometry(given, image_of(where), derive=with_normals)
     assert refined.mask is None and refined.valid.all()
     share = 0.3 if ratio <= 30 else 0.6 if ratio == 100 else 1.05
     assert wrong(refined, inverse, 0.1) < share * wrong(given.resized(*inverse.shape[-2:]), inverse, 0.1)
@@ -188,12 +188,12 @@ def test_of_a_disc_before_a_wall_and_the_sky_the_sky_alone_is_masked(ratio, fact
     inverse, where = disc_before_a_wall(ratio)
     v, u = grid(*inverse.shape[-2:])
     sky = v + 0.2 * u < 32.5
-    picture = torch.where(sky, torch.tensor((0.9, 0.95, 1.0)).view(1, 3, 1, 1), picture_of(where))
+    image = torch.where(sky, torch.tensor((0.9, 0.95, 1.0)).view(1, 3, 1, 1), image_of(where))
     land = F.interpolate((~sky).float(), scale_factor=1 / factor, mode="area") >= 0.5
     weight = made_small((~sky).float(), factor).clamp(min=1e-6)
     small = made_small(torch.where(sky, 0, inverse), factor) / weight
     given = Estimate(torch.where(land, 1 / small, torch.nan), METRIC, mask=land)
-    refined, plain = refine_geometry(given, picture), given.resized(*inverse.shape[-2:])
+    refined, plain = refine_geometry(given, image), given.resized(*inverse.shape[-2:])
     misses = [float((each.mask == sky).float().mean()) for each in (plain, refined)]
     assert misses[1] < 0.85 * misses[0]
     assert refined.mask[~sky & (v + 0.2 * u > 36)].all(), "nothing is masked that is not at the sky's edge"
@@ -205,18 +205,18 @@ def test_what_has_depth_everywhere_keeps_it(quantity):
     random = torch.Generator().manual_seed(0)
     for _ in range(20):
         depth = 10 ** (4 * torch.rand(1, 1, 9, 12, generator=random) - 1)
-        picture = torch.rand(1, 3, 40, 50, generator=random)
-        refined = refine_geometry(Estimate(depth, quantity), picture)
+        image = torch.rand(1, 3, 40, 50, generator=random)
+        refined = refine_geometry(Estimate(depth, quantity), image)
         assert refined.mask is None and refined.valid.all()
 
 
-def test_a_batch_is_its_pictures():
+def test_a_batch_is_its_images():
     inverse, where = step()
     given = torch.cat((1 / enlarged(inverse), torch.full_like(inverse, 3.0)))
-    pictures = torch.cat((picture_of(where), picture_of(~where)))
-    both = refine_geometry(Estimate(given, METRIC), pictures)
+    images = torch.cat((image_of(where), image_of(~where)))
+    both = refine_geometry(Estimate(given, METRIC), images)
     for i in range(2):
-        assert torch.equal(both.depth[i : i + 1], refine_geometry(Estimate(given[i : i + 1], METRIC), pictures[i : i + 1]).depth)
+        assert torch.equal(both.depth[i : i + 1], refine_geometry(Estimate(given[i : i + 1], METRIC), images[i : i + 1]).depth)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 2)])
@@ -238,23 +238,23 @@ def test_the_width_of_a_ramp_is_measured():
 
 
 @pytest.mark.parametrize(
-    ("picture", "words"),
+    ("image", "words"),
     [
         (torch.rand(2, 3, 20, 30), "geometry holds 1 pictures, picture 2"),
         (torch.rand(1, 3, 30, 20), "another shape"),
         (torch.rand(1, 1, 20, 30), "picture has shape"),
     ],
 )
-def test_other_pictures_are_refused(picture, words):
+def test_other_images_are_refused(image, words):
     with pytest.raises(ValueError, match=words):
-        refine_geometry(Estimate(torch.ones(1, 1, 20, 30), METRIC), picture)
+        refine_geometry(Estimate(torch.ones(1, 1, 20, 30), METRIC), image)
 
 
 def test_what_cannot_be_refined_is_refused():
-    estimate, picture = Estimate(torch.ones(1, 1, 20, 30), METRIC), torch.rand(1, 3, 20, 30)
+    estimate, image = Estimate(torch.ones(1, 1, 20, 30), METRIC), torch.rand(1, 3, 20, 30)
     with pytest.raises(ValueError, match="strength is 3"):
-        refine_geometry(estimate, picture, strength=3)
+        refine_geometry(estimate, image, strength=3)
     with pytest.raises(ValueError, match="radius is 65"):
-        refine_geometry(estimate, picture, radius=65)
+        refine_geometry(estimate, image, radius=65)
     with pytest.raises(ValueError, match="no depth"):
-        refine_geometry(Estimate(normals=torch.rand(1, 3, 20, 30)), picture)
+        refine_geometry(Estimate(normals=torch.rand(1, 3, 20, 30)), image)

@@ -18,7 +18,7 @@ def composed(softness=2.0):
 
 
 @pytest.mark.parametrize("grown", [0, 2, -2])
-def test_the_border_follows_the_picture_though_the_mask_misses_it(grown):
+def test_the_border_follows_the_image_though_the_mask_misses_it(grown):
     image, alpha = composed()
     mask = (alpha > 0.5).float()
     mask = F.max_pool2d(mask, 5, 1, 2) if grown > 0 else -F.max_pool2d(-mask, 5, 1, 2) if grown < 0 else mask
@@ -60,7 +60,7 @@ def test_where_both_sides_look_alike_the_mask_decides():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 30)])
-def test_small_pictures_and_batches(size):
+def test_small_images_and_batches(size):
     found = cut_out(torch.rand(2, 3, *size), torch.rand(2, 1, *size), edge=10.0)
     assert found.alpha.shape == (2, 1, *size) and torch.isfinite(found.colour).all()
 

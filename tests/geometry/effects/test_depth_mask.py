@@ -25,7 +25,7 @@ def test_a_feather_falls_off_beyond_the_limits():
     assert mask == pytest.approx([0, 0.8, 1, 1, 0.5, 0, 0], abs=1e-5)
 
 
-def test_percent_are_even_steps_of_a_depth_picture():
+def test_percent_are_even_steps_of_a_depth_image():
     disparity = torch.linspace(0, 1, 101).view(1, 1, 1, -1)
     depths = known_depths(Estimate(disparity * 5 - 3, Quantity.DISPARITY))
     assert depth_mask(depths, 0, 30).sum() == pytest.approx(31, abs=2)

@@ -12,7 +12,7 @@ from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 HEIGHT, WIDTH = 72, 96
 
 
-def picture(batch=1):
+def make_image(batch=1):
     return torch.rand(batch, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
 
 
@@ -34,14 +34,14 @@ def two_colours():
     return scene
 
 
-def test_what_is_in_focus_is_the_picture_to_the_bit():
-    image = picture()
+def test_what_is_in_focus_is_the_image_to_the_bit():
+    image = make_image()
     assert torch.equal(depth_of_field(image, flat(0)), image)
     assert torch.equal(depth_of_field(image, flat(0.4)), image), "less than half a pixel is no blur"
 
 
 def test_a_sharp_thing_stays_to_the_bit_before_a_soft_background():
-    image, circle = picture(), thing(0, 20)
+    image, circle = make_image(), thing(0, 20)
     soft = depth_of_field(image, circle, highlights=1.0)
     assert torch.equal(soft[..., 24:48, 24:48], image[..., 24:48, 24:48])
     assert (soft - image)[..., :20, :].abs().mean() > 0.1
@@ -140,8 +140,8 @@ def test_any_size_and_any_circle(size):
     assert soft.shape == image.shape and torch.isfinite(soft).all()
 
 
-def test_a_batch_is_as_its_pictures():
-    images, circles = picture(2), torch.cat((thing(0, 9), thing(-8, 0)))
+def test_a_batch_is_as_its_images():
+    images, circles = make_image(2), torch.cat((thing(0, 9), thing(-8, 0)))
     both = depth_of_field(images, circles)
     assert torch.equal(both[1:], depth_of_field(images[1:], circles[1:]))
 
@@ -156,6 +156,6 @@ def test_levels_hold_the_ends_and_the_focus():
 
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="circle has shape"):
-        depth_of_field(picture(), flat(3, 5, 5))
+        depth_of_field(make_image(), flat(3, 5, 5))
     with pytest.raises(ValueError, match="blades is 17; accepted: 0 to 16"):
-        depth_of_field(picture(), flat(3), blades=17)
+        depth_of_field(make_image(), flat(3), blades=17)

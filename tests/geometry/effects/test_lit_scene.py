@@ -25,42 +25,42 @@ def told(quantity=Quantity.DISPARITY, value=None):
 @pytest.mark.parametrize("quantity", list(FAR), ids=lambda quantity: quantity.value)
 @pytest.mark.parametrize("larger", [1, 2])
 def test_told_sky_faces_the_viewer_and_is_lit(quantity, larger):
-    picture, estimate, above = told(quantity)
-    picture, above = (torch.nn.functional.interpolate(each.float(), scale_factor=larger) for each in (picture, above))
-    scene = lit_scene(picture, estimate, (), sky=True)
+    image, estimate, above = told(quantity)
+    image, above = (torch.nn.functional.interpolate(each.float(), scale_factor=larger) for each in (image, above))
+    scene = lit_scene(image, estimate, (), sky=True)
     assert torch.equal(scene.sky, above > 0.5)
     assert scene.mask.all()
     facing = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand_as(scene.normals)
     torch.testing.assert_close(scene.normals.where(scene.sky, facing), facing)
     dark = relight(**vars(scene), ambient=0.1)
-    assert (dark < picture).all(), "the sky of a dark scene is dark, too"
+    assert (dark < image).all(), "the sky of a dark scene is dark, too"
 
 
 @pytest.mark.parametrize("value", [float("nan"), 40.0], ids=["without a value", "near"])
 def test_other_holes_stay_as_they_are(value):
-    picture, estimate, above = told(value=value)
-    scene = lit_scene(picture, estimate, (), sky=True)
+    image, estimate, above = told(value=value)
+    scene = lit_scene(image, estimate, (), sky=True)
     assert not scene.sky.any()
     assert torch.equal(scene.mask, ~above)
-    assert torch.equal(relight(**vars(scene), ambient=0.1)[:, :, :HORIZON], picture[:, :, :HORIZON])
+    assert torch.equal(relight(**vars(scene), ambient=0.1)[:, :, :HORIZON], image[:, :, :HORIZON])
 
 
 def test_without_sky_masked_pixels_stay_and_a_mask_of_the_sky_is_believed():
-    picture, estimate, above = told(value=float("nan"))
-    assert torch.equal(lit_scene(picture, estimate, (), sky=False).mask, ~above)
-    given = lit_scene(picture, estimate, (), sky=above)
+    image, estimate, above = told(value=float("nan"))
+    assert torch.equal(lit_scene(image, estimate, (), sky=False).mask, ~above)
+    given = lit_scene(image, estimate, (), sky=above)
     assert given.mask.all()
     assert torch.isfinite(relight(**vars(given), ambient=0.1)).all()
 
 
-def test_a_picture_that_is_all_sky_is_all_lit():
-    picture, estimate, _ = told()
+def test_an_image_that_is_all_sky_is_all_lit():
+    image, estimate, _ = told()
     assert estimate.mask is not None
     whole = Estimate(estimate.depth, estimate.quantity, mask=torch.zeros_like(estimate.mask))
-    assert lit_scene(picture, whole, (), sky=True).sky.all()
+    assert lit_scene(image, whole, (), sky=True).sky.all()
 
 
-def test_each_picture_of_a_batch_tells_its_own_sky():
+def test_each_image_of_a_batch_tells_its_own_sky():
     """With sky, all sky, without sky, and without a value."""
     _, estimate, above = told(Quantity.METRIC_DEPTH)
     assert estimate.depth is not None

@@ -59,14 +59,14 @@ def test_srgb_is_the_standards():
     assert (linear_to_srgb(srgb_to_linear(levels)) - levels).abs().max() < 1e-7
 
 
-def test_without_a_lamp_the_picture_stays_and_masked_pixels_always():
+def test_without_a_lamp_the_image_stays_and_masked_pixels_always():
     normals, _ = sphere(17)
-    picture = torch.rand(1, 3, 17, 17, generator=torch.Generator().manual_seed(0))
-    assert (relight(picture, normals, Light((0, 0, 1), intensity=0), ambient=1) - picture).abs().max() < 1e-6
+    image = torch.rand(1, 3, 17, 17, generator=torch.Generator().manual_seed(0))
+    assert (relight(image, normals, Light((0, 0, 1), intensity=0), ambient=1) - image).abs().max() < 1e-6
     mask = torch.zeros(1, 1, 17, 17, dtype=torch.bool)
     mask[..., :8] = True
-    lit = relight(picture, normals, FROM_LEFT, mask=mask)
-    assert torch.equal(lit[..., 8:], picture[..., 8:]) and not torch.equal(lit[..., :8], picture[..., :8])
+    lit = relight(image, normals, FROM_LEFT, mask=mask)
+    assert torch.equal(lit[..., 8:], image[..., 8:]) and not torch.equal(lit[..., :8], image[..., :8])
 
 
 def test_a_point_light_fades_with_the_square_of_the_distance():
@@ -145,21 +145,21 @@ def test_a_wall_and_a_slope_cast_no_shadow_on_themselves(elevation):
     assert shadow.max() == 0
 
 
-def test_a_batch_is_its_pictures_one_by_one_and_all_is_in_range():
+def test_a_batch_is_its_images_one_by_one_and_all_is_in_range():
     generator = torch.Generator().manual_seed(1)
-    picture = torch.rand(2, 3, 20, 30, generator=generator)
+    image = torch.rand(2, 3, 20, 30, generator=generator)
     normals = torch.nn.functional.normalize(torch.randn(2, 3, 20, 30, generator=generator), dim=1)
     depth = torch.rand(2, 1, 20, 30, generator=generator) + 0.5
     lamp = Light((0.3, 0.2, -0.7), is_point=True, colour=(3, 0, 1), intensity=50)
     options = {"ambient": 2, "specular": 1.0, "shininess": 1000, "shadow": 1.0}
-    batch = relight(picture, normals, lamp, depth=depth, **options)
-    singles = [relight(*one, lamp, depth=d, **options) for *one, d in zip(picture.split(1), normals.split(1), depth.split(1), strict=True)]
+    batch = relight(image, normals, lamp, depth=depth, **options)
+    singles = [relight(*one, lamp, depth=d, **options) for *one, d in zip(image.split(1), normals.split(1), depth.split(1), strict=True)]
     assert torch.isfinite(batch).all() and batch.min() >= 0 and batch.max() <= 1
     assert (batch - torch.cat(singles)).abs().max() < 0.05
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 6), (7, 2)])
-def test_tiny_pictures_work(size):
+def test_tiny_images_work(size):
     normals = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, *size)
     lit = relight(torch.rand(1, 3, *size), normals, Light(light_direction(30, 40)), shadow=1.0, depth=torch.rand(1, 1, *size) + 0.5)
     assert torch.isfinite(lit).all()
@@ -177,7 +177,7 @@ def test_tiny_pictures_work(size):
     ],
 )
 def test_bad_input_is_named(change, message):
-    inputs = {"picture": torch.rand(1, 3, 8, 8), "normals": torch.ones(1, 3, 8, 8), "light": FROM_LEFT, **change}
+    inputs = {"image": torch.rand(1, 3, 8, 8), "normals": torch.ones(1, 3, 8, 8), "light": FROM_LEFT, **change}
     with pytest.raises(ValueError, match=message):
         relight(**inputs)
 
@@ -195,10 +195,10 @@ def flat_facing(direction, size=8):
 def test_lamps_add_in_linear_light():
     normals, _ = sphere()
     first, second = Light(light_direction(180, 20), intensity=0.4), Light(light_direction(0, 60), colour=(0.2, 0.5, 1.0), intensity=0.5)
-    picture = grey(normals)
-    one, other, both = (to_linear(relight(picture, normals, lamps, ambient=0).numpy()) for lamps in (first, [second], (first, second)))
+    image = grey(normals)
+    one, other, both = (to_linear(relight(image, normals, lamps, ambient=0).numpy()) for lamps in (first, [second], (first, second)))
     assert np.abs(one + other - both).max() < 1e-5
-    assert relight(picture, normals, (), ambient=0).max() == 0
+    assert relight(image, normals, (), ambient=0).max() == 0
 
 
 @pytest.mark.parametrize(("up", "share"), [(1.0, 1.0), (0.0, 0.5), (-1.0, 0.0), (0.6, 0.8)])
@@ -235,7 +235,7 @@ def test_what_was_white_stays_white_and_nothing_is_lost_beyond():
     assert torch.equal(roll_off(torch.zeros(1, 3, 1, 1), white), torch.zeros(1, 3, 1, 1))
 
 
-def test_near_a_lamp_there_is_still_a_picture():
+def test_near_a_lamp_there_is_still_an_image():
     """At a distance of 0.2 a lamp is 25 times as bright: the clipped wall is white, the rolled off one keeps its pattern."""
     pattern = torch.where(torch.arange(32) % 4 < 2, 0.45, 0.6).expand(1, 3, 32, 32)
     flat = flat_facing((0.0, 0.0, 1.0), 32)
@@ -253,22 +253,21 @@ def test_exposure_is_in_stops():
 def test_a_lamps_own_shadow_goes_before_the_others_and_none_falls_on_the_sky():
     depth, intrinsics = plate_before_wall()
     flat = flat_facing((0.0, 0.0, 1.0), 1).expand(1, 3, 161, 201)
-    picture, options = grey(flat), {"depth": depth, "intrinsics": intrinsics, "ambient": 0.0}
+    image, options = grey(flat), {"depth": depth, "intrinsics": intrinsics, "ambient": 0.0}
     lit = {
-        own: relight(picture, flat, Light(light_direction(180, 45), shadow=own), shadow=1.0, **options)[0, 0, 80, 150]
-        for own in (None, 0.0)
+        own: relight(image, flat, Light(light_direction(180, 45), shadow=own), shadow=1.0, **options)[0, 0, 80, 150] for own in (None, 0.0)
     }
     assert lit[None] == 0 and lit[0.0] > 0.3
     sky = torch.zeros(1, 1, 161, 201, dtype=torch.bool)
     sky[..., 140:] = True
-    assert relight(picture, flat, Light(light_direction(180, 45)), shadow=1.0, sky=sky, **options)[0, 0, 80, 150] == lit[0.0]
+    assert relight(image, flat, Light(light_direction(180, 45)), shadow=1.0, sky=sky, **options)[0, 0, 80, 150] == lit[0.0]
 
 
 def test_a_large_lamp_is_dimmer_where_it_is_near():
     """On the axis of a disk light falls as 1 / (distance^2 + radius^2)."""
     flat = flat_facing((0.0, 0.0, 1.0), 1)
-    picture, lamps = grey(flat, 0.3), [Light((0.0, 0.0, -0.5), True, size=size, intensity=0.2) for size in (0.0, 1.0)]
-    small, large = (to_linear(relight(picture, flat, lamp, ambient=0)[0, 0].numpy()).item() for lamp in lamps)
+    image, lamps = grey(flat, 0.3), [Light((0.0, 0.0, -0.5), True, size=size, intensity=0.2) for size in (0.0, 1.0)]
+    small, large = (to_linear(relight(image, flat, lamp, ambient=0)[0, 0].numpy()).item() for lamp in lamps)
     assert small / large == pytest.approx((0.25 + 0.25) / 0.25, rel=1e-3)
 
 

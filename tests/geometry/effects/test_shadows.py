@@ -102,7 +102,7 @@ def test_depth_of_256_levels_casts_no_shadow_of_its_steps(elevation, size):
 
 
 @pytest.mark.parametrize("point", [False, True])
-def test_one_depth_everywhere_and_tiny_pictures_have_no_shadow(point):
+def test_one_depth_everywhere_and_tiny_images_have_no_shadow(point):
     for size in ((1, 1), (1, 9), (9, 1), (50, 60)):
         depth = torch.full((2, 1, *size), 1.0)
         lamp = Light((0.3, 0.3, -0.5 if point else 0.3), is_point=point, size=0.4)
@@ -110,7 +110,7 @@ def test_one_depth_everywhere_and_tiny_pictures_have_no_shadow(point):
         assert shadow.shape == depth.shape and shadow.max() == 0
 
 
-def test_a_large_picture_is_shaded_as_a_small_one():
+def test_a_large_image_is_shaded_as_a_small_one():
     """Rays at every fourth pixel, enlarged, against rays at every pixel."""
     small, _, intrinsics = ball_before_wall()
     large, on_ball, large_intrinsics = ball_before_wall(height=960, width=1280, focal=1200.0)

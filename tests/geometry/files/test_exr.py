@@ -195,7 +195,7 @@ def test_rgb_is_told_apart_by_its_values(tmp_path):
         read_exr(tmp_path / "c.exr")
 
 
-def test_a_picture_is_not_taken_for_metres(tmp_path):
+def test_an_image_is_not_taken_for_metres(tmp_path):
     write_channels(tmp_path / "p.exr", Y=plane() / 10)
     with pytest.raises(FileFormatError, match=r"within 0\.\.1"):
         read_exr(tmp_path / "p.exr")

@@ -28,7 +28,7 @@ def suffix(request):
 
 def test_every_format_writes_and_the_readable_ones_read_back(tmp_path, suffix):
     estimate = full_estimate()
-    paths = save_estimate(tmp_path / f"map{suffix.upper()}", estimate, SaveOptions(picture=torch.rand(1, 3, 5, 7)))
+    paths = save_estimate(tmp_path / f"map{suffix.upper()}", estimate, SaveOptions(image=torch.rand(1, 3, 5, 7)))
     assert sorted(tmp_path.iterdir()) == sorted(paths)
     assert all(path.stat().st_size for path in paths)
     if FORMATS[suffix].read is None:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.files import FileFormatError, SaveOptions, load_estimate, read_picture, save_estimate
+from depth_normal.geometry.files import FileFormatError, SaveOptions, load_estimate, read_image, save_estimate
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 
 COUNT = 2000
@@ -50,12 +50,12 @@ class Seed:
 
 
 def seeds(folder: Path) -> list[Seed]:
-    return [*pictures(), *estimates(folder), *checkpoints(folder)]
+    return [*make_images(), *estimates(folder), *checkpoints(folder)]
 
 
-def pictures() -> Iterator[Seed]:
+def make_images() -> Iterator[Seed]:
     def read(path: Path) -> list[np.ndarray]:
-        return [read_picture(path)]
+        return [read_image(path)]
 
     levels = np.random.default_rng(0).integers(0, 256, (24, 32, 4)).astype(np.uint8)
     colour, alpha, grey = Image.fromarray(levels[..., :3]), Image.fromarray(levels), Image.fromarray(levels[..., 0])
@@ -80,9 +80,9 @@ def pictures() -> Iterator[Seed]:
     ]
     exif = Image.Exif()
     exif[0x0112] = 6
-    for name, picture, options in kinds:
+    for name, image, options in kinds:
         buffer = io.BytesIO()
-        picture.save(buffer, name.rpartition(".")[2], exif=exif, **options)
+        image.save(buffer, name.rpartition(".")[2], exif=exif, **options)
         yield Seed(name, buffer.getvalue(), read, FileFormatError)
 
 

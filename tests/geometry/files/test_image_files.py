@@ -13,7 +13,7 @@ import PIL
 import pytest
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from depth_normal.geometry.files import FileFormatError, paths, read_picture
+from depth_normal.geometry.files import FileFormatError, paths, read_image
 
 RAMP = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3) * 2
 
@@ -31,24 +31,24 @@ def png_bytes(width, height, bits=8, colour=2, rows=b"", transparent=b""):
 def test_8_bit_colour_comes_back_exactly(tmp_path, suffix):
     path = tmp_path / f"unicode é 深度{suffix}"
     Image.fromarray(RAMP).save(path)
-    picture = read_picture(path)
-    assert picture.dtype == np.float32
-    np.testing.assert_array_equal(picture, RAMP.astype(np.float32) / np.float32(255))
+    image = read_image(path)
+    assert image.dtype == np.float32
+    np.testing.assert_array_equal(image, RAMP.astype(np.float32) / np.float32(255))
 
 
 def test_16_bit_colour_keeps_its_16_bits(tmp_path):
     levels = np.array([[[0, 1, 65535], [256, 32768, 40000]]], dtype=np.uint16)
     rows = b"\0" + levels.astype(">u2").tobytes()
     (tmp_path / "deep.png").write_bytes(png_bytes(2, 1, bits=16, rows=rows))
-    np.testing.assert_allclose(read_picture(tmp_path / "deep.png") * 65535, levels, atol=0.01)
+    np.testing.assert_allclose(read_image(tmp_path / "deep.png") * 65535, levels, atol=0.01)
 
 
 def test_grey_becomes_three_equal_channels(tmp_path):
     Image.fromarray(RAMP[..., 0]).save(tmp_path / "grey.png")
-    picture = read_picture(tmp_path / "grey.png")
-    assert picture.shape == (5, 7, 3)
+    image = read_image(tmp_path / "grey.png")
+    assert image.shape == (5, 7, 3)
     for channel in range(3):
-        np.testing.assert_array_equal(np.rint(picture[..., channel] * 255), RAMP[..., 0])
+        np.testing.assert_array_equal(np.rint(image[..., channel] * 255), RAMP[..., 0])
 
 
 def test_alpha_is_laid_on_white(tmp_path):
@@ -57,7 +57,7 @@ def test_alpha_is_laid_on_white(tmp_path):
     rgba[0, :, 3] = (255, 0, 51)
     Image.fromarray(rgba).save(tmp_path / "alpha.png")
     expected = np.array([[[200, 0, 0], [255, 255, 255], [200 * 0.2 + 255 * 0.8, 204, 204]]]) / 255
-    np.testing.assert_allclose(read_picture(tmp_path / "alpha.png"), expected, atol=1e-6)
+    np.testing.assert_allclose(read_image(tmp_path / "alpha.png"), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
@@ -67,7 +67,7 @@ def test_a_transparent_grey_is_white(tmp_path, bits, key):
     row = int("".join(f"{grey:0{bits}b}" for grey in greys), 2).to_bytes(bits, "big")
     (tmp_path / "grey.png").write_bytes(png_bytes(8, 1, bits, 0, b"\0" + row, transparent=struct.pack(">H", key)))
     expected = np.where(greys == key, 1, greys / (2**bits - 1))
-    np.testing.assert_allclose(read_picture(tmp_path / "grey.png"), np.dstack([expected[None]] * 3), atol=1e-6)
+    np.testing.assert_allclose(read_image(tmp_path / "grey.png"), np.dstack([expected[None]] * 3), atol=1e-6)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -76,14 +76,14 @@ def test_a_transparent_colour_is_white(tmp_path, bits):
     key = struct.pack(">HHH", 7, 8, 9)
     (tmp_path / "colour.png").write_bytes(png_bytes(3, 1, bits, 2, b"\0" + row.tobytes(), transparent=key))
     expected = np.array([[1, 1, 1], *(row[1:] / (2**bits - 1))])[None]
-    np.testing.assert_allclose(read_picture(tmp_path / "colour.png"), expected, atol=1e-6)
+    np.testing.assert_allclose(read_image(tmp_path / "colour.png"), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["P", "1", "LA"])
 def test_other_kinds_of_png_are_read_as_they_look(tmp_path, mode):
     source = Image.fromarray(RAMP).convert(mode)
     source.save(tmp_path / "other.png")
-    np.testing.assert_allclose(read_picture(tmp_path / "other.png") * 255, np.asarray(source.convert("RGB")), atol=0.01)
+    np.testing.assert_allclose(read_image(tmp_path / "other.png") * 255, np.asarray(source.convert("RGB")), atol=0.01)
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "tiff", "jpeg"])
@@ -91,14 +91,14 @@ def test_other_kinds_of_png_are_read_as_they_look(tmp_path, mode):
 def test_exif_orientation_is_honoured(tmp_path, suffix, orientation):
     # Four flat quarters in different greys survive JPEG; Pillow is the oracle.
     quarters = np.kron(np.array([[20, 90], [160, 230]], np.uint8), np.ones((8, 16), np.uint8))
-    picture = Image.fromarray(np.repeat(quarters[..., None], 3, 2))
+    image = Image.fromarray(np.repeat(quarters[..., None], 3, 2))
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"turned.{suffix}"
-    picture.save(path, exif=exif, **({"lossless": True} if suffix == "webp" else {}))
+    image.save(path, exif=exif, **({"lossless": True} if suffix == "webp" else {}))
     with Image.open(path) as stored:
         expected = np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))
-    read = read_picture(path)
+    read = read_image(path)
     assert read.shape == expected.shape == ((16, 32, 3) if orientation < 5 else (32, 16, 3))
     np.testing.assert_allclose(read * 255, expected, atol=4)
 
@@ -106,7 +106,7 @@ def test_exif_orientation_is_honoured(tmp_path, suffix, orientation):
 def test_lossy_and_lossless_webp_are_read(tmp_path):
     for name, options in (("a.webp", {"lossless": True}), ("b.webp", {"quality": 100})):
         Image.fromarray(RAMP).save(tmp_path / name, **options)
-        assert read_picture(tmp_path / name).shape == (5, 7, 3)
+        assert read_image(tmp_path / name).shape == (5, 7, 3)
 
 
 @pytest.mark.parametrize(
@@ -127,11 +127,11 @@ def test_lossy_and_lossless_webp_are_read(tmp_path):
         (png_bytes(10_000, 10_000), "the header claims 10000x10000 pixels, the file has"),
     ],
 )
-def test_what_is_not_a_picture_is_refused_by_name(tmp_path, content, message):
+def test_what_is_not_an_image_is_refused_by_name(tmp_path, content, message):
     path = tmp_path / "bad.png"
     path.write_bytes(content)
     with pytest.raises(FileFormatError, match=message) as caught:
-        read_picture(path)
+        read_image(path)
     assert str(path) in str(caught.value)
 
 
@@ -142,7 +142,7 @@ def test_cut_off_files_never_pass_as_whole(tmp_path, suffix, share):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(buffer, suffix)
     (tmp_path / "cut").write_bytes(buffer.getvalue()[: int(len(buffer.getvalue()) * share)])
     with pytest.raises(FileFormatError):
-        read_picture(tmp_path / "cut")
+        read_image(tmp_path / "cut")
 
 
 def encoded(pixels, suffix, **options):
@@ -156,19 +156,19 @@ def test_a_jpeg_whose_end_mark_hides_what_is_missing_is_refused(tmp_path, photo)
     for share in (0.2, 0.5, 0.95):
         (tmp_path / "half.jpg").write_bytes(whole[: int(len(whole) * share)] + b"\xff\xd9")
         with pytest.raises(FileFormatError, match="the data of its last pixels is missing"):
-            read_picture(tmp_path / "half.jpg")
+            read_image(tmp_path / "half.jpg")
     (tmp_path / "zeros.jpg").write_bytes(whole[: len(whole) // 2] + bytes(len(whole) // 2))
     with pytest.raises(FileFormatError, match="cut off"):
-        read_picture(tmp_path / "zeros.jpg")
+        read_image(tmp_path / "zeros.jpg")
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (64, 64, 3), (64, 64, 4)])
 def test_a_jpeg_that_is_truly_grey_is_read(tmp_path, shape):
     """Of four channels: CMYK."""
     for level in (127, 128):
-        picture = Image.fromarray(np.full(shape, level, np.uint8), "CMYK" if shape[2:] == (4,) else None)
-        picture.save(tmp_path / "grey.jpg")
-        assert np.ptp(read_picture(tmp_path / "grey.jpg")) == 0
+        image = Image.fromarray(np.full(shape, level, np.uint8), "CMYK" if shape[2:] == (4,) else None)
+        image.save(tmp_path / "grey.jpg")
+        assert np.ptp(read_image(tmp_path / "grey.jpg")) == 0
 
 
 @pytest.mark.parametrize("lenient", [True, False])
@@ -177,16 +177,16 @@ def test_what_others_ask_of_pillow_changes_nothing_here_and_stays_theirs(tmp_pat
     whole = encoded(RAMP, "bmp")
     (tmp_path / "cut.bmp").write_bytes(whole[:-20])
     with pytest.raises(FileFormatError, match="cut off"):
-        read_picture(tmp_path / "cut.bmp")
+        read_image(tmp_path / "cut.bmp")
     assert ImageFile.LOAD_TRUNCATED_IMAGES is lenient
 
 
-def test_a_small_file_that_claims_a_huge_picture_costs_nothing(tmp_path):
+def test_a_small_file_that_claims_a_huge_image_costs_nothing(tmp_path):
     small = encoded(np.zeros((16, 16, 3), np.uint8), "jpeg")
     at = small.index(b"\xff\xc0") + 5
     (tmp_path / "bomb.jpg").write_bytes(small[:at] + struct.pack(">HH", 11_000, 11_000) + small[at + 4 :])
     with pytest.raises(FileFormatError, match=r"claims 11000x11000 pixels, the file has 6\d\d bytes"):
-        read_picture(tmp_path / "bomb.jpg")
+        read_image(tmp_path / "bomb.jpg")
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "tiff"])
@@ -195,16 +195,16 @@ def test_a_blank_page_is_read(tmp_path, suffix):
     options = {"png": {"optimize": True}, "webp": {"lossless": True}, "tiff": {"compression": "group4"}}[suffix]
     Image.new("RGB" if suffix == "webp" else "1", (3000, 3000)).save(tmp_path / "blank", suffix, **options)
     assert (tmp_path / "blank").stat().st_size * 2048 < 3000 * 3000
-    assert read_picture(tmp_path / "blank").shape == (3000, 3000, 3)
+    assert read_image(tmp_path / "blank").shape == (3000, 3000, 3)
 
 
-def test_pictures_in_threads_are_those_of_one_thread(tmp_path, photo):
+def test_images_in_threads_are_those_of_one_thread(tmp_path, photo):
     for name in ("a.png", "b.jpg", "c.webp", "d.tiff"):
         Image.fromarray(photo).save(tmp_path / name)
     paths = sorted(tmp_path.iterdir()) * 5
     with ThreadPoolExecutor(4) as threads:
-        for path, picture in zip(paths, threads.map(read_picture, paths), strict=True):
-            np.testing.assert_array_equal(picture, read_picture(path))
+        for path, image in zip(paths, threads.map(read_image, paths), strict=True):
+            np.testing.assert_array_equal(image, read_image(path))
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
@@ -242,7 +242,7 @@ def test_alpha_in_tiff_is_laid_on_white_once(tmp_path, dtype, extra_sample):
     stored = np.concatenate([colours * alpha if extra_sample == 1 else colours, alpha], -1)
     (tmp_path / "alpha.tiff").write_bytes(tiff_bytes(np.rint(stored * top).astype(dtype), extra_sample))
     expected = colours if extra_sample == 0 else colours * alpha + 1 - alpha
-    np.testing.assert_allclose(read_picture(tmp_path / "alpha.tiff"), expected, atol=1.1 / top if extra_sample != 1 else 1.6 / top)
+    np.testing.assert_allclose(read_image(tmp_path / "alpha.tiff"), expected, atol=1.1 / top if extra_sample != 1 else 1.6 / top)
 
 
 @pytest.mark.parametrize("extra_sample", [1, 2])
@@ -254,19 +254,19 @@ def test_grey_tiff_keeps_its_alpha(tmp_path, extra_sample):
     except UnidentifiedImageError:
         pytest.skip(f"Pillow {PIL.__version__} does not know grey TIFF with premultiplied alpha; it is refused")
     expected = (100 / 255 if extra_sample == 1 else 100 / 255 * 127 / 255) + 128 / 255
-    np.testing.assert_allclose(read_picture(tmp_path / "la.tiff"), expected, atol=1e-6)
+    np.testing.assert_allclose(read_image(tmp_path / "la.tiff"), expected, atol=1e-6)
 
 
 def test_deep_tiff_keeps_its_16_bits_and_is_refused_where_nobody_can_read_it(tmp_path):
     levels = np.random.default_rng(0).integers(0, 65536, (8, 16, 3)).astype(np.uint16)
     (tmp_path / "deep.tiff").write_bytes(tiff_bytes(levels))
-    np.testing.assert_allclose(read_picture(tmp_path / "deep.tiff") * 65535, levels, atol=0.01)
+    np.testing.assert_allclose(read_image(tmp_path / "deep.tiff") * 65535, levels, atol=0.01)
     (tmp_path / "planes.tiff").write_bytes(tiff_bytes(levels, planar=2))
     with pytest.raises(FileFormatError, match="separate planes; save it"):
-        read_picture(tmp_path / "planes.tiff")
+        read_image(tmp_path / "planes.tiff")
     (tmp_path / "grey_alpha.tiff").write_bytes(tiff_bytes(levels[..., :2].copy(), 2))
     with pytest.raises(FileFormatError, match="not a picture of a known kind"):
-        read_picture(tmp_path / "grey_alpha.tiff")
+        read_image(tmp_path / "grey_alpha.tiff")
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "LAB"])
@@ -275,19 +275,19 @@ def test_colours_of_other_kinds_are_opencvs_as_before(tmp_path, mode):
     path = tmp_path / f"other.{suffix}"
     Image.fromarray(RAMP).convert(mode).save(path)
     stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[..., ::-1]
-    np.testing.assert_array_equal(read_picture(path), stored.astype(np.float32) / 255)
+    np.testing.assert_array_equal(read_image(path), stored.astype(np.float32) / 255)
 
 
 @pytest.mark.parametrize("suffix", ["webp", "png", "tiff", "gif"])
-def test_the_first_of_several_pictures_is_read_and_this_is_said_once(tmp_path, suffix, caplog):
+def test_the_first_of_several_images_is_read_and_this_is_said_once(tmp_path, suffix, caplog):
     path = tmp_path / f"many.{suffix}"
     frames = [Image.fromarray(RAMP), Image.fromarray(RAMP[::-1].copy())]
     caplog.set_level(logging.INFO)
     frames[0].save(path, save_all=True, append_images=frames[1:], **({"lossless": True} if suffix == "webp" else {}))
-    np.testing.assert_array_equal(read_picture(path), RAMP.astype(np.float32) / 255)
+    np.testing.assert_array_equal(read_image(path), RAMP.astype(np.float32) / 255)
     assert caplog.messages == [f"{path}: of several pictures in the file the first is taken"]
     frames[0].save(path)
-    read_picture(path)
+    read_image(path)
     assert len(caplog.messages) == 1, "a single picture is nothing to speak of"
 
 
@@ -299,7 +299,7 @@ def test_a_grey_gif_is_read_as_it_looks(tmp_path, transparent):
     Image.fromarray(levels).save(path, optimize=False, **options)
     assert Image.open(path).mode == "L"
     expected = np.where(levels == transparent, 255, levels).astype(np.float32) / 255
-    np.testing.assert_allclose(read_picture(path), np.dstack([expected] * 3), atol=1e-6)
+    np.testing.assert_allclose(read_image(path), np.dstack([expected] * 3), atol=1e-6)
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_taken_for_whole(tmp_path, monkeypatch):
@@ -317,8 +317,8 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken_for_whole(tmp_path, m
     Image.fromarray(RAMP).save(path)
     monkeypatch.setattr(paths.os, "fstat", fstat)
     with pytest.raises(FileFormatError, match=r"growing.png: the file changed while it was read; try again"):
-        read_picture(path)
-    assert read_picture(path).shape == RAMP.shape, "once it is left alone"
+        read_image(path)
+    assert read_image(path).shape == RAMP.shape, "once it is left alone"
 
 
 def test_panoramas_beyond_the_limit_cost_no_memory(tmp_path):
@@ -327,12 +327,12 @@ def test_panoramas_beyond_the_limit_cost_no_memory(tmp_path):
     Image.MAX_IMAGE_PIXELS, before = None, Image.MAX_IMAGE_PIXELS
     try:
         with pytest.raises(FileFormatError, match=r"wide.png: 30000x20000 pixels; at most 128 megapixels are read; scale it down"):
-            read_picture(tmp_path / "wide.png")
+            read_image(tmp_path / "wide.png")
     finally:
         Image.MAX_IMAGE_PIXELS = before
     tracemalloc.start()
     with pytest.raises(FileFormatError, match=r"wide.png: far more than 128 megapixels, the most that are read; scale it down"):
-        read_picture(tmp_path / "wide.png")
+        read_image(tmp_path / "wide.png")
     most, _ = tracemalloc.get_traced_memory()[1], tracemalloc.stop()
     assert most < 2**20
 
@@ -341,7 +341,7 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path):
     path = tmp_path / "locked.png"
     path.write_bytes(png_bytes(1, 1, rows=bytes(4)))
     with as_nobody(path), pytest.raises(PermissionError, match=r"locked.png: this user may not read the file; change its permissions"):
-        read_picture(path)
+        read_image(path)
 
 
 @contextmanager
@@ -362,6 +362,6 @@ def as_nobody(path):
 
 def test_folders_and_missing_files_are_named(tmp_path):
     with pytest.raises(FileFormatError, match="not a file"):
-        read_picture(tmp_path)
+        read_image(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"none.png: there is no such file"):
-        read_picture(tmp_path / "none.png")
+        read_image(tmp_path / "none.png")

@@ -54,7 +54,7 @@ def test_points_lie_where_the_camera_saw_them_in_opengl_axes():
     np.testing.assert_allclose(mesh.points[5], [0.2, 0.0, -2.0], atol=1e-6)
 
 
-def test_triangles_face_the_camera_and_cover_the_picture():
+def test_triangles_face_the_camera_and_cover_the_image():
     mesh = depth_to_mesh(plane())
     assert mesh.triangles.shape == (8, 3)
     a, b, c = (mesh.points[mesh.triangles[:, i]] for i in range(3))
@@ -91,8 +91,8 @@ def test_a_slanted_surface_within_the_allowed_jump_stays_whole():
 
 def test_glb_holds_points_triangles_normals_and_linear_colours(tmp_path):
     facing = torch.tensor([0.0, 0.0, -1.0]).reshape(1, 3, 1, 1).expand(1, 3, 3, 3)
-    picture = torch.tensor([1.0, 0.5, 0.0]).reshape(1, 3, 1, 1).expand(1, 3, 3, 3)
-    mesh = depth_to_mesh(plane(normals=facing, axes=Axes.OPENCV), picture)
+    image = torch.tensor([1.0, 0.5, 0.0]).reshape(1, 3, 1, 1).expand(1, 3, 3, 3)
+    mesh = depth_to_mesh(plane(normals=facing, axes=Axes.OPENCV), image)
     assert mesh.texture is None
     write_glb(tmp_path / "m.glb", mesh)
     document, array = read_glb(tmp_path / "m.glb")
@@ -116,8 +116,8 @@ def test_glb_without_triangles_is_a_point_cloud(tmp_path):
 
 
 def test_ply_holds_the_same(tmp_path):
-    picture = torch.tensor([1.0, 0.5, 0.0]).reshape(1, 3, 1, 1).expand(1, 3, 3, 3)
-    mesh = depth_to_mesh(plane(), picture)
+    image = torch.tensor([1.0, 0.5, 0.0]).reshape(1, 3, 1, 1).expand(1, 3, 3, 3)
+    mesh = depth_to_mesh(plane(), image)
     write_ply(tmp_path / "m.ply", mesh)
     header, _, body = (tmp_path / "m.ply").read_bytes().partition(b"end_header\n")
     assert header.decode().splitlines() == [
@@ -172,23 +172,23 @@ def test_what_is_no_surface_is_refused(estimate, message):
         depth_to_mesh(estimate)
 
 
-def test_a_picture_of_another_batch_is_refused():
+def test_an_image_of_another_batch_is_refused():
     with pytest.raises(ValueError, match="as many as the depth"):
         depth_to_mesh(plane(), torch.zeros(2, 3, 4, 4))
 
 
 @pytest.mark.parametrize("suffix", ["ply", "glb", "stl"])
-def test_a_picture_of_another_size_is_resized_and_of_another_shape_refused(suffix, tmp_path):
+def test_an_image_of_another_size_is_resized_and_of_another_shape_refused(suffix, tmp_path):
     depth, path = Estimate(1 + torch.rand(1, 1, 20, 30), Quantity.METRIC_DEPTH), tmp_path / f"m.{suffix}"
     for size in ((20, 30), (40, 60), (10, 15), (33, 50)):
-        save_estimate(path, depth, SaveOptions(picture=torch.rand(1, 3, *size)))
+        save_estimate(path, depth, SaveOptions(image=torch.rand(1, 3, *size)))
         path.unlink()
     for size in ((30, 20), (64, 64), (20, 60), (1, 100)):
         words = rf"depth has 30x20 pixels, the picture {size[1]}x{size[0]}: another shape"
         with pytest.raises(ValueError, match=words):
-            save_estimate(path, depth, SaveOptions(picture=torch.rand(1, 3, *size)))
+            save_estimate(path, depth, SaveOptions(image=torch.rand(1, 3, *size)))
     with pytest.raises(ValueError, match=r"picture has shape \(1, 1, 20, 30\); expected \(1, 3,"):
-        save_estimate(path, depth, SaveOptions(picture=torch.rand(1, 1, 20, 30)))
+        save_estimate(path, depth, SaveOptions(image=torch.rand(1, 1, 20, 30)))
     assert not list(tmp_path.iterdir()), "nothing half-written stays"
 
 
@@ -202,13 +202,13 @@ def test_a_mesh_has_one_of_each_for_each_point(name):
 
 def textured(path, size=(9, 9), of=None):
     """A plane of 3x3 points that wears a picture of another size, red on the left and blue on the right."""
-    picture = torch.zeros(1, 3, *size)
-    picture[:, 0, :, : size[1] // 2], picture[:, 2, :, size[1] // 2 :] = 1, 1
-    write_glb(path, depth_to_meshes(of or plane(), picture))
+    image = torch.zeros(1, 3, *size)
+    image[:, 0, :, : size[1] // 2], image[:, 2, :, size[1] // 2 :] = 1, 1
+    write_glb(path, depth_to_meshes(of or plane(), image))
     return read_glb(path)
 
 
-def test_a_glb_wears_the_picture_at_its_own_size(tmp_path):
+def test_a_glb_wears_the_image_at_its_own_size(tmp_path):
     document, array = textured(tmp_path / "m.glb")
     attributes = document["meshes"][0]["primitives"][0]["attributes"]
     assert "COLOR_0" not in attributes, "colours would darken the texture"
@@ -232,7 +232,7 @@ def test_large_textures_become_what_all_viewers_take(tmp_path):
         assert image.size == (MAX_TEXTURE_SIDE, 7)
 
 
-def test_each_view_of_a_scene_wears_its_own_picture(tmp_path):
+def test_each_view_of_a_scene_wears_its_own_image(tmp_path):
     write_glb(tmp_path / "m.glb", depth_to_meshes(wall_from_two_places(), torch.rand(2, 3, 5, 5)))
     document, array = read_glb(tmp_path / "m.glb")
     primitives = document["meshes"][0]["primitives"]
@@ -270,8 +270,8 @@ def wall_from_two_places():
 
 def test_views_of_one_scene_become_one_mesh_in_the_world():
     estimate = wall_from_two_places()
-    picture = torch.stack((torch.zeros(3, 3, 3), torch.ones(3, 3, 3)))
-    mesh = depth_to_mesh(estimate, picture)
+    image = torch.stack((torch.zeros(3, 3, 3), torch.ones(3, 3, 3)))
+    mesh = depth_to_mesh(estimate, image)
     assert mesh.points.shape == (18, 3) and mesh.triangles.shape == (16, 3)
     np.testing.assert_allclose(mesh.points[:, 2], -4.0, atol=1e-6)
     np.testing.assert_allclose(mesh.points[9 + 4], [0.5, 0, -4], atol=1e-6)
@@ -286,7 +286,7 @@ def test_views_of_one_scene_become_one_mesh_in_the_world():
 
 def test_a_view_by_itself_lies_where_it_does_in_its_scene():
     estimate = wall_from_two_places()
-    whole, second = depth_to_mesh(estimate), depth_to_mesh(estimate.pictures(1, 2))
+    whole, second = depth_to_mesh(estimate), depth_to_mesh(estimate.slice(1, 2))
     np.testing.assert_array_equal(second.points, whole.points[9:])
     np.testing.assert_array_equal(second.triangles, whole.triangles[8:] - 9)
 

@@ -29,7 +29,7 @@ def metres(height=48, width=64):
     return 0.3 + 79.7 * torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0))
 
 
-def test_depth_pictures_have_16_bits_rounded_and_clamped(tmp_path):
+def test_depth_images_have_16_bits_rounded_and_clamped(tmp_path):
     image = torch.tensor([[[0.0, 1.0, 0.5, 1 / 65535, 1.4 / 65535, 1.6 / 65535, -3.0, 7.0, float("nan")]]])
     write_depth_png(tmp_path / "d.png", image)
     pixels = cv2.imread(str(tmp_path / "d.png"), cv2.IMREAD_UNCHANGED)
@@ -38,10 +38,10 @@ def test_depth_pictures_have_16_bits_rounded_and_clamped(tmp_path):
 
 
 @pytest.mark.parametrize(("bits", "half"), [(8, 128), (16, 32768)])
-def test_normal_pictures_are_rgb_and_rounded(tmp_path, bits, half):
+def test_normal_images_are_rgb_and_rounded(tmp_path, bits, half):
     top = 2**bits - 1
-    picture = torch.tensor([0.5, 0.0, 1.0]).reshape(3, 1, 1)
-    write_normal_png(tmp_path / "n.png", picture, bits)
+    image = torch.tensor([0.5, 0.0, 1.0]).reshape(3, 1, 1)
+    write_normal_png(tmp_path / "n.png", image, bits)
     assert cv2.imread(str(tmp_path / "n.png"), cv2.IMREAD_UNCHANGED)[0, 0, ::-1].tolist() == [half, 0, top]
 
 
@@ -51,9 +51,9 @@ def test_levels_are_rounded_exactly_in_every_band(tmp_path, bits, monkeypatch):
     top = 2**bits - 1
     # Halves of a level and the numbers beside them: float32 arithmetic would take some for the halves.
     halves = ((torch.arange(3 * 23 * 16) * 977 % top).double() + 0.5) / top
-    picture = torch.stack([halves.float().nextafter(torch.tensor(end)) for end in (0.0, 1.0)], -1).reshape(3, 23, 32)
-    write_normal_png(tmp_path / "n.png", picture, bits)
-    expected = np.rint(picture.double().numpy() * top)
+    image = torch.stack([halves.float().nextafter(torch.tensor(end)) for end in (0.0, 1.0)], -1).reshape(3, 23, 32)
+    write_normal_png(tmp_path / "n.png", image, bits)
+    expected = np.rint(image.double().numpy() * top)
     assert np.array_equal(np.moveaxis(cv2.imread(str(tmp_path / "n.png"), cv2.IMREAD_UNCHANGED)[..., ::-1], -1, 0), expected)
 
 
@@ -76,7 +76,7 @@ def test_other_readers_find_the_same_pixels_with_and_without_isal(tmp_path, monk
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("axes", "coding"), [*((axes, "opengl") for axes in Axes), *((Axes.OPENGL, coding) for coding in NormalMapCoding)])
-def test_normals_are_written_as_their_picture_is(tmp_path, axes, coding, masked):
+def test_normals_are_written_as_their_image_is(tmp_path, axes, coding, masked):
     normals = unit_normals(torch.randn(1, 3, 60, 70, generator=torch.Generator().manual_seed(0)))
     normals[..., 0, :5] = torch.tensor([0.0, torch.nan, torch.inf, -torch.inf, 1e-30])
     mask = torch.rand(1, 1, 60, 70, generator=torch.Generator().manual_seed(1)) > 0.5 if masked else None
@@ -170,7 +170,7 @@ def test_normals_come_back_within_half_a_step_in_opengl_axes(tmp_path, bits, axe
     assert chord <= 3**0.5 / (2**bits - 1) * 1.01 + 1e-6
 
 
-def test_a_plain_picture_is_not_taken_for_depth(tmp_path):
+def test_a_plain_image_is_not_taken_for_depth(tmp_path):
     write_depth_png(tmp_path / "d.png", torch.rand(1, 4, 4))
     with pytest.raises(FileFormatError, match="without the range"):
         read_values_png(tmp_path / "d.png")

@@ -33,10 +33,10 @@ def test_levels(options, expected, quantity):
 @pytest.mark.parametrize("linear_in", ["disparity", "depth"])
 def test_what_was_rendered_in_a_fixed_range_comes_back(near, linear_in):
     depth = torch.rand(2, 1, 5, 7, generator=torch.Generator().manual_seed(0)) * 8 + 1
-    picture = depth_to_image(
+    image = depth_to_image(
         depth, "metric_depth", near=near, normalisation="fixed", value_range=(1.0, 9.0), as_disparity=linear_in == "disparity"
     )
-    back, _ = image_to_depth(picture, near=near, linear_in=linear_in, metric_range=(1.0, 9.0))
+    back, _ = image_to_depth(image, near=near, linear_in=linear_in, metric_range=(1.0, 9.0))
     assert torch.allclose(back, depth, rtol=1e-4)
 
 

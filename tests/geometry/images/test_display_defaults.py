@@ -41,7 +41,7 @@ def test_what_is_not_metric_is_shown_from_end_to_end(quantity):
 
 
 @pytest.mark.parametrize("quantity", list(Quantity))
-def test_the_range_is_that_of_the_picture(quantity):
+def test_the_range_is_that_of_the_image(quantity):
     depth = torch.rand(2, 1, 30, 40, generator=torch.Generator().manual_seed(0)) + 0.1
     found = Estimate(depth, quantity)
     ends = usual_range(found)
@@ -63,7 +63,7 @@ def test_values_that_no_sample_meets_have_a_range():
     assert all(torch.isinf(end).all() for end in measure_range_of_most(values, torch.zeros_like(lonely), (0.1, 99.9)))
 
 
-def test_a_film_has_the_range_of_what_it_showed_so_far():
+def test_a_video_has_the_range_of_what_it_showed_so_far():
     found = Estimate.cat([landscape(), landscape()])
     running = RunningRange(measure_range_of_most)
     image = usual_depth_image(found, running.update)

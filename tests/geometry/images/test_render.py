@@ -67,9 +67,9 @@ def test_a_fixed_range_is_in_metres_and_clips(as_disparity):
 def test_percentiles_are_those_of_the_depth_as_in_zoe():
     depth = torch.rand(2, 1, 40, 50, generator=torch.Generator().manual_seed(0)) * 10 + 1
     image = depth_to_image(depth, Quantity.METRIC_DEPTH, percentiles=(2, 85))
-    for picture, values in zip(image, depth, strict=True):
+    for shown, values in zip(image, depth, strict=True):
         low, high = torch.quantile(values, torch.tensor([0.02, 0.85]))
-        torch.testing.assert_close(picture, 1 - ((values - low) / (high - low)).clamp(0, 1))
+        torch.testing.assert_close(shown, 1 - ((values - low) / (high - low)).clamp(0, 1))
 
 
 @pytest.mark.parametrize("percentiles", [(0, 100), (10, 90)])
@@ -104,7 +104,7 @@ def test_nothing_left_by_the_mask_is_all_black():
         assert levels(depth_to_image(METRES, Quantity.METRIC_DEPTH, mask=nothing, percentiles=percentiles, near="black")) == [0] * 4
 
 
-def test_normalising_spans_zero_to_one_picture_by_picture():
+def test_normalising_spans_zero_to_one_image_by_image():
     values = torch.cat((METRES, METRES * -7, torch.full_like(METRES, 2.0)))
     assert levels(normalise_per_image(values)) == pytest.approx([0, 0.25, 0.75, 1, 1, 0.75, 0.25, 0, 0, 0, 0, 0])
 
@@ -144,7 +144,7 @@ def test_coloured_depth_is_black_where_masked(name):
     torch.testing.assert_close(image[..., 0, 0], colourise(torch.ones(1, 1, 1, 1), name)[..., 0, 0])
 
 
-def test_the_normal_picture_is_the_encoded_map_with_a_black_mask():
+def test_the_normal_image_is_the_encoded_map_with_a_black_mask():
     normals = torch.zeros(1, 3, 1, 2)
     normals[:, 0] = 1
     image = normals_to_image(normals, "scannet", Axes.OPENGL, torch.tensor([True, False]).view(1, 1, 1, 2))
@@ -179,5 +179,5 @@ def test_what_makes_no_sense_is_refused(options, words):
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), 0.0])
 def test_a_normal_without_a_direction_is_black_as_if_masked(broken):
     normals = torch.tensor([[0.0, 0.6, 0.8], [broken] * 3]).T.reshape(1, 3, 1, 2).contiguous()
-    picture = normals_to_image(normals)
-    assert torch.equal(picture[..., :1], encode_normal_map(normals[..., :1])) and not picture[..., 1:].any()
+    shown = normals_to_image(normals)
+    assert torch.equal(shown[..., :1], encode_normal_map(normals[..., :1])) and not shown[..., 1:].any()

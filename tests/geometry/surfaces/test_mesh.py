@@ -34,8 +34,8 @@ def test_every_quantity_gives_a_mesh_and_says_of_what():
 
 
 def test_fewer_points_lie_where_the_others_did():
-    estimate, picture = slope(normals=torch.randn(1, 3, HEIGHT, WIDTH), axes=Axes.OPENGL), torch.rand(1, 3, HEIGHT, WIDTH)
-    (whole,), (fewer,) = depth_to_meshes(estimate, picture), depth_to_meshes(estimate, picture, MeshOptions(max_points=400))
+    estimate, image = slope(normals=torch.randn(1, 3, HEIGHT, WIDTH), axes=Axes.OPENGL), torch.rand(1, 3, HEIGHT, WIDTH)
+    (whole,), (fewer,) = depth_to_meshes(estimate, image), depth_to_meshes(estimate, image, MeshOptions(max_points=400))
     step, first = 3, 1
     assert len(fewer.points) <= 400
     kept = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)[first::step, first::step].reshape(-1)
@@ -64,9 +64,9 @@ def test_the_sky_is_left_out():
     rows = torch.linspace(0, 1, HEIGHT).view(1, 1, -1, 1).expand(1, 1, HEIGHT, WIDTH)
     sky = rows < 0.4
     disparity = torch.where(sky, 0.02 * rows, rows)
-    picture = torch.where(sky, 0.9, 0.3).expand(1, 3, -1, -1)
+    image = torch.where(sky, 0.9, 0.3).expand(1, 3, -1, -1)
     estimate = Estimate(disparity, Quantity.DISPARITY)
-    lower, all_of_it = (depth_to_mesh(estimate, picture, MeshOptions(drop_sky=drop, edges="sharp")) for drop in (True, False))
+    lower, all_of_it = (depth_to_mesh(estimate, image, MeshOptions(drop_sky=drop, edges="sharp")) for drop in (True, False))
     assert len(lower.points) == pytest.approx(int((~sky).sum()), rel=0.05) and len(all_of_it.points) > 0.95 * HEIGHT * WIDTH
 
 
@@ -80,7 +80,7 @@ def test_the_farthest_points_are_finite():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1), (2, 2)])
-def test_tiny_pictures(shape):
+def test_tiny_images(shape):
     mesh = depth_to_mesh(Estimate(torch.full((1, 1, *shape), 2.0), Quantity.METRIC_DEPTH), torch.rand(1, 3, *(4 * side for side in shape)))
     assert len(mesh.points) == shape[0] * shape[1] and len(mesh.triangles) == 2 * (shape[0] - 1) * (shape[1] - 1)
 
@@ -90,10 +90,10 @@ def test_constant_disparity_is_a_wall():
     assert np.ptp(mesh.points[:, 2]) == 0 and len(mesh.triangles) == 2 * 5 * 7
 
 
-def test_pictures_above_one_and_not_numbers_become_colours():
-    picture = torch.full((1, 3, 9, 12), 7.0)
-    picture[..., 0] = torch.nan
-    mesh = depth_to_meshes(slope(), picture, MeshOptions(drop_sky=False))[0]
+def test_images_above_one_and_not_numbers_become_colours():
+    image = torch.full((1, 3, 9, 12), 7.0)
+    image[..., 0] = torch.nan
+    mesh = depth_to_meshes(slope(), image, MeshOptions(drop_sky=False))[0]
     assert mesh.texture[:, 1:].min() == 255 and mesh.texture[:, 0].max() == 0
 
 

@@ -52,12 +52,12 @@ def softened(inverse, by=4):
     return F.interpolate(small, inverse.shape, mode="bilinear")
 
 
-@pytest.mark.parametrize("with_picture", [False, True])
-def test_ramps_become_steps_and_floors_stay(with_picture):
+@pytest.mark.parametrize("with_image", [False, True])
+def test_ramps_become_steps_and_floors_stay(with_image):
     inverse, valid, box = floor_and_box()
     soft = softened(inverse.clamp(min=0.004))
-    picture = torch.where(box, 0.9, 0.2).expand(1, 3, -1, -1) if with_picture else None
-    depth, radius = step_edges(1 / soft, valid[None, None], picture, "soft")
+    image = torch.where(box, 0.9, 0.2).expand(1, 3, -1, -1) if with_image else None
+    depth, radius = step_edges(1 / soft, valid[None, None], image, "soft")
     assert radius == 3
     stepped = 1 / depth
 

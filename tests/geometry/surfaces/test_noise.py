@@ -122,12 +122,12 @@ def test_noise_is_found_beside_a_surface_that_bends(name):
     assert found.noise == pytest.approx(0.01, rel=0.25)
 
 
-@pytest.mark.parametrize("picture", ["coffee", "astronaut", "chelsea", "rocket"])
-def test_a_networks_depth_has_no_noise_that_a_window_should_average(picture):
+@pytest.mark.parametrize("image", ["coffee", "astronaut", "chelsea", "rocket"])
+def test_a_networks_depth_has_no_noise_that_a_window_should_average(image):
     data = pytest.importorskip("skimage.data")
     import depth_normal
 
-    pixels = torch.from_numpy(getattr(data, picture)()).movedim(-1, 0)[None] / 255
+    pixels = torch.from_numpy(getattr(data, image)()).movedim(-1, 0)[None] / 255
     disparity = depth_normal.load_model("tiny").estimate(pixels).depth
     low, high = torch.quantile(disparity, torch.tensor([0.02, 0.98]))
     inverse = ((disparity - low) / (high - low)).clamp(min=-0.4) * (2 / 3) + 1 / 3

@@ -182,7 +182,7 @@ def test_bands_of_rows_give_what_the_whole_gives(edges, kind, monkeypatch):
     torch.testing.assert_close(depth_to_normals(depth, K, mask, edges), whole, atol=1e-6, rtol=0)
 
 
-def test_a_batch_gives_what_its_pictures_give():
+def test_a_batch_gives_what_its_images_give():
     depth = torch.cat((plane(50, 30)[0], plane(20, 200)[0] * (1 + 0.01 * torch.randn(1, 1, HEIGHT, WIDTH, generator=generator()))))
     cameras = torch.cat((K, intrinsics_from_fov(80, HEIGHT, WIDTH)))
     together = depth_to_normals(depth, cameras)
@@ -304,16 +304,16 @@ def test_what_does_not_fit_is_refused(call, words):
         call(torch.ones(1, 1, HEIGHT, WIDTH))
 
 
-def old_picture(disparity, a=math.tau, bg_threshold=0.1):
+def old_image(disparity, a=math.tau, bg_threshold=0.1):
     normals = midas_normals(disparity, a, bg_threshold)
     return (encode_normal_map(normals, "controlnet-1.0-normal", Axes.SCANNET) * 255).int()
 
 
 def test_the_old_map_colours_a_cone_as_controlnet_1_0_was_trained():
     v, u = torch.meshgrid(torch.arange(201.0) - 100, torch.arange(201.0) - 100, indexing="ij")
-    picture = old_picture((800 - 10 * torch.hypot(u, v)).clamp(min=0)[None, None])
+    image = old_image((800 - 10 * torch.hypot(u, v)).clamp(min=0)[None, None])
     colours = {"left": (100, 60), "right": (100, 140), "top": (60, 100), "bottom": (140, 100), "background": (2, 2)}
-    found = {name: tuple(picture[0, :, y, x].tolist()) for name, (y, x) in colours.items()}
+    found = {name: tuple(image[0, :, y, x].tolist()) for name, (y, x) in colours.items()}
     assert found == {
         "left": (137, 127, 254),
         "right": (137, 127, 0),
@@ -338,14 +338,14 @@ def test_midas_normals_are_opencvs_sobel(height, width, a, bg_threshold):
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
-def test_midas_normals_stay_finite_where_z_is_zero_and_the_picture_flat():
+def test_midas_normals_stay_finite_where_z_is_zero_and_the_image_flat():
     for disparity in (torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 7.0), torch.rand(1, 1, 4, 4, generator=generator())):
         assert_unit(midas_normals(disparity, 0.0, 0.5))
     assert midas_normals(torch.full((1, 1, 2, 2), 7.0), 0.0)[0, :, 0, 0].tolist() == [0, 0, 1]
     assert_unit(midas_normals(torch.tensor([float("nan"), float("inf"), 1.0, 2.0]).view(1, 1, 2, 2)))
 
 
-def test_midas_normals_normalise_each_picture_for_itself():
+def test_midas_normals_normalise_each_image_for_itself():
     batch = torch.rand(3, 1, 9, 8, generator=generator()) * torch.tensor([1.0, 20, 300]).view(3, 1, 1, 1)
     assert torch.equal(midas_normals(batch), torch.cat([midas_normals(b) for b in batch.split(1)]))
 

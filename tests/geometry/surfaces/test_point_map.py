@@ -50,7 +50,7 @@ def test_noise_moves_the_answer_little():
     assert focal.item() == pytest.approx(expected, rel=0.02) and shift.item() == pytest.approx(1.0, abs=0.1)
 
 
-def test_each_picture_of_a_batch_has_its_own():
+def test_each_image_of_a_batch_has_its_own():
     (first, wide), (second, narrow) = points_of(80, 1.0), points_of(30, -1.0)
     focal, shift = find_focal_and_shift(torch.cat((first, second)), plane_of(90, 120))
     torch.testing.assert_close(focal, torch.tensor([wide, narrow]), rtol=1e-4, atol=0)

@@ -11,7 +11,7 @@ from depth_normal.geometry.temporal.camera_motion import camera_motion, moved
 HEIGHT, WIDTH = 90, 120
 
 
-def picture(seed=0, colours=3):
+def make_image(seed=0, colours=3):
     random = torch.Generator().manual_seed(seed)
     coarse = (F.interpolate(torch.rand(1, colours, n, n, generator=random), size=(HEIGHT, WIDTH), mode="bicubic") for n in (4, 12, 30))
     return (sum(coarse) / 3).clamp(0, 1)
@@ -34,33 +34,33 @@ def error(found, true):
     "movement", [{"right": 6}, {"down": -4.5}, {"zoom": 0.95}, {"degrees": 3}, {"zoom": 1.04, "degrees": -2, "right": -3, "down": 2}]
 )
 def test_a_known_movement_is_found(movement):
-    before, true = picture(), theta(**movement)
+    before, true = make_image(), theta(**movement)
     assert error(camera_motion(before, moved(before, true)), true) < 0.3
 
 
 def test_what_moves_by_itself_does_not_pull():
-    before, true = picture(), theta(right=3)
+    before, true = make_image(), theta(right=3)
     after = moved(before, true)
-    after[..., 20:60, 20:60] = picture(9)[..., 20:60, 20:60]
+    after[..., 20:60, 20:60] = make_image(9)[..., 20:60, 20:60]
     assert error(camera_motion(before, after), true) < 0.3
 
 
 STILL = {
-    "noise": picture() + 0.02 * torch.randn(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1)),
-    "brightness": picture() * 0.8,
+    "noise": make_image() + 0.02 * torch.randn(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1)),
+    "brightness": make_image() * 0.8,
     "black": torch.zeros(1, 3, HEIGHT, WIDTH),
 }
 
 
 @pytest.mark.parametrize("after", STILL.values(), ids=STILL)
 def test_without_movement_nothing_is_moved(after):
-    assert torch.equal(camera_motion(picture(), after), theta())
+    assert torch.equal(camera_motion(make_image(), after), theta())
 
 
 @pytest.mark.parametrize("right", [1, 3])
 def test_a_movement_in_fog_is_found_through_grain(right):
     random = torch.Generator().manual_seed(0)
-    true, fog = theta(right=right), 0.5 + 0.1 * (picture() - 0.5)
+    true, fog = theta(right=right), 0.5 + 0.1 * (make_image() - 0.5)
     before, after = (each + 0.004 * torch.randn(each.shape, generator=random) for each in (fog, moved(fog, true)))
     assert error(camera_motion(before, after), true) < 0.5
 

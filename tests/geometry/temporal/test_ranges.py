@@ -45,16 +45,16 @@ def test_frames_without_a_value_are_shown_by_the_range_before():
     frames = torch.cat((ramp(0, 1), ramp(0, 1) * torch.nan, ramp(0, 1)))
     low, high = RunningRange().update(frames)
     assert low.flatten().tolist() == [0, 0, 0] and high.flatten().tolist() == [1, 1, 1]
-    pictures = depth_to_image(torch.full((2, 1, 4, 4), torch.nan), "disparity", normalisation="running")
-    assert pictures.eq(0).all(), "nothing at all is black"
+    images = depth_to_image(torch.full((2, 1, 4, 4), torch.nan), "disparity", normalisation="running")
+    assert images.eq(0).all(), "nothing at all is black"
 
 
 def test_per_image_flickers_and_running_does_not():
     """One stray pixel a frame, each time farther out: the rest of the picture pulses with it, or does not."""
-    film = ramp().repeat(20, 1, 1, 1)
-    film[:, 0, 0, 0] = torch.arange(20) % 2 * 0.5 + 1
+    video = ramp().repeat(20, 1, 1, 1)
+    video[:, 0, 0, 0] = torch.arange(20) % 2 * 0.5 + 1
     change = {
-        name: depth_to_image(film, "disparity", normalisation=name)[10:, :, 1:].diff(dim=0).abs().mean()
+        name: depth_to_image(video, "disparity", normalisation=name)[10:, :, 1:].diff(dim=0).abs().mean()
         for name in ("per_image", "running", "per_clip")
     }
     assert change["per_clip"] == 0 and change["running"] < change["per_image"] / 8

@@ -6,13 +6,13 @@ import torch.nn.functional as F
 
 from depth_normal.geometry.alignment.scale_shift import fit_robustly
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.temporal.stabilization import FilmAligner, FilmOptions
+from depth_normal.geometry.temporal.stabilization import VideoAligner, VideoOptions
 
 HEIGHT, WIDTH = 60, 80
-ALIGN_ONLY, SMOOTH_ONLY = FilmOptions(smooth=0), FilmOptions("none", smooth=1)
+ALIGN_ONLY, SMOOTH_ONLY = VideoOptions(smooth=0), VideoOptions("none", smooth=1)
 
 
-def picture(seed=0):
+def make_image(seed=0):
     random = torch.Generator().manual_seed(seed)
     return F.interpolate(torch.rand(1, 3, 9, 12, generator=random), size=(HEIGHT, WIDTH), mode="bicubic").clamp(0, 1)
 
@@ -25,12 +25,12 @@ def surface(seed=0):
 
 def scene(frames, ball=True):
     """Pictures (T, 3, H, W) and disparity (T, 1, H, W) of a still scene before which a square moves, a quarter of the picture's height."""
-    pictures, depths = picture().repeat(frames, 1, 1, 1), surface().repeat(frames, 1, 1, 1)
+    images, depths = make_image().repeat(frames, 1, 1, 1), surface().repeat(frames, 1, 1, 1)
     for t in range(frames if ball else 0):
         left = (3 * t) % (WIDTH - 20)
-        pictures[t, :, 20:40, left : left + 20] = torch.tensor([0.9, 0.1, 0.2])[:, None, None]
+        images[t, :, 20:40, left : left + 20] = torch.tensor([0.9, 0.1, 0.2])[:, None, None]
         depths[t, :, 20:40, left : left + 20] = 3.0 + 0.05 * t
-    return pictures, depths
+    return images, depths
 
 
 def disturbed(depths, seed=1):
@@ -40,8 +40,8 @@ def disturbed(depths, seed=1):
     return scale * depths + torch.empty(len(depths), 1, 1, 1).uniform_(-1, 1, generator=random)
 
 
-def aligned(pictures, depths, options=ALIGN_ONLY, quantity=Quantity.DISPARITY, **more):
-    return FilmAligner(options).push(pictures, Estimate(depths, quantity, **more)).depth
+def aligned(images, depths, options=ALIGN_ONLY, quantity=Quantity.DISPARITY, **more):
+    return VideoAligner(options).push(images, Estimate(depths, quantity, **more)).depth
 
 
 def brought_to_first(found, given, truth):
@@ -52,11 +52,11 @@ def brought_to_first(found, given, truth):
 
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("quantity", [Quantity.DISPARITY, Quantity.RELATIVE_DEPTH])
-@pytest.mark.parametrize("options", [ALIGN_ONLY, FilmOptions(smooth=1)], ids=["align", "smooth"])
+@pytest.mark.parametrize("options", [ALIGN_ONLY, VideoOptions(smooth=1)], ids=["align", "smooth"])
 def test_frames_of_random_scale_and_shift_come_back(quantity, options):
-    pictures, truth = scene(40)
+    images, truth = scene(40)
     given = disturbed(truth)
-    found = brought_to_first(aligned(pictures, given, options, quantity), given, truth)
+    found = brought_to_first(aligned(images, given, options, quantity), given, truth)
     still = torch.ones_like(truth, dtype=torch.bool)
     still[:, :, 10:50] = options == ALIGN_ONLY  # the smoothed edge of what moves is its own matter
     assert ((found - truth).abs() * still).max() < 1e-3
@@ -64,12 +64,12 @@ def test_frames_of_random_scale_and_shift_come_back(quantity, options):
 
 def test_what_moves_does_not_pull_the_alignment():
     """The square comes and goes in depth by itself, and covers a quarter of the picture."""
-    pictures, truth = scene(30)
+    images, truth = scene(30)
     truth[:, :, 20:40] = torch.where(
         truth[:, :, 20:40] > 2.9, 3 + 2 * torch.sin(torch.arange(30.0))[:, None, None, None], truth[:, :, 20:40]
     )
     given = disturbed(truth)
-    assert (brought_to_first(aligned(pictures, given), given, truth) - truth).abs().max() < 1e-3
+    assert (brought_to_first(aligned(images, given), given, truth) - truth).abs().max() < 1e-3
 
 
 def test_the_fit_leaves_out_what_no_mask_shows():
@@ -86,7 +86,7 @@ def test_noise_does_not_wear_the_contrast_down():
     random = torch.Generator().manual_seed(0)
     frames = 150
     noisy = surface() + 0.08 * torch.randn(frames, 1, HEIGHT, WIDTH, generator=random)
-    found = aligned(picture().expand(frames, -1, -1, -1), noisy)
+    found = aligned(make_image().expand(frames, -1, -1, -1), noisy)
     spread = (found * (surface() - surface().mean())).flatten(1).sum(1)
     assert spread[-1] / spread[0] == pytest.approx(1, abs=0.02)
 
@@ -97,7 +97,7 @@ def test_metres_stay_the_networks_own_in_the_long_run():
     frames = 200
     factors = torch.exp(0.1 * torch.randn(frames, 1, 1, 1, generator=random))
     factors[0] = 1.5
-    found = aligned(picture().expand(frames, -1, -1, -1), 2 * surface() * factors, quantity=Quantity.METRIC_DEPTH)
+    found = aligned(make_image().expand(frames, -1, -1, -1), 2 * surface() * factors, quantity=Quantity.METRIC_DEPTH)
     scales = (found / (2 * surface())).flatten(1)
     assert scales.std(1).max() < 1e-3, "metres are only scaled"
     assert scales[0].mean() == pytest.approx(1.5) and scales[-100:].mean() == pytest.approx(1, abs=0.08)
@@ -109,11 +109,11 @@ def test_a_camera_that_comes_nearer_measures_less():
     """A wall, from 4 m to 1.6 m: metres follow, not worse than the network's own and stiller."""
     distance = torch.linspace(4, 1.6, 60).view(-1, 1, 1, 1)
     theta = torch.eye(2, 3)[None] * (distance / 4).view(-1, 1, 1)
-    pictures = F.grid_sample(
-        picture().expand(60, -1, -1, -1), F.affine_grid(theta, [60, 3, HEIGHT, WIDTH], align_corners=False), align_corners=False
+    images = F.grid_sample(
+        make_image().expand(60, -1, -1, -1), F.affine_grid(theta, [60, 3, HEIGHT, WIDTH], align_corners=False), align_corners=False
     )
     given = distance * torch.exp(0.1 * torch.randn(60, 1, 1, 1, generator=torch.Generator().manual_seed(2))).expand(-1, -1, HEIGHT, WIDTH)
-    found = aligned(pictures, given, FilmOptions(), Quantity.METRIC_DEPTH)
+    found = aligned(images, given, VideoOptions(), Quantity.METRIC_DEPTH)
     own, held = ((each / distance).log() for each in (given, found))
     # one frame's error at the beginning is led back slowly
     assert (held - own[0]).abs().mean() < 0.08 and held[30:].abs().mean() < 0.12
@@ -122,15 +122,15 @@ def test_a_camera_that_comes_nearer_measures_less():
 
 @pytest.mark.parametrize("cuts", [True, False])
 def test_a_cut_starts_anew(cuts):
-    pictures = torch.cat((picture(0).repeat(6, 1, 1, 1), picture(1).repeat(6, 1, 1, 1)))
+    images = torch.cat((make_image(0).repeat(6, 1, 1, 1), make_image(1).repeat(6, 1, 1, 1)))
     given = torch.cat((disturbed(surface().repeat(6, 1, 1, 1)), 50 + 9 * disturbed(surface(3).repeat(6, 1, 1, 1), 2)))
-    found = aligned(pictures, given, FilmOptions(smooth=1, cuts=cuts))
+    found = aligned(images, given, VideoOptions(smooth=1, cuts=cuts))
     assert torch.equal(found[6], given[6]) == cuts
     torch.testing.assert_close(found[7:], found[6:7].expand(5, -1, -1, -1), rtol=1e-3, atol=1e-3)
 
 
 def test_holes_neither_count_nor_spread():
-    pictures, truth = scene(12, ball=False)
+    images, truth = scene(12, ball=False)
     given = disturbed(truth)
     holes = torch.zeros_like(given, dtype=torch.bool)
     for t in range(12):
@@ -138,21 +138,21 @@ def test_holes_neither_count_nor_spread():
     mask = torch.rand(given.shape, generator=torch.Generator().manual_seed(5)) > 0.1
     with_holes = given.masked_fill(holes, torch.nan)
     with_holes[~mask & ~holes] = 1e6
-    found = aligned(pictures, with_holes, FilmOptions(smooth=1), mask=mask)
+    found = aligned(images, with_holes, VideoOptions(smooth=1), mask=mask)
     good = mask & ~holes
     assert ((brought_to_first(found, given, truth) - truth).abs() * good).where(good, 0).max() < 1e-3
     assert torch.equal(found.nan_to_num(-7)[~good], with_holes.nan_to_num(-7)[~good]), "what does not count stays as it is"
 
 
 @pytest.mark.parametrize(("quantity", "sign"), [(Quantity.DISPARITY, 1), (Quantity.RELATIVE_DEPTH, -1)])
-@pytest.mark.parametrize("options", [ALIGN_ONLY, FilmOptions(smooth=1), SMOOTH_ONLY], ids=["align", "both", "smooth"])
+@pytest.mark.parametrize("options", [ALIGN_ONLY, VideoOptions(smooth=1), SMOOTH_ONLY], ids=["align", "both", "smooth"])
 def test_a_masked_sky_stays_as_far_as_anything(options, quantity, sign):
-    pictures, truth = scene(12)
+    images, truth = scene(12)
     mask = torch.ones_like(truth, dtype=torch.bool)
     mask[:, :, :15] = False
     land = sign * disturbed(truth)
     far = (sign * land).where(mask, torch.inf).amin((1, 2, 3), keepdim=True)
-    found = sign * aligned(pictures, torch.where(mask, land, sign * far), options, quantity, mask=mask)
+    found = sign * aligned(images, torch.where(mask, land, sign * far), options, quantity, mask=mask)
     sky, farthest = found[:, 0, 0, 0], found.where(mask, torch.inf).amin((1, 2, 3))
     torch.testing.assert_close(sky, farthest)
     assert (found[:, :, :15] == sky.view(-1, 1, 1, 1)).all()
@@ -160,40 +160,40 @@ def test_a_masked_sky_stays_as_far_as_anything(options, quantity, sign):
 
 @pytest.mark.parametrize("value", [0.0, 7.0, torch.nan])
 def test_constant_and_empty_frames_are_finite_where_they_were(value):
-    found = aligned(picture().repeat(3, 1, 1, 1), torch.full((3, 1, HEIGHT, WIDTH), value), FilmOptions())
+    found = aligned(make_image().repeat(3, 1, 1, 1), torch.full((3, 1, HEIGHT, WIDTH), value), VideoOptions())
     torch.testing.assert_close(found, torch.full_like(found, value), equal_nan=True)
 
 
 def test_constant_frames_follow_the_first_and_wake_up_again():
     depths = torch.cat((torch.full((2, 1, HEIGHT, WIDTH), 4.0), torch.full((2, 1, HEIGHT, WIDTH), 9.0), surface().repeat(2, 1, 1, 1)))
-    found = aligned(picture().repeat(6, 1, 1, 1), depths)
+    found = aligned(make_image().repeat(6, 1, 1, 1), depths)
     torch.testing.assert_close(found[:4], torch.full_like(found[:4], 4))
     assert found.isfinite().all() and found[5].std() > 0.05
 
 
 def test_in_parts_and_at_once_are_the_same():
-    pictures, truth = scene(9)
+    images, truth = scene(9)
     estimate = Estimate(disturbed(truth), Quantity.DISPARITY, normals=F.normalize(torch.randn(9, 3, HEIGHT, WIDTH), dim=1))
-    whole = FilmAligner().push(pictures, estimate)
-    aligner = FilmAligner()
-    parts = [aligner.push(pictures[a:b], estimate.pictures(a, b)) for a, b in ((0, 1), (1, 5), (5, 9))]
+    whole = VideoAligner().push(images, estimate)
+    aligner = VideoAligner()
+    parts = [aligner.push(images[a:b], estimate.slice(a, b)) for a, b in ((0, 1), (1, 5), (5, 9))]
     joined = Estimate.cat(parts)
     assert torch.equal(whole.depth, joined.depth) and torch.equal(whole.normals, joined.normals)
 
 
 def test_it_goes_on_where_another_stopped():
-    pictures, truth = scene(9)
+    images, truth = scene(9)
     estimate = Estimate(disturbed(truth), Quantity.DISPARITY)
-    whole, first, second = FilmAligner(), FilmAligner(), FilmAligner()
-    first.push(pictures[:4], estimate.pictures(0, 4))
+    whole, first, second = VideoAligner(), VideoAligner(), VideoAligner()
+    first.push(images[:4], estimate.slice(0, 4))
     second.load_state_dict(first.state_dict())
-    assert torch.equal(whole.push(pictures, estimate).depth[4:], second.push(pictures[4:], estimate.pictures(4, 9)).depth)
+    assert torch.equal(whole.push(images, estimate).depth[4:], second.push(images[4:], estimate.slice(4, 9)).depth)
 
 
 def test_no_frame_knows_a_later_one():
-    pictures, truth = scene(8)
+    images, truth = scene(8)
     given = disturbed(truth)
-    assert torch.equal(aligned(pictures, given, FilmOptions())[:5], aligned(pictures[:5], given[:5], FilmOptions()))
+    assert torch.equal(aligned(images, given, VideoOptions())[:5], aligned(images[:5], given[:5], VideoOptions()))
 
 
 def held(aligner):
@@ -214,24 +214,24 @@ def held(aligner):
 
 
 def test_its_memory_does_not_grow():
-    aligner = FilmAligner()
+    aligner = VideoAligner()
     sizes = []
     for _ in range(5):
-        aligner.push(picture().repeat(2, 1, 1, 1), Estimate(surface().repeat(2, 1, 1, 1), Quantity.DISPARITY))
+        aligner.push(make_image().repeat(2, 1, 1, 1), Estimate(surface().repeat(2, 1, 1, 1), Quantity.DISPARITY))
         sizes.append(held(aligner))
     assert sizes[-1] == sizes[1] < 10 * 4 * 3 * HEIGHT * WIDTH
 
 
 def test_smoothing_stills_what_trembles_and_leaves_what_moves():
-    pictures, truth = scene(30)
+    images, truth = scene(30)
     trembling = truth + 0.05 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
-    found = aligned(pictures, trembling, SMOOTH_ONLY)
+    found = aligned(images, trembling, SMOOTH_ONLY)
     still = (slice(None), slice(None), slice(50, None))
     assert found[still].diff(dim=0).abs().mean() < trembling[still].diff(dim=0).abs().mean() / 6
-    square = pictures[:, :1] == 0.9
+    square = images[:, :1] == 0.9
     inner = F.avg_pool2d(square.float(), 13, 1, 6) == 1
     assert (found - trembling)[inner & square].abs().max() < 0.2, "the square is where it is now"
-    left = aligned(pictures, trembling, FilmOptions("none", smooth=0))
+    left = aligned(images, trembling, VideoOptions("none", smooth=0))
     assert torch.equal(left, trembling), "and without options nothing is done"
 
 
@@ -240,7 +240,7 @@ def test_normals_of_the_model_are_smoothed_alike():
     normals = torch.tensor([0.0, 0.6, 0.8])[:, None, None] + 0.1 * torch.randn(20, 3, HEIGHT, WIDTH, generator=random)
     normals[3, :, :5] = torch.nan
     given = Estimate(normals=F.normalize(normals, dim=1), axes=Axes.SCANNET)
-    found = FilmAligner(SMOOTH_ONLY).push(picture().repeat(20, 1, 1, 1), given)
+    found = VideoAligner(SMOOTH_ONLY).push(make_image().repeat(20, 1, 1, 1), given)
     assert found.axes is Axes.SCANNET and found.depth is None
     assert found.normals[3, :, :5].isnan().all() and found.normals[4:].isfinite().all()
     torch.testing.assert_close(found.normals[4:].norm(dim=1), torch.ones(16, HEIGHT, WIDTH))
@@ -253,12 +253,12 @@ def test_normals_of_the_model_are_smoothed_alike():
     [
         ((2, HEIGHT, WIDTH), Estimate(surface(), Quantity.DISPARITY), "2 frames and estimates of 1"),
         ((1, HEIGHT, WIDTH), Estimate(surface()[..., :40], Quantity.DISPARITY), "80x60 pixels, the next has 40x60"),
-        ((1, HEIGHT, WIDTH), Estimate(normals=picture()), "depth or normals"),
+        ((1, HEIGHT, WIDTH), Estimate(normals=make_image()), "depth or normals"),
     ],
 )
 def test_what_does_not_go_on_is_refused(frames, estimate, words):
-    aligner = FilmAligner()
-    aligner.push(picture(), Estimate(surface(), Quantity.DISPARITY))
+    aligner = VideoAligner()
+    aligner.push(make_image(), Estimate(surface(), Quantity.DISPARITY))
     with pytest.raises(ValueError, match=words):
         aligner.push(torch.rand(frames[0], 3, *frames[1:]), estimate)
 
@@ -266,4 +266,4 @@ def test_what_does_not_go_on_is_refused(frames, estimate, words):
 @pytest.mark.parametrize("options", [{"align": "affine"}, {"smooth": 1.5}, {"smooth": float("nan")}])
 def test_unknown_options_are_refused(options):
     with pytest.raises(ValueError, match="accepted"):
-        FilmOptions(**options)
+        VideoOptions(**options)

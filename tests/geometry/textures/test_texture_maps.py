@@ -200,11 +200,11 @@ def test_detail_is_what_is_left_of_a_leaning_rough_wall():
 
 
 def test_a_photograph_gives_relief_of_unit_contrast():
-    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    relief = photo_relief(picture, radius=16)
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    relief = photo_relief(image, radius=16)
     assert relief.std().item() == pytest.approx(1, abs=0.05) and abs(relief.mean().item()) < 0.01
     assert torch.equal(photo_relief(torch.full((1, 3, 8, 8), 0.4)), torch.zeros(1, 1, 8, 8))
-    assert torch.allclose(photo_normals(picture, relief=0.0), FACING.expand(1, 3, 64, 64))
+    assert torch.allclose(photo_normals(image, relief=0.0), FACING.expand(1, 3, 64, 64))
     dark = torch.ones(1, 3, 33, 33)
     dark[..., 16] = 0
     assert photo_relief(dark, radius=8)[0, 0, 16].argmin() == 16
@@ -247,7 +247,7 @@ def test_holes_stay_holes_of_a_tile():
     assert not nothing.valid.any()
 
 
-def test_borders_of_a_picture_are_made_to_meet():
+def test_borders_of_an_image_are_made_to_meet():
     ramp = torch.linspace(0, 1, 32).expand(1, 3, 24, 32) + 0.01 * torch.rand(1, 3, 24, 32)
     even = tileable(ramp)
     assert seam_step(even)[0] < 0.3 * seam_step(ramp)[0] and torch.allclose(even.mean(), ramp.mean(), atol=1e-4)
@@ -257,15 +257,15 @@ def test_borders_of_a_picture_are_made_to_meet():
 
 
 def test_a_set_of_maps_of_a_photograph():
-    picture = torch.rand(2, 3, 48, 64, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(2, 3, 48, 64, generator=torch.Generator().manual_seed(0))
     estimate = Estimate(normals=ball()[..., :48, :64].expand(2, -1, -1, -1))
     options = PbrOptions(borders="seamless", directions=8)
-    maps = pbr_maps(material_normals(estimate, picture, options), options)
+    maps = pbr_maps(material_normals(estimate, image, options), options)
     for each in (maps.height, maps.occlusion, *maps.bend):
         assert each.shape == (2, 1, 48, 64) and each.min() >= 0 and each.max() <= 1 and each.isfinite().all()
     assert maps.normals.shape == (2, 3, 48, 64) and maps.height_range > 0
     with pytest.raises(ValueError, match="no normals"):
-        material_normals(None, picture, options)
+        material_normals(None, image, options)
     with pytest.raises(ValueError, match="no photograph"):
         material_normals(estimate, None, options)
 

@@ -53,14 +53,14 @@ def test_a_narrow_background_does_not_reach_for_the_next_near_thing():
     assert (filled[..., 15:23] - GREEN).abs().max() < 1e-5
 
 
-def test_a_picture_without_anything_and_one_without_holes_stay():
+def test_an_image_without_anything_and_one_without_holes_stay():
     colour, inverse = torn()
     assert torch.isfinite(fill_uncovered(colour, torch.zeros_like(inverse))).all()
     assert torch.equal(fill_uncovered(colour, torch.ones_like(inverse)), colour)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (7, 1)])
-def test_tiny_pictures_work(size):
+def test_tiny_images_work(size):
     inverse = torch.zeros(2, 1, *size)
     inverse[..., :1, :1] = 1
     assert torch.isfinite(fill_uncovered(torch.rand(2, 3, *size), inverse)).all()

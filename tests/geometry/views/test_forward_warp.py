@@ -71,10 +71,10 @@ def test_a_stretched_surface_has_no_cracks_and_nothing_shines_through(growth):
     near, far = 1.0, 0.2
     inverse = torch.full((1, 1, HEIGHT, WIDTH), far)
     inverse[..., 4:-4] = near
-    picture = torch.arange(WIDTH).expand(1, 3, HEIGHT, WIDTH) / WIDTH
+    image = torch.arange(WIDTH).expand(1, 3, HEIGHT, WIDTH) / WIDTH
     one, middle = torch.ones(1, 1, 1, 1), ((WIDTH - 1) / 2, (HEIGHT - 1) / 2)
     view = View(0 * one, 0 * one, 0 * one, 0 * one, 1 - 1 / growth, middle[0] * one, middle[1] * one, sideways=False, stretch=2)
-    seen = render_layer(with_margin(picture, inverse, (0, 0)), view, HEIGHT, WIDTH)
+    seen = render_layer(with_margin(image, inverse, (0, 0)), view, HEIGHT, WIDTH)
     columns = torch.arange(WIDTH)
     inside = (columns - middle[0]).abs() < (WIDTH / 2 - 4.5) * growth
     assert (seen.inverse[..., inside] == near).all()

@@ -14,8 +14,8 @@ INTRINSICS = intrinsics_from_focal_length(FOCAL, HEIGHT, WIDTH)
 RED, GREEN = torch.tensor((1.0, 0.0, 0.0)).view(3, 1, 1), torch.tensor((0.0, 1.0, 0.0)).view(3, 1, 1)
 
 
-def view(picture, depth, position, focus=math.inf, intrinsics=INTRINSICS):
-    (frame,) = parallax_frames(picture, depth, intrinsics, torch.tensor([position], dtype=torch.float32), focus)
+def view(image, depth, position, focus=math.inf, intrinsics=INTRINSICS):
+    (frame,) = parallax_frames(image, depth, intrinsics, torch.tensor([position], dtype=torch.float32), focus)
     return frame
 
 
@@ -35,27 +35,27 @@ def wall(depth):
 
 def plate_before_wall():
     """A red plate at depth 1, columns 30 to 69 and rows 15 to 44, before a green wall at depth 4."""
-    picture, depth = GREEN.expand(3, HEIGHT, WIDTH)[None].clone(), wall(4)
-    picture[..., 15:45, 30:70], depth[..., 15:45, 30:70] = RED, 1.0
-    return picture, depth
+    image, depth = GREEN.expand(3, HEIGHT, WIDTH)[None].clone(), wall(4)
+    image[..., 15:45, 30:70], depth[..., 15:45, 30:70] = RED, 1.0
+    return image, depth
 
 
 @pytest.mark.parametrize("focus", [math.inf, 1.5])
 def test_no_move_is_the_identity(focus):
     depth = torch.rand(1, 1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1)) * 3 + 0.5
-    picture = noise()
-    assert (view(picture, depth, (0, 0, 0), focus) - picture).abs().max() < 1e-6
+    image = noise()
+    assert (view(image, depth, (0, 0, 0), focus) - image).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("pixels", [3, -5])
 def test_a_wall_moves_by_focal_length_times_move_over_depth(pixels):
     """To the right by f t / Z = 100 * 0.06 / 2 = 3: the picture moves 3 to the left. Down likewise."""
-    picture, move = noise(), pixels * 2 / FOCAL
+    image, move = noise(), pixels * 2 / FOCAL
     inside = slice(8, -8)
-    across = view(picture, wall(2), (move, 0, 0))
-    assert (across - picture.roll(-pixels, 3))[..., inside].abs().max() < 1e-4
-    down = view(picture, wall(2), (0, move, 0))
-    assert (down - picture.roll(-pixels, 2))[..., inside, :].abs().max() < 1e-4
+    across = view(image, wall(2), (move, 0, 0))
+    assert (across - image.roll(-pixels, 3))[..., inside].abs().max() < 1e-4
+    down = view(image, wall(2), (0, move, 0))
+    assert (down - image.roll(-pixels, 2))[..., inside, :].abs().max() < 1e-4
 
 
 def test_fractions_of_a_pixel_count():
@@ -64,9 +64,9 @@ def test_fractions_of_a_pixel_count():
 
 
 def test_the_focus_stays():
-    picture = noise()
-    assert (view(picture, wall(2), (0.1, -0.07, 0), focus=2.0) - picture).abs().max() < 1e-4
-    assert (view(picture, wall(2), (0.1, 0, 0), focus=1.0) - picture.roll(5, 3))[..., 8:-8].abs().max() < 1e-4, (
+    image = noise()
+    assert (view(image, wall(2), (0.1, -0.07, 0), focus=2.0) - image).abs().max() < 1e-4
+    assert (view(image, wall(2), (0.1, 0, 0), focus=1.0) - image.roll(5, 3))[..., 8:-8].abs().max() < 1e-4, (
         "behind it, along with the camera"
     )
 
@@ -106,8 +106,8 @@ def test_a_tilted_plane_has_no_cracks(position):
 @pytest.mark.parametrize(("right", "down"), [(8, 0), (-8, 0), (0, 8), (0, -8), (8, 8), (-8, 4), (4, -8)])
 def test_behind_a_plate_the_background_appears(right, down):
     """8 pixels for the plate, 2 for the wall: red exactly where the plate is now, green everywhere else, nothing in between."""
-    picture, depth = plate_before_wall()
-    frame = view(picture, depth, (right / FOCAL, down / FOCAL, 0))[0]
+    image, depth = plate_before_wall()
+    frame = view(image, depth, (right / FOCAL, down / FOCAL, 0))[0]
     expected = GREEN.expand(3, HEIGHT, WIDTH).clone()
     expected[:, 15 - down : 45 - down, 30 - right : 70 - right] = RED
     assert (frame - expected).abs().max() < 1e-4
@@ -115,35 +115,35 @@ def test_behind_a_plate_the_background_appears(right, down):
 
 def test_what_appears_continues_the_background_of_that_side():
     """A thin post between blue on its left and green on its right: a camera to the right sees more green."""
-    picture, depth = torch.zeros(1, 3, HEIGHT, WIDTH), wall(4)
-    picture[:, 2, :, :48], picture[:, 1, :, 48:] = 1, 1
-    picture[..., 48:54], depth[..., 48:54] = RED, 1.0
-    frame = view(picture, depth, (0.12, 0, 0))[0]
+    image, depth = torch.zeros(1, 3, HEIGHT, WIDTH), wall(4)
+    image[:, 2, :, :48], image[:, 1, :, 48:] = 1, 1
+    image[..., 48:54], depth[..., 48:54] = RED, 1.0
+    frame = view(image, depth, (0.12, 0, 0))[0]
     assert (frame[:, :, 36:42] - RED).abs().max() < 1e-4
     assert (frame[:, :, 54:] - GREEN).abs().max() < 1e-4 and frame[1, :, 48:54].mean() > 0.9, frame[:, 30, 40:56]
 
 
 def test_the_nearest_wins():
     """At depth 1 red moves 12 to the left, blue at depth 2 only 6, the wall 3: red lands before blue."""
-    picture, depth = GREEN.expand(3, HEIGHT, WIDTH)[None].clone(), wall(4)
-    picture[..., 20:40, 40:48], depth[..., 20:40, 40:48] = torch.tensor((0.0, 0.0, 1.0)).view(3, 1, 1), 2.0
-    picture[..., 20:40, 50:58], depth[..., 20:40, 50:58] = RED, 1.0
-    frame = view(picture, depth, (0.12, 0, 0))[0]
+    image, depth = GREEN.expand(3, HEIGHT, WIDTH)[None].clone(), wall(4)
+    image[..., 20:40, 40:48], depth[..., 20:40, 40:48] = torch.tensor((0.0, 0.0, 1.0)).view(3, 1, 1), 2.0
+    image[..., 20:40, 50:58], depth[..., 20:40, 50:58] = RED, 1.0
+    frame = view(image, depth, (0.12, 0, 0))[0]
     assert (frame[:, 20:40, 38:46] - RED).abs().max() < 1e-4
     assert (frame[2, 20:40, 34:38] - 1).abs().max() < 1e-4
 
 
-def test_a_batch_is_its_pictures_one_by_one_and_runs_agree():
+def test_a_batch_is_its_images_one_by_one_and_runs_agree():
     plate, depth = plate_before_wall()
-    pictures, depths = torch.cat((noise(), plate)), torch.cat((wall(3), depth))
+    images, depths = torch.cat((noise(), plate)), torch.cat((wall(3), depth))
     path = camera_path("orbit", 5, 0.06)
     intrinsics = INTRINSICS.expand(2, 3, 3)
-    batch = torch.stack(list(parallax_frames(pictures, depths, intrinsics, path, torch.tensor([2.0, 1.5]))))
-    again = torch.stack(list(parallax_frames(pictures, depths, intrinsics, path, torch.tensor([2.0, 1.5]))))
+    batch = torch.stack(list(parallax_frames(images, depths, intrinsics, path, torch.tensor([2.0, 1.5]))))
+    again = torch.stack(list(parallax_frames(images, depths, intrinsics, path, torch.tensor([2.0, 1.5]))))
     assert torch.equal(batch, again) and batch.shape == (5, 2, 3, HEIGHT, WIDTH) and torch.isfinite(batch).all()
     for index, focus in enumerate((2.0, 1.5)):
         one = slice(index, index + 1)
-        single = torch.stack(list(parallax_frames(pictures[one], depths[one], INTRINSICS, path, focus)))
+        single = torch.stack(list(parallax_frames(images[one], depths[one], INTRINSICS, path, focus)))
         assert (batch[:, one] - single)[..., 12:-12].abs().max() < 1e-4, "margins differ only outside"
 
 
@@ -158,12 +158,12 @@ def test_moves_loop_and_swing_and_dolly_begin_at_rest():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 2)])
-def test_tiny_pictures_work(size):
-    picture, depth = torch.rand(1, 3, *size), torch.rand(1, 1, *size) + 0.5
+def test_tiny_images_work(size):
+    image, depth = torch.rand(1, 3, *size), torch.rand(1, 1, *size) + 0.5
     frames = list(
-        parallax_frames(picture, sharpen_depth_edges(depth, 1), intrinsics_from_focal_length(5.0, *size), camera_path("orbit", 3, 0.1))
+        parallax_frames(image, sharpen_depth_edges(depth, 1), intrinsics_from_focal_length(5.0, *size), camera_path("orbit", 3, 0.1))
     )
-    assert len(frames) == 3 and all(torch.isfinite(frame).all() and frame.shape == picture.shape for frame in frames)
+    assert len(frames) == 3 and all(torch.isfinite(frame).all() and frame.shape == image.shape for frame in frames)
 
 
 @pytest.mark.parametrize(

@@ -80,17 +80,17 @@ def test_relative_and_metric_depth_go_through_inverse_depth():
     assert (metric.left - noise()).abs().max() > 0.1
 
 
-def test_one_range_holds_a_film_still():
+def test_one_range_holds_a_video_still():
     """Of two frames the second has a nearer thing: the wall stays where it was only with one range for both."""
     disparity = torch.cat((step().depth * 0.5, step().depth))
-    film = Estimate(disparity, Quantity.DISPARITY)
+    video = Estimate(disparity, Quantity.DISPARITY)
     options = StereoOptions(5.0, 0.5)
     frames = noise().expand(2, -1, -1, -1)
-    still = stereo_pair(frames, film, options, disparity_range(film, per_clip=True)).left
-    alone = stereo_pair(frames, film, options).left
+    still = stereo_pair(frames, video, options, disparity_range(video, per_clip=True)).left
+    alone = stereo_pair(frames, video, options).left
     wall = (..., slice(150, 180))
     assert torch.equal(still[0][wall], still[1][wall])
-    low, high = disparity_range(film)
+    low, high = disparity_range(video)
     assert low.shape == (2, 1, 1, 1) and high.flatten().tolist() == [0.5, 1.0]
     plate = (..., slice(90, 110))
     assert not torch.allclose(still[0][plate], still[1][plate], atol=0.05) and torch.allclose(alone[0][plate], alone[1][plate])
@@ -108,23 +108,23 @@ def test_a_flat_scene_one_without_any_depth_and_holes():
     assert torch.isfinite(pair.left).all() and torch.isfinite(pair.right).all()
 
 
-def test_a_batch_is_its_pictures_one_by_one_at_any_size_of_depth():
+def test_a_batch_is_its_images_one_by_one_at_any_size_of_depth():
     small = Estimate(torch.rand(2, 1, 17, 23, generator=torch.Generator().manual_seed(2)), Quantity.DISPARITY)
     both = stereo_pair(noise(2), small)
     for index in range(2):
-        one = stereo_pair(noise(2)[index : index + 1], small.pictures(index, index + 1))
+        one = stereo_pair(noise(2)[index : index + 1], small.slice(index, index + 1))
         assert torch.equal(both.left[index : index + 1], one.left) and torch.equal(both.holes_right[index : index + 1], one.holes_right)
-    shared = stereo_pair(noise(2), small.pictures(0, 1))
+    shared = stereo_pair(noise(2), small.slice(0, 1))
     assert torch.equal(shared.right[:1], both.right[:1])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (5, 7)])
 @pytest.mark.parametrize("original", ORIGINALS)
-def test_tiny_pictures_work(size, original):
-    picture = torch.rand(2, 3, *size)
+def test_tiny_images_work(size, original):
+    image = torch.rand(2, 3, *size)
     estimate = Estimate(torch.rand(2, 1, *size), Quantity.DISPARITY)
-    pair = stereo_pair(picture, estimate, StereoOptions(20.0, 1.0, original))
-    assert all(torch.isfinite(eye).all() and eye.shape == picture.shape for eye in (pair.left, pair.right))
+    pair = stereo_pair(image, estimate, StereoOptions(20.0, 1.0, original))
+    assert all(torch.isfinite(eye).all() and eye.shape == image.shape for eye in (pair.left, pair.right))
 
 
 SIZES = {

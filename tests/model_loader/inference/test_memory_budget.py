@@ -42,7 +42,7 @@ def test_a_network_size_beyond_the_memory_is_refused_with_the_one_that_fits(eigh
         memory_budget.check_network_fits(annotator, CPU, 48, 64, fits + 64)
 
 
-def test_a_picture_beyond_the_memory_is_refused_with_the_size_that_fits(eight, monkeypatch):
+def test_an_image_beyond_the_memory_is_refused_with_the_size_that_fits(eight, monkeypatch):
     annotator = midas(monkeypatch)
     with pytest.raises(
         MemoryError, match=r"an image of 30000x20000 takes at least 17\.9 GB .* smaller \(up to about (\d+)x(\d+)\)"
@@ -101,7 +101,7 @@ def test_a_gpu_is_asked_for_all_that_it_has(monkeypatch):
     memory_budget.check_network_fits(annotator, torch.device("mps"), 3000, 4000, 4512)
 
 
-def test_effects_on_a_picture_that_cannot_fit_are_refused_with_one_that_does(eight):
+def test_effects_on_an_image_that_cannot_fit_are_refused_with_one_that_does(eight):
     with pytest.raises(MemoryError, match=r"16384x16384 takes at least 14\.0 GB .* 8\.0 GB are free: make it smaller") as error:
         memory_budget.check_effect_fits(16384, 16384, CPU)
     columns, rows = map(int, re.search(r"about (\d+)x(\d+)", str(error.value)).groups())

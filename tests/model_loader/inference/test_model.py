@@ -23,10 +23,10 @@ from depth_normal.model_loader.comfy import devices, interrupt
 from depth_normal.model_loader.inference import forward as forward_module
 from depth_normal.model_loader.inference.memory_budget import BytesPerPixel
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
-from depth_normal.utils import as_batch, pictures_to_rgb
+from depth_normal.utils import as_batch, images_to_rgb
 
 
-def pictures(count, height=32, width=64):
+def make_images(count, height=32, width=64):
     return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(count))
 
 
@@ -41,13 +41,13 @@ def expected(images):
 
 
 def test_a_model_that_was_freed_still_runs(load):
-    model, images = load(), pictures(1)
+    model, images = load(), make_images(1)
     free()
     assert torch.allclose(model.estimate(images, 32).depth, expected(images), atol=1e-5)
 
 
 def test_a_batch_is_one_forward(load, family):
-    images = pictures(7)
+    images = make_images(7)
     estimate = load().estimate(images, 32)
     assert family.batches == [7]
     assert torch.allclose(estimate.depth, expected(images), atol=1e-5)
@@ -56,7 +56,7 @@ def test_a_batch_is_one_forward(load, family):
 
 
 def test_a_batch_is_split_for_memory_alone(load, room_for, family, monkeypatch):
-    images = pictures(7)
+    images = make_images(7)
     whole = load().estimate(images, 32).depth
     family.batches.clear()
     monkeypatch.setattr(devices, "available_memory", lambda _device: room_for(3.9))
@@ -66,7 +66,7 @@ def test_a_batch_is_split_for_memory_alone(load, room_for, family, monkeypatch):
 
 
 def test_out_of_memory_halves_the_batch(load, family, caplog):
-    images = pictures(7)
+    images = make_images(7)
     whole = load().estimate(images, 32).depth
     family.batches.clear()
     family.memory = 2
@@ -79,20 +79,20 @@ def test_out_of_memory_halves_the_batch(load, family, caplog):
 
 def test_what_fitted_is_remembered_for_this_size_until_the_model_is_unloaded(load, family, caplog):
     family.memory = 3
-    load().estimate(pictures(8), 32)
+    load().estimate(make_images(8), 32)
     assert family.batches == [2] * 4  # 8 -> 4 -> 2
     family.batches.clear()
     caplog.clear()
-    load().estimate(pictures(4), 32)
+    load().estimate(make_images(4), 32)
     assert family.batches == [2, 2]
     assert not caplog.text, "no second attempt at what did not fit"
     family.batches.clear()
-    load().estimate(pictures(3, 16, 32), 16)
+    load().estimate(make_images(3, 16, 32), 16)
     assert family.batches == [3], "smaller pictures may fit all the same"
     family.batches.clear()
     family.memory = 1000
     load().unload()
-    load().estimate(pictures(8), 32)
+    load().estimate(make_images(8), 32)
     assert family.batches == [8]
 
 
@@ -113,15 +113,15 @@ def test_what_did_not_fit_is_gone_when_the_memory_is_emptied(load, family, monke
     model = load()
     model.annotator.__class__ = type("Holding", (family,), {"infer_resized": infer_resized})
     if fits:
-        model.estimate(pictures(2), 32)
+        model.estimate(make_images(2), 32)
     else:
         with pytest.raises(MemoryError, match="does not fit"):
-            model.estimate(pictures(1), 32)
+            model.estimate(make_images(1), 32)
     assert alive == [[None, None]]
 
 
-def test_large_pictures_count_not_only_the_networks_input(load, family, monkeypatch):
-    images = pictures(8, 64, 128)  # four times what the network sees
+def test_large_images_count_not_only_the_networks_input(load, family, monkeypatch):
+    images = make_images(8, 64, 128)  # four times what the network sees
     each = 32 * 64 * family.bytes_per_pixel + 64 * 128 * BytesPerPixel.IMAGE_ON_DEVICE
     monkeypatch.setattr(devices, "available_memory", lambda _device: 3 * each)
     load().estimate(images, 32)
@@ -130,7 +130,7 @@ def test_large_pictures_count_not_only_the_networks_input(load, family, monkeypa
 
 def test_a_batch_is_converted_derived_and_resized_part_by_part(load, room_for, family, monkeypatch):
     converted, derived = [], []
-    monkeypatch.setattr(forward_module, "pictures_to_rgb", lambda part: converted.append(len(part)) or pictures_to_rgb(part))
+    monkeypatch.setattr(forward_module, "images_to_rgb", lambda part: converted.append(len(part)) or images_to_rgb(part))
     monkeypatch.setattr(devices, "available_memory", lambda _device: room_for(2))
     images = np.random.default_rng(0).integers(0, 255, (5, 32, 64, 3), np.uint8)
     estimate = load().estimate(images, 32, derive=lambda part: derived.append((part.batch, len(converted))) or part)
@@ -158,7 +158,7 @@ def too_large(family, monkeypatch):
 
 def test_what_half_precision_cannot_hold_is_computed_in_float32_from_then_on(load, room_for, too_large, monkeypatch, caplog):
     monkeypatch.setattr(devices, "available_memory", lambda _device: room_for(2))
-    images = pictures(4)
+    images = make_images(4)
     model = load(dtype="float16")
     estimate = model.estimate(images, 32)
     assert torch.equal(estimate.depth, load(dtype="float32").estimate(images, 32).depth), "the file's float32, not the rounded weights"
@@ -173,7 +173,7 @@ def test_what_half_precision_cannot_hold_is_computed_in_float32_from_then_on(loa
 
 
 def test_a_model_with_another_resizing_stays_in_float32_with_its_origin(load, too_large, caplog):
-    images, resizing = pictures(2), Resizing(Fit.STRETCHED)
+    images, resizing = make_images(2), Resizing(Fit.STRETCHED)
     origin = load(dtype="float16")
     for _ in range(2):  # as the old nodes do it at each run
         other = origin.with_resizing(resizing)
@@ -188,7 +188,7 @@ def test_threads_that_overflow_at_once_read_the_file_once(load, too_large, monke
     read, reads, met = read_checkpoint, [], threading.Barrier(4)
     monkeypatch.setattr("depth_normal.model_loader.load.read_checkpoint", lambda path: reads.append(path) or read(path))
     monkeypatch.setattr(too_large, "shareable", shareable)
-    model, images = load(dtype="float16"), pictures(1)
+    model, images = load(dtype="float16"), make_images(1)
     models = [model.for_another_thread() for _ in range(4)]
     models[3] = models[3].with_resizing(Resizing(Fit.STRETCHED))
     infer_resized, half = too_large.infer_resized, set()
@@ -221,7 +221,7 @@ def test_a_real_network_beyond_half_precision(tmp_path, caplog):
     nn.init.constant_(network.scratch.output_conv[4].bias, 1.0)
     save_file(network.state_dict(), tmp_path / "small.safetensors")
     half, whole = (load_model("midas-v2.1-small", dtype, "cpu", tmp_path / "small.safetensors") for dtype in ("float16", "float32"))
-    images = pictures(2)
+    images = make_images(2)
     assert torch.equal(half.estimate(images, 32).depth, whole.estimate(images, 32).depth)
     half.estimate(images, 32)
     assert [record.message.split(" gave")[0] for record in caplog.records if "not finite" in record.message] == [
@@ -235,14 +235,14 @@ def test_what_float32_cannot_hold_either_is_an_error(load, too_large, monkeypatc
     )
     for dtype in ("float16", "float32"):
         with pytest.raises(ArithmeticError, match=r"weighted in torch\.float32 gave depth that is not finite: check the weights file"):
-            load(dtype=dtype).estimate(pictures(1), 32)
+            load(dtype=dtype).estimate(make_images(1), 32)
 
 
 def test_the_half_network_leaves_the_device_before_the_other_is_read(load, too_large, monkeypatch):
     model = load(dtype="float16")
     built, unloaded = too_large.built, []
     monkeypatch.setattr(model._network.current.placement, "unload", lambda: unloaded.append(too_large.built))
-    model.estimate(pictures(1), 32)
+    model.estimate(make_images(1), 32)
     assert unloaded == [built]
     assert too_large.built == built + 1
 
@@ -250,14 +250,14 @@ def test_the_half_network_leaves_the_device_before_the_other_is_read(load, too_l
 def test_not_even_one_fits(load, family):
     family.memory = 0
     with pytest.raises(MemoryError, match=r"weighted at 64x32 does not fit in the memory of cpu: lower size, or free"):
-        load().estimate(pictures(3), 32)
+        load().estimate(make_images(3), 32)
     family.memory = 3
-    assert load().estimate(pictures(3), 32).batch == 3
+    assert load().estimate(make_images(3), 32).batch == 3
 
 
-def test_no_free_memory_at_all_is_one_picture_at_a_time(load, family, monkeypatch):
+def test_no_free_memory_at_all_is_one_image_at_a_time(load, family, monkeypatch):
     monkeypatch.setattr(devices, "available_memory", lambda _device: 0)
-    load().estimate(pictures(2), 32)
+    load().estimate(make_images(2), 32)
     assert family.batches == [1, 1]
 
 
@@ -281,7 +281,7 @@ def of_scenes(family, monkeypatch):
 
 def test_views_of_one_scene_are_one_forward_whatever_the_memory(load, of_scenes, monkeypatch):
     monkeypatch.setattr(devices, "available_memory", lambda _device: 0)
-    asked, steps, derived, images = [], [], [], pictures(5, 50, 70)
+    asked, steps, derived, images = [], [], [], make_images(5, 50, 70)
     model = load()
     ready = model._network.current.placement.ready
     monkeypatch.setattr(model._network.current.placement, "ready", lambda room: asked.append(room) or ready(room))
@@ -298,10 +298,10 @@ def test_views_of_one_scene_are_never_halved(load, of_scenes, caplog):
     of_scenes.memory = 3
     words = "4 views of one scene, which weighted processes in one batch, do not fit in the memory of cpu at 64x32 each: give fewer views"
     with pytest.raises(MemoryError, match=words):
-        load().estimate_scene(pictures(4), 32)
+        load().estimate_scene(make_images(4), 32)
     assert of_scenes.batches == [] and not [record for record in caplog.records if record.levelno > logging.INFO]
-    assert load().estimate_scene(pictures(3), 32).batch == 3
-    assert load().estimate(pictures(4), 32).batch == 4
+    assert load().estimate_scene(make_images(3), 32).batch == 3
+    assert load().estimate(make_images(4), 32).batch == 4
 
 
 def test_views_that_half_precision_cannot_hold_are_seen_in_float32(load, of_scenes, monkeypatch, caplog):
@@ -315,7 +315,7 @@ def test_views_that_half_precision_cannot_hold_are_seen_in_float32(load, of_scen
         check(self, estimate)
 
     monkeypatch.setattr(of_scenes, "_check_estimate", fails_once)
-    assert model.estimate_scene(pictures(2), 32).batch == 2 and model.dtype == torch.float32
+    assert model.estimate_scene(make_images(2), 32).batch == 2 and model.dtype == torch.float32
     assert "Computed again in float32" in caplog.text
 
 
@@ -324,7 +324,7 @@ def test_views_are_refused_before_anything_runs(load, family, of_scenes, monkeyp
         load().estimate_scene(torch.rand(1, 3, 1, 1).expand(2000, 3, 1, 1), 256)
     monkeypatch.setattr(of_scenes, "sees_scenes", family.sees_scenes)
     with pytest.raises(ValueError, match=r"weighted estimates each image independently; .*: depth-anything-3-small"):
-        load().estimate_scene(pictures(2), 32)
+        load().estimate_scene(make_images(2), 32)
     assert family.batches == []
 
 
@@ -335,19 +335,19 @@ def test_another_error_is_not_taken_for_want_of_memory(load, family, monkeypatch
     model = load()
     monkeypatch.setattr(family, "infer_resized", broken)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        model.estimate(pictures(2), 32)
+        model.estimate(make_images(2), 32)
 
 
-def test_progress_counts_pictures(load, room_for, family, monkeypatch):
+def test_progress_counts_images(load, room_for, family, monkeypatch):
     monkeypatch.setattr(devices, "available_memory", lambda _device: room_for(2))
     steps = []
-    load().estimate(pictures(5), 32, progress=lambda done, total: steps.append((done, total)))
+    load().estimate(make_images(5), 32, progress=lambda done, total: steps.append((done, total)))
     assert steps == [(2, 5), (4, 5), (5, 5)]
 
 
 def test_progress_of_what_is_done_at_once_comes_to_its_end(load):
     steps = []
-    load().estimate(pictures(2), 32, progress=lambda *step: steps.append(step))
+    load().estimate(make_images(2), 32, progress=lambda *step: steps.append(step))
     assert steps[-1] == (2, 2)
 
 
@@ -363,16 +363,16 @@ def test_an_interruption_stops_between_parts(load, family, monkeypatch):
     monkeypatch.setattr(interrupt, "throw_if_interrupted", stop)
     model = load()
     with pytest.raises(Stop):
-        model.estimate(pictures(5), 32)
+        model.estimate(make_images(5), 32)
     assert family.batches == [1, 1]
     family.batches.clear()
     monkeypatch.setattr(interrupt, "throw_if_interrupted", lambda: None)
-    assert model.estimate(pictures(5), 32).batch == 5
+    assert model.estimate(make_images(5), 32).batch == 5
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 64), (50, 70), (1, 1), (200, 31)])
-def test_the_estimate_has_the_pictures_size(load, height, width):
-    estimate = load().estimate(pictures(2, height, width), 32)
+def test_the_estimate_has_the_images_size(load, height, width):
+    estimate = load().estimate(make_images(2, height, width), 32)
     assert estimate.depth.shape == (2, 1, height, width)
     assert torch.isfinite(estimate.depth).all()
 
@@ -383,8 +383,8 @@ def test_the_size_is_the_networks(load, family, monkeypatch):
     monkeypatch.setattr(
         family, "infer_resized", lambda self, pixels, request: seen.append(tuple(pixels.shape)) or infer_resized(self, pixels, request)
     )
-    load().estimate(pictures(1, 100, 200))
-    load().estimate(pictures(1, 100, 200), 96)
+    load().estimate(make_images(1, 100, 200))
+    load().estimate(make_images(1, 100, 200), 96)
     assert seen == [(1, 3, 32, 64), (1, 3, 96, 192)]
 
 
@@ -406,7 +406,7 @@ GREY = torch.full((1, 3, 32, 32), 0.2)
     ],
     ids=["tensor", "half", "double", "uint8", "uint16 batch", "float32", "float64", "grey", "strided"],
 )
-def test_pictures_in_any_form_are_the_same_picture(load, images):
+def test_images_in_any_form_are_the_same_image(load, images):
     depth = load().estimate(images, 32).depth
     assert depth.shape == (1, 1, 32, 32)
     assert torch.allclose(depth, torch.tensor(1.2), atol=1e-4)
@@ -425,7 +425,7 @@ def test_pictures_in_any_form_are_the_same_picture(load, images):
         (np.full((2, 2, 3), np.inf, np.float32), "12 NaN or infinite values of 12"),
     ],
 )
-def test_pictures_that_are_none_are_refused(load, family, images, message):
+def test_images_that_are_none_are_refused(load, family, images, message):
     with pytest.raises(ValueError, match=message):
         load().estimate(images)
     assert family.batches == []
@@ -457,7 +457,7 @@ def test_a_strip_is_refused_before_anything_runs(load, family):
 
 
 def test_a_model_loaded_in_inference_mode_runs_outside_and_the_other_way_round(load):
-    images = pictures(2)
+    images = make_images(2)
     with torch.inference_mode():
         inside = load().estimate(images, 32).depth.clone()
     outside = load().estimate(images, 32).depth
@@ -482,7 +482,7 @@ def test_the_package_gives_it_in_three_lines(tmp_path):
     assert model.resampling == "bicubic"
 
 
-def test_a_picture_comes_in_every_form_that_the_docstring_names():
+def test_an_image_comes_in_every_form_that_the_docstring_names():
     colour = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
     model = load_model("tiny")
     for form in (

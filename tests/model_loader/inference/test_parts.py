@@ -7,7 +7,7 @@ import torch
 
 from depth_normal.geometry.estimate import Estimate
 from depth_normal.geometry.surfaces.derive import with_normals
-from depth_normal.geometry.temporal.stabilization import FilmOptions
+from depth_normal.geometry.temporal.stabilization import VideoOptions
 from depth_normal.model_loader.comfy import devices
 
 DARK = 0.2
@@ -64,7 +64,7 @@ def test_images_in_tiles_are_what_they_are_alone(load):
 
 @pytest.mark.parametrize("sizes", [[5], [1, 1, 1, 1, 1], [2, 3], [1, 3, 1], [4, 1]], ids=str)
 def test_frames_are_joined_alike_however_the_video_was_cut(load, sizes):
-    parts = load().estimate_video(images().split(sizes), FilmOptions("none", smooth=0), size=32, derive=without_the_dark)
+    parts = load().estimate_video(images().split(sizes), VideoOptions("none", smooth=0), size=32, derive=without_the_dark)
     whole = Estimate.cat(parts, 5)
     assert [bool(each.all()) for each in whole.mask] == [True, False, True, False, True]
     assert_same(whole, load().estimate(images(), 32, derive=without_the_dark))

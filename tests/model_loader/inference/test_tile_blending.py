@@ -23,7 +23,7 @@ def sized(height, width):
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def picture(height, width):
+def make_image(height, width):
     """A picture whose red is its disparity: a floor, and posts before it; green is detail of one pixel."""
     v, u = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
     posts = ((u * 7).frac() < 0.3) & (v > 0.2)
@@ -38,8 +38,8 @@ class Network:
         self.quantity, self.affine, self.more = quantity, affine, more
         self.asked = []
 
-    def __call__(self, pictures, fov):
-        for each in pictures.split(2):  # in parts, as the memory allows
+    def __call__(self, images, fov):
+        for each in images.split(2):  # in parts, as the memory allows
             small = resize_map(each, *sized(*each.shape[-2:]))
             disparity = small[:, :1]
             for _ in each:
@@ -66,7 +66,7 @@ def near(found, image, quantity=Quantity.DISPARITY):
 
 @pytest.mark.parametrize("tiles", [(2, 2), (2, 3), (1, 4), (5, 6)])
 def test_tiles_in_any_scale_and_shift_are_blended_back_to_the_truth(tiles):
-    image = picture(150, 203)
+    image = make_image(150, 203)
     found = run(Network(), image, tiles)
     one_pass = next(iter(Network()(image, 0.0))).resized(150, 203)
     assert near(found, image) < 0.5 * near(one_pass, image)
@@ -74,7 +74,7 @@ def test_tiles_in_any_scale_and_shift_are_blended_back_to_the_truth(tiles):
 
 
 def test_metres_stay_the_whole_passs_metres():
-    image = picture(120, 160)
+    image = make_image(120, 160)
     found = run(Network(Quantity.METRIC_DEPTH, affine=False), image, (3, 3))
     truth = 1 / resize_map(image[:, :1], found.height, found.width)
     assert found.quantity is Quantity.METRIC_DEPTH
@@ -83,12 +83,12 @@ def test_metres_stay_the_whole_passs_metres():
 
 
 def test_relative_depth_is_brought_in_its_own_space():
-    image = picture(120, 160)
+    image = make_image(120, 160)
     assert near(run(Network(Quantity.RELATIVE_DEPTH), image, (3, 3)), image) < 0.02
 
 
 def test_tiles_get_their_part_of_the_field_of_view():
-    image = picture(120, 160)
+    image = make_image(120, 160)
 
     def camera(small):
         return intrinsics_from_fov(60.0, *small.shape[-2:], batch=len(small))
@@ -113,11 +113,11 @@ def test_normals_are_unit_vectors_and_the_axes_stay():
         return F.normalize(torch.cat((small[:, 1:] - 0.5, torch.ones_like(small[:, :1])), 1), dim=1)
 
     class WithNormals(Network):
-        def __call__(self, pictures, fov):
-            for part in super().__call__(pictures, fov):
+        def __call__(self, images, fov):
+            for part in super().__call__(images, fov):
                 yield Estimate(part.depth, part.quantity, part.normals, Axes.SCANNET)
 
-    image = picture(120, 160)
+    image = make_image(120, 160)
     found = run(WithNormals(normals=normals), image, (3, 3))
     assert found.axes is Axes.SCANNET
     torch.testing.assert_close(found.normals.norm(dim=1), torch.ones(1, found.height, found.width), atol=1e-5, rtol=0)
@@ -127,21 +127,21 @@ def test_normals_are_unit_vectors_and_the_axes_stay():
 
 def test_normals_alone_are_blended():
     class OnlyNormals(Network):
-        def __call__(self, pictures, fov):
-            for part in super().__call__(pictures, fov):
+        def __call__(self, images, fov):
+            for part in super().__call__(images, fov):
                 yield Estimate(normals=F.normalize(part.depth.expand(-1, 3, -1, -1), dim=1))
 
-    found = run(OnlyNormals(), picture(100, 100), (2, 2))
+    found = run(OnlyNormals(), make_image(100, 100), (2, 2))
     assert found.depth is None and found.quantity is None and found.normals is not None
 
 
 def test_sky_stays_out_and_what_it_holds_spoils_nothing():
-    def network(pictures, fov):
-        for part in Network(Quantity.METRIC_DEPTH, affine=False)(pictures, fov):
+    def network(images, fov):
+        for part in Network(Quantity.METRIC_DEPTH, affine=False)(images, fov):
             sky = part.depth > 1 / 0.26
             yield Estimate(torch.where(sky, 1e6, part.depth), part.quantity, mask=~sky)
 
-    image = picture(120, 160)
+    image = make_image(120, 160)
     found = run(network, image, (3, 3))
     red = resize_map(image[:, :1], found.height, found.width)
     told = (red > 0.29) | (red < 0.23)
@@ -152,21 +152,21 @@ def test_sky_stays_out_and_what_it_holds_spoils_nothing():
 
 
 def test_holes_without_a_value_are_not_blended_in():
-    def network(pictures, fov):
-        for part in Network(Quantity.METRIC_DEPTH, affine=False)(pictures, fov):
+    def network(images, fov):
+        for part in Network(Quantity.METRIC_DEPTH, affine=False)(images, fov):
             hole = part.depth > 1 / 0.26
             yield Estimate(torch.where(hole, torch.nan, part.depth), part.quantity, mask=~hole)
 
-    found = run(network, picture(120, 160), (3, 3))
+    found = run(network, make_image(120, 160), (3, 3))
     assert torch.isfinite(found.depth[found.mask]).all()
 
 
 @pytest.mark.parametrize("quantity", [Quantity.DISPARITY, Quantity.METRIC_DEPTH])
 def test_masks_that_contradict_each_other_spoil_nothing(quantity):
-    inner, image = Network(quantity, affine=quantity is Quantity.DISPARITY), picture(200, 260)
+    inner, image = Network(quantity, affine=quantity is Quantity.DISPARITY), make_image(200, 260)
 
-    def network(pictures, fov):
-        for part in inner(pictures, fov):
+    def network(images, fov):
+        for part in inner(images, fov):
             noise = torch.rand(part.batch, 1, 4, 5, generator=torch.Generator().manual_seed(len(inner.asked)))
             yield Estimate(part.depth, quantity, mask=resize_map(noise, part.height, part.width) > 0.6)
 
@@ -181,19 +181,19 @@ def test_masks_that_contradict_each_other_spoil_nothing(quantity):
 
 @pytest.mark.parametrize(("height", "width", "tiles"), [(7, 5, (2, 2)), (1, 300, (1, 4)), (301, 97, (3, 1)), (53, 51, (2, 2))])
 def test_odd_sizes_are_covered(height, width, tiles):
-    found = run(Network(), picture(height, width), tiles)
+    found = run(Network(), make_image(height, width), tiles)
     assert found.depth.shape[0] == 1 and torch.isfinite(found.depth).all()
     assert found.height <= height and found.width <= width
 
 
 def test_a_mosaic_is_no_larger_than_what_the_network_says_of_its_tiles():
-    found = run(Network(), picture(600, 800), (2, 2))
+    found = run(Network(), make_image(600, 800), (2, 2))
     assert SIDE < found.height < 3 * SIDE
 
 
 def test_progress_counts_the_whole_and_every_tile():
     seen = []
-    run(Network(), picture(100, 130), (2, 3), progress=lambda done, total: seen.append((done, total)))
+    run(Network(), make_image(100, 130), (2, 3), progress=lambda done, total: seen.append((done, total)))
     assert seen[0] == (1, 7) and seen[-1] == (7, 7)
 
 
@@ -213,7 +213,7 @@ def test_auto_takes_tiles_of_about_the_networks_size():
     assert tiles_along("auto", 4000, 3000, sized) == (AUTO_MOST, AUTO_MOST - 1)
 
 
-def test_a_picture_smaller_than_a_tile_is_seen_as_a_whole():
+def test_an_image_smaller_than_a_tile_is_seen_as_a_whole():
     assert tiles_along(8, 20, 20, sized) == (1, 1)
     assert tiles_along(8, 96, 96, sized) == (4, 4)
 
@@ -229,7 +229,7 @@ def test_other_tiles_are_refused_with_what_is_accepted(given):
         check_tiles(given)
 
 
-def test_a_part_of_a_picture_is_shown_no_larger_than_a_network_can_use():
+def test_a_part_of_an_image_is_shown_no_larger_than_a_network_can_use():
     image = torch.rand(1, 3, 700, 900)
     part = shown(image, (100, 600, 50, 850), sized)
     assert part.shape == (1, 3, 2 * SIDE, 2 * round(SIDE * 1.6))
@@ -249,8 +249,8 @@ def test_everything_stays_on_the_networks_device_and_only_the_camera_is_asked_fo
     """Fake tensors of a device that this machine need not have: no op mixes devices."""
     device = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
 
-    def network(pictures, fov):
-        small = resize_map(pictures, *sized(*pictures.shape[-2:]))
+    def network(images, fov):
+        small = resize_map(images, *sized(*images.shape[-2:]))
         yield Estimate(small[:, :1], Quantity.METRIC_DEPTH, small, mask=small[:, :1] > 0.5)
 
     with FakeTensorMode():

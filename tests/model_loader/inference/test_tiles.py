@@ -15,7 +15,7 @@ def tiny():
     return load_model("tiny", "float32", "cpu")
 
 
-def test_each_picture_of_a_batch_is_seen_in_tiles_by_itself(tiny):
+def test_each_image_of_a_batch_is_seen_in_tiles_by_itself(tiny):
     images = torch.rand(2, 3, 90, 131)
     together = tiny.estimate(images, 32, tiles=2)
     alone = tiny.estimate(images[1:], 32, tiles=2)
@@ -30,18 +30,18 @@ def test_without_tiles_nothing_changes(tiny, tiles):
     assert torch.equal(tiny.estimate(images, 32, tiles=tiles).depth, tiny.estimate(images, 32).depth)
 
 
-def test_a_picture_no_larger_than_the_networks_input_is_seen_once(tiny):
+def test_an_image_no_larger_than_the_networks_input_is_seen_once(tiny):
     images = torch.rand(1, 3, 40, 48)
     assert torch.equal(tiny.estimate(images, 64, tiles="auto").depth, tiny.estimate(images, 64).depth)
 
 
-def test_arrays_and_tensors_are_the_same_picture(tiny):
+def test_arrays_and_tensors_are_the_same_image(tiny):
     array = (torch.rand(1, 90, 131, 3) * 255).byte().numpy()
     tensor = torch.from_numpy(array).movedim(-1, 1).float() / 255
     torch.testing.assert_close(tiny.estimate(array, 32, tiles=2).depth, tiny.estimate(tensor, 32, tiles=2).depth, atol=1e-3, rtol=1e-4)
 
 
-def test_progress_counts_the_tiles_of_all_pictures(tiny):
+def test_progress_counts_the_tiles_of_all_images(tiny):
     seen = []
     tiny.estimate(torch.rand(2, 3, 90, 90), 32, lambda done, total: seen.append((done, total)), tiles=2)
     assert seen[0] == (1, 10) and seen[-1] == (10, 10) and seen == sorted(seen)

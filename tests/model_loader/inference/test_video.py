@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Axes
-from depth_normal.geometry.temporal.stabilization import FilmOptions
+from depth_normal.geometry.temporal.stabilization import VideoOptions
 from depth_normal.model_loader import load_model
 from depth_normal.model_loader.inference.video import VideoState
 
@@ -38,7 +38,7 @@ def test_in_chunks_and_at_once_are_the_same(tiny):
 def test_it_is_stable_and_can_be_asked_not_to(tiny):
     video = frames(10)
     own = tiny.estimate(video, 96).depth
-    torch.testing.assert_close(depth_of(tiny, [video], FilmOptions("none", smooth=0)), own)
+    torch.testing.assert_close(depth_of(tiny, [video], VideoOptions("none", smooth=0)), own)
     change = [each[4:].diff(dim=0).abs().mean() for each in (depth_of(tiny, [video]), own)]
     assert change[0] < change[1] / 3
 

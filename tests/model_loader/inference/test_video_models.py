@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from depth_normal.annotators import registry
-from depth_normal.annotators.video.frame_annotator import FilmState
+from depth_normal.annotators.video.frame_annotator import WindowState
 from depth_normal.geometry.surfaces.derive import with_normals
-from depth_normal.geometry.temporal.stabilization import FilmOptions
+from depth_normal.geometry.temporal.stabilization import VideoOptions
 from depth_normal.model_loader import free, load_model
 from depth_normal.model_loader.comfy import devices, interrupt
 from depth_normal.model_loader.inference.batches import in_batches
@@ -45,14 +45,14 @@ def load(weights, monkeypatch):
 def video(total, height=60, width=90, chunk=6, seed=0):
     """Chunks of a pan over a soft picture."""
     coarse = torch.rand(1, 3, 8, 10, generator=torch.Generator().manual_seed(seed))
-    picture = torch.nn.functional.interpolate(coarse, size=(height, width + total), mode="bicubic")[0].clamp(0, 1)
-    frames = torch.stack([picture[:, :, i : i + width] for i in range(total)])
+    image = torch.nn.functional.interpolate(coarse, size=(height, width + total), mode="bicubic")[0].clamp(0, 1)
+    frames = torch.stack([image[:, :, i : i + width] for i in range(total)])
     return frames.split(chunk)
 
 
 def windows(model, frames):
     """The estimates of a video's windows at the network's size, as one shot."""
-    return window_estimates(model._network, frames, InferenceOptions(), None, FilmState())
+    return window_estimates(model._network, frames, InferenceOptions(), None, WindowState())
 
 
 def depth(parts):
@@ -78,7 +78,7 @@ def test_cuts_are_looked_for_where_they_are_asked_for(load):
     first, second = video(15), video(15, seed=3)
     both = [*first, *(1 - chunk for chunk in second)]
     apart = torch.cat((depth(windows(model, both[:3])), depth(windows(model, both[3:]))))
-    run = lambda cuts: depth(model.estimate_video(both, FilmOptions(cuts=cuts)))  # noqa: E731
+    run = lambda cuts: depth(model.estimate_video(both, VideoOptions(cuts=cuts)))  # noqa: E731
     apart = torch.nn.functional.interpolate(apart, (60, 90), mode="bilinear")
     near(run(cuts=True), apart)
     assert (run(cuts=False) - apart).abs().max() > 1e-2 * apart.max()
@@ -144,7 +144,7 @@ def test_frames_go_to_the_device_as_memory_allows(load, monkeypatch):
     each = model.working_bytes(60, 90)
     for room, expected in ((-9, [1] * 5), (2.5, [2, 2, 1]), (3.9, [2, 2, 1]), (40, [5])):
         batches.clear()
-        monkeypatch.setattr(devices, "available_memory", lambda _, room=room: model.annotator.film_bytes(56, 84) + int(room * each))
+        monkeypatch.setattr(devices, "available_memory", lambda _, room=room: model.annotator.video_bytes(56, 84) + int(room * each))
         list(windows(model, video(5, chunk=5)))
         assert batches == expected
         list(windows(model, video(5, chunk=1)))

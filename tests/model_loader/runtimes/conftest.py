@@ -95,7 +95,7 @@ def convolved(caches, tmp_path, exported, monkeypatch):
 
 
 @pytest.fixture
-def picture():
+def image():
     return torch.rand(2, 3, 32, 64, generator=torch.Generator().manual_seed(1))
 
 

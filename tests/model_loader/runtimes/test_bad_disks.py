@@ -15,17 +15,17 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.fixture
-def expected(convolved, picture):
-    return convolved.load("torch").estimate(picture).depth
+def expected(convolved, image):
+    return convolved.load("torch").estimate(image).depth
 
 
-def left_to_torch(model, picture, expected):
-    return model.runtime == "torch" and torch.equal(model.estimate(picture).depth, expected)
+def left_to_torch(model, image, expected):
+    return model.runtime == "torch" and torch.equal(model.estimate(image).depth, expected)
 
 
 @RUNTIMES
 def test_a_disk_that_is_full_in_the_middle_of_the_graph_leaves_the_model_to_torch(
-    runtime, package, convolved, picture, expected, monkeypatch, told
+    runtime, package, convolved, image, expected, monkeypatch, told
 ):
     pytest.importorskip(package)
 
@@ -34,14 +34,14 @@ def test_a_disk_that_is_full_in_the_middle_of_the_graph_leaves_the_model_to_torc
         raise FULL
 
     monkeypatch.setattr(build_job, "export_graph", half)
-    assert left_to_torch(convolved.load(runtime), picture, expected)
+    assert left_to_torch(convolved.load(runtime), image, expected)
     (line,) = told()
     assert "cannot hold it: the disk is full: torch runs it" in line
     assert not [path for path in convolved.store.rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
 def test_a_disk_that_is_full_in_the_middle_of_the_engine_leaves_the_model_to_torch_until_there_is_room(
-    convolved, picture, expected, monkeypatch, told
+    convolved, image, expected, monkeypatch, told
 ):
     import depth_normal
 
@@ -56,7 +56,7 @@ def test_a_disk_that_is_full_in_the_middle_of_the_engine_leaves_the_model_to_tor
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
-        assert left_to_torch(convolved.load("openvino"), picture, expected)
+        assert left_to_torch(convolved.load("openvino"), image, expected)
     assert "the disk is full" in told()[0] and not list(convolved.store.rglob(openvino._BLOB))
     depth_normal.free()
     assert convolved.load("openvino").runtime.startswith("OpenVINO") and convolved.exports == [None], "the graph was whole"
@@ -84,15 +84,15 @@ def closed(request, convolved, monkeypatch):
 
 
 @RUNTIMES
-def test_a_folder_that_cannot_be_written_to_leaves_the_model_to_torch(runtime, package, convolved, picture, expected, closed, told):
+def test_a_folder_that_cannot_be_written_to_leaves_the_model_to_torch(runtime, package, convolved, image, expected, closed, told):
     pytest.importorskip(package)
-    assert left_to_torch(convolved.load(runtime), picture, expected)
+    assert left_to_torch(convolved.load(runtime), image, expected)
     (line,) = told()
     assert "runtimes" in line and "cannot hold it: " in line and line.endswith("torch runs it") and not convolved.exports
 
 
 @RUNTIMES
-def test_an_engine_in_a_folder_that_is_read_only_is_used(runtime, package, convolved, picture, expected, monkeypatch, told):
+def test_an_engine_in_a_folder_that_is_read_only_is_used(runtime, package, convolved, image, expected, monkeypatch, told):
     """As models lie in an image of a container: nothing is written, not even a lock."""
     import depth_normal
 
@@ -107,11 +107,11 @@ def test_an_engine_in_a_folder_that_is_read_only_is_used(runtime, package, convo
         monkeypatch.setattr(Path, name, refused)
     monkeypatch.setattr(engine_store, "locked", refused)
     model = convolved.load(runtime)
-    assert torch.allclose(model.estimate(picture).depth, expected, atol=1e-5) and model.runtime != "torch" and not told()
+    assert torch.allclose(model.estimate(image).depth, expected, atol=1e-5) and model.runtime != "torch" and not told()
 
 
 @pytest.mark.parametrize("again", [True, False], ids=["once", "for good"])
-def test_an_engine_that_is_whole_and_does_not_load_is_built_anew(again, convolved, picture, expected, monkeypatch, told):
+def test_an_engine_that_is_whole_and_does_not_load_is_built_anew(again, convolved, image, expected, monkeypatch, told):
     """As after an update of a driver that has the same name: its record holds, and the library refuses it."""
     import depth_normal
 
@@ -129,18 +129,18 @@ def test_an_engine_that_is_whole_and_does_not_load_is_built_anew(again, convolve
 
     monkeypatch.setattr(openvino, "_imported", refused)
     model = convolved.load("openvino")
-    assert torch.allclose(model.estimate(picture).depth, expected, atol=1e-5)
+    assert torch.allclose(model.estimate(image).depth, expected, atol=1e-5)
     assert (model.runtime != "torch") == again and "'version == 7' failed" in told()[0] and "built anew" in told()[0]
     assert convolved.exports == [None] and (blob.parent / RECORD).is_file()
 
 
-def test_numbers_beyond_float16_are_computed_by_the_engine_in_float32(convolved, picture, monkeypatch, told):
+def test_numbers_beyond_float16_are_computed_by_the_engine_in_float32(convolved, image, monkeypatch, told):
     """Then also its trial overflows, as torch itself does."""
     from safetensors.torch import save_file
 
     pytest.importorskip("onnxruntime")
     save_file({"weight": torch.ones(1, 3, 1, 1), "bias": torch.tensor([70000.0])}, convolved.weights)
-    expected = convolved.load("torch").estimate(picture).depth
+    expected = convolved.load("torch").estimate(image).depth
     run, first = onnx_runtime._OnnxRunner.run, []
 
     def narrow(self, *given):
@@ -150,6 +150,6 @@ def test_numbers_beyond_float16_are_computed_by_the_engine_in_float32(convolved,
 
     monkeypatch.setattr(onnx_runtime._OnnxRunner, "run", narrow)
     model = convolved.load("onnx", "float16")
-    assert torch.allclose(model.estimate(picture).depth, expected)
+    assert torch.allclose(model.estimate(image).depth, expected)
     assert model.dtype == torch.float32 and "ONNX" in model.runtime
     assert any("Computed again in float32" in line for line in told())

@@ -18,28 +18,28 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def expected(convolved, picture):
-    return convolved.load("torch").estimate(picture).depth
+def expected(convolved, image):
+    return convolved.load("torch").estimate(image).depth
 
 
 @pytest.mark.parametrize(("runtime", "package", "words"), [("onnx", "onnxruntime", "ONNX Runtime"), ("openvino", "openvino", "OpenVINO")])
-def test_an_engine_gives_what_torch_gives(runtime, package, words, convolved, picture, expected):
+def test_an_engine_gives_what_torch_gives(runtime, package, words, convolved, image, expected):
     pytest.importorskip(package)
     model = convolved.load(runtime)
     runs = convolved.family.runs
-    assert torch.allclose(model.estimate(picture).depth, expected, atol=1e-5)
-    assert torch.allclose(model.estimate(picture[:1, :, :, :32]).depth, expected[:1, :, :, :32], atol=1e-5), "of another size"
+    assert torch.allclose(model.estimate(image).depth, expected, atol=1e-5)
+    assert torch.allclose(model.estimate(image[:1, :, :, :32]).depth, expected[:1, :, :, :32], atol=1e-5), "of another size"
     assert convolved.family.runs == runs, "torch has nothing to do"
     assert words in model.runtime and "CPU" in model.runtime
 
 
-def test_torch_compile_gives_what_torch_gives(convolved, picture, expected, monkeypatch):
+def test_torch_compile_gives_what_torch_gives(convolved, image, expected, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda module, **_: module)  # the compiler takes a minute, and is torch's own
     model = convolved.load("compile")
-    assert torch.allclose(model.estimate(picture).depth, expected, atol=1e-6) and model.runtime.startswith("torch.compile")
+    assert torch.allclose(model.estimate(image).depth, expected, atol=1e-6) and model.runtime.startswith("torch.compile")
 
 
-def test_torch_compile_compiles_no_more_for_another_size(convolved, picture, monkeypatch):
+def test_torch_compile_compiles_no_more_for_another_size(convolved, image, monkeypatch):
     """Each time takes a minute."""
     torch._dynamo.reset()  # of what other tests compiled
     monkeypatch.setattr(build_job.Job, "usual_sides", (96, 128))  # one multiple alone would be compiled by itself, and so would few numbers
@@ -52,7 +52,7 @@ def test_torch_compile_compiles_no_more_for_another_size(convolved, picture, mon
     monkeypatch.setattr(torch, "compile", lambda module, **options: compile_(module, backend=backend, **options))
     monkeypatch.setattr(convolved.family, "predict", lambda self, inputs, _=(): (self.network(inputs),))  # a count would be a guard
     model = convolved.load("compile")
-    large = picture.repeat(1, 1, 3, 3)
+    large = image.repeat(1, 1, 3, 3)
     model.estimate(large[:1], 96)
     before = len(made)
     model.estimate(large[:1, :, :, :96], 96)
@@ -61,7 +61,7 @@ def test_torch_compile_compiles_no_more_for_another_size(convolved, picture, mon
     assert torch.equal(together[1:], model.estimate(large[1:], 96).depth)
 
 
-def test_torch_compile_is_tried_at_the_size_of_usual_pictures(convolved, monkeypatch):
+def test_torch_compile_is_tried_at_the_size_of_usual_images(convolved, monkeypatch):
     """Convolutions of few numbers (above 20480 oneDNN does them) are compiled in another way: the first picture would be compiled again."""
     seen = []
     monkeypatch.setattr(torch, "compile", lambda module, **_: lambda given: (seen.append(given.shape), module(given))[1])
@@ -69,12 +69,12 @@ def test_torch_compile_is_tried_at_the_size_of_usual_pictures(convolved, monkeyp
     assert seen == [(1, 3, 1, 32, 2, 32)], "in cells of 32; and not square: height and width would be taken for one number"
 
 
-def test_a_package_that_is_not_there_is_named_with_what_to_install(convolved, picture, expected, monkeypatch, told):
+def test_a_package_that_is_not_there_is_named_with_what_to_install(convolved, image, expected, monkeypatch, told):
     monkeypatch.setattr(choose, "find_spec", lambda name: None)
     assert convolved.load("openvino").runtime == "torch"
     (line,) = told()
     assert "openvino, onnx, onnxscript are not installed (pip install openvino onnx onnxscript)" in line and "torch runs it" in line
-    assert torch.equal(convolved.load("openvino").estimate(picture).depth, expected)
+    assert torch.equal(convolved.load("openvino").estimate(image).depth, expected)
 
 
 def test_a_family_without_a_graph_is_run_by_torch(told):
@@ -94,7 +94,7 @@ def test_auto_is_torch_until_an_engine_is_measured_to_be_worth_it():
     assert {choose.usable_runtime("auto", spec) for spec in MODELS.values()} == {"torch"}
 
 
-def test_what_fails_while_it_runs_is_left_to_torch_for_good(convolved, picture, expected, monkeypatch, told):
+def test_what_fails_while_it_runs_is_left_to_torch_for_good(convolved, image, expected, monkeypatch, told):
     pytest.importorskip("onnxruntime")
     model = convolved.load("onnx")
 
@@ -103,7 +103,7 @@ def test_what_fails_while_it_runs_is_left_to_torch_for_good(convolved, picture, 
 
     monkeypatch.setattr(onnx_runtime._OnnxRunner, "run", broken)
     for _ in range(2):
-        assert torch.allclose(model.estimate(picture).depth, expected, atol=1e-6)
+        assert torch.allclose(model.estimate(image).depth, expected, atol=1e-6)
     assert model.runtime == "torch"
     (line,) = told()
     assert "the driver is gone" in line and "torch runs it from now on" in line
@@ -117,7 +117,7 @@ def test_an_engine_that_computes_something_else_is_not_used(convolved, monkeypat
     assert "computes something else than torch" in told()[0]
 
 
-def test_float16_that_overflows_becomes_float32(convolved, picture, expected, monkeypatch):
+def test_float16_that_overflows_becomes_float32(convolved, image, expected, monkeypatch):
     pytest.importorskip("onnxruntime")
     model = convolved.load("onnx", "float16")
     run, first = onnx_runtime._OnnxRunner.run, model.annotator.engine._runners[None]
@@ -126,11 +126,11 @@ def test_float16_that_overflows_becomes_float32(convolved, picture, expected, mo
         return (torch.full((2, 1, 32, 64), torch.inf),) if self is first else run(self, *given)
 
     monkeypatch.setattr(onnx_runtime._OnnxRunner, "run", overflowing)
-    assert torch.allclose(model.estimate(picture).depth, expected, atol=1e-5)
+    assert torch.allclose(model.estimate(image).depth, expected, atol=1e-5)
     assert model.dtype == torch.float32 and "ONNX" in model.runtime, "the engine is built anew for float32"
 
 
-def test_want_of_memory_makes_fewer_pictures_at_once_not_torch(convolved, picture, expected, monkeypatch):
+def test_want_of_memory_makes_fewer_images_at_once_not_torch(convolved, image, expected, monkeypatch):
     pytest.importorskip("onnxruntime")
     model = convolved.load("onnx")
     run = onnx_runtime._OnnxRunner.run
@@ -141,23 +141,23 @@ def test_want_of_memory_makes_fewer_pictures_at_once_not_torch(convolved, pictur
         return run(self, pixels, numbers)
 
     monkeypatch.setattr(onnx_runtime._OnnxRunner, "run", small)
-    assert torch.allclose(model.estimate(picture).depth, expected, atol=1e-5)
+    assert torch.allclose(model.estimate(image).depth, expected, atol=1e-5)
     assert "ONNX" in model.runtime
 
 
-def test_a_graph_of_one_size_has_an_engine_for_each_of_the_first_sizes(convolved, picture, monkeypatch, told):
+def test_a_graph_of_one_size_has_an_engine_for_each_of_the_first_sizes(convolved, image, monkeypatch, told):
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(convolved.family, "dynamic_sides", False)
     model = convolved.load("onnx")
     assert not convolved.exports, "it depends on the pictures"
     for width in (32, 64, 96, 128, 128):
-        assert model.estimate(picture[:1, :, :, :32].repeat(1, 1, 1, width // 32)).depth.shape[-1] == width
+        assert model.estimate(image[:1, :, :, :32].repeat(1, 1, 1, width // 32)).depth.shape[-1] == width
     assert convolved.exports == [(32, 32), (32, 64), (32, 96)]
     (line,) = told()
     assert "engines for 3 sizes" in line
 
 
-def test_an_engine_is_given_back_and_started_again_from_the_store(convolved, picture, expected):
+def test_an_engine_is_given_back_and_started_again_from_the_store(convolved, image, expected):
     pytest.importorskip("onnxruntime")
     model = convolved.load("onnx")
     engine = model.annotator.engine
@@ -166,7 +166,7 @@ def test_an_engine_is_given_back_and_started_again_from_the_store(convolved, pic
     model.unload()
     gc.collect()
     assert runner() is None and engine.size == 0
-    assert torch.allclose(model.estimate(picture).depth, expected, atol=1e-5)
+    assert torch.allclose(model.estimate(image).depth, expected, atol=1e-5)
     assert convolved.exports == [None], "the graph was kept"
 
 
@@ -192,7 +192,7 @@ def test_cancel_while_building_is_no_failure(convolved, monkeypatch):
         choose.with_runtime(loaded(convolved), "onnx", "digest", torch.float32, CPU)
 
 
-def test_cancel_while_an_engine_runs_is_no_failure_of_the_engine(convolved, picture, monkeypatch):
+def test_cancel_while_an_engine_runs_is_no_failure_of_the_engine(convolved, image, monkeypatch):
     pytest.importorskip("onnxruntime")
 
     class CancelledError(Exception):
@@ -209,7 +209,7 @@ def test_cancel_while_an_engine_runs_is_no_failure_of_the_engine(convolved, pict
     with monkeypatch.context() as patch, pytest.raises(CancelledError):
         patch.setattr(onnx_runtime._OnnxRunner, "run", cancelled)
         patch.setattr(engine, "interrupt", SimpleNamespace(is_interruption=lambda error: isinstance(error, CancelledError)))
-        model.annotator.estimate(picture)
+        model.annotator.estimate(image)
     assert model.runtime == words != "torch"
 
 

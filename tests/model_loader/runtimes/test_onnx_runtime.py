@@ -22,14 +22,14 @@ def listed(monkeypatch):
     return listing
 
 
-def test_a_provider_that_is_listed_and_cannot_be_loaded_is_named_and_the_next_taken(convolved, picture, listed, told, monkeypatch):
+def test_a_provider_that_is_listed_and_cannot_be_loaded_is_named_and_the_next_taken(convolved, image, listed, told, monkeypatch):
     """ONNX Runtime itself goes to the CPU and says nothing that a program can see."""
     from depth_normal.model_loader import load_model
 
     listed("DmlExecutionProvider", "CoreMLExecutionProvider")
     monkeypatch.setattr("depth_normal.model_loader.comfy.devices.default_device", lambda: torch.device("cpu"))
     model = load_model("convolved", "float32", "auto", convolved.weights, "onnx")
-    assert model.runtime.endswith("CPU") and model.estimate(picture).depth.shape == (2, 1, 32, 64)
+    assert model.runtime.endswith("CPU") and model.estimate(image).depth.shape == (2, 1, 32, 64)
     assert [line.partition(", which does not work here")[0] for line in told()] == [
         "ONNX Runtime lists DirectML",
         "ONNX Runtime lists CoreML",
@@ -73,21 +73,21 @@ def test_tensorrt_is_built_for_a_range_of_sizes_and_refuses_others(convolved):
             runner._check(torch.empty(shape))
 
 
-def test_a_size_beyond_the_engine_is_run_by_torch_and_said_once(convolved, picture, told, monkeypatch):
+def test_a_size_beyond_the_engine_is_run_by_torch_and_said_once(convolved, image, told, monkeypatch):
     model = convolved.load("onnx")
-    expected = convolved.load("torch").estimate(picture).depth
+    expected = convolved.load("torch").estimate(image).depth
     runner = model.annotator.engine._runners[None]
     runner._range = (64, 128)
     for _ in range(2):
-        assert torch.allclose(model.estimate(picture).depth, expected, atol=1e-6)
+        assert torch.allclose(model.estimate(image).depth, expected, atol=1e-6)
     assert len(told()) == 1 and "torch runs such pictures" in told()[0] and "ONNX" in model.runtime
     runner._range = (32, 64)
     runs = convolved.family.runs
-    model.estimate(picture)
+    model.estimate(image)
     assert convolved.family.runs == runs, "the engine goes on"
 
 
-def test_on_a_cpu_nothing_is_copied(convolved, picture, monkeypatch):
+def test_on_a_cpu_nothing_is_copied(convolved, image, monkeypatch):
     seen = []
 
     class Session:
@@ -97,8 +97,8 @@ def test_on_a_cpu_nothing_is_copied(convolved, picture, monkeypatch):
 
     runner = object.__new__(onnx_runtime._OnnxRunner)
     runner._range, runner._binds, runner._inputs, runner._session = None, False, ("pixels",), Session()
-    (found,) = runner.run(picture, None)
-    assert seen == [picture.data_ptr()] and found.data_ptr() == picture.data_ptr()
+    (found,) = runner.run(image, None)
+    assert seen == [image.data_ptr()] and found.data_ptr() == image.data_ptr()
 
 
 def test_the_session_has_as_many_threads_as_torch(convolved, monkeypatch):
@@ -117,12 +117,12 @@ def test_the_session_has_as_many_threads_as_torch(convolved, monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("provider", ["TensorrtExecutionProvider", "CUDAExecutionProvider"])
-def test_on_a_gpu_nothing_leaves_it(provider, convolved, picture, listed):
+def test_on_a_gpu_nothing_leaves_it(provider, convolved, image, listed):
     if provider not in onnxruntime.get_available_providers():
         pytest.skip(f"this onnxruntime has no {provider}")
     listed(provider)
     model = convolved.load("onnx", device="cuda")
     assert model.runtime.endswith(onnx_runtime.PROVIDERS[provider]), sys.version
-    expected = convolved.load("torch").estimate(picture).depth
+    expected = convolved.load("torch").estimate(image).depth
     for _ in range(2):  # the second run knows the shapes
-        assert torch.allclose(model.estimate(picture.cuda()).depth.cpu(), expected, atol=1e-3)
+        assert torch.allclose(model.estimate(image.cuda()).depth.cpu(), expected, atol=1e-3)

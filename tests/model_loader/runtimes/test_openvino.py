@@ -23,53 +23,53 @@ def test_nothing_is_told_to_its_makers():
     subprocess.run([sys.executable, "-c", SILENT], check=True)
 
 
-def test_what_was_compiled_is_kept_and_taken_again(convolved, picture):
+def test_what_was_compiled_is_kept_and_taken_again(convolved, image):
     first = convolved.load("openvino")
-    before = first.estimate(picture).depth
+    before = first.estimate(image).depth
     (blob,) = convolved.store.glob("convolved/*/compiled.blob")
     written = blob.stat().st_mtime_ns
     first.unload()
-    assert torch.equal(first.estimate(picture).depth, before)
+    assert torch.equal(first.estimate(image).depth, before)
     assert blob.stat().st_mtime_ns == written and convolved.exports == [None]
 
 
-def test_a_broken_blob_is_compiled_anew(convolved, picture, told):
+def test_a_broken_blob_is_compiled_anew(convolved, image, told):
     model = convolved.load("openvino")
-    expected = model.estimate(picture).depth
+    expected = model.estimate(image).depth
     model.unload()
     (blob,) = convolved.store.glob("convolved/*/compiled.blob")
     blob.write_bytes(blob.read_bytes()[:100])
     engine_store._known.clear()
-    assert torch.equal(model.estimate(picture).depth, expected)
+    assert torch.equal(model.estimate(image).depth, expected)
     assert "built anew" in told()[0] and "OpenVINO" in model.runtime
 
 
-def test_half_precision_is_taken_where_it_is_asked_for(convolved, picture):
+def test_half_precision_is_taken_where_it_is_asked_for(convolved, image):
     if "BF16" not in openvino.library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this processor has no bfloat16")
-    exact = convolved.load("torch").estimate(picture).depth
+    exact = convolved.load("torch").estimate(image).depth
     half = convolved.load("openvino", "bfloat16")
     assert half.dtype == torch.bfloat16 and half.runtime.endswith("bfloat16")
-    error = (half.estimate(picture).depth - exact).abs().max()
+    error = (half.estimate(image).depth - exact).abs().max()
     assert error < 0.02
     auto = convolved.load("openvino", "auto")
-    assert auto.dtype == torch.float32 and (auto.estimate(picture).depth - exact).abs().max() < 1e-5
+    assert auto.dtype == torch.float32 and (auto.estimate(image).depth - exact).abs().max() < 1e-5
 
 
-def test_a_dtype_that_the_processor_lacks_is_left_to_torch(convolved, picture, monkeypatch, told):
+def test_a_dtype_that_the_processor_lacks_is_left_to_torch(convolved, image, monkeypatch, told):
     monkeypatch.setitem(openvino._CAPABILITIES, torch.bfloat16, "FP4711")
     model = convolved.load("openvino", "bfloat16")
     assert model.runtime == "torch" and "does not compute in bfloat16" in told()[-2]
-    assert model.estimate(picture).depth.shape == (2, 1, 32, 64)
+    assert model.estimate(image).depth.shape == (2, 1, 32, 64)
 
 
-def test_threads_run_at_the_same_time(convolved, picture):
+def test_threads_run_at_the_same_time(convolved, image):
     from concurrent.futures import ThreadPoolExecutor
 
     model = convolved.load("openvino")
     assert model.for_another_thread() is model
-    pictures = [picture[:1] * (index + 1) / 8 for index in range(8)]
-    alone = [model.estimate(each).depth for each in pictures]
+    images = [image[:1] * (index + 1) / 8 for index in range(8)]
+    alone = [model.estimate(each).depth for each in images]
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda each: model.estimate(each).depth, pictures))
+        together = list(pool.map(lambda each: model.estimate(each).depth, images))
     assert all(map(torch.equal, alone, together))

@@ -209,11 +209,11 @@ class Hand:
         self.written = shards
 
     def shards(self, todo, options, target, stop, sign):
-        todo = {each.picture.name: each for each in todo}
+        todo = {each.image.name: each for each in todo}
         for names, answers in self.written:
             with ShardWriter(target.store, replace(target.run, options=replace(target.run.options, size=2**40))) as shard:
                 for name in names.split():
-                    shard.add(name, row_of(str(todo[name].picture), small_estimate(), "float32"), mark(todo[name].picture))
+                    shard.add(name, row_of(str(todo[name].image), small_estimate(), "float32"), mark(todo[name].image))
                 closed = shard.close()
             if answers:
                 target.stored(closed.shard)
@@ -579,7 +579,7 @@ def test_every_map_goes_through_a_shard(kind, tmp_path):
         assert_same(found, wanted)
 
 
-def test_a_row_is_one_picture_and_not_where_its_camera_stands_in_a_scene():
+def test_a_row_is_one_image_and_not_where_its_camera_stands_in_a_scene():
     whole = random_estimate()
     assert row_of("a.png", replace(whole, extrinsics=torch.eye(3, 4)[None])) == row_of("a.png", whole)
 

@@ -17,19 +17,19 @@ from depth_normal.annotators.tiny import with_far_sky
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.training import batches, data, evaluate, export, judged, losses, skies, spoil, teaching
 
-CHANNELS = {"pictures": 3, "clean": 3, "disparity": 1, "normals": 3, "sky": 1, "features16": 64, "features32": 64}
+CHANNELS = {"images": 3, "clean": 3, "disparity": 1, "normals": 3, "sky": 1, "features16": 64, "features32": 64}
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def pictures(count=12):
+def make_images(count=12):
     return torch.rand(count, 3, 48, 64, generator=generator(1))
 
 
-def test_spoiled_pictures_repeat_and_stay_pictures():
-    (first, inside), (second, _) = (spoil.spoil(pictures(), generator(3)) for _ in range(2))
+def test_spoiled_images_repeat_and_stay_images():
+    (first, inside), (second, _) = (spoil.spoil(make_images(), generator(3)) for _ in range(2))
     assert torch.equal(first, second)
     assert first.shape == (12, 3, 48, 64)
     assert inside.shape == (12, 1, 48, 64)
@@ -39,7 +39,7 @@ def test_spoiled_pictures_repeat_and_stay_pictures():
 
 def test_a_frame_is_one_colour_and_what_is_inside_is_untouched(monkeypatch):
     monkeypatch.setattr(spoil, "FRAMED", 1.0)
-    before = pictures()
+    before = make_images()
     after, inside = spoil.frame(before, generator(), torch.arange(12))
     assert (~inside).flatten(1).any(1).all()
     assert inside[:, :, 24, 32].all()
@@ -49,16 +49,16 @@ def test_a_frame_is_one_colour_and_what_is_inside_is_untouched(monkeypatch):
 
 
 def test_two_views_of_a_pair_have_one_frame_and_caption_but_each_its_noise():
-    twice = pictures(4).repeat(2, 1, 1, 1)
+    twice = make_images(4).repeat(2, 1, 1, 1)
     for seed in range(5):
         after, inside = spoil.spoil(twice, generator(seed), pairs=4)
         assert torch.equal(inside[:4], inside[4:])
     assert not torch.equal(after[:4], after[4:])
 
 
-def test_under_a_bar_nothing_is_learned_and_under_letters_the_picture_goes_on(monkeypatch):
+def test_under_a_bar_nothing_is_learned_and_under_letters_the_image_goes_on(monkeypatch):
     monkeypatch.setattr(spoil, "CAPTIONED", 1.0)
-    before = pictures()
+    before = make_images()
     after, clear = spoil.caption(before, generator(), torch.arange(12))
     changed = (after != before).any(1, keepdim=True)
     assert changed.flatten(1).any(1).all()
@@ -93,39 +93,39 @@ def test_steady_is_what_changes_as_the_truth_does():
     torch.testing.assert_close(losses.steady_loss(flickering, truth, inside, 2), torch.tensor(1.0))
 
 
-def test_films_are_drawn_as_pairs_of_frames(tmp_path):
+def test_videos_are_drawn_as_pairs_of_frames(tmp_path):
     shape = (data.CROP_SHORT, data.CROP_LONG)
     for folder in ("labels", "renders", "films"):
         (tmp_path / folder).mkdir()
     brightness = np.array([50, 100, 150], np.uint8)[:, None, None, None]
-    film = {"rgb": np.broadcast_to(brightness, (3, *shape, 3)).copy(), "disparity": np.ones((3, *shape), np.float16)}
-    film["disparity"][:, :60] = 0
-    film["normals"] = np.zeros((3, *shape, 3), np.int8)
-    data.save_npz(tmp_path / "films" / "000000.npz", **film)
-    data.save_npz(tmp_path / "renders" / "000000_0.npz", **{name: values[0] for name, values in film.items()})
+    video = {"rgb": np.broadcast_to(brightness, (3, *shape, 3)).copy(), "disparity": np.ones((3, *shape), np.float16)}
+    video["disparity"][:, :60] = 0
+    video["normals"] = np.zeros((3, *shape, 3), np.int8)
+    data.save_npz(tmp_path / "films" / "000000.npz", **video)
+    data.save_npz(tmp_path / "renders" / "000000_0.npz", **{name: values[0] for name, values in video.items()})
     crops = batches.load_crops(tmp_path, "train", 0, 1)
     assert crops.counts() == (0, 1, 1)
-    assert crops.films[0] is not None
-    index, frame, window, turn = batches._places(crops.films[0], 3, (96, 128), generator())
+    assert crops.videos[0] is not None
+    index, frame, window, turn = batches._places(crops.videos[0], 3, (96, 128), generator())
     (first, _, _, sky, *_), (second, *_) = (
-        batches._windows(crops.films[0], index, frame + step, window, turn, (96, 128)) for step in (0, 1)
+        batches._windows(crops.videos[0], index, frame + step, window, turn, (96, 128)) for step in (0, 1)
     )
     torch.testing.assert_close(second - first, torch.full_like(first, 50 / 255), atol=1e-3, rtol=0)
     assert set(sky.unique().tolist()) >= {0.0, 1.0}, "disparity 0 is sky"
-    assert batches.sample_batch(crops, 8, 96, 128, generator()).pictures.shape == (8, 3, 96, 128)
+    assert batches.sample_batch(crops, 8, 96, 128, generator()).images.shape == (8, 3, 96, 128)
 
 
 def test_skies_that_were_looked_at_are_believed():
-    picture = np.full((120, 160, 3), 60, np.uint8)
-    picture[:60] = (170, 200, 255)
-    picture[60:] += np.random.default_rng(0).integers(0, 60, (60, 160, 3), dtype=np.uint8)
+    image = np.full((120, 160, 3), 60, np.uint8)
+    image[:60] = (170, 200, 255)
+    image[60:] += np.random.default_rng(0).integers(0, 60, (60, 160, 3), dtype=np.uint8)
     disparity = np.repeat(np.concatenate((np.zeros(60), np.linspace(0.2, 1, 60)))[:, None], 160, 1)
-    label = skies.sky_label(picture, disparity, None)
+    label = skies.sky_label(image, disparity, None)
     assert (label[:50] == skies.YES).all()
     assert (label[90:] == skies.NO).all()
     assert (label[58:62] == skies.UNKNOWN).all()
-    assert not (skies.sky_label(picture, disparity, "wrong") == skies.YES).any()
-    assert (skies.sky_label(picture, disparity, "no") == skies.NO).all()
+    assert not (skies.sky_label(image, disparity, "wrong") == skies.YES).any()
+    assert (skies.sky_label(image, disparity, "no") == skies.NO).all()
     assert set(skies.looked_at().values()) == {"no", "wrong", "yes"}
 
 
@@ -210,6 +210,6 @@ def test_sky_is_judged_where_there_is_some_and_false_sky_where_there_is_none(tmp
     ]
     monkeypatch.setattr(judged, "read_photos", lambda *_: photographs)
     monkeypatch.setattr(judged, "looked_at", lambda: {"a": "no", "bb": "no", "c": "wrong"})
-    monkeypatch.setattr(judged, "sky_of", lambda _, picture: (np.arange(12)[:, None].repeat(10, 1) < 3) & (picture[..., 0] != 2))
+    monkeypatch.setattr(judged, "sky_of", lambda _, image: (np.arange(12)[:, None].repeat(10, 1) < 3) & (image[..., 0] != 2))
     assert judged.sky_scores({"top": None}, tmp_path) == {"top": "0.750 / 0.250 / 2 of 3"}
     assert judged.false_skies({"top": None}, tmp_path) == {"top": "1 of 2"}

@@ -21,7 +21,7 @@ LAMP = (0.8, 1.3, 2.5)
 
 
 @dataclass(frozen=True)
-class Film:
+class Video:
     """A film and the truth about it.
 
     Attributes:
@@ -58,15 +58,15 @@ SHOTS: dict[str, Callable[[float], Shot]] = {
 """What happens in each film, by the share of its time."""
 
 
-def render_film(name: str, frames: int = FRAMES, seed: int = 0, size: tuple[int, int] = SIZE) -> Film:
+def render_video(name: str, frames: int = FRAMES, seed: int = 0, size: tuple[int, int] = SIZE) -> Video:
     """One of `SHOTS`, in frames of a height and width."""
     random = torch.Generator().manual_seed(seed)
     textures = [_texture(random) for _ in range(5)]
     shots = [SHOTS[name](t / max(1, frames - 1)) for t in range(frames)]
-    pictures, depths, points = zip(*(_view(shot, textures, *size) for shot in shots), strict=True)
+    images, depths, points = zip(*(_view(shot, textures, *size) for shot in shots), strict=True)
     grain = GRAIN * torch.randn(frames, 3, *size, generator=random)
     flow, still = zip(*(_motion(points[t], depths[t - 1], points[t - 1], shots[t - 1], shots[t]) for t in range(1, frames)), strict=True)
-    return Film((torch.cat(pictures) + grain).clamp(0, 1), torch.cat(depths), torch.cat(flow), torch.cat(still))
+    return Video((torch.cat(images) + grain).clamp(0, 1), torch.cat(depths), torch.cat(flow), torch.cat(still))
 
 
 def _texture(random: torch.Generator) -> Tensor:
@@ -135,11 +135,11 @@ def _shade(depth: Tensor, thing: Tensor, point: Tensor, normal: Tensor, shot: Sh
     )
     around = torch.stack((torch.atan2(normal[..., 0], -normal[..., 2]), normal[..., 1]), -1)
     place = (torch.where((thing >= 5)[..., None], around, plane) * 0.35 + 10) % 1 * 2 - 1
-    picture = torch.zeros(1, 3, *depth.shape)
+    image = torch.zeros(1, 3, *depth.shape)
     for index in range(int(thing.max()) + 1):
         seen = F.grid_sample(textures[index % len(textures)], place[None], align_corners=False, padding_mode="border")
-        picture = torch.where(thing == index, seen, picture)
-    return (picture * (0.25 + 0.9 * light)).clamp(0, 1)
+        image = torch.where(thing == index, seen, image)
+    return (image * (0.25 + 0.9 * light)).clamp(0, 1)
 
 
 def _motion(points: Tensor, depth_before: Tensor, points_before: Tensor, before: Shot, after: Shot) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """Makes the pictures of Preview Geometry's help page and of the workflow Relight Live, from the demo's photograph by tiny.
 
-python docs/make_live_pictures.py
+python docs/make_live_images.py
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 import depth_normal
-from depth_normal.app.commands.estimate import DEMO_PICTURE
-from depth_normal.geometry.files import read_picture
+from depth_normal.app.commands.estimate import DEMO_IMAGE
+from depth_normal.geometry.files import read_image
 from depth_normal.nodes.preview import PreviewGeometry
 from depth_normal.nodes.relight import Relight
 from depth_normal.utils import as_batch, to_image
@@ -25,7 +25,7 @@ WORKFLOW = ROOT / "workflows" / "Relight Live.json"
 
 def main() -> None:
     """Writes all pictures."""
-    photo = as_batch(read_picture(DEMO_PICTURE))
+    photo = as_batch(read_image(DEMO_IMAGE))
     geometry, image = depth_normal.load_model("tiny").estimate(photo), to_image(photo)
     maps, _ = PreviewGeometry().execute(geometry)
     save(ROOT / "web" / "docs" / "DepthNormal_PreviewGeometry" / "example.jpg", [at_height(maps, 240)])
@@ -46,10 +46,10 @@ def at_height(image: torch.Tensor, height: int) -> np.ndarray:
     return cv2.resize(pixels, (round(pixels.shape[1] * height / pixels.shape[0]), height), interpolation=cv2.INTER_AREA)
 
 
-def save(path: Path, pictures: list[np.ndarray]) -> None:
+def save(path: Path, images: list[np.ndarray]) -> None:
     """Writes pictures side by side."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.hstack(pictures)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+    cv2.imwrite(str(path), np.hstack(images)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 
 if __name__ == "__main__":

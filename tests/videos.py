@@ -9,7 +9,7 @@ import pytest
 av = pytest.importorskip("av", reason="films need PyAV (pip install av)")
 
 
-def write_film(
+def write_video(
     path: Path,
     planes,
     pixel_format="yuv420p",
@@ -113,10 +113,10 @@ def write_broadcast(path: Path, seconds, sound=None, codec="aac", sample_rate=48
         rate: Frames a second.
     """
     with av.open(str(path), "w", format="mpegts") as container:
-        pictures = container.add_stream("libx264", rate=rate, options={"g": str(rate), "bf": "0"})
-        pictures.height, pictures.width = size
+        images = container.add_stream("libx264", rate=rate, options={"g": str(rate), "bf": "0"})
+        images.height, images.width = size
         track = container.add_stream(codec, rate=sample_rate) if sound else None
-        packets = _packets_of(pictures, _picture_frames(pictures, int(seconds * rate), rate))
+        packets = _packets_of(images, _image_frames(images, int(seconds * rate), rate))
         if track is not None:
             track.codec_context.layout = "stereo"
             packets += _packets_of(track, _sine_frames(track, *sound))
@@ -131,7 +131,7 @@ def _packets_of(stream, frames):
     return [packet for frame in (*frames, None) for packet in stream.encode(frame)]
 
 
-def _picture_frames(stream, count, rate):
+def _image_frames(stream, count, rate):
     for number, (luma, *_) in enumerate(moving_ball(count, stream.height, stream.width)):
         frame = av.VideoFrame.from_ndarray(np.repeat(luma[:, :, None], 3, 2), format="rgb24").reformat(format="yuv420p")
         frame.pts, frame.time_base = number, Fraction(1, rate)

@@ -1,6 +1,6 @@
 """Makes the pictures of README, help pages and workflows with the pack itself, from the demo's photograph; with `--model` MiDaS' too.
 
-python docs/make_pictures.py [--model ID [--weights FILE]]
+python docs/make_images.py [--model ID [--weights FILE]]
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import torch
 from skimage import data
 
 import depth_normal
-from depth_normal.app.commands.estimate import DEMO_PICTURE
+from depth_normal.app.commands.estimate import DEMO_IMAGE
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Axes
-from depth_normal.geometry.files import read_picture
+from depth_normal.geometry.files import read_image
 from depth_normal.geometry.images.render import depth_to_image
 from depth_normal.geometry.surfaces.normals import midas_normals
 from depth_normal.nodes.relight import DepthParallax, Relight
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--model", help="what the pictures of MiDaS' pages and of its workflow are made with")
     parser.add_argument("--weights", type=Path)
     arguments = parser.parse_args()
-    photo = as_batch(read_picture(DEMO_PICTURE))
+    photo = as_batch(read_image(DEMO_IMAGE))
     shown = tiny_maps(photo)
     save(ROOT / "docs" / "images" / "photo_depth_normals.jpg", shown)
     save_stereo(photo)
@@ -90,7 +90,7 @@ def save_uses(photo: torch.Tensor) -> None:
         ("Relight", [at_size(photo), lamp]),
         ("Depth Parallax", moved),
     ):
-        save(ROOT / "workflows" / f"{workflow}.jpg", [picture[:, 100:380] for picture in shown])
+        save(ROOT / "workflows" / f"{workflow}.jpg", [image[:, 100:380] for image in shown])
 
 
 def save_examples(photo: torch.Tensor, model: depth_normal.Model) -> None:
@@ -100,20 +100,20 @@ def save_examples(photo: torch.Tensor, model: depth_normal.Model) -> None:
     shown, depth, normals = map(at_size, (photo, depth_to_image(estimate.depth, estimate.quantity), old))
     save(ROOT / "web" / "docs" / "MiDaS-DepthMapPreprocessor" / "example.jpg", [shown, depth])
     save(ROOT / "web" / "docs" / "MiDaS-NormalMapPreprocessor" / "example.jpg", [shown, normals])
-    save(ROOT / "workflows" / "MiDaS Depth and Normal Map.jpg", [picture[:, 100:380] for picture in (depth, normals)])
+    save(ROOT / "workflows" / "MiDaS Depth and Normal Map.jpg", [image[:, 100:380] for image in (depth, normals)])
 
 
-def at_size(picture: torch.Tensor, height: int = 320) -> np.ndarray:
+def at_size(image: torch.Tensor, height: int = 320) -> np.ndarray:
     """(1, C, H, W) in [0, 1] as (height, W, 3) uint8 RGB."""
-    pixels = (to_image(picture)[0].numpy() * 255).round().astype(np.uint8)
+    pixels = (to_image(image)[0].numpy() * 255).round().astype(np.uint8)
     return cv2.resize(pixels, (round(pixels.shape[1] * height / pixels.shape[0]), height), interpolation=cv2.INTER_AREA)
 
 
-def save(path: Path, pictures: list[np.ndarray]) -> None:
+def save(path: Path, images: list[np.ndarray]) -> None:
     """Writes pictures side by side."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    height = min(picture.shape[0] for picture in pictures)
-    cv2.imwrite(str(path), np.hstack([picture[:height] for picture in pictures])[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+    height = min(image.shape[0] for image in images)
+    cv2.imwrite(str(path), np.hstack([image[:height] for image in images])[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 
 if __name__ == "__main__":

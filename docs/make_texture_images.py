@@ -1,6 +1,6 @@
 """Makes the pictures of docs/textures.md: a wall of our own, which tiles, and the maps made of it by `tiny` and its light and dark.
 
-python docs/make_texture_pictures.py
+python docs/make_texture_images.py
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def main() -> None:
         "SeamlessGeometry": (photo, encode_normal_map(known.normals), encode_normal_map(known.normals).repeat(1, 1, 2, 2)),
         "DetailNormals": (photo, encode_normal_map(known.normals), normal),
     }
-    for page, pictures in pages.items():
+    for page, images in pages.items():
         folder = ROOT / f"web/docs/DepthNormal_{page}"
         folder.mkdir(exist_ok=True)
-        write(folder / "example.jpg", strip(pictures))
+        write(folder / "example.jpg", strip(images))
 
 
 def wall() -> torch.Tensor:
@@ -81,22 +81,22 @@ def wall() -> torch.Tensor:
     return ((colour * light).clamp(0, 1) ** (1 / 2.2)).float().clamp(0, 1)
 
 
-def strip(pictures) -> torch.Tensor:
+def strip(images) -> torch.Tensor:
     """Panels side by side."""
-    panels = [torch.nn.functional.interpolate(each[:1].float(), (PANEL, PANEL), mode="area").expand(1, 3, -1, -1) for each in pictures]
+    panels = [torch.nn.functional.interpolate(each[:1].float(), (PANEL, PANEL), mode="area").expand(1, 3, -1, -1) for each in images]
     return torch.cat(panels, 3)
 
 
-def grid(pictures) -> torch.Tensor:
+def grid(images) -> torch.Tensor:
     """The photograph large, its maps in two rows beside it."""
-    rows = [strip(pictures[start : start + 2]) for start in (1, 3)]
-    large = torch.nn.functional.interpolate(pictures[0], (2 * PANEL, 2 * PANEL), mode="area")
+    rows = [strip(images[start : start + 2]) for start in (1, 3)]
+    large = torch.nn.functional.interpolate(images[0], (2 * PANEL, 2 * PANEL), mode="area")
     return torch.nn.functional.interpolate(torch.cat((large, torch.cat(rows, 2)), 3), scale_factor=0.55, mode="area")
 
 
-def write(path: Path, picture: torch.Tensor) -> None:
+def write(path: Path, image: torch.Tensor) -> None:
     """A JPEG."""
-    pixels = (picture[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    pixels = (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     cv2.imwrite(str(path), np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 

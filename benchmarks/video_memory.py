@@ -1,6 +1,6 @@
 """Memory of `depth-normal video` over a long film: what the process holds after every tenth of it. Needs no weights.
 
-python benchmarks/film_memory.py [--frames 2000] [--width 160] [--height 96] [--what depth]
+python benchmarks/video_memory.py [--frames 2000] [--width 160] [--height 96] [--what depth]
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from depth_normal.app.cli import main as depth_normal
-from depth_normal.app.video import run as film_work
-from depth_normal.media import FilmWriter
+from depth_normal.app.video import run as video_run
+from depth_normal.media import VideoWriter
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "in.mp4", Path(folder) / "out.mp4"
-        write_film(source, arguments.frames, arguments.height, arguments.width)
+        write_video(source, arguments.frames, arguments.height, arguments.width)
         curve = watched(arguments.frames)
         words = ["video", source, "-o", out, "--model", "tiny", "--size", arguments.size, "--what", arguments.what]
         begun = time.perf_counter()
@@ -44,21 +44,21 @@ def main() -> None:
     print(f"{curve[-1][1] / early:.2f} times as much after all as after a tenth; {arguments.frames / seconds:.0f} frames a second")
 
 
-def write_film(path: Path, frames: int, height: int, width: int) -> None:
+def write_video(path: Path, frames: int, height: int, width: int) -> None:
     """A bright square that goes round before a ramp."""
     ramp = torch.linspace(0.2, 0.6, width).expand(3, height, width)
-    with FilmWriter(path, "h264", Fraction(25), Fraction(1, 25)) as film:
+    with VideoWriter(path, "h264", Fraction(25), Fraction(1, 25)) as writer:
         for number in range(frames):
-            picture = ramp.clone()
+            image = ramp.clone()
             left = number * 3 % (width - 16)
-            picture[:, height // 3 : height // 3 + 16, left : left + 16] = 0.9
-            film.write(picture, Fraction(number, 25), Fraction(1, 25))
+            image[:, height // 3 : height // 3 + 16, left : left + 16] = 0.9
+            writer.write(image, Fraction(number, 25), Fraction(1, 25))
 
 
 def watched(frames: int) -> list[tuple[int, float]]:
     """The curve, filled as the film is made: after so many frames, so many MiB."""
     curve: list[tuple[int, float]] = []
-    done, counted = 0, film_work._counted
+    done, counted = 0, video_run._counted
 
     def watching(parts, tick):
         def counting(count: int) -> None:
@@ -70,7 +70,7 @@ def watched(frames: int) -> list[tuple[int, float]]:
 
         return counted(parts, counting)
 
-    film_work._counted = watching
+    video_run._counted = watching
     return curve
 
 

@@ -1,6 +1,6 @@
 """Makes the pictures of the video nodes and the thumbnails of the video workflows: frames of a film that is computed here, and tiny's maps.
 
-    python docs/make_film_pictures.py
+    python docs/make_video_images.py
 
 A ball rolls past another before a wall. The film goes the way of `depth-normal video`, with the network that comes with the pack.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from make_node_pictures import DOCS, SHOWN_HEIGHT, render_scene
+from make_node_images import DOCS, SHOWN_HEIGHT, render_scene
 
 from depth_normal.app.cli import main as depth_normal
 
@@ -29,8 +29,8 @@ def main() -> None:
         source = Path(folder) / "frame_%03d.png"
         for number in range(FRAMES):
             ball = ((-1.6 + 3.0 * number / FRAMES, 0.45, 3.2), 0.55)
-            _, picture = render_scene((((-0.3, 0.1, 5.0), 0.9), ball))
-            pixels = (picture[0].numpy() * 255).round().astype(np.uint8)
+            _, image = render_scene((((-0.3, 0.1, 5.0), 0.9), ball))
+            pixels = (image[0].numpy() * 255).round().astype(np.uint8)
             cv2.imwrite(str(numbered(source, number + 1)), pixels[..., ::-1])
         for what, node, workflow in MADE:
             out = Path(folder) / f"{what}_%03d.png"
@@ -50,9 +50,9 @@ def numbered(pattern: Path, number: int) -> Path:
 
 def read(path: Path) -> np.ndarray:
     """(H, W, 3) of 8 bits."""
-    picture = cv2.imread(str(path))
-    assert picture is not None
-    return picture
+    image = cv2.imread(str(path))
+    assert image is not None
+    return image
 
 
 def save(path: Path, sheet: np.ndarray, size: tuple[int, int]) -> None:

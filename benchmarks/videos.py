@@ -1,8 +1,8 @@
 """How much the depth of a film trembles, and how far it is from the truth: each picture by itself, and by each way to make a film one.
 
-    python benchmarks/films.py [--models tiny ...] [--frames 60] [--width 320 --height 240] [--weights FILE] [--pictures DIR]
+    python benchmarks/videos.py [--models tiny ...] [--frames 60] [--width 320 --height 240] [--weights FILE] [--pictures DIR]
 
-Three films of a room, computed with their true depth (benchmarks/film_scenes.py, by seed): a still camera before a moving ball, a pan, a
+Three films of a room, computed with their true depth (benchmarks/video_scenes.py, by seed): a still camera before a moving ball, a pan, a
 zoom. Every method ends in the grey picture that people look at, near = white, 0 to 255.
 
 - flicker: the mean change of a point from one frame to the next, in levels of 255, over what did not move in the room (in the pan and the
@@ -24,8 +24,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from film_scenes import FRAMES, SHOTS, SIZE, Film, render_film
 from torch import Tensor
+from video_scenes import FRAMES, SHOTS, SIZE, Video, render_video
 
 from depth_normal import load_model
 from depth_normal.annotators.networks.midas_small import MidasSmall
@@ -33,7 +33,7 @@ from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.geometry.alignment.scale_shift import fit_scale_shift
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images.render import depth_to_image
-from depth_normal.geometry.temporal.stabilization import FilmAligner, FilmOptions
+from depth_normal.geometry.temporal.stabilization import VideoAligner, VideoOptions
 from depth_normal.model_loader import Model
 from depth_normal.model_loader.inference.weights import Weights
 
@@ -48,9 +48,9 @@ def main() -> None:
     if arguments.weights:
         models.append((arguments.weights.stem, partial_midas(arguments.weights)))
     for shot in SHOTS:
-        film = render_film(shot, arguments.frames, size=(arguments.height, arguments.width))
+        video = render_video(shot, arguments.frames, size=(arguments.height, arguments.width))
         for name, model in models:
-            report(f"{shot}, {name}", film, Estimate.cat(list(model.estimates(film.frames))), arguments.pictures)
+            report(f"{shot}, {name}", video, Estimate.cat(list(model.estimates(video.frames))), arguments.pictures)
 
 
 def parse() -> argparse.Namespace:
@@ -77,67 +77,67 @@ def partial_midas(path: Path) -> Model:
     return Model(Weights(annotator, torch.float32, torch.device("cpu"), path))
 
 
-def picture(normalisation: str, _frames: Tensor, estimate: Estimate) -> Tensor:
+def grey_image(normalisation: str, _frames: Tensor, estimate: Estimate) -> Tensor:
     """A network's own depth as grey levels."""
     assert estimate.depth is not None and estimate.quantity is not None
     return depth_to_image(estimate.depth, estimate.quantity, normalisation=normalisation)
 
 
-def steady_picture(normalisation: str, options: FilmOptions, frames: Tensor, estimate: Estimate) -> Tensor:
+def steady_grey_image(normalisation: str, options: VideoOptions, frames: Tensor, estimate: Estimate) -> Tensor:
     """The depth of a film as grey levels."""
-    return picture(normalisation, frames, FilmAligner(options).push(frames, estimate))
+    return grey_image(normalisation, frames, VideoAligner(options).push(frames, estimate))
 
 
 METHODS: dict[str, Method] = {
-    "per_image": partial(picture, "per_image"),
-    "per_clip": partial(picture, "per_clip"),
-    "running": partial(picture, "running"),
-    "align, per_clip": partial(steady_picture, "per_clip", FilmOptions(smooth=0)),
-    "align, running": partial(steady_picture, "running", FilmOptions(smooth=0)),
-    "smooth, per_clip": partial(steady_picture, "per_clip", FilmOptions("none", smooth=1)),
-    "align + smooth .5, per_clip": partial(steady_picture, "per_clip", FilmOptions(smooth=0.5)),
-    "align + smooth 1, per_clip": partial(steady_picture, "per_clip", FilmOptions(smooth=1)),
-    "align + smooth 1, running": partial(steady_picture, "running", FilmOptions(smooth=1)),
+    "per_image": partial(grey_image, "per_image"),
+    "per_clip": partial(grey_image, "per_clip"),
+    "running": partial(grey_image, "running"),
+    "align, per_clip": partial(steady_grey_image, "per_clip", VideoOptions(smooth=0)),
+    "align, running": partial(steady_grey_image, "running", VideoOptions(smooth=0)),
+    "smooth, per_clip": partial(steady_grey_image, "per_clip", VideoOptions("none", smooth=1)),
+    "align + smooth .5, per_clip": partial(steady_grey_image, "per_clip", VideoOptions(smooth=0.5)),
+    "align + smooth 1, per_clip": partial(steady_grey_image, "per_clip", VideoOptions(smooth=1)),
+    "align + smooth 1, running": partial(steady_grey_image, "running", VideoOptions(smooth=1)),
 }
 
 
-def report(title: str, film: Film, estimate: Estimate, folder: Path | None) -> None:
+def report(title: str, video: Video, estimate: Estimate, folder: Path | None) -> None:
     """Prints what each method makes of a network's estimates."""
-    print(f"\n{title}: {len(film.frames)} frames of {film.frames.shape[3]}x{film.frames.shape[2]}")
+    print(f"\n{title}: {len(video.frames)} frames of {video.frames.shape[3]}x{video.frames.shape[2]}")
     print(f"{'':28s} {'flicker':>8s} {'contrast':>9s} {'AbsRel':>8s} {'d1':>7s} {'less':>6s}")
-    truth = depth_to_image(film.depth, Quantity.METRIC_DEPTH, normalisation="per_clip", as_disparity=True)
-    print(f"{'truth':28s} {flicker(truth, film):8.2f} {255 * truth.std():9.1f}")
+    truth = depth_to_image(video.depth, Quantity.METRIC_DEPTH, normalisation="per_clip", as_disparity=True)
+    print(f"{'truth':28s} {flicker(truth, video):8.2f} {255 * truth.std():9.1f}")
     base = 0.0
     for name, method in METHODS.items():
-        grey = F.interpolate(method(film.frames, estimate), size=film.depth.shape[-2:], mode="bilinear", align_corners=False)
-        change, contrast = flicker(grey, film), 255 * float(grey.std())
+        grey = F.interpolate(method(video.frames, estimate), size=video.depth.shape[-2:], mode="bilinear", align_corners=False)
+        change, contrast = flicker(grey, video), 255 * float(grey.std())
         base = base or change / contrast
-        error, within = errors(grey, film)
+        error, within = errors(grey, video)
         print(f"{name:28s} {change:8.2f} {contrast:9.1f} {error:8.3f} {within:7.3f} {base / (change / contrast):6.1f}")
         if folder is not None:
-            save_strip(folder / f"{title}, {name}.png".replace(" ", "_"), grey, film)
+            save_strip(folder / f"{title}, {name}.png".replace(" ", "_"), grey, video)
 
 
-def flicker(grey: Tensor, film: Film) -> float:
+def flicker(grey: Tensor, video: Video) -> float:
     """Mean change in levels of 255 of what stands still in the room."""
-    before = F.grid_sample(grey[:-1], film.flow, align_corners=False)
-    return 255 * float(((grey[1:] - before).abs() * film.still).sum() / film.still.sum())
+    before = F.grid_sample(grey[:-1], video.flow, align_corners=False)
+    return 255 * float(((grey[1:] - before).abs() * video.still).sum() / video.still.sum())
 
 
-def errors(grey: Tensor, film: Film) -> tuple[float, float]:
+def errors(grey: Tensor, video: Video) -> tuple[float, float]:
     """AbsRel and delta 1 of the depth that a picture stands for, at the best scale and shift of the whole film."""
-    scale, shift = fit_scale_shift(grey.flatten()[None], 1 / film.depth.flatten()[None])
-    depth = 1 / (scale * grey + shift).clamp(min=1 / (2 * film.depth.max()))
-    ratio = depth / film.depth
+    scale, shift = fit_scale_shift(grey.flatten()[None], 1 / video.depth.flatten()[None])
+    depth = 1 / (scale * grey + shift).clamp(min=1 / (2 * video.depth.max()))
+    ratio = depth / video.depth
     return float((ratio - 1).abs().mean()), float((torch.maximum(ratio, 1 / ratio) < 1.25).double().mean())
 
 
-def save_strip(path: Path, grey: Tensor, film: Film) -> None:
+def save_strip(path: Path, grey: Tensor, video: Video) -> None:
     """Four frames in a row, and below them eight times the change from the frame before."""
     import cv2
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    change = (grey[1:] - F.grid_sample(grey[:-1], film.flow, align_corners=False)).abs() * film.still
+    change = (grey[1:] - F.grid_sample(grey[:-1], video.flow, align_corners=False)).abs() * video.still
     chosen = [len(change) * i // 4 for i in range(4)]
     rows = [torch.cat([each[i][0] for i in chosen], 1) for each in (grey[1:], (8 * change).clamp(max=1))]
     cv2.imwrite(str(path), (torch.cat(rows) * 255).round().byte().numpy())

@@ -1,6 +1,6 @@
 """Makes the pictures of the help pages of the geometry nodes, with the nodes themselves, from a scene that is computed here.
 
-    python docs/make_node_pictures.py
+    python docs/make_node_images.py
 
 Two balls on a checkered floor before a wall: depth and normals are known exactly, nobody's photograph is needed.
 """
@@ -32,25 +32,25 @@ LIGHT = (-0.5, -0.7, -0.5)
 
 def main() -> None:
     """Writes all pictures."""
-    scene, picture = render_scene()
+    scene, image = render_scene()
     (geometry,) = NormalsFromDepth().execute(scene, "plane fit")
     normals = {coding: normal_map(geometry, coding) for coding in ("opengl", "directx", "controlnet-normalbae", "controlnet-1.0-normal")}
-    grey = depth_picture(scene)
+    grey = depth_image(scene)
 
-    save("RenderDepth", grey, depth_picture(scene, metric_as_disparity=False), depth_picture(scene, colour_map="turbo"))
+    save("RenderDepth", grey, depth_image(scene, metric_as_disparity=False), depth_image(scene, colour_map="turbo"))
     save("RenderNormals", *normals.values())
     save("NormalsFromDepth", grey, normals["opengl"], normal_map(old_normals(scene), "opengl"))
     eight_bits = (grey * 255).round() / 255
     assert scene.depth is not None
     nearest = float(scene.depth.min())
     (read,) = DepthImageToGeometry().execute(eight_bits, "white", "disparity", near_metres=nearest, far_metres=WALL)
-    save("DepthImageToGeometry", eight_bits, depth_picture(read, colour_map="turbo"))
+    save("DepthImageToGeometry", eight_bits, depth_image(read, colour_map="turbo"))
     strong, blended = converted(normals["opengl"], strength=2.5), converted(normals["opengl"], detail=dimples())
     save("ConvertNormalMap", normals["opengl"], normals["directx"], strong, blended)
     for node in ("GeometryToMoGe", "MoGeToGeometry"):
-        save(node, picture, grey, normals["opengl"])
+        save(node, image, grey, normals["opengl"])
     for node in ("GeometryToDA3", "DA3ToGeometry"):
-        save(node, picture, depth_picture(scene, metric_as_disparity=False))
+        save(node, image, depth_image(scene, metric_as_disparity=False))
     (rough,) = NormalsFromDepth().execute(with_depth(scene, levels_of(scene, 255)), "dmap2norm")
     (smooth,) = NormalsFromDepth().execute(with_depth(scene, levels_of(scene, 65535)), "dmap2norm")
     for node in ("SaveGeometry", "LoadGeometry"):
@@ -95,7 +95,7 @@ def old_normals(scene: Estimate) -> Estimate:
     return NormalsFromDepth().execute(with_depth(scene, levels_of(scene, 2**24)), "dmap2norm")[0]
 
 
-def depth_picture(estimate: Estimate, **widgets: object) -> Tensor:
+def depth_image(estimate: Estimate, **widgets: object) -> Tensor:
     """(1, H, W, 3)."""
     return RenderDepth().execute(estimate, "white", "per_image", **widgets)[0]
 
@@ -105,9 +105,9 @@ def normal_map(estimate: Estimate, coding: str) -> Tensor:
     return RenderNormals().execute(estimate, coding)[0]
 
 
-def converted(picture: Tensor, **widgets: object) -> Tensor:
+def converted(image: Tensor, **widgets: object) -> Tensor:
     """(1, H, W, 3)."""
-    return ConvertNormalMap().execute(picture, "opengl", "opengl", **widgets)[0]
+    return ConvertNormalMap().execute(image, "opengl", "opengl", **widgets)[0]
 
 
 def dimples() -> Tensor:
@@ -118,11 +118,11 @@ def dimples() -> Tensor:
     return encode_normal_map(unit_normals(vectors)).movedim(1, -1)
 
 
-def save(node: str, *pictures: Tensor) -> None:
+def save(node: str, *images: Tensor) -> None:
     """Writes pictures (1, H, W, 3) side by side."""
     path = DOCS / f"DepthNormal_{node}" / "example.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.hstack([(picture[0].numpy() * 255).round().astype(np.uint8) for picture in pictures])
+    pixels = np.hstack([(image[0].numpy() * 255).round().astype(np.uint8) for image in images])
     size = (round(pixels.shape[1] * SHOWN_HEIGHT / HEIGHT), SHOWN_HEIGHT)
     cv2.imwrite(str(path), cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
 
