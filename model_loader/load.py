@@ -60,7 +60,7 @@ def load_model(
     Args:
         model_id: An id of the table of models (`depth-normal models` lists them); None = the model that `weights` are of, as their tensors'
             names and shapes say.
-        dtype: "float32", "float16", "bfloat16", or "auto": the fastest in which the picture stays the same. A half precision that turns
+        dtype: "float32", "float16", "bfloat16", or "auto": the fastest in which the image stays the same. A half precision that turns
             out too small for the model's numbers becomes float32 while the model runs, and stays so: whoever asks for that half precision
             again gets the same model, in float32 (`Model.dtype` says it), until `free`.
         device: "auto" (ComfyUI's choice inside it), "cpu", "cuda", "cuda:1" (the second GPU), "mps" or a torch device.

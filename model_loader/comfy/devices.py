@@ -31,7 +31,7 @@ def default_device() -> torch.device:
 
 
 def image_placement() -> tuple[torch.device, torch.dtype]:
-    """Device and dtype in which nodes hand pictures on."""
+    """Device and dtype in which nodes hand images on."""
     if (manager := memory_manager()) is None:
         return torch.device("cpu"), torch.float32
     # intermediate_dtype came with ComfyUI 0.3.77

@@ -24,11 +24,11 @@ _SUFFIX = ".mp4"
 
 @dataclass(frozen=True)
 class VideoFile:
-    """A VIDEO that is a film in a file, or in memory as a file would be.
+    """A VIDEO in a file, or in memory as a file would be.
 
     Attributes:
         source: A path or a file-like object.
-        film: Its header.
+        header: Its header.
         start: Seconds that are left out at its beginning.
         seconds: How long it is from there; 0 = to its end.
     """
@@ -51,10 +51,10 @@ class VideoFile:
         return takewhile(lambda frame: frame.time < end, frames) if self.seconds else frames
 
     def made(self, images: Iterator[tuple[Frame, Tensor]]) -> Any:
-        """A VIDEO of other pictures at the times of these frames, with this one's sound, in ComfyUI's folder for what is temporary.
+        """A VIDEO of other images at the times of these frames, with this one's sound, in ComfyUI's folder for what is temporary.
 
         Args:
-            pictures: Frames with pictures (1 or 3, H, W) in [0, 1].
+            images: Frames with images (1 or 3, H, W) in [0, 1].
 
         Returns:
             ComfyUI's own object.
@@ -81,7 +81,7 @@ class VideoFile:
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """A VIDEO that is a batch of pictures in memory, as Create Video gives it.
+    """A VIDEO that is a batch of images in memory, as Create Video gives it.
 
     Attributes:
         video: ComfyUI's object.
@@ -103,7 +103,7 @@ class VideoFrames:
             yield Frame(number * step, step, partial(_planar, image))
 
     def made(self, images: Iterator[tuple[Frame, Tensor]]) -> Any:
-        """A VIDEO of other pictures, with this one's sound; as `VideoFile.made`, in memory as this one is."""
+        """A VIDEO of other images, with this one's sound; as `VideoFile.made`, in memory as this one is."""
         batch = torch.cat([to_image(image[None]) for _, image in images])
         parts = type(self.parts)(images=batch, audio=self.parts.audio, frame_rate=self.parts.frame_rate)
         return type(self.video)(parts)
@@ -114,7 +114,7 @@ def opened_video(video: Any) -> VideoFile | VideoFrames:
 
     Raises:
         TypeError: It is no VIDEO.
-        VideoError: Its file is not a film that can be read.
+        VideoError: Its file is not a video that can be read.
     """
     if not hasattr(video, "get_components"):
         raise TypeError(f"the video input is a {type(video).__name__}; expected VIDEO, as Load Video and Create Video give it")

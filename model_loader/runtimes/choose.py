@@ -40,7 +40,7 @@ def check_runtime(runtime: str) -> str:
 
 def usable_runtime(runtime: str, spec: ModelSpec) -> str:
     """The runtime that a model is to be loaded for; torch, and one line that says why, where the one asked for cannot be had."""
-    # auto: with the same picture no engine was found fast enough to be worth its building (docs/runtimes.md)
+    # auto: with the same image no engine was found fast enough to be worth its building (docs/runtimes.md)
     if check_runtime(runtime) in (AUTO_RUNTIME, TORCH):
         return TORCH
     problem = _missing(runtime) or FAMILIES[spec.family].why_no_graph(spec)
@@ -68,7 +68,7 @@ def dtype_for(runtime: str, asked: str, of_torch: Callable[[], torch.dtype], dev
         device: Where torch would run it.
     """
     if runtime == OPENVINO and asked == "auto":
-        return torch.float32  # in bfloat16 the picture changes
+        return torch.float32  # in bfloat16 the image changes
     dtype = of_torch()
     if runtime == ONNX and dtype == torch.bfloat16:
         logger.info("ONNX Runtime has no bfloat16 on most devices: float32 is taken")

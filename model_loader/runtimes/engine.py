@@ -30,7 +30,7 @@ class UnusableError(RuntimeError):
 
 
 class OutOfRangeError(ValueError):
-    """A picture of a size that an engine was not built for."""
+    """An image of a size that an engine was not built for."""
 
 
 class Runner(Protocol):
@@ -60,7 +60,7 @@ class GraphEngine:
         model_id: For messages.
         graph: The network, which runs wherever the engine cannot.
         device: Where the model is to run.
-        start: Starts an engine for pictures of one size, or for all (None); raises where it cannot.
+        start: Starts an engine for images of one size, or for all (None); raises where it cannot.
     """
 
     def __init__(self, model_id: str, graph: Graph, device: torch.device, start: Callable[[Sides | None], Runner]) -> None:
@@ -91,7 +91,7 @@ class GraphEngine:
         return sum(runner.size for runner in self._runners.values() if runner)
 
     def begin(self) -> None:
-        """Starts it, if that does not depend on the pictures.
+        """Starts it, if that does not depend on the images.
 
         Raises:
             Exception: It cannot be started; why, in words.
@@ -101,7 +101,7 @@ class GraphEngine:
                 self._add(None)
 
     def release(self) -> None:
-        """Gives its memory back; the next picture starts it again."""
+        """Gives its memory back; the next image starts it again."""
         with self._lock:
             self._runners = {sides: runner for sides, runner in self._runners.items() if runner is None}
 
@@ -113,7 +113,7 @@ class GraphEngine:
         try:
             parts = [runner.run(part, numbers) for part in pixels.split(self._at_once(pixels))]
         except OutOfRangeError as error:
-            self._tell(tuple(pixels.shape), f"{error}: torch runs such pictures")
+            self._tell(tuple(pixels.shape), f"{error}: torch runs such images")
             return self._by_torch(pixels, numbers)
         except Exception as error:
             if interrupt.is_interruption(error):
@@ -125,7 +125,7 @@ class GraphEngine:
         return parts[0] if len(parts) == 1 else tuple(torch.cat(each) for each in zip(*parts, strict=True))
 
     def runner(self, pixels: Tensor) -> Runner | None:
-        """What runs such pictures; None where torch does. It is started if it has not been."""
+        """What runs such images; None where torch does. It is started if it has not been."""
         return self._runner(None if self._graph.dynamic_sides else (pixels.shape[-2], pixels.shape[-1]))
 
     def _at_once(self, pixels: Tensor) -> int:
@@ -135,7 +135,7 @@ class GraphEngine:
         with self._lock:
             if sides not in self._runners:
                 if len(self._runners) >= MOST_SIZES:
-                    self._tell(sides, f"engines for {MOST_SIZES} sizes are built: torch runs pictures of others")
+                    self._tell(sides, f"engines for {MOST_SIZES} sizes are built: torch runs images of others")
                     return None
                 try:
                     self._add(sides)
@@ -163,7 +163,7 @@ class GraphEngine:
 
     def _by_torch(self, pixels: Tensor, numbers: Tensor | None) -> tuple[Tensor, ...]:
         given = (pixels.contiguous(memory_format=torch.channels_last), *(() if numbers is None else (numbers,)))
-        with self._torch_lock:  # libraries' networks keep notes of the picture that they look at
+        with self._torch_lock:  # libraries' networks keep notes of the image that they look at
             return self._graph.module(*given)
 
 

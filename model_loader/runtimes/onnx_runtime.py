@@ -32,7 +32,7 @@ _OF_DEVICE = {
     "cpu": ("OpenVINOExecutionProvider", "CPUExecutionProvider"),
 }
 _MOST_IMAGES, _LARGEST_TIMES = 8, 2
-"""What a TensorRT engine is built for: so many pictures at once, and sides up to so many times the model's own."""
+"""What a TensorRT engine is built for: so many images at once, and sides up to so many times the model's own."""
 _PER_WEIGHT = 1.2
 """Bytes that a session takes for a byte of weights, about."""
 
@@ -94,7 +94,7 @@ class _OnnxRunner:
         (least, most), images = self._range, pixels.shape[0]
         if images > _MOST_IMAGES or not all(least <= side <= most for side in pixels.shape[-2:]):
             raise OutOfRangeError(
-                f"{self.words} was built for at most {_MOST_IMAGES} pictures with sides from {least} to {most}; found {images} of "
+                f"{self.words} was built for at most {_MOST_IMAGES} images with sides from {least} to {most}; found {images} of "
                 f"{pixels.shape[-1]}x{pixels.shape[-2]}"
             )
 

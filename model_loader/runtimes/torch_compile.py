@@ -45,7 +45,7 @@ class _CompiledRunner:
     def run(self, pixels: Tensor, numbers: Tensor | None) -> tuple[Tensor, ...]:
         """See `engine.Runner.run`."""
         told = () if numbers is None else (numbers,)
-        # one picture is compiled apart from several, for another minute: on a CPU more than what several at once gain
+        # one image is compiled apart from several, for another minute: on a CPU more than what several at once gain
         parts = [self._run(self._cells(part), *told) for part in pixels.split(1 if pixels.device.type == "cpu" else len(pixels))]
         return parts[0] if len(parts) == 1 else tuple(map(torch.cat, zip(*parts, strict=True)))
 

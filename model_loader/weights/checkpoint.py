@@ -57,8 +57,8 @@ _KINDS = {
     stat.S_IFBLK: "a device",
 }
 _OTHER_FORMATS = {
-    b"\x89PNG": "a PNG picture",
-    b"\xff\xd8\xff": "a JPEG picture",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
     b"GGUF": "a GGUF file",
     b"\x89HDF": "an HDF5 (Keras) file",
     b"%PDF": "a PDF document",
