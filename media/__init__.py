@@ -1,4 +1,4 @@
-"""Films and numbered pictures in and out, by PyAV: frames one after the other, never the whole film."""
+"""Videos and numbered images in and out, by PyAV: frames one after the other, never the whole video."""
 
 from .join import Piece, join_pieces
 from .library import VideoError, pyav

@@ -1,4 +1,4 @@
-"""From the numbers of a film's planes to RGB and back: matrix, range, the place of chroma, and what HDR is shown as."""
+"""From the numbers of a video's planes to RGB and back: matrix, range, the place of chroma, and what HDR is shown as."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PEAK = 1000.0
 
 @dataclass(frozen=True)
 class Colours:
-    """How a film codes its colours, in the numbers of ITU-T H.273.
+    """How a video codes its colours, in the numbers of ITU-T H.273.
 
     Attributes:
         matrix: Luma and chroma from RGB; never UNKNOWN.
@@ -64,7 +64,7 @@ class Colours:
 
 
 def guessed_matrix(width: int, height: int) -> int:
-    """The matrix of a film that does not say, as players guess it: BT.709 from 1280x720 on, BT.601 below."""
+    """The matrix of a video that does not say, as players guess it: BT.709 from 1280x720 on, BT.601 below."""
     return BT_709 if width >= 1280 or height > 576 else BT_601
 
 
@@ -112,7 +112,7 @@ def rgb_to_yuv420(image: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """The planes of one frame in BT.709, limited range, 4:2:0 with chroma at the left, as H.264 and H.265 have it where nothing is said.
 
     Args:
-        picture: (1 or 3, H, W) RGB or grey in [0, 1], sides even.
+        image: (1 or 3, H, W) RGB or grey in [0, 1], sides even.
         bits: Bits of a number.
 
     Returns:
@@ -160,7 +160,7 @@ def hdr_to_sdr(image: Tensor, transfer: int) -> Tensor:
     """PQ or HLG of BT.2020 as BT.709 for an ordinary screen.
 
     Args:
-        picture: (3, H, W) coded RGB in [0, 1].
+        image: (3, H, W) coded RGB in [0, 1].
         transfer: PQ or HLG.
 
     Returns:

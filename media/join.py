@@ -1,4 +1,4 @@
-"""Pieces of a film joined, with the sound of the film they were made of: packets are copied, pictures are not coded again."""
+"""Pieces of a video joined, with the sound of the video they were made of: packets are copied, images are not coded again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a film, in a file of its own whose times begin at 0.
+    """A part of a video, in a file of its own whose times begin at 0.
 
     Attributes:
         path: The file.
@@ -35,13 +35,13 @@ class Piece:
 
 
 def join_pieces(path: os.PathLike[str], pieces: Sequence[Piece], sound: Sound | None = None) -> None:
-    """Writes a film of pieces, atomically.
+    """Writes a video of pieces, atomically.
 
     Sound is copied as it is where the container takes it, else made AAC; what neither works with is left out, and that is said: it never
-    costs the pictures.
+    costs the images.
 
     Args:
-        path: The film, of the pieces' own kind.
+        path: The video, of the pieces' own kind.
         pieces: One or more, in order, coded alike.
         sound: What is laid under; None = nothing.
 

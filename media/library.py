@@ -21,7 +21,7 @@ _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"v=0", b"[playlist]", b"# VobSub", b"<?x
 
 
 class VideoError(ValueError):
-    """A film that is not what its name says, is damaged, changes in the middle, or cannot be written; the message begins with its name."""
+    """A video that is not what its name says, is damaged, changes in the middle, or cannot be written; the message begins with its name."""
 
     __module__ = "depth_normal"
 
@@ -44,7 +44,7 @@ def video_errors(name: object, doing: str) -> Iterator[None]:
     """Around calls of FFmpeg: what it refuses becomes a VideoError in words; a missing file stays what it is.
 
     Args:
-        name: The film, for the message.
+        name: The video, for the message.
         doing: What was tried, as in "it cannot be opened".
 
     Raises:
@@ -83,7 +83,7 @@ def open_video(source: Any, name: object) -> Iterator[Any]:
         file.seek(0)
         if beginning.lstrip(b"\xef\xbb\xbf \r\n").startswith(_PLAYLISTS):
             raise VideoError(f"{name}: it is a list of other files, which are not read from it; name the video itself")
-        with video_errors(name, "not a film that can be opened, or one that is damaged or cut off"):
+        with video_errors(name, "not a video that can be opened, or one that is damaged or cut off"):
             av = pyav()
             # Words in another coding than UTF-8 must not end the reading; from 19 on PyAV sees to that itself.
             tolerant = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
@@ -124,7 +124,7 @@ def add_copied_stream(output: Any, template: Any) -> Any:
 
 
 def display_matrix(frame: Any) -> tuple[int, ...] | None:
-    """Where the container says the frame's axes point: (a, b, c, d), of which two are 0 where the picture is turned by right angles."""
+    """Where the container says the frame's axes point: (a, b, c, d), of which two are 0 where the image is turned by right angles."""
     import numpy as np
 
     data = frame.side_data.get("DISPLAYMATRIX")

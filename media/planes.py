@@ -29,7 +29,7 @@ _UNPACKED = {
 
 
 def frame_to_rgb(frame: Any, colours: Colours) -> Tensor:
-    """The picture of a decoded frame.
+    """The image of a decoded frame.
 
     Args:
         frame: PyAV's.

@@ -1,4 +1,4 @@
-"""A film on its way: reading ahead and writing behind in threads with short queues, so that decoding, the network and coding overlap."""
+"""A video on its way: reading ahead and writing behind in threads with short queues, so that decoding, the network and coding overlap."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .read import Frame
 
 Item = TypeVar("Item")
 
-# What the pictures of one chunk may take, and how many they are at most.
+# What the images of one chunk may take, and how many they are at most.
 _CHUNK_BYTES = 2**27
 _CHUNK_FRAMES = 8
 _LOOK_SECONDS = 0.2
 
 
 class Loaded:
-    """A film's frames with their pictures, up to where it can be read.
+    """A video's frames with their images, up to where it can be read.
 
     Attributes:
         problem: Why it ended before its end; None = it did not.
@@ -36,10 +36,10 @@ class Loaded:
         self.problem: VideoError | None = None
 
     def __iter__(self) -> Iterator[tuple[Frame, Tensor]]:
-        """Each frame with its picture, on which `change` was used.
+        """Each frame with its image, on which `change` was used.
 
         Raises:
-            VideoError: Nothing of the film can be read.
+            VideoError: Nothing of the video can be read.
         """
         count = 0
         try:
@@ -56,16 +56,16 @@ class Loaded:
 def estimated(
     frames: Iterable[tuple[Frame, Tensor]], estimate: Callable[[Iterator[Tensor]], Iterator[Estimate]], first: int = 0
 ) -> Generator[tuple[list[Frame], Tensor, Estimate], None, None]:
-    """The estimates of a film beside its frames, a few frames at a time; the next ones are read meanwhile.
+    """The estimates of a video beside its frames, a few frames at a time; the next ones are read meanwhile.
 
     Args:
-        frames: Frames with their pictures (3, H, W).
+        frames: Frames with their images (3, H, W).
         estimate: Makes of chunks (B, 3, H, W) estimates of one or more frames each, in order.
-        first: How many frames of the film were before these. Chunks end where they would in the whole film: how many frames a network is
+        first: How many frames of the video were before these. Chunks end where they would in the whole video: how many frames a network is
             given at once can change the last bits of what it says of them.
 
     Yields:
-        Frames, their pictures (B, 3, H, W), and their estimate.
+        Frames, their images (B, 3, H, W), and their estimate.
     """
     waiting: deque[tuple[Frame, Tensor]] = deque()
 

@@ -1,4 +1,4 @@
-"""What models of video expect of a control film: frames a second, sides, how many frames. Each by the source that states it."""
+"""What models of video expect of a control video: frames a second, sides, how many frames. Each by the source that states it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ PRESETS = {
 
 
 def at_rate(frames: Iterator[Frame], rate: Fraction) -> Iterator[Frame]:
-    """A film at a steady frame rate: at each of its times the frame that is shown then. Nothing is blended, and it stays as long as it is.
+    """A video at a steady frame rate: at each of its times the frame that is shown then. Nothing is blended, and it stays as long as it is.
 
     Args:
         frames: In order.
@@ -94,7 +94,7 @@ def at_rate(frames: Iterator[Frame], rate: Fraction) -> Iterator[Frame]:
 
 
 def in_groups(frames: Iterator[Frame], group: int) -> Iterator[Frame]:
-    """The film up to the last frame at which it has a multiple of `group` and one more; how many come after it is logged."""
+    """The video up to the last frame at which it has a multiple of `group` and one more; how many come after it is logged."""
     waiting: list[Frame] = []
     for number, frame in enumerate(frames):
         waiting.append(frame)
@@ -102,17 +102,17 @@ def in_groups(frames: Iterator[Frame], group: int) -> Iterator[Frame]:
             yield from waiting
             waiting = []
     if waiting:
-        logger.info("left out at the film's end, for a multiple of %d frames and one more: %d", group, len(waiting))
+        logger.info("left out at the video's end, for a multiple of %d frames and one more: %d", group, len(waiting))
 
 
 def cropped(image: Tensor, side: int) -> Tensor:
-    """The middle of a picture (C, H, W), its sides multiples of `side`: no pixel is resampled.
+    """The middle of an image (C, H, W), its sides multiples of `side`: no pixel is resampled.
 
     Raises:
-        VideoError: The picture is smaller than that.
+        VideoError: The image is smaller than that.
     """
     height, width = image.shape[-2:]
     if min(height, width) < side:
-        raise VideoError(f"the film has {width}x{height} pixels, and {side} on each side are the least of the preset")
+        raise VideoError(f"the video has {width}x{height} pixels, and {side} on each side are the least of the preset")
     top, left = height % side // 2, width % side // 2
     return image[:, top : top + height // side * side, left : left + width // side * side]

@@ -1,4 +1,4 @@
-"""Films in: what a film's header says, and its frames one after the other as RGB, upright, each with its time."""
+"""Videos in: what a video's header says, and its frames one after the other as RGB, upright, each with its time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SAY_SECONDS = ("matroska", "flv")
 
 @dataclass(frozen=True)
 class VideoHeader:
-    """What a film's header says.
+    """What a video's header says.
 
     Attributes:
         name: What messages call it.
@@ -59,9 +59,9 @@ class Frame:
     """One frame.
 
     Attributes:
-        time: Seconds from the film's beginning, exact.
+        time: Seconds from the video's beginning, exact.
         duration: Seconds until the next; 0 = not known.
-        picture: Gives (3, H, W) float32 RGB in [0, 1], upright, square pixels. What is not asked for is not converted.
+        image: Gives (3, H, W) float32 RGB in [0, 1], upright, square pixels. What is not asked for is not converted.
     """
 
     time: Fraction
@@ -70,14 +70,14 @@ class Frame:
 
 
 def video_header(source: Any, name: str | None = None) -> VideoHeader:
-    """What a film's header says.
+    """What a video's header says.
 
     Args:
         source: A path, or a file-like object.
         name: What messages call it; None = the path.
 
     Raises:
-        VideoError: Not a film, no pictures in it, a codec that PyAV lacks, or colours that are not read.
+        VideoError: Not a video, no images in it, a codec that PyAV lacks, or colours that are not read.
         ImportError: PyAV is missing.
     """
     name = name or str(source)
@@ -98,26 +98,26 @@ def video_header(source: Any, name: str | None = None) -> VideoHeader:
 
 
 def image_stream(container: Any, name: str) -> Any:
-    """The stream of pictures that is read: the first that is no cover.
+    """The stream of images that is read: the first that is no cover.
 
     Raises:
         VideoError: There is none, or PyAV has no decoder for it.
     """
-    streams = sorted(container.streams.video, key=lambda each: each.frames == 1)  # a cover is one picture
+    streams = sorted(container.streams.video, key=lambda each: each.frames == 1)  # a cover is one image
     if not streams:
-        raise VideoError(f"{name}: there are no pictures in it ({container.format.long_name})")
+        raise VideoError(f"{name}: there are no images in it ({container.format.long_name})")
     if streams[0].codec_context is None:
-        raise VideoError(f"{name}: this build of PyAV has no decoder for its pictures; convert it to H.264 first")
+        raise VideoError(f"{name}: this build of PyAV has no decoder for its images; convert it to H.264 first")
     return streams[0]
 
 
 def read_streams(container: Any, images: Any) -> list[Any]:
-    """The streams that whoever reads a container asks for: pictures and all sound."""
+    """The streams that whoever reads a container asks for: images and all sound."""
     return [images, *container.streams.audio]
 
 
 def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNING) -> Iterator[Frame]:
-    """The frames of a film, in the order in which they are shown.
+    """The frames of a video, in the order in which they are shown.
 
     Colours are BT.709's or sRGB's as an ordinary screen shows them; HDR (PQ, HLG) is tone mapped (`colour.hdr_to_sdr`); alpha is left out.
     Both are said once in the log. Pixels that are not square are made square by their width.
@@ -125,13 +125,13 @@ def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNI
     Args:
         source: A path, or a file-like object.
         name: What messages call it; None = the path.
-        start: Seconds from the film's beginning before which frames are left out.
+        start: Seconds from the video's beginning before which frames are left out.
 
     Yields:
         Frame after frame; none is kept.
 
     Raises:
-        VideoError: As `video_header`; and, after what can be read was yielded: the film is damaged from there on, or changes its size.
+        VideoError: As `video_header`; and, after what can be read was yielded: the video is damaged from there on, or changes its size.
         ImportError: PyAV is missing.
     """
     name = name or str(source)
@@ -145,7 +145,7 @@ def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNI
 
 
 class _Reader:
-    """Decodes one stream of pictures."""
+    """Decodes one stream of images."""
 
     def __init__(self, name: str, stream: Any, beginning: Fraction) -> None:
         self._name, self._stream, self._beginning = name, stream, beginning
@@ -153,7 +153,7 @@ class _Reader:
         self._size: tuple[int, int] | None = None
         self._colours = Colours()
         self._matrix: tuple[int, ...] | None = None
-        # Where the last packet of pictures or sound ends.
+        # Where the last packet of images or sound ends.
         self._end = Fraction(0)
 
     def after(self, container: Any, start: Fraction) -> Iterator[tuple[Any, Fraction, Fraction]]:
@@ -164,7 +164,7 @@ class _Reader:
         for frame, duration in self._decoded(container):
             time = Fraction(frame.pts) * Fraction(frame.time_base) - self._beginning if frame.pts is not None else None
             if time is None or (last is not None and time <= last):
-                time = Fraction(0) if last is None else last + step  # damaged films have none, or go back
+                time = Fraction(0) if last is None else last + step  # damaged videos have none, or go back
             last = time
             count += 1
             if time >= start:
@@ -183,7 +183,7 @@ class _Reader:
 
     def _decoded(self, container: Any) -> Iterator[tuple[Any, Fraction]]:
         frames = self._demuxed(container)
-        with video_errors(self._name, "not one picture of it could be decoded: it is no film, or damaged at its beginning"):
+        with video_errors(self._name, "not one image of it could be decoded: it is no video, or damaged at its beginning"):
             first = next(frames, None)
         if first is None:
             return
@@ -212,7 +212,7 @@ class _Reader:
             self._colours = self._first(frame)
         elif size != self._size:
             was, now = (f"{width}x{height}" for width, height in (self._size, size))
-            raise VideoError(f"{self._name}: its pictures change from {was} to {now} pixels after {number} frames; split the film there")
+            raise VideoError(f"{self._name}: its images change from {was} to {now} pixels after {number} frames; split the video there")
         self._matrix = display_matrix(frame) or self._matrix
 
     def image(self, frame: Any) -> Tensor:
@@ -256,11 +256,11 @@ def frame_colours(frame: Any, context: Any) -> Colours:
 
 
 def upright(image: Tensor, matrix: tuple[int, ...]) -> Tensor:
-    """A picture as a display matrix turns or mirrors it; one that turns by other than right angles is left.
+    """An image as a display matrix turns or mirrors it; one that turns by other than right angles is left.
 
     Args:
-        picture: (C, H, W).
-        matrix: (a, b, c, d): where the picture's x axis points, (a, b), and its y axis, (c, d).
+        image: (C, H, W).
+        matrix: (a, b, c, d): where the image's x axis points, (a, b), and its y axis, (c, d).
     """
     a, b, c, d = matrix
     if a and d and not b and not c:

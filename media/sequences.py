@@ -1,4 +1,4 @@
-"""Films as numbered pictures: `frame_%05d.png`, or a folder of pictures in the order of their names."""
+"""Videos as numbered images: `frame_%05d.png`, or a folder of images in the order of their names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def is_sequence(path: os.PathLike[str]) -> bool:
-    """Whether a path names numbered pictures, or is a folder. A file of that very name is no pattern."""
+    """Whether a path names numbered images, or is a folder. A file of that very name is no pattern."""
     path = Path(path)
     return path.is_dir() or (_NUMBER.search(path.name) is not None and not path.is_file())
 
@@ -42,7 +42,7 @@ def _parts(pattern: Path) -> tuple[str, int, str]:
     """What stands before the number, its least digits, and what stands after it."""
     parts = _NUMBER.split(pattern.name)
     if len(parts) != 3:
-        raise VideoError(f"{pattern}: the name of numbered pictures has one place for the number, as frame_%05d.png has")
+        raise VideoError(f"{pattern}: the name of numbered images has one place for the number, as frame_%05d.png has")
     before, digits, after = parts
     if len(digits) > 3 or int(digits or 1) > _MOST_DIGITS:
         raise VideoError(
@@ -52,7 +52,7 @@ def _parts(pattern: Path) -> tuple[str, int, str]:
 
 
 def find_images(path: os.PathLike[str]) -> list[Path]:
-    """The pictures of a sequence, in order: by their number, of a folder by their names, numbers in them as numbers.
+    """The images of a sequence, in order: by their number, of a folder by their names, numbers in them as numbers.
 
     Raises:
         VideoError: There are none.
@@ -63,7 +63,7 @@ def find_images(path: os.PathLike[str]) -> list[Path]:
     else:
         found = [each for _, each in numbered_files(path)]
     if not found:
-        raise VideoError(f"{path}: there is not one such picture")
+        raise VideoError(f"{path}: there is not one such image")
     return found
 
 
@@ -80,7 +80,7 @@ def numbered_files(pattern: os.PathLike[str]) -> list[tuple[int, Path]]:
 
 
 def reads(source: os.PathLike[str], path: Path) -> bool:
-    """Whether a file of that name would be one of a sequence's pictures."""
+    """Whether a file of that name would be one of a sequence's images."""
     source = Path(source)
     folder = source if source.is_dir() else source.parent
     if path.parent.resolve() != folder.resolve():
@@ -100,7 +100,7 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
 
 
 def sequence_header(path: os.PathLike[str], rate: Fraction | None = None) -> VideoHeader:
-    """What numbered pictures are as a film: `rate` frames a second, 25 where none is given, without sound.
+    """What numbered images are as a video: `rate` frames a second, 25 where none is given, without sound.
 
     Raises:
         VideoError: There are none, or the first cannot be read.
@@ -112,7 +112,7 @@ def sequence_header(path: os.PathLike[str], rate: Fraction | None = None) -> Vid
 
 
 def read_sequence(path: os.PathLike[str], rate: Fraction | None = None, start: Fraction = Fraction(0)) -> Iterator[Frame]:
-    """The frames of numbered pictures; as `read.read_frames`. A picture that cannot be read raises VideoError when it is asked for.
+    """The frames of numbered images; as `read.read_frames`. An image that cannot be read raises VideoError when it is asked for.
 
     Raises:
         VideoError: There are none.
@@ -132,6 +132,6 @@ def _read(path: Path, size: list[tuple[int, int]]) -> Tensor:
     _, height, width = image.shape
     size.append((width, height))
     if size[-1] != size[0]:
-        raise VideoError(f"{path}: it has {width}x{height} pixels, those before {size[0][0]}x{size[0][1]}; split the pictures there")
+        raise VideoError(f"{path}: it has {width}x{height} pixels, those before {size[0][0]}x{size[0][1]}; split the images there")
     del size[1:]
     return image

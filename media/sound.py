@@ -34,7 +34,7 @@ Track = Iterator[tuple[Fraction, Any]]
 
 
 class SoundError(VideoError):
-    """The sound cannot be laid under the pictures in the way that was tried."""
+    """The sound cannot be laid under the images in the way that was tried."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class _Source:
                     return
                 yield time - self.sound.start, packet
         except pyav().error.FFmpegError as error:
-            logger.warning("the sound ends at %.1f s, where the film is damaged (%s)", float(time), error)
+            logger.warning("the sound ends at %.1f s, where the video is damaged (%s)", float(time), error)
 
     def frames(self) -> Iterator[tuple[Fraction, Any]]:
         """What is decoded of the packets, as `packets`; those that are damaged are left out, which is said."""

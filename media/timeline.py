@@ -42,7 +42,7 @@ class _Clocks:
     """Finds out where the clock of a recording jumps, and goes on from there without a gap.
 
     Recordings put one behind the other begin anew, and the clock of a transport stream does after 26.5 hours. The first stream that is seen
-    to jump begins a clock; the others follow when they jump, so that sound and pictures stay together.
+    to jump begins a clock; the others follow when they jump, so that sound and images stay together.
 
     Source:
         The limit of 10 seconds is that of the program ffmpeg (`-dts_delta_threshold`), which however lets each stream jump by itself.
@@ -75,7 +75,7 @@ class _Clocks:
         packet.dts += shift
         if packet.pts is not None:
             packet.pts += shift
-        # Pictures of a transport stream may not say how long they last: as long as the one before.
+        # Images of a transport stream may not say how long they last: as long as the one before.
         length = (
             packet.duration * base if packet.duration else max(Fraction(0), packet.dts * base - self._times.get(stream, packet.dts * base))
         )

@@ -1,4 +1,4 @@
-"""Films out: pictures, each with its time, as H.264 to look at, H.265 of 10 bits, or FFV1 of 16 bits, which loses nothing."""
+"""Videos out: images, each with its time, as H.264 to look at, H.265 of 10 bits, or FFV1 of 16 bits, which loses nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .planes import planes_to_frame
 
 @dataclass(frozen=True)
 class Codec:
-    """One way to write a film.
+    """One way to write a video.
 
     Attributes:
         encoder: FFmpeg's name.
@@ -60,7 +60,7 @@ def check_codec(path: os.PathLike[str], codec: str) -> None:
     chosen, extension = CODECS[codec], Path(path).suffix.lower()
     if extension not in chosen.containers:
         accepted = ", ".join(chosen.containers)
-        raise VideoError(f"{path}: a film in {codec} can be written as {accepted}; name the file so, or choose another --codec")
+        raise VideoError(f"{path}: a video in {codec} can be written as {accepted}; name the file so, or choose another --codec")
     if chosen.encoder not in pyav().codecs_available:
         there = [name for name, each in CODECS.items() if each.encoder in pyav().codecs_available]
         raise VideoError(
@@ -69,7 +69,7 @@ def check_codec(path: os.PathLike[str], codec: str) -> None:
 
 
 class VideoWriter:
-    """Writes pictures to a film, one after the other. To be used as a context; the file is whole when the block has ended well.
+    """Writes images to a video, one after the other. To be used as a context; the file is whole when the block has ended well.
 
     H.264 and H.265 have even sides: an odd one is made even by its last row or column once more. Colours are BT.709, limited range, so
     tagged. FFV1 keeps the 16-bit numbers themselves: grey as they are, RGB as G, B and R, full range.
@@ -108,11 +108,11 @@ class VideoWriter:
                 self._container.close()
 
     def write(self, image: Tensor, time: Fraction, duration: Fraction) -> None:
-        """Writes the next picture.
+        """Writes the next image.
 
         Args:
-            picture: (1 or 3, H, W) in [0, 1], the size and channels of the first; NaN becomes 0.
-            time: Seconds from the film's beginning.
+            image: (1 or 3, H, W) in [0, 1], the size and channels of the first; NaN becomes 0.
+            time: Seconds from the video's beginning.
             duration: Seconds that it is shown; 0 = not known.
         """
         image = image.detach().float().cpu().nan_to_num(nan=0.0).clamp(0, 1)
