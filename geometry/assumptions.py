@@ -24,13 +24,13 @@ def likely_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Ten
     """Depth that is 0 at the camera, in metres or up to scale.
 
     Metric depth is taken as it is. Disparity and relative depth have an unknown shift; it follows from how many times farther the far
-    end of each picture is than its near end (the 2nd and the 98th percentile). The near end is at depth 1 then.
+    end of each image is than its near end (the 2nd and the 98th percentile). The near end is at depth 1 then.
 
     Args:
         estimate: With depth.
         near_far_ratio: Far depth divided by near depth, above 1. None or 0 = for disparity 3, or 30 where sky is seen: a region along
             the top border, masked or not, that is one constant value, as far as anything gets. Only networks that were taught the sky
-            give it so. No picture is at hand here to tell the skies of others, as `sky.find_sky` does: give 30 for landscapes.
+            give it so. No image is at hand here to tell the skies of others, as `sky.find_sky` does: give 30 for landscapes.
 
     Returns:
         (B, 1, H, W), positive; NaN where depth does not count (`Estimate.depth_valid`).
@@ -63,8 +63,8 @@ def likely_filled_depth(estimate: Estimate) -> Tensor:
         estimate: With depth of any quantity. Relative depth is taken to reach from 1 to 3.
 
     Returns:
-        (B, 1, H, W), 0.5 to a million. The near end is the 2nd percentile of each picture; what is nearer than half of it is
-        brought there. Holes and masked pixels are as far as the farthest valid pixel; a picture without any is a wall at 1.
+        (B, 1, H, W), 0.5 to a million. The near end is the 2nd percentile of each image; what is nearer than half of it is
+        brought there. Holes and masked pixels are as far as the farthest valid pixel; an image without any is a wall at 1.
 
     Raises:
         ValueError: No depth.
@@ -92,7 +92,7 @@ def likely_intrinsics(estimate: Estimate, fov: float | None = None) -> Tensor:
 
 
 def _likely_inverse_depth(disparity: Tensor, valid: Tensor, near_far_ratio: float | None) -> Tensor:
-    """Disparity of one picture (1, 1, H, W) as inverse depth: positive everywhere, 1 at the near end, 1 / ratio at the far end."""
+    """Disparity of one image (1, 1, H, W) as inverse depth: positive everywhere, 1 at the near end, 1 / ratio at the far end."""
     far, near = measure_range_of_samples(disparity, valid, FAR_AND_NEAR_END)
     if not bool(torch.isfinite(far)):  # a coarse grid may miss the few values there are
         far, near = measure_range(disparity, valid, FAR_AND_NEAR_END)
@@ -105,7 +105,7 @@ def _likely_inverse_depth(disparity: Tensor, valid: Tensor, near_far_ratio: floa
 
 
 def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:
-    """Relative depth of one picture (1, 1, H, W), its near end at 1 and its far end at `ratio`."""
+    """Relative depth of one image (1, 1, H, W), its near end at 1 and its far end at `ratio`."""
     count = int(valid.sum())
     if not count:
         return torch.ones_like(depth)
@@ -117,8 +117,8 @@ def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:
 def _sees_sky(disparity: Tensor, far: Tensor, span: Tensor) -> bool:
     """Whether a tenth of the top border is one farthest value. The mask may leave out the sky, so it is not asked.
 
-    It sees the sky of networks that were taught to give it one value, and needs no picture. `sky.find_sky` sees that of the others too,
-    by the picture.
+    It sees the sky of networks that were taught to give it one value, and needs no image. `sky.find_sky` sees that of the others too,
+    by the image.
     """
     farthest = torch.where(torch.isfinite(disparity), disparity, float("inf")).amin()
     sky = disparity[..., 0, :] - farthest < _AS_FAR * (far + span - farthest)
@@ -126,7 +126,7 @@ def _sees_sky(disparity: Tensor, far: Tensor, span: Tensor) -> bool:
 
 
 def _filled_and_scaled(depth: Tensor) -> Tensor:
-    """One picture (1, 1, H, W), NaN where it has no value; nothing is asked of the device."""
+    """One image (1, 1, H, W), NaN where it has no value; nothing is asked of the device."""
     valid = torch.isfinite(depth)
     near, _ = measure_range_of_samples(depth, valid, FAR_AND_NEAR_END)
     # A coarse grid may miss the few values there are.

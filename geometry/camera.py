@@ -1,6 +1,6 @@
 """The pinhole camera: intrinsics, pixels and rays, depth and points.
 
-Convention: intrinsics are in pixels, the centre of the first pixel is (0, 0), so the middle of a picture is ((W - 1) / 2, (H - 1) / 2).
+Convention: intrinsics are in pixels, the centre of the first pixel is (0, 0), so the middle of an image is ((W - 1) / 2, (H - 1) / 2).
 Rays and points are in OPENCV axes (+X right, +Y down, +Z away from the viewer), in which depth is Z.
 """
 
@@ -21,12 +21,12 @@ DEFAULT_FOV = 55.0
 def intrinsics_from_focal_length(
     focal_length: float | Tensor, height: int, width: int, *, focal_length_y: float | Tensor | None = None, batch: int = 1
 ) -> Tensor:
-    """Intrinsics of a camera whose axis goes through the middle of the picture.
+    """Intrinsics of a camera whose axis goes through the middle of the image.
 
     Args:
         focal_length: In pixels; a number, or (B,) for one each.
-        height: Of the picture, in pixels.
-        width: Of the picture, in pixels.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
         focal_length_y: Vertical focal length where pixels are not square; None = the same.
         batch: How many copies, where the focal lengths are numbers.
 
@@ -34,7 +34,7 @@ def intrinsics_from_focal_length(
         (B, 3, 3) float32.
 
     Raises:
-        ValueError: A focal length that is not positive and finite, or an empty picture.
+        ValueError: A focal length that is not positive and finite, or an empty image.
     """
     _check_size(height, width)
     fx = torch.as_tensor(focal_length, dtype=torch.float32).reshape(-1)
@@ -54,16 +54,16 @@ def intrinsics_from_fov(fov: float | Tensor, height: int, width: int, *, side: s
 
     Args:
         fov: Degrees, between 0 and 180 exclusive; a number, or (B,) for one each.
-        height: Of the picture, in pixels.
-        width: Of the picture, in pixels.
-        side: Which side of the picture it spans: "longer", "shorter", "horizontal", "vertical" or "diagonal".
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        side: Which side of the image it spans: "longer", "shorter", "horizontal", "vertical" or "diagonal".
         batch: How many copies, where `fov` is a number.
 
     Returns:
         (B, 3, 3) float32.
 
     Raises:
-        ValueError: `fov` out of range, unknown side, or an empty picture.
+        ValueError: `fov` out of range, unknown side, or an empty image.
     """
     _check_size(height, width)
     degrees = torch.as_tensor(fov, dtype=torch.float32)
@@ -80,8 +80,8 @@ def intrinsics_from_sensor(
 
     Args:
         focal_length_mm: Of the lens, in millimetres.
-        height: Of the picture, in pixels.
-        width: Of the picture, in pixels.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
         sensor_mm: Length in millimetres of the sensor along `side`; 36 = full frame, Blender's default, and "35 mm equivalent".
         side: "longer" (Blender's "auto"), "shorter", "horizontal", "vertical" or "diagonal".
         batch: How many copies.
@@ -90,7 +90,7 @@ def intrinsics_from_sensor(
         (B, 3, 3) float32.
 
     Raises:
-        ValueError: A length that is not positive, unknown side, or an empty picture.
+        ValueError: A length that is not positive, unknown side, or an empty image.
     """
     _check_size(height, width)
     if not (focal_length_mm > 0 and sensor_mm > 0):
@@ -99,12 +99,12 @@ def intrinsics_from_sensor(
 
 
 def fov_from_intrinsics(intrinsics: Tensor, height: int, width: int, *, side: str = "longer") -> Tensor:
-    """Field of view that a picture spans if the camera's axis goes through its middle.
+    """Field of view that an image spans if the camera's axis goes through its middle.
 
     Args:
         intrinsics: (B, 3, 3), pixels.
-        height: Of the picture, in pixels.
-        width: Of the picture, in pixels.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
         side: "longer", "shorter", "horizontal" or "vertical".
 
     Returns:
@@ -124,7 +124,7 @@ def fov_from_intrinsics(intrinsics: Tensor, height: int, width: int, *, side: st
 
 
 def resize_intrinsics(intrinsics: Tensor, old_size: Sequence[int], new_size: Sequence[int]) -> Tensor:
-    """Intrinsics of a picture after resizing it.
+    """Intrinsics of an image after resizing it.
 
     Args:
         intrinsics: (B, 3, 3), pixels of the old size.
@@ -138,7 +138,7 @@ def resize_intrinsics(intrinsics: Tensor, old_size: Sequence[int], new_size: Seq
         Pixel centres, corners not aligned: u' + 0.5 = scale * (u + 0.5).
 
     Raises:
-        ValueError: Intrinsics that do not fit, or an empty picture.
+        ValueError: Intrinsics that do not fit, or an empty image.
     """
     check_intrinsics(intrinsics)
     _check_size(*old_size)
@@ -150,7 +150,7 @@ def resize_intrinsics(intrinsics: Tensor, old_size: Sequence[int], new_size: Seq
 
 
 def crop_intrinsics(intrinsics: Tensor, left: float, top: float) -> Tensor:
-    """Intrinsics of a picture after cropping it; negative numbers pad.
+    """Intrinsics of an image after cropping it; negative numbers pad.
 
     Args:
         intrinsics: (B, 3, 3), pixels.
@@ -172,14 +172,14 @@ def pixel_rays(intrinsics: Tensor, height: int, width: int) -> Tensor:
 
     Args:
         intrinsics: (B, 3, 3), pixels.
-        height: Of the picture, in pixels.
-        width: Of the picture, in pixels.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
 
     Returns:
         (B, 3, height, width), OPENCV axes, Z = 1 (not unit length): times depth they are points.
 
     Raises:
-        ValueError: Intrinsics that do not fit, or an empty picture.
+        ValueError: Intrinsics that do not fit, or an empty image.
     """
     check_intrinsics(intrinsics)
     _check_size(height, width)
@@ -213,7 +213,7 @@ def pixel_to_ray(pixels: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def ray_to_pixel(rays: Tensor, intrinsics: Tensor) -> Tensor:
-    """Where rays or points meet the picture: the inverse of `pixel_to_ray`.
+    """Where rays or points meet the image: the inverse of `pixel_to_ray`.
 
     Args:
         rays: (B, N, 3), OPENCV axes, any length.
@@ -345,7 +345,7 @@ def _side_length(side: str, height: int, width: int) -> float:
 
 def _check_size(height: int, width: int) -> None:
     if height < 1 or width < 1:
-        raise ValueError(f"the picture's size is {width}x{height}; expected at least 1x1 pixel")
+        raise ValueError(f"the image's size is {width}x{height}; expected at least 1x1 pixel")
 
 
 def _check_last(values: Tensor, length: int, name: str) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from .errors import InvalidArgumentError
 
 _NO_ROTATION = 1e-2
-# Maps whose sides are rounded differ by a pixel or two; others are of another picture.
+# Maps whose sides are rounded differ by a pixel or two; others are of another image.
 _STRETCH = 1.05
 
 
@@ -80,7 +80,7 @@ def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor 
     """
     if intrinsics.ndim != 3 or intrinsics.shape[1:] != (3, 3) or batch not in (None, intrinsics.shape[0]):
         expected = f"({'batch' if batch is None else batch}, 3, 3)"
-        raise ValueError(f"intrinsics have shape {tuple(intrinsics.shape)}; expected {expected}, one matrix for each picture")
+        raise ValueError(f"intrinsics have shape {tuple(intrinsics.shape)}; expected {expected}, one matrix for each image")
     if like is not None and intrinsics.device != like.device:
         raise ValueError(f"intrinsics are on {intrinsics.device}, the map on {like.device}; move one to the other's device")
     focal_lengths = torch.stack((intrinsics[:, 0, 0], intrinsics[:, 1, 1]))
@@ -103,7 +103,7 @@ def check_extrinsics(extrinsics: Tensor, batch: int | None = None, like: Tensor 
     """
     if extrinsics.ndim != 3 or extrinsics.shape[1:] != (3, 4) or batch not in (None, extrinsics.shape[0]):
         expected = f"({'batch' if batch is None else batch}, 3, 4)"
-        raise ValueError(f"extrinsics have shape {tuple(extrinsics.shape)}; expected {expected}, one matrix for each picture")
+        raise ValueError(f"extrinsics have shape {tuple(extrinsics.shape)}; expected {expected}, one matrix for each image")
     if like is not None and extrinsics.device != like.device:
         raise ValueError(f"extrinsics are on {extrinsics.device}, the map on {like.device}; move one to the other's device")
     rotation = extrinsics[:, :, :3]
@@ -147,12 +147,12 @@ def check_not_negative(name: str, value: float) -> None:
 
 
 def check_alike(name: str, found: tuple[int, int], image: tuple[int, int]) -> None:
-    """Refuses maps that are of another picture, by their shape: sides may be rounded, not stretched.
+    """Refuses maps that are of another image, by their shape: sides may be rounded, not stretched.
 
     Args:
         name: What the error calls the maps.
         found: Their height and width.
-        picture: Those of the picture.
+        image: Those of the image.
 
     Raises:
         ValueError: Says both sizes.
@@ -162,7 +162,7 @@ def check_alike(name: str, found: tuple[int, int], image: tuple[int, int]) -> No
     most = _STRETCH + 1 / min(*found, *image)
     if not 1 / most < stretch < most:
         raise ValueError(
-            f"{name} has {found[1]}x{found[0]} pixels, the picture {image[1]}x{image[0]}: another shape; is it of another picture? "
+            f"{name} has {found[1]}x{found[0]} pixels, the image {image[1]}x{image[0]}: another shape; is it of another image? "
             "Crop or resize one of them first"
         )
 
@@ -180,7 +180,7 @@ def check_image_of(image: Tensor, batch: int, height: int, width: int) -> None:
         ValueError: No RGB, another number of images, or of another shape; says both sizes.
     """
     if image.ndim != 4 or image.shape[1] != 3 or image.shape[0] != batch:
-        raise ValueError(f"the picture has shape {tuple(image.shape)}; expected ({batch}, 3, height, width), as many as the depth")
+        raise ValueError(f"the image has shape {tuple(image.shape)}; expected ({batch}, 3, height, width), as many as the depth")
     check_alike("the depth", (height, width), (image.shape[-2], image.shape[-1]))
 
 

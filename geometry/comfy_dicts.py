@@ -25,7 +25,7 @@ def estimate_to_moge(estimate: Estimate, image: Tensor, fov: float | None = None
 
     Args:
         estimate: With depth or normals.
-        picture: (B, 3, H, W) RGB in [0, 1], the picture it was made of; core's meshes wear it.
+        image: (B, 3, H, W) RGB in [0, 1], the image it was made of; core's meshes wear it.
         fov: As `likely_intrinsics`.
         near_far_ratio: As `likely_depth`.
 
@@ -35,10 +35,10 @@ def estimate_to_moge(estimate: Estimate, image: Tensor, fov: float | None = None
         and height. If there are normals: `normal` (B, H, W, 3) in OPENCV axes, zero where depth or normals do not count, as MoGe does.
 
     Convention:
-        Normalised intrinsics put the picture's corners at 0 and 1: cx = (cx in pixels + 0.5) / W.
+        Normalised intrinsics put the image's corners at 0 and 1: cx = (cx in pixels + 0.5) / W.
 
     Raises:
-        ValueError: A picture of another batch or size, or as `likely_depth`.
+        ValueError: An image of another batch or size, or as `likely_depth`.
     """
     _check_image(image, estimate)
     estimate = estimate.to("cpu")
@@ -77,7 +77,7 @@ def moge_to_estimate(geometry: Mapping[str, Any]) -> Estimate:
     if "points" in geometry and "intrinsics" not in geometry:
         raise ValueError(
             "the MoGe geometry is a panorama's (points without intrinsics), whose depth is a distance on a sphere; "
-            "accepted: geometry of flat pictures, as Run MoGe Inference gives it"
+            "accepted: geometry of flat images, as Run MoGe Inference gives it"
         )
     depth = _plane(geometry, "depth", "MOGE_GEOMETRY")
     normals = None
@@ -105,7 +105,7 @@ def estimate_to_da3(
 
     Args:
         estimate: With depth.
-        picture: (B, 3, H, W) RGB in [0, 1], the picture it was made of; core's meshes wear it.
+        image: (B, 3, H, W) RGB in [0, 1], the image it was made of; core's meshes wear it.
         fov: As `likely_intrinsics`.
         near_far_ratio: As `likely_depth`.
 
@@ -116,7 +116,7 @@ def estimate_to_da3(
         And `mode`, which is "multiview", as core looks at the camera in that mode only.
 
     Raises:
-        ValueError: A picture of another batch or size, or as `likely_depth`.
+        ValueError: An image of another batch or size, or as `likely_depth`.
     """
     _check_image(image, estimate)
     estimate = estimate.to("cpu")
@@ -193,9 +193,9 @@ def _in_pixels(intrinsics: Tensor, height: int, width: int) -> Tensor:
 
 
 def _of_this_size(intrinsics: Tensor, height: int, width: int) -> Tensor:
-    """Intrinsics of a picture's size.
+    """Intrinsics of an image's size.
 
-    Core resizes the depth to the picture but leaves the intrinsics at the network's size. Its cameras look at the middle of the picture:
+    Core resizes the depth to the image but leaves the intrinsics at the network's size. Its cameras look at the middle of the image:
     a centre that is off by the same factor in both directions gives the ratio of the two sizes.
     """
     centre = intrinsics[:, :2, 2]

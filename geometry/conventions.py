@@ -1,4 +1,4 @@
-"""Normals from one convention to another: camera axes, world space, pictures, strength and blending."""
+"""Normals from one convention to another: camera axes, world space, images, strength and blending."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OPENGL_SIGNS = {
 
 
 class NormalMapCoding(str, Enum):
-    """How unit vectors are stored in the channels of a picture: (vector + 1) / 2, in the axes and the order named here."""
+    """How unit vectors are stored in the channels of an image: (vector + 1) / 2, in the axes and the order named here."""
 
     OPENGL = "opengl"
     """R, G, B = x right, y up, z towards the viewer: Blender, glTF, Marigold."""
@@ -30,7 +30,7 @@ class NormalMapCoding(str, Enum):
     SCANNET = "scannet"
     """As OPENGL with red inverted: BAE, DSINE, Lotus, LBM."""
     CONTROLNET_NORMALBAE = "controlnet-normalbae"
-    """What control_v11p_sd15_normalbae expects: the same picture as SCANNET."""
+    """What control_v11p_sd15_normalbae expects: the same image as SCANNET."""
     CONTROLNET_1_0_NORMAL = "controlnet-1.0-normal"
     """What control_sd15_normal (ControlNet 1.0) expects, the MiDaS normal map: SCANNET stored reversed, R, G, B = z, y, x."""
 
@@ -77,11 +77,11 @@ def convert_normals(normals: Tensor, source: Axes | str, target: Axes | str) -> 
 def encode_normal_map(
     normals: Tensor, target: NormalMapCoding | Axes | str = NormalMapCoding.OPENGL, source: Axes | str = Axes.OPENGL
 ) -> Tensor:
-    """Unit vectors as a picture.
+    """Unit vectors as an image.
 
     Args:
         normals: (B, 3, H, W) unit vectors in `source` axes.
-        target: How the picture shall store them.
+        target: How the image shall store them.
         source: The axes of `normals`.
 
     Returns:
@@ -100,15 +100,15 @@ def encode_normal_map(
 def decode_normal_map(
     image: Tensor, source: NormalMapCoding | Axes | str = NormalMapCoding.OPENGL, target: Axes | str = Axes.OPENGL
 ) -> Tensor:
-    """The unit vectors that a picture stores.
+    """The unit vectors that an image stores.
 
     Args:
-        picture: (B, 3, H, W) in [0, 1].
-        source: How the picture stores them.
+        image: (B, 3, H, W) in [0, 1].
+        source: How the image stores them.
         target: The axes wanted.
 
     Returns:
-        (B, 3, H, W) unit vectors in `target` axes; where the picture holds no direction (mid grey), the direction to the viewer.
+        (B, 3, H, W) unit vectors in `target` axes; where the image holds no direction (mid grey), the direction to the viewer.
 
     Raises:
         ValueError: Not (B, 3, H, W), unknown axes or coding.

@@ -19,7 +19,7 @@ from .valid import valid_depth, valid_normals
 
 @dataclass(frozen=True)
 class Estimate:
-    """Depth and/or normals of a batch of pictures, as numbers.
+    """Depth and/or normals of a batch of images, as numbers.
 
     Attributes:
         depth: (B, 1, H, W) float32, in the unit that `quantity` names; None where only normals are known.
@@ -30,7 +30,7 @@ class Estimate:
             a value do not count either: see `valid`.
         intrinsics: (B, 3, 3) float32, in pixels of this size, centre of the first pixel = (0, 0).
         confidence: (B, 1, H, W) float32, larger = surer; the scale is the model's own.
-        extrinsics: (B, 3, 4) float32, from the world to each camera, where the pictures are views of one scene: `R @ point + t` with
+        extrinsics: (B, 3, 4) float32, from the world to each camera, where the images are views of one scene: `R @ point + t` with
             [R | t] is a point of the world in the camera's OPENCV axes, in the unit of `depth`. None = nothing is known of where the
             cameras stand to each other.
 
@@ -63,7 +63,7 @@ class Estimate:
             if value is not None and value.shape != expected:
                 raise ValueError(f"Estimate.{name} has shape {tuple(value.shape)}, expected {expected}")
         if 0 in shape:
-            raise ValueError(f"an Estimate of {shape[0]} pictures of {shape[2]}x{shape[1]} pixels is empty; give at least one of one pixel")
+            raise ValueError(f"an Estimate of {shape[0]} images of {shape[2]}x{shape[1]} pixels is empty; give at least one of one pixel")
         for name in ("depth", "normals", "intrinsics", "confidence", "extrinsics"):
             value = getattr(self, name)
             if value is not None and not value.is_floating_point():
@@ -81,7 +81,7 @@ class Estimate:
 
     @property
     def batch(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return self._reference.shape[0]
 
     @property
@@ -122,11 +122,11 @@ class Estimate:
 
     @property
     def maps(self) -> dict[str, Tensor]:
-        """What it holds of each picture, by name; the camera's intrinsics and extrinsics too."""
+        """What it holds of each image, by name; the camera's intrinsics and extrinsics too."""
         return {field.name: value for field in fields(self) if isinstance(value := getattr(self, field.name), Tensor)}
 
     def slice(self, start: int, stop: int) -> Estimate:
-        """The estimate of some of its pictures, from `start` up to but not including `stop`; they share its memory."""
+        """The estimate of some of its images, from `start` up to but not including `stop`; they share its memory."""
         return self._map(lambda value: value[start:stop])
 
     def split(self) -> Iterator[Estimate]:
@@ -157,13 +157,13 @@ class Estimate:
         return self._map(lambda value: value.float() if value.is_floating_point() else value)
 
     def expanded(self, batch: int) -> Estimate:
-        """The estimate of one picture, standing for `batch` equal ones; they share its memory.
+        """The estimate of one image, standing for `batch` equal ones; they share its memory.
 
         Raises:
-            ValueError: It holds more than one picture.
+            ValueError: It holds more than one image.
         """
         if self.batch != 1:
-            raise ValueError(f"an estimate of {self.batch} pictures cannot stand for {batch}; expected one of a single picture")
+            raise ValueError(f"an estimate of {self.batch} images cannot stand for {batch}; expected one of a single image")
         return self._map(lambda value: value.expand(batch, *value.shape[1:]))
 
     def resized(self, height: int, width: int, resampling: str = "bilinear") -> Estimate:
@@ -195,7 +195,7 @@ class Estimate:
         # One question to the device costs less than to treat every map as one with holes.
         without_holes = set(self.valid.flatten(1).all(1).tolist())
         if len(without_holes) > 1:
-            # A picture comes out the same, to the last bit, whichever others are in its batch.
+            # An image comes out the same, to the last bit, whichever others are in its batch.
             return Estimate.cat((each.resized(height, width, resampling) for each in self.split()), self.batch)
         mask = None if self.mask is None else _resized_mask(self.mask, size)
         depth, normals, confidence = (

@@ -84,7 +84,7 @@ def compare_depth(found: Estimate, truth: Estimate) -> dict[str, float]:
 
 
 def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
-    """Finds the axes in which normals and a depth of the same pictures contradict each other, and logs a warning for each.
+    """Finds the axes in which normals and a depth of the same images contradict each other, and logs a warning for each.
 
     A surface that faces right gets farther to the right, and one that faces up gets farther upwards. Over all pixels, the depth's slope
     and the normals' component therefore have a positive correlation. Steps of the depth count no more than its mean slope. Pixels that
@@ -92,17 +92,17 @@ def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
 
     Args:
         normals: In any axes.
-        depth: Of the same pictures, any quantity, any size.
+        depth: Of the same images, any quantity, any size.
 
     Returns:
         Which of "x" and "y" disagree: those whose correlation is below -0.2.
 
     Raises:
-        ValueError: No normals, or no depth, or not the same number of pictures.
+        ValueError: No normals, or no depth, or not the same number of images.
     """
     if normals.normals is None or depth.depth is None or normals.batch != depth.batch:
         raise ValueError(
-            f"needs normals and a depth of the same pictures; found {normals.batch} pictures with normals: {normals.normals is not None}, "
+            f"needs normals and a depth of the same images; found {normals.batch} images with normals: {normals.normals is not None}, "
             f"{depth.batch} with depth: {depth.depth is not None}"
         )
     depth = depth.to(normals.device).resized(normals.height, normals.width)

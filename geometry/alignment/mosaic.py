@@ -1,4 +1,4 @@
-"""Maps of overlapping tiles brought to a map of the whole picture, and made one.
+"""Maps of overlapping tiles brought to a map of the whole image, and made one.
 
 A network that sees a tile knows its detail and not what surrounds it: scale and shift differ from tile to tile, planes lean, and flat walls
 get a shape. A map of the whole knows what is where and no detail. Here the low frequencies are the whole's and the high ones the tile's:
@@ -43,7 +43,7 @@ _TINY = 1e-12
 
 
 class Tile(NamedTuple):
-    """A part of a picture, in pixels; of one that is stretched to another size, not whole ones."""
+    """A part of an image, in pixels; of one that is stretched to another size, not whole ones."""
 
     top: float
     left: float
@@ -178,7 +178,7 @@ def sample(values: Tensor, places: list[Tile], size: tuple[int, int], height: in
     """Parts of a map at another resolution.
 
     Args:
-        values: (1, C, h, w), which shows what a picture of `size` does.
+        values: (1, C, h, w), which shows what an image of `size` does.
         places: The parts, in pixels of that size.
         size: Height and width.
         height: Of the result.
@@ -260,7 +260,7 @@ def bring_normals(tile: Tensor, counts: Tensor, whole: Tensor, whole_counts: Ten
         whole_counts: As `bring_values`.
 
     Returns:
-        (N, 3, H, W) unit vectors. A part cut from a picture is seen as if the camera had been turned to it: normals lean by up to the
+        (N, 3, H, W) unit vectors. A part cut from an image is seen as if the camera had been turned to it: normals lean by up to the
         angle to its middle. Nothing is asked of the device.
     """
     small, weight = _means(tile, counts, whole)

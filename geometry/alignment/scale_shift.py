@@ -55,7 +55,7 @@ def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor | None = None)
 def fit_robustly(values: Tensor, target: Tensor, weight: Tensor, noise_ratio: Tensor, with_scale: bool = True) -> tuple[Tensor, Tensor]:
     """The scale and the shift that bring one noisy map to another, whatever a part of the pixels says.
 
-    Least squares take the noise of `values` for shape and give too small a scale: along a film, of which each frame is brought to those
+    Least squares take the noise of `values` for shape and give too small a scale: along a video, of which each frame is brought to those
     before, a little contrast would be lost with each frame. Here both maps may be noisy, and what fits badly counts for nothing.
 
     Args:

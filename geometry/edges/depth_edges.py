@@ -27,16 +27,16 @@ _WIDEST_BY_OPENCV = 64
 
 
 def edge_radius(height: int, width: int) -> int:
-    """Half of the width that depth edges have in networks' maps, in pixels of a picture of that size."""
+    """Half of the width that depth edges have in networks' maps, in pixels of an image of that size."""
     return max(1, round(max(height, width) / 100))
 
 
 def depth_at_image_edges(depth: Tensor, image: Tensor) -> Tensor:
-    """Depth with steps where the picture has its edges: what a moved camera needs.
+    """Depth with steps where the image has its edges: what a moved camera needs.
 
     Args:
         depth: (B, 1, H, W), positive and finite, from a network or any other source.
-        picture: (B, 3, H, W) in [0, 1].
+        image: (B, 3, H, W) in [0, 1].
 
     Returns:
         (B, 1, H, W) of values of `depth`. Near things reach a little beyond their edges: the colours there are mixed ones and belong to
@@ -57,15 +57,15 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
     Args:
         depth: (B, 1, H, W), positive and finite.
         radius: Half the width in pixels of the ramps that are steepened.
-        growth: By how many pixels near things grow at their edges, so that the picture's mixed colours there move with them.
-        picture: (B, 3, H, W) in [0, 1]. With it the step is where the colours change from the near thing's to the far one's; without it,
+        growth: By how many pixels near things grow at their edges, so that the image's mixed colours there move with them.
+        image: (B, 3, H, W) in [0, 1]. With it the step is where the colours change from the near thing's to the far one's; without it,
             in the middle of the ramp.
 
     Returns:
         (B, 1, H, W) of values of `depth`; slopes of surfaces stay as they are.
 
     Raises:
-        ValueError: Not (B, 1, H, W), depth that is not positive and finite, or a picture of another size.
+        ValueError: Not (B, 1, H, W), depth that is not positive and finite, or an image of another size.
 
     Source:
         H. P. Kramer and J. B. Bruckner, "Iterations of a non-linear transformation for enhancement of digital images" (1975), for the

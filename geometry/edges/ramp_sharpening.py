@@ -1,4 +1,4 @@
-"""Ramps between near and far things made steps where a picture has its edges, each side going on as the plane that it is.
+"""Ramps between near and far things made steps where an image has its edges, each side going on as the plane that it is.
 
 For every pixel of a ramp, places around it speak for the near or the far side, as their nearness is above or below the ramp's middle. How
 like its colour theirs are, together with how far up from the far side's plane to the near one's it stands, says to which side it belongs;
@@ -89,7 +89,7 @@ def take_sides(nearness: Tensor, image: Tensor, radius: int, strength: float = 1
 
     Args:
         nearness: (1, 1, H, W), finite and not negative, linear on planes (inverse depth up to scale); 0 = the infinitely far.
-        picture: (1, 3, H, W) in [0, 1].
+        image: (1, 3, H, W) in [0, 1].
         radius: Half the width of the ramps in pixels, at least 1.
         strength: What colours count beside the place on the ramp; 0: steps in the middle of ramps.
         normals: (1, 3, H, W) unit vectors to bring to the sides too; None = none.
@@ -152,7 +152,7 @@ def _asked(table: Tensor, index: Tensor, stride: int, places: list[tuple[int, in
     Args:
         table: (pixels of the padded maps, 8 or 11): nearness, slopes, straightness, whether it is inside, colour, normal.
         index: (N,) rows of the table.
-        stride: Rows of the table from one line of the picture to the next.
+        stride: Rows of the table from one line of the image to the next.
         places: As `_places`.
         bounds: (N,) each: the extremes in windows of one and of two radii.
     """

@@ -1,4 +1,4 @@
-"""Geometry whose edges sit where the picture's are: depth without ramps, and normals of their own side."""
+"""Geometry whose edges sit where the image's are: depth without ramps, and normals of their own side."""
 
 from __future__ import annotations
 
@@ -40,27 +40,27 @@ def refine_geometry(
     resampling: str = "bilinear",
     squashed: bool = False,
 ) -> Estimate:
-    """The estimate at the picture's size, with depth edges where the picture has its own.
+    """The estimate at the image's size, with depth edges where the image has its own.
 
-    Networks see pictures smaller than they are: at the edges of things their depth is a ramp between near and far. Every pixel of a ramp
+    Networks see images smaller than they are: at the edges of things their depth is a ramp between near and far. Every pixel of a ramp
     becomes a part of the surface on one of its sides; masks, where the infinitely far begins, likewise. What is no ramp stays as it is,
     textures included.
 
     Args:
-        estimate: With depth of any quantity, of the picture's shape and any size; best of the network's own.
-        picture: (B, 3, H, W) in [0, 1].
+        estimate: With depth of any quantity, of the image's shape and any size; best of the network's own.
+        image: (B, 3, H, W) in [0, 1].
         strength: What colours count beside the ramp's own middle, 0 to 2.
-        radius: Half the width of ramps in pixels of the picture, to 64; 0 = measured.
+        radius: Half the width of ramps in pixels of the image, to 64; 0 = measured.
         derive: Adds normals where there are none, as `with_normals` does: before ramps are removed they would be wrong beside edges, and
             after the depth is enlarged the network's pixels would show in them. None = nothing is added.
         resampling: As `Estimate.resized`.
-        squashed: Whether the estimate may have another shape than the picture, as of networks that stretch it.
+        squashed: Whether the estimate may have another shape than the image, as of networks that stretch it.
 
     Returns:
         Depth, mask and normals refined, confidence and intrinsics resized.
 
     Raises:
-        ValueError: No depth, a picture of another batch or shape, or numbers out of range.
+        ValueError: No depth, an image of another batch or shape, or numbers out of range.
 
     Source:
         See `sides`.
@@ -77,13 +77,13 @@ def refine_geometry(
 
 def _check_alike(estimate: Estimate, image: Tensor, squashed: bool) -> None:
     if image.shape[0] != estimate.batch:
-        raise ValueError(f"geometry holds {estimate.batch} pictures, picture {image.shape[0]}; expected as many")
+        raise ValueError(f"geometry holds {estimate.batch} images, image {image.shape[0]}; expected as many")
     if not squashed:
         check_alike("geometry", (estimate.height, estimate.width), (image.shape[-2], image.shape[-1]))
 
 
 def _refined(one: Estimate, image: Tensor, strength: float, radius: int, derive: Derive | None, resampling: str) -> Estimate:
-    """One picture's estimate at the picture's size."""
+    """One image's estimate at the image's size."""
     height, width = image.shape[-2:]
     if one.height > height or one.width > width:
         one = one.resized(height, width)

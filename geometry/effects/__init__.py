@@ -1,1 +1,1 @@
-"""What pictures become with their depth and normals: light, shadows, lenses, fog, masks."""
+"""What images become with their depth and normals: light, shadows, lenses, fog, masks."""

@@ -1,4 +1,4 @@
-"""Layers of a picture, blurred by the shape of a lens's opening.
+"""Layers of an image, blurred by the shape of a lens's opening.
 
 Small circles are blurred at full size. Larger ones are blurred in a layer made smaller and enlarged again, which costs as little as small
 ones do; the kernel is narrower there by what the resampling blurs.
@@ -22,7 +22,7 @@ LARGEST_STEP = 8
 
 
 def aperture_kernel(radius: float, blades: int = 0, rotation: float = 0.0) -> Tensor:
-    """The picture of a point of light out of focus.
+    """The image of a point of light out of focus.
 
     Args:
         radius: Of the circle, in pixels; a negative one turns the shape around, as before the focus.

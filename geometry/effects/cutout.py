@@ -1,4 +1,4 @@
-"""A thing cut out of its picture: a border that follows the picture, and colours without what was behind it."""
+"""A thing cut out of its image: a border that follows the image, and colours without what was behind it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..checks import check_map, check_range
 from ..edges.depth_edges import largest_within
 
 MAX_EDGE = 10.0
-"""The widest border, in percent of the picture's longer side."""
+"""The widest border, in percent of the image's longer side."""
 
 # Squared distance of two colours (of 0 to 1) from which on their mixture tells its shares.
 _APART = 0.01
@@ -40,7 +40,7 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
     that tells how much of it belongs to the thing. Where both look alike, the mask does.
 
     Args:
-        picture: (B, 3, H, W) in [0, 1].
+        image: (B, 3, H, W) in [0, 1].
         mask: (B, 1, H, W) in [0, 1].
         edge: Half the width of the band, in percent of the longer side: as far as the mask may be wrong, and as hair reaches; 0 takes the
             mask as it is.
@@ -80,7 +80,7 @@ def _away_from(outside: Tensor, radius: int) -> Tensor:
 
 
 def _continued(image: Tensor, sure: Tensor, likely: Tensor, radius: int) -> Tensor:
-    """Colours of a side, going on beyond its border: means of what is surely of it nearby, else of what likely is, else of the picture."""
+    """Colours of a side, going on beyond its border: means of what is surely of it nearby, else of what likely is, else of the image."""
     colour = image
     for weights, reach in ((likely, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
         counts = weights.to(image)

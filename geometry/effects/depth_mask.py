@@ -19,7 +19,7 @@ class MaskChoice:
     """What a mask takes in; the fields are those of `depth_mask`.
 
     Raises:
-        ValueError: An unknown unit, limits out of order, or a point beyond the picture.
+        ValueError: An unknown unit, limits out of order, or a point beyond the image.
     """
 
     near: float = 0.0
@@ -41,7 +41,7 @@ class MaskChoice:
             raise ValueError(f"the point is at ({x:g}, {y:g}); accepted: 0 to 1 from left to right and from top to bottom, or no point")
 
     def mask(self, depths: Depths) -> Tensor:
-        """The mask of one picture, as `depth_mask` makes it."""
+        """The mask of one image, as `depth_mask` makes it."""
         return depth_mask(depths, **vars(self))
 
     def words(self, depths: Depths, share: float) -> str:
@@ -72,12 +72,12 @@ def depth_mask(
     """What lies between two distances, or the connected surface around a point.
 
     Args:
-        depths: Of one picture.
+        depths: Of one image.
         near: The near limit, in `unit`.
         far: The far limit; 0 in metres, or 100 percent, is no limit, and takes in holes such as the sky.
         unit: "percent" of the way from near to far (see `depths.UNITS`) or "metres".
         feather: Over how much, in `unit`, the mask falls off beyond each limit.
-        point: (x, y), 0 to 1 of the picture from its top left corner. Then the mask is what hangs together with it, within `tolerance` of
+        point: (x, y), 0 to 1 of the image from its top left corner. Then the mask is what hangs together with it, within `tolerance` of
             its distance and without a step of more than 5 % between neighbours; near and far are not looked at.
         tolerance: In `unit`.
         invert: Everything else.
@@ -86,7 +86,7 @@ def depth_mask(
         (1, 1, H, W) in [0, 1].
 
     Raises:
-        ValueError: An unknown unit, metres where the depth has none, limits out of order, or a point beyond the picture.
+        ValueError: An unknown unit, metres where the depth has none, limits out of order, or a point beyond the image.
     """
     MaskChoice(near, far, unit, feather, point, tolerance, invert)  # checks them
     if unit == "metres":

@@ -1,6 +1,6 @@
-"""What a lens makes of a picture: things out of focus become soft, and show what is behind their edges.
+"""What a lens makes of an image: things out of focus become soft, and show what is behind their edges.
 
-The picture is taken apart into layers of like circles, and into two surfaces: what is seen, and, behind depth edges, the background that
+The image is taken apart into layers of like circles, and into two surfaces: what is seen, and, behind depth edges, the background that
 goes on there (`uncovered`). Every layer is blurred once, in linear light, together with how much of each pixel it covers; then the layers
 are laid on each other from the nearest to the farthest, each into the share that those before it have left. So a soft thing lies over a
 sharp background without a rim, and nothing of a sharp thing gets into the soft background.
@@ -58,19 +58,19 @@ class _Box(NamedTuple):
 
 
 def depth_of_field(image: Tensor, circle: Tensor, *, blades: int = 0, rotation: float = 0.0, highlights: float = 0.0) -> Tensor:
-    """The picture through a lens.
+    """The image through a lens.
 
     Args:
-        picture: (B, 3, H, W) sRGB, [0, 1]; more is brighter than white, as in HDR pictures.
+        image: (B, 3, H, W) sRGB, [0, 1]; more is brighter than white, as in HDR images.
         circle: (B, 1, H, W) signed diameters in pixels, steps at the edges (see `depth_edges.sharpen_depth_edges`). Not finite = as far as
             anything.
         blades: Of the shutter: 3 to 16 make the highlights polygons with their corners on the circle; less, discs.
         rotation: Of the polygon, in degrees.
-        highlights: By how many stops what is burnt out in the picture was brighter than white; it counts where it is blurred.
+        highlights: By how many stops what is burnt out in the image was brighter than white; it counts where it is blurred.
 
     Returns:
-        (B, 3, H, W), nowhere brighter than white or the picture itself; where the circle is smaller than half a pixel and nothing soft
-        lies before it, the picture itself, to the bit.
+        (B, 3, H, W), nowhere brighter than white or the image itself; where the circle is smaller than half a pixel and nothing soft
+        lies before it, the image itself, to the bit.
 
     Raises:
         ValueError: Maps of wrong shapes or numbers out of range.
@@ -246,7 +246,7 @@ def _share(square: Tensor, levels: list[float], index: int) -> Tensor:
 
 
 def _in_image(layer: Tensor, box: _Box, margin: int, height: int, width: int) -> tuple[tuple[Any, ...], Tensor]:
-    """Where a layer lies in the picture, and what of it does."""
+    """Where a layer lies in the image, and what of it does."""
     first_row, last_row = max(box.top - margin, 0), min(max(box.bottom - margin, 0), height)
     first, last = max(box.left - margin, 0), min(max(box.right - margin, 0), width)
     rows = slice(first_row + margin - box.top, last_row + margin - box.top)

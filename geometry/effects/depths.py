@@ -15,13 +15,13 @@ from ..estimate import Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
 
 UNITS = ("percent", "metres")
-"""What limits and the focus are given in. percent: 0 the near end of the scene, 100 its far end, with steps as in a depth picture."""
+"""What limits and the focus are given in. percent: 0 the near end of the scene, 100 its far end, with steps as in a depth image."""
 
 METRES_NEED = "the depth is not in metres ({}); give the unit percent, or use a model of metric depth"
 
 
 class Depths(NamedTuple):
-    """Depth of one picture.
+    """Depth of one image.
 
     Attributes:
         depth: (1, 1, H, W), positive and finite: metres, or, where they are not known, likely depth whose near end is 1. Holes are at the
@@ -76,10 +76,10 @@ class Depths(NamedTuple):
 
 
 def known_depths(estimate: Estimate) -> Depths:
-    """Depth of one picture as the effects take it. The device is asked once.
+    """Depth of one image as the effects take it. The device is asked once.
 
     Args:
-        estimate: Of one picture, with depth of any quantity. Disparity and relative depth become likely depth (`likely`).
+        estimate: Of one image, with depth of any quantity. Disparity and relative depth become likely depth (`likely`).
 
     Raises:
         ValueError: No depth, or no pixel that has one.
@@ -91,7 +91,7 @@ def known_depths(estimate: Estimate) -> Depths:
     least, most = torch.where(valid, filled, torch.inf).amin(), torch.where(valid, filled, 0).amax()
     ends = torch.stack((near.flatten()[0], far.flatten()[0], least, most)).tolist()
     if not ends[3] > 0:
-        raise ValueError("no pixel of the picture has a depth: the mask leaves out everything, or all values are NaN; check the depth")
+        raise ValueError("no pixel of the image has a depth: the mask leaves out everything, or all values are NaN; check the depth")
     nearest, farthest = ends[:2] if math.isfinite(ends[0]) and math.isfinite(ends[1]) else ends[2:]
     return Depths(filled, ~valid, is_metric, nearest, farthest)
 
@@ -100,7 +100,7 @@ def depth_of(depths: Depths, value: float, unit: str, name: str) -> float:
     """A limit or a focus as depth.
 
     Args:
-        depths: Of the picture.
+        depths: Of the image.
         value: Metres or percent.
         unit: One of `UNITS`.
         name: What errors call it.
@@ -116,7 +116,7 @@ def depth_of(depths: Depths, value: float, unit: str, name: str) -> float:
 
 
 def check_limit(value: float, unit: str, name: str) -> None:
-    """Refuses a number that is no limit or focus in any picture.
+    """Refuses a number that is no limit or focus in any image.
 
     Args:
         value: Metres or percent.

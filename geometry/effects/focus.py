@@ -1,4 +1,4 @@
-"""From a picture's depth and what a photographer says of the lens to the circles of `depth_of_field`, and what is sharp, in words."""
+"""From an image's depth and what a photographer says of the lens to the circles of `depth_of_field`, and what is sharp, in words."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Focus:
     Attributes:
         distance: Of what is sharp, in `unit`.
         unit: "percent" of the way from the near end to the far end, or "metres".
-        point: (x, y), 0 to 1 of the picture: what is there is sharp, whatever `distance` says; None = no point.
-        blur: Diameter of the circle that lies as far out of focus as the far end is from the near end, in percent of the picture's longer
+        point: (x, y), 0 to 1 of the image: what is there is sharp, whatever `distance` says; None = no point.
+        blur: Diameter of the circle that lies as far out of focus as the far end is from the near end, in percent of the image's longer
             side. Not looked at where `f_number` is given.
         f_number: Of a real lens, for metric depth; 0 = take `blur`.
         focal_length: Of the lens in millimetres; 0 = the one that gives the camera's field of view on that sensor.
@@ -57,7 +57,7 @@ class Focus:
 
 
 class Focused(NamedTuple):
-    """What a lens makes of one picture.
+    """What a lens makes of one image.
 
     Attributes:
         circle: (1, 1, H, W) signed diameters in pixels.
@@ -69,11 +69,11 @@ class Focused(NamedTuple):
 
 
 def focused(estimate: Estimate, image: Tensor, focus: Focus) -> Focused:
-    """The circles of one picture.
+    """The circles of one image.
 
     Args:
-        estimate: With depth, of one picture, at its size.
-        picture: (1, 3, H, W): edges of the depth are brought to those of the picture.
+        estimate: With depth, of one image, at its size.
+        image: (1, 3, H, W): edges of the depth are brought to those of the image.
         focus: Of the lens.
 
     Raises:

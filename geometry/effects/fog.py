@@ -41,11 +41,11 @@ class FogBank:
 
 
 def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, with_sky: bool = True) -> tuple[Tensor, str]:
-    """How much of one picture comes through, and the fog in words.
+    """How much of one image comes through, and the fog in words.
 
     Args:
-        estimate: With depth, of one picture, at its size. Where it has no metres, the near end of the scene is at 1.
-        picture: (1, 3, H, W): edges of the depth are brought to those of the picture.
+        estimate: With depth, of one image, at its size. Where it has no metres, the near end of the scene is at 1.
+        image: (1, 3, H, W): edges of the depth are brought to those of the image.
         fog: How thick it is.
         with_sky: What looks like sky, and what has no depth, is infinitely far.
 
@@ -69,7 +69,7 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, with_sky: bool = Tru
 
 
 def _sky(image: Tensor, depth: Tensor, hole: Tensor, quantity: Quantity | None) -> Tensor:
-    """How much each pixel is of the sky, (1, 1, H, W); its border is where the picture has its own. What has no depth is all sky."""
+    """How much each pixel is of the sky, (1, 1, H, W); its border is where the image has its own. What has no depth is all sky."""
     values = 1 / depth if quantity is Quantity.DISPARITY else depth
     share = sky_share(image, Estimate(values, quantity, mask=~hole))
     return torch.where(hole, 1, cut_out(image, share, _BORDER, decontaminate=False).alpha)
@@ -118,15 +118,15 @@ def fog_transmittance(
 
 
 def add_fog(image: Tensor, transmittance: Tensor, colour: tuple[float, float, float]) -> Tensor:
-    """The picture in fog.
+    """The image in fog.
 
     Args:
-        picture: (B, 3, H, W) sRGB.
+        image: (B, 3, H, W) sRGB.
         transmittance: (B, 1, H, W) in [0, 1], as `fog_transmittance` gives it.
         colour: Of the fog where nothing shines through; linear R, G, B.
 
     Returns:
-        (B, 3, H, W) sRGB; where everything comes through, the picture itself.
+        (B, 3, H, W) sRGB; where everything comes through, the image itself.
 
     Raises:
         ValueError: Maps of wrong shapes.

@@ -1,6 +1,6 @@
 """The thin lens: how large the circles are that points out of focus become, and what is sharp.
 
-Convention: circles are signed diameters in pixels of the picture. Above 0 lies behind the focus, below 0 before it.
+Convention: circles are signed diameters in pixels of the image. Above 0 lies behind the focus, below 0 before it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from ..checks import check_map
 
 SHARP_SHARE = 1 / 1500
-"""Circles up to this share of the picture's diagonal look sharp (0.029 mm on full frame)."""
+"""Circles up to this share of the image's diagonal look sharp (0.029 mm on full frame)."""
 
 
 def aperture_scale(focus: Tensor | float, f_number: float, focal_length_mm: float, sensor_mm: float, side: int) -> Tensor:

@@ -25,7 +25,7 @@ class Light:
             direction, of any length.
         is_point: True: it stands somewhere, and its light falls off with the square of the distance. False: it is infinitely far.
         colour: Linear R, G, B; (1, 1, 1) is white.
-        intensity: 1 shows a surface that faces the lamp (a point light: at distance 1) as bright as the picture is.
+        intensity: 1 shows a surface that faces the lamp (a point light: at distance 1) as bright as the image is.
         size: Its diameter in the unit of depth; a directional light looks as large as a lamp of this diameter at distance 1 (the sun:
             0.009). 0 = hard shadows.
         shadow: How dark its shadows are, 0 to 1; None = as the others'.
@@ -61,7 +61,7 @@ def _check_lamp(lamp: Light | LightPlan) -> None:
 
 @dataclass(frozen=True)
 class LightPlan:
-    """A lamp as a person places it, in any picture: by angles, or by a place in the picture.
+    """A lamp as a person places it, in any image: by angles, or by a place in the image.
 
     Attributes:
         kind: "directional" or "point".
@@ -104,8 +104,8 @@ class LightPlan:
 
         Args:
             intrinsics: (1, 3, 3), pixels.
-            height: Of the picture, in pixels.
-            width: Of the picture, in pixels.
+            height: Of the image, in pixels.
+            width: Of the image, in pixels.
 
         Raises:
             ValueError: As `Light`.
@@ -121,8 +121,8 @@ def light_direction(azimuth: float, elevation: float) -> tuple[float, float, flo
     """The direction towards a lamp, as photographers say it.
 
     Args:
-        azimuth: Degrees around the picture: 0 = from the right, 90 = from above, 180 = from the left, 270 = from below.
-        elevation: Degrees out of the picture's plane: 0 = grazing, 90 = from the viewer, negative = from behind the scene.
+        azimuth: Degrees around the image: 0 = from the right, 90 = from above, 180 = from the left, 270 = from below.
+        elevation: Degrees out of the image's plane: 0 = grazing, 90 = from the viewer, negative = from behind the scene.
 
     Returns:
         (x, y, z), unit length, OPENGL axes.
@@ -135,8 +135,8 @@ def light_position(column: float, row: float, depth: float, intrinsics: Tensor) 
     """The place of a lamp that is seen at a pixel.
 
     Args:
-        column: In pixels; may lie outside the picture.
-        row: In pixels; may lie outside the picture.
+        column: In pixels; may lie outside the image.
+        row: In pixels; may lie outside the image.
         depth: Along the optical axis, in the unit of depth.
         intrinsics: (1, 3, 3), pixels.
 

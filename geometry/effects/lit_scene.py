@@ -1,4 +1,4 @@
-"""What the light of a picture needs, of a picture and what is known of it."""
+"""What the light of an image needs, of an image and what is known of it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from .lights import Light, LightPlan, unit
 
 @dataclass(frozen=True)
 class LitScene:
-    """One picture with all that its light needs: what `relight` takes.
+    """One image with all that its light needs: what `relight` takes.
 
     Attributes:
-        picture: (1, 3, H, W) in [0, 1].
+        image: (1, 3, H, W) in [0, 1].
         normals: (1, 3, H, W), OPENGL axes; in the sky they face the viewer.
         light: The lamps in front of the camera.
         depth: (1, 1, H, W), its near end at 1; None = unknown.
@@ -42,11 +42,11 @@ class LitScene:
 
 
 def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], sky: Tensor | bool = False) -> LitScene:
-    """Brings together what the light of one picture needs.
+    """Brings together what the light of one image needs.
 
     Args:
-        picture: (1, 3, H, W) in [0, 1].
-        estimate: Of the picture, at any size.
+        image: (1, 3, H, W) in [0, 1].
+        estimate: Of the image, at any size.
         plans: The lamps.
         sky: (1, 1, H, W) bool, where the sky is; True = what the network tells as such (`told_sky`), and what looks like it.
     """

@@ -1,4 +1,4 @@
-"""A picture under other lights: Lambert, Blinn-Phong and shadows from its normals and depth."""
+"""An image under other lights: Lambert, Blinn-Phong and shadows from its normals and depth."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .shadows import cast_shadow
 Colour = tuple[float, float, float]
 WHITE: Colour = (1.0, 1.0, 1.0)
 KNEE = 0.6
-"""Linear light from which on what is brighter than in the picture is rolled off."""
+"""Linear light from which on what is brighter than in the image is rolled off."""
 
 
 def relight(
@@ -39,12 +39,12 @@ def relight(
     mask: Tensor | None = None,
     sky: Tensor | None = None,
 ) -> Tensor:
-    """The picture under new lamps. Its colours are taken for the colours of the surfaces, and light is added in linear space.
+    """The image under new lamps. Its colours are taken for the colours of the surfaces, and light is added in linear space.
 
     With, at each pixel, its normal n, the direction v to the viewer, and for each lamp the direction l to it, their unit half vector
     h = unit(l + v), its colour C, and hidden (0 to 1, `cast_shadow`):
 
-        base     = srgb_to_linear(picture)
+        base     = srgb_to_linear(image)
         strength = intensity                                    directional
                  = intensity / (max(distance, 0.05)^2 + (size / 2)^2)    point
         received = max(n . l, 0) * strength * (1 - shadow * hidden) * C
@@ -55,20 +55,20 @@ def relight(
         result   = linear_to_srgb(roll_off(lit, base)), clamped to [0, 1]
 
     Args:
-        picture: (B, 3, H, W) sRGB in [0, 1].
+        image: (B, 3, H, W) sRGB in [0, 1].
         normals: (B, 3, H, W) unit vectors, OPENGL axes.
         light: The lamp, or lamps; none = the ambient light alone.
-        ambient: Share of the picture's own light that stays whatever the lamps; 1 with a lamp of intensity 0 keeps the picture.
+        ambient: Share of the image's own light that stays whatever the lamps; 1 with a lamp of intensity 0 keeps the image.
         ambient_above: Linear colour of the ambient light that comes from above, onto what faces up.
         ambient_below: Linear colour of the ambient light that comes from below.
         specular: Share of the lamps' light that is mirrored instead of scattered, 0 to 1.
         shininess: Blinn-Phong exponent, 1 to 1000: larger = smaller and brighter highlights.
         shadow: How dark cast shadows are, 0 (none) to 1 (no light of the lamp), for lamps that do not say it themselves.
         exposure: Brighter by so many stops.
-        rolled_off: What is brighter than in the picture nears white instead of being clipped there (`roll_off`).
+        rolled_off: What is brighter than in the image nears white instead of being clipped there (`roll_off`).
         depth: (B, 1, H, W) planar depth, positive and finite, in the unit of the lamps' positions; None = a wall at 1.
         intrinsics: (B, 3, 3), pixels; None = a camera of `DEFAULT_FOV`.
-        mask: (B, 1, H, W) bool, False where the picture is to stay as it is; None = light everywhere.
+        mask: (B, 1, H, W) bool, False where the image is to stay as it is; None = light everywhere.
         sky: (B, 1, H, W) bool, True where no shadow can fall (see `sky.find_sky`); None = nowhere.
 
     Returns:
@@ -179,7 +179,7 @@ def roll_off(lit: Tensor, base: Tensor) -> Tensor:
 
     Args:
         lit: (B, 3, H, W) linear light, 0 or more.
-        base: (B, 3, H, W) linear light of the picture as it was: what was white may stay white.
+        base: (B, 3, H, W) linear light of the image as it was: what was white may stay white.
 
     Returns:
         (B, 3, H, W) in [0, 1].

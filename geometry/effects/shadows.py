@@ -21,12 +21,12 @@ from ..surfaces.upsampling import ANOTHER, enlarged_along, middles, same_surface
 from .lights import Light, placed_on, unit
 
 _MIN_STEPS, _MAX_STEPS, _PIXELS_A_STEP = 64, 256, 4
-# Rays along the longer side of the picture, and how many points are looked at in one go: on a GPU, and in a CPU's cache.
+# Rays along the longer side of the image, and how many points are looked at in one go: on a GPU, and in a CPU's cache.
 _RAYS_ALONG, _POINTS_AT_ONCE, _POINTS_IN_CACHE = 480, 1 << 22, 1 << 17
 # How far behind a surface a ray must pass to be in its shadow, in shares of that surface's depth: 8-bit depth has steps of almost 0.01.
 _BIAS = 0.01
 _PENUMBRA = 0.01
-# Shadows of things near the border fade over this share of half the picture, as nobody knows what stands beyond it.
+# Shadows of things near the border fade over this share of half the image, as nobody knows what stands beyond it.
 _BORDER = 0.1
 # How far from its rim a pixel of a thing is, in rays: what is asked, and what stands for farther ones.
 _RADII, _WIDEST = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32), 1e4
@@ -49,7 +49,7 @@ def cast_shadow(depth: Tensor, intrinsics: Tensor, light: Light, *, thickness: f
         thickness: How far things reach behind what is seen of them, in shares of their depth. A depth map does not say it.
 
     Returns:
-        (B, 1, H, W), 0 (the lamp is seen) to 1 (hidden). Things outside the picture cast no shadow. A directional light's rays are
+        (B, 1, H, W), 0 (the lamp is seen) to 1 (hidden). Things outside the image cast no shadow. A directional light's rays are
         searched as far as the surface's own depth.
 
     Raises:
@@ -155,7 +155,7 @@ def _tiled(like: Tensor) -> Tensor:
 
 
 def _share_inside(start: Tensor, way: Tensor, length: int) -> Tensor:
-    """Which share of a way along one axis lies inside the picture."""
+    """Which share of a way along one axis lies inside the image."""
     room = torch.where(way > 0, length - 1 - start, start)
     return (room / way.abs().clamp(min=1e-6)).clamp(max=1)
 

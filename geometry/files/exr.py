@@ -42,11 +42,11 @@ def write_exr(path: str | os.PathLike[str], estimate: Estimate, half: bool = Fal
 
     Args:
         path: The file.
-        estimate: One picture.
+        estimate: One image.
         half: 16-bit instead of 32-bit floats: 11 significant bits, up to 65504.
 
     Raises:
-        ValueError: More than one picture, or values in trusted pixels that 16 bits cannot hold.
+        ValueError: More than one image, or values in trusted pixels that 16 bits cannot hold.
         ImportError: OpenEXR is not installed.
     """
     library = openexr()
@@ -79,20 +79,20 @@ def write_depth_channel(path: str | os.PathLike[str], depth: np.ndarray) -> None
 
 
 def write_image_exr(path: str | os.PathLike[str], image: Tensor) -> None:
-    """Writes a picture as 32-bit floats, unrounded and unclamped, atomically.
+    """Writes an image as 32-bit floats, unrounded and unclamped, atomically.
 
     Args:
         path: The file.
-        picture: (C, H, W) or (1, C, H, W), 1 channel (Y), 3 (R, G, B) or 4 (and A).
+        image: (C, H, W) or (1, C, H, W), 1 channel (Y), 3 (R, G, B) or 4 (and A).
 
     Raises:
-        ValueError: More than one picture, or another number of channels.
+        ValueError: More than one image, or another number of channels.
         ImportError: OpenEXR is not installed.
     """
     planes = image[0] if image.ndim == 4 and image.shape[0] == 1 else image
     names = {1: "Y", 3: "RGB", 4: "RGBA"}.get(planes.shape[0] if planes.ndim == 3 else 0)
     if names is None:
-        raise ValueError(f"the picture has shape {tuple(image.shape)}; expected (C, height, width) of 1, 3 or 4 channels")
+        raise ValueError(f"the image has shape {tuple(image.shape)}; expected (C, height, width) of 1, 3 or 4 channels")
     library = openexr()
     channels = dict(zip(names, planes.detach().float().cpu().contiguous().numpy(), strict=True))
     header = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage}
@@ -115,7 +115,7 @@ def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
             multilayer files normals are left out unless `axes` says that they are the camera's.
 
     Returns:
-        The estimate, one picture, on the CPU; 32-bit values bit for bit.
+        The estimate, one image, on the CPU; 32-bit values bit for bit.
 
     Raises:
         FileNotFoundError: No such file.
@@ -166,7 +166,7 @@ def openexr() -> Any:
 
 
 def _channels(estimate: Estimate) -> dict[str, np.ndarray]:
-    """The channels of one picture, float32 (H, W)."""
+    """The channels of one image, float32 (H, W)."""
     channels: dict[str, np.ndarray] = {}
 
     def add(names: tuple[str, ...], values: Tensor) -> None:

@@ -32,7 +32,7 @@ class FileFormat:
         description: What it is, a comma, and what it keeps; for menus.
         write: Writes an estimate; returns the files.
         read: Reads it back, given what the file may not say; None where it is only written.
-        batches: Whether a file holds more than one picture.
+        batches: Whether a file holds more than one image.
         one_map: Whether a file holds depth or normals, and of both the normals go to a second one.
         surface: Whether it is a mesh: written of depth alone.
         scene: Whether it is a mesh that takes the views of one scene together.
@@ -51,7 +51,7 @@ class FileFormat:
     is_likely: Callable[[Path], bool] = Path.is_file
 
     def holds(self, estimate: Estimate) -> bool:
-        """Whether one file takes all pictures of an estimate; a mesh takes views of one scene, whose cameras it knows."""
+        """Whether one file takes all images of an estimate; a mesh takes views of one scene, whose cameras it knows."""
         return estimate.batch == 1 or self.batches or (self.scene and estimate.extrinsics is not None)
 
 
@@ -70,7 +70,7 @@ def save_estimate(path: str | os.PathLike[str], estimate: Estimate, options: Sav
 
     Args:
         path: The file; its folder exists. PNG and PFM hold one map: of depth and normals, the normals go to `<stem>_normals` beside it.
-        estimate: On any device. One picture, except for `.npz`, and for meshes of views of one scene (with extrinsics).
+        estimate: On any device. One image, except for `.npz`, and for meshes of views of one scene (with extrinsics).
         options: What only some formats can use.
 
     Returns:

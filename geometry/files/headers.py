@@ -26,7 +26,7 @@ def npz_holds_maps(path: Path) -> bool:
 
 
 def exr_holds_maps(path: Path) -> bool:
-    """Whether it is an OpenEXR file at all: which of them are pictures only their numbers tell."""
+    """Whether it is an OpenEXR file at all: which of them are images only their numbers tell."""
     return _beginning(path, len(_EXR_MAGIC)) == _EXR_MAGIC
 
 

@@ -1,4 +1,4 @@
-"""Reading pictures: Pillow opens them, checks that they are whole, and decodes them; OpenCV, if installed, what Pillow would round."""
+"""Reading images: Pillow opens them, checks that they are whole, and decodes them; OpenCV, if installed, what Pillow would round."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _MID_GREY = (127, 128)  # the former in CMYK, which is stored inverted
 
 
 class DecodedImage(NamedTuple):
-    """A picture as stored, upright.
+    """An image as stored, upright.
 
     Attributes:
         pixels: (H, W) or (H, W, 3 or 4) uint8 or uint16; 4 channels are RGB and alpha.
@@ -66,8 +66,8 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         FileNotFoundError: No such file.
         PermissionError: A file that this user may not read.
-        FileFormatError: Not a picture, damaged, cut off, empty, changed while it is read, or larger than MAX_PIXELS by its header.
-        ImportError: Only OpenCV reads such a picture without loss, and it cannot be imported.
+        FileFormatError: Not an image, damaged, cut off, empty, changed while it is read, or larger than MAX_PIXELS by its header.
+        ImportError: Only OpenCV reads such an image without loss, and it cannot be imported.
     """
     image = decode_image(path, read_bytes(path))
     return _as_rgb(image.pixels, image.premultiplied)
@@ -90,7 +90,7 @@ def read_alpha(path: str | os.PathLike[str]) -> np.ndarray | None:
 
 
 def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
-    """Decodes a picture's bytes.
+    """Decodes an image's bytes.
 
     Args:
         path: The file, for messages.
@@ -99,14 +99,14 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
     Raises:
         FileFormatError, ImportError: As `read_image`.
     """
-    with damage_named(path, "the picture is damaged or cut off"), _strict, _open(path, data) as image:
+    with damage_named(path, "the image is damaged or cut off"), _strict, _open(path, data) as image:
         check_size(path, image.width, image.height, len(data))
         if image.format == "PNG":
             # Its checksums; Pillow allows nothing else of an image that it has verified.
             with _open(path, data) as checked:
                 checked.verify()
-        if image.format != "MPO" and getattr(image, "is_animated", False):  # a camera's MPO has a preview after the picture
-            logger.info("%s: of several pictures in the file the first is taken", path)
+        if image.format != "MPO" and getattr(image, "is_animated", False):  # a camera's MPO has a preview after the image
+            logger.info("%s: of several images in the file the first is taken", path)
         exact = _is_exact(image)
         if not exact and _SEPARATE_PLANES in _tiff_tag(image, _PLANES_TAG):
             # OpenCV returns memory that it never wrote.
@@ -167,7 +167,7 @@ def _open(path: str | os.PathLike[str], data: bytes) -> ImageFile:
         return Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError as error:
         raise FileFormatError(
-            f"{path}: not a picture of a known kind, or one that is damaged or cut off (it begins with {data[:8]!r}); {_ACCEPTED}"
+            f"{path}: not an image of a known kind, or one that is damaged or cut off (it begins with {data[:8]!r}); {_ACCEPTED}"
         ) from error
     except Image.DecompressionBombError as error:
         raise FileFormatError(f"{path}: far more than {MAX_PIXELS // 2**20} megapixels, the most that are read; scale it down") from error
@@ -180,7 +180,7 @@ def _tiff_tag(image: ImageFile, tag: int) -> tuple[int, ...]:
 
 
 def _is_exact(image: ImageFile) -> bool:
-    """Whether Pillow gives the numbers of the file, by its header; of 16 bits it keeps those of grey pictures only."""
+    """Whether Pillow gives the numbers of the file, by its header; of 16 bits it keeps those of grey images only."""
     if image.mode not in _EXACT_MODES:
         return False
     if image.mode.startswith("I;16"):
@@ -234,30 +234,30 @@ def _opencv_pixels(path: str | os.PathLike[str], image: ImageFile, data: bytes) 
     if cv2 is None:
         raise ImportError(
             f"{path}: only OpenCV decodes this kind of {image.format} (mode {image.mode}) without loss, and it cannot be imported; "
-            f'save the picture as an RGB PNG, or run  "{sys.executable}" -m pip install opencv-python-headless'
+            f'save the image as an RGB PNG, or run  "{sys.executable}" -m pip install opencv-python-headless'
         )
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise FileFormatError(f"{path}: the picture is damaged or of a kind that OpenCV cannot decode; {_ACCEPTED}")
+        raise FileFormatError(f"{path}: the image is damaged or of a kind that OpenCV cannot decode; {_ACCEPTED}")
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise FileFormatError(f"{path}: a picture of {pixels.dtype} numbers; {_ACCEPTED}")
+        raise FileFormatError(f"{path}: an image of {pixels.dtype} numbers; {_ACCEPTED}")
     return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]] if pixels.ndim == 3 else pixels
 
 
 def _check_jpeg_end(path: str | os.PathLike[str], data: bytes, image: ImageFile) -> None:
     """Refuses a JPEG whose data ends before its pixels do: the decoder fills them with grey and says nothing.
 
-    Where the last pixel is of that grey, the picture is decoded again with more data at its end, which a whole picture does not use.
+    Where the last pixel is of that grey, the image is decoded again with more data at its end, which a whole image does not use.
     """
     end = data.rfind(_END_OF_JPEG)
     if end < 0:
-        raise FileFormatError(f"{path}: the picture is cut off: its end mark is missing; fetch or save it again")
+        raise FileFormatError(f"{path}: the image is cut off: its end mark is missing; fetch or save it again")
     last_pixel = image.crop((image.width - 1, image.height - 1, image.width, image.height))
     if not np.isin(np.asarray(last_pixel), _MID_GREY).all():
         return
     with _open(path, data[:end] + _JPEG_FILLER + data[end:]) as longer:
         if not np.array_equal(np.asarray(longer), np.asarray(image)):
-            raise FileFormatError(f"{path}: the picture is cut off: the data of its last pixels is missing; fetch or save it again")
+            raise FileFormatError(f"{path}: the image is cut off: the data of its last pixels is missing; fetch or save it again")
 
 
 def _orientation(image: ImageFile) -> int:
@@ -267,7 +267,7 @@ def _orientation(image: ImageFile) -> int:
         return 1
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # noqa: BLE001  notes that are damaged in any way say nothing; the picture is whole
+    except Exception:  # noqa: BLE001  notes that are damaged in any way say nothing; the image is whole
         return 1
     return orientation if orientation in range(1, 9) else 1
 

@@ -73,7 +73,7 @@ def write_stl(path: str | os.PathLike[str], mesh: Mesh) -> None:
         ValueError: No triangles.
     """
     if not len(mesh.triangles):
-        raise ValueError("an STL holds triangles, and the mesh has points alone (a picture of one row or column?)")
+        raise ValueError("an STL holds triangles, and the mesh has points alone (an image of one row or column?)")
     header = _STL_HEADER + struct.pack("<I", len(mesh.triangles))
     parts = (mesh.triangles[at : at + _STL_TRIANGLES] for at in range(0, len(mesh.triangles), _STL_TRIANGLES))
     write_bytes(path, header, *(_bytes(_facets(mesh.points, part)) for part in parts))

@@ -33,7 +33,7 @@ def write_npz(path: str | os.PathLike[str], estimate: Estimate) -> None:
 
     Keys: `depth` (H, W) and `quantity`, `normals` (H, W, 3) and `axes`, `confidence` (H, W): float32; `mask` (H, W): bool;
     `intrinsics` (3, 3): float32, pixels, centre of the first pixel = (0, 0); `extrinsics` (3, 4): float32, from the world to the camera,
-    as `Estimate` has them. What the estimate lacks is left out. A batch of more than one picture puts B in front of every shape.
+    as `Estimate` has them. What the estimate lacks is left out. A batch of more than one image puts B in front of every shape.
     `quantity` and `axes` are strings, as the values of `Quantity` and `Axes`.
 
     Args:
@@ -55,7 +55,7 @@ def write_npz(path: str | os.PathLike[str], estimate: Estimate) -> None:
 
 
 def _write_values(member: IO[bytes], values: Tensor, is_map: bool) -> None:
-    """One array, channels last, without a copy of the whole; one picture without its batch, one channel without its axis."""
+    """One array, channels last, without a copy of the whole; one image without its batch, one channel without its axis."""
     shape = [*values.shape]
     if is_map and shape[-1] == 1:
         shape = shape[:-1]
@@ -75,7 +75,7 @@ def read_npz(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
 
     Also read is the `d.npz` of the Blender depth-map tutorial: `dmap` (H, W), large = far, and `nmap` (H, W, 3). Where the archive does
     not say what it holds: a `dmap` within [0, 1] is relative depth, any other is metres; an `nmap` without a negative number is the
-    tutorial's picture, n * 0.5 + 0.5 in the order z, y, x with +x left (SCANNET), any other holds vectors. Metres without a mask
+    tutorial's image, n * 0.5 + 0.5 in the order z, y, x with +x left (SCANNET), any other holds vectors. Metres without a mask
     are masked where they are not finite, not positive or beyond 1e9 (a renderer's background).
 
     Args:
@@ -84,7 +84,7 @@ def read_npz(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
         axes: The axes of the normals, where the archive does not say.
 
     Returns:
-        The estimate as `write_npz` describes the keys, on the CPU, values bit for bit (the tutorial's picture: made unit vectors).
+        The estimate as `write_npz` describes the keys, on the CPU, values bit for bit (the tutorial's image: made unit vectors).
 
     Raises:
         FileNotFoundError: No such file.
@@ -203,7 +203,7 @@ def _to_estimate(path: os.PathLike[str], maps: dict[str, np.ndarray], quantity: 
 
 
 def _matrices(array: np.ndarray) -> Tensor:
-    """One matrix for each picture, of an array that may be that of a single one."""
+    """One matrix for each image, of an array that may be that of a single one."""
     return torch.from_numpy(np.ascontiguousarray(array if array.ndim > 2 else array[None]))
 
 

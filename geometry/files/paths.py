@@ -16,7 +16,7 @@ from shutil import rmtree
 from ..estimate import Estimate
 
 MAX_PIXELS = 2**27
-"""Most pixels (all pictures of a file together) that a file may hold: 16384 x 8192."""
+"""Most pixels (all images of a file together) that a file may hold: 16384 x 8192."""
 
 MAX_NUMBERS = 4 * MAX_PIXELS
 """Most numbers that all maps of a file may hold together."""
@@ -25,7 +25,7 @@ MAX_FILE_BYTES = 2**32
 """Longest file that is read at all."""
 
 MAX_PIXELS_PER_BYTE = 2048
-"""Of a picture above 8192 x 8192 pixels: beyond this its header lies, or the file is made to fill the memory."""
+"""Of an image above 8192 x 8192 pixels: beyond this its header lies, or the file is made to fill the memory."""
 
 # A blank page packs 8000 pixels of one bit into a byte as PNG, and any number as lossless WebP. Up to here they cost 800 MB as colours.
 _HARMLESS_PIXELS = 2**26
@@ -318,21 +318,21 @@ def check_size(path: str | os.PathLike[str], width: int, height: int, file_bytes
         FileFormatError: A side below 1, more than MAX_PIXELS, or far more than a file of this length can hold.
     """
     if min(width, height) < 1:
-        raise FileFormatError(f"{path}: a picture of {width}x{height} pixels; at least 1x1 is needed")
+        raise FileFormatError(f"{path}: an image of {width}x{height} pixels; at least 1x1 is needed")
     if width * height > MAX_PIXELS:
         raise FileFormatError(f"{path}: {width}x{height} pixels; at most {MAX_PIXELS // 2**20} megapixels are read; scale it down")
     if width * height > max(_HARMLESS_PIXELS, MAX_PIXELS_PER_BYTE * file_bytes):
         raise FileFormatError(
             f"{path}: the header claims {width}x{height} pixels, the file has {file_bytes} bytes: it is damaged, blank, or made to fill "
-            "the memory; save the picture again"
+            "the memory; save the image again"
         )
 
 
 def one_image(estimate: Estimate, holder: str) -> None:
-    """Refuses a batch where `holder` has room for one picture.
+    """Refuses a batch where `holder` has room for one image.
 
     Raises:
-        ValueError: More than one picture.
+        ValueError: More than one image.
     """
     if estimate.batch != 1:
-        raise ValueError(f"{holder} holds one picture, the batch has {estimate.batch}; write each to its own, or all to one .npz")
+        raise ValueError(f"{holder} holds one image, the batch has {estimate.batch}; write each to its own, or all to one .npz")

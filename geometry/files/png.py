@@ -1,4 +1,4 @@
-"""PNG: pictures of depth and normals, and depth in 16 bits with its range written in the file, so that metres come back."""
+"""PNG: images of depth and normals, and depth in 16 bits with its range written in the file, so that metres come back."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NOTES = (_QUANTITY, _AXES)
 
 
 def write_depth_png(path: str | os.PathLike[str], image: Tensor, text: dict[str, str] | None = None) -> None:
-    """Writes a depth picture as 16-bit grey PNG, rounded, atomically.
+    """Writes a depth image as 16-bit grey PNG, rounded, atomically.
 
     Args:
         path: The file.
@@ -55,7 +55,7 @@ def write_normal_png(path: str | os.PathLike[str], image: Tensor, bits: int = 8,
 
     Args:
         path: The file.
-        picture: (3, H, W) or (1, 3, H, W) in [0, 1]; clamped, NaN becomes 0.
+        image: (3, H, W) or (1, 3, H, W) in [0, 1]; clamped, NaN becomes 0.
         bits: 8 or 16. 8 bits cost 0.17 degrees on average.
         text: Keywords and texts to keep in the file.
 
@@ -68,22 +68,22 @@ def write_normal_png(path: str | os.PathLike[str], image: Tensor, bits: int = 8,
 
 
 def write_image_png(path: str | os.PathLike[str], image: Tensor, bits: int = 8) -> None:
-    """Writes a grey or coloured picture, with or without alpha.
+    """Writes a grey or coloured image, with or without alpha.
 
     Args:
         path: Where to; replaced if it exists, never seen half-written.
-        picture: (C, H, W) or (1, C, H, W) in [0, 1], 1 channel (grey), 3 (RGB) or 4 (RGB and alpha, not
+        image: (C, H, W) or (1, C, H, W) in [0, 1], 1 channel (grey), 3 (RGB) or 4 (RGB and alpha, not
             premultiplied), on any device; clamped, NaN becomes 0.
         bits: 8 or 16 a channel.
 
     Raises:
-        ValueError: More than one picture, another number of channels, or other bits.
+        ValueError: More than one image, another number of channels, or other bits.
     """
     if bits not in (8, 16):
         raise ValueError(f"a PNG of {bits} bits a channel was asked for; 8 or 16 can be written")
     channels = image.shape[-3] if image.ndim > 2 else 0
     if channels not in _COLOUR_TYPES:
-        raise ValueError(f"the picture has shape {tuple(image.shape)}; expected (C, height, width) of 1, 3 or 4 channels")
+        raise ValueError(f"the image has shape {tuple(image.shape)}; expected (C, height, width) of 1, 3 or 4 channels")
     _write(path, _rounded(image, channels, np.uint8 if bits == 8 else np.uint16))
 
 
@@ -104,13 +104,13 @@ def write_normals_png(
         normals: (1, 3, H, W) unit vectors in `source` axes.
         source: Their axes.
         mask: (1, 1, H, W) bool, True where they can be trusted; None = everywhere.
-        target: How the picture shall store them.
+        target: How the image shall store them.
 
     Raises:
         ValueError: Another shape, unknown axes or coding.
     """
     if normals.ndim != 4 or normals.shape[:2] != (1, 3):
-        raise ValueError(f"the normals have shape {tuple(normals.shape)}; those of one picture (1, 3, height, width) are written to a file")
+        raise ValueError(f"the normals have shape {tuple(normals.shape)}; those of one image (1, 3, height, width) are written to a file")
     normals = normals.detach().float().cpu()
     coding = NormalMapCoding(target)
     signs = convert_normals(torch.ones(1, 3, 1, 1), source, coding.axes).flatten().tolist()
@@ -124,16 +124,16 @@ def write_normals_png(
 def write_depth_values_png(path: str | os.PathLike[str], estimate: Estimate) -> None:
     """Writes depth as a 16-bit grey PNG from which its numbers come back within half a step, atomically.
 
-    The picture is near = white and linear in the estimate's own quantity. Text chunks say the rest: `depth_normal.quantity`,
+    The image is near = white and linear in the estimate's own quantity. Text chunks say the rest: `depth_normal.quantity`,
     `depth_normal.white` and `depth_normal.black` (the values of the brightest and the darkest level in use), `depth_normal.invalid`
     ("0" where level 0 means "no value" and black is level 1), `depth_normal.intrinsics` (9 numbers, row by row).
 
     Args:
         path: The file.
-        estimate: One picture with depth; where it does not count (`Estimate.depth_valid`) or is FAR_AWAY, no value is kept.
+        estimate: One image with depth; where it does not count (`Estimate.depth_valid`) or is FAR_AWAY, no value is kept.
 
     Raises:
-        ValueError: More than one picture, no depth, or no pixel with a value.
+        ValueError: More than one image, no depth, or no pixel with a value.
     """
     one_image(estimate, "a PNG")
     if estimate.depth is None or estimate.quantity is None:
@@ -158,11 +158,11 @@ def write_normal_values_png(path: str | os.PathLike[str], estimate: Estimate, bi
 
     Args:
         path: The file.
-        estimate: One picture with normals, in any axes.
+        estimate: One image with normals, in any axes.
         bits: 16 or 8.
 
     Raises:
-        ValueError: More than one picture, or no normals.
+        ValueError: More than one image, or no normals.
     """
     one_image(estimate, "a PNG")
     if estimate.normals is None:
@@ -210,7 +210,7 @@ def read_values_png(path: str | os.PathLike[str]) -> Estimate:
 
 def _to_depth(pixels: np.ndarray, text: dict[str, str], intrinsics: Tensor | None) -> Estimate:
     if pixels.ndim != 2:
-        raise ValueError(f"depth in a picture of {pixels.shape[2]} channels; expected grey")
+        raise ValueError(f"depth in an image of {pixels.shape[2]} channels; expected grey")
     white, black = float(text[_WHITE]), float(text[_BLACK])
     if not (math.isfinite(white) and math.isfinite(black)):
         raise ValueError(f"the range goes from {black} to {white}")
@@ -228,7 +228,7 @@ def _to_depth(pixels: np.ndarray, text: dict[str, str], intrinsics: Tensor | Non
 
 def _to_normals(pixels: np.ndarray, text: dict[str, str], intrinsics: Tensor | None) -> Estimate:
     if pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(f"normals in a picture of shape {pixels.shape}; expected RGB")
+        raise ValueError(f"normals in an image of shape {pixels.shape}; expected RGB")
     levels = torch.from_numpy(pixels.astype(np.float32)).movedim(-1, 0)[None]
     return Estimate(
         normals=decode_normal_map(levels / np.iinfo(pixels.dtype).max, Axes(text[_AXES]), Axes.OPENGL),
@@ -241,7 +241,7 @@ def _rounded(image: Tensor, channels: int, dtype: type[np.unsignedinteger]) -> n
     """(channels, H, W) in [0, 1] as rounded whole numbers."""
     planes = image[0] if image.ndim == 4 and image.shape[0] == 1 else image
     if planes.ndim != 3 or planes.shape[0] != channels:
-        raise ValueError(f"the picture has shape {tuple(image.shape)}; one picture ({channels}, height, width) is written to a file")
+        raise ValueError(f"the image has shape {tuple(image.shape)}; one image ({channels}, height, width) is written to a file")
     planes, top = planes.detach().cpu(), np.iinfo(dtype).max
     pixels = np.empty(planes.shape, dtype)
     rows = max(1, _BAND_PIXELS // planes.shape[2])

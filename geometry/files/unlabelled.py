@@ -50,14 +50,14 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
         (depth, None) or (None, normals).
 
     Raises:
-        FileFormatError: Neither; or what would be metres lies within [0, 1] as pictures do.
+        FileFormatError: Neither; or what would be metres lies within [0, 1] as images do.
     """
     names = sorted(set(channels) - {"A", "mask", "confidence"})
     if len(names) == 1 or (names == ["B", "G", "R"] and _equal(channels["R"], channels["G"]) and _equal(channels["R"], channels["B"])):
         depth = channels[names[0]]
         if metric and bool(((depth >= 0) & (depth <= 1)).all()):
             raise FileFormatError(
-                f"{path}: all values lie within 0..1, as a depth picture's do, and nothing says that they are metres; "
+                f"{path}: all values lie within 0..1, as a depth image's do, and nothing says that they are metres; "
                 "name the quantity on loading (relative_depth if far is white, disparity if near is white, metric_depth if they are metres)"
             )
         return planes_to_map([depth]), None

@@ -1,4 +1,4 @@
-"""Depth pictures read as numbers: the inverse of `render.depth_to_image`."""
+"""Depth images read as numbers: the inverse of `render.depth_to_image`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .normal_map_image import image_to_normals
 from .render import NEAR
 
 LINEAR_IN = ("disparity", "depth")
-"""What equal steps of grey mean: equal steps of inverse depth (most networks' pictures) or of depth (most renderers')."""
+"""What equal steps of grey mean: equal steps of inverse depth (most networks' images) or of depth (most renderers')."""
 
 
 def image_to_depth(
     image: Tensor, *, near: str = "white", linear_in: str = "disparity", metric_range: tuple[float, float] | None = None
 ) -> tuple[Tensor, Quantity]:
-    """The depth that a grey picture shows.
+    """The depth that a grey image shows.
 
     Args:
         image: (B, 1, H, W) in [0, 1].
@@ -32,7 +32,7 @@ def image_to_depth(
         (B, 1, H, W) and its quantity: metric depth where the range is known, else disparity or relative depth in [0, 1].
 
     Raises:
-        ValueError: Not such a picture, unknown names, or a range that is out of order or, for disparity, begins at 0.
+        ValueError: Not such an image, unknown names, or a range that is out of order or, for disparity, begins at 0.
     """
     check_map(image, 1, "image")
     check_choice("near", near, NEAR)
@@ -53,18 +53,18 @@ def image_to_depth(
 def maps_to_estimate(
     depth: Tensor | None, normal_map: Tensor | None, coding: str, height: int, width: int, name: str = "the normal map"
 ) -> Estimate:
-    """What maps of any program say of pictures: a depth picture (near = white, disparity), a normal map, or both.
+    """What maps of any program say of images: a depth image (near = white, disparity), a normal map, or both.
 
     Args:
         depth: (B, 3, H, W) in [0, 1], of any size; None = there is none.
         normal_map: (B, 3, H, W) in [0, 1], of any size; None = there is none.
         coding: How the normal map stores its vectors.
-        height: Of the pictures.
-        width: Of the pictures.
+        height: Of the images.
+        width: Of the images.
         name: Of the normal map, for the warning where it does not look like one.
 
     Returns:
-        The estimate at that size; where one of the maps is of one picture and the other of several, it is for all of them.
+        The estimate at that size; where one of the maps is of one image and the other of several, it is for all of them.
 
     Raises:
         ValueError: There is neither, or a coding is unknown.
@@ -78,5 +78,5 @@ def maps_to_estimate(
     batch = max((part.batch for part in parts), default=0)
     sized = [part if part.batch == batch else part.expanded(batch) for part in parts]
     if not sized:
-        raise ValueError("there is nothing to light by: link a normal map, a depth picture (near = white), or geometry")
+        raise ValueError("there is nothing to light by: link a normal map, a depth image (near = white), or geometry")
     return sized[0] if len(sized) == 1 else replace(sized[0], normals=sized[1].normals)

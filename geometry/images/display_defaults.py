@@ -20,11 +20,11 @@ _WHOLE_RANGE = (0.0, 100.0)
 
 
 def usual_depth_image(estimate: Estimate, normalisation: MeasureRange = measure_range_of_most, near: str = NEAR[0]) -> Tensor:
-    """The picture of an estimate's depth.
+    """The image of an estimate's depth.
 
     Args:
         estimate: What has depth.
-        normalisation: What finds the range between black and white, as `depth_to_image` takes it: each picture's own, or one that goes on
+        normalisation: What finds the range between black and white, as `depth_to_image` takes it: each image's own, or one that goes on
             from call to call, such as the `update` of a `RunningRange`.
         near: "white" or "black".
 
@@ -43,7 +43,7 @@ def usual_depth_image(estimate: Estimate, normalisation: MeasureRange = measure_
 
 
 def usual_range(estimate: Estimate) -> tuple[Tensor, Tensor]:
-    """The ends of `usual_depth_image` of each picture, as nearness.
+    """The ends of `usual_depth_image` of each image, as nearness.
 
     Returns:
         Of black and of white, (B, 1, 1, 1): 1 / metres, disparity, or relative depth below zero; infinite where no value counts.

@@ -1,4 +1,4 @@
-"""Levels of a map: what is near, the range it spans (extremes or percentiles, of a picture or of a clip), and samples of it."""
+"""Levels of a map: what is near, the range it spans (extremes or percentiles, of an image or of a clip), and samples of it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def measure_range(
         values: (B, 1, H, W).
         valid: (B, 1, H, W) bool, where values count.
         percentiles: (low, high), 0 to 100; between two values they are interpolated.
-        per_clip: One range for all pictures instead of one each.
+        per_clip: One range for all images instead of one each.
 
     Returns:
         Low and high, (B, 1, 1, 1), of a clip (1, 1, 1, 1); infinite where no value counts. Nothing is asked of the device.
@@ -66,7 +66,7 @@ def sample_stride(pixels: int) -> int:
 
 
 def measure_range_of_samples(values: Tensor, valid: Tensor, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """`measure_range` of each picture by some ten thousand of its values, for ends that need not be exact.
+    """`measure_range` of each image by some ten thousand of its values, for ends that need not be exact.
 
     Args:
         values: (B, 1, H, W).
@@ -81,7 +81,7 @@ def measure_range_of_samples(values: Tensor, valid: Tensor, percentiles: tuple[f
 
 
 def measure_range_of_most(values: Tensor, valid: Tensor, percentiles: tuple[float, float] = (0.0, 100.0)) -> tuple[Tensor, Tensor]:
-    """`measure_range` of each picture, to look at: exact extremes, percentiles of samples.
+    """`measure_range` of each image, to look at: exact extremes, percentiles of samples.
 
     Args:
         values: (B, 1, H, W).
@@ -131,7 +131,7 @@ def sampled(values: Tensor, valid: Tensor) -> Tensor:
 
 
 def _percentiles(images: Sequence[tuple[Tensor, Tensor]], percentiles: tuple[float, float]) -> Tensor:
-    """(2,) percentiles of the valid values of all pictures together; infinite where there are none."""
+    """(2,) percentiles of the valid values of all images together; infinite where there are none."""
     device = images[0][0].device
     total = torch.stack([valid.sum() for _, valid in images]).sum()
     last = (total - 1).clamp(min=0)
@@ -145,7 +145,7 @@ def _ranked(images: Sequence[tuple[Tensor, Tensor]], ranks: Tensor) -> Tensor:
     """The valid values that would stand at `ranks` (any shape, from 0) if all were sorted, exactly; any number where there are fewer.
 
     A radix select: first the upper 16 bits of all numbers are counted, then the lower 16 bits of those numbers whose upper bits are those
-    of a wanted one. Nothing is sorted, and a clip is looked at one picture at a time.
+    of a wanted one. Nothing is sorted, and a clip is looked at one image at a time.
     """
     wanted = ranks.flatten()
     first = _counts(images, lambda upper, lower: upper, _DIGITS)

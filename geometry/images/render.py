@@ -1,4 +1,4 @@
-"""Depth and normals as pictures to look at."""
+"""Depth and normals as images to look at."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RANGES: dict[str, Callable[[], MeasureRange] | None] = {
 }
 
 NORMALISATIONS = tuple(_RANGES)
-"""Where the range between black and white comes from: each picture, the whole batch, the caller, or the frames so far."""
+"""Where the range between black and white comes from: each image, the whole batch, the caller, or the frames so far."""
 
 # Evenly spaced colours of each map, dark or red end first; between them the maps are linear to within 2 of 255 levels.
 _COLOUR_MAPS = {
@@ -47,14 +47,14 @@ COLOUR_MAPS = tuple(_COLOUR_MAPS)
 
 
 def normalise_per_image(values: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Values stretched so that each picture spans 0 to 1.
+    """Values stretched so that each image spans 0 to 1.
 
     Args:
         values: (B, 1, H, W), any range.
         mask: (B, 1, H, W) bool, True where values count; None = everywhere. NaN and infinity never count.
 
     Returns:
-        (B, 1, H, W) in [0, 1]; 0 for a picture that is constant or has no value that counts, and where a value is not a number.
+        (B, 1, H, W) in [0, 1]; 0 for an image that is constant or has no value that counts, and where a value is not a number.
         What the mask leaves out is clamped.
 
     Raises:
@@ -78,14 +78,14 @@ def depth_to_image(
     colour_map: str | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Depth as a picture.
+    """Depth as an image.
 
     Args:
         depth: (B, 1, H, W) in the unit that `quantity` names. Metric depth that is not positive and finite is a hole.
         quantity: What `depth` holds.
         near: "white" or "black".
-        normalisation: "per_image": the range of each picture; "per_clip": one range for the whole batch, so that a video does not flicker;
-            "running": the batch is a film, whose range is followed frame by frame (`RunningRange`); "fixed": `value_range`. Or a function
+        normalisation: "per_image": the range of each image; "per_clip": one range for the whole batch, so that a video does not flicker;
+            "running": the batch is a video, whose range is followed frame by frame (`RunningRange`); "fixed": `value_range`. Or a function
             that goes on from call to call, such as the `update` of a `RunningRange` or the `ends` of a `ClipRange`.
         percentiles: (low, high), 0 to 100: the shares of the values that give the ends of the range, instead of the extremes. For
             `as_disparity`, percentiles of the disparity.
@@ -95,7 +95,7 @@ def depth_to_image(
         mask: (B, 1, H, W) bool, True where depth can be trusted; None = everywhere.
 
     Returns:
-        (B, 1, H, W), with a colour map (B, 3, H, W), in [0, 1]. Black where masked or without a value. A picture without any
+        (B, 1, H, W), with a colour map (B, 3, H, W), in [0, 1]. Black where masked or without a value. An image without any
         range (constant depth) is all at the far end.
 
     Raises:
@@ -131,11 +131,11 @@ def normals_to_image(
     source: Axes | str = Axes.OPENGL,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Normals as a picture, black where masked or without a direction.
+    """Normals as an image, black where masked or without a direction.
 
     Args:
         normals: (B, 3, H, W) unit vectors in `source` axes.
-        target: How the picture shall store them.
+        target: How the image shall store them.
         source: The axes of `normals`.
         mask: (B, 1, H, W) bool, True where normals can be trusted; None = everywhere.
 

@@ -1,4 +1,4 @@
-"""Colours as pictures code them, and as light."""
+"""Colours as images code them, and as light."""
 
 from __future__ import annotations
 

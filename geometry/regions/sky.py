@@ -1,10 +1,10 @@
-"""Where a photograph shows the sky, judged by the picture and its depth together.
+"""Where a photograph shows the sky, judged by the image and its depth together.
 
-Networks that were not trained to tell the sky make it the farthest thing of the picture, but rarely one constant value. A wall behind a
-person looks the same to them, so depth alone does not tell. Depth and picture together give three signs: the top border is far; what is
+Networks that were not trained to tell the sky make it the farthest thing of the image, but rarely one constant value. A wall behind a
+person looks the same to them, so depth alone does not tell. Depth and image together give three signs: the top border is far; what is
 far there is brighter or bluer than the rest, and less finely drawn; and the bottom border is near, as is the ground in front of a camera.
 
-`assumptions.likely_depth` has no picture when it chooses how deep a scene is, so it sees only a sky of one constant farthest value.
+`assumptions.likely_depth` has no image when it chooses how deep a scene is, so it sees only a sky of one constant farthest value.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def find_sky(image: Tensor, estimate: Estimate) -> Tensor:
     right. Night skies and skies as dark as the ground are missed; a bright or blue wall behind near things can pass for sky.
 
     Args:
-        picture: (B, 3, H, W) RGB in [0, 1], of the estimate's size.
+        image: (B, 3, H, W) RGB in [0, 1], of the estimate's size.
         estimate: With depth, of any quantity.
 
     Returns:
-        (B, 1, H, W) bool; nowhere True in a picture that seems to show no sky, or where the depth has no value.
+        (B, 1, H, W) bool; nowhere True in an image that seems to show no sky, or where the depth has no value.
 
     Raises:
-        ValueError: No depth, or a picture of another batch or size.
+        ValueError: No depth, or an image of another batch or size.
     """
     depth, _, _ = estimate.known_depth()
     check_map(image, 3, "image", like=depth)
@@ -56,7 +56,7 @@ def find_sky(image: Tensor, estimate: Estimate) -> Tensor:
 
 
 def _shows_sky(image: Tensor, share: Tensor, valid: Tensor, far: Tensor) -> Tensor:
-    """(B,) bool: whether a picture has all the signs, of its share of nearness, where that is known, and what is far."""
+    """(B,) bool: whether an image has all the signs, of its share of nearness, where that is known, and what is far."""
     brightness, blueness = image.mean(1, keepdim=True), image[:, 2:] - image[:, :1]
     rows = max(1, round(far.shape[-2] * _BORDER))
     # Down each column, what is far without a break from the top border on.
@@ -76,11 +76,11 @@ def sky_share(image: Tensor, estimate: Estimate) -> Tensor:
     """How much each pixel is of the sky that `find_sky` finds: without the hard border that the network did not draw.
 
     Args:
-        picture: As `find_sky`.
+        image: As `find_sky`.
         estimate: As `find_sky`; with steps of depth made sharp there is no rim of half-far values around near things.
 
     Returns:
-        (B, 1, H, W) in [0, 1]; 0 in a picture without sky.
+        (B, 1, H, W) in [0, 1]; 0 in an image without sky.
 
     Raises:
         ValueError: As `find_sky`.
@@ -102,7 +102,7 @@ def sky_to_drop(image: Tensor, estimate: Estimate) -> Tensor:
     """The sky without what is far before it, for those who leave it out of a surface: of metres only what is about as far as the sky.
 
     Args:
-        picture: As `find_sky`.
+        image: As `find_sky`.
         estimate: As `find_sky`.
 
     Returns:
@@ -122,7 +122,7 @@ def told_sky(estimate: Estimate) -> Tensor:
         estimate: With depth, of any quantity.
 
     Returns:
-        (B, 1, H, W) bool; in a picture that is masked everywhere, all that has a value.
+        (B, 1, H, W) bool; in an image that is masked everywhere, all that has a value.
 
     Raises:
         ValueError: No depth.
@@ -148,7 +148,7 @@ def _detail(brightness: Tensor, side: Tensor) -> Tensor:
 
 
 def _share_of_nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
-    """How near everything is, 0 at the far end of each picture and 1 at its near end, and where that is known."""
+    """How near everything is, 0 at the far end of each image and 1 at its near end, and where that is known."""
     depth, quantity, valid = estimate.known_depth()
     near = depth_to_nearness(torch.where(valid, depth, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH)
     far_end, near_end = measure_range_of_samples(near, valid, FAR_AND_NEAR_END)
@@ -157,5 +157,5 @@ def _share_of_nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:
-    """(B,) mean of each picture's values there; 0 where there are none."""
+    """(B,) mean of each image's values there; 0 where there are none."""
     return torch.where(where, values, 0).sum((1, 2, 3)) / where.sum((1, 2, 3)).clamp(min=1)

@@ -36,7 +36,7 @@ class Mesh:
         normals: (N, 3) float32 unit vectors, or None.
         colours: (N, 3) float32 in [0, 1], sRGB, or None.
         uvs: (N, 2) float32, where each point lies in the texture, shares of width and height from the top left; or None.
-        texture: (H, W, 3) uint8, the picture that the surface wears; or None.
+        texture: (H, W, 3) uint8, the image that the surface wears; or None.
 
     Raises:
         ValueError: Not as many normals, colours or uvs as points.
@@ -66,7 +66,7 @@ class MeshOptions:
         edges: Of the depth, as `depth_to_normals`: ramps of soft edges become steps, so that nothing hangs between things.
         fov: As `likely_intrinsics`.
         near_far_ratio: As `likely_depth`; relative depth takes NEAR_FAR_RATIO where it is None or 0.
-        drop_sky: Leave out what looks like the sky in the picture (`sky_to_drop`).
+        drop_sky: Leave out what looks like the sky in the image (`sky_to_drop`).
 
     Raises:
         ValueError: A number below 0, or unknown `edges`.
@@ -87,7 +87,7 @@ class MeshOptions:
 
 
 def depth_to_mesh(estimate: Estimate, image: Tensor | None = None, options: MeshOptions | None = None) -> Mesh:
-    """The surface that a picture shows, or that all views of one scene show together, as one mesh with coloured points.
+    """The surface that an image shows, or that all views of one scene show together, as one mesh with coloured points.
 
     As `depth_to_meshes`, joined: without textures, as each view has its own.
     """
@@ -95,15 +95,15 @@ def depth_to_mesh(estimate: Estimate, image: Tensor | None = None, options: Mesh
 
 
 def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: MeshOptions | None = None) -> list[Mesh]:
-    """The surface that a picture shows; of views of one scene (an estimate with extrinsics), that of each.
+    """The surface that an image shows; of views of one scene (an estimate with extrinsics), that of each.
 
-    A point for each trusted pixel that a triangle needs; triangles between neighbours that are one surface (`cutting`). A picture whose
+    A point for each trusted pixel that a triangle needs; triangles between neighbours that are one surface (`cutting`). An image whose
     pixels are nowhere joined (one row) gives its points alone. Where views overlap, each gives its own points.
 
     Args:
-        estimate: With depth; one picture, or with extrinsics any number of them. Disparity becomes likely depth. Normals become the
+        estimate: With depth; one image, or with extrinsics any number of them. Disparity becomes likely depth. Normals become the
             points' normals.
-        picture: (B, 3, h, w) RGB in [0, 1] of any size and of the depth's shape: the texture, and the points' colours.
+        image: (B, 3, h, w) RGB in [0, 1] of any size and of the depth's shape: the texture, and the points' colours.
         options: How.
 
     Returns:
@@ -111,12 +111,12 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
         no point, nor does the sky.
 
     Raises:
-        ValueError: Several pictures without extrinsics, no depth, a picture of another batch or shape, or no pixel with a value.
+        ValueError: Several images without extrinsics, no depth, an image of another batch or shape, or no pixel with a value.
     """
     options = options or MeshOptions()
     estimate.known_depth()
     if estimate.extrinsics is None and estimate.batch != 1:
-        raise ValueError(f"a mesh holds one picture, the batch has {estimate.batch}; write each to its own")
+        raise ValueError(f"a mesh holds one image, the batch has {estimate.batch}; write each to its own")
     if estimate.extrinsics is not None:
         check_extrinsics(estimate.extrinsics)
     if estimate.intrinsics is not None:
@@ -191,7 +191,7 @@ def _distances(estimate: Estimate, options: MeshOptions) -> Tensor:
 
 
 def _surface(view: Estimate, image: Tensor | None, step: int, options: MeshOptions) -> Mesh:
-    """What one picture shows, of every `step`-th pixel; without points where no pixel counts."""
+    """What one image shows, of every `step`-th pixel; without points where no pixel counts."""
     height, width = view.height, view.width
     first = (min(step, height, width) - 1) // 2
     picked = (..., slice(first, None, step), slice(first, None, step))
@@ -241,7 +241,7 @@ def _unit(normals: Tensor) -> Tensor:
 
 
 def _dressed(mesh: Mesh, image: Tensor, colours: np.ndarray, used: np.ndarray, first: int, step: int, size: tuple[int, int]) -> Mesh:
-    """The mesh with its colours, and with the picture as its texture."""
+    """The mesh with its colours, and with the image as its texture."""
     rows, columns = np.nonzero(used)
     uvs = np.empty((len(rows), 2), np.float32)
     uvs[:, 0] = (first + step * columns + 0.5) / size[1]

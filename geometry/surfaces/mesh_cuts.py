@@ -81,7 +81,7 @@ def cut_grid(
     Args:
         depth: As `step_edges`.
         valid: As `step_edges`.
-        picture: As `step_edges`.
+        image: As `step_edges`.
         edges: As `step_edges`.
         max_jump: As MAX_JUMP.
 
@@ -128,7 +128,7 @@ def step_edges(depth: Tensor, valid: Tensor, image: Tensor | None = None, edges:
     Args:
         depth: (1, 1, H, W), positive and finite where valid.
         valid: (1, 1, H, W) bool.
-        picture: (1, 3, H, W) in [0, 1]; with it the steps are where its edges are.
+        image: (1, 3, H, W) in [0, 1]; with it the steps are where its edges are.
         edges: "sharp" leaves depth as it is; "soft" steepens; "auto" steepens where `measure_disturbance` finds ramps.
 
     Returns:

@@ -21,7 +21,7 @@ Relief can look like noise: pebbles, plaster and bricks stop growing too, at the
 it; to take noise for relief only leaves the noise. So shared noise is believed only where nothing speaks against it:
 
 - Noise is everywhere, along rows and along columns; relief need not be. Only the quiet quarter of all places counts, with those that are
-  hardly louder; a place is a block of the picture seen along its rows or along its columns. A wall beside pebbles, or the other
+  hardly louder; a place is a block of the image seen along its rows or along its columns. A wall beside pebbles, or the other
   direction of a corrugated sheet, shows that there is no noise.
 - Noise of sensors is shared over a few pixels. What stays smooth over more than `_LONGEST` of them is a surface.
 - The guess must foretell what is measured. Noise adds to the surface, so s(k) of the noise alone may nowhere be above the measured one;
@@ -65,7 +65,7 @@ _BEND_PER_DEVIATION = 0.6745 * math.sqrt(6)
 _NOISE_SAMPLES = 2**13
 _LAGS = (1, 2, 3, 4, 6, 8, 12, 16)
 _NOISE_LAGS = tuple(lag for lag in _LAGS if 2 * lag in _LAGS)
-# Blocks a side that the picture is cut into, the places a block should have at least, and the share of quiet places that counts.
+# Blocks a side that the image is cut into, the places a block should have at least, and the share of quiet places that counts.
 _BLOCKS = 4
 _BLOCK_SAMPLES = 256
 _QUIET_SHARE = 0.25
@@ -191,7 +191,7 @@ def _block_medians(inverse: Tensor, valid: Tensor, step: float, step_power: int)
     """Medians of blocks, which leave the device together; NaN where a block has hardly any pixels.
 
     Returns:
-        The lags that fit into the picture, the blocks' values (N,), and their second differences as a share of the value,
+        The lags that fit into the image, the blocks' values (N,), and their second differences as a share of the value,
         (lags, 2, N), along rows and along columns.
     """
     height, width = inverse.shape[-2:]
@@ -268,7 +268,7 @@ def _white_noise_alike(deviations: dict[int, float]) -> tuple[float, float]:
     scales = shapes @ (weights * variances) / (shapes**2 @ weights).clip(1e-12)
     misfits = (variances - scales[:, None] * shapes) ** 2 @ weights
     best = min(max(int(misfits.argmin()), 1), len(_LENGTHS) - 2)
-    # Where the parabola through the best three is lowest: a rounding error in the picture must not turn the choice visibly.
+    # Where the parabola through the best three is lowest: a rounding error in the image must not turn the choice visibly.
     left, lowest, right = misfits[best - 1 : best + 2].tolist()
     bend = left - 2 * lowest + right
     place = best + (min(1.0, max(-1.0, (left - right) / (2 * bend))) if bend > 0 else 0.0)

@@ -26,7 +26,7 @@ _DIFFERENCE = {3: (-1.0, 0.0, 1.0), 5: (-1.0, -2.0, 0.0, 2.0, 1.0)}
 def midas_normals(disparity: Tensor, a: float = 6.283185307179586, bg_threshold: float = 0.1) -> Tensor:
     """The MiDaS normal map's vectors: Sobel slopes of raw disparity against a constant z.
 
-    The formula of ControlNet 1.0's annotator, kept for the pictures its `normal` model was trained on. It knows no camera; for
+    The formula of ControlNet 1.0's annotator, kept for the images its `normal` model was trained on. It knows no camera; for
     normals that are right see `disparity_to_normals`.
 
     Args:
@@ -38,7 +38,7 @@ def midas_normals(disparity: Tensor, a: float = 6.283185307179586, bg_threshold:
         (B, 3, H, W) float32 unit vectors in SCANNET axes; zero vectors (`a` = 0 on flat parts) become (0, 0, 1).
 
     Convention:
-        The ControlNet picture is `encode_normal_map(vectors, "controlnet-1.0-normal", source=Axes.SCANNET)`.
+        The ControlNet image is `encode_normal_map(vectors, "controlnet-1.0-normal", source=Axes.SCANNET)`.
 
     Source:
         lllyasviel/ControlNet, annotator/midas (Sobel with ksize 3 and OpenCV's default border, reflect without the edge).
@@ -86,7 +86,7 @@ def depth_to_normals(depth: Tensor, intrinsics: Tensor, mask: Tensor | None = No
         intrinsics: (B, 3, 3), in pixels of this size, centre of the first pixel = (0, 0).
         mask: (B, 1, H, W) bool, True where depth can be trusted; None = everywhere. What is masked is never looked at.
         edges: "sharp" for true or measured depth; "soft" for depth whose edges are ramps (most networks' depth, resized depth):
-            pixels on a ramp take over the normal from beside it; "auto" tells the two apart, picture by picture.
+            pixels on a ramp take over the normal from beside it; "auto" tells the two apart, image by image.
 
     Returns:
         (B, 3, H, W) unit vectors in OPENGL axes, facing the camera, float32 (float64 for float64 depth); (0, 0, 1) where there is no depth.
@@ -143,7 +143,7 @@ def disparity_to_normals(
 
 
 def _image_normals(depth: Tensor, intrinsics: Tensor, valid: Tensor, edges: str) -> Tensor:
-    """Normals of one picture: depth (1, 1, H, W), intrinsics (3, 3), valid (1, 1, H, W) bool."""
+    """Normals of one image: depth (1, 1, H, W), intrinsics (3, 3), valid (1, 1, H, W) bool."""
     weight, one = valid.to(depth), depth.new_ones(())
     # A power of two takes the unit away without rounding anything.
     unit = torch.exp2(torch.log2(sampled(depth, valid).median()).round()) if bool(valid.any()) else one

@@ -39,14 +39,14 @@ class ReliefOptions:
     """How a relief is made.
 
     Attributes:
-        width: Of the plate, in mm; its height follows from the picture's shape.
+        width: Of the plate, in mm; its height follows from the image's shape.
         relief: How far the highest point stands above the lowest, in mm.
         base: How thick the plate is below the lowest point, in mm.
         detail: How much the jumps between things are lowered for the sake of what is fine, 0 (not at all) to 0.95.
         curve: Exponent of the heights of 0 to 1: below 1 what is far rises, above 1 it sinks.
         raised: One of `RAISED`.
         max_points: Of the upper side; larger maps are averaged down.
-        drop_sky: What looks like the sky in the picture lies on the ground (`sky_to_drop`).
+        drop_sky: What looks like the sky in the image lies on the ground (`sky_to_drop`).
 
     Raises:
         ValueError: A number outside its LIMITS, or unknown `raised`.
@@ -69,24 +69,24 @@ class ReliefOptions:
 
 
 def depth_to_relief(estimate: Estimate, image: Tensor | None = None, options: ReliefOptions | None = None) -> Mesh:
-    """A plate whose upper side shows a picture's depth.
+    """A plate whose upper side shows an image's depth.
 
     Args:
-        estimate: One picture, with depth of any quantity; metric depth is shown as inverse depth, as disparity is.
-        picture: (1, 3, h, w) RGB in [0, 1] of any size and of the depth's shape, to find the sky in.
+        estimate: One image, with depth of any quantity; metric depth is shown as inverse depth, as disparity is.
+        image: (1, 3, h, w) RGB in [0, 1] of any size and of the depth's shape, to find the sky in.
         options: How.
 
     Returns:
-        A closed surface in mm, +X right and +Y up in the picture, +Z out of it, its underside at z = 0. Each edge belongs to two
+        A closed surface in mm, +X right and +Y up in the image, +Z out of it, its underside at z = 0. Each edge belongs to two
         triangles, all of which face outwards. What does not count (`Estimate.depth_valid`) and the sky lie on the ground; of a constant
         depth the plate is flat.
 
     Raises:
-        ValueError: Several pictures, no depth, nothing that counts, fewer than 2x2 pixels, or a picture of another batch or shape.
+        ValueError: Several images, no depth, nothing that counts, fewer than 2x2 pixels, or an image of another batch or shape.
     """
     options = options or ReliefOptions()
     if estimate.batch != 1:
-        raise ValueError(f"a relief shows one picture, the batch has {estimate.batch}; make one of each")
+        raise ValueError(f"a relief shows one image, the batch has {estimate.batch}; make one of each")
     if min(estimate.height, estimate.width) < 2:
         raise ValueError(f"a relief needs at least 2x2 pixels; found {estimate.width}x{estimate.height}")
     if image is not None:
@@ -164,7 +164,7 @@ def _plate(heights: np.ndarray, width: float, length: float) -> Mesh:
     rows, columns = heights.shape
     grid = np.arange(rows * columns, dtype=np.uint32).reshape(rows, columns)
     x, y = np.meshgrid(np.linspace(0, width, columns, dtype=np.float32), np.linspace(length, 0, rows, dtype=np.float32))
-    # Around the picture, clockwise seen from above: right along the top, down, left along the bottom, up.
+    # Around the image, clockwise seen from above: right along the top, down, left along the bottom, up.
     rim = np.concatenate((grid[0, :-1], grid[:-1, -1], grid[-1, :0:-1], grid[:0:-1, 0]))
     foot = np.arange(len(rim), dtype=np.uint32) + np.uint32(grid.size)
     middle = np.full(len(rim), grid.size + len(rim), np.uint32)

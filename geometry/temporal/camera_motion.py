@@ -1,4 +1,4 @@
-"""The movement of a camera between two frames, as far as one shift, turn and zoom of the whole picture says it."""
+"""The movement of a camera between two frames, as far as one shift, turn and zoom of the whole image says it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor
 
 from ...utils import resize_map
 
-# Longer sides of the pictures compared, coarse to fine, and the steps taken on each.
+# Longer sides of the images compared, coarse to fine, and the steps taken on each.
 _LEVELS = (16, 32, 64, 128)
 _STEPS = 3
 # A movement shorter than this many pixels at the corners is none, nor is one longer than this share of the width, or one that leaves more
-# than this share of the difference. Of blurred pictures: moving a picture blurs it, which alone would take noise away.
+# than this share of the difference. Of blurred images: moving an image blurs it, which alone would take noise away.
 _SHORTEST, _LONGEST = 0.1, 0.25
 _USELESS = 0.9
 _DAMPING = 1e-4
@@ -27,7 +27,7 @@ def camera_motion(before: Tensor, after: Tensor) -> Tensor:
 
     Returns:
         (1, 2, 3) as `F.affine_grid` takes it (corners not aligned): `moved(before, motion)` looks like `after`. The identity where no
-        movement makes the pictures much more alike. Nothing is asked of the device.
+        movement makes the images much more alike. Nothing is asked of the device.
 
     Source:
         B. Lucas and T. Kanade, "An iterative image registration technique" (1981), coarse to fine; compositional, as S. Baker and
@@ -56,7 +56,7 @@ def moved(values: Tensor, motion: Tensor, padding: str = "border") -> Tensor:
 
 
 def _small(before: Tensor, after: Tensor, longest: int) -> tuple[Tensor, Tensor]:
-    """The brightness of both pictures, (1, 1, h, w), the longer side `longest` at most."""
+    """The brightness of both images, (1, 1, h, w), the longer side `longest` at most."""
     height, width = after.shape[-2:]
     scale = min(1.0, longest / max(height, width))
     size = max(4, round(height * scale)), max(4, round(width * scale))
@@ -81,7 +81,7 @@ def _difference(first: Tensor, second: Tensor, motion: Tensor) -> Tensor:
 
 
 def _step(first: Tensor, second: Tensor, motion: Tensor) -> Tensor:
-    """(3, 3): a Gauss-Newton step: the small movement that, after `motion`, brings the first picture nearer to the second."""
+    """(3, 3): a Gauss-Newton step: the small movement that, after `motion`, brings the first image nearer to the second."""
     height, width = second.shape[-2:]
     theta = _as_theta(motion, height, width)
     seen = moved(first, theta)

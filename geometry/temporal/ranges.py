@@ -1,4 +1,4 @@
-"""The range of a film's values, found part by part: as it runs, or once all of it was seen."""
+"""The range of a video's values, found part by part: as it runs, or once all of it was seen."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 from ..images.levels import MeasureRange, measure_range, sample_stride
 from .shot_cuts import CutDetector
 
-# About a second of most films, and how many frames a shot's first counts for: a plain mean would move most where a shot begins.
+# About a second of most videos, and how many frames a shot's first counts for: a plain mean would move most where a shot begins.
 _WINDOW, _FIRST = 24, 8
 _MOST_SAMPLES = 2**20
 
 
 class RunningRange:
-    """A range that follows a film: the mean of the frames' own ranges, exponential over some 24 frames, begun anew at a cut.
+    """A range that follows a video: the mean of the frames' own ranges, exponential over some 24 frames, begun anew at a cut.
 
     It knows no later frame. Values that a frame has beyond the range are clipped by whoever shows them. What it keeps is three numbers and
     a thumbnail.
@@ -28,7 +28,7 @@ class RunningRange:
     Example:
         >>> running = RunningRange()
         >>> for part in parts:
-        ...     picture = depth_to_image(part.depth, part.quantity, normalisation=running.update)
+        ...     image = depth_to_image(part.depth, part.quantity, normalisation=running.update)
     """
 
     def __init__(self, measure: MeasureRange = measure_range) -> None:
@@ -46,7 +46,7 @@ class RunningRange:
             values: (B, 1, H, W), one or more frames in order.
             valid: (B, 1, H, W) bool, where values count; None = where they are finite.
             percentiles: As `measure_range`.
-            cuts: (B,) bool, which frames begin a shot, as a `CutDetector` says of the pictures; None = it is looked for in the values.
+            cuts: (B,) bool, which frames begin a shot, as a `CutDetector` says of the images; None = it is looked for in the values.
 
         Returns:
             Low and high, (B, 1, 1, 1), for each frame its own; infinite as long as no value counted. Nothing is asked of the device.
@@ -82,16 +82,16 @@ class RunningRange:
 
 
 class ClipRange:
-    """The one range of a whole film that is looked at twice: first each part is added, then each is shown by `ends`.
+    """The one range of a whole video that is looked at twice: first each part is added, then each is shown by `ends`.
 
-    The extremes are exact. Percentiles are those of evenly spaced samples, about a million at most, however long the film is.
+    The extremes are exact. Percentiles are those of evenly spaced samples, about a million at most, however long the video is.
 
     Example:
         >>> clip = ClipRange()
         >>> for part in parts:
         ...     clip.add(depth_to_nearness(part.depth, part.quantity), part.depth_valid)
         >>> for part in parts:
-        ...     picture = depth_to_image(part.depth, part.quantity, normalisation=clip.ends)
+        ...     image = depth_to_image(part.depth, part.quantity, normalisation=clip.ends)
     """
 
     def __init__(self) -> None:

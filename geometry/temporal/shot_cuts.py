@@ -1,4 +1,4 @@
-"""Cuts of a film: where one shot ends and another begins."""
+"""Cuts of a video: where one shot ends and another begins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...utils import resize_map
 
-# Frames are compared as squares of so many pixels, moved against each other by up to so many: 6 % of the picture.
+# Frames are compared as squares of so many pixels, moved against each other by up to so many: 6 % of the image.
 _SIDE = 32
 _REACH = 2
 # What two frames of one shot share at least of their contrast, and the contrast that counts as none, both squared units of [0, 1].
@@ -19,9 +19,9 @@ _NO_CONTRAST = 1e-4
 
 
 class CutDetector:
-    """Says of each frame of a film whether it begins a new shot.
+    """Says of each frame of a video whether it begins a new shot.
 
-    A frame is a cut where its thumbnail, wherever it is moved by up to 6 % of the picture, shares less than half of its contrast with that
+    A frame is a cut where its thumbnail, wherever it is moved by up to 6 % of the image, shares less than half of its contrast with that
     of the frame before: twice the covariance by the sum of the variances (the contrast and structure of SSIM, Z. Wang et al., "Image
     Quality Assessment: From Error Visibility to Structural Similarity", 2004), over the whole thumbnail. The threshold and the moves are
     our own. It does not mind noise, brightness, movement of a part or a pan, and finds neither dissolves nor two shots alike. A frame of
@@ -37,7 +37,7 @@ class CutDetector:
         """Looks at the next frames.
 
         Args:
-            frames: (B, C, H, W); pictures in [0, 1], or any finite maps of about that range.
+            frames: (B, C, H, W); images in [0, 1], or any finite maps of about that range.
 
         Returns:
             (B,) bool: True where a new shot begins; the first frame of all is not a cut. Nothing is asked of the device.

@@ -1,4 +1,4 @@
-"""Films: the estimates of single pictures, one after the other, made to hold still."""
+"""Videos: the estimates of single images, one after the other, made to hold still."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ALIGNMENTS = ("scale_shift", "none")
 
 # How many frames the mean reaches back at most.
 _MEMORY = 16
-# A difference of pictures, the mean of a square of 7 pixels, at which a pixel has changed for the most part; and how far around it the
+# A difference of images, the mean of a square of 7 pixels, at which a pixel has changed for the most part; and how far around it the
 # network may see the change.
 _CHANGE = 6 / 255
 _BLUR, _AROUND = 3, 3
@@ -40,11 +40,11 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """How the frames of a film are made one.
+    """How the frames of a video are made one.
 
     Attributes:
         align: One of `ALIGNMENTS`.
-        smooth: 0 to 1: how much of the mean over the frames before stands for a frame's own value, where the picture did not change.
+        smooth: 0 to 1: how much of the mean over the frames before stands for a frame's own value, where the image did not change.
         cuts: Whether cuts are looked for, at which everything starts anew. Without, a film is one shot.
 
     Raises:
@@ -61,17 +61,17 @@ class VideoOptions:
 
 
 class VideoAligner:
-    """Brings the estimates of a film's frames to those before, one after the other, and knows no later frame.
+    """Brings the estimates of a video's frames to those before, one after the other, and knows no later frame.
 
-    A single-picture model gives each frame another scale and shift, and lets still things tremble. Here
+    A single-image model gives each frame another scale and shift, and lets still things tremble. Here
 
     0. what is known is brought to where the camera, panned, turned or zoomed, sees it now (`camera_motion`; parallax is not followed);
        metres become less as what is seen becomes larger;
-    1. a pixel counts as unchanged by as much as its picture, blurred, is that of the frames before;
+    1. a pixel counts as unchanged by as much as its image, blurred, is that of the frames before;
     2. scale and shift bring the frame's disparity (or relative depth; of metres the logarithm, by a shift alone) to the mean of the
        frames before over the unchanged pixels, by a fit that what moves cannot pull (`fit_robustly`); where everything moves, over all;
     3. the mean goes on: at each pixel over as many of the last 16 frames as left it unchanged, so that one bad frame moves little;
-    4. `smooth` of that mean stands for the frame's own value. Where the picture changed, the mean is the frame's own value;
+    4. `smooth` of that mean stands for the frame's own value. Where the image changed, the mean is the frame's own value;
     5. a cut (`CutDetector`) starts everything anew.
 
     Metres are led back to the network's own in the long run; a lens that zooms is taken for a camera that comes nearer. Disparity and
@@ -79,8 +79,8 @@ class VideoAligner:
     to follow from depth follow from this one.
 
     Source:
-        Scale and shift as what single pictures leave open: R. Ranftl et al., "Towards Robust Monocular Depth Estimation" (2020), and
-        aligned along a film: S. Chen et al., "Video Depth Anything" (2025), whose windows share frames. The unprocessed pictures as what
+        Scale and shift as what single images leave open: R. Ranftl et al., "Towards Robust Monocular Depth Estimation" (2020), and
+        aligned along a video: S. Chen et al., "Video Depth Anything" (2025), whose windows share frames. The unprocessed images as what
         tells which change is real: N. Bonneel et al., "Blind Video Temporal Consistency" (2015). The mean as the reference, the fit
         of noisy maps and the numbers are our own.
     """
@@ -96,8 +96,8 @@ class VideoAligner:
         """The next frames.
 
         Args:
-            frames: (B, 3, H, W) in [0, 1], the pictures in order; any size, on any device.
-            estimate: What a model says of them, of one kind and size throughout the film.
+            frames: (B, 3, H, W) in [0, 1], the images in order; any size, on any device.
+            estimate: What a model says of them, of one kind and size throughout the video.
 
         Returns:
             The estimate of the same frames, brought to those before. Pixels that do not count stay as they are; but those that were as
@@ -124,9 +124,9 @@ class VideoAligner:
             self._normals = None if estimate.normals is None else _Mean.empty(like, 3)
         size, found = self._guide.value.shape[-2:], (estimate.height, estimate.width)
         if size != found:
-            raise ValueError(f"the film's estimates had {size[1]}x{size[0]} pixels, the next has {found[1]}x{found[0]}; begin a new film")
+            raise ValueError(f"the video's estimates had {size[1]}x{size[0]} pixels, the next has {found[1]}x{found[0]}; begin a new video")
         if (self._depth is None) != (estimate.depth is None) or (self._normals is None) != (estimate.normals is None):
-            raise ValueError("the film's estimates differ in what they hold, depth or normals; use one model for all frames")
+            raise ValueError("the video's estimates differ in what they hold, depth or normals; use one model for all frames")
 
     def _next(self, guide: Tensor, cut: Tensor, estimate: Estimate) -> Estimate:
         assert self._guide is not None

@@ -39,7 +39,7 @@ class CurvatureMaps(NamedTuple):
 def mean_curvature(
     normals: Tensor, axes: Axes | str = Axes.OPENGL, *, scale: float = 1.0, weight: Tensor | None = None, borders: str = FREE
 ) -> Tensor:
-    """Half the divergence of the normals across the picture.
+    """Half the divergence of the normals across the image.
 
     Args:
         normals: (B, 3, H, W) unit vectors, seen straight on.
@@ -68,12 +68,12 @@ def mean_curvature(
 
 
 def curvature_maps(curvature: Tensor, *, scale: float = 1.0, strength: float = 0.0, weight: Tensor | None = None) -> CurvatureMaps:
-    """Curvature as pictures.
+    """Curvature as images.
 
     Args:
         curvature: (B, 1, H, W), 1 / pixels.
         scale: The pixels over which a bend is judged: curvature times this is an angle in radians.
-        strength: How many times stronger than one radian over `scale` a bend is shown; 0 = so strong that of each picture 1 %
+        strength: How many times stronger than one radian over `scale` a bend is shown; 0 = so strong that of each image 1 %
             is white or black, whichever bends more.
         weight: (B, 1, H, W) bool, what the automatic strength is measured of; None = everything.
 

@@ -16,7 +16,7 @@ MAX_RADIUS = 2048.0
 MAX_RELIEF = 100.0
 
 _LUMINANCE = (0.2126, 0.7152, 0.0722)
-# Finer than this is grain of the picture.
+# Finer than this is grain of the image.
 _GRAIN = 0.7
 
 
@@ -74,15 +74,15 @@ def photo_relief(image: Tensor, *, radius: float = 32.0, borders: str = FREE) ->
     """The relief that light and dark of a photograph suggest: dark is deep, as in joints, pores and weaves.
 
     That is a guess: paint is taken for relief, and a light from the side is not seen as such. What is wider than the radius counts as light
-    or paint and is left out; so does the overall contrast: each picture's relief is measured by its own standard deviation.
+    or paint and is left out; so does the overall contrast: each image's relief is measured by its own standard deviation.
 
     Args:
-        picture: (B, 3, H, W), RGB in [0, 1].
+        image: (B, 3, H, W), RGB in [0, 1].
         radius: Shapes wider than this many pixels are left out.
         borders: "free" or "seamless".
 
     Returns:
-        (B, 1, H, W), larger = nearer, mean 0, standard deviation 1 (0 where the picture is all of one brightness).
+        (B, 1, H, W), larger = nearer, mean 0, standard deviation 1 (0 where the image is all of one brightness).
     """
     check_map(image, 3, "image")
     check_size(*image.shape[-2:])
@@ -101,7 +101,7 @@ def photo_normals(image: Tensor, *, radius: float = 32.0, relief: float = 1.0, b
     """Normals of `photo_relief`.
 
     Args:
-        picture: (B, 3, H, W), RGB in [0, 1].
+        image: (B, 3, H, W), RGB in [0, 1].
         radius: As `photo_relief`.
         relief: How many pixels high one standard deviation of brightness is taken to be.
         borders: "free" or "seamless".

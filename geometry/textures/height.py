@@ -133,7 +133,7 @@ def height_to_normals(height: Tensor, *, borders: str = FREE, derivative: str = 
 
 
 def height_to_image(height: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """A height as a picture, the highest white; a batch shares one range.
+    """A height as an image, the highest white; a batch shares one range.
 
     Args:
         height: (B, 1, H, W) in pixels.
@@ -152,10 +152,10 @@ def height_to_image(height: Tensor, known: Tensor | None = None) -> tuple[Tensor
 
 
 def image_to_height(image: Tensor, height_range: float) -> Tensor:
-    """The height that a picture shows.
+    """The height that an image shows.
 
     Args:
-        picture: (B, C, H, W) in [0, 1], white = high; of colours their mean.
+        image: (B, C, H, W) in [0, 1], white = high; of colours their mean.
         height_range: Pixels between black and white.
 
     Returns:
@@ -185,7 +185,7 @@ def _check(maps: Tensor, borders: str) -> None:
 
 
 def _integrated(normals: Tensor, known: Tensor, axes: Axes | str, borders: str, level: bool, flatten: float, derivative: str) -> Tensor:
-    """Of one picture."""
+    """Of one image."""
     seamless, whole = borders == SEAMLESS, bool(known.all())
     dtype = exact_dtype(normals.device) if known.numel() <= _EXACT_PIXELS else torch.float32
     slopes = normals_to_slopes(torch.where(known, normals, 0).to(dtype), axes)

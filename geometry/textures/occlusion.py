@@ -28,7 +28,7 @@ _LEAST_FACING = 0.05
 # Of depth, whose normals were not made of it number by number: what rises less above its own plane is none.
 _OWN_PLANE = 0.02
 _LEAST_SQUARE = 1e-12
-# Of a picture's depth: so many points along the longer side, so long as this many pixels or more of the radius lie between them.
+# Of an image's depth: so many points along the longer side, so long as this many pixels or more of the radius lie between them.
 _ALONG, _LEAST_RADIUS = 960, 8
 # Where there is no surface, points lie so many times as far on their rays, where they hide nothing.
 _BEHIND = 1e3
@@ -83,14 +83,14 @@ def depth_to_occlusion(
     directions: int = 16,
     weight: Tensor | None = None,
 ) -> Tensor:
-    """The share of the sky that the things in a picture leave open to each point in it, as far as the picture shows them.
+    """The share of the sky that the things in an image leave open to each point in it, as far as the image shows them.
 
     Args:
         depth: (B, 1, H, W) positive and finite, any unit.
         intrinsics: (B, 3, 3), pixels.
         normals: (B, 3, H, W) unit vectors.
         axes: Their axes.
-        radius: How far things hide the sky, in pixels of the picture at the point's own depth. What stands more than that in front of the
+        radius: How far things hide the sky, in pixels of the image at the point's own depth. What stands more than that in front of the
             point hides it less and less, for what is behind its edge is not known.
         directions: Round each point.
         weight: (B, 1, H, W) bool, where there is a surface; None = everywhere. The rest, such as sky, hides nothing and is open.
@@ -189,7 +189,7 @@ def _open_to(horizon: Tensor, along: Tensor, towards: Tensor) -> Tensor:
 
 
 def _open_in_view(depth: Tensor, intrinsics: Tensor, normals: Tensor, weight: Tensor | None, radius: float, directions: int) -> Tensor:
-    """Of one picture. Heights are measured along the line of sight of each point, distances at right angles to it."""
+    """Of one image. Heights are measured along the line of sight of each point, distances at right angles to it."""
     points = depth_to_points(depth, intrinsics).float()
     surface = torch.ones_like(depth, dtype=torch.bool) if weight is None else weight
     pitch = _pitch(depth, radius)

@@ -59,7 +59,7 @@ class PbrOptions:
         check_range("scale", self.scale, 0, MAX_SCALE)
 
     def radius_for(self, height: int, width: int) -> float:
-        """Pixels beyond which a shape is no relief, for a picture of this size."""
+        """Pixels beyond which a shape is no relief, for an image of this size."""
         return self.radius or max(4.0, min(height, width) / 8)
 
 
@@ -82,7 +82,7 @@ def material_normals(estimate: Estimate | None, image: Tensor | None, options: P
 
     Args:
         estimate: With normals; None where the source is the photograph alone.
-        picture: (B, 3, H, W) in [0, 1], of the estimate's size; None where the source is the normals alone.
+        image: (B, 3, H, W) in [0, 1], of the estimate's size; None where the source is the normals alone.
         options: What is asked.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Maps that tile: estimates over a picture that goes on at its opposite border, and borders that meet."""
+"""Maps that tile: estimates over an image that goes on at its opposite border, and borders that meet."""
 
 from __future__ import annotations
 
@@ -52,17 +52,17 @@ def folded(maps: Tensor, margin: tuple[int, int]) -> Tensor:
 
 
 def seamless_estimate(wrapped: Estimate, margin: tuple[int, int]) -> Estimate:
-    """What a model says of a wrapped picture, as maps of the picture that tile.
+    """What a model says of a wrapped image, as maps of the image that tile.
 
     Depth: its differences from pixel to pixel are folded, their mean is taken out (the slope that lets borders differ), and what is left is
     integrated over the torus. Of metric depth that is done with its logarithm, so that it stays positive. Normals are blended as vectors.
 
     Args:
-        wrapped: An estimate of `wrap(picture, margin)`.
+        wrapped: An estimate of `wrap(image, margin)`.
         margin: As it was given to `wrap`.
 
     Returns:
-        The estimate of the picture, without a camera: what tiles is seen straight on.
+        The estimate of the image, without a camera: what tiles is seen straight on.
     """
     depth, normals, mask, confidence = wrapped.depth, wrapped.normals, wrapped.valid, wrapped.confidence
     kept = _cropped(mask, margin)
@@ -86,7 +86,7 @@ def seamless_estimate(wrapped: Estimate, margin: tuple[int, int]) -> Estimate:
 
 
 def tileable(maps: Tensor) -> Tensor:
-    """A picture or map whose opposite borders meet: a smooth surface is subtracted that is about 0 inside; nothing is moved or invented.
+    """An image or map whose opposite borders meet: a smooth surface is subtracted that is about 0 inside; nothing is moved or invented.
 
     Args:
         maps: (B, C, H, W); what is cut at a border, such as half a brick, stays cut.

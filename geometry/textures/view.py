@@ -12,7 +12,7 @@ from .occlusion import depth_to_occlusion
 
 
 def estimate_to_occlusion(estimate: Estimate, *, radius: float = 64.0, directions: int = 16) -> Tensor:
-    """Ambient occlusion of the things in pictures.
+    """Ambient occlusion of the things in images.
 
     Args:
         estimate: With depth of any quantity; without normals they are computed, without a camera the likely one is taken.

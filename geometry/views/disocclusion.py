@@ -19,7 +19,7 @@ class _Side(NamedTuple):
     """For each pixel the nearest seen one on one side of it, along one axis; all (B, 1, H, W).
 
     Attributes:
-        distance: In pixels; larger than the picture where nothing is seen on that side.
+        distance: In pixels; larger than the image where nothing is seen on that side.
         inverse: Its inverse depth.
         source: The pixel whose colour continues the surface there: its row times the width plus its column.
     """
@@ -38,7 +38,7 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False) -> T
         sideways: The camera moved along the rows only, so what it uncovered is continued along the rows only.
 
     Returns:
-        (B, C, H, W), `colour` where a surface is seen. A picture without any stays as it is.
+        (B, C, H, W), `colour` where a surface is seen. An image without any stays as it is.
     """
     best, *others = (_side(inverse, axis, backwards) for axis in ((-1,) if sideways else (-1, -2)) for backwards in (False, True))
     for side in others:

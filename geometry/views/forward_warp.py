@@ -21,7 +21,7 @@ _OTHER = 1e-6
 
 
 class Layer(NamedTuple):
-    """Surfaces as the source camera sees them, with a margin around the picture.
+    """Surfaces as the source camera sees them, with a margin around the image.
 
     Attributes:
         colour: (B, 3, h, w).
@@ -40,8 +40,8 @@ class View(NamedTuple):
     Attributes:
         across: How many columns the camera's move shifts what is at inverse depth 1.
         down: How many rows it shifts what is at inverse depth 1.
-        shift_x: How many columns the whole picture is shifted back, so that the focus stays.
-        shift_y: How many rows the whole picture is shifted back.
+        shift_x: How many columns the whole image is shifted back, so that the focus stays.
+        shift_y: How many rows the whole image is shifted back.
         forward: How far the camera goes forward, in the unit of depth.
         centre_x: The column of the optical axis.
         centre_y: The row of the optical axis.
@@ -66,7 +66,7 @@ class Seen(NamedTuple):
     Attributes:
         colour: (B, 3, height, width).
         inverse: (B, 1, height, width) inverse depth; 0 where no surface is seen.
-        column: (B, 1, height, width), where in the source picture the colour was read: the column.
+        column: (B, 1, height, width), where in the source image the colour was read: the column.
         row: The same, the row; (B, 1, height, 1) where nothing moved up or down.
     """
 
@@ -77,7 +77,7 @@ class Seen(NamedTuple):
 
 
 def with_margin(image: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Layer:
-    """A picture (B, 3, H, W) and its inverse depth (B, 1, H, W), mirrored beyond the border."""
+    """An image (B, 3, H, W) and its inverse depth (B, 1, H, W), mirrored beyond the border."""
     sides = (margin[0], margin[0], margin[1], margin[1])
     return Layer(F.pad(image, sides, mode="reflect"), F.pad(inverse, sides, mode="reflect"), margin)
 
@@ -114,7 +114,7 @@ def _splat(layer: Layer, view: View, height: int, width: int) -> Tensor:
 def _close_cracks(layer: Layer, view: View, inverse: Tensor) -> Tensor:
     """Joins what a stretched surface leaves open, also where something far shines through.
 
-    Each place asks the nearest surface beside it: would I, were I part of you, show you? The source picture has the answer. Beyond a
+    Each place asks the nearest surface beside it: would I, were I part of you, show you? The source image has the answer. Beyond a
     thing's edge it shows something else, and the place stays as it is.
     """
     for _ in range(view.stretch):
@@ -128,7 +128,7 @@ def _close_cracks(layer: Layer, view: View, inverse: Tensor) -> Tensor:
 
 
 def _source_of(inverse: Tensor, view: View) -> tuple[Tensor, Tensor]:
-    """Columns and rows of the source picture that show what is seen at inverse depth (B, 1, height, width) in the new one.
+    """Columns and rows of the source image that show what is seen at inverse depth (B, 1, height, width) in the new one.
 
     Where nothing moves up or down, the rows are one column of them.
     """
@@ -170,6 +170,6 @@ def values_at(values: Tensor, row: Tensor, column: Tensor) -> Tensor:
 
 
 def pixel_grid(like: Tensor, margin: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Row and column numbers of a map with a margin, counted from the picture's first pixel."""
+    """Row and column numbers of a map with a margin, counted from the image's first pixel."""
     rows = torch.arange(like.shape[-2], device=like.device).view(-1, 1) - margin[1]
     return rows, torch.arange(like.shape[-1], device=like.device) - margin[0]

@@ -1,10 +1,10 @@
-"""A small camera move through one picture, from its depth.
+"""A small camera move through one image, from its depth.
 
-A z-buffer moves the picture into each frame. What comes into view behind depth edges is continued from the background beside it, by the
+A z-buffer moves the image into each frame. What comes into view behind depth edges is continued from the background beside it, by the
 same rule in every frame, so that it does not flicker.
 
 Convention: the camera's positions are in OPENCV axes (+X right, +Y down, +Z away from the viewer), in the unit of depth. The camera
-never turns: its picture is shifted so that the plane at the focus stays where it is.
+never turns: its image is shifted so that the plane at the focus stays where it is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .disocclusion import fill_uncovered
 from .forward_warp import View, render_layer, with_margin
 
 MOVES = ("orbit", "swing", "dolly")
-"""orbit: a circle in the picture's plane; swing: left and right; dolly: forward and back. All end where they begin."""
+"""orbit: a circle in the image's plane; swing: left and right; dolly: forward and back. All end where they begin."""
 
 
 def camera_path(move: str, frames: int, amount: float) -> Tensor:
@@ -53,7 +53,7 @@ def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tens
     """What a moved camera sees of the scene.
 
     Args:
-        picture: (B, 3, H, W) in [0, 1].
+        image: (B, 3, H, W) in [0, 1].
         depth: (B, 1, H, W) planar depth, positive and finite, steps at the edges (see `sharpen_depth_edges`).
         intrinsics: (B, 3, 3), pixels.
         path: (F, 3) camera positions, OPENCV axes, in the unit of depth.
@@ -61,7 +61,7 @@ def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tens
 
     Yields:
         F times (B, 3, H, W) in [0, 1]. The nearest surface wins. Behind an edge the background beside it is continued; beyond the
-        picture's border the picture is mirrored. At (0, 0, 0) the frame is the picture itself.
+        image's border the image is mirrored. At (0, 0, 0) the frame is the image itself.
 
     Raises:
         ValueError: Maps, intrinsics or path of the wrong shape or device, or depth or a path that is not finite, or that comes too near.

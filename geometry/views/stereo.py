@@ -1,6 +1,6 @@
-"""Two eyes' pictures from one picture and its depth, and the layouts in which screens, glasses and headsets take them.
+"""Two eyes' images from one image and its depth, and the layouts in which screens, glasses and headsets take them.
 
-The renderer is that of `parallax`, for a camera that moves sideways. Near things go to the right in the left eye's picture and to the left
+The renderer is that of `parallax`, for a camera that moves sideways. Near things go to the right in the left eye's image and to the left
 in the right eye's; what lies on the screen stays where it is.
 """
 
@@ -23,11 +23,11 @@ from .disocclusion import fill_uncovered
 from .forward_warp import View, render_layer, with_margin
 
 LAYOUTS = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
-"""sbs: side by side, left eye left. tb: left eye on top. half: both together as large as the picture. cross-eyed: left eye right. anaglyph:
+"""sbs: side by side, left eye left. tb: left eye on top. half: both together as large as the image. cross-eyed: left eye right. anaglyph:
 for red-cyan glasses."""
 
 ORIGINALS = ("middle", "left", "right")
-"""Which eye sees the picture itself: neither, as it lies in the middle and both are made; the left; the right."""
+"""Which eye sees the image itself: neither, as it lies in the middle and both are made; the left; the right."""
 
 MAX_DIVERGENCE = 20.0
 
@@ -39,7 +39,7 @@ _SUFFIXES = {
     "cross-eyed": "_RLF_cross",
     "anaglyph": "_redcyan",
 }
-# How far beyond the ends of its range a scene may reach, as a share of it: a few pixels lie there in every picture.
+# How far beyond the ends of its range a scene may reach, as a share of it: a few pixels lie there in every image.
 _BEYOND = 0.25
 
 _DUBOIS_LEFT = ((0.437, 0.449, 0.164), (-0.062, -0.062, -0.024), (-0.048, -0.050, -0.017))
@@ -51,7 +51,7 @@ class StereoOptions:
     """How deep the scene looks, and where the screen is in it.
 
     Attributes:
-        divergence: By how much the two eyes' pictures of the near and of the far end part, both eyes together, in percent of the width;
+        divergence: By how much the two eyes' images of the near and of the far end part, both eyes together, in percent of the width;
             0 to 20. The measure of nunif's iw3: 2 is comfortable, 5 is strong.
         convergence: What lies on the screen: 0 the far end of the scene, 1 the near end.
         original: One of `ORIGINALS`.
@@ -77,7 +77,7 @@ class StereoPair:
     Attributes:
         left: (B, 3, H, W) in [0, 1].
         right: The same.
-        holes_left: (B, 1, H, W) bool, True where the picture does not show what the left eye sees there: it was filled from beside it.
+        holes_left: (B, 1, H, W) bool, True where the image does not show what the left eye sees there: it was filled from beside it.
         holes_right: The same.
     """
 
@@ -93,15 +93,15 @@ def stereo_pair(
     options: StereoOptions = StereoOptions(),
     depth_range: tuple[Tensor | float, Tensor | float] | None = None,
 ) -> StereoPair:
-    """The pictures of both eyes.
+    """The images of both eyes.
 
     Args:
         images: (B, 3, H, W) in [0, 1].
-        estimate: With depth of any quantity and size, of as many pictures or of one for all. Disparity goes with inverse depth;
+        estimate: With depth of any quantity and size, of as many images or of one for all. Disparity goes with inverse depth;
             relative depth is taken to reach three times as far as it begins. Masked pixels and holes lie at the far end.
         options: How deep.
         depth_range: The far and the near end as `disparity_range` measures them, numbers or (B or 1, 1, 1, 1): one for all frames keeps
-            a film's depth and its screen still. None = each picture's own.
+            a video's depth and its screen still. None = each image's own.
 
     Returns:
         The pair, on the images' device. A scene that is flat lies on the screen.
@@ -111,12 +111,12 @@ def stereo_pair(
     """
     check_map(images, 3, "images")
     if estimate.batch not in (1, len(images)):
-        raise ValueError(f"the estimate holds {estimate.batch} pictures, images {len(images)}; expected as many, or one for all")
+        raise ValueError(f"the estimate holds {estimate.batch} images, images {len(images)}; expected as many, or one for all")
     far, near = (torch.as_tensor(end) for end in depth_range or disparity_range(estimate))
     far, near = (end.to(images).reshape(-1, 1, 1, 1).expand(len(images), 1, 1, 1) for end in (far, near))
     whole = estimate if estimate.batch == len(images) else estimate.expanded(len(images))
     frames, (height, width) = [], images.shape[-2:]
-    for index, image in enumerate(images.split(1)):  # one by one: all at once would take many times the memory of the film
+    for index, image in enumerate(images.split(1)):  # one by one: all at once would take many times the memory of the video
         sized = whole.slice(index, index + 1).to(images.device).resized(height, width)
         one = slice(index, index + 1)
         frames.append(_both_eyes(image, _share(sized, far[one], near[one], options.convergence), options))
@@ -128,7 +128,7 @@ def disparity_range(estimate: Estimate, per_clip: bool = False) -> tuple[Tensor,
 
     Args:
         estimate: With depth.
-        per_clip: One range for all its pictures.
+        per_clip: One range for all its images.
 
     Returns:
         Far and near, (B, 1, 1, 1), of a clip (1, 1, 1, 1): the 2nd and the 98th percentile of 1 / metres, of disparity, or of relative
@@ -145,17 +145,17 @@ def disparity_range(estimate: Estimate, per_clip: bool = False) -> tuple[Tensor,
 
 
 def compose(pair: StereoPair, layout: str) -> Tensor:
-    """Both pictures in one.
+    """Both images in one.
 
     Args:
-        pair: The two eyes' pictures.
+        pair: The two eyes' images.
         layout: One of `LAYOUTS`.
 
     Returns:
         (B, 3, H', W') in [0, 1]: full-sbs and cross-eyed (H, 2 W), full-tb (2 H, W), the others (H, W).
 
     Raises:
-        ValueError: Unknown layout, or a picture of one pixel's width or height that cannot be halved.
+        ValueError: Unknown layout, or an image of one pixel's width or height that cannot be halved.
     """
     check_choice("layout", layout, LAYOUTS)
     return _anaglyph(pair.left, pair.right) if layout == "anaglyph" else _arranged(pair.left, pair.right, layout)
@@ -203,7 +203,7 @@ def _share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -> Tensor
 
 
 def _both_eyes(image: Tensor, share: Tensor, options: StereoOptions) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Left and right picture, left and right holes, of one picture."""
+    """Left and right image, left and right holes, of one image."""
     pixels = options.divergence / 100 * image.shape[-1]
     left, right = {"middle": (0.5, -0.5), "left": (0.0, -1.0), "right": (1.0, 0.0)}[options.original]
     # The renderer tells things apart by the ratio of their depths: the scene is laid where the ratio of its ends is the likely one.
@@ -215,7 +215,7 @@ def _both_eyes(image: Tensor, share: Tensor, options: StereoOptions) -> tuple[Te
 
 
 def _one_eye(image: Tensor, inverse: Tensor, pixels: float, convergence: float) -> tuple[Tensor, Tensor]:
-    """One eye's picture and its holes; `pixels` is by how much more the near end moves to the right than the far end."""
+    """One eye's image and its holes; `pixels` is by how much more the near end moves to the right than the far end."""
     if not pixels:
         return image, torch.zeros_like(inverse, dtype=torch.bool)
     height, width = image.shape[-2:]
@@ -236,7 +236,7 @@ def _arranged(left: Tensor, right: Tensor, layout: str) -> Tensor:
     if layout.startswith("half"):
         height, width = left.shape[-2:]
         if left.shape[side] < 2:
-            raise ValueError(f"a picture of {width}x{height} pixels has no half; choose a full layout or anaglyph")
+            raise ValueError(f"an image of {width}x{height} pixels has no half; choose a full layout or anaglyph")
         halves = (left.shape[side] + 1) // 2, left.shape[side] // 2
         sizes = [(height, half) if side == -1 else (half, width) for half in halves]
         left, right = (resize_image(eye, *size) for eye, size in zip((left, right), sizes, strict=True))
