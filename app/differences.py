@@ -1,4 +1,4 @@
-"""How far two estimates' final pictures are apart: what another engine or another dtype changes."""
+"""How far two estimates' final images are apart: what another engine or another dtype changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Apart(NamedTuple):
     """How far.
 
     Attributes:
-        largest: Of all pixels that count by both, in 255ths of the picture's range; of depth and normals, whichever is more.
+        largest: Of all pixels that count by both, in 255ths of the image's range; of depth and normals, whichever is more.
         mean: The same.
         elsewhere: Share of the pixels that count by the one and not by the other, 0 to 1.
     """
@@ -28,7 +28,7 @@ class Apart(NamedTuple):
 
 
 def apart(found: Estimate, true: Estimate) -> Apart:
-    """How far an estimate is from another of the same pictures, in the maps that both have."""
+    """How far an estimate is from another of the same images, in the maps that both have."""
     both = found.valid & true.valid
     differences = []
     if found.depth is not None and true.depth is not None:

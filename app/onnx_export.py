@@ -29,7 +29,7 @@ from .differences import apart
 
 IMAGE = Path(__file__).parent / "coffee.jpg"
 MOST = 1.0
-"""By how many 255ths a file's picture may differ from torch's."""
+"""By how many 255ths a file's image may differ from torch's."""
 _ODD = (slice(None), slice(None), slice(0, 397), slice(120, 331))
 """Of the photograph, a part with odd sides and another aspect."""
 _QUICK_SIZE = 384
@@ -42,11 +42,11 @@ Images = list[tuple[str, Tensor, int]]
 
 
 class Check(NamedTuple):
-    """How far a picture is from torch's in float32.
+    """How far an image is from torch's in float32.
 
     Attributes:
         by: What made it: the file, or torch in half precision.
-        what: Of which picture, and how the network saw it.
+        what: Of which image, and how the network saw it.
         largest: Of all pixels, in 255ths.
         mean: The same.
     """
@@ -98,7 +98,7 @@ def export(
         step: Called with the name of each step when it begins.
 
     Raises:
-        ValueError: The network is not one graph, sides or batch do not fit, or the file's picture is another than torch's.
+        ValueError: The network is not one graph, sides or batch do not fit, or the file's image is another than torch's.
         ImportError: A package is missing.
         ArithmeticError: The network's numbers are beyond float16.
         RuntimeError: The exporter or ONNX Runtime fails.
@@ -306,7 +306,7 @@ def _compared(by: str, annotator: Annotator, exact: Annotator, images: Images, s
 
 
 def _differences(found: Estimate, true: Estimate) -> tuple[float, float]:
-    """Largest and mean difference of the final pictures, in 255ths."""
+    """Largest and mean difference of the final images, in 255ths."""
     largest, mean, elsewhere = apart(found, true)
     if elsewhere > _MOST_ELSEWHERE:
         raise ValueError(f"{elsewhere:.2%} of the pixels count by torch in float32 alone, or not by it alone: nothing was written")

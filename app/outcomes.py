@@ -12,5 +12,5 @@ EXIT_CODES = """exit codes: 0 all done; 1 some failed, the others are done; 2 no
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 """The folder of the documentation, in a clone and in an installed package."""
 
-# What a bad picture, file, model or machine raises; anything else is a fault of this program and shows its traceback.
+# What a bad image, file, model or machine raises; anything else is a fault of this program and shows its traceback.
 EXPECTED_ERRORS = (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError, ImportError)

@@ -26,7 +26,7 @@ DEFAULT_WRITES = WRITE_CHOICES[:2]
 """What is written if nobody says what."""
 
 SHARD_CHOICES = ("parquet", "webdataset")
-"""What can be written instead of these: shards, with many pictures in each file."""
+"""What can be written instead of these: shards, with many images in each file."""
 
 NUMBER_CHOICES = ("float32", "float16")
 """Of the numbers in shards."""

@@ -1,4 +1,4 @@
-"""What the C library does with memory that is given back, for a process whose work is one picture after another."""
+"""What the C library does with memory that is given back, for a process whose work is one image after another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-# The larger is what a picture's tensors stay below; before glibc 2.35, only the smaller is accepted.
+# The larger is what an image's tensors stay below; before glibc 2.35, only the smaller is accepted.
 _LONGEST_KEPT = (2**30, 2**25)
 
 

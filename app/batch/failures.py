@@ -1,10 +1,10 @@
-"""What went wrong with which picture, and whether trying again makes sense: `.depth-normal/failures.jsonl` in the folder of the results.
+"""What went wrong with which image, and whether trying again makes sense: `.depth-normal/failures.jsonl` in the folder of the results.
 
 One line a failure, as JSON:
 
     {"picture": "/photos/a.jpg", "relative": "a.jpg", "reason": "...", "again": true, "bytes": 81920, "modified_ns": ..., "time": "..."}
 
-Lines are added while pictures fail. When a run ends, the lines of pictures that are done go; of two lines about one picture the last
+Lines are added while images fail. When a run ends, the lines of images that are done go; of two lines about one image the last
 stays. One process at a time changes the file.
 """
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 FAILURES = "failures.jsonl"
 
-# What writing the next picture would meet as well: a disk that is full, read-only or gone.
+# What writing the next image would meet as well: a disk that is full, read-only or gone.
 _LASTING = {
     getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "ESTALE", "ENOTCONN", "ENODEV", "EHOSTDOWN", "EHOSTUNREACH")
 } - {None}
@@ -44,12 +44,12 @@ _MAX_LINE = 2**20
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a picture was not done.
+    """Why an image was not done.
 
     Attributes:
         reason: In words, with the name of what they are about.
-        again: Whether trying again makes sense though neither the picture nor the options have changed.
-        lasting: Whether every other picture would fail in the same way, until somebody has made room or brought the disk back.
+        again: Whether trying again makes sense though neither the image nor the options have changed.
+        lasting: Whether every other image would fail in the same way, until somebody has made room or brought the disk back.
     """
 
     reason: str
@@ -63,7 +63,7 @@ def failure_of(name: str, error: BaseException, written_to: Path | None = None) 
     Args:
         name: What the error is about; its words get the name if they do not have it.
         error: What was raised.
-        written_to: The folder that was written to at that moment; None = the picture was read or estimated.
+        written_to: The folder that was written to at that moment; None = the image was read or estimated.
     """
     text = str(error) or type(error).__name__
     reason = text if name in text else f"{name}: {text}"
@@ -101,7 +101,7 @@ def folder_of_failures(out: Path) -> Path:
 
 
 class FailureLog:
-    """The failures of the pictures whose results go to one folder.
+    """The failures of the images whose results go to one folder.
 
     Where they cannot be kept the log says so once, and the run goes on: the failures themselves are told by whoever runs it.
 
@@ -143,12 +143,12 @@ class FailureLog:
         self._failed.add(image)
 
     def remove(self, image: Path) -> None:
-        """Notes that a picture is done, for `settle`."""
+        """Notes that an image is done, for `settle`."""
         if self._failed and (name := str(image.absolute())) in self._failed:
             self._done.add(name)
 
     def settle(self) -> int:
-        """Takes the pictures that are done now out of the file, and of each other all lines but the last. The file goes where none is left.
+        """Takes the images that are done now out of the file, and of each other all lines but the last. The file goes where none is left.
 
         Returns:
             How many are left.
@@ -173,7 +173,7 @@ class FailureLog:
             logger.warning("failures are not kept: %s (%s)", error.strerror or error, self.path)
 
     def worth_trying(self) -> list[Source]:
-        """The pictures for which trying again makes sense: it may go better, or the file has changed since."""
+        """The images for which trying again makes sense: it may go better, or the file has changed since."""
         last = {entry["picture"]: entry for entry in self._entries()}
         chosen = (entry for entry in last.values() if entry["again"] or _has_changed(entry))
         return [Source(as_path(entry["picture"]), Path(entry["relative"])) for entry in chosen]

@@ -1,4 +1,4 @@
-"""Folders of pictures from Python: the command's engine as an iterator."""
+"""Folders of images from Python: the command's engine as an iterator."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def estimate_folder(
     runtime: str = TORCH,
     coding: str = CODING_CHOICES[0],
 ) -> Iterator[tuple[Path, Estimate]]:
-    """Depth and normals of many pictures, one after another; the next ones are read, and the last ones written, meanwhile.
+    """Depth and normals of many images, one after another; the next ones are read, and the last ones written, meanwhile.
 
-    A picture that cannot be read, estimated or written is logged and left out, and stands in `failures.jsonl` where there is an `out`.
+    An image that cannot be read, estimated or written is logged and left out, and stands in `failures.jsonl` where there is an `out`.
 
     Args:
-        source: A folder, a picture, a pattern, `@list.txt`, or several of these.
+        source: A folder, an image, a pattern, `@list.txt`, or several of these.
         out: The folder for the results; None = nothing is written.
         model: An id of the table of models; None = the model that `weights` are of, as their tensors say, else the nodes' default.
         weights: A file to use in place of the published one.
@@ -70,18 +70,18 @@ def estimate_folder(
         recursive: Whether to look into folders in folders; the tree is kept below `out`.
         writes: What is written: "depth", "normals", "npz", "exr", "pfm", "ply", "glb", "stl", "full-sbs" and the other layouts of stereo.
         overwrite: Whether files that this pack did not make may be replaced.
-        resume: Whether to leave out pictures whose results are there, made of the same picture with the same model and options.
-        stereo: Of pictures for both eyes: how deep; None = as `StereoOptions` has it.
+        resume: Whether to leave out images whose results are there, made of the same image with the same model and options.
+        stereo: Of images for both eyes: how deep; None = as `StereoOptions` has it.
         tiles: As `Model.estimate`.
         refine: As `Model.estimate`.
         runtime: As `load_model`.
         coding: How `<stem>_normals.png` stores its vectors, of `geometry.conventions.NormalMapCoding`.
 
     Yields:
-        The picture's path, and its estimate: one picture, at its size, float32, on the CPU. Its files are written by then.
+        The image's path, and its estimate: one image, at its size, float32, on the CPU. Its files are written by then.
 
     Raises:
-        ValueError: No picture is found, an unknown model, runtime or coding, a device that is not there, weights of no model, unknown
+        ValueError: No image is found, an unknown model, runtime or coding, a device that is not there, weights of no model, unknown
             `writes`, or nothing can be written to `out`; raised at once, before anything is loaded.
         OSError: The disk of `out` is full or gone; `resume` goes on later.
     """

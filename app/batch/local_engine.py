@@ -1,4 +1,4 @@
-"""The local engine: reading, the network and writing go on at the same time, and memory stays the same however many pictures there are.
+"""The local engine: reading, the network and writing go on at the same time, and memory stays the same however many images there are.
 
 Threads read ahead and write behind (decoding and packing images let other threads run). On a CPU other threads run the network, on several
 images side by side; elsewhere the caller's thread runs it, on batches, and everywhere it hands out what is finished. Nothing is queued
@@ -38,23 +38,23 @@ from .staging import Stages, check_run_marker
 T = TypeVar("T")
 Sides = tuple[int, int]
 
-# Pictures that run through the network together: it is worth it where launching the kernels takes longer than they do.
+# Images that run through the network together: it is worth it where launching the kernels takes longer than they do.
 BATCH_ON_A_GPU = 8
 _TOGETHER = {"cuda": BATCH_ON_A_GPU}
-# Of so many times a batch's pictures, those that came first no longer wait for others of their size.
+# Of so many times a batch's images, those that came first no longer wait for others of their size.
 _WINDOW = 4
 # Of all networks that run side by side on a CPU, in bytes.
 _SIDE_BY_SIDE = 2**32
-# Of all pictures between reading and writing, for each picture of a batch; a pixel takes about 64 bytes.
+# Of all images between reading and writing, for each image of a batch; a pixel takes about 64 bytes.
 _PIXELS = 2**25
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a picture.
+    """What became of an image.
 
     Attributes:
-        outputs: The picture and its files.
+        outputs: The image and its files.
         files: Those that were written.
         failure: Why it was not done; None if it was.
     """
@@ -66,12 +66,12 @@ class Outcome:
 
 @dataclass
 class InFlight:
-    """A picture on its way.
+    """An image on its way.
 
     Attributes:
-        outputs: The picture and its files.
+        outputs: The image and its files.
         seen: Its mark from before it was read.
-        picture: (1, 3, H, W) in [0, 1].
+        image: (1, 3, H, W) in [0, 1].
         found: The estimate, once there is one.
     """
 
@@ -94,17 +94,17 @@ class InFlight:
 def estimate_files(
     model: Model, todo: Iterable[Outputs], options: Options, stop: Event | None = None, sign: Path | None = None
 ) -> Iterator[Outcome]:
-    """Reads pictures, estimates and writes.
+    """Reads images, estimates and writes.
 
     Args:
         model: The model to run, as `options` asks for it.
-        todo: The pictures and their files; looked at only as they are needed.
+        todo: The images and their files; looked at only as they are needed.
         options: What is asked.
-        stop: When it is set no further picture is begun; those in hand are finished.
-        sign: As `staging.check_run_marker`, asked before a picture's results are written.
+        stop: When it is set no further image is begun; those in hand are finished.
+        sign: As `staging.check_run_marker`, asked before an image's results are written.
 
     Yields:
-        What became of each picture, about in order. After a failure that is `lasting` no further picture is begun.
+        What became of each image, about in order. After a failure that is `lasting` no further image is begun.
     """
     settings: dict[tuple[str, ...], dict[str, Any]] = {}
 
@@ -127,13 +127,13 @@ def process(
 
     Args:
         model: The model to run.
-        todo: The pictures; looked at only as they are needed.
+        todo: The images; looked at only as they are needed.
         options: What is asked.
         finish: What is done with an estimate.
         stop: As `estimate_files`.
 
     Yields:
-        What `finish` returned, or why there is nothing, about in order. After a failure that is `lasting` no further picture is begun.
+        What `finish` returned, or why there is nothing, about in order. After a failure that is `lasting` no further image is begun.
     """
     pipeline = _Pipeline(model, options, finish, stop or Event())
     try:
@@ -143,7 +143,7 @@ def process(
 
 
 class _Pipeline(Generic[T]):
-    """What is under way: pictures that are being read, those that wait for others of their size, and those that are being finished."""
+    """What is under way: images that are being read, those that wait for others of their size, and those that are being finished."""
 
     def __init__(self, model: Model, options: Options, finish: Callable[[InFlight], T], stop: Event) -> None:
         self.model, self.options, self.finish, self.stop = model, options, finish, stop
@@ -193,10 +193,10 @@ class _Pipeline(Generic[T]):
         return ThreadPoolExecutor(count, name, torch.set_num_threads, (self.threads_each,))
 
     def _estimate_side_by_side(self, taken: InFlight) -> Iterator[tuple[Outputs, Failure]]:
-        """Hands a picture to one of the threads that run the network on a CPU; the first picture decides how many there are."""
+        """Hands an image to one of the threads that run the network on a CPU; the first image decides how many there are."""
         try:
             self.networks = self.networks or self._network_threads(taken)
-        except EXPECTED_ERRORS as error:  # the network cannot be run on such a picture
+        except EXPECTED_ERRORS as error:  # the network cannot be run on such an image
             yield taken.outputs, failure_of(str(taken.outputs.image), error)
             return
         found = self.networks.submit(self._found, [taken])
@@ -213,7 +213,7 @@ class _Pipeline(Generic[T]):
         self.own.model = self.model.for_another_thread()
 
     def _held(self) -> int:
-        """Pixels of all pictures that are read and not finished, and as far as can be known of those that are being read."""
+        """Pixels of all images that are read and not finished, and as far as can be known of those that are being read."""
         waiting = sum(len(each) * height * width for (height, width), each in self.waiting.items())
         return waiting + sum(taken.pixels for taken, _ in self.behind) + len(self.ahead) * self.largest
 
@@ -225,7 +225,7 @@ class _Pipeline(Generic[T]):
             self.ahead.append((outputs, self.reading.submit(self._read, outputs)))
 
     def _estimate_where_full(self) -> Iterator[tuple[Outputs, Failure]]:
-        """Runs the network on pictures of one size as soon as there are enough, or where others have waited too long for more of theirs."""
+        """Runs the network on images of one size as soon as there are enough, or where others have waited too long for more of theirs."""
         for sides, batch in list(self.waiting.items()):
             if len(batch) >= self._most(sides):
                 yield from self._estimate(sides)
@@ -249,7 +249,7 @@ class _Pipeline(Generic[T]):
                 self.behind.append((taken, self.writing.submit(self._finish, taken)))
 
     def _found(self, batch: Sequence[InFlight]) -> list[Estimate | Exception]:
-        """The estimate of each picture. Where a batch fails its halves are tried: either it was too large, or one picture is bad."""
+        """The estimate of each image. Where a batch fails its halves are tried: either it was too large, or one image is bad."""
         try:
             images = torch.cat([taken.image for taken in batch]) if len(batch) > 1 else batch[0].image
             found = per_image.estimate(
@@ -273,7 +273,7 @@ class _Pipeline(Generic[T]):
             return failure_of(str(outputs.image), error)
 
     def _finish_found(self, taken: InFlight, estimated: Future[list[Estimate | Exception]]) -> T | Failure:
-        """`_finish`, once the network has seen the picture. Pictures come here in the order in which the network takes them."""
+        """`_finish`, once the network has seen the image. Images come here in the order in which the network takes them."""
         (found,) = estimated.result()
         if isinstance(found, Exception):
             return failure_of(str(taken.outputs.image), found)
@@ -287,7 +287,7 @@ class _Pipeline(Generic[T]):
             return failure_of(str(taken.outputs.image), error, written_to=taken.outputs.folder)
 
     def _finished(self, most: int, pixels: int = 0) -> Iterator[tuple[Outputs, T | Failure]]:
-        """Hands out what is finished, and waits until no more than so many pictures, or so many pixels, are left."""
+        """Hands out what is finished, and waits until no more than so many images, or so many pixels, are left."""
         while self.behind and (self.behind[0][1].done() or len(self.behind) > most or self._held() > pixels):
             taken, future = self.behind.popleft()
             result = future.result()

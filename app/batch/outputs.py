@@ -38,13 +38,13 @@ _CHUNK = 128
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The files of one picture.
+    """The files of one image.
 
     Attributes:
-        picture: The file that is read.
+        image: The file that is read.
         folder: Where the results go.
-        writes: What is written: "depth" and "normals" (pictures), formats of `geometry.files.FORMATS` without their dot, and layouts of
-            `geometry.views.stereo.LAYOUTS` (both eyes' pictures; with "-holes" behind, the mask of what was filled in).
+        writes: What is written: "depth" and "normals" (images), formats of `geometry.files.FORMATS` without their dot, and layouts of
+            `geometry.views.stereo.LAYOUTS` (both eyes' images; with "-holes" behind, the mask of what was filled in).
         overwrite: Whether files that this pack did not make may be replaced.
     """
 
@@ -64,11 +64,11 @@ class Outputs:
 
     @property
     def record_name(self) -> str:
-        """The same as text: of a million pictures, a Path for each name takes minutes."""
+        """The same as text: of a million images, a Path for each name takes minutes."""
         return os.path.join(self.folder, RECORDS, f"{self.image.stem}.json")  # noqa: PTH118
 
     def source_below(self, out: Path) -> Source:
-        """The picture as it was named for a run whose results go to `out`."""
+        """The image as it was named for a run whose results go to `out`."""
         return Source(self.image, self.folder.relative_to(out) / self.image.name)
 
     def names(self) -> tuple[str, ...]:
@@ -83,7 +83,7 @@ class Outputs:
 
 @functools.lru_cache(maxsize=64)
 def _endings(writes: tuple[str, ...]) -> tuple[str, ...]:
-    """What follows the stem in the names of a picture's files."""
+    """What follows the stem in the names of an image's files."""
     names = (_IMAGES.get(kind) or tuple(path.name[1:] for path in possible_paths(f"x.{kind}")) for kind in writes)
     return tuple(dict.fromkeys(ending for each in names for ending in ([each] if isinstance(each, str) else each)))
 
@@ -93,9 +93,9 @@ class Plan:
     """What a run has to do.
 
     Attributes:
-        todo: The pictures to read, each with its files.
-        done: The pictures that need no further work.
-        refused: The pictures that cannot be done, and why.
+        todo: The images to read, each with its files.
+        done: The images that need no further work.
+        refused: The images that cannot be done, and why.
     """
 
     todo: list[Outputs]
@@ -104,7 +104,7 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """How many pictures there are."""
+        """How many images there are."""
         return len(self.todo) + len(self.done) + len(self.refused)
 
 
@@ -115,22 +115,22 @@ def plan_outputs(
     overwrite: bool = False,
     done_by: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """The files of all pictures, before anything is written. A picture that is given twice is planned once.
+    """The files of all images, before anything is written. An image that is given twice is planned once.
 
     Args:
         sources: The files that will be read; they need not exist.
         folder: Where the results go, each below the folder that its source names; it need not exist.
         writes: As `Outputs.writes`; given twice counts once.
         overwrite: As `Outputs.overwrite`.
-        done_by: The settings by which a picture is left out if nothing is left to do of it (`records.is_whole`); None = none is left out.
+        done_by: The settings by which an image is left out if nothing is left to do of it (`records.is_whole`); None = none is left out.
 
     Returns:
-        The plan. A picture is refused if it would write the same files as one before it, if a result would replace one of the pictures, a
-        file that this pack did not make or one that it made of another picture, or if nothing can have such a name; the words say what
+        The plan. An image is refused if it would write the same files as one before it, if a result would replace one of the images, a
+        file that this pack did not make or one that it made of another image, or if nothing can have such a name; the words say what
         and where. Names that differ only in case or in the coding of accents are the same here, because some file systems treat them so.
 
     Raises:
-        ValueError: Every picture is refused, or nothing can be written to the folder.
+        ValueError: Every image is refused, or nothing can be written to the folder.
     """
     planned = list(_unique_outputs(sources, folder, tuple(dict.fromkeys(writes)), overwrite))
     folders = dict.fromkeys((folder, *(outputs.folder for outputs in planned)))
@@ -227,7 +227,7 @@ def _unique_outputs(sources: Iterable[Source], folder: Path, writes: tuple[str, 
 
 
 def shared_names(planned: Iterable[Outputs]) -> dict[Outputs, str]:
-    """Pictures that would write a file that one before them writes, and why not, in words."""
+    """Images that would write a file that one before them writes, and why not, in words."""
     stems: dict[str, Outputs] = {}
     refused = {}
     for outputs in planned:
@@ -259,7 +259,7 @@ def _overlapping(writes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def refusals(outputs: Outputs, paths: Iterable[Path]) -> list[str]:
-    """Which of a picture's `paths` must not be replaced, in words, as `result_paths.refusals` says."""
+    """Which of an image's `paths` must not be replaced, in words, as `result_paths.refusals` says."""
     marks, _ = files_there(outputs.folder, [path.name for path in paths])
     # Before the record is read: a process that replaces them now has both marks in it.
     return _refusals(outputs, marks, {} if outputs.overwrite or not marks else read_record(outputs.record) or {})
@@ -285,7 +285,7 @@ def _folder_problems(folder: Path, tried: bool) -> list[str]:
 
 
 def _name_problem(outputs: Outputs) -> str | None:
-    """Why a picture's results or record cannot have their names, in words; None where they can."""
+    """Why an image's results or record cannot have their names, in words; None where they can."""
     if os.path.isdir(outputs.record_name):  # noqa: PTH112  Path.is_dir raises on names that are too long
         return f"{outputs.record} is a folder, and the record of what was made of {outputs.image} goes there; move it"
     longest = max((*outputs.names(), f"{outputs.image.stem}.json"), key=len)

@@ -1,4 +1,4 @@
-"""The way of a picture in three functions, `read`, `estimate` and `write`, which every engine calls; `run` does the three in one go."""
+"""The way of an image in three functions, `read`, `estimate` and `write`, which every engine calls; `run` does the three in one go."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ _one_pair = Lock()
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked of every picture of a run.
+    """What is asked of every image of a run.
 
     Attributes:
         model: An id of the table of models.
         weights: A file to use in place of the published one.
         dtype: As `load_model` takes it.
         size: Side of the network's input in pixels; None = the model's default.
-        fov: Degrees that the longer side of the picture spans; 0 = not known.
+        fov: Degrees that the longer side of the image spans; 0 = not known.
         near_far_ratio: As `likely_depth`, for the normals of a model that gives none.
         ply_up: Of a PLY: what points up.
-        stereo: Of the pictures for both eyes: how deep.
+        stereo: Of the images for both eyes: how deep.
         tiles: As `Model.estimate`.
-        refine: Whether depth edges and normals are brought to the pictures' edges.
+        refine: Whether depth edges and normals are brought to the images' edges.
         runtime: As `load_model`.
         coding: How `<stem>_normals.png` stores its vectors, of `NormalMapCoding`.
     """
@@ -86,7 +86,7 @@ class Options:
     coding: str = NormalMapCoding.OPENGL.value
 
     def settings(self, writes: Sequence[str]) -> dict[str, Any]:
-        """What decides on the results, as the record of a picture holds it. It is known before a model is loaded.
+        """What decides on the results, as the record of an image holds it. It is known before a model is loaded.
 
         Args:
             writes: As `Outputs.writes`.
@@ -150,7 +150,7 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
         options: What is asked.
 
     Raises:
-        ValueError: An unknown model or coding, a map alone that the model does not give, pictures for both eyes, and the model gives no
+        ValueError: An unknown model or coding, a map alone that the model does not give, images for both eyes, and the model gives no
             depth, or a surface, and the model gives no depth. What a surface must assume, and a size that is not used, is logged.
         ImportError: The library that writes a format is missing; the message says how to install it.
     """
@@ -196,18 +196,18 @@ def _check_format(name: str, spec: ModelSpec, fov: float, near_far_ratio: float 
 
 
 def run(model: Model, outputs: Outputs, options: Options) -> list[Path]:
-    """The whole way of one picture.
+    """The whole way of one image.
 
     Args:
         model: The model to run, as `options` asks for it.
-        outputs: The picture and where its results go.
+        outputs: The image and where its results go.
         options: What is asked.
 
     Returns:
         The files written.
 
     Raises:
-        ValueError, OSError: The picture cannot be read, or the results cannot be written.
+        ValueError, OSError: The image cannot be read, or the results cannot be written.
     """
     seen = mark(outputs.image)
     with _computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
@@ -227,7 +227,7 @@ def _computing_threads(count: int) -> Iterator[None]:
 
 
 def read(path: Path) -> Tensor:
-    """The picture as (1, 3, H, W) in [0, 1].
+    """The image as (1, 3, H, W) in [0, 1].
 
     Raises:
         ValueError, OSError: It cannot be read.
@@ -241,15 +241,15 @@ def read(path: Path) -> Tensor:
 
 
 def estimate(model: Model, images: Tensor, options: Options) -> Estimate:
-    """What the model gives of pictures, with the normals that follow from their depth.
+    """What the model gives of images, with the normals that follow from their depth.
 
     Args:
         model: The model to run.
-        pictures: (B, 3, H, W) in [0, 1].
+        images: (B, 3, H, W) in [0, 1].
         options: What is asked.
 
     Returns:
-        The estimate at the pictures' size.
+        The estimate at the images' size.
     """
     derive = partial(with_normals, near_far_ratio=options.near_far_ratio)
     in_tiles: dict[str, Any] = {"tiles": options.tiles} if options.tiles else {}
@@ -269,10 +269,10 @@ def write(
 
     Args:
         outputs: Where to.
-        found: The estimate of one picture.
+        found: The estimate of one image.
         options: What was asked.
-        picture: (1, 3, H, W) in [0, 1], for what shows it: surfaces, and both eyes' pictures.
-        seen: The `records.mark` of the picture from before it was read, for the record; None = as it is now.
+        image: (1, 3, H, W) in [0, 1], for what shows it: surfaces, and both eyes' images.
+        seen: The `records.mark` of the image from before it was read, for the record; None = as it is now.
         settings: What was asked for, for the record; None = as `options` says it.
         stages: As `staged`.
 
@@ -316,5 +316,5 @@ def _pair(found: Estimate, image: Tensor | None, options: StereoOptions) -> Ster
 def _write_stereo(path: Path, pair: StereoPair, kind: str) -> None:
     if kind.endswith(HOLES):
         write_depth_png(path, compose_holes(pair, kind.removesuffix(HOLES)))
-    else:  # three channels of 8 bits, as a normal map's picture has
+    else:  # three channels of 8 bits, as a normal map's image has
         write_normal_png(path, compose(pair, kind)[0])

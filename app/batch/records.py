@@ -1,6 +1,6 @@
-"""The records of what was made and how: one small file a picture, `.depth-normal/<stem>.json` in the folder of its results.
+"""The records of what was made and how: one small file an image, `.depth-normal/<stem>.json` in the folder of its results.
 
-Each picture has its own, so that two processes that work on different pictures never write the same file:
+Each image has its own, so that two processes that work on different images never write the same file:
 
     {"version": 1,
      "picture": {"path": "/photos/room.jpg", "bytes": 81920, "modified_ns": 1763654400000000000},
@@ -49,12 +49,12 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 def new_record(path: Path, image: Path, seen: Mapping[str, int] | None, settings: Mapping[str, Any], files: Mapping[str, Any]) -> bytes:
-    """A picture's record that is to take the place of the one that is there, whose files it remembers.
+    """An image's record that is to take the place of the one that is there, whose files it remembers.
 
     Args:
         path: The record.
-        picture: The file that was read.
-        seen: The picture's mark from before it was read.
+        image: The file that was read.
+        seen: The image's mark from before it was read.
         settings: What was asked for, as JSON can hold it.
         files: The marks of what will lie beside the folder of records, by name.
     """
@@ -77,11 +77,11 @@ def new_record(path: Path, image: Path, seen: Mapping[str, int] | None, settings
 
 
 def with_files(path: Path, image: Path, files: Iterable[Path]) -> bytes:
-    """A picture's record with more files that were made of it, under `earlier`: what the record says of its last run stays.
+    """An image's record with more files that were made of it, under `earlier`: what the record says of its last run stays.
 
     Args:
         path: The record, which need not be there.
-        picture: The file that was read.
+        image: The file that was read.
         files: What was written.
     """
     before, noted = read_record(path) or {}, {each.name: mark(each) for each in files}
@@ -118,7 +118,7 @@ def known_marks(record: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def other_image(record: Mapping[str, Any], image: Path) -> str | None:
-    """The path of the picture that a record is about, where it is not this one. A picture that was moved is the same."""
+    """The path of the image that a record is about, where it is not this one. An image that was moved is the same."""
     made_of = record.get("picture")
     if not isinstance(made_of, dict) or not isinstance(path := made_of.get("path"), str) or path == str(image.absolute()):
         return None
@@ -136,7 +136,7 @@ def is_whole(
 
     Args:
         record: Of `read_record`; empty where there is none.
-        picture: The mark of the file that would be read; None if there is no file.
+        image: The mark of the file that would be read; None if there is no file.
         settings: What is asked for; of "writes", the record may have more.
         names: Of the files that could be written.
         marks: Of those that are there.
@@ -163,7 +163,7 @@ def _is_same(made_of: Mapping[str, Any], now: Mapping[str, int] | None) -> bool:
 def mark(path: Any) -> dict[str, int] | None:
     """What tells whether a file is still the same; None if there is no file, or none can have that name."""
     try:
-        # What is neither is a picture in a store (`remote_files.Url`), which asks the store.
+        # What is neither is an image in a store (`remote_files.Url`), which asks the store.
         return mark_of(os.stat(path) if isinstance(path, str | Path) else path.stat())  # noqa: PTH116  a Path takes long
     except (OSError, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""Folders and pictures by their URLs: `s3://`, `gs://` and the others that pyarrow knows, and what fsspec knows beyond them.
+"""Folders and images by their URLs: `s3://`, `gs://` and the others that pyarrow knows, and what fsspec knows beyond them.
 
 A store is reached with the credentials that its own tools use (`AWS_PROFILE`, `AWS_ENDPOINT_URL`, `GOOGLE_APPLICATION_CREDENTIALS`, ...).
 """
@@ -23,7 +23,7 @@ _MISSING = "Parquet files, and stores such as s3://, need pyarrow, which is not 
 
 
 class Url(PurePosixPath):
-    """The address of a file in a store. It answers what the pack asks of the paths of pictures."""
+    """The address of a file in a store. It answers what the pack asks of the paths of images."""
 
     status: SimpleNamespace | None = None
 
@@ -118,7 +118,7 @@ def _status(url: object, info: FileInfo) -> SimpleNamespace:
 def find_sources(
     words: Iterable[str | os.PathLike[str]], recursive: bool = False, out: str | os.PathLike[str] | None = None
 ) -> tuple[list[Source], list[str]]:
-    """As `find_images`, and a URL names a picture, or a folder whose pictures are found by their extension; in lists too."""
+    """As `find_images`, and a URL names an image, or a folder whose images are found by their extension; in lists too."""
     search = _Search(recursive, None if is_url(out) else out)
     for word in words:
         search.add(word)
@@ -133,7 +133,7 @@ class _Search(Search):
         self._urls: set[str] = set()
 
     def add(self, source: str | os.PathLike[str]) -> None:
-        """Finds the pictures of one source."""
+        """Finds the images of one source."""
         if not is_url(source) or str(source).startswith("@"):
             super().add(source)
             return
@@ -144,7 +144,7 @@ class _Search(Search):
             self.problems.append(f"{url}: no images in it; images end with {', '.join(sorted(EXTENSIONS))}")
 
     def add_line(self, line: str, where: str) -> None:
-        """Finds what a line of a list names. The store is not asked about a picture: for a million that takes hours."""
+        """Finds what a line of a list names. The store is not asked about an image: for a million that takes hours."""
         if not is_url(line):
             super().add_line(line, where)
         elif is_image_name((url := Url(line)).name):
@@ -178,7 +178,7 @@ def _listed(url: Url, recursive: bool) -> Iterator[Source]:
 
 @contextmanager
 def local_copy(path: Path) -> Iterator[Path]:
-    """A file on this machine with a picture's bytes: itself, or a copy of what a store has, removed when the block ends."""
+    """A file on this machine with an image's bytes: itself, or a copy of what a store has, removed when the block ends."""
     if not is_url(path):
         yield path
         return

@@ -1,4 +1,4 @@
-"""What a run over pictures tells: a progress bar, a line a picture, `failures.jsonl`, and a summary at the end."""
+"""What a run over images tells: a progress bar, a line an image, `failures.jsonl`, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .outputs import Outputs, Plan
 
 
 class Report:
-    """Counts what becomes of the pictures of a plan and tells it as it comes; a context that owns the progress bar.
+    """Counts what becomes of the images of a plan and tells it as it comes; a context that owns the progress bar.
 
     Args:
-        plan: The pictures.
+        plan: The images.
         out: The folder of all results.
         json_lines: Whether stdout gets JSON instead of words.
-        missed: How many pictures were asked for and not found.
+        missed: How many images were asked for and not found.
         sign: As `staging.check_run_marker`, for `failures.jsonl`.
     """
 
@@ -37,7 +37,7 @@ class Report:
 
     def __enter__(self) -> Report:
         hidden = self._total == 1 or not self._plan.todo
-        self._bar = terminal_bar(len(self._plan.todo), "picture", hidden=hidden, smoothing=0.02)
+        self._bar = terminal_bar(len(self._plan.todo), "image", hidden=hidden, smoothing=0.02)
         for outputs in self._plan.done:
             self._forget(outputs)
         for outputs, reason in self._plan.refused:
@@ -48,7 +48,7 @@ class Report:
         self._bar.close()
 
     def add(self, outcome: Outcome) -> None:
-        """Tells what became of one picture."""
+        """Tells what became of one image."""
         if outcome.failure:
             self._fail(outcome.outputs, outcome.failure)
         else:
@@ -77,7 +77,7 @@ class Report:
         say(json.dumps({"picture": str(outputs.image), **fields}))
 
     def finish(self) -> int:
-        """Settles `failures.jsonl`, tells the summary of a run over several pictures, and returns the exit code."""
+        """Settles `failures.jsonl`, tells the summary of a run over several images, and returns the exit code."""
         self._bar.close()
         left = self._log.settle()
         if self._total > 1:
@@ -99,5 +99,5 @@ class Report:
 
     @property
     def left(self) -> int:
-        """How many pictures were not begun."""
+        """How many images were not begun."""
         return self._total - self.done - self.failed - len(self._plan.done)

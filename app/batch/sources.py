@@ -1,9 +1,9 @@
-"""Which pictures are meant by what the user names: files, folders, patterns and lists. Nothing large is imported, no picture is opened.
+"""Which images are meant by what the user names: files, folders, patterns and lists. Nothing large is imported, no image is opened.
 
-A picture is named in one of these ways:
+An image is named in one of these ways:
 
 - a file, which is tried whatever it is called;
-- a folder, whose pictures are found by their extension; its subfolders' too with `recursive`, links followed;
+- a folder, whose images are found by their extension; its subfolders' too with `recursive`, links followed;
 - a pattern such as `photos/*.jpg`, which Windows' shells hand on as it is; `**` matches any number of folders;
 - `@list.txt`, a file with one path a line, or `-`, the same on stdin.
 
@@ -31,12 +31,12 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 EXTENSIONS = frozenset((".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"))
-"""By which a file in a folder is taken for a picture, in lower case."""
+"""By which a file in a folder is taken for an image, in lower case."""
 
 VIDEOS = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp"))
 """Extensions of videos, which people name where images are wanted."""
 
-# What a NAS, an archive from a Mac and Windows keep in folders of pictures, as small copies of them; others begin with a dot.
+# What a NAS, an archive from a Mac and Windows keep in folders of images, as small copies of them; others begin with a dot.
 _JUNK_FOLDERS = frozenset(("@eadir", "__macosx", "#recycle", "$recycle.bin", "system volume information"))
 _ANY_FOLDERS = re.compile(r"(^|[/\\])\*\*(?:[/\\]|$)" if os.sep == "\\" else r"(^|/)\*\*(?:/|$)")
 _BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
@@ -47,7 +47,7 @@ Identity = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A picture that is meant.
+    """An image that is meant.
 
     Attributes:
         path: The file.
@@ -62,7 +62,7 @@ class Source:
 def find_images(
     sources: Iterable[str | os.PathLike[str]], recursive: bool = False, out: str | os.PathLike[str] | None = None
 ) -> tuple[list[Source], list[str]]:
-    """Looks for what the user named. A picture that is named twice is found once, as it was named first.
+    """Looks for what the user named. An image that is named twice is found once, as it was named first.
 
     What is passed over in folders is counted and logged.
 
@@ -72,7 +72,7 @@ def find_images(
         out: Where the results go. It is passed over where it is inside a folder that is looked through.
 
     Returns:
-        The pictures, in order, and what is wrong with the rest, in words that begin with its name.
+        The images, in order, and what is wrong with the rest, in words that begin with its name.
     """
     search = Search(recursive, out)
     for source in sources:
@@ -84,7 +84,7 @@ class Search:
     """What was found so far.
 
     Attributes:
-        found: The pictures.
+        found: The images.
         problems: What is wrong with the rest, in words.
     """
 
@@ -98,7 +98,7 @@ class Search:
         self._parents: dict[str, Identity | None] = {}
 
     def add(self, source: str | os.PathLike[str]) -> None:
-        """Finds the pictures of one source."""
+        """Finds the images of one source."""
         if not isinstance(source, str):
             return self._add_path(Path(source))
         if not source:  # Path("") is the working directory
@@ -134,7 +134,7 @@ class Search:
         self._add_path(Path(line), True, where)
 
     def _add_path(self, path: Path, tree: bool = False, where: str = "") -> None:
-        """Finds a file or the pictures of a folder; with `tree` they keep the folders of their path, where it is relative."""
+        """Finds a file or the images of a folder; with `tree` they keep the folders of their path, where it is relative."""
         try:
             mode = path.stat().st_mode
         except FileNotFoundError:
@@ -162,7 +162,7 @@ class Search:
         self.found.append(Source(path, relative))
 
     def _add_folder(self, folder: Path, relative: Path) -> None:
-        """The pictures in a folder that was named, and one line about what is passed over in it."""
+        """The images in a folder that was named, and one line about what is passed over in it."""
         identity = _identity(folder)
         if identity in self._folders:
             return
@@ -188,7 +188,7 @@ class Search:
             logger.info("%s: passed over %s", folder, other.in_words())
 
     def _scan(self, folder: Path, relative: Path, other: _Others) -> list[str]:
-        """Takes the pictures of one folder, in order of their names, and returns the folders in it."""
+        """Takes the images of one folder, in order of their names, and returns the folders in it."""
         identity = _identity(folder)
         if identity is not None and identity == self._out:
             return []
@@ -208,7 +208,7 @@ class Search:
         return folders
 
     def _sorted_out(self, entries: Iterator[os.DirEntry[str]], other: _Others) -> tuple[list[str], list[str]]:
-        """Names of pictures and of folders, sorted; the rest is counted."""
+        """Names of images and of folders, sorted; the rest is counted."""
         images, folders = [], []
         for entry in entries:
             try:
@@ -228,7 +228,7 @@ class Search:
 
 
 class _Others:
-    """What is passed over in a folder that was named, and how many pictures are not."""
+    """What is passed over in a folder that was named, and how many images are not."""
 
     def __init__(self) -> None:
         self.images = 0
@@ -251,7 +251,7 @@ class _Others:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file of this name in a folder is taken for a picture: by its extension, unless it is hidden."""
+    """Whether a file of this name in a folder is taken for an image: by its extension, unless it is hidden."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 - a Path costs ten times as much
 
 
@@ -265,7 +265,7 @@ def _lines(data: bytes) -> list[tuple[int, str]]:
     """The paths of a list with the numbers of their lines, from 1.
 
     Raises:
-        ValueError: It is a picture, or no text.
+        ValueError: It is an image, or no text.
     """
     if data.startswith(_BEGINNINGS) or data[8:12] == b"WEBP" or (data[:2] == b"BM" and not any(data[6:10])):
         raise ValueError("it is an image, not a list of paths; name the image itself")

@@ -59,13 +59,13 @@ class Stages:
 def staged(
     outputs: Outputs, settings: Mapping[str, Any], seen: Mapping[str, int] | None = None, stages: Stages | None = None
 ) -> Iterator[Outputs]:
-    """A place to write one picture's results. They appear together with their record when the block ends well; otherwise none appears.
+    """A place to write one image's results. They appear together with their record when the block ends well; otherwise none appears.
 
     Args:
         outputs: Where they shall go; the folder is made where it is absent.
         settings: What was asked for, as JSON can hold it.
-        seen: The mark of the picture from before it was read; None = as it is now.
-        stages: Of a run that writes many; None = the place is made for this picture alone.
+        seen: The mark of the image from before it was read; None = as it is now.
+        stages: Of a run that writes many; None = the place is made for this image alone.
 
     Yields:
         The same names in an empty folder on the same disk.

@@ -1,4 +1,4 @@
-"""How fast each runtime of this machine runs a model's network, and how far its pictures are from torch's, in one run."""
+"""How fast each runtime of this machine runs a model's network, and how far its images are from torch's, in one run."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Row:
         name: The runtime, with the dtype where that is not torch's own.
         words: What ran the network; or why there is nothing, in words.
         ready: Seconds until it could run: to load the weights, and to build the engine or to take it from the store.
-        seconds: Of the network for one picture; None where it did not run.
+        seconds: Of the network for one image; None where it did not run.
         torch_seconds: Of torch in float32, which took turns with it; None for torch itself.
-        most: How far its pictures are from torch's in float32, in 255ths: the pixel that is farthest.
+        most: How far its images are from torch's in float32, in 255ths: the pixel that is farthest.
         mean: The same, of all pixels.
     """
 
@@ -72,7 +72,7 @@ def measure_runtimes(
         options: The model and how it is run.
         device: As `load_model`.
         seconds: About how long each is measured, and torch beside it.
-        sides: Width and height of the picture.
+        sides: Width and height of the image.
         asked: Which runtimes, of `RUNTIME_CHOICES`.
 
     Yields:
@@ -102,7 +102,7 @@ class _Measured:
         start = time.perf_counter()
         with _told() as self.lines:
             model = options.load(device)
-            # engines of one size are built for the first picture, and torch runs it until then
+            # engines of one size are built for the first image, and torch runs it until then
             found = per_image.estimate(model, per_image.read(image), options) if model.engine is not None else None
         self.ready = time.perf_counter() - start
         self.is_left_to_torch = options.runtime != TORCH and model.runtime == TORCH

@@ -34,7 +34,7 @@ from ..batch.sources import Source
 IMAGE = Path(__file__).parents[1] / "coffee.jpg"
 FULL_HD = (1920, 1080)
 AT_ONCE = 4
-"""Pictures of a batch."""
+"""Images of a batch."""
 _FEWEST, _MOST = 3, 50  # rounds
 _TURN_SECONDS = 0.25
 _MOST_IN_FOLDER = 200
@@ -47,9 +47,9 @@ class Figure:
     """What one way takes.
 
     Attributes:
-        seconds: A picture.
-        at_once: Pictures that the network sees at once; None where the engine decides.
-        network: Seconds a picture of the bare network, with as many at once; the less of all where the engine decides.
+        seconds: An image.
+        at_once: Images that the network sees at once; None where the engine decides.
+        network: Seconds an image of the bare network, with as many at once; the less of all where the engine decides.
     """
 
     seconds: float
@@ -58,7 +58,7 @@ class Figure:
 
     @property
     def rate(self) -> float:
-        """Pictures a second."""
+        """Images a second."""
         return 1 / self.seconds
 
     @property
@@ -89,10 +89,10 @@ def measure(options: Options, device: str = "auto", seconds: float = 4.0, sides:
         options: The model and how it is run.
         device: As `load_model`.
         seconds: About how long each way is measured.
-        sides: Width and height of the picture.
+        sides: Width and height of the image.
 
     Returns:
-        The figures: each way begins with the picture's file (JPEG) and ends with the two PNG files that `estimate` writes by default.
+        The figures: each way begins with the image's file (JPEG) and ends with the two PNG files that `estimate` writes by default.
     """
     model = options.load(device)
     wait = waiting(model.device)
@@ -135,7 +135,7 @@ def waiting(device: torch.device) -> Way:
 
 
 def network_calls(model: Model, image: Path, options: Options, count: int) -> list[Way]:
-    """The calls of the network that an estimate of so many pictures makes, to be made again."""
+    """The calls of the network that an estimate of so many images makes, to be made again."""
     calls: list[Way] = []
     with _watched(model, calls):
         per_image.estimate(model, per_image.read(image).expand(count, -1, -1, -1), options)
@@ -169,7 +169,7 @@ def replay(calls: list[Way]) -> None:
 
 
 def _batch(model: Model, image: Path, folder: Path, options: Options) -> None:
-    """Several pictures read, estimated at once and written, one step after the other."""
+    """Several images read, estimated at once and written, one step after the other."""
     images = torch.cat([per_image.read(image) for _ in range(AT_ONCE)])
     found = per_image.estimate(model, images, options)
     for index in range(AT_ONCE):
@@ -178,7 +178,7 @@ def _batch(model: Model, image: Path, folder: Path, options: Options) -> None:
 
 
 def _folder(model: Model, image: Path, folder: Path, options: Options, images: float, wait: Way) -> float:
-    """Seconds a picture of the way of `depth-normal estimate FOLDER`, the model loaded."""
+    """Seconds an image of the way of `depth-normal estimate FOLDER`, the model loaded."""
     count = max(2 * AT_ONCE, min(_MOST_IN_FOLDER, int(images)))
     data = image.read_bytes()
     sources = [Source(folder / "photos" / f"{number}.jpg", Path(f"{number}.jpg")) for number in range(count)]

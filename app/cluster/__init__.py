@@ -1,1 +1,1 @@
-"""Pictures on a Ray cluster: the engine of `estimate --engine ray`."""
+"""Images on a Ray cluster: the engine of `estimate --engine ray`."""

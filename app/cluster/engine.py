@@ -1,8 +1,8 @@
 """The engine for a cluster: `read`, `estimate` and `write` of `work` as three steps of a Ray Data pipeline.
 
-Ray decides what runs where and when: how many pictures are read ahead (as many as its object store has room for), which worker gets the
+Ray decides what runs where and when: how many images are read ahead (as many as its object store has room for), which worker gets the
 next, and what is done again when a worker is lost. Reading and writing are tasks; a worker that estimates is an actor, which loads the
-model once. Between the steps a picture is a row of bytes.
+model once. Between the steps an image is a row of bytes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Ray does a task again whose worker was lost. A picture that loses its worker each time must not go on for ever.
+# Ray does a task again whose worker was lost. An image that loses its worker each time must not go on for ever.
 _TRIES_AGAIN = 3
 # Of a task that reads: enough that Ray's work for a task does not show, few enough that a lost one costs little.
 _ROWS = 4
@@ -67,18 +67,18 @@ def estimate_with_ray(
     sign: Path | None = None,
     target: ShardTarget | None = None,
 ) -> Iterator[Outcome]:
-    """Reads pictures, estimates and writes, on a cluster.
+    """Reads images, estimates and writes, on a cluster.
 
     Args:
-        todo: The pictures and their files, all to be written alike.
+        todo: The images and their files, all to be written alike.
         options: What is asked.
         ray_options: How it is spread.
         stop: When it is set the run ends; what is not whole by then does not appear.
-        sign: As `staging.check_run_marker`, asked before results are written; None = of the first picture's folder, on a cluster.
+        sign: As `staging.check_run_marker`, asked before results are written; None = of the first image's folder, on a cluster.
         target: Where shards go; None = files are written.
 
     Yields:
-        What became of each picture, as it is known.
+        What became of each image, as it is known.
 
     Raises:
         ImportError: Ray is not installed.
@@ -177,7 +177,7 @@ class _Driver:
 
 
 def _pipeline(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: RayOptions) -> Any:
-    """The three steps, as a dataset with a row a picture: its index, files and failure."""
+    """The three steps, as a dataset with a row an image: its index, files and failure."""
     spread = _spread(ray, job, options)
     job = replace(job, batch=options.batch_size or (BATCH_ON_A_GPU if spread.gpus else 1), device=spread.device, threads=spread.threads)
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=spread.workers, initial_size=spread.workers)
@@ -244,7 +244,7 @@ def _tries(ray: ModuleType) -> dict[str, int]:
 
 
 def _blocks(todo: Sequence[Outputs], indices: Sequence[int], rows: int) -> list[pa.Table]:
-    """Some of the pictures, as tables of so many rows."""
+    """Some of the images, as tables of so many rows."""
     import pyarrow as pa
 
     columns = pa.schema({"index": pa.int64(), "path": pa.string(), "folder": pa.string(), "seen": pa.string()})
@@ -260,14 +260,14 @@ def _blocks(todo: Sequence[Outputs], indices: Sequence[int], rows: int) -> list[
 
 
 def _listed(outputs: Outputs) -> str | None:
-    """The mark that a store's listing gave: asking it once more for each picture would take as long as a small picture."""
+    """The mark that a store's listing gave: asking it once more for each image would take as long as a small image."""
     return json.dumps(mark(outputs.image)) if isinstance(outputs.image, Url) and outputs.image.status else None
 
 
 def _all_outcomes(
     ray: ModuleType, todo: Sequence[Outputs], job: Job, options: RayOptions, target: ShardTarget | None, stop: Event
 ) -> Iterator[Outcome]:
-    """What becomes of each picture. Those that get no answer are tried once more, each alone."""
+    """What becomes of each image. Those that get no answer are tried once more, each alone."""
     if stop.is_set():  # while Ray started
         return
 
@@ -277,7 +277,7 @@ def _all_outcomes(
 
     lost = yield from attempt(range(len(todo)), options, _images_together(ray, len(todo), job, options))
     if lost:
-        # A machine that is gone is missed late, and by then Ray has tried its workers' pictures as often as it does.
+        # A machine that is gone is missed late, and by then Ray has tried its workers' images as often as it does.
         logger.info("%d images were lost with their workers: each is tried once more, alone", len(lost))
         lost = yield from attempt(lost, replace(options, batch_size=1), _ROWS)
     yield from (Outcome(todo[index], failure=_lost(todo[index])) for index in lost)
@@ -294,7 +294,7 @@ def _images_together(ray: ModuleType, count: int, job: Job, options: RayOptions)
 def _outcomes(
     rows: Iterator[Row], todo: Sequence[Outputs], indices: Sequence[int], target: ShardTarget | None, stop: Event
 ) -> Generator[Outcome, None, list[int]]:
-    """The last step's rows as outcomes; returns which pictures have none, unless the run is to end."""
+    """The last step's rows as outcomes; returns which images have none, unless the run is to end."""
     missing = set(indices)
     for row in rows:
         failure = Failure(**json.loads(row["failure"])) if row["failure"] else None
@@ -312,7 +312,7 @@ def _outcomes(
 
 
 def _lost(outputs: Outputs) -> Failure:
-    """Why a picture has no row, after it was tried alone."""
+    """Why an image has no row, after it was tried alone."""
     reason = (
         f"{outputs.image}: no answer came, also when it was tried alone: its worker was lost again and again (no memory, killed), or "
         "failed as Ray's log says; try it again with --retry-failed, or give the machines fewer --workers"

@@ -21,7 +21,7 @@ class RayOptions:
         address: Of a running cluster; None = that of RAY_ADDRESS, or a Ray on this machine that ends with the run.
         workers: Most workers at a time, each with a model of its own; None = as many as the cluster has room for when the run begins.
         gpus_per_worker: GPUs of each; 0.25 = four share one; None = one where the cluster has any and `device` does not say "cpu".
-        batch_size: Pictures that run through the network together; None = 8 on a GPU, else 1.
+        batch_size: Images that run through the network together; None = 8 on a GPU, else 1.
         device: As `load_model` takes it.
     """
 

@@ -1,6 +1,6 @@
-"""The three steps of a picture on a cluster, as Ray Data runs them: what they take and give are tables, a row a picture.
+"""The three steps of an image on a cluster, as Ray Data runs them: what they take and give are tables, a row an image.
 
-A picture that fails goes on as a row with a `failure`, so that the others of its batch are done.
+An image that fails goes on as a row with a `failure`, so that the others of its batch are done.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class Job:
     """What a worker has to know.
 
     Attributes:
-        options: What is asked of every picture.
+        options: What is asked of every image.
         writes: As `Outputs.writes`.
         settings: How results are made, for the records.
         device: As `load_model` takes it.
-        batch: Pictures that run through the network together.
+        batch: Images that run through the network together.
         overwrite: As `Outputs.overwrite`.
         shards: What shards have in common; None = files are written.
         place: The folder or store of the shards.
@@ -75,7 +75,7 @@ class Job:
 
     @property
     def keeps_images(self) -> bool:
-        """Whether something that is written shows the picture too."""
+        """Whether something that is written shows the image too."""
         return any(kind in STEREO_CHOICES or (f".{kind}" in FORMATS and FORMATS[f".{kind}"].surface) for kind in self.writes)
 
 
@@ -134,7 +134,7 @@ def _read_row(row: Row, job: Job) -> Row:
 
 
 def _packed(pixels: Tensor) -> bytes:
-    """A picture's numbers; as bytes where 8 bits hold them exactly: Ray then has room for four times as many."""
+    """An image's numbers; as bytes where 8 bits hold them exactly: Ray then has room for four times as many."""
     bits = (pixels * 255).round().to(torch.uint8)
     exact = torch.equal(_unpacked(bits), pixels)
     return (bits if exact else pixels).numpy().tobytes()
@@ -183,7 +183,7 @@ class Worker:
                 yield _table([row])
 
     def _estimate(self, rows: list[Row]) -> Iterator[Row]:
-        """Of pictures of one size."""
+        """Of images of one size."""
         try:
             found = per_image.estimate(self.model, torch.cat([_pixels_of(row) for row in rows]), self.job.options)
         except Exception as error:  # noqa: BLE001 - the report gets it

@@ -286,7 +286,7 @@ def near_far_ratio(text: str) -> float:
 
 
 def point(text: str) -> tuple[float, ...]:
-    """A place in the picture."""
+    """A place in the image."""
     return numbers(text, ("x", "y"))
 
 

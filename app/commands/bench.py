@@ -72,7 +72,7 @@ def _bench_runtimes(arguments: argparse.Namespace, options: Options, runtimes: S
 
 
 def as_json(found: Bench) -> dict[str, object]:
-    """The figures as JSON can hold them: seconds a picture, pictures a second, shares of 1, bytes."""
+    """The figures as JSON can hold them: seconds an image, images a second, shares of 1, bytes."""
     figures = {
         name: {
             "seconds_per_picture": figure.seconds,

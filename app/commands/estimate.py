@@ -126,7 +126,7 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def run_images(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
-    """A run over the pictures that are named.
+    """A run over the images that are named.
 
     Args:
         arguments: Of a command that has all options of `estimate` but those that say what is written.
@@ -247,7 +247,7 @@ def _refuse_videos(sources: list[Source]) -> None:
 
 
 def _failed_before(arguments: argparse.Namespace, engine: Engine) -> tuple[list[Source], list[str]]:
-    """The pictures of `failures.jsonl` that are worth another try; where pictures are named, only those of them."""
+    """The images of `failures.jsonl` that are worth another try; where images are named, only those of them."""
     from ..batch.failures import FailureLog, folder_of_failures
 
     failed = FailureLog(folder_of_failures(arguments.out)).worth_trying()

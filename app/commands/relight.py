@@ -93,7 +93,7 @@ def add_relight(parser: Parser) -> None:
 
 
 def _style(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `relight` that do not depend on the picture, with "plans" for the lamps."""
+    """The arguments of `relight` that do not depend on the image, with "plans" for the lamps."""
     from ...geometry.effects.relight import check_looks
     from ...geometry.images.srgb import colour_to_linear
 

@@ -158,7 +158,7 @@ def check_results(arguments: argparse.Namespace, paths: Sequence[Path], default_
     """As `check_places`, of a command that makes files of `arguments.picture`.
 
     Args:
-        arguments: With `picture` and `overwrite`, and perhaps `inputs` and the options of `SOURCES`.
+        arguments: With `image` and `overwrite`, and perhaps `inputs` and the options of `SOURCES`.
         paths: The results, in one folder.
         default_names: Whether the results have their default names.
     """
@@ -255,7 +255,7 @@ def note_results(image: Path, paths: Sequence[Path]) -> None:
     """Remembers that this program made files, so that it may replace them: in the image's record, beside what `estimate` made of it.
 
     Args:
-        picture: The image or video that they are of; of what is made of no file, the first of them.
+        image: The image or video that they are of; of what is made of no file, the first of them.
         paths: The files, in one folder.
     """
     from ...geometry.files.paths import write_bytes

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 IMAGES = (".png", ".jpg", ".jpeg")
-"""Extensions of the pictures that `write_image` writes."""
+"""Extensions of the images that `write_image` writes."""
 
 _JPEG_QUALITY = 95
 _PNG_BITS_AT, _TIFF_BITS = 24, 258
@@ -27,11 +27,11 @@ _PNG_BITS_AT, _TIFF_BITS = 24, 258
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and what is known of it.
+    """An image and what is known of it.
 
     Attributes:
-        picture: (1, 3, H, W) in [0, 1], as coded in the file, where the estimate is.
-        known: Depth and/or normals at the picture's size.
+        image: (1, 3, H, W) in [0, 1], as coded in the file, where the estimate is.
+        known: Depth and/or normals at the image's size.
         bits: Of the file's channels: 8 or 16.
     """
 
@@ -63,14 +63,14 @@ def add_scene(parser: argparse.ArgumentParser, several: bool = False) -> None:
 
 
 def read_scene(arguments: argparse.Namespace, fitted: bool = True) -> Scene:
-    """The picture and what is known of it.
+    """The image and what is known of it.
 
     Args:
         arguments: Of a parser with `add_scene`.
-        fitted: Bring a geometry file to the picture's size; else it keeps its own, and steps of depth stay steps.
+        fitted: Bring a geometry file to the image's size; else it keeps its own, and steps of depth stay steps.
 
     Raises:
-        ValueError, OSError: A file cannot be read, two sources are named for one thing, or the file holds several pictures.
+        ValueError, OSError: A file cannot be read, two sources are named for one thing, or the file holds several images.
     """
     from ...model_loader.inference.memory_budget import check_effect_fits
     from ...model_loader.load import parse_device
@@ -152,7 +152,7 @@ def named_files(arguments: argparse.Namespace) -> list[Path]:
 
 
 def _from_files(arguments: argparse.Namespace, height: int, width: int, fitted: bool) -> Estimate:
-    """What files say, at a picture's size."""
+    """What files say, at an image's size."""
     from ...geometry.camera import intrinsics_from_fov
     from ...geometry.checks import check_alike
     from ...geometry.files import load_estimate
@@ -176,7 +176,7 @@ def _from_files(arguments: argparse.Namespace, height: int, width: int, fitted: 
 
 
 def _from_images(arguments: argparse.Namespace, height: int, width: int) -> Estimate:
-    """What a depth picture, a normal map or both say."""
+    """What a depth image, a normal map or both say."""
     from ...geometry.checks import check_alike
     from ...geometry.images.depth_image import maps_to_estimate
     from ..batch.per_image import read
@@ -190,7 +190,7 @@ def _from_images(arguments: argparse.Namespace, height: int, width: int) -> Esti
 
 
 def bits_of(path: Path) -> int:
-    """Of a picture's channels, 8 or 16, so that a result can have as many."""
+    """Of an image's channels, 8 or 16, so that a result can have as many."""
     from PIL import Image
 
     with Image.open(path) as image:
@@ -205,11 +205,11 @@ def _tiff_bits(image: Any) -> tuple[int, ...]:
 
 
 def write_image(path: Path, image: Tensor, bits: int = 8) -> None:
-    """Writes a picture as its extension says.
+    """Writes an image as its extension says.
 
     Args:
         path: One of PICTURES.
-        picture: (C, H, W) or (1, C, H, W) in [0, 1], 1 (grey), 3 (RGB) or 4 channels (RGB and alpha, a PNG only).
+        image: (C, H, W) or (1, C, H, W) in [0, 1], 1 (grey), 3 (RGB) or 4 channels (RGB and alpha, a PNG only).
         bits: 8 or 16 a channel; a JPEG has 8.
 
     Raises:

@@ -103,7 +103,7 @@ def stdout_for_results() -> Iterator[None]:
 
 
 def open_closed_streams() -> None:
-    """Gives a program that was started without stdin, stdout or stderr empty ones: else a picture's file would get their numbers."""
+    """Gives a program that was started without stdin, stdout or stderr empty ones: else an image's file would get their numbers."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - open until the end

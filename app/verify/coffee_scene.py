@@ -2,7 +2,7 @@
 
 The camera, the table, the saucer and the cup were fitted to outlines read off the photograph: the cup's rim, the saucer's border, the edge
 of the table. They meet them within 3 of its 600 pixels. Spoon and handle are left out. The unit is the outer radius of the cup's rim. It is
-no measurement, but nothing that is right is far from it, and whatever is upside down, mirrored or of another picture is.
+no measurement, but nothing that is right is far from it, and whatever is upside down, mirrored or of another image is.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ PAIRS = (
     Pair((405, 110), (520, 110), "the right of the cup's rim | the table beside it"),
     Pair((290, 205), (560, 205), "the front of the cup's rim | the table beside it"),
 )
-"""The camera looks down at an angle: the table gets farther from the bottom of the picture to the top. What stands on it and hides it is
+"""The camera looks down at an angle: the table gets farther from the bottom of the image to the top. What stands on it and hides it is
 nearer than what it hides. The last four are in no order that a mere slope from bottom to top would give."""
 
 
@@ -96,7 +96,7 @@ _ROUND = (
     ((0.95, 0.05), (0.00, 0.05)),  # the saucer's flat middle
     ((0.95, 0.05), _SAUCER),
 )
-# The table's far edge, as a line through two points of the picture, and how far below it the floor is.
+# The table's far edge, as a line through two points of the image, and how far below it the floor is.
 _EDGE = ((0, 105), (150, 0))
 _FLOOR = -10.0
 

@@ -72,7 +72,7 @@ def figures_of(estimate: Estimate, origin: str) -> dict[str, Any]:
     """The figures of an estimate.
 
     Args:
-        estimate: Of one picture.
+        estimate: Of one image.
         origin: What made it: versions, device, precision.
     """
     entry: dict[str, Any] = {"of": origin}
@@ -97,7 +97,7 @@ def compare_figures(estimate: Estimate, entry: dict[str, Any]) -> Finding:
     """Whether an estimate is the one whose figures are stored.
 
     Args:
-        estimate: Of one picture.
+        estimate: Of one image.
         entry: As `figures_of` makes it.
 
     Raises:

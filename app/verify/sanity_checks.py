@@ -70,7 +70,7 @@ def judge(estimate: Estimate, metres: tuple[float, float] | None = METRES) -> li
     """Judges an estimate of the photograph by what the photograph shows.
 
     Args:
-        estimate: Of one picture, 600x400.
+        estimate: Of one image, 600x400.
         metres: Between which the cup's distance must be, if the depth is metric; None = it is up to scale.
 
     Returns:

@@ -66,7 +66,7 @@ class Verification:
         model: Its id.
         files: Its files.
         keys_ok: Whether every tensor was in its place; None where that was not tried.
-        runs: What it ran on, in what precision, and the seconds of its first picture; None where it did not run.
+        runs: What it ran on, in what precision, and the seconds of its first image; None where it did not run.
         findings: Of its answer.
         problem: Why it was not checked to the end.
         figures: Those of its answer, to be stored; None where some are stored already.

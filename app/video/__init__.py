@@ -1,1 +1,1 @@
-"""Films on the command line: what is asked, the frames in finished pieces, and the run that makes them."""
+"""Videos on the command line: what is asked, the frames in finished pieces, and the run that makes them."""

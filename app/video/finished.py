@@ -1,4 +1,4 @@
-"""How a finished film was made, for a run that may come again: the same command with `--resume` leaves it as it is."""
+"""How a finished video was made, for a run that may come again: the same command with `--resume` leaves it as it is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ADVICE = "give those it was made with, choose another name, or replace it with 
 
 @dataclass(frozen=True)
 class Finished:
-    """A film that is there.
+    """A video that is there.
 
     Attributes:
         frames: How many it has.
@@ -33,7 +33,7 @@ class Finished:
 
 
 class FinishedRecord:
-    """The record of one film, `.depth-normal/<name>.film.json` beside it: what was asked for, and what tells the files that were written.
+    """The record of one video, `.depth-normal/<name>.film.json` beside it: what was asked for, and what tells the files that were written.
 
     Args:
         task: What is asked.
@@ -45,7 +45,7 @@ class FinishedRecord:
         self._task = task
 
     def found(self, settings: Mapping[str, Any]) -> Finished | None:
-        """The film, if it was made with these settings and is there, whole; None where nothing of it, or no record, is there.
+        """The video, if it was made with these settings and is there, whole; None where nothing of it, or no record, is there.
 
         Args:
             settings: All that decides on the frames.
@@ -67,7 +67,7 @@ class FinishedRecord:
         return Finished(frames, record.get("problem"))
 
     def note(self, settings: Mapping[str, Any], finished: Finished) -> None:
-        """Writes the record of a film that is there, in the folder of records, which is there too; where it cannot, that is logged."""
+        """Writes the record of a video that is there, in the folder of records, which is there too; where it cannot, that is logged."""
         files = {target.name: self._digest(target, finished.frames) for target in self._task.targets.values()}
         record = {"version": RECORD_VERSION, "settings": settings, "files": files, "frames": finished.frames, "problem": finished.problem}
         try:
@@ -76,7 +76,7 @@ class FinishedRecord:
             logger.warning("the video is there, but --resume will not know it: %s cannot be written (%s)", self.path, error)
 
     def remove(self) -> None:
-        """Removes the record: the film is made anew."""
+        """Removes the record: the video is made anew."""
         self.path.unlink(missing_ok=True)
 
     def _is_there(self, target: Path) -> bool:

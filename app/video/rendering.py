@@ -1,4 +1,4 @@
-"""What is shown of a film's estimates: depth, normals, and each frame beside its depth."""
+"""What is shown of a video's estimates: depth, normals, and each frame beside its depth."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _STEPS = _TOP - 1
 
 
 class Renderer:
-    """Makes the pictures of a film, part after part.
+    """Makes the images of a video, part after part.
 
     Args:
         task: What is asked.
         whats: What of it is made now.
-        black_and_white: The film's own, as `usual_range` has them, in a second pass.
-        ends: The far and the near end of the film for stereo, in a second pass.
+        black_and_white: The video's own, as `usual_range` has them, in a second pass.
+        ends: The far and the near end of the video for stereo, in a second pass.
 
     Attributes:
-        running: The ranges that follow the film by what they are for, if that is asked for.
+        running: The ranges that follow the video by what they are for, if that is asked for.
     """
 
     def __init__(self, task: VideoTask, whats: set[str], black_and_white: Ends | None = None, ends: Ends | None = None) -> None:
@@ -44,11 +44,11 @@ class Renderer:
         self.running = {DEPTH: RunningRange(measure_range_of_most), STEREO: RunningRange()} if task.normalise == RUNNING else {}
 
     def shown(self, frames: list[Frame], images: Tensor, found: Estimate) -> Shown:
-        """The pictures of the next frames.
+        """The images of the next frames.
 
         Args:
             frames: Their times.
-            pictures: (B, 3, H, W) in [0, 1].
+            images: (B, 3, H, W) in [0, 1].
             found: Their estimate.
 
         Raises:
@@ -134,7 +134,7 @@ def from_levels(image: Tensor, bounds: Ends, quantity: str) -> Estimate:
     """The depth of one frame that `to_levels` was given, within half a 65534th of the frame's range (of metres, of 1 / depth).
 
     Args:
-        picture: (3, H, W), the frame as it is read back.
+        image: (3, H, W), the frame as it is read back.
         bounds: Its least and greatest number.
         quantity: What the depth is.
     """
@@ -146,7 +146,7 @@ def from_levels(image: Tensor, bounds: Ends, quantity: str) -> Estimate:
 
 
 def clip_range(ranges: list[Ends]) -> Ends:
-    """The least and the greatest number of a film by those of its frames; a range of some width where it is constant."""
+    """The least and the greatest number of a video by those of its frames; a range of some width where it is constant."""
     ranges = [each for each in ranges if math.isfinite(each[0]) and math.isfinite(each[1])] or [(0.0, 0.0)]
     low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
     return low, high if high > low else low + max(1e-6, abs(low) * 1e-6)

@@ -1,4 +1,4 @@
-"""The way of a film: read, estimate, write piece by piece, join with its sound. What was finished before a stop is not made again."""
+"""The way of a video: read, estimate, write piece by piece, join with its sound. What was finished before a stop is not made again."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ Tick = Callable[[int], object]
 
 
 def make_video(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tick, second_tick: Tick = bool) -> Finished:
-    """Makes what is asked of a film.
+    """Makes what is asked of a video.
 
     Args:
         model: The model to run.
         task: What is asked.
-        film: The source's header.
+        header: The source's header.
         pieces: What is finished already; it goes on behind that. They stay.
         tick: Called with how many frames were estimated since the last call.
         second_tick: Likewise of a second pass.
@@ -165,7 +165,7 @@ def _times(task: VideoTask, header: VideoHeader) -> tuple[Fraction, Fraction]:
 
 
 def _second_pass(task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tick) -> dict[str, list[Piece]]:
-    """Makes pictures of the depth that the first pass kept, now that its range is known."""
+    """Makes images of the depth that the first pass kept, now that its range is known."""
     black_and_white, ends = ([each for record in pieces.records for each in getattr(record, name)] for name in ("black_and_white", "ends"))
     renderer = Renderer(task, RANGED & set(task.targets), clip_range(black_and_white), clip_range(ends))
     loaded = Loaded(islice(task.read(), pieces.done), task.change)
@@ -219,7 +219,7 @@ def dtype_name(model: Model) -> str:
 
 
 def bytes_between_passes(header: VideoHeader, frames: int | None) -> int | None:
-    """What a film's depth takes on the disk between two passes, at most."""
+    """What a video's depth takes on the disk between two passes, at most."""
     return None if frames is None else 2 * header.width * header.height * frames
 
 

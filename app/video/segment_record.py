@@ -52,7 +52,7 @@ def checked_records(found: Any, whats: Collection[str]) -> list[PieceRecord]:
 
     Args:
         found: What JSON gave.
-        whats: What the film consists of.
+        whats: What the video consists of.
 
     Raises:
         TypeError, ValueError: They are not.

@@ -1,4 +1,4 @@
-"""The finished pieces of a film that is being made, beside it, so that a run that was stopped can go on.
+"""The finished pieces of a video that is being made, beside it, so that a run that was stopped can go on.
 
     out.mp4
     .depth-normal/out.mp4.film/
@@ -7,7 +7,7 @@
         00001_state.safetensors   what the frames after so many pieces need to know of those before (of the newest two pieces)
 
 A piece counts when `pieces.json` names it; that is written last, whole, when all that it names is on the disk. The folder goes when the
-film is there.
+video is there.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _ADVICE = "run without --resume to begin anew"
 
 
 class Pieces:
-    """The pieces of one film, which no other run touches meanwhile. To be used as a context, which makes the folders that are absent.
+    """The pieces of one video, which no other run touches meanwhile. To be used as a context, which makes the folders that are absent.
 
     What is not a finished piece of the same settings is removed when it is opened. A newest piece that is damaged, as after a power
     failure, is made again.
@@ -59,7 +59,7 @@ class Pieces:
 
     Raises:
         VideoError: There are pieces that were made with other settings, or are damaged, and `resume` is asked for; or another run makes the
-            same film.
+            same video.
     """
 
     def __init__(self, task: VideoTask, settings: Mapping[str, Any], resume: bool) -> None:
@@ -222,7 +222,7 @@ class Shown:
 
     Attributes:
         frames: Their times.
-        pictures: (B, 1 or 3, H, W) in [0, 1] by what they show; for EXR nothing.
+        images: (B, 1 or 3, H, W) in [0, 1] by what they show; for EXR nothing.
         estimate: The numbers.
         ranges: Of `NUMBERS`.
         black_and_white: Of `NUMBERS`.
@@ -238,10 +238,10 @@ class Shown:
 
 
 class PieceWriter:
-    """Writes one piece: a film by what is in it, or numbered files at their final place.
+    """Writes one piece: a video by what is in it, or numbered files at their final place.
 
     Args:
-        pieces: Where films of pieces go.
+        pieces: Where videos of pieces go.
         task: What is asked.
         rate: Frames a second.
         time_base: Of the source.
@@ -311,11 +311,11 @@ class PieceWriter:
         return path
 
     def close(self) -> None:
-        """Finishes the films."""
+        """Finishes the videos."""
         self._opened.close()
 
     def abandon(self) -> None:
-        """Closes the films as they are, which do not count, and removes numbered files."""
+        """Closes the videos as they are, which do not count, and removes numbered files."""
         with suppress(Exception):
             self._opened.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
         for path in self._numbered:

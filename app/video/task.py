@@ -1,4 +1,4 @@
-"""What is asked of a film: which of its frames, what is made of them, and where it goes."""
+"""What is asked of a video: which of its frames, what is made of them, and where it goes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from ..batch.records import RECORDS, digest_of_marks
 from ..commands.result_paths import check_places, nearest_folder
 
 DEPTH, NORMALS, SIDE_BY_SIDE, STEREO = WHATS = ("depth", "normals", "side-by-side", "stereo")
-"""What can be made of a film: pictures of depth, normal maps, each frame beside its depth, and what two eyes see."""
+"""What can be made of a video: images of depth, normal maps, each frame beside its depth, and what two eyes see."""
 
 RANGED = {DEPTH, SIDE_BY_SIDE, STEREO}
 """What depends on which depth is near and which is far."""
@@ -56,10 +56,10 @@ _FAR = 10**30
 
 @dataclass(frozen=True)
 class StereoLooks:
-    """How a stereo film looks; as `geometry.views.stereo` has it.
+    """How a stereo video looks; as `geometry.views.stereo` has it.
 
     Attributes:
-        layout: Where the two eyes' pictures lie.
+        layout: Where the two eyes' images lie.
         divergence: How deep it is.
         convergence: Where the screen is in it.
     """
@@ -71,14 +71,14 @@ class StereoLooks:
 
 @dataclass(frozen=True)
 class VideoTask:
-    """What is asked of a film.
+    """What is asked of a video.
 
     Attributes:
-        source: A film, numbered pictures, or a folder of pictures.
-        targets: The film, or the pattern of numbered files, by what is in it (`WHATS`).
+        source: A video, numbered images, or a folder of images.
+        targets: The video, or the pattern of numbered files, by what is in it (`WHATS`).
         codec: One of `CODECS`, or "png" or "exr" for numbered files.
         quality: As `Codec.quality`.
-        rate: Frames a second of the result, of numbered pictures also of what is read; None = the source's own.
+        rate: Frames a second of the result, of numbered images also of what is read; None = the source's own.
         start: Seconds that are left out at the beginning.
         frames: How many are made at most.
         preset: What the model that will read it expects.
@@ -112,12 +112,12 @@ class VideoTask:
 
     @property
     def in_two_passes(self) -> bool:
-        """Whether the range is known only when the whole film has been seen. Numbers (EXR) need none."""
+        """Whether the range is known only when the whole video has been seen. Numbers (EXR) need none."""
         return self.normalise == PER_CLIP and self.codec != "exr" and bool(RANGED & set(self.targets))
 
     @property
     def new_rate(self) -> Fraction | None:
-        """Frames a second to which the film is brought; None = its frames stay what they are."""
+        """Frames a second to which the video is brought; None = its frames stay what they are."""
         if self.preset is not None and self.rate is None:
             return Fraction(self.preset.rate)
         return None if is_sequence(self.source) and self.preset is None else self.rate
@@ -127,7 +127,7 @@ class VideoTask:
         return sequence_header(self.source, self.rate) if is_sequence(self.source) else video_header(self.source)
 
     def read(self) -> Iterator[Frame]:
-        """The frames that are asked for; each is converted only when its picture is asked for."""
+        """The frames that are asked for; each is converted only when its image is asked for."""
         frames = (
             read_sequence(self.source, self.rate, self.start) if is_sequence(self.source) else read_frames(self.source, start=self.start)
         )
@@ -139,7 +139,7 @@ class VideoTask:
 
     @property
     def change(self) -> Callable[[Tensor], Tensor] | None:
-        """What is done to every picture before it is looked at."""
+        """What is done to every image before it is looked at."""
         return None if self.preset is None else partial(cropped, side=self.preset.side)
 
     def expected(self, header: VideoHeader) -> int | None:
@@ -229,13 +229,13 @@ def _places(target: Path, source: Path) -> list[Path]:
 
 
 def pieces_folder(targets: Mapping[str, Path]) -> Path:
-    """Where the finished pieces of a film lie."""
+    """Where the finished pieces of a video lie."""
     first = next(iter(targets.values()))
     return first.parent / RECORDS / f"{first.name}.film"
 
 
 def has_pieces(targets: Mapping[str, Path]) -> bool:
-    """Whether a run that was stopped left pieces of the film."""
+    """Whether a run that was stopped left pieces of the video."""
     return (pieces_folder(targets) / PIECES).is_file()
 
 
