@@ -1,4 +1,4 @@
-"""A batch on its way through a node: taken apart into pictures, counted, and handed on where ComfyUI wants it."""
+"""A batch on its way through a node: taken apart into images, counted, and handed on where ComfyUI wants it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Item = TypeVar("Item")
 
 
 def one_by_one(estimate: Estimate, device: torch.device | None = None) -> Iterator[Estimate]:
-    """Each picture of a batch, on `device` (None = where it is): a long clip at once would not fit there. Stops where the user cancels."""
+    """Each image of a batch, on `device` (None = where it is): a long clip at once would not fit there. Stops where the user cancels."""
     for index in range(estimate.batch):
         throw_if_interrupted()
         yield estimate.slice(index, index + 1).to(device or estimate.device)
 
 
 def in_chunks(images: Tensor, frames: int = 16) -> Iterator[Tensor]:
-    """A batch as the chunks (B, 3, H, W) of a film: no more of it than that is converted at a time."""
+    """A batch as the chunks (B, 3, H, W) of a video: no more of it than that is converted at a time."""
     for start in range(0, images.shape[0], frames):
         yield images_to_rgb(images[start : start + frames])
 
@@ -40,36 +40,36 @@ def counted(items: Iterable[Item], total: int) -> Iterator[Item]:
 
 
 def joined(parts: Iterable[tuple[Tensor, ...]], total: int) -> tuple[Any, ...]:
-    """What a node hands on of `total` pictures, from what it makes of each: a long clip is in memory once, not in pieces and whole.
+    """What a node hands on of `total` images, from what it makes of each: a long clip is in memory once, not in pieces and whole.
 
     Args:
-        parts: For each picture the outputs, (1, ...).
+        parts: For each image the outputs, (1, ...).
         total: How many come.
 
     Returns:
         The outputs, (total, ...).
 
     Raises:
-        ValueError: There is no picture, or another number of them than `total`: no row of an output is left unwritten.
+        ValueError: There is no image, or another number of them than `total`: no row of an output is left unwritten.
     """
     whole: tuple[Tensor, ...] = ()
     done = 0
     for part in parts:
         whole = whole or tuple(each.new_empty(total, *each.shape[1:]) for each in part)
         if done == total:
-            raise ValueError(f"there are more outputs than the {total} pictures of the batch")
+            raise ValueError(f"there are more outputs than the {total} images of the batch")
         for place, each in zip(whole, part, strict=True):
             place[done] = each[0]
         done += 1
     if not whole:
-        raise ValueError("there is no picture in the batch; at least one is needed")
+        raise ValueError("there is no image in the batch; at least one is needed")
     if done < total:
-        raise ValueError(f"there are outputs of {done} of the {total} pictures of the batch")
+        raise ValueError(f"there are outputs of {done} of the {total} images of the batch")
     return whole
 
 
 def counted_images(parts: Iterable[Estimate], total: int) -> Iterator[Estimate]:
-    """The estimates of `total` pictures in parts; ComfyUI's progress bar moves by the pictures of each."""
+    """The estimates of `total` images in parts; ComfyUI's progress bar moves by the images of each."""
     move, done = progress_bar(total), 0
     for part in parts:
         yield part
@@ -79,7 +79,7 @@ def counted_images(parts: Iterable[Estimate], total: int) -> Iterator[Estimate]:
 
 
 def image_for(estimate: Estimate, image: Tensor) -> Tensor:
-    """(B, 3, H, W): the picture that a geometry was made of, at the geometry's size."""
+    """(B, 3, H, W): the image that a geometry was made of, at the geometry's size."""
     return resize_image(to_rgb(image), estimate.height, estimate.width)
 
 

@@ -65,7 +65,7 @@ def check_count(name: str, found: int, other: str, total: int, *, one_for_all: b
     """
     if found != total and not (one_for_all and found == 1):
         accepted = "one for all, or one each" if one_for_all else "one each"
-        raise ValueError(f"{name} holds {found} pictures, {other} {total}; accepted: {accepted}")
+        raise ValueError(f"{name} holds {found} images, {other} {total}; accepted: {accepted}")
 
 
 def check_model(value: Any) -> Model:

@@ -76,7 +76,7 @@ def _depth_map(
     widget: str,
     metric_percentiles: Percentiles = ZOE_PERCENTILES,
 ) -> tuple[Tensor]:
-    """The picture of a model that `widget` chose."""
+    """The image of a model that `widget` chose."""
     check_network_size(network_size)
     check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
     show = partial(render_depth, metric_percentiles=metric_percentiles)
@@ -91,7 +91,7 @@ class _DepthMap:
 
 
 class ZoeDepthMap(_DepthMap):
-    """ZoeDepth's metres as a picture."""
+    """ZoeDepth's metres as an image."""
 
     NODE_ID = "Zoe-DepthMapPreprocessor"
     DISPLAY_NAME = "Zoe Depth Map"
@@ -116,13 +116,13 @@ class ZoeDepthMap(_DepthMap):
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
-        """One depth picture a picture."""
+        """One depth image an image."""
         check_choice("model", model, ZOE_MODELS)
         return _depth_map(image, model, precision, resolution, network_size, normalisation, "model")
 
 
 class DepthAnythingMap(_DepthMap):
-    """Depth Anything V1's disparity as a picture."""
+    """Depth Anything V1's disparity as an image."""
 
     NODE_ID = "DepthAnythingPreprocessor"
     DISPLAY_NAME = "Depth Anything"
@@ -144,13 +144,13 @@ class DepthAnythingMap(_DepthMap):
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
-        """One depth picture a picture."""
+        """One depth image an image."""
         check_choice("ckpt_name", ckpt_name, list(V1_FILES))
         return _depth_map(image, V1_FILES[ckpt_name], precision, resolution, network_size, normalisation, "ckpt_name")
 
 
 class DepthAnythingV2Map(_DepthMap):
-    """Depth Anything V2's disparity as a picture."""
+    """Depth Anything V2's disparity as an image."""
 
     NODE_ID = "DepthAnythingV2Preprocessor"
     DISPLAY_NAME = "Depth Anything V2 - Relative"
@@ -178,13 +178,13 @@ class DepthAnythingV2Map(_DepthMap):
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
-        """One depth picture a picture."""
+        """One depth image an image."""
         check_choice("ckpt_name", ckpt_name, list(V2_FILES))
         return _depth_map(image, V2_FILES[ckpt_name], precision, resolution, network_size, normalisation, "ckpt_name")
 
 
 class DepthAnythingV2MetricMap(_DepthMap):
-    """Depth Anything V2's metres as a picture."""
+    """Depth Anything V2's metres as an image."""
 
     NODE_ID = "Metric_DepthAnythingV2Preprocessor"
     DISPLAY_NAME = "Depth Anything V2 - Metric"
@@ -218,7 +218,7 @@ class DepthAnythingV2MetricMap(_DepthMap):
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
-        """One depth picture a picture."""
+        """One depth image an image."""
         check_choice("environment", environment, ENVIRONMENTS)
         check_choice("model", model, METRIC_SIZES)
         check_range("max_depth", max_depth, 0.0, 100.0)
@@ -227,7 +227,7 @@ class DepthAnythingV2MetricMap(_DepthMap):
 
 
 class ZoeDepthAnythingMap(_DepthMap):
-    """The metres of Depth Anything V1 with ZoeDepth's head as a picture."""
+    """The metres of Depth Anything V1 with ZoeDepth's head as an image."""
 
     NODE_ID = "Zoe_DepthAnythingPreprocessor"
     DISPLAY_NAME = "Zoe Depth Anything"
@@ -252,7 +252,7 @@ class ZoeDepthAnythingMap(_DepthMap):
         normalisation: str = PER_IMAGE,
         model: str = ZOE_OR_TINY[0],
     ) -> tuple[Tensor]:
-        """One depth picture a picture."""
+        """One depth image an image."""
         check_choice("environment", environment, ENVIRONMENTS)
         check_choice("model", model, ZOE_OR_TINY)
         network = BUNDLED_MODEL if model == BUNDLED_MODEL else f"zoe-depth-anything-{environment}"

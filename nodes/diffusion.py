@@ -53,7 +53,7 @@ _NOISE_SEED = "Seed of the noise. The same seed gives the same result; every pic
 
 
 def _seed_widget(tooltip: str) -> Widget:
-    # a seed that changes by itself would have the same picture estimated anew at each run
+    # a seed that changes by itself would have the same image estimated anew at each run
     return "INT", {"default": 0, "min": 0, "max": MAX_SEED, "control_after_generate": False, "tooltip": tooltip}
 
 
@@ -117,7 +117,7 @@ def _execute(**defaults: Any) -> Callable[..., tuple[Tensor, Estimate]]:
 
 
 def _estimate(image: Tensor, model: str, models: list[str], options: DiffusionOptions, resolution: int, precision: str) -> Estimate:
-    """The estimate at the pictures' own size, where nodes hand pictures on."""
+    """The estimate at the images' own size, where nodes hand images on."""
     check_choice("model", model, models)
     check_network_side(resolution)
     images = to_images(image)
@@ -144,7 +144,7 @@ class _DiffusionNode:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs: what all have, and between them the picture's and the family's own."""
+        """ComfyUI's description of the inputs: what all have, and between them the image's and the family's own."""
         model = "Which model. Its weights are downloaded once if they are in none of ComfyUI's model folders."
         tiled = "Encodes and decodes in tiles: less memory, faint differences between the tiles. Happens by itself when the memory ends."
         return {
@@ -166,7 +166,7 @@ class _DiffusionNode:
 
     @staticmethod
     def look() -> dict[str, Any]:
-        """The widget that says how the picture looks."""
+        """The widget that says how the image looks."""
         raise NotImplementedError
 
     @classmethod
@@ -190,7 +190,7 @@ class _DepthNode(_DiffusionNode):
 
     @staticmethod
     def look() -> dict[str, Any]:
-        """The widget that says how the picture looks."""
+        """The widget that says how the image looks."""
         return {"normalisation": normalisation_widget("the model's own 0 to 1")}
 
     def run(
@@ -216,7 +216,7 @@ class _NormalsNode(_DiffusionNode):
 
     @staticmethod
     def look() -> dict[str, Any]:
-        """The widget that says how the picture looks."""
+        """The widget that says how the image looks."""
         return {"coding": coding_widget(f"How the vectors are stored in R, G, B. {CODING_READERS}")}
 
     def run(self, image: Tensor, *, model: str, coding: str, resolution: int, precision: str, **options: Any) -> tuple[Tensor, Estimate]:
@@ -314,7 +314,7 @@ def _check_depth(geometry: Any, image: Tensor) -> Estimate:
     """Refuses before the run what cannot be compared after it."""
     estimate = check_geometry(geometry)
     if estimate.depth is None:
-        raise ValueError("the geometry to check with holds no depth; expected raw depth of the same pictures")
+        raise ValueError("the geometry to check with holds no depth; expected raw depth of the same images")
     check_count("geometry", estimate.batch, "image", len(to_planar(image)), one_for_all=False)
     return estimate
 

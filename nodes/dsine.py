@@ -21,7 +21,7 @@ CORRECT, AS_OLD = CAMERAS = ("correct", "as the old node")
 
 
 class DsineNormalMap(NormalMapNode):
-    """DSINE's normals as a picture."""
+    """DSINE's normals as an image."""
 
     NODE_ID = "DSINE-NormalMapPreprocessor"
     DISPLAY_NAME = "DSINE Normal Map"
@@ -55,7 +55,7 @@ class DsineNormalMap(NormalMapNode):
         precision: str = "auto",
         coding: str = NORMALBAE,
     ) -> tuple[Tensor]:
-        """One normal map a picture."""
+        """One normal map an image."""
         check_camera(fov)
         check_choice("camera", camera, CAMERAS)
         options = DsineOptions(iterations, old_camera=camera == AS_OLD)

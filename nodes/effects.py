@@ -29,7 +29,7 @@ NO_POINT = -1.0
 
 MAX_DISTANCE = 10000.0
 _DARKENED = 0.25
-# What core's nodes hand on where a picture has no alpha.
+# What core's nodes hand on where an image has no alpha.
 _NO_MASK = (64, 64)
 
 # name: (default, lowest, highest, step, tooltip)
@@ -97,7 +97,7 @@ class DepthMask:
         tolerance: float = 8.0,
         invert: bool = False,
     ) -> Any:
-        """One mask a picture."""
+        """One mask an image."""
         choice = checked_choice(unit, near, far, feather, point_x, point_y, tolerance, invert)
         if geometry is None and depth is None:
             raise ValueError(NO_DEPTH)
@@ -165,12 +165,12 @@ class ForegroundCutout:
         edge: float = 0.6,
         decontaminate: bool = True,
     ) -> Any:
-        """One cut-out and its mask a picture."""
+        """One cut-out and its mask an image."""
         choice = checked_choice(unit, near, far, feather, point_x, point_y, tolerance)
         check_range("edge", edge, 0, MAX_EDGE)
         images, opacity = _straight(image)
         if mask is None and geometry is None and depth is None:
-            raise ValueError("there is neither depth nor a mask: link raw depth to geometry, a depth picture to depth, or a mask to mask")
+            raise ValueError("there is neither depth nor a mask: link raw depth to geometry, a depth image to depth, or a mask to mask")
         if mask is not None:
             masks = _masks(mask, images).split(1)
             chosen = ((image, None, each, "mask as given") for image, each in zip(images.split(1), masks, strict=True))
@@ -183,20 +183,20 @@ class ForegroundCutout:
 
 
 class Shown:
-    """What a node tells the page of its pictures while it makes them."""
+    """What a node tells the page of its images while it makes them."""
 
     def __init__(self) -> None:
         self.payloads: list[Payload] = []
         self.lines: list[str] = []
 
     def add(self, make: Callable[[], Tensor], estimate: Estimate | None, line: str) -> None:
-        """A picture (1, 3, H, W), made only where there is a page to show it, and what is known of it; after the first few, nothing."""
+        """An image (1, 3, H, W), made only where there is a page to show it, and what is known of it; after the first few, nothing."""
         if len(self.lines) < MAX_SHOWN:
             self.payloads.append(image_payload(make(), estimate, text=line) if in_page() else {})
             self.lines.append(line)
 
     def mask(self, image: Tensor, estimate: Estimate, mask: Tensor, line: str) -> tuple[Tensor]:
-        """The mask as the node hands it on; shown as the picture with the rest darkened."""
+        """The mask as the node hands it on; shown as the image with the rest darkened."""
         self.add(lambda: image * (_DARKENED + (1 - _DARKENED) * mask), estimate, line)
         return (to_output(mask)[..., 0],)
 
@@ -210,7 +210,7 @@ class Shown:
         edge: float,
         decontaminate: bool,
     ) -> tuple[Tensor, Tensor]:
-        """The cut-out and its mask as the node hands them on; shown on grey. What was transparent in the picture stays so."""
+        """The cut-out and its mask as the node hands them on; shown on grey. What was transparent in the image stays so."""
         colour, alpha = cut_out(image, mask, edge, decontaminate)
         alpha = alpha if opacity is None else alpha * opacity.to(alpha)
         self.add(lambda: torch.lerp(torch.full_like(colour, 0.5), colour, alpha), estimate, line)
@@ -230,7 +230,7 @@ def choice_widgets() -> dict[str, Widget]:
 
 
 def point_widgets(use: str) -> dict[str, Widget]:
-    """A point of the picture; `chosen_point` reads the values."""
+    """A point of the image; `chosen_point` reads the values."""
     return {
         "point_x": number_widget(NO_POINT, NO_POINT, 1.0, 0.001, f"{use} From left (0) to right (1); below 0: no point."),
         "point_y": number_widget(NO_POINT, NO_POINT, 1.0, 0.001, "The same from top (0) to bottom (1); below 0: no point."),
@@ -259,13 +259,13 @@ def checked_choice(
 
 
 def sized_pairs(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
-    """Each picture with its estimate at the picture's size, on the device that computes."""
+    """Each image with its estimate at the image's size, on the device that computes."""
     for image, estimate in images_with(images, whole):
         yield image, estimate.resized(image.shape[-2], image.shape[-1])
 
 
 def _chosen(images: Tensor, whole: Estimate, choice: MaskChoice) -> Iterator[tuple[Tensor, Estimate, Tensor, str]]:
-    """Each picture with its estimate, its mask, and what the mask is."""
+    """Each image with its estimate, its mask, and what the mask is."""
     for image, estimate in sized_pairs(images, whole):
         depths = known_depths(estimate)
         mask = choice.mask(depths)
@@ -282,7 +282,7 @@ def _straight(image: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def _blank(geometry: Any, depth: Tensor | None) -> Tensor:
-    """White pictures of the size of what is known, to show masks on."""
+    """White images of the size of what is known, to show masks on."""
     if geometry is None:
         assert depth is not None
         return torch.ones_like(to_rgb(depth))
@@ -291,10 +291,10 @@ def _blank(geometry: Any, depth: Tensor | None) -> Tensor:
 
 
 def _masks(mask: Tensor, images: Tensor) -> Tensor:
-    """(B, 1, H, W) in [0, 1] of the pictures' size, of a MASK (B, H, W) or (H, W)."""
+    """(B, 1, H, W) in [0, 1] of the images' size, of a MASK (B, H, W) or (H, W)."""
     masks = masks_of(mask, "mask", len(images))
     if masks.shape[-2:] == _NO_MASK and masks.shape[-2:] != images.shape[-2:] and not bool(masks.any()):
-        raise ValueError("mask is black and 64x64, as Load Image gives it for a picture without alpha: leave it unconnected")
+        raise ValueError("mask is black and 64x64, as Load Image gives it for an image without alpha: leave it unconnected")
     return resize_map(masks, images.shape[-2], images.shape[-1]).expand(len(images), -1, -1, -1).to(images.device)
 
 

@@ -195,7 +195,7 @@ def _existing(file: str) -> Path:
     if file in (NOTHING, ""):
         raise ValueError(
             f"no file is chosen: choose one in the widget file, or upload one ({', '.join(READABLE)}); Save Geometry writes such files; "
-            "a picture of depth goes through Load Image and Depth Image to Geometry"
+            "an image of depth goes through Load Image and Depth Image to Geometry"
         )
     match = _ANNOTATED.fullmatch(file)
     name, kind = match.groups() if match else (file, "input")
@@ -217,10 +217,10 @@ def _listed_files() -> list[str]:
 
 
 def images_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
-    """(1, 3, h, w) for each picture of the estimate, at their own size, or all of them as one (B, 3, h, w).
+    """(1, 3, h, w) for each image of the estimate, at their own size, or all of them as one (B, 3, h, w).
 
     Raises:
-        ValueError: Another number of pictures, or another shape.
+        ValueError: Another number of images, or another shape.
     """
     images = to_rgb(image)
     check_count("image", len(images), "geometry", estimate.batch, one_for_all=False)
@@ -234,7 +234,7 @@ def _on_node(estimate: Estimate, written: Sequence[Path], groups: int) -> dict[s
     Args:
         estimate: What was saved.
         written: The files, as many for each group.
-        groups: How many pictures have files of their own; 1 where all share theirs.
+        groups: How many images have files of their own; 1 where all share theirs.
     """
     payloads: list[Payload] = []
     each = len(written) // groups

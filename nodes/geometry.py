@@ -1,4 +1,4 @@
-"""Depth and normals as numbers: models, estimates, depth pictures read as geometry, normals from depth."""
+"""Depth and normals as numbers: models, estimates, depth images read as geometry, normals from depth."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ _TOOLTIPS = {
 
 
 class EstimateGeometry:
-    """A model's raw depth and normals of pictures."""
+    """A model's raw depth and normals of images."""
 
     NODE_ID = "DepthNormal_EstimateGeometry"
     DISPLAY_NAME = "Estimate Geometry"
@@ -159,14 +159,14 @@ class EstimateGeometry:
         in_tiles = check_tiles(tiles)
         if in_tiles and (film or views == ONE_SCENE):
             other = "film is on" if film else f"views is {views}"
-            raise ValueError(f"tiles is {tiles} and {other}: in tiles each picture is seen by itself; choose one of the two")
+            raise ValueError(f"tiles is {tiles} and {other}: in tiles each image is seen by itself; choose one of the two")
         images = to_images(image)
         derive = with_normals if normals == AUTO else None
         total = images.shape[0]
         if views == ONE_SCENE:
             if film:
                 raise ValueError(
-                    f"film is on and views is {ONE_SCENE}: a batch is a film or views of one scene that stands still; choose one"
+                    f"film is on and views is {ONE_SCENE}: a batch is a video or views of one scene that stands still; choose one"
                 )
             found = model.estimate_scene(images, resolution or None, progress_bar(total), fov=fov, derive=derive)
             return (refined_by_images(found, images, refine),)
@@ -179,7 +179,7 @@ class EstimateGeometry:
 
 
 class DepthImageToGeometry:
-    """Any pack's depth picture as numbers."""
+    """Any pack's depth image as numbers."""
 
     NODE_ID = "DepthNormal_DepthImageToGeometry"
     DISPLAY_NAME = "Depth Image to Geometry"
@@ -354,7 +354,7 @@ def _grey(image: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     spread = (colours.amax(1) - colours.amin(1)).nan_to_num(0.0, 0.0, 0.0).mean().item()
     if spread > _COLOUR * max(1.0, colours.nan_to_num(0.0, 0.0, 0.0).abs().mean().item()):
         raise ValueError(
-            f"the picture is coloured (its channels differ by {spread:.2f} on average), a depth picture is grey; "
+            f"the image is coloured (its channels differ by {spread:.2f} on average), a depth image is grey; "
             "give the depth without a colour map, and a normal map to Convert Normal Map"
         )
     trusted = planar[:, 3:] >= 0.5 if planar.shape[1] == 4 else torch.ones_like(planar[:, :1], dtype=torch.bool)
@@ -362,8 +362,8 @@ def _grey(image: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         stack = (mask if mask.ndim == 3 else mask[None])[:, None]
         if stack.shape[-2:] != trusted.shape[-2:] or stack.shape[0] not in (1, trusted.shape[0]):
             raise ValueError(
-                f"the mask has shape {tuple(mask.shape)}; expected {tuple(trusted[:, 0].shape)} or one for all, as the pictures "
-                "(Load Image's mask of a picture without alpha is 64x64: leave it unconnected)"
+                f"the mask has shape {tuple(mask.shape)}; expected {tuple(trusted[:, 0].shape)} or one for all, as the images "
+                "(Load Image's mask of an image without alpha is 64x64: leave it unconnected)"
             )
         trusted = trusted & (stack.to(trusted.device) >= 0.5)
     return colours[:, :1].contiguous(), trusted
@@ -374,17 +374,17 @@ def _levels(grey: Tensor) -> Tensor:
     low, high = grey.min().item(), grey.max().item()
     if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):
         raise ValueError(
-            f"the picture's values go from {low:g} to {high:g}, grey levels from 0 to 1; if they are metres, choose values = {METRES}"
+            f"the image's values go from {low:g} to {high:g}, grey levels from 0 to 1; if they are metres, choose values = {METRES}"
         )
     return grey.clamp(0, 1)
 
 
 def _metres(grey: Tensor) -> Tensor:
-    """Metres, refused where they are a picture's grey levels."""
+    """Metres, refused where they are an image's grey levels."""
     finite = grey[torch.isfinite(grey)]
     if bool(((finite >= 0) & (finite <= 1)).all()):
         raise ValueError(
-            "all values lie within 0..1, as a picture's grey levels do, not metres; choose values = disparity or depth "
+            "all values lie within 0..1, as an image's grey levels do, not metres; choose values = disparity or depth "
             "(metres below 1: depth, near black, near_metres 0, far_metres 1)"
         )
     return grey

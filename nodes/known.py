@@ -1,4 +1,4 @@
-"""What a node that changes pictures knows of them: raw geometry, or what depth and normal maps show."""
+"""What a node that changes images knows of them: raw geometry, or what depth and normal maps show."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def check_numbers(numbers: dict[str, tuple], values: dict[str, float]) -> None:
 
 
 def depth_input(purpose: str) -> Widget:
-    """The input for a depth picture, for those who have no raw depth."""
+    """The input for a depth image, for those who have no raw depth."""
     return image_input(f"{purpose} Any pack's depth map, near = white, any size; read as disparity, which most networks give.")
 
 
 def known_of(images: Tensor, geometry: Any, depth: Tensor | None, normal_map: Tensor | None = None, coding: str = CODINGS[0]) -> Estimate:
-    """What is known of the pictures, one estimate each: the geometry if there is one, else what the maps show, at the pictures' size."""
+    """What is known of the images, one estimate each: the geometry if there is one, else what the maps show, at the images' size."""
     batch, _, height, width = images.shape
     check_effect_fits(height, width, default_device())
     if geometry is not None:
@@ -55,12 +55,12 @@ def known_of(images: Tensor, geometry: Any, depth: Tensor | None, normal_map: Te
 
 
 def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:
-    """A MASK as maps, for pictures that it belongs to.
+    """A MASK as maps, for images that it belongs to.
 
     Args:
         mask: (B, H, W), (B, 1, H, W) or (H, W), of floats or bool; of any size.
         name: What errors call it.
-        total: How many pictures there are.
+        total: How many images there are.
         of: What errors call those.
 
     Returns:
@@ -68,7 +68,7 @@ def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:
 
     Raises:
         TypeError: Not a mask.
-        ValueError: Of another form or number of pictures, or NaN.
+        ValueError: Of another form or number of images, or NaN.
     """
     if not isinstance(mask, Tensor) or not (mask.is_floating_point() or mask.dtype == torch.bool):
         found = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
@@ -88,7 +88,7 @@ def _for_batch(estimate: Estimate, batch: int, name: str) -> Estimate:
 
 
 def images_with(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
-    """Each picture with its estimate, on the device that computes: a long batch at once would not fit there."""
+    """Each image with its estimate, on the device that computes: a long batch at once would not fit there."""
     device = default_device()
     for image, estimate in zip(images.split(1), one_by_one(whole, device), strict=True):
         yield image.to(device), estimate

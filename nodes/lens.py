@@ -1,4 +1,4 @@
-"""What stands between the scene and the picture: the lens, and the air."""
+"""What stands between the scene and the image: the lens, and the air."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Fog:
         height_falloff: float = 0.0,
         sky: str = SKIES[0],
     ) -> Any:
-        """One picture in fog and how thick it is, a picture."""
+        """One image in fog and how thick it is, an image."""
         check_choice("sky", sky, SKIES)
         check_numbers(_FOG_NUMBERS, {"density": density, "start": start, "height_falloff": height_falloff})
         fog, light = FogBank(density, start, height_falloff), colour_to_linear(colour)
@@ -209,7 +209,7 @@ class DepthOfField:
         rotation: float = 0.0,
         highlights: float = 1.0,
     ) -> Any:
-        """One picture a picture."""
+        """One image an image."""
         numbers = (focus, blur, f_number, focal_length, sensor, rotation, highlights)
         check_whole("blades", blades, 0, MAX_BLADES)
         check_numbers(_LENS_NUMBERS, dict(zip(_LENS_NUMBERS, numbers, strict=True)))
@@ -235,7 +235,7 @@ def _unclamped(image: Tensor) -> Tensor:
 
 
 def bright_images(image: Tensor) -> Tensor:
-    """(B, 3, H, W) in [0, 1], or, of an HDR picture, with what is brighter than white.
+    """(B, 3, H, W) in [0, 1], or, of an HDR image, with what is brighter than white.
 
     Raises:
         ValueError, TypeError: As `to_rgb`.

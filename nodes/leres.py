@@ -34,7 +34,7 @@ AUTHORS, OLD_NODE = INPUTS = ("authors", "old node")
 
 
 class LeresDepthMap:
-    """LeReS's relative depth as a picture."""
+    """LeReS's relative depth as an image."""
 
     NODE_ID = "LeReS-DepthMapPreprocessor"
     DISPLAY_NAME = "LeReS Depth Map (enable boost for LeReS++)"
@@ -93,7 +93,7 @@ class LeresDepthMap:
         normalisation: str = PER_IMAGE,
         model: str = LERES_OR_TINY[0],
     ) -> tuple[Tensor]:
-        """One depth picture a picture."""
+        """One depth image an image."""
         check_range("rm_nearest", rm_nearest, 0, 100)
         check_range("rm_background", rm_background, 0, 100)
         check_choice("boost", boost, list(MODELS))
@@ -114,15 +114,15 @@ class LeresDepthMap:
 
 
 def without_ends(images: Tensor, nearest: float, background: float) -> Tensor:
-    """Depth pictures in [0, 1], near = white, whose ends are cut off: what is nearest becomes white, what is farthest black.
+    """Depth images in [0, 1], near = white, whose ends are cut off: what is nearest becomes white, what is farthest black.
 
     Args:
-        pictures: Of any shape.
+        images: Of any shape.
         nearest: Per cent of the range that are cut off at the near end, first.
         background: The same at the far end, afterwards.
 
     Source:
-        `LeresDetector` of the ControlNet nodes. What they compare are the 8-bit levels of the picture; the others stay floats here.
+        `LeresDetector` of the ControlNet nodes. What they compare are the 8-bit levels of the image; the others stay floats here.
     """
     if nearest:
         images = torch.where(255 - _levels(images) <= nearest / 100 * 255, 1, images)

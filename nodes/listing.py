@@ -14,7 +14,7 @@ READABLE = tuple(suffix for suffix, entry in FORMATS.items() if entry.read)
 """Extensions that depth and normals are read from."""
 
 _DEPTH = 3
-# Of one answer: thousands of pictures are looked at over several, the newest first.
+# Of one answer: thousands of images are looked at over several, the newest first.
 _SECONDS = 0.5
 # A folder may change again within what its file system counts as one moment.
 _MOMENT_NS = 2_000_000_000

@@ -1,6 +1,6 @@
-"""What a node shows on itself in ComfyUI's page: a picture, and its depth and normals as numbers for web/*.js.
+"""What a node shows on itself in ComfyUI's page: an image, and its depth and normals as numbers for web/*.js.
 
-A picture and its numbers are two PNG files of preview size in ComfyUI's temp folder; `web/maps.js` reads what `_packed` writes.
+An image and its numbers are two PNG files of preview size in ComfyUI's temp folder; `web/maps.js` reads what `_packed` writes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def shown_on_node(result: tuple, payloads: Sequence[Payload], **ui: Sequence[Any
 
     Args:
         result: The node's outputs.
-        payloads: What `image_payload` gave, one a picture.
+        payloads: What `image_payload` gave, one an image.
         ui: What ComfyUI itself knows, such as `text=[line]` and `images=[file]`.
 
     Returns:
@@ -71,15 +71,15 @@ def image_payload(
     text: str = "",
     **more: Any,
 ) -> Payload:
-    """One picture as the page shows it, and what is known of it.
+    """One image as the page shows it, and what is known of it.
 
     Args:
-        picture: (1, 3, H, W) sRGB in [0, 1].
-        estimate: Of the same picture, (1, ...) of any size: its depth is read under the pointer, and 3D views and lights are made of it.
+        image: (1, 3, H, W) sRGB in [0, 1].
+        estimate: Of the same image, (1, ...) of any size: its depth is read under the pointer, and 3D views and lights are made of it.
         counts: (1, 1, H, W) bool, where the page says that maps count; None = `Estimate.valid`.
-        sky: (1, 1, H, W) bool of the picture's size, where the sky is; None = not known.
+        sky: (1, 1, H, W) bool of the image's size, where the sky is; None = not known.
         thickness: (1, 1, H, W), half of how thick things are as a share of their depth, up to `THICKEST`; None = 0.
-        text: A line to stand under the picture.
+        text: A line to stand under the image.
         more: What a node's own view needs beside it; JSON.
 
     Returns:
@@ -100,7 +100,7 @@ def image_payload(
 
 
 def preview_size(height: int, width: int) -> tuple[int, int]:
-    """Height and width of what the page shows of a picture: `LONG_SIDE` at most."""
+    """Height and width of what the page shows of an image: `LONG_SIDE` at most."""
     scale = min(1.0, LONG_SIDE / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
@@ -128,7 +128,7 @@ def nearest(values: Tensor, height: int, width: int) -> Tensor:
 
 
 def _packed(estimate: Estimate, bits: Tensor) -> tuple[Tensor, Mapping[str, Any]]:
-    """Maps (1, ...) as one picture (1, 3, 2H, W) of bytes / 255, and what they mean.
+    """Maps (1, ...) as one image (1, 3, 2H, W) of bytes / 255, and what they mean.
 
     The upper half holds normals, n / 2 + 0.5 in OPENGL axes, black where there are none. The lower half holds depth as 256 R + G, 0 where
     there is none and else 1 + 65534 times its share of the way from `low` to `high`, or, if the law is "log", of their logarithms; B
@@ -174,7 +174,7 @@ def _codes(estimate: Estimate) -> tuple[Tensor, dict[str, Any]]:
 
 
 def temporary_png(image: Tensor) -> dict[str, str]:
-    """Writes a picture into ComfyUI's temp folder and names it as ComfyUI does."""
+    """Writes an image into ComfyUI's temp folder and names it as ComfyUI does."""
     folder, name = user_folder("temp"), f"depth_normal_{uuid.uuid4().hex}.png"
     folder.mkdir(parents=True, exist_ok=True)
     write_normal_png(folder / name, image)

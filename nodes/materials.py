@@ -44,7 +44,7 @@ DEFAULT_PREFIX = "textures/texture"
 
 
 class SeamlessGeometry:
-    """A model's depth and normals of a picture that tiles."""
+    """A model's depth and normals of an image that tiles."""
 
     NODE_ID = "DepthNormal_SeamlessGeometry"
     DISPLAY_NAME = "Seamless Geometry"
@@ -87,7 +87,7 @@ class SeamlessGeometry:
     def execute(
         self, model: Model, image: Tensor, margin: float = 0.25, even_borders: bool = False, resolution: int = 0, normals: str = AUTO
     ) -> tuple[Estimate, Tensor]:
-        """The estimate and the pictures."""
+        """The estimate and the images."""
         check_model(model)
         check_network_side(resolution)
         check_choice("normals", normals, (AUTO, "model only"))
@@ -162,7 +162,7 @@ class DetailNormals:
         coding: str = CODINGS[0],
         normal_coding: str = CODINGS[0],
     ) -> tuple[Tensor, Estimate]:
-        """One normal map a picture."""
+        """One normal map an image."""
         check_choice("source", source, (AUTO, *DETAILS))
         check_choice("coding", coding, CODINGS)
         check_range("radius", radius, 0, MAX_RADIUS)
@@ -189,7 +189,7 @@ class DetailNormals:
 
 
 class SaveTexture:
-    """Pictures in 16 bits or floats."""
+    """Images in 16 bits or floats."""
 
     NODE_ID = "DepthNormal_SaveTexture"
     DISPLAY_NAME = "Save Texture"

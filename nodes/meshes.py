@@ -223,7 +223,7 @@ class SaveRelief:
 
 
 def _saved(estimate: Estimate, image: Tensor | None, name: str, suffix: str, options: SaveOptions) -> dict[str, Any]:
-    """Writes each picture, or all views of a scene, and tells ComfyUI's page and the graph."""
+    """Writes each image, or all views of a scene, and tells ComfyUI's page and the graph."""
     whole = FORMATS[suffix].holds(estimate)
     parts = [estimate] if whole else counted(one_by_one(estimate), estimate.batch)
     images: Iterable[Tensor | None] = repeat(None) if image is None else images_of(estimate, image, whole)

@@ -61,7 +61,7 @@ def _network_size() -> Widget:
 
 
 class Metric3dDepthMap:
-    """Metric3D's metres as a picture."""
+    """Metric3D's metres as an image."""
 
     NODE_ID = "Metric3D-DepthMapPreprocessor"
     DISPLAY_NAME = "Metric3D Depth Map"
@@ -99,7 +99,7 @@ class Metric3dDepthMap:
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
-        """One depth picture a picture."""
+        """One depth image an image."""
         check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
         check_network_size(network_size)
         load = _loader(backbone, fx, fy, precision)
@@ -133,7 +133,7 @@ class Metric3dNormalMap(NormalMapNode):
         precision: str = "auto",
         coding: str = NORMALBAE,
     ) -> tuple[Tensor]:
-        """One normal map a picture."""
+        """One normal map an image."""
         return normal_map(image, _loader(backbone, fx, fy, precision), resolution, network_size, coding)
 
 
@@ -147,7 +147,7 @@ def _loader(backbone: str, fx: int, fy: int, precision: str) -> Callable[[], Mod
 
 
 def _greys(estimate: Estimate, measure: MeasureRange = measure_range) -> Tensor:
-    """The old picture: 0 metres white, the farthest nearly black. Its greys are the middles of the old steps, and between them."""
+    """The old image: 0 metres white, the farthest nearly black. Its greys are the middles of the old steps, and between them."""
     depth, quantity, valid = estimate.known_depth()
     if quantity is not Quantity.METRIC_DEPTH:  # the bundled model's
         return render_depth(estimate, measure)

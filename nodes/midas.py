@@ -90,7 +90,7 @@ class MidasNormalMap:
         precision: str = "auto",
         coding: str = NORMAL_1_0,
     ) -> tuple[Tensor]:
-        """One normal map a picture."""
+        """One normal map an image."""
         check_range("a", a, 0, MAX_A)
         check_range("bg_threshold", bg_threshold, 0, 1)
         check_choice("coding", coding, CODINGS)
@@ -99,7 +99,7 @@ class MidasNormalMap:
 
 
 class MidasDepthMap:
-    """MiDaS disparity as a picture."""
+    """MiDaS disparity as an image."""
 
     NODE_ID = "MiDaS-DepthMapPreprocessor"
     DISPLAY_NAME = "MiDaS Depth Map"
@@ -127,7 +127,7 @@ class MidasDepthMap:
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
-        """One depth picture a picture."""
+        """One depth image an image."""
         check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
         return (annotate_depth(image, partial(_load, model, precision), resolution, normalisation, resolution),)
 

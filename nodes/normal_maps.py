@@ -45,7 +45,7 @@ def normal_map_inputs(network_size: Widget, before: dict[str, Widget] | None = N
     """The inputs of such a node: the old widgets, which graphs store by position, and behind `resolution` the new ones.
 
     Args:
-        network_size: How large the picture is that the network sees.
+        network_size: How large the image is that the network sees.
         before: The old widgets before `resolution`.
         own: New widgets that no other node has.
     """
@@ -73,7 +73,7 @@ def normal_map(
     fov: float = 0.0,
     options: Any = None,
 ) -> tuple[Tensor]:
-    """One normal map a picture. The vectors are resized, and not their colours: they stay unit vectors.
+    """One normal map an image. The vectors are resized, and not their colours: they stay unit vectors.
 
     Args:
         image: ComfyUI's IMAGE.
@@ -86,7 +86,7 @@ def normal_map(
         options: The model family's own, where it has any.
 
     Raises:
-        ValueError: What the widgets of `normal_map_inputs` cannot say, or pictures that `utils.to_images` refuses.
+        ValueError: What the widgets of `normal_map_inputs` cannot say, or images that `utils.to_images` refuses.
     """
     check_short_side(resolution)
     check_network_size(network_size)
@@ -106,7 +106,7 @@ def _encoded(estimate: Estimate, coding: str) -> Tensor:
 
 
 class BaeNormalMap(NormalMapNode):
-    """BAE's normals as a picture."""
+    """BAE's normals as an image."""
 
     NODE_ID = "BAE-NormalMapPreprocessor"
     DISPLAY_NAME = "BAE Normal Map"
@@ -125,7 +125,7 @@ class BaeNormalMap(NormalMapNode):
     def execute(
         self, image: Tensor, resolution: int = 512, network_size: int = 0, precision: str = "auto", coding: str = NORMALBAE
     ) -> tuple[Tensor]:
-        """One normal map a picture."""
+        """One normal map an image."""
         load = partial(load_model, "bae-normal", precision, OTHER_NORMALS)
         return normal_map(image, load, resolution, network_size, coding, usual_size=resolution)
 

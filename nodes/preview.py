@@ -18,7 +18,7 @@ from .live import MAX_IMAGES, Payload, image_payload, in_page, preview_maps, pre
 from .sockets import RENDER, Inputs
 from .widgets import geometry_input, image_input
 
-# What is black and what is white in the picture of depth.
+# What is black and what is white in the image of depth.
 _PERCENTILES = (0.1, 99.9)
 _AXES = {Axes.OPENGL: "OpenGL", Axes.DIRECTX: "DirectX", Axes.OPENCV: "OpenCV", Axes.SCANNET: "ScanNet"}
 
@@ -64,7 +64,7 @@ class PreviewGeometry:
         }
 
     def execute(self, geometry: Any, image: Tensor | None = None) -> Any:
-        """The maps as pictures and words, and the same for the page."""
+        """The maps as images and words, and the same for the page."""
         estimate = check_geometry(geometry)
         count = min(estimate.batch, MAX_IMAGES)
         images = None if image is None else to_rgb(image)
@@ -84,7 +84,7 @@ class PreviewGeometry:
 
 
 def in_words(estimate: Estimate) -> str:
-    """What an estimate of one picture holds: "metric depth 0.8 to 6.2 m, fov 60°, normals OpenGL, mask 97 %"."""
+    """What an estimate of one image holds: "metric depth 0.8 to 6.2 m, fov 60°, normals OpenGL, mask 97 %"."""
     words = []
     if estimate.depth is not None and estimate.quantity is not None:
         words.append(_depth_in_words(estimate.depth, estimate.quantity, estimate.depth_valid))
@@ -117,7 +117,7 @@ def _percent(share: float) -> int:
 
 
 def map_tiles(small: Estimate) -> list[Tensor]:
-    """Depth, normals and mask as pictures (1, 3, H, W), those that there are."""
+    """Depth, normals and mask as images (1, 3, H, W), those that there are."""
     tiles = []
     if small.depth is not None and small.quantity is not None:
         is_metric = small.quantity is Quantity.METRIC_DEPTH
@@ -128,7 +128,7 @@ def map_tiles(small: Estimate) -> list[Tensor]:
 
 
 def _payload(colours: Tensor, small: Estimate, part: Estimate, line: str) -> Payload:
-    """What the page needs of one picture; the colours may have another size than the maps."""
+    """What the page needs of one image; the colours may have another size than the maps."""
     image = resize_image(colours.to(small.device).float(), small.height, small.width)
     payload = image_payload(image, small, text=line)
     return payload and payload | {"full": [part.width, part.height]}

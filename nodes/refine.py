@@ -1,4 +1,4 @@
-"""Depth edges and normals that sit on the picture's edges."""
+"""Depth edges and normals that sit on the image's edges."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REFINE = (
 
 
 class RefineGeometry:
-    """Ramps made steps where the picture has its edges."""
+    """Ramps made steps where the image has its edges."""
 
     NODE_ID = "DepthNormal_RefineGeometry"
     DISPLAY_NAME = "Refine Geometry"
@@ -79,18 +79,18 @@ class RefineGeometry:
 
 
 def refined_by_images(estimate: Estimate, images: Tensor, refine: bool) -> Estimate:
-    """The GEOMETRY of an estimate at its pictures' size, refined by them where that is wanted and there is depth.
+    """The GEOMETRY of an estimate at its images' size, refined by them where that is wanted and there is depth.
 
     Args:
-        estimate: One for each picture.
-        pictures: (B, C, H, W) as `to_images` gives them.
+        estimate: One for each image.
+        images: (B, C, H, W) as `to_images` gives them.
         refine: Whether it is wanted.
     """
     return _refined(images_to_rgb(images), estimate) if refine and estimate.depth is not None else geometry_output(estimate)
 
 
 def _refined(images: Tensor, geometry: Estimate, strength: float = 1.0, radius: int = 0, derive: Derive | None = None) -> Estimate:
-    """Picture by picture on the device that computes; the result lies where ComfyUI keeps what waits."""
+    """Image by image on the device that computes; the result lies where ComfyUI keeps what waits."""
     whole = known_of(images, geometry, None)
     pairs = counted(images_with(images, whole), len(images))
     parts = (geometry_output(refine_geometry(estimate, image, strength, radius, derive)) for image, estimate in pairs)

@@ -1,4 +1,4 @@
-"""What the maps are for: the picture under another light, and a small camera move through it."""
+"""What the maps are for: the image under another light, and a small camera move through it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _MOVE_NUMBERS = {
 
 
 class Relight:
-    """A new lamp for an old picture."""
+    """A new lamp for an old image."""
 
     NODE_ID = "DepthNormal_Relight"
     DISPLAY_NAME = "Relight"
@@ -160,7 +160,7 @@ class Relight:
         exposure: float = 0.0,
         roll_off: bool = True,
     ) -> Any:
-        """One relit picture a picture; for the page, the first one's surfaces too."""
+        """One relit image an image; for the page, the first one's surfaces too."""
         check_choice("sky", sky, SKIES)
         check_choice("normal_coding", normal_coding, CODINGS)
         style = _style((ambient, specular, shininess, shadows, exposure), ambient_above, ambient_below, roll_off)
@@ -176,7 +176,7 @@ class Relight:
 
 
 class DepthParallax:
-    """A small camera move through a still picture."""
+    """A small camera move through a still image."""
 
     NODE_ID = "DepthNormal_DepthParallax"
     DISPLAY_NAME = "Depth Parallax"
@@ -233,7 +233,7 @@ class DepthParallax:
         depth: Tensor | None = None,
         geometry: Estimate | None = None,
     ) -> tuple[Tensor]:
-        """All frames of all pictures."""
+        """All frames of all images."""
         check_choice("move", move, MOVES)
         check_range("frames", frames, 1, MAX_FRAMES)
         check_numbers(_MOVE_NUMBERS, {"amount": amount, "focus": focus})
@@ -266,7 +266,7 @@ def _noted(scenes: Iterable[LitScene], shown: list[Payload]) -> Iterator[LitScen
 
 
 def _surfaces(scene: LitScene) -> Payload:
-    """A picture for the page, with all that its light needs."""
+    """An image for the page, with all that its light needs."""
     depth = torch.ones_like(scene.image[:, :1]) if scene.depth is None else scene.depth
     known = Estimate(depth, Quantity.METRIC_DEPTH, scene.normals, Axes.OPENGL, intrinsics=scene.intrinsics)
     thickness = half_thickness(1 / depth, scene.intrinsics.diagonal(dim1=1, dim2=2)[:, :2].mean(1).to(depth))
@@ -275,7 +275,7 @@ def _surfaces(scene: LitScene) -> Payload:
 
 
 def _skies(mask: Tensor | None, images: Tensor, find: bool) -> Iterator[Tensor | bool]:
-    """For each picture where its sky is, of a MASK of any size; without one whether to look for it."""
+    """For each image where its sky is, of a MASK of any size; without one whether to look for it."""
     total, _, height, width = images.shape
     if mask is None:
         return iter((find,) * total)
@@ -284,7 +284,7 @@ def _skies(mask: Tensor | None, images: Tensor, find: bool) -> Iterator[Tensor |
 
 
 def _views(image: Tensor, estimate: Estimate, path: Tensor, focus: float) -> Iterator[Tensor]:
-    """One picture as the camera sees it from each place of its path."""
+    """One image as the camera sees it from each place of its path."""
     sized = estimate.resized(image.shape[-2], image.shape[-1])
     near_depth = depth_at_image_edges(likely_filled_depth(sized), image)
     inverse = 1 / near_depth

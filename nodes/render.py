@@ -1,4 +1,4 @@
-"""Pictures of raw depth and normals, and normal maps from one convention to another."""
+"""Images of raw depth and normals, and normal maps from one convention to another."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ BLACK, FACING = BACKGROUNDS = ("black", "facing the viewer")
 MAX_VALUE = 1e9
 MAX_STRENGTH = 100.0
 
-# A picture of 8 bits that is black up to rounding: no unit vector is stored so.
+# An image of 8 bits that is black up to rounding: no unit vector is stored so.
 _NO_DIRECTION = 1.5 / 255
 
 
 class RenderDepth:
-    """Raw depth as a picture."""
+    """Raw depth as an image."""
 
     NODE_ID = "DepthNormal_RenderDepth"
     DISPLAY_NAME = "Render Depth"
@@ -104,7 +104,7 @@ class RenderDepth:
         percentile_low: float = 0.0,
         percentile_high: float = 100.0,
     ) -> tuple[Tensor, Tensor]:
-        """One picture and mask for each of the geometry's."""
+        """One image and mask for each of the geometry's."""
         estimate = check_geometry(geometry)
         check_choice("colour_map", colour_map, (GREY, *COLOUR_MAPS))
         if estimate.depth is None:
@@ -125,7 +125,7 @@ class RenderDepth:
 
 
 class RenderNormals:
-    """Raw normals as a picture."""
+    """Raw normals as an image."""
 
     NODE_ID = "DepthNormal_RenderNormals"
     DISPLAY_NAME = "Render Normals"
@@ -147,7 +147,7 @@ class RenderNormals:
         }
 
     def execute(self, geometry: Any, coding: str = OPENGL, background: str = BLACK) -> tuple[Tensor]:
-        """One normal map for each of the geometry's pictures."""
+        """One normal map for each of the geometry's images."""
         estimate = check_geometry(geometry)
         check_choice("coding", coding, CODINGS)
         check_choice("background", background, BACKGROUNDS)
@@ -227,7 +227,7 @@ class ConvertNormalMap:
 
 
 def _planes(image: Tensor) -> Tensor:
-    """The same picture in [0, 1], contiguous. On a CPU, clamping into that layout takes a fifth of the time of `contiguous`."""
+    """The same image in [0, 1], contiguous. On a CPU, clamping into that layout takes a fifth of the time of `contiguous`."""
     planes = torch.empty(image.shape, device=image.device)
     return torch.clamp(image.detach(), 0, 1, out=planes)
 

@@ -166,7 +166,7 @@ def _number(finished: Sequence[tuple[str, Sequence[Path]]], prefix: Path) -> lis
     Others may be saving behind the same prefix at this moment: a number belongs to whoever has its name first.
 
     Args:
-        finished: For each picture the stem that its files have, and the files.
+        finished: For each image the stem that its files have, and the files.
         prefix: Where they go: folder and beginning of the name.
 
     Returns:
@@ -188,7 +188,7 @@ def _number(finished: Sequence[tuple[str, Sequence[Path]]], prefix: Path) -> lis
 
 
 def _claim(stem: str, paths: Sequence[Path], target: Path) -> list[Path] | None:
-    """Moves one picture's files from names that begin with `stem` to the same that begin with `target`; None where one is taken."""
+    """Moves one image's files from names that begin with `stem` to the same that begin with `target`; None where one is taken."""
     placed: list[tuple[Path, Path]] = []
     for path in paths:
         name = target.with_name(target.name + path.name.removeprefix(stem))

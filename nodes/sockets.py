@@ -16,7 +16,7 @@ DEPTH_NORMAL_MODEL = "DEPTH_NORMAL_MODEL"
 """A loaded `Model`."""
 
 VIDEO = "VIDEO"
-"""Core ComfyUI's film: a file, or pictures and sound."""
+"""Core ComfyUI's video: a file, or images and sound."""
 
 MOGE_GEOMETRY, DA3_GEOMETRY = "MOGE_GEOMETRY", "DA3_GEOMETRY"
 """The dictionaries of core ComfyUI's own nodes."""

@@ -1,4 +1,4 @@
-"""A picture for both eyes."""
+"""An image for both eyes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _NUMBERS = {
 
 
 class Stereo:
-    """Two eyes' pictures of one."""
+    """Two eyes' images of one."""
 
     NODE_ID = "DepthNormal_Stereo"
     DISPLAY_NAME = "Stereo 3D"
@@ -111,7 +111,7 @@ class Stereo:
         depth: Tensor | None = None,
         geometry: Estimate | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """One stereo picture a picture, and the mask of what was guessed."""
+        """One stereo image an image, and the mask of what was guessed."""
         check_choice("layout", layout, LAYOUTS)
         check_choice("normalisation", normalisation, (PER_IMAGE, PER_CLIP))
         check_numbers(_NUMBERS, {"divergence": divergence, "convergence": convergence})

@@ -1,4 +1,4 @@
-"""What the nodes for textures take: normals and heights, as this pack's geometry or as any pack's pictures."""
+"""What the nodes for textures take: normals and heights, as this pack's geometry or as any pack's images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .known import masks_of
 from .sockets import Widget
 from .widgets import CODINGS, image_input
 
-# A picture of 8 bits that is black up to rounding: no unit vector is stored so.
+# An image of 8 bits that is black up to rounding: no unit vector is stored so.
 _NO_DIRECTION = 1.5 / 255
 
 
@@ -35,19 +35,19 @@ def height_input(purpose: str) -> Widget:
 
 
 def heights(image: Tensor) -> Tensor:
-    """(B, 1, H, W) in [0, 1] of pictures of heights."""
+    """(B, 1, H, W) in [0, 1] of images of heights."""
     return planar(image).mean(1, keepdim=True)
 
 
 def planar(image: Tensor) -> Tensor:
-    """(B, 3, H, W) in [0, 1] of pictures; those too large for a material are refused before memory is taken."""
+    """(B, 3, H, W) in [0, 1] of images; those too large for a material are refused before memory is taken."""
     if isinstance(image, Tensor) and image.ndim in (3, 4):
         check_size(image.shape[-3], image.shape[-2])
     return to_rgb(image)
 
 
 def heights_as_normals(image: Tensor, height_range: float, borders: str) -> Estimate:
-    """The normals of pictures of heights."""
+    """The normals of images of heights."""
     check_range("height_range", height_range, 0, 1e6)
     return Estimate(normals=height_to_normals(image_to_height(heights(image), height_range), borders=borders))
 
@@ -56,7 +56,7 @@ def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask:
     """The normals that a node works on: of a normal map or of a geometry.
 
     Args:
-        normal_map: Pictures; black pixels count as holes.
+        normal_map: Images; black pixels count as holes.
         coding: How they store their vectors.
         geometry: An estimate instead; where it has no normals they are computed from its depth.
         mask: (B, H, W), white = counts; of any size.
@@ -65,7 +65,7 @@ def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask:
         An estimate with normals, with a mask where some do not count.
 
     Raises:
-        ValueError: Neither or both are given, there is nothing to compute normals of, the mask is of another number of pictures, or
+        ValueError: Neither or both are given, there is nothing to compute normals of, the mask is of another number of images, or
             nothing at all counts.
     """
     check_choice("normal_coding", coding, CODINGS)
@@ -83,7 +83,7 @@ def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask:
     whole = replace(known, mask=counts if known.mask is None else counts & known.mask)
     valid = whole.normals_valid
     if valid is not None and not bool(valid.flatten(1).any(1).all()):
-        raise ValueError("the mask leaves no normal of a picture: it is black there, or white only in holes; white is what counts")
+        raise ValueError("the mask leaves no normal of an image: it is black there, or white only in holes; white is what counts")
     return whole
 
 

@@ -112,7 +112,7 @@ class NormalToHeight:
         flatten: float = 0.0,
         derivative: str = AUTO,
     ) -> tuple[Tensor, float, Estimate]:
-        """One height a picture."""
+        """One height an image."""
         whole = surface_normals(normal_map, normal_coding, geometry, mask)
         check_range("flatten", flatten, 0, MAX_FLATTEN)
         options = {"borders": borders, "level": level, "flatten": flatten, "derivative": derivative}
@@ -166,7 +166,7 @@ class HeightToNormal:
     def execute(
         self, height: Tensor, height_range: float = 32.0, coding: str = CODINGS[0], borders: str = FREE, derivative: str = DERIVATIVES[0]
     ) -> tuple[Tensor, Estimate]:
-        """One normal map a picture."""
+        """One normal map an image."""
         check_choice("coding", coding, CODINGS)
         check_range("height_range", height_range, 0, MAX_HEIGHT)
         images = heights(height)
@@ -238,7 +238,7 @@ class Curvature:
         height_range: float = 32.0,
         borders: str = FREE,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Three maps a picture."""
+        """Three maps an image."""
         check_choice("borders", borders, BORDERS)
         if height is not None and (normal_map is not None or geometry is not None):
             raise ValueError("height is linked, and a normal map or geometry too: curvature is of one of them; unlink the others")
@@ -312,7 +312,7 @@ class AmbientOcclusion:
         height_range: float = 32.0,
         borders: str = FREE,
     ) -> tuple[Tensor]:
-        """One map a picture."""
+        """One map an image."""
         check_range("strength", strength, 0, 8)
         check_range("height_range", height_range, 0, MAX_HEIGHT)
         check_choice("borders", borders, BORDERS)

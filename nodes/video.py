@@ -1,4 +1,4 @@
-"""ComfyUI's VIDEO in and out: depth and normals of a film of any length, with its sound, a few frames in memory."""
+"""ComfyUI's VIDEO in and out: depth and normals of a video of any length, with its sound, a few frames in memory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Render = Callable[[Estimate], Tensor]
 
 
 class DepthOfVideo:
-    """A film of depth pictures."""
+    """A video of depth images."""
 
     NODE_ID = "DepthNormal_DepthOfVideo"
     DISPLAY_NAME = "Depth of Video"
@@ -86,7 +86,7 @@ class DepthOfVideo:
 
 
 class NormalsOfVideo:
-    """A film of normal maps."""
+    """A video of normal maps."""
 
     NODE_ID = "DepthNormal_NormalsOfVideo"
     DISPLAY_NAME = "Normals of Video"

@@ -91,7 +91,7 @@ class LoadVideoDepthAnythingModel:
 
 
 class VideoDepthAnythingProcess:
-    """The depth of a film."""
+    """The depth of a video."""
 
     NODE_ID = "VideoDepthAnythingProcess"
     DISPLAY_NAME = "Video Depth Anything Process"
@@ -155,7 +155,7 @@ class VideoDepthAnythingProcess:
 
 
 class VideoDepthAnythingOutput:
-    """Depth as pictures."""
+    """Depth as images."""
 
     NODE_ID = "VideoDepthAnythingOutput"
     DISPLAY_NAME = "Video Depth Anything Output Depth Map"
@@ -177,7 +177,7 @@ class VideoDepthAnythingOutput:
         }
 
     def execute(self, depths: Any, colormap: str = "gray") -> tuple[Tensor]:
-        """One picture a frame."""
+        """One image a frame."""
         check_choice("colormap", colormap, COLOUR_MAPS)
         values = torch.from_numpy(_checked(depths))[:, None]
         # larger numbers are whiter, whatever they mean: the socket does not say it
@@ -230,7 +230,7 @@ def _limited(height: int, width: int, longest: int) -> tuple[int, int]:
 
 
 def _frames(frames: Tensor, height: int, width: int) -> Iterator[Tensor]:
-    """A film in chunks of RGB, at a size."""
+    """A video in chunks of RGB, at a size."""
     for chunk in frames.split(_READ_AT_ONCE):
         yield resize_image(images_to_rgb(chunk), height, width)
 

@@ -64,7 +64,7 @@ def colour_widget(tooltip: str, default: str) -> Widget:
 
 
 def image_input(tooltip: str = "One picture or a batch.") -> Widget:
-    """The input for pictures."""
+    """The input for images."""
     return "IMAGE", {"tooltip": tooltip}
 
 
@@ -79,7 +79,7 @@ def short_side_widget(tooltip: str = "Short side of the result in pixels, aspect
 
 
 def network_side_widget(tooltip: str) -> Widget:
-    """How large the picture is that the network sees, in the measure of its authors; 0 = their own choice."""
+    """How large the image is that the network sees, in the measure of its authors; 0 = their own choice."""
     return count_widget(0, 0, MAX_RESOLUTION, tooltip)
 
 
@@ -89,7 +89,7 @@ def network_size_widget(tooltip: str, step: int | None = None) -> Widget:
 
 
 def tiles_widget() -> Widget:
-    """In how many parts large pictures are seen, beside the whole."""
+    """In how many parts large images are seen, beside the whole."""
     tooltip = (
         "For large pictures: sharper edges, more detail. The picture is seen as a whole, and again in overlapping tiles, whose detail goes "
         "onto the whole. auto: tiles of about the network's own size, at most 4 along the longer side. A number: so many along it; the "
@@ -131,12 +131,12 @@ def near_far_ratio_widget() -> Widget:
 
 
 def near_widget() -> Widget:
-    """Which end of a depth picture is near."""
+    """Which end of a depth image is near."""
     return choice_widget(NEAR, "Which end of the grey levels is near.")
 
 
 def normalisation_widget(fixed: str) -> Widget:
-    """What is black and what is white in a depth picture; `fixed` says what range the choice of that name takes."""
+    """What is black and what is white in a depth image; `fixed` says what range the choice of that name takes."""
     tooltip = (
         "Where the range between black and white comes from. per_image: each picture. per_clip: the whole batch. "
         f"fixed: {fixed}. running: the batch is a film, whose range is followed frame by frame."
@@ -145,7 +145,7 @@ def normalisation_widget(fixed: str) -> Widget:
 
 
 def clip_normalisation_widget() -> Widget:
-    """What is black and what is white in the old nodes' depth pictures."""
+    """What is black and what is white in the old nodes' depth images."""
     tooltip = (
         "Where the range between black and white comes from. per_image: each picture, as in the old node. For films, so that they do not "
         "flicker: per_clip: one range for the whole batch; running: a range that follows the film, and begins anew at a cut."
