@@ -27,7 +27,7 @@ def scale_short_side(height: int, width: int, short_side: int) -> tuple[int, int
 
 
 def to_planar(image: Tensor) -> Tensor:
-    """Any ComfyUI picture as a view with its channels first. Values are not checked; the caller must check them.
+    """Any ComfyUI image as a view with its channels first. Values are not checked; the caller must check them.
 
     Args:
         image: As `to_rgb`.
@@ -36,24 +36,24 @@ def to_planar(image: Tensor) -> Tensor:
         (B, C, H, W), C = 1, 3 or 4.
 
     Raises:
-        ValueError: Wrong rank, channel count, or an empty batch or picture.
+        ValueError: Wrong rank, channel count, or an empty batch or image.
         TypeError: Not a tensor, or none of floating-point numbers.
     """
     if not isinstance(image, Tensor):
-        raise TypeError(f"the picture is of type {type(image).__name__}; expected a tensor (batch, height, width, channels) in [0, 1]")
+        raise TypeError(f"the image is of type {type(image).__name__}; expected a tensor (batch, height, width, channels) in [0, 1]")
     if not image.is_floating_point():
-        raise TypeError(f"the picture has dtype {image.dtype}; expected floating point values in [0, 1]")
+        raise TypeError(f"the image has dtype {image.dtype}; expected floating point values in [0, 1]")
     if image.ndim == 3:
         image = image[None]
     if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
-        raise ValueError(f"the picture has shape {tuple(image.shape)}; expected (batch, height, width, channels) with 1, 3 or 4 channels")
+        raise ValueError(f"the image has shape {tuple(image.shape)}; expected (batch, height, width, channels) with 1, 3 or 4 channels")
     if image.numel() == 0:
-        raise ValueError(f"the batch is empty (shape {tuple(image.shape)}); give at least one picture of at least 1x1 pixel")
+        raise ValueError(f"the batch is empty (shape {tuple(image.shape)}); give at least one image of at least 1x1 pixel")
     return image.movedim(-1, 1)
 
 
 def to_images(image: Tensor) -> Tensor:
-    """Any ComfyUI picture as a network's input: channels first; what is beyond [0, 1], as in HDR pictures, is clamped.
+    """Any ComfyUI image as a network's input: channels first; what is beyond [0, 1], as in HDR images, is clamped.
 
     Args:
         image: As `to_rgb`.
@@ -70,7 +70,7 @@ def to_images(image: Tensor) -> Tensor:
 
 
 def to_rgb(image: Tensor) -> Tensor:
-    """Any ComfyUI picture as planar RGB.
+    """Any ComfyUI image as planar RGB.
 
     Args:
         image: (B, H, W, C) or (H, W, C) floats, C = 1 (grey), 3 (RGB) or 4 (RGBA, laid on white); clamped to [0, 1].
@@ -79,14 +79,14 @@ def to_rgb(image: Tensor) -> Tensor:
         (B, 3, H, W) float32 in [0, 1].
 
     Raises:
-        ValueError: Wrong rank, channel count, an empty batch or picture, or pixels that are NaN or infinite.
+        ValueError: Wrong rank, channel count, an empty batch or image, or pixels that are NaN or infinite.
         TypeError: Not a floating-point tensor.
     """
     return images_to_rgb(to_images(image))
 
 
 def as_batch(images: Tensor | np.ndarray) -> Tensor:
-    """Pictures from Python code as planar RGB.
+    """Images from Python code as planar RGB.
 
     Args:
         images: a tensor (B, 3, H, W) in [0, 1], or an array (H, W), (H, W, C) or (B, H, W, C) of uint8, uint16 or floats in [0, 1].
@@ -95,14 +95,14 @@ def as_batch(images: Tensor | np.ndarray) -> Tensor:
         (B, 3, H, W) float32 in [0, 1].
 
     Raises:
-        TypeError: Neither a tensor nor an array (a PIL picture, a path), or numbers of another kind.
+        TypeError: Neither a tensor nor an array (a PIL image, a path), or numbers of another kind.
         ValueError: Values beyond [0, 1] by more than resampling leaves; and as `to_rgb`.
     """
     return images_to_rgb(check_images(images))
 
 
 def check_images(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
-    """Pictures that `as_batch` takes, as a batch but not converted: `images_to_rgb` converts it, or parts of it one by one.
+    """Images that `as_batch` takes, as a batch but not converted: `images_to_rgb` converts it, or parts of it one by one.
 
     Args:
         images: As `as_batch`.
@@ -117,16 +117,16 @@ def check_images(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
     low, high = _finite_bounds(batch)
     if low < -0.5 or high > 1.5:  # resampling overshoots by less; 0..255 and -1..1 go beyond
         raise ValueError(
-            f"the pictures hold values from {low:g} to {high:g}; expected [0, 1]: divide what is 0..255 by 255, make -1..1 (x + 1) / 2"
+            f"the images hold values from {low:g} to {high:g}; expected [0, 1]: divide what is 0..255 by 255, make -1..1 (x + 1) / 2"
         )
     return batch
 
 
 def images_to_rgb(images: Tensor | np.ndarray) -> Tensor:
-    """Pictures that were checked as planar RGB; nothing is asked of their device.
+    """Images that were checked as planar RGB; nothing is asked of their device.
 
     Args:
-        pictures: What `check_images` or `to_images` returns, or some of it.
+        images: What `check_images` or `to_images` returns, or some of it.
 
     Returns:
         (B, 3, H, W) float32 in [0, 1], in memory of its own.
@@ -158,7 +158,7 @@ def _finite_bounds(images: Tensor | np.ndarray) -> tuple[float, float]:
         return low, high
     finite = torch.isfinite(images) if isinstance(images, Tensor) else np.isfinite(images)
     bad, total = int((~finite).sum()), math.prod(finite.shape)
-    raise ValueError(f"the picture holds {bad} NaN or infinite values of {total}; every pixel must be a number in [0, 1]")
+    raise ValueError(f"the image holds {bad} NaN or infinite values of {total}; every pixel must be a number in [0, 1]")
 
 
 def _scaled(array: np.ndarray) -> np.ndarray:
@@ -171,7 +171,7 @@ def _scaled(array: np.ndarray) -> np.ndarray:
         return array.astype(np.float32) / np.iinfo(array.dtype).max
     if np.issubdtype(array.dtype, np.floating):
         return array.astype(np.float32, copy=False)
-    raise TypeError(f"the picture is an array of {array.dtype}; expected uint8, uint16 or floats in [0, 1]")
+    raise TypeError(f"the image is an array of {array.dtype}; expected uint8, uint16 or floats in [0, 1]")
 
 
 def _batch_as_stored(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
@@ -184,16 +184,16 @@ def _batch_as_stored(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
         batch, channels, layout, remedy = images, 1, "a tensor (B, C, H, W)", "tensor[None] adds B, tensor.movedim(-1, 1) moves C there"
     else:
         kind = f"{type(images).__module__}.{type(images).__qualname__}".removeprefix("builtins.")
-        remedy = "of a PIL picture give numpy.asarray(picture.convert('RGB')), of a file depth_normal.geometry.files.read_image(path)"
+        remedy = "of a PIL image give numpy.asarray(image.convert('RGB')), of a file depth_normal.geometry.files.read_image(path)"
         if isinstance(images, list | tuple):
-            remedy = "numpy.stack(pictures) makes one array of pictures of one size"
-        raise TypeError(f"the pictures are a {kind}; expected a tensor (B, 3, H, W) or an array (H, W, C) or (B, H, W, C): {remedy}")
+            remedy = "numpy.stack(images) makes one array of images of one size"
+        raise TypeError(f"the images are a {kind}; expected a tensor (B, 3, H, W) or an array (H, W, C) or (B, H, W, C): {remedy}")
     if batch.ndim != 4 or batch.shape[channels] not in (1, 3, 4):
-        raise ValueError(f"the pictures have shape {tuple(images.shape)}; expected {layout} with C = 1, 3 or 4: {remedy}")
+        raise ValueError(f"the images have shape {tuple(images.shape)}; expected {layout} with C = 1, 3 or 4: {remedy}")
     if 0 in batch.shape:
-        raise ValueError(f"the batch is empty (shape {tuple(images.shape)}); give at least one picture of at least 1x1 pixel")
+        raise ValueError(f"the batch is empty (shape {tuple(images.shape)}); give at least one image of at least 1x1 pixel")
     if isinstance(batch, Tensor) and not batch.is_floating_point():
-        raise TypeError(f"the pictures have dtype {batch.dtype}; expected floats in [0, 1]: tensor / 255 makes that of 8 bits")
+        raise TypeError(f"the images have dtype {batch.dtype}; expected floats in [0, 1]: tensor / 255 makes that of 8 bits")
     return batch
 
 
@@ -203,7 +203,7 @@ def to_image(planar: Tensor) -> Tensor:
 
 
 def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear") -> Tensor:
-    """Resamples maps or pictures: each axis an area average where it shrinks, interpolated where it grows.
+    """Resamples maps or images: each axis an area average where it shrinks, interpolated where it grows.
 
     Args:
         values: (B, C, H, W).
@@ -235,7 +235,7 @@ def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear
 
 
 def resize_image(image: Tensor, height: int, width: int) -> Tensor:
-    """Resamples pictures (B, C, H, W) in [0, 1] for a network: cubic where an axis grows (overshoot is clamped), area where it shrinks."""
+    """Resamples images (B, C, H, W) in [0, 1] for a network: cubic where an axis grows (overshoot is clamped), area where it shrinks."""
     resized = resize_map(image, height, width, "bicubic")
     return resized.clamp(0, 1) if height > image.shape[-2] or width > image.shape[-1] else resized
 

@@ -43,12 +43,12 @@ def check_network_size(spec: ModelSpec, image: Size, size: int, network: Size) -
     height, width = image
     if network[0] * network[1] > MAX_NETWORK_PIXELS:
         raise ValueError(
-            f"a picture of {width}x{height} at resolution {size} makes {spec.id} run at {network[1]}x{network[0]}, "
-            f"more than {MAX_NETWORK_PIXELS // 2**20} megapixels: {wording().lower_size} or crop the picture"
+            f"an image of {width}x{height} at resolution {size} makes {spec.id} run at {network[1]}x{network[0]}, "
+            f"more than {MAX_NETWORK_PIXELS // 2**20} megapixels: {wording().lower_size} or crop the image"
         )
     if max(height, width) > MAX_ASPECT * min(height, width):
         raise ValueError(
-            f"a picture of {width}x{height} has one side more than {MAX_ASPECT} times as long as the other: crop it, or cut it in pieces"
+            f"an image of {width}x{height} has one side more than {MAX_ASPECT} times as long as the other: crop it, or cut it in pieces"
         )
 
 

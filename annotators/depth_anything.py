@@ -91,7 +91,7 @@ class DepthAnythingAnnotator(DinoAnnotator):
             self._warned = True
             other, sign = ("metric", "nothing near") if max_depth is None else ("relative", f"all at {max_depth:g} m")
             logger.warning(
-                "%s sees %s in most of the picture: if that is wrong, its weights file is of a %s model, whose tensors look the same",
+                "%s sees %s in most of the image: if that is wrong, its weights file is of a %s model, whose tensors look the same",
                 self.spec.id,
                 sign,
                 other,

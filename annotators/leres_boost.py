@@ -89,7 +89,7 @@ class LeresBoostAnnotator(LeresAnnotator):
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
         """See `Family.why_no_graph`."""
-        return "it looks at a picture many times, at sizes that the picture decides"
+        return "it looks at an image many times, at sizes that the image decides"
 
     def _merge(self, whole: Tensor, fine: Tensor) -> Tensor:
         return self.network.merge(torch.cat((whole, fine), 1))

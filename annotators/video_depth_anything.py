@@ -45,7 +45,7 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, VideoAnnotator):
 
     Convention:
         Relative networks: disparity, large = near, unknown scale and shift, never negative; the same scale and shift for all frames of a
-        shot. Metric networks: metres. Images of a batch are independent; for frames of a video there is `film`.
+        shot. Metric networks: metres. Images of a batch are independent; for frames of a video there is `estimate_video`.
     """
 
     auto_dtypes = ()  # float16 changes the depth image by 0.1 of 255 levels, but no video was run with trained weights

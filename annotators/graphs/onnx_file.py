@@ -56,7 +56,7 @@ def export_graph(
         raise ValueError(f"the graph's sides are {width}x{height}; accepted: multiples of {multiple}, at least {graph.least_side}")
     batch = batch or (2 if graph.dynamic_batch else 1)
     if graph.most_batch and batch > graph.most_batch:
-        raise ValueError(f"{batch} pictures at once; the graph takes at most {graph.most_batch}")
+        raise ValueError(f"{batch} images at once; the graph takes at most {graph.most_batch}")
     example = graph.example(batch, height, width)
     with torch.no_grad(), _quiet():
         step("tracing the network")
