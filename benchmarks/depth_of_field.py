@@ -1,10 +1,10 @@
-"""Depth of field from a picture and its depth: how near it comes to what Cycles' lens sees, and how long it takes.
+"""Depth of field from an image and its depth: how near it comes to what Cycles' lens sees, and how long it takes.
 
     python benchmarks/depth_of_field.py DIR [--pictures OUT] [--seconds]
 
-DIR: scenes that `depth_of_field_scenes.py` rendered. PSNR (dB) and SSIM against the lens, of the pinhole's picture itself; of each pixel
+DIR: scenes that `depth_of_field_scenes.py` rendered. PSNR (dB) and SSIM against the lens, of the pinhole's image itself; of each pixel
 blurred by a Gaussian of its own circle (what most depth blurs do); of Blender's Defocus node on the same view; and of ours, from the true
-depth and from depth as a network gives it, with soft edges beside those of the picture.
+depth and from depth as a network gives it, with soft edges beside those of the image.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STOPS = 1.0
 
 
 class View(NamedTuple):
-    """A scene with one focus: pictures (1, 3, H, W), depth (1, 1, H, W), and focus, f-number, focal length, sensor, blades, rotation."""
+    """A scene with one focus: images (1, 3, H, W), depth (1, 1, H, W), and focus, f-number, focal length, sensor, blades, rotation."""
 
     name: str
     pinhole: Tensor
@@ -46,8 +46,8 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--pictures", type=Path, metavar="OUT", help="folder for the results as pictures")
-    parser.add_argument("--seconds", action="store_true", help="how long ours takes at 1920x1080 with one thread, from depth to picture")
+    parser.add_argument("--pictures", type=Path, metavar="OUT", help="folder for the results as images")
+    parser.add_argument("--seconds", action="store_true", help="how long ours takes at 1920x1080 with one thread, from depth to image")
     arguments = parser.parse_args()
     views = [*rendered(arguments.folder)]
     if not views:
@@ -88,7 +88,7 @@ def circles(view: View, depth: Tensor) -> Tensor:
 
 
 def gaussian(view: View) -> Tensor:
-    """Each pixel the mean of those around it, by a Gaussian as wide as its own circle: pictures of growing blur, mixed pixel by pixel."""
+    """Each pixel the mean of those around it, by a Gaussian as wide as its own circle: images of growing blur, mixed pixel by pixel."""
     sigma = circles(view, view.depth).abs() / 4
     widths = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0]
     blurred = [_blurred(view.pinhole, width) for width in widths]
@@ -100,7 +100,7 @@ def gaussian(view: View) -> Tensor:
 
 
 def softened(depth: Tensor) -> Tensor:
-    """Depth as networks give it: smooth edges that lie a pixel or two beside the picture's."""
+    """Depth as networks give it: smooth edges that lie a pixel or two beside the image's."""
     inverse = _blurred(1 / depth, SOFTNESS)
     height, width = depth.shape[-2:]
     rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
@@ -166,7 +166,7 @@ def line(name: str, row: object) -> str:
 
 
 def write_images(path: Path, images: list[Tensor]) -> None:
-    """The lens's picture and the others, below each other."""
+    """The lens's image and the others, below each other."""
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)

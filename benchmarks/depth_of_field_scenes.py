@@ -90,7 +90,7 @@ def _new_scene(bpy: Any, arguments: argparse.Namespace) -> Any:
 
 
 def _views(bpy: Any, scene: Any) -> dict[str, Any]:
-    """The pinhole's picture and depth, and for each focus the lens's picture and the Defocus node's."""
+    """The pinhole's image and depth, and for each focus the lens's image and the Defocus node's."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "blender"))
     from render_geometry import render_geometry
 
@@ -112,7 +112,7 @@ def _views(bpy: Any, scene: Any) -> dict[str, Any]:
 
 
 def _with_defocus_node(bpy: Any, scene: Any, focus: float, f_number: float, blades: int, rotation: float, path: Path) -> np.ndarray:
-    """The compositor's Defocus node on the pinhole's picture, which is clipped at white, and its depth: what we are given."""
+    """The compositor's Defocus node on the pinhole's image, which is clipped at white, and its depth: what we are given."""
     layer = scene.view_layers[0]
     layer.use_pass_z = True
     scene.camera.data.dof.focus_distance, scene.camera.data.dof.aperture_fstop = focus, f_number

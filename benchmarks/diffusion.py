@@ -1,4 +1,4 @@
-"""Seconds a picture for the diffusion families, and how much of them our own code takes.
+"""Seconds an image for the diffusion families, and how much of them our own code takes.
 
     python benchmarks/diffusion.py [--size 768] [--repeats 3] [--device cuda]
 
@@ -87,7 +87,7 @@ def measured(function: Callable[..., Any], device: torch.device, spent: list[flo
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=768, help="side of the square picture, and what the networks run at")
+    parser.add_argument("--size", type=int, default=768, help="side of the square image, and what the networks run at")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
@@ -95,7 +95,7 @@ def main() -> None:
     mend_torchvision()
     image = torch.rand(1, 3, arguments.size, arguments.size, device=device)
     print(f"{torch.cuda.get_device_name(device) if device.type == 'cuda' else 'CPU, narrow networks'}, {arguments.size} x {arguments.size}")
-    print(f"{'model':16} {'dtype':10} {'steps':>5} {'s/picture':>10} {'outside':>8}")
+    print(f"{'model':16} {'dtype':10} {'steps':>5} {'s/image':>10} {'outside':>8}")
     for model_id, family, options in RUNS:
         annotator = random_network(find_spec(model_id), family, device)
         spent: list[float] = []

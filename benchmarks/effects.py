@@ -1,11 +1,11 @@
-"""Seconds a picture of 1080p for what is done with maps: light, parallax, lens, heights, occlusion. On a GPU as well where there is one.
+"""Seconds an image of 1080p for what is done with maps: light, parallax, lens, heights, occlusion. On a GPU as well where there is one.
 
     python benchmarks/effects.py [PICTURE] [--only relight parallax] [--rounds 5] [--threads 1] [--against CHECKOUT]
 
-Depth and normals are tiny's of the picture (default: the pack's own photograph at 1920x1080); making them is not counted. Each figure
+Depth and normals are tiny's of the image (default: the pack's own photograph at 1920x1080); making them is not counted. Each figure
 is the median of its rounds, in which all rows take turns; on a GPU each row waits for the device. Rows with `(node)` are whole nodes, with
 the likely depth, its sharpened edges, the sky and the colours; the others are the bare function. --against: the node Relight of another
-checkout, beside ours: seconds, and how far its pictures are from ours, and from ours without roll-off, in steps of 255.
+checkout, beside ours: seconds, and how far its images are from ours, and from ours without roll-off, in steps of 255.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ def main() -> None:
 
 
 def read_image(path: Path, size: tuple[int, int]) -> Tensor:
-    """A picture of that size as a node gets it, (1, H, W, 3)."""
+    """An image of that size as a node gets it, (1, H, W, 3)."""
     pixels = cv2.imread(str(path))
-    assert pixels is not None, f"{path} is no picture"
+    assert pixels is not None, f"{path} is no image"
     return torch.from_numpy(np.ascontiguousarray(cv2.resize(pixels, size)[..., ::-1])).float()[None] / 255
 
 
@@ -164,7 +164,7 @@ def measured(made: dict[str, Run], rounds: int, device: torch.device) -> dict[st
 
 
 def compare(root: Path, image: Tensor, known: Estimate) -> None:
-    """The node Relight of another checkout and ours: seconds, and how far the pictures are apart."""
+    """The node Relight of another checkout and ours: seconds, and how far the images are apart."""
     spec = importlib.util.spec_from_file_location("other_depth_normal", root / "__init__.py", submodule_search_locations=[str(root)])
     assert spec is not None and spec.loader is not None
     sys.modules[spec.name] = other = importlib.util.module_from_spec(spec)

@@ -1,4 +1,4 @@
-"""How near the ONNX files of `depth-normal export` come to torch: the final picture, in 255ths, of networks at their true size.
+"""How near the ONNX files of `depth-normal export` come to torch: the final image, in 255ths, of networks at their true size.
 
     python benchmarks/export_parity.py [--models ID ...] [--dtype float32] [--size N] [--weights FILE] [--record FILE]
 
@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=[each for each in MODEL_IDS if each in MODELS], metavar="ID")
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32")
-    parser.add_argument("--size", type=int, help="at which the network sees the pictures; default: each model's own")
+    parser.add_argument("--size", type=int, help="at which the network sees the images; default: each model's own")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--record", type=Path)
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The discriminative families at work: pictures a second, the share of our own code, peak memory, and what half precision changes.
+"""The discriminative families at work: images a second, the share of our own code, peak memory, and what half precision changes.
 
     python benchmarks/families.py [--models ID ...] [--full] [--precision-only] [--size N]
         [--height 480 --width 640] [--batches 1 4] [--rounds 3] [--dtype float32] [--narrow] [--no-memory]
@@ -8,7 +8,7 @@ Without --models: the small member of each family that has one; --full: one more
 of diffusion models have a benchmark of their own, `diffusion.py`. --narrow: networks with few channels (except MiDaS's), whose figures
 say nothing about the real ones: a quick check that a family runs.
 
-- pictures/s: of warm calls of `Model.estimates`, from a picture in [0, 1] to an estimate of raw depth.
+- images/s: of warm calls of `Model.estimates`, from an image in [0, 1] to an estimate of raw depth.
 - to bare: how many times longer a call takes than the bare forward, the network alone on the same normalised input, both measured in turn,
   the best of the rounds.
 - outside: the share of a call that is not spent in the network's forward.
@@ -88,7 +88,7 @@ def measure(arguments: argparse.Namespace) -> None:
         return
     device = devices.default_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{name}; torch {torch.__version__}; pictures of {arguments.width}x{arguments.height}, {arguments.dtype}")
+    print(f"{name}; torch {torch.__version__}; images of {arguments.width}x{arguments.height}, {arguments.dtype}")
     if not arguments.precision_only:
         print_costs(arguments)
     print(f"\n{'model':32} {'dtype':>9} {'of max':>8} {'of std':>8}   difference from float32, largest")
@@ -99,7 +99,7 @@ def measure(arguments: argparse.Namespace) -> None:
 
 def print_costs(arguments: argparse.Namespace) -> None:
     """The table of time and memory."""
-    print(f"{'model':32} {'batch':>5} {'network':>9} {'pictures/s':>10} {'to bare':>7} {'outside':>7} {'peak MB':>8} {'to bare':>7}")
+    print(f"{'model':32} {'batch':>5} {'network':>9} {'images/s':>10} {'to bare':>7} {'outside':>7} {'peak MB':>8} {'to bare':>7}")
     for model_id in arguments.models:
         model = load(model_id, arguments.dtype)
         for batch in arguments.batches:
@@ -121,7 +121,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", type=int, help="of the network's input, as in `depth-normal estimate`; default: each model's own")
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=640)
-    parser.add_argument("--batches", nargs="+", type=int, default=(1, 4), metavar="N", help="pictures at once (default: 1 4)")
+    parser.add_argument("--batches", nargs="+", type=int, default=(1, 4), metavar="N", help="images at once (default: 1 4)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--batch", type=int, default=1, help=argparse.SUPPRESS)
@@ -227,7 +227,7 @@ def random_state(spec: ModelSpec, role: str = "network") -> dict[str, Tensor]:
 
 
 def make_images(arguments: argparse.Namespace) -> Tensor:
-    """Smooth random pictures."""
+    """Smooth random images."""
     coarse = torch.rand(arguments.batch, 3, 9, 12, generator=torch.Generator().manual_seed(0))
     size = (arguments.height, arguments.width)
     return nn.functional.interpolate(coarse, size=size, mode="bicubic").clamp(0, 1)

@@ -1,22 +1,22 @@
-"""A folder of pictures, file to file: pictures a second beside the plain way and beside the bare network, and memory over many pictures.
+"""A folder of images, file to file: images a second beside the plain way and beside the bare network, and memory over many images.
 
     python benchmarks/folder.py [--model tiny] [--weights FILE | --random] [--pictures 24] [--width 1920 --height 1080] [--rounds 3]
     python benchmarks/folder.py --memory 20000 --size 96 [--folder DIR]
 
-- folder: `depth-normal estimate FOLDER --out DIR` from the first picture to the last, without the start of Python.
+- folder: `depth-normal estimate FOLDER --out DIR` from the first image to the last, without the start of Python.
 - plain: one after another what cannot be left out: OpenCV decodes the file, the bare network runs on the input that the model makes of the
-  picture, OpenCV packs the two results and writes them.
+  image, OpenCV packs the two results and writes them.
 - network: the bare network alone.
-- files: reading the picture and writing its two files as `estimate` does, in one thread, without a network.
+- files: reading the image and writing its two files as `estimate` does, in one thread, without a network.
 They take turns in one process, and the median of the rounds counts. The aims are: folder in at most 0.9 of the time of plain with a
 network that is small beside the rest (tiny), and at 95 % of the rate of the network alone with a larger one.
 
 The bound is what no overlap can beat: the processor's time of folder, shared out evenly among the cores, or on a GPU the network's own time
 where that is longer. On a CPU the network shares the cores with the files: a folder can reach no more of its rate than what the files
-leave it, unless pictures side by side use the cores better than one picture alone. --random takes random weights, for a model whose file is
+leave it, unless images side by side use the cores better than one image alone. --random takes random weights, for a model whose file is
 not here: time does not depend on them.
 
---memory estimates so many small pictures in one run and prints the resident memory after each thousand. The pictures are links to a few
+--memory estimates so many small images in one run and prints the resident memory after each thousand. The images are links to a few
 files. With --folder it goes on where an earlier run stopped.
 """
 
@@ -87,13 +87,13 @@ def print_rates(folder: Path, options: Options, arguments: argparse.Namespace) -
                 seconds[name].append((time.perf_counter() - start) / len(paths))
                 processor[name].append((time.process_time() - start_processor) / len(paths))
     place = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{place}; torch {torch.__version__}; {options.model}; {len(paths)} pictures of {arguments.width}x{arguments.height}")
+    print(f"{place}; torch {torch.__version__}; {options.model}; {len(paths)} images of {arguments.width}x{arguments.height}")
     middle = {name: median(values) for name, values in seconds.items()}
     cores, taken = count_cores(), {name: median(values) for name, values in processor.items()}
     for name, value in middle.items():
-        print(f"{name:8} {1000 * value:7.1f} ms a picture {1 / value:7.2f} pictures/s {1000 * taken[name]:7.1f} ms of the processor")
+        print(f"{name:8} {1000 * value:7.1f} ms an image {1 / value:7.2f} images/s {1000 * taken[name]:7.1f} ms of the processor")
     bound = max(taken["folder"] / cores, middle["network"] if model.device.type != "cpu" else 0)
-    print(f"bound    {1000 * bound:7.1f} ms a picture {1 / bound:7.2f} pictures/s with {cores} cores")
+    print(f"bound    {1000 * bound:7.1f} ms an image {1 / bound:7.2f} images/s with {cores} cores")
     print(f"folder to plain: {middle['folder'] / middle['plain']:.2f} of the time; bound {bound / middle['plain']:.2f}")
     shares = [100 * middle["network"] / value for value in (middle["folder"], bound)]
     print(f"folder to network: {shares[0]:.0f} % of the rate; bound {shares[1]:.0f} %")
@@ -128,7 +128,7 @@ def run_plain(path: Path, network: Callable[[], Any], results: dict[str, np.ndar
 
 
 def network_call(model: Model, options: Options, path: Path) -> Callable[[], Any]:
-    """The bare network on the input that the model makes of a picture."""
+    """The bare network on the input that the model makes of an image."""
     calls: Calls = []
     with hooked(model, lambda *call: calls.append(call)):
         estimate(model, read(path).to(model.device), options)
@@ -154,7 +154,7 @@ def encoded(found: Estimate) -> dict[str, np.ndarray]:
 
 
 def save_photos(folder: Path, count: int, width: int, height: int) -> None:
-    """Pictures with the grain of a photograph, each another part of one."""
+    """Images with the grain of a photograph, each another part of one."""
     folder.mkdir(parents=True, exist_ok=True)
     photo = cv2.imread(str(Path(__file__).resolve().parent.parent / "app" / "coffee.jpg"))
     assert photo is not None
@@ -167,8 +167,8 @@ def save_photos(folder: Path, count: int, width: int, height: int) -> None:
 
 
 def print_memory(folder: Path, count: int, options: Options) -> None:
-    """The resident memory as pictures are done."""
-    if not (folder / "photos").exists():  # a picture that is written again is another one
+    """The resident memory as images are done."""
+    if not (folder / "photos").exists():  # an image that is written again is another one
         save_photos(folder / "photos", 8, 128, 96)
     photos = sorted((folder / "photos").iterdir())
     (folder / "in").mkdir(exist_ok=True)
@@ -179,13 +179,13 @@ def print_memory(folder: Path, count: int, options: Options) -> None:
     model = options.load("cpu")
     sources, _ = find_images([folder / "in"])
     plan = plan_outputs(sources, folder / "out", done_by=options.settings(("depth", "normals")))
-    print(f"{count} pictures of 128x96, {len(plan.done)} of them done before; {resident('VmRSS:'):.0f} MB before the first", flush=True)
+    print(f"{count} images of 128x96, {len(plan.done)} of them done before; {resident('VmRSS:'):.0f} MB before the first", flush=True)
     start = time.monotonic()
     for number, outcome in enumerate(estimate_files(model, plan.todo, options), 1):
         assert outcome.failure is None, outcome.failure
         if number % CURVE_STEP == 0:
             rate = number / (time.monotonic() - start)
-            print(f"{len(plan.done) + number:7} done  {resident('VmRSS:'):6.0f} MB  {rate:6.1f} pictures/s", flush=True)
+            print(f"{len(plan.done) + number:7} done  {resident('VmRSS:'):6.0f} MB  {rate:6.1f} images/s", flush=True)
 
 
 def parse() -> argparse.Namespace:
@@ -201,8 +201,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=1920)
     parser.add_argument("--height", type=int, default=1080)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--memory", type=int, metavar="PICTURES", help="print the memory over so many small pictures instead")
-    parser.add_argument("--folder", type=Path, help="where --memory keeps its pictures, to go on later")
+    parser.add_argument("--memory", type=int, metavar="PICTURES", help="print the memory over so many small images instead")
+    parser.add_argument("--folder", type=Path, help="where --memory keeps its images, to go on later")
     arguments = parser.parse_args()
     arguments.random |= arguments.narrow
     if arguments.random:

@@ -4,8 +4,8 @@
     python benchmarks/loader.py memory [--frames 24] [--height 2160 --width 3840]
 
 - find: seconds to look for every file of the table of models in a generated tree, the first time and again, and folders read.
-- memory: MB of a fresh process at its highest during `Model.estimate` (Linux only), beyond what was there before the call, the pictures
-  included; and what pictures and results take by themselves.
+- memory: MB of a fresh process at its highest during `Model.estimate` (Linux only), beyond what was there before the call, the images
+  included; and what images and results take by themselves.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def count_folders_read() -> list[str]:
 
 
 def measure_memory(arguments: argparse.Namespace) -> None:
-    """Prints the peak of a long batch of 8-bit pictures through the small model of the pack."""
+    """Prints the peak of a long batch of 8-bit images through the small model of the pack."""
     model = load_model("tiny", device="cpu")
     model.estimate(np.zeros((1, 64, 64, 3), np.uint8))
     frames = np.random.default_rng(0).integers(0, 255, (arguments.frames, arguments.height, arguments.width, 3), np.uint8)
@@ -85,9 +85,9 @@ def measure_memory(arguments: argparse.Namespace) -> None:
     before = resident("VmRSS")
     estimate = model.estimate(frames)
     maps = [value for value in vars(estimate).values() if hasattr(value, "nbytes")]
-    print(f"{arguments.frames} pictures of {arguments.width}x{arguments.height}: {frames.nbytes / MEGABYTE:.0f} MB as bytes")
+    print(f"{arguments.frames} images of {arguments.width}x{arguments.height}: {frames.nbytes / MEGABYTE:.0f} MB as bytes")
     print(f"results: {sum(value.nbytes for value in maps) / MEGABYTE:.0f} MB")
-    print(f"peak beyond the pictures: {resident('VmHWM') - before:.0f} MB")
+    print(f"peak beyond the images: {resident('VmHWM') - before:.0f} MB")
 
 
 def resident(field: str) -> float:

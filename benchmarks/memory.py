@@ -1,4 +1,4 @@
-"""Peak memory and time of what large pictures and long clips pass through, each in a fresh process, beside the plain way to do it.
+"""Peak memory and time of what large images and long clips pass through, each in a fresh process, beside the plain way to do it.
 
     python benchmarks/memory.py [NAME ...]        (--help lists the names)
 
@@ -97,7 +97,7 @@ for _name, _prepare, _plain, _ours in (
     ("16384x64 to 8192x32", lambda: torch.rand(1, 3, 16384, 64), lambda p: dense_area(p, 8192, 32), lambda p: resize_image(p, 8192, 32)),
     ("4000x3000 to 700x525", lambda: torch.rand(1, 3, 3000, 4000),
      lambda p: dense_area(p, 525, 700), lambda p: resize_image(p, 525, 700)),
-    ("one 1920x1080 geometry for 50 pictures", lambda: maps(1, HD), lambda e: Estimate.cat([e] * 50), lambda e: e.expanded(50)),
+    ("one 1920x1080 geometry for 50 images", lambda: maps(1, HD), lambda e: Estimate.cat([e] * 50), lambda e: e.expanded(50)),
     ("percentiles of 8 frames of 1920x1080", lambda: torch.rand(8, 1, *HD), sorted_range,
      lambda clip: measure_range(clip, torch.ones_like(clip, dtype=torch.bool), (2, 85), per_clip=True)),
     ("geometry of 960x540 to 3840x2160", lambda: maps(1, (540, 960)), plainly_resized, lambda e: e.resized(*UHD)),

@@ -145,7 +145,7 @@ def softened(scene: Arrays, by: int) -> Tensor:
 
 
 def estimated() -> Callable[[Arrays], Tensor]:
-    """What the bundled network gives of a scene's picture, at the truth's scale and shift."""
+    """What the bundled network gives of a scene's image, at the truth's scale and shift."""
     from depth_normal import load_model
 
     model = load_model("tiny")

@@ -2,9 +2,9 @@
 
     python benchmarks/midas.py [--size 512] [--rounds 3] [--batches 1 4] [--precisions float32 bfloat16] [--weights midas_v21_small_256.pt]
 
-The old way is what the old nodes did: controlnet-aux's detector, built and loaded from disk for every call, one picture at a time.
+The old way is what the old nodes did: controlnet-aux's detector, built and loaded from disk for every call, one image at a time.
 Needs the `test` extra. The weights are random (the time does not depend on them), written to a temporary folder; with --weights, a
-real file of MiDaS v2.1 small also tells how far bfloat16 and float16 change the picture.
+real file of MiDaS v2.1 small also tells how far bfloat16 and float16 change the image.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batches", nargs="+", type=int, choices=range(1, 5), default=(1, 4), metavar="N", help="pictures a call, 1 to 4")
+    parser.add_argument("--batches", nargs="+", type=int, choices=range(1, 5), default=(1, 4), metavar="N", help="images a call, 1 to 4")
     parser.add_argument("--precisions", nargs="+", choices=("float32", "bfloat16"), default=("float32", "bfloat16"), metavar="NAME")
     parser.add_argument("--weights", type=Path)
     arguments = parser.parse_args()
@@ -50,7 +50,7 @@ def main() -> None:
         parser.error(f"{arguments.weights} is not a file; --weights takes MiDaS's midas_v21_small_256.pt")
     device = devices.default_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {torch.get_num_threads()} threads"
-    print(f"device: {name}; torch {torch.__version__}; picture {arguments.size}x{arguments.size}")
+    print(f"device: {name}; torch {torch.__version__}; image {arguments.size}x{arguments.size}")
     with tempfile.TemporaryDirectory() as folder:
         save_random_weights(Path(folder) / OLD_FILE)
         compare(Path(folder), arguments, device)
@@ -135,10 +135,10 @@ def share_outside(call: Callable[[], None], folder: Path, precision: str, rounds
 
 
 def compare_dtypes(weights: Path) -> None:
-    """How far a picture of MiDaS v2.1 small in half precision is from the one in float32, in 255ths."""
+    """How far an image of MiDaS v2.1 small in half precision is from the one in float32, in 255ths."""
     from skimage import data
 
-    print(f"weights {weights.name}: mean difference of the depth picture from float32's, in 255ths")
+    print(f"weights {weights.name}: mean difference of the depth image from float32's, in 255ths")
     for name in ("astronaut", "coffee", "chelsea", "rocket"):
         image = as_batch(getattr(data, name)())
         maps = {}

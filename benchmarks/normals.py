@@ -41,7 +41,7 @@ MIDAS_Z = tuple(2.0**k for k in range(-12, 5))
 
 @dataclass(frozen=True)
 class Scene:
-    """A rendered picture's depth (1, 1, H, W), mask, normals (1, 3, H, W) in OpenGL axes, and intrinsics (1, 3, 3)."""
+    """A rendered image's depth (1, 1, H, W), mask, normals (1, 3, H, W) in OpenGL axes, and intrinsics (1, 3, 3)."""
 
     depth: Tensor
     mask: Tensor
@@ -158,7 +158,7 @@ def open3d_normals(scene: Scene, inverse: Tensor, condition: str) -> Tensor | No
 
 
 def old_midas(scene: Scene, inverse: Tensor, condition: str) -> Tensor:
-    """The old formula with the `a` that suits this very picture best, which nobody has in practice."""
+    """The old formula with the `a` that suits this very image best, which nobody has in practice."""
     span = inverse[scene.mask].max() - inverse[scene.mask].min()
     maps = [convert_normals(midas_normals(inverse, float(span) * z, 0.0), Axes.SCANNET, Axes.OPENGL) for z in MIDAS_Z]
     return min(maps, key=lambda normals: mean_error(normals, scene, condition))

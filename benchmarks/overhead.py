@@ -1,4 +1,4 @@
-"""What a picture costs beside its network: each step from file to file, whole ways against a plain one, and three nodes.
+"""What an image costs beside its network: each step from file to file, whole ways against a plain one, and three nodes.
 
     python benchmarks/overhead.py [PICTURE] [--model tiny] [--device cpu] [--threads 2] [--rounds 7]
 
@@ -59,7 +59,7 @@ def main() -> None:
     if arguments.random:
         refuse_diffusion(parser, [arguments.model])
     if arguments.image and not arguments.image.is_file():
-        parser.error(f"{arguments.image} is not a file; give a picture, or nothing for the pack's own")
+        parser.error(f"{arguments.image} is not a file; give an image, or nothing for the pack's own")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
         cv2.setNumThreads(arguments.threads)
@@ -83,7 +83,7 @@ def print_overhead(model: Model, arguments: argparse.Namespace) -> None:
         image = arguments.image or own_photograph(Path(folder) / "photograph.jpg")
         height, width = read_image(image).shape[:2]
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {torch.get_num_threads()} threads"
-        print(f"{arguments.model} on {name}; torch {torch.__version__}, OpenCV {cv2.__version__}; picture {width}x{height}")
+        print(f"{arguments.model} on {name}; torch {torch.__version__}, OpenCV {cv2.__version__}; image {width}x{height}")
         measure(model, device, image, Path(folder), arguments.rounds)
 
 
@@ -166,7 +166,7 @@ def step_by_step(model: Model, device: torch.device, path: Path, folder: Path, s
     steps.end("to the CPU")
     if found.depth is not None and found.quantity is not None:
         image = depth_to_image(found.depth, found.quantity, mask=found.mask)
-        steps.end("picture of depth")
+        steps.end("image of depth")
         write_depth_png(folder / "depth.png", image)
         steps.end("depth as PNG")
     if found.normals is not None:

@@ -51,12 +51,12 @@ _CORE_SOCKETS = {
     "CreateVideo": {"images": "IMAGE"},
 }
 _SAME_VIEW = 0.7
-"""How often pictures and masks come from the one that was loaded first: of others the sizes differ, and nodes say no."""
+"""How often images and masks come from the one that was loaded first: of others the sizes differ, and nodes say no."""
 _SINKS = {"IMAGE": ("PreviewImage", "images"), "MASK": ("MaskPreview", "mask")}
 
 
 def write_images(folder) -> list[str]:
-    """Small pictures of all sorts for *Load Image*: colours, grey, 16 bits, see-through parts, one pixel, a strip."""
+    """Small images of all sorts for *Load Image*: colours, grey, 16 bits, see-through parts, one pixel, a strip."""
     generator = np.random.default_rng(0)
 
     def smooth(height: int, width: int, channels: int, kind=np.uint8) -> np.ndarray:
@@ -167,7 +167,7 @@ class _Graph:
         return name
 
     def _is_near_the_start(self, node_id: str) -> bool:
-        """Whether the node needs nothing but pictures, and no file of the user's."""
+        """Whether the node needs nothing but images, and no file of the user's."""
         needed = [kind for _, kind, _, required in self._prompts.inputs(node_id) if required and not _is_widget(kind)]
         return (set(needed) <= set(_CORE) and "Load" not in node_id) or node_id == "DepthNormal_LoadModel"
 

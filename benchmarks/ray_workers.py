@@ -2,7 +2,7 @@
 
     python benchmarks/ray_workers.py [--pictures N] [--size N]
 
-Pictures a second from file to file, from the moment that a quarter of them is done until three quarters are: loading the model and
+Images a second from file to file, from the moment that a quarter of them is done until three quarters are: loading the model and
 starting Ray are not in it.
 The ratio can reach 2 where there is a core for each worker and one for reading and writing. Two ceilings say what the cores allow:
 - of processes: how much faster two plain processes are than one, measured in the same run. Each reads, estimates and writes in one thread;
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--size", type=positive, default=512, help="the network's side in pixels (default: %(default)s)")
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
-    print(f"{cores} cores, {arguments.pictures} pictures of 640x480, tiny at {arguments.size}")
+    print(f"{cores} cores, {arguments.pictures} images of 640x480, tiny at {arguments.size}")
     with tempfile.TemporaryDirectory() as folder:
         images = write_images(Path(folder), arguments.pictures)
         os.environ.setdefault("RAY_worker_niceness", "0")  # else whatever else runs here goes first
@@ -56,9 +56,9 @@ def main() -> None:
             runs = [run(images, Path(folder) / f"maps{workers}", workers, arguments.size) for workers in (1, 2)]
         plain = [run_plain(images, Path(folder), count, arguments.size) for count in (1, 2)]
     for workers, (rate, processor) in zip(("1 worker ", "2 workers"), runs, strict=True):
-        print(f"{workers} {rate:6.2f} pictures/s {1000 * processor:6.1f} ms of the processor a picture")
+        print(f"{workers} {rate:6.2f} images/s {1000 * processor:6.1f} ms of the processor an image")
     for count, rate in zip(("1 process ", "2 processes"), plain, strict=True):
-        print(f"{count:<9} {rate:5.2f} pictures/s")
+        print(f"{count:<9} {rate:5.2f} images/s")
     (one, _), (two, processor) = runs
     ceilings = {"processes": plain[1] / plain[0], "the processor": cores / processor / one}
     print(f"ratio     {two / one:6.2f}")
@@ -77,7 +77,7 @@ def write_images(folder: Path, count: int) -> list[Path]:
 
 
 def run(images: list[Path], out: Path, workers: int, size: int) -> tuple[float, float]:
-    """Pictures a second of a run and the processor's seconds for each, in its second and third quarter."""
+    """Images a second of a run and the processor's seconds for each, in its second and third quarter."""
     plan = plan_outputs([Source(path, Path(path.name)) for path in images], out, ("depth",))
     first, last = len(images) // 4, 3 * len(images) // 4
     marks = {}
@@ -89,12 +89,12 @@ def run(images: list[Path], out: Path, workers: int, size: int) -> tuple[float, 
     (start, before), (end, after) = marks[first], marks[last]
     # Of processes that end in between nothing is known: Ray's idle workers, which take next to nothing.
     processor = sum(taken - before.get(process, 0) for process, taken in after.items())
-    processor = max(processor, 1 / os.sysconf("SC_CLK_TCK"))  # of few pictures the system may have counted nothing yet
+    processor = max(processor, 1 / os.sysconf("SC_CLK_TCK"))  # of few images the system may have counted nothing yet
     return (last - first) / (end - start), processor / (last - first)
 
 
 def run_plain(images: list[Path], folder: Path, processes: int, size: int) -> float:
-    """Pictures a second of plain processes together, each with an equal part of the pictures."""
+    """Images a second of plain processes together, each with an equal part of the images."""
     parts = [images[number::processes] for number in range(processes)]
     start_method = multiprocessing.get_context("spawn")  # torch's threads do not outlive a fork
     ready, results = start_method.Barrier(processes), start_method.Queue()
@@ -111,7 +111,7 @@ def run_plain(images: list[Path], folder: Path, processes: int, size: int) -> fl
 
 
 def estimate_alone(images: list[Path], out: Path, size: int, ready: Barrier, results: Queue) -> None:
-    """The whole way of pictures in one thread, once all processes are ready."""
+    """The whole way of images in one thread, once all processes are ready."""
     torch.set_num_threads(1)
     options = Options("tiny", size=size)
     model = options.load("cpu")

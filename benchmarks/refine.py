@@ -1,4 +1,4 @@
-"""Depth edges and normals before and after `refine_geometry`, on scenes with known depth, normals and picture, in one run.
+"""Depth edges and normals before and after `refine_geometry`, on scenes with known depth, normals and image, in one run.
 
     python benchmarks/refine.py [SCENES] [--threads N] [--device cpu|cuda] [--width 1920 --height 1080]
 
@@ -36,14 +36,14 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.utils import resize_map
 
-# How many times smaller the source is than the picture, and the deviation of its blur in its own pixels.
+# How many times smaller the source is than the image, and the deviation of its blur in its own pixels.
 SOURCES = {"1/2": (2, 0.0), "1/4": (4, 0.0), "1/2, blurred": (2, 1.0), "1/4, blurred": (4, 1.0)}
 NEAR_JUMP, THIN, FAR_OFF = 3, 3, 10
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A scene with its picture (1, 3, H, W), and where its jumps (1, 1, H, W), what is near them and thin things are."""
+    """A scene with its image (1, 3, H, W), and where its jumps (1, 1, H, W), what is near them and thin things are."""
 
     scene: Scene
     image: Tensor
@@ -219,7 +219,7 @@ def print_through(radius: int) -> tuple[float, float]:
 
 
 def print_times(device: str, height: int, width: int) -> None:
-    """Seconds of depth of 518 lines, as networks give it, or as many as the picture has."""
+    """Seconds of depth of 518 lines, as networks give it, or as many as the image has."""
     rows = min(518, height)
     columns = round(rows * width / height / 14) * 14
     v, u = torch.meshgrid(torch.arange(float(rows)), torch.arange(float(columns)), indexing="ij")

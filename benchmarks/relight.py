@@ -1,9 +1,9 @@
-"""How near a relit picture comes to what Blender renders under the same lamp, with true depth and normals.
+"""How near a relit image comes to what Blender renders under the same lamp, with true depth and normals.
 
     python benchmarks/relight.py DIR [--against CHECKOUT] [--pictures OUT]
 
 DIR: scenes that `relight_scenes.py` rendered. Each is evenly lit, and relit without ambient light. `apart`: mean difference from
-Blender's picture, in steps of 255 of sRGB; `bare`: the same without any shadows. `shadow`: how well what the lamp does not reach agrees,
+Blender's image, in steps of 255 of sRGB; `bare`: the same without any shadows. `shadow`: how well what the lamp does not reach agrees,
 intersection over union, among surfaces that face it. --against: another checkout of the pack, which may know no area lights.
 """
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="root of another version of the pack")
-    parser.add_argument("--pictures", type=Path, metavar="OUT", help="folder for the pictures: Blender's, and each way's")
+    parser.add_argument("--pictures", type=Path, metavar="OUT", help="folder for the images: Blender's, and each way's")
     arguments = parser.parse_args()
     paths = sorted(arguments.folder.glob("*.npz"))
     if not paths:
@@ -64,7 +64,7 @@ def lamps_of(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, Tensor
 
 
 def judged(pack: ModuleType, values: dict[str, Any], scene: dict[str, Tensor]) -> tuple[tuple[float, ...], Tensor]:
-    """How far one pack is from the truth: with shadows, without, the shadow's agreement, seconds; and its picture in linear light."""
+    """How far one pack is from the truth: with shadows, without, the shadow's agreement, seconds; and its image in linear light."""
     ways = importlib.import_module(f"{pack.__name__}.geometry.effects.relight")
     lamp = light_of(ways, values)
     valid = scene["depth"] > 0
@@ -92,7 +92,7 @@ def light_of(ways: ModuleType, values: dict[str, Any]) -> Any:
 
 
 def apart(found: Tensor, truth: Tensor, where: Tensor) -> float:
-    """Mean difference of sRGB pictures, in steps of 255."""
+    """Mean difference of sRGB images, in steps of 255."""
     return float((found - truth).abs().mean(1, keepdim=True)[where].mean() * 255)
 
 
@@ -113,7 +113,7 @@ def pack_at(root: Path) -> ModuleType:
 
 
 def write_row(path: Path, images: list[Tensor]) -> None:
-    """Pictures in linear light, side by side."""
+    """Images in linear light, side by side."""
     import cv2
 
     from depth_normal.geometry.images.srgb import linear_to_srgb

@@ -2,7 +2,7 @@
 
     python benchmarks/runtime_parity.py [--models NAME ...] [--runtime onnx openvino]
 
-Of each: the largest and the mean difference of the picture in 255ths, the largest of normals in degrees, of two pictures at once, of an
+Of each: the largest and the mean difference of the image in 255ths, the largest of normals in degrees, of two images at once, of an
 upright one of odd sides and of one whose camera is known; and the seconds until the engine could run. True sizes: `export_parity.py`.
 """
 

@@ -1,9 +1,9 @@
-"""Each runtime of this machine beside torch, with how far its pictures are from torch's; and our way into it beside its own bare loop.
+"""Each runtime of this machine beside torch, with how far its images are from torch's; and our way into it beside its own bare loop.
 
     python benchmarks/runtimes.py [--models tiny ...] [--weights FILE] [--seconds 2]
 
 Depth Anything V2 small and MiDaS v2.1 small have random weights unless --weights names a file (of one model): for time it makes no
-difference, and in half precision the pictures differ more than those of trained networks. tiny is itself. Engines are built in the pack's
+difference, and in half precision the images differ more than those of trained networks. tiny is itself. Engines are built in the pack's
 folder (DEPTH_NORMAL_HOME) the first time; `ready` then counts their building, later their loading. In the second table, "bare" is the
 engine's own loop over the same file: `InferenceSession.run` and `InferRequest.infer`, on an input that lies ready, with as many threads.
 """

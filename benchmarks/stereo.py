@@ -3,10 +3,10 @@
     python benchmarks/stereo.py DIR [--against CHECKOUT] [--pictures OUT]
 
 DIR: pairs that `stereo_scenes.py` rendered. The pair "motorcycle" of scikit-image (Middlebury 2014, with measured disparity) comes along
-where that is installed. Each picture is taken with its true depth, and with depth as a network gives it: soft edges that lie a pixel or
-two beside those of the picture.
+where that is installed. Each image is taken with its true depth, and with depth as a network gives it: soft edges that lie a pixel or
+two beside those of the image.
 
-PSNR (dB) and SSIM of the whole view, and PSNR of the part alone that only the second camera sees. Beside ours: the picture read back
+PSNR (dB) and SSIM of the whole view, and PSNR of the part alone that only the second camera sees. Beside ours: the image read back
 through its own depth with `grid_sample`, and, with --against, the renderer of another checkout of the pack.
 """
 
@@ -31,7 +31,7 @@ SOFTNESS, SHIFT = 2.0, 1.5
 
 
 class Pair(NamedTuple):
-    """Two pictures (1, 3, H, W), the first one's depth (1, 1, H, W), its camera, the way to the second, and what only that sees."""
+    """Two images (1, 3, H, W), the first one's depth (1, 1, H, W), its camera, the way to the second, and what only that sees."""
 
     name: str
     left: Tensor
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="root of another version of the pack")
-    parser.add_argument("--pictures", type=Path, metavar="OUT", help="folder for the views as pictures")
+    parser.add_argument("--pictures", type=Path, metavar="OUT", help="folder for the views as images")
     arguments = parser.parse_args()
     ways: dict[str, Way] = {"grid_sample": plain}
     if arguments.against:
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def plain(pair: Pair, depth: Tensor) -> Tensor:
-    """The left picture read where its own depth says, as if the right picture had the same depth."""
+    """The left image read where its own depth says, as if the right image had the same depth."""
     _, _, height, width = depth.shape
     columns, rows = torch.arange(width) + pair.intrinsics[0, 0, 0] * pair.baseline / depth[0, 0], torch.arange(height).view(-1, 1)
     grid = torch.stack((columns / (width - 1) * 2 - 1, (rows / (height - 1) * 2 - 1).expand(height, width)), -1)
@@ -138,7 +138,7 @@ def motorcycle() -> Iterator[Pair]:
 
 
 def only_seen_by_the_other(depth: Tensor, other: Tensor, shift: float) -> Tensor:
-    """Where the other camera sees what is hidden from the first, or beside its picture: (1, 1, H, W) bool in the other's picture."""
+    """Where the other camera sees what is hidden from the first, or beside its image: (1, 1, H, W) bool in the other's image."""
     width = depth.shape[-1]
     column = torch.arange(width) + shift / other
     nearest = depth.gather(3, column.round().long().clamp(0, width - 1))

@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=360)
-    parser.add_argument("--samples", type=int, default=48, help="rays a pixel; the pictures are denoised")
+    parser.add_argument("--samples", type=int, default=48, help="rays a pixel; the images are denoised")
     arguments, bpy = options(parser)
     for name in arguments.scenes:
         for seed in arguments.seeds:

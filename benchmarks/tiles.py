@@ -1,11 +1,11 @@
-"""What tiles do for large pictures: errors against rendered truth, edges, seams, and memory.
+"""What tiles do for large images: errors against rendered truth, edges, seams, and memory.
 
     python benchmarks/tiles.py DIR [--model tiny] [--weights FILE] [--tiles 2 4] [--photos FILE ...] [--plane 2560 1920]
     python benchmarks/tiles.py --memory [--width 12000 --height 9000]
 
 DIR has what `benchmarks/tiles_scenes.py` renders, at about four times the network's size. The ways:
 
-one pass    the whole picture alone, enlarged
+one pass    the whole image alone, enlarged
 cut         tiles, each brought to the whole by scale and shift, cut where they meet
 blend       the same, faded into each other linearly
 ours        `Model.estimate(..., tiles=N)`
@@ -15,7 +15,7 @@ near    the same within 8 pixels of the truth's jumps
 F1      jumps of more than 15 % over 4 pixels: found and right (of such pairs, the harmonic mean of recall and precision)
 normal  mean error in degrees, of models that give normals
 seam    second differences across the lines where tiles begin, meet and end, by those 16 pixels beside them, each line's median; 1 = no seam
-plane   the same in the picture of a floor, where nothing hides a seam
+plane   the same in the image of a floor, where nothing hides a seam
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--tiles", nargs="+", type=int, default=[2, 4])
     parser.add_argument("--photos", nargs="+", type=Path, default=[])
-    parser.add_argument("--plane", nargs=2, type=int, default=(2560, 1920), metavar=("WIDTH", "HEIGHT"), help="of the picture of a floor")
+    parser.add_argument("--plane", nargs=2, type=int, default=(2560, 1920), metavar=("WIDTH", "HEIGHT"), help="of the image of a floor")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--width", type=int, default=12000)
     parser.add_argument("--height", type=int, default=9000)
@@ -94,7 +94,7 @@ def print_scene(name: str, scene: np.lib.npyio.NpzFile, model: Model, tiles: lis
 
 
 def print_seams(name: str, image: Tensor, model: Model, tiles: list[int]) -> None:
-    """The seams of the ways in one picture."""
+    """The seams of the ways in one image."""
     print(f"\n{name}, {image.shape[-1]}x{image.shape[-2]}: seam")
     for way, grid, estimate in ways(model, image, tiles):
         print(f"  {way:22} {seam(estimate(), grid):6.3f}", flush=True)
@@ -211,7 +211,7 @@ def seam(found: Estimate, grid: Grid) -> float:
 
 
 def plane(height: int, width: int) -> Tensor:
-    """The picture of a floor that goes away: blotches that become smaller with the distance."""
+    """The image of a floor that goes away: blotches that become smaller with the distance."""
     noise = torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(0))
     noise = (0.5 * resize_map(resize_map(noise, 128, 128), 512, 512, "bicubic") + 0.5 * noise).clamp(0, 1)
     v, u = torch.meshgrid(torch.linspace(0.35, 1, height), torch.linspace(-1, 1, width), indexing="ij")
@@ -220,7 +220,7 @@ def plane(height: int, width: int) -> Tensor:
 
 
 def print_memory(arguments: argparse.Namespace) -> None:
-    """Peak memory beyond the picture's and the result's own, at growing sizes, each in a fresh process (Linux only)."""
+    """Peak memory beyond the image's and the result's own, at growing sizes, each in a fresh process (Linux only)."""
     print(f"{'picture':>14} {'tiles':>6} {'picture MB':>11} {'result MB':>10} {'beyond both MB':>15} {'s':>7}")
     for share in (4, 2, 1):
         for tiles in ("0", "auto", "8"):

@@ -1,4 +1,4 @@
-"""Renders large pictures with their depth and normals, for `tiles.py`. Runs in a Python that has bpy (`pip install bpy`).
+"""Renders large images with their depth and normals, for `tiles.py`. Runs in a Python that has bpy (`pip install bpy`).
 
     python benchmarks/tiles_scenes.py --out DIR [--scenes things posts leaves] [--seed 1] [--width 2560 --height 1920] [--samples 6]
 

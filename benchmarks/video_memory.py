@@ -1,4 +1,4 @@
-"""Memory of `depth-normal video` over a long film: what the process holds after every tenth of it. Needs no weights.
+"""Memory of `depth-normal video` over a long video: what the process holds after every tenth of it. Needs no weights.
 
 python benchmarks/video_memory.py [--frames 2000] [--width 160] [--height 96] [--what depth]
 """
@@ -20,7 +20,7 @@ from depth_normal.media import VideoWriter
 
 
 def main() -> None:
-    """Makes a film and prints the curve."""
+    """Makes a video and prints the curve."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=2000)
     parser.add_argument("--width", type=int, default=160)
@@ -56,7 +56,7 @@ def write_video(path: Path, frames: int, height: int, width: int) -> None:
 
 
 def watched(frames: int) -> list[tuple[int, float]]:
-    """The curve, filled as the film is made: after so many frames, so many MiB."""
+    """The curve, filled as the video is made: after so many frames, so many MiB."""
     curve: list[tuple[int, float]] = []
     done, counted = 0, video_run._counted
 

@@ -1,4 +1,4 @@
-"""Three short films of one room, computed with their true depth: a still camera before a moving ball, a pan, and a zoom."""
+"""Three short videos of one room, computed with their true depth: a still camera before a moving ball, a pan, and a zoom."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LAMP = (0.8, 1.3, 2.5)
 
 @dataclass(frozen=True)
 class Video:
-    """A film and the truth about it.
+    """A video and the truth about it.
 
     Attributes:
         frames: (T, 3, H, W) in [0, 1].
@@ -55,7 +55,7 @@ SHOTS: dict[str, Callable[[float], Shot]] = {
     "pan": lambda t: Shot(-10 + 20 * t, 55, None),
     "zoom": lambda t: Shot(3, 70 - 30 * t, None),
 }
-"""What happens in each film, by the share of its time."""
+"""What happens in each video, by the share of its time."""
 
 
 def render_video(name: str, frames: int = FRAMES, seed: int = 0, size: tuple[int, int] = SIZE) -> Video:
@@ -93,7 +93,7 @@ def _turn(shot: Shot) -> Tensor:
 
 
 def _view(shot: Shot, textures: list[Tensor], height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The picture (1, 3, H, W), of four rays a pixel; the depth in its middle (1, 1, H, W); and point and thing there, (H, W, 4)."""
+    """The image (1, 3, H, W), of four rays a pixel; the depth in its middle (1, 1, H, W); and point and thing there, (H, W, 4)."""
     fine = _shade(*_hit(_rays(shot, 2 * height, 2 * width), shot), shot, textures)
     depth, thing, point, _ = _hit(_rays(shot, height, width), shot)
     return F.avg_pool2d(fine, 2), depth[None, None], torch.cat((point, thing[..., None].float()), -1)
@@ -143,7 +143,7 @@ def _shade(depth: Tensor, thing: Tensor, point: Tensor, normal: Tensor, shot: Sh
 
 
 def _motion(points: Tensor, depth_before: Tensor, points_before: Tensor, before: Shot, after: Shot) -> tuple[Tensor, Tensor]:
-    """`Film.flow` and `Film.still` of two frames."""
+    """`Video.flow` and `Video.still` of two frames."""
     camera = points[..., :3] @ _turn(before)
     height, width = points.shape[:2]
     focal = 1 / math.tan(math.radians(before.fov) / 2)

@@ -1,14 +1,14 @@
-"""How much the depth of a film trembles, and how far it is from the truth: each picture by itself, and by each way to make a film one.
+"""How much the depth of a video trembles, and how far it is from the truth: each image by itself, and by each way to make a video one.
 
     python benchmarks/videos.py [--models tiny ...] [--frames 60] [--width 320 --height 240] [--weights FILE] [--pictures DIR]
 
-Three films of a room, computed with their true depth (benchmarks/video_scenes.py, by seed): a still camera before a moving ball, a pan, a
-zoom. Every method ends in the grey picture that people look at, near = white, 0 to 255.
+Three videos of a room, computed with their true depth (benchmarks/video_scenes.py, by seed): a still camera before a moving ball, a pan, a
+zoom. Every method ends in the grey image that people look at, near = white, 0 to 255.
 
 - flicker: the mean change of a point from one frame to the next, in levels of 255, over what did not move in the room (in the pan and the
   zoom the point is followed by the true movement). "truth" shows what is left if the depth is the true one.
-- contrast: the standard deviation of the grey levels over the film: a flat picture cannot flicker.
-- AbsRel, d1: the depth of the picture against the truth after one scale and one shift of disparity for the whole film: mean |d - t| / t and
+- contrast: the standard deviation of the grey levels over the video: a flat image cannot flicker.
+- AbsRel, d1: the depth of the image against the truth after one scale and one shift of disparity for the whole video: mean |d - t| / t and
   the share of pixels within a factor of 1.25.
 - less: how many times less flicker than per_image, at equal contrast.
 
@@ -42,7 +42,7 @@ Method = Callable[[Tensor, Estimate], Tensor]
 
 
 def main() -> None:
-    """Prints a table a film and model."""
+    """Prints a table a video and model."""
     arguments = parse()
     models = [(name, load_model(name)) for name in arguments.models]
     if arguments.weights:
@@ -84,7 +84,7 @@ def grey_image(normalisation: str, _frames: Tensor, estimate: Estimate) -> Tenso
 
 
 def steady_grey_image(normalisation: str, options: VideoOptions, frames: Tensor, estimate: Estimate) -> Tensor:
-    """The depth of a film as grey levels."""
+    """The depth of a video as grey levels."""
     return grey_image(normalisation, frames, VideoAligner(options).push(frames, estimate))
 
 
@@ -125,7 +125,7 @@ def flicker(grey: Tensor, video: Video) -> float:
 
 
 def errors(grey: Tensor, video: Video) -> tuple[float, float]:
-    """AbsRel and delta 1 of the depth that a picture stands for, at the best scale and shift of the whole film."""
+    """AbsRel and delta 1 of the depth that an image stands for, at the best scale and shift of the whole video."""
     scale, shift = fit_scale_shift(grey.flatten()[None], 1 / video.depth.flatten()[None])
     depth = 1 / (scale * grey + shift).clamp(min=1 / (2 * video.depth.max()))
     ratio = depth / video.depth

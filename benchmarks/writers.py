@@ -3,7 +3,7 @@
     python benchmarks/writers.py [--counts 1 2 4] [--pictures 600] [--rounds 3]
 
 So many threads of one process, and so many processes of one thread, write the results of images of their own into one folder, through
-`staged` alone: two small files each, without a network or a picture to pack. For each count it prints the milliseconds that a writer takes
+`staged` alone: two small files each, without a network or an image to pack. For each count it prints the milliseconds that a writer takes
 for an image, and how many of them come after its files are written, where writers can wait for each other: the median of the rounds.
 """
 

@@ -28,11 +28,11 @@ class DepthNormalSettings(bpy.types.PropertyGroup):
 
     directory: StringProperty(name="Folder", description="Where the files go", subtype="DIR_PATH", default="//geometry")
     depth_path: StringProperty(
-        name="Depth", description="NPZ or EXR of the node pack, or a depth picture of 8 or 16 bits; becomes a mesh", subtype="FILE_PATH"
+        name="Depth", description="NPZ or EXR of the node pack, or a depth image of 8 or 16 bits; becomes a mesh", subtype="FILE_PATH"
     )
     normals_path: StringProperty(
         name="Normals",
-        description="Normal map (picture, EXR or NPZ): the material of the mesh; without depth, of the active object or of a new plane",
+        description="Normal map (image, EXR or NPZ): the material of the mesh; without depth, of the active object or of a new plane",
         subtype="FILE_PATH",
     )
     axes: EnumProperty(
@@ -44,7 +44,7 @@ class DepthNormalSettings(bpy.types.PropertyGroup):
             ("scannet", "ScanNet (X left)", "ControlNet's normalbae: red is left and is flipped"),
         ],
     )
-    near_white: BoolProperty(name="Near Is White", description="In a depth picture, bright means near", default=True)
+    near_white: BoolProperty(name="Near Is White", description="In a depth image, bright means near", default=True)
     strength: FloatProperty(
         name="Relief",
         description="Height of the relief where the depth has no unit",

@@ -47,7 +47,7 @@ def points_from_depth(depth: DepthMap, step: int = 1) -> np.ndarray:
         (h, w, 3) points in metres; anything where the mask is False.
 
     Convention:
-        The camera's OpenGL axes: +X right, +Y up, -Z into the picture, the camera at the origin.
+        The camera's OpenGL axes: +X right, +Y up, -Z into the image, the camera at the origin.
 
     Raises:
         ValueError: The depth is not metric or has no intrinsics.
@@ -61,7 +61,7 @@ def points_from_depth(depth: DepthMap, step: int = 1) -> np.ndarray:
 
 
 def relief_from_depth(depth: DepthMap, strength: float, step: int = 1) -> np.ndarray:
-    """A plane of the picture's aspect, PLANE_SIZE long, raised towards the viewer: farthest 0, nearest `strength` Blender units.
+    """A plane of the image's aspect, PLANE_SIZE long, raised towards the viewer: farthest 0, nearest `strength` Blender units.
 
     Returns:
         (h, w, 3) points in Blender units, +X right, +Y up, +Z towards the viewer; anything where the mask is False.
@@ -82,7 +82,7 @@ def add_depth_mesh(
     """Adds a depth map to the scene as a grid with one vertex a pixel, or every n-th where that is more than `max_side` a side.
 
     Metric depth with intrinsics becomes its true surface in the scene's units, seen from the object's origin along its -Z; anything
-    else a raised plane (`relief_from_depth`). Scale the object along its Z to change the relief. UVs span the picture.
+    else a raised plane (`relief_from_depth`). Scale the object along its Z to change the relief. UVs span the image.
 
     Args:
         depth: The map.
@@ -104,7 +104,7 @@ def add_depth_mesh(
 
 
 def add_plane(name: str, height: int, width: int) -> bpy.types.Object:
-    """Adds an upright flat plane of the aspect of a picture, PLANE_SIZE long, UVs from corner to corner."""
+    """Adds an upright flat plane of the aspect of an image, PLANE_SIZE long, UVs from corner to corner."""
     x, y = (PLANE_SIZE / 2 * side / max(height, width) for side in (width, height))
     points = np.array([[[-x, y, 0], [x, y, 0]], [[-x, -y, 0], [x, -y, 0]]])
     uvs = np.array([[[0, 1], [1, 1]], [[0, 0], [1, 0]]], np.float64)
@@ -161,7 +161,7 @@ def apply_maps(
         depth_path: What becomes a mesh (`read_depth`, `add_depth_mesh`).
         normals_path: What becomes a material (`load_normal_image`): of that mesh; without depth, of `target` or of a new flat plane.
         axes: Convention of the normal map, unless the file names it.
-        near_white: Whether near is white in a depth picture.
+        near_white: Whether near is white in a depth image.
         strength: Height of the relief where the depth has no unit.
         max_side: Most vertices along a side.
         at_camera: Put the mesh where the scene's camera is.
@@ -289,10 +289,10 @@ def main(arguments: Sequence[str]) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="apply_maps.py", description="Bring a depth map, a normal map or both into a scene.")
     parser.add_argument("scene", nargs="?", help=".blend file; without it, the scene that is open")
-    parser.add_argument("--depth", help="NPZ, EXR, or a picture of 8 or 16 bits: becomes a mesh")
-    parser.add_argument("--normals", help="picture, EXR or NPZ: becomes a material")
+    parser.add_argument("--depth", help="NPZ, EXR, or an image of 8 or 16 bits: becomes a mesh")
+    parser.add_argument("--normals", help="image, EXR or NPZ: becomes a material")
     parser.add_argument("--axes", choices=sorted(FLIPPED_CHANNELS), default="opengl", help="convention of the normal map")
-    parser.add_argument("--far-white", action="store_true", help="in the depth picture far is white")
+    parser.add_argument("--far-white", action="store_true", help="in the depth image far is white")
     parser.add_argument("--strength", type=float, default=0.5, help="height of the relief in Blender units, where the depth has no unit")
     parser.add_argument("--max-side", type=int, default=MAX_GRID_SIDE, help="most vertices along a side")
     parser.add_argument("--at-camera", action="store_true", help="put the mesh where the scene's camera is")

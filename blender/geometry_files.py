@@ -101,7 +101,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def read_png_notes(path: str | os.PathLike[str]) -> dict[str, str]:
-    """What the node pack notes in a PNG about its numbers, by keyword without the prefix `depth_normal.`; nothing for other pictures.
+    """What the node pack notes in a PNG about its numbers, by keyword without the prefix `depth_normal.`; nothing for other images.
 
     Raises:
         MapFileError: The file cannot be read.
@@ -258,7 +258,7 @@ def _read_lines(data: bytes, table: int, layout: _Layout) -> dict[str, np.ndarra
         target = lines[first : first + rows]
         block = data[offset + 8 : offset + 8 + size]
         if first < 0 or first % rows or len(target) == 0 or size < 0 or len(block) < size:
-            raise ValueError(f"the block of line {line} lies outside the picture or the file")
+            raise ValueError(f"the block of line {line} lies outside the image or the file")
         if layout.compression and size < target.size:
             block = _unzip_block(block, target.size)
         target[:] = np.frombuffer(block, np.uint8).reshape(target.shape)

@@ -1,4 +1,4 @@
-"""Depth and normal maps read from files inside Blender: NPZ, EXR and pictures."""
+"""Depth and normal maps read from files inside Blender: NPZ, EXR and images."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class DepthMap:
 
 
 def read_depth(path: str | os.PathLike[str], near_white: bool = True) -> DepthMap:
-    """Reads depth from an NPZ (keys `depth` or `dmap`), an EXR (channel `Z`) or a picture of 8 or 16 bits.
+    """Reads depth from an NPZ (keys `depth` or `dmap`), an EXR (channel `Z`) or an image of 8 or 16 bits.
 
     Args:
         path: The file.
-        near_white: Whether near is white in a picture. Files that name their quantity ignore it.
+        near_white: Whether near is white in an image. Files that name their quantity ignore it.
 
     Raises:
         MapFileError: The file cannot be read, holds no depth, or no pixel of it is valid.
@@ -61,7 +61,7 @@ def load_normal_image(path: str | os.PathLike[str]) -> tuple[bpy.types.Image, st
     """Loads normals as a Non-Color image: n * 0.5 + 0.5 in red, green and blue, packed into the .blend.
 
     Args:
-        path: A picture (PNG, ...), an EXR with `N.X`, `N.Y`, `N.Z`, or an NPZ with `normals` or `nmap`.
+        path: An image (PNG, ...), an EXR with `N.X`, `N.Y`, `N.Z`, or an NPZ with `normals` or `nmap`.
 
     Returns:
         The image, and the axes that the file names, or None.
@@ -142,7 +142,7 @@ def _depth_from_exr(path: Path, image_quantity: str) -> DepthMap:
     images = () if "N.X" in channels else ("Y", "R")
     key = next((key for key in ("Z", *images) if key in channels), None)
     if key is None:
-        raise MapFileError(f"{path} has no depth: channels {', '.join(channels)}; 'Z' (metres) or a grey picture ('Y', 'R') is expected")
+        raise MapFileError(f"{path} has no depth: channels {', '.join(channels)}; 'Z' (metres) or a grey image ('Y', 'R') is expected")
     quantity = attributes.get(QUANTITY_ATTRIBUTE, b"metric_depth" if key == "Z" else image_quantity.encode())
     mask = channels["mask"] > 0.5 if "mask" in channels else np.ones(channels[key].shape, bool)
     raw = attributes.get(INTRINSICS_ATTRIBUTE)
@@ -151,7 +151,7 @@ def _depth_from_exr(path: Path, image_quantity: str) -> DepthMap:
 
 
 def _depth_from_image(path: Path, image_quantity: str) -> DepthMap:
-    """A picture's first channel; where the node pack noted the range in a PNG, the numbers it stands for."""
+    """An image's first channel; where the node pack noted the range in a PNG, the numbers it stands for."""
     values = _image_values(path)
     notes = read_png_notes(path)
     if "quantity" not in notes:
@@ -175,7 +175,7 @@ def _normals_from_npz(path: Path) -> tuple[np.ndarray, str | None]:
     if key is not None and arrays[key].dtype.kind not in "fiu":
         raise MapFileError(f"{path}: '{key}' has dtype {arrays[key].dtype}; numbers are expected")
     if key == "nmap" and axes is None and (arrays[key] >= 0).all():
-        # The tutorial's own nmap is a picture, blue first, with X to the left.
+        # The tutorial's own nmap is an image, blue first, with X to the left.
         return arrays[key][..., ::-1] * 2 - 1, "scannet"
     if key is not None:
         return arrays[key], axes
@@ -191,16 +191,16 @@ def _normals_from_exr(path: Path) -> tuple[np.ndarray, str | None]:
 
 
 def _load_image(path: Path) -> bpy.types.Image:
-    """The picture as numbers: no colour management, colours not touched by alpha, packed."""
+    """The image as numbers: no colour management, colours not touched by alpha, packed."""
     try:
         image = bpy.data.images.load(str(path.resolve()), check_existing=False)
     except RuntimeError as error:
-        raise MapFileError(f"cannot read {path} as a picture: {error}") from error
+        raise MapFileError(f"cannot read {path} as an image: {error}") from error
     image.colorspace_settings.name = "Non-Color"
     image.alpha_mode = "CHANNEL_PACKED"
     if not all(image.size) or not image.channels:
         bpy.data.images.remove(image)
-        raise MapFileError(f"{path} is damaged or not a picture that Blender reads; use PNG, EXR or NPZ")
+        raise MapFileError(f"{path} is damaged or not an image that Blender reads; use PNG, EXR or NPZ")
     image.pack()
     return image
 

@@ -48,7 +48,7 @@ class SceneGeometry:
         intrinsics: (3, 3) float32, in pixels, centre of the first pixel = (0, 0).
 
     Convention:
-        Normals are in the camera's OpenGL axes: +X right, +Y up, +Z towards the viewer. The top line of the picture comes first.
+        Normals are in the camera's OpenGL axes: +X right, +Y up, +Z towards the viewer. The top line of the image comes first.
     """
 
     depth: np.ndarray
@@ -64,7 +64,7 @@ def render_geometry(scene: bpy.types.Scene | None = None, view_layer: str | None
     texture cuts out does not. Fog, smoke and clouds are no surfaces and are left out.
 
     A copy of the scene is rendered and removed again, so the scene's own settings are never touched, whatever happens; what it shares
-    with the scene is as it was (`pass_scene`). The whole picture is rendered at the scene's resolution percentage, without depth of
+    with the scene is as it was (`pass_scene`). The whole image is rendered at the scene's resolution percentage, without depth of
     field, motion blur, border, stereo, compositor and sequencer.
 
     Args:
@@ -72,7 +72,7 @@ def render_geometry(scene: bpy.types.Scene | None = None, view_layer: str | None
         view_layer: Name of the view layer; None = the first that is enabled for rendering.
 
     Raises:
-        GeometryError: No camera, or not a perspective one, or a sheared one; no such view layer, a picture of no pixels, or Cycles is not
+        GeometryError: No camera, or not a perspective one, or a sheared one; no such view layer, an image of no pixels, or Cycles is not
             there.
     """
     scene = scene or bpy.context.scene
@@ -166,7 +166,7 @@ def unscaled_matrix(camera: bpy.types.Object, matrix_world: Matrix) -> Matrix:
         matrix_world: Its evaluated world matrix.
 
     Raises:
-        GeometryError: The camera's axes are not at right angles, or have no length: its picture has no optical axis to measure along.
+        GeometryError: The camera's axes are not at right angles, or have no length: its image has no optical axis to measure along.
     """
     matrix = matrix_world.normalized()
     axes = np.array(matrix.to_3x3(), np.float64)
@@ -180,7 +180,7 @@ def unscaled_matrix(camera: bpy.types.Object, matrix_world: Matrix) -> Matrix:
         above = above.parent
     cause = f"the uneven scale of {', '.join(uneven)}" if uneven else "its parents, its constraints or a scale of 0"
     raise GeometryError(
-        f"the camera '{camera.name}' is sheared by {cause}, so that its picture has no optical axis; "
+        f"the camera '{camera.name}' is sheared by {cause}, so that its image has no optical axis; "
         "apply that scale (Object > Apply > Scale), or clear the camera's parent and keep its transformation"
     )
 
@@ -229,7 +229,7 @@ def _check_size(scene: bpy.types.Scene) -> None:
     width, height = (side * render.resolution_percentage // 100 for side in (render.resolution_x, render.resolution_y))
     if width < 1 or height < 1:
         raise GeometryError(
-            f"{render.resolution_x}x{render.resolution_y} at {render.resolution_percentage} % is a picture of {width}x{height} pixels; "
+            f"{render.resolution_x}x{render.resolution_y} at {render.resolution_percentage} % is an image of {width}x{height} pixels; "
             "raise the resolution or its percentage"
         )
 

@@ -1,4 +1,4 @@
-"""Makes the pictures of the help pages of masks and lenses, and the workflow's thumbnail, from the demo's photograph by tiny.
+"""Makes the images of the help pages of masks and lenses, and the workflow's thumbnail, from the demo's photograph by tiny.
 
 python docs/make_effect_images.py
 """
@@ -24,7 +24,7 @@ CUP = {"point_x": 0.45, "point_y": 0.45}
 
 
 def main() -> None:
-    """Writes all pictures."""
+    """Writes all images."""
     photo = as_batch(read_image(DEMO_IMAGE))
     geometry, image = depth_normal.load_model("tiny").estimate(photo), to_image(photo)
     near = DepthOfField().execute(image, geometry, **CUP, blur=4.0)[0]
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def on_checks(cutout: torch.Tensor) -> torch.Tensor:
-    """A picture with alpha on a chequered ground."""
+    """An image with alpha on a chequered ground."""
     rows, columns = torch.meshgrid(*(torch.arange(side) // 16 for side in cutout.shape[1:3]), indexing="ij")
     ground = (0.75 + 0.2 * ((rows + columns) % 2))[None, ..., None]
     return torch.lerp(ground, cutout[..., :3], cutout[..., 3:])
@@ -56,7 +56,7 @@ def at_size(image: torch.Tensor, height: int = 320) -> np.ndarray:
 
 
 def save(path: Path, images: list[np.ndarray]) -> None:
-    """Writes pictures side by side."""
+    """Writes images side by side."""
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), np.hstack(images)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
 

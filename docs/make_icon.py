@@ -54,7 +54,7 @@ def icon() -> Tensor:
 
 
 def banner() -> Tensor:
-    """Picture, depth, normals."""
+    """Image, depth, normals."""
     width, height = (side * SAMPLES for side in BANNER)
     image = BACKGROUND.expand(3, height, width)
     for shown, centre in ((lit, 0.18), (as_depth, 0.5), (as_normals, 0.82)):
@@ -64,7 +64,7 @@ def banner() -> Tensor:
 
 
 def main() -> None:
-    """Writes both pictures."""
+    """Writes both images."""
     write_image_png(IMAGES / "icon.png", icon())
     write_image_png(IMAGES / "banner.png", banner())
 

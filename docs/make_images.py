@@ -1,4 +1,4 @@
-"""Makes the pictures of README, help pages and workflows with the pack itself, from the demo's photograph; with `--model` MiDaS' too.
+"""Makes the images of README, help pages and workflows with the pack itself, from the demo's photograph; with `--model` MiDaS' too.
 
 python docs/make_images.py [--model ID [--weights FILE]]
 """
@@ -29,9 +29,9 @@ TINY_EXAMPLES = ("astronaut", "chelsea", "rocket", "brick")  # of scikit-image: 
 
 
 def main() -> None:
-    """Writes all pictures."""
+    """Writes all images."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="what the pictures of MiDaS' pages and of its workflow are made with")
+    parser.add_argument("--model", help="what the images of MiDaS' pages and of its workflow are made with")
     parser.add_argument("--weights", type=Path)
     arguments = parser.parse_args()
     photo = as_batch(read_image(DEMO_IMAGE))
@@ -110,7 +110,7 @@ def at_size(image: torch.Tensor, height: int = 320) -> np.ndarray:
 
 
 def save(path: Path, images: list[np.ndarray]) -> None:
-    """Writes pictures side by side."""
+    """Writes images side by side."""
     path.parent.mkdir(parents=True, exist_ok=True)
     height = min(image.shape[0] for image in images)
     cv2.imwrite(str(path), np.hstack([image[:height] for image in images])[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])

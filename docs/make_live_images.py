@@ -1,4 +1,4 @@
-"""Makes the pictures of Preview Geometry's help page and of the workflow Relight Live, from the demo's photograph by tiny.
+"""Makes the images of Preview Geometry's help page and of the workflow Relight Live, from the demo's photograph by tiny.
 
 python docs/make_live_images.py
 """
@@ -24,7 +24,7 @@ WORKFLOW = ROOT / "workflows" / "Relight Live.json"
 
 
 def main() -> None:
-    """Writes all pictures."""
+    """Writes all images."""
     photo = as_batch(read_image(DEMO_IMAGE))
     geometry, image = depth_normal.load_model("tiny").estimate(photo), to_image(photo)
     maps, _ = PreviewGeometry().execute(geometry)
@@ -47,7 +47,7 @@ def at_height(image: torch.Tensor, height: int) -> np.ndarray:
 
 
 def save(path: Path, images: list[np.ndarray]) -> None:
-    """Writes pictures side by side."""
+    """Writes images side by side."""
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), np.hstack(images)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
 

@@ -1,4 +1,4 @@
-"""Makes the pictures of the help pages of the geometry nodes, with the nodes themselves, from a scene that is computed here.
+"""Makes the images of the help pages of the geometry nodes, with the nodes themselves, from a scene that is computed here.
 
     python docs/make_node_images.py
 
@@ -31,7 +31,7 @@ LIGHT = (-0.5, -0.7, -0.5)
 
 
 def main() -> None:
-    """Writes all pictures."""
+    """Writes all images."""
     scene, image = render_scene()
     (geometry,) = NormalsFromDepth().execute(scene, "plane fit")
     normals = {coding: normal_map(geometry, coding) for coding in ("opengl", "directx", "controlnet-normalbae", "controlnet-1.0-normal")}
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def render_scene(balls: Balls = BALLS) -> tuple[Estimate, Tensor]:
-    """The scene's depth in metres with its camera, and its picture (1, H, W, 3), with balls at (x, y, z) of some radius in metres."""
+    """The scene's depth in metres with its camera, and its image (1, H, W, 3), with balls at (x, y, z) of some radius in metres."""
     intrinsics = intrinsics_from_fov(FOV, HEIGHT, WIDTH)
     rays = pixel_rays(intrinsics, HEIGHT, WIDTH)
     down = rays[:, 1:2]
@@ -85,7 +85,7 @@ def with_depth(scene: Estimate, depth: Tensor) -> Estimate:
 
 
 def levels_of(scene: Estimate, levels: int) -> Tensor:
-    """The scene's depth rounded to so many grey levels of a picture."""
+    """The scene's depth rounded to so many grey levels of an image."""
     assert scene.depth is not None
     return (scene.depth / WALL * levels).round() / levels * 10
 
@@ -119,7 +119,7 @@ def dimples() -> Tensor:
 
 
 def save(node: str, *images: Tensor) -> None:
-    """Writes pictures (1, H, W, 3) side by side."""
+    """Writes images (1, H, W, 3) side by side."""
     path = DOCS / f"DepthNormal_{node}" / "example.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.hstack([(image[0].numpy() * 255).round().astype(np.uint8) for image in images])

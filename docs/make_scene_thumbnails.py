@@ -1,4 +1,4 @@
-"""Draws the thumbnails of workflows whose models are not in the pack: Blender's truth of scenes of our own, and says so in the picture.
+"""Draws the thumbnails of workflows whose models are not in the pack: Blender's truth of scenes of our own, and says so in the image.
 
     python docs/thumbnail_scenes.py --out DIR          (in a Python with bpy)
     python docs/make_scene_thumbnails.py [DIR]

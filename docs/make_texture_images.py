@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/textures.md: a wall of our own, which tiles, and the maps made of it by `tiny` and its light and dark.
+"""Makes the images of docs/textures.md: a wall of our own, which tiles, and the maps made of it by `tiny` and its light and dark.
 
 python docs/make_texture_images.py
 """
@@ -27,7 +27,7 @@ PANEL = 256
 
 
 def main() -> None:
-    """Writes docs/images/wall.jpg, docs/images/pbr_maps.jpg, the thumbnail of PBR Textures and the pages' pictures."""
+    """Writes docs/images/wall.jpg, docs/images/pbr_maps.jpg, the thumbnail of PBR Textures and the pages' images."""
     photo = wall()
     write(ROOT / "docs/images/wall.jpg", photo)
     options = PbrOptions(borders=SEAMLESS)

@@ -1,8 +1,8 @@
-"""Makes the pictures of the video nodes and the thumbnails of the video workflows: frames of a film that is computed here, and tiny's maps.
+"""Makes the images of the video nodes and the thumbnails of the video workflows: frames of a video that is computed here, and tiny's maps.
 
     python docs/make_video_images.py
 
-A ball rolls past another before a wall. The film goes the way of `depth-normal video`, with the network that comes with the pack.
+A ball rolls past another before a wall. The video goes the way of `depth-normal video`, with the network that comes with the pack.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MADE = (("depth", "DepthOfVideo", "Video Depth"), ("normals", "NormalsOfVideo", 
 
 
 def main() -> None:
-    """Writes all pictures."""
+    """Writes all images."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "frame_%03d.png"
         for number in range(FRAMES):
@@ -56,7 +56,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def save(path: Path, sheet: np.ndarray, size: tuple[int, int]) -> None:
-    """Writes a picture, scaled to fit a size, on white."""
+    """Writes an image, scaled to fit a size, on white."""
     scale = min(size[0] / sheet.shape[1], size[1] / sheet.shape[0])
     width, height = round(sheet.shape[1] * scale), round(sheet.shape[0] * scale)
     canvas = np.full((size[1], size[0], 3), 255, np.uint8)

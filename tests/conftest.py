@@ -54,7 +54,7 @@ unchanged = runpy.run_path(str(ROOT / "tests" / "process_state.py"))["unchanged"
 
 
 def pytest_addoption(parser):
-    parser.addoption("--all", action="store_true", help="run the slow tests too: ComfyUI, Chromium, Ray, Blender, exports, large pictures")
+    parser.addoption("--all", action="store_true", help="run the slow tests too: ComfyUI, Chromium, Ray, Blender, exports, large images")
 
 
 def pytest_collection(session):
@@ -159,7 +159,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def traced_scenes(tmp_path_factory) -> Path:
-    """A folder of ray-traced pictures with true depth and normals (.npz)."""
+    """A folder of ray-traced images with true depth and normals (.npz)."""
     return runpy.run_path(str(ROOT / "tests" / "ray_traced_scenes.py"))["write"](tmp_path_factory.mktemp("scenes"))
 
 

@@ -127,7 +127,7 @@ def photographs():
 
 
 def end_to_end(expected, found, name):
-    """How far two models' estimates of `photographs` are apart, at worst: 255ths of the picture, their mean, and degrees of normals."""
+    """How far two models' estimates of `photographs` are apart, at worst: 255ths of the image, their mean, and degrees of normals."""
     size = 98 if expected.spec.default_size > 200 and name != "metric3d" else None  # Metric3D's frame is its own, and small here
     worst = (0.0, 0.0, 0.0)
     for images, fov in photographs():

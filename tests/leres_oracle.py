@@ -18,7 +18,7 @@ from depth_normal.annotators.registry import MODELS
 ENCODER = ResnextConfig(blocks=(1, 2, 1, 1), groups=4, group_width=2, stem=64, channels=(256, 512, 1024, 2048))
 CONFIG = LeresConfig(ENCODER, features=(8, 8, 8, 16))
 MERGE = MergeConfig(levels=6, width=4)
-# the search needs a field of four cells at least; all else is as small as lets a picture have several patches
+# the search needs a field of four cells at least; all else is as small as lets an image have several patches
 BOOST = BoostConfig(CONFIG, MERGE, field=128, merge_side=128, greatest_side=256)
 
 
@@ -143,7 +143,7 @@ def soft_window(size):
 
 
 def estimate_boosted(image, model, merge, config=BOOST):
-    """The authors' `estimateboost` at the sizes of `config`, for a picture (H, W, 3) of floats in [0, 255]."""
+    """The authors' `estimateboost` at the sizes of `config`, for an image (H, W, 3) of floats in [0, 255]."""
     depthmap = authors(".leres.depthmap")
     source = inspect.getsource(depthmap.estimateboost).replace(
         "net_receptive_field_size = 448", f"net_receptive_field_size = {config.field}"

@@ -179,7 +179,7 @@ def old_normal_nodes(image: Tensor) -> Iterator[Case]:
 
 
 def conversions(image: Tensor, geometries: Mapping[str, Estimate]) -> Iterator[Case]:
-    """Raw numbers to pictures, normals and other packs' dictionaries, and back."""
+    """Raw numbers to images, normals and other packs' dictionaries, and back."""
     for model_id in ("tiny", "zoedepth-nyu", "depth-anything-3-metric-large", "depth-anything-3-small"):
         geometry = geometries[model_id]
         for mode in ("per_image", "per_clip", "fixed"):

@@ -24,7 +24,7 @@ def randomised(network: nn.Module) -> nn.Module:
 
 
 def write_teacher(folder: Path, absent: Collection[str]) -> None:
-    """MiDaS v2.1 small without some of its tensors, and a network that is asked as FastDepth is: picture in, metres out."""
+    """MiDaS v2.1 small without some of its tensors, and a network that is asked as FastDepth is: image in, metres out."""
     from safetensors.torch import save_file
 
     from depth_normal.annotators.networks.midas_small import MidasSmall

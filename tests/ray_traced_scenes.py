@@ -1,4 +1,4 @@
-"""Pictures whose depth and normals are known exactly, traced ray by ray: rooms and landscapes of planes, balls and boxes.
+"""Images whose depth and normals are known exactly, traced ray by ray: rooms and landscapes of planes, balls and boxes.
 
     python tests/ray_traced_scenes.py DIR
 

@@ -100,7 +100,7 @@ RUNS = {
     "export_parity.py": (["--models", "tiny"], "tiny +float32 +own"),
     "runtime_parity.py": (["--models", "leres", "--runtime", "onnx"], r"\| leres \| ONNX"),
     "runtimes.py": (["--models", "tiny", "--seconds", "0.01", "--runtime", "onnx"], r"\| ONNX Runtime .*\|"),
-    "loader.py memory": (["memory", "--frames", "2", *SMALL], "peak beyond the pictures"),
+    "loader.py memory": (["memory", "--frames", "2", *SMALL], "peak beyond the images"),
     "writers.py": (["--counts", "1", "2", "--pictures", "12", "--rounds", "1"], "2 processes"),
     "loader.py find": (["find", "--files", "40", "--folders", "4"], "again: "),
 }
@@ -304,7 +304,7 @@ def test_a_folder_is_told_beside_what_the_cores_allow():
     words = ["--device", "cpu", "--pictures", "2", "--width", "96", "--height", "64", "--size", "64", "--rounds", "1"]
     run = subprocess.run([sys.executable, BENCHMARKS / "folder.py", *words], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    taken = dict(re.findall(r"^(\w+) +([\d.]+) ms a picture", run.stdout, re.MULTILINE))
+    taken = dict(re.findall(r"^(\w+) +([\d.]+) ms an image", run.stdout, re.MULTILINE))
     assert set(taken) == {"folder", "plain", "network", "files", "bound"}
     assert "they leave the network" in run.stdout
     assert all(float(each) > 0 for each in taken.values())

@@ -48,7 +48,7 @@ def test_shrinking_is_opencvs_area_average(height, width):
 def test_enlarging_is_opencvs_cubic_without_its_overshoot():
     image = torch.rand(1, 3, 40, 30, generator=torch.Generator().manual_seed(0))
     reference = cv2.resize(image[0].movedim(0, -1).numpy().copy(), (75, 96), interpolation=cv2.INTER_CUBIC)
-    assert reference.max() > 1.01, "the test picture must make it overshoot"
+    assert reference.max() > 1.01, "the test image must make it overshoot"
     assert np.abs(resize_image(image, 96, 75)[0].movedim(0, -1).numpy() - reference.clip(0, 1)).max() < 1e-4
 
 
@@ -131,7 +131,7 @@ def test_a_tensor_is_planar_and_an_array_is_not():
         (torch.full((1, 3, 5, 7), -1.0), ValueError, "make -1..1"),
         (torch.full((1, 3, 5, 7), torch.nan), ValueError, "NaN"),
         (np.zeros((0, 7, 3)), ValueError, "empty"),
-        (Image.new("RGB", (7, 5)), TypeError, r"PIL.Image.Image; .*give numpy.asarray\(picture.convert\('RGB'\)\)"),
+        (Image.new("RGB", (7, 5)), TypeError, r"PIL.Image.Image; .*give numpy.asarray\(image.convert\('RGB'\)\)"),
         ("photo.jpg", TypeError, r"are a str; .*files\.read_image"),
     ],
 )

@@ -79,7 +79,7 @@ def said_by_the_server():
 
 
 def read_by_the_page(tmp_path, monkeypatch):
-    """What tests/web.mjs reads of a picture with a normal, a hole in its depth and a sky."""
+    """What tests/web.mjs reads of an image with a normal, a hole in its depth and a sky."""
     folders = SimpleNamespace(get_folder_paths=lambda _: [], get_temp_directory=lambda: str(tmp_path))
     monkeypatch.setitem(sys.modules, "folder_paths", folders)
     sky = torch.zeros(1, 1, 2, 4, dtype=torch.bool)

@@ -152,7 +152,7 @@ def test_what_only_opencv_decodes_is_refused_in_words(twice, tmp_path):
 
     shape, said = twice(read)
     assert shape == (8, 8, 3)
-    assert said.startswith(f"{tmp_path / 'press.jpg'}: ") and "save the picture as an RGB PNG" in said
+    assert said.startswith(f"{tmp_path / 'press.jpg'}: ") and "save the image as an RGB PNG" in said
     assert f'"{sys.executable}" -m pip install opencv-python-headless' in said
 
 

@@ -25,7 +25,7 @@ FAMILIES = ("depth-anything", "zoe-depth-anything", "depth-anything-3", "zoedept
 
 
 def shrunk(spec):
-    """An entry of the table with a tiny architecture; ZoeDepth's heads, which are slow however narrow, see small pictures as well."""
+    """An entry of the table with a tiny architecture; ZoeDepth's heads, which are slow however narrow, see small images as well."""
     if spec.family in ("zoedepth", "zoe-depth-anything"):
         spec = replace(spec, default_size=spec.default_size // 4)
     if spec.family == "zoedepth":
@@ -71,7 +71,7 @@ def zoe_state(spec, seed) -> dict:
 
 
 def randomise(network, seed):
-    """Weights for which signals neither die nor grow, so that the depth is no flat picture."""
+    """Weights for which signals neither die nor grow, so that the depth is no flat image."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -104,7 +104,7 @@ class UseTinyDepthModels:
 
     CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "tests", "execute", (), True
     done = False
-    """A second time ZoeDepth's pictures would be a quarter of a quarter."""
+    """A second time ZoeDepth's images would be a quarter of a quarter."""
 
     @classmethod
     def INPUT_TYPES(cls):  # noqa: N802

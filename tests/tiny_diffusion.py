@@ -64,13 +64,13 @@ def random_states(spec) -> dict:
 
 
 def random_vae(config: dict):
-    """An autoencoder whose pictures have contrast."""
+    """An autoencoder whose images have contrast."""
     import diffusers
     import torch
 
     vae = diffusers.AutoencoderKL(**config)
     with torch.no_grad():
-        vae.encoder.conv_out.weight *= 4  # random weights alone give a flat picture
+        vae.encoder.conv_out.weight *= 4  # random weights alone give a flat image
         vae.decoder.conv_out.weight *= 4
     return vae
 

@@ -18,7 +18,7 @@ SIZES = {"bae": 64, "dsine": 64, "leres": 64, "leres-boost": 96, "metric3d": 56,
 
 
 def shrunk(spec):
-    """An entry of the table with a tiny architecture, for small pictures. BAE's is in its module: see `shrink_encoder`."""
+    """An entry of the table with a tiny architecture, for small images. BAE's is in its module: see `shrink_encoder`."""
     config = _config(spec.family, spec.config)
     return replace(spec, config=config, default_size=SIZES[spec.family])
 

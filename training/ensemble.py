@@ -34,11 +34,11 @@ BATCH = 16
 
 @torch.inference_mode()
 def mean_answers(networks: list[TinyAnnotator], images: Tensor) -> tuple[Tensor, Tensor]:
-    """What several networks say of pictures, on average.
+    """What several networks say of images, on average.
 
     Args:
         networks: At least one.
-        pictures: (B, 3, H, W) RGB in [0, 1].
+        images: (B, 3, H, W) RGB in [0, 1].
 
     Returns:
         Disparity (B, H, W), median 0 and mean absolute deviation 1; normals (B, H, W, 3) in OpenGL axes, of unit length.
@@ -59,7 +59,7 @@ def mean_answers(networks: list[TinyAnnotator], images: Tensor) -> tuple[Tensor,
 
 
 def _enlarged(maps: Tensor, seen: Tensor, images: Tensor) -> Tensor:
-    """To the size of the pictures; the first version's, which have half the size of what it saw, with the edges that those show."""
+    """To the size of the images; the first version's, which have half the size of what it saw, with the edges that those show."""
     height, width = images.shape[2:]
     if maps.shape[2] < seen.shape[2]:
         return guided_upsample(maps, images.mean(1, keepdim=True), GUIDE_RADIUS, GUIDE_EPSILON)
@@ -67,7 +67,7 @@ def _enlarged(maps: Tensor, seen: Tensor, images: Tensor) -> Tensor:
 
 
 def batched(paths: list[Path]) -> Iterator[tuple[list[Path], Tensor]]:
-    """Some files at a time whose pictures lie alike, and their pictures (B, 3, H, W) in [0, 1]."""
+    """Some files at a time whose images lie alike, and their images (B, 3, H, W) in [0, 1]."""
     waiting: dict[tuple[int, ...], list[tuple[Path, np.ndarray]]] = defaultdict(list)
     for path in paths:
         image = read_npz(path)["rgb"]

@@ -3,7 +3,7 @@
     python -m training.evaluate --data DIR --weights DIR [--scenes DIR] [--model FILE ...] [--size 224] [--once] [--pictures DIR]
 
 FILE is an exported .safetensors or a run's best.pt; the one that ships comes first. Needs scikit-image for its stereo photograph.
-No picture of this table is used in training. What the columns mean is in docs/tiny.md; the last are in `judged.py`.
+No image of this table is used in training. What the columns mean is in docs/tiny.md; the last are in `judged.py`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def load_tiny(path: Path, size: int | None = None, mirrored: bool | None = None)
 
 
 def run_tiny(tiny: TinyAnnotator, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Disparity (H, W) and normals (H, W, 3) at the size of the picture (H, W, 3) uint8."""
+    """Disparity (H, W) and normals (H, W, 3) at the size of the image (H, W, 3) uint8."""
     estimate = estimate_of(tiny, image)
     assert estimate.depth is not None
     assert estimate.normals is not None
@@ -103,7 +103,7 @@ def kept_out(estimators: dict[str, Estimator], data: Path) -> dict[str, str]:
             image, label = arrays["rgb"], arrays["disparity"].astype(np.float32)
         for name, run in estimators.items():
             scores[name].append(float(np.corrcoef(run(image).ravel(), label.ravel())[0, 1]))
-    return {name: f"{np.mean(values):.3f} ({len(values)} pictures)" for name, values in scores.items()}
+    return {name: f"{np.mean(values):.3f} ({len(values)} images)" for name, values in scores.items()}
 
 
 def scenes_with_truth(folder: Path) -> list[dict[str, np.ndarray]]:
@@ -139,7 +139,7 @@ def geometric_normals(disparity: np.ndarray) -> np.ndarray:
 
 
 def times(tinies: dict[str, TinyAnnotator], teacher: Teacher, image: np.ndarray) -> str:
-    """Milliseconds from a picture to maps of its size on one thread, and of a forward of partial MiDaS at 256, taken in turns."""
+    """Milliseconds from an image to maps of its size on one thread, and of a forward of partial MiDaS at 256, taken in turns."""
     pixels = torch.rand(1, 3, *midas_size(image))
     works: dict[str, Callable[[], object]] = {name: partial(estimate_of, tiny, image) for name, tiny in tinies.items()}
     works["MiDaS"] = lambda: teacher.midas(pixels)
@@ -164,7 +164,7 @@ def mean_deviations(tiny: TinyAnnotator, teacher: Teacher, data: Path) -> str:
 
 
 def save_images(folder: Path, tiny: TinyAnnotator, scenes: list[dict[str, np.ndarray]], data: Path) -> None:
-    """Writes picture, disparity, head's normals and geometric normals side by side."""
+    """Writes image, disparity, head's normals and geometric normals side by side."""
     folder.mkdir(parents=True, exist_ok=True)
     images = {f"scene{i}": scene["rgb"] for i, scene in enumerate(scenes)}
     images |= {photo.id: photo.read(data) for photo in read_photos(data, "test")}

@@ -1,4 +1,4 @@
-"""What else tiny is judged by: frames around pictures, the sky, steadiness; see `evaluate`."""
+"""What else tiny is judged by: frames around images, the sky, steadiness; see `evaluate`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STILL = 0.5  # levels of 255 that the truth of a pixel changes at most, from fra
 
 
 def framed(image: np.ndarray) -> np.ndarray:
-    """The picture in a white frame, its size kept: the border is painted over."""
+    """The image in a white frame, its size kept: the border is painted over."""
     framed = np.full_like(image, 255)
     framed[FRAME:-FRAME, FRAME:-FRAME] = image[FRAME:-FRAME, FRAME:-FRAME]
     return framed
@@ -51,7 +51,7 @@ def sky_of(tiny: TinyAnnotator, image: np.ndarray) -> np.ndarray:
 
 
 def shows_sky(tiny: TinyAnnotator, image: np.ndarray) -> bool:
-    """Whether enough of it is told to be sky for the picture to count as having some."""
+    """Whether enough of it is told to be sky for the image to count as having some."""
     return bool(sky_of(tiny, image).mean() > SHARES)
 
 
@@ -89,7 +89,7 @@ def false_skies(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
 def flicker(estimators: dict[str, Callable[[np.ndarray], Estimate]], data: Path) -> dict[str, dict[str, str]]:
     """Of each clip a column: by how many of 255 levels a pixel changes from frame to frame whose truth does not.
 
-    Two numbers: picture by picture, and as `depth-normal video` holds the frames still.
+    Two numbers: image by image, and as `depth-normal video` holds the frames still.
     """
     return {path.stem: {name: _flicker(run, path) for name, run in estimators.items()} for path in sorted((data / "clips").glob("*.npz"))}
 

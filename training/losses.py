@@ -17,7 +17,7 @@ PLAIN_STEADY_WEIGHT = 0.5
 
 
 def normalised_target(disparity: Tensor, inside: Tensor | None = None, pairs: int = 0) -> Tensor:
-    """(B, 1, H, W) with median 0 and mean absolute deviation 1 a picture, clipped to [-4, 6].
+    """(B, 1, H, W) with median 0 and mean absolute deviation 1 an image, clipped to [-4, 6].
 
     Args:
         disparity: (B, 1, H, W).

@@ -11,7 +11,7 @@ from depth_normal.utils import as_batch
 
 
 def estimate_of(tiny: TinyAnnotator, image: np.ndarray) -> Estimate:
-    """What the network says of a picture (H, W, 3) uint8, at its size."""
+    """What the network says of an image (H, W, 3) uint8, at its size."""
     with torch.inference_mode():
         return tiny.estimate(as_batch(image)).resized(*image.shape[:2])
 

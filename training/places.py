@@ -307,7 +307,7 @@ def build_garden(builder: Builder) -> Callable[[], View]:
 
 
 def build_surface(builder: Builder) -> Callable[[], View]:
-    """One wall or pavement that fills the picture, straight on or aslant, flat or with a little relief."""
+    """One wall or pavement that fills the image, straight on or aslant, flat or with a little relief."""
     random = builder.random
     rough, wide = random.choice((0, 0, 0.02, 0.08)), random.uniform(0.2, 1)
 

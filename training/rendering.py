@@ -1,4 +1,4 @@
-"""Renders one scene of our own with exact depth and normals, as stills and as films; needs bpy."""
+"""Renders one scene of our own with exact depth and normals, as stills and as videos; needs bpy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CAMERAS = 3
 SAMPLES = 4
 SKY_DEPTH = 1e9
 NEAR_SHARE = 0.35  # of the views that have something near, cut by the border
-VIDEO_SHARE, VIDEO_FRAMES = 0.5, 3  # of the scenes that have a film, and how long it is
+VIDEO_SHARE, VIDEO_FRAMES = 0.5, 3  # of the scenes that have a video, and how long it is
 FIRST_KEPT, KEPT_SCENES = 1_000_000, 30  # numbers of the scenes that nothing is learned from
 CLIPS = (("still camera", build_room), ("pan", build_street), ("walk", build_garden))
 CLIP_FRAMES = 12
@@ -59,7 +59,7 @@ def configure(folder: Path) -> None:
 
 
 def read(path: Path) -> np.ndarray:
-    """(H, W, 4) float32 of a picture file, first row on top, values as in the file."""
+    """(H, W, 4) float32 of an image file, first row on top, values as in the file."""
     image = bpy.data.images.load(str(path))
     image.colorspace_settings.name = "Non-Color"
     pixels = np.empty(4 * image.size[0] * image.size[1], np.float32)
@@ -71,7 +71,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def aim(camera: Any, view: View, random: Random) -> None:
-    """Points the camera, with a little roll, and gives it a lens and an orientation of the picture."""
+    """Points the camera, with a little roll, and gives it a lens and an orientation of the image."""
     eye, target = view
     roll = Matrix.Rotation(random.gauss(0, 0.03), 4, "Z")
     camera.matrix_world = Matrix.Translation(eye) @ (target - eye).to_track_quat("-Z", "Y").to_matrix().to_4x4() @ roll
@@ -82,7 +82,7 @@ def aim(camera: Any, view: View, random: Random) -> None:
 
 
 def near_things(builder: Builder, camera: Any, view: View) -> list[Any]:
-    """Puts something close to the camera where the picture ends, and says what."""
+    """Puts something close to the camera where the image ends, and says what."""
     random, objects = builder.random, bpy.context.scene.collection.objects
     before = set(objects)
     for _ in range(random.choice((1, 1, 2))):
@@ -121,7 +121,7 @@ def render(folder: Path, camera: Any) -> dict[str, Any] | None:
 
 
 def save(target: Path, views: list[dict[str, Any]]) -> None:
-    """Writes one view, or several of one film, with the disparity in one unit: its 98th percentile."""
+    """Writes one view, or several of one video, with the disparity in one unit: its 98th percentile."""
     maps = {name: np.stack([view[name] for view in views]) for name in views[0]}
     maps["disparity"] = (maps["disparity"] / np.percentile(maps["disparity"], 98)).clip(0, 8).astype(np.float16)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
@@ -131,7 +131,7 @@ def save(target: Path, views: list[dict[str, Any]]) -> None:
 
 
 def move(camera: Any, reach: float, random: Random) -> Matrix:
-    """What the camera does from one frame of a film to the next: a short way, a small turn, or nothing."""
+    """What the camera does from one frame of a video to the next: a short way, a small turn, or nothing."""
     way, turn = random.choice(((0.0, 0.0), (0.01, 0.002), (0.03, 0.006), (0.005, 0.015)))
     step = Matrix.Translation([random.gauss(0, way) * reach for _ in range(3)])
     return step @ Matrix.Rotation(random.gauss(0, turn), 4, "Y") @ Matrix.Rotation(random.gauss(0, turn / 2), 4, "X")
@@ -168,7 +168,7 @@ def begin(build: Any, random: Random, photographs: list[Path], folder: Path) -> 
 
 
 def make_scene(number: int, data: Path, photographs: list[Path]) -> None:
-    """Builds scene `number` and writes its views, and sometimes a film; from `FIRST_KEPT` on only views, to a folder of their own."""
+    """Builds scene `number` and writes its views, and sometimes a video; from `FIRST_KEPT` on only views, to a folder of their own."""
     kept = number >= FIRST_KEPT
     renders = data / ("kept" if kept else "renders")
     done = renders / f".{number:06d}.done"

@@ -3,7 +3,7 @@
     python -m training.scenes --data DIR [--scenes 1500] [--part 0/1]
     python -m training.scenes --data DIR --kept
 
-Each scene is seeded by its number, has three cameras and gives one .npz a camera in DIR/renders/; half of them give a film of three
+Each scene is seeded by its number, has three cameras and gives one .npz a camera in DIR/renders/; half of them give a video of three
 frames to DIR/films/. With --kept, scenes and clips that nothing is learned from go to DIR/kept/ and DIR/clips/, for training.evaluate.
 What is there already is not made again. Photographs of the train split in DIR/photos/ serve as some of the textures, where they are there.
 """

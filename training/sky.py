@@ -3,7 +3,7 @@
     python -m training.sky --data DIR [--model ID --weights FILE]
 
 DIR is that of `training.data`. sky.tsv says of each photograph whether its top border shows sky. The rule's constants were chosen on these
-photographs. Pictures about which one could argue (fog, a bright window, a sliver of sky) are not listed.
+photographs. Images about which one could argue (fog, a bright window, a sliver of sky) are not listed.
 """
 
 from __future__ import annotations

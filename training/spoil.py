@@ -1,4 +1,4 @@
-"""What happens to pictures before anybody looks at them: colours, frames, captions, vignettes, blur, noise and JPEG."""
+"""What happens to images before anybody looks at them: colours, frames, captions, vignettes, blur, noise and JPEG."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CLEAN = 0.4  # share of the pictures to which nothing happens: most that the network will see are photographs as they were taken
+CLEAN = 0.4  # share of the images to which nothing happens: most that the network will see are photographs as they were taken
 PERMUTED = 0.1  # share of the others whose colours change places
 FRAMED, CAPTIONED, VIGNETTED, BLURRED, NOISY, COMPRESSED = 0.3, 0.15, 0.15, 0.25, 0.4, 0.35
 WIDEST_FRAME = 0.16  # of the side
@@ -17,17 +17,17 @@ BLOCK = 8
 
 
 def spoil(images: Tensor, random: torch.Generator, pairs: int = 0, clean: float = CLEAN) -> tuple[Tensor, Tensor]:
-    """Pictures as they come from the world.
+    """Images as they come from the world.
 
     Args:
-        pictures: (B, 3, H, W) in [0, 1], on any device.
+        images: (B, 3, H, W) in [0, 1], on any device.
         random: Decides everything; on the CPU.
-        pairs: The first pictures have a second view each, further on by this number: it gets the same colours, frame, caption and
+        pairs: The first images have a second view each, further on by this number: it gets the same colours, frame, caption and
             vignette, but a blur, noise and JPEG of its own.
-        clean: Share of the pictures to which nothing happens.
+        clean: Share of the images to which nothing happens.
 
     Returns:
-        Pictures, and what of them is not frame or caption: (B, 1, H, W) bool.
+        Images, and what of them is not frame or caption: (B, 1, H, W) bool.
     """
     like = torch.arange(len(images))
     like[pairs : 2 * pairs] = like[:pairs]
@@ -40,12 +40,12 @@ def spoil(images: Tensor, random: torch.Generator, pairs: int = 0, clean: float 
 
 
 def _draw(count: int, random: torch.Generator, like: Tensor, on: Tensor) -> list[Tensor]:
-    """`count` uniform numbers a picture, (B, 1, 1, 1) each."""
+    """`count` uniform numbers an image, (B, 1, 1, 1) each."""
     return list(torch.rand(count, len(like), 1, 1, 1, generator=random)[:, like].to(on.device).unbind(0))
 
 
 def recolour(images: Tensor, random: torch.Generator, like: Tensor) -> Tensor:
-    """Random brightness, contrast, gamma, saturation and tint, each picture its own."""
+    """Random brightness, contrast, gamma, saturation and tint, each image its own."""
     draw = _draw(5, random, like, images)
     images = images.clamp(1e-4, 1) ** torch.exp((draw[0] - 0.5) * 0.8)
     order = torch.rand(len(images), 3, generator=random).argsort(1)
@@ -72,7 +72,7 @@ def frame(images: Tensor, random: torch.Generator, like: Tensor) -> tuple[Tensor
     """Paints a frame or black bars over the border of some: white, black, grey or coloured.
 
     Returns:
-        Pictures, and where they are not frame: (B, 1, H, W) bool.
+        Images, and where they are not frame: (B, 1, H, W) bool.
     """
     chosen, kind, colour, wide, tall, red, green, blue = _draw(8, random, like, images)
     y, x = _places(images)
@@ -89,7 +89,7 @@ def caption(images: Tensor, random: torch.Generator, like: Tensor) -> tuple[Tens
     """Sets lines of letter-like marks on some, with or without a bar behind them.
 
     Returns:
-        Pictures, and where no bar is: (B, 1, H, W) bool. Under the letters alone the picture goes on.
+        Images, and where no bar is: (B, 1, H, W) bool. Under the letters alone the image goes on.
     """
     height, width = images.shape[2:]
     chosen, at, left, long, size, colour, bar = _draw(7, random, like, images)
@@ -108,7 +108,7 @@ def caption(images: Tensor, random: torch.Generator, like: Tensor) -> tuple[Tens
 
 
 def blur(images: Tensor, random: torch.Generator) -> Tensor:
-    """Softens some, as an enlarged or unsharp picture is."""
+    """Softens some, as an enlarged or unsharp image is."""
     chosen, amount = _draw(2, random, torch.arange(len(images)), images)
     soft = F.avg_pool2d(F.avg_pool2d(images, 3, 1, 1, count_include_pad=False), 3, 1, 1, count_include_pad=False)
     return torch.where(chosen < BLURRED, images.lerp(soft, amount), images)

@@ -3,7 +3,7 @@
     python -m training.teacher --data DIR --weights DIR [--crops 2] [--mixed 1] [--part 0/1]
 
 Reads DIR/photos.tsv and DIR/photos/, writes one .npz a crop to DIR/labels/; what is there already is not made again. With --mixed also
-photographs before which something near of another one is set: pictures that nobody took, of which the teacher has an opinion all the same.
+photographs before which something near of another one is set: images that nobody took, of which the teacher has an opinion all the same.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def normalise(disparity: Tensor) -> Tensor:
 
 
 def midas_pixels(image: np.ndarray, size: tuple[int, int]) -> Tensor:
-    """(1, 3, h, w) of a picture (H, W, 3) uint8 RGB, as MiDaS wants it."""
+    """(1, 3, h, w) of an image (H, W, 3) uint8 RGB, as MiDaS wants it."""
     resized = cv2.resize(image, size[::-1], interpolation=cv2.INTER_CUBIC)
     mean, std = np.float32(IMAGENET_MEAN), np.float32(IMAGENET_STD)
     pixels = torch.from_numpy((resized.astype(np.float32) / 255 - mean) / std).permute(2, 0, 1)[None]
@@ -67,7 +67,7 @@ def midas_pixels(image: np.ndarray, size: tuple[int, int]) -> Tensor:
 class Teacher:
     """The ensemble.
 
-    MiDaS without its widest context is better on smaller pictures, and sharper on larger ones; FastDepth knows rooms, and is left
+    MiDaS without its widest context is better on smaller images, and sharper on larger ones; FastDepth knows rooms, and is left
     out where the two disagree. Half of the result is filtered with the sharp one as guide.
     """
 
@@ -77,10 +77,10 @@ class Teacher:
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Disparity of a picture.
+        """Disparity of an image.
 
         Args:
-            picture: (H, W, 3) uint8 RGB.
+            image: (H, W, 3) uint8 RGB.
 
         Returns:
             (H, W) float32, large = near, median 0, mean absolute deviation 1.
@@ -150,7 +150,7 @@ def label_mixed(photo: Photo, index: int, data: Path, teacher: Teacher, photos: 
 
 
 def set_before(image: np.ndarray, other: np.ndarray, disparity: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A picture (H, W, 3) with the nearest 15 to 50 % of another one (h, w, 3) before it, mirrored or not, of some size, at some place."""
+    """An image (H, W, 3) with the nearest 15 to 50 % of another one (h, w, 3) before it, mirrored or not, of some size, at some place."""
     height, width = image.shape[:2]
     near = (disparity > np.quantile(disparity, random.uniform(0.5, 0.85))).astype(np.float32)
     scale = random.uniform(0.5, 1.2) * min(height, width) / min(disparity.shape)
@@ -164,7 +164,7 @@ def set_before(image: np.ndarray, other: np.ndarray, disparity: np.ndarray, rand
 
 
 def save_label(target: Path, image: np.ndarray, teacher: Teacher) -> None:
-    """Writes a picture with what the teacher says of it."""
+    """Writes an image with what the teacher says of it."""
     save_npz(target, rgb=image, disparity=teacher(image).clip(-6, 8).astype(np.float16))
 
 
@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True, help=f"folder with {MIDAS_FILE} and {FASTDEPTH_FILE}")
     parser.add_argument("--crops", type=int, default=4, help=f"crops a photograph, {CROP_SHORT}x{CROP_LONG}; the first is the largest")
-    parser.add_argument("--mixed", type=int, default=0, help="pictures a photograph with something near of another one before it")
+    parser.add_argument("--mixed", type=int, default=0, help="images a photograph with something near of another one before it")
     parser.add_argument("--part", type=part, default="0/1", help="i/n: only every n-th photograph, for several processes")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)

@@ -34,7 +34,7 @@ def file_and_size(value: str) -> tuple[Path, int]:
 
 
 def load_teachers(files: Iterable[tuple[Path, int]], device: torch.device) -> list[TinyAnnotator]:
-    """Networks that answer by pictures and their mirror images, of any version."""
+    """Networks that answer by images and their mirror images, of any version."""
     teachers = [load_tiny(path, size, mirrored=True) for path, size in files]
     for teacher in teachers:
         teacher.network.to(device)

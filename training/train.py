@@ -7,7 +7,7 @@
 Learns from DIR/labels (training.teacher), DIR/skies (training.skies), DIR/ensemble (training.ensemble), DIR/features (training.features),
 DIR/renders and DIR/films (training.scenes); with --teach from DIR/photos (training.data), not DIR/ensemble. Writes to the run's folder:
 checkpoint.pt (everything to go on), best.pt (weights with the best correlation on the validation photographs), log.jsonl (figures),
-train.pid. On a GPU one process does all, with more pictures a step; everything that is learned from has to fit its memory.
+train.pid. On a GPU one process does all, with more images a step; everything that is learned from has to fit its memory.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from .losses import PLAIN_STEADY_WEIGHT, SKY, STEADY_WEIGHT, correlation, normal
 from .teaching import file_and_size, load_teachers, taught
 
 SIZES_OF_USE = ((224, 288), (224, 288), (224, 320), (224, 224), (256, 352))
-# (progress up to which, (short, long) sides that are drawn from): small pictures are quick, the last third is at the sizes of use
+# (progress up to which, (short, long) sides that are drawn from): small images are quick, the last third is at the sizes of use
 CURRICULUM = (
     (0.4, ((96, 128), (96, 160))),
     (0.65, ((128, 160), (160, 192), (128, 192))),
@@ -149,7 +149,7 @@ class Run:
         return (LAST_RATE + (self.options.peak_rate - LAST_RATE) * cosine) * min(1.0, (self.step + 1) / WARM_UP_STEPS)
 
     def train_step(self, crops: Crops, small: Crops) -> dict[str, float]:
-        """One step on one batch of this process, gradients averaged over all; small pictures are drawn from the halved crops."""
+        """One step on one batch of this process, gradients averaged over all; small images are drawn from the halved crops."""
         random = torch.Generator().manual_seed((self.options.seed * 1_000_003 + self.step) * 64 + self.rank)
         shared = torch.Generator().manual_seed(self.options.seed * 7_000_003 + self.step)
         curriculum = CURRICULUM if self.options.begin is None else WARM_CURRICULUM
@@ -288,7 +288,7 @@ def work(rank: int, options: Options) -> None:
         dist.init_process_group("gloo", init_method=f"file://{options.run.resolve()}/rendezvous", rank=rank, world_size=options.processes)
     run = Run(options, rank)
     crops = load_crops(options.data, "train", rank, options.processes, sharp=bool(options.teach)).to(run.device)
-    logger.info("process %d learns from %d crops of photographs, %d renders and %d films", rank, *crops.counts())
+    logger.info("process %d learns from %d crops of photographs, %d renders and %d videos", rank, *crops.counts())
     _, shown = shared_clock(0.0, options.only_sky and crops.show_sky(), options.processes)
     if options.only_sky and not shown:
         raise ValueError(f"{options.data} does not say where the sky is: run training.skies or training.scenes first")
@@ -347,7 +347,7 @@ def parse() -> Options:
     parser.add_argument("--peak-rate", type=float, help=f"{PEAK_RATE}; with --begin {WARM_PEAK_RATE}: a larger one unlearns")
     parser.add_argument("--begin", type=Path, help="weights of an earlier network to begin from, such as annotators/tiny.safetensors")
     parser.add_argument("--only-sky", action="store_true", help="what reads the sky off the features; all else stays as --begin has it")
-    plain = f"most pictures as they were taken, fewer renders; steadiness weighs {PLAIN_STEADY_WEIGHT:g} instead of {STEADY_WEIGHT:g}"
+    plain = f"most images as they were taken, fewer renders; steadiness weighs {PLAIN_STEADY_WEIGHT:g} instead of {STEADY_WEIGHT:g}"
     parser.add_argument("--plain", action="store_true", help=plain)
     own = "disparity and normals of photographs are what these say of the very windows learned from, mirrored too, not what was kept"
     teach = f"{own} (but for --label-share)"

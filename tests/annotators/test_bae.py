@@ -1,4 +1,4 @@
-"""BAE: the authors' network with the same weights, the old pack's picture, files, sizes, and which way the colours point."""
+"""BAE: the authors' network with the same weights, the old pack's image, files, sizes, and which way the colours point."""
 
 import contextlib
 import io
@@ -66,7 +66,7 @@ def test_parity_with_the_authors_network(oracle, ours, shape):
 
 @pytest.mark.slow("takes 0.7 GB of memory: the authors' network, not shrunk")
 def test_the_image_is_the_old_nodes_but_for_its_rounding(oracle, ours):
-    """The old pack: a picture of 8 bits, sides of multiples of 64, the network, colours cut to 8 bits."""
+    """The old pack: an image of 8 bits, sides of multiples of 64, the network, colours cut to 8 bits."""
     levels = (make_images(1, 3, 64, 128) * 255).floor()
     normals = oracle((levels / 255 - MEAN) / STD)[0][-1][0, :3].permute(1, 2, 0).numpy()
     old = (((normals + 1) * 0.5).clip(0, 1) * 255.0).clip(0, 255).astype(np.uint8)
@@ -79,7 +79,7 @@ def test_the_image_is_the_old_nodes_but_for_its_rounding(oracle, ours):
 
 
 def ball(height, width):
-    """Unit vectors of a ball that fills the picture, in OPENGL axes: up is up, right is right."""
+    """Unit vectors of a ball that fills the image, in OPENGL axes: up is up, right is right."""
     y, x = torch.meshgrid(torch.linspace(1, -1, height), torch.linspace(-1, 1, width), indexing="ij")
     inside = x**2 + y**2 < 1
     z = (1 - x**2 - y**2).clamp(min=0).sqrt()

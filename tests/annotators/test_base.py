@@ -11,7 +11,7 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 
 
 class Brightness(Annotator):
-    """Stands in for a family: its disparity is the picture's first channel."""
+    """Stands in for a family: its disparity is the image's first channel."""
 
     @classmethod
     def build(cls, spec, states, dtype):
@@ -62,7 +62,7 @@ def test_the_network_sees_the_image_unsquashed_and_in_one_batch():
     ramp = torch.linspace(0, 1, 120)[None, None, None].expand(4, 3, 60, 120)
     each.estimate(ramp, 64)
     assert each.seen.shape == (4, 3, 64, 128)
-    # a ramp across the picture's width is one across the network's, pixel centres kept
+    # a ramp across the image's width is one across the network's, pixel centres kept
     centres = (torch.arange(128) + 0.5) * (120 / 128) - 0.5
     assert torch.allclose(each.seen[2, 1, 30], (centres / 119).clamp(0, 1), atol=2e-3)
 

@@ -141,7 +141,7 @@ def test_nothing_mixes_devices_or_asks_the_network_for_numbers():
 def test_which_models_see_scenes():
     assert models_of_scenes() == ["depth-anything-3-small", "depth-anything-3-base", "depth-anything-3-large"]
     mono = da3.DepthAnything3Annotator(MODELS["depth-anything-3-mono-large"], nn.Identity())
-    with pytest.raises(ValueError, match="mono-large sees each picture by itself"):
+    with pytest.raises(ValueError, match="mono-large sees each image by itself"):
         mono.estimate_scene(torch.rand(2, 3, HEIGHT, WIDTH))
 
 
@@ -154,7 +154,7 @@ def test_more_views_than_any_machine_holds_are_refused():
 
 
 def test_the_published_network_gives_a_scene_by_its_own_numbers():
-    """From pictures of a portrait to cameras; the network's parts are held by the other tests."""
+    """From images of a portrait to cameras; the network's parts are held by the other tests."""
     torch.manual_seed(0)
     network = DepthAnything3(SMALL.config.vit, SMALL.config.dpt)
     nn.init.normal_(network.pretrained.camera_token)

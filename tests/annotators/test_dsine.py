@@ -144,7 +144,7 @@ def test_the_network_is_the_one_described(state, annotator, iterations):
     found = annotator.network(pixels, CAMERA, iterations)
     maps = annotator.network.encoder["original_model"](pixels)[2:]
     expected = transcribed(state, maps, CAMERA, iterations)
-    assert found.std((0, 2, 3)).min() > 0.05, "no flat picture"
+    assert found.std((0, 2, 3)).min() > 0.05, "no flat image"
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
     torch.testing.assert_close(found.norm(dim=1), torch.ones(2, 64, 96))
 

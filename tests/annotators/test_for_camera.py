@@ -25,7 +25,7 @@ def assumed():
 
 
 def with_fov(estimate, fov, height, width, model="depth-anything-3-metric-large"):
-    """What a model says of pictures of a size, if its network gives `estimate` of them."""
+    """What a model says of images of a size, if its network gives `estimate` of them."""
     spec = find_spec(model)
     annotator = FAMILIES[spec.family](spec, nn.Identity())
     annotator.infer = lambda request: estimate

@@ -118,7 +118,7 @@ def test_the_seed_counts_between_steps_only_and_a_batch_equals_its_images(parts,
 
 @pytest.mark.parametrize(
     ("height", "width", "expected"),
-    # as many pixels as a square of 1024, at the picture's aspect, in eighths
+    # as many pixels as a square of 1024, at the image's aspect, in eighths
     [(1024, 1024, (1024, 1024)), (512, 512, (1024, 1024)), (1080, 1920, (768, 1368)), (4000, 1000, (2048, 512))],
 )
 def test_keeps_the_aspect_at_one_megapixel(parts, height, width, expected):

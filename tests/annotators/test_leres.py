@@ -79,7 +79,7 @@ def test_the_published_architecture_has_the_authors_tensors(oracle):
 
 @pytest.mark.parametrize(("height", "width"), [(96, 130), (130, 70), (64, 64)])
 def test_the_whole_way_is_the_authors(authors, annotator, height, width):
-    """Their test_depth.py: stretched to a square by OpenCV, RGB in [0, 1]; the least depth is 0.01; enlarged to the picture's size."""
+    """Their test_depth.py: stretched to a square by OpenCV, RGB in [0, 1]; the least depth is 0.01; enlarged to the image's size."""
     cv2 = pytest.importorskip("cv2", reason="the oracle resizes with OpenCV (extra 'test')")
     image = make_images(height, width)
     square = cv2.resize(image[0].permute(1, 2, 0).numpy(), (64, 64))
@@ -93,7 +93,7 @@ def test_the_whole_way_is_the_authors(authors, annotator, height, width):
 
 
 def test_the_old_nodes_input_is_reversed_and_not_scaled(oracle, authors, annotator):
-    """`estimateleres` of the ControlNet nodes, on a picture of 8-bit levels."""
+    """`estimateleres` of the ControlNet nodes, on an image of 8-bit levels."""
     depthmap = oracle["authors"](".leres.depthmap")
     levels = (make_images(64, 96)[0].permute(1, 2, 0) * 255).round()
     wanted = depthmap.estimateleres(levels.numpy().astype(np.uint8), authors, 96, 64)

@@ -71,7 +71,7 @@ def build(both, model_id: str) -> LotusAnnotator:
 
 @torch.no_grad()
 def published_equations(parts, image, seed):
-    """EnVision-Research/Lotus, pipeline.py, for one picture whose sides are multiples of 8; the mean of the VAE's distribution."""
+    """EnVision-Research/Lotus, pipeline.py, for one image whose sides are multiples of 8; the mean of the VAE's distribution."""
     unet, vae, text_encoder = parts["network"], parts["vae"], parts["text_encoder"]
     z = vae.encode(image / 0.5 - 1).latent_dist.mean * 0.18215
     text = text_encoder(torch.tensor([PROMPT])).last_hidden_state

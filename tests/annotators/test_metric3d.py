@@ -231,7 +231,7 @@ def test_a_missing_tensor_is_named(key):
 
 
 def authors_input(image, frame):
-    """Their resizing and padding of a picture (H, W, 3) of 0..255, and what they cut away again."""
+    """Their resizing and padding of an image (H, W, 3) of 0..255, and what they cut away again."""
     height, width = image.shape[:2]
     scale = min(frame[0] / height, frame[1] / width)
     resized = cv2.resize(image, (int(width * scale), int(height * scale)), interpolation=cv2.INTER_LINEAR)

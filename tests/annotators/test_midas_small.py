@@ -142,8 +142,8 @@ def test_golden_values_on_a_photograph(seen):
 
 @pytest.fixture(scope="module")
 def motorcycle():
-    """A picture (500, 741, 3) and its true disparity with the pixels that have one, Middlebury 2014."""
-    data = pytest.importorskip("skimage.data", reason="scikit-image carries the picture")
+    """An image (500, 741, 3) and its true disparity with the pixels that have one, Middlebury 2014."""
+    data = pytest.importorskip("skimage.data", reason="scikit-image carries the image")
     left, _, disparity = data.stereo_motorcycle()
     return left, disparity, np.isfinite(disparity) & (disparity > 0)
 
@@ -162,7 +162,7 @@ def test_the_authors_size_sees_the_motorcycle_better_than_a_larger_one(partial_m
 
 
 def published_run(network, image, height, width):
-    """MiDaS's run.py for a picture (H, W, 3) uint8, from the size that its `Resize` gives on."""
+    """MiDaS's run.py for an image (H, W, 3) uint8, from the size that its `Resize` gives on."""
     resized = cv2.resize(image / 255.0, (width, height), interpolation=cv2.INTER_CUBIC)
     normalised = (resized - MEAN.numpy()[:, 0, 0]) / STD.numpy()[:, 0, 0]
     with torch.no_grad():

@@ -157,7 +157,7 @@ def test_the_input_has_the_authors_number_of_tokens(height, width):
 
 
 class Known(torch.nn.Module):
-    """A network that says what it is told, at twice the pictures' size."""
+    """A network that says what it is told, at twice the images' size."""
 
     def __init__(self, output):
         super().__init__()

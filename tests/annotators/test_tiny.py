@@ -170,7 +170,7 @@ def test_weights_of_the_second_version_bring_a_mask(bias, clear):
 
 
 def test_the_told_sky_reaches_the_border_and_the_images_own_edge():
-    """The network's answer is dim around the picture and soft at the ridge; the sky begins where the picture brightens."""
+    """The network's answer is dim around the image and soft at the ridge; the sky begins where the image brightens."""
     tiny = TinyAnnotator.build(SPEC, {"network": second_state()}, torch.float32)
     rows = torch.arange(128).view(1, 1, -1, 1).expand(1, 1, 128, 192)
     image = torch.where(rows < 61, 0.9, 0.3).expand(1, 3, -1, -1).contiguous()
@@ -242,7 +242,7 @@ def test_the_shipped_network_takes_any_image(shipped, image):
 
 
 def test_images_give_the_same_bits_however_they_lie_in_memory(shipped):
-    """A worker's copy of a picture lies otherwise than what was read from a file; the files written must be the same."""
+    """A worker's copy of an image lies otherwise than what was read from a file; the files written must be the same."""
     image = torch.rand(1, 3, 240, 320, generator=torch.Generator().manual_seed(0))
     maps = [shipped.estimate(image.contiguous(memory_format=layout)) for layout in (torch.contiguous_format, torch.channels_last)]
     assert torch.equal(maps[0].depth, maps[1].depth) and torch.equal(maps[0].normals, maps[1].normals)
@@ -262,7 +262,7 @@ def test_the_shipped_network_refuses_what_is_no_image(shipped, image, words):
 
 def test_sky_of_which_the_network_is_nowhere_sure_is_none():
     share = torch.zeros(3, 1, 10, 10)
-    share[:, :, :5] = 0.7  # half of each picture
+    share[:, :, :5] = 0.7  # half of each image
     share[1, :, :1] = 0.9  # a fifth of that
     share[2, :, :2] = 0.9
     assert _sure_sky(share).flatten(1).sum(1).tolist() == [0, 0, 50]

@@ -1,4 +1,4 @@
-"""What the shipped network is worth, on pictures with a truth; training/evaluate.py prints the whole table."""
+"""What the shipped network is worth, on images with a truth; training/evaluate.py prints the whole table."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Video Depth Anything: against a transcription of its paper, on films of any length, in any chunks."""
+"""Video Depth Anything: against a transcription of its paper, on videos of any length, in any chunks."""
 
 import gc
 import runpy
@@ -46,7 +46,7 @@ def annotator(oracle):
 
 
 def clip(total, height=HEIGHT, width=WIDTH, seed=1):
-    """A pan over a soft picture, with noise."""
+    """A pan over a soft image, with noise."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(1, 3, 6, 8, generator=generator)
     image = torch.nn.functional.interpolate(coarse, size=(height + total, width + total), mode="bicubic").clamp(0, 1)
@@ -151,7 +151,7 @@ def test_pieces_end_at_cuts():
 
 
 class Count:
-    """Frames of a film that are alive, at most."""
+    """Frames of a video that are alive, at most."""
 
     def __init__(self, total, chunk):
         self.total, self.chunk, self.alive, self.most, self.read = total, chunk, 0, 0, 0

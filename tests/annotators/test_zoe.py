@@ -204,7 +204,7 @@ def different_images():
 def test_the_kind_of_scene_is_each_images_own(both_scenes):
     images = different_images()
     kinds = {int(both_scenes.network(2 * image[None] - 1).domain_logits.argmax()) for image in images}
-    assert kinds == {0, 1}, "the test needs pictures of both kinds"
+    assert kinds == {0, 1}, "the test needs images of both kinds"
     together = by_network(both_scenes, images)
     for index in range(len(images)):
         torch.testing.assert_close(together[index : index + 1], by_network(both_scenes, images[index : index + 1]))

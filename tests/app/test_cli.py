@@ -78,7 +78,7 @@ def test_normals_face_the_way_the_surface_does(estimate, image, tmp_path):
 
 
 def test_a_bad_image_is_named_and_the_rest_goes_on(estimate, image, tmp_path, capsys):
-    (tmp_path / "notes.jpg").write_text("not a picture")
+    (tmp_path / "notes.jpg").write_text("not an image")
     (tmp_path / "empty").mkdir()
     assert estimate(tmp_path / "notes.jpg", tmp_path / "absent.png", tmp_path / "empty", image) == 1
     said = capsys.readouterr()
@@ -409,7 +409,7 @@ def test_what_is_none_of_the_formats_is_named(estimate, image, words, capsys):
 
 
 def stand_in(monkeypatch, found):
-    """A model that gives this of every picture; the bundled one has no metres, and no other is on a test machine."""
+    """A model that gives this of every image; the bundled one has no metres, and no other is on a test machine."""
     model = SimpleNamespace(
         estimate=lambda images, size, fov, derive, refine: derive(found),
         device=torch.device("cpu"),

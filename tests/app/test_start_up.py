@@ -1,4 +1,4 @@
-"""What a first picture waits for besides torch: modules are counted, for they do not depend on the machine as seconds do."""
+"""What a first image waits for besides torch: modules are counted, for they do not depend on the machine as seconds do."""
 
 import json
 import subprocess

@@ -58,7 +58,7 @@ def test_stereo_takes_the_file_alone(image, own, tmp_path):
 def test_numbered_images_of_a_video_take_the_file_alone(image, own, tmp_path):
     shutil.copy(image, tmp_path / "frame_1.png")
     words = ["video", str(tmp_path / "frame_%d.png"), "-o", str(tmp_path / "depth_%d.png"), "--weights", str(own), "--size", "64"]
-    pytest.importorskip("av", reason="films are read by PyAV")
+    pytest.importorskip("av", reason="videos are read by PyAV")
     assert cli.main(words) == 0 and (tmp_path / "depth_1.png").is_file()
 
 

@@ -132,7 +132,7 @@ def test_walls_seen_from_inside_face_the_viewer(rendered):
 
 
 def test_what_is_in_the_cameras_way_changes_nothing(rendered):
-    """Parent, depth of field, border, motion blur, stereo, markers and view layers: the same picture as the plain cube's."""
+    """Parent, depth of field, border, motion blur, stereo, markers and view layers: the same image as the plain cube's."""
     plain, _ = load(rendered, "cube")
     other, _ = load(rendered, "cube_moved_camera")
     np.testing.assert_allclose(other["depth"], plain["depth"], rtol=1e-5)
@@ -143,7 +143,7 @@ def test_what_is_in_the_cameras_way_changes_nothing(rendered):
     "name", ["cube_in_a_foggy_world", "cube_in_fog", "cube_behind_a_cloud", "cube_half_transparent", "cube_behind_leaves"]
 )
 def test_every_pixel_shows_the_first_surface_that_is_not_fully_transparent(rendered, name):
-    """Fog, clouds and what alpha cuts away are looked through, a half transparent surface is not: the same picture as the plain cube's."""
+    """Fog, clouds and what alpha cuts away are looked through, a half transparent surface is not: the same image as the plain cube's."""
     plain, _ = load(rendered, "cube")
     other, _ = load(rendered, name)
     np.testing.assert_array_equal(other["mask"], plain["mask"])
@@ -188,7 +188,7 @@ def test_the_scene_is_left_as_it_was(inside_blender, tmp_path):
         ("light as camera", "LIGHT"),
         ("orthographic", "ORTHO"),
         ("panoramic", "PANO"),
-        ("no pixels", "picture of 0x0 pixels"),
+        ("no pixels", "image of 0x0 pixels"),
         ("layer", "Nowhere"),
         ("sheared", "'Camera' is sheared by the uneven scale of 'Rig'"),
         ("no scale", "a scale of 0"),

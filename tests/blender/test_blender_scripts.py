@@ -76,7 +76,7 @@ def test_a_saved_scene_is_rendered_by_name_with_the_same_answer(blend, run_pytho
         ("render_geometry.py", ["--out", "{tmp}/out", "--name", "d"], "clash"),
         ("render_geometry.py", ["{tmp}/file", "--out", "{tmp}/out"], "as a .blend file"),
         ("apply_maps.py", ["--out", "{tmp}/out/x.blend"], "nothing to apply"),
-        ("apply_maps.py", ["--depth", "{tmp}/file", "--out", "{tmp}/out/x.blend"], "not a picture that Blender reads"),
+        ("apply_maps.py", ["--depth", "{tmp}/file", "--out", "{tmp}/out/x.blend"], "not an image that Blender reads"),
         ("apply_maps.py", ["--depth", "{tmp}/pickled.npz", "--out", "{tmp}/out/x.blend"], "cannot read"),
         ("apply_maps.py", ["--depth", "{tmp}/sky.npz", "--out", "{tmp}/out/x.blend"], "no pixel has a valid depth"),
         ("apply_maps.py", ["--depth", "{tmp}/cut.exr", "--out", "{tmp}/out/x.blend"], "damaged"),
@@ -84,7 +84,7 @@ def test_a_saved_scene_is_rendered_by_name_with_the_same_answer(blend, run_pytho
     ],
 )
 def test_errors_are_one_clear_line_and_leave_nothing(run_python, tmp_path, script, arguments, words):
-    (tmp_path / "file").write_text("not a folder, not a picture")
+    (tmp_path / "file").write_text("not a folder, not an image")
     np.savez(tmp_path / "pickled.npz", depth=np.array([{}], object))
     np.savez(tmp_path / "sky.npz", depth=np.zeros((4, 4), np.float32), quantity="metric_depth")
     np.savez(tmp_path / "unnamed.npz", depth=np.ones((4, 4), np.float32))

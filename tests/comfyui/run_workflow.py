@@ -52,7 +52,7 @@ class Client:
         return json.loads(self.ask(path)[1])
 
     def upload(self, image: Path) -> str:
-        """The name by which *Load Image* knows the picture."""
+        """The name by which *Load Image* knows the image."""
         boundary, kind = uuid.uuid4().hex, mimetypes.guess_type(image.name)[0] or "application/octet-stream"
         head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="overwrite"\r\n\r\ntrue\r\n'

@@ -84,7 +84,7 @@ def test_graphs_saved_with_the_old_pack_keep_their_values(seen):
 
 def test_the_help_of_a_node_shows_its_page(seen):
     assert PAGE.read_text().splitlines()[2].split(" (")[0] in seen["help"]
-    assert not [bad for bad in seen["bad"] if (HELPED in bad or IMAGE in bad) and "/en.md" not in bad], "the page or its picture is missing"
+    assert not [bad for bad in seen["bad"] if (HELPED in bad or IMAGE in bad) and "/en.md" not in bad], "the page or its image is missing"
 
 
 def test_the_page_speaks_chinese(seen):

@@ -124,7 +124,7 @@ def workflow(name: str) -> Path:
 
 @pytest.mark.parametrize("node", OLD)
 def test_prompts_of_old_scripts_run_with_the_old_packs_files(tiny_server, here, image_path, image, node):
-    """Only the picture is given; everything else is the old node's default."""
+    """Only the image is given; everything else is the old node's default."""
     (found,) = shown(tiny_server, finished(tiny_server, graph(image_path, node)))
     (expected,) = NODES[node]().execute(image)
     assert found.shape == (512, 683, 3) and np.abs(found - expected[0].numpy() * 255).max() <= 2
@@ -217,7 +217,7 @@ def test_the_v3_workflow(run_workflow, here, image, tiny_server):
     assert trusted.mean() > 0.05 and (np.abs(depth[..., 0] - expected * 255) > 2).mean() < 0.005
     assert normals.shape == (HEIGHT, WIDTH, 3) and normals[trusted][:, 2].mean() > 127
     narrow = run_workflow(workflow("Depth Anything 3 in Metres"), '2.precision="float32"', "3.fov=20.0")
-    assert np.abs(narrow["6"] - depth).max() <= 2, "the metres grow, the picture of their range does not"
+    assert np.abs(narrow["6"] - depth).max() <= 2, "the metres grow, the image of their range does not"
     assert np.abs(narrow["7"] - normals).max() > 20, "a narrower camera sees the same shape elsewhere"
 
 
@@ -262,4 +262,4 @@ def test_the_zoe_workflow(run_workflow, here, image, tiny_server, comfyui_python
         assert found.quantity.value == "metric_depth"
         torch.testing.assert_close(found.depth, metres, rtol=1e-4, atol=1e-5)
     (expected,) = NODES[ZOE]().execute(image, resolution=HEIGHT, precision="float32")
-    assert np.abs(previews["5"] - expected[0].numpy() * 255).max() <= 2, "the picture of the old node"
+    assert np.abs(previews["5"] - expected[0].numpy() * 255).max() <= 2, "the image of the old node"

@@ -55,7 +55,7 @@ a = load_and_run(first)
 b = load_and_run(second)
 expected = weights_of(a) + weights_of(b)
 assert expected > 2e6
-assert alive() - before == expected, (alive() - before, expected, "only the weights stay: no state dict, no picture, no feature map")
+assert alive() - before == expected, (alive() - before, expected, "only the weights stay: no state dict, no image, no feature map")
 kept, other = mm.current_loaded_models
 ours, theirs = (each._network.current.placement._patcher for each in (a, b))
 assert kept.model is theirs and other.model is ours, "the manager knows both, once each"

@@ -36,7 +36,7 @@ def plane() -> Estimate:
 
 @pytest.fixture(scope="module")
 def scene(server) -> dict:
-    """Nodes 1 to 3: the plane's depth from a file, its normals, a picture of its size."""
+    """Nodes 1 to 3: the plane's depth from a file, its normals, an image of its size."""
     write_npz(server.base / "input" / "plane.npz", plane())
     image = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
     cv2.imwrite(str(server.base / "input" / "texture.png"), image)
@@ -56,7 +56,7 @@ def core(name: str, **inputs) -> dict:
 
 
 def shown(server, graph: dict, *ends: str) -> list[np.ndarray]:
-    """Runs the graph with previews on the ends; the pictures as RGB."""
+    """Runs the graph with previews on the ends; the images as RGB."""
     previews = {f"p{end}": core("PreviewImage", images=[end, 0]) for end in ends}
     outputs = done(server, graph | previews)
     paths = [server.base / "temp" / outputs[f"p{end}"]["images"][0]["filename"] for end in ends]

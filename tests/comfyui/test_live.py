@@ -1,4 +1,4 @@
-"""Pictures on nodes in ComfyUI's page, in headless Chromium: the light follows the hand, and is the server's light."""
+"""Images on nodes in ComfyUI's page, in headless Chromium: the light follows the hand, and is the server's light."""
 
 import base64
 import json
@@ -38,7 +38,7 @@ def seen(request, server, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lit(server):
-    """The server's own picture of the same light, by the plain API."""
+    """The server's own image of the same light, by the plain API."""
     shutil.copy(ROOT / "app" / "coffee.jpg", server.base / "input")
     nodes = {str(node["id"]): node for node in json.loads(WORKFLOW.read_text())["nodes"]}
     links = {link[0]: link for link in json.loads(WORKFLOW.read_text())["links"]}
@@ -63,7 +63,7 @@ def test_before_the_first_run_the_node_says_what_to_do(seen):
 
 def test_the_image_changes_with_the_pointer(seen):
     times = sorted(each["took"] for each in seen["milliseconds"])
-    print(f"\nfrom the pointer to the picture: median {times[len(times) // 2]:.0f} ms, longest {times[-1]:.0f} ms of {len(times)}")
+    print(f"\nfrom the pointer to the image: median {times[len(times) // 2]:.0f} ms, longest {times[-1]:.0f} ms of {len(times)}")
     assert all(each["changed"] for each in seen["milliseconds"])
 
 
@@ -73,7 +73,7 @@ def test_the_preview_is_the_servers_light(seen, lit):
     shown = np.frombuffer(base64.b64decode(preview["rgba"]), np.uint8).reshape(*shape, 4)[:, :, :3].astype(float)
     expected = cv2.resize(lit, shape[::-1], interpolation=cv2.INTER_AREA).astype(float)
     off = np.abs(shown - expected).mean()
-    print(f"\nmean difference of the preview from the server's picture: {off:.2f} of 255")
+    print(f"\nmean difference of the preview from the server's image: {off:.2f} of 255")
     assert off < 2.5
 
 

@@ -70,7 +70,7 @@ def test_a_forward_of_one_large_image_ends_soon_when_it_is_cancelled(server):
 
 @pytest.fixture(scope="module")
 def slope(server):
-    """A large picture that is its own depth."""
+    """A large image that is its own depth."""
     cv2.imwrite(str(server.base / "input" / "slope.png"), np.tile(np.linspace(0, 255, 2400, dtype=np.uint8), (1800, 1)))
     return "slope.png"
 
@@ -164,10 +164,10 @@ def test_a_link_of_another_kind_is_refused_before_anything_runs(server, node, in
 @pytest.mark.parametrize(
     ("node", "inputs", "words"),
     [
-        ("DepthNormal_MiDaSDepthMap", {"image": 5}, "the picture is of type int"),
+        ("DepthNormal_MiDaSDepthMap", {"image": 5}, "the image is of type int"),
         ("DepthNormal_RenderDepth", {"geometry": "words"}, "geometry input is a str"),
         ("DepthNormal_EstimateGeometry", {"model": 3, "image": ["image", 0]}, "the model input is of type int"),
-        ("DepthNormal_DepthMask", {"image": ["three", 0], "depth": ["two", 0]}, "depth holds 2 pictures, image 3"),
+        ("DepthNormal_DepthMask", {"image": ["three", 0], "depth": ["two", 0]}, "depth holds 2 images, image 3"),
         ("DepthNormal_ForegroundCutout", {"image": ["image", 0], "mask": 7}, "mask"),
     ],
 )

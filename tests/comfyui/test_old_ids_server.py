@@ -32,7 +32,7 @@ def other_pack(folder: Path, *, first: bool) -> Path:
 
 
 def run_workflow(running, path: Path, out: Path, *models: str) -> list:
-    """The pictures that come of it; `models` are the ids of the nodes that shall take tiny."""
+    """The images that come of it; `models` are the ids of the nodes that shall take tiny."""
     words = ["--image", ROOT / "app" / "coffee.jpg", "--out", out, "--server", running.address]
     words += [word for node in models for word in ("--set", f'{node}.model="tiny"')]
     run = subprocess.run([sys.executable, RUNNER, path, *map(str, words)], capture_output=True, text=True, check=False)

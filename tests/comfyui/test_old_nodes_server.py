@@ -68,7 +68,7 @@ def make_images(server, node: str, count: int = 1, **widgets) -> list[np.ndarray
 
 @pytest.mark.parametrize("node", MODEL_OF)
 def test_prompts_of_old_scripts_run_and_load_once(old_server, node):
-    """Only the picture is given; then any of the widgets, a batch, and the same through the node for all of them."""
+    """Only the image is given; then any of the widgets, a batch, and the same through the node for all of them."""
     (whole,) = make_images(old_server, node)
     assert whole.shape == (512, 768, 3) and whole.std() > 2
     size = {} if node in (DSINE, LERES) else {"network_size": 56}
@@ -111,7 +111,7 @@ def test_three_views_of_one_scene_have_their_cameras(old_server):
 
 
 def saved(server, model: dict, count: int, **widgets):
-    """What Estimate Geometry gives of the picture, `count` times, through a file."""
+    """What Estimate Geometry gives of the image, `count` times, through a file."""
     graph = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "old.png"}},
         "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},

@@ -26,7 +26,7 @@ def image_name(server, photo) -> str:
 
 
 def graph(image_name: str, node: str, count: int = 1, **widgets) -> dict:
-    """Load a picture, repeat it `count` times, run the node on it, preview."""
+    """Load an image, repeat it `count` times, run the node on it, preview."""
     return {
         "1": {"class_type": "LoadImage", "inputs": {"image": image_name}},
         "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},

@@ -31,7 +31,7 @@ def video_server(server):
 
 
 def test_a_scripts_prompt_runs_and_writes_its_files(video_server):
-    """As public scripts post it: raw depth as EXR, and pictures."""
+    """As public scripts post it: raw depth as EXR, and images."""
     pytest.importorskip("OpenEXR", "3.4", reason="EXR files need OpenEXR 3.4")
     history = video_server.run(
         {

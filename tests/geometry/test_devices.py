@@ -136,7 +136,7 @@ DEPTH = "refuses depth with holes"
 ANGLE = "refuses angles out of range"
 ROTATION = "refuses matrices that are no rotation"
 HOLES = "asks once whether there are any holes"
-ONE_BY_ONE = "looks at each picture's noise and range and chooses the work by them"
+ONE_BY_ONE = "looks at each image's noise and range and chooses the work by them"
 NUMBERS = "gives numbers, not maps"
 NO_NORMAL_MAP = "warns of an image that is no normal map"
 
@@ -300,7 +300,7 @@ CASES = {
     "regions.sky.sky_to_drop": (lambda: sky.sky_to_drop(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "views.forward_warp.render_layer": (lambda: tuple(forward_warp.render_layer(surface(), view(), 22, 28)), None),
     "views.forward_warp.with_margin": (lambda: tuple(forward_warp.with_margin(maps(3), maps(), (2, 1))[:2]), None),
-    "views.stereo.stereo_pair": (lambda: vars(stereo.stereo_pair(maps(3), depth_only(Quantity.DISPARITY))), f"{DEPTH}, for each picture"),
+    "views.stereo.stereo_pair": (lambda: vars(stereo.stereo_pair(maps(3), depth_only(Quantity.DISPARITY))), f"{DEPTH}, for each image"),
     "views.stereo.disparity_range": (lambda: stereo.disparity_range(estimate(), per_clip=True), None),
     "views.stereo.compose": (lambda: [stereo.compose(eyes(), layout) for layout in stereo.LAYOUTS], None),
     "views.stereo.compose_holes": (lambda: [stereo.compose_holes(eyes(), layout) for layout in stereo.LAYOUTS], None),

@@ -32,8 +32,8 @@ NORMALS = torch.nn.functional.normalize(torch.randn(2, 3, 4, 6, generator=RANDOM
         ({"normals": NORMALS, "confidence": DEPTH.long()}, "confidence has dtype"),
         ({"normals": NORMALS, "intrinsics": torch.eye(3).int().expand(2, 3, 3)}, "intrinsics has dtype"),
         ({"normals": NORMALS, "mask": DEPTH}, r"mask has dtype torch.float32, expected torch.bool"),
-        ({"depth": DEPTH[:0], "quantity": Quantity.DISPARITY}, "an Estimate of 0 pictures of 6x4 pixels is empty"),
-        ({"normals": NORMALS[..., :0]}, "2 pictures of 0x4 pixels is empty"),
+        ({"depth": DEPTH[:0], "quantity": Quantity.DISPARITY}, "an Estimate of 0 images of 6x4 pixels is empty"),
+        ({"normals": NORMALS[..., :0]}, "2 images of 0x4 pixels is empty"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(maps, message):
@@ -312,7 +312,7 @@ def test_one_for_all_shares_its_memory():
     one = Estimate(depth=DEPTH[:1], quantity=Quantity.METRIC_DEPTH, mask=DEPTH[:1] > 1.2)
     many = one.expanded(50)
     assert many.batch == 50 and many.depth.data_ptr() == one.depth.data_ptr() and torch.equal(many.mask[49], one.mask[0])
-    with pytest.raises(ValueError, match="single picture"):
+    with pytest.raises(ValueError, match="single image"):
         full().expanded(3)
 
 

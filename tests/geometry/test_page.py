@@ -56,4 +56,4 @@ def test_what_the_page_shows_runs_and_is_right(tmp_path, monkeypatch):
     assert torch.allclose(found["pixels"][0, :, 0].view(90, 160), columns, atol=1e-3), "near things move more"
     error = (found["inverse_depth"] - found["inverse"]).square().mean((1, 2, 3))
     assert (error <= found["inverse"].var((1, 2, 3), correction=0) * (1 + 1e-6)).all()
-    assert (tmp_path / "scene.glb").stat().st_size > 14400 * (12 + 8), "half of the points of two pictures, with place and colour"
+    assert (tmp_path / "scene.glb").stat().st_size > 14400 * (12 + 8), "half of the points of two images, with place and colour"

@@ -124,7 +124,7 @@ def lists(host: str) -> dict[str, str]:
         "session.sdp": SESSION.format(host.partition(":")[2]),
         "secret.idx": SUBTITLES,
         "script.avs": 'FFmpegSource2("secret.ts")\n',
-        "picture_%d.png": "no picture",
+        "picture_%d.png": "no image",
     }
 
 
@@ -138,7 +138,7 @@ def test_what_a_file_names_is_not_read(video, server):
             with pytest.raises(VideoError) as raised:
                 video_header(source, name)
                 next(read_frames(source, name))
-            words = "a list of other files" if not name.startswith(("script", "picture")) else "not a film"
+            words = "a list of other files" if not name.startswith(("script", "picture")) else "not a video"
             assert words in str(raised.value), name
     assert not calls
 
@@ -149,7 +149,7 @@ def test_a_demuxer_that_looks_for_others_finds_none(video, monkeypatch):
 
     monkeypatch.setattr(library, "_PLAYLISTS", (b"\0",))
     Path("near.mp4").write_text("ffconcat version 1.0\nfile secret.ts\n")
-    with pytest.raises(VideoError, match=r"near\.mp4: not a film that can be opened"):
+    with pytest.raises(VideoError, match=r"near\.mp4: not a video that can be opened"):
         video_header("near.mp4")
     with av.open("near.mp4") as container:
         assert container.streams.video, "FFmpeg alone reads the neighbour"

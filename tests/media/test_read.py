@@ -1,4 +1,4 @@
-"""Films in: colours, places and times are those of the file, and what cannot be read is said."""
+"""Videos in: colours, places and times are those of the file, and what cannot be read is said."""
 
 import runpy
 import struct
@@ -39,7 +39,7 @@ def centres(path) -> torch.Tensor:
         (BT_709, {"colorspace": 1, "color_range": LIMITED}, (32, 64)),
         (BT_601, {"colorspace": 6, "color_range": LIMITED}, (32, 64)),
         (JFIF, {"colorspace": 5, "color_range": FULL}, (32, 64)),
-        (BT_601, {}, (32, 64)),  # small films that say nothing
+        (BT_601, {}, (32, 64)),  # small videos that say nothing
         (BT_709, {}, (720, 1280)),  # and large ones
     ],
 )
@@ -119,7 +119,7 @@ def test_grey_rgb_and_alpha(tmp_path, caplog):
 
 
 def turned(path: Path, matrix: tuple[int, int, int, int]) -> Path:
-    """The film with another display matrix (a, b, c, d) in its first track."""
+    """The video with another display matrix (a, b, c, d) in its first track."""
     data = bytearray(path.read_bytes())
     place = data.index(b"tkhd") + 4 + 40
     a, b, c, d = (value << 16 for value in matrix)
@@ -178,7 +178,7 @@ def test_a_video_that_is_cut_off_gives_what_it_has(tmp_path):
 
 @pytest.mark.parametrize("sound", [None, (8.0, "aac")])
 def test_a_matroska_that_is_cut_off_says_so(tmp_path, sound):
-    """It does not say how many frames it has, but how long it is. Pictures that end before the sound are no fault."""
+    """It does not say how many frames it has, but how long it is. Images that end before the sound are no fault."""
     path = write_video(tmp_path / "whole.mkv", moving_ball(100), codec="libx264", options={"crf": "1"}, sound=sound)
     assert len(make_images(path)) == 100
     (tmp_path / "half.mkv").write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -206,15 +206,15 @@ def test_a_video_whose_size_changes_is_read_up_to_there(tmp_path):
 def test_files_that_are_no_videos(tmp_path):
     noise = tmp_path / "noise.mp4"
     noise.write_bytes(bytes(range(256)) * 50)
-    with pytest.raises(VideoError, match=r"noise\.mp4: not a film"):
+    with pytest.raises(VideoError, match=r"noise\.mp4: not a video"):
         video_header(noise)
     text = tmp_path / "text.png"
     text.write_text("hello")
-    with pytest.raises(VideoError, match=r"text\.png: not a film"):
+    with pytest.raises(VideoError, match=r"text\.png: not a video"):
         make_images(text)
     torn = tmp_path / "torn.png"
     torn.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(60))
-    with pytest.raises(VideoError, match=r"torn\.png: not one picture of it could be decoded: it is no film, or damaged at its beginning"):
+    with pytest.raises(VideoError, match=r"torn\.png: not one image of it could be decoded: it is no video, or damaged at its beginning"):
         make_images(torn)
     with pytest.raises(FileNotFoundError):
         video_header(tmp_path / "none.mp4")
@@ -224,7 +224,7 @@ def test_files_that_are_no_videos(tmp_path):
         frame.sample_rate = 44100
         container.mux(track.encode(frame))
         container.mux(track.encode(None))
-    with pytest.raises(VideoError, match="there are no pictures in it"):
+    with pytest.raises(VideoError, match="there are no images in it"):
         video_header(tmp_path / "sound.mp4")
 
 
@@ -240,7 +240,7 @@ def test_numbered_images_and_folders_are_videos(tmp_path):
 
     for number in (1, 2, 10):
         cv2.imwrite(str(tmp_path / f"frame_{number}.png"), np.full((8, 12, 3), number * 20, np.uint8))
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     for source in (tmp_path, tmp_path / "frame_%d.png"):
         assert is_sequence(source)
         frames = list(read_sequence(source, Fraction(10)))
@@ -251,5 +251,5 @@ def test_numbered_images_and_folders_are_videos(tmp_path):
     cv2.imwrite(str(tmp_path / "frame_11.png"), np.zeros((9, 12, 3), np.uint8))
     with pytest.raises(VideoError, match="12x9 pixels, those before 12x8"):
         [frame.image() for frame in read_sequence(tmp_path)]
-    with pytest.raises(VideoError, match="not one such picture"):
+    with pytest.raises(VideoError, match="not one such image"):
         sequence_header(tmp_path / "other_%03d.png")

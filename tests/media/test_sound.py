@@ -1,4 +1,4 @@
-"""Sound as recorded television has it: late, sudden, damaged, of another codec. It never costs a picture."""
+"""Sound as recorded television has it: late, sudden, damaged, of another codec. It never costs an image."""
 
 import itertools
 import re
@@ -109,7 +109,7 @@ def test_a_clock_that_wraps_around_goes_on(tmp_path, begins):
 
 @pytest.mark.parametrize("begins", [0, 3600])
 def test_recordings_one_behind_the_other_go_on(tmp_path, begins):
-    """The first's sound ends early: that of the second stays with its pictures."""
+    """The first's sound ends early: that of the second stays with its images."""
     first = write_broadcast(tmp_path / "a.ts", 4, (0, 2), begins=40)
     second = write_broadcast(tmp_path / "b.ts", 4, (0, 4), begins=begins)
     source = joined(tmp_path / "both.ts", first, second)

@@ -1,4 +1,4 @@
-"""Films out: the numbers, times, colours and sound that were given come back."""
+"""Videos out: the numbers, times, colours and sound that were given come back."""
 
 import runpy
 import sys
@@ -35,7 +35,7 @@ TICK = Fraction(1, 600)
 
 
 def ramp(frames=4, channels=1, height=32, width=64) -> torch.Tensor:
-    """Smooth pictures that move."""
+    """Smooth images that move."""
     rows, columns = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
     planes = torch.stack((columns, rows, (rows + columns) / 2))[:channels]
     return torch.stack([planes * (1 - 0.05 * number) for number in range(frames)])
@@ -60,7 +60,7 @@ def test_images_come_back(tmp_path, codec, name, error, channels):
     images = ramp(channels=channels)
     found = read(write(tmp_path / name, images, codec, quality=1 if codec != "ffv1" else None))
     assert found.shape == (4, 3, 32, 64)
-    # Chroma is stored at half the size: along the border it is not the picture's own.
+    # Chroma is stored at half the size: along the border it is not the image's own.
     assert (found - images.expand(-1, 3, -1, -1))[..., 2:-2, 2:-2].abs().max() <= error * (1 if channels == 1 else 2)
 
 
@@ -93,7 +93,7 @@ def test_odd_sides_are_made_even_by_the_last_row_and_column(tmp_path):
 
 
 def test_pieces_are_joined_with_their_times_and_the_sound(tmp_path):
-    """A variable frame rate over two pieces; the film lasts as long as the one it was made of, and sounds the same."""
+    """A variable frame rate over two pieces; the video lasts as long as the one it was made of, and sounds the same."""
     units = [0, 20, 44, 60, 84, 200, 224, 250, 274, 300]
     source = write_video(
         tmp_path / "in.mp4", moving_ball(10), codec="libx264", times=units, time_base=TICK, sound=(0.54, "aac"), options={"bf": "0"}
@@ -130,7 +130,7 @@ def test_sound_that_the_container_does_not_hold_is_made_aac(tmp_path, caplog):
 
 def test_a_video_that_cannot_be_joined_leaves_nothing(tmp_path):
     piece = write(tmp_path / "1.mp4", ramp())
-    (tmp_path / "2.mp4").write_bytes(b"no film")
+    (tmp_path / "2.mp4").write_bytes(b"no video")
     out = tmp_path / "out.mp4"
     with pytest.raises(VideoError, match=r"2\.mp4"):
         join_pieces(out, [Piece(piece, Fraction(0)), Piece(tmp_path / "2.mp4", Fraction(1))])
@@ -149,7 +149,7 @@ def test_what_cannot_be_written_is_said_before(tmp_path, monkeypatch):
 
 
 def frames(times, duration=Fraction(1, 10)) -> list[Frame]:
-    """Frames whose "pictures" are their numbers."""
+    """Frames whose "images" are their numbers."""
     return [Frame(Fraction(time), duration, lambda number=number: number) for number, time in enumerate(times)]
 
 
@@ -167,7 +167,7 @@ def test_a_new_rate_shows_what_is_shown_then():
 def test_groups_of_frames(given, kept, caplog):
     caplog.set_level("INFO")
     assert [frame.image() for frame in in_groups(iter(frames(range(given))), 8)] == list(range(kept))
-    left_out = [f"left out at the film's end, for a multiple of 8 frames and one more: {given - kept}"]
+    left_out = [f"left out at the video's end, for a multiple of 8 frames and one more: {given - kept}"]
     assert caplog.messages == left_out * (given > kept)
 
 

@@ -307,7 +307,7 @@ class Weighted(Annotator):
     built = 0
     batches: list[int]
     memory = 1000
-    """How many pictures at once fit."""
+    """How many images at once fit."""
 
     @classmethod
     def build(cls, spec, states, dtype):

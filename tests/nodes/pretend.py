@@ -9,7 +9,7 @@ class Pretend:
     Attributes:
         found: The estimate.
         asked: What `load_model` was asked: (model, precision).
-        sizes, shapes, fov, options, resizing: What was asked of the model: the network's size and the pictures' shape each time, the rest
+        sizes, shapes, fov, options, resizing: What was asked of the model: the network's size and the images' shape each time, the rest
             the last time.
     """
 

@@ -37,7 +37,7 @@ def result(made):
 def test_what_is_no_image_is_named(node, image):
     known = {} if node is HeightToNormal else {"geometry": geometry()}
     settings = {"move": "orbit", "frames": 1} if node is DepthParallax else {}
-    with pytest.raises(TypeError, match=f"the picture is of type {type(image).__name__}; expected a tensor"):
+    with pytest.raises(TypeError, match=f"the image is of type {type(image).__name__}; expected a tensor"):
         node().execute(image, **known, **settings)
 
 
@@ -59,7 +59,7 @@ MASKED = {
         (torch.ones(1, 4, 4, 1), ValueError, r"mask has shape \(1, 4, 4, 1\)"),
         (torch.ones(1, 0, 4), ValueError, r"mask has shape \(1, 0, 4\)"),
         (torch.full((1, 4, 4), torch.nan), ValueError, "mask holds 16 NaN values"),
-        (torch.ones(2, 4, 4), ValueError, "mask holds 2 pictures, .* 1; accepted: one for all, or one each"),
+        (torch.ones(2, 4, 4), ValueError, "mask holds 2 images, .* 1; accepted: one for all, or one each"),
     ],
 )
 def test_what_is_no_mask_of_the_images_is_named(use, mask, kind, message):
@@ -108,7 +108,7 @@ def test_relative_depth_without_normals_is_lit_as_the_other_effects_take_it():
 @pytest.mark.parametrize("node", [Relight, Fog, DepthOfField, ForegroundCutout, RefineGeometry, SaveMesh])
 def test_geometry_of_another_image_is_refused_by_its_shape(node):
     tall = geometry(sides=(40, 10))
-    with pytest.raises(ValueError, match="geometry has 10x40 pixels, the picture 16x12: another shape"):
+    with pytest.raises(ValueError, match="geometry has 10x40 pixels, the image 16x12: another shape"):
         node().execute(**{"image": IMAGE, "geometry": tall})
 
 

@@ -63,12 +63,12 @@ def test_a_long_clip_is_in_memory_once():
 
     images, masks = batches.joined(outputs(), 5)
     assert images.shape == (5, 2, 3) and torch.equal(images[:, 0, 0], torch.arange(5.0)) and torch.equal(masks, images[..., 0])
-    assert max(alive) <= 1, "what a picture gave goes once it is in its place"
-    with pytest.raises(ValueError, match="no picture"):
+    assert max(alive) <= 1, "what an image gave goes once it is in its place"
+    with pytest.raises(ValueError, match="no image"):
         batches.joined(iter(()), 0)
 
 
-@pytest.mark.parametrize(("found", "words"), [(2, "outputs of 2 of the 3 pictures"), (4, "more outputs than the 3 pictures")])
+@pytest.mark.parametrize(("found", "words"), [(2, "outputs of 2 of the 3 images"), (4, "more outputs than the 3 images")])
 def test_outputs_of_another_number_of_images_are_refused(found, words):
     with pytest.raises(ValueError, match=words):
         batches.joined(((torch.ones(1, 2, 2, 3),) for _ in range(found)), 3)

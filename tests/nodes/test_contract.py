@@ -84,7 +84,7 @@ def test_what_a_prompt_leaves_out_is_the_widgets_default(node_id):
 
 
 def test_a_socket_of_one_name_is_of_one_type():
-    """`depth` is a depth picture and `geometry` raw numbers, in every node of the pack's own."""
+    """`depth` is a depth image and `geometry` raw numbers, in every node of the pack's own."""
     types = {}
     for node_id, node in NODE_CLASS_MAPPINGS.items():
         if not node_id.startswith("DepthNormal_"):

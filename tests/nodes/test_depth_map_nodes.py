@@ -1,4 +1,4 @@
-"""The old depth nodes of ZoeDepth and Depth Anything: their contract, pictures known in advance, and tiny networks behind every name."""
+"""The old depth nodes of ZoeDepth and Depth Anything: their contract, images known in advance, and tiny networks behind every name."""
 
 import inspect
 import math

@@ -155,7 +155,7 @@ def test_normalisations(tiny, image):
     clip, _ = LbmDepth().execute(two, normalisation="per_clip", **calls)
     low, high = geometry.depth.amin(), geometry.depth.amax()
     assert torch.allclose(planar(clip)[:, :1], (high - geometry.depth) / (high - low), atol=1e-5)
-    assert clip[0].amax() < 1 or clip[1].amax() < 1, "one range for both pictures"
+    assert clip[0].amax() < 1 or clip[1].amax() < 1, "one range for both images"
 
 
 @pytest.mark.parametrize("node", NORMALS)
@@ -259,8 +259,8 @@ def test_lbm_normals_that_a_depth_contradicts_are_warned_of(monkeypatch, caplog)
 @pytest.mark.parametrize(
     ("depth", "message"),
     [
-        (Estimate(normals=ball()[0]), "holds no depth; expected raw depth of the same pictures"),
-        (ball()[1], "geometry holds 1 pictures, image 2; accepted: one each"),
+        (Estimate(normals=ball()[0]), "holds no depth; expected raw depth of the same images"),
+        (ball()[1], "geometry holds 1 images, image 2; accepted: one each"),
     ],
 )
 def test_a_depth_that_cannot_be_compared_is_refused_before_the_run(depth, message, no_models, image):

@@ -171,7 +171,7 @@ def test_a_number_that_is_taken_meanwhile_is_left_alone(comfyui, monkeypatch, li
     (comfyui / "output" / "x_00002_normals.pfm").write_text("mine")
     results = SaveGeometry().execute(estimate(2), "x", "pfm")
     names = ["x_00001.pfm", "x_00001_normals.pfm", "x_00003.pfm", "x_00003_normals.pfm"]
-    assert [shown["filename"] for shown in results["ui"]["files"]] == names, "both maps of a picture have one number"
+    assert [shown["filename"] for shown in results["ui"]["files"]] == names, "both maps of an image have one number"
     assert below(comfyui / "output") == sorted([*names, "x_00002_normals.pfm"])
     assert (comfyui / "output" / "x_00002_normals.pfm").read_text() == "mine"
 
@@ -196,7 +196,7 @@ def test_nothing_of_a_batch_stays_where_its_end_cannot_be_placed(comfyui, monkey
 def test_meshes_wear_the_image(comfyui, format):
     results = SaveGeometry().execute(estimate(2), "mesh", format, image=torch.rand(2, 8, 12, 3))
     assert ("3d" if format == "glb" else "files") in results["ui"] and len(below(comfyui / "output")) == 2
-    with pytest.raises(ValueError, match=r"image holds 1 pictures, geometry 2; accepted: one each"):
+    with pytest.raises(ValueError, match=r"image holds 1 images, geometry 2; accepted: one each"):
         SaveGeometry().execute(estimate(2), "mesh", format, image=torch.rand(1, 8, 12, 3))
 
 
@@ -206,12 +206,12 @@ def test_the_views_of_one_scene_go_to_one_mesh_with_their_images(comfyui):
     (file,) = below(comfyui / "output")
     count = int(estimate(2).depth_valid.sum())
     assert f"element vertex {count}".encode() in (comfyui / "output" / file).read_bytes()
-    with pytest.raises(ValueError, match="image holds 1 pictures, geometry 2; accepted: one each"):
+    with pytest.raises(ValueError, match="image holds 1 images, geometry 2; accepted: one each"):
         SaveGeometry().execute(scene, "mesh", "ply", image=torch.rand(1, 8, 12, 3))
 
 
 def test_a_failure_leaves_nothing(comfyui):
-    """The second picture has no value at all, which a PNG cannot hold."""
+    """The second image has no value at all, which a PNG cannot hold."""
     mask = torch.ones(2, 1, 4, 6, dtype=torch.bool)
     mask[1] = False
     with pytest.raises(ValueError, match=r"no pixel has a value"):

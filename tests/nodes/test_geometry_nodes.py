@@ -1,4 +1,4 @@
-"""Numbers between the nodes: estimates of models, depth pictures, normals of planes whose tilt is known."""
+"""Numbers between the nodes: estimates of models, depth images, normals of planes whose tilt is known."""
 
 import math
 import re
@@ -125,7 +125,7 @@ def test_the_model_node_lists_the_table_and_loads(midas_small):
     (estimate,) = EstimateGeometry().execute(model, torch.rand(2, 40, 56, 3), resolution=64)
     assert estimate.depth.shape == (2, 1, 40, 56) and estimate.quantity is Quantity.DISPARITY
     assert estimate.normals.shape == (2, 3, 40, 56) and estimate.axes is Axes.OPENGL
-    assert estimate.depth.dtype == torch.float32 and estimate.depth.amax() > 1, "raw numbers, not a picture"
+    assert estimate.depth.dtype == torch.float32 and estimate.depth.amax() > 1, "raw numbers, not an image"
 
 
 def test_the_widget_for_a_file_comes_after_those_that_graphs_have():
@@ -390,7 +390,7 @@ def test_masks_and_alpha():
 @pytest.mark.parametrize(
     ("image", "widgets", "message"),
     [
-        (grey(0, 0.25, 1), {"values": "metres"}, r"within 0..1, as a picture's grey levels"),
+        (grey(0, 0.25, 1), {"values": "metres"}, r"within 0..1, as an image's grey levels"),
         (grey(0.5, 7.25), {"values": "disparity"}, r"from 0.5 to 7.25, grey levels from 0 to 1; .*values = metres"),
         (grey(0.5, math.nan), {"values": "disparity"}, r"nan"),
         (torch.eye(3).view(1, 1, 3, 3), {"values": "depth"}, r"coloured.*Convert Normal Map"),

@@ -27,7 +27,7 @@ def test_the_sockets_are_cores():
 def test_there_and_back_through_moge():
     given = estimate(normals=torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, 6, 8), intrinsics=intrinsics_from_fov(70, 6, 8))
     (core,) = GeometryToMoge().execute(given, IMAGE)
-    assert core["image"].shape == (1, 6, 8, 3), "the picture is brought to the geometry's size"
+    assert core["image"].shape == (1, 6, 8, 3), "the image is brought to the geometry's size"
     (back,) = MogeToGeometry().execute(core)
     assert torch.equal(back.depth, given.depth) and torch.allclose(back.intrinsics, given.intrinsics, atol=1e-4)
     assert back.axes is Axes.OPENCV and back.normals[0, :, 0, 0].tolist() == [0, 0, -1]

@@ -1,4 +1,4 @@
-"""The old depth node of LeReS: its contract, and its pictures beside the old pack's code."""
+"""The old depth node of LeReS: its contract, and its images beside the old pack's code."""
 
 import inspect
 import runpy
@@ -168,11 +168,11 @@ def test_the_old_nodes_image(oracle, tiny):
         assert old.std() > 10
         assert np.quantile(np.abs(found - old / 255), 0.99) < 1.01 / 255
     plain = NODE().execute(as_image(levels), resolution=64, precision="float32")[0][0].numpy()
-    assert np.abs(plain - old / 255).mean() > 0.02, "as the authors feed it, the picture is another"
+    assert np.abs(plain - old / 255).mean() > 0.02, "as the authors feed it, the image is another"
 
 
 def test_the_old_nodes_boosted_image(oracle, tiny):
-    """Through both files, from the widget to the picture; a picture of one colour has nothing that boosting could find."""
+    """Through both files, from the widget to the image; an image of one colour has nothing that boosting could find."""
     soft = torch.nn.functional.interpolate(
         torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(1)), size=(64, 96), mode="bilinear"
     )

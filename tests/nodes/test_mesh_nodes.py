@@ -45,7 +45,7 @@ def test_a_batch_is_a_file_each_and_a_scene_one(comfyui):
     assert names == ["a/b_00001.ply", "a/b_00002.ply"] and len(said) == 2
     scene = Estimate(slope(2).depth, Quantity.METRIC_DEPTH, extrinsics=torch.eye(3, 4).repeat(2, 1, 1))
     assert SaveMesh().execute(scene, filename_prefix="c")["result"][0] == ["c_00001.glb"]
-    with pytest.raises(ValueError, match="image holds 3 pictures, geometry 2; accepted: one each"):
+    with pytest.raises(ValueError, match="image holds 3 images, geometry 2; accepted: one each"):
         SaveMesh().execute(slope(2), torch.rand(3, 16, 24, 3))
 
 

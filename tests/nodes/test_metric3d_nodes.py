@@ -1,4 +1,4 @@
-"""The old pack's Metric3D nodes: their contract, the old pictures at the same output of the network, and tiny networks behind each name."""
+"""The old pack's Metric3D nodes: their contract, the old images at the same output of the network, and tiny networks behind each name."""
 
 import inspect
 import math
@@ -115,7 +115,7 @@ def test_fx_and_fy_change_nothing_as_in_the_old_node(node, tiny):
 
 
 def old_depth_image(depth):
-    """A picture (H, W) of bytes, as matplotlib's "Greys" with vmax = 1.1 makes it: a table of 256 greys from nine, truncated to bytes."""
+    """An image (H, W) of bytes, as matplotlib's "Greys" with vmax = 1.1 makes it: a table of 256 greys from nine, truncated to bytes."""
     table = np.interp(np.linspace(0, 1, 256), np.linspace(0, 1, 9), np.array([255, 240, 217, 189, 150, 115, 82, 37, 0]) / 255)
     share = depth / (depth.max() + 1e-8) / 1.1
     return (table[(share * 256).astype(int).clip(0, 255)] * 255).astype(np.uint8)

@@ -20,7 +20,7 @@ MODEL = "moge-2-vits-normal"
 
 @pytest.fixture
 def file(tmp_path, monkeypatch):
-    """A small random network that sees most of a picture, as the authors save theirs; the table knows its sizes."""
+    """A small random network that sees most of an image, as the authors save theirs; the table knows its sizes."""
     state = TINY["tiny_state"]()
     state["mask_head.output_blocks.4.bias"] += 3
     state |= {"encoder.image_mean": torch.zeros(1, 3, 1, 1), "encoder.image_std": torch.ones(1, 3, 1, 1)}
@@ -36,7 +36,7 @@ def file(tmp_path, monkeypatch):
 
 @pytest.fixture
 def geometry(file, monkeypatch):
-    """What Estimate Geometry gives of a portrait, and the picture."""
+    """What Estimate Geometry gives of a portrait, and the image."""
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(file.parents[2]))
     (model,) = LoadDepthNormalModel().execute(MODEL, "float32")
     image = TINY["make_images"](60, 40).movedim(1, -1)

@@ -85,7 +85,7 @@ def test_a_long_batch_shows_its_first_images(temp):
 
 
 def test_images_of_another_number_are_refused():
-    with pytest.raises(ValueError, match="image holds 3 pictures, geometry 2"):
+    with pytest.raises(ValueError, match="image holds 3 images, geometry 2"):
         PreviewGeometry().execute(estimate(2), torch.rand(3, 8, 8, 3))
 
 

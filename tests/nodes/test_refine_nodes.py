@@ -18,7 +18,7 @@ HELP = Path(inspect.getfile(RefineGeometry)).parent.parent / "web" / "docs"
 
 
 def scene(batch=1):
-    """A near left half before a far right one: a picture of 64x48, and its depth of a half of that size."""
+    """A near left half before a far right one: an image of 64x48, and its depth of a half of that size."""
     image = torch.zeros(batch, 48, 64, 3)
     image[:, :, :33] = 0.8
     depth = torch.where(image[..., :1] > 0, 2.0, 5.0).movedim(-1, 1)
@@ -60,7 +60,7 @@ def test_one_geometry_serves_a_batch_and_others_are_refused():
     image, geometry, depth = scene()
     (refined,) = RefineGeometry().execute(image.expand(3, -1, -1, -1), geometry)
     assert refined.batch == 3 and torch.allclose(refined.depth, depth.expand(3, -1, -1, -1), rtol=0.02)
-    with pytest.raises(ValueError, match="geometry holds 2 pictures, image 3"):
+    with pytest.raises(ValueError, match="geometry holds 2 images, image 3"):
         RefineGeometry().execute(torch.rand(3, 48, 64, 3), scene(2)[1])
     with pytest.raises(ValueError, match="another shape"):
         RefineGeometry().execute(torch.rand(1, 64, 48, 3), geometry)

@@ -1,4 +1,4 @@
-"""Relight and Depth Parallax as ComfyUI calls them: contract, plain pictures of any pack, raw geometry, errors."""
+"""Relight and Depth Parallax as ComfyUI calls them: contract, plain images of any pack, raw geometry, errors."""
 
 import inspect
 
@@ -125,7 +125,7 @@ def test_parallax_takes_geometry_with_its_camera_and_holes():
 def test_one_map_serves_a_batch_and_other_counts_are_named():
     (lit,) = RELIGHT().execute(make_image(3), normal_map=normal_map(), depth=depth_image())
     assert lit.shape[0] == 3
-    with pytest.raises(ValueError, match="depth holds 2 pictures, image 3; accepted: one for all, or one each"):
+    with pytest.raises(ValueError, match="depth holds 2 images, image 3; accepted: one for all, or one each"):
         PARALLAX().execute(make_image(3), depth=depth_image().repeat(2, 1, 1, 1))
 
 
@@ -133,7 +133,7 @@ def test_one_map_serves_a_batch_and_other_counts_are_named():
     ("node", "bad", "message"),
     [
         (RELIGHT, {}, "nothing to light by: link a normal map"),
-        (PARALLAX, {}, "there is no depth: link a depth picture"),
+        (PARALLAX, {}, "there is no depth: link a depth image"),
         (PARALLAX, {"geometry": Estimate(normals=ball())}, "normals but no depth"),
         (RELIGHT, {"normal_map": normal_map(), "colour": "reddish"}, "colour is 'reddish'; accepted: #"),
         (RELIGHT, {"normal_map": normal_map(), "light": "sun"}, "light is 'sun'; accepted: directional, point"),

@@ -32,7 +32,7 @@ WORDS = {
 """How the page calls them."""
 
 FRAMES = {"midas", "zoedepth", "zoe-depth-anything", "metric3d", "leres"}
-"""Families that fit or stretch pictures to a frame, which the page describes one by one."""
+"""Families that fit or stretch images to a frame, which the page describes one by one."""
 
 
 def clause(family):
@@ -44,7 +44,7 @@ def clause(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_page_says_which_side_a_family_counts(family):
     said = [words for words in ("shorter side", "longer side", "as many pixels") if words in clause(family)]
-    if family in FRAMES or family == "leres-boost":  # the latter's networks see squares, cut from a picture with this shorter side
+    if family in FRAMES or family == "leres-boost":  # the latter's networks see squares, cut from an image with this shorter side
         assert said == ([] if family in FRAMES else ["shorter side"])
         return
     spec = next(each for each in MODELS.values() if each.family == family)

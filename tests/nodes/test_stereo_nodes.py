@@ -1,4 +1,4 @@
-"""Stereo 3D as ComfyUI calls it: contract, plain pictures of any pack, raw geometry, films, errors."""
+"""Stereo 3D as ComfyUI calls it: contract, plain images of any pack, raw geometry, videos, errors."""
 
 import inspect
 
@@ -72,7 +72,7 @@ def test_one_range_for_a_clip_holds_the_wall_still():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({}, "there is no depth: link a depth picture"),
+        ({}, "there is no depth: link a depth image"),
         ({"depth": square(), "layout": "sbs"}, "accepted: full-sbs"),
         ({"depth": square(), "normalisation": "fixed"}, "accepted: per_image, per_clip"),
         ({"depth": square(), "divergence": 30.0}, "divergence is 30.0; accepted: 0 to 20"),

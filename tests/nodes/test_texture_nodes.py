@@ -1,4 +1,4 @@
-"""The nodes for textures as ComfyUI calls them: contract, any pack's pictures, raw geometry, batches, files, errors."""
+"""The nodes for textures as ComfyUI calls them: contract, any pack's images, raw geometry, batches, files, errors."""
 
 import inspect
 
@@ -94,7 +94,7 @@ def test_black_pixels_of_a_normal_map_are_holes():
         ({}, "link either a normal map or geometry"),
         ({"normal_map": photo(), "geometry": geometry()}, "one of them"),
         ({"normal_map": normal_map(), "mask": torch.zeros(1, 64, 64)}, "mask leaves no normal"),
-        ({"normal_map": normal_map(), "mask": torch.ones(2, 40, 40)}, "mask holds 2 pictures, the normals 1"),
+        ({"normal_map": normal_map(), "mask": torch.ones(2, 40, 40)}, "mask holds 2 images, the normals 1"),
         ({"normal_map": normal_map(), "borders": "both"}, "free, seamless"),
         ({"geometry": Estimate(bumps(), Quantity.RELATIVE_DEPTH)}, "relative depth without normals"),
         ({"normal_map": torch.zeros(1, 1, 1, 3).expand(1, 16384, 16384, 3)}, "16384x16384 pixels.* 8192x8192 or less"),
@@ -166,7 +166,7 @@ def test_detail_of_what_is_linked():
         ({}, "nothing to take relief from"),
         ({"image": photo(), "source": "normals"}, "no normals"),
         ({"geometry": geometry(), "source": "both"}, "no photograph"),
-        ({"image": photo(2), "geometry": geometry(3)}, "2 pictures, the normals 3"),
+        ({"image": photo(2), "geometry": geometry(3)}, "2 images, the normals 3"),
     ):
         with pytest.raises(ValueError, match=message):
             node.execute(**inputs)

@@ -28,7 +28,7 @@ class VideoFromFile:
         self.source, self.window = source, window
 
     def get_components(self):
-        raise AssertionError("a film in a file is not to be held in memory")
+        raise AssertionError("a video in a file is not to be held in memory")
 
     def get_stream_source(self):
         return self.source

@@ -1,4 +1,4 @@
-"""What is done to pictures and labels before the network sees them."""
+"""What is done to images and labels before the network sees them."""
 
 from contextlib import nullcontext
 from dataclasses import replace

@@ -276,7 +276,7 @@ def first_version(folder):
 
 
 def forget_what_is_finer(tiny):
-    """Than half the size of the pictures: it is said of the picture alone, not of its mirror image."""
+    """Than half the size of the images: it is said of the image alone, not of its mirror image."""
     for value in tiny.network.fine.last.parameters():
         value.detach().zero_()
 
@@ -339,7 +339,7 @@ def test_a_share_of_the_labels_is_one_beside_teachers(told, tmp_path, monkeypatc
 
 
 def test_sharp_crops_show_the_place_of_their_labels(tmp_path):
-    """Only where the photograph is; mixed ones, whose larger picture nobody made, are enlarged."""
+    """Only where the photograph is; mixed ones, whose larger image nobody made, are enlarged."""
     photos = data.read_photos(split="train")[:2]
     (tmp_path / "photos").mkdir()
     (tmp_path / "labels").mkdir()
@@ -387,7 +387,7 @@ def test_sharp_crops_without_photographs_are_refused(prepared):
 
 
 def test_a_batch_of_videos_alone_is_smaller(tmp_path):
-    """One upright film, and a render that lies: of the upright ones only pairs can be drawn."""
+    """One upright video, and a render that lies: of the upright ones only pairs can be drawn."""
     (tmp_path / "renders").mkdir()
     (tmp_path / "films").mkdir()
     lying = crop(np.random.default_rng(0), normals=True)
@@ -442,10 +442,10 @@ def test_what_passes_by_moves_and_what_is_behind_stays(prepared):
     crops = batches.load_crops(prepared, "train", 0, 1)
     grey = torch.full((8, 3, 96, 128), 0.5)
     moved = 0
-    for seed in range(8):  # what stands at the border may leave the picture, or come into it
+    for seed in range(8):  # what stands at the border may leave the image, or come into it
         images, clear = batches._pass_by(grey, crops.photographs[0], 3, 4, (96, 128), torch.Generator().manual_seed(seed))
         assert (images == grey)[clear.expand_as(grey)].all()
-        assert clear[3].all() and clear[7].all(), "the fourth pair is of films"
+        assert clear[3].all() and clear[7].all(), "the fourth pair is of videos"
         passed = ~clear.flatten(1).all(1)
         both = passed[:4] & passed[4:]
         assert (clear[:4] != clear[4:]).flatten(1).any(1)[both].all()
@@ -669,7 +669,7 @@ def test_the_filter_keeps_what_is_linear_in_its_guide():
 
 
 def test_what_is_near_is_set_before_another_image():
-    """A sixth of the other picture is near and white; before grey it is as large as drawn, of one piece, and the rest stays."""
+    """A sixth of the other image is near and white; before grey it is as large as drawn, of one piece, and the rest stays."""
     other, disparity = np.zeros((240, 320, 3), np.uint8), np.zeros((240, 320), np.float32)
     other[80:160, 80:240], disparity[80:160, 80:240] = 255, 1
     grey = np.full((320, 240, 3), 100, np.uint8)

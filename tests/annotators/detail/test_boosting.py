@@ -36,7 +36,7 @@ def annotator(oracle):
 
 
 class PlainDepth(torch.nn.Module):
-    """A network that is cheap, and sees detail only in small pictures."""
+    """A network that is cheap, and sees detail only in small images."""
 
     def __init__(self):
         super().__init__()
@@ -136,7 +136,7 @@ def test_an_image_full_of_edges_is_seen_large_and_an_empty_one_small():
     lonely = torch.zeros(1, 3, 512, 512)
     lonely[..., :8, :8] = 1
     assert find_side(full, 448, 1600)[0] > 1300 and find_side(lonely, 448, 1600)[0] == 448
-    assert find_side(full[..., :160, :160], 448, 1600)[0] == 448, "not above three times the picture's side"
+    assert find_side(full[..., :160, :160], 448, 1600)[0] == 448, "not above three times the image's side"
     assert find_side(full, 448, 1600)[1] > 0.9 > 0.1 > find_side(lonely, 448, 1600)[1]
 
 
@@ -147,7 +147,7 @@ def test_patches_lie_where_detail_is_and_the_largest_comes_first():
     assert patches and all(patch.left + patch.side <= 400 and patch.top + patch.side <= 300 for patch in patches)
     assert all(patch.left + patch.side > 180 for patch in patches) and min(patch.side for patch in patches) >= 128
     assert [patch.side for patch in patches] == sorted((patch.side for patch in patches), reverse=True)
-    assert choose_patches(torch.zeros(1, 1, 300, 400), 64, 32) == [], "nothing is to be found in a constant picture"
+    assert choose_patches(torch.zeros(1, 1, 300, 400), 64, 32) == [], "nothing is to be found in a constant image"
     assert Patch(0, 0, 128) not in patches
 
 

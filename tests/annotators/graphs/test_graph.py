@@ -132,7 +132,7 @@ def test_one_trace_holds_for_any_batch_and_sides():
 @pytest.mark.slow("exports a network to ONNX")
 @torch.no_grad()
 def test_one_onnx_file_holds_for_any_batch_and_sides(tmp_path):
-    """MoGe-2: positions that are resized, several outputs and a number beside the pictures."""
+    """MoGe-2: positions that are resized, several outputs and a number beside the images."""
     graph = annotator("moge").graph()
     export_graph(graph, tmp_path / "graph.onnx", notes={"model": "moge"})
     session = session_of(tmp_path / "graph.onnx")

@@ -36,7 +36,7 @@ def test_a_plain_image_still_has_an_up_and_a_down():
 
 @pytest.mark.parametrize("config", [TINY, TINY_2])
 def test_a_mirrored_network_gives_the_mean_and_of_a_mirror_image_the_mirror_image(config):
-    """The second version adds what is finer by the picture as it is; before training that is nothing."""
+    """The second version adds what is finer by the image as it is; before training that is nothing."""
     torch.manual_seed(0)
     network = TinyNetwork(config).eval()
     if network.fine is not None:

@@ -83,7 +83,7 @@ def perceptron(x, p, name):
 
 
 def tokens(p, config, image):
-    """Of one picture, class token first."""
+    """Of one image, class token first."""
     rows, columns = image.shape[1] // 14, image.shape[2] // 14
     grid = p["pos_embed"][0, 1:].reshape(config.grid, config.grid, -1)
     if (rows, columns) != (config.grid, config.grid):

@@ -14,7 +14,7 @@ from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.annotators.specs.base import ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Estimate, Quantity
 
-# height x width of the pictures: 4:3, 3:2, 16:9 and a portrait
+# height x width of the images: 4:3, 3:2, 16:9 and a portrait
 IMAGES = ((480, 640), (400, 600), (1080, 1920), (640, 480))
 DPT = ((384, 512), (384, 576), (384, 672), (512, 384))
 NYU = ((384, 512), (384, 544), (384, 672), (672, 512))
@@ -42,11 +42,11 @@ BY_FAMILY = {
     ("depth-anything", 518): LOWER_BOUND,
     ("video-depth-anything", 518): LOWER_BOUND,
     ("depth-anything-3", 504): ((378, 504), (336, 504), (280, 504), (504, 378)),
-    # 3600 tokens of 14 x 14 at the picture's aspect
+    # 3600 tokens of 14 x 14 at the image's aspect
     ("moge", 840): ((728, 966), (686, 1022), (630, 1120), (966, 728)),
     ("metric3d", 616): ((616, 1064),) * 4,
     ("leres", 448): ((448, 448),) * 4,
-    # the largest that whatever is found in a picture may ask for
+    # the largest that whatever is found in an image may ask for
     ("leres-boost", 1024): ((1600, 1600),) * 4,
     ("bae", 480): ((480, 640), (480, 704), (480, 864), (640, 480)),
     # the sides are padded to 32 later

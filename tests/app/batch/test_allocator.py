@@ -1,4 +1,4 @@
-"""What the command does with memory between one picture and the next."""
+"""What the command does with memory between one image and the next."""
 
 import json
 import platform
@@ -33,4 +33,4 @@ def test_an_image_gets_the_memory_of_the_one_before_it(tmp_path):
     run = subprocess.run([sys.executable, "-c", FAULTS, *words], capture_output=True, text=True, check=True)
     (found,) = json.loads(run.stderr[run.stderr.rindex("[") :])
     # One such tensor of fresh pages of 4 KiB takes 16384 faults.
-    assert found < 1000, "memory is given back to the system between pictures"
+    assert found < 1000, "memory is given back to the system between images"

@@ -1,4 +1,4 @@
-"""What lies in people's folders: odd pictures that must come out right, and broken ones that must not stop the rest."""
+"""What lies in people's folders: odd images that must come out right, and broken ones that must not stop the rest."""
 
 import json
 import logging
@@ -35,12 +35,12 @@ def scene():
 
 
 def made(name):
-    """The depth and the normals of a picture, as they were written."""
+    """The depth and the normals of an image, as they were written."""
     return [cv2.imread(str(Path("maps", f"{name}_{kind}.png")), cv2.IMREAD_UNCHANGED) for kind in ("depth", "normals")]
 
 
 def save_odd_images(folder):
-    """Pictures that differ in how they are stored only, by name, and those of other sides."""
+    """Images that differ in how they are stored only, by name, and those of other sides."""
     plain = scene()
     plain.save(folder / "plain.png")
     cv2.imwrite(str(folder / "deep.png"), np.asarray(plain)[..., ::-1].astype(np.uint16) * 257)
@@ -98,7 +98,7 @@ def test_broken_images_are_named_and_the_rest_is_done(photos, capsys):
     said = capsys.readouterr()
     rows = [json.loads(line) for line in said.out.splitlines()]
     failed = {Path(row["picture"]).name: json.dumps(row) for row in rows if "good" not in row.get("picture", "good")}
-    reasons = {"empty.jpg": "the file is empty", "page.jpg": "not a picture", "thread.png": "more than 1000 times as long"}
+    reasons = {"empty.jpg": "the file is empty", "page.jpg": "not an image", "thread.png": "more than 1000 times as long"}
     reasons |= {f"cut_{each}.{each}": "cut off" for each in ("jpg", "png", "tif", "gif")}
     assert failed.keys() == reasons.keys()
     assert all(reason in failed[name] for name, reason in reasons.items())

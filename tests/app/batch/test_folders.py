@@ -1,4 +1,4 @@
-"""Many pictures: what is done at once, what is left out, what is told, and what an end by force, a full disk or a neighbour changes."""
+"""Many images: what is done at once, what is left out, what is told, and what an end by force, a full disk or a neighbour changes."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def photos(tmp_path):
 
 
 def save_photos(folder, count, height=32, width=48):
-    """Small pictures, each another one."""
+    """Small images, each another one."""
     folder.mkdir(parents=True)
     numbers = np.random.default_rng(0)
     for name in range(count):
@@ -98,7 +98,7 @@ def test_resume_makes_only_what_is_missing_or_was_made_otherwise(photos, tmp_pat
     (photos / "003.png").write_bytes((photos / "000.png").read_bytes())
     assert estimate(photos, out, "--resume", "--overwrite") == 0
     assert "2 done, 2 skipped (done before), 0 failed of 4 images" in capsys.readouterr().err
-    assert (out / "003_depth.png").read_bytes() == (out / "000_depth.png").read_bytes(), "of a picture that was changed"
+    assert (out / "003_depth.png").read_bytes() == (out / "000_depth.png").read_bytes(), "of an image that was changed"
     assert not (out / RECORDS / "failures.jsonl").exists()
 
 
@@ -153,7 +153,7 @@ def test_an_image_that_changes_while_it_is_estimated_is_made_again(photos, tmp_p
 
 
 def test_json_lines(photos, tmp_path, capsys):
-    (photos / "bad.png").write_text("not a picture")
+    (photos / "bad.png").write_text("not an image")
     assert estimate(photos, tmp_path / "out", "--json-lines") == 1
     lines = {Path(line["picture"]).name: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
     assert len(lines) == 5 and lines["bad.png"]["status"] == "failed" and lines["bad.png"]["again"] is False
@@ -193,7 +193,7 @@ def test_a_disk_that_does_not_know_its_size_is_not_full(tmp_path, monkeypatch):
 
 def test_failures_are_kept_and_tried_again_where_that_makes_sense(photos, tmp_path, capsys):
     out = tmp_path / "out"
-    (photos / "bad.png").write_text("not a picture")
+    (photos / "bad.png").write_text("not an image")
     whole = (photos / "001.png").read_bytes()
     sources, _ = find_images([photos])
     (photos / "001.png").unlink()
@@ -333,13 +333,13 @@ def test_python_says_at_once_what_is_wrong(photos, tmp_path, monkeypatch):
 
 
 def test_batches_of_like_size_give_what_single_images_give(tmp_path, monkeypatch):
-    """Three sizes in turn, so that batches form out of order; one picture is bad, and large batches do not fit."""
+    """Three sizes in turn, so that batches form out of order; one image is bad, and large batches do not fit."""
     paths = []
     for number in range(48):
         (folder := tmp_path / f"{number:02}").mkdir()
         sides = ((32, 48), (48, 32), (40, 40))[number % 3]
         paths += save_photos(folder / "in", 1, *sides).iterdir()
-    paths[7].write_text("not a picture")
+    paths[7].write_text("not an image")
     expected = {path: each.depth for path, each in depth_normal.estimate_folder(paths, model="tiny", size=64)}
     sizes = []
     monkeypatch.setitem(local_engine._TOGETHER, "cpu", 8)
@@ -390,7 +390,7 @@ def two_threads():
 
 @pytest.mark.parametrize("shareable", [True, False])
 def test_on_a_cpu_networks_run_side_by_side(photos, two_threads, monkeypatch, shareable):
-    """Each in its own thread, whose results are those of one thread; what keeps notes of a picture, as libraries' networks do, twice."""
+    """Each in its own thread, whose results are those of one thread; what keeps notes of an image, as libraries' networks do, twice."""
     model, options = Options("tiny", size=64).load(), Options("tiny", size=64)
     monkeypatch.setattr(type(model.annotator), "shareable", shareable)
     todo = plan_outputs(find_images([photos])[0], photos.parent / "out").todo
@@ -430,7 +430,7 @@ def test_a_first_image_that_no_network_takes_fails_alone(photos, tmp_path, capsy
 
 
 def test_memory_between_reading_and_writing_is_bounded(photos, monkeypatch):
-    """With room for three pictures no more than that are held, however slow the end is."""
+    """With room for three images no more than that are held, however slow the end is."""
     held, most = set(), 0
     monkeypatch.setattr(local_engine, "_PIXELS", 3 * 32 * 48)
     sources, _ = find_images([photos])
@@ -455,7 +455,7 @@ def test_memory_between_reading_and_writing_is_bounded(photos, monkeypatch):
 
 
 def test_python_gets_the_same_with_the_files(photos, tmp_path):
-    (photos / "bad.png").write_text("not a picture")
+    (photos / "bad.png").write_text("not an image")
     out = tmp_path / "out"
     found = dict(depth_normal.estimate_folder(photos, out, model="tiny", size=64))
     assert [path.name for path in found] == ["000.png", "001.png", "002.png", "003.png"]
@@ -483,7 +483,7 @@ def test_a_log_has_no_progress_bar(photos, tmp_path):
 @pytest.mark.slow(PROCESSES)
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_images_in_hand_are_finished_and_the_rest_can_go_on(tmp_path, sent, code):
-    """Of so many pictures that the pipe is full long before the last, so that the run cannot end by itself."""
+    """Of so many images that the pipe is full long before the last, so that the run cannot end by itself."""
     photos, out = save_photos(tmp_path / "photos", 1000), tmp_path / "out"
     words = [*COMMAND, str(photos), "--out", str(out), *SMALL]
     with (
@@ -578,7 +578,7 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path, small_disk, capsys
     said = capsys.readouterr()
     done, last = len(said.out.splitlines()), said.err.splitlines()[-1]
     assert 0 < done < 38 and "No space left on device" in last and last.endswith("run the same command with --resume to go on")
-    assert said.err.count("No space left on device") <= 6, "not once for each picture"
+    assert said.err.count("No space left on device") <= 6, "not once for each image"
     ballast.unlink()
     before = times(out)
     assert estimate(photos, out, "--resume") == 0

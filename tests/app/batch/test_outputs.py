@@ -191,12 +191,12 @@ with staged(Outputs(Path("a.png"), Path(sys.argv[1])), {}) as stage:
 
 
 def test_a_run_keeps_its_folder_to_write_in(tmp_path):
-    """To make one for each picture takes longer than to write small files."""
+    """To make one for each image takes longer than to write small files."""
     places = []
     with Stages() as stages:
         for name, folder in (("a", "out"), ("b", "out"), ("bad", "out"), ("c", "out"), ("d", "other"), ("e", "out")):
             with suppress(ArithmeticError), staged(of(tmp_path / f"{name}.png", tmp_path / folder), SETTINGS, stages=stages) as stage:
-                assert not list(stage.folder.iterdir()), "nothing of the picture before"
+                assert not list(stage.folder.iterdir()), "nothing of the image before"
                 for path in stage.paths():
                     path.write_text(name)
                 places.append(stage.folder)

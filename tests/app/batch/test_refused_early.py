@@ -1,4 +1,4 @@
-"""What the options and the model's entry in the table already say is refused before a picture is read or weights are looked for."""
+"""What the options and the model's entry in the table already say is refused before an image is read or weights are looked for."""
 
 import sys
 

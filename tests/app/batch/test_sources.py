@@ -1,4 +1,4 @@
-"""Which pictures are meant by the files, folders, patterns and lists that a person names."""
+"""Which images are meant by the files, folders, patterns and lists that a person names."""
 
 import io
 import logging
@@ -102,7 +102,7 @@ def test_a_list_that_is_none_is_refused_in_words(here, monkeypatch):
         image = io.BytesIO()
         Image.new("RGB", (8, 8)).save(image, kind)
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(image.getvalue())))
-        assert "it is an image, not a list" in find_images(["-"])[1][0], "a picture's bytes on stdin"
+        assert "it is an image, not a list" in find_images(["-"])[1][0], "an image's bytes on stdin"
     touch("BMW/1.png")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"BMW/1.png\0")))
     assert found("-") == [("BMW/1.png", "BMW/1.png")]
@@ -219,7 +219,7 @@ def test_many_files_take_little(here):
         tracemalloc.stop()
         images_module.os.stat = real
     assert len(images) == 4_000 and problems == [] and len(watched) < 10
-    assert most / 4_000 < 5_000, "bytes a picture, and what other threads of the tests take meanwhile"
+    assert most / 4_000 < 5_000, "bytes an image, and what other threads of the tests take meanwhile"
 
 
 def test_patterns_end_where_links_lead_in_circles_and_pass_over_the_results(tmp_path):

@@ -1,4 +1,4 @@
-"""Large pictures on the command line."""
+"""Large images on the command line."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""`depth-normal bench`: that its figures are of what they say, with a small picture."""
+"""`depth-normal bench`: that its figures are of what they say, with a small image."""
 
 import json
 import re
@@ -111,7 +111,7 @@ def test_all_runtimes_are_printed_beside_torch(monkeypatch, capsys, tmp_path):
     class Running:
         def __init__(self, words, factor, graph):
             self.words, self._factor, self._graph = words, factor, graph
-            if words.startswith("openvino"):  # as an engine of one size, which is built for the first picture
+            if words.startswith("openvino"):  # as an engine of one size, which is built for the first image
                 self.words, self._begun = "torch", words
 
         def __call__(self, *given):

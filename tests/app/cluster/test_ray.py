@@ -52,11 +52,11 @@ SIDES = ((48, 64), (64, 48), (60, 60))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Twelve pictures of three sizes, and a file that is none."""
+    """Twelve images of three sizes, and a file that is none."""
     folder = tmp_path_factory.mktemp("pictures")
     for number in range(12):
         write_image(folder / f"p{number:02}.png", number)
-    (folder / "broken.png").write_text("not a picture")
+    (folder / "broken.png").write_text("not an image")
     return folder
 
 
@@ -101,7 +101,7 @@ def cluster(s3):
 
 @pytest.fixture(scope="module")
 def expected(folder):
-    """What each picture gives here, by its name."""
+    """What each image gives here, by its name."""
     model = OPTIONS.load("cpu")
     return {path.name: per_image.estimate(model, per_image.read(path), OPTIONS) for path in sorted(folder.glob("p*.png"))}
 
@@ -161,7 +161,7 @@ def test_files_are_those_of_the_local_engine_and_are_made_once(folder, tmp_path,
     made = contents(tmp_path / "ray")
     assert made == contents(tmp_path / "here") and len(made) == 36
     (failure,) = (tmp_path / "ray" / RECORDS / "failures.jsonl").read_text().splitlines()
-    assert json.loads(failure)["picture"] == str(folder / "broken.png") and "not a picture" in failure
+    assert json.loads(failure)["picture"] == str(folder / "broken.png") and "not an image" in failure
     assert "12 done, 1 failed of 13 images" in capsys.readouterr().err
     (tmp_path / "ray" / "p03.npz").unlink()
     assert command(*with_ray, "--resume", "--json-lines") == 1
@@ -214,7 +214,7 @@ def test_what_was_lost_with_its_worker_is_tried_once_more_alone(folder, tmp_path
     asked = []
 
     def rows(ray, blocks, job, options):
-        """Of a Ray that loses the pictures 3, 4 and 5 the first time, and always 5."""
+        """Of a Ray that loses the images 3, 4 and 5 the first time, and always 5."""
         indices = [row["index"] for block in blocks for row in block.to_pylist()]
         asked.append((indices, options.batch_size))
         lost = (3, 4, 5) if len(asked) == 1 else (5,)
@@ -276,7 +276,7 @@ def test_from_a_store_to_a_store(folder, s3, tmp_path, cluster, expected, monkey
     assert sorted(found) == [f"s3://photos/a b/p0{number}.png" for number in range(3)]
     for path, estimate in found.items():
         assert_same(estimate, expected[Path(path).name])
-    assert "s3://photos/a b/broken.png: not a picture" in capsys.readouterr().err
+    assert "s3://photos/a b/broken.png: not an image" in capsys.readouterr().err
     shards = {name: data for name, data in s3.items() if name.startswith("maps/")}
     assert command(*words, "--resume") == 1
     assert {name: data for name, data in s3.items() if name.startswith("maps/")} == shards
@@ -404,7 +404,7 @@ def test_a_list_may_name_urls(s3, folder, tmp_path):
     (tmp_path / "list.txt").write_text("\n".join(lines))
     found, problems = find_sources([f"@{tmp_path / 'list.txt'}", "s3://photos/sub/two.png"])
     assert [str(source.path) for source in found] == [*lines[:3], "s3://photos/sub/two.png"] and not problems
-    # A million are not asked for one by one: who reads the picture finds that it is gone.
+    # A million are not asked for one by one: who reads the image finds that it is gone.
     row = steps._read_row({"index": 0, "path": lines[1], "folder": "", "seen": None}, steps.Job(OPTIONS, ("npz",)))
     assert lines[1] in json.loads(row["failure"])["reason"]
 

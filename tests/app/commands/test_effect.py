@@ -1,4 +1,4 @@
-"""`depth-normal effect`: each effect from a picture and a depth file to a file; what is refused."""
+"""`depth-normal effect`: each effect from an image and a depth file to a file; what is refused."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from depth_normal.geometry.files import read_image, save_estimate, write_image_p
 
 @pytest.fixture
 def scene(tmp_path):
-    """A picture of 16 bits, and metres: a square at 2 m before a wall at 6 m."""
+    """An image of 16 bits, and metres: a square at 2 m before a wall at 6 m."""
     depth = torch.full((1, 1, 40, 60), 6.0)
     depth[..., 10:30, 20:40] = 2.0
     write_image_png(tmp_path / "a.png", torch.rand(3, 40, 60), 16)
@@ -75,7 +75,7 @@ def test_several_images_go_to_a_folder(tmp_path, capsys):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)).save(path)
-    (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "in" / "bad.png").write_bytes(b"no image")
     words = ["effect", "fog", str(tmp_path / "in"), str(tmp_path / "c.png"), "--model", "tiny", "--size", "32"]
     assert main([*words, "--out", str(tmp_path / "fog")]) == SOME_FAILED
     assert sorted(path.name for path in (tmp_path / "fog").glob("*.png")) == ["a_fog.png", "b_fog.png", "c_fog.png"]

@@ -1,4 +1,4 @@
-"""`depth-normal mesh`: one picture in, one surface out."""
+"""`depth-normal mesh`: one image in, one surface out."""
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ def image(tmp_path):
 
 @pytest.fixture
 def maps(tmp_path):
-    """Depth of half the picture's size with a step, which enlarging would soften."""
+    """Depth of half the image's size with a step, which enlarging would soften."""
     depth = torch.full((1, 1, 24, 32), 2.0)
     depth[..., 16:] = 4.0
     write_npz(tmp_path / "maps.npz", Estimate(depth, Quantity.METRIC_DEPTH))

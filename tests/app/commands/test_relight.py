@@ -14,7 +14,7 @@ from depth_normal.nodes.relight import Relight
 
 @pytest.fixture
 def files(tmp_path):
-    """A picture of noise and the depth of a square before a wall."""
+    """An image of noise and the depth of a square before a wall."""
     cv2.imwrite(str(tmp_path / "a.png"), np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
     depth = torch.full((1, 1, 48, 64), 2.0)
     depth[..., 16:32, 20:40] = 1.0

@@ -1,4 +1,4 @@
-"""A picture, what is known of it, and where one result goes: what the commands of effects have in common."""
+"""An image, what is known of it, and where one result goes: what the commands of effects have in common."""
 
 import argparse
 import errno

@@ -51,13 +51,13 @@ def test_a_tree_is_kept_and_gone_on_with(run, image, tmp_path, capsys):
     below = tmp_path / "photos" / "trip" / "day.1"
     below.mkdir(parents=True)
     image = image.rename(below / "sea.view.png")
-    (tmp_path / "photos" / "bad.png").write_bytes(b"not a picture")
+    (tmp_path / "photos" / "bad.png").write_bytes(b"not an image")
     words, out = (tmp_path / "photos", "--recursive", "--json-lines"), tmp_path / "out"
     assert run(*words) == 1
     assert {each["status"] for each in map(json.loads, capsys.readouterr().out.splitlines())} == {"done", "failed"}
     assert results(out) == ["trip/day.1/sea.view_LRF_Full_SBS.png"]
     assert "bad.png" in (out / ".depth-normal" / "failures.jsonl").read_text()
-    assert run(*words, "--resume") == 1 and '"done"' not in capsys.readouterr().out, "whole: of the same picture and options"
+    assert run(*words, "--resume") == 1 and '"done"' not in capsys.readouterr().out, "whole: of the same image and options"
     assert run(*words, "--resume", "--divergence", "4") == 1 and '"done"' in capsys.readouterr().out, "another depth"
     record = json.loads((out / "trip/day.1/.depth-normal/sea.view.json").read_text())
     assert record["settings"]["stereo"] == {"divergence": 4.0, "convergence": 0.5, "original": "middle"}

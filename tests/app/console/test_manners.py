@@ -100,7 +100,7 @@ def test_another_image_of_the_same_name_is_not_replaced_in_silence(estimate, tmp
     said = capsys.readouterr().err
     assert f"shows {first}, not {second}" in said and "--overwrite" in said
     assert (tmp_path / "out" / "x.npz").read_bytes() == made
-    assert estimate(first, "--fov", "50") == 0, "the same picture with other settings"
+    assert estimate(first, "--fov", "50") == 0, "the same image with other settings"
     assert estimate(second, "--overwrite") == 0 and estimate(second) == 0
     assert json.loads((tmp_path / "out" / ".depth-normal" / "x.json").read_text())["picture"]["path"] == str(second)
 
@@ -138,7 +138,7 @@ def names_in(folder):
 
 def test_where_every_image_fails_only_their_names_are_left(estimate, tmp_path):
     for name in ("a.png", "b.png"):
-        (tmp_path / name).write_text("no picture")
+        (tmp_path / name).write_text("no image")
     assert estimate(tmp_path / "a.png", tmp_path / "b.png") == 2
     assert names_in(tmp_path / "out") == [".depth-normal", ".depth-normal/failures.jsonl", ".depth-normal/lock"]
 
@@ -208,10 +208,10 @@ def test_a_coding_is_no_setting_of_what_has_no_normals():
 
 @pytest.mark.slow("starts other processes")
 def test_no_files_name_commands_the_terminal(tmp_path):
-    """Of a picture that is done, one that fails, what is not there, what is said by the log, and what was mistyped."""
+    """Of an image that is done, one that fails, what is not there, what is said by the log, and what was mistyped."""
     name = "a\x1b[2J\rb\nc\x9b7m\u202e"
     save_image(tmp_path / f"{name}.png")
-    (tmp_path / f"bad{name}.png").write_text("no picture")
+    (tmp_path / f"bad{name}.png").write_text("no image")
     animated = [Image.new("RGB", (48, 32), colour) for colour in ("red", "blue")]
     animated[0].save(tmp_path / f"moving{name}.webp", save_all=True, append_images=animated[1:], lossless=True)
     words = ["estimate", str(tmp_path), f"absent{name}", "--out", str(tmp_path / f"out{name}"), "--model", "tiny", "--size", "64"]
@@ -226,7 +226,7 @@ def test_no_files_name_commands_the_terminal(tmp_path):
     assert f"{escaped}_depth.png" in run.stdout.decode()
     shown = run.stderr.decode()
     assert f"bad{escaped}.png: " in shown and f"absent{escaped}: " in shown
-    assert f"moving{escaped}.webp: of several pictures in the file the first is taken" in shown
+    assert f"moving{escaped}.webp: of several images in the file the first is taken" in shown
     assert f"unrecognized arguments: --{escaped}" in mistyped.stderr.decode()
 
 
@@ -251,13 +251,13 @@ def test_the_work_goes_on_where_nobody_reads(tmp_path):
 
 @pytest.mark.slow("starts other processes")
 def test_progress_and_complaints_have_lines_of_their_own(tmp_path):
-    (tmp_path / "bad.png").write_text("no picture")
+    (tmp_path / "bad.png").write_text("no image")
     images = [save_image(tmp_path / "a.png"), tmp_path / "bad.png", save_image(tmp_path / "b.png")]
     words = ["estimate", *map(str, images), "--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64"]
     run = subprocess.run([*COMMAND, *words], capture_output=True, text=True)
     assert run.returncode == 1
     (line,) = [line for line in run.stderr.replace("\r", "\n").splitlines() if "bad.png" in line]
-    assert line.startswith("depth-normal: ") and "picture/s" not in line
+    assert line.startswith("depth-normal: ") and "image/s" not in line
     assert [line.split(":")[0] for line in run.stdout.splitlines()] == [str(images[0]), str(images[2])]
 
 

@@ -123,7 +123,7 @@ def test_a_wrong_frame_is_found(right, words):
 
 
 def test_another_images_depth_is_found():
-    """Finite, with edges and a plausible order along the picture's height, and yet of something else."""
+    """Finite, with edges and a plausible order along the image's height, and yet of something else."""
     rows = torch.linspace(0, 1, coffee_scene.HEIGHT)[:, None].expand(-1, coffee_scene.WIDTH)
     wall = rows + 0.5 * (torch.arange(coffee_scene.WIDTH) // 100 % 2)
     assert {"near/far", "frame"} <= faults(Estimate(depth=wall[None, None], quantity=Quantity.DISPARITY)).keys()

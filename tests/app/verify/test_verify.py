@@ -94,7 +94,7 @@ def break_what_is_read(break_output, monkeypatch):
 @pytest.mark.parametrize("fault", OUTPUTS)
 def test_what_is_wrong_with_a_network_is_found_without_its_figures(fault, monkeypatch):
     break_output, names = OUTPUTS[fault]
-    if "frame" in names:  # of the map that leaves the family, which has the picture's edges
+    if "frame" in names:  # of the map that leaves the family, which has the image's edges
         run = TinyAnnotator.infer
         monkeypatch.setattr(TinyAnnotator, "infer", lambda self, request: break_output(run(self, request)))
     else:

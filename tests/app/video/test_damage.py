@@ -32,7 +32,7 @@ def run(video, out, *more) -> int:
 
 
 def coded(path: Path) -> bytes | list[bytes]:
-    """A picture's file, or the coded frames of a film: the file of one has a number that is drawn."""
+    """An image's file, or the coded frames of a video: the file of one has a number that is drawn."""
     if path.suffix == ".png":
         return path.read_bytes()
     with VIDEOS.av.open(str(path)) as container:
@@ -66,7 +66,7 @@ def stopped_folders(video, tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture
 def stopped(request, stopped_folders, video, tmp_path):
-    """A copy of such a folder; `pieces`, where its pieces are; `resume`, which goes on; and `made`, what the film is and should be."""
+    """A copy of such a folder; `pieces`, where its pieces are; `resume`, which goes on; and `made`, what the video is and should be."""
     name = getattr(request, "param", "out.mkv")
     shutil.copytree(stopped_folders[name], tmp_path, dirs_exist_ok=True, copy_function=shutil.copy2)
     codec = ("--codec", "ffv1") if name == "out.mkv" else ()

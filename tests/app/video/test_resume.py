@@ -1,4 +1,4 @@
-"""`depth-normal video --resume`: whatever stopped a run, and wherever, the film is the one of a run that nothing stopped, bit for bit."""
+"""`depth-normal video --resume`: whatever stopped a run, and wherever, the video is the one of a run that nothing stopped, bit for bit."""
 
 import json
 import os
@@ -37,16 +37,16 @@ import os, runpy, signal, sys
 from dataclasses import replace
 from depth_normal.annotators import registry
 from depth_normal.app import cli
-from depth_normal.app.video import rendering as pictures
+from depth_normal.app.video import rendering as images
 tiny = runpy.run_path(sys.argv[1])
 registry.MODELS[sys.argv[2]] = replace(tiny["shrunk"](registry.MODELS[sys.argv[2]]), default_size=56)
-shown, seen = pictures.Renderer.shown, []
+shown, seen = images.Renderer.shown, []
 def killed(self, frames, *rest):
     seen.extend(frames)
     if len(seen) > int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
     return shown(self, frames, *rest)
-pictures.Renderer.shown = killed
+images.Renderer.shown = killed
 sys.exit(cli.main(sys.argv[4:]))
 """
 
@@ -143,7 +143,7 @@ def test_a_video_in_windows_that_was_stopped_goes_on_bit_by_bit(video, weights, 
 
 
 def scene(total: int) -> list[tuple[Frame, torch.Tensor]]:
-    """A pan over a soft picture with noise, and a cut at frame 13."""
+    """A pan over a soft image with noise, and a cut at frame 13."""
     random = torch.Generator().manual_seed(3)
     coarse = torch.rand(1, 3, 6, 8, generator=random)
     wide = torch.nn.functional.interpolate(coarse, size=(60, 90 + total), mode="bicubic")[0].clamp(0, 1)
@@ -213,7 +213,7 @@ def test_half_precision_that_was_too_small_is_float32_from_then_on(video, weight
 
 
 def test_half_precision_that_became_too_small_in_the_middle(video, tmp_path, monkeypatch):
-    """Of a model of single pictures: its second chunk and all after it are in float32, in both runs."""
+    """Of a model of single images: its second chunk and all after it are in float32, in both runs."""
     tiny = ["video", str(video), "--model", "tiny", "--size", "32", "--segment", "8", "--frames", "28", "--codec", "ffv1"]
     tiny += ["--dtype", "bfloat16"]
     with monkeypatch.context() as failing:

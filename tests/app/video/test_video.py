@@ -1,4 +1,4 @@
-"""`depth-normal video`: film to film, as a person runs it."""
+"""`depth-normal video`: video to video, as a person runs it."""
 
 import errno
 import functools
@@ -38,7 +38,7 @@ av, moving_ball, seconds_of, sound_of, write_video = VIDEOS.av, VIDEOS.moving_ba
 H264 = {"codec": "libx264", "options": {"crf": "1"}}
 MORE = pytest.mark.slow("more of a command's choices")
 LOOK = 4 / 255
-"""What H.264 of 8 bits at the best quality may change of a grey picture."""
+"""What H.264 of 8 bits at the best quality may change of a grey image."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def read(path) -> torch.Tensor:
 
 @functools.cache
 def expected(source, options=VideoOptions(), derive=None):  # noqa: B008 (it is frozen)
-    """The estimates of a film by the Python API, in the chunks that the command reads."""
+    """The estimates of a video by the Python API, in the chunks that the command reads."""
     source_frames = read(source)
     return list(load_model("tiny").estimate_video(iter(source_frames.split(8)), options, size=32, derive=derive))
 
@@ -176,7 +176,7 @@ def test_a_run_that_was_stopped_goes_on_bit_by_bit(video, tmp_path, monkeypatch,
     assert not (tmp_path / "out_depth.mkv").exists()
     monkeypatch.undo()
     assert run(video, tmp_path / "out.mkv", *options, "--smooth", 0.1, "--resume") == 2, (
-        "other settings would not go on, but begin another film"
+        "other settings would not go on, but begin another video"
     )
     assert "smooth" in capsys.readouterr().err
     assert run(video, tmp_path / "out.mkv", *options, "--resume") == 0
@@ -237,7 +237,7 @@ def test_a_video_is_finished_while_all_of_it_is_as_it_was_made(video, tmp_path, 
 
 
 def test_a_finished_video_made_anew_and_stopped_goes_on(video, tmp_path, monkeypatch, capsys):
-    """Its record is not asked then, and a record that cannot be written costs no film."""
+    """Its record is not asked then, and a record that cannot be written costs no video."""
     out, words = tmp_path / "d_%03d.png", ("--segment", 8)
     assert run(video, out, *words, "--resume") == 0
 
@@ -294,7 +294,7 @@ def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
 
 
 def test_numbered_files_go_on_too(video, tmp_path, monkeypatch, caplog, capsys):
-    """What lies at their place is the stopped run's own, and is another film's where no run was stopped."""
+    """What lies at their place is the stopped run's own, and is another video's where no run was stopped."""
     run(video, tmp_path / "whole_%03d.png")
     stop_soon(monkeypatch)
     assert run(video, tmp_path / "d_%03d.png", "--segment", 8) == 130
@@ -315,7 +315,7 @@ def test_numbered_files_go_on_too(video, tmp_path, monkeypatch, caplog, capsys):
     assert run(video, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 2
     (tmp_path / "kept").rename(tmp_path / "d_005.png")
     (tmp_path / "d_000.png").write_text("another's")
-    assert run(video, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 0, "none of the film's"
+    assert run(video, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 0, "none of the video's"
     (tmp_path / "d_000.png").unlink()
     (tmp_path / "d_001.png").unlink()
     assert run(video, tmp_path / "d_%03d.png", "--frames", 3) == 2, "the second is there"
@@ -398,7 +398,7 @@ def test_presets_play_as_the_models_expect(name, tmp_path, caplog):
     assert (
         f"{preset.name}: the middle {82 // preset.side * preset.side}x{54 // preset.side * preset.side} of 82x54 pixels" in caplog.messages
     )
-    assert ("left out at the film's end" in caplog.text) == (len(found) < whole)
+    assert ("left out at the video's end" in caplog.text) == (len(found) < whole)
     shown = [int(number * Fraction(30, preset.rate)) for number in range(len(found))]
     assert all(abs(frame.time - Fraction(number, preset.rate)) <= Fraction(1, 1000) for number, frame in enumerate(found)), (
         "Matroska's unit"

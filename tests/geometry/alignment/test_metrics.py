@@ -78,7 +78,7 @@ def test_what_cannot_be_compared_says_why(call, message):
 
 
 def hemisphere() -> tuple[torch.Tensor, torch.Tensor]:
-    """Normals, OPENGL, and depth of the front of a ball that fills the picture's middle square."""
+    """Normals, OPENGL, and depth of the front of a ball that fills the image's middle square."""
     x, y = torch.meshgrid(torch.linspace(-0.7, 0.7, 64), torch.linspace(0.7, -0.7, 64), indexing="xy")
     z = (1 - x**2 - y**2).sqrt()
     return torch.stack([x, y, z])[None], (3 - z)[None, None]

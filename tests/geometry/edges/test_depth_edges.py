@@ -35,7 +35,7 @@ def test_with_an_image_the_step_is_where_the_colours_change(aside):
     image += 0.05 * torch.randn(image.shape, generator=generator)
     inverse = 1 / sharpen_depth_edges(1 / soft_edge(), 4, 0, image)
     near = inverse > 0.6
-    assert (near.sum(3) - (64 - aside)).abs().float().mean() < 1.3, "two without the picture"
+    assert (near.sum(3) - (64 - aside)).abs().float().mean() < 1.3, "two without the image"
     assert ((inverse - 0.25).abs().min((inverse - 1).abs()) < 0.02).float().mean() > 0.98
     grown = 1 / sharpen_depth_edges(1 / soft_edge(), 4, 2, image)
     assert torch.equal((grown > 0.6).sum(3) >= near.sum(3) + 2, torch.ones_like(near.sum(3)) > 0), "mixed colours belong to what is near"

@@ -1,4 +1,4 @@
-"""Ramps made steps where the picture has its edges; what is no ramp stays as it is."""
+"""Ramps made steps where the image has its edges; what is no ramp stays as it is."""
 
 import math
 
@@ -43,7 +43,7 @@ def enlarged(inverse, factor=2):
 
 
 def wrong(estimate, inverse, off=0.03):
-    """The share of pixels whose depth is off by more than a share of it, the picture's border left out."""
+    """The share of pixels whose depth is off by more than a share of it, the image's border left out."""
     error = (estimate.depth * inverse - 1).abs()[..., 3:-3, 3:-3]
     return float((error > off).float().mean())
 
@@ -240,9 +240,9 @@ def test_the_width_of_a_ramp_is_measured():
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        (torch.rand(2, 3, 20, 30), "geometry holds 1 pictures, picture 2"),
+        (torch.rand(2, 3, 20, 30), "geometry holds 1 images, image 2"),
         (torch.rand(1, 3, 30, 20), "another shape"),
-        (torch.rand(1, 1, 20, 30), "picture has shape"),
+        (torch.rand(1, 1, 20, 30), "image has shape"),
     ],
 )
 def test_other_images_are_refused(image, words):

@@ -53,7 +53,7 @@ def test_light_is_mixed_in_linear_space():
     half = torch.tensor((0.5, 1.0)).view(1, 1, 1, 2)
     mixed = add_fog(image, half, colour_to_linear("#ffffff"))
     assert srgb_to_linear(mixed)[0, 0, 0, 0].item() == pytest.approx(0.5 + 0.5 * srgb_to_linear(torch.tensor(0.5)).item(), abs=1e-5)
-    assert torch.equal(mixed[..., 1], image[..., 1]), "what comes through whole is the picture to the bit"
+    assert torch.equal(mixed[..., 1], image[..., 1]), "what comes through whole is the image to the bit"
 
 
 def test_words_and_holes():

@@ -88,7 +88,7 @@ def test_constant_depth_is_sharp_everywhere():
         (metric(), {"unit": "metres", "distance": 0.03, "f_number": 2.0}, "focuses from beyond 0.05 m on"),
         (metric(), {"distance": 120.0}, "focus is 120.0; accepted: 0 to 100"),
         (Estimate(normals=torch.ones(1, 3, 40, 60)), {}, "no depth"),
-        (Estimate(torch.full((1, 1, 40, 60), torch.nan), Quantity.METRIC_DEPTH), {}, "no pixel of the picture has a depth"),
+        (Estimate(torch.full((1, 1, 40, 60), torch.nan), Quantity.METRIC_DEPTH), {}, "no pixel of the image has a depth"),
     ],
 )
 def test_bad_input_is_refused_with_the_remedy(estimate, focus, message):

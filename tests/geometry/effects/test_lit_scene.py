@@ -13,7 +13,7 @@ FAR = {Quantity.DISPARITY: -5.0, Quantity.METRIC_DEPTH: 1e6, Quantity.RELATIVE_D
 
 
 def told(quantity=Quantity.DISPARITY, value=None):
-    """A grey picture without any sign of sky, and an estimate whose upper part is masked and has one value."""
+    """A grey image without any sign of sky, and an estimate whose upper part is masked and has one value."""
     rows = torch.arange(HEIGHT).view(1, 1, -1, 1).expand(1, 1, HEIGHT, WIDTH).float()
     clear = rows >= HORIZON
     near = (rows - HORIZON).clamp(min=0) + 1

@@ -16,7 +16,7 @@ FROM_LEFT = Light(light_direction(180, 0))
 
 
 def sphere(size=65):
-    """Normals of a ball that fills the picture, OPENGL axes, and where it is."""
+    """Normals of a ball that fills the image, OPENGL axes, and where it is."""
     axis = torch.linspace(-1, 1, size)
     x, y = axis[None].expand(size, size), -axis[:, None].expand(size, size)
     on_it = x**2 + y**2 < 0.98
@@ -116,7 +116,7 @@ def plate_before_wall():
 
 @pytest.mark.parametrize(("azimuth", "side"), [(180, 1), (0, -1)])
 def test_the_shadow_of_a_plate_falls_where_rays_say(azimuth, side):
-    """Light at 45 degrees out of the picture: at the wall, 1 behind the plate, the shadow is moved by 1, which is 50 pixels.
+    """Light at 45 degrees out of the image: at the wall, 1 behind the plate, the shadow is moved by 1, which is 50 pixels.
 
     Its half width is 0.2, 10 pixels. The plate's assumed thickness, 0.2, draws it out towards the plate, to 28.
     """

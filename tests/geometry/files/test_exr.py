@@ -127,7 +127,7 @@ def test_opencv_reads_the_same_numbers(tmp_path, kind, half):
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("kind", ["both", "normals"])
 def test_ffmpeg_reads_the_same_numbers_as_comfyui_does(tmp_path, kind, half):
-    av = pytest.importorskip("av", reason="ComfyUI reads pictures with PyAV (pip install av)")
+    av = pytest.importorskip("av", reason="ComfyUI reads images with PyAV (pip install av)")
     estimate = for_viewers(kind)
     write_exr(tmp_path / "e.exr", estimate, half)
     with av.open(str(tmp_path / "e.exr")) as container:
@@ -244,7 +244,7 @@ def test_what_is_no_exr_is_refused(tmp_path):
 
 
 def test_a_batch_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="holds one picture, the batch has 2"):
+    with pytest.raises(ValueError, match="holds one image, the batch has 2"):
         write_exr(tmp_path / "e.exr", Estimate(normals=torch.zeros(2, 3, 4, 4)))
     assert list(tmp_path.iterdir()) == []
 

@@ -61,7 +61,7 @@ def test_batches_go_to_one_npz_only(tmp_path, suffix):
     if FORMATS[suffix].batches:
         assert load_estimate(save_estimate(tmp_path / f"map{suffix}", estimate)[0]).batch == 2
     else:
-        with pytest.raises(ValueError, match=f"a {suffix} file holds one picture, the batch has 2"):
+        with pytest.raises(ValueError, match=f"a {suffix} file holds one image, the batch has 2"):
             save_estimate(tmp_path / f"map{suffix}", estimate)
         assert list(tmp_path.iterdir()) == []
 

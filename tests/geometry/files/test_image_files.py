@@ -113,8 +113,8 @@ def test_lossy_and_lossless_webp_are_read(tmp_path):
     ("content", "message"),
     [
         (b"", "the file is empty"),
-        (b"<!DOCTYPE html><html>", "not a picture"),
-        (b"\x80\x04\x95pickle", "not a picture"),
+        (b"<!DOCTYPE html><html>", "not an image"),
+        (b"\x80\x04\x95pickle", "not an image"),
         (b"\x89PNG\r\n\x1a\n", "damaged or cut off"),
         (b"\xff\xd8\xff\xe0", "damaged or cut off"),
         (b"\xff\xd8\xff" + b"\xff" * 100, "damaged or cut off"),
@@ -265,7 +265,7 @@ def test_deep_tiff_keeps_its_16_bits_and_is_refused_where_nobody_can_read_it(tmp
     with pytest.raises(FileFormatError, match="separate planes; save it"):
         read_image(tmp_path / "planes.tiff")
     (tmp_path / "grey_alpha.tiff").write_bytes(tiff_bytes(levels[..., :2].copy(), 2))
-    with pytest.raises(FileFormatError, match="not a picture of a known kind"):
+    with pytest.raises(FileFormatError, match="not an image of a known kind"):
         read_image(tmp_path / "grey_alpha.tiff")
 
 
@@ -285,10 +285,10 @@ def test_the_first_of_several_images_is_read_and_this_is_said_once(tmp_path, suf
     caplog.set_level(logging.INFO)
     frames[0].save(path, save_all=True, append_images=frames[1:], **({"lossless": True} if suffix == "webp" else {}))
     np.testing.assert_array_equal(read_image(path), RAMP.astype(np.float32) / 255)
-    assert caplog.messages == [f"{path}: of several pictures in the file the first is taken"]
+    assert caplog.messages == [f"{path}: of several images in the file the first is taken"]
     frames[0].save(path)
     read_image(path)
-    assert len(caplog.messages) == 1, "a single picture is nothing to speak of"
+    assert len(caplog.messages) == 1, "a single image is nothing to speak of"
 
 
 @pytest.mark.parametrize("transparent", [None, 7])

@@ -163,7 +163,7 @@ def test_a_ply_with_z_up_stands_before_a_camera_that_looks_along_y(tmp_path):
     [
         (Estimate(normals=torch.ones(1, 3, 3, 3), intrinsics=INTRINSICS), "normals but no depth"),
         (plane(depth=float("nan")), "no pixel has a depth"),
-        (Estimate(depth=torch.ones(2, 1, 3, 3), quantity=Quantity.METRIC_DEPTH, intrinsics=INTRINSICS.expand(2, 3, 3)), "one picture"),
+        (Estimate(depth=torch.ones(2, 1, 3, 3), quantity=Quantity.METRIC_DEPTH, intrinsics=INTRINSICS.expand(2, 3, 3)), "one image"),
         (Estimate(depth=torch.ones(1, 1, 3, 3), quantity=Quantity.METRIC_DEPTH, intrinsics=torch.zeros(1, 3, 3)), "not a camera's"),
     ],
 )
@@ -184,10 +184,10 @@ def test_an_image_of_another_size_is_resized_and_of_another_shape_refused(suffix
         save_estimate(path, depth, SaveOptions(image=torch.rand(1, 3, *size)))
         path.unlink()
     for size in ((30, 20), (64, 64), (20, 60), (1, 100)):
-        words = rf"depth has 30x20 pixels, the picture {size[1]}x{size[0]}: another shape"
+        words = rf"depth has 30x20 pixels, the image {size[1]}x{size[0]}: another shape"
         with pytest.raises(ValueError, match=words):
             save_estimate(path, depth, SaveOptions(image=torch.rand(1, 3, *size)))
-    with pytest.raises(ValueError, match=r"picture has shape \(1, 1, 20, 30\); expected \(1, 3,"):
+    with pytest.raises(ValueError, match=r"image has shape \(1, 1, 20, 30\); expected \(1, 3,"):
         save_estimate(path, depth, SaveOptions(image=torch.rand(1, 1, 20, 30)))
     assert not list(tmp_path.iterdir()), "nothing half-written stays"
 
@@ -201,7 +201,7 @@ def test_a_mesh_has_one_of_each_for_each_point(name):
 
 
 def textured(path, size=(9, 9), of=None):
-    """A plane of 3x3 points that wears a picture of another size, red on the left and blue on the right."""
+    """A plane of 3x3 points that wears an image of another size, red on the left and blue on the right."""
     image = torch.zeros(1, 3, *size)
     image[:, 0, :, : size[1] // 2], image[:, 2, :, size[1] // 2 :] = 1, 1
     write_glb(path, depth_to_meshes(of or plane(), image))
@@ -305,7 +305,7 @@ def test_what_one_view_of_a_scene_does_not_see_leaves_the_others_whole():
 def test_a_scene_goes_to_one_file_and_other_batches_do_not(tmp_path, suffix):
     estimate = wall_from_two_places()
     assert save_estimate(tmp_path / f"a.{suffix}", estimate) == (tmp_path / f"a.{suffix}",)
-    with pytest.raises(ValueError, match=f"a .{suffix} file holds one picture, the batch has 2"):
+    with pytest.raises(ValueError, match=f"a .{suffix} file holds one image, the batch has 2"):
         save_estimate(tmp_path / f"b.{suffix}", replace(estimate, extrinsics=None))
 
 

@@ -77,7 +77,7 @@ def test_one_map_alone_is_enough(tmp_path, keep):
 
 
 def test_the_tutorials_archive_is_read(tmp_path):
-    # The tutorial stores ((-dz/dx, -dz/dy, 1) / length + 1) / 2 with y down the picture, channels reversed.
+    # The tutorial stores ((-dz/dx, -dz/dy, 1) / length + 1) / 2 with y down the image, channels reversed.
     # Depth that grows to the right is a wall on the left: it faces right, which is minus in SCANNET's axes (+x left).
     # Depth that grows downwards is a ceiling: it faces down, which is minus where +y is up.
     depth = np.tile(np.linspace(0, 1, 9, dtype=np.float32), (6, 1))

@@ -87,13 +87,13 @@ def test_normals_are_written_as_their_image_is(tmp_path, axes, coding, masked):
         wanted = normals_to_image(sound, coding, axes, where)[0].movedim(0, -1).double().mul(255).round().numpy()
         apart = np.abs(found - wanted)
         assert apart.max() <= 1 and np.count_nonzero(apart) < 4
-    with pytest.raises(ValueError, match="one picture"):
+    with pytest.raises(ValueError, match="one image"):
         write_normals_png(tmp_path / "n.png", normals[0])
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (3, 5, 7), (2, 1, 5, 7), (1, 1, 1, 5, 7)])
 def test_wrong_shapes_write_nothing(tmp_path, shape):
-    with pytest.raises(ValueError, match=r"expected|one picture"):
+    with pytest.raises(ValueError, match=r"expected|one image"):
         write_depth_png(tmp_path / "d.png", torch.zeros(shape))
     assert list(tmp_path.iterdir()) == []
 
@@ -217,8 +217,8 @@ def test_cut_off_files_are_refused(tmp_path):
     (tmp_path / "cut.png").write_bytes((tmp_path / "d.png").read_bytes()[:150])
     with pytest.raises(FileFormatError):
         read_values_png(tmp_path / "cut.png")
-    (tmp_path / "text.png").write_text("not a picture at all")
-    with pytest.raises(FileFormatError, match="not a picture"):
+    (tmp_path / "text.png").write_text("not an image at all")
+    with pytest.raises(FileFormatError, match="not an image"):
         read_values_png(tmp_path / "text.png")
 
 

@@ -1,4 +1,4 @@
-"""Depth pictures read as numbers."""
+"""Depth images read as numbers."""
 
 import pytest
 import torch

@@ -23,7 +23,7 @@ def test_a_landscape_keeps_its_greys_for_what_is_near():
     assert image[100] == 0 and image[-1] == 1 and (image[100:].diff() > 0).all()
     assert image[depth < 2].max() - image[depth < 2].min() == pytest.approx(0.5, abs=0.01), "half of the greys between 1 and 2 m"
     in_metres = depth_to_image(landscape().depth, Quantity.METRIC_DEPTH, mask=landscape().mask)[0, 0, :, 0]
-    assert in_metres[depth < 50].min() > 0.95, "which a picture of metres shows as one white"
+    assert in_metres[depth < 50].min() > 0.95, "which an image of metres shows as one white"
 
 
 def test_a_near_speck_darkens_nothing_else():

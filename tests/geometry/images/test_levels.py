@@ -17,7 +17,7 @@ def test_nearness_grows_towards_the_viewer(quantity, as_disparity):
 
 
 def test_percentiles_are_exact_whatever_the_values():
-    """Against sorting: any scale and sign, ties, one value, pictures alone and together."""
+    """Against sorting: any scale and sign, ties, one value, images alone and together."""
     generator = torch.Generator().manual_seed(0)
     for scale, rounded in ((1.0, False), (1e-38, False), (1e30, False), (3.0, True)):
         values = torch.randn(3, 1, 40, 50, generator=generator) * scale

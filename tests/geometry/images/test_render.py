@@ -1,4 +1,4 @@
-"""Pictures of depth: which end is white, what the range is, and that nothing becomes NaN."""
+"""Images of depth: which end is white, what the range is, and that nothing becomes NaN."""
 
 import importlib.util
 from itertools import combinations

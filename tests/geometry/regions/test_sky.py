@@ -1,4 +1,4 @@
-"""Sky is found where picture and depth look like a landscape, and nowhere else."""
+"""Sky is found where image and depth look like a landscape, and nowhere else."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ HEIGHT, WIDTH, HORIZON = 96, 128, 40
 
 
 def landscape(sky=(0.6, 0.75, 0.95), ground=(0.35, 0.35, 0.25)):
-    """(1, 3, H, W) picture and (1, 1, H, W) disparity: the sky wavers as networks' does, the ground comes near towards the bottom."""
+    """(1, 3, H, W) image and (1, 1, H, W) disparity: the sky wavers as networks' does, the ground comes near towards the bottom."""
     generator = torch.Generator().manual_seed(0)
     rows = torch.arange(HEIGHT).view(1, 1, -1, 1).expand(1, 1, HEIGHT, WIDTH)
     above = rows < HORIZON

@@ -10,7 +10,7 @@ from depth_normal.geometry.surfaces.point_map import find_focal_and_shift
 
 
 def plane_of(height, width):
-    """u and v in units of half the diagonal: pixels' centres, the middle of the picture at 0."""
+    """u and v in units of half the diagonal: pixels' centres, the middle of the image at 0."""
     diagonal = math.hypot(height, width)
     u = (2 * torch.arange(width) + 1 - width) / diagonal
     v = (2 * torch.arange(height) + 1 - height) / diagonal

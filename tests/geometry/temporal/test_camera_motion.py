@@ -1,4 +1,4 @@
-"""The movement of a camera: known movements are found, what moves by itself does not pull, and nothing moves a still picture."""
+"""The movement of a camera: known movements are found, what moves by itself does not pull, and nothing moves a still image."""
 
 import math
 

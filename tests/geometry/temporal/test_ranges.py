@@ -1,4 +1,4 @@
-"""One range for a film: as it runs, and for all of it."""
+"""One range for a video: as it runs, and for all of it."""
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def test_frames_without_a_value_are_shown_by_the_range_before():
 
 
 def test_per_image_flickers_and_running_does_not():
-    """One stray pixel a frame, each time farther out: the rest of the picture pulses with it, or does not."""
+    """One stray pixel a frame, each time farther out: the rest of the image pulses with it, or does not."""
     video = ramp().repeat(20, 1, 1, 1)
     video[:, 0, 0, 0] = torch.arange(20) % 2 * 0.5 + 1
     change = {

@@ -30,7 +30,7 @@ def test_every_cut_between_photographs_is_found():
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
 def test_a_pan_a_zoom_and_a_flash_are_no_cuts(name):
-    """4 % of the picture a frame, 5 % of zoom, and a frame twice as bright."""
+    """4 % of the image a frame, 5 % of zoom, and a frame twice as bright."""
     whole = F.interpolate(photograph(name), scale_factor=2, mode="bilinear")
     pan = torch.cat([whole[..., :90, 5 * t : 5 * t + 120] for t in range(20)])
     zoom = torch.cat([F.interpolate(whole[..., 4 * t : 180 - 4 * t, 5 * t : 240 - 5 * t], size=(90, 120)) for t in range(10)])

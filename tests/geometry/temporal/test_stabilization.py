@@ -1,4 +1,4 @@
-"""Films: what was scaled and shifted comes back, what moves does not pull it, cuts start anew, and nothing grows or drifts."""
+"""Videos: what was scaled and shifted comes back, what moves does not pull it, cuts start anew, and nothing grows or drifts."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def surface(seed=0):
 
 
 def scene(frames, ball=True):
-    """Pictures (T, 3, H, W) and disparity (T, 1, H, W) of a still scene before which a square moves, a quarter of the picture's height."""
+    """Images (T, 3, H, W) and disparity (T, 1, H, W) of a still scene before which a square moves, a quarter of the image's height."""
     images, depths = make_image().repeat(frames, 1, 1, 1), surface().repeat(frames, 1, 1, 1)
     for t in range(frames if ball else 0):
         left = (3 * t) % (WIDTH - 20)
@@ -63,7 +63,7 @@ def test_frames_of_random_scale_and_shift_come_back(quantity, options):
 
 
 def test_what_moves_does_not_pull_the_alignment():
-    """The square comes and goes in depth by itself, and covers a quarter of the picture."""
+    """The square comes and goes in depth by itself, and covers a quarter of the image."""
     images, truth = scene(30)
     truth[:, :, 20:40] = torch.where(
         truth[:, :, 20:40] > 2.9, 3 + 2 * torch.sin(torch.arange(30.0))[:, None, None, None], truth[:, :, 20:40]
@@ -73,7 +73,7 @@ def test_what_moves_does_not_pull_the_alignment():
 
 
 def test_the_fit_leaves_out_what_no_mask_shows():
-    """The picture shows nothing of it, but a fifth of the pixels is elsewhere."""
+    """The image shows nothing of it, but a fifth of the pixels is elsewhere."""
     values = surface()
     target = 2 * values + 0.5
     target[..., :16] += 3
@@ -92,7 +92,7 @@ def test_noise_does_not_wear_the_contrast_down():
 
 
 def test_metres_stay_the_networks_own_in_the_long_run():
-    """One wrong frame at the start does not scale a whole film of metres; a tremble of a tenth is gone all the same."""
+    """One wrong frame at the start does not scale a whole video of metres; a tremble of a tenth is gone all the same."""
     random = torch.Generator().manual_seed(0)
     frames = 200
     factors = torch.exp(0.1 * torch.randn(frames, 1, 1, 1, generator=random))

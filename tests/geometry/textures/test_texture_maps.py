@@ -94,7 +94,7 @@ def test_a_groove_is_as_open_as_its_angle_says(angle):
     _, x = grid(257)
     groove = (x.abs() / math.tan(math.radians(angle / 2)))[None, None]
     found = height_to_occlusion(groove, radius=1024, directions=32)[0, 0, 128, 131]
-    # (1 - cos) / 2 for walls without an end; these end after 128 pixels, and at the picture's borders.
+    # (1 - cos) / 2 for walls without an end; these end after 128 pixels, and at the image's borders.
     assert found.item() == pytest.approx((1 - math.cos(math.radians(angle))) / 2, abs=0.04)
 
 

@@ -49,7 +49,7 @@ def test_no_move_is_the_identity(focus):
 
 @pytest.mark.parametrize("pixels", [3, -5])
 def test_a_wall_moves_by_focal_length_times_move_over_depth(pixels):
-    """To the right by f t / Z = 100 * 0.06 / 2 = 3: the picture moves 3 to the left. Down likewise."""
+    """To the right by f t / Z = 100 * 0.06 / 2 = 3: the image moves 3 to the left. Down likewise."""
     image, move = noise(), pixels * 2 / FOCAL
     inside = slice(8, -8)
     across = view(image, wall(2), (move, 0, 0))

@@ -1,4 +1,4 @@
-"""Two eyes' pictures of planes and steps whose disparity is known, and the layouts."""
+"""Two eyes' images of planes and steps whose disparity is known, and the layouts."""
 
 import math
 
@@ -65,7 +65,7 @@ def test_a_step_uncovers_its_columns_and_no_others(convergence):
         # The plate reaches one pixel farther than its edge, so that mixed colours go with it.
         start = 80 - 1 + wall if sign > 0 else 120 + 1 + wall - 5
         assert len(torn) == torn.max() - torn.min() + 1 == 5 and abs(float(torn.min()) - start) <= 0.5, (columns, start)
-        assert len(columns) - len(torn) == math.ceil(abs(wall) - 0.5), "beside the picture"
+        assert len(columns) - len(torn) == math.ceil(abs(wall) - 0.5), "beside the image"
 
 
 def test_relative_and_metric_depth_go_through_inverse_depth():
@@ -186,7 +186,7 @@ def test_file_names_say_the_layout():
         (lambda: compose(red_and_blue(), "sbs"), "accepted: full-sbs"),
         (lambda: stereo_suffix("sbs"), "accepted: full-sbs"),
         (lambda: compose(red_and_blue(5, 1), "half-sbs"), "1x5 pixels has no half"),
-        (lambda: stereo_pair(noise(3), plane(1, 2)), "holds 2 pictures, images 3"),
+        (lambda: stereo_pair(noise(3), plane(1, 2)), "holds 2 images, images 3"),
         (lambda: stereo_pair(noise()[:, :1], plane(1)), "images"),
         (lambda: stereo_pair(noise(), Estimate(normals=noise())), "normals but no depth"),
     ],

@@ -32,7 +32,7 @@ def make_images(count, height=32, width=64):
 
 @pytest.fixture
 def room_for(family):
-    """Bytes that as many pictures take whose network sees them as they are."""
+    """Bytes that as many images take whose network sees them as they are."""
     return lambda count: int(count * 32 * 64 * (family.bytes_per_pixel + BytesPerPixel.IMAGE_ON_DEVICE))
 
 
@@ -88,7 +88,7 @@ def test_what_fitted_is_remembered_for_this_size_until_the_model_is_unloaded(loa
     assert not caplog.text, "no second attempt at what did not fit"
     family.batches.clear()
     load().estimate(make_images(3, 16, 32), 16)
-    assert family.batches == [3], "smaller pictures may fit all the same"
+    assert family.batches == [3], "smaller images may fit all the same"
     family.batches.clear()
     family.memory = 1000
     load().unload()

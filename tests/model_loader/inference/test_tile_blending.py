@@ -24,7 +24,7 @@ def sized(height, width):
 
 
 def make_image(height, width):
-    """A picture whose red is its disparity: a floor, and posts before it; green is detail of one pixel."""
+    """An image whose red is its disparity: a floor, and posts before it; green is detail of one pixel."""
     v, u = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
     posts = ((u * 7).frac() < 0.3) & (v > 0.2)
     red = 0.2 + 0.2 * v + torch.where(posts, 0.4 + 0.1 * u, 0)
@@ -32,7 +32,7 @@ def make_image(height, width):
 
 
 class Network:
-    """Says of each picture its red channel at the network's size, each time in another scale and shift, as an affine network does."""
+    """Says of each image its red channel at the network's size, each time in another scale and shift, as an affine network does."""
 
     def __init__(self, quantity=Quantity.DISPARITY, affine=True, **more):
         self.quantity, self.affine, self.more = quantity, affine, more

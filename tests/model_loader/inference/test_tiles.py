@@ -1,4 +1,4 @@
-"""Large pictures through the model that comes with the pack."""
+"""Large images through the model that comes with the pack."""
 
 import pytest
 import torch

@@ -12,7 +12,7 @@ from depth_normal.model_loader.inference.video import VideoState
 
 
 def frames(count, height=90, width=120):
-    """A still picture with some noise, as from a camera."""
+    """A still image with some noise, as from a camera."""
     random = torch.Generator().manual_seed(0)
     still = torch.rand(1, 3, 6, 8, generator=random).repeat_interleave(height // 6, 2).repeat_interleave(width // 8, 3)
     return (still + 0.01 * torch.randn(count, 3, height, width, generator=random)).clamp(0, 1)

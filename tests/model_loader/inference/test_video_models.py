@@ -43,7 +43,7 @@ def load(weights, monkeypatch):
 
 
 def video(total, height=60, width=90, chunk=6, seed=0):
-    """Chunks of a pan over a soft picture."""
+    """Chunks of a pan over a soft image."""
     coarse = torch.rand(1, 3, 8, 10, generator=torch.Generator().manual_seed(seed))
     image = torch.nn.functional.interpolate(coarse, size=(height, width + total), mode="bicubic")[0].clamp(0, 1)
     frames = torch.stack([image[:, :, i : i + width] for i in range(total)])

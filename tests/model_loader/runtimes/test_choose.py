@@ -57,12 +57,12 @@ def test_torch_compile_compiles_no_more_for_another_size(convolved, image, monke
     before = len(made)
     model.estimate(large[:1, :, :, :96], 96)
     together = model.estimate(large, 96).depth
-    assert len(made) == before == 1, "neither for another size nor for several pictures"
+    assert len(made) == before == 1, "neither for another size nor for several images"
     assert torch.equal(together[1:], model.estimate(large[1:], 96).depth)
 
 
 def test_torch_compile_is_tried_at_the_size_of_usual_images(convolved, monkeypatch):
-    """Convolutions of few numbers (above 20480 oneDNN does them) are compiled in another way: the first picture would be compiled again."""
+    """Convolutions of few numbers (above 20480 oneDNN does them) are compiled in another way: the first image would be compiled again."""
     seen = []
     monkeypatch.setattr(torch, "compile", lambda module, **_: lambda given: (seen.append(given.shape), module(given))[1])
     convolved.load("compile")
@@ -149,7 +149,7 @@ def test_a_graph_of_one_size_has_an_engine_for_each_of_the_first_sizes(convolved
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(convolved.family, "dynamic_sides", False)
     model = convolved.load("onnx")
-    assert not convolved.exports, "it depends on the pictures"
+    assert not convolved.exports, "it depends on the images"
     for width in (32, 64, 96, 128, 128):
         assert model.estimate(image[:1, :, :, :32].repeat(1, 1, 1, width // 32)).depth.shape[-1] == width
     assert convolved.exports == [(32, 32), (32, 64), (32, 96)]

@@ -11,7 +11,7 @@ SHRUNK = runpy.run_path(str(Path(__file__).resolve().parents[2] / "graph_familie
 @pytest.mark.skipif(**SHRUNK["OLD_EXPORTER"])
 @pytest.mark.slow("exports a network to ONNX")
 def test_an_engine_gives_the_image_the_normals_and_the_camera_that_torch_gives(caches, tmp_path):
-    """MoGe-2: depth, normals, mask and camera, told the picture's aspect beside it; both engines take the one graph."""
+    """MoGe-2: depth, normals, mask and camera, told the image's aspect beside it; both engines take the one graph."""
     for package in ("onnxruntime", "openvino", "onnxscript"):
         pytest.importorskip(package)
     with SHRUNK["loaded"]("moge", tmp_path) as load:

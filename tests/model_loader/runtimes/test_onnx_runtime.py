@@ -69,7 +69,7 @@ def test_tensorrt_is_built_for_a_range_of_sizes_and_refuses_others(convolved):
     runner._range, runner.words = (56, 1036), "TensorRT"
     runner._check(torch.empty(8, 3, 518, 686))
     for shape in ((9, 3, 518, 686), (1, 3, 42, 518), (1, 3, 518, 1050)):
-        with pytest.raises(onnx_runtime.OutOfRangeError, match="at most 8 pictures with sides from 56 to 1036"):
+        with pytest.raises(onnx_runtime.OutOfRangeError, match="at most 8 images with sides from 56 to 1036"):
             runner._check(torch.empty(shape))
 
 
@@ -80,7 +80,7 @@ def test_a_size_beyond_the_engine_is_run_by_torch_and_said_once(convolved, image
     runner._range = (64, 128)
     for _ in range(2):
         assert torch.allclose(model.estimate(image).depth, expected, atol=1e-6)
-    assert len(told()) == 1 and "torch runs such pictures" in told()[0] and "ONNX" in model.runtime
+    assert len(told()) == 1 and "torch runs such images" in told()[0] and "ONNX" in model.runtime
     runner._range = (32, 64)
     runs = convolved.family.runs
     model.estimate(image)

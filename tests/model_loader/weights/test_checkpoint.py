@@ -175,7 +175,7 @@ def test_a_dictionary_that_holds_itself_ends(tmp_path):
             b"version https://git-lfs.github.com/spec/v1\noid sha256:501f\nsize 492757791\n",
             "Git LFS pointer (74 bytes) of a file of 492757791",
         ),
-        (b"\x89PNG\r\n\x1a\n" + bytes(100), "a PNG picture"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "a PNG image"),
         (bytes(4096), "filled with zeros (4096 bytes)"),
         (b"hello, world", "12 bytes starting with b'hello, w'"),
         (b"\x08\x03\x12\x07pytorch\x1a\x031.0", "an ONNX file"),
