@@ -78,7 +78,7 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, VideoAnnotator):
         in_chunks: InChunks = four_at_once,
         state: WindowState | None = None,
     ) -> Iterator[Estimate]:
-        """See `VideoAnnotator.film`. A frame's estimate comes after at most 31 frames more, or after the cut."""
+        """See `VideoAnnotator.estimate_video`. A frame's estimate comes after at most 31 frames more, or after the cut."""
         height = width = 0
 
         def pieces() -> Iterator[tuple[Tensor, bool]]:

@@ -101,7 +101,7 @@ def load_scene(path: Path) -> Arrays:
     valid = mask & (depth > 0)
     inverse = torch.where(valid, 1 / depth, 0)
     rays = pixel_rays(torch.tensor([[[fx, 0, cx], [0, fy, cy], [0, 0, 1]]]), *depth.shape[-2:]) * torch.tensor([1, -1, -1]).view(1, 3, 1, 1)
-    scene = {"inverse": inverse, "valid": valid, "picture": image}
+    scene = {"inverse": inverse, "valid": valid, "image": image}
     for name, dim in (("across", 3), ("down", 2)):
         scene[f"off {name}"], scene[f"pair {name}"] = off_plane(inverse, normals, rays, dim), both(valid, dim)
         scene[f"jump {name}"] = jumps(inverse, dim)
@@ -151,7 +151,7 @@ def estimated() -> Callable[[Arrays], Tensor]:
     model = load_model("tiny")
 
     def estimate(scene: Arrays) -> Tensor:
-        disparity = model.estimate(scene["picture"]).depth
+        disparity = model.estimate(scene["image"]).depth
         assert disparity is not None
         scale, shift = fit_scale_shift(disparity, scene["inverse"], scene["valid"])
         return (disparity * scale + shift).clamp(min=float(scene["inverse"][scene["valid"]].min()) / 2)
@@ -168,7 +168,7 @@ def plain(scene: Arrays, inverse: Tensor) -> tuple[Tensor, Joins]:
 def ours(scene: Arrays, inverse: Tensor) -> tuple[Tensor, Joins]:
     """As `depth_to_mesh` does it."""
     depth = torch.where(scene["valid"], 1 / inverse, 1)
-    depth, joins = cut_grid(depth, scene["valid"], scene["picture"])
+    depth, joins = cut_grid(depth, scene["valid"], scene["image"])
     return torch.where(scene["valid"], 1 / depth, 0), joins
 
 

@@ -221,7 +221,7 @@ def plane(height: int, width: int) -> Tensor:
 
 def print_memory(arguments: argparse.Namespace) -> None:
     """Peak memory beyond the image's and the result's own, at growing sizes, each in a fresh process (Linux only)."""
-    print(f"{'picture':>14} {'tiles':>6} {'picture MB':>11} {'result MB':>10} {'beyond both MB':>15} {'s':>7}")
+    print(f"{'image':>14} {'tiles':>6} {'image MB':>11} {'result MB':>10} {'beyond both MB':>15} {'s':>7}")
     for share in (4, 2, 1):
         for tiles in ("0", "auto", "8"):
             size = ("--width", str(arguments.width // share), "--height", str(arguments.height // share))

@@ -22,11 +22,11 @@ def over_images(run: Run, check: Callable[[argparse.Namespace], object]) -> Run:
     """A command for one image as one for several.
 
     Args:
-        run: Makes the result of `arguments.picture`, of a parser with `add_result`.
+        run: Makes the result of `arguments.image`, of a parser with `add_result`.
         check: Refuses what no image can be made with, before the first is read and a model is loaded.
 
     Returns:
-        The same for `arguments.pictures`, of `add_scene(several=True)`.
+        The same for `arguments.images`, of `add_scene(several=True)`.
     """
 
     def run_all(arguments: argparse.Namespace) -> int:

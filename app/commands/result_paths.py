@@ -155,7 +155,7 @@ def settle_result(arguments: argparse.Namespace) -> None:
 
 
 def check_results(arguments: argparse.Namespace, paths: Sequence[Path], default_names: bool = True) -> None:
-    """As `check_places`, of a command that makes files of `arguments.picture`.
+    """As `check_places`, of a command that makes files of `arguments.image`.
 
     Args:
         arguments: With `image` and `overwrite`, and perhaps `inputs` and the options of `SOURCES`.

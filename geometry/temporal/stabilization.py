@@ -45,7 +45,7 @@ class VideoOptions:
     Attributes:
         align: One of `ALIGNMENTS`.
         smooth: 0 to 1: how much of the mean over the frames before stands for a frame's own value, where the image did not change.
-        cuts: Whether cuts are looked for, at which everything starts anew. Without, a film is one shot.
+        cuts: Whether cuts are looked for, at which everything starts anew. Without, a video is one shot.
 
     Raises:
         ValueError: Unknown names, or numbers out of range.
