@@ -68,7 +68,7 @@ class MidasAnnotator(Annotator):
         """See `Family.signature`."""
         config = self.spec.config
         # transformers' networks fix grids and windows by the size of the image that they are traced with
-        return Signature.of(self.spec, mean=config.mean, std=config.std, dynamic_sides=config.backbone == "efficientnet-lite3")
+        return Signature.of(self.spec, mean=config.mean, std=config.std, dynamic_size=config.backbone == "efficientnet-lite3")
 
 
 def _build_small(spec: ModelSpec, state: StateDict) -> nn.Module:

@@ -129,7 +129,7 @@ class MogeAnnotator(Annotator):
             _OUTPUTS if self.spec.axes else {name: meaning for name, meaning in _OUTPUTS.items() if name != "normals"},
             scalar_inputs=_ASPECT,
             # version 1 takes sides that are no multiples of anything: a graph for each
-            dynamic_sides=not _is_first(self.spec),
+            dynamic_size=not _is_first(self.spec),
             least_side=PATCH,
             afterwards=[{"step": "point_map", "farthest": _FARTHEST, "means": words}],
             at_image_size=True,

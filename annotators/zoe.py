@@ -75,7 +75,7 @@ class ZoeAnnotator(ZoeInference):
     def signature(self) -> Signature:
         """See `Family.signature`."""
         # transformers' network computes with the sizes that it is traced with
-        traced = {"dynamic_batch": False, "dynamic_sides": False, "most_batch": 1}
+        traced = {"dynamic_batch": False, "dynamic_size": False, "most_batch": 1}
         return replace(super().signature(), mean=HALF, std=HALF, **traced)
 
 

@@ -79,7 +79,7 @@ def export(
     path: Path,
     dtype: str = "float32",
     size: int | None = None,
-    sides: tuple[int, int] | None = None,
+    input_size: tuple[int, int] | None = None,
     batch: int | None = None,
     weights: Path | None = None,
     step: Step = lambda name: None,
@@ -92,7 +92,7 @@ def export(
         dtype: Of weights and activations, "float32" or "float16"; what goes in and comes out is float32.
         size: The `size` that the file's metadata states and that is compared, and the side of a square input where a network's size cannot
             be free; None = the model's default.
-        sides: Height and width of the file's input, whatever the image; None = any, where the network allows.
+        input_size: Height and width of the file's input, whatever the image; None = any, where the network allows.
         batch: The file's number of images at once; None = any, where the network allows.
         weights: As `load_model`.
         step: Called with the name of each step when it begins.
@@ -108,7 +108,7 @@ def export(
     _onnx_runtime()
     model = load_model(model_id, dtype, "cpu", weights)
     exact = model if dtype == "float32" else load_model(model_id, "float32", "cpu", weights)
-    return export_model(model, exact.annotator, path, size, sides, batch, step)
+    return export_model(model, exact.annotator, path, size, input_size, batch, step)
 
 
 def check_graph(model_id: str) -> None:
@@ -128,17 +128,17 @@ def export_model(
     exact: Annotator,
     path: Path,
     size: int | None = None,
-    sides: tuple[int, int] | None = None,
+    input_size: tuple[int, int] | None = None,
     batch: int | None = None,
     step: Step = lambda name: None,
 ) -> Exported:
     """As `export`, of a loaded model on the CPU; `exact` is its annotator in float32."""
     annotator, graph = model.annotator, model.annotator.graph()
     size = size or model.spec.default_size
-    if sides is not None or not graph.dynamic_sides:
+    if input_size is not None or not graph.dynamic_size:
         side = _rounded(size, graph.multiple_of)
-        sides, graph = sides or (side, side), replace(graph, dynamic_sides=False)
-        annotator, exact = annotator.for_input_size(*sides), exact.for_input_size(*sides)
+        input_size, graph = input_size or (side, side), replace(graph, dynamic_size=False)
+        annotator, exact = annotator.for_input_size(*input_size), exact.for_input_size(*input_size)
     graph = replace(graph, dynamic_batch=graph.dynamic_batch and batch is None)
     _check_room(exact, size)
     images = _images(graph, size, batch or 1)
@@ -146,7 +146,7 @@ def export_model(
     with temporary_folder(path.parent) as folder:
         made = folder / path.name
         start = time.monotonic()
-        _write(graph, made, sides, batch, _notes(model, annotator, graph, size), step)
+        _write(graph, made, input_size, batch, _notes(model, annotator, graph, size), step)
         seconds = time.monotonic() - start
         step("starting ONNX Runtime")
         engine = onnx_runtime_engine(made, graph, batch)
@@ -191,9 +191,9 @@ def _check_room(exact: Annotator, size: int) -> None:
     check_network_fits(exact, torch.device("cpu"), height, width, size)
 
 
-def _write(graph: Graph, path: Path, sides: tuple[int, int] | None, batch: int | None, notes: dict[str, str], step: Step) -> None:
+def _write(graph: Graph, path: Path, input_size: tuple[int, int] | None, batch: int | None, notes: dict[str, str], step: Step) -> None:
     try:
-        export_graph(graph, path, sides, batch, notes, step)
+        export_graph(graph, path, input_size, batch, notes, step)
     except (ValueError, ImportError, OSError, MemoryError):
         raise
     except Exception as error:  # the exporter's own have no class in common
@@ -274,12 +274,12 @@ def onnx_runtime_engine(path: Path, graph: Graph, batch: int | None = None) -> E
     except Exception as error:  # its own have no class in common
         raise RuntimeError(f"ONNX Runtime {library.__version__} refuses the file: {str(error).splitlines()[0]}") from error
 
-    def run(pixels: Tensor, *numbers: Tensor) -> tuple[Tensor, ...]:
-        parts = [run_part(part, *numbers) for part in pixels.split(batch or len(pixels))]
+    def run(pixels: Tensor, *scalar_inputs: Tensor) -> tuple[Tensor, ...]:
+        parts = [run_part(part, *scalar_inputs) for part in pixels.split(batch or len(pixels))]
         return tuple(torch.cat(each) for each in zip(*parts, strict=True))
 
-    def run_part(*given: Tensor) -> tuple[Tensor, ...]:
-        outputs = session.run(None, dict(zip(graph.inputs, (each.numpy() for each in given), strict=True)))
+    def run_part(*inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs = session.run(None, dict(zip(graph.inputs, (each.numpy() for each in inputs), strict=True)))
         return tuple(torch.from_numpy(np.ascontiguousarray(output)) for output in outputs)
 
     return run
@@ -289,7 +289,7 @@ def _images(graph: Graph, size: int, batch: int) -> Images:
     """What is compared: the photograph, and an odd part of it where the graph's sides are free."""
     photograph = per_image.read(IMAGE).expand(batch, -1, -1, -1)
     images = [("the photograph", photograph, size)]
-    if graph.dynamic_sides:
+    if graph.dynamic_size:
         images.append(("an odd part of it", photograph[_ODD], min(size, _QUICK_SIZE)))
     return images
 

@@ -264,9 +264,9 @@ def upright(image: Tensor, matrix: tuple[int, ...]) -> Tensor:
     """
     a, b, c, d = matrix
     if a and d and not b and not c:
-        sides = [axis for axis, length in ((2, a), (1, d)) if length < 0]
-        return torch.flip(image, sides) if sides else image
+        axes = [axis for axis, length in ((2, a), (1, d)) if length < 0]
+        return torch.flip(image, axes) if axes else image
     if b and c and not a and not d:
-        sides = [axis for axis, length in ((2, c), (1, b)) if length < 0]
-        return torch.flip(image.transpose(1, 2), sides)
+        axes = [axis for axis, length in ((2, c), (1, b)) if length < 0]
+        return torch.flip(image.transpose(1, 2), axes)
     return image

@@ -247,8 +247,8 @@ class DepthImageToGeometry:
         grey, trusted = _grey(image, mask)
         if values == METRES:
             depth, quantity = _metres(grey), Quantity.METRIC_DEPTH
-            seen = depth_mask(depth, quantity)
-            trusted = trusted if seen is None else trusted & seen
+            valid = depth_mask(depth, quantity)
+            trusted = trusted if valid is None else trusted & valid
         else:
             metric_range = (near_metres, far_metres) if far_metres > 0 or near_metres > 0 else None
             depth, quantity = image_to_depth(_levels(grey), near=near, linear_in=values, metric_range=metric_range)

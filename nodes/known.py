@@ -46,8 +46,8 @@ def known_of(images: Tensor, geometry: Any, depth: Tensor | None, normal_map: Te
         known_one = check_geometry(geometry)
         check_alike("geometry", (known_one.height, known_one.width), (height, width))
         return _for_batch(known_one, batch, "geometry")
-    given = {"depth": depth, "normal_map": normal_map}
-    maps = {name: None if each is None else to_rgb(each) for name, each in given.items()}
+    linked = {"depth": depth, "normal_map": normal_map}
+    maps = {name: None if each is None else to_rgb(each) for name, each in linked.items()}
     for name, each in maps.items():
         if each is not None:
             check_count(name, len(each), "image", batch)

@@ -115,12 +115,12 @@ def _render_each(show: Show, estimates: Iterable[Estimate], _images: Tensor) -> 
 
 def _render_clip(show: Show, estimates: Iterable[Estimate], _images: Tensor) -> Iterator[Tensor]:
     """One range for all: every estimate has to be seen before the first is shown."""
-    clip, seen = ClipRange(), []
+    clip, kept = ClipRange(), []
     for estimate in estimates:
         depth, quantity, valid = estimate.known_depth()
         clip.add(depth_to_nearness(depth, quantity), valid)
-        seen.append(geometry_output(estimate))
-    for estimate in seen:
+        kept.append(geometry_output(estimate))
+    for estimate in kept:
         yield show(estimate, clip.ends)
 
 

@@ -62,7 +62,7 @@ class Signature:
         std: What that is then divided by.
         scalar_inputs: The network's inputs beside the images.
         dynamic_batch: Whether one trace holds for any B.
-        dynamic_sides: Whether one trace holds for any h and w; else it holds for those of its example.
+        dynamic_size: Whether one trace holds for any h and w; else it holds for those of its example.
         most_batch: The largest B; None = any.
         batch_is_clip: Whether the images of a batch are the frames of one clip.
         least_side: The least h and w.
@@ -75,7 +75,7 @@ class Signature:
     std: RGB = IMAGENET_STD
     scalar_inputs: ScalarInputs | None = None
     dynamic_batch: bool = True
-    dynamic_sides: bool = True
+    dynamic_size: bool = True
     most_batch: int | None = None
     batch_is_clip: bool = False
     least_side: int = 1

@@ -26,7 +26,7 @@ _MOST_BATCH, _MOST_SIDE = 4096, 16384
 def export_graph(
     graph: Graph,
     path: Path,
-    sides: tuple[int, int] | None = None,
+    input_size: tuple[int, int] | None = None,
     batch: int | None = None,
     notes: Mapping[str, str] | None = None,
     step: Callable[[str], None] = lambda name: None,
@@ -35,12 +35,13 @@ def export_graph(
 
     Batch, height and width are free where the graph allows. Weights lie in the file, beyond `MOST_INSIDE` beside it (`<name>.data`).
 
-    A user's wish for fixed sides is `dataclasses.replace(graph, dynamic_sides=False)`.
+    A fixed size is `dataclasses.replace(graph, dynamic_size=False)`.
 
     Args:
         graph: The graph; its module on the CPU.
         path: The file; what is there is replaced.
-        sides: Height and width, multiples of `graph.multiple_of`, of a graph whose sides are not free; of another they are the example's.
+        input_size: Height and width, multiples of `graph.multiple_of`, of a graph that holds for one size; of another they are those of the
+            example.
         batch: The same, of the number of images.
         notes: The file's own metadata.
         step: Called with the name of each step when it begins.
@@ -51,7 +52,7 @@ def export_graph(
     """
     check_onnx()
     multiple = graph.multiple_of
-    height, width = sides or (-(-side // multiple) * multiple for side in _EXAMPLE)
+    height, width = input_size or (-(-side // multiple) * multiple for side in _EXAMPLE)
     if height % multiple or width % multiple or min(height, width) < graph.least_side:
         raise ValueError(f"the graph's sides are {width}x{height}; accepted: multiples of {multiple}, at least {graph.least_side}")
     batch = batch or (2 if graph.dynamic_batch else 1)
@@ -98,7 +99,7 @@ def _free(graph: Graph) -> tuple[dict[int, Any] | None, ...]:
     """Of each input the axes that any size may take."""
     dim = torch.export.Dim
     axes: dict[int, Any] = {0: dim("batch", min=1, max=graph.most_batch or _MOST_BATCH)} if graph.dynamic_batch else {}
-    if graph.dynamic_sides:
+    if graph.dynamic_size:
         multiple = graph.multiple_of
         ends = {"min": max(1, -(-graph.least_side // multiple)), "max": _MOST_SIDE // multiple}
         axes |= {axis: multiple * dim(name, **ends) for axis, name in ((2, "rows"), (3, "columns"))}

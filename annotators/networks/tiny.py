@@ -203,8 +203,8 @@ class _Attention(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         # (B, tokens, 3 * channels) to three of (B, heads, tokens, width of a head)
         query, key, value = self.qkv(self.norm1(tokens)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(query, key, value)
-        tokens = tokens + self.project(seen.transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(query, key, value)
+        tokens = tokens + self.project(attended.transpose(1, 2).flatten(2))
         return tokens + self.shrink(F.gelu(self.expand(self.norm2(tokens))))
 
 

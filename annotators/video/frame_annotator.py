@@ -24,8 +24,8 @@ class WindowState:
 
     Attributes:
         before: What `now` returned at the interruption; empty = the video begins.
-        now: Returns the tensors to keep, by name, on the CPU. `VideoAnnotator.estimate_video` sets it with every estimate that it yields; it is
-            valid until the next one.
+        now: Returns the tensors to keep, by name, on the CPU. `VideoAnnotator.estimate_video` sets it with every estimate that it yields;
+            it is valid until the next one.
         at_once: The most frames in one call of the network so far; 0 = none.
     """
 

@@ -116,7 +116,7 @@ def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Pa
             assert found is not None
             if out is not None:
                 check_run_marker(sign)
-                per_image.write(taken.outputs, found, options, taken.image, taken.seen, stages=stages)
+                per_image.write(taken.outputs, found, options, taken.image, taken.source_mark, stages=stages)
             return found.to("cpu")
 
         if not plan.todo:

@@ -36,7 +36,7 @@ from .records import mark
 from .staging import Stages, check_run_marker
 
 T = TypeVar("T")
-Sides = tuple[int, int]
+Size = tuple[int, int]
 
 # Images that run through the network together: it is worth it where launching the kernels takes longer than they do.
 BATCH_ON_A_GPU = 8
@@ -70,18 +70,18 @@ class InFlight:
 
     Attributes:
         outputs: The image and its files.
-        seen: Its mark from before it was read.
+        source_mark: Its mark from before it was read.
         image: (1, 3, H, W) in [0, 1].
         found: The estimate, once there is one.
     """
 
     outputs: Outputs
-    seen: Mapping[str, int] | None
+    source_mark: Mapping[str, int] | None
     image: Tensor
     found: Estimate | None = None
 
     @property
-    def sides(self) -> Sides:
+    def size(self) -> Size:
         """Height and width."""
         return self.image.shape[-2], self.image.shape[-1]
 
@@ -113,7 +113,7 @@ def estimate_files(
         assert taken.found is not None
         check_run_marker(sign)
         how = settings.get(outputs.writes) or settings.setdefault(outputs.writes, options.settings(outputs.writes))
-        return tuple(per_image.write(outputs, taken.found, options, taken.image, taken.seen, how, stages))
+        return tuple(per_image.write(outputs, taken.found, options, taken.image, taken.source_mark, how, stages))
 
     with Stages() as stages, closing(process(model, todo, options, write, stop)) as results:
         for outputs, result in results:
@@ -157,10 +157,10 @@ class _Pipeline(Generic[T]):
         self.networks: ThreadPoolExecutor | None = None
         self.own = local()
         self.ahead: deque[tuple[Outputs, Future[InFlight | Failure]]] = deque()
-        self.waiting: dict[Sides, list[InFlight]] = {}
+        self.waiting: dict[Size, list[InFlight]] = {}
         self.behind: deque[tuple[InFlight, Future[T | Failure]]] = deque()
         self.largest = 0
-        self.fitting: dict[Sides, int] = {}
+        self.fitting: dict[Size, int] = {}
 
     def run(self, todo: Iterator[Outputs]) -> Iterator[tuple[Outputs, T | Failure]]:
         """Does everything, as `process` says."""
@@ -174,7 +174,7 @@ class _Pipeline(Generic[T]):
                 yield outputs, taken
                 continue
             self.largest = max(self.largest, taken.pixels)
-            self.waiting.setdefault(taken.sides, []).append(taken)
+            self.waiting.setdefault(taken.size, []).append(taken)
             yield from self._estimate_where_full()
             yield from self._finished(self.cores + self.together, self.pixels)
         while self.waiting and not self.stop.is_set():
@@ -204,7 +204,7 @@ class _Pipeline(Generic[T]):
 
     def _network_threads(self, first: InFlight) -> ThreadPoolExecutor:
         """As many threads as there are images side by side, and as fit the memory."""
-        fitting = images_that_fit(_SIDE_BY_SIDE, self.model.working_bytes(*first.sides, self.options.size))
+        fitting = images_that_fit(_SIDE_BY_SIDE, self.model.working_bytes(*first.size, self.options.size))
         side_by_side = min(images_side_by_side(self.threads_each, self.torch_threads), fitting)
         return ThreadPoolExecutor(side_by_side, "network", self._take_model)
 
@@ -226,18 +226,18 @@ class _Pipeline(Generic[T]):
 
     def _estimate_where_full(self) -> Iterator[tuple[Outputs, Failure]]:
         """Runs the network on images of one size as soon as there are enough, or where others have waited too long for more of theirs."""
-        for sides, batch in list(self.waiting.items()):
-            if len(batch) >= self._most(sides):
-                yield from self._estimate(sides)
+        for size, batch in list(self.waiting.items()):
+            if len(batch) >= self._most(size):
+                yield from self._estimate(size)
         if self.waiting and (sum(map(len, self.waiting.values())) >= _WINDOW * self.together or self._held() > self.pixels // 2):
             yield from self._estimate(next(iter(self.waiting)))
 
-    def _most(self, sides: Sides) -> int:
-        return min(self.together, self.fitting.get(sides, self.together), self.model.fitting(*sides) or self.together)
+    def _most(self, size: Size) -> int:
+        return min(self.together, self.fitting.get(size, self.together), self.model.fitting(*size) or self.together)
 
-    def _estimate(self, sides: Sides) -> Iterator[tuple[Outputs, Failure]]:
+    def _estimate(self, size: Size) -> Iterator[tuple[Outputs, Failure]]:
         """Runs the network on what waits of one size, and hands on what it gives."""
-        batch = self.waiting.pop(sides)
+        batch = self.waiting.pop(size)
         if self.model.device.type == "cpu" and len(batch) == 1:
             yield from self._estimate_side_by_side(batch[0])
             return
@@ -260,15 +260,15 @@ class _Pipeline(Generic[T]):
                 return [error]
             half = len(batch) // 2
             if is_out_of_memory(error):
-                self.fitting[batch[0].sides] = half
+                self.fitting[batch[0].size] = half
         else:
             return [found.slice(index, index + 1) for index in range(len(batch))]
         return self._found(batch[:half]) + self._found(batch[half:])
 
     def _read(self, outputs: Outputs) -> InFlight | Failure:
-        seen = mark(outputs.image)
+        source_mark = mark(outputs.image)
         try:
-            return InFlight(outputs, seen, per_image.read(outputs.image))
+            return InFlight(outputs, source_mark, per_image.read(outputs.image))
         except EXPECTED_ERRORS as error:
             return failure_of(str(outputs.image), error)
 

@@ -209,10 +209,10 @@ def run(model: Model, outputs: Outputs, options: Options) -> list[Path]:
     Raises:
         ValueError, OSError: The image cannot be read, or the results cannot be written.
     """
-    seen = mark(outputs.image)
+    source_mark = mark(outputs.image)
     with _computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
         image = read(outputs.image)
-        return write(outputs, estimate(model, image, options), options, image, seen)
+        return write(outputs, estimate(model, image, options), options, image, source_mark)
 
 
 @contextmanager
@@ -261,7 +261,7 @@ def write(
     found: Estimate,
     options: Options,
     image: Tensor | None = None,
-    seen: Mapping[str, int] | None = None,
+    source_mark: Mapping[str, int] | None = None,
     settings: Mapping[str, Any] | None = None,
     stages: Stages | None = None,
 ) -> list[Path]:
@@ -272,7 +272,7 @@ def write(
         found: The estimate of one image.
         options: What was asked.
         image: (1, 3, H, W) in [0, 1], for what shows it: surfaces, and both eyes' images.
-        seen: The `records.mark` of the image from before it was read, for the record; None = as it is now.
+        source_mark: The `records.mark` of the image from before it was read, for the record; None = as it is now.
         settings: What was asked for, for the record; None = as `options` says it.
         stages: As `staged`.
 
@@ -285,7 +285,7 @@ def write(
     mesh = MeshOptions(near_far_ratio=options.near_far_ratio)
     save = SaveOptions(image=image, ply_up=options.ply_up, mesh=mesh)
     pair = _pair(found, image, options.stereo) if set(outputs.writes) & set(STEREO_CHOICES) else None
-    with staged(outputs, settings or options.settings(outputs.writes), seen, stages) as stage:
+    with staged(outputs, settings or options.settings(outputs.writes), source_mark, stages) as stage:
         written = []
         for kind in outputs.writes:
             path = stage.path(kind)

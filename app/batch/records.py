@@ -48,13 +48,15 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and record.get("version") == RECORD_VERSION else None
 
 
-def new_record(path: Path, image: Path, seen: Mapping[str, int] | None, settings: Mapping[str, Any], files: Mapping[str, Any]) -> bytes:
+def new_record(
+    path: Path, image: Path, source_mark: Mapping[str, int] | None, settings: Mapping[str, Any], files: Mapping[str, Any]
+) -> bytes:
     """An image's record that is to take the place of the one that is there, whose files it remembers.
 
     Args:
         path: The record.
         image: The file that was read.
-        seen: The image's mark from before it was read.
+        source_mark: The image's mark from before it was read.
         settings: What was asked for, as JSON can hold it.
         files: The marks of what will lie beside the folder of records, by name.
     """
@@ -62,7 +64,7 @@ def new_record(path: Path, image: Path, seen: Mapping[str, int] | None, settings
     other, folder = other_image(before, image), path.parent.parent
     record = {
         "version": RECORD_VERSION,
-        "picture": {"path": str(image.absolute()), **(seen or {})},
+        "picture": {"path": str(image.absolute()), **(source_mark or {})},
         "settings": dict(settings),
         "files": dict(files),
         "earlier": {

@@ -57,14 +57,14 @@ class Stages:
 
 @contextmanager
 def staged(
-    outputs: Outputs, settings: Mapping[str, Any], seen: Mapping[str, int] | None = None, stages: Stages | None = None
+    outputs: Outputs, settings: Mapping[str, Any], source_mark: Mapping[str, int] | None = None, stages: Stages | None = None
 ) -> Iterator[Outputs]:
     """A place to write one image's results. They appear together with their record when the block ends well; otherwise none appears.
 
     Args:
         outputs: Where they shall go; the folder is made where it is absent.
         settings: What was asked for, as JSON can hold it.
-        seen: The mark of the image from before it was read; None = as it is now.
+        source_mark: The mark of the image from before it was read; None = as it is now.
         stages: Of a run that writes many; None = the place is made for this image alone.
 
     Yields:
@@ -80,7 +80,7 @@ def staged(
             yield replace(outputs, folder=stage)
             written = sorted(stage.iterdir())
             with locked_names(outputs.folder, (outputs.record.name, *(path.name for path in written))):
-                _publish(outputs, settings, seen or mark(outputs.image), stage, written)
+                _publish(outputs, settings, source_mark or mark(outputs.image), stage, written)
         except BaseException:
             with suppress(OSError):
                 for path in stage.iterdir():
@@ -88,11 +88,13 @@ def staged(
             raise
 
 
-def _publish(outputs: Outputs, settings: Mapping[str, Any], seen: Mapping[str, int] | None, stage: Path, written: Sequence[Path]) -> None:
+def _publish(
+    outputs: Outputs, settings: Mapping[str, Any], source_mark: Mapping[str, int] | None, stage: Path, written: Sequence[Path]
+) -> None:
     targets = [outputs.folder / path.name for path in written]
     if problems := refusals(outputs, targets):
         raise FileExistsError("; ".join(problems))
-    record = new_record(outputs.record, outputs.image, seen, settings, {path.name: mark(path) for path in written})
+    record = new_record(outputs.record, outputs.image, source_mark, settings, {path.name: mark(path) for path in written})
     # Written aside as well: a process that is killed leaves nothing outside its folder.
     (stage / outputs.record.name).write_bytes(record)
     # The record goes first: after a crash in between it knows what has arrived and what has not.

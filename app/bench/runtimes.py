@@ -63,7 +63,7 @@ def measure_runtimes(
     options: Options,
     device: str = "auto",
     seconds: float = 4.0,
-    sides: tuple[int, int] = timing.FULL_HD,
+    image_size: tuple[int, int] = timing.FULL_HD,
     asked: Collection[str] = EACH,
 ) -> Iterator[Row]:
     """Measures runtimes one after the other, torch in float32 first. Each takes turns with it, so that the ratios hold.
@@ -72,7 +72,7 @@ def measure_runtimes(
         options: The model and how it is run.
         device: As `load_model`.
         seconds: About how long each is measured, and torch beside it.
-        sides: Width and height of the image.
+        image_size: Width and height of the image.
         asked: Which runtimes, of `RUNTIME_CHOICES`.
 
     Yields:
@@ -80,7 +80,7 @@ def measure_runtimes(
     """
     with tempfile.TemporaryDirectory(prefix="depth-normal-bench-") as folder:
         image = Path(folder) / "picture.jpg"
-        timing.write_image(image, sides)
+        timing.write_image(image, image_size)
         where = _where(device)
         first = _Measured("torch float32", replace(options, runtime=TORCH, dtype="float32"), device, image)
         wait = timing.waiting(where)
@@ -100,7 +100,7 @@ class _Measured:
 
     def __init__(self, name: str, options: Options, device: str, image: Path) -> None:
         start = time.perf_counter()
-        with _told() as self.lines:
+        with _captured_log() as self.lines:
             model = options.load(device)
             # engines of one size are built for the first image, and torch runs it until then
             found = per_image.estimate(model, per_image.read(image), options) if model.engine is not None else None
@@ -139,7 +139,7 @@ def _where(device: str) -> torch.device:
 
 
 @contextmanager
-def _told() -> Iterator[list[str]]:
+def _captured_log() -> Iterator[list[str]]:
     """The lines in which a runtime says why it is not used."""
     lines: list[str] = []
 

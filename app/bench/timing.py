@@ -82,14 +82,14 @@ class Bench:
     memory: dict[str, int]
 
 
-def measure(options: Options, device: str = "auto", seconds: float = 4.0, sides: tuple[int, int] = FULL_HD) -> Bench:
+def measure(options: Options, device: str = "auto", seconds: float = 4.0, image_size: tuple[int, int] = FULL_HD) -> Bench:
     """Measures a model.
 
     Args:
         options: The model and how it is run.
         device: As `load_model`.
         seconds: About how long each way is measured.
-        sides: Width and height of the image.
+        image_size: Width and height of the image.
 
     Returns:
         The figures: each way begins with the image's file (JPEG) and ends with the two PNG files that `estimate` writes by default.
@@ -99,7 +99,7 @@ def measure(options: Options, device: str = "auto", seconds: float = 4.0, sides:
     with tempfile.TemporaryDirectory(prefix="depth-normal-bench-") as temporary:
         folder = Path(temporary)
         image = folder / "picture.jpg"
-        write_image(image, sides)
+        write_image(image, image_size)
         if model.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(model.device)
         run = partial(per_image.run, model, Outputs(image, folder / "single"), options)
@@ -116,15 +116,15 @@ def measure(options: Options, device: str = "auto", seconds: float = 4.0, sides:
             "batch": Figure(times["batch"] / AT_ONCE, AT_ONCE, many),
             "folder": Figure(each, None, min(one, many)),
         }
-    return Bench(figures, _machine(model, sides, calls[1]), _memory(model.device))
+    return Bench(figures, _machine(model, image_size, calls[1]), _memory(model.device))
 
 
-def write_image(path: Path, sides: tuple[int, int]) -> None:
+def write_image(path: Path, image_size: tuple[int, int]) -> None:
     """Writes the bundled photograph at a size (width, height)."""
     from PIL import Image
 
     with Image.open(IMAGE) as image:
-        image.convert("RGB").resize(sides, Image.Resampling.BICUBIC).save(path, quality=92)
+        image.convert("RGB").resize(image_size, Image.Resampling.BICUBIC).save(path, quality=92)
 
 
 def waiting(device: torch.device) -> Way:
@@ -233,12 +233,13 @@ def _time(way: Way, wait: Way) -> float:
     return time.perf_counter() - start
 
 
-def _machine(model: Model, sides: tuple[int, int], calls: list[Way]) -> dict[str, str]:
+def _machine(model: Model, image_size: tuple[int, int], calls: list[Way]) -> dict[str, str]:
     """What the figures hold for, in words."""
     import numpy as np
     import PIL
 
-    seen = [call.args[0].shape for call in calls if isinstance(call, partial)]
+    shapes = [call.args[0].shape for call in calls if isinstance(call, partial)]
+    inputs = [f"{shape[-1]}x{shape[-2]}" for shape in shapes]
     device = model.device
     cv2 = opencv()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -248,7 +249,7 @@ def _machine(model: Model, sides: tuple[int, int], calls: list[Way]) -> dict[str
         "runtime": model.runtime,
         "processor": f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads of torch"
         + (f", {cv2.getNumThreads()} of OpenCV" if cv2 else ""),
-        "picture": f"{sides[0]}x{sides[1]} JPEG, the network sees {', '.join(f'{shape[-1]}x{shape[-2]}' for shape in seen)}",
+        "picture": f"{image_size[0]}x{image_size[1]} JPEG, the network sees {', '.join(inputs)}",
         "versions": f"depth-normal {__version__}, Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}, "
         f"{f'OpenCV {cv2.__version__}' if cv2 else 'no OpenCV'}, Pillow {PIL.__version__}, {platform.system()} {platform.release()}",
     }

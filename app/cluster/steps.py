@@ -121,7 +121,7 @@ def _read_row(row: Row, job: Job) -> Row:
     image = as_path(row["path"])
     copy = image
     try:
-        seen = row["seen"] or json.dumps(mark(image))
+        source_mark = row["seen"] or json.dumps(mark(image))
         with local_copy(image) as copy:
             pixels = per_image.read(copy)
     except Exception as error:  # noqa: BLE001 - the report gets it
@@ -130,7 +130,7 @@ def _read_row(row: Row, job: Job) -> Row:
         if job.cluster and isinstance(error, FileNotFoundError):
             words += f" (on {socket.gethostname()}; every machine of the cluster must see the images under this name, or by a URL)"
         return _failed(row, replace(failure, reason=words))
-    return {**row, "seen": seen, "height": pixels.shape[2], "width": pixels.shape[3], "pixels": _packed(pixels)}
+    return {**row, "seen": source_mark, "height": pixels.shape[2], "width": pixels.shape[3], "pixels": _packed(pixels)}
 
 
 def _packed(pixels: Tensor) -> bytes:
@@ -146,10 +146,10 @@ def _unpacked(bits: Tensor) -> Tensor:
 
 def _pixels_of(row: Row) -> Tensor:
     """(1, 3, H, W)."""
-    data, sides = row["pixels"], (1, 3, row["height"], row["width"])
-    if len(data) == math.prod(sides):
-        return _unpacked(torch.from_numpy(np.frombuffer(data, np.uint8).reshape(sides).copy()))
-    return torch.from_numpy(np.frombuffer(data, np.float32).reshape(sides).copy())
+    data, shape = row["pixels"], (1, 3, row["height"], row["width"])
+    if len(data) == math.prod(shape):
+        return _unpacked(torch.from_numpy(np.frombuffer(data, np.uint8).reshape(shape).copy()))
+    return torch.from_numpy(np.frombuffer(data, np.float32).reshape(shape).copy())
 
 
 class Worker:

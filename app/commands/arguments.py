@@ -55,15 +55,15 @@ def add_model_to_name(parser: argparse.ArgumentParser, task: str) -> None:
     _add_one(parser, f"the model {task}, as `depth-normal models` lists them")
 
 
-def _add_one(parser: argparse.ArgumentParser, told: str) -> None:
+def _add_one(parser: argparse.ArgumentParser, help_text: str) -> None:
     # Without a value of its own, the word that is not there leaves the option's alone.
-    parser.add_argument("model", nargs="?", action=_OneModel, default=argparse.SUPPRESS, metavar="MODEL", help=told)
+    parser.add_argument("model", nargs="?", action=_OneModel, default=argparse.SUPPRESS, metavar="MODEL", help=help_text)
     parser.add_argument("--model", action=_OneModel, metavar="MODEL", help="the same as an option")
 
 
-def add_models(parser: argparse.ArgumentParser, told: str) -> None:
+def add_models(parser: argparse.ArgumentParser, help_text: str) -> None:
     """Adds models as words and as --model, for a command that takes several: `arguments.models`, empty if none is named."""
-    parser.add_argument("models", nargs="*", action="extend", default=argparse.SUPPRESS, metavar="MODEL", help=told)
+    parser.add_argument("models", nargs="*", action="extend", default=argparse.SUPPRESS, metavar="MODEL", help=help_text)
     parser.add_argument("--model", dest="models", nargs="+", action="extend", default=[], metavar="MODEL", help="the same as an option")
 
 
@@ -196,8 +196,8 @@ def add_runtimes(parser: argparse._ActionsContainer) -> None:
 
 def add_coding(parser: argparse._ActionsContainer, what: str) -> None:
     """Adds --coding; `what` says of which normal map."""
-    told = f"{what}: {', '.join(CODING_CHOICES)} (default: %(default)s)"
-    parser.add_argument("--coding", choices=CODING_CHOICES, default=CODING_CHOICES[0], metavar="CODING", help=told)
+    help_text = f"{what}: {', '.join(CODING_CHOICES)} (default: %(default)s)"
+    parser.add_argument("--coding", choices=CODING_CHOICES, default=CODING_CHOICES[0], metavar="CODING", help=help_text)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -114,8 +114,8 @@ def _add_going_on(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_overwrite(parser: argparse.ArgumentParser) -> None:
-    told = "also replace files that this command did not make, or made of another image"
-    parser.add_argument("--overwrite", action="store_true", help=told)
+    help_text = "also replace files that this command did not make, or made of another image"
+    parser.add_argument("--overwrite", action="store_true", help=help_text)
 
 
 def add_demo(parser: argparse.ArgumentParser) -> None:

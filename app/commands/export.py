@@ -61,9 +61,9 @@ def _export(arguments: argparse.Namespace) -> int:
     check_places([out, out.with_name(f"{out.name}.data")], weights, arguments.overwrite, made_of)
     from ..onnx_export import export
 
-    size, sides = (None, arguments.size) if isinstance(arguments.size, tuple) else (arguments.size, None)
+    size, input_size = (None, arguments.size) if isinstance(arguments.size, tuple) else (arguments.size, None)
     with displayed_steps(model) as step:
-        found = export(model, out, arguments.dtype, size, sides, arguments.batch, arguments.weights, step)
+        found = export(model, out, arguments.dtype, size, input_size, arguments.batch, arguments.weights, step)
     if made_of is not None:
         note_results(made_of, found.files)
     if arguments.open:

@@ -86,15 +86,15 @@ def _options(arguments: argparse.Namespace) -> SaveOptions:
     from ...geometry.surfaces.mesh import MeshOptions
     from ...geometry.surfaces.relief import ReliefOptions
 
-    def given(*names: str) -> dict[str, Any]:
+    def set_options(*names: str) -> dict[str, Any]:
         return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
     drop_sky = not arguments.sky
     if arguments.out.suffix.lower() == RELIEF:
-        looks = given("max_points", *(option.removeprefix("--") for option in _OF_RELIEFS))
+        looks = set_options("max_points", *(option.removeprefix("--") for option in _OF_RELIEFS))
         return SaveOptions(relief=ReliefOptions(drop_sky=drop_sky, **looks))
     points = DEFAULT_POINTS if arguments.max_points is None else arguments.max_points
-    mesh = MeshOptions(max_points=points, fov=arguments.fov, drop_sky=drop_sky, **given("max_jump", "near_far_ratio"))
+    mesh = MeshOptions(max_points=points, fov=arguments.fov, drop_sky=drop_sky, **set_options("max_jump", "near_far_ratio"))
     return SaveOptions(ply_up=arguments.up or UP_CHOICES[0], mesh=mesh)
 
 

@@ -98,11 +98,13 @@ def _style(arguments: argparse.Namespace) -> dict[str, Any]:
     from ...geometry.images.srgb import colour_to_linear
 
     plans = _plans(arguments)
-    sides = {name: colour_to_linear(getattr(arguments, name), f"--{name.replace('_', '-')}") for name in ("ambient_above", "ambient_below")}
+    ambient_colours = {
+        name: colour_to_linear(getattr(arguments, name), f"--{name.replace('_', '-')}") for name in ("ambient_above", "ambient_below")
+    }
     looks = {name: getattr(arguments, name) for name in ("ambient", "specular", "shininess", "exposure")}
     check_looks(**looks)
     check_model(arguments)
-    return {"plans": plans, **looks, **sides, "rolled_off": not arguments.clip}
+    return {"plans": plans, **looks, **ambient_colours, "rolled_off": not arguments.clip}
 
 
 def _relight(arguments: argparse.Namespace) -> int:

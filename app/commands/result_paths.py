@@ -94,8 +94,8 @@ def add_folder(parser: argparse.ArgumentParser, gets: str = "", takes: Callable[
         gets: What the folder gets, in words.
         takes: `folder` or `folder_or_url`.
     """
-    told = f"folder for the results{gets}, made if absent (default: %(default)s{os.sep})"
-    parser.add_argument("-o", "--out", type=takes, default=DEFAULT_FOLDER, metavar="FOLDER", help=told)
+    help_text = f"folder for the results{gets}, made if absent (default: %(default)s{os.sep})"
+    parser.add_argument("-o", "--out", type=takes, default=DEFAULT_FOLDER, metavar="FOLDER", help=help_text)
     add_open(parser)
 
 
@@ -107,8 +107,8 @@ def add_place(parser: argparse.ArgumentParser, files: str, default: str) -> None
         files: What the file may be, in words.
         default: The file's default name, in words.
     """
-    told = f"{files}; or a folder, whose name ends in {os.sep} (default: {DEFAULT_FOLDER / default})".replace("%", "%%")
-    parser.add_argument("-o", "--out", dest="place", type=place, default=DEFAULT_PLACE, metavar="PATH", help=told)
+    help_text = f"{files}; or a folder, whose name ends in {os.sep} (default: {DEFAULT_FOLDER / default})".replace("%", "%%")
+    parser.add_argument("-o", "--out", dest="place", type=place, default=DEFAULT_PLACE, metavar="PATH", help=help_text)
     add_open(parser)
 
 

@@ -123,18 +123,18 @@ def _add_surface(parser: argparse.ArgumentParser, ending: str, derivatives: tupl
     add_result(parser, ending, MAPS)
 
 
-def _add_borders(parser: argparse.ArgumentParser, told: str) -> None:
-    parser.add_argument("--borders", choices=BORDER_CHOICES, default=BORDER_CHOICES[0], help=told)
+def _add_borders(parser: argparse.ArgumentParser, help_text: str) -> None:
+    parser.add_argument("--borders", choices=BORDER_CHOICES, default=BORDER_CHOICES[0], help=help_text)
 
 
 def _add_range(parser: argparse.ArgumentParser) -> None:
-    told = f"pixels between black and white (default: what the file says, else {DEFAULT_RANGE:g})"
-    parser.add_argument("--height-range", type=pixels, metavar="PIXELS", help=told)
+    help_text = f"pixels between black and white (default: what the file says, else {DEFAULT_RANGE:g})"
+    parser.add_argument("--height-range", type=pixels, metavar="PIXELS", help=help_text)
 
 
 def _add_reach(parser: argparse.ArgumentParser, radius: float | None) -> None:
-    told = "how far things hide the sky (default: " + ("%(default)s)" if radius else "half of --shape)")
-    parser.add_argument("--radius", dest="occlusion_radius", type=pixels, default=radius or 0.0, metavar="PIXELS", help=told)
+    help_text = "how far things hide the sky (default: " + ("%(default)s)" if radius else "half of --shape)")
+    parser.add_argument("--radius", dest="occlusion_radius", type=pixels, default=radius or 0.0, metavar="PIXELS", help=help_text)
     parser.add_argument("--directions", type=positive, default=16, metavar="N", help="round each point (default: %(default)s)")
 
 
@@ -334,13 +334,13 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
         if known.depth is None:
             raise ValueError(f"{path} holds normals and no heights; integrate them with `depth-normal texture height`")
         return torch.where(known.depth_valid, known.depth, torch.nan) if known.depth_valid is not None else known.depth
-    told = arguments.height_range
-    if told is None and path.suffix.lower() == ".png":
-        told = number(decode_image(path, read_bytes(path)).text.get(HEIGHT_RANGE, str(DEFAULT_RANGE)))
+    help_text = arguments.height_range
+    if help_text is None and path.suffix.lower() == ".png":
+        help_text = number(decode_image(path, read_bytes(path)).text.get(HEIGHT_RANGE, str(DEFAULT_RANGE)))
     image = read(path)
     if float((image.amax(1) - image.amin(1)).mean()) > _COLOURED:
         logger.warning("%s is coloured, and a height map is grey; `depth-normal texture height` makes one of a normal map", path)
-    return image_to_height(image, DEFAULT_RANGE if told is None else told)
+    return image_to_height(image, DEFAULT_RANGE if help_text is None else help_text)
 
 
 def _height_words(span: float) -> str:

@@ -126,19 +126,19 @@ def check(
         free(spec.id)
 
 
-def look_at(spec: ModelSpec, file: WeightFile, given: Path | None = None) -> FileFacts:
+def look_at(spec: ModelSpec, file: WeightFile, instead: Path | None = None) -> FileFacts:
     """Finds or downloads a file and compares it with the published one.
 
     Args:
         spec: The model.
         file: The file.
-        given: What to look at instead; its size and sha256 are told, not compared.
+        instead: What to check instead; its size and sha256 are reported, not compared.
 
     Raises:
         DownloadError: It is nowhere and cannot be downloaded.
         OSError: It cannot be read.
     """
-    path, origin = given or find_weights(file), "given" if given else "bundled" if file.bundled else "here"
+    path, origin = instead or find_weights(file), "given" if instead else "bundled" if file.bundled else "here"
     if path is None:
         path = bundled_path(file) if file.bundled else find_weights(file, lambda _: True)  # one that cannot be read is to be named
     if path is None:
@@ -147,7 +147,7 @@ def look_at(spec: ModelSpec, file: WeightFile, given: Path | None = None) -> Fil
         return FileFacts(file.name, "missing", path, problems=(f"{path} does not exist",), readable=False)
     size, sha256 = path.stat().st_size, sha256_of(path)
     size_ok = sha_ok = None
-    if not given and path.suffix.lower() == Path(file.name).suffix.lower():  # others are conversions
+    if not instead and path.suffix.lower() == Path(file.name).suffix.lower():  # others are conversions
         size_ok = None if file.size is None else size == file.size
         sha_ok = None if file.sha256 is None else sha256 == file.sha256.lower()
     if sha_ok and size_ok is not False:

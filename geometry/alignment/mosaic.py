@@ -244,9 +244,9 @@ def _local_line(values: Tensor, change: Tensor, weight: Tensor, least: Tensor) -
     share = total.clamp(min=_TINY)
     v, c, vv, vc = (_blurred(weight * each) / share for each in (values, change, values.square(), values * change))
     slope = ((vc - v * c) / (vv - v * v + least).clamp(min=_TINY)).clamp(*_SLOPES)
-    told = total / (total + 1e-3)  # far from all that counts, one and the same correction
+    trust = total / (total + 1e-3)  # far from all that counts, one and the same correction
     everywhere = _weighted_mean(change, weight)
-    slope, offset = told * slope, told * (c - slope * v) + (1 - told) * everywhere
+    slope, offset = trust * slope, trust * (c - slope * v) + (1 - trust) * everywhere
     return _blurred_evenly(slope), _blurred_evenly(offset)
 
 

@@ -46,9 +46,9 @@ def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor | None = None)
     mean, target_mean = (each.sum(dimensions, keepdim=True) / count for each in (values, target))
     centred = torch.where(valid, values - mean, 0)
     spread, magnitude = (each.square().sum(dimensions, keepdim=True) for each in (centred, values))
-    told = spread > (_ROUNDINGS * torch.finfo(dtype).eps) ** 2 * magnitude
+    determined = spread > (_ROUNDINGS * torch.finfo(dtype).eps) ** 2 * magnitude
     slope = (centred * (target - target_mean)).sum(dimensions, keepdim=True) / spread
-    scale = torch.where(told, slope.clamp(min=0), 1)
+    scale = torch.where(determined, slope.clamp(min=0), 1)
     return scale, target_mean - scale * mean
 
 
@@ -102,8 +102,8 @@ def _fit_line(values: Tensor, target: Tensor, weight: Tensor, noise_ratio: Tenso
     half = (1 - noise_ratio) * vt
     scale = 2 * tt / (half + (half.square() + 4 * noise_ratio * vv * tt).sqrt())
     rounding = (_ROUNDINGS * torch.finfo(values.dtype).eps) ** 2
-    told = (vv > rounding * mean.square()) & (tt > rounding * target_mean.square()) & torch.isfinite(scale)
-    scale = torch.where(told, scale, 1)
+    determined = (vv > rounding * mean.square()) & (tt > rounding * target_mean.square()) & torch.isfinite(scale)
+    scale = torch.where(determined, scale, 1)
     return scale, target_mean - scale * mean
 
 

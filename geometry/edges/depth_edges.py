@@ -188,8 +188,8 @@ def neighbours_largest(values: Tensor, upright: bool = True) -> Tensor:
 def _largest_along(values: Tensor, radius: int, axis: int) -> Tensor:
     """By doubling: windows of 1, 2, 4, ... values, then two of those that overlap."""
     length, size = values.shape[axis], 2 * radius + 1
-    sides = (radius, radius) if axis == -1 else (0, 0, radius, radius)
-    largest, reached = F.pad(values, sides, value=-torch.inf), 1
+    padding = (radius, radius) if axis == -1 else (0, 0, radius, radius)
+    largest, reached = F.pad(values, padding, value=-torch.inf), 1
     while reached < size:
         step = min(reached, size - reached)
         count = largest.shape[axis] - step

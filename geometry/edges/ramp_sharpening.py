@@ -84,7 +84,7 @@ def _widths(lines: Tensor) -> Tensor:
     return found
 
 
-def take_sides(nearness: Tensor, image: Tensor, radius: int, strength: float = 1.0, normals: Tensor | None = None) -> tuple[Tensor, ...]:
+def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float = 1.0, normals: Tensor | None = None) -> tuple[Tensor, ...]:
     """Steps where there were ramps.
 
     Args:
@@ -172,8 +172,8 @@ def _asked(table: Tensor, index: Tensor, stride: int, places: list[tuple[int, in
         trust, counts = (alike + 0.01).mul_(straight), inside * weight
         near.add(counts * (value > top), alike, trust * (plane > plain_top).to(trust).clamp_(min=_IMPLAUSIBLE), plane, there[8:])
         far.add(counts * (value < bottom), alike, trust * (plane < plain_bottom).to(trust).clamp_(min=_IMPLAUSIBLE), plane, there[8:])
-    seen = (near.count > _NO_WEIGHT) & (far.count > _NO_WEIGHT)
-    colour = torch.log((near.likeness() + _DOUBT) / (far.likeness() + _DOUBT)).mul_(seen)
+    both_known = (near.count > _NO_WEIGHT) & (far.count > _NO_WEIGHT)
+    colour = torch.log((near.likeness() + _DOUBT) / (far.likeness() + _DOUBT)).mul_(both_known)
     # Beside the infinitely far, nothing else is the far side: no plane reaches it.
     near_value, far_value = near.value(high), far.value(low).mul_(low > 0)
     is_edge = (near_value - far_value > _APART * span) & (near_value > far_value * _STEP)

@@ -15,7 +15,7 @@ from ..checks import check_alike, check_map, check_range
 from ..estimate import Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, measure_range
 from .depth_edges import largest_within
-from .ramp_sharpening import ramp_width, take_sides
+from .ramp_sharpening import ramp_width, sharpen_ramps
 
 MAX_STRENGTH, MAX_RADIUS = 2.0, 64
 
@@ -95,7 +95,7 @@ def _refined(one: Estimate, image: Tensor, strength: float, radius: int, derive:
     reach = radius or _radius(ramp_width(grown))
     if reach == 0:
         return base
-    refined, moved, *normals = take_sides(grown, image, reach, strength, base.normals)
+    refined, moved, *normals = sharpen_ramps(grown, image, reach, strength, base.normals)
     assert base.depth is not None and base.depth_valid is not None
     is_far = refined <= 0
     depth = torch.where(moved & ~is_far, depth_of(refined).to(base.depth), base.depth)
@@ -155,7 +155,7 @@ def _with_derived(one: Estimate, image: Tensor, strength: float, derive: Derive)
         source, nearness = _halved(one, nearness, depth_of)
         width = ramp_width(nearness)
     if 0 < width <= _SOFT:
-        clean, _ = take_sides(nearness, resize_map(image, source.height, source.width), 1, strength)[:2]
+        clean, _ = sharpen_ramps(nearness, resize_map(image, source.height, source.width), 1, strength)[:2]
         depth, _, valid = source.known_depth()
         source = replace(source, depth=torch.where(valid & (clean > 0), depth_of(clean).to(depth), depth))
     derived = derive(source)

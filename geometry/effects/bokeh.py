@@ -44,8 +44,8 @@ def aperture_kernel(radius: float, blades: int = 0, rotation: float = 0.0) -> Te
         outside = torch.hypot(x, y) - size
     else:
         turns = [math.radians(rotation) + 2 * math.pi * (side + 0.5) / blades + (math.pi if radius < 0 else 0) for side in range(blades)]
-        sides = torch.stack([x * math.cos(turn) + y * math.sin(turn) for turn in turns])
-        outside = sides.amax(0) - size * math.cos(math.pi / blades)
+        distances = torch.stack([x * math.cos(turn) + y * math.sin(turn) for turn in turns])
+        outside = distances.amax(0) - size * math.cos(math.pi / blades)
     weights = (0.5 - outside).clamp(0, 1)
     weights[reach, reach] = weights[reach, reach].clamp(min=1e-3)
     return weights / weights.sum()

@@ -108,8 +108,8 @@ def fog_transmittance(
     through = (distance - start).clamp(min=0)
     if falloff == 0:
         thickness = density * through
-        seen = torch.exp(-thickness)
-        return seen if sky is None or density == 0 else torch.where(sky, 0, seen)
+        transmitted = torch.exp(-thickness)
+        return transmitted if sky is None or density == 0 else torch.where(sky, 0, transmitted)
     rise = -falloff * rays[:, 1:2] / length
     at_start = torch.exp((-rise * start).clamp(max=_STEEPEST))
     exponent = rise * through

@@ -12,7 +12,7 @@ from ..assumptions import NEAR_FAR_RATIO, likely_filled_depth, likely_intrinsics
 from ..conventions import convert_normals, unit_normals
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..estimate import Axes, Estimate, Quantity
-from ..regions.sky import sky_share, told_sky
+from ..regions.sky import predicted_sky, sky_share
 from ..surfaces.derive import with_normals
 from ..surfaces.plane_fit import by_bands
 from .lights import Light, LightPlan, unit
@@ -48,7 +48,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         image: (1, 3, H, W) in [0, 1].
         estimate: Of the image, at any size.
         plans: The lamps.
-        sky: (1, 1, H, W) bool, where the sky is; True = what the network tells as such (`told_sky`), and what looks like it.
+        sky: (1, 1, H, W) bool, where the sky is; True = what the network tells as such (`predicted_sky`), and what looks like it.
     """
     height, width = image.shape[-2:]
     ratio = NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None
@@ -57,8 +57,8 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     if not isinstance(sky, bool):
         share = sky.to(image)
     elif sky and depth is not None:
-        told = resize_map(told_sky(estimate).to(image), height, width, "nearest-exact")
-        share = torch.where(told >= 0.5, 1, sky_share(image, sized))
+        predicted = resize_map(predicted_sky(estimate).to(image), height, width, "nearest-exact")
+        share = torch.where(predicted >= 0.5, 1, sky_share(image, sized))
     else:
         share = image.new_zeros(1, 1, height, width)
     normals = _facing_where(share, normals)

@@ -95,12 +95,12 @@ def _marched(inverse: Tensor, small: Tensor, rows: Tensor, columns: Tensor, intr
     for share, step in zip(*(each.view(-1, 1, 1, 1, 1).split(at_once) for each in (shares, steps_half)), strict=True):
         column = torch.addcmul(from_column, share, column_way).int()
         index = torch.addcmul(from_row, share, row_way).int().mul_(width).add_(column).add_(first).flatten()
-        seen = table.index_select(0, index).view(-1, *small.shape)
+        hit_depth = table.index_select(0, index).view(-1, *small.shape)
         # 1 where the ray passes as far behind the thing as the thing is thick, or less; 0 on either side.
         ray = torch.addcmul(small, share, inverse_way)
         # The ray is looked at half a step back and half a step on, so that it does not leap over what is thin.
-        half = torch.addcdiv(halves.index_select(0, index).view_as(seen), step * inverse_step, ray)
-        behind = seen.div_(ray).sub_(1 + _BIAS)
+        half = torch.addcdiv(halves.index_select(0, index).view_as(hit_depth), step * inverse_step, ray)
+        behind = hit_depth.div_(ray).sub_(1 + _BIAS)
         softness = torch.minimum((share * inside).mul_(4 * _PENUMBRA).add_(_PENUMBRA), half)
         cover = half.sub_(behind.sub_(half).abs_()).div_(softness).clamp_(max=1)
         cover = cover.mul_(fade.index_select(0, index).view_as(cover))
@@ -193,8 +193,8 @@ def _fade(inverse: Tensor) -> Tensor:
 def _smoothed_along(values: Tensor, inverse: Tensor, means: int, axis: int) -> Tensor:
     """Means along an axis, twice, over so many pixels of the same surface."""
     radius, length = means - 1, values.shape[axis]
-    sides = (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius)
-    padded, depths = (F.pad(each, sides, mode="replicate") for each in (values, inverse))
+    padding = (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius)
+    padded, depths = (F.pad(each, padding, mode="replicate") for each in (values, inverse))
     slope = surface_slope(inverse, axis)
     total, weights = torch.zeros_like(values), torch.zeros_like(values)
     for place in range(2 * radius + 1):

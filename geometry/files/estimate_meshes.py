@@ -58,8 +58,8 @@ def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: Save
     if suffix == ".stl":
         plate = depth_to_relief(estimate, options.image, options.relief)
         write_stl(path, plate)
-        sides = " x ".join(f"{side:.4g}" for side in plate.points.max(0).tolist())
-        return f"{_size(path, [plate])}; {sides} mm, of {estimate.known_depth()[1].value.replace('_', ' ')}"
+        extents = " x ".join(f"{side:.4g}" for side in plate.points.max(0).tolist())
+        return f"{_size(path, [plate])}; {extents} mm, of {estimate.known_depth()[1].value.replace('_', ' ')}"
     if suffix == ".glb":
         _check_size(path, estimate, options)
     meshes = depth_to_meshes(estimate, options.image, options.mesh)

@@ -48,9 +48,9 @@ def normal_map_problem(image: Tensor, normals: Tensor) -> str | None:
         normals: The vectors that it was taken for, in OPENGL axes.
     """
     step = -(-max(image.shape[-2:]) // _LOOKED_AT)
-    seen, vectors = image[..., ::step, ::step], normals[..., ::step, ::step]
-    lengths = (2 * seen - 1).square().sum(1).sqrt()
-    counts = (seen.amax(1) > _BLACK) & (lengths > _NO_LENGTH)
+    samples, vectors = image[..., ::step, ::step], normals[..., ::step, ::step]
+    lengths = (2 * samples - 1).square().sum(1).sqrt()
+    counts = (samples.amax(1) > _BLACK) & (lengths > _NO_LENGTH)
     is_unit, is_away = (lengths > _UNIT[0]) & (lengths < _UNIT[1]), vectors[:, 2] < 0
     pixels, unit, away = torch.stack([each.sum() for each in (counts, counts & is_unit, counts & is_away)]).tolist()
     if not pixels:

@@ -199,8 +199,8 @@ def _check_choices(
         raise ValueError(f"percentiles are {percentiles}; expected two numbers from 0 to 100, the lower first")
     if as_disparity and quantity is not Quantity.METRIC_DEPTH:
         raise ValueError(f"as_disparity needs metric_depth, whose zero is the camera; found {quantity.value}")
-    given = isinstance(normalisation, str) and _RANGES[normalisation] is None
-    if given != (value_range is not None):
+    is_fixed = isinstance(normalisation, str) and _RANGES[normalisation] is None
+    if is_fixed != (value_range is not None):
         raise ValueError(f"value_range belongs to normalisation 'fixed'; found {value_range} with {normalisation!r}")
     if value_range is not None and not value_range[0] < value_range[1] < float("inf"):
         raise ValueError(f"value_range is {value_range}; expected two numbers, the lower first")

@@ -115,7 +115,7 @@ def sky_to_drop(image: Tensor, estimate: Estimate) -> Tensor:
     return sky & (sky_share(image, estimate) > 0.5) if estimate.quantity is Quantity.METRIC_DEPTH else sky
 
 
-def told_sky(estimate: Estimate) -> Tensor:
+def predicted_sky(estimate: Estimate) -> Tensor:
     """The sky that the network itself tells: what is masked and as far as anything gets. Other holes have no value, or are nearer.
 
     Args:
@@ -133,8 +133,8 @@ def told_sky(estimate: Estimate) -> Tensor:
     near = depth if quantity is Quantity.DISPARITY else -depth
     far_end, _ = measure_range_of_samples(near, valid, FAR_AND_NEAR_END)
     farthest = torch.where(valid, near, torch.inf).amin((1, 2, 3), keepdim=True)
-    told = ~estimate.mask & (near <= torch.where(torch.isfinite(far_end), far_end, farthest))
-    return told & (depth > 0) if quantity is Quantity.METRIC_DEPTH else told
+    predicted = ~estimate.mask & (near <= torch.where(torch.isfinite(far_end), far_end, farthest))
+    return predicted & (depth > 0) if quantity is Quantity.METRIC_DEPTH else predicted
 
 
 def _detail(brightness: Tensor, side: Tensor) -> Tensor:

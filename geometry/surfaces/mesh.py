@@ -126,7 +126,7 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
     step = grid_step(estimate.height, estimate.width, options.max_points and options.max_points / estimate.batch)
     images = [None] * estimate.batch if image is None else [each.cpu().float() for each in image.split(1)]
     views = (estimate.slice(index, index + 1).to("cpu") for index in range(estimate.batch))
-    meshes = [_surface(*seen, step, options) for seen in zip(views, images, strict=True)]
+    meshes = [_surface(*pair, step, options) for pair in zip(views, images, strict=True)]
     if not any(len(mesh.points) for mesh in meshes):
         raise ValueError("no pixel has a depth to make a mesh of (all are masked, sky, not positive or infinitely far)")
     return meshes
@@ -197,12 +197,12 @@ def _surface(view: Estimate, image: Tensor | None, step: int, options: MeshOptio
     picked = (..., slice(first, None, step), slice(first, None, step))
     depth = _distances(view, options)
     valid = (depth > 0) & (depth < FAR_AWAY)
-    seen = None if image is None else resize_map(image, height, width)
-    if seen is not None and options.drop_sky:
-        valid &= ~sky_to_drop(seen, view)
+    resized = None if image is None else resize_map(image, height, width)
+    if resized is not None and options.drop_sky:
+        valid &= ~sky_to_drop(resized, view)
     depth, valid = depth[picked].contiguous().float(), valid[picked].contiguous()
-    seen = None if seen is None else seen[picked].contiguous().clamp(0, 1)
-    depth, joins = cut_grid(depth, valid, seen, options.edges, options.max_jump)
+    resized = None if resized is None else resized[picked].contiguous().clamp(0, 1)
+    depth, joins = cut_grid(depth, valid, resized, options.edges, options.max_jump)
     depth = depth.where(valid, 1)
     used, triangles = grid_triangles(depth[0, 0].numpy(), joins)
     if not len(triangles):
@@ -214,7 +214,7 @@ def _surface(view: Estimate, image: Tensor | None, step: int, options: MeshOptio
         return maps.detach()[0].movedim(0, -1)[chosen].float().contiguous().numpy()
 
     mesh = Mesh(at_points(points), triangles, None if normals is None else at_points(normals))
-    return mesh if image is None or seen is None else _dressed(mesh, image, at_points(seen), used, first, step, (height, width))
+    return mesh if image is None or resized is None else _dressed(mesh, image, at_points(resized), used, first, step, (height, width))
 
 
 def _placed(view: Estimate, depth: Tensor, picked: tuple, first: int, step: int, options: MeshOptions) -> tuple[Tensor, Tensor | None]:

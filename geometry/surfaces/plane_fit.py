@@ -88,7 +88,7 @@ def fit_planes(inverse: Tensor, valid: Tensor, focal_length: float, disturbance:
     *fitted, weight, deviation = by_bands(fit_band, _REACH, inverse, valid)
     side = math.sqrt(size**2 + disturbance.noise_length**2 - 1)
     angle = float((deviation / inverse).detach().mean()) * focal_length
-    planes = _widen(Planes(*fitted), weight, deviation, angle, focal_length, side)
+    planes = _join_windows(Planes(*fitted), weight, deviation, angle, focal_length, side)
     return _leave_soft_edges(planes, inverse, valid) if soft else planes
 
 
@@ -107,7 +107,7 @@ def _one_sided_slopes(inverse: Tensor, valid: Tensor, tolerance: Tensor) -> tupl
     scale = 1 / tolerance
     slopes, curvature = [], torch.zeros_like(inverse)
     for dy, dx in ((0, 1), (1, 0)):
-        sides = []
+        estimates = []
         for sign in (-1, 1):
             near, far = (_shifted(padded, _REACH, taps * sign * dy, taps * sign * dx) for taps in (1, 2))
             near_usable, far_usable = (_shifted(usable, _REACH, taps * sign * dy, taps * sign * dx) for taps in (1, 2))
@@ -115,8 +115,8 @@ def _one_sided_slopes(inverse: Tensor, valid: Tensor, tolerance: Tensor) -> tupl
             # Without a second tap the first difference itself stands for the doubt.
             doubt = torch.lerp(rise, rise - (far - near), far_usable).abs()
             trust = near_usable / (doubt * scale).square_().add_(0.0025).square_()
-            sides.append((rise * sign, doubt + (1 - near_usable) * inverse, trust))
-        (left, left_doubt, left_trust), (right, right_doubt, right_trust) = sides
+            estimates.append((rise * sign, doubt + (1 - near_usable) * inverse, trust))
+        (left, left_doubt, left_trust), (right, right_doubt, right_trust) = estimates
         slopes.append((left * left_trust + right * right_trust) / (left_trust + right_trust).clamp(min=1e-30))
         curvature = curvature + torch.minimum(torch.minimum(left_doubt, right_doubt), inverse)
     return slopes[0], slopes[1], curvature
@@ -182,7 +182,7 @@ class _PlaneSums:
         return (self.z * share) - slope_x * mean_x - slope_y * mean_y, slope_x, slope_y, self.w
 
 
-def _widen(planes: Planes, weight: Tensor, deviation: Tensor, angle: float, focal_length: float, size: float) -> Planes:
+def _join_windows(planes: Planes, weight: Tensor, deviation: Tensor, angle: float, focal_length: float, size: float) -> Planes:
     """Joins planes over growing distances until neither noise nor the rounding of float32 leaves the slope unsure.
 
     Args:
@@ -285,11 +285,11 @@ def by_bands(
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         fills = outside or (0.0,) * len(maps)
-        given = function(*(_band(each, top, bottom, radius, fill) for each, fill in zip(maps, fills, strict=True)))
+        outputs = function(*(_band(each, top, bottom, radius, fill) for each, fill in zip(maps, fills, strict=True)))
         if bottom - top == height:
-            return given
-        whole = whole or tuple(each.new_empty((*each.shape[:-2], height, width)) for each in given)
-        for all_rows, part in zip(whole, given, strict=True):
+            return outputs
+        whole = whole or tuple(each.new_empty((*each.shape[:-2], height, width)) for each in outputs)
+        for all_rows, part in zip(whole, outputs, strict=True):
             all_rows[..., top:bottom, :] = part
     return whole
 

@@ -81,14 +81,14 @@ def _search(xy: Tensor, z: Tensor, uv: Tensor, nearest: Tensor, known: Tensor | 
 
 def _residual(xy: Tensor, z: Tensor, uv: Tensor, shift: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """The focal length, how far each point is seen from its pixel (B, 2, N), and how that changes with the shift."""
-    seen = xy / (z + shift)
-    change = -seen / (z + shift)
+    projected = xy / (z + shift)
+    change = -projected / (z + shift)
     if known is not None:
-        return known, known * seen - uv, known * change
-    square = _dot(seen, seen)
-    focal = _dot(seen, uv) / square
-    focal_change = (_dot(change, uv) - 2 * focal * _dot(seen, change)) / square
-    return focal, focal * seen - uv, focal_change * seen + focal * change
+        return known, known * projected - uv, known * change
+    square = _dot(projected, projected)
+    focal = _dot(projected, uv) / square
+    focal_change = (_dot(change, uv) - 2 * focal * _dot(projected, change)) / square
+    return focal, focal * projected - uv, focal_change * projected + focal * change
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

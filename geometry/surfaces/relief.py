@@ -173,6 +173,6 @@ def _plate(heights: np.ndarray, width: float, length: float) -> Mesh:
     centre = np.array([[width / 2, length / 2, 0]], np.float32)
     upper = [(grid[:-1, :-1], grid[1:, :-1], grid[:-1, 1:]), (grid[:-1, 1:], grid[1:, :-1], grid[1:, 1:])]
     after, foot_after = np.roll(rim, -1), np.roll(foot, -1)
-    sides = [(rim, after, foot_after), (rim, foot_after, foot), (foot, foot_after, middle)]
-    triangles = np.concatenate([np.stack([corner.reshape(-1) for corner in corners], -1) for corners in (*upper, *sides)])
+    walls = [(rim, after, foot_after), (rim, foot_after, foot), (foot, foot_after, middle)]
+    triangles = np.concatenate([np.stack([corner.reshape(-1) for corner in corners], -1) for corners in (*upper, *walls)])
     return Mesh(np.concatenate((top, below, centre)), triangles)

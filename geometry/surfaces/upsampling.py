@@ -39,14 +39,14 @@ def enlarged_along(values: Tensor, small: Tensor, large: Tensor, pitch: int, axi
     low = ((place - start).div(pitch, rounding_mode="floor")).clamp(0, count - 1)
     high = (low + 1).clamp(max=count - 1)
     shape = (1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)
-    sides = [(index, (place - (start + index * pitch)).to(values).view(shape)) for index in (low, high)]
-    share = (sides[0][1] / pitch).clamp(0, 1)
+    neighbours = [(index, (place - (start + index * pitch)).to(values).view(shape)) for index in (low, high)]
+    share = (neighbours[0][1] / pitch).clamp(0, 1)
     slope = surface_slope(small, axis) / pitch
 
     def enlarge(*maps: Tensor) -> tuple[Tensor]:
         large, *smalls = maps
         total = weights = None
-        for (index, aside), near in zip(sides, (1 - share, share), strict=True):
+        for (index, aside), near in zip(neighbours, (1 - share, share), strict=True):
             value, depth, rise = (each.index_select(axis, index) for each in smalls)
             weight = near * same_surface(torch.addcmul(depth, aside, rise), large)
             total = weight * value if total is None else total.addcmul_(weight, value)

@@ -84,15 +84,15 @@ def _step(first: Tensor, second: Tensor, motion: Tensor) -> Tensor:
     """(3, 3): a Gauss-Newton step: the small movement that, after `motion`, brings the first image nearer to the second."""
     height, width = second.shape[-2:]
     theta = _as_theta(motion, height, width)
-    seen = moved(first, theta)
+    warped = moved(first, theta)
     inside = moved(torch.ones_like(first), theta, "zeros")
     x = ((torch.arange(width, device=second.device) + 0.5) * (2 / width) - 1).expand(height, width)
     y = (((torch.arange(height, device=second.device) + 0.5) - height / 2) * (2 / width))[:, None].expand(height, width)
-    padded = F.pad(seen, (1, 1, 1, 1), mode="replicate")[0, 0]
+    padded = F.pad(warped, (1, 1, 1, 1), mode="replicate")[0, 0]
     across, down = (padded[1:-1, 2:] - padded[1:-1, :-2]) * (width / 4), (padded[2:, 1:-1] - padded[:-2, 1:-1]) * (width / 4)
     # Of zoom, turn, shift to the right and shift down.
     slopes = torch.stack((across * x + down * y, down * x - across * y, across, down)).flatten(1)
-    residual = (second - seen).flatten()
+    residual = (second - warped).flatten()
     typical = (inside.flatten() * residual.abs()).mean() + 1e-4
     weight = inside.flatten() / (1 + (residual / (3 * typical)).square()).square()
     normal = (slopes * weight) @ slopes.T

@@ -60,12 +60,14 @@ class RunningRange:
         ends, count = self._ends, self._count
         if ends is None or count is None:
             ends, count = measured[:1], torch.zeros_like(measured[:1, :1])
-        told, found = torch.isfinite(measured).all(1, keepdim=True), []
-        for frame, cut, tells in zip(measured.split(1), cuts.to(values.device).view(-1, 1, 1, 1).split(1), told.split(1), strict=True):
-            count = (count * ~cut + tells.to(count)).clamp(max=_WINDOW)
+        finite, found = torch.isfinite(measured).all(1, keepdim=True), []
+        for frame, cut, is_finite in zip(
+            measured.split(1), cuts.to(values.device).view(-1, 1, 1, 1).split(1), finite.split(1), strict=True
+        ):
+            count = (count * ~cut + is_finite.to(count)).clamp(max=_WINDOW)
             # A frame without a value is shown by the range before; after a cut that range is as good as any.
-            ends = torch.where(tells, torch.where(count > 1, torch.lerp(ends, frame, 1 / count.clamp(min=1)), frame), ends)
-            count = torch.where(tells, count.clamp(min=_FIRST), count)
+            ends = torch.where(is_finite, torch.where(count > 1, torch.lerp(ends, frame, 1 / count.clamp(min=1)), frame), ends)
+            count = torch.where(is_finite, count.clamp(min=_FIRST), count)
             found.append(ends)
         self._ends, self._count = ends, count
         low, high = torch.cat(found).split(1, 1)
@@ -97,7 +99,7 @@ class ClipRange:
     def __init__(self) -> None:
         self._extremes: tuple[Tensor, Tensor] | None = None
         self._samples: list[Tensor] = []
-        self._every, self._seen = 1, 0
+        self._every, self._count_so_far = 1, 0
 
     def add(self, values: Tensor, valid: Tensor) -> None:
         """Takes frames in.
@@ -113,9 +115,9 @@ class ClipRange:
         stride = sample_stride(values.shape[-2] * values.shape[-1])
         sparse = values.where(valid, torch.nan)[..., ::stride, ::stride].float()
         for frame in sparse:
-            if self._seen % self._every == 0:
+            if self._count_so_far % self._every == 0:
                 self._samples.append(frame.flatten())
-            self._seen += 1
+            self._count_so_far += 1
             if len(self._samples) * frame.numel() > _MOST_SAMPLES and len(self._samples) > 1:
                 self._samples = self._samples[::2]
                 self._every *= 2

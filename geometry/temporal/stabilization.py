@@ -218,26 +218,26 @@ def _to_aligned_unit(depth: Tensor, quantity: Quantity) -> Tensor:
     return depth.log() if quantity is Quantity.METRIC_DEPTH else depth
 
 
-def _with_far_sky(values: Tensor, valid: Tensor, given: Tensor, sign: int) -> Tensor:
-    """The values where they count, elsewhere what was given; what was as far there as anything gets the farthest of the values.
+def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sign: int) -> Tensor:
+    """The values where they count, elsewhere those before alignment; what was as far there as anything gets the farthest of the values.
 
     Args:
         values: (1, 1, h, w).
         valid: Where they count.
-        given: What they were made of.
+        before_alignment: What they were made of.
         sign: 1 where large is near, -1 where large is far.
     """
-    before, after = (torch.where(valid, sign * each, torch.inf).amin() for each in (given, values))
-    sky = ~valid & (sign * given <= before) & torch.isfinite(before)
-    return torch.where(sky, sign * after, torch.where(valid, values, given))
+    before, after = (torch.where(valid, sign * each, torch.inf).amin() for each in (before_alignment, values))
+    sky = ~valid & (sign * before_alignment <= before) & torch.isfinite(before)
+    return torch.where(sky, sign * after, torch.where(valid, values, before_alignment))
 
 
 def _unchanged(guide: Tensor, before: _Mean) -> Tensor:
     """(1, 1, h, w): by how much each pixel is what it was, from 0 (another thing, or nothing is known) to 1."""
     side = 2 * _BLUR + 1
     difference = _blurred(guide - before.value, side).abs()
-    seen = largest_within(difference.amax(1, keepdim=True), _AROUND)
-    return torch.exp(-(seen / _CHANGE).square()) * (before.count > 0)
+    largest = largest_within(difference.amax(1, keepdim=True), _AROUND)
+    return torch.exp(-(largest / _CHANGE).square()) * (before.count > 0)
 
 
 def _blurred(values: Tensor, side: int) -> Tensor:

@@ -217,14 +217,14 @@ class _Around:
     """What stands round the points at every `pitch`-th pixel: places, and their squared distance from the camera."""
 
     def __init__(self, points: Tensor, surface: Tensor, reach: int, pitch: int, first: tuple[int, ...]) -> None:
-        sides = (reach,) * 4
-        whole = F.pad(points, sides, mode="replicate") * torch.where(F.pad(surface, sides), 1, _BEHIND)
+        padding = (reach,) * 4
+        whole = F.pad(points, padding, mode="replicate") * torch.where(F.pad(surface, padding), 1, _BEHIND)
         whole = torch.cat((whole, _dot(whole, whole)), 1)
         self.pitch, self.start = pitch, tuple(reach + each for each in first)
         # Pixels that are looked at together lie together.
         self.parts = [[whole[..., row::pitch, column::pitch].contiguous() for column in range(pitch)] for row in range(pitch)]
 
-    def seen(self, x: int, y: int, row: int, rows: int, columns: int) -> Tensor:
+    def shifted(self, x: int, y: int, row: int, rows: int, columns: int) -> Tensor:
         """(1, 4, rows, columns): x pixels to the right of and y below the points of the rows from `row` on."""
         down, part = divmod(self.start[0] + y, self.pitch)
         right, other = divmod(self.start[1] + x, self.pitch)
@@ -247,7 +247,7 @@ def _open_rows(points: Tensor, normals: Tensor, around: _Around, band: slice, in
         own = -along / towards
         horizon = torch.zeros_like(away)
         for x, y, _, fade in _steps(radius, (right, down)):
-            other = around.seen(x, y, band.start, *away.shape[-2:])
+            other = around.shifted(x, y, band.start, *away.shape[-2:])
             front = _dot(other[:, :3], sight)
             beside = torch.addcmul(other[:, 3:], front, front, value=-1).clamp_(min=_LEAST_SQUARE).rsqrt_()
             counts = torch.addcmul(most, front, nearer, out=front).clamp_(0, fade)

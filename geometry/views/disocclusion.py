@@ -53,8 +53,8 @@ def _means_of_holes(colour: Tensor, hole: Tensor, radius: int) -> Tensor:
     """Means over the pixels of holes in a square around each: rows that were continued one by one do not fit to a pixel."""
     sums = torch.cat((colour * hole, hole.to(colour)), 1)
     for axis in (-1, -2):
-        sides = (radius + 1, radius) if axis == -1 else (0, 0, radius + 1, radius)
-        total = F.pad(sums, sides).cumsum(axis)
+        padding = (radius + 1, radius) if axis == -1 else (0, 0, radius + 1, radius)
+        total = F.pad(sums, padding).cumsum(axis)
         length = total.shape[axis] - 2 * radius - 1
         sums = total.narrow(axis, 2 * radius + 1, length) - total.narrow(axis, 0, length)
     return sums[:, :-1] / sums[:, -1:].round().clamp(min=1)
@@ -68,8 +68,8 @@ def _side(inverse: Tensor, axis: int, backwards: bool) -> _Side:
     shape[axis] = length
     place = torch.arange(length, device=values.device, dtype=torch.int32).view(shape)
     # Seen from the pixel the axis runs towards 0.
-    seen = torch.where(values > 0, place, -1)
-    found = seen.cummax(axis).values
+    last_surface = torch.where(values > 0, place, -1)
+    found = last_surface.cummax(axis).values
     at = found.clamp(min=0).long()
     beside = values.gather(axis, at)
     # A surface reaches as far as nothing nearer, and no hole, comes between.

@@ -60,7 +60,7 @@ class View(NamedTuple):
     stretch: int
 
 
-class Seen(NamedTuple):
+class RenderedLayer(NamedTuple):
     """What a moved camera sees.
 
     Attributes:
@@ -78,17 +78,17 @@ class Seen(NamedTuple):
 
 def with_margin(image: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Layer:
     """An image (B, 3, H, W) and its inverse depth (B, 1, H, W), mirrored beyond the border."""
-    sides = (margin[0], margin[0], margin[1], margin[1])
-    return Layer(F.pad(image, sides, mode="reflect"), F.pad(inverse, sides, mode="reflect"), margin)
+    padding = (margin[0], margin[0], margin[1], margin[1])
+    return Layer(F.pad(image, padding, mode="reflect"), F.pad(inverse, padding, mode="reflect"), margin)
 
 
-def render_layer(layer: Layer, view: View, height: int, width: int) -> Seen:
+def render_layer(layer: Layer, view: View, height: int, width: int) -> RenderedLayer:
     """The layer as the moved camera sees it. Nothing is asked of the device."""
     inverse = _close_cracks(layer, view, _splat(layer, view, height, width))
     known = torch.where(inverse > 0, inverse, layer.inverse.amin((1, 2, 3), keepdim=True))
     column, row = _source_of(known, view)
     colour = _sample(layer, column + layer.margin[0], row + layer.margin[1], known, between_rows=not view.sideways)
-    return Seen(colour, inverse, column, row)
+    return RenderedLayer(colour, inverse, column, row)
 
 
 def _splat(layer: Layer, view: View, height: int, width: int) -> Tensor:

@@ -83,8 +83,8 @@ def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tens
     views = _views(positions, intrinsics.to(image), focus, stretch)
     layer = with_margin(image, inverse, _margin(inverse, views))
     for view in views:
-        seen = render_layer(layer, view, *image.shape[-2:])
-        yield fill_uncovered(seen.colour, seen.inverse, view.sideways)
+        rendered = render_layer(layer, view, *image.shape[-2:])
+        yield fill_uncovered(rendered.colour, rendered.inverse, view.sideways)
 
 
 def _views(positions: list[list[float]], intrinsics: Tensor, focus: Tensor | float, stretch: int) -> list[View]:

@@ -208,10 +208,10 @@ def _both_eyes(image: Tensor, share: Tensor, options: StereoOptions) -> tuple[Te
     left, right = {"middle": (0.5, -0.5), "left": (0.0, -1.0), "right": (1.0, 0.0)}[options.original]
     # The renderer tells things apart by the ratio of their depths: the scene is laid where the ratio of its ends is the likely one.
     inverse = 1 / depth_at_image_edges(1 / torch.lerp(torch.full_like(share, 1 / NEAR_FAR_RATIO), torch.ones_like(share), share), image)
-    (seen_left, holes_left), (seen_right, holes_right) = (
+    (rendered_left, holes_left), (rendered_right, holes_right) = (
         _one_eye(image, inverse, pixels * eye, options.convergence) for eye in (left, right)
     )
-    return seen_left, seen_right, holes_left, holes_right
+    return rendered_left, rendered_right, holes_left, holes_right
 
 
 def _one_eye(image: Tensor, inverse: Tensor, pixels: float, convergence: float) -> tuple[Tensor, Tensor]:
@@ -224,9 +224,9 @@ def _one_eye(image: Tensor, inverse: Tensor, pixels: float, convergence: float) 
     one = inverse.new_ones(1, 1, 1, 1)
     view = View(-across * one, 0 * one, -across * screen * one, 0 * one, 0.0, 0 * one, 0 * one, sideways=True, stretch=2)
     margin = min(math.ceil(abs(pixels) * (1 + _BEYOND)), width - 1)
-    seen = render_layer(with_margin(image, inverse, (margin, 0)), view, height, width)
-    holes = (seen.inverse <= 0) | (seen.column < -0.5) | (seen.column > width - 0.5)
-    return fill_uncovered(seen.colour, seen.inverse, sideways=True), holes
+    rendered = render_layer(with_margin(image, inverse, (margin, 0)), view, height, width)
+    holes = (rendered.inverse <= 0) | (rendered.column < -0.5) | (rendered.column > width - 0.5)
+    return fill_uncovered(rendered.colour, rendered.inverse, sideways=True), holes
 
 
 def _arranged(left: Tensor, right: Tensor, layout: str) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...annotators.graphs.graph import Graph
 from ...annotators.graphs.onnx_file import GRAPH_VERSION, export_graph
 from ...annotators.specs.base import ModelSpec
-from .engine import Runner, Sides, UnusableError
+from .engine import Runner, Size, UnusableError
 from .engine_store import Key, Step, kept
 
 GRAPH_FILE = "graph.onnx"
@@ -43,7 +43,7 @@ class Job:
     any_device: bool
     step: Step
 
-    def key(self, engine: str, sides: Sides | None, **more: str) -> Key:
+    def key(self, engine: str, input_size: Size | None, **more: str) -> Key:
         """What an engine depends on; `more` is what this one depends on beside model, weights, dtype and size."""
         config = hashlib.sha256(repr((self.spec.config, self.spec.multiple_of)).encode()).hexdigest()
         return {
@@ -54,21 +54,21 @@ class Job:
             "torch": torch.__version__,
             "engine": engine,
             "dtype": str(self.dtype).removeprefix("torch."),
-            "size": "any" if sides is None else f"{sides[1]}x{sides[0]}",
+            "size": "any" if input_size is None else f"{input_size[1]}x{input_size[0]}",
             **more,
         }
 
-    def onnx(self, sides: Sides | None) -> tuple[Path, Key]:
+    def onnx(self, input_size: Size | None) -> tuple[Path, Key]:
         """The exported graph, and what it depends on."""
         import onnx
         import onnxscript
 
         network = next(self.graph.module.parameters()).dtype
-        key = replace(self, dtype=network).key("graph", sides, onnx=onnx.__version__, onnxscript=onnxscript.__version__)
+        key = replace(self, dtype=network).key("graph", input_size, onnx=onnx.__version__, onnxscript=onnxscript.__version__)
 
         def build(folder: Path) -> None:
             self.step("exporting its graph, once for this version (about half a minute)")
-            export_graph(self.graph, folder / GRAPH_FILE, sides)
+            export_graph(self.graph, folder / GRAPH_FILE, input_size)
 
         return kept(key, build, self.step, self.bytes_of_weights) / GRAPH_FILE, key
 
@@ -78,13 +78,13 @@ class Job:
         return sum(each.numel() * each.element_size() for each in self.graph.module.parameters())
 
     @property
-    def usual_sides(self) -> Sides:
+    def default_input_size(self) -> Size:
         """Of what the network sees of a usual photograph: never square."""
         multiple, side = self.graph.multiple_of, self.spec.default_size
         rows = max(1, round(side / multiple))
         return rows * multiple, max(rows + 1, round(4 / 3 * side / multiple)) * multiple
 
-    def trial(self, runner: Runner, sides: Sides | None) -> float:
+    def trial(self, runner: Runner, input_size: Size | None) -> float:
         """Runs an engine once, beside torch.
 
         Returns:
@@ -96,9 +96,9 @@ class Job:
         multiple = self.graph.multiple_of
         side = max(1, _TRIAL_PIXELS // multiple) * multiple
         # not square, nor does torch.compile then take height and width for one number
-        inputs = self.graph.example(1, *(sides or (side, side + multiple)))
-        pixels, *numbers = (each.to(self.device) for each in inputs)
-        found = runner.run(pixels, numbers[0] if numbers else None)
+        inputs = self.graph.example(1, *(input_size or (side, side + multiple)))
+        pixels, *scalar_inputs = (each.to(self.device) for each in inputs)
+        found = runner.run(pixels, scalar_inputs[0] if scalar_inputs else None)
         home = next(self.graph.module.parameters()).device  # the CPU at first; where the model runs when an engine starts again
         expected = [each.cpu() for each in self.graph.module(*(each.to(home) for each in inputs))]
         worst = max(_difference(*pair) for pair in zip(found, expected, strict=True))

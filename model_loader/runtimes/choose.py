@@ -18,7 +18,7 @@ from ..comfy import feedback, interrupt
 from ..weights.network_errors import in_one_line
 from .build_job import Job
 from .build_thread import in_background
-from .engine import GraphEngine, Runner, Sides, UnusableError, tell
+from .engine import GraphEngine, Runner, Size, UnusableError, tell
 from .engine_store import StoreError
 
 logger = logging.getLogger(__name__)
@@ -112,9 +112,9 @@ def with_runtime(
     return annotator.with_engine(engine)
 
 
-def _start(runtime: str, model_id: str, job: Callable[..., Job], sides: Sides | None) -> Runner:
+def _start(runtime: str, model_id: str, job: Callable[..., Job], input_size: Size | None) -> Runner:
     module = import_module(f".{_MODULES[runtime]}", __package__)
-    runner = in_background(model_id, lambda step: module.start(job(step=step), sides))
+    runner = in_background(model_id, lambda step: module.start(job(step=step), input_size))
     logger.info("%s is run by %s", model_id, runner.words)
     feedback.say(f"{model_id} is run by {runner.words}")
     return runner

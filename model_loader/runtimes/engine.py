@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 MOST_SIZES = 3
 """Of a network that is traced for one size: for so many sizes an engine is built. Torch runs the others."""
 
-Sides = tuple[int, int]
+Size = tuple[int, int]
 """Height and width of the network's input."""
 
 
@@ -44,7 +44,7 @@ class Runner(Protocol):
     words: str
     size: int
 
-    def run(self, pixels: Tensor, numbers: Tensor | None) -> tuple[Tensor, ...]:
+    def run(self, pixels: Tensor, scalar_inputs: Tensor | None) -> tuple[Tensor, ...]:
         """The graph's outputs. Several threads may call it at once.
 
         Raises:
@@ -63,13 +63,13 @@ class GraphEngine:
         start: Starts an engine for images of one size, or for all (None); raises where it cannot.
     """
 
-    def __init__(self, model_id: str, graph: Graph, device: torch.device, start: Callable[[Sides | None], Runner]) -> None:
+    def __init__(self, model_id: str, graph: Graph, device: torch.device, start: Callable[[Size | None], Runner]) -> None:
         self._model_id = model_id
         self._graph = graph
         self._device = device
         self._start = start
-        self._runners: dict[Sides | None, Runner | None] = {}
-        self._told: set[object] = set()
+        self._runners: dict[Size | None, Runner | None] = {}
+        self._reported: set[object] = set()
         self._lock = threading.RLock()
         self._torch_lock = threading.Lock()
         self._words = ""
@@ -96,75 +96,75 @@ class GraphEngine:
         Raises:
             Exception: It cannot be started; why, in words.
         """
-        if self._graph.dynamic_sides:
+        if self._graph.dynamic_size:
             with self._lock:
                 self._add(None)
 
     def release(self) -> None:
         """Gives its memory back; the next image starts it again."""
         with self._lock:
-            self._runners = {sides: runner for sides, runner in self._runners.items() if runner is None}
+            self._runners = {input_size: runner for input_size, runner in self._runners.items() if runner is None}
 
-    def __call__(self, pixels: Tensor, numbers: Tensor | None = None) -> tuple[Tensor, ...]:
+    def __call__(self, pixels: Tensor, scalar_inputs: Tensor | None = None) -> tuple[Tensor, ...]:
         """See `annotators.graphs.graph.Engine`."""
         runner = self.runner(pixels)
         if runner is None:
-            return self._by_torch(pixels, numbers)
+            return self._by_torch(pixels, scalar_inputs)
         try:
-            parts = [runner.run(part, numbers) for part in pixels.split(self._at_once(pixels))]
+            parts = [runner.run(part, scalar_inputs) for part in pixels.split(self._at_once(pixels))]
         except OutOfRangeError as error:
-            self._tell(tuple(pixels.shape), f"{error}: torch runs such images")
-            return self._by_torch(pixels, numbers)
+            self._report(tuple(pixels.shape), f"{error}: torch runs such images")
+            return self._by_torch(pixels, scalar_inputs)
         except Exception as error:
             if interrupt.is_interruption(error):
                 raise
             if is_out_of_memory(error) or any(words in str(error).lower() for words in ("out of memory", "allocate memory", "bad_alloc")):
                 raise MemoryError(in_one_line(error)) from error
             self._give_up(error)
-            return self._by_torch(pixels, numbers)
+            return self._by_torch(pixels, scalar_inputs)
         return parts[0] if len(parts) == 1 else tuple(torch.cat(each) for each in zip(*parts, strict=True))
 
     def runner(self, pixels: Tensor) -> Runner | None:
         """What runs such images; None where torch does. It is started if it has not been."""
-        return self._runner(None if self._graph.dynamic_sides else (pixels.shape[-2], pixels.shape[-1]))
+        return self._runner(None if self._graph.dynamic_size else (pixels.shape[-2], pixels.shape[-1]))
 
     def _at_once(self, pixels: Tensor) -> int:
         return min(pixels.shape[0], (self._graph.most_batch or pixels.shape[0]) if self._graph.dynamic_batch else 1)
 
-    def _runner(self, sides: Sides | None) -> Runner | None:
+    def _runner(self, input_size: Size | None) -> Runner | None:
         with self._lock:
-            if sides not in self._runners:
+            if input_size not in self._runners:
                 if len(self._runners) >= MOST_SIZES:
-                    self._tell(sides, f"engines for {MOST_SIZES} sizes are built: torch runs images of others")
+                    self._report(input_size, f"engines for {MOST_SIZES} sizes are built: torch runs images of others")
                     return None
                 try:
-                    self._add(sides)
+                    self._add(input_size)
                 except Exception as error:
                     if interrupt.is_interruption(error):
                         raise
-                    self._give_up(error, sides)
-            return self._runners[sides]
+                    self._give_up(error, input_size)
+            return self._runners[input_size]
 
-    def _add(self, sides: Sides | None) -> None:
-        runner = self._runners[sides] = self._start(sides)
+    def _add(self, input_size: Size | None) -> None:
+        runner = self._runners[input_size] = self._start(input_size)
         self._words = runner.words
 
-    def _give_up(self, error: Exception, sides: Sides | None = None) -> None:
+    def _give_up(self, error: Exception, input_size: Size | None = None) -> None:
         with self._lock:
-            self._runners = dict.fromkeys((*self._runners, sides))
+            self._runners = dict.fromkeys((*self._runners, input_size))
             words, self._words = self._words, ""
-        self._tell(None, f"{words + ': ' if words else ''}{in_one_line(error)}: torch runs it from now on")
+        self._report(None, f"{words + ': ' if words else ''}{in_one_line(error)}: torch runs it from now on")
 
-    def _tell(self, about: object, words: str) -> None:
+    def _report(self, about: object, words: str) -> None:
         """Once."""
-        if about not in self._told:
-            self._told.add(about)
+        if about not in self._reported:
+            self._reported.add(about)
             tell(f"{self._model_id}: {words}")
 
-    def _by_torch(self, pixels: Tensor, numbers: Tensor | None) -> tuple[Tensor, ...]:
-        given = (pixels.contiguous(memory_format=torch.channels_last), *(() if numbers is None else (numbers,)))
+    def _by_torch(self, pixels: Tensor, scalar_inputs: Tensor | None) -> tuple[Tensor, ...]:
+        inputs = (pixels.contiguous(memory_format=torch.channels_last), *(() if scalar_inputs is None else (scalar_inputs,)))
         with self._torch_lock:  # libraries' networks keep notes of the image that they look at
-            return self._graph.module(*given)
+            return self._graph.module(*inputs)
 
 
 class PlacedEngine(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..weights.network_errors import in_one_line
 from .build_job import Job
 from .build_thread import LeftError
-from .engine import OutOfRangeError, Runner, Sides, UnusableError, tell
+from .engine import OutOfRangeError, Runner, Size, UnusableError, tell
 from .engine_store import StoreError, folder_bytes, kept
 
 PROVIDERS = {
@@ -37,7 +37,7 @@ _PER_WEIGHT = 1.2
 """Bytes that a session takes for a byte of weights, about."""
 
 
-def start(job: Job, sides: Sides | None) -> Runner:
+def start(job: Job, input_size: Size | None) -> Runner:
     """Starts a session with the first provider that passes its trial; each that is listed and does not is named.
 
     Raises:
@@ -50,12 +50,12 @@ def start(job: Job, sides: Sides | None) -> Runner:
     wanted = [name for name in PROVIDERS if name in listed and (job.any_device or name in _OF_DEVICE[job.device.type])]
     if job.device.type == "cuda" and wanted[:1] in ([], ["CPUExecutionProvider"]):
         raise UnusableError(f"ONNX Runtime {onnxruntime.__version__} has no provider for {job.device}: install onnxruntime-gpu")
-    graph, _ = job.onnx(sides)
+    graph, _ = job.onnx(input_size)
     for name in wanted:
         job.step(f"starting ONNX Runtime with {PROVIDERS[name]}")
         try:
-            runner = _OnnxRunner(job, graph, name, _options(job, graph, name, sides))
-            job.trial(runner, sides)
+            runner = _OnnxRunner(job, graph, name, _options(job, graph, name, input_size))
+            job.trial(runner, input_size)
             return runner
         except (LeftError, StoreError):
             raise
@@ -79,13 +79,13 @@ class _OnnxRunner:
         self.words = f"ONNX Runtime {onnxruntime.__version__}, {PROVIDERS[provider]}"
         self.size = int(_PER_WEIGHT * job.bytes_of_weights)
 
-    def run(self, pixels: Tensor, numbers: Tensor | None) -> tuple[Tensor, ...]:
+    def run(self, pixels: Tensor, scalar_inputs: Tensor | None) -> tuple[Tensor, ...]:
         """See `engine.Runner.run`. On a CPU nothing is copied; on CUDA nothing leaves the GPU."""
         self._check(pixels)
-        given = dict(zip(self._inputs, (pixels,) if numbers is None else (pixels, numbers), strict=True))
+        inputs = dict(zip(self._inputs, (pixels,) if scalar_inputs is None else (pixels, scalar_inputs), strict=True))
         if self._binds and pixels.is_cuda:
-            return self._run_bound(given)
-        found = self._session.run(None, {name: each.cpu().numpy() for name, each in given.items()})
+            return self._run_bound(inputs)
+        found = self._session.run(None, {name: each.cpu().numpy() for name, each in inputs.items()})
         return tuple(torch.from_numpy(each).to(pixels.device) for each in found)
 
     def _check(self, pixels: Tensor) -> None:
@@ -98,23 +98,23 @@ class _OnnxRunner:
                 f"{pixels.shape[-1]}x{pixels.shape[-2]}"
             )
 
-    def _run_bound(self, given: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    def _run_bound(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         """Inputs and outputs are torch's own memory. Of a shape that is new, the session says first how large its outputs are."""
         import numpy as np
 
         torch.cuda.current_stream(self._index).synchronize()  # the session has a stream of its own
         binding = self._session.io_binding()
-        for name, each in given.items():
+        for name, each in inputs.items():
             binding.bind_input(name, "cuda", self._index, np.float32, tuple(each.shape), each.data_ptr())
         names = [output.name for output in self._session.get_outputs()]
-        shapes = self._shapes.get(key := tuple(given["pixels"].shape))
+        shapes = self._shapes.get(key := tuple(inputs["pixels"].shape))
         if shapes is None:
             for name in names:
                 binding.bind_output(name, "cuda", self._index)
             self._session.run_with_iobinding(binding)
             self._shapes[key] = [tuple(each.shape()) for each in binding.get_outputs()]
-            return tuple(torch.from_numpy(each).to(given["pixels"].device) for each in binding.copy_outputs_to_cpu())
-        found = [torch.empty(shape, dtype=torch.float32, device=given["pixels"].device) for shape in shapes]
+            return tuple(torch.from_numpy(each).to(inputs["pixels"].device) for each in binding.copy_outputs_to_cpu())
+        found = [torch.empty(shape, dtype=torch.float32, device=inputs["pixels"].device) for shape in shapes]
         for name, each in zip(names, found, strict=True):
             binding.bind_output(name, "cuda", self._index, np.float32, tuple(each.shape), each.data_ptr())
         self._session.run_with_iobinding(binding)
@@ -139,7 +139,7 @@ def _session(graph: Path, provider: str, options: Mapping[str, str]) -> Any:
     return session
 
 
-def _options(job: Job, graph: Path, provider: str, sides: Sides | None) -> dict[str, str]:
+def _options(job: Job, graph: Path, provider: str, input_size: Size | None) -> dict[str, str]:
     """What a provider is told. What it builds for this machine is kept in the store."""
     if provider in ("CUDAExecutionProvider", "DmlExecutionProvider"):
         return {"device_id": str(job.device.index or 0)}
@@ -149,7 +149,7 @@ def _options(job: Job, graph: Path, provider: str, sides: Sides | None) -> dict[
         "device_id": str(job.device.index or 0),
         "trt_fp16_enable": str(job.dtype == torch.float16),
         "trt_engine_cache_enable": "True",
-        **_profile(job, sides),
+        **_profile(job, input_size),
     }
 
     def build(folder: Path) -> None:
@@ -158,17 +158,17 @@ def _options(job: Job, graph: Path, provider: str, sides: Sides | None) -> dict[
         if not folder_bytes(folder):
             raise UnusableError("it built no engine")
 
-    folder = kept(_tensorrt_key(job, sides), build, job.step, 2 * job.bytes_of_weights)
+    folder = kept(_tensorrt_key(job, input_size), build, job.step, 2 * job.bytes_of_weights)
     return {**options, "trt_engine_cache_path": os.fspath(folder)}
 
 
-def _tensorrt_key(job: Job, sides: Sides | None) -> Mapping[str, str]:
+def _tensorrt_key(job: Job, input_size: Size | None) -> Mapping[str, str]:
     import onnxruntime
 
     cuda = job.device if job.device.type == "cuda" else torch.device("cuda")
     name = f"{torch.cuda.get_device_name(cuda)} {torch.cuda.get_device_capability(cuda)}" if torch.cuda.is_available() else "unknown"
     return job.key(
-        "tensorrt", sides, onnxruntime=onnxruntime.__version__, build=str(onnxruntime.get_build_info()), device=name, driver=_driver()
+        "tensorrt", input_size, onnxruntime=onnxruntime.__version__, build=str(onnxruntime.get_build_info()), device=name, driver=_driver()
     )
 
 
@@ -186,14 +186,14 @@ def _range(job: Job) -> tuple[int, int]:
     return 4 * multiple, max(4, round(_LARGEST_TIMES * job.spec.default_size / multiple)) * multiple
 
 
-def _profile(job: Job, sides: Sides | None) -> dict[str, str]:
-    if not job.graph.dynamic_batch and sides is not None:
+def _profile(job: Job, input_size: Size | None) -> dict[str, str]:
+    if not job.graph.dynamic_batch and input_size is not None:
         return {}
     low, high = _range(job)
     middle = max(low, round(job.spec.default_size / job.graph.multiple_of) * job.graph.multiple_of)
     most = min(_MOST_IMAGES, job.graph.most_batch or _MOST_IMAGES) if job.graph.dynamic_batch else 1
     ranges = {"min": (1, low), "opt": (1, middle), "max": (most, high)}
-    shapes = {name: (batch, 3, *(sides or (side, side))) for name, (batch, side) in ranges.items()}
+    shapes = {name: (batch, 3, *(input_size or (side, side))) for name, (batch, side) in ranges.items()}
     scalars = job.graph.scalar_inputs
     more = f",{scalars.name}:{len(scalars.example)}" if scalars else ""
     return {f"trt_profile_{name}_shapes": f"pixels:{'x'.join(map(str, shape))}{more}" for name, shape in shapes.items()}

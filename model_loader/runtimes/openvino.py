@@ -15,7 +15,7 @@ from torch import Tensor
 from ..weights.network_errors import in_one_line
 from .build_job import Job
 from .build_thread import LeftError
-from .engine import Runner, Sides, UnusableError, tell
+from .engine import Runner, Size, UnusableError, tell
 from .engine_store import StoreError, drop, kept
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def library() -> ModuleType:
     return sys.modules["openvino"]
 
 
-def start(job: Job, sides: Sides | None) -> Runner:
+def start(job: Job, input_size: Size | None) -> Runner:
     """Starts the graph on the GPU or the CPU, whichever of them passes its trial first.
 
     Raises:
@@ -54,12 +54,12 @@ def start(job: Job, sides: Sides | None) -> Runner:
         raise UnusableError(f"OpenVINO does not run on {job.device}; --device cpu, or another runtime")
     core = library().Core()
     available = [name for name in core.available_devices if name.startswith("GPU")] if job.any_device else []
-    graph = job.onnx(sides)[0]
+    graph = job.onnx(input_size)[0]
     for name in (*available, "CPU"):
         job.step(f"starting OpenVINO on {name}")
         try:
-            runner = _OpenVinoRunner(job, _compiled(core, job, graph, name, sides), name)
-            job.trial(runner, sides)
+            runner = _OpenVinoRunner(job, _compiled(core, job, graph, name, input_size), name)
+            job.trial(runner, input_size)
             return runner
         except (LeftError, StoreError):
             raise
@@ -78,18 +78,18 @@ class _OpenVinoRunner:
         self.words = f"OpenVINO {library().__version__.partition('-')[0]}, {device}, {dtype}"
         self.size = int(_PER_WEIGHT * job.bytes_of_weights)
 
-    def run(self, pixels: Tensor, numbers: Tensor | None) -> tuple[Tensor, ...]:
+    def run(self, pixels: Tensor, scalar_inputs: Tensor | None) -> tuple[Tensor, ...]:
         """See `engine.Runner.run`. What goes in is not copied."""
-        given = [each.cpu().numpy() for each in ((pixels,) if numbers is None else (pixels, numbers))]
+        inputs = [each.cpu().numpy() for each in ((pixels,) if scalar_inputs is None else (pixels, scalar_inputs))]
         if not hasattr(self._of_thread, "request"):  # of which one runs at a time
             self._of_thread.request = self.compiled.create_infer_request()
         request = self._of_thread.request
-        request.infer(given, share_inputs=True)
+        request.infer(inputs, share_inputs=True)
         count = len(self.compiled.outputs)
         return tuple(torch.from_numpy(request.get_output_tensor(index).data.copy()).to(pixels.device) for index in range(count))
 
 
-def _compiled(core: Any, job: Job, graph: Path, device: str, sides: Sides | None) -> Any:
+def _compiled(core: Any, job: Job, graph: Path, device: str, input_size: Size | None) -> Any:
     """The graph compiled for a device, from the store where it is."""
     if _CAPABILITIES[job.dtype] not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
         raise UnusableError(f"it does not compute in {str(job.dtype).removeprefix('torch.')}")
@@ -97,7 +97,7 @@ def _compiled(core: Any, job: Job, graph: Path, device: str, sides: Sides | None
     if device == "CPU":
         settings["INFERENCE_NUM_THREADS"] = torch.get_num_threads()
     key = job.key(
-        "openvino", sides, openvino=library().__version__, device=core.get_property(device, "FULL_DEVICE_NAME"), settings=str(settings)
+        "openvino", input_size, openvino=library().__version__, device=core.get_property(device, "FULL_DEVICE_NAME"), settings=str(settings)
     )
 
     def build(folder: Path) -> None:

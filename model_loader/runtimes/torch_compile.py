@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from ...annotators.graphs.graph import Graph
 from .build_job import Job
-from .engine import Runner, Sides
+from .engine import Runner, Size
 from .engine_store import store_folder
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 
-def start(job: Job, sides: Sides | None) -> Runner:
+def start(job: Job, input_size: Size | None) -> Runner:
     """Compiles the network for any size, which takes a minute the first time.
 
     Raises:
@@ -28,7 +28,7 @@ def start(job: Job, sides: Sides | None) -> Runner:
     job.step("warming up torch.compile (about a minute the first time, seconds later)")
     runner = _CompiledRunner(job)
     if job.device.type == "cpu":
-        job.trial(runner, sides or job.usual_sides)
+        job.trial(runner, input_size or job.default_input_size)
     return runner
 
 
@@ -42,11 +42,11 @@ class _CompiledRunner:
         self._run: Any = torch.compile(_OfCells(job.graph), dynamic=True)
         self.words = f"torch.compile {torch.__version__}, {job.device}"
 
-    def run(self, pixels: Tensor, numbers: Tensor | None) -> tuple[Tensor, ...]:
+    def run(self, pixels: Tensor, scalar_inputs: Tensor | None) -> tuple[Tensor, ...]:
         """See `engine.Runner.run`."""
-        told = () if numbers is None else (numbers,)
+        scalars = () if scalar_inputs is None else (scalar_inputs,)
         # one image is compiled apart from several, for another minute: on a CPU more than what several at once gain
-        parts = [self._run(self._cells(part), *told) for part in pixels.split(1 if pixels.device.type == "cpu" else len(pixels))]
+        parts = [self._run(self._cells(part), *scalars) for part in pixels.split(1 if pixels.device.type == "cpu" else len(pixels))]
         return parts[0] if len(parts) == 1 else tuple(map(torch.cat, zip(*parts, strict=True)))
 
     def _cells(self, pixels: Tensor) -> Tensor:
@@ -71,8 +71,8 @@ class _OfCells(nn.Module):
         self.module = graph.module
         self.cell = graph.multiple_of
 
-    def forward(self, cells: Tensor, numbers: Tensor | None = None) -> tuple[Tensor, ...]:
+    def forward(self, cells: Tensor, scalar_inputs: Tensor | None = None) -> tuple[Tensor, ...]:
         """See `Graph.module`."""
         batch, channels, rows, _, columns, _ = cells.shape
         pixels = cells.reshape(batch, channels, rows * self.cell, columns * self.cell)
-        return self.module(pixels) if numbers is None else self.module(pixels, numbers)
+        return self.module(pixels) if scalar_inputs is None else self.module(pixels, scalar_inputs)

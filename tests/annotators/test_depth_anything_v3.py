@@ -224,7 +224,7 @@ def test_half_a_patch_rounds_up():
     assert build(LARGE, official_state(tiny_network(LARGE))).network_size(287, 504, 504) == (294, 504)
 
 
-class Seen(nn.Module):
+class RenderedLayer(nn.Module):
     """Keeps what the network is given."""
 
     def __init__(self):
@@ -247,7 +247,7 @@ def test_images_are_resized_in_the_authors_two_steps(height, width):
     if second != first:
         grows = second[0] > first[0] or second[1] > first[1]
         expected = cv2.resize(expected, second, interpolation=cv2.INTER_CUBIC if grows else cv2.INTER_AREA)
-    seen = Seen()
+    seen = RenderedLayer()
     images = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     da3.DepthAnything3Annotator(spec(LARGE), seen).estimate(images, 126)
     found = seen.pixels[0].permute(1, 2, 0).numpy()

@@ -274,8 +274,8 @@ CASES = {
         ONE_BY_ONE,
     ),
     "edges.ramp_sharpening.ramp_width": (lambda: ramp_sharpening.ramp_width(maps()[:1]), "gives a number"),
-    "edges.ramp_sharpening.take_sides": (
-        lambda: ramp_sharpening.take_sides(maps()[:1], maps(3)[:1], 2, normals=maps(3)[:1]),
+    "edges.ramp_sharpening.sharpen_ramps": (
+        lambda: ramp_sharpening.sharpen_ramps(maps()[:1], maps(3)[:1], 2, normals=maps(3)[:1]),
         "looks at the pixels of ramps only",
     ),
     "images.render.normalise_per_image": (lambda: render.normalise_per_image(maps(), mask()), None),
@@ -296,7 +296,7 @@ CASES = {
     "estimate.Estimate.in_float32": (lambda: estimate().in_float32(), None),
     "regions.sky.sky_share": (lambda: sky.sky_share(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "regions.sky.find_sky": (lambda: sky.find_sky(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
-    "regions.sky.told_sky": (lambda: sky.told_sky(Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
+    "regions.sky.predicted_sky": (lambda: sky.predicted_sky(Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "regions.sky.sky_to_drop": (lambda: sky.sky_to_drop(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "views.forward_warp.render_layer": (lambda: tuple(forward_warp.render_layer(surface(), view(), 22, 28)), None),
     "views.forward_warp.with_margin": (lambda: tuple(forward_warp.with_margin(maps(3), maps(), (2, 1))[:2]), None),

@@ -54,7 +54,7 @@ def estimate_shards(
             assert taken.found is not None
             row = row_of(str(taken.outputs.image.absolute()), taken.found, target.run.options.numbers)
             with one_at_a_time:
-                return outcomes(writer.add(taken.outputs, row, taken.seen))
+                return outcomes(writer.add(taken.outputs, row, taken.source_mark))
 
         for outputs, result in process(model, todo, options, finish, stop):
             if isinstance(result, Failure):

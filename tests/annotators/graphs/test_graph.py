@@ -159,7 +159,7 @@ def test_one_onnx_file_holds_for_any_batch_at_sides_that_are_no_multiples(tmp_pa
 
 
 def test_sides_that_are_no_multiples_are_refused(tmp_path):
-    graph = replace(annotator("depth-anything-v2-small").graph(), dynamic_sides=False)
+    graph = replace(annotator("depth-anything-v2-small").graph(), dynamic_size=False)
     with pytest.raises(ValueError, match="multiples of 14"):
         export_graph(graph, tmp_path / "graph.onnx", (100, 140))
     assert not list(tmp_path.iterdir())

@@ -22,7 +22,7 @@ from depth_normal.app.commands.bench import as_json, table
 from depth_normal.model_loader import load_model
 
 OPTIONS = Options(model="tiny", size=32)
-quick = partial(timing.measure, OPTIONS, "cpu", seconds=0.02, sides=(80, 48))
+quick = partial(timing.measure, OPTIONS, "cpu", seconds=0.02, image_size=(80, 48))
 WAYS = ["network", "network, 4 at once", "single", "batch", "folder"]
 
 

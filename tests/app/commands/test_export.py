@@ -131,7 +131,7 @@ def test_half_precision_that_shows_is_refused_before_anything_is_written(tmp_pat
 
 def test_fixed_sides_are_those_of_the_comparison(exported_tiny, quick, tmp_path):
     with quick(exported_tiny):
-        found = exporting.export("tiny", tmp_path / "tiny.onnx", sides=(96, 160), batch=2)
+        found = exporting.export("tiny", tmp_path / "tiny.onnx", input_size=(96, 160), batch=2)
     assert [each.what for each in found.checks] == ["the photograph, seen at 160x96"]
     assert found.checks[0].largest < 0.1
 

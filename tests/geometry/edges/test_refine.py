@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.geometry.camera import intrinsics_from_fov
-from depth_normal.geometry.edges.ramp_sharpening import ramp_width, take_sides
+from depth_normal.geometry.edges.ramp_sharpening import ramp_width, sharpen_ramps
 from depth_normal.geometry.edges.refine import refine_geometry
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
@@ -225,7 +225,7 @@ def test_constant_depth_and_smallest_maps(size):
         estimate = Estimate(torch.full((1, 1, *size), value), METRIC)
         refined = refine_geometry(estimate, torch.rand(1, 3, *size), derive=with_normals)
         assert torch.allclose(refined.depth, estimate.depth, equal_nan=True)
-    assert take_sides(torch.ones(1, 1, *size), torch.rand(1, 3, *size), 3)[0].shape == (1, 1, *size)
+    assert sharpen_ramps(torch.ones(1, 1, *size), torch.rand(1, 3, *size), 3)[0].shape == (1, 1, *size)
 
 
 def test_the_width_of_a_ramp_is_measured():

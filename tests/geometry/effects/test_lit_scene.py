@@ -6,7 +6,7 @@ import torch
 from depth_normal.geometry.effects.lit_scene import lit_scene
 from depth_normal.geometry.effects.relight import relight
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.regions.sky import told_sky
+from depth_normal.geometry.regions.sky import predicted_sky
 
 HEIGHT, WIDTH, HORIZON = 48, 64, 20
 FAR = {Quantity.DISPARITY: -5.0, Quantity.METRIC_DEPTH: 1e6, Quantity.RELATIVE_DEPTH: 30.0}
@@ -66,6 +66,6 @@ def test_each_image_of_a_batch_tells_its_own_sky():
     assert estimate.depth is not None
     depth = torch.cat((estimate.depth, estimate.depth, estimate.depth, 0 * estimate.depth))
     masks = torch.cat((~above, above & ~above, above | ~above, above & ~above))
-    found = told_sky(Estimate(depth, estimate.quantity, mask=masks))
+    found = predicted_sky(Estimate(depth, estimate.quantity, mask=masks))
     assert torch.equal(found[:1], above)
     assert found.flatten(1).float().mean(1)[1:].tolist() == [1, 0, 0]

@@ -31,7 +31,7 @@ class Convolved(Annotator):
 
     bytes_per_pixel = 100
     runs = 0
-    dynamic_sides = True
+    dynamic_size = True
 
     @classmethod
     def build(cls, spec, states, dtype):
@@ -40,19 +40,19 @@ class Convolved(Annotator):
         return cls(spec, network.to(dtype))
 
     def signature(self):
-        return Signature.of(self.spec, dynamic_sides=self.dynamic_sides)
+        return Signature.of(self.spec, dynamic_size=self.dynamic_size)
 
     def predict(self, inputs, scalar_inputs=()):
         Convolved.runs += 1
         return (self.network(inputs),)
 
 
-def write_onnx(graph, path, sides=None):
+def write_onnx(graph, path, input_size=None):
     """The convolution as ONNX, for all sizes or for one."""
     onnx = pytest.importorskip("onnx")
     from onnx import helper, numpy_helper
 
-    height, width = sides or ("height", "width")
+    height, width = input_size or ("height", "width")
     tensors = [numpy_helper.from_array(each.float().numpy(), name) for name, each in graph.module.network.named_parameters()]
     float32 = onnx.TensorProto.FLOAT
     made = helper.make_graph(
@@ -70,9 +70,9 @@ def exported(monkeypatch):
     """The sides of every export so far."""
     seen = []
 
-    def export(graph, path, sides=None):
-        seen.append(sides)
-        write_onnx(graph, path, sides)
+    def export(graph, path, input_size=None):
+        seen.append(input_size)
+        write_onnx(graph, path, input_size)
 
     monkeypatch.setattr(build_job, "export_graph", export)
     return seen
@@ -82,7 +82,7 @@ def exported(monkeypatch):
 def convolved(caches, tmp_path, exported, monkeypatch):
     """`load(runtime)` of the family's one model; its weights; the exports so far; what torch ran."""
     monkeypatch.setattr(Convolved, "runs", 0)
-    monkeypatch.setattr(Convolved, "dynamic_sides", True)
+    monkeypatch.setattr(Convolved, "dynamic_size", True)
     monkeypatch.setitem(registry.FAMILIES, "convolved", Convolved)
     monkeypatch.setitem(registry.MODELS, "convolved", SPEC)
     weights = tmp_path / "convolved.safetensors"

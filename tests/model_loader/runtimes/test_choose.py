@@ -42,7 +42,9 @@ def test_torch_compile_gives_what_torch_gives(convolved, image, expected, monkey
 def test_torch_compile_compiles_no_more_for_another_size(convolved, image, monkeypatch):
     """Each time takes a minute."""
     torch._dynamo.reset()  # of what other tests compiled
-    monkeypatch.setattr(build_job.Job, "usual_sides", (96, 128))  # one multiple alone would be compiled by itself, and so would few numbers
+    monkeypatch.setattr(
+        build_job.Job, "default_input_size", (96, 128)
+    )  # one multiple alone would be compiled by itself, and so would few numbers
     compile_, made = torch.compile, []
 
     def backend(module, _inputs):
@@ -135,10 +137,10 @@ def test_want_of_memory_makes_fewer_images_at_once_not_torch(convolved, image, e
     model = convolved.load("onnx")
     run = onnx_runtime._OnnxRunner.run
 
-    def small(self, pixels, numbers):
+    def small(self, pixels, scalar_inputs):
         if len(pixels) > 1:
             raise RuntimeError("BFCArena: Failed to allocate memory for requested buffer of size 1")
-        return run(self, pixels, numbers)
+        return run(self, pixels, scalar_inputs)
 
     monkeypatch.setattr(onnx_runtime._OnnxRunner, "run", small)
     assert torch.allclose(model.estimate(image).depth, expected, atol=1e-5)
@@ -147,7 +149,7 @@ def test_want_of_memory_makes_fewer_images_at_once_not_torch(convolved, image, e
 
 def test_a_graph_of_one_size_has_an_engine_for_each_of_the_first_sizes(convolved, image, monkeypatch, told):
     pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(convolved.family, "dynamic_sides", False)
+    monkeypatch.setattr(convolved.family, "dynamic_size", False)
     model = convolved.load("onnx")
     assert not convolved.exports, "it depends on the images"
     for width in (32, 64, 96, 128, 128):
@@ -213,7 +215,7 @@ def test_cancel_while_an_engine_runs_is_no_failure_of_the_engine(convolved, imag
     assert model.runtime == words != "torch"
 
 
-def slow_export(graph, path, sides=None):
+def slow_export(graph, path, input_size=None):
     import time
 
     time.sleep(0.4)
