@@ -1,4 +1,4 @@
-"""The command `depth-normal`: its commands, their examples, and how a line is taken.
+"""The command `depth-normal`: its subcommands, their examples, and the parsing of the command line.
 
 Nothing large is imported before a command runs: `--help`, `--version` and mistyped words are answered at once.
 """

@@ -1,4 +1,4 @@
-"""How far two estimates' final images are apart: what another engine or another dtype changes."""
+"""Measures how far two estimates' final images are apart, for example by engine or dtype."""
 
 from __future__ import annotations
 

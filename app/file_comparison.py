@@ -1,4 +1,4 @@
-"""Two files of one view, compared."""
+"""Compares two files of one view."""
 
 from __future__ import annotations
 

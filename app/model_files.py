@@ -1,4 +1,4 @@
-"""What the command line tells of the models, and their weights on this computer."""
+"""Describes models and their local weights for the command line."""
 
 from __future__ import annotations
 

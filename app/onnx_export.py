@@ -1,4 +1,4 @@
-"""A model's network as an ONNX file that is as good as the network: it is run by ONNX Runtime and compared before it is in its place."""
+"""Exports a model's network to ONNX. The file is run by ONNX Runtime and compared with torch before it replaces anything."""
 
 from __future__ import annotations
 

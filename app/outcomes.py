@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, the errors that a person may cause, and the folder of the pages that messages name."""
+"""Exit codes, user errors, and the address of the documentation that messages link to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be written, by the words of options and of Python. Imports nothing large."""
+"""The outputs that can be written, as named by options and in Python. Imports nothing large."""
 
 from __future__ import annotations
 

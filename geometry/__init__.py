@@ -1,1 +1,1 @@
-"""Pure mathematics on depth and normals: no model, no disk but in `files`, no ComfyUI. `docs/geometry.md` is for callers from Python."""
+"""Geometry of depth and normals as functions of tensors: no models, no ComfyUI, no disk access outside `files`. See docs/geometry.md."""

@@ -1,4 +1,4 @@
-"""What is assumed where an estimate does not say it: the zero of its depth, its unit, what is behind holes, and the camera."""
+"""Assumptions where an estimate leaves something open: the zero and unit of depth, what is behind holes, and the camera."""
 
 from __future__ import annotations
 

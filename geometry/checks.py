@@ -1,4 +1,4 @@
-"""The checks of what geometry functions are given: maps, masks, depth, cameras and choices. Each refuses with what is accepted instead."""
+"""Argument checks for geometry functions: maps, masks, depth, cameras and choices. Each error names what is accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Core ComfyUI's own geometry: the dictionaries of its MoGe and Depth Anything 3 nodes, to and from estimates."""
+"""Converts estimates to and from the dictionaries of core ComfyUI's MoGe and Depth Anything 3 nodes."""
 
 from __future__ import annotations
 

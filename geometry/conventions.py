@@ -1,4 +1,4 @@
-"""Normals from one convention to another: camera axes, world space, images, strength and blending."""
+"""Converts normals between conventions: camera axes, world space, images, strength and blending."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What geometry functions raise that a caller may want to word anew. Imports nothing large."""
+"""Exceptions of geometry functions that a caller may want to reword. Imports nothing large."""
 
 from __future__ import annotations
 

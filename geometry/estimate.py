@@ -1,4 +1,4 @@
-"""The value that travels through the pack: what a network, a file or a renderer says of depth and normals."""
+"""`Estimate`: depth, normals, camera and mask of a batch, as models, files and renderers produce them."""
 
 from __future__ import annotations
 

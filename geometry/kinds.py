@@ -1,4 +1,4 @@
-"""What the numbers of depth and of normals mean."""
+"""Enumerations: the quantity of depth values and the axes of normals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pixels count: the one rule, for maps that are not (yet) in an `Estimate`. Those that are ask `Estimate.valid`."""
+"""Valid pixels of maps that are not (yet) in an `Estimate`. For an `Estimate`, use `Estimate.valid`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Videos and numbered images in and out, by PyAV: frames one after the other, never the whole video."""
+"""Reads and writes videos and numbered images with PyAV, frame by frame, never the whole video."""
 
 from .join import Piece, join_pieces
 from .library import VideoError, pyav

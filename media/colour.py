@@ -1,4 +1,4 @@
-"""From the numbers of a video's planes to RGB and back: matrix, range, the place of chroma, and what HDR is shown as."""
+"""Converts a video's planes to RGB and back: matrix, range, chroma location and HDR tone mapping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pieces of a video joined, with the sound of the video they were made of: packets are copied, images are not coded again."""
+"""Joins the segments of a video and adds the source's sound. Packets are copied, not encoded again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PyAV: imported where it is needed, and what its versions (12 and later) call differently."""
+"""Imports PyAV on first use and hides the differences between its versions (12 and later)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A frame's planes as tensors, and tensors as a frame: the numbers as they are stored, whatever PyAV's version converts."""
+"""Converts a frame's planes to tensors and back, by the stored values, independent of PyAV's version."""
 
 from __future__ import annotations
 

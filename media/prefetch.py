@@ -1,4 +1,4 @@
-"""A video on its way: reading ahead and writing behind in threads with short queues, so that decoding, the network and coding overlap."""
+"""Reads ahead and writes behind in threads with short queues, so that decoding, inference and encoding overlap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What models of video expect of a control video: frames a second, sides, how many frames. Each by the source that states it."""
+"""Frame rates, sizes and frame counts that video models expect of a control video, each with its source."""
 
 from __future__ import annotations
 

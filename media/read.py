@@ -1,4 +1,4 @@
-"""Videos in: what a video's header says, and its frames one after the other as RGB, upright, each with its time."""
+"""Reads videos: the header, and the frames in order as upright RGB with their times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sound of a video under another: copied where the container takes it, else made AAC, else left out, which is said."""
+"""Adds a source's sound to a video: copied where the container accepts it, else encoded as AAC, else left out with a warning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The packets of a video on one clock, also where a recording's own clock begins anew in the middle."""
+"""Puts the packets of a video on one clock, even where a recording's clock restarts."""
 
 from __future__ import annotations
 

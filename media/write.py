@@ -1,4 +1,4 @@
-"""Videos out: images, each with its time, as H.264 to look at, H.265 of 10 bits, or FFV1 of 16 bits, which loses nothing."""
+"""Writes videos: H.264 for viewing, 10-bit H.265, or lossless 16-bit FFV1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The only door to ComfyUI's memory manager, its folders and the Hugging Face hub: find, download, verify, load, keep, place."""
+"""Finds, downloads, verifies, loads and runs models, inside ComfyUI and outside."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Models by name: each loaded once, kept, and forgotten where main memory is short."""
+"""Loads models by name, once each, and evicts them when main memory runs short."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much main memory this process may still take: of the machine, and of the container or service that it runs in."""
+"""Main memory still available to this process, within the limits of its machine, container or service."""
 
 from __future__ import annotations
 

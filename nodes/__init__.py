@@ -1,4 +1,4 @@
-"""What ComfyUI sees: one file for each kind of node; the order of the tuples is the order in the menu."""
+"""ComfyUI's nodes: one file for each kind; the order of the tuples is the order in the menu."""
 
 from ..model_loader.comfy.interrupt import interruptible
 from ..model_loader.comfy.server import when_started

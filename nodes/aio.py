@@ -1,4 +1,4 @@
-"""The old pack's node for all preprocessors: same id and widgets. Depth and normals are this pack's own; the others it names."""
+"""The old pack's node for all preprocessors: same id and widgets. This pack runs those of depth and normals and names the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch on its way through a node: taken apart into images, counted, and handed on where ComfyUI wants it."""
+"""Batches in a node: split into images, counted, and moved to where ComfyUI expects results."""
 
 from __future__ import annotations
 

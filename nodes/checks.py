@@ -1,4 +1,4 @@
-"""What nodes refuse before they run. ComfyUI checks widgets too, but scripts call the nodes without it."""
+"""Input checks of nodes. ComfyUI checks widgets too, but scripts call the nodes without it."""
 
 from __future__ import annotations
 

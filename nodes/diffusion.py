@@ -1,4 +1,4 @@
-"""Marigold, Lotus and LBM: depth and normals painted by diffusion models.
+"""Depth and normals by diffusion models: Marigold, Lotus and LBM.
 
 They have nodes of their own because steps, seed and ensemble mean something to them alone; Estimate Geometry runs them with their defaults.
 """

@@ -1,4 +1,4 @@
-"""Masks by depth: what lies between two distances or around a clicked point, and the thing there, cut out."""
+"""Masks by depth, for a range of distances or around a clicked point, and cut-outs."""
 
 from __future__ import annotations
 

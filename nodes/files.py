@@ -1,4 +1,4 @@
-"""Files of raw depth and normals in ComfyUI's own folders, and nowhere else."""
+"""Loads and saves files of raw depth and normals, in ComfyUI's own folders only."""
 
 from __future__ import annotations
 

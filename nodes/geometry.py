@@ -1,4 +1,4 @@
-"""Depth and normals as numbers: models, estimates, depth images read as geometry, normals from depth."""
+"""Raw depth and normals: estimates, depth images read as geometry, and normals from depth."""
 
 from __future__ import annotations
 

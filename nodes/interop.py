@@ -1,4 +1,4 @@
-"""Raw geometry to and from core ComfyUI's MoGe and Depth Anything 3 nodes."""
+"""Converts raw geometry to and from core ComfyUI's MoGe and Depth Anything 3 nodes."""
 
 from __future__ import annotations
 

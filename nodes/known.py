@@ -1,4 +1,4 @@
-"""What a node that changes images knows of them: raw geometry, or what depth and normal maps show."""
+"""The geometry of a node's images: raw geometry, or what depth and normal maps show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the old pack's nodes share: their place in the menu, and the way from an IMAGE through a model to an image."""
+"""What the old pack's nodes share: their place in the menu, and the path from an IMAGE through a model to an image."""
 
 from __future__ import annotations
 

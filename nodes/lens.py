@@ -1,4 +1,4 @@
-"""What stands between the scene and the image: the lens, and the air."""
+"""Depth of field and fog."""
 
 from __future__ import annotations
 

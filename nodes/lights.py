@@ -1,4 +1,4 @@
-"""Lamps for Relight: their widgets, and the node that adds one to others."""
+"""Lamps for Relight: their widgets, and the node that adds one."""
 
 from __future__ import annotations
 

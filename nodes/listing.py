@@ -1,4 +1,4 @@
-"""Files of depth and normals in ComfyUI's folders, for a list that is asked for often: a folder is looked at again when it has changed."""
+"""Lists files of depth and normals in ComfyUI's folders; a folder is read again only when it has changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a node shows on itself in ComfyUI's page: an image, and its depth and normals as numbers for web/*.js.
+"""Previews that a node shows in ComfyUI's page: an image with its depth and normals as numbers for web/*.js.
 
 An image and its numbers are two PNG files of preview size in ComfyUI's temp folder; `web/maps.js` reads what `_packed` writes.
 """

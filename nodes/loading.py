@@ -1,4 +1,4 @@
-"""Models as nodes load them: where the weights cannot be had, the node says what works at once, or shows a preview if that is allowed."""
+"""Loads models for nodes. Where weights are missing, the error names alternatives, or a preview model is used if allowed."""
 
 from __future__ import annotations
 

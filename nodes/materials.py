@@ -1,4 +1,4 @@
-"""From a photograph to a material: geometry that tiles, fine relief, and files of 16 bits and more."""
+"""From a photograph to a material: seamless geometry, detail normals, and files of 16 bits and more."""
 
 from __future__ import annotations
 

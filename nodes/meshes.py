@@ -1,4 +1,4 @@
-"""Raw depth as surfaces in files: textured meshes to look at, reliefs to print."""
+"""Saves raw depth as textured meshes or printable reliefs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists of models to choose from: what can be used at once stands first, and the page shows size, licence and place beside each."""
+"""Model choices of nodes: local models first, with size, licence and location beside each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The old pack's node of BAE: same id, widgets, sizes and looks; and what all old nodes of networks that give normals share."""
+"""The old pack's BAE node: same id, widgets, sizes and looks; and what the old nodes of normal models share."""
 
 from __future__ import annotations
 

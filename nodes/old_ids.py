@@ -1,4 +1,4 @@
-"""The ids under which graphs of other packs know some nodes: each such node has an id of this pack's own as well.
+"""Node ids of other packs; each such node also has an id of this pack.
 
 Of two packs with one id ComfyUI keeps, without a word, the one that it loads last. A graph that uses the ids that begin with
 `DepthNormal_` means this pack's nodes, whatever else is installed.

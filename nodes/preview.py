@@ -1,4 +1,4 @@
-"""What a GEOMETRY holds, to look at."""
+"""Previews the contents of a GEOMETRY."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Depth edges and normals that sit on the image's edges."""
+"""Aligns depth edges and normals with the image's edges."""
 
 from __future__ import annotations
 

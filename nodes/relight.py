@@ -1,4 +1,4 @@
-"""What the maps are for: the image under another light, and a small camera move through it."""
+"""Relighting, and small camera moves through an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images of raw depth and normals, and normal maps from one convention to another."""
+"""Renders raw depth and normals as images, and converts normal maps between conventions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files into ComfyUI's output folder: names as its own savers have them, numbers that nobody has, all files or none."""
+"""Saves files to ComfyUI's output folder: named as its own savers do, with unused numbers, all files or none."""
 
 from __future__ import annotations
 

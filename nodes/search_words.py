@@ -1,4 +1,4 @@
-"""Words of other languages by which nodes are found: the page's search reads aliases in every language, and translates none."""
+"""Search aliases in other languages: ComfyUI's search reads them in every language and translates none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An image for both eyes."""
+"""Stereo pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the nodes for textures take: normals and heights, as this pack's geometry or as any pack's images."""
+"""Inputs of the texture nodes: normals and heights, from this pack's geometry or any pack's images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ComfyUI's VIDEO in and out: depth and normals of a video of any length, with its sound, a few frames in memory."""
+"""Depth and normals of ComfyUI's VIDEO, of any length, with its sound and few frames in memory."""
 
 from __future__ import annotations
 

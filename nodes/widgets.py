@@ -1,4 +1,4 @@
-"""The widgets of the nodes: each that several nodes have stands here once, with its range and its tooltip."""
+"""Widgets shared by several nodes, with their ranges and tooltips."""
 
 from __future__ import annotations
 

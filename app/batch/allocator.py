@@ -1,4 +1,4 @@
-"""What the C library does with memory that is given back, for a process whose work is one image after another."""
+"""Tunes the C library's allocator for a process that handles one image after another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engines of `estimate`, by one protocol, and files as the results of a run. Nothing large is imported before a run begins.
+"""The engines of `estimate` behind one protocol, and files as the results of a run. Nothing large is imported before a run begins.
 
 An engine knows where images can come from and how work is spread. It does not know which images are to be done, or what a run replaces:
 that is the matter of the results, `FileFolder` here and `ShardFolder` of `shards.folder`, whose `run` calls the engine.

@@ -1,4 +1,4 @@
-"""What went wrong with which image, and whether trying again makes sense: `.depth-normal/failures.jsonl` in the folder of the results.
+"""Records failed images, and whether a retry makes sense: `.depth-normal/failures.jsonl` in the folder of the results.
 
 One line a failure, as JSON:
 

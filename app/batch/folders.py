@@ -1,4 +1,4 @@
-"""Folders of images from Python: the command's engine as an iterator."""
+"""Estimates folders of images from Python: the command's engine as an iterator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local engine: reading, the network and writing go on at the same time, and memory stays the same however many images there are.
+"""The local engine: reading, inference and writing overlap, and memory does not grow with the number of images.
 
 Threads read ahead and write behind (decoding and packing images let other threads run). On a CPU other threads run the network, on several
 images side by side; elsewhere the caller's thread runs it, on batches, and everywhere it hands out what is finished. Nothing is queued

@@ -1,4 +1,4 @@
-"""Locks on the names of files in a folder of results: two writers wait for each other only where they write under the same name.
+"""Locks on file names in a results folder: two writers wait for each other only when they write the same name.
 
 All locks are in one empty file, `.depth-normal/lock`, where each name stands for one byte. A million names leave no more than that file,
 and the system drops the locks of a process that ends, however it ends.

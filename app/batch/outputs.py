@@ -1,4 +1,4 @@
-"""Where results go: their names, which of them are done, and what must not be overwritten."""
+"""Plans the results: file names, which images are done, and what must not be overwritten."""
 
 from __future__ import annotations
 

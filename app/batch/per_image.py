@@ -1,4 +1,4 @@
-"""The way of an image in three functions, `read`, `estimate` and `write`, which every engine calls; `run` does the three in one go."""
+"""The steps of one image, `read`, `estimate` and `write`, which every engine calls; `run` does all three."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The records of what was made and how: one small file an image, `.depth-normal/<stem>.json` in the folder of its results.
+"""Records of what was made and how: one small file an image, `.depth-normal/<stem>.json` in the folder of its results.
 
 Each image has its own, so that two processes that work on different images never write the same file:
 

@@ -1,4 +1,4 @@
-"""Folders and images by their URLs: `s3://`, `gs://` and the others that pyarrow knows, and what fsspec knows beyond them.
+"""Folders and images by URL: `s3://`, `gs://` and other stores of pyarrow, and those of fsspec.
 
 A store is reached with the credentials that its own tools use (`AWS_PROFILE`, `AWS_ENDPOINT_URL`, `GOOGLE_APPLICATION_CREDENTIALS`, ...).
 """

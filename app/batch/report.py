@@ -1,4 +1,4 @@
-"""What a run over images tells: a progress bar, a line an image, `failures.jsonl`, and a summary at the end."""
+"""Reports a run over images: a progress bar, a line an image, `failures.jsonl`, and a summary at the end."""
 
 from __future__ import annotations
 

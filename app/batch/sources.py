@@ -1,4 +1,4 @@
-"""Which images are meant by what the user names: files, folders, patterns and lists. Nothing large is imported, no image is opened.
+"""Resolves what the user names to images: files, folders, patterns and lists. Nothing large is imported, no image is opened.
 
 An image is named in one of these ways:
 

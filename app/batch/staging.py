@@ -1,4 +1,4 @@
-"""How results get to their places: written aside, then renamed together.
+"""Writes results to temporary names and renames them together.
 
 Of two processes that work on one image, the last one's files are there, all of them: one at a time checks, records and renames. Those that
 work on different images do not wait for each other (`locks`).

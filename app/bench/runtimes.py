@@ -1,4 +1,4 @@
-"""How fast each runtime of this machine runs a model's network, and how far its images are from torch's, in one run."""
+"""Measures each runtime of this machine: the speed of a model's network, and how far its images are from torch's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast a model is on this machine: whole ways from files to files beside the bare network, in one run, so that the ratios hold.
+"""Measures a model's speed on this machine, from files to files and for the bare network, in one run.
 
 The clock is read when the device has done its work. Every way runs once before it counts; the ways take turns, so that a machine that
 slows down slows all of them, and the figure is the median.

@@ -1,4 +1,4 @@
-"""The engine for a cluster: `read`, `estimate` and `write` of `work` as three steps of a Ray Data pipeline.
+"""The cluster engine: `read`, `estimate` and `write` of `per_image` as three steps of a Ray Data pipeline.
 
 Ray decides what runs where and when: how many images are read ahead (as many as its object store has room for), which worker gets the
 next, and what is done again when a worker is lost. Reading and writing are tasks; a worker that estimates is an actor, which loads the

@@ -1,4 +1,4 @@
-"""The package Ray, which says nothing of itself and leaves this process's signals alone."""
+"""Imports Ray without its log output and without changing this process's signal handlers."""
 
 from __future__ import annotations
 

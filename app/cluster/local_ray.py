@@ -1,4 +1,4 @@
-"""A Ray on this machine that one run starts and ends. No other machine reaches it, and nobody without the run's token.
+"""A private Ray cluster on this machine, for one run. It accepts local connections with the run's token only.
 
 Ray's own defaults do not protect it: up to 2.58 whoever reaches its ports can run code, and from 2.59 on one token for all runs lies in a
 file that every user of the machine can read. So the mode, the token and the interface are set here, and a call without the token checks

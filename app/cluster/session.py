@@ -1,4 +1,4 @@
-"""A Ray to work with: one that runs already, or one on this machine that ends with the run."""
+"""Connects to a running Ray cluster, or starts one on this machine for the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The three steps of an image on a cluster, as Ray Data runs them: what they take and give are tables, a row an image.
+"""The three steps of an image on a cluster, as Ray Data runs them. Input and output are tables with a row an image.
 
 An image that fails goes on as a row with a `failure`, so that the others of its batch are done.
 """

@@ -1,1 +1,1 @@
-"""The commands of `depth-normal`, one file each, and the options that they share."""
+"""The subcommands of `depth-normal`, one file each, and their shared options."""

@@ -1,4 +1,4 @@
-"""What the commands have in common: exit codes, the errors that a person may cause, options and their types. Imports nothing large."""
+"""What the subcommands share: exit codes, user errors, options and their types. Imports nothing large."""
 
 from __future__ import annotations
 

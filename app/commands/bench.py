@@ -1,4 +1,4 @@
-"""`depth-normal bench`: how fast a model is here, as a table to paste into an issue."""
+"""`depth-normal bench`: measures how fast a model is, as a table to paste into an issue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`depth-normal compare`: how far two files of one view are apart."""
+"""`depth-normal compare`: measures how far two files of one view are apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`depth-normal effect`: masks, cut-outs, fog and depth of field of an image, by its depth."""
+"""`depth-normal effect`: depth masks, cut-outs, fog and depth of field."""
 
 from __future__ import annotations
 

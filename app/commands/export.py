@@ -1,4 +1,4 @@
-"""`depth-normal export`: a model's network as an ONNX file, for programs that have neither this package nor torch."""
+"""`depth-normal export`: writes a model's network as an ONNX file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command does to one image, done to several, one after the other with one model."""
+"""Runs the command for one image on several, one after the other with the same model."""
 
 from __future__ import annotations
 

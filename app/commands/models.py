@@ -1,4 +1,4 @@
-"""`depth-normal models` and `depth-normal download`: which models there are, and their weights."""
+"""`depth-normal models` and `depth-normal download`: lists models and downloads weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`depth-normal refine`: geometry whose edges sit on the image's."""
+"""`depth-normal refine`: aligns the depth edges of geometry with those of its image."""
 
 from __future__ import annotations
 

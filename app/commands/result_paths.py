@@ -1,4 +1,4 @@
-"""Where results go: `-o`, the names they have by default, what they may replace, and `--open`. Imports nothing large."""
+"""Result paths of commands: `-o`, default names, what may be overwritten, and `--open`. Imports nothing large."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command that makes an image or a surface of an image asks: the image, and where its depth and normals come from."""
+"""The shared inputs of commands that make an image or a mesh from one: the image, and the source of its depth and normals."""
 
 from __future__ import annotations
 

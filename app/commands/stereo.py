@@ -1,4 +1,4 @@
-"""`depth-normal stereo`: an image for each eye. `depth-normal estimate` with other options for what is written."""
+"""`depth-normal stereo`: stereo pairs. `depth-normal estimate` with other options for the outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`depth-normal texture`: maps of a material, one by one or all of one photo."""
+"""`depth-normal texture`: maps of a material, one by one or all from one photo."""
 
 from __future__ import annotations
 

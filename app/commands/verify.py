@@ -1,4 +1,4 @@
-"""`depth-normal verify`: the last check of models and their files, on a photograph, as a table to paste into an issue."""
+"""`depth-normal verify`: checks models and their files on a photograph, as a table to paste into an issue."""
 
 from __future__ import annotations
 

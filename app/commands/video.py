@@ -1,4 +1,4 @@
-"""`depth-normal video`: depth, normals, stereo, or depth beside the image, of a video."""
+"""`depth-normal video`: depth, normals, stereo, or depth beside the frame, of a video."""
 
 from __future__ import annotations
 

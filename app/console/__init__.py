@@ -1,1 +1,1 @@
-"""The command line itself: its parser, what it says on a terminal, and how it is stopped."""
+"""The command line itself: its parser, its output to a terminal, and its interruption."""

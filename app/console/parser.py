@@ -1,4 +1,4 @@
-"""The parser of the command line: a short help and a full one, and answers to words that it does not know. Imports nothing large."""
+"""The parser of the command line: short and full help, and suggestions for unknown words. Imports nothing large."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people type without a command: `depth-normal photo.jpg` is `depth-normal estimate photo.jpg`. Imports nothing large."""
+"""Command lines without a subcommand: `depth-normal photo.jpg` means `depth-normal estimate photo.jpg`. Imports nothing large."""
 
 from __future__ import annotations
 

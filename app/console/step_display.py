@@ -1,4 +1,4 @@
-"""Shows which step of a long work is running: on a terminal with the seconds that it has taken, else as one line a step."""
+"""Shows the current step of long work: with elapsed seconds on a terminal, else as one line a step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command's manners: what it says and where, and how it is stopped."""
+"""The command's behaviour on a terminal: output, logging and interruption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--open`: shows a result with the system's own viewer. Imports nothing large."""
+"""`--open`: shows a result in the system's viewer. Imports nothing large."""
 
 from __future__ import annotations
 

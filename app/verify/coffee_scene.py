@@ -1,4 +1,4 @@
-"""What is known of the photograph that comes with the pack: its geometry, rebuilt by hand, and points whose order is beyond doubt.
+"""Ground truth of the photograph that comes with the pack: geometry rebuilt by hand, and points with a certain depth order.
 
 The camera, the table, the saucer and the cup were fitted to outlines read off the photograph: the cup's rim, the saucer's border, the edge
 of the table. They meet them within 3 of its 600 pixels. Spoon and handle are left out. The unit is the outer radius of the cup's rim. It is

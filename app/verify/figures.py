@@ -1,4 +1,4 @@
-"""Figures of models' estimates of the pack's photograph: made, kept as JSON, and compared.
+"""Reference figures of models' estimates of the pack's photograph: computed, stored as JSON, and compared.
 
 An entry holds of the depth its range and quantiles, and of depth and normals a grid of 24x16 means, of 8 bits each: enough to tell another
 answer from the same one on another device, and short enough for an issue.

@@ -1,4 +1,4 @@
-"""Whether an estimate of the pack's photograph can be right: checks that need no figures of the model, only what the photograph shows.
+"""Plausibility checks of an estimate of the pack's photograph that need no reference figures, only ground truth.
 
 Each check gives a `Finding`. Their limits leave room for models far weaker than any published one; what they are to find (near and far
 swapped, an axis flipped, a frame that is mirrored or moved, an answer to another question) is far beyond them.

@@ -1,4 +1,4 @@
-"""One model's last check: its files, whether it loads and runs, and whether its answer to the pack's photograph can be right."""
+"""Verifies one model: its files, whether it loads and runs, and whether its estimate of the pack's photograph is plausible."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Videos on the command line: what is asked, the frames in finished pieces, and the run that makes them."""
+"""Videos on the command line: the task, finished segments of frames, and the run that makes them."""

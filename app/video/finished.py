@@ -1,4 +1,4 @@
-"""How a finished video was made, for a run that may come again: the same command with `--resume` leaves it as it is."""
+"""Records how a finished video was made, so that the same command with `--resume` leaves it as it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shown of a video's estimates: depth, normals, and each frame beside its depth."""
+"""Renders a video's estimates: depth, normals, or each frame beside its depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way of a video: read, estimate, write piece by piece, join with its sound. What was finished before a stop is not made again."""
+"""Makes a video: reads, estimates, writes segment by segment, and joins them with the sound. Finished segments are reused."""
 
 from __future__ import annotations
 

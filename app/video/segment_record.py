@@ -1,4 +1,4 @@
-"""What is known of a finished piece, and how it is read back: a file that anybody may have written."""
+"""The record of a finished segment, read back as untrusted input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The finished pieces of a video that is being made, beside it, so that a run that was stopped can go on.
+"""Finished segments of an unfinished video, kept beside it so that an interrupted run can resume.
 
     out.mp4
     .depth-normal/out.mp4.film/

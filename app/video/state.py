@@ -1,4 +1,4 @@
-"""What a video's next piece needs to know of those before, in a file: numbers alone, of which nothing is executed or unpacked."""
+"""State between the segments of a video as a file: tensors and numbers only, nothing that is executed."""
 
 from __future__ import annotations
 

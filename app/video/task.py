@@ -1,4 +1,4 @@
-"""What is asked of a video: which of its frames, what is made of them, and where it goes."""
+"""The settings of a video: which frames, which outputs, and where they go."""
 
 from __future__ import annotations
 

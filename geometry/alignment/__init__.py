@@ -1,1 +1,1 @@
-"""Maps of one view aligned to each other, joined, and compared."""
+"""Aligns, blends and compares maps of the same view."""

@@ -1,4 +1,4 @@
-"""How far two estimates of one view are apart: the usual measures of depth and normals, and whether their axes agree.
+"""Error measures between two estimates of one view: depth, normals, and whether their axes agree.
 
 The measures are taken on the CPU wherever the estimates are: their sums are in float64, which not every device has.
 """

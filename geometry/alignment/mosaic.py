@@ -1,4 +1,4 @@
-"""Maps of overlapping tiles brought to a map of the whole image, and made one.
+"""Aligns the maps of overlapping tiles with a map of the whole image and blends them.
 
 A network that sees a tile knows its detail and not what surrounds it: scale and shift differ from tile to tile, planes lean, and flat walls
 get a shape. A map of the whole knows what is where and no detail. Here the low frequencies are the whole's and the high ones the tile's:

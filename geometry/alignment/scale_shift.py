@@ -1,4 +1,4 @@
-"""Scale and shift: one map brought to another that shows the same in other numbers."""
+"""Fits the scale and shift that map one depth map to another."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Depth edges: found, sharpened, and moved to the edges of the image."""
+"""Finds depth edges, sharpens them, and moves them to the edges of the image."""

@@ -1,4 +1,4 @@
-"""Depth edges: where one thing ends before another, and ramps there made steps again."""
+"""Detects depth edges and turns soft ramps between near and far surfaces into steps."""
 
 from __future__ import annotations
 

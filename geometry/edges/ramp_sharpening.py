@@ -1,4 +1,4 @@
-"""Ramps between near and far things made steps where an image has its edges, each side going on as the plane that it is.
+"""Turns soft ramps of depth into steps at the image's edges; each side continues as a plane.
 
 For every pixel of a ramp, places around it speak for the near or the far side, as their nearness is above or below the ramp's middle. How
 like its colour theirs are, together with how far up from the far side's plane to the near one's it stands, says to which side it belongs;

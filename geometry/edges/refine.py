@@ -1,4 +1,4 @@
-"""Geometry whose edges sit where the image's are: depth without ramps, and normals of their own side."""
+"""Refines an estimate at the image's resolution: depth edges on image edges, and normals of the surface on each side."""
 
 from __future__ import annotations
 

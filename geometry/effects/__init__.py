@@ -1,1 +1,1 @@
-"""What images become with their depth and normals: light, shadows, lenses, fog, masks."""
+"""Image effects from depth and normals: light, shadows, lenses, fog and masks."""

@@ -1,4 +1,4 @@
-"""Layers of an image, blurred by the shape of a lens's opening.
+"""Blurs layers of an image with the shape of a lens's aperture.
 
 Small circles are blurred at full size. Larger ones are blurred in a layer made smaller and enlarged again, which costs as little as small
 ones do; the kernel is narrower there by what the resampling blurs.

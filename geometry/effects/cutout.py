@@ -1,4 +1,4 @@
-"""A thing cut out of its image: a border that follows the image, and colours without what was behind it."""
+"""Cuts an object out of its image: a matte that follows the image's edges, and colours without the background's."""
 
 from __future__ import annotations
 

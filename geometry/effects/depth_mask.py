@@ -1,4 +1,4 @@
-"""Masks by depth: what lies between two distances, or the surface around a point."""
+"""Masks by depth: a range of distances, or the surface around a point."""
 
 from __future__ import annotations
 

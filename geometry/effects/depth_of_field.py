@@ -1,4 +1,4 @@
-"""What a lens makes of an image: things out of focus become soft, and show what is behind their edges.
+"""Depth of field: blurs what is out of focus, and fills in what becomes visible behind blurred edges.
 
 The image is taken apart into layers of like circles, and into two surfaces: what is seen, and, behind depth edges, the background that
 goes on there (`uncovered`). Every layer is blurred once, in linear light, together with how much of each pixel it covers; then the layers

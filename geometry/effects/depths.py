@@ -1,4 +1,4 @@
-"""Depth as the effects take it: positive everywhere, with the ends of the scene, in metres or in percent of the way between them."""
+"""Depth prepared for effects: positive everywhere, with near and far ends, in metres or in percent of the scene's depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an image's depth and what a photographer says of the lens to the circles of `depth_of_field`, and what is sharp, in words."""
+"""Turns lens settings and a focus distance or point into circles of confusion for `depth_of_field`."""
 
 from __future__ import annotations
 

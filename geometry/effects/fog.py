@@ -1,4 +1,4 @@
-"""Fog: light that is lost on its way to the camera, and the fog's own that takes its place."""
+"""Fog: attenuates the scene's light and adds the fog's own."""
 
 from __future__ import annotations
 

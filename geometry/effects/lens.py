@@ -1,4 +1,4 @@
-"""The thin lens: how large the circles are that points out of focus become, and what is sharp.
+"""Thin-lens formulas: circles of confusion and depth of field.
 
 Convention: circles are signed diameters in pixels of the image. Above 0 lies behind the focus, below 0 before it.
 """

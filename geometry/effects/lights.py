@@ -1,4 +1,4 @@
-"""Lamps: what they are to the mathematics, and how a person places them."""
+"""Lamps: their parameters for shading, and their placement by angles or by pixels."""
 
 from __future__ import annotations
 

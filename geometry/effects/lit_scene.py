@@ -1,4 +1,4 @@
-"""What the light of an image needs, of an image and what is known of it."""
+"""Prepares an image and its estimate for relighting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An image under other lights: Lambert, Blinn-Phong and shadows from its normals and depth."""
+"""Relights an image from its normals and depth: Lambert, Blinn-Phong and cast shadows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cast shadows: a depth map is searched along the rays from its surfaces to a lamp.
+"""Cast shadows by marching rays from surfaces to a lamp through the depth map.
 
 Rays start at every n-th pixel and are searched in the whole map. What they find is smoothed and enlarged along surfaces, not across their
 edges. From surfaces to an area light each ray of a square of 4x4 goes to another part of it; smoothing brings the parts together.

@@ -1,4 +1,4 @@
-"""Files of depth and normals: numbers go out and come back whole."""
+"""Reads and writes files of depth and normals without loss."""
 
 from .estimate_meshes import SURFACES, SaveOptions, save_surface
 from .exr import read_exr, write_exr, write_image_exr

@@ -1,4 +1,4 @@
-"""An estimate as a surface in a file, and what became of it in words."""
+"""Writes an estimate as a mesh or a relief, and describes the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One door to all formats: the extension decides."""
+"""The table of file formats; a file's extension selects one."""
 
 from __future__ import annotations
 

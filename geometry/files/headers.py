@@ -1,4 +1,4 @@
-"""Whether a file may hold depth or normals, by its first bytes: many are asked, so no pixel is read and nothing raises."""
+"""Tells from a file's first bytes whether it may hold depth or normals. Reads no pixels and never raises."""
 
 from __future__ import annotations
 

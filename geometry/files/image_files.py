@@ -1,4 +1,4 @@
-"""Reading images: Pillow opens them, checks that they are whole, and decodes them; OpenCV, if installed, what Pillow would round."""
+"""Reads images: Pillow opens, validates and decodes them; OpenCV, if installed, decodes what Pillow would round."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small JSON files that anybody may have written: read in bounded time and memory."""
+"""Reads small, untrusted JSON files in bounded time and memory."""
 
 from __future__ import annotations
 

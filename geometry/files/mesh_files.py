@@ -1,4 +1,4 @@
-"""Surfaces as files: PLY, GLB and STL, written only."""
+"""Writes meshes as PLY, GLB and STL."""
 
 from __future__ import annotations
 

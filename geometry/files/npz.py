@@ -1,4 +1,4 @@
-"""NumPy archives: every map of an estimate, float32, bit for bit."""
+"""NumPy archives: every map of an estimate as float32, bit for bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where files may go, and how they get there whole: names from users, atomic writes, limits on what is read."""
+"""Paths and atomic writes: names from users, temporary files, and limits on what is read."""
 
 from __future__ import annotations
 

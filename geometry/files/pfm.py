@@ -1,4 +1,4 @@
-"""Portable float map: one map of raw float32 numbers, nothing else."""
+"""Portable float maps: one map of raw float32 numbers."""
 
 from __future__ import annotations
 

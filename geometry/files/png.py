@@ -1,4 +1,4 @@
-"""PNG: images of depth and normals, and depth in 16 bits with its range written in the file, so that metres come back."""
+"""PNG files: depth and normals as images, and 16-bit depth whose range is stored so that metres can be restored."""
 
 from __future__ import annotations
 

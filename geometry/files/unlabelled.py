@@ -1,4 +1,4 @@
-"""What files mean by numbers of which they do not say what they are."""
+"""Interprets maps in files that do not label their quantity."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Maps as images to look at, and such images read as maps."""
+"""Renders maps as images and reads such images back as maps."""

@@ -1,4 +1,4 @@
-"""Depth images read as numbers: the inverse of `render.depth_to_image`."""
+"""Reads depth images as numbers: the inverse of `render.depth_to_image`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Depth as ControlNet's models and ComfyUI's own nodes show it: near = white, metres as 1 / depth.
+"""The default rendering of depth, as ControlNet's models and ComfyUI's nodes expect it: near = white, metres as 1 / depth.
 
 In metres a far hill would take the grey levels from all that is near. Of metres a thousandth of the pixels may be nearer than white, and as
 many farther than black, so that a speck does not darken the rest.

@@ -1,4 +1,4 @@
-"""Levels of a map: what is near, the range it spans (extremes or percentiles, of an image or of a clip), and samples of it."""
+"""Levels of a map: nearness, value ranges (extremes or percentiles, per image or clip), and samples of them."""
 
 from __future__ import annotations
 

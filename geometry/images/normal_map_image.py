@@ -1,4 +1,4 @@
-"""Normal maps of any program, read as vectors; what does not look like one is named in the log."""
+"""Reads normal maps of any program as vectors, and warns about images that do not look like one."""
 
 from __future__ import annotations
 

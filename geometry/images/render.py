@@ -1,4 +1,4 @@
-"""Depth and normals as images to look at."""
+"""Renders depth and normals as images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colours as images code them, and as light."""
+"""sRGB to linear light and back."""
 
 from __future__ import annotations
 

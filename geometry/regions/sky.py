@@ -1,4 +1,4 @@
-"""Where a photograph shows the sky, judged by the image and its depth together.
+"""Finds the sky in a photograph from the image and its depth together.
 
 Networks that were not trained to tell the sky make it the farthest thing of the image, but rarely one constant value. A wall behind a
 person looks the same to them, so depth alone does not tell. Depth and image together give three signs: the top border is far; what is

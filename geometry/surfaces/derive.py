@@ -1,4 +1,4 @@
-"""What follows from an estimate: normals from its depth."""
+"""Derives normals from an estimate's depth."""
 
 from __future__ import annotations
 

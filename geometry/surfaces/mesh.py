@@ -1,4 +1,4 @@
-"""Surfaces as points and triangles, from depth and a camera."""
+"""Meshes (points and triangles) from depth and a camera."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the grid of a depth map is one surface, and where one thing ends before another: what becomes a triangle of a mesh.
+"""Decides which neighbouring pixels of a depth map share a surface, and makes triangles of them.
 
 Depth of a floor jumps from row to row towards the horizon, by more than any limit that would part things. But inverse depth of a plane is
 linear in pixels: two neighbours belong together too where the surface on one side, continued straight, meets the other.

@@ -1,4 +1,4 @@
-"""What disturbs inverse depth: noise, how far neighbours share it, quantisation, soft edges.
+"""Measures the noise of inverse depth: its level and correlation length, quantisation, and soft edges.
 
 The noise of depth cameras is not white. Matching windows, filters and resampling make neighbouring pixels share their error: the
 second difference of three neighbours shows a fraction of it, and a window averages less of it away than its pixels promise. What

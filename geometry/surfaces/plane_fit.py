@@ -1,4 +1,4 @@
-"""Slopes of inverse depth: edge-aware planes, as wide as the noise asks for and the surface allows.
+"""Slopes of inverse depth from edge-aware plane fits, with windows as wide as the noise requires and the surface allows.
 
 On a plane, inverse depth is linear in pixel coordinates. `fit_planes` therefore describes the surroundings of every pixel by
 value + slope_x * du + slope_y * dv. Three steps:

@@ -1,4 +1,4 @@
-"""Point maps: a point in space for each pixel, up to a shift in depth, and the camera that sees them so."""
+"""Recovers the camera of a point map that is known up to a shift in depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plate with raised relief, from depth: closed on all sides, in millimetres, to print or to mill."""
+"""A raised relief on a plate, from depth: a closed mesh in millimetres for printing or milling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slopes of inverse depth where hardly any pixel beside a pixel counts: points of a lidar, a sensor's maps full of holes."""
+"""Slopes of inverse depth for sparse maps, such as lidar points or sensor maps with many holes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Maps computed at every n-th pixel, enlarged along surfaces and not across their edges.
+"""Enlarges maps computed at every n-th pixel, along surfaces and not across depth edges.
 
 Source:
     J. Kopf et al., "Joint bilateral upsampling" (2007).

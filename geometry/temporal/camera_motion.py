@@ -1,4 +1,4 @@
-"""The movement of a camera between two frames, as far as one shift, turn and zoom of the whole image says it."""
+"""Estimates camera motion between two frames as one shift, rotation and zoom of the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The range of a video's values, found part by part: as it runs, or once all of it was seen."""
+"""Value ranges of a video, updated chunk by chunk or measured over the whole clip."""
 
 from __future__ import annotations
 

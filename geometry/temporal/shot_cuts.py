@@ -1,4 +1,4 @@
-"""Cuts of a video: where one shot ends and another begins."""
+"""Detects cuts between the shots of a video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Videos: the estimates of single images, one after the other, made to hold still."""
+"""Makes per-frame estimates of a video temporally stable."""
 
 from __future__ import annotations
 

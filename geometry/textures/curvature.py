@@ -1,4 +1,4 @@
-"""How a surface bends: mean curvature of normals as artists know it, mid grey where it is flat, white on edges, black in crevices."""
+"""Mean curvature of normals as a grey image: mid grey where flat, white on edges, black in crevices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine relief without the big shape: of normals, and of a photograph's light and dark."""
+"""Fine detail without the large shape, from normals or from a photograph's brightness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normals to height and back: the surface whose slopes are nearest to those of the normals, seen straight on, in pixels."""
+"""Integrates normals to a height field and derives normals from one, orthographic, in pixels."""
 
 from __future__ import annotations
 

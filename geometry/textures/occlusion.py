@@ -1,4 +1,4 @@
-"""Ambient occlusion: how much of the sky each point of a surface sees, by horizons, weighted by the cosine to its normal."""
+"""Horizon-based ambient occlusion, weighted by the cosine to the normal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The set of maps that a material is made of, from one photograph and what is known of its shape."""
+"""All maps of a PBR material from one photograph and its geometry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Maps that tile: estimates over an image that goes on at its opposite border, and borders that meet."""
+"""Seamless maps: estimates over a wrapped image, and blending of opposite borders."""
 
 from __future__ import annotations
 

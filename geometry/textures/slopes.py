@@ -1,4 +1,4 @@
-"""Slopes of a height, their adjoint and their inverse: one and the same discrete derivative in all three.
+"""Slopes of a height field, their adjoint and their inverse, all by the same discrete derivative.
 
 A slope is a height's change a pixel, (to the right, downwards). At free borders the height goes on as a mirror image and the slope of the
 outermost pixels is scaled so that planes keep theirs; at seamless ones it goes on at the opposite border.

@@ -1,4 +1,4 @@
-"""Fourier, cosine and sine transforms of maps: what continues over the border as the border asks, and blurring by them."""
+"""Fourier, cosine and sine transforms of maps, chosen by how the map continues at its border, and blurring with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ambient occlusion of what an estimate knows, with what is likely where it does not say."""
+"""Ambient occlusion of an estimate, with assumed values for what it leaves open."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Other views of an image by its depth: stereo and parallax."""
+"""Novel views of an image from its depth: stereo and parallax."""

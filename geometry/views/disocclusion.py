@@ -1,4 +1,4 @@
-"""What a moved camera uncovers, filled from the background beside it.
+"""Fills disoccluded pixels from the background beside them.
 
 The farther side of a hole is the background. It is continued into the hole as its own mirror image, so its grain goes on, and nothing of
 the thing in front is smeared.

@@ -1,4 +1,4 @@
-"""Surfaces as a moved camera sees them: a z-buffer of cells that reach half way to their neighbours, and the colours read back.
+"""Forward warping: a z-buffer of pixel cells for a moved camera, with colours read back from the source.
 
 Convention: as `parallax`.
 """

@@ -1,4 +1,4 @@
-"""Two eyes' images from one image and its depth, and the layouts in which screens, glasses and headsets take them.
+"""Stereo pairs from one image and its depth, and the layouts of screens, glasses and headsets.
 
 The renderer is that of `parallax`, for a camera that moves sideways. Near things go to the right in the left eye's image and to the left
 in the right eye's; what lies on the screen stays where it is.

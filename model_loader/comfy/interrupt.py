@@ -1,4 +1,4 @@
-"""Cancel in ComfyUI: looked for between the steps of a computation, and by a thread beside it, which costs nothing while nobody cancels."""
+"""Cancellation in ComfyUI: checked between the steps of a computation, and by a thread beside it."""
 
 from __future__ import annotations
 

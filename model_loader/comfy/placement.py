@@ -1,4 +1,4 @@
-"""Networks on their devices, by ComfyUI's memory manager inside ComfyUI."""
+"""Places networks on their devices with ComfyUI's memory manager."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ComfyUI's server: the nodes that it has, its start, and the prompts that are posted to it."""
+"""ComfyUI's server: its nodes, its start, and the prompts posted to it."""
 
 from __future__ import annotations
 

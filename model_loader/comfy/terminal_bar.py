@@ -1,4 +1,4 @@
-"""How far long work is, on stderr: a bar on a terminal; where stderr is a file or a pipe, a line now and then."""
+"""Progress of long work on stderr: a bar on a terminal, or a line now and then in a file or pipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ComfyUI's VIDEO: what one is made of, and how the next node gets one."""
+"""Reads and creates ComfyUI's VIDEO."""
 
 from __future__ import annotations
 

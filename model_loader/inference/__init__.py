@@ -1,4 +1,4 @@
-"""The one way of images through a model.
+"""The one path of images through a model.
 
 images, tiles, views, video   sources: each yields estimates at the network's size
 forward                       images to the device and through the network, which resizes them and applies the camera

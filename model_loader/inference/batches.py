@@ -1,4 +1,4 @@
-"""Work in batches that become smaller where memory is short."""
+"""Runs work in batches and halves them when memory runs out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory images take, how many fit, and what to do about what does not.
+"""Estimates how much memory images take, how many fit, and what to advise when one does not.
 
 A system without memory ends programs without a word. What certainly does not fit is therefore refused before any memory is taken; what
 might fit is tried.

@@ -1,4 +1,4 @@
-"""Shared weights as one model runs them."""
+"""Shared weights with the options of one model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a caller asks of an inference, checked once."""
+"""Options of an inference, validated once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Estimates of tiles become one estimate: aligned with the whole image, and blended.
+"""Aligns the estimates of tiles with that of the whole image and blends them.
 
 Source:
     `geometry.alignment.mosaic` has the mathematics and where it comes from.

@@ -1,4 +1,4 @@
-"""Which tiles an image is cut into, and where they lie in it and in their mosaic.
+"""Computes which tiles an image is cut into, and their positions in the image and in the mosaic.
 
 Where tiles are many, one tile shows too little of the whole to be aligned with it. Then mosaics of fewer, larger tiles come between:
 each of 10 x 10 tiles is aligned with a mosaic of 3 x 3, and that with the whole.

@@ -1,4 +1,4 @@
-"""A model's network as read from its files, shared by everybody who runs it."""
+"""A model's network as read from its files, shared by all that run it."""
 
 from __future__ import annotations
 

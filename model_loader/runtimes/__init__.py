@@ -1,1 +1,1 @@
-"""What runs networks in torch's place: exported, built for this machine, kept on the disk, and left for torch again where it fails."""
+"""Runtimes that replace torch: engines exported and built for this machine, cached on disk, with torch as the fallback."""

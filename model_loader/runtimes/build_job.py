@@ -1,4 +1,4 @@
-"""What is to be built: a model's graph, for a device, in a dtype; and the trial that every engine has to pass."""
+"""Describes an engine to build (a model's graph, device and dtype) and the trial that each engine has to pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Building in a thread of its own, so that whoever waits sees how it goes and can leave."""
+"""Builds engines in a thread, so that the caller can show progress and cancel."""
 
 from __future__ import annotations
 

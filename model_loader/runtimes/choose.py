@@ -1,4 +1,4 @@
-"""Which runtime runs a model: the one that is asked for, as long as it is there and works; else torch, and one line says why."""
+"""Selects the runtime of a model: the requested one where it works, else torch, with one line that says why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An engine in torch's place, which torch takes back wherever the engine fails."""
+"""Runs a network on an engine and falls back to torch when the engine fails."""
 
 from __future__ import annotations
 

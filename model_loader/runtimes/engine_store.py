@@ -1,4 +1,4 @@
-"""What was exported and built for this machine, kept in the pack's model folder: found again under the same key, built anew under another.
+"""The cache of exported and built engines in the pack's model folder, keyed by everything they depend on.
 
 An entry is a folder. Its name holds the key's digest, and a record in it holds the key itself with the length and sha256 of every file. It
 is built beside its place and moved there when it is whole, so that what a process left half-built is never taken for an entry.

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the exported graph by the best of its providers that is there and works."""
+"""ONNX Runtime: runs the exported graph on the best execution provider that works."""
 
 from __future__ import annotations
 

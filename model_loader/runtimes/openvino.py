@@ -1,4 +1,4 @@
-"""OpenVINO: the exported graph on Intel's and AMD's processors and on Intel's GPUs."""
+"""OpenVINO: runs the exported graph on Intel and AMD processors and Intel GPUs."""
 
 from __future__ import annotations
 

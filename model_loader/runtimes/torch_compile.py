@@ -1,4 +1,4 @@
-"""torch.compile: the network as torch's own compiler makes it, with what it compiled kept in the store."""
+"""torch.compile: the compiled network, with its artefacts cached in the engine store."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Weights files: found, downloaded, verified, read and identified. Nothing else opens the disk or the network for them."""
+"""Finds, downloads, verifies, reads and identifies weights files. No other package accesses the disk or the network for them."""

@@ -1,4 +1,4 @@
-"""Work that blocks, done beside a caller that can stop at any moment."""
+"""Runs blocking work in a thread, so that the caller can be cancelled at any time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading weight files: by their content, whatever their extension, and without running any code in them."""
+"""Reads weights files by their content, whatever their extension, and without running code in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Room on the disk, before and while a large file is written."""
+"""Checks free disk space before and during a large write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetching weight files: one process at a time, checked before anybody sees them, with errors that say what to do."""
+"""Downloads weights files: one process at a time, verified before use, with errors that say what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong with a download, in words that say what to do."""
+"""Exceptions of downloads; each message says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where weight files may already lie: ComfyUI's model folders, other packs' folders, and the caches of this machine."""
+"""Searches for weights files in ComfyUI's model folders, other packs' folders and this machine's caches."""
 
 from __future__ import annotations
 

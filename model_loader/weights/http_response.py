@@ -1,4 +1,4 @@
-"""What a server's response says of a file before the file itself comes."""
+"""Parses the headers of a server's response: size, range, checksum and retry delay."""
 
 from __future__ import annotations
 

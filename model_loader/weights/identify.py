@@ -1,4 +1,4 @@
-"""Which model a weights file is of, by the names and shapes of its tensors; by its length and name where several models have the same."""
+"""Identifies the model of a weights file by its tensors' names and shapes; by length and name where several models share these."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which models can be used without a download: told at once, for lists that are made again and again."""
+"""Lists the models that are available locally. Fast enough for lists that are rebuilt again and again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known about files that lie on this computer: whether they are whole, whether they are the published ones."""
+"""Checks local weights files: whether they are complete and match the published checksums."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong between this computer and a server: exceptions whose messages name the cause in plain words."""
+"""Exceptions of network requests, with messages that name the cause in plain words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What torch.save puts into a pickle, as far as it is known without running it: storages, tensors, and the functions that make them."""
+"""Models what torch.save writes to a pickle (storages, tensors, the functions that rebuild them) without running it."""
 
 from __future__ import annotations
 

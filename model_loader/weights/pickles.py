@@ -1,4 +1,4 @@
-"""What a pickle says of tensors, read without running it.
+"""Reads the tensors described by a pickle without running it.
 
 A pickle is a program. `torch.load` runs it, also with `weights_only`: it hashes what the program builds and calls what it names. A hostile
 file makes it crash or never end, and before torch 2.6 run any program (CVE-2025-32434). Here the steps of the pickle are only followed.

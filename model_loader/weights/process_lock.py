@@ -1,4 +1,4 @@
-"""One process at a time, with word to whoever waits."""
+"""A lock between processes that reports to whoever waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a download waits for a server: settings of the environment."""
+"""Timeouts of downloads, set by environment variables."""
 
 from __future__ import annotations
 

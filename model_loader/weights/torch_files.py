@@ -1,4 +1,4 @@
-"""PyTorch's weights files, zip archives or in the format of before 2020: what is in them, and their tensors, mapped from the disk."""
+"""Reads PyTorch weights files, zip archives or the format before 2020; tensors are memory-mapped."""
 
 from __future__ import annotations
 

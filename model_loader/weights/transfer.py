@@ -1,4 +1,4 @@
-"""One file from a server: resumed where it broke off, and stopped at once whatever it waits for."""
+"""Transfers one file from a server: resumable, and cancelled at once whatever it waits for."""
 
 from __future__ import annotations
 

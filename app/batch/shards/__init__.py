@@ -1,1 +1,1 @@
-"""Shards: files that hold the raw maps of many images each, for those who train on them."""
+"""Shards: files with the raw maps of many images each, for training."""

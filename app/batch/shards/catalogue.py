@@ -1,4 +1,4 @@
-"""What lies in a folder of shards, by the shards' records and the manifest that sums them up.
+"""The contents of a folder of shards: the shards' records and the manifest that sums them up.
 
 A shard's record, `.depth-normal/<shard>.json`, is there before the shard, and says how the shard was made and of which images:
 

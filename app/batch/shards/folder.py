@@ -1,4 +1,4 @@
-"""A folder of shards as the place where a run's results go: plans the run, and afterwards takes out of older shards what it made anew.
+"""A folder of shards as the target of a run: plans the run, and removes replaced rows from older shards afterwards.
 
 Nothing is removed before what replaces it is stored:
 

@@ -1,4 +1,4 @@
-"""Shards by the local engine: the pipeline of `batch`, whose estimates become rows of one shard after another."""
+"""Shards by the local engine: the pipeline of `batch`, with estimates as rows of one shard after another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images are still to be done, and which shards a run may replace."""
+"""Plans a run into shards: which images are to be done, and which shards may be replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where maps come from, as the shards that hold them say it: a licence must not get lost on the way to those who train on them."""
+"""The provenance of maps in shards, so that licences reach those who train on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Estimates as rows of plain values, as shards hold them and as they travel between the processes of a cluster.
+"""Estimates as rows of plain values, in shards and between the processes of a cluster.
 
 A row is one image: its `path`, `height`, `width`, `numbers` ("float32" or "float16", of depth, normals and confidence), `quantity`, `axes`,
 `intrinsics` (nine float32, row by row), `model` and `licence`; and the bytes of the arrays `depth` (H, W), `normals` (H, W, 3), `mask`

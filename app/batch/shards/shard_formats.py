@@ -1,4 +1,4 @@
-"""The files of shards: Parquet, and tar files as WebDataset reads them.
+"""File formats of shards: Parquet, and tar files as WebDataset reads them.
 
 A row of Parquet, or a sample of a tar, is a row as `rows` describes it. In Parquet an array is its bytes; in a tar it is
 `<key>.<name>.npy`, and all other values are `<key>.json`. What is the same for all rows (`provenance`) is in the file's own metadata: in

@@ -1,4 +1,4 @@
-"""Where shards and their records lie: a folder on a disk, or a store such as `s3://bucket/maps`."""
+"""Storage of shards and their records: a local folder, or a store such as `s3://bucket/maps`."""
 
 from __future__ import annotations
 

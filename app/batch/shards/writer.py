@@ -1,4 +1,4 @@
-"""Writes rows to shards: cuts them by size, and puts each shard in its place when it is whole, after its record."""
+"""Writes rows to shards of limited size; a complete shard is moved to its place after its record."""
 
 from __future__ import annotations
 
