@@ -23,7 +23,7 @@ WRITE_CHOICES = ("depth", "normals", "npz", "exr", "pfm", "ply", "glb", "stl", *
 """What can be written of an image: two images to look at, the formats of `geometry.files` by their extensions, and stereo."""
 
 DEFAULT_WRITES = WRITE_CHOICES[:2]
-"""What is written if nobody says what."""
+"""The default outputs."""
 
 SHARD_CHOICES = ("parquet", "webdataset")
 """What can be written instead of these: shards, with many images in each file."""
@@ -32,4 +32,4 @@ NUMBER_CHOICES = ("float32", "float16")
 """Of the numbers in shards."""
 
 SHARD_BYTES = 256 * 10**6
-"""How large shards become if nobody says how large."""
+"""The default size of shards."""

@@ -11,7 +11,7 @@ from .estimate import Estimate, Quantity
 from .images.levels import FAR_AND_NEAR_END, measure_range, measure_range_of_samples, value_at_ranks
 
 NEAR_FAR_RATIO = 3.0
-"""How many times farther the far end of a scene is than its near end, where nothing says it."""
+"""The assumed ratio of a scene's far depth to its near depth."""
 
 _NEAREST = 0.1
 _SKY_RATIO = 30.0
@@ -30,7 +30,7 @@ def likely_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Ten
         estimate: With depth.
         near_far_ratio: Far depth divided by near depth, above 1. None or 0 = for disparity 3, or 30 where sky is seen: a region along
             the top border, masked or not, that is one constant value, as far as anything gets. Only networks that were taught the sky
-            give it so. No image is at hand here to tell the skies of others, as `sky.find_sky` does: give 30 for landscapes.
+            give it so. Skies of other networks are found from the image (`sky.find_sky`), which is missing here: give 30 for landscapes.
 
     Returns:
         (B, 1, H, W), positive; NaN where depth does not count (`Estimate.depth_valid`).

@@ -101,7 +101,7 @@ class Estimate:
 
     @property
     def valid(self) -> Tensor:
-        """Where all maps count: (B, 1, H, W) bool.
+        """Where all maps are valid: (B, 1, H, W) bool.
 
         Depth counts where it is finite, unmasked and, if metric, positive (`depth_valid`). Normals count where they are finite, unmasked
         and not zero (`normals_valid`). Ask here if you need both at a pixel (meshes, light, comparisons). If you need one of them, ask
@@ -112,12 +112,12 @@ class Estimate:
 
     @property
     def depth_valid(self) -> Tensor | None:
-        """Where depth counts: (B, 1, H, W) bool; None without depth."""
+        """Where depth is valid: (B, 1, H, W) bool; None without depth."""
         return None if self.depth is None or self.quantity is None else valid_depth(self.depth, self.quantity, self.mask)
 
     @property
     def normals_valid(self) -> Tensor | None:
-        """Where normals count: (B, 1, H, W) bool; None without normals."""
+        """Where normals are valid: (B, 1, H, W) bool; None without normals."""
         return None if self.normals is None else valid_normals(self.normals, self.mask)
 
     @property
@@ -134,7 +134,7 @@ class Estimate:
         return (self.slice(index, index + 1) for index in range(self.batch))
 
     def known_depth(self) -> tuple[Tensor, Quantity, Tensor]:
-        """Depth, what it holds and where it counts, for what cannot do without.
+        """Depth, its quantity and its valid pixels, for callers that need depth.
 
         Returns:
             `depth`, `quantity` and `depth_valid`.
@@ -211,7 +211,7 @@ class Estimate:
         )
 
     def _whole_maps(self, size: tuple[int, int], resampling: str) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Depth, normals and confidence of an estimate that counts everywhere, at another size."""
+        """Depth, normals and confidence of an estimate that is valid everywhere, at another size."""
         depth = None if self.depth is None else _resized_whole(self.depth, size, resampling)
         normals = None if self.normals is None else unit_normals(resize_map(self.normals, *size), self.axes)
         return depth, normals, None if self.confidence is None else _resized_whole(self.confidence, size)
@@ -335,7 +335,7 @@ def _resized_whole(values: Tensor, size: tuple[int, int], growing: str = "biline
 
 
 def _resized_with_holes(values: Tensor, valid: Tensor, size: tuple[int, int], growing: str = "bilinear") -> tuple[Tensor, Tensor, Tensor]:
-    """The mean of what is valid, each pixel with its weight; where it counts; and the nearest old values, for where it does not.
+    """The weighted mean of valid pixels; where it is valid; and the nearest old values, for the other pixels.
 
     Beside holes the mean is bilinear, whose weights are all positive.
     """

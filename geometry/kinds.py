@@ -27,7 +27,7 @@ class Quantity(_Kind):
 
 
 class Axes(_Kind):
-    """Camera axes in which normals are expressed. All are seen from the camera, looking at the image."""
+    """Camera axes in which normals are expressed. All are relative to the camera that took the image."""
 
     OPENGL = "opengl"
     """+X right, +Y up, +Z towards the viewer. The pack's default; Blender's and Marigold's."""

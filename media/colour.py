@@ -31,7 +31,7 @@ REFERENCE_WHITE = 203.0
 """cd/m2 of a white page in HDR, by ITU-R BT.2408; it becomes white."""
 
 PEAK = 1000.0
-"""cd/m2 up to which HDR is told apart."""
+"""The luminance (cd/m2) up to which HDR is resolved."""
 
 
 @dataclass(frozen=True)

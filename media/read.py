@@ -112,7 +112,7 @@ def image_stream(container: Any, name: str) -> Any:
 
 
 def read_streams(container: Any, images: Any) -> list[Any]:
-    """The streams that whoever reads a container asks for: images and all sound."""
+    """The streams to read of a container: images and all sound."""
     return [images, *container.streams.audio]
 
 

@@ -13,7 +13,7 @@ _HOMES = {"DEVICE_CHOICES": ".load", "DTYPE_CHOICES": ".load", "Model": ".infere
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first asked for: where files lie can be told without torch."""
+    """Imports a public name when it is first asked for: file locations are available without importing torch."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)

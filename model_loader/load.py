@@ -52,7 +52,7 @@ def load_model(
     weights: str | Path | None = None,
     runtime: str = TORCH,
 ) -> Model:
-    """Loads a model, downloading its weights if nobody has them; a second call returns the same object.
+    """Loads a model, downloading its weights if they are not available locally; a second call returns the same object.
 
     If several threads ask for the same model, one loads it and the others wait. Different models load at the same time. A model that is
     loaded already is returned at once, unless another file has taken the place of one of its own: then it is loaded anew.

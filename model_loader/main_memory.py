@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 
 def free_main_memory(root: Path = Path("/")) -> float:
-    """Bytes of main memory that may still be had, swap and what the system can drop of its file cache included; infinite where nobody says.
+    """Bytes of main memory that may still be had, swap and what the system can drop of its file cache included; infinite where unknown.
 
     On Linux it is the least of what the machine has left and of what each control group of the process (a container's, a service's, a
     user's) has left of its limit.

@@ -166,7 +166,7 @@ class _DiffusionNode:
 
     @staticmethod
     def look() -> dict[str, Any]:
-        """The widget that says how the image looks."""
+        """The widget of the image's coding or range."""
         raise NotImplementedError
 
     @classmethod
@@ -190,7 +190,7 @@ class _DepthNode(_DiffusionNode):
 
     @staticmethod
     def look() -> dict[str, Any]:
-        """The widget that says how the image looks."""
+        """The widget of the image's coding or range."""
         return {"normalisation": normalisation_widget("the model's own 0 to 1")}
 
     def run(
@@ -216,7 +216,7 @@ class _NormalsNode(_DiffusionNode):
 
     @staticmethod
     def look() -> dict[str, Any]:
-        """The widget that says how the image looks."""
+        """The widget of the image's coding or range."""
         return {"coding": coding_widget(f"How the vectors are stored in R, G, B. {CODING_READERS}")}
 
     def run(self, image: Tensor, *, model: str, coding: str, resolution: int, precision: str, **options: Any) -> tuple[Tensor, Estimate]:

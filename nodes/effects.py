@@ -183,7 +183,7 @@ class ForegroundCutout:
 
 
 class Shown:
-    """What a node tells the page of its images while it makes them."""
+    """Previews of a node's images, collected while they are made."""
 
     def __init__(self) -> None:
         self.payloads: list[Payload] = []

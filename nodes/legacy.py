@@ -114,7 +114,7 @@ def _render_each(show: Show, estimates: Iterable[Estimate], _images: Tensor) -> 
 
 
 def _render_clip(show: Show, estimates: Iterable[Estimate], _images: Tensor) -> Iterator[Tensor]:
-    """One range for all: every estimate has to be seen before the first is shown."""
+    """One range for all: it needs every estimate before the first is rendered."""
     clip, kept = ClipRange(), []
     for estimate in estimates:
         depth, quantity, valid = estimate.known_depth()

@@ -85,7 +85,7 @@ def light_plan(light: str, colour: str, numbers: dict[str, float], shadow: float
 
 
 def check_lights(lights: Any) -> tuple[LightPlan, ...]:
-    """What a lights input was given; None is no lamp.
+    """The lamps of a lights input; None is no lamp.
 
     Raises:
         TypeError: Something else than lamps.

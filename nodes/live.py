@@ -29,7 +29,7 @@ MAX_IMAGES = 16
 """Of a batch in the page."""
 
 THICKEST = 0.15
-"""Half of the greatest thickness that the page is told, as a share of depth."""
+"""Half of the greatest thickness that is sent to the page, as a share of depth."""
 
 KEY = "depth_normal"
 """Where the page finds it, in a node's `ui`."""

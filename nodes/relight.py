@@ -284,7 +284,7 @@ def _skies(mask: Tensor | None, images: Tensor, find: bool) -> Iterator[Tensor |
 
 
 def _views(image: Tensor, estimate: Estimate, path: Tensor, focus: float) -> Iterator[Tensor]:
-    """One image as the camera sees it from each place of its path."""
+    """One image rendered from each position of the camera's path."""
     sized = estimate.resized(image.shape[-2], image.shape[-1])
     near_depth = depth_at_image_edges(likely_filled_depth(sized), image)
     inverse = 1 / near_depth

@@ -119,7 +119,7 @@ def save_numbered(filename_prefix: str, suffix: str, parts: Iterable[Item], save
 
 
 def shown(written: Sequence[Path]) -> dict[str, list[dict[str, str]]]:
-    """What ComfyUI's page is told of files in the output folder."""
+    """The entries for ComfyUI's page of files in the output folder."""
     root = user_folder("output")
     return {_SHOWN_AS.get(written[0].suffix, "files"): [_shown(path, root) for path in written]}
 

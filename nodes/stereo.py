@@ -111,7 +111,7 @@ class Stereo:
         depth: Tensor | None = None,
         geometry: Estimate | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """One stereo image an image, and the mask of what was guessed."""
+        """One stereo image an image, and the mask of filled pixels."""
         check_choice("layout", layout, LAYOUTS)
         check_choice("normalisation", normalisation, (PER_IMAGE, PER_CLIP))
         check_numbers(_NUMBERS, {"divergence": divergence, "convergence": convergence})

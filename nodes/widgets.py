@@ -79,7 +79,7 @@ def short_side_widget(tooltip: str = "Short side of the result in pixels, aspect
 
 
 def network_side_widget(tooltip: str) -> Widget:
-    """How large the image is that the network sees, in the measure of its authors; 0 = their own choice."""
+    """The size of the network's input, measured as its authors do; 0 = their default."""
     return count_widget(0, 0, MAX_RESOLUTION, tooltip)
 
 
@@ -89,7 +89,7 @@ def network_size_widget(tooltip: str, step: int | None = None) -> Widget:
 
 
 def tiles_widget() -> Widget:
-    """In how many parts large images are seen, beside the whole."""
+    """The number of tiles for large images."""
     tooltip = (
         "For large pictures: sharper edges, more detail. The picture is seen as a whole, and again in overlapping tiles, whose detail goes "
         "onto the whole. auto: tiles of about the network's own size, at most 4 along the longer side. A number: so many along it; the "

@@ -48,7 +48,7 @@ def export_graph(
 
     Raises:
         ImportError: The packages onnx and onnxscript are not installed; the message says how to install them.
-        ValueError: `sides` are no multiples, or too many images.
+        ValueError: `input_size` is not a multiple, or too many images.
     """
     check_onnx()
     multiple = graph.multiple_of

@@ -49,7 +49,7 @@ class Failure:
     Attributes:
         reason: In words, with the name of what they are about.
         again: Whether trying again makes sense though neither the image nor the options have changed.
-        lasting: Whether every other image would fail in the same way, until somebody has made room or brought the disk back.
+        lasting: Whether every other image would fail in the same way, until the disk has space or is back.
     """
 
     reason: str
@@ -103,7 +103,7 @@ def folder_of_failures(out: Path) -> Path:
 class FailureLog:
     """The failures of the images whose results go to one folder.
 
-    Where they cannot be kept the log says so once, and the run goes on: the failures themselves are told by whoever runs it.
+    Where they cannot be kept the log says so once, and the run goes on: the caller reports the failures themselves.
 
     Args:
         out: The folder of all results.

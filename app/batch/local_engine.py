@@ -273,7 +273,7 @@ class _Pipeline(Generic[T]):
             return failure_of(str(outputs.image), error)
 
     def _finish_found(self, taken: InFlight, estimated: Future[list[Estimate | Exception]]) -> T | Failure:
-        """`_finish`, once the network has seen the image. Images come here in the order in which the network takes them."""
+        """`_finish`, after inference. Images arrive in the order of inference."""
         (found,) = estimated.result()
         if isinstance(found, Exception):
             return failure_of(str(taken.outputs.image), found)

@@ -75,7 +75,7 @@ def locked_names(folder: Path, names: Iterable[str]) -> Iterator[None]:
 
 
 class _Wait:
-    """A wait for another process, with a word to whoever watches the log."""
+    """A wait for another process, with a line in the log."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._start, self._silent = folder, time.monotonic(), True

@@ -306,7 +306,7 @@ def write(
 
 
 def _pair(found: Estimate, image: Tensor | None, options: StereoOptions) -> StereoPair:
-    """What both eyes see, made where the estimate is."""
+    """The stereo pair, rendered on the estimate's device."""
     if found.depth is None or image is None:
         raise ValueError("images for both eyes are made of an image and its depth")
     with _one_pair:

@@ -1,7 +1,7 @@
 """Writes results to temporary names and renames them together.
 
 Of two processes that work on one image, the last one's files are there, all of them: one at a time checks, records and renames. Those that
-work on different images do not wait for each other (`locks`).
+work on different images do not wait for each other (`name_locks`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .records import RECORDS, mark, new_record
 class Stages:
     """Folders to write in that a run keeps from one image to the next: making and removing one takes longer than writing small files.
 
-    A context, which removes them; by then nobody writes.
+    A context, which removes them after all writers have finished.
     """
 
     def __init__(self) -> None:

@@ -48,7 +48,7 @@ class Figure:
 
     Attributes:
         seconds: An image.
-        at_once: Images that the network sees at once; None where the engine decides.
+        at_once: Batch size; None where the engine decides.
         network: Seconds an image of the bare network, with as many at once; the less of all where the engine decides.
     """
 

@@ -55,7 +55,7 @@ _IMAGES_IN_A_SHARD = 256
 _TASKS_OF_A_WORKER = 4
 # Of what goes from step to step at once, where it is files that are written: as Ray has it by itself.
 _BLOCK_BYTES = 128 * 2**20
-# Of processes that Ray has told to end.
+# For processes that Ray has asked to end.
 _SECONDS_TO_DIE = 10
 
 

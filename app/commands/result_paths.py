@@ -19,7 +19,7 @@ from ..console.viewer import show
 from ..output_choices import WRITE_CHOICES
 
 DEFAULT_FOLDER = Path("depth-normal")
-"""Where results go unless somebody says where: in the working directory, named as the command.
+"""The default folder for results: in the working directory, named as the command.
 
 Not `depth_normal`: Python would take a folder of that name beside a script for the package, where that is an editable installation.
 """

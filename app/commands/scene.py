@@ -105,7 +105,7 @@ def scene_options(arguments: argparse.Namespace) -> Options:
 
 
 def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: bool = False, metres: str = "") -> None:
-    """Refuses a model that does not give what a command needs, before it is loaded. What files hold is seen when they are read.
+    """Refuses a model that does not give what a command needs, before it is loaded. The contents of files are checked when they are read.
 
     Args:
         arguments: Of a parser with `add_scene`.

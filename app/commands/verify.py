@@ -49,7 +49,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     from ..verify.figures import STORED, read_figures
     from ..verify.verification import NOT_CHECKED, check
 
-    load_model(BUNDLED_MODEL, arguments.dtype, arguments.device)  # a device that is not there is told before anything is downloaded
+    load_model(BUNDLED_MODEL, arguments.dtype, arguments.device)  # a missing device is reported before anything is downloaded
     path = arguments.figures or STORED
     stored = read_figures(STORED, path)
     found: list[Verification] = []
@@ -58,7 +58,7 @@ def _verify(arguments: argparse.Namespace) -> int:
             found.append(check(spec, stored, arguments.device, arguments.dtype, arguments.weights))
             if arguments.record and not arguments.weights:
                 _record(found[-1], path)
-    finally:  # what was found before a stop is told
+    finally:  # findings before a stop are reported
         if found:
             say(_without_home(json.dumps([as_json(each) for each in found], indent=2) if arguments.json else report(found)))
     if all(each.verdict == NOT_CHECKED for each in found):
@@ -159,7 +159,7 @@ def _together(answers: Sequence[bool | None]) -> str:
 
 
 def _details(found: Verification) -> list[str]:
-    """A list entry for the model, and below it one for each thing that was seen."""
+    """A list entry for the model, and below it one for each finding."""
     lines = [f"- {found.model}"]
     for file in found.files:
         known = f", {file.size} bytes, sha256 {file.sha256}" if file.size is not None else ""

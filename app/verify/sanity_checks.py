@@ -46,7 +46,7 @@ class Finding(NamedTuple):
 
 
 METRES, METRES_OUTDOORS = (0.2, 3.0), (0.2, 80.0)
-"""Between which a cup on a table can be for a model of rooms, and for one that has seen streets alone."""
+"""Plausible distances of a cup on a table, for a model of rooms and for one trained on streets only."""
 
 # How many pairs a model may miss, and from which share on they are not missed but swapped.
 _MISSED, _SWAPPED = 2, 0.75

@@ -83,7 +83,7 @@ class VideoTask:
         frames: How many are made at most.
         preset: What the model that will read it expects.
         normalise: Where the range between black and white comes from: "per_image", "per_clip" or "running".
-        options: How frames are made one.
+        options: How frames are made temporally stable.
         stereo: How `STEREO` looks.
         size: As `Model.estimate`.
         fov: As `Model.estimate`.
@@ -112,7 +112,7 @@ class VideoTask:
 
     @property
     def in_two_passes(self) -> bool:
-        """Whether the range is known only when the whole video has been seen. Numbers (EXR) need none."""
+        """Whether the range needs a first pass over the whole video. Numbers (EXR) need no range."""
         return self.normalise == PER_CLIP and self.codec != "exr" and bool(RANGED & set(self.targets))
 
     @property

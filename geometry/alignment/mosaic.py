@@ -93,7 +93,7 @@ def _spread(length: int, count: int, overlap: float) -> tuple[tuple[int, ...], i
 
 
 def windows(starts: tuple[int, ...], side: int, device: torch.device) -> Tensor:
-    """How much each tile counts along one axis: (tiles, side), smooth; what overlaps adds up to 1."""
+    """Each tile's weights along one axis: (tiles, side), smooth; overlapping weights add up to 1."""
     lengths = [(before + side - start) for before, start in pairwise(starts)]
     places = torch.arange(side, device=device, dtype=torch.float32) + 0.5
     raw = [
@@ -107,7 +107,7 @@ def windows(starts: tuple[int, ...], side: int, device: torch.device) -> Tensor:
 
 
 def _rise(places: Tensor, length: int) -> Tensor:
-    """From 0 to 1 over a length, twice differentiable; what a network says close to its border counts for nothing."""
+    """From 0 to 1 over a length, twice differentiable; predictions close to a tile's border have weight 0."""
     t = ((places / max(length, 1) - _MARGIN) / (1 - 2 * _MARGIN)).clamp(0, 1) if length else torch.ones_like(places)
     return t * t * t * (10 + t * (6 * t - 15))
 
@@ -169,7 +169,7 @@ class _Row:
             self._done += 1
 
     def finished(self) -> Tensor:
-        """The row's tiles, (channels, tile height, width), as much as they count."""
+        """The row's tiles, (channels, tile height, width), times their weights."""
         assert self._strip is not None and self._done == len(self._grid.lefts)
         return self._strip * windows(self._grid.tops, self._grid.tile_height, self._strip.device)[self.index][:, None]
 
@@ -260,7 +260,7 @@ def bring_normals(tile: Tensor, counts: Tensor, whole: Tensor, whole_counts: Ten
         whole_counts: As `bring_values`.
 
     Returns:
-        (N, 3, H, W) unit vectors. A part cut from an image is seen as if the camera had been turned to it: normals lean by up to the
+        (N, 3, H, W) unit vectors. In a part cut from an image, networks expect a camera turned to it: normals lean by up to the
         angle to its middle. Nothing is asked of the device.
     """
     small, weight = _means(tile, counts, whole)
@@ -273,7 +273,7 @@ def bring_normals(tile: Tensor, counts: Tensor, whole: Tensor, whole_counts: Ten
 
 
 def bring_mask(tile: Tensor, whole: Tensor) -> Tensor:
-    """Which pixels of tiles count: the tile's edges on the whole's areas.
+    """Valid pixels of tiles: the tile's edges on the whole's areas.
 
     Args:
         tile: (N, 1, H, W) float, 1 where they count, else 0.
@@ -287,7 +287,7 @@ def bring_mask(tile: Tensor, whole: Tensor) -> Tensor:
 
 
 def _means(values: Tensor, counts: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Values at a smaller map's size, means of what counts, and how much counts."""
+    """Values at a smaller map's size, means of valid pixels, and the share that is valid."""
     weight = _at_size_of(like, counts)
     return _at_size_of(like, values * counts) / weight.clamp(min=_TINY), weight
 

@@ -53,7 +53,7 @@ def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor | None = None)
 
 
 def fit_robustly(values: Tensor, target: Tensor, weight: Tensor, noise_ratio: Tensor, with_scale: bool = True) -> tuple[Tensor, Tensor]:
-    """The scale and the shift that bring one noisy map to another, whatever a part of the pixels says.
+    """A robust scale and shift between two noisy maps; outliers among the pixels are ignored.
 
     Least squares take the noise of `values` for shape and give too small a scale: along a video, of which each frame is brought to those
     before, a little contrast would be lost with each frame. Here both maps may be noisy, and what fits badly counts for nothing.

@@ -95,7 +95,7 @@ def _worn(inverse: Tensor, edge: Tensor, is_near: Tensor, step: int) -> Tensor:
 
 
 def _nearness_by_colour(image: Tensor, inverse: Tensor, low: Tensor, high: Tensor, radius: int) -> Tensor:
-    """How much each pixel's colour is that of the near things around it (1) and not that of the far ones (0): (B, 1, H, W).
+    """How similar each pixel's colour is to that of near surfaces around it (1) or far ones (0): (B, 1, H, W).
 
     A linear function of the colour, in a window around each pixel the one that fits best which pixels there are near.
 

@@ -68,7 +68,7 @@ def ramp_width(nearness: Tensor) -> float:
 
 
 def _widths(lines: Tensor) -> Tensor:
-    """How wide the ramp around every step of rows is; NaN where that is no edge, or no end is seen."""
+    """The width of the ramp around every step of rows; NaN where there is no edge, or no end is found."""
     steps = lines.diff(dim=-1).abs()
     widths, edges = [], []
     for radius in _WINDOWS:
@@ -122,7 +122,7 @@ def _padded_index(pixels: Tensor, width: int, reach: int) -> Tensor:
 
 
 class _Found(NamedTuple):
-    """What the places around pixels of ramps say; of N pixels."""
+    """Evidence gathered from the places around N pixels of ramps."""
 
     colour: Tensor
     place: Tensor
@@ -182,14 +182,14 @@ def _asked(table: Tensor, index: Tensor, stride: int, places: list[tuple[int, in
 
 
 class _Side:
-    """What the places of one side say, summed up; of N pixels."""
+    """The summed evidence of one side, of N pixels."""
 
     def __init__(self, like: Tensor, channels: int) -> None:
         self.count, self.colour, self.weight, self.sum = (torch.zeros_like(like) for _ in range(4))
         self.normals = like.new_zeros(channels, like.shape[0])
 
     def add(self, counts: Tensor, alike: Tensor, trust: Tensor, plane: Tensor, normals: Tensor) -> None:
-        """Takes in one place of every pixel: whether it counts, how alike its colour is, and what its plane and normal are worth."""
+        """Adds one place of every pixel: its validity, its colour's similarity, and the weight of its plane and normal."""
         self.count += counts
         self.colour.addcmul_(counts, alike)
         trust = trust.mul_(counts)

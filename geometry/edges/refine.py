@@ -63,7 +63,7 @@ def refine_geometry(
         ValueError: No depth, an image of another batch or shape, or numbers out of range.
 
     Source:
-        See `sides`.
+        See `ramp_sharpening`.
     """
     estimate.known_depth()
     check_map(image, 3, "image")
@@ -133,7 +133,7 @@ def _radius(width: float) -> int:
 
 
 def _mask(base: Estimate, moved: Tensor, is_far: Tensor) -> Tensor | None:
-    """The mask with its edges where sides were taken; None where all counts."""
+    """The mask with its edges moved with the depth's; None where all pixels are valid."""
     assert base.depth_valid is not None
     mask = torch.where(moved, ~is_far, base.depth_valid)
     return None if base.mask is None and bool(mask.all()) else mask
@@ -166,7 +166,7 @@ def _with_derived(one: Estimate, image: Tensor, strength: float, derive: Derive)
 
 
 def _halved(one: Estimate, nearness: Tensor, depth_of: Callable[[Tensor], Tensor]) -> tuple[Estimate, Tensor]:
-    """An estimate and its nearness as they were before somebody enlarged them by two, it seems.
+    """Undoes an enlargement by two, if an estimate and its nearness seem to have had one.
 
     Source:
         M. Irani and S. Peleg, "Improving resolution by image registration" (1991): what enlarging the result would miss is put back.

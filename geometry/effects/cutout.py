@@ -91,7 +91,7 @@ def _continued(image: Tensor, sure: Tensor, likely: Tensor, radius: int) -> Tens
 
 
 def _mixture(image: Tensor, own: Tensor, others: Tensor, mask: Tensor, thing: Tensor, behind: Tensor, radius: int) -> Tensor:
-    """How much of each pixel is the thing's, by its colour where the sides differ and by the mask where they do not."""
+    """The matte: each pixel's share of the object, by colour where foreground and background differ, else by the mask."""
     apart = own - others
     distance = apart.square().sum(1, keepdim=True)
     share = ((image - others) * apart).sum(1, keepdim=True) / distance.clamp(min=_TINY)

@@ -1,7 +1,7 @@
 """Depth of field: blurs what is out of focus, and fills in what becomes visible behind blurred edges.
 
 The image is taken apart into layers of like circles, and into two surfaces: what is seen, and, behind depth edges, the background that
-goes on there (`uncovered`). Every layer is blurred once, in linear light, together with how much of each pixel it covers; then the layers
+goes on there (`disocclusion`). Every layer is blurred once, in linear light, together with its coverage of each pixel; then the layers
 are laid on each other from the nearest to the farthest, each into the share that those before it have left. So a soft thing lies over a
 sharp background without a rim, and nothing of a sharp thing gets into the soft background.
 
@@ -37,7 +37,7 @@ _TINY = 1e-6
 
 
 class _Surface(NamedTuple):
-    """What is seen, or what is behind it, with a margin.
+    """The visible surface, or the background behind it, with a margin.
 
     Attributes:
         light: (1, 4, h, w) linear light and 1.
@@ -141,7 +141,7 @@ def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, h
 
 
 def _settled(circle: Tensor) -> Tensor:
-    """Signed radii: finite, within the limit, and 0 where nothing is to be seen of a blur."""
+    """Signed radii: finite, within the limit, and 0 where a blur would be invisible."""
     limit = MAX_CIRCLE / 2
     radius = (circle / 2).nan_to_num(limit, limit, -limit).clamp(-limit, limit)
     return radius * ((radius.abs() - _SHARP) / _SHARP).clamp(0, 1)

@@ -79,7 +79,7 @@ def known_depths(estimate: Estimate) -> Depths:
     """Depth of one image as the effects take it. The device is asked once.
 
     Args:
-        estimate: Of one image, with depth of any quantity. Disparity and relative depth become likely depth (`likely`).
+        estimate: Of one image, with depth of any quantity. Disparity and relative depth become likely depth (`assumptions`).
 
     Raises:
         ValueError: No depth, or no pixel that has one.

@@ -57,7 +57,7 @@ class Focus:
 
 
 class Focused(NamedTuple):
-    """What a lens makes of one image.
+    """Depth of field for one image.
 
     Attributes:
         circle: (1, 1, H, W) signed diameters in pixels.

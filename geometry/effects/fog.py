@@ -41,7 +41,7 @@ class FogBank:
 
 
 def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, with_sky: bool = True) -> tuple[Tensor, str]:
-    """How much of one image comes through, and the fog in words.
+    """The transmittance of the fog for one image, and the fog in words.
 
     Args:
         estimate: With depth, of one image, at its size. Where it has no metres, the near end of the scene is at 1.
@@ -69,7 +69,7 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, with_sky: bool = Tru
 
 
 def _sky(image: Tensor, depth: Tensor, hole: Tensor, quantity: Quantity | None) -> Tensor:
-    """How much each pixel is of the sky, (1, 1, H, W); its border is where the image has its own. What has no depth is all sky."""
+    """Each pixel's share of sky, (1, 1, H, W), with its border on the image's edges. Pixels without depth are all sky."""
     values = 1 / depth if quantity is Quantity.DISPARITY else depth
     share = sky_share(image, Estimate(values, quantity, mask=~hole))
     return torch.where(hole, 1, cut_out(image, share, _BORDER, decontaminate=False).alpha)
@@ -78,7 +78,7 @@ def _sky(image: Tensor, depth: Tensor, hole: Tensor, quantity: Quantity | None) 
 def fog_transmittance(
     depth: Tensor, intrinsics: Tensor, density: float, *, start: float = 0.0, falloff: float = 0.0, sky: Tensor | None = None
 ) -> Tensor:
-    """How much of each pixel's light comes through.
+    """The transmittance of each pixel.
 
     Args:
         depth: (B, 1, H, W) planar depth, positive and finite.

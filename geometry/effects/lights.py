@@ -132,7 +132,7 @@ def light_direction(azimuth: float, elevation: float) -> tuple[float, float, flo
 
 
 def light_position(column: float, row: float, depth: float, intrinsics: Tensor) -> tuple[float, float, float]:
-    """The place of a lamp that is seen at a pixel.
+    """The position of a lamp that appears at a pixel.
 
     Args:
         column: In pixels; may lie outside the image.
@@ -151,7 +151,7 @@ def light_position(column: float, row: float, depth: float, intrinsics: Tensor) 
 
 
 def towards(light: Light, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a lamp is seen from points, and how strong its light arrives there.
+    """The direction from points to a lamp, and the intensity of its light there.
 
     Args:
         light: The lamp.

@@ -116,7 +116,7 @@ def check_looks(ambient: float, specular: float, shininess: float, exposure: flo
 
 @dataclass(frozen=True)
 class _Surface:
-    """How surfaces and the camera take light: as the arguments of `relight`."""
+    """Surface and exposure parameters; see the arguments of `relight`."""
 
     specular: float
     shininess: float
@@ -126,7 +126,7 @@ class _Surface:
 
 @dataclass(frozen=True)
 class _Rays:
-    """What pixels look along: `focal` holds fx, skew, cx, fy, cy, each (B, 1, 1, 1)."""
+    """The rays of pixels: `focal` holds fx, skew, cx, fy, cy, each (B, 1, 1, 1)."""
 
     focal: list[Tensor]
     columns: Tensor

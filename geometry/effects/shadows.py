@@ -40,7 +40,7 @@ _BLUR = 0.004
 
 
 def cast_shadow(depth: Tensor, intrinsics: Tensor, light: Light, *, thickness: float = 0.3) -> Tensor:
-    """Where a thing stands between the surface and the lamp.
+    """Shadows: where an object stands between the surface and the lamp.
 
     Args:
         depth: (B, 1, H, W) planar depth, positive and finite, in the unit of the lamp's position.
@@ -73,7 +73,7 @@ def cast_shadow(depth: Tensor, intrinsics: Tensor, light: Light, *, thickness: f
 
 
 def _marched(inverse: Tensor, small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, light: Light, thickness: float) -> Tensor:
-    """How hidden the lamp is from the surfaces at some rows (h, 1) and columns (w,), whose inverse depth is `small`: (B, 1, h, w)."""
+    """The lamp's occlusion at the surfaces of some rows (h, 1) and columns (w,), whose inverse depth is `small`: (B, 1, h, w)."""
     height, width = inverse.shape[-2:]
     end_column, end_row, end_inverse = _ray_ends(small, rows, columns, intrinsics, light)
     column_way, row_way = end_column - columns, end_row - rows

@@ -39,7 +39,7 @@ _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*]')
 
 
 class FileFormatError(ValueError):
-    """A file that is not what its name says, is damaged, or is beyond the limits; the message begins with its path."""
+    """A file of another kind than its name says, damaged, or beyond the limits; the message begins with its path."""
 
     __module__ = "depth_normal"
 
@@ -131,7 +131,7 @@ def _lock_of(folder: Path) -> Path:
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
-    """Removes temporary files and folders that nobody can be writing any more.
+    """Removes temporary files and folders that no process can still be writing.
 
     Args:
         folder: What `atomic_path` or `temporary_folder` wrote to; it may be absent.
@@ -184,7 +184,7 @@ def write_bytes(path: str | os.PathLike[str], *chunks: bytes | memoryview) -> No
 
 
 def move_to_free(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
-    """Moves a finished file to a name that nobody has, whole. Of two who try, one succeeds.
+    """Moves a finished file atomically to an unused name. Of two processes that try, one succeeds.
 
     Args:
         source: The file, on the same file system.

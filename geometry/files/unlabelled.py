@@ -17,7 +17,7 @@ _UNIT_TOLERANCE = 0.02
 
 
 def depth_mask(depth: Tensor, quantity: Quantity) -> Tensor | None:
-    """Where a depth that came without a mask can be trusted.
+    """The valid pixels of a depth map that came without a mask.
 
     Args:
         depth: (B, 1, H, W), in the unit that `quantity` names.

@@ -41,7 +41,7 @@ def image_to_normals(image: Tensor, coding: NormalMapCoding | Axes | str, name: 
 
 
 def normal_map_problem(image: Tensor, normals: Tensor) -> str | None:
-    """What makes an image unlikely to be a normal map, or to have the coding that it was read with, in words; None where nothing does.
+    """Why an image is unlikely to be a normal map, or to have the coding that it was read with, in words; None if it is likely.
 
     Args:
         image: (B, 3, H, W) in [0, 1].

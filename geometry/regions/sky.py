@@ -73,7 +73,7 @@ def _shows_sky(image: Tensor, share: Tensor, valid: Tensor, far: Tensor) -> Tens
 
 
 def sky_share(image: Tensor, estimate: Estimate) -> Tensor:
-    """How much each pixel is of the sky that `find_sky` finds: without the hard border that the network did not draw.
+    """Each pixel's share of the sky that `find_sky` finds: a soft mask.
 
     Args:
         image: As `find_sky`.
@@ -116,7 +116,7 @@ def sky_to_drop(image: Tensor, estimate: Estimate) -> Tensor:
 
 
 def predicted_sky(estimate: Estimate) -> Tensor:
-    """The sky that the network itself tells: what is masked and as far as anything gets. Other holes have no value, or are nearer.
+    """The sky predicted by the network: masked pixels at the greatest distance. Other holes have no value, or are nearer.
 
     Args:
         estimate: With depth, of any quantity.
@@ -148,7 +148,7 @@ def _detail(brightness: Tensor, side: Tensor) -> Tensor:
 
 
 def _share_of_nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
-    """How near everything is, 0 at the far end of each image and 1 at its near end, and where that is known."""
+    """Nearness, 0 at the far end of each image and 1 at its near end, and where it is known."""
     depth, quantity, valid = estimate.known_depth()
     near = depth_to_nearness(torch.where(valid, depth, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH)
     far_end, near_end = measure_range_of_samples(near, valid, FAR_AND_NEAR_END)

@@ -191,7 +191,7 @@ def _distances(estimate: Estimate, options: MeshOptions) -> Tensor:
 
 
 def _surface(view: Estimate, image: Tensor | None, step: int, options: MeshOptions) -> Mesh:
-    """What one image shows, of every `step`-th pixel; without points where no pixel counts."""
+    """The surface of one image, of every `step`-th pixel; empty where no pixel is valid."""
     height, width = view.height, view.width
     first = (min(step, height, width) - 1) // 2
     picked = (..., slice(first, None, step), slice(first, None, step))

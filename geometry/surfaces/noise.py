@@ -81,7 +81,7 @@ _DEPTH_SPAN = 1.2
 
 @dataclass(frozen=True)
 class Disturbance:
-    """What keeps inverse depth from being exact.
+    """The noise of inverse depth.
 
     Attributes:
         noise: Standard deviation of a value where inverse depth is 1.

@@ -9,7 +9,7 @@ value + slope_x * du + slope_y * dv. Three steps:
    plane through their values and slopes, each weighted by how well it agrees with the centre's. The distance about doubles every time,
    so a window of 70 pixels costs four steps, and it grows only where the surface is flat within the noise. The slope of a window of k
    pixels has the standard deviation sqrt(12) sigma / k^2 in white noise of deviation sigma. Noise that is shared over L pixels (see
-   `disturbance`) is white noise of deviation L sigma seen through a blur of L pixels: k^2 becomes k^2 + L^2 - 1.
+   `noise`) is white noise of deviation L sigma seen through a blur of L pixels: k^2 becomes k^2 + L^2 - 1.
 3. For depth with soft edges, a pixel on the ramp between two surfaces takes over the plane of the straight place nearby that
    explains its depth best.
 

@@ -22,7 +22,7 @@ _WORTHWHILE = 1e-3
 def find_focal_and_shift(
     points: Tensor, plane: Tensor, mask: Tensor | None = None, focal_length: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The focal length and the shift in depth with which a point map is seen where its pixels are.
+    """The focal length and the shift in depth that project a point map onto its own pixels.
 
     It minimises the sum of |f * (x, y) / (z + s) - (u, v)|^2 over 64 x 64 of the points. For each shift the best focal length is known,
     so that only the shift is searched.
@@ -80,7 +80,7 @@ def _search(xy: Tensor, z: Tensor, uv: Tensor, nearest: Tensor, known: Tensor | 
 
 
 def _residual(xy: Tensor, z: Tensor, uv: Tensor, shift: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The focal length, how far each point is seen from its pixel (B, 2, N), and how that changes with the shift."""
+    """The focal length, the reprojection error of each point (B, 2, N), and its derivative by the shift."""
     projected = xy / (z + shift)
     change = -projected / (z + shift)
     if known is not None:

@@ -97,7 +97,7 @@ def depth_to_relief(estimate: Estimate, image: Tensor | None = None, options: Re
 
 
 def relief_heights(estimate: Estimate, image: Tensor | None, options: ReliefOptions) -> tuple[Tensor, Tensor]:
-    """Heights of 0 to 1, (1, 1, h, w) of at most `max_points`, and where they count.
+    """Heights of 0 to 1, (1, 1, h, w) of at most `max_points`, and where they are valid.
 
     Raises:
         ValueError: No depth, or nothing that counts.

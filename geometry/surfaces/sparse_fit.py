@@ -18,7 +18,7 @@ _FLAT, _SPREAD = 0.02, 0.3
 
 
 def join_lonely(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
-    """Planes through the pixels that count in a wider window, for pixels with hardly any beside them.
+    """Planes through the valid pixels of a wider window, for pixels with hardly any beside them.
 
     Least squares without weights, and so only where the window shows one flat surface.
 

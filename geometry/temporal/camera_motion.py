@@ -19,7 +19,7 @@ _DAMPING = 1e-4
 
 
 def camera_motion(before: Tensor, after: Tensor) -> Tensor:
-    """Where what is seen in one frame was in another, by one shift, turn and zoom. What moves by itself pulls it little.
+    """The motion of the image between two frames as one shift, rotation and zoom, robust to objects that move by themselves.
 
     Args:
         before: (1, 3, H, W) in [0, 1].

@@ -19,7 +19,7 @@ _NO_CONTRAST = 1e-4
 
 
 class CutDetector:
-    """Says of each frame of a video whether it begins a new shot.
+    """Decides for each frame of a video whether it begins a new shot.
 
     A frame is a cut where its thumbnail, wherever it is moved by up to 6 % of the image, shares less than half of its contrast with that
     of the frame before: twice the covariance by the sum of the variances (the contrast and structure of SSIM, Z. Wang et al., "Image

@@ -22,7 +22,7 @@ from .camera_motion import camera_motion, moved
 from .shot_cuts import CutDetector
 
 ALIGNMENTS = ("scale_shift", "none")
-"""How frames are brought to those before: by scale and shift (metres: by scale), or not at all."""
+"""How frames are aligned with those before: by scale and shift (metres: by scale), or not at all."""
 
 # How many frames the mean reaches back at most.
 _MEMORY = 16
@@ -40,7 +40,7 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """How the frames of a video are made one.
+    """How the frames of a video are made temporally stable.
 
     Attributes:
         align: One of `ALIGNMENTS`.
@@ -63,7 +63,7 @@ class VideoOptions:
 class VideoAligner:
     """Brings the estimates of a video's frames to those before, one after the other, and knows no later frame.
 
-    A single-image model gives each frame another scale and shift, and lets still things tremble. Here
+    A single-image model gives each frame another scale and shift, and makes still objects flicker. Here
 
     0. what is known is brought to where the camera, panned, turned or zoomed, sees it now (`camera_motion`; parallax is not followed);
        metres become less as what is seen becomes larger;
@@ -156,7 +156,7 @@ class VideoAligner:
         return replace(estimate, depth=depth, normals=normals)
 
     def _follow(self, guide: Tensor, cut: Tensor, quantity: Quantity | None) -> None:
-        """Brings what is known to where the camera sees it in the next frame, or forgets it at a cut."""
+        """Warps the state by the camera's motion to the next frame, or resets it at a cut."""
         assert self._guide is not None
         motion = camera_motion(self._guide.value, guide) if self._guide.begun else None
         if motion is not None and self._depth is not None and quantity is Quantity.METRIC_DEPTH:
@@ -207,7 +207,7 @@ class _Mean:
         return replace(self, value=value, count=count if keep is None else count * keep)
 
     def updated(self, values: Tensor, valid: Tensor, unchanged: Tensor) -> _Mean:
-        """With one frame more: values (1, C, h, w), finite; where they count; and how far each pixel is still what it was, 0 to 1."""
+        """With one frame more: values (1, C, h, w), finite; where they are valid; and how unchanged each pixel is, 0 to 1."""
         count = valid + unchanged * self.count.clamp(max=_MEMORY - 1)
         step = valid / count.clamp(min=1)
         return _Mean(torch.lerp(self.value, values, step), count)
@@ -219,7 +219,7 @@ def _to_aligned_unit(depth: Tensor, quantity: Quantity) -> Tensor:
 
 
 def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sign: int) -> Tensor:
-    """The values where they count, elsewhere those before alignment; what was as far there as anything gets the farthest of the values.
+    """The values where they are valid, elsewhere those before alignment; what was as far there as anything gets the farthest of the values.
 
     Args:
         values: (1, 1, h, w).

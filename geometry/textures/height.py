@@ -231,7 +231,7 @@ def _check_level(mean: Tensor, size: torch.Size) -> None:
 
 
 def _around_holes(known: Tensor, target: Tensor, seamless: bool, derivative: str, screening: float) -> Tensor:
-    """Least squares where slopes count only in part, by conjugate gradients."""
+    """Least squares where slopes are only partly valid, by conjugate gradients."""
     weight = torch.where(known, 1.0, _HOLE_WEIGHT).to(target.dtype)
 
     def applied(height: Tensor) -> Tensor:

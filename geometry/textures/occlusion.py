@@ -37,7 +37,7 @@ _BEHIND = 1e3
 def height_to_occlusion(
     height: Tensor, *, radius: float = 64.0, directions: int = 16, borders: str = FREE, weight: Tensor | None = None
 ) -> Tensor:
-    """The share of the sky that a height leaves open, seen straight on.
+    """The share of the sky that a height field leaves open, in an orthographic view.
 
     Args:
         height: (B, 1, H, W) in pixels, larger = nearer the viewer.
@@ -214,7 +214,7 @@ def _pitch(depth: Tensor, radius: float) -> int:
 
 
 class _Around:
-    """What stands round the points at every `pitch`-th pixel: places, and their squared distance from the camera."""
+    """The surroundings of the points at every `pitch`-th pixel: positions, and their squared distance from the camera."""
 
     def __init__(self, points: Tensor, surface: Tensor, reach: int, pitch: int, first: tuple[int, ...]) -> None:
         padding = (reach,) * 4

@@ -39,7 +39,7 @@ def wrap(maps: Tensor, margin: tuple[int, int]) -> Tensor:
 
 
 def folded(maps: Tensor, margin: tuple[int, int]) -> Tensor:
-    """Undoes `wrap`: what was seen twice, at either end, is blended so that opposite borders continue each other.
+    """Undoes `wrap`: the duplicated ends are blended so that opposite borders continue each other.
 
     Args:
         maps: (B, C, H + 2 rows, W + 2 columns).
@@ -52,7 +52,7 @@ def folded(maps: Tensor, margin: tuple[int, int]) -> Tensor:
 
 
 def seamless_estimate(wrapped: Estimate, margin: tuple[int, int]) -> Estimate:
-    """What a model says of a wrapped image, as maps of the image that tile.
+    """A model's estimate of a wrapped image, as seamless maps of the image.
 
     Depth: its differences from pixel to pixel are folded, their mean is taken out (the slope that lets borders differ), and what is left is
     integrated over the torus. Of metric depth that is done with its logarithm, so that it stays positive. Normals are blended as vectors.
@@ -62,7 +62,7 @@ def seamless_estimate(wrapped: Estimate, margin: tuple[int, int]) -> Estimate:
         margin: As it was given to `wrap`.
 
     Returns:
-        The estimate of the image, without a camera: what tiles is seen straight on.
+        The estimate of the image, without a camera: seamless maps are orthographic.
     """
     depth, normals, mask, confidence = wrapped.depth, wrapped.normals, wrapped.valid, wrapped.confidence
     kept = _cropped(mask, margin)

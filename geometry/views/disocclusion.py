@@ -16,10 +16,10 @@ from ..edges.depth_edges import EDGE, edge_radius
 
 
 class _Side(NamedTuple):
-    """For each pixel the nearest seen one on one side of it, along one axis; all (B, 1, H, W).
+    """For each pixel the nearest visible one on one side of it, along one axis; all (B, 1, H, W).
 
     Attributes:
-        distance: In pixels; larger than the image where nothing is seen on that side.
+        distance: In pixels; larger than the image where nothing is visible on that side.
         inverse: Its inverse depth.
         source: The pixel whose colour continues the surface there: its row times the width plus its column.
     """
@@ -30,15 +30,15 @@ class _Side(NamedTuple):
 
 
 def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False) -> Tensor:
-    """Fills the pixels where no surface is seen.
+    """Fills the pixels where no surface is visible.
 
     Args:
         colour: (B, C, H, W).
-        inverse: (B, 1, H, W) inverse depth; 0 where no surface is seen.
+        inverse: (B, 1, H, W) inverse depth; 0 where no surface is visible.
         sideways: The camera moved along the rows only, so what it uncovered is continued along the rows only.
 
     Returns:
-        (B, C, H, W), `colour` where a surface is seen. An image without any stays as it is.
+        (B, C, H, W), `colour` where a surface is visible. An image without any stays as it is.
     """
     best, *others = (_side(inverse, axis, backwards) for axis in ((-1,) if sideways else (-1, -2)) for backwards in (False, True))
     for side in others:

@@ -61,11 +61,11 @@ class View(NamedTuple):
 
 
 class RenderedLayer(NamedTuple):
-    """What a moved camera sees.
+    """The view of a moved camera.
 
     Attributes:
         colour: (B, 3, height, width).
-        inverse: (B, 1, height, width) inverse depth; 0 where no surface is seen.
+        inverse: (B, 1, height, width) inverse depth; 0 where no surface is visible.
         column: (B, 1, height, width), where in the source image the colour was read: the column.
         row: The same, the row; (B, 1, height, 1) where nothing moved up or down.
     """
@@ -83,7 +83,7 @@ def with_margin(image: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Laye
 
 
 def render_layer(layer: Layer, view: View, height: int, width: int) -> RenderedLayer:
-    """The layer as the moved camera sees it. Nothing is asked of the device."""
+    """The layer rendered for the moved camera, without synchronising the device."""
     inverse = _close_cracks(layer, view, _splat(layer, view, height, width))
     known = torch.where(inverse > 0, inverse, layer.inverse.amin((1, 2, 3), keepdim=True))
     column, row = _source_of(known, view)
@@ -128,7 +128,7 @@ def _close_cracks(layer: Layer, view: View, inverse: Tensor) -> Tensor:
 
 
 def _source_of(inverse: Tensor, view: View) -> tuple[Tensor, Tensor]:
-    """Columns and rows of the source image that show what is seen at inverse depth (B, 1, height, width) in the new one.
+    """Columns and rows of the source image for the pixels of the new one, by their inverse depth (B, 1, height, width).
 
     Where nothing moves up or down, the rows are one column of them.
     """

@@ -50,7 +50,7 @@ def camera_path(move: str, frames: int, amount: float) -> Tensor:
 
 
 def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tensor, focus: Tensor | float = math.inf) -> Iterator[Tensor]:
-    """What a moved camera sees of the scene.
+    """The view of a moved camera.
 
     Args:
         image: (B, 3, H, W) in [0, 1].

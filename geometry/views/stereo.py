@@ -27,7 +27,7 @@ LAYOUTS = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph
 for red-cyan glasses."""
 
 ORIGINALS = ("middle", "left", "right")
-"""Which eye sees the image itself: neither, as it lies in the middle and both are made; the left; the right."""
+"""Which eye gets the source image: neither (both are rendered, the source lies in the middle), the left, or the right."""
 
 MAX_DIVERGENCE = 20.0
 
@@ -72,7 +72,7 @@ class StereoOptions:
 
 @dataclass(frozen=True)
 class StereoPair:
-    """What the two eyes see.
+    """A stereo pair.
 
     Attributes:
         left: (B, 3, H, W) in [0, 1].

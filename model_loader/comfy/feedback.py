@@ -52,7 +52,7 @@ class _Running:
 
 @dataclass
 class _Spoken:
-    """What the node that runs has been told.
+    """The messages of the running node.
 
     Attributes:
         run: Ids of the prompt and the node.
@@ -105,7 +105,7 @@ def _listening_server() -> Any | None:
 
 
 def _words_of_run(server: Any) -> _Spoken:
-    """What the node that is executed has been told, forgotten when another is."""
+    """The messages of the executing node; reset when another runs."""
     global _spoken
     find = getattr(sys.modules.get("comfy_execution.utils"), "get_executing_context", None)
     context = find() if find is not None else None  # None in threads of our own too

@@ -10,7 +10,7 @@ from .folders import folder_paths
 
 
 def user_setting(name: str) -> Any:
-    """What ComfyUI's settings have under a name; None where nobody chose, outside ComfyUI, and in versions without a user folder."""
+    """What ComfyUI's settings have under a name; None where nothing was chosen, outside ComfyUI, and in versions without a user folder."""
     module: Any = folder_paths()
     try:
         path = Path(module.get_user_directory(), "default", "comfy.settings.json")

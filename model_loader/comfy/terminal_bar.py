@@ -15,7 +15,7 @@ def terminal_bar(total: float | None, unit: str, initial: float = 0, hidden: boo
     """A bar of tqdm's. In a file or a pipe, work of half a minute or less leaves nothing, longer work a line each half minute.
 
     Args:
-        total: How much there is to do; None = nobody knows.
+        total: How much there is to do; None = unknown.
         unit: Of what.
         initial: How much is done already.
         hidden: Whether nothing is shown.

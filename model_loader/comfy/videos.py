@@ -110,7 +110,7 @@ class VideoFrames:
 
 
 def opened_video(video: Any) -> VideoFile | VideoFrames:
-    """What a node was given through a socket of the type VIDEO.
+    """Opens the value of a socket of the type VIDEO.
 
     Raises:
         TypeError: It is no VIDEO.

@@ -36,7 +36,7 @@ def batch_estimates(
     progress: Progress | None = None,
     divisible: bool = True,
 ) -> Iterator[Estimate]:
-    """Runs a network on a batch: the only place from which images are moved to the device and given to it.
+    """Runs a network on a batch: the only place that moves images to the device.
 
     Args:
         network: What runs.

@@ -79,7 +79,7 @@ class Job:
 
     @property
     def default_input_size(self) -> Size:
-        """Of what the network sees of a usual photograph: never square."""
+        """The network's input size for a typical photograph: never square."""
         multiple, side = self.graph.multiple_of, self.spec.default_size
         rows = max(1, round(side / multiple))
         return rows * multiple, max(rows + 1, round(4 / 3 * side / multiple)) * multiple

@@ -125,7 +125,7 @@ class GraphEngine:
         return parts[0] if len(parts) == 1 else tuple(torch.cat(each) for each in zip(*parts, strict=True))
 
     def runner(self, pixels: Tensor) -> Runner | None:
-        """What runs such images; None where torch does. It is started if it has not been."""
+        """The runner for such images, started on first use; None where torch runs them."""
         return self._runner(None if self._graph.dynamic_size else (pixels.shape[-2], pixels.shape[-1]))
 
     def _at_once(self, pixels: Tensor) -> int:
@@ -163,7 +163,7 @@ class GraphEngine:
 
     def _by_torch(self, pixels: Tensor, scalar_inputs: Tensor | None) -> tuple[Tensor, ...]:
         inputs = (pixels.contiguous(memory_format=torch.channels_last), *(() if scalar_inputs is None else (scalar_inputs,)))
-        with self._torch_lock:  # libraries' networks keep notes of the image that they look at
+        with self._torch_lock:  # libraries' networks cache per-image state and are not thread-safe
             return self._graph.module(*inputs)
 
 
@@ -193,6 +193,6 @@ class PlacedEngine(nn.Module):
 
 
 def tell(words: str) -> None:
-    """One line for whoever runs the model: in the log and on ComfyUI's node."""
+    """One line for the user: in the log and on ComfyUI's node."""
     logger.warning("%s", words)
     feedback.say(words)

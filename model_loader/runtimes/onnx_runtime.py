@@ -128,7 +128,7 @@ def _session(graph: Path, provider: str, options: Mapping[str, str]) -> Any:
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
-    settings.log_severity_level = 4  # what fails is told in one line
+    settings.log_severity_level = 4  # failures are reported in one line
     if provider == "DmlExecutionProvider":
         settings.enable_mem_pattern = False  # as its authors ask
     last = [] if provider == "CPUExecutionProvider" else ["CPUExecutionProvider"]
@@ -140,7 +140,7 @@ def _session(graph: Path, provider: str, options: Mapping[str, str]) -> Any:
 
 
 def _options(job: Job, graph: Path, provider: str, input_size: Size | None) -> dict[str, str]:
-    """What a provider is told. What it builds for this machine is kept in the store."""
+    """The options of a provider. What it builds for this machine is kept in the store."""
     if provider in ("CUDAExecutionProvider", "DmlExecutionProvider"):
         return {"device_id": str(job.device.index or 0)}
     if provider != "TensorrtExecutionProvider":
@@ -173,7 +173,7 @@ def _tensorrt_key(job: Job, input_size: Size | None) -> Mapping[str, str]:
 
 
 def _driver() -> str:
-    """The version of the NVIDIA driver; empty where nobody says."""
+    """The version of the NVIDIA driver; empty where unknown."""
     try:
         return Path("/sys/module/nvidia/version").read_text().strip()
     except OSError:

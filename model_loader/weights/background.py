@@ -17,7 +17,7 @@ class Background:
     """An iterator that runs in a thread of its own.
 
     The caller can leave while the iterator is busy (it looks up a name, it waits for a connection). Nobody waits for it then: as soon as
-    it has its next item, the thread sees that nobody wants it any more, and closes the iterator.
+    it has its next item, the thread finds the caller gone and closes the iterator.
     """
 
     def __init__(self, items: Iterator[Any]) -> None:
