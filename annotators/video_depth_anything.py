@@ -25,7 +25,7 @@ from .preprocessing.steps import Resize, Steps
 from .video.frame_annotator import InChunks, IsCut, VideoAnnotator, WindowState, four_at_once, shots
 from .video.windows import Shot
 
-# Frames longer than this are made smaller: 32 of them have to fit in memory at once.
+# Frames longer than this are made smaller: one batch holds 32 of them.
 _LONG, _LONGEST_ASPECT = 1.78, 1.777
 _PATCH_PIXELS = 14**2
 # How many maps of the second level of the fusion path there are at once, and how many times what is attended to at once, as measured.

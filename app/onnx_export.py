@@ -34,7 +34,7 @@ _ODD = (slice(None), slice(None), slice(0, 397), slice(120, 331))
 """Of the photograph, a part with odd sides and another aspect."""
 _QUICK_SIZE = 384
 """The greatest `size` of all comparisons but one, the file's of the whole photograph: networks at 840 take five times as long."""
-_MOST_ELSEWHERE = 1e-3  # share of the pixels that may count by the one and not by the other: those on the border of a mask
+_MOST_ELSEWHERE = 1e-3  # share of the pixels whose validity may differ: those on the border of a mask
 
 
 Images = list[tuple[str, Tensor, int]]

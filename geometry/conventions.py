@@ -137,7 +137,7 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, spent: bool = 
     check_map(vectors, 3, "vectors")
     viewer = _OPENGL_SIGNS[Axes(axes)][2]
     squares = _squared_length(vectors)
-    # Only a CPU answers at once, and only there do passes over the map cost more than the question. An exporter's graph cannot ask.
+    # Only on a CPU is a check without synchronisation, and cheaper than passes over the map. An exporter's graph cannot branch.
     if squares.device.type == "cpu" and not torch.compiler.is_compiling() and _all_safe(squares):
         lengths = squares.sqrt_()
         return vectors.div_(lengths) if spent and not vectors.requires_grad else vectors / lengths

@@ -85,7 +85,7 @@ def open_video(source: Any, name: object) -> Iterator[Any]:
             raise VideoError(f"{name}: it is a list of other files, which are not read from it; name the video itself")
         with video_errors(name, "not a video that can be opened, or one that is damaged or cut off"):
             av = pyav()
-            # Words in another coding than UTF-8 must not end the reading; from 19 on PyAV sees to that itself.
+            # Metadata in another coding than UTF-8 must not end the reading; PyAV handles that itself from 19 on.
             tolerant = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
             container = av.open(_Nameless(file), mode="r", options=_LOOKS_FOR | _OPENS_NOTHING, **tolerant)
         yield opened.enter_context(container)

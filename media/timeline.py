@@ -75,7 +75,7 @@ class _Clocks:
         packet.dts += shift
         if packet.pts is not None:
             packet.pts += shift
-        # Images of a transport stream may not say how long they last: as long as the one before.
+        # Packets of a transport stream may lack a duration: as long as the one before.
         length = (
             packet.duration * base if packet.duration else max(Fraction(0), packet.dts * base - self._times.get(stream, packet.dts * base))
         )

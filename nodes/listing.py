@@ -14,7 +14,7 @@ READABLE = tuple(suffix for suffix, entry in FORMATS.items() if entry.read)
 """Extensions that depth and normals are read from."""
 
 _DEPTH = 3
-# Of one answer: thousands of images are looked at over several, the newest first.
+# Per response: thousands of images are checked over several, the newest first.
 _SECONDS = 0.5
 # A folder may change again within what its file system counts as one moment.
 _MOMENT_NS = 2_000_000_000
@@ -86,7 +86,7 @@ def _look(folder: Path, before: _Folder, changed: int, has_time: Callable[[], bo
                 status = entry.stat()
                 files[entry.name] = (status.st_mtime_ns, status.st_size)
     if max((changed, *(state[0] for state in files.values()))) + _MOMENT_NS > time.time_ns():
-        now.changed = -1  # somebody may be writing to it
+        now.changed = -1  # another process may be writing to it
     for name, state in sorted(files.items(), key=lambda each: -each[1][0]):
         known_state, likely = before.judged.get(name, (None, False))
         if known_state != state:

@@ -29,7 +29,7 @@ _UNCOVERED = 0.2
 _LEAST_FACTOR = 0.2
 _HALF = 0.5 - 1e-4  # halves are common, and rounding must not decide what they are
 _PATCH_STRIDE = 0.75
-# Of the window in which a patch counts: where it ends and how softly, as shares of its side, and the deviations at which that is cut off.
+# The blending window of a patch: where it ends and how softly, as shares of its side, and the deviations at which that is cut off.
 _WINDOW = (0.15, 0.85)
 _SOFTNESS = 187 / 3000
 _REACH = 374.5 / 187

@@ -28,7 +28,7 @@ def import_ray() -> ModuleType:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # Several workers share a machine's cores: threads that wait must not keep a core busy (a third of the time is lost otherwise).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # A thread of Ray Data that outlives `ray.shutdown` would start another Ray, which nobody ends.
+    # A thread of Ray Data that outlives `ray.shutdown` would start another Ray, which would never end.
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     try:
         import ray

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
 _SECONDS_TO_ANSWER = 30
-# Any call will do that a Ray answers to whoever may connect.
+# Any call will do that Ray answers to authorised clients.
 _HARMLESS_CALL = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 
 

@@ -31,7 +31,7 @@ _NOISE_RATIO = 100.0
 # Of the map on which the corrections are found: its longer side at most, and how far they reach, as a share of it.
 _CELLS = 64
 _REACH = 1 / 24
-# A tile's deviation, as a share of that of all of it, below which nothing is told of the slope, and how far it may be from 1.
+# A tile's deviation, as a share of that of all of it, below which the slope is undetermined, and how far it may be from 1.
 _FLAT = 0.2
 _SLOPES = (-0.9, 1.0)
 # Rounds in which cells that do not fit are left out, and by how many mean deviations they begin to.
@@ -244,7 +244,7 @@ def _local_line(values: Tensor, change: Tensor, weight: Tensor, least: Tensor) -
     share = total.clamp(min=_TINY)
     v, c, vv, vc = (_blurred(weight * each) / share for each in (values, change, values.square(), values * change))
     slope = ((vc - v * c) / (vv - v * v + least).clamp(min=_TINY)).clamp(*_SLOPES)
-    trust = total / (total + 1e-3)  # far from all that counts, one and the same correction
+    trust = total / (total + 1e-3)  # far from valid pixels the correction is constant
     everywhere = _weighted_mean(change, weight)
     slope, offset = trust * slope, trust * (c - slope * v) + (1 - trust) * everywhere
     return _blurred_evenly(slope), _blurred_evenly(offset)

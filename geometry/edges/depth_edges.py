@@ -20,7 +20,7 @@ EDGE = 1.05
 _WIDER = 1.8
 # A ramp is worn away from its ends in this many rounds, and its values differ by this factor from one round to the next.
 _ROUNDS, _STEEP = 6, 1.02
-# The variance of colours (of 0 to 1) below which they tell nothing, and what stands for 0 in a divisor.
+# The variance of colours (of 0 to 1) below which they are no evidence, and what stands for 0 in a divisor.
 _ALIKE, _TINY = 1e-3, 1e-9
 # The radius up to which OpenCV, whose time grows with it, is faster than doubling.
 _WIDEST_BY_OPENCV = 64

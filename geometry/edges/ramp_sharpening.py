@@ -26,11 +26,11 @@ from .depth_edges import EDGE, largest_within
 
 # Rings of places that are asked, in radii, how many on each, and the reach of their weights.
 _RINGS, _PLACES, _REACH = (0.7, 1.3, 2.0, 3.0), 8, 1.5
-# How alike colours of one thing are, and the share of likeness that says nothing.
+# How similar colours of one surface are, and the share of similarity that is no evidence.
 _COLOUR, _DOUBT = 0.1, 0.05
-# What the place on a ramp counts, as a logarithm of odds from end to end; colours alone reach 3.
+# The weight of the place on a ramp, as a logarithm of odds from end to end; colours alone reach 3.
 _PRIOR = 12.0
-# Near taken for far is wrong by a larger share of the depth than far for near, by their ratio: what its logarithm counts, up to a ratio.
+# Near taken for far is wrong by a larger share of the depth than far for near, by their ratio: the weight of its logarithm, up to a ratio.
 _CAUTION, _MOST = 0.5, 20.0
 # A place speaks for a side from this share of the span above or below the middle, and as a plane within that.
 _CLEAR, _PLAIN = 0.25, 0.2

@@ -21,7 +21,7 @@ MAX_STRENGTH, MAX_RADIUS = 2.0, 64
 
 Derive = Callable[[Estimate], Estimate]
 
-# Ramps of up to so many pixels are one mixed pixel between two things; of up to so many, the same enlarged by two.
+# Ramps of up to so many pixels are one mixed pixel between two surfaces; of up to so many, the same enlarged by two.
 _SOFT, _BY_TWO = 2.0, 3.0
 _ROUNDS = 3
 _RADIUS, _SHARP = 0.9, 1.2

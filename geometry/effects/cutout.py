@@ -14,7 +14,7 @@ from ..edges.depth_edges import largest_within
 MAX_EDGE = 10.0
 """The widest border, in percent of the image's longer side."""
 
-# Squared distance of two colours (of 0 to 1) from which on their mixture tells its shares.
+# Squared distance of two colours (of 0 to 1) from which on the shares of their mixture can be computed.
 _APART = 0.01
 _FEW, _TINY = 1e-4, 1e-6
 _SHORT = 32
@@ -97,7 +97,7 @@ def _mixture(image: Tensor, own: Tensor, others: Tensor, mask: Tensor, thing: Te
     share = ((image - others) * apart).sum(1, keepdim=True) / distance.clamp(min=_TINY)
     smooth = _box_sums(torch.cat((mask, torch.ones_like(mask)), 1), max(1, radius // 2))
     trust = distance / (distance + _APART)
-    # Colours that lie on neither side's tell little.
+    # Colours between neither side's are weak evidence.
     off = (image - others - share * apart).square().sum(1, keepdim=True)
     trust = trust * _APART / (_APART + off)
     return torch.lerp(smooth[:, :1] / smooth[:, 1:], share.clamp(0, 1), trust)

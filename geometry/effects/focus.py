@@ -82,7 +82,7 @@ def focused(estimate: Estimate, image: Tensor, focus: Focus) -> Focused:
     depths = known_depths(estimate)
     if focus.f_number:
         _check_f_number(depths)
-    # A near thing's border is a mixture of colours and belongs to it.
+    # The border of a near object is a mixture of colours and belongs to the object.
     sharpened = sharpen_depth_edges(depths.depth, edge_radius(*image.shape[-2:]), 1, image.clamp(0, 1))
     depths = depths._replace(depth=sharpened)
     distance = depths.at_point(*focus.point) if focus.point else depth_of(depths, focus.distance, focus.unit, "focus")

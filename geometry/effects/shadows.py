@@ -21,16 +21,16 @@ from ..surfaces.upsampling import ANOTHER, enlarged_along, middles, same_surface
 from .lights import Light, placed_on, unit
 
 _MIN_STEPS, _MAX_STEPS, _PIXELS_A_STEP = 64, 256, 4
-# Rays along the longer side of the image, and how many points are looked at in one go: on a GPU, and in a CPU's cache.
+# Rays along the longer side of the image, and how many points are processed in one batch: on a GPU, and in a CPU's cache.
 _RAYS_ALONG, _POINTS_AT_ONCE, _POINTS_IN_CACHE = 480, 1 << 22, 1 << 17
 # How far behind a surface a ray must pass to be in its shadow, in shares of that surface's depth: 8-bit depth has steps of almost 0.01.
 _BIAS = 0.01
 _PENUMBRA = 0.01
-# Shadows of things near the border fade over this share of half the image, as nobody knows what stands beyond it.
+# Shadows of objects near the border fade over this share of half the image, as what stands beyond it is unknown.
 _BORDER = 0.1
-# How far from its rim a pixel of a thing is, in rays: what is asked, and what stands for farther ones.
+# A pixel's distance from the rim of its object, in rays: what is measured, and what stands for farther ones.
 _RADII, _WIDEST = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32), 1e4
-# How thick a thing is at its rim, as a share of its depth, and by how many times the way from its rim it is thicker inside.
+# An object's thickness at its rim, as a share of its depth, and by how many times the distance from its rim it is thicker inside.
 _THINNEST, _ROUND = 0.01, 2.0
 # The parts of an area light: places in a square of rays, in an order that puts neighbours far apart.
 _TILE = 4
@@ -96,9 +96,9 @@ def _marched(inverse: Tensor, small: Tensor, rows: Tensor, columns: Tensor, intr
         column = torch.addcmul(from_column, share, column_way).int()
         index = torch.addcmul(from_row, share, row_way).int().mul_(width).add_(column).add_(first).flatten()
         hit_depth = table.index_select(0, index).view(-1, *small.shape)
-        # 1 where the ray passes as far behind the thing as the thing is thick, or less; 0 on either side.
+        # 1 where the ray passes behind the surface by at most the object's thickness; 0 on either side.
         ray = torch.addcmul(small, share, inverse_way)
-        # The ray is looked at half a step back and half a step on, so that it does not leap over what is thin.
+        # The ray is tested half a step back and half a step on, so that it does not skip thin objects.
         half = torch.addcdiv(halves.index_select(0, index).view_as(hit_depth), step * inverse_step, ray)
         behind = hit_depth.div_(ray).sub_(1 + _BIAS)
         softness = torch.minimum((share * inside).mul_(4 * _PENUMBRA).add_(_PENUMBRA), half)

@@ -11,7 +11,7 @@ from .png import NOTES, SIGNATURE
 
 _EXR_MAGIC = b"v/1\x01"
 _PFM_BEGINNINGS = (b"Pf\n", b"PF\n", b"Pf ", b"PF ", b"Pf\r", b"PF\r", b"Pf\t", b"PF\t")
-# Of a PNG: notes stand before the pixels, and nobody has this many.
+# Of a PNG: text chunks stand before the pixels, and no real file has this many.
 _MOST_CHUNKS = 64
 _LONGEST_KEYWORD = 80
 

@@ -267,7 +267,7 @@ def _orientation(image: ImageFile) -> int:
         return 1
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # noqa: BLE001  notes that are damaged in any way say nothing; the image is whole
+    except Exception:  # noqa: BLE001  damaged metadata is ignored; the image is whole
         return 1
     return orientation if orientation in range(1, 9) else 1
 

@@ -164,7 +164,7 @@ def _read_map(archive: zipfile.ZipFile, key: str) -> np.ndarray:
     """One array, float32; the mask bool."""
     with archive.open(f"{key}.npy") as member:
         array = np.lib.format.read_array(member, allow_pickle=False)
-    with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite, which counts nowhere
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite, which is never valid
         return array.astype(bool if key == "mask" else np.float32, copy=False)
 
 

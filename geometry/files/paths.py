@@ -109,7 +109,7 @@ def temporary_folder(parent: str | os.PathLike[str]) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers_once(parent)
     folder = _temporary(parent)
-    # Locked before the folder is there: whoever sees a folder and gets its lock knows that nobody writes to it.
+    # Locked before the folder exists: a process that gets the lock of an existing folder knows that no other writes to it.
     lock = FileLock(_lock_of(folder), thread_local=False)  # another thread may end the block
     lock.acquire()
     try:

@@ -107,7 +107,7 @@ def depth_to_image(
     quantity = Quantity(quantity)
     _check_choices(quantity, near, normalisation, percentiles, value_range, as_disparity)
     valid = valid_depth(depth, quantity, mask)
-    # Only a CPU answers at once, and only there do passes over the map cost more than the question.
+    # Only on a CPU is a check without synchronisation, and cheaper than passes over the map.
     whole = depth.device.type == "cpu" and bool(valid.all())
     nearness = depth_to_nearness(depth if whole else torch.where(valid, depth, 1), quantity, as_disparity)
     measure = _measure(normalisation)

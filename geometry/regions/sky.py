@@ -88,7 +88,7 @@ def sky_share(image: Tensor, estimate: Estimate) -> Tensor:
     sky = find_sky(image, estimate)
     depth, quantity, valid = estimate.known_depth()
     if quantity is Quantity.METRIC_DEPTH:
-        # The mean of what is found, in which the farthest counts most.
+        # The mean of what is found, weighted towards the farthest.
         level = _mean(depth.square(), sky) / _mean(depth, sky).clamp(min=1e-6)
         ends, share = _SOFT_METRIC, depth / level.clamp(min=1e-6).view(-1, 1, 1, 1)
     else:

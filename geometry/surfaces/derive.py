@@ -27,5 +27,5 @@ def with_normals(estimate: Estimate, edges: str = "auto", near_far_ratio: float 
         return estimate
     _, _, valid = estimate.known_depth()
     normals = depth_to_normals(likely_depth(estimate, near_far_ratio), likely_intrinsics(estimate), estimate.mask, edges)
-    # Where there is no depth the normals are made up, and only the mask can say so.
+    # Where there is no depth the normals are invented, and only the mask can tell.
     return replace(estimate, normals=normals, axes=Axes.OPENGL, mask=estimate.mask if bool(valid.all()) else valid)

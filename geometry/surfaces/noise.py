@@ -65,14 +65,14 @@ _BEND_PER_DEVIATION = 0.6745 * math.sqrt(6)
 _NOISE_SAMPLES = 2**13
 _LAGS = (1, 2, 3, 4, 6, 8, 12, 16)
 _NOISE_LAGS = tuple(lag for lag in _LAGS if 2 * lag in _LAGS)
-# Blocks a side that the image is cut into, the places a block should have at least, and the share of quiet places that counts.
+# Blocks a side that the image is cut into, the places a block should have at least, and the share of quiet places that is used.
 _BLOCKS = 4
 _BLOCK_SAMPLES = 256
 _QUIET_SHARE = 0.25
 # By how much the same noise may seem louder in one place than in another, as a logarithm.
 _LOUDNESS_SCATTER = 0.1
 # Shared noise is believed between these lengths, and up to this factor between what it foretells and what is measured. Noise that is
-# shared over less than two pixels can hardly be told from white noise on relief; rounded noise shows a third less at lag 1 than others.
+# shared over less than two pixels hardly differs from white noise on relief; rounded noise shows a third less at lag 1 than others.
 _SHORTEST, _LONGEST = 1.8, 5.5
 _MISFIT = 1.6
 # How many times nearer the near half must be to tell how noise depends on depth.
@@ -153,7 +153,7 @@ def _measure_noise(inverse: Tensor, valid: Tensor, step: float, step_power: int)
         if variance > rounding:
             found.append((quiet.value, math.sqrt(variance), length))
     if len(found) < 2:
-        # Noise that drowns in a curved surface in one half says nothing of how it depends on depth.
+        # Noise hidden by a curved surface in one half is no evidence of how it depends on depth.
         _, deviation, length = found[0] if found else (1.0, 0.0, 1.0)
         return deviation, 1, length
     (near, near_deviation, near_length), (far, far_deviation, far_length) = found
@@ -180,7 +180,7 @@ def _quiet_places(inverse: Tensor, valid: Tensor, step: float, step_power: int) 
             continue
         places, owners = places[:, whole], owners[whole]
         loudness = np.log(places.clip(1e-12)).mean(0)
-        # The quietest by chance alone would tell of too little noise: who is hardly louder counts too.
+        # The quietest by chance alone would underestimate the noise: those hardly louder are used too.
         quiet = loudness <= np.quantile(loudness, _QUIET_SHARE) + _LOUDNESS_SCATTER
         deviations = places[:, quiet].mean(1) / _BEND_PER_DEVIATION
         halves.append(_Quiet(float(values[owners[quiet]].mean()), dict(zip(lags, deviations.tolist(), strict=False))))
@@ -263,7 +263,7 @@ def _white_noise_alike(deviations: dict[int, float]) -> tuple[float, float]:
         return min(deviations.values()), 1.0
     variances = np.array([max(0.0, (4 * deviations[k] ** 2 - deviations[2 * k] ** 2) / 3) for k in lags])
     shapes = _NOISE_SHAPES[:, : len(lags)]
-    # What is left of the surface grows with the lag: the longer the lag, the less it counts.
+    # What is left of the surface grows with the lag: longer lags weigh less.
     weights = 1 / np.array(lags)
     scales = shapes @ (weights * variances) / (shapes**2 @ weights).clip(1e-12)
     misfits = (variances - scales[:, None] * shapes) ** 2 @ weights

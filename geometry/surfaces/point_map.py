@@ -9,7 +9,7 @@ from torch import Tensor
 from ..checks import check_map, check_mask
 
 _WITH_FLOAT64 = ("cpu", "cuda")
-# The points the camera is found from: a square of so many, and how many of them must count.
+# The points the camera is found from: a square of so many, and how many of them must be valid.
 _SIDE = 64
 _LEAST_POINTS = 2
 # Levenberg and Marquardt: rounds, the first damping, by how much a step that helped or did not changes it, and the share of the error that
@@ -52,7 +52,7 @@ def find_focal_and_shift(
     sample = F.interpolate(torch.cat((points, plane.expand(len(points), -1, -1, -1), counts), 1), size=(_SIDE, _SIDE), mode="nearest")
     sample = sample.flatten(2).to(dtype)
     counts = sample[:, 5:] > 0
-    # What does not count may be anything, infinity included, and must not touch the sums.
+    # Invalid pixels may hold anything, infinity included, and must not touch the sums.
     xy, z, uv = (torch.where(counts, part, neutral) for part, neutral in ((sample[:, :2], 0), (sample[:, 2:3], 1), (sample[:, 3:5], 0)))
     known = None if focal_length is None else focal_length.to(dtype)[:, None, None]
     focal, shift = _search(xy, z, uv, z.amin(2, keepdim=True), known)
@@ -67,7 +67,7 @@ def _search(xy: Tensor, z: Tensor, uv: Tensor, nearest: Tensor, known: Tensor | 
     focal, residual, slope = _residual(xy, z, uv, shift, known)
     for _ in range(_ROUNDS):
         step = -_dot(residual, slope) / (_dot(slope, slope) * (1 + damping))
-        # A point in the camera's plane is seen nowhere: at most half of the way there in one step.
+        # A point in the camera's plane has no projection: at most half of the way there in one step.
         tried = torch.maximum(shift + step, (shift - nearest) / 2)
         tried_focal, tried_residual, tried_slope = _residual(xy, z, uv, tried, known)
         error, tried_error = _dot(residual, residual), _dot(tried_residual, tried_residual)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .plane_fit import Planes, by_bands
 
-# A pixel is lonely with fewer than so many that count in the 3x3 around it, itself included.
+# A pixel is isolated with fewer than so many valid ones in the 3x3 around it, itself included.
 _LONELY = 4
 # Half the sides of windows, the smallest of which that holds so many pixels is taken.
 _RADII = (2, 4, 8, 16)

@@ -14,7 +14,7 @@ from .plane_fit import by_bands
 ANOTHER = 0.15
 """What differs by this share of inverse depth from a surface continued straight on is another surface."""
 
-# What another surface counts all the same.
+# The weight of another surface.
 _STRAY = 0.02
 
 

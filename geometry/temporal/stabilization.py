@@ -30,7 +30,7 @@ _MEMORY = 16
 # network may see the change.
 _CHANGE = 6 / 255
 _BLUR, _AROUND = 3, 3
-# How soon what changed counts in the fit where little stayed the same: by the share that changed, to this power.
+# The weight of changed pixels in the fit where few are unchanged: by the share that changed, to this power.
 _URGENCY = 8
 # What of the correction of metres is given back each frame, so that they stay the network's own in the long run.
 _LEASH = 1 / 64
@@ -160,7 +160,7 @@ class VideoAligner:
         assert self._guide is not None
         motion = camera_motion(self._guide.value, guide) if self._guide.begun else None
         if motion is not None and self._depth is not None and quantity is Quantity.METRIC_DEPTH:
-            # What is seen twice as large is half as far: a camera that comes nearer is more common than a lens that zooms.
+            # What appears twice as large is half as far: a camera that comes nearer is more common than a lens that zooms.
             (a, b), (c, d) = (row[:2].unbind() for row in motion[0].unbind())
             self._depth = replace(self._depth, value=self._depth.value + (a * d - b * c).clamp(min=_TINY).log() / 2)
         keep = ~cut if self._options.cuts else None

@@ -19,7 +19,7 @@ from .transforms import blurred_where
 
 MAX_SCALE = 512.0
 
-# What is white or black where nobody says how strong it shall be: 1 % at the end that bends more.
+# The default strength: 1 % of the pixels are white or black, at the end that bends more.
 _ENDS = (1.0, 99.0)
 # Bends smaller than this are rounding: a plane stays grey.
 _FLAT = 1e-4

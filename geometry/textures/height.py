@@ -248,7 +248,7 @@ def _around_holes(known: Tensor, target: Tensor, seamless: bool, derivative: str
         residual = residual - length * turned
         step = solved(residual, seamless, derivative, screening)
         energy, before = (residual * step).sum(), energy
-        # Only a CPU answers at once; a GPU goes through all steps sooner than it waits.
+        # Only on a CPU is the check free; a GPU runs all steps sooner than it synchronises.
         if energy.device.type == "cpu" and not bool(energy > first * _PRECISION**2):
             break
         direction = step + energy / before.clamp(min=torch.finfo(energy.dtype).tiny) * direction

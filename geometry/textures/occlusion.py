@@ -20,7 +20,7 @@ from .slopes import slopes_of
 MAX_RADIUS = 1024.0
 MIN_DIRECTIONS, MAX_DIRECTIONS = 4, 128
 
-# Distances along a direction grow by this factor: near things are seen whole, far ones in part.
+# Distances along a direction grow by this factor: near objects are sampled densely, far ones sparsely.
 _GROWTH = 1.17
 # What is computed at a time on a CPU: it stays in the processor's cache.
 _BAND_PIXELS = 2**16
@@ -221,7 +221,7 @@ class _Around:
         whole = F.pad(points, padding, mode="replicate") * torch.where(F.pad(surface, padding), 1, _BEHIND)
         whole = torch.cat((whole, _dot(whole, whole)), 1)
         self.pitch, self.start = pitch, tuple(reach + each for each in first)
-        # Pixels that are looked at together lie together.
+        # Pixels that are read together lie together in memory.
         self.parts = [[whole[..., row::pitch, column::pitch].contiguous() for column in range(pitch)] for row in range(pitch)]
 
     def shifted(self, x: int, y: int, row: int, rows: int, columns: int) -> Tensor:

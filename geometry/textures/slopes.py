@@ -16,7 +16,7 @@ from .transforms import dct, dst, frequencies, idct, idst
 CENTRAL, SPLINE = DERIVATIVES = ("central", "spline")
 """central: half the difference of both neighbours. spline: that of the cubic spline through all pixels, true to the fourth order."""
 
-# Slopes at pixels say nothing of a height that alternates from pixel to pixel, and little of what nearly does: 1 % of the coefficients.
+# Slopes at pixels cannot determine a height that alternates from pixel to pixel, and hardly what nearly does: 1 % of the coefficients.
 _UNSEEN = 0.05
 
 

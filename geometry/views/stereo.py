@@ -206,7 +206,7 @@ def _both_eyes(image: Tensor, share: Tensor, options: StereoOptions) -> tuple[Te
     """Left and right image, left and right holes, of one image."""
     pixels = options.divergence / 100 * image.shape[-1]
     left, right = {"middle": (0.5, -0.5), "left": (0.0, -1.0), "right": (1.0, 0.0)}[options.original]
-    # The renderer tells things apart by the ratio of their depths: the scene is laid where the ratio of its ends is the likely one.
+    # The renderer separates surfaces by the ratio of their depths: the scene is placed where the ratio of its ends is the likely one.
     inverse = 1 / depth_at_image_edges(1 / torch.lerp(torch.full_like(share, 1 / NEAR_FAR_RATIO), torch.ones_like(share), share), image)
     (rendered_left, holes_left), (rendered_right, holes_right) = (
         _one_eye(image, inverse, pixels * eye, options.convergence) for eye in (left, right)

@@ -10,7 +10,7 @@ from typing import Any
 
 from . import devices
 
-# Seconds: between two of many words on a node, and what a node takes that says anything at all.
+# Seconds: between two messages on a node, and the shortest run that shows any.
 _WORDS_EVERY = 0.25
 _WORTH_WORDS = 1.0
 
