@@ -42,7 +42,7 @@ NEAR_JUMP, THIN, FAR_OFF = 3, 3, 10
 
 
 @dataclass(frozen=True)
-class Judged:
+class Case:
     """A scene with its image (1, 3, H, W), and where its jumps (1, 1, H, W), what is near them and thin things are."""
 
     scene: Scene
@@ -52,7 +52,7 @@ class Judged:
     thin: Tensor
 
 
-def load(path: Path) -> Judged:
+def load(path: Path) -> Case:
     """Reads one .npz file."""
     scene = load_scene(path)
     with np.load(path) as file:
@@ -62,7 +62,7 @@ def load(path: Path) -> Judged:
     near_jumps = largest_within(jumps.float(), NEAR_JUMP - 1) > 0
     # What an opening takes away: nearer than all around, and nowhere wider than 2 THIN pixels.
     opened = largest_within(-largest_within(-inverse, THIN), THIN)
-    return Judged(scene, image, jumps, near_jumps & scene.mask, (inverse > opened * EDGE) & scene.mask)
+    return Case(scene, image, jumps, near_jumps & scene.mask, (inverse > opened * EDGE) & scene.mask)
 
 
 def true_inverse(scene: Scene) -> Tensor:
@@ -84,86 +84,86 @@ def edges_of(inverse: Tensor) -> Tensor:
     return edges
 
 
-def as_networks_give(judged: Judged, source: str) -> Estimate:
+def as_networks_give(case: Case, source: str) -> Estimate:
     """Depth of a smaller size, blurred, with the camera."""
     factor, blur = SOURCES[source]
-    small = F.interpolate(true_inverse(judged.scene).double(), scale_factor=1 / factor, mode="area")
+    small = F.interpolate(true_inverse(case.scene).double(), scale_factor=1 / factor, mode="area")
     if blur:
         taps = torch.exp(-0.5 * (torch.arange(-4, 5, dtype=small.dtype, device=small.device) / blur) ** 2)
         taps = taps / taps.sum()
         small = F.conv2d(F.pad(small, (4, 4, 4, 4), mode="replicate"), taps.view(1, 1, 1, -1))
         small = F.conv2d(small, taps.view(1, 1, -1, 1))
-    intrinsics = resize_intrinsics(judged.scene.intrinsics, judged.image.shape[-2:], small.shape[-2:])
+    intrinsics = resize_intrinsics(case.scene.intrinsics, case.image.shape[-2:], small.shape[-2:])
     return Estimate((1 / small).float(), Quantity.METRIC_DEPTH, intrinsics=intrinsics)
 
 
-def enlarged(judged: Judged, given: Estimate) -> Estimate:
+def enlarged(case: Case, given: Estimate) -> Estimate:
     """Inverse depth made larger by cubic interpolation."""
     assert given.depth is not None
     inverse = 1 / given.depth
-    grown = resize_map(inverse, *judged.image.shape[-2:], "bicubic").clamp(min=float(inverse.min()) / 4)
-    return Estimate(1 / grown, Quantity.METRIC_DEPTH, intrinsics=judged.scene.intrinsics)
+    grown = resize_map(inverse, *case.image.shape[-2:], "bicubic").clamp(min=float(inverse.min()) / 4)
+    return Estimate(1 / grown, Quantity.METRIC_DEPTH, intrinsics=case.scene.intrinsics)
 
 
-def before(judged: Judged, given: Estimate) -> Estimate:
+def before(case: Case, given: Estimate) -> Estimate:
     """What there was without: normals from depth, and both enlarged."""
-    return with_normals(given).resized(*judged.image.shape[-2:], "bicubic")
+    return with_normals(given).resized(*case.image.shape[-2:], "bicubic")
 
 
-def large_first(judged: Judged, given: Estimate) -> Estimate:
+def large_first(case: Case, given: Estimate) -> Estimate:
     """Depth enlarged, then normals of soft edges: the half-size case of `normals.py`."""
-    return with_normals(enlarged(judged, given), edges="soft")
+    return with_normals(enlarged(case, given), edges="soft")
 
 
-def guided(judged: Judged, given: Estimate) -> Estimate:
+def guided(case: Case, given: Estimate) -> Estimate:
     """Inverse depth as a linear function of grey in small windows. Source: He et al., "Fast guided filter" (2015)."""
     assert given.depth is not None
-    small = resize_map(judged.image.mean(1, keepdim=True), *given.depth.shape[-2:])
+    small = resize_map(case.image.mean(1, keepdim=True), *given.depth.shape[-2:])
     inverse = 1 / given.depth
     mean, value = _means(small), _means(inverse)
     slope = (_means(small * inverse) - mean * value) / (_means(small * small) - mean * mean + 1e-4)
-    fit = resize_map(torch.cat((_means(slope), _means(value - slope * mean)), 1), *judged.image.shape[-2:])
-    grown = fit[:, :1] * judged.image.mean(1, keepdim=True) + fit[:, 1:]
-    found = Estimate(1 / grown.clamp(min=float(inverse.min()) / 4), Quantity.METRIC_DEPTH, intrinsics=judged.scene.intrinsics)
+    fit = resize_map(torch.cat((_means(slope), _means(value - slope * mean)), 1), *case.image.shape[-2:])
+    grown = fit[:, :1] * case.image.mean(1, keepdim=True) + fit[:, 1:]
+    found = Estimate(1 / grown.clamp(min=float(inverse.min()) / 4), Quantity.METRIC_DEPTH, intrinsics=case.scene.intrinsics)
     return with_normals(found, edges="soft")
 
 
-def joint_bilateral(judged: Judged, given: Estimate) -> Estimate:
+def joint_bilateral(case: Case, given: Estimate) -> Estimate:
     """Means of neighbours alike in colour. Source: Kopf et al., "Joint bilateral upsampling" (2007)."""
     assert given.depth is not None
-    grown = enlarged(judged, given).depth
+    grown = enlarged(case, given).depth
     assert grown is not None
-    radius = 2 * judged.image.shape[-1] // given.width
+    radius = 2 * case.image.shape[-1] // given.width
     total, weights = torch.zeros_like(grown), torch.zeros_like(grown)
-    padded = F.pad(torch.cat((1 / grown, judged.image), 1), (radius,) * 4, mode="replicate")
+    padded = F.pad(torch.cat((1 / grown, case.image), 1), (radius,) * 4, mode="replicate")
     for dy in range(2 * radius + 1):
         for dx in range(2 * radius + 1):
             there = padded[..., dy : dy + grown.shape[-2], dx : dx + grown.shape[-1]]
             distance = ((dy - radius) ** 2 + (dx - radius) ** 2) / radius**2
-            weight = torch.exp(-2 * distance - (there[:, 1:] - judged.image).square().sum(1, keepdim=True) / (2 * 0.1**2))
+            weight = torch.exp(-2 * distance - (there[:, 1:] - case.image).square().sum(1, keepdim=True) / (2 * 0.1**2))
             total, weights = total + weight * there[:, :1], weights + weight
-    return with_normals(Estimate(weights / total, Quantity.METRIC_DEPTH, intrinsics=judged.scene.intrinsics), edges="soft")
+    return with_normals(Estimate(weights / total, Quantity.METRIC_DEPTH, intrinsics=case.scene.intrinsics), edges="soft")
 
 
-def sharpened(judged: Judged, given: Estimate) -> Estimate:
+def sharpened(case: Case, given: Estimate) -> Estimate:
     """What Parallax does to depth: `depth_at_image_edges`."""
-    depth = enlarged(judged, given).depth
+    depth = enlarged(case, given).depth
     assert depth is not None
-    sharp = depth_at_image_edges(depth, judged.image)
-    return with_normals(Estimate(sharp, Quantity.METRIC_DEPTH, intrinsics=judged.scene.intrinsics), edges="soft")
+    sharp = depth_at_image_edges(depth, case.image)
+    return with_normals(Estimate(sharp, Quantity.METRIC_DEPTH, intrinsics=case.scene.intrinsics), edges="soft")
 
 
-def refined(judged: Judged, given: Estimate) -> Estimate:
+def refined(case: Case, given: Estimate) -> Estimate:
     """This pack's refinement, of the network's own size."""
-    return refine_geometry(given, judged.image, derive=with_normals)
+    return refine_geometry(given, case.image, derive=with_normals)
 
 
-def refined_large(judged: Judged, given: Estimate) -> Estimate:
+def refined_large(case: Case, given: Estimate) -> Estimate:
     """The same of depth that somebody has enlarged."""
-    return refine_geometry(enlarged(judged, given), judged.image, derive=with_normals)
+    return refine_geometry(enlarged(case, given), case.image, derive=with_normals)
 
 
-METHODS: dict[str, Callable[[Judged, Estimate], Estimate]] = {
+METHODS: dict[str, Callable[[Case, Estimate], Estimate]] = {
     "before": before,
     "large, then normals": large_first,
     "guided filter": guided,
@@ -179,18 +179,18 @@ def _means(values: Tensor) -> Tensor:
     return F.avg_pool2d(values, 5, 1, 2, count_include_pad=False)
 
 
-def figures(judged: Judged, found: Estimate) -> list[float]:
+def figures(case: Case, found: Estimate) -> list[float]:
     """As COLUMNS."""
     assert found.depth is not None and found.normals is not None and found.depth_valid is not None
-    scene, truth = judged.scene, true_inverse(judged.scene)
+    scene, truth = case.scene, true_inverse(case.scene)
     angle, error = angles(found.normals, scene), (found.depth * truth - 1).abs()
     edges = edges_of(1 / found.depth)
-    places = (scene.mask, judged.near_jumps, judged.thin)
+    places = (scene.mask, case.near_jumps, case.thin)
     means = [float(angle[place].mean()) for place in places]
     means += [float(error[place].mean()) * 100 for place in places[:2]]
     lost = ~found.depth_valid
-    means += [float(wrong[judged.near_jumps].float().mean()) * 100 for wrong in ((error > 0.05) | lost, lost)]
-    return [*means, _distance(edges, judged.jumps), _distance(judged.jumps, edges)]
+    means += [float(wrong[case.near_jumps].float().mean()) * 100 for wrong in ((error > 0.05) | lost, lost)]
+    return [*means, _distance(edges, case.jumps), _distance(case.jumps, edges)]
 
 
 def _distance(ones: Tensor, others: Tensor) -> float:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-WHAT_CHOICES = ("depth", "normals", "side-by-side", "stereo")
+OUTPUT_CHOICES = ("depth", "normals", "side-by-side", "stereo")
 NORMALISE_CHOICES = ("per-image", "per-clip", "running")
 ALIGN_CHOICES = ("scale-shift", "none")
 DEFAULT_SMOOTH = 1.0
@@ -54,9 +54,9 @@ def add_video(parser: Parser) -> None:
     out = "a video (.mp4, .mov, .mkv) or numbered files (depth_%05d.png: 16 bits; .exr: the raw numbers)"
     add_place(parser, out, "<video>_depth.mp4")
     what = (
-        f"one or more of {', '.join(WHAT_CHOICES)}, with commas (default: depth); its name ends each of several files; may be given again"
+        f"one or more of {', '.join(OUTPUT_CHOICES)}, with commas (default: depth); its name ends each of several files; may be given again"
     )
-    parser.add_argument("--what", type=_whats, action="extend", metavar="WHAT", help=what)
+    parser.add_argument("--what", type=_outputs, action="extend", metavar="WHAT", help=what)
     add_model(parser, RECOMMENDED_VIDEO_MODEL)
     add_size(parser)
     _add_frames(parser)
@@ -153,18 +153,18 @@ def _task(arguments: argparse.Namespace) -> VideoTask:
     from ...media import PRESETS
     from ..video.task import StereoLooks, VideoTask, chosen_codec, plan_targets, usual_name
 
-    whats: list[str] = list(dict.fromkeys(arguments.what or WHAT_CHOICES[:1]))
+    outputs: list[str] = list(dict.fromkeys(arguments.what or OUTPUT_CHOICES[:1]))
     if not 0 <= arguments.divergence <= MAX_DIVERGENCE:
         raise ValueError(f"--divergence is {arguments.divergence:g}; accepted: 0 to {MAX_DIVERGENCE:g}")
-    if "stereo" not in whats:
+    if "stereo" not in outputs:
         refuse_options(arguments, _OF_STEREO, "is for stereo, and --what names none; add stereo to --what, or leave it out")
-    out = arguments.place.file(usual_name(arguments.source, whats, arguments.layout, arguments.codec))
-    codec = chosen_codec(out, arguments.codec, whats)
+    out = arguments.place.file(usual_name(arguments.source, outputs, arguments.layout, arguments.codec))
+    codec = chosen_codec(out, arguments.codec, outputs)
     if arguments.quality is not None and codec not in ("h264", "h265"):
         raise ValueError(f"--quality is for h264 and h265; {codec} loses nothing: leave it out")
     return VideoTask(
         source=arguments.source,
-        targets=plan_targets(out, whats, arguments.layout),
+        targets=plan_targets(out, outputs, arguments.layout),
         codec=codec,
         quality=arguments.quality,
         rate=arguments.fps,
@@ -251,11 +251,11 @@ def _warn_of_space(task: VideoTask, header: VideoHeader, expected: int | None, p
             logger.warning("%s are free there: --normalise running needs none", size_in_words(free))
 
 
-def _whats(text: str) -> list[str]:
-    whats = list(dict.fromkeys(text.split(",")))
-    if unknown := [each for each in whats if each not in WHAT_CHOICES]:
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown) or 'nothing'} cannot be made; known: {', '.join(WHAT_CHOICES)}")
-    return whats
+def _outputs(text: str) -> list[str]:
+    outputs = list(dict.fromkeys(text.split(",")))
+    if unknown := [each for each in outputs if each not in OUTPUT_CHOICES]:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown) or 'nothing'} cannot be made; known: {', '.join(OUTPUT_CHOICES)}")
+    return outputs
 
 
 def _rate(text: str) -> Fraction:

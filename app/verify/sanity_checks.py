@@ -66,7 +66,7 @@ _SCALES = (0.8, 0.85, 0.9, 1.0, 1.1, 1.2)
 _MIRRORED = {"mirrored": (-1.0, 1.0), "upside down": (1.0, -1.0), "turned by 180 degrees": (-1.0, -1.0)}
 
 
-def judge(estimate: Estimate, metres: tuple[float, float] | None = METRES) -> list[Finding]:
+def evaluate(estimate: Estimate, metres: tuple[float, float] | None = METRES) -> list[Finding]:
     """Judges an estimate of the photograph by what the photograph shows.
 
     Args:

@@ -23,7 +23,7 @@ from ..model_files import find_or_download
 from ..outcomes import EXPECTED_ERRORS
 from .coffee_scene import photograph
 from .figures import compare_figures, figures_of
-from .sanity_checks import METRES, METRES_OUTDOORS, Finding, Grade, judge
+from .sanity_checks import METRES, METRES_OUTDOORS, Finding, Grade, evaluate
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ def _run(found: Verification, spec: ModelSpec, stored: Mapping[str, Mapping[str,
     precision = str(model.dtype).removeprefix("torch.")
     on = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else model.device.type
     origin = f"depth-normal {__version__}, torch {torch.__version__}, Python {platform.python_version()}, {on}, {precision}"
-    findings = tuple(_judged(spec, estimate, entry))
+    findings = tuple(_evaluated(spec, estimate, entry))
     return replace(
         found,
         keys_ok=True,
@@ -195,12 +195,12 @@ def _run(found: Verification, spec: ModelSpec, stored: Mapping[str, Mapping[str,
     )
 
 
-def _judged(spec: ModelSpec, estimate: Estimate, entry: Mapping[str, Any] | None) -> Iterator[Finding]:
+def _evaluated(spec: ModelSpec, estimate: Estimate, entry: Mapping[str, Any] | None) -> Iterator[Finding]:
     quantity, gives_normals = estimate.quantity, estimate.normals is not None
     if (quantity, gives_normals) != (spec.quantity, spec.axes is not None):
         yield Finding("gives", Grade.WRONG, f"gave {quantity}, normals: {gives_normals}; its entry says {spec.gives}")
     metres = METRES_OUTDOORS if _OUTDOORS & set(spec.id.split("-")) else METRES
-    findings = judge(estimate, None if spec.up_to_scale else metres)
+    findings = evaluate(estimate, None if spec.up_to_scale else metres)
     yield from findings
     if entry is None or _gives_nothing(findings):
         return

@@ -29,7 +29,7 @@ class Renderer:
 
     Args:
         task: What is asked.
-        whats: What of it is made now.
+        outputs: What of it is made now.
         black_and_white: The video's own, as `usual_range` has them, in a second pass.
         ends: The far and the near end of the video for stereo, in a second pass.
 
@@ -37,8 +37,8 @@ class Renderer:
         running: The ranges that follow the video by what they are for, if that is asked for.
     """
 
-    def __init__(self, task: VideoTask, whats: set[str], black_and_white: Ends | None = None, ends: Ends | None = None) -> None:
-        self._whats, self._range, self._ends = whats, black_and_white, ends
+    def __init__(self, task: VideoTask, outputs: set[str], black_and_white: Ends | None = None, ends: Ends | None = None) -> None:
+        self._outputs, self._range, self._ends = outputs, black_and_white, ends
         self._numbers, self._stereo = task.codec == "exr", task.stereo
         self._keeps_ends = STEREO in task.targets
         self.running = {DEPTH: RunningRange(measure_range_of_most), STEREO: RunningRange()} if task.normalise == RUNNING else {}
@@ -56,16 +56,16 @@ class Renderer:
         """
         made: dict[str, Tensor] = {}
         if not self._numbers:
-            if {DEPTH, SIDE_BY_SIDE} & self._whats:
+            if {DEPTH, SIDE_BY_SIDE} & self._outputs:
                 made = self._depth_images(images, found)
-            if NORMALS in self._whats:
+            if NORMALS in self._outputs:
                 made[NORMALS] = self._normals(found)
-            if STEREO in self._whats:
+            if STEREO in self._outputs:
                 made[STEREO] = self._stereo_images(images, found)
-        elif NORMALS in self._whats:
+        elif NORMALS in self._outputs:
             self._normals(found)
         ranges, black_and_white, ends = [], [], []
-        if NUMBERS in self._whats:
+        if NUMBERS in self._outputs:
             made[NUMBERS], ranges = to_levels(found)
             black_and_white = _pairs(usual_range(found))
             if self._keeps_ends:
@@ -75,12 +75,12 @@ class Renderer:
         return Shown(frames, made, found, ranges, black_and_white, ends)
 
     def _depth_images(self, images: Tensor, found: Estimate) -> dict[str, Tensor]:
-        if found.depth is None and DEPTH not in self._whats:
+        if found.depth is None and DEPTH not in self._outputs:
             beside = self._normals(found)
             return {SIDE_BY_SIDE: torch.cat((images, beside), 3)}
         image = usual_depth_image(found, self._measure)
         made = {DEPTH: image, SIDE_BY_SIDE: torch.cat((images, image.expand_as(images)), 3)}
-        return {what: made[what] for what in self._whats & made.keys()}
+        return {output: made[output] for output in self._outputs & made.keys()}
 
     def _measure(self, nearness: Tensor, valid: Tensor, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
         if self.running:

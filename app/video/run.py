@@ -60,24 +60,24 @@ def make_video(model: Model, task: VideoTask, header: VideoHeader, pieces: Piece
     if _has_sound(task, header):
         check_sound(task.source, header.name, next(iter(task.targets.values())).suffix)
     problem = _first_pass(model, task, header, pieces, tick)
-    by_what = {what: _pieces_of(task, pieces, what) for what in task.targets}
+    by_output = {output: _pieces_of(task, pieces, output) for output in task.targets}
     if task.in_two_passes:
-        by_what |= _second_pass(task, header, pieces, second_tick)
-    for what, target in task.targets.items():
+        by_output |= _second_pass(task, header, pieces, second_tick)
+    for output, target in task.targets.items():
         if task.sequence:
             if longer := [path for number, path in numbered_files(target) if number > pieces.done]:
                 logger.warning("%s: %d files from %s on are of another video; remove them", target, len(longer), longer[0].name)
         else:
-            join_pieces(target, by_what[what], _sound(task, header, pieces, problem))
+            join_pieces(target, by_output[output], _sound(task, header, pieces, problem))
     return Finished(pieces.done, problem and str(problem))
 
 
 def _first_pass(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tick) -> VideoError | None:
     """Writes all pieces that are not there yet; returns why the source ended early."""
-    whats = {NUMBERS, *({NORMALS} & set(task.targets))} if task.in_two_passes else set(task.targets)
-    renderer = Renderer(task, whats)
+    outputs = {NUMBERS, *({NORMALS} & set(task.targets))} if task.in_two_passes else set(task.targets)
+    renderer = Renderer(task, outputs)
     loaded = Loaded(islice(task.read(), pieces.done, None), task.change)
-    estimate, state_now = _estimator(model, task, whats, renderer, pieces.state())
+    estimate, state_now = _estimator(model, task, outputs, renderer, pieces.state())
     try:
         with closing(estimated(loaded, estimate, pieces.done)) as parts:
             _write_pieces(
@@ -97,7 +97,7 @@ def _is_about(error: VideoError, source: Path) -> bool:
 
 
 def _estimator(
-    model: Model, task: VideoTask, whats: set[str], renderer: Renderer, state: Any
+    model: Model, task: VideoTask, outputs: set[str], renderer: Renderer, state: Any
 ) -> tuple[Callable[[Iterator[Tensor]], Iterator[Estimate]], Callable[[], Any]]:
     """What makes estimates of frames, as it was when `state` was kept; and what gives its state now."""
     now, running = VideoState(task.options), renderer.running
@@ -108,7 +108,7 @@ def _estimator(
                 each.load_state_dict(state["ranges"][name])
         except (KeyError, TypeError, AttributeError) as error:
             raise VideoError(f"what was kept of the frames before is damaged ({error}); run without --resume to begin anew") from error
-    derive = with_normals if NORMALS in whats or (SIDE_BY_SIDE in whats and model.spec.quantity is None) else None
+    derive = with_normals if NORMALS in outputs or (SIDE_BY_SIDE in outputs and model.spec.quantity is None) else None
     run = partial(model.estimate_video, options=task.options, size=task.size, fov=task.fov, derive=derive, state=now)
 
     def state_now() -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _second_pass(task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tic
         writer.abandon()
         raise
     time = Fraction(pieces.records[0].time) - _beginning(task, pieces)
-    return {what: [Piece(pieces.folder / name, time)] for what, name in writer.record.files.items()}
+    return {output: [Piece(pieces.folder / name, time)] for output, name in writer.record.files.items()}
 
 
 def _kept_depth(pieces: Pieces) -> Iterator[Estimate]:
@@ -196,10 +196,10 @@ def _beginning(task: VideoTask, pieces: Pieces) -> Fraction:
     return Fraction(pieces.records[0].time) if task.start else Fraction(0)
 
 
-def _pieces_of(task: VideoTask, pieces: Pieces, what: str) -> list[Piece]:
+def _pieces_of(task: VideoTask, pieces: Pieces, output: str) -> list[Piece]:
     beginning = _beginning(task, pieces)
-    records = [record for record in pieces.records if what in record.files]
-    return [Piece(pieces.folder / record.files[what], Fraction(record.time) - beginning) for record in records]
+    records = [record for record in pieces.records if output in record.files]
+    return [Piece(pieces.folder / record.files[output], Fraction(record.time) - beginning) for record in records]
 
 
 def _has_sound(task: VideoTask, header: VideoHeader) -> bool:

@@ -47,12 +47,12 @@ class PieceRecord:
     quantity: str | None = None
 
 
-def checked_records(found: Any, whats: Collection[str]) -> list[PieceRecord]:
+def checked_records(found: Any, outputs: Collection[str]) -> list[PieceRecord]:
     """The records that JSON gave, if they are what `dataclasses.asdict` made of such.
 
     Args:
         found: What JSON gave.
-        whats: What the video consists of.
+        outputs: What the video consists of.
 
     Raises:
         TypeError, ValueError: They are not.
@@ -64,7 +64,7 @@ def checked_records(found: Any, whats: Collection[str]) -> list[PieceRecord]:
         for name, is_right in _CHECKS.items():
             if not is_right(value := getattr(record, name)):
                 raise ValueError(f"{name} is {str(value)[:80]}")
-        if not {*record.numbered} <= {*whats}:
+        if not {*record.numbered} <= {*outputs}:
             raise ValueError(f"there are numbered files of {', '.join(record.numbered)[:80]}")
         if any(len(each) not in (0, record.frames) for each in (record.ranges, record.black_and_white, record.ends)):
             raise ValueError(f"ranges of another number of frames than {record.frames}")

@@ -159,7 +159,7 @@ class Pieces:
         numbers = range(first + 1, first + record.frames + 1)
         return [
             *(self.folder / name for name in record.files.values()),
-            *(numbered(self._task.targets[what], number) for what in record.numbered for number in numbers),
+            *(numbered(self._task.targets[output], number) for output in record.numbered for number in numbers),
         ]
 
     def state(self) -> Any:
@@ -268,30 +268,30 @@ class PieceWriter:
             if not self.record.frames:
                 self.record.time = str(frame.time)
             self.record.end = str(frame.time + (frame.duration or 1 / self._rate))
-            for what, images in shown.images.items():
-                self._write(what, images[index], frame)
+            for output, images in shown.images.items():
+                self._write(output, images[index], frame)
             if self._task.codec == "exr":
                 self._write_exr(shown.estimate.slice(index, index + 1))
             self.record.frames += 1
 
-    def _write(self, what: str, image: Tensor, frame: Frame) -> None:
-        if self._task.sequence and what != NUMBERS:
-            path = self._place(what)
+    def _write(self, output: str, image: Tensor, frame: Frame) -> None:
+        if self._task.sequence and output != NUMBERS:
+            path = self._place(output)
             write = write_depth_png if len(image) == 1 else _write_rgb
             write(path, image)
             return
-        if what not in self._writers:
-            codec = "ffv1" if what == NUMBERS else self._task.codec
-            suffix = CODECS["ffv1"].containers[0] if what == NUMBERS else self._task.targets[what].suffix
-            name = f"{self._label}_{what}{suffix}"
+        if output not in self._writers:
+            codec = "ffv1" if output == NUMBERS else self._task.codec
+            suffix = CODECS["ffv1"].containers[0] if output == NUMBERS else self._task.targets[output].suffix
+            name = f"{self._label}_{output}{suffix}"
             writer = VideoWriter(self._folder / name, codec, self._rate, self._time_base, self._task.quality)
-            self._writers[what] = self._opened.enter_context(writer)
-            self.record.files[what] = name
-        self._writers[what].write(image, frame.time - Fraction(self.record.time), frame.duration)
+            self._writers[output] = self._opened.enter_context(writer)
+            self.record.files[output] = name
+        self._writers[output].write(image, frame.time - Fraction(self.record.time), frame.duration)
 
     def _write_exr(self, estimate: Estimate) -> None:
-        for what in self._task.targets:
-            depth = what == DEPTH
+        for output in self._task.targets:
+            depth = output == DEPTH
             part = Estimate(
                 estimate.depth if depth else None,
                 estimate.quantity if depth else None,
@@ -300,13 +300,13 @@ class PieceWriter:
                 mask=estimate.mask,
                 intrinsics=estimate.intrinsics,
             )
-            write_exr(self._place(what), part)
+            write_exr(self._place(output), part)
 
-    def _place(self, what: str) -> Path:
+    def _place(self, output: str) -> Path:
         """Where the frame that is written now has its numbered file."""
-        if what not in self.record.numbered:
-            self.record.numbered.append(what)
-        path = numbered(self._task.targets[what], self._first + self.record.frames + 1)
+        if output not in self.record.numbered:
+            self.record.numbered.append(output)
+        path = numbered(self._task.targets[output], self._first + self.record.frames + 1)
         self._numbered.append(path)
         return path
 

@@ -39,7 +39,7 @@ from ...media import (
 from ..batch.records import RECORDS, digest_of_marks
 from ..commands.result_paths import check_places, nearest_folder
 
-DEPTH, NORMALS, SIDE_BY_SIDE, STEREO = WHATS = ("depth", "normals", "side-by-side", "stereo")
+DEPTH, NORMALS, SIDE_BY_SIDE, STEREO = OUTPUTS = ("depth", "normals", "side-by-side", "stereo")
 """What can be made of a video: images of depth, normal maps, each frame beside its depth, and what two eyes see."""
 
 RANGED = {DEPTH, SIDE_BY_SIDE, STEREO}
@@ -75,7 +75,7 @@ class VideoTask:
 
     Attributes:
         source: A video, numbered images, or a folder of images.
-        targets: The video, or the pattern of numbered files, by what is in it (`WHATS`).
+        targets: The video, or the pattern of numbered files, by what is in it (`OUTPUTS`).
         codec: One of `CODECS`, or "png" or "exr" for numbered files.
         quality: As `Codec.quality`.
         rate: Frames a second of the result, of numbered images also of what is read; None = the source's own.
@@ -172,19 +172,19 @@ class VideoTask:
         }
 
 
-def usual_name(source: Path, whats: Sequence[str], layout: str = "full-sbs", codec: str | None = None) -> str:
+def usual_name(source: Path, outputs: Sequence[str], layout: str = "full-sbs", codec: str | None = None) -> str:
     """What the result is called if nobody says: the video's name with what is made of it, or without where `plan_targets` adds that."""
     stem = source.stem.partition("%")[0].rstrip("_-. ") if is_sequence(source) and "%" in source.name else source.resolve().stem
-    ending = _ending(whats[0], layout) if len(whats) == 1 else ""
+    ending = _ending(outputs[0], layout) if len(outputs) == 1 else ""
     return f"{stem or 'video'}{ending}{'.mkv' if codec == 'ffv1' else '.mp4'}"
 
 
-def plan_targets(out: Path, whats: Iterable[str], layout: str = "full-sbs") -> dict[str, Path]:
+def plan_targets(out: Path, outputs: Iterable[str], layout: str = "full-sbs") -> dict[str, Path]:
     """Which file each thing goes to: `out` itself, or, of several, its name with what is in it at its end.
 
     Args:
         out: What was named.
-        whats: Of `WHATS`.
+        outputs: Of `OUTPUTS`.
         layout: Of `STEREO`, whose ending is the one by which players know it.
 
     Raises:
@@ -196,8 +196,8 @@ def plan_targets(out: Path, whats: Iterable[str], layout: str = "full-sbs") -> d
         raise VideoError(f"{out}: name {names}")
     if not (nearest := nearest_folder(out.parent)).is_dir():
         raise VideoError(f"{out}: {nearest} is a file, not a folder; choose another name")
-    ordered = sorted(whats, key=WHATS.index)
-    return {what: out.with_name(f"{out.stem}{_ending(what, layout)}{out.suffix}") if len(ordered) > 1 else out for what in ordered}
+    ordered = sorted(outputs, key=OUTPUTS.index)
+    return {output: out.with_name(f"{out.stem}{_ending(output, layout)}{out.suffix}") if len(ordered) > 1 else out for output in ordered}
 
 
 def check_targets(source: Path, targets: Mapping[str, Path], overwrite: bool = False, made_of: Path | None = None) -> None:
@@ -239,15 +239,15 @@ def has_pieces(targets: Mapping[str, Path]) -> bool:
     return (pieces_folder(targets) / PIECES).is_file()
 
 
-def _ending(what: str, layout: str) -> str:
-    if what != STEREO:
-        return f"_{what}"
+def _ending(output: str, layout: str) -> str:
+    if output != STEREO:
+        return f"_{output}"
     from ...geometry.views.stereo import stereo_suffix
 
     return stereo_suffix(layout)
 
 
-def chosen_codec(out: Path, codec: str | None, whats: list[str]) -> str:
+def chosen_codec(out: Path, codec: str | None, outputs: list[str]) -> str:
     """The codec that is asked for, or the usual one of the file's kind.
 
     Raises:
@@ -258,7 +258,7 @@ def chosen_codec(out: Path, codec: str | None, whats: list[str]) -> str:
     if extension in SEQUENCES:
         if codec not in (None, SEQUENCES[extension]):
             raise VideoError(f"{out}: numbered {extension} files are asked for, and --codec {codec}; name a video, or leave --codec out")
-        if extension == ".exr" and (images := [what for what in whats if what in (SIDE_BY_SIDE, STEREO)]):
+        if extension == ".exr" and (images := [output for output in outputs if output in (SIDE_BY_SIDE, STEREO)]):
             raise VideoError(f"{out}: EXR holds numbers, and {images[0]} is an image; write it as a video or as PNG")
         if extension in FORMATS:
             FORMATS[extension].check_library()

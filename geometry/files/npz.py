@@ -175,7 +175,7 @@ def _to_estimate(path: os.PathLike[str], maps: dict[str, np.ndarray], quantity: 
     depth, mask = planes.get("depth"), planes.get("mask")
     if depth is None and "dmap" in maps:
         depth = _channel_first(path, "dmap", maps["dmap"], 1)
-        quantity = quantity or _judge_dmap(depth)
+        quantity = quantity or _quantity_of_dmap(depth)
     elif depth is not None and quantity is None:
         raise FileFormatError(
             f"{path}: 'depth' without 'quantity'; add one of {', '.join(q.value for q in Quantity)}, or name it on loading"
@@ -207,8 +207,8 @@ def _matrices(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array if array.ndim > 2 else array[None]))
 
 
-def _judge_dmap(depth: Tensor) -> Quantity:
-    """What a `dmap` holds that does not say it."""
+def _quantity_of_dmap(depth: Tensor) -> Quantity:
+    """The quantity of a `dmap` without a label."""
     within_one = bool(((depth >= 0) & (depth <= 1)).all())
     return Quantity.RELATIVE_DEPTH if within_one else Quantity.METRIC_DEPTH
 

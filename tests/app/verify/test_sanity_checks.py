@@ -30,7 +30,7 @@ def only_normals(estimate: Estimate) -> Estimate:
 
 
 def faults(estimate: Estimate) -> dict[str, str]:
-    return {finding.name: finding.words for finding in sanity_checks.judge(estimate) if finding.grade is not Grade.SOUND}
+    return {finding.name: finding.words for finding in sanity_checks.evaluate(estimate) if finding.grade is not Grade.SOUND}
 
 
 def test_the_rebuilt_scene_is_where_the_photographs_outlines_are():
@@ -155,5 +155,5 @@ def test_metres_are_plausible_for_a_cup_on_a_table(right, scale, grade):
 
 
 def test_depth_up_to_scale_may_have_any_unit(right):
-    names = [finding.name for finding in sanity_checks.judge(replace(right, depth=right.depth * 1000), None)]
+    names = [finding.name for finding in sanity_checks.evaluate(replace(right, depth=right.depth * 1000), None)]
     assert "near/far" in names and "scale" not in names

@@ -531,7 +531,7 @@ def test_stereo(video, tmp_path, normalise):
 
 def test_the_choices_are_those_of_the_code():
     """The command names them without importing what they are about."""
-    assert video_command.WHAT_CHOICES == video_task.WHATS and tuple(CODECS) == video_command.CODEC_CHOICES
+    assert video_command.OUTPUT_CHOICES == video_task.OUTPUTS and tuple(CODECS) == video_command.CODEC_CHOICES
     assert tuple(PRESETS) == video_command.PRESET_CHOICES
     assert [each.replace("-", "_") for each in video_command.ALIGN_CHOICES] == list(ALIGNMENTS)
     assert VideoOptions().smooth == video_command.DEFAULT_SMOOTH
