@@ -153,7 +153,7 @@ def check(must_be_whole=False):
         assert not refusals(outputs, outputs.paths()), "every file is known"
         found = {path.read_text() for path in outputs.paths() if path.exists()}
         assert all(text.count(" ") == 2 for text in found), "no file is half"
-        if plan_outputs([Source(outputs.picture, Path(f"{name}.png"))], out, WRITES, done_by=record["settings"]).done:
+        if plan_outputs([Source(outputs.image, Path(f"{name}.png"))], out, WRITES, done_by=record["settings"]).done:
             assert found == {record["settings"]["text"]}, "of one writer, all of them"
             whole += 1
     assert {path.name for path in out.iterdir()} <= {RECORDS, *(each for name in names for each in outputs_of(name).names())}
