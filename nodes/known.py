@@ -19,7 +19,7 @@ from .checks import check_count, check_geometry
 from .sockets import Widget
 from .widgets import CODINGS, image_input, number_widget
 
-NO_DEPTH = "there is no depth: link a depth picture (near = white) to depth, or raw depth to geometry"
+NO_DEPTH = "there is no depth: link a depth image (near = white) to depth, or raw depth to geometry"
 
 
 def number_widgets(numbers: dict[str, tuple]) -> dict[str, Widget]:
