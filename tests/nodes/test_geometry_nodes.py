@@ -193,7 +193,7 @@ def test_estimate_joins_parts_at_the_images_size():
     depth, intrinsics = plane([0.0, 0.0, 1.0])
     model = Pretend(depth, Quantity.METRIC_DEPTH, intrinsics=intrinsics)
     (estimate,) = EstimateGeometry().execute(model, torch.rand(3, 2 * HEIGHT, 2 * WIDTH, 4))
-    assert estimate.depth.shape == (3, 1, 2 * HEIGHT, 2 * WIDTH) and set(model.sizes) == {None}
+    assert estimate.depth.shape == (3, 1, 2 * HEIGHT, 2 * WIDTH) and set(model.sizes) == {model.spec.default_size}
     assert torch.allclose(estimate.depth, torch.tensor(3.0)), "metres stay metres"
     assert estimate.intrinsics[0, 0, 0] == pytest.approx(2 * float(intrinsics[0, 0, 0]))
     assert degrees(estimate.normals, [0.0, 0.0, 1.0]) < 0.1

@@ -164,8 +164,10 @@ def test_sizes_batches_and_channels(small, node, shape, resolution, expected):
 def test_the_networks_short_side_is_the_resolution_whatever_its_authors_do(small, node, midas_small, monkeypatch):
     seen = []
     annotator = type(depth_normal.load_model(SMALL, weights=midas_small).annotator)
-    predict = annotator.predict
-    monkeypatch.setattr(annotator, "predict", lambda self, pixels: seen.append((self.spec, pixels)) or predict(self, pixels))
+    infer = annotator.infer_resized
+    monkeypatch.setattr(
+        annotator, "infer_resized", lambda self, pixels, asked: seen.append((self.spec, pixels)) or infer(self, pixels, asked)
+    )
     image = torch.rand(1, 120, 180, 3, generator=torch.Generator().manual_seed(0))
     node().execute(image, resolution=64)
     depth_normal.load_model(SMALL, weights=midas_small).estimate(image.movedim(-1, 1), 64)

@@ -28,7 +28,7 @@ def midas(monkeypatch):
         raise AssertionError("the network ran")
 
     annotator = MidasAnnotator(find_spec("midas-dpt-large"), torch.nn.Linear(1, 1))
-    monkeypatch.setattr(annotator, "run", ran)
+    monkeypatch.setattr(annotator, "infer", ran)
     return annotator
 
 
