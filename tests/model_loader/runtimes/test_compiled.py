@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -31,6 +32,7 @@ class Deepest(nn.Module):
 
 @pytest.mark.slow("compiles a network")
 @pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))), reason="torch.compile needs a C++ compiler")
+@pytest.mark.skipif(find_spec("setuptools") is None, reason="torch.compile needs setuptools")
 @torch.no_grad()
 def test_a_network_of_many_strides_is_compiled_once_for_all_sizes(caches, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
