@@ -2,7 +2,6 @@
 
 import shutil
 from dataclasses import replace
-from importlib.util import find_spec
 
 import pytest
 import torch
@@ -14,6 +13,9 @@ from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.annotators.registry import MODELS
 from depth_normal.model_loader.runtimes.compiled import start
 from depth_normal.model_loader.runtimes.job import Job
+
+# torch.compile imports it, which fails once anything has imported Python's own distutils: so it is imported before any test is run.
+pytest.importorskip("setuptools", reason="torch.compile needs setuptools")
 
 CPU = torch.device("cpu")
 
@@ -32,7 +34,6 @@ class Deepest(nn.Module):
 
 @pytest.mark.slow("compiles a network")
 @pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))), reason="torch.compile needs a C++ compiler")
-@pytest.mark.skipif(find_spec("setuptools") is None, reason="torch.compile needs setuptools")
 @torch.no_grad()
 def test_a_network_of_many_strides_is_compiled_once_for_all_sizes(caches, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
