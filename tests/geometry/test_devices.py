@@ -383,6 +383,7 @@ def test_a_tensor_left_on_the_cpu_is_found(ask):
         ask(lambda: maps() + torch.ones(BATCH, 1, HEIGHT, WIDTH))
 
 
+@pytest.mark.slow("takes most of a second")
 def test_frames_ask_the_device_nothing(ask):
     def frames(count):
         return lambda: len(list(parallax.parallax_frames(maps(3), maps(), matrices(), parallax.camera_path("swing", count, 0.1))))

@@ -70,6 +70,7 @@ def estimates(pictures, derive=None):
     return list(estimate_film(load_model("tiny"), iter(pictures.split(8)), size=32, derive=derive))
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_film_in_a_file(film, comfyui):
     (video,) = DepthOfVideo().execute(load_model("tiny"), VideoFromFile(str(film)), "per_image", resolution=32)
     truth = torch.cat([depth_to_image(part.depth, part.quantity) for part in estimates(read(film))])
