@@ -22,6 +22,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 ABSENT_FROM_PARTIAL = {
     "scratch.layer4_rn.weight": (512, 384, 3, 3),
     "scratch.refinenet4.resConfUnit1.conv1.weight": (512, 512, 3, 3),
@@ -125,8 +126,13 @@ def module_leaves_no_trace(request):
 
 def _free_memory():
     gc.collect()  # networks in reference cycles
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None:
-        trim(0)  # what was freed between blocks in use; else the process only grows
+    if sys.platform != "linux":
+        return
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):  # glibc
+        for threshold in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+            library.mallopt(threshold, 2**25)  # a command that ran in this process has it keep whatever is freed
+        library.malloc_trim(0)  # what was freed between blocks in use; else the process only grows
 
 
 @pytest.fixture

@@ -48,8 +48,14 @@ def snapshot() -> dict[str, object]:
         "socket.getdefaulttimeout()": socket.getdefaulttimeout(),
         "logging.root.manager.disable": logging.root.manager.disable,
     }
-    # Libraries set these for good: torch before 2.5 for its compiler's processes, controlnet-aux when it is imported.
-    passing = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR", "KMP_DUPLICATE_LIB_OK")
+    # Libraries set these for good: torch before 2.5 for its compiler's processes and CUDA, controlnet-aux when it is imported.
+    passing = (
+        "PYTEST_CURRENT_TEST",
+        "CUDA_MODULE_LOADING",
+        "TORCHINDUCTOR_CACHE_DIR",
+        "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR",
+        "KMP_DUPLICATE_LIB_OK",
+    )
     state |= {f"os.environ[{name!r}]": value for name, value in os.environ.items() if name not in passing}
     state |= {f"sys.modules[{name!r}]": sys.modules[name] for name in _HOST_MODULES if name in sys.modules}
     state |= {f"signal.getsignal({name.name})": signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}

@@ -164,6 +164,7 @@ def test_what_is_left_of_two_wheels_is_no_opencv(monkeypatch):
     utils.opencv.cache_clear()
 
 
+@pytest.mark.slow("takes most of a second")
 def test_the_command_line_works_where_opencv_lacks_a_system_library(tmp_path):
     """As `opencv-python` on a machine without a screen."""
     (tmp_path / "site").mkdir()

@@ -127,6 +127,7 @@ def test_poses_that_are_not_finite_are_an_error():
         da3.DepthAnything3Annotator(SMALL, Lost()).estimate_scene(torch.rand(3, 3, HEIGHT, WIDTH), 56)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_nothing_mixes_devices_or_asks_the_network_for_numbers():
     """Fake tensors know where they are: an operation on two devices is an error, and so is asking a device for a number."""
     device = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")

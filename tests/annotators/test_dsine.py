@@ -367,6 +367,7 @@ def test_another_file_is_refused(state, change, told):
     assert told in str(refused.value)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_nothing_mixes_devices_or_waits():
     """Fake tensors know where they are: an operation on two devices is an error, and so is asking a device for a number."""
     device, frame = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0"), _frame(60.0, (120, 180), (60, 90))

@@ -399,6 +399,7 @@ def test_half_precision_is_the_transformers_alone():
     assert found.depth.dtype == torch.float32
 
 
+@pytest.mark.slow("takes most of a second")
 def test_nothing_is_left_on_the_cpu_and_the_device_is_asked_once(monkeypatch):
     """Whether all is finite, as of every family."""
     with FakeTensorMode(), DEVICES["Questions"]() as questions, torch.no_grad():

@@ -226,6 +226,7 @@ def swin2_oracle():
     return randomise(Oracle(encoder, (96, 192, 384, 768), 256))
 
 
+@pytest.mark.slow("takes most of a second")
 def test_swin2(swin2_oracle):
     images = make_images(1, 3, 256, 256)
     ours = annotator("midas-swin2-tiny", swin2_oracle.official_state())

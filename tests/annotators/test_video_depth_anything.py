@@ -133,6 +133,7 @@ def test_near_stays_near_where_a_window_runs_against_the_ones_before():
     assert turned.isfinite().all() and turned[8:].std() < 1e-6
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_cut_begins_anew(annotator):
     first, second = clip(26), clip(40, seed=5)
     at = iter([False] * 26 + [True] + [False] * 39)
@@ -288,6 +289,7 @@ def test_half_precision_stays_near(oracle, annotator, dtype, tolerance):
     close(found, depth_of_video(annotator, frames), tolerance)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_nothing_mixes_devices():
     """Fake tensors know where they are: an operation on two devices is an error, and so is asking a device for a number."""
     device = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")

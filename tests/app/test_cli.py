@@ -202,6 +202,7 @@ def test_a_known_field_of_view_is_written(estimate, image, tmp_path):
     assert np.abs(raw["intrinsics"] - [[focal_length, 0, 255.5], [0, focal_length, 255.5], [0, 0, 1]]).max() < 1e-2
 
 
+@pytest.mark.slow("takes most of a second")
 def test_how_deep_a_scene_is_decides_its_normals(image, tmp_path, midas_small):
     words = ["estimate", str(image), "--out", str(tmp_path), *MODEL, "--weights", str(midas_small), "--dtype", "float32"]
     words += ["--write", "npz"]

@@ -171,6 +171,7 @@ CASES = {
     "checks.check_intrinsics": (lambda: checks.check_intrinsics(matrices(), BATCH, maps()), CAMERA),
     "checks.check_extrinsics": (lambda: checks.check_extrinsics(poses(), BATCH, maps()), POSE),
     "checks.check_range": (lambda: checks.check_range("share", 0.5, 0, 1), None),
+    "checks.check_not_negative": (lambda: checks.check_not_negative("pixels", 0.5), None),
     "checks.check_whole": (lambda: checks.check_whole("count", 2, 0, 9), None),
     "checks.check_image_of": (lambda: checks.check_image_of(torch.rand(1, 3, HEIGHT, WIDTH, device=DEVICE), 1, HEIGHT, WIDTH), None),
     "checks.check_alike": (lambda: checks.check_alike("depth", (HEIGHT, WIDTH), (2 * HEIGHT, 2 * WIDTH)), None),
@@ -370,6 +371,7 @@ def test_a_tensor_left_on_the_cpu_is_found(ask):
         ask(lambda: maps() + torch.ones(BATCH, 1, HEIGHT, WIDTH))
 
 
+@pytest.mark.slow("takes most of a second")
 def test_frames_ask_the_device_nothing(ask):
     def frames(count):
         return lambda: len(list(parallax.parallax_frames(maps(3), maps(), matrices(), parallax.camera_path("swing", count, 0.1))))

@@ -34,6 +34,7 @@ def functions_without_a_caller():
                 yield ".".join((*module, node.name))
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_public_function_has_a_caller_or_is_on_the_page():
     assert {name for name in functions_without_a_caller() if f"`{name}`" not in PAGE} == set()
 

@@ -330,6 +330,7 @@ def test_a_dtype_that_is_slow_here_is_taken_with_a_warning(load, monkeypatch, ca
     assert "slower than float32" in caplog.text
 
 
+@pytest.mark.slow("takes most of a second")
 def test_another_models_file_is_refused_and_named_and_the_next_run_works(load, tmp_path):
     other = tmp_path / "midas_small.safetensors"
     save_file({"scratch.layer1_rn.weight": torch.zeros(64, 32, 3, 3)}, other)
@@ -340,6 +341,7 @@ def test_another_models_file_is_refused_and_named_and_the_next_run_works(load, t
     assert load().estimate(torch.rand(1, 3, 32, 64)).batch == 1
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_real_networks_file_for_another_real_network_is_refused(tmp_path):
     path = tmp_path / "weights.safetensors"
     save_file({"pretrained.model.cls_token": torch.zeros(1, 1, 768)}, path)

@@ -150,6 +150,7 @@ def test_an_hdr_image_is_that_of_its_clamped_values(tiny):
     assert torch.equal(shown, NODE().execute(hdr.clamp(0, 1), resolution=64, iterations=1)[0])
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_file_that_lacks_a_tensor_is_refused(tmp_path, tiny):
     state = TINY["tiny_state"]()
     del state["gru.convq.weight"]

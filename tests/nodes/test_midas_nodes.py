@@ -178,6 +178,7 @@ def test_the_networks_short_side_is_the_resolution_whatever_its_authors_do(small
     assert spec is depth_normal.load_model(SMALL, weights=midas_small).spec
 
 
+@pytest.mark.slow("takes most of a second")
 def test_the_contracts_own_size(small):
     (image,) = DEPTH().execute(torch.rand(1, 1080, 1920, 3))
     assert image.shape == (1, 512, 910, 3)

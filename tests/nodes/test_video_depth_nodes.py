@@ -96,6 +96,7 @@ def test_the_widgets_of_the_old_nodes():
     assert all(MODELS[model_id].file.name == name for name, model_id in nodes.FILES.items() if model_id != "tiny")
 
 
+@pytest.mark.slow("takes most of a second")
 def test_depth_of_a_video():
     found = process(frames(30))
     assert found.shape == (30, 60, 90) and found.dtype == np.float32

@@ -70,6 +70,7 @@ def estimates(images, derive=None):
     return list(load_model("tiny").estimate_video(iter(images.split(8)), size=32, derive=derive))
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_video_in_a_file(source, comfyui):
     (video,) = DepthOfVideo().execute(load_model("tiny"), VideoFromFile(str(source)), "per_image", resolution=32)
     truth = torch.cat([depth_to_image(part.depth, part.quantity) for part in estimates(read(source))])

@@ -137,6 +137,7 @@ def test_batches_repeat_and_mirrored_normals_turn(prepared):
     assert (rendered[:, 2] > 0.79).all()
 
 
+@pytest.mark.slow("takes most of a second")
 def test_small_batches_have_their_share_of_videos(prepared):
     (prepared / "films").mkdir()
     (prepared / "renders" / "000000_0.npz").unlink()
@@ -302,6 +303,7 @@ def test_the_ensemble_says_of_a_mirror_image_the_mirror_image():
     torch.testing.assert_close(turned.flip(2) * torch.tensor([-1.0, 1, 1]), normals, atol=0.02, rtol=0)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_teachers_say_of_a_mirror_image_the_mirror_image(prepared, tmp_path):
     """Of photographs alone, as they were before anything was set before them; renders keep their truth."""
     teachers = teaching.load_teachers(((export.SHIPPED, 96), (first_version(tmp_path), 64)), torch.device("cpu"))
@@ -412,6 +414,7 @@ def test_a_run_goes_on_with_who_taught_it(prepared, tmp_path):
             train.Run(other, 0)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_network_learns_from_itself(prepared, tmp_path, monkeypatch):
     monkeypatch.setitem(train.IMAGES, "cpu", 2)
     monkeypatch.setattr(train, "WARM_CURRICULUM", ((1.0, ((96, 128),)),))
@@ -425,6 +428,7 @@ def test_a_network_learns_from_itself(prepared, tmp_path, monkeypatch):
     assert labelled["l1"] > 0.8 * alone["l1"]
 
 
+@pytest.mark.slow("takes most of a second")
 def test_most_images_of_plain_batches_are_as_they_were_taken(tmp_path):
     (tmp_path / "labels").mkdir()
     grey = crop(np.random.default_rng(0)) | {"rgb": np.full((240, 320, 3), 51, np.uint8)}
@@ -519,6 +523,7 @@ def options(prepared, run, steps):
     return train.Options(prepared, run, 1, steps, 1, 0, 99, 5e-4)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_run_goes_on_where_it_was_stopped(prepared, tmp_path, monkeypatch):
     monkeypatch.setitem(train.IMAGES, "cpu", 1)
     monkeypatch.setattr(train, "CURRICULUM", ((1.0, ((96, 128),)),))
@@ -578,6 +583,7 @@ def test_a_sky_that_nobody_told_is_not_learned(prepared, tmp_path, worker):
         worker(0, replace(options(prepared, tmp_path / "run", 1), begin=export.SHIPPED, only_sky=True))
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_run_leaves_what_export_needs(prepared, tmp_path, monkeypatch, worker):
     monkeypatch.setitem(train.IMAGES, "cpu", 1)
     run = tmp_path / "run"

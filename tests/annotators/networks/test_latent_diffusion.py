@@ -7,6 +7,7 @@ from depth_normal.annotators.specs.diffusion import SD_VAE
 diffusers = pytest.importorskip("diffusers", reason="the names are those of diffusers (extra [diffusion])")
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_vae_with_the_names_of_older_diffusers_gets_todays():
     old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
     with torch.device("meta"):

@@ -71,6 +71,7 @@ def test_however_an_image_is_stored_its_maps_are_the_same(photos, caplog):
     ]
 
 
+@pytest.mark.slow("takes most of a second")
 def test_images_of_other_colours_and_of_one_pixel_are_done(photos):
     plain = scene()
     plain.convert("CMYK").save(photos / "print.jpg")

@@ -332,6 +332,7 @@ def test_python_says_at_once_what_is_wrong(photos, tmp_path, monkeypatch):
     assert list(depth_normal.estimate_folder(photos, tmp_path / "out", model="tiny", size=64, resume=True)) == []
 
 
+@pytest.mark.slow("takes most of a second")
 def test_batches_of_like_size_give_what_single_images_give(tmp_path, monkeypatch):
     """Three sizes in turn, so that batches form out of order; one image is bad, and large batches do not fit."""
     paths = []
@@ -429,6 +430,7 @@ def test_a_first_image_that_no_network_takes_fails_alone(photos, tmp_path, capsy
     assert len(list((tmp_path / "out").glob("*.png"))) == 6
 
 
+@pytest.mark.slow("takes most of a second")
 def test_memory_between_reading_and_writing_is_bounded(photos, monkeypatch):
     """With room for three images no more than that are held, however slow the end is."""
     held, most = set(), 0
@@ -570,6 +572,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path, small_disk, capsys):
     photos, out = save_photos(tmp_path / "photos", 40), small_disk / "out"
     ballast = small_disk / "ballast"

@@ -31,6 +31,7 @@ def found():
     return quick()
 
 
+@pytest.mark.slow("takes most of a second")
 def test_what_is_slow_outside_the_network_is_told_so(monkeypatch):
     write = per_image.write
 
@@ -45,6 +46,7 @@ def test_what_is_slow_outside_the_network_is_told_so(monkeypatch):
         assert figures[name].of_network == figures[name].network / figures[name].seconds < 1
 
 
+@pytest.mark.slow("takes most of a second")
 def test_the_bare_network_is_run_as_an_estimate_runs_it(tmp_path):
     timing.write_image(tmp_path / "a.jpg", (160, 96))
     model, options = load_model("tiny", device="cpu"), Options(model="tiny")
@@ -70,6 +72,7 @@ def test_a_family_with_an_estimate_of_its_own_is_measured_too(tmp_path, monkeypa
     assert call.args[0].shape == (2, 3, 56, 84) and len(call()[0]) == 2
 
 
+@pytest.mark.slow("takes most of a second")
 def test_the_table_can_be_pasted_and_the_json_read(found, monkeypatch, capsys):
     monkeypatch.setattr(timing, "measure", lambda *_: found)
     assert list(found.figures) == WAYS
@@ -101,6 +104,7 @@ def test_on_a_gpu_the_clock_waits_for_it():
     assert torch.cuda.get_device_name() == found.machine["device"]
 
 
+@pytest.mark.slow("takes most of a second")
 def test_all_runtimes_are_printed_beside_torch(monkeypatch, capsys, tmp_path):
     """The engines are tested where they are built; here one is as torch, one is changed, and one is not there."""
     from depth_normal.model_loader.runtimes import choose
@@ -193,6 +197,7 @@ def test_the_table_of_runtimes_says_why_one_is_not_run():
     assert runtimes.line(Row("torch float32", "torch 2", 1, 0.2)) == "| torch float32 | 200 |  | 1.00 | 0.00, 0.000 | 1.0 | torch 2 |"
 
 
+@pytest.mark.slow("takes most of a second")
 def test_what_a_runtime_leaves_running_does_not_slow_the_one_in_turn():
     last = ""
 

@@ -119,6 +119,7 @@ def test_what_overflows_in_half_precision_is_refused_before_anything_is_written(
 
 
 @NEW
+@pytest.mark.slow("takes most of a second")
 def test_half_precision_that_shows_is_refused_before_anything_is_written(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(exporting, "MOST", 0.01)
     with mock.patch.object(exporting, "export_graph", side_effect=AssertionError("written")):

@@ -136,6 +136,7 @@ print("large:", *sorted({"torch", "numpy", "PIL", "cv2", "transformers", "tqdm"}
 """
 
 
+@pytest.mark.slow("takes most of a second")
 def test_words_are_answered_without_torch(tmp_path):
     for words, code in (([], 0), (["estmate"], 2), (["photo.jpgg"], 2), (["mesh", "--help-all"], 0)):
         run = subprocess.run([sys.executable, "-c", TYPED, *words], capture_output=True, text=True, cwd=tmp_path)

@@ -193,6 +193,7 @@ def test_a_siblings_file_is_named_by_its_owner(small, monkeypatch):
     assert check("small", weights=small).verdict == "wrong"
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_file_of_another_network_has_wrong_keys(small, tmp_path):
     save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     found = check("small", weights=tmp_path / "other.safetensors")
@@ -266,6 +267,7 @@ def test_all_says_first_how_much_is_to_be_downloaded(monkeypatch, caplog, small,
     assert capsys.readouterr().out.count("| sound") == 2
 
 
+@pytest.mark.slow("takes most of a second")
 def test_figures_are_stored_of_sound_models_that_have_none(small, tmp_path, capsys):
     shutil.copy(TINY, small)
     path = tmp_path / "mine.json"

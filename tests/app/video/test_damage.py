@@ -110,6 +110,7 @@ def replaced(path: Path) -> None:
 in_videos_and_files = pytest.mark.parametrize("stopped", ["out.mkv", "d_%03d.png"], indirect=True)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_two_states_are_kept(stopped):
     assert [path.name for path in sorted(stopped.pieces.glob("*.safetensors"))] == ["00002_state.safetensors", "00003_state.safetensors"]
 
@@ -128,6 +129,7 @@ def test_a_newest_piece_that_is_damaged_is_made_again(stopped, damage, what, cap
     assert found == expected
 
 
+@pytest.mark.slow("takes most of a second")
 def test_an_only_piece_that_is_damaged_is_made_again(video, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stop_after(patch, 8)

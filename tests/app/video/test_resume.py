@@ -199,6 +199,7 @@ def fails_in_half_precision(monkeypatch, network_class, method: str, after: int)
     monkeypatch.setattr(network_class, method, result)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_half_precision_that_was_too_small_is_float32_from_then_on(video, weights, whole, small, tmp_path, monkeypatch, caplog):
     """Also in the run that goes on, which would begin in half precision again."""
     half = ("--dtype", "bfloat16", "--codec", "ffv1")
@@ -212,6 +213,7 @@ def test_half_precision_that_was_too_small_is_float32_from_then_on(video, weight
     assert frames_of(tmp_path / "out.mkv") == frames_of(whole / "out.mkv")
 
 
+@pytest.mark.slow("takes most of a second")
 def test_half_precision_that_became_too_small_in_the_middle(video, tmp_path, monkeypatch):
     """Of a model of single images: its second chunk and all after it are in float32, in both runs."""
     tiny = ["video", str(video), "--model", "tiny", "--size", "32", "--segment", "8", "--frames", "28", "--codec", "ffv1"]

@@ -67,6 +67,7 @@ def depth_of(parts, **options) -> torch.Tensor:
     return depth_to_image(depth, parts[0].quantity, **options).expand(-1, 3, -1, -1)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_depth_and_normals_of_a_video(video, tmp_path, capsys):
     out = tmp_path / "out.mp4"
     assert run(video, out, "--what", "depth,normals,side-by-side", "--normalise", "per-image", "--quality", 1) == 0
@@ -122,6 +123,7 @@ def test_metres_are_shown_as_disparity(normalise):
     assert (images[..., 0, :3] == 1).all() and (images[:, :, :1, 3:] == 0).all()
 
 
+@pytest.mark.slow("takes most of a second")
 def test_numbered_files_in_and_out(video, tmp_path):
     assert run(video, tmp_path / "d_%03d.png", "--frames", 10, "--normalise", "per-clip") == 0
     truth = depth_of(
@@ -191,6 +193,7 @@ def test_a_run_that_was_stopped_goes_on_bit_by_bit(video, tmp_path, monkeypatch,
     assert (tmp_path / "out_depth.mkv").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_video_is_finished_while_all_of_it_is_as_it_was_made(video, tmp_path, capsys):
     source, out, record = tmp_path / "in.mp4", tmp_path / "out.mkv", tmp_path / ".depth-normal" / "out_depth.mkv.film.json"
     source.write_bytes(video.read_bytes())
@@ -236,6 +239,7 @@ def test_a_video_is_finished_while_all_of_it_is_as_it_was_made(video, tmp_path, 
     assert not record.exists(), "a run without --resume leaves none"
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_finished_video_made_anew_and_stopped_goes_on(video, tmp_path, monkeypatch, capsys):
     """Its record is not asked then, and a record that cannot be written costs no video."""
     out, words = tmp_path / "d_%03d.png", ("--segment", 8)
@@ -293,6 +297,7 @@ def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
     assert done and all((state.parent / name).is_file() for each in done for name in each["files"].values())
 
 
+@pytest.mark.slow("takes most of a second")
 def test_numbered_files_go_on_too(video, tmp_path, monkeypatch, caplog, capsys):
     """What lies at their place is the stopped run's own, and is another video's where no run was stopped."""
     run(video, tmp_path / "whole_%03d.png")

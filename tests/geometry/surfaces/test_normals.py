@@ -50,6 +50,7 @@ def test_a_tilted_plane_keeps_its_normal_up_to_the_border(tilt, azimuth, edges):
     assert float(angles(depth_to_normals(depth, K, edges=edges), normal)[visible].max()) < 0.01
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_plane_is_exact_at_full_hd():
     depth, visible, normal = plane(80, 37, 1080, 1920, 40)
     normals = depth_to_normals(depth, intrinsics_from_fov(40, 1080, 1920))

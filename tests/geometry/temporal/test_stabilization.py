@@ -81,6 +81,7 @@ def test_the_fit_leaves_out_what_no_mask_shows():
     assert scale.item() == pytest.approx(2, abs=1e-3) and shift.item() == pytest.approx(0.5, abs=1e-3)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_noise_does_not_wear_the_contrast_down():
     """Least squares on the frame before would lose the noise's share of the contrast, 4 % here, with every frame: all of it in 150."""
     random = torch.Generator().manual_seed(0)
@@ -91,6 +92,7 @@ def test_noise_does_not_wear_the_contrast_down():
     assert spread[-1] / spread[0] == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_metres_stay_the_networks_own_in_the_long_run():
     """One wrong frame at the start does not scale a whole video of metres; a tremble of a tenth is gone all the same."""
     random = torch.Generator().manual_seed(0)

@@ -213,6 +213,7 @@ def test_threads_that_overflow_at_once_read_the_file_once(load, too_large, monke
     assert all(torch.equal(each, expected) for each in found[:3])
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_real_network_beyond_half_precision(tmp_path, caplog):
     torch.manual_seed(0)
     network = MidasSmall()

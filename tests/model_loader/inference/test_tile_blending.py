@@ -245,6 +245,7 @@ def test_an_array_of_bytes_is_read_in_bands():
     torch.testing.assert_close(shown(array, places, sized), shown(image, places, sized))
 
 
+@pytest.mark.slow("takes most of a second")
 def test_everything_stays_on_the_networks_device_and_only_the_camera_is_asked_for():
     """Fake tensors of a device that this machine need not have: no op mixes devices."""
     device = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")

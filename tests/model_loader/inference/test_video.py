@@ -27,6 +27,7 @@ def depth_of(model, chunks, *options, **more):
     return torch.cat([part.depth for part in model.estimate_video(chunks, *options, size=96, **more)])
 
 
+@pytest.mark.slow("takes most of a second")
 def test_in_chunks_and_at_once_are_the_same(tiny):
     video = frames(7)
     whole = depth_of(tiny, [video])
@@ -35,6 +36,7 @@ def test_in_chunks_and_at_once_are_the_same(tiny):
     torch.testing.assert_close(depth_of(tiny, video.split([2, 5])), whole, rtol=1e-3, atol=1e-2)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_it_is_stable_and_can_be_asked_not_to(tiny):
     video = frames(10)
     own = tiny.estimate(video, 96).depth
@@ -51,6 +53,7 @@ def test_no_frame_gives_nothing_and_one_gives_its_own(tiny):
     assert part.axes is Axes.OPENGL and part.normals.shape == (1, 3, 90, 120)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_an_endless_video_is_read_chunk_by_chunk(tiny):
     read, told = [], []
 
@@ -78,6 +81,7 @@ def test_what_is_no_chunk_is_refused(tiny, chunk):
         next(tiny.estimate_video([chunk]))
 
 
+@pytest.mark.slow("takes most of a second")
 def test_normals_follow_from_the_depth_that_is_stable(tiny):
     seen = []
 

@@ -39,6 +39,7 @@ def test_torch_compile_gives_what_torch_gives(convolved, image, expected, monkey
     assert torch.allclose(model.estimate(image).depth, expected, atol=1e-6) and model.runtime.startswith("torch.compile")
 
 
+@pytest.mark.slow("takes most of a second")
 def test_torch_compile_compiles_no_more_for_another_size(convolved, image, monkeypatch):
     """Each time takes a minute."""
     torch._dynamo.reset()  # of what other tests compiled

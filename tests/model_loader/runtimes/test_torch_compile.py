@@ -14,6 +14,9 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.model_loader.runtimes.build_job import Job
 from depth_normal.model_loader.runtimes.torch_compile import start
 
+# torch.compile imports it, which fails once anything has imported Python's own distutils: so it is imported before any test is run.
+pytest.importorskip("setuptools", reason="torch.compile needs setuptools")
+
 CPU = torch.device("cpu")
 
 

@@ -90,6 +90,7 @@ def test_every_network_is_known_by_its_names_and_shapes(model_id, expected):
         ("lotus-depth-g", ["lotus-normals-g"]),
     ],
 )
+@pytest.mark.slow("takes most of a second")
 def test_those_that_share_names_and_shapes_are_found_together(model_id, others, expected):
     found, untold = identify.fitting(expected(MODELS[model_id]))
     assert {model_id, *others} <= {spec.id for spec in found} and not untold
