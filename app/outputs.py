@@ -16,7 +16,7 @@ from ..geometry.files import possible_paths
 from ..geometry.stereo import LAYOUTS, stereo_suffix
 from . import results
 from .arguments import DEFAULT_WRITES, HOLES
-from .pictures import Identity, Source
+from .pictures import Identity, Source, file_identity
 from .records import RECORDS, is_whole, mark, read_record
 from .results import files_there, nearest_folder
 
@@ -203,7 +203,7 @@ def _in_threads(look: Callable[[Outputs], T], planned: Sequence[Outputs]) -> Ite
 
 def _identities(planned: Sequence[Outputs]) -> dict[Identity, Path]:
     """The images by their identities."""
-    found = _in_threads(lambda outputs: _identity(outputs.picture), planned)
+    found = _in_threads(lambda outputs: file_identity(outputs.picture), planned)
     return {identity: outputs.picture for outputs, identity in zip(planned, found, strict=True) if identity}
 
 
@@ -303,12 +303,3 @@ def _name_problem(outputs: Outputs) -> str | None:
         if error.errno == errno.ENAMETOOLONG:
             return f"the name {longest} is too long for the disk of {outputs.folder}; give {outputs.picture} a shorter one"
     return None
-
-
-def _identity(path: Path) -> Identity | None:
-    """A value that all names of one file share; None if there is no file."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
