@@ -18,7 +18,7 @@ from ..commands.result_paths import files_there, nearest_folder
 from ..output_choices import DEFAULT_WRITES, HOLES
 from .name_locks import folded
 from .records import RECORDS, is_whole, mark, read_record
-from .sources import Identity, Source
+from .sources import Identity, Source, file_identity
 
 T = TypeVar("T")
 
@@ -203,7 +203,7 @@ def _in_threads(look: Callable[[Outputs], T], planned: Sequence[Outputs]) -> Ite
 
 def _identities(planned: Sequence[Outputs]) -> dict[Identity, Path]:
     """The images by their identities."""
-    found = _in_threads(lambda outputs: _identity(outputs.image), planned)
+    found = _in_threads(lambda outputs: file_identity(outputs.image), planned)
     return {identity: outputs.image for outputs, identity in zip(planned, found, strict=True) if identity}
 
 
@@ -298,12 +298,3 @@ def _name_problem(outputs: Outputs) -> str | None:
         if error.errno == errno.ENAMETOOLONG:
             return f"the name {longest} is too long for the disk of {outputs.folder}; give {outputs.image} a shorter one"
     return None
-
-
-def _identity(path: Path) -> Identity | None:
-    """A value that all names of one file share; None if there is no file."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

@@ -92,7 +92,7 @@ class Search:
         self.found: list[Source] = []
         self.problems: list[str] = []
         self._recursive = recursive
-        self._out = _identity(out) if out is not None else None
+        self._out = file_identity(out) if out is not None else None
         self._folders: set[Identity] = set()
         self._named: set[tuple[Identity | None, str]] = set()
         self._parents: dict[str, Identity | None] = {}
@@ -154,7 +154,7 @@ class Search:
     def _add_file(self, path: Path, relative: Path) -> None:
         parent = str(path.parent)
         if parent not in self._parents:
-            self._parents[parent] = _identity(parent)
+            self._parents[parent] = file_identity(parent)
         folder = self._parents[parent]
         if (folder, path.name) in self._named or (folder in self._folders and is_image_name(path.name)):
             return
@@ -163,7 +163,7 @@ class Search:
 
     def _add_folder(self, folder: Path, relative: Path) -> None:
         """The images in a folder that was named, and one line about what is passed over in it."""
-        identity = _identity(folder)
+        identity = file_identity(folder)
         if identity in self._folders:
             return
         if identity is not None and identity == self._out:
@@ -189,7 +189,7 @@ class Search:
 
     def _scan(self, folder: Path, relative: Path, other: _Others) -> list[str]:
         """Takes the images of one folder, in order of their names, and returns the folders in it."""
-        identity = _identity(folder)
+        identity = file_identity(folder)
         if identity is not None and identity == self._out:
             return []
         if identity in self._folders:
@@ -295,7 +295,7 @@ def _folders_below(base: str, out: Identity | None) -> Iterator[str]:
     seen, waiting = {None, out}, [base]
     while waiting:
         folder = waiting.pop()
-        if (identity := _identity(folder or os.curdir)) in seen:
+        if (identity := file_identity(folder or os.curdir)) in seen:
             continue
         seen.add(identity)
         yield folder
@@ -303,8 +303,8 @@ def _folders_below(base: str, out: Identity | None) -> Iterator[str]:
             waiting.extend(os.path.join(folder, each.name) for each in entries if not each.name.startswith(".") and each.is_dir())  # noqa: PTH118
 
 
-def _identity(path: str | os.PathLike[str]) -> Identity | None:
-    """A value that all names of one folder share; None if there is none."""
+def file_identity(path: str | os.PathLike[str]) -> Identity | None:
+    """A value that all names of one file or folder share; None if there is nothing under the name."""
     try:
         status = os.stat(path)  # noqa: PTH116 - takes strings
     except (OSError, ValueError):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..batch.records import RECORDS, known_marks, mark_of, noted_marks, other_image, read_record, with_files
-from ..batch.sources import EXTENSIONS, Identity
+from ..batch.sources import EXTENSIONS, Identity, file_identity
 from ..console.terminal import say, shown
 from ..console.viewer import show
 from ..output_choices import WRITE_CHOICES
@@ -185,7 +185,7 @@ def check_places(paths: Sequence[Path], read: Iterable[Path], overwrite: bool, m
     folder = paths[0].parent
     check_folder(folder)
     marks, identities = files_there(folder, [path.name for path in paths])
-    inputs = {(status.st_dev, status.st_ino) for each in read if (status := _status(each))}
+    inputs = {identity for each in read if (identity := file_identity(each))}
     if taken := [name for name, identity in identities.items() if identity in inputs]:
         raise ValueError(f"{folder / taken[0]} is an image or a file that is read; choose another name or folder for the results")
     record = None if made_of is None else read_record(folder / RECORDS / f"{made_of.stem}.json") or {}
@@ -242,13 +242,6 @@ def files_there(folder: Path, names: Iterable[str]) -> tuple[dict[str, Any], dic
                 status = os.stat(path)  # noqa: PTH116  of a million images, a Path for each name takes minutes
             marks[name], identities[name] = mark_of(status), (status.st_dev, status.st_ino)
     return marks, identities
-
-
-def _status(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except (OSError, ValueError):
-        return None
 
 
 def note_results(image: Path, paths: Sequence[Path]) -> None:
