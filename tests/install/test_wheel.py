@@ -74,7 +74,7 @@ def test_building_leaves_nothing_in_the_source(source, wheel):
 
 
 def test_the_wheel_holds_every_file_of_the_product_and_nothing_of_an_earlier_build(content):
-    roots = {"__init__.py", "__main__.py", "utils.py"}
+    roots = {"__init__.py", "__main__.py", "_version.py", "utils.py"}
     code = {*tracked(*PRODUCT), *roots}
     assert {name for name in content if not name.startswith(("web/", "docs/"))} == code
     assert {name for name in content if name.startswith("web/")} == {name for name in tracked("web") if name.count("/") == 1}

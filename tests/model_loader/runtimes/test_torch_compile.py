@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from depth_normal.annotators.graphs.graph import Graph
+from depth_normal.annotators.graphs.graph import NOT_NORMALISED, Graph
 from depth_normal.annotators.networks.configs import TINY_2
 from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.annotators.registry import MODELS
@@ -39,7 +39,8 @@ def test_a_network_of_many_strides_is_compiled_once_for_all_sizes(caches, tmp_pa
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch._dynamo.reset()  # of what other tests compiled
     torch._dynamo.utils.counters.clear()
-    graph = Graph(Deepest().eval().requires_grad_(False), {"deepest": ""}, 32, (0, 0, 0), (1, 1, 1))
+    mean, std = NOT_NORMALISED
+    graph = Graph({"deepest": ""}, mean, std, module=Deepest().eval().requires_grad_(False), multiple_of=32)
     runner = start(Job(MODELS["tiny"], "digest", graph, torch.float32, CPU, False, lambda _: None), None)
     for height, width in ((224, 288), (128, 96), (64, 352)):
         (pixels,) = graph.example(1, height, width)

@@ -310,7 +310,7 @@ def test_a_setting_with_which_huggingface_hub_cannot_be_imported(caches, tmp_pat
     assert "Traceback" not in ended.stderr and "secret" not in ended.stderr
 
 
-@pytest.mark.parametrize("url", ["https://a b/x.pt", "https://ex..ample/x.pt", "https://[::1/x.pt"])
+@pytest.mark.parametrize("url", ["https://ex..ample/x.pt", "https://[::1/x.pt"])
 def test_an_address_that_cannot_be_gone_to_is_tried_once(caches, caplog, url):
     with pytest.raises(DownloadError, match="is not a valid address"):
         download_weights(WeightFile("x.pt", url=url), "MIT")
