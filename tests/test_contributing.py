@@ -67,7 +67,7 @@ def named_functions() -> list[tuple[str, str]]:
     lists = [
         found for page in QUESTIONS for found in re.findall(r"((?:`\w+`(?:, | and )?)+)(?:,? both)? (?:in|of) `([\w/]+\.py)`", prose(page))
     ]
-    return sorted({(name, file) for names, file in lists for name in re.findall(r"\w+", names) if name != "and"})
+    return sorted({(name, file) for names, file in lists for name in re.findall(r"`(\w+)`", names)})
 
 
 @pytest.mark.parametrize(("name", "file"), named_functions())
