@@ -63,7 +63,7 @@ def main() -> None:
     logging.getLogger("depth_normal").setLevel(logging.ERROR)
     mend_torchvision()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
-    print(f"{HEAD} {'seen at':>9} {'largest':>8} {'mean':>8} {'s':>6} {'MB':>7}   of 255, of the photograph and of a part of it")
+    print(f"{HEAD} {'size':>9} {'largest':>8} {'mean':>8} {'s':>6} {'MB':>7}   of 255, of the photograph and of a part of it")
     known = arguments.record.read_text().splitlines() if arguments.record and arguments.record.exists() else []
     for model_id in arguments.models:
         start = head(model_id, arguments)

@@ -126,7 +126,7 @@ def sensor_error(inverse: Tensor, distance: float) -> Tensor:
 
 
 def ours(scene: Scene, inverse: Tensor, condition: str) -> Tensor:
-    """This pack's method, told only whether edges are soft."""
+    """This pack's method; its only setting is whether edges are soft."""
     if condition == "relative":
         return disparity_to_normals(inverse, scene.mask)
     return depth_to_normals(1 / inverse, scene.intrinsics, scene.mask, "soft" if condition == "half size" else "sharp")

@@ -294,7 +294,7 @@ def bilinear(level: Tensor, row: Tensor, column: Tensor) -> Tensor:
 def print_seams() -> None:
     """Of `tiny` on images that tile, as it is and by wrap-around."""
     model = load_model("tiny", device="cpu")
-    print("\nSeams: the mean step over the borders divided by the mean step inside; 1 = nothing is to be seen\n")
+    print("\nSeams: the mean step over the borders divided by the mean step inside; 1 = invisible\n")
     print("| image | depth, plain | depth, seamless | normals, plain | normals, seamless |\n| --- | ---: | ---: | ---: | ---: |")
     for name, sigma in {"cloudy, fine": 2.0, "cloudy, coarse": 8.0}.items():
         tile = blurred(torch.rand(1, 3, 256, 256), sigma, True)

@@ -22,13 +22,13 @@ LAMP = (0.8, 1.3, 2.5)
 
 @dataclass(frozen=True)
 class Video:
-    """A video and the truth about it.
+    """A video and its ground truth.
 
     Attributes:
         frames: (T, 3, H, W) in [0, 1].
         depth: (T, 1, H, W): metres along the optical axis.
         flow: (T - 1, H, W, 2): where the point seen in frame t + 1 was in frame t, as `grid_sample` counts (corners not aligned).
-        still: (T - 1, 1, H, W) bool: points that did not move in the room, and were seen in frame t too.
+        still: (T - 1, 1, H, W) bool: points that did not move in the scene, and are visible in frame t too.
     """
 
     frames: Tensor

@@ -1,4 +1,4 @@
-"""How much the depth of a video trembles, and how far it is from the truth: each image by itself, and by each way to make a video one.
+"""Flicker and error of the depth of a video: frame by frame, and by each method of stabilisation.
 
     python benchmarks/videos.py [--models tiny ...] [--frames 60] [--width 320 --height 240] [--weights FILE] [--pictures DIR]
 
@@ -6,10 +6,10 @@ Three videos of a room, computed with their true depth (benchmarks/video_scenes.
 zoom. Every method ends in the grey image that people look at, near = white, 0 to 255.
 
 - flicker: the mean change of a point from one frame to the next, in levels of 255, over what did not move in the room (in the pan and the
-  zoom the point is followed by the true movement). "truth" shows what is left if the depth is the true one.
+  zoom the point is followed by the true movement). "truth" is the flicker of the ground truth.
 - contrast: the standard deviation of the grey levels over the video: a flat image cannot flicker.
-- AbsRel, d1: the depth of the image against the truth after one scale and one shift of disparity for the whole video: mean |d - t| / t and
-  the share of pixels within a factor of 1.25.
+- AbsRel, d1: the depth of the image against the ground truth after one scale and one shift of disparity for the whole video:
+  mean |d - t| / t and the share of pixels within a factor of 1.25.
 - less: how many times less flicker than per_image, at equal contrast.
 
 --models names any of `depth-normal models`; --weights reads a MiDaS v2.1 small file, even one with tensors missing (they are zero then).

@@ -190,12 +190,12 @@ def test_a_benchmark_runs_to_its_end(name, run_benchmark, scenes):
 
 
 def test_every_benchmark_runs_somewhere():
-    """The table of CONTRIBUTING.md, and all that benchmarks/ offers."""
+    """The tables of benchmarks/README.md, and all that benchmarks/ offers."""
     known = {name.split()[0] for name in RUNS} | set(OTHERWISE)
     offered = {
         path.name for path in BENCHMARKS.iterdir() if path.suffix == ".mjs" or (path.suffix == ".py" and "__main__" in path.read_text())
     }
-    table = set(re.findall(r"^\| `(?:python|node) benchmarks/(\w+\.\w+)", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE))
+    table = set(re.findall(r"^\| `(?:python|node) benchmarks/(\w+\.\w+)", (BENCHMARKS / "README.md").read_text(), re.MULTILINE))
     assert known == offered and table <= known
     assert all((ROOT / place.split(":")[0]).is_file() for place in OTHERWISE.values() if place.startswith("tests/"))
 

@@ -302,48 +302,6 @@ def test_no_tooltip_of_the_nodes_stands_twice():
     assert [sentence for sentence, times in sentences.items() if times > 1] == []
 
 
-def named_files() -> list[str]:
-    """What CONTRIBUTING.md names as files and folders of this repository."""
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    words = re.findall(r"`([\w./-]+)`", text) + re.findall(r"\]\(([^)#:]+)\)", text) + re.findall(r"python ([\w/]+\.py)", text)
-    return sorted({word for word in words if "/" in word or word.endswith((".py", ".md", ".toml", ".txt"))})
-
-
-def test_every_file_that_contributing_names_exists():
-    names = named_files()
-    assert len(names) > 25
-    assert [name for name in names if not (ROOT / name).exists()] == []
-
-
-def top_level_names(source: str) -> set[str]:
-    """What a module defines: its functions, classes and variables."""
-    names = set()
-    for node in ast.parse(source).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        names |= {each.id for each in targets if isinstance(each, ast.Name)}
-        names |= {node.name} if isinstance(node, ast.FunctionDef | ast.ClassDef) else set()
-    return names
-
-
-def questions() -> list[str]:
-    """The rows of CONTRIBUTING.md's table of questions."""
-    section = (ROOT / "CONTRIBUTING.md").read_text().partition("## Seven questions")[2].partition("\n## ")[0]
-    return [row for row in section.splitlines() if row.startswith("| ")][2:]
-
-
-@pytest.mark.parametrize("row", questions(), ids=lambda row: row.split(" | ")[0].strip("| "))
-def test_the_functions_that_an_answer_names_are_in_its_files(row):
-    words = re.findall(r"`([\w./]+)`", row)
-    defined = set().union(*(top_level_names((ROOT / word).read_text()) for word in words if word.endswith(".py")))
-    named = [word for word in words if word.isidentifier()]
-    assert len(named) > 0 or "widget" in row
-    assert [word for word in named if word not in defined] == []
-
-
-def test_contributing_names_every_benchmark():
-    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "benchmarks").glob("*.py")} <= set(named_files())
-
-
 def test_no_merge_was_left_half_done():
     """A page with both sides of a conflict in it is no page."""
     pages = [path for folder in ("", "docs", "web/docs", "workflows", "locales") for path in (ROOT / folder).glob("*.*") if path.is_file()]

@@ -268,9 +268,9 @@ def test_only_what_holds_geometry_is_listed(comfyui):
 def test_nothing_is_chosen_until_somebody_does(comfyui):
     SaveGeometry().execute(estimate(), "x", "npz")
     choices, options = LoadGeometry.INPUT_TYPES()["required"]["file"]
-    assert options["default"] == choices[0] == files.NOTHING and options[files.UPLOAD] == [".npz", ".exr", ".png", ".pfm"]
+    assert options["default"] == choices[0] == files.NOTHING and options[files.UPLOAD] == list(listing.READABLE)
     for said in (LoadGeometry.VALIDATE_INPUTS(files.NOTHING), LoadGeometry.VALIDATE_INPUTS(""), LoadGeometry.VALIDATE_INPUTS()):
-        assert "no file is chosen: choose one in the widget file, or upload one (.npz, .exr, .png, .pfm)" in said
+        assert f"no file is chosen: choose one in the widget file, or upload one ({', '.join(listing.READABLE)})" in said
 
 
 def test_thousands_of_images_are_looked_at_once(comfyui, monkeypatch):
@@ -295,7 +295,7 @@ def test_thousands_of_images_are_looked_at_once(comfyui, monkeypatch):
 def test_validation_names_what_is_missing(comfyui):
     assert "there is no file 'x.npz' in the input folder" in LoadGeometry.VALIDATE_INPUTS("x.npz")
     (comfyui / "input" / "x.jpg").touch()
-    assert "ends in '.jpg'; depth and normals are read from .npz, .exr, .png, .pfm" in LoadGeometry.VALIDATE_INPUTS("x.jpg")
+    assert f"ends in '.jpg'; depth and normals are read from {', '.join(listing.READABLE)}" in LoadGeometry.VALIDATE_INPUTS("x.jpg")
     SaveGeometry().execute(estimate(), "x", "npz")
     assert LoadGeometry.VALIDATE_INPUTS("x_00001.npz [output]") is True
     assert LoadGeometry.VALIDATE_INPUTS(None) is True and SaveGeometry.VALIDATE_INPUTS(None) is True
@@ -323,7 +323,7 @@ def test_bad_files_are_named(comfyui):
     (comfyui / "input" / "cut.npz").write_bytes(b"PK\x03\x04 and nothing more")
     with pytest.raises(ValueError, match=r"cut.npz: not a whole NumPy archive"):
         LoadGeometry().execute("cut.npz")
-    with pytest.raises(ValueError, match=r"format is 'jpg'; accepted: npz, exr, png, pfm, ply, glb, stl"):
+    with pytest.raises(ValueError, match=f"format is 'jpg'; accepted: {', '.join(files.FORMAT_NAMES)}"):
         SaveGeometry().execute(estimate(), "x", "jpg")
     with pytest.raises(TypeError, match=r"expected GEOMETRY"):
         SaveGeometry().execute(torch.rand(1, 4, 4, 3), "x", "npz")

@@ -1,0 +1,96 @@
+"""CONTRIBUTING.md and its pages name files, functions and imports that are there."""
+
+import ast
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CONTRIBUTING, BENCHMARKS = ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"
+QUESTIONS = sorted((ROOT / "docs" / "contributing").glob("*.md"))
+
+every_page = pytest.mark.parametrize("page", [CONTRIBUTING, BENCHMARKS, *QUESTIONS], ids=lambda page: page.stem)
+every_question = pytest.mark.parametrize("page", QUESTIONS, ids=lambda page: page.stem)
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks of code, which name files that the reader is to make."""
+    return re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """The blocks of Python of a page: the file that the first line names, and the source."""
+    found = re.findall(r"^ *```python\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [(source.partition("\n")[0].removeprefix("# "), source) for source in map(textwrap.dedent, found)]
+
+
+def named_files(page: Path) -> set[str]:
+    words = re.findall(r"`([\w./-]+)`", prose(page)) + re.findall(r"python ([\w/]+\.py)", prose(page))
+    return {word for word in words if "/" in word or word.endswith((".py", ".md", ".toml", ".txt"))}
+
+
+def defined_names(source: str) -> set[str]:
+    """What a module defines or imports, at any depth: functions, classes, variables, fields and arguments."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return names
+
+
+@every_page
+def test_every_file_that_is_named_exists(page):
+    assert [name for name in sorted(named_files(page)) if not (ROOT / name).exists()] == []
+
+
+@every_page
+def test_every_link_leads_to_a_file(page):
+    links = re.findall(r"\]\(([^)#:]+)\)", prose(page))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_question_has_its_line():
+    links = re.findall(r"\]\((docs/contributing/[^)]+)\)", CONTRIBUTING.read_text(encoding="utf-8"))
+    assert sorted(links) == [page.relative_to(ROOT).as_posix() for page in QUESTIONS]
+
+
+def named_functions() -> list[tuple[str, str]]:
+    """Each pair of "`push` and `VideoAligner` in `geometry/temporal/stabilization.py`"."""
+    lists = [
+        found for page in QUESTIONS for found in re.findall(r"((?:`\w+`(?:, | and )?)+)(?:,? both)? (?:in|of) `([\w/]+\.py)`", prose(page))
+    ]
+    return sorted({(name, file) for names, file in lists for name in re.findall(r"`(\w+)`", names)})
+
+
+@pytest.mark.parametrize(("name", "file"), named_functions())
+def test_a_function_that_is_named_is_in_its_file(name, file):
+    assert name in defined_names((ROOT / file).read_text(encoding="utf-8"))
+
+
+def test_functions_are_named():
+    assert len(named_functions()) > 25
+
+
+@every_question
+def test_the_code_that_is_shown_finds_what_it_imports(page):
+    shown = dict(blocks(page))
+    for place, source in shown.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                module = (ROOT / place).parents[node.level - 1].joinpath(*(node.module or "").split("."))
+                file = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+                text = shown.get(file.relative_to(ROOT).as_posix()) or file.read_text(encoding="utf-8")
+                names = defined_names(text) | {path.stem for path in module.glob("*.py")}
+                assert {alias.name for alias in node.names} <= names, f"{place}: {node.module}"
+
+
+def test_the_page_of_benchmarks_names_every_one():
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "benchmarks").glob("*.py")} <= named_files(BENCHMARKS)
