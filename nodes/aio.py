@@ -67,12 +67,12 @@ class AioPreprocessor:
     NODE_ID = "AIO_Preprocessor"
     DISPLAY_NAME = "AIO Aux Preprocessor"
     DESCRIPTION = (
-        "Runs one of the old depth and normal nodes, chosen by its name, with its widgets at their defaults. The other preprocessors in "
-        f"the list are in the pack {OLD_PACK}, which takes this node over where it is installed."
+        "Runs one of the old depth and normal nodes, chosen by its name, with its widgets at their defaults. The other preprocessors of "
+        f"the list belong to the pack {OLD_PACK}; if that pack is installed, it provides this node."
     )
     CATEGORY, FUNCTION = "ControlNet Preprocessors", "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("What the chosen node gives: short side = resolution. none: the picture as it is.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The output of the chosen node: short side = resolution. none: the image unchanged.",)
     SEARCH_ALIASES: ClassVar = ["controlnet preprocessor", "depth map", "normal map", "annotator"]
 
     @classmethod
@@ -80,15 +80,15 @@ class AioPreprocessor:
         """ComfyUI's description of the inputs."""
         served = _served()
         tooltip = (
-            f"Which node. This pack has the first {len(served)} after none; the others are in the pack {OLD_PACK} and stand here so that "
-            "graphs that have them open."
+            f"Which node to run. The first {len(served)} after none are in this pack; the others are in the pack {OLD_PACK} and are listed "
+            "so that graphs that use them open."
         )
         choices = [NONE, *served, *(name for name in OTHERS if name not in served)]
         return {
             "required": {"image": image_input()},
             "optional": {
                 "preprocessor": choice_widget(choices, tooltip, NONE),
-                "resolution": short_side_widget("Short side of the chosen node's result in pixels, aspect kept."),
+                "resolution": short_side_widget("Short side of the result in pixels; the aspect ratio is kept."),
             },
         }
 

@@ -29,7 +29,6 @@ from .loading import OTHER_NODES, load_model, options_for
 from .model_list import best_on_disk, by_place, model_widget
 from .sockets import ESTIMATE, GEOMETRY, Inputs, Widget
 from .widgets import (
-    CODING_READERS,
     CODINGS,
     OPENGL,
     PER_IMAGE,
@@ -46,10 +45,12 @@ from .widgets import (
 MAX_STEPS, MAX_ENSEMBLE, MAX_SEED = 50, 20, 2**64 - 1
 
 _NON_COMMERCIAL = "The weights' licence is CC BY-NC 4.0: not for commercial use."
-_LONG_SIDE = "Long side of the picture that the network sees. 0: 768, what it was trained with. The result has the picture's own size."
-_SQUARE_SIDE = "The network sees as many pixels as a square of this side, at the picture's aspect. 0: 1024, what it was trained with."
+_LONG_SIDE = "Longer side of the network's input in pixels. 0: 768, as in its training. The result has the image's own size."
+_SQUARE_SIDE = (
+    "Size of the network's input: as many pixels as a square of this side, at the image's aspect ratio. 0: 1024, as in its training."
+)
 _SIDES = {"marigold": _LONG_SIDE, "lotus": _LONG_SIDE, "lbm": _SQUARE_SIDE}
-_NOISE_SEED = "Seed of the noise. The same seed gives the same result; every picture of a batch gets the same noise."
+_NOISE_SEED = "Seed of the noise. The same seed gives the same result; every image of a batch gets the same noise."
 
 
 def _seed_widget(tooltip: str) -> Widget:
@@ -58,8 +59,11 @@ def _seed_widget(tooltip: str) -> Widget:
 
 
 def _marigold_widgets() -> dict[str, Any]:
-    steps = "Passes through the network. 0: what the authors recommend, 4, for the LCM models 1."
-    ensemble = "How many answers to merge. 2 or more give the geometry a confidence, 3 or more a better answer; the time grows as much."
+    steps = "Number of denoising steps. 0: the authors' recommendation, 4, or 1 for the LCM models."
+    ensemble = (
+        "Number of predictions to merge. 2 or more add a confidence to the geometry, 3 or more improve the result; "
+        "the time grows in proportion."
+    )
     return {
         "steps": count_widget(0, 0, MAX_STEPS, steps),
         "ensemble_size": count_widget(1, 1, MAX_ENSEMBLE, ensemble),
@@ -68,14 +72,14 @@ def _marigold_widgets() -> dict[str, Any]:
 
 
 def _lotus_widgets() -> dict[str, Any]:
-    return {"seed": _seed_widget(f"{_NOISE_SEED} The models with -d take no noise: there it changes nothing.")}
+    return {"seed": _seed_widget(f"{_NOISE_SEED} It has no effect on the models with -d, which use no noise.")}
 
 
 def _lbm_widgets() -> dict[str, Any]:
-    steps = "Passes through the network; it was trained for 1 to 4."
+    steps = "Number of steps; the network was trained for 1 to 4."
     return {
         "steps": count_widget(1, 1, MAX_STEPS, steps),
-        "seed": _seed_widget("Seed of the noise between steps; with 1 step it changes nothing."),
+        "seed": _seed_widget("Seed of the noise between steps. It has no effect with 1 step."),
     }
 
 
@@ -145,8 +149,11 @@ class _DiffusionNode:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs: what all have, and between them the image's and the family's own."""
-        model = "Which model. Its weights are downloaded once if they are in none of ComfyUI's model folders."
-        tiled = "Encodes and decodes in tiles: less memory, faint differences between the tiles. Happens by itself when the memory ends."
+        model = "Which model to run. Its weights are downloaded once if they are in none of ComfyUI's model folders."
+        tiled = (
+            "Encodes and decodes in tiles: less memory, faint differences between the tiles. It is switched on "
+            "automatically when memory runs out."
+        )
         return {
             "required": {"image": image_input()},
             "optional": {
@@ -179,8 +186,11 @@ class _DepthNode(_DiffusionNode):
     """What the nodes of depth have in common."""
 
     OUTPUT_TOOLTIPS: ClassVar = (
-        "The depth picture, near = white, at the picture's own size.",
-        "The raw depth, 0 to 1 of unknown scale and shift: relative depth (0 = near), of the disparity models disparity (1 = near).",
+        "The depth map, near = white, at the image's own size.",
+        (
+            "Raw depth from 0 to 1 with unknown scale and shift: relative depth (0 = near), or disparity from the "
+            "disparity models (1 = near)."
+        ),
     )
 
     @classmethod
@@ -207,7 +217,7 @@ class _DepthNode(_DiffusionNode):
 class _NormalsNode(_DiffusionNode):
     """What the nodes of normals have in common."""
 
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map, at the picture's own size.", "The raw normals: unit vectors in OpenGL's axes.")
+    OUTPUT_TOOLTIPS: ClassVar = ("The normal map, at the image's own size.", "The raw normals: unit vectors in OpenGL's axes.")
 
     @classmethod
     def models(cls) -> list[str]:
@@ -217,7 +227,7 @@ class _NormalsNode(_DiffusionNode):
     @staticmethod
     def look() -> dict[str, Any]:
         """The widget of the image's coding or range."""
-        return {"coding": coding_widget(f"How the vectors are stored in R, G, B. {CODING_READERS}")}
+        return {"coding": coding_widget()}
 
     def run(self, image: Tensor, *, model: str, coding: str, resolution: int, precision: str, **options: Any) -> tuple[Tensor, Estimate]:
         """The normal map and the raw normals; `options` are the widgets of `_OPTIONS`."""
@@ -232,7 +242,7 @@ class MarigoldDepth(_DepthNode):
 
     NODE_ID = "DepthNormal_MarigoldDepth"
     DISPLAY_NAME = "Marigold Depth"
-    DESCRIPTION = "Fine relative depth from Marigold (Stable Diffusion 2), in a few steps; an ensemble adds a confidence."
+    DESCRIPTION = "Estimates detailed relative depth with Marigold (Stable Diffusion 2) in a few steps. An ensemble adds a confidence."
     SEARCH_ALIASES: ClassVar = ["marigold", "depth map", "diffusion depth", "affine-invariant depth", "depth estimation"]
     FAMILY = "marigold"
     execute = _execute(model="marigold-depth", normalisation=PER_IMAGE, steps=0, ensemble_size=1, seed=0)
@@ -243,7 +253,7 @@ class MarigoldNormals(_NormalsNode):
 
     NODE_ID = "DepthNormal_MarigoldNormals"
     DISPLAY_NAME = "Marigold Normals"
-    DESCRIPTION = "Normals from Marigold (Stable Diffusion 2), in a few steps; an ensemble adds a confidence."
+    DESCRIPTION = "Estimates normals with Marigold (Stable Diffusion 2) in a few steps. An ensemble adds a confidence."
     SEARCH_ALIASES: ClassVar = ["marigold", "normal map", "diffusion normals", "surface normals", "normal estimation"]
     FAMILY = "marigold"
     execute = _execute(model="marigold-normals", coding=OPENGL, steps=0, ensemble_size=1, seed=0)
@@ -254,7 +264,7 @@ class LotusDepth(_DepthNode):
 
     NODE_ID = "DepthNormal_LotusDepth"
     DISPLAY_NAME = "Lotus Depth"
-    DESCRIPTION = "Fine relative depth or disparity from Lotus (Stable Diffusion 2), in a single step."
+    DESCRIPTION = "Estimates detailed relative depth or disparity with Lotus (Stable Diffusion 2) in a single step."
     SEARCH_ALIASES: ClassVar = ["lotus", "depth map", "disparity", "diffusion depth", "depth estimation"]
     FAMILY = "lotus"
     execute = _execute(model="lotus-depth-d", normalisation=PER_IMAGE, seed=0)
@@ -265,7 +275,7 @@ class LotusNormals(_NormalsNode):
 
     NODE_ID = "DepthNormal_LotusNormals"
     DISPLAY_NAME = "Lotus Normals"
-    DESCRIPTION = "Normals from Lotus (Stable Diffusion 2), in a single step."
+    DESCRIPTION = "Estimates normals with Lotus (Stable Diffusion 2) in a single step."
     SEARCH_ALIASES: ClassVar = ["lotus", "normal map", "diffusion normals", "surface normals", "normal estimation"]
     FAMILY = "lotus"
     execute = _execute(model="lotus-normals-d", coding=OPENGL, seed=0)
@@ -276,7 +286,9 @@ class LbmDepth(_DepthNode):
 
     NODE_ID = "DepthNormal_LBMDepth"
     DISPLAY_NAME = "LBM Depth"
-    DESCRIPTION = f"Fine relative depth from LBM (latent bridge matching, SDXL's size), in a single step or a few. {_NON_COMMERCIAL}"
+    DESCRIPTION = (
+        f"Estimates detailed relative depth with LBM (latent bridge matching, SDXL's size) in one step or a few. {_NON_COMMERCIAL}"
+    )
     SEARCH_ALIASES: ClassVar = ["lbm", "latent bridge matching", "depth map", "diffusion depth", "depth estimation"]
     FAMILY = "lbm"
     execute = _execute(model="lbm-depth", normalisation=PER_IMAGE, steps=1, seed=0)
@@ -287,7 +299,7 @@ class LbmNormals(_NormalsNode):
 
     NODE_ID = "DepthNormal_LBMNormals"
     DISPLAY_NAME = "LBM Normals"
-    DESCRIPTION = f"Normals from LBM (latent bridge matching, SDXL's size), in a single step or a few. {_NON_COMMERCIAL}"
+    DESCRIPTION = f"Estimates normals with LBM (latent bridge matching, SDXL's size) in one step or a few. {_NON_COMMERCIAL}"
     SEARCH_ALIASES: ClassVar = ["lbm", "latent bridge matching", "normal map", "surface normals", "normal estimation"]
     FAMILY = "lbm"
     execute = _execute(model="lbm-normals", coding=OPENGL, steps=1, seed=0, geometry=None)
@@ -296,8 +308,8 @@ class LbmNormals(_NormalsNode):
     def own(cls) -> dict[str, Any]:
         """The family's own widgets, and a geometry to check with."""
         geometry = (
-            "Raw depth of the same pictures, of any model. If the normals point the other way than it says (published pictures of LBM "
-            "disagree about left and right), the log warns."
+            "Raw depth of the same images, from any model, to check the normals' directions. The log warns if the "
+            "normals contradict it: published results of LBM disagree about left and right."
         )
         return {**super().own(), "geometry": geometry_input(geometry)}
 

@@ -34,16 +34,22 @@ _NO_MASK = (64, 64)
 
 # name: (default, lowest, highest, step, tooltip)
 _LIMITS = {
-    "near": (0.0, 0.0, MAX_DISTANCE, 0.1, "Where the mask begins. 0: at the camera."),
-    "far": (40.0, 0.0, MAX_DISTANCE, 0.1, "Where it ends. 100 percent, or 0 metres, is no limit: the sky and holes are in it too."),
-    "feather": (2.0, 0.0, MAX_DISTANCE, 0.1, "Over how much, in the same unit, the mask falls off beyond its limits."),
+    "near": (0.0, 0.0, MAX_DISTANCE, 0.1, "Distance at which the mask begins. 0: at the camera."),
+    "far": (
+        40.0,
+        0.0,
+        MAX_DISTANCE,
+        0.1,
+        "Distance at which the mask ends. 100 percent or 0 metres: no limit, and the sky and holes are included.",
+    ),
+    "feather": (2.0, 0.0, MAX_DISTANCE, 0.1, "Width of the soft falloff beyond near and far, in the same unit."),
 }
 _TOLERANCE = (
     8.0,
     0.0,
     MAX_DISTANCE,
     0.1,
-    "With a point: how much farther or nearer than the point the surface may reach, in the same unit.",
+    "Depth range around the point: how much nearer or farther than the point the surface may reach, in the same unit.",
 )
 
 
@@ -53,12 +59,12 @@ class DepthMask:
     NODE_ID = "DepthNormal_DepthMask"
     DISPLAY_NAME = "Depth Mask"
     DESCRIPTION = (
-        "A mask of what lies between two distances, in metres or percent of the way from near to far; or of the connected surface around "
-        "a point of the picture. Takes any pack's depth map, or this pack's geometry."
+        "Makes a mask of everything between two distances, in metres or percent of the way from near to far, or of "
+        "the connected surface around a point of the image. Takes any pack's depth map, or this pack's geometry."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS, "execute", True
     RETURN_TYPES: ClassVar = ("MASK",)
-    OUTPUT_TOOLTIPS: ClassVar = ("1 where it was chosen. As large as the image, or without one as the depth.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The mask: 1 = selected. It has the image's size, or without an image the depth's.",)
     SEARCH_ALIASES: ClassVar = [
         "mask from depth",
         "depth range",
@@ -75,11 +81,11 @@ class DepthMask:
         return {
             "required": {},
             "optional": {
-                "geometry": geometry_input("Raw depth. Where it is given, the depth picture is ignored."),
-                "depth": depth_input("Without geometry: the depth."),
-                "image": image_input("The picture: the mask gets its size, and the node shows the mask on it."),
+                "geometry": geometry_input("Raw depth, e.g. from Estimate Geometry. If linked, depth is ignored."),
+                "depth": depth_input("Depth map, if geometry is not linked."),
+                "image": image_input("Image that the node shows the mask on; the mask gets its size."),
                 **choice_widgets(),
-                "invert": switch_widget(False, "Everything but what was chosen."),
+                "invert": switch_widget(False, "Inverts the mask."),
             },
         }
 
@@ -114,15 +120,15 @@ class ForegroundCutout:
     NODE_ID = "DepthNormal_ForegroundCutout"
     DISPLAY_NAME = "Foreground Cut-out"
     DESCRIPTION = (
-        "Cuts the foreground out of a picture, by depth, around a point, or by a mask: transparent background, a soft border that follows "
-        "the picture, and no rim in the colours of the old background."
+        "Cuts the foreground out of an image by depth, around a point, or by a mask: transparent background, a soft "
+        "border that follows the image, and no fringe in the colours of the old background."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS, "execute", True
     RETURN_TYPES: ClassVar = ("IMAGE", "MASK")
     RETURN_NAMES: ClassVar = ("cutout", "mask")
     OUTPUT_TOOLTIPS: ClassVar = (
-        "The foreground on a transparent background (four channels): for Save Image, or to be laid on another picture.",
-        "How much of each pixel the foreground covers.",
+        "The foreground on a transparent background (four channels), for Save Image or for compositing.",
+        "Opacity of each pixel of the foreground.",
     )
     SEARCH_ALIASES: ClassVar = ["remove background", "rembg", "cutout", "matting", "alpha", "transparent", "rgba", "foreground"]
 
@@ -130,18 +136,23 @@ class ForegroundCutout:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         edge = (
-            "Half the width of the border in which the picture decides, in percent of its longer side: as far as depth may be wrong and "
-            "hair may reach. 0 takes the mask as it is."
+            "Half the width of the border that is matted by the image's colours, in percent of its longer side: as "
+            "far as the depth may be wrong and hair may reach. 0: the mask unchanged."
         )
-        pure = "Takes the old background's share out of the colours of the border."
+        pure = "Removes the old background's colour from the border."
         return {
-            "required": {"image": image_input("The picture to cut, or a batch. What is transparent in it stays so.")},
+            "required": {"image": image_input("The image to cut, or a batch. Its transparent pixels stay transparent.")},
             "optional": {
-                "geometry": geometry_input("Raw depth, for where there is no mask. Where it is given, depth is ignored."),
-                "depth": depth_input("Without geometry and mask: the depth."),
+                "geometry": geometry_input("Raw depth, if no mask is linked, e.g. from Estimate Geometry. If linked, depth is ignored."),
+                "depth": depth_input("Depth map, if neither geometry nor a mask is linked."),
                 "mask": (
                     "MASK",
-                    {"tooltip": "What is cut out, any size, e.g. of Depth Mask; with it, unit to tolerance are ignored."},
+                    {
+                        "tooltip": (
+                            "Mask of the foreground, of any size, e.g. from Depth Mask. If linked, unit, near, far, "
+                            "feather, the point and tolerance are ignored."
+                        )
+                    },
                 ),
                 **choice_widgets(),
                 "edge": number_widget(0.6, 0.0, MAX_EDGE, 0.1, edge),
@@ -220,11 +231,16 @@ class Shown:
 
 def choice_widgets() -> dict[str, Widget]:
     """How a mask is chosen; `checked_choice` reads the values."""
-    unit = "percent: 0 the near end of the scene, 100 its far end, with steps as in a depth picture. metres: metric depth only."
+    unit = (
+        "Unit of near, far, feather and tolerance. percent: 0 the near end of the scene, 100 its far end, in steps of "
+        "the depth map's grey levels. metres: metric depth only."
+    )
     return {
         "unit": choice_widget(UNITS, unit),
         **number_widgets(_LIMITS),
-        **point_widgets("Click into the picture on the node: the mask is the connected surface there, and near and far are ignored."),
+        **point_widgets(
+            "Point on the image, set by a click on the node: the mask is the connected surface there, and near and far are ignored."
+        ),
         "tolerance": number_widget(*_TOLERANCE),
     }
 
@@ -233,7 +249,7 @@ def point_widgets(use: str) -> dict[str, Widget]:
     """A point of the image; `chosen_point` reads the values."""
     return {
         "point_x": number_widget(NO_POINT, NO_POINT, 1.0, 0.001, f"{use} From left (0) to right (1); below 0: no point."),
-        "point_y": number_widget(NO_POINT, NO_POINT, 1.0, 0.001, "The same from top (0) to bottom (1); below 0: no point."),
+        "point_y": number_widget(NO_POINT, NO_POINT, 1.0, 0.001, "The point from top (0) to bottom (1); below 0: no point."),
     }
 
 

@@ -49,7 +49,7 @@ class SaveGeometry:
     NODE_ID = "DepthNormal_SaveGeometry"
     DISPLAY_NAME = "Save Geometry"
     DESCRIPTION = (
-        f"Writes raw depth and normals to ComfyUI's output folder: numbers ({_names(surface=False)}) or a mesh ({_names(surface=True)})."
+        f"Saves raw depth and normals to ComfyUI's output folder as numbers ({_names(surface=False)}) or a mesh ({_names(surface=True)})."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
     RETURN_TYPES: ClassVar = ()
@@ -73,14 +73,17 @@ class SaveGeometry:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         formats = "\n".join(f"{suffix.lstrip('.')}: {entry.description}" for suffix, entry in FORMATS.items())
-        image = "Texture of a GLB and colours of a PLY: the picture that the geometry was made of."
-        geometry = "Raw depth, normals or both. Each picture of a batch goes to its own file, except in npz and in a mesh of one scene."
+        image = "Texture of a GLB and colours of a PLY: the image that the geometry was estimated from."
+        geometry = (
+            "Raw depth, normals or both, e.g. from Estimate Geometry. Each image of a batch gets its own file, except "
+            "in npz and in a mesh of one scene."
+        )
         return {
             "required": {"geometry": geometry_input(geometry)},
             "optional": {
                 "filename_prefix": prefix_widget(DEFAULT_PREFIX, ".exr"),
                 "format": choice_widget(FORMAT_NAMES, formats, DEFAULT_FORMAT),
-                "half": switch_widget(False, "EXR in 16-bit floats: half the size, 3 digits, up to 65504."),
+                "half": switch_widget(False, "On: EXR with 16-bit floats: half the size, 3 digits, up to 65504."),
                 "image": image_input(image),
             },
             "hidden": dict(HIDDEN),
@@ -123,12 +126,12 @@ class LoadGeometry:
     NODE_ID = "DepthNormal_LoadGeometry"
     DISPLAY_NAME = "Load Geometry"
     DESCRIPTION = (
-        "Reads raw depth and normals from ComfyUI's input or output folder: files of Save Geometry, Blender, renderers and datasets."
+        "Loads raw depth and normals from ComfyUI's input or output folder: files of Save Geometry, Blender, renderers and datasets."
     )
     CATEGORY, FUNCTION = FILES, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("What the file holds, number by number.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The depth and normals of the file, unchanged.",)
     SEARCH_ALIASES: ClassVar = [
         "load depth",
         "load normals",
@@ -147,11 +150,11 @@ class LoadGeometry:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         file = (
-            "A file in the input folder, or in the output folder where [output] follows the name. Listed are those that hold geometry; "
-            "upload others by the button below, or drop them on the node."
+            "A file in the input folder, or in the output folder if [output] follows its name. Only files with depth "
+            "or normals are listed; upload others with the button below, or drop them on the node."
         )
-        quantity = "What the depth is, where the file does not say. auto: metres, as in exr and pfm; a png says it itself."
-        axes = "The axes of the normals, where the file does not say. auto: OpenGL."
+        quantity = "Kind of depth, if the file does not say it. auto: metres for exr and pfm; a png contains it."
+        axes = "Axes of the normals, if the file does not say them. auto: OpenGL."
         return {
             "required": {"file": ([NOTHING, *_listed_files()], {"default": NOTHING, "tooltip": file, UPLOAD: list(READABLE)})},
             "optional": {

@@ -63,28 +63,32 @@ _COLOUR = 0.02
 # Of Estimate Geometry.
 _TOOLTIPS = {
     "resolution": (
-        "Side of the network's input in pixels, as its authors count it (see the help page). 0: the model's own size. "
-        "MoGe-2: 840 is its authors' resolution level 9 (3600 tokens, the default), 485 level 0 (1200, 2.5 times as fast on a CPU)."
+        "Side of the network's input in pixels, measured as the model's authors do (see the help page). 0: the "
+        "model's own size. MoGe-2: 840 is its authors' resolution level 9 (3600 tokens, the default), 485 level 0 "
+        "(1200, 2.5 times as fast on a CPU)."
     ),
     "normals": (
-        "auto: where the model gives no normals, they are computed from its depth (not from relative depth). They are computed before "
-        "the depth is enlarged; otherwise the network's pixel grid would show in them. model only: nothing is added."
+        "Where the normals come from if the model does not predict them. auto: they are computed from its depth (not "
+        "from relative depth), before the depth is upscaled, so that the network's pixel grid does not show. model "
+        "only: nothing is added."
     ),
     "fov": (
-        "Field of view of the picture's longer side in degrees, where the camera is known: a phone's main camera 65 to 70, 50 mm on "
-        "full frame 40. Depth Anything 3's and Metric3D's metres are right only with it; normals of depth too. 0: not known."
+        "Field of view of the image's longer side in degrees, if the camera is known: a phone's main camera 65 to 70, "
+        "50 mm on full frame 40. Depth Anything 3 and Metric3D need it for correct metres; normals computed from "
+        "depth need it too. 0: unknown."
     ),
     "film": (
-        "On: the batch is a film, frame after frame: each is brought to the scale and shift of those before, what stands still holds "
-        "still, and a cut starts anew. Off: each picture by itself."
+        "On: the batch is one video, and its depth is made temporally stable. Each frame is aligned to the scale and "
+        "shift of those before, and a cut starts anew. Off: each image by itself."
     ),
     "smooth": (
-        "Of a film: how much of the mean over the frames before stands for a frame's own value where the picture did not change. "
-        "0: frames are only scaled and shifted."
+        "For film: how strongly frames are smoothed over time where the image does not change. It is the weight of "
+        "the mean over earlier frames. 0: frames are only scaled and shifted."
     ),
     "views": (
-        "separate: each picture by itself. one_scene: the batch shows one scene that stands still, seen from several places: depth of "
-        "one scale, and where the cameras stand. Only depth-anything-3-small, -base and -large can do that."
+        "Whether the images belong together. separate: each image by itself. one_scene: all images show one static "
+        "scene from several places; the result has one common scale and the cameras' positions. Only "
+        "depth-anything-3-small, -base and -large can do that."
     ),
 }
 
@@ -94,11 +98,14 @@ class EstimateGeometry:
 
     NODE_ID = "DepthNormal_EstimateGeometry"
     DISPLAY_NAME = "Estimate Geometry"
-    DESCRIPTION = "Runs a depth or normal model and hands its numbers on, unrounded: metres stay metres, vectors stay vectors."
+    DESCRIPTION = (
+        "Estimates depth, normals or both from images and outputs them as raw numbers: metres stay metres and vectors "
+        "stay vectors. Render Depth and Render Normals turn them into images."
+    )
     CATEGORY, FUNCTION = ESTIMATE, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Depth and/or normals at the pictures' own size.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Raw depth and/or normals at the images' own size, for Render Depth, Render Normals and the other nodes.",)
     SEARCH_ALIASES: ClassVar = [
         "depth estimation",
         "estimate depth",
@@ -183,13 +190,11 @@ class DepthImageToGeometry:
 
     NODE_ID = "DepthNormal_DepthImageToGeometry"
     DISPLAY_NAME = "Depth Image to Geometry"
-    DESCRIPTION = (
-        "Reads a depth picture, of any pack or renderer, as raw depth: near white or far white, with or without a range in metres."
-    )
+    DESCRIPTION = "Converts a depth map from any pack or renderer to raw depth: near white or far white, with or without a range in metres."
     CATEGORY, FUNCTION = CONVERT, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Metric depth where the range is known, else disparity or relative depth.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Metric depth if the range is known, else disparity or relative depth.",)
     SEARCH_ALIASES: ClassVar = [
         "depth map",
         "depth image",
@@ -206,18 +211,19 @@ class DepthImageToGeometry:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         values = (
-            "What equal steps of grey mean. disparity: of 1 / depth (MiDaS, Depth Anything, ControlNet). depth: of depth (most renderers, "
-            "depth cameras). metres: the values are metres as they are, as from an EXR."
+            "Quantity that the grey levels are linear in. disparity: 1 / depth (MiDaS, Depth Anything, ControlNet). "
+            "depth: depth (most renderers, depth cameras). metres: the values themselves are metres, e.g. from an "
+            "EXR."
         )
-        near_metres = "Metres that the near end of the grey levels stands for; for disparity above 0."
+        near_metres = "Depth in metres at the near end of the grey levels; for disparity above 0."
         far_metres = (
-            "Metres that the far end of the grey levels stands for. 0: the range is not known. "
-            "16-bit millimetres: depth, near black, 0 to 65.535."
+            "Depth in metres at the far end of the grey levels. 0: the range is unknown. 16-bit millimetres: depth, "
+            "near black, 0 to 65.535."
         )
-        mask = "White where the depth can be trusted, of the picture's size."
-        fov = "Field of view of the longer side in degrees, kept as the camera. 0: not known."
+        mask = "White where the depth is valid, at the depth map's size."
+        fov = "Field of view of the longer side in degrees, kept as the geometry's camera. 0: unknown."
         return {
-            "required": {"image": image_input("Grey depth pictures. An alpha channel below a half means: no value here.")},
+            "required": {"image": image_input("Greyscale depth maps. Where an alpha channel is below 0.5, the depth is unknown.")},
             "optional": {
                 "near": near_widget(),
                 "values": choice_widget(VALUES, values, DISPARITY),
@@ -261,11 +267,11 @@ class NormalsFromDepth:
 
     NODE_ID = "DepthNormal_NormalsFromDepth"
     DISPLAY_NAME = "Depth to Normals"
-    DESCRIPTION = "Computes normals from raw depth: exact on planes, sharp at edges, calm in noise. Replaces normals that were there."
+    DESCRIPTION = "Computes normals from raw depth: exact on planes, sharp at edges, smooth in noise. Existing normals are replaced."
     CATEGORY, FUNCTION = CONVERT, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The same geometry with normals of its depth.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The same geometry with normals computed from its depth.",)
     SEARCH_ALIASES: ClassVar = [
         "normals from depth",
         "normal map from depth",
@@ -279,17 +285,20 @@ class NormalsFromDepth:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         method = (
-            "plane fit: the true surface. midas: ControlNet 1.0's slopes of raw disparity. dmap2norm: the Blender tutorial's slopes of "
-            "depth. The last two know no camera."
+            "How normals are computed. plane fit: the true surface. midas: slopes of raw disparity, as for ControlNet "
+            "1.0. dmap2norm: slopes of depth, as in the Blender tutorial. The last two ignore the camera."
         )
         edges = (
-            "For plane fit. sharp: true or measured depth. soft: depth whose edges are ramps, as of most networks. auto: looks at the "
-            "depth."
+            "Kind of edges in the depth, for plane fit. sharp: ground truth or measured depth. soft: depth whose "
+            "edges are ramps, as most networks predict. auto: detected in the depth."
         )
-        a = "For midas: how flat the surface looks; larger = flatter."
-        background = "For midas: what is farther than this (0 = farthest, 1 = nearest) faces the viewer."
+        a = "How flat the surface looks, for midas: larger values give flatter normals."
+        background = (
+            "Threshold of the background, for midas: pixels farther than this (0 = farthest, 1 = nearest) get a "
+            "normal that faces the viewer."
+        )
         return {
-            "required": {"geometry": geometry_input("Raw depth.")},
+            "required": {"geometry": geometry_input("Raw depth, e.g. from Estimate Geometry.")},
             "optional": {
                 "method": choice_widget(METHODS, method),
                 "edges": choice_widget((AUTO, "sharp", "soft"), edges),

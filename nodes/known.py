@@ -35,7 +35,7 @@ def check_numbers(numbers: dict[str, tuple], values: dict[str, float]) -> None:
 
 def depth_input(purpose: str) -> Widget:
     """The input for a depth image, for those who have no raw depth."""
-    return image_input(f"{purpose} Any pack's depth map, near = white, any size; read as disparity, which most networks give.")
+    return image_input(f"{purpose} Any pack's depth map, near = white, any size; read as disparity, which most networks predict.")
 
 
 def known_of(images: Tensor, geometry: Any, depth: Tensor | None, normal_map: Tensor | None = None, coding: str = CODINGS[0]) -> Estimate:

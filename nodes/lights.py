@@ -19,29 +19,35 @@ WHITE = "#ffffff"
 
 # name: (default, lowest, highest, step, tooltip)
 PLACE_NUMBERS = {
-    "azimuth": (135.0, -360.0, 360.0, 1.0, "Directional light: where it comes from, in degrees. 0 right, 90 above, 180 left, 270 below."),
+    "azimuth": (
+        135.0,
+        -360.0,
+        360.0,
+        1.0,
+        "Direction of a directional light in degrees: 0 from the right, 90 from above, 180 from the left, 270 from below.",
+    ),
     "elevation": (
         40.0,
         -90.0,
         90.0,
         1.0,
-        "Directional light: degrees out of the picture. 0 grazing, 90 from the viewer, below 0 from behind.",
+        "Elevation of a directional light above the image plane in degrees: 0 grazing, 90 from the viewer, below 0 from behind.",
     ),
-    "light_x": (0.3, -2.0, 3.0, 0.01, "Point light: where it stands from left (0) to right (1) of the picture."),
-    "light_y": (0.25, -2.0, 3.0, 0.01, "Point light: where it stands from top (0) to bottom (1) of the picture."),
+    "light_x": (0.3, -2.0, 3.0, 0.01, "Position of a point light from left (0) to right (1) of the image."),
+    "light_y": (0.25, -2.0, 3.0, 0.01, "Position of a point light from top (0) to bottom (1) of the image."),
     "light_depth": (
         0.6,
         0.05,
         100.0,
         0.05,
-        "Point light: how far from the viewer. 1 is the near end of the scene, larger stands among the things.",
+        "Distance of a point light from the viewer: 1 is the near end of the scene, larger values are farther inside it.",
     ),
     "intensity": (
         1.0,
         0.0,
         100.0,
         0.05,
-        "1 shows a surface that faces the light as bright as it is in the picture. A point light fades with distance.",
+        "Brightness of the light: at 1, a surface that faces it is as bright as in the image. A point light fades with distance.",
     ),
 }
 SIZE = {
@@ -50,16 +56,21 @@ SIZE = {
         0.0,
         10.0,
         0.01,
-        "How large the lamp is: its shadows are the softer. Its diameter where 1 is the near end; directional: as seen from 1 away. "
-        "0 hard, 0.01 the sun, 0.3 a window.",
+        (
+            "Size of the lamp: larger lamps cast softer shadows. It is the diameter, where 1 is the distance of the "
+            "near end; for a directional light, the diameter seen from distance 1. 0 hard, 0.01 the sun, 0.3 a "
+            "window."
+        ),
     )
 }
-SHADOWS = {"shadows": (0.5, 0.0, 1.0, 0.05, "How dark cast shadows are. They are found in the depth; without any, nothing casts shadows.")}
+SHADOWS = {
+    "shadows": (0.5, 0.0, 1.0, 0.05, "How dark cast shadows are. They are computed from the depth; without depth nothing casts shadows.")
+}
 
 
 def kind_widget() -> Widget:
     """Whether a lamp is far or near."""
-    return choice_widget(KINDS, "directional: as far as the sun. point: a lamp in the scene.")
+    return choice_widget(KINDS, "Kind of light. directional: parallel rays, like the sun. point: a lamp in the scene.")
 
 
 def lamp_colour_widget() -> Widget:
@@ -104,11 +115,13 @@ class Light:
 
     NODE_ID = "DepthNormal_Light"
     DISPLAY_NAME = "Light"
-    DESCRIPTION = "A lamp for Relight, beside the one of its own: directional or point, of any colour and size. Chain several by lights."
+    DESCRIPTION = (
+        "A lamp for Relight, in addition to its own: directional or point, of any colour and size. Chain several with their lights input."
+    )
     CATEGORY, FUNCTION = EFFECTS, "execute"
     RETURN_TYPES: ClassVar = (LIGHTS,)
     RETURN_NAMES: ClassVar = ("lights",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The lamps that came in and this one, for Relight or for the next Light.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The input's lamps and this one, for Relight or for the next Light.",)
     SEARCH_ALIASES: ClassVar = ["light", "lamp", "relight", "area light", "softbox", "rim light", "fill light", "lighting"]
 
     @classmethod
@@ -117,7 +130,7 @@ class Light:
         return {
             "required": {},
             "optional": {
-                "lights": (LIGHTS, {"tooltip": "Lamps of other Light nodes, handed on together with this one."}),
+                "lights": (LIGHTS, {"tooltip": ("Lamps of other Light nodes, which are passed on together with this one.")}),
                 "light": kind_widget(),
                 "colour": lamp_colour_widget(),
                 **number_widgets({**PLACE_NUMBERS, **SIZE, **SHADOWS}),

@@ -24,8 +24,8 @@ class LoadDepthNormalModel:
     NODE_ID = "DepthNormal_LoadModel"
     DISPLAY_NAME = "Load Depth/Normal Model"
     DESCRIPTION = (
-        "Loads a model that estimates depth, normals or both. Its weights are downloaded once if no installed pack has them. Not all may "
-        "be used commercially: the help page lists which."
+        "Loads a model that estimates depth, normals or both. Its weights are downloaded once if no installed pack "
+        "has them. Some may not be used commercially: the help page lists them."
     )
     CATEGORY, FUNCTION = ESTIMATE, "execute"
     RETURN_TYPES: ClassVar = (DEPTH_NORMAL_MODEL,)
@@ -43,13 +43,14 @@ class LoadDepthNormalModel:
         """ComfyUI's description of the inputs."""
         first = MODELS[RECOMMENDED_MODEL]
         tooltip = (
-            f"Which model. The one to begin with is {first.id}: metres, normals and camera ({first.size_in_words}, {first.licence}). "
-            "tiny comes with the pack. Those that are on this computer stand first, and of them the best is chosen at first. "
-            f"{FROM_FILE}: the one that the file in weights is of."
+            f"Which model to load. A good first choice is {first.id}: metres, normals and camera ({first.size_in_words}, {first.licence}). "
+            "tiny comes with the pack. The list shows models on this computer first, and the best of those is the default. "
+            f"{FROM_FILE}: the model of the file in weights."
         )
         weights = (
-            "A weights file to use in place of the published one: its name in one of ComfyUI's model folders (depth_normal, depthanything, "
-            "geometry_estimation, diffusion_models, ...), or its whole path. Empty: the published one."
+            "A weights file to use instead of the published one: its name in one of ComfyUI's model folders "
+            "(depth_normal, depthanything, geometry_estimation, diffusion_models, ...), or its full path. Empty: the "
+            "published one."
         )
         return {
             "required": {},

@@ -49,31 +49,37 @@ class SeamlessGeometry:
     NODE_ID = "DepthNormal_SeamlessGeometry"
     DISPLAY_NAME = "Seamless Geometry"
     DESCRIPTION = (
-        "Runs a depth or normal model so that its maps tile: the model sees the picture continued at its opposite borders, what it sees "
-        "twice is blended, and the slope that would not meet at the borders is taken out."
+        "Runs a depth or normal model so that its maps tile. The texture is continued at its borders before the model "
+        "runs, the overlap is blended, and the slope that would not meet at the borders is removed."
     )
     CATEGORY, FUNCTION = TEXTURES, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY, "IMAGE")
     RETURN_NAMES: ClassVar = ("geometry", "image")
     OUTPUT_TOOLTIPS: ClassVar = (
-        "Depth and normals whose opposite borders meet, seen straight on (without a camera).",
-        "The picture; with its borders evened, if that is switched on.",
+        "Depth and normals whose opposite borders meet, seen straight on (no camera).",
+        "The image; with even_borders, after its borders were evened.",
     )
     SEARCH_ALIASES: ClassVar = ["seamless texture", "tileable texture", "tiling texture", "wrap", "repeat", "pbr texture"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        margin = "How much of the picture is put on at each border, as a share of its sides: what the model sees beyond the seam."
+        margin = "How much of the texture is repeated at each border, as a share of its width and height."
         even = (
-            "Takes out the differences of light and colour between the picture's opposite borders. Things that are cut at a border stay "
-            "cut: the photograph itself should tile."
+            "Removes differences of light and colour between opposite borders of the image. Things that are cut at a "
+            "border stay cut: the photograph itself should tile."
         )
-        resolution = "Side of the network's input in pixels, for the picture with its margins, as in Estimate Geometry. 0: the model's own."
-        normals = "auto: of a model without normals they are computed from its depth. model only: nothing is added."
+        resolution = (
+            "Side of the network's input in pixels, for the image with its margins, measured as in Estimate Geometry. "
+            "0: the model's own size."
+        )
+        normals = (
+            "Where the normals come from if the model does not predict them. auto: they are computed from its depth. "
+            "model only: nothing is added."
+        )
         return {
             "required": {
-                "model": (DEPTH_NORMAL_MODEL, {"tooltip": "Any model, from Load Depth/Normal Model."}),
+                "model": (DEPTH_NORMAL_MODEL, {"tooltip": "Any model from Load Depth/Normal Model."}),
                 "image": image_input("A texture that tiles, or a batch."),
             },
             "optional": {
@@ -106,13 +112,14 @@ class DetailNormals:
     NODE_ID = "DepthNormal_DetailNormals"
     DISPLAY_NAME = "Detail Normals from Photo"
     DESCRIPTION = (
-        "Normals of a material's fine relief, without the shape that it lies on: what is finer than a radius in a model's normals, in the "
-        "light and dark of the photograph, or both. Convert Normal Map lays them on another surface."
+        "Makes normals of a material's fine relief without the shape it lies on. They come from a model's normals, "
+        "from the light and dark of the photograph, or both, above a chosen fineness. Convert Normal Map adds them to "
+        "another surface."
     )
     CATEGORY, FUNCTION = TEXTURES, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
     RETURN_NAMES: ClassVar = ("normal_map", "geometry")
-    OUTPUT_TOOLTIPS: ClassVar = ("The detail as a normal map.", "The same as raw normals.")
+    OUTPUT_TOOLTIPS: ClassVar = ("The detail as a normal map.", "The detail as raw normals.")
     SEARCH_ALIASES: ClassVar = [
         "detail normal map",
         "high pass",
@@ -130,23 +137,26 @@ class DetailNormals:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         source = (
-            "auto: all that is linked. normals: those of the geometry or normal map. photo: light and dark of the picture, dark = deep: a "
-            "guess, which takes paint for relief. both: the photo's relief on that of the normals."
+            "What the detail is computed from. auto: everything that is linked. normals: the geometry or normal map. "
+            "photo: light and dark of the photograph, dark = deep; a guess that takes paint for relief. both: the "
+            "photo's relief added to the normals'."
         )
-        radius = "Shapes wider than this many pixels are taken out. 0: an eighth of the shorter side. Of the photo half of it counts."
-        relief = "Of the photo: how many pixels high its usual contrast is; negative: bright is deep."
+        radius = "Width in pixels above which shapes are removed. 0: an eighth of the shorter side. For the photo half of it is used."
+        relief = "Strength of the photo's relief: height in pixels of its typical contrast; negative: bright is deep."
         return {
             "required": {},
             "optional": {
-                "image": image_input("The photograph."),
-                "geometry": geometry_input("Raw normals of it; of depth alone, normals are computed."),
-                "normal_map": normal_map_input("A normal map of it instead."),
+                "image": image_input("The photograph of the material."),
+                "geometry": geometry_input(
+                    "Raw normals of the photograph, e.g. from Estimate Geometry; if it has only depth, normals are computed."
+                ),
+                "normal_map": normal_map_input("A normal map of the photograph to use instead."),
                 "source": choice_widget((AUTO, *DETAILS), source),
                 "radius": number_widget(0.0, 0.0, MAX_RADIUS, 1.0, radius),
                 "relief": number_widget(1.0, -MAX_RELIEF, MAX_RELIEF, 0.05, relief),
-                "borders": choice_widget(BORDERS, "seamless: the photograph tiles. free: it does not."),
-                "coding": coding_widget("How the result stores its vectors: opengl for Blender and glTF, directx for Unreal."),
-                "normal_coding": coding_widget("How the given normal map stores its vectors."),
+                "borders": choice_widget(BORDERS, "Whether the photograph tiles. seamless: it does. free: it does not."),
+                "coding": coding_widget("Convention of the result: opengl for Blender and glTF, directx for Unreal."),
+                "normal_coding": coding_widget("Convention of the input normal map."),
             },
         }
 
@@ -193,7 +203,7 @@ class SaveTexture:
 
     NODE_ID = "DepthNormal_SaveTexture"
     DISPLAY_NAME = "Save Texture"
-    DESCRIPTION = "Writes pictures to ComfyUI's output folder as PNG of 16 bits or as EXR of 32-bit floats: heights keep their fine steps."
+    DESCRIPTION = "Saves images to ComfyUI's output folder as 16-bit PNG or 32-bit float EXR, so that heights keep their fine steps."
     CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
     RETURN_TYPES: ClassVar = ()
     OUTPUT_TOOLTIPS: ClassVar = ()
@@ -210,10 +220,10 @@ class SaveTexture:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        kinds = "png: 16 bits a channel, 0 to 1. exr: floats as they are, also below 0 and above 1."
-        grey = "One channel where red, green and blue are the same, as of heights; engines expect that."
+        kinds = "File format. png: 16 bits a channel, 0 to 1. exr: unchanged floats, also below 0 and above 1."
+        grey = "On: one channel if red, green and blue are the same, as in height maps; game engines expect that."
         return {
-            "required": {"image": image_input("Heights, normal maps, any picture.")},
+            "required": {"image": image_input("Height maps, normal maps or any images.")},
             "optional": {
                 "filename_prefix": prefix_widget(DEFAULT_PREFIX, ".png"),
                 "format": choice_widget(TEXTURE_FORMATS, kinds),

@@ -17,6 +17,7 @@ from ..model_loader import Model
 from .checks import check_network_size
 from .legacy import LEGACY_CATEGORY, annotate_depth, render_depth
 from .loading import choose_tiny, load_model
+from .model_list import TINY_CHOICE
 from .normal_maps import NormalMapNode, normal_map, normal_map_inputs
 from .sockets import Inputs
 from .widgets import (
@@ -44,10 +45,10 @@ _FARTHEST, _STEPS = 1.1, 256
 def _before() -> dict[str, Widget]:
     """The old widgets before `resolution`."""
     backbone = (
-        "Which network: small (150 MB), large (1.65 GB), giant2 (5.51 GB). Whether the weights may be used commercially is unclear. "
-        f"{BUNDLED_MODEL}: the pack's own small network, a preview without a download; disparity in place of metres."
+        "Which model to run: small (150 MB), large (1.65 GB), giant2 (5.51 GB). It is unclear whether the weights may be used "
+        f"commercially. {TINY_CHOICE}; it gives disparity instead of metres."
     )
-    unused = "Has no effect on the picture, nor had it in the old node; here so that old graphs open unchanged."
+    unused = "Has no effect on the image, as in the old node. It is kept so that old graphs open unchanged."
     return {
         "backbone": choice_widget(BACKBONES, backbone),
         "fx": count_widget(DEFAULT_FOCAL, 1, MAX_FOCAL, unused, step=1),
@@ -56,7 +57,10 @@ def _before() -> dict[str, Widget]:
 
 
 def _network_size() -> Widget:
-    size = "Height of the frame of 616 x 1064 pixels that pictures are fitted into; 0: the authors', whatever the resolution."
+    size = (
+        "Height in pixels of the network's input, a letterbox of 616 x 1064 pixels that images are fitted into. 0: "
+        "its authors' size, whatever the resolution."
+    )
     return network_size_widget(size, step=28)
 
 
@@ -66,12 +70,14 @@ class Metric3dDepthMap:
     NODE_ID = "Metric3D-DepthMapPreprocessor"
     DISPLAY_NAME = "Metric3D Depth Map"
     DESCRIPTION = (
-        "Depth picture from Metric3D v2, near = white. For the metres themselves use Estimate Geometry. Whether the weights may be used "
-        "commercially is unclear."
+        "Makes a depth map from an image with Metric3D v2, near = white. For depth in metres use Estimate Geometry. "
+        "It is unclear whether the weights may be used commercially."
     )
     CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Near = white, 0 m white, the farthest nearly black: short side = resolution, aspect kept.",)
+    OUTPUT_TOOLTIPS: ClassVar = (
+        "The depth map, near = white: 0 m is white, the farthest point nearly black. Short side = resolution, aspect ratio kept.",
+    )
     SEARCH_ALIASES: ClassVar = ["depth map", "metric3d", "metric depth", "controlnet depth"]
 
     @classmethod
@@ -112,8 +118,8 @@ class Metric3dNormalMap(NormalMapNode):
     NODE_ID = "Metric3D-NormalMapPreprocessor"
     DISPLAY_NAME = "Metric3D Normal Map"
     DESCRIPTION = (
-        "Normal map from Metric3D v2, as control_v11p_sd15_normalbae expects it. Choose another coding for Blender or a game engine. "
-        "Whether the weights may be used commercially is unclear."
+        "Makes a normal map from an image with Metric3D v2, in the format of control_v11p_sd15_normalbae. Choose "
+        "another coding for Blender or a game engine. It is unclear whether the weights may be used commercially."
     )
     SEARCH_ALIASES: ClassVar = ["normal map", "metric3d", "controlnet normal", "surface normals"]
 

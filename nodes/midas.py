@@ -40,10 +40,13 @@ DEFAULT_THRESHOLD = 0.1
 def _inputs(a_tooltip: str, threshold_tooltip: str, *, unused: bool = False) -> Inputs:
     """The old widgets, which graphs store by position, and behind them the new ones; `unused`: `a` and the threshold do nothing."""
     model_tooltip = (
-        "Which MiDaS. dpt-hybrid is the old nodes'; its weights (493 MB) are downloaded once if no installed pack has them. "
-        "tiny is the pack's own small network: a preview, without a download."
+        "Which MiDaS model to run. dpt-hybrid: the old nodes' model; its weights (493 MB) are downloaded once if no "
+        "installed pack has them. tiny: the pack's own small network, a preview without a download."
     )
-    size = "Short side of the result in pixels, aspect kept. The network runs at this size too: larger shows more and takes longer."
+    size = (
+        "Short side of the result in pixels; the aspect ratio is kept. The network runs at this size too: larger "
+        "shows more detail and takes longer."
+    )
     return {
         "required": {"image": image_input()},
         "optional": {
@@ -62,20 +65,23 @@ class MidasNormalMap:
     NODE_ID = "MiDaS-NormalMapPreprocessor"
     DISPLAY_NAME = "MiDaS Normal Map"
     DESCRIPTION = (
-        "Normal map from MiDaS depth, as ControlNet 1.0's normal model (control_sd15_normal) expects it. "
-        "Choose another coding for control_v11p_sd15_normalbae, Blender or a game engine."
+        "Makes a normal map from an image with MiDaS, in the format of ControlNet 1.0's normal model "
+        "(control_sd15_normal). Choose another coding for control_v11p_sd15_normalbae, Blender or a game engine."
     )
     CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map: short side = resolution, aspect kept.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The normal map: short side = resolution, aspect ratio kept.",)
     SEARCH_ALIASES: ClassVar = ["normal map", "midas", "controlnet normal", "normal preprocessor", "surface normals"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         inputs = _inputs(
-            "How flat the surface looks: the length given to the axis towards the viewer, beside the depth's slopes. Larger = flatter.",
-            "What is farther than this (0 = farthest, 1 = nearest) counts as background and faces the viewer.",
+            (
+                "How flat the surface looks: larger values give flatter normals. It is the length of the axis towards "
+                "the viewer, relative to the slopes of the depth."
+            ),
+            "Threshold of the background: pixels farther than this (0 = farthest, 1 = nearest) get a normal that faces the viewer.",
         )
         inputs["optional"]["coding"] = old_coding_widget(NORMAL_1_0)
         return inputs
@@ -103,16 +109,16 @@ class MidasDepthMap:
 
     NODE_ID = "MiDaS-DepthMapPreprocessor"
     DISPLAY_NAME = "MiDaS Depth Map"
-    DESCRIPTION = "Depth picture from MiDaS, near = white, as ControlNet's depth models expect it."
+    DESCRIPTION = "Makes a depth map from an image with MiDaS, near = white, as ControlNet's depth models expect it."
     CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Relative disparity, each picture from 0 (farthest, black) to 1 (nearest, white).",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Relative disparity (inverse depth), each image from 0 (farthest, black) to 1 (nearest, white).",)
     SEARCH_ALIASES: ClassVar = ["depth map", "midas", "disparity", "controlnet depth", "depth preprocessor"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        unused = "Has no effect on the depth picture; here so that old graphs open unchanged."
+        unused = "Has no effect on the depth map. It is kept so that old graphs open unchanged."
         inputs = _inputs(unused, unused, unused=True)
         inputs["optional"]["normalisation"] = clip_normalisation_widget()
         return inputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..annotators.registry import MODELS, RECOMMENDED_MODEL
+from ..annotators.registry import BUNDLED_MODEL, MODELS, RECOMMENDED_MODEL
 from ..annotators.specs.base import ModelSpec
 from ..model_loader.weights.installed import models_on_disk
 from .sockets import Widget
@@ -12,6 +12,9 @@ from .widgets import choice_widget
 
 LABELS = "depth_normal_labels"
 """The option of a widget that web/model_list.js reads: what the page shows of each choice. Graphs keep the choices themselves."""
+
+TINY_CHOICE = f"{BUNDLED_MODEL}: the pack's own small network, a preview without a download"
+"""Tooltip text for the bundled model in a list of choices."""
 
 _DEPTH = {"metric_depth": "metres", "relative_depth": "relative depth"}
 

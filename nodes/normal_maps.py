@@ -38,7 +38,7 @@ class NormalMapNode:
 
     CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Unit vectors as colours, coded as chosen: short side = resolution, aspect kept.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The normal map in the chosen coding: short side = resolution, aspect ratio kept.",)
 
 
 def normal_map_inputs(network_size: Widget, before: dict[str, Widget] | None = None, own: dict[str, Widget] | None = None) -> Inputs:
@@ -111,15 +111,16 @@ class BaeNormalMap(NormalMapNode):
     NODE_ID = "BAE-NormalMapPreprocessor"
     DISPLAY_NAME = "BAE Normal Map"
     DESCRIPTION = (
-        "Normal map from BAE's network, as ControlNet 1.1's normal model (control_v11p_sd15_normalbae) was trained on. Choose another "
-        "coding for Blender or a game engine. The code is MIT; whether the weights may be used commercially is unclear."
+        "Makes a normal map from an image with BAE's network, in the format of ControlNet 1.1's normal model "
+        "(control_v11p_sd15_normalbae). Choose another coding for Blender or a game engine. The code is MIT; it is "
+        "unclear whether the weights may be used commercially."
     )
     SEARCH_ALIASES: ClassVar = ["normal map", "bae", "normalbae", "controlnet normal", "surface normals"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        size = "Short side of the picture that the network sees; 0: the resolution, as in the old node. It was trained at 480."
+        size = "Short side of the network's input in pixels. 0: the same as resolution, as in the old node. The network was trained at 480."
         return normal_map_inputs(network_size_widget(size))
 
     def execute(

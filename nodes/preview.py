@@ -29,15 +29,16 @@ class PreviewGeometry:
     NODE_ID = "DepthNormal_PreviewGeometry"
     DISPLAY_NAME = "Preview Geometry"
     DESCRIPTION = (
-        "Shows what raw geometry holds: depth, normals and mask side by side, their range, camera and axes in one line, metres and degrees "
-        "under the pointer, and the surface in 3D."
+        "Shows raw geometry: depth, normals and mask side by side, one line with their range, camera and axes, metres "
+        "and degrees under the pointer, and the surface in 3D."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = RENDER, "execute", True
     RETURN_TYPES: ClassVar = ("IMAGE", "STRING")
     RETURN_NAMES: ClassVar = ("maps", "text")
     OUTPUT_TOOLTIPS: ClassVar = (
-        f"Depth (near = white), normals (OpenGL) and mask side by side, at 512 pixels a side at most; of a batch the first {MAX_IMAGES}.",
-        "The line below them, one for each picture.",
+        "Depth (near = white), normals (OpenGL) and mask side by side, each at most 512 pixels wide or high; of a batch the first "
+        f"{MAX_IMAGES}.",
+        "The line shown below them, one for each image.",
     )
     SEARCH_ALIASES: ClassVar = [
         "preview depth",
@@ -57,9 +58,9 @@ class PreviewGeometry:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        image = "The colours of the 3D view: the picture that the geometry was made of, or a batch. Without it they are those of the maps."
+        image = "Colours of the 3D view: the images that the geometry was estimated from. Without them the maps give the colours."
         return {
-            "required": {"geometry": geometry_input("Raw depth, normals or both; of a batch, the first pictures.")},
+            "required": {"geometry": geometry_input("Raw depth, normals or both; of a batch, the first images.")},
             "optional": {"image": image_input(image)},
         }
 

@@ -19,8 +19,8 @@ from .widgets import AUTO, choice_widget, count_widget, geometry_input, image_in
 AS_THEY_ARE = "as they are"
 
 REFINE = (
-    "On: the edges of depth and normals are brought to the picture's edges as they are enlarged: no ramps between near and far, thin "
-    "things keep their own normals. Refine Geometry does the same to geometry that is there already."
+    "On: edges of depth and normals are aligned to the image's edges when they are upscaled: no ramps between near "
+    "and far, and thin things keep their own normals. Refine Geometry does the same for existing geometry."
 )
 """What the widget `refine` does."""
 
@@ -31,13 +31,13 @@ class RefineGeometry:
     NODE_ID = "DepthNormal_RefineGeometry"
     DISPLAY_NAME = "Refine Geometry"
     DESCRIPTION = (
-        "Brings the edges of depth and normals to the edges of the picture: ramps between near and far things become steps, normals beside "
-        "them those of their own side. Surfaces and their textures stay as they are."
+        "Aligns the edges of depth and normals to the edges of the image: ramps between near and far things become "
+        "steps, and normals beside them follow their own surface. Surfaces and their textures do not change."
     )
     CATEGORY, FUNCTION = ESTIMATE, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Depth, mask and normals refined, at the picture's size.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Depth, mask and normals after refinement, at the image's size.",)
     SEARCH_ALIASES: ClassVar = [
         "refine depth",
         "sharpen depth",
@@ -52,15 +52,15 @@ class RefineGeometry:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         strength = (
-            "How much the picture's colours count against the middle of the depth's own ramp. 0: the picture is ignored. More than 1: for "
-            "clean pictures and very soft depth."
+            "Weight of the image's colours in finding the edge, relative to the middle of the depth's own ramp. 0: "
+            "the image is ignored. Above 1: for clean images and very soft depth."
         )
-        radius = "Half the width of the depth's soft edges in pixels of the picture. 0: measured, picture by picture."
-        normals = f"auto: where the geometry has no normals, they are computed from its depth. {AS_THEY_ARE}: nothing is added."
+        radius = "Half the width of the depth's soft edges in pixels of the image. 0: measured for each image."
+        normals = f"Whether missing normals are added. auto: they are computed from the depth. {AS_THEY_ARE}: nothing is added."
         return {
             "required": {
-                "image": image_input("The pictures that the geometry is of, at the size that the result shall have."),
-                "geometry": geometry_input("Raw depth, with or without normals, of any size; one for each picture, or one for all."),
+                "image": image_input("The images that the geometry was estimated from, at the size that the result should have."),
+                "geometry": geometry_input("Raw depth, with or without normals, of any size; one for each image, or one for all."),
             },
             "optional": {
                 "strength": number_widget(1.0, 0.0, MAX_STRENGTH, 0.05, strength),

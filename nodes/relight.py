@@ -42,27 +42,27 @@ MAX_FRAMES = 480
 
 # name: (default, lowest, highest, step, tooltip)
 _LOOK_NUMBERS = {
-    "ambient": (0.3, 0.0, 2.0, 0.05, "How much of the picture's own light stays. 1 with intensity 0 is the picture itself."),
+    "ambient": (0.3, 0.0, 2.0, 0.05, "Share of the image's own light that is kept. 1 with intensity 0 gives the unchanged image."),
     "specular": (
         0.0,
         0.0,
         1.0,
         0.05,
-        "Share of the light that is mirrored: 0 chalk, 0.1 to 0.3 skin, wood, paint, more is wet or polished.",
+        "Share of the light that is reflected as a highlight: 0 chalk, 0.1 to 0.3 skin, wood, paint, above that wet or polished.",
     ),
-    "shininess": (32.0, 1.0, 1000.0, 1.0, "How small highlights are: 5 broad and dull, 200 small and bright."),
+    "shininess": (32.0, 1.0, 1000.0, 1.0, "Sharpness of highlights: 5 broad and dull, 200 small and bright."),
     **SHADOWS,
 }
-_EXPOSURE = {"exposure": (0.0, -10.0, 10.0, 0.1, "Brighter by so many stops: 1 doubles the light, -1 halves it.")}
+_EXPOSURE = {"exposure": (0.0, -10.0, 10.0, 0.1, "Exposure in stops: 1 doubles the light, -1 halves it.")}
 _MOVE_NUMBERS = {
     "amount": (
         0.05,
         0.0,
         0.4,
         0.01,
-        "How far the camera goes; 1 would be as far as the near end of the scene is. Above 0.1 the guessed background shows.",
+        "How far the camera moves; 1 is the distance to the near end of the scene. Above 0.1 the invented background shows.",
     ),
-    "focus": (0.5, 0.0, 1.0, 0.05, "What stays still while the camera goes sideways: 0 the farthest, 1 the nearest."),
+    "focus": (0.5, 0.0, 1.0, 0.05, "Depth that does not move when the camera goes sideways: 0 the farthest, 1 the nearest."),
 }
 
 
@@ -72,14 +72,12 @@ class Relight:
     NODE_ID = "DepthNormal_Relight"
     DISPLAY_NAME = "Relight"
     DESCRIPTION = (
-        "Puts a picture under another light, by its normals and depth: directional or point light of any colour, highlights, cast shadows. "
-        "Takes any pack's normal map and depth map, or this pack's geometry. Works in linear light."
+        "Relights an image by its normals and depth: directional or point light of any colour, highlights, cast "
+        "shadows. Takes any pack's normal map and depth map, or this pack's geometry. Works in linear light."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS, "execute", True
     RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "The picture under the new light, at its own size. Pixels that the geometry knows nothing of stay as they are.",
-    )
+    OUTPUT_TOOLTIPS: ClassVar = ("The image under the new light, at its own size. Pixels without geometry do not change.",)
     SEARCH_ALIASES: ClassVar = [
         "relight",
         "relighting",
@@ -99,35 +97,37 @@ class Relight:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         sky = (
-            "auto: no shadow falls on what looks like sky (far along the top border, brighter or bluer than the rest, the bottom "
-            "near), and it is lit evenly. "
-            "none: there is no sky; choose it where a far wall misses its shadows."
+            "How the sky is found; it gets no shadows and is lit evenly. auto: regions that look like sky (far along "
+            "the top border, brighter or bluer than the rest, the bottom near). none: there is no sky; choose it if a "
+            "far wall misses its shadows."
         )
-        coding = "How the normal map stores its vectors: opengl for Blender and Marigold, controlnet-normalbae for BAE, DSINE, Lotus."
+        coding = "Convention of the normal map: opengl for Blender and Marigold, controlnet-normalbae for BAE, DSINE, Lotus."
         return {
-            "required": {"image": image_input("The picture to light, or a batch.")},
+            "required": {"image": image_input("The image to relight, or a batch.")},
             "optional": {
                 "light": kind_widget(),
                 "colour": lamp_colour_widget(),
                 **number_widgets({**PLACE_NUMBERS, **_LOOK_NUMBERS}),
-                "normal_map": image_input("Any normal map of the picture, any size. Without one, normals come from the depth."),
+                "normal_map": image_input("Any normal map of the image, any size. Without one, normals are computed from the depth."),
                 "normal_coding": coding_widget(coding),
-                "depth": depth_input("For cast shadows and point lights; and for normals where there is no normal map."),
-                "geometry": geometry_input("Raw depth and normals of the picture. Where it is given, normal_map and depth are ignored."),
+                "depth": depth_input("Depth map for cast shadows and point lights, and for normals if there is no normal map."),
+                "geometry": geometry_input(
+                    "Raw depth and normals of the image, e.g. from Estimate Geometry. If linked, normal_map and depth are ignored."
+                ),
                 "sky": choice_widget(SKIES, sky, advanced=True),
                 "lights": lights_input(),
                 "sky_mask": (
                     "MASK",
-                    {"tooltip": "White where the sky is: no shadow falls there, and it is lit evenly; sky is ignored then."},
+                    {"tooltip": ("Mask of the sky, white = sky: it gets no shadows and is lit evenly. If linked, sky is ignored.")},
                 ),
                 **number_widgets(SIZE),
                 "ambient_above": colour_widget(
-                    "Colour of the ambient light from above: it falls on what faces up. #9ec3ff outdoors.", WHITE
+                    "Colour of the ambient light from above, on surfaces that face up. #9ec3ff outdoors.", WHITE
                 ),
                 "ambient_below": colour_widget("Colour of the ambient light from below, such as #8a7a5c over sand.", WHITE),
                 **number_widgets(_EXPOSURE),
                 "roll_off": switch_widget(
-                    True, "What is lit brighter than white nears it softly and grows paler, as on film; off: it is clipped.", advanced=True
+                    True, "On: highlights roll off softly below white and grow paler, as on film. Off: they are clipped.", advanced=True
                 ),
             },
         }
@@ -181,14 +181,15 @@ class DepthParallax:
     NODE_ID = "DepthNormal_DepthParallax"
     DISPLAY_NAME = "Depth Parallax"
     DESCRIPTION = (
-        "Moves the camera a little through a picture, by its depth: frames of an orbit, a swing or a dolly, to be played in a loop. Near "
-        "things pass before far ones, and the background continues behind them. Takes any pack's depth map, or this pack's geometry."
+        "Moves the camera a little through an image by its depth: frames of an orbit, a swing or a dolly that loop. "
+        "Near things pass in front of far ones, and the background is continued behind them. Takes any pack's depth "
+        "map, or this pack's geometry."
     )
     CATEGORY, FUNCTION = EFFECTS, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
     RETURN_NAMES: ClassVar = ("frames",)
     OUTPUT_TOOLTIPS: ClassVar = (
-        "The frames in order, at the picture's size; of a batch, those of the first picture first. For Create Video.",
+        "The frames in order, at the image's size, for Create Video; of a batch, those of the first image come first.",
     )
     SEARCH_ALIASES: ClassVar = [
         "parallax",
@@ -211,15 +212,20 @@ class DepthParallax:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        move = "orbit: a circle. swing: left and right. dolly: forward and back. All end where they begin, to be played in a loop."
+        move = (
+            "Movement of the camera. orbit: a circle. swing: left and right. dolly: forward and back. All end where "
+            "they begin, so that they loop."
+        )
         return {
-            "required": {"image": image_input("The picture to move through, or a batch.")},
+            "required": {"image": image_input("The image to animate, or a batch.")},
             "optional": {
                 "move": choice_widget(MOVES, move),
-                "frames": count_widget(24, 1, MAX_FRAMES, "How many frames one round has.", step=1),
+                "frames": count_widget(24, 1, MAX_FRAMES, "Number of frames of one loop.", step=1),
                 **number_widgets(_MOVE_NUMBERS),
-                "depth": depth_input("Depth of the picture."),
-                "geometry": geometry_input("Raw depth of the picture, with its camera. Where it is given, depth is ignored."),
+                "depth": depth_input("Depth map of the image."),
+                "geometry": geometry_input(
+                    "Raw depth of the image, with its camera, e.g. from Estimate Geometry. If linked, depth is ignored."
+                ),
             },
         }
 

@@ -17,7 +17,6 @@ from .batches import to_output
 from .checks import check_geometry
 from .sockets import CONVERT, RENDER, Inputs, Widget
 from .widgets import (
-    CODING_READERS,
     CODINGS,
     DIRECTX,
     OPENGL,
@@ -47,12 +46,13 @@ class RenderDepth:
     NODE_ID = "DepthNormal_RenderDepth"
     DISPLAY_NAME = "Render Depth"
     DESCRIPTION = (
-        "Makes a picture of raw depth: near white for ControlNet, a fixed or clip-wide range so that video does not flicker, or colours."
+        "Renders raw depth as an image: near = white for ControlNet, a fixed or clip-wide range so that video does "
+        "not flicker, or a colour map."
     )
     CATEGORY, FUNCTION = RENDER, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", "MASK")
     RETURN_NAMES: ClassVar = ("image", "mask")
-    OUTPUT_TOOLTIPS: ClassVar = ("The depth picture; black where there is no value.", "White where depth can be trusted.")
+    OUTPUT_TOOLTIPS: ClassVar = ("The depth map; black where depth is unknown.", "White where depth is valid.")
     SEARCH_ALIASES: ClassVar = [
         "depth map",
         "depth image",
@@ -72,14 +72,15 @@ class RenderDepth:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         as_disparity = (
-            "Metric depth only: shows 1 / depth, which spends the grey levels on what is near, as ControlNet's depth models know it."
+            "On: metric depth is shown as 1 / depth, which gives near things more grey levels, as ControlNet's depth "
+            "models expect. Off: equal steps of grey are equal distances."
         )
-        colours = "Colours instead of grey; the last colour of the map stands for white."
-        low = "Percentile of the values shown (depth, or disparity where that is shown) at which the range begins: above 0 cuts outliers."
-        high = "Percentile of the values shown at which the range ends: below 100 cuts outliers. ZoeDepth's picture: depth, 2 and 85."
-        ends = "For fixed: one end of the range in the geometry's own unit (metres for metric depth)."
+        colours = "Colour map instead of grey; the last colour of the map replaces white."
+        low = "Percentile of the shown values (depth or disparity) at which the range begins: above 0 clips outliers."
+        high = "Percentile of the shown values at which the range ends: below 100 clips outliers. ZoeDepth's display: depth, 2 and 85."
+        ends = "One end of the range for normalisation fixed, in the geometry's own unit (metres for metric depth)."
         return {
-            "required": {"geometry": geometry_input("Raw depth.")},
+            "required": {"geometry": geometry_input("Raw depth, e.g. from Estimate Geometry.")},
             "optional": {
                 "near": near_widget(),
                 "normalisation": normalisation_widget("range_low to range_high"),
@@ -129,7 +130,7 @@ class RenderNormals:
 
     NODE_ID = "DepthNormal_RenderNormals"
     DISPLAY_NAME = "Render Normals"
-    DESCRIPTION = "Makes a normal map of raw normals, for Blender, Unreal, OpenCV or the ControlNet model that will read it."
+    DESCRIPTION = "Renders raw normals as a normal map for Blender, Unreal, OpenCV or a ControlNet model."
     CATEGORY, FUNCTION = RENDER, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = ("The normal map.",)
@@ -139,10 +140,12 @@ class RenderNormals:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         return {
-            "required": {"geometry": geometry_input("Raw normals.")},
+            "required": {"geometry": geometry_input("Raw normals, e.g. from Estimate Geometry.")},
             "optional": {
-                "coding": coding_widget(f"How the vectors are stored. {CODING_READERS}"),
-                "background": choice_widget(BACKGROUNDS, "What is shown where there is no normal."),
+                "coding": coding_widget(),
+                "background": choice_widget(
+                    BACKGROUNDS, "Colour of pixels without a normal: black, or the colour of a normal that faces the viewer."
+                ),
             },
         }
 
@@ -165,12 +168,10 @@ class ConvertNormalMap:
 
     NODE_ID = "DepthNormal_ConvertNormalMap"
     DISPLAY_NAME = "Convert Normal Map"
-    DESCRIPTION = (
-        "Turns a normal map into another convention, makes its relief stronger or weaker, and lays fine detail of a second map on it."
-    )
+    DESCRIPTION = "Converts a normal map to another convention, makes its relief stronger or weaker, and adds the detail of a second map."
     CATEGORY, FUNCTION = CONVERT, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map in the new convention; pixels that were black (no value) stay black.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The normal map in the new convention; black pixels (no normal) stay black.",)
     SEARCH_ALIASES: ClassVar = [
         "flip green",
         "invert green channel",
@@ -188,16 +189,16 @@ class ConvertNormalMap:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        base = "Slopes times this: 1 keeps them, 0 flattens, negative numbers turn bumps into dents."
-        detail = "A second normal map of the same size, stored as the first: its relief is laid on the first (reoriented normal mapping)."
+        factor = "1 keeps them, 0 flattens, negative numbers turn bumps into dents."
+        detail = "A second normal map of the same size and convention, whose relief is added to the first (reoriented normal mapping)."
         return {
-            "required": {"image": image_input("Normal maps.")},
+            "required": {"image": image_input("Normal maps to convert.")},
             "optional": {
-                "source": coding_widget("How the given maps store their vectors."),
-                "target": coding_widget("How the result shall store them.", DIRECTX),
-                "strength": _strength_widget(base),
+                "source": coding_widget("Convention of the input maps: which axes R, G and B hold."),
+                "target": coding_widget("Convention of the result.", DIRECTX),
+                "strength": _strength_widget(f"Factor of the slopes: {factor}"),
                 "detail": image_input(detail),
-                "detail_strength": _strength_widget(f"Of the second map. {base}"),
+                "detail_strength": _strength_widget(f"Factor of the second map's slopes: {factor}"),
             },
         }
 

@@ -33,8 +33,8 @@ HIDDEN = {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"}
 def prefix_widget(default: str, suffix: str) -> Widget:
     """The widget for where files go and how their names begin; `suffix` of the example."""
     return text_widget(
-        f"Folders below the output folder and the beginning of the name; a number is added: {default}_00001{suffix}. As in Save Image "
-        "%date:yyyy-MM-dd%, %width%, %height% and %Node.widget% are filled in.",
+        f"Subfolders of the output folder and the beginning of the file name; a number is added: {default}_00001{suffix}. As in Save "
+        "Image, %date:yyyy-MM-dd%, %width%, %height% and %Node.widget% are filled in.",
         default,
     )
 

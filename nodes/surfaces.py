@@ -26,7 +26,7 @@ _NO_DIRECTION = 1.5 / 255
 
 def normal_map_input(purpose: str) -> Widget:
     """The input for a normal map, for those who have no raw normals."""
-    return image_input(f"{purpose} Any pack's normal map; black pixels hold no direction.")
+    return image_input(f"{purpose} Any pack's normal map; black pixels have no normal.")
 
 
 def height_input(purpose: str) -> Widget:

@@ -78,9 +78,9 @@ class LoadVideoDepthAnythingModel:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         tooltip = (
-            "vits: 116 MB, Apache-2.0. vitb (458 MB) and vitl (1.54 GB): CC BY-NC 4.0, not for commercial use. metric_...: metres, large = "
-            f"far; the others disparity, large = near. {BUNDLED_MODEL}: the pack's own small network of single pictures, whose frames are "
-            "calmed afterwards: a preview without a download."
+            "Which model to run. vits: 116 MB, Apache-2.0. vitb (458 MB) and vitl (1.54 GB): CC BY-NC 4.0, not for commercial use. "
+            f"metric_...: metres, large = far; the others: disparity, large = near. {BUNDLED_MODEL}: the pack's own small network for "
+            "single images, whose frames are smoothed over time afterwards; a preview without a download."
         )
         return {"required": {}, "optional": {"model": model_widget(FILES, tooltip)}}
 
@@ -95,24 +95,26 @@ class VideoDepthAnythingProcess:
 
     NODE_ID = "VideoDepthAnythingProcess"
     DISPLAY_NAME = "Video Depth Anything Process"
-    DESCRIPTION = "Depth of a film that holds still from frame to frame. The batch is one film, of any length."
+    DESCRIPTION = "Estimates the depth of a video, temporally stable from frame to frame. The batch is one video of any length."
     CATEGORY, FUNCTION = CATEGORY, "execute"
     RETURN_TYPES: ClassVar = (DEPTHS,)
     RETURN_NAMES: ClassVar = ("depths",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Raw numbers: disparity of the relative models, metres of the metric ones.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Raw depth of each frame: disparity from the relative models, metres from the metric ones.",)
     SEARCH_ALIASES: ClassVar = _ALIASES
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        size = "Short side in pixels of the network's input, at most; longer frames than 16:9 are made smaller. 518: its authors' size."
-        limit = "Frames whose longer side exceeds this are made smaller first, and the depth is of that size. 0: never."
-        precision = "What the network computes in. fp16: half precision where the device is fast in it, else float32. fp32: float32."
-        cuts = "Begins anew where the picture changes at once. Off: the whole batch is one shot, as in the old node."
+        size = "Largest short side of the network's input in pixels; frames wider than 16:9 get a smaller one. 518: its authors' size."
+        limit = "Longest side of the frames in pixels: larger frames are downscaled first, and the depth has that size. 0: no limit."
+        precision = (
+            "Number format that the network computes in. fp16: half precision if the device is fast in it, else float32. fp32: float32."
+        )
+        cuts = "On: the estimate starts anew at a cut. Off: the whole batch is one shot, as in the old node."
         return {
             "required": {
                 "vda_model": (VDAMODEL, {"tooltip": "From Load Video Depth Anything Model."}),
-                "images": image_input("The frames of a film, in order."),
+                "images": image_input("The frames of a video, in order."),
             },
             "optional": {
                 "input_size": count_widget(INPUT_SIZE, MIN_INPUT, MAX_RESOLUTION, size),
@@ -159,11 +161,14 @@ class VideoDepthAnythingOutput:
 
     NODE_ID = "VideoDepthAnythingOutput"
     DISPLAY_NAME = "Video Depth Anything Output Depth Map"
-    DESCRIPTION = "Depth as pictures, all in one range: the film's smallest number is black (or the colour map's first colour)."
+    DESCRIPTION = (
+        "Shows the depth of a video as images, all in one range: the video's smallest value is black (or the first "
+        "colour of the colour map)."
+    )
     CATEGORY, FUNCTION = CATEGORY, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
     RETURN_NAMES: ClassVar = ("images",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Near = white of the relative models, far = white of the metric ones.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("One image for each frame. Relative models: near = white. Metric models: far = white.",)
     SEARCH_ALIASES: ClassVar = _ALIASES
 
     @classmethod
@@ -172,7 +177,9 @@ class VideoDepthAnythingOutput:
         return {
             "required": {"depths": _depths_input()},
             "optional": {
-                "colormap": choice_widget(COLOUR_MAPS, "inferno: from black over red to yellow. gray: for control models.", "gray")
+                "colormap": choice_widget(
+                    COLOUR_MAPS, "Colours of the image. gray: for control models. inferno: from black over red to yellow.", "gray"
+                )
             },
         }
 
@@ -190,17 +197,17 @@ class VideoDepthAnythingSaveEXR:
 
     NODE_ID = "VideoDepthAnythingSaveEXR"
     DISPLAY_NAME = "Video Depth Anything Save EXR"
-    DESCRIPTION = "Writes raw depth to a folder below ComfyUI's output folder: frame_00000.exr, ..., 32-bit floats in the channel Z."
+    DESCRIPTION = "Writes raw depth into a folder below ComfyUI's output folder: frame_00000.exr, ..., 32-bit floats in the channel Z."
     CATEGORY, FUNCTION, OUTPUT_NODE = CATEGORY, "execute", True
     RETURN_TYPES: ClassVar = ("STRING",)
     RETURN_NAMES: ClassVar = ("exr_path",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The folder.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The folder that was written.",)
     SEARCH_ALIASES: ClassVar = [*_ALIASES, "exr", "save depth"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        folder = "A folder below the output folder. Files of the same names are replaced."
+        folder = "A folder below the output folder. Files with the same names are overwritten."
         return {
             "required": {"depths": _depths_input()},
             "optional": {"folder_name": ("STRING", {"default": DEFAULT_FOLDER, "tooltip": folder})},

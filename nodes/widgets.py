@@ -25,10 +25,10 @@ NORMALBAE, NORMAL_1_0 = NormalMapCoding.CONTROLNET_NORMALBAE.value, NormalMapCod
 COLOUR = "depth_normal_colour"
 """Option that marks a text as a colour."""
 
-CODING_READERS = (
+_CODING = "Convention of the normal map: which axes R, G and B hold."
+_CODING_READERS = (
     "opengl: Blender, glTF. directx: Unreal. controlnet-normalbae: control_v11p_sd15_normalbae. controlnet-1.0-normal: control_sd15_normal."
 )
-"""Who reads which coding of normal maps."""
 
 
 def choice_widget(choices: Sequence[str], tooltip: str, default: str | None = None, *, advanced: bool = False) -> Widget:
@@ -63,7 +63,7 @@ def colour_widget(tooltip: str, default: str) -> Widget:
     return kind, {**options, COLOUR: True}
 
 
-def image_input(tooltip: str = "One picture or a batch.") -> Widget:
+def image_input(tooltip: str = "One image or a batch.") -> Widget:
     """The input for images."""
     return "IMAGE", {"tooltip": tooltip}
 
@@ -73,7 +73,7 @@ def geometry_input(tooltip: str) -> Widget:
     return GEOMETRY, {"tooltip": tooltip}
 
 
-def short_side_widget(tooltip: str = "Short side of the result in pixels, aspect kept.") -> Widget:
+def short_side_widget(tooltip: str = "Short side of the result in pixels; the aspect ratio is kept.") -> Widget:
     """How long the result's short side is."""
     return count_widget(512, MIN_RESOLUTION, MAX_RESOLUTION, tooltip, step=64)
 
@@ -91,41 +91,41 @@ def network_size_widget(tooltip: str, step: int | None = None) -> Widget:
 def tiles_widget() -> Widget:
     """The number of tiles for large images."""
     tooltip = (
-        "For large pictures: sharper edges, more detail. The picture is seen as a whole, and again in overlapping tiles, whose detail goes "
-        "onto the whole. auto: tiles of about the network's own size, at most 4 along the longer side. A number: so many along it; the "
-        "time grows with its square."
+        "For large images: sharper edges and more detail. The network runs on the whole image and again on "
+        "overlapping tiles, whose detail is added to the whole. auto: tiles of about the network's own size, at most "
+        "4 along the longer side. A number: that many along it; the time grows with its square."
     )
     return choice_widget(TILES, tooltip)
 
 
 def precision_widget() -> Widget:
     """What the network computes in."""
-    tooltip = "What the network computes in. auto: the fastest in which the picture stays the same; float32 where in doubt."
+    tooltip = "Number format that the network computes in. auto: the fastest one that leaves the image the same; float32 if in doubt."
     return choice_widget(DTYPE_CHOICES, tooltip, AUTO, advanced=True)
 
 
 def runtime_widget() -> Widget:
     """What runs the network."""
     tooltip = (
-        "What runs the network. compile: torch.compile, a minute at first. onnx: ONNX Runtime, and openvino, if they are installed; an "
-        "engine is built once and kept. auto: torch, as no engine was found to be worth its building. Where one fails, torch "
-        "runs it, and the node says why."
+        "Runtime that runs the network. auto: torch, because no engine was found to be worth building. compile: "
+        "torch.compile, which takes a minute at first. onnx (ONNX Runtime) and openvino, if installed: an engine is "
+        "built once and kept. If one fails, torch runs the network and the node gives the reason."
     )
     return choice_widget(RUNTIME_CHOICES, tooltip, advanced=True)
 
 
 def fov_widget(tooltip: str | None = None) -> Widget:
     """How wide the camera sees; `tooltip` None = where the geometry may know its camera."""
-    tooltip = tooltip or "Field of view of the picture's longer side in degrees. 0: the camera the geometry knows, else 55."
+    tooltip = tooltip or ("Field of view of the image's longer side in degrees. 0: the geometry's own camera, else 55.")
     return number_widget(0.0, 0.0, MAX_FOV, 0.1, tooltip)
 
 
 def near_far_ratio_widget() -> Widget:
     """How deep a scene of unknown depth is."""
     tooltip = (
-        "How many times farther the far end of the scene is than the near end; above 1. Fixes the unknown zero of disparity and relative "
-        "depth; metric depth does not need it. 0 (automatic): 3, or 30 where the model itself marks the sky; 30 suits other landscapes "
-        "with sky; relative depth needs a number."
+        "How many times farther the far end of the scene is than the near end; above 1. Disparity and relative depth "
+        "need it to become distances; metric depth does not. 0 (automatic): 3, or 30 if the model marks the sky. "
+        "Relative depth needs a number; 30 suits landscapes with sky."
     )
     return number_widget(0.0, 0.0, MAX_RATIO, 0.1, tooltip)
 
@@ -138,8 +138,8 @@ def near_widget() -> Widget:
 def normalisation_widget(fixed: str) -> Widget:
     """What is black and what is white in a depth image; `fixed` says what range the choice of that name takes."""
     tooltip = (
-        "Where the range between black and white comes from. per_image: each picture. per_clip: the whole batch. "
-        f"fixed: {fixed}. running: the batch is a film, whose range is followed frame by frame."
+        "What black and white stand for. per_image: the ends of each image's range. per_clip: the ends of the whole batch. "
+        f"fixed: {fixed}. running: for a video, a range that follows it frame by frame."
     )
     return choice_widget(NORMALISATIONS, tooltip, PER_IMAGE)
 
@@ -147,20 +147,21 @@ def normalisation_widget(fixed: str) -> Widget:
 def clip_normalisation_widget() -> Widget:
     """What is black and what is white in the old nodes' depth images."""
     tooltip = (
-        "Where the range between black and white comes from. per_image: each picture, as in the old node. For films, so that they do not "
-        "flicker: per_clip: one range for the whole batch; running: a range that follows the film, and begins anew at a cut."
+        "What black and white stand for. per_image: the farthest and nearest point of each image, as in the old node. "
+        "For videos without flicker: per_clip: one range for the whole batch; running: a range that follows the video "
+        "and starts anew at a cut."
     )
     return choice_widget(CLIP_NORMALISATIONS, tooltip, PER_IMAGE)
 
 
-def coding_widget(tooltip: str, default: str = OPENGL) -> Widget:
-    """How a normal map stores its vectors."""
+def coding_widget(tooltip: str = f"{_CODING} {_CODING_READERS}", default: str = OPENGL) -> Widget:
+    """The convention of a normal map."""
     return choice_widget(CODINGS, tooltip, default)
 
 
 def old_coding_widget(default: str) -> Widget:
-    """The same in the old nodes; `default` is what the old node gave."""
-    return coding_widget(f"How R, G and B hold the vectors; {default}: as in the old node. {CODING_READERS}", default)
+    """The same in the old nodes; `default` is the old node's convention."""
+    return coding_widget(f"{_CODING} {default}: as in the old node. {_CODING_READERS}", default)
 
 
 def flatness_widget(tooltip: str, high: float, *, advanced: bool = False) -> Widget:

@@ -25,7 +25,7 @@ app.registerExtension({
     id: 'DepthNormal.OldIds',
     category: ['Depth & Normals', 'Graphs of other packs', 'Old ids'],
     name: 'Serve the node ids of comfyui_controlnet_aux and ComfyUI-Video-Depth-Anything',
-    tooltip: 'Off: those ids are left to those packs. The same nodes are there under ids of their own either way. Takes effect when ComfyUI starts again.',
+    tooltip: 'Off: those packs keep these ids. The nodes of this pack are available under ids of their own either way. Takes effect when ComfyUI starts again.',
     type: 'boolean',
     defaultValue: true,
   }],
