@@ -1,4 +1,4 @@
-"""The old pack's depth nodes of ZoeDepth and Depth Anything: same ids, widgets, sizes and looks."""
+"""The old pack's depth nodes of ZoeDepth and Depth Anything, with the same ids, widgets, sizes and display."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _TINY_FOR_METRES = f"{_TINY} It gives disparity instead of metres, with more gre
 
 
 def _inputs(before: dict[str, Any], after: dict[str, Any], last: dict[str, Any] | None = None) -> Inputs:
-    """The old widgets, which graphs store by position, and behind `resolution` the new ones."""
+    """Returns the old widgets in their order, because graphs store them by position, and the new ones after `resolution`."""
     size = "Size of the network's input in pixels. 0: the size its authors use, whatever the resolution."
     return {
         "required": {"image": image_input()},
@@ -76,7 +76,7 @@ def _depth_map(
     widget: str,
     metric_percentiles: Percentiles = ZOE_PERCENTILES,
 ) -> tuple[Tensor]:
-    """The image of a model that `widget` chose."""
+    """Returns the depth maps of a model that was chosen in `widget`."""
     check_network_size(network_size)
     check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
     show = partial(render_depth, metric_percentiles=metric_percentiles)
@@ -91,7 +91,7 @@ class _DepthMap:
 
 
 class ZoeDepthMap(_DepthMap):
-    """ZoeDepth's metres as an image."""
+    """Depth maps from ZoeDepth's metres."""
 
     NODE_ID = "Zoe-DepthMapPreprocessor"
     DISPLAY_NAME = "Zoe Depth Map"
@@ -116,13 +116,13 @@ class ZoeDepthMap(_DepthMap):
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
-        """One depth image an image."""
+        """Returns one depth map for each image."""
         check_choice("model", model, ZOE_MODELS)
         return _depth_map(image, model, precision, resolution, network_size, normalisation, "model")
 
 
 class DepthAnythingMap(_DepthMap):
-    """Depth Anything V1's disparity as an image."""
+    """Depth maps from Depth Anything V1's disparity."""
 
     NODE_ID = "DepthAnythingPreprocessor"
     DISPLAY_NAME = "Depth Anything"
@@ -144,13 +144,13 @@ class DepthAnythingMap(_DepthMap):
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
-        """One depth image an image."""
+        """Returns one depth map for each image."""
         check_choice("ckpt_name", ckpt_name, list(V1_FILES))
         return _depth_map(image, V1_FILES[ckpt_name], precision, resolution, network_size, normalisation, "ckpt_name")
 
 
 class DepthAnythingV2Map(_DepthMap):
-    """Depth Anything V2's disparity as an image."""
+    """Depth maps from Depth Anything V2's disparity."""
 
     NODE_ID = "DepthAnythingV2Preprocessor"
     DISPLAY_NAME = "Depth Anything V2 - Relative"
@@ -178,13 +178,13 @@ class DepthAnythingV2Map(_DepthMap):
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
-        """One depth image an image."""
+        """Returns one depth map for each image."""
         check_choice("ckpt_name", ckpt_name, list(V2_FILES))
         return _depth_map(image, V2_FILES[ckpt_name], precision, resolution, network_size, normalisation, "ckpt_name")
 
 
 class DepthAnythingV2MetricMap(_DepthMap):
-    """Depth Anything V2's metres as an image."""
+    """Depth maps from Depth Anything V2's metres."""
 
     NODE_ID = "Metric_DepthAnythingV2Preprocessor"
     DISPLAY_NAME = "Depth Anything V2 - Metric"
@@ -221,7 +221,7 @@ class DepthAnythingV2MetricMap(_DepthMap):
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
-        """One depth image an image."""
+        """Returns one depth map for each image."""
         check_choice("environment", environment, ENVIRONMENTS)
         check_choice("model", model, METRIC_SIZES)
         check_range("max_depth", max_depth, 0.0, 100.0)
@@ -230,7 +230,7 @@ class DepthAnythingV2MetricMap(_DepthMap):
 
 
 class ZoeDepthAnythingMap(_DepthMap):
-    """The metres of Depth Anything V1 with ZoeDepth's head as an image."""
+    """Depth maps from the metres of Depth Anything V1 with ZoeDepth's head."""
 
     NODE_ID = "Zoe_DepthAnythingPreprocessor"
     DISPLAY_NAME = "Zoe Depth Anything"
@@ -257,7 +257,7 @@ class ZoeDepthAnythingMap(_DepthMap):
         normalisation: str = PER_IMAGE,
         model: str = ZOE_OR_TINY[0],
     ) -> tuple[Tensor]:
-        """One depth image an image."""
+        """Returns one depth map for each image."""
         check_choice("environment", environment, ENVIRONMENTS)
         check_choice("model", model, ZOE_OR_TINY)
         network = BUNDLED_MODEL if model == BUNDLED_MODEL else f"zoe-depth-anything-{environment}"

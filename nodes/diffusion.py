@@ -1,6 +1,6 @@
-"""Depth and normals by diffusion models: Marigold, Lotus and LBM.
+"""Nodes for the diffusion models Marigold, Lotus and LBM, which estimate depth or normals.
 
-They have nodes of their own because steps, seed and ensemble mean something to them alone; Estimate Geometry runs them with their defaults.
+They have nodes of their own because only they have steps, a seed and an ensemble; Estimate Geometry runs them with their defaults.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..utils import to_images, to_planar
 from .batches import geometry_output, to_output
 from .checks import check_count, check_geometry, check_network_side
 from .loading import OTHER_NODES, load_model, options_for
-from .model_list import best_on_disk, by_place, model_widget
+from .model_list import best_on_disk, by_location, model_widget
 from .sockets import ESTIMATE, GEOMETRY, Inputs, Widget
 from .widgets import (
     CODINGS,
@@ -54,7 +54,7 @@ _NOISE_SEED = "Seed of the noise. The same seed gives the same result; every ima
 
 
 def _seed_widget(tooltip: str) -> Widget:
-    # a seed that changes by itself would have the same image estimated anew at each run
+    # a seed that changes by itself would run the model again for the same image
     return "INT", {"default": 0, "min": 0, "max": MAX_SEED, "control_after_generate": False, "tooltip": tooltip}
 
 
@@ -99,9 +99,10 @@ _OPTIONS: dict[str, Callable[..., DiffusionOptions]] = {"marigold": _marigold_op
 
 
 def _execute(**defaults: Any) -> Callable[..., tuple[Tensor, Estimate]]:
-    """A node's `execute`: its parameters are the image, widgets with these defaults, and those that all these nodes end with.
+    """Makes a node's `execute`, which passes the image and all widgets to `run`.
 
-    It passes them on to `run`, and refuses names that are no widgets, as any function does.
+    Args:
+        defaults: The node's own widgets in order, with their defaults; those that all these nodes end with follow.
     """
     parameters = [
         Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default)
@@ -121,7 +122,7 @@ def _execute(**defaults: Any) -> Callable[..., tuple[Tensor, Estimate]]:
 
 
 def _estimate(image: Tensor, model: str, models: list[str], options: DiffusionOptions, resolution: int, precision: str) -> Estimate:
-    """The estimate at the images' own size, where nodes hand images on."""
+    """Estimates at the images' own size, on ComfyUI's intermediate device."""
     check_choice("model", model, models)
     check_network_side(resolution)
     images = to_images(image)
@@ -132,14 +133,14 @@ def _estimate(image: Tensor, model: str, models: list[str], options: DiffusionOp
 
 
 def _from_0_to_1(estimate: Estimate) -> Estimate:
-    """The bundled model's depth in the numbers that these nodes give, where it stands in."""
+    """Scales the bundled model's depth to [0, 1], as the depth of these models, where it stands in for one of them."""
     assert estimate.depth is not None
     low, high = estimate.depth.amin((1, 2, 3), keepdim=True), estimate.depth.amax((1, 2, 3), keepdim=True)
     return replace(estimate, depth=(estimate.depth - low) / (high - low).clamp_min(1e-12))
 
 
 class _DiffusionNode:
-    """What all of them have in common."""
+    """Base class of these nodes."""
 
     CATEGORY, FUNCTION = ESTIMATE, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
@@ -148,7 +149,7 @@ class _DiffusionNode:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs: what all have, and between them the image's and the family's own."""
+        """ComfyUI's description of the inputs: the common ones, those of the output image and those of the family."""
         model = "Which model to run. Its weights are downloaded once if they are in none of ComfyUI's model folders."
         tiled = (
             "Encodes and decodes in tiles: less memory, faint differences between the tiles. It is switched on "
@@ -157,7 +158,7 @@ class _DiffusionNode:
         return {
             "required": {"image": image_input()},
             "optional": {
-                "model": model_widget(by_place(cls.models()), model, best_on_disk(cls.models(), cls.models()[0])),
+                "model": model_widget(by_location(cls.models()), model, best_on_disk(cls.models(), cls.models()[0])),
                 **cls.look(),
                 **cls.own(),
                 "resolution": network_side_widget(_SIDES[cls.FAMILY]),
@@ -168,22 +169,22 @@ class _DiffusionNode:
 
     @classmethod
     def models(cls) -> list[str]:
-        """Ids of the family's models that give what the node shows."""
+        """Ids of the family's models that predict the node's kind of map."""
         raise NotImplementedError
 
     @staticmethod
     def look() -> dict[str, Any]:
-        """The widget of the image's coding or range."""
+        """Widget of the output image: its coding or its range."""
         raise NotImplementedError
 
     @classmethod
     def own(cls) -> dict[str, Any]:
-        """The family's own widgets."""
+        """Widgets of the family."""
         return _WIDGETS[cls.FAMILY]()
 
 
 class _DepthNode(_DiffusionNode):
-    """What the nodes of depth have in common."""
+    """Base class of the depth nodes."""
 
     OUTPUT_TOOLTIPS: ClassVar = (
         "The depth map, near = white, at the image's own size.",
@@ -195,18 +196,18 @@ class _DepthNode(_DiffusionNode):
 
     @classmethod
     def models(cls) -> list[str]:
-        """Ids of the family's models that give depth."""
+        """Ids of the family's models that predict depth."""
         return [model for model in models_of_family(cls.FAMILY) if MODELS[model].quantity is not None]
 
     @staticmethod
     def look() -> dict[str, Any]:
-        """The widget of the image's coding or range."""
+        """Widget of the output image: its coding or its range."""
         return {"normalisation": normalisation_widget("the model's own 0 to 1")}
 
     def run(
         self, image: Tensor, *, model: str, normalisation: str, resolution: int, precision: str, **options: Any
     ) -> tuple[Tensor, Estimate]:
-        """The depth image and the raw depth; `options` are the widgets of `_OPTIONS`."""
+        """Returns the depth map and the raw depth; `options` are the family's own widgets."""
         check_choice("normalisation", normalisation, NORMALISATIONS)
         estimate = _estimate(image, model, self.models(), _OPTIONS[self.FAMILY](**options), resolution, precision)
         assert estimate.depth is not None and estimate.quantity is not None
@@ -215,22 +216,22 @@ class _DepthNode(_DiffusionNode):
 
 
 class _NormalsNode(_DiffusionNode):
-    """What the nodes of normals have in common."""
+    """Base class of the normal nodes."""
 
     OUTPUT_TOOLTIPS: ClassVar = ("The normal map, at the image's own size.", "The raw normals: unit vectors in OpenGL's axes.")
 
     @classmethod
     def models(cls) -> list[str]:
-        """Ids of the family's models that give normals."""
+        """Ids of the family's models that predict normals."""
         return [model for model in models_of_family(cls.FAMILY) if MODELS[model].axes is not None]
 
     @staticmethod
     def look() -> dict[str, Any]:
-        """The widget of the image's coding or range."""
+        """Widget of the output image: its coding or its range."""
         return {"coding": coding_widget()}
 
     def run(self, image: Tensor, *, model: str, coding: str, resolution: int, precision: str, **options: Any) -> tuple[Tensor, Estimate]:
-        """The normal map and the raw normals; `options` are the widgets of `_OPTIONS`."""
+        """Returns the normal map and the raw normals; `options` are the family's own widgets."""
         check_choice("coding", coding, CODINGS)
         estimate = _estimate(image, model, self.models(), _OPTIONS[self.FAMILY](**options), resolution, precision)
         assert estimate.normals is not None
@@ -238,7 +239,7 @@ class _NormalsNode(_DiffusionNode):
 
 
 class MarigoldDepth(_DepthNode):
-    """Marigold's depth."""
+    """Estimates depth with Marigold."""
 
     NODE_ID = "DepthNormal_MarigoldDepth"
     DISPLAY_NAME = "Marigold Depth"
@@ -249,7 +250,7 @@ class MarigoldDepth(_DepthNode):
 
 
 class MarigoldNormals(_NormalsNode):
-    """Marigold's normals."""
+    """Estimates normals with Marigold."""
 
     NODE_ID = "DepthNormal_MarigoldNormals"
     DISPLAY_NAME = "Marigold Normals"
@@ -260,7 +261,7 @@ class MarigoldNormals(_NormalsNode):
 
 
 class LotusDepth(_DepthNode):
-    """Lotus' depth or disparity."""
+    """Estimates depth or disparity with Lotus."""
 
     NODE_ID = "DepthNormal_LotusDepth"
     DISPLAY_NAME = "Lotus Depth"
@@ -271,7 +272,7 @@ class LotusDepth(_DepthNode):
 
 
 class LotusNormals(_NormalsNode):
-    """Lotus' normals."""
+    """Estimates normals with Lotus."""
 
     NODE_ID = "DepthNormal_LotusNormals"
     DISPLAY_NAME = "Lotus Normals"
@@ -282,7 +283,7 @@ class LotusNormals(_NormalsNode):
 
 
 class LbmDepth(_DepthNode):
-    """LBM's depth."""
+    """Estimates depth with LBM."""
 
     NODE_ID = "DepthNormal_LBMDepth"
     DISPLAY_NAME = "LBM Depth"
@@ -295,7 +296,7 @@ class LbmDepth(_DepthNode):
 
 
 class LbmNormals(_NormalsNode):
-    """LBM's normals, whose signs a depth can check."""
+    """Estimates normals with LBM, and checks their signs against depth if it is linked."""
 
     NODE_ID = "DepthNormal_LBMNormals"
     DISPLAY_NAME = "LBM Normals"
@@ -306,7 +307,7 @@ class LbmNormals(_NormalsNode):
 
     @classmethod
     def own(cls) -> dict[str, Any]:
-        """The family's own widgets, and a geometry to check with."""
+        """Widgets of the family, and a geometry to check with."""
         geometry = (
             "Raw depth of the same images, from any model, to check the normals' directions. The log warns if the "
             "normals contradict it: published results of LBM disagree about left and right."
@@ -314,7 +315,7 @@ class LbmNormals(_NormalsNode):
         return {**super().own(), "geometry": geometry_input(geometry)}
 
     def run(self, image: Tensor, *, geometry: Any, **widgets: Any) -> tuple[Tensor, Estimate]:
-        """The normal map and the raw normals, compared with the geometry's depth."""
+        """Returns the normal map and the raw normals, after a comparison with the geometry's depth."""
         depth = None if geometry is None else _check_depth(geometry, image)
         rendered, estimate = super().run(image, **widgets)
         if depth is not None:
@@ -323,7 +324,7 @@ class LbmNormals(_NormalsNode):
 
 
 def _check_depth(geometry: Any, image: Tensor) -> Estimate:
-    """Refuses before the run what cannot be compared after it."""
+    """Checks the geometry to compare with, before the model runs."""
     estimate = check_geometry(geometry)
     if estimate.depth is None:
         raise ValueError("the geometry to check with holds no depth; expected raw depth of the same images")

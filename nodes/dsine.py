@@ -1,4 +1,4 @@
-"""The old pack's DSINE node: same id and widgets; a correct camera, and no black border."""
+"""The old pack's DSINE node, with the same id and widgets, but a correct camera and no black border."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CORRECT, AS_OLD = CAMERAS = ("correct", "as the old node")
 
 
 class DsineNormalMap(NormalMapNode):
-    """DSINE's normals as an image."""
+    """Normal maps from DSINE."""
 
     NODE_ID = "DSINE-NormalMapPreprocessor"
     DISPLAY_NAME = "DSINE Normal Map"
@@ -61,12 +61,12 @@ class DsineNormalMap(NormalMapNode):
         precision: str = "auto",
         coding: str = NORMALBAE,
     ) -> tuple[Tensor]:
-        """One normal map an image."""
+        """Returns one normal map for each image."""
         check_camera(fov)
         check_choice("camera", camera, CAMERAS)
         options = DsineOptions(iterations, old_camera=camera == AS_OLD)
         load = partial(load_model, "dsine", precision, OTHER_NORMALS)
-        return normal_map(image, load, resolution, network_size, coding, usual_size=resolution, fov=fov, options=options)
+        return normal_map(image, load, resolution, network_size, coding, default_size=resolution, fov=fov, options=options)
 
 
 NODES = (DsineNormalMap,)

@@ -16,20 +16,20 @@ from ..geometry.effects.depths import UNITS, known_depths
 from ..geometry.estimate import Estimate
 from ..model_loader.comfy.devices import image_placement
 from ..utils import resize_map, to_planar, to_rgb
-from .batches import counted, joined, to_output
+from .batches import join_outputs, to_output, with_progress
 from .checks import check_geometry
-from .known import NO_DEPTH, check_numbers, depth_input, images_with, known_of, masks_of, number_widgets
+from .effect_inputs import check_depth_linked, check_numbers, depth_input, effect_geometry, images_with, masks_of, number_widgets
 from .live import MAX_IMAGES as MAX_SHOWN
-from .live import Payload, image_payload, in_page, shown_on_node
+from .live import Payload, image_payload, in_comfyui, shown_on_node
 from .sockets import EFFECTS, Inputs, Widget
 from .widgets import choice_widget, geometry_input, image_input, number_widget, switch_widget
 
 NO_POINT = -1.0
-"""A coordinate of a point that was not chosen."""
+"""Coordinate that means "no point"."""
 
 MAX_DISTANCE = 10000.0
 _DARKENED = 0.25
-# What core's nodes hand on where an image has no alpha.
+# Size of the mask that core's nodes output for an image without alpha.
 _NO_MASK = (64, 64)
 
 # name: (default, lowest, highest, step, tooltip)
@@ -54,7 +54,7 @@ _TOLERANCE = (
 
 
 class DepthMask:
-    """A mask by distance."""
+    """Makes masks by distance or around a point."""
 
     NODE_ID = "DepthNormal_DepthMask"
     DISPLAY_NAME = "Depth Mask"
@@ -84,7 +84,7 @@ class DepthMask:
                 "geometry": geometry_input("Raw depth, e.g. from Estimate Geometry. If linked, depth is ignored."),
                 "depth": depth_input("Depth map, if geometry is not linked."),
                 "image": image_input("Image that the node shows the mask on; the mask gets its size."),
-                **choice_widgets(),
+                **mask_widgets(),
                 "invert": switch_widget(False, "Inverts the mask."),
             },
         }
@@ -103,19 +103,18 @@ class DepthMask:
         tolerance: float = 8.0,
         invert: bool = False,
     ) -> Any:
-        """One mask an image."""
-        choice = checked_choice(unit, near, far, feather, point_x, point_y, tolerance, invert)
-        if geometry is None and depth is None:
-            raise ValueError(NO_DEPTH)
+        """Returns one mask for each image."""
+        choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, invert)
+        check_depth_linked(geometry, depth)
         images = to_rgb(image) if image is not None else _blank(geometry, depth)
-        chosen = counted(_chosen(images, known_of(images, geometry, depth), choice), len(images))
-        shown = Shown()
-        masks = joined((shown.mask(*each) for each in chosen), len(images))
-        return shown_on_node(masks, shown.payloads, text=shown.lines)
+        chosen = with_progress(_with_masks(images, effect_geometry(images, geometry, depth), choice), len(images))
+        previews = NodePreviews()
+        masks = join_outputs((previews.mask(*each) for each in chosen), len(images))
+        return shown_on_node(masks, previews.payloads, text=previews.lines)
 
 
 class ForegroundCutout:
-    """A thing without its background."""
+    """Cuts the foreground out of images."""
 
     NODE_ID = "DepthNormal_ForegroundCutout"
     DISPLAY_NAME = "Foreground Cut-out"
@@ -154,7 +153,7 @@ class ForegroundCutout:
                         )
                     },
                 ),
-                **choice_widgets(),
+                **mask_widgets(),
                 "edge": number_widget(0.6, 0.0, MAX_EDGE, 0.1, edge),
                 "decontaminate": switch_widget(True, pure),
             },
@@ -176,38 +175,39 @@ class ForegroundCutout:
         edge: float = 0.6,
         decontaminate: bool = True,
     ) -> Any:
-        """One cut-out and its mask an image."""
-        choice = checked_choice(unit, near, far, feather, point_x, point_y, tolerance)
+        """Returns a cut-out and its mask for each image."""
+        choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance)
         check_range("edge", edge, 0, MAX_EDGE)
-        images, opacity = _straight(image)
+        images, opacity = _split_opacity(image)
         if mask is None and geometry is None and depth is None:
             raise ValueError("there is neither depth nor a mask: link raw depth to geometry, a depth image to depth, or a mask to mask")
         if mask is not None:
             masks = _masks(mask, images).split(1)
             chosen = ((image, None, each, "mask as given") for image, each in zip(images.split(1), masks, strict=True))
         else:
-            chosen = _chosen(images, known_of(images, geometry, depth), choice)
-        shown = Shown()
-        opaque = repeat(None) if opacity is None else opacity.split(1)
-        parts = (shown.cutout(*each, own, edge, decontaminate) for each, own in zip(counted(chosen, len(images)), opaque, strict=False))
-        return shown_on_node(joined(parts, len(images)), shown.payloads, text=shown.lines)
+            chosen = _with_masks(images, effect_geometry(images, geometry, depth), choice)
+        previews = NodePreviews()
+        opacities = repeat(None) if opacity is None else opacity.split(1)
+        masked = zip(with_progress(chosen, len(images)), opacities, strict=False)
+        parts = (previews.cutout(*each, own, edge, decontaminate) for each, own in masked)
+        return shown_on_node(join_outputs(parts, len(images)), previews.payloads, text=previews.lines)
 
 
-class Shown:
-    """Previews of a node's images, collected while they are made."""
+class NodePreviews:
+    """Previews of a node's outputs, collected while they are computed."""
 
     def __init__(self) -> None:
         self.payloads: list[Payload] = []
         self.lines: list[str] = []
 
     def add(self, make: Callable[[], Tensor], estimate: Estimate | None, line: str) -> None:
-        """An image (1, 3, H, W), made only where there is a page to show it, and what is known of it; after the first few, nothing."""
+        """Adds a preview (1, 3, H, W), made only if there is a page to show it, and its line; only the first few images are kept."""
         if len(self.lines) < MAX_SHOWN:
-            self.payloads.append(image_payload(make(), estimate, text=line) if in_page() else {})
+            self.payloads.append(image_payload(make(), estimate, text=line) if in_comfyui() else {})
             self.lines.append(line)
 
     def mask(self, image: Tensor, estimate: Estimate, mask: Tensor, line: str) -> tuple[Tensor]:
-        """The mask as the node hands it on; shown as the image with the rest darkened."""
+        """Converts a mask to the node's output; its preview is the image with the rest darkened."""
         self.add(lambda: image * (_DARKENED + (1 - _DARKENED) * mask), estimate, line)
         return (to_output(mask)[..., 0],)
 
@@ -221,7 +221,7 @@ class Shown:
         edge: float,
         decontaminate: bool,
     ) -> tuple[Tensor, Tensor]:
-        """The cut-out and its mask as the node hands them on; shown on grey. What was transparent in the image stays so."""
+        """Makes the node's cut-out and mask; the preview is on grey. Transparent pixels of the image stay transparent."""
         colour, alpha = cut_out(image, mask, edge, decontaminate)
         alpha = alpha if opacity is None else alpha * opacity.to(alpha)
         self.add(lambda: torch.lerp(torch.full_like(colour, 0.5), colour, alpha), estimate, line)
@@ -229,8 +229,8 @@ class Shown:
         return whole, to_output(alpha)[..., 0]
 
 
-def choice_widgets() -> dict[str, Widget]:
-    """How a mask is chosen; `checked_choice` reads the values."""
+def mask_widgets() -> dict[str, Widget]:
+    """Widgets that select a mask by depth; `mask_choice` reads their values."""
     unit = (
         "Unit of near, far, feather and tolerance. percent: 0 the near end of the scene, 100 its far end, in steps of "
         "the depth map's grey levels. metres: metric depth only."
@@ -246,7 +246,7 @@ def choice_widgets() -> dict[str, Widget]:
 
 
 def point_widgets(use: str) -> dict[str, Widget]:
-    """A point of the image; `chosen_point` reads the values."""
+    """Widgets for a point of the image; `chosen_point` reads their values."""
     return {
         "point_x": number_widget(NO_POINT, NO_POINT, 1.0, 0.001, f"{use} From left (0) to right (1); below 0: no point."),
         "point_y": number_widget(NO_POINT, NO_POINT, 1.0, 0.001, "The point from top (0) to bottom (1); below 0: no point."),
@@ -254,16 +254,16 @@ def point_widgets(use: str) -> dict[str, Widget]:
 
 
 def chosen_point(point_x: float, point_y: float) -> tuple[float, float] | None:
-    """The point of `point_widgets`; None where there is none."""
+    """Returns the point of `point_widgets`, or None."""
     check_range("point_x", point_x, NO_POINT, 1)
     check_range("point_y", point_y, NO_POINT, 1)
     return None if point_x < 0 or point_y < 0 else (point_x, point_y)
 
 
-def checked_choice(
+def mask_choice(
     unit: str, near: float, far: float, feather: float, point_x: float, point_y: float, tolerance: float, invert: bool = False
 ) -> MaskChoice:
-    """What the widgets of `choice_widgets` say.
+    """Reads the values of `mask_widgets`.
 
     Raises:
         ValueError: A number out of its range, or an unknown unit.
@@ -275,21 +275,21 @@ def checked_choice(
 
 
 def sized_pairs(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
-    """Each image with its estimate at the image's size, on the device that computes."""
+    """Yields each image with its estimate at the image's size, on the compute device."""
     for image, estimate in images_with(images, whole):
         yield image, estimate.resized(image.shape[-2], image.shape[-1])
 
 
-def _chosen(images: Tensor, whole: Estimate, choice: MaskChoice) -> Iterator[tuple[Tensor, Estimate, Tensor, str]]:
-    """Each image with its estimate, its mask, and what the mask is."""
+def _with_masks(images: Tensor, whole: Estimate, choice: MaskChoice) -> Iterator[tuple[Tensor, Estimate, Tensor, str]]:
+    """Yields each image with its estimate, its mask and a line that describes the mask."""
     for image, estimate in sized_pairs(images, whole):
         depths = known_depths(estimate)
         mask = choice.mask(depths)
         yield image, estimate, mask, choice.words(depths, float(mask.mean()))
 
 
-def _straight(image: Tensor) -> tuple[Tensor, Tensor | None]:
-    """(B, 3, H, W) in [0, 1] as they are under any transparency, and (B, 1, H, W) of how opaque they are; None: wholly."""
+def _split_opacity(image: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Splits an IMAGE into colours (B, 3, H, W) in [0, 1] and opacity (B, 1, H, W); None: opaque."""
     images, planar = to_rgb(image), to_planar(image)
     if planar.shape[1] < 4:
         return images, None
@@ -298,7 +298,7 @@ def _straight(image: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def _blank(geometry: Any, depth: Tensor | None) -> Tensor:
-    """White images of the size of what is known, to show masks on."""
+    """Returns white images of the size of the geometry or depth map, to show masks on."""
     if geometry is None:
         assert depth is not None
         return torch.ones_like(to_rgb(depth))
@@ -307,7 +307,7 @@ def _blank(geometry: Any, depth: Tensor | None) -> Tensor:
 
 
 def _masks(mask: Tensor, images: Tensor) -> Tensor:
-    """(B, 1, H, W) in [0, 1] of the images' size, of a MASK (B, H, W) or (H, W)."""
+    """Converts a MASK (B, H, W) or (H, W) to (B, 1, H, W) in [0, 1] at the images' size."""
     masks = masks_of(mask, "mask", len(images))
     if masks.shape[-2:] == _NO_MASK and masks.shape[-2:] != images.shape[-2:] and not bool(masks.any()):
         raise ValueError("mask is black and 64x64, as Load Image gives it for an image without alpha: leave it unconnected")

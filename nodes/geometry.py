@@ -1,4 +1,4 @@
-"""Raw depth and normals: estimates, depth images read as geometry, and normals from depth."""
+"""Nodes that make geometry: from a model, from depth maps, and normals from depth."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.inference.tile_layout import check_tiles
 from ..utils import to_images, to_planar
-from .batches import counted, counted_images, geometry_output, in_chunks, one_by_one
+from .batches import geometry_output, images_with_progress, in_chunks, one_by_one, with_progress
 from .checks import check_camera, check_geometry, check_model, check_network_side
 from .load_model import LoadDepthNormalModel
 from .refine import REFINE, refined_by_images
@@ -55,12 +55,12 @@ PLANE_FIT, MIDAS, DMAP2NORM = METHODS = ("plane fit", "midas", "dmap2norm")
 MAX_METRES = 1e6
 MAX_A = 1000.0
 
-# Beyond what resampling overshoots, and what JPEG's colours and 8-bit rounding add to grey.
+# Tolerances for overshoots of resampling, and for colours that JPEG and 8-bit rounding add to grey.
 _OVERSHOOT = 0.01
 _COLOUR = 0.02
 
 
-# Of Estimate Geometry.
+# Tooltips of Estimate Geometry.
 _TOOLTIPS = {
     "resolution": (
         "Side of the network's input in pixels, measured as the model's authors do (see the help page). 0: the "
@@ -94,7 +94,7 @@ _TOOLTIPS = {
 
 
 class EstimateGeometry:
-    """A model's raw depth and normals of images."""
+    """Estimates raw depth and normals with a model."""
 
     NODE_ID = "DepthNormal_EstimateGeometry"
     DISPLAY_NAME = "Estimate Geometry"
@@ -157,7 +157,7 @@ class EstimateGeometry:
         tiles: str | int = OFF,
         refine: bool = False,
     ) -> tuple[Estimate]:
-        """The estimate."""
+        """Returns the geometry."""
         check_model(model)
         check_network_side(resolution)
         check_camera(fov)
@@ -179,14 +179,14 @@ class EstimateGeometry:
             return (refined_by_images(found, images, refine),)
         if film:
             settings = {"size": resolution or None, "fov": fov, "derive": derive}
-            parts = counted_images(model.estimate_video(in_chunks(images), VideoOptions(smooth=smooth), **settings), total)
+            parts = images_with_progress(model.estimate_video(in_chunks(images), VideoOptions(smooth=smooth), **settings), total)
             return (refined_by_images(Estimate.cat(parts, total, images.device), images, refine),)
         settings = {"fov": fov, "derive": derive, "refine": refine, **({"tiles": in_tiles} if in_tiles else {})}
         return (geometry_output(model.estimate(images, resolution or None, progress_bar(total), **settings)),)
 
 
 class DepthImageToGeometry:
-    """Any pack's depth image as numbers."""
+    """Converts any pack's depth maps to raw depth."""
 
     NODE_ID = "DepthNormal_DepthImageToGeometry"
     DISPLAY_NAME = "Depth Image to Geometry"
@@ -244,7 +244,7 @@ class DepthImageToGeometry:
         fov: float = 0.0,
         mask: Tensor | None = None,
     ) -> tuple[Estimate]:
-        """The estimate."""
+        """Returns the geometry."""
         check_choice("near", near, NEAR)
         check_choice("values", values, VALUES)
         check_range("near_metres", near_metres, 0, MAX_METRES)
@@ -263,7 +263,7 @@ class DepthImageToGeometry:
 
 
 class NormalsFromDepth:
-    """Normals computed from raw depth."""
+    """Computes normals from raw depth."""
 
     NODE_ID = "DepthNormal_NormalsFromDepth"
     DISPLAY_NAME = "Depth to Normals"
@@ -319,7 +319,7 @@ class NormalsFromDepth:
         a: float = math.tau,
         bg_threshold: float = 0.1,
     ) -> tuple[Estimate]:
-        """The estimate with normals."""
+        """Returns the geometry with normals."""
         estimate = check_geometry(geometry)
         check_choice("method", method, METHODS)
         check_choice("edges", edges, EDGES)
@@ -331,7 +331,7 @@ class NormalsFromDepth:
         else:
             derive, axes = partial(_slopes, method=method, a=a, bg_threshold=bg_threshold), Axes.SCANNET
         home = image_placement()[0]
-        images = counted(one_by_one(estimate, default_device()), estimate.batch)
+        images = with_progress(one_by_one(estimate, default_device()), estimate.batch)
         normals = torch.cat([derive(image).to(home) for image in images])
         camera = likely_intrinsics(estimate, fov) if fov else estimate.intrinsics
         return (replace(estimate, normals=normals, axes=axes, intrinsics=camera),)
@@ -348,7 +348,7 @@ def _slopes(estimate: Estimate, method: str, a: float, bg_threshold: float) -> T
 
 
 def _slope_depth(estimate: Estimate, method: str) -> Tensor:
-    """The depth that one of the old methods is made for."""
+    """Returns the depth for one of the old methods; each takes only some quantities."""
     accepted = (Quantity.DISPARITY,) if method == MIDAS else (Quantity.METRIC_DEPTH, Quantity.RELATIVE_DEPTH)
     if estimate.depth is None or estimate.quantity not in accepted:
         found = "no depth" if estimate.quantity is None else estimate.quantity.value
@@ -357,7 +357,7 @@ def _slope_depth(estimate: Estimate, method: str) -> Tensor:
 
 
 def _grey(image: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(B, 1, H, W) values as they are, and where they count."""
+    """Reads the values of a depth map, (B, 1, H, W), and where they are valid."""
     planar = to_planar(image).float()
     colours = planar[:, :3]
     spread = (colours.amax(1) - colours.amin(1)).nan_to_num(0.0, 0.0, 0.0).mean().item()
@@ -379,7 +379,7 @@ def _grey(image: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def _levels(grey: Tensor) -> Tensor:
-    """Grey levels, refused where they are none."""
+    """Checks that values are grey levels."""
     low, high = grey.min().item(), grey.max().item()
     if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):
         raise ValueError(
@@ -389,7 +389,7 @@ def _levels(grey: Tensor) -> Tensor:
 
 
 def _metres(grey: Tensor) -> Tensor:
-    """Metres, refused where they are an image's grey levels."""
+    """Checks that values are metres and no grey levels."""
     finite = grey[torch.isfinite(grey)]
     if bool(((finite >= 0) & (finite <= 1)).all()):
         raise ValueError(

@@ -31,7 +31,7 @@ def _check(geometry: Any, fov: float, near_far_ratio: float) -> Estimate:
 
 
 class GeometryToMoge:
-    """An estimate for core's MoGe nodes."""
+    """Converts geometry for core's MoGe nodes."""
 
     NODE_ID = "DepthNormal_GeometryToMoGe"
     DISPLAY_NAME = "Geometry to MoGe"
@@ -48,13 +48,13 @@ class GeometryToMoge:
         return _inputs()
 
     def execute(self, geometry: Any, image: Tensor, fov: float = 0.0, near_far_ratio: float = 0.0) -> tuple[dict[str, Tensor]]:
-        """Core's dictionary."""
+        """Returns core's dictionary."""
         estimate = _check(geometry, fov, near_far_ratio)
         return (estimate_to_moge(estimate, image_for(estimate, image), fov, near_far_ratio),)
 
 
 class MogeToGeometry:
-    """Core's MoGe geometry as an estimate."""
+    """Converts core's MoGe geometry to this pack's."""
 
     NODE_ID = "DepthNormal_MoGeToGeometry"
     DISPLAY_NAME = "MoGe to Geometry"
@@ -74,12 +74,12 @@ class MogeToGeometry:
         return {"required": {"moge_geometry": (MOGE_GEOMETRY, {"tooltip": "The output of Run MoGe Inference."})}}
 
     def execute(self, moge_geometry: dict[str, Any]) -> tuple[Estimate]:
-        """The estimate."""
+        """Returns the geometry."""
         return (geometry_output(moge_to_estimate(moge_geometry)),)
 
 
 class GeometryToDa3:
-    """An estimate for core's Depth Anything 3 nodes."""
+    """Converts geometry for core's Depth Anything 3 nodes."""
 
     NODE_ID = "DepthNormal_GeometryToDA3"
     DISPLAY_NAME = "Geometry to Depth Anything 3"
@@ -96,13 +96,13 @@ class GeometryToDa3:
         return _inputs()
 
     def execute(self, geometry: Any, image: Tensor, fov: float = 0.0, near_far_ratio: float = 0.0) -> tuple[dict[str, Tensor | str]]:
-        """Core's dictionary."""
+        """Returns core's dictionary."""
         estimate = _check(geometry, fov, near_far_ratio)
         return (estimate_to_da3(estimate, image_for(estimate, image), fov, near_far_ratio),)
 
 
 class Da3ToGeometry:
-    """Core's Depth Anything 3 geometry as an estimate."""
+    """Converts core's Depth Anything 3 geometry to this pack's."""
 
     NODE_ID = "DepthNormal_DA3ToGeometry"
     DISPLAY_NAME = "Depth Anything 3 to Geometry"
@@ -123,7 +123,7 @@ class Da3ToGeometry:
         }
 
     def execute(self, da3_geometry: dict[str, Any], quantity: str = AUTO) -> tuple[Estimate]:
-        """The estimate."""
+        """Returns the geometry."""
         check_choice("quantity", quantity, DEPTH_QUANTITIES)
         return (geometry_output(da3_to_estimate(da3_geometry, None if quantity == AUTO else quantity)),)
 

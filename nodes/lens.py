@@ -17,9 +17,9 @@ from ..geometry.estimate import Estimate
 from ..geometry.images.srgb import colour_to_linear
 from ..model_loader.comfy.devices import image_placement
 from ..utils import to_planar, to_rgb
-from .batches import counted, joined, to_output
-from .effects import MAX_DISTANCE, NO_POINT, Shown, chosen_point, point_widgets, sized_pairs
-from .known import NO_DEPTH, check_numbers, depth_input, known_of, number_widgets
+from .batches import join_outputs, to_output, with_progress
+from .effect_inputs import check_depth_linked, check_numbers, depth_input, effect_geometry, number_widgets
+from .effects import MAX_DISTANCE, NO_POINT, NodePreviews, chosen_point, point_widgets, sized_pairs
 from .live import shown_on_node
 from .sockets import EFFECTS, Inputs
 from .widgets import choice_widget, colour_widget, count_widget, geometry_input, image_input
@@ -99,7 +99,7 @@ _LENS_NUMBERS = {
 
 
 class Fog:
-    """Air that is not clear."""
+    """Adds fog to images."""
 
     NODE_ID = "DepthNormal_Fog"
     DISPLAY_NAME = "Fog"
@@ -142,27 +142,26 @@ class Fog:
         height_falloff: float = 0.0,
         sky: str = SKIES[0],
     ) -> Any:
-        """One image in fog and how thick it is, an image."""
+        """Returns each image in fog, and the share of fog as a mask."""
         check_choice("sky", sky, SKIES)
         check_numbers(_FOG_NUMBERS, {"density": density, "start": start, "height_falloff": height_falloff})
         fog, light = FogBank(density, start, height_falloff), colour_to_linear(colour)
         images = bright_images(image)
-        if geometry is None and depth is None:
-            raise ValueError(NO_DEPTH)
-        shown = Shown()
+        check_depth_linked(geometry, depth)
+        previews = NodePreviews()
 
         def made(image: Tensor, estimate: Estimate) -> tuple[Tensor, Tensor]:
             through, line = fog_of(estimate, image, fog, sky == "auto")
             result = add_fog(image, through, light)
-            shown.add(lambda: result, estimate, line)
+            previews.add(lambda: result, estimate, line)
             return _unclamped(result), to_output(1 - through)[..., 0]
 
-        pairs = counted(sized_pairs(images, known_of(images, geometry, depth)), len(images))
-        return shown_on_node(joined((made(*pair) for pair in pairs), len(images)), shown.payloads, text=shown.lines)
+        pairs = with_progress(sized_pairs(images, effect_geometry(images, geometry, depth)), len(images))
+        return shown_on_node(join_outputs((made(*pair) for pair in pairs), len(images)), previews.payloads, text=previews.lines)
 
 
 class DepthOfField:
-    """A lens that is wide open."""
+    """Adds the depth of field of a large lens to images."""
 
     NODE_ID = "DepthNormal_DepthOfField"
     DISPLAY_NAME = "Depth of Field"
@@ -228,33 +227,32 @@ class DepthOfField:
         rotation: float = 0.0,
         highlights: float = 1.0,
     ) -> Any:
-        """One image an image."""
+        """Returns each image through the lens."""
         numbers = (focus, blur, f_number, focal_length, sensor, rotation, highlights)
         check_whole("blades", blades, 0, MAX_BLADES)
         check_numbers(_LENS_NUMBERS, dict(zip(_LENS_NUMBERS, numbers, strict=True)))
         lens = Focus(focus, unit, chosen_point(point_x, point_y), blur, f_number, focal_length, sensor)
         images = bright_images(image)
-        if geometry is None and depth is None:
-            raise ValueError(NO_DEPTH)
-        shown = Shown()
+        check_depth_linked(geometry, depth)
+        previews = NodePreviews()
 
         def made(image: Tensor, estimate: Estimate) -> tuple[Tensor]:
             circle, line = focused(estimate, image, lens)
             result = depth_of_field(image, circle, blades=int(blades), rotation=rotation, highlights=highlights)
-            shown.add(lambda: result, estimate, line)
+            previews.add(lambda: result, estimate, line)
             return (_unclamped(result),)
 
-        pairs = counted(sized_pairs(images, known_of(images, geometry, depth)), len(images))
-        return shown_on_node(joined((made(*pair) for pair in pairs), len(images)), shown.payloads, text=shown.lines)
+        pairs = with_progress(sized_pairs(images, effect_geometry(images, geometry, depth)), len(images))
+        return shown_on_node(join_outputs((made(*pair) for pair in pairs), len(images)), previews.payloads, text=previews.lines)
 
 
 def _unclamped(image: Tensor) -> Tensor:
-    """(B, 3, H, W) as the IMAGE that nodes hand on, with what is brighter than white."""
+    """Converts (B, 3, H, W) to ComfyUI's IMAGE, with values above 1."""
     return image.movedim(1, -1).contiguous().to(*image_placement())
 
 
 def bright_images(image: Tensor) -> Tensor:
-    """(B, 3, H, W) in [0, 1], or, of an HDR image, with what is brighter than white.
+    """Converts an IMAGE to (B, 3, H, W) in [0, 1]; values of an HDR image stay above 1.
 
     Raises:
         ValueError, TypeError: As `to_rgb`.

@@ -1,4 +1,4 @@
-"""The old pack's depth node of LeReS: same id, widgets, sizes and looks."""
+"""The old pack's depth node of LeReS, with the same id, widgets, sizes and display."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ AUTHORS, OLD_NODE = INPUTS = ("authors", "old node")
 
 
 class LeresDepthMap:
-    """LeReS's relative depth as an image."""
+    """Depth maps from LeReS's relative depth."""
 
     NODE_ID = "LeReS-DepthMapPreprocessor"
     DISPLAY_NAME = "LeReS Depth Map (enable boost for LeReS++)"
@@ -100,7 +100,7 @@ class LeresDepthMap:
         normalisation: str = PER_IMAGE,
         model: str = LERES_OR_TINY[0],
     ) -> tuple[Tensor]:
-        """One depth image an image."""
+        """Returns one depth map for each image."""
         check_range("rm_nearest", rm_nearest, 0, 100)
         check_range("rm_background", rm_background, 0, 100)
         check_choice("boost", boost, list(MODELS))
@@ -121,15 +121,15 @@ class LeresDepthMap:
 
 
 def without_ends(images: Tensor, nearest: float, background: float) -> Tensor:
-    """Depth images in [0, 1], near = white, whose ends are cut off: what is nearest becomes white, what is farthest black.
+    """Makes the nearest grey levels of depth maps white and the farthest black.
 
     Args:
-        images: Of any shape.
-        nearest: Per cent of the range that are cut off at the near end, first.
-        background: The same at the far end, afterwards.
+        images: Depth maps in [0, 1], near = white, of any shape.
+        nearest: Percentage of the range that becomes white.
+        background: Percentage of the range that then becomes black.
 
     Source:
-        `LeresDetector` of the ControlNet nodes. What they compare are the 8-bit levels of the image; the others stay floats here.
+        `LeresDetector` of the ControlNet nodes, which compares 8-bit levels; the other values stay floats here.
     """
     if nearest:
         images = torch.where(255 - _levels(images) <= nearest / 100 * 255, 1, images)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from ..geometry.checks import check_choice
 from ..geometry.effects.lights import KINDS, LightPlan
 from ..geometry.images.srgb import colour_to_linear
-from .known import check_numbers, number_widgets
+from .effect_inputs import check_numbers, number_widgets
 from .sockets import EFFECTS, Inputs, Widget
 from .widgets import choice_widget, colour_widget
 
@@ -69,25 +69,25 @@ SHADOWS = {
 
 
 def kind_widget() -> Widget:
-    """Whether a lamp is far or near."""
+    """Widget for the kind of lamp: directional or point."""
     return choice_widget(KINDS, "Kind of light. directional: parallel rays, like the sun. point: a lamp in the scene.")
 
 
 def lamp_colour_widget() -> Widget:
-    """The colour of a lamp."""
+    """Widget for the colour of a lamp."""
     return colour_widget("Colour of the light: #ffb46b a candle, #9ec3ff the sky.", WHITE)
 
 
 def lights_input() -> Widget:
-    """The input for lamps of the node Light."""
+    """Input for lamps of the node Light."""
     return LIGHTS, {"tooltip": "More lamps, from the node Light. Their light is added."}
 
 
 def light_plan(light: str, colour: str, numbers: dict[str, float], shadow: float | None = None) -> LightPlan:
-    """A lamp of the widgets' values.
+    """Makes a lamp from the widgets' values.
 
     Raises:
-        ValueError: A kind, a colour or a number that is not accepted.
+        ValueError: An unknown kind or colour, or a number out of range.
     """
     check_choice("light", light, KINDS)
     check_numbers({**PLACE_NUMBERS, **SIZE}, numbers)
@@ -96,10 +96,10 @@ def light_plan(light: str, colour: str, numbers: dict[str, float], shadow: float
 
 
 def check_lights(lights: Any) -> tuple[LightPlan, ...]:
-    """The lamps of a lights input; None is no lamp.
+    """Checks the lamps of a lights input; None: no lamp.
 
     Raises:
-        TypeError: Something else than lamps.
+        TypeError: Not lamps.
         ValueError: Too many.
     """
     lights = lights or ()
@@ -111,7 +111,7 @@ def check_lights(lights: Any) -> tuple[LightPlan, ...]:
 
 
 class Light:
-    """One more lamp."""
+    """Adds a lamp for Relight."""
 
     NODE_ID = "DepthNormal_Light"
     DISPLAY_NAME = "Light"
@@ -151,7 +151,7 @@ class Light:
         light_size: float = 0.0,
         shadows: float = 0.5,
     ) -> tuple[tuple[LightPlan, ...]]:
-        """The lamps so far and one more."""
+        """Returns the input's lamps and one more."""
         check_numbers(SHADOWS, {"shadows": shadows})
         values = (azimuth, elevation, light_x, light_y, light_depth, intensity, light_size)
         numbers = dict(zip((*PLACE_NUMBERS, *SIZE), values, strict=True))

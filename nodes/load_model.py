@@ -1,4 +1,4 @@
-"""Models of the table, ready to run."""
+"""The node that loads a model by its id or from a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..model_loader import Model
 from ..model_loader.load import is_replaced
 from ..model_loader.weights.find import find_file
 from .loading import choose_tiny, load_model
-from .model_list import best_on_disk, by_place, model_widget
+from .model_list import best_on_disk, by_location, model_widget
 from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, Inputs
 from .widgets import AUTO, precision_widget, runtime_widget, text_widget
 
@@ -19,7 +19,7 @@ FROM_FILE = "(from file)"
 
 
 class LoadDepthNormalModel:
-    """A model of the table, ready to run."""
+    """Loads a model by its id or from a file."""
 
     NODE_ID = "DepthNormal_LoadModel"
     DISPLAY_NAME = "Load Depth/Normal Model"
@@ -55,7 +55,7 @@ class LoadDepthNormalModel:
         return {
             "required": {},
             "optional": {
-                "model": model_widget([*by_place(list(MODELS)), FROM_FILE], tooltip, best_on_disk(BEST_FIRST)),
+                "model": model_widget([*by_location(list(MODELS)), FROM_FILE], tooltip, best_on_disk(BEST_FIRST)),
                 "precision": precision_widget(),
                 "weights": text_widget(weights),
                 "runtime": runtime_widget(),
@@ -70,7 +70,7 @@ class LoadDepthNormalModel:
         weights: str | None = "",
         runtime: str | None = TORCH,
     ) -> float | str:
-        """NaN, which equals nothing, where another file has taken the place of the model's, or where an input is not known yet."""
+        """Returns NaN, which equals nothing, if the model's file was replaced or an input is not known yet."""
         if model is None or weights is None:
             return math.nan
         try:
@@ -80,7 +80,7 @@ class LoadDepthNormalModel:
         return math.nan if is_replaced(None if model == FROM_FILE else model, file) else "loaded"
 
     def execute(self, model: str = RECOMMENDED_MODEL, precision: str = AUTO, weights: str = "", runtime: str = TORCH) -> tuple[Model]:
-        """The model, kept for the next call."""
+        """Returns the model, which is cached."""
         file = find_file(weights) if weights.strip() else None
         if model != FROM_FILE:
             return (load_model(model, precision, choose_tiny("model"), file, runtime),)

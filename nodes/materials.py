@@ -1,4 +1,4 @@
-"""From a photograph to a material: seamless geometry, detail normals, and files of 16 bits and more."""
+"""Materials from photographs: seamless geometry, detail normals, and files of 16 bits and more."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
 from ..utils import resize_image, to_planar
-from .batches import counted, geometry_output, joined, one_by_one, to_output
+from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress
 from .checks import check_count, check_model, check_network_side
-from .saving import HIDDEN, filled_in, prefix_problem, prefix_widget, save_numbered, shown
+from .saving import HIDDEN, SavingNode, file_entries, fill_in, prefix_widget, save_numbered
 from .sockets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs
 from .surfaces import normal_map_input, planar, surface_normals
 from .widgets import (
@@ -44,7 +44,7 @@ DEFAULT_PREFIX = "textures/texture"
 
 
 class SeamlessGeometry:
-    """A model's depth and normals of an image that tiles."""
+    """Estimates depth and normals that tile."""
 
     NODE_ID = "DepthNormal_SeamlessGeometry"
     DISPLAY_NAME = "Seamless Geometry"
@@ -93,7 +93,7 @@ class SeamlessGeometry:
     def execute(
         self, model: Model, image: Tensor, margin: float = 0.25, even_borders: bool = False, resolution: int = 0, normals: str = AUTO
     ) -> tuple[Estimate, Tensor]:
-        """The estimate and the images."""
+        """Returns the geometry and the images."""
         check_model(model)
         check_network_side(resolution)
         check_choice("normals", normals, (AUTO, "model only"))
@@ -107,7 +107,7 @@ class SeamlessGeometry:
 
 
 class DetailNormals:
-    """Fine relief without the big shape."""
+    """Makes normals of fine relief without the large shape."""
 
     NODE_ID = "DepthNormal_DetailNormals"
     DISPLAY_NAME = "Detail Normals from Photo"
@@ -172,7 +172,7 @@ class DetailNormals:
         coding: str = CODINGS[0],
         normal_coding: str = CODINGS[0],
     ) -> tuple[Tensor, Estimate]:
-        """One normal map an image."""
+        """Returns one normal map for each image."""
         check_choice("source", source, (AUTO, *DETAILS))
         check_choice("coding", coding, CODINGS)
         check_range("radius", radius, 0, MAX_RADIUS)
@@ -190,16 +190,16 @@ class DetailNormals:
         photos = [None] * total if images is None else images.split(1)
 
         def parts() -> Any:
-            for estimate, photo in counted(zip(known, photos, strict=True), total):
+            for estimate, photo in with_progress(zip(known, photos, strict=True), total):
                 photo = None if photo is None else photo.to(default_device())
                 yield (material_normals(estimate, photo, options).to(image_placement()[0]),)
 
-        (normals,) = joined(parts(), total)
+        (normals,) = join_outputs(parts(), total)
         return to_output(encode_normal_map(normals, NormalMapCoding(coding))), geometry_output(Estimate(normals=normals))
 
 
-class SaveTexture:
-    """Images in 16 bits or floats."""
+class SaveTexture(SavingNode):
+    """Saves images with 16 bits or floats."""
 
     NODE_ID = "DepthNormal_SaveTexture"
     DISPLAY_NAME = "Save Texture"
@@ -232,11 +232,6 @@ class SaveTexture:
             "hidden": dict(HIDDEN),
         }
 
-    @classmethod
-    def VALIDATE_INPUTS(cls, filename_prefix: str | None = DEFAULT_PREFIX) -> bool | str:  # noqa: N802
-        """Refuses names that leave the output folder before anything runs; `None` comes from another node and is not known yet."""
-        return prefix_problem(filename_prefix)
-
     def execute(
         self,
         image: Tensor,
@@ -246,7 +241,7 @@ class SaveTexture:
         prompt: Mapping[str, Any] | None = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, dict[str, list[dict[str, str]]]]:
-        """Writes the files and names them to ComfyUI's page."""
+        """Saves the files and lists them in ComfyUI's page."""
         check_choice("format", format, TEXTURE_FORMATS)
         images = to_planar(image)
 
@@ -258,12 +253,12 @@ class SaveTexture:
                 write_image_exr(path, planes)
             return (path,)
 
-        name = filled_in(filename_prefix, images.shape[-1], images.shape[-2], prompt, extra_pnginfo)
-        return {"ui": shown(save_numbered(name, f".{format}", counted(images, len(images)), save))}
+        name = fill_in(filename_prefix, images.shape[-1], images.shape[-2], prompt, extra_pnginfo)
+        return {"ui": file_entries(save_numbered(name, f".{format}", with_progress(images, len(images)), save))}
 
 
 def _photos(image: Tensor, whole: Estimate | None) -> Tensor:
-    """(B, 3, H, W): the photographs, at the size and in the number of the normals where there are some."""
+    """Returns the photographs (B, 3, H, W), at the size and number of the normals if there are any."""
     images = planar(image)
     if whole is None:
         return images

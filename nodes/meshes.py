@@ -15,11 +15,11 @@ from ..geometry.estimate import Estimate
 from ..geometry.files import FORMATS, PLY_AXES, SaveOptions, save_surface
 from ..geometry.surfaces.mesh import MAX_POINTS, MeshOptions
 from ..geometry.surfaces.relief import LIMITS, RAISED, ReliefOptions
-from .batches import counted, one_by_one
+from .batches import one_by_one, with_progress
 from .checks import check_camera, check_geometry
+from .effect_inputs import check_numbers, number_widgets
 from .files import images_of
-from .known import check_numbers, number_widgets
-from .saving import HIDDEN, filled_in, output_name, prefix_problem, prefix_widget, save_numbered, shown
+from .saving import HIDDEN, SavingNode, file_entries, fill_in, output_name, prefix_widget, save_numbered
 from .sockets import FILES, Inputs, Widget
 from .widgets import (
     choice_widget,
@@ -59,8 +59,8 @@ def _sky_widget(treatment: str) -> Widget:
     return switch_widget(True, f"On: regions that look like sky {treatment}. Needs the image.")
 
 
-class SaveMesh:
-    """A textured mesh into ComfyUI's output folder."""
+class SaveMesh(SavingNode):
+    """Saves textured meshes to ComfyUI's output folder."""
 
     NODE_ID = "DepthNormal_SaveMesh"
     DISPLAY_NAME = "Save Mesh"
@@ -122,11 +122,6 @@ class SaveMesh:
             "hidden": dict(HIDDEN),
         }
 
-    @classmethod
-    def VALIDATE_INPUTS(cls, filename_prefix: str | None = MESH_PREFIX) -> bool | str:  # noqa: N802
-        """Refuses names that leave the output folder before anything runs; `None` comes from another node and is not known yet."""
-        return prefix_problem(filename_prefix)
-
     def execute(
         self,
         geometry: Any,
@@ -142,19 +137,19 @@ class SaveMesh:
         prompt: Mapping[str, Any] | None = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The files."""
+        """Saves the files."""
         estimate = check_geometry(geometry)
         check_choice("format", format, MESH_FORMATS)
         check_range("max_points", max_points, 0, MAX_MESH_POINTS)
         check_range("max_jump", max_jump, *MAX_JUMP_WIDGET)
         check_camera(fov, near_far_ratio)
         mesh = MeshOptions(max_jump, max_points, fov=fov, near_far_ratio=near_far_ratio, drop_sky=drop_sky)
-        name = filled_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
+        name = fill_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
         return _saved(estimate, image, name, f".{format}", SaveOptions(ply_up=ply_up, mesh=mesh))
 
 
-class SaveRelief:
-    """A plate to print into ComfyUI's output folder."""
+class SaveRelief(SavingNode):
+    """Saves printable reliefs to ComfyUI's output folder."""
 
     NODE_ID = "DepthNormal_SaveRelief"
     DISPLAY_NAME = "Geometry to Relief (STL)"
@@ -199,11 +194,6 @@ class SaveRelief:
             "hidden": dict(HIDDEN),
         }
 
-    @classmethod
-    def VALIDATE_INPUTS(cls, filename_prefix: str | None = RELIEF_PREFIX) -> bool | str:  # noqa: N802
-        """Refuses names that leave the output folder before anything runs; `None` comes from another node and is not known yet."""
-        return prefix_problem(filename_prefix)
-
     def execute(
         self,
         geometry: Any,
@@ -220,30 +210,30 @@ class SaveRelief:
         prompt: Mapping[str, Any] | None = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The files."""
+        """Saves the files."""
         estimate = check_geometry(geometry)
         numbers = {"width": width, "relief": relief, "base": base, "detail": detail, "curve": curve}
         check_numbers(_RELIEF_NUMBERS, numbers)
         options = ReliefOptions(**numbers, raised=raised, max_points=max_points, drop_sky=drop_sky)
-        name = filled_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
+        name = fill_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
         return _saved(estimate, image, name, ".stl", SaveOptions(relief=options))
 
 
 def _saved(estimate: Estimate, image: Tensor | None, name: str, suffix: str, options: SaveOptions) -> dict[str, Any]:
-    """Writes each image, or all views of a scene, and tells ComfyUI's page and the graph."""
+    """Saves each image, or all views of a scene, and returns the node's outputs and display."""
     whole = FORMATS[suffix].holds(estimate)
-    parts = [estimate] if whole else counted(one_by_one(estimate), estimate.batch)
+    parts = [estimate] if whole else with_progress(one_by_one(estimate), estimate.batch)
     images: Iterable[Tensor | None] = repeat(None) if image is None else images_of(estimate, image, whole)
-    said: list[str] = []
+    lines: list[str] = []
 
     def save(path: Path, part: tuple[Estimate, SaveOptions]) -> tuple[Path, ...]:
-        said.append(save_surface(path, *part))
+        lines.append(save_surface(path, *part))
         return (path,)
 
-    dressed = ((part, replace(options, image=image)) for part, image in zip(parts, images, strict=False))
-    written = save_numbered(name, suffix, dressed, save)
+    textured = ((part, replace(options, image=image)) for part, image in zip(parts, images, strict=False))
+    written = save_numbered(name, suffix, textured, save)
     names = [output_name(path) for path in written]
-    return {"ui": {**shown(written), "text": said}, "result": (names, said)}
+    return {"ui": {**file_entries(written), "text": lines}, "result": (names, lines)}
 
 
 NODES = (SaveMesh, SaveRelief)

@@ -1,4 +1,4 @@
-"""The old pack's Metric3D nodes: same ids, widgets, sizes and looks."""
+"""The old pack's Metric3D nodes, with the same ids, widgets, sizes and display."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from .widgets import (
 BACKBONES = ("vit-small", "vit-large", "vit-giant2", BUNDLED_MODEL)
 DEFAULT_FOCAL, MAX_FOCAL = 1000, 16384
 
-# the greys that the old node took from matplotlib: evenly spaced from 0 to _FARTHEST times the farthest depth, in so many steps
+# the old node's grey levels, from matplotlib: evenly spaced from 0 to _FARTHEST times the farthest depth, in _STEPS steps
 _GREYS = (255, 240, 217, 189, 150, 115, 82, 37, 0)
 _FARTHEST, _STEPS = 1.1, 256
 
 
 def _before() -> dict[str, Widget]:
-    """The old widgets before `resolution`."""
+    """Returns the old widgets before `resolution`."""
     backbone = (
         "Which model to run: small (150 MB), large (1.65 GB), giant2 (5.51 GB). It is unclear whether the weights may be used "
         f"commercially. {TINY_CHOICE}; it gives disparity instead of metres."
@@ -65,7 +65,7 @@ def _network_size() -> Widget:
 
 
 class Metric3dDepthMap:
-    """Metric3D's metres as an image."""
+    """Depth maps from Metric3D's metres."""
 
     NODE_ID = "Metric3D-DepthMapPreprocessor"
     DISPLAY_NAME = "Metric3D Depth Map"
@@ -105,7 +105,7 @@ class Metric3dDepthMap:
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
-        """One depth image an image."""
+        """Returns one depth map for each image."""
         check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
         check_network_size(network_size)
         load = _loader(backbone, fx, fy, precision)
@@ -113,7 +113,7 @@ class Metric3dDepthMap:
 
 
 class Metric3dNormalMap(NormalMapNode):
-    """Metric3D's normals as a normal map."""
+    """Normal maps from Metric3D."""
 
     NODE_ID = "Metric3D-NormalMapPreprocessor"
     DISPLAY_NAME = "Metric3D Normal Map"
@@ -139,12 +139,12 @@ class Metric3dNormalMap(NormalMapNode):
         precision: str = "auto",
         coding: str = NORMALBAE,
     ) -> tuple[Tensor]:
-        """One normal map an image."""
+        """Returns one normal map for each image."""
         return normal_map(image, _loader(backbone, fx, fy, precision), resolution, network_size, coding)
 
 
 def _loader(backbone: str, fx: int, fy: int, precision: str) -> Callable[[], Model]:
-    """What loads the model, once the widgets that choose it are checked."""
+    """Checks the widgets that choose the model and returns a function that loads it."""
     check_choice("backbone", backbone, BACKBONES)
     check_range("fx", fx, 1, MAX_FOCAL)
     check_range("fy", fy, 1, MAX_FOCAL)
@@ -153,9 +153,9 @@ def _loader(backbone: str, fx: int, fy: int, precision: str) -> Callable[[], Mod
 
 
 def _greys(estimate: Estimate, measure: MeasureRange = measure_range) -> Tensor:
-    """The old image: 0 metres white, the farthest nearly black. Its greys are the middles of the old steps, and between them."""
+    """Renders the old depth map: 0 metres white, the farthest nearly black. It interpolates between the middles of the old grey steps."""
     depth, quantity, valid = estimate.known_depth()
-    if quantity is not Quantity.METRIC_DEPTH:  # the bundled model's
+    if quantity is not Quantity.METRIC_DEPTH:  # the bundled model's depth
         return render_depth(estimate, measure)
     farthest, _ = measure(depth_to_nearness(depth, quantity), valid, (0.0, 100.0))  # metres as nearness: negative
     levels = depth.new_tensor(_GREYS) / 255

@@ -1,4 +1,4 @@
-"""The old pack's MiDaS nodes: same ids, widgets, sizes and looks."""
+"""The old pack's MiDaS nodes, with the same ids, widgets, sizes and display."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DEFAULT_THRESHOLD = 0.1
 
 
 def _inputs(a_tooltip: str, threshold_tooltip: str, *, unused: bool = False) -> Inputs:
-    """The old widgets, which graphs store by position, and behind them the new ones; `unused`: `a` and the threshold do nothing."""
+    """Returns the old widgets in the order in which graphs store them, then the new ones; `unused`: `a` and the threshold do nothing."""
     model_tooltip = (
         "Which MiDaS model to run. dpt-hybrid: the old nodes' model; its weights (493 MB) are downloaded once if no "
         "installed pack has them. tiny: the pack's own small network, a preview without a download."
@@ -60,7 +60,7 @@ def _inputs(a_tooltip: str, threshold_tooltip: str, *, unused: bool = False) -> 
 
 
 class MidasNormalMap:
-    """MiDaS disparity's slopes as a normal map."""
+    """Normal maps from the slopes of MiDaS disparity."""
 
     NODE_ID = "MiDaS-NormalMapPreprocessor"
     DISPLAY_NAME = "MiDaS Normal Map"
@@ -96,7 +96,7 @@ class MidasNormalMap:
         precision: str = "auto",
         coding: str = NORMAL_1_0,
     ) -> tuple[Tensor]:
-        """One normal map an image."""
+        """Returns one normal map for each image."""
         check_range("a", a, 0, MAX_A)
         check_range("bg_threshold", bg_threshold, 0, 1)
         check_choice("coding", coding, CODINGS)
@@ -105,7 +105,7 @@ class MidasNormalMap:
 
 
 class MidasDepthMap:
-    """MiDaS disparity as an image."""
+    """Depth maps from MiDaS disparity."""
 
     NODE_ID = "MiDaS-DepthMapPreprocessor"
     DISPLAY_NAME = "MiDaS Depth Map"
@@ -133,13 +133,13 @@ class MidasDepthMap:
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
-        """One depth image an image."""
+        """Returns one depth map for each image."""
         check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
         return (annotate_depth(image, partial(_load, model, precision), resolution, normalisation, resolution),)
 
 
 def _load(model: str, precision: str) -> Model:
-    """As the old nodes: the network's short side is the resolution, and not what its authors would choose."""
+    """Loads a model that runs with the resolution as its input's short side, as in the old nodes, whatever its authors' size."""
     return load_model(model, precision, choose_tiny("model")).with_resizing(SHORT_SIDE)
 
 

@@ -1,4 +1,4 @@
-"""The old pack's BAE node: same id, widgets, sizes and looks; and what the old nodes of normal models share."""
+"""The old pack's BAE node, with the same id, widgets, sizes and display, and code shared by the old nodes of normal models."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .widgets import (
 
 
 class NormalMapNode:
-    """What all of them have in common."""
+    """Base class of these nodes."""
 
     CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
@@ -42,12 +42,12 @@ class NormalMapNode:
 
 
 def normal_map_inputs(network_size: Widget, before: dict[str, Widget] | None = None, own: dict[str, Widget] | None = None) -> Inputs:
-    """The inputs of such a node: the old widgets, which graphs store by position, and behind `resolution` the new ones.
+    """Returns the inputs: the old widgets in their order, because graphs store them by position, and the new ones after `resolution`.
 
     Args:
-        network_size: How large the image is that the network sees.
+        network_size: Widget for the size of the network's input.
         before: The old widgets before `resolution`.
-        own: New widgets that no other node has.
+        own: New widgets of this node alone.
     """
     return {
         "required": {"image": image_input()},
@@ -69,24 +69,24 @@ def normal_map(
     network_size: int,
     coding: str,
     *,
-    usual_size: int | None = None,
+    default_size: int | None = None,
     fov: float = 0.0,
     options: Any = None,
 ) -> tuple[Tensor]:
-    """One normal map an image. The vectors are resized, and not their colours: they stay unit vectors.
+    """Returns one normal map for each image. It resizes the vectors, not their colours, so that they stay unit vectors.
 
     Args:
         image: ComfyUI's IMAGE.
-        load: Loads the model, one that gives normals; called once everything else is known to be right.
+        load: Loads a model that predicts normals; called after all other checks.
         resolution: Short side of the result in pixels.
-        network_size: Side of the network's input in pixels; 0 = `usual_size`.
+        network_size: Side of the network's input in pixels; 0 = `default_size`.
         coding: One of `CODINGS`.
-        usual_size: Side of the network's input where nobody chooses it; None = the size of the model's authors.
-        fov: Degrees that the longer side spans; 0 = not known.
-        options: The model family's own, where it has any.
+        default_size: Side of the network's input if the user does not choose it; None = the authors' size.
+        fov: Field of view of the longer side in degrees; 0 = unknown.
+        options: Options of the model family; None = its defaults.
 
     Raises:
-        ValueError: What the widgets of `normal_map_inputs` cannot say, or images that `utils.to_images` refuses.
+        ValueError: Values out of the widgets' ranges, or images that `utils.to_images` refuses.
     """
     check_short_side(resolution)
     check_network_size(network_size)
@@ -96,7 +96,7 @@ def normal_map(
     check_result_fits(images.shape[0], *size)
     model = load()
     progress = progress_bar(images.shape[0])
-    estimates = model.estimates(images, network_size or usual_size, progress, fov=fov, options=options_for(model, options))
+    estimates = model.estimates(images, network_size or default_size, progress, fov=fov, options=options_for(model, options))
     return (torch.cat([to_output(_encoded(estimate.resized(*size), coding)) for estimate in estimates]),)
 
 
@@ -106,7 +106,7 @@ def _encoded(estimate: Estimate, coding: str) -> Tensor:
 
 
 class BaeNormalMap(NormalMapNode):
-    """BAE's normals as an image."""
+    """Normal maps from BAE."""
 
     NODE_ID = "BAE-NormalMapPreprocessor"
     DISPLAY_NAME = "BAE Normal Map"
@@ -126,9 +126,9 @@ class BaeNormalMap(NormalMapNode):
     def execute(
         self, image: Tensor, resolution: int = 512, network_size: int = 0, precision: str = "auto", coding: str = NORMALBAE
     ) -> tuple[Tensor]:
-        """One normal map an image."""
+        """Returns one normal map for each image."""
         load = partial(load_model, "bae-normal", precision, OTHER_NORMALS)
-        return normal_map(image, load, resolution, network_size, coding, usual_size=resolution)
+        return normal_map(image, load, resolution, network_size, coding, default_size=resolution)
 
 
 NODES = (BaeNormalMap,)

@@ -11,8 +11,8 @@ from ..geometry.edges.refine import MAX_RADIUS, MAX_STRENGTH, Derive, refine_geo
 from ..geometry.estimate import Estimate
 from ..geometry.surfaces.derive import with_normals
 from ..utils import images_to_rgb, to_rgb
-from .batches import counted, geometry_output
-from .known import images_with, known_of
+from .batches import geometry_output, with_progress
+from .effect_inputs import effect_geometry, images_with
 from .sockets import ESTIMATE, GEOMETRY, Inputs
 from .widgets import AUTO, choice_widget, count_widget, geometry_input, image_input, number_widget
 
@@ -22,11 +22,11 @@ REFINE = (
     "On: edges of depth and normals are aligned to the image's edges when they are upscaled: no ramps between near "
     "and far, and thin things keep their own normals. Refine Geometry does the same for existing geometry."
 )
-"""What the widget `refine` does."""
+"""Tooltip of the widget `refine`."""
 
 
 class RefineGeometry:
-    """Ramps made steps where the image has its edges."""
+    """Aligns the edges of geometry to the image's edges."""
 
     NODE_ID = "DepthNormal_RefineGeometry"
     DISPLAY_NAME = "Refine Geometry"
@@ -70,7 +70,7 @@ class RefineGeometry:
         }
 
     def execute(self, image: Tensor, geometry: Estimate, strength: float = 1.0, radius: int = 0, normals: str = AUTO) -> tuple[Estimate]:
-        """The refined geometry."""
+        """Returns the refined geometry."""
         check_range("strength", strength, 0, MAX_STRENGTH)
         check_whole("radius", radius, 0, MAX_RADIUS)
         check_choice("normals", normals, (AUTO, AS_THEY_ARE))
@@ -79,20 +79,20 @@ class RefineGeometry:
 
 
 def refined_by_images(estimate: Estimate, images: Tensor, refine: bool) -> Estimate:
-    """The GEOMETRY of an estimate at its images' size, refined by them where that is wanted and there is depth.
+    """Returns the node's GEOMETRY at the images' size, refined by them if `refine` is set and there is depth.
 
     Args:
         estimate: One for each image.
         images: (B, C, H, W) as `to_images` gives them.
-        refine: Whether it is wanted.
+        refine: Whether to refine.
     """
     return _refined(images_to_rgb(images), estimate) if refine and estimate.depth is not None else geometry_output(estimate)
 
 
 def _refined(images: Tensor, geometry: Estimate, strength: float = 1.0, radius: int = 0, derive: Derive | None = None) -> Estimate:
-    """Image by image on the device that computes; the result lies where ComfyUI keeps what waits."""
-    whole = known_of(images, geometry, None)
-    pairs = counted(images_with(images, whole), len(images))
+    """Refines image by image on the compute device; the result is on ComfyUI's intermediate device."""
+    whole = effect_geometry(images, geometry, None)
+    pairs = with_progress(images_with(images, whole), len(images))
     parts = (geometry_output(refine_geometry(estimate, image, strength, radius, derive)) for image, estimate in pairs)
     return Estimate.cat(parts, len(images))
 

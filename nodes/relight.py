@@ -21,10 +21,10 @@ from ..geometry.images.srgb import colour_to_linear
 from ..geometry.views.parallax import MOVES, camera_path, parallax_frames
 from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..utils import resize_map, to_rgb
-from .batches import counted, joined, to_output
-from .known import NO_DEPTH, check_numbers, depth_input, images_with, known_of, masks_of, number_widgets
+from .batches import join_outputs, to_output, with_progress
+from .effect_inputs import check_depth_linked, check_numbers, depth_input, effect_geometry, images_with, masks_of, number_widgets
 from .lights import PLACE_NUMBERS, SHADOWS, SIZE, WHITE, check_lights, kind_widget, lamp_colour_widget, light_plan, lights_input
-from .live import Payload, image_payload, in_page, shown_on_node
+from .live import Payload, image_payload, in_comfyui, shown_on_node
 from .sockets import EFFECTS, Inputs
 from .widgets import (
     CODINGS,
@@ -67,7 +67,7 @@ _MOVE_NUMBERS = {
 
 
 class Relight:
-    """A new lamp for an old image."""
+    """Relights images by their normals and depth."""
 
     NODE_ID = "DepthNormal_Relight"
     DISPLAY_NAME = "Relight"
@@ -160,23 +160,23 @@ class Relight:
         exposure: float = 0.0,
         roll_off: bool = True,
     ) -> Any:
-        """One relit image an image; for the page, the first one's surfaces too."""
+        """Returns each image relit; the page also gets the first one's surfaces."""
         check_choice("sky", sky, SKIES)
         check_choice("normal_coding", normal_coding, CODINGS)
         style = _style((ambient, specular, shininess, shadows, exposure), ambient_above, ambient_below, roll_off)
         place = (azimuth, elevation, light_x, light_y, light_depth, intensity, light_size)
         plans = (light_plan(light, colour, dict(zip((*PLACE_NUMBERS, *SIZE), place, strict=True)), shadows), *check_lights(lights))
         images = to_rgb(image)
-        pairs = counted(images_with(images, known_of(images, geometry, depth, normal_map, normal_coding)), len(images))
+        pairs = with_progress(images_with(images, effect_geometry(images, geometry, depth, normal_map, normal_coding)), len(images))
         skies = _skies(sky_mask, images, find=sky == "auto")
-        shown: list[Payload] = []
+        previews: list[Payload] = []
         scenes = (lit_scene(*pair, plans, where) for pair, where in zip(pairs, skies, strict=True))
-        lit = ((to_output(relight(**vars(scene), **style)),) for scene in _noted(scenes, shown))
-        return shown_on_node(joined(lit, len(images)), shown)
+        lit = ((to_output(relight(**vars(scene), **style)),) for scene in _with_preview(scenes, previews))
+        return shown_on_node(join_outputs(lit, len(images)), previews)
 
 
 class DepthParallax:
-    """A small camera move through a still image."""
+    """Renders a small camera move through a still image."""
 
     NODE_ID = "DepthNormal_DepthParallax"
     DISPLAY_NAME = "Depth Parallax"
@@ -239,49 +239,48 @@ class DepthParallax:
         depth: Tensor | None = None,
         geometry: Estimate | None = None,
     ) -> tuple[Tensor]:
-        """All frames of all images."""
+        """Returns all frames of all images."""
         check_choice("move", move, MOVES)
         check_range("frames", frames, 1, MAX_FRAMES)
         check_numbers(_MOVE_NUMBERS, {"amount": amount, "focus": focus})
         images = to_rgb(image)
-        if depth is None and geometry is None:
-            raise ValueError(NO_DEPTH)
-        whole = known_of(images, geometry, depth)
+        check_depth_linked(geometry, depth)
+        whole = effect_geometry(images, geometry, depth)
         path = camera_path(move, int(frames), amount)
         views = (view for image, estimate in images_with(images, whole) for view in _views(image, estimate, path, focus))
         total = len(images) * len(path)
-        return joined(((to_output(view),) for view in counted(views, total)), total)
+        return join_outputs(((to_output(view),) for view in with_progress(views, total)), total)
 
 
 def _style(numbers: tuple[float, ...], above: str, below: str, roll_off: bool) -> dict[str, Any]:
-    """What `relight` takes of how everything looks, whatever the lamps; `numbers`: as `_LOOK_NUMBERS` and `_EXPOSURE` name them."""
+    """Returns `relight`'s arguments that do not depend on the lamps; `numbers` in the order of `_LOOK_NUMBERS` and `_EXPOSURE`."""
     ranges = {**_LOOK_NUMBERS, **_EXPOSURE}
     looks: dict[str, Any] = dict(zip(ranges, numbers, strict=True))
     check_numbers(ranges, looks)
-    del looks["shadows"]  # each lamp has its own
+    del looks["shadows"]  # a parameter of each lamp
     sides = {name: colour_to_linear(colour, name) for name, colour in (("ambient_above", above), ("ambient_below", below))}
     return {**looks, **sides, "rolled_off": roll_off}
 
 
-def _noted(scenes: Iterable[LitScene], shown: list[Payload]) -> Iterator[LitScene]:
-    """The scenes; what the page needs to light the first one is added to `shown`."""
+def _with_preview(scenes: Iterable[LitScene], previews: list[Payload]) -> Iterator[LitScene]:
+    """Yields the scenes, and adds the first one's payload for the page to `previews`."""
     for scene in scenes:
-        if not shown and in_page():
-            shown.append(_surfaces(scene))
+        if not previews and in_comfyui():
+            previews.append(_surfaces(scene))
         yield scene
 
 
 def _surfaces(scene: LitScene) -> Payload:
-    """An image for the page, with all that its light needs."""
+    """Makes the payload of an image with everything that the page needs to light it."""
     depth = torch.ones_like(scene.image[:, :1]) if scene.depth is None else scene.depth
     known = Estimate(depth, Quantity.METRIC_DEPTH, scene.normals, Axes.OPENGL, intrinsics=scene.intrinsics)
     thickness = half_thickness(1 / depth, scene.intrinsics.diagonal(dim1=1, dim2=2)[:, :2].mean(1).to(depth))
     lamps = [asdict(light) for light in scene.light[1:]]
-    return image_payload(scene.image, known, counts=scene.mask, sky=scene.sky, thickness=thickness, lamps=lamps, unit="depth")
+    return image_payload(scene.image, known, valid=scene.mask, sky=scene.sky, thickness=thickness, lamps=lamps, unit="depth")
 
 
 def _skies(mask: Tensor | None, images: Tensor, find: bool) -> Iterator[Tensor | bool]:
-    """For each image where its sky is, of a MASK of any size; without one whether to look for it."""
+    """Yields each image's sky mask from a MASK of any size; without one, whether to search for the sky."""
     total, _, height, width = images.shape
     if mask is None:
         return iter((find,) * total)
@@ -290,7 +289,7 @@ def _skies(mask: Tensor | None, images: Tensor, find: bool) -> Iterator[Tensor |
 
 
 def _views(image: Tensor, estimate: Estimate, path: Tensor, focus: float) -> Iterator[Tensor]:
-    """One image rendered from each position of the camera's path."""
+    """Renders an image from each position of the camera's path."""
     sized = estimate.resized(image.shape[-2], image.shape[-1])
     near_depth = depth_at_image_edges(likely_filled_depth(sized), image)
     inverse = 1 / near_depth

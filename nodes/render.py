@@ -16,6 +16,7 @@ from ..utils import to_rgb
 from .batches import to_output
 from .checks import check_geometry
 from .sockets import CONVERT, RENDER, Inputs, Widget
+from .surfaces import has_normals
 from .widgets import (
     CODINGS,
     DIRECTX,
@@ -36,12 +37,9 @@ BLACK, FACING = BACKGROUNDS = ("black", "facing the viewer")
 MAX_VALUE = 1e9
 MAX_STRENGTH = 100.0
 
-# An image of 8 bits that is black up to rounding: no unit vector is stored so.
-_NO_DIRECTION = 1.5 / 255
-
 
 class RenderDepth:
-    """Raw depth as an image."""
+    """Renders raw depth as an image."""
 
     NODE_ID = "DepthNormal_RenderDepth"
     DISPLAY_NAME = "Render Depth"
@@ -105,7 +103,7 @@ class RenderDepth:
         percentile_low: float = 0.0,
         percentile_high: float = 100.0,
     ) -> tuple[Tensor, Tensor]:
-        """One image and mask for each of the geometry's."""
+        """Returns an image and a mask for each image of the geometry."""
         estimate = check_geometry(geometry)
         check_choice("colour_map", colour_map, (GREY, *COLOUR_MAPS))
         if estimate.depth is None:
@@ -126,7 +124,7 @@ class RenderDepth:
 
 
 class RenderNormals:
-    """Raw normals as an image."""
+    """Renders raw normals as a normal map."""
 
     NODE_ID = "DepthNormal_RenderNormals"
     DISPLAY_NAME = "Render Normals"
@@ -150,7 +148,7 @@ class RenderNormals:
         }
 
     def execute(self, geometry: Any, coding: str = OPENGL, background: str = BLACK) -> tuple[Tensor]:
-        """One normal map for each of the geometry's images."""
+        """Returns one normal map for each image of the geometry."""
         estimate = check_geometry(geometry)
         check_choice("coding", coding, CODINGS)
         check_choice("background", background, BACKGROUNDS)
@@ -164,7 +162,7 @@ class RenderNormals:
 
 
 class ConvertNormalMap:
-    """Normal maps from one convention to another."""
+    """Converts normal maps between conventions."""
 
     NODE_ID = "DepthNormal_ConvertNormalMap"
     DISPLAY_NAME = "Convert Normal Map"
@@ -211,24 +209,24 @@ class ConvertNormalMap:
         detail: Tensor | None = None,
         detail_strength: float = 1.0,
     ) -> tuple[Tensor]:
-        """One normal map for each given."""
+        """Returns one converted normal map for each input."""
         check_choice("source", source, CODINGS)
         check_choice("target", target, CODINGS)
         check_range("strength", strength, -MAX_STRENGTH, MAX_STRENGTH)
         check_range("detail_strength", detail_strength, -MAX_STRENGTH, MAX_STRENGTH)
         planes = _planes(to_rgb(image))
-        shown = planes.amax(1, keepdim=True) > _NO_DIRECTION
+        has_normal = has_normals(planes)
         normals = _with_strength(planes, source, strength)
         if detail is not None:
-            map_of_detail = _planes(to_rgb(detail))
-            flat_where_black = map_of_detail.where(map_of_detail.amax(1, keepdim=True) > _NO_DIRECTION, 0.5)
-            relief = _with_strength(flat_where_black, source, detail_strength, "the map of detail")
+            detail_map = _planes(to_rgb(detail))
+            flat_where_black = detail_map.where(has_normals(detail_map), 0.5)
+            relief = _with_strength(flat_where_black, source, detail_strength, "the detail map")
             normals = blend_normals(normals, relief.expand(len(normals), -1, -1, -1) if len(relief) == 1 else relief)
-        return (to_output(encode_normal_map(normals, NormalMapCoding(target)).mul_(shown)),)
+        return (to_output(encode_normal_map(normals, NormalMapCoding(target)).mul_(has_normal)),)
 
 
 def _planes(image: Tensor) -> Tensor:
-    """The same image in [0, 1], contiguous. On a CPU, clamping into that layout takes a fifth of the time of `contiguous`."""
+    """Clamps an image to [0, 1] in contiguous layout, which takes a fifth of the time of `contiguous` on a CPU."""
     planes = torch.empty(image.shape, device=image.device)
     return torch.clamp(image.detach(), 0, 1, out=planes)
 
@@ -238,7 +236,7 @@ def _strength_widget(tooltip: str) -> Widget:
 
 
 def _with_strength(image: Tensor, source: str, strength: float, name: str = "the normal map") -> Tensor:
-    """(B, 3, H, W) vectors in OPENGL axes."""
+    """Decodes a normal map to vectors (B, 3, H, W) in OPENGL axes and scales their slopes."""
     normals = image_to_normals(image, NormalMapCoding(source), name)
     return normals if strength == 1 else scale_normal_strength(normals, strength)
 

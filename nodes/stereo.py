@@ -1,4 +1,4 @@
-"""Stereo pairs."""
+"""The node for stereo pairs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ from ..geometry.views.stereo import (
     stereo_pair,
 )
 from ..utils import to_rgb
-from .batches import counted, joined, to_output
-from .known import NO_DEPTH, check_numbers, depth_input, images_with, known_of, number_widgets
+from .batches import join_outputs, to_output, with_progress
+from .effect_inputs import check_depth_linked, check_numbers, depth_input, effect_geometry, images_with, number_widgets
 from .sockets import EFFECTS, Inputs
-from .widgets import PER_IMAGE, choice_widget, geometry_input, image_input
-
-PER_CLIP = "per_clip"
+from .widgets import PER_CLIP, PER_IMAGE, choice_widget, geometry_input, image_input
 
 _NUMBERS = {
     "divergence": (
@@ -48,7 +46,7 @@ _NUMBERS = {
 
 
 class Stereo:
-    """Two eyes' images of one."""
+    """Makes stereo pairs from images and their depth."""
 
     NODE_ID = "DepthNormal_Stereo"
     DISPLAY_NAME = "Stereo 3D"
@@ -118,20 +116,19 @@ class Stereo:
         depth: Tensor | None = None,
         geometry: Estimate | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """One stereo image an image, and the mask of filled pixels."""
+        """Returns a stereo image for each image, and the mask of filled pixels."""
         check_choice("layout", layout, LAYOUTS)
         check_choice("normalisation", normalisation, (PER_IMAGE, PER_CLIP))
         check_numbers(_NUMBERS, {"divergence": divergence, "convergence": convergence})
         options = StereoOptions(divergence, convergence, original)
         images = to_rgb(image)
-        if depth is None and geometry is None:
-            raise ValueError(NO_DEPTH)
-        whole = known_of(images, geometry, depth)
+        check_depth_linked(geometry, depth)
+        whole = effect_geometry(images, geometry, depth)
         ends = disparity_range(whole, per_clip=True) if normalisation == PER_CLIP else None
-        counting = counted(images_with(images, whole), len(images))
+        counting = with_progress(images_with(images, whole), len(images))
         pairs = (stereo_pair(image, estimate, options, ends) for image, estimate in counting)
         outputs = ((to_output(compose(pair, layout)), to_output(compose_holes(pair, layout))[..., 0]) for pair in pairs)
-        stereo, holes = joined(outputs, len(images))
+        stereo, holes = join_outputs(outputs, len(images))
         return stereo, holes
 
 

@@ -16,10 +16,10 @@ from ..geometry.textures.pbr import with_contrast
 from ..geometry.textures.slopes import DERIVATIVES
 from ..geometry.textures.view import estimate_to_occlusion
 from ..model_loader.comfy.devices import default_device, image_placement
-from .batches import counted, geometry_output, joined, one_by_one, to_output
+from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress
 from .checks import check_geometry
 from .sockets import GEOMETRY, TEXTURES, Inputs, Widget
-from .surfaces import height_input, heights, heights_as_normals, normal_map_input, surface_normals, upright
+from .surfaces import height_input, heights, heights_as_normals, normal_map_input, opengl_normals, surface_normals
 from .widgets import (
     CODINGS,
     choice_widget,
@@ -35,7 +35,7 @@ MAX_FLATTEN = 16384.0
 
 
 def borders_widget() -> Widget:
-    """How a map goes on at its borders."""
+    """Widget for a map's behaviour at its borders."""
     return choice_widget(
         BORDERS,
         (
@@ -46,13 +46,13 @@ def borders_widget() -> Widget:
 
 
 def height_range_widget() -> Widget:
-    """How high a height is."""
+    """Widget for the height in pixels between black and white."""
     tooltip = "Pixels of height between black and white; Normal to Height outputs this number. Larger is steeper."
     return number_widget(32.0, 0.0, MAX_HEIGHT, 0.1, tooltip)
 
 
 class NormalToHeight:
-    """Normals integrated to a height."""
+    """Integrates normals to height maps."""
 
     NODE_ID = "DepthNormal_NormalToHeight"
     DISPLAY_NAME = "Normal to Height"
@@ -124,21 +124,21 @@ class NormalToHeight:
         flatten: float = 0.0,
         derivative: str = AUTO,
     ) -> tuple[Tensor, float, Estimate]:
-        """One height an image."""
+        """Returns one height map for each image."""
         whole = surface_normals(normal_map, normal_coding, geometry, mask)
         check_range("flatten", flatten, 0, MAX_FLATTEN)
         options = {"borders": borders, "level": level, "flatten": flatten, "derivative": derivative}
-        surfaces = counted(one_by_one(whole, default_device()), whole.batch)
-        (height,) = joined(((_height(surface, options),) for surface in surfaces), whole.batch)
+        surfaces = with_progress(one_by_one(whole, default_device()), whole.batch)
+        (height,) = join_outputs(((_height(surface, options),) for surface in surfaces), whole.batch)
         known = None if whole.mask is None else whole.mask.to(height.device)
         image, span = height_to_image(height, known)
         depth = height.amax() - height
-        raw = Estimate(depth, Quantity.RELATIVE_DEPTH, upright(whole).to(depth.device), mask=known)
+        raw = Estimate(depth, Quantity.RELATIVE_DEPTH, opengl_normals(whole).to(depth.device), mask=known)
         return to_output(image), span.item(), geometry_output(raw)
 
 
 class HeightToNormal:
-    """A height as a normal map."""
+    """Makes normal maps from height maps."""
 
     NODE_ID = "DepthNormal_HeightToNormal"
     DISPLAY_NAME = "Height to Normal"
@@ -180,22 +180,22 @@ class HeightToNormal:
     def execute(
         self, height: Tensor, height_range: float = 32.0, coding: str = CODINGS[0], borders: str = FREE, derivative: str = DERIVATIVES[0]
     ) -> tuple[Tensor, Estimate]:
-        """One normal map an image."""
+        """Returns one normal map for each image."""
         check_choice("coding", coding, CODINGS)
         check_range("height_range", height_range, 0, MAX_HEIGHT)
         images = heights(height)
 
         def parts() -> Any:
-            for image in counted(images.split(1), len(images)):
+            for image in with_progress(images.split(1), len(images)):
                 level = image_to_height(image.to(default_device()), height_range)
                 yield (height_to_normals(level, borders=borders, derivative=derivative).to(image_placement()[0]),)
 
-        (normals,) = joined(parts(), len(images))
+        (normals,) = join_outputs(parts(), len(images))
         return to_output(encode_normal_map(normals, NormalMapCoding(coding))), geometry_output(Estimate(normals=normals))
 
 
 class Curvature:
-    """Where a surface bulges and where it is hollow."""
+    """Makes curvature maps."""
 
     NODE_ID = "DepthNormal_Curvature"
     DISPLAY_NAME = "Curvature"
@@ -256,7 +256,7 @@ class Curvature:
         height_range: float = 32.0,
         borders: str = FREE,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Three maps an image."""
+        """Returns three maps for each image."""
         check_choice("borders", borders, BORDERS)
         if height is not None and (normal_map is not None or geometry is not None):
             raise ValueError("height is linked, and a normal map or geometry too: curvature is of one of them; unlink the others")
@@ -265,17 +265,17 @@ class Curvature:
         whole = surface_normals(normal_map, normal_coding, geometry)
 
         def parts() -> Any:
-            for surface in counted(one_by_one(whole, default_device()), whole.batch):
+            for surface in with_progress(one_by_one(whole, default_device()), whole.batch):
                 valid = surface.normals_valid
-                bend = mean_curvature(upright(surface), scale=scale, weight=valid, borders=borders)
+                bend = mean_curvature(opengl_normals(surface), scale=scale, weight=valid, borders=borders)
                 yield tuple(to_output(each) for each in curvature_maps(bend, scale=scale, strength=strength, weight=valid))
 
-        curvature, edges, cavities = joined(parts(), whole.batch)
+        curvature, edges, cavities = join_outputs(parts(), whole.batch)
         return curvature, edges, cavities
 
 
 class AmbientOcclusion:
-    """How much of the sky a surface sees."""
+    """Makes ambient occlusion maps."""
 
     NODE_ID = "DepthNormal_AmbientOcclusion"
     DISPLAY_NAME = "Ambient Occlusion"
@@ -333,7 +333,7 @@ class AmbientOcclusion:
         height_range: float = 32.0,
         borders: str = FREE,
     ) -> tuple[Tensor]:
-        """One map an image."""
+        """Returns one map for each image."""
         check_range("strength", strength, 0, 8)
         check_range("height_range", height_range, 0, MAX_HEIGHT)
         check_choice("borders", borders, BORDERS)
@@ -349,11 +349,11 @@ class AmbientOcclusion:
             whole = check_geometry(geometry)
             found = (estimate_to_occlusion(each, radius=radius, directions=directions) for each in one_by_one(whole, default_device()))
             total = whole.batch
-        return joined(((to_output(with_contrast(each, strength)),) for each in counted(found, total)), total)
+        return join_outputs(((to_output(with_contrast(each, strength)),) for each in with_progress(found, total)), total)
 
 
 def _height(surface: Estimate, options: dict[str, Any]) -> Tensor:
-    return normals_to_height(upright(surface), weight=surface.normals_valid, **options).to(image_placement()[0])
+    return normals_to_height(opengl_normals(surface), weight=surface.normals_valid, **options).to(image_placement()[0])
 
 
 NODES = (NormalToHeight, HeightToNormal, Curvature, AmbientOcclusion)

@@ -40,7 +40,7 @@ Render = Callable[[Estimate], Tensor]
 
 
 class DepthOfVideo:
-    """A video of depth images."""
+    """Makes depth videos."""
 
     NODE_ID = "DepthNormal_DepthOfVideo"
     DISPLAY_NAME = "Depth of Video"
@@ -75,18 +75,18 @@ class DepthOfVideo:
         smooth: float = VideoOptions.smooth,
         resolution: int = 0,
     ) -> tuple[Any]:
-        """The video."""
+        """Returns the video."""
         check_choice("normalisation", normalisation, RANGES)
         check_choice("near", near, NEAR)
         if model.spec.quantity is None:
             raise ValueError(f"{model.spec.id} gives normals and no depth; use Normals of Video, or a model that gives depth")
         shown = RunningRange().update if normalisation == RUNNING else measure_range_of_most
         render = partial(usual_depth_image, normalisation=shown, near=near)
-        return (_made(model, video, render, VideoOptions(align, smooth), resolution),)
+        return (_make_video(model, video, render, VideoOptions(align, smooth), resolution),)
 
 
 class NormalsOfVideo:
-    """A video of normal maps."""
+    """Makes normal-map videos."""
 
     NODE_ID = "DepthNormal_NormalsOfVideo"
     DISPLAY_NAME = "Normals of Video"
@@ -115,7 +115,7 @@ class NormalsOfVideo:
         smooth: float = VideoOptions.smooth,
         resolution: int = 0,
     ) -> tuple[Any]:
-        """The video."""
+        """Returns the video."""
         check_choice("coding", coding, CODINGS)
 
         def render(found: Estimate) -> Tensor:
@@ -123,7 +123,7 @@ class NormalsOfVideo:
                 raise ValueError(f"{model.spec.id} gives relative depth, of which no normals can be computed; choose another model")
             return normals_to_image(found.normals, coding, found.axes, found.mask)
 
-        return (_made(model, video, render, VideoOptions(align, smooth), resolution, with_normals),)
+        return (_make_video(model, video, render, VideoOptions(align, smooth), resolution, with_normals),)
 
 
 def _required() -> dict[str, Widget]:
@@ -152,7 +152,7 @@ def _optional() -> dict[str, Widget]:
     }
 
 
-def _made(
+def _make_video(
     model: Model,
     video: Any,
     render: Render,
@@ -160,7 +160,7 @@ def _made(
     resolution: int,
     derive: Callable[[Estimate], Estimate] | None = None,
 ) -> Any:
-    """The VIDEO of what `render` shows of each frame's estimate."""
+    """Makes a VIDEO of each frame's estimate, rendered by `render`."""
     check_model(model)
     check_network_side(resolution)
     check_range("smooth", options.smooth, 0, 1)

@@ -1,4 +1,4 @@
-"""The nodes of ComfyUI-Video-Depth-Anything: same ids, widgets, sockets and looks."""
+"""The nodes of ComfyUI-Video-Depth-Anything, with the same ids, widgets, sockets and display."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..model_loader.comfy.devices import default_device, is_fast
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.folders import user_folder
 from ..utils import images_to_rgb, resize_image, to_images
-from .batches import counted, to_output
+from .batches import to_output, with_progress
 from .loading import choose_tiny, load_model
 from .model_list import model_widget
 from .sockets import Inputs
@@ -29,7 +29,7 @@ from .widgets import MAX_RESOLUTION, choice_widget, count_widget, image_input, s
 
 CATEGORY = "VideoDepthAnything"
 VDAMODEL, DEPTHS = "VDAMODEL", "DEPTHS"
-"""The old pack's sockets. DEPTHS is an array (frames, H, W) of float32, which nodes of other packs give and take as well."""
+"""The old pack's sockets. DEPTHS is a float32 array (frames, H, W), which other packs' nodes use too."""
 
 FILES = {
     "video_depth_anything_vits.pth": "video-depth-anything-small",
@@ -50,7 +50,7 @@ _ALIASES = ["video depth", "video depth anything", "vda", "temporal depth", "con
 
 @dataclass(frozen=True)
 class VideoModel:
-    """Which model the next node is to load: only it knows in which precision.
+    """A chosen model, which the next node loads in its own precision.
 
     Attributes:
         model_id: Its id in the table of models.
@@ -60,7 +60,7 @@ class VideoModel:
 
 
 class LoadVideoDepthAnythingModel:
-    """Chooses a model."""
+    """Chooses a Video Depth Anything model."""
 
     NODE_ID = "LoadVideoDepthAnythingModel"
     DISPLAY_NAME = "Load Video Depth Anything Model"
@@ -85,13 +85,13 @@ class LoadVideoDepthAnythingModel:
         return {"required": {}, "optional": {"model": model_widget(FILES, tooltip)}}
 
     def execute(self, model: str = next(iter(FILES))) -> tuple[VideoModel]:
-        """The choice."""
+        """Returns the chosen model."""
         check_choice("model", model, list(FILES))
         return (VideoModel(FILES[model]),)
 
 
 class VideoDepthAnythingProcess:
-    """The depth of a video."""
+    """Estimates the depth of a video."""
 
     NODE_ID = "VideoDepthAnythingProcess"
     DISPLAY_NAME = "Video Depth Anything Process"
@@ -133,7 +133,7 @@ class VideoDepthAnythingProcess:
         precision: str = PRECISIONS[0],
         cuts: bool = True,
     ) -> tuple[np.ndarray]:
-        """The depth of each frame."""
+        """Returns the depth of each frame."""
         if not isinstance(vda_model, VideoModel):
             raise TypeError(
                 f"the vda_model input is a {type(vda_model).__name__}; expected what this pack's Load Video Depth Anything Model gives: "
@@ -157,7 +157,7 @@ class VideoDepthAnythingProcess:
 
 
 class VideoDepthAnythingOutput:
-    """Depth as images."""
+    """Renders the depth of a video as images."""
 
     NODE_ID = "VideoDepthAnythingOutput"
     DISPLAY_NAME = "Video Depth Anything Output Depth Map"
@@ -184,16 +184,16 @@ class VideoDepthAnythingOutput:
         }
 
     def execute(self, depths: Any, colormap: str = "gray") -> tuple[Tensor]:
-        """One image a frame."""
+        """Returns one image for each frame."""
         check_choice("colormap", colormap, COLOUR_MAPS)
         values = torch.from_numpy(_checked(depths))[:, None]
-        # larger numbers are whiter, whatever they mean: the socket does not say it
+        # larger values are whiter, because the socket does not carry the kind of depth
         colours = None if colormap == "gray" else colormap
         return (to_output(depth_to_image(values, Quantity.DISPARITY, normalisation="per_clip", colour_map=colours)),)
 
 
 class VideoDepthAnythingSaveEXR:
-    """Depth as files."""
+    """Saves the depth of a video as EXR files."""
 
     NODE_ID = "VideoDepthAnythingSaveEXR"
     DISPLAY_NAME = "Video Depth Anything Save EXR"
@@ -214,11 +214,11 @@ class VideoDepthAnythingSaveEXR:
         }
 
     def execute(self, depths: Any, folder_name: str = DEFAULT_FOLDER) -> tuple[str]:
-        """Writes the files."""
+        """Saves the files."""
         frames = _checked(depths)
         folder = resolve_inside(user_folder("output"), folder_name)
         folder.mkdir(parents=True, exist_ok=True)
-        for index, frame in enumerate(counted(frames, len(frames))):
+        for index, frame in enumerate(with_progress(frames, len(frames))):
             write_depth_channel(folder / f"frame_{index:05}.exr", frame)
         return (str(folder),)
 
@@ -228,7 +228,7 @@ def _depths_input() -> tuple[str, dict[str, str]]:
 
 
 def _limited(height: int, width: int, longest: int) -> tuple[int, int]:
-    """The size of frames whose longer side is at most `longest` (0 or less: any); both sides even where they shrink, as videos need."""
+    """Limits the longer side of frames to `longest` (0 or less: no limit); a reduced height and width are even, as videos need."""
     if longest <= 0 or max(height, width) <= longest:
         return height, width
     scale = longest / max(height, width)
@@ -237,17 +237,17 @@ def _limited(height: int, width: int, longest: int) -> tuple[int, int]:
 
 
 def _frames(frames: Tensor, height: int, width: int) -> Iterator[Tensor]:
-    """A video in chunks of RGB, at a size."""
+    """Yields a video in RGB chunks at a size."""
     for chunk in frames.split(_READ_AT_ONCE):
         yield resize_image(images_to_rgb(chunk), height, width)
 
 
 def _checked(depths: Any) -> np.ndarray:
-    """Depth of this or another pack as float32 (frames, H, W).
+    """Checks depth of this or another pack and converts it to float32 (frames, H, W).
 
     Raises:
         TypeError: Neither an array nor a tensor.
-        ValueError: Another shape, or nothing in it.
+        ValueError: Another shape, or empty.
     """
     if isinstance(depths, Tensor):
         depths = depths.detach().float().cpu().numpy()

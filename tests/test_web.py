@@ -48,7 +48,7 @@ def test_the_page_reads_the_numbers_that_python_wrote(tmp_path, monkeypatch):
     values = torch.tensor([value for value in read["depth"] if value is not None])
     assert torch.allclose(values, DEPTH[~DEPTH.isnan()], rtol=2e-5)
     assert torch.allclose(torch.tensor(read["normal"]), NORMALS[0, :, 0, 0], atol=0.006)
-    assert read["picture"] == [128, 128, 128, 255] and read["bits"] == [1, 1, 1, 3, 0, 1, 1, 1]
+    assert read["image"] == [128, 128, 128, 255] and read["bits"] == [1, 1, 1, 3, 0, 1, 1, 1]
     assert read["words"] == ["3 m, faces 14° right, 26° up, sky", "0.8 m, faces 14° right, 26° up"]
     assert read["chinese"] == "3 m, 朝向右 14°、上 26°, 天空"
 

@@ -1,13 +1,13 @@
-// A picture on which a point can be set: for nodes with the widgets point_x and point_y, fractions of the picture, below 0 for none.
+// A image on which a point can be set: for nodes with the widgets point_x and point_y, fractions of the image, below 0 for none.
 
 import { outlined } from './light_view.js'
-import { button } from './picture_view.js'
+import { button } from './image_view.js'
 import { PlainView } from './plain_view.js'
 import { translated } from './words.js'
 
 const NONE = -1
 
-/** What a node shows on itself that starts from a point of its picture. */
+/** What a node shows on itself that starts from a point of its image. */
 export class PointView extends PlainView {
   static get empty() {
     return translated('Run once, then click a point here.')
@@ -17,7 +17,7 @@ export class PointView extends PlainView {
     return translated('click sets the point')
   }
 
-  /** @param {import('./picture_view.js').PictureView} view @param {import('./node_widgets.js').NodeWidgets} widgets */
+  /** @param {import('./image_view.js').ImageView} view @param {import('./node_widgets.js').NodeWidgets} widgets */
   constructor(view, widgets) {
     super(view)
     this.widgets = widgets
@@ -26,7 +26,7 @@ export class PointView extends PlainView {
     view.bar.append(this.clear)
   }
 
-  /** @param {import('./maps.js').Maps[]} pictures Those of a batch; the first is shown. */
+  /** @param {import('./maps.js').Maps[]} images Those of a batch; the first is shown. */
   show([maps]) {
     this.ran = JSON.stringify(this.point)
     super.show([maps])

@@ -10,7 +10,7 @@ const ENDS = [0.02, 0.98]
 /**
  * @typedef {object} Solid
  * @property {Float32Array} points x, y, z of each vertex, OpenGL axes, the camera at 0.
- * @property {Float32Array} places Its u, v in the picture.
+ * @property {Float32Array} places Its u, v in the image.
  * @property {Uint32Array} triangles
  * @property {number} middle Median depth.
  */

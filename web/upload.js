@@ -48,7 +48,7 @@ async function upload(node, list, extensions, files) {
       widget.options.values = await choices(node, list)
       if (!widget.options.values.includes(name)) {
         throw new Error(translated(
-          '{0} holds no depth or normals that this node can read. A picture of depth goes through Load Image and Depth Image to Geometry.', name,
+          '{0} holds no depth or normals that this node can read. A image of depth goes through Load Image and Depth Image to Geometry.', name,
         ))
       }
       widget.value = name

@@ -1,4 +1,4 @@
-// A picture in a node: shows it, tells where on it the pointer is, and holds a line of text below.
+// A image in a node: shows it, tells where on it the pointer is, and holds a line of text below.
 
 const STYLE = {
   root: 'display:flex;flex-direction:column;width:100%;height:100%;min-height:0;box-sizing:border-box;font:12px sans-serif;color:var(--input-text,#ddd)',
@@ -6,29 +6,29 @@ const STYLE = {
   layer: 'position:absolute;inset:0;width:100%;height:100%;object-fit:contain',
   empty: 'position:absolute;inset:0;display:flex;align-items:center;justify-content:center;text-align:center;padding:4px;opacity:.7',
   bar: 'flex:0 0 auto;display:flex;gap:6px;align-items:center;min-height:30px;padding:2px 4px',
-  // Room for two lines, always: the picture above does not move while its words change.
+  // Room for two lines, always: the image above does not move while its words change.
   line: 'flex:1 1 auto;overflow:hidden;display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:3;max-height:45px;line-height:15px;overflow-wrap:anywhere;user-select:text',
 }
 
-/** Heights that a node needs for it: without a picture, and with one. */
+/** Heights that a node needs for it: without a image, and with one. */
 export const EMPTY_HEIGHT = 44
 export const SHOWN_HEIGHT = 240
 
 /**
- * What a view does when the pointer is over its picture. Points are fractions of the picture, {x, y}; they lie outside 0 to 1 beside it.
+ * What a view does when the pointer is over its image. Points are fractions of the image, {x, y}; they lie outside 0 to 1 beside it.
  * @typedef {object} Hands
  * @property {(point: {x: number, y: number}, event: PointerEvent) => boolean} [grab] The button goes down; true begins a drag.
  * @property {(point: {x: number, y: number}, event: PointerEvent) => void} [drag]
  * @property {() => void} [drop]
  * @property {(point: {x: number, y: number} | null) => void} [hover] null: the pointer has left.
- * @property {(steps: number, event: WheelEvent) => boolean} [wheel] Only while the picture has the focus; true: it was used.
+ * @property {(steps: number, event: WheelEvent) => boolean} [wheel] Only while the image has the focus; true: it was used.
  * @property {(dx: number, dy: number, event: KeyboardEvent) => void} [arrow] An arrow key, in steps; up is dy = -1.
  */
 
-/** The elements of a picture in a node. */
-export class PictureView {
+/** The elements of a image in a node. */
+export class ImageView {
   /**
-   * @param {string} empty What stands there while there is no picture.
+   * @param {string} empty What stands there while there is no image.
    * @param {Hands} hands
    * @param {(event: WheelEvent) => void} passWheel Gives a wheel that nothing here uses to ComfyUI's canvas.
    */
@@ -53,18 +53,18 @@ export class PictureView {
     this.listen()
   }
 
-  /** @param {number} width Of the picture in pixels; 0 = none. @param {number} height */
+  /** @param {number} width Of the image in pixels; 0 = none. @param {number} height */
   resize(width, height) {
     for (const layer of [this.canvas, this.overlay]) if (layer.width !== width || layer.height !== height) Object.assign(layer, { width, height })
     this.width = width
     this.height = height
     this.empty.style.display = width ? 'none' : 'flex'
-    // Without a picture its place is for the words alone.
+    // Without a image its place is for the words alone.
     this.bar.style.display = width ? 'flex' : 'none'
     this.root.style.minHeight = `${width ? SHOWN_HEIGHT : EMPTY_HEIGHT}px`
   }
 
-  /** @param {string} words In place of a picture, or why there is none. */
+  /** @param {string} words In place of a image, or why there is none. */
   showEmpty(words) {
     this.empty.textContent = words
     this.resize(0, 0)
@@ -91,18 +91,18 @@ export class PictureView {
     return context
   }
 
-  /** How many pixels of the picture one pixel of the screen covers. */
+  /** How many pixels of the image one pixel of the screen covers. */
   get pixelsPerScreen() {
     const { scale } = this.box()
     return scale ? 1 / scale : 1
   }
 
-  /** What the picture is fitted into, in the page. */
+  /** What the image is fitted into, in the page. */
   get area() {
     return this.stage.getBoundingClientRect()
   }
 
-  /** Where the picture lies in the page. */
+  /** Where the image lies in the page. */
   box() {
     const { area } = this
     const scale = Math.min(area.width / (this.width || 1), area.height / (this.height || 1))
@@ -113,7 +113,7 @@ export class PictureView {
     }
   }
 
-  /** @param {{clientX: number, clientY: number}} event @returns {{x: number, y: number}} Fractions of the picture. */
+  /** @param {{clientX: number, clientY: number}} event @returns {{x: number, y: number}} Fractions of the image. */
   point(event) {
     const { scale, left, top } = this.box()
     return { x: (event.clientX - left) / (scale * this.width || 1), y: (event.clientY - top) / (scale * this.height || 1) }
@@ -177,7 +177,7 @@ export class PictureView {
 }
 
 /**
- * A small button for the bar below a picture.
+ * A small button for the bar below a image.
  * @param {string} label
  * @param {string} title What it does.
  * @param {() => void} press
