@@ -16,7 +16,7 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes.files import NOTHING
 from depth_normal.nodes.live import image_payload
-from depth_normal.nodes.model_list import _described
+from depth_normal.nodes.model_list import _describe
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted((ROOT / "web").rglob("*.js"))
@@ -67,7 +67,7 @@ def test_what_the_scripts_say_is_said_in_every_language(tmp_path, monkeypatch):
 
 def said_by_the_server():
     """What the scripts translate of that which Python sends: parts of the models' labels, quantities, and the choice of no file."""
-    models = [part for spec in MODELS.values() for part in re.split(r" · |, | \+ ", _described(spec, frozenset({spec.id})))]
+    models = [part for spec in MODELS.values() for part in re.split(r" · |, | \+ ", _describe(spec, frozenset({spec.id})))]
     named = {part for part in models if not re.search(r"\d|[A-Z]", part) and part != "trained on ScanNet)"}
     return {
         *named,
