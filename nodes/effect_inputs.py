@@ -19,16 +19,19 @@ from .checks import check_count, check_geometry
 from .sockets import Widget
 from .widgets import CODINGS, image_input, number_widget
 
-
-def number_widgets(numbers: dict[str, tuple]) -> dict[str, Widget]:
-    """Makes a number widget for each name: (default, lowest, highest, step, tooltip)."""
-    return {name: number_widget(*values) for name, values in numbers.items()}
+Numbers = dict[str, tuple[tuple[float, float, float, float], str]]
+"""Number widgets: their range (default, lowest, highest, step) and tooltip by name."""
 
 
-def check_numbers(numbers: dict[str, tuple], values: dict[str, float]) -> None:
+def number_widgets(numbers: Numbers) -> dict[str, Widget]:
+    """Makes the number widgets of a table."""
+    return {name: number_widget(*limits, tooltip) for name, (limits, tooltip) in numbers.items()}
+
+
+def check_numbers(numbers: Numbers, values: dict[str, float]) -> None:
     """Checks that each value is in its widget's range."""
     for name, value in values.items():
-        check_range(name, value, *numbers[name][1:3])
+        check_range(name, value, *numbers[name][0][1:3])
 
 
 def depth_input(purpose: str) -> Widget:

@@ -32,23 +32,17 @@ _DARKENED = 0.25
 # Size of the mask that core's nodes output for an image without alpha.
 _NO_MASK = (64, 64)
 
-# name: (default, lowest, highest, step, tooltip)
+# name: ((default, lowest, highest, step), tooltip)
 _LIMITS = {
-    "near": (0.0, 0.0, MAX_DISTANCE, 0.1, "Distance at which the mask begins. 0: at the camera."),
+    "near": ((0.0, 0.0, MAX_DISTANCE, 0.1), "Distance at which the mask begins. 0: at the camera."),
     "far": (
-        40.0,
-        0.0,
-        MAX_DISTANCE,
-        0.1,
+        (40.0, 0.0, MAX_DISTANCE, 0.1),
         "Distance at which the mask ends. 100 percent or 0 metres: no limit, and the sky and holes are included.",
     ),
-    "feather": (2.0, 0.0, MAX_DISTANCE, 0.1, "Width of the soft falloff beyond near and far, in the same unit."),
+    "feather": ((2.0, 0.0, MAX_DISTANCE, 0.1), "Width of the soft falloff beyond near and far, in the same unit."),
 }
 _TOLERANCE = (
-    8.0,
-    0.0,
-    MAX_DISTANCE,
-    0.1,
+    (8.0, 0.0, MAX_DISTANCE, 0.1),
     "Depth range around the point: how much nearer or farther than the point the surface may reach, in the same unit.",
 )
 
@@ -241,7 +235,7 @@ def mask_widgets() -> dict[str, Widget]:
         **point_widgets(
             "Point on the image, set by a click on the node: the mask is the connected surface there, and near and far are ignored."
         ),
-        "tolerance": number_widget(*_TOLERANCE),
+        "tolerance": number_widget(*_TOLERANCE[0], _TOLERANCE[1]),
     }
 
 
@@ -270,7 +264,7 @@ def mask_choice(
     """
     check_choice("unit", unit, UNITS)
     check_numbers(_LIMITS, {"near": near, "far": far, "feather": feather})
-    check_range("tolerance", tolerance, *_TOLERANCE[1:3])
+    check_range("tolerance", tolerance, *_TOLERANCE[0][1:3])
     return MaskChoice(near, far, unit, feather, chosen_point(point_x, point_y), tolerance, invert)
 
 

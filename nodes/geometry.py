@@ -211,9 +211,8 @@ class DepthImageToGeometry:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         values = (
-            "Quantity that the grey levels are linear in. disparity: 1 / depth (MiDaS, Depth Anything, ControlNet). "
-            "depth: depth (most renderers, depth cameras). metres: the values themselves are metres, e.g. from an "
-            "EXR."
+            "Quantity that the grey levels are linear in. disparity: 1 / depth (MiDaS, Depth Anything, ControlNet). depth: depth "
+            "(most renderers, depth cameras). metres: the values themselves are metres, e.g. from an EXR."
         )
         near_metres = "Depth in metres at the near end of the grey levels; for disparity above 0."
         far_metres = (

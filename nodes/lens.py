@@ -27,73 +27,41 @@ from .widgets import choice_widget, colour_widget, count_widget, geometry_input,
 SKIES = ("auto", "none")
 MORNING = "#c4ccd4"
 
-# name: (default, lowest, highest, step, tooltip)
+# name: ((default, lowest, highest, step), tooltip)
 _FOG_NUMBERS = {
     "density": (
-        0.1,
-        0.0,
-        100.0,
-        0.01,
-        (
-            "How thick the fog is: exp(-density) of the light is left after each metre. 0.1: 37 % are left after 10 "
-            "m. Without metres the near end of the scene is at 1."
-        ),
+        (0.1, 0.0, 100.0, 0.01),
+        "How thick the fog is: exp(-density) of the light is left after each metre. 0.1: 37 % are left after 10 m. Without "
+        "metres the near end of the scene is at 1.",
     ),
-    "start": (0.0, 0.0, MAX_DISTANCE, 0.1, "Distance from the camera at which the fog begins."),
+    "start": ((0.0, 0.0, MAX_DISTANCE, 0.1), "Distance from the camera at which the fog begins."),
     "height_falloff": (
-        0.0,
-        0.0,
-        10.0,
-        0.01,
-        (
-            "How fast the fog thins with height above the camera: by exp(-height_falloff) a metre. 0: equally thick "
-            "everywhere. Above 0: it lies in hollows."
-        ),
+        (0.0, 0.0, 10.0, 0.01),
+        "How fast the fog thins with height above the camera: by exp(-height_falloff) a metre. 0: equally thick everywhere. "
+        "Above 0: it lies in hollows.",
     ),
 }
 _LENS_NUMBERS = {
-    "focus": (30.0, 0.0, MAX_DISTANCE, 0.1, "Distance that is in focus, in the unit below; ignored if a point is set."),
+    "focus": ((30.0, 0.0, MAX_DISTANCE, 0.1), "Distance that is in focus, in the unit below; ignored if a point is set."),
     "blur": (
-        2.0,
-        0.0,
-        MAX_BLUR,
-        0.1,
-        (
-            "Strength of the blur if f_number is 0: diameter of a far point's circle with the near end in focus, in "
-            "percent of the longer side."
-        ),
+        (2.0, 0.0, MAX_BLUR, 0.1),
+        "Strength of the blur if f_number is 0: diameter of a far point's circle with the near end in focus, in percent of the "
+        "longer side.",
     ),
     "f_number": (
-        0.0,
-        0.0,
-        64.0,
-        0.1,
+        (0.0, 0.0, 64.0, 0.1),
         "F-number of a real lens, for metric depth: 1.4 wide open, 16 almost everything sharp. 0: blur sets the strength.",
     ),
     "focal_length": (
-        0.0,
-        0.0,
-        2000.0,
-        1.0,
+        (0.0, 0.0, 2000.0, 1.0),
         "Focal length of the real lens in millimetres. 0: computed from the camera's field of view and the sensor.",
     ),
-    "sensor": (
-        36.0,
-        1.0,
-        200.0,
-        0.1,
-        "Longer side of the real camera's sensor in millimetres: 36 full frame, 23.5 APS-C, 9.8 a phone.",
-    ),
-    "rotation": (0.0, -360.0, 360.0, 1.0, "Rotation of the aperture blades in degrees."),
+    "sensor": ((36.0, 1.0, 200.0, 0.1), "Longer side of the real camera's sensor in millimetres: 36 full frame, 23.5 APS-C, 9.8 a phone."),
+    "rotation": ((0.0, -360.0, 360.0, 1.0), "Rotation of the aperture blades in degrees."),
     "highlights": (
-        1.0,
-        0.0,
-        MAX_STOPS,
-        0.1,
-        (
-            "How many stops brighter than white clipped highlights are assumed to be: lights out of focus become "
-            "bright discs instead of grey ones."
-        ),
+        (1.0, 0.0, MAX_STOPS, 0.1),
+        "How many stops brighter than white clipped highlights are assumed to be: lights out of focus become bright discs "
+        "instead of grey ones.",
     ),
 }
 

@@ -17,54 +17,36 @@ LIGHTS = "DEPTH_NORMAL_LIGHTS"
 MAX_LIGHTS = 64
 WHITE = "#ffffff"
 
-# name: (default, lowest, highest, step, tooltip)
+# name: ((default, lowest, highest, step), tooltip)
 PLACE_NUMBERS = {
     "azimuth": (
-        135.0,
-        -360.0,
-        360.0,
-        1.0,
+        (135.0, -360.0, 360.0, 1.0),
         "Direction of a directional light in degrees: 0 from the right, 90 from above, 180 from the left, 270 from below.",
     ),
     "elevation": (
-        40.0,
-        -90.0,
-        90.0,
-        1.0,
+        (40.0, -90.0, 90.0, 1.0),
         "Elevation of a directional light above the image plane in degrees: 0 grazing, 90 from the viewer, below 0 from behind.",
     ),
-    "light_x": (0.3, -2.0, 3.0, 0.01, "Position of a point light from left (0) to right (1) of the image."),
-    "light_y": (0.25, -2.0, 3.0, 0.01, "Position of a point light from top (0) to bottom (1) of the image."),
+    "light_x": ((0.3, -2.0, 3.0, 0.01), "Position of a point light from left (0) to right (1) of the image."),
+    "light_y": ((0.25, -2.0, 3.0, 0.01), "Position of a point light from top (0) to bottom (1) of the image."),
     "light_depth": (
-        0.6,
-        0.05,
-        100.0,
-        0.05,
+        (0.6, 0.05, 100.0, 0.05),
         "Distance of a point light from the viewer: 1 is the near end of the scene, larger values are farther inside it.",
     ),
     "intensity": (
-        1.0,
-        0.0,
-        100.0,
-        0.05,
+        (1.0, 0.0, 100.0, 0.05),
         "Brightness of the light: at 1, a surface that faces it is as bright as in the image. A point light fades with distance.",
     ),
 }
 SIZE = {
     "light_size": (
-        0.0,
-        0.0,
-        10.0,
-        0.01,
-        (
-            "Size of the lamp: larger lamps cast softer shadows. It is the diameter, where 1 is the distance of the "
-            "near end; for a directional light, the diameter seen from distance 1. 0 hard, 0.01 the sun, 0.3 a "
-            "window."
-        ),
+        (0.0, 0.0, 10.0, 0.01),
+        "Size of the lamp: larger lamps cast softer shadows. It is the diameter, where 1 is the distance of the near end; for a "
+        "directional light, the diameter seen from distance 1. 0 hard, 0.01 the sun, 0.3 a window.",
     )
 }
 SHADOWS = {
-    "shadows": (0.5, 0.0, 1.0, 0.05, "How dark cast shadows are. They are computed from the depth; without depth nothing casts shadows.")
+    "shadows": ((0.5, 0.0, 1.0, 0.05), "How dark cast shadows are. They are computed from the depth; without depth nothing casts shadows.")
 }
 
 

@@ -48,9 +48,8 @@ class LoadDepthNormalModel:
             f"{FROM_FILE}: the model of the file in weights."
         )
         weights = (
-            "A weights file to use instead of the published one: its name in one of ComfyUI's model folders "
-            "(depth_normal, depthanything, geometry_estimation, diffusion_models, ...), or its full path. Empty: the "
-            "published one."
+            "A weights file to use instead of the published one: its name in one of ComfyUI's model folders (depth_normal, "
+            "depthanything, geometry_estimation, diffusion_models, ...), or its full path. Empty: the published one."
         )
         return {
             "required": {},

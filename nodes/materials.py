@@ -112,9 +112,8 @@ class DetailNormals:
     NODE_ID = "DepthNormal_DetailNormals"
     DISPLAY_NAME = "Detail Normals from Photo"
     DESCRIPTION = (
-        "Makes normals of a material's fine relief without the shape it lies on. They come from a model's normals, "
-        "from the light and dark of the photograph, or both, above a chosen fineness. Convert Normal Map adds them to "
-        "another surface."
+        "Makes normals of a material's fine relief without the shape it lies on. They come from a model's normals, from the light "
+        "and dark of the photograph, or both, above a chosen fineness. Convert Normal Map adds them to another surface."
     )
     CATEGORY, FUNCTION = TEXTURES, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)

@@ -38,16 +38,14 @@ MAX_MESH_POINTS = 2**27
 MAX_JUMP_WIDGET = (0.0, 1.0)
 
 _RELIEF_NUMBERS = {
-    "width": (100.0, *LIMITS["width"], 1.0, "Width of the plate in mm; its height follows from the image."),
-    "relief": (10.0, *LIMITS["relief"], 0.1, "Height of the relief in mm, from the lowest to the highest point."),
-    "base": (2.0, *LIMITS["base"], 0.1, "Thickness of the plate below the lowest point in mm."),
+    "width": ((100.0, *LIMITS["width"], 1.0), "Width of the plate in mm; its height follows from the image."),
+    "relief": ((10.0, *LIMITS["relief"], 0.1), "Height of the relief in mm, from the lowest to the highest point."),
+    "base": ((2.0, *LIMITS["base"], 0.1), "Thickness of the plate below the lowest point in mm."),
     "detail": (
-        0.3,
-        *LIMITS["detail"],
-        0.05,
+        (0.3, *LIMITS["detail"], 0.05),
         "How much jumps between things are lowered, so that fine relief stands out. 0: unchanged heights.",
     ),
-    "curve": (1.0, *LIMITS["curve"], 0.05, "Exponent of the heights: below 1 raises far things, above 1 lowers them."),
+    "curve": ((1.0, *LIMITS["curve"], 0.05), "Exponent of the heights: below 1 raises far things, above 1 lowers them."),
 }
 _FILE_TOOLTIPS = (
     "Path of the file in the output folder, for the model_file of Preview 3D.",
@@ -65,9 +63,8 @@ class SaveMesh(SavingNode):
     NODE_ID = "DepthNormal_SaveMesh"
     DISPLAY_NAME = "Save Mesh"
     DESCRIPTION = (
-        "Saves depth as a mesh with the image on it (GLB for browsers, Blender, game engines; PLY). It is cut between "
-        "things that stand behind each other; floors stay whole to the horizon. Takes metric depth, relative depth "
-        "and disparity."
+        "Saves depth as a mesh with the image on it (GLB for browsers, Blender, game engines; PLY). It is cut between things that "
+        "stand behind each other; floors stay whole to the horizon. Takes metric depth, relative depth and disparity."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
     RETURN_TYPES: ClassVar = ("STRING", "STRING")

@@ -40,29 +40,23 @@ from .widgets import (
 SKIES = ("auto", "none")
 MAX_FRAMES = 480
 
-# name: (default, lowest, highest, step, tooltip)
+# name: ((default, lowest, highest, step), tooltip)
 _LOOK_NUMBERS = {
-    "ambient": (0.3, 0.0, 2.0, 0.05, "Share of the image's own light that is kept. 1 with intensity 0 gives the unchanged image."),
+    "ambient": ((0.3, 0.0, 2.0, 0.05), "Share of the image's own light that is kept. 1 with intensity 0 gives the unchanged image."),
     "specular": (
-        0.0,
-        0.0,
-        1.0,
-        0.05,
+        (0.0, 0.0, 1.0, 0.05),
         "Share of the light that is reflected as a highlight: 0 chalk, 0.1 to 0.3 skin, wood, paint, above that wet or polished.",
     ),
-    "shininess": (32.0, 1.0, 1000.0, 1.0, "Sharpness of highlights: 5 broad and dull, 200 small and bright."),
+    "shininess": ((32.0, 1.0, 1000.0, 1.0), "Sharpness of highlights: 5 broad and dull, 200 small and bright."),
     **SHADOWS,
 }
-_EXPOSURE = {"exposure": (0.0, -10.0, 10.0, 0.1, "Exposure in stops: 1 doubles the light, -1 halves it.")}
+_EXPOSURE = {"exposure": ((0.0, -10.0, 10.0, 0.1), "Exposure in stops: 1 doubles the light, -1 halves it.")}
 _MOVE_NUMBERS = {
     "amount": (
-        0.05,
-        0.0,
-        0.4,
-        0.01,
+        (0.05, 0.0, 0.4, 0.01),
         "How far the camera moves; 1 is the distance to the near end of the scene. Above 0.1 the invented background shows.",
     ),
-    "focus": (0.5, 0.0, 1.0, 0.05, "Depth that does not move when the camera goes sideways: 0 the farthest, 1 the nearest."),
+    "focus": ((0.5, 0.0, 1.0, 0.05), "Depth that does not move when the camera goes sideways: 0 the farthest, 1 the nearest."),
 }
 
 

@@ -26,20 +26,12 @@ from .widgets import PER_CLIP, PER_IMAGE, choice_widget, geometry_input, image_i
 
 _NUMBERS = {
     "divergence": (
-        2.0,
-        0.0,
-        MAX_DIVERGENCE,
-        0.1,
-        (
-            "Strength of the 3D effect: how far near and far things shift between the two eyes' images, in percent of "
-            "the width. 2 is comfortable, 5 strong."
-        ),
+        (2.0, 0.0, MAX_DIVERGENCE, 0.1),
+        "Strength of the 3D effect: how far near and far things shift between the two eyes' images, in percent of the width. 2 "
+        "is comfortable, 5 strong.",
     ),
     "convergence": (
-        0.5,
-        0.0,
-        1.0,
-        0.05,
+        (0.5, 0.0, 1.0, 0.05),
         "Depth that lies on the screen: 0 the farthest (everything comes out of the screen), 1 the nearest (everything lies behind it).",
     ),
 }
@@ -51,9 +43,8 @@ class Stereo:
     NODE_ID = "DepthNormal_Stereo"
     DISPLAY_NAME = "Stereo 3D"
     DESCRIPTION = (
-        "Makes an image or a video three-dimensional by its depth: side by side, top and bottom, cross-eyed, or an "
-        "anaglyph for red-cyan glasses. The background is continued behind near things. Takes any pack's depth map, "
-        "or this pack's geometry."
+        "Makes an image or a video three-dimensional by its depth: side by side, top and bottom, cross-eyed, or an anaglyph for "
+        "red-cyan glasses. The background is continued behind near things. Takes any pack's depth map, or this pack's geometry."
     )
     CATEGORY, FUNCTION = EFFECTS, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", "MASK")
