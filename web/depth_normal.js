@@ -1,4 +1,4 @@
-// Depth & Normals in ComfyUI's page: images on nodes that answer to the pointer. Nodes do all they do without it.
+// Depth & Normals in ComfyUI's page: interactive images on nodes. The nodes also work without it.
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
@@ -18,12 +18,12 @@ const LOOKS_A_SECOND = 8
 
 const shown = new Set()
 
-/** What the pack adds to one node. */
+/** The pack's view on one node. */
 class NodeView {
   constructor(node, View) {
     this.node = node
     this.stamp = 0
-    this.view = new ImageView(View.empty, this.hands(), passWheel)
+    this.view = new ImageView(View.empty, this.handlers(), passWheel)
     this.widgets = new NodeWidgets(node, () => this.inner.update())
     this.inner = new View(this.view, this.widgets)
     this.widget = node.addDOMWidget(WIDGET, 'DEPTH_NORMAL_PICTURE', this.view.root, {
@@ -39,12 +39,12 @@ class NodeView {
     shown.add(this)
   }
 
-  hands() {
+  handlers() {
     const names = ['grab', 'drag', 'drop', 'hover', 'wheel', 'arrow']
     return Object.fromEntries(names.map(name => [name, (...values) => this.inner[name]?.(...values)]))
   }
 
-  /** Shows what a run brought; a later call overtakes an earlier one that still loads. */
+  /** Shows the result of a run; a later call cancels an earlier one that still loads. */
   async show(payloads) {
     const usable = (payloads ?? []).filter(payload => payload?.image)
     if (!usable.length || usable === this.payloads) return
@@ -79,7 +79,7 @@ class NodeView {
     this.node.setDirtyCanvas(true, true)
   }
 
-  /** What an earlier run of this node left in the page, after an undo or a change of tabs. */
+  /** The result of an earlier run of this node, after an undo or a change of tabs. */
   restore() {
     const { graph, id } = this.node
     const place = graph && graph !== app.graph && graph.id && !graph.isRootGraph ? `${graph.id}:${id}` : String(id)
@@ -122,7 +122,7 @@ function chained(node, name, after) {
   }
 }
 
-// Values change by typing, undo, other packs and links: looking at them misses none of these ways.
+// Values change by typing, undo, other packs and links: polling them misses none of these.
 setInterval(() => {
   for (const view of shown) if (view.view.width) view.inner.update()
 }, 1000 / LOOKS_A_SECOND)

@@ -1,4 +1,4 @@
-// Preview Geometry in the page: depth, normals and mask side by side, numbers under the pointer, and the surface in 3D.
+// Preview Geometry in the page: depth, normals and mask side by side, values under the pointer, and the surface in 3D.
 
 import { gpu } from './gl.js'
 import { describe } from './maps.js'
@@ -9,7 +9,7 @@ import { translated } from './words.js'
 
 const SOLID_SIZE = [800, 600]
 
-/** What *Preview Geometry* shows on itself. */
+/** The view on the node *Preview Geometry*. */
 export class GeometryView {
   static width = 340
 
@@ -24,9 +24,9 @@ export class GeometryView {
     this.scene = null
     this.pending = 0
     this.solid = button('3D', translated('Depth as a surface that can be turned'), () => this.toggle())
-    this.back = button('‹', translated('The image before'), () => this.choose(this.index - 1))
+    this.back = button('‹', translated('Previous image'), () => this.choose(this.index - 1))
     this.number = document.createElement('span')
-    this.next = button('›', translated('The next image'), () => this.choose(this.index + 1))
+    this.next = button('›', translated('Next image'), () => this.choose(this.index + 1))
     view.bar.append(this.back, this.number, this.next, this.solid)
     view.stage.addEventListener('dblclick', () => this.reset())
     this.refresh()
@@ -62,11 +62,11 @@ export class GeometryView {
 
   open() {
     const shared = gpu()
-    if (!shared) return this.view.say(translated('This browser has no WebGL 2: there is no 3D view.'))
+    if (!shared) return this.view.say(translated('This browser has no WebGL 2, so there is no 3D view.'))
     this.scene = new OrbitScene(shared, this.maps, this.maps.image, () => this.schedule())
     this.view.resize(...SOLID_SIZE)
     this.view.marks()
-    this.view.say(translated('drag turns, Shift moves, the wheel goes nearer, double click: back'))
+    this.view.say(translated('drag: turn, Shift: move, wheel: zoom, double click: reset'))
     this.schedule()
     this.refresh()
   }
@@ -93,7 +93,7 @@ export class GeometryView {
     return this.tiles.map((_, i) => count - i).reduce((best, columns) => scale(columns) > scale(best) ? columns : best)
   }
 
-  /** Where a tile begins, in pixels. */
+  /** First column of a tile in pixels. */
   corner(place) {
     return { left: place % this.columns * this.maps.width, top: Math.floor(place / this.columns) * this.maps.height }
   }
@@ -120,7 +120,7 @@ export class GeometryView {
     })
   }
 
-  /** The place in the image that a place among the tiles shows; null where no tile is. */
+  /** Converts a point on the tiles to one of the image; null where no tile is. */
   onTile({ x, y }) {
     const across = x * this.view.width / this.maps.width, down = y * this.view.height / this.maps.height
     return Math.floor(down) * this.columns + Math.floor(across) < this.tiles.length ? { x: across % 1, y: down % 1 } : null

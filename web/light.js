@@ -1,4 +1,4 @@
-// Lights as geometry/effects/lights.py has them, and where they are seen in the image. Plain numbers: no page is needed.
+// Lights as geometry/effects/lights.py has them, and where they appear in the image. Plain numbers: no page is needed.
 
 const NEAREST_DEPTH = 0.05
 const RADIANS = Math.PI / 180

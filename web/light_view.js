@@ -6,11 +6,11 @@ import { describe } from './maps.js'
 import { RelightScene } from './relight_scene.js'
 import { translated } from './words.js'
 
-// A image that takes longer, in milliseconds, is drawn coarsely while the light moves, and finely this long after.
+// An image that takes longer (in milliseconds) is drawn coarsely while the light moves, and finely after this time.
 const SLOW = 25
 const REST = 150
 
-/** What *Relight* shows on itself. */
+/** The view on the node *Relight*. */
 export class LightView {
   static get empty() {
     return translated('Run once, then drag the light here.')
@@ -31,7 +31,7 @@ export class LightView {
     const shared = gpu()
     this.maps = maps
     this.view.showPixels(maps.image, maps.width, maps.height)
-    if (!shared) return this.view.say(translated('This browser has no WebGL 2: the light cannot be shown here. Run shows it.'))
+    if (!shared) return this.view.say(translated('This browser has no WebGL 2, so the light cannot be shown here. Run the graph to see it.'))
     this.scene = new RelightScene(shared, maps, () => this.schedule())
     this.view.say(this.hint)
     this.draw()
@@ -43,7 +43,7 @@ export class LightView {
   }
 
   get hint() {
-    const hints = { directional: translated('drag the light round the image'), point: translated('drag the lamp; Shift or the wheel: its depth') }
+    const hints = { directional: translated('drag the light around the image'), point: translated('drag the lamp; Shift or the wheel: its depth') }
     return hints[this.kind] ?? ''
   }
 
@@ -105,7 +105,7 @@ export class LightView {
     this.frames++
   }
 
-  /** The lamps and the looks that the widgets tell. */
+  /** The lamps and the shading that the widgets set. */
   lit() {
     const { values } = this.widgets
     return [[lampOf(values, this.maps), ...otherLamps(this.maps.payload.lamps, values)], looksOf(values)]
@@ -136,7 +136,7 @@ export class LightView {
 }
 
 /**
- * A line that is seen on any image.
+ * Draws a line that is visible on any image.
  * @param {CanvasRenderingContext2D} context
  * @param {number} unit Pixels of the image in one of the screen.
  * @param {() => void} path Adds to the path.

@@ -1,4 +1,4 @@
-// Reads what nodes/live.py writes: a image, and its normals and depth as numbers.
+// Reads what nodes/live.py writes: an image, and its normals and depth as numbers.
 
 import { translated } from './words.js'
 
@@ -15,13 +15,13 @@ const FLAGS = 3
  * @property {number} height
  * @property {[number, number]} full Width and height of the image itself.
  * @property {Uint8ClampedArray<ArrayBuffer>} image RGBA, row by row.
- * @property {Float32Array | null} depth NaN where there is none.
- * @property {string | null} quantity What depth holds: metric_depth, relative_depth or disparity.
+ * @property {Float32Array | null} depth NaN where it is unknown.
+ * @property {string | null} quantity Kind of depth: metric_depth, relative_depth or disparity.
  * @property {Uint8Array | null} normals RGBA: n / 2 + 0.5 in OpenGL axes, then 255 where there is a normal.
- * @property {Uint8Array | null} bits Per pixel 1 where all maps count, 2 where the sky is.
- * @property {Uint8Array | null} thickness Per pixel 0 to 63; 63 = 0.15 of the depth, half of how thick things are.
+ * @property {Uint8Array | null} bits Flags per pixel: 1 where all maps are valid, 2 in the sky.
+ * @property {Uint8Array | null} thickness Per pixel 0 to 63; 63 = 0.15 of the depth, half the thickness of things.
  * @property {[number, number, number, number] | null} intrinsics fx, fy, cx, cy in pixels of the preview.
- * @property {object} payload As it came.
+ * @property {object} payload The payload it was loaded from.
  */
 
 /**
@@ -49,7 +49,7 @@ export async function loadMaps(payload, read) {
 }
 
 /**
- * Where the server hands out a file; only files that nodes/live.py wrote into the temp folder.
+ * The server's path of a file; only for files that nodes/live.py wrote into the temp folder.
  * @param {{filename: string, subfolder: string, type: string}} file
  * @returns {string}
  */
@@ -126,7 +126,7 @@ function withAlpha(rgb, alpha) {
 }
 
 /**
- * Which pixel lies at fractions of the image.
+ * Finds the pixel at fractions of the image.
  * @param {Maps} maps
  * @param {number} x 0 at the left border, 1 at the right one.
  * @param {number} y 0 at the top.

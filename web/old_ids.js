@@ -41,7 +41,7 @@ app.registerExtension({
   getNodeMenuItems(node) {
     const own = offered[node.comfyClass]?.map(each => each.new_node_id).find(id => id.startsWith(OWN))
     if (!own || packs.has(node.constructor.nodeData?.python_module)) return []
-    return [{ content: translated('Use the node of Depth & Normals'), callback: () => exchange(node, own) }]
+    return [{ content: translated('Replace by the node of Depth & Normals'), callback: () => exchange(node, own) }]
   },
   async setup() {
     // The page has no way for packs to hide a node that is not deprecated: without this store, search shows both ids.

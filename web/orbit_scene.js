@@ -1,4 +1,4 @@
-// A surface on the graphics card, seen from a camera that goes around it.
+// A surface on the graphics card, rendered from an orbiting camera.
 
 import { solidOf } from './solid.js'
 
@@ -24,7 +24,7 @@ void main() {
 const FOV = 50 * Math.PI / 180
 const BACKGROUND = [0.12, 0.12, 0.13]
 
-/** What the shared context holds of one surface. */
+/** One surface's resources in the shared context. */
 export class OrbitScene {
   /**
    * @param {import('./gl.js').Gpu} gpu
@@ -39,7 +39,7 @@ export class OrbitScene {
     gpu.scenes.add(this)
   }
 
-  /** Looks from where the image was taken. */
+  /** Resets the view to the image's camera. */
   reset() {
     this.yaw = this.pitch = 0
     this.distance = 1
@@ -118,7 +118,7 @@ export class OrbitScene {
     this.generation = gpu.generation
   }
 
-  /** Frees what the card holds. */
+  /** Frees the resources on the card. */
   dispose() {
     const { gpu } = this
     gpu.scenes.delete(this)

@@ -1,4 +1,4 @@
-// A image on which a point can be set: for nodes with the widgets point_x and point_y, fractions of the image, below 0 for none.
+// An image on which a point can be set: for nodes with the widgets point_x and point_y, fractions of the image, below 0 for none.
 
 import { outlined } from './light_view.js'
 import { button } from './image_view.js'
@@ -7,7 +7,7 @@ import { translated } from './words.js'
 
 const NONE = -1
 
-/** What a node shows on itself that starts from a point of its image. */
+/** The view on a node that starts from a point of its image. */
 export class PointView extends PlainView {
   static get empty() {
     return translated('Run once, then click a point here.')
@@ -21,7 +21,7 @@ export class PointView extends PlainView {
   constructor(view, widgets) {
     super(view)
     this.widgets = widgets
-    this.clear = button('×', translated('Forget the point'), () => widgets.set({ point_x: NONE, point_y: NONE }))
+    this.clear = button('×', translated('Clear the point'), () => widgets.set({ point_x: NONE, point_y: NONE }))
     this.clear.style.display = 'none'
     view.bar.append(this.clear)
   }
@@ -80,7 +80,7 @@ export class PointView extends PlainView {
     this.say(this.moved)
   }
 
-  /** The point, where it is another than that of the run whose text stands below. */
+  /** The point, if it differs from that of the run whose text is shown. */
   get moved() {
     return JSON.stringify(this.point) === this.ran ? null : this.point
   }

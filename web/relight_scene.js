@@ -1,8 +1,8 @@
-// A image on the graphics card that can be lit anew at once.
+// An image on the graphics card that can be relit at once.
 
 import { MAX_LAMPS, SHADE, SHADOW, SHADOW_SCALE, SMOOTH, VERTEX } from './relight_shader.js'
 
-/** What the shared context holds of one image. */
+/** One image's resources in the shared context. */
 export class RelightScene {
   /**
    * @param {import('./gl.js').Gpu} gpu
@@ -17,7 +17,7 @@ export class RelightScene {
     gpu.scenes.add(this)
   }
 
-  /** Frees what the card holds. */
+  /** Frees the resources on the card. */
   dispose() {
     this.gpu.scenes.delete(this)
     if (this.generation === this.gpu.generation && !this.gpu.lost) {
@@ -80,7 +80,7 @@ export class RelightScene {
   }
 
   /**
-   * How long a image takes, waited for: what a processor must do that stands in for a graphics card is too slow for the full preview.
+   * Measures how long an image takes: software rendering without a graphics card is too slow for the full preview.
    * @returns {number} Milliseconds.
    */
   timed(lamps, looks, target) {

@@ -37,7 +37,7 @@ export function solidOf(maps) {
 }
 
 /**
- * Depth whose zero is the camera, NaN where there is none.
+ * Depth whose zero is the camera, NaN where it is unknown.
  * @param {import('./maps.js').Maps} maps
  * @returns {Float32Array}
  */
