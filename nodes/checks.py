@@ -75,7 +75,7 @@ def check_model(value: Any) -> Model:
         TypeError: Not a `Model`.
     """
     if not isinstance(value, Model):
-        raise TypeError(f"the model input is of type {type(value).__name__}; expected what Load Depth/Normal Model gives: link that node")
+        raise TypeError(f"the model input is of type {type(value).__name__}; expected a model: link the output of Load Depth/Normal Model")
     return value
 
 
@@ -92,6 +92,6 @@ def check_geometry(value: Any) -> Estimate:
         return value.in_float32()
     found = f"a dictionary with {', '.join(sorted(map(str, value)))}" if isinstance(value, Mapping) else f"a {type(value).__name__}"
     raise TypeError(
-        f"the geometry input is {found}; expected GEOMETRY of this pack, as Estimate Geometry, Depth Image to Geometry, "
-        "MoGe to Geometry and Depth Anything 3 to Geometry give it"
+        f"the geometry input is {found}; expected this pack's GEOMETRY, from Estimate Geometry, Depth Image to Geometry, "
+        "MoGe to Geometry or Depth Anything 3 to Geometry"
     )

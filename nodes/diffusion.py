@@ -327,7 +327,7 @@ def _check_depth(geometry: Any, image: Tensor) -> Estimate:
     """Checks the geometry to compare with, before the model runs."""
     estimate = check_geometry(geometry)
     if estimate.depth is None:
-        raise ValueError("the geometry to check with holds no depth; expected raw depth of the same images")
+        raise ValueError("the geometry to check with has no depth; expected raw depth of the same images")
     check_count("geometry", estimate.batch, "image", len(to_planar(image)), one_for_all=False)
     return estimate
 

@@ -187,7 +187,7 @@ def _existing(file: str) -> Path:
     if file in (NOTHING, ""):
         raise ValueError(
             f"no file is chosen: choose one in the widget file, or upload one ({', '.join(READABLE)}); Save Geometry writes such files; "
-            "an image of depth goes through Load Image and Depth Image to Geometry"
+            "for a depth map use Load Image and Depth Image to Geometry"
         )
     match = _ANNOTATED.fullmatch(file)
     name, kind = match.groups() if match else (file, "input")

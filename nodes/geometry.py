@@ -166,15 +166,13 @@ class EstimateGeometry:
         in_tiles = check_tiles(tiles)
         if in_tiles and (film or views == ONE_SCENE):
             other = "film is on" if film else f"views is {views}"
-            raise ValueError(f"tiles is {tiles} and {other}: in tiles each image is seen by itself; choose one of the two")
+            raise ValueError(f"tiles is {tiles} and {other}: tiles process each image by itself; choose one of the two")
         images = to_images(image)
         derive = with_normals if normals == AUTO else None
         total = images.shape[0]
         if views == ONE_SCENE:
             if film:
-                raise ValueError(
-                    f"film is on and views is {ONE_SCENE}: a batch is a video or views of one scene that stands still; choose one"
-                )
+                raise ValueError(f"film is on and views is {ONE_SCENE}: a batch is a video or views of one static scene; choose one")
             found = model.estimate_scene(images, resolution or None, progress_bar(total), fov=fov, derive=derive)
             return (refined_by_images(found, images, refine),)
         if film:
@@ -351,7 +349,7 @@ def _slope_depth(estimate: Estimate, method: str) -> Tensor:
     accepted = (Quantity.DISPARITY,) if method == MIDAS else (Quantity.METRIC_DEPTH, Quantity.RELATIVE_DEPTH)
     if estimate.depth is None or estimate.quantity not in accepted:
         found = "no depth" if estimate.quantity is None else estimate.quantity.value
-        raise ValueError(f"the geometry holds {found}; {method} is made for {' or '.join(accepted)}; use {PLANE_FIT}")
+        raise ValueError(f"the geometry has {found}; {method} needs {' or '.join(accepted)}; use {PLANE_FIT}")
     return estimate.depth
 
 
@@ -363,7 +361,7 @@ def _grey(image: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     if spread > _COLOUR * max(1.0, colours.nan_to_num(0.0, 0.0, 0.0).abs().mean().item()):
         raise ValueError(
             f"the image is coloured (its channels differ by {spread:.2f} on average), a depth image is grey; "
-            "give the depth without a colour map, and a normal map to Convert Normal Map"
+            "use depth without a colour map; for a normal map use Convert Normal Map"
         )
     trusted = planar[:, 3:] >= 0.5 if planar.shape[1] == 4 else torch.ones_like(planar[:, :1], dtype=torch.bool)
     if mask is not None:

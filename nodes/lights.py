@@ -88,7 +88,7 @@ def check_lights(lights: Any) -> tuple[LightPlan, ...]:
     if not isinstance(lights, tuple) or not all(isinstance(each, LightPlan) for each in lights):
         raise TypeError(f"the lights input is {type(lights).__name__}; link the output of the node Light")
     if len(lights) > MAX_LIGHTS:
-        raise ValueError(f"there are {len(lights)} lights; accepted: {MAX_LIGHTS} at most")
+        raise ValueError(f"there are {len(lights)} lights; accepted: at most {MAX_LIGHTS}")
     return lights
 
 

@@ -84,5 +84,5 @@ class LoadDepthNormalModel:
         if model != FROM_FILE:
             return (load_model(model, precision, choose_tiny("model"), file, runtime),)
         if file is None:
-            raise ValueError(f"no file is named in the widget weights; model {FROM_FILE} takes the model that such a file is of")
+            raise ValueError(f"the widget weights is empty; model {FROM_FILE} needs the name of a weights file there")
         return (load_model(None, precision, choose_tiny("model"), file, runtime),)

@@ -177,7 +177,7 @@ class DetailNormals:
         check_range("radius", radius, 0, MAX_RADIUS)
         has_normals = geometry is not None or normal_map is not None
         if not has_normals and image is None:
-            raise ValueError("there is nothing to take relief from: link geometry or a normal map, the photograph, or both")
+            raise ValueError("no input has relief: link geometry or a normal map, the photograph, or both")
         if source == AUTO:
             source = NORMALS if image is None else BOTH if has_normals else PHOTO
         check_source(source, has_normals, image is not None)

@@ -107,7 +107,7 @@ class RenderDepth:
         estimate = check_geometry(geometry)
         check_choice("colour_map", colour_map, (GREY, *COLOUR_MAPS))
         if estimate.depth is None:
-            raise ValueError("the geometry holds normals and no depth; use Render Normals, or a model that gives depth")
+            raise ValueError("the geometry has normals and no depth; use Render Normals, or a model that predicts depth")
         depth, quantity, trusted = estimate.known_depth()
         image = depth_to_image(
             depth,
@@ -153,7 +153,7 @@ class RenderNormals:
         check_choice("coding", coding, CODINGS)
         check_choice("background", background, BACKGROUNDS)
         if estimate.normals is None:
-            raise ValueError("the geometry holds depth and no normals; put Depth to Normals in between")
+            raise ValueError("the geometry has depth and no normals; put Depth to Normals in between")
         normals, valid = estimate.normals, estimate.normals_valid
         if background == FACING and valid is not None:
             facing = unit_normals(torch.zeros_like(normals[:1, :, :1, :1]), estimate.axes)

@@ -104,8 +104,8 @@ def _derived(estimate: Estimate) -> Estimate:
     derived = Estimate.cat((with_normals(part) for part in one_by_one(estimate)), estimate.batch)
     if derived.normals is None:
         raise ValueError(
-            "the geometry holds relative depth without normals, and its slopes are not known; put Depth to Normals in between, with a "
-            "near_far_ratio, or use a model that gives normals"
+            "the geometry has relative depth without normals, and its slopes are unknown; put Depth to Normals in between, with a "
+            "near_far_ratio, or use a model that predicts normals"
         )
     return derived
 

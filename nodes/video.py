@@ -78,7 +78,7 @@ class DepthOfVideo:
         check_choice("normalisation", normalisation, RANGES)
         check_choice("near", near, NEAR)
         if model.spec.quantity is None:
-            raise ValueError(f"{model.spec.id} gives normals and no depth; use Normals of Video, or a model that gives depth")
+            raise ValueError(f"{model.spec.id} predicts normals and no depth; use Normals of Video, or a model that predicts depth")
         shown = RunningRange().update if normalisation == RUNNING else measure_range_of_most
         render = partial(usual_depth_image, normalisation=shown, near=near)
         return (_make_video(model, video, render, VideoOptions(align, smooth), resolution),)
@@ -119,7 +119,7 @@ class NormalsOfVideo:
 
         def render(found: Estimate) -> Tensor:
             if found.normals is None:
-                raise ValueError(f"{model.spec.id} gives relative depth, of which no normals can be computed; choose another model")
+                raise ValueError(f"{model.spec.id} predicts relative depth, from which no normals can be computed; choose another model")
             return normals_to_image(found.normals, coding, found.axes, found.mask)
 
         return (_make_video(model, video, render, VideoOptions(align, smooth), resolution, with_normals),)

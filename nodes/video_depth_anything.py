@@ -136,8 +136,8 @@ class VideoDepthAnythingProcess:
         """Returns the depth of each frame."""
         if not isinstance(vda_model, VideoModel):
             raise TypeError(
-                f"the vda_model input is a {type(vda_model).__name__}; expected what this pack's Load Video Depth Anything Model gives: "
-                "two packs have nodes of this name, and both nodes must be of the same one"
+                f"the vda_model input is a {type(vda_model).__name__}; expected the output of this pack's Load Video Depth Anything Model: "
+                "two packs have nodes of this name, and both nodes must be from the same pack"
             )
         check_range("input_size", input_size, MIN_INPUT, MAX_RESOLUTION)
         check_range("max_res", max_res, -1, MAX_RESOLUTION)

@@ -163,7 +163,7 @@ def test_detail_of_what_is_linked():
     flipped, _ = node.execute(photo(), coding="directx")
     assert torch.allclose(flipped[..., 1], 1 - of_photo[..., 1], atol=1e-6)
     for inputs, message in (
-        ({}, "nothing to take relief from"),
+        ({}, "no input has relief"),
         ({"image": photo(), "source": "normals"}, "no normals"),
         ({"geometry": geometry(), "source": "both"}, "no photograph"),
         ({"image": photo(2), "geometry": geometry(3)}, "2 images, the normals 3"),
