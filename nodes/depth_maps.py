@@ -10,7 +10,7 @@ from torch import Tensor
 from ..annotators.registry import BUNDLED_MODEL, MODELS
 from ..geometry.checks import check_choice, check_range
 from .checks import check_network_size
-from .legacy import LEGACY_CATEGORY, WHOLE_RANGE, ZOE_PERCENTILES, Percentiles, annotate_depth, render_depth
+from .legacy import WHOLE_RANGE, ZOE_PERCENTILES, LegacyNode, Percentiles, annotate_depth, render_depth
 from .loading import choose_tiny, load_model
 from .model_list import TINY_CHOICE, model_widget
 from .sockets import Inputs
@@ -84,9 +84,7 @@ def _depth_map(
     return (annotate_depth(image, load, resolution, normalisation, network_size or None, show=show),)
 
 
-class _DepthMap:
-    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
+class _DepthMap(LegacyNode):
     OUTPUT_TOOLTIPS: ClassVar = ("The depth map, near = white: short side = resolution, aspect ratio kept.",)
 
 

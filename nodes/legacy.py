@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +30,13 @@ ZOE_PERCENTILES: Percentiles = (2.0, 85.0)
 WHOLE_RANGE: Percentiles = (0.0, 100.0)
 
 LEGACY_CATEGORY = "ControlNet Preprocessors/Normal and Depth Estimators"
+
+
+class LegacyNode:
+    """Base class of the old pack's nodes: an IMAGE in, an IMAGE out."""
+
+    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = ("IMAGE",)
 
 
 def annotate(

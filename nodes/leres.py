@@ -13,7 +13,7 @@ from ..annotators.registry import BUNDLED_MODEL
 from ..geometry.checks import check_choice, check_range
 from ..model_loader import Model
 from .checks import check_network_size
-from .legacy import LEGACY_CATEGORY, annotate_depth
+from .legacy import LegacyNode, annotate_depth
 from .loading import choose_tiny, load_model
 from .model_list import TINY_CHOICE
 from .sockets import Inputs
@@ -34,7 +34,7 @@ LERES_OR_TINY = ("leres", BUNDLED_MODEL)
 AUTHORS, OLD_NODE = INPUTS = ("authors", "old node")
 
 
-class LeresDepthMap:
+class LeresDepthMap(LegacyNode):
     """Depth maps from LeReS's relative depth."""
 
     NODE_ID = "LeReS-DepthMapPreprocessor"
@@ -43,8 +43,6 @@ class LeresDepthMap:
         "Makes a depth map from an image with LeReS or LeReS++, near = white. The weights are not for commercial use; "
         "LeReS++'s second file is for academic use only."
     )
-    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = ("The depth map, near = white: short side = resolution.",)
     SEARCH_ALIASES: ClassVar = ["depth map", "leres", "leres++", "boost", "relative depth", "controlnet depth"]
 

@@ -15,7 +15,7 @@ from ..geometry.estimate import Estimate, Quantity
 from ..geometry.images.levels import MeasureRange, depth_to_nearness, measure_range
 from ..model_loader import Model
 from .checks import check_network_size
-from .legacy import LEGACY_CATEGORY, annotate_depth, render_depth
+from .legacy import LegacyNode, annotate_depth, render_depth
 from .loading import choose_tiny, load_model
 from .model_list import TINY_CHOICE
 from .normal_maps import NormalMapNode, normal_map, normal_map_inputs
@@ -64,7 +64,7 @@ def _network_size() -> Widget:
     return network_size_widget(size, step=28)
 
 
-class Metric3dDepthMap:
+class Metric3dDepthMap(LegacyNode):
     """Depth maps from Metric3D's metres."""
 
     NODE_ID = "Metric3D-DepthMapPreprocessor"
@@ -73,8 +73,6 @@ class Metric3dDepthMap:
         "Makes a depth map from an image with Metric3D v2, near = white. For depth in metres use Estimate Geometry. "
         "It is unclear whether the weights may be used commercially."
     )
-    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = (
         "The depth map, near = white: 0 m is white, the farthest point nearly black. Short side = resolution, aspect ratio kept.",
     )

@@ -15,7 +15,7 @@ from ..geometry.conventions import encode_normal_map
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.surfaces.normals import midas_normals
 from ..model_loader import Model
-from .legacy import LEGACY_CATEGORY, annotate, annotate_depth
+from .legacy import LegacyNode, annotate, annotate_depth
 from .loading import choose_tiny, load_model
 from .model_list import model_widget
 from .sockets import Inputs
@@ -59,7 +59,7 @@ def _inputs(a_tooltip: str, threshold_tooltip: str, *, unused: bool = False) -> 
     }
 
 
-class MidasNormalMap:
+class MidasNormalMap(LegacyNode):
     """Normal maps from the slopes of MiDaS disparity."""
 
     NODE_ID = "MiDaS-NormalMapPreprocessor"
@@ -68,8 +68,6 @@ class MidasNormalMap:
         "Makes a normal map from an image with MiDaS, in the format of ControlNet 1.0's normal model "
         "(control_sd15_normal). Choose another coding for control_v11p_sd15_normalbae, Blender or a game engine."
     )
-    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = ("The normal map: short side = resolution, aspect ratio kept.",)
     SEARCH_ALIASES: ClassVar = ["normal map", "midas", "controlnet normal", "normal preprocessor", "surface normals"]
 
@@ -104,14 +102,12 @@ class MidasNormalMap:
         return (annotate(image, partial(_load, model, precision), resolution, render, resolution),)
 
 
-class MidasDepthMap:
+class MidasDepthMap(LegacyNode):
     """Depth maps from MiDaS disparity."""
 
     NODE_ID = "MiDaS-DepthMapPreprocessor"
     DISPLAY_NAME = "MiDaS Depth Map"
     DESCRIPTION = "Makes a depth map from an image with MiDaS, near = white, as ControlNet's depth models expect it."
-    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = ("Relative disparity (inverse depth), each image from 0 (farthest, black) to 1 (nearest, white).",)
     SEARCH_ALIASES: ClassVar = ["depth map", "midas", "disparity", "controlnet depth", "depth preprocessor"]
 

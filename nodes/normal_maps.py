@@ -18,7 +18,7 @@ from ..model_loader.inference.memory_budget import check_result_fits
 from ..utils import scale_short_side, to_images
 from .batches import to_output
 from .checks import check_network_size, check_short_side
-from .legacy import LEGACY_CATEGORY
+from .legacy import LegacyNode
 from .loading import OTHER_NORMALS, load_model, options_for
 from .sockets import Inputs
 from .widgets import (
@@ -33,11 +33,9 @@ from .widgets import (
 )
 
 
-class NormalMapNode:
-    """Base class of these nodes."""
+class NormalMapNode(LegacyNode):
+    """Base class of the old nodes of normal models."""
 
-    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = ("The normal map in the chosen coding: short side = resolution, aspect ratio kept.",)
 
 

@@ -259,7 +259,7 @@ def test_lbm_normals_that_a_depth_contradicts_are_warned_of(monkeypatch, caplog)
 @pytest.mark.parametrize(
     ("depth", "message"),
     [
-        (Estimate(normals=ball()[0]), "holds no depth; expected raw depth of the same images"),
+        (Estimate(normals=ball()[0]), "has no depth; expected raw depth of the same images"),
         (ball()[1], "geometry holds 1 images, image 2; accepted: one each"),
     ],
 )

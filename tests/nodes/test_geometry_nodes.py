@@ -334,8 +334,8 @@ def test_the_old_methods():
     [
         (Estimate(torch.rand(1, 1, 8, 8), Quantity.RELATIVE_DEPTH), ValueError, r"relative depth has an unknown zero.*near_far_ratio"),
         (Estimate(normals=torch.rand(1, 3, 8, 8)), ValueError, r"normals but no depth"),
-        ({"depth": torch.rand(1, 8, 8), "mode": "mono"}, TypeError, r"a dictionary with depth, mode; expected GEOMETRY"),
-        (torch.rand(1, 8, 8, 3), TypeError, r"a Tensor; expected GEOMETRY"),
+        ({"depth": torch.rand(1, 8, 8), "mode": "mono"}, TypeError, r"a dictionary with depth, mode; expected this pack's GEOMETRY"),
+        (torch.rand(1, 8, 8, 3), TypeError, r"a Tensor; expected this pack's GEOMETRY"),
     ],
 )
 def test_geometry_that_does_not_fit_is_named(value, error, message):
