@@ -88,7 +88,7 @@ class AioPreprocessor:
             "required": {"image": image_input()},
             "optional": {
                 "preprocessor": choice_widget(choices, tooltip, NONE),
-                "resolution": short_side_widget("Short side of the result in pixels; the aspect ratio is kept."),
+                "resolution": short_side_widget(),
             },
         }
 

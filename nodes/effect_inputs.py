@@ -34,7 +34,7 @@ def check_numbers(numbers: Numbers, values: dict[str, float]) -> None:
         check_range(name, value, *numbers[name][0][1:3])
 
 
-def depth_input(purpose: str) -> Widget:
+def depth_input(purpose: str = "Depth map, if geometry is not linked.") -> Widget:
     """Input for a depth map, to use instead of raw depth."""
     return image_input(f"{purpose} Any pack's depth map, near = white, any size; read as disparity, which most networks predict.")
 

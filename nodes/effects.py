@@ -76,7 +76,7 @@ class DepthMask:
             "required": {},
             "optional": {
                 "geometry": geometry_input("Raw depth, e.g. from Estimate Geometry. If linked, depth is ignored."),
-                "depth": depth_input("Depth map, if geometry is not linked."),
+                "depth": depth_input(),
                 "image": image_input("Image that the node shows the mask on; the mask gets its size."),
                 **mask_widgets(),
                 "invert": switch_widget(False, "Inverts the mask."),

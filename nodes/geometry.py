@@ -295,7 +295,7 @@ class NormalsFromDepth:
             "normal that faces the viewer."
         )
         return {
-            "required": {"geometry": geometry_input("Raw depth, e.g. from Estimate Geometry.")},
+            "required": {"geometry": geometry_input()},
             "optional": {
                 "method": choice_widget(METHODS, method),
                 "edges": choice_widget((AUTO, "sharp", "soft"), edges),

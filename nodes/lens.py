@@ -92,7 +92,7 @@ class Fog:
             "required": {"image": image_input("The image, or a batch. Values above 1 (HDR) stay above 1 where they shine through.")},
             "optional": {
                 "geometry": geometry_input("Raw depth and the camera, e.g. from Estimate Geometry. If linked, depth is ignored."),
-                "depth": depth_input("Depth map, if geometry is not linked."),
+                "depth": depth_input(),
                 "colour": colour_widget("Colour of the fog: #c4ccd4 morning, #d9b38c dust, #20242c night.", MORNING),
                 **number_widgets(_FOG_NUMBERS),
                 "sky": choice_widget(SKIES, sky, advanced=True),
@@ -167,7 +167,7 @@ class DepthOfField:
                 "geometry": geometry_input(
                     "Raw depth, and its camera if f_number is used, e.g. from Estimate Geometry. If linked, depth is ignored."
                 ),
-                "depth": depth_input("Depth map, if geometry is not linked."),
+                "depth": depth_input(),
                 "focus": numbers["focus"],
                 "unit": choice_widget(UNITS, unit),
                 **point_widgets("Point in focus, set by a click on the node; focus is then ignored."),

@@ -78,7 +78,7 @@ class RenderDepth:
         high = "Percentile of the shown values at which the range ends: below 100 clips outliers. ZoeDepth's display: depth, 2 and 85."
         ends = "One end of the range for normalisation fixed, in the geometry's own unit (metres for metric depth)."
         return {
-            "required": {"geometry": geometry_input("Raw depth, e.g. from Estimate Geometry.")},
+            "required": {"geometry": geometry_input()},
             "optional": {
                 "near": near_widget(),
                 "normalisation": normalisation_widget("range_low to range_high"),

@@ -148,7 +148,7 @@ class HeightToNormal:
     CATEGORY, FUNCTION = TEXTURES, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
     RETURN_NAMES: ClassVar = ("normal_map", "geometry")
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map, with float precision.", "Raw normals, e.g. from Estimate Geometry.")
+    OUTPUT_TOOLTIPS: ClassVar = ("The normal map, with float precision.", "Raw normals.")
     SEARCH_ALIASES: ClassVar = [
         "bump map to normal map",
         "displacement map to normal map",

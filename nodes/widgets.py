@@ -68,7 +68,7 @@ def image_input(tooltip: str = "One image or a batch.") -> Widget:
     return "IMAGE", {"tooltip": tooltip}
 
 
-def geometry_input(tooltip: str) -> Widget:
+def geometry_input(tooltip: str = "Raw depth, e.g. from Estimate Geometry.") -> Widget:
     """Makes an input for raw depth and normals."""
     return GEOMETRY, {"tooltip": tooltip}
 
