@@ -177,7 +177,7 @@ class ForegroundCutout:
             raise ValueError("there is neither depth nor a mask: link raw depth to geometry, a depth image to depth, or a mask to mask")
         if mask is not None:
             masks = _masks(mask, images).split(1)
-            chosen = ((image, None, each, "mask as given") for image, each in zip(images.split(1), masks, strict=True))
+            chosen = ((image, None, each, "mask from the input") for image, each in zip(images.split(1), masks, strict=True))
         else:
             chosen = _with_masks(images, effect_geometry(images, geometry, depth), choice)
         previews = NodePreviews()

@@ -112,7 +112,7 @@ class Relight:
                 "lights": lights_input(),
                 "sky_mask": (
                     "MASK",
-                    {"tooltip": ("Mask of the sky, white = sky: it gets no shadows and is lit evenly. If linked, sky is ignored.")},
+                    {"tooltip": "Mask of the sky, white = sky: it gets no shadows and is lit evenly. If linked, sky is ignored."},
                 ),
                 **number_widgets(SIZE),
                 "ambient_above": colour_widget(
