@@ -13,7 +13,10 @@ PAGES = Path(__file__).resolve().parents[1] / "web" / "docs"
 def twin_page(old_id: str) -> str:
     """The help page of a node under this pack's own id, made of the page under the old one."""
     page = (PAGES / f"{old_id}.md").read_text(encoding="utf-8").rstrip("\n")
-    return f"{page}\n\nGraphs made with another pack know this node as **{old_id}**. Here it is this pack's, whoever serves that id.\n"
+    return (
+        f"{page}\n\nGraphs made with another pack know this node as **{old_id}**.\n"
+        "This node is always this pack's, whichever pack provides that id.\n"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The old pack's node for all preprocessors: same id and widgets. This pack runs those of depth and normals and names the others."""
+"""The old pack's node for all preprocessors, with the same id and widgets. It runs those of depth and normals and reports the others."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .sockets import Inputs
 from .widgets import choice_widget, image_input, short_side_widget
 
 SERVED = (*midas.NODES, *depth_maps.NODES, *normal_maps.NODES, *metric3d.NODES, *leres.NODES, *dsine.NODES)
-"""This pack's nodes that the old node has too."""
+"""This pack's nodes that the old node can run."""
 
 NONE = "none"
 OLD_PACK = "comfyui_controlnet_aux"
 _ADVICE = f"Use MiDaS Depth Map or MiDaS Normal Map with {BUNDLED_MODEL!r} in its widget model, in place of this node"
 
-# What the old node lists beside the nodes that this pack has or is to have, so that a graph that has one of them opens.
+# Preprocessors of other packs. They stay in the list so that graphs that use them open.
 OTHERS = (
     "AnimeFace_SemSegPreprocessor",
     "AnyLineArtPreprocessor_aux",
@@ -62,17 +62,17 @@ OTHERS = (
 
 
 class AioPreprocessor:
-    """Any of the old nodes by its name, with its widgets at their defaults."""
+    """Runs an old node, chosen by its name, with its widgets at their defaults."""
 
     NODE_ID = "AIO_Preprocessor"
     DISPLAY_NAME = "AIO Aux Preprocessor"
     DESCRIPTION = (
-        "Runs one of the old depth and normal nodes, chosen by its name, with its widgets at their defaults. The other preprocessors in "
-        f"the list are in the pack {OLD_PACK}, which takes this node over where it is installed."
+        "Runs one of the old depth and normal nodes, chosen by its name, with its widgets at their defaults. The other preprocessors of "
+        f"the list belong to the pack {OLD_PACK}; if that pack is installed, it provides this node."
     )
     CATEGORY, FUNCTION = "ControlNet Preprocessors", "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("What the chosen node gives: short side = resolution. none: the picture as it is.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The output of the chosen node: short side = resolution. none: the image unchanged.",)
     SEARCH_ALIASES: ClassVar = ["controlnet preprocessor", "depth map", "normal map", "annotator"]
 
     @classmethod
@@ -80,25 +80,25 @@ class AioPreprocessor:
         """ComfyUI's description of the inputs."""
         served = _served()
         tooltip = (
-            f"Which node. This pack has the first {len(served)} after none; the others are in the pack {OLD_PACK} and stand here so that "
-            "graphs that have them open."
+            f"Which node to run. The first {len(served)} after none are in this pack; the others are in the pack {OLD_PACK} and are listed "
+            "so that graphs that use them open."
         )
         choices = [NONE, *served, *(name for name in OTHERS if name not in served)]
         return {
             "required": {"image": image_input()},
             "optional": {
                 "preprocessor": choice_widget(choices, tooltip, NONE),
-                "resolution": short_side_widget("Short side of the chosen node's result in pixels, aspect kept."),
+                "resolution": short_side_widget(),
             },
         }
 
     @classmethod
     def VALIDATE_INPUTS(cls, preprocessor: str | None = NONE) -> bool | str:  # noqa: N802
-        """What is wrong with a choice, said before anything runs; a choice that another node makes is None here."""
+        """Reports a choice that cannot run before anything runs; None: the choice comes from another node."""
         return True if preprocessor in (None, NONE) or preprocessor in _served() else _not_served(preprocessor)
 
     def execute(self, image: Tensor, preprocessor: str = NONE, resolution: int = 512) -> tuple[Tensor]:
-        """What the chosen node gives."""
+        """Returns the output of the chosen node."""
         if preprocessor == NONE:
             return (image,)
         if (node := _served().get(preprocessor)) is None:
@@ -111,12 +111,12 @@ class AioPreprocessor:
 
 
 def _served() -> dict[str, Any]:
-    """The nodes of `SERVED` by their ids."""
+    """Nodes of `SERVED` by id."""
     return {node.NODE_ID: node for node in SERVED}
 
 
 def _defaults(node: Any) -> dict[str, Any]:
-    """What a node's widgets stand at when it is put into a graph."""
+    """Default values of a node's widgets."""
     inputs = node.INPUT_TYPES()
     widgets = {**inputs.get("required", {}), **inputs.get("optional", {})}
     return {name: options["default"] for name, (_, options) in widgets.items() if "default" in options}
@@ -129,6 +129,6 @@ def _not_served(preprocessor: str) -> str:
     )
 
 
-# Of two packs with one id ComfyUI keeps the one that it loads last. The old pack, which serves them all, shall be that: where it was loaded
-# before, this node stands back, and where it comes later, it takes the id by itself.
+# If two packs have the same id, ComfyUI keeps the one that it loads last. The old pack runs all preprocessors, so it should win: if it was
+# loaded before, this node is not registered; if it is loaded later, it replaces this node.
 NODES = () if has_node(AioPreprocessor.NODE_ID) else (AioPreprocessor,)

@@ -1,4 +1,4 @@
-"""Batches in a node: split into images, counted, and moved to where ComfyUI expects results."""
+"""Batches in a node: split into images, followed by the progress bar, and moved to ComfyUI's output device."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ Item = TypeVar("Item")
 
 
 def one_by_one(estimate: Estimate, device: torch.device | None = None) -> Iterator[Estimate]:
-    """Each image of a batch, on `device` (None = where it is): a long clip at once would not fit there. Stops where the user cancels."""
+    """Yields each image of a batch on `device` (None = its own): a long clip does not fit there at once. Stops if the user cancels."""
     for index in range(estimate.batch):
         throw_if_interrupted()
         yield estimate.slice(index, index + 1).to(device or estimate.device)
 
 
 def in_chunks(images: Tensor, frames: int = 16) -> Iterator[Tensor]:
-    """A batch as the chunks (B, 3, H, W) of a video: no more of it than that is converted at a time."""
+    """Yields a batch in chunks (B, 3, H, W), so that only one chunk at a time is converted."""
     for start in range(0, images.shape[0], frames):
         yield images_to_rgb(images[start : start + frames])
 
 
-def counted(items: Iterable[Item], total: int) -> Iterator[Item]:
-    """The items; ComfyUI's progress bar moves when the caller has done with one and asks for the next."""
+def with_progress(items: Iterable[Item], total: int) -> Iterator[Item]:
+    """Yields the items and moves ComfyUI's progress bar after each."""
     move = progress_bar(total)
     for done, item in enumerate(items, 1):
         yield item
@@ -39,18 +39,18 @@ def counted(items: Iterable[Item], total: int) -> Iterator[Item]:
             move(done, total)
 
 
-def joined(parts: Iterable[tuple[Tensor, ...]], total: int) -> tuple[Any, ...]:
-    """What a node hands on of `total` images, from what it makes of each: a long clip is in memory once, not in pieces and whole.
+def join_outputs(parts: Iterable[tuple[Tensor, ...]], total: int) -> tuple[Any, ...]:
+    """Joins the outputs of single images to a batch, without holding a long clip in memory twice.
 
     Args:
-        parts: For each image the outputs, (1, ...).
-        total: How many come.
+        parts: The outputs of each image, (1, ...).
+        total: Number of images.
 
     Returns:
         The outputs, (total, ...).
 
     Raises:
-        ValueError: There is no image, or another number of them than `total`: no row of an output is left unwritten.
+        ValueError: There is no image, or their number is not `total`, so that a row of an output would be left unwritten.
     """
     whole: tuple[Tensor, ...] = ()
     done = 0
@@ -68,8 +68,8 @@ def joined(parts: Iterable[tuple[Tensor, ...]], total: int) -> tuple[Any, ...]:
     return whole
 
 
-def counted_images(parts: Iterable[Estimate], total: int) -> Iterator[Estimate]:
-    """The estimates of `total` images in parts; ComfyUI's progress bar moves by the images of each."""
+def images_with_progress(parts: Iterable[Estimate], total: int) -> Iterator[Estimate]:
+    """Yields estimates of `total` images in parts and moves ComfyUI's progress bar by the images of each."""
     move, done = progress_bar(total), 0
     for part in parts:
         yield part
@@ -79,15 +79,15 @@ def counted_images(parts: Iterable[Estimate], total: int) -> Iterator[Estimate]:
 
 
 def image_for(estimate: Estimate, image: Tensor) -> Tensor:
-    """(B, 3, H, W): the image that a geometry was made of, at the geometry's size."""
+    """Resizes the image that a geometry was estimated from to the geometry's size, (B, 3, H, W)."""
     return resize_image(to_rgb(image), estimate.height, estimate.width)
 
 
 def to_output(planar: Tensor) -> Tensor:
-    """(B, 1 or 3, H, W) in [0, 1] as the IMAGE that nodes hand on."""
+    """Converts (B, 1 or 3, H, W) in [0, 1] to ComfyUI's IMAGE on its intermediate device."""
     return to_image(planar).to(*image_placement())
 
 
 def geometry_output(estimate: Estimate) -> Estimate:
-    """The GEOMETRY that nodes hand on, on the device where ComfyUI keeps what waits."""
+    """Moves an estimate to ComfyUI's intermediate device, where outputs wait for the next node."""
     return estimate.to(image_placement()[0])

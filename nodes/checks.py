@@ -1,4 +1,4 @@
-"""Input checks of nodes. ComfyUI checks widgets too, but scripts call the nodes without it."""
+"""Input checks of nodes, for scripts that call them without ComfyUI's own checks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .widgets import MAX_FOV, MAX_NETWORK_SIZE, MAX_RATIO, MAX_RESOLUTION, MIN_R
 
 
 def check_short_side(resolution: int) -> None:
-    """Refuses what `short_side_widget` cannot say.
+    """Checks the value of `short_side_widget`.
 
     Raises:
-        ValueError: No whole number, or one out of range.
+        ValueError: Not a whole number, or out of range.
     """
     if not isinstance(resolution, int):
         raise ValueError(f"resolution is {resolution!r}; accepted: whole numbers from {MIN_RESOLUTION} to {MAX_RESOLUTION}")
@@ -23,7 +23,7 @@ def check_short_side(resolution: int) -> None:
 
 
 def check_network_side(resolution: int) -> None:
-    """Refuses what `network_side_widget` cannot say.
+    """Checks the value of `network_side_widget`.
 
     Raises:
         ValueError: Out of range.
@@ -32,7 +32,7 @@ def check_network_side(resolution: int) -> None:
 
 
 def check_network_size(network_size: int) -> None:
-    """Refuses what `network_size_widget` cannot say.
+    """Checks the value of `network_size_widget`.
 
     Raises:
         ValueError: Out of range.
@@ -41,7 +41,7 @@ def check_network_size(network_size: int) -> None:
 
 
 def check_camera(fov: float, near_far_ratio: float = 0.0) -> None:
-    """Refuses what `fov_widget` and `near_far_ratio_widget` cannot say.
+    """Checks the values of `fov_widget` and `near_far_ratio_widget`.
 
     Raises:
         ValueError: Out of range.
@@ -51,17 +51,17 @@ def check_camera(fov: float, near_far_ratio: float = 0.0) -> None:
 
 
 def check_count(name: str, found: int, other: str, total: int, *, one_for_all: bool = True) -> None:
-    """Refuses a batch that does not go with another.
+    """Checks that a batch has as many images as another.
 
     Args:
-        name: What the error calls it.
-        found: How many it holds.
-        other: What the error calls the other batch.
-        total: How many that holds.
-        one_for_all: Whether a single one goes with all of them.
+        name: Name of the batch in the error.
+        found: Its number of images.
+        other: Name of the other batch in the error.
+        total: Number of images of the other batch.
+        one_for_all: Whether a single image may be used for all of them.
 
     Raises:
-        ValueError: Says how many there are of each.
+        ValueError: The numbers differ.
     """
     if found != total and not (one_for_all and found == 1):
         accepted = "one for all, or one each" if one_for_all else "one each"
@@ -69,29 +69,29 @@ def check_count(name: str, found: int, other: str, total: int, *, one_for_all: b
 
 
 def check_model(value: Any) -> Model:
-    """Refuses what a script puts in the place of a model.
+    """Checks that an input is a model.
 
     Raises:
         TypeError: Not a `Model`.
     """
     if not isinstance(value, Model):
-        raise TypeError(f"the model input is of type {type(value).__name__}; expected what Load Depth/Normal Model gives: link that node")
+        raise TypeError(f"the model input is of type {type(value).__name__}; expected a model: link the output of Load Depth/Normal Model")
     return value
 
 
 def check_geometry(value: Any) -> Estimate:
-    """Refuses what another pack sends through a socket of the same name.
+    """Checks that an input is this pack's geometry: other packs have sockets of the same name.
 
     Raises:
         TypeError: Not an `Estimate`.
 
     Returns:
-        The estimate, its numbers float32: those of a script may be others.
+        The estimate in float32; a script's may have another dtype.
     """
     if isinstance(value, Estimate):
         return value.in_float32()
     found = f"a dictionary with {', '.join(sorted(map(str, value)))}" if isinstance(value, Mapping) else f"a {type(value).__name__}"
     raise TypeError(
-        f"the geometry input is {found}; expected GEOMETRY of this pack, as Estimate Geometry, Depth Image to Geometry, "
-        "MoGe to Geometry and Depth Anything 3 to Geometry give it"
+        f"the geometry input is {found}; expected this pack's GEOMETRY, from Estimate Geometry, Depth Image to Geometry, "
+        "MoGe to Geometry or Depth Anything 3 to Geometry"
     )

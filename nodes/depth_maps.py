@@ -1,4 +1,4 @@
-"""The old pack's depth nodes of ZoeDepth and Depth Anything: same ids, widgets, sizes and looks."""
+"""The old pack's depth nodes of ZoeDepth and Depth Anything, with the same ids, widgets, sizes and display."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 from ..annotators.registry import BUNDLED_MODEL, MODELS
 from ..geometry.checks import check_choice, check_range
 from .checks import check_network_size
-from .legacy import LEGACY_CATEGORY, WHOLE_RANGE, ZOE_PERCENTILES, Percentiles, annotate_depth, render_depth
+from .legacy import WHOLE_RANGE, ZOE_PERCENTILES, LegacyNode, Percentiles, annotate_depth, render_depth
 from .loading import choose_tiny, load_model
-from .model_list import model_widget
+from .model_list import TINY_CHOICE, model_widget
 from .sockets import Inputs
 from .widgets import (
     CLIP_NORMALISATIONS,
@@ -45,13 +45,13 @@ ENVIRONMENTS = ("indoor", "outdoor")
 METRIC_SIZES = ("large", "base", "small", BUNDLED_MODEL)
 ZOE_OR_TINY = ("zoe-depth-anything", BUNDLED_MODEL)
 METRIC_MAX_DEPTH = 20.0
-_TINY = f"{BUNDLED_MODEL}: the pack's own small network, a preview without a download ({MODELS[BUNDLED_MODEL].licence})."
-_TINY_FOR_METRES = f"{_TINY} It gives disparity in place of metres: near is spread more, far less."
+_TINY = f"{TINY_CHOICE} ({MODELS[BUNDLED_MODEL].licence})."
+_TINY_FOR_METRES = f"{_TINY} It gives disparity instead of metres, with more grey levels for near things and fewer for far ones."
 
 
 def _inputs(before: dict[str, Any], after: dict[str, Any], last: dict[str, Any] | None = None) -> Inputs:
-    """The old widgets, which graphs store by position, and behind `resolution` the new ones."""
-    size = "Side of the network's input in pixels; 0: the size its authors use, whatever the resolution."
+    """Returns the old widgets in their order, because graphs store them by position, and the new ones after `resolution`."""
+    size = "Size of the network's input in pixels. 0: the size its authors use, whatever the resolution."
     return {
         "required": {"image": image_input()},
         "optional": {
@@ -76,7 +76,7 @@ def _depth_map(
     widget: str,
     metric_percentiles: Percentiles = ZOE_PERCENTILES,
 ) -> tuple[Tensor]:
-    """The image of a model that `widget` chose."""
+    """Returns the depth maps of a model that was chosen in `widget`."""
     check_network_size(network_size)
     check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
     show = partial(render_depth, metric_percentiles=metric_percentiles)
@@ -84,26 +84,24 @@ def _depth_map(
     return (annotate_depth(image, load, resolution, normalisation, network_size or None, show=show),)
 
 
-class _DepthMap:
-    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The depth picture, near = white: short side = resolution, aspect kept.",)
+class _DepthMap(LegacyNode):
+    OUTPUT_TOOLTIPS: ClassVar = ("The depth map, near = white: short side = resolution, aspect ratio kept.",)
 
 
 class ZoeDepthMap(_DepthMap):
-    """ZoeDepth's metres as an image."""
+    """Depth maps from ZoeDepth's metres."""
 
     NODE_ID = "Zoe-DepthMapPreprocessor"
     DISPLAY_NAME = "Zoe Depth Map"
-    DESCRIPTION = "Depth picture from ZoeDepth, near = white. For the metres themselves use Estimate Geometry."
+    DESCRIPTION = "Makes a depth map from an image with ZoeDepth, near = white. For depth in metres use Estimate Geometry."
     SEARCH_ALIASES: ClassVar = ["depth map", "zoe", "zoedepth", "metric depth", "controlnet depth"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         model = (
-            "nyu: rooms, to 10 m (the old node's). kitti: streets, to 80 m. nyu-kitti: chooses by the picture. About 1.4 GB each, MIT. "
-            + _TINY_FOR_METRES
+            "Which model to run. nyu: rooms, up to 10 m (the old node's). kitti: streets, up to 80 m. nyu-kitti: chooses by the image. "
+            "About 1.4 GB each, MIT. " + _TINY_FOR_METRES
         )
         return _inputs({}, {"model": model_widget(ZOE_MODELS, model)})
 
@@ -116,23 +114,23 @@ class ZoeDepthMap(_DepthMap):
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
-        """One depth image an image."""
+        """Returns one depth map for each image."""
         check_choice("model", model, ZOE_MODELS)
         return _depth_map(image, model, precision, resolution, network_size, normalisation, "model")
 
 
 class DepthAnythingMap(_DepthMap):
-    """Depth Anything V1's disparity as an image."""
+    """Depth maps from Depth Anything V1's disparity."""
 
     NODE_ID = "DepthAnythingPreprocessor"
     DISPLAY_NAME = "Depth Anything"
-    DESCRIPTION = "Depth picture from Depth Anything V1, near = white."
+    DESCRIPTION = "Makes a depth map from an image with Depth Anything V1, near = white."
     SEARCH_ALIASES: ClassVar = ["depth map", "depth anything", "disparity", "controlnet depth"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        tooltip = f"Which network: large (1.34 GB), base (390 MB), small (99 MB); Apache-2.0. {_TINY}"
+        tooltip = f"Which model to run: large (1.34 GB), base (390 MB), small (99 MB); Apache-2.0. {_TINY}"
         return _inputs({"ckpt_name": model_widget(V1_FILES, tooltip)}, {})
 
     def execute(
@@ -144,19 +142,19 @@ class DepthAnythingMap(_DepthMap):
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
-        """One depth image an image."""
+        """Returns one depth map for each image."""
         check_choice("ckpt_name", ckpt_name, list(V1_FILES))
         return _depth_map(image, V1_FILES[ckpt_name], precision, resolution, network_size, normalisation, "ckpt_name")
 
 
 class DepthAnythingV2Map(_DepthMap):
-    """Depth Anything V2's disparity as an image."""
+    """Depth maps from Depth Anything V2's disparity."""
 
     NODE_ID = "DepthAnythingV2Preprocessor"
     DISPLAY_NAME = "Depth Anything V2 - Relative"
     DESCRIPTION = (
-        "Depth picture from Depth Anything V2, near = white. The base, large and giant weights are CC BY-NC 4.0: not for commercial use; "
-        "small is Apache-2.0."
+        "Makes a depth map from an image with Depth Anything V2, near = white. The base, large and giant weights are "
+        "CC BY-NC 4.0: not for commercial use; small is Apache-2.0."
     )
     SEARCH_ALIASES: ClassVar = ["depth map", "depth anything v2", "disparity", "controlnet depth"]
 
@@ -164,8 +162,8 @@ class DepthAnythingV2Map(_DepthMap):
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         tooltip = (
-            "Which network. vits: 99 MB, Apache-2.0. vitb (390 MB), vitl (1.34 GB), vitg (not published by its authors: bring the file): "
-            f"CC BY-NC 4.0, not for commercial use. {_TINY}"
+            "Which model to run. vits: 99 MB, Apache-2.0. vitb (390 MB), vitl (1.34 GB), vitg (not published by its authors: add the file "
+            f"yourself): CC BY-NC 4.0, not for commercial use. {_TINY}"
         )
         return _inputs({"ckpt_name": model_widget(V2_FILES, tooltip, V2_DEFAULT)}, {})
 
@@ -178,28 +176,31 @@ class DepthAnythingV2Map(_DepthMap):
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
-        """One depth image an image."""
+        """Returns one depth map for each image."""
         check_choice("ckpt_name", ckpt_name, list(V2_FILES))
         return _depth_map(image, V2_FILES[ckpt_name], precision, resolution, network_size, normalisation, "ckpt_name")
 
 
 class DepthAnythingV2MetricMap(_DepthMap):
-    """Depth Anything V2's metres as an image."""
+    """Depth maps from Depth Anything V2's metres."""
 
     NODE_ID = "Metric_DepthAnythingV2Preprocessor"
     DISPLAY_NAME = "Depth Anything V2 - Metric"
     DESCRIPTION = (
-        "Depth picture from Depth Anything V2's metric networks: near = white, in equal steps of metres. Large and base are CC BY-NC 4.0: "
-        "not for commercial use; small is Apache-2.0."
+        "Makes a depth map from an image with Depth Anything V2's metric models: near = white, in equal steps of "
+        "metres. Large and base are CC BY-NC 4.0: not for commercial use; small is Apache-2.0."
     )
     SEARCH_ALIASES: ClassVar = ["depth map", "depth anything v2", "metric depth", "metres", "controlnet depth"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        environment = "indoor: trained on rooms, to 20 m. outdoor: trained on streets, to 80 m."
-        max_depth = "For old graphs. It changes nothing: the picture goes from its nearest to its farthest point, as in the old node."
-        model = "Which network. large (1.34 GB; the old node's) and base (390 MB): not for commercial use. small (99 MB): Apache-2.0. "
+        environment = "Scenes that the model was trained on. indoor: rooms, up to 20 m. outdoor: streets, up to 80 m."
+        max_depth = (
+            "Has no effect: each depth map spans its nearest to its farthest point, as in the old node. It is kept so "
+            "that old graphs open unchanged."
+        )
+        model = "Which model to run. large (1.34 GB; the old node's) and base (390 MB): not for commercial use. small (99 MB): Apache-2.0. "
         model += _TINY_FOR_METRES
         before = {
             "environment": choice_widget(ENVIRONMENTS, environment),
@@ -218,7 +219,7 @@ class DepthAnythingV2MetricMap(_DepthMap):
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
-        """One depth image an image."""
+        """Returns one depth map for each image."""
         check_choice("environment", environment, ENVIRONMENTS)
         check_choice("model", model, METRIC_SIZES)
         check_range("max_depth", max_depth, 0.0, 100.0)
@@ -227,18 +228,20 @@ class DepthAnythingV2MetricMap(_DepthMap):
 
 
 class ZoeDepthAnythingMap(_DepthMap):
-    """The metres of Depth Anything V1 with ZoeDepth's head as an image."""
+    """Depth maps from the metres of Depth Anything V1 with ZoeDepth's head."""
 
     NODE_ID = "Zoe_DepthAnythingPreprocessor"
     DISPLAY_NAME = "Zoe Depth Anything"
-    DESCRIPTION = "Depth picture from Depth Anything V1's metric networks (ZoeDepth's head on its encoder), near = white."
+    DESCRIPTION = "Makes a depth map from an image with Depth Anything V1's metric models (ZoeDepth's head on its encoder), near = white."
     SEARCH_ALIASES: ClassVar = ["depth map", "zoe", "depth anything", "metric depth", "controlnet depth"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        tooltip = "indoor: trained on rooms, to 10 m. outdoor: trained on streets, to 80 m. About 1.3 GB each, Apache-2.0."
-        model = f"zoe-depth-anything: the one of the environment. {_TINY_FOR_METRES}"
+        tooltip = (
+            "Scenes that the model was trained on. indoor: rooms, up to 10 m. outdoor: streets, up to 80 m. About 1.3 GB each, Apache-2.0."
+        )
+        model = f"Which model to run. zoe-depth-anything: the one of the environment. {_TINY_FOR_METRES}"
         last = {"model": choice_widget(ZOE_OR_TINY, model)}
         return _inputs({"environment": choice_widget(ENVIRONMENTS, tooltip)}, {}, last)
 
@@ -252,7 +255,7 @@ class ZoeDepthAnythingMap(_DepthMap):
         normalisation: str = PER_IMAGE,
         model: str = ZOE_OR_TINY[0],
     ) -> tuple[Tensor]:
-        """One depth image an image."""
+        """Returns one depth map for each image."""
         check_choice("environment", environment, ENVIRONMENTS)
         check_choice("model", model, ZOE_OR_TINY)
         network = BUNDLED_MODEL if model == BUNDLED_MODEL else f"zoe-depth-anything-{environment}"

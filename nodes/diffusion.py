@@ -1,6 +1,6 @@
-"""Depth and normals by diffusion models: Marigold, Lotus and LBM.
+"""Nodes for the diffusion models Marigold, Lotus and LBM, which estimate depth or normals.
 
-They have nodes of their own because steps, seed and ensemble mean something to them alone; Estimate Geometry runs them with their defaults.
+They have nodes of their own because only they have steps, a seed and an ensemble; Estimate Geometry runs them with their defaults.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ from ..utils import to_images, to_planar
 from .batches import geometry_output, to_output
 from .checks import check_count, check_geometry, check_network_side
 from .loading import OTHER_NODES, load_model, options_for
-from .model_list import best_on_disk, by_place, model_widget
+from .model_list import best_on_disk, by_location, model_widget
 from .sockets import ESTIMATE, GEOMETRY, Inputs, Widget
 from .widgets import (
-    CODING_READERS,
     CODINGS,
     OPENGL,
     PER_IMAGE,
@@ -46,20 +45,25 @@ from .widgets import (
 MAX_STEPS, MAX_ENSEMBLE, MAX_SEED = 50, 20, 2**64 - 1
 
 _NON_COMMERCIAL = "The weights' licence is CC BY-NC 4.0: not for commercial use."
-_LONG_SIDE = "Long side of the picture that the network sees. 0: 768, what it was trained with. The result has the picture's own size."
-_SQUARE_SIDE = "The network sees as many pixels as a square of this side, at the picture's aspect. 0: 1024, what it was trained with."
+_LONG_SIDE = "Longer side of the network's input in pixels. 0: 768, as in its training. The result has the image's own size."
+_SQUARE_SIDE = (
+    "Size of the network's input: as many pixels as a square of this side, at the image's aspect ratio. 0: 1024, as in its training."
+)
 _SIDES = {"marigold": _LONG_SIDE, "lotus": _LONG_SIDE, "lbm": _SQUARE_SIDE}
-_NOISE_SEED = "Seed of the noise. The same seed gives the same result; every picture of a batch gets the same noise."
+_NOISE_SEED = "Seed of the noise. The same seed gives the same result; every image of a batch gets the same noise."
 
 
 def _seed_widget(tooltip: str) -> Widget:
-    # a seed that changes by itself would have the same image estimated anew at each run
+    # a seed that changes by itself would run the model again for the same image
     return "INT", {"default": 0, "min": 0, "max": MAX_SEED, "control_after_generate": False, "tooltip": tooltip}
 
 
 def _marigold_widgets() -> dict[str, Any]:
-    steps = "Passes through the network. 0: what the authors recommend, 4, for the LCM models 1."
-    ensemble = "How many answers to merge. 2 or more give the geometry a confidence, 3 or more a better answer; the time grows as much."
+    steps = "Number of denoising steps. 0: the authors' recommendation, 4, or 1 for the LCM models."
+    ensemble = (
+        "Number of predictions to merge. 2 or more add a confidence to the geometry, 3 or more improve the result; "
+        "the time grows in proportion."
+    )
     return {
         "steps": count_widget(0, 0, MAX_STEPS, steps),
         "ensemble_size": count_widget(1, 1, MAX_ENSEMBLE, ensemble),
@@ -68,14 +72,14 @@ def _marigold_widgets() -> dict[str, Any]:
 
 
 def _lotus_widgets() -> dict[str, Any]:
-    return {"seed": _seed_widget(f"{_NOISE_SEED} The models with -d take no noise: there it changes nothing.")}
+    return {"seed": _seed_widget(f"{_NOISE_SEED} It has no effect on the models with -d, which use no noise.")}
 
 
 def _lbm_widgets() -> dict[str, Any]:
-    steps = "Passes through the network; it was trained for 1 to 4."
+    steps = "Number of steps; the network was trained for 1 to 4."
     return {
         "steps": count_widget(1, 1, MAX_STEPS, steps),
-        "seed": _seed_widget("Seed of the noise between steps; with 1 step it changes nothing."),
+        "seed": _seed_widget("Seed of the noise between steps. It has no effect with 1 step."),
     }
 
 
@@ -95,9 +99,10 @@ _OPTIONS: dict[str, Callable[..., DiffusionOptions]] = {"marigold": _marigold_op
 
 
 def _execute(**defaults: Any) -> Callable[..., tuple[Tensor, Estimate]]:
-    """A node's `execute`: its parameters are the image, widgets with these defaults, and those that all these nodes end with.
+    """Makes a node's `execute`, which passes the image and all widgets to `run`.
 
-    It passes them on to `run`, and refuses names that are no widgets, as any function does.
+    Args:
+        defaults: The node's own widgets in order, with their defaults; those that all these nodes end with follow.
     """
     parameters = [
         Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default)
@@ -117,7 +122,7 @@ def _execute(**defaults: Any) -> Callable[..., tuple[Tensor, Estimate]]:
 
 
 def _estimate(image: Tensor, model: str, models: list[str], options: DiffusionOptions, resolution: int, precision: str) -> Estimate:
-    """The estimate at the images' own size, where nodes hand images on."""
+    """Estimates at the images' own size, on ComfyUI's intermediate device."""
     check_choice("model", model, models)
     check_network_side(resolution)
     images = to_images(image)
@@ -128,14 +133,14 @@ def _estimate(image: Tensor, model: str, models: list[str], options: DiffusionOp
 
 
 def _from_0_to_1(estimate: Estimate) -> Estimate:
-    """The bundled model's depth in the numbers that these nodes give, where it stands in."""
+    """Scales the bundled model's depth to [0, 1], as the depth of these models, where it stands in for one of them."""
     assert estimate.depth is not None
     low, high = estimate.depth.amin((1, 2, 3), keepdim=True), estimate.depth.amax((1, 2, 3), keepdim=True)
     return replace(estimate, depth=(estimate.depth - low) / (high - low).clamp_min(1e-12))
 
 
 class _DiffusionNode:
-    """What all of them have in common."""
+    """Base class of these nodes."""
 
     CATEGORY, FUNCTION = ESTIMATE, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
@@ -144,13 +149,16 @@ class _DiffusionNode:
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs: what all have, and between them the image's and the family's own."""
-        model = "Which model. Its weights are downloaded once if they are in none of ComfyUI's model folders."
-        tiled = "Encodes and decodes in tiles: less memory, faint differences between the tiles. Happens by itself when the memory ends."
+        """ComfyUI's description of the inputs: the common ones, those of the output image and those of the family."""
+        model = "Which model to run. Its weights are downloaded once if they are in none of ComfyUI's model folders."
+        tiled = (
+            "Encodes and decodes in tiles: less memory, faint differences between the tiles. It is switched on "
+            "automatically when memory runs out."
+        )
         return {
             "required": {"image": image_input()},
             "optional": {
-                "model": model_widget(by_place(cls.models()), model, best_on_disk(cls.models(), cls.models()[0])),
+                "model": model_widget(by_location(cls.models()), model, best_on_disk(cls.models(), cls.models()[0])),
                 **cls.look(),
                 **cls.own(),
                 "resolution": network_side_widget(_SIDES[cls.FAMILY]),
@@ -161,42 +169,45 @@ class _DiffusionNode:
 
     @classmethod
     def models(cls) -> list[str]:
-        """Ids of the family's models that give what the node shows."""
+        """Ids of the family's models that predict the node's kind of map."""
         raise NotImplementedError
 
     @staticmethod
     def look() -> dict[str, Any]:
-        """The widget of the image's coding or range."""
+        """Widget of the output image: its coding or its range."""
         raise NotImplementedError
 
     @classmethod
     def own(cls) -> dict[str, Any]:
-        """The family's own widgets."""
+        """Widgets of the family."""
         return _WIDGETS[cls.FAMILY]()
 
 
 class _DepthNode(_DiffusionNode):
-    """What the nodes of depth have in common."""
+    """Base class of the depth nodes."""
 
     OUTPUT_TOOLTIPS: ClassVar = (
-        "The depth picture, near = white, at the picture's own size.",
-        "The raw depth, 0 to 1 of unknown scale and shift: relative depth (0 = near), of the disparity models disparity (1 = near).",
+        "The depth map, near = white, at the image's own size.",
+        (
+            "Raw depth from 0 to 1 with unknown scale and shift: relative depth (0 = near), or disparity from the "
+            "disparity models (1 = near)."
+        ),
     )
 
     @classmethod
     def models(cls) -> list[str]:
-        """Ids of the family's models that give depth."""
+        """Ids of the family's models that predict depth."""
         return [model for model in models_of_family(cls.FAMILY) if MODELS[model].quantity is not None]
 
     @staticmethod
     def look() -> dict[str, Any]:
-        """The widget of the image's coding or range."""
+        """Widget of the output image: its coding or its range."""
         return {"normalisation": normalisation_widget("the model's own 0 to 1")}
 
     def run(
         self, image: Tensor, *, model: str, normalisation: str, resolution: int, precision: str, **options: Any
     ) -> tuple[Tensor, Estimate]:
-        """The depth image and the raw depth; `options` are the widgets of `_OPTIONS`."""
+        """Returns the depth map and the raw depth; `options` are the family's own widgets."""
         check_choice("normalisation", normalisation, NORMALISATIONS)
         estimate = _estimate(image, model, self.models(), _OPTIONS[self.FAMILY](**options), resolution, precision)
         assert estimate.depth is not None and estimate.quantity is not None
@@ -205,22 +216,22 @@ class _DepthNode(_DiffusionNode):
 
 
 class _NormalsNode(_DiffusionNode):
-    """What the nodes of normals have in common."""
+    """Base class of the normal nodes."""
 
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map, at the picture's own size.", "The raw normals: unit vectors in OpenGL's axes.")
+    OUTPUT_TOOLTIPS: ClassVar = ("The normal map, at the image's own size.", "The raw normals: unit vectors in OpenGL's axes.")
 
     @classmethod
     def models(cls) -> list[str]:
-        """Ids of the family's models that give normals."""
+        """Ids of the family's models that predict normals."""
         return [model for model in models_of_family(cls.FAMILY) if MODELS[model].axes is not None]
 
     @staticmethod
     def look() -> dict[str, Any]:
-        """The widget of the image's coding or range."""
-        return {"coding": coding_widget(f"How the vectors are stored in R, G, B. {CODING_READERS}")}
+        """Widget of the output image: its coding or its range."""
+        return {"coding": coding_widget()}
 
     def run(self, image: Tensor, *, model: str, coding: str, resolution: int, precision: str, **options: Any) -> tuple[Tensor, Estimate]:
-        """The normal map and the raw normals; `options` are the widgets of `_OPTIONS`."""
+        """Returns the normal map and the raw normals; `options` are the family's own widgets."""
         check_choice("coding", coding, CODINGS)
         estimate = _estimate(image, model, self.models(), _OPTIONS[self.FAMILY](**options), resolution, precision)
         assert estimate.normals is not None
@@ -228,81 +239,83 @@ class _NormalsNode(_DiffusionNode):
 
 
 class MarigoldDepth(_DepthNode):
-    """Marigold's depth."""
+    """Estimates depth with Marigold."""
 
     NODE_ID = "DepthNormal_MarigoldDepth"
     DISPLAY_NAME = "Marigold Depth"
-    DESCRIPTION = "Fine relative depth from Marigold (Stable Diffusion 2), in a few steps; an ensemble adds a confidence."
+    DESCRIPTION = "Estimates detailed relative depth with Marigold (Stable Diffusion 2) in a few steps. An ensemble adds a confidence."
     SEARCH_ALIASES: ClassVar = ["marigold", "depth map", "diffusion depth", "affine-invariant depth", "depth estimation"]
     FAMILY = "marigold"
     execute = _execute(model="marigold-depth", normalisation=PER_IMAGE, steps=0, ensemble_size=1, seed=0)
 
 
 class MarigoldNormals(_NormalsNode):
-    """Marigold's normals."""
+    """Estimates normals with Marigold."""
 
     NODE_ID = "DepthNormal_MarigoldNormals"
     DISPLAY_NAME = "Marigold Normals"
-    DESCRIPTION = "Normals from Marigold (Stable Diffusion 2), in a few steps; an ensemble adds a confidence."
+    DESCRIPTION = "Estimates normals with Marigold (Stable Diffusion 2) in a few steps. An ensemble adds a confidence."
     SEARCH_ALIASES: ClassVar = ["marigold", "normal map", "diffusion normals", "surface normals", "normal estimation"]
     FAMILY = "marigold"
     execute = _execute(model="marigold-normals", coding=OPENGL, steps=0, ensemble_size=1, seed=0)
 
 
 class LotusDepth(_DepthNode):
-    """Lotus' depth or disparity."""
+    """Estimates depth or disparity with Lotus."""
 
     NODE_ID = "DepthNormal_LotusDepth"
     DISPLAY_NAME = "Lotus Depth"
-    DESCRIPTION = "Fine relative depth or disparity from Lotus (Stable Diffusion 2), in a single step."
+    DESCRIPTION = "Estimates detailed relative depth or disparity with Lotus (Stable Diffusion 2) in a single step."
     SEARCH_ALIASES: ClassVar = ["lotus", "depth map", "disparity", "diffusion depth", "depth estimation"]
     FAMILY = "lotus"
     execute = _execute(model="lotus-depth-d", normalisation=PER_IMAGE, seed=0)
 
 
 class LotusNormals(_NormalsNode):
-    """Lotus' normals."""
+    """Estimates normals with Lotus."""
 
     NODE_ID = "DepthNormal_LotusNormals"
     DISPLAY_NAME = "Lotus Normals"
-    DESCRIPTION = "Normals from Lotus (Stable Diffusion 2), in a single step."
+    DESCRIPTION = "Estimates normals with Lotus (Stable Diffusion 2) in a single step."
     SEARCH_ALIASES: ClassVar = ["lotus", "normal map", "diffusion normals", "surface normals", "normal estimation"]
     FAMILY = "lotus"
     execute = _execute(model="lotus-normals-d", coding=OPENGL, seed=0)
 
 
 class LbmDepth(_DepthNode):
-    """LBM's depth."""
+    """Estimates depth with LBM."""
 
     NODE_ID = "DepthNormal_LBMDepth"
     DISPLAY_NAME = "LBM Depth"
-    DESCRIPTION = f"Fine relative depth from LBM (latent bridge matching, SDXL's size), in a single step or a few. {_NON_COMMERCIAL}"
+    DESCRIPTION = (
+        f"Estimates detailed relative depth with LBM (latent bridge matching, SDXL's size) in one step or a few. {_NON_COMMERCIAL}"
+    )
     SEARCH_ALIASES: ClassVar = ["lbm", "latent bridge matching", "depth map", "diffusion depth", "depth estimation"]
     FAMILY = "lbm"
     execute = _execute(model="lbm-depth", normalisation=PER_IMAGE, steps=1, seed=0)
 
 
 class LbmNormals(_NormalsNode):
-    """LBM's normals, whose signs a depth can check."""
+    """Estimates normals with LBM, and checks their signs against depth if it is linked."""
 
     NODE_ID = "DepthNormal_LBMNormals"
     DISPLAY_NAME = "LBM Normals"
-    DESCRIPTION = f"Normals from LBM (latent bridge matching, SDXL's size), in a single step or a few. {_NON_COMMERCIAL}"
+    DESCRIPTION = f"Estimates normals with LBM (latent bridge matching, SDXL's size) in one step or a few. {_NON_COMMERCIAL}"
     SEARCH_ALIASES: ClassVar = ["lbm", "latent bridge matching", "normal map", "surface normals", "normal estimation"]
     FAMILY = "lbm"
     execute = _execute(model="lbm-normals", coding=OPENGL, steps=1, seed=0, geometry=None)
 
     @classmethod
     def own(cls) -> dict[str, Any]:
-        """The family's own widgets, and a geometry to check with."""
+        """Widgets of the family, and a geometry to check with."""
         geometry = (
-            "Raw depth of the same pictures, of any model. If the normals point the other way than it says (published pictures of LBM "
-            "disagree about left and right), the log warns."
+            "Raw depth of the same images, from any model, to check the normals' directions. The log warns if the "
+            "normals contradict it: published results of LBM disagree about left and right."
         )
         return {**super().own(), "geometry": geometry_input(geometry)}
 
     def run(self, image: Tensor, *, geometry: Any, **widgets: Any) -> tuple[Tensor, Estimate]:
-        """The normal map and the raw normals, compared with the geometry's depth."""
+        """Returns the normal map and the raw normals, after a comparison with the geometry's depth."""
         depth = None if geometry is None else _check_depth(geometry, image)
         rendered, estimate = super().run(image, **widgets)
         if depth is not None:
@@ -311,10 +324,10 @@ class LbmNormals(_NormalsNode):
 
 
 def _check_depth(geometry: Any, image: Tensor) -> Estimate:
-    """Refuses before the run what cannot be compared after it."""
+    """Checks the geometry to compare with, before the model runs."""
     estimate = check_geometry(geometry)
     if estimate.depth is None:
-        raise ValueError("the geometry to check with holds no depth; expected raw depth of the same images")
+        raise ValueError("the geometry to check with has no depth; expected raw depth of the same images")
     check_count("geometry", estimate.batch, "image", len(to_planar(image)), one_for_all=False)
     return estimate
 

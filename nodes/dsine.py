@@ -1,4 +1,4 @@
-"""The old pack's DSINE node: same id and widgets; a correct camera, and no black border."""
+"""The old pack's DSINE node, with the same id and widgets, but a correct camera and no black border."""
 
 from __future__ import annotations
 
@@ -21,23 +21,29 @@ CORRECT, AS_OLD = CAMERAS = ("correct", "as the old node")
 
 
 class DsineNormalMap(NormalMapNode):
-    """DSINE's normals as an image."""
+    """Normal maps from DSINE."""
 
     NODE_ID = "DSINE-NormalMapPreprocessor"
     DISPLAY_NAME = "DSINE Normal Map"
     DESCRIPTION = (
-        "Normal map from DSINE, as control_v11p_sd15_normalbae expects it. Licence of Imperial College London: for research only, "
-        "not for commercial use."
+        "Makes a normal map from an image with DSINE, in the format of control_v11p_sd15_normalbae. Licence of "
+        "Imperial College London: for research only, not for commercial use."
     )
     SEARCH_ALIASES: ClassVar = ["normal map", "dsine", "controlnet normal", "normalbae", "surface normals"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        fov = "Field of view of the picture's longer side in degrees, at most 175. 0: not known, taken as 60."
-        iterations = "Passes in which neighbours correct each other's normals. DSINE was trained with 5."
-        camera = "correct: the true camera. as the old node: with its mistakes (focal length, centre), for pictures as before."
-        size = "Short side of the picture that the network sees; 0: the resolution, as in the old node. It was trained at about 480."
+        fov = "Field of view of the image's longer side in degrees, at most 175. 0: unknown, 60 is assumed."
+        iterations = "Number of refinement passes, in which neighbouring pixels correct each other's normals. DSINE was trained with 5."
+        camera = (
+            "Camera that the network gets. correct: the true camera. as the old node: with the old node's errors "
+            "(focal length, image centre), for the same images as before."
+        )
+        size = (
+            "Short side of the network's input in pixels. 0: the same as resolution, as in the old node. The network "
+            "was trained at about 480."
+        )
         before = {
             "fov": number_widget(DEFAULT_FOV, 0.0, OLD_MAX_FOV, 0.01, fov),
             "iterations": count_widget(DEFAULT_ITERATIONS, 1, MAX_ITERATIONS, iterations),
@@ -55,12 +61,12 @@ class DsineNormalMap(NormalMapNode):
         precision: str = "auto",
         coding: str = NORMALBAE,
     ) -> tuple[Tensor]:
-        """One normal map an image."""
+        """Returns one normal map for each image."""
         check_camera(fov)
         check_choice("camera", camera, CAMERAS)
         options = DsineOptions(iterations, old_camera=camera == AS_OLD)
         load = partial(load_model, "dsine", precision, OTHER_NORMALS)
-        return normal_map(image, load, resolution, network_size, coding, usual_size=resolution, fov=fov, options=options)
+        return normal_map(image, load, resolution, network_size, coding, default_size=resolution, fov=fov, options=options)
 
 
 NODES = (DsineNormalMap,)

@@ -21,8 +21,8 @@ from .batches import geometry_output, one_by_one
 from .checks import check_count, check_geometry
 from .listing import READABLE, geometry_files
 from .live import KEY, MAX_IMAGES, Payload, image_payload, preview_maps, preview_size
-from .preview import in_words, map_tiles
-from .saving import HIDDEN, filled_in, output_name, prefix_problem, prefix_widget, problem_of, save_numbered, shown
+from .preview import describe, map_tiles
+from .saving import HIDDEN, SavingNode, file_entries, fill_in, output_name, prefix_widget, problem_of, save_numbered
 from .sockets import FILES, GEOMETRY, Inputs
 from .widgets import AUTO, choice_widget, geometry_input, image_input, switch_widget
 
@@ -31,10 +31,10 @@ DEFAULT_PREFIX, DEFAULT_FORMAT = "geometry/geometry", "exr"
 QUANTITIES = (AUTO, *(quantity.value for quantity in Quantity))
 AXES = (AUTO, *(axes.value for axes in Axes))
 NOTHING = "(choose a file)"
-"""The choice of a node in which no file is chosen yet."""
+"""Choice of a node before a file is chosen."""
 
 UPLOAD = "depth_normal_upload"
-"""Option of a list of files for `web/upload.js`: extensions of what may be uploaded."""
+"""Option of a file list for `web/upload.js`: extensions of files that may be uploaded."""
 
 _ANNOTATED = re.compile(rf"(.*) \[({'|'.join(USER_FOLDERS)})\]", re.DOTALL)
 
@@ -43,13 +43,13 @@ def _names(surface: bool) -> str:
     return ", ".join(suffix.lstrip(".") for suffix, entry in FORMATS.items() if entry.surface == surface)
 
 
-class SaveGeometry:
-    """Raw depth and normals into ComfyUI's output folder."""
+class SaveGeometry(SavingNode):
+    """Saves raw depth and normals to ComfyUI's output folder."""
 
     NODE_ID = "DepthNormal_SaveGeometry"
     DISPLAY_NAME = "Save Geometry"
     DESCRIPTION = (
-        f"Writes raw depth and normals to ComfyUI's output folder: numbers ({_names(surface=False)}) or a mesh ({_names(surface=True)})."
+        f"Saves raw depth and normals to ComfyUI's output folder as numbers ({_names(surface=False)}) or a mesh ({_names(surface=True)})."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
     RETURN_TYPES: ClassVar = ()
@@ -73,26 +73,21 @@ class SaveGeometry:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         formats = "\n".join(f"{suffix.lstrip('.')}: {entry.description}" for suffix, entry in FORMATS.items())
-        image = "Texture of a GLB and colours of a PLY: the picture that the geometry was made of."
-        geometry = "Raw depth, normals or both. Each picture of a batch goes to its own file, except in npz and in a mesh of one scene."
+        image = "Texture of a GLB and colours of a PLY: the image that the geometry was estimated from."
+        geometry = (
+            "Raw depth, normals or both, e.g. from Estimate Geometry. Each image of a batch gets its own file, except "
+            "in npz and in a mesh of one scene."
+        )
         return {
             "required": {"geometry": geometry_input(geometry)},
             "optional": {
                 "filename_prefix": prefix_widget(DEFAULT_PREFIX, ".exr"),
                 "format": choice_widget(FORMAT_NAMES, formats, DEFAULT_FORMAT),
-                "half": switch_widget(False, "EXR in 16-bit floats: half the size, 3 digits, up to 65504."),
+                "half": switch_widget(False, "On: EXR with 16-bit floats: half the size, 3 digits, up to 65504."),
                 "image": image_input(image),
             },
             "hidden": dict(HIDDEN),
         }
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, filename_prefix: str | None = DEFAULT_PREFIX) -> bool | str:  # noqa: N802
-        """Refuses names that leave the output folder before anything runs.
-
-        `None` means that the name comes from another node and is not known yet.
-        """
-        return prefix_problem(filename_prefix)
 
     def execute(
         self,
@@ -104,7 +99,7 @@ class SaveGeometry:
         prompt: Mapping[str, Any] | None = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, dict[str, Any]]:
-        """Writes the files and shows ComfyUI's page what is in them and where they are."""
+        """Saves the files, and shows their content and names on the node."""
         estimate = check_geometry(geometry)
         check_choice("format", format, FORMAT_NAMES)
         suffix = f".{format}"
@@ -112,23 +107,23 @@ class SaveGeometry:
         parts = [estimate] if whole else one_by_one(estimate)
         images = repeat(None) if image is None else images_of(estimate, image, whole)
         dressed = zip(parts, (SaveOptions(half, each) for each in images), strict=False)
-        name = filled_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
+        name = fill_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
         written = save_numbered(name, suffix, dressed, lambda path, each: save_estimate(path, *each))
-        return {"ui": {**_on_node(estimate, written, 1 if whole else estimate.batch), **shown(written)}}
+        return {"ui": {**_on_node(estimate, written, 1 if whole else estimate.batch), **file_entries(written)}}
 
 
 class LoadGeometry:
-    """Raw depth and normals from ComfyUI's input or output folder."""
+    """Loads raw depth and normals from ComfyUI's input or output folder."""
 
     NODE_ID = "DepthNormal_LoadGeometry"
     DISPLAY_NAME = "Load Geometry"
     DESCRIPTION = (
-        "Reads raw depth and normals from ComfyUI's input or output folder: files of Save Geometry, Blender, renderers and datasets."
+        "Loads raw depth and normals from ComfyUI's input or output folder: files of Save Geometry, Blender, renderers and datasets."
     )
     CATEGORY, FUNCTION = FILES, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("What the file holds, number by number.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The depth and normals of the file, unchanged.",)
     SEARCH_ALIASES: ClassVar = [
         "load depth",
         "load normals",
@@ -147,11 +142,11 @@ class LoadGeometry:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         file = (
-            "A file in the input folder, or in the output folder where [output] follows the name. Listed are those that hold geometry; "
-            "upload others by the button below, or drop them on the node."
+            "A file in the input folder, or in the output folder if [output] follows its name. Only files with depth "
+            "or normals are listed; upload others with the button below, or drop them on the node."
         )
-        quantity = "What the depth is, where the file does not say. auto: metres, as in exr and pfm; a png says it itself."
-        axes = "The axes of the normals, where the file does not say. auto: OpenGL."
+        quantity = "Kind of depth, if the file does not say it. auto: metres for exr and pfm; a png contains it."
+        axes = "Axes of the normals, if the file does not say them. auto: OpenGL."
         return {
             "required": {"file": ([NOTHING, *_listed_files()], {"default": NOTHING, "tooltip": file, UPLOAD: list(READABLE)})},
             "optional": {
@@ -162,22 +157,19 @@ class LoadGeometry:
 
     @classmethod
     def VALIDATE_INPUTS(cls, file: str | None = NOTHING) -> bool | str:  # noqa: N802
-        """Refuses names that leave the folders, and files that are not there, before anything runs.
-
-        `None` means that the name comes from another node and is not known yet.
-        """
+        """Reports names outside the folders and missing files before anything runs; None: the name comes from another node."""
         return file is None or problem_of(lambda: _existing(file))
 
     @classmethod
     def IS_CHANGED(cls, file: str | None = NOTHING, quantity: str = AUTO, axes: str = AUTO) -> str | float:  # noqa: N802
-        """Changes when the file does; a name that comes from another node is not known yet, and NaN equals nothing."""
+        """Returns the file's state, which changes with the file; NaN, which equals nothing, if the name comes from another node."""
         if file is None:
             return math.nan
         status = _existing(file).stat()
         return f"{status.st_mtime_ns} {status.st_size}"
 
     def execute(self, file: str, quantity: str = AUTO, axes: str = AUTO) -> tuple[Estimate]:
-        """The estimate."""
+        """Returns the geometry."""
         check_choice("quantity", quantity, QUANTITIES)
         check_choice("axes", axes, AXES)
         known_quantity = None if quantity == AUTO else Quantity(quantity)
@@ -186,16 +178,16 @@ class LoadGeometry:
 
 
 def _existing(file: str) -> Path:
-    """The file that a name means: below the input folder, or below the one that follows it in brackets.
+    """Resolves a name to a file in the input folder, or in the folder that follows it in brackets.
 
     Raises:
-        ValueError: Nothing is chosen, a name that leaves the folder, or an extension that is not read.
+        ValueError: Nothing is chosen, the name leaves the folder, or its extension is not supported.
         FileNotFoundError: No such file.
     """
     if file in (NOTHING, ""):
         raise ValueError(
             f"no file is chosen: choose one in the widget file, or upload one ({', '.join(READABLE)}); Save Geometry writes such files; "
-            "an image of depth goes through Load Image and Depth Image to Geometry"
+            "for a depth map use Load Image and Depth Image to Geometry"
         )
     match = _ANNOTATED.fullmatch(file)
     name, kind = match.groups() if match else (file, "input")
@@ -209,7 +201,7 @@ def _existing(file: str) -> Path:
 
 
 def _listed_files() -> list[str]:
-    """Files that may hold geometry, of the input folder and, marked, of the output folder. None outside ComfyUI."""
+    """Lists files that may hold geometry, in the input folder and, marked, in the output folder. Empty outside ComfyUI."""
     try:
         return [*geometry_files(user_folder("input")), *(f"{name} [output]" for name in geometry_files(user_folder("output")))]
     except RuntimeError:
@@ -217,7 +209,7 @@ def _listed_files() -> list[str]:
 
 
 def images_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
-    """(1, 3, h, w) for each image of the estimate, at their own size, or all of them as one (B, 3, h, w).
+    """Yields (1, 3, h, w) for each image of the estimate, at their own size, or all of them as one (B, 3, h, w).
 
     Raises:
         ValueError: Another number of images, or another shape.
@@ -229,12 +221,12 @@ def images_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
 
 
 def _on_node(estimate: Estimate, written: Sequence[Path], groups: int) -> dict[str, list[Any]]:
-    """What the page shows of saved geometry: depth and normals side by side, where the files are, and what they hold.
+    """Makes the node's display of saved geometry: depth and normals side by side, the files and their content.
 
     Args:
-        estimate: What was saved.
-        written: The files, as many for each group.
-        groups: How many images have files of their own; 1 where all share theirs.
+        estimate: The saved geometry.
+        written: The files, the same number for each group.
+        groups: Number of images with files of their own; 1 if all images share their files.
     """
     payloads: list[Payload] = []
     each = len(written) // groups
@@ -242,8 +234,8 @@ def _on_node(estimate: Estimate, written: Sequence[Path], groups: int) -> dict[s
         small = preview_maps(part, *preview_size(part.height, part.width))
         first = each * min(index, groups - 1)
         names = ", ".join(output_name(path) for path in written[first : first + each])
-        payloads.append(image_payload(torch.cat(map_tiles(small)[:-1], 3), text=f"{names}: {in_words(part)}"))
-    return {KEY: payloads, "images": [each["picture"] for each in payloads], "text": [each["text"] for each in payloads]}
+        payloads.append(image_payload(torch.cat(map_tiles(small)[:-1], 3), text=f"{names}: {describe(part)}"))
+    return {KEY: payloads, "images": [each["image"] for each in payloads], "text": [each["text"] for each in payloads]}
 
 
 NODES = (SaveGeometry, LoadGeometry)

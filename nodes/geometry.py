@@ -1,4 +1,4 @@
-"""Raw depth and normals: estimates, depth images read as geometry, and normals from depth."""
+"""Nodes that make geometry: from a model, from depth maps, and normals from depth."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.inference.tile_layout import check_tiles
 from ..utils import to_images, to_planar
-from .batches import counted, counted_images, geometry_output, in_chunks, one_by_one
+from .batches import geometry_output, images_with_progress, in_chunks, one_by_one, with_progress
 from .checks import check_camera, check_geometry, check_model, check_network_side
 from .load_model import LoadDepthNormalModel
 from .refine import REFINE, refined_by_images
@@ -55,50 +55,57 @@ PLANE_FIT, MIDAS, DMAP2NORM = METHODS = ("plane fit", "midas", "dmap2norm")
 MAX_METRES = 1e6
 MAX_A = 1000.0
 
-# Beyond what resampling overshoots, and what JPEG's colours and 8-bit rounding add to grey.
+# Tolerances for overshoots of resampling, and for colours that JPEG and 8-bit rounding add to grey.
 _OVERSHOOT = 0.01
 _COLOUR = 0.02
 
 
-# Of Estimate Geometry.
+# Tooltips of Estimate Geometry.
 _TOOLTIPS = {
     "resolution": (
-        "Side of the network's input in pixels, as its authors count it (see the help page). 0: the model's own size. "
-        "MoGe-2: 840 is its authors' resolution level 9 (3600 tokens, the default), 485 level 0 (1200, 2.5 times as fast on a CPU)."
+        "Side of the network's input in pixels, measured as the model's authors do (see the help page). 0: the "
+        "model's own size. MoGe-2: 840 is its authors' resolution level 9 (3600 tokens, the default), 485 level 0 "
+        "(1200, 2.5 times as fast on a CPU)."
     ),
     "normals": (
-        "auto: where the model gives no normals, they are computed from its depth (not from relative depth). They are computed before "
-        "the depth is enlarged; otherwise the network's pixel grid would show in them. model only: nothing is added."
+        "Where the normals come from if the model does not predict them. auto: they are computed from its depth (not "
+        "from relative depth), before the depth is upscaled, so that the network's pixel grid does not show. model "
+        "only: nothing is added."
     ),
     "fov": (
-        "Field of view of the picture's longer side in degrees, where the camera is known: a phone's main camera 65 to 70, 50 mm on "
-        "full frame 40. Depth Anything 3's and Metric3D's metres are right only with it; normals of depth too. 0: not known."
+        "Field of view of the image's longer side in degrees, if the camera is known: a phone's main camera 65 to 70, "
+        "50 mm on full frame 40. Depth Anything 3 and Metric3D need it for correct metres; normals computed from "
+        "depth need it too. 0: unknown."
     ),
     "film": (
-        "On: the batch is a film, frame after frame: each is brought to the scale and shift of those before, what stands still holds "
-        "still, and a cut starts anew. Off: each picture by itself."
+        "On: the batch is one video, and its depth is made temporally stable. Each frame is aligned to the scale and "
+        "shift of those before, and a cut starts anew. Off: each image by itself."
     ),
     "smooth": (
-        "Of a film: how much of the mean over the frames before stands for a frame's own value where the picture did not change. "
-        "0: frames are only scaled and shifted."
+        "For film: how strongly frames are smoothed over time where the image does not change. It is the weight of "
+        "the mean over earlier frames. 0: frames are only scaled and shifted."
     ),
     "views": (
-        "separate: each picture by itself. one_scene: the batch shows one scene that stands still, seen from several places: depth of "
-        "one scale, and where the cameras stand. Only depth-anything-3-small, -base and -large can do that."
+        "Whether the images belong together. separate: each image by itself. one_scene: all images show one static "
+        "scene from several places; the result has one common scale and the cameras' positions. Only "
+        "depth-anything-3-small, -base and -large can do that."
     ),
 }
 
 
 class EstimateGeometry:
-    """A model's raw depth and normals of images."""
+    """Estimates raw depth and normals with a model."""
 
     NODE_ID = "DepthNormal_EstimateGeometry"
     DISPLAY_NAME = "Estimate Geometry"
-    DESCRIPTION = "Runs a depth or normal model and hands its numbers on, unrounded: metres stay metres, vectors stay vectors."
+    DESCRIPTION = (
+        "Estimates depth, normals or both from images and outputs them as raw numbers: metres stay metres and vectors "
+        "stay vectors. Render Depth and Render Normals turn them into images."
+    )
     CATEGORY, FUNCTION = ESTIMATE, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Depth and/or normals at the pictures' own size.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Raw depth and/or normals at the images' own size, for Render Depth, Render Normals and the other nodes.",)
     SEARCH_ALIASES: ClassVar = [
         "depth estimation",
         "estimate depth",
@@ -150,7 +157,7 @@ class EstimateGeometry:
         tiles: str | int = OFF,
         refine: bool = False,
     ) -> tuple[Estimate]:
-        """The estimate."""
+        """Returns the geometry."""
         check_model(model)
         check_network_side(resolution)
         check_camera(fov)
@@ -159,37 +166,33 @@ class EstimateGeometry:
         in_tiles = check_tiles(tiles)
         if in_tiles and (film or views == ONE_SCENE):
             other = "film is on" if film else f"views is {views}"
-            raise ValueError(f"tiles is {tiles} and {other}: in tiles each image is seen by itself; choose one of the two")
+            raise ValueError(f"tiles is {tiles} and {other}: tiles process each image by itself; choose one of the two")
         images = to_images(image)
         derive = with_normals if normals == AUTO else None
         total = images.shape[0]
         if views == ONE_SCENE:
             if film:
-                raise ValueError(
-                    f"film is on and views is {ONE_SCENE}: a batch is a video or views of one scene that stands still; choose one"
-                )
+                raise ValueError(f"film is on and views is {ONE_SCENE}: a batch is a video or views of one static scene; choose one")
             found = model.estimate_scene(images, resolution or None, progress_bar(total), fov=fov, derive=derive)
             return (refined_by_images(found, images, refine),)
         if film:
             settings = {"size": resolution or None, "fov": fov, "derive": derive}
-            parts = counted_images(model.estimate_video(in_chunks(images), VideoOptions(smooth=smooth), **settings), total)
+            parts = images_with_progress(model.estimate_video(in_chunks(images), VideoOptions(smooth=smooth), **settings), total)
             return (refined_by_images(Estimate.cat(parts, total, images.device), images, refine),)
         settings = {"fov": fov, "derive": derive, "refine": refine, **({"tiles": in_tiles} if in_tiles else {})}
         return (geometry_output(model.estimate(images, resolution or None, progress_bar(total), **settings)),)
 
 
 class DepthImageToGeometry:
-    """Any pack's depth image as numbers."""
+    """Converts any pack's depth maps to raw depth."""
 
     NODE_ID = "DepthNormal_DepthImageToGeometry"
     DISPLAY_NAME = "Depth Image to Geometry"
-    DESCRIPTION = (
-        "Reads a depth picture, of any pack or renderer, as raw depth: near white or far white, with or without a range in metres."
-    )
+    DESCRIPTION = "Converts a depth map from any pack or renderer to raw depth: near white or far white, with or without a range in metres."
     CATEGORY, FUNCTION = CONVERT, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Metric depth where the range is known, else disparity or relative depth.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Metric depth if the range is known, else disparity or relative depth.",)
     SEARCH_ALIASES: ClassVar = [
         "depth map",
         "depth image",
@@ -206,18 +209,18 @@ class DepthImageToGeometry:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         values = (
-            "What equal steps of grey mean. disparity: of 1 / depth (MiDaS, Depth Anything, ControlNet). depth: of depth (most renderers, "
-            "depth cameras). metres: the values are metres as they are, as from an EXR."
+            "Quantity that the grey levels are linear in. disparity: 1 / depth (MiDaS, Depth Anything, ControlNet). depth: depth "
+            "(most renderers, depth cameras). metres: the values themselves are metres, e.g. from an EXR."
         )
-        near_metres = "Metres that the near end of the grey levels stands for; for disparity above 0."
+        near_metres = "Depth in metres at the near end of the grey levels; for disparity above 0."
         far_metres = (
-            "Metres that the far end of the grey levels stands for. 0: the range is not known. "
-            "16-bit millimetres: depth, near black, 0 to 65.535."
+            "Depth in metres at the far end of the grey levels. 0: the range is unknown. 16-bit millimetres: depth, "
+            "near black, 0 to 65.535."
         )
-        mask = "White where the depth can be trusted, of the picture's size."
-        fov = "Field of view of the longer side in degrees, kept as the camera. 0: not known."
+        mask = "White where the depth is valid, at the depth map's size."
+        fov = "Field of view of the longer side in degrees, kept as the geometry's camera. 0: unknown."
         return {
-            "required": {"image": image_input("Grey depth pictures. An alpha channel below a half means: no value here.")},
+            "required": {"image": image_input("Greyscale depth maps. Where an alpha channel is below 0.5, the depth is unknown.")},
             "optional": {
                 "near": near_widget(),
                 "values": choice_widget(VALUES, values, DISPARITY),
@@ -238,7 +241,7 @@ class DepthImageToGeometry:
         fov: float = 0.0,
         mask: Tensor | None = None,
     ) -> tuple[Estimate]:
-        """The estimate."""
+        """Returns the geometry."""
         check_choice("near", near, NEAR)
         check_choice("values", values, VALUES)
         check_range("near_metres", near_metres, 0, MAX_METRES)
@@ -257,15 +260,15 @@ class DepthImageToGeometry:
 
 
 class NormalsFromDepth:
-    """Normals computed from raw depth."""
+    """Computes normals from raw depth."""
 
     NODE_ID = "DepthNormal_NormalsFromDepth"
     DISPLAY_NAME = "Depth to Normals"
-    DESCRIPTION = "Computes normals from raw depth: exact on planes, sharp at edges, calm in noise. Replaces normals that were there."
+    DESCRIPTION = "Computes normals from raw depth: exact on planes, sharp at edges, smooth in noise. Existing normals are replaced."
     CATEGORY, FUNCTION = CONVERT, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The same geometry with normals of its depth.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The same geometry with normals computed from its depth.",)
     SEARCH_ALIASES: ClassVar = [
         "normals from depth",
         "normal map from depth",
@@ -279,17 +282,20 @@ class NormalsFromDepth:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         method = (
-            "plane fit: the true surface. midas: ControlNet 1.0's slopes of raw disparity. dmap2norm: the Blender tutorial's slopes of "
-            "depth. The last two know no camera."
+            "How normals are computed. plane fit: the true surface. midas: slopes of raw disparity, as for ControlNet "
+            "1.0. dmap2norm: slopes of depth, as in the Blender tutorial. The last two ignore the camera."
         )
         edges = (
-            "For plane fit. sharp: true or measured depth. soft: depth whose edges are ramps, as of most networks. auto: looks at the "
-            "depth."
+            "Kind of edges in the depth, for plane fit. sharp: ground truth or measured depth. soft: depth whose "
+            "edges are ramps, as most networks predict. auto: detected in the depth."
         )
-        a = "For midas: how flat the surface looks; larger = flatter."
-        background = "For midas: what is farther than this (0 = farthest, 1 = nearest) faces the viewer."
+        a = "How flat the surface looks, for midas: larger values give flatter normals."
+        background = (
+            "Threshold of the background, for midas: pixels farther than this (0 = farthest, 1 = nearest) get a "
+            "normal that faces the viewer."
+        )
         return {
-            "required": {"geometry": geometry_input("Raw depth.")},
+            "required": {"geometry": geometry_input()},
             "optional": {
                 "method": choice_widget(METHODS, method),
                 "edges": choice_widget((AUTO, "sharp", "soft"), edges),
@@ -310,7 +316,7 @@ class NormalsFromDepth:
         a: float = math.tau,
         bg_threshold: float = 0.1,
     ) -> tuple[Estimate]:
-        """The estimate with normals."""
+        """Returns the geometry with normals."""
         estimate = check_geometry(geometry)
         check_choice("method", method, METHODS)
         check_choice("edges", edges, EDGES)
@@ -322,7 +328,7 @@ class NormalsFromDepth:
         else:
             derive, axes = partial(_slopes, method=method, a=a, bg_threshold=bg_threshold), Axes.SCANNET
         home = image_placement()[0]
-        images = counted(one_by_one(estimate, default_device()), estimate.batch)
+        images = with_progress(one_by_one(estimate, default_device()), estimate.batch)
         normals = torch.cat([derive(image).to(home) for image in images])
         camera = likely_intrinsics(estimate, fov) if fov else estimate.intrinsics
         return (replace(estimate, normals=normals, axes=axes, intrinsics=camera),)
@@ -339,23 +345,23 @@ def _slopes(estimate: Estimate, method: str, a: float, bg_threshold: float) -> T
 
 
 def _slope_depth(estimate: Estimate, method: str) -> Tensor:
-    """The depth that one of the old methods is made for."""
+    """Returns the depth for one of the old methods; each takes only some quantities."""
     accepted = (Quantity.DISPARITY,) if method == MIDAS else (Quantity.METRIC_DEPTH, Quantity.RELATIVE_DEPTH)
     if estimate.depth is None or estimate.quantity not in accepted:
         found = "no depth" if estimate.quantity is None else estimate.quantity.value
-        raise ValueError(f"the geometry holds {found}; {method} is made for {' or '.join(accepted)}; use {PLANE_FIT}")
+        raise ValueError(f"the geometry has {found}; {method} needs {' or '.join(accepted)}; use {PLANE_FIT}")
     return estimate.depth
 
 
 def _grey(image: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(B, 1, H, W) values as they are, and where they count."""
+    """Reads the values of a depth map, (B, 1, H, W), and where they are valid."""
     planar = to_planar(image).float()
     colours = planar[:, :3]
     spread = (colours.amax(1) - colours.amin(1)).nan_to_num(0.0, 0.0, 0.0).mean().item()
     if spread > _COLOUR * max(1.0, colours.nan_to_num(0.0, 0.0, 0.0).abs().mean().item()):
         raise ValueError(
             f"the image is coloured (its channels differ by {spread:.2f} on average), a depth image is grey; "
-            "give the depth without a colour map, and a normal map to Convert Normal Map"
+            "use depth without a colour map; for a normal map use Convert Normal Map"
         )
     trusted = planar[:, 3:] >= 0.5 if planar.shape[1] == 4 else torch.ones_like(planar[:, :1], dtype=torch.bool)
     if mask is not None:
@@ -370,7 +376,7 @@ def _grey(image: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def _levels(grey: Tensor) -> Tensor:
-    """Grey levels, refused where they are none."""
+    """Checks that values are grey levels."""
     low, high = grey.min().item(), grey.max().item()
     if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):
         raise ValueError(
@@ -380,7 +386,7 @@ def _levels(grey: Tensor) -> Tensor:
 
 
 def _metres(grey: Tensor) -> Tensor:
-    """Metres, refused where they are an image's grey levels."""
+    """Checks that values are metres and no grey levels."""
     finite = grey[torch.isfinite(grey)]
     if bool(((finite >= 0) & (finite <= 1)).all()):
         raise ValueError(

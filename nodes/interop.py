@@ -18,9 +18,9 @@ DEPTH_QUANTITIES = (AUTO, Quantity.METRIC_DEPTH.value, Quantity.RELATIVE_DEPTH.v
 
 
 def _inputs() -> Inputs:
-    image = "The picture that the geometry was made of: texture for the meshes of ComfyUI's own nodes. Resized to the geometry's size."
+    image = "The image that the geometry was estimated from: texture for the meshes of ComfyUI's own nodes. It is resized to the geometry."
     return {
-        "required": {"geometry": geometry_input("Raw depth, normals or both."), "image": image_input(image)},
+        "required": {"geometry": geometry_input("Raw depth, normals or both, e.g. from Estimate Geometry."), "image": image_input(image)},
         "optional": {"fov": fov_widget(), "near_far_ratio": near_far_ratio_widget()},
     }
 
@@ -31,15 +31,15 @@ def _check(geometry: Any, fov: float, near_far_ratio: float) -> Estimate:
 
 
 class GeometryToMoge:
-    """An estimate for core's MoGe nodes."""
+    """Converts geometry for core's MoGe nodes."""
 
     NODE_ID = "DepthNormal_GeometryToMoGe"
     DISPLAY_NAME = "Geometry to MoGe"
-    DESCRIPTION = "Hands raw depth and normals to ComfyUI's own MoGe nodes: Render MoGe Geometry, Convert MoGe Point Map to Mesh."
+    DESCRIPTION = "Converts raw depth and normals for ComfyUI's own MoGe nodes: Render MoGe Geometry, Convert MoGe Point Map to Mesh."
     CATEGORY, FUNCTION = CONVERT, "execute"
     RETURN_TYPES: ClassVar = (MOGE_GEOMETRY,)
     RETURN_NAMES: ClassVar = ("moge_geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("What Run MoGe Inference gives, made of this geometry.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The same kind of output as Run MoGe Inference, made from this geometry.",)
     SEARCH_ALIASES: ClassVar = ["moge", "mesh", "point cloud", "3d", "glb", "convert geometry"]
 
     @classmethod
@@ -48,21 +48,24 @@ class GeometryToMoge:
         return _inputs()
 
     def execute(self, geometry: Any, image: Tensor, fov: float = 0.0, near_far_ratio: float = 0.0) -> tuple[dict[str, Tensor]]:
-        """Core's dictionary."""
+        """Returns core's dictionary."""
         estimate = _check(geometry, fov, near_far_ratio)
         return (estimate_to_moge(estimate, image_for(estimate, image), fov, near_far_ratio),)
 
 
 class MogeToGeometry:
-    """Core's MoGe geometry as an estimate."""
+    """Converts core's MoGe geometry to this pack's."""
 
     NODE_ID = "DepthNormal_MoGeToGeometry"
     DISPLAY_NAME = "MoGe to Geometry"
-    DESCRIPTION = "Takes depth, normals, mask and camera from ComfyUI's own Run MoGe Inference. No panoramas. MoGe 1: metres up to scale."
+    DESCRIPTION = (
+        "Converts the output of ComfyUI's own Run MoGe Inference: depth, normals, mask and camera. Panoramas are not "
+        "supported. MoGe 1's depth has no unit (scale-invariant)."
+    )
     CATEGORY, FUNCTION = CONVERT, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Metric depth, and normals where MoGe gives them.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Metric depth, and normals if MoGe predicts them.",)
     SEARCH_ALIASES: ClassVar = ["moge", "convert geometry", "depth", "normals"]
 
     @classmethod
@@ -71,20 +74,20 @@ class MogeToGeometry:
         return {"required": {"moge_geometry": (MOGE_GEOMETRY, {"tooltip": "The output of Run MoGe Inference."})}}
 
     def execute(self, moge_geometry: dict[str, Any]) -> tuple[Estimate]:
-        """The estimate."""
+        """Returns the geometry."""
         return (geometry_output(moge_to_estimate(moge_geometry)),)
 
 
 class GeometryToDa3:
-    """An estimate for core's Depth Anything 3 nodes."""
+    """Converts geometry for core's Depth Anything 3 nodes."""
 
     NODE_ID = "DepthNormal_GeometryToDA3"
     DISPLAY_NAME = "Geometry to Depth Anything 3"
-    DESCRIPTION = "Hands raw depth to ComfyUI's own Depth Anything 3 nodes: Render Depth Anything 3, Convert DA3 Geometry to Mesh."
+    DESCRIPTION = "Converts raw depth for ComfyUI's own Depth Anything 3 nodes: Render Depth Anything 3, Convert DA3 Geometry to Mesh."
     CATEGORY, FUNCTION = CONVERT, "execute"
     RETURN_TYPES: ClassVar = (DA3_GEOMETRY,)
     RETURN_NAMES: ClassVar = ("da3_geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("What Run Depth Anything 3 gives, made of this geometry.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The same kind of output as Run Depth Anything 3, made from this geometry.",)
     SEARCH_ALIASES: ClassVar = ["da3", "depth anything", "mesh", "point cloud", "3d", "glb", "convert geometry"]
 
     @classmethod
@@ -93,34 +96,34 @@ class GeometryToDa3:
         return _inputs()
 
     def execute(self, geometry: Any, image: Tensor, fov: float = 0.0, near_far_ratio: float = 0.0) -> tuple[dict[str, Tensor | str]]:
-        """Core's dictionary."""
+        """Returns core's dictionary."""
         estimate = _check(geometry, fov, near_far_ratio)
         return (estimate_to_da3(estimate, image_for(estimate, image), fov, near_far_ratio),)
 
 
 class Da3ToGeometry:
-    """Core's Depth Anything 3 geometry as an estimate."""
+    """Converts core's Depth Anything 3 geometry to this pack's."""
 
     NODE_ID = "DepthNormal_DA3ToGeometry"
     DISPLAY_NAME = "Depth Anything 3 to Geometry"
-    DESCRIPTION = "Takes depth, sky, confidence and camera from ComfyUI's own Depth Anything 3 inference."
+    DESCRIPTION = "Converts the output of ComfyUI's own Depth Anything 3 inference: depth, sky, confidence and camera."
     CATEGORY, FUNCTION = CONVERT, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Depth, masked where there is sky.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The depth; the sky is masked.",)
     SEARCH_ALIASES: ClassVar = ["da3", "depth anything", "convert geometry", "depth"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        quantity = "What the depth is. auto: with a camera (multiview) depth whose zero is the camera, up to scale; else relative depth."
+        quantity = "Kind of depth. auto: with a camera (multiview) scale-invariant depth, which is 0 at the camera; else relative depth."
         return {
             "required": {"da3_geometry": (DA3_GEOMETRY, {"tooltip": "The output of ComfyUI's Depth Anything 3 inference."})},
             "optional": {"quantity": choice_widget(DEPTH_QUANTITIES, quantity)},
         }
 
     def execute(self, da3_geometry: dict[str, Any], quantity: str = AUTO) -> tuple[Estimate]:
-        """The estimate."""
+        """Returns the geometry."""
         check_choice("quantity", quantity, DEPTH_QUANTITIES)
         return (geometry_output(da3_to_estimate(da3_geometry, None if quantity == AUTO else quantity)),)
 

@@ -1,10 +1,10 @@
-"""What the old pack's nodes share: their place in the menu, and the path from an IMAGE through a model to an image."""
+"""Code shared by the old pack's nodes: their menu, and the path from an IMAGE through a model to an image."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -32,14 +32,21 @@ WHOLE_RANGE: Percentiles = (0.0, 100.0)
 LEGACY_CATEGORY = "ControlNet Preprocessors/Normal and Depth Estimators"
 
 
+class LegacyNode:
+    """Base class of the old pack's nodes: an IMAGE in, an IMAGE out."""
+
+    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = ("IMAGE",)
+
+
 def annotate(
     image: Tensor, load: Callable[[], Model], resolution: int, render: Callable[[Estimate], Tensor], network_size: int | None = None
 ) -> Tensor:
-    """Estimates a batch of images and renders what was found.
+    """Estimates a batch of images and renders the result.
 
     Args:
         image: ComfyUI's IMAGE, (B, H, W, C), C = 1, 3 or 4, values in [0, 1] (clamped), any float dtype.
-        load: Loads the model to run; called once everything else is known to be right, so that nothing is downloaded for what is refused.
+        load: Loads the model; called after all other checks, so that nothing is downloaded for invalid input.
         resolution: Short side of the result in pixels.
         render: Makes an image (B, 1 or 3, h, w) in [0, 1] of an estimate at the network's size.
         network_size: Side of the network's input in pixels; None = the size of the model's authors.
@@ -63,7 +70,7 @@ def annotate_depth(
     show: Show | None = None,
     options: Any = None,
 ) -> Tensor:
-    """The old depth nodes' images: near = white, disparity from its least to its greatest value, metres by ZoeDepth's percentiles.
+    """Makes the old nodes' depth maps: near = white, the full range of disparity, ZoeDepth's percentiles of metres.
 
     Args:
         image: As `annotate`.
@@ -71,8 +78,8 @@ def annotate_depth(
         resolution: As `annotate`.
         normalisation: One of `CLIP_NORMALISATIONS`: whether each image has its own range, or the batch is a video.
         network_size: As `annotate`.
-        show: What makes an image of an estimate and, where the batch is a video, a range; None = `render_depth`.
-        options: The model family's own, where it has any.
+        show: Renders an estimate, and for a video its range, as an image; None = `render_depth`.
+        options: Options of the model family; None = its defaults.
 
     Returns:
         As `annotate`.
@@ -86,7 +93,7 @@ def annotate_depth(
 def render_depth(
     estimate: Estimate, normalisation: str | MeasureRange = PER_IMAGE, metric_percentiles: Percentiles = ZOE_PERCENTILES
 ) -> Tensor:
-    """The old nodes' image of an estimate; the range may be any that `depth_to_image` takes."""
+    """Renders an estimate as the old nodes do; the range may be any that `depth_to_image` takes."""
     depth, quantity, _ = estimate.known_depth()
     percentiles = metric_percentiles if quantity is Quantity.METRIC_DEPTH else WHOLE_RANGE
     return depth_to_image(depth, quantity, normalisation=normalisation, percentiles=percentiles, mask=estimate.mask)
@@ -99,7 +106,7 @@ Show = Callable[..., Tensor]
 def _through(
     image: Tensor, load: Callable[[], Model], resolution: int, render: Renderer, network_size: int | None, options: Any = None
 ) -> Tensor:
-    """A batch through a model, and what `render` makes of all its estimates and the images, at the size asked for."""
+    """Runs a batch through a model and returns the images that `render` makes from the estimates, at the result's size."""
     check_short_side(resolution)
     images = to_images(image)
     height, width = scale_short_side(images.shape[-2], images.shape[-1], resolution)
@@ -114,7 +121,7 @@ def _render_each(show: Show, estimates: Iterable[Estimate], _images: Tensor) -> 
 
 
 def _render_clip(show: Show, estimates: Iterable[Estimate], _images: Tensor) -> Iterator[Tensor]:
-    """One range for all: it needs every estimate before the first is rendered."""
+    """Renders with one range for all images, which needs every estimate before the first is rendered."""
     clip, kept = ClipRange(), []
     for estimate in estimates:
         depth, quantity, valid = estimate.known_depth()
@@ -125,7 +132,7 @@ def _render_clip(show: Show, estimates: Iterable[Estimate], _images: Tensor) -> 
 
 
 def _render_running(show: Show, estimates: Iterable[Estimate], images: Tensor) -> Iterator[Tensor]:
-    """A range that follows the video; its cuts are those of the images."""
+    """Renders with a range that follows the video and starts anew at the images' cuts."""
     running, detector, done = RunningRange(), CutDetector(), 0
     for estimate in estimates:
         cuts = detector.push(images[done : done + estimate.batch])

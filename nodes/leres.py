@@ -1,4 +1,4 @@
-"""The old pack's depth node of LeReS: same id, widgets, sizes and looks."""
+"""The old pack's depth node of LeReS, with the same id, widgets, sizes and display."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from ..annotators.registry import BUNDLED_MODEL
 from ..geometry.checks import check_choice, check_range
 from ..model_loader import Model
 from .checks import check_network_size
-from .legacy import LEGACY_CATEGORY, annotate_depth
+from .legacy import LegacyNode, annotate_depth
 from .loading import choose_tiny, load_model
+from .model_list import TINY_CHOICE
 from .sockets import Inputs
 from .widgets import (
     CLIP_NORMALISATIONS,
@@ -33,45 +34,49 @@ LERES_OR_TINY = ("leres", BUNDLED_MODEL)
 AUTHORS, OLD_NODE = INPUTS = ("authors", "old node")
 
 
-class LeresDepthMap:
-    """LeReS's relative depth as an image."""
+class LeresDepthMap(LegacyNode):
+    """Depth maps from LeReS's relative depth."""
 
     NODE_ID = "LeReS-DepthMapPreprocessor"
     DISPLAY_NAME = "LeReS Depth Map (enable boost for LeReS++)"
     DESCRIPTION = (
-        "Depth picture from LeReS or LeReS++, near = white. The weights are not for commercial use; LeReS++'s second file is for academic "
-        "use only."
+        "Makes a depth map from an image with LeReS or LeReS++, near = white. The weights are not for commercial use; "
+        "LeReS++'s second file is for academic use only."
     )
-    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("LeReS's depth as a picture, near = white: short side = resolution.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The depth map, near = white: short side = resolution.",)
     SEARCH_ALIASES: ClassVar = ["depth map", "leres", "leres++", "boost", "relative depth", "controlnet depth"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        nearest = "Per cent of the range of grey levels at the near end that become white."
-        background = "Per cent of the range of grey levels at the far end that become black."
+        nearest = "Removes the foreground: this percentage of the grey levels, at the near end, becomes white."
+        background = "Removes the background: this percentage of the grey levels, at the far end, becomes black."
         boost = (
-            "enable: LeReS++, which looks at the picture at several sizes and patch by patch: finer, and many times slower. It needs a "
-            "second file (318 MB), for academic use only. LeReS: 531 MB, not for commercial use."
+            "Whether to run LeReS++. enable: LeReS++, which runs the network on the image at several sizes and on patches. It is finer and "
+            "many times slower. It needs a second file (318 MB), for academic use only. disable: LeReS, 531 MB, not "
+            "for commercial use."
         )
         fed = (
-            "authors: as the network was trained, RGB in [0, 1], stretched to 448 x 448. old node: as the old ControlNet nodes feed it, "
-            "channels reversed and 255 times too large, at the resolution: for the picture that they gave."
+            "How the image is fed to the network. authors: as in its training, RGB in [0, 1], stretched to 448 x 448. "
+            "old node: as in the old ControlNet nodes, with reversed channels, values 255 times too large, and at the "
+            "resolution; choose it to get the same images as before."
         )
         model = (
-            f"leres: LeReS, or LeReS++ with boost. {BUNDLED_MODEL}: the pack's own small network, a preview without a download, disparity "
-            "in place of depth; boost and input mean nothing to it."
+            f"Which model to run. leres: LeReS, or LeReS++ with boost. {TINY_CHOICE}; it gives disparity instead of depth and ignores "
+            "boost and input."
         )
-        size = "Side of the network's input in pixels; with boost, short side of the picture it works on. 0: chosen by the other widgets."
+        size = (
+            "Side of the network's input in pixels; with boost, the short side of the image that it works on. 0: set by the other widgets."
+        )
         return {
             "required": {"image": image_input()},
             "optional": {
                 "rm_nearest": number_widget(0.0, 0.0, 100.0, 0.01, nearest),
                 "rm_background": number_widget(0.0, 0.0, 100.0, 0.01, background),
                 "boost": choice_widget(list(MODELS), boost),
-                "resolution": short_side_widget("Short side of the result in pixels, and of what boost and the old node's input work on."),
+                "resolution": short_side_widget(
+                    "Short side of the result in pixels. Boost and the old node's input also process the image at this size."
+                ),
                 "input": choice_widget(INPUTS, fed),
                 "network_size": network_size_widget(size, step=2),
                 "precision": precision_widget(),
@@ -93,7 +98,7 @@ class LeresDepthMap:
         normalisation: str = PER_IMAGE,
         model: str = LERES_OR_TINY[0],
     ) -> tuple[Tensor]:
-        """One depth image an image."""
+        """Returns one depth map for each image."""
         check_range("rm_nearest", rm_nearest, 0, 100)
         check_range("rm_background", rm_background, 0, 100)
         check_choice("boost", boost, list(MODELS))
@@ -114,15 +119,15 @@ class LeresDepthMap:
 
 
 def without_ends(images: Tensor, nearest: float, background: float) -> Tensor:
-    """Depth images in [0, 1], near = white, whose ends are cut off: what is nearest becomes white, what is farthest black.
+    """Makes the nearest grey levels of depth maps white and the farthest black.
 
     Args:
-        images: Of any shape.
-        nearest: Per cent of the range that are cut off at the near end, first.
-        background: The same at the far end, afterwards.
+        images: Depth maps in [0, 1], near = white, of any shape.
+        nearest: Percentage of the range that becomes white.
+        background: Percentage of the range that then becomes black.
 
     Source:
-        `LeresDetector` of the ControlNet nodes. What they compare are the 8-bit levels of the image; the others stay floats here.
+        `LeresDetector` of the ControlNet nodes, which compares 8-bit levels; the other values stay floats here.
     """
     if nearest:
         images = torch.where(255 - _levels(images) <= nearest / 100 * 255, 1, images)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from ..geometry.checks import check_choice
 from ..geometry.effects.lights import KINDS, LightPlan
 from ..geometry.images.srgb import colour_to_linear
-from .known import check_numbers, number_widgets
+from .effect_inputs import check_numbers, number_widgets
 from .sockets import EFFECTS, Inputs, Widget
 from .widgets import choice_widget, colour_widget
 
@@ -17,66 +17,59 @@ LIGHTS = "DEPTH_NORMAL_LIGHTS"
 MAX_LIGHTS = 64
 WHITE = "#ffffff"
 
-# name: (default, lowest, highest, step, tooltip)
+# name: ((default, lowest, highest, step), tooltip)
 PLACE_NUMBERS = {
-    "azimuth": (135.0, -360.0, 360.0, 1.0, "Directional light: where it comes from, in degrees. 0 right, 90 above, 180 left, 270 below."),
-    "elevation": (
-        40.0,
-        -90.0,
-        90.0,
-        1.0,
-        "Directional light: degrees out of the picture. 0 grazing, 90 from the viewer, below 0 from behind.",
+    "azimuth": (
+        (135.0, -360.0, 360.0, 1.0),
+        "Direction of a directional light in degrees: 0 from the right, 90 from above, 180 from the left, 270 from below.",
     ),
-    "light_x": (0.3, -2.0, 3.0, 0.01, "Point light: where it stands from left (0) to right (1) of the picture."),
-    "light_y": (0.25, -2.0, 3.0, 0.01, "Point light: where it stands from top (0) to bottom (1) of the picture."),
+    "elevation": (
+        (40.0, -90.0, 90.0, 1.0),
+        "Elevation of a directional light above the image plane in degrees: 0 grazing, 90 from the viewer, below 0 from behind.",
+    ),
+    "light_x": ((0.3, -2.0, 3.0, 0.01), "Position of a point light from left (0) to right (1) of the image."),
+    "light_y": ((0.25, -2.0, 3.0, 0.01), "Position of a point light from top (0) to bottom (1) of the image."),
     "light_depth": (
-        0.6,
-        0.05,
-        100.0,
-        0.05,
-        "Point light: how far from the viewer. 1 is the near end of the scene, larger stands among the things.",
+        (0.6, 0.05, 100.0, 0.05),
+        "Distance of a point light from the viewer: 1 is the near end of the scene, larger values are farther inside it.",
     ),
     "intensity": (
-        1.0,
-        0.0,
-        100.0,
-        0.05,
-        "1 shows a surface that faces the light as bright as it is in the picture. A point light fades with distance.",
+        (1.0, 0.0, 100.0, 0.05),
+        "Brightness of the light: at 1, a surface that faces it is as bright as in the image. A point light fades with distance.",
     ),
 }
 SIZE = {
     "light_size": (
-        0.0,
-        0.0,
-        10.0,
-        0.01,
-        "How large the lamp is: its shadows are the softer. Its diameter where 1 is the near end; directional: as seen from 1 away. "
-        "0 hard, 0.01 the sun, 0.3 a window.",
+        (0.0, 0.0, 10.0, 0.01),
+        "Size of the lamp: larger lamps cast softer shadows. It is the diameter, where 1 is the distance of the near end; for a "
+        "directional light, the diameter seen from distance 1. 0 hard, 0.01 the sun, 0.3 a window.",
     )
 }
-SHADOWS = {"shadows": (0.5, 0.0, 1.0, 0.05, "How dark cast shadows are. They are found in the depth; without any, nothing casts shadows.")}
+SHADOWS = {
+    "shadows": ((0.5, 0.0, 1.0, 0.05), "How dark cast shadows are. They are computed from the depth; without depth nothing casts shadows.")
+}
 
 
 def kind_widget() -> Widget:
-    """Whether a lamp is far or near."""
-    return choice_widget(KINDS, "directional: as far as the sun. point: a lamp in the scene.")
+    """Widget for the kind of lamp: directional or point."""
+    return choice_widget(KINDS, "Kind of light. directional: parallel rays, like the sun. point: a lamp in the scene.")
 
 
 def lamp_colour_widget() -> Widget:
-    """The colour of a lamp."""
+    """Widget for the colour of a lamp."""
     return colour_widget("Colour of the light: #ffb46b a candle, #9ec3ff the sky.", WHITE)
 
 
 def lights_input() -> Widget:
-    """The input for lamps of the node Light."""
+    """Input for lamps of the node Light."""
     return LIGHTS, {"tooltip": "More lamps, from the node Light. Their light is added."}
 
 
 def light_plan(light: str, colour: str, numbers: dict[str, float], shadow: float | None = None) -> LightPlan:
-    """A lamp of the widgets' values.
+    """Makes a lamp from the widgets' values.
 
     Raises:
-        ValueError: A kind, a colour or a number that is not accepted.
+        ValueError: An unknown kind or colour, or a number out of range.
     """
     check_choice("light", light, KINDS)
     check_numbers({**PLACE_NUMBERS, **SIZE}, numbers)
@@ -85,30 +78,32 @@ def light_plan(light: str, colour: str, numbers: dict[str, float], shadow: float
 
 
 def check_lights(lights: Any) -> tuple[LightPlan, ...]:
-    """The lamps of a lights input; None is no lamp.
+    """Checks the lamps of a lights input; None: no lamp.
 
     Raises:
-        TypeError: Something else than lamps.
+        TypeError: Not lamps.
         ValueError: Too many.
     """
     lights = lights or ()
     if not isinstance(lights, tuple) or not all(isinstance(each, LightPlan) for each in lights):
         raise TypeError(f"the lights input is {type(lights).__name__}; link the output of the node Light")
     if len(lights) > MAX_LIGHTS:
-        raise ValueError(f"there are {len(lights)} lights; accepted: {MAX_LIGHTS} at most")
+        raise ValueError(f"there are {len(lights)} lights; accepted: at most {MAX_LIGHTS}")
     return lights
 
 
 class Light:
-    """One more lamp."""
+    """Adds a lamp for Relight."""
 
     NODE_ID = "DepthNormal_Light"
     DISPLAY_NAME = "Light"
-    DESCRIPTION = "A lamp for Relight, beside the one of its own: directional or point, of any colour and size. Chain several by lights."
+    DESCRIPTION = (
+        "A lamp for Relight, in addition to its own: directional or point, of any colour and size. Chain several with their lights input."
+    )
     CATEGORY, FUNCTION = EFFECTS, "execute"
     RETURN_TYPES: ClassVar = (LIGHTS,)
     RETURN_NAMES: ClassVar = ("lights",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The lamps that came in and this one, for Relight or for the next Light.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The input's lamps and this one, for Relight or for the next Light.",)
     SEARCH_ALIASES: ClassVar = ["light", "lamp", "relight", "area light", "softbox", "rim light", "fill light", "lighting"]
 
     @classmethod
@@ -117,7 +112,7 @@ class Light:
         return {
             "required": {},
             "optional": {
-                "lights": (LIGHTS, {"tooltip": "Lamps of other Light nodes, handed on together with this one."}),
+                "lights": (LIGHTS, {"tooltip": ("Lamps of other Light nodes, which are passed on together with this one.")}),
                 "light": kind_widget(),
                 "colour": lamp_colour_widget(),
                 **number_widgets({**PLACE_NUMBERS, **SIZE, **SHADOWS}),
@@ -138,7 +133,7 @@ class Light:
         light_size: float = 0.0,
         shadows: float = 0.5,
     ) -> tuple[tuple[LightPlan, ...]]:
-        """The lamps so far and one more."""
+        """Returns the input's lamps and one more."""
         check_numbers(SHADOWS, {"shadows": shadows})
         values = (azimuth, elevation, light_x, light_y, light_depth, intensity, light_size)
         numbers = dict(zip((*PLACE_NUMBERS, *SIZE), values, strict=True))

@@ -14,39 +14,39 @@ READABLE = tuple(suffix for suffix, entry in FORMATS.items() if entry.read)
 """Extensions that depth and normals are read from."""
 
 _DEPTH = 3
-# Per response: thousands of images are checked over several, the newest first.
+# Per request: thousands of images are checked over several requests, the newest first.
 _SECONDS = 0.5
-# A folder may change again within what its file system counts as one moment.
+# A folder may change twice within the resolution of its file system's timestamps.
 _MOMENT_NS = 2_000_000_000
 
 
 @dataclass
 class _Folder:
-    """What was found in a folder, its subfolders apart.
+    """Cached listing of a folder, without its subfolders' files.
 
     Attributes:
-        changed: When it last changed, in ns; -1 where it is to be looked at again in any case.
+        changed: Time of its last change in ns; -1: read it again in any case.
         folders: Names of its subfolders.
         found: Names of the files that may hold geometry.
-        judged: Of files with a readable extension, by name: when they changed and how long they are, and whether they may hold geometry.
+        checked: For each file with a readable extension: its time and size, and whether it may hold geometry.
     """
 
     changed: int = -1
     folders: list[str] = field(default_factory=list)
     found: list[str] = field(default_factory=list)
-    judged: dict[str, tuple[tuple[int, int], bool]] = field(default_factory=dict)
+    checked: dict[str, tuple[tuple[int, int], bool]] = field(default_factory=dict)
 
 
 _known: dict[Path, _Folder] = {}
 
 
 def geometry_files(folder: Path, seconds: float = _SECONDS, clock: Callable[[], float] = time.monotonic) -> list[str]:
-    """Files that may hold geometry, by their first bytes.
+    """Lists the files that may hold geometry, by their first bytes.
 
     Args:
-        folder: The folder to look through, and its subfolders, three deep; names with a leading dot are passed over.
-        seconds: How long to open files that were not looked at before. Those left are looked at in the next calls.
-        clock: Gives seconds.
+        folder: The folder to search, with its subfolders, three levels deep; names with a leading dot are skipped.
+        seconds: Time limit for opening files that were not checked before. The rest is checked in the next calls.
+        clock: Returns the time in seconds.
 
     Returns:
         Their paths below the folder, with `/`, in order.
@@ -56,19 +56,19 @@ def geometry_files(folder: Path, seconds: float = _SECONDS, clock: Callable[[], 
 
 
 def _below(folder: Path, place: str, deeper: int, has_time: Callable[[], bool]) -> Iterator[str]:
-    known = _looked_at(folder, has_time)
+    known = _listing(folder, has_time)
     yield from (f"{place}{name}" for name in known.found)
     for name in known.folders if deeper else ():
         yield from _below(folder / name, f"{place}{name}/", deeper - 1, has_time)
 
 
-def _looked_at(folder: Path, has_time: Callable[[], bool]) -> _Folder:
+def _listing(folder: Path, has_time: Callable[[], bool]) -> _Folder:
     try:
         changed = folder.stat().st_mtime_ns
         before = _known.setdefault(folder, _Folder())
         if changed != before.changed:
             _known[folder] = _look(folder, before, changed, has_time)
-    except OSError:  # it is gone, or not ours to read
+    except OSError:  # deleted, or not readable
         _known.pop(folder, None)
         return _Folder()
     return _known[folder]
@@ -88,12 +88,12 @@ def _look(folder: Path, before: _Folder, changed: int, has_time: Callable[[], bo
     if max((changed, *(state[0] for state in files.values()))) + _MOMENT_NS > time.time_ns():
         now.changed = -1  # another process may be writing to it
     for name, state in sorted(files.items(), key=lambda each: -each[1][0]):
-        known_state, likely = before.judged.get(name, (None, False))
+        known_state, likely = before.checked.get(name, (None, False))
         if known_state != state:
             if not has_time():
                 now.changed = -1
                 continue
             likely = FORMATS[Path(name).suffix.lower()].is_likely(folder / name)
-        now.judged[name] = (state, likely)
-    now.found = [name for name, (_, likely) in now.judged.items() if likely]
+        now.checked[name] = (state, likely)
+    now.found = [name for name, (_, likely) in now.checked.items() if likely]
     return now

@@ -1,4 +1,4 @@
-"""Previews that a node shows in ComfyUI's page: an image with its depth and normals as numbers for web/*.js.
+"""Previews on nodes in ComfyUI's page: an image with its depth and normals as numbers for web/*.js.
 
 An image and its numbers are two PNG files of preview size in ComfyUI's temp folder; `web/maps.js` reads what `_packed` writes.
 """
@@ -23,40 +23,40 @@ from ..model_loader.comfy.folders import folder_paths, user_folder
 from ..utils import resize_map
 
 LONG_SIDE = 512
-"""Of what the page shows, in pixels."""
+"""Longest side of a preview in pixels."""
 
 MAX_IMAGES = 16
-"""Of a batch in the page."""
+"""Largest number of previews of a batch."""
 
 THICKEST = 0.15
-"""Half of the greatest thickness that is sent to the page, as a share of depth."""
+"""Largest half thickness of things that is sent to the page, as a share of depth."""
 
 KEY = "depth_normal"
-"""Where the page finds it, in a node's `ui`."""
+"""Key of the payloads in a node's `ui`."""
 
 Payload = dict[str, Any]
 
 _STEPS = 65534
-_COUNTS, _SKY = 1, 2
+_VALID, _SKY = 1, 2
 
 
-def in_page() -> bool:
-    """Whether ComfyUI runs here, and so may have a page to show something in."""
+def in_comfyui() -> bool:
+    """Returns whether the code runs inside ComfyUI, where a page may show previews."""
     return folder_paths() is not None
 
 
 def shown_on_node(result: tuple, payloads: Sequence[Payload], **ui: Sequence[Any]) -> Any:
-    """What a node's `execute` returns so that the page gets the payloads; outside ComfyUI the plain result.
+    """Adds previews to a node's result, as ComfyUI expects it; outside ComfyUI the plain result.
 
     Args:
         result: The node's outputs.
-        payloads: What `image_payload` gave, one an image.
-        ui: What ComfyUI itself knows, such as `text=[line]` and `images=[file]`.
+        payloads: Of `image_payload`, one for each image.
+        ui: ComfyUI's own entries, such as `text=[line]` and `images=[file]`.
 
     Returns:
         {"ui": ..., "result": result} inside ComfyUI, else `result`.
     """
-    if not in_page():
+    if not in_comfyui():
         return result
     return {"ui": {KEY: list(payloads), **{name: list(values) for name, values in ui.items()}}, "result": result}
 
@@ -65,48 +65,48 @@ def image_payload(
     image: Tensor,
     estimate: Estimate | None = None,
     *,
-    counts: Tensor | None = None,
+    valid: Tensor | None = None,
     sky: Tensor | None = None,
     thickness: Tensor | None = None,
     text: str = "",
     **more: Any,
 ) -> Payload:
-    """One image as the page shows it, and what is known of it.
+    """Writes the preview of an image and its geometry for the page.
 
     Args:
         image: (1, 3, H, W) sRGB in [0, 1].
-        estimate: Of the same image, (1, ...) of any size: its depth is read under the pointer, and 3D views and lights are made of it.
-        counts: (1, 1, H, W) bool, where the page says that maps count; None = `Estimate.valid`.
-        sky: (1, 1, H, W) bool of the image's size, where the sky is; None = not known.
-        thickness: (1, 1, H, W), half of how thick things are as a share of their depth, up to `THICKEST`; None = 0.
-        text: A line to stand under the image.
-        more: What a node's own view needs beside it; JSON.
+        estimate: Of the same image, (1, ...) of any size, for the values under the pointer, 3D views and lights.
+        valid: (1, 1, H, W) bool, the valid pixels in the page; None = `Estimate.valid`.
+        sky: (1, 1, H, W) bool of the image's size, True where the sky is; None = unknown.
+        thickness: (1, 1, H, W), half the thickness of things as a share of their depth, up to `THICKEST`; None = 0.
+        text: A line to show below the image.
+        more: Further JSON values for the node's own view.
 
     Returns:
-        Names of files in ComfyUI's temp folder and what their numbers mean. Nothing ({}) outside ComfyUI.
+        Names of files in ComfyUI's temp folder and the meaning of their values. Empty outside ComfyUI.
     """
-    if not in_page():
+    if not in_comfyui():
         return {}
     height, width = image.shape[-2:]
     size = preview_size(height, width)
     shown = image.detach().float().clamp(0, 1)
     payload = {"width": size[1], "height": size[0], "full": [width, height], "text": text, **more}
-    payload["picture"] = temporary_png(resize_map(shown, *size) if size != (height, width) else shown)
+    payload["image"] = temporary_png(resize_map(shown, *size) if size != (height, width) else shown)
     if estimate is not None:
         small = preview_maps(estimate, *size)
-        maps, meaning = _packed(small, _bits(small.valid if counts is None else nearest(counts, *size), sky, thickness))
+        maps, meaning = _packed(small, _bits(small.valid if valid is None else nearest(valid, *size), sky, thickness))
         payload |= {"maps": temporary_png(maps), **meaning}
     return payload
 
 
 def preview_size(height: int, width: int) -> tuple[int, int]:
-    """Height and width of what the page shows of an image: `LONG_SIDE` at most."""
+    """Returns the height and width of an image's preview, `LONG_SIDE` at most."""
     scale = min(1.0, LONG_SIDE / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def preview_maps(estimate: Estimate, height: int, width: int) -> Estimate:
-    """The estimate at another size with steps kept: depth and mask are samples, normals averages."""
+    """Resizes an estimate and keeps its steps: depth and mask are sampled, normals averaged."""
     depth = None if estimate.depth is None else nearest(estimate.depth, height, width)
     mask = None if estimate.mask is None else nearest(estimate.mask, height, width)
     intrinsics = estimate.intrinsics
@@ -119,7 +119,7 @@ def preview_maps(estimate: Estimate, height: int, width: int) -> Estimate:
 
 
 def nearest(values: Tensor, height: int, width: int) -> Tensor:
-    """(B, C, H, W) of any dtype at another size, each value one of those there were."""
+    """Resizes (B, C, H, W) of any dtype by nearest-neighbour sampling."""
     rows, columns = (
         ((torch.arange(new, device=values.device) + 0.5) * (old / new)).long().clamp(max=old - 1)
         for new, old in zip((height, width), values.shape[-2:], strict=True)
@@ -128,7 +128,7 @@ def nearest(values: Tensor, height: int, width: int) -> Tensor:
 
 
 def _packed(estimate: Estimate, bits: Tensor) -> tuple[Tensor, Mapping[str, Any]]:
-    """Maps (1, ...) as one image (1, 3, 2H, W) of bytes / 255, and what they mean.
+    """Packs maps (1, ...) into one image (1, 3, 2H, W) of bytes / 255, and describes them.
 
     The upper half holds normals, n / 2 + 0.5 in OPENGL axes, black where there are none. The lower half holds depth as 256 R + G, 0 where
     there is none and else 1 + 65534 times its share of the way from `low` to `high`, or, if the law is "log", of their logarithms; B
@@ -150,16 +150,16 @@ def _packed(estimate: Estimate, bits: Tensor) -> tuple[Tensor, Mapping[str, Any]
     return packed, meaning
 
 
-def _bits(counts: Tensor, sky: Tensor | None, thickness: Tensor | None) -> Tensor:
-    """1 where all maps count, 2 where the sky is, and 4 times the thickness in 63 steps, added."""
-    size, bits = counts.shape[-2:], _COUNTS * counts
+def _bits(valid: Tensor, sky: Tensor | None, thickness: Tensor | None) -> Tensor:
+    """Returns flags for each pixel: 1 where all maps are valid, plus 2 in the sky, plus 4 times the thickness in 63 steps."""
+    size, bits = valid.shape[-2:], _VALID * valid
     if sky is not None:
         bits = bits + _SKY * nearest(sky, *size)
     return bits if thickness is None else bits + 4 * (nearest(thickness, *size) / THICKEST * 63).round().clamp(0, 63)
 
 
 def _codes(estimate: Estimate) -> tuple[Tensor, dict[str, Any]]:
-    """Depth (1, 1, H, W) as whole numbers up to 65535, and their meaning."""
+    """Quantises depth (1, 1, H, W) to whole numbers up to 65535, and describes their range."""
     depth, quantity, valid = estimate.known_depth()
     is_log = quantity is Quantity.METRIC_DEPTH
     values = torch.where(valid, depth, 1).float()
@@ -174,7 +174,7 @@ def _codes(estimate: Estimate) -> tuple[Tensor, dict[str, Any]]:
 
 
 def temporary_png(image: Tensor) -> dict[str, str]:
-    """Writes an image into ComfyUI's temp folder and names it as ComfyUI does."""
+    """Writes an image into ComfyUI's temp folder and returns ComfyUI's entry for it."""
     folder, name = user_folder("temp"), f"depth_normal_{uuid.uuid4().hex}.png"
     folder.mkdir(parents=True, exist_ok=True)
     write_normal_png(folder / name, image)

@@ -1,4 +1,4 @@
-"""Models of the table, ready to run."""
+"""The node that loads a model by its id or from a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..model_loader import Model
 from ..model_loader.load import is_replaced
 from ..model_loader.weights.find import find_file
 from .loading import choose_tiny, load_model
-from .model_list import best_on_disk, by_place, model_widget
+from .model_list import best_on_disk, by_location, model_widget
 from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, Inputs
 from .widgets import AUTO, precision_widget, runtime_widget, text_widget
 
@@ -19,13 +19,13 @@ FROM_FILE = "(from file)"
 
 
 class LoadDepthNormalModel:
-    """A model of the table, ready to run."""
+    """Loads a model by its id or from a file."""
 
     NODE_ID = "DepthNormal_LoadModel"
     DISPLAY_NAME = "Load Depth/Normal Model"
     DESCRIPTION = (
-        "Loads a model that estimates depth, normals or both. Its weights are downloaded once if no installed pack has them. Not all may "
-        "be used commercially: the help page lists which."
+        "Loads a model that estimates depth, normals or both. Its weights are downloaded once if no installed pack "
+        "has them. Some may not be used commercially: the help page lists them."
     )
     CATEGORY, FUNCTION = ESTIMATE, "execute"
     RETURN_TYPES: ClassVar = (DEPTH_NORMAL_MODEL,)
@@ -43,18 +43,18 @@ class LoadDepthNormalModel:
         """ComfyUI's description of the inputs."""
         first = MODELS[RECOMMENDED_MODEL]
         tooltip = (
-            f"Which model. The one to begin with is {first.id}: metres, normals and camera ({first.size_in_words}, {first.licence}). "
-            "tiny comes with the pack. Those that are on this computer stand first, and of them the best is chosen at first. "
-            f"{FROM_FILE}: the one that the file in weights is of."
+            f"Which model to load. A good first choice is {first.id}: metres, normals and camera ({first.size_in_words}, {first.licence}). "
+            "tiny comes with the pack. The list shows models on this computer first, and the best of those is the default. "
+            f"{FROM_FILE}: the model of the file in weights."
         )
         weights = (
-            "A weights file to use in place of the published one: its name in one of ComfyUI's model folders (depth_normal, depthanything, "
-            "geometry_estimation, diffusion_models, ...), or its whole path. Empty: the published one."
+            "A weights file to use instead of the published one: its name in one of ComfyUI's model folders (depth_normal, "
+            "depthanything, geometry_estimation, diffusion_models, ...), or its full path. Empty: the published one."
         )
         return {
             "required": {},
             "optional": {
-                "model": model_widget([*by_place(list(MODELS)), FROM_FILE], tooltip, best_on_disk(BEST_FIRST)),
+                "model": model_widget([*by_location(list(MODELS)), FROM_FILE], tooltip, best_on_disk(BEST_FIRST)),
                 "precision": precision_widget(),
                 "weights": text_widget(weights),
                 "runtime": runtime_widget(),
@@ -69,7 +69,7 @@ class LoadDepthNormalModel:
         weights: str | None = "",
         runtime: str | None = TORCH,
     ) -> float | str:
-        """NaN, which equals nothing, where another file has taken the place of the model's, or where an input is not known yet."""
+        """Returns NaN, which equals nothing, if the model's file was replaced or an input is not known yet."""
         if model is None or weights is None:
             return math.nan
         try:
@@ -79,10 +79,10 @@ class LoadDepthNormalModel:
         return math.nan if is_replaced(None if model == FROM_FILE else model, file) else "loaded"
 
     def execute(self, model: str = RECOMMENDED_MODEL, precision: str = AUTO, weights: str = "", runtime: str = TORCH) -> tuple[Model]:
-        """The model, kept for the next call."""
+        """Returns the model, which is cached."""
         file = find_file(weights) if weights.strip() else None
         if model != FROM_FILE:
             return (load_model(model, precision, choose_tiny("model"), file, runtime),)
         if file is None:
-            raise ValueError(f"no file is named in the widget weights; model {FROM_FILE} takes the model that such a file is of")
+            raise ValueError(f"the widget weights is empty; model {FROM_FILE} needs the name of a weights file there")
         return (load_model(None, precision, choose_tiny("model"), file, runtime),)

@@ -1,4 +1,4 @@
-"""From a photograph to a material: seamless geometry, detail normals, and files of 16 bits and more."""
+"""Materials from photographs: seamless geometry, detail normals, and files of 16 bits and more."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
 from ..utils import resize_image, to_planar
-from .batches import counted, geometry_output, joined, one_by_one, to_output
+from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress
 from .checks import check_count, check_model, check_network_side
-from .saving import HIDDEN, filled_in, prefix_problem, prefix_widget, save_numbered, shown
+from .saving import HIDDEN, SavingNode, file_entries, fill_in, prefix_widget, save_numbered
 from .sockets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs
 from .surfaces import normal_map_input, planar, surface_normals
 from .widgets import (
@@ -44,36 +44,42 @@ DEFAULT_PREFIX = "textures/texture"
 
 
 class SeamlessGeometry:
-    """A model's depth and normals of an image that tiles."""
+    """Estimates depth and normals that tile."""
 
     NODE_ID = "DepthNormal_SeamlessGeometry"
     DISPLAY_NAME = "Seamless Geometry"
     DESCRIPTION = (
-        "Runs a depth or normal model so that its maps tile: the model sees the picture continued at its opposite borders, what it sees "
-        "twice is blended, and the slope that would not meet at the borders is taken out."
+        "Runs a depth or normal model so that its maps tile. The texture is continued at its borders before the model "
+        "runs, the overlap is blended, and the slope that would not meet at the borders is removed."
     )
     CATEGORY, FUNCTION = TEXTURES, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY, "IMAGE")
     RETURN_NAMES: ClassVar = ("geometry", "image")
     OUTPUT_TOOLTIPS: ClassVar = (
-        "Depth and normals whose opposite borders meet, seen straight on (without a camera).",
-        "The picture; with its borders evened, if that is switched on.",
+        "Depth and normals whose opposite borders meet, seen straight on (no camera).",
+        "The image; with even_borders, after its borders were evened.",
     )
     SEARCH_ALIASES: ClassVar = ["seamless texture", "tileable texture", "tiling texture", "wrap", "repeat", "pbr texture"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        margin = "How much of the picture is put on at each border, as a share of its sides: what the model sees beyond the seam."
+        margin = "How much of the texture is repeated at each border, as a share of its width and height."
         even = (
-            "Takes out the differences of light and colour between the picture's opposite borders. Things that are cut at a border stay "
-            "cut: the photograph itself should tile."
+            "Removes differences of light and colour between opposite borders of the image. Things that are cut at a "
+            "border stay cut: the photograph itself should tile."
         )
-        resolution = "Side of the network's input in pixels, for the picture with its margins, as in Estimate Geometry. 0: the model's own."
-        normals = "auto: of a model without normals they are computed from its depth. model only: nothing is added."
+        resolution = (
+            "Side of the network's input in pixels, for the image with its margins, measured as in Estimate Geometry. "
+            "0: the model's own size."
+        )
+        normals = (
+            "Where the normals come from if the model does not predict them. auto: they are computed from its depth. "
+            "model only: nothing is added."
+        )
         return {
             "required": {
-                "model": (DEPTH_NORMAL_MODEL, {"tooltip": "Any model, from Load Depth/Normal Model."}),
+                "model": (DEPTH_NORMAL_MODEL, {"tooltip": "Any model from Load Depth/Normal Model."}),
                 "image": image_input("A texture that tiles, or a batch."),
             },
             "optional": {
@@ -87,7 +93,7 @@ class SeamlessGeometry:
     def execute(
         self, model: Model, image: Tensor, margin: float = 0.25, even_borders: bool = False, resolution: int = 0, normals: str = AUTO
     ) -> tuple[Estimate, Tensor]:
-        """The estimate and the images."""
+        """Returns the geometry and the images."""
         check_model(model)
         check_network_side(resolution)
         check_choice("normals", normals, (AUTO, "model only"))
@@ -101,18 +107,18 @@ class SeamlessGeometry:
 
 
 class DetailNormals:
-    """Fine relief without the big shape."""
+    """Makes normals of fine relief without the large shape."""
 
     NODE_ID = "DepthNormal_DetailNormals"
     DISPLAY_NAME = "Detail Normals from Photo"
     DESCRIPTION = (
-        "Normals of a material's fine relief, without the shape that it lies on: what is finer than a radius in a model's normals, in the "
-        "light and dark of the photograph, or both. Convert Normal Map lays them on another surface."
+        "Makes normals of a material's fine relief without the shape it lies on. They come from a model's normals, from the light "
+        "and dark of the photograph, or both, above a chosen fineness. Convert Normal Map adds them to another surface."
     )
     CATEGORY, FUNCTION = TEXTURES, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
     RETURN_NAMES: ClassVar = ("normal_map", "geometry")
-    OUTPUT_TOOLTIPS: ClassVar = ("The detail as a normal map.", "The same as raw normals.")
+    OUTPUT_TOOLTIPS: ClassVar = ("The detail as a normal map.", "The detail as raw normals.")
     SEARCH_ALIASES: ClassVar = [
         "detail normal map",
         "high pass",
@@ -130,23 +136,26 @@ class DetailNormals:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         source = (
-            "auto: all that is linked. normals: those of the geometry or normal map. photo: light and dark of the picture, dark = deep: a "
-            "guess, which takes paint for relief. both: the photo's relief on that of the normals."
+            "What the detail is computed from. auto: everything that is linked. normals: the geometry or normal map. "
+            "photo: light and dark of the photograph, dark = deep; a guess that takes paint for relief. both: the "
+            "photo's relief added to the normals'."
         )
-        radius = "Shapes wider than this many pixels are taken out. 0: an eighth of the shorter side. Of the photo half of it counts."
-        relief = "Of the photo: how many pixels high its usual contrast is; negative: bright is deep."
+        radius = "Width in pixels above which shapes are removed. 0: an eighth of the shorter side. For the photo half of it is used."
+        relief = "Strength of the photo's relief: height in pixels of its typical contrast; negative: bright is deep."
         return {
             "required": {},
             "optional": {
-                "image": image_input("The photograph."),
-                "geometry": geometry_input("Raw normals of it; of depth alone, normals are computed."),
-                "normal_map": normal_map_input("A normal map of it instead."),
+                "image": image_input("The photograph of the material."),
+                "geometry": geometry_input(
+                    "Raw normals of the photograph, e.g. from Estimate Geometry; if it has only depth, normals are computed."
+                ),
+                "normal_map": normal_map_input("A normal map of the photograph to use instead."),
                 "source": choice_widget((AUTO, *DETAILS), source),
                 "radius": number_widget(0.0, 0.0, MAX_RADIUS, 1.0, radius),
                 "relief": number_widget(1.0, -MAX_RELIEF, MAX_RELIEF, 0.05, relief),
-                "borders": choice_widget(BORDERS, "seamless: the photograph tiles. free: it does not."),
-                "coding": coding_widget("How the result stores its vectors: opengl for Blender and glTF, directx for Unreal."),
-                "normal_coding": coding_widget("How the given normal map stores its vectors."),
+                "borders": choice_widget(BORDERS, "Whether the photograph tiles. seamless: it does. free: it does not."),
+                "coding": coding_widget("Convention of the result: opengl for Blender and glTF, directx for Unreal."),
+                "normal_coding": coding_widget("Convention of the input normal map."),
             },
         }
 
@@ -162,13 +171,13 @@ class DetailNormals:
         coding: str = CODINGS[0],
         normal_coding: str = CODINGS[0],
     ) -> tuple[Tensor, Estimate]:
-        """One normal map an image."""
+        """Returns one normal map for each image."""
         check_choice("source", source, (AUTO, *DETAILS))
         check_choice("coding", coding, CODINGS)
         check_range("radius", radius, 0, MAX_RADIUS)
         has_normals = geometry is not None or normal_map is not None
         if not has_normals and image is None:
-            raise ValueError("there is nothing to take relief from: link geometry or a normal map, the photograph, or both")
+            raise ValueError("no input has relief: link geometry or a normal map, the photograph, or both")
         if source == AUTO:
             source = NORMALS if image is None else BOTH if has_normals else PHOTO
         check_source(source, has_normals, image is not None)
@@ -180,20 +189,20 @@ class DetailNormals:
         photos = [None] * total if images is None else images.split(1)
 
         def parts() -> Any:
-            for estimate, photo in counted(zip(known, photos, strict=True), total):
+            for estimate, photo in with_progress(zip(known, photos, strict=True), total):
                 photo = None if photo is None else photo.to(default_device())
                 yield (material_normals(estimate, photo, options).to(image_placement()[0]),)
 
-        (normals,) = joined(parts(), total)
+        (normals,) = join_outputs(parts(), total)
         return to_output(encode_normal_map(normals, NormalMapCoding(coding))), geometry_output(Estimate(normals=normals))
 
 
-class SaveTexture:
-    """Images in 16 bits or floats."""
+class SaveTexture(SavingNode):
+    """Saves images with 16 bits or floats."""
 
     NODE_ID = "DepthNormal_SaveTexture"
     DISPLAY_NAME = "Save Texture"
-    DESCRIPTION = "Writes pictures to ComfyUI's output folder as PNG of 16 bits or as EXR of 32-bit floats: heights keep their fine steps."
+    DESCRIPTION = "Saves images to ComfyUI's output folder as 16-bit PNG or 32-bit float EXR, so that heights keep their fine steps."
     CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
     RETURN_TYPES: ClassVar = ()
     OUTPUT_TOOLTIPS: ClassVar = ()
@@ -210,10 +219,10 @@ class SaveTexture:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        kinds = "png: 16 bits a channel, 0 to 1. exr: floats as they are, also below 0 and above 1."
-        grey = "One channel where red, green and blue are the same, as of heights; engines expect that."
+        kinds = "File format. png: 16 bits a channel, 0 to 1. exr: unchanged floats, also below 0 and above 1."
+        grey = "On: one channel if red, green and blue are the same, as in height maps; game engines expect that."
         return {
-            "required": {"image": image_input("Heights, normal maps, any picture.")},
+            "required": {"image": image_input("Height maps, normal maps or any images.")},
             "optional": {
                 "filename_prefix": prefix_widget(DEFAULT_PREFIX, ".png"),
                 "format": choice_widget(TEXTURE_FORMATS, kinds),
@@ -221,11 +230,6 @@ class SaveTexture:
             },
             "hidden": dict(HIDDEN),
         }
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, filename_prefix: str | None = DEFAULT_PREFIX) -> bool | str:  # noqa: N802
-        """Refuses names that leave the output folder before anything runs; `None` comes from another node and is not known yet."""
-        return prefix_problem(filename_prefix)
 
     def execute(
         self,
@@ -236,7 +240,7 @@ class SaveTexture:
         prompt: Mapping[str, Any] | None = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, dict[str, list[dict[str, str]]]]:
-        """Writes the files and names them to ComfyUI's page."""
+        """Saves the files and lists them in ComfyUI's page."""
         check_choice("format", format, TEXTURE_FORMATS)
         images = to_planar(image)
 
@@ -248,12 +252,12 @@ class SaveTexture:
                 write_image_exr(path, planes)
             return (path,)
 
-        name = filled_in(filename_prefix, images.shape[-1], images.shape[-2], prompt, extra_pnginfo)
-        return {"ui": shown(save_numbered(name, f".{format}", counted(images, len(images)), save))}
+        name = fill_in(filename_prefix, images.shape[-1], images.shape[-2], prompt, extra_pnginfo)
+        return {"ui": file_entries(save_numbered(name, f".{format}", with_progress(images, len(images)), save))}
 
 
 def _photos(image: Tensor, whole: Estimate | None) -> Tensor:
-    """(B, 3, H, W): the photographs, at the size and in the number of the normals where there are some."""
+    """Returns the photographs (B, 3, H, W), at the size and number of the normals if there are any."""
     images = planar(image)
     if whole is None:
         return images

@@ -15,11 +15,11 @@ from ..geometry.estimate import Estimate
 from ..geometry.files import FORMATS, PLY_AXES, SaveOptions, save_surface
 from ..geometry.surfaces.mesh import MAX_POINTS, MeshOptions
 from ..geometry.surfaces.relief import LIMITS, RAISED, ReliefOptions
-from .batches import counted, one_by_one
+from .batches import one_by_one, with_progress
 from .checks import check_camera, check_geometry
+from .effect_inputs import check_numbers, number_widgets
 from .files import images_of
-from .known import check_numbers, number_widgets
-from .saving import HIDDEN, filled_in, output_name, prefix_problem, prefix_widget, save_numbered, shown
+from .saving import HIDDEN, SavingNode, file_entries, fill_in, output_name, prefix_widget, save_numbered
 from .sockets import FILES, Inputs, Widget
 from .widgets import (
     choice_widget,
@@ -38,30 +38,33 @@ MAX_MESH_POINTS = 2**27
 MAX_JUMP_WIDGET = (0.0, 1.0)
 
 _RELIEF_NUMBERS = {
-    "width": (100.0, *LIMITS["width"], 1.0, "Width of the plate in mm; its height follows from the picture."),
-    "relief": (10.0, *LIMITS["relief"], 0.1, "How far the highest point stands above the lowest, in mm."),
-    "base": (2.0, *LIMITS["base"], 0.1, "How thick the plate is below the lowest point, in mm."),
-    "detail": (0.3, *LIMITS["detail"], 0.05, "Lowers the jumps between things, so that what is fine stands out. 0: heights as they are."),
-    "curve": (1.0, *LIMITS["curve"], 0.05, "Exponent of the heights: below 1 what is far rises, above 1 it sinks."),
+    "width": ((100.0, *LIMITS["width"], 1.0), "Width of the plate in mm; its height follows from the image."),
+    "relief": ((10.0, *LIMITS["relief"], 0.1), "Height of the relief in mm, from the lowest to the highest point."),
+    "base": ((2.0, *LIMITS["base"], 0.1), "Thickness of the plate below the lowest point in mm."),
+    "detail": (
+        (0.3, *LIMITS["detail"], 0.05),
+        "How much jumps between things are lowered, so that fine relief stands out. 0: unchanged heights.",
+    ),
+    "curve": ((1.0, *LIMITS["curve"], 0.05), "Exponent of the heights: below 1 raises far things, above 1 lowers them."),
 }
 _FILE_TOOLTIPS = (
-    "The file's place in the output folder, for Preview 3D's model_file.",
-    "Points, triangles, bytes, and which depth was taken.",
+    "Path of the file in the output folder, for the model_file of Preview 3D.",
+    "Number of points and triangles, bytes, and the depth that was used.",
 )
 
 
-def _sky_widget(otherwise: str) -> Widget:
-    return switch_widget(True, f"On: what looks like the sky in the picture {otherwise}. Needs the picture.")
+def _sky_widget(treatment: str) -> Widget:
+    return switch_widget(True, f"On: regions that look like sky {treatment}. Needs the image.")
 
 
-class SaveMesh:
-    """A textured mesh into ComfyUI's output folder."""
+class SaveMesh(SavingNode):
+    """Saves textured meshes to ComfyUI's output folder."""
 
     NODE_ID = "DepthNormal_SaveMesh"
     DISPLAY_NAME = "Save Mesh"
     DESCRIPTION = (
-        "Writes depth as a mesh with the picture on it (GLB for browsers, Blender, game engines; PLY). Cut where one thing ends before "
-        "another; floors stay whole to the horizon. Takes metric, relative depth and disparity."
+        "Saves depth as a mesh with the image on it (GLB for browsers, Blender, game engines; PLY). It is cut between things that "
+        "stand behind each other; floors stay whole to the horizon. Takes metric depth, relative depth and disparity."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
     RETURN_TYPES: ClassVar = ("STRING", "STRING")
@@ -88,17 +91,18 @@ class SaveMesh:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        geometry = "Raw depth. Each picture of a batch becomes its own file, the views of one scene one file."
-        image = "The mesh's texture: the picture that the geometry was made of, at any size. None: no colours."
-        formats = "glb: with the picture as texture. ply: with coloured points."
+        geometry = "Raw depth, e.g. from Estimate Geometry. Each image of a batch gets its own file, the views of one scene a common one."
+        image = "Texture of the mesh: the image that the geometry was estimated from, at any size. Without it the mesh has no colours."
+        formats = "File format. glb: the image as texture. ply: coloured points."
         points = (
-            "At most so many points. Of larger maps every second, third, ... pixel is taken; the texture keeps its detail. 0: all pixels."
+            "Largest number of points. Larger maps are subsampled: every second, third, ... pixel is used; the "
+            "texture keeps its detail. 0: all pixels."
         )
         jump = (
-            "Share by which depth may differ from one pixel to the next, beyond what the plane of the surface there explains. "
-            "Smaller: more cuts."
+            "Largest jump of depth between neighbouring pixels that is not cut, as a share of the depth, beyond the "
+            "slope of the surface there. Smaller: more cuts."
         )
-        up = "What points up in a ply: y in most viewers, z in Blender. A glb says it itself."
+        up = "Axis that points up in a ply: y in most viewers, z in Blender. A glb needs no choice."
         return {
             "required": {"geometry": geometry_input(geometry)},
             "optional": {
@@ -107,18 +111,13 @@ class SaveMesh:
                 "format": choice_widget(MESH_FORMATS, formats),
                 "max_points": count_widget(MAX_POINTS, 0, MAX_MESH_POINTS, points),
                 "max_jump": number_widget(0.05, *MAX_JUMP_WIDGET, 0.01, jump, advanced=True),
-                "drop_sky": _sky_widget("is left out"),
+                "drop_sky": _sky_widget("are left out"),
                 "fov": fov_widget(),
                 "near_far_ratio": near_far_ratio_widget(),
                 "ply_up": choice_widget(tuple(PLY_AXES), up, advanced=True),
             },
             "hidden": dict(HIDDEN),
         }
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, filename_prefix: str | None = MESH_PREFIX) -> bool | str:  # noqa: N802
-        """Refuses names that leave the output folder before anything runs; `None` comes from another node and is not known yet."""
-        return prefix_problem(filename_prefix)
 
     def execute(
         self,
@@ -135,25 +134,25 @@ class SaveMesh:
         prompt: Mapping[str, Any] | None = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The files."""
+        """Saves the files."""
         estimate = check_geometry(geometry)
         check_choice("format", format, MESH_FORMATS)
         check_range("max_points", max_points, 0, MAX_MESH_POINTS)
         check_range("max_jump", max_jump, *MAX_JUMP_WIDGET)
         check_camera(fov, near_far_ratio)
         mesh = MeshOptions(max_jump, max_points, fov=fov, near_far_ratio=near_far_ratio, drop_sky=drop_sky)
-        name = filled_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
+        name = fill_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
         return _saved(estimate, image, name, f".{format}", SaveOptions(ply_up=ply_up, mesh=mesh))
 
 
-class SaveRelief:
-    """A plate to print into ComfyUI's output folder."""
+class SaveRelief(SavingNode):
+    """Saves printable reliefs to ComfyUI's output folder."""
 
     NODE_ID = "DepthNormal_SaveRelief"
     DISPLAY_NAME = "Geometry to Relief (STL)"
     DESCRIPTION = (
-        "Writes depth as a plate with raised relief, closed on all sides, in millimetres: for 3D printers and mills. "
-        "Takes depth of any kind."
+        "Saves depth as a plate with raised relief, closed on all sides, in millimetres: for 3D printers and mills. "
+        "Takes any kind of depth."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
     RETURN_TYPES: ClassVar = ("STRING", "STRING")
@@ -176,26 +175,21 @@ class SaveRelief:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        geometry = "Raw depth. Each picture of a batch becomes its own plate."
-        raised = "What stands out of the plate. far: a mould."
-        points = "At most so many points on the upper side; larger maps are averaged. An STL takes 100 bytes a point."
+        geometry = "Raw depth, e.g. from Estimate Geometry. Each image of a batch becomes its own plate."
+        raised = "Which end stands out of the plate. far: for a mould."
+        points = "Largest number of points on the upper side; larger maps are averaged. An STL takes 100 bytes a point."
         return {
             "required": {"geometry": geometry_input(geometry)},
             "optional": {
-                "image": image_input("The picture that the geometry was made of, to find the sky in. Not needed otherwise."),
+                "image": image_input("The image that the geometry was estimated from; it is used only to find the sky."),
                 "filename_prefix": prefix_widget(RELIEF_PREFIX, ".stl"),
                 **number_widgets(_RELIEF_NUMBERS),
                 "raised": choice_widget(RAISED, raised),
                 "max_points": count_widget(500_000, int(LIMITS["max_points"][0]), int(LIMITS["max_points"][1]), points),
-                "drop_sky": _sky_widget("lies on the ground"),
+                "drop_sky": _sky_widget("lie on the ground"),
             },
             "hidden": dict(HIDDEN),
         }
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, filename_prefix: str | None = RELIEF_PREFIX) -> bool | str:  # noqa: N802
-        """Refuses names that leave the output folder before anything runs; `None` comes from another node and is not known yet."""
-        return prefix_problem(filename_prefix)
 
     def execute(
         self,
@@ -213,30 +207,30 @@ class SaveRelief:
         prompt: Mapping[str, Any] | None = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The files."""
+        """Saves the files."""
         estimate = check_geometry(geometry)
         numbers = {"width": width, "relief": relief, "base": base, "detail": detail, "curve": curve}
         check_numbers(_RELIEF_NUMBERS, numbers)
         options = ReliefOptions(**numbers, raised=raised, max_points=max_points, drop_sky=drop_sky)
-        name = filled_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
+        name = fill_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
         return _saved(estimate, image, name, ".stl", SaveOptions(relief=options))
 
 
 def _saved(estimate: Estimate, image: Tensor | None, name: str, suffix: str, options: SaveOptions) -> dict[str, Any]:
-    """Writes each image, or all views of a scene, and tells ComfyUI's page and the graph."""
+    """Saves each image, or all views of a scene, and returns the node's outputs and display."""
     whole = FORMATS[suffix].holds(estimate)
-    parts = [estimate] if whole else counted(one_by_one(estimate), estimate.batch)
+    parts = [estimate] if whole else with_progress(one_by_one(estimate), estimate.batch)
     images: Iterable[Tensor | None] = repeat(None) if image is None else images_of(estimate, image, whole)
-    said: list[str] = []
+    lines: list[str] = []
 
     def save(path: Path, part: tuple[Estimate, SaveOptions]) -> tuple[Path, ...]:
-        said.append(save_surface(path, *part))
+        lines.append(save_surface(path, *part))
         return (path,)
 
-    dressed = ((part, replace(options, image=image)) for part, image in zip(parts, images, strict=False))
-    written = save_numbered(name, suffix, dressed, save)
+    textured = ((part, replace(options, image=image)) for part, image in zip(parts, images, strict=False))
+    written = save_numbered(name, suffix, textured, save)
     names = [output_name(path) for path in written]
-    return {"ui": {**shown(written), "text": said}, "result": (names, said)}
+    return {"ui": {**file_entries(written), "text": lines}, "result": (names, lines)}
 
 
 NODES = (SaveMesh, SaveRelief)

@@ -1,4 +1,4 @@
-"""The old pack's Metric3D nodes: same ids, widgets, sizes and looks."""
+"""The old pack's Metric3D nodes, with the same ids, widgets, sizes and display."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from ..geometry.estimate import Estimate, Quantity
 from ..geometry.images.levels import MeasureRange, depth_to_nearness, measure_range
 from ..model_loader import Model
 from .checks import check_network_size
-from .legacy import LEGACY_CATEGORY, annotate_depth, render_depth
+from .legacy import LegacyNode, annotate_depth, render_depth
 from .loading import choose_tiny, load_model
+from .model_list import TINY_CHOICE
 from .normal_maps import NormalMapNode, normal_map, normal_map_inputs
 from .sockets import Inputs
 from .widgets import (
@@ -36,18 +37,18 @@ from .widgets import (
 BACKBONES = ("vit-small", "vit-large", "vit-giant2", BUNDLED_MODEL)
 DEFAULT_FOCAL, MAX_FOCAL = 1000, 16384
 
-# the greys that the old node took from matplotlib: evenly spaced from 0 to _FARTHEST times the farthest depth, in so many steps
+# the old node's grey levels, from matplotlib: evenly spaced from 0 to _FARTHEST times the farthest depth, in _STEPS steps
 _GREYS = (255, 240, 217, 189, 150, 115, 82, 37, 0)
 _FARTHEST, _STEPS = 1.1, 256
 
 
 def _before() -> dict[str, Widget]:
-    """The old widgets before `resolution`."""
+    """Returns the old widgets before `resolution`."""
     backbone = (
-        "Which network: small (150 MB), large (1.65 GB), giant2 (5.51 GB). Whether the weights may be used commercially is unclear. "
-        f"{BUNDLED_MODEL}: the pack's own small network, a preview without a download; disparity in place of metres."
+        "Which model to run: small (150 MB), large (1.65 GB), giant2 (5.51 GB). It is unclear whether the weights may be used "
+        f"commercially. {TINY_CHOICE}; it gives disparity instead of metres."
     )
-    unused = "Has no effect on the picture, nor had it in the old node; here so that old graphs open unchanged."
+    unused = "Has no effect on the image, as in the old node. It is kept so that old graphs open unchanged."
     return {
         "backbone": choice_widget(BACKBONES, backbone),
         "fx": count_widget(DEFAULT_FOCAL, 1, MAX_FOCAL, unused, step=1),
@@ -56,22 +57,25 @@ def _before() -> dict[str, Widget]:
 
 
 def _network_size() -> Widget:
-    size = "Height of the frame of 616 x 1064 pixels that pictures are fitted into; 0: the authors', whatever the resolution."
+    size = (
+        "Height in pixels of the network's input, a letterbox of 616 x 1064 pixels that images are fitted into. 0: "
+        "its authors' size, whatever the resolution."
+    )
     return network_size_widget(size, step=28)
 
 
-class Metric3dDepthMap:
-    """Metric3D's metres as an image."""
+class Metric3dDepthMap(LegacyNode):
+    """Depth maps from Metric3D's metres."""
 
     NODE_ID = "Metric3D-DepthMapPreprocessor"
     DISPLAY_NAME = "Metric3D Depth Map"
     DESCRIPTION = (
-        "Depth picture from Metric3D v2, near = white. For the metres themselves use Estimate Geometry. Whether the weights may be used "
-        "commercially is unclear."
+        "Makes a depth map from an image with Metric3D v2, near = white. For depth in metres use Estimate Geometry. "
+        "It is unclear whether the weights may be used commercially."
     )
-    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Near = white, 0 m white, the farthest nearly black: short side = resolution, aspect kept.",)
+    OUTPUT_TOOLTIPS: ClassVar = (
+        "The depth map, near = white: 0 m is white, the farthest point nearly black. Short side = resolution, aspect ratio kept.",
+    )
     SEARCH_ALIASES: ClassVar = ["depth map", "metric3d", "metric depth", "controlnet depth"]
 
     @classmethod
@@ -99,7 +103,7 @@ class Metric3dDepthMap:
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
-        """One depth image an image."""
+        """Returns one depth map for each image."""
         check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
         check_network_size(network_size)
         load = _loader(backbone, fx, fy, precision)
@@ -107,13 +111,13 @@ class Metric3dDepthMap:
 
 
 class Metric3dNormalMap(NormalMapNode):
-    """Metric3D's normals as a normal map."""
+    """Normal maps from Metric3D."""
 
     NODE_ID = "Metric3D-NormalMapPreprocessor"
     DISPLAY_NAME = "Metric3D Normal Map"
     DESCRIPTION = (
-        "Normal map from Metric3D v2, as control_v11p_sd15_normalbae expects it. Choose another coding for Blender or a game engine. "
-        "Whether the weights may be used commercially is unclear."
+        "Makes a normal map from an image with Metric3D v2, in the format of control_v11p_sd15_normalbae. Choose "
+        "another coding for Blender or a game engine. It is unclear whether the weights may be used commercially."
     )
     SEARCH_ALIASES: ClassVar = ["normal map", "metric3d", "controlnet normal", "surface normals"]
 
@@ -133,12 +137,12 @@ class Metric3dNormalMap(NormalMapNode):
         precision: str = "auto",
         coding: str = NORMALBAE,
     ) -> tuple[Tensor]:
-        """One normal map an image."""
+        """Returns one normal map for each image."""
         return normal_map(image, _loader(backbone, fx, fy, precision), resolution, network_size, coding)
 
 
 def _loader(backbone: str, fx: int, fy: int, precision: str) -> Callable[[], Model]:
-    """What loads the model, once the widgets that choose it are checked."""
+    """Checks the widgets that choose the model and returns a function that loads it."""
     check_choice("backbone", backbone, BACKBONES)
     check_range("fx", fx, 1, MAX_FOCAL)
     check_range("fy", fy, 1, MAX_FOCAL)
@@ -147,9 +151,9 @@ def _loader(backbone: str, fx: int, fy: int, precision: str) -> Callable[[], Mod
 
 
 def _greys(estimate: Estimate, measure: MeasureRange = measure_range) -> Tensor:
-    """The old image: 0 metres white, the farthest nearly black. Its greys are the middles of the old steps, and between them."""
+    """Renders the old depth map: 0 metres white, the farthest nearly black. It interpolates between the middles of the old grey steps."""
     depth, quantity, valid = estimate.known_depth()
-    if quantity is not Quantity.METRIC_DEPTH:  # the bundled model's
+    if quantity is not Quantity.METRIC_DEPTH:  # the bundled model's depth
         return render_depth(estimate, measure)
     farthest, _ = measure(depth_to_nearness(depth, quantity), valid, (0.0, 100.0))  # metres as nearness: negative
     levels = depth.new_tensor(_GREYS) / 255

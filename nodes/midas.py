@@ -1,4 +1,4 @@
-"""The old pack's MiDaS nodes: same ids, widgets, sizes and looks."""
+"""The old pack's MiDaS nodes, with the same ids, widgets, sizes and display."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..geometry.conventions import encode_normal_map
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.surfaces.normals import midas_normals
 from ..model_loader import Model
-from .legacy import LEGACY_CATEGORY, annotate, annotate_depth
+from .legacy import LegacyNode, annotate, annotate_depth
 from .loading import choose_tiny, load_model
 from .model_list import model_widget
 from .sockets import Inputs
@@ -38,12 +38,15 @@ DEFAULT_THRESHOLD = 0.1
 
 
 def _inputs(a_tooltip: str, threshold_tooltip: str, *, unused: bool = False) -> Inputs:
-    """The old widgets, which graphs store by position, and behind them the new ones; `unused`: `a` and the threshold do nothing."""
+    """Returns the old widgets in the order in which graphs store them, then the new ones; `unused`: `a` and the threshold do nothing."""
     model_tooltip = (
-        "Which MiDaS. dpt-hybrid is the old nodes'; its weights (493 MB) are downloaded once if no installed pack has them. "
-        "tiny is the pack's own small network: a preview, without a download."
+        "Which MiDaS model to run. dpt-hybrid: the old nodes' model; its weights (493 MB) are downloaded once if no "
+        "installed pack has them. tiny: the pack's own small network, a preview without a download."
     )
-    size = "Short side of the result in pixels, aspect kept. The network runs at this size too: larger shows more and takes longer."
+    size = (
+        "Short side of the result in pixels; the aspect ratio is kept. The network runs at this size too: larger "
+        "shows more detail and takes longer."
+    )
     return {
         "required": {"image": image_input()},
         "optional": {
@@ -56,26 +59,27 @@ def _inputs(a_tooltip: str, threshold_tooltip: str, *, unused: bool = False) -> 
     }
 
 
-class MidasNormalMap:
-    """MiDaS disparity's slopes as a normal map."""
+class MidasNormalMap(LegacyNode):
+    """Normal maps from the slopes of MiDaS disparity."""
 
     NODE_ID = "MiDaS-NormalMapPreprocessor"
     DISPLAY_NAME = "MiDaS Normal Map"
     DESCRIPTION = (
-        "Normal map from MiDaS depth, as ControlNet 1.0's normal model (control_sd15_normal) expects it. "
-        "Choose another coding for control_v11p_sd15_normalbae, Blender or a game engine."
+        "Makes a normal map from an image with MiDaS, in the format of ControlNet 1.0's normal model "
+        "(control_sd15_normal). Choose another coding for control_v11p_sd15_normalbae, Blender or a game engine."
     )
-    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map: short side = resolution, aspect kept.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The normal map: short side = resolution, aspect ratio kept.",)
     SEARCH_ALIASES: ClassVar = ["normal map", "midas", "controlnet normal", "normal preprocessor", "surface normals"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         inputs = _inputs(
-            "How flat the surface looks: the length given to the axis towards the viewer, beside the depth's slopes. Larger = flatter.",
-            "What is farther than this (0 = farthest, 1 = nearest) counts as background and faces the viewer.",
+            (
+                "How flat the surface looks: larger values give flatter normals. It is the length of the axis towards "
+                "the viewer, relative to the slopes of the depth."
+            ),
+            "Threshold of the background: pixels farther than this (0 = farthest, 1 = nearest) get a normal that faces the viewer.",
         )
         inputs["optional"]["coding"] = old_coding_widget(NORMAL_1_0)
         return inputs
@@ -90,7 +94,7 @@ class MidasNormalMap:
         precision: str = "auto",
         coding: str = NORMAL_1_0,
     ) -> tuple[Tensor]:
-        """One normal map an image."""
+        """Returns one normal map for each image."""
         check_range("a", a, 0, MAX_A)
         check_range("bg_threshold", bg_threshold, 0, 1)
         check_choice("coding", coding, CODINGS)
@@ -98,21 +102,19 @@ class MidasNormalMap:
         return (annotate(image, partial(_load, model, precision), resolution, render, resolution),)
 
 
-class MidasDepthMap:
-    """MiDaS disparity as an image."""
+class MidasDepthMap(LegacyNode):
+    """Depth maps from MiDaS disparity."""
 
     NODE_ID = "MiDaS-DepthMapPreprocessor"
     DISPLAY_NAME = "MiDaS Depth Map"
-    DESCRIPTION = "Depth picture from MiDaS, near = white, as ControlNet's depth models expect it."
-    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Relative disparity, each picture from 0 (farthest, black) to 1 (nearest, white).",)
+    DESCRIPTION = "Makes a depth map from an image with MiDaS, near = white, as ControlNet's depth models expect it."
+    OUTPUT_TOOLTIPS: ClassVar = ("Relative disparity (inverse depth), each image from 0 (farthest, black) to 1 (nearest, white).",)
     SEARCH_ALIASES: ClassVar = ["depth map", "midas", "disparity", "controlnet depth", "depth preprocessor"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        unused = "Has no effect on the depth picture; here so that old graphs open unchanged."
+        unused = "Has no effect on the depth map. It is kept so that old graphs open unchanged."
         inputs = _inputs(unused, unused, unused=True)
         inputs["optional"]["normalisation"] = clip_normalisation_widget()
         return inputs
@@ -127,13 +129,13 @@ class MidasDepthMap:
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
-        """One depth image an image."""
+        """Returns one depth map for each image."""
         check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
         return (annotate_depth(image, partial(_load, model, precision), resolution, normalisation, resolution),)
 
 
 def _load(model: str, precision: str) -> Model:
-    """As the old nodes: the network's short side is the resolution, and not what its authors would choose."""
+    """Loads a model that runs with the resolution as its input's short side, as in the old nodes, whatever its authors' size."""
     return load_model(model, precision, choose_tiny("model")).with_resizing(SHORT_SIDE)
 
 

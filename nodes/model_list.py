@@ -4,47 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..annotators.registry import MODELS, RECOMMENDED_MODEL
+from ..annotators.registry import BUNDLED_MODEL, MODELS, RECOMMENDED_MODEL
 from ..annotators.specs.base import ModelSpec
 from ..model_loader.weights.installed import models_on_disk
 from .sockets import Widget
 from .widgets import choice_widget
 
 LABELS = "depth_normal_labels"
-"""The option of a widget that web/model_list.js reads: what the page shows of each choice. Graphs keep the choices themselves."""
+"""Widget option for web/model_list.js: the label of each choice in the page. Graphs keep the choices themselves."""
+
+TINY_CHOICE = f"{BUNDLED_MODEL}: the pack's own small network, a preview without a download"
+"""Tooltip text for the bundled model in a list of choices."""
 
 _DEPTH = {"metric_depth": "metres", "relative_depth": "relative depth"}
 
 
-def by_place(models: Sequence[str]) -> list[str]:
-    """Models in groups, in each in the given order: those of the pack, those on the disk, those to download."""
+def by_location(models: Sequence[str]) -> list[str]:
+    """Sorts models: bundled ones first, then those on the disk, then those to download; each group keeps its order."""
     there = models_on_disk()
     return sorted(models, key=lambda model: (not _is_bundled(MODELS[model]), model not in there))
 
 
 def best_on_disk(best_first: Sequence[str], otherwise: str = RECOMMENDED_MODEL) -> str:
-    """The first of the models that is on the disk."""
+    """Returns the first of the models that is on the disk."""
     there = models_on_disk()
     return next((model for model in best_first if model in there), otherwise)
 
 
 def model_widget(choices: Sequence[str] | Mapping[str, str], tooltip: str, default: str | None = None) -> Widget:
-    """A list of models.
+    """Makes a model list whose labels show location, size, outputs and licence.
 
     Args:
-        choices: What graphs keep: ids of models, or other names with the ids that they stand for. What is no model is shown as it is.
+        choices: Values in graphs: ids of models, or other names with their ids. Values that are no models have no label.
         tooltip: As `choice_widget`.
         default: As `choice_widget`.
     """
     ids = choices if isinstance(choices, Mapping) else {choice: choice for choice in choices}
     kind, options = choice_widget(list(ids), tooltip, default)
     there = models_on_disk()
-    labels = {choice: f"{choice} · {_described(MODELS[model], there)}" for choice, model in ids.items() if model in MODELS}
+    labels = {choice: f"{choice} · {_describe(MODELS[model], there)}" for choice, model in ids.items() if model in MODELS}
     return kind, {**options, LABELS: labels}
 
 
-def _described(spec: ModelSpec, there: frozenset[str]) -> str:
-    """Where a model is, how large, under which licence, and what it gives."""
+def _describe(spec: ModelSpec, there: frozenset[str]) -> str:
+    """Describes a model: its location, size, outputs and licence."""
     place = "in the pack" if _is_bundled(spec) else "on disk" if spec.id in there else "to download"
     depth = "depth without unit" if spec.up_to_scale else _DEPTH.get(spec.quantity.value, spec.quantity.value) if spec.quantity else ""
     gives = " + ".join(filter(None, (depth, "normals" if spec.axes else "")))

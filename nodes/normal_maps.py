@@ -1,4 +1,4 @@
-"""The old pack's BAE node: same id, widgets, sizes and looks; and what the old nodes of normal models share."""
+"""The old pack's BAE node, with the same id, widgets, sizes and display, and code shared by the old nodes of normal models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..model_loader.inference.memory_budget import check_result_fits
 from ..utils import scale_short_side, to_images
 from .batches import to_output
 from .checks import check_network_size, check_short_side
-from .legacy import LEGACY_CATEGORY
+from .legacy import LegacyNode
 from .loading import OTHER_NORMALS, load_model, options_for
 from .sockets import Inputs
 from .widgets import (
@@ -33,21 +33,19 @@ from .widgets import (
 )
 
 
-class NormalMapNode:
-    """What all of them have in common."""
+class NormalMapNode(LegacyNode):
+    """Base class of the old nodes of normal models."""
 
-    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Unit vectors as colours, coded as chosen: short side = resolution, aspect kept.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The normal map in the chosen coding: short side = resolution, aspect ratio kept.",)
 
 
 def normal_map_inputs(network_size: Widget, before: dict[str, Widget] | None = None, own: dict[str, Widget] | None = None) -> Inputs:
-    """The inputs of such a node: the old widgets, which graphs store by position, and behind `resolution` the new ones.
+    """Returns the inputs: the old widgets in their order, because graphs store them by position, and the new ones after `resolution`.
 
     Args:
-        network_size: How large the image is that the network sees.
+        network_size: Widget for the size of the network's input.
         before: The old widgets before `resolution`.
-        own: New widgets that no other node has.
+        own: New widgets of this node alone.
     """
     return {
         "required": {"image": image_input()},
@@ -69,24 +67,24 @@ def normal_map(
     network_size: int,
     coding: str,
     *,
-    usual_size: int | None = None,
+    default_size: int | None = None,
     fov: float = 0.0,
     options: Any = None,
 ) -> tuple[Tensor]:
-    """One normal map an image. The vectors are resized, and not their colours: they stay unit vectors.
+    """Returns one normal map for each image. It resizes the vectors, not their colours, so that they stay unit vectors.
 
     Args:
         image: ComfyUI's IMAGE.
-        load: Loads the model, one that gives normals; called once everything else is known to be right.
+        load: Loads a model that predicts normals; called after all other checks.
         resolution: Short side of the result in pixels.
-        network_size: Side of the network's input in pixels; 0 = `usual_size`.
+        network_size: Side of the network's input in pixels; 0 = `default_size`.
         coding: One of `CODINGS`.
-        usual_size: Side of the network's input where nobody chooses it; None = the size of the model's authors.
-        fov: Degrees that the longer side spans; 0 = not known.
-        options: The model family's own, where it has any.
+        default_size: Side of the network's input if the user does not choose it; None = the authors' size.
+        fov: Field of view of the longer side in degrees; 0 = unknown.
+        options: Options of the model family; None = its defaults.
 
     Raises:
-        ValueError: What the widgets of `normal_map_inputs` cannot say, or images that `utils.to_images` refuses.
+        ValueError: Values out of the widgets' ranges, or images that `utils.to_images` refuses.
     """
     check_short_side(resolution)
     check_network_size(network_size)
@@ -96,7 +94,7 @@ def normal_map(
     check_result_fits(images.shape[0], *size)
     model = load()
     progress = progress_bar(images.shape[0])
-    estimates = model.estimates(images, network_size or usual_size, progress, fov=fov, options=options_for(model, options))
+    estimates = model.estimates(images, network_size or default_size, progress, fov=fov, options=options_for(model, options))
     return (torch.cat([to_output(_encoded(estimate.resized(*size), coding)) for estimate in estimates]),)
 
 
@@ -106,28 +104,29 @@ def _encoded(estimate: Estimate, coding: str) -> Tensor:
 
 
 class BaeNormalMap(NormalMapNode):
-    """BAE's normals as an image."""
+    """Normal maps from BAE."""
 
     NODE_ID = "BAE-NormalMapPreprocessor"
     DISPLAY_NAME = "BAE Normal Map"
     DESCRIPTION = (
-        "Normal map from BAE's network, as ControlNet 1.1's normal model (control_v11p_sd15_normalbae) was trained on. Choose another "
-        "coding for Blender or a game engine. The code is MIT; whether the weights may be used commercially is unclear."
+        "Makes a normal map from an image with BAE's network, in the format of ControlNet 1.1's normal model "
+        "(control_v11p_sd15_normalbae). Choose another coding for Blender or a game engine. The code is MIT; it is "
+        "unclear whether the weights may be used commercially."
     )
     SEARCH_ALIASES: ClassVar = ["normal map", "bae", "normalbae", "controlnet normal", "surface normals"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        size = "Short side of the picture that the network sees; 0: the resolution, as in the old node. It was trained at 480."
+        size = "Short side of the network's input in pixels. 0: the same as resolution, as in the old node. The network was trained at 480."
         return normal_map_inputs(network_size_widget(size))
 
     def execute(
         self, image: Tensor, resolution: int = 512, network_size: int = 0, precision: str = "auto", coding: str = NORMALBAE
     ) -> tuple[Tensor]:
-        """One normal map an image."""
+        """Returns one normal map for each image."""
         load = partial(load_model, "bae-normal", precision, OTHER_NORMALS)
-        return normal_map(image, load, resolution, network_size, coding, usual_size=resolution)
+        return normal_map(image, load, resolution, network_size, coding, default_size=resolution)
 
 
 NODES = (BaeNormalMap,)

@@ -1,7 +1,7 @@
 """Node ids of other packs; each such node also has an id of this pack.
 
-Of two packs with one id ComfyUI keeps, without a word, the one that it loads last. A graph that uses the ids that begin with
-`DepthNormal_` means this pack's nodes, whatever else is installed.
+If two packs have the same id, ComfyUI silently keeps the one that it loads last. A graph that uses ids that begin with
+`DepthNormal_` always gets this pack's nodes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .sockets import ESTIMATE
 logger = logging.getLogger(__name__)
 
 VARIABLE, SETTING = "DEPTH_NORMAL_OLD_IDS", "DepthNormal.OldIds"
-"""Environment variable (0: no) and ComfyUI setting that say whether this pack serves the old ids."""
+"""Environment variable (0: no) and ComfyUI setting for whether this pack provides the old ids."""
 
 OWN_IDS = {
     "MiDaS-NormalMapPreprocessor": "DepthNormal_MiDaSNormalMap",
@@ -40,14 +40,14 @@ OWN_IDS = {
 }
 
 OWN_INPUTS = {"DepthNormal_LBMNormals": {"depth": "geometry"}}
-"""Inputs that earlier versions of this pack called otherwise: {node: {earlier: now}}."""
+"""Renamed inputs of earlier versions of this pack: {node: {earlier: now}}."""
 
 WITHOUT_TWIN = ("AIO_Preprocessor",)
-"""What chooses among old nodes by their ids has no use under another."""
+"""The node that chooses among old ids has only its old id."""
 
 
 def twin(node: Any) -> Any:
-    """A node of an old id once more, under the pack's own id; found by the old id too."""
+    """Returns a copy of a node under this pack's own id; the search finds it by the old id too."""
     known_as = ["controlnet preprocessor"] if node.NODE_ID.endswith("Preprocessor") else []
     aliases = [*node.SEARCH_ALIASES, *known_as, node.NODE_ID]
     changed = {"NODE_ID": OWN_IDS[node.NODE_ID], "CATEGORY": ESTIMATE, "SEARCH_ALIASES": aliases, "__doc__": node.__doc__}
@@ -55,7 +55,7 @@ def twin(node: Any) -> Any:
 
 
 def with_twins(nodes: Iterable[Any], *, old: bool) -> dict[str, Any]:
-    """Nodes by id, a twin in front of each that has an old id; `old` False: the old ids are left to others."""
+    """Returns nodes by id, with a twin in front of each that has an old id; `old` False: without the old ids."""
     found = {}
     for node in nodes:
         if node.NODE_ID in OWN_IDS:
@@ -66,18 +66,18 @@ def with_twins(nodes: Iterable[Any], *, old: bool) -> dict[str, Any]:
 
 
 def is_old(node_id: str) -> bool:
-    """Whether another pack has a node of this id."""
+    """Returns whether another pack also has a node of this id."""
     return not node_id.startswith("DepthNormal_")
 
 
 def are_served() -> bool:
-    """Whether the user wants this pack to serve the old ids: the environment variable says it, else ComfyUI's setting."""
+    """Returns whether this pack provides the old ids: by the environment variable, else by ComfyUI's setting."""
     said = os.environ.get(VARIABLE, "").strip().lower()
     return said not in ("0", "no", "off", "false") if said else user_setting(SETTING) is not False
 
 
 async def announce() -> None:
-    """Says in the log who serves the old ids, and offers the pack's own nodes where an old one is missing."""
+    """Logs which packs provide the old ids, and offers this pack's own nodes for missing ones."""
     servers: dict[str | None, list[str]] = {}
     for node_id in (*OWN_IDS, *WITHOUT_TWIN):
         servers.setdefault(pack_of_node(node_id), []).append(node_id)
@@ -94,9 +94,9 @@ async def announce() -> None:
 
 
 def with_own_ids(posted: dict[str, Any]) -> dict[str, Any]:
-    """A prompt with this pack's nodes in the place of old ids that nobody serves, and with the names that inputs have now.
+    """Returns a prompt with this pack's nodes for old ids that no pack provides, and with the present names of inputs.
 
-    ComfyUI itself would need every input named, and hands an unknown one that is linked to the node.
+    ComfyUI's own replacement needs every input named, and passes unknown linked inputs to the node.
     """
     for node in posted["prompt"].values() if isinstance(posted.get("prompt"), dict) else ():
         if not isinstance(node, dict):

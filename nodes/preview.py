@@ -1,4 +1,4 @@
-"""Previews the contents of a GEOMETRY."""
+"""The node that shows geometry."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from ..geometry.images.render import depth_to_image, normals_to_image
 from ..utils import resize_image, to_rgb
 from .batches import one_by_one, to_output
 from .checks import check_count, check_geometry
-from .live import MAX_IMAGES, Payload, image_payload, in_page, preview_maps, preview_size, shown_on_node, temporary_png
+from .live import MAX_IMAGES, Payload, image_payload, in_comfyui, preview_maps, preview_size, shown_on_node, temporary_png
 from .sockets import RENDER, Inputs
 from .widgets import geometry_input, image_input
 
-# What is black and what is white in the image of depth.
+# Percentiles at the ends of the depth map's range.
 _PERCENTILES = (0.1, 99.9)
 _AXES = {Axes.OPENGL: "OpenGL", Axes.DIRECTX: "DirectX", Axes.OPENCV: "OpenCV", Axes.SCANNET: "ScanNet"}
 
 
 class PreviewGeometry:
-    """Depth, normals and mask side by side, and what their numbers are."""
+    """Shows depth, normals and mask side by side, with a line about their values."""
 
     NODE_ID = "DepthNormal_PreviewGeometry"
     DISPLAY_NAME = "Preview Geometry"
     DESCRIPTION = (
-        "Shows what raw geometry holds: depth, normals and mask side by side, their range, camera and axes in one line, metres and degrees "
-        "under the pointer, and the surface in 3D."
+        "Shows raw geometry: depth, normals and mask side by side, one line with their range, camera and axes, metres "
+        "and degrees under the pointer, and the surface in 3D."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = RENDER, "execute", True
     RETURN_TYPES: ClassVar = ("IMAGE", "STRING")
     RETURN_NAMES: ClassVar = ("maps", "text")
     OUTPUT_TOOLTIPS: ClassVar = (
-        f"Depth (near = white), normals (OpenGL) and mask side by side, at 512 pixels a side at most; of a batch the first {MAX_IMAGES}.",
-        "The line below them, one for each picture.",
+        "Depth (near = white), normals (OpenGL) and mask side by side, each at most 512 pixels wide or high; of a batch the first "
+        f"{MAX_IMAGES}.",
+        "The line shown below them, one for each image.",
     )
     SEARCH_ALIASES: ClassVar = [
         "preview depth",
@@ -57,14 +58,14 @@ class PreviewGeometry:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        image = "The colours of the 3D view: the picture that the geometry was made of, or a batch. Without it they are those of the maps."
+        image = "Colours of the 3D view: the images that the geometry was estimated from. Without them the maps give the colours."
         return {
-            "required": {"geometry": geometry_input("Raw depth, normals or both; of a batch, the first pictures.")},
+            "required": {"geometry": geometry_input("Raw depth, normals or both; of a batch, the first images.")},
             "optional": {"image": image_input(image)},
         }
 
     def execute(self, geometry: Any, image: Tensor | None = None) -> Any:
-        """The maps as images and words, and the same for the page."""
+        """Returns the maps as images and their lines, and shows them on the node."""
         estimate = check_geometry(geometry)
         count = min(estimate.batch, MAX_IMAGES)
         images = None if image is None else to_rgb(image)
@@ -75,19 +76,19 @@ class PreviewGeometry:
             small = preview_maps(part, *preview_size(part.height, part.width))
             tiles = map_tiles(small)
             rows.append(to_output(torch.cat(tiles, 3)))
-            lines.append(in_words(part))
+            lines.append(describe(part))
             colours = tiles[0] if images is None else images[min(index, len(images) - 1)][None]
             payloads.append(_payload(colours, small, part, lines[-1]))
         maps = torch.cat(rows)
-        files = [temporary_png(row.movedim(-1, 1)) for row in rows] if in_page() else []
+        files = [temporary_png(row.movedim(-1, 1)) for row in rows] if in_comfyui() else []
         return shown_on_node((maps, "\n".join(lines)), payloads, text=lines, images=files)
 
 
-def in_words(estimate: Estimate) -> str:
-    """What an estimate of one image holds: "metric depth 0.8 to 6.2 m, fov 60°, normals OpenGL, mask 97 %"."""
+def describe(estimate: Estimate) -> str:
+    """Describes an estimate of one image: "metric depth 0.8 to 6.2 m, fov 60°, normals OpenGL, mask 97 %"."""
     words = []
     if estimate.depth is not None and estimate.quantity is not None:
-        words.append(_depth_in_words(estimate.depth, estimate.quantity, estimate.depth_valid))
+        words.append(_describe_depth(estimate.depth, estimate.quantity, estimate.depth_valid))
     if estimate.intrinsics is not None:
         fov = float(fov_from_intrinsics(estimate.intrinsics, estimate.height, estimate.width))
         words.append(f"fov {fov:.0f}°")
@@ -98,7 +99,7 @@ def in_words(estimate: Estimate) -> str:
     return ", ".join(words)
 
 
-def _depth_in_words(depth: Tensor, quantity: Quantity, valid: Tensor | None) -> str:
+def _describe_depth(depth: Tensor, quantity: Quantity, valid: Tensor | None) -> str:
     assert valid is not None
     name = {Quantity.METRIC_DEPTH: "metric depth", Quantity.RELATIVE_DEPTH: "relative depth", Quantity.DISPARITY: "disparity"}[quantity]
     low, high = torch.stack((torch.where(valid, depth, math.inf).amin(), torch.where(valid, depth, -math.inf).amax())).tolist()
@@ -112,12 +113,12 @@ def _short(number: float) -> str:
 
 
 def _percent(share: float) -> int:
-    """Whole percents; 0 and 100 only where it is exactly so."""
+    """Rounds to whole percents; 0 and 100 only for exactly none and all."""
     return round(100 * share) if share in (0, 1) else max(1, min(99, round(100 * share)))
 
 
 def map_tiles(small: Estimate) -> list[Tensor]:
-    """Depth, normals and mask as images (1, 3, H, W), those that there are."""
+    """Renders depth, normals and mask, if present, as images (1, 3, H, W)."""
     tiles = []
     if small.depth is not None and small.quantity is not None:
         is_metric = small.quantity is Quantity.METRIC_DEPTH
@@ -128,7 +129,7 @@ def map_tiles(small: Estimate) -> list[Tensor]:
 
 
 def _payload(colours: Tensor, small: Estimate, part: Estimate, line: str) -> Payload:
-    """What the page needs of one image; the colours may have another size than the maps."""
+    """Makes the payload of one image; the colours may have another size than the maps."""
     image = resize_image(colours.to(small.device).float(), small.height, small.width)
     payload = image_payload(image, small, text=line)
     return payload and payload | {"full": [part.width, part.height]}

@@ -11,33 +11,33 @@ from ..geometry.edges.refine import MAX_RADIUS, MAX_STRENGTH, Derive, refine_geo
 from ..geometry.estimate import Estimate
 from ..geometry.surfaces.derive import with_normals
 from ..utils import images_to_rgb, to_rgb
-from .batches import counted, geometry_output
-from .known import images_with, known_of
+from .batches import geometry_output, with_progress
+from .effect_inputs import effect_geometry, images_with
 from .sockets import ESTIMATE, GEOMETRY, Inputs
 from .widgets import AUTO, choice_widget, count_widget, geometry_input, image_input, number_widget
 
 AS_THEY_ARE = "as they are"
 
 REFINE = (
-    "On: the edges of depth and normals are brought to the picture's edges as they are enlarged: no ramps between near and far, thin "
-    "things keep their own normals. Refine Geometry does the same to geometry that is there already."
+    "On: edges of depth and normals are aligned to the image's edges when they are upscaled: no ramps between near "
+    "and far, and thin things keep their own normals. Refine Geometry does the same for existing geometry."
 )
-"""What the widget `refine` does."""
+"""Tooltip of the widget `refine`."""
 
 
 class RefineGeometry:
-    """Ramps made steps where the image has its edges."""
+    """Aligns the edges of geometry to the image's edges."""
 
     NODE_ID = "DepthNormal_RefineGeometry"
     DISPLAY_NAME = "Refine Geometry"
     DESCRIPTION = (
-        "Brings the edges of depth and normals to the edges of the picture: ramps between near and far things become steps, normals beside "
-        "them those of their own side. Surfaces and their textures stay as they are."
+        "Aligns the edges of depth and normals to the edges of the image: ramps between near and far things become "
+        "steps, and normals beside them follow their own surface. Surfaces and their textures do not change."
     )
     CATEGORY, FUNCTION = ESTIMATE, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Depth, mask and normals refined, at the picture's size.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Depth, mask and normals after refinement, at the image's size.",)
     SEARCH_ALIASES: ClassVar = [
         "refine depth",
         "sharpen depth",
@@ -52,15 +52,15 @@ class RefineGeometry:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         strength = (
-            "How much the picture's colours count against the middle of the depth's own ramp. 0: the picture is ignored. More than 1: for "
-            "clean pictures and very soft depth."
+            "Weight of the image's colours in finding the edge, relative to the middle of the depth's own ramp. 0: "
+            "the image is ignored. Above 1: for clean images and very soft depth."
         )
-        radius = "Half the width of the depth's soft edges in pixels of the picture. 0: measured, picture by picture."
-        normals = f"auto: where the geometry has no normals, they are computed from its depth. {AS_THEY_ARE}: nothing is added."
+        radius = "Half the width of the depth's soft edges in pixels of the image. 0: measured for each image."
+        normals = f"Whether missing normals are added. auto: they are computed from the depth. {AS_THEY_ARE}: nothing is added."
         return {
             "required": {
-                "image": image_input("The pictures that the geometry is of, at the size that the result shall have."),
-                "geometry": geometry_input("Raw depth, with or without normals, of any size; one for each picture, or one for all."),
+                "image": image_input("The images that the geometry was estimated from, at the size that the result should have."),
+                "geometry": geometry_input("Raw depth, with or without normals, of any size; one for each image, or one for all."),
             },
             "optional": {
                 "strength": number_widget(1.0, 0.0, MAX_STRENGTH, 0.05, strength),
@@ -70,7 +70,7 @@ class RefineGeometry:
         }
 
     def execute(self, image: Tensor, geometry: Estimate, strength: float = 1.0, radius: int = 0, normals: str = AUTO) -> tuple[Estimate]:
-        """The refined geometry."""
+        """Returns the refined geometry."""
         check_range("strength", strength, 0, MAX_STRENGTH)
         check_whole("radius", radius, 0, MAX_RADIUS)
         check_choice("normals", normals, (AUTO, AS_THEY_ARE))
@@ -79,20 +79,20 @@ class RefineGeometry:
 
 
 def refined_by_images(estimate: Estimate, images: Tensor, refine: bool) -> Estimate:
-    """The GEOMETRY of an estimate at its images' size, refined by them where that is wanted and there is depth.
+    """Returns the node's GEOMETRY at the images' size, refined by them if `refine` is set and there is depth.
 
     Args:
         estimate: One for each image.
         images: (B, C, H, W) as `to_images` gives them.
-        refine: Whether it is wanted.
+        refine: Whether to refine.
     """
     return _refined(images_to_rgb(images), estimate) if refine and estimate.depth is not None else geometry_output(estimate)
 
 
 def _refined(images: Tensor, geometry: Estimate, strength: float = 1.0, radius: int = 0, derive: Derive | None = None) -> Estimate:
-    """Image by image on the device that computes; the result lies where ComfyUI keeps what waits."""
-    whole = known_of(images, geometry, None)
-    pairs = counted(images_with(images, whole), len(images))
+    """Refines image by image on the compute device; the result is on ComfyUI's intermediate device."""
+    whole = effect_geometry(images, geometry, None)
+    pairs = with_progress(images_with(images, whole), len(images))
     parts = (geometry_output(refine_geometry(estimate, image, strength, radius, derive)) for image, estimate in pairs)
     return Estimate.cat(parts, len(images))
 

@@ -21,10 +21,10 @@ from ..geometry.images.srgb import colour_to_linear
 from ..geometry.views.parallax import MOVES, camera_path, parallax_frames
 from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..utils import resize_map, to_rgb
-from .batches import counted, joined, to_output
-from .known import NO_DEPTH, check_numbers, depth_input, images_with, known_of, masks_of, number_widgets
+from .batches import join_outputs, to_output, with_progress
+from .effect_inputs import check_depth_linked, check_numbers, depth_input, effect_geometry, images_with, masks_of, number_widgets
 from .lights import PLACE_NUMBERS, SHADOWS, SIZE, WHITE, check_lights, kind_widget, lamp_colour_widget, light_plan, lights_input
-from .live import Payload, image_payload, in_page, shown_on_node
+from .live import Payload, image_payload, in_comfyui, shown_on_node
 from .sockets import EFFECTS, Inputs
 from .widgets import (
     CODINGS,
@@ -40,46 +40,38 @@ from .widgets import (
 SKIES = ("auto", "none")
 MAX_FRAMES = 480
 
-# name: (default, lowest, highest, step, tooltip)
+# name: ((default, lowest, highest, step), tooltip)
 _LOOK_NUMBERS = {
-    "ambient": (0.3, 0.0, 2.0, 0.05, "How much of the picture's own light stays. 1 with intensity 0 is the picture itself."),
+    "ambient": ((0.3, 0.0, 2.0, 0.05), "Share of the image's own light that is kept. 1 with intensity 0 gives the unchanged image."),
     "specular": (
-        0.0,
-        0.0,
-        1.0,
-        0.05,
-        "Share of the light that is mirrored: 0 chalk, 0.1 to 0.3 skin, wood, paint, more is wet or polished.",
+        (0.0, 0.0, 1.0, 0.05),
+        "Share of the light that is reflected as a highlight: 0 chalk, 0.1 to 0.3 skin, wood, paint, above that wet or polished.",
     ),
-    "shininess": (32.0, 1.0, 1000.0, 1.0, "How small highlights are: 5 broad and dull, 200 small and bright."),
+    "shininess": ((32.0, 1.0, 1000.0, 1.0), "Sharpness of highlights: 5 broad and dull, 200 small and bright."),
     **SHADOWS,
 }
-_EXPOSURE = {"exposure": (0.0, -10.0, 10.0, 0.1, "Brighter by so many stops: 1 doubles the light, -1 halves it.")}
+_EXPOSURE = {"exposure": ((0.0, -10.0, 10.0, 0.1), "Exposure in stops: 1 doubles the light, -1 halves it.")}
 _MOVE_NUMBERS = {
     "amount": (
-        0.05,
-        0.0,
-        0.4,
-        0.01,
-        "How far the camera goes; 1 would be as far as the near end of the scene is. Above 0.1 the guessed background shows.",
+        (0.05, 0.0, 0.4, 0.01),
+        "How far the camera moves; 1 is the distance to the near end of the scene. Above 0.1 the invented background shows.",
     ),
-    "focus": (0.5, 0.0, 1.0, 0.05, "What stays still while the camera goes sideways: 0 the farthest, 1 the nearest."),
+    "focus": ((0.5, 0.0, 1.0, 0.05), "Depth that does not move when the camera goes sideways: 0 the farthest, 1 the nearest."),
 }
 
 
 class Relight:
-    """A new lamp for an old image."""
+    """Relights images by their normals and depth."""
 
     NODE_ID = "DepthNormal_Relight"
     DISPLAY_NAME = "Relight"
     DESCRIPTION = (
-        "Puts a picture under another light, by its normals and depth: directional or point light of any colour, highlights, cast shadows. "
-        "Takes any pack's normal map and depth map, or this pack's geometry. Works in linear light."
+        "Relights an image by its normals and depth: directional or point light of any colour, highlights, cast "
+        "shadows. Takes any pack's normal map and depth map, or this pack's geometry. Works in linear light."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS, "execute", True
     RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "The picture under the new light, at its own size. Pixels that the geometry knows nothing of stay as they are.",
-    )
+    OUTPUT_TOOLTIPS: ClassVar = ("The image under the new light, at its own size. Pixels without geometry do not change.",)
     SEARCH_ALIASES: ClassVar = [
         "relight",
         "relighting",
@@ -99,35 +91,37 @@ class Relight:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         sky = (
-            "auto: no shadow falls on what looks like sky (far along the top border, brighter or bluer than the rest, the bottom "
-            "near), and it is lit evenly. "
-            "none: there is no sky; choose it where a far wall misses its shadows."
+            "How the sky is found; it gets no shadows and is lit evenly. auto: regions that look like sky (far along "
+            "the top border, brighter or bluer than the rest, the bottom near). none: there is no sky; choose it if a "
+            "far wall misses its shadows."
         )
-        coding = "How the normal map stores its vectors: opengl for Blender and Marigold, controlnet-normalbae for BAE, DSINE, Lotus."
+        coding = "Convention of the normal map: opengl for Blender and Marigold, controlnet-normalbae for BAE, DSINE, Lotus."
         return {
-            "required": {"image": image_input("The picture to light, or a batch.")},
+            "required": {"image": image_input("The image to relight, or a batch.")},
             "optional": {
                 "light": kind_widget(),
                 "colour": lamp_colour_widget(),
                 **number_widgets({**PLACE_NUMBERS, **_LOOK_NUMBERS}),
-                "normal_map": image_input("Any normal map of the picture, any size. Without one, normals come from the depth."),
+                "normal_map": image_input("Any normal map of the image, any size. Without one, normals are computed from the depth."),
                 "normal_coding": coding_widget(coding),
-                "depth": depth_input("For cast shadows and point lights; and for normals where there is no normal map."),
-                "geometry": geometry_input("Raw depth and normals of the picture. Where it is given, normal_map and depth are ignored."),
+                "depth": depth_input("Depth map for cast shadows and point lights, and for normals if there is no normal map."),
+                "geometry": geometry_input(
+                    "Raw depth and normals of the image, e.g. from Estimate Geometry. If linked, normal_map and depth are ignored."
+                ),
                 "sky": choice_widget(SKIES, sky, advanced=True),
                 "lights": lights_input(),
                 "sky_mask": (
                     "MASK",
-                    {"tooltip": "White where the sky is: no shadow falls there, and it is lit evenly; sky is ignored then."},
+                    {"tooltip": "Mask of the sky, white = sky: it gets no shadows and is lit evenly. If linked, sky is ignored."},
                 ),
                 **number_widgets(SIZE),
                 "ambient_above": colour_widget(
-                    "Colour of the ambient light from above: it falls on what faces up. #9ec3ff outdoors.", WHITE
+                    "Colour of the ambient light from above, on surfaces that face up. #9ec3ff outdoors.", WHITE
                 ),
                 "ambient_below": colour_widget("Colour of the ambient light from below, such as #8a7a5c over sand.", WHITE),
                 **number_widgets(_EXPOSURE),
                 "roll_off": switch_widget(
-                    True, "What is lit brighter than white nears it softly and grows paler, as on film; off: it is clipped.", advanced=True
+                    True, "On: highlights roll off softly below white and grow paler, as on film. Off: they are clipped.", advanced=True
                 ),
             },
         }
@@ -160,35 +154,36 @@ class Relight:
         exposure: float = 0.0,
         roll_off: bool = True,
     ) -> Any:
-        """One relit image an image; for the page, the first one's surfaces too."""
+        """Returns each image relit; the page also gets the first one's surfaces."""
         check_choice("sky", sky, SKIES)
         check_choice("normal_coding", normal_coding, CODINGS)
         style = _style((ambient, specular, shininess, shadows, exposure), ambient_above, ambient_below, roll_off)
         place = (azimuth, elevation, light_x, light_y, light_depth, intensity, light_size)
         plans = (light_plan(light, colour, dict(zip((*PLACE_NUMBERS, *SIZE), place, strict=True)), shadows), *check_lights(lights))
         images = to_rgb(image)
-        pairs = counted(images_with(images, known_of(images, geometry, depth, normal_map, normal_coding)), len(images))
+        pairs = with_progress(images_with(images, effect_geometry(images, geometry, depth, normal_map, normal_coding)), len(images))
         skies = _skies(sky_mask, images, find=sky == "auto")
-        shown: list[Payload] = []
+        previews: list[Payload] = []
         scenes = (lit_scene(*pair, plans, where) for pair, where in zip(pairs, skies, strict=True))
-        lit = ((to_output(relight(**vars(scene), **style)),) for scene in _noted(scenes, shown))
-        return shown_on_node(joined(lit, len(images)), shown)
+        lit = ((to_output(relight(**vars(scene), **style)),) for scene in _with_preview(scenes, previews))
+        return shown_on_node(join_outputs(lit, len(images)), previews)
 
 
 class DepthParallax:
-    """A small camera move through a still image."""
+    """Renders a small camera move through a still image."""
 
     NODE_ID = "DepthNormal_DepthParallax"
     DISPLAY_NAME = "Depth Parallax"
     DESCRIPTION = (
-        "Moves the camera a little through a picture, by its depth: frames of an orbit, a swing or a dolly, to be played in a loop. Near "
-        "things pass before far ones, and the background continues behind them. Takes any pack's depth map, or this pack's geometry."
+        "Moves the camera a little through an image by its depth: frames of an orbit, a swing or a dolly that loop. "
+        "Near things pass in front of far ones, and the background is continued behind them. Takes any pack's depth "
+        "map, or this pack's geometry."
     )
     CATEGORY, FUNCTION = EFFECTS, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
     RETURN_NAMES: ClassVar = ("frames",)
     OUTPUT_TOOLTIPS: ClassVar = (
-        "The frames in order, at the picture's size; of a batch, those of the first picture first. For Create Video.",
+        "The frames in order, at the image's size, for Create Video; of a batch, those of the first image come first.",
     )
     SEARCH_ALIASES: ClassVar = [
         "parallax",
@@ -211,15 +206,20 @@ class DepthParallax:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        move = "orbit: a circle. swing: left and right. dolly: forward and back. All end where they begin, to be played in a loop."
+        move = (
+            "Movement of the camera. orbit: a circle. swing: left and right. dolly: forward and back. All end where "
+            "they begin, so that they loop."
+        )
         return {
-            "required": {"image": image_input("The picture to move through, or a batch.")},
+            "required": {"image": image_input("The image to animate, or a batch.")},
             "optional": {
                 "move": choice_widget(MOVES, move),
-                "frames": count_widget(24, 1, MAX_FRAMES, "How many frames one round has.", step=1),
+                "frames": count_widget(24, 1, MAX_FRAMES, "Number of frames of one loop.", step=1),
                 **number_widgets(_MOVE_NUMBERS),
-                "depth": depth_input("Depth of the picture."),
-                "geometry": geometry_input("Raw depth of the picture, with its camera. Where it is given, depth is ignored."),
+                "depth": depth_input("Depth map of the image."),
+                "geometry": geometry_input(
+                    "Raw depth of the image, with its camera, e.g. from Estimate Geometry. If linked, depth is ignored."
+                ),
             },
         }
 
@@ -233,49 +233,48 @@ class DepthParallax:
         depth: Tensor | None = None,
         geometry: Estimate | None = None,
     ) -> tuple[Tensor]:
-        """All frames of all images."""
+        """Returns all frames of all images."""
         check_choice("move", move, MOVES)
         check_range("frames", frames, 1, MAX_FRAMES)
         check_numbers(_MOVE_NUMBERS, {"amount": amount, "focus": focus})
         images = to_rgb(image)
-        if depth is None and geometry is None:
-            raise ValueError(NO_DEPTH)
-        whole = known_of(images, geometry, depth)
+        check_depth_linked(geometry, depth)
+        whole = effect_geometry(images, geometry, depth)
         path = camera_path(move, int(frames), amount)
         views = (view for image, estimate in images_with(images, whole) for view in _views(image, estimate, path, focus))
         total = len(images) * len(path)
-        return joined(((to_output(view),) for view in counted(views, total)), total)
+        return join_outputs(((to_output(view),) for view in with_progress(views, total)), total)
 
 
 def _style(numbers: tuple[float, ...], above: str, below: str, roll_off: bool) -> dict[str, Any]:
-    """What `relight` takes of how everything looks, whatever the lamps; `numbers`: as `_LOOK_NUMBERS` and `_EXPOSURE` name them."""
+    """Returns `relight`'s arguments that do not depend on the lamps; `numbers` in the order of `_LOOK_NUMBERS` and `_EXPOSURE`."""
     ranges = {**_LOOK_NUMBERS, **_EXPOSURE}
     looks: dict[str, Any] = dict(zip(ranges, numbers, strict=True))
     check_numbers(ranges, looks)
-    del looks["shadows"]  # each lamp has its own
+    del looks["shadows"]  # a parameter of each lamp
     sides = {name: colour_to_linear(colour, name) for name, colour in (("ambient_above", above), ("ambient_below", below))}
     return {**looks, **sides, "rolled_off": roll_off}
 
 
-def _noted(scenes: Iterable[LitScene], shown: list[Payload]) -> Iterator[LitScene]:
-    """The scenes; what the page needs to light the first one is added to `shown`."""
+def _with_preview(scenes: Iterable[LitScene], previews: list[Payload]) -> Iterator[LitScene]:
+    """Yields the scenes, and adds the first one's payload for the page to `previews`."""
     for scene in scenes:
-        if not shown and in_page():
-            shown.append(_surfaces(scene))
+        if not previews and in_comfyui():
+            previews.append(_surfaces(scene))
         yield scene
 
 
 def _surfaces(scene: LitScene) -> Payload:
-    """An image for the page, with all that its light needs."""
+    """Makes the payload of an image with everything that the page needs to light it."""
     depth = torch.ones_like(scene.image[:, :1]) if scene.depth is None else scene.depth
     known = Estimate(depth, Quantity.METRIC_DEPTH, scene.normals, Axes.OPENGL, intrinsics=scene.intrinsics)
     thickness = half_thickness(1 / depth, scene.intrinsics.diagonal(dim1=1, dim2=2)[:, :2].mean(1).to(depth))
     lamps = [asdict(light) for light in scene.light[1:]]
-    return image_payload(scene.image, known, counts=scene.mask, sky=scene.sky, thickness=thickness, lamps=lamps, unit="depth")
+    return image_payload(scene.image, known, valid=scene.mask, sky=scene.sky, thickness=thickness, lamps=lamps, unit="depth")
 
 
 def _skies(mask: Tensor | None, images: Tensor, find: bool) -> Iterator[Tensor | bool]:
-    """For each image where its sky is, of a MASK of any size; without one whether to look for it."""
+    """Yields each image's sky mask from a MASK of any size; without one, whether to search for the sky."""
     total, _, height, width = images.shape
     if mask is None:
         return iter((find,) * total)
@@ -284,7 +283,7 @@ def _skies(mask: Tensor | None, images: Tensor, find: bool) -> Iterator[Tensor |
 
 
 def _views(image: Tensor, estimate: Estimate, path: Tensor, focus: float) -> Iterator[Tensor]:
-    """One image rendered from each position of the camera's path."""
+    """Renders an image from each position of the camera's path."""
     sized = estimate.resized(image.shape[-2], image.shape[-1])
     near_depth = depth_at_image_edges(likely_filled_depth(sized), image)
     inverse = 1 / near_depth

@@ -16,8 +16,8 @@ from ..utils import to_rgb
 from .batches import to_output
 from .checks import check_geometry
 from .sockets import CONVERT, RENDER, Inputs, Widget
+from .surfaces import has_normals
 from .widgets import (
-    CODING_READERS,
     CODINGS,
     DIRECTX,
     OPENGL,
@@ -37,22 +37,20 @@ BLACK, FACING = BACKGROUNDS = ("black", "facing the viewer")
 MAX_VALUE = 1e9
 MAX_STRENGTH = 100.0
 
-# An image of 8 bits that is black up to rounding: no unit vector is stored so.
-_NO_DIRECTION = 1.5 / 255
-
 
 class RenderDepth:
-    """Raw depth as an image."""
+    """Renders raw depth as an image."""
 
     NODE_ID = "DepthNormal_RenderDepth"
     DISPLAY_NAME = "Render Depth"
     DESCRIPTION = (
-        "Makes a picture of raw depth: near white for ControlNet, a fixed or clip-wide range so that video does not flicker, or colours."
+        "Renders raw depth as an image: near = white for ControlNet, a fixed or clip-wide range so that video does "
+        "not flicker, or a colour map."
     )
     CATEGORY, FUNCTION = RENDER, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", "MASK")
     RETURN_NAMES: ClassVar = ("image", "mask")
-    OUTPUT_TOOLTIPS: ClassVar = ("The depth picture; black where there is no value.", "White where depth can be trusted.")
+    OUTPUT_TOOLTIPS: ClassVar = ("The depth map; black where depth is unknown.", "White where depth is valid.")
     SEARCH_ALIASES: ClassVar = [
         "depth map",
         "depth image",
@@ -72,14 +70,15 @@ class RenderDepth:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         as_disparity = (
-            "Metric depth only: shows 1 / depth, which spends the grey levels on what is near, as ControlNet's depth models know it."
+            "On: metric depth is shown as 1 / depth, which gives near things more grey levels, as ControlNet's depth "
+            "models expect. Off: equal steps of grey are equal distances."
         )
-        colours = "Colours instead of grey; the last colour of the map stands for white."
-        low = "Percentile of the values shown (depth, or disparity where that is shown) at which the range begins: above 0 cuts outliers."
-        high = "Percentile of the values shown at which the range ends: below 100 cuts outliers. ZoeDepth's picture: depth, 2 and 85."
-        ends = "For fixed: one end of the range in the geometry's own unit (metres for metric depth)."
+        colours = "Colour map instead of grey; the last colour of the map replaces white."
+        low = "Percentile of the shown values (depth or disparity) at which the range begins: above 0 clips outliers."
+        high = "Percentile of the shown values at which the range ends: below 100 clips outliers. ZoeDepth's display: depth, 2 and 85."
+        ends = "One end of the range for normalisation fixed, in the geometry's own unit (metres for metric depth)."
         return {
-            "required": {"geometry": geometry_input("Raw depth.")},
+            "required": {"geometry": geometry_input()},
             "optional": {
                 "near": near_widget(),
                 "normalisation": normalisation_widget("range_low to range_high"),
@@ -104,11 +103,11 @@ class RenderDepth:
         percentile_low: float = 0.0,
         percentile_high: float = 100.0,
     ) -> tuple[Tensor, Tensor]:
-        """One image and mask for each of the geometry's."""
+        """Returns an image and a mask for each image of the geometry."""
         estimate = check_geometry(geometry)
         check_choice("colour_map", colour_map, (GREY, *COLOUR_MAPS))
         if estimate.depth is None:
-            raise ValueError("the geometry holds normals and no depth; use Render Normals, or a model that gives depth")
+            raise ValueError("the geometry has normals and no depth; use Render Normals, or a model that predicts depth")
         depth, quantity, trusted = estimate.known_depth()
         image = depth_to_image(
             depth,
@@ -125,11 +124,11 @@ class RenderDepth:
 
 
 class RenderNormals:
-    """Raw normals as an image."""
+    """Renders raw normals as a normal map."""
 
     NODE_ID = "DepthNormal_RenderNormals"
     DISPLAY_NAME = "Render Normals"
-    DESCRIPTION = "Makes a normal map of raw normals, for Blender, Unreal, OpenCV or the ControlNet model that will read it."
+    DESCRIPTION = "Renders raw normals as a normal map for Blender, Unreal, OpenCV or a ControlNet model."
     CATEGORY, FUNCTION = RENDER, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = ("The normal map.",)
@@ -139,20 +138,22 @@ class RenderNormals:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         return {
-            "required": {"geometry": geometry_input("Raw normals.")},
+            "required": {"geometry": geometry_input("Raw normals, e.g. from Estimate Geometry.")},
             "optional": {
-                "coding": coding_widget(f"How the vectors are stored. {CODING_READERS}"),
-                "background": choice_widget(BACKGROUNDS, "What is shown where there is no normal."),
+                "coding": coding_widget(),
+                "background": choice_widget(
+                    BACKGROUNDS, "Colour of pixels without a normal: black, or the colour of a normal that faces the viewer."
+                ),
             },
         }
 
     def execute(self, geometry: Any, coding: str = OPENGL, background: str = BLACK) -> tuple[Tensor]:
-        """One normal map for each of the geometry's images."""
+        """Returns one normal map for each image of the geometry."""
         estimate = check_geometry(geometry)
         check_choice("coding", coding, CODINGS)
         check_choice("background", background, BACKGROUNDS)
         if estimate.normals is None:
-            raise ValueError("the geometry holds depth and no normals; put Depth to Normals in between")
+            raise ValueError("the geometry has depth and no normals; put Depth to Normals in between")
         normals, valid = estimate.normals, estimate.normals_valid
         if background == FACING and valid is not None:
             facing = unit_normals(torch.zeros_like(normals[:1, :, :1, :1]), estimate.axes)
@@ -161,16 +162,14 @@ class RenderNormals:
 
 
 class ConvertNormalMap:
-    """Normal maps from one convention to another."""
+    """Converts normal maps between conventions."""
 
     NODE_ID = "DepthNormal_ConvertNormalMap"
     DISPLAY_NAME = "Convert Normal Map"
-    DESCRIPTION = (
-        "Turns a normal map into another convention, makes its relief stronger or weaker, and lays fine detail of a second map on it."
-    )
+    DESCRIPTION = "Converts a normal map to another convention, makes its relief stronger or weaker, and adds the detail of a second map."
     CATEGORY, FUNCTION = CONVERT, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map in the new convention; pixels that were black (no value) stay black.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The normal map in the new convention; black pixels (no normal) stay black.",)
     SEARCH_ALIASES: ClassVar = [
         "flip green",
         "invert green channel",
@@ -188,16 +187,16 @@ class ConvertNormalMap:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        base = "Slopes times this: 1 keeps them, 0 flattens, negative numbers turn bumps into dents."
-        detail = "A second normal map of the same size, stored as the first: its relief is laid on the first (reoriented normal mapping)."
+        factor = "1 keeps them, 0 flattens, negative numbers turn bumps into dents."
+        detail = "A second normal map of the same size and convention, whose relief is added to the first (reoriented normal mapping)."
         return {
-            "required": {"image": image_input("Normal maps.")},
+            "required": {"image": image_input("Normal maps to convert.")},
             "optional": {
-                "source": coding_widget("How the given maps store their vectors."),
-                "target": coding_widget("How the result shall store them.", DIRECTX),
-                "strength": _strength_widget(base),
+                "source": coding_widget("Convention of the input maps: which axes R, G and B hold."),
+                "target": coding_widget("Convention of the result.", DIRECTX),
+                "strength": _strength_widget(f"Factor of the slopes: {factor}"),
                 "detail": image_input(detail),
-                "detail_strength": _strength_widget(f"Of the second map. {base}"),
+                "detail_strength": _strength_widget(f"Factor of the second map's slopes: {factor}"),
             },
         }
 
@@ -210,24 +209,24 @@ class ConvertNormalMap:
         detail: Tensor | None = None,
         detail_strength: float = 1.0,
     ) -> tuple[Tensor]:
-        """One normal map for each given."""
+        """Returns one converted normal map for each input."""
         check_choice("source", source, CODINGS)
         check_choice("target", target, CODINGS)
         check_range("strength", strength, -MAX_STRENGTH, MAX_STRENGTH)
         check_range("detail_strength", detail_strength, -MAX_STRENGTH, MAX_STRENGTH)
         planes = _planes(to_rgb(image))
-        shown = planes.amax(1, keepdim=True) > _NO_DIRECTION
+        has_normal = has_normals(planes)
         normals = _with_strength(planes, source, strength)
         if detail is not None:
-            map_of_detail = _planes(to_rgb(detail))
-            flat_where_black = map_of_detail.where(map_of_detail.amax(1, keepdim=True) > _NO_DIRECTION, 0.5)
-            relief = _with_strength(flat_where_black, source, detail_strength, "the map of detail")
+            detail_map = _planes(to_rgb(detail))
+            flat_where_black = detail_map.where(has_normals(detail_map), 0.5)
+            relief = _with_strength(flat_where_black, source, detail_strength, "the detail map")
             normals = blend_normals(normals, relief.expand(len(normals), -1, -1, -1) if len(relief) == 1 else relief)
-        return (to_output(encode_normal_map(normals, NormalMapCoding(target)).mul_(shown)),)
+        return (to_output(encode_normal_map(normals, NormalMapCoding(target)).mul_(has_normal)),)
 
 
 def _planes(image: Tensor) -> Tensor:
-    """The same image in [0, 1], contiguous. On a CPU, clamping into that layout takes a fifth of the time of `contiguous`."""
+    """Clamps an image to [0, 1] in contiguous layout, which takes a fifth of the time of `contiguous` on a CPU."""
     planes = torch.empty(image.shape, device=image.device)
     return torch.clamp(image.detach(), 0, 1, out=planes)
 
@@ -237,7 +236,7 @@ def _strength_widget(tooltip: str) -> Widget:
 
 
 def _with_strength(image: Tensor, source: str, strength: float, name: str = "the normal map") -> Tensor:
-    """(B, 3, H, W) vectors in OPENGL axes."""
+    """Decodes a normal map to vectors (B, 3, H, W) in OPENGL axes and scales their slopes."""
     normals = image_to_normals(image, NormalMapCoding(source), name)
     return normals if strength == 1 else scale_normal_strength(normals, strength)
 

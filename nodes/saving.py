@@ -1,4 +1,4 @@
-"""Saves files to ComfyUI's output folder: named as its own savers do, with unused numbers, all files or none."""
+"""Saves files to ComfyUI's output folder, named like those of its own nodes with unused numbers; all files or none."""
 
 from __future__ import annotations
 
@@ -17,35 +17,39 @@ from .widgets import text_widget
 
 Item = TypeVar("Item")
 
-# What ComfyUI's page shows of a node's results, by the key they come under.
+# ComfyUI's keys for results that its page can show.
 _SHOWN_AS = {".png": "images", ".glb": "3d", ".stl": "3d"}
 _PATTERN = re.compile(r"%([^%]+)%")
 _DATE_PARTS = re.compile(r"dd?|MM?|hh?|mm?|ss?|yyyy|yy")
 _DATE_CODES = {"d": "day", "M": "month", "h": "hour", "m": "minute", "s": "second", "y": "year"}
 _CLOCK = ("year", "month", "day", "hour", "minute", "second")
-# What the page keeps out of file names, too.
+# Characters that the page also removes from file names.
 _NOT_IN_NAMES = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
 
 HIDDEN = {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"}
-"""Inputs that ComfyUI itself gives to a node that saves: the other nodes' values, for `%Node.widget%`."""
+"""Hidden inputs that ComfyUI fills in: the other nodes' values, for `%Node.widget%`."""
 
 
 def prefix_widget(default: str, suffix: str) -> Widget:
-    """The widget for where files go and how their names begin; `suffix` of the example."""
+    """Widget for the folder and the beginning of file names; `suffix` is for the tooltip's example."""
     return text_widget(
-        f"Folders below the output folder and the beginning of the name; a number is added: {default}_00001{suffix}. As in Save Image "
-        "%date:yyyy-MM-dd%, %width%, %height% and %Node.widget% are filled in.",
+        f"Subfolders of the output folder and the beginning of the file name; a number is added: {default}_00001{suffix}. As in Save "
+        "Image, %date:yyyy-MM-dd%, %width%, %height% and %Node.widget% are filled in.",
         default,
     )
 
 
-def prefix_problem(filename_prefix: str | None) -> bool | str:
-    """ComfyUI's answer to a prefix: True, or what is wrong. `None` comes from another node and is not known yet."""
-    return filename_prefix is None or problem_of(lambda: resolve_inside(user_folder("output"), _filled_as_far(filename_prefix)))
+class SavingNode:
+    """Base class of nodes that save files with the widget `filename_prefix`."""
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, filename_prefix: str | None = None) -> bool | str:  # noqa: N802
+        """Reports names outside the output folder before anything runs; None: the name comes from another node."""
+        return filename_prefix is None or problem_of(lambda: resolve_inside(user_folder("output"), _fill_in_placeholders(filename_prefix)))
 
 
 def problem_of(check: Callable[[], object]) -> bool | str:
-    """ComfyUI's answer: True, or what is wrong."""
+    """Runs a check for ComfyUI: True, or the problem."""
     try:
         check()
     except (ValueError, OSError) as error:
@@ -53,7 +57,7 @@ def problem_of(check: Callable[[], object]) -> bool | str:
     return True
 
 
-def filled_in(
+def fill_in(
     filename_prefix: str,
     width: int,
     height: int,
@@ -61,19 +65,19 @@ def filled_in(
     extra_pnginfo: Mapping[str, Any] | None = None,
     now: datetime | None = None,
 ) -> str:
-    """A prefix with the patterns of ComfyUI's own savers replaced, those that its page replaces too: scripts have no page.
+    """Replaces the patterns of ComfyUI's own save nodes in a prefix, also those that the page replaces, because scripts have no page.
 
     Args:
         filename_prefix: With `%width%`, `%height%`, `%year%` to `%second%`, `%date:yyyy-MM-dd hh-mm-ss%`, `%Node.widget%`, where Node is
-            a node's name for search and replace, its title or its id. What else stands between percent signs stays.
-        width: Of what is saved.
-        height: Of what is saved.
-        prompt: The nodes that run, as ComfyUI has them.
-        extra_pnginfo: With the graph of the page, if there is one.
+            a node's name for search and replace, its title or its id. Other text between percent signs is kept.
+        width: Of the saved image.
+        height: Of the saved image.
+        prompt: The nodes that run, in ComfyUI's format.
+        extra_pnginfo: Contains the page's graph, if there is one.
         now: The time; None = now.
 
     Returns:
-        The name, which may hold anything yet.
+        The name, not yet checked.
     """
     time = now or datetime.now().astimezone()
     simple = {"width": str(width), "height": str(height), **{part: f"{getattr(time, part):02}" for part in _CLOCK}}
@@ -92,23 +96,23 @@ def filled_in(
 
 
 def save_numbered(filename_prefix: str, suffix: str, parts: Iterable[Item], save: Callable[[Path, Item], Sequence[Path]]) -> list[Path]:
-    """Writes what there is into ComfyUI's output folder under the next free numbers. All files appear, or none does.
+    """Saves files to ComfyUI's output folder under the next free numbers. All files appear, or none does.
 
     Args:
         filename_prefix: Folders below the output folder and the beginning of the name, filled in.
         suffix: Of the format.
-        parts: What goes to a file each.
-        save: Writes one; returns its files.
+        parts: The content of each file.
+        save: Saves one part and returns its files.
 
     Returns:
-        The files.
+        Saves the files.
 
     Raises:
-        ValueError: A name that leaves the folder, or what cannot be written.
+        ValueError: A name outside the folder, or content that cannot be saved.
     """
     root = user_folder("output")
     prefix = resolve_inside(root, filename_prefix)
-    resolve_inside(root, f"{filename_prefix}_00000{suffix}")  # the name must not become too long by its number
+    resolve_inside(root, f"{filename_prefix}_00000{suffix}")  # the number must not make the name too long
     prefix.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".", dir=prefix.parent) as aside:
         finished = []
@@ -118,26 +122,26 @@ def save_numbered(filename_prefix: str, suffix: str, parts: Iterable[Item], save
         return _number(finished, prefix)
 
 
-def shown(written: Sequence[Path]) -> dict[str, list[dict[str, str]]]:
-    """The entries for ComfyUI's page of files in the output folder."""
+def file_entries(written: Sequence[Path]) -> dict[str, list[dict[str, str]]]:
+    """Returns the entries with which ComfyUI's page shows files of the output folder."""
     root = user_folder("output")
     return {_SHOWN_AS.get(written[0].suffix, "files"): [_shown(path, root) for path in written]}
 
 
 def output_name(path: Path) -> str:
-    """A file's place in ComfyUI's output folder."""
+    """Returns a file's path relative to ComfyUI's output folder."""
     return path.relative_to(user_folder("output").resolve()).as_posix()
 
 
-def _filled_as_far(filename_prefix: str) -> str:
-    """What is known of a name before anything runs: in place of sizes and other nodes' values stands something of their kind."""
+def _fill_in_placeholders(filename_prefix: str) -> str:
+    """Fills in a name before anything runs, with placeholders for sizes and other nodes' values."""
     if not isinstance(filename_prefix, str):
         return filename_prefix
-    return re.sub(r"%[^%./\\:]+\.[^%./\\:]+%", "value", filled_in(filename_prefix, 512, 512))
+    return re.sub(r"%[^%./\\:]+\.[^%./\\:]+%", "value", fill_in(filename_prefix, 512, 512))
 
 
 def _date(pattern: str, time: datetime) -> str:
-    """A time as the page writes it: yyyy, yy, and d, M, h, m, s once or twice."""
+    """Formats a time like the page: yyyy, yy, and d, M, h, m, s once or twice."""
 
     def part(match: re.Match[str]) -> str:
         number = str(getattr(time, _DATE_CODES[match[0][0]]))
@@ -147,7 +151,7 @@ def _date(pattern: str, time: datetime) -> str:
 
 
 def _widget_value(node: str, widget: str, prompt: Mapping[str, Any], extra_pnginfo: Mapping[str, Any]) -> Any:
-    """What stands in the widget of the first node of that name; None where nobody knows, or another node gives it."""
+    """Returns the value of a widget of the first node of that name; None if there is none or it comes from another node."""
     graph = extra_pnginfo.get("workflow")
     drawn = graph.get("nodes", ()) if isinstance(graph, Mapping) else ()
     replaced = {str(each.get("id")): (each.get("properties") or {}).get("Node name for S&R") for each in drawn}
@@ -161,16 +165,16 @@ def _widget_value(node: str, widget: str, prompt: Mapping[str, Any], extra_pngin
 
 
 def _number(finished: Sequence[tuple[str, Sequence[Path]]], prefix: Path) -> list[Path]:
-    """Gives finished files the next free numbers behind the prefix. All get their names or none does.
+    """Renames finished files to the next free numbers after the prefix. All get their names or none does.
 
-    Others may be saving behind the same prefix at this moment: a number belongs to whoever has its name first.
+    Other processes may be saving with the same prefix: a number belongs to whoever takes its name first.
 
     Args:
-        finished: For each image the stem that its files have, and the files.
-        prefix: Where they go: folder and beginning of the name.
+        finished: For each image its files and their common stem.
+        prefix: Folder and beginning of the name.
 
     Returns:
-        Where they are now.
+        The renamed files.
     """
     placed: list[Path] = []
     number = _next_number(prefix)
@@ -188,7 +192,7 @@ def _number(finished: Sequence[tuple[str, Sequence[Path]]], prefix: Path) -> lis
 
 
 def _claim(stem: str, paths: Sequence[Path], target: Path) -> list[Path] | None:
-    """Moves one image's files from names that begin with `stem` to the same that begin with `target`; None where one is taken."""
+    """Renames one image's files from `stem`... to `target`...; None if a name is taken."""
     placed: list[tuple[Path, Path]] = []
     for path in paths:
         name = target.with_name(target.name + path.name.removeprefix(stem))
@@ -203,7 +207,7 @@ def _claim(stem: str, paths: Sequence[Path], target: Path) -> list[Path] | None:
 
 
 def _next_number(prefix: Path) -> int:
-    """One more than the highest number in use behind this prefix."""
+    """Returns one more than the highest number in use after this prefix."""
     numbered = re.compile(rf"{re.escape(prefix.name)}_(\d+)", re.IGNORECASE)
     return 1 + max((int(match[1]) for path in prefix.parent.iterdir() if (match := numbered.match(path.name))), default=0)
 

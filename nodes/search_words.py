@@ -1,4 +1,4 @@
-"""Search aliases in other languages: ComfyUI's search reads them in every language and translates none."""
+"""Search aliases in other languages: ComfyUI's search does not translate aliases."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ _ALSO = {
     "export mesh": "导出模型 三维模型 网格 照片转3D 3Dモデル メッシュ 写真を3D",
     "3d print": "3D打印 浮雕 雕刻 3Dプリント 3Dプリンター 浮き彫り 彫刻",
 }
-"""By an alias: Chinese and Japanese of the same meaning, as they are typed."""
+"""Chinese and Japanese aliases of the same meaning, by the English one."""
 
 
 def with_other_languages(aliases: Iterable[str]) -> list[str]:
-    """Aliases of a node, and what they are called in Chinese and Japanese."""
+    """Adds the Chinese and Japanese aliases to a node's."""
     english = list(aliases)
     also = (word for alias in english for word in _ALSO.get(alias, "").split())
     return list(dict.fromkeys([*english, *also]))

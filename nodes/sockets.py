@@ -1,4 +1,4 @@
-"""The names by which a graph knows the pack: its place in the menu and the types of its sockets."""
+"""Names in graphs: the pack's menu folders and socket types."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 CATEGORY = "Depth & Normals"
 ESTIMATE, CONVERT, RENDER = f"{CATEGORY}/Estimate", f"{CATEGORY}/Convert", f"{CATEGORY}/Render"
 EFFECTS, TEXTURES, FILES = f"{CATEGORY}/Effects", f"{CATEGORY}/Textures", f"{CATEGORY}/Files"
-"""Its folders in the menu."""
+"""The pack's folders in the menu."""
 
 GEOMETRY = "DEPTH_NORMAL_GEOMETRY"
 """Raw depth and/or normals: an `Estimate`. Other packs have a GEOMETRY of their own. `web/colours.js` knows it by this name."""

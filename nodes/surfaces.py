@@ -16,79 +16,84 @@ from ..geometry.textures.height import check_size, height_to_normals, image_to_h
 from ..utils import resize_map, to_rgb
 from .batches import one_by_one
 from .checks import check_geometry
-from .known import masks_of
+from .effect_inputs import masks_of
 from .sockets import Widget
 from .widgets import CODINGS, image_input
 
-# An image of 8 bits that is black up to rounding: no unit vector is stored so.
-_NO_DIRECTION = 1.5 / 255
+# Below this level a pixel of an 8-bit normal map is black up to rounding.
+_BLACK = 1.5 / 255
 
 
 def normal_map_input(purpose: str) -> Widget:
-    """The input for a normal map, for those who have no raw normals."""
-    return image_input(f"{purpose} Any pack's normal map; black pixels hold no direction.")
+    """Input for a normal map, to use instead of raw normals."""
+    return image_input(f"{purpose} Any pack's normal map; black pixels have no normal.")
+
+
+def has_normals(image: Tensor) -> Tensor:
+    """Returns where a normal map (B, 3, H, W) is not black, (B, 1, H, W) bool: no unit vector is stored as black."""
+    return image.amax(1, keepdim=True) > _BLACK
 
 
 def height_input(purpose: str) -> Widget:
-    """The input for heights."""
+    """Input for height maps."""
     return image_input(f"{purpose} Height, displacement or bump map; 16 bits or floats keep slopes smooth.")
 
 
 def heights(image: Tensor) -> Tensor:
-    """(B, 1, H, W) in [0, 1] of images of heights."""
+    """Converts an IMAGE of height maps to (B, 1, H, W) in [0, 1]."""
     return planar(image).mean(1, keepdim=True)
 
 
 def planar(image: Tensor) -> Tensor:
-    """(B, 3, H, W) in [0, 1] of images; those too large for a material are refused before memory is taken."""
+    """Converts an IMAGE to (B, 3, H, W) in [0, 1]; refuses images too large for a material before memory is allocated."""
     if isinstance(image, Tensor) and image.ndim in (3, 4):
         check_size(image.shape[-3], image.shape[-2])
     return to_rgb(image)
 
 
 def heights_as_normals(image: Tensor, height_range: float, borders: str) -> Estimate:
-    """The normals of images of heights."""
+    """Computes normals from height maps."""
     check_range("height_range", height_range, 0, 1e6)
     return Estimate(normals=height_to_normals(image_to_height(heights(image), height_range), borders=borders))
 
 
 def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask: Tensor | None = None) -> Estimate:
-    """The normals that a node works on: of a normal map or of a geometry.
+    """Returns a node's input normals, from a normal map or a geometry.
 
     Args:
-        normal_map: Images; black pixels count as holes.
-        coding: How they store their vectors.
-        geometry: An estimate instead; where it has no normals they are computed from its depth.
-        mask: (B, H, W), white = counts; of any size.
+        normal_map: Images; black pixels are holes.
+        coding: Convention of the normal map.
+        geometry: An estimate to use instead; missing normals are computed from its depth.
+        mask: (B, H, W), white = valid; of any size.
 
     Returns:
-        An estimate with normals, with a mask where some do not count.
+        An estimate with normals, and a mask if some are invalid.
 
     Raises:
-        ValueError: Neither or both are given, there is nothing to compute normals of, the mask is of another number of images, or
-            nothing at all counts.
+        ValueError: Neither or both are linked, the geometry is empty, the mask has another number of images, or no pixel is
+            valid.
     """
     check_choice("normal_coding", coding, CODINGS)
     if (normal_map is None) == (geometry is None):
         raise ValueError("link either a normal map or geometry, one of them")
     if normal_map is not None:
         image = planar(normal_map)
-        shown = image.amax(1, keepdim=True) > _NO_DIRECTION
-        known = Estimate(normals=image_to_normals(image, coding), mask=None if bool(shown.all()) else shown)
+        has_normal = has_normals(image)
+        known = Estimate(normals=image_to_normals(image, coding), mask=None if bool(has_normal.all()) else has_normal)
     else:
         known = _derived(check_geometry(geometry))
     if mask is None:
         return known
-    counts = _mask_of(mask, known)
-    whole = replace(known, mask=counts if known.mask is None else counts & known.mask)
+    linked = _mask_of(mask, known)
+    whole = replace(known, mask=linked if known.mask is None else linked & known.mask)
     valid = whole.normals_valid
     if valid is not None and not bool(valid.flatten(1).any(1).all()):
-        raise ValueError("the mask leaves no normal of an image: it is black there, or white only in holes; white is what counts")
+        raise ValueError("the mask leaves no normal of an image: it is black there, or white only in holes; white marks valid normals")
     return whole
 
 
-def upright(known: Estimate) -> Tensor:
-    """(B, 3, H, W): the normals of an estimate that has some, in OPENGL axes."""
+def opengl_normals(known: Estimate) -> Tensor:
+    """Returns the normals of an estimate in OPENGL axes, (B, 3, H, W)."""
     assert known.normals is not None
     return convert_normals(known.normals, known.axes, Axes.OPENGL)
 
@@ -99,13 +104,13 @@ def _derived(estimate: Estimate) -> Estimate:
     derived = Estimate.cat((with_normals(part) for part in one_by_one(estimate)), estimate.batch)
     if derived.normals is None:
         raise ValueError(
-            "the geometry holds relative depth without normals, and its slopes are not known; put Depth to Normals in between, with a "
-            "near_far_ratio, or use a model that gives normals"
+            "the geometry has relative depth without normals, and its slopes are unknown; put Depth to Normals in between, with a "
+            "near_far_ratio, or use a model that predicts normals"
         )
     return derived
 
 
 def _mask_of(mask: Tensor, known: Estimate) -> Tensor:
-    """(B, 1, H, W) bool of a MASK of any size."""
+    """Converts a MASK of any size to (B, 1, H, W) bool."""
     sized = resize_map(masks_of(mask, "mask", known.batch, "the normals"), known.height, known.width) >= 0.5
     return sized.expand(known.batch, -1, -1, -1).to(known.device)

@@ -16,12 +16,11 @@ from ..geometry.textures.pbr import with_contrast
 from ..geometry.textures.slopes import DERIVATIVES
 from ..geometry.textures.view import estimate_to_occlusion
 from ..model_loader.comfy.devices import default_device, image_placement
-from .batches import counted, geometry_output, joined, one_by_one, to_output
+from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress
 from .checks import check_geometry
 from .sockets import GEOMETRY, TEXTURES, Inputs, Widget
-from .surfaces import height_input, heights, heights_as_normals, normal_map_input, surface_normals, upright
+from .surfaces import height_input, heights, heights_as_normals, normal_map_input, opengl_normals, surface_normals
 from .widgets import (
-    CODING_READERS,
     CODINGS,
     choice_widget,
     coding_widget,
@@ -36,32 +35,38 @@ MAX_FLATTEN = 16384.0
 
 
 def borders_widget() -> Widget:
-    """How a map goes on at its borders."""
-    return choice_widget(BORDERS, "free: the map ends there. seamless: it tiles; what is at one border goes on at the opposite one.")
+    """Widget for a map's behaviour at its borders."""
+    return choice_widget(
+        BORDERS,
+        (
+            "How the height behaves at the borders. free: the map ends there. seamless: it tiles, and each border "
+            "continues at the opposite one."
+        ),
+    )
 
 
 def height_range_widget() -> Widget:
-    """How high a height is."""
-    tooltip = "Pixels between black and white of the height: Normal to Height gives it. Larger is steeper."
+    """Widget for the height in pixels between black and white."""
+    tooltip = "Pixels of height between black and white; Normal to Height outputs this number. Larger is steeper."
     return number_widget(32.0, 0.0, MAX_HEIGHT, 0.1, tooltip)
 
 
 class NormalToHeight:
-    """Normals integrated to a height."""
+    """Integrates normals to height maps."""
 
     NODE_ID = "DepthNormal_NormalToHeight"
     DISPLAY_NAME = "Normal to Height"
     DESCRIPTION = (
-        "Makes a height (displacement, bump) map of a normal map or of a geometry's normals: the surface whose slopes fit best everywhere "
-        "at once. Seen straight on, as textures are."
+        "Makes a height (displacement, bump) map from a normal map or a geometry's normals: the surface whose slopes "
+        "fit best everywhere at once. It assumes a surface seen straight on, as textures are."
     )
     CATEGORY, FUNCTION = TEXTURES, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", "FLOAT", GEOMETRY)
     RETURN_NAMES: ClassVar = ("height", "height_range", "geometry")
     OUTPUT_TOOLTIPS: ClassVar = (
-        "The height, white = high, unrounded: Save Texture keeps 16 bits. A batch shares one range.",
-        "How many pixels lie between black and white: for Height to Normal, Ambient Occlusion, or a displacement modifier.",
-        "The raw height in pixels as relative depth (far = low), with the normals: for Save Geometry.",
+        "The height map, white = high, with float precision; Save Texture keeps 16 bits. A batch shares one range.",
+        "Pixels of height between black and white, for Height to Normal, Ambient Occlusion, or a displacement modifier.",
+        "The raw height in pixels as relative depth (far = low), with the normals, for Save Geometry.",
     )
     SEARCH_ALIASES: ClassVar = [
         "height map",
@@ -80,20 +85,27 @@ class NormalToHeight:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        level = "Takes the mean slope out first, as of a wall photographed at an angle. Seamless heights have none."
-        flatten = "A shape of this width in pixels becomes half as high, wider ones flatter: fine relief gets the grey levels. 0: all stay."
-        derivative = (
-            "Where the normals are from. spline: a surface, rendered, baked, or a model's. central: a height map, by differences of its "
-            "pixels. auto: whichever explains them better."
+        level = "Removes the mean slope first, e.g. of a wall that was photographed at an angle. Seamless heights have no mean slope."
+        flatten = (
+            "Flattens wide shapes so that fine relief gets more grey levels: a shape of this width in pixels becomes "
+            "half as high, wider ones flatter. 0: off."
         )
-        mask = "White where the normals count. The height goes on smoothly over the rest, as over black pixels of a normal map."
+        derivative = (
+            "How the normals were made. spline: from a surface, by rendering, baking or a model. central: from a "
+            "height map, by differences of its pixels. auto: whichever fits them better."
+        )
+        mask = (
+            "White where the normals are valid. The height continues smoothly over the rest, as it does over black pixels of a normal map."
+        )
         return {
             "required": {},
             "optional": {
                 "normal_map": normal_map_input("The normal map to integrate."),
-                "geometry": geometry_input("Raw normals instead; of depth alone, normals are computed."),
+                "geometry": geometry_input(
+                    "Raw normals, to use instead of a normal map, e.g. from Estimate Geometry; if it has only depth, normals are computed."
+                ),
                 "mask": ("MASK", {"tooltip": mask}),
-                "normal_coding": coding_widget(f"How the normal map stores its vectors. {CODING_READERS}"),
+                "normal_coding": coding_widget(),
                 "borders": borders_widget(),
                 "level": switch_widget(False, level),
                 "flatten": number_widget(0.0, 0.0, MAX_FLATTEN, 1.0, flatten),
@@ -112,29 +124,31 @@ class NormalToHeight:
         flatten: float = 0.0,
         derivative: str = AUTO,
     ) -> tuple[Tensor, float, Estimate]:
-        """One height an image."""
+        """Returns one height map for each image."""
         whole = surface_normals(normal_map, normal_coding, geometry, mask)
         check_range("flatten", flatten, 0, MAX_FLATTEN)
         options = {"borders": borders, "level": level, "flatten": flatten, "derivative": derivative}
-        surfaces = counted(one_by_one(whole, default_device()), whole.batch)
-        (height,) = joined(((_height(surface, options),) for surface in surfaces), whole.batch)
+        surfaces = with_progress(one_by_one(whole, default_device()), whole.batch)
+        (height,) = join_outputs(((_height(surface, options),) for surface in surfaces), whole.batch)
         known = None if whole.mask is None else whole.mask.to(height.device)
         image, span = height_to_image(height, known)
         depth = height.amax() - height
-        raw = Estimate(depth, Quantity.RELATIVE_DEPTH, upright(whole).to(depth.device), mask=known)
+        raw = Estimate(depth, Quantity.RELATIVE_DEPTH, opengl_normals(whole).to(depth.device), mask=known)
         return to_output(image), span.item(), geometry_output(raw)
 
 
 class HeightToNormal:
-    """A height as a normal map."""
+    """Makes normal maps from height maps."""
 
     NODE_ID = "DepthNormal_HeightToNormal"
     DISPLAY_NAME = "Height to Normal"
-    DESCRIPTION = "Makes a normal map of a height (displacement, bump) map. The exact inverse of Normal to Height with the same settings."
+    DESCRIPTION = (
+        "Makes a normal map from a height (displacement, bump) map. It is the exact inverse of Normal to Height with the same settings."
+    )
     CATEGORY, FUNCTION = TEXTURES, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
     RETURN_NAMES: ClassVar = ("normal_map", "geometry")
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map, unrounded.", "Raw normals.")
+    OUTPUT_TOOLTIPS: ClassVar = ("The normal map, with float precision.", "Raw normals.")
     SEARCH_ALIASES: ClassVar = [
         "bump map to normal map",
         "displacement map to normal map",
@@ -150,14 +164,14 @@ class HeightToNormal:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         derivative = (
-            "central: half the difference of both neighbours, calm beside steps and with 8 bits. spline: of the smooth curve through all "
-            "pixels, nearer to a surface that is smooth."
+            "How slopes are computed. central: half the difference of both neighbours, robust beside steps and with 8 "
+            "bits. spline: from the smooth curve through all pixels, closer to a smooth surface."
         )
         return {
-            "required": {"height": height_input("Heights, white = high; of colours their mean.")},
+            "required": {"height": height_input("The height map, white = high; colours are averaged.")},
             "optional": {
                 "height_range": height_range_widget(),
-                "coding": coding_widget(f"How the vectors shall be stored. {CODING_READERS}"),
+                "coding": coding_widget(),
                 "borders": borders_widget(),
                 "derivative": choice_widget(DERIVATIVES, derivative, advanced=True),
             },
@@ -166,33 +180,36 @@ class HeightToNormal:
     def execute(
         self, height: Tensor, height_range: float = 32.0, coding: str = CODINGS[0], borders: str = FREE, derivative: str = DERIVATIVES[0]
     ) -> tuple[Tensor, Estimate]:
-        """One normal map an image."""
+        """Returns one normal map for each image."""
         check_choice("coding", coding, CODINGS)
         check_range("height_range", height_range, 0, MAX_HEIGHT)
         images = heights(height)
 
         def parts() -> Any:
-            for image in counted(images.split(1), len(images)):
+            for image in with_progress(images.split(1), len(images)):
                 level = image_to_height(image.to(default_device()), height_range)
                 yield (height_to_normals(level, borders=borders, derivative=derivative).to(image_placement()[0]),)
 
-        (normals,) = joined(parts(), len(images))
+        (normals,) = join_outputs(parts(), len(images))
         return to_output(encode_normal_map(normals, NormalMapCoding(coding))), geometry_output(Estimate(normals=normals))
 
 
 class Curvature:
-    """Where a surface bulges and where it is hollow."""
+    """Makes curvature maps."""
 
     NODE_ID = "DepthNormal_Curvature"
     DISPLAY_NAME = "Curvature"
-    DESCRIPTION = "Curvature map of a normal map, a height or a geometry: grey flat, white on edges, black in crevices; and both apart."
+    DESCRIPTION = (
+        "Makes a curvature map from a normal map, a height map or a geometry: flat = grey, edges = white, crevices = "
+        "black. Edges and crevices also come as two masks."
+    )
     CATEGORY, FUNCTION = TEXTURES, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", "IMAGE", "IMAGE")
     RETURN_NAMES: ClassVar = ("curvature", "edges", "cavities")
     OUTPUT_TOOLTIPS: ClassVar = (
-        "0.5 = flat, white = convex, black = concave.",
-        "White where the surface is convex, else black: a mask for worn edges.",
-        "White where it is concave, else black: a mask for dirt.",
+        "The curvature map: 0.5 = flat, white = convex, black = concave.",
+        "White where the surface is convex, else black: a mask of worn edges.",
+        "White where the surface is concave, else black: a mask for dirt.",
     )
     SEARCH_ALIASES: ClassVar = [
         "curvature map",
@@ -209,19 +226,20 @@ class Curvature:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        scale = "Bends narrower than this many pixels are smoothed away: 1 the finest scratches, 8 the edges of bricks."
+        scale = "Width in pixels below which bends are smoothed away: 1 keeps the finest scratches, 8 the edges of bricks."
         strength = (
-            "Contrast. 0: chosen for each picture, so that 1 % of it is white or black. 1: a turn by 57 degrees over the scale is white."
+            "Contrast of the map. 0: chosen for each image, so that 1 % of it is white or black. 1: a bend of 57 "
+            "degrees over the scale is white."
         )
         return {
             "required": {},
             "optional": {
-                "normal_map": normal_map_input("The normal map whose bends are wanted."),
-                "height": height_input("A height instead, white = high."),
-                "geometry": geometry_input("Raw normals or depth instead."),
+                "normal_map": normal_map_input("The normal map whose curvature is computed."),
+                "height": height_input("A height map to use instead, white = high."),
+                "geometry": geometry_input("Raw normals or depth to use instead, e.g. from Estimate Geometry."),
                 "scale": number_widget(2.0, 1.0, MAX_SCALE, 0.5, scale),
                 "strength": number_widget(0.0, 0.0, 1000.0, 0.1, strength),
-                "normal_coding": coding_widget("How the normal map is stored: opengl for Blender and glTF, directx for Unreal."),
+                "normal_coding": coding_widget("Convention of the normal map: opengl for Blender and glTF, directx for Unreal."),
                 "height_range": height_range_widget(),
                 "borders": borders_widget(),
             },
@@ -238,7 +256,7 @@ class Curvature:
         height_range: float = 32.0,
         borders: str = FREE,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Three maps an image."""
+        """Returns three maps for each image."""
         check_choice("borders", borders, BORDERS)
         if height is not None and (normal_map is not None or geometry is not None):
             raise ValueError("height is linked, and a normal map or geometry too: curvature is of one of them; unlink the others")
@@ -247,28 +265,28 @@ class Curvature:
         whole = surface_normals(normal_map, normal_coding, geometry)
 
         def parts() -> Any:
-            for surface in counted(one_by_one(whole, default_device()), whole.batch):
+            for surface in with_progress(one_by_one(whole, default_device()), whole.batch):
                 valid = surface.normals_valid
-                bend = mean_curvature(upright(surface), scale=scale, weight=valid, borders=borders)
+                bend = mean_curvature(opengl_normals(surface), scale=scale, weight=valid, borders=borders)
                 yield tuple(to_output(each) for each in curvature_maps(bend, scale=scale, strength=strength, weight=valid))
 
-        curvature, edges, cavities = joined(parts(), whole.batch)
+        curvature, edges, cavities = join_outputs(parts(), whole.batch)
         return curvature, edges, cavities
 
 
 class AmbientOcclusion:
-    """How much of the sky a surface sees."""
+    """Makes ambient occlusion maps."""
 
     NODE_ID = "DepthNormal_AmbientOcclusion"
     DISPLAY_NAME = "Ambient Occlusion"
     DESCRIPTION = (
-        "Ambient occlusion of a height map, or of the things in a picture by their depth: white where the sky is open, dark in corners and "
-        "joints. By horizons, with the cosine law; not by blurring."
+        "Makes an ambient occlusion map from a height map, or from the depth of an image: white where the sky is "
+        "open, dark in corners and joints. It uses horizons and the cosine law, not a blur."
     )
     CATEGORY, FUNCTION = TEXTURES, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
     RETURN_NAMES: ClassVar = ("occlusion",)
-    OUTPUT_TOOLTIPS: ClassVar = ("White = open, black = hidden; sky and holes are white.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("White = open, black = occluded; sky and holes are white.",)
     SEARCH_ALIASES: ClassVar = [
         "ao",
         "ao map",
@@ -285,15 +303,18 @@ class AmbientOcclusion:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         radius = (
-            "How far away things still hide the sky, in pixels; beyond half of that less and less. Joints of bricks 16, whole rooms 200."
+            "Distance in pixels within which things occlude the sky, less and less beyond half of it: joints of bricks 16, whole rooms 200."
         )
-        directions = "How many directions are searched: 8 is a draft, 32 smooth."
-        strength = "1: as it is. Above: darker, below: lighter; open places stay white."
+        directions = "Number of directions to search: 8 is a draft, 32 smooth."
+        strength = "Strength of the effect: 1 is the true occlusion, above is darker, below lighter; open places stay white."
         return {
             "required": {},
             "optional": {
-                "height": height_input("A height, white = high, seen straight on."),
-                "geometry": geometry_input("Raw depth of a picture instead, with its camera; normals are used where there are some."),
+                "height": height_input("The height map, white = high, seen straight on."),
+                "geometry": geometry_input(
+                    "Raw depth of an image to use instead, with its camera, e.g. from Estimate Geometry; its normals "
+                    "are used if it has any."
+                ),
                 "radius": number_widget(64.0, 1.0, MAX_RADIUS, 1.0, radius),
                 "directions": count_widget(16, MIN_DIRECTIONS, MAX_DIRECTIONS, directions),
                 "strength": number_widget(1.0, 0.0, 8.0, 0.05, strength),
@@ -312,7 +333,7 @@ class AmbientOcclusion:
         height_range: float = 32.0,
         borders: str = FREE,
     ) -> tuple[Tensor]:
-        """One map an image."""
+        """Returns one map for each image."""
         check_range("strength", strength, 0, 8)
         check_range("height_range", height_range, 0, MAX_HEIGHT)
         check_choice("borders", borders, BORDERS)
@@ -328,11 +349,11 @@ class AmbientOcclusion:
             whole = check_geometry(geometry)
             found = (estimate_to_occlusion(each, radius=radius, directions=directions) for each in one_by_one(whole, default_device()))
             total = whole.batch
-        return joined(((to_output(with_contrast(each, strength)),) for each in counted(found, total)), total)
+        return join_outputs(((to_output(with_contrast(each, strength)),) for each in with_progress(found, total)), total)
 
 
 def _height(surface: Estimate, options: dict[str, Any]) -> Tensor:
-    return normals_to_height(upright(surface), weight=surface.normals_valid, **options).to(image_placement()[0])
+    return normals_to_height(opengl_normals(surface), weight=surface.normals_valid, **options).to(image_placement()[0])
 
 
 NODES = (NormalToHeight, HeightToNormal, Curvature, AmbientOcclusion)

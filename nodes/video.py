@@ -24,7 +24,6 @@ from ..model_loader.comfy.videos import opened_video
 from .checks import check_model, check_network_side
 from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, VIDEO, Inputs, Widget
 from .widgets import (
-    CODING_READERS,
     CODINGS,
     PER_IMAGE,
     choice_widget,
@@ -41,24 +40,24 @@ Render = Callable[[Estimate], Tensor]
 
 
 class DepthOfVideo:
-    """A video of depth images."""
+    """Makes depth videos."""
 
     NODE_ID = "DepthNormal_DepthOfVideo"
     DISPLAY_NAME = "Depth of Video"
     DESCRIPTION = (
-        "Makes a depth video that holds still, of any length: it is read, computed and written a few frames at a time. Sound is kept."
+        "Makes a temporally stable depth video of any length. It is read, computed and written a few frames at a time. Sound is kept."
     )
     CATEGORY, FUNCTION = ESTIMATE, "execute"
     RETURN_TYPES: ClassVar = (VIDEO,)
-    OUTPUT_TOOLTIPS: ClassVar = ("The depth video: frame rate, times and sound of the one given.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The depth video, with the frame rate, timestamps and sound of the input.",)
     SEARCH_ALIASES: ClassVar = ["video depth", "depth video", "temporal depth", "video depth anything", "depth map video", "flicker"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         ranges = (
-            "Where the range between black and white comes from. running: the frames so far, so that it does not flicker. per_image: each "
-            "frame. For one range of a whole clip use Estimate Geometry and Render Depth."
+            "What black and white stand for. running: the range of the frames so far, which avoids flicker. per_image: the range "
+            "of each frame. For one range over a whole clip use Estimate Geometry and Render Depth."
         )
         return {
             "required": _required(),
@@ -75,27 +74,27 @@ class DepthOfVideo:
         smooth: float = VideoOptions.smooth,
         resolution: int = 0,
     ) -> tuple[Any]:
-        """The video."""
+        """Returns the video."""
         check_choice("normalisation", normalisation, RANGES)
         check_choice("near", near, NEAR)
         if model.spec.quantity is None:
-            raise ValueError(f"{model.spec.id} gives normals and no depth; use Normals of Video, or a model that gives depth")
+            raise ValueError(f"{model.spec.id} predicts normals and no depth; use Normals of Video, or a model that predicts depth")
         shown = RunningRange().update if normalisation == RUNNING else measure_range_of_most
         render = partial(usual_depth_image, normalisation=shown, near=near)
-        return (_made(model, video, render, VideoOptions(align, smooth), resolution),)
+        return (_make_video(model, video, render, VideoOptions(align, smooth), resolution),)
 
 
 class NormalsOfVideo:
-    """A video of normal maps."""
+    """Makes normal-map videos."""
 
     NODE_ID = "DepthNormal_NormalsOfVideo"
     DISPLAY_NAME = "Normals of Video"
     DESCRIPTION = (
-        "Makes a normal-map video that holds still, of any length: it is read, computed and written a few frames at a time. Sound is kept."
+        "Makes a temporally stable normal-map video of any length. It is read, computed and written a few frames at a time. Sound is kept."
     )
     CATEGORY, FUNCTION = ESTIMATE, "execute"
     RETURN_TYPES: ClassVar = (VIDEO,)
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal-map video: frame rate, times and sound of the one given.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The normal-map video, with the frame rate, timestamps and sound of the input.",)
     SEARCH_ALIASES: ClassVar = ["video normals", "normal map video", "normal video", "temporal normals", "surface normals", "flicker"]
 
     @classmethod
@@ -103,7 +102,7 @@ class NormalsOfVideo:
         """ComfyUI's description of the inputs."""
         return {
             "required": _required(),
-            "optional": {"coding": coding_widget(f"How the vectors are stored. {CODING_READERS}"), **_optional()},
+            "optional": {"coding": coding_widget(), **_optional()},
         }
 
     def execute(
@@ -115,28 +114,36 @@ class NormalsOfVideo:
         smooth: float = VideoOptions.smooth,
         resolution: int = 0,
     ) -> tuple[Any]:
-        """The video."""
+        """Returns the video."""
         check_choice("coding", coding, CODINGS)
 
         def render(found: Estimate) -> Tensor:
             if found.normals is None:
-                raise ValueError(f"{model.spec.id} gives relative depth, of which no normals can be computed; choose another model")
+                raise ValueError(f"{model.spec.id} predicts relative depth, from which no normals can be computed; choose another model")
             return normals_to_image(found.normals, coding, found.axes, found.mask)
 
-        return (_made(model, video, render, VideoOptions(align, smooth), resolution, with_normals),)
+        return (_make_video(model, video, render, VideoOptions(align, smooth), resolution, with_normals),)
 
 
 def _required() -> dict[str, Widget]:
     return {
         "model": (DEPTH_NORMAL_MODEL, {"tooltip": "From Load Depth/Normal Model: any model of its list."}),
-        "video": (VIDEO, {"tooltip": "From Load Video or Create Video. Alpha is left out; HDR is tone mapped."}),
+        "video": (VIDEO, {"tooltip": "From Load Video or Create Video. Alpha is dropped; HDR is tone mapped."}),
     }
 
 
 def _optional() -> dict[str, Widget]:
-    align = "How the frames of a model of single pictures are brought to those before: by scale and shift, or not at all."
-    smooth = "How much of the frames before stands for a frame's own values where nothing moves; 0: nothing, 1: all."
-    resolution = "Side of the network's input in pixels, as its authors count it (see Estimate Geometry). 0: the model's own size."
+    align = (
+        "How each frame's depth is aligned to the frames before, for models of single images. scale_shift: by scale "
+        "and shift. none: not at all."
+    )
+    smooth = (
+        "How strongly frames are smoothed over time where nothing moves: the weight of the frames before. 0: not at "
+        "all, 1: they replace the frame's own values."
+    )
+    resolution = (
+        "Side of the network's input in pixels, measured as the model's authors do (see Estimate Geometry). 0: the model's own size."
+    )
     return {
         "align": choice_widget(ALIGNMENTS, align),
         "smooth": number_widget(VideoOptions.smooth, 0.0, 1.0, 0.05, smooth),
@@ -144,7 +151,7 @@ def _optional() -> dict[str, Widget]:
     }
 
 
-def _made(
+def _make_video(
     model: Model,
     video: Any,
     render: Render,
@@ -152,7 +159,7 @@ def _made(
     resolution: int,
     derive: Callable[[Estimate], Estimate] | None = None,
 ) -> Any:
-    """The VIDEO of what `render` shows of each frame's estimate."""
+    """Makes a VIDEO of each frame's estimate, rendered by `render`."""
     check_model(model)
     check_network_side(resolution)
     check_range("smooth", options.smooth, 0, 1)

@@ -1,4 +1,4 @@
-"""The nodes of ComfyUI-Video-Depth-Anything: same ids, widgets, sockets and looks."""
+"""The nodes of ComfyUI-Video-Depth-Anything, with the same ids, widgets, sockets and display."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..model_loader.comfy.devices import default_device, is_fast
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.folders import user_folder
 from ..utils import images_to_rgb, resize_image, to_images
-from .batches import counted, to_output
+from .batches import to_output, with_progress
 from .loading import choose_tiny, load_model
 from .model_list import model_widget
 from .sockets import Inputs
@@ -29,7 +29,7 @@ from .widgets import MAX_RESOLUTION, choice_widget, count_widget, image_input, s
 
 CATEGORY = "VideoDepthAnything"
 VDAMODEL, DEPTHS = "VDAMODEL", "DEPTHS"
-"""The old pack's sockets. DEPTHS is an array (frames, H, W) of float32, which nodes of other packs give and take as well."""
+"""The old pack's sockets. DEPTHS is a float32 array (frames, H, W), which other packs' nodes use too."""
 
 FILES = {
     "video_depth_anything_vits.pth": "video-depth-anything-small",
@@ -50,7 +50,7 @@ _ALIASES = ["video depth", "video depth anything", "vda", "temporal depth", "con
 
 @dataclass(frozen=True)
 class VideoModel:
-    """Which model the next node is to load: only it knows in which precision.
+    """A chosen model, which the next node loads in its own precision.
 
     Attributes:
         model_id: Its id in the table of models.
@@ -60,7 +60,7 @@ class VideoModel:
 
 
 class LoadVideoDepthAnythingModel:
-    """Chooses a model."""
+    """Chooses a Video Depth Anything model."""
 
     NODE_ID = "LoadVideoDepthAnythingModel"
     DISPLAY_NAME = "Load Video Depth Anything Model"
@@ -78,41 +78,43 @@ class LoadVideoDepthAnythingModel:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         tooltip = (
-            "vits: 116 MB, Apache-2.0. vitb (458 MB) and vitl (1.54 GB): CC BY-NC 4.0, not for commercial use. metric_...: metres, large = "
-            f"far; the others disparity, large = near. {BUNDLED_MODEL}: the pack's own small network of single pictures, whose frames are "
-            "calmed afterwards: a preview without a download."
+            "Which model to run. vits: 116 MB, Apache-2.0. vitb (458 MB) and vitl (1.54 GB): CC BY-NC 4.0, not for commercial use. "
+            f"metric_...: metres, large = far; the others: disparity, large = near. {BUNDLED_MODEL}: the pack's own small network for "
+            "single images, whose frames are smoothed over time afterwards; a preview without a download."
         )
         return {"required": {}, "optional": {"model": model_widget(FILES, tooltip)}}
 
     def execute(self, model: str = next(iter(FILES))) -> tuple[VideoModel]:
-        """The choice."""
+        """Returns the chosen model."""
         check_choice("model", model, list(FILES))
         return (VideoModel(FILES[model]),)
 
 
 class VideoDepthAnythingProcess:
-    """The depth of a video."""
+    """Estimates the depth of a video."""
 
     NODE_ID = "VideoDepthAnythingProcess"
     DISPLAY_NAME = "Video Depth Anything Process"
-    DESCRIPTION = "Depth of a film that holds still from frame to frame. The batch is one film, of any length."
+    DESCRIPTION = "Estimates the depth of a video, temporally stable from frame to frame. The batch is one video of any length."
     CATEGORY, FUNCTION = CATEGORY, "execute"
     RETURN_TYPES: ClassVar = (DEPTHS,)
     RETURN_NAMES: ClassVar = ("depths",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Raw numbers: disparity of the relative models, metres of the metric ones.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Raw depth of each frame: disparity from the relative models, metres from the metric ones.",)
     SEARCH_ALIASES: ClassVar = _ALIASES
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        size = "Short side in pixels of the network's input, at most; longer frames than 16:9 are made smaller. 518: its authors' size."
-        limit = "Frames whose longer side exceeds this are made smaller first, and the depth is of that size. 0: never."
-        precision = "What the network computes in. fp16: half precision where the device is fast in it, else float32. fp32: float32."
-        cuts = "Begins anew where the picture changes at once. Off: the whole batch is one shot, as in the old node."
+        size = "Largest short side of the network's input in pixels; frames wider than 16:9 get a smaller one. 518: its authors' size."
+        limit = "Longest side of the frames in pixels: larger frames are downscaled first, and the depth has that size. 0: no limit."
+        precision = (
+            "Number format that the network computes in. fp16: half precision if the device is fast in it, else float32. fp32: float32."
+        )
+        cuts = "On: the estimate starts anew at a cut. Off: the whole batch is one shot, as in the old node."
         return {
             "required": {
                 "vda_model": (VDAMODEL, {"tooltip": "From Load Video Depth Anything Model."}),
-                "images": image_input("The frames of a film, in order."),
+                "images": image_input("The frames of a video, in order."),
             },
             "optional": {
                 "input_size": count_widget(INPUT_SIZE, MIN_INPUT, MAX_RESOLUTION, size),
@@ -131,11 +133,11 @@ class VideoDepthAnythingProcess:
         precision: str = PRECISIONS[0],
         cuts: bool = True,
     ) -> tuple[np.ndarray]:
-        """The depth of each frame."""
+        """Returns the depth of each frame."""
         if not isinstance(vda_model, VideoModel):
             raise TypeError(
-                f"the vda_model input is a {type(vda_model).__name__}; expected what this pack's Load Video Depth Anything Model gives: "
-                "two packs have nodes of this name, and both nodes must be of the same one"
+                f"the vda_model input is a {type(vda_model).__name__}; expected the output of this pack's Load Video Depth Anything Model: "
+                "two packs have nodes of this name, and both nodes must be from the same pack"
             )
         check_range("input_size", input_size, MIN_INPUT, MAX_RESOLUTION)
         check_range("max_res", max_res, -1, MAX_RESOLUTION)
@@ -155,15 +157,18 @@ class VideoDepthAnythingProcess:
 
 
 class VideoDepthAnythingOutput:
-    """Depth as images."""
+    """Renders the depth of a video as images."""
 
     NODE_ID = "VideoDepthAnythingOutput"
     DISPLAY_NAME = "Video Depth Anything Output Depth Map"
-    DESCRIPTION = "Depth as pictures, all in one range: the film's smallest number is black (or the colour map's first colour)."
+    DESCRIPTION = (
+        "Shows the depth of a video as images, all in one range: the video's smallest value is black (or the first "
+        "colour of the colour map)."
+    )
     CATEGORY, FUNCTION = CATEGORY, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
     RETURN_NAMES: ClassVar = ("images",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Near = white of the relative models, far = white of the metric ones.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("One image for each frame. Relative models: near = white. Metric models: far = white.",)
     SEARCH_ALIASES: ClassVar = _ALIASES
 
     @classmethod
@@ -172,46 +177,48 @@ class VideoDepthAnythingOutput:
         return {
             "required": {"depths": _depths_input()},
             "optional": {
-                "colormap": choice_widget(COLOUR_MAPS, "inferno: from black over red to yellow. gray: for control models.", "gray")
+                "colormap": choice_widget(
+                    COLOUR_MAPS, "Colours of the image. gray: for control models. inferno: from black over red to yellow.", "gray"
+                )
             },
         }
 
     def execute(self, depths: Any, colormap: str = "gray") -> tuple[Tensor]:
-        """One image a frame."""
+        """Returns one image for each frame."""
         check_choice("colormap", colormap, COLOUR_MAPS)
         values = torch.from_numpy(_checked(depths))[:, None]
-        # larger numbers are whiter, whatever they mean: the socket does not say it
+        # larger values are whiter, because the socket does not carry the kind of depth
         colours = None if colormap == "gray" else colormap
         return (to_output(depth_to_image(values, Quantity.DISPARITY, normalisation="per_clip", colour_map=colours)),)
 
 
 class VideoDepthAnythingSaveEXR:
-    """Depth as files."""
+    """Saves the depth of a video as EXR files."""
 
     NODE_ID = "VideoDepthAnythingSaveEXR"
     DISPLAY_NAME = "Video Depth Anything Save EXR"
-    DESCRIPTION = "Writes raw depth to a folder below ComfyUI's output folder: frame_00000.exr, ..., 32-bit floats in the channel Z."
+    DESCRIPTION = "Writes raw depth into a folder below ComfyUI's output folder: frame_00000.exr, ..., 32-bit floats in the channel Z."
     CATEGORY, FUNCTION, OUTPUT_NODE = CATEGORY, "execute", True
     RETURN_TYPES: ClassVar = ("STRING",)
     RETURN_NAMES: ClassVar = ("exr_path",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The folder.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The folder that was written.",)
     SEARCH_ALIASES: ClassVar = [*_ALIASES, "exr", "save depth"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        folder = "A folder below the output folder. Files of the same names are replaced."
+        folder = "A folder below the output folder. Files with the same names are overwritten."
         return {
             "required": {"depths": _depths_input()},
             "optional": {"folder_name": ("STRING", {"default": DEFAULT_FOLDER, "tooltip": folder})},
         }
 
     def execute(self, depths: Any, folder_name: str = DEFAULT_FOLDER) -> tuple[str]:
-        """Writes the files."""
+        """Saves the files."""
         frames = _checked(depths)
         folder = resolve_inside(user_folder("output"), folder_name)
         folder.mkdir(parents=True, exist_ok=True)
-        for index, frame in enumerate(counted(frames, len(frames))):
+        for index, frame in enumerate(with_progress(frames, len(frames))):
             write_depth_channel(folder / f"frame_{index:05}.exr", frame)
         return (str(folder),)
 
@@ -221,7 +228,7 @@ def _depths_input() -> tuple[str, dict[str, str]]:
 
 
 def _limited(height: int, width: int, longest: int) -> tuple[int, int]:
-    """The size of frames whose longer side is at most `longest` (0 or less: any); both sides even where they shrink, as videos need."""
+    """Limits the longer side of frames to `longest` (0 or less: no limit); a reduced height and width are even, as videos need."""
     if longest <= 0 or max(height, width) <= longest:
         return height, width
     scale = longest / max(height, width)
@@ -230,17 +237,17 @@ def _limited(height: int, width: int, longest: int) -> tuple[int, int]:
 
 
 def _frames(frames: Tensor, height: int, width: int) -> Iterator[Tensor]:
-    """A video in chunks of RGB, at a size."""
+    """Yields a video in RGB chunks at a size."""
     for chunk in frames.split(_READ_AT_ONCE):
         yield resize_image(images_to_rgb(chunk), height, width)
 
 
 def _checked(depths: Any) -> np.ndarray:
-    """Depth of this or another pack as float32 (frames, H, W).
+    """Checks depth of this or another pack and converts it to float32 (frames, H, W).
 
     Raises:
         TypeError: Neither an array nor a tensor.
-        ValueError: Another shape, or nothing in it.
+        ValueError: Another shape, or empty.
     """
     if isinstance(depths, Tensor):
         depths = depths.detach().float().cpu().numpy()

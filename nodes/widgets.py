@@ -23,153 +23,154 @@ OPENGL, DIRECTX = NormalMapCoding.OPENGL.value, NormalMapCoding.DIRECTX.value
 NORMALBAE, NORMAL_1_0 = NormalMapCoding.CONTROLNET_NORMALBAE.value, NormalMapCoding.CONTROLNET_1_0_NORMAL.value
 
 COLOUR = "depth_normal_colour"
-"""Option that marks a text as a colour."""
+"""Option that marks a text widget as a colour."""
 
-CODING_READERS = (
+_CODING = "Convention of the normal map: which axes R, G and B hold."
+_CODING_READERS = (
     "opengl: Blender, glTF. directx: Unreal. controlnet-normalbae: control_v11p_sd15_normalbae. controlnet-1.0-normal: control_sd15_normal."
 )
-"""Who reads which coding of normal maps."""
 
 
 def choice_widget(choices: Sequence[str], tooltip: str, default: str | None = None, *, advanced: bool = False) -> Widget:
-    """A list to choose from; `default` None = its first entry."""
+    """Makes a list widget; `default` None = its first entry."""
     return list(choices), _options(default or choices[0], tooltip, advanced)
 
 
 def number_widget(default: float, low: float, high: float, step: float, tooltip: str, *, advanced: bool = False) -> Widget:
-    """A number between two others."""
+    """Makes a number widget."""
     return "FLOAT", {**_options(default, tooltip, advanced), "min": low, "max": high, "step": step}
 
 
 def count_widget(default: int, low: int, high: int, tooltip: str, *, step: int | None = None, advanced: bool = False) -> Widget:
-    """A whole number between two others."""
+    """Makes a whole-number widget."""
     steps = {} if step is None else {"step": step}
     return "INT", {**_options(default, tooltip, advanced), "min": low, "max": high, **steps}
 
 
 def switch_widget(default: bool, tooltip: str, *, advanced: bool = False) -> Widget:
-    """Yes or no."""
+    """Makes an on/off widget."""
     return "BOOLEAN", _options(default, tooltip, advanced)
 
 
 def text_widget(tooltip: str, default: str = "", *, advanced: bool = False) -> Widget:
-    """A line of words."""
+    """Makes a one-line text widget."""
     return "STRING", _options(default, tooltip, advanced)
 
 
 def colour_widget(tooltip: str, default: str) -> Widget:
-    """A colour, which `web/colour_widget.js` lets the user pick where ComfyUI's page can; else it is typed."""
+    """Makes a colour widget: `web/colour_widget.js` adds a picker if the page supports it, else the colour is typed."""
     kind, options = text_widget(f"{tooltip} #fff, white and 255,255,255 are understood too.", default)
     return kind, {**options, COLOUR: True}
 
 
-def image_input(tooltip: str = "One picture or a batch.") -> Widget:
-    """The input for images."""
+def image_input(tooltip: str = "One image or a batch.") -> Widget:
+    """Makes an input for images."""
     return "IMAGE", {"tooltip": tooltip}
 
 
-def geometry_input(tooltip: str) -> Widget:
-    """The input for raw depth and normals."""
+def geometry_input(tooltip: str = "Raw depth, e.g. from Estimate Geometry.") -> Widget:
+    """Makes an input for raw depth and normals."""
     return GEOMETRY, {"tooltip": tooltip}
 
 
-def short_side_widget(tooltip: str = "Short side of the result in pixels, aspect kept.") -> Widget:
-    """How long the result's short side is."""
+def short_side_widget(tooltip: str = "Short side of the result in pixels; the aspect ratio is kept.") -> Widget:
+    """Widget for the short side of the result."""
     return count_widget(512, MIN_RESOLUTION, MAX_RESOLUTION, tooltip, step=64)
 
 
 def network_side_widget(tooltip: str) -> Widget:
-    """The size of the network's input, measured as its authors do; 0 = their default."""
+    """Widget for the size of the network's input, measured as its authors do; 0 = their default."""
     return count_widget(0, 0, MAX_RESOLUTION, tooltip)
 
 
 def network_size_widget(tooltip: str, step: int | None = None) -> Widget:
-    """The same in the old nodes, behind `resolution`; `tooltip` says what 0 is."""
+    """Widget for the same in the old nodes, after `resolution`; `tooltip` explains 0."""
     return count_widget(0, 0, MAX_NETWORK_SIZE, tooltip, step=step, advanced=True)
 
 
 def tiles_widget() -> Widget:
-    """The number of tiles for large images."""
+    """Widget for the number of tiles of large images."""
     tooltip = (
-        "For large pictures: sharper edges, more detail. The picture is seen as a whole, and again in overlapping tiles, whose detail goes "
-        "onto the whole. auto: tiles of about the network's own size, at most 4 along the longer side. A number: so many along it; the "
-        "time grows with its square."
+        "For large images: sharper edges and more detail. The network runs on the whole image and again on "
+        "overlapping tiles, whose detail is added to the whole. auto: tiles of about the network's own size, at most "
+        "4 along the longer side. A number: that many along it; the time grows with its square."
     )
     return choice_widget(TILES, tooltip)
 
 
 def precision_widget() -> Widget:
-    """What the network computes in."""
-    tooltip = "What the network computes in. auto: the fastest in which the picture stays the same; float32 where in doubt."
+    """Widget for the dtype that the network computes in."""
+    tooltip = "Number format that the network computes in. auto: the fastest one that leaves the image the same; float32 if in doubt."
     return choice_widget(DTYPE_CHOICES, tooltip, AUTO, advanced=True)
 
 
 def runtime_widget() -> Widget:
-    """What runs the network."""
+    """Widget for the runtime of the network."""
     tooltip = (
-        "What runs the network. compile: torch.compile, a minute at first. onnx: ONNX Runtime, and openvino, if they are installed; an "
-        "engine is built once and kept. auto: torch, as no engine was found to be worth its building. Where one fails, torch "
-        "runs it, and the node says why."
+        "Runtime that runs the network. auto: torch, because no engine was found to be worth building. compile: "
+        "torch.compile, which takes a minute at first. onnx (ONNX Runtime) and openvino, if installed: an engine is "
+        "built once and kept. If one fails, torch runs the network and the node gives the reason."
     )
     return choice_widget(RUNTIME_CHOICES, tooltip, advanced=True)
 
 
 def fov_widget(tooltip: str | None = None) -> Widget:
-    """How wide the camera sees; `tooltip` None = where the geometry may know its camera."""
-    tooltip = tooltip or "Field of view of the picture's longer side in degrees. 0: the camera the geometry knows, else 55."
+    """Widget for the camera's field of view; `tooltip` None: for a geometry that may contain its camera."""
+    tooltip = tooltip or ("Field of view of the image's longer side in degrees. 0: the geometry's own camera, else 55.")
     return number_widget(0.0, 0.0, MAX_FOV, 0.1, tooltip)
 
 
 def near_far_ratio_widget() -> Widget:
-    """How deep a scene of unknown depth is."""
+    """Widget for the depth range of a scene without metric depth."""
     tooltip = (
-        "How many times farther the far end of the scene is than the near end; above 1. Fixes the unknown zero of disparity and relative "
-        "depth; metric depth does not need it. 0 (automatic): 3, or 30 where the model itself marks the sky; 30 suits other landscapes "
-        "with sky; relative depth needs a number."
+        "How many times farther the far end of the scene is than the near end; above 1. Disparity and relative depth "
+        "need it to become distances; metric depth does not. 0 (automatic): 3, or 30 if the model marks the sky. "
+        "Relative depth needs a number; 30 suits landscapes with sky."
     )
     return number_widget(0.0, 0.0, MAX_RATIO, 0.1, tooltip)
 
 
 def near_widget() -> Widget:
-    """Which end of a depth image is near."""
+    """Widget for which end of a depth map is near."""
     return choice_widget(NEAR, "Which end of the grey levels is near.")
 
 
 def normalisation_widget(fixed: str) -> Widget:
-    """What is black and what is white in a depth image; `fixed` says what range the choice of that name takes."""
+    """Widget for the range of a depth map; `fixed` describes the range of the choice of that name."""
     tooltip = (
-        "Where the range between black and white comes from. per_image: each picture. per_clip: the whole batch. "
-        f"fixed: {fixed}. running: the batch is a film, whose range is followed frame by frame."
+        "What black and white stand for. per_image: the ends of each image's range. per_clip: the ends of the whole batch. "
+        f"fixed: {fixed}. running: for a video, a range that follows it frame by frame."
     )
     return choice_widget(NORMALISATIONS, tooltip, PER_IMAGE)
 
 
 def clip_normalisation_widget() -> Widget:
-    """What is black and what is white in the old nodes' depth images."""
+    """Widget for the range of the old nodes' depth maps."""
     tooltip = (
-        "Where the range between black and white comes from. per_image: each picture, as in the old node. For films, so that they do not "
-        "flicker: per_clip: one range for the whole batch; running: a range that follows the film, and begins anew at a cut."
+        "What black and white stand for. per_image: the farthest and nearest point of each image, as in the old node. "
+        "For videos without flicker: per_clip: one range for the whole batch; running: a range that follows the video "
+        "and starts anew at a cut."
     )
     return choice_widget(CLIP_NORMALISATIONS, tooltip, PER_IMAGE)
 
 
-def coding_widget(tooltip: str, default: str = OPENGL) -> Widget:
-    """How a normal map stores its vectors."""
+def coding_widget(tooltip: str = f"{_CODING} {_CODING_READERS}", default: str = OPENGL) -> Widget:
+    """Widget for the convention of a normal map."""
     return choice_widget(CODINGS, tooltip, default)
 
 
 def old_coding_widget(default: str) -> Widget:
-    """The same in the old nodes; `default` is what the old node gave."""
-    return coding_widget(f"How R, G and B hold the vectors; {default}: as in the old node. {CODING_READERS}", default)
+    """Widget for the same in the old nodes; `default` is the old node's convention."""
+    return coding_widget(f"{_CODING} {default}: as in the old node. {_CODING_READERS}", default)
 
 
 def flatness_widget(tooltip: str, high: float, *, advanced: bool = False) -> Widget:
-    """`a` of the MiDaS formula for normals."""
+    """Widget for `a` of the MiDaS formula for normals."""
     return number_widget(math.tau, 0.0, high, 0.05, tooltip, advanced=advanced)
 
 
 def background_widget(tooltip: str, *, advanced: bool = False) -> Widget:
-    """`bg_threshold` of the MiDaS formula for normals."""
+    """Widget for `bg_threshold` of the MiDaS formula for normals."""
     return number_widget(0.1, 0.0, 1.0, 0.05, tooltip, advanced=advanced)
 
 

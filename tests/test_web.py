@@ -16,7 +16,7 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes.files import NOTHING
 from depth_normal.nodes.live import image_payload
-from depth_normal.nodes.model_list import _described
+from depth_normal.nodes.model_list import _describe
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted((ROOT / "web").rglob("*.js"))
@@ -48,7 +48,7 @@ def test_the_page_reads_the_numbers_that_python_wrote(tmp_path, monkeypatch):
     values = torch.tensor([value for value in read["depth"] if value is not None])
     assert torch.allclose(values, DEPTH[~DEPTH.isnan()], rtol=2e-5)
     assert torch.allclose(torch.tensor(read["normal"]), NORMALS[0, :, 0, 0], atol=0.006)
-    assert read["picture"] == [128, 128, 128, 255] and read["bits"] == [1, 1, 1, 3, 0, 1, 1, 1]
+    assert read["image"] == [128, 128, 128, 255] and read["bits"] == [1, 1, 1, 3, 0, 1, 1, 1]
     assert read["words"] == ["3 m, faces 14° right, 26° up, sky", "0.8 m, faces 14° right, 26° up"]
     assert read["chinese"] == "3 m, 朝向右 14°、上 26°, 天空"
 
@@ -67,7 +67,7 @@ def test_what_the_scripts_say_is_said_in_every_language(tmp_path, monkeypatch):
 
 def said_by_the_server():
     """What the scripts translate of that which Python sends: parts of the models' labels, quantities, and the choice of no file."""
-    models = [part for spec in MODELS.values() for part in re.split(r" · |, | \+ ", _described(spec, frozenset({spec.id})))]
+    models = [part for spec in MODELS.values() for part in re.split(r" · |, | \+ ", _describe(spec, frozenset({spec.id})))]
     named = {part for part in models if not re.search(r"\d|[A-Z]", part) and part != "trained on ScanNet)"}
     return {
         *named,

@@ -56,7 +56,7 @@ assert.deepStrictEqual(['fr', undefined].map(locale => inLanguage(locale, () => 
 
 const loaded = await maps.loadMaps(JSON.parse(fs.readFileSync(payloadFile, 'utf8')), read)
 console.log(JSON.stringify({
-  picture: [...loaded.picture.slice(0, 4)],
+  image: [...loaded.image.slice(0, 4)],
   depth: [...loaded.depth].map(value => Number.isNaN(value) ? null : value),
   normal: maps.normalAt(loaded, 3),
   bits: [...loaded.bits],

@@ -1,4 +1,4 @@
-// Depth & Normals in ComfyUI's page: pictures on nodes that answer to the pointer. Nodes do all they do without it.
+// Depth & Normals in ComfyUI's page: interactive images on nodes. The nodes also work without it.
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
@@ -6,7 +6,7 @@ import { GeometryView } from './geometry_view.js'
 import { LightView } from './light_view.js'
 import { loadMaps } from './maps.js'
 import { NodeWidgets } from './node_widgets.js'
-import { EMPTY_HEIGHT, PictureView, SHOWN_HEIGHT } from './picture_view.js'
+import { EMPTY_HEIGHT, ImageView, SHOWN_HEIGHT } from './image_view.js'
 import { PlainView } from './plain_view.js'
 import { PointView } from './point_view.js'
 import { translated } from './words.js'
@@ -18,12 +18,12 @@ const LOOKS_A_SECOND = 8
 
 const shown = new Set()
 
-/** What the pack adds to one node. */
+/** The pack's view on one node. */
 class NodeView {
   constructor(node, View) {
     this.node = node
     this.stamp = 0
-    this.view = new PictureView(View.empty, this.hands(), passWheel)
+    this.view = new ImageView(View.empty, this.handlers(), passWheel)
     this.widgets = new NodeWidgets(node, () => this.inner.update())
     this.inner = new View(this.view, this.widgets)
     this.widget = node.addDOMWidget(WIDGET, 'DEPTH_NORMAL_PICTURE', this.view.root, {
@@ -33,36 +33,36 @@ class NodeView {
     })
     this.widget.serialize = false
     this.view.root.depthNormal = this.inner
-    // Its own picture takes the place of core's, in Nodes 2.0 and on the canvas.
+    // Its own image takes the place of core's, in Nodes 2.0 and on the canvas.
     node.hideOutputImages = true
     node.onDrawBackground = () => {}
     shown.add(this)
   }
 
-  hands() {
+  handlers() {
     const names = ['grab', 'drag', 'drop', 'hover', 'wheel', 'arrow']
     return Object.fromEntries(names.map(name => [name, (...values) => this.inner[name]?.(...values)]))
   }
 
-  /** Shows what a run brought; a later call overtakes an earlier one that still loads. */
+  /** Shows the result of a run; a later call cancels an earlier one that still loads. */
   async show(payloads) {
-    const usable = (payloads ?? []).filter(payload => payload?.picture)
+    const usable = (payloads ?? []).filter(payload => payload?.image)
     if (!usable.length || usable === this.payloads) return
     const stamp = ++this.stamp, key = JSON.stringify(usable)
     if (key === this.key) return
-    let pictures
+    let images
     try {
-      pictures = await Promise.all(usable.map(payload => loadMaps(payload, read)))
+      images = await Promise.all(usable.map(payload => loadMaps(payload, read)))
     } catch (error) {
-      if (stamp === this.stamp) this.fail(translated('The picture cannot be loaded: {0}. Run again.', error.message))
+      if (stamp === this.stamp) this.fail(translated('The image cannot be loaded: {0}. Run again.', error.message))
       return
     }
     if (stamp !== this.stamp) return
     this.key = key
     try {
-      this.inner.show(pictures)
+      this.inner.show(images)
     } catch (error) {
-      this.fail(translated('The picture cannot be shown here: {0}', error.message))
+      this.fail(translated('The image cannot be shown here: {0}', error.message))
     }
     this.grow()
   }
@@ -79,7 +79,7 @@ class NodeView {
     this.node.setDirtyCanvas(true, true)
   }
 
-  /** What an earlier run of this node left in the page, after an undo or a change of tabs. */
+  /** The result of an earlier run of this node, after an undo or a change of tabs. */
   restore() {
     const { graph, id } = this.node
     const place = graph && graph !== app.graph && graph.id && !graph.isRootGraph ? `${graph.id}:${id}` : String(id)
@@ -122,13 +122,13 @@ function chained(node, name, after) {
   }
 }
 
-// Values change by typing, undo, other packs and links: looking at them misses none of these ways.
+// Values change by typing, undo, other packs and links: polling them misses none of these.
 setInterval(() => {
   for (const view of shown) if (view.view.width) view.inner.update()
 }, 1000 / LOOKS_A_SECOND)
 
 app.registerExtension({
-  name: 'DepthNormal.Pictures',
+  name: 'DepthNormal.Images',
   nodeCreated(node) {
     const View = viewOf(node)
     if (!View) return

@@ -1,15 +1,15 @@
-// Preview Geometry in the page: depth, normals and mask side by side, numbers under the pointer, and the surface in 3D.
+// Preview Geometry in the page: depth, normals and mask side by side, values under the pointer, and the surface in 3D.
 
 import { gpu } from './gl.js'
 import { describe } from './maps.js'
 import { OrbitScene } from './orbit_scene.js'
-import { button } from './picture_view.js'
+import { button } from './image_view.js'
 import { depthToCamera, percentiles } from './solid.js'
 import { translated } from './words.js'
 
 const SOLID_SIZE = [800, 600]
 
-/** What *Preview Geometry* shows on itself. */
+/** The view on the node *Preview Geometry*. */
 export class GeometryView {
   static width = 340
 
@@ -17,30 +17,30 @@ export class GeometryView {
     return translated('Run to see depth, normals and mask here.')
   }
 
-  /** @param {import('./picture_view.js').PictureView} view */
+  /** @param {import('./image_view.js').ImageView} view */
   constructor(view) {
     this.view = view
     this.index = 0
     this.scene = null
     this.pending = 0
     this.solid = button('3D', translated('Depth as a surface that can be turned'), () => this.toggle())
-    this.back = button('‹', translated('The picture before'), () => this.choose(this.index - 1))
+    this.back = button('‹', translated('Previous image'), () => this.choose(this.index - 1))
     this.number = document.createElement('span')
-    this.next = button('›', translated('The next picture'), () => this.choose(this.index + 1))
+    this.next = button('›', translated('Next image'), () => this.choose(this.index + 1))
     view.bar.append(this.back, this.number, this.next, this.solid)
     view.stage.addEventListener('dblclick', () => this.reset())
     this.refresh()
   }
 
-  /** @param {import('./maps.js').Maps[]} pictures Those of a batch. */
-  show(pictures) {
-    this.pictures = pictures
-    this.choose(Math.min(this.index, pictures.length - 1))
+  /** @param {import('./maps.js').Maps[]} images Those of a batch. */
+  show(images) {
+    this.images = images
+    this.choose(Math.min(this.index, images.length - 1))
   }
 
-  /** @param {number} index Of the picture; those before the first and after the last are the last and the first. */
+  /** @param {number} index Of the image; those before the first and after the last are the last and the first. */
   choose(index) {
-    this.index = (index + this.pictures.length) % this.pictures.length
+    this.index = (index + this.images.length) % this.images.length
     const wasSolid = Boolean(this.scene)
     this.dispose()
     if (wasSolid && this.maps.depth) this.open()
@@ -48,7 +48,7 @@ export class GeometryView {
   }
 
   get maps() {
-    return this.pictures?.[this.index]
+    return this.images?.[this.index]
   }
 
   toggle() {
@@ -62,11 +62,11 @@ export class GeometryView {
 
   open() {
     const shared = gpu()
-    if (!shared) return this.view.say(translated('This browser has no WebGL 2: there is no 3D view.'))
-    this.scene = new OrbitScene(shared, this.maps, this.maps.picture, () => this.schedule())
+    if (!shared) return this.view.say(translated('This browser has no WebGL 2, so there is no 3D view.'))
+    this.scene = new OrbitScene(shared, this.maps, this.maps.image, () => this.schedule())
     this.view.resize(...SOLID_SIZE)
     this.view.marks()
-    this.view.say(translated('drag turns, Shift moves, the wheel goes nearer, double click: back'))
+    this.view.say(translated('drag: turn, Shift: move, wheel: zoom, double click: reset'))
     this.schedule()
     this.refresh()
   }
@@ -93,15 +93,15 @@ export class GeometryView {
     return this.tiles.map((_, i) => count - i).reduce((best, columns) => scale(columns) > scale(best) ? columns : best)
   }
 
-  /** Where a tile begins, in pixels. */
+  /** First column of a tile in pixels. */
   corner(place) {
     return { left: place % this.columns * this.maps.width, top: Math.floor(place / this.columns) * this.maps.height }
   }
 
   refresh() {
-    const several = this.pictures?.length > 1
+    const several = this.images?.length > 1
     for (const element of [this.back, this.number, this.next]) element.style.display = several ? '' : 'none'
-    this.number.textContent = several ? `${this.index + 1} / ${this.pictures.length}` : ''
+    this.number.textContent = several ? `${this.index + 1} / ${this.images.length}` : ''
     this.solid.style.display = this.maps?.depth ? '' : 'none'
     this.solid.textContent = this.scene ? translated('maps') : '3D'
   }
@@ -120,7 +120,7 @@ export class GeometryView {
     })
   }
 
-  /** The place in the picture that a place among the tiles shows; null where no tile is. */
+  /** Converts a point on the tiles to one of the image; null where no tile is. */
   onTile({ x, y }) {
     const across = x * this.view.width / this.maps.width, down = y * this.view.height / this.maps.height
     return Math.floor(down) * this.columns + Math.floor(across) < this.tiles.length ? { x: across % 1, y: down % 1 } : null
@@ -173,7 +173,7 @@ export class GeometryView {
 }
 
 /**
- * Depth (near = white), normals and mask as pictures, those that there are.
+ * Depth (near = white), normals and mask as images, those that there are.
  * @param {import('./maps.js').Maps} maps
  * @returns {Uint8ClampedArray<ArrayBuffer>[]} RGBA.
  */

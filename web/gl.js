@@ -3,7 +3,7 @@
 let shared = null
 
 /**
- * The context that all nodes share, made when the first one asks; null where the browser has no WebGL 2.
+ * The context that all nodes share, created on first use; null if the browser has no WebGL 2.
  * @returns {Gpu | null}
  */
 export function gpu() {
@@ -11,7 +11,7 @@ export function gpu() {
   return shared.gl ? shared : null
 }
 
-/** A WebGL 2 context with its programs. What it holds is made again after it was lost. */
+/** A WebGL 2 context with its programs. Its resources are created again after a context loss. */
 class Gpu {
   constructor() {
     this.canvas = document.createElement('canvas')

@@ -1,4 +1,4 @@
-// Lights as geometry/effects/lights.py has them, and where they are seen in the picture. Plain numbers: no page is needed.
+// Lights as geometry/effects/lights.py has them, and where they appear in the image. Plain numbers: no page is needed.
 
 const NEAREST_DEPTH = 0.05
 const RADIANS = Math.PI / 180
@@ -26,7 +26,7 @@ const RADIANS = Math.PI / 180
 
 /**
  * @param {number} azimuth Degrees: 0 from the right, 90 from above.
- * @param {number} elevation Degrees out of the picture.
+ * @param {number} elevation Degrees out of the image.
  * @returns {[number, number, number]}
  */
 export function direction(azimuth, elevation) {
@@ -35,8 +35,8 @@ export function direction(azimuth, elevation) {
 }
 
 /**
- * Where a lamp stands that is seen at a place of the picture.
- * @param {number} x Fractions of the picture.
+ * Where a lamp stands that is seen at a place of the image.
+ * @param {number} x Fractions of the image.
  * @param {number} y
  * @param {number} depth
  * @param {{width: number, height: number, intrinsics: number[]}} camera In pixels of the preview.
@@ -122,11 +122,11 @@ export function looksOf(values) {
 }
 
 /**
- * Where a directional light's handle is: a globe around the picture's middle, seen from the pole. Its middle is light from the viewer, its
+ * Where a directional light's handle is: a globe around the image's middle, seen from the pole. Its middle is light from the viewer, its
  * equator grazing light, beyond it light from behind.
  * @param {{azimuth: number, elevation: number}} values
- * @param {number} aspect Width of the picture divided by its height.
- * @returns {{x: number, y: number}} Fractions of the picture.
+ * @param {number} aspect Width of the image divided by its height.
+ * @returns {{x: number, y: number}} Fractions of the image.
  */
 export function handleOf({ azimuth, elevation }, aspect) {
   const way = (90 - elevation) / 90, [right, up] = radii(aspect)
@@ -134,7 +134,7 @@ export function handleOf({ azimuth, elevation }, aspect) {
 }
 
 /**
- * The angles at a place of the picture: the inverse of `handleOf`.
+ * The angles at a place of the image: the inverse of `handleOf`.
  * @param {{x: number, y: number}} point
  * @param {number} aspect
  * @returns {{azimuth: number, elevation: number}} Whole degrees.
@@ -146,7 +146,7 @@ export function anglesAt({ x, y }, aspect) {
   return { azimuth: (azimuth + 360) % 360, elevation: Math.max(-90, elevation) }
 }
 
-/** @param {number} aspect @returns {[number, number]} Radii of the equator, as fractions of the picture's width and height. */
+/** @param {number} aspect @returns {[number, number]} Radii of the equator, as fractions of the image's width and height. */
 export function radii(aspect) {
   const radius = 0.46
   return aspect > 1 ? [radius / aspect, radius] : [radius, radius * aspect]

@@ -1,4 +1,4 @@
-// Relight in the page: the picture under the light of the node's widgets, and a handle that moves it.
+// Relight in the page: the image under the light of the node's widgets, and a handle that moves it.
 
 import { gpu } from './gl.js'
 import { anglesAt, depthBy, handleOf, lampOf, looksOf, otherLamps, radii } from './light.js'
@@ -6,17 +6,17 @@ import { describe } from './maps.js'
 import { RelightScene } from './relight_scene.js'
 import { translated } from './words.js'
 
-// A picture that takes longer, in milliseconds, is drawn coarsely while the light moves, and finely this long after.
+// An image that takes longer (in milliseconds) is drawn coarsely while the light moves, and finely after this time.
 const SLOW = 25
 const REST = 150
 
-/** What *Relight* shows on itself. */
+/** The view on the node *Relight*. */
 export class LightView {
   static get empty() {
     return translated('Run once, then drag the light here.')
   }
 
-  /** @param {import('./picture_view.js').PictureView} view @param {import('./node_widgets.js').NodeWidgets} widgets */
+  /** @param {import('./image_view.js').ImageView} view @param {import('./node_widgets.js').NodeWidgets} widgets */
   constructor(view, widgets) {
     this.view = view
     this.widgets = widgets
@@ -25,13 +25,13 @@ export class LightView {
     this.pending = 0
   }
 
-  /** @param {import('./maps.js').Maps[]} pictures Those of a batch; the first is lit. */
+  /** @param {import('./maps.js').Maps[]} images Those of a batch; the first is lit. */
   show([maps]) {
     this.dispose()
     const shared = gpu()
     this.maps = maps
-    this.view.showPixels(maps.picture, maps.width, maps.height)
-    if (!shared) return this.view.say(translated('This browser has no WebGL 2: the light cannot be shown here. Run shows it.'))
+    this.view.showPixels(maps.image, maps.width, maps.height)
+    if (!shared) return this.view.say(translated('This browser has no WebGL 2, so the light cannot be shown here. Run the graph to see it.'))
     this.scene = new RelightScene(shared, maps, () => this.schedule())
     this.view.say(this.hint)
     this.draw()
@@ -43,7 +43,7 @@ export class LightView {
   }
 
   get hint() {
-    const hints = { directional: translated('drag the light round the picture'), point: translated('drag the lamp; Shift or the wheel: its depth') }
+    const hints = { directional: translated('drag the light around the image'), point: translated('drag the lamp; Shift or the wheel: its depth') }
     return hints[this.kind] ?? ''
   }
 
@@ -105,7 +105,7 @@ export class LightView {
     this.frames++
   }
 
-  /** The lamps and the looks that the widgets tell. */
+  /** The lamps and the shading that the widgets set. */
   lit() {
     const { values } = this.widgets
     return [[lampOf(values, this.maps), ...otherLamps(this.maps.payload.lamps, values)], looksOf(values)]
@@ -136,9 +136,9 @@ export class LightView {
 }
 
 /**
- * A line that is seen on any picture.
+ * Draws a line that is visible on any image.
  * @param {CanvasRenderingContext2D} context
- * @param {number} unit Pixels of the picture in one of the screen.
+ * @param {number} unit Pixels of the image in one of the screen.
  * @param {() => void} path Adds to the path.
  * @param {number} opacity
  * @param {string} [fill]

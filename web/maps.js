@@ -1,11 +1,11 @@
-// Reads what nodes/live.py writes: a picture, and its normals and depth as numbers.
+// Reads what nodes/live.py writes: an image, and its normals and depth as numbers.
 
 import { translated } from './words.js'
 
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10]
 const NAME = /^depth_normal_[0-9a-f]{32}\.png$/
 const STEPS = 65534
-const COUNTS = 1
+const VALID = 1
 const SKY = 2
 const FLAGS = 3
 
@@ -13,34 +13,34 @@ const FLAGS = 3
  * @typedef {object} Maps
  * @property {number} width Of the preview, in pixels.
  * @property {number} height
- * @property {[number, number]} full Width and height of the picture itself.
- * @property {Uint8ClampedArray<ArrayBuffer>} picture RGBA, row by row.
- * @property {Float32Array | null} depth NaN where there is none.
- * @property {string | null} quantity What depth holds: metric_depth, relative_depth or disparity.
+ * @property {[number, number]} full Width and height of the image itself.
+ * @property {Uint8ClampedArray<ArrayBuffer>} image RGBA, row by row.
+ * @property {Float32Array | null} depth NaN where it is unknown.
+ * @property {string | null} quantity Kind of depth: metric_depth, relative_depth or disparity.
  * @property {Uint8Array | null} normals RGBA: n / 2 + 0.5 in OpenGL axes, then 255 where there is a normal.
- * @property {Uint8Array | null} bits Per pixel 1 where all maps count, 2 where the sky is.
- * @property {Uint8Array | null} thickness Per pixel 0 to 63; 63 = 0.15 of the depth, half of how thick things are.
+ * @property {Uint8Array | null} bits Flags per pixel: 1 where all maps are valid, 2 in the sky.
+ * @property {Uint8Array | null} thickness Per pixel 0 to 63; 63 = 0.15 of the depth, half the thickness of things.
  * @property {[number, number, number, number] | null} intrinsics fx, fy, cx, cy in pixels of the preview.
- * @property {object} payload As it came.
+ * @property {object} payload The payload it was loaded from.
  */
 
 /**
- * Loads one picture of a node's output.
+ * Loads one image of a node's output.
  * @param {object} payload As `nodes/live.py` makes it.
  * @param {(path: string) => Promise<ArrayBuffer>} read Fetches a path of the server.
  * @returns {Promise<Maps>}
  */
 export async function loadMaps(payload, read) {
-  const [picture, packed] = await Promise.all(
-    [payload.picture, payload.maps].map(async file => file ? decodePng(await read(viewPath(file))) : null),
+  const [image, packed] = await Promise.all(
+    [payload.image, payload.maps].map(async file => file ? decodePng(await read(viewPath(file))) : null),
   )
-  const { width, height } = picture
-  if (packed && (packed.width !== width || packed.height !== 2 * height)) throw new Error('the maps are not of the picture\'s size')
+  const { width, height } = image
+  if (packed && (packed.width !== width || packed.height !== 2 * height)) throw new Error('the maps are not of the image\'s size')
   return {
     width,
     height,
     full: payload.full,
-    picture: withAlpha(picture.rgb, () => 255),
+    image: withAlpha(image.rgb, () => 255),
     quantity: payload.depth?.quantity ?? null,
     intrinsics: payload.intrinsics ?? null,
     payload,
@@ -49,7 +49,7 @@ export async function loadMaps(payload, read) {
 }
 
 /**
- * Where the server hands out a file; only files that nodes/live.py wrote into the temp folder.
+ * The server's path of a file; only for files that nodes/live.py wrote into the temp folder.
  * @param {{filename: string, subfolder: string, type: string}} file
  * @returns {string}
  */
@@ -126,7 +126,7 @@ function withAlpha(rgb, alpha) {
 }
 
 /**
- * Which pixel lies at fractions of the picture.
+ * Finds the pixel at fractions of the image.
  * @param {Maps} maps
  * @param {number} x 0 at the left border, 1 at the right one.
  * @param {number} y 0 at the top.
@@ -141,7 +141,7 @@ export function pixelAt(maps, x, y) {
 /**
  * Depth and direction at a place, in words: "2.31 m, faces 34° left, 12° up".
  * @param {Maps} maps
- * @param {number} x Fractions of the picture.
+ * @param {number} x Fractions of the image.
  * @param {number} y
  * @returns {string}
  */
@@ -149,7 +149,7 @@ export function describe(maps, x, y) {
   const at = pixelAt(maps, x, y), words = []
   if (maps.depth) words.push(depthInWords(maps.depth[at], maps.payload.unit ?? maps.quantity))
   if (maps.normals) words.push(normalInWords(normalAt(maps, at)))
-  if (maps.bits && !(maps.bits[at] & COUNTS)) words.push(translated('masked'))
+  if (maps.bits && !(maps.bits[at] & VALID)) words.push(translated('masked'))
   if (maps.bits && maps.bits[at] & SKY) words.push(translated('sky'))
   return words.join(', ')
 }

@@ -20,7 +20,7 @@ export class NodeWidgets {
     return Object.fromEntries(own.map(widget => [widget.name, widget.value]))
   }
 
-  /** @param {string} name @returns {boolean} Whether another node gives this value, so that setting it here would change nothing. */
+  /** @param {string} name @returns {boolean} Whether another node provides this value, so that setting it here has no effect. */
   isLinked(name) {
     return (this.node.inputs ?? []).some((input, slot) => input.widget?.name === name && this.node.isInputConnected(slot))
   }
@@ -40,7 +40,7 @@ export class NodeWidgets {
     this.changed()
   }
 
-  /** @param {string} name @returns {string} What the page calls it. */
+  /** @param {string} name @returns {string} Its label in the page. */
   label(name) {
     return this.find(name)?.label || name
   }

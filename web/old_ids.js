@@ -25,7 +25,7 @@ app.registerExtension({
     id: 'DepthNormal.OldIds',
     category: ['Depth & Normals', 'Graphs of other packs', 'Old ids'],
     name: 'Serve the node ids of comfyui_controlnet_aux and ComfyUI-Video-Depth-Anything',
-    tooltip: 'Off: those ids are left to those packs. The same nodes are there under ids of their own either way. Takes effect when ComfyUI starts again.',
+    tooltip: 'Off: those packs keep these ids. The nodes of this pack are available under ids of their own either way. Takes effect when ComfyUI starts again.',
     type: 'boolean',
     defaultValue: true,
   }],
@@ -41,7 +41,7 @@ app.registerExtension({
   getNodeMenuItems(node) {
     const own = offered[node.comfyClass]?.map(each => each.new_node_id).find(id => id.startsWith(OWN))
     if (!own || packs.has(node.constructor.nodeData?.python_module)) return []
-    return [{ content: translated('Use the node of Depth & Normals'), callback: () => exchange(node, own) }]
+    return [{ content: translated('Replace by the node of Depth & Normals'), callback: () => exchange(node, own) }]
   },
   async setup() {
     // The page has no way for packs to hide a node that is not deprecated: without this store, search shows both ids.

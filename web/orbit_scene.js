@@ -1,4 +1,4 @@
-// A surface on the graphics card, seen from a camera that goes around it.
+// A surface on the graphics card, rendered from an orbiting camera.
 
 import { solidOf } from './solid.js'
 
@@ -15,16 +15,16 @@ void main() {
 const FRAGMENT = `#version 300 es
 precision highp float;
 in vec2 at;
-uniform sampler2D picture;
+uniform sampler2D image;
 out vec4 seen;
 void main() {
-  seen = vec4(texture(picture, at).rgb, 1.0);
+  seen = vec4(texture(image, at).rgb, 1.0);
 }`
 
 const FOV = 50 * Math.PI / 180
 const BACKGROUND = [0.12, 0.12, 0.13]
 
-/** What the shared context holds of one surface. */
+/** One surface's resources in the shared context. */
 export class OrbitScene {
   /**
    * @param {import('./gl.js').Gpu} gpu
@@ -39,7 +39,7 @@ export class OrbitScene {
     gpu.scenes.add(this)
   }
 
-  /** Looks from where the picture was taken. */
+  /** Resets the view to the image's camera. */
   reset() {
     this.yaw = this.pitch = 0
     this.distance = 1
@@ -73,7 +73,7 @@ export class OrbitScene {
     gl.bindFramebuffer(gl.FRAMEBUFFER, null)
     gl.viewport(0, 0, target.width, target.height)
     gl.useProgram(program)
-    gpu.bind(at, { picture: this.texture })
+    gpu.bind(at, { image: this.texture })
     gl.uniformMatrix4fv(at.view, false, this.matrix(target.width / target.height))
     gl.enable(gl.DEPTH_TEST)
     gl.clearColor(...BACKGROUND, 1)
@@ -85,7 +85,7 @@ export class OrbitScene {
     gpu.copyTo(target)
   }
 
-  // From points to the screen: around the point in the middle of the picture, at median depth.
+  // From points to the screen: around the point in the middle of the image, at median depth.
   matrix(aspect) {
     const { middle } = this.solid, far = 200 * middle, near = 0.005 * middle, back = this.distance * middle
     const focal = 1 / Math.tan(FOV / 2), { sin, cos } = Math
@@ -118,7 +118,7 @@ export class OrbitScene {
     this.generation = gpu.generation
   }
 
-  /** Frees what the card holds. */
+  /** Frees the resources on the card. */
   dispose() {
     const { gpu } = this
     gpu.scenes.delete(this)

@@ -1,13 +1,13 @@
-// A picture on which a point can be set: for nodes with the widgets point_x and point_y, fractions of the picture, below 0 for none.
+// An image on which a point can be set: for nodes with the widgets point_x and point_y, fractions of the image, below 0 for none.
 
 import { outlined } from './light_view.js'
-import { button } from './picture_view.js'
+import { button } from './image_view.js'
 import { PlainView } from './plain_view.js'
 import { translated } from './words.js'
 
 const NONE = -1
 
-/** What a node shows on itself that starts from a point of its picture. */
+/** The view on a node that starts from a point of its image. */
 export class PointView extends PlainView {
   static get empty() {
     return translated('Run once, then click a point here.')
@@ -17,16 +17,16 @@ export class PointView extends PlainView {
     return translated('click sets the point')
   }
 
-  /** @param {import('./picture_view.js').PictureView} view @param {import('./node_widgets.js').NodeWidgets} widgets */
+  /** @param {import('./image_view.js').ImageView} view @param {import('./node_widgets.js').NodeWidgets} widgets */
   constructor(view, widgets) {
     super(view)
     this.widgets = widgets
-    this.clear = button('×', translated('Forget the point'), () => widgets.set({ point_x: NONE, point_y: NONE }))
+    this.clear = button('×', translated('Clear the point'), () => widgets.set({ point_x: NONE, point_y: NONE }))
     this.clear.style.display = 'none'
     view.bar.append(this.clear)
   }
 
-  /** @param {import('./maps.js').Maps[]} pictures Those of a batch; the first is shown. */
+  /** @param {import('./maps.js').Maps[]} images Those of a batch; the first is shown. */
   show([maps]) {
     this.ran = JSON.stringify(this.point)
     super.show([maps])
@@ -80,7 +80,7 @@ export class PointView extends PlainView {
     this.say(this.moved)
   }
 
-  /** The point, where it is another than that of the run whose text stands below. */
+  /** The point, if it differs from that of the run whose text is shown. */
   get moved() {
     return JSON.stringify(this.point) === this.ran ? null : this.point
   }

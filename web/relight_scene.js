@@ -1,8 +1,8 @@
-// A picture on the graphics card that can be lit anew at once.
+// An image on the graphics card that can be relit at once.
 
 import { MAX_LAMPS, SHADE, SHADOW, SHADOW_SCALE, SMOOTH, VERTEX } from './relight_shader.js'
 
-/** What the shared context holds of one picture. */
+/** One image's resources in the shared context. */
 export class RelightScene {
   /**
    * @param {import('./gl.js').Gpu} gpu
@@ -17,7 +17,7 @@ export class RelightScene {
     gpu.scenes.add(this)
   }
 
-  /** Frees what the card holds. */
+  /** Frees the resources on the card. */
   dispose() {
     this.gpu.scenes.delete(this)
     if (this.generation === this.gpu.generation && !this.gpu.lost) {
@@ -33,7 +33,7 @@ export class RelightScene {
     const flags = new Uint8Array(4 * width * height)
     maps.bits.forEach((bits, i) => flags.set([bits, maps.thickness[i]], 4 * i))
     this.textures = {
-      picture: gpu.texture(width, height, maps.picture),
+      image: gpu.texture(width, height, maps.image),
       normals: gpu.texture(width, height, maps.normals),
       inverseDepth: gpu.texture(width, height, maps.depth.map(depth => 1 / depth)),
       flags: gpu.texture(width, height, flags),
@@ -50,10 +50,10 @@ export class RelightScene {
   }
 
   /**
-   * Lights the picture.
+   * Lights the image.
    * @param {import('./light.js').Lamp[]} lamps
    * @param {import('./light.js').Looks} looks
-   * @param {HTMLCanvasElement} target Of the picture's size; it keeps what it shows while the context is lost.
+   * @param {HTMLCanvasElement} target Of the image's size; it keeps what it shows while the context is lost.
    * @param {number} coarse 1, or 2 for half the size, in a quarter of the time.
    */
   draw(lamps, looks, target, coarse = 1) {
@@ -67,8 +67,8 @@ export class RelightScene {
     this.small = this.extent.map(length => Math.ceil(length / SHADOW_SCALE))
     if (shown.some(lamp => lamp.shadow > 0)) this.drawShadows(shown)
     gpu.room(width, height)
-    const { picture, normals, inverseDepth, flags, shadow } = this.textures
-    const at = this.use(SHADE, { picture, normals, inverseDepth, flags, shadow }, null, this.extent)
+    const { image, normals, inverseDepth, flags, shadow } = this.textures
+    const at = this.use(SHADE, { image, normals, inverseDepth, flags, shadow }, null, this.extent)
     this.place(at, shown)
     gl.uniform3fv(at.colour, padded(shown.map(lamp => lamp.colour.map(part => part * lamp.intensity)), 3))
     gl.uniform1fv(at.darkness, padded(shown.map(lamp => [lamp.shadow]), 1))
@@ -80,7 +80,7 @@ export class RelightScene {
   }
 
   /**
-   * How long a picture takes, waited for: what a processor must do that stands in for a graphics card is too slow for the full preview.
+   * Measures how long an image takes: software rendering without a graphics card is too slow for the full preview.
    * @returns {number} Milliseconds.
    */
   timed(lamps, looks, target) {

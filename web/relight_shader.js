@@ -129,9 +129,9 @@ void main() {
   hidden = total / weights;
 }`
 
-/** The lit picture. */
+/** The lit image. */
 export const SHADE = `${DEPTH}${LAMPS}
-uniform sampler2D picture, normals, shadow, flags;
+uniform sampler2D image, normals, shadow, flags;
 uniform vec3 colour[${MAX_LAMPS}];
 uniform float darkness[${MAX_LAMPS}];
 uniform vec3 above, below;
@@ -182,7 +182,7 @@ vec4 hiddenAt(ivec2 pixel, float inverse) {
 
 void main() {
   ivec2 pixel = min(coarse * ivec2(gl_FragCoord.x, (size.y + coarse - 1) / coarse - 1 - int(gl_FragCoord.y)) + coarse / 2, size - 1);
-  vec3 shown = texelFetch(picture, pixel, 0).rgb;
+  vec3 shown = texelFetch(image, pixel, 0).rgb;
   int bits = int(texelFetch(flags, pixel, 0).r * 255.0 + 0.5);
   float inverse = inverseAt(pixel);
   vec3 point = pointAt(vec2(pixel), inverse), normal = normalize(texelFetch(normals, pixel, 0).rgb * 2.0 - 1.0);

@@ -10,7 +10,7 @@ const ENDS = [0.02, 0.98]
 /**
  * @typedef {object} Solid
  * @property {Float32Array} points x, y, z of each vertex, OpenGL axes, the camera at 0.
- * @property {Float32Array} places Its u, v in the picture.
+ * @property {Float32Array} places Its u, v in the image.
  * @property {Uint32Array} triangles
  * @property {number} middle Median depth.
  */
@@ -37,7 +37,7 @@ export function solidOf(maps) {
 }
 
 /**
- * Depth whose zero is the camera, NaN where there is none.
+ * Depth whose zero is the camera, NaN where it is unknown.
  * @param {import('./maps.js').Maps} maps
  * @returns {Float32Array}
  */

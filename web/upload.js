@@ -26,7 +26,7 @@ async function send(file) {
   body.append('image', file)
   body.append('type', 'input')
   const answer = await api.fetchApi('/upload/image', { method: 'POST', body })
-  if (!answer.ok) throw new Error(translated('{0} was not uploaded: the server says {1}', file.name, `${answer.status} ${answer.statusText}`))
+  if (!answer.ok) throw new Error(translated('{0} was not uploaded; the server answered: {1}', file.name, `${answer.status} ${answer.statusText}`))
   const { name, subfolder } = await answer.json()
   return subfolder ? `${subfolder}/${name}` : name
 }
@@ -43,12 +43,12 @@ async function upload(node, list, extensions, files) {
   const widget = node.widgets.find(each => each.name === list)
   for (const file of files) {
     try {
-      if (!isOf(file, extensions)) throw new Error(translated('{0} was not uploaded: accepted are {1}', file.name, extensions.join(', ')))
+      if (!isOf(file, extensions)) throw new Error(translated('{0} was not uploaded; accepted formats: {1}', file.name, extensions.join(', ')))
       const name = await send(file)
       widget.options.values = await choices(node, list)
       if (!widget.options.values.includes(name)) {
         throw new Error(translated(
-          '{0} holds no depth or normals that this node can read. A picture of depth goes through Load Image and Depth Image to Geometry.', name,
+          '{0} contains no depth or normals that this node can read. For a depth map use Load Image and Depth Image to Geometry.', name,
         ))
       }
       widget.value = name

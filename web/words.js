@@ -1,31 +1,31 @@
-// What the pack's scripts say in the page, in the page's language: English where a word or a language is missing.
+// Texts of the pack's scripts in the page's language: English where a translation is missing.
 
-/** By the English: what is said in other languages. {0} and {1} stand for what is put in. */
+/** Translations by the English text. {0} and {1} are placeholders. */
 export const WORDS = {
   'Run once, then drag the light here.': { zh: '先运行一次，然后在此拖动光源。', ja: '一度実行してから、ここでライトをドラッグします。' },
   'Run once, then click a point here.': { zh: '先运行一次，然后在此点击取点。', ja: '一度実行してから、ここで点をクリックします。' },
   'Run to see depth, normals and mask here.': { zh: '运行后在此显示深度、法线和遮罩。', ja: '実行すると、ここに深度・法線・マスクが表示されます。' },
-  'Run to see the picture here.': { zh: '运行后在此显示图像。', ja: '実行すると、ここに画像が表示されます。' },
-  'The picture cannot be loaded: {0}. Run again.': { zh: '无法加载图像：{0}。请重新运行。', ja: '画像を読み込めません: {0}。もう一度実行してください。' },
-  'The picture cannot be shown here: {0}': { zh: '无法在此显示图像：{0}', ja: 'ここに画像を表示できません: {0}' },
-  'drag the light round the picture': { zh: '围绕图像拖动光源', ja: '画像の周りでライトをドラッグ' },
+  'Run to see the image here.': { zh: '运行后在此显示图像。', ja: '実行すると、ここに画像が表示されます。' },
+  'The image cannot be loaded: {0}. Run again.': { zh: '无法加载图像：{0}。请重新运行。', ja: '画像を読み込めません: {0}。もう一度実行してください。' },
+  'The image cannot be shown here: {0}': { zh: '无法在此显示图像：{0}', ja: 'ここに画像を表示できません: {0}' },
+  'drag the light around the image': { zh: '围绕图像拖动光源', ja: '画像の周りでライトをドラッグ' },
   'drag the lamp; Shift or the wheel: its depth': { zh: '拖动灯光；按住 Shift 拖动或滚动滚轮：改变其深度', ja: 'ライトをドラッグ。Shift+ドラッグまたはホイール: 奥行き' },
   '{0} comes from another node': { zh: '{0} 来自另一个节点', ja: '{0}は別のノードから入力されています' },
-  'This browser has no WebGL 2: the light cannot be shown here. Run shows it.': {
+  'This browser has no WebGL 2, so the light cannot be shown here. Run the graph to see it.': {
     zh: '此浏览器不支持 WebGL 2：无法在此显示光照。运行后可见结果。',
     ja: 'このブラウザーはWebGL 2に対応していないため、ここではライトを表示できません。実行すると結果が表示されます。',
   },
-  'This browser has no WebGL 2: there is no 3D view.': { zh: '此浏览器不支持 WebGL 2：没有 3D 视图。', ja: 'このブラウザーはWebGL 2に対応していないため、3D表示はできません。' },
-  'drag turns, Shift moves, the wheel goes nearer, double click: back': {
+  'This browser has no WebGL 2, so there is no 3D view.': { zh: '此浏览器不支持 WebGL 2：没有 3D 视图。', ja: 'このブラウザーはWebGL 2に対応していないため、3D表示はできません。' },
+  'drag: turn, Shift: move, wheel: zoom, double click: reset': {
     zh: '拖动：旋转；Shift 加拖动：平移；滚轮：拉近；双击：复位',
     ja: 'ドラッグ: 回転、Shift+ドラッグ: 移動、ホイール: 拡大、ダブルクリック: 元に戻す',
   },
   'Depth as a surface that can be turned': { zh: '以可旋转的表面显示深度', ja: '深度を回転できる面として表示' },
-  'The picture before': { zh: '上一张图像', ja: '前の画像' },
-  'The next picture': { zh: '下一张图像', ja: '次の画像' },
+  'Previous image': { zh: '上一张图像', ja: '前の画像' },
+  'Next image': { zh: '下一张图像', ja: '次の画像' },
   maps: { zh: '贴图', ja: 'マップ' },
   'click sets the point': { zh: '点击取点', ja: 'クリックで点を設定' },
-  'Forget the point': { zh: '清除取点', ja: '点を消去' },
+  'Clear the point': { zh: '清除取点', ja: '点を消去' },
   'no depth': { zh: '无深度', ja: '深度なし' },
   'no normal': { zh: '无法线', ja: '法線なし' },
   'faces {0}, {1}': { zh: '朝向{0}、{1}', ja: '向き {0}、{1}' },
@@ -37,15 +37,15 @@ export const WORDS = {
   masked: { zh: '已遮罩', ja: 'マスク済み' },
   sky: { zh: '天空', ja: '空' },
   'upload a file': { zh: '上传文件', ja: 'ファイルをアップロード' },
-  '{0} was not uploaded: the server says {1}': { zh: '{0} 未上传：服务器返回 {1}', ja: '{0}をアップロードできませんでした。サーバーの応答: {1}' },
-  '{0} was not uploaded: accepted are {1}': { zh: '{0} 未上传：可接受的格式为 {1}', ja: '{0}をアップロードできませんでした。使える形式: {1}' },
-  '{0} holds no depth or normals that this node can read. A picture of depth goes through Load Image and Depth Image to Geometry.': {
+  '{0} was not uploaded; the server answered: {1}': { zh: '{0} 未上传：服务器返回 {1}', ja: '{0}をアップロードできませんでした。サーバーの応答: {1}' },
+  '{0} was not uploaded; accepted formats: {1}': { zh: '{0} 未上传：可接受的格式为 {1}', ja: '{0}をアップロードできませんでした。使える形式: {1}' },
+  '{0} contains no depth or normals that this node can read. For a depth map use Load Image and Depth Image to Geometry.': {
     zh: '{0} 中没有此节点能读取的深度或法线。深度图像请用“加载图像”和“深度图转几何”。',
     ja: '{0}には、このノードで読み込める深度も法線もありません。深度の画像は「画像を読み込む」と「深度マップをジオメトリに変換」で読み込みます。',
   },
   '(choose a file)': { zh: '（请选择文件）', ja: '（ファイルを選択）' },
   'Depth & Normals': { zh: '深度与法线', ja: '深度と法線' },
-  'Use the node of Depth & Normals': { zh: '改用“深度与法线”的节点', ja: '「深度と法線」のノードに置き換える' },
+  'Replace by the node of Depth & Normals': { zh: '改用“深度与法线”的节点', ja: '「深度と法線」のノードに置き換える' },
   'in the pack': { zh: '随包提供', ja: '内蔵' },
   'on disk': { zh: '已下载', ja: 'ダウンロード済み' },
   'to download': { zh: '需下载', ja: '要ダウンロード' },
@@ -62,9 +62,9 @@ export const WORDS = {
 const language = () => globalThis.app?.extensionManager?.setting?.get('Comfy.Locale')
 
 /**
- * Words in the page's language.
+ * Translates a text to the page's language.
  * @param {string} english
- * @param {...(string | number)} values What stands in the places {0}, {1}.
+ * @param {...(string | number)} values Values of the placeholders {0}, {1}.
  * @returns {string}
  */
 export function translated(english, ...values) {
@@ -72,7 +72,7 @@ export function translated(english, ...values) {
   return words.replace(/\{(\d)\}/g, (_, place) => String(values[place]))
 }
 
-/** A list in one line, such as "on disk, 99 MB · metres + normals", each part by itself. @param {string} line @returns {string} */
+/** Translates each part of a line such as "on disk, 99 MB · metres + normals". @param {string} line @returns {string} */
 export function translatedParts(line) {
   return line.split(/( · |, | \+ )/).map(part => translated(part)).join('')
 }

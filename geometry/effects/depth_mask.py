@@ -45,7 +45,7 @@ class MaskChoice:
         return depth_mask(depths, **vars(self))
 
     def words(self, depths: Depths, share: float) -> str:
-        """What the mask is, e.g. "mask 0.8 to 2.4 m, 31 % of the picture"; `share` is its mean."""
+        """What the mask is, e.g. "mask 0.8 to 2.4 m, 31 % of the image"; `share` is its mean."""
         unit = "m" if self.unit == "metres" else "%"
         if self.point:
             words = f"surface around {depths.words(depths.at_point(*self.point))}, up to {self.tolerance:g} {unit} nearer or farther"
@@ -55,7 +55,7 @@ class MaskChoice:
             words = f"mask {self.near:g} to {self.far:g} {unit}"
             if unit == "%" and depths.is_metric:
                 words += f" ({depths.at_share(self.near / 100):.3g} to {depths.at_share(self.far / 100):.3g} m)"
-        return f"{'all but ' if self.invert else ''}{words}, {100 * share:.0f} % of the picture"
+        return f"{'all but ' if self.invert else ''}{words}, {100 * share:.0f} % of the image"
 
 
 def depth_mask(

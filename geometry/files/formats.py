@@ -200,7 +200,7 @@ FORMATS: dict[str, FileFormat] = {
     ),
     ".ply": FileFormat("PLY mesh, made from depth, with coloured points", _write_surface, surface=True, scene=True),
     ".glb": FileFormat(
-        "binary glTF mesh, made from depth, with the picture on it",
+        "binary glTF mesh, made from depth, with the image on it",
         _write_surface,
         surface=True,
         scene=True,

@@ -40,14 +40,14 @@ def test_a_cancelled_clip_stops_between_two_images(monkeypatch):
 def test_the_bar_moves_when_an_item_is_done_and_not_when_it_begins(monkeypatch):
     moves = []
     monkeypatch.setattr(batches, "progress_bar", lambda _total: lambda done, total: moves.append((done, total)))
-    items = batches.counted("ab", 2)
+    items = batches.with_progress("ab", 2)
     assert next(items) == "a" and moves == []
     assert next(items) == "b" and moves == [(1, 2)]
     assert list(items) == [] and moves == [(1, 2), (2, 2)]
 
 
 def test_outside_comfyui_there_is_no_bar_to_move():
-    assert list(batches.counted("ab", 2)) == ["a", "b"]
+    assert list(batches.with_progress("ab", 2)) == ["a", "b"]
 
 
 def test_a_long_clip_is_in_memory_once():
@@ -61,14 +61,14 @@ def test_a_long_clip_is_in_memory_once():
             yield image, image[..., 0]
             del image
 
-    images, masks = batches.joined(outputs(), 5)
+    images, masks = batches.join_outputs(outputs(), 5)
     assert images.shape == (5, 2, 3) and torch.equal(images[:, 0, 0], torch.arange(5.0)) and torch.equal(masks, images[..., 0])
     assert max(alive) <= 1, "what an image gave goes once it is in its place"
     with pytest.raises(ValueError, match="no image"):
-        batches.joined(iter(()), 0)
+        batches.join_outputs(iter(()), 0)
 
 
 @pytest.mark.parametrize(("found", "words"), [(2, "outputs of 2 of the 3 images"), (4, "more outputs than the 3 images")])
 def test_outputs_of_another_number_of_images_are_refused(found, words):
     with pytest.raises(ValueError, match=words):
-        batches.joined(((torch.ones(1, 2, 2, 3),) for _ in range(found)), 3)
+        batches.join_outputs(((torch.ones(1, 2, 2, 3),) for _ in range(found)), 3)

@@ -259,14 +259,14 @@ def test_lbm_normals_that_a_depth_contradicts_are_warned_of(monkeypatch, caplog)
 @pytest.mark.parametrize(
     ("depth", "message"),
     [
-        (Estimate(normals=ball()[0]), "holds no depth; expected raw depth of the same images"),
+        (Estimate(normals=ball()[0]), "has no depth; expected raw depth of the same images"),
         (ball()[1], "geometry holds 1 images, image 2; accepted: one each"),
     ],
 )
 def test_a_depth_that_cannot_be_compared_is_refused_before_the_run(depth, message, no_models, image):
     with pytest.raises(ValueError, match=message):
         LbmNormals().execute(image, geometry=depth)
-    with pytest.raises(TypeError, match="expected GEOMETRY of this pack"):
+    with pytest.raises(TypeError, match="expected this pack's GEOMETRY"):
         LbmNormals().execute(image, geometry={"depth": 1})
 
 

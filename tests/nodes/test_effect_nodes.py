@@ -145,7 +145,7 @@ def test_the_node_says_what_it_did_in_metres(monkeypatch):
     for module in (effects, lens):
         monkeypatch.setattr(module, "shown_on_node", shown_on_node)
     MASK().execute(metres(), unit="metres", near=0.8, far=2.4, feather=0.0)
-    assert said["text"] == ["mask 0.8 to 2.4 m, 11 % of the picture"]
+    assert said["text"] == ["mask 0.8 to 2.4 m, 11 % of the image"]
     LENS().execute(make_image(2), metres(), focus=2, unit="metres", f_number=2)
     assert len(said["text"]) == 2 and said["text"][0].startswith("focus 2 m, sharp from 1.")
     FOG().execute(make_image(), metres())

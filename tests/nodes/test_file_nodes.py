@@ -325,7 +325,7 @@ def test_bad_files_are_named(comfyui):
         LoadGeometry().execute("cut.npz")
     with pytest.raises(ValueError, match=f"format is 'jpg'; accepted: {', '.join(files.FORMAT_NAMES)}"):
         SaveGeometry().execute(estimate(), "x", "jpg")
-    with pytest.raises(TypeError, match=r"expected GEOMETRY"):
+    with pytest.raises(TypeError, match=r"expected this pack's GEOMETRY"):
         SaveGeometry().execute(torch.rand(1, 4, 4, 3), "x", "npz")
 
 

@@ -183,7 +183,7 @@ def test_another_runtime_is_another_model_and_the_first_comes_back(monkeypatch):
 
 
 def test_a_file_that_is_not_named_or_not_there_is_told(own_file):
-    with pytest.raises(ValueError, match="no file is named in the widget weights"):
+    with pytest.raises(ValueError, match="the widget weights is empty"):
         LoadDepthNormalModel().execute("(from file)")
     with pytest.raises(FileNotFoundError, match=r"no weights file is called 'other.pth' .*geometry_estimation.* give its whole path"):
         LoadDepthNormalModel().execute("(from file)", weights="other.pth")
@@ -323,9 +323,9 @@ def test_the_old_methods():
     assert torch.equal(midas.normals, midas_normals(disparity, 3.0, 0.3)) and midas.axes is Axes.SCANNET
     (tutorial,) = NormalsFromDepth().execute(Estimate(disparity, Quantity.METRIC_DEPTH), "dmap2norm")
     assert torch.equal(tutorial.normals, dmap2norm(disparity)) and tutorial.axes is Axes.SCANNET
-    with pytest.raises(ValueError, match=r"holds metric_depth; midas is made for disparity"):
+    with pytest.raises(ValueError, match="metric_depth; midas needs disparity"):
         NormalsFromDepth().execute(Estimate(disparity, Quantity.METRIC_DEPTH), "midas")
-    with pytest.raises(ValueError, match=r"holds disparity; dmap2norm is made for metric_depth or relative_depth"):
+    with pytest.raises(ValueError, match="disparity; dmap2norm needs metric_depth or relative_depth"):
         NormalsFromDepth().execute(Estimate(disparity, Quantity.DISPARITY), "dmap2norm")
 
 
@@ -334,8 +334,8 @@ def test_the_old_methods():
     [
         (Estimate(torch.rand(1, 1, 8, 8), Quantity.RELATIVE_DEPTH), ValueError, r"relative depth has an unknown zero.*near_far_ratio"),
         (Estimate(normals=torch.rand(1, 3, 8, 8)), ValueError, r"normals but no depth"),
-        ({"depth": torch.rand(1, 8, 8), "mode": "mono"}, TypeError, r"a dictionary with depth, mode; expected GEOMETRY"),
-        (torch.rand(1, 8, 8, 3), TypeError, r"a Tensor; expected GEOMETRY"),
+        ({"depth": torch.rand(1, 8, 8), "mode": "mono"}, TypeError, r"a dictionary with depth, mode; expected this pack's GEOMETRY"),
+        (torch.rand(1, 8, 8, 3), TypeError, r"a Tensor; expected this pack's GEOMETRY"),
     ],
 )
 def test_geometry_that_does_not_fit_is_named(value, error, message):

@@ -96,7 +96,7 @@ def test_exposure_ambient_colours_and_clipping_reach_the_image():
         ({"light_x": 7.0}, ValueError, "light_x is 7.0; accepted: -2 to 3"),
         ({"exposure": float("nan")}, ValueError, "exposure is nan"),
         ({"lights": [1]}, TypeError, "the lights input is list; link the output of the node Light"),
-        ({"lights": (LightPlan(),) * (MAX_LIGHTS + 1)}, ValueError, "there are 65 lights; accepted: 64"),
+        ({"lights": (LightPlan(),) * (MAX_LIGHTS + 1)}, ValueError, "65 lights; accepted: at most 64"),
         ({"sky_mask": torch.zeros(3, 4, 4)}, ValueError, "sky_mask holds 3 images, image 1; accepted: one for all, or one each"),
     ],
 )

@@ -12,7 +12,7 @@ import torch
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.nodes import live
-from depth_normal.nodes.preview import NODES, PreviewGeometry, in_words
+from depth_normal.nodes.preview import NODES, PreviewGeometry, describe
 from depth_normal.nodes.relight import Relight
 
 HEIGHT, WIDTH = 12, 16
@@ -46,18 +46,18 @@ def test_contract(node):
 
 
 def test_the_line_says_what_there_is():
-    assert in_words(estimate()) == "metric depth 0.913 to 6.2 m, fov 60°, normals OpenGL, mask 94 %"
+    assert describe(estimate()) == "metric depth 0.913 to 6.2 m, fov 60°, normals OpenGL, mask 94 %"
     bare = Estimate(torch.rand(1, 1, 4, 4), Quantity.DISPARITY)
-    assert in_words(bare).startswith("disparity 0") and in_words(bare).endswith("no mask")
+    assert describe(bare).startswith("disparity 0") and describe(bare).endswith("no mask")
     nothing = Estimate(torch.full((1, 1, 4, 4), torch.nan), Quantity.METRIC_DEPTH)
-    assert in_words(nothing) == "metric depth nowhere, mask 0 %"
-    assert in_words(Estimate(normals=estimate().normals, axes=Axes.SCANNET)) == "normals ScanNet, no mask"
+    assert describe(nothing) == "metric depth nowhere, mask 0 %"
+    assert describe(Estimate(normals=estimate().normals, axes=Axes.SCANNET)) == "normals ScanNet, no mask"
 
 
 def test_a_mask_of_almost_all_is_not_called_all():
     mask = torch.ones(1, 1, 100, 100, dtype=torch.bool)
     mask[..., 0, 0] = False
-    assert in_words(Estimate(torch.ones(1, 1, 100, 100), Quantity.METRIC_DEPTH, mask=mask)) == "metric depth 1 to 1 m, mask 99 %"
+    assert describe(Estimate(torch.ones(1, 1, 100, 100), Quantity.METRIC_DEPTH, mask=mask)) == "metric depth 1 to 1 m, mask 99 %"
 
 
 def test_outside_comfyui_there_are_maps_and_words_alone():
@@ -75,7 +75,7 @@ def test_the_page_gets_small_files_in_the_temp_folder(temp):
         assert (payload["width"], payload["height"], payload["full"]) == (512, 256, [1200, 600])
         assert payload["depth"]["quantity"] == "metric_depth" and payload["normals"]
         assert payload["intrinsics"][0] == pytest.approx(float(large.intrinsics[0, 0, 0]) * 512 / 1200)
-        for file in (payload["picture"], payload["maps"]):
+        for file in (payload["image"], payload["maps"]):
             assert file["type"] == "temp" and file["subfolder"] == "" and (temp / file["filename"]).stat().st_size < 1e6
 
 

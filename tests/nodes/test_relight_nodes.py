@@ -8,7 +8,7 @@ import torch
 from depth_normal.geometry.conventions import NormalMapCoding, encode_normal_map
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.nodes import relight as nodes
-from depth_normal.nodes.known import known_of
+from depth_normal.nodes.effect_inputs import effect_geometry
 
 RELIGHT, PARALLAX = nodes.Relight, nodes.DepthParallax
 
@@ -175,7 +175,7 @@ def test_what_the_geometry_knows_nothing_of_stays_as_it_is(hole):
 
 def test_one_geometry_for_a_batch_is_not_copied():
     one = Estimate(torch.ones(1, 1, 48, 48), Quantity.METRIC_DEPTH, normals=ball())
-    whole = known_of(torch.zeros(1000, 3, 1, 1), one, None)
+    whole = effect_geometry(torch.zeros(1000, 3, 1, 1), one, None)
     assert whole.batch == 1000 and whole.depth.untyped_storage().nbytes() == one.depth.untyped_storage().nbytes()
     (many,) = RELIGHT().execute(make_image(3), geometry=one)
     (alone,) = RELIGHT().execute(make_image(3)[2:], geometry=one)

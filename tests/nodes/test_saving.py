@@ -36,7 +36,7 @@ GRAPH = {"workflow": {"nodes": [{"id": 4, "properties": {"Node name for S&R": "S
     ],
 )
 def test_names_are_filled_in_as_by_cores_savers(pattern, name):
-    assert saving.filled_in(pattern, 640, 480, PROMPT, GRAPH, NOW) == name
+    assert saving.fill_in(pattern, 640, 480, PROMPT, GRAPH, NOW) == name
 
 
 def test_every_saver_fills_its_name_in(comfyui):

@@ -98,7 +98,7 @@ def test_black_pixels_of_a_normal_map_are_holes():
         ({"normal_map": normal_map(), "borders": "both"}, "free, seamless"),
         ({"geometry": Estimate(bumps(), Quantity.RELATIVE_DEPTH)}, "relative depth without normals"),
         ({"normal_map": torch.zeros(1, 1, 1, 3).expand(1, 16384, 16384, 3)}, "16384x16384 pixels.* 8192x8192 or less"),
-        ({"geometry": {"depth": bumps()}}, "expected GEOMETRY"),
+        ({"geometry": {"depth": bumps()}}, "expected this pack's GEOMETRY"),
         ({"normal_map": normal_map(), "normal_coding": "unreal"}, "opengl, directx"),
         ({"normal_map": torch.full((1, 4, 4, 3), torch.nan)}, "NaN"),
         ({"normal_map": torch.tensor([0.7, 0.5, 0.9]).expand(1, 8, 8, 3), "borders": "seamless"}, "switch level on"),
@@ -163,7 +163,7 @@ def test_detail_of_what_is_linked():
     flipped, _ = node.execute(photo(), coding="directx")
     assert torch.allclose(flipped[..., 1], 1 - of_photo[..., 1], atol=1e-6)
     for inputs, message in (
-        ({}, "nothing to take relief from"),
+        ({}, "no input has relief"),
         ({"image": photo(), "source": "normals"}, "no normals"),
         ({"geometry": geometry(), "source": "both"}, "no photograph"),
         ({"image": photo(2), "geometry": geometry(3)}, "2 images, the normals 3"),

@@ -86,7 +86,7 @@ def test_a_note_says_size_and_licence_of_every_model(path):
         assert model in text and spec.size_in_words in text, model
         licence = spec.licence.replace("CC-BY", "CC BY").replace("-NC-4", " NC 4")
         assert any(word in text.replace("-NC", " NC") for word in (licence, "code MIT, trained on ScanNet")), spec.licence
-    assert ("**Needs nothing**" in text) == (models <= {"tiny"} or path.stem == "Compare Models")
+    assert ("**No download" in text) == (models <= {"tiny"} or path.stem == "Compare Models")
 
 
 @each_workflow

@@ -35,7 +35,7 @@ def test_a_mask_in_metres(scene, capsys):
     assert effect(scene, "mask", "--unit", "metres", "--near", "1", "--far", "3", "--feather", "0") == DONE
     mask = np.asarray(Image.open(scene / "out.png"))
     assert mask.shape == (40, 60) and mask[20, 30] > 0 and mask[0, 0] == 0 and (mask > 0).sum() == 400
-    assert "mask 1 to 3 m, 17 % of the picture" in capsys.readouterr().out
+    assert "mask 1 to 3 m, 17 % of the image" in capsys.readouterr().out
 
 
 def test_a_cutout_with_alpha(scene):

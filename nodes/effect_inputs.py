@@ -1,4 +1,4 @@
-"""The geometry of a node's images: raw geometry, or what depth and normal maps show."""
+"""Inputs of the effect nodes: raw geometry, or depth and normal maps that are read as geometry."""
 
 from __future__ import annotations
 
@@ -19,27 +19,36 @@ from .checks import check_count, check_geometry
 from .sockets import Widget
 from .widgets import CODINGS, image_input, number_widget
 
-NO_DEPTH = "there is no depth: link a depth image (near = white) to depth, or raw depth to geometry"
+Numbers = dict[str, tuple[tuple[float, float, float, float], str]]
+"""Number widgets: their range (default, lowest, highest, step) and tooltip by name."""
 
 
-def number_widgets(numbers: dict[str, tuple]) -> dict[str, Widget]:
-    """A widget for each name: (default, lowest, highest, step, tooltip)."""
-    return {name: number_widget(*values) for name, values in numbers.items()}
+def number_widgets(numbers: Numbers) -> dict[str, Widget]:
+    """Makes the number widgets of a table."""
+    return {name: number_widget(*limits, tooltip) for name, (limits, tooltip) in numbers.items()}
 
 
-def check_numbers(numbers: dict[str, tuple], values: dict[str, float]) -> None:
-    """Refuses a value outside its widget's range."""
+def check_numbers(numbers: Numbers, values: dict[str, float]) -> None:
+    """Checks that each value is in its widget's range."""
     for name, value in values.items():
-        check_range(name, value, *numbers[name][1:3])
+        check_range(name, value, *numbers[name][0][1:3])
 
 
-def depth_input(purpose: str) -> Widget:
-    """The input for a depth image, for those who have no raw depth."""
-    return image_input(f"{purpose} Any pack's depth map, near = white, any size; read as disparity, which most networks give.")
+def depth_input(purpose: str = "Depth map, if geometry is not linked.") -> Widget:
+    """Input for a depth map, to use instead of raw depth."""
+    return image_input(f"{purpose} Any pack's depth map, near = white, any size; read as disparity, which most networks predict.")
 
 
-def known_of(images: Tensor, geometry: Any, depth: Tensor | None, normal_map: Tensor | None = None, coding: str = CODINGS[0]) -> Estimate:
-    """What is known of the images, one estimate each: the geometry if there is one, else what the maps show, at the images' size."""
+def check_depth_linked(geometry: Any, depth: Tensor | None) -> None:
+    """Checks that a geometry or a depth map is linked."""
+    if geometry is None and depth is None:
+        raise ValueError("there is no depth: link a depth image (near = white) to depth, or raw depth to geometry")
+
+
+def effect_geometry(
+    images: Tensor, geometry: Any, depth: Tensor | None, normal_map: Tensor | None = None, coding: str = CODINGS[0]
+) -> Estimate:
+    """Returns the images' geometry, one estimate each: the geometry input if it is linked, else the maps, at the images' size."""
     batch, _, height, width = images.shape
     check_effect_fits(height, width, default_device())
     if geometry is not None:
@@ -55,20 +64,20 @@ def known_of(images: Tensor, geometry: Any, depth: Tensor | None, normal_map: Te
 
 
 def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:
-    """A MASK as maps, for images that it belongs to.
+    """Converts a MASK to maps, one for all images or one each.
 
     Args:
         mask: (B, H, W), (B, 1, H, W) or (H, W), of floats or bool; of any size.
-        name: What errors call it.
-        total: How many images there are.
-        of: What errors call those.
+        name: Name of the mask in errors.
+        total: Number of images.
+        of: Name of the images in errors.
 
     Returns:
         (1 or total, 1, H, W) float32 in [0, 1].
 
     Raises:
         TypeError: Not a mask.
-        ValueError: Of another form or number of images, or NaN.
+        ValueError: Another shape or number of images, or NaN.
     """
     if not isinstance(mask, Tensor) or not (mask.is_floating_point() or mask.dtype == torch.bool):
         found = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
@@ -88,7 +97,7 @@ def _for_batch(estimate: Estimate, batch: int, name: str) -> Estimate:
 
 
 def images_with(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
-    """Each image with its estimate, on the device that computes: a long batch at once would not fit there."""
+    """Yields each image with its estimate on the compute device, where a long batch does not fit at once."""
     device = default_device()
     for image, estimate in zip(images.split(1), one_by_one(whole, device), strict=True):
         yield image.to(device), estimate

@@ -1,4 +1,4 @@
-// A picture in a node: shows it, tells where on it the pointer is, and holds a line of text below.
+// An image in a node: shows it, reports where on it the pointer is, and has a line of text below.
 
 const STYLE = {
   root: 'display:flex;flex-direction:column;width:100%;height:100%;min-height:0;box-sizing:border-box;font:12px sans-serif;color:var(--input-text,#ddd)',
@@ -6,34 +6,34 @@ const STYLE = {
   layer: 'position:absolute;inset:0;width:100%;height:100%;object-fit:contain',
   empty: 'position:absolute;inset:0;display:flex;align-items:center;justify-content:center;text-align:center;padding:4px;opacity:.7',
   bar: 'flex:0 0 auto;display:flex;gap:6px;align-items:center;min-height:30px;padding:2px 4px',
-  // Room for two lines, always: the picture above does not move while its words change.
+  // Always two lines high, so that the image above does not move when the text changes.
   line: 'flex:1 1 auto;overflow:hidden;display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:3;max-height:45px;line-height:15px;overflow-wrap:anywhere;user-select:text',
 }
 
-/** Heights that a node needs for it: without a picture, and with one. */
+/** Heights in a node: without an image, and with one. */
 export const EMPTY_HEIGHT = 44
 export const SHOWN_HEIGHT = 240
 
 /**
- * What a view does when the pointer is over its picture. Points are fractions of the picture, {x, y}; they lie outside 0 to 1 beside it.
- * @typedef {object} Hands
+ * A view's handlers for the pointer over its image. Points are fractions of the image, {x, y}; beside it they are outside 0 to 1.
+ * @typedef {object} PointerHandlers
  * @property {(point: {x: number, y: number}, event: PointerEvent) => boolean} [grab] The button goes down; true begins a drag.
  * @property {(point: {x: number, y: number}, event: PointerEvent) => void} [drag]
  * @property {() => void} [drop]
  * @property {(point: {x: number, y: number} | null) => void} [hover] null: the pointer has left.
- * @property {(steps: number, event: WheelEvent) => boolean} [wheel] Only while the picture has the focus; true: it was used.
+ * @property {(steps: number, event: WheelEvent) => boolean} [wheel] Only while the image has the focus; true: it was used.
  * @property {(dx: number, dy: number, event: KeyboardEvent) => void} [arrow] An arrow key, in steps; up is dy = -1.
  */
 
-/** The elements of a picture in a node. */
-export class PictureView {
+/** Shows an image in a node, with its elements and events. */
+export class ImageView {
   /**
-   * @param {string} empty What stands there while there is no picture.
-   * @param {Hands} hands
+   * @param {string} empty What stands there while there is no image.
+   * @param {PointerHandlers} handlers
    * @param {(event: WheelEvent) => void} passWheel Gives a wheel that nothing here uses to ComfyUI's canvas.
    */
-  constructor(empty, hands = {}, passWheel = () => {}) {
-    this.hands = hands
+  constructor(empty, handlers = {}, passWheel = () => {}) {
+    this.handlers = handlers
     this.passWheel = passWheel
     this.root = styled('div', STYLE.root)
     this.stage = styled('div', STYLE.stage)
@@ -53,18 +53,18 @@ export class PictureView {
     this.listen()
   }
 
-  /** @param {number} width Of the picture in pixels; 0 = none. @param {number} height */
+  /** @param {number} width Of the image in pixels; 0 = none. @param {number} height */
   resize(width, height) {
     for (const layer of [this.canvas, this.overlay]) if (layer.width !== width || layer.height !== height) Object.assign(layer, { width, height })
     this.width = width
     this.height = height
     this.empty.style.display = width ? 'none' : 'flex'
-    // Without a picture its place is for the words alone.
+    // Without an image its place shows the text alone.
     this.bar.style.display = width ? 'flex' : 'none'
     this.root.style.minHeight = `${width ? SHOWN_HEIGHT : EMPTY_HEIGHT}px`
   }
 
-  /** @param {string} words In place of a picture, or why there is none. */
+  /** @param {string} words Text instead of an image, or why there is none. */
   showEmpty(words) {
     this.empty.textContent = words
     this.resize(0, 0)
@@ -91,18 +91,18 @@ export class PictureView {
     return context
   }
 
-  /** How many pixels of the picture one pixel of the screen covers. */
+  /** How many pixels of the image one pixel of the screen covers. */
   get pixelsPerScreen() {
     const { scale } = this.box()
     return scale ? 1 / scale : 1
   }
 
-  /** What the picture is fitted into, in the page. */
+  /** The rectangle in the page that the image is fitted into. */
   get area() {
     return this.stage.getBoundingClientRect()
   }
 
-  /** Where the picture lies in the page. */
+  /** The image's rectangle in the page. */
   box() {
     const { area } = this
     const scale = Math.min(area.width / (this.width || 1), area.height / (this.height || 1))
@@ -113,7 +113,7 @@ export class PictureView {
     }
   }
 
-  /** @param {{clientX: number, clientY: number}} event @returns {{x: number, y: number}} Fractions of the picture. */
+  /** @param {{clientX: number, clientY: number}} event @returns {{x: number, y: number}} Fractions of the image. */
   point(event) {
     const { scale, left, top } = this.box()
     return { x: (event.clientX - left) / (scale * this.width || 1), y: (event.clientY - top) / (scale * this.height || 1) }
@@ -126,7 +126,7 @@ export class PictureView {
     stage.addEventListener('pointerup', () => this.up())
     stage.addEventListener('pointercancel', () => this.up())
     stage.addEventListener('lostpointercapture', () => this.up())
-    stage.addEventListener('pointerleave', () => this.hands.hover?.(null))
+    stage.addEventListener('pointerleave', () => this.handlers.hover?.(null))
     stage.addEventListener('wheel', event => this.wheeled(event), { passive: false })
     stage.addEventListener('keydown', event => this.pressed(event))
   }
@@ -136,7 +136,7 @@ export class PictureView {
     event.stopPropagation()
     event.preventDefault()
     stageFocus(this.stage)
-    this.dragging = Boolean(this.hands.grab?.(this.point(event), event))
+    this.dragging = Boolean(this.handlers.grab?.(this.point(event), event))
     if (this.dragging) this.stage.setPointerCapture(event.pointerId)
   }
 
@@ -145,21 +145,21 @@ export class PictureView {
     const point = this.point(event)
     if (this.dragging) {
       event.stopPropagation()
-      this.hands.drag?.(point, event)
+      this.handlers.drag?.(point, event)
     }
     const inside = point.x >= 0 && point.x <= 1 && point.y >= 0 && point.y <= 1
-    this.hands.hover?.(inside ? point : null)
+    this.handlers.hover?.(inside ? point : null)
   }
 
   up() {
     if (!this.dragging) return
     this.dragging = false
-    this.hands.drop?.()
+    this.handlers.drop?.()
   }
 
   wheeled(event) {
     const mine = this.width && document.activeElement === this.stage && !event.ctrlKey && !event.metaKey
-    if (mine && this.hands.wheel?.(-Math.sign(event.deltaY || event.deltaX), event)) {
+    if (mine && this.handlers.wheel?.(-Math.sign(event.deltaY || event.deltaX), event)) {
       event.preventDefault()
       event.stopPropagation()
     } else {
@@ -169,17 +169,17 @@ export class PictureView {
 
   pressed(event) {
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key]
-    if (!step || !this.width || !this.hands.arrow) return
+    if (!step || !this.width || !this.handlers.arrow) return
     event.preventDefault()
     event.stopPropagation()
-    this.hands.arrow(...step, event)
+    this.handlers.arrow(...step, event)
   }
 }
 
 /**
- * A small button for the bar below a picture.
+ * A small button for the bar below an image.
  * @param {string} label
- * @param {string} title What it does.
+ * @param {string} title Its tooltip.
  * @param {() => void} press
  * @returns {HTMLButtonElement}
  */
