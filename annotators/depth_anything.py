@@ -45,7 +45,6 @@ class DinoAnnotator(Annotator):
 
     @classmethod
     def network_of(cls, spec: ModelSpec) -> DinoNetwork:
-        """See `Family.network_of`."""
         return cls.network_class(spec.config.vit, spec.config.dpt)
 
     @classmethod
@@ -78,7 +77,6 @@ class DepthAnythingAnnotator(DinoAnnotator):
     _warned = False
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`."""
         logits, max_depth = self.network(inputs), self.spec.config.max_depth
         return (F.relu(logits) if max_depth is None else logits.sigmoid() * max_depth,)
 

@@ -76,12 +76,10 @@ class DiffusionAnnotator(Annotator):
 
     @classmethod
     def check_requirements(cls, spec: ModelSpec) -> None:
-        """See `Family.check_requirements`."""
         from_diffusers("UNet2DConditionModel")
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        """See `Family.could_be`."""
         return "conv_in.weight" in names or "denoiser.conv_in.weight" in names
 
     @classmethod
@@ -96,7 +94,6 @@ class DiffusionAnnotator(Annotator):
 
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
-        """See `Family.why_no_graph`."""
         return "its VAE and its UNet are networks of their own, with noise and steps between them"
 
     @property

@@ -67,7 +67,6 @@ class LbmAnnotator(DiffusionAnnotator):
         return (Resize(PixelCount(size, self.spec.multiple_of), by_area),)
 
     def passes(self, options: LbmOptions) -> int:
-        """See `DiffusionAnnotator.passes`."""
         return options.steps
 
     def sample(self, latents: Tensor, options: LbmOptions, step: Callable[[], None]) -> Iterator[Tensor]:
@@ -82,5 +81,4 @@ class LbmAnnotator(DiffusionAnnotator):
         yield latents
 
     def read_depth(self, decoded: Tensor) -> Tensor:
-        """See `DiffusionAnnotator.read_depth`."""
         return (decoded.clamp(-1, 1).mean(1, keepdim=True) + 1) / 2

@@ -46,6 +46,5 @@ class LeresAnnotator(Annotator):
         return Leres(spec.config)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
-        """See `Annotator.infer_resized`."""
         as_old_node = request is not None and request.options.old_node
         return super().infer_resized(pixels.flip(1) * 255 if as_old_node else pixels, request)

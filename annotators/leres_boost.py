@@ -88,7 +88,6 @@ class LeresBoostAnnotator(LeresAnnotator):
 
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
-        """See `Family.why_no_graph`."""
         return "it looks at an image many times, at sizes that the image decides"
 
     def _merge(self, whole: Tensor, fine: Tensor) -> Tensor:

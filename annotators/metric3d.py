@@ -49,7 +49,6 @@ class Metric3dAnnotator(Annotator):
 
     @classmethod
     def network_of(cls, spec: ModelSpec) -> Metric3d:
-        """See `Family.network_of`."""
         return Metric3d(spec.config)
 
     def preprocess(self, size: int) -> tuple[Resize, Pad]:
@@ -58,7 +57,6 @@ class Metric3dAnnotator(Annotator):
         return Resize(Inside(*frame), linear), Pad(_PADDING, *frame)
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`."""
         return self.network(inputs)[:3]
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
@@ -77,7 +75,6 @@ class Metric3dAnnotator(Annotator):
         return Estimate(depth, normals=normals, confidence=confidence, intrinsics=intrinsics, **kinds)
 
     def signature(self) -> Signature:
-        """See `Family.signature`."""
         outputs = {
             "metric_depth": f"metres along the optical axis for a focal length of {CANONICAL_FOCAL_LENGTH:g} pixels of the input",
             "confidence": "of the depth: 1 less the relative error that the network expects",

@@ -53,19 +53,16 @@ class MidasAnnotator(Annotator):
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        """See `Family.could_be`."""
         if spec.config.backbone == "efficientnet-lite3":
             return any(name.startswith("pretrained.layer") for name in names)
         return any(name.startswith(("pretrained.model.", "dpt.", "backbone.")) for name in names)
 
     @classmethod
     def check_requirements(cls, spec: ModelSpec) -> None:
-        """See `Family.check_requirements`."""
         if spec.config.backbone != "efficientnet-lite3":
             from_transformers("DPTForDepthEstimation")
 
     def signature(self) -> Signature:
-        """See `Family.signature`."""
         config = self.spec.config
         # transformers' networks fix grids and windows by the size of the image that they are traced with
         return Signature.of(self.spec, mean=config.mean, std=config.std, dynamic_size=config.backbone == "efficientnet-lite3")

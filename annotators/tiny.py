@@ -51,7 +51,6 @@ class TinyAnnotator(Annotator):
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> TinyAnnotator:
-        """See `Family.build`."""
         with torch.device("meta"):
             network = TinyNetwork(config_of(states["network"].keys()))
         fill(network, {**untrained_counters(network), **states["network"]}, f"not a checkpoint of {spec.id}")
@@ -93,7 +92,6 @@ class TinyAnnotator(Annotator):
         return _to_estimate(disparity, unit_normals(normals), *sky)
 
     def signature(self) -> Signature:
-        """See `Family.signature`."""
         words = (
             f"maps get {ENLARGED} times the input's size, and by a guided filter the edges of the image's brightness at that size; the "
             "mask leaves out the sky, which is as far as the farthest land or farther. docs/use_onnx.py has the code"

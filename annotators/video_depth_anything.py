@@ -36,7 +36,6 @@ class _Clip(GraphModule):
     """The network, for which a batch is the frames of one clip."""
 
     def forward(self, pixels: Tensor, scalar_inputs: Tensor | None = None) -> tuple[Tensor, ...]:
-        """See `Graph.module`."""
         return (F.relu(self.network(pixels.to(self._dtype), pixels.shape[0])),)
 
 
@@ -61,7 +60,6 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, VideoAnnotator):
         return (F.relu(self.network(inputs)),)
 
     def signature(self) -> Signature:
-        """See `Family.signature`."""
         return Signature.of(self.spec, most_batch=MAX_FRAMES, batch_is_clip=True)
 
     def graph(self) -> Graph:

@@ -52,16 +52,13 @@ class ZoeAnnotator(ZoeInference):
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        """See `Family.could_be`."""
         return any(name.startswith(("core.", "metric_head.")) for name in names)
 
     @classmethod
     def check_requirements(cls, spec: ModelSpec) -> None:
-        """See `Family.check_requirements`."""
         from_transformers("ZoeDepthForDepthEstimation")
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`."""
         # a network for several kinds of scene would choose one kind for the whole batch
         if len(self.spec.config.ranges) > 1:
             return (torch.cat([self.network(image).predicted_depth[:, None] for image in inputs.split(1)]),)
@@ -69,11 +66,9 @@ class ZoeAnnotator(ZoeInference):
 
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
-        """See `Family.why_no_graph`."""
         return "it chooses a part of its network by what it sees" if len(spec.config.ranges) > 1 else None
 
     def signature(self) -> Signature:
-        """See `Family.signature`."""
         # transformers' network computes with the sizes that it is traced with
         traced = {"dynamic_batch": False, "dynamic_size": False, "most_batch": 1}
         return replace(super().signature(), mean=HALF, std=HALF, **traced)

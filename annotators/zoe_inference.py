@@ -44,5 +44,4 @@ class ZoeInference(Annotator):
         return Estimate(depth=(straight + mirrored.flip(-1)) / 2, quantity=Quantity.METRIC_DEPTH)
 
     def signature(self) -> Signature:
-        """See `Family.signature`."""
         return Signature.of(self.spec, afterwards=[undo_resize(cubic), crop()], at_image_size=True)

@@ -173,8 +173,7 @@ def check_image_of(image: Tensor, batch: int, height: int, width: int) -> None:
     Args:
         image: To be (B, 3, h, w).
         batch: How many depth maps there are.
-        height: Of the depth maps.
-        width: Of the depth maps.
+        height, width: Of the depth maps.
 
     Raises:
         ValueError: No RGB, another number of images, or of another shape; says both sizes.

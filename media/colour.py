@@ -135,8 +135,7 @@ def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> T
 
     Args:
         chroma: As it is stored.
-        height: Luma's.
-        width: Luma's.
+        height, width: Luma's.
         left: Whether a sample is at the left pixel of its pair (MPEG-2 and later), not between the two (JPEG).
     """
     if chroma.shape[-2:] == (height, width):

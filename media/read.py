@@ -35,8 +35,7 @@ class VideoHeader:
 
     Attributes:
         name: What messages call it.
-        width: Pixels of a frame as it is stored.
-        height: Pixels of a frame as it is stored.
+        width, height: Pixels of a frame as it is stored.
         rate: Frames a second, on average.
         time_base: Seconds of one unit in which its times are exact.
         frames: How many it says there are; None = it does not say.

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..networks.names import StateDict
+from ..networks.names import PublishedNetwork, StateDict
 from ..specs.base import CheckpointError, shown
-
-
-class PublishedNetwork(Protocol):
-    """A network of this pack that takes its authors' checkpoints."""
-
-    @staticmethod
-    def official_names(state: StateDict) -> dict[str, Tensor]:
-        """A published state dict under the names of this network, without what it never uses."""
-        ...
-
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype, but for the layers that stay in float32."""
-        ...
 
 
 def count_keys(by_kind: Mapping[str, Iterable[str]]) -> list[str]:
@@ -75,7 +61,6 @@ def build_published(make: Callable[[], PublishedNetwork], state: StateDict, dtyp
     """
     with torch.device("meta"):
         network = make()
-    assert isinstance(network, nn.Module)
     fill(network, network.official_names(state), complaint)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
     network.set_dtype(dtype)

@@ -121,8 +121,7 @@ def on_meta_device(network_class: Any, config: Any) -> Any:
     """A network of the transformers library whose tensors take no memory.
 
     Args:
-        network_class: As in `from_state_dict`.
-        config: As in `from_state_dict`.
+        network_class, config: As in `from_state_dict`.
     """
     with torch.device("meta"), _NumbersOnCpu():
         return network_class(config)

@@ -129,7 +129,6 @@ class GraphModule(nn.Module):
         self._dtype = dtype
 
     def forward(self, pixels: Tensor, scalar_inputs: Tensor | None = None) -> tuple[Tensor, ...]:
-        """See `Graph.module`."""
         scalars: Any = () if scalar_inputs is None else scalar_inputs.unbind()
         return tuple(output.float() for output in self._predict(pixels.to(self._dtype), scalars))
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .efficientnet import B5_CHANNELS, EfficientNetB5
-from .names import StateDict
+from .names import PublishedNetwork, StateDict
 
 _CHANNELS = (1024, 512, 256, 128)
 """Of the decoder's maps, from the coarsest."""
@@ -100,7 +100,7 @@ class _Decoder(nn.Module):
         return guess
 
 
-class Bae(nn.Module):
+class Bae(PublishedNetwork):
     """BAE, the version with batch normalisation.
 
     Convention:
@@ -114,21 +114,16 @@ class Bae(nn.Module):
         self.decoder = _Decoder()
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype, but for the last layers, which stay in float32."""
         for layer in self.modules():
             if not isinstance(layer, _ExactConv2d) and next(layer.children(), None) is None:
                 layer.to(dtype)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normals and certainty of normalised images; see the class."""
         return self.decoder(self.encoder(pixels))
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """A published state dict as this network takes it, without what it never uses.
-
-        The authors' layers that work pixel by pixel have one axis, those here two.
-        """
+        """See `PublishedNetwork.official_names`. The authors' layers that work pixel by pixel have one axis, those here two."""
         used = EfficientNetB5.without_unused(state, "encoder.original_model.")
         return {key: value[..., None] if value.ndim == 3 else value for key, value in used.items()}
 

@@ -7,17 +7,16 @@ Source:
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .dpt import DptConfig, DptHead
-from .names import Rule, StateDict, rename
+from .names import PublishedNetwork, Rule, StateDict, rename
 from .vit import VisionTransformer, VitConfig, hub_to_official
 
 
-class DinoNetwork(nn.Module, ABC):
+class DinoNetwork(PublishedNetwork):
     """A network of DINOv2's transformer and a dense prediction head: what all versions of Depth Anything offer for loading.
 
     Args:
@@ -25,18 +24,8 @@ class DinoNetwork(nn.Module, ABC):
         dpt: The head.
     """
 
-    @abstractmethod
     def __init__(self, vit: VitConfig, dpt: DptConfig) -> None:
         super().__init__()
-
-    @abstractmethod
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype, but for the layers that stay in float32."""
-
-    @staticmethod
-    @abstractmethod
-    def official_names(state: StateDict) -> dict[str, Tensor]:
-        """A published state dict under the names of this network, without what it never uses."""
 
 
 class DepthAnything(DinoNetwork):
@@ -58,13 +47,12 @@ class DepthAnything(DinoNetwork):
         self.depth_head.set_dtype(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The head's output for normalised images; see the class."""
         maps, _ = self.pretrained(x)
         return self.depth_head(maps, x.shape[-2], x.shape[-1])
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """See `DinoNetwork.official_names`. Takes the authors' names, transformers', and those of Distill Any Depth's large file."""
+        """See `PublishedNetwork.official_names`. Takes the authors' names, transformers', and those of Distill Any Depth's large file."""
         return without_unused({rename(key, _HUB_NECK): value for key, value in hub_to_official(state).items()})
 
 

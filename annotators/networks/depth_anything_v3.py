@@ -95,7 +95,7 @@ class DepthAnything3(DinoNetwork):
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """See `DinoNetwork.official_names`. Takes the authors' names and those of the files repackaged for ComfyUI."""
+        """See `PublishedNetwork.official_names`. Takes the authors' names and those of the files repackaged for ComfyUI."""
         official = hub_to_official({key.removeprefix("model."): value for key, value in state.items()})
         return {name: value for key, value in official.items() if not _UNUSED.search(name := rename(key, _PARTS))}
 

@@ -101,8 +101,7 @@ class DptHead(nn.Module):
 
         Args:
             maps: (B, inputs, rows, columns) each.
-            height: Of the output.
-            width: Of the output.
+            height, width: Of the output.
 
         Returns:
             (B, outputs, height, width) float32.

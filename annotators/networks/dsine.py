@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .configs import DsineConfig
 from .efficientnet import B5_CHANNELS, EfficientNetB5
-from .names import StateDict
+from .names import PublishedNetwork, StateDict
 
 MULTIPLE = 32
 _COARSE = 8
@@ -136,7 +136,7 @@ class _ConvGRU(nn.Module):
         return torch.lerp(state, proposed, self.convz(both).sigmoid())
 
 
-class DSINE(nn.Module):
+class DSINE(PublishedNetwork):
     """The version of the paper (the authors' "v02").
 
     Convention:
@@ -190,13 +190,9 @@ class DSINE(nn.Module):
         assert isinstance(mixed, Tensor)
         return F.normalize(F.pixel_shuffle(mixed.flatten(1, 2), _COARSE), dim=1)
 
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype."""
-        self.to(dtype)
-
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """A published state dict as this network takes it.
+        """See `PublishedNetwork.official_names`.
 
         Left out is what follows the encoder's last convolution. Convolutions whose weights the authors standardise in each pass get them
         so: no mean, a deviation of 1.

@@ -52,8 +52,7 @@ def resized_positions(patches: Tensor, rows: int, columns: int, offset: float) -
 
     Args:
         patches: (1, C, grid, grid) float32.
-        rows: Of the result.
-        columns: Of the result.
+        rows, columns: Of the result.
         offset: See above.
     """
     grid = patches.shape[-1]

@@ -35,7 +35,6 @@ class MergeNetwork(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """The merged map; see the class."""
         *down, innermost = self.down
         skips: list[Tensor] = []
         x = maps

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import Metric3dConfig
-from .names import StateDict, rename
+from .names import PublishedNetwork, StateDict, rename
 from .vit import PATCH, VisionTransformer
 
 LEAST_DEPTH, MOST_DEPTH = 0.1, 200.0
@@ -263,7 +263,7 @@ class _Decoder(nn.Module):
         return torch.cat((scaled, depth_confidence, *_with_concentration(self.normal_predictor(features), normal_confidence)), 1)
 
 
-class Metric3d(nn.Module):
+class Metric3d(PublishedNetwork):
     """Version 2.
 
     Convention:
@@ -281,7 +281,6 @@ class Metric3d(nn.Module):
         self.encoder.to(dtype)
 
     def forward(self, x: Tensor) -> Metric3dOutput:
-        """The network's outputs; see the class."""
         tokens = self.encoder.tokens(x)
         if len(tokens) == 1:
             tokens = [self.encoder.norm(tokens[0])] * 4
@@ -289,7 +288,6 @@ class Metric3d(nn.Module):
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """A published state dict under the names of this network, without what it never uses."""
         named = {rename(key, _NAMES): value for key, value in state.items()}
         return {key: value for key, value in named.items() if key != "encoder.mask_token" and ".norm3." not in key}
 

@@ -93,7 +93,6 @@ class MidasSmall(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Disparity of normalised images; see the class."""
         features = []
         for level in range(4):
             x = self.pretrained.get_submodule(f"layer{level + 1}")(x)

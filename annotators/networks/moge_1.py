@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .configs import Moge1Config
 from .grids import aspect_of, shrunk
 from .moge import MogeOutput, replicating_conv, view_plane
-from .names import StateDict
+from .names import PublishedNetwork, StateDict
 from .vit import PATCH, VisionTransformer, hub_to_official
 
 _LAST_CHANNELS = 32
@@ -77,7 +77,7 @@ class _Head(nn.Module):
         return [output(x) for output in self.output_block]
 
 
-class MoGe1(nn.Module):
+class MoGe1(PublishedNetwork):
     """Version 1.
 
     Convention:
@@ -91,7 +91,6 @@ class MoGe1(nn.Module):
         self.head = _Head(config)
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype, but for the last layers, which stay in float32."""
         self.to(dtype)
         for block in self.head.output_block:
             list(block.children())[-1].float()
@@ -113,7 +112,6 @@ class MoGe1(nn.Module):
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """As `MoGe.official_names`."""
         renamed = {key.replace("pretrained.", "backbone.", 1): value for key, value in hub_to_official(state).items()}
         return {key: value for key, value in renamed.items() if key not in _UNUSED}
 

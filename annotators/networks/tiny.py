@@ -48,7 +48,6 @@ class TinyNetwork(nn.Module):
         self.mirrored = False
 
     def forward(self, images: Tensor) -> Tensor:
-        """See the class."""
         if not self.mirrored:
             return self.decode(images, self.encode(images))
         finest = self._finest(self.encode(torch.cat((images, images.flip(3)))))

@@ -91,7 +91,7 @@ class VideoDepthAnything(DepthAnything):
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """See `DinoNetwork.official_names`. The table of positions in time, which the files hold, follows from a formula."""
+        """See `PublishedNetwork.official_names`. The table of positions in time, which the files hold, follows from a formula."""
         named = {rename(key, _PARTS): value for key, value in state.items() if not _POSITION_TABLE.search(key)}
         return without_unused(named)
 

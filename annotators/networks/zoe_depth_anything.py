@@ -82,7 +82,6 @@ class ZoeDepthAnything(DinoNetwork):
         self.core.set_dtype(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Metres of normalised images; see the class."""
         head = self.core.depth_head
         height, width = x.shape[-2:]
         maps, _ = self.core.pretrained(x)
@@ -96,7 +95,6 @@ class ZoeDepthAnything(DinoNetwork):
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """See `DinoNetwork.official_names`. Takes the authors' names."""
         renamed = {key.replace("core.core.", "core.", 1): value for key, value in without_unused(state).items()}
         return without_binomial_tables(renamed)
 

@@ -87,12 +87,10 @@ class Frame(SizeRule):
 
     @property
     def words(self) -> str:
-        """See `SizeRule`."""
         frame = _FITS[self.fit].format(height=f"{self.height:g}", width=f"{self.width:g}", multiple=self.multiple_of)
         return f"{frame}, at least one"
 
     def size(self, height: int, width: int) -> Size:
-        """See `SizeRule`."""
         from ...utils import round_to_multiple, scale_short_side
 
         if self.fit is Fit.SHORT_SIDE:
@@ -104,7 +102,6 @@ class Frame(SizeRule):
         return self._side(scales[0] * height, self.height), self._side(scales[1] * width, self.width)
 
     def metadata(self) -> dict[str, Any]:
-        """See `SizeRule`."""
         height, width = (round(side) if side == round(side) else side for side in (self.height, self.width))
         return {"rule": self.fit.value, "height": height, "width": width, "multiple_of": self.multiple_of}
 
@@ -141,14 +138,12 @@ class WideFrame(SizeRule):
 
     @property
     def words(self) -> str:
-        """See `SizeRule`."""
         return (
             f"{self._frame(self.side).words}; of images with an aspect above {self.longest_aspect} the frame is a square of "
             f"{self.side} * {self.of_aspect} / aspect, cut to whole pixels and rounded to a multiple"
         )
 
     def size(self, height: int, width: int) -> Size:
-        """See `SizeRule`."""
         from ...utils import round_to_multiple
 
         aspect = max(height, width) / min(height, width)
@@ -178,14 +173,12 @@ class ShortSideCapped(SizeRule):
 
     @property
     def words(self) -> str:
-        """See `SizeRule`."""
         return (
             f"the shorter side is {self.side}, or less so that the longer one is at most {self.longest_aspect * self.side:g}, aspect kept; "
             f"both sides the nearest multiple of {self.multiple_of}, at least one"
         )
 
     def size(self, height: int, width: int) -> Size:
-        """See `SizeRule`."""
         from ...utils import round_to_multiple
 
         short, long = sorted((height, width))
@@ -208,12 +201,10 @@ class LongSide(SizeRule):
 
     @property
     def words(self) -> str:
-        """See `SizeRule`."""
         rounded = f"; then both sides the nearest multiple of {self.multiple_of}, ties up, at least one" * (self.multiple_of > 1)
         return f"the longer side is {self.side}, aspect kept, in whole pixels{rounded}"
 
     def size(self, height: int, width: int) -> Size:
-        """See `SizeRule`."""
         scale, multiple = self.side / max(height, width), self.multiple_of
         rows, columns = (max(1, round(side * scale)) for side in (height, width))
         return tuple(max(multiple, (2 * side + multiple) // (2 * multiple) * multiple) for side in (rows, columns))  # pyright: ignore[reportReturnType]
@@ -232,11 +223,9 @@ class LongSideCut(SizeRule):
 
     @property
     def words(self) -> str:
-        """See `SizeRule`."""
         return f"the longer side is {self.side}, aspect kept; both sides cut to whole pixels, at least one"
 
     def size(self, height: int, width: int) -> Size:
-        """See `SizeRule`."""
         longest = max(height, width)
         return max(1, height * self.side // longest), max(1, width * self.side // longest)
 
@@ -256,13 +245,11 @@ class PixelCount(SizeRule):
 
     @property
     def words(self) -> str:
-        """See `SizeRule`."""
         return (
             f"as many pixels as {self.side}x{self.side}, aspect kept; both sides the nearest multiple of {self.multiple_of}, at least one"
         )
 
     def size(self, height: int, width: int) -> Size:
-        """See `SizeRule`."""
         cells, aspect, multiple = (self.side / self.multiple_of) ** 2, width / height, self.multiple_of
         return multiple * max(1, round((cells / aspect) ** 0.5)), multiple * max(1, round((cells * aspect) ** 0.5))
 
@@ -282,11 +269,9 @@ class PixelCountCut(SizeRule):
 
     @property
     def words(self) -> str:
-        """See `SizeRule`."""
         return f"as many pixels as {self.side}x{self.side}, aspect kept; both sides cut to whole pixels, at least {self.least}"
 
     def size(self, height: int, width: int) -> Size:
-        """See `SizeRule`."""
         scale = self.side / (height * width) ** 0.5
         return max(self.least, int(height * scale)), max(self.least, int(width * scale))
 
@@ -296,8 +281,7 @@ class Inside(SizeRule):
     """As large as fits into a frame, aspect kept, sides cut to whole pixels; a `Pad` fills the rest.
 
     Attributes:
-        height: The frame's.
-        width: The frame's.
+        height, width: The frame's.
     """
 
     height: int
@@ -306,7 +290,6 @@ class Inside(SizeRule):
 
     @property
     def words(self) -> str:
-        """See `SizeRule`."""
         return f"as large as fits into {self.width}x{self.height}, aspect kept; both sides cut to whole pixels"
 
     def scale(self, height: int, width: int) -> float:
@@ -314,7 +297,6 @@ class Inside(SizeRule):
         return min(self.height / height, self.width / width)
 
     def size(self, height: int, width: int) -> Size:
-        """See `SizeRule`."""
         scale = self.scale(height, width)
         return max(1, int(height * scale)), max(1, int(width * scale))
 
@@ -329,11 +311,9 @@ class Fixed(SizeRule):
 
     @property
     def words(self) -> str:
-        """See `SizeRule`."""
         return f"{self.width}x{self.height}, aspect not kept: images of about that aspect come out best"
 
     def size(self, height: int, width: int) -> Size:
-        """See `SizeRule`."""
         return self.height, self.width
 
 

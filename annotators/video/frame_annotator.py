@@ -53,8 +53,7 @@ class VideoAnnotator(Annotator, ABC):
         Args:
             frames: Chunks (B, 3, H, W) float32 RGB in [0, 1], on the network's device, all of one size; each is read when it is
                 needed.
-            size: As `estimate`.
-            fov: As `estimate`.
+            size, fov: As `estimate`.
             is_cut: Where shots begin; no state passes from one to the next. None = the video is one shot.
             in_chunks: Divides frames among calls of the network.
             state: Where to resume; `frames` are then those whose estimates were not yielded yet. None = the video begins.
@@ -72,8 +71,7 @@ class VideoAnnotator(Annotator, ABC):
         """Memory that a video needs beside the chunks, in the network's dtype.
 
         Args:
-            height: Of the network's input.
-            width: Of the network's input.
+            height, width: Of the network's input.
         """
 
 

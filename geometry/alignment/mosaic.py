@@ -76,8 +76,7 @@ def lay_tiles(height: int, width: int, rows: int, columns: int, overlap: float) 
     """Tiles of one size, evenly spread.
 
     Args:
-        height: Of the map.
-        width: Of the map.
+        height, width: Of the map.
         rows: Of tiles; no more than there are pixels.
         columns: Of tiles.
         overlap: How much neighbours share, as a share of a tile's side, 0 to 0.5.
@@ -181,8 +180,7 @@ def sample(values: Tensor, places: list[Tile], size: tuple[int, int], height: in
         values: (1, C, h, w), which shows what an image of `size` does.
         places: The parts, in pixels of that size.
         size: Height and width.
-        height: Of the result.
-        width: Of the result.
+        height, width: Of the result.
 
     Returns:
         (N, C, height, width), linear between pixels.

@@ -62,8 +62,7 @@ def blur_layer(layer: Tensor, radius: float, blades: int = 0, rotation: float = 
     Args:
         layer: (B, C, H, W), colours times their share; both sides multiples of `size_step(radius)`.
         radius: In pixels, signed as `aperture_kernel`'s.
-        blades: As `aperture_kernel`.
-        rotation: As `aperture_kernel`.
+        blades, rotation: As `aperture_kernel`.
 
     Returns:
         (B, C, H, W). The sum over the layer stays, but for what goes over the border.

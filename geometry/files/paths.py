@@ -310,8 +310,7 @@ def check_size(path: str | os.PathLike[str], width: int, height: int, file_bytes
 
     Args:
         path: The file, for messages.
-        width: As the header says.
-        height: As the header says.
+        width, height: As the header says.
         file_bytes: Length of the whole file.
 
     Raises:

@@ -56,11 +56,9 @@ def maps_to_estimate(
     """What maps of any program say of images: a depth image (near = white, disparity), a normal map, or both.
 
     Args:
-        depth: (B, 3, H, W) in [0, 1], of any size; None = there is none.
-        normal_map: (B, 3, H, W) in [0, 1], of any size; None = there is none.
+        depth, normal_map: (B, 3, H, W) in [0, 1], of any size; None = there is none.
         coding: How the normal map stores its vectors.
-        height: Of the images.
-        width: Of the images.
+        height, width: Of the images.
         name: Of the normal map, for the warning where it does not look like one.
 
     Returns:

@@ -102,8 +102,7 @@ def sky_to_drop(image: Tensor, estimate: Estimate) -> Tensor:
     """The sky without what is far before it, for those who leave it out of a surface: of metres only what is about as far as the sky.
 
     Args:
-        image: As `find_sky`.
-        estimate: As `find_sky`.
+        image, estimate: As `find_sky`.
 
     Returns:
         (B, 1, H, W) bool.

@@ -144,8 +144,7 @@ def describe_source(estimate: Estimate, options: MeshOptions | None = None) -> s
     """One line on the depth and the camera that a mesh is made of, for people.
 
     Args:
-        estimate: As `depth_to_meshes`.
-        options: As `depth_to_meshes`.
+        estimate, options: As `depth_to_meshes`.
 
     Raises:
         ValueError: No depth.

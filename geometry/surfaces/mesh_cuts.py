@@ -79,10 +79,7 @@ def cut_grid(
     """Depth with steps at its edges, and which neighbours are one surface.
 
     Args:
-        depth: As `step_edges`.
-        valid: As `step_edges`.
-        image: As `step_edges`.
-        edges: As `step_edges`.
+        depth, valid, image, edges: As `step_edges`.
         max_jump: As MAX_JUMP.
 
     Returns:

@@ -60,8 +60,7 @@ def integrated(slopes: Tensor, seamless: bool, derivative: str, screening: float
 
     Args:
         slopes: (B, 2, H, W).
-        seamless: As `slopes_of`.
-        derivative: As `slopes_of`.
+        seamless, derivative: As `slopes_of`.
         screening: What heights cost beside errors of the slopes (screened Poisson).
 
     Returns:

@@ -16,8 +16,7 @@ def estimate_to_occlusion(estimate: Estimate, *, radius: float = 64.0, direction
 
     Args:
         estimate: With depth of any quantity; without normals they are computed, without a camera the likely one is taken.
-        radius: As `depth_to_occlusion`.
-        directions: As `depth_to_occlusion`.
+        radius, directions: As `depth_to_occlusion`.
 
     Returns:
         (B, 1, H, W) in [0, 1], 1 = open, as sky and holes are.
