@@ -32,7 +32,6 @@ def check_network_size(spec: ModelSpec, image: Size, size: int, network: Size) -
     """Refuses an input that no machine holds, and an image that is a mere line.
 
     Args:
-        spec: The model.
         image: Height and width of the image.
         size: The `size` asked for.
         network: Height and width of the network's input.
@@ -71,7 +70,6 @@ def check_finite(spec: ModelSpec, network: nn.Module, maps: Mapping[str, Tensor]
     """Refuses maps that hold NaN or infinity.
 
     Args:
-        spec: The model.
         network: Its network, for the message.
         maps: By name, for the message.
 

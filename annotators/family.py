@@ -89,7 +89,6 @@ class Family:
         """Builds the network from its checkpoints, strictly, on the CPU. By default from one file, by `network_of`.
 
         Args:
-            spec: The entry of the table.
             states: State dict by the role of its file ("network" first of all), as read from disk, unwrapped.
             dtype: What the network computes in.
 
@@ -114,7 +113,6 @@ class Family:
         A family whose `build` needs more than that overrides it.
 
         Args:
-            spec: The entry of the table.
             state: As `build`'s for the role of the network, on torch's meta device.
 
         Raises:

@@ -127,7 +127,6 @@ def write_exr(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray], 
     """Writes an EXR of 32-bit float channels, ZIP compressed, one part, top line first, atomically.
 
     Args:
-        path: The file.
         channels: (H, W) maps by channel name.
         quantity: What the depth means, kept in the header.
         axes: Of the normals, kept in the header.

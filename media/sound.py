@@ -83,7 +83,6 @@ def sound_tracks(sound: Sound, output: Any, name: str | os.PathLike[str], *, cop
     """Adds the streams of sound to an output.
 
     Args:
-        sound: The sound.
         output: PyAV's container, nothing of which is written yet.
         name: The video that is written, for messages; its extension says what is copied.
         copied: Whether what the container takes is copied; else all is made AAC.

@@ -17,12 +17,7 @@ from .vit import VisionTransformer, VitConfig, hub_to_official
 
 
 class DinoNetwork(PublishedNetwork):
-    """A network of DINOv2's transformer and a dense prediction head: what all versions of Depth Anything offer for loading.
-
-    Args:
-        vit: The transformer.
-        dpt: The head.
-    """
+    """A network of DINOv2's transformer and a dense prediction head: what all versions of Depth Anything offer for loading."""
 
     def __init__(self, vit: VitConfig, dpt: DptConfig) -> None:
         super().__init__()

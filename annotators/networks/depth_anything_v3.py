@@ -77,7 +77,6 @@ class DepthAnything3(DinoNetwork):
         """The prediction for normalised images; see the class.
 
         Args:
-            x: The images.
             one_scene: Whether they are views of one scene, which the networks that can see them together.
         """
         maps, camera = self.pretrained(x, one_scene)

@@ -143,7 +143,6 @@ class DptHead(nn.Module):
         """The next level of the fusion path.
 
         Args:
-            level: Which.
             path: The level before; for `COARSEST` its narrowed map.
             finer: The level's narrowed map; None for `COARSEST`.
             grid: Rows and columns of the transformer's maps.

@@ -130,7 +130,6 @@ class MoGe(PublishedNetwork):
         """The network's outputs.
 
         Args:
-            pixels: See the class.
             aspect: Width by height of the image, which the pixels have not quite.
         """
         rows, columns = (side // PATCH for side in pixels.shape[-2:])

@@ -99,7 +99,6 @@ class MoGe1(PublishedNetwork):
         """The network's outputs; its unit is no metre, and its scale 1.
 
         Args:
-            pixels: See the class.
             aspect: Width by height of the image. This version goes by the pixels' own.
         """
         height, width = pixels.shape[-2:]

@@ -122,7 +122,6 @@ class VisionTransformer(nn.Module):
         """Features of normalised images; see the class.
 
         Args:
-            x: The images.
             one_scene: Whether they are views of one scene: global blocks of an alternating network then see the tokens of all of them.
 
         Returns:

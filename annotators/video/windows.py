@@ -40,7 +40,6 @@ class Shot:
     It holds the features of one window, whatever the length of the shot. Between two estimates it can be kept with `state_dict`.
 
     Args:
-        network: The network.
         prepare: Makes the network's input of one frame.
         in_chunks: Divides frames among calls of the network.
         aligned: Whether each window is aligned with those before in scale and shift.

@@ -73,7 +73,7 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
     """
     check_depth(depth, like=image)
     inverse = 1 / depth
-    low, high = _extremes(inverse, radius)
+    low, high = extremes_within(inverse, radius)
     wide_low, wide_high = -_largest(-low, radius), _largest(high, radius)
     # A window twice as wide sees twice the span of a slope, but hardly more of a ramp that the window holds already.
     edge = (high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low))
@@ -89,7 +89,7 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
 
 def _worn(inverse: Tensor, edge: Tensor, is_near: Tensor, step: int) -> Tensor:
     """Ramps within edges, worn away by so many pixels from both their ends."""
-    below, above = _extremes(inverse, step)
+    below, above = extremes_within(inverse, step)
     ramp = edge & (above > inverse * _STEEP) & (inverse > below * _STEEP)
     return torch.where(ramp, torch.where(is_near, above, below), inverse)
 
@@ -140,8 +140,8 @@ def _box_means(values: Tensor, radius: int) -> Tensor:
     return F.avg_pool2d(rows, (size, 1), stride=1, padding=(radius, 0), count_include_pad=False)
 
 
-def _extremes(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """The smallest and the largest in a square around every pixel."""
+def extremes_within(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """The least and the greatest value in a square around every pixel, of values without NaN."""
     return -_largest(-values, radius), _largest(values, radius)
 
 

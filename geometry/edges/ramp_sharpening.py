@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .depth_edges import EDGE, largest_within
+from .depth_edges import EDGE, extremes_within, largest_within
 
 # Rings of places that are asked, in radii, how many on each, and the reach of their weights.
 _RINGS, _PLACES, _REACH = (0.7, 1.3, 2.0, 3.0), 8, 1.5
@@ -97,8 +97,8 @@ def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float 
     Returns:
         Nearness (1, 1, H, W); where it changed, (1, 1, H, W) bool; and normals if there were some, not unit. Elsewhere, all is as it was.
     """
-    low, high = _extremes(nearness, radius)
-    wide_low, wide_high = _extremes(nearness, 2 * radius)
+    low, high = extremes_within(nearness, radius)
+    wide_low, wide_high = extremes_within(nearness, 2 * radius)
     ramp = (high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low))
     height, width = nearness.shape[-2:]
     places = _places(radius)
@@ -256,7 +256,3 @@ def _rises(values: Tensor) -> list[tuple[Tensor, Tensor]]:
         steps = torch.cat((steps.narrow(axis, 0, 1), steps, steps.narrow(axis, steps.shape[axis] - 1, 1)), axis)
         found.append((steps.narrow(axis, 0, length), steps.narrow(axis, 1, length)))
     return found
-
-
-def _extremes(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    return -largest_within(-values, radius), largest_within(values, radius)

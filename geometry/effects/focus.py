@@ -74,7 +74,6 @@ def focused(estimate: Estimate, image: Tensor, focus: Focus) -> Focused:
     Args:
         estimate: With depth, of one image, at its size.
         image: (1, 3, H, W): edges of the depth are brought to those of the image.
-        focus: Of the lens.
 
     Raises:
         ValueError: No depth, metres or an f-number where the depth has no metres, or a focus that no such lens has.

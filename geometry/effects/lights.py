@@ -148,7 +148,6 @@ def towards(light: Light, points: Tensor) -> tuple[Tensor, Tensor]:
     """The direction from points to a lamp, and the intensity of its light there.
 
     Args:
-        light: The lamp.
         points: (B, 3, H, W), OPENGL axes.
 
     Returns:

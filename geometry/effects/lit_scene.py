@@ -47,7 +47,6 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     Args:
         image: (1, 3, H, W) in [0, 1].
         estimate: Of the image, at any size.
-        plans: The lamps.
         sky: (1, 1, H, W) bool, where the sky is; True = what the network tells as such (`predicted_sky`), and what looks like it.
     """
     height, width = image.shape[-2:]

@@ -91,7 +91,6 @@ def load_estimate(path: str | os.PathLike[str], quantity: Quantity | None = None
     """Reads an estimate in the format that the extension names. Nothing is ever unpickled, and sizes are checked before pixels are read.
 
     Args:
-        path: The file.
         quantity: What depth holds, where the file does not say (None = what the format's reader takes it for).
         axes: The axes of the normals, where the file does not say (None = OPENGL).
 

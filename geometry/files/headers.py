@@ -6,10 +6,10 @@ import struct
 import zipfile
 from pathlib import Path
 
+from .exr import MAGIC
 from .npz import MAP_NAMES
 from .png import NOTES, SIGNATURE
 
-_EXR_MAGIC = b"v/1\x01"
 _PFM_BEGINNINGS = (b"Pf\n", b"PF\n", b"Pf ", b"PF ", b"Pf\r", b"PF\r", b"Pf\t", b"PF\t")
 # Of a PNG: text chunks stand before the pixels, and no real file has this many.
 _MOST_CHUNKS = 64
@@ -27,7 +27,7 @@ def npz_holds_maps(path: Path) -> bool:
 
 def exr_holds_maps(path: Path) -> bool:
     """Whether it is an OpenEXR file at all: which of them are images only their numbers tell."""
-    return _beginning(path, len(_EXR_MAGIC)) == _EXR_MAGIC
+    return _beginning(path, len(MAGIC)) == MAGIC
 
 
 def pfm_holds_maps(path: Path) -> bool:

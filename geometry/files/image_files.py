@@ -93,7 +93,6 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
     """Decodes an image's bytes.
 
     Args:
-        path: The file, for messages.
         data: Its bytes.
 
     Raises:

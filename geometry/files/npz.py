@@ -79,7 +79,6 @@ def read_npz(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
     are masked where they are not finite, not positive or beyond 1e9 (a renderer's background).
 
     Args:
-        path: The file.
         quantity: What `depth` holds, where the archive does not say.
         axes: The axes of the normals, where the archive does not say.
 

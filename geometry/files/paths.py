@@ -309,7 +309,6 @@ def check_size(path: str | os.PathLike[str], width: int, height: int, file_bytes
     """Refuses sizes that a header claims before anything is allocated for them.
 
     Args:
-        path: The file, for messages.
         width, height: As the header says.
         file_bytes: Length of the whole file.
 

@@ -104,7 +104,6 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
         estimate: With depth; one image, or with extrinsics any number of them. Disparity becomes likely depth. Normals become the
             points' normals.
         image: (B, 3, h, w) RGB in [0, 1] of any size and of the depth's shape: the texture, and the points' colours.
-        options: How.
 
     Returns:
         Meshes in the axes of the camera, with extrinsics in those of the world. Pixels that are masked, without a value or FAR_AWAY give

@@ -74,7 +74,6 @@ def depth_to_relief(estimate: Estimate, image: Tensor | None = None, options: Re
     Args:
         estimate: One image, with depth of any quantity; metric depth is shown as inverse depth, as disparity is.
         image: (1, 3, h, w) RGB in [0, 1] of any size and of the depth's shape, to find the sky in.
-        options: How.
 
     Returns:
         A closed surface in mm, +X right and +Y up in the image, +Z out of it, its underside at z = 0. Each edge belongs to two

@@ -43,7 +43,6 @@ def mean_curvature(
 
     Args:
         normals: (B, 3, H, W) unit vectors, seen straight on.
-        axes: Their axes.
         scale: Bends narrower than this many pixels are smoothed away.
         weight: (B, 1, H, W) bool, where they can be trusted; None = wherever they have a direction. Beside the rest nothing bends.
         borders: "free" or "seamless".

@@ -49,7 +49,6 @@ def detail_normals(
 
     Args:
         normals: (B, 3, H, W) unit vectors.
-        axes: Their axes.
         radius: Shapes wider than this many pixels are taken out.
         weight: (B, 1, H, W) bool, where they can be trusted; None = wherever they have a direction.
         borders: "free" or "seamless".

@@ -49,7 +49,6 @@ def normals_to_slopes(normals: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor
 
     Args:
         normals: (B, 3, H, W) vectors of any length.
-        axes: Their axes.
 
     Returns:
         (B, 2, H, W): change of height a pixel to the right, and downwards; no steeper than `MAX_SLOPE`, 0 where there is no direction.
@@ -79,7 +78,6 @@ def normals_to_height(
 
     Args:
         normals: (B, 3, H, W) unit vectors, seen straight on (no perspective).
-        axes: Their axes.
         weight: (B, 1, H, W) bool, where they can be trusted; None = wherever they have a direction. Elsewhere the height goes on smoothly.
         borders: One of `BORDERS`.
         level: Whether the mean slope of what counts is taken out first, as that of a wall photographed at an angle.

@@ -89,7 +89,6 @@ def depth_to_occlusion(
         depth: (B, 1, H, W) positive and finite, any unit.
         intrinsics: (B, 3, 3), pixels.
         normals: (B, 3, H, W) unit vectors.
-        axes: Their axes.
         radius: How far things hide the sky, in pixels of the image at the point's own depth. What stands more than that in front of the
             point hides it less and less, for what is behind its edge is not known.
         directions: Round each point.

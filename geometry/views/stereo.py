@@ -99,7 +99,6 @@ def stereo_pair(
         images: (B, 3, H, W) in [0, 1].
         estimate: With depth of any quantity and size, of as many images or of one for all. Disparity goes with inverse depth;
             relative depth is taken to reach three times as far as it begins. Masked pixels and holes lie at the far end.
-        options: How deep.
         depth_range: The far and the near end as `disparity_range` measures them, numbers or (B or 1, 1, 1, 1): one for all frames keeps
             a video's depth and its screen still. None = each image's own.
 
