@@ -175,7 +175,7 @@ def _scaled(array: np.ndarray) -> np.ndarray:
 
 
 def _batch_as_stored(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
-    """What `check_images` returns; only the form is looked at."""
+    """The result of `check_images`; only the shape and the dtype are checked."""
     if isinstance(images, np.ndarray):
         _scaled(np.empty(0, images.dtype))
         batch = images[None, ..., None] if images.ndim == 2 else images[None] if images.ndim == 3 else images

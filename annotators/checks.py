@@ -17,14 +17,14 @@ logger = logging.getLogger(__name__)
 
 MAX_NETWORK_PIXELS = 64 * 2**20
 MAX_ASPECT = 1000
-"""How many times as long as its shorter side an image may be. Of a longer strip, most of the input would come from rounding its sides."""
+"""The largest ratio of an image's sides. Of a longer strip, most of the input would come from rounding its sides."""
 
 LEAST_METRES, LEAST_UP_TO_SCALE = 0.01, 1e-6
 """The least metric depth in an estimate: in metres, and where the unit is unknown.
 
 A prediction at the camera or behind it (the 0 of a ReLU, a cubic's undershoot) is near and not a hole: holes are what the mask leaves out.
 A centimetre is nearer than what photographs show, and 1 / depth of it, 100, leaves other pixels a share of the range. Without a unit, a
-usual depth is about 1; `depth_to_normals` too ignores less than a millionth of the usual depth.
+typical depth is about 1; `depth_to_normals` too ignores less than a millionth of the median depth.
 """
 
 

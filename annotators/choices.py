@@ -30,4 +30,4 @@ BUNDLED_MODEL = "tiny"
 DTYPE_CHOICES = ("auto", "float32", "float16", "bfloat16")
 DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
 TORCH, COMPILE, ONNX, OPENVINO, AUTO_RUNTIME = RUNTIME_CHOICES = ("torch", "compile", "onnx", "openvino", "auto")
-"""What runs the network: torch by default, and wherever another fails."""
+"""Runtimes of the network: torch by default, and wherever another fails."""

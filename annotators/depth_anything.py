@@ -33,7 +33,7 @@ _SUSPICIOUS_SHARE = 0.75
 
 
 class DinoAnnotator(Annotator):
-    """What all families on DINOv2 share: how their networks are built, and what their files' names mean.
+    """The base of all families on DINOv2: it builds their networks and reads their files' names.
 
     Attributes:
         network_class: The network.

@@ -1,4 +1,4 @@
-"""What Marigold, Lotus and LBM share: a UNet that works on the latents of a VAE, and encoding and decoding these.
+"""The common part of Marigold, Lotus and LBM: a UNet that works on the latents of a VAE, and encoding and decoding these.
 
 The networks are those of the diffusers library. Its pipelines are not used: they have no seed for each image, no progress, and no tiles
 when memory runs out.
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DiffusionOptions:
-    """What can be chosen for each image.
+    """Options of one call.
 
     Attributes:
         seed: Of the noise. Every image gets the same noise, so that a batch, or a video, equals its images one by one.
@@ -126,7 +126,7 @@ class DiffusionAnnotator(Annotator):
         return F.normalize(decoded.clamp(-1, 1), dim=1, eps=1e-6)
 
     def passes(self, options: Any) -> int:
-        """How often the UNet runs for one image."""
+        """The number of UNet passes for one image."""
         return 1
 
     def merge(self, members: list[Tensor]) -> tuple[Tensor, Tensor | None]:

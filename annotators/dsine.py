@@ -34,7 +34,7 @@ _CAMERA = "camera"
 
 @dataclass(frozen=True)
 class DsineOptions:
-    """What can be chosen for each image.
+    """Options of one call.
 
     Attributes:
         iterations: Passes in which normals are turned by their neighbours; trained with 5.
@@ -55,7 +55,7 @@ class DsineOptions:
 
 
 class _Frame(NamedTuple):
-    """How an image lies in the network's input: black pixels added on each side, and the camera of the whole."""
+    """The place of an image in the network's input: black pixels added on each side, and the camera of the whole."""
 
     left: int
     right: int

@@ -1,4 +1,4 @@
-"""What a model family is: how its files become a network, and how the network turns images into an estimate.
+"""The interface of a model family: from files to a network, and from images to an estimate.
 
 A new family reads like its paper. It derives from `base.Annotator`, which runs it, and writes what differs from the defaults of `Family`:
 `network_of` (or `build`), `could_be`, `preprocess`, `predict`, `postprocess`, and `for_camera` where depth depends on the camera.
@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What one call asks of a family.
+    """The inputs of one call.
 
     Attributes:
         images: (B, 3, H, W) float32 RGB in [0, 1], on the network's device.
@@ -103,7 +103,7 @@ class Family:
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        """Whether tensors of these names may be `spec`'s. Must answer at once, without importing any library."""
+        """True if tensors of these names may be `spec`'s. It returns at once and imports no library."""
         return True
 
     @classmethod
@@ -154,7 +154,7 @@ class Family:
         return (Resize(resizing.rule(size, self.spec.multiple_of), resizing.resample),)
 
     def scalar_inputs(self, request: Request) -> tuple[float, ...]:
-        """What the network takes beside the images: values of `Signature.scalar_inputs`."""
+        """The network's inputs beside the images: values of `Signature.scalar_inputs`."""
         return ()
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
@@ -193,10 +193,10 @@ class Family:
 
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
-        """Why the network is not one function of one tensor, in words; None where it is."""
+        """The reason, in words, why the network is not one function of one tensor; None if it is."""
         return None
 
     @classmethod
     def sees_scenes(cls, spec: ModelSpec) -> bool:
-        """Whether it can process several images in one batch as views of one scene: see `Annotator.estimate_scene`."""
+        """True if it can process several images in one batch as views of one scene: see `Annotator.estimate_scene`."""
         return False

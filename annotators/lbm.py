@@ -23,7 +23,7 @@ from .specs.base import ModelSpec
 
 @dataclass(frozen=True)
 class LbmOptions(DiffusionOptions):
-    """What can be chosen for each image.
+    """Options of one call.
 
     Attributes:
         steps: Passes through the UNet; the authors trained for 1 to 4. With 1 the seed changes nothing.

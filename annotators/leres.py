@@ -19,7 +19,7 @@ from .specs.base import ModelSpec
 
 @dataclass(frozen=True)
 class LeresOptions:
-    """What can be chosen for each image.
+    """Options of one call.
 
     Attributes:
         old_node: Whether the network is fed as the old ControlNet nodes feed it: blue, green, red between 0 and 255, of which the mean

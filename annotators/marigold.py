@@ -22,7 +22,7 @@ from .specs.marigold import MarigoldConfig
 
 @dataclass(frozen=True)
 class MarigoldOptions(DiffusionOptions):
-    """What can be chosen for each image.
+    """Options of one call.
 
     Attributes:
         steps: Passes through the UNet; None = as the authors recommend.

@@ -60,7 +60,7 @@ class Metric3dAnnotator(Annotator):
         return self.network(inputs)[:3]
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
-        """See `Family.postprocess`. The frame's padding is cut away, and the canonical camera's metres become those of a usual one."""
+        """See `Family.postprocess`. The frame's padding is cut away, and the canonical camera's metres become those of the assumed one."""
         height, width = request.image_size
         resize, pad = self.preprocess_steps(request.size)
         assert isinstance(resize, Resize) and isinstance(resize.rule, Inside) and isinstance(pad, Pad)

@@ -155,7 +155,7 @@ def _is_first(spec: ModelSpec) -> bool:
 
 
 def _model_of(state: StateDict) -> str | None:
-    """Which model of the family a state dict is of, in words; None if it is of none."""
+    """The model of the family that a state dict is of, in words; None if it is of none."""
     if any(key.startswith(_REFINER) for key in state):
         return "MoGe-3, which the pack does not run"
     with torch.device("meta"):

@@ -115,7 +115,7 @@ def _to_estimate(disparity: Tensor, normals: Tensor, sky: Tensor | None = None) 
 
 
 def _sure_sky(share: Tensor) -> Tensor:
-    """Where the sky is; nowhere in an image where little of the predicted sky is sure, as of most bright walls and still water."""
+    """The sky; none in an image where little of the predicted sky is sure, as of most bright walls and still water."""
     sky, sure = (_count(share >= least) for least in (_SKY_FROM, _SURE_FROM))
     return share >= torch.where(sure > _SURE_PART * sky, _SKY_FROM, torch.inf)
 
@@ -146,12 +146,12 @@ def with_far_sky(disparity: Tensor, clear: Tensor) -> Tensor:
 
     That value is the mean of the disparity predicted for the sky, or the farthest hundredth of the rest where that is farther.
     """
-    values, counts = (each[..., _SAMPLED // 2 :: _SAMPLED, _SAMPLED // 2 :: _SAMPLED].flatten(1) for each in (disparity, clear))
-    farthest_first = torch.where(counts, values, torch.inf).sort(1).values
-    far = farthest_first.gather(1, (counts.sum(1, keepdim=True) * _FARTHEST).long())[:, :, None, None]
+    values, valid = (each[..., _SAMPLED // 2 :: _SAMPLED, _SAMPLED // 2 :: _SAMPLED].flatten(1) for each in (disparity, clear))
+    farthest_first = torch.where(valid, values, torch.inf).sort(1).values
+    far = farthest_first.gather(1, (valid.sum(1, keepdim=True) * _FARTHEST).long())[:, :, None, None]
     clear = clear | ~torch.isfinite(far)
     # the disparity predicted for the sky, over which the few farthest pixels of the land waver
-    predicted = torch.where(counts, 0, values).sum(1) / counts.logical_not().sum(1)
+    predicted = torch.where(valid, 0, values).sum(1) / valid.logical_not().sum(1)
     far = far.minimum(predicted.nan_to_num(torch.inf)[:, None, None, None])
     floor = torch.where(_count(clear) < clear[0].numel(), far, -torch.inf)
     return torch.where(clear, disparity, far).maximum(floor)

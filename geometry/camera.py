@@ -208,7 +208,7 @@ def pixel_to_ray(pixels: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def ray_to_pixel(rays: Tensor, intrinsics: Tensor) -> Tensor:
-    """Where rays or points meet the image: the inverse of `pixel_to_ray`.
+    """Projects rays or points into the image: the inverse of `pixel_to_ray`.
 
     Args:
         rays: (B, N, 3), OPENCV axes, any length.

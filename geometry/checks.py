@@ -64,7 +64,7 @@ def check_depth(depth: Tensor, like: Tensor | None = None) -> None:
     """
     check_map(depth, 1, "depth", like)
     if not bool(((depth > 0) & (depth < float("inf"))).all()):
-        raise ValueError("depth holds values that are not positive and finite; fill the holes first, as `likely_filled_depth` does")
+        raise ValueError("depth holds values that are not positive and finite; fill the holes first, as `filled_depth` does")
 
 
 def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor | None = None) -> None:

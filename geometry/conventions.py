@@ -19,7 +19,7 @@ _OPENGL_SIGNS = {
 
 
 class NormalMapCoding(str, Enum):
-    """How unit vectors are stored in the channels of an image: (vector + 1) / 2, in the axes and the order named here."""
+    """Storage of unit vectors in the channels of an image: (vector + 1) / 2, in the axes and the order named here."""
 
     OPENGL = "opengl"
     """R, G, B = x right, y up, z towards the viewer: Blender, glTF, Marigold."""
@@ -30,9 +30,9 @@ class NormalMapCoding(str, Enum):
     SCANNET = "scannet"
     """As OPENGL with red inverted: BAE, DSINE, Lotus, LBM."""
     CONTROLNET_NORMALBAE = "controlnet-normalbae"
-    """What control_v11p_sd15_normalbae expects: the same image as SCANNET."""
+    """Expected by control_v11p_sd15_normalbae: the same image as SCANNET."""
     CONTROLNET_1_0_NORMAL = "controlnet-1.0-normal"
-    """What control_sd15_normal (ControlNet 1.0) expects, the MiDaS normal map: SCANNET stored reversed, R, G, B = z, y, x."""
+    """Expected by control_sd15_normal (ControlNet 1.0), the MiDaS normal map: SCANNET stored reversed, R, G, B = z, y, x."""
 
     @property
     def axes(self) -> Axes:
@@ -41,7 +41,7 @@ class NormalMapCoding(str, Enum):
 
     @property
     def channels_reversed(self) -> bool:
-        """Whether R, G, B hold z, y, x instead of x, y, z."""
+        """True if R, G, B hold z, y, x instead of x, y, z."""
         return _CODINGS[self][1]
 
 
@@ -239,7 +239,7 @@ def _squared_length(vectors: Tensor) -> Tensor:
 
 
 def _all_safe(squares: Tensor) -> bool:
-    """Whether squared lengths are finite and so far above the least number that nothing was lost in them."""
+    """True if squared lengths are finite, and large enough not to have lost precision."""
     least, most = squares.detach().aminmax()
     limits = torch.finfo(squares.dtype)
     return bool(least >= limits.tiny / limits.eps) and bool(most <= limits.max)

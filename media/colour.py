@@ -36,7 +36,7 @@ PEAK = 1000.0
 
 @dataclass(frozen=True)
 class Colours:
-    """How a video codes its colours, in the numbers of ITU-T H.273.
+    """A video's colour coding, in the numbers of ITU-T H.273.
 
     Attributes:
         matrix: Luma and chroma from RGB; never UNKNOWN.
@@ -57,7 +57,7 @@ class Colours:
 
     @property
     def problem(self) -> str | None:
-        """Why the colours cannot be read, in words."""
+        """The reason, in words, why the colours cannot be read."""
         if self.matrix in _LUMA:
             return None
         return f"its colours are coded by {_REFUSED.get(self.matrix, f'matrix {self.matrix}')}, which is not read; convert it to BT.709"

@@ -101,7 +101,7 @@ def _open_regular(path: str | os.PathLike[str], name: object) -> BinaryIO:
 
 
 class _Nameless:
-    """What FFmpeg needs of a file, without the name by which it would choose a demuxer or find neighbours."""
+    """A file for FFmpeg without its name, by which it would choose a demuxer or open files beside it."""
 
     def __init__(self, file: Any) -> None:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
@@ -124,7 +124,7 @@ def add_copied_stream(output: Any, template: Any) -> Any:
 
 
 def display_matrix(frame: Any) -> tuple[int, ...] | None:
-    """Where the container says the frame's axes point: (a, b, c, d), of which two are 0 where the image is turned by right angles."""
+    """The directions of the frame's axes by the container: (a, b, c, d), of which two are 0 where the image is turned by right angles."""
     import numpy as np
 
     data = frame.side_data.get("DISPLAYMATRIX")

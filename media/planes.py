@@ -77,7 +77,7 @@ def _bits(frame: Any) -> int:
 
 
 def has_alpha(frame: Any) -> bool:
-    """Whether the frame's format has an alpha channel."""
+    """True if the frame's format has an alpha channel."""
     return any(component.is_alpha for component in frame.format.components)
 
 

@@ -31,7 +31,7 @@ _SAY_SECONDS = ("matroska", "flv")
 
 @dataclass(frozen=True)
 class VideoHeader:
-    """What a video's header says.
+    """A video's header.
 
     Attributes:
         name: What messages call it.
@@ -69,7 +69,7 @@ class Frame:
 
 
 def video_header(source: Any, name: str | None = None) -> VideoHeader:
-    """What a video's header says.
+    """Reads a video's header.
 
     Args:
         source: A path, or a file-like object.
@@ -235,7 +235,7 @@ class _Reader:
 
 
 def frame_colours(frame: Any, context: Any) -> Colours:
-    """How a frame is coded, by itself or its stream; what neither says as players guess it."""
+    """A frame's colour coding, by itself or its stream; where neither says, as players guess it."""
 
     def said(name: str) -> int:
         values = (getattr(frame, name, None), getattr(context, name, None))

@@ -67,7 +67,7 @@ def check_sound(source: Any, name: str, extension: str) -> None:
 
 
 def _reason(stream: Any, extension: str) -> str | None:
-    """Why a stream of sound is not copied, in words; None = it is."""
+    """The reason, in words, why a stream of sound is not copied; None = it is."""
     if stream.codec_context is None:
         return "its sound cannot be decoded by this build of PyAV, and is left out"
     codec = stream.codec_context.name
@@ -157,7 +157,7 @@ class _Source:
             logger.warning("the sound ends at %.1f s, where the video is damaged (%s)", float(time), error)
 
     def frames(self) -> Iterator[tuple[Fraction, Any]]:
-        """What is decoded of the packets, as `packets`; those that are damaged are left out, which is said."""
+        """The decoded frames of the packets, as `packets`; damaged ones are left out with a warning."""
         time = Fraction(0)
         for about, packet in self.packets():
             for frame in self._decoded(packet) or ():
@@ -168,7 +168,7 @@ class _Source:
         self.say_damage()
 
     def is_sound(self, packet: Any) -> bool:
-        """Whether a packet can be copied. In a recording it may be damaged, or another programme's in another codec.
+        """True if a packet can be copied. In a recording it may be damaged, or another programme's in another codec.
 
         Raises:
             SoundError: From here on it is sound of another kind, which cannot follow what was copied.

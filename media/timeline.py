@@ -13,7 +13,7 @@ _AHEAD, _BEHIND, _BACK = 10, 5, 1
 
 
 def is_recording(container: Any) -> bool:
-    """Whether streams can begin, change and jump in time in the middle: transport and program streams, Ogg. Others say all at once."""
+    """True if streams can begin, change and jump in time in the middle: transport and program streams, Ogg."""
     return bool(int(container.format.flags) & _TS_DISCONT)
 
 
@@ -88,5 +88,5 @@ class _Clocks:
         return last - _BEHIND <= time <= last + _AHEAD and time >= self._times.get(stream, time) - _BACK
 
     def _end(self, stream: int) -> Fraction:
-        """Where all that was is over, when a stream is the first to jump: a packet of each other one is still held back by the demuxer."""
+        """The end of all packets so far, when a stream is the first to jump: the demuxer still holds back a packet of each other one."""
         return max(time + self._lengths[each] * (1 if each == stream else 2) for each, time in self._times.items())

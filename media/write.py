@@ -37,7 +37,7 @@ class Codec:
 
     @property
     def lossless(self) -> bool:
-        """Whether every number comes back as it is."""
+        """True if every number comes back as it is."""
         return self.quality is None
 
 

@@ -18,7 +18,7 @@ def count_keys(by_kind: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def checkpoint_mismatch(expected: StateDict, found: StateDict) -> str | None:
-    """Why `found` cannot be loaded as `expected`, in words; None if it can."""
+    """The reason, in words, why `found` cannot be loaded as `expected`; None if it can."""
     shared = expected.keys() & found.keys()
     differing = sorted(key for key in shared if expected[key].shape != found[key].shape)
     parts = count_keys({"unexpected": found.keys() - expected.keys(), "missing": expected.keys() - found.keys()})

@@ -1,4 +1,4 @@
-"""What comes from the libraries that only some families need, transformers and diffusers: imported on first use, filled strictly."""
+"""Classes of the libraries that only some families need, transformers and diffusers: imported on first use, filled strictly."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _from_library(library: str, names: tuple[str, ...], remedy: str) -> tuple[An
 
 
 def _explain_import_error(library: str, error: BaseException, remedy: str) -> str:
-    """Why a library cannot be imported, with what to do; `remedy` is for where it is absent or too old."""
+    """The reason why a library cannot be imported, with what to do; `remedy` is for where it is absent or too old."""
     causes: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None:

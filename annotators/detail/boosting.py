@@ -23,7 +23,7 @@ from ..preprocessing.kernels import cubic, linear
 CELL = 32
 """Pixels in which sides are counted: the depth network's multiple."""
 UPSCALING = 3
-"""How many times larger than the image the network's input may be."""
+"""The largest ratio of the network's input to the image."""
 _EDGE = 0.4
 _UNCOVERED = 0.2
 _LEAST_FACTOR = 0.2
@@ -216,7 +216,7 @@ def fit_in_float32(values: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gradients(image: Tensor) -> Tensor:
-    """How steep the brightness of images (B, 3, H, W) is, (B, 1, H, W): Sobel's two slopes, without their signs, added."""
+    """Gradients of the brightness of images (B, 3, H, W), (B, 1, H, W): Sobel's two slopes, without their signs, added."""
     red, green, blue = image.split(1, 1)
     grey = F.pad(0.2989 * red + 0.587 * green + 0.114 * blue, (1, 1, 1, 1), mode="reflect")
     across, down = grey[..., 2:] - grey[..., :-2], grey[..., 2:, :] - grey[..., :-2, :]

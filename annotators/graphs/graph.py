@@ -91,7 +91,7 @@ class Signature:
 
     @property
     def one_image(self) -> bool:
-        """Whether images that do not belong together go through the graph one by one."""
+        """True if unrelated images go through the graph one by one."""
         return self.batch_is_clip or self.most_batch == 1
 
     @property

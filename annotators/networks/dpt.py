@@ -97,7 +97,7 @@ class DptHead(nn.Module):
                 module.to(torch.float32 if module in exact else dtype)
 
     def forward(self, maps: Sequence[Tensor], height: int, width: int) -> Tensor:
-        """What comes out for the transformer's four maps, before any activation.
+        """The head's output for the transformer's four maps, before any activation.
 
         Args:
             maps: (B, inputs, rows, columns) each.

@@ -188,7 +188,7 @@ class _Gru(nn.Module):
 
 
 class _Correction(nn.Module):
-    """What is added to the state."""
+    """The correction that is added to the state."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()

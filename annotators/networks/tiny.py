@@ -81,7 +81,7 @@ class TinyNetwork(nn.Module):
         return maps if self.fine is None else self.fine(images, finest, maps)
 
     def _finest(self, features: list[Tensor]) -> Tensor:
-        """What the output is made of, at half the size of the images."""
+        """The decoder's features, at half the size of the images."""
         path = self.refine[3](self.laterals[3](features[4]))
         for level in (2, 1, 0):
             skip = self.laterals[level](features[level + 1])
@@ -135,7 +135,7 @@ def _sum_relu(convolved: Tensor, other: Tensor) -> Tensor:
 
 
 def config_of(names: Collection[str]) -> TinyConfig:
-    """Which version of the network a checkpoint with these keys is of."""
+    """The version of the network that a checkpoint with these keys is of."""
     return TINY_2 if any(name.startswith("fine.") for name in names) else TINY
 
 

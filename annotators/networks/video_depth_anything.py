@@ -21,7 +21,7 @@ from .names import Rule, StateDict, rename
 from .vit import PATCH, VitConfig
 
 Features = tuple[Tensor, Tensor, Tensor, Tensor]
-"""What the network knows of frames before it compares them, from the finest level to the coarsest: the transformer's first two maps as
+"""The features of frames before the network compares them, from the finest level to the coarsest: the transformer's first two maps as
 they are, which is four times less than reassembled, and the other two reassembled. Each is (frames, channels, h, w)."""
 
 

@@ -186,7 +186,7 @@ class VisionTransformer(nn.Module):
 
 
 def _is_other_view(tokens: Tensor) -> Tensor:
-    """Which views of a scene are not its reference, (B,) bool, by token 0 of each (B, width).
+    """The views of a scene that are not its reference, (B,) bool, by token 0 of each (B, width).
 
     Of two views the first is the reference; of more, the one nearest the middle in likeness to the others, length and variance.
     """

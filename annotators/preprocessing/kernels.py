@@ -1,4 +1,4 @@
-"""How images are resampled to the size of a network's input.
+"""Resampling kernels that bring images to the size of a network's input.
 
 A part of the table of models: torch is imported by the functions that resample.
 """

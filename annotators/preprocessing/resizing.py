@@ -19,7 +19,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class SizeRule(ABC):
-    """How the size of a resized image follows from the image's own; the fields of each rule go into an exported file's metadata.
+    """A rule for the size of a resized image by the image's own; the fields of each rule go into an exported file's metadata.
 
     Attributes:
         name: Of the rule, there.
@@ -42,7 +42,7 @@ class SizeRule(ABC):
 
 
 class Fit(Enum):
-    """How an image meets the frame that a network was trained in; the value names it in an exported file's metadata."""
+    """The fit of an image into the frame that a network was trained in; the value names it in an exported file's metadata."""
 
     SHORT_SIDE = "short_side"
     LOWER_BOUND = "lower_bound"
@@ -319,7 +319,7 @@ class Fixed(SizeRule):
 
 @dataclass(frozen=True)
 class Resizing:
-    """How a family's authors resize images: by a frame, at a size that the caller may choose.
+    """A family's resizing of images: by a frame, at a size that the caller may choose.
 
     Attributes:
         fit: How the image meets the frame.

@@ -34,7 +34,7 @@ class Step(ABC):
 
     @abstractmethod
     def metadata(self) -> dict[str, Any]:
-        """How an exported file states it, as JSON can hold it; `means` is for people."""
+        """The step as an exported file states it, for JSON; `means` is for people."""
 
 
 Steps = tuple[Step, ...]
@@ -96,7 +96,7 @@ class Pad(Step):
         return height + -height % self.multiple_of, width + -width % self.multiple_of
 
     def margins(self, height: int, width: int) -> Margins:
-        """What it adds to an image of height x width."""
+        """The border of an image of height x width."""
         padded_height, padded_width = self.size(height, width)
         rows, columns = padded_height - height, padded_width - width
         return Margins(columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
@@ -129,7 +129,7 @@ class PadReflect(Step):
         return height + 2 * rows, width + 2 * columns
 
     def margins(self, height: int, width: int) -> Margins:
-        """What it adds to an image of height x width."""
+        """The border of an image of height x width."""
         rows, columns = (min(int((side / 2) ** 0.5 * self.factor), side - 1) for side in (height, width))
         return Margins(columns, columns, rows, rows)
 

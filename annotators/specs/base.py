@@ -76,7 +76,7 @@ class WeightFile:
 
     @property
     def bundled(self) -> bool:
-        """Whether it is a part of the pack."""
+        """True if it is a part of the pack."""
         return not self.repo_id and not self.url
 
 
@@ -138,7 +138,7 @@ class ModelSpec:
 
     @property
     def commercial_use(self) -> str:
-        """Whether the weights may be used commercially: "yes", "no" or "unclear"."""
+        """Permission to use the weights commercially: "yes", "no" or "unclear"."""
         return self.commercial or ("no" if "NC" in self.licence.upper().split("-") else "yes")
 
     @property
@@ -153,7 +153,7 @@ class ModelSpec:
 
     @property
     def licence_page(self) -> str:
-        """Where the licence of the weights is stated: `licence_url`, or the page that the file comes from."""
+        """The page that states the licence of the weights: `licence_url`, or the page that the file comes from."""
         if self.licence_url:
             return self.licence_url
         if self.file.repo_id:
@@ -162,12 +162,12 @@ class ModelSpec:
 
     @property
     def in_metres(self) -> bool:
-        """Whether its depth is metres."""
+        """True if its depth is in metres."""
         return self.quantity is Quantity.METRIC_DEPTH and not self.up_to_scale
 
     @property
     def gives(self) -> str:
-        """What comes out, in words: "disparity", "metric_depth, normals", "metric_depth (up to scale)", ..."""
+        """The outputs in words: "disparity", "metric_depth, normals", "metric_depth (up to scale)", ..."""
         depth = [self.quantity.value + " (up to scale)" * self.up_to_scale] if self.quantity else []
         return ", ".join(depth + (["normals"] if self.axes else []))
 

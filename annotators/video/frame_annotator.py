@@ -12,7 +12,7 @@ from ...geometry.estimate import Estimate
 from ..base import Annotator
 
 IsCut = Callable[[Tensor], Tensor]
-"""Whether a new shot begins with each of some frames (b, 3, H, W), as (b,) bool. It is called with all frames in order."""
+"""Finds the frames of (b, 3, H, W) that begin a new shot, as (b,) bool. It is called with all frames in order."""
 
 InChunks = Callable[[Callable[[int, int], None], int], None]
 """Calls a step with (start, stop) for all of so many frames, in batches that fit in memory."""

@@ -86,7 +86,7 @@ class Shot:
         return torch.cat(depth)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What the next window needs, copied to the CPU: right after `push` has yielded an estimate."""
+        """The state for the next window, copied to the CPU: right after `push` has yielded an estimate."""
         assert self._features is not None
         features = {f"features.{level}": each[: self._known] for level, each in enumerate(self._features)}
         return {name: each.to("cpu", copy=True) for name, each in {**features, **self._joined.state_dict()}.items()}
@@ -192,7 +192,7 @@ class JoinedWindows:
         return torch.cat((begin, depth[_OVERLAP:_CERTAIN]))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What the next window is joined with."""
+        """The state for joining the next window."""
         assert self._reference is not None and self._fading is not None
         return {"reference": self._reference, "fading": self._fading}
 

@@ -87,8 +87,8 @@ def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
     """Finds the axes in which normals and a depth of the same images contradict each other, and logs a warning for each.
 
     A surface that faces right gets farther to the right, and one that faces up gets farther upwards. Over all pixels, the depth's slope
-    and the normals' component therefore have a positive correlation. Steps of the depth count no more than its mean slope. Pixels that
-    do not count, and slopes beside them, are left out.
+    and the normals' component therefore have a positive correlation. Steps of the depth count no more than its mean slope. Invalid
+    pixels, and slopes beside them, are left out.
 
     Args:
         normals: In any axes.
@@ -114,11 +114,11 @@ def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
     above, below = (..., slice(-2), slice(1, -1)), (..., slice(2, None), slice(1, -1))
     wrong = []
     for index, (axis, plus, minus) in enumerate((("x", right, left), ("y", above, below))):
-        counts = valid[plus] & valid[minus] & normals_valid[..., 1:-1, 1:-1]
-        slope = torch.where(counts, farness[plus] - farness[minus], 0)
-        limit = slope.abs().sum() / counts.sum().clamp(min=1)
+        usable = valid[plus] & valid[minus] & normals_valid[..., 1:-1, 1:-1]
+        slope = torch.where(usable, farness[plus] - farness[minus], 0)
+        limit = slope.abs().sum() / usable.sum().clamp(min=1)
         slope = slope.clamp(-limit, limit)
-        component = torch.where(counts, vectors[:, index : index + 1, 1:-1, 1:-1], 0)
+        component = torch.where(usable, vectors[:, index : index + 1, 1:-1, 1:-1], 0)
         correlation = float((slope * component).sum() / (slope.norm() * component.norm()).clamp(min=1e-12))
         if correlation < -0.2:
             wrong.append(axis)

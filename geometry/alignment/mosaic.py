@@ -201,20 +201,20 @@ def cells_of(height: float, width: float) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def bring_values(tile: Tensor, counts: Tensor, whole: Tensor, whole_counts: Tensor) -> Tensor:
+def align_values(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tensor) -> Tensor:
     """Depth or disparity of tiles, brought to the whole's.
 
     Args:
         tile: (N, 1, H, W), finite.
-        counts: (N, 1, H, W) float, 1 where the tile's values count, else 0.
+        valid: (N, 1, H, W) float, 1 where the tile's values are valid, else 0.
         whole: (N, 1, h, w), the same places of the whole, smaller, finite.
-        whole_counts: (N, 1, h, w) float, how much they count, 0 to 1.
+        whole_weight: (N, 1, h, w) float, their weight, 0 to 1.
 
     Returns:
-        (N, 1, H, W): the tile's detail on the whole's shape. Where nothing counts, whatever was there. Nothing is asked of the device.
+        (N, 1, H, W): the tile's detail on the whole's shape. Where nothing is valid, any values. Nothing is asked of the device.
     """
-    small, weight = _means(tile, counts, whole)
-    weight = weight * whole_counts
+    small, weight = _means(tile, valid, whole)
+    weight = weight * whole_weight
     scale, shift = fit_robustly(small, whole, weight, _one(small) * _NOISE_RATIO)
     small = scale * small + shift
     slope, offset = _slow_line(small, whole - small, weight)
@@ -228,12 +228,12 @@ def _slow_line(values: Tensor, change: Tensor, weight: Tensor) -> tuple[Tensor, 
     mean = _weighted_mean(values, weight)
     values = values - mean
     least = (_FLAT**2) * _weighted_mean(values.square(), weight)
-    counts, slope, offset = weight, torch.zeros_like(values), torch.zeros_like(values)
+    trust, slope, offset = weight, torch.zeros_like(values), torch.zeros_like(values)
     for _ in range(_ROUNDS):
-        slope, offset = _local_line(values, change, counts, least)
+        slope, offset = _local_line(values, change, trust, least)
         residual = (change - slope * values - offset).abs()
-        typical = _weighted_mean(residual, counts)
-        counts = weight / (1 + (residual / (_OUTLIER * typical + _TINY)).square()).square()
+        typical = _weighted_mean(residual, trust)
+        trust = weight / (1 + (residual / (_OUTLIER * typical + _TINY)).square()).square()
     return slope, offset - slope * mean
 
 
@@ -248,21 +248,21 @@ def _local_line(values: Tensor, change: Tensor, weight: Tensor, least: Tensor) -
     return _blurred_evenly(slope), _blurred_evenly(offset)
 
 
-def bring_normals(tile: Tensor, counts: Tensor, whole: Tensor, whole_counts: Tensor) -> Tensor:
+def align_normals(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tensor) -> Tensor:
     """Normals of tiles, turned so that their slow changes are the whole's.
 
     Args:
         tile: (N, 3, H, W) unit vectors.
-        counts: As `bring_values`.
+        valid: As `align_values`.
         whole: (N, 3, h, w), the same places of the whole, smaller.
-        whole_counts: As `bring_values`.
+        whole_weight: As `align_values`.
 
     Returns:
         (N, 3, H, W) unit vectors. In a part cut from an image, networks expect a camera turned to it: normals lean by up to the
         angle to its middle. Nothing is asked of the device.
     """
-    small, weight = _means(tile, counts, whole)
-    weight = weight * whole_counts
+    small, weight = _means(tile, valid, whole)
+    weight = weight * whole_weight
     before, after = (_blurred_evenly(_blurred(weight * each) + _TINY * each) for each in (small, whole))
     before, after = (F.normalize(_at_size_of(tile, F.normalize(each, dim=1)), dim=1) for each in (before, after))
     both = before + after
@@ -270,24 +270,24 @@ def bring_normals(tile: Tensor, counts: Tensor, whole: Tensor, whole_counts: Ten
     return F.normalize(tile - along * both + 2 * (tile * before).sum(1, keepdim=True) * after, dim=1)
 
 
-def bring_mask(tile: Tensor, whole: Tensor) -> Tensor:
+def align_mask(tile: Tensor, whole: Tensor) -> Tensor:
     """Valid pixels of tiles: the tile's edges on the whole's areas.
 
     Args:
-        tile: (N, 1, H, W) float, 1 where they count, else 0.
+        tile: (N, 1, H, W) float, 1 where they are valid, else 0.
         whole: (N, 1, h, w) float, the same places of the whole, smaller.
 
     Returns:
-        (N, 1, H, W): above 0.5 where they count.
+        (N, 1, H, W): above 0.5 where they are valid.
     """
     small = _at_size_of(whole, tile)
     return tile + _at_size_of(tile, _blurred_evenly(whole) - _blurred_evenly(small))
 
 
-def _means(values: Tensor, counts: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+def _means(values: Tensor, valid: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     """Values at a smaller map's size, means of valid pixels, and the share that is valid."""
-    weight = _at_size_of(like, counts)
-    return _at_size_of(like, values * counts) / weight.clamp(min=_TINY), weight
+    weight = _at_size_of(like, valid)
+    return _at_size_of(like, values * valid) / weight.clamp(min=_TINY), weight
 
 
 def _at_size_of(like: Tensor, values: Tensor) -> Tensor:

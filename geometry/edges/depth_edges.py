@@ -95,7 +95,7 @@ def _worn(inverse: Tensor, edge: Tensor, is_near: Tensor, step: int) -> Tensor:
 
 
 def _nearness_by_colour(image: Tensor, inverse: Tensor, low: Tensor, high: Tensor, radius: int) -> Tensor:
-    """How similar each pixel's colour is to that of near surfaces around it (1) or far ones (0): (B, 1, H, W).
+    """The similarity of each pixel's colour to near surfaces around it (1) or to far ones (0): (B, 1, H, W).
 
     A linear function of the colour, in a window around each pixel the one that fits best which pixels there are near.
 
@@ -103,11 +103,11 @@ def _nearness_by_colour(image: Tensor, inverse: Tensor, low: Tensor, high: Tenso
         K. He, J. Sun and X. Tang, "Guided image filtering" (2013); K. He and J. Sun, "Fast guided filter" (2015).
     """
     step = max(1, radius // 4)
-    small, near, counts = (
+    small, near, at_edges = (
         F.avg_pool2d(each, step, ceil_mode=True, count_include_pad=False)
         for each in (image, (2 * inverse > low + high).to(inverse), (high > low * EDGE).to(inverse))
     )
-    maps = torch.cat((counts, counts * near, counts * small, counts * near * small, counts * _products(small)), 1)
+    maps = torch.cat((at_edges, at_edges * near, at_edges * small, at_edges * near * small, at_edges * _products(small)), 1)
     means = _box_means(maps, max(1, round(radius / step)))
     total = means[:, :1].clamp(min=_TINY)
     mean_near, mean_colour = means[:, 1:2] / total, means[:, 2:5] / total

@@ -52,7 +52,7 @@ _WINDOWS, _SAMPLES, _GROWING, _STRONG = (1, 2, 4, 8, 16, 32), 2**17, 1.15, 0.1
 
 
 def ramp_width(nearness: Tensor) -> float:
-    """How many pixels wide depth edges are: 1 for steps, 0 where there are no edges. Waits for the device once.
+    """The width of depth edges in pixels: 1 for steps, 0 where there are no edges. Waits for the device once.
 
     Args:
         nearness: (1, 1, H, W), not negative, large = near.
@@ -91,7 +91,7 @@ def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float 
         nearness: (1, 1, H, W), finite and not negative, linear on planes (inverse depth up to scale); 0 = the infinitely far.
         image: (1, 3, H, W) in [0, 1].
         radius: Half the width of the ramps in pixels, at least 1.
-        strength: What colours count beside the place on the ramp; 0: steps in the middle of ramps.
+        strength: The weight of colours beside the place on the ramp; 0: steps in the middle of ramps.
         normals: (1, 3, H, W) unit vectors to bring to the sides too; None = none.
 
     Returns:
@@ -116,7 +116,7 @@ def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float 
 
 
 def _padded_index(pixels: Tensor, width: int, reach: int) -> Tensor:
-    """Where pixels lie in maps with `reach` more pixels on every side."""
+    """Indices of pixels in maps with `reach` more pixels on every side."""
     rows = pixels.div(width, rounding_mode="floor")
     return (rows + reach) * (width + 2 * reach) + (pixels - rows * width) + reach
 
@@ -169,9 +169,9 @@ def _asked(table: Tensor, index: Tensor, stride: int, places: list[tuple[int, in
         alike = (red * red).addcmul_(green, green).addcmul_(blue, blue).mul_(-0.5 / _COLOUR**2).exp_()
         plane = torch.add(value, slope_x, alpha=-dx).add_(slope_y, alpha=-dy)
         plane = torch.maximum(torch.minimum(plane, wide_high), wide_low)
-        trust, counts = (alike + 0.01).mul_(straight), inside * weight
-        near.add(counts * (value > top), alike, trust * (plane > plain_top).to(trust).clamp_(min=_IMPLAUSIBLE), plane, there[8:])
-        far.add(counts * (value < bottom), alike, trust * (plane < plain_bottom).to(trust).clamp_(min=_IMPLAUSIBLE), plane, there[8:])
+        trust, weights = (alike + 0.01).mul_(straight), inside * weight
+        near.add(weights * (value > top), alike, trust * (plane > plain_top).to(trust).clamp_(min=_IMPLAUSIBLE), plane, there[8:])
+        far.add(weights * (value < bottom), alike, trust * (plane < plain_bottom).to(trust).clamp_(min=_IMPLAUSIBLE), plane, there[8:])
     both_known = (near.count > _NO_WEIGHT) & (far.count > _NO_WEIGHT)
     colour = torch.log((near.likeness() + _DOUBT) / (far.likeness() + _DOUBT)).mul_(both_known)
     # Beside the infinitely far, nothing else is the far side: no plane reaches it.
@@ -188,17 +188,17 @@ class _Side:
         self.count, self.colour, self.weight, self.sum = (torch.zeros_like(like) for _ in range(4))
         self.normals = like.new_zeros(channels, like.shape[0])
 
-    def add(self, counts: Tensor, alike: Tensor, trust: Tensor, plane: Tensor, normals: Tensor) -> None:
+    def add(self, weights: Tensor, alike: Tensor, trust: Tensor, plane: Tensor, normals: Tensor) -> None:
         """Adds one place of every pixel: its validity, its colour's similarity, and the weight of its plane and normal."""
-        self.count += counts
-        self.colour.addcmul_(counts, alike)
-        trust = trust.mul_(counts)
+        self.count += weights
+        self.colour.addcmul_(weights, alike)
+        trust = trust.mul_(weights)
         self.weight += trust
         self.sum.addcmul_(trust, plane)
         self.normals.addcmul_(trust, normals)
 
     def likeness(self) -> Tensor:
-        """How alike the side's colours are to the pixel's, 0 to 1."""
+        """The similarity of the side's colours to the pixel's, 0 to 1."""
         return self.colour / self.count.clamp(min=_NO_WEIGHT)
 
     def value(self, otherwise: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ def refine_geometry(
     Args:
         estimate: With depth of any quantity, of the image's shape and any size; best of the network's own.
         image: (B, 3, H, W) in [0, 1].
-        strength: What colours count beside the ramp's own middle, 0 to 2.
+        strength: The weight of colours beside the ramp's own middle, 0 to 2.
         radius: Half the width of ramps in pixels of the image, to 64; 0 = measured.
         derive: Adds normals where there are none, as `with_normals` does: before ramps are removed they would be wrong beside edges, and
             after the depth is enlarged the network's pixels would show in them. None = nothing is added.

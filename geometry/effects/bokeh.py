@@ -52,7 +52,7 @@ def aperture_kernel(radius: float, blades: int = 0, rotation: float = 0.0) -> Te
 
 
 def size_step(radius: float) -> int:
-    """How many times smaller a layer is made that is blurred by so many pixels."""
+    """The factor by which a layer is shrunk before it is blurred by so many pixels."""
     return next((step for limit, step in _SIZES if abs(radius) < limit), LARGEST_STEP)
 
 

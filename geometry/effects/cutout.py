@@ -79,12 +79,12 @@ def _away_from(outside: Tensor, radius: int) -> Tensor:
     return largest_within(outside.float(), radius) < 0.5
 
 
-def _continued(image: Tensor, sure: Tensor, likely: Tensor, radius: int) -> Tensor:
-    """Colours of a side, going on beyond its border: means of what is surely of it nearby, else of what likely is, else of the image."""
+def _continued(image: Tensor, sure: Tensor, probable: Tensor, radius: int) -> Tensor:
+    """Colours of a side, going on beyond its border: means of what is surely of it nearby, else of what probably is, else of the image."""
     colour = image
-    for weights, reach in ((likely, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
-        counts = weights.to(image)
-        sums = _box_sums(torch.cat((image * counts, counts), 1), reach)
+    for weights, reach in ((probable, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
+        shares = weights.to(image)
+        sums = _box_sums(torch.cat((image * shares, shares), 1), reach)
         known = sums[:, 3:] / (sums[:, 3:] + _FEW)
         colour = torch.lerp(colour, sums[:, :3] / sums[:, 3:].clamp(min=_TINY), known)
     return colour

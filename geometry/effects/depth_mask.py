@@ -16,7 +16,7 @@ from .depths import UNITS, Depths, check_metric
 
 @dataclass(frozen=True)
 class MaskChoice:
-    """What a mask takes in; the fields are those of `depth_mask`.
+    """The selection of a mask; the fields are those of `depth_mask`.
 
     Raises:
         ValueError: An unknown unit, limits out of order, or a point beyond the image.
@@ -45,7 +45,7 @@ class MaskChoice:
         return depth_mask(depths, **vars(self))
 
     def words(self, depths: Depths, share: float) -> str:
-        """What the mask is, e.g. "mask 0.8 to 2.4 m, 31 % of the picture"; `share` is its mean."""
+        """The mask in words, e.g. "mask 0.8 to 2.4 m, 31 % of the picture"; `share` is its mean."""
         unit = "m" if self.unit == "metres" else "%"
         if self.point:
             words = f"surface around {depths.words(depths.at_point(*self.point))}, up to {self.tolerance:g} {unit} nearer or farther"
@@ -69,7 +69,7 @@ def depth_mask(
     tolerance: float = 10.0,
     invert: bool = False,
 ) -> Tensor:
-    """What lies between two distances, or the connected surface around a point.
+    """A mask of what lies between two distances, or of the connected surface around a point.
 
     Args:
         depths: Of one image.

@@ -8,14 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..assumptions import likely_filled_depth
+from ..assumptions import filled_depth
 from ..checks import check_range
 from ..errors import InvalidArgumentError
 from ..estimate import Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
 
 UNITS = ("percent", "metres")
-"""What limits and the focus are given in. percent: 0 the near end of the scene, 100 its far end, with steps as in a depth image."""
+"""Units of limits and of the focus. percent: 0 is the near end of the scene, 100 its far end, with steps as in a depth image."""
 
 METRES_NEED = "the depth is not in metres ({}); give the unit percent, or use a model of metric depth"
 
@@ -24,7 +24,7 @@ class Depths(NamedTuple):
     """Depth of one image.
 
     Attributes:
-        depth: (1, 1, H, W), positive and finite: metres, or, where they are not known, likely depth whose near end is 1. Holes are at the
+        depth: (1, 1, H, W), positive and finite: metres, or, where they are not known, assumed depth whose near end is 1. Holes are at the
             farthest.
         hole: (1, 1, H, W) bool, where nothing was known.
         is_metric: Whether it is in metres.
@@ -79,14 +79,14 @@ def known_depths(estimate: Estimate) -> Depths:
     """Depth of one image as the effects take it. The device is asked once.
 
     Args:
-        estimate: Of one image, with depth of any quantity. Disparity and relative depth become likely depth (`assumptions`).
+        estimate: Of one image, with depth of any quantity. Disparity and relative depth become assumed depth (`assumptions`).
 
     Raises:
         ValueError: No depth, or no pixel that has one.
     """
     depth, quantity, valid = estimate.known_depth()
     is_metric = quantity is Quantity.METRIC_DEPTH
-    filled = torch.where(valid, depth, torch.where(valid, depth, 0).amax()) if is_metric else likely_filled_depth(estimate)
+    filled = torch.where(valid, depth, torch.where(valid, depth, 0).amax()) if is_metric else filled_depth(estimate)
     near, far = measure_range_of_samples(filled, valid, FAR_AND_NEAR_END)
     least, most = torch.where(valid, filled, torch.inf).amin(), torch.where(valid, filled, 0).amax()
     ends = torch.stack((near.flatten()[0], far.flatten()[0], least, most)).tolist()

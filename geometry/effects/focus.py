@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..assumptions import likely_intrinsics
+from ..assumptions import assumed_intrinsics
 from ..checks import check_choice, check_range
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..estimate import Estimate
@@ -20,7 +20,7 @@ MAX_BLUR = 20.0
 
 @dataclass(frozen=True)
 class Focus:
-    """Where a lens is focused and how far it is open.
+    """The focus and the aperture of a lens.
 
     Attributes:
         distance: Of what is sharp, in `unit`.
@@ -105,7 +105,7 @@ def _scale_of_lens(estimate: Estimate, focus: Focus, distance: float, side: int)
     focal_length = focus.focal_length
     if not focal_length:
         along = 0 if estimate.width >= estimate.height else 1
-        focal_length = float(likely_intrinsics(estimate)[0, along, along]) / side * focus.sensor
+        focal_length = float(assumed_intrinsics(estimate)[0, along, along]) / side * focus.sensor
     return float(aperture_scale(distance, focus.f_number, focal_length, focus.sensor, side))
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...utils import resize_map
-from ..assumptions import NEAR_FAR_RATIO, likely_filled_depth, likely_intrinsics
+from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..conventions import convert_normals, unit_normals
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..estimate import Axes, Estimate, Quantity
@@ -81,5 +81,5 @@ def _surfaces(estimate: Estimate) -> tuple[Tensor, Tensor | None, Tensor]:
     """Normals in OPENGL axes, depth (None if unknown) and intrinsics of an estimate with normals."""
     assert estimate.normals is not None
     normals = unit_normals(convert_normals(estimate.normals, estimate.axes, Axes.OPENGL))
-    depth = None if estimate.depth is None else sharpen_depth_edges(likely_filled_depth(estimate), edge_radius(*normals.shape[-2:]))
-    return normals, depth, likely_intrinsics(estimate)
+    depth = None if estimate.depth is None else sharpen_depth_edges(filled_depth(estimate), edge_radius(*normals.shape[-2:]))
+    return normals, depth, assumed_intrinsics(estimate)

@@ -140,7 +140,7 @@ class _Rays:
         return cls(focal, columns, rows.view(1, 1, -1, 1))
 
     def points(self, depth: Tensor, rows: Tensor) -> Tensor:
-        """What some rows show, (B, 3, h, W) in OPENGL axes."""
+        """The points that some rows show, (B, 3, h, W) in OPENGL axes."""
         fx, skew, cx, fy, cy = self.focal
         y = (rows - cy) / fy
         return torch.cat(((self.columns - cx - skew * y) / fx * depth, -y * depth, -depth), 1)
@@ -203,7 +203,7 @@ def _shoulder(light: Tensor, knee: Tensor, room: Tensor) -> Tensor:
 
 
 def _light_left(depth: Tensor, intrinsics: Tensor, light: Light, shadow: float, sky: Tensor | None) -> Tensor | None:
-    """Which share of a lamp's light its shadows leave; None where it casts none."""
+    """The share of a lamp's light that its shadows leave; None where it casts none."""
     if shadow == 0 or light.intensity == 0:
         return None
     hidden = cast_shadow(depth, intrinsics, light)

@@ -20,7 +20,7 @@ SURFACES = (".glb", ".ply", ".stl")
 
 @dataclass(frozen=True)
 class SaveOptions:
-    """What only some formats can use.
+    """Options that only some formats use.
 
     Attributes:
         half: EXR in 16-bit instead of 32-bit floats.

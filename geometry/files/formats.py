@@ -19,7 +19,7 @@ from .png import read_values_png, write_depth_values_png, write_normal_values_pn
 from .unlabelled import depth_mask
 
 NORMALS_SUFFIX = "_normals"
-"""What is added to the name of the second file where a format holds one map and the estimate has depth and normals."""
+"""Added to the name of the second file where a format holds one map and the estimate has depth and normals."""
 
 Reader = Callable[[Path, Quantity | None, Axes | None], Estimate]
 
@@ -51,7 +51,7 @@ class FileFormat:
     is_likely: Callable[[Path], bool] = Path.is_file
 
     def holds(self, estimate: Estimate) -> bool:
-        """Whether one file takes all images of an estimate; a mesh takes views of one scene, whose cameras it knows."""
+        """True if one file takes all images of an estimate; a mesh takes views of one scene, whose cameras it knows."""
         return estimate.batch == 1 or self.batches or (self.scene and estimate.extrinsics is not None)
 
 

@@ -12,7 +12,7 @@ MAX_BYTES = 2**20
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """What a JSON file holds.
+    """Reads a JSON file.
 
     Args:
         path: The file, of at most `MAX_BYTES`.

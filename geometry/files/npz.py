@@ -25,7 +25,7 @@ _MAX_WORD_BYTES = 256
 _BAND_NUMBERS = 2**20
 
 MAP_NAMES = ("depth", "normals", "dmap", "nmap")
-"""What an archive has one of at least."""
+"""Keys of which an archive has at least one."""
 
 
 def write_npz(path: str | os.PathLike[str], estimate: Estimate) -> None:
@@ -142,7 +142,7 @@ def _read_word(path: os.PathLike[str], archive: zipfile.ZipFile, key: str) -> st
 
 
 def _checked_numbers(path: os.PathLike[str], archive: zipfile.ZipFile, key: str) -> int:
-    """How many float32 numbers an array takes to read, refused by its header before anything is allocated for it."""
+    """The float32 numbers that reading an array takes; a bad header is refused before anything is allocated."""
     with archive.open(f"{key}.npy") as member:
         shape, dtype = _read_header(path, key, member)
     kinds = "bu" if key == "mask" else "fiu"

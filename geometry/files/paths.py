@@ -246,7 +246,7 @@ def resolve_inside(folder: str | os.PathLike[str], name: str) -> Path:
 
 
 def _name_problem(name: str, parts: list[str]) -> str | None:
-    """What is wrong with a relative name, or None."""
+    """The fault of a relative name, in words; None if there is none."""
     if not name:
         return "is empty"
     if PurePosixPath(name.replace("\\", "/")).is_absolute():

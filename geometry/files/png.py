@@ -21,7 +21,7 @@ from .paths import FileFormatError, one_image, read_bytes, write_bytes
 from .unlabelled import FAR_AWAY
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-"""How every PNG begins."""
+"""The first bytes of every PNG."""
 
 # What is rounded at a time: it stays in the processor's cache.
 _BAND_PIXELS = 2**16
@@ -122,7 +122,7 @@ def write_depth_values_png(path: str | os.PathLike[str], estimate: Estimate) -> 
     ("0" where level 0 means "no value" and black is level 1), `depth_normal.intrinsics` (9 numbers, row by row).
 
     Args:
-        estimate: One image with depth; where it does not count (`Estimate.depth_valid`) or is FAR_AWAY, no value is kept.
+        estimate: One image with depth; where it is not valid (`Estimate.depth_valid`) or is FAR_AWAY, no value is kept.
 
     Raises:
         ValueError: More than one image, no depth, or no pixel with a value.
@@ -144,7 +144,7 @@ def write_depth_values_png(path: str | os.PathLike[str], estimate: Estimate) -> 
 
 
 def write_normal_values_png(path: str | os.PathLike[str], estimate: Estimate) -> None:
-    """Writes normals as a 16-bit RGB PNG in OpenGL colours, rounded, atomically; pixels that do not count are black, which is no direction.
+    """Writes normals as a 16-bit RGB PNG in OpenGL colours, rounded, atomically; invalid pixels are black, which is no direction.
 
     Text chunks: `depth_normal.axes` = opengl, `depth_normal.invalid` and `depth_normal.intrinsics` as in `write_depth_values_png`.
 

@@ -48,7 +48,7 @@ class CutDetector:
         return shared_contrast(torch.cat((last, thumbs[:-1])), thumbs) < _ALIKE
 
     def state_dict(self) -> dict[str, Tensor | None]:
-        """What it keeps, as `torch.save` holds it."""
+        """The state after the frames so far, for `torch.save`."""
         return {"last": self._last}
 
     def load_state_dict(self, state: Mapping[str, Tensor | None]) -> None:
@@ -57,7 +57,7 @@ class CutDetector:
 
 
 def shared_contrast(before: Tensor, after: Tensor) -> Tensor:
-    """How alike thumbnails are, where they are moved so that they are most alike.
+    """The similarity of thumbnails, at the shift where it is greatest.
 
     Args:
         before: (B, C, h, w) of some dozen pixels.

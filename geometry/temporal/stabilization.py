@@ -22,7 +22,7 @@ from .camera_motion import camera_motion, moved
 from .shot_cuts import CutDetector
 
 ALIGNMENTS = ("scale_shift", "none")
-"""How frames are aligned with those before: by scale and shift (metres: by scale), or not at all."""
+"""Alignments of frames with those before: by scale and shift (metres: by scale), or not at all."""
 
 # How many frames the mean reaches back at most.
 _MEMORY = 16
@@ -40,7 +40,7 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """How the frames of a video are made temporally stable.
+    """Options of temporal stabilization.
 
     Attributes:
         align: One of `ALIGNMENTS`.
@@ -100,7 +100,7 @@ class VideoAligner:
             estimate: What a model says of them, of one kind and size throughout the video.
 
         Returns:
-            The estimate of the same frames, brought to those before. Pixels that do not count stay as they are; but those that were as
+            The estimate of the same frames, brought to those before. Invalid pixels stay as they are; but those that were as
             far as any of the others, as a masked sky is, still are, unless it is metres. Nothing is asked of the device.
 
         Raises:
@@ -169,7 +169,7 @@ class VideoAligner:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """What it keeps of the frames so far, as `torch.save` holds it."""
+        """The state after the frames so far, for `torch.save`."""
         means = {"guide": self._guide, "depth": self._depth, "normals": self._normals}
         return {name: mean and (mean.value, mean.count) for name, mean in means.items()} | {"cuts": self._cuts.state_dict()}
 
@@ -223,7 +223,7 @@ def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sign:
 
     Args:
         values: (1, 1, h, w).
-        valid: Where they count.
+        valid: Where they are valid.
         before_alignment: What they were made of.
         sign: 1 where large is near, -1 where large is far.
     """

@@ -85,8 +85,8 @@ def curvature_maps(curvature: Tensor, *, scale: float = 1.0, strength: float = 0
     if strength:
         shown = bend * strength
     else:
-        counts = torch.ones_like(bend, dtype=torch.bool) if weight is None else weight
-        low, high = measure_range_of_samples(bend, counts, _ENDS)
+        measured = torch.ones_like(bend, dtype=torch.bool) if weight is None else weight
+        low, high = measure_range_of_samples(bend, measured, _ENDS)
         largest = torch.maximum(low.abs(), high.abs())
         shown = bend / torch.where((largest > _FLAT) & (largest < torch.inf), largest, 1)
     shown = shown.clamp(-1, 1)

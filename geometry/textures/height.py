@@ -45,7 +45,7 @@ _LEVEL = 0.01
 
 
 def normals_to_slopes(normals: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
-    """How steep a surface is.
+    """The slopes of a surface.
 
     Args:
         normals: (B, 3, H, W) vectors of any length.
@@ -80,7 +80,7 @@ def normals_to_height(
         normals: (B, 3, H, W) unit vectors, seen straight on (no perspective).
         weight: (B, 1, H, W) bool, where they can be trusted; None = wherever they have a direction. Elsewhere the height goes on smoothly.
         borders: One of `BORDERS`.
-        level: Whether the mean slope of what counts is taken out first, as that of a wall photographed at an angle.
+        level: Whether the mean slope of valid pixels is taken out first, as that of a wall photographed at an angle.
         flatten: A shape of this width in pixels becomes half as high, wider ones flatter (screened Poisson); 0 = all stay.
         derivative: One of `DERIVATIVES`: "spline" for normals of surfaces, rendered, baked or a network's; "central" for normals that were
             made of a height by differences of its pixels. Or `AUTO`: whichever leaves less of the slopes unexplained.
@@ -140,10 +140,10 @@ def height_to_image(height: Tensor, known: Tensor | None = None) -> tuple[Tensor
     Returns:
         (B, 1, H, W) in [0, 1], and how many pixels lie between black and white, (); a flat height is mid grey of range 0.
     """
-    counts = torch.isfinite(height) if known is None else known & torch.isfinite(height)
-    counts = counts | ~counts.any()
+    measured = torch.isfinite(height) if known is None else known & torch.isfinite(height)
+    measured = measured | ~measured.any()
     whole = height.nan_to_num(0.0, 0.0, 0.0)
-    low, high = whole.where(counts, torch.inf).amin(), whole.where(counts, -torch.inf).amax()
+    low, high = whole.where(measured, torch.inf).amin(), whole.where(measured, -torch.inf).amax()
     span = high - low
     share = (whole - low) / torch.where(span > 0, span, 1)
     return torch.where(span > 0, share.clamp(0, 1), 0.5), span

@@ -144,7 +144,7 @@ def _directions(count: int) -> Iterator[tuple[float, float]]:
 
 
 def _steps(radius: float, direction: tuple[float, float]) -> Iterator[tuple[int, int, float, float]]:
-    """Whole pixels to the right and downwards along a direction, how far that is, and how much it counts."""
+    """Whole pixels to the right and downwards along a direction, their distance, and their weight."""
     distance, last = 1.0, (0, 0)
     while distance <= radius:
         offset = (round(direction[0] * distance), round(direction[1] * distance))
@@ -249,9 +249,9 @@ def _open_rows(points: Tensor, normals: Tensor, around: _Around, band: slice, in
             other = around.shifted(x, y, band.start, *away.shape[-2:])
             front = _dot(other[:, :3], sight)
             beside = torch.addcmul(other[:, 3:], front, front, value=-1).clamp_(min=_LEAST_SQUARE).rsqrt_()
-            counts = torch.addcmul(most, front, nearer, out=front).clamp_(0, fade)
+            weight = torch.addcmul(most, front, nearer, out=front).clamp_(0, fade)
             rise = _dot(other[:, :3], upright).add_(plane).mul_(beside).sub_(_OWN_PLANE)
-            torch.maximum(horizon, rise.mul_(counts), out=horizon)
+            torch.maximum(horizon, rise.mul_(weight), out=horizon)
         total += _open_to(horizon.add_(own), along, towards)
         whole += _open_to(own, along, towards)
     return total.div_(whole)

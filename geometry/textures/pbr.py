@@ -19,12 +19,12 @@ from .occlusion import MAX_RADIUS as MAX_REACH
 from .slopes import CENTRAL, slopes_of
 
 NORMALS, PHOTO, BOTH = DETAILS = ("normals", "photo", "both")
-"""Where fine relief comes from: the model's normals, light and dark of the photograph, or both, one laid on the other."""
+"""Sources of fine relief: the model's normals, light and dark of the photograph, or both, one laid on the other."""
 
 
 @dataclass(frozen=True)
 class PbrOptions:
-    """What is asked of a set of maps.
+    """Options of a set of maps.
 
     Attributes:
         source: One of `DETAILS`.

@@ -108,7 +108,7 @@ def tileable(maps: Tensor) -> Tensor:
 
 
 def seam_step(maps: Tensor) -> tuple[float, float]:
-    """How much maps change over their seams, and how much inside, from pixel to pixel on average.
+    """The mean change of maps from pixel to pixel, over their seams and inside.
 
     Args:
         maps: (B, C, H, W) with at least two pixels a side.
@@ -144,7 +144,7 @@ def _cropped(maps: Tensor, margin: tuple[int, int]) -> Tensor:
 
 
 def _middle(values: Tensor, valid: Tensor) -> Tensor:
-    """(B, 1, 1, 1): the mean of what counts; 1 where nothing does."""
+    """(B, 1, 1, 1): the mean of valid values; 1 where there are none."""
     count = valid.sum((2, 3), keepdim=True)
     mean = torch.where(valid, values, 0).sum((2, 3), keepdim=True) / count.clamp(min=1)
     return torch.where(count > 0, mean, 1)

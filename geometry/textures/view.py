@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..assumptions import NEAR_FAR_RATIO, likely_filled_depth, likely_intrinsics
+from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..estimate import Estimate
 from ..kinds import Quantity
 from ..surfaces.derive import with_normals
@@ -15,7 +15,7 @@ def estimate_to_occlusion(estimate: Estimate, *, radius: float = 64.0, direction
     """Ambient occlusion of the things in images.
 
     Args:
-        estimate: With depth of any quantity; without normals they are computed, without a camera the likely one is taken.
+        estimate: With depth of any quantity; without normals they are computed, without a camera an assumed one is taken.
         radius, directions: As `depth_to_occlusion`.
 
     Returns:
@@ -29,6 +29,6 @@ def estimate_to_occlusion(estimate: Estimate, *, radius: float = 64.0, direction
     ratio = NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None
     known = with_normals(estimate, near_far_ratio=ratio)
     assert known.normals is not None
-    camera = likely_intrinsics(estimate)
+    camera = assumed_intrinsics(estimate)
     options = {"radius": radius, "directions": directions, "weight": known.valid}
-    return depth_to_occlusion(likely_filled_depth(estimate), camera, known.normals, known.axes, **options)
+    return depth_to_occlusion(filled_depth(estimate), camera, known.normals, known.axes, **options)

@@ -27,7 +27,7 @@ LAYOUTS = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph
 for red-cyan glasses."""
 
 ORIGINALS = ("middle", "left", "right")
-"""Which eye gets the source image: neither (both are rendered, the source lies in the middle), the left, or the right."""
+"""The eye that gets the source image: neither (both are rendered, the source lies in the middle), the left, or the right."""
 
 MAX_DIVERGENCE = 20.0
 
@@ -48,7 +48,7 @@ _DUBOIS_RIGHT = ((-0.011, -0.032, -0.007), (0.377, 0.761, 0.009), (-0.026, -0.09
 
 @dataclass(frozen=True)
 class StereoOptions:
-    """How deep the scene looks, and where the screen is in it.
+    """The strength of the depth effect, and the place of the screen in the scene.
 
     Attributes:
         divergence: By how much the two eyes' images of the near and of the far end part, both eyes together, in percent of the width;
@@ -131,7 +131,7 @@ def disparity_range(estimate: Estimate, per_clip: bool = False) -> tuple[Tensor,
 
     Returns:
         Far and near, (B, 1, 1, 1), of a clip (1, 1, 1, 1): the 2nd and the 98th percentile of 1 / metres, of disparity, or of relative
-        depth times -1. Infinite where no pixel counts.
+        depth times -1. Infinite where no pixel is valid.
 
     Raises:
         ValueError: No depth.
@@ -173,7 +173,7 @@ def compose_holes(pair: StereoPair, layout: str) -> Tensor:
 
 
 def stereo_suffix(layout: str) -> str:
-    """What a file's name ends with, before its extension, so that players know the layout.
+    """The end of a file's name, before its extension, by which players know the layout.
 
     Source:
         nunif iw3, "About file naming rule": `_LRF_Full_SBS` is what Pigasus, SKYBOX and DeoVR recognise; the others are its names too.
@@ -205,7 +205,7 @@ def _both_eyes(image: Tensor, share: Tensor, options: StereoOptions) -> tuple[Te
     """Left and right image, left and right holes, of one image."""
     pixels = options.divergence / 100 * image.shape[-1]
     left, right = {"middle": (0.5, -0.5), "left": (0.0, -1.0), "right": (1.0, 0.0)}[options.original]
-    # The renderer separates surfaces by the ratio of their depths: the scene is placed where the ratio of its ends is the likely one.
+    # The renderer separates surfaces by the ratio of their depths: the scene is placed where the ratio of its ends is the assumed one.
     inverse = 1 / depth_at_image_edges(1 / torch.lerp(torch.full_like(share, 1 / NEAR_FAR_RATIO), torch.ones_like(share), share), image)
     (rendered_left, holes_left), (rendered_right, holes_right) = (
         _one_eye(image, inverse, pixels * eye, options.convergence) for eye in (left, right)

@@ -7,7 +7,7 @@ from depth_normal.annotators.networks.tiny import COUNTER, TinyConfig, TinyNetwo
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.annotators.tiny import TinyAnnotator, _sure_sky, with_far_sky
-from depth_normal.geometry.assumptions import likely_depth
+from depth_normal.geometry.assumptions import assumed_depth
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 
 SPEC = MODELS["tiny"]
@@ -211,7 +211,7 @@ def test_the_sky_is_one_value_as_far_as_anything_gets():
     assert torch.equal(farther[1], disparity[1]), "without sky nothing changes"
     assert torch.equal(with_far_sky(disparity, ~clear)[1], disparity[1]), "nor where all is sky"
     estimate = Estimate(farther, Quantity.DISPARITY, mask=clear)
-    depth = likely_depth(estimate)
+    depth = assumed_depth(estimate)
     far, near = depth[0][clear[0]].amax(), depth[0][clear[0]].amin()
     assert far / near > 10, "the rule of landscapes"
 
