@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import torch
 import torch.nn.functional as F
@@ -137,22 +137,6 @@ def _sum_relu(convolved: Tensor, other: Tensor) -> Tensor:
 def config_of(names: Collection[str]) -> TinyConfig:
     """The version of the network that a checkpoint with these keys is of."""
     return TINY_2 if any(name.startswith("fine.") for name in names) else TINY
-
-
-def grown(network: TinyNetwork, state: Mapping[str, Tensor]) -> None:
-    """Takes over the first version's weights where the second has the same layers; before training it then gives the same maps, enlarged.
-
-    The transformer blocks that the first version lacks are made to change nothing.
-    """
-    blocks = {int(name.split(".")[1]) for name in state if name.startswith("attention.")}
-    with torch.no_grad():
-        for index, block in enumerate(network.attention):
-            for layer in () if index in blocks else (block.project, block.shrink):
-                for value in layer.parameters():  # pyright: ignore[reportAttributeAccessIssue]
-                    value.zero_()
-    unknown = network.load_state_dict(dict(state), strict=False).unexpected_keys
-    if unknown:
-        raise ValueError(f"{len(unknown)} weights have no place in the network (first: {unknown[0]}): not weights of the first version")
 
 
 def _positions(like: Tensor) -> Tensor:

@@ -17,6 +17,17 @@ Size = tuple[int, int]
 """(height, width)"""
 
 
+def round_to_multiple(length: float, multiple: int) -> int:
+    """The multiple of `multiple` nearest to `length`, at least one of it."""
+    return max(multiple, round(length / multiple) * multiple)
+
+
+def scale_short_side(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """(height, width) with the shorter side made `short_side` and the aspect kept; each at least 1."""
+    scale = short_side / min(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
 @dataclass(frozen=True)
 class SizeRule(ABC):
     """A rule for the size of a resized image by the image's own; the fields of each rule go into an exported file's metadata.
@@ -91,8 +102,6 @@ class Frame(SizeRule):
         return f"{frame}, at least one"
 
     def size(self, height: int, width: int) -> Size:
-        from ...utils import round_to_multiple, scale_short_side
-
         if self.fit is Fit.SHORT_SIDE:
             rows, columns = scale_short_side(height, width, int(self.height))
             return round_to_multiple(rows, self.multiple_of), round_to_multiple(columns, self.multiple_of)
@@ -106,8 +115,6 @@ class Frame(SizeRule):
         return {"rule": self.fit.value, "height": height, "width": width, "multiple_of": self.multiple_of}
 
     def _side(self, length: float, bound: float) -> int:
-        from ...utils import round_to_multiple
-
         rounded = round_to_multiple(length, self.multiple_of)
         if self.fit is Fit.LOWER_BOUND and rounded < bound:
             return rounded + self.multiple_of
@@ -144,8 +151,6 @@ class WideFrame(SizeRule):
         )
 
     def size(self, height: int, width: int) -> Size:
-        from ...utils import round_to_multiple
-
         aspect = max(height, width) / min(height, width)
         side = self.side
         if aspect > self.longest_aspect:
@@ -179,8 +184,6 @@ class ShortSideCapped(SizeRule):
         )
 
     def size(self, height: int, width: int) -> Size:
-        from ...utils import round_to_multiple
-
         short, long = sorted((height, width))
         scale = min(self.side / short, max(self.longest_aspect * self.side / long, self.multiple_of / short))
         return round_to_multiple(height * scale, self.multiple_of), round_to_multiple(width * scale, self.multiple_of)

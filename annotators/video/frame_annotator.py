@@ -75,12 +75,6 @@ class VideoAnnotator(Annotator, ABC):
         """
 
 
-def four_at_once(step: Callable[[int, int], None], total: int) -> None:
-    """The simplest `InChunks`."""
-    for start in range(0, total, 4):
-        step(start, min(start + 4, total))
-
-
 def shots(frames: Iterable[Tensor], is_cut: IsCut | None) -> Iterator[tuple[Tensor, bool]]:
     """Splits a video at its cuts.
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..checks import check_map, check_range
+from ..checks import check_range
 from ..conventions import unit_normals
 from ..estimate import Estimate, Quantity
 from .transforms import exact_dtype
@@ -105,21 +105,6 @@ def tileable(maps: Tensor) -> Tensor:
     jumps[..., :, 0] -= columns
     jumps[..., :, -1] += columns
     return (values - _poisson(-jumps)).to(maps.dtype)
-
-
-def seam_step(maps: Tensor) -> tuple[float, float]:
-    """The mean change of maps from pixel to pixel, over their seams and inside.
-
-    Args:
-        maps: (B, C, H, W) with at least two pixels a side.
-
-    Returns:
-        The mean absolute difference over the two seams, and over all pairs of neighbours.
-    """
-    check_map(maps, maps.shape[1], "maps")
-    over = (maps[..., 0, :] - maps[..., -1, :]).abs().flatten(), (maps[..., :, 0] - maps[..., :, -1]).abs().flatten()
-    inside = maps.diff(dim=-1).abs().flatten(), maps.diff(dim=-2).abs().flatten()
-    return torch.cat(over).mean().item(), torch.cat(inside).mean().item()
 
 
 def _folded(maps: Tensor, margin: int, dim: int) -> Tensor:

@@ -3,7 +3,7 @@ import torch
 
 import depth_normal
 from depth_normal.annotators.networks.configs import TINY_2
-from depth_normal.annotators.networks.tiny import COUNTER, TinyConfig, TinyNetwork, grown
+from depth_normal.annotators.networks.tiny import COUNTER, TinyConfig, TinyNetwork
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.annotators.tiny import TinyAnnotator, _sure_sky, with_far_sky
@@ -140,20 +140,6 @@ def second_state(sky_bias=None):
     if sky_bias is not None:
         torch.nn.init.constant_(network.fine.sky.bias, sky_bias)
     return {key: value for key, value in network.state_dict().items() if not key.endswith(COUNTER)}
-
-
-def test_a_grown_network_gives_the_maps_of_the_one_it_grew_from_enlarged():
-    torch.manual_seed(0)
-    first, second = TinyNetwork().eval(), TinyNetwork(TINY_2).eval()
-    grown(second, first.state_dict())
-    pixels = torch.rand(1, 3, 64, 96)
-    with torch.inference_mode():
-        maps, enlarged = first(pixels), second(pixels)
-    expected = torch.nn.functional.interpolate(maps, scale_factor=2, mode="bilinear")
-    torch.testing.assert_close(enlarged[:, :4], expected, atol=1e-5, rtol=1e-5)
-    assert (enlarged[:, 4] < 0).all(), "and sees no sky"
-    with pytest.raises(ValueError, match=r"1 weights have no place in the network \(first: other\)"):
-        grown(second, {**first.state_dict(), "other": torch.zeros(1)})
 
 
 @pytest.mark.parametrize(("bias", "clear"), [(-3.0, True), (3.0, False)])
