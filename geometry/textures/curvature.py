@@ -8,12 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checks import check_choice, check_map, check_mask, check_range
+from ..checks import check_map, check_range
 from ..conventions import convert_normals
 from ..images.levels import measure_range_of_samples
 from ..kinds import Axes
-from ..valid import valid_normals
-from .height import BORDERS, FREE, SEAMLESS, check_size
+from .height import FREE, SEAMLESS, known_normals
 from .slopes import slopes_of
 from .transforms import blurred_where
 
@@ -50,13 +49,8 @@ def mean_curvature(
     Returns:
         (B, 1, H, W), 1 / pixels: 1 / R on a ball of radius R that bulges to the viewer, -1 / R in a bowl, half of it on a cylinder.
     """
-    check_map(normals, 3, "normals")
-    check_size(*normals.shape[-2:])
-    check_choice("borders", borders, BORDERS)
     check_range("scale", scale, 0, MAX_SCALE)
-    known = valid_normals(normals)
-    check_mask(weight, known)
-    known = known if weight is None else known & weight
+    known = known_normals(normals, weight, borders)
     share, across = known.to(normals.dtype), convert_normals(normals, axes, Axes.OPENGL)[:, :2]
     # Differences of neighbours smooth by themselves, as a Gaussian of this variance does.
     sigma = max(scale * scale - 1, 0) ** 0.5

@@ -98,13 +98,9 @@ def normals_to_height(
         discrete derivative that `height_to_normals` takes; P. Bhat and others, "Fourier analysis of the 2D screened Poisson equation"
         (2008). With holes: conjugate gradients, preconditioned by the same transforms.
     """
-    check_map(normals, 3, "normals")
     check_choice("derivative", derivative, (AUTO, *DERIVATIVES))
-    _check(normals, borders)
     check_range("flatten", flatten, 0, 1e6)
-    known = valid_normals(normals)
-    check_mask(weight, known)
-    known = known if weight is None else known & weight
+    known = known_normals(normals, weight, borders)
     pairs = zip(normals.split(1), known.split(1), strict=True)
     return torch.cat([_integrated(image, where, axes, borders, level, flatten, derivative) for image, where in pairs])
 
@@ -175,6 +171,19 @@ def check_size(height: int, width: int) -> None:
             f"the map has {width}x{height} pixels, more than {MAX_PIXELS} together; "
             f"make it {int(width * share)}x{int(height * share)} or less"
         )
+
+
+def known_normals(normals: Tensor, weight: Tensor | None, borders: str) -> Tensor:
+    """Checks the normals of a material and finds where they are known: (B, 1, H, W) bool.
+
+    Raises:
+        ValueError: Wrong shapes, unknown borders, or too many pixels.
+    """
+    check_map(normals, 3, "normals")
+    _check(normals, borders)
+    known = valid_normals(normals)
+    check_mask(weight, known)
+    return known if weight is None else known & weight
 
 
 def _check(maps: Tensor, borders: str) -> None:

@@ -9,10 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..camera import depth_to_points
 from ..checks import check_choice, check_depth, check_intrinsics, check_map, check_mask, check_range, check_whole
 from ..conventions import convert_normals, unit_normals
-from ..kinds import Axes
+from ..estimate import Estimate
+from ..kinds import Axes, Quantity
+from ..surfaces.derive import with_normals
 from ..surfaces.upsampling import enlarged_along, middles
 from .height import BORDERS, FREE, SEAMLESS, check_size
 from .slopes import slopes_of
@@ -113,6 +116,29 @@ def depth_to_occlusion(
     weights = [None] * len(depth) if weight is None else weight.split(1)
     pairs = zip(depth.split(1), intrinsics.split(1), facing.split(1), weights, strict=True)
     return torch.cat([_open_in_view(*image, radius, directions) for image in pairs])
+
+
+def estimate_to_occlusion(estimate: Estimate, *, radius: float = 64.0, directions: int = 16) -> Tensor:
+    """Ambient occlusion of the things in images.
+
+    Args:
+        estimate: With depth of any quantity; without normals they are computed, without a camera an assumed one is taken.
+        radius, directions: As `depth_to_occlusion`.
+
+    Returns:
+        (B, 1, H, W) in [0, 1], 1 = open, as sky and holes are.
+
+    Raises:
+        ValueError: No depth, or numbers out of range.
+    """
+    if estimate.depth is None:
+        raise ValueError("there are normals and no depth, and occlusion needs depth: give a height, as Normal to Height makes it")
+    ratio = NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None
+    known = with_normals(estimate, near_far_ratio=ratio)
+    assert known.normals is not None
+    camera = assumed_intrinsics(estimate)
+    options = {"radius": radius, "directions": directions, "weight": known.valid}
+    return depth_to_occlusion(filled_depth(estimate), camera, known.normals, known.axes, **options)
 
 
 def _check_reach(radius: float, directions: int) -> None:
