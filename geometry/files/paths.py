@@ -99,9 +99,6 @@ def temporary_folder(parent: str | os.PathLike[str]) -> Iterator[Path]:
 
     Args:
         parent: The folder to make it in; made if absent.
-
-    Yields:
-        The folder.
     """
     from filelock import FileLock
 
