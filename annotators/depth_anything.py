@@ -23,7 +23,8 @@ from torch import Tensor
 from ..geometry.estimate import Estimate
 from .base import Annotator
 from .family import Request
-from .networks.depth_anything import DepthAnything, DinoNetwork
+from .networks.depth_anything import DepthAnything
+from .networks.names import PublishedNetwork
 from .specs.base import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -41,10 +42,10 @@ class DinoAnnotator(Annotator):
 
     bytes_per_pixel = 2200
     auto_dtypes = ("float16",)
-    network_class: ClassVar[type[DinoNetwork]]
+    network_class: ClassVar[type[PublishedNetwork]]
 
     @classmethod
-    def network_of(cls, spec: ModelSpec) -> DinoNetwork:
+    def network_of(cls, spec: ModelSpec) -> PublishedNetwork:
         return cls.network_class(spec.config.vit, spec.config.dpt)
 
     @classmethod
@@ -88,12 +89,8 @@ class DepthAnythingAnnotator(DinoAnnotator):
         if not self._warned and suspicious.float().mean() > _SUSPICIOUS_SHARE:
             self._warned = True
             other, sign = ("metric", "nothing near") if max_depth is None else ("relative", f"all at {max_depth:g} m")
-            logger.warning(
-                "%s sees %s in most of the image: if that is wrong, its weights file is of a %s model, whose tensors look the same",
-                self.spec.id,
-                sign,
-                other,
-            )
+            words = "%s sees %s in most of the image: if that is wrong, its weights file is of a %s model, whose tensors look the same"
+            logger.warning(words, self.spec.id, sign, other)
         return estimate
 
 

@@ -61,6 +61,7 @@ class DiffusionAnnotator(Annotator):
         Depth where its entry names a quantity, else normals, converted from the entry's native axes to OPENGL.
     """
 
+    network: LatentDiffusion
     # measured: the decoder of the VAE 4100 to 5800, the UNet 950
     bytes_per_pixel = 6000
     options_type: ClassVar[type | None] = DiffusionOptions
@@ -95,12 +96,6 @@ class DiffusionAnnotator(Annotator):
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
         return "its VAE and its UNet are networks of their own, with noise and steps between them"
-
-    @property
-    def parts(self) -> LatentDiffusion:
-        """The network's parts."""
-        assert isinstance(self.network, LatentDiffusion)
-        return self.network
 
     @abstractmethod
     def sample(self, latents: Tensor, options: Any, step: Callable[[], None]) -> Iterator[Tensor]:
@@ -161,23 +156,23 @@ class DiffusionAnnotator(Annotator):
 
     def run_unet(self, latents: Tensor, timestep: Tensor | float, class_labels: Tensor | None = None) -> Tensor:
         """The UNet's output (B, 4, h, w), float32, of latents (B, C, h, w)."""
-        unet, prompt = self.parts.unet, self.parts.prompt
+        unet, prompt = self.network.unet, self.network.prompt
         text = None if prompt is None else prompt.expand(latents.shape[0], -1, -1)
         first = next(unet.parameters())
         return unet(latents.to(first.dtype), timestep, text, class_labels=class_labels, return_dict=False)[0].float()
 
     def _encode(self, pixels: Tensor, tiled: bool) -> Tensor:
-        vae: Any = self.parts.vae
+        vae: Any = self.network.vae
         # the mean: some of the authors draw from the distribution, but the same image shall give the same map
         return self._run_vae(lambda part: vae.encode(part).latent_dist.mode(), pixels, tiled) * vae.config.scaling_factor
 
     def _decode(self, latents: Tensor, tiled: bool) -> Tensor:
-        vae: Any = self.parts.vae
+        vae: Any = self.network.vae
         return self._run_vae(lambda part: vae.decode(part, return_dict=False)[0], latents / vae.config.scaling_factor, tiled)
 
     def _run_vae(self, run: Callable[[Tensor], Tensor], batch: Tensor, tiled: bool) -> Tensor:
         """Runs the VAE, which needs the most memory, on one image at a time, and in tiles where one does not fit."""
-        vae: Any = self.parts.vae
+        vae: Any = self.network.vae
         vae.use_tiling = tiled
         outputs = []
         for part in batch.to(next(vae.parameters()).dtype).split(1):

@@ -1,10 +1,6 @@
 """BAE's network: EfficientNet-B5, a decoder, and normals with their certainty, refined from an eighth of the size to the whole.
 
-Parameter names are those of the authors' checkpoints.
-
-Source:
-    Bae, Budvytis and Cipolla, "Estimating and Exploiting the Aleatoric Uncertainty in Surface Normal Estimation" (2021), code
-    baegwangbin/surface_normal_uncertainty.
+Parameter names are those of the authors' checkpoints; `annotators/bae.py` names the source.
 """
 
 from __future__ import annotations
@@ -65,15 +61,6 @@ class _Refinement(nn.Sequential):
         return x
 
 
-class _Encoder(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.original_model = EfficientNetB5()
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        return self.original_model(pixels)
-
-
 class _Decoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -110,7 +97,7 @@ class Bae(PublishedNetwork):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = _Encoder()
+        self.encoder = nn.ModuleDict({"original_model": EfficientNetB5()})
         self.decoder = _Decoder()
 
     def set_dtype(self, dtype: torch.dtype) -> None:
@@ -119,7 +106,7 @@ class Bae(PublishedNetwork):
                 layer.to(dtype)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.decoder(self.encoder(pixels))
+        return self.decoder(self.encoder["original_model"](pixels))
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:

@@ -1,8 +1,4 @@
-"""Depth Anything, versions 1 and 2: transformer and head in one module.
-
-Source:
-    Yang et al., "Depth Anything" (2024) and "Depth Anything V2" (2024); code LiheYoung/Depth-Anything, DepthAnything/Depth-Anything-V2.
-"""
+"""Depth Anything, versions 1 and 2: transformer and head in one module. `annotators/depth_anything.py` names the source."""
 
 from __future__ import annotations
 
@@ -17,10 +13,17 @@ from .vit import VisionTransformer, VitConfig, hub_to_official
 
 
 class DinoNetwork(PublishedNetwork):
-    """A network of DINOv2's transformer and a dense prediction head: what all versions of Depth Anything offer for loading."""
+    """DINOv2's transformer and a dense prediction head, which all versions of Depth Anything have."""
 
     def __init__(self, vit: VitConfig, dpt: DptConfig) -> None:
         super().__init__()
+        self.pretrained = VisionTransformer(vit)
+        self.depth_head = DptHead(vit.channels, dpt)
+
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Brings the network to a dtype, but for what `DptHead.set_dtype` leaves in float32."""
+        self.pretrained.to(dtype)
+        self.depth_head.set_dtype(dtype)
 
 
 class DepthAnything(DinoNetwork):
@@ -30,16 +33,6 @@ class DepthAnything(DinoNetwork):
         Input (B, 3, H, W), normalised by ImageNet's mean and deviation, H and W multiples of 14. Output (B, 1, H, W) float32, before
         any activation.
     """
-
-    def __init__(self, vit: VitConfig, dpt: DptConfig) -> None:
-        super().__init__(vit, dpt)
-        self.pretrained = VisionTransformer(vit)
-        self.depth_head = DptHead(vit.channels, dpt)
-
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype, but for what `DptHead.set_dtype` leaves in float32."""
-        self.pretrained.to(dtype)
-        self.depth_head.set_dtype(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         maps, _ = self.pretrained(x)

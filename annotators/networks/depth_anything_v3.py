@@ -1,7 +1,6 @@
 """Depth Anything 3: depth, sky, confidence and cameras, of images by themselves or of several views of one scene.
 
-Source:
-    Lin et al., "Depth Anything 3" (2025), code ByteDance-Seed/Depth-Anything-3.
+`annotators/depth_anything_v3.py` names the source.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .depth_anything import DinoNetwork
-from .dpt import DptConfig, DptHead
+from .dpt import DptConfig
 from .names import StateDict, rename
-from .vit import VisionTransformer, VitConfig, hub_to_official
+from .vit import VitConfig, hub_to_official
 
 
 class Prediction(NamedTuple):
@@ -62,14 +61,11 @@ class DepthAnything3(DinoNetwork):
 
     def __init__(self, vit: VitConfig, dpt: DptConfig) -> None:
         super().__init__(vit, dpt)
-        self.pretrained = VisionTransformer(vit)
-        self.depth_head = DptHead(vit.channels, dpt)
         self.cam_dec = _CameraDecoder(vit.channels) if vit.alternating_from is not None else None
 
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Brings the network to a dtype, but for the camera's decoder and what `DptHead.set_dtype` leaves in float32."""
-        self.pretrained.to(dtype)
-        self.depth_head.set_dtype(dtype)
+        super().set_dtype(dtype)
         if self.cam_dec is not None:
             self.cam_dec.float()
 

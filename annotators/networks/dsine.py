@@ -1,9 +1,6 @@
 """DSINE: normals from one image and its camera, turned into shape by their neighbours in several passes.
 
-Written from the paper's equations. Parameter names are those of the authors' checkpoint.
-
-Source:
-    Bae and Davison, "Rethinking Inductive Biases for Surface Normal Estimation" (2024).
+Written from the paper's equations. Parameter names are those of the authors' checkpoint; `annotators/dsine.py` names the source.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """LeReS: depth up to scale and shift from one image, by a ResNeXt and a decoder that adds its maps from the coarsest to the finest.
 
-Source:
-    Yin et al., "Learning to Recover 3D Scene Shape from a Single Image" (2021), code aim-uofa/AdelaiDepth, folder LeReS.
+`annotators/leres.py` names the source.
 """
 
 from __future__ import annotations

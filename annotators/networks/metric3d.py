@@ -3,8 +3,7 @@
 Parameter names are those of the authors' checkpoints, without their first part.
 
 Source:
-    Hu et al., "Metric3D v2: A Versatile Monocular Geometric Foundation Model" (2024), code YvanYin/Metric3D; the recurrent units: Lipson
-    et al., "RAFT-Stereo" (2021).
+    As `annotators/metric3d.py`; the recurrent units: Lipson et al., "RAFT-Stereo" (2021).
 """
 
 from __future__ import annotations

@@ -1,9 +1,6 @@
 """MoGe: points in space, a mask, normals and one scale from one image, by DINOv2's transformer and stacks of convolutions.
 
-Parameter names are those of the authors' checkpoints.
-
-Source:
-    Wang et al., "MoGe" (2024) and "MoGe-2" (2025), code microsoft/MoGe.
+Parameter names are those of the authors' checkpoints; `annotators/moge.py` names the source.
 """
 
 from __future__ import annotations

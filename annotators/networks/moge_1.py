@@ -1,9 +1,6 @@
 """MoGe's first version: points in space and a mask from one image, by DINOv2's transformer and a path of convolutions.
 
-Parameter names are those of the authors' checkpoints.
-
-Source:
-    Wang et al., "MoGe: Unlocking Accurate Monocular Geometry Estimation" (2024), code microsoft/MoGe.
+Parameter names are those of the authors' checkpoints; `annotators/moge.py` names the source.
 """
 
 from __future__ import annotations

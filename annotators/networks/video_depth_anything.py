@@ -1,9 +1,4 @@
-"""Video Depth Anything: Depth Anything V2 with motion modules in its head.
-
-Source:
-    Chen et al., "Video Depth Anything: Consistent Depth Estimation for Super-Long Videos" (2025), code
-    DepthAnything/Video-Depth-Anything.
-"""
+"""Video Depth Anything: Depth Anything V2 with motion modules in its head. `annotators/video_depth_anything.py` names the source."""
 
 from __future__ import annotations
 
@@ -42,7 +37,6 @@ class VideoDepthAnything(DepthAnything):
         )
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype, but for what `DptHead.set_dtype` leaves in float32."""
         super().set_dtype(dtype)
         self.motion_modules.to(dtype)
 

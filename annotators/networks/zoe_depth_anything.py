@@ -1,9 +1,4 @@
-"""Depth Anything V1 with ZoeDepth's metric head.
-
-Source:
-    Yang et al., "Depth Anything" (2024), code LiheYoung/Depth-Anything, metric_depth; the head: Bhat et al., "ZoeDepth" (2023), code
-    isl-org/ZoeDepth.
-"""
+"""Depth Anything V1 with ZoeDepth's metric head. `annotators/zoe_depth_anything.py` names the source."""
 
 from __future__ import annotations
 
@@ -13,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .depth_anything import DepthAnything, DinoNetwork, without_unused
+from .depth_anything import DepthAnything, without_unused
 from .dpt import HEAD_CHANNELS, DptConfig
-from .names import StateDict
+from .names import PublishedNetwork, StateDict
 from .vit import VitConfig
 from .zoe_names import without_binomial_tables
 
@@ -58,7 +53,7 @@ class _ConditionalLogBinomial(nn.Module):
         return (likelihood / temperature).softmax(1)
 
 
-class ZoeDepthAnything(DinoNetwork):
+class ZoeDepthAnything(PublishedNetwork):
     """Depth Anything V1 and ZoeDepth's single metric head with softplus bins, under the names of the official checkpoints.
 
     Convention:
@@ -66,7 +61,7 @@ class ZoeDepthAnything(DinoNetwork):
     """
 
     def __init__(self, vit: VitConfig, dpt: DptConfig) -> None:
-        super().__init__(vit, dpt)
+        super().__init__()
         width = dpt.features
         self.core = DepthAnything(vit, dpt)
         self.conv2 = nn.Conv2d(width, width, 1)
