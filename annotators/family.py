@@ -92,9 +92,6 @@ class Family:
             states: State dict by the role of its file ("network" first of all), as read from disk, unwrapped.
             dtype: What the network computes in.
 
-        Returns:
-            An instance of the family.
-
         Raises:
             CheckpointError: The tensors are not those of this architecture; the message names the first that differ.
         """

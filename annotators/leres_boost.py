@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..geometry.alignment.scale_shift import fit_scale_shift
 from ..geometry.estimate import Estimate, Quantity
-from ..utils import resize_image, scale_short_side
+from ..utils import resize_image
 from .building.checkpoints import build_published, fill
 from .detail.boosting import CELL, UPSCALING, Booster, fit_in_float32
 from .family import Progress, Request
@@ -24,7 +24,7 @@ from .networks.leres import Leres
 from .networks.merge import MergeNetwork
 from .networks.names import StateDict
 from .preprocessing.kernels import cubic, linear
-from .preprocessing.resizing import Size
+from .preprocessing.resizing import Size, scale_short_side
 from .specs.base import ModelSpec
 
 _MIN_SIDE = 64

@@ -14,13 +14,12 @@ from torch import Tensor
 
 from ..geometry.camera import DEFAULT_FOV, intrinsics_from_fov, resize_intrinsics
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..utils import round_to_multiple
 from .base import Annotator
 from .family import Request
 from .graphs.graph import Signature, normals_output
 from .networks.metric3d import Metric3d
 from .preprocessing.kernels import linear
-from .preprocessing.resizing import Inside
+from .preprocessing.resizing import Inside, round_to_multiple
 from .preprocessing.steps import Pad, Resize, crop, limit_depth, scale_by_focal_length
 from .specs.base import ModelSpec
 

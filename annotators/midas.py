@@ -87,9 +87,8 @@ def _build_dpt(spec: ModelSpec, state: StateDict) -> nn.Module:
                 return self.head.head(self.neck(maps, rows, columns)[-1])
             indices = self.config.backbone_out_indices
             if self.config.is_hybrid:
-                self.dpt.embeddings.image_size = tuple(
-                    x.shape[-2:]
-                )  # it accepts images of this size alone, and resizes its embedding to it
+                # the embedding accepts images of this size alone, and is resized to it
+                self.dpt.embeddings.image_size = tuple(x.shape[-2:])
             outputs = self.dpt(x, output_hidden_states=True)
             hidden = outputs.hidden_states[1:]
             if self.config.is_hybrid:

@@ -110,9 +110,6 @@ def write_geometry(geometry: SceneGeometry, directory: str | os.PathLike[str], n
         directory: The folder; it is made if it is missing.
         name: File name without its extension.
 
-    Returns:
-        The three paths.
-
     Raises:
         GeometryError: `name` is not a plain file name, or is the tutorial's.
         MapFileError: The folder cannot be made or written to.

@@ -95,8 +95,7 @@ def check_extrinsics(extrinsics: Tensor, batch: int | None = None, like: Tensor 
 
     Args:
         extrinsics: Should be (B, 3, 4): [R | t], from the world to the camera.
-        batch: How many there must be; None = any number.
-        like: The maps they go with, which must be on the same device; None = any device.
+        batch, like: As `check_intrinsics`.
 
     Raises:
         ValueError: Wrong shape, batch or device, numbers that are not finite, or an R that is no rotation.

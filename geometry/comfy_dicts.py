@@ -105,9 +105,7 @@ def estimate_to_da3(
 
     Args:
         estimate: With depth.
-        image: (B, 3, H, W) RGB in [0, 1], the image it was made of; core's meshes wear it.
-        fov: As `assumed_intrinsics`.
-        near_far_ratio: As `assumed_depth`.
+        image, fov, near_far_ratio: As `estimate_to_moge`.
 
     Returns:
         Tensors on the CPU: `depth` (B, H, W), the farthest value where masked; `image` (B, H, W, 3); `sky` (B, H, W), 1 where masked;

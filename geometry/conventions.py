@@ -37,22 +37,12 @@ class NormalMapCoding(str, Enum):
     @property
     def axes(self) -> Axes:
         """The camera axes of the stored vectors."""
-        return _CODINGS[self][0]
+        return Axes.SCANNET if self.value.startswith("controlnet") else Axes(self.value)
 
     @property
     def channels_reversed(self) -> bool:
         """True if R, G, B hold z, y, x instead of x, y, z."""
-        return _CODINGS[self][1]
-
-
-_CODINGS = {
-    NormalMapCoding.OPENGL: (Axes.OPENGL, False),
-    NormalMapCoding.DIRECTX: (Axes.DIRECTX, False),
-    NormalMapCoding.OPENCV: (Axes.OPENCV, False),
-    NormalMapCoding.SCANNET: (Axes.SCANNET, False),
-    NormalMapCoding.CONTROLNET_NORMALBAE: (Axes.SCANNET, False),
-    NormalMapCoding.CONTROLNET_1_0_NORMAL: (Axes.SCANNET, True),
-}
+        return self is NormalMapCoding.CONTROLNET_1_0_NORMAL
 
 
 def convert_normals(normals: Tensor, source: Axes | str, target: Axes | str) -> Tensor:

@@ -134,10 +134,7 @@ class Estimate:
         return (self.slice(index, index + 1) for index in range(self.batch))
 
     def known_depth(self) -> tuple[Tensor, Quantity, Tensor]:
-        """Depth, its quantity and its valid pixels, for callers that need depth.
-
-        Returns:
-            `depth`, `quantity` and `depth_valid`.
+        """`depth`, `quantity` and `depth_valid`, for callers that need depth.
 
         Raises:
             ValueError: There are only normals.

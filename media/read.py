@@ -126,9 +126,6 @@ def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNI
         name: What messages call it; None = the path.
         start: Seconds from the video's beginning before which frames are left out.
 
-    Yields:
-        Frame after frame; none is kept.
-
     Raises:
         VideoError: As `video_header`; and, after what can be read was yielded: the video is damaged from there on, or changes its size.
         ImportError: PyAV is missing.

@@ -70,7 +70,7 @@ def compare_depth(found: Estimate, truth: Estimate) -> dict[str, float]:
     correlation = _correlation(a, b)
     if quantities != (Quantity.METRIC_DEPTH, Quantity.METRIC_DEPTH):
         inverse = Quantity.DISPARITY in quantities
-        a, b = (_as_disparity(v, q) if inverse else v for v, q in zip((a, b), quantities, strict=True))
+        a, b = (1 / v if inverse and q is not Quantity.DISPARITY else v for v, q in zip((a, b), quantities, strict=True))
         correlation = _correlation(a, b)
         scale, shift = fit_scale_shift(a[None], b[None])
         a = scale[0] * a + shift[0]
@@ -139,10 +139,6 @@ def _both_valid(found: Estimate, truth: Estimate) -> Tensor:
     if not valid.any():
         raise ValueError("there is nothing to compare: no pixel is valid in both files")
     return valid
-
-
-def _as_disparity(values: Tensor, quantity: Quantity | None) -> Tensor:
-    return values if quantity is Quantity.DISPARITY else 1 / values
 
 
 def _correlation(a: Tensor, b: Tensor) -> float:

@@ -215,7 +215,7 @@ def align_values(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tenso
     """
     small, weight = _means(tile, valid, whole)
     weight = weight * whole_weight
-    scale, shift = fit_robustly(small, whole, weight, _one(small) * _NOISE_RATIO)
+    scale, shift = fit_robustly(small, whole, weight, small.new_full((), _NOISE_RATIO))
     small = scale * small + shift
     slope, offset = _slow_line(small, whole - small, weight)
     slope, offset = (_at_size_of(tile, each) for each in (slope, offset))
@@ -297,10 +297,6 @@ def _at_size_of(like: Tensor, values: Tensor) -> Tensor:
 def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
     total = weight.sum((1, 2, 3), keepdim=True).clamp(min=_TINY)
     return (values * weight).sum((1, 2, 3), keepdim=True) / total
-
-
-def _one(values: Tensor) -> Tensor:
-    return torch.ones((), device=values.device, dtype=values.dtype)
 
 
 def _blurred_evenly(values: Tensor) -> Tensor:

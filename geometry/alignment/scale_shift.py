@@ -98,14 +98,11 @@ def _fit_line(values: Tensor, target: Tensor, weight: Tensor, noise_ratio: Tenso
     if not with_scale:
         return torch.ones_like(mean), target_mean - mean
     centred, target_centred = values - mean, target - target_mean
-    vv, tt, vt = ((share * a * b).sum(1, keepdim=True) for a, b in _pairs(centred, target_centred))
+    pairs = (centred, centred), (target_centred, target_centred), (centred, target_centred)
+    vv, tt, vt = ((share * a * b).sum(1, keepdim=True) for a, b in pairs)
     half = (1 - noise_ratio) * vt
     scale = 2 * tt / (half + (half.square() + 4 * noise_ratio * vv * tt).sqrt())
     rounding = (_ROUNDINGS * torch.finfo(values.dtype).eps) ** 2
     determined = (vv > rounding * mean.square()) & (tt > rounding * target_mean.square()) & torch.isfinite(scale)
     scale = torch.where(determined, scale, 1)
     return scale, target_mean - scale * mean
-
-
-def _pairs(a: Tensor, b: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
-    return (a, a), (b, b), (a, b)

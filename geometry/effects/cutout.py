@@ -63,7 +63,7 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
     if radius == 0:
         return Cutout(image, mask)
     inside, outside = mask >= 0.5, mask < 0.5
-    thing, behind = (_away_from(~side, radius) for side in (inside, outside))
+    thing, behind = (largest_within((~side).float(), radius) < 0.5 for side in (inside, outside))
     own, others = _continued(image, thing, inside, radius), _continued(image, behind, outside, radius)
     alpha = _mixture(image, own, others, mask, thing, behind, radius)
     alpha = torch.where(thing | behind, mask, alpha)
@@ -72,11 +72,6 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
     rest = image - alpha * own - (1 - alpha) * others
     pure = own + alpha * rest / (alpha.square() + (1 - alpha).square())
     return Cutout(torch.where(thing, image, pure.clamp(0, 1)), alpha)
-
-
-def _away_from(outside: Tensor, radius: int) -> Tensor:
-    """(B, 1, H, W) bool: what lies farther than that from it."""
-    return largest_within(outside.float(), radius) < 0.5
 
 
 def _continued(image: Tensor, sure: Tensor, probable: Tensor, radius: int) -> Tensor:

@@ -119,9 +119,7 @@ def check_limit(value: float, unit: str, name: str) -> None:
     """Refuses a number that is no limit or focus in any image.
 
     Args:
-        value: Metres or percent.
-        unit: One of `UNITS`.
-        name: What errors call it.
+        value, unit, name: As `depth_of`.
 
     Raises:
         ValueError: Says which numbers are accepted.

@@ -112,10 +112,7 @@ def _scale_of_lens(estimate: Estimate, focus: Focus, distance: float, side: int)
 def _words(depths: Depths, distance: float, scale: float, image: Tensor) -> str:
     near, far = sharp_range(distance, scale, SHARP_SHARE * math.hypot(*image.shape[-2:]))
     words = f"focus {depths.words(distance)}, sharp from {depths.words(near)} to {depths.words(far)}"
+    misses = far < depths.nearest or near > depths.farthest
     if depths.is_metric and not 0.99 * depths.nearest <= distance <= 1.01 * depths.farthest:
-        words += f"; the scene reaches from {depths.range_words()}" + (", nothing in it is sharp" if _misses(depths, near, far) else "")
+        words += f"; the scene reaches from {depths.range_words()}" + (", nothing in it is sharp" if misses else "")
     return words if depths.is_metric else f"{words} (0 % the near end, 100 % the far end)"
-
-
-def _misses(depths: Depths, near: float, far: float) -> bool:
-    return far < depths.nearest or near > depths.farthest

@@ -69,9 +69,7 @@ def measure_range_of_samples(values: Tensor, valid: Tensor, percentiles: tuple[f
     """`measure_range` of each image by some ten thousand of its values, for ends that need not be exact.
 
     Args:
-        values: (B, 1, H, W).
-        valid: (B, 1, H, W) bool, where values are valid.
-        percentiles: As `measure_range`.
+        values, valid, percentiles: As `measure_range`.
 
     Returns:
         Low and high, (B, 1, 1, 1); infinite where no sample is valid. Nothing is asked of the device.
@@ -84,9 +82,7 @@ def measure_range_of_most(values: Tensor, valid: Tensor, percentiles: tuple[floa
     """`measure_range` of each image, to look at: exact extremes, percentiles of samples.
 
     Args:
-        values: (B, 1, H, W).
-        valid: (B, 1, H, W) bool, where values are valid.
-        percentiles: As `measure_range`.
+        values, valid, percentiles: As `measure_range`.
 
     Returns:
         Low and high, (B, 1, 1, 1): the extremes where the percentiles fall together or no sample is valid, infinite where no value is.

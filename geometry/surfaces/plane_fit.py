@@ -275,9 +275,6 @@ def by_bands(
         radius: How far it looks around.
         maps: Of the first, H and W are the size of what is returned; all have that H.
         outside: What each map holds beyond its border; None = zeros.
-
-    Returns:
-        What the function gives of the whole maps.
     """
     height, width = maps[0].shape[-2:]
     rows = height if maps[0].device.type != "cpu" else max(2 * radius, _BAND_PIXELS // width, 1)

@@ -235,14 +235,9 @@ def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sign:
 def _unchanged(guide: Tensor, before: _Mean) -> Tensor:
     """(1, 1, h, w): by how much each pixel is what it was, from 0 (another thing, or nothing is known) to 1."""
     side = 2 * _BLUR + 1
-    difference = _blurred(guide - before.value, side).abs()
+    difference = F.avg_pool2d(guide - before.value, side, stride=1, padding=_BLUR, count_include_pad=False).abs()
     largest = largest_within(difference.amax(1, keepdim=True), _AROUND)
     return torch.exp(-(largest / _CHANGE).square()) * (before.count > 0)
-
-
-def _blurred(values: Tensor, side: int) -> Tensor:
-    """The mean over a square around every pixel; at the border over the pixels that there are."""
-    return F.avg_pool2d(values, side, stride=1, padding=side // 2, count_include_pad=False)
 
 
 def _fit(values: Tensor, valid: Tensor, before: _Mean, unchanged: Tensor, quantity: Quantity) -> tuple[Tensor, Tensor]:

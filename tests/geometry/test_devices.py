@@ -219,6 +219,7 @@ CASES = {
     "edges.depth_edges.edge_radius": (lambda: depth_edges.edge_radius(20, 30), None),
     "edges.depth_edges.neighbours_largest": (lambda: depth_edges.neighbours_largest(maps()), None),
     "edges.depth_edges.largest_within": (lambda: depth_edges.largest_within(maps(), 2), None),
+    "edges.depth_edges.extremes_within": (lambda: depth_edges.extremes_within(maps(), 2), None),
     "temporal.ranges.RunningRange.update": (lambda: ranges.RunningRange().update(maps(), mask(), (2, 98)), None),
     "temporal.ranges.ClipRange.ends": (clip_ends, None),
     "images.levels.depth_to_nearness": (lambda: levels.depth_to_nearness(maps(), Quantity.METRIC_DEPTH, True), None),
