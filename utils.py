@@ -97,7 +97,7 @@ def check_images(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
 
 
 def images_to_rgb(images: Tensor | np.ndarray) -> Tensor:
-    """Images that were checked as planar RGB; nothing is asked of their device.
+    """Converts checked images to planar RGB, without synchronising the device.
 
     Args:
         images: What `check_images` or `to_images` returns, or some of it.
@@ -115,7 +115,7 @@ def images_to_rgb(images: Tensor | np.ndarray) -> Tensor:
 
 
 def _finite_bounds(images: Tensor | np.ndarray) -> tuple[float, float]:
-    """The least and the greatest value, in one question to the device; of arrays of whole numbers as they are scaled.
+    """The least and the greatest value, with one synchronisation of the device; of arrays of whole numbers as they are scaled.
 
     Raises:
         ValueError: Pixels are NaN or infinite.

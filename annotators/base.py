@@ -79,7 +79,7 @@ class Annotator(Family):
             ArithmeticError: As `estimate`.
         """
         if not self.sees_scenes(self.spec):
-            raise ValueError(f"{self.spec.id} sees each image by itself, not several as views of one scene")
+            raise ValueError(f"{self.spec.id} processes each image by itself, not several as views of one scene")
         height, width = images.shape[-2:]
         self.check_scene(len(images), height, width, size)
         return self._finished(self.infer_scene(Request(images, size or self.spec.default_size, fov)), height, width, fov)

@@ -33,7 +33,7 @@ def check_network_size(spec: ModelSpec, image: Size, size: int, network: Size) -
 
     Args:
         image: Height and width of the image.
-        size: The `size` asked for.
+        size: The requested `size`.
         network: Height and width of the network's input.
 
     Raises:
@@ -60,7 +60,7 @@ def check_scene_size(spec: ModelSpec, views: int, network: Size) -> None:
     height, width = network
     if views * height * width > MAX_NETWORK_PIXELS:
         raise ValueError(
-            f"{views} views of one scene, which {spec.id} sees at once at {width}x{height} each, are more than "
+            f"{views} views of one scene, which {spec.id} processes in one batch at {width}x{height} each, are more than "
             f"{MAX_NETWORK_PIXELS // 2**20} megapixels: give at most {MAX_NETWORK_PIXELS // (height * width)} views, "
             f"or {wording().lower_size}"
         )
@@ -93,7 +93,7 @@ def least_depth(spec: ModelSpec) -> float:
 
 
 def log_used_size(spec: ModelSpec, size: int) -> None:
-    """Logs where a model does not run at the size that is asked for; once for each size, however many images there are."""
+    """Logs once for each size if a model does not run at the requested size."""
     if (used := spec.used_size(size)) != size:
         _log_once(f"{spec.id} runs at size {used}, its largest, in place of {size}")
 

@@ -53,7 +53,7 @@ class DiffusionOptions:
 
 
 class DiffusionAnnotator(Annotator):
-    """A network that samples depth or normals in the latents of a VAE.
+    """A family whose network samples depth or normals in the latents of a VAE.
 
     A family implements `sample` and `read_depth`, and `merge` where it samples more than once.
 

@@ -128,13 +128,7 @@ class DsineAnnotator(Annotator):
 
 
 def _frame(fov: float, image: Size, resized: Size) -> _Frame:
-    """As the authors: the image lies in the middle, and the camera is the one that took it.
-
-    Args:
-        fov: Degrees on the longer side.
-        image: (height, width).
-        resized: (height, width) in the network's input.
-    """
+    """As the authors: the image lies in the middle, and the camera is the one that took it."""
     margins = _BORDER.margins(*resized)
     intrinsics = resize_intrinsics(intrinsics_from_fov(fov, *image), image, resized)
     return _Frame(*margins, _pinhole(crop_intrinsics(intrinsics, -margins.left, -margins.top)))

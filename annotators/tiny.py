@@ -77,19 +77,10 @@ class TinyAnnotator(Annotator):
         disparity, normals, *sky = outputs
         if not sky:
             maps = guided_upsample(torch.cat((disparity, normals), 1), brightness, GUIDE_RADIUS, GUIDE_EPSILON)
-            return _to_estimate(maps[:, :1], unit_normals(maps[:, 1:], spent=True))
+            return to_estimate(maps[:, :1], unit_normals(maps[:, 1:], in_place=True))
         sharp = guided_detail(disparity, brightness, GUIDE_RADIUS, GUIDE_EPSILON)
-        enlarged = unit_normals(enlarge_map(normals, height, width), spent=True)
-        return _to_estimate(sharp, enlarged, _sky_at_edges(sky[0], brightness))
-
-    def estimate_without_guide(self, pixels: Tensor) -> Estimate:
-        """The estimate at the size of the network's outputs.
-
-        Args:
-            pixels: As `Annotator.infer_resized`.
-        """
-        disparity, normals, *sky = self.run_network(self.normalised(pixels))
-        return _to_estimate(disparity, unit_normals(normals), *sky)
+        enlarged = unit_normals(enlarge_map(normals, height, width), in_place=True)
+        return to_estimate(sharp, enlarged, _sky_at_edges(sky[0], brightness))
 
     def signature(self) -> Signature:
         words = (
@@ -105,8 +96,8 @@ class TinyAnnotator(Annotator):
         return Signature(outputs, *NOT_NORMALISED, afterwards=[{**guided, "means": words}])
 
 
-def _to_estimate(disparity: Tensor, normals: Tensor, sky: Tensor | None = None) -> Estimate:
-    """The estimate that the maps stand for."""
+def to_estimate(disparity: Tensor, normals: Tensor, sky: Tensor | None = None) -> Estimate:
+    """The estimate of the network's maps, its normals unit vectors."""
     mask = None
     if sky is not None:
         mask = ~_sure_sky(sky)

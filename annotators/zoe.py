@@ -104,7 +104,7 @@ class ZoeAnnotator(ZoeInference):
 
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
-        return "it chooses a part of its network by what it sees" if len(spec.config.ranges) > 1 else None
+        return "it chooses a part of its network by the image" if len(spec.config.ranges) > 1 else None
 
     def signature(self) -> Signature:
         # transformers' network computes with the sizes that it is traced with

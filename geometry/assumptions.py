@@ -74,11 +74,11 @@ def filled_depth(estimate: Estimate) -> Tensor:
 
 
 def assumed_intrinsics(estimate: Estimate, fov: float | None = None) -> Tensor:
-    """The camera: the one asked for, else the one the estimate knows, else one of `DEFAULT_FOV`.
+    """The camera: of `fov`, else the estimate's own, else of `DEFAULT_FOV`.
 
     Args:
         estimate: Whose size and batch the intrinsics are for.
-        fov: Degrees on the longer side; None or 0 = not asked for.
+        fov: Degrees on the longer side; None or 0 = not set.
 
     Returns:
         (B, 3, 3) float32, pixels, on the estimate's device.
@@ -115,7 +115,7 @@ def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:
 
 
 def _sees_sky(disparity: Tensor, far: Tensor, span: Tensor) -> bool:
-    """True if a tenth of the top border is one farthest value. The mask may leave out the sky, so it is not asked.
+    """True if a tenth of the top border is one farthest value. The mask is not used: it may leave out the sky.
 
     It sees the sky of networks that were taught to give it one value, and needs no image. `sky.find_sky` sees that of the others too,
     by the image.
@@ -126,7 +126,7 @@ def _sees_sky(disparity: Tensor, far: Tensor, span: Tensor) -> bool:
 
 
 def _filled_and_scaled(depth: Tensor) -> Tensor:
-    """One image (1, 1, H, W), NaN where it has no value; nothing is asked of the device."""
+    """One image (1, 1, H, W), NaN where it has no value; the device is not synchronised."""
     valid = torch.isfinite(depth)
     near, _ = measure_range_of_samples(depth, valid, FAR_AND_NEAR_END)
     # A coarse grid may miss the few values there are.

@@ -53,7 +53,7 @@ def check_mask(mask: Tensor | None, like: Tensor) -> None:
 
 
 def check_depth(depth: Tensor, like: Tensor | None = None) -> None:
-    """Refuses depth with holes. The device is asked once.
+    """Refuses depth with holes. Synchronises the device once.
 
     Args:
         depth: Should be (B, 1, H, W), positive and finite.
@@ -68,7 +68,7 @@ def check_depth(depth: Tensor, like: Tensor | None = None) -> None:
 
 
 def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor | None = None) -> None:
-    """Refuses intrinsics that belong to no camera, or not to these maps. The device is asked once.
+    """Refuses intrinsics that belong to no camera, or not to these maps. Synchronises the device once.
 
     Args:
         intrinsics: Should be (B, 3, 3).
@@ -91,7 +91,7 @@ def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor 
 
 
 def check_extrinsics(extrinsics: Tensor, batch: int | None = None, like: Tensor | None = None) -> None:
-    """Refuses extrinsics that place no camera. The device is asked once.
+    """Refuses extrinsics that place no camera. Synchronises the device once.
 
     Args:
         extrinsics: Should be (B, 3, 4): [R | t], from the world to the camera.

@@ -110,13 +110,13 @@ def decode_normal_map(
     return unit_normals((stored * (2 * signs)).sub_(signs), target)
 
 
-def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, spent: bool = False) -> Tensor:
+def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, in_place: bool = False) -> Tensor:
     """Scales vectors to unit length. Those without a direction face the viewer then.
 
     Args:
         vectors: (B, 3, H, W), any length.
         axes: The axes of `vectors`; they say where the viewer is.
-        spent: Nobody needs `vectors` any more, and they are not a view of other memory: the result may take theirs.
+        in_place: The result may take the memory of `vectors`, which must not be a view of another tensor.
 
     Returns:
         (B, 3, H, W) unit vectors; (0, 0, 1) (OPENCV: (0, 0, -1)) where a vector is zero or not finite.
@@ -130,7 +130,7 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, spent: bool = 
     # Only on a CPU is a check without synchronisation, and cheaper than passes over the map. An exporter's graph cannot branch.
     if squares.device.type == "cpu" and not torch.compiler.is_compiling() and _all_safe(squares):
         lengths = squares.sqrt_()
-        return vectors.div_(lengths) if spent and not vectors.requires_grad else vectors / lengths
+        return vectors.div_(lengths) if in_place and not vectors.requires_grad else vectors / lengths
     x, y, z = vectors.split(1, 1)
     largest = torch.maximum(torch.maximum(x.abs(), y.abs()), z.abs())
     usable = (largest > 0) & (largest < float("inf"))

@@ -189,7 +189,7 @@ class Estimate:
         if (height, width) == (self.height, self.width):
             return self
         size = (height, width)
-        # One question to the device costs less than to treat every map as one with holes.
+        # One synchronisation costs less than to treat every map as one with holes.
         without_holes = set(self.valid.flatten(1).all(1).tolist())
         if len(without_holes) > 1:
             # An image comes out the same, to the last bit, whichever others are in its batch.
@@ -221,7 +221,7 @@ class Estimate:
         if depth is not None:
             depth, quantity, valid = self.known_depth()
             mean, usable, nearest = _resized_with_holes(depth, valid, size, resampling)
-            # The mask is asked for its own share of old pixels, and so may trust one that it masked before.
+            # The mask is resampled by itself, and so may be True at a pixel that was masked before.
             depth = torch.where(usable, mean, nearest.masked_fill(valid_depth(nearest, quantity, mask), torch.nan))
         if normals is not None:
             mean, usable, nearest = _resized_with_holes(normals, valid_normals(normals, self.mask), size)

@@ -147,7 +147,7 @@ def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> T
 
 
 def displayed(image: Tensor, colours: Colours) -> Tensor:
-    """(3, H, W) RGB as an ordinary screen shows it: HDR tone mapped, BT.2020's primaries as BT.709's."""
+    """(3, H, W) RGB for an ordinary screen: HDR tone mapped, BT.2020's primaries as BT.709's."""
     if colours.hdr:
         return hdr_to_sdr(image, colours.transfer)
     if colours.primaries != BT_2020_PRIMARIES:

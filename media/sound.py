@@ -53,7 +53,7 @@ class Sound:
 
 
 def check_sound(source: Any, name: str, extension: str) -> None:
-    """Says in the log, before hours of work, which sound will not be kept as it is.
+    """Logs, before hours of work, which sound will not be copied as it is.
 
     Args:
         source: As `Sound.source`.
@@ -131,7 +131,7 @@ def _guarded(track: Track, name: object) -> Track:
 
 
 class _Source:
-    """One stream of sound, and when what of it sounds."""
+    """One stream of sound, on the clock of the written video."""
 
     def __init__(self, container: Any, stream: Any, sound: Sound, name: object) -> None:
         self.stream, self.sound = stream, sound
@@ -193,7 +193,7 @@ class _Source:
             return None
 
     def say_damage(self) -> None:
-        """Says how much could not be decoded."""
+        """Logs how many packets could not be decoded."""
         if self._damaged:
             logger.warning("%s: %d packets of its sound are damaged or of another codec, and are left out", self._name, self._damaged)
 

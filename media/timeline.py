@@ -24,7 +24,7 @@ def packets_in_time(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
 
     Args:
         container: PyAV's, at its beginning.
-        streams: Those that are asked for. All who read a container ask for the same ones, so that they find the same clocks.
+        streams: The streams to read; the same for all readers of a container, so that they find the same clocks.
     """
     clocks = _Clocks(is_recording(container))
     unfinished = {stream.index for stream in streams}
@@ -39,7 +39,7 @@ def packets_in_time(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
 
 
 class _Clocks:
-    """Finds out where the clock of a recording jumps, and goes on from there without a gap.
+    """Finds the jumps in a recording's clock, and removes them.
 
     Recordings put one behind the other begin anew, and the clock of a transport stream does after 26.5 hours. The first stream that is seen
     to jump begins a clock; the others follow when they jump, so that sound and images stay together.

@@ -269,7 +269,7 @@ def _chosen(images: Tensor, whole: Estimate, choice: MaskChoice) -> Iterator[tup
     for image, estimate in sized_pairs(images, whole):
         depths = known_depths(estimate)
         mask = choice.mask(depths)
-        yield image, estimate, mask, choice.words(depths, float(mask.mean()))
+        yield image, estimate, mask, choice.describe(depths, float(mask.mean()))
 
 
 def _straight(image: Tensor) -> tuple[Tensor, Tensor | None]:

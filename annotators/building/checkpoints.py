@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from ..networks.names import PublishedNetwork, StateDict
-from ..specs.base import CheckpointError, shown
+from ..specs.base import CheckpointError, printable
 
 
 def count_keys(by_kind: Mapping[str, Iterable[str]]) -> list[str]:
     """In words how many keys of a checkpoint are of each kind, and the first of them; a kind without keys is left out."""
     ordered = {kind: sorted(keys) for kind, keys in by_kind.items()}
-    return [f"{len(keys)} {kind} keys (first: {shown(keys[0])})" for kind, keys in ordered.items() if keys]
+    return [f"{len(keys)} {kind} keys (first: {printable(keys[0])})" for kind, keys in ordered.items() if keys]
 
 
 def checkpoint_mismatch(expected: StateDict, found: StateDict) -> str | None:

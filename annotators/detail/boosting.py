@@ -47,7 +47,7 @@ class Patch(NamedTuple):
 
 @dataclass(frozen=True)
 class Booster:
-    """Gives depth in more detail than the network has.
+    """Estimates depth in more detail than the network alone.
 
     Attributes:
         estimate: Depth (1, 1, H, W) of an image (1, 3, H, W), which the network processes as a square of the side passed.
@@ -83,12 +83,12 @@ class Booster:
         factor = max(min(1.0, 4 * detail * side / self.greatest_side), _LEAST_FACTOR)
         rows, columns = _enlarged(height, width, 2 * side, factor)
         large = cubic(image, rows, columns).clamp(0, 1)
-        roomy = min(rows, columns) > 2 * self.field  # else no patch fits, and of a strip not even a slope
-        patches = choose_patches(gradients(large), self.field, int(CELL / factor)) if roomy else []
+        fits = min(rows, columns) > 2 * self.field  # else no patch fits, and of a strip not even a slope
+        patches = choose_patches(gradients(large), self.field, int(CELL / factor)) if fits else []
         scale = height / rows
-        sides = round(rows * scale), round(columns * scale)
-        base = cubic(whole, *sides)
-        depth, source = base.clone(), cubic(large, *sides).clamp(0, 1)
+        size = round(rows * scale), round(columns * scale)
+        base = cubic(whole, *size)
+        depth, source = base.clone(), cubic(large, *size).clamp(0, 1)
         for done, patch in enumerate(patches, 1):
             top, left, length = (round(each * scale) for each in patch)
             area = (..., slice(top, top + length), slice(left, left + length))
@@ -126,7 +126,7 @@ def find_side(image: Tensor, field: int, greatest: int) -> tuple[int, float]:
         greatest: No side above this, nor above three times the image's.
 
     Returns:
-        The side, a multiple of `CELL`, and the share of the image that is near edges at the last side that was tried. Waits for
+        The side, a multiple of `CELL`, and the share of the image that is near edges at the last side that was tried. Synchronises
         the device.
     """
     height, width = image.shape[-2:]

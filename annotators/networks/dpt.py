@@ -51,7 +51,7 @@ class _Fusion(nn.Module):
     def forward(self, path: Tensor, finer: Tensor | None, size: Sequence[int]) -> Tensor:
         if finer is not None:
             path = path + self.resConfUnit1(finer)
-        return self.out_conv(_resize(self.resConfUnit2(path), size))
+        return self.out_conv(resized(self.resConfUnit2(path), size))
 
 
 class _Scratch(nn.Module):
@@ -155,7 +155,7 @@ class DptHead(nn.Module):
 
     def full_size(self, path: Tensor, height: int, width: int) -> Tensor:
         """The finest level of the path as (B, features / 2, height, width) float32: what the last convolutions take."""
-        x = _resize(self.scratch.output_conv1(path).float(), (height, width))
+        x = resized(self.scratch.output_conv1(path).float(), (height, width))
         return x + _position_map(x, aspect_of(height, width, x.device)) if self.config.positions else x
 
 
@@ -163,7 +163,8 @@ def _last_convolutions(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, HEAD_CHANNELS, 3, padding=1), nn.ReLU(), nn.Conv2d(HEAD_CHANNELS, outputs, 1))
 
 
-def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
+def resized(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps at another size: bilinear, corners aligned."""
     return F.interpolate(x, size=list(size), mode="bilinear", align_corners=True)
 
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import Metric3dConfig
+from .dpt import resized
 from .names import PublishedNetwork, StateDict, rename
 from .vit import PATCH, VisionTransformer
 
@@ -215,8 +216,8 @@ class _Update(nn.Module):
         coarse = self.gru32(coarse, context[2], _halved(fine))
         for _ in range(2):
             coarse = self.gru32(coarse, context[2], _halved(fine))
-            fine = self.gru16(fine, context[1], _resized(_halved(finest), fine), _resized(coarse, fine))
-        return [self.gru08(finest, context[0], state, _resized(fine, finest)), fine, coarse]
+            fine = self.gru16(fine, context[1], resized(_halved(finest), fine.shape[2:]), resized(coarse, fine.shape[2:]))
+        return [self.gru08(finest, context[0], state, resized(fine, finest.shape[2:])), fine, coarse]
 
 
 class _Decoder(nn.Module):
@@ -301,10 +302,6 @@ def _conv(inputs: int, outputs: int) -> nn.Conv2d:
 
 def _halved(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 3, stride=2, padding=1)
-
-
-def _resized(x: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=True)
 
 
 def _with_concentration(normals: Tensor, concentration: Tensor) -> tuple[Tensor, Tensor]:

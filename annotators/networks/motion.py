@@ -54,7 +54,7 @@ class _GatedPerceptron(nn.Module):
 
 
 class MotionModule(nn.Module):
-    """Lets each pixel of a map look at the same pixel of the other frames."""
+    """Attention of each pixel of a map to the same pixel of the other frames."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -130,7 +130,7 @@ def _normalised(images: Tensor) -> Tensor:
 
 
 def _sum_relu(convolved: Tensor, other: Tensor) -> Tensor:
-    """In the memory of the first, which a convolution or a normalisation made: neither looks at it again."""
+    """ReLU of the sum, in the memory of the first: the layer that made it does not need it for its gradient."""
     return F.relu_(convolved.add_(other))
 
 

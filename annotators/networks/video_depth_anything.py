@@ -21,7 +21,7 @@ they are, which is four times less than reassembled, and the other two reassembl
 
 
 class VideoDepthAnything(DepthAnything):
-    """Depth Anything with its head open between the levels: the coarse ones look along time, the fine ones at each frame by itself.
+    """Depth Anything with motion modules between the head's coarse levels; the fine ones process each frame by itself.
 
     A video goes through it in three steps. `encode` and `finish` take as many frames at once as the memory holds; `through_time` takes
     all frames of a video, at most `motion.MAX_FRAMES`.
@@ -51,7 +51,7 @@ class VideoDepthAnything(DepthAnything):
         return self.finish(self.through_time(features, frames), features)
 
     def encode(self, x: Tensor) -> Features:
-        """The features of normalised frames (B, 3, H, W), each seen by itself."""
+        """The features of normalised frames (B, 3, H, W), each processed by itself."""
         maps, _ = self.pretrained(x)
         aspect = aspect_of(x.shape[-2], x.shape[-1], x.device)
         third, fourth = (self.depth_head.reassembled(level, maps[level], aspect) for level in (2, 3))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .depth_anything import DepthAnything, without_unused
-from .dpt import HEAD_CHANNELS, DptConfig
+from .dpt import HEAD_CHANNELS, DptConfig, resized
 from .names import PublishedNetwork, StateDict
 from .vit import VitConfig
 from .zoe_names import without_binomial_tables
@@ -48,8 +48,8 @@ class _ConditionalLogBinomial(nn.Module):
         index = torch.arange(BINS, device=x.device, dtype=x.dtype)[:, None, None]
         rest = BINS - 1 - index
         # logarithm of the binomial coefficient after Stirling, without what is the same for all bins
-        ways = -(index + _LOG_EPS) * (index + _LOG_EPS).log() - rest * (rest + _LOG_EPS).log()
-        likelihood = ways + index * share.clamp(_SHARE_EPS, 1.0).log() + rest * (1 - share).clamp(_SHARE_EPS, 1.0).log()
+        log_coefficients = -(index + _LOG_EPS) * (index + _LOG_EPS).log() - rest * (rest + _LOG_EPS).log()
+        likelihood = log_coefficients + index * share.clamp(_SHARE_EPS, 1.0).log() + rest * (1 - share).clamp(_SHARE_EPS, 1.0).log()
         return (likelihood / temperature).softmax(1)
 
 
@@ -85,8 +85,8 @@ class ZoeDepthAnything(PublishedNetwork):
         features = relu(first(head.full_size(levels[-1], height, width)))
         features = torch.cat((features, F.relu(last(features))), 1)
         centres, embedding = self._bins(coarsest.float(), [level.float() for level in levels])
-        weights = self.conditional_log_binomial(torch.cat((features, _resized(embedding, height, width)), 1))
-        return (weights * _resized(centres, height, width)).sum(1, keepdim=True)
+        weights = self.conditional_log_binomial(torch.cat((features, resized(embedding, (height, width))), 1))
+        return (weights * resized(centres, (height, width))).sum(1, keepdim=True)
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
@@ -100,16 +100,12 @@ class ZoeDepthAnything(PublishedNetwork):
         embedding = self.seed_projector(seed)
         for projector, attractor, level in zip(self.projectors, self.attractors, levels, strict=True):
             size = level.shape[-2:]
-            previous, embedding = _resized(embedding, *size), projector(level)
+            previous, embedding = resized(embedding, size), projector(level)
             points = F.softplus(attractor(embedding + previous))
-            centres = _resized(centres, *size)
+            centres = resized(centres, size)
             shift = torch.zeros_like(centres)
             for point in points.split(1, 1):
                 distance = point - centres
                 shift += distance / (1 + _ATTRACTION * distance**2)
             centres = centres + shift / points.shape[1]
         return centres, embedding
-
-
-def _resized(x: Tensor, height: int, width: int) -> Tensor:
-    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=True)

@@ -44,7 +44,7 @@ class SizeRule(ABC):
 
     @property
     @abstractmethod
-    def words(self) -> str:
+    def description(self) -> str:
         """The rule for people."""
 
     def metadata(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class Frame(SizeRule):
     multiple_of: int
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         frame = _FITS[self.fit].format(height=f"{self.height:g}", width=f"{self.width:g}", multiple=self.multiple_of)
         return f"{frame}, at least one"
 
@@ -144,9 +144,9 @@ class WideFrame(SizeRule):
     name: ClassVar[str] = "lower_bound_wide"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return (
-            f"{self._frame(self.side).words}; of images with an aspect above {self.longest_aspect} the frame is a square of "
+            f"{self._frame(self.side).description}; of images with an aspect above {self.longest_aspect} the frame is a square of "
             f"{self.side} * {self.of_aspect} / aspect, cut to whole pixels and rounded to a multiple"
         )
 
@@ -177,7 +177,7 @@ class ShortSideCapped(SizeRule):
     name: ClassVar[str] = "short_side_capped"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return (
             f"the shorter side is {self.side}, or less so that the longer one is at most {self.longest_aspect * self.side:g}, aspect kept; "
             f"both sides the nearest multiple of {self.multiple_of}, at least one"
@@ -203,7 +203,7 @@ class LongSide(SizeRule):
     name: ClassVar[str] = "long_side"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         rounded = f"; then both sides the nearest multiple of {self.multiple_of}, ties up, at least one" * (self.multiple_of > 1)
         return f"the longer side is {self.side}, aspect kept, in whole pixels{rounded}"
 
@@ -225,7 +225,7 @@ class LongSideCut(SizeRule):
     name: ClassVar[str] = "long_side_cut"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"the longer side is {self.side}, aspect kept; both sides cut to whole pixels, at least one"
 
     def size(self, height: int, width: int) -> Size:
@@ -247,7 +247,7 @@ class PixelCount(SizeRule):
     name: ClassVar[str] = "pixel_count"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return (
             f"as many pixels as {self.side}x{self.side}, aspect kept; both sides the nearest multiple of {self.multiple_of}, at least one"
         )
@@ -271,7 +271,7 @@ class PixelCountCut(SizeRule):
     name: ClassVar[str] = "pixel_count_cut"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"as many pixels as {self.side}x{self.side}, aspect kept; both sides cut to whole pixels, at least {self.least}"
 
     def size(self, height: int, width: int) -> Size:
@@ -292,7 +292,7 @@ class Inside(SizeRule):
     name: ClassVar[str] = "inside"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"as large as fits into {self.width}x{self.height}, aspect kept; both sides cut to whole pixels"
 
     def scale(self, height: int, width: int) -> float:
@@ -313,7 +313,7 @@ class Fixed(SizeRule):
     name: ClassVar[str] = "fixed"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"{self.width}x{self.height}, aspect not kept: images of about that aspect come out best"
 
     def size(self, height: int, width: int) -> Size:

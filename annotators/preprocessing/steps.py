@@ -71,7 +71,7 @@ class Resize(Step):
 
     def metadata(self) -> dict[str, Any]:
         kernel, words = KERNELS[self.kernel]
-        return {"step": "resize", **self.rule.metadata(), "kernel": kernel, "means": f"{self.rule.words}; kernel: {words}"}
+        return {"step": "resize", **self.rule.metadata(), "kernel": kernel, "means": f"{self.rule.description}; kernel: {words}"}
 
 
 @dataclass(frozen=True)

@@ -144,11 +144,11 @@ class ModelSpec:
     @property
     def terms(self) -> str:
         """The licence for people, with what its name does not state: "CC-BY-NC-4.0, not for commercial use"."""
-        said = {"yes": "", "no": ", not for commercial use", "unclear": ", commercial use unclear"}
-        return self.licence + said[self.commercial_use]
+        suffixes = {"yes": "", "no": ", not for commercial use", "unclear": ", commercial use unclear"}
+        return self.licence + suffixes[self.commercial_use]
 
     def used_size(self, size: int) -> int:
-        """The `size` that the network runs at where this one is asked for."""
+        """The `size` that the network runs at if this one is requested."""
         return size if self.largest_size is None else min(size, self.largest_size)
 
     @property
@@ -172,7 +172,7 @@ class ModelSpec:
         return ", ".join(depth + (["normals"] if self.axes else []))
 
 
-def shown(key: str, most: int = 80) -> str:
+def printable(key: str, most: int = 80) -> str:
     """A tensor's name as a message can hold it, whatever a file calls its tensors: without control characters, and not too long."""
-    printable = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in key[:most])
-    return printable + "..." * (len(key) > most)
+    text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in key[:most])
+    return text + "..." * (len(key) > most)

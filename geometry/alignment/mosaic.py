@@ -117,30 +117,28 @@ class Mosaic:
     Args:
         grid: The tiles.
         channels: Of the maps.
-        home: Where the result is to be. Tiles are added up where they are.
+        home: The device of the result. Tiles are added up on their own.
+
+    Attributes:
+        result: (1, channels, height, width), complete after all `rows`.
     """
 
     def __init__(self, grid: Grid, channels: int, home: torch.device) -> None:
         self._grid = grid
-        self._result = torch.empty(1, channels, grid.height, grid.width, device=home)
+        self.result = torch.empty(1, channels, grid.height, grid.width, device=home)
         self._carried: Tensor | None = None
 
     def rows(self) -> Iterator[_Row]:
         """A row of tiles after another, to add the row's tiles to; it is finished when the next one is asked for."""
         for index, top in enumerate(self._grid.tops):
-            row = _Row(self._grid, index, self._result.shape[1])
+            row = _Row(self._grid, index, self.result.shape[1])
             yield row
             strip = row.finished()
             if self._carried is not None:
                 strip[:, : self._carried.shape[1]] += self._carried
             bottom = self._grid.tops[index + 1] if index + 1 < len(self._grid.tops) else self._grid.height
-            self._result[0, :, top:bottom] = strip[:, : bottom - top]
+            self.result[0, :, top:bottom] = strip[:, : bottom - top]
             self._carried = strip[:, bottom - top :]
-
-    @property
-    def result(self) -> Tensor:
-        """(1, channels, height, width), once all rows are in."""
-        return self._result
 
 
 class _Row:
@@ -211,7 +209,7 @@ def align_values(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tenso
         whole_weight: (N, 1, h, w) float, their weight, 0 to 1.
 
     Returns:
-        (N, 1, H, W): the tile's detail on the whole's shape. Where nothing is valid, any values. Nothing is asked of the device.
+        (N, 1, H, W): the tile's detail on the whole's shape. Where nothing is valid, any values. The device is not synchronised.
     """
     small, weight = _means(tile, valid, whole)
     weight = weight * whole_weight
@@ -259,7 +257,7 @@ def align_normals(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tens
 
     Returns:
         (N, 3, H, W) unit vectors. In a part cut from an image, networks expect a camera turned to it: normals lean by up to the
-        angle to its middle. Nothing is asked of the device.
+        angle to its middle. The device is not synchronised.
     """
     small, weight = _means(tile, valid, whole)
     weight = weight * whole_weight

@@ -30,7 +30,7 @@ def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor | None = None)
         Scale and shift, each (B, 1, ...): they broadcast to `values`. They are float64 on the CPU and on CUDA, float32 on devices that
         need not have float64 (MPS). The scale is never negative, as near must not become far: where the maps run against each other it
         is 0, and the shift is the target's mean. Where the values are all equal, or none is valid, nothing tells the scale: it is 1, and
-        the shift is the difference of the means, or 0. Nothing is asked of the device.
+        the shift is the difference of the means, or 0. The device is not synchronised.
 
     Raises:
         ValueError: Shapes that differ.
@@ -68,7 +68,7 @@ def fit_robustly(values: Tensor, target: Tensor, weight: Tensor, noise_ratio: Te
 
     Returns:
         Scale (above 0) and shift, each (1, ...) of one number. Where nothing tells the scale (a constant map), it is 1; where no pixel
-        has weight, the shift is 0. Nothing is asked of the device; float32 throughout.
+        has weight, the shift is 0. The device is not synchronised; float32 throughout.
 
     Source:
         W. E. Deming, "Statistical Adjustment of Data" (1943): a line between two noisy quantities, here with the noise of both in units of

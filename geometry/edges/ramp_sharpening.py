@@ -1,10 +1,9 @@
 """Turns soft ramps of depth into steps at the image's edges; each side continues as a plane.
 
-For every pixel of a ramp, places around it speak for the near or the far side, as their nearness is above or below the ramp's middle. How
-like its colour theirs are, together with how far up from the far side's plane to the near one's it stands, says to which side it belongs;
-in doubt to the near one, by as much as the other mistake would be worse. It takes over what the planes of that side, extrapolated to it,
-say of nearness, and the normals there: a weighted mode of two bins and not a mean over both, so that nothing in between stays. A slope is
-no ramp: the planes of both its sides agree.
+For every pixel of a ramp, places around it belong to the near or to the far side, as their nearness is above or below the ramp's middle.
+The pixel's side follows from the similarity of its colour to both, and from its place between the two sides' planes; in doubt it is the
+near one, as the other mistake is worse. The pixel takes the nearness of that side's planes, extrapolated to it, and the normals there: a
+weighted mode of two bins and not a mean over both, so that nothing in between stays. A slope is no ramp: both its sides have one plane.
 
 Source:
     J. Kopf et al., "Joint bilateral upsampling" (2007), for the weights; D. Min, J. Lu and M. N. Do, "Depth video enhancement based on
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from .depth_edges import EDGE, extremes_within, largest_within
 
-# Rings of places that are asked, in radii, how many on each, and the reach of their weights.
+# Rings of sampled places, in radii, how many on each, and the reach of their weights.
 _RINGS, _PLACES, _REACH = (0.7, 1.3, 2.0, 3.0), 8, 1.5
 # How similar colours of one surface are, and the share of similarity that is no evidence.
 _COLOUR, _DOUBT = 0.1, 0.05
@@ -52,7 +51,7 @@ _WINDOWS, _SAMPLES, _GROWING, _STRONG = (1, 2, 4, 8, 16, 32), 2**17, 1.15, 0.1
 
 
 def ramp_width(nearness: Tensor) -> float:
-    """The width of depth edges in pixels: 1 for steps, 0 where there are no edges. Waits for the device once.
+    """The width of depth edges in pixels: 1 for steps, 0 where there are no edges. Synchronises the device once.
 
     Args:
         nearness: (1, 1, H, W), not negative, large = near.
@@ -135,7 +134,7 @@ class _Found(NamedTuple):
 
 
 def _places(radius: int) -> list[tuple[int, int, float]]:
-    """Rows and columns to every place that is asked, each once, and its weight."""
+    """Offsets (rows, columns) of the sampled places, each once, with their weights."""
     found = {}
     for ring, distance in enumerate(_RINGS):
         for place in range(_PLACES):
@@ -147,7 +146,7 @@ def _places(radius: int) -> list[tuple[int, int, float]]:
 
 
 def _asked(table: Tensor, index: Tensor, stride: int, places: list[tuple[int, int, float]], bounds: list[Tensor]) -> _Found:
-    """Asks the places around some pixels.
+    """Gathers the evidence of the places around some pixels.
 
     Args:
         table: (pixels of the padded maps, 8 or 11): nearness, slopes, straightness, whether it is inside, colour, normal.
@@ -211,8 +210,8 @@ class _Side:
 
 
 def _chosen(nearness: Tensor, normals: Tensor | None, pixels: Tensor, found: _Found, radius: int, strength: float) -> tuple[Tensor, ...]:
-    """Each ramp's pixel on the side that speaks louder."""
-    # Single pixels must not speak against all around them.
+    """Moves each ramp's pixel to the side with the stronger evidence."""
+    # A single pixel must not outvote all around it.
     spoken = torch.stack((found.colour, torch.ones_like(found.colour)))
     spread = nearness.new_zeros(2, nearness.numel()).index_copy(1, pixels, spoken).view(1, 2, *nearness.shape[-2:])
     around = max(1, radius // _SPEAKERS)

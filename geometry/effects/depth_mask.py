@@ -44,11 +44,11 @@ class MaskChoice:
         """The mask of one image, as `depth_mask` makes it."""
         return depth_mask(depths, **vars(self))
 
-    def words(self, depths: Depths, share: float) -> str:
+    def describe(self, depths: Depths, share: float) -> str:
         """The mask in words, e.g. "mask 0.8 to 2.4 m, 31 % of the picture"; `share` is its mean."""
         unit = "m" if self.unit == "metres" else "%"
         if self.point:
-            words = f"surface around {depths.words(depths.at_point(*self.point))}, up to {self.tolerance:g} {unit} nearer or farther"
+            words = f"surface around {depths.describe(depths.at_point(*self.point))}, up to {self.tolerance:g} {unit} nearer or farther"
         elif self.far == 0 and unit == "m":
             words = f"mask from {self.near:g} m on"
         else:

@@ -187,7 +187,7 @@ def _with_margin(light: Tensor, radius: Tensor, reach: int) -> _Surface:
 
 
 def _boxes(square: Tensor, levels: list[float]) -> list[_Box | None]:
-    """The bounding box of each layer's part of a surface; None for an empty one. Waits for the device once."""
+    """The bounding box of each layer's part of a surface; None for an empty one. Synchronises the device once."""
     height, width = square.shape[-2:]
     device = square.device
     ends = torch.tensor([level * abs(level) for level in levels], device=device)

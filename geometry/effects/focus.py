@@ -12,7 +12,7 @@ from ..assumptions import assumed_intrinsics
 from ..checks import check_choice, check_range
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..estimate import Estimate
-from .depths import UNITS, Depths, check_limit, check_metric, depth_of, known_depths
+from .depths import UNITS, Depths, check_limit, depth_of, known_depths
 from .lens import SHARP_SHARE, aperture_scale, circle_of_confusion, sharp_range
 
 MAX_BLUR = 20.0
@@ -61,11 +61,11 @@ class Focused(NamedTuple):
 
     Attributes:
         circle: (1, 1, H, W) signed diameters in pixels.
-        words: What is sharp, e.g. "focus 2.31 m, sharp from 2.02 m to 2.7 m".
+        description: The sharp range, e.g. "focus 2.31 m, sharp from 2.02 m to 2.7 m".
     """
 
     circle: Tensor
-    words: str
+    description: str
 
 
 def focused(estimate: Estimate, image: Tensor, focus: Focus) -> Focused:
@@ -79,8 +79,8 @@ def focused(estimate: Estimate, image: Tensor, focus: Focus) -> Focused:
         ValueError: No depth, metres or an f-number where the depth has no metres, or a focus that no such lens has.
     """
     depths = known_depths(estimate)
-    if focus.f_number:
-        _check_f_number(depths)
+    if focus.f_number and not depths.is_metric:
+        raise ValueError("an f-number needs depth in metres, and this depth has none: give the blur in percent instead")
     # The border of a near object is a mixture of colours and belongs to the object.
     sharpened = sharpen_depth_edges(depths.depth, edge_radius(*image.shape[-2:]), 1, image.clamp(0, 1))
     depths = depths._replace(depth=sharpened)
@@ -94,13 +94,6 @@ def focused(estimate: Estimate, image: Tensor, focus: Focus) -> Focused:
     return Focused(circle_of_confusion(depths.depth, distance, scale), _words(depths, distance, scale, image))
 
 
-def _check_f_number(depths: Depths) -> None:
-    try:
-        check_metric(depths)
-    except ValueError as error:
-        raise ValueError("an f-number needs depth in metres, and this depth has none: give the blur in percent instead") from error
-
-
 def _scale_of_lens(estimate: Estimate, focus: Focus, distance: float, side: int) -> float:
     focal_length = focus.focal_length
     if not focal_length:
@@ -111,8 +104,8 @@ def _scale_of_lens(estimate: Estimate, focus: Focus, distance: float, side: int)
 
 def _words(depths: Depths, distance: float, scale: float, image: Tensor) -> str:
     near, far = sharp_range(distance, scale, SHARP_SHARE * math.hypot(*image.shape[-2:]))
-    words = f"focus {depths.words(distance)}, sharp from {depths.words(near)} to {depths.words(far)}"
+    words = f"focus {depths.describe(distance)}, sharp from {depths.describe(near)} to {depths.describe(far)}"
     misses = far < depths.nearest or near > depths.farthest
     if depths.is_metric and not 0.99 * depths.nearest <= distance <= 1.01 * depths.farthest:
-        words += f"; the scene reaches from {depths.range_words()}" + (", nothing in it is sharp" if misses else "")
+        words += f"; the scene reaches from {depths.describe_range()}" + (", nothing in it is sharp" if misses else "")
     return words if depths.is_metric else f"{words} (0 % the near end, 100 % the far end)"

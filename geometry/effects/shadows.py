@@ -156,8 +156,8 @@ def _tiled(like: Tensor) -> Tensor:
 
 def _share_inside(start: Tensor, way: Tensor, length: int) -> Tensor:
     """The share of a path along one axis that lies inside the image."""
-    room = torch.where(way > 0, length - 1 - start, start)
-    return (room / way.abs().clamp(min=1e-6)).clamp(max=1)
+    distance = torch.where(way > 0, length - 1 - start, start)
+    return (distance / way.abs().clamp(min=1e-6)).clamp(max=1)
 
 
 def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:

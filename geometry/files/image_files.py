@@ -128,7 +128,7 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
 
 
 class _Strictness:
-    """Has Pillow refuse files that are cut off, and be silent, whatever the rest of the process has asked of it. Any number of threads."""
+    """Makes Pillow refuse truncated files without warnings, whatever the rest of the process has set. Any number of threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -217,7 +217,7 @@ def _is_deep_png(image: ImageFile) -> bool:
 
 
 def _deep_png_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
-    """16-bit colours. Pillow keeps the upper byte of each number, and the lower one where it is told that this comes first."""
+    """16-bit colours. Pillow keeps the upper byte of each number, and the lower one if the byte order is swapped."""
     decoded = []
     for order in "BL":
         with _open(path, data) as image:

@@ -194,16 +194,12 @@ def _to_estimate(path: os.PathLike[str], maps: dict[str, np.ndarray], quantity: 
         mask=mask,
         confidence=planes.get("confidence"),
     )
-    matrices = {name: _matrices(maps[name]) for name in _MATRICES if name in maps}
+    arrays = {name: maps[name] if maps[name].ndim > 2 else maps[name][None] for name in _MATRICES if name in maps}
+    matrices = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
     for name, check in _MATRICES.items():
         if name in matrices:
             check(matrices[name], estimate.batch)
     return replace(estimate, **matrices)
-
-
-def _matrices(array: np.ndarray) -> Tensor:
-    """One matrix for each image, of an array that may be that of a single one."""
-    return torch.from_numpy(np.ascontiguousarray(array if array.ndim > 2 else array[None]))
 
 
 def _quantity_of_dmap(depth: Tensor) -> Quantity:

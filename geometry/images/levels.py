@@ -48,7 +48,7 @@ def measure_range(
         per_clip: One range for all images instead of one each.
 
     Returns:
-        Low and high, (B, 1, 1, 1), of a clip (1, 1, 1, 1); infinite where no value is valid. Nothing is asked of the device.
+        Low and high, (B, 1, 1, 1), of a clip (1, 1, 1, 1); infinite where no value is valid. The device is not synchronised.
     """
     if percentiles == (0.0, 100.0):
         dimensions = (0, 1, 2, 3) if per_clip else (1, 2, 3)
@@ -72,7 +72,7 @@ def measure_range_of_samples(values: Tensor, valid: Tensor, percentiles: tuple[f
         values, valid, percentiles: As `measure_range`.
 
     Returns:
-        Low and high, (B, 1, 1, 1); infinite where no sample is valid. Nothing is asked of the device.
+        Low and high, (B, 1, 1, 1); infinite where no sample is valid. The device is not synchronised.
     """
     stride = sample_stride(values.shape[-2] * values.shape[-1])
     return measure_range(values[..., ::stride, ::stride], valid[..., ::stride, ::stride], percentiles)
@@ -86,7 +86,7 @@ def measure_range_of_most(values: Tensor, valid: Tensor, percentiles: tuple[floa
 
     Returns:
         Low and high, (B, 1, 1, 1): the extremes where the percentiles fall together or no sample is valid, infinite where no value is.
-        Nothing is asked of the device.
+        The device is not synchronised.
     """
     least, greatest = measure_range(values, valid)
     if percentiles == (0.0, 100.0):
@@ -119,7 +119,7 @@ def sampled(values: Tensor, valid: Tensor) -> Tensor:
         valid: (1, 1, H, W) bool, where values are valid.
 
     Returns:
-        (N,) values of a sparse grid, without gradient; all valid values where the grid misses them. The device is asked for N.
+        (N,) values of a sparse grid, without gradient; all valid values where the grid misses them. Synchronises the device for N.
     """
     stride = sample_stride(values.numel())
     sample = values[..., ::stride, ::stride][valid[..., ::stride, ::stride]].detach()

@@ -33,7 +33,7 @@ _SOFT, _SOFT_METRIC = (0.25, 0.06), (0.4, 0.8)
 def find_sky(image: Tensor, estimate: Estimate) -> Tensor:
     """Finds the sky.
 
-    A guess from these signs, for estimates whose network does not tell the sky itself: `python -m training.sky` prints how often it is
+    A guess from these signs, for estimates whose network does not predict the sky: `python -m training.sky` prints how often it is
     right. Night skies and skies as dark as the ground are missed; a bright or blue wall behind near things can pass for sky.
 
     Args:

@@ -112,7 +112,7 @@ class _Quiet(NamedTuple):
 
 @torch.no_grad()
 def measure_noise(inverse: Tensor, valid: Tensor) -> DepthNoise:
-    """Noise, quantisation and softness of edges, from some rows and columns. Waits for the device several times.
+    """Noise, quantisation and softness of edges, from some rows and columns. Synchronises the device several times.
 
     Args:
         inverse: (1, 1, H, W) inverse depth, positive and finite.

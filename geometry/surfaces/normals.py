@@ -176,9 +176,7 @@ def _sobel(values: Tensor, size: int) -> Tensor:
 
 def _reflect(values: Tensor, radius: int) -> Tensor:
     """Mirrors the map around itself without repeating the edge, for maps of any size: a side of 1 repeats its only pixel."""
-    height, width = values.shape[-2:]
-    rows = _reflected_index(height, radius, values.device)
-    columns = _reflected_index(width, radius, values.device)
+    rows, columns = (_reflected_index(side, radius, values.device) for side in values.shape[-2:])
     return values.index_select(-2, rows).index_select(-1, columns)
 
 

@@ -304,16 +304,16 @@ def _leave_soft_edges(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
 
     def leave_band(value: Tensor, slope_x: Tensor, slope_y: Tensor, inverse: Tensor, bend: Tensor) -> tuple[Tensor, ...]:
         """Takes maps with `radius` more pixels on every side than it gives."""
-        best, seen = (_shifted(each, radius, 0, 0) for each in (bend, inverse))
+        best, centre = (_shifted(each, radius, 0, 0) for each in (bend, inverse))
         chosen = tuple(_shifted(each, radius, 0, 0).clone() for each in (value, slope_x, slope_y))
-        scale = 1 / seen
+        scale = 1 / centre
         for distance in _SOFT_RADII:
             price = bend + 1e-3 * distance**2
             for direction in _DIRECTIONS:
                 dy, dx = (distance * d for d in direction)
                 far, far_x, far_y = (_shifted(each, radius, dy, dx) for each in (value, slope_x, slope_y))
                 here = torch.add(far, far_x, alpha=-dx).add_(far_y, alpha=-dy)
-                cost = torch.addcmul(_shifted(price, radius, dy, dx), (here - seen).abs(), scale)
+                cost = torch.addcmul(_shifted(price, radius, dy, dx), (here - centre).abs(), scale)
                 better = (cost < best).to(cost)
                 best = torch.minimum(best, cost)
                 for old, new in zip(chosen, (here, far_x, far_y), strict=True):

@@ -35,7 +35,7 @@ def find_focal_and_shift(
 
     Returns:
         Focal length and shift, (B,) float32 each. With fewer than two valid points, or no focal length above 0 that fits, the former is
-        NaN and the shift 0. Nothing is asked of the device.
+        NaN and the shift 0. The device is not synchronised.
 
     Raises:
         ValueError: Shapes that do not fit.

@@ -28,7 +28,7 @@ def fit_isolated(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
         valid: (1, 1, H, W) of the same dtype, 1 where it can be trusted, 0 elsewhere.
 
     Returns:
-        The planes; the same where a pixel has neighbours or no window suits. Waits for the device.
+        The planes; the same where a pixel has neighbours or no window suits. Synchronises the device.
     """
     waiting = (valid > 0) & (F.avg_pool2d(valid, 3, 1, 1, divisor_override=1) < _LONELY)
     for radius in _RADII:

@@ -49,7 +49,7 @@ class RunningRange:
             cuts: (B,) bool, which frames begin a shot, as a `CutDetector` says of the images; None = it is looked for in the values.
 
         Returns:
-            Low and high, (B, 1, 1, 1), for each frame its own; infinite as long as no value was valid. Nothing is asked of the device.
+            Low and high, (B, 1, 1, 1), for each frame its own; infinite as long as no value was valid. The device is not synchronised.
         """
         valid = torch.isfinite(values) if valid is None else valid
         low, high = self._measure(values, valid, percentiles)
@@ -78,13 +78,13 @@ class RunningRange:
         return {"ends": self._ends, "count": self._count, "cuts": self._detector.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where another range's `state_dict` was taken."""
+        """Restores the `state_dict` of another range."""
         self._ends, self._count = state["ends"], state["count"]
         self._detector.load_state_dict(state["cuts"])
 
 
 class ClipRange:
-    """The one range of a whole video that is looked at twice: first each part is added, then each is shown by `ends`.
+    """One range for a whole video, in two passes: first each part is added, then each is shown by `ends`.
 
     The extremes are exact. Percentiles are those of evenly spaced samples, about a million at most, however long the video is.
 

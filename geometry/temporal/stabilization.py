@@ -93,7 +93,7 @@ class VideoAligner:
         self._normals: _Mean | None = None
 
     def push(self, frames: Tensor, estimate: Estimate) -> Estimate:
-        """The next frames.
+        """Aligns the next frames.
 
         Args:
             frames: (B, 3, H, W) in [0, 1], the images in order; any size, on any device.
@@ -101,7 +101,7 @@ class VideoAligner:
 
         Returns:
             The estimate of the same frames, brought to those before. Invalid pixels stay as they are; but those that were as
-            far as any of the others, as a masked sky is, still are, unless it is metres. Nothing is asked of the device.
+            far as any of the others, as a masked sky is, still are, unless it is metres. The device is not synchronised.
 
         Raises:
             ValueError: Another number of frames than of estimates, or another size or kind than before.
@@ -115,7 +115,7 @@ class VideoAligner:
         return Estimate.cat([self._next(guides[i : i + 1], cuts[i], estimate.slice(i, i + 1)) for i in range(estimate.batch)])
 
     def _check_kind(self, estimate: Estimate) -> None:
-        """Begins with the first estimate; refuses later ones that do not go on from it."""
+        """Initialises the state by the first estimate; refuses later ones of another size or kind."""
         if self._guide is None:
             like = estimate.depth if estimate.depth is not None else estimate.normals
             assert like is not None
@@ -136,7 +136,9 @@ class VideoAligner:
         depth, normals = estimate.depth, estimate.normals
         if depth is not None and self._depth is not None and estimate.quantity is not None:
             _, quantity, valid = estimate.known_depth()
-            values = _to_aligned_unit(depth.where(valid, 1), quantity)
+            values = depth.where(valid, 1)
+            if quantity is Quantity.METRIC_DEPTH:
+                values = values.log()  # frames differ by a shift of it
             if self._options.align != "none":
                 scale, shift = _fit(values, valid, self._depth, unchanged, quantity)
                 if quantity is Quantity.METRIC_DEPTH:
@@ -174,7 +176,7 @@ class VideoAligner:
         return {name: mean and (mean.value, mean.count) for name, mean in means.items()} | {"cuts": self._cuts.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where another aligner's `state_dict` was taken, with the same options."""
+        """Restores the `state_dict` of another aligner with the same options."""
         self._guide, self._depth, self._normals = (state[name] and _Mean(*state[name]) for name in ("guide", "depth", "normals"))
         self._cuts.load_state_dict(state["cuts"])
 
@@ -211,11 +213,6 @@ class _Mean:
         count = valid + unchanged * self.count.clamp(max=_MEMORY - 1)
         step = valid / count.clamp(min=1)
         return _Mean(torch.lerp(self.value, values, step), count)
-
-
-def _to_aligned_unit(depth: Tensor, quantity: Quantity) -> Tensor:
-    """Depth in the unit in which frames differ by scale and shift; metres by a shift of their logarithm."""
-    return depth.log() if quantity is Quantity.METRIC_DEPTH else depth
 
 
 def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sign: int) -> Tensor:

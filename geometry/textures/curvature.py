@@ -25,7 +25,7 @@ _FLAT = 1e-4
 
 
 class CurvatureMaps(NamedTuple):
-    """Three ways to show one thing, (B, 1, H, W) in [0, 1] each."""
+    """Curvature as three images, (B, 1, H, W) in [0, 1] each."""
 
     curvature: Tensor
     """0.5 flat, 1 convex, 0 concave."""
@@ -71,7 +71,7 @@ def curvature_maps(curvature: Tensor, *, scale: float = 1.0, strength: float = 0
         weight: (B, 1, H, W) bool, what the automatic strength is measured of; None = everything.
 
     Returns:
-        The maps; nothing is asked of the device.
+        The maps; the device is not synchronised.
     """
     check_map(curvature, 1, "curvature")
     check_range("strength", strength, 0, 1e6)

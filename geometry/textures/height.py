@@ -227,7 +227,7 @@ def _likeliest(slopes: Tensor, known: Tensor, seamless: bool) -> str:
 
 
 def _check_level(mean: Tensor, size: torch.Size) -> None:
-    """Refuses normals that lean as a whole, where the height would have to meet itself at the border."""
+    """Refuses normals with a mean slope: a seamless height cannot have one."""
     right, down = mean.flatten().tolist()
     steepest = math.hypot(right, down)
     if steepest > _LEVEL and min(size) > 1:

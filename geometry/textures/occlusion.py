@@ -18,6 +18,7 @@ from ..kinds import Axes, Quantity
 from ..surfaces.derive import with_normals
 from ..surfaces.upsampling import enlarged_along, middles
 from .height import BORDERS, FREE, SEAMLESS, check_size
+from .seamless import wrap
 from .slopes import slopes_of
 
 MAX_RADIUS = 1024.0
@@ -51,7 +52,7 @@ def height_to_occlusion(
 
     Returns:
         (B, 1, H, W) in [0, 1]: 1 = all of the hemisphere above the surface is open. A plane is 1, the foot of an endless wall 0.5, a
-        V-shaped groove of opening angle a (1 - cos a) / 2. Nothing is asked of the device.
+        V-shaped groove of opening angle a (1 - cos a) / 2. The device is not synchronised.
 
     Raises:
         ValueError: Wrong shapes, numbers out of range, or too many pixels.
@@ -69,7 +70,8 @@ def height_to_occlusion(
     surface = torch.isfinite(height) if weight is None else weight & torch.isfinite(height)
     level = torch.where(surface, height, 0).float()
     slopes = slopes_of(level, borders == SEAMLESS)
-    standing = _continued(torch.where(surface, level, -torch.inf), math.ceil(radius), borders == SEAMLESS)
+    standing, reach = torch.where(surface, level, -torch.inf), math.ceil(radius)
+    standing = wrap(standing, (reach, reach)) if borders == SEAMLESS else F.pad(standing, (reach,) * 4, value=-torch.inf)
     open_share = torch.empty_like(level)
     for band in _bands(level):
         open_share[..., band, :] = _open_above(level[..., band, :], slopes[..., band, :], standing, band, radius, directions)
@@ -152,14 +154,6 @@ def _bands(maps: Tensor) -> Iterator[slice]:
     rows = height if maps.device.type != "cpu" else max(1, _BAND_PIXELS // width)
     for start in range(0, height, rows):
         yield slice(start, min(start + rows, height))
-
-
-def _continued(height: Tensor, reach: int, seamless: bool) -> Tensor:
-    """The height with `reach` pixels more on each side: nothing, or what lies at the opposite border."""
-    if not seamless:
-        return F.pad(height, (reach,) * 4, value=-torch.inf)
-    rows, columns = (torch.arange(-reach, side + reach, device=height.device) % side for side in height.shape[-2:])
-    return height[..., rows, :][..., columns]
 
 
 def _directions(count: int) -> Iterator[tuple[float, float]]:

@@ -23,7 +23,7 @@ def margins(height: int, width: int, share: float) -> tuple[int, int]:
 
 
 def wrap(maps: Tensor, margin: tuple[int, int]) -> Tensor:
-    """Puts on at each border what lies at the opposite one.
+    """Pads each border with what lies at the opposite one.
 
     Args:
         maps: (B, C, H, W).
