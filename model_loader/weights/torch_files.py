@@ -115,7 +115,8 @@ def _records(stream: BinaryIO, mapped: mmap.mmap) -> dict[str, range]:
     if packed := next((entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1), None):
         # its size in memory is anybody's guess, and it cannot be mapped
         raise NotWeightsError(
-            f"is a compressed zip archive (first entry: {printable(packed.orig_filename)}); PyTorch writes them plain. Get the original file"
+            f"is a compressed zip archive (first entry: {printable(packed.orig_filename)}); PyTorch writes them plain. "
+            "Get the original file"
         )
     inside = [entry for entry in entries if entry.orig_filename.startswith(folders[0])]
     return {entry.orig_filename.removeprefix(folders[0]): _content(entry, mapped) for entry in inside}
