@@ -53,14 +53,14 @@ class Family:
     """A network with the pre- and post-processing of its authors. All but `network_of` (or `build`) have a default.
 
     Attributes:
-        spec: Its entry in the table.
-        network: The module. The loader moves it between devices; nobody else does.
+        spec: The model's entry in the table of models.
+        network: The bare network, an `nn.Module` in eval mode without gradients. Only the loader moves it between devices.
         bytes_per_pixel: Working memory per pixel of the network's input, in float32, as measured.
         needs_by_size: Whether the network takes that much at every `network_size`; else it may take much less.
-        auto_dtypes: What "auto" may choose on devices that are fast in it, by the names of DTYPE_CHOICES, best first: dtypes in which the
+        auto_dtypes: Dtypes that "auto" may choose on devices that are fast in them, by the names of DTYPE_CHOICES, best first. In these the
             resulting image stays the same (benchmarks/families.py measures it). float32 is always the last choice.
         resampling: How its depth is resampled to another size, "bilinear" or "bicubic", as its authors do.
-        options_type: What `estimate` takes as `options`; None = the family has none.
+        options_type: The class of the `options` that `estimate` takes; None = the family has none.
         max_depth: Metres at which the authors clamp; None = they do not.
         undoes_stretching: Whether `postprocess` gives maps of the image's aspect even where the network's input has another.
     """
@@ -81,7 +81,7 @@ class Family:
 
     @classmethod
     def network_of(cls, spec: ModelSpec) -> Any:
-        """The bare network of a spec, a `checkpoints.PublishedNetwork`; for `build`, which calls it with torch's meta device."""
+        """The bare network of a spec, a `names.PublishedNetwork`; for `build`, which calls it with torch's meta device."""
         raise NotImplementedError(f"{cls.__name__} has neither network_of nor build")
 
     @classmethod
