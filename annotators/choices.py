@@ -1,4 +1,4 @@
-"""Words that users choose among, without torch: the command line knows them before anything large is imported."""
+"""Names that users choose among. No torch: the command line reads them before anything large is imported."""
 
 DEFAULT_MODEL = "midas-dpt-hybrid"
 """The old MiDaS nodes' model."""

@@ -86,7 +86,7 @@ class DepthAnything3Annotator(DinoAnnotator):
         return Signature({name: _OUTPUTS[name] for name in self._output_names()}, afterwards=steps)
 
     def _output_names(self) -> tuple[str, ...]:
-        """Of `_OUTPUTS`, those that the network has."""
+        """The network's outputs, by their names in `_OUTPUTS`."""
         camera = ("fov",) if self.sees_scenes(self.spec) else ()
         dpt = self.spec.config.dpt
         return ("depth", *("sky",) * dpt.sky, *("confidence",) * (dpt.outputs == 2), *camera)

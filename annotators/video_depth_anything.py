@@ -52,7 +52,7 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, VideoAnnotator):
     network: VideoDepthAnything  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def preprocess(self, size: int) -> Steps:
-        """See `Family.preprocess`. Neither side below `size`, but of frames longer than 16:9 as many pixels as those have."""
+        """See `Family.preprocess`. No side is below `size`, but frames longer than 16:9 get as many pixels as those."""
         return (Resize(WideFrame(size, _LONG, _LONGEST_ASPECT, self.spec.multiple_of), cubic),)
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:

@@ -12,7 +12,7 @@ from ..specs.base import CheckpointError, printable
 
 
 def count_keys(by_kind: Mapping[str, Iterable[str]]) -> list[str]:
-    """In words how many keys of a checkpoint are of each kind, and the first of them; a kind without keys is left out."""
+    """The number of a checkpoint's keys of each kind in words, with the first of them; a kind without keys is left out."""
     ordered = {kind: sorted(keys) for kind, keys in by_kind.items()}
     return [f"{len(keys)} {kind} keys (first: {printable(keys[0])})" for kind, keys in ordered.items() if keys]
 

@@ -147,7 +147,7 @@ def find_side(image: Tensor, field: int, greatest: int) -> tuple[int, float]:
 
 
 def _context(edges: Tensor, side: int, cells: int) -> Tensor:
-    """Of an image `side` cells wide: how many have an edge within the network's field of `cells`, and how many have one nearby.
+    """Counts the cells of an image `side` cells wide that have an edge within the network's field of `cells`, and nearby.
 
     Counts, because those are exact in any dtype.
     """

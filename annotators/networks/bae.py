@@ -15,7 +15,7 @@ from .efficientnet import B5_CHANNELS, EfficientNetB5
 from .names import PublishedNetwork, StateDict
 
 _CHANNELS = (1024, 512, 256, 128)
-"""Of the decoder's maps, from the coarsest."""
+"""Channels of the decoder's maps, from the coarsest."""
 _GUESS = 4
 _HIDDEN = 128
 _LEAST_CERTAINTY = 0.01

@@ -191,7 +191,7 @@ class DSINE(PublishedNetwork):
     def official_names(state: StateDict) -> dict[str, Tensor]:
         """See `PublishedNetwork.official_names`.
 
-        Left out is what follows the encoder's last convolution. Convolutions whose weights the authors standardise in each pass get them
+        What follows the encoder's last convolution is left out. Convolutions whose weights the authors standardise in each pass get them
         so: no mean, a deviation of 1.
         """
         kept = EfficientNetB5.without_unused(state, "encoder.original_model.")

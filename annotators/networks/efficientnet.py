@@ -64,7 +64,7 @@ B5 = Variant(
     squeezes=True,
 )
 B5_CHANNELS = (24, 40, 64, 176, 2048)
-"""Of the outputs of `EfficientNetB5`, finest first."""
+"""Channels of the outputs of `EfficientNetB5`, finest first."""
 _B5_TAPS = (0, 1, 2, 4)
 _B5_UNUSED = ("bn2.", "global_pool.", "classifier.")
 

@@ -152,7 +152,7 @@ class _Residual(nn.Module):
 
 
 class _Context(nn.Module):
-    """Of the three finer levels, the recurrent units' initial state, and their context input at each step."""
+    """The recurrent units' initial states of the three finer levels, and their context input at each step."""
 
     def __init__(self, config: Metric3dConfig) -> None:
         super().__init__()

@@ -188,7 +188,7 @@ class VisionTransformer(nn.Module):
 def _is_other_view(tokens: Tensor) -> Tensor:
     """The views of a scene that are not its reference, (B,) bool, by token 0 of each (B, width).
 
-    Of two views the first is the reference; of more, the one nearest the middle in likeness to the others, length and variance.
+    The first of two views is the reference; of more, the one nearest to mid-range in likeness to the others, length and variance.
     """
     count = len(tokens)
     places = torch.arange(count, device=tokens.device)

@@ -28,16 +28,16 @@ from .scale_shift import fit_robustly
 
 # Variance of the whole's noise by that of the tile's in the fit: nearly least squares, which trust a tile less the less it resembles.
 _NOISE_RATIO = 100.0
-# Of the map on which the corrections are found: its longer side at most, and how far they reach, as a share of it.
+# The largest side of the map on which the corrections are found, and their reach as a share of it.
 _CELLS = 64
 _REACH = 1 / 24
 # A tile's deviation, as a share of that of all of it, below which the slope is undetermined, and how far it may be from 1.
 _FLAT = 0.2
 _SLOPES = (-0.9, 1.0)
-# Rounds in which cells that do not fit are left out, and by how many mean deviations they begin to.
+# Rounds in which outliers are down-weighted, and from how many mean deviations on.
 _ROUNDS = 3
 _OUTLIER = 2.0
-# Of what tiles share: so much at each end belongs to one of them alone.
+# The share at each end of an overlap that belongs to one tile alone.
 _MARGIN = 0.1
 _TINY = 1e-12
 

@@ -8,7 +8,7 @@ from torch import Tensor
 _WITH_FLOAT64 = ("cpu", "cuda")
 # Deviations below this many roundings of the values are rounding, not shape.
 _ROUNDINGS = 8
-# Of the robust fit: how often outliers are looked for, how many mean deviations away they begin to count for little (above pi / 2, below
+# The robust fit: its rounds, the mean deviations from which on outliers lose weight (above pi / 2, below
 # which the weights would close in on ever fewer pixels), and what keeps divisions apart from zero.
 _ROUNDS = 8
 _OUTLIER = 3.0

@@ -11,7 +11,7 @@ from .npz import MAP_NAMES
 from .png import NOTES, SIGNATURE
 
 _PFM_BEGINNINGS = (b"Pf\n", b"PF\n", b"Pf ", b"PF ", b"Pf\r", b"PF\r", b"Pf\t", b"PF\t")
-# Of a PNG: text chunks stand before the pixels, and no real file has this many.
+# PNG has its text chunks before the pixels, and no real file has this many.
 _MOST_CHUNKS = 64
 _LONGEST_KEYWORD = 80
 

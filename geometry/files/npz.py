@@ -73,7 +73,7 @@ def _write_values(member: IO[bytes], values: Tensor, is_map: bool) -> None:
 def read_npz(path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None) -> Estimate:
     """Reads an estimate from a NumPy archive. Nothing is ever unpickled.
 
-    Also read is the `d.npz` of the Blender depth-map tutorial: `dmap` (H, W), large = far, and `nmap` (H, W, 3). Where the archive does
+    The `d.npz` of the Blender depth-map tutorial is read too: `dmap` (H, W), large = far, and `nmap` (H, W, 3). Where the archive does
     not say what it holds: a `dmap` within [0, 1] is relative depth, any other is metres; an `nmap` without a negative number is the
     tutorial's image, n * 0.5 + 0.5 in the order z, y, x with +x left (SCANNET), any other holds vectors. Metres without a mask
     are masked where they are not finite, not positive or beyond 1e9 (a renderer's background).

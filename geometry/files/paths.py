@@ -25,7 +25,7 @@ MAX_FILE_BYTES = 2**32
 """Longest file that is read at all."""
 
 MAX_PIXELS_PER_BYTE = 2048
-"""Of an image above 8192 x 8192 pixels: beyond this its header lies, or the file is made to fill the memory."""
+"""The limit for images above 8192 x 8192 pixels: beyond it the header is false, or the file is made to fill the memory."""
 
 # A blank page packs 8000 pixels of one bit into a byte as PNG, and any number as lossless WebP. Up to here they cost 800 MB as colours.
 _HARMLESS_PIXELS = 2**26

@@ -27,7 +27,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BAND_PIXELS = 2**16
 # PNG's number for what the pixels hold, by their channels.
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
-# Of the 255 steps of 8 bits.
+# Half of the 255 steps of 8 bits.
 _HALF = 127.5
 _QUANTITY, _WHITE, _BLACK = "depth_normal.quantity", "depth_normal.white", "depth_normal.black"
 _AXES, _INVALID, _INTRINSICS = "depth_normal.axes", "depth_normal.invalid", "depth_normal.intrinsics"

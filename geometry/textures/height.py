@@ -30,7 +30,7 @@ MAX_PIXELS = 2**26
 # Larger maps are integrated in float32, which is 0.0001 pixels off at 1024 x 1024: 63 bytes a pixel in place of 125.
 _EXACT_PIXELS = 2**24
 
-# Where nothing is known the height shall be smooth, at little cost to what is.
+# The weight of unknown slopes: the height is smooth there, at little cost to known ones.
 _HOLE_WEIGHT = 1e-3
 _ITERATIONS = 16
 _PRECISION = 1e-4
@@ -192,7 +192,7 @@ def _check(maps: Tensor, borders: str) -> None:
 
 
 def _integrated(normals: Tensor, known: Tensor, axes: Axes | str, borders: str, level: bool, flatten: float, derivative: str) -> Tensor:
-    """Of one image."""
+    """`normals_to_height` of one image."""
     seamless, whole = borders == SEAMLESS, bool(known.all())
     dtype = exact_dtype(normals.device) if known.numel() <= _EXACT_PIXELS else torch.float32
     slopes = normals_to_slopes(torch.where(known, normals, 0).to(dtype), axes)

@@ -29,10 +29,10 @@ _GROWTH = 1.17
 # What is computed at a time on a CPU: it stays in the processor's cache.
 _BAND_PIXELS = 2**16
 _LEAST_FACING = 0.05
-# Of depth, whose normals were not made of it number by number: what rises less above its own plane is none.
+# The least rise above its own plane that hides anything: normals of depth do not fit it exactly.
 _OWN_PLANE = 0.02
 _LEAST_SQUARE = 1e-12
-# Of an image's depth: so many points along the longer side, so long as this many pixels or more of the radius lie between them.
+# Points along the longer side of a depth map, and the least pixels of the radius between two of them.
 _ALONG, _LEAST_RADIUS = 960, 8
 # Where there is no surface, points lie so many times as far on their rays, where they hide nothing.
 _BEHIND = 1e3
@@ -176,7 +176,7 @@ def _steps(radius: float, direction: tuple[float, float]) -> Iterator[tuple[int,
 
 
 def _open_above(level: Tensor, slopes: Tensor, standing: Tensor, band: slice, radius: float, directions: int) -> Tensor:
-    """Of a band of rows; all of the surroundings are in `standing`."""
+    """`height_to_occlusion` of a band of rows, whose surroundings are in `standing`."""
     reach, (rows, width) = math.ceil(radius), level.shape[-2:]
     towards = (slopes.square().sum(1, keepdim=True) + 1).rsqrt_()
     total, whole, rise = torch.zeros_like(level), torch.zeros_like(level), torch.empty_like(level)
@@ -208,7 +208,7 @@ def _open_to(horizon: Tensor, along: Tensor, towards: Tensor) -> Tensor:
 
 
 def _open_in_view(depth: Tensor, intrinsics: Tensor, normals: Tensor, weight: Tensor | None, radius: float, directions: int) -> Tensor:
-    """Of one image. Heights are measured along the line of sight of each point, distances at right angles to it."""
+    """`depth_to_occlusion` of one image. Heights are measured along the line of sight of each point, distances at right angles to it."""
     points = depth_to_points(depth, intrinsics).float()
     surface = torch.ones_like(depth, dtype=torch.bool) if weight is None else weight
     pitch = _pitch(depth, radius)
