@@ -182,7 +182,7 @@ class MergeConfig:
 
 @dataclass(frozen=True)
 class BoostConfig:
-    """LeReS with a network that merges what it says of an image at several sizes.
+    """LeReS with a network that merges its outputs for an image at several sizes.
 
     Attributes:
         leres: The depth network.

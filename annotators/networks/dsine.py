@@ -72,7 +72,7 @@ def turn(normals: Tensor, rays: Tensor, steps: Tensor, angles: Tensor) -> Tensor
 
 
 def make_visible(normals: Tensor, rays: Tensor) -> Tensor:
-    """Unit vectors (B, 3, ...) turned so far that a surface seen along the unit `rays` is one that can be seen."""
+    """Unit vectors (B, 3, ...) turned just so far that the surface faces the viewer along the unit `rays`."""
     cosine = (normals * rays).sum(1, keepdim=True)
     return F.normalize(normals + rays * F.relu(_LEAST_COSINE - cosine), dim=1)
 

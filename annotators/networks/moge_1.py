@@ -65,7 +65,7 @@ class _Head(nn.Module):
         self.output_block = nn.ModuleList(_Output(config.channels[-1] + 2, outputs) for outputs in (3, 1))
 
     def forward(self, maps: list[Tensor], height: int, width: int) -> list[Tensor]:
-        """Points and mask at a size, float32; everything knows where it lies in an image of that size's aspect."""
+        """Points and mask at a size, float32; coordinates for an image of that size's aspect are concatenated to every map."""
         aspect = aspect_of(height, width, maps[0].device)
         x = torch.stack([project(each) for project, each in zip(self.projects, maps, strict=True)], 1).sum(1)
         for block in self.upsample_blocks:

@@ -161,7 +161,7 @@ def _share_inside(start: Tensor, way: Tensor, length: int) -> Tensor:
 
 
 def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
-    """Half of how far the thing at each pixel reaches behind what is seen of it, in shares of its depth: (B, 1, H, W).
+    """Half the thickness of the object at each pixel behind its visible surface, as a share of its depth: (B, 1, H, W).
 
     A thing is about as thick as it is wide, and thinner at its rim.
 

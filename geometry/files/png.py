@@ -33,7 +33,7 @@ _QUANTITY, _WHITE, _BLACK = "depth_normal.quantity", "depth_normal.white", "dept
 _AXES, _INVALID, _INTRINSICS = "depth_normal.axes", "depth_normal.invalid", "depth_normal.intrinsics"
 
 NOTES = (_QUANTITY, _AXES)
-"""Keywords of the texts of which one says that a PNG holds numbers."""
+"""Keywords of text chunks, one of which marks a PNG that holds numbers."""
 
 
 def write_depth_png(path: str | os.PathLike[str], image: Tensor, text: dict[str, str] | None = None) -> None:

@@ -43,7 +43,7 @@ _COLOUR_MAPS = {
 }
 
 COLOUR_MAPS = tuple(_COLOUR_MAPS)
-"""Names that `colourise` knows."""
+"""Names that `colourise` accepts."""
 
 
 def normalise_per_image(values: Tensor, mask: Tensor | None = None) -> Tensor:

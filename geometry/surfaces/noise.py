@@ -257,7 +257,7 @@ def _shared(distance: float, length: float) -> float:
 
 
 def _white_noise_alike(deviations: dict[int, float]) -> tuple[float, float]:
-    """Standard deviation and side of the square of the noise that explains deviations s(k) best, as the head of this file says."""
+    """Standard deviation and side of the square of the noise that explains deviations s(k) best; see the module's docstring."""
     lags = [k for k in _NOISE_LAGS if 2 * k in deviations]
     if not lags:
         return min(deviations.values()), 1.0

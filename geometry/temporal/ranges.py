@@ -123,7 +123,7 @@ class ClipRange:
                 self._every *= 2
 
     def ends(self, values: Tensor, _valid: Tensor, percentiles: tuple[float, float] = (0.0, 100.0)) -> tuple[Tensor, Tensor]:
-        """The range of all that was added, as `depth_to_image` asks for it.
+        """The range of all added frames, for `depth_to_image`.
 
         Args:
             values: Frames to be shown; the range comes on their device.

@@ -61,7 +61,7 @@ class VideoOptions:
 
 
 class VideoAligner:
-    """Brings the estimates of a video's frames to those before, one after the other, and knows no later frame.
+    """Aligns the estimates of a video's frames with those before, frame by frame, without later frames.
 
     A single-image model gives each frame another scale and shift, and makes still objects flicker. Here
 

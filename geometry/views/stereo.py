@@ -191,7 +191,7 @@ def _nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
 
 
 def _share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -> Tensor:
-    """(1, 1, H, W) how near everything is as disparity sees it: 0 at the far end, 1 at the near end, `flat` where there is no depth."""
+    """(1, 1, H, W) nearness, linear in disparity: 0 at the far end, 1 at the near end, `flat` where there is no depth."""
     values, valid = _nearness(estimate)
     known = torch.isfinite(near - far) & (near > far)
     share = (values - far) / torch.where(known, near - far, 1)
