@@ -24,7 +24,7 @@ from ..geometry.estimate import Estimate
 from .base import Annotator
 from .family import Request
 from .networks.depth_anything import DepthAnything
-from .networks.names import PublishedNetwork
+from .networks.published import PublishedNetwork
 from .specs.base import ModelSpec
 
 logger = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from .building.diffusion_parts import build_network, check_network
 from .building.libraries import from_diffusers
 from .family import Request
 from .networks.latent_diffusion import LatentDiffusion
-from .networks.names import StateDict
+from .networks.published import StateDict
 from .preprocessing.kernels import linear_antialiased
 from .preprocessing.resizing import LongSideCut
 from .preprocessing.steps import Resize, Steps

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..geometry.estimate import Axes, Estimate
 from .building.checkpoints import build_published
 from .graphs.graph import Signature
-from .networks.names import StateDict
+from .networks.published import StateDict
 from .preprocessing.resizing import Size
 from .preprocessing.steps import Resize, Steps
 from .specs.base import ModelSpec
@@ -81,7 +81,7 @@ class Family:
 
     @classmethod
     def network_of(cls, spec: ModelSpec) -> Any:
-        """The bare network of a spec, a `names.PublishedNetwork`; for `build`, which calls it with torch's meta device."""
+        """The bare network of a spec, a `published.PublishedNetwork`; for `build`, which calls it with torch's meta device."""
         raise NotImplementedError(f"{cls.__name__} has neither network_of nor build")
 
     @classmethod

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..geometry.checks import check_range
 from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise
-from .networks.names import StateDict
+from .networks.published import StateDict
 from .preprocessing.kernels import by_area
 from .preprocessing.resizing import PixelCount
 from .preprocessing.steps import Resize, Steps

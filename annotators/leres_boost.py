@@ -22,7 +22,7 @@ from .family import Progress, Request
 from .leres import LeresAnnotator
 from .networks.leres import Leres
 from .networks.merge import MergeNetwork
-from .networks.names import StateDict
+from .networks.published import StateDict
 from .preprocessing.kernels import cubic, linear
 from .preprocessing.resizing import Size, scale_short_side
 from .specs.base import ModelSpec

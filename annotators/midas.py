@@ -19,7 +19,7 @@ from .building.libraries import from_state_dict, from_transformers
 from .graphs.graph import Signature
 from .networks.midas_names import dpt_to_hub
 from .networks.midas_small import DisparityHead, MidasSmall
-from .networks.names import StateDict
+from .networks.published import StateDict
 from .specs.base import ModelSpec
 from .specs.midas import MidasConfig
 

@@ -28,7 +28,7 @@ from .graphs.graph import ScalarInputs, Signature
 from .networks.configs import Moge1Config
 from .networks.moge import MoGe, MogeOutput, view_plane
 from .networks.moge_1 import MoGe1
-from .networks.names import StateDict
+from .networks.published import StateDict
 from .networks.vit import PATCH
 from .preprocessing.kernels import cubic_antialiased, linear_antialiased
 from .preprocessing.resizing import PixelCount, PixelCountCut

@@ -17,7 +17,7 @@ from .building.checkpoints import fill
 from .detail.guided_upsampling import enlarge_map, guided_detail, guided_upsample
 from .family import Request
 from .graphs.graph import NOT_NORMALISED, Signature
-from .networks.names import StateDict
+from .networks.published import StateDict
 from .networks.tiny import TinyNetwork, config_of, folded, untrained_counters
 from .preprocessing.kernels import by_area
 from .preprocessing.resizing import ShortSideCapped

@@ -19,7 +19,7 @@ from .base import Annotator
 from .building.libraries import from_state_dict, from_transformers
 from .family import Request
 from .graphs.graph import Signature
-from .networks.names import StateDict
+from .networks.published import StateDict
 from .networks.zoe_depth_anything import BINS
 from .networks.zoe_names import official_to_hub
 from .preprocessing.kernels import cubic

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import nn
 
-from ..networks.names import PublishedNetwork, StateDict
+from ..networks.published import PublishedNetwork, StateDict
 from ..specs.base import CheckpointError, printable
 
 

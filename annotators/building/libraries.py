@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ..networks.names import StateDict
+from ..networks.published import StateDict
 from ..specs.base import CheckpointError
 from .checkpoints import count_keys
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .efficientnet import B5_CHANNELS, EfficientNetB5
-from .names import PublishedNetwork, StateDict
+from .published import PublishedNetwork, StateDict
 
 _CHANNELS = (1024, 512, 256, 128)
 """Channels of the decoder's maps, from the coarsest."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .dpt import DptConfig, DptHead
-from .names import PublishedNetwork, Rule, StateDict, rename
+from .published import PublishedNetwork, Rule, StateDict, rename
 from .vit import VisionTransformer, VitConfig, hub_to_official
 
 

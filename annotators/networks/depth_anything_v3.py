@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .depth_anything import DinoNetwork
 from .dpt import DptConfig
-from .names import StateDict, rename
+from .published import StateDict, rename
 from .vit import VitConfig, hub_to_official
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .grids import is_traced
-from .names import StateDict
+from .published import StateDict
 
 
 class Variant(NamedTuple):

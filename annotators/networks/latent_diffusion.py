@@ -9,7 +9,7 @@ import re
 
 from torch import Tensor, nn
 
-from .names import Rule, StateDict, rename
+from .published import Rule, StateDict, rename
 
 
 class LatentDiffusion(nn.Module):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import LeresConfig
-from .names import PublishedNetwork, StateDict, rename
+from .published import PublishedNetwork, StateDict, rename
 from .resnext import Resnext
 
 _NAMES = (

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import MergeConfig
-from .names import StateDict
+from .published import StateDict
 
 
 class MergeNetwork(nn.Module):

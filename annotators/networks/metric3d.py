@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .configs import Metric3dConfig
 from .dpt import resized
-from .names import PublishedNetwork, StateDict, rename
+from .published import PublishedNetwork, StateDict, rename
 from .vit import PATCH, VisionTransformer
 
 LEAST_DEPTH, MOST_DEPTH = 0.1, 200.0

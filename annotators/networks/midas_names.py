@@ -6,7 +6,7 @@ import re
 
 from torch import Tensor
 
-from .names import Rule, StateDict, rename
+from .published import Rule, StateDict, rename
 
 _VIT = r"^pretrained\.model\."
 _BLOCK = {

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .configs import MogeConfig
 from .grids import middles
-from .names import PublishedNetwork, StateDict
+from .published import PublishedNetwork, StateDict
 from .vit import PATCH, VisionTransformer, hub_to_official
 
 LEVELS = 5

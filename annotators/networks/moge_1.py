@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .configs import Moge1Config
 from .grids import aspect_of, shrunk
 from .moge import MogeOutput, replicating_conv, view_plane
-from .names import PublishedNetwork, StateDict
+from .published import PublishedNetwork, StateDict
 from .vit import PATCH, VisionTransformer, hub_to_official
 
 _LAST_CHANNELS = 32

@@ -12,7 +12,7 @@ from .depth_anything import DepthAnything, without_unused
 from .dpt import COARSEST, DptConfig
 from .grids import aspect_of
 from .motion import MotionModule
-from .names import Rule, StateDict, rename
+from .published import Rule, StateDict, rename
 from .vit import PATCH, VitConfig
 
 Features = tuple[Tensor, Tensor, Tensor, Tensor]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .configs import VitConfig
 from .grids import resized_positions
-from .names import StateDict, rename
+from .published import StateDict, rename
 
 PATCH = 14
 """Pixels along the side of one token's patch."""

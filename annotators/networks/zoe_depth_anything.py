@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .depth_anything import DepthAnything, without_unused
 from .dpt import HEAD_CHANNELS, DptConfig, resized
-from .names import PublishedNetwork, StateDict
+from .published import PublishedNetwork, StateDict
 from .vit import VitConfig
 from .zoe_names import without_binomial_tables
 
