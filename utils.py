@@ -1,4 +1,4 @@
-"""Image tensors: layout, resizing, rounding. torch and numpy, and OpenCV, where it is installed, for speed."""
+"""Image tensors: layout and resizing. torch and numpy, and OpenCV, where it is installed, for speed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 logger = logging.getLogger(__name__)
-
-
-def round_to_multiple(length: float, multiple: int) -> int:
-    """The multiple of `multiple` nearest to `length`, at least one of it."""
-    return max(multiple, round(length / multiple) * multiple)
-
-
-def scale_short_side(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """(height, width) with the shorter side made `short_side` and the aspect kept; each at least 1."""
-    scale = short_side / min(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def to_planar(image: Tensor) -> Tensor:
@@ -85,33 +74,18 @@ def to_rgb(image: Tensor) -> Tensor:
     return images_to_rgb(to_images(image))
 
 
-def as_batch(images: Tensor | np.ndarray) -> Tensor:
-    """Images from Python code as planar RGB.
-
-    Args:
-        images: a tensor (B, 3, H, W) in [0, 1], or an array (H, W), (H, W, C) or (B, H, W, C) of uint8, uint16 or floats in [0, 1].
-
-    Returns:
-        (B, 3, H, W) float32 in [0, 1].
-
-    Raises:
-        TypeError: Neither a tensor nor an array (a PIL image, a path), or numbers of another kind.
-        ValueError: Values beyond [0, 1] by more than resampling leaves; and as `to_rgb`.
-    """
-    return images_to_rgb(check_images(images))
-
-
 def check_images(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
-    """Images that `as_batch` takes, as a batch but not converted: `images_to_rgb` converts it, or parts of it one by one.
+    """Images from Python code as a batch, not yet converted: `images_to_rgb` converts it, or parts of it one by one.
 
     Args:
-        images: As `as_batch`.
+        images: a tensor (B, C, H, W) in [0, 1], or an array (H, W), (H, W, C) or (B, H, W, C) of uint8, uint16 or floats in [0, 1].
 
     Returns:
         The same numbers, (B, C, H, W) for a tensor, (B, H, W, C) for an array.
 
     Raises:
-        ValueError, TypeError: As `as_batch`.
+        TypeError: Neither a tensor nor an array (a PIL image, a path), or numbers of another kind.
+        ValueError: Values beyond [0, 1] by more than resampling leaves; and as `to_rgb`.
     """
     batch = _batch_as_stored(images)
     low, high = _finite_bounds(batch)
@@ -123,7 +97,7 @@ def check_images(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
 
 
 def images_to_rgb(images: Tensor | np.ndarray) -> Tensor:
-    """Images that were checked as planar RGB; nothing is asked of their device.
+    """Converts checked images to planar RGB, without synchronising the device.
 
     Args:
         images: What `check_images` or `to_images` returns, or some of it.
@@ -141,7 +115,7 @@ def images_to_rgb(images: Tensor | np.ndarray) -> Tensor:
 
 
 def _finite_bounds(images: Tensor | np.ndarray) -> tuple[float, float]:
-    """The least and the greatest value, in one question to the device; of arrays of whole numbers as they are scaled.
+    """The least and the greatest value, with one synchronisation of the device; of arrays of whole numbers as they are scaled.
 
     Raises:
         ValueError: Pixels are NaN or infinite.
@@ -175,7 +149,7 @@ def _scaled(array: np.ndarray) -> np.ndarray:
 
 
 def _batch_as_stored(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
-    """What `check_images` returns; only the form is looked at."""
+    """The result of `check_images`; only the shape and the dtype are checked."""
     if isinstance(images, np.ndarray):
         _scaled(np.empty(0, images.dtype))
         batch = images[None, ..., None] if images.ndim == 2 else images[None] if images.ndim == 3 else images

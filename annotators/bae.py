@@ -30,14 +30,11 @@ class BaeAnnotator(Annotator):
 
     @classmethod
     def network_of(cls, spec: ModelSpec) -> Bae:
-        """See `Family.network_of`."""
         return Bae()
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`."""
         return self.network(inputs).split((3, 1), 1)
 
     def signature(self) -> Signature:
-        """See `Family.signature`."""
         normals = Signature.of(self.spec).outputs
         return Signature({**normals, "confidence": "of the normals: their distribution's concentration, large = sure"})

@@ -79,7 +79,7 @@ class Annotator(Family):
             ArithmeticError: As `estimate`.
         """
         if not self.sees_scenes(self.spec):
-            raise ValueError(f"{self.spec.id} sees each image by itself, not several as views of one scene")
+            raise ValueError(f"{self.spec.id} processes each image by itself, not several as views of one scene")
         height, width = images.shape[-2:]
         self.check_scene(len(images), height, width, size)
         return self._finished(self.infer_scene(Request(images, size or self.spec.default_size, fov)), height, width, fov)
@@ -176,12 +176,12 @@ class Annotator(Family):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the network's first layers compute in."""
+        """The dtype of the network's first layers."""
         return next(self.network.parameters()).dtype
 
     @property
     def shareable(self) -> bool:
-        """Whether several threads may run it at the same time: libraries' networks cache state of the image that they process."""
+        """True if several threads may run it at the same time: libraries' networks cache state of the image that they process."""
         return not any(type(module).__module__.partition(".")[0] in _LIBRARIES for module in self.network.modules())
 
     def normalised(self, pixels: Tensor) -> Tensor:
@@ -261,7 +261,7 @@ class Annotator(Family):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that the device or the machine has no memory left."""
+    """True if an exception says that the device or the machine has no memory left."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in ("out of memory", "allocate memory"))

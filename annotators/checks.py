@@ -17,14 +17,14 @@ logger = logging.getLogger(__name__)
 
 MAX_NETWORK_PIXELS = 64 * 2**20
 MAX_ASPECT = 1000
-"""How many times as long as its shorter side an image may be. Of a longer strip, most of the input would come from rounding its sides."""
+"""The largest ratio of an image's sides. Of a longer strip, most of the input would come from rounding its sides."""
 
 LEAST_METRES, LEAST_UP_TO_SCALE = 0.01, 1e-6
 """The least metric depth in an estimate: in metres, and where the unit is unknown.
 
 A prediction at the camera or behind it (the 0 of a ReLU, a cubic's undershoot) is near and not a hole: holes are what the mask leaves out.
 A centimetre is nearer than what photographs show, and 1 / depth of it, 100, leaves other pixels a share of the range. Without a unit, a
-usual depth is about 1; `depth_to_normals` too ignores less than a millionth of the usual depth.
+typical depth is about 1; `depth_to_normals` too ignores less than a millionth of the median depth.
 """
 
 
@@ -32,9 +32,8 @@ def check_network_size(spec: ModelSpec, image: Size, size: int, network: Size) -
     """Refuses an input that no machine holds, and an image that is a mere line.
 
     Args:
-        spec: The model.
         image: Height and width of the image.
-        size: The `size` asked for.
+        size: The requested `size`.
         network: Height and width of the network's input.
 
     Raises:
@@ -61,7 +60,7 @@ def check_scene_size(spec: ModelSpec, views: int, network: Size) -> None:
     height, width = network
     if views * height * width > MAX_NETWORK_PIXELS:
         raise ValueError(
-            f"{views} views of one scene, which {spec.id} sees at once at {width}x{height} each, are more than "
+            f"{views} views of one scene, which {spec.id} processes in one batch at {width}x{height} each, are more than "
             f"{MAX_NETWORK_PIXELS // 2**20} megapixels: give at most {MAX_NETWORK_PIXELS // (height * width)} views, "
             f"or {wording().lower_size}"
         )
@@ -71,7 +70,6 @@ def check_finite(spec: ModelSpec, network: nn.Module, maps: Mapping[str, Tensor]
     """Refuses maps that hold NaN or infinity.
 
     Args:
-        spec: The model.
         network: Its network, for the message.
         maps: By name, for the message.
 
@@ -95,7 +93,7 @@ def least_depth(spec: ModelSpec) -> float:
 
 
 def log_used_size(spec: ModelSpec, size: int) -> None:
-    """Logs where a model does not run at the size that is asked for; once for each size, however many images there are."""
+    """Logs once for each size if a model does not run at the requested size."""
     if (used := spec.used_size(size)) != size:
         _log_once(f"{spec.id} runs at size {used}, its largest, in place of {size}")
 

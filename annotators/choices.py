@@ -1,4 +1,4 @@
-"""Words that users choose among, without torch: the command line knows them before anything large is imported."""
+"""Names that users choose among. No torch: the command line reads them before anything large is imported."""
 
 DEFAULT_MODEL = "midas-dpt-hybrid"
 """The old MiDaS nodes' model."""
@@ -30,4 +30,4 @@ BUNDLED_MODEL = "tiny"
 DTYPE_CHOICES = ("auto", "float32", "float16", "bfloat16")
 DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
 TORCH, COMPILE, ONNX, OPENVINO, AUTO_RUNTIME = RUNTIME_CHOICES = ("torch", "compile", "onnx", "openvino", "auto")
-"""What runs the network: torch by default, and wherever another fails."""
+"""Runtimes of the network: torch by default, and wherever another fails."""

@@ -23,7 +23,8 @@ from torch import Tensor
 from ..geometry.estimate import Estimate
 from .base import Annotator
 from .family import Request
-from .networks.depth_anything import DepthAnything, DinoNetwork
+from .networks.depth_anything import DepthAnything
+from .networks.published import PublishedNetwork
 from .specs.base import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ _SUSPICIOUS_SHARE = 0.75
 
 
 class DinoAnnotator(Annotator):
-    """What all families on DINOv2 share: how their networks are built, and what their files' names mean.
+    """The base of all families on DINOv2: it builds their networks and reads their files' names.
 
     Attributes:
         network_class: The network.
@@ -41,11 +42,10 @@ class DinoAnnotator(Annotator):
 
     bytes_per_pixel = 2200
     auto_dtypes = ("float16",)
-    network_class: ClassVar[type[DinoNetwork]]
+    network_class: ClassVar[type[PublishedNetwork]]
 
     @classmethod
-    def network_of(cls, spec: ModelSpec) -> DinoNetwork:
-        """See `Family.network_of`."""
+    def network_of(cls, spec: ModelSpec) -> PublishedNetwork:
         return cls.network_class(spec.config.vit, spec.config.dpt)
 
     @classmethod
@@ -78,7 +78,6 @@ class DepthAnythingAnnotator(DinoAnnotator):
     _warned = False
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`."""
         logits, max_depth = self.network(inputs), self.spec.config.max_depth
         return (F.relu(logits) if max_depth is None else logits.sigmoid() * max_depth,)
 
@@ -90,12 +89,8 @@ class DepthAnythingAnnotator(DinoAnnotator):
         if not self._warned and suspicious.float().mean() > _SUSPICIOUS_SHARE:
             self._warned = True
             other, sign = ("metric", "nothing near") if max_depth is None else ("relative", f"all at {max_depth:g} m")
-            logger.warning(
-                "%s sees %s in most of the image: if that is wrong, its weights file is of a %s model, whose tensors look the same",
-                self.spec.id,
-                sign,
-                other,
-            )
+            words = "%s sees %s in most of the image: if that is wrong, its weights file is of a %s model, whose tensors look the same"
+            logger.warning(words, self.spec.id, sign, other)
         return estimate
 
 

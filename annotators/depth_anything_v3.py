@@ -61,12 +61,10 @@ class DepthAnything3Annotator(DinoAnnotator):
         return Resize(LongSide(size, 1), by_area), Resize(LongSide(size, self.spec.multiple_of), cubic_or_area)
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`."""
         prediction = self.network(inputs)
         return tuple(getattr(prediction, name) for name in self._output_names())
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
-        """See `Family.postprocess`."""
         found = dict(zip(self._output_names(), outputs, strict=True))
         return self._to_estimate(Prediction(found["depth"], found.get("sky"), found.get("confidence"), found.get("fov")))
 
@@ -77,7 +75,6 @@ class DepthAnything3Annotator(DinoAnnotator):
         return replace(self._to_estimate(prediction), extrinsics=_extrinsics(prediction.pose))
 
     def signature(self) -> Signature:
-        """See `Family.signature`."""
         words = (
             f"the mask is where the output sky is below {_SKY_FROM}; where more than {_SKY_LEAST_PIXELS} pixels are inside it and as many "
             f"outside, those outside are as far as the {_SKY_QUANTILE} quantile of those inside"
@@ -89,7 +86,7 @@ class DepthAnything3Annotator(DinoAnnotator):
         return Signature({name: _OUTPUTS[name] for name in self._output_names()}, afterwards=steps)
 
     def _output_names(self) -> tuple[str, ...]:
-        """Of `_OUTPUTS`, those that the network has."""
+        """The network's outputs, by their names in `_OUTPUTS`."""
         camera = ("fov",) if self.sees_scenes(self.spec) else ()
         dpt = self.spec.config.dpt
         return ("depth", *("sky",) * dpt.sky, *("confidence",) * (dpt.outputs == 2), *camera)

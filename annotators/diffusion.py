@@ -1,4 +1,4 @@
-"""What Marigold, Lotus and LBM share: a UNet that works on the latents of a VAE, and encoding and decoding these.
+"""The common part of Marigold, Lotus and LBM: a UNet that works on the latents of a VAE, and encoding and decoding these.
 
 The networks are those of the diffusers library. Its pipelines are not used: they have no seed for each image, no progress, and no tiles
 when memory runs out.
@@ -23,7 +23,7 @@ from .building.diffusion_parts import build_network, check_network
 from .building.libraries import from_diffusers
 from .family import Request
 from .networks.latent_diffusion import LatentDiffusion
-from .networks.names import StateDict
+from .networks.published import StateDict
 from .preprocessing.kernels import linear_antialiased
 from .preprocessing.resizing import LongSideCut
 from .preprocessing.steps import Resize, Steps
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DiffusionOptions:
-    """What can be chosen for each image.
+    """Options of one call.
 
     Attributes:
         seed: Of the noise. Every image gets the same noise, so that a batch, or a video, equals its images one by one.
@@ -53,7 +53,7 @@ class DiffusionOptions:
 
 
 class DiffusionAnnotator(Annotator):
-    """A network that samples depth or normals in the latents of a VAE.
+    """A family whose network samples depth or normals in the latents of a VAE.
 
     A family implements `sample` and `read_depth`, and `merge` where it samples more than once.
 
@@ -61,6 +61,7 @@ class DiffusionAnnotator(Annotator):
         Depth where its entry names a quantity, else normals, converted from the entry's native axes to OPENGL.
     """
 
+    network: LatentDiffusion
     # measured: the decoder of the VAE 4100 to 5800, the UNet 950
     bytes_per_pixel = 6000
     options_type: ClassVar[type | None] = DiffusionOptions
@@ -76,12 +77,10 @@ class DiffusionAnnotator(Annotator):
 
     @classmethod
     def check_requirements(cls, spec: ModelSpec) -> None:
-        """See `Family.check_requirements`."""
         from_diffusers("UNet2DConditionModel")
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        """See `Family.could_be`."""
         return "conv_in.weight" in names or "denoiser.conv_in.weight" in names
 
     @classmethod
@@ -96,14 +95,7 @@ class DiffusionAnnotator(Annotator):
 
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
-        """See `Family.why_no_graph`."""
         return "its VAE and its UNet are networks of their own, with noise and steps between them"
-
-    @property
-    def parts(self) -> LatentDiffusion:
-        """The network's parts."""
-        assert isinstance(self.network, LatentDiffusion)
-        return self.network
 
     @abstractmethod
     def sample(self, latents: Tensor, options: Any, step: Callable[[], None]) -> Iterator[Tensor]:
@@ -129,7 +121,7 @@ class DiffusionAnnotator(Annotator):
         return F.normalize(decoded.clamp(-1, 1), dim=1, eps=1e-6)
 
     def passes(self, options: Any) -> int:
-        """How often the UNet runs for one image."""
+        """The number of UNet passes for one image."""
         return 1
 
     def merge(self, members: list[Tensor]) -> tuple[Tensor, Tensor | None]:
@@ -164,23 +156,23 @@ class DiffusionAnnotator(Annotator):
 
     def run_unet(self, latents: Tensor, timestep: Tensor | float, class_labels: Tensor | None = None) -> Tensor:
         """The UNet's output (B, 4, h, w), float32, of latents (B, C, h, w)."""
-        unet, prompt = self.parts.unet, self.parts.prompt
+        unet, prompt = self.network.unet, self.network.prompt
         text = None if prompt is None else prompt.expand(latents.shape[0], -1, -1)
         first = next(unet.parameters())
         return unet(latents.to(first.dtype), timestep, text, class_labels=class_labels, return_dict=False)[0].float()
 
     def _encode(self, pixels: Tensor, tiled: bool) -> Tensor:
-        vae: Any = self.parts.vae
+        vae: Any = self.network.vae
         # the mean: some of the authors draw from the distribution, but the same image shall give the same map
         return self._run_vae(lambda part: vae.encode(part).latent_dist.mode(), pixels, tiled) * vae.config.scaling_factor
 
     def _decode(self, latents: Tensor, tiled: bool) -> Tensor:
-        vae: Any = self.parts.vae
+        vae: Any = self.network.vae
         return self._run_vae(lambda part: vae.decode(part, return_dict=False)[0], latents / vae.config.scaling_factor, tiled)
 
     def _run_vae(self, run: Callable[[Tensor], Tensor], batch: Tensor, tiled: bool) -> Tensor:
         """Runs the VAE, which needs the most memory, on one image at a time, and in tiles where one does not fit."""
-        vae: Any = self.parts.vae
+        vae: Any = self.network.vae
         vae.use_tiling = tiled
         outputs = []
         for part in batch.to(next(vae.parameters()).dtype).split(1):

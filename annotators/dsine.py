@@ -34,7 +34,7 @@ _CAMERA = "camera"
 
 @dataclass(frozen=True)
 class DsineOptions:
-    """What can be chosen for each image.
+    """Options of one call.
 
     Attributes:
         iterations: Passes in which normals are turned by their neighbours; trained with 5.
@@ -55,7 +55,7 @@ class DsineOptions:
 
 
 class _Frame(NamedTuple):
-    """How an image lies in the network's input: black pixels added on each side, and the camera of the whole."""
+    """The place of an image in the network's input: black pixels added on each side, and the camera of the whole."""
 
     left: int
     right: int
@@ -79,7 +79,6 @@ class DsineAnnotator(Annotator):
 
     @classmethod
     def network_of(cls, spec: ModelSpec) -> DSINE:
-        """See `Family.network_of`."""
         return DSINE(spec.config)
 
     def preprocess(self, size: int) -> Steps:
@@ -87,7 +86,6 @@ class DsineAnnotator(Annotator):
         return Resize(self.spec.resizing.rule(size, 1), self.spec.resizing.resample), _BORDER
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`."""
         return (self.network(inputs, Pinhole(*scalar_inputs), DsineOptions().iterations),)
 
     def infer(self, request: Request) -> Estimate:
@@ -95,7 +93,6 @@ class DsineAnnotator(Annotator):
         return self.infer_resized(self.preprocess_steps(request.size)[0].apply(request.images), request)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
-        """See `Annotator.infer_resized`."""
         request = request or Request(pixels, self.spec.default_size, options=DsineOptions())
         frame_of = _old_frame if request.options.old_camera else _frame
         frame = frame_of(request.fov or FALLBACK_FOV, request.image_size, (pixels.shape[-2], pixels.shape[-1]))
@@ -117,7 +114,6 @@ class DsineAnnotator(Annotator):
         return self.preprocess_steps(size)[0].size(height, width)
 
     def signature(self) -> Signature:
-        """See `Family.signature`."""
         words = (
             "fx, fy, cx, cy of the input in pixels, the centre of the first pixel at (0, 0): those of a camera whose longer side spans fov "
             "degrees (the camera's own if it is known) and whose axis goes through the image's middle, resized and padded with the image"
@@ -132,13 +128,7 @@ class DsineAnnotator(Annotator):
 
 
 def _frame(fov: float, image: Size, resized: Size) -> _Frame:
-    """As the authors: the image lies in the middle, and the camera is the one that took it.
-
-    Args:
-        fov: Degrees on the longer side.
-        image: (height, width).
-        resized: (height, width) in the network's input.
-    """
+    """As the authors: the image lies in the middle, and the camera is the one that took it."""
     margins = _BORDER.margins(*resized)
     intrinsics = resize_intrinsics(intrinsics_from_fov(fov, *image), image, resized)
     return _Frame(*margins, _pinhole(crop_intrinsics(intrinsics, -margins.left, -margins.top)))

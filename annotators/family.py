@@ -1,4 +1,4 @@
-"""What a model family is: how its files become a network, and how the network turns images into an estimate.
+"""The interface of a model family: from files to a network, and from images to an estimate.
 
 A new family reads like its paper. It derives from `base.Annotator`, which runs it, and writes what differs from the defaults of `Family`:
 `network_of` (or `build`), `could_be`, `preprocess`, `predict`, `postprocess`, and `for_camera` where depth depends on the camera.
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..geometry.estimate import Axes, Estimate
 from .building.checkpoints import build_published
 from .graphs.graph import Signature
-from .networks.names import StateDict
+from .networks.published import StateDict
 from .preprocessing.resizing import Size
 from .preprocessing.steps import Resize, Steps
 from .specs.base import ModelSpec
@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What one call asks of a family.
+    """The inputs of one call.
 
     Attributes:
         images: (B, 3, H, W) float32 RGB in [0, 1], on the network's device.
@@ -53,14 +53,14 @@ class Family:
     """A network with the pre- and post-processing of its authors. All but `network_of` (or `build`) have a default.
 
     Attributes:
-        spec: Its entry in the table.
-        network: The module. The loader moves it between devices; nobody else does.
+        spec: The model's entry in the table of models.
+        network: The bare network, an `nn.Module` in eval mode without gradients. Only the loader moves it between devices.
         bytes_per_pixel: Working memory per pixel of the network's input, in float32, as measured.
         needs_by_size: Whether the network takes that much at every `network_size`; else it may take much less.
-        auto_dtypes: What "auto" may choose on devices that are fast in it, by the names of DTYPE_CHOICES, best first: dtypes in which the
+        auto_dtypes: Dtypes that "auto" may choose on devices that are fast in them, by the names of DTYPE_CHOICES, best first. In these the
             resulting image stays the same (benchmarks/families.py measures it). float32 is always the last choice.
         resampling: How its depth is resampled to another size, "bilinear" or "bicubic", as its authors do.
-        options_type: What `estimate` takes as `options`; None = the family has none.
+        options_type: The class of the `options` that `estimate` takes; None = the family has none.
         max_depth: Metres at which the authors clamp; None = they do not.
         undoes_stretching: Whether `postprocess` gives maps of the image's aspect even where the network's input has another.
     """
@@ -81,7 +81,7 @@ class Family:
 
     @classmethod
     def network_of(cls, spec: ModelSpec) -> Any:
-        """The bare network of a spec, a `checkpoints.PublishedNetwork`; for `build`, which calls it with torch's meta device."""
+        """The bare network of a spec, a `published.PublishedNetwork`; for `build`, which calls it with torch's meta device."""
         raise NotImplementedError(f"{cls.__name__} has neither network_of nor build")
 
     @classmethod
@@ -89,12 +89,8 @@ class Family:
         """Builds the network from its checkpoints, strictly, on the CPU. By default from one file, by `network_of`.
 
         Args:
-            spec: The entry of the table.
             states: State dict by the role of its file ("network" first of all), as read from disk, unwrapped.
             dtype: What the network computes in.
-
-        Returns:
-            An instance of the family.
 
         Raises:
             CheckpointError: The tensors are not those of this architecture; the message names the first that differ.
@@ -104,7 +100,7 @@ class Family:
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        """Whether tensors of these names may be `spec`'s. Must answer at once, without importing any library."""
+        """True if tensors of these names may be `spec`'s. It returns at once and imports no library."""
         return True
 
     @classmethod
@@ -114,7 +110,6 @@ class Family:
         A family whose `build` needs more than that overrides it.
 
         Args:
-            spec: The entry of the table.
             state: As `build`'s for the role of the network, on torch's meta device.
 
         Raises:
@@ -156,7 +151,7 @@ class Family:
         return (Resize(resizing.rule(size, self.spec.multiple_of), resizing.resample),)
 
     def scalar_inputs(self, request: Request) -> tuple[float, ...]:
-        """What the network takes beside the images: values of `Signature.scalar_inputs`."""
+        """The network's inputs beside the images: values of `Signature.scalar_inputs`."""
         return ()
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
@@ -195,10 +190,10 @@ class Family:
 
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
-        """Why the network is not one function of one tensor, in words; None where it is."""
+        """The reason, in words, why the network is not one function of one tensor; None if it is."""
         return None
 
     @classmethod
     def sees_scenes(cls, spec: ModelSpec) -> bool:
-        """Whether it can process several images in one batch as views of one scene: see `Annotator.estimate_scene`."""
+        """True if it can process several images in one batch as views of one scene: see `Annotator.estimate_scene`."""
         return False

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..geometry.checks import check_range
 from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise
-from .networks.names import StateDict
+from .networks.published import StateDict
 from .preprocessing.kernels import by_area
 from .preprocessing.resizing import PixelCount
 from .preprocessing.steps import Resize, Steps
@@ -23,7 +23,7 @@ from .specs.base import ModelSpec
 
 @dataclass(frozen=True)
 class LbmOptions(DiffusionOptions):
-    """What can be chosen for each image.
+    """Options of one call.
 
     Attributes:
         steps: Passes through the UNet; the authors trained for 1 to 4. With 1 the seed changes nothing.
@@ -67,7 +67,6 @@ class LbmAnnotator(DiffusionAnnotator):
         return (Resize(PixelCount(size, self.spec.multiple_of), by_area),)
 
     def passes(self, options: LbmOptions) -> int:
-        """See `DiffusionAnnotator.passes`."""
         return options.steps
 
     def sample(self, latents: Tensor, options: LbmOptions, step: Callable[[], None]) -> Iterator[Tensor]:
@@ -82,5 +81,4 @@ class LbmAnnotator(DiffusionAnnotator):
         yield latents
 
     def read_depth(self, decoded: Tensor) -> Tensor:
-        """See `DiffusionAnnotator.read_depth`."""
         return (decoded.clamp(-1, 1).mean(1, keepdim=True) + 1) / 2

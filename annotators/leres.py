@@ -19,7 +19,7 @@ from .specs.base import ModelSpec
 
 @dataclass(frozen=True)
 class LeresOptions:
-    """What can be chosen for each image.
+    """Options of one call.
 
     Attributes:
         old_node: Whether the network is fed as the old ControlNet nodes feed it: blue, green, red between 0 and 255, of which the mean
@@ -46,6 +46,5 @@ class LeresAnnotator(Annotator):
         return Leres(spec.config)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
-        """See `Annotator.infer_resized`."""
         as_old_node = request is not None and request.options.old_node
         return super().infer_resized(pixels.flip(1) * 255 if as_old_node else pixels, request)

@@ -15,16 +15,16 @@ from torch import Tensor, nn
 
 from ..geometry.alignment.scale_shift import fit_scale_shift
 from ..geometry.estimate import Estimate, Quantity
-from ..utils import resize_image, scale_short_side
+from ..utils import resize_image
 from .building.checkpoints import build_published, fill
 from .detail.boosting import CELL, UPSCALING, Booster, fit_in_float32
 from .family import Progress, Request
 from .leres import LeresAnnotator
 from .networks.leres import Leres
 from .networks.merge import MergeNetwork
-from .networks.names import StateDict
+from .networks.published import StateDict
 from .preprocessing.kernels import cubic, linear
-from .preprocessing.resizing import Size
+from .preprocessing.resizing import Size, scale_short_side
 from .specs.base import ModelSpec
 
 _MIN_SIDE = 64
@@ -63,9 +63,9 @@ class LeresBoostAnnotator(LeresAnnotator):
 
     def network_size(self, height: int, width: int, size: int) -> Size:
         """The largest input that the network may get, whatever is found in the image, or the image itself, whichever is larger."""
-        config, sides = self.spec.config, _boosted_size(height, width, size)
-        side = max(2 * config.field, min(config.greatest_side, UPSCALING * max(sides)) // CELL * CELL)
-        return max((side, side), sides, key=math.prod)
+        config, boosted = self.spec.config, _boosted_size(height, width, size)
+        side = max(2 * config.field, min(config.greatest_side, UPSCALING * max(boosted)) // CELL * CELL)
+        return max((side, side), boosted, key=math.prod)
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
         """See `Family.predict`: LeReS alone."""
@@ -88,8 +88,7 @@ class LeresBoostAnnotator(LeresAnnotator):
 
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
-        """See `Family.why_no_graph`."""
-        return "it looks at an image many times, at sizes that the image decides"
+        return "it runs on an image many times, at sizes that depend on the image"
 
     def _merge(self, whole: Tensor, fine: Tensor) -> Tensor:
         return self.network.merge(torch.cat((whole, fine), 1))

@@ -26,7 +26,6 @@ class LotusAnnotator(DiffusionAnnotator):
     """
 
     def sample(self, latents: Tensor, options: DiffusionOptions, step: Callable[[], None]) -> Iterator[Tensor]:
-        """See `DiffusionAnnotator.sample`."""
         if self.spec.config.unet["in_channels"] == 2 * latents.shape[1]:
             noise, _ = seeded_noise(latents.shape[1:], latents.shape[0], options.seed)
             latents = torch.cat([latents, noise.to(latents.device)], 1)
@@ -37,5 +36,4 @@ class LotusAnnotator(DiffusionAnnotator):
         yield sample
 
     def read_depth(self, decoded: Tensor) -> Tensor:
-        """See `DiffusionAnnotator.read_depth`."""
         return (decoded / 2 + 0.5).clamp(0, 1).mean(1, keepdim=True)

@@ -22,7 +22,7 @@ from .specs.marigold import MarigoldConfig
 
 @dataclass(frozen=True)
 class MarigoldOptions(DiffusionOptions):
-    """What can be chosen for each image.
+    """Options of one call.
 
     Attributes:
         steps: Passes through the UNet; None = as the authors recommend.
@@ -50,11 +50,9 @@ class MarigoldAnnotator(DiffusionAnnotator):
     options_type = MarigoldOptions
 
     def passes(self, options: MarigoldOptions) -> int:
-        """See `DiffusionAnnotator.passes`."""
         return (options.steps or self.spec.config.steps) * options.ensemble_size
 
     def sample(self, latents: Tensor, options: MarigoldOptions, step: Callable[[], None]) -> Iterator[Tensor]:
-        """See `DiffusionAnnotator.sample`."""
         config: MarigoldConfig = self.spec.config
         if options.ensemble_size > 1 and self.spec.quantity is not None:
             _check_scipy()
@@ -72,11 +70,9 @@ class MarigoldAnnotator(DiffusionAnnotator):
             yield member
 
     def read_depth(self, decoded: Tensor) -> Tensor:
-        """See `DiffusionAnnotator.read_depth`."""
         return (decoded.mean(1, keepdim=True).clamp(-1, 1) + 1) / 2
 
     def merge(self, members: list[Tensor]) -> tuple[Tensor, Tensor | None]:
-        """See `DiffusionAnnotator.merge`."""
         if len(members) == 1:
             return members[0], None
         depth_pipeline, normals_pipeline = from_diffusers("MarigoldDepthPipeline", "MarigoldNormalsPipeline")

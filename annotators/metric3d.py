@@ -14,13 +14,12 @@ from torch import Tensor
 
 from ..geometry.camera import DEFAULT_FOV, intrinsics_from_fov, resize_intrinsics
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..utils import round_to_multiple
 from .base import Annotator
 from .family import Request
 from .graphs.graph import Signature, normals_output
 from .networks.metric3d import Metric3d
 from .preprocessing.kernels import linear
-from .preprocessing.resizing import Inside
+from .preprocessing.resizing import Inside, round_to_multiple
 from .preprocessing.steps import Pad, Resize, crop, limit_depth, scale_by_focal_length
 from .specs.base import ModelSpec
 
@@ -49,7 +48,6 @@ class Metric3dAnnotator(Annotator):
 
     @classmethod
     def network_of(cls, spec: ModelSpec) -> Metric3d:
-        """See `Family.network_of`."""
         return Metric3d(spec.config)
 
     def preprocess(self, size: int) -> tuple[Resize, Pad]:
@@ -58,11 +56,10 @@ class Metric3dAnnotator(Annotator):
         return Resize(Inside(*frame), linear), Pad(_PADDING, *frame)
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`."""
         return self.network(inputs)[:3]
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
-        """See `Family.postprocess`. The frame's padding is cut away, and the canonical camera's metres become those of a usual one."""
+        """See `Family.postprocess`. The frame's padding is cut away, and the canonical camera's metres become those of the assumed one."""
         height, width = request.image_size
         resize, pad = self.preprocess_steps(request.size)
         assert isinstance(resize, Resize) and isinstance(resize.rule, Inside) and isinstance(pad, Pad)
@@ -77,7 +74,6 @@ class Metric3dAnnotator(Annotator):
         return Estimate(depth, normals=normals, confidence=confidence, intrinsics=intrinsics, **kinds)
 
     def signature(self) -> Signature:
-        """See `Family.signature`."""
         outputs = {
             "metric_depth": f"metres along the optical axis for a focal length of {CANONICAL_FOCAL_LENGTH:g} pixels of the input",
             "confidence": "of the depth: 1 less the relative error that the network expects",

@@ -19,7 +19,7 @@ from .building.libraries import from_state_dict, from_transformers
 from .graphs.graph import Signature
 from .networks.midas_names import dpt_to_hub
 from .networks.midas_small import DisparityHead, MidasSmall
-from .networks.names import StateDict
+from .networks.published import StateDict
 from .specs.base import ModelSpec
 from .specs.midas import MidasConfig
 
@@ -53,19 +53,16 @@ class MidasAnnotator(Annotator):
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        """See `Family.could_be`."""
         if spec.config.backbone == "efficientnet-lite3":
             return any(name.startswith("pretrained.layer") for name in names)
         return any(name.startswith(("pretrained.model.", "dpt.", "backbone.")) for name in names)
 
     @classmethod
     def check_requirements(cls, spec: ModelSpec) -> None:
-        """See `Family.check_requirements`."""
         if spec.config.backbone != "efficientnet-lite3":
             from_transformers("DPTForDepthEstimation")
 
     def signature(self) -> Signature:
-        """See `Family.signature`."""
         config = self.spec.config
         # transformers' networks fix grids and windows by the size of the image that they are traced with
         return Signature.of(self.spec, mean=config.mean, std=config.std, dynamic_size=config.backbone == "efficientnet-lite3")
@@ -90,9 +87,8 @@ def _build_dpt(spec: ModelSpec, state: StateDict) -> nn.Module:
                 return self.head.head(self.neck(maps, rows, columns)[-1])
             indices = self.config.backbone_out_indices
             if self.config.is_hybrid:
-                self.dpt.embeddings.image_size = tuple(
-                    x.shape[-2:]
-                )  # it accepts images of this size alone, and resizes its embedding to it
+                # the embedding accepts images of this size alone, and is resized to it
+                self.dpt.embeddings.image_size = tuple(x.shape[-2:])
             outputs = self.dpt(x, output_hidden_states=True)
             hidden = outputs.hidden_states[1:]
             if self.config.is_hybrid:

@@ -28,7 +28,7 @@ from .graphs.graph import ScalarInputs, Signature
 from .networks.configs import Moge1Config
 from .networks.moge import MoGe, MogeOutput, view_plane
 from .networks.moge_1 import MoGe1
-from .networks.names import StateDict
+from .networks.published import StateDict
 from .networks.vit import PATCH
 from .preprocessing.kernels import cubic_antialiased, linear_antialiased
 from .preprocessing.resizing import PixelCount, PixelCountCut
@@ -73,7 +73,6 @@ class MogeAnnotator(Annotator):
 
     @classmethod
     def network_of(cls, spec: ModelSpec) -> MoGe | MoGe1:
-        """See `Family.network_of`."""
         return MoGe1(spec.config) if _is_first(spec) else MoGe(spec.config)
 
     @classmethod
@@ -88,7 +87,6 @@ class MogeAnnotator(Annotator):
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        """See `Family.could_be`."""
         return any(name.startswith(("points_head.", "head.")) for name in names)
 
     def preprocess(self, size: int) -> Steps:
@@ -98,12 +96,10 @@ class MogeAnnotator(Annotator):
         return (Resize(PixelCount(size, PATCH), linear_antialiased),)
 
     def scalar_inputs(self, request: Request) -> tuple[float, ...]:
-        """See `Family.scalar_inputs`."""
         height, width = request.image_size
         return (width / height,)
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`."""
         (aspect,) = scalar_inputs
         return tuple(each for each in self.network(inputs, aspect) if each is not None)
 
@@ -119,7 +115,6 @@ class MogeAnnotator(Annotator):
         return estimate
 
     def signature(self) -> Signature:
-        """See `Family.signature`."""
         words = (
             "points, mask and normals get the image's size (linear without antialiasing) and the normals unit length; focal length f and "
             "shift s minimise the sum of |f * (x, y) / (z + s) - (u, v)|^2 over 64 x 64 of the pixels whose mask is above 0 (u, v: the "
@@ -160,7 +155,7 @@ def _is_first(spec: ModelSpec) -> bool:
 
 
 def _model_of(state: StateDict) -> str | None:
-    """Which model of the family a state dict is of, in words; None if it is of none."""
+    """The model of the family that a state dict is of, in words; None if it is of none."""
     if any(key.startswith(_REFINER) for key in state):
         return "MoGe-3, which the pack does not run"
     with torch.device("meta"):

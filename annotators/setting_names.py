@@ -1,4 +1,4 @@
-"""How messages name the settings that a user can change: ComfyUI's widgets, the command line's options, or Python's arguments."""
+"""Names of the user's settings in messages: ComfyUI's widgets, the command line's options, or Python's arguments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Wording:
     model: str
 
     def choose(self, *models: str) -> str:
-        """How one of some models is chosen: "choose the model 'tiny'"."""
+        """Advice to choose one of some models: "choose the model 'tiny'"."""
         return "choose " + " or ".join(self.model.format(model) for model in models)
 
 

@@ -17,7 +17,7 @@ from .building.checkpoints import fill
 from .detail.guided_upsampling import enlarge_map, guided_detail, guided_upsample
 from .family import Request
 from .graphs.graph import NOT_NORMALISED, Signature
-from .networks.names import StateDict
+from .networks.published import StateDict
 from .networks.tiny import TinyNetwork, config_of, folded, untrained_counters
 from .preprocessing.kernels import by_area
 from .preprocessing.resizing import ShortSideCapped
@@ -51,7 +51,6 @@ class TinyAnnotator(Annotator):
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> TinyAnnotator:
-        """See `Family.build`."""
         with torch.device("meta"):
             network = TinyNetwork(config_of(states["network"].keys()))
         fill(network, {**untrained_counters(network), **states["network"]}, f"not a checkpoint of {spec.id}")
@@ -78,22 +77,12 @@ class TinyAnnotator(Annotator):
         disparity, normals, *sky = outputs
         if not sky:
             maps = guided_upsample(torch.cat((disparity, normals), 1), brightness, GUIDE_RADIUS, GUIDE_EPSILON)
-            return _to_estimate(maps[:, :1], unit_normals(maps[:, 1:], spent=True))
+            return to_estimate(maps[:, :1], unit_normals(maps[:, 1:], in_place=True))
         sharp = guided_detail(disparity, brightness, GUIDE_RADIUS, GUIDE_EPSILON)
-        enlarged = unit_normals(enlarge_map(normals, height, width), spent=True)
-        return _to_estimate(sharp, enlarged, _sky_at_edges(sky[0], brightness))
-
-    def estimate_without_guide(self, pixels: Tensor) -> Estimate:
-        """The estimate at the size of the network's outputs.
-
-        Args:
-            pixels: As `Annotator.infer_resized`.
-        """
-        disparity, normals, *sky = self.run_network(self.normalised(pixels))
-        return _to_estimate(disparity, unit_normals(normals), *sky)
+        enlarged = unit_normals(enlarge_map(normals, height, width), in_place=True)
+        return to_estimate(sharp, enlarged, _sky_at_edges(sky[0], brightness))
 
     def signature(self) -> Signature:
-        """See `Family.signature`."""
         words = (
             f"maps get {ENLARGED} times the input's size, and by a guided filter the edges of the image's brightness at that size; the "
             "mask leaves out the sky, which is as far as the farthest land or farther. docs/use_onnx.py has the code"
@@ -107,8 +96,8 @@ class TinyAnnotator(Annotator):
         return Signature(outputs, *NOT_NORMALISED, afterwards=[{**guided, "means": words}])
 
 
-def _to_estimate(disparity: Tensor, normals: Tensor, sky: Tensor | None = None) -> Estimate:
-    """The estimate that the maps stand for."""
+def to_estimate(disparity: Tensor, normals: Tensor, sky: Tensor | None = None) -> Estimate:
+    """The estimate of the network's maps, its normals unit vectors."""
     mask = None
     if sky is not None:
         mask = ~_sure_sky(sky)
@@ -117,7 +106,7 @@ def _to_estimate(disparity: Tensor, normals: Tensor, sky: Tensor | None = None) 
 
 
 def _sure_sky(share: Tensor) -> Tensor:
-    """Where the sky is; nowhere in an image where little of the predicted sky is sure, as of most bright walls and still water."""
+    """The sky; none in an image where little of the predicted sky is sure, as of most bright walls and still water."""
     sky, sure = (_count(share >= least) for least in (_SKY_FROM, _SURE_FROM))
     return share >= torch.where(sure > _SURE_PART * sky, _SKY_FROM, torch.inf)
 
@@ -148,12 +137,12 @@ def with_far_sky(disparity: Tensor, clear: Tensor) -> Tensor:
 
     That value is the mean of the disparity predicted for the sky, or the farthest hundredth of the rest where that is farther.
     """
-    values, counts = (each[..., _SAMPLED // 2 :: _SAMPLED, _SAMPLED // 2 :: _SAMPLED].flatten(1) for each in (disparity, clear))
-    farthest_first = torch.where(counts, values, torch.inf).sort(1).values
-    far = farthest_first.gather(1, (counts.sum(1, keepdim=True) * _FARTHEST).long())[:, :, None, None]
+    values, valid = (each[..., _SAMPLED // 2 :: _SAMPLED, _SAMPLED // 2 :: _SAMPLED].flatten(1) for each in (disparity, clear))
+    farthest_first = torch.where(valid, values, torch.inf).sort(1).values
+    far = farthest_first.gather(1, (valid.sum(1, keepdim=True) * _FARTHEST).long())[:, :, None, None]
     clear = clear | ~torch.isfinite(far)
     # the disparity predicted for the sky, over which the few farthest pixels of the land waver
-    predicted = torch.where(counts, 0, values).sum(1) / counts.logical_not().sum(1)
+    predicted = torch.where(valid, 0, values).sum(1) / valid.logical_not().sum(1)
     far = far.minimum(predicted.nan_to_num(torch.inf)[:, None, None, None])
     floor = torch.where(_count(clear) < clear[0].numel(), far, -torch.inf)
     return torch.where(clear, disparity, far).maximum(floor)

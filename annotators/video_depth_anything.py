@@ -22,7 +22,7 @@ from .networks.video_depth_anything import VideoDepthAnything
 from .preprocessing.kernels import cubic
 from .preprocessing.resizing import WideFrame
 from .preprocessing.steps import Resize, Steps
-from .video.frame_annotator import InChunks, IsCut, VideoAnnotator, WindowState, four_at_once, shots
+from .video.frame_annotator import InChunks, IsCut, VideoAnnotator, WindowState, shots
 from .video.windows import Shot
 
 # Frames longer than this are made smaller: one batch holds 32 of them.
@@ -36,7 +36,6 @@ class _Clip(GraphModule):
     """The network, for which a batch is the frames of one clip."""
 
     def forward(self, pixels: Tensor, scalar_inputs: Tensor | None = None) -> tuple[Tensor, ...]:
-        """See `Graph.module`."""
         return (F.relu(self.network(pixels.to(self._dtype), pixels.shape[0])),)
 
 
@@ -53,7 +52,7 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, VideoAnnotator):
     network: VideoDepthAnything  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def preprocess(self, size: int) -> Steps:
-        """See `Family.preprocess`. Neither side below `size`, but of frames longer than 16:9 as many pixels as those have."""
+        """See `Family.preprocess`. No side is below `size`, but frames longer than 16:9 get as many pixels as those."""
         return (Resize(WideFrame(size, _LONG, _LONGEST_ASPECT, self.spec.multiple_of), cubic),)
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
@@ -61,7 +60,6 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, VideoAnnotator):
         return (F.relu(self.network(inputs)),)
 
     def signature(self) -> Signature:
-        """See `Family.signature`."""
         return Signature.of(self.spec, most_batch=MAX_FRAMES, batch_is_clip=True)
 
     def graph(self) -> Graph:
@@ -71,11 +69,11 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, VideoAnnotator):
     def estimate_video(
         self,
         frames: Iterable[Tensor],
-        size: int | None = None,
+        size: int | None,
         *,
-        fov: float = 0.0,
-        is_cut: IsCut | None = None,
-        in_chunks: InChunks = four_at_once,
+        fov: float,
+        is_cut: IsCut | None,
+        in_chunks: InChunks,
         state: WindowState | None = None,
     ) -> Iterator[Estimate]:
         """See `VideoAnnotator.estimate_video`. A frame's estimate comes after at most 31 frames more, or after the cut."""
@@ -92,7 +90,7 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, VideoAnnotator):
             return self.normalised(self.resize_images(frame, size or self.spec.default_size))
 
         for depth in self._depth(pieces(), prepared, in_chunks, state or WindowState()):
-            yield self._finished(self._estimate(depth), height, width, fov)
+            yield self._finished(Estimate(depth=depth, quantity=self.spec.quantity), height, width, fov)
 
     def _depth(
         self, pieces: Iterable[tuple[Tensor, bool]], prepare: Callable[[Tensor], Tensor], in_chunks: InChunks, state: WindowState
@@ -127,6 +125,3 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, VideoAnnotator):
         features = 2 * vit.channels + dpt.channels[2] + dpt.channels[3] / 4
         window = MAX_FRAMES * height * width / _PATCH_PIXELS * (features + 4 * _PATHS * dpt.features)
         return int((window + _ATTENDED * VALUES_AT_ONCE) * next(self.network.parameters()).element_size())
-
-    def _estimate(self, depth: Tensor) -> Estimate:
-        return Estimate(depth=depth, quantity=self.spec.quantity)

@@ -14,21 +14,59 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..geometry.estimate import Estimate, Quantity
+from .base import Annotator
 from .building.libraries import from_state_dict, from_transformers
+from .family import Request
 from .graphs.graph import Signature
-from .networks.names import StateDict
+from .networks.published import StateDict
 from .networks.zoe_depth_anything import BINS
 from .networks.zoe_names import official_to_hub
+from .preprocessing.kernels import cubic
+from .preprocessing.steps import Mirror, PadReflect, Steps, crop, undo_resize
 from .specs.base import HALF, ModelSpec
 from .specs.zoe import ZoeConfig
-from .zoe_inference import ZoeInference
 
+_BORDER = PadReflect(3.0)  # the networks are worse at an image's border than elsewhere
 _CLASSIFIER = {
     "num_patch_transformer_layers": 4,
     "patch_transformer_hidden_size": 128,
     "patch_transformer_intermediate_size": 1024,
     "patch_transformer_num_attention_heads": 4,
 }
+
+
+class ZoeInference(Annotator):
+    """The mean of an image and its mirror image, both with a reflected border.
+
+    A family implements `build`.
+
+    Convention:
+        Metres, large = far. The estimate has the images' own size, as the authors' has.
+
+    Source:
+        `DepthModel.infer` in isl-org/ZoeDepth, models/depth_model.py.
+    """
+
+    bytes_per_pixel = 7200
+    auto_dtypes = ("float16",)
+    resampling = "bicubic"
+    undoes_stretching = True
+
+    def preprocess(self, size: int) -> Steps:
+        """See `Family.preprocess`: the border comes before the resizing, the mirror images last."""
+        return (_BORDER, *super().preprocess(size), Mirror())
+
+    def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
+        """See `Family.postprocess`; the estimate has the images' own size."""
+        height, width = request.image_size
+        left, _, top, _ = _BORDER.margins(height, width)
+        depth = cubic(outputs[0].contiguous(), *_BORDER.size(height, width))
+        straight, mirrored = depth[:, :, top : top + height, left : left + width].chunk(2)
+        return Estimate(depth=(straight + mirrored.flip(-1)) / 2, quantity=Quantity.METRIC_DEPTH)
+
+    def signature(self) -> Signature:
+        return Signature.of(self.spec, afterwards=[undo_resize(cubic), crop()], at_image_size=True)
 
 
 class ZoeAnnotator(ZoeInference):
@@ -52,16 +90,13 @@ class ZoeAnnotator(ZoeInference):
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        """See `Family.could_be`."""
         return any(name.startswith(("core.", "metric_head.")) for name in names)
 
     @classmethod
     def check_requirements(cls, spec: ModelSpec) -> None:
-        """See `Family.check_requirements`."""
         from_transformers("ZoeDepthForDepthEstimation")
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`."""
         # a network for several kinds of scene would choose one kind for the whole batch
         if len(self.spec.config.ranges) > 1:
             return (torch.cat([self.network(image).predicted_depth[:, None] for image in inputs.split(1)]),)
@@ -69,11 +104,9 @@ class ZoeAnnotator(ZoeInference):
 
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
-        """See `Family.why_no_graph`."""
-        return "it chooses a part of its network by what it sees" if len(spec.config.ranges) > 1 else None
+        return "it chooses a part of its network by the image" if len(spec.config.ranges) > 1 else None
 
     def signature(self) -> Signature:
-        """See `Family.signature`."""
         # transformers' network computes with the sizes that it is traced with
         traced = {"dynamic_batch": False, "dynamic_size": False, "most_batch": 1}
         return replace(super().signature(), mean=HALF, std=HALF, **traced)

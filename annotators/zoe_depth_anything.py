@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .depth_anything import DinoAnnotator
 from .networks.zoe_depth_anything import ZoeDepthAnything
-from .zoe_inference import ZoeInference
+from .zoe import ZoeInference
 
 
 class ZoeDepthAnythingAnnotator(ZoeInference, DinoAnnotator):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ..geometry.estimate import Estimate
-from ..geometry.images.display_defaults import usual_depth_image
+from ..geometry.images.display_defaults import default_depth_image
 
 _LEVELS = 255
 
@@ -32,7 +32,7 @@ def apart(found: Estimate, true: Estimate) -> Apart:
     both = found.valid & true.valid
     differences = []
     if found.depth is not None and true.depth is not None:
-        image, expected = (usual_depth_image(replace(each, mask=both)) for each in (found, true))
+        image, expected = (default_depth_image(replace(each, mask=both)) for each in (found, true))
         differences.append((image - expected)[both])
     if found.normals is not None and true.normals is not None:
         differences.append((found.normals - true.normals)[both.expand_as(true.normals)] / 2)

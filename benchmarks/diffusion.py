@@ -99,7 +99,7 @@ def main() -> None:
     for model_id, family, options in RUNS:
         annotator = random_network(find_spec(model_id), family, device)
         spent: list[float] = []
-        parts: Any = annotator.parts
+        parts: Any = annotator.network
         parts.unet.forward = measured(parts.unet.forward, device, spent)
         parts.vae.encode = measured(parts.vae.encode, device, spent)
         parts.vae.decode = measured(parts.vae.decode, device, spent)

@@ -110,23 +110,23 @@ def _relight_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
 
 
 def _parallax_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
-    from depth_normal.geometry.assumptions import likely_filled_depth, likely_intrinsics
+    from depth_normal.geometry.assumptions import assumed_intrinsics, filled_depth
     from depth_normal.geometry.edges.depth_edges import depth_at_image_edges
     from depth_normal.geometry.views.parallax import camera_path, parallax_frames
 
-    planar, intrinsics = image.movedim(-1, 1), likely_intrinsics(known)
-    depth = depth_at_image_edges(likely_filled_depth(known), planar)
+    planar, intrinsics = image.movedim(-1, 1), assumed_intrinsics(known)
+    depth = depth_at_image_edges(filled_depth(known), planar)
     path = camera_path("orbit", 8, 0.05)
     return {"parallax, 8 frames": lambda: list(parallax_frames(planar, depth, intrinsics, path))}
 
 
 def _lens_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
     lens = importlib.import_module("depth_normal.geometry.effects.depth_of_field")
-    from depth_normal.geometry.assumptions import likely_filled_depth
+    from depth_normal.geometry.assumptions import filled_depth
 
     planar = image.movedim(-1, 1)
     # Sharp in the middle of the disparities; the largest circle is a fiftieth of the longer side.
-    inverse = 1 / likely_filled_depth(known)
+    inverse = 1 / filled_depth(known)
     circle = (inverse - (inverse.amin() + inverse.amax()) / 2) * (max(planar.shape[-2:]) / 25)
     return {"depth of field": lambda: lens.depth_of_field(planar, circle)}
 

@@ -28,7 +28,7 @@ import depth_normal
 from depth_normal.geometry.images.render import normalise_per_image
 from depth_normal.model_loader.comfy import devices
 from depth_normal.nodes import midas as nodes
-from depth_normal.utils import as_batch
+from depth_normal.utils import check_images, images_to_rgb
 
 OLD_FILE = "dpt_hybrid-midas-501f0c75.pt"
 
@@ -140,7 +140,7 @@ def compare_dtypes(weights: Path) -> None:
 
     print(f"weights {weights.name}: mean difference of the depth image from float32's, in 255ths")
     for name in ("astronaut", "coffee", "chelsea", "rocket"):
-        image = as_batch(getattr(data, name)())
+        image = images_to_rgb(check_images(getattr(data, name)()))
         maps = {}
         for dtype in ("float32", "bfloat16", "float16"):
             model = depth_normal.load_model("midas-v2.1-small", dtype, weights=weights)

@@ -37,7 +37,7 @@ from depth_normal.geometry.files.paths import write_bytes
 from depth_normal.geometry.images.render import depth_to_image
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import Model
-from depth_normal.utils import as_batch
+from depth_normal.utils import check_images, images_to_rgb
 
 FULL_HD = (1920, 1080)
 Times = dict[str, list[float]]
@@ -152,7 +152,7 @@ def step_by_step(model: Model, device: torch.device, path: Path, folder: Path, s
     steps.start()
     pixels = read_image(path)
     steps.end("read and decode")
-    batch = as_batch(pixels)
+    batch = images_to_rgb(check_images(pixels))
     steps.end("to a tensor")
     with marked_network(model, steps):
         (found,) = model.estimates(batch)

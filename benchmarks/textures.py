@@ -39,7 +39,7 @@ from depth_normal.geometry.textures.height import (
     slopes_to_normals,
 )
 from depth_normal.geometry.textures.occlusion import depth_to_occlusion, height_to_occlusion
-from depth_normal.geometry.textures.seamless import margins, seam_step, seamless_estimate, wrap
+from depth_normal.geometry.textures.seamless import margins, seamless_estimate, wrap
 from depth_normal.geometry.textures.slopes import CENTRAL, DERIVATIVES, SPLINE, slopes_of
 from depth_normal.geometry.textures.transforms import blurred
 
@@ -305,6 +305,13 @@ def print_seams() -> None:
         maps = (plain.depth, seamless.depth, plain.normals, seamless.normals)
         ratios = (over / inside for over, inside in (seam_step(each) for each in maps if each is not None))
         print(f"| {name} | " + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |")
+
+
+def seam_step(maps: Tensor) -> tuple[float, float]:
+    """The mean absolute change of maps (B, C, H, W) from pixel to pixel: over the two seams, and inside."""
+    over = (maps[..., 0, :] - maps[..., -1, :]).abs().flatten(), (maps[..., :, 0] - maps[..., :, -1]).abs().flatten()
+    inside = maps.diff(dim=-1).abs().flatten(), maps.diff(dim=-2).abs().flatten()
+    return torch.cat(over).mean().item(), torch.cat(inside).mean().item()
 
 
 def print_seconds(device: torch.device, sizes: tuple[tuple[int, int], ...], rounds: int) -> None:

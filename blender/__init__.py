@@ -24,7 +24,7 @@ bl_info = {
 
 
 class DepthNormalSettings(bpy.types.PropertyGroup):
-    """What the panel's fields hold."""
+    """The panel's settings."""
 
     directory: StringProperty(name="Folder", description="Where the files go", subtype="DIR_PATH", default="//geometry")
     depth_path: StringProperty(

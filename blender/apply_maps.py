@@ -85,7 +85,6 @@ def add_depth_mesh(
     else a raised plane (`relief_from_depth`). Scale the object along its Z to change the relief. UVs span the image.
 
     Args:
-        depth: The map.
         name: Of the object.
         strength: Height of the relief in Blender units; true surfaces ignore it.
         max_side: Most vertices along the longer side.

@@ -42,7 +42,7 @@ class MapFileError(ValueError):
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where an EXR keeps its numbers: channel names with their types in file order, size, first line, compression."""
+    """The layout of an EXR's numbers: channel names with their types in file order, size, first line, compression."""
 
     channels: list[tuple[str, np.dtype]]
     width: int
@@ -101,7 +101,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def read_png_notes(path: str | os.PathLike[str]) -> dict[str, str]:
-    """What the node pack notes in a PNG about its numbers, by keyword without the prefix `depth_normal.`; nothing for other images.
+    """The node pack's notes in a PNG about its numbers, by keyword without the prefix `depth_normal.`; nothing for other images.
 
     Raises:
         MapFileError: The file cannot be read.
@@ -127,7 +127,6 @@ def write_exr(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray], 
     """Writes an EXR of 32-bit float channels, ZIP compressed, one part, top line first, atomically.
 
     Args:
-        path: The file.
         channels: (H, W) maps by channel name.
         quantity: What the depth means, kept in the header.
         axes: Of the normals, kept in the header.

@@ -73,7 +73,7 @@ def _sharp_camera(camera: bpy.types.Object) -> bpy.types.Object:
 
 @contextmanager
 def _without_volume(tree: bpy.types.NodeTree) -> Iterator[None]:
-    """Cycles sees the surface and displacement of a material, not its volume: light scatters in a volume and never reaches what is behind.
+    """Hides a material's volume from Cycles: light scatters in a volume and never reaches what is behind.
 
     A second output, for Cycles alone, takes the place of the one that has the volume. Without a surface it gets a transparent one, as a
     material with neither surface nor volume is an opaque black.

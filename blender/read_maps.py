@@ -40,7 +40,6 @@ def read_depth(path: str | os.PathLike[str], near_white: bool = True) -> DepthMa
     """Reads depth from an NPZ (keys `depth` or `dmap`), an EXR (channel `Z`) or an image of 8 or 16 bits.
 
     Args:
-        path: The file.
         near_white: Whether near is white in an image. Files that name their quantity ignore it.
 
     Raises:

@@ -38,7 +38,7 @@ SQUARE = 1e-4
 
 @dataclass(frozen=True)
 class SceneGeometry:
-    """What the camera of a scene sees, one ray through each pixel's centre: all three maps of the same surface.
+    """Depth, normals and mask of a scene, one ray through each pixel's centre: all three maps of the same surface.
 
     Attributes:
         depth: (H, W) float32, metres along the optical axis (not along the ray); 0 where nothing is hit.
@@ -109,9 +109,6 @@ def write_geometry(geometry: SceneGeometry, directory: str | os.PathLike[str], n
         geometry: What `render_geometry` gave.
         directory: The folder; it is made if it is missing.
         name: File name without its extension.
-
-    Returns:
-        The three paths.
 
     Raises:
         GeometryError: `name` is not a plain file name, or is the tutorial's.
@@ -191,7 +188,7 @@ def default_name() -> str:
 
 
 def script_arguments() -> list[str]:
-    """What the command line has for the script: all after `--` in Blender, everything where bpy is a module."""
+    """The script's own command line: all after `--` in Blender, everything where bpy is a module."""
     if "--" in sys.argv:
         return sys.argv[sys.argv.index("--") + 1 :]
     return [] if bpy.app.binary_path else sys.argv[1:]

@@ -17,7 +17,7 @@ from depth_normal.app.commands.estimate import DEMO_IMAGE
 from depth_normal.geometry.files import read_image
 from depth_normal.nodes.effects import DepthMask, ForegroundCutout
 from depth_normal.nodes.lens import DepthOfField, Fog
-from depth_normal.utils import as_batch, to_image
+from depth_normal.utils import check_images, images_to_rgb, to_image
 
 ROOT = Path(__file__).resolve().parent.parent
 CUP = {"point_x": 0.45, "point_y": 0.45}
@@ -25,7 +25,7 @@ CUP = {"point_x": 0.45, "point_y": 0.45}
 
 def main() -> None:
     """Writes all images."""
-    photo = as_batch(read_image(DEMO_IMAGE))
+    photo = images_to_rgb(check_images(read_image(DEMO_IMAGE)))
     geometry, image = depth_normal.load_model("tiny").estimate(photo), to_image(photo)
     near = DepthOfField().execute(image, geometry, **CUP, blur=4.0)[0]
     far = DepthOfField().execute(image, geometry, focus=80.0, blur=4.0, blades=6)[0]

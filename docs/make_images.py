@@ -22,7 +22,7 @@ from depth_normal.geometry.images.render import depth_to_image
 from depth_normal.geometry.surfaces.normals import midas_normals
 from depth_normal.nodes.relight import DepthParallax, Relight
 from depth_normal.nodes.stereo import Stereo
-from depth_normal.utils import as_batch, to_image
+from depth_normal.utils import check_images, images_to_rgb, to_image
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY_EXAMPLES = ("astronaut", "chelsea", "rocket", "brick")  # of scikit-image: public domain (NASA), and CC0
@@ -34,14 +34,14 @@ def main() -> None:
     parser.add_argument("--model", help="what the images of MiDaS' pages and of its workflow are made with")
     parser.add_argument("--weights", type=Path)
     arguments = parser.parse_args()
-    photo = as_batch(read_image(DEMO_IMAGE))
+    photo = images_to_rgb(check_images(read_image(DEMO_IMAGE)))
     shown = tiny_maps(photo)
     save(ROOT / "docs" / "images" / "photo_depth_normals.jpg", shown)
     save_stereo(photo)
     save_large(photo)
     save_uses(photo)
     for name in TINY_EXAMPLES:
-        save(ROOT / "docs" / "images" / f"tiny_{name}.jpg", tiny_maps(as_batch(np.atleast_3d(getattr(data, name)()))))
+        save(ROOT / "docs" / "images" / f"tiny_{name}.jpg", tiny_maps(images_to_rgb(check_images(np.atleast_3d(getattr(data, name)())))))
     if arguments.model:
         save_examples(photo, depth_normal.load_model(arguments.model, weights=arguments.weights))
 

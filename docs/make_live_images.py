@@ -17,7 +17,7 @@ from depth_normal.app.commands.estimate import DEMO_IMAGE
 from depth_normal.geometry.files import read_image
 from depth_normal.nodes.preview import PreviewGeometry
 from depth_normal.nodes.relight import Relight
-from depth_normal.utils import as_batch, to_image
+from depth_normal.utils import check_images, images_to_rgb, to_image
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOW = ROOT / "workflows" / "Relight Live.json"
@@ -25,7 +25,7 @@ WORKFLOW = ROOT / "workflows" / "Relight Live.json"
 
 def main() -> None:
     """Writes all images."""
-    photo = as_batch(read_image(DEMO_IMAGE))
+    photo = images_to_rgb(check_images(read_image(DEMO_IMAGE)))
     geometry, image = depth_normal.load_model("tiny").estimate(photo), to_image(photo)
     maps, _ = PreviewGeometry().execute(geometry)
     save(ROOT / "web" / "docs" / "DepthNormal_PreviewGeometry" / "example.jpg", [at_height(maps, 240)])

@@ -17,7 +17,7 @@ import depth_normal
 from depth_normal.app.cli import main as depth_normal_command
 from depth_normal.app.commands.estimate import DEMO_IMAGE
 from depth_normal.geometry.files import read_image
-from depth_normal.utils import as_batch
+from depth_normal.utils import check_images, images_to_rgb
 
 IMAGES = Path(__file__).resolve().parent / "images"
 WIDTH, HEIGHT, GAP = 480, 320, 6
@@ -80,7 +80,7 @@ def split(*panels: np.ndarray) -> np.ndarray:
 
 def mesh() -> np.ndarray:
     """The mesh that `depth-normal mesh` writes, drawn from the side."""
-    photo = as_batch(read_image(DEMO_IMAGE))
+    photo = images_to_rgb(check_images(read_image(DEMO_IMAGE)))
     return fitted(turned(photo, depth_normal.load_model("tiny").estimate(photo), WIDTH, HEIGHT, 0.97))
 
 

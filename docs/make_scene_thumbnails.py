@@ -23,7 +23,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_image
 from depth_normal.geometry.images.render import depth_to_image
 from depth_normal.geometry.surfaces.mesh import MeshOptions, depth_to_mesh
-from depth_normal.utils import as_batch, to_image
+from depth_normal.utils import check_images, images_to_rgb, to_image
 
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
 SIZE, BAR, LEAN = 480, 34, 40
@@ -63,7 +63,7 @@ def scene_thumbnails(folder: Path) -> None:
 
 def tiny_thumbnails() -> None:
     """Those of the demo's photograph."""
-    photo = as_batch(read_image(DEMO_IMAGE))[..., 60:460]
+    photo = images_to_rgb(check_images(read_image(DEMO_IMAGE)))[..., 60:460]
     estimate = depth_normal.load_model("tiny").estimate(photo)
     assert estimate.depth is not None and estimate.normals is not None and estimate.quantity is not None
     shown = [as_pixels(each) for each in (photo, depth_to_image(estimate.depth, estimate.quantity), encode_normal_map(estimate.normals))]

@@ -20,7 +20,7 @@ _AS_FAR, _SKY_SHARE = 0.005, 0.1
 _NEAREST_FILLED, _FARTHEST_FILLED = 0.5, 1e6
 
 
-def likely_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Tensor:
+def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Tensor:
     """Depth that is 0 at the camera, in metres or up to scale.
 
     Metric depth is taken as it is. Disparity and relative depth have an unknown shift; it follows from how many times farther the far
@@ -33,7 +33,7 @@ def likely_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Ten
             give it so. Skies of other networks are found from the image (`sky.find_sky`), which is missing here: give 30 for landscapes.
 
     Returns:
-        (B, 1, H, W), positive; NaN where depth does not count (`Estimate.depth_valid`).
+        (B, 1, H, W), positive; NaN where depth is not valid (`Estimate.depth_valid`).
 
     Raises:
         ValueError: No depth, a ratio that is not above 1, or relative depth without a ratio: nothing says how deep it is.
@@ -45,18 +45,18 @@ def likely_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Ten
         return torch.where(valid, depth, torch.nan)
     images = zip(depth.split(1), valid.split(1), strict=True)
     if quantity is Quantity.DISPARITY:
-        likely = torch.cat([1 / _likely_inverse_depth(values, usable, near_far_ratio) for values, usable in images])
+        assumed = torch.cat([1 / _assumed_inverse_depth(values, usable, near_far_ratio) for values, usable in images])
     elif near_far_ratio:
-        likely = torch.cat([_stretched(values, usable, near_far_ratio) for values, usable in images])
+        assumed = torch.cat([_stretched(values, usable, near_far_ratio) for values, usable in images])
     else:
         raise ValueError(
             "relative depth has an unknown zero, so its shape is not known; give near_far_ratio "
             "(how many times farther the far end is than the near end), or use metric depth or disparity"
         )
-    return torch.where(valid, likely, torch.nan)
+    return torch.where(valid, assumed, torch.nan)
 
 
-def likely_filled_depth(estimate: Estimate) -> Tensor:
+def filled_depth(estimate: Estimate) -> Tensor:
     """Depth without holes whose near end is 1, so that a camera's move or a lamp's place means the same in every scene.
 
     Args:
@@ -69,16 +69,16 @@ def likely_filled_depth(estimate: Estimate) -> Tensor:
     Raises:
         ValueError: No depth.
     """
-    depth = likely_depth(estimate, NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
+    depth = assumed_depth(estimate, NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
     return torch.cat([_filled_and_scaled(image) for image in depth.split(1)])
 
 
-def likely_intrinsics(estimate: Estimate, fov: float | None = None) -> Tensor:
-    """The camera: the one asked for, else the one the estimate knows, else one of `DEFAULT_FOV`.
+def assumed_intrinsics(estimate: Estimate, fov: float | None = None) -> Tensor:
+    """The camera: of `fov`, else the estimate's own, else of `DEFAULT_FOV`.
 
     Args:
         estimate: Whose size and batch the intrinsics are for.
-        fov: Degrees on the longer side; None or 0 = not asked for.
+        fov: Degrees on the longer side; None or 0 = not set.
 
     Returns:
         (B, 3, 3) float32, pixels, on the estimate's device.
@@ -91,7 +91,7 @@ def likely_intrinsics(estimate: Estimate, fov: float | None = None) -> Tensor:
     return intrinsics_from_fov(fov or DEFAULT_FOV, estimate.height, estimate.width, batch=estimate.batch).to(estimate.device)
 
 
-def _likely_inverse_depth(disparity: Tensor, valid: Tensor, near_far_ratio: float | None) -> Tensor:
+def _assumed_inverse_depth(disparity: Tensor, valid: Tensor, near_far_ratio: float | None) -> Tensor:
     """Disparity of one image (1, 1, H, W) as inverse depth: positive everywhere, 1 at the near end, 1 / ratio at the far end."""
     far, near = measure_range_of_samples(disparity, valid, FAR_AND_NEAR_END)
     if not bool(torch.isfinite(far)):  # a coarse grid may miss the few values there are
@@ -115,7 +115,7 @@ def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:
 
 
 def _sees_sky(disparity: Tensor, far: Tensor, span: Tensor) -> bool:
-    """Whether a tenth of the top border is one farthest value. The mask may leave out the sky, so it is not asked.
+    """True if a tenth of the top border is one farthest value. The mask is not used: it may leave out the sky.
 
     It sees the sky of networks that were taught to give it one value, and needs no image. `sky.find_sky` sees that of the others too,
     by the image.
@@ -126,7 +126,7 @@ def _sees_sky(disparity: Tensor, far: Tensor, span: Tensor) -> bool:
 
 
 def _filled_and_scaled(depth: Tensor) -> Tensor:
-    """One image (1, 1, H, W), NaN where it has no value; nothing is asked of the device."""
+    """One image (1, 1, H, W), NaN where it has no value; the device is not synchronised."""
     valid = torch.isfinite(depth)
     near, _ = measure_range_of_samples(depth, valid, FAR_AND_NEAR_END)
     # A coarse grid may miss the few values there are.

@@ -25,8 +25,7 @@ def intrinsics_from_focal_length(
 
     Args:
         focal_length: In pixels; a number, or (B,) for one each.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        height, width: Of the image, in pixels.
         focal_length_y: Vertical focal length where pixels are not square; None = the same.
         batch: How many copies, where the focal lengths are numbers.
 
@@ -54,8 +53,7 @@ def intrinsics_from_fov(fov: float | Tensor, height: int, width: int, *, side: s
 
     Args:
         fov: Degrees, between 0 and 180 exclusive; a number, or (B,) for one each.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        height, width: Of the image, in pixels.
         side: Which side of the image it spans: "longer", "shorter", "horizontal", "vertical" or "diagonal".
         batch: How many copies, where `fov` is a number.
 
@@ -80,8 +78,7 @@ def intrinsics_from_sensor(
 
     Args:
         focal_length_mm: Of the lens, in millimetres.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        height, width: Of the image, in pixels.
         sensor_mm: Length in millimetres of the sensor along `side`; 36 = full frame, Blender's default, and "35 mm equivalent".
         side: "longer" (Blender's "auto"), "shorter", "horizontal", "vertical" or "diagonal".
         batch: How many copies.
@@ -103,8 +100,7 @@ def fov_from_intrinsics(intrinsics: Tensor, height: int, width: int, *, side: st
 
     Args:
         intrinsics: (B, 3, 3), pixels.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        height, width: Of the image, in pixels.
         side: "longer", "shorter", "horizontal" or "vertical".
 
     Returns:
@@ -172,8 +168,7 @@ def pixel_rays(intrinsics: Tensor, height: int, width: int) -> Tensor:
 
     Args:
         intrinsics: (B, 3, 3), pixels.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        height, width: Of the image, in pixels.
 
     Returns:
         (B, 3, height, width), OPENCV axes, Z = 1 (not unit length): times depth they are points.
@@ -213,7 +208,7 @@ def pixel_to_ray(pixels: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def ray_to_pixel(rays: Tensor, intrinsics: Tensor) -> Tensor:
-    """Where rays or points meet the image: the inverse of `pixel_to_ray`.
+    """Projects rays or points into the image: the inverse of `pixel_to_ray`.
 
     Args:
         rays: (B, N, 3), OPENCV axes, any length.

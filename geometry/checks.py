@@ -53,7 +53,7 @@ def check_mask(mask: Tensor | None, like: Tensor) -> None:
 
 
 def check_depth(depth: Tensor, like: Tensor | None = None) -> None:
-    """Refuses depth with holes. The device is asked once.
+    """Refuses depth with holes. Synchronises the device once.
 
     Args:
         depth: Should be (B, 1, H, W), positive and finite.
@@ -64,11 +64,11 @@ def check_depth(depth: Tensor, like: Tensor | None = None) -> None:
     """
     check_map(depth, 1, "depth", like)
     if not bool(((depth > 0) & (depth < float("inf"))).all()):
-        raise ValueError("depth holds values that are not positive and finite; fill the holes first, as `likely_filled_depth` does")
+        raise ValueError("depth holds values that are not positive and finite; fill the holes first, as `filled_depth` does")
 
 
 def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor | None = None) -> None:
-    """Refuses intrinsics that belong to no camera, or not to these maps. The device is asked once.
+    """Refuses intrinsics that belong to no camera, or not to these maps. Synchronises the device once.
 
     Args:
         intrinsics: Should be (B, 3, 3).
@@ -91,12 +91,11 @@ def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor 
 
 
 def check_extrinsics(extrinsics: Tensor, batch: int | None = None, like: Tensor | None = None) -> None:
-    """Refuses extrinsics that place no camera. The device is asked once.
+    """Refuses extrinsics that place no camera. Synchronises the device once.
 
     Args:
         extrinsics: Should be (B, 3, 4): [R | t], from the world to the camera.
-        batch: How many there must be; None = any number.
-        like: The maps they go with, which must be on the same device; None = any device.
+        batch, like: As `check_intrinsics`.
 
     Raises:
         ValueError: Wrong shape, batch or device, numbers that are not finite, or an R that is no rotation.
@@ -173,8 +172,7 @@ def check_image_of(image: Tensor, batch: int, height: int, width: int) -> None:
     Args:
         image: To be (B, 3, h, w).
         batch: How many depth maps there are.
-        height: Of the depth maps.
-        width: Of the depth maps.
+        height, width: Of the depth maps.
 
     Raises:
         ValueError: No RGB, another number of images, or of another shape; says both sizes.

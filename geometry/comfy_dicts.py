@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .assumptions import likely_depth, likely_intrinsics
+from .assumptions import assumed_depth, assumed_intrinsics
 from .camera import depth_to_points
 from .checks import check_extrinsics, check_intrinsics, check_map
 from .conventions import convert_normals, unit_normals
@@ -26,28 +26,28 @@ def estimate_to_moge(estimate: Estimate, image: Tensor, fov: float | None = None
     Args:
         estimate: With depth or normals.
         image: (B, 3, H, W) RGB in [0, 1], the image it was made of; core's meshes wear it.
-        fov: As `likely_intrinsics`.
-        near_far_ratio: As `likely_depth`.
+        fov: As `assumed_intrinsics`.
+        near_far_ratio: As `assumed_depth`.
 
     Returns:
         Tensors on the CPU. Always `image` (B, H, W, 3) and `mask` (B, H, W) bool. If there is depth: planar `depth` (B, H, W) and
-        `points` (B, H, W, 3) in OPENCV axes, both infinite where depth does not count, and `intrinsics` (B, 3, 3) in shares of width
-        and height. If there are normals: `normal` (B, H, W, 3) in OPENCV axes, zero where depth or normals do not count, as MoGe does.
+        `points` (B, H, W, 3) in OPENCV axes, both infinite where depth is not valid, and `intrinsics` (B, 3, 3) in shares of width
+        and height. If there are normals: `normal` (B, H, W, 3) in OPENCV axes, zero where depth or normals are not valid, as MoGe does.
 
     Convention:
         Normalised intrinsics put the image's corners at 0 and 1: cx = (cx in pixels + 0.5) / W.
 
     Raises:
-        ValueError: An image of another batch or size, or as `likely_depth`.
+        ValueError: An image of another batch or size, or as `assumed_depth`.
     """
     _check_image(image, estimate)
     estimate = estimate.to("cpu")
     converted = {"image": image.movedim(1, -1).contiguous().cpu()}
     if estimate.depth is not None:
-        depth = likely_depth(estimate, near_far_ratio)
+        depth = assumed_depth(estimate, near_far_ratio)
         mask = ~torch.isnan(depth)
         depth = torch.where(mask, depth, torch.inf)
-        intrinsics = likely_intrinsics(estimate, fov)
+        intrinsics = assumed_intrinsics(estimate, fov)
         points = torch.where(mask, depth_to_points(depth, intrinsics), torch.inf)
         converted["depth"] = depth[:, 0]
         converted["points"] = points.movedim(1, -1).contiguous()
@@ -55,9 +55,9 @@ def estimate_to_moge(estimate: Estimate, image: Tensor, fov: float | None = None
     if estimate.normals is not None:
         normals = convert_normals(estimate.normals, estimate.axes, Axes.OPENCV)
         converted["normal"] = normals.where(estimate.valid, 0).movedim(1, -1).contiguous()
-    counts = estimate.normals_valid if estimate.depth_valid is None else estimate.depth_valid
-    assert counts is not None
-    converted["mask"] = counts[:, 0]
+    valid = estimate.normals_valid if estimate.depth_valid is None else estimate.depth_valid
+    assert valid is not None
+    converted["mask"] = valid[:, 0]
     return converted
 
 
@@ -105,9 +105,7 @@ def estimate_to_da3(
 
     Args:
         estimate: With depth.
-        image: (B, 3, H, W) RGB in [0, 1], the image it was made of; core's meshes wear it.
-        fov: As `likely_intrinsics`.
-        near_far_ratio: As `likely_depth`.
+        image, fov, near_far_ratio: As `estimate_to_moge`.
 
     Returns:
         Tensors on the CPU: `depth` (B, H, W), the farthest value where masked; `image` (B, H, W, 3); `sky` (B, H, W), 1 where masked;
@@ -116,11 +114,11 @@ def estimate_to_da3(
         And `mode`, which is "multiview", as core looks at the camera in that mode only.
 
     Raises:
-        ValueError: An image of another batch or size, or as `likely_depth`.
+        ValueError: An image of another batch or size, or as `assumed_depth`.
     """
     _check_image(image, estimate)
     estimate = estimate.to("cpu")
-    depth = likely_depth(estimate, near_far_ratio)
+    depth = assumed_depth(estimate, near_far_ratio)
     masked = torch.isnan(depth)
     farthest = torch.where(masked, 0, depth).amax((1, 2, 3), keepdim=True)
     poses = torch.eye(3, 4).expand(estimate.batch, 3, 4) if estimate.extrinsics is None else estimate.extrinsics
@@ -129,7 +127,7 @@ def estimate_to_da3(
         "image": image.movedim(1, -1).contiguous().cpu(),
         "mode": "multiview",
         "sky": masked[:, 0].float(),
-        "intrinsics": likely_intrinsics(estimate, fov)[None],
+        "intrinsics": assumed_intrinsics(estimate, fov)[None],
         "extrinsics": poses[None].contiguous(),
     }
     if estimate.confidence is not None:

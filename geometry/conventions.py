@@ -19,7 +19,7 @@ _OPENGL_SIGNS = {
 
 
 class NormalMapCoding(str, Enum):
-    """How unit vectors are stored in the channels of an image: (vector + 1) / 2, in the axes and the order named here."""
+    """Storage of unit vectors in the channels of an image: (vector + 1) / 2, in the axes and the order named here."""
 
     OPENGL = "opengl"
     """R, G, B = x right, y up, z towards the viewer: Blender, glTF, Marigold."""
@@ -30,29 +30,19 @@ class NormalMapCoding(str, Enum):
     SCANNET = "scannet"
     """As OPENGL with red inverted: BAE, DSINE, Lotus, LBM."""
     CONTROLNET_NORMALBAE = "controlnet-normalbae"
-    """What control_v11p_sd15_normalbae expects: the same image as SCANNET."""
+    """Expected by control_v11p_sd15_normalbae: the same image as SCANNET."""
     CONTROLNET_1_0_NORMAL = "controlnet-1.0-normal"
-    """What control_sd15_normal (ControlNet 1.0) expects, the MiDaS normal map: SCANNET stored reversed, R, G, B = z, y, x."""
+    """Expected by control_sd15_normal (ControlNet 1.0), the MiDaS normal map: SCANNET stored reversed, R, G, B = z, y, x."""
 
     @property
     def axes(self) -> Axes:
         """The camera axes of the stored vectors."""
-        return _CODINGS[self][0]
+        return Axes.SCANNET if self.value.startswith("controlnet") else Axes(self.value)
 
     @property
     def channels_reversed(self) -> bool:
-        """Whether R, G, B hold z, y, x instead of x, y, z."""
-        return _CODINGS[self][1]
-
-
-_CODINGS = {
-    NormalMapCoding.OPENGL: (Axes.OPENGL, False),
-    NormalMapCoding.DIRECTX: (Axes.DIRECTX, False),
-    NormalMapCoding.OPENCV: (Axes.OPENCV, False),
-    NormalMapCoding.SCANNET: (Axes.SCANNET, False),
-    NormalMapCoding.CONTROLNET_NORMALBAE: (Axes.SCANNET, False),
-    NormalMapCoding.CONTROLNET_1_0_NORMAL: (Axes.SCANNET, True),
-}
+        """True if R, G, B hold z, y, x instead of x, y, z."""
+        return self is NormalMapCoding.CONTROLNET_1_0_NORMAL
 
 
 def convert_normals(normals: Tensor, source: Axes | str, target: Axes | str) -> Tensor:
@@ -120,13 +110,13 @@ def decode_normal_map(
     return unit_normals((stored * (2 * signs)).sub_(signs), target)
 
 
-def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, spent: bool = False) -> Tensor:
+def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, in_place: bool = False) -> Tensor:
     """Scales vectors to unit length. Those without a direction face the viewer then.
 
     Args:
         vectors: (B, 3, H, W), any length.
         axes: The axes of `vectors`; they say where the viewer is.
-        spent: Nobody needs `vectors` any more, and they are not a view of other memory: the result may take theirs.
+        in_place: The result may take the memory of `vectors`, which must not be a view of another tensor.
 
     Returns:
         (B, 3, H, W) unit vectors; (0, 0, 1) (OPENCV: (0, 0, -1)) where a vector is zero or not finite.
@@ -140,7 +130,7 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, spent: bool = 
     # Only on a CPU is a check without synchronisation, and cheaper than passes over the map. An exporter's graph cannot branch.
     if squares.device.type == "cpu" and not torch.compiler.is_compiling() and _all_safe(squares):
         lengths = squares.sqrt_()
-        return vectors.div_(lengths) if spent and not vectors.requires_grad else vectors / lengths
+        return vectors.div_(lengths) if in_place and not vectors.requires_grad else vectors / lengths
     x, y, z = vectors.split(1, 1)
     largest = torch.maximum(torch.maximum(x.abs(), y.abs()), z.abs())
     usable = (largest > 0) & (largest < float("inf"))
@@ -239,7 +229,7 @@ def _squared_length(vectors: Tensor) -> Tensor:
 
 
 def _all_safe(squares: Tensor) -> bool:
-    """Whether squared lengths are finite and so far above the least number that nothing was lost in them."""
+    """True if squared lengths are finite, and large enough not to have lost precision."""
     least, most = squares.detach().aminmax()
     limits = torch.finfo(squares.dtype)
     return bool(least >= limits.tiny / limits.eps) and bool(most <= limits.max)

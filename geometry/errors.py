@@ -21,5 +21,4 @@ class InvalidArgumentError(ValueError):
         self.problem = problem
 
     def __str__(self) -> str:
-        """See `Exception`."""
         return f"{self.argument} {self.problem}"

@@ -27,7 +27,7 @@ class Estimate:
         normals: (B, 3, H, W) float32 unit vectors; None where only depth is known.
         axes: The camera axes of `normals`.
         mask: (B, 1, H, W) bool, True where the values can be trusted (False: sky, holes); None = everywhere. Pixels without
-            a value do not count either: see `valid`.
+            a value are not valid either: see `valid`.
         intrinsics: (B, 3, 3) float32, in pixels of this size, centre of the first pixel = (0, 0).
         confidence: (B, 1, H, W) float32, larger = surer; the scale is the model's own.
         extrinsics: (B, 3, 4) float32, from the world to each camera, where the images are views of one scene: `R @ point + t` with
@@ -96,33 +96,33 @@ class Estimate:
 
     @property
     def device(self) -> torch.device:
-        """Where the maps are."""
+        """The device of the maps."""
         return self._reference.device
 
     @property
     def valid(self) -> Tensor:
-        """Where all maps are valid: (B, 1, H, W) bool.
+        """The pixels where all maps are valid: (B, 1, H, W) bool.
 
-        Depth counts where it is finite, unmasked and, if metric, positive (`depth_valid`). Normals count where they are finite, unmasked
-        and not zero (`normals_valid`). Ask here if you need both at a pixel (meshes, light, comparisons). If you need one of them, ask
-        for that one: a fault of the other map is then no fault.
+        Depth is valid where it is finite, unmasked and, if metric, positive (`depth_valid`). Normals are valid where they are finite,
+        unmasked and not zero (`normals_valid`). This is for what needs both at a pixel (meshes, light, comparisons). What needs one
+        map alone takes that map's, so that a fault of the other one changes nothing.
         """
         known = [valid for valid in (self.depth_valid, self.normals_valid) if valid is not None]
         return known[0] if len(known) == 1 else known[0] & known[1]
 
     @property
     def depth_valid(self) -> Tensor | None:
-        """Where depth is valid: (B, 1, H, W) bool; None without depth."""
+        """The pixels with a valid depth: (B, 1, H, W) bool; None without depth."""
         return None if self.depth is None or self.quantity is None else valid_depth(self.depth, self.quantity, self.mask)
 
     @property
     def normals_valid(self) -> Tensor | None:
-        """Where normals are valid: (B, 1, H, W) bool; None without normals."""
+        """The pixels with valid normals: (B, 1, H, W) bool; None without normals."""
         return None if self.normals is None else valid_normals(self.normals, self.mask)
 
     @property
     def maps(self) -> dict[str, Tensor]:
-        """What it holds of each image, by name; the camera's intrinsics and extrinsics too."""
+        """All tensors by name; the camera's intrinsics and extrinsics too."""
         return {field.name: value for field in fields(self) if isinstance(value := getattr(self, field.name), Tensor)}
 
     def slice(self, start: int, stop: int) -> Estimate:
@@ -134,10 +134,7 @@ class Estimate:
         return (self.slice(index, index + 1) for index in range(self.batch))
 
     def known_depth(self) -> tuple[Tensor, Quantity, Tensor]:
-        """Depth, its quantity and its valid pixels, for callers that need depth.
-
-        Returns:
-            `depth`, `quantity` and `depth_valid`.
+        """`depth`, `quantity` and `depth_valid`, for callers that need depth.
 
         Raises:
             ValueError: There are only normals.
@@ -169,9 +166,9 @@ class Estimate:
     def resized(self, height: int, width: int, resampling: str = "bilinear") -> Estimate:
         """The estimate resampled to another size: averages where an axis shrinks, smooth values where it grows.
 
-        Pixels that do not count (see `valid`) add nothing to those that do. Where the map shrinks, a new pixel counts if at least half of
-        the old pixels under it do; where it grows, if the nearest old pixel does. A new pixel that does not count takes the number of
-        the nearest old pixel, or NaN where it would count with that number.
+        Invalid pixels (see `valid`) add nothing to valid ones. Where the map shrinks, a new pixel is valid if at least half of
+        the old pixels under it are; where it grows, if the nearest old pixel is. An invalid new pixel takes the number of the nearest old
+        pixel, or NaN where that number would make it valid.
 
         Args:
             height: New height in pixels.
@@ -192,7 +189,7 @@ class Estimate:
         if (height, width) == (self.height, self.width):
             return self
         size = (height, width)
-        # One question to the device costs less than to treat every map as one with holes.
+        # One synchronisation costs less than to treat every map as one with holes.
         without_holes = set(self.valid.flatten(1).all(1).tolist())
         if len(without_holes) > 1:
             # An image comes out the same, to the last bit, whichever others are in its batch.
@@ -223,16 +220,16 @@ class Estimate:
         depth, normals, confidence = self.depth, self.normals, self.confidence
         if depth is not None:
             depth, quantity, valid = self.known_depth()
-            mean, counts, nearest = _resized_with_holes(depth, valid, size, resampling)
-            # The mask is asked for its own share of old pixels, and so may trust one that it masked before.
-            depth = torch.where(counts, mean, nearest.masked_fill(valid_depth(nearest, quantity, mask), torch.nan))
+            mean, usable, nearest = _resized_with_holes(depth, valid, size, resampling)
+            # The mask is resampled by itself, and so may be True at a pixel that was masked before.
+            depth = torch.where(usable, mean, nearest.masked_fill(valid_depth(nearest, quantity, mask), torch.nan))
         if normals is not None:
-            mean, counts, nearest = _resized_with_holes(normals, valid_normals(normals, self.mask), size)
+            mean, usable, nearest = _resized_with_holes(normals, valid_normals(normals, self.mask), size)
             nearest = nearest.masked_fill(valid_normals(nearest, mask), torch.nan)
-            normals = torch.where(counts, unit_normals(mean, self.axes), nearest)
+            normals = torch.where(usable, unit_normals(mean, self.axes), nearest)
         if confidence is not None:
-            mean, counts, nearest = _resized_with_holes(confidence, self.valid, size)
-            confidence = torch.where(counts, mean, nearest)
+            mean, usable, nearest = _resized_with_holes(confidence, self.valid, size)
+            confidence = torch.where(usable, mean, nearest)
         return depth, normals, confidence
 
     @staticmethod
@@ -265,7 +262,7 @@ class Estimate:
 
 
 class _Kind(NamedTuple):
-    """What all parts of a batch have in common. A mask is not: a part without one is as trusted as one whose mask is True everywhere."""
+    """Properties that all parts of a batch share. A mask is none: no mask means one that is True everywhere."""
 
     quantity: Quantity | None
     axes: Axes | None

@@ -15,7 +15,7 @@ class _Kind(str, Enum):
 
 
 class Quantity(_Kind):
-    """What the numbers of `Estimate.depth` mean."""
+    """Meanings of the numbers in `Estimate.depth`."""
 
     METRIC_DEPTH = "metric_depth"
     """Metres along the optical axis; large = far. Where nothing tells metres (MoGe-1, Depth Anything 3's networks for views of scenes,

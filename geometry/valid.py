@@ -13,7 +13,7 @@ _INFINITY = float("inf")
 
 
 def valid_depth(depth: Tensor, quantity: Quantity, mask: Tensor | None = None) -> Tensor:
-    """Where a depth map has a value.
+    """The valid pixels of a depth map.
 
     Args:
         depth: (B, 1, H, W), in the unit that `quantity` names.
@@ -29,7 +29,7 @@ def valid_depth(depth: Tensor, quantity: Quantity, mask: Tensor | None = None) -
 
 
 def valid_normals(normals: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Where normals have a direction.
+    """The pixels whose normals have a direction.
 
     Args:
         normals: (B, 3, H, W) unit vectors.
@@ -45,7 +45,7 @@ def valid_normals(normals: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def all_point(normals: Tensor) -> bool:
-    """Whether every vector has a direction, as `valid_normals` says it, asked of a CPU in a third of the time.
+    """True if every vector has a direction, as `valid_normals` defines it; on a CPU in a third of its time.
 
     Args:
         normals: (B, 3, H, W) vectors.

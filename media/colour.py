@@ -36,7 +36,7 @@ PEAK = 1000.0
 
 @dataclass(frozen=True)
 class Colours:
-    """How a video codes its colours, in the numbers of ITU-T H.273.
+    """A video's colour coding, in the numbers of ITU-T H.273.
 
     Attributes:
         matrix: Luma and chroma from RGB; never UNKNOWN.
@@ -57,7 +57,7 @@ class Colours:
 
     @property
     def problem(self) -> str | None:
-        """Why the colours cannot be read, in words."""
+        """The reason, in words, why the colours cannot be read."""
         if self.matrix in _LUMA:
             return None
         return f"its colours are coded by {_REFUSED.get(self.matrix, f'matrix {self.matrix}')}, which is not read; convert it to BT.709"
@@ -135,8 +135,7 @@ def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> T
 
     Args:
         chroma: As it is stored.
-        height: Luma's.
-        width: Luma's.
+        height, width: Luma's.
         left: Whether a sample is at the left pixel of its pair (MPEG-2 and later), not between the two (JPEG).
     """
     if chroma.shape[-2:] == (height, width):
@@ -148,7 +147,7 @@ def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> T
 
 
 def displayed(image: Tensor, colours: Colours) -> Tensor:
-    """(3, H, W) RGB as an ordinary screen shows it: HDR tone mapped, BT.2020's primaries as BT.709's."""
+    """(3, H, W) RGB for an ordinary screen: HDR tone mapped, BT.2020's primaries as BT.709's."""
     if colours.hdr:
         return hdr_to_sdr(image, colours.transfer)
     if colours.primaries != BT_2020_PRIMARIES:

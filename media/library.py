@@ -10,8 +10,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-MISSING = f'videos are read and written by PyAV, which is not installed: run  "{sys.executable}" -m pip install "av>=12"'
-
 # A recording of television may have its first sound after many seconds; FFmpeg alone looks for 7 seconds and 5 MB.
 _LOOKS_FOR = {"analyzeduration": str(30 * 10**6), "probesize": str(2**25)}
 # No protocol has this name, so that a demuxer can open nothing: neither the files that a playlist names nor an address.
@@ -35,7 +33,8 @@ def pyav() -> Any:
     try:
         import av
     except ImportError as error:
-        raise ImportError(MISSING) from error
+        install = f'run  "{sys.executable}" -m pip install "av>=12"'
+        raise ImportError(f"videos are read and written by PyAV, which is not installed: {install}") from error
     return av
 
 
@@ -69,9 +68,6 @@ def open_video(source: Any, name: object) -> Iterator[Any]:
         source: A path, or a file-like object that is open for reading and can seek.
         name: What messages call it.
 
-    Yields:
-        PyAV's container.
-
     Raises:
         VideoError: Not a video, or damaged at its beginning; not a regular file; or a file that names others.
         FileNotFoundError, PermissionError: As the system says.
@@ -101,7 +97,7 @@ def _open_regular(path: str | os.PathLike[str], name: object) -> BinaryIO:
 
 
 class _Nameless:
-    """What FFmpeg needs of a file, without the name by which it would choose a demuxer or find neighbours."""
+    """A file for FFmpeg without its name, by which it would choose a demuxer or open files beside it."""
 
     def __init__(self, file: Any) -> None:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
@@ -124,7 +120,7 @@ def add_copied_stream(output: Any, template: Any) -> Any:
 
 
 def display_matrix(frame: Any) -> tuple[int, ...] | None:
-    """Where the container says the frame's axes point: (a, b, c, d), of which two are 0 where the image is turned by right angles."""
+    """The directions of the frame's axes by the container: (a, b, c, d), of which two are 0 where the image is turned by right angles."""
     import numpy as np
 
     data = frame.side_data.get("DISPLAYMATRIX")

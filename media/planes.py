@@ -77,7 +77,7 @@ def _bits(frame: Any) -> int:
 
 
 def has_alpha(frame: Any) -> bool:
-    """Whether the frame's format has an alpha channel."""
+    """True if the frame's format has an alpha channel."""
     return any(component.is_alpha for component in frame.format.components)
 
 
@@ -100,13 +100,9 @@ def planes_to_frame(planes: list[Tensor], pixel_format: str) -> Any:
     height, width = planes[0].shape
     frame = pyav().VideoFrame(width, height, pixel_format)
     for plane, values in zip(frame.planes, planes, strict=True):
-        array = np.ascontiguousarray(values.numpy().astype(np.uint8 if _itemsize(pixel_format) == 1 else "<u2"))
+        array = np.ascontiguousarray(values.numpy().astype("<u2" if pixel_format.endswith("le") else np.uint8))
         rows = np.zeros((plane.height, plane.line_size), np.uint8)
         stored = array.view(np.uint8).reshape(len(array), -1)
         rows[:, : stored.shape[1]] = stored
         plane.update(rows.tobytes())
     return frame
-
-
-def _itemsize(pixel_format: str) -> int:
-    return 2 if re.search(r"\d\d(le)$", pixel_format) else 1

@@ -1,4 +1,4 @@
-"""Reads ahead and writes behind in threads with short queues, so that decoding, inference and encoding overlap."""
+"""Prefetches and writes in threads with short queues, so that decoding, inference and encoding overlap."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LOOK_SECONDS = 0.2
 
 
 class Loaded:
-    """A video's frames with their images, up to where it can be read.
+    """Iterates over a video's frames with their images, as far as it can be read.
 
     Attributes:
         problem: Why it ended before its end; None = it did not.

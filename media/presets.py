@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Preset:
-    """What one family of models expects.
+    """The frame rate and sizes that one family of models expects.
 
     Attributes:
         name: Of the models.

@@ -31,12 +31,11 @@ _SAY_SECONDS = ("matroska", "flv")
 
 @dataclass(frozen=True)
 class VideoHeader:
-    """What a video's header says.
+    """A video's header.
 
     Attributes:
         name: What messages call it.
-        width: Pixels of a frame as it is stored.
-        height: Pixels of a frame as it is stored.
+        width, height: Pixels of a frame as it is stored.
         rate: Frames a second, on average.
         time_base: Seconds of one unit in which its times are exact.
         frames: How many it says there are; None = it does not say.
@@ -70,7 +69,7 @@ class Frame:
 
 
 def video_header(source: Any, name: str | None = None) -> VideoHeader:
-    """What a video's header says.
+    """Reads a video's header.
 
     Args:
         source: A path, or a file-like object.
@@ -126,9 +125,6 @@ def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNI
         source: A path, or a file-like object.
         name: What messages call it; None = the path.
         start: Seconds from the video's beginning before which frames are left out.
-
-    Yields:
-        Frame after frame; none is kept.
 
     Raises:
         VideoError: As `video_header`; and, after what can be read was yielded: the video is damaged from there on, or changes its size.
@@ -216,7 +212,7 @@ class _Reader:
         self._matrix = display_matrix(frame) or self._matrix
 
     def image(self, frame: Any) -> Tensor:
-        """(3, H, W): the frame as it is shown. The container may be closed by now: nothing but the frame is asked."""
+        """(3, H, W): the frame as it is shown. It uses the frame alone: the container may be closed by now."""
         image = frame_to_rgb(frame, self._colours)
         if self._aspect != 1:
             image = resize_image(image[None], image.shape[1], max(1, round(image.shape[2] * self._aspect)))[0]
@@ -236,20 +232,20 @@ class _Reader:
 
 
 def frame_colours(frame: Any, context: Any) -> Colours:
-    """How a frame is coded, by itself or its stream; what neither says as players guess it."""
+    """A frame's colour coding, by itself or its stream; where neither says, as players guess it."""
 
-    def said(name: str) -> int:
+    def stated(name: str) -> int:
         values = (getattr(frame, name, None), getattr(context, name, None))
         return next((int(value) for value in values if value is not None and int(value) not in (0, UNKNOWN)), UNKNOWN)
 
     spans = (getattr(frame, "color_range", None), getattr(context, "color_range", None))
     span = next((int(value) for value in spans if value), 0)
-    matrix = said("colorspace")
+    matrix = stated("colorspace")
     if matrix == UNKNOWN:
         matrix = guessed_matrix(frame.width, frame.height)
     name = frame.format.name
     full = span == FULL or name.startswith("yuvj") or (span == 0 and name.startswith("gray"))
-    colours = Colours(matrix, full, said("color_trc"), said("color_primaries"))
+    colours = Colours(matrix, full, stated("color_trc"), stated("color_primaries"))
     if colours.primaries == UNKNOWN:
         return replace(colours, primaries=BT_2020_PRIMARIES if matrix == BT_2020 else BT_709)
     return colours

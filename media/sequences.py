@@ -22,7 +22,7 @@ _IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def is_sequence(path: os.PathLike[str]) -> bool:
-    """Whether a path names numbered images, or is a folder. A file of that very name is no pattern."""
+    """True if a path names numbered images, or is a folder. A file of that very name is no pattern."""
     path = Path(path)
     return path.is_dir() or (_NUMBER.search(path.name) is not None and not path.is_file())
 
@@ -39,7 +39,7 @@ def numbered(pattern: os.PathLike[str], number: int) -> Path:
 
 
 def _parts(pattern: Path) -> tuple[str, int, str]:
-    """What stands before the number, its least digits, and what stands after it."""
+    """The text before the number, its least digits, and the text after it."""
     parts = _NUMBER.split(pattern.name)
     if len(parts) != 3:
         raise VideoError(f"{pattern}: the name of numbered images has one place for the number, as frame_%05d.png has")
@@ -80,7 +80,7 @@ def numbered_files(pattern: os.PathLike[str]) -> list[tuple[int, Path]]:
 
 
 def reads(source: os.PathLike[str], path: Path) -> bool:
-    """Whether a file of that name would be one of a sequence's images."""
+    """True if a file of that name would be one of a sequence's images."""
     source = Path(source)
     folder = source if source.is_dir() else source.parent
     if path.parent.resolve() != folder.resolve():
@@ -100,7 +100,7 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
 
 
 def sequence_header(path: os.PathLike[str], rate: Fraction | None = None) -> VideoHeader:
-    """What numbered images are as a video: `rate` frames a second, 25 where none is given, without sound.
+    """The header of numbered images as a video: `rate` frames a second, 25 where none is given, without sound.
 
     Raises:
         VideoError: There are none, or the first cannot be read.

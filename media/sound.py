@@ -53,7 +53,7 @@ class Sound:
 
 
 def check_sound(source: Any, name: str, extension: str) -> None:
-    """Says in the log, before hours of work, which sound will not be kept as it is.
+    """Logs, before hours of work, which sound will not be copied as it is.
 
     Args:
         source: As `Sound.source`.
@@ -67,7 +67,7 @@ def check_sound(source: Any, name: str, extension: str) -> None:
 
 
 def _reason(stream: Any, extension: str) -> str | None:
-    """Why a stream of sound is not copied, in words; None = it is."""
+    """The reason, in words, why a stream of sound is not copied; None = it is."""
     if stream.codec_context is None:
         return "its sound cannot be decoded by this build of PyAV, and is left out"
     codec = stream.codec_context.name
@@ -83,7 +83,6 @@ def sound_tracks(sound: Sound, output: Any, name: str | os.PathLike[str], *, cop
     """Adds the streams of sound to an output.
 
     Args:
-        sound: The sound.
         output: PyAV's container, nothing of which is written yet.
         name: The video that is written, for messages; its extension says what is copied.
         copied: Whether what the container takes is copied; else all is made AAC.
@@ -132,7 +131,7 @@ def _guarded(track: Track, name: object) -> Track:
 
 
 class _Source:
-    """One stream of sound, and when what of it sounds."""
+    """One stream of sound, on the clock of the written video."""
 
     def __init__(self, container: Any, stream: Any, sound: Sound, name: object) -> None:
         self.stream, self.sound = stream, sound
@@ -158,7 +157,7 @@ class _Source:
             logger.warning("the sound ends at %.1f s, where the video is damaged (%s)", float(time), error)
 
     def frames(self) -> Iterator[tuple[Fraction, Any]]:
-        """What is decoded of the packets, as `packets`; those that are damaged are left out, which is said."""
+        """The decoded frames of the packets, as `packets`; damaged ones are left out with a warning."""
         time = Fraction(0)
         for about, packet in self.packets():
             for frame in self._decoded(packet) or ():
@@ -169,7 +168,7 @@ class _Source:
         self.say_damage()
 
     def is_sound(self, packet: Any) -> bool:
-        """Whether a packet can be copied. In a recording it may be damaged, or another programme's in another codec.
+        """True if a packet can be copied. In a recording it may be damaged, or another programme's in another codec.
 
         Raises:
             SoundError: From here on it is sound of another kind, which cannot follow what was copied.
@@ -194,7 +193,7 @@ class _Source:
             return None
 
     def say_damage(self) -> None:
-        """Says how much could not be decoded."""
+        """Logs how many packets could not be decoded."""
         if self._damaged:
             logger.warning("%s: %d packets of its sound are damaged or of another codec, and are left out", self._name, self._damaged)
 

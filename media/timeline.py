@@ -13,7 +13,7 @@ _AHEAD, _BEHIND, _BACK = 10, 5, 1
 
 
 def is_recording(container: Any) -> bool:
-    """Whether streams can begin, change and jump in time in the middle: transport and program streams, Ogg. Others say all at once."""
+    """True if streams can begin, change and jump in time in the middle: transport and program streams, Ogg."""
     return bool(int(container.format.flags) & _TS_DISCONT)
 
 
@@ -24,7 +24,7 @@ def packets_in_time(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
 
     Args:
         container: PyAV's, at its beginning.
-        streams: Those that are asked for. All who read a container ask for the same ones, so that they find the same clocks.
+        streams: The streams to read; the same for all readers of a container, so that they find the same clocks.
     """
     clocks = _Clocks(is_recording(container))
     unfinished = {stream.index for stream in streams}
@@ -39,7 +39,7 @@ def packets_in_time(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
 
 
 class _Clocks:
-    """Finds out where the clock of a recording jumps, and goes on from there without a gap.
+    """Finds the jumps in a recording's clock, and removes them.
 
     Recordings put one behind the other begin anew, and the clock of a transport stream does after 26.5 hours. The first stream that is seen
     to jump begins a clock; the others follow when they jump, so that sound and images stay together.
@@ -88,5 +88,5 @@ class _Clocks:
         return last - _BEHIND <= time <= last + _AHEAD and time >= self._times.get(stream, time) - _BACK
 
     def _end(self, stream: int) -> Fraction:
-        """Where all that was is over, when a stream is the first to jump: a packet of each other one is still held back by the demuxer."""
+        """The end of all packets so far, when a stream is the first to jump: the demuxer still holds back a packet of each other one."""
         return max(time + self._lengths[each] * (1 if each == stream else 2) for each, time in self._times.items())

@@ -37,7 +37,7 @@ class Codec:
 
     @property
     def lossless(self) -> bool:
-        """Whether every number comes back as it is."""
+        """True if every number comes back as it is."""
         return self.quality is None
 
 
@@ -75,7 +75,6 @@ class VideoWriter:
     tagged. FFV1 keeps the 16-bit numbers themselves: grey as they are, RGB as G, B and R, full range.
 
     Args:
-        path: The file.
         codec: One of `CODECS`.
         rate: Frames a second, on average.
         time_base: Seconds of one unit in which the times are exact.

@@ -279,7 +279,7 @@ def _with_masks(images: Tensor, whole: Estimate, choice: MaskChoice) -> Iterator
     for image, estimate in sized_pairs(images, whole):
         depths = known_depths(estimate)
         mask = choice.mask(depths)
-        yield image, estimate, mask, choice.words(depths, float(mask.mean()))
+        yield image, estimate, mask, choice.describe(depths, float(mask.mean()))
 
 
 def _split_opacity(image: Tensor) -> tuple[Tensor, Tensor | None]:

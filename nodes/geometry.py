@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..geometry.assumptions import likely_depth, likely_intrinsics
+from ..geometry.assumptions import assumed_depth, assumed_intrinsics
 from ..geometry.camera import intrinsics_from_fov
 from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Axes, Estimate, Quantity
@@ -330,12 +330,12 @@ class NormalsFromDepth:
         home = image_placement()[0]
         images = with_progress(one_by_one(estimate, default_device()), estimate.batch)
         normals = torch.cat([derive(image).to(home) for image in images])
-        camera = likely_intrinsics(estimate, fov) if fov else estimate.intrinsics
+        camera = assumed_intrinsics(estimate, fov) if fov else estimate.intrinsics
         return (replace(estimate, normals=normals, axes=axes, intrinsics=camera),)
 
 
 def _plane_fit(estimate: Estimate, edges: str, fov: float, near_far_ratio: float) -> Tensor:
-    depth, intrinsics = likely_depth(estimate, near_far_ratio), likely_intrinsics(estimate, fov)
+    depth, intrinsics = assumed_depth(estimate, near_far_ratio), assumed_intrinsics(estimate, fov)
     return depth_to_normals(depth, intrinsics, estimate.mask, edges)
 
 

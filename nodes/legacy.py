@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..annotators.preprocessing.resizing import scale_short_side
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.images.levels import MeasureRange, depth_to_nearness
 from ..geometry.images.render import depth_to_image
@@ -17,7 +18,7 @@ from ..geometry.temporal.shot_cuts import CutDetector
 from ..model_loader import Model
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.inference.memory_budget import check_result_fits
-from ..utils import resize_map, scale_short_side, to_images
+from ..utils import resize_map, to_images
 from .batches import geometry_output, to_output
 from .checks import check_short_side
 from .loading import options_for

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..geometry.assumptions import likely_filled_depth, likely_intrinsics
+from ..geometry.assumptions import assumed_intrinsics, filled_depth
 from ..geometry.checks import check_choice, check_range
 from ..geometry.edges.depth_edges import depth_at_image_edges
 from ..geometry.effects.lights import KINDS
@@ -285,10 +285,10 @@ def _skies(mask: Tensor | None, images: Tensor, find: bool) -> Iterator[Tensor |
 def _views(image: Tensor, estimate: Estimate, path: Tensor, focus: float) -> Iterator[Tensor]:
     """Renders an image from each position of the camera's path."""
     sized = estimate.resized(image.shape[-2], image.shape[-1])
-    near_depth = depth_at_image_edges(likely_filled_depth(sized), image)
+    near_depth = depth_at_image_edges(filled_depth(sized), image)
     inverse = 1 / near_depth
     still = 1 / torch.lerp(inverse.amin(), inverse.amax(), focus)
-    for view in parallax_frames(image, near_depth, likely_intrinsics(sized), path, still):
+    for view in parallax_frames(image, near_depth, assumed_intrinsics(sized), path, still):
         throw_if_interrupted()
         yield view
 

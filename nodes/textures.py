@@ -11,10 +11,9 @@ from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.textures.curvature import MAX_SCALE, curvature_maps, mean_curvature
 from ..geometry.textures.height import AUTO, BORDERS, FREE, height_to_image, height_to_normals, image_to_height, normals_to_height
-from ..geometry.textures.occlusion import MAX_DIRECTIONS, MAX_RADIUS, MIN_DIRECTIONS, height_to_occlusion
+from ..geometry.textures.occlusion import MAX_DIRECTIONS, MAX_RADIUS, MIN_DIRECTIONS, estimate_to_occlusion, height_to_occlusion
 from ..geometry.textures.pbr import with_contrast
 from ..geometry.textures.slopes import DERIVATIVES
-from ..geometry.textures.view import estimate_to_occlusion
 from ..model_loader.comfy.devices import default_device, image_placement
 from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress
 from .checks import check_geometry

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate
-from ..geometry.images.display_defaults import usual_depth_image
+from ..geometry.images.display_defaults import default_depth_image
 from ..geometry.images.levels import measure_range_of_most
 from ..geometry.images.render import NEAR, normals_to_image
 from ..geometry.surfaces.derive import with_normals
@@ -80,7 +80,7 @@ class DepthOfVideo:
         if model.spec.quantity is None:
             raise ValueError(f"{model.spec.id} predicts normals and no depth; use Normals of Video, or a model that predicts depth")
         shown = RunningRange().update if normalisation == RUNNING else measure_range_of_most
-        render = partial(usual_depth_image, normalisation=shown, near=near)
+        render = partial(default_depth_image, normalisation=shown, near=near)
         return (_make_video(model, video, render, VideoOptions(align, smooth), resolution),)
 
 

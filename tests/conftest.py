@@ -164,6 +164,18 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def seam_step():
+    """The mean change of maps (B, C, H, W) from pixel to pixel: over their seams, and inside."""
+
+    def measured(maps):
+        over = torch.cat([(maps[..., 0, :] - maps[..., -1, :]).flatten(), (maps[..., :, 0] - maps[..., :, -1]).flatten()])
+        inside = torch.cat([maps.diff(dim=axis).flatten() for axis in (-1, -2)])
+        return over.abs().mean().item(), inside.abs().mean().item()
+
+    return measured
+
+
+@pytest.fixture(scope="session")
 def traced_scenes(tmp_path_factory) -> Path:
     """A folder of ray-traced images with true depth and normals (.npz)."""
     return runpy.run_path(str(ROOT / "tests" / "ray_traced_scenes.py"))["write"](tmp_path_factory.mktemp("scenes"))

@@ -5,12 +5,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from depth_normal.annotators.preprocessing.resizing import round_to_multiple, scale_short_side
 from depth_normal.utils import (
-    as_batch,
+    check_images,
+    images_to_rgb,
     resize_image,
     resize_map,
-    round_to_multiple,
-    scale_short_side,
     to_image,
     to_images,
     to_rgb,
@@ -100,14 +100,14 @@ def test_nodes_images_are_clamped_and_not_copied_where_there_is_nothing_to_clamp
 def test_arrays_of_any_kind_mean_the_same(dtype):
     scale = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1.0
     array = (np.array([[[0.0, 0.2, 1.0]]]) * scale).astype(dtype)
-    assert as_batch(array).flatten().tolist() == pytest.approx([0.0, 0.2, 1.0], abs=0.002)
+    assert images_to_rgb(check_images(array)).flatten().tolist() == pytest.approx([0.0, 0.2, 1.0], abs=0.002)
 
 
 def test_a_tensor_is_planar_and_an_array_is_not():
-    assert as_batch(torch.rand(2, 3, 5, 7)).shape == (2, 3, 5, 7)
-    assert as_batch(np.random.default_rng(0).random((5, 7, 3))).shape == (1, 3, 5, 7)
+    assert images_to_rgb(check_images(torch.rand(2, 3, 5, 7))).shape == (2, 3, 5, 7)
+    assert images_to_rgb(check_images(np.random.default_rng(0).random((5, 7, 3)))).shape == (1, 3, 5, 7)
     grey = np.random.default_rng(0).random((5, 7)).astype(np.float32)
-    assert torch.equal(as_batch(grey), torch.from_numpy(grey).expand(1, 3, 5, 7)), "(H, W) is grey"
+    assert torch.equal(images_to_rgb(check_images(grey)), torch.from_numpy(grey).expand(1, 3, 5, 7)), "(H, W) is grey"
 
 
 @pytest.mark.parametrize(
@@ -137,12 +137,12 @@ def test_a_tensor_is_planar_and_an_array_is_not():
 )
 def test_what_is_no_image_is_refused(images, error, message):
     with pytest.raises(error, match=message):
-        as_batch(images)
+        check_images(images)
 
 
 def test_what_resampling_leaves_beyond_the_range_is_clamped():
-    assert as_batch(np.float64([[[-0.1, 0.5, 1.1]]])).flatten().tolist() == [0.0, 0.5, 1.0]
-    assert as_batch(np.array([[[0.0, 0.5, 1.0]]], ">f4")).flatten().tolist() == [0.0, 0.5, 1.0], "of another byte order"
+    assert images_to_rgb(check_images(np.float64([[[-0.1, 0.5, 1.1]]]))).flatten().tolist() == [0.0, 0.5, 1.0]
+    assert images_to_rgb(check_images(np.array([[[0.0, 0.5, 1.0]]], ">f4"))).flatten().tolist() == [0.0, 0.5, 1.0], "of another byte order"
 
 
 def test_images_go_back_channel_last():

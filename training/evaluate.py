@@ -23,10 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from depth_normal.annotators.preprocessing.resizing import round_to_multiple
 from depth_normal.annotators.registry import BUNDLED_MODEL, MODELS
 from depth_normal.annotators.tiny import TinyAnnotator
 from depth_normal.geometry.surfaces.normals import disparity_to_normals
-from depth_normal.utils import round_to_multiple
 
 from . import judged
 from .data import read_photos

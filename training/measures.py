@@ -7,13 +7,13 @@ import torch
 
 from depth_normal.annotators.tiny import TinyAnnotator
 from depth_normal.geometry.estimate import Estimate
-from depth_normal.utils import as_batch
+from depth_normal.utils import check_images, images_to_rgb
 
 
 def estimate_of(tiny: TinyAnnotator, image: np.ndarray) -> Estimate:
     """What the network says of an image (H, W, 3) uint8, at its size."""
     with torch.inference_mode():
-        return tiny.estimate(as_batch(image)).resized(*image.shape[:2])
+        return tiny.estimate(images_to_rgb(check_images(image))).resized(*image.shape[:2])
 
 
 def aligned_depth_scores(prediction: np.ndarray, true_disparity: np.ndarray, valid: np.ndarray) -> tuple[float, float]:

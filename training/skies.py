@@ -22,7 +22,7 @@ from tqdm import tqdm
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images.levels import FAR_AND_NEAR_END
 from depth_normal.geometry.regions.sky import find_sky
-from depth_normal.utils import as_batch
+from depth_normal.utils import check_images, images_to_rgb
 
 from .data import read_photos, save_npz
 
@@ -45,7 +45,7 @@ def looked_at() -> dict[str, str]:
 def found_sky(image: np.ndarray, disparity: np.ndarray) -> np.ndarray:
     """(H, W) bool of a crop."""
     estimate = Estimate(torch.from_numpy(disparity.astype(np.float32))[None, None], Quantity.DISPARITY)
-    return find_sky(as_batch(image), estimate)[0, 0].numpy()
+    return find_sky(images_to_rgb(check_images(image)), estimate)[0, 0].numpy()
 
 
 def sky_label(image: np.ndarray, disparity: np.ndarray, seen: str | None) -> np.ndarray:

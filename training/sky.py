@@ -16,7 +16,7 @@ import torch
 
 import depth_normal
 from depth_normal.geometry.regions.sky import find_sky
-from depth_normal.utils import as_batch
+from depth_normal.utils import check_images, images_to_rgb
 
 from .data import read_photos
 
@@ -36,7 +36,7 @@ def main() -> None:
         rows = [row for row in csv.DictReader(file, delimiter="\t") if row["id"] in there]
     found: dict[str, list[bool]] = {"yes": [], "no": []}
     for row in rows:
-        image = as_batch(there[row["id"]].read(arguments.data).copy())
+        image = images_to_rgb(check_images(there[row["id"]].read(arguments.data).copy()))
         found[row["sky"]].append(bool(torch.any(find_sky(image, model.estimate(image)))))
     shares = [f"{sum(seen)} of {len(seen)} photographs {kind} sky" for kind, seen in zip(("with", "without"), found.values(), strict=True)]
     print(f"{arguments.model}: sky is found in {' and in '.join(shares)}")  # noqa: T201

@@ -19,7 +19,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from depth_normal.annotators.networks.configs import TINY_2
-from depth_normal.annotators.networks.tiny import TinyNetwork, grown
+from depth_normal.annotators.networks.tiny import TinyNetwork
 
 from .batches import Crops, load_crops, sample_batch
 from .data import CROP_SHORT, FEATURES
@@ -113,7 +113,7 @@ class Run:
         self.network = TinyNetwork(TINY_2)
         if options.begin is not None:
             known = read_state(options.begin)
-            grown(self.network, {name: value.float() for name, value in known.items()})
+            grow(self.network, {name: value.float() for name, value in known.items()})
             keep_statistics(self.network, known)
         self.network.to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs forget it
         self.average = TinyNetwork(TINY_2).to(self.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)  # pyright: ignore[reportCallIssue]
@@ -218,6 +218,22 @@ class Run:
         self.student.tell.load_state_dict(state["tell"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+
+
+def grow(network: TinyNetwork, state: Mapping[str, Tensor]) -> None:
+    """Takes over the first version's weights where the second has the same layers; before training it then gives the same maps, enlarged.
+
+    The transformer blocks that the first version lacks are made to change nothing.
+    """
+    blocks = {int(name.split(".")[1]) for name in state if name.startswith("attention.")}
+    with torch.no_grad():
+        for index, block in enumerate(network.attention):
+            for layer in () if index in blocks else (block.project, block.shrink):
+                for value in layer.parameters():  # pyright: ignore[reportAttributeAccessIssue]
+                    value.zero_()
+    unknown = network.load_state_dict(dict(state), strict=False).unexpected_keys
+    if unknown:
+        raise ValueError(f"{len(unknown)} weights have no place in the network (first: {unknown[0]}): not weights of the first version")
 
 
 def keep_statistics(network: nn.Module, known: Collection[str]) -> None:

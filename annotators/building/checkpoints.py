@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..networks.names import StateDict
-from ..specs.base import CheckpointError, shown
-
-
-class PublishedNetwork(Protocol):
-    """A network of this pack that takes its authors' checkpoints."""
-
-    @staticmethod
-    def official_names(state: StateDict) -> dict[str, Tensor]:
-        """A published state dict under the names of this network, without what it never uses."""
-        ...
-
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype, but for the layers that stay in float32."""
-        ...
+from ..networks.published import PublishedNetwork, StateDict
+from ..specs.base import CheckpointError, printable
 
 
 def count_keys(by_kind: Mapping[str, Iterable[str]]) -> list[str]:
-    """In words how many keys of a checkpoint are of each kind, and the first of them; a kind without keys is left out."""
+    """The number of a checkpoint's keys of each kind in words, with the first of them; a kind without keys is left out."""
     ordered = {kind: sorted(keys) for kind, keys in by_kind.items()}
-    return [f"{len(keys)} {kind} keys (first: {shown(keys[0])})" for kind, keys in ordered.items() if keys]
+    return [f"{len(keys)} {kind} keys (first: {printable(keys[0])})" for kind, keys in ordered.items() if keys]
 
 
 def checkpoint_mismatch(expected: StateDict, found: StateDict) -> str | None:
-    """Why `found` cannot be loaded as `expected`, in words; None if it can."""
+    """The reason, in words, why `found` cannot be loaded as `expected`; None if it can."""
     shared = expected.keys() & found.keys()
     differing = sorted(key for key in shared if expected[key].shape != found[key].shape)
     parts = count_keys({"unexpected": found.keys() - expected.keys(), "missing": expected.keys() - found.keys()})
@@ -75,7 +61,6 @@ def build_published(make: Callable[[], PublishedNetwork], state: StateDict, dtyp
     """
     with torch.device("meta"):
         network = make()
-    assert isinstance(network, nn.Module)
     fill(network, network.official_names(state), complaint)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
     network.set_dtype(dtype)

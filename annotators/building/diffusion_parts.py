@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..networks.latent_diffusion import LatentDiffusion, describe_unet, vae_to_diffusers
-from ..networks.names import StateDict
+from ..networks.published import StateDict
 from ..specs.base import CheckpointError, ModelSpec
 from ..specs.diffusion import DiffusionConfig
 from .checkpoints import fill

@@ -1,4 +1,4 @@
-"""What comes from the libraries that only some families need, transformers and diffusers: imported on first use, filled strictly."""
+"""Classes of the libraries that only some families need, transformers and diffusers: imported on first use, filled strictly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ..networks.names import StateDict
+from ..networks.published import StateDict
 from ..specs.base import CheckpointError
 from .checkpoints import count_keys
 
@@ -74,7 +74,7 @@ def _from_library(library: str, names: tuple[str, ...], remedy: str) -> tuple[An
 
 
 def _explain_import_error(library: str, error: BaseException, remedy: str) -> str:
-    """Why a library cannot be imported, with what to do; `remedy` is for where it is absent or too old."""
+    """The reason why a library cannot be imported, with what to do; `remedy` is for where it is absent or too old."""
     causes: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None:
@@ -121,8 +121,7 @@ def on_meta_device(network_class: Any, config: Any) -> Any:
     """A network of the transformers library whose tensors take no memory.
 
     Args:
-        network_class: As in `from_state_dict`.
-        config: As in `from_state_dict`.
+        network_class, config: As in `from_state_dict`.
     """
     with torch.device("meta"), _NumbersOnCpu():
         return network_class(config)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -18,12 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...geometry.alignment.scale_shift import fit_scale_shift
+from ..family import Progress
 from ..preprocessing.kernels import cubic, linear
 
 CELL = 32
 """Pixels in which sides are counted: the depth network's multiple."""
 UPSCALING = 3
-"""How many times larger than the image the network's input may be."""
+"""The largest ratio of the network's input to the image."""
 _EDGE = 0.4
 _UNCOVERED = 0.2
 _LEAST_FACTOR = 0.2
@@ -34,8 +36,6 @@ _WINDOW = (0.15, 0.85)
 _SOFTNESS = 187 / 3000
 _REACH = 374.5 / 187
 
-Progress = Callable[[int, int], None]
-
 
 class Patch(NamedTuple):
     """A square part of an image, in pixels."""
@@ -45,10 +45,11 @@ class Patch(NamedTuple):
     side: int
 
 
+@dataclass(frozen=True)
 class Booster:
-    """Gives depth in more detail than the network has.
+    """Estimates depth in more detail than the network alone.
 
-    Args:
+    Attributes:
         estimate: Depth (1, 1, H, W) of an image (1, 3, H, W), which the network processes as a square of the side passed.
         merge: Of two maps (1, 1, M, M) between -1 and 1, right as a whole and detailed, one between -1 and 1.
         field: Side of the square that the network's receptive field covers.
@@ -57,21 +58,12 @@ class Booster:
         fit: The scale and the shift that bring a patch to what is known of its place.
     """
 
-    def __init__(
-        self,
-        estimate: Callable[[Tensor, int], Tensor],
-        merge: Callable[[Tensor, Tensor], Tensor],
-        field: int,
-        merge_side: int,
-        greatest_side: int,
-        fit: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = fit_scale_shift,
-    ) -> None:
-        self._estimate = estimate
-        self._merge = merge
-        self._field = field
-        self._merge_side = merge_side
-        self._greatest_side = greatest_side
-        self._fit = fit
+    estimate: Callable[[Tensor, int], Tensor]
+    merge: Callable[[Tensor, Tensor], Tensor]
+    field: int
+    merge_side: int
+    greatest_side: int
+    fit: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = fit_scale_shift
 
     def depth(self, image: Tensor, progress: Progress | None = None) -> Tensor:
         """Depth of one image.
@@ -84,19 +76,19 @@ class Booster:
             (1, 1, H, W), about 0 to 1, the way round that the network's depth is.
         """
         height, width = image.shape[-2:]
-        side, detail = find_side(image, self._field, self._greatest_side)
+        side, detail = find_side(image, self.field, self.greatest_side)
         whole = self._twice(image, side)
         if max(height, width) < side:
             return cubic(whole, height, width)
-        factor = max(min(1.0, 4 * detail * side / self._greatest_side), _LEAST_FACTOR)
+        factor = max(min(1.0, 4 * detail * side / self.greatest_side), _LEAST_FACTOR)
         rows, columns = _enlarged(height, width, 2 * side, factor)
         large = cubic(image, rows, columns).clamp(0, 1)
-        roomy = min(rows, columns) > 2 * self._field  # else no patch fits, and of a strip not even a slope
-        patches = choose_patches(gradients(large), self._field, int(CELL / factor)) if roomy else []
+        fits = min(rows, columns) > 2 * self.field  # else no patch fits, and of a strip not even a slope
+        patches = choose_patches(gradients(large), self.field, int(CELL / factor)) if fits else []
         scale = height / rows
-        sides = round(rows * scale), round(columns * scale)
-        base = cubic(whole, *sides)
-        depth, source = base.clone(), cubic(large, *sides).clamp(0, 1)
+        size = round(rows * scale), round(columns * scale)
+        base = cubic(whole, *size)
+        depth, source = base.clone(), cubic(large, *size).clamp(0, 1)
         for done, patch in enumerate(patches, 1):
             top, left, length = (round(each * scale) for each in patch)
             area = (..., slice(top, top + length), slice(left, left + length))
@@ -108,21 +100,21 @@ class Booster:
     def _refined(self, image: Tensor, base: Tensor, depth: Tensor) -> Tensor:
         """The depth of a patch with the detail that is found in it, faded out towards its border."""
         height, width = base.shape[-2:]
-        fine = self._twice(image, 2 * self._field)
-        reference = cubic(base, self._merge_side, self._merge_side)
+        fine = self._twice(image, 2 * self.field)
+        reference = cubic(base, self.merge_side, self.merge_side)
         merged = self._merged(reference, fine)
-        scale, shift = self._fit(merged, reference)
+        scale, shift = self.fit(merged, reference)
         merged = cubic((merged * scale + shift).to(depth.dtype), height, width)
         weight = _window(height, depth.device)[:, None] * _window(width, depth.device)
         return torch.lerp(depth, merged, weight)
 
     def _twice(self, image: Tensor, side: int) -> Tensor:
         """The depth of an image, merged from that of the whole and that at a larger side; (1, 1, M, M) from 0 to 1."""
-        maps = [cubic(self._estimate(image, each), self._merge_side, self._merge_side) for each in (self._field, side)]
+        maps = [cubic(self.estimate(image, each), self.merge_side, self.merge_side) for each in (self.field, side)]
         return _unit(self._merged(*maps))
 
     def _merged(self, whole: Tensor, fine: Tensor) -> Tensor:
-        return (self._merge(2 * _unit(whole) - 1, 2 * _unit(fine) - 1) + 1) / 2
+        return (self.merge(2 * _unit(whole) - 1, 2 * _unit(fine) - 1) + 1) / 2
 
 
 def find_side(image: Tensor, field: int, greatest: int) -> tuple[int, float]:
@@ -134,7 +126,7 @@ def find_side(image: Tensor, field: int, greatest: int) -> tuple[int, float]:
         greatest: No side above this, nor above three times the image's.
 
     Returns:
-        The side, a multiple of `CELL`, and the share of the image that is near edges at the last side that was tried. Waits for
+        The side, a multiple of `CELL`, and the share of the image that is near edges at the last side that was tried. Synchronises
         the device.
     """
     height, width = image.shape[-2:]
@@ -155,7 +147,7 @@ def find_side(image: Tensor, field: int, greatest: int) -> tuple[int, float]:
 
 
 def _context(edges: Tensor, side: int, cells: int) -> Tensor:
-    """Of an image `side` cells wide: how many have an edge within the network's field of `cells`, and how many have one nearby.
+    """Counts the cells of an image `side` cells wide that have an edge within the network's field of `cells`, and nearby.
 
     Counts, because those are exact in any dtype.
     """
@@ -216,7 +208,7 @@ def fit_in_float32(values: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gradients(image: Tensor) -> Tensor:
-    """How steep the brightness of images (B, 3, H, W) is, (B, 1, H, W): Sobel's two slopes, without their signs, added."""
+    """Gradients of the brightness of images (B, 3, H, W), (B, 1, H, W): Sobel's two slopes, without their signs, added."""
     red, green, blue = image.split(1, 1)
     grey = F.pad(0.2989 * red + 0.587 * green + 0.114 * blue, (1, 1, 1, 1), mode="reflect")
     across, down = grey[..., 2:] - grey[..., :-2], grey[..., 2:, :] - grey[..., :-2, :]

@@ -91,7 +91,7 @@ class Signature:
 
     @property
     def one_image(self) -> bool:
-        """Whether images that do not belong together go through the graph one by one."""
+        """True if unrelated images go through the graph one by one."""
         return self.batch_is_clip or self.most_batch == 1
 
     @property
@@ -129,7 +129,6 @@ class GraphModule(nn.Module):
         self._dtype = dtype
 
     def forward(self, pixels: Tensor, scalar_inputs: Tensor | None = None) -> tuple[Tensor, ...]:
-        """See `Graph.module`."""
         scalars: Any = () if scalar_inputs is None else scalar_inputs.unbind()
         return tuple(output.float() for output in self._predict(pixels.to(self._dtype), scalars))
 

@@ -96,7 +96,7 @@ def check_onnx() -> None:
 
 
 def _free(graph: Graph) -> tuple[dict[int, Any] | None, ...]:
-    """Of each input the axes that any size may take."""
+    """The dynamic axes of each input."""
     dim = torch.export.Dim
     axes: dict[int, Any] = {0: dim("batch", min=1, max=graph.most_batch or _MOST_BATCH)} if graph.dynamic_batch else {}
     if graph.dynamic_size:

@@ -1,10 +1,6 @@
 """BAE's network: EfficientNet-B5, a decoder, and normals with their certainty, refined from an eighth of the size to the whole.
 
-Parameter names are those of the authors' checkpoints.
-
-Source:
-    Bae, Budvytis and Cipolla, "Estimating and Exploiting the Aleatoric Uncertainty in Surface Normal Estimation" (2021), code
-    baegwangbin/surface_normal_uncertainty.
+Parameter names are those of the authors' checkpoints; `annotators/bae.py` names the source.
 """
 
 from __future__ import annotations
@@ -16,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .efficientnet import B5_CHANNELS, EfficientNetB5
-from .names import StateDict
+from .published import PublishedNetwork, StateDict
 
 _CHANNELS = (1024, 512, 256, 128)
-"""Of the decoder's maps, from the coarsest."""
+"""Channels of the decoder's maps, from the coarsest."""
 _GUESS = 4
 _HIDDEN = 128
 _LEAST_CERTAINTY = 0.01
@@ -65,15 +61,6 @@ class _Refinement(nn.Sequential):
         return x
 
 
-class _Encoder(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.original_model = EfficientNetB5()
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        return self.original_model(pixels)
-
-
 class _Decoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -100,7 +87,7 @@ class _Decoder(nn.Module):
         return guess
 
 
-class Bae(nn.Module):
+class Bae(PublishedNetwork):
     """BAE, the version with batch normalisation.
 
     Convention:
@@ -110,25 +97,20 @@ class Bae(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = _Encoder()
+        self.encoder = nn.ModuleDict({"original_model": EfficientNetB5()})
         self.decoder = _Decoder()
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype, but for the last layers, which stay in float32."""
         for layer in self.modules():
             if not isinstance(layer, _ExactConv2d) and next(layer.children(), None) is None:
                 layer.to(dtype)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normals and certainty of normalised images; see the class."""
-        return self.decoder(self.encoder(pixels))
+        return self.decoder(self.encoder["original_model"](pixels))
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """A published state dict as this network takes it, without what it never uses.
-
-        The authors' layers that work pixel by pixel have one axis, those here two.
-        """
+        """See `PublishedNetwork.official_names`. The authors' layers that work pixel by pixel have one axis, those here two."""
         used = EfficientNetB5.without_unused(state, "encoder.original_model.")
         return {key: value[..., None] if value.ndim == 3 else value for key, value in used.items()}
 

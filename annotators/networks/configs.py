@@ -121,7 +121,7 @@ class Metric3dConfig:
     """An architecture of version 2.
 
     Attributes:
-        vit: The transformer. Of one block handed on, all four levels are made, and it is normalised; of four, a level each, as they are.
+        vit: The transformer. Four blocks handed on make a level each; one makes all four levels, and is normalised.
         levels: Channels of the four levels, from the finest (1/4 of the input) to the coarsest (1/14).
         path: Channels of the fusion path at the same places.
         hidden: Channels of the recurrent units.
@@ -182,7 +182,7 @@ class MergeConfig:
 
 @dataclass(frozen=True)
 class BoostConfig:
-    """LeReS with a network that merges what it says of an image at several sizes.
+    """LeReS with a network that merges its outputs for an image at several sizes.
 
     Attributes:
         leres: The depth network.

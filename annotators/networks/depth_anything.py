@@ -1,42 +1,29 @@
-"""Depth Anything, versions 1 and 2: transformer and head in one module.
-
-Source:
-    Yang et al., "Depth Anything" (2024) and "Depth Anything V2" (2024); code LiheYoung/Depth-Anything, DepthAnything/Depth-Anything-V2.
-"""
+"""Depth Anything, versions 1 and 2: transformer and head in one module. `annotators/depth_anything.py` names the source."""
 
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .dpt import DptConfig, DptHead
-from .names import Rule, StateDict, rename
+from .published import PublishedNetwork, Rule, StateDict, rename
 from .vit import VisionTransformer, VitConfig, hub_to_official
 
 
-class DinoNetwork(nn.Module, ABC):
-    """A network of DINOv2's transformer and a dense prediction head: what all versions of Depth Anything offer for loading.
+class DinoNetwork(PublishedNetwork):
+    """DINOv2's transformer and a dense prediction head, which all versions of Depth Anything have."""
 
-    Args:
-        vit: The transformer.
-        dpt: The head.
-    """
-
-    @abstractmethod
     def __init__(self, vit: VitConfig, dpt: DptConfig) -> None:
         super().__init__()
+        self.pretrained = VisionTransformer(vit)
+        self.depth_head = DptHead(vit.channels, dpt)
 
-    @abstractmethod
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype, but for the layers that stay in float32."""
-
-    @staticmethod
-    @abstractmethod
-    def official_names(state: StateDict) -> dict[str, Tensor]:
-        """A published state dict under the names of this network, without what it never uses."""
+        """Brings the network to a dtype, but for what `DptHead.set_dtype` leaves in float32."""
+        self.pretrained.to(dtype)
+        self.depth_head.set_dtype(dtype)
 
 
 class DepthAnything(DinoNetwork):
@@ -47,24 +34,13 @@ class DepthAnything(DinoNetwork):
         any activation.
     """
 
-    def __init__(self, vit: VitConfig, dpt: DptConfig) -> None:
-        super().__init__(vit, dpt)
-        self.pretrained = VisionTransformer(vit)
-        self.depth_head = DptHead(vit.channels, dpt)
-
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype, but for what `DptHead.set_dtype` leaves in float32."""
-        self.pretrained.to(dtype)
-        self.depth_head.set_dtype(dtype)
-
     def forward(self, x: Tensor) -> Tensor:
-        """The head's output for normalised images; see the class."""
         maps, _ = self.pretrained(x)
         return self.depth_head(maps, x.shape[-2], x.shape[-1])
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """See `DinoNetwork.official_names`. Takes the authors' names, transformers', and those of Distill Any Depth's large file."""
+        """See `PublishedNetwork.official_names`. Takes the authors' names, transformers', and those of Distill Any Depth's large file."""
         return without_unused({rename(key, _HUB_NECK): value for key, value in hub_to_official(state).items()})
 
 

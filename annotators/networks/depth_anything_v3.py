@@ -1,7 +1,6 @@
 """Depth Anything 3: depth, sky, confidence and cameras, of images by themselves or of several views of one scene.
 
-Source:
-    Lin et al., "Depth Anything 3" (2025), code ByteDance-Seed/Depth-Anything-3.
+`annotators/depth_anything_v3.py` names the source.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .depth_anything import DinoNetwork
-from .dpt import DptConfig, DptHead
-from .names import StateDict, rename
-from .vit import VisionTransformer, VitConfig, hub_to_official
+from .dpt import DptConfig
+from .published import StateDict, rename
+from .vit import VitConfig, hub_to_official
 
 
 class Prediction(NamedTuple):
@@ -62,14 +61,11 @@ class DepthAnything3(DinoNetwork):
 
     def __init__(self, vit: VitConfig, dpt: DptConfig) -> None:
         super().__init__(vit, dpt)
-        self.pretrained = VisionTransformer(vit)
-        self.depth_head = DptHead(vit.channels, dpt)
         self.cam_dec = _CameraDecoder(vit.channels) if vit.alternating_from is not None else None
 
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Brings the network to a dtype, but for the camera's decoder and what `DptHead.set_dtype` leaves in float32."""
-        self.pretrained.to(dtype)
-        self.depth_head.set_dtype(dtype)
+        super().set_dtype(dtype)
         if self.cam_dec is not None:
             self.cam_dec.float()
 
@@ -77,7 +73,6 @@ class DepthAnything3(DinoNetwork):
         """The prediction for normalised images; see the class.
 
         Args:
-            x: The images.
             one_scene: Whether they are views of one scene, which the networks that can see them together.
         """
         maps, camera = self.pretrained(x, one_scene)
@@ -95,7 +90,7 @@ class DepthAnything3(DinoNetwork):
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """See `DinoNetwork.official_names`. Takes the authors' names and those of the files repackaged for ComfyUI."""
+        """See `PublishedNetwork.official_names`. Takes the authors' names and those of the files repackaged for ComfyUI."""
         official = hub_to_official({key.removeprefix("model."): value for key, value in state.items()})
         return {name: value for key, value in official.items() if not _UNUSED.search(name := rename(key, _PARTS))}
 

@@ -51,7 +51,7 @@ class _Fusion(nn.Module):
     def forward(self, path: Tensor, finer: Tensor | None, size: Sequence[int]) -> Tensor:
         if finer is not None:
             path = path + self.resConfUnit1(finer)
-        return self.out_conv(_resize(self.resConfUnit2(path), size))
+        return self.out_conv(resized(self.resConfUnit2(path), size))
 
 
 class _Scratch(nn.Module):
@@ -97,12 +97,11 @@ class DptHead(nn.Module):
                 module.to(torch.float32 if module in exact else dtype)
 
     def forward(self, maps: Sequence[Tensor], height: int, width: int) -> Tensor:
-        """What comes out for the transformer's four maps, before any activation.
+        """The head's output for the transformer's four maps, before any activation.
 
         Args:
             maps: (B, inputs, rows, columns) each.
-            height: Of the output.
-            width: Of the output.
+            height, width: Of the output.
 
         Returns:
             (B, outputs, height, width) float32.
@@ -144,7 +143,6 @@ class DptHead(nn.Module):
         """The next level of the fusion path.
 
         Args:
-            level: Which.
             path: The level before; for `COARSEST` its narrowed map.
             finer: The level's narrowed map; None for `COARSEST`.
             grid: Rows and columns of the transformer's maps.
@@ -157,7 +155,7 @@ class DptHead(nn.Module):
 
     def full_size(self, path: Tensor, height: int, width: int) -> Tensor:
         """The finest level of the path as (B, features / 2, height, width) float32: what the last convolutions take."""
-        x = _resize(self.scratch.output_conv1(path).float(), (height, width))
+        x = resized(self.scratch.output_conv1(path).float(), (height, width))
         return x + _position_map(x, aspect_of(height, width, x.device)) if self.config.positions else x
 
 
@@ -165,7 +163,8 @@ def _last_convolutions(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, HEAD_CHANNELS, 3, padding=1), nn.ReLU(), nn.Conv2d(HEAD_CHANNELS, outputs, 1))
 
 
-def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
+def resized(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps at another size: bilinear, corners aligned."""
     return F.interpolate(x, size=list(size), mode="bilinear", align_corners=True)
 
 

@@ -1,9 +1,6 @@
 """DSINE: normals from one image and its camera, turned into shape by their neighbours in several passes.
 
-Written from the paper's equations. Parameter names are those of the authors' checkpoint.
-
-Source:
-    Bae and Davison, "Rethinking Inductive Biases for Surface Normal Estimation" (2024).
+Written from the paper's equations. Parameter names are those of the authors' checkpoint; `annotators/dsine.py` names the source.
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ from torch import Tensor, nn
 
 from .configs import DsineConfig
 from .efficientnet import B5_CHANNELS, EfficientNetB5
-from .names import StateDict
+from .published import PublishedNetwork, StateDict
 
 MULTIPLE = 32
 _COARSE = 8
@@ -75,7 +72,7 @@ def turn(normals: Tensor, rays: Tensor, steps: Tensor, angles: Tensor) -> Tensor
 
 
 def make_visible(normals: Tensor, rays: Tensor) -> Tensor:
-    """Unit vectors (B, 3, ...) turned so far that a surface seen along the unit `rays` is one that can be seen."""
+    """Unit vectors (B, 3, ...) turned just so far that the surface faces the viewer along the unit `rays`."""
     cosine = (normals * rays).sum(1, keepdim=True)
     return F.normalize(normals + rays * F.relu(_LEAST_COSINE - cosine), dim=1)
 
@@ -136,7 +133,7 @@ class _ConvGRU(nn.Module):
         return torch.lerp(state, proposed, self.convz(both).sigmoid())
 
 
-class DSINE(nn.Module):
+class DSINE(PublishedNetwork):
     """The version of the paper (the authors' "v02").
 
     Convention:
@@ -190,15 +187,11 @@ class DSINE(nn.Module):
         assert isinstance(mixed, Tensor)
         return F.normalize(F.pixel_shuffle(mixed.flatten(1, 2), _COARSE), dim=1)
 
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype."""
-        self.to(dtype)
-
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """A published state dict as this network takes it.
+        """See `PublishedNetwork.official_names`.
 
-        Left out is what follows the encoder's last convolution. Convolutions whose weights the authors standardise in each pass get them
+        What follows the encoder's last convolution is left out. Convolutions whose weights the authors standardise in each pass get them
         so: no mean, a deviation of 1.
         """
         kept = EfficientNetB5.without_unused(state, "encoder.original_model.")

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .grids import is_traced
-from .names import StateDict
+from .published import StateDict
 
 
 class Variant(NamedTuple):
@@ -64,7 +64,7 @@ B5 = Variant(
     squeezes=True,
 )
 B5_CHANNELS = (24, 40, 64, 176, 2048)
-"""Of the outputs of `EfficientNetB5`, finest first."""
+"""Channels of the outputs of `EfficientNetB5`, finest first."""
 _B5_TAPS = (0, 1, 2, 4)
 _B5_UNUSED = ("bn2.", "global_pool.", "classifier.")
 
@@ -73,7 +73,6 @@ class SameConv2d(nn.Conv2d):
     """Convolution with TensorFlow's padding: the output has ceil(size / stride) pixels, the odd pixel of padding goes last."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """See the class."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         if is_traced():  # the networks' sides are multiples of all strides together; exporters are slow to see what follows from that
             missing = [kernel - stride] * 2
@@ -147,7 +146,6 @@ class EfficientNetB5(nn.Module):
         self.conv_head = nn.Conv2d(B5.stages[-1][-1], B5_CHANNELS[-1], 1, bias=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Five maps of normalised images; see the class."""
         x = B5.activation(self.bn1(self.conv_stem(x)))
         taps = {}
         for number, stage in enumerate(self.blocks):

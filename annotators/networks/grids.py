@@ -10,7 +10,7 @@ _CUBIC = -0.75  # torch's constant of bicubic interpolation
 
 
 def is_traced() -> bool:
-    """Whether an exporter or a compiler is looking, whose graph shall hold for other sizes."""
+    """True while an exporter or a compiler traces, whose graph must hold for other sizes."""
     return torch.compiler.is_compiling()
 
 
@@ -52,8 +52,7 @@ def resized_positions(patches: Tensor, rows: int, columns: int, offset: float) -
 
     Args:
         patches: (1, C, grid, grid) float32.
-        rows: Of the result.
-        columns: Of the result.
+        rows, columns: Of the result.
         offset: See above.
     """
     grid = patches.shape[-1]

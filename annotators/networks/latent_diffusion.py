@@ -9,7 +9,7 @@ import re
 
 from torch import Tensor, nn
 
-from .names import Rule, StateDict, rename
+from .published import Rule, StateDict, rename
 
 
 class LatentDiffusion(nn.Module):
@@ -28,7 +28,7 @@ _TEXT_WIDTHS = {768: "SD 1", 1024: "SD 2", 2048: "SDXL"}
 
 
 def describe_unet(state: StateDict) -> str:
-    """What kind of UNet a state dict holds, in words."""
+    """The kind of UNet that a state dict holds, in words."""
     if any(key.startswith(("model.diffusion_model.", "input_blocks.", "diffusion_model.")) for key in state):
         return "a UNet with the names of the original Stable Diffusion (or a whole checkpoint) instead of diffusers'"
     if "conv_in.weight" not in state:

@@ -1,7 +1,6 @@
 """LeReS: depth up to scale and shift from one image, by a ResNeXt and a decoder that adds its maps from the coarsest to the finest.
 
-Source:
-    Yin et al., "Learning to Recover 3D Scene Shape from a Single Image" (2021), code aim-uofa/AdelaiDepth, folder LeReS.
+`annotators/leres.py` names the source.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import LeresConfig
-from .names import StateDict, rename
+from .published import PublishedNetwork, StateDict, rename
 from .resnext import Resnext
 
 _NAMES = (
@@ -67,7 +66,7 @@ class _Decoder(nn.Module):
         return _doubled(self.head(path.float()))
 
 
-class Leres(nn.Module):
+class Leres(PublishedNetwork):
     """LeReS.
 
     Convention:
@@ -88,10 +87,8 @@ class Leres(nn.Module):
         self.decoder.head.load_state_dict(state)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Depth of normalised images; see the class."""
         return self.decoder(self.encoder(pixels))
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """A published state dict under the names of this network."""
         return {rename(key, _NAMES): value for key, value in state.items()}

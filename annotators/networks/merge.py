@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import MergeConfig
-from .names import StateDict
+from .published import StateDict
 
 
 class MergeNetwork(nn.Module):
@@ -35,7 +35,6 @@ class MergeNetwork(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """The merged map; see the class."""
         *down, innermost = self.down
         skips: list[Tensor] = []
         x = maps

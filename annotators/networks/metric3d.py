@@ -3,8 +3,7 @@
 Parameter names are those of the authors' checkpoints, without their first part.
 
 Source:
-    Hu et al., "Metric3D v2: A Versatile Monocular Geometric Foundation Model" (2024), code YvanYin/Metric3D; the recurrent units: Lipson
-    et al., "RAFT-Stereo" (2021).
+    As `annotators/metric3d.py`; the recurrent units: Lipson et al., "RAFT-Stereo" (2021).
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import Metric3dConfig
-from .names import StateDict, rename
+from .dpt import resized
+from .published import PublishedNetwork, StateDict, rename
 from .vit import PATCH, VisionTransformer
 
 LEAST_DEPTH, MOST_DEPTH = 0.1, 200.0
@@ -152,7 +152,7 @@ class _Residual(nn.Module):
 
 
 class _Context(nn.Module):
-    """Of the three finer levels, the recurrent units' initial state, and their context input at each step."""
+    """The recurrent units' initial states of the three finer levels, and their context input at each step."""
 
     def __init__(self, config: Metric3dConfig) -> None:
         super().__init__()
@@ -188,7 +188,7 @@ class _Gru(nn.Module):
 
 
 class _Correction(nn.Module):
-    """What is added to the state."""
+    """The correction that is added to the state."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -216,8 +216,8 @@ class _Update(nn.Module):
         coarse = self.gru32(coarse, context[2], _halved(fine))
         for _ in range(2):
             coarse = self.gru32(coarse, context[2], _halved(fine))
-            fine = self.gru16(fine, context[1], _resized(_halved(finest), fine), _resized(coarse, fine))
-        return [self.gru08(finest, context[0], state, _resized(fine, finest)), fine, coarse]
+            fine = self.gru16(fine, context[1], resized(_halved(finest), fine.shape[2:]), resized(coarse, fine.shape[2:]))
+        return [self.gru08(finest, context[0], state, resized(fine, finest.shape[2:])), fine, coarse]
 
 
 class _Decoder(nn.Module):
@@ -263,7 +263,7 @@ class _Decoder(nn.Module):
         return torch.cat((scaled, depth_confidence, *_with_concentration(self.normal_predictor(features), normal_confidence)), 1)
 
 
-class Metric3d(nn.Module):
+class Metric3d(PublishedNetwork):
     """Version 2.
 
     Convention:
@@ -281,7 +281,6 @@ class Metric3d(nn.Module):
         self.encoder.to(dtype)
 
     def forward(self, x: Tensor) -> Metric3dOutput:
-        """The network's outputs; see the class."""
         tokens = self.encoder.tokens(x)
         if len(tokens) == 1:
             tokens = [self.encoder.norm(tokens[0])] * 4
@@ -289,7 +288,6 @@ class Metric3d(nn.Module):
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """A published state dict under the names of this network, without what it never uses."""
         named = {rename(key, _NAMES): value for key, value in state.items()}
         return {key: value for key, value in named.items() if key != "encoder.mask_token" and ".norm3." not in key}
 
@@ -304,10 +302,6 @@ def _conv(inputs: int, outputs: int) -> nn.Conv2d:
 
 def _halved(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 3, stride=2, padding=1)
-
-
-def _resized(x: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=True)
 
 
 def _with_concentration(normals: Tensor, concentration: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import re
 
 from torch import Tensor
 
-from .names import Rule, StateDict, rename
+from .published import Rule, StateDict, rename
 
 _VIT = r"^pretrained\.model\."
 _BLOCK = {
@@ -22,18 +22,19 @@ _IN_BLOCK_VIT = (
     (r"(layer\.\d+|blocks\.\d+)\.mlp\.fc1\.", r"\1.intermediate.dense."),
     (r"(layer\.\d+|blocks\.\d+)\.mlp\.fc2\.", r"\1.output.dense."),
 )
+_DPT = (
+    (_VIT + r"cls_token$", "dpt.embeddings.cls_token"),
+    (_VIT + r"pos_embed$", "dpt.embeddings.position_embeddings"),
+    (_VIT + r"norm\.", "dpt.layernorm."),
+    (r"\.attn\.qkv\.", ".attention.attention.{qkv}."),
+)
 _RULES: dict[str, tuple[Rule, ...]] = {
     "vit": (
-        (_VIT + r"cls_token$", "dpt.embeddings.cls_token"),
-        (_VIT + r"pos_embed$", "dpt.embeddings.position_embeddings"),
-        (_VIT + r"norm\.", "dpt.layernorm."),
+        *_DPT,
         (_VIT + r"patch_embed\.proj\.", "dpt.embeddings.patch_embeddings.projection."),
-        (r"\.attn\.qkv\.", ".attention.attention.{qkv}."),
     ),
     "hybrid": (
-        (_VIT + r"cls_token$", "dpt.embeddings.cls_token"),
-        (_VIT + r"pos_embed$", "dpt.embeddings.position_embeddings"),
-        (_VIT + r"norm\.", "dpt.layernorm."),
+        *_DPT,
         (_VIT + r"patch_embed\.proj\.", "dpt.embeddings.projection."),
         (_VIT + r"patch_embed\.backbone\.stem\.conv\.", "dpt.embeddings.backbone.bit.embedder.convolution."),
         (_VIT + r"patch_embed\.backbone\.stem\.norm\.", "dpt.embeddings.backbone.bit.embedder.norm."),
@@ -41,7 +42,6 @@ _RULES: dict[str, tuple[Rule, ...]] = {
             _VIT + r"patch_embed\.backbone\.stages\.(\d)\.blocks\.(\d)\.",
             r"dpt.embeddings.backbone.bit.encoder.stages.\1.layers.\2.",
         ),
-        (r"\.attn\.qkv\.", ".attention.attention.{qkv}."),
     ),
     "beit": (
         (_VIT + r"cls_token$", "backbone.embeddings.cls_token"),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .dpt import ResidualUnit
 from .efficientnet import LITE3, SameConv2d, batch_norm, encoder_stages
-from .names import StateDict
+from .published import StateDict
 
 # the stages whose outputs the decoder takes, at 1/4, 1/8, 1/16 and 1/32 of the image
 ENCODER_LAYERS = (slice(0, 2), slice(2, 3), slice(3, 5), slice(5, 7))
@@ -93,7 +93,6 @@ class MidasSmall(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Disparity of normalised images; see the class."""
         features = []
         for level in range(4):
             x = self.pretrained.get_submodule(f"layer{level + 1}")(x)

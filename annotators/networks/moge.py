@@ -1,9 +1,6 @@
 """MoGe: points in space, a mask, normals and one scale from one image, by DINOv2's transformer and stacks of convolutions.
 
-Parameter names are those of the authors' checkpoints.
-
-Source:
-    Wang et al., "MoGe" (2024) and "MoGe-2" (2025), code microsoft/MoGe.
+Parameter names are those of the authors' checkpoints; `annotators/moge.py` names the source.
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ from torch import Tensor, nn
 
 from .configs import MogeConfig
 from .grids import middles
-from .names import StateDict
+from .published import PublishedNetwork, StateDict
 from .vit import PATCH, VisionTransformer, hub_to_official
 
 LEVELS = 5
@@ -102,7 +99,7 @@ class _Encoder(nn.Module):
         return projected.sum(1), self.backbone.norm(token)
 
 
-class MoGe(nn.Module):
+class MoGe(PublishedNetwork):
     """Version 2.
 
     Convention:
@@ -120,7 +117,6 @@ class MoGe(nn.Module):
         self.scale_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype, but for the last layers, which stay in float32."""
         self.to(dtype)
         for head in (self.points_head, self.mask_head, self.normal_head):
             if head is not None:
@@ -131,7 +127,6 @@ class MoGe(nn.Module):
         """The network's outputs.
 
         Args:
-            pixels: See the class.
             aspect: Width by height of the image, which the pixels have not quite.
         """
         rows, columns = (side // PATCH for side in pixels.shape[-2:])
@@ -144,10 +139,7 @@ class MoGe(nn.Module):
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """A published state dict under the names of this network, without what it never uses.
-
-        Takes the authors' names, and the transformer under transformers' names.
-        """
+        """See `PublishedNetwork.official_names`. Takes the authors' names, and the transformer under transformers' names."""
         inner = "encoder.backbone."
         hub = hub_to_official({key.replace(inner, "backbone.", 1): value for key, value in state.items() if key.startswith(inner)})
         backbone = {inner + key.removeprefix("pretrained.").removeprefix("backbone."): value for key, value in hub.items()}

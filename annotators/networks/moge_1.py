@@ -1,9 +1,6 @@
 """MoGe's first version: points in space and a mask from one image, by DINOv2's transformer and a path of convolutions.
 
-Parameter names are those of the authors' checkpoints.
-
-Source:
-    Wang et al., "MoGe: Unlocking Accurate Monocular Geometry Estimation" (2024), code microsoft/MoGe.
+Parameter names are those of the authors' checkpoints; `annotators/moge.py` names the source.
 """
 
 from __future__ import annotations
@@ -15,7 +12,7 @@ from torch import Tensor, nn
 from .configs import Moge1Config
 from .grids import aspect_of, shrunk
 from .moge import MogeOutput, replicating_conv, view_plane
-from .names import StateDict
+from .published import PublishedNetwork, StateDict
 from .vit import PATCH, VisionTransformer, hub_to_official
 
 _LAST_CHANNELS = 32
@@ -68,7 +65,7 @@ class _Head(nn.Module):
         self.output_block = nn.ModuleList(_Output(config.channels[-1] + 2, outputs) for outputs in (3, 1))
 
     def forward(self, maps: list[Tensor], height: int, width: int) -> list[Tensor]:
-        """Points and mask at a size, float32; everything knows where it lies in an image of that size's aspect."""
+        """Points and mask at a size, float32; coordinates for an image of that size's aspect are concatenated to every map."""
         aspect = aspect_of(height, width, maps[0].device)
         x = torch.stack([project(each) for project, each in zip(self.projects, maps, strict=True)], 1).sum(1)
         for block in self.upsample_blocks:
@@ -77,7 +74,7 @@ class _Head(nn.Module):
         return [output(x) for output in self.output_block]
 
 
-class MoGe1(nn.Module):
+class MoGe1(PublishedNetwork):
     """Version 1.
 
     Convention:
@@ -91,7 +88,6 @@ class MoGe1(nn.Module):
         self.head = _Head(config)
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype, but for the last layers, which stay in float32."""
         self.to(dtype)
         for block in self.head.output_block:
             list(block.children())[-1].float()
@@ -100,7 +96,6 @@ class MoGe1(nn.Module):
         """The network's outputs; its unit is no metre, and its scale 1.
 
         Args:
-            pixels: See the class.
             aspect: Width by height of the image. This version goes by the pixels' own.
         """
         height, width = pixels.shape[-2:]
@@ -113,7 +108,6 @@ class MoGe1(nn.Module):
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """As `MoGe.official_names`."""
         renamed = {key.replace("pretrained.", "backbone.", 1): value for key, value in hub_to_official(state).items()}
         return {key: value for key, value in renamed.items() if key not in _UNUSED}
 

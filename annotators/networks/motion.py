@@ -54,7 +54,7 @@ class _GatedPerceptron(nn.Module):
 
 
 class MotionModule(nn.Module):
-    """Lets each pixel of a map look at the same pixel of the other frames."""
+    """Attention of each pixel of a map to the same pixel of the other frames."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class MotionModule(nn.Module):
         return x + change.unflatten(0, (videos, height, width)).permute(0, 3, 4, 1, 2).flatten(0, 1)
 
     def _change(self, pixels: Tensor, positions: Tensor) -> Tensor:
-        """What is added to pixels (N, frames, channels)."""
+        """The change that is added to pixels (N, frames, channels)."""
         tokens = self.proj_in(pixels)
         for attention in self.attention:
             tokens = attention(tokens, positions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +48,6 @@ class TinyNetwork(nn.Module):
         self.mirrored = False
 
     def forward(self, images: Tensor) -> Tensor:
-        """See the class."""
         if not self.mirrored:
             return self.decode(images, self.encode(images))
         finest = self._finest(self.encode(torch.cat((images, images.flip(3)))))
@@ -82,7 +81,7 @@ class TinyNetwork(nn.Module):
         return maps if self.fine is None else self.fine(images, finest, maps)
 
     def _finest(self, features: list[Tensor]) -> Tensor:
-        """What the output is made of, at half the size of the images."""
+        """The decoder's features, at half the size of the images."""
         path = self.refine[3](self.laterals[3](features[4]))
         for level in (2, 1, 0):
             skip = self.laterals[level](features[level + 1])
@@ -131,29 +130,13 @@ def _normalised(images: Tensor) -> Tensor:
 
 
 def _sum_relu(convolved: Tensor, other: Tensor) -> Tensor:
-    """In the memory of the first, which a convolution or a normalisation made: neither looks at it again."""
+    """ReLU of the sum, in the memory of the first: the layer that made it does not need it for its gradient."""
     return F.relu_(convolved.add_(other))
 
 
 def config_of(names: Collection[str]) -> TinyConfig:
-    """Which version of the network a checkpoint with these keys is of."""
+    """The version of the network that a checkpoint with these keys is of."""
     return TINY_2 if any(name.startswith("fine.") for name in names) else TINY
-
-
-def grown(network: TinyNetwork, state: Mapping[str, Tensor]) -> None:
-    """Takes over the first version's weights where the second has the same layers; before training it then gives the same maps, enlarged.
-
-    The transformer blocks that the first version lacks are made to change nothing.
-    """
-    blocks = {int(name.split(".")[1]) for name in state if name.startswith("attention.")}
-    with torch.no_grad():
-        for index, block in enumerate(network.attention):
-            for layer in () if index in blocks else (block.project, block.shrink):
-                for value in layer.parameters():  # pyright: ignore[reportAttributeAccessIssue]
-                    value.zero_()
-    unknown = network.load_state_dict(dict(state), strict=False).unexpected_keys
-    if unknown:
-        raise ValueError(f"{len(unknown)} weights have no place in the network (first: {unknown[0]}): not weights of the first version")
 
 
 def _positions(like: Tensor) -> Tensor:

@@ -1,9 +1,4 @@
-"""Video Depth Anything: Depth Anything V2 with motion modules in its head.
-
-Source:
-    Chen et al., "Video Depth Anything: Consistent Depth Estimation for Super-Long Videos" (2025), code
-    DepthAnything/Video-Depth-Anything.
-"""
+"""Video Depth Anything: Depth Anything V2 with motion modules in its head. `annotators/video_depth_anything.py` names the source."""
 
 from __future__ import annotations
 
@@ -17,16 +12,16 @@ from .depth_anything import DepthAnything, without_unused
 from .dpt import COARSEST, DptConfig
 from .grids import aspect_of
 from .motion import MotionModule
-from .names import Rule, StateDict, rename
+from .published import Rule, StateDict, rename
 from .vit import PATCH, VitConfig
 
 Features = tuple[Tensor, Tensor, Tensor, Tensor]
-"""What the network knows of frames before it compares them, from the finest level to the coarsest: the transformer's first two maps as
+"""The features of frames before the network compares them, from the finest level to the coarsest: the transformer's first two maps as
 they are, which is four times less than reassembled, and the other two reassembled. Each is (frames, channels, h, w)."""
 
 
 class VideoDepthAnything(DepthAnything):
-    """Depth Anything with its head open between the levels: the coarse ones look along time, the fine ones at each frame by itself.
+    """Depth Anything with motion modules between the head's coarse levels; the fine ones process each frame by itself.
 
     A video goes through it in three steps. `encode` and `finish` take as many frames at once as the memory holds; `through_time` takes
     all frames of a video, at most `motion.MAX_FRAMES`.
@@ -42,7 +37,6 @@ class VideoDepthAnything(DepthAnything):
         )
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype, but for what `DptHead.set_dtype` leaves in float32."""
         super().set_dtype(dtype)
         self.motion_modules.to(dtype)
 
@@ -57,7 +51,7 @@ class VideoDepthAnything(DepthAnything):
         return self.finish(self.through_time(features, frames), features)
 
     def encode(self, x: Tensor) -> Features:
-        """The features of normalised frames (B, 3, H, W), each seen by itself."""
+        """The features of normalised frames (B, 3, H, W), each processed by itself."""
         maps, _ = self.pretrained(x)
         aspect = aspect_of(x.shape[-2], x.shape[-1], x.device)
         third, fourth = (self.depth_head.reassembled(level, maps[level], aspect) for level in (2, 3))
@@ -91,7 +85,7 @@ class VideoDepthAnything(DepthAnything):
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """See `DinoNetwork.official_names`. The table of positions in time, which the files hold, follows from a formula."""
+        """See `PublishedNetwork.official_names`. The table of positions in time, which the files hold, follows from a formula."""
         named = {rename(key, _PARTS): value for key, value in state.items() if not _POSITION_TABLE.search(key)}
         return without_unused(named)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .configs import VitConfig
 from .grids import resized_positions
-from .names import StateDict, rename
+from .published import StateDict, rename
 
 PATCH = 14
 """Pixels along the side of one token's patch."""
@@ -122,7 +122,6 @@ class VisionTransformer(nn.Module):
         """Features of normalised images; see the class.
 
         Args:
-            x: The images.
             one_scene: Whether they are views of one scene: global blocks of an alternating network then see the tokens of all of them.
 
         Returns:
@@ -187,9 +186,9 @@ class VisionTransformer(nn.Module):
 
 
 def _is_other_view(tokens: Tensor) -> Tensor:
-    """Which views of a scene are not its reference, (B,) bool, by token 0 of each (B, width).
+    """The views of a scene that are not its reference, (B,) bool, by token 0 of each (B, width).
 
-    Of two views the first is the reference; of more, the one nearest the middle in likeness to the others, length and variance.
+    The first of two views is the reference; of more, the one nearest to mid-range in likeness to the others, length and variance.
     """
     count = len(tokens)
     places = torch.arange(count, device=tokens.device)

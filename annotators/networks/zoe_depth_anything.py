@@ -1,9 +1,4 @@
-"""Depth Anything V1 with ZoeDepth's metric head.
-
-Source:
-    Yang et al., "Depth Anything" (2024), code LiheYoung/Depth-Anything, metric_depth; the head: Bhat et al., "ZoeDepth" (2023), code
-    isl-org/ZoeDepth.
-"""
+"""Depth Anything V1 with ZoeDepth's metric head. `annotators/zoe_depth_anything.py` names the source."""
 
 from __future__ import annotations
 
@@ -13,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .depth_anything import DepthAnything, DinoNetwork, without_unused
-from .dpt import HEAD_CHANNELS, DptConfig
-from .names import StateDict
+from .depth_anything import DepthAnything, without_unused
+from .dpt import HEAD_CHANNELS, DptConfig, resized
+from .published import PublishedNetwork, StateDict
 from .vit import VitConfig
 from .zoe_names import without_binomial_tables
 
@@ -53,12 +48,12 @@ class _ConditionalLogBinomial(nn.Module):
         index = torch.arange(BINS, device=x.device, dtype=x.dtype)[:, None, None]
         rest = BINS - 1 - index
         # logarithm of the binomial coefficient after Stirling, without what is the same for all bins
-        ways = -(index + _LOG_EPS) * (index + _LOG_EPS).log() - rest * (rest + _LOG_EPS).log()
-        likelihood = ways + index * share.clamp(_SHARE_EPS, 1.0).log() + rest * (1 - share).clamp(_SHARE_EPS, 1.0).log()
+        log_coefficients = -(index + _LOG_EPS) * (index + _LOG_EPS).log() - rest * (rest + _LOG_EPS).log()
+        likelihood = log_coefficients + index * share.clamp(_SHARE_EPS, 1.0).log() + rest * (1 - share).clamp(_SHARE_EPS, 1.0).log()
         return (likelihood / temperature).softmax(1)
 
 
-class ZoeDepthAnything(DinoNetwork):
+class ZoeDepthAnything(PublishedNetwork):
     """Depth Anything V1 and ZoeDepth's single metric head with softplus bins, under the names of the official checkpoints.
 
     Convention:
@@ -66,7 +61,7 @@ class ZoeDepthAnything(DinoNetwork):
     """
 
     def __init__(self, vit: VitConfig, dpt: DptConfig) -> None:
-        super().__init__(vit, dpt)
+        super().__init__()
         width = dpt.features
         self.core = DepthAnything(vit, dpt)
         self.conv2 = nn.Conv2d(width, width, 1)
@@ -82,7 +77,6 @@ class ZoeDepthAnything(DinoNetwork):
         self.core.set_dtype(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Metres of normalised images; see the class."""
         head = self.core.depth_head
         height, width = x.shape[-2:]
         maps, _ = self.core.pretrained(x)
@@ -91,12 +85,11 @@ class ZoeDepthAnything(DinoNetwork):
         features = relu(first(head.full_size(levels[-1], height, width)))
         features = torch.cat((features, F.relu(last(features))), 1)
         centres, embedding = self._bins(coarsest.float(), [level.float() for level in levels])
-        weights = self.conditional_log_binomial(torch.cat((features, _resized(embedding, height, width)), 1))
-        return (weights * _resized(centres, height, width)).sum(1, keepdim=True)
+        weights = self.conditional_log_binomial(torch.cat((features, resized(embedding, (height, width))), 1))
+        return (weights * resized(centres, (height, width))).sum(1, keepdim=True)
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """See `DinoNetwork.official_names`. Takes the authors' names."""
         renamed = {key.replace("core.core.", "core.", 1): value for key, value in without_unused(state).items()}
         return without_binomial_tables(renamed)
 
@@ -107,16 +100,12 @@ class ZoeDepthAnything(DinoNetwork):
         embedding = self.seed_projector(seed)
         for projector, attractor, level in zip(self.projectors, self.attractors, levels, strict=True):
             size = level.shape[-2:]
-            previous, embedding = _resized(embedding, *size), projector(level)
+            previous, embedding = resized(embedding, size), projector(level)
             points = F.softplus(attractor(embedding + previous))
-            centres = _resized(centres, *size)
+            centres = resized(centres, size)
             shift = torch.zeros_like(centres)
             for point in points.split(1, 1):
                 distance = point - centres
                 shift += distance / (1 + _ATTRACTION * distance**2)
             centres = centres + shift / points.shape[1]
         return centres, embedding
-
-
-def _resized(x: Tensor, height: int, width: int) -> Tensor:
-    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=True)

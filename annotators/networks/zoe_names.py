@@ -7,7 +7,7 @@ import re
 from torch import Tensor
 
 from .midas_names import dpt_official_to_hub
-from .names import Rule, StateDict, rename
+from .published import Rule, StateDict, rename
 
 _METRIC_HEAD: tuple[Rule, ...] = (
     (r"^mlp_classifier\.(\d)\.", lambda match: f"mlp_classifier.linear{int(match[1]) // 2 + 1}."),

@@ -1,4 +1,4 @@
-"""How images are resampled to the size of a network's input.
+"""Resampling kernels that bring images to the size of a network's input.
 
 A part of the table of models: torch is imported by the functions that resample.
 """
@@ -21,9 +21,7 @@ def by_area(images: Tensor, height: int, width: int) -> Tensor:
 
 def cubic(images: Tensor, height: int, width: int) -> Tensor:
     """Images (B, C, H, W) at another size: cubic without antialiasing, as OpenCV's INTER_CUBIC on floats; overshoot stays."""
-    import torch.nn.functional as F
-
-    return F.interpolate(images, size=(height, width), mode="bicubic", align_corners=False)
+    return _interpolated(images, height, width, "bicubic", align_corners=False)
 
 
 def cubic_or_area(images: Tensor, height: int, width: int) -> Tensor:
@@ -35,30 +33,28 @@ def cubic_or_area(images: Tensor, height: int, width: int) -> Tensor:
 
 def cubic_antialiased(images: Tensor, height: int, width: int) -> Tensor:
     """Images (B, C, H, W) at another size: cubic with antialiasing, as Pillow's BICUBIC on floats; overshoot stays."""
-    import torch.nn.functional as F
-
-    return F.interpolate(images, size=(height, width), mode="bicubic", antialias=True)
+    return _interpolated(images, height, width, "bicubic", antialias=True)
 
 
 def linear(images: Tensor, height: int, width: int) -> Tensor:
     """Images (B, C, H, W) at another size: linear without antialiasing, as OpenCV's INTER_LINEAR."""
-    import torch.nn.functional as F
-
-    return F.interpolate(images, size=(height, width), mode="bilinear", align_corners=False)
+    return _interpolated(images, height, width, "bilinear", align_corners=False)
 
 
 def linear_antialiased(images: Tensor, height: int, width: int) -> Tensor:
     """Images (B, C, H, W) at another size: linear with antialiasing, as Pillow's BILINEAR on floats."""
-    import torch.nn.functional as F
-
-    return F.interpolate(images, size=(height, width), mode="bilinear", antialias=True)
+    return _interpolated(images, height, width, "bilinear", antialias=True)
 
 
 def linear_to_corners(images: Tensor, height: int, width: int) -> Tensor:
     """Images (B, C, H, W) at another size: linear without antialiasing, the centres of the corner pixels kept in their places."""
+    return _interpolated(images, height, width, "bilinear", align_corners=True)
+
+
+def _interpolated(images: Tensor, height: int, width: int, mode: str, **options: bool) -> Tensor:
     import torch.nn.functional as F
 
-    return F.interpolate(images, size=(height, width), mode="bilinear", align_corners=True)
+    return F.interpolate(images, size=(height, width), mode=mode, **options)
 
 
 Kernel = Callable[["Tensor", int, int], "Tensor"]

@@ -17,9 +17,20 @@ Size = tuple[int, int]
 """(height, width)"""
 
 
+def round_to_multiple(length: float, multiple: int) -> int:
+    """The multiple of `multiple` nearest to `length`, at least one of it."""
+    return max(multiple, round(length / multiple) * multiple)
+
+
+def scale_short_side(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """(height, width) with the shorter side made `short_side` and the aspect kept; each at least 1."""
+    scale = short_side / min(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
 @dataclass(frozen=True)
 class SizeRule(ABC):
-    """How the size of a resized image follows from the image's own; the fields of each rule go into an exported file's metadata.
+    """A rule for the size of a resized image by the image's own; the fields of each rule go into an exported file's metadata.
 
     Attributes:
         name: Of the rule, there.
@@ -33,7 +44,7 @@ class SizeRule(ABC):
 
     @property
     @abstractmethod
-    def words(self) -> str:
+    def description(self) -> str:
         """The rule for people."""
 
     def metadata(self) -> dict[str, Any]:
@@ -42,7 +53,7 @@ class SizeRule(ABC):
 
 
 class Fit(Enum):
-    """How an image meets the frame that a network was trained in; the value names it in an exported file's metadata."""
+    """The fit of an image into the frame that a network was trained in; the value names it in an exported file's metadata."""
 
     SHORT_SIDE = "short_side"
     LOWER_BOUND = "lower_bound"
@@ -86,15 +97,11 @@ class Frame(SizeRule):
     multiple_of: int
 
     @property
-    def words(self) -> str:
-        """See `SizeRule`."""
+    def description(self) -> str:
         frame = _FITS[self.fit].format(height=f"{self.height:g}", width=f"{self.width:g}", multiple=self.multiple_of)
         return f"{frame}, at least one"
 
     def size(self, height: int, width: int) -> Size:
-        """See `SizeRule`."""
-        from ...utils import round_to_multiple, scale_short_side
-
         if self.fit is Fit.SHORT_SIDE:
             rows, columns = scale_short_side(height, width, int(self.height))
             return round_to_multiple(rows, self.multiple_of), round_to_multiple(columns, self.multiple_of)
@@ -104,13 +111,10 @@ class Frame(SizeRule):
         return self._side(scales[0] * height, self.height), self._side(scales[1] * width, self.width)
 
     def metadata(self) -> dict[str, Any]:
-        """See `SizeRule`."""
         height, width = (round(side) if side == round(side) else side for side in (self.height, self.width))
         return {"rule": self.fit.value, "height": height, "width": width, "multiple_of": self.multiple_of}
 
     def _side(self, length: float, bound: float) -> int:
-        from ...utils import round_to_multiple
-
         rounded = round_to_multiple(length, self.multiple_of)
         if self.fit is Fit.LOWER_BOUND and rounded < bound:
             return rounded + self.multiple_of
@@ -140,17 +144,13 @@ class WideFrame(SizeRule):
     name: ClassVar[str] = "lower_bound_wide"
 
     @property
-    def words(self) -> str:
-        """See `SizeRule`."""
+    def description(self) -> str:
         return (
-            f"{self._frame(self.side).words}; of images with an aspect above {self.longest_aspect} the frame is a square of "
+            f"{self._frame(self.side).description}; of images with an aspect above {self.longest_aspect} the frame is a square of "
             f"{self.side} * {self.of_aspect} / aspect, cut to whole pixels and rounded to a multiple"
         )
 
     def size(self, height: int, width: int) -> Size:
-        """See `SizeRule`."""
-        from ...utils import round_to_multiple
-
         aspect = max(height, width) / min(height, width)
         side = self.side
         if aspect > self.longest_aspect:
@@ -177,17 +177,13 @@ class ShortSideCapped(SizeRule):
     name: ClassVar[str] = "short_side_capped"
 
     @property
-    def words(self) -> str:
-        """See `SizeRule`."""
+    def description(self) -> str:
         return (
             f"the shorter side is {self.side}, or less so that the longer one is at most {self.longest_aspect * self.side:g}, aspect kept; "
             f"both sides the nearest multiple of {self.multiple_of}, at least one"
         )
 
     def size(self, height: int, width: int) -> Size:
-        """See `SizeRule`."""
-        from ...utils import round_to_multiple
-
         short, long = sorted((height, width))
         scale = min(self.side / short, max(self.longest_aspect * self.side / long, self.multiple_of / short))
         return round_to_multiple(height * scale, self.multiple_of), round_to_multiple(width * scale, self.multiple_of)
@@ -207,13 +203,11 @@ class LongSide(SizeRule):
     name: ClassVar[str] = "long_side"
 
     @property
-    def words(self) -> str:
-        """See `SizeRule`."""
+    def description(self) -> str:
         rounded = f"; then both sides the nearest multiple of {self.multiple_of}, ties up, at least one" * (self.multiple_of > 1)
         return f"the longer side is {self.side}, aspect kept, in whole pixels{rounded}"
 
     def size(self, height: int, width: int) -> Size:
-        """See `SizeRule`."""
         scale, multiple = self.side / max(height, width), self.multiple_of
         rows, columns = (max(1, round(side * scale)) for side in (height, width))
         return tuple(max(multiple, (2 * side + multiple) // (2 * multiple) * multiple) for side in (rows, columns))  # pyright: ignore[reportReturnType]
@@ -231,12 +225,10 @@ class LongSideCut(SizeRule):
     name: ClassVar[str] = "long_side_cut"
 
     @property
-    def words(self) -> str:
-        """See `SizeRule`."""
+    def description(self) -> str:
         return f"the longer side is {self.side}, aspect kept; both sides cut to whole pixels, at least one"
 
     def size(self, height: int, width: int) -> Size:
-        """See `SizeRule`."""
         longest = max(height, width)
         return max(1, height * self.side // longest), max(1, width * self.side // longest)
 
@@ -255,14 +247,12 @@ class PixelCount(SizeRule):
     name: ClassVar[str] = "pixel_count"
 
     @property
-    def words(self) -> str:
-        """See `SizeRule`."""
+    def description(self) -> str:
         return (
             f"as many pixels as {self.side}x{self.side}, aspect kept; both sides the nearest multiple of {self.multiple_of}, at least one"
         )
 
     def size(self, height: int, width: int) -> Size:
-        """See `SizeRule`."""
         cells, aspect, multiple = (self.side / self.multiple_of) ** 2, width / height, self.multiple_of
         return multiple * max(1, round((cells / aspect) ** 0.5)), multiple * max(1, round((cells * aspect) ** 0.5))
 
@@ -281,12 +271,10 @@ class PixelCountCut(SizeRule):
     name: ClassVar[str] = "pixel_count_cut"
 
     @property
-    def words(self) -> str:
-        """See `SizeRule`."""
+    def description(self) -> str:
         return f"as many pixels as {self.side}x{self.side}, aspect kept; both sides cut to whole pixels, at least {self.least}"
 
     def size(self, height: int, width: int) -> Size:
-        """See `SizeRule`."""
         scale = self.side / (height * width) ** 0.5
         return max(self.least, int(height * scale)), max(self.least, int(width * scale))
 
@@ -296,8 +284,7 @@ class Inside(SizeRule):
     """As large as fits into a frame, aspect kept, sides cut to whole pixels; a `Pad` fills the rest.
 
     Attributes:
-        height: The frame's.
-        width: The frame's.
+        height, width: The frame's.
     """
 
     height: int
@@ -305,8 +292,7 @@ class Inside(SizeRule):
     name: ClassVar[str] = "inside"
 
     @property
-    def words(self) -> str:
-        """See `SizeRule`."""
+    def description(self) -> str:
         return f"as large as fits into {self.width}x{self.height}, aspect kept; both sides cut to whole pixels"
 
     def scale(self, height: int, width: int) -> float:
@@ -314,7 +300,6 @@ class Inside(SizeRule):
         return min(self.height / height, self.width / width)
 
     def size(self, height: int, width: int) -> Size:
-        """See `SizeRule`."""
         scale = self.scale(height, width)
         return max(1, int(height * scale)), max(1, int(width * scale))
 
@@ -328,18 +313,16 @@ class Fixed(SizeRule):
     name: ClassVar[str] = "fixed"
 
     @property
-    def words(self) -> str:
-        """See `SizeRule`."""
+    def description(self) -> str:
         return f"{self.width}x{self.height}, aspect not kept: images of about that aspect come out best"
 
     def size(self, height: int, width: int) -> Size:
-        """See `SizeRule`."""
         return self.height, self.width
 
 
 @dataclass(frozen=True)
 class Resizing:
-    """How a family's authors resize images: by a frame, at a size that the caller may choose.
+    """A family's resizing of images: by a frame, at a size that the caller may choose.
 
     Attributes:
         fit: How the image meets the frame.

@@ -7,9 +7,10 @@ the numbers that it uses (`Signature.afterwards`). docs/export.md has the vocabu
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,20 +21,20 @@ from .kernels import KERNELS, Kernel
 from .resizing import Fixed, Inside, Size, SizeRule
 
 
-class Step(Protocol):
+class Step(ABC):
     """One step from an image to a network's input."""
 
+    @abstractmethod
     def size(self, height: int, width: int) -> Size:
         """The size that it gives an image of height x width."""
-        ...
 
+    @abstractmethod
     def apply(self, images: Tensor) -> Tensor:
         """Runs it on images (B, 3, H, W) in [0, 1]."""
-        ...
 
+    @abstractmethod
     def metadata(self) -> dict[str, Any]:
-        """How an exported file states it, as JSON can hold it; `means` is for people."""
-        ...
+        """The step as an exported file states it, for JSON; `means` is for people."""
 
 
 Steps = tuple[Step, ...]
@@ -51,7 +52,7 @@ class Margins(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Resize:
+class Resize(Step):
     """Resamples images.
 
     Attributes:
@@ -63,21 +64,18 @@ class Resize:
     kernel: Kernel
 
     def size(self, height: int, width: int) -> Size:
-        """See `Step`."""
         return self.rule.size(height, width)
 
     def apply(self, images: Tensor) -> Tensor:
-        """See `Step`."""
         return self.kernel(images, *self.size(images.shape[-2], images.shape[-1]))
 
     def metadata(self) -> dict[str, Any]:
-        """See `Step`."""
         kernel, words = KERNELS[self.kernel]
-        return {"step": "resize", **self.rule.metadata(), "kernel": kernel, "means": f"{self.rule.words}; kernel: {words}"}
+        return {"step": "resize", **self.rule.metadata(), "kernel": kernel, "means": f"{self.rule.description}; kernel: {words}"}
 
 
 @dataclass(frozen=True)
-class Pad:
+class Pad(Step):
     """Adds a border of one colour, as much on each side; of an odd number of pixels the larger half lies at the right and at the bottom.
 
     Attributes:
@@ -93,19 +91,17 @@ class Pad:
     multiple_of: int = 1
 
     def size(self, height: int, width: int) -> Size:
-        """See `Step`."""
         if self.height:
             return self.height, self.width
         return height + -height % self.multiple_of, width + -width % self.multiple_of
 
     def margins(self, height: int, width: int) -> Margins:
-        """What it adds to an image of height x width."""
+        """The border of an image of height x width."""
         padded_height, padded_width = self.size(height, width)
         rows, columns = padded_height - height, padded_width - width
         return Margins(columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
 
     def apply(self, images: Tensor) -> Tensor:
-        """See `Step`."""
         height, width = images.shape[-2:]
         left, _, top, _ = self.margins(height, width)
         padded = images.new_tensor(self.value).view(1, 3, 1, 1).repeat(len(images), 1, *self.size(height, width))
@@ -113,14 +109,13 @@ class Pad:
         return padded
 
     def metadata(self) -> dict[str, Any]:
-        """See `Step`."""
         size = f"{self.width}x{self.height}" if self.height else f"the next multiples of {self.multiple_of}"
         words = f"a border of RGB {self.value} up to {size}, the image in the middle"
         return {"step": "pad", **asdict(self), "means": words}
 
 
 @dataclass(frozen=True)
-class PadReflect:
+class PadReflect(Step):
     """Adds a border that reflects the image, without repeating its outermost pixels.
 
     Attributes:
@@ -130,39 +125,33 @@ class PadReflect:
     factor: float
 
     def size(self, height: int, width: int) -> Size:
-        """See `Step`."""
         _, columns, _, rows = self.margins(height, width)
         return height + 2 * rows, width + 2 * columns
 
     def margins(self, height: int, width: int) -> Margins:
-        """What it adds to an image of height x width."""
+        """The border of an image of height x width."""
         rows, columns = (min(int((side / 2) ** 0.5 * self.factor), side - 1) for side in (height, width))
         return Margins(columns, columns, rows, rows)
 
     def apply(self, images: Tensor) -> Tensor:
-        """See `Step`."""
         return F.pad(images, self.margins(images.shape[-2], images.shape[-1]), mode="reflect")
 
     def metadata(self) -> dict[str, Any]:
-        """See `Step`."""
         words = f"a reflected border of {self.factor:g} * sqrt(side / 2) pixels above and below by the height, left and right by the width"
         return {"step": "pad_reflect", **asdict(self), "means": words}
 
 
 @dataclass(frozen=True)
-class Mirror:
+class Mirror(Step):
     """Appends the mirror images of a batch to it."""
 
     def size(self, height: int, width: int) -> Size:
-        """See `Step`."""
         return height, width
 
     def apply(self, images: Tensor) -> Tensor:
-        """See `Step`."""
         return torch.cat((images, images.flip(-1)))
 
     def metadata(self) -> dict[str, Any]:
-        """See `Step`."""
         words = "the network runs on the image and on its mirror image; all maps are the mean of the first and of the second mirrored back"
         return {"step": "mirror", "means": words}
 

@@ -76,7 +76,7 @@ class WeightFile:
 
     @property
     def bundled(self) -> bool:
-        """Whether it is a part of the pack."""
+        """True if it is a part of the pack."""
         return not self.repo_id and not self.url
 
 
@@ -138,22 +138,22 @@ class ModelSpec:
 
     @property
     def commercial_use(self) -> str:
-        """Whether the weights may be used commercially: "yes", "no" or "unclear"."""
+        """Permission to use the weights commercially: "yes", "no" or "unclear"."""
         return self.commercial or ("no" if "NC" in self.licence.upper().split("-") else "yes")
 
     @property
     def terms(self) -> str:
         """The licence for people, with what its name does not state: "CC-BY-NC-4.0, not for commercial use"."""
-        said = {"yes": "", "no": ", not for commercial use", "unclear": ", commercial use unclear"}
-        return self.licence + said[self.commercial_use]
+        suffixes = {"yes": "", "no": ", not for commercial use", "unclear": ", commercial use unclear"}
+        return self.licence + suffixes[self.commercial_use]
 
     def used_size(self, size: int) -> int:
-        """The `size` that the network runs at where this one is asked for."""
+        """The `size` that the network runs at if this one is requested."""
         return size if self.largest_size is None else min(size, self.largest_size)
 
     @property
     def licence_page(self) -> str:
-        """Where the licence of the weights is stated: `licence_url`, or the page that the file comes from."""
+        """The page that states the licence of the weights: `licence_url`, or the page that the file comes from."""
         if self.licence_url:
             return self.licence_url
         if self.file.repo_id:
@@ -162,17 +162,17 @@ class ModelSpec:
 
     @property
     def in_metres(self) -> bool:
-        """Whether its depth is metres."""
+        """True if its depth is in metres."""
         return self.quantity is Quantity.METRIC_DEPTH and not self.up_to_scale
 
     @property
     def gives(self) -> str:
-        """What comes out, in words: "disparity", "metric_depth, normals", "metric_depth (up to scale)", ..."""
+        """The outputs in words: "disparity", "metric_depth, normals", "metric_depth (up to scale)", ..."""
         depth = [self.quantity.value + " (up to scale)" * self.up_to_scale] if self.quantity else []
         return ", ".join(depth + (["normals"] if self.axes else []))
 
 
-def shown(key: str, most: int = 80) -> str:
+def printable(key: str, most: int = 80) -> str:
     """A tensor's name as a message can hold it, whatever a file calls its tensors: without control characters, and not too long."""
-    printable = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in key[:most])
-    return printable + "..." * (len(key) > most)
+    text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in key[:most])
+    return text + "..." * (len(key) > most)

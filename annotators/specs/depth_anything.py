@@ -45,7 +45,7 @@ V2_GIANT = DepthAnythingConfig(VitConfig(1536, 40, 24, (9, 19, 29, 39), swiglu=T
 FOLDERS = ("depthanything",)
 _APACHE, _NON_COMMERCIAL = "Apache-2.0", "CC-BY-NC-4.0"
 V1_LICENCE = "https://github.com/LiheYoung/Depth-Anything/issues/15"
-"""Where the authors say under which licence version 1's weights are: their Space does not."""
+"""The authors' statement of the licence of version 1's weights: their Space has none."""
 _V2_LICENCE = "https://github.com/DepthAnything/Depth-Anything-V2#license"
 _DISTILLED_LICENCE = "https://github.com/Westlake-AGI-Lab/Distill-Any-Depth/issues/40"
 

@@ -55,7 +55,7 @@ def _entry(name: str, file: WeightFile, config: DepthAnythingConfig, licence: st
         multiple_of=14,
         default_size=504,
         config=config,
-        knows_camera=quantity is Quantity.METRIC_DEPTH,  # estimated, or of the metric network a usual one
+        knows_camera=quantity is Quantity.METRIC_DEPTH,  # estimated, or of the metric network an assumed one
     )
 
 

@@ -1,4 +1,4 @@
-"""What the diffusion families are built of: Stable Diffusion's parts, and the description of an architecture."""
+"""Stable Diffusion's parts, of which the diffusion families are built, and the description of an architecture."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SD2_TEXT_ENCODER = {
 SD2_SIZES = {"network": 1_735_000_000, "vae": 167_300_000, "text_encoder": 681_000_000}
 """Bytes of the parts by role, from the number of their parameters, in float16."""
 EMPTY_PROMPT = (49406, 49407)
-"""What CLIP's tokenizer makes of "" without padding, as Marigold and Lotus want it: the tokens for start and end."""
+"""The tokens of "" by CLIP's tokenizer without padding, as Marigold and Lotus want it: start and end."""
 
 
 @dataclass(frozen=True)

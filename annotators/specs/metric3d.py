@@ -27,7 +27,7 @@ def _spec(name: str, config: Metric3dConfig, length: int, sha256: str) -> ModelS
         multiple_of=28,
         default_size=616,
         config=config,
-        knows_camera=True,  # a usual one
+        knows_camera=True,  # an assumed one
     )
 
 

@@ -42,7 +42,7 @@ ZOE_NYU_KITTI = ZoeConfig("softplus", (("nyu", 10.0), ("kitti", 80.0)), _BEIT_LA
 
 
 def resizing(config: ZoeConfig) -> Resizing:
-    """How the authors bring images to the size of a network's input."""
+    """The authors' resizing of images for the network."""
     return Resizing(Fit.MINIMAL, config.frame[1] / config.frame[0], linear_to_corners)
 
 

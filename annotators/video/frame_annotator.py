@@ -12,7 +12,7 @@ from ...geometry.estimate import Estimate
 from ..base import Annotator
 
 IsCut = Callable[[Tensor], Tensor]
-"""Whether a new shot begins with each of some frames (b, 3, H, W), as (b,) bool. It is called with all frames in order."""
+"""Finds the frames of (b, 3, H, W) that begin a new shot, as (b,) bool. It is called with all frames in order."""
 
 InChunks = Callable[[Callable[[int, int], None], int], None]
 """Calls a step with (start, stop) for all of so many frames, in batches that fit in memory."""
@@ -53,8 +53,7 @@ class VideoAnnotator(Annotator, ABC):
         Args:
             frames: Chunks (B, 3, H, W) float32 RGB in [0, 1], on the network's device, all of one size; each is read when it is
                 needed.
-            size: As `estimate`.
-            fov: As `estimate`.
+            size, fov: As `estimate`.
             is_cut: Where shots begin; no state passes from one to the next. None = the video is one shot.
             in_chunks: Divides frames among calls of the network.
             state: Where to resume; `frames` are then those whose estimates were not yielded yet. None = the video begins.
@@ -72,15 +71,8 @@ class VideoAnnotator(Annotator, ABC):
         """Memory that a video needs beside the chunks, in the network's dtype.
 
         Args:
-            height: Of the network's input.
-            width: Of the network's input.
+            height, width: Of the network's input.
         """
-
-
-def four_at_once(step: Callable[[int, int], None], total: int) -> None:
-    """The simplest `InChunks`."""
-    for start in range(0, total, 4):
-        step(start, min(start + 4, total))
 
 
 def shots(frames: Iterable[Tensor], is_cut: IsCut | None) -> Iterator[tuple[Tensor, bool]]:

@@ -40,7 +40,6 @@ class Shot:
     It holds the features of one window, whatever the length of the shot. Between two estimates it can be kept with `state_dict`.
 
     Args:
-        network: The network.
         prepare: Makes the network's input of one frame.
         in_chunks: Divides frames among calls of the network.
         aligned: Whether each window is aligned with those before in scale and shift.
@@ -87,13 +86,13 @@ class Shot:
         return torch.cat(depth)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What the next window needs, copied to the CPU: right after `push` has yielded an estimate."""
+        """The state for the next window, copied to the CPU: right after `push` has yielded an estimate."""
         assert self._features is not None
         features = {f"features.{level}": each[: self._known] for level, each in enumerate(self._features)}
         return {name: each.to("cpu", copy=True) for name, each in {**features, **self._joined.state_dict()}.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor], device: torch.device) -> int:
-        """Goes on where another's `state_dict` was taken.
+        """Restores the `state_dict` of another instance.
 
         Returns:
             How many of the frames whose depth was not returned yet are already encoded: they must not be pushed again.
@@ -106,7 +105,7 @@ class Shot:
         if found.keys() != frames.keys() or any(len(shape) != 4 or shape[0] != frames[name] for name, shape in found.items()):
             raise ValueError(f"what was kept of the frames before is damaged: expected maps of {frames} frames, found {found}")
         features = [state[f"features.{level}"].to(device) for level in range(4)]
-        self._features = [_room_for(each) for each in features]
+        self._features = [_window_like(each) for each in features]
         for kept, each in zip(self._features, features, strict=True):
             kept[:_OVERLAP] = each
         self._known = _OVERLAP
@@ -121,7 +120,7 @@ class Shot:
     def _encode(self, frames: Tensor, place: int) -> None:
         found = self._network.encode(frames)
         if self._features is None:
-            self._features = [_room_for(each) for each in found]
+            self._features = [_window_like(each) for each in found]
         for kept, each in zip(self._features, found, strict=True):
             kept[place : place + len(each)] = each
 
@@ -151,8 +150,8 @@ class Shot:
         return self._joined.push(torch.cat(list(parts.values())))
 
 
-def _room_for(features: Tensor) -> Tensor:
-    """Room for a window of features like these."""
+def _window_like(features: Tensor) -> Tensor:
+    """Uninitialised memory for the features of a whole window."""
     shape = (MAX_FRAMES, *features.shape[1:])
     return torch.empty(shape, dtype=features.dtype, device=features.device, memory_format=torch.channels_last)
 
@@ -193,12 +192,12 @@ class JoinedWindows:
         return torch.cat((begin, depth[_OVERLAP:_CERTAIN]))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What the next window is joined with."""
+        """The state for joining the next window."""
         assert self._reference is not None and self._fading is not None
         return {"reference": self._reference, "fading": self._fading}
 
     def load_state_dict(self, state: Mapping[str, Tensor], device: torch.device) -> None:
-        """Goes on where another's `state_dict` was taken."""
+        """Restores the `state_dict` of another instance."""
         self._reference, self._fading = state["reference"].to(device), state["fading"].to(device)
 
 

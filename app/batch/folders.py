@@ -66,7 +66,7 @@ def estimate_folder(
         device: As `load_model`.
         size: As `Model.estimate`.
         fov: As `Model.estimate`.
-        near_far_ratio: As `likely_depth`, for the normals of a model that gives none.
+        near_far_ratio: As `assumed_depth`, for the normals of a model that gives none.
         recursive: Whether to look into folders in folders; the tree is kept below `out`.
         writes: What is written: "depth", "normals", "npz", "exr", "pfm", "ply", "glb", "stl", "full-sbs" and the other layouts of stereo.
         overwrite: Whether files that this pack did not make may be replaced.

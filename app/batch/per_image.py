@@ -32,7 +32,7 @@ from ...geometry.files import (
     write_normal_png,
     write_normals_png,
 )
-from ...geometry.images.display_defaults import usual_depth_image
+from ...geometry.images.display_defaults import default_depth_image
 from ...geometry.surfaces.derive import with_normals
 from ...geometry.surfaces.mesh import MeshOptions
 from ...geometry.views.stereo import StereoOptions, StereoPair, compose, compose_holes, stereo_pair
@@ -63,7 +63,7 @@ class Options:
         dtype: As `load_model` takes it.
         size: Side of the network's input in pixels; None = the model's default.
         fov: Degrees that the longer side of the image spans; 0 = not known.
-        near_far_ratio: As `likely_depth`, for the normals of a model that gives none.
+        near_far_ratio: As `assumed_depth`, for the normals of a model that gives none.
         ply_up: Of a PLY: what points up.
         stereo: Of the images for both eyes: how deep.
         tiles: As `Model.estimate`.
@@ -291,7 +291,7 @@ def write(
             path = stage.path(kind)
             if kind == "depth":
                 if found.depth is not None:
-                    write_depth_png(path, usual_depth_image(found))
+                    write_depth_png(path, default_depth_image(found))
                     written.append(path)
             elif kind == "normals":
                 if found.normals is not None:

@@ -156,7 +156,7 @@ def _chosen(choice: MaskChoice, scene: Scene) -> tuple[Tensor, str]:
 
     depths = known_depths(scene.known)
     mask = choice.mask(depths)
-    return mask, choice.words(depths, float(mask.mean()))
+    return mask, choice.describe(depths, float(mask.mean()))
 
 
 def _mask(arguments: argparse.Namespace) -> Plan:

@@ -202,7 +202,7 @@ def _occlusion(arguments: argparse.Namespace) -> int:
     if not arguments.from_depth:
         return _write_map(arguments, height_to_occlusion(_read_height(arguments), borders=arguments.borders, **options))
     from ...geometry.files import load_estimate
-    from ...geometry.textures.view import estimate_to_occlusion
+    from ...geometry.textures.occlusion import estimate_to_occlusion
 
     return _write_map(arguments, estimate_to_occlusion(load_estimate(arguments.image), **options))
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...geometry.estimate import Estimate, Quantity
-from ...geometry.images.display_defaults import usual_depth_image, usual_range
+from ...geometry.images.display_defaults import default_depth_image, default_depth_range
 from ...geometry.images.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_most
 from ...geometry.images.render import normals_to_image
 from ...geometry.temporal.ranges import RunningRange
@@ -30,7 +30,7 @@ class Renderer:
     Args:
         task: What is asked.
         outputs: What of it is made now.
-        black_and_white: The video's own, as `usual_range` has them, in a second pass.
+        black_and_white: The video's own, as `default_depth_range` has them, in a second pass.
         ends: The far and the near end of the video for stereo, in a second pass.
 
     Attributes:
@@ -67,7 +67,7 @@ class Renderer:
         ranges, black_and_white, ends = [], [], []
         if NUMBERS in self._outputs:
             made[NUMBERS], ranges = to_levels(found)
-            black_and_white = _pairs(usual_range(found))
+            black_and_white = _pairs(default_depth_range(found))
             if self._keeps_ends:
                 from ...geometry.views.stereo import disparity_range
 
@@ -78,7 +78,7 @@ class Renderer:
         if found.depth is None and DEPTH not in self._outputs:
             beside = self._normals(found)
             return {SIDE_BY_SIDE: torch.cat((images, beside), 3)}
-        image = usual_depth_image(found, self._measure)
+        image = default_depth_image(found, self._measure)
         made = {DEPTH: image, SIDE_BY_SIDE: torch.cat((images, image.expand_as(images)), 3)}
         return {output: made[output] for output in self._outputs & made.keys()}
 

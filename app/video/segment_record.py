@@ -28,7 +28,7 @@ class PieceRecord:
         state: The same of the state after it.
         dtype: What the network computed in when it was done.
         ranges: Of `NUMBERS`: each frame's least and greatest number.
-        black_and_white: Of `NUMBERS`: each frame's `usual_range`.
+        black_and_white: Of `NUMBERS`: each frame's `default_depth_range`.
         ends: Of `NUMBERS` for stereo: each frame's far and near end, as `stereo.disparity_range` measures them.
         quantity: Of `NUMBERS`: what the depth is.
     """

@@ -19,12 +19,12 @@ from .scale_shift import fit_scale_shift
 logger = logging.getLogger(__name__)
 
 
-def compare_normals(found: Estimate, truth: Estimate) -> dict[str, float]:
+def compare_normals(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
     """Angles between two normal maps, in degrees.
 
     Args:
         found: An estimate with normals, in any axes.
-        truth: Another of the same size, in any axes.
+        ground_truth: Another of the same size, in any axes.
 
     Returns:
         "mean", "median", and the percentage of pixels below 11.25, 22.5 and 30 degrees, over the pixels that are
@@ -33,51 +33,51 @@ def compare_normals(found: Estimate, truth: Estimate) -> dict[str, float]:
     Raises:
         ValueError: Normals missing, sizes that differ, or no pixel to compare.
     """
-    if found.normals is None or truth.normals is None:
+    if found.normals is None or ground_truth.normals is None:
         raise ValueError("both files need normals; give a file that has them, or have them derived from depth")
-    found, truth = found.to("cpu"), truth.to("cpu")
-    valid = _both_valid(found, truth)[:, 0]
-    a, b = (convert_normals(each.normals.double(), each.axes, Axes.OPENGL) for each in (found, truth) if each.normals is not None)
+    found, ground_truth = found.to("cpu"), ground_truth.to("cpu")
+    valid = _both_valid(found, ground_truth)[:, 0]
+    a, b = (convert_normals(each.normals.double(), each.axes, Axes.OPENGL) for each in (found, ground_truth) if each.normals is not None)
     angles = torch.rad2deg(torch.atan2(torch.linalg.cross(a, b, dim=1).norm(dim=1), (a * b).sum(1)))[valid]
     shares = {f"below {limit:g} %": 100 * (angles < limit).double().mean().item() for limit in (11.25, 22.5, 30)}
     return {"mean": angles.mean().item(), "median": angles.median().item(), **shares}
 
 
-def compare_depth(found: Estimate, truth: Estimate) -> dict[str, float]:
+def compare_depth(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
     """Errors of a depth map against another.
 
-    Two metric maps are compared as they are. If one of the two is known up to scale and shift only, `found` is first brought to `truth`
-    by the scale and shift that fit best (see `align`): in disparity if one of the two is disparity, else in depth.
+    Two metric maps are compared as they are. If one of the two is known up to scale and shift only, `found` is first aligned with
+    `ground_truth` by the scale and shift of least squares: in disparity if one of the two is disparity, else in depth.
 
     Args:
         found: An estimate with depth.
-        truth: Another of the same size; if one of the two is relative, this should be the metric one.
+        ground_truth: Another of the same size; if one of the two is relative, this should be the metric one.
 
     Returns:
-        "correlation" (before fitting; negative: near and far are swapped) and "RMSE" (in the truth's unit); against metric depth also
-        "AbsRel" and "delta1 %", the percentage of pixels whose ratio to the truth is below 1.25.
+        "correlation" (before fitting; negative: near and far are swapped) and "RMSE" (in the ground truth's unit); against metric depth
+        also "AbsRel" and "delta1 %", the percentage of pixels whose ratio to the ground truth is below 1.25.
 
     Raises:
         ValueError: Depth missing, sizes that differ, or no pixel to compare.
     """
-    if found.depth is None or truth.depth is None:
+    if found.depth is None or ground_truth.depth is None:
         raise ValueError("both files need depth; one of them has none")
-    found, truth = found.to("cpu"), truth.to("cpu")
-    valid = _both_valid(found, truth)
-    assert found.depth is not None and truth.depth is not None
-    a, b = found.depth[valid].double(), truth.depth[valid].double()
-    quantities = (found.quantity, truth.quantity)
+    found, ground_truth = found.to("cpu"), ground_truth.to("cpu")
+    valid = _both_valid(found, ground_truth)
+    assert found.depth is not None and ground_truth.depth is not None
+    a, b = found.depth[valid].double(), ground_truth.depth[valid].double()
+    quantities = (found.quantity, ground_truth.quantity)
     correlation = _correlation(a, b)
     if quantities != (Quantity.METRIC_DEPTH, Quantity.METRIC_DEPTH):
         inverse = Quantity.DISPARITY in quantities
-        a, b = (_as_disparity(v, q) if inverse else v for v, q in zip((a, b), quantities, strict=True))
+        a, b = (1 / v if inverse and q is not Quantity.DISPARITY else v for v, q in zip((a, b), quantities, strict=True))
         correlation = _correlation(a, b)
         scale, shift = fit_scale_shift(a[None], b[None])
         a = scale[0] * a + shift[0]
-        if inverse and truth.quantity is Quantity.METRIC_DEPTH:
+        if inverse and ground_truth.quantity is Quantity.METRIC_DEPTH:
             a, b = 1 / a.clamp(min=b.min() * 0.1), 1 / b
     errors = {"correlation": correlation, "RMSE": (a - b).square().mean().sqrt().item()}
-    if truth.quantity is Quantity.METRIC_DEPTH:
+    if ground_truth.quantity is Quantity.METRIC_DEPTH:
         close = torch.maximum(a / b, b / a) < 1.25
         errors |= {"AbsRel": ((a - b).abs() / b).mean().item(), "delta1 %": 100 * (close & (a > 0)).double().mean().item()}
     return errors
@@ -87,8 +87,8 @@ def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
     """Finds the axes in which normals and a depth of the same images contradict each other, and logs a warning for each.
 
     A surface that faces right gets farther to the right, and one that faces up gets farther upwards. Over all pixels, the depth's slope
-    and the normals' component therefore have a positive correlation. Steps of the depth count no more than its mean slope. Pixels that
-    do not count, and slopes beside them, are left out.
+    and the normals' component therefore have a positive correlation. Steps of the depth count no more than its mean slope. Invalid
+    pixels, and slopes beside them, are left out.
 
     Args:
         normals: In any axes.
@@ -114,11 +114,11 @@ def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
     above, below = (..., slice(-2), slice(1, -1)), (..., slice(2, None), slice(1, -1))
     wrong = []
     for index, (axis, plus, minus) in enumerate((("x", right, left), ("y", above, below))):
-        counts = valid[plus] & valid[minus] & normals_valid[..., 1:-1, 1:-1]
-        slope = torch.where(counts, farness[plus] - farness[minus], 0)
-        limit = slope.abs().sum() / counts.sum().clamp(min=1)
+        usable = valid[plus] & valid[minus] & normals_valid[..., 1:-1, 1:-1]
+        slope = torch.where(usable, farness[plus] - farness[minus], 0)
+        limit = slope.abs().sum() / usable.sum().clamp(min=1)
         slope = slope.clamp(-limit, limit)
-        component = torch.where(counts, vectors[:, index : index + 1, 1:-1, 1:-1], 0)
+        component = torch.where(usable, vectors[:, index : index + 1, 1:-1, 1:-1], 0)
         correlation = float((slope * component).sum() / (slope.norm() * component.norm()).clamp(min=1e-12))
         if correlation < -0.2:
             wrong.append(axis)
@@ -130,19 +130,15 @@ def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
     return tuple(wrong)
 
 
-def _both_valid(found: Estimate, truth: Estimate) -> Tensor:
-    sizes = [(each.batch, each.height, each.width) for each in (found, truth)]
+def _both_valid(found: Estimate, ground_truth: Estimate) -> Tensor:
+    sizes = [(each.batch, each.height, each.width) for each in (found, ground_truth)]
     if sizes[0] != sizes[1]:
         (b1, h1, w1), (b2, h2, w2) = sizes
         raise ValueError(f"the files differ in size: {b1} of {w1}x{h1} against {b2} of {w2}x{h2}; compare maps of one size")
-    valid = found.valid & truth.valid
+    valid = found.valid & ground_truth.valid
     if not valid.any():
         raise ValueError("there is nothing to compare: no pixel is valid in both files")
     return valid
-
-
-def _as_disparity(values: Tensor, quantity: Quantity | None) -> Tensor:
-    return values if quantity is Quantity.DISPARITY else 1 / values
 
 
 def _correlation(a: Tensor, b: Tensor) -> float:

@@ -28,16 +28,16 @@ from .scale_shift import fit_robustly
 
 # Variance of the whole's noise by that of the tile's in the fit: nearly least squares, which trust a tile less the less it resembles.
 _NOISE_RATIO = 100.0
-# Of the map on which the corrections are found: its longer side at most, and how far they reach, as a share of it.
+# The largest side of the map on which the corrections are found, and their reach as a share of it.
 _CELLS = 64
 _REACH = 1 / 24
 # A tile's deviation, as a share of that of all of it, below which the slope is undetermined, and how far it may be from 1.
 _FLAT = 0.2
 _SLOPES = (-0.9, 1.0)
-# Rounds in which cells that do not fit are left out, and by how many mean deviations they begin to.
+# Rounds in which outliers are down-weighted, and from how many mean deviations on.
 _ROUNDS = 3
 _OUTLIER = 2.0
-# Of what tiles share: so much at each end belongs to one of them alone.
+# The share at each end of an overlap that belongs to one tile alone.
 _MARGIN = 0.1
 _TINY = 1e-12
 
@@ -76,8 +76,7 @@ def lay_tiles(height: int, width: int, rows: int, columns: int, overlap: float) 
     """Tiles of one size, evenly spread.
 
     Args:
-        height: Of the map.
-        width: Of the map.
+        height, width: Of the map.
         rows: Of tiles; no more than there are pixels.
         columns: Of tiles.
         overlap: How much neighbours share, as a share of a tile's side, 0 to 0.5.
@@ -118,30 +117,28 @@ class Mosaic:
     Args:
         grid: The tiles.
         channels: Of the maps.
-        home: Where the result is to be. Tiles are added up where they are.
+        home: The device of the result. Tiles are added up on their own.
+
+    Attributes:
+        result: (1, channels, height, width), complete after all `rows`.
     """
 
     def __init__(self, grid: Grid, channels: int, home: torch.device) -> None:
         self._grid = grid
-        self._result = torch.empty(1, channels, grid.height, grid.width, device=home)
+        self.result = torch.empty(1, channels, grid.height, grid.width, device=home)
         self._carried: Tensor | None = None
 
     def rows(self) -> Iterator[_Row]:
         """A row of tiles after another, to add the row's tiles to; it is finished when the next one is asked for."""
         for index, top in enumerate(self._grid.tops):
-            row = _Row(self._grid, index, self._result.shape[1])
+            row = _Row(self._grid, index, self.result.shape[1])
             yield row
             strip = row.finished()
             if self._carried is not None:
                 strip[:, : self._carried.shape[1]] += self._carried
             bottom = self._grid.tops[index + 1] if index + 1 < len(self._grid.tops) else self._grid.height
-            self._result[0, :, top:bottom] = strip[:, : bottom - top]
+            self.result[0, :, top:bottom] = strip[:, : bottom - top]
             self._carried = strip[:, bottom - top :]
-
-    @property
-    def result(self) -> Tensor:
-        """(1, channels, height, width), once all rows are in."""
-        return self._result
 
 
 class _Row:
@@ -181,8 +178,7 @@ def sample(values: Tensor, places: list[Tile], size: tuple[int, int], height: in
         values: (1, C, h, w), which shows what an image of `size` does.
         places: The parts, in pixels of that size.
         size: Height and width.
-        height: Of the result.
-        width: Of the result.
+        height, width: Of the result.
 
     Returns:
         (N, C, height, width), linear between pixels.
@@ -203,21 +199,21 @@ def cells_of(height: float, width: float) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def bring_values(tile: Tensor, counts: Tensor, whole: Tensor, whole_counts: Tensor) -> Tensor:
+def align_values(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tensor) -> Tensor:
     """Depth or disparity of tiles, brought to the whole's.
 
     Args:
         tile: (N, 1, H, W), finite.
-        counts: (N, 1, H, W) float, 1 where the tile's values count, else 0.
+        valid: (N, 1, H, W) float, 1 where the tile's values are valid, else 0.
         whole: (N, 1, h, w), the same places of the whole, smaller, finite.
-        whole_counts: (N, 1, h, w) float, how much they count, 0 to 1.
+        whole_weight: (N, 1, h, w) float, their weight, 0 to 1.
 
     Returns:
-        (N, 1, H, W): the tile's detail on the whole's shape. Where nothing counts, whatever was there. Nothing is asked of the device.
+        (N, 1, H, W): the tile's detail on the whole's shape. Where nothing is valid, any values. The device is not synchronised.
     """
-    small, weight = _means(tile, counts, whole)
-    weight = weight * whole_counts
-    scale, shift = fit_robustly(small, whole, weight, _one(small) * _NOISE_RATIO)
+    small, weight = _means(tile, valid, whole)
+    weight = weight * whole_weight
+    scale, shift = fit_robustly(small, whole, weight, small.new_full((), _NOISE_RATIO))
     small = scale * small + shift
     slope, offset = _slow_line(small, whole - small, weight)
     slope, offset = (_at_size_of(tile, each) for each in (slope, offset))
@@ -230,12 +226,12 @@ def _slow_line(values: Tensor, change: Tensor, weight: Tensor) -> tuple[Tensor, 
     mean = _weighted_mean(values, weight)
     values = values - mean
     least = (_FLAT**2) * _weighted_mean(values.square(), weight)
-    counts, slope, offset = weight, torch.zeros_like(values), torch.zeros_like(values)
+    trust, slope, offset = weight, torch.zeros_like(values), torch.zeros_like(values)
     for _ in range(_ROUNDS):
-        slope, offset = _local_line(values, change, counts, least)
+        slope, offset = _local_line(values, change, trust, least)
         residual = (change - slope * values - offset).abs()
-        typical = _weighted_mean(residual, counts)
-        counts = weight / (1 + (residual / (_OUTLIER * typical + _TINY)).square()).square()
+        typical = _weighted_mean(residual, trust)
+        trust = weight / (1 + (residual / (_OUTLIER * typical + _TINY)).square()).square()
     return slope, offset - slope * mean
 
 
@@ -250,21 +246,21 @@ def _local_line(values: Tensor, change: Tensor, weight: Tensor, least: Tensor) -
     return _blurred_evenly(slope), _blurred_evenly(offset)
 
 
-def bring_normals(tile: Tensor, counts: Tensor, whole: Tensor, whole_counts: Tensor) -> Tensor:
+def align_normals(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tensor) -> Tensor:
     """Normals of tiles, turned so that their slow changes are the whole's.
 
     Args:
         tile: (N, 3, H, W) unit vectors.
-        counts: As `bring_values`.
+        valid: As `align_values`.
         whole: (N, 3, h, w), the same places of the whole, smaller.
-        whole_counts: As `bring_values`.
+        whole_weight: As `align_values`.
 
     Returns:
         (N, 3, H, W) unit vectors. In a part cut from an image, networks expect a camera turned to it: normals lean by up to the
-        angle to its middle. Nothing is asked of the device.
+        angle to its middle. The device is not synchronised.
     """
-    small, weight = _means(tile, counts, whole)
-    weight = weight * whole_counts
+    small, weight = _means(tile, valid, whole)
+    weight = weight * whole_weight
     before, after = (_blurred_evenly(_blurred(weight * each) + _TINY * each) for each in (small, whole))
     before, after = (F.normalize(_at_size_of(tile, F.normalize(each, dim=1)), dim=1) for each in (before, after))
     both = before + after
@@ -272,24 +268,24 @@ def bring_normals(tile: Tensor, counts: Tensor, whole: Tensor, whole_counts: Ten
     return F.normalize(tile - along * both + 2 * (tile * before).sum(1, keepdim=True) * after, dim=1)
 
 
-def bring_mask(tile: Tensor, whole: Tensor) -> Tensor:
+def align_mask(tile: Tensor, whole: Tensor) -> Tensor:
     """Valid pixels of tiles: the tile's edges on the whole's areas.
 
     Args:
-        tile: (N, 1, H, W) float, 1 where they count, else 0.
+        tile: (N, 1, H, W) float, 1 where they are valid, else 0.
         whole: (N, 1, h, w) float, the same places of the whole, smaller.
 
     Returns:
-        (N, 1, H, W): above 0.5 where they count.
+        (N, 1, H, W): above 0.5 where they are valid.
     """
     small = _at_size_of(whole, tile)
     return tile + _at_size_of(tile, _blurred_evenly(whole) - _blurred_evenly(small))
 
 
-def _means(values: Tensor, counts: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+def _means(values: Tensor, valid: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     """Values at a smaller map's size, means of valid pixels, and the share that is valid."""
-    weight = _at_size_of(like, counts)
-    return _at_size_of(like, values * counts) / weight.clamp(min=_TINY), weight
+    weight = _at_size_of(like, valid)
+    return _at_size_of(like, values * valid) / weight.clamp(min=_TINY), weight
 
 
 def _at_size_of(like: Tensor, values: Tensor) -> Tensor:
@@ -299,10 +295,6 @@ def _at_size_of(like: Tensor, values: Tensor) -> Tensor:
 def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
     total = weight.sum((1, 2, 3), keepdim=True).clamp(min=_TINY)
     return (values * weight).sum((1, 2, 3), keepdim=True) / total
-
-
-def _one(values: Tensor) -> Tensor:
-    return torch.ones((), device=values.device, dtype=values.dtype)
 
 
 def _blurred_evenly(values: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 _WITH_FLOAT64 = ("cpu", "cuda")
 # Deviations below this many roundings of the values are rounding, not shape.
 _ROUNDINGS = 8
-# Of the robust fit: how often outliers are looked for, how many mean deviations away they begin to count for little (above pi / 2, below
+# The robust fit: its rounds, the mean deviations from which on outliers lose weight (above pi / 2, below
 # which the weights would close in on ever fewer pixels), and what keeps divisions apart from zero.
 _ROUNDS = 8
 _OUTLIER = 3.0
@@ -24,13 +24,13 @@ def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor | None = None)
     Args:
         values: (B, ...), any floating-point dtype.
         target: (B, ...), the same shape and device.
-        valid: (B, ...) bool, where both count; None = everywhere. Other pixels may hold anything, NaN included.
+        valid: (B, ...) bool, where both are valid; None = everywhere. Other pixels may hold anything, NaN included.
 
     Returns:
         Scale and shift, each (B, 1, ...): they broadcast to `values`. They are float64 on the CPU and on CUDA, float32 on devices that
         need not have float64 (MPS). The scale is never negative, as near must not become far: where the maps run against each other it
-        is 0, and the shift is the target's mean. Where the values are all equal, or none counts, nothing tells the scale: it is 1, and
-        the shift is the difference of the means, or 0. Nothing is asked of the device.
+        is 0, and the shift is the target's mean. Where the values are all equal, or none is valid, nothing tells the scale: it is 1, and
+        the shift is the difference of the means, or 0. The device is not synchronised.
 
     Raises:
         ValueError: Shapes that differ.
@@ -56,19 +56,19 @@ def fit_robustly(values: Tensor, target: Tensor, weight: Tensor, noise_ratio: Te
     """A robust scale and shift between two noisy maps; outliers among the pixels are ignored.
 
     Least squares take the noise of `values` for shape and give too small a scale: along a video, of which each frame is brought to those
-    before, a little contrast would be lost with each frame. Here both maps may be noisy, and what fits badly counts for nothing.
+    before, a little contrast would be lost with each frame. Here both maps may be noisy, and what fits badly has no weight.
 
     Args:
         values: (1, ...) float32; finite everywhere.
         target: The same shape and device; finite everywhere.
-        weight: The same shape, 0 or more: how much each pixel counts.
+        weight: The same shape, 0 or more: each pixel's weight.
         noise_ratio: The variance of the target's noise by that of the values' once they are brought to it, (1, ...) or a number: 1 for
             two single frames, 1 / n where the target is the mean of n.
         with_scale: False looks for the shift alone.
 
     Returns:
         Scale (above 0) and shift, each (1, ...) of one number. Where nothing tells the scale (a constant map), it is 1; where no pixel
-        counts, the shift is 0. Nothing is asked of the device; float32 throughout.
+        has weight, the shift is 0. The device is not synchronised; float32 throughout.
 
     Source:
         W. E. Deming, "Statistical Adjustment of Data" (1943): a line between two noisy quantities, here with the noise of both in units of
@@ -76,13 +76,13 @@ def fit_robustly(values: Tensor, target: Tensor, weight: Tensor, noise_ratio: Te
     """
     scale, shift = torch.ones_like(values.flatten(1)[:, :1]), torch.zeros_like(values.flatten(1)[:, :1])
     values_row, target_row, weight_row = values.flatten(1), target.flatten(1), weight.flatten(1)
-    counts = weight_row
+    trust = weight_row
     for _ in range(_ROUNDS):
-        scale, shift = _fit_line(values_row, target_row, counts, noise_ratio, with_scale)
+        scale, shift = _fit_line(values_row, target_row, trust, noise_ratio, with_scale)
         residual = (scale * values_row + shift - target_row).abs()
-        total = counts.sum(1, keepdim=True).clamp(min=_TINY)
-        typical = (counts * residual).sum(1, keepdim=True) / total
-        counts = weight_row / (1 + (residual / (_OUTLIER * typical + _TINY)).square()).square()
+        total = trust.sum(1, keepdim=True).clamp(min=_TINY)
+        typical = (trust * residual).sum(1, keepdim=True) / total
+        trust = weight_row / (1 + (residual / (_OUTLIER * typical + _TINY)).square()).square()
     one = (-1, *[1] * (values.ndim - 1))
     return scale.view(one), shift.view(one)
 
@@ -98,14 +98,11 @@ def _fit_line(values: Tensor, target: Tensor, weight: Tensor, noise_ratio: Tenso
     if not with_scale:
         return torch.ones_like(mean), target_mean - mean
     centred, target_centred = values - mean, target - target_mean
-    vv, tt, vt = ((share * a * b).sum(1, keepdim=True) for a, b in _pairs(centred, target_centred))
+    pairs = (centred, centred), (target_centred, target_centred), (centred, target_centred)
+    vv, tt, vt = ((share * a * b).sum(1, keepdim=True) for a, b in pairs)
     half = (1 - noise_ratio) * vt
     scale = 2 * tt / (half + (half.square() + 4 * noise_ratio * vv * tt).sqrt())
     rounding = (_ROUNDINGS * torch.finfo(values.dtype).eps) ** 2
     determined = (vv > rounding * mean.square()) & (tt > rounding * target_mean.square()) & torch.isfinite(scale)
     scale = torch.where(determined, scale, 1)
     return scale, target_mean - scale * mean
-
-
-def _pairs(a: Tensor, b: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
-    return (a, a), (b, b), (a, b)

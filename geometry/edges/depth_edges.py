@@ -73,7 +73,7 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
     """
     check_depth(depth, like=image)
     inverse = 1 / depth
-    low, high = _extremes(inverse, radius)
+    low, high = extremes_within(inverse, radius)
     wide_low, wide_high = -_largest(-low, radius), _largest(high, radius)
     # A window twice as wide sees twice the span of a slope, but hardly more of a ramp that the window holds already.
     edge = (high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low))
@@ -89,13 +89,13 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
 
 def _worn(inverse: Tensor, edge: Tensor, is_near: Tensor, step: int) -> Tensor:
     """Ramps within edges, worn away by so many pixels from both their ends."""
-    below, above = _extremes(inverse, step)
+    below, above = extremes_within(inverse, step)
     ramp = edge & (above > inverse * _STEEP) & (inverse > below * _STEEP)
     return torch.where(ramp, torch.where(is_near, above, below), inverse)
 
 
 def _nearness_by_colour(image: Tensor, inverse: Tensor, low: Tensor, high: Tensor, radius: int) -> Tensor:
-    """How similar each pixel's colour is to that of near surfaces around it (1) or far ones (0): (B, 1, H, W).
+    """The similarity of each pixel's colour to near surfaces around it (1) or to far ones (0): (B, 1, H, W).
 
     A linear function of the colour, in a window around each pixel the one that fits best which pixels there are near.
 
@@ -103,11 +103,11 @@ def _nearness_by_colour(image: Tensor, inverse: Tensor, low: Tensor, high: Tenso
         K. He, J. Sun and X. Tang, "Guided image filtering" (2013); K. He and J. Sun, "Fast guided filter" (2015).
     """
     step = max(1, radius // 4)
-    small, near, counts = (
+    small, near, at_edges = (
         F.avg_pool2d(each, step, ceil_mode=True, count_include_pad=False)
         for each in (image, (2 * inverse > low + high).to(inverse), (high > low * EDGE).to(inverse))
     )
-    maps = torch.cat((counts, counts * near, counts * small, counts * near * small, counts * _products(small)), 1)
+    maps = torch.cat((at_edges, at_edges * near, at_edges * small, at_edges * near * small, at_edges * _products(small)), 1)
     means = _box_means(maps, max(1, round(radius / step)))
     total = means[:, :1].clamp(min=_TINY)
     mean_near, mean_colour = means[:, 1:2] / total, means[:, 2:5] / total
@@ -140,8 +140,8 @@ def _box_means(values: Tensor, radius: int) -> Tensor:
     return F.avg_pool2d(rows, (size, 1), stride=1, padding=(radius, 0), count_include_pad=False)
 
 
-def _extremes(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """The smallest and the largest in a square around every pixel."""
+def extremes_within(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """The least and the greatest value in a square around every pixel, of values without NaN."""
     return -_largest(-values, radius), _largest(values, radius)
 
 

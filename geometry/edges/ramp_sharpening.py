@@ -1,10 +1,9 @@
 """Turns soft ramps of depth into steps at the image's edges; each side continues as a plane.
 
-For every pixel of a ramp, places around it speak for the near or the far side, as their nearness is above or below the ramp's middle. How
-like its colour theirs are, together with how far up from the far side's plane to the near one's it stands, says to which side it belongs;
-in doubt to the near one, by as much as the other mistake would be worse. It takes over what the planes of that side, extrapolated to it,
-say of nearness, and the normals there: a weighted mode of two bins and not a mean over both, so that nothing in between stays. A slope is
-no ramp: the planes of both its sides agree.
+For every pixel of a ramp, places around it belong to the near or to the far side, as their nearness is above or below the ramp's middle.
+The pixel's side follows from the similarity of its colour to both, and from its place between the two sides' planes; in doubt it is the
+near one, as the other mistake is worse. The pixel takes the nearness of that side's planes, extrapolated to it, and the normals there: a
+weighted mode of two bins and not a mean over both, so that nothing in between stays. A slope is no ramp: both its sides have one plane.
 
 Source:
     J. Kopf et al., "Joint bilateral upsampling" (2007), for the weights; D. Min, J. Lu and M. N. Do, "Depth video enhancement based on
@@ -22,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .depth_edges import EDGE, largest_within
+from .depth_edges import EDGE, extremes_within, largest_within
 
-# Rings of places that are asked, in radii, how many on each, and the reach of their weights.
+# Rings of sampled places, in radii, how many on each, and the reach of their weights.
 _RINGS, _PLACES, _REACH = (0.7, 1.3, 2.0, 3.0), 8, 1.5
 # How similar colours of one surface are, and the share of similarity that is no evidence.
 _COLOUR, _DOUBT = 0.1, 0.05
@@ -52,7 +51,7 @@ _WINDOWS, _SAMPLES, _GROWING, _STRONG = (1, 2, 4, 8, 16, 32), 2**17, 1.15, 0.1
 
 
 def ramp_width(nearness: Tensor) -> float:
-    """How many pixels wide depth edges are: 1 for steps, 0 where there are no edges. Waits for the device once.
+    """The width of depth edges in pixels: 1 for steps, 0 where there are no edges. Synchronises the device once.
 
     Args:
         nearness: (1, 1, H, W), not negative, large = near.
@@ -91,14 +90,14 @@ def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float 
         nearness: (1, 1, H, W), finite and not negative, linear on planes (inverse depth up to scale); 0 = the infinitely far.
         image: (1, 3, H, W) in [0, 1].
         radius: Half the width of the ramps in pixels, at least 1.
-        strength: What colours count beside the place on the ramp; 0: steps in the middle of ramps.
+        strength: The weight of colours beside the place on the ramp; 0: steps in the middle of ramps.
         normals: (1, 3, H, W) unit vectors to bring to the sides too; None = none.
 
     Returns:
         Nearness (1, 1, H, W); where it changed, (1, 1, H, W) bool; and normals if there were some, not unit. Elsewhere, all is as it was.
     """
-    low, high = _extremes(nearness, radius)
-    wide_low, wide_high = _extremes(nearness, 2 * radius)
+    low, high = extremes_within(nearness, radius)
+    wide_low, wide_high = extremes_within(nearness, 2 * radius)
     ramp = (high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low))
     height, width = nearness.shape[-2:]
     places = _places(radius)
@@ -116,7 +115,7 @@ def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float 
 
 
 def _padded_index(pixels: Tensor, width: int, reach: int) -> Tensor:
-    """Where pixels lie in maps with `reach` more pixels on every side."""
+    """Indices of pixels in maps with `reach` more pixels on every side."""
     rows = pixels.div(width, rounding_mode="floor")
     return (rows + reach) * (width + 2 * reach) + (pixels - rows * width) + reach
 
@@ -135,7 +134,7 @@ class _Found(NamedTuple):
 
 
 def _places(radius: int) -> list[tuple[int, int, float]]:
-    """Rows and columns to every place that is asked, each once, and its weight."""
+    """Offsets (rows, columns) of the sampled places, each once, with their weights."""
     found = {}
     for ring, distance in enumerate(_RINGS):
         for place in range(_PLACES):
@@ -147,7 +146,7 @@ def _places(radius: int) -> list[tuple[int, int, float]]:
 
 
 def _asked(table: Tensor, index: Tensor, stride: int, places: list[tuple[int, int, float]], bounds: list[Tensor]) -> _Found:
-    """Asks the places around some pixels.
+    """Gathers the evidence of the places around some pixels.
 
     Args:
         table: (pixels of the padded maps, 8 or 11): nearness, slopes, straightness, whether it is inside, colour, normal.
@@ -169,9 +168,9 @@ def _asked(table: Tensor, index: Tensor, stride: int, places: list[tuple[int, in
         alike = (red * red).addcmul_(green, green).addcmul_(blue, blue).mul_(-0.5 / _COLOUR**2).exp_()
         plane = torch.add(value, slope_x, alpha=-dx).add_(slope_y, alpha=-dy)
         plane = torch.maximum(torch.minimum(plane, wide_high), wide_low)
-        trust, counts = (alike + 0.01).mul_(straight), inside * weight
-        near.add(counts * (value > top), alike, trust * (plane > plain_top).to(trust).clamp_(min=_IMPLAUSIBLE), plane, there[8:])
-        far.add(counts * (value < bottom), alike, trust * (plane < plain_bottom).to(trust).clamp_(min=_IMPLAUSIBLE), plane, there[8:])
+        trust, weights = (alike + 0.01).mul_(straight), inside * weight
+        near.add(weights * (value > top), alike, trust * (plane > plain_top).to(trust).clamp_(min=_IMPLAUSIBLE), plane, there[8:])
+        far.add(weights * (value < bottom), alike, trust * (plane < plain_bottom).to(trust).clamp_(min=_IMPLAUSIBLE), plane, there[8:])
     both_known = (near.count > _NO_WEIGHT) & (far.count > _NO_WEIGHT)
     colour = torch.log((near.likeness() + _DOUBT) / (far.likeness() + _DOUBT)).mul_(both_known)
     # Beside the infinitely far, nothing else is the far side: no plane reaches it.
@@ -188,17 +187,17 @@ class _Side:
         self.count, self.colour, self.weight, self.sum = (torch.zeros_like(like) for _ in range(4))
         self.normals = like.new_zeros(channels, like.shape[0])
 
-    def add(self, counts: Tensor, alike: Tensor, trust: Tensor, plane: Tensor, normals: Tensor) -> None:
+    def add(self, weights: Tensor, alike: Tensor, trust: Tensor, plane: Tensor, normals: Tensor) -> None:
         """Adds one place of every pixel: its validity, its colour's similarity, and the weight of its plane and normal."""
-        self.count += counts
-        self.colour.addcmul_(counts, alike)
-        trust = trust.mul_(counts)
+        self.count += weights
+        self.colour.addcmul_(weights, alike)
+        trust = trust.mul_(weights)
         self.weight += trust
         self.sum.addcmul_(trust, plane)
         self.normals.addcmul_(trust, normals)
 
     def likeness(self) -> Tensor:
-        """How alike the side's colours are to the pixel's, 0 to 1."""
+        """The similarity of the side's colours to the pixel's, 0 to 1."""
         return self.colour / self.count.clamp(min=_NO_WEIGHT)
 
     def value(self, otherwise: Tensor) -> Tensor:
@@ -211,8 +210,8 @@ class _Side:
 
 
 def _chosen(nearness: Tensor, normals: Tensor | None, pixels: Tensor, found: _Found, radius: int, strength: float) -> tuple[Tensor, ...]:
-    """Each ramp's pixel on the side that speaks louder."""
-    # Single pixels must not speak against all around them.
+    """Moves each ramp's pixel to the side with the stronger evidence."""
+    # A single pixel must not outvote all around it.
     spoken = torch.stack((found.colour, torch.ones_like(found.colour)))
     spread = nearness.new_zeros(2, nearness.numel()).index_copy(1, pixels, spoken).view(1, 2, *nearness.shape[-2:])
     around = max(1, radius // _SPEAKERS)
@@ -256,7 +255,3 @@ def _rises(values: Tensor) -> list[tuple[Tensor, Tensor]]:
         steps = torch.cat((steps.narrow(axis, 0, 1), steps, steps.narrow(axis, steps.shape[axis] - 1, 1)), axis)
         found.append((steps.narrow(axis, 0, length), steps.narrow(axis, 1, length)))
     return found
-
-
-def _extremes(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    return -largest_within(-values, radius), largest_within(values, radius)

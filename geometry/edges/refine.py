@@ -49,7 +49,7 @@ def refine_geometry(
     Args:
         estimate: With depth of any quantity, of the image's shape and any size; best of the network's own.
         image: (B, 3, H, W) in [0, 1].
-        strength: What colours count beside the ramp's own middle, 0 to 2.
+        strength: The weight of colours beside the ramp's own middle, 0 to 2.
         radius: Half the width of ramps in pixels of the image, to 64; 0 = measured.
         derive: Adds normals where there are none, as `with_normals` does: before ramps are removed they would be wrong beside edges, and
             after the depth is enlarged the network's pixels would show in them. None = nothing is added.
@@ -69,17 +69,13 @@ def refine_geometry(
     check_map(image, 3, "image")
     check_range("strength", strength, 0, MAX_STRENGTH)
     check_range("radius", radius, 0, MAX_RADIUS)
-    _check_alike(estimate, image, squashed)
-    pairs = zip(estimate.split(), image.split(1), strict=True)
-    parts = (_refined(one, each.to(estimate.device), strength, radius, derive, resampling) for one, each in pairs)
-    return Estimate.cat(parts, estimate.batch)
-
-
-def _check_alike(estimate: Estimate, image: Tensor, squashed: bool) -> None:
     if image.shape[0] != estimate.batch:
         raise ValueError(f"geometry holds {estimate.batch} images, image {image.shape[0]}; expected as many")
     if not squashed:
         check_alike("geometry", (estimate.height, estimate.width), (image.shape[-2], image.shape[-1]))
+    pairs = zip(estimate.split(), image.split(1), strict=True)
+    parts = (_refined(one, each.to(estimate.device), strength, radius, derive, resampling) for one, each in pairs)
+    return Estimate.cat(parts, estimate.batch)
 
 
 def _refined(one: Estimate, image: Tensor, strength: float, radius: int, derive: Derive | None, resampling: str) -> Estimate:

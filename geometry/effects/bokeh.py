@@ -52,7 +52,7 @@ def aperture_kernel(radius: float, blades: int = 0, rotation: float = 0.0) -> Te
 
 
 def size_step(radius: float) -> int:
-    """How many times smaller a layer is made that is blurred by so many pixels."""
+    """The factor by which a layer is shrunk before it is blurred by so many pixels."""
     return next((step for limit, step in _SIZES if abs(radius) < limit), LARGEST_STEP)
 
 
@@ -62,8 +62,7 @@ def blur_layer(layer: Tensor, radius: float, blades: int = 0, rotation: float = 
     Args:
         layer: (B, C, H, W), colours times their share; both sides multiples of `size_step(radius)`.
         radius: In pixels, signed as `aperture_kernel`'s.
-        blades: As `aperture_kernel`.
-        rotation: As `aperture_kernel`.
+        blades, rotation: As `aperture_kernel`.
 
     Returns:
         (B, C, H, W). The sum over the layer stays, but for what goes over the border.

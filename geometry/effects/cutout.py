@@ -63,7 +63,7 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
     if radius == 0:
         return Cutout(image, mask)
     inside, outside = mask >= 0.5, mask < 0.5
-    thing, behind = (_away_from(~side, radius) for side in (inside, outside))
+    thing, behind = (largest_within((~side).float(), radius) < 0.5 for side in (inside, outside))
     own, others = _continued(image, thing, inside, radius), _continued(image, behind, outside, radius)
     alpha = _mixture(image, own, others, mask, thing, behind, radius)
     alpha = torch.where(thing | behind, mask, alpha)
@@ -74,17 +74,12 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
     return Cutout(torch.where(thing, image, pure.clamp(0, 1)), alpha)
 
 
-def _away_from(outside: Tensor, radius: int) -> Tensor:
-    """(B, 1, H, W) bool: what lies farther than that from it."""
-    return largest_within(outside.float(), radius) < 0.5
-
-
-def _continued(image: Tensor, sure: Tensor, likely: Tensor, radius: int) -> Tensor:
-    """Colours of a side, going on beyond its border: means of what is surely of it nearby, else of what likely is, else of the image."""
+def _continued(image: Tensor, sure: Tensor, probable: Tensor, radius: int) -> Tensor:
+    """Colours of a side, going on beyond its border: means of what is surely of it nearby, else of what probably is, else of the image."""
     colour = image
-    for weights, reach in ((likely, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
-        counts = weights.to(image)
-        sums = _box_sums(torch.cat((image * counts, counts), 1), reach)
+    for weights, reach in ((probable, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
+        shares = weights.to(image)
+        sums = _box_sums(torch.cat((image * shares, shares), 1), reach)
         known = sums[:, 3:] / (sums[:, 3:] + _FEW)
         colour = torch.lerp(colour, sums[:, :3] / sums[:, 3:].clamp(min=_TINY), known)
     return colour

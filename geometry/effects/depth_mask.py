@@ -16,7 +16,7 @@ from .depths import UNITS, Depths, check_metric
 
 @dataclass(frozen=True)
 class MaskChoice:
-    """What a mask takes in; the fields are those of `depth_mask`.
+    """The selection of a mask; the fields are those of `depth_mask`.
 
     Raises:
         ValueError: An unknown unit, limits out of order, or a point beyond the image.
@@ -44,11 +44,11 @@ class MaskChoice:
         """The mask of one image, as `depth_mask` makes it."""
         return depth_mask(depths, **vars(self))
 
-    def words(self, depths: Depths, share: float) -> str:
-        """What the mask is, e.g. "mask 0.8 to 2.4 m, 31 % of the image"; `share` is its mean."""
+    def describe(self, depths: Depths, share: float) -> str:
+        """The mask in words, e.g. "mask 0.8 to 2.4 m, 31 % of the image"; `share` is its mean."""
         unit = "m" if self.unit == "metres" else "%"
         if self.point:
-            words = f"surface around {depths.words(depths.at_point(*self.point))}, up to {self.tolerance:g} {unit} nearer or farther"
+            words = f"surface around {depths.describe(depths.at_point(*self.point))}, up to {self.tolerance:g} {unit} nearer or farther"
         elif self.far == 0 and unit == "m":
             words = f"mask from {self.near:g} m on"
         else:
@@ -69,7 +69,7 @@ def depth_mask(
     tolerance: float = 10.0,
     invert: bool = False,
 ) -> Tensor:
-    """What lies between two distances, or the connected surface around a point.
+    """A mask of what lies between two distances, or of the connected surface around a point.
 
     Args:
         depths: Of one image.

@@ -187,7 +187,7 @@ def _with_margin(light: Tensor, radius: Tensor, reach: int) -> _Surface:
 
 
 def _boxes(square: Tensor, levels: list[float]) -> list[_Box | None]:
-    """Where each layer has anything of a surface. The device is asked once."""
+    """The bounding box of each layer's part of a surface; None for an empty one. Synchronises the device once."""
     height, width = square.shape[-2:]
     device = square.device
     ends = torch.tensor([level * abs(level) for level in levels], device=device)
@@ -233,7 +233,7 @@ def _layer(surfaces: list[_Surface], boxes: tuple[_Box | None, ...], levels: lis
 
 
 def _share(square: Tensor, levels: list[float], index: int) -> Tensor:
-    """How much of what has these radii is in a layer: the variance of the blurs of two layers, so mixed, is that of the blur between."""
+    """The share of these radii that a layer takes: the variance of the blurs of two layers, so mixed, is that of the blur between."""
     level = levels[index] * abs(levels[index])
     share = torch.ones_like(square)
     if index > 0:
@@ -246,7 +246,7 @@ def _share(square: Tensor, levels: list[float], index: int) -> Tensor:
 
 
 def _in_image(layer: Tensor, box: _Box, margin: int, height: int, width: int) -> tuple[tuple[Any, ...], Tensor]:
-    """Where a layer lies in the image, and what of it does."""
+    """The part of a layer that lies in the image, with its place there."""
     first_row, last_row = max(box.top - margin, 0), min(max(box.bottom - margin, 0), height)
     first, last = max(box.left - margin, 0), min(max(box.right - margin, 0), width)
     rows = slice(first_row + margin - box.top, last_row + margin - box.top)

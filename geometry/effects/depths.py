@@ -8,23 +8,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..assumptions import likely_filled_depth
+from ..assumptions import filled_depth
 from ..checks import check_range
 from ..errors import InvalidArgumentError
 from ..estimate import Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
 
 UNITS = ("percent", "metres")
-"""What limits and the focus are given in. percent: 0 the near end of the scene, 100 its far end, with steps as in a depth image."""
-
-METRES_NEED = "the depth is not in metres ({}); give the unit percent, or use a model of metric depth"
+"""Units of limits and of the focus. percent: 0 is the near end of the scene, 100 its far end, with steps as in a depth image."""
 
 
 class Depths(NamedTuple):
     """Depth of one image.
 
     Attributes:
-        depth: (1, 1, H, W), positive and finite: metres, or, where they are not known, likely depth whose near end is 1. Holes are at the
+        depth: (1, 1, H, W), positive and finite: metres, or, where they are not known, assumed depth whose near end is 1. Holes are at the
             farthest.
         hole: (1, 1, H, W) bool, where nothing was known.
         is_metric: Whether it is in metres.
@@ -59,34 +57,34 @@ class Depths(NamedTuple):
         return min(max((near - 1 / depth) / (near - far), 0.0), 1.0) if near - far > 1e-6 * near else 0.0
 
     def at_point(self, x: float, y: float) -> float:
-        """Depth at a point, 0 to 1 from left to right and from top to bottom: the middle one of those around it. The device is asked."""
+        """The median depth around a point, 0 to 1 from left to right and from top to bottom. Synchronises the device."""
         height, width = self.depth.shape[-2:]
         column, row = (min(int(place * side), side - 1) for place, side in ((x, width), (y, height)))
         return float(self.depth[..., max(0, row - 1) : row + 2, max(0, column - 1) : column + 2].median())
 
-    def words(self, depth: float) -> str:
-        """A depth as people say it: metres, or percent of the way from near to far."""
+    def describe(self, depth: float) -> str:
+        """A depth in words: metres, or percent of the way from near to far."""
         if not self.is_metric:
             return f"{100 * self.share_at(depth):.0f} %"
         return "infinity" if math.isinf(depth) else f"{depth:.3g} m"
 
-    def range_words(self) -> str:
-        """From where to where the scene reaches."""
+    def describe_range(self) -> str:
+        """The near and the far end of the scene, in words."""
         return f"{self.nearest:.3g} to {self.farthest:.3g} m" if self.is_metric else "0 to 100 %"
 
 
 def known_depths(estimate: Estimate) -> Depths:
-    """Depth of one image as the effects take it. The device is asked once.
+    """Depth of one image as the effects take it. Synchronises the device once.
 
     Args:
-        estimate: Of one image, with depth of any quantity. Disparity and relative depth become likely depth (`assumptions`).
+        estimate: Of one image, with depth of any quantity. Disparity and relative depth become assumed depth (`assumptions`).
 
     Raises:
         ValueError: No depth, or no pixel that has one.
     """
     depth, quantity, valid = estimate.known_depth()
     is_metric = quantity is Quantity.METRIC_DEPTH
-    filled = torch.where(valid, depth, torch.where(valid, depth, 0).amax()) if is_metric else likely_filled_depth(estimate)
+    filled = torch.where(valid, depth, torch.where(valid, depth, 0).amax()) if is_metric else filled_depth(estimate)
     near, far = measure_range_of_samples(filled, valid, FAR_AND_NEAR_END)
     least, most = torch.where(valid, filled, torch.inf).amin(), torch.where(valid, filled, 0).amax()
     ends = torch.stack((near.flatten()[0], far.flatten()[0], least, most)).tolist()
@@ -119,9 +117,7 @@ def check_limit(value: float, unit: str, name: str) -> None:
     """Refuses a number that is no limit or focus in any image.
 
     Args:
-        value: Metres or percent.
-        unit: One of `UNITS`.
-        name: What errors call it.
+        value, unit, name: As `depth_of`.
 
     Raises:
         ValueError: Says which numbers are accepted.
@@ -139,4 +135,4 @@ def check_metric(depths: Depths) -> None:
         ValueError: Says which depth has them.
     """
     if not depths.is_metric:
-        raise ValueError(METRES_NEED.format("disparity or relative depth"))
+        raise ValueError("the depth is not in metres (disparity or relative depth); give the unit percent, or use a model of metric depth")

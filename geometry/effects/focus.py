@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..assumptions import likely_intrinsics
+from ..assumptions import assumed_intrinsics
 from ..checks import check_choice, check_range
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..estimate import Estimate
-from .depths import UNITS, Depths, check_limit, check_metric, depth_of, known_depths
+from .depths import UNITS, Depths, check_limit, depth_of, known_depths
 from .lens import SHARP_SHARE, aperture_scale, circle_of_confusion, sharp_range
 
 MAX_BLUR = 20.0
@@ -20,7 +20,7 @@ MAX_BLUR = 20.0
 
 @dataclass(frozen=True)
 class Focus:
-    """Where a lens is focused and how far it is open.
+    """The focus and the aperture of a lens.
 
     Attributes:
         distance: Of what is sharp, in `unit`.
@@ -61,11 +61,11 @@ class Focused(NamedTuple):
 
     Attributes:
         circle: (1, 1, H, W) signed diameters in pixels.
-        words: What is sharp, e.g. "focus 2.31 m, sharp from 2.02 m to 2.7 m".
+        description: The sharp range, e.g. "focus 2.31 m, sharp from 2.02 m to 2.7 m".
     """
 
     circle: Tensor
-    words: str
+    description: str
 
 
 def focused(estimate: Estimate, image: Tensor, focus: Focus) -> Focused:
@@ -74,14 +74,13 @@ def focused(estimate: Estimate, image: Tensor, focus: Focus) -> Focused:
     Args:
         estimate: With depth, of one image, at its size.
         image: (1, 3, H, W): edges of the depth are brought to those of the image.
-        focus: Of the lens.
 
     Raises:
         ValueError: No depth, metres or an f-number where the depth has no metres, or a focus that no such lens has.
     """
     depths = known_depths(estimate)
-    if focus.f_number:
-        _check_f_number(depths)
+    if focus.f_number and not depths.is_metric:
+        raise ValueError("an f-number needs depth in metres, and this depth has none: give the blur in percent instead")
     # The border of a near object is a mixture of colours and belongs to the object.
     sharpened = sharpen_depth_edges(depths.depth, edge_radius(*image.shape[-2:]), 1, image.clamp(0, 1))
     depths = depths._replace(depth=sharpened)
@@ -95,28 +94,18 @@ def focused(estimate: Estimate, image: Tensor, focus: Focus) -> Focused:
     return Focused(circle_of_confusion(depths.depth, distance, scale), _words(depths, distance, scale, image))
 
 
-def _check_f_number(depths: Depths) -> None:
-    try:
-        check_metric(depths)
-    except ValueError as error:
-        raise ValueError("an f-number needs depth in metres, and this depth has none: give the blur in percent instead") from error
-
-
 def _scale_of_lens(estimate: Estimate, focus: Focus, distance: float, side: int) -> float:
     focal_length = focus.focal_length
     if not focal_length:
         along = 0 if estimate.width >= estimate.height else 1
-        focal_length = float(likely_intrinsics(estimate)[0, along, along]) / side * focus.sensor
+        focal_length = float(assumed_intrinsics(estimate)[0, along, along]) / side * focus.sensor
     return float(aperture_scale(distance, focus.f_number, focal_length, focus.sensor, side))
 
 
 def _words(depths: Depths, distance: float, scale: float, image: Tensor) -> str:
     near, far = sharp_range(distance, scale, SHARP_SHARE * math.hypot(*image.shape[-2:]))
-    words = f"focus {depths.words(distance)}, sharp from {depths.words(near)} to {depths.words(far)}"
+    words = f"focus {depths.describe(distance)}, sharp from {depths.describe(near)} to {depths.describe(far)}"
+    misses = far < depths.nearest or near > depths.farthest
     if depths.is_metric and not 0.99 * depths.nearest <= distance <= 1.01 * depths.farthest:
-        words += f"; the scene reaches from {depths.range_words()}" + (", nothing in it is sharp" if _misses(depths, near, far) else "")
+        words += f"; the scene reaches from {depths.describe_range()}" + (", nothing in it is sharp" if misses else "")
     return words if depths.is_metric else f"{words} (0 % the near end, 100 % the far end)"
-
-
-def _misses(depths: Depths, near: float, far: float) -> bool:
-    return far < depths.nearest or near > depths.farthest

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..assumptions import likely_intrinsics
+from ..assumptions import assumed_intrinsics
 from ..camera import depth_to_ray_distance, pixel_rays
 from ..checks import check_map, check_not_negative
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
@@ -25,7 +25,7 @@ _BORDER = 1.0
 
 @dataclass(frozen=True)
 class FogBank:
-    """How thick fog is; the fields are those of `fog_transmittance`.
+    """The density of fog; the fields are those of `fog_transmittance`.
 
     Raises:
         ValueError: A number below 0, or not finite.
@@ -55,7 +55,7 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, with_sky: bool = Tru
     Raises:
         ValueError: No depth.
     """
-    depths, camera, shown = known_depths(estimate), likely_intrinsics(estimate), image.clamp(0, 1)
+    depths, camera, shown = known_depths(estimate), assumed_intrinsics(estimate), image.clamp(0, 1)
     depth = sharpen_depth_edges(depths.depth, edge_radius(*image.shape[-2:]), image=shown)
     through = fog_transmittance(depth, camera, **vars(fog))
     if with_sky:

@@ -65,15 +65,11 @@ class LightPlan:
 
     Attributes:
         kind: "directional" or "point".
-        azimuth: Of a directional light, as `light_direction`.
-        elevation: Of a directional light, as `light_direction`.
+        azimuth, elevation: Of a directional light, as `light_direction`.
         x: Where a point light stands from the left border (0) to the right one (1); may lie outside.
         y: The same from top to bottom.
         depth: How far from the viewer a point light is, in the unit of depth.
-        colour: As `Light`.
-        intensity: As `Light`.
-        size: As `Light`.
-        shadow: As `Light`.
+        colour, intensity, size, shadow: As `Light`.
 
     Raises:
         ValueError: A kind that there is not, an elevation beyond 90 degrees, a lamp that is not before the viewer, a negative intensity or
@@ -104,8 +100,7 @@ class LightPlan:
 
         Args:
             intrinsics: (1, 3, 3), pixels.
-            height: Of the image, in pixels.
-            width: Of the image, in pixels.
+            height, width: Of the image, in pixels.
 
         Raises:
             ValueError: As `Light`.
@@ -135,8 +130,7 @@ def light_position(column: float, row: float, depth: float, intrinsics: Tensor) 
     """The position of a lamp that appears at a pixel.
 
     Args:
-        column: In pixels; may lie outside the image.
-        row: In pixels; may lie outside the image.
+        column, row: In pixels; may lie outside the image.
         depth: Along the optical axis, in the unit of depth.
         intrinsics: (1, 3, 3), pixels.
 
@@ -154,7 +148,6 @@ def towards(light: Light, points: Tensor) -> tuple[Tensor, Tensor]:
     """The direction from points to a lamp, and the intensity of its light there.
 
     Args:
-        light: The lamp.
         points: (B, 3, H, W), OPENGL axes.
 
     Returns:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...utils import resize_map
-from ..assumptions import NEAR_FAR_RATIO, likely_filled_depth, likely_intrinsics
+from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..conventions import convert_normals, unit_normals
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..estimate import Axes, Estimate, Quantity
@@ -47,7 +47,6 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     Args:
         image: (1, 3, H, W) in [0, 1].
         estimate: Of the image, at any size.
-        plans: The lamps.
         sky: (1, 1, H, W) bool, where the sky is; True = what the network tells as such (`predicted_sky`), and what looks like it.
     """
     height, width = image.shape[-2:]
@@ -82,5 +81,5 @@ def _surfaces(estimate: Estimate) -> tuple[Tensor, Tensor | None, Tensor]:
     """Normals in OPENGL axes, depth (None if unknown) and intrinsics of an estimate with normals."""
     assert estimate.normals is not None
     normals = unit_normals(convert_normals(estimate.normals, estimate.axes, Axes.OPENGL))
-    depth = None if estimate.depth is None else sharpen_depth_edges(likely_filled_depth(estimate), edge_radius(*normals.shape[-2:]))
-    return normals, depth, likely_intrinsics(estimate)
+    depth = None if estimate.depth is None else sharpen_depth_edges(filled_depth(estimate), edge_radius(*normals.shape[-2:]))
+    return normals, depth, assumed_intrinsics(estimate)

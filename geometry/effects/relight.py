@@ -140,7 +140,7 @@ class _Rays:
         return cls(focal, columns, rows.view(1, 1, -1, 1))
 
     def points(self, depth: Tensor, rows: Tensor) -> Tensor:
-        """What some rows show, (B, 3, h, W) in OPENGL axes."""
+        """The points that some rows show, (B, 3, h, W) in OPENGL axes."""
         fx, skew, cx, fy, cy = self.focal
         y = (rows - cy) / fy
         return torch.cat(((self.columns - cx - skew * y) / fx * depth, -y * depth, -depth), 1)
@@ -188,22 +188,22 @@ def roll_off(lit: Tensor, base: Tensor) -> Tensor:
         E. Reinhard et al., "Photographic tone reproduction for digital images" (2002), from the knee on.
     """
     knee = base.amax(1, keepdim=True).clamp(KNEE, 1)
-    room = 1 - knee
+    headroom = 1 - knee
     largest, smallest = lit.amax(1, keepdim=True), lit.amin(1, keepdim=True)
-    high, low = (_shoulder(each, knee, room) for each in (largest, smallest))
+    high, low = (_shoulder(each, knee, headroom) for each in (largest, smallest))
     span = largest - smallest
     # A span of almost nothing is grey: all channels are the largest one.
     slope = torch.where(span > 1e-6 * largest, (high - low) / span.clamp(min=1e-12), 1.0)
-    return (high + (lit - largest) * slope + _shoulder(lit, knee, room)) / 2
+    return (high + (lit - largest) * slope + _shoulder(lit, knee, headroom)) / 2
 
 
-def _shoulder(light: Tensor, knee: Tensor, room: Tensor) -> Tensor:
+def _shoulder(light: Tensor, knee: Tensor, headroom: Tensor) -> Tensor:
     beyond = (light - knee).clamp(min=0)
-    return torch.minimum(light, knee) + beyond * room / (room + beyond).clamp(min=1e-9)
+    return torch.minimum(light, knee) + beyond * headroom / (headroom + beyond).clamp(min=1e-9)
 
 
 def _light_left(depth: Tensor, intrinsics: Tensor, light: Light, shadow: float, sky: Tensor | None) -> Tensor | None:
-    """Which share of a lamp's light its shadows leave; None where it casts none."""
+    """The share of a lamp's light that its shadows leave; None where it casts none."""
     if shadow == 0 or light.intensity == 0:
         return None
     hidden = cast_shadow(depth, intrinsics, light)

@@ -155,13 +155,13 @@ def _tiled(like: Tensor) -> Tensor:
 
 
 def _share_inside(start: Tensor, way: Tensor, length: int) -> Tensor:
-    """Which share of a way along one axis lies inside the image."""
-    room = torch.where(way > 0, length - 1 - start, start)
-    return (room / way.abs().clamp(min=1e-6)).clamp(max=1)
+    """The share of a path along one axis that lies inside the image."""
+    distance = torch.where(way > 0, length - 1 - start, start)
+    return (distance / way.abs().clamp(min=1e-6)).clamp(max=1)
 
 
 def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
-    """Half of how far the thing at each pixel reaches behind what is seen of it, in shares of its depth: (B, 1, H, W).
+    """Half the thickness of the object at each pixel behind its visible surface, as a share of its depth: (B, 1, H, W).
 
     A thing is about as thick as it is wide, and thinner at its rim.
 
@@ -185,7 +185,7 @@ def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
 
 
 def _fade(inverse: Tensor) -> Tensor:
-    """How much what stands at each pixel casts of a shadow, (H, W): less near the border."""
+    """The strength of the shadow that each pixel's surface casts, (H, W): less near the border."""
     along = [1 - ((2 * torch.arange(n, device=inverse.device) + 1).to(inverse) / n - 1).abs() for n in inverse.shape[-2:]]
     return torch.minimum(along[0][:, None], along[1]).div_(_BORDER).clamp_(max=1)
 

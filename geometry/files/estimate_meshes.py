@@ -20,7 +20,7 @@ SURFACES = (".glb", ".ply", ".stl")
 
 @dataclass(frozen=True)
 class SaveOptions:
-    """What only some formats can use.
+    """Options that only some formats use.
 
     Attributes:
         half: EXR in 16-bit instead of 32-bit floats.
@@ -43,7 +43,6 @@ def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: Save
     Args:
         path: The file, which ends as one of SURFACES.
         estimate: As `depth_to_meshes` or `depth_to_relief`.
-        options: How.
 
     Returns:
         One line for people: how many points and triangles, how many bytes, and which depth was taken.

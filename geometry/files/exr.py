@@ -22,7 +22,7 @@ from .unlabelled import depth_mask, planes_to_map, unnamed_map
 
 logger = logging.getLogger(__name__)
 
-_MAGIC = b"v/1\x01"
+MAGIC = b"v/1\x01"
 _HALF_MAX = 65504.0
 _QUANTITY, _AXES, _INTRINSICS = "depthNormalQuantity", "depthNormalAxes", "depthNormalIntrinsics"
 _NORMAL = re.compile(r"(?:.*\.)?(?:n|normals?)\.([xyz])", re.IGNORECASE)
@@ -41,7 +41,6 @@ def write_exr(path: str | os.PathLike[str], estimate: Estimate, half: bool = Fal
     ComfyUI's Load Image gives the numbers of R, G, B where the width is a multiple of 32; at other widths it clips them to 0..1.
 
     Args:
-        path: The file.
         estimate: One image.
         half: 16-bit instead of 32-bit floats: 11 significant bits, up to 65504.
 
@@ -49,21 +48,20 @@ def write_exr(path: str | os.PathLike[str], estimate: Estimate, half: bool = Fal
         ValueError: More than one image, or values in trusted pixels that 16 bits cannot hold.
         ImportError: OpenEXR is not installed.
     """
-    library = openexr()
+    openexr()  # before any work
     one_image(estimate, "an .exr file")
     channels = _channels(estimate)
     if half:
         _check_half(estimate, channels)
     pixels = {name: _as_stored(name, values, half) for name, values in channels.items()}
-    header: dict[str, Any] = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage}
+    header: dict[str, Any] = {}
     if estimate.quantity is not None:
         header[_QUANTITY] = estimate.quantity.value
     if estimate.normals is not None:
         header[_AXES] = estimate.axes.value
     if estimate.intrinsics is not None:
         header[_INTRINSICS] = estimate.intrinsics[0].detach().cpu().float().numpy()
-    with atomic_path(path) as temporary, library.File(header, pixels) as file:
-        file.write(str(temporary))
+    _write(path, header, pixels)
 
 
 def write_depth_channel(path: str | os.PathLike[str], depth: np.ndarray) -> None:
@@ -72,17 +70,13 @@ def write_depth_channel(path: str | os.PathLike[str], depth: np.ndarray) -> None
     Raises:
         ImportError: OpenEXR is not installed.
     """
-    library = openexr()
-    header = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage}
-    with atomic_path(path) as temporary, library.File(header, {"Z": np.ascontiguousarray(depth, np.float32)}) as file:
-        file.write(str(temporary))
+    _write(path, {}, {"Z": np.ascontiguousarray(depth, np.float32)})
 
 
 def write_image_exr(path: str | os.PathLike[str], image: Tensor) -> None:
     """Writes an image as 32-bit floats, unrounded and unclamped, atomically.
 
     Args:
-        path: The file.
         image: (C, H, W) or (1, C, H, W), 1 channel (Y), 3 (R, G, B) or 4 (and A).
 
     Raises:
@@ -93,11 +87,7 @@ def write_image_exr(path: str | os.PathLike[str], image: Tensor) -> None:
     names = {1: "Y", 3: "RGB", 4: "RGBA"}.get(planes.shape[0] if planes.ndim == 3 else 0)
     if names is None:
         raise ValueError(f"the image has shape {tuple(image.shape)}; expected (C, height, width) of 1, 3 or 4 channels")
-    library = openexr()
-    channels = dict(zip(names, planes.detach().float().cpu().contiguous().numpy(), strict=True))
-    header = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage}
-    with atomic_path(path) as temporary, library.File(header, channels) as file:
-        file.write(str(temporary))
+    _write(path, {}, dict(zip(names, planes.detach().float().cpu().contiguous().numpy(), strict=True)))
 
 
 def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None) -> Estimate:
@@ -109,7 +99,6 @@ def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
     background).
 
     Args:
-        path: The file.
         quantity: What depth holds, where the file does not say (None = metres).
         axes: The axes of the normals, where the file does not say (None = OPENGL). Blender's Normal pass is in world axes: in Blender's
             multilayer files normals are left out unless `axes` says that they are the camera's.
@@ -165,6 +154,13 @@ def openexr() -> Any:
     return OpenEXR
 
 
+def _write(path: str | os.PathLike[str], attributes: dict[str, Any], channels: dict[str, np.ndarray]) -> None:
+    library = openexr()
+    header = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage, **attributes}
+    with atomic_path(path) as temporary, library.File(header, channels) as file:
+        file.write(str(temporary))
+
+
 def _channels(estimate: Estimate) -> dict[str, np.ndarray]:
     """The channels of one image, float32 (H, W)."""
     channels: dict[str, np.ndarray] = {}
@@ -208,7 +204,7 @@ def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """First header and all channels, float32 (H, W), refused by their headers before pixels are read."""
     library = openexr()
     with path.open("rb") as file:
-        if file.read(4) != _MAGIC:
+        if file.read(4) != MAGIC:
             raise FileFormatError(f"{path}: not an OpenEXR file")
     with damage_named(path, "OpenEXR cannot read the file"):
         with library.File(str(path), separate_channels=True, header_only=True) as file:

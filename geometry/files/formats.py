@@ -19,7 +19,7 @@ from .png import read_values_png, write_depth_values_png, write_normal_values_pn
 from .unlabelled import depth_mask
 
 NORMALS_SUFFIX = "_normals"
-"""What is added to the name of the second file where a format holds one map and the estimate has depth and normals."""
+"""Added to the name of the second file where a format holds one map and the estimate has depth and normals."""
 
 Reader = Callable[[Path, Quantity | None, Axes | None], Estimate]
 
@@ -30,7 +30,7 @@ class FileFormat:
 
     Attributes:
         description: What it is, a comma, and what it keeps; for menus.
-        write: Writes an estimate; returns the files.
+        write: Writes an estimate; where `one_map`, of depth and normals the normals to a second file.
         read: Reads it back, given what the file may not say; None where it is only written.
         batches: Whether a file holds more than one image.
         one_map: Whether a file holds depth or normals, and of both the normals go to a second one.
@@ -41,7 +41,7 @@ class FileFormat:
     """
 
     description: str
-    write: Callable[[Path, Estimate, SaveOptions], tuple[Path, ...]]
+    write: Callable[[Path, Estimate, SaveOptions], object]
     read: Reader | None = None
     batches: bool = False
     one_map: bool = False
@@ -51,7 +51,7 @@ class FileFormat:
     is_likely: Callable[[Path], bool] = Path.is_file
 
     def holds(self, estimate: Estimate) -> bool:
-        """Whether one file takes all images of an estimate; a mesh takes views of one scene, whose cameras it knows."""
+        """True if one file takes all images of an estimate; a mesh takes views of one scene, whose cameras it knows."""
         return estimate.batch == 1 or self.batches or (self.scene and estimate.extrinsics is not None)
 
 
@@ -84,14 +84,15 @@ def save_estimate(path: str | os.PathLike[str], estimate: Estimate, options: Sav
     chosen = _format(path)
     if not chosen.holds(estimate):
         one_image(estimate, f"a {path.suffix} file")
-    return chosen.write(path, estimate, options or SaveOptions())
+    chosen.write(path, estimate, options or SaveOptions())
+    two_files = chosen.one_map and estimate.depth is not None and estimate.normals is not None
+    return (path, _beside(path)) if two_files else (path,)
 
 
 def load_estimate(path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None) -> Estimate:
     """Reads an estimate in the format that the extension names. Nothing is ever unpickled, and sizes are checked before pixels are read.
 
     Args:
-        path: The file.
         quantity: What depth holds, where the file does not say (None = what the format's reader takes it for).
         axes: The axes of the normals, where the file does not say (None = OPENGL).
 
@@ -118,51 +119,29 @@ def _format(path: Path) -> FileFormat:
         raise FileFormatError(f"{path}: the extension '{path.suffix}' is not known; known are {', '.join(FORMATS)}") from None
 
 
-def _write_npz(path: Path, estimate: Estimate, _: SaveOptions) -> tuple[Path, ...]:
-    write_npz(path, estimate)
-    return (path,)
-
-
-def _write_exr(path: Path, estimate: Estimate, options: SaveOptions) -> tuple[Path, ...]:
-    write_exr(path, estimate, options.half)
-    return (path,)
-
-
-def _write_png(path: Path, estimate: Estimate, _: SaveOptions) -> tuple[Path, ...]:
-    return _write_maps(path, estimate, write_depth_values_png, write_normal_values_png)
-
-
-def _write_pfm(path: Path, estimate: Estimate, _: SaveOptions) -> tuple[Path, ...]:
+def _write_pfm(path: Path, estimate: Estimate, _: SaveOptions) -> None:
     def write_depth(at: Path, e: Estimate) -> None:
         assert e.depth is not None
         # Infinity is what the format's users (Middlebury) write for "no value".
         write_pfm(at, e.depth if e.mask is None else e.depth.where(e.mask, math.inf))
 
-    return _write_maps(path, estimate, write_depth, lambda at, e: write_pfm(at, e.normals))
+    _write_maps(path, estimate, write_depth, lambda at, e: write_pfm(at, e.normals))
 
 
 def _beside(path: Path) -> Path:
     return path.with_name(f"{path.stem}{NORMALS_SUFFIX}{path.suffix}")
 
 
-def _write_maps(path: Path, estimate: Estimate, write_depth: Callable, write_normals: Callable) -> tuple[Path, ...]:
+def _write_maps(path: Path, estimate: Estimate, write_depth: Callable, write_normals: Callable) -> None:
     """Depth to `path`, normals beside it; normals alone to `path`. Neither appears unless both could be written."""
     if estimate.depth is None:
         write_normals(path, estimate)
-        return (path,)
-    if estimate.normals is None:
+    elif estimate.normals is None:
         write_depth(path, estimate)
-        return (path,)
-    beside = _beside(path)
-    with atomic_path(path) as depth_path, atomic_path(beside) as normals_path:
-        write_depth(depth_path, estimate)
-        write_normals(normals_path, estimate)
-    return path, beside
-
-
-def _write_surface(path: Path, estimate: Estimate, options: SaveOptions) -> tuple[Path, ...]:
-    save_surface(path, estimate, options)
-    return (path,)
+    else:
+        with atomic_path(path) as depth_path, atomic_path(_beside(path)) as normals_path:
+            write_depth(depth_path, estimate)
+            write_normals(normals_path, estimate)
 
 
 def _read_pfm(path: Path, quantity: Quantity | None, axes: Axes | None) -> Estimate:
@@ -173,23 +152,27 @@ def _read_pfm(path: Path, quantity: Quantity | None, axes: Axes | None) -> Estim
     return Estimate(depth=values, quantity=quantity, mask=depth_mask(values, quantity))
 
 
-def _read_png(path: Path, _quantity: Quantity | None, _axes: Axes | None) -> Estimate:
-    return read_values_png(path)
-
-
 FORMATS: dict[str, FileFormat] = {
     ".npz": FileFormat(
-        "NumPy archive, every map in float32, bit for bit, batches too", _write_npz, read_npz, batches=True, is_likely=npz_holds_maps
+        "NumPy archive, every map in float32, bit for bit, batches too",
+        lambda path, estimate, _: write_npz(path, estimate),
+        read_npz,
+        batches=True,
+        is_likely=npz_holds_maps,
     ),
     ".exr": FileFormat(
         "OpenEXR, every map in named channels, 32- or 16-bit float, linear",
-        _write_exr,
+        lambda path, estimate, options: write_exr(path, estimate, options.half),
         read_exr,
         check_library=openexr,
         is_likely=exr_holds_maps,
     ),
     ".png": FileFormat(
-        "16-bit PNG, depth with its range, or normals in OpenGL colours", _write_png, _read_png, one_map=True, is_likely=png_holds_maps
+        "16-bit PNG, depth with its range, or normals in OpenGL colours",
+        lambda path, estimate, _: _write_maps(path, estimate, write_depth_values_png, write_normal_values_png),
+        lambda path, *_: read_values_png(path),
+        one_map=True,
+        is_likely=png_holds_maps,
     ),
     ".pfm": FileFormat(
         "portable float map, depth (infinite where masked) or normals in float32, bit for bit",
@@ -198,13 +181,8 @@ FORMATS: dict[str, FileFormat] = {
         one_map=True,
         is_likely=pfm_holds_maps,
     ),
-    ".ply": FileFormat("PLY mesh, made from depth, with coloured points", _write_surface, surface=True, scene=True),
-    ".glb": FileFormat(
-        "binary glTF mesh, made from depth, with the image on it",
-        _write_surface,
-        surface=True,
-        scene=True,
-    ),
-    ".stl": FileFormat("STL relief, a closed plate of 100 mm to print", _write_surface, surface=True),
+    ".ply": FileFormat("PLY mesh, made from depth, with coloured points", save_surface, surface=True, scene=True),
+    ".glb": FileFormat("binary glTF mesh, made from depth, with the image on it", save_surface, surface=True, scene=True),
+    ".stl": FileFormat("STL relief, a closed plate of 100 mm to print", save_surface, surface=True),
 }
 """By extension, lower case; the order is the order in menus."""

@@ -6,18 +6,18 @@ import struct
 import zipfile
 from pathlib import Path
 
+from .exr import MAGIC
 from .npz import MAP_NAMES
 from .png import NOTES, SIGNATURE
 
-_EXR_MAGIC = b"v/1\x01"
 _PFM_BEGINNINGS = (b"Pf\n", b"PF\n", b"Pf ", b"PF ", b"Pf\r", b"PF\r", b"Pf\t", b"PF\t")
-# Of a PNG: text chunks stand before the pixels, and no real file has this many.
+# PNG has its text chunks before the pixels, and no real file has this many.
 _MOST_CHUNKS = 64
 _LONGEST_KEYWORD = 80
 
 
 def npz_holds_maps(path: Path) -> bool:
-    """Whether an archive names one of the maps that are read."""
+    """True if an archive names one of the maps that are read."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.removesuffix(".npy") in MAP_NAMES for name in archive.namelist())
@@ -26,17 +26,17 @@ def npz_holds_maps(path: Path) -> bool:
 
 
 def exr_holds_maps(path: Path) -> bool:
-    """Whether it is an OpenEXR file at all: which of them are images only their numbers tell."""
-    return _beginning(path, len(_EXR_MAGIC)) == _EXR_MAGIC
+    """True for any OpenEXR file: only its numbers show whether it is an image."""
+    return _beginning(path, len(MAGIC)) == MAGIC
 
 
 def pfm_holds_maps(path: Path) -> bool:
-    """Whether it begins as a PFM does."""
+    """True if it begins as a PFM does."""
     return _beginning(path, 3) in _PFM_BEGINNINGS
 
 
 def png_holds_maps(path: Path) -> bool:
-    """Whether a PNG's notes say what its numbers are."""
+    """True if a PNG's text chunks say what its numbers are."""
     try:
         with path.open("rb") as file:
             if file.read(len(SIGNATURE)) != SIGNATURE:

@@ -93,7 +93,6 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
     """Decodes an image's bytes.
 
     Args:
-        path: The file, for messages.
         data: Its bytes.
 
     Raises:
@@ -129,7 +128,7 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
 
 
 class _Strictness:
-    """Has Pillow refuse files that are cut off, and be silent, whatever the rest of the process has asked of it. Any number of threads."""
+    """Makes Pillow refuse truncated files without warnings, whatever the rest of the process has set. Any number of threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -180,7 +179,7 @@ def _tiff_tag(image: ImageFile, tag: int) -> tuple[int, ...]:
 
 
 def _is_exact(image: ImageFile) -> bool:
-    """Whether Pillow gives the numbers of the file, by its header; of 16 bits it keeps those of grey images only."""
+    """True if Pillow gives the file's own numbers, by its header; of 16 bits it keeps those of grey images only."""
     if image.mode not in _EXACT_MODES:
         return False
     if image.mode.startswith("I;16"):
@@ -202,7 +201,7 @@ def _pillow_pixels(image: ImageFile, data: bytes) -> np.ndarray:
 
 
 def _grey_step(image: ImageFile, data: bytes) -> int:
-    """What one step of a PNG's grey has become in its pixels. Pillow stretches 2 and 4 bits to 8, but not which grey is transparent."""
+    """The size in decoded pixels of one grey step of a PNG. Pillow stretches 2 and 4 bits to 8, but not which grey is transparent."""
     return 255 // (2 ** data[_PNG_BITS_AT] - 1) if image.format == "PNG" and image.mode == "L" else 1
 
 
@@ -213,12 +212,12 @@ def _grey_with_alpha(pixels: np.ndarray, transparent: int) -> np.ndarray:
 
 
 def _is_deep_png(image: ImageFile) -> bool:
-    """Whether it is a PNG of 16-bit colours, as the pack writes them."""
+    """True for a PNG of 16-bit colours, as the pack writes them."""
     return image.format == "PNG" and image.tile[0][3] in ("RGB;16B", "RGBA;16B") and "transparency" not in image.info
 
 
 def _deep_png_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
-    """16-bit colours. Pillow keeps the upper byte of each number, and the lower one where it is told that this comes first."""
+    """16-bit colours. Pillow keeps the upper byte of each number, and the lower one if the byte order is swapped."""
     decoded = []
     for order in "BL":
         with _open(path, data) as image:

@@ -11,12 +11,11 @@ from typing import Any
 MAX_BYTES = 2**20
 
 
-def read_json(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> Any:
-    """What a JSON file holds.
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Reads a JSON file.
 
     Args:
-        path: The file.
-        max_bytes: The longest that is read.
+        path: The file, of at most `MAX_BYTES`.
 
     Raises:
         OSError: It is absent or cannot be read.
@@ -26,8 +25,8 @@ def read_json(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> Any:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, and a device may have no end
         raise ValueError("it is no regular file")
-    if status.st_size > max_bytes:
-        raise ValueError(f"it has {status.st_size} bytes; at most {max_bytes} are read")
+    if status.st_size > MAX_BYTES:
+        raise ValueError(f"it has {status.st_size} bytes; at most {MAX_BYTES} are read")
     try:
         return json.loads(path.read_bytes())
     except RecursionError as error:

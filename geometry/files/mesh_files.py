@@ -38,8 +38,6 @@ def write_ply(path: str | os.PathLike[str], mesh: Mesh, up: str = "y") -> None:
     Colours are 8-bit sRGB, as PLY viewers expect.
 
     Args:
-        path: The file.
-        mesh: The surface.
         up: What points up in the file, which cannot say it: a key of PLY_AXES.
 
     Raises:
@@ -95,7 +93,6 @@ def write_glb(path: str | os.PathLike[str], meshes: Mesh | Sequence[Mesh]) -> No
     has its light. Surfaces are seen from both sides.
 
     Args:
-        path: The file.
         meshes: One, or the views of one scene.
 
     Raises:

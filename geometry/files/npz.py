@@ -25,7 +25,7 @@ _MAX_WORD_BYTES = 256
 _BAND_NUMBERS = 2**20
 
 MAP_NAMES = ("depth", "normals", "dmap", "nmap")
-"""What an archive has one of at least."""
+"""Keys of which an archive has at least one."""
 
 
 def write_npz(path: str | os.PathLike[str], estimate: Estimate) -> None:
@@ -73,13 +73,12 @@ def _write_values(member: IO[bytes], values: Tensor, is_map: bool) -> None:
 def read_npz(path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None) -> Estimate:
     """Reads an estimate from a NumPy archive. Nothing is ever unpickled.
 
-    Also read is the `d.npz` of the Blender depth-map tutorial: `dmap` (H, W), large = far, and `nmap` (H, W, 3). Where the archive does
+    The `d.npz` of the Blender depth-map tutorial is read too: `dmap` (H, W), large = far, and `nmap` (H, W, 3). Where the archive does
     not say what it holds: a `dmap` within [0, 1] is relative depth, any other is metres; an `nmap` without a negative number is the
     tutorial's image, n * 0.5 + 0.5 in the order z, y, x with +x left (SCANNET), any other holds vectors. Metres without a mask
     are masked where they are not finite, not positive or beyond 1e9 (a renderer's background).
 
     Args:
-        path: The file.
         quantity: What `depth` holds, where the archive does not say.
         axes: The axes of the normals, where the archive does not say.
 
@@ -143,7 +142,7 @@ def _read_word(path: os.PathLike[str], archive: zipfile.ZipFile, key: str) -> st
 
 
 def _checked_numbers(path: os.PathLike[str], archive: zipfile.ZipFile, key: str) -> int:
-    """How many float32 numbers an array takes to read, refused by its header before anything is allocated for it."""
+    """The float32 numbers that reading an array takes; a bad header is refused before anything is allocated."""
     with archive.open(f"{key}.npy") as member:
         shape, dtype = _read_header(path, key, member)
     kinds = "bu" if key == "mask" else "fiu"
@@ -195,16 +194,12 @@ def _to_estimate(path: os.PathLike[str], maps: dict[str, np.ndarray], quantity: 
         mask=mask,
         confidence=planes.get("confidence"),
     )
-    matrices = {name: _matrices(maps[name]) for name in _MATRICES if name in maps}
+    arrays = {name: maps[name] if maps[name].ndim > 2 else maps[name][None] for name in _MATRICES if name in maps}
+    matrices = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
     for name, check in _MATRICES.items():
         if name in matrices:
             check(matrices[name], estimate.batch)
     return replace(estimate, **matrices)
-
-
-def _matrices(array: np.ndarray) -> Tensor:
-    """One matrix for each image, of an array that may be that of a single one."""
-    return torch.from_numpy(np.ascontiguousarray(array if array.ndim > 2 else array[None]))
 
 
 def _quantity_of_dmap(depth: Tensor) -> Quantity:

@@ -25,7 +25,7 @@ MAX_FILE_BYTES = 2**32
 """Longest file that is read at all."""
 
 MAX_PIXELS_PER_BYTE = 2048
-"""Of an image above 8192 x 8192 pixels: beyond this its header lies, or the file is made to fill the memory."""
+"""The limit for images above 8192 x 8192 pixels: beyond it the header is false, or the file is made to fill the memory."""
 
 # A blank page packs 8000 pixels of one bit into a byte as PNG, and any number as lossless WebP. Up to here they cost 800 MB as colours.
 _HARMLESS_PIXELS = 2**26
@@ -99,9 +99,6 @@ def temporary_folder(parent: str | os.PathLike[str]) -> Iterator[Path]:
 
     Args:
         parent: The folder to make it in; made if absent.
-
-    Yields:
-        The folder.
     """
     from filelock import FileLock
 
@@ -246,7 +243,7 @@ def resolve_inside(folder: str | os.PathLike[str], name: str) -> Path:
 
 
 def _name_problem(name: str, parts: list[str]) -> str | None:
-    """What is wrong with a relative name, or None."""
+    """The fault of a relative name, in words; None if there is none."""
     if not name:
         return "is empty"
     if PurePosixPath(name.replace("\\", "/")).is_absolute():
@@ -309,9 +306,7 @@ def check_size(path: str | os.PathLike[str], width: int, height: int, file_bytes
     """Refuses sizes that a header claims before anything is allocated for them.
 
     Args:
-        path: The file, for messages.
-        width: As the header says.
-        height: As the header says.
+        width, height: As the header says.
         file_bytes: Length of the whole file.
 
     Raises:

@@ -18,7 +18,6 @@ def write_pfm(path: str | os.PathLike[str], values: Tensor) -> None:
     """Writes one map as a little-endian PFM, atomically.
 
     Args:
-        path: The file.
         values: (1, H, W) or (3, H, W), or the same with a batch of one in front; float32.
 
     Raises:
@@ -37,9 +36,6 @@ def write_pfm(path: str | os.PathLike[str], values: Tensor) -> None:
 
 def read_pfm(path: str | os.PathLike[str]) -> Tensor:
     """Reads a PFM, grey or colour, of either byte order.
-
-    Args:
-        path: The file.
 
     Returns:
         (1, C, H, W) float32 on the CPU, C = 1 (Pf) or 3 (PF), bit for bit; the scale's size is not applied.

@@ -21,26 +21,25 @@ from .paths import FileFormatError, one_image, read_bytes, write_bytes
 from .unlabelled import FAR_AWAY
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-"""How every PNG begins."""
+"""The first bytes of every PNG."""
 
 # What is rounded at a time: it stays in the processor's cache.
 _BAND_PIXELS = 2**16
 # PNG's number for what the pixels hold, by their channels.
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
-# Of the 255 steps of 8 bits.
+# Half of the 255 steps of 8 bits.
 _HALF = 127.5
 _QUANTITY, _WHITE, _BLACK = "depth_normal.quantity", "depth_normal.white", "depth_normal.black"
 _AXES, _INVALID, _INTRINSICS = "depth_normal.axes", "depth_normal.invalid", "depth_normal.intrinsics"
 
 NOTES = (_QUANTITY, _AXES)
-"""Keywords of the texts of which one says that a PNG holds numbers."""
+"""Keywords of text chunks, one of which marks a PNG that holds numbers."""
 
 
 def write_depth_png(path: str | os.PathLike[str], image: Tensor, text: dict[str, str] | None = None) -> None:
     """Writes a depth image as 16-bit grey PNG, rounded, atomically.
 
     Args:
-        path: The file.
         image: (1, H, W) or (1, 1, H, W) in [0, 1], near = white; clamped, NaN becomes 0.
         text: Keywords and texts to keep in the file.
 
@@ -54,7 +53,6 @@ def write_normal_png(path: str | os.PathLike[str], image: Tensor, bits: int = 8,
     """Writes a normal map as RGB PNG, rounded, atomically.
 
     Args:
-        path: The file.
         image: (3, H, W) or (1, 3, H, W) in [0, 1]; clamped, NaN becomes 0.
         bits: 8 or 16. 8 bits cost 0.17 degrees on average.
         text: Keywords and texts to keep in the file.
@@ -62,9 +60,7 @@ def write_normal_png(path: str | os.PathLike[str], image: Tensor, bits: int = 8,
     Raises:
         ValueError: Another shape, or another number of bits.
     """
-    if bits not in (8, 16):
-        raise ValueError(f"a PNG of {bits} bits a channel was asked for; 8 or 16 can be written")
-    _write(path, _rounded(image, 3, np.uint8 if bits == 8 else np.uint16), text)
+    _write(path, _rounded(image, 3, _whole_numbers(bits)), text)
 
 
 def write_image_png(path: str | os.PathLike[str], image: Tensor, bits: int = 8) -> None:
@@ -79,12 +75,11 @@ def write_image_png(path: str | os.PathLike[str], image: Tensor, bits: int = 8) 
     Raises:
         ValueError: More than one image, another number of channels, or other bits.
     """
-    if bits not in (8, 16):
-        raise ValueError(f"a PNG of {bits} bits a channel was asked for; 8 or 16 can be written")
+    dtype = _whole_numbers(bits)
     channels = image.shape[-3] if image.ndim > 2 else 0
     if channels not in _COLOUR_TYPES:
         raise ValueError(f"the image has shape {tuple(image.shape)}; expected (C, height, width) of 1, 3 or 4 channels")
-    _write(path, _rounded(image, channels, np.uint8 if bits == 8 else np.uint16))
+    _write(path, _rounded(image, channels, dtype))
 
 
 def write_normals_png(
@@ -100,9 +95,7 @@ def write_normals_png(
     two levels to within float32's rounding, it may be the other one.
 
     Args:
-        path: The file.
         normals: (1, 3, H, W) unit vectors in `source` axes.
-        source: Their axes.
         mask: (1, 1, H, W) bool, True where they can be trusted; None = everywhere.
         target: How the image shall store them.
 
@@ -129,8 +122,7 @@ def write_depth_values_png(path: str | os.PathLike[str], estimate: Estimate) -> 
     ("0" where level 0 means "no value" and black is level 1), `depth_normal.intrinsics` (9 numbers, row by row).
 
     Args:
-        path: The file.
-        estimate: One image with depth; where it does not count (`Estimate.depth_valid`) or is FAR_AWAY, no value is kept.
+        estimate: One image with depth; where it is not valid (`Estimate.depth_valid`) or is FAR_AWAY, no value is kept.
 
     Raises:
         ValueError: More than one image, no depth, or no pixel with a value.
@@ -151,15 +143,13 @@ def write_depth_values_png(path: str | os.PathLike[str], estimate: Estimate) -> 
     _write(path, levels.numpy().astype(np.uint16)[None], text | ({_INVALID: "0"} if first else {}) | _intrinsics_text(estimate))
 
 
-def write_normal_values_png(path: str | os.PathLike[str], estimate: Estimate, bits: int = 16) -> None:
-    """Writes normals as an RGB PNG in OpenGL colours, rounded, atomically; pixels that do not count are black, which is no direction.
+def write_normal_values_png(path: str | os.PathLike[str], estimate: Estimate) -> None:
+    """Writes normals as a 16-bit RGB PNG in OpenGL colours, rounded, atomically; invalid pixels are black, which is no direction.
 
     Text chunks: `depth_normal.axes` = opengl, `depth_normal.invalid` and `depth_normal.intrinsics` as in `write_depth_values_png`.
 
     Args:
-        path: The file.
         estimate: One image with normals, in any axes.
-        bits: 16 or 8.
 
     Raises:
         ValueError: More than one image, or no normals.
@@ -172,7 +162,7 @@ def write_normal_values_png(path: str | os.PathLike[str], estimate: Estimate, bi
     image = torch.where(valid, encode_normal_map(estimate.normals, source=estimate.axes), 0)
     if not bool(valid.all()):
         text[_INVALID] = "0"
-    write_normal_png(path, image, bits, text)
+    write_normal_png(path, image, 16, text)
 
 
 class PlainImageError(FileFormatError):
@@ -235,6 +225,12 @@ def _to_normals(pixels: np.ndarray, text: dict[str, str], intrinsics: Tensor | N
         mask=(levels > 0).any(1, keepdim=True) if _INVALID in text else None,
         intrinsics=intrinsics,
     )
+
+
+def _whole_numbers(bits: int) -> type[np.unsignedinteger]:
+    if bits not in (8, 16):
+        raise ValueError(f"a PNG of {bits} bits a channel was asked for; 8 or 16 can be written")
+    return np.uint8 if bits == 8 else np.uint16
 
 
 def _rounded(image: Tensor, channels: int, dtype: type[np.unsignedinteger]) -> np.ndarray:

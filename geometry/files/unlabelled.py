@@ -42,7 +42,6 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
     """Tells depth from normals by their values, where no channel is named as either.
 
     Args:
-        path: The file, for messages.
         channels: Float32 (H, W) by name; `A` is not looked at.
         metric: Whether depth would be taken for metres, because nobody said otherwise.
 

@@ -14,7 +14,7 @@ from .normal_map_image import image_to_normals
 from .render import NEAR
 
 LINEAR_IN = ("disparity", "depth")
-"""What equal steps of grey mean: equal steps of inverse depth (most networks' images) or of depth (most renderers')."""
+"""Meanings of equal steps of grey: equal steps of inverse depth (most networks' images) or of depth (most renderers')."""
 
 
 def image_to_depth(
@@ -53,14 +53,12 @@ def image_to_depth(
 def maps_to_estimate(
     depth: Tensor | None, normal_map: Tensor | None, coding: str, height: int, width: int, name: str = "the normal map"
 ) -> Estimate:
-    """What maps of any program say of images: a depth image (near = white, disparity), a normal map, or both.
+    """The estimate that maps of any program show: a depth image (near = white, disparity), a normal map, or both.
 
     Args:
-        depth: (B, 3, H, W) in [0, 1], of any size; None = there is none.
-        normal_map: (B, 3, H, W) in [0, 1], of any size; None = there is none.
+        depth, normal_map: (B, 3, H, W) in [0, 1], of any size; None = there is none.
         coding: How the normal map stores its vectors.
-        height: Of the images.
-        width: Of the images.
+        height, width: Of the images.
         name: Of the normal map, for the warning where it does not look like one.
 
     Returns:

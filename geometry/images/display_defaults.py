@@ -19,7 +19,7 @@ _METRIC_PERCENTILES = (0.1, 99.9)
 _WHOLE_RANGE = (0.0, 100.0)
 
 
-def usual_depth_image(estimate: Estimate, normalisation: MeasureRange = measure_range_of_most, near: str = NEAR[0]) -> Tensor:
+def default_depth_image(estimate: Estimate, normalisation: MeasureRange = measure_range_of_most, near: str = NEAR[0]) -> Tensor:
     """The image of an estimate's depth.
 
     Args:
@@ -42,11 +42,11 @@ def usual_depth_image(estimate: Estimate, normalisation: MeasureRange = measure_
     )
 
 
-def usual_range(estimate: Estimate) -> tuple[Tensor, Tensor]:
-    """The ends of `usual_depth_image` of each image, as nearness.
+def default_depth_range(estimate: Estimate) -> tuple[Tensor, Tensor]:
+    """The ends of `default_depth_image` of each image, as nearness.
 
     Returns:
-        Of black and of white, (B, 1, 1, 1): 1 / metres, disparity, or relative depth below zero; infinite where no value counts.
+        Of black and of white, (B, 1, 1, 1): 1 / metres, disparity, or relative depth below zero; infinite where no value is valid.
 
     Raises:
         ValueError: There is no depth.

@@ -11,10 +11,10 @@ from torch import Tensor
 from ..kinds import Quantity
 
 MeasureRange: TypeAlias = Callable[[Tensor, Tensor, tuple[float, float]], tuple[Tensor, Tensor]]
-"""Finds the range between black and white: from values, where they count and the percentiles; low and high, (B or 1, 1, 1, 1)."""
+"""Finds the range between black and white: from values, where they are valid and the percentiles; low and high, (B or 1, 1, 1, 1)."""
 
 FAR_AND_NEAR_END = (2.0, 98.0)
-"""The percentiles of nearness at which a scene ends, so that a few stray values do not count."""
+"""The percentiles of nearness at which a scene ends, so that a few stray values have no effect."""
 
 _DIGITS = 2**16
 _SAMPLES = 2**16
@@ -43,18 +43,18 @@ def measure_range(
 
     Args:
         values: (B, 1, H, W).
-        valid: (B, 1, H, W) bool, where values count.
+        valid: (B, 1, H, W) bool, where values are valid.
         percentiles: (low, high), 0 to 100; between two values they are interpolated.
         per_clip: One range for all images instead of one each.
 
     Returns:
-        Low and high, (B, 1, 1, 1), of a clip (1, 1, 1, 1); infinite where no value counts. Nothing is asked of the device.
+        Low and high, (B, 1, 1, 1), of a clip (1, 1, 1, 1); infinite where no value is valid. The device is not synchronised.
     """
     if percentiles == (0.0, 100.0):
         dimensions = (0, 1, 2, 3) if per_clip else (1, 2, 3)
         low = torch.where(valid, values, float("inf")).amin(dimensions, keepdim=True)
         return low, torch.where(valid, values, float("-inf")).amax(dimensions, keepdim=True)
-    images = [(value.flatten().float(), counts.flatten()) for value, counts in zip(values, valid, strict=True)]
+    images = [(value.flatten().float(), usable.flatten()) for value, usable in zip(values, valid, strict=True)]
     groups = [images] if per_clip else [[image] for image in images]
     ends = torch.stack([_percentiles(group, percentiles) for group in groups]).to(values).view(-1, 2, 1, 1, 1)
     return ends[:, 0], ends[:, 1]
@@ -69,12 +69,10 @@ def measure_range_of_samples(values: Tensor, valid: Tensor, percentiles: tuple[f
     """`measure_range` of each image by some ten thousand of its values, for ends that need not be exact.
 
     Args:
-        values: (B, 1, H, W).
-        valid: (B, 1, H, W) bool, where values count.
-        percentiles: As `measure_range`.
+        values, valid, percentiles: As `measure_range`.
 
     Returns:
-        Low and high, (B, 1, 1, 1); infinite where no sample counts. Nothing is asked of the device.
+        Low and high, (B, 1, 1, 1); infinite where no sample is valid. The device is not synchronised.
     """
     stride = sample_stride(values.shape[-2] * values.shape[-1])
     return measure_range(values[..., ::stride, ::stride], valid[..., ::stride, ::stride], percentiles)
@@ -84,13 +82,11 @@ def measure_range_of_most(values: Tensor, valid: Tensor, percentiles: tuple[floa
     """`measure_range` of each image, to look at: exact extremes, percentiles of samples.
 
     Args:
-        values: (B, 1, H, W).
-        valid: (B, 1, H, W) bool, where values count.
-        percentiles: As `measure_range`.
+        values, valid, percentiles: As `measure_range`.
 
     Returns:
-        Low and high, (B, 1, 1, 1): the extremes where the percentiles fall together or no sample counts, infinite where no value does.
-        Nothing is asked of the device.
+        Low and high, (B, 1, 1, 1): the extremes where the percentiles fall together or no sample is valid, infinite where no value is.
+        The device is not synchronised.
     """
     least, greatest = measure_range(values, valid)
     if percentiles == (0.0, 100.0):
@@ -105,7 +101,7 @@ def value_at_ranks(values: Tensor, valid: Tensor, ranks: Sequence[int]) -> Tenso
 
     Args:
         values: Any shape.
-        valid: The same shape, bool, where values count; more than the highest rank.
+        valid: The same shape, bool, where values are valid; more than the highest rank.
         ranks: Places in the ascending order.
 
     Returns:
@@ -120,10 +116,10 @@ def sampled(values: Tensor, valid: Tensor) -> Tensor:
 
     Args:
         values: (1, 1, H, W).
-        valid: (1, 1, H, W) bool, where values count.
+        valid: (1, 1, H, W) bool, where values are valid.
 
     Returns:
-        (N,) values of a sparse grid, without gradient; all valid values where the grid misses them. The device is asked for N.
+        (N,) values of a sparse grid, without gradient; all valid values where the grid misses them. Synchronises the device for N.
     """
     stride = sample_stride(values.numel())
     sample = values[..., ::stride, ::stride][valid[..., ::stride, ::stride]].detach()
@@ -160,7 +156,7 @@ def _ranked(images: Sequence[tuple[Tensor, Tensor]], ranks: Tensor) -> Tensor:
 
 
 def _counts(images: Sequence[tuple[Tensor, Tensor]], bin_of: Callable[[Tensor, Tensor], Tensor], bins: int) -> Tensor:
-    """How many valid values fall into each bin; `bin_of` gives the bin of a value from the upper and the lower digits of its order."""
+    """The number of valid values in each bin; `bin_of` gives the bin of a value from the upper and the lower digits of its order."""
     counts = torch.zeros(bins + 1, dtype=torch.int64, device=images[0][0].device)
     one = torch.ones((), dtype=torch.int64, device=counts.device)
     for values, valid in images:

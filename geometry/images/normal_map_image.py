@@ -41,7 +41,7 @@ def image_to_normals(image: Tensor, coding: NormalMapCoding | Axes | str, name: 
 
 
 def normal_map_problem(image: Tensor, normals: Tensor) -> str | None:
-    """Why an image is unlikely to be a normal map, or to have the coding that it was read with, in words; None if it is likely.
+    """The reason, in words, why an image is hardly a normal map or has another coding than it was read with; None if there is none.
 
     Args:
         image: (B, 3, H, W) in [0, 1].
@@ -50,9 +50,9 @@ def normal_map_problem(image: Tensor, normals: Tensor) -> str | None:
     step = -(-max(image.shape[-2:]) // _LOOKED_AT)
     samples, vectors = image[..., ::step, ::step], normals[..., ::step, ::step]
     lengths = (2 * samples - 1).square().sum(1).sqrt()
-    counts = (samples.amax(1) > _BLACK) & (lengths > _NO_LENGTH)
+    usable = (samples.amax(1) > _BLACK) & (lengths > _NO_LENGTH)
     is_unit, is_away = (lengths > _UNIT[0]) & (lengths < _UNIT[1]), vectors[:, 2] < 0
-    pixels, unit, away = torch.stack([each.sum() for each in (counts, counts & is_unit, counts & is_away)]).tolist()
+    pixels, unit, away = torch.stack([each.sum() for each in (usable, usable & is_unit, usable & is_away)]).tolist()
     if not pixels:
         return None
     if unit / pixels < _MOST:

@@ -16,7 +16,7 @@ from ..valid import valid_depth, valid_normals
 from .levels import MeasureRange, depth_to_nearness, measure_range
 
 NEAR = ("white", "black")
-"""Which end of the grey levels is near."""
+"""The end of the grey levels that is near."""
 
 # How the range between black and white is found in a batch, by what makes the function; None = the caller gives the range.
 _RANGES: dict[str, Callable[[], MeasureRange] | None] = {
@@ -27,7 +27,7 @@ _RANGES: dict[str, Callable[[], MeasureRange] | None] = {
 }
 
 NORMALISATIONS = tuple(_RANGES)
-"""Where the range between black and white comes from: each image, the whole batch, the caller, or the frames so far."""
+"""Sources of the range between black and white: each image, the whole batch, the caller, or the frames so far."""
 
 # Evenly spaced colours of each map, dark or red end first; between them the maps are linear to within 2 of 255 levels.
 _COLOUR_MAPS = {
@@ -43,7 +43,7 @@ _COLOUR_MAPS = {
 }
 
 COLOUR_MAPS = tuple(_COLOUR_MAPS)
-"""Names that `colourise` knows."""
+"""Names that `colourise` accepts."""
 
 
 def normalise_per_image(values: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -51,10 +51,10 @@ def normalise_per_image(values: Tensor, mask: Tensor | None = None) -> Tensor:
 
     Args:
         values: (B, 1, H, W), any range.
-        mask: (B, 1, H, W) bool, True where values count; None = everywhere. NaN and infinity never count.
+        mask: (B, 1, H, W) bool, True where values are valid; None = everywhere. NaN and infinity never are.
 
     Returns:
-        (B, 1, H, W) in [0, 1]; 0 for an image that is constant or has no value that counts, and where a value is not a number.
+        (B, 1, H, W) in [0, 1]; 0 for an image that is constant or has no valid value, and where a value is not a number.
         What the mask leaves out is clamped.
 
     Raises:
@@ -177,7 +177,7 @@ def colourise(image: Tensor, colour_map: str) -> Tensor:
 
 
 def _measure(normalisation: str | MeasureRange) -> MeasureRange | None:
-    """What finds the range; None where the caller gives it."""
+    """The function that finds the range; None where the caller gives it."""
     if not isinstance(normalisation, str):
         return normalisation
     make = _RANGES[normalisation]

@@ -47,12 +47,12 @@ def _levels(colour: str, name: str) -> tuple[int, ...]:
     """Red, green and blue from 0 to 255."""
     from PIL import ImageColor
 
-    said = colour.strip() if isinstance(colour, str) else ""
+    text = colour.strip() if isinstance(colour, str) else ""
     levels: tuple[int, ...] = ()
-    if numbers := _NUMBERS.fullmatch(said):
+    if numbers := _NUMBERS.fullmatch(text):
         levels = tuple(int(number) for number in numbers.groups())
-    elif _HEXADECIMAL.fullmatch(said) or said.lower() in ImageColor.colormap:
-        levels = ImageColor.getrgb(said)[:3]
+    elif _HEXADECIMAL.fullmatch(text) or text.lower() in ImageColor.colormap:
+        levels = ImageColor.getrgb(text)[:3]
     if not levels or max(levels) > 255:
         raise ValueError(
             f"{name} is {colour!r}; accepted: # and six or three hexadecimal digits, such as #ffb46b or #fff, a name such as white, or "

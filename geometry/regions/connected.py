@@ -33,8 +33,7 @@ def region_around(values: Tensor, allowed: Tensor, row: int, column: int, step: 
     Args:
         values: (H, W) float32, on the CPU.
         allowed: (H, W) bool, the pixels that may be passed.
-        row: Of the pixel to start from.
-        column: Of the pixel to start from.
+        row, column: Of the pixel to start from.
         step: The most by which the values of neighbours may differ: those above, below, left and right of a pixel.
 
     Returns:

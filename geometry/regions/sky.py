@@ -4,7 +4,7 @@ Networks that were not trained to tell the sky make it the farthest thing of the
 person looks the same to them, so depth alone does not tell. Depth and image together give three signs: the top border is far; what is
 far there is brighter or bluer than the rest, and less finely drawn; and the bottom border is near, as is the ground in front of a camera.
 
-`assumptions.likely_depth` has no image when it chooses how deep a scene is, so it sees only a sky of one constant farthest value.
+`assumptions.assumed_depth` has no image when it chooses how deep a scene is, so it sees only a sky of one constant farthest value.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _SOFT, _SOFT_METRIC = (0.25, 0.06), (0.4, 0.8)
 
 
 def find_sky(image: Tensor, estimate: Estimate) -> Tensor:
-    """Where the sky is.
+    """Finds the sky.
 
-    A guess from these signs, for estimates whose network does not tell the sky itself: `python -m training.sky` prints how often it is
+    A guess from these signs, for estimates whose network does not predict the sky: `python -m training.sky` prints how often it is
     right. Night skies and skies as dark as the ground are missed; a bright or blue wall behind near things can pass for sky.
 
     Args:
@@ -102,8 +102,7 @@ def sky_to_drop(image: Tensor, estimate: Estimate) -> Tensor:
     """The sky without what is far before it, for those who leave it out of a surface: of metres only what is about as far as the sky.
 
     Args:
-        image: As `find_sky`.
-        estimate: As `find_sky`.
+        image, estimate: As `find_sky`.
 
     Returns:
         (B, 1, H, W) bool.
@@ -138,7 +137,7 @@ def predicted_sky(estimate: Estimate) -> Tensor:
 
 
 def _detail(brightness: Tensor, side: Tensor) -> Tensor:
-    """How much each pixel differs from the pixels to its right and below that are on its side: (B, 1, H, W)."""
+    """The difference of each pixel from the pixels to its right and below that are on its side: (B, 1, H, W)."""
     differences = torch.zeros_like(brightness)
     for axis in (2, 3):
         length = brightness.shape[axis] - 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..assumptions import likely_depth, likely_intrinsics
+from ..assumptions import assumed_depth, assumed_intrinsics
 from ..estimate import Axes, Estimate, Quantity
 from .normals import depth_to_normals
 
@@ -16,9 +16,9 @@ def with_normals(estimate: Estimate, edges: str = "auto", near_far_ratio: float 
     are its slopes.
 
     Args:
-        estimate: Any estimate. If it does not know its camera or the zero of its depth, the likely ones are taken.
+        estimate: Any estimate. If it does not know its camera or the zero of its depth, assumed ones are taken.
         edges: As `depth_to_normals`.
-        near_far_ratio: As `likely_depth`.
+        near_far_ratio: As `assumed_depth`.
 
     Returns:
         An estimate whose `normals` are unit vectors in OPENGL axes if they were derived here; pixels without depth are masked then.
@@ -26,6 +26,6 @@ def with_normals(estimate: Estimate, edges: str = "auto", near_far_ratio: float 
     if estimate.normals is not None or (estimate.quantity is Quantity.RELATIVE_DEPTH and not near_far_ratio):
         return estimate
     _, _, valid = estimate.known_depth()
-    normals = depth_to_normals(likely_depth(estimate, near_far_ratio), likely_intrinsics(estimate), estimate.mask, edges)
+    normals = depth_to_normals(assumed_depth(estimate, near_far_ratio), assumed_intrinsics(estimate), estimate.mask, edges)
     # Where there is no depth the normals are invented, and only the mask can tell.
     return replace(estimate, normals=normals, axes=Axes.OPENGL, mask=estimate.mask if bool(valid.all()) else valid)

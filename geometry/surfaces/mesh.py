@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...utils import resize_map
-from ..assumptions import NEAR_FAR_RATIO, likely_depth, likely_intrinsics
+from ..assumptions import NEAR_FAR_RATIO, assumed_depth, assumed_intrinsics
 from ..camera import camera_to_world_points, depth_to_points, fov_from_intrinsics
 from ..checks import check_choice, check_extrinsics, check_image_of, check_intrinsics
 from ..conventions import camera_to_world_normals, convert_normals
@@ -58,14 +58,14 @@ class Mesh:
 
 @dataclass(frozen=True)
 class MeshOptions:
-    """How a mesh is made.
+    """Options of meshes.
 
     Attributes:
         max_jump: Share by which depth may differ between neighbours beyond what the plane of the surface there explains.
         max_points: Where there are more pixels, every second, third, ... is taken in both directions; 0 = all pixels.
         edges: Of the depth, as `depth_to_normals`: ramps of soft edges become steps, so that nothing hangs between things.
-        fov: As `likely_intrinsics`.
-        near_far_ratio: As `likely_depth`; relative depth takes NEAR_FAR_RATIO where it is None or 0.
+        fov: As `assumed_intrinsics`.
+        near_far_ratio: As `assumed_depth`; relative depth takes NEAR_FAR_RATIO where it is None or 0.
         drop_sky: Leave out what looks like the sky in the image (`sky_to_drop`).
 
     Raises:
@@ -101,10 +101,9 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
     pixels are nowhere joined (one row) gives its points alone. Where views overlap, each gives its own points.
 
     Args:
-        estimate: With depth; one image, or with extrinsics any number of them. Disparity becomes likely depth. Normals become the
+        estimate: With depth; one image, or with extrinsics any number of them. Disparity becomes assumed depth. Normals become the
             points' normals.
         image: (B, 3, h, w) RGB in [0, 1] of any size and of the depth's shape: the texture, and the points' colours.
-        options: How.
 
     Returns:
         Meshes in the axes of the camera, with extrinsics in those of the world. Pixels that are masked, without a value or FAR_AWAY give
@@ -144,8 +143,7 @@ def describe_source(estimate: Estimate, options: MeshOptions | None = None) -> s
     """One line on the depth and the camera that a mesh is made of, for people.
 
     Args:
-        estimate: As `depth_to_meshes`.
-        options: As `depth_to_meshes`.
+        estimate, options: As `depth_to_meshes`.
 
     Raises:
         ValueError: No depth.
@@ -158,7 +156,7 @@ def describe_source(estimate: Estimate, options: MeshOptions | None = None) -> s
     else:
         assert estimate.quantity is not None
         words = f"{estimate.quantity.value.replace('_', ' ')}: likely depth, near:far 1:{far / near:.3g}"
-    fov = float(fov_from_intrinsics(likely_intrinsics(estimate, options.fov)[:1].cpu(), estimate.height, estimate.width))
+    fov = float(fov_from_intrinsics(assumed_intrinsics(estimate, options.fov)[:1].cpu(), estimate.height, estimate.width))
     known = "asked for" if options.fov else "assumed" if estimate.intrinsics is None else "known"
     return f"{words}; field of view {fov:.3g}° ({known})"
 
@@ -187,7 +185,7 @@ def _distances(estimate: Estimate, options: MeshOptions) -> Tensor:
     ratio = options.near_far_ratio
     if estimate.quantity is Quantity.RELATIVE_DEPTH and not ratio:
         ratio = NEAR_FAR_RATIO
-    return likely_depth(estimate, ratio)
+    return assumed_depth(estimate, ratio)
 
 
 def _surface(view: Estimate, image: Tensor | None, step: int, options: MeshOptions) -> Mesh:
@@ -219,7 +217,7 @@ def _surface(view: Estimate, image: Tensor | None, step: int, options: MeshOptio
 
 def _placed(view: Estimate, depth: Tensor, picked: tuple, first: int, step: int, options: MeshOptions) -> tuple[Tensor, Tensor | None]:
     """Points and normals of the picked pixels, in OPENGL axes of the camera or the world."""
-    intrinsics = likely_intrinsics(view, options.fov).to(depth)
+    intrinsics = assumed_intrinsics(view, options.fov).to(depth)
     offset, scale = torch.zeros(3, 3), torch.ones(3, 3)
     offset[:2, 2], scale[:2] = first, 1 / step
     points = depth_to_points(depth, (intrinsics - offset) * scale)

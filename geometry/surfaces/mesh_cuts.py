@@ -15,7 +15,7 @@ from torch import Tensor
 from ..edges.depth_edges import depth_at_image_edges, edge_radius, largest_within, sharpen_depth_edges
 from ..images.levels import sampled
 from ..regions.connected import large_regions
-from .noise import measure_disturbance
+from .noise import measure_noise
 
 MAX_JUMP = 0.05
 """Share by which depth may differ from one pixel to the next, beyond what the plane of the surface there explains."""
@@ -29,14 +29,14 @@ _STEEP = 0.02
 
 
 class Joins(NamedTuple):
-    """Which neighbours are one surface: `across` (H, W - 1) and `down` (H - 1, W), bool."""
+    """Masks of neighbours that share a surface: `across` (H, W - 1) and `down` (H - 1, W), bool."""
 
     across: Tensor
     down: Tensor
 
 
 def find_joins(depth: Tensor, valid: Tensor, max_jump: float = MAX_JUMP) -> Joins:
-    """Which neighbouring pixels show one surface.
+    """Finds the neighbouring pixels that show one surface.
 
     Args:
         depth: (H, W), positive where valid.
@@ -44,7 +44,7 @@ def find_joins(depth: Tensor, valid: Tensor, max_jump: float = MAX_JUMP) -> Join
         max_jump: As MAX_JUMP.
 
     Returns:
-        Joins of pixels that both count and whose depths differ by at most `max_jump`, or by what a plane explains: the three pixels on
+        Joins of pixels that are both valid and whose depths differ by at most `max_jump`, or by what a plane explains: the three pixels on
         one side lie on a line of inverse depth that meets the other side's pixel within `max_jump`.
     """
     inverse = torch.where(valid, 1 / depth, 0)
@@ -61,7 +61,7 @@ def _joined_across(inverse: Tensor, valid: Tensor, max_jump: float) -> Tensor:
 
 
 def _explained(inverse: Tensor, valid: Tensor, tolerance: Tensor) -> Tensor:
-    """Whether the line through the pixels on the left of each pair meets the one on the right: (H, W - 1) of tolerances as many."""
+    """Pairs whose right pixel lies on the line through the pixels on the left: (H, W - 1) bool, of as many tolerances."""
     found = torch.zeros_like(tolerance, dtype=torch.bool)
     if inverse.shape[1] < 4:
         return found
@@ -79,10 +79,7 @@ def cut_grid(
     """Depth with steps at its edges, and which neighbours are one surface.
 
     Args:
-        depth: As `step_edges`.
-        valid: As `step_edges`.
-        image: As `step_edges`.
-        edges: As `step_edges`.
+        depth, valid, image, edges: As `step_edges`.
         max_jump: As MAX_JUMP.
 
     Returns:
@@ -129,7 +126,7 @@ def step_edges(depth: Tensor, valid: Tensor, image: Tensor | None = None, edges:
         depth: (1, 1, H, W), positive and finite where valid.
         valid: (1, 1, H, W) bool.
         image: (1, 3, H, W) in [0, 1]; with it the steps are where its edges are.
-        edges: "sharp" leaves depth as it is; "soft" steepens; "auto" steepens where `measure_disturbance` finds ramps.
+        edges: "sharp" leaves depth as it is; "soft" steepens; "auto" steepens where `measure_noise` finds ramps.
 
     Returns:
         The depth, each value on a ramp replaced by that of one of its ends, and half the width of ramps in pixels, 0 where there are
@@ -141,8 +138,8 @@ def step_edges(depth: Tensor, valid: Tensor, image: Tensor | None = None, edges:
     farthest = torch.where(valid, depth, 0).amax()
     filled = torch.where(valid, depth, farthest)
     if edges == "auto":
-        usual = sampled(inverse, valid).median()
-        if not measure_disturbance((1 / filled / usual).clamp(1e-6, 1e6), valid.to(depth)).soft:
+        median = sampled(inverse, valid).median()
+        if not measure_noise((1 / filled / median).clamp(1e-6, 1e6), valid.to(depth)).soft:
             return depth, 0
     radius = edge_radius(*depth.shape[-2:])
     stepped = sharpen_depth_edges(filled, radius) if image is None else depth_at_image_edges(filled, image)
@@ -150,7 +147,7 @@ def step_edges(depth: Tensor, valid: Tensor, image: Tensor | None = None, edges:
 
 
 def _on_long_slope(inverse: Tensor, valid: Tensor, length: int) -> Tensor:
-    """Where inverse depth changes along rows or columns as it does over a straight line of `length` pixels that ends there."""
+    """Pixels where inverse depth changes along rows or columns as over a straight line of `length` pixels that ends there."""
     along = [_slope_has_reason(*maps, length) for maps in ((inverse, valid), (inverse.T, valid.T))]
     (level, straight), (level_down, straight_down) = along[0], (each.T for each in along[1])
     return (straight | level) & (straight_down | level_down) & ~(level & level_down)
@@ -160,14 +157,14 @@ def _slope_has_reason(inverse: Tensor, valid: Tensor, length: int) -> tuple[Tens
     """Along rows: where it is level, and where a straight line ends."""
     half = max(1, length // 2)
     padded = torch.nn.functional.pad(inverse[None], (2 * half, 2 * half), mode="constant")[0]
-    counts = torch.nn.functional.pad(valid, (2 * half, 2 * half))
+    usable = torch.nn.functional.pad(valid, (2 * half, 2 * half))
     width = inverse.shape[1]
     level, straight = torch.ones_like(valid), torch.zeros_like(valid)
     for sign in (-1, 1):
         near, middle, far = (slice(2 * half + sign * by, 2 * half + sign * by + width) for by in (1, half, 2 * half))
-        level &= ~counts[:, near] | ((padded[:, near] - inverse).abs() <= _SLANTED * inverse)
+        level &= ~usable[:, near] | ((padded[:, near] - inverse).abs() <= _SLANTED * inverse)
         bend = (inverse - 2 * padded[:, middle] + padded[:, far]).abs()
-        straight |= counts[:, middle] & counts[:, far] & (bend <= _STRAIGHT * torch.maximum(inverse, padded[:, far]))
+        straight |= usable[:, middle] & usable[:, far] & (bend <= _STRAIGHT * torch.maximum(inverse, padded[:, far]))
     return level, straight
 
 
@@ -221,7 +218,7 @@ def grid_triangles(depth: np.ndarray, joins: Joins) -> tuple[np.ndarray, np.ndar
 
 
 def _falls(depth: np.ndarray, places: dict[str, tuple[slice, slice]]) -> np.ndarray:
-    """Where depth jumps clearly less from the top left to the bottom right than the other way; a tie by noise shall not make a pattern."""
+    """Cells where depth jumps clearly less from top left to bottom right than the other way, so that noise makes no pattern."""
     with np.errstate(divide="ignore", invalid="ignore"):
         inverse = 1 / depth
         jumps = [np.abs(inverse[places[first]] - inverse[places[second]]) for first, second in (("tl", "br"), ("bl", "tr"))]

@@ -80,7 +80,7 @@ _DEPTH_SPAN = 1.2
 
 
 @dataclass(frozen=True)
-class Disturbance:
+class DepthNoise:
     """The noise of inverse depth.
 
     Attributes:
@@ -104,15 +104,15 @@ class Disturbance:
 
 
 class _Quiet(NamedTuple):
-    """What the quiet places of the nearer or the farther half show: their value, and the deviation s(k) for each lag as a share of it."""
+    """The value of the quiet places of the nearer or the farther half, and the deviation s(k) for each lag as a share of it."""
 
     value: float
     deviations: dict[int, float]
 
 
 @torch.no_grad()
-def measure_disturbance(inverse: Tensor, valid: Tensor) -> Disturbance:
-    """Noise, quantisation and softness of edges, from some rows and columns. Waits for the device several times.
+def measure_noise(inverse: Tensor, valid: Tensor) -> DepthNoise:
+    """Noise, quantisation and softness of edges, from some rows and columns. Synchronises the device several times.
 
     Args:
         inverse: (1, 1, H, W) inverse depth, positive and finite.
@@ -126,21 +126,21 @@ def measure_disturbance(inverse: Tensor, valid: Tensor) -> Disturbance:
         if d.shape[1] >= 5
     ]
     if not bends:
-        return Disturbance()
+        return DepthNoise()
     centre, bend, largest_share, staircase = (torch.cat(parts) for parts in zip(*bends, strict=True))
     if centre.numel() == 0:
-        return Disturbance()
+        return DepthNoise()
     pixel_noise = float((bend / centre).median()) / _BEND_PER_DEVIATION
     step, step_power = _quantisation_step(centre) if float(staircase.mean()) > 0.03 else (0.0, 0)
     strong = bend > torch.clamp(centre * max(0.03, 10 * pixel_noise), min=3 * step)
     shares = largest_share[strong]
     # A jump rises in one step, a ramp in several.
     soft = shares.numel() > 0 and float(shares.median()) < 0.75
-    noise, noise_power, noise_length = _measure_noise(inverse, valid, step, step_power)
-    return Disturbance(noise, noise_power, noise_length, pixel_noise, step, step_power, soft)
+    noise, noise_power, noise_length = _noise_of_halves(inverse, valid, step, step_power)
+    return DepthNoise(noise, noise_power, noise_length, pixel_noise, step, step_power, soft)
 
 
-def _measure_noise(inverse: Tensor, valid: Tensor, step: float, step_power: int) -> tuple[float, int, float]:
+def _noise_of_halves(inverse: Tensor, valid: Tensor, step: float, step_power: int) -> tuple[float, int, float]:
     """The noise's deviation where inverse depth is 1, the power of inverse depth it grows with, and its length."""
     halves = _quiet_places(inverse, valid, step, step_power)
     shared = [(quiet, noise) for quiet in halves if (noise := _shared_noise(quiet.deviations))]
@@ -257,7 +257,7 @@ def _shared(distance: float, length: float) -> float:
 
 
 def _white_noise_alike(deviations: dict[int, float]) -> tuple[float, float]:
-    """Standard deviation and side of the square of the noise that explains deviations s(k) best, as the head of this file says."""
+    """Standard deviation and side of the square of the noise that explains deviations s(k) best; see the module's docstring."""
     lags = [k for k in _NOISE_LAGS if 2 * k in deviations]
     if not lags:
         return min(deviations.values()), 1.0
@@ -293,7 +293,7 @@ def _every(lines: Tensor, stride: int) -> Tensor:
 
 
 def _bends(lines: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What bends along lines (N, L).
+    """Second differences along lines (N, L).
 
     Returns:
         Values of usable pixels, all (M,): themselves, |second differences|, the share of the largest step in the rise over five

@@ -6,16 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..assumptions import likely_depth, likely_intrinsics
+from ..assumptions import assumed_depth, assumed_intrinsics
 from ..checks import check_choice, check_intrinsics, check_map, check_mask
 from ..conventions import unit_normals
 from ..estimate import Axes, Estimate, Quantity
 from ..images.levels import sampled
 from ..images.render import normalise_per_image
 from ..valid import valid_depth
-from .noise import measure_disturbance
+from .noise import measure_noise
 from .plane_fit import by_bands, fit_planes
-from .sparse_fit import join_lonely
+from .sparse_fit import fit_isolated
 
 EDGES = ("sharp", "soft", "auto")
 
@@ -117,7 +117,7 @@ def disparity_to_normals(
     near_far_ratio: float | None = None,
     edges: str = "auto",
 ) -> Tensor:
-    """Normals from disparity of unknown scale and shift (MiDaS, Depth Anything), with a likely camera and a likely shift.
+    """Normals from disparity of unknown scale and shift (MiDaS, Depth Anything), with an assumed camera and an assumed shift.
 
     The scale does not matter. The shift matters most; it follows from an assumed ratio of far to near depth. The field of view comes next:
     15 degrees too many or too few cost about 4 degrees of normal.
@@ -126,7 +126,7 @@ def disparity_to_normals(
         disparity: (B, 1, H, W), large = near, any scale and shift.
         mask: (B, 1, H, W) bool, True where disparity can be trusted; None = everywhere.
         fov: Degrees on the longer side; None or 0 = 55.
-        near_far_ratio: As `likely_depth`.
+        near_far_ratio: As `assumed_depth`.
         edges: As `depth_to_normals`.
 
     Returns:
@@ -139,7 +139,7 @@ def disparity_to_normals(
     check_mask(mask, disparity)
     disparity = disparity if disparity.dtype == torch.float64 else disparity.float()
     estimate = Estimate(depth=disparity, quantity=Quantity.DISPARITY, mask=mask)
-    return depth_to_normals(likely_depth(estimate, near_far_ratio), likely_intrinsics(estimate, fov), edges=edges)
+    return depth_to_normals(assumed_depth(estimate, near_far_ratio), assumed_intrinsics(estimate, fov), edges=edges)
 
 
 def _image_normals(depth: Tensor, intrinsics: Tensor, valid: Tensor, edges: str) -> Tensor:
@@ -147,12 +147,12 @@ def _image_normals(depth: Tensor, intrinsics: Tensor, valid: Tensor, edges: str)
     weight, one = valid.to(depth), depth.new_ones(())
     # A power of two takes the unit away without rounding anything.
     unit = torch.exp2(torch.log2(sampled(depth, valid).median()).round()) if bool(valid.any()) else one
-    # Beyond a millionth or a million times the usual depth, squares would leave float32.
+    # Beyond a millionth or a million times the median depth, squares would leave float32.
     inverse = (unit / torch.where(valid, depth, unit)).clamp_(1e-6, 1e6)
     fx, skew, cx, fy, cy = intrinsics[0, 0], intrinsics[0, 1], intrinsics[0, 2], intrinsics[1, 1], intrinsics[1, 2]
-    disturbance = measure_disturbance(inverse, weight)
-    soft = edges == "soft" or (edges == "auto" and disturbance.soft)
-    planes = join_lonely(fit_planes(inverse, weight, float((fx + fy) / 2), disturbance, soft), inverse, weight)
+    depth_noise = measure_noise(inverse, weight)
+    soft = edges == "soft" or (edges == "auto" and depth_noise.soft)
+    planes = fit_isolated(fit_planes(inverse, weight, float((fx + fy) / 2), depth_noise, soft), inverse, weight)
     v = torch.arange(depth.shape[-2], device=depth.device, dtype=depth.dtype).view(1, 1, -1, 1) - cy
     u = torch.arange(depth.shape[-1], device=depth.device, dtype=depth.dtype) - cx
 
@@ -176,9 +176,7 @@ def _sobel(values: Tensor, size: int) -> Tensor:
 
 def _reflect(values: Tensor, radius: int) -> Tensor:
     """Mirrors the map around itself without repeating the edge, for maps of any size: a side of 1 repeats its only pixel."""
-    height, width = values.shape[-2:]
-    rows = _reflected_index(height, radius, values.device)
-    columns = _reflected_index(width, radius, values.device)
+    rows, columns = (_reflected_index(side, radius, values.device) for side in values.shape[-2:])
     return values.index_select(-2, rows).index_select(-1, columns)
 
 

@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .noise import Disturbance
+from .noise import DepthNoise
 
 _BAND_PIXELS = 2**17
 # Step 1: how far it looks around; what a neighbour may be off the plane, as a share of inverse depth, and in second differences of a
@@ -58,14 +58,14 @@ class Planes(NamedTuple):
     slope_y: Tensor
 
 
-def fit_planes(inverse: Tensor, valid: Tensor, focal_length: float, disturbance: Disturbance, soft: bool) -> Planes:
+def fit_planes(inverse: Tensor, valid: Tensor, focal_length: float, depth_noise: DepthNoise, soft: bool) -> Planes:
     """The plane of inverse depth around every pixel.
 
     Args:
         inverse: (1, 1, H, W) inverse depth, positive and finite everywhere (any such value where not valid), of a size around 1.
         valid: (1, 1, H, W) of the same dtype, 1 where it can be trusted, 0 elsewhere.
         focal_length: In pixels; says what angle an uncertain slope means.
-        disturbance: What `measure_disturbance` found.
+        depth_noise: What `measure_noise` found.
         soft: Whether pixels on soft edges take over a plane from beside the edge.
 
     Returns:
@@ -76,17 +76,17 @@ def fit_planes(inverse: Tensor, valid: Tensor, focal_length: float, disturbance:
     def fit_band(inverse: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
         """Takes maps with `_REACH` more pixels on every side than it gives."""
         here = _shifted(inverse, _REACH, 0, 0)
-        step = here**disturbance.step_power * disturbance.step if disturbance.step else 0.0
-        tolerance = (here * max(3 * disturbance.pixel_noise, _FLAT_TOLERANCE)).add_(step * 1.2)
+        step = here**depth_noise.step_power * depth_noise.step if depth_noise.step else 0.0
+        tolerance = (here * max(3 * depth_noise.pixel_noise, _FLAT_TOLERANCE)).add_(step * 1.2)
         slope_x, slope_y, curvature = _one_sided_slopes(inverse, valid, tolerance)
-        expected = (here * (3 * disturbance.pixel_noise)).add_(step * 3.0)
+        expected = (here * (3 * depth_noise.pixel_noise)).add_(step * 3.0)
         tolerance = (curvature - expected).clamp_(min=0).mul_(_CURVATURE_TOLERANCE).add_(tolerance)
         planes, weight = _fit_window(inverse, valid, slope_x, slope_y, tolerance, size)
-        white = here**disturbance.noise_power * (disturbance.noise * disturbance.noise_length)
+        white = here**depth_noise.noise_power * (depth_noise.noise * depth_noise.noise_length)
         return *planes, weight, white.add_(here * _LEAST_NOISE).add_(step * 0.9)
 
     *fitted, weight, deviation = by_bands(fit_band, _REACH, inverse, valid)
-    side = math.sqrt(size**2 + disturbance.noise_length**2 - 1)
+    side = math.sqrt(size**2 + depth_noise.noise_length**2 - 1)
     angle = float((deviation / inverse).detach().mean()) * focal_length
     planes = _join_windows(Planes(*fitted), weight, deviation, angle, focal_length, side)
     return _leave_soft_edges(planes, inverse, valid) if soft else planes
@@ -101,7 +101,7 @@ def _shifted(padded: Tensor, radius: int, dy: int, dx: int) -> Tensor:
 def _one_sided_slopes(inverse: Tensor, valid: Tensor, tolerance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Slopes that do not reach over edges, and how much the surface bends on its straighter sides (both axes' second differences).
 
-    Inverse depth and where it counts have `_REACH` more pixels on every side than the tolerance and the results.
+    Inverse depth and its validity have `_REACH` more pixels on every side than the tolerance and the results.
     """
     padded, usable, inverse = inverse, valid, _shifted(inverse, _REACH, 0, 0)
     scale = 1 / tolerance
@@ -125,7 +125,7 @@ def _one_sided_slopes(inverse: Tensor, valid: Tensor, tolerance: Tensor) -> tupl
 def _fit_window(inverse: Tensor, valid: Tensor, slope_x: Tensor, slope_y: Tensor, tolerance: Tensor, size: int) -> tuple[Planes, Tensor]:
     """Least-squares planes in a size x size window, weighted by the distance from the first guess; and the share of weight left.
 
-    Inverse depth and where it counts have `_REACH` more pixels on every side than the guess, the tolerance and the results.
+    Inverse depth and its validity have `_REACH` more pixels on every side than the guess, the tolerance and the results.
     """
     radius, here, sharpness = size // 2, _shifted(inverse, _REACH, 0, 0), 1 / tolerance
     one = torch.ones((), dtype=inverse.dtype, device=inverse.device)
@@ -241,10 +241,10 @@ def _agreement(planes: tuple[Tensor, Tensor, Tensor], precision: Tensor, dy: int
 
     Args:
         planes: Value and slopes.
-        precision: Half of how much a squared difference of slopes counts.
+        precision: Half of the weight of a squared difference of slopes.
         dy: Rows to the partner.
         dx: Columns to the partner.
-        value_share: How much a squared difference of values counts beside one of slopes.
+        value_share: The weight of a squared difference of values beside one of slopes.
     """
     value, slope_x, slope_y = planes
     # The mean of both slopes foretells the rise of a curved surface too: only creases and jumps disagree.
@@ -275,9 +275,6 @@ def by_bands(
         radius: How far it looks around.
         maps: Of the first, H and W are the size of what is returned; all have that H.
         outside: What each map holds beyond its border; None = zeros.
-
-    Returns:
-        What the function gives of the whole maps.
     """
     height, width = maps[0].shape[-2:]
     rows = height if maps[0].device.type != "cpu" else max(2 * radius, _BAND_PIXELS // width, 1)
@@ -307,16 +304,16 @@ def _leave_soft_edges(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
 
     def leave_band(value: Tensor, slope_x: Tensor, slope_y: Tensor, inverse: Tensor, bend: Tensor) -> tuple[Tensor, ...]:
         """Takes maps with `radius` more pixels on every side than it gives."""
-        best, seen = (_shifted(each, radius, 0, 0) for each in (bend, inverse))
+        best, centre = (_shifted(each, radius, 0, 0) for each in (bend, inverse))
         chosen = tuple(_shifted(each, radius, 0, 0).clone() for each in (value, slope_x, slope_y))
-        scale = 1 / seen
+        scale = 1 / centre
         for distance in _SOFT_RADII:
             price = bend + 1e-3 * distance**2
             for direction in _DIRECTIONS:
                 dy, dx = (distance * d for d in direction)
                 far, far_x, far_y = (_shifted(each, radius, dy, dx) for each in (value, slope_x, slope_y))
                 here = torch.add(far, far_x, alpha=-dx).add_(far_y, alpha=-dy)
-                cost = torch.addcmul(_shifted(price, radius, dy, dx), (here - seen).abs(), scale)
+                cost = torch.addcmul(_shifted(price, radius, dy, dx), (here - centre).abs(), scale)
                 better = (cost < best).to(cost)
                 best = torch.minimum(best, cost)
                 for old, new in zip(chosen, (here, far_x, far_y), strict=True):

@@ -30,12 +30,12 @@ def find_focal_and_shift(
     Args:
         points: (B, 3, H, W) in OPENCV axes; where the mask is set, z > 0.
         plane: (1, 2, H, W), u and v of each pixel, on the same device; the focal length has its unit.
-        mask: (B, 1, H, W) bool, which points count; None = all.
+        mask: (B, 1, H, W) bool, which points are valid; None = all.
         focal_length: (B,), where it is known; None = look for it.
 
     Returns:
-        Focal length and shift, (B,) float32 each. Where fewer than two points count, or no focal length above 0 fits, the focal length is
-        NaN and the shift 0. Nothing is asked of the device.
+        Focal length and shift, (B,) float32 each. With fewer than two valid points, or no focal length above 0 that fits, the former is
+        NaN and the shift 0. The device is not synchronised.
 
     Raises:
         ValueError: Shapes that do not fit.
@@ -48,15 +48,15 @@ def find_focal_and_shift(
     check_map(plane.expand(points.shape[0], -1, -1, -1), 2, "plane", points)
     check_mask(mask, points[:, :1])
     dtype = torch.float64 if points.device.type in _WITH_FLOAT64 else torch.float32
-    counts = torch.ones_like(points[:, :1]) if mask is None else mask.to(points.dtype)
-    sample = F.interpolate(torch.cat((points, plane.expand(len(points), -1, -1, -1), counts), 1), size=(_SIDE, _SIDE), mode="nearest")
+    valid = torch.ones_like(points[:, :1]) if mask is None else mask.to(points.dtype)
+    sample = F.interpolate(torch.cat((points, plane.expand(len(points), -1, -1, -1), valid), 1), size=(_SIDE, _SIDE), mode="nearest")
     sample = sample.flatten(2).to(dtype)
-    counts = sample[:, 5:] > 0
+    valid = sample[:, 5:] > 0
     # Invalid pixels may hold anything, infinity included, and must not touch the sums.
-    xy, z, uv = (torch.where(counts, part, neutral) for part, neutral in ((sample[:, :2], 0), (sample[:, 2:3], 1), (sample[:, 3:5], 0)))
+    xy, z, uv = (torch.where(valid, part, neutral) for part, neutral in ((sample[:, :2], 0), (sample[:, 2:3], 1), (sample[:, 3:5], 0)))
     known = None if focal_length is None else focal_length.to(dtype)[:, None, None]
     focal, shift = _search(xy, z, uv, z.amin(2, keepdim=True), known)
-    found = (counts.sum((1, 2)) >= _LEAST_POINTS) & torch.isfinite(focal) & torch.isfinite(shift) & (focal > 0)
+    found = (valid.sum((1, 2)) >= _LEAST_POINTS) & torch.isfinite(focal) & torch.isfinite(shift) & (focal > 0)
     return torch.where(found, focal, torch.nan).float(), torch.where(found, shift, 0).float()
 
 

@@ -18,7 +18,7 @@ from ..textures.transforms import dct, frequencies, idct
 from .mesh import Mesh
 
 NEAR, FAR = RAISED = ("near", "far")
-"""What stands out of the plate; "far" makes a mould."""
+"""The end of the depth that stands out of the plate; "far" makes a mould."""
 
 LIMITS = {
     "width": (1.0, 10_000.0),
@@ -36,7 +36,7 @@ _ENDS = (0.1, 99.9)
 
 @dataclass(frozen=True)
 class ReliefOptions:
-    """How a relief is made.
+    """Options of reliefs.
 
     Attributes:
         width: Of the plate, in mm; its height follows from the image's shape.
@@ -74,15 +74,14 @@ def depth_to_relief(estimate: Estimate, image: Tensor | None = None, options: Re
     Args:
         estimate: One image, with depth of any quantity; metric depth is shown as inverse depth, as disparity is.
         image: (1, 3, h, w) RGB in [0, 1] of any size and of the depth's shape, to find the sky in.
-        options: How.
 
     Returns:
         A closed surface in mm, +X right and +Y up in the image, +Z out of it, its underside at z = 0. Each edge belongs to two
-        triangles, all of which face outwards. What does not count (`Estimate.depth_valid`) and the sky lie on the ground; of a constant
+        triangles, all of which face outwards. Invalid pixels (`Estimate.depth_valid`) and the sky lie on the ground; of a constant
         depth the plate is flat.
 
     Raises:
-        ValueError: Several images, no depth, nothing that counts, fewer than 2x2 pixels, or an image of another batch or shape.
+        ValueError: Several images, no depth, no valid pixel, fewer than 2x2 pixels, or an image of another batch or shape.
     """
     options = options or ReliefOptions()
     if estimate.batch != 1:
@@ -100,7 +99,7 @@ def relief_heights(estimate: Estimate, image: Tensor | None, options: ReliefOpti
     """Heights of 0 to 1, (1, 1, h, w) of at most `max_points`, and where they are valid.
 
     Raises:
-        ValueError: No depth, or nothing that counts.
+        ValueError: No depth, or no valid pixel.
     """
     depth, _, valid = estimate.known_depth()
     if image is not None and options.drop_sky:
@@ -134,10 +133,10 @@ def _lowered_jumps(share: Tensor, valid: Tensor, detail: float) -> Tensor:
     """
     values = share.double()
     slopes = [values.diff(dim=dim) for dim in (-1, -2)]
-    usual = torch.cat([slope.abs().flatten() for slope in slopes]).mean()
-    if not detail or not bool(usual > 0):
+    mean = torch.cat([slope.abs().flatten() for slope in slopes]).mean()
+    if not detail or not bool(mean > 0):
         return share
-    steepness = detail / (1 - detail) / usual
+    steepness = detail / (1 - detail) / mean
     lowered = [torch.log1p(steepness * slope.abs()) / steepness * slope.sign() for slope in slopes]
     heights = _integrated(*lowered)
     low, high = measure_range_of_most(heights, valid)

@@ -17,7 +17,7 @@ _ENOUGH = 8
 _FLAT, _SPREAD = 0.02, 0.3
 
 
-def join_lonely(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
+def fit_isolated(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
     """Planes through the valid pixels of a wider window, for pixels with hardly any beside them.
 
     Least squares without weights, and so only where the window shows one flat surface.
@@ -28,7 +28,7 @@ def join_lonely(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
         valid: (1, 1, H, W) of the same dtype, 1 where it can be trusted, 0 elsewhere.
 
     Returns:
-        The planes; the same where a pixel has neighbours or no window suits. Waits for the device.
+        The planes; the same where a pixel has neighbours or no window suits. Synchronises the device.
     """
     waiting = (valid > 0) & (F.avg_pool2d(valid, 3, 1, 1, divisor_override=1) < _LONELY)
     for radius in _RADII:
@@ -42,7 +42,7 @@ def join_lonely(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
 
 
 def _fitted(inverse: Tensor, valid: Tensor, radius: int) -> tuple[Tensor, ...]:
-    """Whether the window shows a plane (1 or 0), and its value and slopes; maps have `radius` more pixels on every side than these."""
+    """1 where the window shows a plane, else 0; and the plane's value and slopes. Maps have `radius` more pixels on each side."""
     offsets = torch.arange(-radius, radius + 1, dtype=inverse.dtype, device=inverse.device)
     known = inverse * valid
 

@@ -12,14 +12,14 @@ from torch import Tensor
 from .plane_fit import by_bands
 
 ANOTHER = 0.15
-"""What differs by this share of inverse depth from a surface continued straight on is another surface."""
+"""The relative difference of inverse depth, from a surface continued straight on, at which another surface begins."""
 
 # The weight of another surface.
 _STRAY = 0.02
 
 
 def middles(length: int, pitch: int, device: torch.device) -> Tensor:
-    """Where along an axis the values are that `enlarged_along` takes."""
+    """Places along an axis of the values that `enlarged_along` takes."""
     return torch.arange(min(pitch // 2, length - 1), length, pitch, device=device)
 
 
@@ -59,7 +59,7 @@ def enlarged_along(values: Tensor, small: Tensor, large: Tensor, pitch: int, axi
 
 
 def surface_slope(inverse: Tensor, axis: int) -> Tensor:
-    """How a pixel's own surface goes on along an axis: the smaller of the differences to both neighbours."""
+    """The slope of a pixel's own surface along an axis: the smaller of the differences to both neighbours."""
     if inverse.shape[axis] == 1:
         return torch.zeros_like(inverse)
     step = inverse.diff(dim=axis)

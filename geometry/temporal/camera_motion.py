@@ -27,26 +27,26 @@ def camera_motion(before: Tensor, after: Tensor) -> Tensor:
 
     Returns:
         (1, 2, 3) as `F.affine_grid` takes it (corners not aligned): `moved(before, motion)` looks like `after`. The identity where no
-        movement makes the images much more alike. Nothing is asked of the device.
+        movement makes the images much more alike. The device is not synchronised.
 
     Source:
         B. Lucas and T. Kanade, "An iterative image registration technique" (1981), coarse to fine; compositional, as S. Baker and
         I. Matthews, "Lucas-Kanade 20 years on" (2004), with the residuals weighted as in `scale_shift.fit_robustly`.
     """
     height, width = after.shape[-2:]
-    still = torch.eye(3, device=after.device)
-    motion = still
+    identity = torch.eye(3, device=after.device)
+    motion = identity
     pyramid = [_small(before, after, longest) for longest in _LEVELS]
     for first, second in pyramid:
         for _ in range(_STEPS):
             motion = motion @ _step(first, second, motion)
     first, second = (_blurred(_blurred(each)) for each in pyramid[-1])
-    unmoved, remaining = (_difference(first, second, each) for each in (still, motion))
+    unmoved, remaining = (_difference(first, second, each) for each in (identity, motion))
     corner = torch.tensor([[1.0, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]], device=after.device)
     corner[1] *= height / width
-    far = ((motion - still) @ corner)[:2].square().sum(0).sqrt().amax() * (width / 2)
+    far = ((motion - identity) @ corner)[:2].square().sum(0).sqrt().amax() * (width / 2)
     good = (remaining < _USELESS * unmoved) & (far > _SHORTEST) & (far < _LONGEST * width)
-    return _as_theta(torch.where(good, motion, still), height, width)
+    return _as_theta(torch.where(good, motion, identity), height, width)
 
 
 def moved(values: Tensor, motion: Tensor, padding: str = "border") -> Tensor:
@@ -104,7 +104,7 @@ def _step(first: Tensor, second: Tensor, motion: Tensor) -> Tensor:
 
 
 def _solve(matrix: Tensor, right: Tensor) -> Tensor:
-    """The solution of a small, positive definite system, without a question to the device."""
+    """The solution of a small, positive definite system, without synchronising the device."""
     rows = torch.cat((matrix, right[:, None]), 1)
     for index in range(len(matrix)):
         row = rows[index] / rows[index, index]

@@ -44,12 +44,12 @@ class RunningRange:
 
         Args:
             values: (B, 1, H, W), one or more frames in order.
-            valid: (B, 1, H, W) bool, where values count; None = where they are finite.
+            valid: (B, 1, H, W) bool, where values are valid; None = where they are finite.
             percentiles: As `measure_range`.
             cuts: (B,) bool, which frames begin a shot, as a `CutDetector` says of the images; None = it is looked for in the values.
 
         Returns:
-            Low and high, (B, 1, 1, 1), for each frame its own; infinite as long as no value counted. Nothing is asked of the device.
+            Low and high, (B, 1, 1, 1), for each frame its own; infinite as long as no value was valid. The device is not synchronised.
         """
         valid = torch.isfinite(values) if valid is None else valid
         low, high = self._measure(values, valid, percentiles)
@@ -74,17 +74,17 @@ class RunningRange:
         return low, high
 
     def state_dict(self) -> dict[str, Any]:
-        """What it keeps of the frames so far, as `torch.save` holds it."""
+        """The state after the frames so far, for `torch.save`."""
         return {"ends": self._ends, "count": self._count, "cuts": self._detector.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where another range's `state_dict` was taken."""
+        """Restores the `state_dict` of another range."""
         self._ends, self._count = state["ends"], state["count"]
         self._detector.load_state_dict(state["cuts"])
 
 
 class ClipRange:
-    """The one range of a whole video that is looked at twice: first each part is added, then each is shown by `ends`.
+    """One range for a whole video, in two passes: first each part is added, then each is shown by `ends`.
 
     The extremes are exact. Percentiles are those of evenly spaced samples, about a million at most, however long the video is.
 
@@ -106,7 +106,7 @@ class ClipRange:
 
         Args:
             values: (B, 1, H, W).
-            valid: (B, 1, H, W) bool, where values count.
+            valid: (B, 1, H, W) bool, where values are valid.
         """
         low, high = measure_range(values, valid, per_clip=True)
         if self._extremes is not None:
@@ -123,14 +123,14 @@ class ClipRange:
                 self._every *= 2
 
     def ends(self, values: Tensor, _valid: Tensor, percentiles: tuple[float, float] = (0.0, 100.0)) -> tuple[Tensor, Tensor]:
-        """The range of all that was added, as `depth_to_image` asks for it.
+        """The range of all added frames, for `depth_to_image`.
 
         Args:
             values: Frames to be shown; the range comes on their device.
             percentiles: As `measure_range`.
 
         Returns:
-            Low and high, (1, 1, 1, 1); infinite where no value counted.
+            Low and high, (1, 1, 1, 1); infinite where no value was valid.
 
         Raises:
             ValueError: Nothing was added.

@@ -40,7 +40,7 @@ class CutDetector:
             frames: (B, C, H, W); images in [0, 1], or any finite maps of about that range.
 
         Returns:
-            (B,) bool: True where a new shot begins; the first frame of all is not a cut. Nothing is asked of the device.
+            (B,) bool: True where a new shot begins; the first frame of all is not a cut. The device is not synchronised.
         """
         thumbs = resize_map(frames.float(), _SIDE, _SIDE)
         last = thumbs[:1] if self._last is None else self._last
@@ -48,16 +48,16 @@ class CutDetector:
         return shared_contrast(torch.cat((last, thumbs[:-1])), thumbs) < _ALIKE
 
     def state_dict(self) -> dict[str, Tensor | None]:
-        """What it keeps, as `torch.save` holds it."""
+        """The state after the frames so far, for `torch.save`."""
         return {"last": self._last}
 
     def load_state_dict(self, state: Mapping[str, Tensor | None]) -> None:
-        """Goes on where another detector's `state_dict` was taken."""
+        """Restores the `state_dict` of another detector."""
         self._last = state["last"]
 
 
 def shared_contrast(before: Tensor, after: Tensor) -> Tensor:
-    """How alike thumbnails are, where they are moved so that they are most alike.
+    """The similarity of thumbnails, at the shift where it is greatest.
 
     Args:
         before: (B, C, h, w) of some dozen pixels.
@@ -68,7 +68,7 @@ def shared_contrast(before: Tensor, after: Tensor) -> Tensor:
     """
     height, width = (side - 2 * _REACH for side in before.shape[-2:])
     moved = F.unfold(before, (height, width)).movedim(1, 2)
-    still = after[..., _REACH : _REACH + height, _REACH : _REACH + width].flatten(1)[:, None]
-    moved, still = (each - each.mean(2, keepdim=True) for each in (moved, still))
-    shared = (moved * still).mean(2) * 2 + _NO_CONTRAST
-    return (shared / (moved.square().mean(2) + still.square().mean(2) + _NO_CONTRAST)).amax(1)
+    centre = after[..., _REACH : _REACH + height, _REACH : _REACH + width].flatten(1)[:, None]
+    moved, centre = (each - each.mean(2, keepdim=True) for each in (moved, centre))
+    shared = (moved * centre).mean(2) * 2 + _NO_CONTRAST
+    return (shared / (moved.square().mean(2) + centre.square().mean(2) + _NO_CONTRAST)).amax(1)

@@ -22,7 +22,7 @@ from .camera_motion import camera_motion, moved
 from .shot_cuts import CutDetector
 
 ALIGNMENTS = ("scale_shift", "none")
-"""How frames are aligned with those before: by scale and shift (metres: by scale), or not at all."""
+"""Alignments of frames with those before: by scale and shift (metres: by scale), or not at all."""
 
 # How many frames the mean reaches back at most.
 _MEMORY = 16
@@ -40,7 +40,7 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """How the frames of a video are made temporally stable.
+    """Options of temporal stabilization.
 
     Attributes:
         align: One of `ALIGNMENTS`.
@@ -61,7 +61,7 @@ class VideoOptions:
 
 
 class VideoAligner:
-    """Brings the estimates of a video's frames to those before, one after the other, and knows no later frame.
+    """Aligns the estimates of a video's frames with those before, frame by frame, without later frames.
 
     A single-image model gives each frame another scale and shift, and makes still objects flicker. Here
 
@@ -93,15 +93,15 @@ class VideoAligner:
         self._normals: _Mean | None = None
 
     def push(self, frames: Tensor, estimate: Estimate) -> Estimate:
-        """The next frames.
+        """Aligns the next frames.
 
         Args:
             frames: (B, 3, H, W) in [0, 1], the images in order; any size, on any device.
             estimate: What a model says of them, of one kind and size throughout the video.
 
         Returns:
-            The estimate of the same frames, brought to those before. Pixels that do not count stay as they are; but those that were as
-            far as any of the others, as a masked sky is, still are, unless it is metres. Nothing is asked of the device.
+            The estimate of the same frames, brought to those before. Invalid pixels stay as they are; but those that were as
+            far as any of the others, as a masked sky is, still are, unless it is metres. The device is not synchronised.
 
         Raises:
             ValueError: Another number of frames than of estimates, or another size or kind than before.
@@ -115,7 +115,7 @@ class VideoAligner:
         return Estimate.cat([self._next(guides[i : i + 1], cuts[i], estimate.slice(i, i + 1)) for i in range(estimate.batch)])
 
     def _check_kind(self, estimate: Estimate) -> None:
-        """Begins with the first estimate; refuses later ones that do not go on from it."""
+        """Initialises the state by the first estimate; refuses later ones of another size or kind."""
         if self._guide is None:
             like = estimate.depth if estimate.depth is not None else estimate.normals
             assert like is not None
@@ -136,7 +136,9 @@ class VideoAligner:
         depth, normals = estimate.depth, estimate.normals
         if depth is not None and self._depth is not None and estimate.quantity is not None:
             _, quantity, valid = estimate.known_depth()
-            values = _to_aligned_unit(depth.where(valid, 1), quantity)
+            values = depth.where(valid, 1)
+            if quantity is Quantity.METRIC_DEPTH:
+                values = values.log()  # frames differ by a shift of it
             if self._options.align != "none":
                 scale, shift = _fit(values, valid, self._depth, unchanged, quantity)
                 if quantity is Quantity.METRIC_DEPTH:
@@ -169,12 +171,12 @@ class VideoAligner:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """What it keeps of the frames so far, as `torch.save` holds it."""
+        """The state after the frames so far, for `torch.save`."""
         means = {"guide": self._guide, "depth": self._depth, "normals": self._normals}
         return {name: mean and (mean.value, mean.count) for name, mean in means.items()} | {"cuts": self._cuts.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where another aligner's `state_dict` was taken, with the same options."""
+        """Restores the `state_dict` of another aligner with the same options."""
         self._guide, self._depth, self._normals = (state[name] and _Mean(*state[name]) for name in ("guide", "depth", "normals"))
         self._cuts.load_state_dict(state["cuts"])
 
@@ -213,17 +215,12 @@ class _Mean:
         return _Mean(torch.lerp(self.value, values, step), count)
 
 
-def _to_aligned_unit(depth: Tensor, quantity: Quantity) -> Tensor:
-    """Depth in the unit in which frames differ by scale and shift; metres by a shift of their logarithm."""
-    return depth.log() if quantity is Quantity.METRIC_DEPTH else depth
-
-
 def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sign: int) -> Tensor:
     """The values where they are valid, elsewhere those before alignment; what was as far there as anything gets the farthest of the values.
 
     Args:
         values: (1, 1, h, w).
-        valid: Where they count.
+        valid: Where they are valid.
         before_alignment: What they were made of.
         sign: 1 where large is near, -1 where large is far.
     """
@@ -235,14 +232,9 @@ def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sign:
 def _unchanged(guide: Tensor, before: _Mean) -> Tensor:
     """(1, 1, h, w): by how much each pixel is what it was, from 0 (another thing, or nothing is known) to 1."""
     side = 2 * _BLUR + 1
-    difference = _blurred(guide - before.value, side).abs()
+    difference = F.avg_pool2d(guide - before.value, side, stride=1, padding=_BLUR, count_include_pad=False).abs()
     largest = largest_within(difference.amax(1, keepdim=True), _AROUND)
     return torch.exp(-(largest / _CHANGE).square()) * (before.count > 0)
-
-
-def _blurred(values: Tensor, side: int) -> Tensor:
-    """The mean over a square around every pixel; at the border over the pixels that there are."""
-    return F.avg_pool2d(values, side, stride=1, padding=side // 2, count_include_pad=False)
 
 
 def _fit(values: Tensor, valid: Tensor, before: _Mean, unchanged: Tensor, quantity: Quantity) -> tuple[Tensor, Tensor]:

@@ -8,12 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checks import check_choice, check_map, check_mask, check_range
+from ..checks import check_map, check_range
 from ..conventions import convert_normals
 from ..images.levels import measure_range_of_samples
 from ..kinds import Axes
-from ..valid import valid_normals
-from .height import BORDERS, FREE, SEAMLESS, check_size
+from .height import FREE, SEAMLESS, known_normals
 from .slopes import slopes_of
 from .transforms import blurred_where
 
@@ -26,7 +25,7 @@ _FLAT = 1e-4
 
 
 class CurvatureMaps(NamedTuple):
-    """Three ways to show one thing, (B, 1, H, W) in [0, 1] each."""
+    """Curvature as three images, (B, 1, H, W) in [0, 1] each."""
 
     curvature: Tensor
     """0.5 flat, 1 convex, 0 concave."""
@@ -43,7 +42,6 @@ def mean_curvature(
 
     Args:
         normals: (B, 3, H, W) unit vectors, seen straight on.
-        axes: Their axes.
         scale: Bends narrower than this many pixels are smoothed away.
         weight: (B, 1, H, W) bool, where they can be trusted; None = wherever they have a direction. Beside the rest nothing bends.
         borders: "free" or "seamless".
@@ -51,13 +49,8 @@ def mean_curvature(
     Returns:
         (B, 1, H, W), 1 / pixels: 1 / R on a ball of radius R that bulges to the viewer, -1 / R in a bowl, half of it on a cylinder.
     """
-    check_map(normals, 3, "normals")
-    check_size(*normals.shape[-2:])
-    check_choice("borders", borders, BORDERS)
     check_range("scale", scale, 0, MAX_SCALE)
-    known = valid_normals(normals)
-    check_mask(weight, known)
-    known = known if weight is None else known & weight
+    known = known_normals(normals, weight, borders)
     share, across = known.to(normals.dtype), convert_normals(normals, axes, Axes.OPENGL)[:, :2]
     # Differences of neighbours smooth by themselves, as a Gaussian of this variance does.
     sigma = max(scale * scale - 1, 0) ** 0.5
@@ -78,7 +71,7 @@ def curvature_maps(curvature: Tensor, *, scale: float = 1.0, strength: float = 0
         weight: (B, 1, H, W) bool, what the automatic strength is measured of; None = everything.
 
     Returns:
-        The maps; nothing is asked of the device.
+        The maps; the device is not synchronised.
     """
     check_map(curvature, 1, "curvature")
     check_range("strength", strength, 0, 1e6)
@@ -86,8 +79,8 @@ def curvature_maps(curvature: Tensor, *, scale: float = 1.0, strength: float = 0
     if strength:
         shown = bend * strength
     else:
-        counts = torch.ones_like(bend, dtype=torch.bool) if weight is None else weight
-        low, high = measure_range_of_samples(bend, counts, _ENDS)
+        measured = torch.ones_like(bend, dtype=torch.bool) if weight is None else weight
+        low, high = measure_range_of_samples(bend, measured, _ENDS)
         largest = torch.maximum(low.abs(), high.abs())
         shown = bend / torch.where((largest > _FLAT) & (largest < torch.inf), largest, 1)
     shown = shown.clamp(-1, 1)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checks import check_choice, check_map, check_mask, check_range
+from ..checks import check_choice, check_map, check_range
 from ..conventions import convert_normals, unit_normals
 from ..kinds import Axes
-from ..valid import valid_normals
-from .height import BORDERS, FREE, SEAMLESS, check_size, height_to_normals
+from .height import BORDERS, FREE, SEAMLESS, check_size, height_to_normals, known_normals
 from .transforms import blurred, blurred_where
 
 MAX_RADIUS = 2048.0
@@ -49,7 +48,6 @@ def detail_normals(
 
     Args:
         normals: (B, 3, H, W) unit vectors.
-        axes: Their axes.
         radius: Shapes wider than this many pixels are taken out.
         weight: (B, 1, H, W) bool, where they can be trusted; None = wherever they have a direction.
         borders: "free" or "seamless".
@@ -57,13 +55,8 @@ def detail_normals(
     Returns:
         (B, 3, H, W) unit vectors, OPENGL axes; (0, 0, 1) where there is no normal.
     """
-    check_map(normals, 3, "normals")
-    check_size(*normals.shape[-2:])
-    check_choice("borders", borders, BORDERS)
     check_range("radius", radius, 1, MAX_RADIUS)
-    known = valid_normals(normals)
-    check_mask(weight, known)
-    known = known if weight is None else known & weight
+    known = known_normals(normals, weight, borders)
     own = unit_normals(convert_normals(torch.where(known, normals, 0), axes, Axes.OPENGL))
     base = unit_normals(blurred_where(own, known.to(own.dtype), radius / 2, borders == SEAMLESS))
     facing = own.new_tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1)

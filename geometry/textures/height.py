@@ -30,7 +30,7 @@ MAX_PIXELS = 2**26
 # Larger maps are integrated in float32, which is 0.0001 pixels off at 1024 x 1024: 63 bytes a pixel in place of 125.
 _EXACT_PIXELS = 2**24
 
-# Where nothing is known the height shall be smooth, at little cost to what is.
+# The weight of unknown slopes: the height is smooth there, at little cost to known ones.
 _HOLE_WEIGHT = 1e-3
 _ITERATIONS = 16
 _PRECISION = 1e-4
@@ -45,11 +45,10 @@ _LEVEL = 0.01
 
 
 def normals_to_slopes(normals: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
-    """How steep a surface is.
+    """The slopes of a surface.
 
     Args:
         normals: (B, 3, H, W) vectors of any length.
-        axes: Their axes.
 
     Returns:
         (B, 2, H, W): change of height a pixel to the right, and downwards; no steeper than `MAX_SLOPE`, 0 where there is no direction.
@@ -79,10 +78,9 @@ def normals_to_height(
 
     Args:
         normals: (B, 3, H, W) unit vectors, seen straight on (no perspective).
-        axes: Their axes.
         weight: (B, 1, H, W) bool, where they can be trusted; None = wherever they have a direction. Elsewhere the height goes on smoothly.
         borders: One of `BORDERS`.
-        level: Whether the mean slope of what counts is taken out first, as that of a wall photographed at an angle.
+        level: Whether the mean slope of valid pixels is taken out first, as that of a wall photographed at an angle.
         flatten: A shape of this width in pixels becomes half as high, wider ones flatter (screened Poisson); 0 = all stay.
         derivative: One of `DERIVATIVES`: "spline" for normals of surfaces, rendered, baked or a network's; "central" for normals that were
             made of a height by differences of its pixels. Or `AUTO`: whichever leaves less of the slopes unexplained.
@@ -100,13 +98,9 @@ def normals_to_height(
         discrete derivative that `height_to_normals` takes; P. Bhat and others, "Fourier analysis of the 2D screened Poisson equation"
         (2008). With holes: conjugate gradients, preconditioned by the same transforms.
     """
-    check_map(normals, 3, "normals")
     check_choice("derivative", derivative, (AUTO, *DERIVATIVES))
-    _check(normals, borders)
     check_range("flatten", flatten, 0, 1e6)
-    known = valid_normals(normals)
-    check_mask(weight, known)
-    known = known if weight is None else known & weight
+    known = known_normals(normals, weight, borders)
     pairs = zip(normals.split(1), known.split(1), strict=True)
     return torch.cat([_integrated(image, where, axes, borders, level, flatten, derivative) for image, where in pairs])
 
@@ -142,10 +136,10 @@ def height_to_image(height: Tensor, known: Tensor | None = None) -> tuple[Tensor
     Returns:
         (B, 1, H, W) in [0, 1], and how many pixels lie between black and white, (); a flat height is mid grey of range 0.
     """
-    counts = torch.isfinite(height) if known is None else known & torch.isfinite(height)
-    counts = counts | ~counts.any()
+    measured = torch.isfinite(height) if known is None else known & torch.isfinite(height)
+    measured = measured | ~measured.any()
     whole = height.nan_to_num(0.0, 0.0, 0.0)
-    low, high = whole.where(counts, torch.inf).amin(), whole.where(counts, -torch.inf).amax()
+    low, high = whole.where(measured, torch.inf).amin(), whole.where(measured, -torch.inf).amax()
     span = high - low
     share = (whole - low) / torch.where(span > 0, span, 1)
     return torch.where(span > 0, share.clamp(0, 1), 0.5), span
@@ -179,13 +173,26 @@ def check_size(height: int, width: int) -> None:
         )
 
 
+def known_normals(normals: Tensor, weight: Tensor | None, borders: str) -> Tensor:
+    """Checks the normals of a material and finds where they are known: (B, 1, H, W) bool.
+
+    Raises:
+        ValueError: Wrong shapes, unknown borders, or too many pixels.
+    """
+    check_map(normals, 3, "normals")
+    _check(normals, borders)
+    known = valid_normals(normals)
+    check_mask(weight, known)
+    return known if weight is None else known & weight
+
+
 def _check(maps: Tensor, borders: str) -> None:
     check_choice("borders", borders, BORDERS)
     check_size(maps.shape[-2], maps.shape[-1])
 
 
 def _integrated(normals: Tensor, known: Tensor, axes: Axes | str, borders: str, level: bool, flatten: float, derivative: str) -> Tensor:
-    """Of one image."""
+    """`normals_to_height` of one image."""
     seamless, whole = borders == SEAMLESS, bool(known.all())
     dtype = exact_dtype(normals.device) if known.numel() <= _EXACT_PIXELS else torch.float32
     slopes = normals_to_slopes(torch.where(known, normals, 0).to(dtype), axes)
@@ -220,7 +227,7 @@ def _likeliest(slopes: Tensor, known: Tensor, seamless: bool) -> str:
 
 
 def _check_level(mean: Tensor, size: torch.Size) -> None:
-    """Refuses normals that lean as a whole, where the height would have to meet itself at the border."""
+    """Refuses normals with a mean slope: a seamless height cannot have one."""
     right, down = mean.flatten().tolist()
     steepest = math.hypot(right, down)
     if steepest > _LEVEL and min(size) > 1:

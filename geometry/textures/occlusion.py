@@ -9,12 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..camera import depth_to_points
 from ..checks import check_choice, check_depth, check_intrinsics, check_map, check_mask, check_range, check_whole
 from ..conventions import convert_normals, unit_normals
-from ..kinds import Axes
+from ..estimate import Estimate
+from ..kinds import Axes, Quantity
+from ..surfaces.derive import with_normals
 from ..surfaces.upsampling import enlarged_along, middles
 from .height import BORDERS, FREE, SEAMLESS, check_size
+from .seamless import wrap
 from .slopes import slopes_of
 
 MAX_RADIUS = 1024.0
@@ -25,10 +29,10 @@ _GROWTH = 1.17
 # What is computed at a time on a CPU: it stays in the processor's cache.
 _BAND_PIXELS = 2**16
 _LEAST_FACING = 0.05
-# Of depth, whose normals were not made of it number by number: what rises less above its own plane is none.
+# The least rise above its own plane that hides anything: normals of depth do not fit it exactly.
 _OWN_PLANE = 0.02
 _LEAST_SQUARE = 1e-12
-# Of an image's depth: so many points along the longer side, so long as this many pixels or more of the radius lie between them.
+# Points along the longer side of a depth map, and the least pixels of the radius between two of them.
 _ALONG, _LEAST_RADIUS = 960, 8
 # Where there is no surface, points lie so many times as far on their rays, where they hide nothing.
 _BEHIND = 1e3
@@ -48,7 +52,7 @@ def height_to_occlusion(
 
     Returns:
         (B, 1, H, W) in [0, 1]: 1 = all of the hemisphere above the surface is open. A plane is 1, the foot of an endless wall 0.5, a
-        V-shaped groove of opening angle a (1 - cos a) / 2. Nothing is asked of the device.
+        V-shaped groove of opening angle a (1 - cos a) / 2. The device is not synchronised.
 
     Raises:
         ValueError: Wrong shapes, numbers out of range, or too many pixels.
@@ -66,7 +70,8 @@ def height_to_occlusion(
     surface = torch.isfinite(height) if weight is None else weight & torch.isfinite(height)
     level = torch.where(surface, height, 0).float()
     slopes = slopes_of(level, borders == SEAMLESS)
-    standing = _continued(torch.where(surface, level, -torch.inf), math.ceil(radius), borders == SEAMLESS)
+    standing, reach = torch.where(surface, level, -torch.inf), math.ceil(radius)
+    standing = wrap(standing, (reach, reach)) if borders == SEAMLESS else F.pad(standing, (reach,) * 4, value=-torch.inf)
     open_share = torch.empty_like(level)
     for band in _bands(level):
         open_share[..., band, :] = _open_above(level[..., band, :], slopes[..., band, :], standing, band, radius, directions)
@@ -89,7 +94,6 @@ def depth_to_occlusion(
         depth: (B, 1, H, W) positive and finite, any unit.
         intrinsics: (B, 3, 3), pixels.
         normals: (B, 3, H, W) unit vectors.
-        axes: Their axes.
         radius: How far things hide the sky, in pixels of the image at the point's own depth. What stands more than that in front of the
             point hides it less and less, for what is behind its edge is not known.
         directions: Round each point.
@@ -116,6 +120,29 @@ def depth_to_occlusion(
     return torch.cat([_open_in_view(*image, radius, directions) for image in pairs])
 
 
+def estimate_to_occlusion(estimate: Estimate, *, radius: float = 64.0, directions: int = 16) -> Tensor:
+    """Ambient occlusion of the things in images.
+
+    Args:
+        estimate: With depth of any quantity; without normals they are computed, without a camera an assumed one is taken.
+        radius, directions: As `depth_to_occlusion`.
+
+    Returns:
+        (B, 1, H, W) in [0, 1], 1 = open, as sky and holes are.
+
+    Raises:
+        ValueError: No depth, or numbers out of range.
+    """
+    if estimate.depth is None:
+        raise ValueError("there are normals and no depth, and occlusion needs depth: give a height, as Normal to Height makes it")
+    ratio = NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None
+    known = with_normals(estimate, near_far_ratio=ratio)
+    assert known.normals is not None
+    camera = assumed_intrinsics(estimate)
+    options = {"radius": radius, "directions": directions, "weight": known.valid}
+    return depth_to_occlusion(filled_depth(estimate), camera, known.normals, known.axes, **options)
+
+
 def _check_reach(radius: float, directions: int) -> None:
     check_range("radius", radius, 1, MAX_RADIUS)
     check_whole("directions", directions, MIN_DIRECTIONS, MAX_DIRECTIONS)
@@ -129,14 +156,6 @@ def _bands(maps: Tensor) -> Iterator[slice]:
         yield slice(start, min(start + rows, height))
 
 
-def _continued(height: Tensor, reach: int, seamless: bool) -> Tensor:
-    """The height with `reach` pixels more on each side: nothing, or what lies at the opposite border."""
-    if not seamless:
-        return F.pad(height, (reach,) * 4, value=-torch.inf)
-    rows, columns = (torch.arange(-reach, side + reach, device=height.device) % side for side in height.shape[-2:])
-    return height[..., rows, :][..., columns]
-
-
 def _directions(count: int) -> Iterator[tuple[float, float]]:
     """(right, down) round the circle."""
     for index in range(count):
@@ -145,7 +164,7 @@ def _directions(count: int) -> Iterator[tuple[float, float]]:
 
 
 def _steps(radius: float, direction: tuple[float, float]) -> Iterator[tuple[int, int, float, float]]:
-    """Whole pixels to the right and downwards along a direction, how far that is, and how much it counts."""
+    """Whole pixels to the right and downwards along a direction, their distance, and their weight."""
     distance, last = 1.0, (0, 0)
     while distance <= radius:
         offset = (round(direction[0] * distance), round(direction[1] * distance))
@@ -157,7 +176,7 @@ def _steps(radius: float, direction: tuple[float, float]) -> Iterator[tuple[int,
 
 
 def _open_above(level: Tensor, slopes: Tensor, standing: Tensor, band: slice, radius: float, directions: int) -> Tensor:
-    """Of a band of rows; all of the surroundings are in `standing`."""
+    """`height_to_occlusion` of a band of rows, whose surroundings are in `standing`."""
     reach, (rows, width) = math.ceil(radius), level.shape[-2:]
     towards = (slopes.square().sum(1, keepdim=True) + 1).rsqrt_()
     total, whole, rise = torch.zeros_like(level), torch.zeros_like(level), torch.empty_like(level)
@@ -189,7 +208,7 @@ def _open_to(horizon: Tensor, along: Tensor, towards: Tensor) -> Tensor:
 
 
 def _open_in_view(depth: Tensor, intrinsics: Tensor, normals: Tensor, weight: Tensor | None, radius: float, directions: int) -> Tensor:
-    """Of one image. Heights are measured along the line of sight of each point, distances at right angles to it."""
+    """`depth_to_occlusion` of one image. Heights are measured along the line of sight of each point, distances at right angles to it."""
     points = depth_to_points(depth, intrinsics).float()
     surface = torch.ones_like(depth, dtype=torch.bool) if weight is None else weight
     pitch = _pitch(depth, radius)
@@ -250,9 +269,9 @@ def _open_rows(points: Tensor, normals: Tensor, around: _Around, band: slice, in
             other = around.shifted(x, y, band.start, *away.shape[-2:])
             front = _dot(other[:, :3], sight)
             beside = torch.addcmul(other[:, 3:], front, front, value=-1).clamp_(min=_LEAST_SQUARE).rsqrt_()
-            counts = torch.addcmul(most, front, nearer, out=front).clamp_(0, fade)
+            weight = torch.addcmul(most, front, nearer, out=front).clamp_(0, fade)
             rise = _dot(other[:, :3], upright).add_(plane).mul_(beside).sub_(_OWN_PLANE)
-            torch.maximum(horizon, rise.mul_(counts), out=horizon)
+            torch.maximum(horizon, rise.mul_(weight), out=horizon)
         total += _open_to(horizon.add_(own), along, towards)
         whole += _open_to(own, along, towards)
     return total.div_(whole)

@@ -19,12 +19,12 @@ from .occlusion import MAX_RADIUS as MAX_REACH
 from .slopes import CENTRAL, slopes_of
 
 NORMALS, PHOTO, BOTH = DETAILS = ("normals", "photo", "both")
-"""Where fine relief comes from: the model's normals, light and dark of the photograph, or both, one laid on the other."""
+"""Sources of fine relief: the model's normals, light and dark of the photograph, or both, one laid on the other."""
 
 
 @dataclass(frozen=True)
 class PbrOptions:
-    """What is asked of a set of maps.
+    """Options of a set of maps.
 
     Attributes:
         source: One of `DETAILS`.
@@ -83,7 +83,6 @@ def material_normals(estimate: Estimate | None, image: Tensor | None, options: P
     Args:
         estimate: With normals; None where the source is the photograph alone.
         image: (B, 3, H, W) in [0, 1], of the estimate's size; None where the source is the normals alone.
-        options: What is asked.
 
     Returns:
         (B, 3, H, W) unit vectors, OPENGL axes.
@@ -124,7 +123,6 @@ def pbr_maps(normals: Tensor, options: PbrOptions) -> PbrMaps:
 
     Args:
         normals: (B, 3, H, W) unit vectors, OPENGL axes, as `material_normals` gives them.
-        options: What is asked.
     """
     radius = options.radius_for(*normals.shape[-2:])
     height, normals = _flattened(normals, 2 * radius, options.borders)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..checks import check_map, check_range
+from ..checks import check_range
 from ..conventions import unit_normals
 from ..estimate import Estimate, Quantity
 from .transforms import exact_dtype
@@ -23,7 +23,7 @@ def margins(height: int, width: int, share: float) -> tuple[int, int]:
 
 
 def wrap(maps: Tensor, margin: tuple[int, int]) -> Tensor:
-    """Puts on at each border what lies at the opposite one.
+    """Pads each border with what lies at the opposite one.
 
     Args:
         maps: (B, C, H, W).
@@ -107,21 +107,6 @@ def tileable(maps: Tensor) -> Tensor:
     return (values - _poisson(-jumps)).to(maps.dtype)
 
 
-def seam_step(maps: Tensor) -> tuple[float, float]:
-    """How much maps change over their seams, and how much inside, from pixel to pixel on average.
-
-    Args:
-        maps: (B, C, H, W) with at least two pixels a side.
-
-    Returns:
-        The mean absolute difference over the two seams, and over all pairs of neighbours.
-    """
-    check_map(maps, maps.shape[1], "maps")
-    over = (maps[..., 0, :] - maps[..., -1, :]).abs().flatten(), (maps[..., :, 0] - maps[..., :, -1]).abs().flatten()
-    inside = maps.diff(dim=-1).abs().flatten(), maps.diff(dim=-2).abs().flatten()
-    return torch.cat(over).mean().item(), torch.cat(inside).mean().item()
-
-
 def _folded(maps: Tensor, margin: int, dim: int) -> Tensor:
     length = maps.shape[dim] - 2 * margin
     middle = maps.narrow(dim, margin, length).clone()
@@ -144,7 +129,7 @@ def _cropped(maps: Tensor, margin: tuple[int, int]) -> Tensor:
 
 
 def _middle(values: Tensor, valid: Tensor) -> Tensor:
-    """(B, 1, 1, 1): the mean of what counts; 1 where nothing does."""
+    """(B, 1, 1, 1): the mean of valid values; 1 where there are none."""
     count = valid.sum((2, 3), keepdim=True)
     mean = torch.where(valid, values, 0).sum((2, 3), keepdim=True) / count.clamp(min=1)
     return torch.where(count > 0, mean, 1)

@@ -60,8 +60,7 @@ def integrated(slopes: Tensor, seamless: bool, derivative: str, screening: float
 
     Args:
         slopes: (B, 2, H, W).
-        seamless: As `slopes_of`.
-        derivative: As `slopes_of`.
+        seamless, derivative: As `slopes_of`.
         screening: What heights cost beside errors of the slopes (screened Poisson).
 
     Returns:
@@ -90,7 +89,7 @@ def _power(like: Tensor, seamless: bool, derivative: str, screening: float) -> T
 
 
 def _symbol(frequency: Tensor, derivative: str) -> Tensor:
-    """What the derivative makes of each coefficient, but for the imaginary unit."""
+    """The derivative's factor for each coefficient, without the imaginary unit."""
     sine = frequency.sin()
     # The sine of the highest frequency is 0, but not in floating point.
     sine = torch.where(frequency.abs() > math.pi * (1 - 1e-6), 0, sine)

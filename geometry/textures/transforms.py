@@ -88,8 +88,7 @@ def blurred_where(values: Tensor, weight: Tensor, sigma: float, seamless: bool =
     Args:
         values: (B, C, H, W), finite also where the weight is 0.
         weight: (B, 1, H, W) from 0 to 1.
-        sigma: As `blurred`.
-        seamless: As `blurred`.
+        sigma, seamless: As `blurred`.
 
     Returns:
         (B, C, H, W); where no weight is near, what little reaches there.

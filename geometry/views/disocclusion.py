@@ -61,7 +61,7 @@ def _means_of_holes(colour: Tensor, hole: Tensor, radius: int) -> Tensor:
 
 
 def _side(inverse: Tensor, axis: int, backwards: bool) -> _Side:
-    """What is beside each pixel towards the end of the axis, or towards its start."""
+    """The nearest visible pixel beside each one, towards the end of the axis, or towards its start."""
     values = inverse if backwards else inverse.flip(axis)
     length = values.shape[axis]
     shape = [1, 1, 1, 1]

@@ -130,7 +130,7 @@ def _close_cracks(layer: Layer, view: View, inverse: Tensor) -> Tensor:
 def _source_of(inverse: Tensor, view: View) -> tuple[Tensor, Tensor]:
     """Columns and rows of the source image for the pixels of the new one, by their inverse depth (B, 1, height, width).
 
-    Where nothing moves up or down, the rows are one column of them.
+    If nothing moves up or down, the rows are a single column.
     """
     height, width = inverse.shape[-2:]
     rows = torch.arange(height, device=inverse.device, dtype=inverse.dtype).view(-1, 1) - view.shift_y

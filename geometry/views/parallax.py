@@ -91,11 +91,13 @@ def _views(positions: list[list[float]], intrinsics: Tensor, focus: Tensor | flo
     """The camera at each position; `stretch` as `View.stretch`."""
     focal_x, focal_y = (intrinsics[:, axis, axis].view(-1, 1, 1, 1) for axis in (0, 1))
     centre_x, centre_y = (intrinsics[:, axis, 2].view(-1, 1, 1, 1) for axis in (0, 1))
-    still = (1 / torch.as_tensor(focus, dtype=intrinsics.dtype, device=intrinsics.device)).reshape(-1, 1, 1, 1)
+    inverse_focus = (1 / torch.as_tensor(focus, dtype=intrinsics.dtype, device=intrinsics.device)).reshape(-1, 1, 1, 1)
     views = []
     for x, y, z in positions:
         across, down = focal_x * x, focal_y * y
-        views.append(View(across, down, across * still, down * still, z, centre_x, centre_y, sideways=not (y or z), stretch=stretch))
+        views.append(
+            View(across, down, across * inverse_focus, down * inverse_focus, z, centre_x, centre_y, sideways=not (y or z), stretch=stretch)
+        )
     return views
 
 
@@ -107,7 +109,7 @@ def _margin(inverse: Tensor, views: list[View]) -> tuple[int, int]:
     for view in views:
         for way, shift in ((view.across, view.shift_x), (view.down, view.shift_y)):
             moves.append(torch.maximum((way * low - shift).abs(), (way * high - shift).abs()).amax())
-    # Asked of the device once for all frames.
+    # Synchronises the device once for all frames.
     highest, *numbers = torch.stack(moves).tolist()
     backward = [max(0.0, -view.forward) * highest for view in views]
     columns = max(move + back * width for move, back in zip(numbers[0::2], backward, strict=True))

@@ -27,7 +27,7 @@ LAYOUTS = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph
 for red-cyan glasses."""
 
 ORIGINALS = ("middle", "left", "right")
-"""Which eye gets the source image: neither (both are rendered, the source lies in the middle), the left, or the right."""
+"""The eye that gets the source image: neither (both are rendered, the source lies in the middle), the left, or the right."""
 
 MAX_DIVERGENCE = 20.0
 
@@ -48,7 +48,7 @@ _DUBOIS_RIGHT = ((-0.011, -0.032, -0.007), (0.377, 0.761, 0.009), (-0.026, -0.09
 
 @dataclass(frozen=True)
 class StereoOptions:
-    """How deep the scene looks, and where the screen is in it.
+    """The strength of the depth effect, and the place of the screen in the scene.
 
     Attributes:
         divergence: By how much the two eyes' images of the near and of the far end part, both eyes together, in percent of the width;
@@ -99,7 +99,6 @@ def stereo_pair(
         images: (B, 3, H, W) in [0, 1].
         estimate: With depth of any quantity and size, of as many images or of one for all. Disparity goes with inverse depth;
             relative depth is taken to reach three times as far as it begins. Masked pixels and holes lie at the far end.
-        options: How deep.
         depth_range: The far and the near end as `disparity_range` measures them, numbers or (B or 1, 1, 1, 1): one for all frames keeps
             a video's depth and its screen still. None = each image's own.
 
@@ -132,7 +131,7 @@ def disparity_range(estimate: Estimate, per_clip: bool = False) -> tuple[Tensor,
 
     Returns:
         Far and near, (B, 1, 1, 1), of a clip (1, 1, 1, 1): the 2nd and the 98th percentile of 1 / metres, of disparity, or of relative
-        depth times -1. Infinite where no pixel counts.
+        depth times -1. Infinite where no pixel is valid.
 
     Raises:
         ValueError: No depth.
@@ -174,7 +173,7 @@ def compose_holes(pair: StereoPair, layout: str) -> Tensor:
 
 
 def stereo_suffix(layout: str) -> str:
-    """What a file's name ends with, before its extension, so that players know the layout.
+    """The end of a file's name, before its extension, by which players know the layout.
 
     Source:
         nunif iw3, "About file naming rule": `_LRF_Full_SBS` is what Pigasus, SKYBOX and DeoVR recognise; the others are its names too.
@@ -192,7 +191,7 @@ def _nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
 
 
 def _share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -> Tensor:
-    """(1, 1, H, W) how near everything is as disparity sees it: 0 at the far end, 1 at the near end, `flat` where there is no depth."""
+    """(1, 1, H, W) nearness, linear in disparity: 0 at the far end, 1 at the near end, `flat` where there is no depth."""
     values, valid = _nearness(estimate)
     known = torch.isfinite(near - far) & (near > far)
     share = (values - far) / torch.where(known, near - far, 1)
@@ -206,7 +205,7 @@ def _both_eyes(image: Tensor, share: Tensor, options: StereoOptions) -> tuple[Te
     """Left and right image, left and right holes, of one image."""
     pixels = options.divergence / 100 * image.shape[-1]
     left, right = {"middle": (0.5, -0.5), "left": (0.0, -1.0), "right": (1.0, 0.0)}[options.original]
-    # The renderer separates surfaces by the ratio of their depths: the scene is placed where the ratio of its ends is the likely one.
+    # The renderer separates surfaces by the ratio of their depths: the scene is placed where the ratio of its ends is the assumed one.
     inverse = 1 / depth_at_image_edges(1 / torch.lerp(torch.full_like(share, 1 / NEAR_FAR_RATIO), torch.ones_like(share), share), image)
     (rendered_left, holes_left), (rendered_right, holes_right) = (
         _one_eye(image, inverse, pixels * eye, options.convergence) for eye in (left, right)

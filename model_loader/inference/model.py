@@ -73,7 +73,7 @@ class Model:
             An estimate of B images, H x W, float32, on the CPU or where the images were.
 
         Raises:
-            ValueError: Images that `utils.as_batch` refuses, a size beyond what a network can be run at, no field of view, or no number
+            ValueError: Images that `utils.check_images` refuses, a size beyond what a network can be run at, no field of view, or no number
                 of tiles.
             MemoryError: Not even one image fits.
             ArithmeticError: The network's outputs are NaN or infinite.

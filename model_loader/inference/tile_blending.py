@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...geometry.alignment.mosaic import Grid, Tile, bring_mask, bring_normals, bring_values, cells_of, sample
+from ...geometry.alignment.mosaic import Grid, Tile, align_mask, align_normals, align_values, cells_of, sample
 from ...geometry.camera import resize_intrinsics
 from ...geometry.conventions import unit_normals
 from ...geometry.estimate import Axes, Estimate, Quantity
@@ -88,17 +88,17 @@ def aligned(tiles: Maps, whole: Maps, places: list[Tile], grid: Grid) -> Tensor:
     mask, known_mask = tiles.part("mask"), below.part("mask")
     weight = torch.ones_like(tiles.values[:, :1]) if mask is None else mask
     whole_weight = torch.ones_like(known[:, :1]) if known_mask is None else known_mask
-    fills = None if mask is None or known_mask is None else (bring_mask(mask, known_mask).clamp(0, 1), whole_weight)
+    fills = None if mask is None or known_mask is None else (align_mask(mask, known_mask).clamp(0, 1), whole_weight)
     finished: list[Tensor] = []
     for name in tiles.parts:
         values, of_whole = tiles.part(name), below.part(name)
         assert values is not None and of_whole is not None
         if name == "depth":
-            values = bring_values(values, weight, _unmixed(of_whole, whole_weight), whole_weight)
+            values = align_values(values, weight, _unmixed(of_whole, whole_weight), whole_weight)
             if tiles.quantity is Quantity.METRIC_DEPTH:
                 values = values.clamp(min=_least(_unmixed(of_whole, whole_weight), whole_weight))
         elif name == "normals":
-            values = bring_normals(values, weight, of_whole, whole_weight)
+            values = align_normals(values, weight, of_whole, whole_weight)
         if fills is not None:
             values = _filled(name, values, of_whole, weight, *fills)
         finished.append(values)

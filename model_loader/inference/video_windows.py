@@ -38,7 +38,7 @@ def window_estimates(
         Estimates of one or more frames at the network's size, on its device, in order, as soon as no later frame changes them.
 
     Raises:
-        ValueError: A chunk that `utils.as_batch` refuses, or a size beyond what a network can be run at.
+        ValueError: A chunk that `utils.check_images` refuses, or a size beyond what a network can be run at.
         MemoryError: Not even one window of frames fits.
         ArithmeticError: The network's outputs are NaN or infinite, in half precision not before other estimates were yielded.
     """

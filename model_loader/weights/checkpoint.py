@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...annotators.specs.base import CheckpointError, shown
+from ...annotators.specs.base import CheckpointError, printable
 from .pickled_values import (
     DamagedPickleError,
     Name,
@@ -116,7 +116,7 @@ def _safetensors_shapes(path: Path) -> dict[str, Tensor]:
             kinds = {name: (each.get_shape(), each.get_dtype()) for name, each in found.items()}
     except (SafetensorError, ValueError, OSError) as error:
         raise _damaged_safetensors(path, error) from error
-    if strange := next((f"{dtype}, first: {shown(name)}" for name, (_, dtype) in kinds.items() if dtype not in _SAFETENSORS), None):
+    if strange := next((f"{dtype}, first: {printable(name)}" for name, (_, dtype) in kinds.items() if dtype not in _SAFETENSORS), None):
         raise CheckpointError(f"{path} holds tensors of a kind that is not known here ({strange}); get the weights as published")
     return {name: torch.empty(shape, dtype=_SAFETENSORS[dtype], device="meta") for name, (shape, dtype) in kinds.items()}
 
@@ -188,7 +188,7 @@ def _check_safetensors(path: Path, size: int, head: bytes) -> None:
         if len(entries) > _MAX_TENSORS:
             raise ValueError(f"it has {len(entries)} tensors")
         if odd := next((name for name, entry in entries.items() if not is_possible_shape(entry["shape"])), None):
-            raise ValueError(f"{shown(odd)} has an impossible shape")
+            raise ValueError(f"{printable(odd)} has an impossible shape")
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
         raise _damaged_safetensors(path, error) from error
     if size < 8 + header_length + end:
@@ -217,7 +217,7 @@ def _open_torch_file(path: Path) -> TorchFile:
         raise CheckpointError(f"{path} {error}") from error
     except UnsafePickleError as error:
         raise CheckpointError(
-            f"{path} holds more than weights: loading it would call {shown(error.name)}, and such a file can run any program. "
+            f"{path} holds more than weights: loading it would call {printable(error.name)}, and such a file can run any program. "
             "It was not loaded; get the weights as .safetensors or as a plain state dict"
         ) from error
     except DamagedPickleError as error:
@@ -243,7 +243,7 @@ def _stored_tensors(path: Path, state: Any, size: int) -> dict[str, StoredTensor
         raise CheckpointError(f"{path} holds {kind}, not weights; expected a dictionary of tensors by name")
     tensors = {str(name): value for name, value in state.items() if isinstance(value, StoredTensor | OtherTensor)}
     if not tensors:
-        keys = ", ".join(shown(str(key)) for key in list(state)[:5]) or "none"
+        keys = ", ".join(printable(str(key)) for key in list(state)[:5]) or "none"
         raise CheckpointError(
             f"{path} holds no weights: its keys ({keys}) lead to no tensors; expected a dictionary of tensors, "
             f"at the top or under one of {', '.join(_WRAPPERS)}"
@@ -280,6 +280,6 @@ def _check_dtype(path: Path, name: str, dtype: torch.dtype) -> None:
 
 def _no_weights(path: Path, name: str, problem: str) -> CheckpointError:
     return CheckpointError(
-        f"{path} holds {shown(name)} as {problem}; expected plain tensors of floating point numbers or integers. "
+        f"{path} holds {printable(name)} as {problem}; expected plain tensors of floating point numbers or integers. "
         "It was not loaded; get the weights as they were published"
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...annotators.base import Annotator
 from ...annotators.registry import FAMILIES, MODELS, find_spec
 from ...annotators.setting_names import wording
-from ...annotators.specs.base import CheckpointError, ModelSpec, shown
+from ...annotators.specs.base import CheckpointError, ModelSpec, printable
 from ..comfy import interrupt
 from .checkpoint import read_shapes
 from .find import name_rank
@@ -223,7 +223,7 @@ def _words(*names: str) -> set[str]:
 
 
 def _words_for_unknown(path: Path, state: Mapping[str, Tensor], untold: dict[str, ImportError]) -> str:
-    first = ", ".join(shown(name) for name in sorted(state)[:3])
+    first = ", ".join(printable(name) for name in sorted(state)[:3])
     other = next((what for what, name in _OTHERS.items() if any(re.search(name, each) for each in state)), None)
     if not any(value.is_floating_point() for value in state.values()):
         other = other or "a file of whole numbers alone (quantised weights?)"

@@ -14,7 +14,7 @@ from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
-from ...annotators.specs.base import shown
+from ...annotators.specs.base import printable
 from .pickled_values import (
     CALLS,
     MAX_NAME,
@@ -62,7 +62,7 @@ def read_pickle(stream: BytesIO) -> tuple[Any, dict[str, Storage]]:
     except PickleError:
         raise
     except (LookupError, TypeError, ValueError, OverflowError) as error:
-        raise DamagedPickleError(f"it makes no sense as a pickle ({type(error).__name__}: {shown(str(error), 200)})") from error
+        raise DamagedPickleError(f"it makes no sense as a pickle ({type(error).__name__}: {printable(str(error), 200)})") from error
 
 
 class _Follower:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from ...annotators.specs.base import shown
+from ...annotators.specs.base import printable
 from .pickled_values import DamagedPickleError, PickleError, Storage, StoredTensor
 from .pickles import read_pickle
 
@@ -106,7 +106,7 @@ def _records(stream: BinaryIO, mapped: mmap.mmap) -> dict[str, range]:
     names = [entry.orig_filename for entry in entries]
     folders = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
     if not folders:
-        first = [shown(name) for name in names[:3]]
+        first = [printable(name) for name in names[:3]]
         raise NotWeightsError(f"is a zip archive without weights (first entries: {first}); unpack it and give the file inside")
     if len(set(names)) < len(names) or len(folders) > 1:
         raise NotWeightsError("is a zip archive that holds an entry twice; get the original file")
@@ -115,7 +115,8 @@ def _records(stream: BinaryIO, mapped: mmap.mmap) -> dict[str, range]:
     if packed := next((entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1), None):
         # its size in memory is anybody's guess, and it cannot be mapped
         raise NotWeightsError(
-            f"is a compressed zip archive (first entry: {shown(packed.orig_filename)}); PyTorch writes them plain. Get the original file"
+            f"is a compressed zip archive (first entry: {printable(packed.orig_filename)}); PyTorch writes them plain. "
+            "Get the original file"
         )
     inside = [entry for entry in entries if entry.orig_filename.startswith(folders[0])]
     return {entry.orig_filename.removeprefix(folders[0]): _content(entry, mapped) for entry in inside}

@@ -142,7 +142,7 @@ def test_nothing_mixes_devices_or_asks_the_network_for_numbers():
 def test_which_models_see_scenes():
     assert models_of_scenes() == ["depth-anything-3-small", "depth-anything-3-base", "depth-anything-3-large"]
     mono = da3.DepthAnything3Annotator(MODELS["depth-anything-3-mono-large"], nn.Identity())
-    with pytest.raises(ValueError, match="mono-large sees each image by itself"):
+    with pytest.raises(ValueError, match="mono-large processes each image by itself"):
         mono.estimate_scene(torch.rand(2, 3, HEIGHT, WIDTH))
 
 

@@ -17,7 +17,7 @@ from depth_normal.annotators.preprocessing.resizing import SHORT_SIDE
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Quantity
-from depth_normal.utils import as_batch
+from depth_normal.utils import check_images, images_to_rgb
 
 SPEC = MODELS["midas-v2.1-small"]
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
@@ -116,7 +116,7 @@ def test_the_partial_checkpoint_is_partial(teacher_weights):
 
 @pytest.fixture(scope="module")
 def seen(partial_midas_small, photo):
-    return SimpleNamespace(depth=build(load_file(partial_midas_small)).estimate(as_batch(photo)).depth)
+    return SimpleNamespace(depth=build(load_file(partial_midas_small)).estimate(images_to_rgb(check_images(photo))).depth)
 
 
 # The authors' code with the same weights, from their run.py's resizing on: (row, column) of 256 x 256
@@ -153,7 +153,7 @@ def test_the_authors_size_sees_the_motorcycle_better_than_a_larger_one(partial_m
     annotator = build(load_file(partial_midas_small))
 
     def correlation(of):
-        estimate = of.estimate(as_batch(image))
+        estimate = of.estimate(images_to_rgb(check_images(image)))
         depth = estimate.resized(*image.shape[:2], annotator.resampling).depth[0, 0].numpy()
         return estimate.depth.shape[-2:], np.corrcoef(depth[known], truth[known])[0, 1]
 
@@ -180,7 +180,7 @@ def published_run(network, image, height, width):
 def test_the_whole_way_is_that_of_the_authors_run(midas_small, motorcycle, rows, columns, size):
     image = np.ascontiguousarray(motorcycle[0][rows, columns])
     annotator = build(load_file(midas_small))
-    found = annotator.estimate(as_batch(image)).resized(*image.shape[:2], annotator.resampling).depth
+    found = annotator.estimate(images_to_rgb(check_images(image))).resized(*image.shape[:2], annotator.resampling).depth
     expected = published_run(annotator.network, image, *size)
     assert (found - expected).abs().max() < 1e-4 * expected.max()
 
@@ -194,7 +194,9 @@ def test_the_person_is_nearer_than_the_wall(seen):
 
 
 def test_an_image_seen_in_bfloat16_is_the_same_image(midas_small, photo):
-    exact, depth = (build(load_file(midas_small), dtype).estimate(as_batch(photo)).depth for dtype in (torch.float32, torch.bfloat16))
+    exact, depth = (
+        build(load_file(midas_small), dtype).estimate(images_to_rgb(check_images(photo))).depth for dtype in (torch.float32, torch.bfloat16)
+    )
     error = (depth - exact).abs() / (exact.max() - exact.min())
     assert error.mean() < 1 / 255
     assert error.max() < 0.1  # 0.03 to 0.052, as the machine adds up

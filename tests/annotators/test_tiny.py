@@ -3,11 +3,12 @@ import torch
 
 import depth_normal
 from depth_normal.annotators.networks.configs import TINY_2
-from depth_normal.annotators.networks.tiny import COUNTER, TinyConfig, TinyNetwork, grown
+from depth_normal.annotators.networks.tiny import COUNTER, TinyConfig, TinyNetwork
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError
-from depth_normal.annotators.tiny import TinyAnnotator, _sure_sky, with_far_sky
-from depth_normal.geometry.assumptions import likely_depth
+from depth_normal.annotators.tiny import TinyAnnotator, _sure_sky, to_estimate, with_far_sky
+from depth_normal.geometry.assumptions import assumed_depth
+from depth_normal.geometry.conventions import unit_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 
 SPEC = MODELS["tiny"]
@@ -66,11 +67,17 @@ def test_odd_images_give_finite_maps_and_unit_normals(shape):
     torch.testing.assert_close(estimate.normals.norm(dim=1), torch.ones_like(estimate.depth[:, 0]), atol=1e-5, rtol=0)
 
 
+def without_guide(tiny, pixels):
+    """The estimate at the size of the network's outputs."""
+    disparity, normals, *sky = tiny.run_network(tiny.normalised(pixels))
+    return to_estimate(disparity, unit_normals(normals), *sky)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_gives_the_same_maps(dtype):
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        expected, found = (annotator(kind).estimate_without_guide(image) for kind in (torch.float32, dtype))
+        expected, found = (without_guide(annotator(kind), image) for kind in (torch.float32, dtype))
     assert found.depth is not None
     assert expected.depth is not None
     assert found.depth.dtype == torch.float32
@@ -81,7 +88,7 @@ def test_a_batch_is_its_images():
     images = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     tiny = annotator()
     with torch.inference_mode():
-        together, alone = tiny.estimate_without_guide(images).depth, tiny.estimate_without_guide(images[1:2]).depth
+        together, alone = without_guide(tiny, images).depth, without_guide(tiny, images[1:2]).depth
     assert together is not None
     assert alone is not None
     torch.testing.assert_close(together[1:2], alone, atol=1e-4, rtol=1e-4)
@@ -142,20 +149,6 @@ def second_state(sky_bias=None):
     return {key: value for key, value in network.state_dict().items() if not key.endswith(COUNTER)}
 
 
-def test_a_grown_network_gives_the_maps_of_the_one_it_grew_from_enlarged():
-    torch.manual_seed(0)
-    first, second = TinyNetwork().eval(), TinyNetwork(TINY_2).eval()
-    grown(second, first.state_dict())
-    pixels = torch.rand(1, 3, 64, 96)
-    with torch.inference_mode():
-        maps, enlarged = first(pixels), second(pixels)
-    expected = torch.nn.functional.interpolate(maps, scale_factor=2, mode="bilinear")
-    torch.testing.assert_close(enlarged[:, :4], expected, atol=1e-5, rtol=1e-5)
-    assert (enlarged[:, 4] < 0).all(), "and sees no sky"
-    with pytest.raises(ValueError, match=r"1 weights have no place in the network \(first: other\)"):
-        grown(second, {**first.state_dict(), "other": torch.zeros(1)})
-
-
 @pytest.mark.parametrize(("bias", "clear"), [(-3.0, True), (3.0, False)])
 def test_weights_of_the_second_version_bring_a_mask(bias, clear):
     tiny = TinyAnnotator.build(SPEC, {"network": second_state(bias)}, torch.float32)
@@ -211,7 +204,7 @@ def test_the_sky_is_one_value_as_far_as_anything_gets():
     assert torch.equal(farther[1], disparity[1]), "without sky nothing changes"
     assert torch.equal(with_far_sky(disparity, ~clear)[1], disparity[1]), "nor where all is sky"
     estimate = Estimate(farther, Quantity.DISPARITY, mask=clear)
-    depth = likely_depth(estimate)
+    depth = assumed_depth(estimate)
     far, near = depth[0][clear[0]].amax(), depth[0][clear[0]].amin()
     assert far / near > 10, "the rule of landscapes"
 

@@ -17,7 +17,7 @@ from depth_normal.annotators.networks.vit import VitConfig
 from depth_normal.annotators.registry import MODELS, models_of_family
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.annotators.video import windows
-from depth_normal.annotators.video.frame_annotator import four_at_once, shots
+from depth_normal.annotators.video.frame_annotator import shots
 from depth_normal.annotators.video_depth_anything import VideoDepthAnythingAnnotator
 from depth_normal.geometry.estimate import Quantity
 
@@ -25,6 +25,15 @@ ORACLE = runpy.run_path(str(Path(__file__).resolve().parents[1] / "video_depth_o
 VIT, DPT = VitConfig(32, 4, 2, (0, 1, 2, 3), grid=5), DptConfig((16, 24, 64, 128), 64)
 RELATIVE, METRIC = MODELS["video-depth-anything-small"], MODELS["video-depth-anything-metric-small"]
 HEIGHT, WIDTH, SIZE = 56, 84, 56
+
+
+def four_at_once(step, total):
+    """The simplest `InChunks`."""
+    for start in range(0, total, 4):
+        step(start, min(start + 4, total))
+
+
+ONE_SHOT = {"size": None, "fov": 0.0, "is_cut": None, "in_chunks": four_at_once}
 
 
 def shrunk(spec):
@@ -56,7 +65,7 @@ def clip(total, height=HEIGHT, width=WIDTH, seed=1):
 
 @torch.no_grad()
 def depth_of_video(annotator, frames, chunk=7, **more):
-    return torch.cat([estimate.depth for estimate in annotator.estimate_video(frames.split(chunk), **more)])
+    return torch.cat([estimate.depth for estimate in annotator.estimate_video(frames.split(chunk), **{**ONE_SHOT, **more})])
 
 
 def close(found, expected, tolerance=1e-5):
@@ -102,7 +111,7 @@ def test_a_video_is_the_published_scheme(oracle, spec, total):
     annotator, frames = build(oracle, spec), clip(total)
     expected = ORACLE["video"](lambda window: oracle(annotator.normalised(window)), frames, metric=spec is METRIC)
     chunks = {1: one_at_a_time, 70: all_at_once}.get(total, four_at_once)
-    estimates = list(annotator.estimate_video(frames.split(5), in_chunks=chunks))
+    estimates = list(annotator.estimate_video(frames.split(5), **{**ONE_SHOT, "in_chunks": chunks}))
     assert {estimate.quantity for estimate in estimates} == {spec.quantity}
     close(torch.cat([estimate.depth for estimate in estimates]), expected)
 
@@ -181,7 +190,7 @@ def test_what_is_held_does_not_grow_with_the_video(annotator, monkeypatch):
     most = {}
     for total in (100, 400):
         video, behind, given, depth = Count(total, 4), 0, 0, 0
-        for estimate in annotator.estimate_video(video):
+        for estimate in annotator.estimate_video(video, **ONE_SHOT):
             given += estimate.batch
             depth = max(depth, estimate.batch)
             behind = max(behind, video.read - given)
@@ -194,7 +203,7 @@ def test_what_is_held_does_not_grow_with_the_video(annotator, monkeypatch):
 
 
 def test_a_video_without_frames_gives_nothing(annotator):
-    assert list(annotator.estimate_video([])) == []
+    assert list(annotator.estimate_video([], **ONE_SHOT)) == []
 
 
 @torch.no_grad()
@@ -222,7 +231,7 @@ def test_sizes_are_the_authors(height, width, expected):
 
 
 def test_the_camera_is_noted(annotator):
-    estimate = next(annotator.estimate_video([clip(3, 112, 168)], fov=60.0))
+    estimate = next(annotator.estimate_video([clip(3, 112, 168)], **{**ONE_SHOT, "fov": 60.0}))
     assert estimate.intrinsics.shape == (3, 3, 3)
     assert estimate.intrinsics[0, 0, 0].item() == pytest.approx(42 / torch.tan(torch.tensor(torch.pi / 6)).item(), rel=1e-4)
 

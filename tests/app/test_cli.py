@@ -26,7 +26,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_image, save_estimate
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import load_model
-from depth_normal.utils import as_batch
+from depth_normal.utils import check_images, images_to_rgb
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS_PAGE = ROOT / "docs" / "command-line.md"
@@ -210,7 +210,7 @@ def test_how_deep_a_scene_is_decides_its_normals(image, tmp_path, midas_small):
     found = np.load(tmp_path / "astronaut.npz")["normals"]
     model = load_model(MODEL[1], "float32", weights=midas_small)
     derive = partial(with_normals, near_far_ratio=30)
-    expected = model.estimate(as_batch(read_image(image)), derive=derive).normals[0].movedim(0, -1)
+    expected = model.estimate(images_to_rgb(check_images(read_image(image))), derive=derive).normals[0].movedim(0, -1)
     assert np.array_equal(found, expected.numpy())
     assert json.loads((tmp_path / RECORDS / "astronaut.json").read_text())["settings"]["near_far_ratio"] == 30
     assert cli.main(words) == 0

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from depth_normal.geometry.assumptions import likely_depth, likely_filled_depth, likely_intrinsics
+from depth_normal.geometry.assumptions import assumed_depth, assumed_intrinsics, filled_depth
 from depth_normal.geometry.estimate import Estimate, Quantity
 
 
@@ -15,14 +15,14 @@ def ground():
 
 
 def depth(disparity, ratio=None, mask=None):
-    return likely_depth(Estimate(disparity, Quantity.DISPARITY, mask=mask), ratio)
+    return assumed_depth(Estimate(disparity, Quantity.DISPARITY, mask=mask), ratio)
 
 
 def test_the_ratio_is_that_of_the_far_end_to_the_near_end():
     far, near = (torch.quantile(depth(ground()), share) for share in (0.98, 0.02))
     assert far / near == pytest.approx(3, rel=1e-2) and near == pytest.approx(1, rel=1e-2)
     relative = Estimate(ground() * -7 - 40, Quantity.RELATIVE_DEPTH)
-    far, near = (torch.quantile(likely_depth(relative, 5.0), share) for share in (0.98, 0.02))
+    far, near = (torch.quantile(assumed_depth(relative, 5.0), share) for share in (0.98, 0.02))
     assert far / near == pytest.approx(5, rel=1e-2) and near == pytest.approx(1, rel=1e-2)
 
 
@@ -46,23 +46,23 @@ def test_a_masked_background_that_is_not_far_is_no_sky():
 def test_what_does_not_count_is_nan_and_changes_nothing():
     metres = torch.tensor([1.0, 0.0, math.nan, 2.0]).view(1, 1, 2, 2)
     mask = torch.tensor([True, True, True, False]).view(1, 1, 2, 2)
-    likely = likely_depth(Estimate(metres, Quantity.METRIC_DEPTH, mask=mask))
+    likely = assumed_depth(Estimate(metres, Quantity.METRIC_DEPTH, mask=mask))
     assert likely[0, 0, 0, 0] == 1 and torch.isnan(likely.flatten()[1:]).all()
     holes = ground()
     holes[..., 50:, :40] = math.nan
     assert torch.isnan(depth(holes)).sum() == 70 * 40
     nothing = torch.zeros(1, 1, 2, 2, dtype=torch.bool)
     for quantity in Quantity:
-        assert torch.isnan(likely_depth(Estimate(metres, quantity, mask=nothing), 2.0)).all()
+        assert torch.isnan(assumed_depth(Estimate(metres, quantity, mask=nothing), 2.0)).all()
 
 
 def test_the_camera_asked_for_wins_over_the_known_and_that_over_the_assumed():
     camera = torch.tensor([[[50.0, 0, 9], [0, 50, 9], [0, 0, 1]]])
     known = Estimate(torch.ones(1, 1, 20, 20), Quantity.METRIC_DEPTH, intrinsics=camera)
-    assert torch.equal(likely_intrinsics(known), camera)
-    assert float(likely_intrinsics(known, 90)[0, 0, 0]) == pytest.approx(10)
+    assert torch.equal(assumed_intrinsics(known), camera)
+    assert float(assumed_intrinsics(known, 90)[0, 0, 0]) == pytest.approx(10)
     unknown = Estimate(torch.ones(1, 1, 20, 20), Quantity.METRIC_DEPTH)
-    assert float(likely_intrinsics(unknown)[0, 0, 0]) == pytest.approx(10 / math.tan(math.radians(27.5)))
+    assert float(assumed_intrinsics(unknown)[0, 0, 0]) == pytest.approx(10 / math.tan(math.radians(27.5)))
 
 
 @pytest.mark.parametrize("ratio", [1.0, 0.5, -2.0])
@@ -73,18 +73,18 @@ def test_a_ratio_that_is_not_above_1_is_refused(ratio):
 
 def test_filled_depth_has_a_near_end_of_1_whatever_the_unit():
     metres = torch.linspace(2, 10, 60 * 100).view(1, 1, 60, 100)
-    known = likely_filled_depth(Estimate(depth=metres, quantity=Quantity.METRIC_DEPTH))
-    in_millimetres = likely_filled_depth(Estimate(depth=metres * 1000, quantity=Quantity.METRIC_DEPTH))
+    known = filled_depth(Estimate(depth=metres, quantity=Quantity.METRIC_DEPTH))
+    in_millimetres = filled_depth(Estimate(depth=metres * 1000, quantity=Quantity.METRIC_DEPTH))
     assert (known - metres / 2.16).abs().max() < 2e-3 and torch.allclose(known, in_millimetres, rtol=1e-4), "2 + 2 % of 8"
     metres[..., :3, :] = float("nan")
     mask = torch.ones_like(metres, dtype=torch.bool)
     mask[..., -1, :] = False
-    holes = likely_filled_depth(Estimate(depth=metres, quantity=Quantity.METRIC_DEPTH, mask=mask))
+    holes = filled_depth(Estimate(depth=metres, quantity=Quantity.METRIC_DEPTH, mask=mask))
     assert torch.isfinite(holes).all() and (holes[..., :3, :] == holes.max()).all() and (holes[..., -1, :] == holes.max()).all()
     absurd = torch.tensor([1e-30, 1e-25, 1.0, 1e30]).view(1, 1, 2, 2)
-    assert likely_filled_depth(Estimate(depth=absurd, quantity=Quantity.METRIC_DEPTH)).max() == 1e6
-    nothing = likely_filled_depth(Estimate(depth=metres, quantity=Quantity.METRIC_DEPTH, mask=torch.zeros_like(mask)))
+    assert filled_depth(Estimate(depth=absurd, quantity=Quantity.METRIC_DEPTH)).max() == 1e6
+    nothing = filled_depth(Estimate(depth=metres, quantity=Quantity.METRIC_DEPTH, mask=torch.zeros_like(mask)))
     assert (nothing == 1).all()
     for quantity in (Quantity.DISPARITY, Quantity.RELATIVE_DEPTH):
-        depth = likely_filled_depth(Estimate(depth=torch.rand(2, 1, 30, 40) * 50 - 7, quantity=quantity))
+        depth = filled_depth(Estimate(depth=torch.rand(2, 1, 30, 40) * 50 - 7, quantity=quantity))
         assert 0.5 <= depth.min() <= 1 and 2.5 < depth.max() < 50

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.geometry.assumptions import likely_depth
+from depth_normal.geometry.assumptions import assumed_depth
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 
@@ -253,7 +253,7 @@ def test_a_ratio_says_how_deep_the_scene_is_that_normals_are_derived_from(ratio)
     """A floor: of a scene that is deeper it is nearer to level, and relative depth says as much as disparity then."""
     estimate, _ = tilted_plane(Quantity.DISPARITY)
     found = with_normals(estimate, near_far_ratio=ratio).normals
-    assert torch.equal(found, with_normals(Estimate(likely_depth(estimate, ratio), Quantity.METRIC_DEPTH)).normals)
+    assert torch.equal(found, with_normals(Estimate(assumed_depth(estimate, ratio), Quantity.METRIC_DEPTH)).normals)
     relative = Estimate(depth=-estimate.depth, quantity=Quantity.RELATIVE_DEPTH)
     assert with_normals(relative, near_far_ratio=ratio).normals is not None and with_normals(relative).normals is None
 

@@ -12,7 +12,6 @@ from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FORMATS, load_estimate, save_estimate
 from depth_normal.geometry.textures.height import height_to_normals
-from depth_normal.geometry.textures.seamless import seam_step
 from depth_normal.geometry.textures.transforms import blurred
 from depth_normal.nodes import materials, saving, textures
 
@@ -137,7 +136,7 @@ def test_occlusion_of_heights_and_of_geometry():
         textures.AmbientOcclusion().execute(geometry=Estimate(normals=geometry().normals))
 
 
-def test_a_model_sees_beyond_the_seam():
+def test_a_model_sees_beyond_the_seam(seam_step):
     tile = blurred(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)), 2.0, True)
     image = ((tile - tile.min()) / (tile.max() - tile.min())).movedim(1, -1)
     found, texture = materials.SeamlessGeometry().execute(load_model("tiny"), image, resolution=64)

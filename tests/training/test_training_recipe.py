@@ -13,6 +13,8 @@ pytest.importorskip(
     "depth_normal.training.data", reason="training/ is not installed with the package: install it editable (pip install -e .)"
 )
 
+from depth_normal.annotators.networks.configs import TINY_2
+from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.training import batches, data, ensemble, evaluate, export, features, losses, parts, teacher, teaching, train
 
 CLEAR_LICENCES = {"MIT", "Apache-2.0", "0BSD", "BSD", "BSD-2-Clause", "BSD-3-Clause", "ISC", "CC0-1.0", "CC-BY-4.0"}
@@ -702,3 +704,17 @@ def test_scores_of_known_maps():
 def test_the_ramp_is_near_at_the_bottom():
     ramp = evaluate.ramp(np.zeros((3, 2, 3), np.uint8))
     np.testing.assert_allclose(ramp, [[0, 0], [0.5, 0.5], [1, 1]])
+
+
+def test_a_grown_network_gives_the_maps_of_the_one_it_grew_from_enlarged():
+    torch.manual_seed(0)
+    first, second = TinyNetwork().eval(), TinyNetwork(TINY_2).eval()
+    train.grow(second, first.state_dict())
+    pixels = torch.rand(1, 3, 64, 96)
+    with torch.inference_mode():
+        maps, enlarged = first(pixels), second(pixels)
+    expected = torch.nn.functional.interpolate(maps, scale_factor=2, mode="bilinear")
+    torch.testing.assert_close(enlarged[:, :4], expected, atol=1e-5, rtol=1e-5)
+    assert (enlarged[:, 4] < 0).all(), "and sees no sky"
+    with pytest.raises(ValueError, match=r"1 weights have no place in the network \(first: other\)"):
+        train.grow(second, {**first.state_dict(), "other": torch.zeros(1)})

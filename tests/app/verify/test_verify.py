@@ -86,8 +86,8 @@ OUTPUTS = {
 
 
 def break_what_is_read(break_output, monkeypatch):
-    read = tiny._to_estimate
-    monkeypatch.setattr(tiny, "_to_estimate", lambda *given: break_output(read(*given)))
+    read = tiny.to_estimate
+    monkeypatch.setattr(tiny, "to_estimate", lambda *given: break_output(read(*given)))
 
 
 @pytest.mark.quick_cases(3)

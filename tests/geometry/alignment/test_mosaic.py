@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from depth_normal.geometry.alignment.mosaic import (
     Mosaic,
     Tile,
-    bring_mask,
-    bring_normals,
-    bring_values,
+    align_mask,
+    align_normals,
+    align_values,
     cells_of,
     lay_tiles,
     sample,
@@ -65,14 +65,14 @@ def test_a_part_of_a_map_is_sampled_where_it_is():
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.01, 5.0), (300.0, -40.0)])
 def test_scale_and_shift_of_a_tile_are_undone_exactly(scale, shift):
     whole = truth()
-    brought = bring_values((whole - shift) / scale, ones(whole), resize_map(whole, 48, 64), torch.ones(1, 1, 48, 64))
+    brought = align_values((whole - shift) / scale, ones(whole), resize_map(whole, 48, 64), torch.ones(1, 1, 48, 64))
     assert (brought - whole).abs().max() < 2e-3
 
 
 def test_a_tilt_that_a_network_gave_a_tile_is_taken_away():
     whole = truth()
     tilted = whole + torch.linspace(-0.5, 0.5, 160)
-    brought = bring_values(tilted, ones(whole), resize_map(whole, 48, 64), torch.ones(1, 1, 48, 64))
+    brought = align_values(tilted, ones(whole), resize_map(whole, 48, 64), torch.ones(1, 1, 48, 64))
     assert (brought - whole).abs().mean() < 0.1 * (tilted - whole).abs().mean()
 
 
@@ -80,7 +80,7 @@ def test_detail_stays_where_the_whole_is_flat():
     flat = torch.ones(1, 1, 96, 96)
     detail = 0.1 * torch.sin(torch.arange(96.0) * 1.5).expand(1, 1, 96, 96)
     shape = torch.linspace(0, 1, 96)[:, None]
-    brought = bring_values(flat + shape + detail, ones(flat), resize_map(flat + shape, 32, 32), torch.ones(1, 1, 32, 32))
+    brought = align_values(flat + shape + detail, ones(flat), resize_map(flat + shape, 32, 32), torch.ones(1, 1, 32, 32))
     assert (brought - flat - shape - detail).abs().mean() < 0.02
 
 
@@ -88,16 +88,16 @@ def test_what_does_not_count_changes_nothing():
     whole, holes = truth(), torch.ones(1, 1, 120, 160)
     holes[..., :40] = 0
     spoilt = torch.where(holes > 0, whole * 3 + 1, 1e6)
-    brought = bring_values(spoilt, holes, resize_map(whole, 48, 64), torch.ones(1, 1, 48, 64))
+    brought = align_values(spoilt, holes, resize_map(whole, 48, 64), torch.ones(1, 1, 48, 64))
     assert ((brought - whole).abs() * holes).max() < 0.02
-    nothing = bring_values(whole, 0 * holes, resize_map(whole, 48, 64), torch.ones(1, 1, 48, 64))
+    nothing = align_values(whole, 0 * holes, resize_map(whole, 48, 64), torch.ones(1, 1, 48, 64))
     assert torch.isfinite(nothing).all()
 
 
 def test_tiles_without_shape_are_brought_to_the_whole():
-    brought = bring_values(torch.full((2, 1, 20, 20), 7.0), torch.ones(2, 1, 20, 20), torch.full((2, 1, 8, 8), 3.0), torch.ones(2, 1, 8, 8))
+    brought = align_values(torch.full((2, 1, 20, 20), 7.0), torch.ones(2, 1, 20, 20), torch.full((2, 1, 8, 8), 3.0), torch.ones(2, 1, 8, 8))
     torch.testing.assert_close(brought, torch.full((2, 1, 20, 20), 3.0))
-    one = bring_values(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, 1), torch.full((1, 1, 1, 1), 3.0), torch.ones(1, 1, 1, 1))
+    one = align_values(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, 1), torch.full((1, 1, 1, 1), 3.0), torch.ones(1, 1, 1, 1))
     torch.testing.assert_close(one, torch.full((1, 1, 1, 1), 3.0))
 
 
@@ -111,7 +111,7 @@ def test_normals_that_lean_because_the_camera_seemed_turned_are_turned_back():
     v, u = torch.meshgrid(torch.linspace(-1, 1, 90), torch.linspace(-1, 1, 90), indexing="ij")
     whole = F.normalize(torch.stack((0.5 * u, 0.5 * v + 0.1 * torch.sin(30 * u), torch.ones_like(u)))[None], dim=1)
     small = F.normalize(resize_map(whole, 30, 30), dim=1)
-    brought = bring_normals(turned(whole, 20.0), ones(whole), small, torch.ones(1, 1, 30, 30))
+    brought = align_normals(turned(whole, 20.0), ones(whole), small, torch.ones(1, 1, 30, 30))
     torch.testing.assert_close(brought.norm(dim=1), torch.ones(1, 90, 90), atol=1e-5, rtol=0)
     angle = torch.rad2deg((brought * whole).sum(1).clamp(-1, 1).acos())
     assert angle.mean() < 1.5 and angle.max() < 6
@@ -119,9 +119,9 @@ def test_normals_that_lean_because_the_camera_seemed_turned_are_turned_back():
 
 def test_a_tile_of_nothing_but_sky_is_sky_where_the_whole_says_so():
     sky = torch.zeros(1, 1, 40, 40)
-    assert (bring_mask(1 - sky, sky[..., ::2, ::2]) <= 0.5).all()
+    assert (align_mask(1 - sky, sky[..., ::2, ::2]) <= 0.5).all()
     edge = (torch.arange(40) >= 13).float().expand(1, 1, 40, 40).contiguous()
-    assert ((bring_mask(edge, resize_map(edge, 20, 20)) > 0.5) == (edge > 0.5)).all()
+    assert ((align_mask(edge, resize_map(edge, 20, 20)) > 0.5) == (edge > 0.5)).all()
 
 
 def seam(values, columns, apart=6):
@@ -144,7 +144,7 @@ def test_no_seam_is_left_of_tiles_that_do_not_agree_and_one_is_without_alignment
             seen = (1 + 0.2 * index) * part + 0.3 * index  # as a network's scale and shift differ from tile to tile
             known = sample(resize_map(whole, 24, 60), [tile], (96, 240), *cells_of(24, grid.tile_width / 4))
             one.add(seen)
-            other.add(bring_values(seen, ones(seen), known, ones(known)))
+            other.add(align_values(seen, ones(seen), known, ones(known)))
             cut[..., left : left + grid.tile_width] = seen
     lines = [*grid.lefts[1:]]
     assert seam(cut, lines) > 5
@@ -156,9 +156,9 @@ def test_values_of_several_tiles_are_brought_as_one_by_one():
     wholes = torch.cat((truth(), truth().flip(-1)))
     tiles = wholes * torch.tensor([2.0, 0.5])[:, None, None, None]
     bring = partial(resize_map, height=24, width=32)
-    together = bring_values(tiles, ones(tiles), bring(wholes), torch.ones(2, 1, 24, 32))
+    together = align_values(tiles, ones(tiles), bring(wholes), torch.ones(2, 1, 24, 32))
     for index in range(2):
         part = slice(index, index + 1)
         torch.testing.assert_close(
-            together[part], bring_values(tiles[part], ones(tiles[part]), bring(wholes[part]), torch.ones(1, 1, 24, 32))
+            together[part], align_values(tiles[part], ones(tiles[part]), bring(wholes[part]), torch.ones(1, 1, 24, 32))
         )

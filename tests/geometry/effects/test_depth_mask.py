@@ -71,9 +71,9 @@ def test_constant_depth_is_at_the_near_end():
 
 def test_words_say_what_the_mask_is():
     depths = metres((0.5, 0.8, 1.5, 2.4, 2.5, 9.0))
-    assert MaskChoice(0.8, 2.4, "metres").words(depths, 0.31) == "mask 0.8 to 2.4 m, 31 % of the image"
-    assert "mask 0 to 50 % (" in MaskChoice().words(depths, 0.5)
-    assert MaskChoice(point=(0.5, 0.5), invert=True).words(depths, 0.1).startswith("all but surface around 2.4 m, up to 10 %")
+    assert MaskChoice(0.8, 2.4, "metres").describe(depths, 0.31) == "mask 0.8 to 2.4 m, 31 % of the image"
+    assert "mask 0 to 50 % (" in MaskChoice().describe(depths, 0.5)
+    assert MaskChoice(point=(0.5, 0.5), invert=True).describe(depths, 0.1).startswith("all but surface around 2.4 m, up to 10 %")
 
 
 @pytest.mark.parametrize(

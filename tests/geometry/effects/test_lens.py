@@ -49,11 +49,11 @@ def test_a_lens_without_focal_length_is_that_of_the_camera():
 
 def test_words_say_metres_where_there_are_some_and_percent_elsewhere():
     image = torch.rand(1, 3, 40, 60)
-    words = focused(metric(), image, Focus(2.31, "metres", f_number=1.4)).words
+    words = focused(metric(), image, Focus(2.31, "metres", f_number=1.4)).description
     assert words.startswith("focus 2.31 m, sharp from 2.") and words.count(" m") == 3
-    words = focused(Estimate(1 / ramp(), Quantity.DISPARITY), image, Focus(30)).words
+    words = focused(Estimate(1 / ramp(), Quantity.DISPARITY), image, Focus(30)).description
     assert words.startswith("focus 30 %, sharp from ") and "100 % the far end" in words
-    words = focused(metric(), image, Focus(50, "metres", f_number=0.1, focal_length=200.0)).words
+    words = focused(metric(), image, Focus(50, "metres", f_number=0.1, focal_length=200.0)).description
     assert "focus 50 m" in words and "reaches from 0.8" in words and words.endswith("nothing in it is sharp")
 
 

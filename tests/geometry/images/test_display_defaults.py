@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.images.display_defaults import usual_depth_image, usual_range
+from depth_normal.geometry.images.display_defaults import default_depth_image, default_depth_range
 from depth_normal.geometry.images.levels import measure_range_of_most
 from depth_normal.geometry.images.render import depth_to_image
 from depth_normal.geometry.temporal.ranges import RunningRange
@@ -18,7 +18,7 @@ def landscape(rows: int = 200, columns: int = 240) -> Estimate:
 
 
 def test_a_landscape_keeps_its_greys_for_what_is_near():
-    image, depth = usual_depth_image(landscape())[0, 0, :, 0], landscape().depth[0, 0, :, 0]
+    image, depth = default_depth_image(landscape())[0, 0, :, 0], landscape().depth[0, 0, :, 0]
     assert (image[:100] == 0).all(), "sky is black"
     assert image[100] == 0 and image[-1] == 1 and (image[100:].diff() > 0).all()
     assert image[depth < 2].max() - image[depth < 2].min() == pytest.approx(0.5, abs=0.01), "half of the greys between 1 and 2 m"
@@ -29,29 +29,29 @@ def test_a_landscape_keeps_its_greys_for_what_is_near():
 def test_a_near_speck_darkens_nothing_else():
     found = landscape()
     found.depth[..., 150, :5] = 0.01
-    image = usual_depth_image(found)
+    image = default_depth_image(found)
     assert (image[..., 150, :5] == 1).all()
-    torch.testing.assert_close(image[..., 5:], usual_depth_image(landscape())[..., 5:], atol=0.02, rtol=0)
+    torch.testing.assert_close(image[..., 5:], default_depth_image(landscape())[..., 5:], atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("quantity", [Quantity.DISPARITY, Quantity.RELATIVE_DEPTH])
 def test_what_is_not_metric_is_shown_from_end_to_end(quantity):
     depth = torch.rand(2, 1, 300, 400, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(usual_depth_image(Estimate(depth, quantity)), depth_to_image(depth, quantity), atol=0, rtol=0)
+    torch.testing.assert_close(default_depth_image(Estimate(depth, quantity)), depth_to_image(depth, quantity), atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("quantity", list(Quantity))
 def test_the_range_is_that_of_the_image(quantity):
     depth = torch.rand(2, 1, 30, 40, generator=torch.Generator().manual_seed(0)) + 0.1
     found = Estimate(depth, quantity)
-    ends = usual_range(found)
-    torch.testing.assert_close(usual_depth_image(found, lambda *_: ends), usual_depth_image(found))
+    ends = default_depth_range(found)
+    torch.testing.assert_close(default_depth_image(found, lambda *_: ends), default_depth_image(found))
 
 
 def test_a_small_thing_before_a_wall_is_seen():
     depth = torch.full((1, 1, 600, 800), 5.0)
     depth[..., 300:303, 400:403] = 1
-    image = usual_depth_image(Estimate(depth, Quantity.METRIC_DEPTH))
+    image = default_depth_image(Estimate(depth, Quantity.METRIC_DEPTH))
     assert image[..., 301, 401] == 1 and image[..., 0, 0] == 0
 
 
@@ -66,6 +66,6 @@ def test_values_that_no_sample_meets_have_a_range():
 def test_a_video_has_the_range_of_what_it_showed_so_far():
     found = Estimate.cat([landscape(), landscape()])
     running = RunningRange(measure_range_of_most)
-    image = usual_depth_image(found, running.update)
+    image = default_depth_image(found, running.update)
     torch.testing.assert_close(image[:1], image[1:])
-    torch.testing.assert_close(image[:1], usual_depth_image(landscape()))
+    torch.testing.assert_close(image[:1], default_depth_image(landscape()))

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.conventions import convert_normals
 from depth_normal.geometry.estimate import Axes
-from depth_normal.geometry.surfaces.noise import measure_disturbance
+from depth_normal.geometry.surfaces.noise import measure_noise
 from depth_normal.geometry.surfaces.normals import depth_to_normals
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -59,7 +59,7 @@ def angles(normals, truth):
 @pytest.mark.parametrize("length", [1.0, 2.5, 4.0, 5.0])
 def test_noise_and_how_far_it_is_shared_are_found(length, deviation, seed):
     inverse = tilted_wall()[0] + deviation * correlated(length, seed)
-    found = measure_disturbance(inverse.float(), EVERYWHERE)
+    found = measure_noise(inverse.float(), EVERYWHERE)
     assert found.noise == pytest.approx(deviation, rel=0.15)
     assert found.noise_length == pytest.approx(length, rel=0.2)
     assert found.step == 0
@@ -70,20 +70,20 @@ def test_noise_and_how_far_it_is_shared_are_found(length, deviation, seed):
 def test_how_noise_depends_on_depth_is_found(power, length):
     inverse = tilted_wall(3.0)[0]
     noise = inverse**power * 5e-3 * correlated(length)
-    found = measure_disturbance((inverse + noise).float(), EVERYWHERE)
+    found = measure_noise((inverse + noise).float(), EVERYWHERE)
     assert found.noise_power == power
     assert found.noise == pytest.approx(5e-3, rel=0.15)
 
 
 @pytest.mark.parametrize("length", [7.0, 12.0])
 def test_noise_as_smooth_as_a_surface_is_left(length):
-    found = measure_disturbance((tilted_wall()[0] + 1e-2 * correlated(length)).float(), EVERYWHERE)
+    found = measure_noise((tilted_wall()[0] + 1e-2 * correlated(length)).float(), EVERYWHERE)
     assert found.noise_length == 1
     assert found.noise <= found.pixel_noise
 
 
 def test_pixels_show_the_noise_only_where_it_is_white():
-    white, shared = (measure_disturbance((tilted_wall()[0] * (1 + 0.005 * correlated(k))).float(), EVERYWHERE) for k in (1.0, 5.0))
+    white, shared = (measure_noise((tilted_wall()[0] * (1 + 0.005 * correlated(k))).float(), EVERYWHERE) for k in (1.0, 5.0))
     assert white.pixel_noise == pytest.approx(white.noise, rel=0.1)
     assert shared.pixel_noise < shared.noise / 4
 
@@ -93,7 +93,7 @@ def test_holes_do_not_hide_the_noise(holes):
     patches = correlated(12.0, 3)
     valid = patches > torch.quantile(patches, holes)
     inverse = torch.where(valid, tilted_wall()[0] + 0.004 * correlated(4.0), 1e6)
-    found = measure_disturbance(inverse.float(), valid.float())
+    found = measure_noise(inverse.float(), valid.float())
     assert found.noise == pytest.approx(0.004, rel=0.2)
     assert found.noise_length == pytest.approx(4.0, rel=0.3)
 
@@ -110,7 +110,7 @@ def surfaces():
 
 @pytest.mark.parametrize("name", ["waves", "dome", "pieces"])
 def test_a_clean_surface_is_no_noise_however_much_it_bends(name):
-    found = measure_disturbance(surfaces()[name].float(), EVERYWHERE)
+    found = measure_noise(surfaces()[name].float(), EVERYWHERE)
     assert found.noise < 1e-5
     assert found.noise_length == 1
     assert found.noise <= max(2e-7, found.pixel_noise / 4)
@@ -118,7 +118,7 @@ def test_a_clean_surface_is_no_noise_however_much_it_bends(name):
 
 @pytest.mark.parametrize("name", ["waves", "dome"])
 def test_noise_is_found_beside_a_surface_that_bends(name):
-    found = measure_disturbance((surfaces()[name] * (1 + 0.01 * correlated(4.0))).float(), EVERYWHERE)
+    found = measure_noise((surfaces()[name] * (1 + 0.01 * correlated(4.0))).float(), EVERYWHERE)
     assert found.noise == pytest.approx(0.01, rel=0.25)
 
 
@@ -131,18 +131,18 @@ def test_a_networks_depth_has_no_noise_that_a_window_should_average(image):
     disparity = depth_normal.load_model("tiny").estimate(pixels).depth
     low, high = torch.quantile(disparity, torch.tensor([0.02, 0.98]))
     inverse = ((disparity - low) / (high - low)).clamp(min=-0.4) * (2 / 3) + 1 / 3
-    found = measure_disturbance(inverse, torch.ones_like(inverse))
+    found = measure_noise(inverse, torch.ones_like(inverse))
     assert found.noise < 1e-4  # a fortieth of a level of 255
     assert found.noise_length == 1
     assert found.noise <= found.pixel_noise
     rounded = (inverse * 128).round() / 128
-    found = measure_disturbance(rounded, torch.ones_like(inverse))
+    found = measure_noise(rounded, torch.ones_like(inverse))
     assert found.step == pytest.approx(1 / 128, rel=0.01)
     assert found.noise == 0
 
 
 def test_a_staircase_without_noise_has_a_step_and_no_noise():
-    found = measure_disturbance((surfaces()["dome"] * 255).round().float() / 255, EVERYWHERE)
+    found = measure_noise((surfaces()["dome"] * 255).round().float() / 255, EVERYWHERE)
     assert found.step == pytest.approx(1 / 255, rel=0.01)
     assert found.noise == 0
 
@@ -151,7 +151,7 @@ def test_a_staircase_without_noise_has_a_step_and_no_noise():
 def test_noise_is_found_on_a_staircase(length):
     step = 1 / 128
     noisy = ((tilted_wall()[0] + 0.6 * step * correlated(length)) / step).round() * step
-    found = measure_disturbance(noisy.float(), EVERYWHERE)
+    found = measure_noise(noisy.float(), EVERYWHERE)
     assert found.step == pytest.approx(step, rel=0.01)
     assert found.noise == pytest.approx(0.6 * step, rel=0.2)
 

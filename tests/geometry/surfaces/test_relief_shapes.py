@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.camera import intrinsics_from_fov
-from depth_normal.geometry.surfaces.noise import measure_disturbance
+from depth_normal.geometry.surfaces.noise import measure_noise
 from depth_normal.geometry.surfaces.normals import depth_to_normals
 
 HEIGHT, WIDTH = 240, 320
@@ -120,5 +120,5 @@ def test_relief_is_not_noise_that_pixels_share(name, wall):
     depth, _, _ = wall(name)
     for seen in (depth, noisy(depth)):
         inverse = (2 / seen).float()
-        found = measure_disturbance(inverse, torch.ones_like(inverse))
+        found = measure_noise(inverse, torch.ones_like(inverse))
         assert found.noise_length == 1

@@ -55,7 +55,7 @@ def test_where_neighbours_count_nothing_changes(monkeypatch):
     mask = torch.ones_like(depth, dtype=torch.bool)
     mask[..., 20:40, 30:60] = False
     found = depth_to_normals(depth, CAMERA, mask)
-    monkeypatch.setattr("depth_normal.geometry.surfaces.normals.join_lonely", lambda planes, *_: planes)
+    monkeypatch.setattr("depth_normal.geometry.surfaces.normals.fit_isolated", lambda planes, *_: planes)
     assert torch.equal(found, depth_to_normals(depth, CAMERA, mask))
 
 

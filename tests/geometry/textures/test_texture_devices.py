@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from depth_normal.geometry import textures
-from depth_normal.geometry.textures import curvature, detail, height, occlusion, pbr, seamless, slopes, transforms, view
+from depth_normal.geometry.textures import curvature, detail, height, occlusion, pbr, seamless, slopes, transforms
 
 OTHERS = runpy.run_path(str(Path(__file__).resolve().parents[1] / "test_devices.py"))
-CAMERA, DEPTH, DEVICE, HOLES, NUMBERS, ONE_BY_ONE = map(OTHERS.get, ("CAMERA", "DEPTH", "DEVICE", "HOLES", "NUMBERS", "ONE_BY_ONE"))
+CAMERA, DEPTH, DEVICE, HOLES, ONE_BY_ONE = map(OTHERS.get, ("CAMERA", "DEPTH", "DEVICE", "HOLES", "ONE_BY_ONE"))
 ask, devices_of, estimate, maps, mask, matrices = map(OTHERS.get, ("ask", "devices_of", "estimate", "maps", "mask", "matrices"))
 OLD = tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 5)
 pytestmark = pytest.mark.skipif(OLD, reason="torch 2.4 cannot follow Fourier transforms of fake tensors without the device")
@@ -33,6 +33,7 @@ CASES = {
         lambda: (height.normals_to_height(maps(3), weight=mask(), level=True), height.normals_to_height(maps(3), derivative="spline")),
         HOLES,
     ),
+    "height.known_normals": (lambda: height.known_normals(maps(3), mask(), "free"), None),
     "height.check_size": (lambda: height.check_size(24, 32), None),
     "height.height_to_normals": (lambda: [height.height_to_normals(maps(), derivative=way) for way in slopes.DERIVATIVES], None),
     "height.height_to_image": (lambda: height.height_to_image(maps(), mask()), None),
@@ -51,7 +52,6 @@ CASES = {
     "seamless.folded": (lambda: seamless.folded(maps(3), (2, 3)), None),
     "seamless.seamless_estimate": (lambda: seamless.seamless_estimate(estimate(), (2, 3)), None),
     "seamless.tileable": (lambda: seamless.tileable(maps(3)), None),
-    "seamless.seam_step": (lambda: seamless.seam_step(maps()), NUMBERS),
     "slopes.slopes_of": (lambda: [slopes.slopes_of(maps(), True, way) for way in slopes.DERIVATIVES], None),
     "slopes.mirrored_slopes": (lambda: slopes.mirrored_slopes(maps(), False, "spline"), None),
     "slopes.adjoint": (lambda: [slopes.adjoint(maps(2), seam, "spline") for seam in (False, True)], None),
@@ -66,7 +66,7 @@ CASES = {
     "transforms.idst": (lambda: transforms.idst(maps(), -2), None),
     "transforms.exact_dtype": (lambda: transforms.exact_dtype(DEVICE), None),
     "transforms.frequencies": (lambda: transforms.frequencies(8, True, maps()), None),
-    "view.estimate_to_occlusion": (lambda: view.estimate_to_occlusion(estimate(), radius=4, directions=4), ONE_BY_ONE),
+    "occlusion.estimate_to_occlusion": (lambda: occlusion.estimate_to_occlusion(estimate(), radius=4, directions=4), ONE_BY_ONE),
 }
 
 

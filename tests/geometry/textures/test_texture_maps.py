@@ -14,11 +14,10 @@ from depth_normal.geometry.textures import occlusion
 from depth_normal.geometry.textures.curvature import curvature_maps, mean_curvature
 from depth_normal.geometry.textures.detail import detail_normals, photo_normals, photo_relief, subtract_normals
 from depth_normal.geometry.textures.height import height_to_normals, normals_to_height
-from depth_normal.geometry.textures.occlusion import depth_to_occlusion, height_to_occlusion
+from depth_normal.geometry.textures.occlusion import depth_to_occlusion, estimate_to_occlusion, height_to_occlusion
 from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps, with_contrast
-from depth_normal.geometry.textures.seamless import folded, margins, seam_step, seamless_estimate, tileable, wrap
+from depth_normal.geometry.textures.seamless import folded, margins, seamless_estimate, tileable, wrap
 from depth_normal.geometry.textures.transforms import blurred
-from depth_normal.geometry.textures.view import estimate_to_occlusion
 
 SIDE = 97
 MIDDLE = SIDE // 2
@@ -220,7 +219,7 @@ def test_wrapping_and_folding_leave_a_tile_as_it_is():
 
 
 @pytest.mark.parametrize("quantity", list(Quantity))
-def test_an_estimate_that_slopes_tiles_without_a_seam(quantity):
+def test_an_estimate_that_slopes_tiles_without_a_seam(quantity, seam_step):
     tile = 0.02 * bumps(64)
     beyond = margins(64, 64, 0.25)
     wide = wrap(tile, beyond)
@@ -247,7 +246,7 @@ def test_holes_stay_holes_of_a_tile():
     assert not nothing.valid.any()
 
 
-def test_borders_of_an_image_are_made_to_meet():
+def test_borders_of_an_image_are_made_to_meet(seam_step):
     ramp = torch.linspace(0, 1, 32).expand(1, 3, 24, 32) + 0.01 * torch.rand(1, 3, 24, 32)
     even = tileable(ramp)
     assert seam_step(even)[0] < 0.3 * seam_step(ramp)[0] and torch.allclose(even.mean(), ramp.mean(), atol=1e-4)

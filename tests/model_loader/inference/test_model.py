@@ -23,7 +23,7 @@ from depth_normal.model_loader.comfy import devices, interrupt
 from depth_normal.model_loader.inference import forward as forward_module
 from depth_normal.model_loader.inference.memory_budget import BytesPerPixel
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
-from depth_normal.utils import as_batch, images_to_rgb
+from depth_normal.utils import check_images, images_to_rgb
 
 
 def make_images(count, height=32, width=64):
@@ -136,7 +136,7 @@ def test_a_batch_is_converted_derived_and_resized_part_by_part(load, room_for, f
     estimate = load().estimate(images, 32, derive=lambda part: derived.append((part.batch, len(converted))) or part)
     assert converted == [2, 2, 1]
     assert derived == [(2, 1), (2, 2), (1, 3)], "each part is finished before the next begins"
-    assert torch.allclose(estimate.depth, expected(as_batch(images)), atol=1e-5)
+    assert torch.allclose(estimate.depth, expected(images_to_rgb(check_images(images))), atol=1e-5)
 
 
 @pytest.fixture

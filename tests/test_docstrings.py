@@ -1,0 +1,51 @@
+"""Every public method has a docstring: its own, or that of the method it overrides."""
+
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+import depth_normal
+
+ROOT = Path(depth_normal.__file__).resolve().parent
+PACKAGES = ("annotators", "app", "geometry", "media", "model_loader", "nodes")
+MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def undocumented(cls: type) -> list[str]:
+    """Public methods and properties that neither the class nor a base describes; `forward` is described by its class."""
+    bases = [vars(base) for base in cls.__mro__ if base not in (object, nn.Module)]
+    described = {name for members in bases for name, member in members.items() if getattr(member, "__doc__", None)}
+    known = described | {"forward"} if issubclass(cls, nn.Module) else described
+    return [name for name, member in vars(cls).items() if name[0] != "_" and is_method(member, cls) and name not in known]
+
+
+def is_method(member: object, cls: type) -> bool:
+    """Whether a class's own code defines it; a function that was made elsewhere and put into the class is none."""
+    function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+    if not inspect.isfunction(function) or function.__name__ == "<lambda>":
+        return False
+    return function.__qualname__ == f"{cls.__qualname__}.{function.__name__}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_public_methods_are_described(path):
+    module = importlib.import_module(".".join(("depth_normal", *path.with_suffix("").parts)).removesuffix(".__init__"))
+    own = [cls for name, cls in vars(module).items() if inspect.isclass(cls) and cls.__module__ == module.__name__ and name[0] != "_"]
+    missing = [f"{cls.__name__}.{name}" for cls in own for name in undocumented(cls)]
+    assert not missing
+
+
+def test_an_undescribed_method_is_found():
+    class Base:
+        def described(self):
+            """It is."""
+
+    class Derived(Base):
+        def described(self): ...
+
+        def silent(self): ...
+
+    assert undocumented(Derived) == ["silent"]
