@@ -19,7 +19,7 @@ from ..annotators.setting_names import wording
 from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile, size_in_words
 from .comfy import devices, feedback, interrupt
 from .inference.model import Model
-from .inference.weights import Weights
+from .inference.network import Weights
 from .runtimes.choose import dtype_for, network_dtype, usable_runtime, with_runtime
 from .runtimes.engine_store import digest_of
 from .weights.checkpoint import read_checkpoint, read_shapes

@@ -14,7 +14,7 @@ import torch
 from ...annotators.choices import RECOMMENDED_MODEL, TORCH
 from ...geometry.estimate import Estimate
 from ...geometry.views.stereo import StereoOptions
-from ...model_loader.inference.tile_layout import check_tiles
+from ...model_loader.inference.options import check_tiles
 from ...model_loader.load import parse_device
 from ...model_loader.runtimes.choose import check_runtime
 from ...model_loader.weights.identify import chosen_model

@@ -15,7 +15,7 @@ from ..output_choices import CODING_CHOICES, NUMBER_CHOICES, ORIGINAL_CHOICES, S
 UP = "what points up in a ply: y (the default), or z as in Blender"
 
 MOST_TILES = 64
-"""As `inference.tile_layout` has it, which imports torch; a test compares them."""
+"""As `inference.options` has it, which imports torch; a test compares them."""
 
 _SIZE = (
     "side of the network's input in pixels, as its authors count it (default: theirs); less is faster. MoGe-2: 840 is its resolution "

@@ -20,15 +20,13 @@ from ...annotators.video.frame_annotator import VideoAnnotator
 from ...geometry.estimate import Estimate
 from ...geometry.temporal.stabilization import VideoOptions
 from ...utils import check_images
-from .images import image_estimates
+from .forward import image_estimates, scene_estimates
 from .memory_budget import working_bytes
-from .network import Network, Variation, with_own_network
+from .network import Network, Variation, Weights, with_own_network
 from .options import InferenceOptions
 from .stages import finish_batch
 from .tiles import tile_estimates
 from .video import VideoState, estimate_frames
-from .views import scene_estimates
-from .weights import Weights
 
 
 class Model:

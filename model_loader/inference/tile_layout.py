@@ -10,12 +10,10 @@ import math
 from collections.abc import Callable
 
 from ...geometry.alignment.mosaic import Grid, Tile, lay_tiles
+from .options import AUTO
 
-AUTO, OFF = "auto", "off"
-MOST_TILES = 64
-"""Tiles along the longer side; more would be smaller than any network's input in the largest image."""
 AUTO_MOST = 4
-"""The same where "auto" chooses: smaller parts of an image show little of its depth (benchmarks/tiles.py)."""
+"""Tiles along the longer side where "auto" chooses: smaller parts of an image show little of its depth (benchmarks/tiles.py)."""
 OVERLAP = 1 / 3
 _STEP = 3
 """How many times as many tiles along a side each mosaic has as the one before."""
@@ -23,22 +21,6 @@ _BARELY = 1.25
 
 NetworkSize = Callable[[int, int], tuple[int, int]]
 """Height and width of the network's input for images of a height and width."""
-
-
-def check_tiles(tiles: int | str | None) -> int | str:
-    """`tiles` as `tiles_along` takes it; None, "off" and 1 are 0.
-
-    Raises:
-        ValueError: Neither a number of tiles nor one of the words.
-    """
-    if tiles == AUTO:
-        return AUTO
-    number = {"": -1, OFF: 0}.get(tiles, tiles) if isinstance(tiles, str) else tiles or 0
-    if isinstance(number, str):
-        number = int(number) if number.isdecimal() else -1
-    if number != int(number) or not 0 <= number <= MOST_TILES:
-        raise ValueError(f"tiles is {tiles!r}; accepted: {AUTO!r}, {OFF!r}, or how many along the longer side, up to {MOST_TILES}")
-    return 0 if number == 1 else int(number)
 
 
 def tiles_along(tiles: int | str, height: int, width: int, network_size: NetworkSize) -> tuple[int, int]:

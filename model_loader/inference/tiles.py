@@ -14,8 +14,7 @@ from ...geometry.alignment.mosaic import Mosaic, Tile
 from ...geometry.estimate import Estimate
 from ...utils import images_to_rgb, resize_map
 from ..comfy import devices
-from .forward import Images, batch_shape
-from .images import image_estimates
+from .forward import Images, batch_shape, image_estimates
 from .memory_budget import BytesPerPixel
 from .network import Network
 from .options import InferenceOptions

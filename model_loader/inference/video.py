@@ -15,7 +15,7 @@ from ...geometry.estimate import Estimate
 from ...geometry.temporal.shot_cuts import CutDetector
 from ...geometry.temporal.stabilization import VideoAligner, VideoOptions
 from ...utils import check_images
-from .images import image_estimates
+from .forward import image_estimates
 from .network import Network
 from .options import InferenceOptions
 from .stages import finish

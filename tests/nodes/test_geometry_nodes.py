@@ -16,8 +16,8 @@ from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.surfaces.normals import disparity_to_normals, dmap2norm, midas_normals
 from depth_normal.model_loader import Model, load_model
-from depth_normal.model_loader.inference.tile_layout import check_tiles
-from depth_normal.model_loader.inference.weights import Weights
+from depth_normal.model_loader.inference.network import Weights
+from depth_normal.model_loader.inference.options import check_tiles
 from depth_normal.model_loader.weights.find import bundled_path
 from depth_normal.nodes import files, geometry, interop, render
 from depth_normal.nodes.geometry import DepthImageToGeometry, EstimateGeometry, LoadDepthNormalModel, NormalsFromDepth
