@@ -107,14 +107,14 @@ class FailureLog:
 
     Args:
         out: The folder of all results.
-        sign: As `staging.check_run_marker`, asked before a failure is noted.
+        marker: As `staging.check_run_marker`, asked before a failure is noted.
 
     Attributes:
         path: The file.
     """
 
-    def __init__(self, out: Path, sign: Path | None = None) -> None:
-        self._out, self._sign = out, sign
+    def __init__(self, out: Path, marker: Path | None = None) -> None:
+        self._out, self._marker = out, marker
         self.path = out / RECORDS / FAILURES
         self._failed = {entry["picture"] for entry in self._entries()}
         self._done: set[str] = set()
@@ -136,7 +136,7 @@ class FailureLog:
             **(mark(source.path) or {}),
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
-        check_run_marker(self._sign)
+        check_run_marker(self._marker)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with locked_names(self._out, (FAILURES,)), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")

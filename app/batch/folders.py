@@ -108,14 +108,14 @@ def estimate_folder(
 
 def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Path | None) -> Iterator[tuple[Path, Estimate]]:
     """Runs the engine; a generator of its own, so that what is wrong with the words above is said when they are."""
-    signed = open_run_marker(out) if out is not None and plan.todo else nullcontext()
-    with signed as sign, _Notes(plan, out, sign) as notes, Stages() as stages:
+    marked = open_run_marker(out) if out is not None and plan.todo else nullcontext()
+    with marked as marker, _Notes(plan, out, marker) as notes, Stages() as stages:
 
         def finish(taken: InFlight) -> Estimate:
             found = taken.found
             assert found is not None
             if out is not None:
-                check_run_marker(sign)
+                check_run_marker(marker)
                 per_image.write(taken.outputs, found, options, taken.image, taken.source_mark, stages=stages)
             return found.to("cpu")
 
@@ -135,9 +135,9 @@ def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Pa
 class _Notes:
     """Says what fails, and keeps `failures.jsonl` where there is a folder of results; a context that settles it."""
 
-    def __init__(self, plan: Plan, out: Path | None, sign: Path | None) -> None:
+    def __init__(self, plan: Plan, out: Path | None, marker: Path | None) -> None:
         self._plan, self._out = plan, out
-        self._log = FailureLog(out, sign) if out is not None else None
+        self._log = FailureLog(out, marker) if out is not None else None
 
     def __enter__(self) -> _Notes:
         for outputs in self._plan.done:

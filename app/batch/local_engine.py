@@ -92,26 +92,15 @@ class InFlight:
 
 
 def estimate_files(
-    model: Model, todo: Iterable[Outputs], options: Options, stop: Event | None = None, sign: Path | None = None
+    model: Model, todo: Iterable[Outputs], options: Options, stop: Event | None = None, marker: Path | None = None
 ) -> Iterator[Outcome]:
-    """Reads images, estimates and writes.
-
-    Args:
-        model: The model to run, as `options` asks for it.
-        todo: The images and their files; looked at only as they are needed.
-        options: What is asked.
-        stop: When it is set no further image is begun; those in hand are finished.
-        sign: As `staging.check_run_marker`, asked before an image's results are written.
-
-    Yields:
-        What became of each image, about in order. After a failure that is `lasting` no further image is begun.
-    """
+    """Reads images, estimates and writes files, about in order; as `engines.Engine.run`, with a model that is loaded."""
     settings: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def write(taken: InFlight) -> tuple[Path, ...]:
         outputs = taken.outputs
         assert taken.found is not None
-        check_run_marker(sign)
+        check_run_marker(marker)
         how = settings.get(outputs.writes) or settings.setdefault(outputs.writes, options.settings(outputs.writes))
         return tuple(per_image.write(outputs, taken.found, options, taken.image, taken.source_mark, how, stages))
 
@@ -126,11 +115,11 @@ def process(
     """The pipeline: reads ahead, runs the network, and hands each estimate to `finish`, which runs in other threads.
 
     Args:
-        model: The model to run.
+        model: The model to run, as `options` asks for it.
         todo: The images; looked at only as they are needed.
         options: What is asked.
         finish: What is done with an estimate.
-        stop: As `estimate_files`.
+        stop: When it is set no further image is begun; those in hand are finished.
 
     Yields:
         What `finish` returned, or why there is nothing, about in order. After a failure that is `lasting` no further image is begun.

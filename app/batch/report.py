@@ -23,16 +23,16 @@ class Report:
         out: The folder of all results.
         json_lines: Whether stdout gets JSON instead of words.
         missed: How many images were asked for and not found.
-        sign: As `staging.check_run_marker`, for `failures.jsonl`.
+        marker: As `staging.check_run_marker`, for `failures.jsonl`.
     """
 
-    def __init__(self, plan: Plan, out: Path, json_lines: bool = False, missed: int = 0, sign: Path | None = None) -> None:
+    def __init__(self, plan: Plan, out: Path, json_lines: bool = False, missed: int = 0, marker: Path | None = None) -> None:
         self.done = 0
         self.failed = missed
         self.stopped_by: Failure | None = None
         self._plan, self._out, self._json_lines = plan, out, json_lines
         self._total = plan.total + missed
-        self._log = FailureLog(out, sign)
+        self._log = FailureLog(out, marker)
         self._started = time.monotonic()
 
     def __enter__(self) -> Report:

@@ -110,7 +110,7 @@ def open_run_marker(folder: Path) -> Iterator[Path]:
         folder: Where the results go; made if absent, and removed again where nothing was written to it.
 
     Yields:
-        The sign, for `check_run_marker`.
+        The marker, for `check_run_marker`.
 
     Raises:
         OSError: The system refuses to write; the message says why and what to do.
@@ -118,20 +118,20 @@ def open_run_marker(folder: Path) -> Iterator[Path]:
     records = folder.absolute() / RECORDS
     with kept_if_used(records), ExitStack() as stack:
         with _refusal_in_words(folder):
-            sign = stack.enter_context(temporary_folder(records))
-        yield sign
+            marker = stack.enter_context(temporary_folder(records))
+        yield marker
 
 
-def check_run_marker(sign: Path | None) -> None:
+def check_run_marker(marker: Path | None) -> None:
     """Refuses to write where the folder of the results is no longer the one that the run began with; None = it does not matter.
 
     Raises:
-        OSError: The sign is not there. A drive that is unmounted leaves an empty folder, which would take the results.
+        OSError: The marker is gone. A drive that is unmounted leaves an empty folder, which would take the results.
     """
-    if sign is not None and not sign.exists():
+    if marker is not None and not marker.exists():
         raise OSError(
-            f"{sign.parent.parent} is not the folder that the run began with: its drive is gone, or somebody emptied or moved it; bring it "
-            "back, or choose another --out"
+            f"{marker.parent.parent} is not the folder that the run began with: its drive is gone, or somebody emptied or moved it; "
+            "bring it back, or choose another --out"
         ) from OSError(errno.ENODEV, os.strerror(errno.ENODEV))
 
 

@@ -64,21 +64,18 @@ def estimate_with_ray(
     options: Options,
     ray_options: RayOptions,
     stop: Event | None = None,
-    sign: Path | None = None,
+    marker: Path | None = None,
     target: ShardTarget | None = None,
 ) -> Iterator[Outcome]:
-    """Reads images, estimates and writes, on a cluster.
+    """Reads images, estimates and writes, on a cluster; as `engines.Engine.run`.
 
     Args:
         todo: The images and their files, all to be written alike.
         options: What is asked.
-        ray_options: How it is spread.
+        ray_options: How the run is spread.
         stop: When it is set the run ends; what is not whole by then does not appear.
-        sign: As `staging.check_run_marker`, asked before results are written; None = of the first image's folder, on a cluster.
-        target: Where shards go; None = files are written.
-
-    Yields:
-        What became of each image, as it is known.
+        marker: None = that of the first image's folder, on a cluster.
+        target: Where shards go.
 
     Raises:
         ImportError: Ray is not installed.
@@ -90,7 +87,7 @@ def estimate_with_ray(
         return
     find_weights_files(find_spec(options.model), options.weights)  # before the cluster is asked for anything
     first, folders = todo[0], {each.folder for each in todo}
-    job, place = Job(options, first.writes, options.settings(first.writes), overwrite=first.overwrite, sign=sign), first.folder
+    job, place = Job(options, first.writes, options.settings(first.writes), overwrite=first.overwrite, marker=marker), first.folder
     job = replace(job, threads=torch.get_num_threads())  # as the local engine would have here
     if target is not None:
         place = target.store.local
@@ -101,8 +98,8 @@ def estimate_with_ray(
         ray, cluster = stack.enter_context(session(ray_options.address))
         job = replace(job, cluster=cluster)
         _check_gpus(ray, ray_options, cluster)
-        if job.cluster and place is not None and sign is None:
-            job = replace(job, sign=stack.enter_context(open_run_marker(place)))
+        if job.cluster and place is not None and marker is None:
+            job = replace(job, marker=stack.enter_context(open_run_marker(place)))
         yield from _all_outcomes(ray, todo, job, ray_options, target, stop or Event())
 
 

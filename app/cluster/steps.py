@@ -51,7 +51,7 @@ class Job:
         overwrite: As `Outputs.overwrite`.
         shards: What shards have in common; None = files are written.
         place: The folder or store of the shards.
-        sign: A name by which a worker sees that it writes to the folder that is meant; None = it does not matter.
+        marker: A name by which a worker sees that it writes to the folder that is meant; None = it does not matter.
         cluster: Whether it may be on another machine.
         threads: Threads that compute one image: as `Options.threads_per_image`.
     """
@@ -64,7 +64,7 @@ class Job:
     overwrite: bool = False
     shards: ShardRun | None = None
     place: str = ""
-    sign: Path | None = None
+    marker: Path | None = None
     cluster: bool = False
     threads: int = 1
 
@@ -216,7 +216,7 @@ def _written(row: Row, job: Job) -> Row:
         return row
     outputs = Outputs(as_path(row["path"]), Path(row["folder"]), job.writes, job.overwrite)
     try:
-        _check_sign(job)
+        _check_marker(job)
         image = _pixels_of(row) if row["pixels"] else None
         files = per_image.write(outputs, estimate_of(row), job.options, image, json.loads(row["seen"]), job.settings)
     except Exception as error:  # noqa: BLE001 - the report gets it
@@ -229,7 +229,7 @@ def write_rows_as_shards(batch: pa.Table, job: Job) -> pa.Table:
     assert job.shards is not None
     store = _store(job.place)
     answers: list[Row] = []
-    with ShardWriter[Row](store, job.shards, partial(_check_sign, job)) as writer:
+    with ShardWriter[Row](store, job.shards, partial(_check_marker, job)) as writer:
         for number in range(batch.num_rows):
             (row,) = batch.slice(number, 1).to_pylist()  # one in memory at a time
             if row["failure"]:
@@ -267,11 +267,11 @@ def _answers_of(closed: Closed[Row] | None, folder: Path | None) -> Iterator[Row
 _store = lru_cache(open_store)
 
 
-def _check_sign(job: Job) -> None:
+def _check_marker(job: Job) -> None:
     if not job.cluster:
-        check_run_marker(job.sign)
-    elif job.sign is not None and not job.sign.exists():
+        check_run_marker(job.marker)
+    elif job.marker is not None and not job.marker.exists():
         raise RuntimeError(
-            f"the machine {socket.gethostname()} does not see the folder {job.sign.parent.parent} of the machine that began the run; "
+            f"the machine {socket.gethostname()} does not see the folder {job.marker.parent.parent} of the machine that began the run; "
             "give an --out that all machines share, or write shards to a store (--write parquet --out s3://...)"
         )

@@ -7,10 +7,13 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
 from ..output_choices import CODING_CHOICES, NUMBER_CHOICES, ORIGINAL_CHOICES, SHARD_BYTES, SHARD_CHOICES
+
+if TYPE_CHECKING:
+    from ..batch.per_image import Options
 
 UP = "what points up in a ply: y (the default), or z as in Blender"
 
@@ -121,6 +124,22 @@ def chosen_model(arguments: argparse.Namespace) -> str:
     from ...model_loader.weights.identify import recognise
 
     return recognise(arguments.weights).id
+
+
+def network_options(arguments: argparse.Namespace) -> Options:
+    """What is asked of a model, of a parser with `add_network` and `fov`."""
+    from ..batch.per_image import Options
+
+    return Options(
+        model=chosen_model(arguments),
+        weights=arguments.weights,
+        dtype=arguments.dtype,
+        size=arguments.size,
+        fov=arguments.fov,
+        tiles=arguments.tiles,
+        refine=arguments.refine,
+        runtime=arguments.runtime,
+    )
 
 
 def check_weights(arguments: argparse.Namespace) -> None:
@@ -257,32 +276,11 @@ def whole_pixels(text: str) -> int:
     return int(value)
 
 
-def positive(text: str) -> int:
-    """A whole number of pixels."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of pixels above 0")
-    return int(text)
-
-
 def tiles(text: str) -> int | str:
     """How many tiles along the longer side: a number from 2 on, or auto."""
     if text != "auto" and (not text.isdecimal() or not 2 <= int(text) <= MOST_TILES):
         raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a whole number from 2 to {MOST_TILES}")
     return text if text == "auto" else int(text)
-
-
-def degrees(text: str) -> float:
-    """An angle of view."""
-    if not 0 < (angle := number(text)) < 180:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an angle between 0 and 180 degrees")
-    return angle
-
-
-def near_far_ratio(text: str) -> float:
-    """How many times farther the far end is."""
-    if not 1 < (value := number(text)) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 1")
-    return value
 
 
 def point(text: str) -> tuple[float, ...]:
@@ -296,13 +294,6 @@ def numbers(text: str, names: Sequence[str]) -> tuple[float, ...]:
     if len(found) != len(names) or any(map(math.isnan, found)):
         raise argparse.ArgumentTypeError(f"{text!r} is not {','.join(names)}: {len(names)} numbers with commas between, no spaces")
     return found
-
-
-def real(text: str) -> float:
-    """A number, infinite ones included."""
-    if math.isnan(value := number(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
-    return value
 
 
 def millimetres(text: str) -> float:
@@ -336,3 +327,38 @@ def number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def number_type(problem: str, accepts: Callable[[float], bool]) -> Callable[[str], float]:
+    """The type of an option that takes a number.
+
+    Args:
+        problem: What other texts are not, in words that follow "is not".
+        accepts: Whether a number, or the NaN of a text that is none, is accepted.
+    """
+
+    def parse(text: str) -> float:
+        if not accepts(value := number(text)):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {problem}")
+        return value
+
+    return parse
+
+
+def whole_type(problem: str, least: int, most: float = math.inf) -> Callable[[str], int]:
+    """The type of an option that takes a whole number within limits; `problem` as in `number_type`."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {problem}")
+        return int(text)
+
+    return parse
+
+
+real = number_type("a number", lambda value: not math.isnan(value))
+"""Infinite numbers included."""
+share = number_type("a number from 0 to 1", lambda value: 0 <= value <= 1)
+degrees = number_type("an angle between 0 and 180 degrees", lambda value: 0 < value < 180)
+near_far_ratio = number_type("a number above 1", lambda value: 1 < value < math.inf)
+positive = whole_type("a whole number of pixels above 0", 1)

@@ -12,13 +12,14 @@ from ...annotators.choices import RECOMMENDED_MODEL, TORCH
 from ..batch.allocator import keep_freed_memory
 from ..console.terminal import say
 from ..outcomes import DONE
-from .arguments import ALL, add_device, add_json, add_model_or_word, add_runtimes, check_weights, chosen_model, number
+from .arguments import ALL, add_device, add_json, add_model_or_word, add_runtimes, check_weights, chosen_model, number_type
 
 if TYPE_CHECKING:
     from ..batch.per_image import Options
     from ..bench.timing import Bench
 
 DEFAULT_SECONDS = 4.0
+_seconds = number_type("a number of seconds above 0, at most 3600", lambda value: 0 < value <= 3600)
 DISTURBED = 1.1  # of the network's rate: files cannot be made faster than that
 
 
@@ -31,12 +32,6 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=_seconds, default=DEFAULT_SECONDS, metavar="N", help=seconds)
     add_json(parser)
     parser.set_defaults(run=_bench)
-
-
-def _seconds(text: str) -> float:
-    if not 0 < (value := number(text)) <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, at most 3600")
-    return value
 
 
 def _bench(arguments: argparse.Namespace) -> int:

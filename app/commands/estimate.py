@@ -7,6 +7,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -30,6 +31,7 @@ from .arguments import (
     chosen_model,
     degrees,
     near_far_ratio,
+    network_options,
     refuse_options,
     several_of,
 )
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from ..batch.per_image import Options
     from ..batch.shards.folder import ShardFolder
 
-    # By whether to stop, and the sign of the folder of results (`staging.open_run_marker`).
+    # By whether to stop, and the marker of the folder of results (`staging.open_run_marker`).
     Run = Callable[[Event, Path | None], Iterator[Outcome]]
 
 DEMO_IMAGE = Path(__file__).parents[1] / "coffee.jpg"
@@ -186,20 +188,12 @@ def _results(arguments: argparse.Namespace, writes: tuple[str, ...], options: Op
 
 def _options(arguments: argparse.Namespace) -> Options:
     from ...geometry.views.stereo import StereoOptions
-    from ..batch.per_image import Options
 
-    return Options(
-        model=chosen_model(arguments),
-        weights=arguments.weights,
-        dtype=arguments.dtype,
-        size=arguments.size,
-        fov=arguments.fov,
+    return replace(
+        network_options(arguments),
         near_far_ratio=arguments.near_far_ratio,
-        tiles=arguments.tiles,
         ply_up=arguments.up or UP_CHOICES[0],
         stereo=StereoOptions(arguments.divergence, arguments.convergence, arguments.original),
-        refine=arguments.refine,
-        runtime=arguments.runtime,
         coding=arguments.coding,
     )
 
@@ -265,13 +259,13 @@ def _run(plan: Plan, run: Run, log: Path, arguments: argparse.Namespace, missed:
     from ..batch.staging import open_run_marker
 
     with (
-        open_run_marker(log) if plan.todo else nullcontext() as sign,
-        Report(plan, log, arguments.json_lines, missed, sign) as report,
+        open_run_marker(log) if plan.todo else nullcontext() as marker,
+        Report(plan, log, arguments.json_lines, missed, marker) as report,
         logging_redirect_tqdm(),
         stdout_for_results(),
         stoppable() as stop,
     ):
-        for outcome in run(stop.event, sign):
+        for outcome in run(stop.event, marker):
             report.add(outcome)
         code = report.finish()
     if arguments.open and report.made:

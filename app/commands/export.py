@@ -13,7 +13,7 @@ from ..console.step_display import displayed_steps
 from ..console.terminal import say, shown
 from ..console.viewer import show
 from ..outcomes import DONE
-from .arguments import add_json, add_model_to_name, named_model
+from .arguments import add_json, add_model_to_name, named_model, whole_type
 from .result_paths import add_overwrite, add_place, check_places, note_results
 
 DTYPES = ("float32", "float16")
@@ -28,17 +28,11 @@ def add_export(parser: Parser) -> None:
     size = "WxH: the one size of the file's input, whatever the image; N: as `estimate --size`, stated in the file's metadata and compared"
     parser.add_argument("--size", type=_size, metavar="N|WxH", help=f"{size} (default: the model's)")
     batch = "the one batch size of the file (default: any, where the network allows)"
-    parser.add_argument("--batch", type=_count, metavar="N", help=batch)
+    parser.add_argument("--batch", type=whole_type("a batch size from 1 to 4096", 1, 4096), metavar="N", help=batch)
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
     add_overwrite(parser)
     add_json(parser)
     parser.set_defaults(run=_export)
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 4096:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a batch size from 1 to 4096")
-    return int(text)
 
 
 def _size(text: str) -> int | tuple[int, int]:

@@ -12,8 +12,9 @@ from ..batch.sources import Source, find_images
 from ..console.terminal import complain, shown
 from ..console.viewer import show
 from ..outcomes import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
+from .arguments import network_options
 from .result_paths import Place
-from .scene import named_files, scene_options
+from .scene import named_files
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -39,7 +40,7 @@ def over_images(run: Run, check: Callable[[argparse.Namespace], object]) -> Run:
         for problem in problems:
             complain(problem)
         if sources:
-            scene_options(arguments).load(arguments.device)  # what no image can do without is said once
+            network_options(arguments).load(arguments.device)  # what no image can do without is said once
         arguments = _for(arguments, inputs=[source.path for source in sources])
         done = sum(_is_done(run, arguments, *each) for each in _results(sources, folder, arguments.ending))
         if done and arguments.open:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..console.parser import Parser
 from ..outcomes import DONE
 from ..output_choices import UP_CHOICES
-from .arguments import UP, millimetres, near_far_ratio, real, refuse_options
+from .arguments import UP, millimetres, near_far_ratio, real, refuse_options, whole_type
 from .result_paths import add_result, result_path, say_result, settle_result
 from .scene import add_scene, check_model, read_scene
 
@@ -36,7 +36,7 @@ def add_mesh(parser: Parser) -> None:
         f"most points; of larger maps every second, third, ... pixel is taken; 0: all (default: {DEFAULT_POINTS}, of an stl "
         f"{DEFAULT_RELIEF_POINTS}, whose maps are averaged)"
     )
-    parser.add_argument("--max-points", type=_count, metavar="N", help=points)
+    parser.add_argument("--max-points", type=whole_type("a whole number; 0 means all points", 0), metavar="N", help=points)
     sky = "keep what looks like sky, or (--no-sky) leave it out, which in an stl makes it ground (default: --no-sky)"
     parser.add_argument("--sky", action=argparse.BooleanOptionalAction, help=sky)
     mesh = parser.add_argument_group("for .glb and .ply")
@@ -96,10 +96,3 @@ def _options(arguments: argparse.Namespace) -> SaveOptions:
     points = DEFAULT_POINTS if arguments.max_points is None else arguments.max_points
     mesh = MeshOptions(max_points=points, fov=arguments.fov, drop_sky=drop_sky, **set_options("max_jump", "near_far_ratio"))
     return SaveOptions(ply_up=arguments.up or UP_CHOICES[0], mesh=mesh)
-
-
-def _count(text: str) -> int:
-    """A whole number, 0 included."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number; 0 means all points")
-    return int(text)

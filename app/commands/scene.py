@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import RECOMMENDED_MODEL
-from .arguments import NETWORK_OPTIONS, add_coding, add_network, check_weights, chosen_model, degrees, refuse_options
+from .arguments import NETWORK_OPTIONS, add_coding, add_network, check_weights, chosen_model, degrees, network_options, refuse_options
 from .result_paths import SOURCES
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ...geometry.estimate import Estimate
-    from ..batch.per_image import Options
 
 
 IMAGES = (".png", ".jpg", ".jpeg")
@@ -83,25 +82,9 @@ def read_scene(arguments: argparse.Namespace, fitted: bool = True) -> Scene:
     check_effect_fits(height, width, device)
     if files:
         return Scene(image.to(device), _from_files(arguments, height, width, fitted).to(device), bits_of(arguments.image))
-    options = scene_options(arguments)
+    options = network_options(arguments)
     known = estimate(options.load(arguments.device), image, options)
     return Scene(image.to(known.device), known, bits_of(arguments.image))
-
-
-def scene_options(arguments: argparse.Namespace) -> Options:
-    """The model that depth and normals come from, of a parser with `add_scene`."""
-    from ..batch.per_image import Options
-
-    return Options(
-        model=chosen_model(arguments),
-        weights=arguments.weights,
-        dtype=arguments.dtype,
-        size=arguments.size,
-        fov=arguments.fov,
-        tiles=arguments.tiles,
-        refine=arguments.refine,
-        runtime=arguments.runtime,
-    )
 
 
 def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: bool = False, metres: str = "") -> None:

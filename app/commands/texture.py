@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...annotators.choices import RECOMMENDED_MODEL
 from ..console.parser import Parser
 from ..outcomes import DONE
-from .arguments import NETWORK_OPTIONS, add_coding, add_network, number, pixels, positive, real, refuse_options
+from .arguments import NETWORK_OPTIONS, add_coding, add_network, network_options, number, pixels, positive, real, refuse_options
 from .result_paths import (
     add_folder,
     add_overwrite,
@@ -21,7 +21,7 @@ from .result_paths import (
     say_result,
     settle_result,
 )
-from .scene import check_model, read_scene, scene_options
+from .scene import check_model, read_scene
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -289,7 +289,7 @@ def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimat
     from ..batch.per_image import estimate
 
     check_model(arguments)
-    options = scene_options(arguments)
+    options = network_options(arguments)
     beyond = margins(image.shape[-2], image.shape[-1], arguments.margin)
     return seamless_estimate(estimate(options.load(arguments.device), wrap(image, beyond), options), beyond)
 

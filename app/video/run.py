@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from fractions import Fraction
@@ -221,8 +220,3 @@ def dtype_name(model: Model) -> str:
 def bytes_between_passes(header: VideoHeader, frames: int | None) -> int | None:
     """What a video's depth takes on the disk between two passes, at most."""
     return None if frames is None else 2 * header.width * header.height * frames
-
-
-def free_bytes(folder: Path) -> int:
-    """What is free on a folder's disk."""
-    return shutil.disk_usage(folder).free

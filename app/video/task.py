@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...geometry.files import FORMATS
 from ...geometry.temporal.stabilization import VideoOptions
+from ...geometry.views.stereo import StereoOptions, stereo_suffix
 from ...media import (
     CODECS,
     CONTAINERS,
@@ -55,21 +56,6 @@ _FAR = 10**30
 
 
 @dataclass(frozen=True)
-class StereoLooks:
-    """How a stereo video looks; as `geometry.views.stereo` has it.
-
-    Attributes:
-        layout: Where the two eyes' images lie.
-        divergence: How deep it is.
-        convergence: Where the screen is in it.
-    """
-
-    layout: str = "full-sbs"
-    divergence: float = 2.0
-    convergence: float = 0.5
-
-
-@dataclass(frozen=True)
 class VideoTask:
     """What is asked of a video.
 
@@ -84,7 +70,8 @@ class VideoTask:
         preset: What the model that will read it expects.
         normalise: Where the range between black and white comes from: "per_image", "per_clip" or "running".
         options: How frames are made temporally stable.
-        stereo: How `STEREO` looks.
+        layout: Where the two eyes' images of `STEREO` lie.
+        stereo: How deep `STEREO` is.
         size: As `Model.estimate`.
         fov: As `Model.estimate`.
         segment: How many frames a stop can cost.
@@ -100,7 +87,8 @@ class VideoTask:
     preset: Preset | None = None
     normalise: str = "per_image"
     options: VideoOptions = field(default_factory=VideoOptions)
-    stereo: StereoLooks = StereoLooks()
+    layout: str = "full-sbs"
+    stereo: StereoOptions = field(default_factory=StereoOptions)
     size: int | None = None
     fov: float = 0.0
     segment: int = SEGMENT_FRAMES
@@ -153,6 +141,7 @@ class VideoTask:
 
     def settings(self) -> dict[str, Any]:
         """What decides on the frames of the result, as JSON can hold it."""
+        stereo = {"layout": self.layout, "divergence": self.stereo.divergence, "convergence": self.stereo.convergence}
         return {
             "source": str(self.source.resolve()),
             "source_files": digest_of_marks(find_images(self.source) if is_sequence(self.source) else [self.source.resolve()]),
@@ -165,7 +154,7 @@ class VideoTask:
             "preset": self.preset and self.preset.name,
             "normalise": self.normalise,
             **asdict(self.options),
-            **(asdict(self.stereo) if STEREO in self.targets else {}),
+            **(stereo if STEREO in self.targets else {}),
             "size": self.size,
             "fov": self.fov,
             "segment": self.segment,
@@ -240,11 +229,7 @@ def has_pieces(targets: Mapping[str, Path]) -> bool:
 
 
 def _ending(output: str, layout: str) -> str:
-    if output != STEREO:
-        return f"_{output}"
-    from ...geometry.views.stereo import stereo_suffix
-
-    return stereo_suffix(layout)
+    return stereo_suffix(layout) if output == STEREO else f"_{output}"
 
 
 def chosen_codec(out: Path, codec: str | None, outputs: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""ComfyUI's folders: those of models, and those of the user's files."""
+"""ComfyUI's folders: those of models, those of the user's files, and the settings in the user's folder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+from ...geometry.files.json_file import read_json
 
 USER_FOLDERS = ("input", "output", "temp")
 
@@ -43,3 +46,14 @@ def user_folder(kind: str) -> Path:
     if (module := folder_paths()) is None:
         raise RuntimeError("this node reads and writes ComfyUI's own folders, and ComfyUI is not running; use depth_normal.geometry.files")
     return Path(getattr(module, f"get_{kind}_directory")())
+
+
+def user_setting(name: str) -> Any:
+    """What ComfyUI's settings have under a name; None where nothing was chosen, outside ComfyUI, and in versions without a user folder."""
+    module: Any = folder_paths()
+    try:
+        path = Path(module.get_user_directory(), "default", "comfy.settings.json")
+        settings = read_json(path)
+    except (AttributeError, OSError, ValueError):
+        return None
+    return settings.get(name) if isinstance(settings, dict) else None

@@ -17,8 +17,7 @@ from ...annotators.family import Progress
 from ...annotators.registry import models_of_scenes
 from ...geometry.estimate import Estimate
 from ...utils import images_to_rgb
-from .batches import in_batches
-from .memory_budget import IMAGES_TO_MAKE_ROOM_FOR
+from .memory_budget import IMAGES_TO_MAKE_ROOM_FOR, in_batches
 from .network import Network, PreparedNetwork, RunnableNetwork
 from .options import InferenceOptions
 

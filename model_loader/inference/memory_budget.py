@@ -1,4 +1,4 @@
-"""Estimates how much memory images take, how many fit, and what to advise when one does not.
+"""Estimates how much memory images take and how many fit, halves batches that do not, and advises when one image does not.
 
 A system without memory ends programs without a word. What certainly does not fit is therefore refused before any memory is taken; what
 might fit is tried.
@@ -6,15 +6,23 @@ might fit is tried.
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Callable, Iterator
 from enum import IntEnum
+from typing import TypeVar
 
 import torch
 
-from ...annotators.base import Annotator
+from ...annotators.base import Annotator, is_out_of_memory
 from ...annotators.setting_names import wording
 from ...annotators.specs.base import ModelSpec
+from ..comfy import devices, interrupt
 from ..main_memory import free_main_memory
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class BytesPerPixel(IntEnum):
@@ -65,6 +73,65 @@ def steady_batch_size(fits: int, most: int) -> int:
         `most`, or else a power of two. So a little more or less memory changes neither the batches nor the last bits of the result.
     """
     return most if fits >= most else 1 << (fits.bit_length() - 1)
+
+
+def in_batches(
+    call: Callable[[int, int], T],
+    total: int,
+    size: int,
+    *,
+    what: str,
+    too_large: Callable[[], str],
+    smaller: Callable[[int], None],
+    divisible: bool = True,
+) -> Iterator[T]:
+    """Calls for all of so many items in order; where a batch does not fit in memory, again with half of it.
+
+    ComfyUI's user can stop it between batches.
+
+    Args:
+        call: Computes the items from start up to but not including stop.
+        total: How many items there are.
+        size: How many items a batch has at first, at least 1.
+        what: What runs and where, for the log: "midas-dpt-hybrid at 384x384 on cuda".
+        too_large: The message of the error where a batch that cannot be divided does not fit.
+        smaller: Called with the size of all batches that follow, where it had to become smaller.
+        divisible: Whether a batch of several items may be divided.
+
+    Yields:
+        What the calls return.
+
+    Raises:
+        MemoryError: A batch that cannot be divided does not fit.
+    """
+    done = 0
+    while done < total:
+        interrupt.throw_if_interrupted()
+        stop = min(total, done + size)
+        problem: Exception | None = None
+        try:
+            found = call(done, stop)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            problem = without_traceback(error)
+        else:
+            yield found
+            del found
+            done = stop
+        if problem is not None:
+            devices.empty_cache()
+            if stop - done == 1 or not divisible:
+                raise MemoryError(too_large()) from problem
+            size = (stop - done) // 2
+            smaller(size)
+            logger.warning("out of memory: continuing with batches of %d: %s", size, what)
+
+
+def without_traceback(error: Exception) -> Exception:
+    """The exception without its traceback, which keeps the tensors of every function that it passed through alive."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def check_network_fits(annotator: Annotator, device: torch.device, height: int, width: int, size: int | None, half: bool = False) -> None:

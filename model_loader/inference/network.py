@@ -15,8 +15,7 @@ import torch
 from ...annotators.base import Annotator
 from ..comfy import devices, feedback, interrupt
 from ..comfy.placement import Placement
-from .batches import without_traceback
-from .memory_budget import check_network_fits, images_that_fit, too_large, working_bytes
+from .memory_budget import check_network_fits, images_that_fit, too_large, without_traceback, working_bytes
 
 logger = logging.getLogger(__name__)
 

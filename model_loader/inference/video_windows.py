@@ -13,9 +13,8 @@ from ...annotators.video.frame_annotator import IsCut, VideoAnnotator, WindowSta
 from ...annotators.video.windows import ENCODED_AT_ONCE
 from ...geometry.estimate import Estimate
 from ...utils import check_images
-from .batches import in_batches
 from .forward import rgb_on_device
-from .memory_budget import IMAGES_TO_MAKE_ROOM_FOR, steady_batch_size
+from .memory_budget import IMAGES_TO_MAKE_ROOM_FOR, in_batches, steady_batch_size
 from .network import Network, RunnableNetwork
 from .options import InferenceOptions
 

@@ -55,7 +55,7 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
         The file, complete, readable as weights, with the published size and sha256: the table's, or else those that the hub states.
 
     Raises:
-        NoNetworkError: No connection, or nothing over it, in the time that `timeouts.Timeouts` says; or HF_HUB_OFFLINE is set.
+        NoNetworkError: No connection, or nothing over it, in the time that `https.Timeouts` says; or HF_HUB_OFFLINE is set.
         AccessDeniedError: The server answered 401 or 403.
         CorruptDownloadError: Wrong size, wrong sha256, or not weights at all.
         DiskFullError: Not enough space.

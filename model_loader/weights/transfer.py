@@ -14,9 +14,8 @@ from pathlib import Path
 from .background import Background
 from .disk_space import KEPT_FREE, free_space
 from .http_response import Offer, WrongRangeError, requested_wait
-from .https import Request, checked, exchange
+from .https import Request, Timeouts, checked, exchange
 from .network_errors import NetworkError, UnexpectedContentError
-from .timeouts import Timeouts
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,12 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from ...._version import __version__
+from ....annotators.registry import find_spec
+from ....annotators.specs.base import ModelSpec
 from ....geometry.files.paths import damage_named
+from ....model_loader.weights.integrity import sha256_of
+from ...model_files import find_weights_files
 from ..failures import folder_of_failures
 from ..local_engine import Outcome
 from ..outputs import Plan
@@ -32,7 +37,6 @@ from ..per_image import Options
 from ..sources import Source
 from .catalogue import Shard, read_catalogue, read_records, record_name, remove_shards, shard_files, shard_name, write_manifest
 from .plan import plan_shards, superseded
-from .provenance import provenance
 from .shard_formats import KINDS, kind_of
 from .shard_store import StoreBusyError, open_store
 from .writer import ShardOptions, ShardRun, ShardTarget
@@ -80,13 +84,13 @@ class ShardFolder:
         self._in_manifest = len(catalogue.in_manifest)
         return self._plan.images
 
-    def run(self, engine: Engine, stop: Event, sign: Path | None) -> Iterator[Outcome]:
+    def run(self, engine: Engine, stop: Event, marker: Path | None) -> Iterator[Outcome]:
         """Has an engine do what was planned, and tidies up.
 
         Args:
             engine: What does it.
             stop: When it is set no further image is begun.
-            sign: As `staging.check_run_marker`; of no use where the shards are in a store.
+            marker: As `staging.check_run_marker`; of no use where the shards are in a store.
 
         Yields:
             What became of each image.
@@ -96,7 +100,7 @@ class ShardFolder:
         """
         if self._plan.images.todo:
             with self._alone():
-                ended = yield from self._write(engine, stop, sign)
+                ended = yield from self._write(engine, stop, marker)
                 if ended:
                     self._settle()
                 elif self._new:
@@ -113,12 +117,12 @@ class ShardFolder:
                 raise StoreBusyError(f"another run wrote shards to {self._store.place} while this one began; run the same command again")
             yield
 
-    def _write(self, engine: Engine, stop: Event, sign: Path | None) -> Generator[Outcome, None, bool]:
+    def _write(self, engine: Engine, stop: Event, marker: Path | None) -> Generator[Outcome, None, bool]:
         """Writes new shards; returns whether every image had its turn."""
         run = ShardRun(self._shard_options, self._settings, provenance(self._options, self._settings), self._run, time.time_ns())
         target = ShardTarget(self._store, run, self._stored)
         lasting = False
-        for outcome in engine.shards(self._plan.images.todo, self._options, target, stop, sign if self._store.local else None):
+        for outcome in engine.run(self._plan.images.todo, self._options, stop, marker if self._store.local else None, target):
             lasting |= outcome.failure is not None and outcome.failure.lasting
             yield outcome
         return not lasting and not stop.is_set()
@@ -185,3 +189,35 @@ class ShardFolder:
             self._store.write(record_name(copy.name), copy.record())
             self._store.publish(path, copy.name)
         return copy
+
+
+def provenance(options: Options, settings: dict[str, Any]) -> dict[str, Any]:
+    """The origin of all maps of a run, as JSON can hold it, so that licences reach those who train on them.
+
+    Of weights that the user named, the licence is that of the model's published weights: a file does not say its own.
+
+    Args:
+        options: What is asked of every image.
+        settings: The same for the records.
+
+    Raises:
+        ValueError: An unknown model.
+        FileNotFoundError, DownloadError, CheckpointError: As `find_weights_files`.
+    """
+    spec = find_spec(options.model)
+    return {
+        "depth_normal": __version__,
+        "model": spec.id,
+        "weights": [{"file": path.name, "sha256": sha256_of(path)} for path in find_weights_files(spec, options.weights)],
+        "licence": spec.licence,
+        "licence_url": spec.licence_url or _page(spec),
+        "commercial_use": spec.commercial_use,
+        "settings": settings,
+    }
+
+
+def _page(spec: ModelSpec) -> str | None:
+    """The page that the weights come from, which states their licence."""
+    if spec.file.repo_id is None:
+        return spec.file.url
+    return f"https://huggingface.co/{'spaces/' * (spec.file.repo_type == 'space')}{spec.file.repo_id}"

@@ -40,7 +40,7 @@ class ShardRun:
     Attributes:
         options: Their kind, numbers and size.
         settings: How their maps are made, for the records.
-        metadata: What `provenance` says, for the shards themselves.
+        metadata: What `folder.provenance` says, for the shards themselves.
         run: A name that no other run has.
         made: When it began, in nanoseconds since 1970.
     """

@@ -381,7 +381,7 @@ def test_ctrl_c_ends_a_run_of_its_own_ray_and_leaves_nothing_half(tmp_path):
 
 
 def test_a_folder_that_a_worker_does_not_see_is_not_written_to(folder, tmp_path):
-    job = steps.Job(OPTIONS, ("npz",), cluster=True, sign=tmp_path / RECORDS / "run-1")
+    job = steps.Job(OPTIONS, ("npz",), cluster=True, marker=tmp_path / RECORDS / "run-1")
     row = {"index": 0, "path": str(folder / "p00.png"), "folder": str(tmp_path), "failure": None, "seen": "null", "pixels": None}
     answer = steps._written(row, job)
     assert "does not see the folder" in answer["failure"] and list(tmp_path.iterdir()) == []
