@@ -208,7 +208,7 @@ def _parsed(words: list[str] | None) -> argparse.Namespace:
 
 
 def _meant(option: str, parser: Parser, commands: dict[str, Parser]) -> str:
-    """What an unknown option was probably meant for, in words."""
+    """A hint for an unknown option, in words."""
     name = option.partition("=")[0]
     if owners := [owner for other in commands.values() for owner in other.owners(name)]:
         return f"; that is an option of {', '.join(owners)}"

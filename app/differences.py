@@ -14,12 +14,12 @@ _LEVELS = 255
 
 
 class Apart(NamedTuple):
-    """How far.
+    """The difference of two estimates.
 
     Attributes:
-        largest: Of all pixels that count by both, in 255ths of the image's range; of depth and normals, whichever is more.
-        mean: The same.
-        elsewhere: Share of the pixels that count by the one and not by the other, 0 to 1.
+        largest: Of all pixels that are valid in both, in 255ths of the image's range; of depth and normals, whichever is more.
+        mean: The mean of the same.
+        elsewhere: Share of the pixels that are valid in one alone, 0 to 1.
     """
 
     largest: float
@@ -28,7 +28,7 @@ class Apart(NamedTuple):
 
 
 def apart(found: Estimate, true: Estimate) -> Apart:
-    """How far an estimate is from another of the same images, in the maps that both have."""
+    """The difference of two estimates of the same images, in the maps that both have."""
     both = found.valid & true.valid
     differences = []
     if found.depth is not None and true.depth is not None:

@@ -14,12 +14,9 @@ logger = logging.getLogger(__name__)
 
 
 def compare_files(found_path: Path, truth_path: Path, normals_from_depth: bool = False) -> dict[str, dict[str, float]]:
-    """Compares the maps of two files.
+    """Compares the maps of two files, of which the second is the ground truth.
 
-    Args:
-        found_path: The file that is judged.
-        truth_path: The file that it is judged by.
-        normals_from_depth: Whether to judge normals that follow from the first file's depth instead of its own.
+    With `normals_from_depth` the normals that follow from the first file's depth are compared, not its own.
 
     Returns:
         Under "depth" and "normals", for what both hold, the figures of `compare_depth` and `compare_normals`.

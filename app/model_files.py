@@ -11,9 +11,9 @@ from ..model_loader.weights.integrity import seems_usable
 
 
 def describe(spec: ModelSpec) -> dict[str, Any]:
-    """What a user wants to know of a model before choosing it, as JSON can hold it; `file` is None where the weights are not here.
+    """A summary of a model for who chooses one, as JSON can hold it; `file` is None where the weights are not available locally.
 
-    Whether the file holds what it should is looked at when it is loaded.
+    The content of the file is checked when it is loaded.
     """
     path = find_weights(spec.file, seems_usable)
     return {

@@ -42,11 +42,11 @@ Images = list[tuple[str, Tensor, int]]
 
 
 class Check(NamedTuple):
-    """How far an image is from torch's in float32.
+    """The difference of an image from torch's in float32.
 
     Attributes:
         by: What made it: the file, or torch in half precision.
-        what: Of which image, and how the network saw it.
+        what: The input image, and the size of the network's input.
         largest: Of all pixels, in 255ths.
         mean: The same.
     """
@@ -155,7 +155,7 @@ def export_model(
 
 
 def _half_precision(model: Model, annotator: Annotator, exact: Annotator, images: Images, step: Step) -> tuple[Check, ...]:
-    """What half precision does in torch: on a CPU ONNX Runtime computes a float16 file in float32, and sees nothing that overflows."""
+    """The effect of half precision in torch: on a CPU ONNX Runtime computes a float16 file in float32, where nothing overflows."""
     if annotator.dtype == torch.float32:
         return ()
     quick = [(name, image, min(size, _QUICK_SIZE)) for name, image, size in images]
@@ -216,7 +216,7 @@ def _in_place(made: Path, path: Path, seconds: float, checks: tuple[Check, ...])
 
 
 def _notes(model: Model, annotator: Annotator, graph: Graph, size: int) -> dict[str, str]:
-    """What the file says of itself."""
+    """The file's metadata."""
     spec = model.spec
     scalars = graph.scalar_inputs
     return {
@@ -258,12 +258,9 @@ def _onnx_runtime() -> Any:
 
 
 def onnx_runtime_engine(path: Path, graph: Graph, batch: int | None = None) -> Engine:
-    """What runs a file by ONNX Runtime on the CPU.
+    """ONNX Runtime on the CPU as an engine for a file.
 
-    Args:
-        path: The file.
-        graph: What it was made of.
-        batch: Its number of images at once, where that is fixed; families that also run on mirror images are given several times as many.
+    Families that also run on mirror images are given several times as many images as `batch`, the file's fixed number.
 
     Raises:
         RuntimeError: It cannot be loaded.
@@ -286,7 +283,7 @@ def onnx_runtime_engine(path: Path, graph: Graph, batch: int | None = None) -> E
 
 
 def _images(graph: Graph, size: int, batch: int) -> Images:
-    """What is compared: the photograph, and an odd part of it where the graph's sides are free."""
+    """The images that are compared: the photograph, and an odd part of it where the graph's size is free."""
     photograph = per_image.read(IMAGE).expand(batch, -1, -1, -1)
     images = [("the photograph", photograph, size)]
     if graph.dynamic_size:

@@ -101,7 +101,7 @@ def free(model_id: str | None = None) -> None:
 
 
 def is_replaced(model_id: str | None, weights: Path | None = None) -> bool:
-    """Whether a file of a model that was loaded is another by now; of a file that the user gave, whichever model it is of (None)."""
+    """True if a file of a model that was loaded is another by now; of a file that the user gave, whichever model it is of (None)."""
     with _lock:
         stamps = [each for key, each in _stamps.items() if key[3] == str(weights or "") and model_id in (None, key[0])]
     return any(map(_replaced, stamps))
@@ -122,7 +122,7 @@ def _loaded(key: _Key) -> Model | None:
 
 
 def _replaced(stamps: _Stamps) -> bool:
-    """Whether one of the files is another by now. One that is gone has done its work."""
+    """True if one of the files is another by now. One that is gone is no longer needed."""
     for before in stamps:
         with suppress(OSError):
             if stamp(Path(before[0])) != before:
@@ -218,7 +218,7 @@ def _weights_of(spec: ModelSpec, file: WeightFile) -> Path:
 
 
 class _Downloading:
-    """What a node says of a download."""
+    """The messages of a download on a node."""
 
     def __init__(self, file: WeightFile, spec: ModelSpec) -> None:
         self._file, self._spec = file, spec
@@ -235,7 +235,7 @@ class _Downloading:
 
 
 def _advice(spec: ModelSpec) -> str:
-    """What to do without the weights of a model, and which other model is worth its download."""
+    """Advice for who lacks the weights of a model, with another model that is worth its download."""
     choice = wording().choose(BUNDLED_MODEL)
     advice = f"{choice[0].upper()}{choice[1:]} to go on without a download: it comes with the pack (disparity and normals, no metres)"
     other = find_spec(RECOMMENDED_MODEL)

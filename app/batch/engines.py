@@ -42,17 +42,17 @@ class Engine(Protocol):
     def run(
         self, todo: Sequence[Outputs], options: Options, stop: Event, marker: Path | None, target: ShardTarget | None
     ) -> Iterator[Outcome]:
-        """Makes the results of images.
+        """Makes the results of images, with a model that `prepare` loaded.
 
         Args:
             todo: The images and their files.
-            options: What is asked.
+            options: The options of every image.
             stop: When it is set no further image is begun.
             marker: As `staging.check_run_marker`.
             target: Where shards go; None = files are written.
 
         Yields:
-            What became of each image, as it is known. After a failure that is `lasting` no further image is begun.
+            The outcome of each image, as it is known. After a failure that is `lasting` no further image is begun.
         """
         ...
 
@@ -121,16 +121,7 @@ class RayEngine:
 
 
 class FileFolder:
-    """A folder that one run writes files to.
-
-    Args:
-        folder: Where it is.
-        options: What is asked of every image.
-        writes: As `Outputs.writes`.
-        overwrite: As `Outputs.overwrite`.
-
-    Attributes:
-        log: The folder that `failures.jsonl` goes below.
+    """A folder that one run writes files to; `log` is the folder that `failures.jsonl` goes below.
 
     Raises:
         ImportError, ValueError: As `per_image.check_writes`, or the folder is in a store.
@@ -146,7 +137,7 @@ class FileFolder:
         self._options, self._writes, self._overwrite = options, writes, overwrite
 
     def plan(self, sources: Sequence[Source], going_on: bool) -> Plan:
-        """Decides what is to be done; as `plan_outputs`."""
+        """Decides which images are to be done; as `plan_outputs`."""
         from .outputs import plan_outputs
 
         done_by = self._options.settings(self._writes) if going_on else None
@@ -154,5 +145,5 @@ class FileFolder:
         return self._plan
 
     def run(self, engine: Engine, stop: Event, marker: Path | None) -> Iterator[Outcome]:
-        """Has an engine do what was planned; yields what became of each image."""
+        """Has an engine make the results that were planned; yields the outcome of each image."""
         return engine.run(self._plan.todo, self._options, stop, marker, None) if self._plan.todo else iter(())

@@ -51,7 +51,7 @@ _PIXELS = 2**25
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an image.
+    """The result of one image of a run.
 
     Attributes:
         outputs: The image and its files.
@@ -87,7 +87,7 @@ class InFlight:
 
     @property
     def pixels(self) -> int:
-        """How large it is."""
+        """Height times width."""
         return self.image.shape[-2] * self.image.shape[-1]
 
 
@@ -114,15 +114,9 @@ def process(
 ) -> Generator[tuple[Outputs, T | Failure], None, None]:
     """The pipeline: reads ahead, runs the network, and hands each estimate to `finish`, which runs in other threads.
 
-    Args:
-        model: The model to run, as `options` asks for it.
-        todo: The images; looked at only as they are needed.
-        options: What is asked.
-        finish: What is done with an estimate.
-        stop: When it is set no further image is begun; those in hand are finished.
-
     Yields:
-        What `finish` returned, or why there is nothing, about in order. After a failure that is `lasting` no further image is begun.
+        The value that `finish` returned, or a failure, about in order. After one that is `lasting`, or once `stop` is set, no further
+        image is begun; those in hand are finished.
     """
     pipeline = _Pipeline(model, options, finish, stop or Event())
     try:
@@ -132,7 +126,7 @@ def process(
 
 
 class _Pipeline(Generic[T]):
-    """What is under way: images that are being read, those that wait for others of their size, and those that are being finished."""
+    """The images under way: those being read, those waiting for others of their size, and those being finished."""
 
     def __init__(self, model: Model, options: Options, finish: Callable[[InFlight], T], stop: Event) -> None:
         self.model, self.options, self.finish, self.stop = model, options, finish, stop
@@ -286,7 +280,7 @@ class _Pipeline(Generic[T]):
 
 
 def images_side_by_side(threads_each: int, available: int) -> int:
-    """How many images a machine computes at the same time.
+    """The number of images that a CPU computes at the same time.
 
     Args:
         threads_each: Of each image, as `Options.threads_per_image` says.
@@ -300,5 +294,5 @@ def images_side_by_side(threads_each: int, available: int) -> int:
 
 
 def count_cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

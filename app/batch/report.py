@@ -16,7 +16,7 @@ from .outputs import Outputs, Plan
 
 
 class Report:
-    """Counts what becomes of the images of a plan and tells it as it comes; a context that owns the progress bar.
+    """Counts the outcomes of a plan's images and reports them as they come; a context that owns the progress bar.
 
     Args:
         plan: The images.
@@ -94,10 +94,10 @@ class Report:
 
     @property
     def made(self) -> int:
-        """How many images have their results, made by this run or before."""
+        """The number of images that have their results, made by this run or before."""
         return self.done + len(self._plan.done)
 
     @property
     def left(self) -> int:
-        """How many images were not begun."""
+        """The number of images that were not begun."""
         return self._total - self.done - self.failed - len(self._plan.done)

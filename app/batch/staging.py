@@ -62,8 +62,8 @@ def staged(
     """A place to write one image's results. They appear together with their record when the block ends well; otherwise none appears.
 
     Args:
-        outputs: Where they shall go; the folder is made where it is absent.
-        settings: What was asked for, as JSON can hold it.
+        outputs: The final places; the folder is made where it is absent.
+        settings: The settings for the record, as JSON can hold them.
         source_mark: The mark of the image from before it was read; None = as it is now.
         stages: Of a run that writes many; None = the place is made for this image alone.
 
@@ -106,11 +106,7 @@ def _publish(
 def open_run_marker(folder: Path) -> Iterator[Path]:
     """A name below the records' folder as long as a run lasts: who does not find it, sees another folder of the same name.
 
-    Args:
-        folder: Where the results go; made if absent, and removed again where nothing was written to it.
-
-    Yields:
-        The marker, for `check_run_marker`.
+    The folder of the results is made if absent, and removed again where nothing was written to it.
 
     Raises:
         OSError: The system refuses to write; the message says why and what to do.

@@ -33,16 +33,16 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Row:
-    """One runtime.
+    """The measurement of one runtime.
 
     Attributes:
         name: The runtime, with the dtype where that is not torch's own.
-        words: What ran the network; or why there is nothing, in words.
+        words: The engine that ran the network; or why there is nothing.
         ready: Seconds until it could run: to load the weights, and to build the engine or to take it from the store.
         seconds: Of the network for one image; None where it did not run.
         torch_seconds: Of torch in float32, which took turns with it; None for torch itself.
-        most: How far its images are from torch's in float32, in 255ths: the pixel that is farthest.
-        mean: The same, of all pixels.
+        most: The largest difference of its images from torch's in float32, in 255ths.
+        mean: The mean difference.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Row:
 
     @property
     def times(self) -> float:
-        """How many times as fast as torch in float32."""
+        """The speed as a multiple of that of torch in float32."""
         return self.torch_seconds / self.seconds if self.torch_seconds and self.seconds else 1.0
 
 
@@ -73,7 +73,7 @@ def measure_runtimes(
         device: As `load_model`.
         seconds: About how long each is measured, and torch beside it.
         image_size: Width and height of the image.
-        asked: Which runtimes, of `RUNTIME_CHOICES`.
+        asked: The runtimes, of `RUNTIME_CHOICES`.
 
     Yields:
         Each, once it is measured.
@@ -96,7 +96,7 @@ def measure_runtimes(
 
 
 class _Measured:
-    """A model that was loaded with a runtime, what it saw, and its network's calls, to be made again."""
+    """A model that was loaded with a runtime, its estimate, and the calls of its network, to be made again."""
 
     def __init__(self, name: str, options: Options, device: str, image: Path) -> None:
         start = time.perf_counter()
@@ -119,7 +119,7 @@ class _Measured:
 
 
 def _others(options: Options, where: torch.device, asked: Collection[str]) -> Iterator[tuple[str, Options]]:
-    """What is measured beside torch in float32, by name."""
+    """The runtimes and dtypes that are measured beside torch in float32, by name."""
     for runtime in dict.fromkeys(asked):
         if runtime != TORCH:
             yield runtime, replace(options, runtime=runtime)

@@ -44,7 +44,7 @@ Way = Callable[[], object]
 
 @dataclass(frozen=True)
 class Figure:
-    """What one way takes.
+    """The time of one way.
 
     Attributes:
         seconds: An image.
@@ -69,11 +69,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Bench:
-    """What was measured.
+    """The measurements of a model.
 
     Attributes:
         figures: "network" and "network, N at once"; "single", "batch" and "folder".
-        machine: What the figures hold for, in words.
+        machine: The conditions of the measurement, in words.
         memory: Most bytes: "process" (where the system tells), "cuda".
     """
 
@@ -128,7 +128,7 @@ def write_image(path: Path, image_size: tuple[int, int]) -> None:
 
 
 def waiting(device: torch.device) -> Way:
-    """What waits until the device has done its work."""
+    """A function that waits until the device has done its work."""
     if device.type == "cuda":
         return partial(torch.cuda.synchronize, device)
     return torch.mps.synchronize if device.type == "mps" else lambda: None
@@ -234,7 +234,7 @@ def _time(way: Way, wait: Way) -> float:
 
 
 def _machine(model: Model, image_size: tuple[int, int], calls: list[Way]) -> dict[str, str]:
-    """What the figures hold for, in words."""
+    """The conditions of the measurement: model, device, versions."""
     import numpy as np
     import PIL
 

@@ -198,7 +198,7 @@ def _pipeline(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: Ra
 
 @dataclass(frozen=True)
 class _Spread:
-    """What each worker of a run has.
+    """The resources of each worker of a run.
 
     Attributes:
         gpus: GPUs of a worker.
@@ -218,7 +218,7 @@ class _Spread:
 
 
 def _spread(ray: ModuleType, job: Job, options: RayOptions) -> _Spread:
-    """How a run is spread over a cluster as it is now; `job.threads` are those that torch may use."""
+    """The resources of workers on a cluster as it is now; `job.threads` are those that torch may use."""
     resources = ray.cluster_resources()
     gpus = options.gpus_per_worker
     if gpus is None:
@@ -236,7 +236,7 @@ def _spread(ray: ModuleType, job: Job, options: RayOptions) -> _Spread:
 
 
 def _tries(ray: ModuleType) -> dict[str, int]:
-    """How often Ray begins again what a lost worker had. It gives this up in 2.64, and names nothing else: then it does so without end."""
+    """The number of times that Ray begins again the work of a lost worker. Ray 2.64 drops this option: then it does so without end."""
     return {"max_task_retries": _TRIES_AGAIN} if "ray_remote_args" in inspect.signature(ray.data.Dataset.map_batches).parameters else {}
 
 
@@ -264,7 +264,7 @@ def _listed(outputs: Outputs) -> str | None:
 def _all_outcomes(
     ray: ModuleType, todo: Sequence[Outputs], job: Job, options: RayOptions, target: ShardTarget | None, stop: Event
 ) -> Iterator[Outcome]:
-    """What becomes of each image. Those that get no answer are tried once more, each alone."""
+    """The outcome of each image. Those that get no answer are tried once more, each alone."""
     if stop.is_set():  # while Ray started
         return
 
@@ -309,7 +309,7 @@ def _outcomes(
 
 
 def _lost(outputs: Outputs) -> Failure:
-    """Why an image has no row, after it was tried alone."""
+    """The failure of an image that has no row, after it was tried alone."""
     reason = (
         f"{outputs.image}: no answer came, also when it was tried alone: its worker was lost again and again (no memory, killed), or "
         "failed as Ray's log says; try it again with --retry-failed, or give the machines fewer --workers"

@@ -14,7 +14,7 @@ RAY_OPTIONS = ("--address", "--workers", "--gpus-per-worker", "--batch-size")
 
 @dataclass(frozen=True)
 class RayOptions:
-    """How a run is spread over a cluster.
+    """The distribution of a run over a cluster.
 
     Attributes:
         address: Of a running cluster; None = that of RAY_ADDRESS, or a Ray on this machine that ends with the run.
@@ -47,7 +47,7 @@ def add_ray(parser: argparse.ArgumentParser) -> None:
 
 
 def ray_options(arguments: argparse.Namespace) -> RayOptions:
-    """What was asked for."""
+    """The options that were given on the command line."""
     return RayOptions(
         address=arguments.address,
         workers=arguments.workers,

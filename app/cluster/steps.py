@@ -40,20 +40,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker has to know.
+    """The task of a worker.
 
     Attributes:
-        options: What is asked of every image.
+        options: The options of every image.
         writes: As `Outputs.writes`.
         settings: How results are made, for the records.
         device: As `load_model` takes it.
         batch: Images that run through the network together.
         overwrite: As `Outputs.overwrite`.
-        shards: What shards have in common; None = files are written.
+        shards: The common properties of shards; None = files are written.
         place: The folder or store of the shards.
-        marker: A name by which a worker sees that it writes to the folder that is meant; None = it does not matter.
+        marker: A name by which a worker finds that it writes to the right folder; None = it does not matter.
         cluster: Whether it may be on another machine.
-        threads: Threads that compute one image: as `Options.threads_per_image`.
+        threads: As `Options.threads_per_image`.
     """
 
     options: Options
@@ -75,7 +75,7 @@ class Job:
 
     @property
     def keeps_images(self) -> bool:
-        """Whether something that is written shows the image too."""
+        """True if an output shows the image too."""
         return any(kind in STEREO_CHOICES or (f".{kind}" in FORMATS and FORMATS[f".{kind}"].surface) for kind in self.writes)
 
 
@@ -252,7 +252,7 @@ def _compute_with(threads: int) -> None:
 
 
 def _answers_of(closed: Closed[Row] | None, folder: Path | None) -> Iterator[Row]:
-    """What is said of the rows of a shard."""
+    """The answers for the rows of a shard."""
     if closed is None:
         return
     if closed.error is not None:

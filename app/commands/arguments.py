@@ -1,4 +1,4 @@
-"""What the subcommands share: exit codes, user errors, options and their types. Imports nothing large."""
+"""The options that several subcommands share, and the types of their values. Imports nothing large."""
 
 from __future__ import annotations
 
@@ -92,12 +92,7 @@ NETWORK_OPTIONS = ("--model", "--weights", "--size", "--tiles", "--refine", "--d
 
 
 def add_network(parser: argparse._ActionsContainer, default: str) -> None:
-    """Adds everything that decides how a model runs on an image.
-
-    Args:
-        parser: The command's, or a group of its options.
-        default: The model if nobody chooses.
-    """
+    """Adds every option that decides how a model runs on an image; `default` is the model if nobody chooses."""
     add_model(parser, default)
     add_size(parser)
     parser.add_argument("--tiles", type=tiles, metavar="N", help=_TILES)
@@ -127,7 +122,7 @@ def chosen_model(arguments: argparse.Namespace) -> str:
 
 
 def network_options(arguments: argparse.Namespace) -> Options:
-    """What is asked of a model, of a parser with `add_network` and `fov`."""
+    """The options of the model, of a parser with `add_network` and `fov`."""
     from ..batch.per_image import Options
 
     return Options(
@@ -164,12 +159,7 @@ def named_model(arguments: argparse.Namespace) -> str:
 
 
 def refuse_options(arguments: argparse.Namespace, options: Iterable[str], why: str) -> None:
-    """Refuses options that would change nothing.
-
-    Args:
-        arguments: Of a command of `cli`, whose `parser` is a `Parser`.
-        options: Their names.
-        why: Why they are in vain, in words that go on from an option's name.
+    """Refuses options that would change nothing; `why` goes on from an option's name.
 
     Raises:
         ValueError: One has another value than its default.
@@ -277,7 +267,7 @@ def whole_pixels(text: str) -> int:
 
 
 def tiles(text: str) -> int | str:
-    """How many tiles along the longer side: a number from 2 on, or auto."""
+    """A number of tiles along the longer side, from 2 on, or auto."""
     if text != "auto" and (not text.isdecimal() or not 2 <= int(text) <= MOST_TILES):
         raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a whole number from 2 to {MOST_TILES}")
     return text if text == "auto" else int(text)

@@ -58,7 +58,7 @@ def add_effect(parser: Parser) -> None:
 
 
 def _add_choice(group: argparse._ArgumentGroup) -> None:
-    """What a mask takes in."""
+    """Adds the options that say what belongs to a mask."""
     group.add_argument("--unit", choices=UNIT_CHOICES, default=UNIT_CHOICES[0], help=_UNIT)
     group.add_argument("--near", type=real, default=0.0, metavar="X", help="where it begins (default: %(default)s)")
     far = "where it ends; 100 percent or 0 metres is no limit, and takes in the sky (default: %(default)s)"

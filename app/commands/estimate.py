@@ -128,14 +128,9 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def run_images(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
-    """A run over the images that are named.
+    """Estimates the images that are named, writes `writes` (as `outputs.Outputs.writes`), and returns the exit code.
 
-    Args:
-        arguments: Of a command that has all options of `estimate` but those that say what is written.
-        writes: As `outputs.Outputs.writes`.
-
-    Returns:
-        The exit code.
+    The arguments are of a command that has all options of `estimate` but those that say what is written.
     """
     _refuse_useless(arguments, writes)
     engine = _engine(arguments)
@@ -171,7 +166,7 @@ def _engine(arguments: argparse.Namespace) -> Engine:
 
 
 def _results(arguments: argparse.Namespace, writes: tuple[str, ...], options: Options) -> FileFolder | ShardFolder:
-    """Where results go, and as what."""
+    """The folder of the results, and their form."""
     kind = next((each for each in writes if each in SHARD_CHOICES), None)
     if kind is None:
         from ..batch.engines import FileFolder
@@ -199,7 +194,7 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 
 def _writes(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """What is to be written, without doubles."""
+    """The outputs, each once."""
     return tuple(dict.fromkeys((*(arguments.write or DEFAULT_WRITES), *arguments.also)))
 
 

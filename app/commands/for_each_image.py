@@ -55,7 +55,7 @@ def _is_file_name(name: str) -> bool:
 
 
 def _folder(arguments: argparse.Namespace) -> Path:
-    """Where the results of several images go."""
+    """The folder of the results of several images."""
     place: Place = arguments.place
     if files := named_files(arguments):
         raise ValueError(f"{files[0]} is of one image, and several are named; name the one, or leave the rest to a model")

@@ -81,7 +81,7 @@ def _refuse_useless(arguments: argparse.Namespace) -> None:
 
 
 def _options(arguments: argparse.Namespace) -> SaveOptions:
-    """What was asked for; the rest is the functions' own choice. Refused before a model is loaded."""
+    """The options that were given; the functions' defaults are the others. Refused before a model is loaded."""
     from ...geometry.files import SaveOptions
     from ...geometry.surfaces.mesh import MeshOptions
     from ...geometry.surfaces.relief import ReliefOptions

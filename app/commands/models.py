@@ -72,7 +72,7 @@ _DIFFUSION = ("marigold", "lotus", "lbm")
 
 
 def group_of(spec: ModelSpec) -> str:
-    """Which of `GROUPS` a model belongs to."""
+    """A model's group, of `GROUPS`."""
     if spec.id == BUNDLED_MODEL:
         return "included"
     if spec.id in (RECOMMENDED_MODEL, RECOMMENDED_VIDEO_MODEL):
@@ -89,12 +89,9 @@ def group_of(spec: ModelSpec) -> str:
 
 
 def table(specs: Iterable[ModelSpec], rows: dict[str, dict[str, Any]], paths: bool = False) -> list[str]:
-    """The models by groups, as lines of at most 100 columns, paths apart.
+    """The models by groups, as lines of at most 100 columns; with `paths` a line with the place of the weights follows each.
 
-    Args:
-        specs: The models.
-        rows: What `model_files.describe` says, by the model's id.
-        paths: Whether the place of the weights follows each model, on a line of its own.
+    `rows` are the descriptions of `model_files.describe`, by the model's id.
     """
     by_group: dict[str, list[ModelSpec]] = {name: [] for name in GROUPS}
     for spec in specs:

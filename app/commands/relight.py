@@ -41,7 +41,7 @@ class _AddLamp(argparse.Action):
 
 
 class _OfLamp(argparse.Action):
-    """What the lamp before it is like; before any lamp, what all are like."""
+    """An option of the lamp before it; before any lamp, of all lamps."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
         """Notes it."""

@@ -62,11 +62,7 @@ def add_scene(parser: argparse.ArgumentParser, several: bool = False) -> None:
 
 
 def read_scene(arguments: argparse.Namespace, fitted: bool = True) -> Scene:
-    """The image and what is known of it.
-
-    Args:
-        arguments: Of a parser with `add_scene`.
-        fitted: Bring a geometry file to the image's size; else it keeps its own, and steps of depth stay steps.
+    """The image, and its depth and normals. With `fitted` a geometry file is brought to the image's size; else steps of depth stay steps.
 
     Raises:
         ValueError, OSError: A file cannot be read, two sources are named for one thing, or the file holds several images.
@@ -90,11 +86,7 @@ def read_scene(arguments: argparse.Namespace, fitted: bool = True) -> Scene:
 def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: bool = False, metres: str = "") -> None:
     """Refuses a model that does not give what a command needs, before it is loaded. The contents of files are checked when they are read.
 
-    Args:
-        arguments: Of a parser with `add_scene`.
-        depth: Whether depth is needed.
-        normals: Whether normals are needed, its own or those of its depth.
-        metres: Why depth in metres is needed, in words; empty where it is not.
+    `metres` says why depth in metres is needed; empty where it is not. Normals may be those of the model's depth.
 
     Raises:
         ValueError: The model gives something else, an unknown model, or as `named_files`.
@@ -135,7 +127,7 @@ def named_files(arguments: argparse.Namespace) -> list[Path]:
 
 
 def _from_files(arguments: argparse.Namespace, height: int, width: int, fitted: bool) -> Estimate:
-    """What files say, at an image's size."""
+    """The estimate that files hold, at an image's size."""
     from ...geometry.camera import intrinsics_from_fov
     from ...geometry.checks import check_alike
     from ...geometry.files import load_estimate
@@ -159,7 +151,7 @@ def _from_files(arguments: argparse.Namespace, height: int, width: int, fitted: 
 
 
 def _from_images(arguments: argparse.Namespace, height: int, width: int) -> Estimate:
-    """What a depth image, a normal map or both say."""
+    """The estimate that a depth image, a normal map or both hold."""
     from ...geometry.checks import check_alike
     from ...geometry.images.depth_image import maps_to_estimate
     from ..batch.per_image import read
@@ -188,12 +180,9 @@ def _tiff_bits(image: Any) -> tuple[int, ...]:
 
 
 def write_image(path: Path, image: Tensor, bits: int = 8) -> None:
-    """Writes an image as its extension says.
+    """Writes an image (C, H, W) or (1, C, H, W) in [0, 1] as a file of `IMAGES`; a JPEG has 8 bits a channel.
 
-    Args:
-        path: One of PICTURES.
-        image: (C, H, W) or (1, C, H, W) in [0, 1], 1 (grey), 3 (RGB) or 4 channels (RGB and alpha, a PNG only).
-        bits: 8 or 16 a channel; a JPEG has 8.
+    C is 1 (grey), 3 (RGB) or 4 (RGB and alpha, a PNG only).
 
     Raises:
         ValueError: Alpha in a JPEG.

@@ -344,7 +344,7 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
 
 
 def _height_words(span: float) -> str:
-    """What a height map's range says, in words."""
+    """The range of a height map, in words."""
     return f"white is {span:.6g} pixels higher than black"
 
 

@@ -114,7 +114,7 @@ def _wanted(arguments: argparse.Namespace) -> list[ModelSpec]:
 
 
 def as_json(found: Verification) -> dict[str, Any]:
-    """What was found, as JSON can hold it."""
+    """The findings, as JSON can hold them."""
     files = [{**vars(file), "path": str(file.path) if file.path else None} for file in found.files]
     findings = {each.name: {"grade": each.grade.name.lower(), "words": each.words} for each in found.findings}
     runs, figures = (dict(each) if each else None for each in (found.runs, found.figures))

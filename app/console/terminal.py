@@ -126,12 +126,12 @@ def quoted(path: str | os.PathLike[str]) -> str:
 
 
 def say(text: str) -> None:
-    """A result, to stdout; of several lines, each as `shown`."""
+    """Prints a result to stdout; of several lines, each as `shown`."""
     _write("\n".join(map(shown, text.split("\n"))), _results or sys.stdout)
 
 
 def complain(text: str) -> None:
-    """What went wrong, to stderr, as `shown`."""
+    """Prints a problem to stderr, as `shown`."""
     _write(shown(f"depth-normal: {text}"), sys.stderr)
 
 

@@ -24,7 +24,7 @@ from .coffee_scene import CUP, HEIGHT, PAIRS, SURFACES, WIDTH, Point, outlines, 
 
 
 class Grade(IntEnum):
-    """How good or bad a finding is."""
+    """The quality of a finding."""
 
     SOUND = 0
     DOUBTFUL = 1
@@ -32,7 +32,7 @@ class Grade(IntEnum):
 
 
 class Finding(NamedTuple):
-    """What one check says.
+    """The result of one check.
 
     Attributes:
         name: Of the check.
@@ -67,11 +67,9 @@ _MIRRORED = {"mirrored": (-1.0, 1.0), "upside down": (1.0, -1.0), "turned by 180
 
 
 def evaluate(estimate: Estimate, metres: tuple[float, float] | None = METRES) -> list[Finding]:
-    """Judges an estimate of the photograph by what the photograph shows.
+    """Evaluates an estimate of the photograph (one image, 600x400) by what the photograph shows.
 
-    Args:
-        estimate: Of one image, 600x400.
-        metres: Between which the cup's distance must be, if the depth is metric; None = it is up to scale.
+    The cup's distance must be between `metres`, if the depth is metric; None = it is up to scale.
 
     Returns:
         A finding for each check that the estimate's maps allow.
@@ -113,7 +111,7 @@ def near_and_far(estimate: Estimate) -> Finding:
 
 
 def likeness(estimate: Estimate) -> Finding:
-    """How far the order of all distances is that of the rebuilt scene, and how far normals are from its own."""
+    """Compares the order of all distances, and the normals, with those of the rebuilt scene."""
     step = 8
     truth, grades, words = scene(step), [], []
     if estimate.depth is not None:
@@ -162,7 +160,7 @@ def axes(estimate: Estimate) -> Finding:
 
 
 def frame(estimate: Estimate) -> Finding:
-    """Whether the map's edges lie where the photograph's are, and not mirrored, moved or scaled."""
+    """Checks that the map's edges lie where the photograph's are, and not mirrored, moved or scaled."""
     maps = estimate.normals if estimate.depth is None else _ranks(nearness(estimate)).view(1, 1, estimate.height, estimate.width)
     assert maps is not None
     strength = _edges(maps.nan_to_num(0))
@@ -235,7 +233,7 @@ def _edges(maps: Tensor) -> Tensor:
 
 
 def _fits(strength: Tensor, scalings: dict[str, tuple[float, float]], reach: int, step: int) -> Iterator[tuple[float, str, int, int]]:
-    """How strong the edges are on average under the outlines, these scaled about the middle and moved: (strength, name, dx, dy)."""
+    """The mean strength of edges under the outlines, these scaled about the middle and moved: (strength, name, dx, dy)."""
     size = torch.tensor((WIDTH, HEIGHT), dtype=torch.float64)
     middle = (size - 1) / 2
     moves = [(dx, dy) for dx in range(-reach, reach + 1, step) for dy in range(-reach, reach + 1, step)]

@@ -47,13 +47,8 @@ class Renderer:
     def shown(self, frames: list[Frame], images: Tensor, found: Estimate) -> Shown:
         """The images of the next frames.
 
-        Args:
-            frames: Their times.
-            images: (B, 3, H, W) in [0, 1].
-            found: Their estimate.
-
         Raises:
-            ValueError: Something is asked for that the model does not give.
+            ValueError: An output that the model does not give.
         """
         made: dict[str, Tensor] = {}
         if not self._numbers:

@@ -163,7 +163,7 @@ class Pieces:
         ]
 
     def state(self) -> Any:
-        """What was kept with the newest piece; None at the beginning.
+        """The state that was kept with the newest piece; None at the beginning.
 
         Raises:
             VideoError: It is damaged.
@@ -176,11 +176,9 @@ class Pieces:
             raise VideoError(f"{error}; {_ADVICE}") from error
 
     def add(self, record: PieceRecord, state: Any) -> None:
-        """Makes a piece count, with what the next one needs.
+        """Makes a piece count, with the state (as `state_to_bytes` takes it) that the next one needs.
 
-        Args:
-            record: The piece, all of it but what tells its files and its state.
-            state: As `state_to_bytes` takes it.
+        The record lacks the digests of its files and its state.
         """
         count = len(self.records) + 1
         files = self._files(record, self.done)
@@ -303,7 +301,7 @@ class PieceWriter:
             write_exr(self._place(output), part)
 
     def _place(self, output: str) -> Path:
-        """Where the frame that is written now has its numbered file."""
+        """The numbered file of the frame that is written now."""
         if output not in self.record.numbered:
             self.record.numbered.append(output)
         path = numbered(self._task.targets[output], self._first + self.record.frames + 1)

@@ -32,10 +32,7 @@ def model_folders(name: str) -> Iterator[Path]:
 
 
 def user_folder(kind: str) -> Path:
-    """ComfyUI's folder of this kind, as it is configured now.
-
-    Args:
-        kind: One of `USER_FOLDERS`.
+    """ComfyUI's folder of this kind, one of `USER_FOLDERS`, as it is configured now.
 
     Raises:
         ValueError: Another kind.
@@ -49,7 +46,7 @@ def user_folder(kind: str) -> Path:
 
 
 def user_setting(name: str) -> Any:
-    """What ComfyUI's settings have under a name; None where nothing was chosen, outside ComfyUI, and in versions without a user folder."""
+    """A value of ComfyUI's settings; None where nothing was chosen, outside ComfyUI, and in versions without a user folder."""
     module: Any = folder_paths()
     try:
         path = Path(module.get_user_directory(), "default", "comfy.settings.json")

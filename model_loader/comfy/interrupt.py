@@ -82,7 +82,7 @@ def undisturbed() -> Iterator[None]:
 
 
 def _is_at_a_step(thread: int) -> bool:
-    """Whether a thread is where it may end; an import that was left would be half-done for good."""
+    """True if a thread is where it may end; an import that was left would be half-done for good."""
     frame: FrameType | None = sys._current_frames().get(thread)
     if frame is None or thread in _undisturbed:
         return False
@@ -99,12 +99,12 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def end(thread: threading.Thread, kind: type[BaseException], is_working: Callable[[], bool]) -> None:
-    """Has a thread raise wherever it is, but not amid an import; in vain while it is in a library's own code, which no Python ends.
+    """Makes a thread raise wherever it is, but not amid an import; in vain while it is in a library's own code, which no Python ends.
 
     Args:
         thread: Another one than this.
-        kind: What it raises.
-        is_working: Whether it still does what is to end.
+        kind: The exception.
+        is_working: Whether it still does the work that is to end.
     """
     while is_working() and thread.ident is not None:
         if not _is_importing(sys._current_frames().get(thread.ident)):
@@ -125,7 +125,7 @@ def throw_if_interrupted() -> None:
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Whether an exception says that ComfyUI's user pressed cancel; in older versions it is an Exception as any other."""
+    """True if an exception means that ComfyUI's user pressed cancel; in older versions it is an Exception as any other."""
     kind = getattr(devices.memory_manager(), "InterruptProcessingException", None)
     return kind is not None and isinstance(error, kind)
 

@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 def has_node(node_id: str) -> bool:
-    """Whether ComfyUI has a node of this id by now: one of its own, or of a pack that it loaded before."""
+    """True if ComfyUI has a node of this id by now: one of its own, or of a pack that it loaded before."""
     return node_id in getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", ())
 
 

@@ -40,7 +40,7 @@ class VideoFile:
 
     @property
     def count(self) -> int:
-        """How many frames it has, about."""
+        """The number of frames, about."""
         length = self.seconds or max(Fraction(0), (self.header.seconds or Fraction(0)) - self.start)
         return max(1, round(length * self.header.rate))
 
@@ -93,7 +93,7 @@ class VideoFrames:
 
     @property
     def count(self) -> int:
-        """How many frames it has."""
+        """The number of frames."""
         return self.parts.images.shape[0]
 
     def frames(self) -> Iterator[Frame]:

@@ -48,13 +48,7 @@ def image_estimates(network: Network, images: Images, options: InferenceOptions,
 
 
 def scene_estimates(network: Network, images: Images, options: InferenceOptions, progress: Progress | None) -> Iterator[Estimate]:
-    """The one estimate of views of a scene that does not move, which are not divided into batches.
-
-    Args:
-        network: The network to run.
-        images: The views, in any order.
-        options: The options; `size` and `fov` are used.
-        progress: As `image_estimates`.
+    """The one estimate of views of a scene that does not move; they are not divided into batches.
 
     Raises:
         ValueError: The model estimates each image independently, or there are more views than any machine holds.
@@ -118,7 +112,7 @@ def _batch_estimates(
 
 
 def batch_shape(images: Images) -> tuple[int, int, int]:
-    """How many images a batch has, and their height and width."""
+    """The number of images of a batch, and their height and width."""
     height, width = images.shape[-2:] if isinstance(images, Tensor) else images.shape[1:3]
     return images.shape[0], height, width
 

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class BytesPerPixel(IntEnum):
-    """What a pixel takes, as measured (benchmarks/tiles.py --memory). Of a network's input it is the family's `bytes_per_pixel`."""
+    """Bytes that a pixel takes, as measured (benchmarks/tiles.py --memory). For a network's input see the family's `bytes_per_pixel`."""
 
     IMAGE_ON_DEVICE = 64
     """Of an image beside the network: RGB in float32, twice while it is resized, and all maps, which resampling doubles."""
@@ -53,7 +53,7 @@ _SIDE_STEP = 64
 
 
 def images_that_fit(available: float, bytes_each: int) -> int:
-    """How many images go into one batch; at least 1, which is always tried."""
+    """The number of images in one batch; at least 1, which is always tried."""
     return max(1, int(available // bytes_each))
 
 
@@ -63,14 +63,11 @@ def working_bytes(annotator: Annotator, image: tuple[int, int], network: tuple[i
 
 
 def steady_batch_size(fits: int, most: int) -> int:
-    """How many frames of a video go into one batch.
-
-    Args:
-        fits: How many fit in memory now.
-        most: The largest batch.
+    """The number of frames of a video in one batch.
 
     Returns:
-        `most`, or else a power of two. So a little more or less memory changes neither the batches nor the last bits of the result.
+        `most` if as many fit now, or else a power of two. So a little more or less memory changes neither the batches nor the last bits
+        of the result.
     """
     return most if fits >= most else 1 << (fits.bit_length() - 1)
 
@@ -91,15 +88,15 @@ def in_batches(
 
     Args:
         call: Computes the items from start up to but not including stop.
-        total: How many items there are.
-        size: How many items a batch has at first, at least 1.
+        total: The number of items.
+        size: The number of items in the first batch, at least 1.
         what: What runs and where, for the log: "midas-dpt-hybrid at 384x384 on cuda".
         too_large: The message of the error where a batch that cannot be divided does not fit.
         smaller: Called with the size of all batches that follow, where it had to become smaller.
         divisible: Whether a batch of several items may be divided.
 
     Yields:
-        What the calls return.
+        The results of the calls.
 
     Raises:
         MemoryError: A batch that cannot be divided does not fit.
@@ -146,7 +143,7 @@ def check_network_fits(annotator: Annotator, device: torch.device, height: int, 
         half: Whether the network computes in half precision.
 
     Raises:
-        MemoryError: What it would take, what there is, and what would fit.
+        MemoryError: With what it would take, what there is, and what would fit.
     """
     free = _total_memory(device)
     size = size or annotator.spec.default_size
@@ -169,12 +166,7 @@ def check_network_fits(annotator: Annotator, device: torch.device, height: int, 
 
 
 def check_result_fits(images: int, height: int, width: int) -> None:
-    """Refuses a result that certainly does not fit in main memory.
-
-    Args:
-        images: How many the batch has.
-        height: Of each, in the result.
-        width: Of each, in the result.
+    """Refuses a batch of images, each height x width in the result, that certainly does not fit in main memory.
 
     Raises:
         MemoryError: As `check_network_fits`.
@@ -191,12 +183,7 @@ def check_result_fits(images: int, height: int, width: int) -> None:
 
 
 def check_effect_fits(height: int, width: int, device: torch.device) -> None:
-    """Refuses an image whose effects (light, fog, a lens, a mask) certainly do not fit.
-
-    Args:
-        height: Of the image.
-        width: Of the image.
-        device: Where they are computed.
+    """Refuses an image whose effects (light, fog, a lens, a mask) certainly do not fit on the device where they are computed.
 
     Raises:
         MemoryError: As `check_network_fits`.
@@ -208,15 +195,7 @@ def check_effect_fits(height: int, width: int, device: torch.device) -> None:
 
 
 def too_large(spec: ModelSpec, height: int, width: int, device: torch.device, views: int = 1) -> str:
-    """The message where a network ran out of memory and its batch cannot be divided.
-
-    Args:
-        spec: The model.
-        height: Of the network's input.
-        width: Of the network's input.
-        device: Where it ran.
-        views: How many views of one scene the batch has.
-    """
+    """The message where a network ran out of memory and its batch cannot be divided; height and width of the network's input."""
     if views == 1:
         return (
             f"{spec.id} at {width}x{height} does not fit in the memory of {device}: "
@@ -234,7 +213,7 @@ def _refusal(what: str, need: float, device: torch.device, free: float, advice: 
 
 
 def _total_memory(device: torch.device) -> float:
-    """What may be used: of a GPU all of its memory, as other models are evicted."""
+    """The memory that may be used: of a GPU all of it, as other models are evicted."""
     if device.type == "cpu":
         return free_main_memory()
     if device.type == "cuda" and torch.cuda.is_available():

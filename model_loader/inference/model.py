@@ -30,11 +30,9 @@ from .video import VideoState, estimate_frames
 
 
 class Model:
-    """Weights, and how images are brought to them. It never changes, and another one of the same weights costs next to nothing.
+    """A loaded model: shared weights with variations of its own.
 
-    Args:
-        weights: What is loaded.
-        variations: What distinguishes it from other models of the same weights.
+    It never changes, and another one of the same weights costs next to nothing.
     """
 
     def __init__(self, weights: Weights, variations: tuple[Variation, ...] = ()) -> None:
@@ -90,14 +88,7 @@ class Model:
         fov: float = 0.0,
         options: Any = None,
     ) -> Iterator[Estimate]:
-        """The estimates at the network's size, on its device, as many images in one batch as the memory holds.
-
-        Args:
-            images: As `estimate`; each part is converted to float32 and moved to the device by itself.
-            size: As `estimate`.
-            progress: As `estimate`.
-            fov: As `estimate`.
-            options: As `estimate`.
+        """The estimates at the network's size, on its device, as many images in one batch as the memory holds; arguments as `estimate`.
 
         Returns:
             Estimates of one or more images, in order, each computed when it is asked for.
@@ -199,12 +190,12 @@ class Model:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the network computes in; estimates are float32 all the same. A half precision that overflowed is float32 from then on."""
+        """The dtype that the network computes in; estimates are float32. A half precision that overflowed is float32 from then on."""
         return self._network.weights.loaded.dtype
 
     @property
     def device(self) -> torch.device:
-        """Where it runs as long as it fits there."""
+        """The device that it runs on as long as it fits there."""
         return self._network.weights.device
 
     @property
@@ -219,22 +210,22 @@ class Model:
 
     @property
     def engine(self) -> Engine | None:
-        """What runs the network in the place of torch; None = torch."""
+        """The engine that runs the network in place of torch; None = torch."""
         return self.annotator.engine
 
     @property
     def runtime(self) -> str:
-        """What runs the network, with its version and device: "torch", "ONNX Runtime 1.31.1, CPU", ..."""
+        """The runtime of the network, with its version and device: "torch", "ONNX Runtime 1.31.1, CPU", ..."""
         return getattr(self.engine, "words", TORCH)
 
     @property
     def resampling(self) -> str:
-        """How the family's depth is brought to another size; what `Estimate.resized` takes."""
+        """The way in which the family's depth is brought to another size; as `Estimate.resized` takes it."""
         return self.annotator.resampling
 
     @property
     def is_video_model(self) -> bool:
-        """Whether the network processes several frames of a video in one window; other models take frame by frame."""
+        """True if the network processes several frames of a video in one window; other models take frame by frame."""
         return isinstance(self.annotator, VideoAnnotator)
 
     def network_size(self, height: int, width: int, size: int | None = None) -> tuple[int, int]:

@@ -74,7 +74,7 @@ class Weights:
         self.loaded = self._placed(annotator, dtype)
 
     def can_fall_back(self, failed: LoadedNetwork) -> bool:
-        """Whether there is a dtype of a wider range than that of a network that failed."""
+        """True if there is a dtype of a wider range than that of a network that failed."""
         return self._rebuild is not None and failed.dtype != torch.float32
 
     def fall_back(self, failed: LoadedNetwork, reason: Exception) -> None:
@@ -123,8 +123,8 @@ class RunnableNetwork:
             height: Of the images.
             width: Of the images.
             size: As `InferenceOptions.size`.
-            images: How many images memory is made free for.
-            extra_bytes: What is needed beside the images of a batch, for a height and width of the network's input.
+            images: The number of images that memory is made free for.
+            extra_bytes: Further bytes of a batch, for a height and width of the network's input.
 
         Raises:
             ValueError: The network's input would be larger than any machine holds.

@@ -17,7 +17,7 @@ MOST_TILES = 64
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceOptions:
-    """How images go through a model; sources and stages read it.
+    """The options of an inference; sources and stages read them.
 
     Attributes:
         size: Side in pixels of the frame that the network's input is fitted to (the spec's `resizing`); None = the model's default.

@@ -30,13 +30,7 @@ Run = Callable[[Tensor, float], Iterable[Estimate]]
 
 
 def tile_estimates(network: Network, images: Images, options: InferenceOptions, progress: Progress | None = None) -> Iterator[Estimate]:
-    """The estimates of images in tiles, one image after another.
-
-    Args:
-        network: What runs.
-        images: The batch.
-        options: What is asked; of it `size`, `fov`, `family_options` and `tiles`, which is not 0.
-        progress: Called with (tiles done, tiles in all).
+    """The estimates of images in tiles, one image after another; `progress` is called with (tiles done, tiles in all).
 
     Yields:
         Estimates of one image each, on the model's device if what is derived of them fits there, else where the images were.

@@ -29,9 +29,9 @@ def window_estimates(
     Args:
         network: The video model.
         frames: The video in chunks (B, 3, H, W) with values in [0, 1], all of one size; each is asked for when it is needed.
-        options: What is asked; of it `size` and `fov`.
+        options: The options; `size` and `fov` are used.
         is_cut: Where shots begin; nothing is carried from one to the next. None = the video is one shot.
-        state: Where the video continues, and what is to be kept of it; as `VideoAnnotator.estimate_video`.
+        state: The state that the video continues from, as `VideoAnnotator.estimate_video`.
 
     Yields:
         Estimates of one or more frames at the network's size, on its device, in order, as soon as no later frame changes them.

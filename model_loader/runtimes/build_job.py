@@ -44,7 +44,7 @@ class Job:
     step: Step
 
     def key(self, engine: str, input_size: Size | None, **more: str) -> Key:
-        """What an engine depends on; `more` is what this one depends on beside model, weights, dtype and size."""
+        """The key of an engine; `more` is what this one depends on beside model, weights, dtype and size."""
         config = hashlib.sha256(repr((self.spec.config, self.spec.multiple_of)).encode()).hexdigest()
         return {
             "model": self.spec.id,

@@ -39,7 +39,7 @@ class _Ended(BaseException):
 
 
 class _Progress:
-    """What is done now, between the thread that works and the one that waits."""
+    """The current step, between the thread that works and the one that waits."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -95,16 +95,16 @@ def _wait_for_the_end() -> None:
 
 
 def in_background(what: str, work: Callable[[Callable[[str], None]], _Result]) -> _Result:
-    """What `work` returns, done in a thread beside this one, which shows how it goes.
+    """Runs `work` in a thread beside this one, which shows its progress, and returns its result.
 
     ComfyUI's user and Ctrl-C end the waiting at once, and the work as soon as it is in Python; in a library's own code at its next step.
 
     Args:
         what: Said before every step.
-        work: Takes a function to call with what is done now; it raises `LeftError` where nobody waits any more.
+        work: Takes a function to call with the current step; it raises `LeftError` where nobody waits any more.
 
     Raises:
-        Exception: What the work raised.
+        Exception: That of the work.
     """
     progress = _Progress(what)
 

@@ -26,7 +26,7 @@ Size = tuple[int, int]
 
 
 class UnusableError(RuntimeError):
-    """Why a runtime cannot be used here, in words that begin with its name."""
+    """A runtime cannot be used here; the message says why, and begins with its name."""
 
 
 class OutOfRangeError(ValueError):
@@ -34,10 +34,10 @@ class OutOfRangeError(ValueError):
 
 
 class Runner(Protocol):
-    """What runs a graph.
+    """An engine's graph.
 
     Attributes:
-        words: Its name, version and device.
+        words: The engine's name, version and device.
         size: About how many bytes of memory it takes.
     """
 
@@ -77,12 +77,12 @@ class GraphEngine:
 
     @property
     def words(self) -> str:
-        """What runs the network, and where; torch once the engine failed."""
+        """The runner of the network, and its device; torch once the engine failed."""
         return self._words or TORCH
 
     @property
     def device(self) -> torch.device:
-        """Where the model is to run."""
+        """The device of the model."""
         return self._device
 
     @property

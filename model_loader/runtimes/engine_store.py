@@ -41,16 +41,16 @@ _known: dict[tuple[str, int, int], str] = {}
 
 
 class StoreError(RuntimeError):
-    """What was built could not be kept; the message says why."""
+    """An engine could not be kept; the message says why."""
 
 
 def store_folder() -> Path:
-    """Where all of it lies: `runtimes` in the folder of what the pack downloads. It may be deleted at any time."""
+    """The folder of all engines: `runtimes` in the folder of downloads. It may be deleted at any time."""
     return download_folder() / "runtimes"
 
 
 def entry_folder(key: Key) -> Path:
-    """Where the entry of a key is, or is to be."""
+    """The folder of the entry of a key, be it there or not."""
     digest = hashlib.sha256(_text(key).encode()).hexdigest()[:16]
     return store_folder() / _plain(key["model"]) / f"{_plain(key['engine'])}-{digest}"
 
@@ -100,7 +100,7 @@ def drop(folder: Path) -> None:
 
 
 def is_whole(folder: Path, key: Key) -> bool:
-    """Whether an entry is there as it was built: its key, and each file by length and sha256. One that is not is named in the log."""
+    """True if an entry is there as it was built: its key, and each file by length and sha256. One that is not is named in the log."""
     if not folder.is_dir():
         return False
     try:

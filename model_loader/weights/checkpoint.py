@@ -144,7 +144,7 @@ def _is_safetensors(head: bytes) -> bool:
 
 
 def looks_like_html(head: bytes) -> bool:
-    """Whether a file that starts so is a web page, which is what a failed download often leaves."""
+    """True if a file that starts so is a web page, which is what a failed download often leaves."""
     return (
         re.match(rb"\s*(<!--.*?-->\s*)?<(!doctype|html|head|\?xml)", head.removeprefix(b"\xef\xbb\xbf"), re.IGNORECASE | re.DOTALL)
         is not None

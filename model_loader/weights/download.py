@@ -234,7 +234,7 @@ def _note(file: WeightFile) -> Path:
 
 
 def _is_own(path: Path, file: WeightFile) -> bool:
-    """Whether the pack, or huggingface_hub for it, downloaded the file."""
+    """True if the pack, or huggingface_hub for it, downloaded the file."""
     by_hub = path.parents[file.filename.count("/")] / ".cache" / "huggingface" / "download" / f"{file.filename}.metadata"
     return _note(file).is_file() or by_hub.is_file()
 

@@ -84,7 +84,7 @@ def _seconds(names: tuple[str, ...], default: float) -> float:
 
 @dataclass(frozen=True)
 class Request:
-    """What to ask for.
+    """A request for a file.
 
     Attributes:
         url: https; http of this very machine, or where `plain_http` allows it. A name and password in it are sent as such.
@@ -101,7 +101,7 @@ class Request:
 
 
 def is_plain_http(url: str) -> bool:
-    """Whether an address is http of another machine."""
+    """True if an address is http of another machine."""
     try:
         parts = parse_url(url)
     except LocationParseError:
@@ -165,7 +165,7 @@ class _Session(requests.Session):
         self._redirected = False
 
     def get_adapter(self, url: Any) -> Any:
-        """What requests calls before each request, redirected ones too."""
+        """Called by requests before each request, redirected ones too."""
         parts = checked(url, self._request, self._redirected)
         self._redirected = True
         if parts.scheme == "https" and not isinstance(self.adapters["https://"], _Adapter):
@@ -228,7 +228,7 @@ def _invalid(shown: str, reason: object) -> AddressError:
 
 
 def _authorization(request: Request) -> str | None:
-    """What proves who asks: the name and password of the address, or else the token."""
+    """The value of the Authorization header: of the name and password of the address, or else of the token."""
     if own := parse_url(request.url).auth:
         return "Basic " + base64.b64encode(unquote(own).encode()).decode()
     token = request.token()

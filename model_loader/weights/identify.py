@@ -83,9 +83,9 @@ def recognise(path: Path) -> ModelSpec:
 
 def _recognise(path: Path) -> ModelSpec:
     state = read_shapes(path)
-    candidates, untold = fitting(state)
+    candidates, missing_libraries = fitting(state)
     if not candidates:
-        raise CheckpointError(_words_for_unknown(path, state, untold))
+        raise CheckpointError(_words_for_unknown(path, state, missing_libraries))
     left = _published(path, candidates) or _by_name(path, candidates)
     if len(left) > 1:
         logger.warning(
@@ -121,11 +121,11 @@ def fitting(state: Mapping[str, Tensor]) -> tuple[list[ModelSpec], dict[str, Imp
     for turn in sorted(turns):
         if found := [spec for spec in turns[turn] if comparison.fits(spec)]:
             return found, {}
-    return [], comparison.untold
+    return [], comparison.missing_libraries
 
 
 def _is_as_large(spec: ModelSpec, numbers: int) -> bool:
-    """Whether so many numbers may be as many as the published file has; also where its length is not known."""
+    """True if the published file may have so many numbers; also where its length is not known."""
     size = spec.file.size or spec.file.approximate_size
     return size is None or any(size / _AS_LARGE < numbers * width < size * _AS_LARGE for width in (2, 4))
 
@@ -135,15 +135,15 @@ def _needs_library(family: type[Annotator]) -> bool:
 
 
 class _Comparison:
-    """Compares tensors with one model after another; `untold` has those that could not be compared, because a library is missing."""
+    """Compares tensors with one model after another; `missing_libraries` has the errors of those that need a library."""
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
-        self.untold: dict[str, ImportError] = {}
+        self.missing_libraries: dict[str, ImportError] = {}
         self._state = state
         self._compared: list[tuple[ModelSpec, bool]] = []
 
     def fits(self, spec: ModelSpec) -> bool:
-        """Whether they fill a model's network strictly."""
+        """True if they fill a model's network strictly."""
         for other, fits in self._compared:
             if other.family == spec.family and other.config == spec.config:  # the same network
                 return fits
@@ -161,7 +161,7 @@ class _Comparison:
         except CheckpointError:
             return False
         except ImportError as error:
-            self.untold[spec.id] = error
+            self.missing_libraries[spec.id] = error
             return False
         except Exception:  # a family may stumble over tensors that are not its own in any way
             logger.debug("%s cannot be compared", spec.id, exc_info=True)
@@ -222,7 +222,7 @@ def _words(*names: str) -> set[str]:
     return {word.rstrip("s") for name in names for word in re.findall(r"[a-z0-9]+", name.lower())} - _NO_NAMES
 
 
-def _words_for_unknown(path: Path, state: Mapping[str, Tensor], untold: dict[str, ImportError]) -> str:
+def _words_for_unknown(path: Path, state: Mapping[str, Tensor], missing_libraries: dict[str, ImportError]) -> str:
     first = ", ".join(shown(name) for name in sorted(state)[:3])
     other = next((what for what, name in _OTHERS.items() if any(re.search(name, each) for each in state)), None)
     if not any(value.is_floating_point() for value in state.values()):
@@ -232,8 +232,8 @@ def _words_for_unknown(path: Path, state: Mapping[str, Tensor], untold: dict[str
         f"{path} is {other or 'of no model that is known here'}: it holds {len(state)} tensors (first: {first}). "
         f"Accepted is the network's file of {known}; name the model (--model ID) to be told what differs from it"
     )
-    if untold:
-        words += f". It was not compared with {', '.join(untold)}: {next(iter(untold.values()))}"
+    if missing_libraries:
+        words += f". It was not compared with {', '.join(missing_libraries)}: {next(iter(missing_libraries.values()))}"
     return words
 
 

@@ -52,13 +52,7 @@ def trust(path: Path, file: WeightFile) -> None:
 
 
 def difference(path: Path, file: WeightFile, tick: Callable[[], None] | None = None) -> str | None:
-    """How a file differs from the published one, in words; None if it does not in anything that is known.
-
-    Args:
-        path: The file.
-        file: The published one.
-        tick: Called between pieces; may raise to stop.
-    """
+    """The difference of a file from the published one, in words; None if nothing known differs. `tick` is called between pieces."""
     size = path.stat().st_size
     if file.size is not None and size != file.size:
         return f"it has {size} bytes, the published file {file.size}"
@@ -79,7 +73,7 @@ def sha256_of(path: Path, tick: Callable[[], None] | None = None) -> str:
 
 
 def structure_problem(path: Path, tick: Callable[[], None] | None = None) -> str | None:
-    """Why a file cannot be read as weights, in words that begin with "it" ("it is cut short", "it is a web page"); None if it can.
+    """The reason why a file cannot be read as weights, beginning with "it" ("it is cut short", "it is a web page"); None if it can.
 
     Only names and shapes are read: the header of safetensors, and of PyTorch's files the pickle.
 
@@ -131,11 +125,9 @@ def seems_usable(path: Path) -> bool:
 
 
 def is_usable(path: Path, tick: Callable[[], None] | None = None) -> bool:
-    """Whether a file found on this computer can be read as weights; one that cannot is named in the log, once, and left alone.
+    """True if a file on this computer can be read as weights; one that cannot is named in the log, once, and left alone.
 
-    Args:
-        path: The file.
-        tick: Called about ten times a second meanwhile; may raise to stop.
+    `tick` is as of `structure_problem`.
     """
     try:
         key = stamp(path)
@@ -150,7 +142,7 @@ def is_usable(path: Path, tick: Callable[[], None] | None = None) -> bool:
 
 
 def stamp(path: Path) -> tuple[str, int, int]:
-    """What changes when a file does: its path, its time of change and its length."""
+    """The path, time of change and length of a file, one of which changes when the file does."""
     stat = path.stat()
     return str(path), stat.st_mtime_ns, stat.st_size
 

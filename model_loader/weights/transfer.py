@@ -86,12 +86,12 @@ def discard(part: Path) -> None:
 
 @dataclass
 class _Attempts:
-    """How far the attempts at one file came.
+    """The progress of the attempts at one file.
 
     Attributes:
         part: The file that they fill.
         furthest: The most bytes that any of them reached.
-        start: The byte that the one under way goes on from; None before its server said so.
+        start: The byte that the current one continues from; None before its server said so.
         failures: How many in a row brought the file no further.
         received: Whether any of them brought anything.
     """
@@ -103,7 +103,7 @@ class _Attempts:
     received: bool = False
 
     def note(self, error: Exception) -> None:
-        """Takes down that one broke off.
+        """Counts an attempt that broke off.
 
         One that goes on from where the last ended and comes further is no failure. One that begins anew is: a server that cannot go on
         and always hangs up would be asked for ever.

@@ -214,8 +214,8 @@ def test_a_known_field_of_view_is_the_camera():
     (of_da3,) = EstimateGeometry().execute(nearer, image, fov=60.0)
     assert torch.allclose(of_da3.depth, depth, rtol=1e-5) and torch.allclose(of_da3.intrinsics, intrinsics)
     assert degrees(of_da3.normals, normal) < 0.1
-    (untold,) = EstimateGeometry().execute(nearer, image)
-    assert torch.equal(untold.depth, nearer.depth) and degrees(untold.normals, normal) > 3
+    (missing_libraries,) = EstimateGeometry().execute(nearer, image)
+    assert torch.equal(missing_libraries.depth, nearer.depth) and degrees(missing_libraries.normals, normal) > 3
 
 
 @pytest.mark.parametrize("fov", [-1.0, 180.0, math.nan])

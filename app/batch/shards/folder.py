@@ -51,16 +51,7 @@ _SHARDS_WITHOUT_MANIFEST = 1000
 
 
 class ShardFolder:
-    """A folder or store that one run writes shards to.
-
-    Args:
-        place: Its path or URL.
-        options: What is asked of every image.
-        shards: How shards are written.
-        overwrite: As `plan_shards`.
-
-    Attributes:
-        log: The folder that `failures.jsonl` goes below.
+    """A folder or store that one run writes shards to; `log` is the folder that `failures.jsonl` goes below.
 
     Raises:
         ImportError: A package that such shards or such a store need is missing.
@@ -78,22 +69,14 @@ class ShardFolder:
         self._in_manifest = 0
 
     def plan(self, sources: Sequence[Source], going_on: bool) -> Plan:
-        """Decides what is to be done; as `plan_shards`."""
+        """Decides which images are to be done; as `plan_shards`."""
         catalogue = read_catalogue(self._store)
         self._plan = plan_shards(sources, catalogue, self._settings, self.log, going_on, self._overwrite)
         self._in_manifest = len(catalogue.in_manifest)
         return self._plan.images
 
     def run(self, engine: Engine, stop: Event, marker: Path | None) -> Iterator[Outcome]:
-        """Has an engine do what was planned, and tidies up.
-
-        Args:
-            engine: What does it.
-            stop: When it is set no further image is begun.
-            marker: As `staging.check_run_marker`; of no use where the shards are in a store.
-
-        Yields:
-            What became of each image.
+        """Has an engine make the shards that were planned, and tidies up; yields the outcome of each image.
 
         Raises:
             StoreBusyError: Another run writes there.
@@ -139,7 +122,7 @@ class ShardFolder:
         write_manifest(self._store, [*self._plan.catalogue.shards.values(), *self._new.values()])
 
     def _is_untidy(self) -> bool:
-        """Whether an earlier run left something to do though all images are done."""
+        """True if an earlier run left something to do though all images are done."""
         plan = self._plan
         named = plan.catalogue.shards.keys() == plan.catalogue.in_manifest
         return not named or bool(plan.unwanted or plan.damaged or superseded(plan, [*plan.usable.values()], self._run))
@@ -195,10 +178,6 @@ def provenance(options: Options, settings: dict[str, Any]) -> dict[str, Any]:
     """The origin of all maps of a run, as JSON can hold it, so that licences reach those who train on them.
 
     Of weights that the user named, the licence is that of the model's published weights: a file does not say its own.
-
-    Args:
-        options: What is asked of every image.
-        settings: The same for the records.
 
     Raises:
         ValueError: An unknown model.

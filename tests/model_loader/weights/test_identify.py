@@ -92,8 +92,8 @@ def test_every_network_is_known_by_its_names_and_shapes(model_id, expected):
 )
 @pytest.mark.slow("takes most of a second")
 def test_those_that_share_names_and_shapes_are_found_together(model_id, others, expected):
-    found, untold = identify.fitting(expected(MODELS[model_id]))
-    assert {model_id, *others} <= {spec.id for spec in found} and not untold
+    found, missing_libraries = identify.fitting(expected(MODELS[model_id]))
+    assert {model_id, *others} <= {spec.id for spec in found} and not missing_libraries
     assert {spec.family for spec in found} == {MODELS[model_id].family}
 
 
