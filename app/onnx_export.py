@@ -23,6 +23,7 @@ from ..geometry.files.paths import temporary_folder
 from ..model_loader import Model, load_model
 from ..model_loader.inference.memory_budget import check_network_fits
 from ..model_loader.weights.integrity import sha256_of
+from ..utils import round_to_multiple
 from .batch import per_image
 from .console.step_display import Step
 from .differences import apart
@@ -136,7 +137,7 @@ def export_model(
     annotator, graph = model.annotator, model.annotator.graph()
     size = size or model.spec.default_size
     if input_size is not None or not graph.dynamic_size:
-        side = _rounded(size, graph.multiple_of)
+        side = round_to_multiple(size, graph.multiple_of)
         input_size, graph = input_size or (side, side), replace(graph, dynamic_size=False)
         annotator, exact = annotator.for_input_size(*input_size), exact.for_input_size(*input_size)
     graph = replace(graph, dynamic_batch=graph.dynamic_batch and batch is None)
@@ -243,10 +244,6 @@ def _notes(model: Model, annotator: Annotator, graph: Graph, size: int) -> dict[
 
 def _dtype(model: Model) -> str:
     return str(model.dtype).removeprefix("torch.")
-
-
-def _rounded(side: int, multiple: int) -> int:
-    return max(1, round(side / multiple)) * multiple
 
 
 def _onnx_runtime() -> Any:

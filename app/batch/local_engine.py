@@ -143,7 +143,7 @@ class _Pipeline(Generic[T]):
         self.waiting: dict[Size, list[InFlight]] = {}
         self.behind: deque[tuple[InFlight, Future[T | Failure]]] = deque()
         self.largest = 0
-        self.fitting: dict[Size, int] = {}
+        self.batch_limits: dict[Size, int] = {}
 
     def run(self, todo: Iterator[Outputs]) -> Iterator[tuple[Outputs, T | Failure]]:
         """Does everything, as `process` says."""
@@ -216,7 +216,7 @@ class _Pipeline(Generic[T]):
             yield from self._estimate(next(iter(self.waiting)))
 
     def _most(self, size: Size) -> int:
-        return min(self.together, self.fitting.get(size, self.together), self.model.fitting(*size) or self.together)
+        return min(self.together, self.batch_limits.get(size, self.together), self.model.batch_limit(*size) or self.together)
 
     def _estimate(self, size: Size) -> Iterator[tuple[Outputs, Failure]]:
         """Runs the network on what waits of one size, and hands on what it gives."""
@@ -243,7 +243,7 @@ class _Pipeline(Generic[T]):
                 return [error]
             half = len(batch) // 2
             if is_out_of_memory(error):
-                self.fitting[batch[0].size] = half
+                self.batch_limits[batch[0].size] = half
         else:
             return [found.slice(index, index + 1) for index in range(len(batch))]
         return self._found(batch[:half]) + self._found(batch[half:])

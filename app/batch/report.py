@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ...model_loader.comfy.terminal_bar import terminal_bar
-from ..console.terminal import complain, say, shown
+from ..console.terminal import echo, echo_error, shown
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
 from .failures import Failure, FailureLog
 from .local_engine import Outcome
@@ -57,7 +57,7 @@ class Report:
             if self._json_lines:
                 self._say_json(outcome.outputs, status="done", files=[str(path) for path in outcome.files])
             else:
-                say(shown(f"{outcome.outputs.image}: {', '.join(map(str, outcome.files))}"))
+                echo(shown(f"{outcome.outputs.image}: {', '.join(map(str, outcome.files))}"))
         self._bar.update()
 
     def _fail(self, outputs: Outputs, failure: Failure) -> None:
@@ -65,7 +65,7 @@ class Report:
         self._bar.set_postfix(failed=self.failed, refresh=False)
         if failure.lasting and self.stopped_by is None:
             self.stopped_by = failure
-        complain(failure.reason)
+        echo_error(failure.reason)
         if self._json_lines:
             self._say_json(outputs, status="failed", reason=failure.reason, again=failure.again)
         self._log.add(outputs.source_below(self._out), failure)
@@ -74,7 +74,7 @@ class Report:
         self._log.remove(outputs.image)
 
     def _say_json(self, outputs: Outputs, **fields: object) -> None:
-        say(json.dumps({"picture": str(outputs.image), **fields}))
+        echo(json.dumps({"picture": str(outputs.image), **fields}))
 
     def finish(self) -> int:
         """Settles `failures.jsonl`, tells the summary of a run over several images, and returns the exit code."""
@@ -85,9 +85,9 @@ class Report:
             skipped = f"{len(self._plan.done)} skipped (done before), " if self._plan.done else ""
             rate = f" ({self.done / seconds:.3g} images/s)" if self.done else ""
             where = f"; why is in {self._log.path}" if left and self.failed else ""
-            complain(f"{self.done} done, {skipped}{self.failed} failed of {self._total} images in {seconds:.1f} s{rate}{where}")
+            echo_error(f"{self.done} done, {skipped}{self.failed} failed of {self._total} images in {seconds:.1f} s{rate}{where}")
         elif self._plan.done:
-            complain(f"{self._plan.done[0].image}: its results are there already, made by the same command")
+            echo_error(f"{self._plan.done[0].image}: its results are there already, made by the same command")
         if not self.failed:
             return DONE
         return SOME_FAILED if self.done or self._plan.done else NOTHING_DONE

@@ -17,6 +17,7 @@ from ...annotators.choices import COMPILE, ONNX, OPENVINO, TORCH
 from ...geometry.estimate import Estimate
 from ...model_loader import runtimes
 from ...model_loader.comfy import devices
+from ...model_loader.load import parse_device
 from ..batch import per_image
 from ..batch.per_image import Options
 from ..differences import apart
@@ -81,16 +82,16 @@ def measure_runtimes(
     with tempfile.TemporaryDirectory(prefix="depth-normal-bench-") as folder:
         image = Path(folder) / "picture.jpg"
         timing.write_image(image, image_size)
-        where = _where(device)
+        where = parse_device(device)
         first = _Measured("torch float32", replace(options, runtime=TORCH, dtype="float32"), device, image)
         wait = timing.waiting(where)
-        yield first.row(timing.take_turns({TORCH: first.way}, wait, seconds)[TORCH])
+        yield first.row(timing.take_turns({TORCH: first.method}, wait, seconds)[TORCH])
         for name, wanted in _others(options, where, asked):
             other = _Measured(name, wanted, device, image)
             if other.is_left_to_torch:
                 yield Row(name, " ".join(other.lines) or "torch runs it", other.ready)
                 continue
-            times = timing.take_turns({TORCH: first.way, name: other.way}, wait, seconds)
+            times = timing.take_turns({TORCH: first.method, name: other.method}, wait, seconds)
             most, mean, _ = apart(other.found, first.found)
             yield replace(other.row(times[name]), torch_seconds=times[TORCH], most=most, mean=mean)
 
@@ -110,7 +111,7 @@ class _Measured:
         if self.is_left_to_torch:
             return
         self.found: Estimate = per_image.estimate(model, per_image.read(image), options) if found is None else found
-        self.way = partial(timing.replay, timing.network_calls(model, image, options, 1))
+        self.method = partial(timing.replay, timing.network_calls(model, image, options, 1))
         self._words = model.runtime if model.runtime != TORCH else f"torch {torch.__version__}, {model.device}"
 
     def row(self, seconds: float) -> Row:
@@ -132,10 +133,6 @@ def _half_of(runtime: str, where: torch.device) -> list[str]:
     if runtime == TORCH:
         return [dtype for dtype in ("bfloat16", "float16") if devices.is_fast(getattr(torch, dtype), where)]
     return ["bfloat16"] if runtime == OPENVINO and where.type == "cpu" and devices.is_fast(torch.bfloat16, where) else []
-
-
-def _where(device: str) -> torch.device:
-    return devices.default_device() if device == "auto" else torch.device(device)
 
 
 @contextmanager

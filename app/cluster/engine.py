@@ -244,12 +244,12 @@ def _blocks(todo: Sequence[Outputs], indices: Sequence[int], rows: int) -> list[
     """Some of the images, as tables of so many rows."""
     import pyarrow as pa
 
-    columns = pa.schema({"index": pa.int64(), "path": pa.string(), "folder": pa.string(), "seen": pa.string()})
+    columns = pa.schema({"index": pa.int64(), "path": pa.string(), "folder": pa.string(), "source_mark": pa.string()})
     blocks = []
     for start in range(0, len(indices), rows):
         part = [(index, todo[index]) for index in indices[start : start + rows]]
         values = [
-            {"index": index, "path": str(each.image.absolute()), "folder": str(each.folder.absolute()), "seen": _listed(each)}
+            {"index": index, "path": str(each.image.absolute()), "folder": str(each.folder.absolute()), "source_mark": _listed(each)}
             for index, each in part
         ]
         blocks.append(pa.Table.from_pylist(values, columns))

@@ -83,7 +83,7 @@ def _table(rows: Sequence[Row]) -> pa.Table:
     """Rows between two steps."""
     import pyarrow as pa
 
-    step = {"index": pa.int64(), "folder": pa.string(), "seen": pa.string(), "pixels": pa.large_binary(), "failure": pa.string()}
+    step = {"index": pa.int64(), "folder": pa.string(), "source_mark": pa.string(), "pixels": pa.large_binary(), "failure": pa.string()}
     columns = pa.schema([*schema(), *(pa.field(name, kind) for name, kind in step.items())])
     return pa.Table.from_pylist(list(rows), columns)
 
@@ -111,7 +111,7 @@ def _failure_of(name: str, error: Exception, written_to: Path | None = None) -> 
 
 
 def read_rows(batch: pa.Table, job: Job) -> Iterator[pa.Table]:
-    """The first step: a table of `index`, `path`, `folder` and `seen` in, the same with pixels out."""
+    """The first step: a table of `index`, `path`, `folder` and `source_mark` in, the same with pixels out."""
     _compute_with(job.threads)
     for row in batch.to_pylist():
         yield _table([_read_row(row, job)])
@@ -121,7 +121,7 @@ def _read_row(row: Row, job: Job) -> Row:
     image = as_path(row["path"])
     copy = image
     try:
-        source_mark = row["seen"] or json.dumps(mark(image))
+        source_mark = row["source_mark"] or json.dumps(mark(image))
         with local_copy(image) as copy:
             pixels = per_image.read(copy)
     except Exception as error:  # noqa: BLE001 - the report gets it
@@ -130,7 +130,7 @@ def _read_row(row: Row, job: Job) -> Row:
         if job.cluster and isinstance(error, FileNotFoundError):
             words += f" (on {socket.gethostname()}; every machine of the cluster must see the images under this name, or by a URL)"
         return _failed(row, replace(failure, reason=words))
-    return {**row, "seen": source_mark, "height": pixels.shape[2], "width": pixels.shape[3], "pixels": _packed(pixels)}
+    return {**row, "source_mark": source_mark, "height": pixels.shape[2], "width": pixels.shape[3], "pixels": _packed(pixels)}
 
 
 def _packed(pixels: Tensor) -> bytes:
@@ -201,7 +201,7 @@ class Worker:
             maps = row_of(row["path"], found, self.job.numbers)
         except ValueError as error:
             return _failed(row, failure_of(row["path"], error))
-        kept = {name: row[name] for name in ("index", "folder", "seen")}
+        kept = {name: row[name] for name in ("index", "folder", "source_mark")}
         return {**maps, **kept, "pixels": row["pixels"] if self.job.keeps_images else None}
 
 
@@ -218,7 +218,7 @@ def _written(row: Row, job: Job) -> Row:
     try:
         _check_marker(job)
         image = _pixels_of(row) if row["pixels"] else None
-        files = per_image.write(outputs, estimate_of(row), job.options, image, json.loads(row["seen"]), job.settings)
+        files = per_image.write(outputs, estimate_of(row), job.options, image, json.loads(row["source_mark"]), job.settings)
     except Exception as error:  # noqa: BLE001 - the report gets it
         return _failed(row, _failure_of(row["path"], error, outputs.folder))
     return {"index": row["index"], "files": [path.name for path in files]}
@@ -236,7 +236,7 @@ def write_rows_as_shards(batch: pa.Table, job: Job) -> pa.Table:
                 answers.append(row)
                 continue
             try:
-                closed = writer.add({name: row[name] for name in ("index", "path", "folder")}, row, json.loads(row["seen"]))
+                closed = writer.add({name: row[name] for name in ("index", "path", "folder")}, row, json.loads(row["source_mark"]))
             except Exception as error:  # noqa: BLE001 - the report gets it
                 answers.append(_failed(row, _failure_of(row["path"], error, store.local)))
             else:

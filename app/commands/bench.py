@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...annotators.choices import RECOMMENDED_MODEL, TORCH
 from ..batch.allocator import keep_freed_memory
-from ..console.terminal import say
+from ..console.terminal import echo
 from ..outcomes import DONE
 from .arguments import ALL, add_device, add_json, add_model_or_word, add_runtimes, check_weights, chosen_model, number_type
 
@@ -46,7 +46,7 @@ def _bench(arguments: argparse.Namespace) -> int:
         return _bench_runtimes(arguments, options, runtimes)
     options = replace(options, runtime=runtimes[0])
     found = measure(options, arguments.device, arguments.seconds)
-    say(json.dumps(as_json(found), indent=2) if arguments.json else table(found))
+    echo(json.dumps(as_json(found), indent=2) if arguments.json else table(found))
     return DONE
 
 
@@ -58,11 +58,11 @@ def _bench_runtimes(arguments: argparse.Namespace, options: Options, runtimes: S
     try:
         for row in measure_runtimes(options, arguments.device, arguments.seconds, asked=asked):
             if not arguments.json:
-                say("\n".join((*(() if measured else HEADER), line(row))))
+                echo("\n".join((*(() if measured else HEADER), line(row))))
             measured.append(as_json(row))
     finally:
         if arguments.json and measured:  # also what was measured before a stop
-            say(json.dumps(measured, indent=2))
+            echo(json.dumps(measured, indent=2))
     return DONE
 
 

@@ -53,7 +53,7 @@ def add_effect(parser: Parser) -> None:
         add_result(added, ending, extensions)
         add(added.add_argument_group("the effect"))
         added.common = frozenset((*COMMON_TO_ALL, *COMMON[name]))
-        added.called = {"falloff": "--height-falloff"}
+        added.argument_names = {"falloff": "--height-falloff"}
         added.set_defaults(parser=added, run=over_images(_effect, _planned))
 
 

@@ -18,7 +18,7 @@ from ..batch.allocator import keep_freed_memory
 from ..batch.sources import VIDEOS, Source
 from ..cluster.options import RAY_OPTIONS, add_ray, ray_options
 from ..console.parser import Parser
-from ..console.terminal import complain, program, quoted, say, stdout_for_results, stoppable
+from ..console.terminal import echo, echo_error, program, quoted, stdout_for_results, stoppable
 from ..console.viewer import show
 from ..outcomes import DONE, INTERRUPTED, NOTHING_DONE, TERMINATED
 from ..output_choices import DEFAULT_WRITES, HOLES, LAYOUT_CHOICES, SHARD_CHOICES, STEREO_CHOICES, UP_CHOICES, WRITE_CHOICES
@@ -137,16 +137,16 @@ def run_images(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
     if arguments.retry_failed:
         sources, problems = _failed_before(arguments, engine)
         if not sources and not problems:
-            complain(f"{arguments.out}: no failure is left for which trying again makes sense")
+            echo_error(f"{arguments.out}: no failure is left for which trying again makes sense")
             return DONE
     else:
         if not arguments.images:
             raise ValueError("no images are named: name files, folders, patterns, @list.txt or - (or use --retry-failed)")
         sources, problems = engine.find(arguments.images, arguments.recursive, arguments.out)
     for problem in problems:
-        complain(problem)
+        echo_error(problem)
         if arguments.json_lines:
-            say(json.dumps({"picture": None, "status": "failed", "reason": problem, "again": False}))
+            echo(json.dumps({"picture": None, "status": "failed", "reason": problem, "again": False}))
     if not sources:
         return NOTHING_DONE
     _refuse_videos(sources)
@@ -266,10 +266,10 @@ def _run(plan: Plan, run: Run, log: Path, arguments: argparse.Namespace, missed:
     if arguments.open and report.made:
         _show(plan, log)
     if report.stopped_by:
-        complain(f"stopped with {report.left} images not begun: {report.stopped_by.reason}; {GO_ON}")
+        echo_error(f"stopped with {report.left} images not begun: {report.stopped_by.reason}; {GO_ON}")
     if stop.signal is None:
         return code
-    complain(f"stopped with {report.left} images not begun; {GO_ON}")
+    echo_error(f"stopped with {report.left} images not begun; {GO_ON}")
     return TERMINATED if stop.signal == signal.SIGTERM else INTERRUPTED
 
 
@@ -289,8 +289,8 @@ def _demo(arguments: argparse.Namespace) -> int:
     options, recommended = Options(BUNDLED_MODEL), find_spec(RECOMMENDED_MODEL)
     files = run(options.load(), outputs, options)
     for path in files:
-        say(str(path))
-    say(f"""
+        echo(str(path))
+    echo(f"""
 The photo is by Rachel Michetti (CC0). These maps are a preview by {BUNDLED_MODEL}, the small model in the package.
 The same photo by {RECOMMENDED_MODEL}, which sees finer detail and knows metres and the camera
 (downloads {recommended.size_in_words} once, {recommended.licence}):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..console.parser import Parser
 from ..console.step_display import displayed_steps
-from ..console.terminal import say, shown
+from ..console.terminal import echo, shown
 from ..console.viewer import show
 from ..outcomes import DONE
 from .arguments import add_json, add_model_to_name, named_model, whole_type
@@ -64,9 +64,9 @@ def _export(arguments: argparse.Namespace) -> int:
         show(found.files[0])
     if arguments.json:
         checks = [each._asdict() for each in found.checks]
-        say(json.dumps({"files": list(map(str, found.files)), "bytes": found.size, "seconds": found.seconds, "checks": checks}, indent=2))
+        echo(json.dumps({"files": list(map(str, found.files)), "bytes": found.size, "seconds": found.seconds, "checks": checks}, indent=2))
         return DONE
-    say(shown(f"{model}: {', '.join(map(str, found.files))} ({found.size / 1e6:.1f} MB, {found.seconds:.0f} s)"))
+    echo(shown(f"{model}: {', '.join(map(str, found.files))} ({found.size / 1e6:.1f} MB, {found.seconds:.0f} s)"))
     for each in found.checks:
-        say(f"  {each.by} beside torch in float32, of {each.what}: at most {each.largest:.2g} of 255 apart, {each.mean:.2g} in the mean")
+        echo(f"  {each.by} beside torch in float32, of {each.what}: at most {each.largest:.2g} of 255 apart, {each.mean:.2g} in the mean")
     return DONE

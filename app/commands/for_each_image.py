@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..batch.sources import Source, find_images
-from ..console.terminal import complain, shown
+from ..console.terminal import echo_error, shown
 from ..console.viewer import show
 from ..outcomes import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
 from .arguments import network_options
@@ -38,7 +38,7 @@ def over_images(run: Run, check: Callable[[argparse.Namespace], object]) -> Run:
         folder = _folder(arguments)
         sources, problems = find_images(named, recursive=arguments.recursive, out=folder)
         for problem in problems:
-            complain(problem)
+            echo_error(problem)
         if sources:
             network_options(arguments).load(arguments.device)  # what no image can do without is said once
         arguments = _for(arguments, inputs=[source.path for source in sources])
@@ -82,7 +82,7 @@ def _is_done(run: Run, arguments: argparse.Namespace, image: Path, out: Path, ta
             raise ValueError(f"{out} is another image's result already; rename one of them")
         return run(_for(arguments, image=image, place=Place(out.parent, is_folder=True), open=False)) == DONE
     except EXPECTED_ERRORS as error:
-        complain(shown(f"{image}: {arguments.parser.words_of(error)}"))
+        echo_error(shown(f"{image}: {arguments.parser.message_of(error)}"))
         return False
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL, RECOMMENDED_VIDEO_MODEL
-from ..console.terminal import complain, program, say
+from ..console.terminal import echo, echo_error, program
 from ..outcomes import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
 from .arguments import add_json, add_models
 
@@ -48,9 +48,9 @@ def _models(arguments: argparse.Namespace) -> int:
         and (rows[spec.id]["file"] or not arguments.on_disk)
     ]
     if arguments.json:
-        say(json.dumps([rows[spec.id] | {"group": group_of(spec)} for spec in wanted], indent=2))
+        echo(json.dumps([rows[spec.id] | {"group": group_of(spec)} for spec in wanted], indent=2))
     else:
-        say("\n".join(table(wanted, rows, arguments.on_disk)))
+        echo("\n".join(table(wanted, rows, arguments.on_disk)))
     return DONE
 
 
@@ -128,11 +128,11 @@ def _download(arguments: argparse.Namespace) -> int:
     failed, no_network = 0, False
     for spec, file in files:
         try:
-            say(f"{spec.id}: {find_or_download(spec, file)}")
+            echo(f"{spec.id}: {find_or_download(spec, file)}")
         except EXPECTED_ERRORS as error:
             failed += 1
             no_network |= isinstance(error, NoNetworkError)
-            complain(f"{spec.id}: {error}")
+            echo_error(f"{spec.id}: {error}")
     if no_network:
-        complain(f"without a network, --model {BUNDLED_MODEL} works at once: it comes with the package")
+        echo_error(f"without a network, --model {BUNDLED_MODEL} works at once: it comes with the package")
     return (NOTHING_DONE if failed == len(files) else SOME_FAILED) if failed else DONE

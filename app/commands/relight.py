@@ -88,7 +88,7 @@ def add_relight(parser: Parser) -> None:
     sky = "what looks like sky takes no shadows, or (--no-sky) nothing is sky (default: --sky)"
     looks.add_argument("--sky", action=argparse.BooleanOptionalAction, help=sky)
     parser.common = frozenset(COMMON)
-    parser.called = {"elevation": "--light: the elevation", "size": "--light-size"}
+    parser.argument_names = {"elevation": "--light: the elevation", "size": "--light-size"}
     parser.set_defaults(run=over_images(_relight, _style), lamps=(), of_lamps={})
 
 

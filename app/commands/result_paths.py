@@ -14,7 +14,7 @@ from typing import Any
 
 from ..batch.records import RECORDS, known_marks, mark_of, noted_marks, other_image, read_record, with_files
 from ..batch.sources import EXTENSIONS, Identity, file_identity
-from ..console.terminal import say, shown
+from ..console.terminal import echo, shown
 from ..console.viewer import show
 from ..output_choices import WRITE_CHOICES
 
@@ -303,6 +303,6 @@ def say_result(arguments: argparse.Namespace, words: str = "", paths: Iterable[P
     `words` are further facts; `paths` the files, where they are others than `arguments.out`.
     """
     files = list(paths) or [arguments.out]
-    say(shown(f"{arguments.image}: {', '.join(map(str, files))}" + (f" ({words})" if words else "")))
+    echo(shown(f"{arguments.image}: {', '.join(map(str, files))}" + (f" ({words})" if words else "")))
     if arguments.open:
         show(files[0])

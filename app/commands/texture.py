@@ -146,7 +146,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_material(parser: Parser) -> None:
-    parser.called = {"radius": "--shape"}
+    parser.argument_names = {"radius": "--shape"}
     _add_network(parser)
     parser.add_argument("--geometry", type=Path, metavar="FILE", help="normals of the photo (.npz, .exr) in place of a model's")
     _add_borders(parser, "seamless: the photo tiles, and so will the maps (default: %(default)s)")

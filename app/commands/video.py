@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
 from ..console.parser import Parser
-from ..console.terminal import complain, say, shown
+from ..console.terminal import echo, echo_error, shown
 from ..console.viewer import show
 from ..outcomes import DONE, SOME_FAILED
 from ..output_choices import LAYOUT_CHOICES
@@ -146,7 +146,7 @@ def _video(arguments: argparse.Namespace) -> int:
     with Pieces(task, asked | used, arguments.resume) as pieces:
         record.remove()
         if pieces.done:
-            say(shown(f"{task.source}: {pieces.done} frames are finished, going on behind them"))
+            echo(shown(f"{task.source}: {pieces.done} frames are finished, going on behind them"))
             if pieces.records[-1].dtype != used["dtype"]:
                 # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
                 model = load_model(model_id, pieces.records[-1].dtype, arguments.device, arguments.weights, arguments.runtime)
@@ -227,7 +227,7 @@ def _make(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces) ->
             return make_video(model, task, header, pieces, *bars)
         except BaseException:
             if pieces.done:
-                complain(f"{pieces.done} frames are finished; the same command with --resume goes on behind them")
+                echo_error(f"{pieces.done} frames are finished; the same command with --resume goes on behind them")
             else:
                 pieces.remove()
             raise
@@ -241,13 +241,13 @@ def _say_made(task: VideoTask, finished: Finished, shows: bool, more: str = "") 
         f"{numbered(each, 1)}{f' to {numbered(each, frames).name}' * (frames > 1)}" if task.sequence else str(each)
         for each in task.targets.values()
     ]
-    say(shown(f"{task.source}: {', '.join(names)} ({frames} frame{'s' * (frames != 1)}){more}"))
+    echo(shown(f"{task.source}: {', '.join(names)} ({frames} frame{'s' * (frames != 1)}){more}"))
     if shows:
         first = next(iter(task.targets.values()))
         show(first.parent if task.sequence else first)
     if finished.problem is None:
         return DONE
-    complain(f"{finished.problem}. The {frames} frames before that are kept")
+    echo_error(f"{finished.problem}. The {frames} frames before that are kept")
     return SOME_FAILED
 
 

@@ -17,8 +17,8 @@ from ...annotators.registry import FAMILIES, MODELS
 from ...annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from ...geometry.estimate import Estimate
 from ...model_loader import free, load_model
-from ...model_loader.weights.find import bundled_path, find_weights
-from ...model_loader.weights.integrity import sha256_of, structure_problem, trust
+from ...model_loader.weights.find import find_weights
+from ...model_loader.weights.integrity import bundled_path, sha256_of, structure_problem, trust
 from ..model_files import find_or_download
 from ..outcomes import EXPECTED_ERRORS
 from .coffee_scene import photograph

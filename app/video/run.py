@@ -8,7 +8,6 @@ from contextlib import closing
 from fractions import Fraction
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -83,16 +82,12 @@ def _first_pass(model: Model, task: VideoTask, header: VideoHeader, pieces: Piec
                 pieces, task, header, (renderer.shown(*part) for part in _counted(parts, tick)), state_now, partial(dtype_name, model)
             )
     except VideoError as error:
-        if pieces.done and loaded.problem is None and _is_about(error, task.source):
+        if pieces.done and loaded.problem is None and str(error).startswith(str(task.source)):
             return error  # the frame after the finished pieces is the first that cannot be read
         raise
     if not pieces.done:
         raise VideoError(f"{task.source}: there is not one frame {'at that place' if task.start else 'in it'}")
     return loaded.problem
-
-
-def _is_about(error: VideoError, source: Path) -> bool:
-    return str(error).startswith(str(source))
 
 
 def _estimator(

@@ -27,7 +27,7 @@ def progress_bar(total: int, describe: Callable[[int, int], str] | None = None) 
     def move(done: int, all_of_it: int) -> None:
         bar.update_absolute(done, all_of_it)
         if said := words(done, all_of_it):
-            say(said, often=done < all_of_it)
+            show_message(said, often=done < all_of_it)
 
     return move
 
@@ -68,7 +68,7 @@ class _Spoken:
 _spoken = _Spoken()
 
 
-def say(words: str, often: bool = False) -> None:
+def show_message(words: str, often: bool = False) -> None:
     """Shows a message on the node that ComfyUI is executing, in place of the one before, in the page that asked for it; else does nothing.
 
     Of messages that come `often`, four a second are sent.

@@ -236,7 +236,7 @@ class Model:
         """About how much memory one image of height x width takes while it is estimated; `size` as in `estimate`."""
         return working_bytes(self.annotator, (height, width), self.network_size(height, width, size))
 
-    def fitting(self, height: int, width: int) -> int | None:
+    def batch_limit(self, height: int, width: int) -> int | None:
         """The largest batch of images of height x width, since the memory could not hold a larger one; None while it could."""
         limits = self._network.weights.loaded.batch_limits
         return min((count for sizes, count in limits.items() if sizes[:2] == (height, width)), default=None)

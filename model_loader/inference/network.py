@@ -136,7 +136,7 @@ class RunnableNetwork:
         each = working_bytes(annotator, (height, width), (net_height, net_width))
         extra = extra_bytes(net_height, net_width) if extra_bytes is not None else 0
         device = self.placement.ready(extra + each * images)
-        feedback.say(f"running {annotator.spec.id}")
+        feedback.show_message(f"running {annotator.spec.id}")
         return PreparedNetwork(self, device, net_height, net_width, images_that_fit(devices.available_memory(device) - extra, each))
 
 

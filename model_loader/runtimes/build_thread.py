@@ -76,7 +76,7 @@ class _Progress:
         """Shows it; raises where ComfyUI's user pressed cancel."""
         interrupt.throw_if_interrupted()
         if self._words:
-            feedback.say(f"{self._what}: {self._words}, {time.monotonic() - self._begin:.0f} s", often=True)
+            feedback.show_message(f"{self._what}: {self._words}, {time.monotonic() - self._begin:.0f} s", often=True)
 
     def leave(self) -> None:
         """Ends the work, if it is not done."""

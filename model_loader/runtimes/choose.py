@@ -96,8 +96,6 @@ def with_runtime(
         device: Where torch would run it.
         any_device: Whether another device will do.
     """
-    if runtime == TORCH:
-        return annotator
     spec = annotator.spec
     try:
         graph = annotator.graph()
@@ -116,7 +114,7 @@ def _start(runtime: str, model_id: str, job: Callable[..., Job], input_size: Siz
     module = import_module(f".{_MODULES[runtime]}", __package__)
     runner = in_background(model_id, lambda step: module.start(job(step=step), input_size))
     logger.info("%s is run by %s", model_id, runner.words)
-    feedback.say(f"{model_id} is run by {runner.words}")
+    feedback.show_message(f"{model_id} is run by {runner.words}")
     return runner
 
 

@@ -195,4 +195,4 @@ class PlacedEngine(nn.Module):
 def tell(words: str) -> None:
     """One line for the user: in the log and on ComfyUI's node."""
     logger.warning("%s", words)
-    feedback.say(words)
+    feedback.show_message(words)

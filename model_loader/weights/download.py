@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ...annotators.specs.base import CheckpointError, WeightFile
+from ...annotators.specs.base import WeightFile
 from ...geometry.files.paths import write_bytes
 from ..comfy.folders import folder_paths
 from ..comfy.terminal_bar import terminal_bar
@@ -26,9 +26,9 @@ from .download_errors import (
     offline_error,
     source_url,
 )
-from .find import bundled_path, download_folder, download_path, find_in_hub_cache
+from .find import download_folder, download_path, find_in_hub_cache
 from .http_response import Offer
-from .integrity import difference, is_usable, sha256_of, structure_problem, trust
+from .integrity import bundled_weights, difference, is_usable, sha256_of, structure_problem, trust
 from .network_errors import SettingError, UnexpectedContentError
 from .process_lock import locked
 
@@ -93,19 +93,6 @@ def _check_hub_settings(file: WeightFile) -> None:
         hub.library()
     except SettingError as error:
         raise DownloadError(f"{file.name} cannot be fetched: {error}") from error
-
-
-def bundled_weights(file: WeightFile) -> Path:
-    """A file that is a part of the pack, complete and unchanged.
-
-    Raises:
-        CheckpointError: It is missing or damaged.
-    """
-    path = bundled_path(file)
-    problem = difference(path, file) if path.is_file() else "it is missing"
-    if problem:
-        raise CheckpointError(f"{path} is not the file that the pack came with: {problem}. Install the pack again")
-    return path
 
 
 class _Meter:

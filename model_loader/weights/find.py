@@ -15,10 +15,9 @@ from ...annotators.registry import MODELS
 from ...annotators.specs.base import WeightFile
 from ..comfy.folders import model_folders
 from . import hub
-from .integrity import is_usable
+from .integrity import bundled_path, is_usable
 
 PACK_FOLDER = "depth_normal"
-BUNDLED_FOLDER = Path(__file__).parents[2] / "annotators"
 _AUX_PACK = "comfyui_controlnet_aux"
 _MAX_DEPTH = 5
 _COARSEST_CLOCK = 2 * 10**9
@@ -92,11 +91,6 @@ def name_rank(path: Path, file: WeightFile) -> int | None:
     """The rank of a path among the names of a file: 0 surest, None not one of them."""
     location = path.absolute().as_posix().lower()
     return next((rank for rank, end in enumerate(_wanted(file)) if location.endswith(end)), None)
-
-
-def bundled_path(file: WeightFile) -> Path:
-    """The place of a file that is a part of the pack."""
-    return BUNDLED_FOLDER / file.name
 
 
 def search_places(file: WeightFile) -> list[Path]:

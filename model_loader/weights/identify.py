@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ...annotators.base import Annotator
-from ...annotators.registry import FAMILIES, MODELS, find_spec
+from ...annotators.registry import FAMILIES, MODELS
 from ...annotators.setting_names import wording
 from ...annotators.specs.base import CheckpointError, ModelSpec, shown
 from ..comfy import interrupt
@@ -42,22 +42,6 @@ _OTHERS = {
 _recognised: dict[tuple[str, int, int], str] = {}
 
 
-def chosen_model(model_id: str | None, weights: str | Path | None, default: str | None = None) -> str:
-    """The id of the model that is asked for: the one that is named, else the one that the weights are of, else the default.
-
-    Raises:
-        ValueError: None of the three, or an unknown model.
-        CheckpointError: As `recognise`.
-    """
-    if model_id is not None:
-        return find_spec(model_id).id
-    if weights is not None:
-        return recognise(Path(weights)).id
-    if default is None:
-        raise ValueError("no model is named; give its id (`depth-normal models` lists them), or a weights file to recognise it by")
-    return default
-
-
 def recognise(path: Path) -> ModelSpec:
     """The model of the table whose network a file fills, tensor by tensor.
 
@@ -83,7 +67,7 @@ def recognise(path: Path) -> ModelSpec:
 
 def _recognise(path: Path) -> ModelSpec:
     state = read_shapes(path)
-    candidates, missing_libraries = fitting(state)
+    candidates, missing_libraries = matching_models(state)
     if not candidates:
         raise CheckpointError(_words_for_unknown(path, state, missing_libraries))
     left = _published(path, candidates) or _by_name(path, candidates)
@@ -101,7 +85,7 @@ def _recognise(path: Path) -> ModelSpec:
     return left[0]
 
 
-def fitting(state: Mapping[str, Tensor]) -> tuple[list[ModelSpec], dict[str, ImportError]]:
+def matching_models(state: Mapping[str, Tensor]) -> tuple[list[ModelSpec], dict[str, ImportError]]:
     """The models whose network these tensors fill strictly, in the table's order.
 
     All that share names and shapes are found together: those of about the file's number of parameters are compared first, the pack's own

@@ -16,8 +16,28 @@ from .background import Background
 
 logger = logging.getLogger(__name__)
 
+BUNDLED_FOLDER = Path(__file__).parents[2] / "annotators"
+
 _verdicts: dict[tuple[str, int, int, WeightFile], bool] = {}
 _structures: dict[tuple[str, int, int], str | None] = {}
+
+
+def bundled_path(file: WeightFile) -> Path:
+    """The place of a file that is a part of the pack."""
+    return BUNDLED_FOLDER / file.name
+
+
+def bundled_weights(file: WeightFile) -> Path:
+    """A file that is a part of the pack, complete and unchanged.
+
+    Raises:
+        CheckpointError: It is missing or damaged.
+    """
+    path = bundled_path(file)
+    problem = difference(path, file) if path.is_file() else "it is missing"
+    if problem:
+        raise CheckpointError(f"{path} is not the file that the pack came with: {problem}. Install the pack again")
+    return path
 
 
 def verify(path: Path, file: WeightFile, tick: Callable[[], None] | None = None) -> bool:

@@ -19,7 +19,8 @@ from depth_normal.model_loader import free, load_model
 from depth_normal.model_loader import load as load_module
 from depth_normal.model_loader.comfy import devices, interrupt
 from depth_normal.model_loader.load import DTYPE_CHOICES, parse_device
-from depth_normal.model_loader.weights.find import bundled_path, download_folder
+from depth_normal.model_loader.weights.find import download_folder
+from depth_normal.model_loader.weights.integrity import bundled_path
 
 TIMEOUT = 60
 

@@ -18,7 +18,7 @@ from depth_normal.geometry.surfaces.normals import disparity_to_normals, dmap2no
 from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.inference.network import Weights
 from depth_normal.model_loader.inference.options import check_tiles
-from depth_normal.model_loader.weights.find import bundled_path
+from depth_normal.model_loader.weights.integrity import bundled_path
 from depth_normal.nodes import files, geometry, interop, render
 from depth_normal.nodes.geometry import DepthImageToGeometry, EstimateGeometry, LoadDepthNormalModel, NormalsFromDepth
 

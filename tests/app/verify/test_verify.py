@@ -23,8 +23,7 @@ from depth_normal.annotators.tiny import TinyAnnotator
 from depth_normal.app import cli
 from depth_normal.app.verify import verification
 from depth_normal.app.verify.figures import STORED, read_figures
-from depth_normal.model_loader.weights.find import BUNDLED_FOLDER
-from depth_normal.model_loader.weights.integrity import sha256_of
+from depth_normal.model_loader.weights.integrity import BUNDLED_FOLDER, sha256_of
 
 TINY = BUNDLED_FOLDER / "tiny.safetensors"
 SHRUNK = runpy.run_path(str(Path(__file__).parents[2] / "tiny_depth.py"))
