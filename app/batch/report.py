@@ -39,7 +39,7 @@ class Report:
         hidden = self._total == 1 or not self._plan.todo
         self._bar = terminal_bar(len(self._plan.todo), "image", hidden=hidden, smoothing=0.02)
         for outputs in self._plan.done:
-            self._forget(outputs)
+            self._log.remove(outputs.image)
         for outputs, reason in self._plan.refused:
             self._fail(outputs, Failure(reason))
         return self
@@ -53,7 +53,7 @@ class Report:
             self._fail(outcome.outputs, outcome.failure)
         else:
             self.done += 1
-            self._forget(outcome.outputs)
+            self._log.remove(outcome.outputs.image)
             if self._json_lines:
                 self._say_json(outcome.outputs, status="done", files=[str(path) for path in outcome.files])
             else:
@@ -69,9 +69,6 @@ class Report:
         if self._json_lines:
             self._say_json(outputs, status="failed", reason=failure.reason, again=failure.again)
         self._log.add(outputs.source_below(self._out), failure)
-
-    def _forget(self, outputs: Outputs) -> None:
-        self._log.remove(outputs.image)
 
     def _say_json(self, outputs: Outputs, **fields: object) -> None:
         echo(json.dumps({"picture": str(outputs.image), **fields}))

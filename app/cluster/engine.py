@@ -24,6 +24,7 @@ import torch
 
 from ...annotators.registry import find_spec
 from ...geometry.files.paths import remove_leftovers
+from ...model_loader.weights.download import find_weights_files
 from ..batch.failures import Failure
 from ..batch.local_engine import BATCH_ON_A_GPU, Outcome, images_side_by_side
 from ..batch.outputs import Outputs
@@ -34,7 +35,6 @@ from ..batch.shards.catalogue import shard_of_record
 from ..batch.shards.rows import Row
 from ..batch.shards.writer import ShardTarget
 from ..batch.staging import open_run_marker
-from ..model_files import find_weights_files
 from .library import import_ray
 from .options import RayOptions
 from .session import session

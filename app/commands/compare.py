@@ -23,7 +23,7 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from ..file_comparison import compare_files
+    from ..differences import compare_files
 
     errors = compare_files(arguments.found, arguments.truth, arguments.normals_from_depth)
     if arguments.json:

@@ -8,11 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..console.parser import Parser
-from ..outcomes import DONE
 from .arguments import millimetres, point, real, refuse_options
 from .for_each_image import over_images
-from .result_paths import add_result, result_path, say_result, settle_result
-from .scene import IMAGES, add_scene, check_model, read_scene, write_image
+from .result_paths import add_result, settle_result
+from .scene import IMAGES, add_scene, check_model, read_scene, write_result
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,10 +128,7 @@ def _effect(arguments: argparse.Namespace) -> int:
     make = _planned(arguments)
     scene = read_scene(arguments)
     result, words = make(scene)
-    with result_path(arguments) as path:
-        write_image(path, result, scene.bits)
-    say_result(arguments, words)
-    return DONE
+    return write_result(arguments, result, scene.bits, words)
 
 
 def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, str]:

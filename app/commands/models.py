@@ -38,7 +38,6 @@ def add_download(parser: argparse.ArgumentParser) -> None:
 
 def _models(arguments: argparse.Namespace) -> int:
     from ...annotators.registry import MODELS
-    from ..model_files import describe
 
     rows = {spec.id: describe(spec) for spec in MODELS.values()}
     wanted = [
@@ -52,6 +51,26 @@ def _models(arguments: argparse.Namespace) -> int:
     else:
         echo("\n".join(table(wanted, rows, arguments.on_disk)))
     return DONE
+
+
+def describe(spec: ModelSpec) -> dict[str, Any]:
+    """A summary of a model for who chooses one, as JSON can hold it; `file` is None where the weights are not available locally.
+
+    The content of the file is checked when it is loaded.
+    """
+    from ...model_loader.weights.find import find_weights
+    from ...model_loader.weights.integrity import seems_usable
+
+    path = find_weights(spec.file, seems_usable)
+    return {
+        "id": spec.id,
+        "gives": spec.gives,
+        "size": spec.size,
+        "size_is_exact": all(file.size for file in spec.files),
+        "licence": spec.licence,
+        "commercial_use": spec.commercial_use,
+        "file": str(path) if path else None,
+    }
 
 
 GROUPS = {
@@ -91,7 +110,7 @@ def group_of(spec: ModelSpec) -> str:
 def table(specs: Iterable[ModelSpec], rows: dict[str, dict[str, Any]], paths: bool = False) -> list[str]:
     """The models by groups, as lines of at most 100 columns; with `paths` a line with the place of the weights follows each.
 
-    `rows` are the descriptions of `model_files.describe`, by the model's id.
+    `rows` are the descriptions of `describe`, by the model's id.
     """
     by_group: dict[str, list[ModelSpec]] = {name: [] for name in GROUPS}
     for spec in specs:
@@ -119,8 +138,8 @@ def _lines(model: str, size: str, here: str, commercial: str, licence: str) -> l
 
 def _download(arguments: argparse.Namespace) -> int:
     from ...annotators.registry import find_spec
+    from ...model_loader.weights.download import find_or_download
     from ...model_loader.weights.download_errors import NoNetworkError
-    from ..model_files import find_or_download
 
     if not arguments.models:
         raise ValueError(f"no model is named; name one or several, such as {RECOMMENDED_MODEL} (`depth-normal models` lists them)")

@@ -6,11 +6,10 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..console.parser import Parser
-from ..outcomes import DONE
 from .arguments import numbers, real
 from .for_each_image import over_images
-from .result_paths import add_result, result_path, say_result, settle_result
-from .scene import IMAGES, add_scene, check_model, read_scene, write_image
+from .result_paths import add_result, settle_result
+from .scene import IMAGES, add_scene, check_model, read_scene, write_result
 
 if TYPE_CHECKING:
     from ...geometry.effects.lights import LightPlan
@@ -115,10 +114,7 @@ def _relight(arguments: argparse.Namespace) -> int:
     style = _style(arguments)
     scene = read_scene(arguments)
     lit = relight(**vars(lit_scene(scene.image, scene.known, style.pop("plans"), arguments.sky is not False)), **style)
-    with result_path(arguments) as path:
-        write_image(path, lit, scene.bits)
-    say_result(arguments)
-    return DONE
+    return write_result(arguments, lit, scene.bits)
 
 
 def _plans(arguments: argparse.Namespace) -> tuple[LightPlan, ...]:

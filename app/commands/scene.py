@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import RECOMMENDED_MODEL
+from ..outcomes import DONE
 from .arguments import NETWORK_OPTIONS, add_coding, add_network, check_weights, chosen_model, degrees, network_options, refuse_options
-from .result_paths import SOURCES
+from .result_paths import SOURCES, result_path, say_result
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -162,6 +163,14 @@ def _from_images(arguments: argparse.Namespace, height: int, width: int) -> Esti
         if image is not None:
             check_alike(str(paths[name]), (image.shape[-2], image.shape[-1]), (height, width))
     return maps_to_estimate(maps["depth"], maps["normal_map"], arguments.coding, height, width, str(paths["normal_map"]))
+
+
+def write_result(arguments: argparse.Namespace, image: Tensor, bits: int, words: str = "") -> int:
+    """Writes the result of a parser with `add_result`, an image as of `write_image`, says so, and returns the exit code."""
+    with result_path(arguments) as path:
+        write_image(path, image, bits)
+    say_result(arguments, words)
+    return DONE
 
 
 def bits_of(path: Path) -> int:

@@ -28,6 +28,7 @@ from .arguments import (
     number,
     positive,
     refuse_options,
+    several_of,
     share,
     whole_type,
 )
@@ -67,7 +68,7 @@ def add_video(parser: Parser) -> None:
     what = (
         f"one or more of {', '.join(OUTPUT_CHOICES)}, with commas (default: depth); its name ends each of several files; may be given again"
     )
-    parser.add_argument("--what", type=_outputs, action="extend", metavar="WHAT", help=what)
+    parser.add_argument("--what", type=several_of(OUTPUT_CHOICES), action="extend", metavar="WHAT", help=what)
     add_model(parser, RECOMMENDED_VIDEO_MODEL)
     add_size(parser)
     _add_frames(parser)
@@ -261,13 +262,6 @@ def _warn_of_space(task: VideoTask, header: VideoHeader, expected: int | None, p
         logger.info("between the two passes up to %s of depth are kept in %s", size_in_words(needed), pieces.folder)
         if needed > (free := free_space(pieces.folder)):
             logger.warning("%s are free there: --normalise running needs none", size_in_words(free))
-
-
-def _outputs(text: str) -> list[str]:
-    outputs = list(dict.fromkeys(text.split(",")))
-    if unknown := [each for each in outputs if each not in OUTPUT_CHOICES]:
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown) or 'nothing'} cannot be made; known: {', '.join(OUTPUT_CHOICES)}")
-    return outputs
 
 
 def _rate(text: str) -> Fraction:

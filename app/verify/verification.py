@@ -17,9 +17,9 @@ from ...annotators.registry import FAMILIES, MODELS
 from ...annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from ...geometry.estimate import Estimate
 from ...model_loader import free, load_model
+from ...model_loader.weights.download import find_or_download
 from ...model_loader.weights.find import find_weights
 from ...model_loader.weights.integrity import bundled_path, sha256_of, structure_problem, trust
-from ..model_files import find_or_download
 from ..outcomes import EXPECTED_ERRORS
 from .coffee_scene import photograph
 from .figures import compare_figures, figures_of

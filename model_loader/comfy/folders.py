@@ -8,8 +8,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ...geometry.files.json_file import read_json
-
 USER_FOLDERS = ("input", "output", "temp")
 
 
@@ -47,6 +45,8 @@ def user_folder(kind: str) -> Path:
 
 def user_setting(name: str) -> Any:
     """A value of ComfyUI's settings; None where nothing was chosen, outside ComfyUI, and in versions without a user folder."""
+    from ...geometry.files.json_file import read_json  # with torch, which lists of weights do without
+
     module: Any = folder_paths()
     try:
         path = Path(module.get_user_directory(), "default", "comfy.settings.json")

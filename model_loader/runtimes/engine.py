@@ -126,12 +126,7 @@ class GraphEngine:
 
     def runner(self, pixels: Tensor) -> Runner | None:
         """The runner for such images, started on first use; None where torch runs them."""
-        return self._runner(None if self._graph.dynamic_size else (pixels.shape[-2], pixels.shape[-1]))
-
-    def _at_once(self, pixels: Tensor) -> int:
-        return min(pixels.shape[0], (self._graph.most_batch or pixels.shape[0]) if self._graph.dynamic_batch else 1)
-
-    def _runner(self, input_size: Size | None) -> Runner | None:
+        input_size = None if self._graph.dynamic_size else (pixels.shape[-2], pixels.shape[-1])
         with self._lock:
             if input_size not in self._runners:
                 if len(self._runners) >= MOST_SIZES:
@@ -144,6 +139,9 @@ class GraphEngine:
                         raise
                     self._give_up(error, input_size)
             return self._runners[input_size]
+
+    def _at_once(self, pixels: Tensor) -> int:
+        return min(pixels.shape[0], (self._graph.most_batch or pixels.shape[0]) if self._graph.dynamic_batch else 1)
 
     def _add(self, input_size: Size | None) -> None:
         runner = self._runners[input_size] = self._start(input_size)
@@ -176,7 +174,7 @@ class PlacedEngine(nn.Module):
     def __init__(self, engine: GraphEngine, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self._engine_size, self._engine_device, self._release = lambda: engine.size, engine.device, engine.release
+        self._engine_size, self._engine_device, self.release = lambda: engine.size, engine.device, engine.release
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         destination[f"{prefix}engine"] = torch.empty(self._engine_size(), dtype=torch.uint8, device="meta")
@@ -186,10 +184,6 @@ class PlacedEngine(nn.Module):
         if fn(torch.empty(0)).device.type != self._engine_device.type:
             self.release()
         return self
-
-    def release(self) -> None:
-        """Gives the engine's memory back."""
-        self._release()
 
 
 def tell(words: str) -> None:

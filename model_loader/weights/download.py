@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ...annotators.specs.base import WeightFile
+from ...annotators.specs.base import ModelSpec, WeightFile
 from ...geometry.files.paths import write_bytes
 from ..comfy.folders import folder_paths
 from ..comfy.terminal_bar import terminal_bar
@@ -26,7 +26,7 @@ from .download_errors import (
     offline_error,
     source_url,
 )
-from .find import download_folder, download_path, find_in_hub_cache
+from .find import download_folder, download_path, find_in_hub_cache, find_weights
 from .http_response import Offer
 from .integrity import bundled_weights, difference, is_usable, sha256_of, structure_problem, trust
 from .network_errors import SettingError, UnexpectedContentError
@@ -86,6 +86,27 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
         raise explained(error, file, root) from error
     finally:
         meter.close()
+
+
+def find_or_download(spec: ModelSpec, file: WeightFile) -> Path:
+    """One of a model's files: where it lies, or where the download put it.
+
+    Raises:
+        DownloadError: It is nowhere and cannot be downloaded.
+        CheckpointError: A file of the pack itself is missing or damaged.
+    """
+    return find_weights(file) or download_weights(file, spec.terms, spec.licence_url)
+
+
+def find_weights_files(spec: ModelSpec, weights: Path | None) -> list[Path]:
+    """All files of a model, as of `find_or_download`; `weights` takes the place of the network's published one.
+
+    Raises:
+        FileNotFoundError: That file is not there.
+    """
+    if weights is not None and not weights.is_file():
+        raise FileNotFoundError(f"{weights}: there is no such file")
+    return [weights if weights is not None and file is spec.file else find_or_download(spec, file) for file in spec.files]
 
 
 def _check_hub_settings(file: WeightFile) -> None:

@@ -28,8 +28,8 @@ from ...._version import __version__
 from ....annotators.registry import find_spec
 from ....annotators.specs.base import ModelSpec
 from ....geometry.files.paths import damage_named
+from ....model_loader.weights.download import find_weights_files
 from ....model_loader.weights.integrity import sha256_of
-from ...model_files import find_weights_files
 from ..failures import folder_of_failures
 from ..local_engine import Outcome
 from ..outputs import Plan
