@@ -118,7 +118,7 @@ EXAMPLES = {
         "depth-normal verify moge-2-vits-normal --device cuda  # downloads it if needed",
     ),
 }
-"""What a person types first, by the command; shown below its help."""
+"""Examples by the command, shown below its help."""
 
 _FIRST = """\
 depth-normal demo                        # a photo of the package; no download

@@ -39,7 +39,7 @@ _MOST_ELSEWHERE = 1e-3  # share of the pixels whose validity may differ: those o
 
 
 Images = list[tuple[str, Tensor, int]]
-"""What is compared: in words, the images (B, 3, H, W) in [0, 1], and the `size` of the network's input."""
+"""Inputs of a comparison: in words, the images (B, 3, H, W) in [0, 1], and the `size` of the network's input."""
 
 
 class Check(NamedTuple):

@@ -24,7 +24,7 @@ from ..differences import apart
 from . import timing
 
 EACH = (TORCH, ONNX, OPENVINO, COMPILE)
-"""What is measured where all are asked for; what takes minutes before it runs is the last."""
+"""All runtimes; the one that takes minutes before it runs is the last."""
 
 HEADER = (
     "| runtime | ms/image | torch's in turn | times torch | of 255: most, mean | ready after s | what ran it |",

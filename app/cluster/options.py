@@ -9,7 +9,7 @@ from ..commands.arguments import number_type, positive
 
 ENGINES = ("local", "ray")
 RAY_OPTIONS = ("--address", "--workers", "--gpus-per-worker", "--batch-size")
-"""What goes with `--engine ray` alone."""
+"""The options of `--engine ray` alone."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ _UNITS = {f"{prefix}{unit}".lower(): base**power for unit, base in (("B", 1000),
 
 _NUMBERED = ("cuda", "mps")
 DEVICE_WORDS = f"{', '.join(DEVICE_CHOICES)}, or cuda:N for the GPU of that number, from 0"
-"""What --device takes."""
+"""The values of --device, in words."""
 
 
 def add_model(parser: argparse._ActionsContainer, default: str) -> None:
@@ -88,7 +88,7 @@ def _add_weights(parser: argparse._ActionsContainer, default: str) -> None:
 
 
 NETWORK_OPTIONS = ("--model", "--weights", "--size", "--tiles", "--refine", "--dtype", "--runtime")
-"""What `add_network` adds besides --device, which also says where an effect is computed."""
+"""The options of `add_network` besides --device, which also says where an effect is computed."""
 
 
 def add_network(parser: argparse._ActionsContainer, default: str) -> None:

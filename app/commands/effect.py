@@ -32,7 +32,7 @@ COMMON = {
     "fog": ("--density", "--colour", "--start", "--height-falloff", "--sky"),
     "depth-of-field": ("--focus", "--unit", "--point", "--blur", "--f-number", "--focal-length"),
 }
-"""What `--help` shows of each effect's options, besides:"""
+"""The options of each effect that `--help` shows, besides:"""
 COMMON_TO_ALL = ("--out", "--open", "--overwrite", "--model", "--recursive")
 
 _UNIT = "of distances: percent of the way from the near end of the scene to its far end, or metres, for metric depth (default: %(default)s)"

@@ -56,12 +56,12 @@ COMMON = (
     *("--out", "--open", "--model", "--also", "--write", "--coding", "--tiles", "--refine", "--size"),
     *("--recursive", "--resume", "--overwrite"),
 )
-"""What `--help` of `estimate` shows of the options."""
+"""The options that `--help` of `estimate` shows."""
 
 _OF_STEREO = ("--divergence", "--convergence", "--original")
 _OF_SHARDS = ("--numbers", "--shard-size")
 _OF_DEPTH_ALONE = {"depth", "stl", *STEREO_CHOICES}
-"""What is made of depth as the model gives it, however far apart its ends are."""
+"""Outputs of depth as the model gives it, whatever the ratio of its ends is."""
 
 
 def add_estimate(parser: Parser) -> None:

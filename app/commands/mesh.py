@@ -22,7 +22,7 @@ DEFAULT_POINTS, DEFAULT_RELIEF_POINTS = 1_000_000, 500_000
 RAISED_CHOICES = ("near", "far")
 
 COMMON = ("--out", "--open", "--overwrite", "--model", "--size", "--tiles", "--refine", "--sky", "--width", "--relief", "--base", "--up")
-"""What `--help` shows of the options."""
+"""The options that `--help` shows."""
 
 _OF_MESHES = ("--max-jump", "--near-far-ratio", "--up")
 _OF_RELIEFS = ("--width", "--relief", "--base", "--detail", "--curve", "--raised")

@@ -21,7 +21,7 @@ COMMON = (
     *("--out", "--open", "--overwrite", "--light", "--point", "--colour", "--intensity", "--light-size", "--shadows"),
     *("--ambient", "--exposure", "--model"),
 )
-"""What `--help` shows of the options."""
+"""The options that `--help` shows."""
 
 
 class _AddLamp(argparse.Action):

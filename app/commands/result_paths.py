@@ -25,7 +25,7 @@ Not `depth_normal`: Python would take a folder of that name beside a script for 
 """
 
 SOURCES = ("geometry", "depth", "normal_map")
-"""What a command may read besides the image, by the names of its options."""
+"""The inputs of a command besides the image, by the names of its options."""
 
 _FILES = EXTENSIONS | {f".{kind}" for kind in WRITE_CHOICES}
 _ANOTHER_NAME = "choose another name with -o"

@@ -38,10 +38,10 @@ DETAIL_CHOICES = ("both", "normals", "photo")
 COMMON_DETAIL = (
     *("--out", "--open", "--overwrite", "--borders", "--source", "--shape", "--relief", "--coding", "--model", "--size", "--tiles"),
 )
-"""What `--help` of `detail` shows of the options; and that of `pbr`:"""
+"""The options that `--help` of `detail` shows; and that of `pbr`:"""
 COMMON_PBR = (*COMMON_DETAIL, "--radius")
 HEIGHT_RANGE, DEFAULT_RANGE = "depth_normal.height_range", 32.0
-"""What a height's PNG calls its pixels between black and white, and how many there are where it does not say."""
+"""The key in a height's PNG for its pixels between black and white, and their number where it is absent."""
 _NUMBERS = (".npz", ".exr", ".pfm")
 _COLOURED = 0.05
 """Mean difference of the channels from which an image is no grey one."""

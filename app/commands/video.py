@@ -57,7 +57,7 @@ COMMON = (
     *("--out", "--open", "--what", "--model", "--size", "--codec", "--quality", "--layout"),
     *("--start", "--frames", "--resume", "--overwrite"),
 )
-"""What `--help` shows of the options."""
+"""The options that `--help` shows."""
 
 
 def add_video(parser: Parser) -> None:

@@ -41,10 +41,10 @@ from ..batch.records import RECORDS, digest_of_marks
 from ..commands.result_paths import check_places, nearest_folder
 
 DEPTH, NORMALS, SIDE_BY_SIDE, STEREO = OUTPUTS = ("depth", "normals", "side-by-side", "stereo")
-"""What can be made of a video: images of depth, normal maps, each frame beside its depth, and what two eyes see."""
+"""Outputs of a video: images of depth, normal maps, each frame beside its depth, and images for both eyes."""
 
 RANGED = {DEPTH, SIDE_BY_SIDE, STEREO}
-"""What depends on which depth is near and which is far."""
+"""Outputs that need a range of depth from near to far."""
 
 PER_CLIP, RUNNING = "per_clip", "running"
 SEQUENCES = {".png": "png", ".exr": "exr"}
