@@ -231,7 +231,7 @@ def shared_names(planned: Iterable[Outputs]) -> dict[Outputs, str]:
     stems: dict[str, Outputs] = {}
     refused = {}
     for outputs in planned:
-        first = stems.setdefault(_folded_stem(outputs), outputs)
+        first = stems.setdefault(folded(f"{outputs.folder}{os.sep}{outputs.image.stem}"), outputs)
         if first is not outputs:
             refused[outputs] = _same_files(first, outputs)
     for added in {ending.removesuffix(other) for outputs in stems.values() for ending, other in _overlapping(outputs.writes)}:
@@ -245,10 +245,6 @@ def _same_files(first: Outputs, second: Outputs) -> str:
     names = {folded(name) for name in second.names()}
     path = next(path for path in first.paths() if folded(path.name) in names)
     return f"{first.image} and {second.image} would write the same files ({path}); run them apart, each with its own --out"
-
-
-def _folded_stem(outputs: Outputs) -> str:
-    return folded(f"{outputs.folder}{os.sep}{outputs.image.stem}")
 
 
 @functools.lru_cache(maxsize=64)

@@ -79,13 +79,7 @@ def new_record(
 
 
 def with_files(path: Path, image: Path, files: Iterable[Path]) -> bytes:
-    """An image's record with more files that were made of it, under `earlier`: what the record says of its last run stays.
-
-    Args:
-        path: The record, which need not be there.
-        image: The file that was read.
-        files: What was written.
-    """
+    """An image's record, which need not be there, with more files that were made of it, under `earlier`; its last run stays."""
     before, noted = read_record(path) or {}, {each.name: mark(each) for each in files}
     if before and other_image(before, image):
         return json.dumps(

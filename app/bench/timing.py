@@ -6,13 +6,13 @@ slows down slows all of them, and the figure is the median.
 
 from __future__ import annotations
 
+import copy
 import os
 import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from ..._version import __version__
+from ...annotators.base import Annotator
 from ...annotators.family import Request
 from ...model_loader import Model
 from ...utils import opencv
@@ -83,13 +84,7 @@ class Bench:
 
 
 def measure(options: Options, device: str = "auto", seconds: float = 4.0, image_size: tuple[int, int] = FULL_HD) -> Bench:
-    """Measures a model.
-
-    Args:
-        options: The model and how it is run.
-        device: As `load_model`.
-        seconds: About how long each method is measured.
-        image_size: Width and height of the image.
+    """Measures a model, each method for about so many seconds, on an image of a width and height.
 
     Returns:
         The figures: each method begins with the image's file (JPEG) and ends with the two PNG files that `estimate` writes by default.
@@ -135,30 +130,28 @@ def waiting(device: torch.device) -> Method:
 
 
 def network_calls(model: Model, image: Path, options: Options, count: int) -> list[Method]:
-    """The calls of the network that an estimate of so many images makes, to be made again."""
+    """The calls of the network that an estimate of so many images makes, to be made again.
+
+    They are recorded by a variant of the model: calls of `Annotator.run_network`, or of `infer_resized` in families whose network is no
+    single function.
+    """
     calls: list[Method] = []
-    with _watched(model, calls):
-        per_image.estimate(model, per_image.read(image).expand(count, -1, -1, -1), options)
+
+    def recording(annotator: Annotator) -> Annotator:
+        variant = copy.copy(annotator)
+        name = "infer_resized" if annotator.why_no_graph(model.spec) else "run_network"
+        run = getattr(annotator, name)
+
+        def record(*arguments: Any) -> Any:
+            silent = (replace(each, progress=None) if isinstance(each, Request) else each for each in arguments)
+            calls.append(partial(run, *silent))
+            return run(*arguments)
+
+        setattr(variant, name, record)
+        return variant
+
+    per_image.estimate(model.varied(recording), per_image.read(image).expand(count, -1, -1, -1), options)
     return calls
-
-
-@contextmanager
-def _watched(model: Model, calls: list[Method]) -> Iterator[None]:
-    """Notes the calls of `Annotator.run_network`, or of `infer_resized` in families whose network is no single function."""
-    annotator = model.annotator
-    name = "infer_resized" if annotator.why_no_graph(model.spec) else "run_network"
-    run = getattr(annotator, name)
-
-    def noting(*arguments: Any) -> Any:
-        silent = (replace(each, progress=None) if isinstance(each, Request) else each for each in arguments)
-        calls.append(partial(run, *silent))
-        return run(*arguments)
-
-    vars(annotator)[name] = noting
-    try:
-        yield
-    finally:
-        del vars(annotator)[name]
 
 
 def replay(calls: list[Method]) -> None:

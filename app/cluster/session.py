@@ -24,10 +24,7 @@ _SECONDS_TO_ANSWER = 5
 
 @contextmanager
 def session(address: str | None) -> Iterator[tuple[ModuleType, bool]]:
-    """Ray, connected. What is started here ends with the block; a Ray to which this process is connected already is used and kept.
-
-    Args:
-        address: As `RayOptions.address`.
+    """Ray, connected. A Ray that is started here ends with the block; one to which this process is connected already is used and kept.
 
     Yields:
         The package, and whether workers may be on other machines, now or when the cluster grows.

@@ -20,6 +20,7 @@ UP = "what points up in a ply: y (the default), or z as in Blender"
 MOST_TILES = 64
 """As `inference.options` has it, which imports torch; a test compares them."""
 
+_WHICH_MODEL = "which model; `depth-normal models` lists them (default: the one that --weights are of, else {})"
 _SIZE = (
     "side of the network's input in pixels, as its authors count it (default: theirs); less is faster. MoGe-2: 840 is its resolution "
     "level 9, 485 level 0"
@@ -41,15 +42,13 @@ DEVICE_WORDS = f"{', '.join(DEVICE_CHOICES)}, or cuda:N for the GPU of that numb
 
 def add_model(parser: argparse._ActionsContainer, default: str) -> None:
     """Adds --model and --weights; `chosen_model` says which model they mean."""
-    model = f"which model; `depth-normal models` lists them (default: the one that --weights are of, else {default})"
-    parser.add_argument("--model", metavar="MODEL", help=model)
+    parser.add_argument("--model", metavar="MODEL", help=_WHICH_MODEL.format(default))
     _add_weights(parser, default)
 
 
 def add_model_or_word(parser: argparse.ArgumentParser, default: str) -> None:
     """As `add_model`, for a command whose only word is the model: `bench tiny` is `bench --model tiny`."""
-    model = f"which model; `depth-normal models` lists them (default: the one that --weights are of, else {default})"
-    _add_one(parser, model)
+    _add_one(parser, _WHICH_MODEL.format(default))
     _add_weights(parser, default)
 
 

@@ -20,14 +20,9 @@ Run = Callable[[argparse.Namespace], int]
 
 
 def over_images(run: Run, check: Callable[[argparse.Namespace], object]) -> Run:
-    """A command for one image as one for several.
+    """A command for one image, `arguments.image`, as one for several, `arguments.images`, of `add_scene(several=True)`.
 
-    Args:
-        run: Makes the result of `arguments.image`, of a parser with `add_result`.
-        check: Refuses what no image can be made with, before the first is read and a model is loaded.
-
-    Returns:
-        The same for `arguments.images`, of `add_scene(several=True)`.
+    `check` refuses what no image can be made with, before the first is read and a model is loaded.
     """
 
     def run_all(arguments: argparse.Namespace) -> int:

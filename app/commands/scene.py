@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...annotators.choices import RECOMMENDED_MODEL
 from ..outcomes import DONE
@@ -181,11 +181,8 @@ def bits_of(path: Path) -> int:
         if image.format == "PNG":
             with path.open("rb") as file:
                 return 16 if file.read(_PNG_BITS_AT + 1)[_PNG_BITS_AT] == 16 else 8
-        return 16 if max(_tiff_bits(image), default=8) > 8 else 8
-
-
-def _tiff_bits(image: Any) -> tuple[int, ...]:
-    return tuple(getattr(image, "tag_v2", {}).get(_TIFF_BITS, ()))
+        tiff_bits = getattr(image, "tag_v2", {}).get(_TIFF_BITS, ())
+        return 16 if max(tiff_bits, default=8) > 8 else 8
 
 
 def write_image(path: Path, image: Tensor, bits: int = 8) -> None:

@@ -124,12 +124,7 @@ def check(
 
 
 def look_at(spec: ModelSpec, file: WeightFile, instead: Path | None = None) -> FileFacts:
-    """Finds or downloads a file and compares it with the published one.
-
-    Args:
-        spec: The model.
-        file: The file.
-        instead: What to check instead; its size and sha256 are reported, not compared.
+    """Finds or downloads a file and compares it with the published one; of a file `instead`, size and sha256 are reported, not compared.
 
     Raises:
         DownloadError: It is nowhere and cannot be downloaded.

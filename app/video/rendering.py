@@ -124,10 +124,7 @@ def to_levels(found: Estimate) -> tuple[Tensor, list[Ends]]:
 def from_levels(image: Tensor, bounds: Ends, quantity: str) -> Estimate:
     """The depth of one frame that `to_levels` was given, within half a 65534th of the frame's range (of metres, of 1 / depth).
 
-    Args:
-        image: (3, H, W), the frame as it is read back.
-        bounds: Its least and greatest number.
-        quantity: What the depth is.
+    `image` (3, H, W) is the frame as it is read back, `bounds` are its least and greatest number.
     """
     levels = (image[None, :1].double() * _TOP).round()
     low, high = bounds

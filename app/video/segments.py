@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -275,7 +276,7 @@ class PieceWriter:
     def _write(self, output: str, image: Tensor, frame: Frame) -> None:
         if self._task.sequence and output != NUMBERS:
             path = self._place(output)
-            write = write_depth_png if len(image) == 1 else _write_rgb
+            write = write_depth_png if len(image) == 1 else partial(write_normal_png, bits=16)
             write(path, image)
             return
         if output not in self._writers:
@@ -318,7 +319,3 @@ class PieceWriter:
             self._opened.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
         for path in self._numbered:
             path.unlink(missing_ok=True)
-
-
-def _write_rgb(path: Path, image: Tensor) -> None:
-    write_normal_png(path, image, bits=16)

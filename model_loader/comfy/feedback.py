@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import devices
+from .server import prompt_server
 
 # Seconds: between two messages on a node, and the shortest run that shows any.
 _WORDS_EVERY = 0.25
@@ -95,7 +96,7 @@ def _has_spoken() -> bool:
 
 def _listening_server() -> Any | None:
     """ComfyUI's server, if a page waits for the node that runs."""
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    server = prompt_server()
     # an old ComfyUI has no send_progress_text, and a prompt that a script posted no page
     return server if getattr(server, "client_id", None) is not None and hasattr(server, "send_progress_text") else None
 

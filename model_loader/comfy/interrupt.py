@@ -99,7 +99,7 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def end(thread: threading.Thread, kind: type[BaseException], is_working: Callable[[], bool]) -> None:
-    """Raises an exception in a thread wherever it is, but not amid an import; in vain while it is in a library's own code, which no Python ends.
+    """Raises an exception in a thread wherever it is, but not amid an import nor in a library's own code, which no Python ends.
 
     Args:
         thread: Another one than this.

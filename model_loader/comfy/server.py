@@ -21,9 +21,14 @@ def pack_of_node(node_id: str) -> str | None:
     return None if node is None else getattr(node, "RELATIVE_PYTHON_MODULE", "ComfyUI").removeprefix("custom_nodes.")
 
 
+def prompt_server() -> Any | None:
+    """ComfyUI's server; None outside ComfyUI."""
+    return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+
+
 def when_started(call: Callable[[], Awaitable[None]]) -> None:
     """Calls once ComfyUI has loaded every pack and begins to serve. Never outside ComfyUI."""
-    app = getattr(getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None), "app", None)
+    app = getattr(prompt_server(), "app", None)
     if app is None or app.on_startup.frozen:
         return
 
@@ -38,7 +43,7 @@ def when_started(call: Callable[[], Awaitable[None]]) -> None:
 
 def before_each_prompt(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Has ComfyUI hand what is posted to it for a run to a function first, and take what that returns."""
-    server: Any = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    server: Any = prompt_server()
     if hasattr(server, "add_on_prompt_handler"):
         server.add_on_prompt_handler(change)
 

@@ -111,11 +111,8 @@ class Model:
         """Depth and cameras of images that show one scene that does not move, at the images' own size.
 
         Args:
-            images: As `estimate`: the views, in any order, all processed in one batch.
-            size: As `estimate`.
-            progress: As `estimate`.
-            fov: As `estimate`, of the one camera that took all of them.
-            derive: As `estimate`.
+            images: The views, in any order, all processed in one batch. Further arguments are as of `estimate`; `fov` is of the one camera
+                that took all of them.
 
         Returns:
             An estimate as of `estimate`, with the cameras' intrinsics and extrinsics. Depth has one scale for all views and is 0 at each
@@ -168,14 +165,15 @@ class Model:
 
     def with_resizing(self, resizing: Resizing) -> Model:
         """The same model with images resized in another way than its authors'; see `Annotator.with_resizing`."""
-        return self._varied(lambda annotator: annotator.with_resizing(resizing))
+        return self.varied(lambda annotator: annotator.with_resizing(resizing))
 
     def for_another_thread(self) -> Model:
         """The same model with the same weights, for a thread that runs beside this one's."""
         shareable = self.annotator.shareable or self.engine is not None
-        return self if shareable else self._varied(with_own_network)
+        return self if shareable else self.varied(with_own_network)
 
-    def _varied(self, variation: Variation) -> Model:
+    def varied(self, variation: Variation) -> Model:
+        """The same model with another variant of its annotator, which shares the weights."""
         return Model(self._network.weights, (*self._network.variations, variation))
 
     @property

@@ -51,7 +51,7 @@ def store_folder() -> Path:
 
 def entry_folder(key: Key) -> Path:
     """The folder of the entry of a key, be it there or not."""
-    digest = hashlib.sha256(_text(key).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(dict(sorted(key.items()))).encode()).hexdigest()[:16]
     return store_folder() / _plain(key["model"]) / f"{_plain(key['engine'])}-{digest}"
 
 
@@ -161,15 +161,6 @@ def digest_of(path: Path) -> str:
     return _known[key]
 
 
-def _text(key: Key) -> str:
-    return json.dumps(dict(sorted(key.items())))
-
-
 def _plain(name: str) -> str:
     """A name as any file system takes it."""
     return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip(".-")[:60] or "unnamed"
-
-
-def folder_bytes(folder: Path) -> int:
-    """Bytes of all files in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

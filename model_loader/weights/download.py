@@ -65,7 +65,10 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
     if file.bundled:
         return bundled_weights(file)
     if file.repo_id:
-        _check_hub_settings(file)
+        try:
+            hub.library()
+        except SettingError as error:
+            raise DownloadError(f"{file.name} cannot be fetched: {error}") from error
     root = hub.cache_folder(file).parent if _uses_hub_cache(file) else download_folder()
     meter = _Meter(file, progress)
     try:
@@ -109,13 +112,6 @@ def find_weights_files(spec: ModelSpec, weights: Path | None) -> list[Path]:
     return [weights if weights is not None and file is spec.file else find_or_download(spec, file) for file in spec.files]
 
 
-def _check_hub_settings(file: WeightFile) -> None:
-    try:
-        hub.library()
-    except SettingError as error:
-        raise DownloadError(f"{file.name} cannot be fetched: {error}") from error
-
-
 class _Meter:
     """Tells the caller and the terminal how far a download is."""
 
@@ -134,16 +130,13 @@ class _Meter:
             self.progress(done, total)
 
     def show(self, done: int, total: int) -> None:
-        """Tells both."""
+        """Reports to both."""
         total = total or self.file.size or 0
         if done:
-            self._move_bar(done, total)
+            if self.bar is None:
+                self.bar = terminal_bar(total or None, "B", done, desc=self.file.name, unit_scale=True)
+            self.bar.update(done - self.bar.n)
         self.report(done, total)
-
-    def _move_bar(self, done: int, total: int) -> None:
-        if self.bar is None:
-            self.bar = terminal_bar(total or None, "B", done, desc=self.file.name, unit_scale=True)
-        self.bar.update(done - self.bar.n)
 
     def close(self) -> None:
         """Leaves the terminal's line."""

@@ -85,13 +85,7 @@ def commit_of(file: WeightFile, offer: Offer) -> str:
 
 
 def store(path: Path, file: WeightFile, offer: Offer, sha256: str) -> Path:
-    """Moves a complete file into the cache, where huggingface_hub finds it too: blobs, snapshots, refs.
-
-    Args:
-        path: The file, on the cache's disk.
-        file: Its entry.
-        offer: The hub's headers.
-        sha256: Its hex digest.
+    """Moves a complete file, on the cache's disk, into the cache, where huggingface_hub finds it too: blobs, snapshots, refs.
 
     Returns:
         Its place in the snapshot.

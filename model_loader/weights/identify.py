@@ -86,13 +86,10 @@ def _recognise(path: Path) -> ModelSpec:
 
 
 def matching_models(state: Mapping[str, Tensor]) -> tuple[list[ModelSpec], dict[str, ImportError]]:
-    """The models whose network these tensors fill strictly, in the table's order.
+    """The models whose network these tensors (of the meta device, as of `read_shapes`) fill strictly, in the table's order.
 
     All that share names and shapes are found together: those of about the file's number of parameters are compared first, the pack's own
     networks before those of libraries, and the others only where none of these fits.
-
-    Args:
-        state: Tensors of torch's meta device, as `read_shapes` gives them.
 
     Returns:
         The models, and by their ids those that could not be compared, because a library is missing.

@@ -95,11 +95,8 @@ def sha256_of(path: Path, tick: Callable[[], None] | None = None) -> str:
 def structure_problem(path: Path, tick: Callable[[], None] | None = None) -> str | None:
     """The reason why a file cannot be read as weights, beginning with "it" ("it is cut short", "it is a web page"); None if it can.
 
-    Only names and shapes are read: the header of safetensors, and of PyTorch's files the pickle.
-
-    Args:
-        path: The file.
-        tick: Called about ten times a second meanwhile; may raise to stop.
+    Only names and shapes are read: the header of safetensors, and of PyTorch's files the pickle. `tick` is called about ten times a
+    second meanwhile; it may raise to stop.
     """
     if tick is None:
         return _structure_problem(path)

@@ -104,15 +104,10 @@ def _unchanged(by_path: Mapping[str, Source], shards: Iterable[Shard]) -> dict[s
 
 
 def superseded(planned: ShardPlan, shards: Sequence[Shard], run: str) -> dict[str, set[str]]:
-    """Of images that a run names and that are in several shards, which rows no longer count.
+    """The rows that no longer count, of images that a run names and that are in several `shards`, which readers see.
 
     The row of this run counts, else one of the image as it is now, else that of the latest run. Other images are left alone: another run
     may be at work on them, and might decide otherwise.
-
-    Args:
-        planned: The run.
-        shards: What readers see.
-        run: Which of them are this run's.
 
     Returns:
         The images whose rows in a shard no longer count, by the shard's name.
