@@ -285,7 +285,7 @@ def parse_device(device: str | torch.device) -> torch.device:
         raise ValueError(f"device {str(found)!r} is not available to this torch ({torch.__version__}); use --device auto or cpu")
     if (found.index or 0) >= count:
         there = f"{count} such devices, {found.type}:0 to {found.type}:{count - 1}" if count > 1 else f"one such device, {found.type}:0"
-        raise ValueError(f"device {str(found)!r} is not there: this machine has {there}")
+        raise ValueError(f"device {str(found)!r} does not exist: this machine has {there}")
     return found
 
 

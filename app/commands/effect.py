@@ -135,7 +135,7 @@ def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, str]:
     from ...geometry.effects.depth_mask import MaskChoice
 
     if arguments.point:
-        refuse_options(arguments, ("--near", "--far"), "says nothing beside --point, which takes their place; leave one of them out")
+        refuse_options(arguments, ("--near", "--far"), "has no effect beside --point, which takes their place; leave one of them out")
     else:
         refuse_options(arguments, ("--tolerance",), "says how far the surface around --point reaches; name a point, or leave it out")
     invert = getattr(arguments, "invert", False)
@@ -199,9 +199,9 @@ def _depth_of_field(arguments: argparse.Namespace) -> Plan:
     from ...geometry.effects.focus import Focus, focused
 
     if arguments.point:
-        refuse_options(arguments, ("--focus",), "says nothing beside --point, which takes its place; leave one of them out")
+        refuse_options(arguments, ("--focus",), "has no effect beside --point, which takes its place; leave one of them out")
     if arguments.f_number:
-        refuse_options(arguments, ("--blur",), "says nothing beside --f-number, which takes its place; leave one of them out")
+        refuse_options(arguments, ("--blur",), "has no effect beside --f-number, which takes its place; leave one of them out")
     else:
         refuse_options(arguments, ("--focal-length", "--sensor"), "is of a real lens; give its --f-number too, or leave it out")
     if not arguments.blades:

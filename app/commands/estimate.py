@@ -201,9 +201,9 @@ def _writes(arguments: argparse.Namespace) -> tuple[str, ...]:
 def _refuse_useless(arguments: argparse.Namespace, writes: tuple[str, ...]) -> None:
     """Refuses options that say nothing of what is written, or of who does the work."""
     if "--up" in arguments.parser.options and "ply" not in writes:
-        refuse_options(arguments, ("--up",), "says how a PLY stands, and none is asked for: add --also ply, or leave it out")
+        refuse_options(arguments, ("--up",), "is for a PLY, and none is asked for: add --also ply, or leave it out")
     if "--coding" in arguments.parser.options and "normals" not in writes:
-        refuse_options(arguments, ("--coding",), "says how <image>_normals.png is, and none is asked for: add normals to --write")
+        refuse_options(arguments, ("--coding",), "is for <image>_normals.png, and none is asked for: add normals to --write")
     if "--near-far-ratio" in arguments.parser.options and set(writes) <= _OF_DEPTH_ALONE:
         why = f"is for normals and meshes, and {','.join(writes)} is neither: write normals too, or leave it out"
         refuse_options(arguments, ("--near-far-ratio",), why)

@@ -77,7 +77,7 @@ def _refuse_useless(arguments: argparse.Namespace) -> None:
     suffix = arguments.out.suffix.lower()
     useless = _OF_MESHES if suffix == RELIEF else _OF_RELIEFS if suffix == ".ply" else (*_OF_RELIEFS, "--up")
     other = {RELIEF: ".glb or .ply", ".ply": RELIEF, ".glb": ".stl (--up: .ply)"}[suffix]
-    refuse_options(arguments, useless, f"says nothing of a {suffix}; leave it out, or name another kind of file with -o: {other}")
+    refuse_options(arguments, useless, f"has no effect on a {suffix}; leave it out, or name another kind of file with -o: {other}")
 
 
 def _options(arguments: argparse.Namespace) -> SaveOptions:

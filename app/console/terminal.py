@@ -163,4 +163,4 @@ def _write(text: str, stream: TextIO) -> None:
         os.dup2(silence, stream.fileno())
         os.close(silence)
         if not isinstance(error, BrokenPipeError) and stream is not sys.stderr:
-            echo_error(f"what is done cannot be told any more: {error.strerror or error}")
+            echo_error(f"results cannot be printed any more: {error.strerror or error}")

@@ -38,7 +38,7 @@ def _started(command: list[str]) -> str:
     if command[0] == "xdg-open" and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))):
         return "there is no display"
     if not shutil.which(command[0]):
-        return f"the program {command[0]} is not there"
+        return f"the program {command[0]} is not installed"
     # A viewer outlives this program, and must not end with the Ctrl-C that ends it.
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True

@@ -149,7 +149,7 @@ def axes(estimate: Estimate) -> Finding:
         name = "xy"[surfaces.axis]
         figures.append(f"{name} {plus:.2f} | {minus:.2f} ({surfaces.why})")
         if not plus - minus > _APART:
-            wrong.append(f"{name} {'flipped' if plus - minus < -_APART else 'not told'}")
+            wrong.append(f"{name} {'flipped' if plus - minus < -_APART else 'not distinguishable'}")
     facing = float(normals[:, 2].nanmean())
     figures.append(f"z {facing:.2f}")
     if not facing > _FACING:

@@ -211,7 +211,7 @@ def _words_for_unknown(path: Path, state: Mapping[str, Tensor], missing_librarie
     known = _listed(dict.fromkeys(spec.family for spec in MODELS.values()))
     words = (
         f"{path} is {other or 'of no model that is known here'}: it holds {len(state)} tensors (first: {first}). "
-        f"Accepted is the network's file of {known}; name the model (--model ID) to be told what differs from it"
+        f"Accepted is the network's file of {known}; name the model (--model ID) to see what differs from it"
     )
     if missing_libraries:
         words += f". It was not compared with {', '.join(missing_libraries)}: {next(iter(missing_libraries.values()))}"

@@ -173,7 +173,7 @@ def _check_room(part: Path, there: int, size: int | None) -> None:
     if size is not None and there > size:
         raise UnexpectedContentError(f"it sends more than the {size} bytes that the file has")
     if size is None and free_space(part.parent) < KEPT_FREE:
-        raise OSError(errno.ENOSPC, f"{there} bytes came, nobody says how many more, and less than {KEPT_FREE} are free")
+        raise OSError(errno.ENOSPC, f"{there} bytes came, the size of the file is not known, and less than {KEPT_FREE} bytes are free")
 
 
 def _etag_file(part: Path) -> Path:
