@@ -360,13 +360,13 @@ def test_a_file_that_is_not_there(family, tmp_path):
         load_model("weighted", weights=tmp_path / "nowhere.pt")
 
 
-def test_what_a_node_says_of_a_download():
+def test_a_node_shows_the_progress_of_a_download():
     spec = find_spec("midas-dpt-hybrid")
-    words = load_module._Downloading(spec.file, spec).words
+    words = load_module._download_message(spec.file, spec)
     size = spec.file.size
     assert words(0, 0) == words(0, size) == "", "still connecting"
     assert words(size * 38 // 100 + 1, size) == "downloading 38 % of 493 MB (MIT)"
     assert words(size, size) == f"checking {spec.file.name}"
-    resumed = load_module._Downloading(spec.file, spec).words
+    resumed = load_module._download_message(spec.file, spec)
     assert resumed(size // 2, size) == "", "what an earlier attempt left is no progress"
     assert resumed(size * 3 // 4, size) == "downloading 74 % of 493 MB (MIT)"
