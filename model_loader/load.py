@@ -148,7 +148,7 @@ def _replaced(stamps: _Stamps) -> bool:
 
 @contextmanager
 def _one_at_a_time(key: _Key) -> Iterator[None]:
-    """Lets one thread load this model; ComfyUI's user can end the others' waiting."""
+    """A lock for loading this model; ComfyUI's user can end the waiting for it."""
     with _lock:
         lock = _loading.setdefault(key, threading.Lock())
     while not lock.acquire(timeout=0.1):

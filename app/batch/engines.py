@@ -145,5 +145,5 @@ class FileFolder:
         return self._plan
 
     def run(self, engine: Engine, stop: Event, marker: Path | None) -> Iterator[Outcome]:
-        """Has an engine make the results that were planned; yields the outcome of each image."""
+        """Runs an engine on the images that were planned; yields the outcome of each."""
         return engine.run(self._plan.todo, self._options, stop, marker, None) if self._plan.todo else iter(())

@@ -105,7 +105,7 @@ def estimate_folder(
 
 
 def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Path | None) -> Iterator[tuple[Path, Estimate]]:
-    """Runs the engine; a generator of its own, so that what is wrong with the words above is said when they are."""
+    """Runs the pipeline. It is a generator of its own, so that `estimate_folder` refuses wrong arguments when it is called."""
     marked = open_run_marker(out) if out is not None and plan.todo else nullcontext()
     with marked as marker, _failure_log(out, marker) as log, Stages() as stages:
 

@@ -146,7 +146,7 @@ class _Pipeline(Generic[T]):
         self.batch_limits: dict[Size, int] = {}
 
     def run(self, todo: Iterator[Outputs]) -> Iterator[tuple[Outputs, T | Failure]]:
-        """Does everything, as `process` says."""
+        """Runs the pipeline, as `process` says."""
         while not self.stop.is_set():
             self._read_ahead(todo)
             if not self.ahead:
@@ -186,7 +186,7 @@ class _Pipeline(Generic[T]):
         self.behind.append((taken, self.writing.submit(self._finish_found, taken, found)))
 
     def _network_threads(self, first: InFlight) -> ThreadPoolExecutor:
-        """As many threads as there are images side by side, and as fit the memory."""
+        """The threads for the images that are computed side by side, as many as fit the memory."""
         fitting = images_that_fit(_SIDE_BY_SIDE, self.model.working_bytes(*first.size, self.options.size))
         side_by_side = min(images_side_by_side(self.threads_each, self.torch_threads), fitting)
         return ThreadPoolExecutor(side_by_side, "network", self._take_model)

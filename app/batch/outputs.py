@@ -64,7 +64,7 @@ class Outputs:
 
     @property
     def record_name(self) -> str:
-        """The same as text: of a million images, a Path for each name takes minutes."""
+        """The file of the record as text: for a million images, a Path each takes minutes."""
         return os.path.join(self.folder, RECORDS, f"{self.image.stem}.json")  # noqa: PTH118
 
     def source_below(self, out: Path) -> Source:
@@ -77,7 +77,7 @@ class Outputs:
         return tuple([stem + ending for ending in _endings(self.writes)])
 
     def paths(self) -> tuple[Path, ...]:
-        """The same as paths."""
+        """The paths of all files that may be written."""
         return tuple(self.folder / name for name in self.names())
 
 

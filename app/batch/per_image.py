@@ -201,7 +201,7 @@ def run(model: Model, outputs: Outputs, options: Options) -> list[Path]:
 
 @contextmanager
 def _computing_threads(count: int) -> Iterator[None]:
-    """Has torch compute with so many threads in the block."""
+    """Sets torch's number of threads for the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -48,7 +48,7 @@ class Report:
         self._bar.close()
 
     def add(self, outcome: Outcome) -> None:
-        """Tells what became of one image."""
+        """Reports the outcome of one image."""
         if outcome.failure:
             self._fail(outcome.outputs, outcome.failure)
         else:

@@ -133,7 +133,7 @@ def check_run_marker(marker: Path | None) -> None:
 
 @contextmanager
 def _refusal_in_words(folder: Path) -> Iterator[None]:
-    """Says of what the system refuses in the block that it was writing to `folder`, and what to do."""
+    """Rewords errors of the system in the block: they name `folder`, and what to do."""
     try:
         yield
     except OSError as error:

@@ -67,7 +67,7 @@ def _connected(address: str) -> Iterator[ModuleType]:
 
 @contextmanager
 def _end_in_words(ray: ModuleType) -> Iterator[None]:
-    """Says of a Ray that is killed in the block what became of the run, and how to go on."""
+    """Explains, if Ray is killed in the block, what became of the run, and how to go on."""
     try:
         yield
     except (ray.exceptions.LocalRayletDiedError, ray.exceptions.NodeDiedError, ray.exceptions.RaySystemError) as error:

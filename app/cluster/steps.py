@@ -70,7 +70,7 @@ class Job:
 
     @property
     def numbers(self) -> str:
-        """Of the maps between the steps."""
+        """The number type of the maps between the steps."""
         return self.shards.options.numbers if self.shards else "float32"
 
     @property
@@ -101,7 +101,7 @@ def _failed(row: Row, failure: Failure) -> Row:
 
 
 def _failure_of(name: str, error: Exception, written_to: Path | None = None) -> Failure:
-    """As `failure_of`. Of what nobody expected it says the place: raised, it would be in a log of Ray's and nowhere else."""
+    """As `failure_of`, with the place of an unexpected error: raised, it would be in a log of Ray's and nowhere else."""
     failure = failure_of(name, error, written_to)
     if isinstance(error, EXPECTED_ERRORS):
         return failure
@@ -183,7 +183,7 @@ class Worker:
                 yield _table([row])
 
     def _estimate(self, rows: list[Row]) -> Iterator[Row]:
-        """Of images of one size."""
+        """Estimates images of one size."""
         try:
             found = per_image.estimate(self.model, torch.cat([_pixels_of(row) for row in rows]), self.job.options)
         except Exception as error:  # noqa: BLE001 - the report gets it
@@ -246,7 +246,7 @@ def write_rows_as_shards(batch: pa.Table, job: Job) -> pa.Table:
 
 
 def _compute_with(threads: int) -> None:
-    """Has torch compute with so many threads in this thread. Ray would have it take as many as a task has CPUs in Ray's books."""
+    """Sets torch's number of threads for this thread. Ray sets it to the CPUs that a task has in Ray's books."""
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
 

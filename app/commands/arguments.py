@@ -53,7 +53,7 @@ def add_model_or_word(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def add_model_to_name(parser: argparse.ArgumentParser, task: str) -> None:
-    """The same for a command that has no default; `named_model` says which one is meant."""
+    """Adds --model for a command that has no default; `named_model` gives the model."""
     _add_one(parser, f"the model {task}, as `depth-normal models` lists them")
 
 
@@ -273,12 +273,12 @@ def tiles(text: str) -> int | str:
 
 
 def point(text: str) -> tuple[float, ...]:
-    """A place in the image."""
+    """A point in the image, as x,y."""
     return numbers(text, ("x", "y"))
 
 
 def numbers(text: str, names: Sequence[str]) -> tuple[float, ...]:
-    """As many numbers as there are names, with commas between."""
+    """One number for each name, with commas between."""
     found = tuple(map(number, text.split(",")))
     if len(found) != len(names) or any(map(math.isnan, found)):
         raise argparse.ArgumentTypeError(f"{text!r} is not {','.join(names)}: {len(names)} numbers with commas between, no spaces")
@@ -311,7 +311,7 @@ def _with_unit(text: str) -> tuple[float, str | None]:
 
 
 def number(text: str) -> float:
-    """NaN where it is none."""
+    """The number of a text; NaN where it is none."""
     try:
         return float(text)
     except ValueError:

@@ -230,7 +230,7 @@ def _refuse_useless_fov(arguments: argparse.Namespace) -> None:
 
 
 def _refuse_videos(sources: list[Source]) -> None:
-    """Says, before a model is loaded, which command takes videos, where nothing else is named."""
+    """Refuses a run over videos alone, before a model is loaded, and names the command that takes them."""
     if all(source.path.suffix.lower() in VIDEOS for source in sources):
         raise ValueError(f"{sources[0].path} is a video; `{program()} video {quoted(sources[0].path)}` makes maps of it")
 

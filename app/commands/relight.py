@@ -51,7 +51,7 @@ class _OfLamp(argparse.Action):
 
     @property
     def named(self) -> str:
-        """As `LightPlan` calls it; `size` alone is the network's."""
+        """The field of `LightPlan`; the destination `size` is the network's."""
         return self.dest.removeprefix("light_")
 
 

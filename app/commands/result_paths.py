@@ -298,7 +298,7 @@ def result_path(arguments: argparse.Namespace) -> Iterator[Path]:
 
 
 def say_result(arguments: argparse.Namespace, words: str = "", paths: Iterable[Path] = ()) -> None:
-    """Says what was made of the image, as `estimate` does, and shows it where --open asks for that.
+    """Prints the image and its results, as `estimate` does, and shows them where --open asks for that.
 
     `words` are further facts; `paths` the files, where they are others than `arguments.out`.
     """

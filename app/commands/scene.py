@@ -174,7 +174,7 @@ def write_result(arguments: argparse.Namespace, image: Tensor, bits: int, words:
 
 
 def bits_of(path: Path) -> int:
-    """Of an image's channels, 8 or 16, so that a result can have as many."""
+    """The bits of an image's channels, 8 or 16, so that a result can have as many."""
     from PIL import Image
 
     with Image.open(path) as image:

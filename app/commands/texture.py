@@ -295,7 +295,7 @@ def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimat
 
 
 def _read_normals(arguments: argparse.Namespace) -> Estimate:
-    """Of a normal map or of a file of numbers, (1, 3, H, W)."""
+    """The normals (1, 3, H, W) of a normal map or of a file of numbers."""
     from ...geometry.estimate import Estimate
     from ...geometry.files import load_estimate
     from ...geometry.images.normal_map_image import image_to_normals
@@ -315,7 +315,7 @@ def _read_normals(arguments: argparse.Namespace) -> Estimate:
 
 
 def _read_height(arguments: argparse.Namespace) -> Tensor:
-    """(1, 1, H, W) in pixels."""
+    """The heights (1, 1, H, W) in pixels."""
     import torch
 
     from ...geometry.estimate import Quantity
@@ -358,7 +358,7 @@ def _write_height(path: Path, height: Tensor | None, image: Tensor, span: float)
 
 
 def _write_normals(arguments: argparse.Namespace, normals: Tensor) -> int:
-    """As a normal map of 16 bits, or as vectors in an EXR, in the axes of the coding."""
+    """Writes a normal map of 16 bits, or vectors in an EXR, in the axes of the coding."""
     from ...geometry.conventions import encode_normal_map
 
     image = encode_normal_map(normals, arguments.coding)

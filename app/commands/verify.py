@@ -152,7 +152,7 @@ def _row(found: Verification) -> tuple[str, ...]:
 
 
 def _together(answers: Sequence[bool | None]) -> str:
-    """Of several files one word: the worst."""
+    """The worst result of several files, in one word."""
     if False in answers:
         return "WRONG"
     return "not known" if None in answers and answers != [None] else "ok" if all(answers) and answers else ""

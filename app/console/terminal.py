@@ -58,7 +58,7 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Lets Ctrl-C and SIGTERM end the work in the block in good order: the first one only sets the event, the second stops at once.
+    """Ends the work in the block in good order on Ctrl-C and SIGTERM: the first one only sets the event, the second stops at once.
 
     Raises:
         KeyboardInterrupt: At the second signal.

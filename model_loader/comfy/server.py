@@ -42,14 +42,14 @@ def when_started(call: Callable[[], Awaitable[None]]) -> None:
 
 
 def before_each_prompt(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Has ComfyUI hand what is posted to it for a run to a function first, and take what that returns."""
+    """Registers a function that changes each prompt that is posted to ComfyUI before it runs."""
     server: Any = prompt_server()
     if hasattr(server, "add_on_prompt_handler"):
         server.add_on_prompt_handler(change)
 
 
 async def offer_replacement(old_id: str, new_id: str) -> None:
-    """Lets ComfyUI's page put a node of another id, with inputs of the same names, in the place of a missing one."""
+    """Offers ComfyUI's page a node of another id, with inputs of the same names, in place of a missing one."""
     try:
         from comfy_api.latest import ComfyAPI, io  # pyright: ignore[reportMissingImports]
 

@@ -29,21 +29,21 @@ class BytesPerPixel(IntEnum):
     """Bytes that a pixel takes, as measured (benchmarks/tiles.py --memory). For a network's input see the family's `bytes_per_pixel`."""
 
     IMAGE_ON_DEVICE = 64
-    """Of an image beside the network: RGB in float32, twice while it is resized, and all maps, which resampling doubles."""
+    """An image beside the network: RGB in float32, twice while it is resized, and all maps, which resampling doubles."""
     IMAGE_AT_LEAST = 32
     """The least that an image takes beside the network."""
     TILED_ESTIMATE = 200
-    """Of an estimate in tiles: normals of its depth, and resizing both."""
+    """An estimate in tiles: normals of its depth, and resizing both."""
     RESULT = 36
-    """Of a node's result: three floats, once while resized, once as the result, once in the batch."""
+    """A node's result: three floats, once while resized, once as the result, once in the batch."""
     FURTHER_RESULT = 12
-    """Of each further image of the batch."""
+    """Each further image of the batch."""
     EFFECT = 56
     """The least that fog, light and cut-outs take. Depth of field takes more."""
 
 
 IMAGES_TO_MAKE_ROOM_FOR = 4
-"""How many images' working memory is made free before a run: more would evict other models for little gain."""
+"""The number of images whose working memory is made free before a run: more would evict other models for little gain."""
 
 # Libraries and machines differ: the least that a network takes, as a share of its measured working memory.
 _LEAST_SHARE = 0.5

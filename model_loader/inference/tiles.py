@@ -28,7 +28,7 @@ AUTO_MOST = 4
 """Tiles along the longer side where "auto" chooses: smaller parts of an image show little of its depth (benchmarks/tiles.py)."""
 OVERLAP = 1 / 3
 _STEP = 3
-"""How many times as many tiles along a side each mosaic has as the one before."""
+"""The factor by which each mosaic has more tiles along a side than the one before."""
 _BARELY = 1.25
 
 NetworkSize = Callable[[int, int], tuple[int, int]]

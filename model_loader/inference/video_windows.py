@@ -70,7 +70,7 @@ def _windows(
     is_cut: IsCut | None,
     state: WindowState,
 ) -> Iterator[Estimate]:
-    """The same by the network in its current dtype."""
+    """The estimates by the network in its current dtype."""
     annotator = current.annotator
     assert isinstance(annotator, VideoAnnotator)
     first = next(frames, None)
@@ -113,5 +113,5 @@ class ReplayableFrames:
             yield chunk
 
     def forget(self) -> None:
-        """Lets go of the chunks read so far."""
+        """Releases the chunks read so far."""
         self._kept = None

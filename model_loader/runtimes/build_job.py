@@ -74,7 +74,7 @@ class Job:
 
     @property
     def bytes_of_weights(self) -> int:
-        """Of the network as it is."""
+        """The bytes of the network's parameters."""
         return sum(each.numel() * each.element_size() for each in self.graph.module.parameters())
 
     @property
@@ -108,7 +108,7 @@ class Job:
 
 
 def _difference(found: Tensor, expected: Tensor) -> float:
-    """Of two maps, in 255ths of the second's range; infinite where one has another shape or is not finite."""
+    """The difference of two maps, in 255ths of the second's range; infinite where the shapes differ or one is not finite."""
     if found.shape != expected.shape or not torch.isfinite(found).all():
         return float("inf")
     low, high = expected.aminmax()

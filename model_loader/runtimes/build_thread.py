@@ -27,7 +27,7 @@ _one = threading.Lock()
 
 _working: set[threading.Thread] = set()
 _LAST_SECONDS = 10.0
-"""How long the end of the program waits for abandoned work."""
+"""The time that the end of the program waits for abandoned work."""
 
 
 class LeftError(RuntimeError):

@@ -31,7 +31,7 @@ RECORD = "record.json"
 _PART = ".part"
 
 Key = Mapping[str, str]
-"""What an engine depends on, in words: "model", "weights" and "engine" at least."""
+"""The properties that an engine depends on: "model", "weights" and "engine" at least."""
 
 Step = Callable[[str], None]
 """Says what is done now; raises where nobody waits for it any more."""
@@ -88,7 +88,7 @@ def kept(key: Key, build: Callable[[Path], None], step: Step, needed: int = 0) -
 
 
 def drop(folder: Path) -> None:
-    """Has an entry built anew the next time that it is asked for.
+    """Marks an entry to be built anew the next time that it is asked for.
 
     Raises:
         StoreError: The folder cannot be written to.

@@ -32,7 +32,7 @@ _OF_DEVICE = {
     "cpu": ("OpenVINOExecutionProvider", "CPUExecutionProvider"),
 }
 _MOST_IMAGES, _LARGEST_TIMES = 8, 2
-"""What a TensorRT engine is built for: so many images at once, and sides up to so many times the model's own."""
+"""Limits of a TensorRT engine: its batch size, and its height and width as a multiple of the model's own."""
 _PER_WEIGHT = 1.2
 """Bytes that a session takes for a byte of weights, about."""
 

@@ -113,7 +113,7 @@ def find_weights_files(spec: ModelSpec, weights: Path | None) -> list[Path]:
 
 
 class _Meter:
-    """Tells the caller and the terminal how far a download is."""
+    """Reports the progress of a download to the caller and the terminal."""
 
     def __init__(self, file: WeightFile, progress: Progress | None) -> None:
         self.file = file
@@ -123,7 +123,7 @@ class _Meter:
         self._ended = False
 
     def report(self, done: int, total: int) -> None:
-        """Tells the caller, ten times a second and at the end."""
+        """Reports to the caller, ten times a second and at the end."""
         now, ends = time.monotonic(), done == total > 0 and not self._ended
         if self.progress and (ends or now - self._last >= 0.1):
             self._last, self._ended = now, self._ended or ends
@@ -139,7 +139,7 @@ class _Meter:
         self.report(done, total)
 
     def close(self) -> None:
-        """Leaves the terminal's line."""
+        """Ends the terminal's bar."""
         if self.bar is not None:
             self.bar.close()
 

@@ -21,11 +21,11 @@ from .integrity import sha256_of, stamp
 logger = logging.getLogger(__name__)
 
 _ESTIMATED = 0.02
-"""How far the length of a published file may be from what the table estimates, as a share."""
+"""The tolerance of the table's estimate of a published file's length, as a share."""
 _AS_LARGE = 1.2
-"""How many times as long as its parameters a published file may be."""
+"""The largest ratio of a published file's length to that of its parameters."""
 _FOLDERS = 5
-"""How many of a path's last parts say what a file is."""
+"""The number of a path's last parts that are compared with names of models."""
 
 _NO_NAMES = {"model", "weight", "checkpoint", "ckpt", "diffusion", "pytorch", "unet", "network", "fp16", "fp32"}
 """Words that say of no file what it is."""
@@ -37,7 +37,7 @@ _OTHERS = {
     "a VAE": r"^(encoder|decoder)\.(conv_in|down_blocks|down\.\d|mid)",
     "a text encoder": r"^text_model\.",
 }
-"""What else lies in model folders, by a name that only it has."""
+"""Other files of model folders, by a tensor's name that only they have."""
 
 _recognised: dict[tuple[str, int, int], str] = {}
 

@@ -245,7 +245,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_device_tensor_from_numpy": _other_tensor("a tensor of another device"),
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _other_tensor("a tensor of another device"),
 }
-"""What is called in state dicts as torch.save writes them, and what is known here of the result."""
+"""Functions that are called in state dicts as torch.save writes them, and their stand-ins here."""
 _NAMES = {
     "torch.Tensor",
     "torch.nn.parameter.Parameter",
@@ -253,4 +253,4 @@ _NAMES = {
     *(f"torch.per_{name}" for name in ("tensor_affine", "tensor_symmetric", "channel_affine", "channel_symmetric")),
     "torch.per_channel_affine_float_qparams",
 }
-"""What is only named there."""
+"""Names in state dicts that are not called."""

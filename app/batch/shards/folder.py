@@ -76,7 +76,7 @@ class ShardFolder:
         return self._plan.images
 
     def run(self, engine: Engine, stop: Event, marker: Path | None) -> Iterator[Outcome]:
-        """Has an engine make the shards that were planned, and tidies up; yields the outcome of each image.
+        """Runs an engine on the images that were planned, and tidies up; yields the outcome of each.
 
         Raises:
             StoreBusyError: Another run writes there.
