@@ -30,7 +30,7 @@ from .differences import apart
 
 IMAGE = Path(__file__).parent / "coffee.jpg"
 MOST = 1.0
-"""By how many 255ths a file's image may differ from torch's."""
+"""The largest difference of a file's image from torch's that is accepted, in 255ths."""
 _ODD = (slice(None), slice(None), slice(0, 397), slice(120, 331))
 """Of the photograph, a part with odd sides and another aspect."""
 _QUICK_SIZE = 384

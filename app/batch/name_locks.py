@@ -132,7 +132,7 @@ if sys.platform == "win32":
 elif sys.platform == "linux":
 
     def _lock(file: int, place: int) -> None:
-        """By a lock that belongs to the open file; those of `fcntl.lockf` belong to the process, which has other threads that write."""
+        """Uses a lock that belongs to the open file; those of `fcntl.lockf` belong to the process, which has other threads that write."""
         try:
             fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0))
         except OSError as error:

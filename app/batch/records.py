@@ -105,7 +105,7 @@ def _others(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def known_marks(record: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """By which marks a record knows each file."""
+    """The marks by which a record knows each file."""
     known: dict[str, list[Any]] = {}
     for part in (record.get("earlier"), record.get("files")):
         for name, then in part.items() if isinstance(part, dict) else ():

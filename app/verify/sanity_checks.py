@@ -88,7 +88,7 @@ def evaluate(estimate: Estimate, metres: tuple[float, float] | None = METRES) ->
 
 
 def _empty(estimate: Estimate) -> list[str]:
-    """The maps of which nothing counts."""
+    """The maps without any valid pixel."""
     counts = {}
     if estimate.depth is not None and estimate.quantity is not None:
         counts["depth"] = estimate.known_depth()[2]
@@ -188,14 +188,14 @@ def nearness(estimate: Estimate) -> Tensor:
 
 
 def _opengl(estimate: Estimate) -> Tensor:
-    """Its normals in OPENGL axes, NaN where they do not count."""
+    """The normals of an estimate in OPENGL axes, NaN where they are not valid."""
     assert estimate.normals is not None
     valid = valid_normals(estimate.normals, estimate.mask)
     return convert_normals(estimate.normals.float(), estimate.axes, Axes.OPENGL).where(valid, torch.nan)
 
 
 def grade_of(error: float, limits: tuple[float, float]) -> Grade:
-    """By an error's size: sound up to the first limit, doubtful up to the second; what is NaN is wrong."""
+    """The grade of an error: sound up to the first limit, doubtful up to the second; NaN is wrong."""
     sound, doubtful = limits
     return Grade.SOUND if error <= sound else Grade.DOUBTFUL if error <= doubtful else Grade.WRONG
 

@@ -51,7 +51,7 @@ class _Progress:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Around the work, in the thread that does it."""
+        """A context around the work, in the thread that does it."""
         self._thread = threading.current_thread()
         _working.add(self._thread)
         try:

@@ -154,7 +154,7 @@ class GraphEngine:
         self._report(None, f"{words + ': ' if words else ''}{in_one_line(error)}: torch runs it from now on")
 
     def _report(self, about: object, words: str) -> None:
-        """Once."""
+        """Tells the user about a problem, once."""
         if about not in self._reported:
             self._reported.add(about)
             tell(f"{self._model_id}: {words}")
@@ -187,6 +187,6 @@ class PlacedEngine(nn.Module):
 
 
 def tell(words: str) -> None:
-    """One line for the user: in the log and on ComfyUI's node."""
+    """Shows the user one line: in the log and on ComfyUI's node."""
     logger.warning("%s", words)
     feedback.show_message(words)

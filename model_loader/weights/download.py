@@ -92,7 +92,7 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
 
 
 def find_or_download(spec: ModelSpec, file: WeightFile) -> Path:
-    """One of a model's files: where it lies, or where the download put it.
+    """One of a model's files; it is downloaded if it is not available locally.
 
     Raises:
         DownloadError: It is nowhere and cannot be downloaded.
