@@ -76,7 +76,7 @@ def evaluate(estimate: Estimate, metres: tuple[float, float] | None = METRES) ->
     """
     estimate = estimate.to("cpu")
     if empty := _empty(estimate):
-        return [Finding("gives", Grade.WRONG, f"not one pixel of its {' and '.join(empty)} counts: all are masked or not finite")]
+        return [Finding("gives", Grade.WRONG, f"not one pixel of its {' and '.join(empty)} is valid: all are masked or not finite")]
     findings = []
     if estimate.depth is not None and estimate.quantity is not None:
         findings.append(near_and_far(estimate))
@@ -181,7 +181,7 @@ def frame(estimate: Estimate) -> Finding:
 
 
 def nearness(estimate: Estimate) -> Tensor:
-    """(1, 1, H, W), larger = nearer; what does not count is as far as the farthest."""
+    """(1, 1, H, W), larger = nearer; invalid pixels are as far as the farthest."""
     depth, quantity, valid = estimate.known_depth()
     near = depth_to_nearness(depth.float(), quantity)
     return torch.where(valid, near, near[valid].min() if bool(valid.any()) else 0)

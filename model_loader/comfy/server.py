@@ -7,6 +7,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from .feedback import prompt_server
+
 logger = logging.getLogger(__name__)
 
 
@@ -19,11 +21,6 @@ def pack_of_node(node_id: str) -> str | None:
     """The folder or file of the pack whose node of this id ComfyUI has; None where it has none."""
     node = getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", {}).get(node_id)
     return None if node is None else getattr(node, "RELATIVE_PYTHON_MODULE", "ComfyUI").removeprefix("custom_nodes.")
-
-
-def prompt_server() -> Any | None:
-    """ComfyUI's server; None outside ComfyUI."""
-    return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
 
 
 def when_started(call: Callable[[], Awaitable[None]]) -> None:
