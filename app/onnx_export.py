@@ -303,9 +303,7 @@ def _differences(found: Estimate, true: Estimate) -> tuple[float, float]:
     """Largest and mean difference of the final images, in 255ths."""
     largest, mean, elsewhere = apart(found, true)
     if elsewhere > _MOST_ELSEWHERE:
-        raise ValueError(
-            f"{elsewhere:.2%} of the pixels are valid in only one of the two estimates: nothing was written"
-        )
+        raise ValueError(f"{elsewhere:.2%} of the pixels are valid in only one of the two estimates: nothing was written")
     if not (found.valid & true.valid).any():
         raise ValueError("no pixel of the photograph is valid, so that nothing can be compared: nothing was written")
     return largest, mean
