@@ -281,7 +281,7 @@ def test_a_device_that_is_not_there(load, device, monkeypatch):
 def test_a_number_that_no_gpu_has(count, device, words, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    with pytest.raises(ValueError, match=f"device '{device}' is not there: .*{words}"):
+    with pytest.raises(ValueError, match=f"device '{device}'.*{words}"):
         parse_device(device)
     assert parse_device("cuda:0") == torch.device("cuda", 0) and parse_device("cuda") == torch.device("cuda")
 
