@@ -171,7 +171,7 @@ def _batch(model: Model, image: Path, folder: Path, options: Options) -> None:
 
 
 def _folder(model: Model, image: Path, folder: Path, options: Options, images: float, wait: Method) -> float:
-    """Seconds an image of the method of `depth-normal estimate FOLDER`, the model loaded."""
+    """Seconds an image of `depth-normal estimate FOLDER`, with the model loaded."""
     count = max(2 * AT_ONCE, min(_MOST_IN_FOLDER, int(images)))
     data = image.read_bytes()
     sources = [Source(folder / "photos" / f"{number}.jpg", Path(f"{number}.jpg")) for number in range(count)]

@@ -34,7 +34,7 @@ class OutOfRangeError(ValueError):
 
 
 class Runner(Protocol):
-    """An engine's graph.
+    """Runs a graph on an engine.
 
     Attributes:
         words: The engine's name, version and device.
