@@ -51,24 +51,16 @@ __all__ = [
     "read_image",
 ]
 
+_ERRORS = ".model_loader.weights.download_errors"
 _HOMES = {
-    "NODE_CLASS_MAPPINGS": ".nodes",
-    "NODE_DISPLAY_NAME_MAPPINGS": ".nodes",
-    "AccessDeniedError": ".model_loader.weights.download_errors",
-    "Axes": ".geometry.estimate",
+    **dict.fromkeys(("NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"), ".nodes"),
+    **dict.fromkeys(("Model", "free", "load_model"), ".model_loader"),
+    **dict.fromkeys(("Axes", "Estimate", "Quantity"), ".geometry.estimate"),
+    **dict.fromkeys(("AccessDeniedError", "CorruptDownloadError", "DiskFullError", "DownloadError", "NoNetworkError"), _ERRORS),
     "CheckpointError": ".model_loader.weights.checkpoint",
-    "CorruptDownloadError": ".model_loader.weights.download_errors",
-    "DiskFullError": ".model_loader.weights.download_errors",
-    "DownloadError": ".model_loader.weights.download_errors",
-    "Estimate": ".geometry.estimate",
     "FileFormatError": ".geometry.files.paths",
     "VideoError": ".media.library",
-    "Model": ".model_loader",
-    "NoNetworkError": ".model_loader.weights.download_errors",
-    "Quantity": ".geometry.estimate",
     "estimate_folder": ".app.batch.folders",
-    "free": ".model_loader",
-    "load_model": ".model_loader",
     "read_image": ".geometry.files.image_files",
 }
 _ROOMS = ("annotators", "geometry", "media", "model_loader", "nodes")

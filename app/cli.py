@@ -10,7 +10,6 @@ import io
 import logging
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
 
 from .._version import __version__
 from ..annotators.setting_names import COMMAND_LINE, worded
@@ -30,50 +29,35 @@ from .commands.verify import add_verify
 from .commands.video import add_video
 from .console.parser import Parser, nearest
 from .console.shorthand import UnknownCommandError, dashed_file, misplaced_command, model_among, with_command
-from .console.terminal import NAME, ShownFormatter, TerminatedError, complain, open_closed_streams, shown, terminable
+from .console.terminal import NAME, ShownFormatter, TerminatedError, echo_error, open_closed_streams, shown, terminable
 from .outcomes import DOCS, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, TERMINATED
 
-
-class Command(NamedTuple):
-    """A command of the program.
-
-    Attributes:
-        name: What people type.
-        task: What it does, in words.
-        add: Adds its options.
-    """
-
-    name: str
-    task: str
-    add: Callable[[Parser], None]
-
-
-GROUPS: dict[str, tuple[Command, ...]] = {
+GROUPS: dict[str, tuple[tuple[str, str, Callable[[Parser], None]], ...]] = {
     "start here": (
-        Command("demo", "write depth and normals of a photo that comes with the package, without a download", add_demo),
-        Command("estimate", "write depth and normal maps of images (the command that is meant if none is named)", add_estimate),
-        Command("video", "write depth, normals, stereo, or depth beside the image, of a video", add_video),
+        ("demo", "write depth and normals of a photo that comes with the package, without a download", add_demo),
+        ("estimate", "write depth and normal maps of images (the command that is meant if none is named)", add_estimate),
+        ("video", "write depth, normals, stereo, or depth beside the image, of a video", add_video),
     ),
     "more from an image": (
-        Command("stereo", "make images for both eyes: side by side, top and bottom, anaglyph", add_stereo),
-        Command("effect", "make masks, cut-outs, fog and depth of field of an image", add_effect),
-        Command("relight", "put an image under other lamps, with shadows", add_relight),
-        Command("texture", "make maps of a material: height, normals, curvature, occlusion, or all of one photo", add_texture),
-        Command("mesh", "make a textured mesh (.glb, .ply) or a relief to print (.stl) of an image", add_mesh),
+        ("stereo", "make images for both eyes: side by side, top and bottom, anaglyph", add_stereo),
+        ("effect", "make masks, cut-outs, fog and depth of field of an image", add_effect),
+        ("relight", "put an image under other lamps, with shadows", add_relight),
+        ("texture", "make maps of a material: height, normals, curvature, occlusion, or all of one photo", add_texture),
+        ("mesh", "make a textured mesh (.glb, .ply) or a relief to print (.stl) of an image", add_mesh),
     ),
     "models": (
-        Command("models", "list the models: what they give, size, licence, and which are on this computer", add_models_list),
-        Command("download", "download the weights of models, to run later without a network", add_download),
-        Command("export", "write a model's network as an ONNX file, for programs without this package", add_export),
+        ("models", "list the models: what they give, size, licence, and which are on this computer", add_models_list),
+        ("download", "download the weights of models, to run later without a network", add_download),
+        ("export", "write a model's network as an ONNX file, for programs without this package", add_export),
     ),
     "files and this machine": (
-        Command("refine", "move the edges of depth and normals in a file to the edges of the image", add_refine),
-        Command("compare", "measure how far two files of depth and/or normals of one view are apart", add_compare),
-        Command("bench", "measure how fast a model is on this machine, as a table to paste into an issue", add_bench),
-        Command("verify", "check models and their files on a photo, as a table to paste into an issue", add_verify),
+        ("refine", "move the edges of depth and normals in a file to the edges of the image", add_refine),
+        ("compare", "measure how far two files of depth and/or normals of one view are apart", add_compare),
+        ("bench", "measure how fast a model is on this machine, as a table to paste into an issue", add_bench),
+        ("verify", "check models and their files on a photo, as a table to paste into an issue", add_verify),
     ),
 }
-"""The commands, as the help groups them."""
+"""The commands, as the help groups them: the name that people type, the task in words, and the function that adds the options."""
 
 EXAMPLES = {
     "estimate": (
@@ -134,7 +118,7 @@ EXAMPLES = {
         "depth-normal verify moge-2-vits-normal --device cuda  # downloads it if needed",
     ),
 }
-"""What a person types first, by the command; shown below its help."""
+"""Examples by the command, shown below its help."""
 
 _FIRST = """\
 depth-normal demo                        # a photo of the package; no download
@@ -160,7 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
         # An interrupt within exec() of a text (dataclasses and torch's exporter use it) makes Python end by the signal, whatever the
         # exit status given, until the next exec().
         exec("")
-        complain("stopped")
+        echo_error("stopped")
         return TERMINATED if isinstance(stop, TerminatedError) else INTERRUPTED
 
 
@@ -178,7 +162,7 @@ def _run(arguments: list[str] | None) -> int:
     try:
         return parsed.run(parsed)
     except EXPECTED_ERRORS as error:
-        complain(parsed.parser.words_of(error))
+        echo_error(parsed.parser.message_of(error))
         return NOTHING_DONE
 
 
@@ -208,7 +192,7 @@ def _parsed(words: list[str] | None) -> argparse.Namespace:
 
 
 def _meant(option: str, parser: Parser, commands: dict[str, Parser]) -> str:
-    """What an unknown option was probably meant for, in words."""
+    """A hint for an unknown option, in words."""
     name = option.partition("=")[0]
     if owners := [owner for other in commands.values() for owner in other.owners(name)]:
         return f"; that is an option of {', '.join(owners)}"
@@ -220,7 +204,7 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     """The program's parser, and those of its commands by their names."""
     listed = []
     for title, group in GROUPS.items():
-        listed += ["", f"{title}:", *(f"  {each.name:<10}{each.task}" for each in group)]
+        listed += ["", f"{title}:", *(f"  {name:<10}{task}" for name, task, _ in group)]
     parser = Parser(
         prog=NAME,
         usage=f"{NAME} IMAGE... [options]\n       {NAME} COMMAND ... [options]",

@@ -1,25 +1,32 @@
-"""Measures how far two estimates' final images are apart, for example by engine or dtype."""
+"""Measures the differences of two estimates: of their final images, and of the maps in two files."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
+from ..geometry.alignment.metrics import compare_depth, compare_normals
 from ..geometry.estimate import Estimate
+from ..geometry.files import load_estimate
 from ..geometry.images.display_defaults import default_depth_image
+from ..geometry.surfaces.derive import with_normals
+
+logger = logging.getLogger(__name__)
 
 _LEVELS = 255
 
 
 class Apart(NamedTuple):
-    """How far.
+    """The difference of two estimates.
 
     Attributes:
-        largest: Of all pixels that count by both, in 255ths of the image's range; of depth and normals, whichever is more.
-        mean: The same.
-        elsewhere: Share of the pixels that count by the one and not by the other, 0 to 1.
+        largest: Of all pixels that are valid in both, in 255ths of the image's range; of depth and normals, whichever is more.
+        mean: The mean of the same.
+        elsewhere: Share of the pixels that are valid in one alone, 0 to 1.
     """
 
     largest: float
@@ -28,7 +35,7 @@ class Apart(NamedTuple):
 
 
 def apart(found: Estimate, true: Estimate) -> Apart:
-    """How far an estimate is from another of the same images, in the maps that both have."""
+    """The difference of two estimates of the same images, in the maps that both have."""
     both = found.valid & true.valid
     differences = []
     if found.depth is not None and true.depth is not None:
@@ -43,3 +50,32 @@ def apart(found: Estimate, true: Estimate) -> Apart:
 def _of(difference: Tensor) -> tuple[float, float]:
     levels = _LEVELS * difference.abs()
     return (levels.max().item(), levels.mean().item()) if len(levels) else (0.0, 0.0)
+
+
+def compare_files(found_path: Path, truth_path: Path, normals_from_depth: bool) -> dict[str, dict[str, float]]:
+    """Compares the maps of two files, of which the second is the ground truth.
+
+    With `normals_from_depth` the normals that follow from the first file's depth are compared, not its own.
+
+    Returns:
+        Under "depth" and "normals", for what both hold, the figures of `compare_depth` and `compare_normals`.
+
+    Raises:
+        ValueError, OSError: A file cannot be read, or the two hold nothing of the same kind.
+    """
+    found, truth = load_estimate(found_path), load_estimate(truth_path)
+    if found.quantity is not None and truth.quantity is not None:
+        silent = [path for path in (found_path, truth_path) if path.suffix.lower() == ".pfm"]
+        if len(silent) == 2 or (silent and found.quantity != truth.quantity):
+            kinds = f"{found.quantity.value} is compared with {truth.quantity.value}"
+            logger.warning("%s: not said what the depth is, taken for metres; %s", " and ".join(map(str, silent)), kinds)
+    if normals_from_depth:
+        found = with_normals(replace(found, normals=None), edges="sharp")
+    errors = {}
+    if found.depth is not None and truth.depth is not None:
+        errors["depth"] = compare_depth(found, truth)
+    if found.normals is not None and truth.normals is not None:
+        errors["normals"] = compare_normals(found, truth)
+    if not errors:
+        raise ValueError(f"{found_path} and {truth_path} hold nothing of the same kind: one has depth, the other normals")
+    return errors

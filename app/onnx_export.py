@@ -17,6 +17,7 @@ from .._version import __version__
 from ..annotators.base import Annotator
 from ..annotators.graphs.graph import Engine, Graph
 from ..annotators.graphs.onnx_file import GRAPH_VERSION, check_onnx, export_graph
+from ..annotators.preprocessing.resizing import round_to_multiple
 from ..annotators.registry import FAMILIES, MODELS, find_spec
 from ..geometry.estimate import Estimate
 from ..geometry.files.paths import temporary_folder
@@ -29,7 +30,7 @@ from .differences import apart
 
 IMAGE = Path(__file__).parent / "coffee.jpg"
 MOST = 1.0
-"""By how many 255ths a file's image may differ from torch's."""
+"""The largest difference of a file's image from torch's that is accepted, in 255ths."""
 _ODD = (slice(None), slice(None), slice(0, 397), slice(120, 331))
 """Of the photograph, a part with odd sides and another aspect."""
 _QUICK_SIZE = 384
@@ -38,15 +39,15 @@ _MOST_ELSEWHERE = 1e-3  # share of the pixels whose validity may differ: those o
 
 
 Images = list[tuple[str, Tensor, int]]
-"""What is compared: in words, the images (B, 3, H, W) in [0, 1], and the `size` of the network's input."""
+"""Inputs of a comparison: in words, the images (B, 3, H, W) in [0, 1], and the `size` of the network's input."""
 
 
 class Check(NamedTuple):
-    """How far an image is from torch's in float32.
+    """The difference of an image from torch's in float32.
 
     Attributes:
         by: What made it: the file, or torch in half precision.
-        what: Of which image, and how the network saw it.
+        what: The input image, and the size of the network's input.
         largest: Of all pixels, in 255ths.
         mean: The same.
     """
@@ -136,7 +137,7 @@ def export_model(
     annotator, graph = model.annotator, model.annotator.graph()
     size = size or model.spec.default_size
     if input_size is not None or not graph.dynamic_size:
-        side = _rounded(size, graph.multiple_of)
+        side = round_to_multiple(size, graph.multiple_of)
         input_size, graph = input_size or (side, side), replace(graph, dynamic_size=False)
         annotator, exact = annotator.for_input_size(*input_size), exact.for_input_size(*input_size)
     graph = replace(graph, dynamic_batch=graph.dynamic_batch and batch is None)
@@ -155,7 +156,7 @@ def export_model(
 
 
 def _half_precision(model: Model, annotator: Annotator, exact: Annotator, images: Images, step: Step) -> tuple[Check, ...]:
-    """What half precision does in torch: on a CPU ONNX Runtime computes a float16 file in float32, and sees nothing that overflows."""
+    """The effect of half precision in torch: on a CPU ONNX Runtime computes a float16 file in float32, where nothing overflows."""
     if annotator.dtype == torch.float32:
         return ()
     quick = [(name, image, min(size, _QUICK_SIZE)) for name, image, size in images]
@@ -216,7 +217,7 @@ def _in_place(made: Path, path: Path, seconds: float, checks: tuple[Check, ...])
 
 
 def _notes(model: Model, annotator: Annotator, graph: Graph, size: int) -> dict[str, str]:
-    """What the file says of itself."""
+    """The file's metadata."""
     spec = model.spec
     scalars = graph.scalar_inputs
     return {
@@ -245,10 +246,6 @@ def _dtype(model: Model) -> str:
     return str(model.dtype).removeprefix("torch.")
 
 
-def _rounded(side: int, multiple: int) -> int:
-    return max(1, round(side / multiple)) * multiple
-
-
 def _onnx_runtime() -> Any:
     try:
         import onnxruntime
@@ -258,12 +255,9 @@ def _onnx_runtime() -> Any:
 
 
 def onnx_runtime_engine(path: Path, graph: Graph, batch: int | None = None) -> Engine:
-    """What runs a file by ONNX Runtime on the CPU.
+    """ONNX Runtime on the CPU as an engine for a file.
 
-    Args:
-        path: The file.
-        graph: What it was made of.
-        batch: Its number of images at once, where that is fixed; families that also run on mirror images are given several times as many.
+    Families that also run on mirror images are given several times as many images as `batch`, the file's fixed number.
 
     Raises:
         RuntimeError: It cannot be loaded.
@@ -286,7 +280,7 @@ def onnx_runtime_engine(path: Path, graph: Graph, batch: int | None = None) -> E
 
 
 def _images(graph: Graph, size: int, batch: int) -> Images:
-    """What is compared: the photograph, and an odd part of it where the graph's sides are free."""
+    """The images that are compared: the photograph, and an odd part of it where the graph's size is free."""
     photograph = per_image.read(IMAGE).expand(batch, -1, -1, -1)
     images = [("the photograph", photograph, size)]
     if graph.dynamic_size:
@@ -309,7 +303,7 @@ def _differences(found: Estimate, true: Estimate) -> tuple[float, float]:
     """Largest and mean difference of the final images, in 255ths."""
     largest, mean, elsewhere = apart(found, true)
     if elsewhere > _MOST_ELSEWHERE:
-        raise ValueError(f"{elsewhere:.2%} of the pixels count by torch in float32 alone, or not by it alone: nothing was written")
+        raise ValueError(f"{elsewhere:.2%} of the pixels are valid in only one of the two estimates: nothing was written")
     if not (found.valid & true.valid).any():
-        raise ValueError("no pixel of the photograph counts, so that nothing can be compared: nothing was written")
+        raise ValueError("no pixel of the photograph is valid, so that nothing can be compared: nothing was written")
     return largest, mean

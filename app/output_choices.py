@@ -14,19 +14,19 @@ UP_CHOICES = ("y", "z")
 """Those of `geometry.files.mesh_files.PLY_AXES`."""
 
 HOLES = "-holes"
-"""What follows a layout's name where the mask of what was filled in is meant."""
+"""The suffix of a layout's name for the mask of the pixels that were filled in."""
 
 STEREO_CHOICES = (*LAYOUT_CHOICES, *(f"{layout}{HOLES}" for layout in LAYOUT_CHOICES))
-"""What can be written for both eyes."""
+"""Outputs for both eyes."""
 
 WRITE_CHOICES = ("depth", "normals", "npz", "exr", "pfm", "ply", "glb", "stl", *STEREO_CHOICES)
-"""What can be written of an image: two images to look at, the formats of `geometry.files` by their extensions, and stereo."""
+"""Outputs of an image: two images to look at, the formats of `geometry.files` by their extensions, and stereo."""
 
 DEFAULT_WRITES = WRITE_CHOICES[:2]
 """The default outputs."""
 
 SHARD_CHOICES = ("parquet", "webdataset")
-"""What can be written instead of these: shards, with many images in each file."""
+"""Outputs instead of these: shards, with many images in each file."""
 
 NUMBER_CHOICES = ("float32", "float16")
 """Of the numbers in shards."""

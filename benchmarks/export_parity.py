@@ -24,7 +24,7 @@ from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.app import onnx_export
 from depth_normal.app.batch import per_image
 from depth_normal.model_loader import Model, load_model
-from depth_normal.model_loader.inference.weights import Weights
+from depth_normal.model_loader.inference.network import Weights
 from depth_normal.model_loader.load import DTYPES
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 

@@ -53,7 +53,7 @@ from depth_normal.annotators.specs.base import ModelSpec
 from depth_normal.app.onnx_export import check_graph
 from depth_normal.model_loader.comfy import devices
 from depth_normal.model_loader.inference.model import Model
-from depth_normal.model_loader.inference.weights import Weights
+from depth_normal.model_loader.inference.network import Weights
 from depth_normal.model_loader.load import DTYPES, load_model
 
 SMALL = ("midas-v2.1-small", "depth-anything-small", "depth-anything-v2-small", "depth-anything-3-small")

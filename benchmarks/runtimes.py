@@ -1,4 +1,4 @@
-"""Each runtime of this machine beside torch, with how far its images are from torch's; and our way into it beside its own bare loop.
+"""Each runtime of this machine beside torch, with how far its images are from torch's; and our method into it beside its own bare loop.
 
     python benchmarks/runtimes.py [--models tiny ...] [--weights FILE] [--seconds 2]
 
@@ -71,7 +71,7 @@ def weights_of(model_id: str, folder: Path) -> Path | None:
 
 
 def print_overheads(options: Options, arguments: argparse.Namespace) -> None:
-    """The table of our way into an engine beside its own."""
+    """The table of our method into an engine beside its own."""
     print("\n| engine | its own loop, ms | ours, ms | ours to its own |\n|---|---:|---:|---:|")
     for runtime, bare in ((ONNX, bare_onnx), (OPENVINO, bare_openvino)):
         if runtime not in arguments.runtime:

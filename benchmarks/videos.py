@@ -35,7 +35,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images.render import depth_to_image
 from depth_normal.geometry.temporal.stabilization import VideoAligner, VideoOptions
 from depth_normal.model_loader import Model
-from depth_normal.model_loader.inference.weights import Weights
+from depth_normal.model_loader.inference.network import Weights
 
 WITH_DEPTH = [spec.id for spec in MODELS.values() if spec.quantity is not None]
 Method = Callable[[Tensor, Estimate], Tensor]

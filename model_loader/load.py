@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -19,16 +19,16 @@ from ..annotators.setting_names import wording
 from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile, size_in_words
 from .comfy import devices, feedback, interrupt
 from .inference.model import Model
-from .inference.weights import Weights
+from .inference.network import Weights
 from .runtimes.choose import dtype_for, network_dtype, usable_runtime, with_runtime
 from .runtimes.engine_store import digest_of
 from .weights.checkpoint import read_checkpoint, read_shapes
-from .weights.download import bundled_weights, download_weights
+from .weights.download import download_weights
 from .weights.download_errors import DownloadError
 from .weights.find import find_weights
-from .weights.identify import chosen_model, fitting
+from .weights.identify import matching_models, recognise
 from .weights.installed import forget
-from .weights.integrity import stamp, verify
+from .weights.integrity import bundled_weights, stamp, verify
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +88,24 @@ def load_model(
         model, stamps = _load(spec, torch_dtype, torch_device, Path(weights) if weights else None, runtime, any_device)
         with _lock:
             _cache[key], _stamps[key] = model, stamps
-        feedback.say(f"{spec.id} is loaded")
+        feedback.show_message(f"{spec.id} is loaded")
         return model
+
+
+def chosen_model(model_id: str | None, weights: str | Path | None, default: str | None = None) -> str:
+    """The id of the model that is asked for: the one that is named, else the one that the weights are of, else the default.
+
+    Raises:
+        ValueError: None of the three, or an unknown model.
+        CheckpointError: As `recognise`.
+    """
+    if model_id is not None:
+        return find_spec(model_id).id
+    if weights is not None:
+        return recognise(Path(weights)).id
+    if default is None:
+        raise ValueError("no model is named; give its id (`depth-normal models` lists them), or a weights file to recognise it by")
+    return default
 
 
 def free(model_id: str | None = None) -> None:
@@ -101,7 +117,7 @@ def free(model_id: str | None = None) -> None:
 
 
 def is_replaced(model_id: str | None, weights: Path | None = None) -> bool:
-    """Whether a file of a model that was loaded is another by now; of a file that the user gave, whichever model it is of (None)."""
+    """True if a file of a model that was loaded is another by now; of a file that the user gave, whichever model it is of (None)."""
     with _lock:
         stamps = [each for key, each in _stamps.items() if key[3] == str(weights or "") and model_id in (None, key[0])]
     return any(map(_replaced, stamps))
@@ -122,7 +138,7 @@ def _loaded(key: _Key) -> Model | None:
 
 
 def _replaced(stamps: _Stamps) -> bool:
-    """Whether one of the files is another by now. One that is gone has done its work."""
+    """True if one of the files is another by now. One that is gone is no longer needed."""
     for before in stamps:
         with suppress(OSError):
             if stamp(Path(before[0])) != before:
@@ -132,7 +148,7 @@ def _replaced(stamps: _Stamps) -> bool:
 
 @contextmanager
 def _one_at_a_time(key: _Key) -> Iterator[None]:
-    """Lets one thread load this model; ComfyUI's user can end the others' waiting."""
+    """A lock for loading this model; ComfyUI's user can end the waiting for it."""
     with _lock:
         lock = _loading.setdefault(key, threading.Lock())
     while not lock.acquire(timeout=0.1):
@@ -164,7 +180,7 @@ def _load(
     # what reading takes, and what building the network from it takes
     _make_room(2 * sum(path.stat().st_size for path in paths.values() if path.is_file()))
     stamps = tuple(stamp(path) for path in paths.values() if path.is_file())  # from before they are read
-    feedback.say(f"loading {spec.id}")
+    feedback.show_message(f"loading {spec.id}")
 
     def build(dtype: torch.dtype) -> Annotator:
         annotator = _build(spec, paths, network_dtype(runtime, dtype))
@@ -196,7 +212,7 @@ def _build(spec: ModelSpec, paths: Mapping[str, Path], dtype: torch.dtype) -> An
 def _owners(path: Path) -> list[str]:
     """The models whose network a file fills."""
     with suppress(CheckpointError):
-        return [spec.id for spec in fitting(read_shapes(path))[0]]
+        return [spec.id for spec in matching_models(read_shapes(path))[0]]
     return []
 
 
@@ -205,37 +221,36 @@ def _weights_of(spec: ModelSpec, file: WeightFile) -> Path:
     if file.bundled:
         return bundled_weights(file)
     if path := find_weights(file):
-        feedback.say(f"checking {file.name}")
+        feedback.show_message(f"checking {file.name}")
         verify(path, file, interrupt.throw_if_interrupted)
         return path
-    feedback.say(f"connecting, for {file.size_in_words} ({spec.licence})")
+    feedback.show_message(f"connecting, for {file.size_in_words} ({spec.licence})")
     try:
-        path = download_weights(file, spec.terms, spec.licence_url, progress=feedback.progress_bar(100, _Downloading(file, spec).words))
+        path = download_weights(file, spec.terms, spec.licence_url, progress=feedback.progress_bar(100, _download_message(file, spec)))
     except DownloadError as error:
         raise error.advised(_advice(spec)) from error.__cause__  # and not from the error itself: logs would print all of it twice
     forget()
     return path
 
 
-class _Downloading:
-    """What a node says of a download."""
+def _download_message(file: WeightFile, spec: ModelSpec) -> Callable[[int, int], str]:
+    """The messages of a download on a node, of (bytes done, bytes in all or 0). As long as nothing comes, it is still connecting."""
+    begin: int | None = None
 
-    def __init__(self, file: WeightFile, spec: ModelSpec) -> None:
-        self._file, self._spec = file, spec
-        self._begin: int | None = None
-
-    def words(self, done: int, total: int) -> str:
-        """Of (bytes done, bytes in all or 0). As long as nothing comes, it is still connecting."""
-        self._begin = done if self._begin is None else self._begin
-        if done == self._begin or not total:
+    def message(done: int, total: int) -> str:
+        nonlocal begin
+        begin = done if begin is None else begin
+        if done == begin or not total:
             return ""
         if done == total:
-            return f"checking {self._file.name}"
-        return f"downloading {100 * done // total} % of {size_in_words(total)} ({self._spec.licence})"
+            return f"checking {file.name}"
+        return f"downloading {100 * done // total} % of {size_in_words(total)} ({spec.licence})"
+
+    return message
 
 
 def _advice(spec: ModelSpec) -> str:
-    """What to do without the weights of a model, and which other model is worth its download."""
+    """Advice for who lacks the weights of a model, with another model that is worth its download."""
     choice = wording().choose(BUNDLED_MODEL)
     advice = f"{choice[0].upper()}{choice[1:]} to go on without a download: it comes with the pack (disparity and normals, no metres)"
     other = find_spec(RECOMMENDED_MODEL)
@@ -270,7 +285,7 @@ def parse_device(device: str | torch.device) -> torch.device:
         raise ValueError(f"device {str(found)!r} is not available to this torch ({torch.__version__}); use --device auto or cpu")
     if (found.index or 0) >= count:
         there = f"{count} such devices, {found.type}:0 to {found.type}:{count - 1}" if count > 1 else f"one such device, {found.type}:0"
-        raise ValueError(f"device {str(found)!r} is not there: this machine has {there}")
+        raise ValueError(f"device {str(found)!r} does not exist: this machine has {there}")
     return found
 
 

@@ -70,7 +70,7 @@ def _left_of_v1(group: Path, swap: int) -> float:
 
 
 def _reclaimable(group: Path, names: tuple[str, ...]) -> int:
-    """What the kernel keeps of files for a group: it counts as used, and is dropped when it is needed."""
+    """The file cache that the kernel keeps for a group: it counts as used, and is dropped when it is needed."""
     try:
         lines = (group / "memory.stat").read_text().splitlines()
         return sum(int(value) for name, value in map(str.split, lines) if name in names)

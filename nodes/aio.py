@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..annotators.registry import BUNDLED_MODEL
-from ..model_loader.comfy.feedback import say
+from ..model_loader.comfy.feedback import show_message
 from ..model_loader.comfy.server import has_node
 from ..model_loader.weights.download_errors import DownloadError
 from . import depth_maps, dsine, leres, metric3d, midas, normal_maps
@@ -106,7 +106,7 @@ class AioPreprocessor:
         try:
             return getattr(node(), node.FUNCTION)(**{**_defaults(node), "image": image, "resolution": resolution})
         except DownloadError as error:
-            say(_ADVICE)
+            show_message(_ADVICE)
             raise error.advised(_ADVICE) from error.__cause__
 
 

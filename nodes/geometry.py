@@ -23,7 +23,7 @@ from ..geometry.temporal.stabilization import VideoOptions
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
-from ..model_loader.inference.tile_layout import check_tiles
+from ..model_loader.inference.options import check_tiles
 from ..utils import to_images, to_planar
 from .batches import geometry_output, images_with_progress, in_chunks, one_by_one, with_progress
 from .checks import check_camera, check_geometry, check_model, check_network_side

@@ -50,7 +50,7 @@ def load_model(model_id: str | None, precision: str, advice: str, weights: Path 
         return model_loader.load_model(model_id, precision, weights=weights, runtime=runtime)
     except DownloadError as error:
         if os.environ.get(PREVIEW_SETTING, "0") in ("", "0"):
-            feedback.say(advice.split(":")[0])  # the page hides an error's text behind a button
+            feedback.show_message(advice.split(":")[0])  # the page hides an error's text behind a button
             raise error.advised(advice) from error.__cause__
         logger.warning("%s stands in for %s, as %s allows: %s", BUNDLED_MODEL, model_id, PREVIEW_SETTING, error.reason)
         feedback.note(f"PREVIEW by {BUNDLED_MODEL}, not {model_id}")

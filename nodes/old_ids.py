@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+from ..model_loader.comfy.folders import user_setting
 from ..model_loader.comfy.server import before_each_prompt, has_node, offer_replacement, pack_of_node
-from ..model_loader.comfy.settings import user_setting
 from .sockets import ESTIMATE
 
 logger = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from depth_normal.annotators.networks.tiny import COUNTER
 from depth_normal.annotators.registry import BUNDLED_MODEL, MODELS
-from depth_normal.model_loader.weights.find import bundled_path
+from depth_normal.model_loader.weights.integrity import bundled_path
 
 SHIPPED = bundled_path(MODELS[BUNDLED_MODEL].file)
 LARGEST_FILE = 8_000_000

@@ -16,7 +16,7 @@ _LONGEST_KEPT = (2**30, 2**25)
 
 
 def keep_freed_memory() -> None:
-    """Has glibc keep the memory of large tensors for the next ones. Without glibc nothing happens.
+    """Makes glibc keep the memory of large tensors for the next ones. Without glibc nothing happens.
 
     By itself it gives them back to the system at once, and each new tensor is made of pages that the system first has to clear: on a CPU
     that takes as long as computing it. Threads share a pool as far as none has one of its own by now. The process then keeps, until

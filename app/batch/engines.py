@@ -23,26 +23,37 @@ if TYPE_CHECKING:
     from .per_image import Options
     from .shards.writer import ShardTarget
 
+    Todo = Sequence[Outputs]
+
 Words = Sequence[str | os.PathLike[str]]
 
 
 class Engine(Protocol):
-    """What reads images, runs the network over them, and writes."""
+    """Reads images, runs the network on them, and writes the results."""
 
     def find(self, words: Words, recursive: bool, out: Path) -> tuple[list[Source], list[str]]:
         """The images that are named; as `find_images`."""
         ...
 
     def prepare(self, options: Options) -> None:
-        """Loads, or looks for, what a run needs; called when it is certain that there is something to do."""
+        """Loads what a run needs; called before `run`, when it is certain that there is something to do."""
         ...
 
-    def files(self, todo: Sequence[Outputs], options: Options, stop: Event, sign: Path | None) -> Iterator[Outcome]:
-        """Writes files; as `local_engine.estimate_files`."""
-        ...
+    def run(
+        self, todo: Sequence[Outputs], options: Options, stop: Event, marker: Path | None, target: ShardTarget | None
+    ) -> Iterator[Outcome]:
+        """Makes the results of images, with a model that `prepare` loaded.
 
-    def shards(self, todo: Sequence[Outputs], options: Options, target: ShardTarget, stop: Event, sign: Path | None) -> Iterator[Outcome]:
-        """Writes shards; as `shards.local.estimate_shards`."""
+        Args:
+            todo: The images and their files.
+            options: The options of every image.
+            stop: When it is set no further image is begun.
+            marker: As `staging.check_run_marker`.
+            target: Where shards go; None = files are written.
+
+        Yields:
+            The outcome of each image, as it is known. After a failure that is `lasting` no further image is begun.
+        """
         ...
 
 
@@ -53,7 +64,7 @@ class LocalEngine:
         device: As `load_model` takes it.
     """
 
-    def __init__(self, device: str = "auto") -> None:
+    def __init__(self, device: str) -> None:
         self._device = device
         self._model: Model | None = None
 
@@ -67,20 +78,18 @@ class LocalEngine:
         """See `Engine`."""
         self._model = options.load(self._device)
 
-    def files(self, todo: Sequence[Outputs], options: Options, stop: Event, sign: Path | None) -> Iterator[Outcome]:
+    def run(
+        self, todo: Sequence[Outputs], options: Options, stop: Event, marker: Path | None, target: ShardTarget | None
+    ) -> Iterator[Outcome]:
         """See `Engine`."""
-        from .local_engine import estimate_files
+        assert self._model is not None, "prepared"
+        if target is None:
+            from .local_engine import estimate_files
 
-        return estimate_files(self._loaded(options), todo, options, stop, sign)
-
-    def shards(self, todo: Sequence[Outputs], options: Options, target: ShardTarget, stop: Event, sign: Path | None) -> Iterator[Outcome]:
-        """See `Engine`."""
+            return estimate_files(self._model, todo, options, stop, marker)
         from .shards.local_shards import estimate_shards
 
-        return estimate_shards(self._loaded(options), todo, options, target, stop, sign)
-
-    def _loaded(self, options: Options) -> Model:
-        return self._model or options.load(self._device)
+        return estimate_shards(self._model, todo, options, target, stop, marker)
 
 
 class RayEngine:
@@ -102,36 +111,23 @@ class RayEngine:
     def prepare(self, options: Options) -> None:
         """See `Engine`. The model is loaded where the workers are."""
 
-    def files(self, todo: Sequence[Outputs], options: Options, stop: Event, sign: Path | None) -> Iterator[Outcome]:
+    def run(
+        self, todo: Sequence[Outputs], options: Options, stop: Event, marker: Path | None, target: ShardTarget | None
+    ) -> Iterator[Outcome]:
         """See `Engine`."""
         from ..cluster.engine import estimate_with_ray
 
-        return estimate_with_ray(todo, options, self._ray_options, stop, sign)
-
-    def shards(self, todo: Sequence[Outputs], options: Options, target: ShardTarget, stop: Event, sign: Path | None) -> Iterator[Outcome]:
-        """See `Engine`."""
-        from ..cluster.engine import estimate_with_ray
-
-        return estimate_with_ray(todo, options, self._ray_options, stop, sign, target)
+        return estimate_with_ray(todo, options, self._ray_options, stop, marker, target)
 
 
 class FileFolder:
-    """A folder that one run writes files to.
-
-    Args:
-        folder: Where it is.
-        options: What is asked of every image.
-        writes: As `Outputs.writes`.
-        overwrite: As `Outputs.overwrite`.
-
-    Attributes:
-        log: The folder that `failures.jsonl` goes below.
+    """A folder that one run writes files to; `log` is the folder that `failures.jsonl` goes below.
 
     Raises:
         ImportError, ValueError: As `per_image.check_writes`, or the folder is in a store.
     """
 
-    def __init__(self, folder: Path, options: Options, writes: tuple[str, ...], overwrite: bool = False) -> None:
+    def __init__(self, folder: Path, options: Options, writes: tuple[str, ...], overwrite: bool) -> None:
         from .per_image import check_writes
 
         if "://" in str(folder):
@@ -141,13 +137,13 @@ class FileFolder:
         self._options, self._writes, self._overwrite = options, writes, overwrite
 
     def plan(self, sources: Sequence[Source], going_on: bool) -> Plan:
-        """Decides what is to be done; as `plan_outputs`."""
+        """Decides which images are to be done; as `plan_outputs`."""
         from .outputs import plan_outputs
 
         done_by = self._options.settings(self._writes) if going_on else None
         self._plan = plan_outputs(sources, self.log, self._writes, self._overwrite, done_by)
         return self._plan
 
-    def run(self, engine: Engine, stop: Event, sign: Path | None) -> Iterator[Outcome]:
-        """Has an engine do what was planned; yields what became of each image."""
-        return engine.files(self._plan.todo, self._options, stop, sign) if self._plan.todo else iter(())
+    def run(self, engine: Engine, stop: Event, marker: Path | None) -> Iterator[Outcome]:
+        """Runs an engine on the images that were planned; yields the outcome of each."""
+        return engine.run(self._plan.todo, self._options, stop, marker, None) if self._plan.todo else iter(())

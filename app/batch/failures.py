@@ -44,7 +44,7 @@ _MAX_LINE = 2**20
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an image was not done.
+    """The reason why an image was not done.
 
     Attributes:
         reason: In words, with the name of what they are about.
@@ -61,8 +61,8 @@ def failure_of(name: str, error: BaseException, written_to: Path | None = None) 
     """An error as a failure.
 
     Args:
-        name: What the error is about; its words get the name if they do not have it.
-        error: What was raised.
+        name: The subject of the error; it is put before words that lack it.
+        error: The exception.
         written_to: The folder that was written to at that moment; None = the image was read or estimated.
     """
     text = str(error) or type(error).__name__
@@ -83,7 +83,7 @@ def _number(error: BaseException | None) -> int | None:
 
 
 def _is_full(folder: Path) -> bool:
-    """Whether a disk has no room: libraries that write by themselves do not say why they cannot."""
+    """True if a disk has no room: libraries that write by themselves do not say why they cannot."""
     try:
         usage = shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists()))
     except OSError:
@@ -101,20 +101,17 @@ def folder_of_failures(out: Path) -> Path:
 
 
 class FailureLog:
-    """The failures of the images whose results go to one folder.
+    """The failures of the images whose results go to one folder, in the file `path`.
 
     Where they cannot be kept the log says so once, and the run goes on: the caller reports the failures themselves.
 
     Args:
         out: The folder of all results.
-        sign: As `staging.check_run_marker`, asked before a failure is noted.
-
-    Attributes:
-        path: The file.
+        marker: As `staging.check_run_marker`, checked before a failure is noted.
     """
 
-    def __init__(self, out: Path, sign: Path | None = None) -> None:
-        self._out, self._sign = out, sign
+    def __init__(self, out: Path, marker: Path | None = None) -> None:
+        self._out, self._marker = out, marker
         self.path = out / RECORDS / FAILURES
         self._failed = {entry["picture"] for entry in self._entries()}
         self._done: set[str] = set()
@@ -136,7 +133,7 @@ class FailureLog:
             **(mark(source.path) or {}),
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
-        check_run_marker(self._sign)
+        check_run_marker(self._marker)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with locked_names(self._out, (FAILURES,)), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
@@ -179,7 +176,7 @@ class FailureLog:
         return [Source(as_path(entry["picture"]), Path(entry["relative"])) for entry in chosen]
 
     def _entries(self) -> Iterator[dict[str, Any]]:
-        """What can be read: the last line of a process that was killed may be half a line."""
+        """The lines that can be read: the last line of a process that was killed may be half a line."""
         try:
             file = self.path.open(encoding="utf-8", errors="surrogateescape")
         except OSError:
@@ -195,7 +192,7 @@ class FailureLog:
 
 
 def _is_entry(entry: Mapping[str, Any]) -> bool:
-    """Whether a line is one of ours, and its results stay below the folder of results."""
+    """True if a line is one of ours, and its results stay below the folder of results."""
     image, relative = entry.get("picture"), entry.get("relative")
     if not isinstance(image, str) or not isinstance(relative, str) or not isinstance(entry.get("again"), bool):
         return False

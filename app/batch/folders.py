@@ -5,19 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from types import TracebackType
 
 import torch
 
 from ...annotators.choices import RECOMMENDED_MODEL, TORCH
 from ...geometry.estimate import Estimate
 from ...geometry.views.stereo import StereoOptions
-from ...model_loader.inference.tile_layout import check_tiles
-from ...model_loader.load import parse_device
+from ...model_loader.inference.options import check_tiles
+from ...model_loader.load import chosen_model, parse_device
 from ...model_loader.runtimes.choose import check_runtime
-from ...model_loader.weights.identify import chosen_model
 from ..output_choices import CODING_CHOICES, DEFAULT_WRITES, WRITE_CHOICES
 from . import per_image
 from .failures import Failure, FailureLog
@@ -107,54 +105,50 @@ def estimate_folder(
 
 
 def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Path | None) -> Iterator[tuple[Path, Estimate]]:
-    """Runs the engine; a generator of its own, so that what is wrong with the words above is said when they are."""
-    signed = open_run_marker(out) if out is not None and plan.todo else nullcontext()
-    with signed as sign, _Notes(plan, out, sign) as notes, Stages() as stages:
+    """Runs the pipeline. It is a generator of its own, so that `estimate_folder` refuses wrong arguments when it is called."""
+    marked = open_run_marker(out) if out is not None and plan.todo else nullcontext()
+    with marked as marker, _failure_log(out, marker) as log, Stages() as stages:
+
+        def done(outputs: Outputs) -> None:
+            if log is not None:
+                log.remove(outputs.image)
+
+        def failed(outputs: Outputs, failure: Failure) -> None:
+            logger.warning(failure.reason)
+            if log is not None and out is not None:
+                log.add(outputs.source_below(out), failure)
 
         def finish(taken: InFlight) -> Estimate:
             found = taken.found
             assert found is not None
             if out is not None:
-                check_run_marker(sign)
+                check_run_marker(marker)
                 per_image.write(taken.outputs, found, options, taken.image, taken.source_mark, stages=stages)
             return found.to("cpu")
 
+        for outputs in plan.done:
+            done(outputs)
+        for outputs, reason in plan.refused:
+            failed(outputs, Failure(reason))
         if not plan.todo:
             return
         with closing(process(options.load(device), plan.todo, options, finish)) as results:
             for outputs, result in results:
                 if not isinstance(result, Failure):
-                    notes.done(outputs)
+                    done(outputs)
                     yield outputs.image, result
                     continue
-                notes.failed(outputs, result)
+                failed(outputs, result)
                 if result.lasting:
                     raise OSError(f"{result.reason}; go on later with resume=True")
 
 
-class _Notes:
-    """Says what fails, and keeps `failures.jsonl` where there is a folder of results; a context that settles it."""
-
-    def __init__(self, plan: Plan, out: Path | None, sign: Path | None) -> None:
-        self._plan, self._out = plan, out
-        self._log = FailureLog(out, sign) if out is not None else None
-
-    def __enter__(self) -> _Notes:
-        for outputs in self._plan.done:
-            self.done(outputs)
-        for outputs, reason in self._plan.refused:
-            self.failed(outputs, Failure(reason))
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._log is not None:
-            self._log.settle()
-
-    def done(self, outputs: Outputs) -> None:
-        if self._log is not None:
-            self._log.remove(outputs.image)
-
-    def failed(self, outputs: Outputs, failure: Failure) -> None:
-        logger.warning(failure.reason)
-        if self._log is not None and self._out is not None:
-            self._log.add(outputs.source_below(self._out), failure)
+@contextmanager
+def _failure_log(out: Path | None, marker: Path | None) -> Iterator[FailureLog | None]:
+    """The log of failures in a folder of results, which is settled at the end; None without a folder."""
+    log = FailureLog(out, marker) if out is not None else None
+    try:
+        yield log
+    finally:
+        if log is not None:
+            log.settle()

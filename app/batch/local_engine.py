@@ -51,7 +51,7 @@ _PIXELS = 2**25
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an image.
+    """The result of one image of a run.
 
     Attributes:
         outputs: The image and its files.
@@ -87,31 +87,20 @@ class InFlight:
 
     @property
     def pixels(self) -> int:
-        """How large it is."""
+        """Height times width."""
         return self.image.shape[-2] * self.image.shape[-1]
 
 
 def estimate_files(
-    model: Model, todo: Iterable[Outputs], options: Options, stop: Event | None = None, sign: Path | None = None
+    model: Model, todo: Iterable[Outputs], options: Options, stop: Event | None = None, marker: Path | None = None
 ) -> Iterator[Outcome]:
-    """Reads images, estimates and writes.
-
-    Args:
-        model: The model to run, as `options` asks for it.
-        todo: The images and their files; looked at only as they are needed.
-        options: What is asked.
-        stop: When it is set no further image is begun; those in hand are finished.
-        sign: As `staging.check_run_marker`, asked before an image's results are written.
-
-    Yields:
-        What became of each image, about in order. After a failure that is `lasting` no further image is begun.
-    """
+    """Reads images, estimates and writes files, about in order; as `engines.Engine.run`, with a model that is loaded."""
     settings: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def write(taken: InFlight) -> tuple[Path, ...]:
         outputs = taken.outputs
         assert taken.found is not None
-        check_run_marker(sign)
+        check_run_marker(marker)
         how = settings.get(outputs.writes) or settings.setdefault(outputs.writes, options.settings(outputs.writes))
         return tuple(per_image.write(outputs, taken.found, options, taken.image, taken.source_mark, how, stages))
 
@@ -125,15 +114,9 @@ def process(
 ) -> Generator[tuple[Outputs, T | Failure], None, None]:
     """The pipeline: reads ahead, runs the network, and hands each estimate to `finish`, which runs in other threads.
 
-    Args:
-        model: The model to run.
-        todo: The images; looked at only as they are needed.
-        options: What is asked.
-        finish: What is done with an estimate.
-        stop: As `estimate_files`.
-
     Yields:
-        What `finish` returned, or why there is nothing, about in order. After a failure that is `lasting` no further image is begun.
+        The value that `finish` returned, or a failure, about in order. After one that is `lasting`, or once `stop` is set, no further
+        image is begun; those in hand are finished.
     """
     pipeline = _Pipeline(model, options, finish, stop or Event())
     try:
@@ -143,7 +126,7 @@ def process(
 
 
 class _Pipeline(Generic[T]):
-    """What is under way: images that are being read, those that wait for others of their size, and those that are being finished."""
+    """The images under way: those being read, those waiting for others of their size, and those being finished."""
 
     def __init__(self, model: Model, options: Options, finish: Callable[[InFlight], T], stop: Event) -> None:
         self.model, self.options, self.finish, self.stop = model, options, finish, stop
@@ -160,10 +143,10 @@ class _Pipeline(Generic[T]):
         self.waiting: dict[Size, list[InFlight]] = {}
         self.behind: deque[tuple[InFlight, Future[T | Failure]]] = deque()
         self.largest = 0
-        self.fitting: dict[Size, int] = {}
+        self.batch_limits: dict[Size, int] = {}
 
     def run(self, todo: Iterator[Outputs]) -> Iterator[tuple[Outputs, T | Failure]]:
-        """Does everything, as `process` says."""
+        """Runs the pipeline, as `process` says."""
         while not self.stop.is_set():
             self._read_ahead(todo)
             if not self.ahead:
@@ -203,7 +186,7 @@ class _Pipeline(Generic[T]):
         self.behind.append((taken, self.writing.submit(self._finish_found, taken, found)))
 
     def _network_threads(self, first: InFlight) -> ThreadPoolExecutor:
-        """As many threads as there are images side by side, and as fit the memory."""
+        """The threads for the images that are computed side by side, as many as fit the memory."""
         fitting = images_that_fit(_SIDE_BY_SIDE, self.model.working_bytes(*first.size, self.options.size))
         side_by_side = min(images_side_by_side(self.threads_each, self.torch_threads), fitting)
         return ThreadPoolExecutor(side_by_side, "network", self._take_model)
@@ -233,7 +216,7 @@ class _Pipeline(Generic[T]):
             yield from self._estimate(next(iter(self.waiting)))
 
     def _most(self, size: Size) -> int:
-        return min(self.together, self.fitting.get(size, self.together), self.model.fitting(*size) or self.together)
+        return min(self.together, self.batch_limits.get(size, self.together), self.model.batch_limit(*size) or self.together)
 
     def _estimate(self, size: Size) -> Iterator[tuple[Outputs, Failure]]:
         """Runs the network on what waits of one size, and hands on what it gives."""
@@ -260,7 +243,7 @@ class _Pipeline(Generic[T]):
                 return [error]
             half = len(batch) // 2
             if is_out_of_memory(error):
-                self.fitting[batch[0].size] = half
+                self.batch_limits[batch[0].size] = half
         else:
             return [found.slice(index, index + 1) for index in range(len(batch))]
         return self._found(batch[:half]) + self._found(batch[half:])
@@ -297,7 +280,7 @@ class _Pipeline(Generic[T]):
 
 
 def images_side_by_side(threads_each: int, available: int) -> int:
-    """How many images a machine computes at the same time.
+    """The number of images that a CPU computes at the same time.
 
     Args:
         threads_each: Of each image, as `Options.threads_per_image` says.
@@ -311,5 +294,5 @@ def images_side_by_side(threads_each: int, available: int) -> int:
 
 
 def count_cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

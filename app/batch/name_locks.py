@@ -123,7 +123,7 @@ if sys.platform == "win32":
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
 
     def _unlock(file: int, places: Iterable[int]) -> None:
-        """At once: Windows may take its time after a file is closed."""
+        """Unlocks at once: Windows may take its time after a file is closed."""
         for place in places:
             os.lseek(file, place, os.SEEK_SET)
             with suppress(OSError):  # not locked
@@ -132,7 +132,7 @@ if sys.platform == "win32":
 elif sys.platform == "linux":
 
     def _lock(file: int, place: int) -> None:
-        """By a lock that belongs to the open file; those of `fcntl.lockf` belong to the process, which has other threads that write."""
+        """Uses a lock that belongs to the open file; those of `fcntl.lockf` belong to the process, which has other threads that write."""
         try:
             fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0))
         except OSError as error:
@@ -147,5 +147,5 @@ else:
 
 
 def _lock_all(file: int) -> None:
-    """Of a system that has no locks of bytes which belong to an open file: the whole folder's."""
+    """Locks the whole file, on a system that has no byte locks which belong to an open file."""
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -59,12 +59,12 @@ class Outputs:
 
     @property
     def record(self) -> Path:
-        """What was made and how."""
+        """The file of the image's record."""
         return Path(self.record_name)
 
     @property
     def record_name(self) -> str:
-        """The same as text: of a million images, a Path for each name takes minutes."""
+        """The file of the record as text: for a million images, a Path each takes minutes."""
         return os.path.join(self.folder, RECORDS, f"{self.image.stem}.json")  # noqa: PTH118
 
     def source_below(self, out: Path) -> Source:
@@ -77,20 +77,20 @@ class Outputs:
         return tuple([stem + ending for ending in _endings(self.writes)])
 
     def paths(self) -> tuple[Path, ...]:
-        """The same as paths."""
+        """The paths of all files that may be written."""
         return tuple(self.folder / name for name in self.names())
 
 
 @functools.lru_cache(maxsize=64)
 def _endings(writes: tuple[str, ...]) -> tuple[str, ...]:
-    """What follows the stem in the names of an image's files."""
+    """The endings of the names of an image's files, behind the stem."""
     names = (_IMAGES.get(kind) or tuple(path.name[1:] for path in possible_paths(f"x.{kind}")) for kind in writes)
     return tuple(dict.fromkeys(ending for each in names for ending in ([each] if isinstance(each, str) else each)))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run has to do.
+    """The work of a run.
 
     Attributes:
         todo: The images to read, each with its files.
@@ -104,7 +104,7 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """How many images there are."""
+        """The number of images."""
         return len(self.todo) + len(self.done) + len(self.refused)
 
 
@@ -159,7 +159,7 @@ def _nothing_written(problems: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Existing:
-    """What is there already where an image's results go.
+    """The files that are there already where an image's results go.
 
     Attributes:
         whole: Whether nothing is left to do.
@@ -208,7 +208,7 @@ def _identities(planned: Sequence[Outputs]) -> dict[Identity, Path]:
 
 
 def _image_in_the_way(outputs: Outputs, existing: _Existing, images: Mapping[Identity, Path]) -> str:
-    """Why a result would replace one of the images that are to be read, in words; empty where none would."""
+    """The reason why a result would replace one of the images that are to be read; empty where none would."""
     found = [(outputs.folder / name, images[identity]) for name, identity in existing.taken.items() if identity in images]
     return "; ".join(
         f"{outputs.image} would write {path}, which is the image {image}; choose another folder with --out" for path, image in found
@@ -231,7 +231,7 @@ def shared_names(planned: Iterable[Outputs]) -> dict[Outputs, str]:
     stems: dict[str, Outputs] = {}
     refused = {}
     for outputs in planned:
-        first = stems.setdefault(_folded_stem(outputs), outputs)
+        first = stems.setdefault(folded(f"{outputs.folder}{os.sep}{outputs.image.stem}"), outputs)
         if first is not outputs:
             refused[outputs] = _same_files(first, outputs)
     for added in {ending.removesuffix(other) for outputs in stems.values() for ending, other in _overlapping(outputs.writes)}:
@@ -247,10 +247,6 @@ def _same_files(first: Outputs, second: Outputs) -> str:
     return f"{first.image} and {second.image} would write the same files ({path}); run them apart, each with its own --out"
 
 
-def _folded_stem(outputs: Outputs) -> str:
-    return folded(f"{outputs.folder}{os.sep}{outputs.image.stem}")
-
-
 @functools.lru_cache(maxsize=64)
 def _overlapping(writes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """Endings that end with another of the endings: what is before it can be a part of somebody's stem."""
@@ -259,7 +255,7 @@ def _overlapping(writes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def refusals(outputs: Outputs, paths: Iterable[Path]) -> list[str]:
-    """Which of an image's `paths` must not be replaced, in words, as `result_paths.refusals` says."""
+    """The reasons why some of an image's `paths` must not be replaced, as `result_paths.refusals` gives them."""
     marks, _ = files_there(outputs.folder, [path.name for path in paths])
     # Before the record is read: a process that replaces them now has both marks in it.
     return _refusals(outputs, marks, {} if outputs.overwrite or not marks else read_record(outputs.record) or {})
@@ -270,7 +266,7 @@ def _refusals(outputs: Outputs, marks: Mapping[str, Any], record: Mapping[str, A
 
 
 def _folder_problems(folder: Path, tried: bool) -> list[str]:
-    """Why results cannot be written to a folder, in words; with `tried`, as `result_paths.unwritable`."""
+    """The reasons why results cannot be written to a folder; with `tried`, as `result_paths.unwritable`."""
     records = folder / RECORDS
     touched = [nearest_folder(folder)]
     if not touched[0].is_dir():
@@ -285,7 +281,7 @@ def _folder_problems(folder: Path, tried: bool) -> list[str]:
 
 
 def _name_problem(outputs: Outputs) -> str | None:
-    """Why an image's results or record cannot have their names, in words; None where they can."""
+    """The reason why an image's results or record cannot have their names; None where they can."""
     if os.path.isdir(outputs.record_name):  # noqa: PTH112  Path.is_dir raises on names that are too long
         return f"{outputs.record} is a folder, and the record of what was made of {outputs.image} goes there; move it"
     longest = max((*outputs.names(), f"{outputs.image.stem}.json"), key=len)

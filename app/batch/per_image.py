@@ -55,7 +55,7 @@ _one_pair = Lock()
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked of every image of a run.
+    """The options of every image of a run.
 
     Attributes:
         model: An id of the table of models.
@@ -64,8 +64,8 @@ class Options:
         size: Side of the network's input in pixels; None = the model's default.
         fov: Degrees that the longer side of the image spans; 0 = not known.
         near_far_ratio: As `assumed_depth`, for the normals of a model that gives none.
-        ply_up: Of a PLY: what points up.
-        stereo: Of the images for both eyes: how deep.
+        ply_up: The axis that points up in a PLY.
+        stereo: How deep the images for both eyes are.
         tiles: As `Model.estimate`.
         refine: Whether depth edges and normals are brought to the images' edges.
         runtime: As `load_model`.
@@ -86,10 +86,7 @@ class Options:
     coding: str = NormalMapCoding.OPENGL.value
 
     def settings(self, writes: Sequence[str]) -> dict[str, Any]:
-        """What decides on the results, as the record of an image holds it. It is known before a model is loaded.
-
-        Args:
-            writes: As `Outputs.writes`.
+        """The settings that decide on the results, as the record of an image holds them; known before a model is loaded.
 
         Raises:
             ValueError: An unknown model.
@@ -107,10 +104,10 @@ class Options:
         return {**asked, "weights": known_weights(self.model, self.weights), "writes": list(writes)}
 
     def threads_per_image(self, device_type: str, available: int) -> int:
-        """How many of torch's threads compute one image, from its pixels to its files.
+        """The number of torch's threads that compute one image, from its pixels to its files.
 
-        Results depend on the number of threads in their last bits. So it follows from what is asked and from the machine alone, never
-        from how many images there are or what else runs: an image gives the same bytes by itself, in a folder, in a resumed run and on Ray.
+        Results depend on the number of threads in their last bits. So it follows from the options and from the machine alone, never from
+        how many images there are or what else runs: an image gives the same bytes by itself, in a folder, in a resumed run and on Ray.
 
         Args:
             device_type: Where the network runs: "cpu", "cuda", ...
@@ -129,11 +126,7 @@ class Options:
 
 
 def known_weights(model: str, weights: Path | None) -> Any:
-    """What tells a model's weights from others, as JSON can hold it, before they are read.
-
-    Args:
-        model: An id of the table of models.
-        weights: A file to use in place of the published one.
+    """The identity of a model's weights, as JSON can hold it, before they are read; `weights` takes the place of the published file.
 
     Raises:
         ValueError: An unknown model.
@@ -143,11 +136,7 @@ def known_weights(model: str, weights: Path | None) -> Any:
 
 
 def check_writes(writes: Sequence[str], options: Options) -> None:
-    """Refuses what cannot be written of a model's estimates, before any is made.
-
-    Args:
-        writes: As `Outputs.writes`.
-        options: What is asked.
+    """Refuses outputs that cannot be made of a model's estimates, before any is made.
 
     Raises:
         ValueError: An unknown model or coding, a map alone that the model does not give, images for both eyes, and the model gives no
@@ -196,12 +185,7 @@ def _check_format(name: str, spec: ModelSpec, fov: float, near_far_ratio: float 
 
 
 def run(model: Model, outputs: Outputs, options: Options) -> list[Path]:
-    """The whole way of one image.
-
-    Args:
-        model: The model to run, as `options` asks for it.
-        outputs: The image and where its results go.
-        options: What is asked.
+    """Reads one image, estimates and writes.
 
     Returns:
         The files written.
@@ -217,7 +201,7 @@ def run(model: Model, outputs: Outputs, options: Options) -> list[Path]:
 
 @contextmanager
 def _computing_threads(count: int) -> Iterator[None]:
-    """Has torch compute with so many threads in the block."""
+    """Sets torch's number of threads for the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -241,16 +225,7 @@ def read(path: Path) -> Tensor:
 
 
 def estimate(model: Model, images: Tensor, options: Options) -> Estimate:
-    """What the model gives of images, with the normals that follow from their depth.
-
-    Args:
-        model: The model to run.
-        images: (B, 3, H, W) in [0, 1].
-        options: What is asked.
-
-    Returns:
-        The estimate at the images' size.
-    """
+    """The estimate of images (B, 3, H, W) in [0, 1], at their size, with the normals that follow from depth."""
     derive = partial(with_normals, near_far_ratio=options.near_far_ratio)
     in_tiles: dict[str, Any] = {"tiles": options.tiles} if options.tiles else {}
     return model.estimate(images, options.size, fov=options.fov, derive=derive, refine=options.refine, **in_tiles)
@@ -265,15 +240,15 @@ def write(
     settings: Mapping[str, Any] | None = None,
     stages: Stages | None = None,
 ) -> list[Path]:
-    """Writes what `outputs.writes` names and the estimate gives.
+    """Writes the outputs of `outputs.writes` that the estimate has.
 
     Args:
-        outputs: Where to.
+        outputs: The places of the files.
         found: The estimate of one image.
-        options: What was asked.
-        image: (1, 3, H, W) in [0, 1], for what shows it: surfaces, and both eyes' images.
+        options: The options of the run.
+        image: (1, 3, H, W) in [0, 1], for outputs that show it: surfaces, and both eyes' images.
         source_mark: The `records.mark` of the image from before it was read, for the record; None = as it is now.
-        settings: What was asked for, for the record; None = as `options` says it.
+        settings: The settings for the record; None = as `options` says them.
         stages: As `staged`.
 
     Returns:

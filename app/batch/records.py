@@ -57,7 +57,7 @@ def new_record(
         path: The record.
         image: The file that was read.
         source_mark: The image's mark from before it was read.
-        settings: What was asked for, as JSON can hold it.
+        settings: As JSON can hold them.
         files: The marks of what will lie beside the folder of records, by name.
     """
     before = read_record(path) or {}
@@ -79,13 +79,7 @@ def new_record(
 
 
 def with_files(path: Path, image: Path, files: Iterable[Path]) -> bytes:
-    """An image's record with more files that were made of it, under `earlier`: what the record says of its last run stays.
-
-    Args:
-        path: The record, which need not be there.
-        image: The file that was read.
-        files: What was written.
-    """
+    """An image's record, which need not be there, with more files that were made of it, under `earlier`; its last run stays."""
     before, noted = read_record(path) or {}, {each.name: mark(each) for each in files}
     if before and other_image(before, image):
         return json.dumps(
@@ -111,7 +105,7 @@ def _others(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def known_marks(record: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """By which marks a record knows each file."""
+    """The marks by which a record knows each file."""
     known: dict[str, list[Any]] = {}
     for part in (record.get("earlier"), record.get("files")):
         for name, then in part.items() if isinstance(part, dict) else ():
@@ -134,12 +128,12 @@ def is_whole(
     names: Iterable[str],
     marks: Mapping[str, Any],
 ) -> bool:
-    """Whether a record shows that an image needs no further work.
+    """True if a record shows that an image needs no further work.
 
     Args:
         record: Of `read_record`; empty where there is none.
         image: The mark of the file that would be read; None if there is no file.
-        settings: What is asked for; of "writes", the record may have more.
+        settings: The settings that are asked for; of "writes", the record may have more.
         names: Of the files that could be written.
         marks: Of those that are there.
 
@@ -163,7 +157,7 @@ def _is_same(made_of: Mapping[str, Any], now: Mapping[str, int] | None) -> bool:
 
 
 def mark(path: Any) -> dict[str, int] | None:
-    """What tells whether a file is still the same; None if there is no file, or none can have that name."""
+    """Length and time of change of a file, by which it counts as the same; None if there is no file, or none can have that name."""
     try:
         # What is neither is an image in a store (`remote_files.Url`), which asks the store.
         return mark_of(os.stat(path) if isinstance(path, str | Path) else path.stat())  # noqa: PTH116  a Path takes long
@@ -177,5 +171,5 @@ def mark_of(status: os.stat_result) -> dict[str, int]:
 
 
 def digest_of_marks(paths: Iterable[Path]) -> str:
-    """What tells whether all of some files are still the same, by their names and marks."""
+    """A digest of the names and marks of files: another one if any of them was changed."""
     return sha256(json.dumps([(path.name, mark(path)) for path in paths]).encode()).hexdigest()

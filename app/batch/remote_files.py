@@ -62,7 +62,7 @@ def import_pyarrow() -> ModuleType:
 
 
 def is_url(text: object) -> bool:
-    """Whether this is the address of a store, not a path."""
+    """True if this is the address of a store, not a path."""
     return isinstance(text, Url) or "://" in str(text)
 
 

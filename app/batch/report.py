@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ...model_loader.comfy.terminal_bar import terminal_bar
-from ..console.terminal import complain, say, shown
+from ..console.terminal import echo, echo_error, shown
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
 from .failures import Failure, FailureLog
 from .local_engine import Outcome
@@ -16,30 +16,30 @@ from .outputs import Outputs, Plan
 
 
 class Report:
-    """Counts what becomes of the images of a plan and tells it as it comes; a context that owns the progress bar.
+    """Counts the outcomes of a plan's images and reports them as they come; a context that owns the progress bar.
 
     Args:
         plan: The images.
         out: The folder of all results.
         json_lines: Whether stdout gets JSON instead of words.
         missed: How many images were asked for and not found.
-        sign: As `staging.check_run_marker`, for `failures.jsonl`.
+        marker: As `staging.check_run_marker`, for `failures.jsonl`.
     """
 
-    def __init__(self, plan: Plan, out: Path, json_lines: bool = False, missed: int = 0, sign: Path | None = None) -> None:
+    def __init__(self, plan: Plan, out: Path, json_lines: bool = False, missed: int = 0, marker: Path | None = None) -> None:
         self.done = 0
         self.failed = missed
         self.stopped_by: Failure | None = None
         self._plan, self._out, self._json_lines = plan, out, json_lines
         self._total = plan.total + missed
-        self._log = FailureLog(out, sign)
+        self._log = FailureLog(out, marker)
         self._started = time.monotonic()
 
     def __enter__(self) -> Report:
         hidden = self._total == 1 or not self._plan.todo
         self._bar = terminal_bar(len(self._plan.todo), "image", hidden=hidden, smoothing=0.02)
         for outputs in self._plan.done:
-            self._forget(outputs)
+            self._log.remove(outputs.image)
         for outputs, reason in self._plan.refused:
             self._fail(outputs, Failure(reason))
         return self
@@ -48,16 +48,16 @@ class Report:
         self._bar.close()
 
     def add(self, outcome: Outcome) -> None:
-        """Tells what became of one image."""
+        """Reports the outcome of one image."""
         if outcome.failure:
             self._fail(outcome.outputs, outcome.failure)
         else:
             self.done += 1
-            self._forget(outcome.outputs)
+            self._log.remove(outcome.outputs.image)
             if self._json_lines:
                 self._say_json(outcome.outputs, status="done", files=[str(path) for path in outcome.files])
             else:
-                say(shown(f"{outcome.outputs.image}: {', '.join(map(str, outcome.files))}"))
+                echo(shown(f"{outcome.outputs.image}: {', '.join(map(str, outcome.files))}"))
         self._bar.update()
 
     def _fail(self, outputs: Outputs, failure: Failure) -> None:
@@ -65,16 +65,13 @@ class Report:
         self._bar.set_postfix(failed=self.failed, refresh=False)
         if failure.lasting and self.stopped_by is None:
             self.stopped_by = failure
-        complain(failure.reason)
+        echo_error(failure.reason)
         if self._json_lines:
             self._say_json(outputs, status="failed", reason=failure.reason, again=failure.again)
         self._log.add(outputs.source_below(self._out), failure)
 
-    def _forget(self, outputs: Outputs) -> None:
-        self._log.remove(outputs.image)
-
     def _say_json(self, outputs: Outputs, **fields: object) -> None:
-        say(json.dumps({"picture": str(outputs.image), **fields}))
+        echo(json.dumps({"picture": str(outputs.image), **fields}))
 
     def finish(self) -> int:
         """Settles `failures.jsonl`, tells the summary of a run over several images, and returns the exit code."""
@@ -85,19 +82,19 @@ class Report:
             skipped = f"{len(self._plan.done)} skipped (done before), " if self._plan.done else ""
             rate = f" ({self.done / seconds:.3g} images/s)" if self.done else ""
             where = f"; why is in {self._log.path}" if left and self.failed else ""
-            complain(f"{self.done} done, {skipped}{self.failed} failed of {self._total} images in {seconds:.1f} s{rate}{where}")
+            echo_error(f"{self.done} done, {skipped}{self.failed} failed of {self._total} images in {seconds:.1f} s{rate}{where}")
         elif self._plan.done:
-            complain(f"{self._plan.done[0].image}: its results are there already, made by the same command")
+            echo_error(f"{self._plan.done[0].image}: its results are there already, made by the same command")
         if not self.failed:
             return DONE
         return SOME_FAILED if self.done or self._plan.done else NOTHING_DONE
 
     @property
     def made(self) -> int:
-        """How many images have their results, made by this run or before."""
+        """The number of images that have their results, made by this run or before."""
         return self.done + len(self._plan.done)
 
     @property
     def left(self) -> int:
-        """How many images were not begun."""
+        """The number of images that were not begun."""
         return self._total - self.done - self.failed - len(self._plan.done)

@@ -31,7 +31,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 EXTENSIONS = frozenset((".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"))
-"""By which a file in a folder is taken for an image, in lower case."""
+"""The extensions of images in folders, in lower case."""
 
 VIDEOS = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp"))
 """Extensions of videos, which people name where images are wanted."""
@@ -81,11 +81,11 @@ def find_images(
 
 
 class Search:
-    """What was found so far.
+    """A search for images, and its results so far.
 
     Attributes:
         found: The images.
-        problems: What is wrong with the rest, in words.
+        problems: The reasons why the rest is left out.
     """
 
     def __init__(self, recursive: bool, out: str | os.PathLike[str] | None) -> None:
@@ -228,7 +228,7 @@ class Search:
 
 
 class _Others:
-    """What is passed over in a folder that was named, and how many images are not."""
+    """The files and folders that are passed over in a folder that was named."""
 
     def __init__(self) -> None:
         self.images = 0
@@ -251,7 +251,7 @@ class _Others:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file of this name in a folder is taken for an image: by its extension, unless it is hidden."""
+    """True if a file of this name in a folder is taken for an image: by its extension, unless it is hidden."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 - a Path costs ten times as much
 
 
@@ -281,7 +281,7 @@ def _lines(data: bytes) -> list[tuple[int, str]]:
 
 
 def _matches(pattern: str, out: Identity | None) -> set[str]:
-    """What a pattern matches. Python's own `**` never comes to an end where links lead in circles, and would take the results too."""
+    """The matches of a pattern. Python's own `**` never comes to an end where links lead in circles, and would take the results too."""
     found = _ANY_FOLDERS.search(pattern)
     if found is None:
         return set(glob.glob(pattern))  # noqa: PTH207 - Path.glob takes no absolute patterns

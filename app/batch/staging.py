@@ -62,8 +62,8 @@ def staged(
     """A place to write one image's results. They appear together with their record when the block ends well; otherwise none appears.
 
     Args:
-        outputs: Where they shall go; the folder is made where it is absent.
-        settings: What was asked for, as JSON can hold it.
+        outputs: The final places; the folder is made where it is absent.
+        settings: The settings for the record, as JSON can hold them.
         source_mark: The mark of the image from before it was read; None = as it is now.
         stages: Of a run that writes many; None = the place is made for this image alone.
 
@@ -106,11 +106,7 @@ def _publish(
 def open_run_marker(folder: Path) -> Iterator[Path]:
     """A name below the records' folder as long as a run lasts: who does not find it, sees another folder of the same name.
 
-    Args:
-        folder: Where the results go; made if absent, and removed again where nothing was written to it.
-
-    Yields:
-        The sign, for `check_run_marker`.
+    The folder of the results is made if absent, and removed again where nothing was written to it.
 
     Raises:
         OSError: The system refuses to write; the message says why and what to do.
@@ -118,26 +114,26 @@ def open_run_marker(folder: Path) -> Iterator[Path]:
     records = folder.absolute() / RECORDS
     with kept_if_used(records), ExitStack() as stack:
         with _refusal_in_words(folder):
-            sign = stack.enter_context(temporary_folder(records))
-        yield sign
+            marker = stack.enter_context(temporary_folder(records))
+        yield marker
 
 
-def check_run_marker(sign: Path | None) -> None:
+def check_run_marker(marker: Path | None) -> None:
     """Refuses to write where the folder of the results is no longer the one that the run began with; None = it does not matter.
 
     Raises:
-        OSError: The sign is not there. A drive that is unmounted leaves an empty folder, which would take the results.
+        OSError: The marker is gone. A drive that is unmounted leaves an empty folder, which would take the results.
     """
-    if sign is not None and not sign.exists():
+    if marker is not None and not marker.exists():
         raise OSError(
-            f"{sign.parent.parent} is not the folder that the run began with: its drive is gone, or somebody emptied or moved it; bring it "
-            "back, or choose another --out"
+            f"{marker.parent.parent} is not the folder that the run began with: its drive is gone, or somebody emptied or moved it; "
+            "bring it back, or choose another --out"
         ) from OSError(errno.ENODEV, os.strerror(errno.ENODEV))
 
 
 @contextmanager
 def _refusal_in_words(folder: Path) -> Iterator[None]:
-    """Says of what the system refuses in the block that it was writing to `folder`, and what to do."""
+    """Rewords errors of the system in the block: they name `folder`, and what to do."""
     try:
         yield
     except OSError as error:

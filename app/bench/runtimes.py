@@ -17,13 +17,14 @@ from ...annotators.choices import COMPILE, ONNX, OPENVINO, TORCH
 from ...geometry.estimate import Estimate
 from ...model_loader import runtimes
 from ...model_loader.comfy import devices
+from ...model_loader.load import parse_device
 from ..batch import per_image
 from ..batch.per_image import Options
 from ..differences import apart
 from . import timing
 
 EACH = (TORCH, ONNX, OPENVINO, COMPILE)
-"""What is measured where all are asked for; what takes minutes before it runs is the last."""
+"""All runtimes; the one that takes minutes before it runs is the last."""
 
 HEADER = (
     "| runtime | ms/image | torch's in turn | times torch | of 255: most, mean | ready after s | what ran it |",
@@ -33,16 +34,16 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Row:
-    """One runtime.
+    """The measurement of one runtime.
 
     Attributes:
         name: The runtime, with the dtype where that is not torch's own.
-        words: What ran the network; or why there is nothing, in words.
+        words: The engine that ran the network; or why there is nothing.
         ready: Seconds until it could run: to load the weights, and to build the engine or to take it from the store.
         seconds: Of the network for one image; None where it did not run.
         torch_seconds: Of torch in float32, which took turns with it; None for torch itself.
-        most: How far its images are from torch's in float32, in 255ths: the pixel that is farthest.
-        mean: The same, of all pixels.
+        most: The largest difference of its images from torch's in float32, in 255ths.
+        mean: The mean difference.
     """
 
     name: str
@@ -55,7 +56,7 @@ class Row:
 
     @property
     def times(self) -> float:
-        """How many times as fast as torch in float32."""
+        """The speed as a multiple of that of torch in float32."""
         return self.torch_seconds / self.seconds if self.torch_seconds and self.seconds else 1.0
 
 
@@ -73,7 +74,7 @@ def measure_runtimes(
         device: As `load_model`.
         seconds: About how long each is measured, and torch beside it.
         image_size: Width and height of the image.
-        asked: Which runtimes, of `RUNTIME_CHOICES`.
+        asked: The runtimes, of `RUNTIME_CHOICES`.
 
     Yields:
         Each, once it is measured.
@@ -81,22 +82,22 @@ def measure_runtimes(
     with tempfile.TemporaryDirectory(prefix="depth-normal-bench-") as folder:
         image = Path(folder) / "picture.jpg"
         timing.write_image(image, image_size)
-        where = _where(device)
+        where = parse_device(device)
         first = _Measured("torch float32", replace(options, runtime=TORCH, dtype="float32"), device, image)
         wait = timing.waiting(where)
-        yield first.row(timing.take_turns({TORCH: first.way}, wait, seconds)[TORCH])
+        yield first.row(timing.take_turns({TORCH: first.method}, wait, seconds)[TORCH])
         for name, wanted in _others(options, where, asked):
             other = _Measured(name, wanted, device, image)
             if other.is_left_to_torch:
                 yield Row(name, " ".join(other.lines) or "torch runs it", other.ready)
                 continue
-            times = timing.take_turns({TORCH: first.way, name: other.way}, wait, seconds)
+            times = timing.take_turns({TORCH: first.method, name: other.method}, wait, seconds)
             most, mean, _ = apart(other.found, first.found)
             yield replace(other.row(times[name]), torch_seconds=times[TORCH], most=most, mean=mean)
 
 
 class _Measured:
-    """A model that was loaded with a runtime, what it saw, and its network's calls, to be made again."""
+    """A model that was loaded with a runtime, its estimate, and the calls of its network, to be made again."""
 
     def __init__(self, name: str, options: Options, device: str, image: Path) -> None:
         start = time.perf_counter()
@@ -110,7 +111,7 @@ class _Measured:
         if self.is_left_to_torch:
             return
         self.found: Estimate = per_image.estimate(model, per_image.read(image), options) if found is None else found
-        self.way = partial(timing.replay, timing.network_calls(model, image, options, 1))
+        self.method = partial(timing.replay, timing.network_calls(model, image, options, 1))
         self._words = model.runtime if model.runtime != TORCH else f"torch {torch.__version__}, {model.device}"
 
     def row(self, seconds: float) -> Row:
@@ -119,7 +120,7 @@ class _Measured:
 
 
 def _others(options: Options, where: torch.device, asked: Collection[str]) -> Iterator[tuple[str, Options]]:
-    """What is measured beside torch in float32, by name."""
+    """The runtimes and dtypes that are measured beside torch in float32, by name."""
     for runtime in dict.fromkeys(asked):
         if runtime != TORCH:
             yield runtime, replace(options, runtime=runtime)
@@ -132,10 +133,6 @@ def _half_of(runtime: str, where: torch.device) -> list[str]:
     if runtime == TORCH:
         return [dtype for dtype in ("bfloat16", "float16") if devices.is_fast(getattr(torch, dtype), where)]
     return ["bfloat16"] if runtime == OPENVINO and where.type == "cpu" and devices.is_fast(torch.bfloat16, where) else []
-
-
-def _where(device: str) -> torch.device:
-    return devices.default_device() if device == "auto" else torch.device(device)
 
 
 @contextmanager

@@ -1,18 +1,18 @@
 """Measures a model's speed on this machine, from files to files and for the bare network, in one run.
 
-The clock is read when the device has done its work. Every way runs once before it counts; the ways take turns, so that a machine that
+The clock is read when the device has done its work. Every method runs once before it counts; the methods take turns, so that a machine that
 slows down slows all of them, and the figure is the median.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from ..._version import __version__
+from ...annotators.base import Annotator
 from ...annotators.family import Request
 from ...model_loader import Model
 from ...utils import opencv
@@ -39,12 +40,12 @@ _FEWEST, _MOST = 3, 50  # rounds
 _TURN_SECONDS = 0.25
 _MOST_IN_FOLDER = 200
 
-Way = Callable[[], object]
+Method = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What one way takes.
+    """The time of one method.
 
     Attributes:
         seconds: An image.
@@ -69,11 +70,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Bench:
-    """What was measured.
+    """The measurements of a model.
 
     Attributes:
         figures: "network" and "network, N at once"; "single", "batch" and "folder".
-        machine: What the figures hold for, in words.
+        machine: The conditions of the measurement, in words.
         memory: Most bytes: "process" (where the system tells), "cuda".
     """
 
@@ -83,16 +84,10 @@ class Bench:
 
 
 def measure(options: Options, device: str = "auto", seconds: float = 4.0, image_size: tuple[int, int] = FULL_HD) -> Bench:
-    """Measures a model.
-
-    Args:
-        options: The model and how it is run.
-        device: As `load_model`.
-        seconds: About how long each way is measured.
-        image_size: Width and height of the image.
+    """Measures a model, each method for about so many seconds, on an image of a width and height.
 
     Returns:
-        The figures: each way begins with the image's file (JPEG) and ends with the two PNG files that `estimate` writes by default.
+        The figures: each method begins with the image's file (JPEG) and ends with the two PNG files that `estimate` writes by default.
     """
     model = options.load(device)
     wait = waiting(model.device)
@@ -104,9 +99,9 @@ def measure(options: Options, device: str = "auto", seconds: float = 4.0, image_
             torch.cuda.reset_peak_memory_stats(model.device)
         run = partial(per_image.run, model, Outputs(image, folder / "single"), options)
         calls = {count: network_calls(model, image, options, count) for count in (1, AT_ONCE)}
-        ways: dict[str, Way] = {f"network {count}": partial(replay, each) for count, each in calls.items()}
-        ways |= {"single": run, "batch": partial(_batch, model, image, folder / "batch", options)}
-        times = take_turns(ways, wait, seconds)
+        methods: dict[str, Method] = {f"network {count}": partial(replay, each) for count, each in calls.items()}
+        methods |= {"single": run, "batch": partial(_batch, model, image, folder / "batch", options)}
+        times = take_turns(methods, wait, seconds)
         one, many = times["network 1"], times[f"network {AT_ONCE}"] / AT_ONCE
         each = _folder(model, image, folder, options, seconds / times["single"], wait)
         figures = {
@@ -127,41 +122,39 @@ def write_image(path: Path, image_size: tuple[int, int]) -> None:
         image.convert("RGB").resize(image_size, Image.Resampling.BICUBIC).save(path, quality=92)
 
 
-def waiting(device: torch.device) -> Way:
-    """What waits until the device has done its work."""
+def waiting(device: torch.device) -> Method:
+    """A function that waits until the device has done its work."""
     if device.type == "cuda":
         return partial(torch.cuda.synchronize, device)
     return torch.mps.synchronize if device.type == "mps" else lambda: None
 
 
-def network_calls(model: Model, image: Path, options: Options, count: int) -> list[Way]:
-    """The calls of the network that an estimate of so many images makes, to be made again."""
-    calls: list[Way] = []
-    with _watched(model, calls):
-        per_image.estimate(model, per_image.read(image).expand(count, -1, -1, -1), options)
+def network_calls(model: Model, image: Path, options: Options, count: int) -> list[Method]:
+    """The calls of the network that an estimate of so many images makes, to be made again.
+
+    They are recorded by a variant of the model: calls of `Annotator.run_network`, or of `infer_resized` in families whose network is no
+    single function.
+    """
+    calls: list[Method] = []
+
+    def recording(annotator: Annotator) -> Annotator:
+        variant = copy.copy(annotator)
+        name = "infer_resized" if annotator.why_no_graph(model.spec) else "run_network"
+        run = getattr(annotator, name)
+
+        def record(*arguments: Any) -> Any:
+            silent = (replace(each, progress=None) if isinstance(each, Request) else each for each in arguments)
+            calls.append(partial(run, *silent))
+            return run(*arguments)
+
+        setattr(variant, name, record)
+        return variant
+
+    per_image.estimate(model.varied(recording), per_image.read(image).expand(count, -1, -1, -1), options)
     return calls
 
 
-@contextmanager
-def _watched(model: Model, calls: list[Way]) -> Iterator[None]:
-    """Notes the calls of `Annotator.run_network`, or of `infer_resized` in families whose network is no single function."""
-    annotator = model.annotator
-    name = "infer_resized" if annotator.why_no_graph(model.spec) else "run_network"
-    run = getattr(annotator, name)
-
-    def noting(*arguments: Any) -> Any:
-        silent = (replace(each, progress=None) if isinstance(each, Request) else each for each in arguments)
-        calls.append(partial(run, *silent))
-        return run(*arguments)
-
-    vars(annotator)[name] = noting
-    try:
-        yield
-    finally:
-        del vars(annotator)[name]
-
-
-def replay(calls: list[Way]) -> None:
+def replay(calls: list[Method]) -> None:
     """Makes such calls again."""
     with torch.no_grad():
         for call in calls:
@@ -177,8 +170,8 @@ def _batch(model: Model, image: Path, folder: Path, options: Options) -> None:
         per_image.write(outputs, found.slice(index, index + 1), options)
 
 
-def _folder(model: Model, image: Path, folder: Path, options: Options, images: float, wait: Way) -> float:
-    """Seconds an image of the way of `depth-normal estimate FOLDER`, the model loaded."""
+def _folder(model: Model, image: Path, folder: Path, options: Options, images: float, wait: Method) -> float:
+    """Seconds an image of `depth-normal estimate FOLDER`, with the model loaded."""
     count = max(2 * AT_ONCE, min(_MOST_IN_FOLDER, int(images)))
     data = image.read_bytes()
     sources = [Source(folder / "photos" / f"{number}.jpg", Path(f"{number}.jpg")) for number in range(count)]
@@ -195,46 +188,46 @@ def _folder(model: Model, image: Path, folder: Path, options: Options, images: f
     return _time(partial(run, sources, folder / "maps"), wait) / count
 
 
-def take_turns(ways: dict[str, Way], wait: Way, seconds: float) -> dict[str, float]:
-    """The median seconds of one call of each way.
+def take_turns(methods: dict[str, Method], wait: Method, seconds: float) -> dict[str, float]:
+    """The median seconds of one call of each method.
 
     A turn is several calls where they are short. The threads of some engines go on spinning after a call, which slows whatever comes next:
     with one call a turn, torch beside ONNX Runtime took twice its time on two cores.
     """
-    for way in ways.values():
-        _time(way, wait)
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    end = time.perf_counter() + len(ways) * seconds
+    for method in methods.values():
+        _time(method, wait)
+    times: dict[str, list[float]] = {name: [] for name in methods}
+    end = time.perf_counter() + len(methods) * seconds
     for done in range(_MOST):
         if done >= _FEWEST and time.perf_counter() > end:
             break
-        for name, way in ways.items():
-            times[name] += _turn(way, wait, min(_TURN_SECONDS, seconds / _FEWEST))
+        for name, method in methods.items():
+            times[name] += _turn(method, wait, min(_TURN_SECONDS, seconds / _FEWEST))
     return {name: median(each) for name, each in times.items()}
 
 
-def _turn(way: Way, wait: Way, seconds: float) -> list[float]:
-    """Seconds of each call; where calls are short, without the first, during which the threads of the way before may still spin."""
-    first = _time(way, wait)
+def _turn(method: Method, wait: Method, seconds: float) -> list[float]:
+    """Seconds of each call; where calls are short, without the first, during which the threads of the method before may still spin."""
+    first = _time(method, wait)
     if first >= seconds:
         return [first]
     times: list[float] = []
     end = time.perf_counter() + seconds
     while not times or time.perf_counter() < end:
-        times.append(_time(way, wait))
+        times.append(_time(method, wait))
     return times
 
 
-def _time(way: Way, wait: Way) -> float:
+def _time(method: Method, wait: Method) -> float:
     wait()
     start = time.perf_counter()
-    way()
+    method()
     wait()
     return time.perf_counter() - start
 
 
-def _machine(model: Model, image_size: tuple[int, int], calls: list[Way]) -> dict[str, str]:
-    """What the figures hold for, in words."""
+def _machine(model: Model, image_size: tuple[int, int], calls: list[Method]) -> dict[str, str]:
+    """The conditions of the measurement: model, device, versions."""
     import numpy as np
     import PIL
 

@@ -24,6 +24,7 @@ import torch
 
 from ...annotators.registry import find_spec
 from ...geometry.files.paths import remove_leftovers
+from ...model_loader.weights.download import find_weights_files
 from ..batch.failures import Failure
 from ..batch.local_engine import BATCH_ON_A_GPU, Outcome, images_side_by_side
 from ..batch.outputs import Outputs
@@ -34,7 +35,6 @@ from ..batch.shards.catalogue import shard_of_record
 from ..batch.shards.rows import Row
 from ..batch.shards.writer import ShardTarget
 from ..batch.staging import open_run_marker
-from ..model_files import find_weights_files
 from .library import import_ray
 from .options import RayOptions
 from .session import session
@@ -64,21 +64,18 @@ def estimate_with_ray(
     options: Options,
     ray_options: RayOptions,
     stop: Event | None = None,
-    sign: Path | None = None,
+    marker: Path | None = None,
     target: ShardTarget | None = None,
 ) -> Iterator[Outcome]:
-    """Reads images, estimates and writes, on a cluster.
+    """Reads images, estimates and writes, on a cluster; as `engines.Engine.run`.
 
     Args:
         todo: The images and their files, all to be written alike.
         options: What is asked.
-        ray_options: How it is spread.
+        ray_options: How the run is spread.
         stop: When it is set the run ends; what is not whole by then does not appear.
-        sign: As `staging.check_run_marker`, asked before results are written; None = of the first image's folder, on a cluster.
-        target: Where shards go; None = files are written.
-
-    Yields:
-        What became of each image, as it is known.
+        marker: None = that of the first image's folder, on a cluster.
+        target: Where shards go.
 
     Raises:
         ImportError: Ray is not installed.
@@ -90,7 +87,7 @@ def estimate_with_ray(
         return
     find_weights_files(find_spec(options.model), options.weights)  # before the cluster is asked for anything
     first, folders = todo[0], {each.folder for each in todo}
-    job, place = Job(options, first.writes, options.settings(first.writes), overwrite=first.overwrite, sign=sign), first.folder
+    job, place = Job(options, first.writes, options.settings(first.writes), overwrite=first.overwrite, marker=marker), first.folder
     job = replace(job, threads=torch.get_num_threads())  # as the local engine would have here
     if target is not None:
         place = target.store.local
@@ -101,8 +98,8 @@ def estimate_with_ray(
         ray, cluster = stack.enter_context(session(ray_options.address))
         job = replace(job, cluster=cluster)
         _check_gpus(ray, ray_options, cluster)
-        if job.cluster and place is not None and sign is None:
-            job = replace(job, sign=stack.enter_context(open_run_marker(place)))
+        if job.cluster and place is not None and marker is None:
+            job = replace(job, marker=stack.enter_context(open_run_marker(place)))
         yield from _all_outcomes(ray, todo, job, ray_options, target, stop or Event())
 
 
@@ -201,7 +198,7 @@ def _pipeline(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: Ra
 
 @dataclass(frozen=True)
 class _Spread:
-    """What each worker of a run has.
+    """The resources of each worker of a run.
 
     Attributes:
         gpus: GPUs of a worker.
@@ -221,7 +218,7 @@ class _Spread:
 
 
 def _spread(ray: ModuleType, job: Job, options: RayOptions) -> _Spread:
-    """How a run is spread over a cluster as it is now; `job.threads` are those that torch may use."""
+    """The resources of workers on a cluster as it is now; `job.threads` are those that torch may use."""
     resources = ray.cluster_resources()
     gpus = options.gpus_per_worker
     if gpus is None:
@@ -239,7 +236,7 @@ def _spread(ray: ModuleType, job: Job, options: RayOptions) -> _Spread:
 
 
 def _tries(ray: ModuleType) -> dict[str, int]:
-    """How often Ray begins again what a lost worker had. It gives this up in 2.64, and names nothing else: then it does so without end."""
+    """The number of times that Ray begins again the work of a lost worker. Ray 2.64 drops this option: then it does so without end."""
     return {"max_task_retries": _TRIES_AGAIN} if "ray_remote_args" in inspect.signature(ray.data.Dataset.map_batches).parameters else {}
 
 
@@ -247,12 +244,12 @@ def _blocks(todo: Sequence[Outputs], indices: Sequence[int], rows: int) -> list[
     """Some of the images, as tables of so many rows."""
     import pyarrow as pa
 
-    columns = pa.schema({"index": pa.int64(), "path": pa.string(), "folder": pa.string(), "seen": pa.string()})
+    columns = pa.schema({"index": pa.int64(), "path": pa.string(), "folder": pa.string(), "source_mark": pa.string()})
     blocks = []
     for start in range(0, len(indices), rows):
         part = [(index, todo[index]) for index in indices[start : start + rows]]
         values = [
-            {"index": index, "path": str(each.image.absolute()), "folder": str(each.folder.absolute()), "seen": _listed(each)}
+            {"index": index, "path": str(each.image.absolute()), "folder": str(each.folder.absolute()), "source_mark": _listed(each)}
             for index, each in part
         ]
         blocks.append(pa.Table.from_pylist(values, columns))
@@ -267,7 +264,7 @@ def _listed(outputs: Outputs) -> str | None:
 def _all_outcomes(
     ray: ModuleType, todo: Sequence[Outputs], job: Job, options: RayOptions, target: ShardTarget | None, stop: Event
 ) -> Iterator[Outcome]:
-    """What becomes of each image. Those that get no answer are tried once more, each alone."""
+    """The outcome of each image. Those that get no answer are tried once more, each alone."""
     if stop.is_set():  # while Ray started
         return
 
@@ -312,7 +309,7 @@ def _outcomes(
 
 
 def _lost(outputs: Outputs) -> Failure:
-    """Why an image has no row, after it was tried alone."""
+    """The failure of an image that has no row, after it was tried alone."""
     reason = (
         f"{outputs.image}: no answer came, also when it was tried alone: its worker was lost again and again (no memory, killed), or "
         "failed as Ray's log says; try it again with --retry-failed, or give the machines fewer --workers"

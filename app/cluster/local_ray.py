@@ -31,13 +31,7 @@ def local_ray(**options: Any) -> Iterator[ModuleType]:
     """Starts Ray on this machine, on loopback and with a token of its own, and ends it with the block.
 
     The token is in the environment of this process and of Ray's own processes, in no file and on no command line. What the environment
-    said of tokens before is there again afterwards.
-
-    Args:
-        options: Of `ray.init`.
-
-    Yields:
-        The package.
+    said of tokens before is there again afterwards. `options` are further ones of `ray.init`.
 
     Raises:
         ImportError: Ray is not installed.

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import dataclass
 
-from ..commands.arguments import number, positive
+from ..commands.arguments import number_type, positive
 
 ENGINES = ("local", "ray")
 RAY_OPTIONS = ("--address", "--workers", "--gpus-per-worker", "--batch-size")
-"""What goes with `--engine ray` alone."""
+"""The options of `--engine ray` alone."""
 
 
 @dataclass(frozen=True)
 class RayOptions:
-    """How a run is spread over a cluster.
+    """The distribution of a run over a cluster.
 
     Attributes:
         address: Of a running cluster; None = that of RAY_ADDRESS, or a Ray on this machine that ends with the run.
@@ -39,13 +38,16 @@ def add_ray(parser: argparse.ArgumentParser) -> None:
     address = "a running cluster: auto, HOST:PORT or ray://HOST:PORT (default: RAY_ADDRESS, or a Ray on this machine for this run)"
     ray.add_argument("--address", help=address)
     ray.add_argument("--workers", type=positive, metavar="N", help="most workers, each with its own model (default: what the cluster has)")
+    share = number_type(
+        "a number of GPUs: a part of one, such as 0.5, or a whole number", lambda gpus: 0 <= gpus <= 1 or gpus % 1 == 0 < gpus
+    )
     gpus = "GPUs of a worker; 0.25 = four share one (default: 1 where the cluster has any)"
-    ray.add_argument("--gpus-per-worker", type=_share, metavar="F", help=gpus)
+    ray.add_argument("--gpus-per-worker", type=share, metavar="F", help=gpus)
     ray.add_argument("--batch-size", type=positive, metavar="N", help="images that run together (default: 8 on a GPU, else 1)")
 
 
 def ray_options(arguments: argparse.Namespace) -> RayOptions:
-    """What was asked for."""
+    """The options that were given on the command line."""
     return RayOptions(
         address=arguments.address,
         workers=arguments.workers,
@@ -53,11 +55,3 @@ def ray_options(arguments: argparse.Namespace) -> RayOptions:
         batch_size=arguments.batch_size,
         device=arguments.device,
     )
-
-
-def _share(text: str) -> float:
-    """GPUs of a worker: Ray gives parts of one, or whole ones."""
-    value = number(text)
-    if not 0 <= value < math.inf or (value > 1 and value != int(value)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of GPUs: a part of one, such as 0.5, or a whole number")
-    return value

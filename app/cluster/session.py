@@ -24,10 +24,7 @@ _SECONDS_TO_ANSWER = 5
 
 @contextmanager
 def session(address: str | None) -> Iterator[tuple[ModuleType, bool]]:
-    """Ray, connected. What is started here ends with the block; a Ray to which this process is connected already is used and kept.
-
-    Args:
-        address: As `RayOptions.address`.
+    """Ray, connected. A Ray that is started here ends with the block; one to which this process is connected already is used and kept.
 
     Yields:
         The package, and whether workers may be on other machines, now or when the cluster grows.
@@ -70,7 +67,7 @@ def _connected(address: str) -> Iterator[ModuleType]:
 
 @contextmanager
 def _end_in_words(ray: ModuleType) -> Iterator[None]:
-    """Says of a Ray that is killed in the block what became of the run, and how to go on."""
+    """Explains, if Ray is killed in the block, what became of the run, and how to go on."""
     try:
         yield
     except (ray.exceptions.LocalRayletDiedError, ray.exceptions.NodeDiedError, ray.exceptions.RaySystemError) as error:

@@ -40,20 +40,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker has to know.
+    """The task of a worker.
 
     Attributes:
-        options: What is asked of every image.
+        options: The options of every image.
         writes: As `Outputs.writes`.
         settings: How results are made, for the records.
         device: As `load_model` takes it.
         batch: Images that run through the network together.
         overwrite: As `Outputs.overwrite`.
-        shards: What shards have in common; None = files are written.
+        shards: The common properties of shards; None = files are written.
         place: The folder or store of the shards.
-        sign: A name by which a worker sees that it writes to the folder that is meant; None = it does not matter.
+        marker: A name by which a worker finds that it writes to the right folder; None = it does not matter.
         cluster: Whether it may be on another machine.
-        threads: Threads that compute one image: as `Options.threads_per_image`.
+        threads: As `Options.threads_per_image`.
     """
 
     options: Options
@@ -64,18 +64,18 @@ class Job:
     overwrite: bool = False
     shards: ShardRun | None = None
     place: str = ""
-    sign: Path | None = None
+    marker: Path | None = None
     cluster: bool = False
     threads: int = 1
 
     @property
     def numbers(self) -> str:
-        """Of the maps between the steps."""
+        """The number type of the maps between the steps."""
         return self.shards.options.numbers if self.shards else "float32"
 
     @property
     def keeps_images(self) -> bool:
-        """Whether something that is written shows the image too."""
+        """True if an output shows the image too."""
         return any(kind in STEREO_CHOICES or (f".{kind}" in FORMATS and FORMATS[f".{kind}"].surface) for kind in self.writes)
 
 
@@ -83,7 +83,7 @@ def _table(rows: Sequence[Row]) -> pa.Table:
     """Rows between two steps."""
     import pyarrow as pa
 
-    step = {"index": pa.int64(), "folder": pa.string(), "seen": pa.string(), "pixels": pa.large_binary(), "failure": pa.string()}
+    step = {"index": pa.int64(), "folder": pa.string(), "source_mark": pa.string(), "pixels": pa.large_binary(), "failure": pa.string()}
     columns = pa.schema([*schema(), *(pa.field(name, kind) for name, kind in step.items())])
     return pa.Table.from_pylist(list(rows), columns)
 
@@ -101,7 +101,7 @@ def _failed(row: Row, failure: Failure) -> Row:
 
 
 def _failure_of(name: str, error: Exception, written_to: Path | None = None) -> Failure:
-    """As `failure_of`. Of what nobody expected it says the place: raised, it would be in a log of Ray's and nowhere else."""
+    """As `failure_of`, with the place of an unexpected error: raised, it would be in a log of Ray's and nowhere else."""
     failure = failure_of(name, error, written_to)
     if isinstance(error, EXPECTED_ERRORS):
         return failure
@@ -111,7 +111,7 @@ def _failure_of(name: str, error: Exception, written_to: Path | None = None) -> 
 
 
 def read_rows(batch: pa.Table, job: Job) -> Iterator[pa.Table]:
-    """The first step: a table of `index`, `path`, `folder` and `seen` in, the same with pixels out."""
+    """The first step: a table of `index`, `path`, `folder` and `source_mark` in, the same with pixels out."""
     _compute_with(job.threads)
     for row in batch.to_pylist():
         yield _table([_read_row(row, job)])
@@ -121,7 +121,7 @@ def _read_row(row: Row, job: Job) -> Row:
     image = as_path(row["path"])
     copy = image
     try:
-        source_mark = row["seen"] or json.dumps(mark(image))
+        source_mark = row["source_mark"] or json.dumps(mark(image))
         with local_copy(image) as copy:
             pixels = per_image.read(copy)
     except Exception as error:  # noqa: BLE001 - the report gets it
@@ -130,7 +130,7 @@ def _read_row(row: Row, job: Job) -> Row:
         if job.cluster and isinstance(error, FileNotFoundError):
             words += f" (on {socket.gethostname()}; every machine of the cluster must see the images under this name, or by a URL)"
         return _failed(row, replace(failure, reason=words))
-    return {**row, "seen": source_mark, "height": pixels.shape[2], "width": pixels.shape[3], "pixels": _packed(pixels)}
+    return {**row, "source_mark": source_mark, "height": pixels.shape[2], "width": pixels.shape[3], "pixels": _packed(pixels)}
 
 
 def _packed(pixels: Tensor) -> bytes:
@@ -183,7 +183,7 @@ class Worker:
                 yield _table([row])
 
     def _estimate(self, rows: list[Row]) -> Iterator[Row]:
-        """Of images of one size."""
+        """Estimates images of one size."""
         try:
             found = per_image.estimate(self.model, torch.cat([_pixels_of(row) for row in rows]), self.job.options)
         except Exception as error:  # noqa: BLE001 - the report gets it
@@ -201,7 +201,7 @@ class Worker:
             maps = row_of(row["path"], found, self.job.numbers)
         except ValueError as error:
             return _failed(row, failure_of(row["path"], error))
-        kept = {name: row[name] for name in ("index", "folder", "seen")}
+        kept = {name: row[name] for name in ("index", "folder", "source_mark")}
         return {**maps, **kept, "pixels": row["pixels"] if self.job.keeps_images else None}
 
 
@@ -216,9 +216,9 @@ def _written(row: Row, job: Job) -> Row:
         return row
     outputs = Outputs(as_path(row["path"]), Path(row["folder"]), job.writes, job.overwrite)
     try:
-        _check_sign(job)
+        _check_marker(job)
         image = _pixels_of(row) if row["pixels"] else None
-        files = per_image.write(outputs, estimate_of(row), job.options, image, json.loads(row["seen"]), job.settings)
+        files = per_image.write(outputs, estimate_of(row), job.options, image, json.loads(row["source_mark"]), job.settings)
     except Exception as error:  # noqa: BLE001 - the report gets it
         return _failed(row, _failure_of(row["path"], error, outputs.folder))
     return {"index": row["index"], "files": [path.name for path in files]}
@@ -229,14 +229,14 @@ def write_rows_as_shards(batch: pa.Table, job: Job) -> pa.Table:
     assert job.shards is not None
     store = _store(job.place)
     answers: list[Row] = []
-    with ShardWriter[Row](store, job.shards, partial(_check_sign, job)) as writer:
+    with ShardWriter[Row](store, job.shards, partial(_check_marker, job)) as writer:
         for number in range(batch.num_rows):
             (row,) = batch.slice(number, 1).to_pylist()  # one in memory at a time
             if row["failure"]:
                 answers.append(row)
                 continue
             try:
-                closed = writer.add({name: row[name] for name in ("index", "path", "folder")}, row, json.loads(row["seen"]))
+                closed = writer.add({name: row[name] for name in ("index", "path", "folder")}, row, json.loads(row["source_mark"]))
             except Exception as error:  # noqa: BLE001 - the report gets it
                 answers.append(_failed(row, _failure_of(row["path"], error, store.local)))
             else:
@@ -246,13 +246,13 @@ def write_rows_as_shards(batch: pa.Table, job: Job) -> pa.Table:
 
 
 def _compute_with(threads: int) -> None:
-    """Has torch compute with so many threads in this thread. Ray would have it take as many as a task has CPUs in Ray's books."""
+    """Sets torch's number of threads for this thread. Ray sets it to the CPUs that a task has in Ray's books."""
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
 
 
 def _answers_of(closed: Closed[Row] | None, folder: Path | None) -> Iterator[Row]:
-    """What is said of the rows of a shard."""
+    """The answers for the rows of a shard."""
     if closed is None:
         return
     if closed.error is not None:
@@ -267,11 +267,11 @@ def _answers_of(closed: Closed[Row] | None, folder: Path | None) -> Iterator[Row
 _store = lru_cache(open_store)
 
 
-def _check_sign(job: Job) -> None:
+def _check_marker(job: Job) -> None:
     if not job.cluster:
-        check_run_marker(job.sign)
-    elif job.sign is not None and not job.sign.exists():
+        check_run_marker(job.marker)
+    elif job.marker is not None and not job.marker.exists():
         raise RuntimeError(
-            f"the machine {socket.gethostname()} does not see the folder {job.sign.parent.parent} of the machine that began the run; "
+            f"the machine {socket.gethostname()} does not see the folder {job.marker.parent.parent} of the machine that began the run; "
             "give an --out that all machines share, or write shards to a store (--write parquet --out s3://...)"
         )

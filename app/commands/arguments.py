@@ -1,4 +1,4 @@
-"""What the subcommands share: exit codes, user errors, options and their types. Imports nothing large."""
+"""The options that several subcommands share, and the types of their values. Imports nothing large."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
 from ..output_choices import CODING_CHOICES, NUMBER_CHOICES, ORIGINAL_CHOICES, SHARD_BYTES, SHARD_CHOICES
 
+if TYPE_CHECKING:
+    from ..batch.per_image import Options
+
 UP = "what points up in a ply: y (the default), or z as in Blender"
 
 MOST_TILES = 64
-"""As `inference.tile_layout` has it, which imports torch; a test compares them."""
+"""As `inference.options` has it, which imports torch; a test compares them."""
 
+_WHICH_MODEL = "which model; `depth-normal models` lists them (default: the one that --weights are of, else {})"
 _SIZE = (
     "side of the network's input in pixels, as its authors count it (default: theirs); less is faster. MoGe-2: 840 is its resolution "
     "level 9, 485 level 0"
@@ -33,25 +37,23 @@ _UNITS = {f"{prefix}{unit}".lower(): base**power for unit, base in (("B", 1000),
 
 _NUMBERED = ("cuda", "mps")
 DEVICE_WORDS = f"{', '.join(DEVICE_CHOICES)}, or cuda:N for the GPU of that number, from 0"
-"""What --device takes."""
+"""The values of --device, in words."""
 
 
 def add_model(parser: argparse._ActionsContainer, default: str) -> None:
     """Adds --model and --weights; `chosen_model` says which model they mean."""
-    model = f"which model; `depth-normal models` lists them (default: the one that --weights are of, else {default})"
-    parser.add_argument("--model", metavar="MODEL", help=model)
+    parser.add_argument("--model", metavar="MODEL", help=_WHICH_MODEL.format(default))
     _add_weights(parser, default)
 
 
 def add_model_or_word(parser: argparse.ArgumentParser, default: str) -> None:
     """As `add_model`, for a command whose only word is the model: `bench tiny` is `bench --model tiny`."""
-    model = f"which model; `depth-normal models` lists them (default: the one that --weights are of, else {default})"
-    _add_one(parser, model)
+    _add_one(parser, _WHICH_MODEL.format(default))
     _add_weights(parser, default)
 
 
 def add_model_to_name(parser: argparse.ArgumentParser, task: str) -> None:
-    """The same for a command that has no default; `named_model` says which one is meant."""
+    """Adds --model for a command that has no default; `named_model` gives the model."""
     _add_one(parser, f"the model {task}, as `depth-normal models` lists them")
 
 
@@ -85,16 +87,11 @@ def _add_weights(parser: argparse._ActionsContainer, default: str) -> None:
 
 
 NETWORK_OPTIONS = ("--model", "--weights", "--size", "--tiles", "--refine", "--dtype", "--runtime")
-"""What `add_network` adds besides --device, which also says where an effect is computed."""
+"""The options of `add_network` besides --device, which also says where an effect is computed."""
 
 
 def add_network(parser: argparse._ActionsContainer, default: str) -> None:
-    """Adds everything that decides how a model runs on an image.
-
-    Args:
-        parser: The command's, or a group of its options.
-        default: The model if nobody chooses.
-    """
+    """Adds every option that decides how a model runs on an image; `default` is the model if nobody chooses."""
     add_model(parser, default)
     add_size(parser)
     parser.add_argument("--tiles", type=tiles, metavar="N", help=_TILES)
@@ -123,6 +120,22 @@ def chosen_model(arguments: argparse.Namespace) -> str:
     return recognise(arguments.weights).id
 
 
+def network_options(arguments: argparse.Namespace) -> Options:
+    """The options of the model, of a parser with `add_network` and `fov`."""
+    from ..batch.per_image import Options
+
+    return Options(
+        model=chosen_model(arguments),
+        weights=arguments.weights,
+        dtype=arguments.dtype,
+        size=arguments.size,
+        fov=arguments.fov,
+        tiles=arguments.tiles,
+        refine=arguments.refine,
+        runtime=arguments.runtime,
+    )
+
+
 def check_weights(arguments: argparse.Namespace) -> None:
     """Refuses a file of weights that is not there, before anything is loaded.
 
@@ -145,12 +158,7 @@ def named_model(arguments: argparse.Namespace) -> str:
 
 
 def refuse_options(arguments: argparse.Namespace, options: Iterable[str], why: str) -> None:
-    """Refuses options that would change nothing.
-
-    Args:
-        arguments: Of a command of `cli`, whose `parser` is a `Parser`.
-        options: Their names.
-        why: Why they are in vain, in words that go on from an option's name.
+    """Refuses options that would change nothing; `why` goes on from an option's name.
 
     Raises:
         ValueError: One has another value than its default.
@@ -257,52 +265,24 @@ def whole_pixels(text: str) -> int:
     return int(value)
 
 
-def positive(text: str) -> int:
-    """A whole number of pixels."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of pixels above 0")
-    return int(text)
-
-
 def tiles(text: str) -> int | str:
-    """How many tiles along the longer side: a number from 2 on, or auto."""
+    """A number of tiles along the longer side, from 2 on, or auto."""
     if text != "auto" and (not text.isdecimal() or not 2 <= int(text) <= MOST_TILES):
         raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a whole number from 2 to {MOST_TILES}")
     return text if text == "auto" else int(text)
 
 
-def degrees(text: str) -> float:
-    """An angle of view."""
-    if not 0 < (angle := number(text)) < 180:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an angle between 0 and 180 degrees")
-    return angle
-
-
-def near_far_ratio(text: str) -> float:
-    """How many times farther the far end is."""
-    if not 1 < (value := number(text)) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 1")
-    return value
-
-
 def point(text: str) -> tuple[float, ...]:
-    """A place in the image."""
+    """A point in the image, as x,y."""
     return numbers(text, ("x", "y"))
 
 
 def numbers(text: str, names: Sequence[str]) -> tuple[float, ...]:
-    """As many numbers as there are names, with commas between."""
+    """One number for each name, with commas between."""
     found = tuple(map(number, text.split(",")))
     if len(found) != len(names) or any(map(math.isnan, found)):
         raise argparse.ArgumentTypeError(f"{text!r} is not {','.join(names)}: {len(names)} numbers with commas between, no spaces")
     return found
-
-
-def real(text: str) -> float:
-    """A number, infinite ones included."""
-    if math.isnan(value := number(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
-    return value
 
 
 def millimetres(text: str) -> float:
@@ -331,8 +311,43 @@ def _with_unit(text: str) -> tuple[float, str | None]:
 
 
 def number(text: str) -> float:
-    """NaN where it is none."""
+    """The number of a text; NaN where it is none."""
     try:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def number_type(problem: str, accepts: Callable[[float], bool]) -> Callable[[str], float]:
+    """The type of an option that takes a number.
+
+    Args:
+        problem: What other texts are not, in words that follow "is not".
+        accepts: Whether a number, or the NaN of a text that is none, is accepted.
+    """
+
+    def parse(text: str) -> float:
+        if not accepts(value := number(text)):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {problem}")
+        return value
+
+    return parse
+
+
+def whole_type(problem: str, least: int, most: float = math.inf) -> Callable[[str], int]:
+    """The type of an option that takes a whole number within limits; `problem` as in `number_type`."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {problem}")
+        return int(text)
+
+    return parse
+
+
+real = number_type("a number", lambda value: not math.isnan(value))
+"""Infinite numbers included."""
+share = number_type("a number from 0 to 1", lambda value: 0 <= value <= 1)
+degrees = number_type("an angle between 0 and 180 degrees", lambda value: 0 < value < 180)
+near_far_ratio = number_type("a number above 1", lambda value: 1 < value < math.inf)
+positive = whole_type("a whole number of pixels above 0", 1)

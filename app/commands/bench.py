@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 
 from ...annotators.choices import RECOMMENDED_MODEL, TORCH
 from ..batch.allocator import keep_freed_memory
-from ..console.terminal import say
+from ..console.terminal import echo
 from ..outcomes import DONE
-from .arguments import ALL, add_device, add_json, add_model_or_word, add_runtimes, check_weights, chosen_model, number
+from .arguments import ALL, add_device, add_json, add_model_or_word, add_runtimes, check_weights, chosen_model, number_type
 
 if TYPE_CHECKING:
     from ..batch.per_image import Options
     from ..bench.timing import Bench
 
 DEFAULT_SECONDS = 4.0
+_seconds = number_type("a number of seconds above 0, at most 3600", lambda value: 0 < value <= 3600)
 DISTURBED = 1.1  # of the network's rate: files cannot be made faster than that
 
 
@@ -33,12 +34,6 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_bench)
 
 
-def _seconds(text: str) -> float:
-    if not 0 < (value := number(text)) <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, at most 3600")
-    return value
-
-
 def _bench(arguments: argparse.Namespace) -> int:
     check_weights(arguments)
     keep_freed_memory()  # as the commands do that it speaks for
@@ -51,7 +46,7 @@ def _bench(arguments: argparse.Namespace) -> int:
         return _bench_runtimes(arguments, options, runtimes)
     options = replace(options, runtime=runtimes[0])
     found = measure(options, arguments.device, arguments.seconds)
-    say(json.dumps(as_json(found), indent=2) if arguments.json else table(found))
+    echo(json.dumps(as_json(found), indent=2) if arguments.json else table(found))
     return DONE
 
 
@@ -63,11 +58,11 @@ def _bench_runtimes(arguments: argparse.Namespace, options: Options, runtimes: S
     try:
         for row in measure_runtimes(options, arguments.device, arguments.seconds, asked=asked):
             if not arguments.json:
-                say("\n".join((*(() if measured else HEADER), line(row))))
+                echo("\n".join((*(() if measured else HEADER), line(row))))
             measured.append(as_json(row))
     finally:
         if arguments.json and measured:  # also what was measured before a stop
-            say(json.dumps(measured, indent=2))
+            echo(json.dumps(measured, indent=2))
     return DONE
 
 

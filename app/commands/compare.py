@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from ..console.terminal import say
+from ..console.terminal import echo
 from ..outcomes import DONE
 from .arguments import add_json
 
@@ -23,13 +23,13 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from ..file_comparison import compare_files
+    from ..differences import compare_files
 
     errors = compare_files(arguments.found, arguments.truth, arguments.normals_from_depth)
     if arguments.json:
-        say(json.dumps(errors, indent=2))
+        echo(json.dumps(errors, indent=2))
         return DONE
     for kind, row in errors.items():
         unit = " (degrees)" if kind == "normals" else ""
-        say(f"{kind}{unit}: " + ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
+        echo(f"{kind}{unit}: " + ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
     return DONE

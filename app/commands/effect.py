@@ -8,11 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..console.parser import Parser
-from ..outcomes import DONE
 from .arguments import millimetres, point, real, refuse_options
 from .for_each_image import over_images
-from .result_paths import add_result, result_path, say_result, settle_result
-from .scene import IMAGES, add_scene, check_model, read_scene, write_image
+from .result_paths import add_result, settle_result
+from .scene import IMAGES, add_scene, check_model, read_scene, write_result
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +32,7 @@ COMMON = {
     "fog": ("--density", "--colour", "--start", "--height-falloff", "--sky"),
     "depth-of-field": ("--focus", "--unit", "--point", "--blur", "--f-number", "--focal-length"),
 }
-"""What `--help` shows of each effect's options, besides:"""
+"""The options of each effect that `--help` shows, besides:"""
 COMMON_TO_ALL = ("--out", "--open", "--overwrite", "--model", "--recursive")
 
 _UNIT = "of distances: percent of the way from the near end of the scene to its far end, or metres, for metric depth (default: %(default)s)"
@@ -53,12 +52,12 @@ def add_effect(parser: Parser) -> None:
         add_result(added, ending, extensions)
         add(added.add_argument_group("the effect"))
         added.common = frozenset((*COMMON_TO_ALL, *COMMON[name]))
-        added.called = {"falloff": "--height-falloff"}
+        added.argument_names = {"falloff": "--height-falloff"}
         added.set_defaults(parser=added, run=over_images(_effect, _planned))
 
 
 def _add_choice(group: argparse._ArgumentGroup) -> None:
-    """What a mask takes in."""
+    """Adds the options that say what belongs to a mask."""
     group.add_argument("--unit", choices=UNIT_CHOICES, default=UNIT_CHOICES[0], help=_UNIT)
     group.add_argument("--near", type=real, default=0.0, metavar="X", help="where it begins (default: %(default)s)")
     far = "where it ends; 100 percent or 0 metres is no limit, and takes in the sky (default: %(default)s)"
@@ -129,17 +128,14 @@ def _effect(arguments: argparse.Namespace) -> int:
     make = _planned(arguments)
     scene = read_scene(arguments)
     result, words = make(scene)
-    with result_path(arguments) as path:
-        write_image(path, result, scene.bits)
-    say_result(arguments, words)
-    return DONE
+    return write_result(arguments, result, scene.bits, words)
 
 
 def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, str]:
     from ...geometry.effects.depth_mask import MaskChoice
 
     if arguments.point:
-        refuse_options(arguments, ("--near", "--far"), "says nothing beside --point, which takes their place; leave one of them out")
+        refuse_options(arguments, ("--near", "--far"), "has no effect beside --point, which takes their place; leave one of them out")
     else:
         refuse_options(arguments, ("--tolerance",), "says how far the surface around --point reaches; name a point, or leave it out")
     invert = getattr(arguments, "invert", False)
@@ -203,9 +199,9 @@ def _depth_of_field(arguments: argparse.Namespace) -> Plan:
     from ...geometry.effects.focus import Focus, focused
 
     if arguments.point:
-        refuse_options(arguments, ("--focus",), "says nothing beside --point, which takes its place; leave one of them out")
+        refuse_options(arguments, ("--focus",), "has no effect beside --point, which takes its place; leave one of them out")
     if arguments.f_number:
-        refuse_options(arguments, ("--blur",), "says nothing beside --f-number, which takes its place; leave one of them out")
+        refuse_options(arguments, ("--blur",), "has no effect beside --f-number, which takes its place; leave one of them out")
     else:
         refuse_options(arguments, ("--focal-length", "--sensor"), "is of a real lens; give its --f-number too, or leave it out")
     if not arguments.blades:

@@ -7,6 +7,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -17,7 +18,7 @@ from ..batch.allocator import keep_freed_memory
 from ..batch.sources import VIDEOS, Source
 from ..cluster.options import RAY_OPTIONS, add_ray, ray_options
 from ..console.parser import Parser
-from ..console.terminal import complain, program, quoted, say, stdout_for_results, stoppable
+from ..console.terminal import echo, echo_error, program, quoted, stdout_for_results, stoppable
 from ..console.viewer import show
 from ..outcomes import DONE, INTERRUPTED, NOTHING_DONE, TERMINATED
 from ..output_choices import DEFAULT_WRITES, HOLES, LAYOUT_CHOICES, SHARD_CHOICES, STEREO_CHOICES, UP_CHOICES, WRITE_CHOICES
@@ -30,6 +31,7 @@ from .arguments import (
     chosen_model,
     degrees,
     near_far_ratio,
+    network_options,
     refuse_options,
     several_of,
 )
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from ..batch.per_image import Options
     from ..batch.shards.folder import ShardFolder
 
-    # By whether to stop, and the sign of the folder of results (`staging.open_run_marker`).
+    # By whether to stop, and the marker of the folder of results (`staging.open_run_marker`).
     Run = Callable[[Event, Path | None], Iterator[Outcome]]
 
 DEMO_IMAGE = Path(__file__).parents[1] / "coffee.jpg"
@@ -54,12 +56,12 @@ COMMON = (
     *("--out", "--open", "--model", "--also", "--write", "--coding", "--tiles", "--refine", "--size"),
     *("--recursive", "--resume", "--overwrite"),
 )
-"""What `--help` of `estimate` shows of the options."""
+"""The options that `--help` of `estimate` shows."""
 
 _OF_STEREO = ("--divergence", "--convergence", "--original")
 _OF_SHARDS = ("--numbers", "--shard-size")
 _OF_DEPTH_ALONE = {"depth", "stl", *STEREO_CHOICES}
-"""What is made of depth as the model gives it, however far apart its ends are."""
+"""Outputs of depth as the model gives it, whatever the ratio of its ends is."""
 
 
 def add_estimate(parser: Parser) -> None:
@@ -126,30 +128,25 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def run_images(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
-    """A run over the images that are named.
+    """Estimates the images that are named, writes `writes` (as `outputs.Outputs.writes`), and returns the exit code.
 
-    Args:
-        arguments: Of a command that has all options of `estimate` but those that say what is written.
-        writes: As `outputs.Outputs.writes`.
-
-    Returns:
-        The exit code.
+    The arguments are of a command that has all options of `estimate` but those that say what is written.
     """
     _refuse_useless(arguments, writes)
     engine = _engine(arguments)
     if arguments.retry_failed:
         sources, problems = _failed_before(arguments, engine)
         if not sources and not problems:
-            complain(f"{arguments.out}: no failure is left for which trying again makes sense")
+            echo_error(f"{arguments.out}: no failure is left for which trying again makes sense")
             return DONE
     else:
         if not arguments.images:
             raise ValueError("no images are named: name files, folders, patterns, @list.txt or - (or use --retry-failed)")
         sources, problems = engine.find(arguments.images, arguments.recursive, arguments.out)
     for problem in problems:
-        complain(problem)
+        echo_error(problem)
         if arguments.json_lines:
-            say(json.dumps({"picture": None, "status": "failed", "reason": problem, "again": False}))
+            echo(json.dumps({"picture": None, "status": "failed", "reason": problem, "again": False}))
     if not sources:
         return NOTHING_DONE
     _refuse_videos(sources)
@@ -169,7 +166,7 @@ def _engine(arguments: argparse.Namespace) -> Engine:
 
 
 def _results(arguments: argparse.Namespace, writes: tuple[str, ...], options: Options) -> FileFolder | ShardFolder:
-    """Where results go, and as what."""
+    """The folder of the results, and their form."""
     kind = next((each for each in writes if each in SHARD_CHOICES), None)
     if kind is None:
         from ..batch.engines import FileFolder
@@ -186,35 +183,27 @@ def _results(arguments: argparse.Namespace, writes: tuple[str, ...], options: Op
 
 def _options(arguments: argparse.Namespace) -> Options:
     from ...geometry.views.stereo import StereoOptions
-    from ..batch.per_image import Options
 
-    return Options(
-        model=chosen_model(arguments),
-        weights=arguments.weights,
-        dtype=arguments.dtype,
-        size=arguments.size,
-        fov=arguments.fov,
+    return replace(
+        network_options(arguments),
         near_far_ratio=arguments.near_far_ratio,
-        tiles=arguments.tiles,
         ply_up=arguments.up or UP_CHOICES[0],
         stereo=StereoOptions(arguments.divergence, arguments.convergence, arguments.original),
-        refine=arguments.refine,
-        runtime=arguments.runtime,
         coding=arguments.coding,
     )
 
 
 def _writes(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """What is to be written, without doubles."""
+    """The outputs, each once."""
     return tuple(dict.fromkeys((*(arguments.write or DEFAULT_WRITES), *arguments.also)))
 
 
 def _refuse_useless(arguments: argparse.Namespace, writes: tuple[str, ...]) -> None:
     """Refuses options that say nothing of what is written, or of who does the work."""
     if "--up" in arguments.parser.options and "ply" not in writes:
-        refuse_options(arguments, ("--up",), "says how a PLY stands, and none is asked for: add --also ply, or leave it out")
+        refuse_options(arguments, ("--up",), "is for a PLY, and none is asked for: add --also ply, or leave it out")
     if "--coding" in arguments.parser.options and "normals" not in writes:
-        refuse_options(arguments, ("--coding",), "says how <image>_normals.png is, and none is asked for: add normals to --write")
+        refuse_options(arguments, ("--coding",), "is for <image>_normals.png, and none is asked for: add normals to --write")
     if "--near-far-ratio" in arguments.parser.options and set(writes) <= _OF_DEPTH_ALONE:
         why = f"is for normals and meshes, and {','.join(writes)} is neither: write normals too, or leave it out"
         refuse_options(arguments, ("--near-far-ratio",), why)
@@ -241,7 +230,7 @@ def _refuse_useless_fov(arguments: argparse.Namespace) -> None:
 
 
 def _refuse_videos(sources: list[Source]) -> None:
-    """Says, before a model is loaded, which command takes videos, where nothing else is named."""
+    """Refuses a run over videos alone, before a model is loaded, and names the command that takes them."""
     if all(source.path.suffix.lower() in VIDEOS for source in sources):
         raise ValueError(f"{sources[0].path} is a video; `{program()} video {quoted(sources[0].path)}` makes maps of it")
 
@@ -265,22 +254,22 @@ def _run(plan: Plan, run: Run, log: Path, arguments: argparse.Namespace, missed:
     from ..batch.staging import open_run_marker
 
     with (
-        open_run_marker(log) if plan.todo else nullcontext() as sign,
-        Report(plan, log, arguments.json_lines, missed, sign) as report,
+        open_run_marker(log) if plan.todo else nullcontext() as marker,
+        Report(plan, log, arguments.json_lines, missed, marker) as report,
         logging_redirect_tqdm(),
         stdout_for_results(),
         stoppable() as stop,
     ):
-        for outcome in run(stop.event, sign):
+        for outcome in run(stop.event, marker):
             report.add(outcome)
         code = report.finish()
     if arguments.open and report.made:
         _show(plan, log)
     if report.stopped_by:
-        complain(f"stopped with {report.left} images not begun: {report.stopped_by.reason}; {GO_ON}")
+        echo_error(f"stopped with {report.left} images not begun: {report.stopped_by.reason}; {GO_ON}")
     if stop.signal is None:
         return code
-    complain(f"stopped with {report.left} images not begun; {GO_ON}")
+    echo_error(f"stopped with {report.left} images not begun; {GO_ON}")
     return TERMINATED if stop.signal == signal.SIGTERM else INTERRUPTED
 
 
@@ -300,8 +289,8 @@ def _demo(arguments: argparse.Namespace) -> int:
     options, recommended = Options(BUNDLED_MODEL), find_spec(RECOMMENDED_MODEL)
     files = run(options.load(), outputs, options)
     for path in files:
-        say(str(path))
-    say(f"""
+        echo(str(path))
+    echo(f"""
 The photo is by Rachel Michetti (CC0). These maps are a preview by {BUNDLED_MODEL}, the small model in the package.
 The same photo by {RECOMMENDED_MODEL}, which sees finer detail and knows metres and the camera
 (downloads {recommended.size_in_words} once, {recommended.licence}):

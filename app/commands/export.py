@@ -10,10 +10,10 @@ from pathlib import Path
 
 from ..console.parser import Parser
 from ..console.step_display import displayed_steps
-from ..console.terminal import say, shown
+from ..console.terminal import echo, shown
 from ..console.viewer import show
 from ..outcomes import DONE
-from .arguments import add_json, add_model_to_name, named_model
+from .arguments import add_json, add_model_to_name, named_model, whole_type
 from .result_paths import add_overwrite, add_place, check_places, note_results
 
 DTYPES = ("float32", "float16")
@@ -28,17 +28,11 @@ def add_export(parser: Parser) -> None:
     size = "WxH: the one size of the file's input, whatever the image; N: as `estimate --size`, stated in the file's metadata and compared"
     parser.add_argument("--size", type=_size, metavar="N|WxH", help=f"{size} (default: the model's)")
     batch = "the one batch size of the file (default: any, where the network allows)"
-    parser.add_argument("--batch", type=_count, metavar="N", help=batch)
+    parser.add_argument("--batch", type=whole_type("a batch size from 1 to 4096", 1, 4096), metavar="N", help=batch)
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
     add_overwrite(parser)
     add_json(parser)
     parser.set_defaults(run=_export)
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 4096:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a batch size from 1 to 4096")
-    return int(text)
 
 
 def _size(text: str) -> int | tuple[int, int]:
@@ -70,9 +64,9 @@ def _export(arguments: argparse.Namespace) -> int:
         show(found.files[0])
     if arguments.json:
         checks = [each._asdict() for each in found.checks]
-        say(json.dumps({"files": list(map(str, found.files)), "bytes": found.size, "seconds": found.seconds, "checks": checks}, indent=2))
+        echo(json.dumps({"files": list(map(str, found.files)), "bytes": found.size, "seconds": found.seconds, "checks": checks}, indent=2))
         return DONE
-    say(shown(f"{model}: {', '.join(map(str, found.files))} ({found.size / 1e6:.1f} MB, {found.seconds:.0f} s)"))
+    echo(shown(f"{model}: {', '.join(map(str, found.files))} ({found.size / 1e6:.1f} MB, {found.seconds:.0f} s)"))
     for each in found.checks:
-        say(f"  {each.by} beside torch in float32, of {each.what}: at most {each.largest:.2g} of 255 apart, {each.mean:.2g} in the mean")
+        echo(f"  {each.by} beside torch in float32, of {each.what}: at most {each.largest:.2g} of 255 apart, {each.mean:.2g} in the mean")
     return DONE

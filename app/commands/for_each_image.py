@@ -9,24 +9,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..batch.sources import Source, find_images
-from ..console.terminal import complain, shown
+from ..console.terminal import echo_error, shown
 from ..console.viewer import show
 from ..outcomes import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
+from .arguments import network_options
 from .result_paths import Place
-from .scene import named_files, scene_options
+from .scene import named_files
 
 Run = Callable[[argparse.Namespace], int]
 
 
 def over_images(run: Run, check: Callable[[argparse.Namespace], object]) -> Run:
-    """A command for one image as one for several.
+    """A command for one image, `arguments.image`, as one for several, `arguments.images`, of `add_scene(several=True)`.
 
-    Args:
-        run: Makes the result of `arguments.image`, of a parser with `add_result`.
-        check: Refuses what no image can be made with, before the first is read and a model is loaded.
-
-    Returns:
-        The same for `arguments.images`, of `add_scene(several=True)`.
+    `check` refuses what no image can be made with, before the first is read and a model is loaded.
     """
 
     def run_all(arguments: argparse.Namespace) -> int:
@@ -37,9 +33,9 @@ def over_images(run: Run, check: Callable[[argparse.Namespace], object]) -> Run:
         folder = _folder(arguments)
         sources, problems = find_images(named, recursive=arguments.recursive, out=folder)
         for problem in problems:
-            complain(problem)
+            echo_error(problem)
         if sources:
-            scene_options(arguments).load(arguments.device)  # what no image can do without is said once
+            network_options(arguments).load(arguments.device)  # what no image can do without is said once
         arguments = _for(arguments, inputs=[source.path for source in sources])
         done = sum(_is_done(run, arguments, *each) for each in _results(sources, folder, arguments.ending))
         if done and arguments.open:
@@ -54,7 +50,7 @@ def _is_file_name(name: str) -> bool:
 
 
 def _folder(arguments: argparse.Namespace) -> Path:
-    """Where the results of several images go."""
+    """The folder of the results of several images."""
     place: Place = arguments.place
     if files := named_files(arguments):
         raise ValueError(f"{files[0]} is of one image, and several are named; name the one, or leave the rest to a model")
@@ -81,7 +77,7 @@ def _is_done(run: Run, arguments: argparse.Namespace, image: Path, out: Path, ta
             raise ValueError(f"{out} is another image's result already; rename one of them")
         return run(_for(arguments, image=image, place=Place(out.parent, is_folder=True), open=False)) == DONE
     except EXPECTED_ERRORS as error:
-        complain(shown(f"{image}: {arguments.parser.words_of(error)}"))
+        echo_error(shown(f"{image}: {arguments.parser.message_of(error)}"))
         return False
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..console.parser import Parser
 from ..outcomes import DONE
 from ..output_choices import UP_CHOICES
-from .arguments import UP, millimetres, near_far_ratio, real, refuse_options
+from .arguments import UP, millimetres, near_far_ratio, real, refuse_options, whole_type
 from .result_paths import add_result, result_path, say_result, settle_result
 from .scene import add_scene, check_model, read_scene
 
@@ -22,7 +22,7 @@ DEFAULT_POINTS, DEFAULT_RELIEF_POINTS = 1_000_000, 500_000
 RAISED_CHOICES = ("near", "far")
 
 COMMON = ("--out", "--open", "--overwrite", "--model", "--size", "--tiles", "--refine", "--sky", "--width", "--relief", "--base", "--up")
-"""What `--help` shows of the options."""
+"""The options that `--help` shows."""
 
 _OF_MESHES = ("--max-jump", "--near-far-ratio", "--up")
 _OF_RELIEFS = ("--width", "--relief", "--base", "--detail", "--curve", "--raised")
@@ -36,7 +36,7 @@ def add_mesh(parser: Parser) -> None:
         f"most points; of larger maps every second, third, ... pixel is taken; 0: all (default: {DEFAULT_POINTS}, of an stl "
         f"{DEFAULT_RELIEF_POINTS}, whose maps are averaged)"
     )
-    parser.add_argument("--max-points", type=_count, metavar="N", help=points)
+    parser.add_argument("--max-points", type=whole_type("a whole number; 0 means all points", 0), metavar="N", help=points)
     sky = "keep what looks like sky, or (--no-sky) leave it out, which in an stl makes it ground (default: --no-sky)"
     parser.add_argument("--sky", action=argparse.BooleanOptionalAction, help=sky)
     mesh = parser.add_argument_group("for .glb and .ply")
@@ -77,11 +77,11 @@ def _refuse_useless(arguments: argparse.Namespace) -> None:
     suffix = arguments.out.suffix.lower()
     useless = _OF_MESHES if suffix == RELIEF else _OF_RELIEFS if suffix == ".ply" else (*_OF_RELIEFS, "--up")
     other = {RELIEF: ".glb or .ply", ".ply": RELIEF, ".glb": ".stl (--up: .ply)"}[suffix]
-    refuse_options(arguments, useless, f"says nothing of a {suffix}; leave it out, or name another kind of file with -o: {other}")
+    refuse_options(arguments, useless, f"has no effect on a {suffix}; leave it out, or name another kind of file with -o: {other}")
 
 
 def _options(arguments: argparse.Namespace) -> SaveOptions:
-    """What was asked for; the rest is the functions' own choice. Refused before a model is loaded."""
+    """The options that were given; the functions' defaults are the others. Refused before a model is loaded."""
     from ...geometry.files import SaveOptions
     from ...geometry.surfaces.mesh import MeshOptions
     from ...geometry.surfaces.relief import ReliefOptions
@@ -96,10 +96,3 @@ def _options(arguments: argparse.Namespace) -> SaveOptions:
     points = DEFAULT_POINTS if arguments.max_points is None else arguments.max_points
     mesh = MeshOptions(max_points=points, fov=arguments.fov, drop_sky=drop_sky, **set_options("max_jump", "near_far_ratio"))
     return SaveOptions(ply_up=arguments.up or UP_CHOICES[0], mesh=mesh)
-
-
-def _count(text: str) -> int:
-    """A whole number, 0 included."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number; 0 means all points")
-    return int(text)

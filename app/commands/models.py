@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL, RECOMMENDED_VIDEO_MODEL
-from ..console.terminal import complain, program, say
+from ..console.terminal import echo, echo_error, program
 from ..outcomes import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
 from .arguments import add_json, add_models
 
@@ -38,7 +38,6 @@ def add_download(parser: argparse.ArgumentParser) -> None:
 
 def _models(arguments: argparse.Namespace) -> int:
     from ...annotators.registry import MODELS
-    from ..model_files import describe
 
     rows = {spec.id: describe(spec) for spec in MODELS.values()}
     wanted = [
@@ -48,10 +47,30 @@ def _models(arguments: argparse.Namespace) -> int:
         and (rows[spec.id]["file"] or not arguments.on_disk)
     ]
     if arguments.json:
-        say(json.dumps([rows[spec.id] | {"group": group_of(spec)} for spec in wanted], indent=2))
+        echo(json.dumps([rows[spec.id] | {"group": group_of(spec)} for spec in wanted], indent=2))
     else:
-        say("\n".join(table(wanted, rows, arguments.on_disk)))
+        echo("\n".join(table(wanted, rows, arguments.on_disk)))
     return DONE
+
+
+def describe(spec: ModelSpec) -> dict[str, Any]:
+    """A summary of a model for who chooses one, as JSON can hold it; `file` is None where the weights are not available locally.
+
+    The content of the file is checked when it is loaded.
+    """
+    from ...model_loader.weights.find import find_weights
+    from ...model_loader.weights.integrity import seems_usable
+
+    path = find_weights(spec.file, seems_usable)
+    return {
+        "id": spec.id,
+        "gives": spec.gives,
+        "size": spec.size,
+        "size_is_exact": all(file.size for file in spec.files),
+        "licence": spec.licence,
+        "commercial_use": spec.commercial_use,
+        "file": str(path) if path else None,
+    }
 
 
 GROUPS = {
@@ -72,7 +91,7 @@ _DIFFUSION = ("marigold", "lotus", "lbm")
 
 
 def group_of(spec: ModelSpec) -> str:
-    """Which of `GROUPS` a model belongs to."""
+    """A model's group, of `GROUPS`."""
     if spec.id == BUNDLED_MODEL:
         return "included"
     if spec.id in (RECOMMENDED_MODEL, RECOMMENDED_VIDEO_MODEL):
@@ -89,12 +108,9 @@ def group_of(spec: ModelSpec) -> str:
 
 
 def table(specs: Iterable[ModelSpec], rows: dict[str, dict[str, Any]], paths: bool = False) -> list[str]:
-    """The models by groups, as lines of at most 100 columns, paths apart.
+    """The models by groups, as lines of at most 100 columns; with `paths` a line with the place of the weights follows each.
 
-    Args:
-        specs: The models.
-        rows: What `model_files.describe` says, by the model's id.
-        paths: Whether the place of the weights follows each model, on a line of its own.
+    `rows` are the descriptions of `describe`, by the model's id.
     """
     by_group: dict[str, list[ModelSpec]] = {name: [] for name in GROUPS}
     for spec in specs:
@@ -122,8 +138,8 @@ def _lines(model: str, size: str, here: str, commercial: str, licence: str) -> l
 
 def _download(arguments: argparse.Namespace) -> int:
     from ...annotators.registry import find_spec
+    from ...model_loader.weights.download import find_or_download
     from ...model_loader.weights.download_errors import NoNetworkError
-    from ..model_files import find_or_download
 
     if not arguments.models:
         raise ValueError(f"no model is named; name one or several, such as {RECOMMENDED_MODEL} (`depth-normal models` lists them)")
@@ -131,11 +147,11 @@ def _download(arguments: argparse.Namespace) -> int:
     failed, no_network = 0, False
     for spec, file in files:
         try:
-            say(f"{spec.id}: {find_or_download(spec, file)}")
+            echo(f"{spec.id}: {find_or_download(spec, file)}")
         except EXPECTED_ERRORS as error:
             failed += 1
             no_network |= isinstance(error, NoNetworkError)
-            complain(f"{spec.id}: {error}")
+            echo_error(f"{spec.id}: {error}")
     if no_network:
-        complain(f"without a network, --model {BUNDLED_MODEL} works at once: it comes with the package")
+        echo_error(f"without a network, --model {BUNDLED_MODEL} works at once: it comes with the package")
     return (NOTHING_DONE if failed == len(files) else SOME_FAILED) if failed else DONE

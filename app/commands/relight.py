@@ -6,11 +6,10 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..console.parser import Parser
-from ..outcomes import DONE
 from .arguments import numbers, real
 from .for_each_image import over_images
-from .result_paths import add_result, result_path, say_result, settle_result
-from .scene import IMAGES, add_scene, check_model, read_scene, write_image
+from .result_paths import add_result, settle_result
+from .scene import IMAGES, add_scene, check_model, read_scene, write_result
 
 if TYPE_CHECKING:
     from ...geometry.effects.lights import LightPlan
@@ -22,7 +21,7 @@ COMMON = (
     *("--out", "--open", "--overwrite", "--light", "--point", "--colour", "--intensity", "--light-size", "--shadows"),
     *("--ambient", "--exposure", "--model"),
 )
-"""What `--help` shows of the options."""
+"""The options that `--help` shows."""
 
 
 class _AddLamp(argparse.Action):
@@ -41,7 +40,7 @@ class _AddLamp(argparse.Action):
 
 
 class _OfLamp(argparse.Action):
-    """What the lamp before it is like; before any lamp, what all are like."""
+    """An option of the lamp before it; before any lamp, of all lamps."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
         """Notes it."""
@@ -52,7 +51,7 @@ class _OfLamp(argparse.Action):
 
     @property
     def named(self) -> str:
-        """As `LightPlan` calls it; `size` alone is the network's."""
+        """The field of `LightPlan`; the destination `size` is the network's."""
         return self.dest.removeprefix("light_")
 
 
@@ -88,7 +87,7 @@ def add_relight(parser: Parser) -> None:
     sky = "what looks like sky takes no shadows, or (--no-sky) nothing is sky (default: --sky)"
     looks.add_argument("--sky", action=argparse.BooleanOptionalAction, help=sky)
     parser.common = frozenset(COMMON)
-    parser.called = {"elevation": "--light: the elevation", "size": "--light-size"}
+    parser.argument_names = {"elevation": "--light: the elevation", "size": "--light-size"}
     parser.set_defaults(run=over_images(_relight, _style), lamps=(), of_lamps={})
 
 
@@ -115,10 +114,7 @@ def _relight(arguments: argparse.Namespace) -> int:
     style = _style(arguments)
     scene = read_scene(arguments)
     lit = relight(**vars(lit_scene(scene.image, scene.known, style.pop("plans"), arguments.sky is not False)), **style)
-    with result_path(arguments) as path:
-        write_image(path, lit, scene.bits)
-    say_result(arguments)
-    return DONE
+    return write_result(arguments, lit, scene.bits)
 
 
 def _plans(arguments: argparse.Namespace) -> tuple[LightPlan, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..batch.records import RECORDS, known_marks, mark_of, noted_marks, other_image, read_record, with_files
 from ..batch.sources import EXTENSIONS, Identity, file_identity
-from ..console.terminal import say, shown
+from ..console.terminal import echo, shown
 from ..console.viewer import show
 from ..output_choices import WRITE_CHOICES
 
@@ -25,7 +25,7 @@ Not `depth_normal`: Python would take a folder of that name beside a script for 
 """
 
 SOURCES = ("geometry", "depth", "normal_map")
-"""What a command may read besides the image, by the names of its options."""
+"""The inputs of a command besides the image, by the names of its options."""
 
 _FILES = EXTENSIONS | {f".{kind}" for kind in WRITE_CHOICES}
 _ANOTHER_NAME = "choose another name with -o"
@@ -35,7 +35,7 @@ _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
 @dataclass(frozen=True)
 class Place:
-    """What `-o` names.
+    """The path of `-o`.
 
     Attributes:
         path: The file or the folder.
@@ -87,26 +87,14 @@ def _refuse_useless(text: str) -> None:
 
 
 def add_folder(parser: argparse.ArgumentParser, gets: str = "", takes: Callable[[str], Path] = folder) -> None:
-    """Adds -o for a command that writes several files, and --open.
-
-    Args:
-        parser: The command's.
-        gets: What the folder gets, in words.
-        takes: `folder` or `folder_or_url`.
-    """
+    """Adds -o for a command that writes several files, and --open; `gets` is what the folder gets, in words."""
     help_text = f"folder for the results{gets}, made if absent (default: %(default)s{os.sep})"
     parser.add_argument("-o", "--out", type=takes, default=DEFAULT_FOLDER, metavar="FOLDER", help=help_text)
     add_open(parser)
 
 
 def add_place(parser: argparse.ArgumentParser, files: str, default: str) -> None:
-    """Adds -o for a command that writes one file, and --open; `arguments.place` is a `Place`.
-
-    Args:
-        parser: The command's.
-        files: What the file may be, in words.
-        default: The file's default name, in words.
-    """
+    """Adds -o for a command that writes one file (`files` and `default` in words), and --open; `arguments.place` is a `Place`."""
     help_text = f"{files}; or a folder, whose name ends in {os.sep} (default: {DEFAULT_FOLDER / default})".replace("%", "%%")
     parser.add_argument("-o", "--out", dest="place", type=place, default=DEFAULT_PLACE, metavar="PATH", help=help_text)
     add_open(parser)
@@ -136,15 +124,12 @@ def add_result(parser: argparse.ArgumentParser, ending: str, extensions: Sequenc
 
 
 def settle_result(arguments: argparse.Namespace) -> None:
-    """Decides where the result goes, as `arguments.out`, and refuses what cannot be written or would replace what is read.
+    """Decides where the result goes, as `arguments.out`, and refuses a place that cannot be written or would replace an input.
 
-    It is called before anything is read or loaded.
-
-    Args:
-        arguments: Of a parser with `add_result`.
+    It is called, with the arguments of a parser with `add_result`, before anything is read or loaded.
 
     Raises:
-        ValueError: An extension that is not written, or the result is what is read.
+        ValueError: An extension that is not written, or the result is an input.
         OSError: As `check_places`.
     """
     out = arguments.out = arguments.place.file(f"{arguments.image.stem}{arguments.ending}")
@@ -157,10 +142,7 @@ def settle_result(arguments: argparse.Namespace) -> None:
 def check_results(arguments: argparse.Namespace, paths: Sequence[Path], default_names: bool = True) -> None:
     """As `check_places`, of a command that makes files of `arguments.image`.
 
-    Args:
-        arguments: With `image` and `overwrite`, and perhaps `inputs` and the options of `SOURCES`.
-        paths: The results, in one folder.
-        default_names: Whether the results have their default names.
+    `default_names` says whether the results have their default names.
     """
     named = [getattr(arguments, name, None) for name in ("image", *SOURCES)]
     read = [each for each in (*named, *getattr(arguments, "inputs", ())) if each is not None]
@@ -201,16 +183,16 @@ def refusals(
     overwrite: bool,
     advice: str = "choose another --out",
 ) -> list[str]:
-    """Which of the files that are there must not be replaced, in words. This is the one rule of all commands.
+    """The reasons why files that are there must not be replaced. This is the one rule of all commands.
 
     What this program made of the same input, under a default name and unchanged since, is replaced. Anything else is replaced only with
     --overwrite; so is a link to nowhere. A folder is never replaced.
 
     Args:
-        folder: Where the files are.
-        marks: Of what is there, as `files_there` gives them.
-        record: Of what this program made there; None where it keeps none.
-        made_of: What the results are of.
+        folder: The folder of the files.
+        marks: Of the files that are there, as `files_there` gives them.
+        record: Of the files that this program made there; None where it keeps none.
+        made_of: The input of the results.
         overwrite: As `check_places`.
         advice: How another place is chosen, in words.
     """
@@ -245,11 +227,9 @@ def files_there(folder: Path, names: Iterable[str]) -> tuple[dict[str, Any], dic
 
 
 def note_results(image: Path, paths: Sequence[Path]) -> None:
-    """Remembers that this program made files, so that it may replace them: in the image's record, beside what `estimate` made of it.
+    """Remembers that this program made files, in one folder, so that it may replace them.
 
-    Args:
-        image: The image or video that they are of; of what is made of no file, the first of them.
-        paths: The files, in one folder.
+    They go into the record of `image`, beside what `estimate` made of it; of what is made of no file, it is the first of them.
     """
     from ...geometry.files.paths import write_bytes
     from ..batch.name_locks import locked_names
@@ -277,11 +257,9 @@ def check_folder(folder: Path) -> None:
 
 
 def unwritable(folder: Path, tried: bool = True) -> str:
-    """Why nothing can be written to a folder that is there, in words that end with "choose another place"; empty where it can.
+    """The reason why nothing can be written to a folder that is there, ending with "choose another place"; empty where it can.
 
-    Args:
-        folder: The folder.
-        tried: Whether a file is made for a moment, under no name where the system can: not everything that permits it takes files (/proc).
+    With `tried` a file is made for a moment, under no name where the system can: not everything that permits it takes files (/proc).
     """
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         return f"this user may not write to {folder}; change its permissions, or choose another place"
@@ -302,9 +280,6 @@ def nearest_folder(folder: Path) -> Path:
 def result_path(arguments: argparse.Namespace) -> Iterator[Path]:
     """A path to write the result to, moved to its place when the block ends well; the folder is made where it is absent.
 
-    Args:
-        arguments: Of a parser with `add_result`, after `settle_result`.
-
     Raises:
         OSError: The system refuses to write.
     """
@@ -323,14 +298,11 @@ def result_path(arguments: argparse.Namespace) -> Iterator[Path]:
 
 
 def say_result(arguments: argparse.Namespace, words: str = "", paths: Iterable[Path] = ()) -> None:
-    """Says what was made of the image, as `estimate` does, and shows it where --open asks for that.
+    """Prints the image and its results, as `estimate` does, and shows them where --open asks for that.
 
-    Args:
-        arguments: Of a parser with `add_result`.
-        words: What there is to know of it.
-        paths: The files, where they are others than `arguments.out`.
+    `words` are further facts; `paths` the files, where they are others than `arguments.out`.
     """
     files = list(paths) or [arguments.out]
-    say(shown(f"{arguments.image}: {', '.join(map(str, files))}" + (f" ({words})" if words else "")))
+    echo(shown(f"{arguments.image}: {', '.join(map(str, files))}" + (f" ({words})" if words else "")))
     if arguments.open:
         show(files[0])

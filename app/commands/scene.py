@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...annotators.choices import RECOMMENDED_MODEL
-from .arguments import NETWORK_OPTIONS, add_coding, add_network, check_weights, chosen_model, degrees, refuse_options
-from .result_paths import SOURCES
+from ..outcomes import DONE
+from .arguments import NETWORK_OPTIONS, add_coding, add_network, check_weights, chosen_model, degrees, network_options, refuse_options
+from .result_paths import SOURCES, result_path, say_result
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ...geometry.estimate import Estimate
-    from ..batch.per_image import Options
 
 
 IMAGES = (".png", ".jpg", ".jpeg")
@@ -63,11 +63,7 @@ def add_scene(parser: argparse.ArgumentParser, several: bool = False) -> None:
 
 
 def read_scene(arguments: argparse.Namespace, fitted: bool = True) -> Scene:
-    """The image and what is known of it.
-
-    Args:
-        arguments: Of a parser with `add_scene`.
-        fitted: Bring a geometry file to the image's size; else it keeps its own, and steps of depth stay steps.
+    """The image, and its depth and normals. With `fitted` a geometry file is brought to the image's size; else steps of depth stay steps.
 
     Raises:
         ValueError, OSError: A file cannot be read, two sources are named for one thing, or the file holds several images.
@@ -83,35 +79,15 @@ def read_scene(arguments: argparse.Namespace, fitted: bool = True) -> Scene:
     check_effect_fits(height, width, device)
     if files:
         return Scene(image.to(device), _from_files(arguments, height, width, fitted).to(device), bits_of(arguments.image))
-    options = scene_options(arguments)
+    options = network_options(arguments)
     known = estimate(options.load(arguments.device), image, options)
     return Scene(image.to(known.device), known, bits_of(arguments.image))
-
-
-def scene_options(arguments: argparse.Namespace) -> Options:
-    """The model that depth and normals come from, of a parser with `add_scene`."""
-    from ..batch.per_image import Options
-
-    return Options(
-        model=chosen_model(arguments),
-        weights=arguments.weights,
-        dtype=arguments.dtype,
-        size=arguments.size,
-        fov=arguments.fov,
-        tiles=arguments.tiles,
-        refine=arguments.refine,
-        runtime=arguments.runtime,
-    )
 
 
 def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: bool = False, metres: str = "") -> None:
     """Refuses a model that does not give what a command needs, before it is loaded. The contents of files are checked when they are read.
 
-    Args:
-        arguments: Of a parser with `add_scene`.
-        depth: Whether depth is needed.
-        normals: Whether normals are needed, its own or those of its depth.
-        metres: Why depth in metres is needed, in words; empty where it is not.
+    `metres` says why depth in metres is needed; empty where it is not. Normals may be those of the model's depth.
 
     Raises:
         ValueError: The model gives something else, an unknown model, or as `named_files`.
@@ -152,7 +128,7 @@ def named_files(arguments: argparse.Namespace) -> list[Path]:
 
 
 def _from_files(arguments: argparse.Namespace, height: int, width: int, fitted: bool) -> Estimate:
-    """What files say, at an image's size."""
+    """The estimate that files hold, at an image's size."""
     from ...geometry.camera import intrinsics_from_fov
     from ...geometry.checks import check_alike
     from ...geometry.files import load_estimate
@@ -176,7 +152,7 @@ def _from_files(arguments: argparse.Namespace, height: int, width: int, fitted: 
 
 
 def _from_images(arguments: argparse.Namespace, height: int, width: int) -> Estimate:
-    """What a depth image, a normal map or both say."""
+    """The estimate that a depth image, a normal map or both hold."""
     from ...geometry.checks import check_alike
     from ...geometry.images.depth_image import maps_to_estimate
     from ..batch.per_image import read
@@ -189,28 +165,30 @@ def _from_images(arguments: argparse.Namespace, height: int, width: int) -> Esti
     return maps_to_estimate(maps["depth"], maps["normal_map"], arguments.coding, height, width, str(paths["normal_map"]))
 
 
+def write_result(arguments: argparse.Namespace, image: Tensor, bits: int, words: str = "") -> int:
+    """Writes the result of a parser with `add_result`, an image as of `write_image`, says so, and returns the exit code."""
+    with result_path(arguments) as path:
+        write_image(path, image, bits)
+    say_result(arguments, words)
+    return DONE
+
+
 def bits_of(path: Path) -> int:
-    """Of an image's channels, 8 or 16, so that a result can have as many."""
+    """The bits of an image's channels, 8 or 16, so that a result can have as many."""
     from PIL import Image
 
     with Image.open(path) as image:
         if image.format == "PNG":
             with path.open("rb") as file:
                 return 16 if file.read(_PNG_BITS_AT + 1)[_PNG_BITS_AT] == 16 else 8
-        return 16 if max(_tiff_bits(image), default=8) > 8 else 8
-
-
-def _tiff_bits(image: Any) -> tuple[int, ...]:
-    return tuple(getattr(image, "tag_v2", {}).get(_TIFF_BITS, ()))
+        tiff_bits = getattr(image, "tag_v2", {}).get(_TIFF_BITS, ())
+        return 16 if max(tiff_bits, default=8) > 8 else 8
 
 
 def write_image(path: Path, image: Tensor, bits: int = 8) -> None:
-    """Writes an image as its extension says.
+    """Writes an image (C, H, W) or (1, C, H, W) in [0, 1] as a file of `IMAGES`; a JPEG has 8 bits a channel.
 
-    Args:
-        path: One of PICTURES.
-        image: (C, H, W) or (1, C, H, W) in [0, 1], 1 (grey), 3 (RGB) or 4 channels (RGB and alpha, a PNG only).
-        bits: 8 or 16 a channel; a JPEG has 8.
+    C is 1 (grey), 3 (RGB) or 4 (RGB and alpha, a PNG only).
 
     Raises:
         ValueError: Alpha in a JPEG.

@@ -13,7 +13,7 @@ COMMON = (
     *("--out", "--open", "--layout", "--divergence", "--convergence"),
     *("--model", "--size", "--tiles", "--refine", "--recursive", "--resume", "--overwrite"),
 )
-"""What `--help` shows of the options."""
+"""The options that `--help` shows."""
 
 
 def add_stereo(parser: Parser) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...annotators.choices import RECOMMENDED_MODEL
 from ..console.parser import Parser
 from ..outcomes import DONE
-from .arguments import NETWORK_OPTIONS, add_coding, add_network, number, pixels, positive, real, refuse_options
+from .arguments import NETWORK_OPTIONS, add_coding, add_network, network_options, number, pixels, positive, real, refuse_options
 from .result_paths import (
     add_folder,
     add_overwrite,
@@ -21,7 +21,7 @@ from .result_paths import (
     say_result,
     settle_result,
 )
-from .scene import check_model, read_scene, scene_options
+from .scene import check_model, read_scene
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,10 +38,10 @@ DETAIL_CHOICES = ("both", "normals", "photo")
 COMMON_DETAIL = (
     *("--out", "--open", "--overwrite", "--borders", "--source", "--shape", "--relief", "--coding", "--model", "--size", "--tiles"),
 )
-"""What `--help` of `detail` shows of the options; and that of `pbr`:"""
+"""The options that `--help` of `detail` shows; and that of `pbr`:"""
 COMMON_PBR = (*COMMON_DETAIL, "--radius")
 HEIGHT_RANGE, DEFAULT_RANGE = "depth_normal.height_range", 32.0
-"""What a height's PNG calls its pixels between black and white, and how many there are where it does not say."""
+"""The key in a height's PNG for its pixels between black and white, and their number where it is absent."""
 _NUMBERS = (".npz", ".exr", ".pfm")
 _COLOURED = 0.05
 """Mean difference of the channels from which an image is no grey one."""
@@ -146,7 +146,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_material(parser: Parser) -> None:
-    parser.called = {"radius": "--shape"}
+    parser.argument_names = {"radius": "--shape"}
     _add_network(parser)
     parser.add_argument("--geometry", type=Path, metavar="FILE", help="normals of the photo (.npz, .exr) in place of a model's")
     _add_borders(parser, "seamless: the photo tiles, and so will the maps (default: %(default)s)")
@@ -289,13 +289,13 @@ def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimat
     from ..batch.per_image import estimate
 
     check_model(arguments)
-    options = scene_options(arguments)
+    options = network_options(arguments)
     beyond = margins(image.shape[-2], image.shape[-1], arguments.margin)
     return seamless_estimate(estimate(options.load(arguments.device), wrap(image, beyond), options), beyond)
 
 
 def _read_normals(arguments: argparse.Namespace) -> Estimate:
-    """Of a normal map or of a file of numbers, (1, 3, H, W)."""
+    """The normals (1, 3, H, W) of a normal map or of a file of numbers."""
     from ...geometry.estimate import Estimate
     from ...geometry.files import load_estimate
     from ...geometry.images.normal_map_image import image_to_normals
@@ -315,7 +315,7 @@ def _read_normals(arguments: argparse.Namespace) -> Estimate:
 
 
 def _read_height(arguments: argparse.Namespace) -> Tensor:
-    """(1, 1, H, W) in pixels."""
+    """The heights (1, 1, H, W) in pixels."""
     import torch
 
     from ...geometry.estimate import Quantity
@@ -344,7 +344,7 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
 
 
 def _height_words(span: float) -> str:
-    """What a height map's range says, in words."""
+    """The range of a height map, in words."""
     return f"white is {span:.6g} pixels higher than black"
 
 
@@ -358,7 +358,7 @@ def _write_height(path: Path, height: Tensor | None, image: Tensor, span: float)
 
 
 def _write_normals(arguments: argparse.Namespace, normals: Tensor) -> int:
-    """As a normal map of 16 bits, or as vectors in an EXR, in the axes of the coding."""
+    """Writes a normal map of 16 bits, or vectors in an EXR, in the axes of the coding."""
     from ...geometry.conventions import encode_normal_map
 
     image = encode_normal_map(normals, arguments.coding)

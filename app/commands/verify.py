@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import BUNDLED_MODEL, DTYPE_CHOICES
-from ..console.terminal import say
+from ..console.terminal import echo
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
 from .arguments import DEVICE_WORDS, add_json, add_models, device
 
@@ -60,7 +60,7 @@ def _verify(arguments: argparse.Namespace) -> int:
                 _record(found[-1], path)
     finally:  # findings before a stop are reported
         if found:
-            say(_without_home(json.dumps([as_json(each) for each in found], indent=2) if arguments.json else report(found)))
+            echo(_without_home(json.dumps([as_json(each) for each in found], indent=2) if arguments.json else report(found)))
     if all(each.verdict == NOT_CHECKED for each in found):
         return NOTHING_DONE
     return DONE if all(each.verdict == "sound" for each in found) else SOME_FAILED
@@ -98,7 +98,7 @@ def _wanted(arguments: argparse.Namespace) -> list[ModelSpec]:
         if arguments.models and not arguments.weights.is_file():
             said = "is not a file" if arguments.weights.exists() else "does not exist"
             raise ValueError(f"{arguments.weights} {said}; --weights takes a weights file")
-        from ...model_loader.weights.identify import chosen_model
+        from ...model_loader.load import chosen_model
 
         arguments.models = [chosen_model(next(iter(arguments.models), None), arguments.weights)]
     specs = list(dict.fromkeys(map(find_spec, arguments.models))) or list(MODELS.values())
@@ -114,7 +114,7 @@ def _wanted(arguments: argparse.Namespace) -> list[ModelSpec]:
 
 
 def as_json(found: Verification) -> dict[str, Any]:
-    """What was found, as JSON can hold it."""
+    """The findings, as JSON can hold them."""
     files = [{**vars(file), "path": str(file.path) if file.path else None} for file in found.files]
     findings = {each.name: {"grade": each.grade.name.lower(), "words": each.words} for each in found.findings}
     runs, figures = (dict(each) if each else None for each in (found.runs, found.figures))
@@ -152,7 +152,7 @@ def _row(found: Verification) -> tuple[str, ...]:
 
 
 def _together(answers: Sequence[bool | None]) -> str:
-    """Of several files one word: the worst."""
+    """The worst result of several files, in one word."""
     if False in answers:
         return "WRONG"
     return "not known" if None in answers and answers != [None] else "ok" if all(answers) and answers else ""

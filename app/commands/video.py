@@ -14,10 +14,24 @@ from typing import TYPE_CHECKING
 
 from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
 from ..console.parser import Parser
-from ..console.terminal import complain, say, shown
+from ..console.terminal import echo, echo_error, shown
 from ..console.viewer import show
 from ..outcomes import DONE, SOME_FAILED
-from .arguments import add_device, add_model, add_runtime, add_size, chosen_model, degrees, number, positive, refuse_options
+from ..output_choices import LAYOUT_CHOICES
+from .arguments import (
+    add_device,
+    add_model,
+    add_runtime,
+    add_size,
+    chosen_model,
+    degrees,
+    number,
+    positive,
+    refuse_options,
+    several_of,
+    share,
+    whole_type,
+)
 from .result_paths import add_overwrite, add_place, check_folder, note_results
 
 if TYPE_CHECKING:
@@ -35,17 +49,15 @@ NORMALISE_CHOICES = ("per-image", "per-clip", "running")
 ALIGN_CHOICES = ("scale-shift", "none")
 DEFAULT_SMOOTH = 1.0
 CODEC_CHOICES = ("h264", "h265", "ffv1")
-LAYOUT_CHOICES = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
 PRESET_CHOICES = ("wan", "ltx", "hunyuan", "cogvideox", "cogvideox1.5", "mochi")
 MAX_QUALITY = 51
-MAX_DIVERGENCE = 20.0
 _OF_STEREO = ("--layout", "--divergence", "--convergence")
 
 COMMON = (
     *("--out", "--open", "--what", "--model", "--size", "--codec", "--quality", "--layout"),
     *("--start", "--frames", "--resume", "--overwrite"),
 )
-"""What `--help` shows of the options."""
+"""The options that `--help` shows."""
 
 
 def add_video(parser: Parser) -> None:
@@ -56,7 +68,7 @@ def add_video(parser: Parser) -> None:
     what = (
         f"one or more of {', '.join(OUTPUT_CHOICES)}, with commas (default: depth); its name ends each of several files; may be given again"
     )
-    parser.add_argument("--what", type=_outputs, action="extend", metavar="WHAT", help=what)
+    parser.add_argument("--what", type=several_of(OUTPUT_CHOICES), action="extend", metavar="WHAT", help=what)
     add_model(parser, RECOMMENDED_VIDEO_MODEL)
     add_size(parser)
     _add_frames(parser)
@@ -91,17 +103,17 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
     align = "how the frames of a model for single images are aligned with those before (default: scale-shift)"
     parser.add_argument("--align", choices=ALIGN_CHOICES, default=ALIGN_CHOICES[0], help=align)
     smooth = "0 to 1: weight of the frames before where nothing moves (default: %(default)s)"
-    parser.add_argument("--smooth", type=_share, default=DEFAULT_SMOOTH, metavar="X", help=smooth)
+    parser.add_argument("--smooth", type=share, default=DEFAULT_SMOOTH, metavar="X", help=smooth)
     layout = f"of stereo: where the images of the two eyes lie: {', '.join(LAYOUT_CHOICES)} (default: %(default)s)"
     parser.add_argument("--layout", choices=LAYOUT_CHOICES, default=LAYOUT_CHOICES[0], metavar="LAYOUT", help=layout)
     divergence = "of stereo: shift between near and far in percent of the width, 0 to 20 (default: %(default)s)"
     parser.add_argument("--divergence", type=number, default=2.0, metavar="PERCENT", help=divergence)
     convergence = "of stereo: what lies on the screen, 0 the far end, 1 the near end (default: %(default)s)"
-    parser.add_argument("--convergence", type=_share, default=0.5, metavar="SHARE", help=convergence)
+    parser.add_argument("--convergence", type=share, default=0.5, metavar="SHARE", help=convergence)
     codec = "h264: 8 bits, to look at (the default). h265: 10 bits. ffv1: 16 bits without loss, in .mkv"
     parser.add_argument("--codec", choices=CODEC_CHOICES, help=codec)
     quality = f"the encoder's CRF, 0 to {MAX_QUALITY}, less = better and larger (default: 14)"
-    parser.add_argument("--quality", type=_quality, metavar="N", help=quality)
+    parser.add_argument("--quality", type=whole_type(f"a whole number from 0 to {MAX_QUALITY}", 0, MAX_QUALITY), metavar="N", help=quality)
 
 
 def _video(arguments: argparse.Namespace) -> int:
@@ -135,7 +147,7 @@ def _video(arguments: argparse.Namespace) -> int:
     with Pieces(task, asked | used, arguments.resume) as pieces:
         record.remove()
         if pieces.done:
-            say(shown(f"{task.source}: {pieces.done} frames are finished, going on behind them"))
+            echo(shown(f"{task.source}: {pieces.done} frames are finished, going on behind them"))
             if pieces.records[-1].dtype != used["dtype"]:
                 # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
                 model = load_model(model_id, pieces.records[-1].dtype, arguments.device, arguments.weights, arguments.runtime)
@@ -150,12 +162,11 @@ def _video(arguments: argparse.Namespace) -> int:
 
 def _task(arguments: argparse.Namespace) -> VideoTask:
     from ...geometry.temporal.stabilization import VideoOptions
+    from ...geometry.views.stereo import StereoOptions
     from ...media import PRESETS
-    from ..video.task import StereoLooks, VideoTask, chosen_codec, plan_targets, usual_name
+    from ..video.task import VideoTask, chosen_codec, plan_targets, usual_name
 
     outputs: list[str] = list(dict.fromkeys(arguments.what or OUTPUT_CHOICES[:1]))
-    if not 0 <= arguments.divergence <= MAX_DIVERGENCE:
-        raise ValueError(f"--divergence is {arguments.divergence:g}; accepted: 0 to {MAX_DIVERGENCE:g}")
     if "stereo" not in outputs:
         refuse_options(arguments, _OF_STEREO, "is for stereo, and --what names none; add stereo to --what, or leave it out")
     out = arguments.place.file(usual_name(arguments.source, outputs, arguments.layout, arguments.codec))
@@ -173,7 +184,8 @@ def _task(arguments: argparse.Namespace) -> VideoTask:
         preset=PRESETS[arguments.preset] if arguments.preset else None,
         normalise=arguments.normalise.replace("-", "_"),
         options=VideoOptions(align=arguments.align.replace("-", "_"), smooth=arguments.smooth),
-        stereo=StereoLooks(arguments.layout, arguments.divergence, arguments.convergence),
+        layout=arguments.layout,
+        stereo=StereoOptions(arguments.divergence, arguments.convergence),
         size=arguments.size,
         fov=arguments.fov,
         segment=arguments.segment,
@@ -216,7 +228,7 @@ def _make(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces) ->
             return make_video(model, task, header, pieces, *bars)
         except BaseException:
             if pieces.done:
-                complain(f"{pieces.done} frames are finished; the same command with --resume goes on behind them")
+                echo_error(f"{pieces.done} frames are finished; the same command with --resume goes on behind them")
             else:
                 pieces.remove()
             raise
@@ -230,32 +242,26 @@ def _say_made(task: VideoTask, finished: Finished, shows: bool, more: str = "") 
         f"{numbered(each, 1)}{f' to {numbered(each, frames).name}' * (frames > 1)}" if task.sequence else str(each)
         for each in task.targets.values()
     ]
-    say(shown(f"{task.source}: {', '.join(names)} ({frames} frame{'s' * (frames != 1)}){more}"))
+    echo(shown(f"{task.source}: {', '.join(names)} ({frames} frame{'s' * (frames != 1)}){more}"))
     if shows:
         first = next(iter(task.targets.values()))
         show(first.parent if task.sequence else first)
     if finished.problem is None:
         return DONE
-    complain(f"{finished.problem}. The {frames} frames before that are kept")
+    echo_error(f"{finished.problem}. The {frames} frames before that are kept")
     return SOME_FAILED
 
 
 def _warn_of_space(task: VideoTask, header: VideoHeader, expected: int | None, pieces: Pieces) -> None:
     from ...annotators.specs.base import size_in_words
-    from ..video.run import bytes_between_passes, free_bytes
+    from ...model_loader.weights.disk_space import free_space
+    from ..video.run import bytes_between_passes
 
     needed = bytes_between_passes(header, expected)
     if task.in_two_passes and needed is not None:
         logger.info("between the two passes up to %s of depth are kept in %s", size_in_words(needed), pieces.folder)
-        if needed > (free := free_bytes(pieces.folder)):
+        if needed > (free := free_space(pieces.folder)):
             logger.warning("%s are free there: --normalise running needs none", size_in_words(free))
-
-
-def _outputs(text: str) -> list[str]:
-    outputs = list(dict.fromkeys(text.split(",")))
-    if unknown := [each for each in outputs if each not in OUTPUT_CHOICES]:
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown) or 'nothing'} cannot be made; known: {', '.join(OUTPUT_CHOICES)}")
-    return outputs
 
 
 def _rate(text: str) -> Fraction:
@@ -272,15 +278,3 @@ def _seconds(text: str) -> Fraction:
     if not 0 <= number(text) < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return Fraction(text)
-
-
-def _share(text: str) -> float:
-    if not 0 <= (value := number(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return value
-
-
-def _quality(text: str) -> int:
-    if not text.isdecimal() or int(text) > MAX_QUALITY:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {MAX_QUALITY}")
-    return int(text)

@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
 
     Attributes:
         common: The options that `--help` shows, each by one of its names; empty = all. Positional arguments are always shown.
-        called: What arguments of the library are called here that have another name than their option.
+        argument_names: The options of arguments of the library that have another name, with a word before them where that helps.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -36,15 +36,11 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*arguments, **options)
         self._negative_number_matcher = _NEGATIVE
         self.common: frozenset[str] = frozenset()
-        self.called: Mapping[str, str] = {}
+        self.argument_names: Mapping[str, str] = {}
         self.add_argument("--help-all", action=_HelpAll, help="show every option and exit")
 
     def format_help(self, everything: bool = False) -> str:
-        """The help as text.
-
-        Args:
-            everything: Whether options that are not `common` are shown too.
-        """
+        """The help as text; with `everything`, options that are not `common` too."""
         formatter = self._get_formatter()
         actions = [action for action in self._actions if everything or (self._is_common(action) and action.dest != "help_all")]
         formatter.add_text(self.format_usage().rstrip())
@@ -69,7 +65,7 @@ class Parser(argparse.ArgumentParser):
         return text if self.usage else text.replace(self.prog, f"{self.prog} [options]", 1)
 
     def _is_common(self, action: argparse.Action) -> bool:
-        """Whether `--help` shows it; `--help-all` is mentioned at the end of the help, where it shows more."""
+        """True if `--help` shows it; `--help-all` is mentioned at the end of the help, where it shows more."""
         always = not self.common or not action.option_strings or action.dest in ("help", "help_all")
         return always or not self.common.isdisjoint(action.option_strings)
 
@@ -80,22 +76,22 @@ class Parser(argparse.ArgumentParser):
         return frozenset(self._option_string_actions).union(*(each.options for each in below))
 
     def is_changed(self, arguments: argparse.Namespace, option: str) -> bool:
-        """Whether an option has another value than its default."""
+        """True if an option has another value than its default."""
         dest = self._option_string_actions[option].dest
         return getattr(arguments, dest) != self.get_default(dest)
 
-    def words_of(self, error: BaseException) -> str:
-        """What an error of this command says: the system's own without its number, an argument by the name of its option."""
+    def message_of(self, error: BaseException) -> str:
+        """The message of an error of this command: the system's without its number, an argument by the name of its option."""
         if isinstance(error, OSError) and error.filename is not None and error.strerror:
             return f"{error.filename}: {error.strerror}"
         if isinstance(error, InvalidArgumentError):
-            return f"{self._called(error.argument)} {error.problem}"
+            return f"{self._option_of(error.argument)} {error.problem}"
         return str(error)
 
-    def _called(self, argument: str) -> str:
-        """What an argument of the library is called on the command line."""
+    def _option_of(self, argument: str) -> str:
+        """The option of an argument of the library."""
         options = (action.option_strings[-1] for action in self._actions if action.dest == argument and action.option_strings)
-        return self.called.get(argument) or next(options, argument)
+        return self.argument_names.get(argument) or next(options, argument)
 
     def owners(self, option: str) -> Iterator[str]:
         """The commands with an option: this one, or those below it, each as it is typed behind the program's name."""

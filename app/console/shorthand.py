@@ -19,11 +19,7 @@ class UnknownCommandError(ValueError):
 
 
 def with_command(words: Sequence[str], commands: Iterable[str]) -> list[str]:
-    """The words of the command line with the command that is meant.
-
-    Args:
-        words: What was typed behind the program's name; not empty.
-        commands: The commands that there are.
+    """The words of the command line, of which there is at least one, with the command that is meant.
 
     Returns:
         The same words, with `estimate` before them where they begin with an image or an option, or where an image that is not there
@@ -43,7 +39,7 @@ def with_command(words: Sequence[str], commands: Iterable[str]) -> list[str]:
 
 
 def names_images(word: str) -> bool:
-    """Whether a word names images rather than a command: a file, a folder, a pattern, a list or a URL."""
+    """True if a word names images rather than a command: a file, a folder, a pattern, a list or a URL."""
     return bool(word) and (word[0] == "@" or "://" in word or os.path.lexists(word) or glob.escape(word) != word)
 
 

@@ -20,14 +20,7 @@ _REFRESH_SECONDS = 1.0
 
 @contextmanager
 def displayed_steps(title: str) -> Iterator[Step]:
-    """Shows the steps of a work on stderr while the block runs.
-
-    Args:
-        title: Stands before each step.
-
-    Yields:
-        What the work calls when a step begins.
-    """
+    """Shows the steps of long work, with a title before each, on stderr while the block runs; yields what the work calls at each step."""
     if not sys.stderr.isatty():
         yield lambda name: logger.info("%s: %s", title, name)
         return

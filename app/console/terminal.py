@@ -58,7 +58,7 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Lets Ctrl-C and SIGTERM end the work in the block in good order: the first one only sets the event, the second stops at once.
+    """Ends the work in the block in good order on Ctrl-C and SIGTERM: the first one only sets the event, the second stops at once.
 
     Raises:
         KeyboardInterrupt: At the second signal.
@@ -92,7 +92,7 @@ _results: TextIO | None = None
 
 @contextmanager
 def stdout_for_results() -> Iterator[None]:
-    """Keeps stdout for what `say` says; what libraries print there while the block runs goes to stderr."""
+    """Keeps stdout for what `echo` prints; what libraries print there while the block runs goes to stderr."""
     global _results
     before, _results = _results, _results or sys.stdout
     try:
@@ -125,13 +125,13 @@ def quoted(path: str | os.PathLike[str]) -> str:
     return subprocess.list2cmdline([os.fspath(path)]) if sys.platform == "win32" else shlex.quote(os.fspath(path))
 
 
-def say(text: str) -> None:
-    """A result, to stdout; of several lines, each as `shown`."""
+def echo(text: str) -> None:
+    """Prints a result to stdout; of several lines, each as `shown`."""
     _write("\n".join(map(shown, text.split("\n"))), _results or sys.stdout)
 
 
-def complain(text: str) -> None:
-    """What went wrong, to stderr, as `shown`."""
+def echo_error(text: str) -> None:
+    """Prints a problem to stderr, as `shown`."""
     _write(shown(f"depth-normal: {text}"), sys.stderr)
 
 
@@ -163,4 +163,4 @@ def _write(text: str, stream: TextIO) -> None:
         os.dup2(silence, stream.fileno())
         os.close(silence)
         if not isinstance(error, BrokenPipeError) and stream is not sys.stderr:
-            complain(f"what is done cannot be told any more: {error.strerror or error}")
+            echo_error(f"results cannot be printed any more: {error.strerror or error}")

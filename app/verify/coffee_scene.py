@@ -146,7 +146,7 @@ def outlines() -> Tensor:
 
 
 def _circle(radius: float, height: float) -> Tensor:
-    """Where the camera sees a circle round the axis: (90, 2)."""
+    """The image of a circle round the axis: (90, 2)."""
     angles = torch.arange(0, 360, 4, dtype=torch.float64).deg2rad()
     to_world = _camera_to_world()
     points = torch.stack((radius * angles.cos(), radius * angles.sin(), torch.full_like(angles, height)), 1)
@@ -155,7 +155,7 @@ def _circle(radius: float, height: float) -> Tensor:
 
 
 def _camera(to_world: Tensor) -> Tensor:
-    """Where the camera is, seen from the foot of the cup's axis."""
+    """The camera's position, from the foot of the cup's axis."""
     return _DISTANCE * to_world[:, 2] - torch.tensor((*_CENTRE, 0.0), dtype=torch.float64)
 
 
@@ -168,7 +168,7 @@ def _camera_to_world() -> Tensor:
 
 
 def _meet(start: Tensor, rays: Tensor, one: tuple[float, float], other: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """How far along each ray it first meets a surface round the axis (infinity: never), and the surface's normal there, to the camera."""
+    """The distance along each ray to a surface round the axis (infinity: none), and the surface's normal there, towards the camera."""
     (radius, height), (radius_end, height_end) = one, other
     if height == height_end:
         reach = (height - start[2]) / rays[..., 2]

@@ -94,11 +94,7 @@ def figures_of(estimate: Estimate, origin: str) -> dict[str, Any]:
 
 
 def compare_figures(estimate: Estimate, entry: dict[str, Any]) -> Finding:
-    """Whether an estimate is the one whose figures are stored.
-
-    Args:
-        estimate: Of one image.
-        entry: As `figures_of` makes it.
+    """Compares an estimate of one image with stored figures of `figures_of`.
 
     Raises:
         ValueError: The entry is not of that form.

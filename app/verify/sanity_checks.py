@@ -24,7 +24,7 @@ from .coffee_scene import CUP, HEIGHT, PAIRS, SURFACES, WIDTH, Point, outlines, 
 
 
 class Grade(IntEnum):
-    """How good or bad a finding is."""
+    """The quality of a finding."""
 
     SOUND = 0
     DOUBTFUL = 1
@@ -32,7 +32,7 @@ class Grade(IntEnum):
 
 
 class Finding(NamedTuple):
-    """What one check says.
+    """The result of one check.
 
     Attributes:
         name: Of the check.
@@ -67,18 +67,16 @@ _MIRRORED = {"mirrored": (-1.0, 1.0), "upside down": (1.0, -1.0), "turned by 180
 
 
 def evaluate(estimate: Estimate, metres: tuple[float, float] | None = METRES) -> list[Finding]:
-    """Judges an estimate of the photograph by what the photograph shows.
+    """Evaluates an estimate of the photograph (one image, 600x400) by what the photograph shows.
 
-    Args:
-        estimate: Of one image, 600x400.
-        metres: Between which the cup's distance must be, if the depth is metric; None = it is up to scale.
+    The cup's distance must be between `metres`, if the depth is metric; None = it is up to scale.
 
     Returns:
         A finding for each check that the estimate's maps allow.
     """
     estimate = estimate.to("cpu")
     if empty := _empty(estimate):
-        return [Finding("gives", Grade.WRONG, f"not one pixel of its {' and '.join(empty)} counts: all are masked or not finite")]
+        return [Finding("gives", Grade.WRONG, f"not one pixel of its {' and '.join(empty)} is valid: all are masked or not finite")]
     findings = []
     if estimate.depth is not None and estimate.quantity is not None:
         findings.append(near_and_far(estimate))
@@ -90,7 +88,7 @@ def evaluate(estimate: Estimate, metres: tuple[float, float] | None = METRES) ->
 
 
 def _empty(estimate: Estimate) -> list[str]:
-    """The maps of which nothing counts."""
+    """The maps without any valid pixel."""
     counts = {}
     if estimate.depth is not None and estimate.quantity is not None:
         counts["depth"] = estimate.known_depth()[2]
@@ -113,7 +111,7 @@ def near_and_far(estimate: Estimate) -> Finding:
 
 
 def likeness(estimate: Estimate) -> Finding:
-    """How far the order of all distances is that of the rebuilt scene, and how far normals are from its own."""
+    """Compares the order of all distances, and the normals, with those of the rebuilt scene."""
     step = 8
     truth, grades, words = scene(step), [], []
     if estimate.depth is not None:
@@ -151,7 +149,7 @@ def axes(estimate: Estimate) -> Finding:
         name = "xy"[surfaces.axis]
         figures.append(f"{name} {plus:.2f} | {minus:.2f} ({surfaces.why})")
         if not plus - minus > _APART:
-            wrong.append(f"{name} {'flipped' if plus - minus < -_APART else 'not told'}")
+            wrong.append(f"{name} {'flipped' if plus - minus < -_APART else 'not distinguishable'}")
     facing = float(normals[:, 2].nanmean())
     figures.append(f"z {facing:.2f}")
     if not facing > _FACING:
@@ -162,7 +160,7 @@ def axes(estimate: Estimate) -> Finding:
 
 
 def frame(estimate: Estimate) -> Finding:
-    """Whether the map's edges lie where the photograph's are, and not mirrored, moved or scaled."""
+    """Checks that the map's edges lie where the photograph's are, and not mirrored, moved or scaled."""
     maps = estimate.normals if estimate.depth is None else _ranks(nearness(estimate)).view(1, 1, estimate.height, estimate.width)
     assert maps is not None
     strength = _edges(maps.nan_to_num(0))
@@ -183,21 +181,21 @@ def frame(estimate: Estimate) -> Finding:
 
 
 def nearness(estimate: Estimate) -> Tensor:
-    """(1, 1, H, W), larger = nearer; what does not count is as far as the farthest."""
+    """(1, 1, H, W), larger = nearer; invalid pixels are as far as the farthest."""
     depth, quantity, valid = estimate.known_depth()
     near = depth_to_nearness(depth.float(), quantity)
     return torch.where(valid, near, near[valid].min() if bool(valid.any()) else 0)
 
 
 def _opengl(estimate: Estimate) -> Tensor:
-    """Its normals in OPENGL axes, NaN where they do not count."""
+    """The normals of an estimate in OPENGL axes, NaN where they are not valid."""
     assert estimate.normals is not None
     valid = valid_normals(estimate.normals, estimate.mask)
     return convert_normals(estimate.normals.float(), estimate.axes, Axes.OPENGL).where(valid, torch.nan)
 
 
 def grade_of(error: float, limits: tuple[float, float]) -> Grade:
-    """By an error's size: sound up to the first limit, doubtful up to the second; what is NaN is wrong."""
+    """The grade of an error: sound up to the first limit, doubtful up to the second; NaN is wrong."""
     sound, doubtful = limits
     return Grade.SOUND if error <= sound else Grade.DOUBTFUL if error <= doubtful else Grade.WRONG
 
@@ -235,7 +233,7 @@ def _edges(maps: Tensor) -> Tensor:
 
 
 def _fits(strength: Tensor, scalings: dict[str, tuple[float, float]], reach: int, step: int) -> Iterator[tuple[float, str, int, int]]:
-    """How strong the edges are on average under the outlines, these scaled about the middle and moved: (strength, name, dx, dy)."""
+    """The mean strength of edges under the outlines, these scaled about the middle and moved: (strength, name, dx, dy)."""
     size = torch.tensor((WIDTH, HEIGHT), dtype=torch.float64)
     middle = (size - 1) / 2
     moves = [(dx, dy) for dx in range(-reach, reach + 1, step) for dy in range(-reach, reach + 1, step)]

@@ -17,9 +17,9 @@ from ...annotators.registry import FAMILIES, MODELS
 from ...annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from ...geometry.estimate import Estimate
 from ...model_loader import free, load_model
-from ...model_loader.weights.find import bundled_path, find_weights
-from ...model_loader.weights.integrity import sha256_of, structure_problem, trust
-from ..model_files import find_or_download
+from ...model_loader.weights.download import find_or_download
+from ...model_loader.weights.find import find_weights
+from ...model_loader.weights.integrity import bundled_path, sha256_of, structure_problem, trust
 from ..outcomes import EXPECTED_ERRORS
 from .coffee_scene import photograph
 from .figures import compare_figures, figures_of
@@ -33,7 +33,7 @@ _OUTDOORS = {"outdoor", "kitti"}
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What is known of one file of a model.
+    """The facts about one file of a model.
 
     Attributes:
         name: The published file's.
@@ -60,16 +60,16 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found of one model.
+    """The findings about one model.
 
     Attributes:
         model: Its id.
         files: Its files.
         keys_ok: Whether every tensor was in its place; None where that was not tried.
-        runs: What it ran on, in what precision, and the seconds of its first image; None where it did not run.
-        findings: Of its answer.
+        runs: The device, the precision, and the seconds of its first image; None where it did not run.
+        findings: Of its estimate.
         problem: Why it was not checked to the end.
-        figures: Those of its answer, to be stored; None where some are stored already.
+        figures: Those of its estimate, to be stored; None where some are stored already.
     """
 
     model: str
@@ -97,7 +97,7 @@ def check(
     dtype: str = "auto",
     weights: Path | None = None,
 ) -> Verification:
-    """Checks a model, downloading what is missing. The model is forgotten afterwards.
+    """Checks a model, downloading what is missing, and returns the findings, whatever went wrong. The model is forgotten afterwards.
 
     Args:
         spec: Its entry.
@@ -105,9 +105,6 @@ def check(
         device: As `load_model`.
         dtype: As `load_model`.
         weights: A file to check in place of the network's published one, of the same architecture.
-
-    Returns:
-        What was found, whatever went wrong.
     """
     found = Verification(spec.id)
     try:
@@ -127,12 +124,7 @@ def check(
 
 
 def look_at(spec: ModelSpec, file: WeightFile, instead: Path | None = None) -> FileFacts:
-    """Finds or downloads a file and compares it with the published one.
-
-    Args:
-        spec: The model.
-        file: The file.
-        instead: What to check instead; its size and sha256 are reported, not compared.
+    """Finds or downloads a file and compares it with the published one; of a file `instead`, size and sha256 are reported, not compared.
 
     Raises:
         DownloadError: It is nowhere and cannot be downloaded.
@@ -170,7 +162,7 @@ def _owner(sha256: str, file: WeightFile) -> str | None:
 
 
 def _run(found: Verification, spec: ModelSpec, stored: Mapping[str, Mapping[str, Any]], how: tuple[str, str, Path | None]) -> Verification:
-    """Loads the model, runs it, and judges what it gives."""
+    """Loads the model, runs it, and evaluates its estimate."""
     device, dtype, weights = how
     try:
         model = load_model(spec.id, dtype, device, weights)

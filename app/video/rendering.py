@@ -13,6 +13,7 @@ from ...geometry.images.display_defaults import default_depth_image, default_dep
 from ...geometry.images.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_most
 from ...geometry.images.render import normals_to_image
 from ...geometry.temporal.ranges import RunningRange
+from ...geometry.views.stereo import compose, disparity_range, stereo_pair
 from ...media import Frame
 from .segments import NUMBERS, Shown
 from .task import DEPTH, NORMALS, RUNNING, SIDE_BY_SIDE, STEREO, VideoTask
@@ -39,20 +40,15 @@ class Renderer:
 
     def __init__(self, task: VideoTask, outputs: set[str], black_and_white: Ends | None = None, ends: Ends | None = None) -> None:
         self._outputs, self._range, self._ends = outputs, black_and_white, ends
-        self._numbers, self._stereo = task.codec == "exr", task.stereo
+        self._numbers, self._layout, self._stereo = task.codec == "exr", task.layout, task.stereo
         self._keeps_ends = STEREO in task.targets
         self.running = {DEPTH: RunningRange(measure_range_of_most), STEREO: RunningRange()} if task.normalise == RUNNING else {}
 
     def shown(self, frames: list[Frame], images: Tensor, found: Estimate) -> Shown:
         """The images of the next frames.
 
-        Args:
-            frames: Their times.
-            images: (B, 3, H, W) in [0, 1].
-            found: Their estimate.
-
         Raises:
-            ValueError: Something is asked for that the model does not give.
+            ValueError: An output that the model does not give.
         """
         made: dict[str, Tensor] = {}
         if not self._numbers:
@@ -69,8 +65,6 @@ class Renderer:
             made[NUMBERS], ranges = to_levels(found)
             black_and_white = _pairs(default_depth_range(found))
             if self._keeps_ends:
-                from ...geometry.views.stereo import disparity_range
-
                 ends = _pairs(disparity_range(found))
         return Shown(frames, made, found, ranges, black_and_white, ends)
 
@@ -91,15 +85,12 @@ class Renderer:
         return low, high
 
     def _stereo_images(self, images: Tensor, found: Estimate) -> Tensor:
-        from ...geometry.views.stereo import StereoOptions, compose, stereo_pair
-
         ends: Any = self._ends
         if self.running:
             depth, quantity, valid = found.known_depth()
             nearness = depth_to_nearness(depth.where(valid, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH)
             ends = self.running[STEREO].update(nearness, valid, FAR_AND_NEAR_END)
-        options = StereoOptions(self._stereo.divergence, self._stereo.convergence)
-        return compose(stereo_pair(images, found, options, ends), self._stereo.layout)
+        return compose(stereo_pair(images, found, self._stereo, ends), self._layout)
 
     def _normals(self, found: Estimate) -> Tensor:
         if found.normals is None:
@@ -133,10 +124,7 @@ def to_levels(found: Estimate) -> tuple[Tensor, list[Ends]]:
 def from_levels(image: Tensor, bounds: Ends, quantity: str) -> Estimate:
     """The depth of one frame that `to_levels` was given, within half a 65534th of the frame's range (of metres, of 1 / depth).
 
-    Args:
-        image: (3, H, W), the frame as it is read back.
-        bounds: Its least and greatest number.
-        quantity: What the depth is.
+    `image` (3, H, W) is the frame as it is read back, `bounds` are its least and greatest number.
     """
     levels = (image[None, :1].double() * _TOP).round()
     low, high = bounds

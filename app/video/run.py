@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from fractions import Fraction
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -43,19 +41,19 @@ Tick = Callable[[int], object]
 
 
 def make_video(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tick, second_tick: Tick = bool) -> Finished:
-    """Makes what is asked of a video.
+    """Makes the outputs of a video.
 
     Args:
         model: The model to run.
-        task: What is asked.
+        task: The task.
         header: The source's header.
-        pieces: What is finished already; it goes on behind that. They stay.
+        pieces: The finished pieces, which are continued. They stay.
         tick: Called with how many frames were estimated since the last call.
         second_tick: Likewise of a second pass.
 
     Raises:
         VideoError: Nothing can be read of the source, or the result cannot be written.
-        KeyboardInterrupt: It was stopped; `pieces` can be gone on with.
+        KeyboardInterrupt: It was stopped; `pieces` can be continued.
     """
     if _has_sound(task, header):
         check_sound(task.source, header.name, next(iter(task.targets.values())).suffix)
@@ -84,7 +82,7 @@ def _first_pass(model: Model, task: VideoTask, header: VideoHeader, pieces: Piec
                 pieces, task, header, (renderer.shown(*part) for part in _counted(parts, tick)), state_now, partial(dtype_name, model)
             )
     except VideoError as error:
-        if pieces.done and loaded.problem is None and _is_about(error, task.source):
+        if pieces.done and loaded.problem is None and str(error).startswith(str(task.source)):
             return error  # the frame after the finished pieces is the first that cannot be read
         raise
     if not pieces.done:
@@ -92,14 +90,10 @@ def _first_pass(model: Model, task: VideoTask, header: VideoHeader, pieces: Piec
     return loaded.problem
 
 
-def _is_about(error: VideoError, source: Path) -> bool:
-    return str(error).startswith(str(source))
-
-
 def _estimator(
     model: Model, task: VideoTask, outputs: set[str], renderer: Renderer, state: Any
 ) -> tuple[Callable[[Iterator[Tensor]], Iterator[Estimate]], Callable[[], Any]]:
-    """What makes estimates of frames, as it was when `state` was kept; and what gives its state now."""
+    """A function that makes estimates of frames, continuing from `state`; and one that gives its state now."""
     now, running = VideoState(task.options), renderer.running
     if state is not None:
         try:
@@ -214,15 +208,10 @@ def _sound(task: VideoTask, header: VideoHeader, pieces: Pieces, problem: VideoE
 
 
 def dtype_name(model: Model) -> str:
-    """What a model computes in by now, as `--dtype` calls it."""
+    """The dtype that a model computes in by now, as `--dtype` calls it."""
     return str(model.dtype).removeprefix("torch.")
 
 
 def bytes_between_passes(header: VideoHeader, frames: int | None) -> int | None:
-    """What a video's depth takes on the disk between two passes, at most."""
+    """The bytes of a video's depth on the disk between two passes, at most."""
     return None if frames is None else 2 * header.width * header.height * frames
-
-
-def free_bytes(folder: Path) -> int:
-    """What is free on a folder's disk."""
-    return shutil.disk_usage(folder).free

@@ -48,11 +48,7 @@ class PieceRecord:
 
 
 def checked_records(found: Any, outputs: Collection[str]) -> list[PieceRecord]:
-    """The records that JSON gave, if they are what `dataclasses.asdict` made of such.
-
-    Args:
-        found: What JSON gave.
-        outputs: What the video consists of.
+    """The records that JSON gave, if they are what `dataclasses.asdict` made of records of a video with these outputs.
 
     Raises:
         TypeError, ValueError: They are not.

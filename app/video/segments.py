@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -163,7 +164,7 @@ class Pieces:
         ]
 
     def state(self) -> Any:
-        """What was kept with the newest piece; None at the beginning.
+        """The state that was kept with the newest piece; None at the beginning.
 
         Raises:
             VideoError: It is damaged.
@@ -176,11 +177,9 @@ class Pieces:
             raise VideoError(f"{error}; {_ADVICE}") from error
 
     def add(self, record: PieceRecord, state: Any) -> None:
-        """Makes a piece count, with what the next one needs.
+        """Makes a piece count, with the state (as `state_to_bytes` takes it) that the next one needs.
 
-        Args:
-            record: The piece, all of it but what tells its files and its state.
-            state: As `state_to_bytes` takes it.
+        The record lacks the digests of its files and its state.
         """
         count = len(self.records) + 1
         files = self._files(record, self.done)
@@ -277,7 +276,7 @@ class PieceWriter:
     def _write(self, output: str, image: Tensor, frame: Frame) -> None:
         if self._task.sequence and output != NUMBERS:
             path = self._place(output)
-            write = write_depth_png if len(image) == 1 else _write_rgb
+            write = write_depth_png if len(image) == 1 else partial(write_normal_png, bits=16)
             write(path, image)
             return
         if output not in self._writers:
@@ -303,7 +302,7 @@ class PieceWriter:
             write_exr(self._place(output), part)
 
     def _place(self, output: str) -> Path:
-        """Where the frame that is written now has its numbered file."""
+        """The numbered file of the frame that is written now."""
         if output not in self.record.numbered:
             self.record.numbered.append(output)
         path = numbered(self._task.targets[output], self._first + self.record.frames + 1)
@@ -320,7 +319,3 @@ class PieceWriter:
             self._opened.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
         for path in self._numbered:
             path.unlink(missing_ok=True)
-
-
-def _write_rgb(path: Path, image: Tensor) -> None:
-    write_normal_png(path, image, bits=16)

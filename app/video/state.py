@@ -15,11 +15,7 @@ _TENSOR, _CHANNELS_LAST = "tensor", "channels_last"
 
 
 def state_to_bytes(state: Any) -> bytes:
-    """A state as a safetensors file: its tensors, and as a word beside them how they are nested.
-
-    Args:
-        state: Dictionaries, lists and tuples of tensors, numbers, text and None.
-    """
+    """A state (dictionaries, lists and tuples of tensors, numbers, text and None) as a safetensors file; its nesting is in the metadata."""
     from safetensors.torch import save
 
     tensors: dict[str, Tensor] = {}

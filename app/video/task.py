@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...geometry.files import FORMATS
 from ...geometry.temporal.stabilization import VideoOptions
+from ...geometry.views.stereo import StereoOptions, stereo_suffix
 from ...media import (
     CODECS,
     CONTAINERS,
@@ -40,10 +41,10 @@ from ..batch.records import RECORDS, digest_of_marks
 from ..commands.result_paths import check_places, nearest_folder
 
 DEPTH, NORMALS, SIDE_BY_SIDE, STEREO = OUTPUTS = ("depth", "normals", "side-by-side", "stereo")
-"""What can be made of a video: images of depth, normal maps, each frame beside its depth, and what two eyes see."""
+"""Outputs of a video: images of depth, normal maps, each frame beside its depth, and images for both eyes."""
 
 RANGED = {DEPTH, SIDE_BY_SIDE, STEREO}
-"""What depends on which depth is near and which is far."""
+"""Outputs that need a range of depth from near to far."""
 
 PER_CLIP, RUNNING = "per_clip", "running"
 SEQUENCES = {".png": "png", ".exr": "exr"}
@@ -55,23 +56,8 @@ _FAR = 10**30
 
 
 @dataclass(frozen=True)
-class StereoLooks:
-    """How a stereo video looks; as `geometry.views.stereo` has it.
-
-    Attributes:
-        layout: Where the two eyes' images lie.
-        divergence: How deep it is.
-        convergence: Where the screen is in it.
-    """
-
-    layout: str = "full-sbs"
-    divergence: float = 2.0
-    convergence: float = 0.5
-
-
-@dataclass(frozen=True)
 class VideoTask:
-    """What is asked of a video.
+    """The task of a video.
 
     Attributes:
         source: A video, numbered images, or a folder of images.
@@ -81,10 +67,11 @@ class VideoTask:
         rate: Frames a second of the result, of numbered images also of what is read; None = the source's own.
         start: Seconds that are left out at the beginning.
         frames: How many are made at most.
-        preset: What the model that will read it expects.
+        preset: The properties that the model expects which will read the result.
         normalise: Where the range between black and white comes from: "per_image", "per_clip" or "running".
         options: How frames are made temporally stable.
-        stereo: How `STEREO` looks.
+        layout: Where the two eyes' images of `STEREO` lie.
+        stereo: How deep `STEREO` is.
         size: As `Model.estimate`.
         fov: As `Model.estimate`.
         segment: How many frames a stop can cost.
@@ -100,19 +87,20 @@ class VideoTask:
     preset: Preset | None = None
     normalise: str = "per_image"
     options: VideoOptions = field(default_factory=VideoOptions)
-    stereo: StereoLooks = StereoLooks()
+    layout: str = "full-sbs"
+    stereo: StereoOptions = field(default_factory=StereoOptions)
     size: int | None = None
     fov: float = 0.0
     segment: int = SEGMENT_FRAMES
 
     @property
     def sequence(self) -> bool:
-        """Whether numbered files are written."""
+        """True if numbered files are written."""
         return self.codec not in CODECS
 
     @property
     def in_two_passes(self) -> bool:
-        """Whether the range needs a first pass over the whole video. Numbers (EXR) need no range."""
+        """True if the range needs a first pass over the whole video. Numbers (EXR) need no range."""
         return self.normalise == PER_CLIP and self.codec != "exr" and bool(RANGED & set(self.targets))
 
     @property
@@ -123,7 +111,7 @@ class VideoTask:
         return None if is_sequence(self.source) and self.preset is None else self.rate
 
     def header(self) -> VideoHeader:
-        """What the source says of itself."""
+        """The source's header."""
         return sequence_header(self.source, self.rate) if is_sequence(self.source) else video_header(self.source)
 
     def read(self) -> Iterator[Frame]:
@@ -139,11 +127,11 @@ class VideoTask:
 
     @property
     def change(self) -> Callable[[Tensor], Tensor] | None:
-        """What is done to every image before it is looked at."""
+        """The function that is applied to every image first; None = none."""
         return None if self.preset is None else partial(cropped, side=self.preset.side)
 
     def expected(self, header: VideoHeader) -> int | None:
-        """How many frames there will be, by the header; None = it does not say."""
+        """The number of frames by the header; None = it does not say."""
         seconds = header.seconds if header.frames is None else header.frames / header.rate
         if seconds is None:
             return self.frames
@@ -152,7 +140,8 @@ class VideoTask:
         return total if self.preset is None or not total else (total - 1) // self.preset.group * self.preset.group + 1
 
     def settings(self) -> dict[str, Any]:
-        """What decides on the frames of the result, as JSON can hold it."""
+        """The settings that decide on the frames of the result, as JSON can hold them."""
+        stereo = {"layout": self.layout, "divergence": self.stereo.divergence, "convergence": self.stereo.convergence}
         return {
             "source": str(self.source.resolve()),
             "source_files": digest_of_marks(find_images(self.source) if is_sequence(self.source) else [self.source.resolve()]),
@@ -165,7 +154,7 @@ class VideoTask:
             "preset": self.preset and self.preset.name,
             "normalise": self.normalise,
             **asdict(self.options),
-            **(asdict(self.stereo) if STEREO in self.targets else {}),
+            **(stereo if STEREO in self.targets else {}),
             "size": self.size,
             "fov": self.fov,
             "segment": self.segment,
@@ -173,17 +162,17 @@ class VideoTask:
 
 
 def usual_name(source: Path, outputs: Sequence[str], layout: str = "full-sbs", codec: str | None = None) -> str:
-    """What the result is called if nobody says: the video's name with what is made of it, or without where `plan_targets` adds that."""
+    """The default name of the result: the video's name with what is made of it, or without where `plan_targets` adds that."""
     stem = source.stem.partition("%")[0].rstrip("_-. ") if is_sequence(source) and "%" in source.name else source.resolve().stem
     ending = _ending(outputs[0], layout) if len(outputs) == 1 else ""
     return f"{stem or 'video'}{ending}{'.mkv' if codec == 'ffv1' else '.mp4'}"
 
 
 def plan_targets(out: Path, outputs: Iterable[str], layout: str = "full-sbs") -> dict[str, Path]:
-    """Which file each thing goes to: `out` itself, or, of several, its name with what is in it at its end.
+    """The file of each output: `out` itself, or, of several, its name with the output at its end.
 
     Args:
-        out: What was named.
+        out: The name that was given.
         outputs: Of `OUTPUTS`.
         layout: Of `STEREO`, whose ending is the one by which players know it.
 
@@ -202,12 +191,6 @@ def plan_targets(out: Path, outputs: Iterable[str], layout: str = "full-sbs") ->
 
 def check_targets(source: Path, targets: Mapping[str, Path], overwrite: bool = False, made_of: Path | None = None) -> None:
     """Refuses targets that would replace what they must not, as `result_paths.check_places`; the first of numbered files counts.
-
-    Args:
-        source: What is read.
-        targets: As `plan_targets` gives them.
-        overwrite: Whether what is there already may be replaced.
-        made_of: As `result_paths.check_places`.
 
     Raises:
         VideoError: The result would be read with the source.
@@ -229,22 +212,18 @@ def _places(target: Path, source: Path) -> list[Path]:
 
 
 def pieces_folder(targets: Mapping[str, Path]) -> Path:
-    """Where the finished pieces of a video lie."""
+    """The folder of the finished pieces of a video."""
     first = next(iter(targets.values()))
     return first.parent / RECORDS / f"{first.name}.film"
 
 
 def has_pieces(targets: Mapping[str, Path]) -> bool:
-    """Whether a run that was stopped left pieces of the video."""
+    """True if a run that was stopped left pieces of the video."""
     return (pieces_folder(targets) / PIECES).is_file()
 
 
 def _ending(output: str, layout: str) -> str:
-    if output != STEREO:
-        return f"_{output}"
-    from ...geometry.views.stereo import stereo_suffix
-
-    return stereo_suffix(layout)
+    return stereo_suffix(layout) if output == STEREO else f"_{output}"
 
 
 def chosen_codec(out: Path, codec: str | None, outputs: list[str]) -> str:

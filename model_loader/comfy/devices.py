@@ -40,7 +40,7 @@ def image_placement() -> tuple[torch.device, torch.dtype]:
 
 
 def is_fast(dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether the device computes in this dtype, and at least as fast as in float32."""
+    """True if the device computes in this dtype, and at least as fast as in float32."""
     if dtype == torch.float32:
         return True
     if device.type == "cpu":

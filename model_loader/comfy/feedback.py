@@ -18,9 +18,7 @@ _WORTH_WORDS = 1.0
 def progress_bar(total: int, describe: Callable[[int, int], str] | None = None) -> Callable[[int, int], None] | None:
     """A function (done, total) that moves ComfyUI's progress bar; None outside ComfyUI.
 
-    Args:
-        total: What is to be done.
-        describe: What the node says of (done, total); None = that it is running, and at the end how long it took.
+    `describe` gives the node's message of (done, total); None = that it is running, and at the end how long it took.
     """
     if devices.memory_manager() is None:
         return None
@@ -29,20 +27,20 @@ def progress_bar(total: int, describe: Callable[[int, int], str] | None = None) 
     def move(done: int, all_of_it: int) -> None:
         bar.update_absolute(done, all_of_it)
         if said := words(done, all_of_it):
-            say(said, often=done < all_of_it)
+            show_message(said, often=done < all_of_it)
 
     return move
 
 
 class _Running:
-    """What a node says while it runs; one that is done in no time says nothing."""
+    """The messages of a node while it runs; one that ends at once has none."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
         self._ended = False
 
     def words(self, done: int, total: int) -> str:
-        """What to say of a part that is done."""
+        """The message when a part is done."""
         took = time.monotonic() - self._start
         if self._ended or (took < _WORTH_WORDS and not _has_spoken()):
             return ""
@@ -56,9 +54,9 @@ class _Spoken:
 
     Attributes:
         run: Ids of the prompt and the node.
-        note: What stands above all that is said.
-        at: When something was sent.
-        said: Whether anything was.
+        note: Stands before every message.
+        at: The time of the last message.
+        said: Whether there was one.
     """
 
     run: tuple[str | None, str | None] = (None, None)
@@ -70,12 +68,10 @@ class _Spoken:
 _spoken = _Spoken()
 
 
-def say(words: str, often: bool = False) -> None:
-    """Shows words on the node that ComfyUI is executing, in the page that asked for it. Nothing where there is none.
+def show_message(words: str, often: bool = False) -> None:
+    """Shows a message on the node that ComfyUI is executing, in place of the one before, in the page that asked for it; else does nothing.
 
-    Args:
-        words: They take the place of what was said before.
-        often: There will be more in no time: of such, four a second are sent.
+    Of messages that come `often`, four a second are sent.
     """
     if (server := _listening_server()) is None:
         return
@@ -87,9 +83,14 @@ def say(words: str, often: bool = False) -> None:
 
 
 def note(words: str) -> None:
-    """Has words stand before all that the node says until it has run."""
+    """Puts words before all messages of the node until it has run."""
     if (server := _listening_server()) is not None:
         _words_of_run(server).note = words
+
+
+def prompt_server() -> Any | None:
+    """ComfyUI's server; None outside ComfyUI."""
+    return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
 
 
 def _has_spoken() -> bool:
@@ -99,7 +100,7 @@ def _has_spoken() -> bool:
 
 def _listening_server() -> Any | None:
     """ComfyUI's server, if a page waits for the node that runs."""
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    server = prompt_server()
     # an old ComfyUI has no send_progress_text, and a prompt that a script posted no page
     return server if getattr(server, "client_id", None) is not None and hasattr(server, "send_progress_text") else None
 

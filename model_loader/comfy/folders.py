@@ -1,4 +1,4 @@
-"""ComfyUI's folders: those of models, and those of the user's files."""
+"""ComfyUI's folders: those of models, those of the user's files, and the settings in the user's folder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 USER_FOLDERS = ("input", "output", "temp")
 
@@ -29,10 +30,7 @@ def model_folders(name: str) -> Iterator[Path]:
 
 
 def user_folder(kind: str) -> Path:
-    """ComfyUI's folder of this kind, as it is configured now.
-
-    Args:
-        kind: One of `USER_FOLDERS`.
+    """ComfyUI's folder of this kind, one of `USER_FOLDERS`, as it is configured now.
 
     Raises:
         ValueError: Another kind.
@@ -43,3 +41,16 @@ def user_folder(kind: str) -> Path:
     if (module := folder_paths()) is None:
         raise RuntimeError("this node reads and writes ComfyUI's own folders, and ComfyUI is not running; use depth_normal.geometry.files")
     return Path(getattr(module, f"get_{kind}_directory")())
+
+
+def user_setting(name: str) -> Any:
+    """A value of ComfyUI's settings; None where nothing was chosen, outside ComfyUI, and in versions without a user folder."""
+    from ...geometry.files.json_file import read_json  # with torch, which lists of weights do without
+
+    module: Any = folder_paths()
+    try:
+        path = Path(module.get_user_directory(), "default", "comfy.settings.json")
+        settings = read_json(path)
+    except (AttributeError, OSError, ValueError):
+        return None
+    return settings.get(name) if isinstance(settings, dict) else None

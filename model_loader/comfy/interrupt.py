@@ -25,7 +25,7 @@ _ROOT = Path(__file__).parents[2]
 _STEPS = tuple(
     f"{folder}{os.sep}" for folder in (_ROOT / "annotators", _ROOT / "geometry", _ROOT / "media", _ROOT / "nodes", Path(nn.__file__).parent)
 )
-"""Where a computation may end: this pack's mathematics, and torch's layers. What is loaded, moved and kept is not left half-done."""
+"""The code in which a computation may end: this pack's mathematics, and torch's layers. Loading and storing are not left half-done."""
 _ALSO = str(_ROOT / "utils.py")
 
 _undisturbed: set[int] = set()
@@ -70,7 +70,7 @@ class Watch:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Lets this thread finish what it does: nothing ends it meanwhile."""
+    """Protects the block from interruption in this thread."""
     thread = threading.get_ident()
     outermost = thread not in _undisturbed
     _undisturbed.add(thread)
@@ -82,7 +82,7 @@ def undisturbed() -> Iterator[None]:
 
 
 def _is_at_a_step(thread: int) -> bool:
-    """Whether a thread is where it may end; an import that was left would be half-done for good."""
+    """True if a thread is where it may end; an import that was left would be half-done for good."""
     frame: FrameType | None = sys._current_frames().get(thread)
     if frame is None or thread in _undisturbed:
         return False
@@ -99,12 +99,12 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def end(thread: threading.Thread, kind: type[BaseException], is_working: Callable[[], bool]) -> None:
-    """Has a thread raise wherever it is, but not amid an import; in vain while it is in a library's own code, which no Python ends.
+    """Raises an exception in a thread wherever it is, but not amid an import nor in a library's own code, which no Python ends.
 
     Args:
         thread: Another one than this.
-        kind: What it raises.
-        is_working: Whether it still does what is to end.
+        kind: The exception.
+        is_working: Whether it still does the work that is to end.
     """
     while is_working() and thread.ident is not None:
         if not _is_importing(sys._current_frames().get(thread.ident)):
@@ -114,7 +114,7 @@ def end(thread: threading.Thread, kind: type[BaseException], is_working: Callabl
 
 
 def _send(thread: int, kind: type[BaseException] | None) -> None:
-    """Has a thread raise as soon as it is back in Python; None takes back what has not come yet."""
+    """Raises an exception in a thread as soon as it is back in Python; None takes back one that has not come yet."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind))
 
 
@@ -125,13 +125,13 @@ def throw_if_interrupted() -> None:
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Whether an exception says that ComfyUI's user pressed cancel; in older versions it is an Exception as any other."""
+    """True if an exception means that ComfyUI's user pressed cancel; in older versions it is an Exception as any other."""
     kind = getattr(devices.memory_manager(), "InterruptProcessingException", None)
     return kind is not None and isinstance(error, kind)
 
 
 def make_interruptible(network: nn.Module) -> None:
-    """Lets every layer of the network look for an interruption before it runs."""
+    """Makes every layer of the network check for an interruption before it runs."""
     if devices.memory_manager() is None:
         return
     for layer in network.modules():

@@ -25,7 +25,7 @@ class ManagedNetwork(nn.Module):
 
 
 class Placement:
-    """Keeps a network where it can run: through ComfyUI's memory manager inside ComfyUI, else on one device."""
+    """Moves a network to where it can run: through ComfyUI's memory manager inside ComfyUI, else on one device."""
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         self._network = network

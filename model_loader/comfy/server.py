@@ -7,11 +7,13 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from .feedback import prompt_server
+
 logger = logging.getLogger(__name__)
 
 
 def has_node(node_id: str) -> bool:
-    """Whether ComfyUI has a node of this id by now: one of its own, or of a pack that it loaded before."""
+    """True if ComfyUI has a node of this id by now: one of its own, or of a pack that it loaded before."""
     return node_id in getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", ())
 
 
@@ -23,7 +25,7 @@ def pack_of_node(node_id: str) -> str | None:
 
 def when_started(call: Callable[[], Awaitable[None]]) -> None:
     """Calls once ComfyUI has loaded every pack and begins to serve. Never outside ComfyUI."""
-    app = getattr(getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None), "app", None)
+    app = getattr(prompt_server(), "app", None)
     if app is None or app.on_startup.frozen:
         return
 
@@ -37,14 +39,14 @@ def when_started(call: Callable[[], Awaitable[None]]) -> None:
 
 
 def before_each_prompt(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Has ComfyUI hand what is posted to it for a run to a function first, and take what that returns."""
-    server: Any = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    """Registers a function that changes each prompt that is posted to ComfyUI before it runs."""
+    server: Any = prompt_server()
     if hasattr(server, "add_on_prompt_handler"):
         server.add_on_prompt_handler(change)
 
 
 async def offer_replacement(old_id: str, new_id: str) -> None:
-    """Lets ComfyUI's page put a node of another id, with inputs of the same names, in the place of a missing one."""
+    """Offers ComfyUI's page a node of another id, with inputs of the same names, in place of a missing one."""
     try:
         from comfy_api.latest import ComfyAPI, io  # pyright: ignore[reportMissingImports]
 

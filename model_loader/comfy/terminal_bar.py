@@ -12,14 +12,9 @@ _SECONDS_A_LINE = 30
 
 
 def terminal_bar(total: float | None, unit: str, initial: float = 0, hidden: bool = False, **options: Any) -> tqdm:
-    """A bar of tqdm's. In a file or a pipe, work of half a minute or less leaves nothing, longer work a line each half minute.
+    """A tqdm bar. In a file or a pipe, work of half a minute or less leaves nothing, longer work a line each half minute.
 
-    Args:
-        total: How much there is to do; None = unknown.
-        unit: Of what.
-        initial: How much is done already.
-        hidden: Whether nothing is shown.
-        options: Others of tqdm's, such as `desc`.
+    `total` is None where it is unknown; `options` are further ones of tqdm's, such as `desc`.
     """
     from tqdm import tqdm
 

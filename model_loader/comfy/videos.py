@@ -40,7 +40,7 @@ class VideoFile:
 
     @property
     def count(self) -> int:
-        """How many frames it has, about."""
+        """The number of frames, about."""
         length = self.seconds or max(Fraction(0), (self.header.seconds or Fraction(0)) - self.start)
         return max(1, round(length * self.header.rate))
 
@@ -93,14 +93,14 @@ class VideoFrames:
 
     @property
     def count(self) -> int:
-        """How many frames it has."""
+        """The number of frames."""
         return self.parts.images.shape[0]
 
     def frames(self) -> Iterator[Frame]:
         """Its frames."""
         step = 1 / Fraction(self.parts.frame_rate)
         for number, image in enumerate(self.parts.images):
-            yield Frame(number * step, step, partial(_planar, image))
+            yield Frame(number * step, step, lambda image=image: to_rgb(image)[0].cpu())
 
     def made(self, images: Iterator[tuple[Frame, Tensor]]) -> Any:
         """A VIDEO of other images, with this one's sound; as `VideoFile.made`, in memory as this one is."""
@@ -125,10 +125,6 @@ def opened_video(video: Any) -> VideoFile | VideoFrames:
     start, seconds = getattr(video, "get_active_trim_window", lambda: (0.0, 0.0))()
     name = Path(source).name if isinstance(source, str) else "the video"
     return VideoFile(source, video_header(source, name), *(Fraction(value).limit_denominator(10**6) for value in (start, seconds)))
-
-
-def _planar(image: Tensor) -> Tensor:
-    return to_rgb(image)[0].cpu()
 
 
 def _file_class() -> Callable[[str], Any]:

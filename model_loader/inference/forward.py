@@ -1,4 +1,4 @@
-"""The first stage: images are moved to the device, resized and run through the network, as many in one batch as the memory holds.
+"""The first stage: images, independent or as views of one scene, go through the network, as many in one batch as the memory holds.
 
 Resizing and the camera are the family's: `Annotator.estimate` resizes, runs the network, and applies a known field of view.
 """
@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ...annotators.base import Annotator
 from ...annotators.family import Progress
+from ...annotators.registry import models_of_scenes
 from ...geometry.estimate import Estimate
 from ...utils import images_to_rgb
-from .batches import in_batches
-from .memory_budget import IMAGES_TO_MAKE_ROOM_FOR
+from .memory_budget import IMAGES_TO_MAKE_ROOM_FOR, in_batches
 from .network import Network, PreparedNetwork, RunnableNetwork
 from .options import InferenceOptions
 
@@ -28,27 +28,50 @@ Forward = Callable[[Annotator, Tensor, Progress | None], Estimate]
 """The estimate of images (B, 3, H, W) on the network's device, at the network's size."""
 
 
-def batch_estimates(
-    network: Network,
-    images: Images,
-    options: InferenceOptions,
-    forward: Forward,
-    progress: Progress | None = None,
-    divisible: bool = True,
-) -> Iterator[Estimate]:
-    """Runs a network on a batch: the only place that moves images to the device.
+def image_estimates(network: Network, images: Images, options: InferenceOptions, progress: Progress | None = None) -> Iterator[Estimate]:
+    """The estimates of images, each independent of the others.
 
     Args:
-        network: What runs.
+        network: The network to run.
         images: The batch; each part is converted to float32 RGB on the device by itself.
-        options: What is asked; of it `size`.
-        forward: What is run of the network.
+        options: The options; `size`, `fov` and `family_options` are used.
         progress: Called with (work done, work in all), in images or in a family's passes over them.
-        divisible: Whether the batch may be divided for memory.
 
-    Yields:
-        Estimates of one or more images at the network's size, on its device, in order.
+    Returns:
+        Estimates of one or more images at the network's size, on its device, in order, each computed when it is asked for.
     """
+
+    def forward(annotator: Annotator, rgb: Tensor, passes: Progress | None) -> Estimate:
+        return annotator.estimate(rgb, options.size, fov=options.fov, options=options.family_options, progress=passes)
+
+    return _batch_estimates(network, images, options, forward, progress, divisible=True)
+
+
+def scene_estimates(network: Network, images: Images, options: InferenceOptions, progress: Progress | None) -> Iterator[Estimate]:
+    """The one estimate of views of a scene that does not move; they are not divided into batches.
+
+    Raises:
+        ValueError: The model estimates each image independently, or there are more views than any machine holds.
+        MemoryError: The views do not fit in one batch.
+    """
+    annotator = network.annotator
+    if not annotator.sees_scenes(annotator.spec):
+        raise ValueError(
+            f"{annotator.spec.id} estimates each image independently; models that take a batch as views of one scene: "
+            + ", ".join(models_of_scenes())
+        )
+    annotator.check_scene(*batch_shape(images), options.size)
+
+    def forward(annotator: Annotator, rgb: Tensor, _: Progress | None) -> Estimate:
+        return annotator.estimate_scene(rgb, options.size, fov=options.fov)
+
+    return _batch_estimates(network, images, options, forward, progress, divisible=False)
+
+
+def _batch_estimates(
+    network: Network, images: Images, options: InferenceOptions, forward: Forward, progress: Progress | None, divisible: bool
+) -> Iterator[Estimate]:
+    """Runs a network on a batch, divided for memory where it may be: the only place that moves images to the device."""
     total, height, width = batch_shape(images)
     wanted = min(total, IMAGES_TO_MAKE_ROOM_FOR) if divisible else total
 
@@ -89,7 +112,7 @@ def batch_estimates(
 
 
 def batch_shape(images: Images) -> tuple[int, int, int]:
-    """How many images a batch has, and their height and width."""
+    """The number of images of a batch, and their height and width."""
     height, width = images.shape[-2:] if isinstance(images, Tensor) else images.shape[1:3]
     return images.shape[0], height, width
 

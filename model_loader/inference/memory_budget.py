@@ -1,4 +1,4 @@
-"""Estimates how much memory images take, how many fit, and what to advise when one does not.
+"""Estimates how much memory images take and how many fit, halves batches that do not, and advises when one image does not.
 
 A system without memory ends programs without a word. What certainly does not fit is therefore refused before any memory is taken; what
 might fit is tried.
@@ -6,36 +6,44 @@ might fit is tried.
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Callable, Iterator
 from enum import IntEnum
+from typing import TypeVar
 
 import torch
 
-from ...annotators.base import Annotator
+from ...annotators.base import Annotator, is_out_of_memory
 from ...annotators.setting_names import wording
 from ...annotators.specs.base import ModelSpec
+from ..comfy import devices, interrupt
 from ..main_memory import free_main_memory
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class BytesPerPixel(IntEnum):
-    """What a pixel takes, as measured (benchmarks/tiles.py --memory). Of a network's input it is the family's `bytes_per_pixel`."""
+    """Bytes that a pixel takes, as measured (benchmarks/tiles.py --memory). For a network's input see the family's `bytes_per_pixel`."""
 
     IMAGE_ON_DEVICE = 64
-    """Of an image beside the network: RGB in float32, twice while it is resized, and all maps, which resampling doubles."""
+    """An image beside the network: RGB in float32, twice while it is resized, and all maps, which resampling doubles."""
     IMAGE_AT_LEAST = 32
     """The least that an image takes beside the network."""
     TILED_ESTIMATE = 200
-    """Of an estimate in tiles: normals of its depth, and resizing both."""
+    """An estimate in tiles: normals of its depth, and resizing both."""
     RESULT = 36
-    """Of a node's result: three floats, once while resized, once as the result, once in the batch."""
+    """A node's result: three floats, once while resized, once as the result, once in the batch."""
     FURTHER_RESULT = 12
-    """Of each further image of the batch."""
+    """Each further image of the batch."""
     EFFECT = 56
     """The least that fog, light and cut-outs take. Depth of field takes more."""
 
 
 IMAGES_TO_MAKE_ROOM_FOR = 4
-"""How many images' working memory is made free before a run: more would evict other models for little gain."""
+"""The number of images whose working memory is made free before a run: more would evict other models for little gain."""
 
 # Libraries and machines differ: the least that a network takes, as a share of its measured working memory.
 _LEAST_SHARE = 0.5
@@ -45,7 +53,7 @@ _SIDE_STEP = 64
 
 
 def images_that_fit(available: float, bytes_each: int) -> int:
-    """How many images go into one batch; at least 1, which is always tried."""
+    """The number of images in one batch; at least 1, which is always tried."""
     return max(1, int(available // bytes_each))
 
 
@@ -55,16 +63,72 @@ def working_bytes(annotator: Annotator, image: tuple[int, int], network: tuple[i
 
 
 def steady_batch_size(fits: int, most: int) -> int:
-    """How many frames of a video go into one batch.
-
-    Args:
-        fits: How many fit in memory now.
-        most: The largest batch.
+    """The number of frames of a video in one batch.
 
     Returns:
-        `most`, or else a power of two. So a little more or less memory changes neither the batches nor the last bits of the result.
+        `most` if as many fit now, or else a power of two. So a little more or less memory changes neither the batches nor the last bits
+        of the result.
     """
     return most if fits >= most else 1 << (fits.bit_length() - 1)
+
+
+def in_batches(
+    call: Callable[[int, int], T],
+    total: int,
+    size: int,
+    *,
+    what: str,
+    too_large: Callable[[], str],
+    smaller: Callable[[int], None],
+    divisible: bool = True,
+) -> Iterator[T]:
+    """Calls for all of so many items in order; where a batch does not fit in memory, again with half of it.
+
+    ComfyUI's user can stop it between batches.
+
+    Args:
+        call: Computes the items from start up to but not including stop.
+        total: The number of items.
+        size: The number of items in the first batch, at least 1.
+        what: What runs and where, for the log: "midas-dpt-hybrid at 384x384 on cuda".
+        too_large: The message of the error where a batch that cannot be divided does not fit.
+        smaller: Called with the size of all batches that follow, where it had to become smaller.
+        divisible: Whether a batch of several items may be divided.
+
+    Yields:
+        The results of the calls.
+
+    Raises:
+        MemoryError: A batch that cannot be divided does not fit.
+    """
+    done = 0
+    while done < total:
+        interrupt.throw_if_interrupted()
+        stop = min(total, done + size)
+        problem: Exception | None = None
+        try:
+            found = call(done, stop)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            problem = without_traceback(error)
+        else:
+            yield found
+            del found
+            done = stop
+        if problem is not None:
+            devices.empty_cache()
+            if stop - done == 1 or not divisible:
+                raise MemoryError(too_large()) from problem
+            size = (stop - done) // 2
+            smaller(size)
+            logger.warning("out of memory: continuing with batches of %d: %s", size, what)
+
+
+def without_traceback(error: Exception) -> Exception:
+    """The exception without its traceback, which keeps the tensors of every function that it passed through alive."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def check_network_fits(annotator: Annotator, device: torch.device, height: int, width: int, size: int | None, half: bool = False) -> None:
@@ -79,7 +143,7 @@ def check_network_fits(annotator: Annotator, device: torch.device, height: int, 
         half: Whether the network computes in half precision.
 
     Raises:
-        MemoryError: What it would take, what there is, and what would fit.
+        MemoryError: With what it would take, what there is, and what would fit.
     """
     free = _total_memory(device)
     size = size or annotator.spec.default_size
@@ -102,12 +166,7 @@ def check_network_fits(annotator: Annotator, device: torch.device, height: int, 
 
 
 def check_result_fits(images: int, height: int, width: int) -> None:
-    """Refuses a result that certainly does not fit in main memory.
-
-    Args:
-        images: How many the batch has.
-        height: Of each, in the result.
-        width: Of each, in the result.
+    """Refuses a batch of images, each height x width in the result, that certainly does not fit in main memory.
 
     Raises:
         MemoryError: As `check_network_fits`.
@@ -124,12 +183,7 @@ def check_result_fits(images: int, height: int, width: int) -> None:
 
 
 def check_effect_fits(height: int, width: int, device: torch.device) -> None:
-    """Refuses an image whose effects (light, fog, a lens, a mask) certainly do not fit.
-
-    Args:
-        height: Of the image.
-        width: Of the image.
-        device: Where they are computed.
+    """Refuses an image whose effects (light, fog, a lens, a mask) certainly do not fit on the device where they are computed.
 
     Raises:
         MemoryError: As `check_network_fits`.
@@ -141,15 +195,7 @@ def check_effect_fits(height: int, width: int, device: torch.device) -> None:
 
 
 def too_large(spec: ModelSpec, height: int, width: int, device: torch.device, views: int = 1) -> str:
-    """The message where a network ran out of memory and its batch cannot be divided.
-
-    Args:
-        spec: The model.
-        height: Of the network's input.
-        width: Of the network's input.
-        device: Where it ran.
-        views: How many views of one scene the batch has.
-    """
+    """The message where a network ran out of memory and its batch cannot be divided; height and width of the network's input."""
     if views == 1:
         return (
             f"{spec.id} at {width}x{height} does not fit in the memory of {device}: "
@@ -167,7 +213,7 @@ def _refusal(what: str, need: float, device: torch.device, free: float, advice: 
 
 
 def _total_memory(device: torch.device) -> float:
-    """What may be used: of a GPU all of its memory, as other models are evicted."""
+    """The memory that may be used: of a GPU all of it, as other models are evicted."""
     if device.type == "cpu":
         return free_main_memory()
     if device.type == "cuda" and torch.cuda.is_available():

@@ -20,23 +20,19 @@ from ...annotators.video.frame_annotator import VideoAnnotator
 from ...geometry.estimate import Estimate
 from ...geometry.temporal.stabilization import VideoOptions
 from ...utils import check_images
-from .images import image_estimates
+from .forward import image_estimates, scene_estimates
 from .memory_budget import working_bytes
-from .network import Network, Variation, with_own_network
+from .network import Network, Variation, Weights, with_own_network
 from .options import InferenceOptions
 from .stages import finish_batch
 from .tiles import tile_estimates
 from .video import VideoState, estimate_frames
-from .views import scene_estimates
-from .weights import Weights
 
 
 class Model:
-    """Weights, and how images are brought to them. It never changes, and another one of the same weights costs next to nothing.
+    """A loaded model: shared weights with variations of its own.
 
-    Args:
-        weights: What is loaded.
-        variations: What distinguishes it from other models of the same weights.
+    It never changes, and another one of the same weights costs next to nothing.
     """
 
     def __init__(self, weights: Weights, variations: tuple[Variation, ...] = ()) -> None:
@@ -92,14 +88,7 @@ class Model:
         fov: float = 0.0,
         options: Any = None,
     ) -> Iterator[Estimate]:
-        """The estimates at the network's size, on its device, as many images in one batch as the memory holds.
-
-        Args:
-            images: As `estimate`; each part is converted to float32 and moved to the device by itself.
-            size: As `estimate`.
-            progress: As `estimate`.
-            fov: As `estimate`.
-            options: As `estimate`.
+        """The estimates at the network's size, on its device, as many images in one batch as the memory holds; arguments as `estimate`.
 
         Returns:
             Estimates of one or more images, in order, each computed when it is asked for.
@@ -122,11 +111,8 @@ class Model:
         """Depth and cameras of images that show one scene that does not move, at the images' own size.
 
         Args:
-            images: As `estimate`: the views, in any order, all processed in one batch.
-            size: As `estimate`.
-            progress: As `estimate`.
-            fov: As `estimate`, of the one camera that took all of them.
-            derive: As `estimate`.
+            images: The views, in any order, all processed in one batch. Further arguments are as of `estimate`; `fov` is of the one camera
+                that took all of them.
 
         Returns:
             An estimate as of `estimate`, with the cameras' intrinsics and extrinsics. Depth has one scale for all views and is 0 at each
@@ -179,14 +165,15 @@ class Model:
 
     def with_resizing(self, resizing: Resizing) -> Model:
         """The same model with images resized in another way than its authors'; see `Annotator.with_resizing`."""
-        return self._varied(lambda annotator: annotator.with_resizing(resizing))
+        return self.varied(lambda annotator: annotator.with_resizing(resizing))
 
     def for_another_thread(self) -> Model:
         """The same model with the same weights, for a thread that runs beside this one's."""
         shareable = self.annotator.shareable or self.engine is not None
-        return self if shareable else self._varied(with_own_network)
+        return self if shareable else self.varied(with_own_network)
 
-    def _varied(self, variation: Variation) -> Model:
+    def varied(self, variation: Variation) -> Model:
+        """The same model with another variant of its annotator, which shares the weights."""
         return Model(self._network.weights, (*self._network.variations, variation))
 
     @property
@@ -201,12 +188,12 @@ class Model:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the network computes in; estimates are float32 all the same. A half precision that overflowed is float32 from then on."""
+        """The dtype that the network computes in; estimates are float32. A half precision that overflowed is float32 from then on."""
         return self._network.weights.loaded.dtype
 
     @property
     def device(self) -> torch.device:
-        """Where it runs as long as it fits there."""
+        """The device that it runs on as long as it fits there."""
         return self._network.weights.device
 
     @property
@@ -221,22 +208,22 @@ class Model:
 
     @property
     def engine(self) -> Engine | None:
-        """What runs the network in the place of torch; None = torch."""
+        """The engine that runs the network in place of torch; None = torch."""
         return self.annotator.engine
 
     @property
     def runtime(self) -> str:
-        """What runs the network, with its version and device: "torch", "ONNX Runtime 1.31.1, CPU", ..."""
+        """The runtime of the network, with its version and device: "torch", "ONNX Runtime 1.31.1, CPU", ..."""
         return getattr(self.engine, "words", TORCH)
 
     @property
     def resampling(self) -> str:
-        """How the family's depth is brought to another size; what `Estimate.resized` takes."""
+        """The way in which the family's depth is brought to another size; as `Estimate.resized` takes it."""
         return self.annotator.resampling
 
     @property
     def is_video_model(self) -> bool:
-        """Whether the network processes several frames of a video in one window; other models take frame by frame."""
+        """True if the network processes several frames of a video in one window; other models take frame by frame."""
         return isinstance(self.annotator, VideoAnnotator)
 
     def network_size(self, height: int, width: int, size: int | None = None) -> tuple[int, int]:
@@ -247,7 +234,7 @@ class Model:
         """About how much memory one image of height x width takes while it is estimated; `size` as in `estimate`."""
         return working_bytes(self.annotator, (height, width), self.network_size(height, width, size))
 
-    def fitting(self, height: int, width: int) -> int | None:
+    def batch_limit(self, height: int, width: int) -> int | None:
         """The largest batch of images of height x width, since the memory could not hold a larger one; None while it could."""
         limits = self._network.weights.loaded.batch_limits
         return min((count for sizes, count in limits.items() if sizes[:2] == (height, width)), default=None)

@@ -1,24 +1,96 @@
-"""Shared weights with the options of one model."""
+"""The network of a model: its weights, shared by all models of the same files, and their variations for one model."""
 
 from __future__ import annotations
 
 import copy
+import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 
 from ...annotators.base import Annotator
-from ..comfy import devices, feedback
+from ..comfy import devices, feedback, interrupt
 from ..comfy.placement import Placement
-from .batches import without_traceback
-from .memory_budget import check_network_fits, images_that_fit, too_large, working_bytes
-from .weights import LoadedNetwork, Weights
+from .memory_budget import check_network_fits, images_that_fit, too_large, without_traceback, working_bytes
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Variation = Callable[[Annotator], Annotator]
+
+Sizes = tuple[int, int, int, int]
+"""Height and width of the images, and of the network's input."""
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network in one dtype.
+
+    Attributes:
+        annotator: The network with its family's pre- and postprocessing.
+        dtype: What it computes in.
+        placement: Brings it to its device.
+        batch_limits: How many images of a size fit in one batch, where memory was found to be short.
+    """
+
+    annotator: Annotator
+    dtype: torch.dtype
+    placement: Placement
+    batch_limits: dict[Sizes, int] = field(default_factory=dict)
+
+
+class Weights:
+    """A network that falls back to float32 where half precision overflows: once, for all who share it.
+
+    Args:
+        annotator: The network, on the CPU.
+        dtype: What it computes in.
+        device: Where it runs as long as it fits there.
+        path: The file that it was read from.
+        rebuild: Reads the files again in another dtype; None = there is no fall-back.
+
+    Attributes:
+        spec: Its entry in the table of models.
+        loaded: The network in its current dtype.
+    """
+
+    def __init__(
+        self,
+        annotator: Annotator,
+        dtype: torch.dtype,
+        device: torch.device,
+        path: Path,
+        rebuild: Callable[[torch.dtype], Annotator] | None = None,
+    ) -> None:
+        self.spec = annotator.spec
+        self.path = path
+        self.device = device
+        self._rebuild = rebuild
+        self._lock = threading.Lock()
+        self.loaded = self._placed(annotator, dtype)
+
+    def can_fall_back(self, failed: LoadedNetwork) -> bool:
+        """True if there is a dtype of a wider range than that of a network that failed."""
+        return self._rebuild is not None and failed.dtype != torch.float32
+
+    def fall_back(self, failed: LoadedNetwork, reason: Exception) -> None:
+        """Replaces a network that overflowed by one in float32, unless another thread has done so; `reason` is logged."""
+        with self._lock:
+            if self._rebuild is None or self.loaded is not failed:
+                return
+            logger.warning("%s. Computed again in float32, as is all that follows", reason)
+            failed.placement.unload()
+            self.loaded = self._placed(self._rebuild(torch.float32), torch.float32)
+
+    def _placed(self, annotator: Annotator, dtype: torch.dtype) -> LoadedNetwork:
+        engine = annotator.engine
+        if engine is None:
+            interrupt.make_interruptible(annotator.network)  # not before it is traced or compiled
+        return LoadedNetwork(annotator, dtype, Placement(getattr(engine, "placed", annotator.network), self.device))
 
 
 @dataclass(frozen=True)
@@ -51,8 +123,8 @@ class RunnableNetwork:
             height: Of the images.
             width: Of the images.
             size: As `InferenceOptions.size`.
-            images: How many images memory is made free for.
-            extra_bytes: What is needed beside the images of a batch, for a height and width of the network's input.
+            images: The number of images that memory is made free for.
+            extra_bytes: Further bytes of a batch, for a height and width of the network's input.
 
         Raises:
             ValueError: The network's input would be larger than any machine holds.
@@ -64,7 +136,7 @@ class RunnableNetwork:
         each = working_bytes(annotator, (height, width), (net_height, net_width))
         extra = extra_bytes(net_height, net_width) if extra_bytes is not None else 0
         device = self.placement.ready(extra + each * images)
-        feedback.say(f"running {annotator.spec.id}")
+        feedback.show_message(f"running {annotator.spec.id}")
         return PreparedNetwork(self, device, net_height, net_width, images_that_fit(devices.available_memory(device) - extra, each))
 
 

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...geometry.estimate import Estimate
-from .tile_layout import check_tiles
 
 Derive = Callable[[Estimate], Estimate]
+
+AUTO, OFF = "auto", "off"
+MOST_TILES = 64
+"""Tiles along the longer side; more would be smaller than any network's input in the largest image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceOptions:
-    """How images go through a model; sources and stages read it.
+    """The options of an inference; sources and stages read them.
 
     Attributes:
         size: Side in pixels of the frame that the network's input is fitted to (the spec's `resizing`); None = the model's default.
@@ -39,3 +42,19 @@ class InferenceOptions:
         object.__setattr__(self, "tiles", check_tiles(self.tiles))
         if self.fov and not 0 < self.fov < 180:
             raise ValueError(f"the field of view is {self.fov} degrees; expected between 0 and 180")
+
+
+def check_tiles(tiles: int | str | None) -> int | str:
+    """A number of tiles along the longer side, 0 for none, or "auto"; None, "off" and 1 are 0.
+
+    Raises:
+        ValueError: Neither a number of tiles nor one of the words.
+    """
+    if tiles == AUTO:
+        return AUTO
+    number = {"": -1, OFF: 0}.get(tiles, tiles) if isinstance(tiles, str) else tiles or 0
+    if isinstance(number, str):
+        number = int(number) if number.isdecimal() else -1
+    if number != int(number) or not 0 <= number <= MOST_TILES:
+        raise ValueError(f"tiles is {tiles!r}; accepted: {AUTO!r}, {OFF!r}, or how many along the longer side, up to {MOST_TILES}")
+    return 0 if number == 1 else int(number)

@@ -14,20 +14,17 @@ from .options import InferenceOptions
 
 
 def finish(estimate: Estimate, options: InferenceOptions, height: int, width: int, resampling: str, rgb: Tensor | None = None) -> Estimate:
-    """Brings an estimate at the network's size to the images' size.
+    """Brings an estimate at the network's size to the images' height and width, where it was.
 
-    What is derived is derived before the depth is enlarged; otherwise the network's pixel grid would show in it.
+    Normals and the like are derived before the depth is enlarged; otherwise the network's pixel grid would show in them.
 
     Args:
         estimate: Of one or more images.
-        options: What is asked; of it `derive` and `refine`.
+        options: The options; `derive` and `refine` are used.
         height: Of the images.
         width: Of the images.
         resampling: As `Estimate.resized`.
         rgb: The images (B, 3, H, W) in [0, 1], to refine by; None = nothing is refined.
-
-    Returns:
-        The estimate, where it was.
     """
     if rgb is not None and estimate.depth is not None:
         # derives and resamples on its way: normals follow from the depth before its ramps are removed
@@ -37,14 +34,7 @@ def finish(estimate: Estimate, options: InferenceOptions, height: int, width: in
 
 
 def finish_batch(parts: Iterable[Estimate], images: Images, options: InferenceOptions, resampling: str) -> Estimate:
-    """Finishes the estimates of a batch part by part, and joins them where the images are.
-
-    Args:
-        parts: Estimates of one or more images at the network's size, in order.
-        images: All images.
-        options: As `finish`.
-        resampling: As `finish`.
-    """
+    """Finishes the estimates of a batch part by part, in order, and joins them where the images are."""
     total, height, width = batch_shape(images)
 
     def finished() -> Iterator[Estimate]:

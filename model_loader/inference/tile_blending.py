@@ -70,13 +70,7 @@ def maps_of(estimate: Estimate, parts: tuple[str, ...] | None = None) -> Maps:
 
 
 def aligned(tiles: Maps, whole: Maps, places: list[Tile], grid: Grid) -> Tensor:
-    """Tiles aligned with the whole, at the size that they have in the mosaic.
-
-    Args:
-        tiles: What the network predicts of them.
-        whole: Of the whole image, with the same parts.
-        places: Where the tiles lie in the mosaic.
-        grid: The mosaic.
+    """Tiles of a mosaic, aligned with the whole image's maps, which have the same parts; `places` are where the tiles lie in the mosaic.
 
     Returns:
         (N, C, tile height, tile width) as `Maps.values`.

@@ -15,7 +15,7 @@ from ...geometry.estimate import Estimate
 from ...geometry.temporal.shot_cuts import CutDetector
 from ...geometry.temporal.stabilization import VideoAligner, VideoOptions
 from ...utils import check_images
-from .images import image_estimates
+from .forward import image_estimates
 from .network import Network
 from .options import InferenceOptions
 from .stages import finish
@@ -25,11 +25,7 @@ _DAMAGED = "what was kept of the frames before is damaged"
 
 
 class VideoState:
-    """What a video's next estimates depend on of the frames before: with it a video that was stopped continues bit for bit.
-
-    Args:
-        options: How frames are aligned and smoothed.
-    """
+    """The state of a video between frames: with it a video that was stopped continues bit for bit; `options` as of the aligner."""
 
     def __init__(self, options: VideoOptions | None = None) -> None:
         self.windows = WindowState()
@@ -37,7 +33,7 @@ class VideoState:
         self._before: Any = None
 
     def state_dict(self) -> dict[str, Any]:
-        """What is to be kept, at an estimate that was just yielded: tensors in dictionaries and tuples, and numbers."""
+        """The state at an estimate that was just yielded: tensors in dictionaries and tuples, and numbers."""
         return {"aligner": self._aligner.state_dict(), "windows": self.windows.now(), "at_once": self.windows.at_once}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -52,7 +48,7 @@ class VideoState:
         self._before, self.windows = before, WindowState(before=windows, at_once=at_once)
 
     def aligner(self, device: torch.device) -> VideoAligner:
-        """What aligns estimates with those before, on their device."""
+        """The aligner of estimates with those before, on their device."""
         if self._before is not None:
             try:
                 self._aligner.load_state_dict(_moved(self._before, device))
@@ -78,18 +74,9 @@ def estimate_frames(
     progress: Progress | None,
     state: VideoState,
 ) -> Iterator[Estimate]:
-    """The finished estimates of a video's frames; see `Model.estimate_video`.
+    """The finished estimates of a video's frames, in order; see `Model.estimate_video`.
 
-    Args:
-        network: What runs: a video model processes windows of frames, any other model frame after frame.
-        chunks: The frames.
-        video: How frames are aligned and smoothed.
-        options: What is asked; of it `size`, `fov` and `derive`.
-        progress: Called with (frames done, frames read so far).
-        state: Where the video continues, and what is to be kept of it.
-
-    Yields:
-        Estimates of one or more frames at their size, where they were, in order.
+    A video model processes windows of frames, any other model frame after frame. Of the options, `size`, `fov` and `derive` are used.
     """
     frames, done = _Frames(chunks), 0
     if isinstance(network.annotator, VideoAnnotator):
@@ -114,7 +101,7 @@ def _aligned_frames(network: Network, frames: _Frames, options: InferenceOptions
 
 
 class _Frames:
-    """The chunks of a video, and what is known of them so far.
+    """The chunks of a video, and its properties so far.
 
     Attributes:
         read: Frames read so far.

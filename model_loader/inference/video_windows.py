@@ -13,9 +13,8 @@ from ...annotators.video.frame_annotator import IsCut, VideoAnnotator, WindowSta
 from ...annotators.video.windows import ENCODED_AT_ONCE
 from ...geometry.estimate import Estimate
 from ...utils import check_images
-from .batches import in_batches
 from .forward import rgb_on_device
-from .memory_budget import IMAGES_TO_MAKE_ROOM_FOR, steady_batch_size
+from .memory_budget import IMAGES_TO_MAKE_ROOM_FOR, in_batches, steady_batch_size
 from .network import Network, RunnableNetwork
 from .options import InferenceOptions
 
@@ -30,9 +29,9 @@ def window_estimates(
     Args:
         network: The video model.
         frames: The video in chunks (B, 3, H, W) with values in [0, 1], all of one size; each is asked for when it is needed.
-        options: What is asked; of it `size` and `fov`.
+        options: The options; `size` and `fov` are used.
         is_cut: Where shots begin; nothing is carried from one to the next. None = the video is one shot.
-        state: Where the video continues, and what is to be kept of it; as `VideoAnnotator.estimate_video`.
+        state: The state that the video continues from, as `VideoAnnotator.estimate_video`.
 
     Yields:
         Estimates of one or more frames at the network's size, on its device, in order, as soon as no later frame changes them.
@@ -71,7 +70,7 @@ def _windows(
     is_cut: IsCut | None,
     state: WindowState,
 ) -> Iterator[Estimate]:
-    """The same by the network in its current dtype."""
+    """The estimates by the network in its current dtype."""
     annotator = current.annotator
     assert isinstance(annotator, VideoAnnotator)
     first = next(frames, None)
@@ -114,5 +113,5 @@ class ReplayableFrames:
             yield chunk
 
     def forget(self) -> None:
-        """Lets go of the chunks read so far."""
+        """Releases the chunks read so far."""
         self._kept = None

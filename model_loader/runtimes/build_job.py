@@ -44,7 +44,7 @@ class Job:
     step: Step
 
     def key(self, engine: str, input_size: Size | None, **more: str) -> Key:
-        """What an engine depends on; `more` is what this one depends on beside model, weights, dtype and size."""
+        """The key of an engine; `more` is what this one depends on beside model, weights, dtype and size."""
         config = hashlib.sha256(repr((self.spec.config, self.spec.multiple_of)).encode()).hexdigest()
         return {
             "model": self.spec.id,
@@ -74,7 +74,7 @@ class Job:
 
     @property
     def bytes_of_weights(self) -> int:
-        """Of the network as it is."""
+        """The bytes of the network's parameters."""
         return sum(each.numel() * each.element_size() for each in self.graph.module.parameters())
 
     @property
@@ -108,7 +108,7 @@ class Job:
 
 
 def _difference(found: Tensor, expected: Tensor) -> float:
-    """Of two maps, in 255ths of the second's range; infinite where one has another shape or is not finite."""
+    """The difference of two maps, in 255ths of the second's range; infinite where the shapes differ or one is not finite."""
     if found.shape != expected.shape or not torch.isfinite(found).all():
         return float("inf")
     low, high = expected.aminmax()

@@ -27,7 +27,7 @@ _one = threading.Lock()
 
 _working: set[threading.Thread] = set()
 _LAST_SECONDS = 10.0
-"""How long the end of the program waits for abandoned work."""
+"""The time that the end of the program waits for abandoned work."""
 
 
 class LeftError(RuntimeError):
@@ -39,7 +39,7 @@ class _Ended(BaseException):
 
 
 class _Progress:
-    """What is done now, between the thread that works and the one that waits."""
+    """The current step, between the thread that works and the one that waits."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -51,7 +51,7 @@ class _Progress:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Around the work, in the thread that does it."""
+        """A context around the work, in the thread that does it."""
         self._thread = threading.current_thread()
         _working.add(self._thread)
         try:
@@ -76,7 +76,7 @@ class _Progress:
         """Shows it; raises where ComfyUI's user pressed cancel."""
         interrupt.throw_if_interrupted()
         if self._words:
-            feedback.say(f"{self._what}: {self._words}, {time.monotonic() - self._begin:.0f} s", often=True)
+            feedback.show_message(f"{self._what}: {self._words}, {time.monotonic() - self._begin:.0f} s", often=True)
 
     def leave(self) -> None:
         """Ends the work, if it is not done."""
@@ -95,16 +95,16 @@ def _wait_for_the_end() -> None:
 
 
 def in_background(what: str, work: Callable[[Callable[[str], None]], _Result]) -> _Result:
-    """What `work` returns, done in a thread beside this one, which shows how it goes.
+    """Runs `work` in a thread beside this one, which shows its progress, and returns its result.
 
     ComfyUI's user and Ctrl-C end the waiting at once, and the work as soon as it is in Python; in a library's own code at its next step.
 
     Args:
         what: Said before every step.
-        work: Takes a function to call with what is done now; it raises `LeftError` where nobody waits any more.
+        work: Takes a function to call with the current step; it raises `LeftError` where nobody waits any more.
 
     Raises:
-        Exception: What the work raised.
+        Exception: That of the work.
     """
     progress = _Progress(what)
 

@@ -51,7 +51,7 @@ def usable_runtime(runtime: str, spec: ModelSpec) -> str:
 
 
 def _missing(runtime: str) -> str | None:
-    """What a runtime lacks here, in words."""
+    """The packages that a runtime lacks here, in words; None where it lacks none."""
     missing = [name for name in _PACKAGES.get(runtime, ()) if find_spec(name) is None]
     if not missing:
         return None
@@ -59,12 +59,12 @@ def _missing(runtime: str) -> str | None:
 
 
 def dtype_for(runtime: str, asked: str, of_torch: Callable[[], torch.dtype], device: torch.device) -> torch.dtype:
-    """What a model is to compute in.
+    """The dtype that a model computes in, run by `runtime`.
 
     Args:
         runtime: What runs it.
         asked: As `load_model` takes it.
-        of_torch: What torch would take.
+        of_torch: The dtype that torch would take.
         device: Where torch would run it.
     """
     if runtime == OPENVINO and asked == "auto":
@@ -79,7 +79,7 @@ def dtype_for(runtime: str, asked: str, of_torch: Callable[[], torch.dtype], dev
 
 
 def network_dtype(runtime: str, dtype: torch.dtype) -> torch.dtype:
-    """What the network itself holds: OpenVINO brings a float32 graph to half precision by itself."""
+    """The dtype of the network itself: OpenVINO brings a float32 graph to half precision by itself."""
     return torch.float32 if runtime == OPENVINO else dtype
 
 
@@ -90,14 +90,12 @@ def with_runtime(
 
     Args:
         annotator: In torch, on the CPU.
-        runtime: One of `RUNTIME_CHOICES` but auto.
+        runtime: One of `RUNTIME_CHOICES` but torch and auto.
         weights: Digests of its files.
-        dtype: What the engine shall compute in.
+        dtype: The engine's dtype.
         device: Where torch would run it.
         any_device: Whether another device will do.
     """
-    if runtime == TORCH:
-        return annotator
     spec = annotator.spec
     try:
         graph = annotator.graph()
@@ -116,7 +114,7 @@ def _start(runtime: str, model_id: str, job: Callable[..., Job], input_size: Siz
     module = import_module(f".{_MODULES[runtime]}", __package__)
     runner = in_background(model_id, lambda step: module.start(job(step=step), input_size))
     logger.info("%s is run by %s", model_id, runner.words)
-    feedback.say(f"{model_id} is run by {runner.words}")
+    feedback.show_message(f"{model_id} is run by {runner.words}")
     return runner
 
 

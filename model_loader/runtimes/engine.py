@@ -26,7 +26,7 @@ Size = tuple[int, int]
 
 
 class UnusableError(RuntimeError):
-    """Why a runtime cannot be used here, in words that begin with its name."""
+    """A runtime cannot be used here; the message says why, and begins with its name."""
 
 
 class OutOfRangeError(ValueError):
@@ -34,10 +34,10 @@ class OutOfRangeError(ValueError):
 
 
 class Runner(Protocol):
-    """What runs a graph.
+    """Runs a graph on an engine.
 
     Attributes:
-        words: Its name, version and device.
+        words: The engine's name, version and device.
         size: About how many bytes of memory it takes.
     """
 
@@ -77,12 +77,12 @@ class GraphEngine:
 
     @property
     def words(self) -> str:
-        """What runs the network, and where; torch once the engine failed."""
+        """The runner of the network, and its device; torch once the engine failed."""
         return self._words or TORCH
 
     @property
     def device(self) -> torch.device:
-        """Where the model is to run."""
+        """The device of the model."""
         return self._device
 
     @property
@@ -126,12 +126,7 @@ class GraphEngine:
 
     def runner(self, pixels: Tensor) -> Runner | None:
         """The runner for such images, started on first use; None where torch runs them."""
-        return self._runner(None if self._graph.dynamic_size else (pixels.shape[-2], pixels.shape[-1]))
-
-    def _at_once(self, pixels: Tensor) -> int:
-        return min(pixels.shape[0], (self._graph.most_batch or pixels.shape[0]) if self._graph.dynamic_batch else 1)
-
-    def _runner(self, input_size: Size | None) -> Runner | None:
+        input_size = None if self._graph.dynamic_size else (pixels.shape[-2], pixels.shape[-1])
         with self._lock:
             if input_size not in self._runners:
                 if len(self._runners) >= MOST_SIZES:
@@ -145,6 +140,9 @@ class GraphEngine:
                     self._give_up(error, input_size)
             return self._runners[input_size]
 
+    def _at_once(self, pixels: Tensor) -> int:
+        return min(pixels.shape[0], (self._graph.most_batch or pixels.shape[0]) if self._graph.dynamic_batch else 1)
+
     def _add(self, input_size: Size | None) -> None:
         runner = self._runners[input_size] = self._start(input_size)
         self._words = runner.words
@@ -156,7 +154,7 @@ class GraphEngine:
         self._report(None, f"{words + ': ' if words else ''}{in_one_line(error)}: torch runs it from now on")
 
     def _report(self, about: object, words: str) -> None:
-        """Once."""
+        """Tells the user about a problem, once."""
         if about not in self._reported:
             self._reported.add(about)
             tell(f"{self._model_id}: {words}")
@@ -176,7 +174,7 @@ class PlacedEngine(nn.Module):
     def __init__(self, engine: GraphEngine, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self._engine_size, self._engine_device, self._release = lambda: engine.size, engine.device, engine.release
+        self._engine_size, self._engine_device, self.release = lambda: engine.size, engine.device, engine.release
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         destination[f"{prefix}engine"] = torch.empty(self._engine_size(), dtype=torch.uint8, device="meta")
@@ -187,12 +185,8 @@ class PlacedEngine(nn.Module):
             self.release()
         return self
 
-    def release(self) -> None:
-        """Gives the engine's memory back."""
-        self._release()
-
 
 def tell(words: str) -> None:
-    """One line for the user: in the log and on ComfyUI's node."""
+    """Shows the user one line: in the log and on ComfyUI's node."""
     logger.warning("%s", words)
-    feedback.say(words)
+    feedback.show_message(words)

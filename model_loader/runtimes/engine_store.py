@@ -31,7 +31,7 @@ RECORD = "record.json"
 _PART = ".part"
 
 Key = Mapping[str, str]
-"""What an engine depends on, in words: "model", "weights" and "engine" at least."""
+"""The properties that an engine depends on: "model", "weights" and "engine" at least."""
 
 Step = Callable[[str], None]
 """Says what is done now; raises where nobody waits for it any more."""
@@ -41,17 +41,17 @@ _known: dict[tuple[str, int, int], str] = {}
 
 
 class StoreError(RuntimeError):
-    """What was built could not be kept; the message says why."""
+    """An engine could not be kept; the message says why."""
 
 
 def store_folder() -> Path:
-    """Where all of it lies: `runtimes` in the folder of what the pack downloads. It may be deleted at any time."""
+    """The folder of all engines: `runtimes` in the folder of downloads. It may be deleted at any time."""
     return download_folder() / "runtimes"
 
 
 def entry_folder(key: Key) -> Path:
-    """Where the entry of a key is, or is to be."""
-    digest = hashlib.sha256(_text(key).encode()).hexdigest()[:16]
+    """The folder of the entry of a key, be it there or not."""
+    digest = hashlib.sha256(json.dumps(dict(sorted(key.items()))).encode()).hexdigest()[:16]
     return store_folder() / _plain(key["model"]) / f"{_plain(key['engine'])}-{digest}"
 
 
@@ -88,7 +88,7 @@ def kept(key: Key, build: Callable[[Path], None], step: Step, needed: int = 0) -
 
 
 def drop(folder: Path) -> None:
-    """Has an entry built anew the next time that it is asked for.
+    """Marks an entry to be built anew the next time that it is asked for.
 
     Raises:
         StoreError: The folder cannot be written to.
@@ -100,7 +100,7 @@ def drop(folder: Path) -> None:
 
 
 def is_whole(folder: Path, key: Key) -> bool:
-    """Whether an entry is there as it was built: its key, and each file by length and sha256. One that is not is named in the log."""
+    """True if an entry is there as it was built: its key, and each file by length and sha256. One that is not is named in the log."""
     if not folder.is_dir():
         return False
     try:
@@ -161,15 +161,6 @@ def digest_of(path: Path) -> str:
     return _known[key]
 
 
-def _text(key: Key) -> str:
-    return json.dumps(dict(sorted(key.items())))
-
-
 def _plain(name: str) -> str:
     """A name as any file system takes it."""
     return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip(".-")[:60] or "unnamed"
-
-
-def folder_bytes(folder: Path) -> int:
-    """Bytes of all files in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -14,7 +14,7 @@ from ..weights.network_errors import in_one_line
 from .build_job import Job
 from .build_thread import LeftError
 from .engine import OutOfRangeError, Runner, Size, UnusableError, tell
-from .engine_store import StoreError, folder_bytes, kept
+from .engine_store import StoreError, kept
 
 PROVIDERS = {
     "TensorrtExecutionProvider": "TensorRT",
@@ -32,7 +32,7 @@ _OF_DEVICE = {
     "cpu": ("OpenVINOExecutionProvider", "CPUExecutionProvider"),
 }
 _MOST_IMAGES, _LARGEST_TIMES = 8, 2
-"""What a TensorRT engine is built for: so many images at once, and sides up to so many times the model's own."""
+"""Limits of a TensorRT engine: its batch size, and its height and width as a multiple of the model's own."""
 _PER_WEIGHT = 1.2
 """Bytes that a session takes for a byte of weights, about."""
 
@@ -155,7 +155,7 @@ def _options(job: Job, graph: Path, provider: str, input_size: Size | None) -> d
     def build(folder: Path) -> None:
         job.step("building an engine with TensorRT, once for this version (minutes)")
         _OnnxRunner(job, graph, provider, {**options, "trt_engine_cache_path": os.fspath(folder)})
-        if not folder_bytes(folder):
+        if not any(path.is_file() for path in folder.rglob("*")):
             raise UnusableError("it built no engine")
 
     folder = kept(_tensorrt_key(job, input_size), build, job.step, 2 * job.bytes_of_weights)

@@ -50,7 +50,7 @@ class _CompiledRunner:
         return parts[0] if len(parts) == 1 else tuple(map(torch.cat, zip(*parts, strict=True)))
 
     def _cells(self, pixels: Tensor) -> Tensor:
-        """What `_OfCells` takes, channels last in memory."""
+        """The input of `_OfCells`, channels last in memory."""
         ordered = pixels.contiguous(memory_format=torch.channels_last)
         cells = ordered.unflatten(3, (-1, self._cell)).unflatten(2, (-1, self._cell))
         # else rows or columns that happen to be as many as the channels or as a cell's pixels would be taken for one number with them

@@ -47,7 +47,7 @@ _SAFETENSORS = {
 """By the names that safetensors has for them."""
 _VALUES = {StoredTensor: "a Tensor", OtherTensor: "a Tensor", Storage: "a storage", Name: "a class", Other: "an object"}
 _MOST_SHARED = 4
-"""How many times as long as the file the tensors of a PyTorch file may be together, as some share their numbers."""
+"""The largest ratio of the bytes of all tensors to the length of a PyTorch file, as some share their numbers."""
 _LFS_POINTER = b"version https://git-lfs.github.com/spec"
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -144,7 +144,7 @@ def _is_safetensors(head: bytes) -> bool:
 
 
 def looks_like_html(head: bytes) -> bool:
-    """Whether a file that starts so is a web page, which is what a failed download often leaves."""
+    """True if a file that starts so is a web page, which is what a failed download often leaves."""
     return (
         re.match(rb"\s*(<!--.*?-->\s*)?<(!doctype|html|head|\?xml)", head.removeprefix(b"\xef\xbb\xbf"), re.IGNORECASE | re.DOTALL)
         is not None

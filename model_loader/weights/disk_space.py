@@ -12,12 +12,12 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def free_space(folder: Path) -> int:
-    """Bytes free where a folder is, or where it is to be."""
+    """Bytes free on the disk of a folder, be it there or not."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether the disk, the user's quota or the file system's largest file was the end of it."""
+    """True if the disk, the user's quota or the file system's largest file was the reason of an error."""
     return getattr(error, "errno", None) in _DISK_FULL

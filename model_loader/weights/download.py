@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ...annotators.specs.base import CheckpointError, WeightFile
+from ...annotators.specs.base import ModelSpec, WeightFile
 from ...geometry.files.paths import write_bytes
 from ..comfy.folders import folder_paths
 from ..comfy.terminal_bar import terminal_bar
@@ -26,9 +26,9 @@ from .download_errors import (
     offline_error,
     source_url,
 )
-from .find import bundled_path, download_folder, download_path, find_in_hub_cache
+from .find import download_folder, download_path, find_in_hub_cache, find_weights
 from .http_response import Offer
-from .integrity import difference, is_usable, sha256_of, structure_problem, trust
+from .integrity import bundled_weights, difference, is_usable, sha256_of, structure_problem, trust
 from .network_errors import SettingError, UnexpectedContentError
 from .process_lock import locked
 
@@ -55,7 +55,7 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
         The file, complete, readable as weights, with the published size and sha256: the table's, or else those that the hub states.
 
     Raises:
-        NoNetworkError: No connection, or nothing over it, in the time that `timeouts.Timeouts` says; or HF_HUB_OFFLINE is set.
+        NoNetworkError: No connection, or nothing over it, in the time that `https.Timeouts` says; or HF_HUB_OFFLINE is set.
         AccessDeniedError: The server answered 401 or 403.
         CorruptDownloadError: Wrong size, wrong sha256, or not weights at all.
         DiskFullError: Not enough space.
@@ -65,7 +65,10 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
     if file.bundled:
         return bundled_weights(file)
     if file.repo_id:
-        _check_hub_settings(file)
+        try:
+            hub.library()
+        except SettingError as error:
+            raise DownloadError(f"{file.name} cannot be fetched: {error}") from error
     root = hub.cache_folder(file).parent if _uses_hub_cache(file) else download_folder()
     meter = _Meter(file, progress)
     try:
@@ -88,28 +91,29 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
         meter.close()
 
 
-def _check_hub_settings(file: WeightFile) -> None:
-    try:
-        hub.library()
-    except SettingError as error:
-        raise DownloadError(f"{file.name} cannot be fetched: {error}") from error
-
-
-def bundled_weights(file: WeightFile) -> Path:
-    """A file that is a part of the pack, complete and unchanged.
+def find_or_download(spec: ModelSpec, file: WeightFile) -> Path:
+    """One of a model's files; it is downloaded if it is not available locally.
 
     Raises:
-        CheckpointError: It is missing or damaged.
+        DownloadError: It is nowhere and cannot be downloaded.
+        CheckpointError: A file of the pack itself is missing or damaged.
     """
-    path = bundled_path(file)
-    problem = difference(path, file) if path.is_file() else "it is missing"
-    if problem:
-        raise CheckpointError(f"{path} is not the file that the pack came with: {problem}. Install the pack again")
-    return path
+    return find_weights(file) or download_weights(file, spec.terms, spec.licence_url)
+
+
+def find_weights_files(spec: ModelSpec, weights: Path | None) -> list[Path]:
+    """All files of a model, as of `find_or_download`; `weights` takes the place of the network's published one.
+
+    Raises:
+        FileNotFoundError: That file is not there.
+    """
+    if weights is not None and not weights.is_file():
+        raise FileNotFoundError(f"{weights}: there is no such file")
+    return [weights if weights is not None and file is spec.file else find_or_download(spec, file) for file in spec.files]
 
 
 class _Meter:
-    """Tells the caller and the terminal how far a download is."""
+    """Reports the progress of a download to the caller and the terminal."""
 
     def __init__(self, file: WeightFile, progress: Progress | None) -> None:
         self.file = file
@@ -119,26 +123,23 @@ class _Meter:
         self._ended = False
 
     def report(self, done: int, total: int) -> None:
-        """Tells the caller, ten times a second and at the end."""
+        """Reports to the caller, ten times a second and at the end."""
         now, ends = time.monotonic(), done == total > 0 and not self._ended
         if self.progress and (ends or now - self._last >= 0.1):
             self._last, self._ended = now, self._ended or ends
             self.progress(done, total)
 
     def show(self, done: int, total: int) -> None:
-        """Tells both."""
+        """Reports to both."""
         total = total or self.file.size or 0
         if done:
-            self._move_bar(done, total)
+            if self.bar is None:
+                self.bar = terminal_bar(total or None, "B", done, desc=self.file.name, unit_scale=True)
+            self.bar.update(done - self.bar.n)
         self.report(done, total)
 
-    def _move_bar(self, done: int, total: int) -> None:
-        if self.bar is None:
-            self.bar = terminal_bar(total or None, "B", done, desc=self.file.name, unit_scale=True)
-        self.bar.update(done - self.bar.n)
-
     def close(self) -> None:
-        """Leaves the terminal's line."""
+        """Ends the terminal's bar."""
         if self.bar is not None:
             self.bar.close()
 
@@ -234,7 +235,7 @@ def _note(file: WeightFile) -> Path:
 
 
 def _is_own(path: Path, file: WeightFile) -> bool:
-    """Whether the pack, or huggingface_hub for it, downloaded the file."""
+    """True if the pack, or huggingface_hub for it, downloaded the file."""
     by_hub = path.parents[file.filename.count("/")] / ".cache" / "huggingface" / "download" / f"{file.filename}.metadata"
     return _note(file).is_file() or by_hub.is_file()
 

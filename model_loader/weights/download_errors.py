@@ -44,7 +44,7 @@ class AccessDeniedError(DownloadError):
 
 
 class CorruptDownloadError(DownloadError):
-    """What arrived is not the published file; it has been deleted."""
+    """The server sent something else than the published file; it has been deleted."""
 
     __module__ = "depth_normal"
 
@@ -61,13 +61,7 @@ def source_url(file: WeightFile) -> str:
 
 
 def explained(error: BaseException, file: WeightFile, root: Path) -> DownloadError:
-    """The error a person can act on, for one of a library or of the operating system.
-
-    Args:
-        error: What was raised.
-        file: What was being fetched.
-        root: The folder it was to be stored below.
-    """
+    """The error a person can act on, for one of a library or of the operating system; the file was to be stored below `root`."""
     status = error.status if isinstance(error, RefusalError) else None
     if is_disk_full(error):
         return disk_full_error(file, root)

@@ -15,10 +15,9 @@ from ...annotators.registry import MODELS
 from ...annotators.specs.base import WeightFile
 from ..comfy.folders import model_folders
 from . import hub
-from .integrity import is_usable
+from .integrity import bundled_path, is_usable
 
 PACK_FOLDER = "depth_normal"
-BUNDLED_FOLDER = Path(__file__).parents[2] / "annotators"
 _AUX_PACK = "comfyui_controlnet_aux"
 _MAX_DEPTH = 5
 _COARSEST_CLOCK = 2 * 10**9
@@ -89,14 +88,9 @@ def find_file(name: str) -> Path:
 
 
 def name_rank(path: Path, file: WeightFile) -> int | None:
-    """How surely a path is named as a file is: 0 surest, None not at all."""
+    """The rank of a path among the names of a file: 0 surest, None not one of them."""
     location = path.absolute().as_posix().lower()
     return next((rank for rank, end in enumerate(_wanted(file)) if location.endswith(end)), None)
-
-
-def bundled_path(file: WeightFile) -> Path:
-    """Where a file is that is a part of the pack."""
-    return BUNDLED_FOLDER / file.name
 
 
 def search_places(file: WeightFile) -> list[Path]:
@@ -105,7 +99,7 @@ def search_places(file: WeightFile) -> list[Path]:
 
 
 def download_folder() -> Path:
-    """Where the pack keeps what it downloads: ComfyUI's `models/depth_normal` (the first configured), or the user's cache."""
+    """The folder of the pack's downloads: ComfyUI's `models/depth_normal` (the first configured), or the user's cache."""
     return next(model_folders(PACK_FOLDER), user_cache())
 
 
@@ -140,7 +134,7 @@ def find_in_hub_cache(file: WeightFile, usable: Callable[[Path], bool] = is_usab
 
 
 def _all_folders() -> Iterator[Path]:
-    """Where the files of any model may lie."""
+    """The folders in which the files of any model may lie."""
     names = dict.fromkeys(name for spec in MODELS.values() for file in spec.files for name in file.folders)
     yield from dict.fromkeys(_searched(names))
 
@@ -177,7 +171,7 @@ def _aux_folders() -> Iterator[Path]:
 
 
 def _aux_configured(pack: Path) -> Path:
-    """What `annotator_ckpts_path` in the pack's config.yaml says, relative to the pack."""
+    """The folder of `annotator_ckpts_path` in the pack's config.yaml, relative to the pack."""
     try:
         config = (pack / "config.yaml").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -212,7 +206,7 @@ def _wanted(file: WeightFile) -> list[str]:
 
 @dataclass(frozen=True)
 class _Listing:
-    """What one folder held when it was read.
+    """The content of one folder when it was read.
 
     Attributes:
         changed: The folder's time of change then, in nanoseconds.
@@ -261,7 +255,7 @@ def _named(folder: Path, wanted: Sequence[str]) -> Iterator[Path]:
 
 
 def _listing(folder: Path, changed: int) -> _Listing:
-    """What a folder holds. It is read once, and again after files came or went: that changes the folder's own time.
+    """The content of a folder. It is read once, and again after files came or went: that changes the folder's own time.
 
     Otherwise every folder's names would be read for each model, each time somebody asks for one; now only the folder's time is.
     """

@@ -25,7 +25,7 @@ class WrongRangeError(NetworkError):
 
 @dataclass(frozen=True)
 class Offer:
-    """What a server says of a file before it sends it.
+    """The headers of a file that a server offers.
 
     Attributes:
         url: The address that was asked, without credentials.

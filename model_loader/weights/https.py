@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import http.client
 import logging
+import os
 import re
 import ssl
 from collections.abc import Callable, Iterator
@@ -34,18 +35,56 @@ from .network_errors import (
     plain_reason,
     without_credentials,
 )
-from .timeouts import Timeouts
 
 logger = logging.getLogger(__name__)
 
 _CHUNK = 2**16
 _REDIRECTS = 8
 _THIS_MACHINE = ("localhost", "127.0.0.1", "[::1]")
+CONNECT_VARIABLES = ("DEPTH_NORMAL_CONNECT_TIMEOUT",)
+READ_VARIABLES = ("DEPTH_NORMAL_READ_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT")
+_MOST_SECONDS = 24 * 60 * 60
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds that a request waits.
+
+    Attributes:
+        connect: For a connection to be established, encryption included. A token that has to be renewed first has as long.
+        read: For the next byte to come over an established connection, the first one included.
+    """
+
+    connect: float = 10.0
+    read: float = 60.0
+
+    @classmethod
+    def from_environment(cls) -> Timeouts:
+        """The values of the first variables that are set, else the defaults.
+
+        Raises:
+            SettingError: One of them is not a number of seconds.
+        """
+        return cls(_seconds(CONNECT_VARIABLES, cls.connect), _seconds(READ_VARIABLES, cls.read))
+
+
+def _seconds(names: tuple[str, ...], default: float) -> float:
+    for name in names:
+        if text := os.environ.get(name, "").strip():
+            try:
+                seconds = float(text)
+            except ValueError:
+                seconds = 0.0
+            if not 0 < seconds <= _MOST_SECONDS:
+                found = f"{name} is {text[:80]!r}"
+                raise SettingError(f"{found}; accepted are seconds, more than 0 and up to {_MOST_SECONDS}, such as {default:g}")
+            return seconds
+    return default
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to ask for.
+    """A request for a file.
 
     Attributes:
         url: https; http of this very machine, or where `plain_http` allows it. A name and password in it are sent as such.
@@ -62,7 +101,7 @@ class Request:
 
 
 def is_plain_http(url: str) -> bool:
-    """Whether an address is http of another machine."""
+    """True if an address is http of another machine."""
     try:
         parts = parse_url(url)
     except LocationParseError:
@@ -126,7 +165,7 @@ class _Session(requests.Session):
         self._redirected = False
 
     def get_adapter(self, url: Any) -> Any:
-        """What requests calls before each request, redirected ones too."""
+        """Called by requests before each request, redirected ones too."""
         parts = checked(url, self._request, self._redirected)
         self._redirected = True
         if parts.scheme == "https" and not isinstance(self.adapters["https://"], _Adapter):
@@ -189,7 +228,7 @@ def _invalid(shown: str, reason: object) -> AddressError:
 
 
 def _authorization(request: Request) -> str | None:
-    """What proves who asks: the name and password of the address, or else the token."""
+    """The value of the Authorization header: of the name and password of the address, or else of the token."""
     if own := parse_url(request.url).auth:
         return "Basic " + base64.b64encode(unquote(own).encode()).decode()
     token = request.token()

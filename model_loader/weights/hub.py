@@ -44,12 +44,12 @@ def library() -> Any:
 
 
 def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids any download."""
+    """True if HF_HUB_OFFLINE forbids any download."""
     return bool(library().constants.HF_HUB_OFFLINE)
 
 
 def request(file: WeightFile) -> Request:
-    """How to ask for a file: of HF_ENDPOINT, with the user's token."""
+    """The request for a file: to HF_ENDPOINT, with the user's token."""
     from . import https
 
     url = _url(file)
@@ -62,12 +62,12 @@ def public_url(file: WeightFile) -> str:
 
 
 def cache_folder(file: WeightFile) -> Path:
-    """Where the cache keeps the file's repository."""
+    """The folder of the file's repository in the cache."""
     return Path(library().constants.HF_HUB_CACHE) / f"{file.repo_type}s--{str(file.repo_id).replace('/', '--')}"
 
 
 def part(file: WeightFile) -> Path:
-    """Where a file grows that goes into the cache: on the same disk as its place there."""
+    """The unfinished download of a file that goes into the cache: on the same disk as its place there."""
     name = "--".join((file.revision, *file.filename.split("/")))
     return cache_folder(file) / "blobs" / f"depth_normal--{name}.part"
 
@@ -85,13 +85,7 @@ def commit_of(file: WeightFile, offer: Offer) -> str:
 
 
 def store(path: Path, file: WeightFile, offer: Offer, sha256: str) -> Path:
-    """Moves a complete file into the cache, where huggingface_hub finds it too: blobs, snapshots, refs.
-
-    Args:
-        path: The file, on the cache's disk.
-        file: What it is.
-        offer: What the hub said of it.
-        sha256: Its hex digest.
+    """Moves a complete file, on the cache's disk, into the cache, where huggingface_hub finds it too: blobs, snapshots, refs.
 
     Returns:
         Its place in the snapshot.

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ...annotators.base import Annotator
-from ...annotators.registry import FAMILIES, MODELS, find_spec
+from ...annotators.registry import FAMILIES, MODELS
 from ...annotators.setting_names import wording
 from ...annotators.specs.base import CheckpointError, ModelSpec, printable
 from ..comfy import interrupt
@@ -21,11 +21,11 @@ from .integrity import sha256_of, stamp
 logger = logging.getLogger(__name__)
 
 _ESTIMATED = 0.02
-"""How far the length of a published file may be from what the table estimates, as a share."""
+"""The tolerance of the table's estimate of a published file's length, as a share."""
 _AS_LARGE = 1.2
-"""How many times as long as its parameters a published file may be."""
+"""The largest ratio of a published file's length to that of its parameters."""
 _FOLDERS = 5
-"""How many of a path's last parts say what a file is."""
+"""The number of a path's last parts that are compared with names of models."""
 
 _NO_NAMES = {"model", "weight", "checkpoint", "ckpt", "diffusion", "pytorch", "unet", "network", "fp16", "fp32"}
 """Words that say of no file what it is."""
@@ -37,25 +37,9 @@ _OTHERS = {
     "a VAE": r"^(encoder|decoder)\.(conv_in|down_blocks|down\.\d|mid)",
     "a text encoder": r"^text_model\.",
 }
-"""What else lies in model folders, by a name that only it has."""
+"""Other files of model folders, by a tensor's name that only they have."""
 
 _recognised: dict[tuple[str, int, int], str] = {}
-
-
-def chosen_model(model_id: str | None, weights: str | Path | None, default: str | None = None) -> str:
-    """The id of the model that is asked for: the one that is named, else the one that the weights are of, else the default.
-
-    Raises:
-        ValueError: None of the three, or an unknown model.
-        CheckpointError: As `recognise`.
-    """
-    if model_id is not None:
-        return find_spec(model_id).id
-    if weights is not None:
-        return recognise(Path(weights)).id
-    if default is None:
-        raise ValueError("no model is named; give its id (`depth-normal models` lists them), or a weights file to recognise it by")
-    return default
 
 
 def recognise(path: Path) -> ModelSpec:
@@ -83,9 +67,9 @@ def recognise(path: Path) -> ModelSpec:
 
 def _recognise(path: Path) -> ModelSpec:
     state = read_shapes(path)
-    candidates, untold = fitting(state)
+    candidates, missing_libraries = matching_models(state)
     if not candidates:
-        raise CheckpointError(_words_for_unknown(path, state, untold))
+        raise CheckpointError(_words_for_unknown(path, state, missing_libraries))
     left = _published(path, candidates) or _by_name(path, candidates)
     if len(left) > 1:
         logger.warning(
@@ -101,14 +85,11 @@ def _recognise(path: Path) -> ModelSpec:
     return left[0]
 
 
-def fitting(state: Mapping[str, Tensor]) -> tuple[list[ModelSpec], dict[str, ImportError]]:
-    """The models whose network these tensors fill strictly, in the table's order.
+def matching_models(state: Mapping[str, Tensor]) -> tuple[list[ModelSpec], dict[str, ImportError]]:
+    """The models whose network these tensors (of the meta device, as of `read_shapes`) fill strictly, in the table's order.
 
     All that share names and shapes are found together: those of about the file's number of parameters are compared first, the pack's own
     networks before those of libraries, and the others only where none of these fits.
-
-    Args:
-        state: Tensors of torch's meta device, as `read_shapes` gives them.
 
     Returns:
         The models, and by their ids those that could not be compared, because a library is missing.
@@ -121,11 +102,11 @@ def fitting(state: Mapping[str, Tensor]) -> tuple[list[ModelSpec], dict[str, Imp
     for turn in sorted(turns):
         if found := [spec for spec in turns[turn] if comparison.fits(spec)]:
             return found, {}
-    return [], comparison.untold
+    return [], comparison.missing_libraries
 
 
 def _is_as_large(spec: ModelSpec, numbers: int) -> bool:
-    """Whether so many numbers may be as many as the published file has; also where its length is not known."""
+    """True if the published file may have so many numbers; also where its length is not known."""
     size = spec.file.size or spec.file.approximate_size
     return size is None or any(size / _AS_LARGE < numbers * width < size * _AS_LARGE for width in (2, 4))
 
@@ -135,15 +116,15 @@ def _needs_library(family: type[Annotator]) -> bool:
 
 
 class _Comparison:
-    """Compares tensors with one model after another; `untold` has those that could not be compared, because a library is missing."""
+    """Compares tensors with one model after another; `missing_libraries` has the errors of those that need a library."""
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
-        self.untold: dict[str, ImportError] = {}
+        self.missing_libraries: dict[str, ImportError] = {}
         self._state = state
         self._compared: list[tuple[ModelSpec, bool]] = []
 
     def fits(self, spec: ModelSpec) -> bool:
-        """Whether they fill a model's network strictly."""
+        """True if they fill a model's network strictly."""
         for other, fits in self._compared:
             if other.family == spec.family and other.config == spec.config:  # the same network
                 return fits
@@ -161,7 +142,7 @@ class _Comparison:
         except CheckpointError:
             return False
         except ImportError as error:
-            self.untold[spec.id] = error
+            self.missing_libraries[spec.id] = error
             return False
         except Exception:  # a family may stumble over tensors that are not its own in any way
             logger.debug("%s cannot be compared", spec.id, exc_info=True)
@@ -222,7 +203,7 @@ def _words(*names: str) -> set[str]:
     return {word.rstrip("s") for name in names for word in re.findall(r"[a-z0-9]+", name.lower())} - _NO_NAMES
 
 
-def _words_for_unknown(path: Path, state: Mapping[str, Tensor], untold: dict[str, ImportError]) -> str:
+def _words_for_unknown(path: Path, state: Mapping[str, Tensor], missing_libraries: dict[str, ImportError]) -> str:
     first = ", ".join(printable(name) for name in sorted(state)[:3])
     other = next((what for what, name in _OTHERS.items() if any(re.search(name, each) for each in state)), None)
     if not any(value.is_floating_point() for value in state.values()):
@@ -230,10 +211,10 @@ def _words_for_unknown(path: Path, state: Mapping[str, Tensor], untold: dict[str
     known = _listed(dict.fromkeys(spec.family for spec in MODELS.values()))
     words = (
         f"{path} is {other or 'of no model that is known here'}: it holds {len(state)} tensors (first: {first}). "
-        f"Accepted is the network's file of {known}; name the model (--model ID) to be told what differs from it"
+        f"Accepted is the network's file of {known}; name the model (--model ID) to see what differs from it"
     )
-    if untold:
-        words += f". It was not compared with {', '.join(untold)}: {next(iter(untold.values()))}"
+    if missing_libraries:
+        words += f". It was not compared with {', '.join(missing_libraries)}: {next(iter(missing_libraries.values()))}"
     return words
 
 

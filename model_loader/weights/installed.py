@@ -38,5 +38,5 @@ def models_on_disk() -> frozenset[str]:
 
 
 def forget() -> None:
-    """Has the folders looked through again at the next question: a file has come."""
+    """Forgets the list of models, after a file has come."""
     _answer.until = 0.0

@@ -16,8 +16,28 @@ from .background import Background
 
 logger = logging.getLogger(__name__)
 
+BUNDLED_FOLDER = Path(__file__).parents[2] / "annotators"
+
 _verdicts: dict[tuple[str, int, int, WeightFile], bool] = {}
 _structures: dict[tuple[str, int, int], str | None] = {}
+
+
+def bundled_path(file: WeightFile) -> Path:
+    """The place of a file that is a part of the pack."""
+    return BUNDLED_FOLDER / file.name
+
+
+def bundled_weights(file: WeightFile) -> Path:
+    """A file that is a part of the pack, complete and unchanged.
+
+    Raises:
+        CheckpointError: It is missing or damaged.
+    """
+    path = bundled_path(file)
+    problem = difference(path, file) if path.is_file() else "it is missing"
+    if problem:
+        raise CheckpointError(f"{path} is not the file that the pack came with: {problem}. Install the pack again")
+    return path
 
 
 def verify(path: Path, file: WeightFile, tick: Callable[[], None] | None = None) -> bool:
@@ -52,13 +72,7 @@ def trust(path: Path, file: WeightFile) -> None:
 
 
 def difference(path: Path, file: WeightFile, tick: Callable[[], None] | None = None) -> str | None:
-    """How a file differs from the published one, in words; None if it does not in anything that is known.
-
-    Args:
-        path: The file.
-        file: The published one.
-        tick: Called between pieces; may raise to stop.
-    """
+    """The difference of a file from the published one, in words; None if nothing known differs. `tick` is called between pieces."""
     size = path.stat().st_size
     if file.size is not None and size != file.size:
         return f"it has {size} bytes, the published file {file.size}"
@@ -79,13 +93,10 @@ def sha256_of(path: Path, tick: Callable[[], None] | None = None) -> str:
 
 
 def structure_problem(path: Path, tick: Callable[[], None] | None = None) -> str | None:
-    """Why a file cannot be read as weights, in words that begin with "it" ("it is cut short", "it is a web page"); None if it can.
+    """The reason why a file cannot be read as weights, beginning with "it" ("it is cut short", "it is a web page"); None if it can.
 
-    Only names and shapes are read: the header of safetensors, and of PyTorch's files the pickle.
-
-    Args:
-        path: The file.
-        tick: Called about ten times a second meanwhile; may raise to stop.
+    Only names and shapes are read: the header of safetensors, and of PyTorch's files the pickle. `tick` is called about ten times a
+    second meanwhile; it may raise to stop.
     """
     if tick is None:
         return _structure_problem(path)
@@ -131,11 +142,9 @@ def seems_usable(path: Path) -> bool:
 
 
 def is_usable(path: Path, tick: Callable[[], None] | None = None) -> bool:
-    """Whether a file found on this computer can be read as weights; one that cannot is named in the log, once, and left alone.
+    """True if a file on this computer can be read as weights; one that cannot is named in the log, once, and left alone.
 
-    Args:
-        path: The file.
-        tick: Called about ten times a second meanwhile; may raise to stop.
+    `tick` is as of `structure_problem`.
     """
     try:
         key = stamp(path)
@@ -150,7 +159,7 @@ def is_usable(path: Path, tick: Callable[[], None] | None = None) -> bool:
 
 
 def stamp(path: Path) -> tuple[str, int, int]:
-    """What changes when a file does: its path, its time of change and its length."""
+    """The path, time of change and length of a file, one of which changes when the file does."""
     stat = path.stat()
     return str(path), stat.st_mtime_ns, stat.st_size
 

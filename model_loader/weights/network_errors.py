@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
+_LONGEST_LINE = 200
 _UNREACHABLE = (errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH)
 
 
@@ -93,7 +94,7 @@ def without_credentials(text: str) -> str:
     return re.sub(r"(\w+://[^\s?]+)\?[^\s'\"]*", r"\1", without_name)
 
 
-def in_one_line(error: BaseException, most: int = 200) -> str:
+def in_one_line(error: BaseException) -> str:
     """An exception's own words without line breaks, as much of them as a line of a log can hold."""
     words = " ".join(str(error).split()) or type(error).__name__
-    return words if len(words) <= most else words[: most - 3] + "..."
+    return words if len(words) <= _LONGEST_LINE else words[: _LONGEST_LINE - 3] + "..."

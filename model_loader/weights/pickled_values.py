@@ -63,7 +63,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Other:
-    """What no weights are made of: a set, a device, a complex number."""
+    """An object that no weights are made of: a set, a device, a complex number."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,12 @@ class StoredTensor:
 
 
 def is_possible_shape(shape: Sequence[int]) -> bool:
-    """Whether a tensor can have this shape: torch counts axes and numbers with integers of its own, also of tensors that are empty."""
+    """True if a tensor can have this shape: torch counts axes and numbers with integers of its own, also of tensors that are empty."""
     return len(shape) <= MAX_AXES and math.prod(max(side, 1) for side in shape) < _MAX_NUMBERS
 
 
 def is_known(name: str) -> bool:
-    """Whether torch.save names this class or function where it saves tensors."""
+    """True if torch.save names this class or function where it saves tensors."""
     return name in CALLS or name in _NAMES or _dtype_named(name) is not None or _storage_named(name) is not None
 
 
@@ -164,7 +164,7 @@ def _tensor(
     *,
     dtype: torch.dtype | None = None,
 ) -> StoredTensor | OtherTensor:
-    """What torch._utils._rebuild_tensor and _rebuild_tensor_v2 make."""
+    """The result of torch._utils._rebuild_tensor and _rebuild_tensor_v2."""
     shape, strides = _size(shape), _size(strides)
     if not isinstance(storage, Storage) or len(shape) != len(strides) or not all(map(_is_size, (offset, *shape, *strides))):
         raise TypeError("a tensor of impossible size")
@@ -182,7 +182,7 @@ def _tensor(
 
 
 def _tensor_of_dtype(*arguments: Any) -> StoredTensor | OtherTensor:
-    """What torch._utils._rebuild_tensor_v3 makes: of dtypes that have no storage class of their own."""
+    """The result of torch._utils._rebuild_tensor_v3: a tensor of a dtype that has no storage class of its own."""
     *first, dtype = arguments[:7]
     named = _dtype_named(dtype.name) if isinstance(dtype, Name) else None
     if named is None:
@@ -245,7 +245,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_device_tensor_from_numpy": _other_tensor("a tensor of another device"),
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _other_tensor("a tensor of another device"),
 }
-"""What is called in state dicts as torch.save writes them, and what is known here of the result."""
+"""Functions that are called in state dicts as torch.save writes them, and their stand-ins here."""
 _NAMES = {
     "torch.Tensor",
     "torch.nn.parameter.Parameter",
@@ -253,4 +253,4 @@ _NAMES = {
     *(f"torch.per_{name}" for name in ("tensor_affine", "tensor_symmetric", "channel_affine", "channel_symmetric")),
     "torch.per_channel_affine_float_qparams",
 }
-"""What is only named there."""
+"""Names in state dicts that are not called."""

@@ -94,7 +94,7 @@ class _Follower:
             raise PickleError(f"it has more than {MAX_STEPS} steps, many times as many as the largest models need")
 
     def skip(self, _: Any) -> None:
-        """Nothing is to be done."""
+        """Ignores a step."""
 
     def mark(self, _: Any) -> None:
         self.marks.append(self.stack)

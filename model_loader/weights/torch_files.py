@@ -96,7 +96,7 @@ def _read_zip(stream: BinaryIO, mapped: mmap.mmap) -> tuple[Any, dict[str, int]]
 
 
 def _records(stream: BinaryIO, mapped: mmap.mmap) -> dict[str, range]:
-    """Where each entry of a zip archive lies, by its name without the folder that all are in."""
+    """The place of each entry of a zip archive, by its name without the folder that all are in."""
     try:
         with zipfile.ZipFile(stream) as archive:
             entries = archive.infolist()
@@ -150,7 +150,7 @@ def _read_old(mapped: mmap.mmap) -> tuple[Any, dict[str, int]]:
 
 
 def _places_in_turn(keys: Any, storages: Mapping[str, Storage], begin: int, mapped: mmap.mmap) -> dict[str, int]:
-    """Where the storages of an old file lie: one behind the other in the order of their keys, each after the count of its numbers."""
+    """The places of the storages of an old file: one behind the other in the order of their keys, each after the count of its numbers."""
     if not isinstance(keys, list) or {key for key in keys if isinstance(key, str)} != storages.keys() or len(keys) != len(storages):
         raise DamagedPickleError("it names other storages than its tensors have")
     places = {}

@@ -14,9 +14,8 @@ from pathlib import Path
 from .background import Background
 from .disk_space import KEPT_FREE, free_space
 from .http_response import Offer, WrongRangeError, requested_wait
-from .https import Request, checked, exchange
+from .https import Request, Timeouts, checked, exchange
 from .network_errors import NetworkError, UnexpectedContentError
-from .timeouts import Timeouts
 
 logger = logging.getLogger(__name__)
 
@@ -87,12 +86,12 @@ def discard(part: Path) -> None:
 
 @dataclass
 class _Attempts:
-    """How far the attempts at one file came.
+    """The progress of the attempts at one file.
 
     Attributes:
         part: The file that they fill.
         furthest: The most bytes that any of them reached.
-        start: The byte that the one under way goes on from; None before its server said so.
+        start: The byte that the current one continues from; None before its server said so.
         failures: How many in a row brought the file no further.
         received: Whether any of them brought anything.
     """
@@ -104,7 +103,7 @@ class _Attempts:
     received: bool = False
 
     def note(self, error: Exception) -> None:
-        """Takes down that one broke off.
+        """Counts an attempt that broke off.
 
         One that goes on from where the last ended and comes further is no failure. One that begins anew is: a server that cannot go on
         and always hangs up would be asked for ever.
@@ -174,7 +173,7 @@ def _check_room(part: Path, there: int, size: int | None) -> None:
     if size is not None and there > size:
         raise UnexpectedContentError(f"it sends more than the {size} bytes that the file has")
     if size is None and free_space(part.parent) < KEPT_FREE:
-        raise OSError(errno.ENOSPC, f"{there} bytes came, nobody says how many more, and less than {KEPT_FREE} are free")
+        raise OSError(errno.ENOSPC, f"{there} bytes came, the size of the file is not known, and less than {KEPT_FREE} bytes are free")
 
 
 def _etag_file(part: Path) -> Path:

@@ -414,7 +414,7 @@ def stand_in(monkeypatch, found):
     model = SimpleNamespace(
         estimate=lambda images, size, fov, derive, refine: derive(found),
         device=torch.device("cpu"),
-        fitting=lambda *_: None,
+        batch_limit=lambda *_: None,
         working_bytes=lambda *_: 1,
     )
     model.for_another_thread = lambda: model

@@ -12,7 +12,7 @@ import depth_normal
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.cli import EXAMPLES, _parsed
 from depth_normal.geometry.files import write_image_png
-from depth_normal.model_loader.weights.timeouts import CONNECT_VARIABLES, READ_VARIABLES
+from depth_normal.model_loader.weights.https import CONNECT_VARIABLES, READ_VARIABLES
 from depth_normal.nodes import old_ids
 from depth_normal.nodes.loading import PREVIEW_SETTING
 

@@ -24,7 +24,7 @@ from depth_normal.app.cli import main
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.files import read_npz
 from depth_normal.model_loader import Model
-from depth_normal.model_loader.inference.weights import Weights
+from depth_normal.model_loader.inference.network import Weights
 from depth_normal.utils import resize_image
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from depth_normal.app import cli
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.bench.timing import Bench
 from depth_normal.app.commands.arguments import chosen_model
-from depth_normal.model_loader.weights.find import BUNDLED_FOLDER
+from depth_normal.model_loader.weights.integrity import BUNDLED_FOLDER
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from depth_normal.annotators.registry import find_spec
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_npz, write_npz
-from depth_normal.model_loader.weights.find import bundled_path
+from depth_normal.model_loader.weights.integrity import bundled_path
 
 pytestmark = pytest.mark.comfyui
 

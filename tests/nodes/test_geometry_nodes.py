@@ -16,9 +16,9 @@ from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.surfaces.normals import disparity_to_normals, dmap2norm, midas_normals
 from depth_normal.model_loader import Model, load_model
-from depth_normal.model_loader.inference.tile_layout import check_tiles
-from depth_normal.model_loader.inference.weights import Weights
-from depth_normal.model_loader.weights.find import bundled_path
+from depth_normal.model_loader.inference.network import Weights
+from depth_normal.model_loader.inference.options import check_tiles
+from depth_normal.model_loader.weights.integrity import bundled_path
 from depth_normal.nodes import files, geometry, interop, render
 from depth_normal.nodes.geometry import DepthImageToGeometry, EstimateGeometry, LoadDepthNormalModel, NormalsFromDepth
 
@@ -214,8 +214,8 @@ def test_a_known_field_of_view_is_the_camera():
     (of_da3,) = EstimateGeometry().execute(nearer, image, fov=60.0)
     assert torch.allclose(of_da3.depth, depth, rtol=1e-5) and torch.allclose(of_da3.intrinsics, intrinsics)
     assert degrees(of_da3.normals, normal) < 0.1
-    (untold,) = EstimateGeometry().execute(nearer, image)
-    assert torch.equal(untold.depth, nearer.depth) and degrees(untold.normals, normal) > 3
+    (missing_libraries,) = EstimateGeometry().execute(nearer, image)
+    assert torch.equal(missing_libraries.depth, nearer.depth) and degrees(missing_libraries.normals, normal) > 3
 
 
 @pytest.mark.parametrize("fov", [-1.0, 180.0, math.nan])

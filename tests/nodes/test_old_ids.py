@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from depth_normal import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
-from depth_normal.model_loader.comfy import server, settings
+from depth_normal.model_loader.comfy import folders, server
 from depth_normal.nodes import NODES, old_ids
 from depth_normal.nodes.old_ids import OWN_IDS, WITHOUT_TWIN
 
@@ -89,10 +89,10 @@ def test_a_setting_that_cannot_be_read_was_not_made(monkeypatch, tmp_path, text,
     (tmp_path / "default").mkdir()
     if text is not None:
         (tmp_path / "default" / "comfy.settings.json").write_text(text)
-    monkeypatch.setattr(settings, "folder_paths", lambda: SimpleNamespace(get_user_directory=lambda: str(tmp_path)))
-    assert settings.user_setting("a") is found
-    monkeypatch.setattr(settings, "folder_paths", lambda: None)
-    assert settings.user_setting("a") is None
+    monkeypatch.setattr(folders, "folder_paths", lambda: SimpleNamespace(get_user_directory=lambda: str(tmp_path)))
+    assert folders.user_setting("a") is found
+    monkeypatch.setattr(folders, "folder_paths", lambda: None)
+    assert folders.user_setting("a") is None
 
 
 def test_what_fails_at_the_start_does_not_stop_the_server(monkeypatch, caplog):

@@ -40,7 +40,7 @@ Marks = Mapping[str, "tuple[int | None, int | None]"]
 
 @dataclass(frozen=True)
 class Shard:
-    """What a shard's record says.
+    """The content of a shard's record.
 
     Attributes:
         name: Of its file.
@@ -48,7 +48,7 @@ class Shard:
         made: When its run began, in nanoseconds since 1970.
         run: The run that made it.
         settings: How its maps were made, as `Options.settings` has it, and `numbers`.
-        images: What is in it.
+        images: The images in it.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What was found in a folder.
+    """The content of a folder of shards.
 
     Attributes:
         files: All files with a shard's ending, and their lengths.
@@ -81,7 +81,7 @@ class Catalogue:
 
 
 def record_name(shard: str) -> str:
-    """Where a shard's record lies."""
+    """The place of a shard's record."""
     return f"{RECORDS}/{shard}.json"
 
 

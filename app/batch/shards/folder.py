@@ -24,7 +24,12 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from ...._version import __version__
+from ....annotators.registry import find_spec
+from ....annotators.specs.base import ModelSpec
 from ....geometry.files.paths import damage_named
+from ....model_loader.weights.download import find_weights_files
+from ....model_loader.weights.integrity import sha256_of
 from ..failures import folder_of_failures
 from ..local_engine import Outcome
 from ..outputs import Plan
@@ -32,7 +37,6 @@ from ..per_image import Options
 from ..sources import Source
 from .catalogue import Shard, read_catalogue, read_records, record_name, remove_shards, shard_files, shard_name, write_manifest
 from .plan import plan_shards, superseded
-from .provenance import provenance
 from .shard_formats import KINDS, kind_of
 from .shard_store import StoreBusyError, open_store
 from .writer import ShardOptions, ShardRun, ShardTarget
@@ -47,16 +51,7 @@ _SHARDS_WITHOUT_MANIFEST = 1000
 
 
 class ShardFolder:
-    """A folder or store that one run writes shards to.
-
-    Args:
-        place: Its path or URL.
-        options: What is asked of every image.
-        shards: How shards are written.
-        overwrite: As `plan_shards`.
-
-    Attributes:
-        log: The folder that `failures.jsonl` goes below.
+    """A folder or store that one run writes shards to; `log` is the folder that `failures.jsonl` goes below.
 
     Raises:
         ImportError: A package that such shards or such a store need is missing.
@@ -74,29 +69,21 @@ class ShardFolder:
         self._in_manifest = 0
 
     def plan(self, sources: Sequence[Source], going_on: bool) -> Plan:
-        """Decides what is to be done; as `plan_shards`."""
+        """Decides which images are to be done; as `plan_shards`."""
         catalogue = read_catalogue(self._store)
         self._plan = plan_shards(sources, catalogue, self._settings, self.log, going_on, self._overwrite)
         self._in_manifest = len(catalogue.in_manifest)
         return self._plan.images
 
-    def run(self, engine: Engine, stop: Event, sign: Path | None) -> Iterator[Outcome]:
-        """Has an engine do what was planned, and tidies up.
-
-        Args:
-            engine: What does it.
-            stop: When it is set no further image is begun.
-            sign: As `staging.check_run_marker`; of no use where the shards are in a store.
-
-        Yields:
-            What became of each image.
+    def run(self, engine: Engine, stop: Event, marker: Path | None) -> Iterator[Outcome]:
+        """Runs an engine on the images that were planned, and tidies up; yields the outcome of each.
 
         Raises:
             StoreBusyError: Another run writes there.
         """
         if self._plan.images.todo:
             with self._alone():
-                ended = yield from self._write(engine, stop, sign)
+                ended = yield from self._write(engine, stop, marker)
                 if ended:
                     self._settle()
                 elif self._new:
@@ -113,12 +100,12 @@ class ShardFolder:
                 raise StoreBusyError(f"another run wrote shards to {self._store.place} while this one began; run the same command again")
             yield
 
-    def _write(self, engine: Engine, stop: Event, sign: Path | None) -> Generator[Outcome, None, bool]:
+    def _write(self, engine: Engine, stop: Event, marker: Path | None) -> Generator[Outcome, None, bool]:
         """Writes new shards; returns whether every image had its turn."""
         run = ShardRun(self._shard_options, self._settings, provenance(self._options, self._settings), self._run, time.time_ns())
         target = ShardTarget(self._store, run, self._stored)
         lasting = False
-        for outcome in engine.shards(self._plan.images.todo, self._options, target, stop, sign if self._store.local else None):
+        for outcome in engine.run(self._plan.images.todo, self._options, stop, marker if self._store.local else None, target):
             lasting |= outcome.failure is not None and outcome.failure.lasting
             yield outcome
         return not lasting and not stop.is_set()
@@ -135,7 +122,7 @@ class ShardFolder:
         write_manifest(self._store, [*self._plan.catalogue.shards.values(), *self._new.values()])
 
     def _is_untidy(self) -> bool:
-        """Whether an earlier run left something to do though all images are done."""
+        """True if an earlier run left something to do though all images are done."""
         plan = self._plan
         named = plan.catalogue.shards.keys() == plan.catalogue.in_manifest
         return not named or bool(plan.unwanted or plan.damaged or superseded(plan, [*plan.usable.values()], self._run))
@@ -185,3 +172,31 @@ class ShardFolder:
             self._store.write(record_name(copy.name), copy.record())
             self._store.publish(path, copy.name)
         return copy
+
+
+def provenance(options: Options, settings: dict[str, Any]) -> dict[str, Any]:
+    """The origin of all maps of a run, as JSON can hold it, so that licences reach those who train on them.
+
+    Of weights that the user named, the licence is that of the model's published weights: a file does not say its own.
+
+    Raises:
+        ValueError: An unknown model.
+        FileNotFoundError, DownloadError, CheckpointError: As `find_weights_files`.
+    """
+    spec = find_spec(options.model)
+    return {
+        "depth_normal": __version__,
+        "model": spec.id,
+        "weights": [{"file": path.name, "sha256": sha256_of(path)} for path in find_weights_files(spec, options.weights)],
+        "licence": spec.licence,
+        "licence_url": spec.licence_url or _page(spec),
+        "commercial_use": spec.commercial_use,
+        "settings": settings,
+    }
+
+
+def _page(spec: ModelSpec) -> str | None:
+    """The page that the weights come from, which states their licence."""
+    if spec.file.repo_id is None:
+        return spec.file.url
+    return f"https://huggingface.co/{'spaces/' * (spec.file.repo_type == 'space')}{spec.file.repo_id}"

@@ -19,23 +19,11 @@ from .writer import Closed, ShardTarget, ShardWriter
 
 
 def estimate_shards(
-    model: Model, todo: Sequence[Outputs], options: Options, target: ShardTarget, stop: Event, sign: Path | None = None
+    model: Model, todo: Sequence[Outputs], options: Options, target: ShardTarget, stop: Event, marker: Path | None
 ) -> Iterator[Outcome]:
-    """Reads images, estimates, and writes shards.
-
-    Args:
-        model: The model to run, as `options` asks for it.
-        todo: The images.
-        options: What is asked.
-        target: Where the shards go.
-        stop: When it is set no further image is begun; those in hand are finished.
-        sign: As `staging.check_run_marker`, asked before a row or a shard is written.
-
-    Yields:
-        What became of each image, when its shard is in its place. After a failure that is `lasting` no further image is begun.
-    """
+    """Reads images, estimates and writes shards, each outcome when its shard is in its place; as `engines.Engine.run`, with a model."""
     one_at_a_time = Lock()
-    with ShardWriter[Outputs](target.store, target.run, partial(check_run_marker, sign)) as writer:
+    with ShardWriter[Outputs](target.store, target.run, partial(check_run_marker, marker)) as writer:
 
         def outcomes(closed: Closed[Outputs] | None) -> list[Outcome]:
             if closed is None:

@@ -15,12 +15,12 @@ from .catalogue import Catalogue, Shard
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """What a run over shards has to do.
+    """The work of a run over shards.
 
     Attributes:
-        images: What is to be done with each image.
+        images: The plan of the images.
         named: The paths of these images, as shards have them.
-        catalogue: What was found in the folder.
+        catalogue: The shards that were found in the folder.
         usable: The shards that are whole and made as this run makes them.
         damaged: Shards made so that are not whole; all their images are named in this run.
         unwanted: Names of files that are to go when the run has ended: those of others, and shards made otherwise.
@@ -44,12 +44,12 @@ def plan_shards(
     going_on: bool = False,
     overwrite: bool = False,
 ) -> ShardPlan:
-    """Decides what is to be done.
+    """Decides which images are to be done.
 
     Args:
         sources: The images.
-        catalogue: What lies where the shards go.
-        settings: How they will be made.
+        catalogue: The shards that are there already.
+        settings: How the new ones will be made.
         log: The folder that `failures.jsonl` goes below.
         going_on: Whether images are left out that are in a whole shard and have not changed since.
         overwrite: Whether what is there beside shards made in the same way may be removed.
@@ -75,7 +75,7 @@ def plan_shards(
 
 
 def _objections(catalogue: Catalogue, alike: Mapping[str, Shard], names: Iterable[str]) -> str:
-    """What is wrong with files that may not stay, in words."""
+    """The objections to files that may not stay, in words."""
     found: dict[str, list[str]] = {}
     for name in sorted(names):
         if name not in catalogue.shards:
@@ -104,15 +104,10 @@ def _unchanged(by_path: Mapping[str, Source], shards: Iterable[Shard]) -> dict[s
 
 
 def superseded(planned: ShardPlan, shards: Sequence[Shard], run: str) -> dict[str, set[str]]:
-    """Of images that a run names and that are in several shards, which rows no longer count.
+    """The rows that no longer count, of images that a run names and that are in several `shards`, which readers see.
 
     The row of this run counts, else one of the image as it is now, else that of the latest run. Other images are left alone: another run
     may be at work on them, and might decide otherwise.
-
-    Args:
-        planned: The run.
-        shards: What readers see.
-        run: Which of them are this run's.
 
     Returns:
         The images whose rows in a shard no longer count, by the shard's name.

@@ -34,11 +34,11 @@ def schema() -> pa.Schema:
 
 
 def row_of(path: str, found: Estimate, numbers: str = "float32") -> Row:
-    """An estimate as a row.
+    """An estimate of one image as a row.
 
     Args:
         path: The image.
-        found: Of one image.
+        found: The estimate.
         numbers: "float32", bit for bit, or "float16", rounded.
 
     Raises:
@@ -81,16 +81,12 @@ def _as_numbers(array: np.ndarray, numbers: str, name: str) -> np.ndarray:
 
 
 def map_bytes(row: Mapping[str, Any]) -> int:
-    """How many bytes the arrays of a row have together."""
+    """The number of bytes of the arrays of a row."""
     return sum(len(row[name]) for name in ARRAYS if row[name] is not None)
 
 
 def estimate_of(row: Mapping[str, Any]) -> Estimate:
-    """The estimate that a row holds, as float32.
-
-    Args:
-        row: As `row_of` gives it.
-    """
+    """The estimate that a row of `row_of` holds, as float32."""
     maps: dict[str, Any] = {}
     for name in ARRAYS:
         if (data := row[name]) is not None:

@@ -111,7 +111,7 @@ def _open_tar(path: Path, comment: str) -> tarfile.TarFile:
 
 
 def _key(path: str) -> str:
-    """What the files of one image begin with. WebDataset ends it at the first dot."""
+    """The beginning of the names of the files of one image. WebDataset ends it at the first dot."""
     stem = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in Path(path).stem)[:64]
     return f"{stem}-{hashlib.sha256(path.encode(errors='surrogateescape')).hexdigest()[:16]}"
 

@@ -139,7 +139,7 @@ class _Folder(Store):
 
 
 class _ObjectStore(Store):
-    """What pyarrow or fsspec reaches by a URL. It shows a file when all of it has arrived, and has no locks."""
+    """A store that pyarrow or fsspec reaches by a URL. It shows a file when all of it has arrived, and has no locks."""
 
     def __init__(self, url: str) -> None:
         self.place = url.rstrip("/")

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ShardOptions:
-    """How shards are written.
+    """The format of shards.
 
     Attributes:
         kind: Of SHARD_CHOICES.
@@ -35,12 +35,12 @@ class ShardOptions:
 
 @dataclass(frozen=True)
 class ShardRun:
-    """What all shards of one run have in common.
+    """The common properties of all shards of one run.
 
     Attributes:
         options: Their kind, numbers and size.
         settings: How their maps are made, for the records.
-        metadata: What `provenance` says, for the shards themselves.
+        metadata: The `folder.provenance`, for the shards themselves.
         run: A name that no other run has.
         made: When it began, in nanoseconds since 1970.
     """
@@ -54,11 +54,11 @@ class ShardRun:
 
 @dataclass(frozen=True)
 class ShardTarget:
-    """Where an engine's workers write shards.
+    """The place where an engine's workers write shards.
 
     Attributes:
         store: The folder or store.
-        run: What the shards have in common.
+        run: The common properties of the shards.
         stored: To be called with every shard that is in its place.
     """
 
@@ -69,10 +69,10 @@ class ShardTarget:
 
 @dataclass(frozen=True)
 class Closed(Generic[T]):
-    """What became of the rows of one shard.
+    """The rows of one shard that was closed.
 
     Attributes:
-        items: What the caller calls them.
+        items: The caller's names of the rows.
         shard: The shard; None if it could not be written.
         error: Why not.
     """
@@ -83,14 +83,10 @@ class Closed(Generic[T]):
 
 
 class ShardWriter(Generic[T]):
-    """Takes rows one after another; a context that drops what is not closed.
+    """Writes rows, one after another, to shards; a context that drops a shard that is not closed.
 
-    A row goes to the file at once: what is held in memory does not grow with the size of a shard.
-
-    Args:
-        store: Where the shards go.
-        run: What they have in common.
-        check: Raises where nothing may be written any more; called before every row and shard.
+    A row goes to the file at once: what is held in memory does not grow with the size of a shard. `check` raises where nothing may be
+    written any more; it is called before every row and shard.
     """
 
     def __init__(self, store: Store, run: ShardRun, check: Callable[[], None] = lambda: None) -> None:
@@ -116,7 +112,7 @@ class ShardWriter(Generic[T]):
         """Writes a row.
 
         Args:
-            item: What the caller calls it.
+            item: The caller's name of the row.
             row: As `row_of` gives it.
             mark: Of its image, `records.mark` from before it was read.
 
@@ -141,7 +137,7 @@ class ShardWriter(Generic[T]):
         return self.close() if self._bytes >= self._run.options.size else None
 
     def close(self) -> Closed[T] | None:
-        """Puts the shard in its place that is being written; None if none is, or it is empty."""
+        """Puts the shard that is being written in its place; None if none is, or it is empty."""
         if not self._images:
             self._drop()
             return None

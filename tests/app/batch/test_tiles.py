@@ -10,7 +10,7 @@ from depth_normal import estimate_folder, load_model
 from depth_normal.app import cli
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.commands import arguments
-from depth_normal.model_loader.inference import tile_layout as tiles
+from depth_normal.model_loader.inference import options
 
 
 @pytest.fixture
@@ -66,4 +66,4 @@ def test_what_is_no_number_of_tiles_is_refused(image, said, capsys):
 
 
 def test_the_command_knows_how_many_there_may_be():
-    assert arguments.MOST_TILES == tiles.MOST_TILES
+    assert arguments.MOST_TILES == options.MOST_TILES

@@ -201,13 +201,13 @@ def test_the_table_of_runtimes_says_why_one_is_not_run():
 def test_what_a_runtime_leaves_running_does_not_slow_the_one_in_turn():
     last = ""
 
-    def way(name):
+    def method(name):
         nonlocal last
         if name != last:  # as beside threads that spin on for a while
             time.sleep(0.05)
         last = name
 
-    times = timing.take_turns({name: partial(way, name) for name in "ab"}, lambda: None, 0.3)
+    times = timing.take_turns({name: partial(method, name) for name in "ab"}, lambda: None, 0.3)
     assert max(times.values()) < 0.05
 
 

@@ -302,7 +302,7 @@ def test_a_fault_of_the_program_reaches_the_report_with_its_place(folder, tmp_pa
     def fail(*_):
         raise KeyError("nobody expected this")
 
-    row = {"index": 0, "path": str(folder / "p00.png"), "folder": str(tmp_path), "seen": None, "failure": None}
+    row = {"index": 0, "path": str(folder / "p00.png"), "folder": str(tmp_path), "source_mark": None, "failure": None}
     run = ShardRun(ShardOptions("parquet"), {}, {}, "run", 0)
     job = steps.Job(OPTIONS, ("parquet",), device="cpu", shards=run, place=str(tmp_path / "shards"))
     read = steps._read_row(row, job)
@@ -327,8 +327,8 @@ def test_gpus_that_never_come_are_not_waited_for(cluster):
 def test_only_results_go_to_stdout(capsys):
     with terminal.stdout_for_results():
         print("(raylet) a worker died")
-        terminal.say("{}")
-    terminal.say("[]")
+        terminal.echo("{}")
+    terminal.echo("[]")
     said = capsys.readouterr()
     assert (said.out, said.err) == ("{}\n[]\n", "(raylet) a worker died\n")
 
@@ -381,8 +381,8 @@ def test_ctrl_c_ends_a_run_of_its_own_ray_and_leaves_nothing_half(tmp_path):
 
 
 def test_a_folder_that_a_worker_does_not_see_is_not_written_to(folder, tmp_path):
-    job = steps.Job(OPTIONS, ("npz",), cluster=True, sign=tmp_path / RECORDS / "run-1")
-    row = {"index": 0, "path": str(folder / "p00.png"), "folder": str(tmp_path), "failure": None, "seen": "null", "pixels": None}
+    job = steps.Job(OPTIONS, ("npz",), cluster=True, marker=tmp_path / RECORDS / "run-1")
+    row = {"index": 0, "path": str(folder / "p00.png"), "folder": str(tmp_path), "failure": None, "source_mark": "null", "pixels": None}
     answer = steps._written(row, job)
     assert "does not see the folder" in answer["failure"] and list(tmp_path.iterdir()) == []
 
@@ -391,7 +391,9 @@ def test_a_folder_that_a_worker_does_not_see_is_not_written_to(folder, tmp_path)
 def test_pixels_travel_exactly(bits, tmp_path):
     noise = np.random.default_rng(0).integers(0, np.iinfo(bits).max, (64, 48, 3), bits, endpoint=True)
     cv2.imwrite(str(tmp_path / "noise.png"), noise)
-    row = steps._read_row({"index": 0, "path": str(tmp_path / "noise.png"), "folder": "", "seen": None}, steps.Job(OPTIONS, ("npz",)))
+    row = steps._read_row(
+        {"index": 0, "path": str(tmp_path / "noise.png"), "folder": "", "source_mark": None}, steps.Job(OPTIONS, ("npz",))
+    )
     assert len(row["pixels"]) == noise.size * (1 if bits is np.uint8 else 4)
     assert torch.equal(steps._pixels_of(row), per_image.read(tmp_path / "noise.png"))
 
@@ -405,7 +407,7 @@ def test_a_list_may_name_urls(s3, folder, tmp_path):
     found, problems = find_sources([f"@{tmp_path / 'list.txt'}", "s3://photos/sub/two.png"])
     assert [str(source.path) for source in found] == [*lines[:3], "s3://photos/sub/two.png"] and not problems
     # A million are not asked for one by one: who reads the image finds that it is gone.
-    row = steps._read_row({"index": 0, "path": lines[1], "folder": "", "seen": None}, steps.Job(OPTIONS, ("npz",)))
+    row = steps._read_row({"index": 0, "path": lines[1], "folder": "", "source_mark": None}, steps.Job(OPTIONS, ("npz",)))
     assert lines[1] in json.loads(row["failure"])["reason"]
 
 

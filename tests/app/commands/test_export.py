@@ -211,12 +211,12 @@ def test_pixels_on_the_border_of_a_mask_do_not_count(tmp_path):
     other[..., 0, :3] = False
     assert exporting._differences(replace(estimate, mask=mask), replace(estimate, mask=other)) == (0.0, 0.0)
     other[..., :30, :] = False
-    with pytest.raises(ValueError, match="pixels count"):
+    with pytest.raises(ValueError, match="of the pixels are valid"):
         exporting._differences(replace(estimate, mask=mask), replace(estimate, mask=other))
 
 
 def test_an_image_of_which_nothing_counts_proves_nothing():
     estimate = load_model("tiny").annotator.estimate(torch.rand(1, 3, 64, 64))
     nothing = replace(estimate, mask=torch.zeros(1, 1, *estimate.depth.shape[-2:], dtype=torch.bool))
-    with pytest.raises(ValueError, match="no pixel of the photograph counts"):
+    with pytest.raises(ValueError, match="no pixel of the photograph is valid"):
         exporting._differences(nothing, nothing)

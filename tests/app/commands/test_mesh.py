@@ -67,9 +67,9 @@ def test_a_relief(image, maps, tmp_path, capsys):
     ("words", "message"),
     [
         (("--out", "x.obj"), "this command writes .glb, .ply, .stl"),
-        (("--out", "x.glb", "--width", "9"), "--width says nothing of a .glb"),
-        (("--out", "x.glb", "--up", "z"), "--up says nothing of a .glb"),
-        (("--out", "x.stl", "--near-far-ratio", "9"), "--near-far-ratio says nothing of a .stl"),
+        (("--out", "x.glb", "--width", "9"), "--width has no effect on a .glb"),
+        (("--out", "x.glb", "--up", "z"), "--up has no effect on a .glb"),
+        (("--out", "x.stl", "--near-far-ratio", "9"), "--near-far-ratio has no effect on a .stl"),
         (("--out", "x.stl", "--width", "0"), "--width is 0"),
         (("--out", "x.stl", "--max-points", "3"), "--max-points is 3"),
         (("--out", "x.ply", "--max-jump", "-1"), "--max-jump is -1"),

@@ -164,7 +164,7 @@ def test_what_cannot_be_shown_is_said_and_the_result_is_there(here, opened, monk
     assert f"--open: {OUT / 'photo_relit.png'} is not shown: xdg-open ended with status 3" in capsys.readouterr().err
     monkeypatch.setenv("PATH", str(here))
     assert run(words) == 0
-    assert "the program xdg-open is not there" in capsys.readouterr().err
+    assert "the program xdg-open is not installed" in capsys.readouterr().err
     monkeypatch.delenv("DISPLAY")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     assert run(words) == 0

@@ -231,15 +231,15 @@ def test_what_is_no_number_of_pixels_is_refused(text):
         ("photo.jpg --divergence 3", "--divergence is for images for both eyes"),
         ("photo.jpg --shard-size 1GB", "--shard-size is for shards"),
         ("photo.jpg --workers 2", "--workers is for a Ray cluster"),
-        ("photo.jpg --up z", "--up says how a PLY stands"),
+        ("photo.jpg --up z", "--up is for a PLY"),
         ("effect mask photo.jpg --tolerance 3", "--tolerance says how far"),
-        ("effect cutout photo.jpg --point 0.5,0.5 --far 9", "--far says nothing beside --point"),
+        ("effect cutout photo.jpg --point 0.5,0.5 --far 9", "--far has no effect beside --point"),
         ("effect depth-of-field photo.jpg --focal-length 50mm", "--focal-length is of a real lens"),
         ("effect depth-of-field photo.jpg --rotation 5", "--rotation turns the blades"),
         ("relight photo.jpg --coding directx", "--coding says how a --normal-map stores its vectors"),
         ("relight photo.jpg --geometry a.npz --tiles 3", "--tiles is for a model, and depth and normals come from a.npz"),
         ("mesh photo.jpg --normal-map n.png", "n.png has normals alone, and depth is needed"),
-        ("mesh photo.jpg --width 80mm", "--width says nothing of a .glb; leave it out, or name another kind of file with -o"),
+        ("mesh photo.jpg --width 80mm", "--width has no effect on a .glb; leave it out, or name another kind of file with -o"),
         ("texture detail photo.jpg --source photo --size 64", "--size says where normals come from, and --source photo takes none"),
         ("video photos --layout anaglyph", "--layout is for stereo, and --what names none"),
         ("photo.jpg --write depth --near-far-ratio 9 --model tiny", "--near-far-ratio is for normals and meshes, and depth is neither"),
@@ -266,7 +266,7 @@ def test_an_empty_name_is_not_the_working_directory(photos, capsys):
 
 
 def test_messages_speak_of_options_while_a_command_runs(photos, capsys, monkeypatch):
-    monkeypatch.setattr("depth_normal.app.file_comparison.compare_files", lambda *_: pytest.fail(wording().choose("a", "b")))
+    monkeypatch.setattr("depth_normal.app.differences.compare_files", lambda *_: pytest.fail(wording().choose("a", "b")))
     with pytest.raises(pytest.fail.Exception, match="choose --model a or --model b"):
         cli.main(["compare", "a.npz", "b.npz"])
     assert wording() is PYTHON

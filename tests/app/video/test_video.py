@@ -29,6 +29,7 @@ from depth_normal.geometry.images.render import NORMALISATIONS, depth_to_image, 
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.temporal.ranges import RunningRange
 from depth_normal.geometry.temporal.stabilization import ALIGNMENTS, VideoOptions
+from depth_normal.geometry.views import stereo
 from depth_normal.media import CODECS, PRESETS, numbered, read_frames, video_header
 from depth_normal.model_loader import load_model
 
@@ -504,7 +505,6 @@ def test_mistyped_words(words, capsys):
 
 @pytest.mark.parametrize("normalise", [pytest.param("per-image", marks=MORE), "running", pytest.param("per-clip", marks=MORE)])
 def test_stereo(video, tmp_path, normalise):
-    stereo = pytest.importorskip("depth_normal.geometry.views.stereo", reason="the stereo renderer")
     words = (
         "--what",
         "stereo,depth",
@@ -541,5 +541,3 @@ def test_the_choices_are_those_of_the_code():
     assert [each.replace("-", "_") for each in video_command.ALIGN_CHOICES] == list(ALIGNMENTS)
     assert VideoOptions().smooth == video_command.DEFAULT_SMOOTH
     assert {each.replace("-", "_") for each in video_command.NORMALISE_CHOICES} == set(NORMALISATIONS) - {"fixed"}
-    stereo = pytest.importorskip("depth_normal.geometry.views.stereo", reason="the stereo renderer")
-    assert video_command.LAYOUT_CHOICES == stereo.LAYOUTS and video_command.MAX_DIVERGENCE == stereo.MAX_DIVERGENCE

@@ -446,7 +446,7 @@ def page(comfy, monkeypatch):
 
 
 def test_words_go_to_the_node_that_runs_in_the_page_that_asked(page):
-    feedback.say("loading tiny")
+    feedback.show_message("loading tiny")
     assert page.sent == [("loading tiny", "7", "page")]
 
 
@@ -454,7 +454,7 @@ def test_the_node_that_runs_is_comfyuis_executing_one_where_it_tells(page, monke
     utils: Any = ModuleType("comfy_execution.utils")
     utils.get_executing_context = lambda: SimpleNamespace(prompt_id="second", node_id="5:3")
     monkeypatch.setitem(sys.modules, "comfy_execution.utils", utils)
-    feedback.say("loading tiny")
+    feedback.show_message("loading tiny")
     assert page.sent == [("loading tiny", "5:3", "page")]
 
 
@@ -464,18 +464,18 @@ def test_nobody_listens(page, missing):
     page.client_id = None if missing == "client_id" else "page"
     if missing == "send_progress_text":
         del page.send_progress_text
-    feedback.say("loading tiny")
+    feedback.show_message("loading tiny")
     feedback.note("PREVIEW")
     assert page.sent == []
 
 
 def test_of_many_words_four_a_second_are_sent_and_what_matters_always(page):
     for _ in range(100):
-        feedback.say("much", often=True)
+        feedback.show_message("much", often=True)
         page.clock.now += 0.02
     assert 7 <= len(page.sent) <= 9
-    feedback.say("loading")
-    feedback.say("running")
+    feedback.show_message("loading")
+    feedback.show_message("running")
     assert [words for words, *_ in page.sent[-2:]] == ["loading", "running"]
 
 
@@ -496,7 +496,7 @@ def test_a_node_that_takes_long_says_how_far_it_is_and_how_long_it_took(page):
 
 
 def test_a_node_that_said_something_says_that_it_is_done_however_soon(page):
-    feedback.say("running tiny")
+    feedback.show_message("running tiny")
     feedback.progress_bar(1)(1, 1)
     assert [words for words, *_ in page.sent] == ["running tiny", "done in 0.0 s"]
     page.last_node_id = "8"
@@ -506,10 +506,10 @@ def test_a_node_that_said_something_says_that_it_is_done_however_soon(page):
 
 def test_a_note_stands_before_all_that_the_node_says_and_not_before_the_next_nodes(page):
     feedback.note("PREVIEW by tiny, not leres")
-    feedback.say("running tiny")
+    feedback.show_message("running tiny")
     feedback.progress_bar(1)(1, 1)
     page.last_node_id = "8"
-    feedback.say("running leres")
+    feedback.show_message("running leres")
     assert [words for words, *_ in page.sent] == [
         "PREVIEW by tiny, not leres: running tiny",
         "PREVIEW by tiny, not leres: done in 0.0 s",
@@ -518,6 +518,6 @@ def test_a_note_stands_before_all_that_the_node_says_and_not_before_the_next_nod
 
 
 def test_outside_comfyui_nobody_is_told(alone):
-    feedback.say("loading tiny")
+    feedback.show_message("loading tiny")
     feedback.note("PREVIEW")
     assert feedback.progress_bar(3) is None

@@ -10,7 +10,7 @@ from depth_normal.annotators.midas import MidasAnnotator
 from depth_normal.annotators.registry import find_spec
 from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.inference import memory_budget
-from depth_normal.model_loader.inference.weights import Weights
+from depth_normal.model_loader.inference.network import Weights
 
 CPU = torch.device("cpu")
 EIGHT = 8 * 2**30

@@ -15,7 +15,7 @@ from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.temporal.stabilization import VideoOptions
 from depth_normal.model_loader import free, load_model
 from depth_normal.model_loader.comfy import devices, interrupt
-from depth_normal.model_loader.inference.batches import in_batches
+from depth_normal.model_loader.inference.memory_budget import in_batches
 from depth_normal.model_loader.inference.model import Model
 from depth_normal.model_loader.inference.options import InferenceOptions
 from depth_normal.model_loader.inference.video import VideoState

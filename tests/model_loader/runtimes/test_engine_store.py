@@ -291,7 +291,7 @@ def test_what_the_work_raises_is_raised_where_it_is_waited_for():
 
 def test_what_is_shown_has_no_two_brackets_in_a_row(monkeypatch):
     shown = []
-    monkeypatch.setattr(feedback, "say", lambda words, **_: shown.append(words))
+    monkeypatch.setattr(feedback, "show_message", lambda words, **_: shown.append(words))
     progress = _Progress("model")
     progress.step("compiling (minutes)")
     progress.tick()

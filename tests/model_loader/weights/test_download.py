@@ -15,8 +15,8 @@ import huggingface_hub
 import pytest
 
 from depth_normal.annotators.specs.base import CheckpointError, WeightFile
-from depth_normal.model_loader.weights import find
-from depth_normal.model_loader.weights.download import bundled_weights, download_weights
+from depth_normal.model_loader.weights import find, integrity
+from depth_normal.model_loader.weights.download import download_weights
 from depth_normal.model_loader.weights.download_errors import (
     AccessDeniedError,
     CorruptDownloadError,
@@ -25,6 +25,7 @@ from depth_normal.model_loader.weights.download_errors import (
     NoNetworkError,
 )
 from depth_normal.model_loader.weights.find import download_path, find_weights
+from depth_normal.model_loader.weights.integrity import bundled_weights
 
 
 @contextmanager
@@ -175,7 +176,7 @@ def test_a_folder_that_takes_no_files(kind, tmp_path, monkeypatch):
 @pytest.fixture
 def bundled(caches, tmp_path, monkeypatch):
     """A file of the pack itself, in a folder that stands in for the pack's."""
-    monkeypatch.setattr(find, "BUNDLED_FOLDER", tmp_path)
+    monkeypatch.setattr(integrity, "BUNDLED_FOLDER", tmp_path)
     content = b"weights of the pack"
     (tmp_path / "own.safetensors").write_bytes(content)
     return WeightFile("own.safetensors", sha256=hashlib.sha256(content).hexdigest(), size=len(content))

@@ -26,7 +26,7 @@ from depth_normal.model_loader.weights import transfer
 from depth_normal.model_loader.weights.download import download_weights
 from depth_normal.model_loader.weights.download_errors import CorruptDownloadError, DiskFullError, DownloadError, NoNetworkError
 from depth_normal.model_loader.weights.find import find_weights
-from depth_normal.model_loader.weights.timeouts import Timeouts
+from depth_normal.model_loader.weights.https import Timeouts
 
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "whole_files.py")))
 BODY, OTHER, SHA256, HUB, HUB_PATH, Stop = FILES.BODY, FILES.OTHER, FILES.SHA256, FILES.HUB, FILES.HUB_PATH, FILES.Stop

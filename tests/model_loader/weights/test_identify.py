@@ -19,11 +19,10 @@ from depth_normal.annotators.base import Annotator
 from depth_normal.annotators.building import libraries
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.specs.base import CheckpointError
-from depth_normal.model_loader import load_model
+from depth_normal.model_loader import load, load_model
 from depth_normal.model_loader.weights import identify
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint, read_shapes
-from depth_normal.model_loader.weights.find import bundled_path
-from depth_normal.model_loader.weights.integrity import sha256_of
+from depth_normal.model_loader.weights.integrity import bundled_path, sha256_of
 
 TESTS = Path(__file__).resolve().parents[2]
 DEPTH, DIFFUSION, MOGE, DA3 = (
@@ -92,8 +91,8 @@ def test_every_network_is_known_by_its_names_and_shapes(model_id, expected):
 )
 @pytest.mark.slow("takes most of a second")
 def test_those_that_share_names_and_shapes_are_found_together(model_id, others, expected):
-    found, untold = identify.fitting(expected(MODELS[model_id]))
-    assert {model_id, *others} <= {spec.id for spec in found} and not untold
+    found, missing_libraries = identify.matching_models(expected(MODELS[model_id]))
+    assert {model_id, *others} <= {spec.id for spec in found} and not missing_libraries
     assert {spec.family for spec in found} == {MODELS[model_id].family}
 
 
@@ -436,4 +435,4 @@ def test_a_model_loads_by_its_file_alone(tmp_path):
 def test_neither_a_model_nor_a_file_is_an_error():
     with pytest.raises(ValueError, match="no model is named"):
         load_model()
-    assert identify.chosen_model(None, None, "tiny") == "tiny"
+    assert load.chosen_model(None, None, "tiny") == "tiny"

@@ -23,8 +23,7 @@ from depth_normal.app.batch.records import RECORDS, mark
 from depth_normal.app.batch.remote_files import as_path
 from depth_normal.app.batch.shards import catalogue, folder
 from depth_normal.app.batch.shards.catalogue import MANIFEST, read_catalogue, shard_files
-from depth_normal.app.batch.shards.folder import ShardFolder
-from depth_normal.app.batch.shards.provenance import provenance
+from depth_normal.app.batch.shards.folder import ShardFolder, provenance
 from depth_normal.app.batch.shards.read import read_shards
 from depth_normal.app.batch.shards.rows import estimate_of, row_of
 from depth_normal.app.batch.shards.shard_formats import KINDS
@@ -203,12 +202,12 @@ def test_a_truncated_shard_is_made_again_of_its_images(photos, tmp_path):
 
 
 class Hand:
-    """An engine that writes images to shards as it is told, and answers for some of the shards alone."""
+    """An engine that writes the shards that it was made with, and answers for some of them alone."""
 
     def __init__(self, *shards):
         self.written = shards
 
-    def shards(self, todo, options, target, stop, sign):
+    def run(self, todo, options, stop, marker, target):
         todo = {each.image.name: each for each in todo}
         for names, answers in self.written:
             with ShardWriter(target.store, replace(target.run, options=replace(target.run.options, size=2**40))) as shard:
@@ -403,8 +402,8 @@ def test_a_long_run_writes_the_manifest_now_and_then(photos, tmp_path, monkeypat
     seen = []
 
     class Watched(Hand):
-        def shards(self, *arguments):
-            for outcome in super().shards(*arguments):
+        def run(self, *arguments):
+            for outcome in super().run(*arguments):
                 seen.append(len(catalogue.read_manifest(open_store(tmp_path / "out"))))
                 yield outcome
 
