@@ -1,4 +1,4 @@
-"""The outputs that can be written, as named by options and in Python. Imports nothing large."""
+"""The outputs that can be written and the engines that write them, as named by options and in Python. Imports nothing large."""
 
 from __future__ import annotations
 
@@ -33,3 +33,6 @@ NUMBER_CHOICES = ("float32", "float16")
 
 SHARD_BYTES = 256 * 10**6
 """The default size of shards."""
+
+ENGINE_CHOICES = ("local", "ray")
+"""The engines of `estimate`; the first is the default."""

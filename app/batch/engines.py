@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from .per_image import Options
     from .shards.writer import ShardTarget
 
-    Todo = Sequence[Outputs]
-
 Words = Sequence[str | os.PathLike[str]]
 
 

@@ -6,8 +6,8 @@ import argparse
 from dataclasses import dataclass
 
 from ..commands.arguments import number_type, positive
+from ..output_choices import ENGINE_CHOICES
 
-ENGINES = ("local", "ray")
 RAY_OPTIONS = ("--address", "--workers", "--gpus-per-worker", "--batch-size")
 """The options of `--engine ray` alone."""
 
@@ -33,7 +33,9 @@ class RayOptions:
 
 def add_ray(parser: argparse.ArgumentParser) -> None:
     """Adds --engine and what goes with it."""
-    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="ray: on all cores and GPUs of a cluster (docs/scale.md)")
+    parser.add_argument(
+        "--engine", choices=ENGINE_CHOICES, default=ENGINE_CHOICES[0], help="ray: on all cores and GPUs of a cluster (docs/scale.md)"
+    )
     ray = parser.add_argument_group("with --engine ray", "IMAGE may be s3://... too")
     address = "a running cluster: auto, HOST:PORT or ray://HOST:PORT (default: RAY_ADDRESS, or a Ray on this machine for this run)"
     ray.add_argument("--address", help=address)
