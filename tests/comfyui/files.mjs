@@ -26,7 +26,7 @@ export async function seenOfFiles(page, folder, shoot) {
     dataTransfer.items.add(new File([new Uint8Array(photo)], 'photo.png', { type: 'image/png' }))
     return window.loader.onDragOver({ dataTransfer }) && window.loader.onDragDrop({ dataTransfer })
   }, photo)
-  const toast = page.getByText('photo.png holds no depth or normals')
+  const toast = page.getByText('photo.png contains no depth or normals')
   await toast.first().waitFor()
   report.after = await page.evaluate(() => [window.fileOf().value, ...window.fileOf().options.values])
 
