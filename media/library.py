@@ -83,7 +83,8 @@ def open_video(source: Any, name: object) -> Iterator[Any]:
             av = pyav()
             # Metadata in another coding than UTF-8 must not end the reading; PyAV handles that itself from 19 on.
             tolerant = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
-            container = av.open(_Nameless(file), mode="r", options=_LOOKS_FOR | _OPENS_NOTHING, **tolerant)
+            # Not `options`, which go to each stream too: PyAV (seen up to 15) frees more of them than it made where streams appear late.
+            container = av.open(_Nameless(file), mode="r", container_options=_LOOKS_FOR | _OPENS_NOTHING, **tolerant)
         yield opened.enter_context(container)
 
 
