@@ -155,7 +155,7 @@ def _options(job: Job, graph: Path, provider: str, input_size: Size | None) -> d
     def build(folder: Path) -> None:
         job.step("building an engine with TensorRT, once for this version (minutes)")
         _OnnxRunner(job, graph, provider, {**options, "trt_engine_cache_path": os.fspath(folder)})
-        if not any(path.is_file() for path in folder.rglob("*")):
+        if not any(path.is_file() and path.stat().st_size for path in folder.rglob("*")):
             raise UnusableError("it built no engine")
 
     folder = kept(_tensorrt_key(job, input_size), build, job.step, 2 * job.bytes_of_weights)
