@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import devices
+from .server import prompt_server
 
 # Seconds: between two messages on a node, and the shortest run that shows any.
 _WORDS_EVERY = 0.25
@@ -86,11 +87,6 @@ def note(words: str) -> None:
     """Puts words before all messages of the node until it has run."""
     if (server := _listening_server()) is not None:
         _words_of_run(server).note = words
-
-
-def prompt_server() -> Any | None:
-    """ComfyUI's server; None outside ComfyUI."""
-    return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
 
 
 def _has_spoken() -> bool:

@@ -7,9 +7,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .feedback import prompt_server
-
 logger = logging.getLogger(__name__)
+
+
+def prompt_server() -> Any | None:
+    """ComfyUI's server; None outside ComfyUI."""
+    return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
 
 
 def has_node(node_id: str) -> bool:
