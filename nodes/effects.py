@@ -41,10 +41,12 @@ _LIMITS = {
     ),
     "feather": ((2.0, 0.0, MAX_DISTANCE, 0.1), "Width of the soft falloff beyond near and far, in the same unit."),
 }
-_TOLERANCE = (
-    (8.0, 0.0, MAX_DISTANCE, 0.1),
-    "Depth range around the point: how much nearer or farther than the point the surface may reach, in the same unit.",
-)
+_TOLERANCE = {
+    "tolerance": (
+        (8.0, 0.0, MAX_DISTANCE, 0.1),
+        "Depth range around the point: how much nearer or farther than the point the surface may reach, in the same unit.",
+    ),
+}
 
 
 class DepthMask:
@@ -235,7 +237,7 @@ def mask_widgets() -> dict[str, Widget]:
         **point_widgets(
             "Point on the image, set by a click on the node: the mask is the connected surface there, and near and far are ignored."
         ),
-        "tolerance": number_widget(*_TOLERANCE[0], _TOLERANCE[1]),
+        **number_widgets(_TOLERANCE),
     }
 
 
@@ -264,7 +266,7 @@ def mask_choice(
     """
     check_choice("unit", unit, UNITS)
     check_numbers(_LIMITS, {"near": near, "far": far, "feather": feather})
-    check_range("tolerance", tolerance, *_TOLERANCE[0][1:3])
+    check_numbers(_TOLERANCE, {"tolerance": tolerance})
     return MaskChoice(near, far, unit, feather, chosen_point(point_x, point_y), tolerance, invert)
 
 
