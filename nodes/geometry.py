@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 import torch
 from torch import Tensor
@@ -204,6 +204,13 @@ class EstimateSettings:
             raise ValueError(f"film is on and views is {ONE_SCENE}: a batch is a video or views of one static scene; choose one")
 
 
+class _Common(TypedDict):
+    """What a model is asked in all ways of running it."""
+
+    fov: float
+    derive: Derive | None
+
+
 def estimate_images(load: Callable[[], Model], image: Tensor, settings: EstimateSettings) -> Estimate:
     """Runs images through a model, with ComfyUI's progress bar.
 
@@ -220,7 +227,7 @@ def estimate_images(load: Callable[[], Model], image: Tensor, settings: Estimate
     """
     images = to_images(image)
     model, total = load(), images.shape[0]
-    size, common = settings.resolution or None, {"fov": settings.fov, "derive": settings.derive}
+    size, common = settings.resolution or None, _Common(fov=settings.fov, derive=settings.derive)
     if settings.views == ONE_SCENE:
         found = model.estimate_scene(images, size, progress_bar(total), **common)
         return refined_by_images(found, images, settings.refine)
@@ -228,9 +235,8 @@ def estimate_images(load: Callable[[], Model], image: Tensor, settings: Estimate
         frames = model.estimate_video(in_chunks(images), VideoOptions(smooth=settings.smooth), size=size, **common)
         found = Estimate.cat(images_with_progress(frames, total), total, images.device)
         return refined_by_images(found, images, settings.refine)
-    in_tiles = check_tiles(settings.tiles)
-    tiled = {"tiles": in_tiles} if in_tiles else {}
-    return geometry_output(model.estimate(images, size, progress_bar(total), refine=settings.refine, **common, **tiled))
+    found = model.estimate(images, size, progress_bar(total), tiles=settings.tiles, refine=settings.refine, **common)
+    return geometry_output(found)
 
 
 class DepthImageToGeometry:
