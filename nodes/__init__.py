@@ -4,6 +4,7 @@ from ..model_loader.comfy.interrupt import interruptible
 from ..model_loader.comfy.server import when_started
 from . import (
     aio,
+    depth_anything_v2,
     diffusion,
     effects,
     files,
@@ -29,6 +30,7 @@ NODES = (
     *aio.SERVED,
     *aio.NODES,
     *video_depth_anything.NODES,
+    *depth_anything_v2.NODES,
     *geometry.NODES,
     *refine.NODES,
     *diffusion.NODES,

@@ -24,7 +24,7 @@ app.registerExtension({
   settings: [{
     id: 'DepthNormal.OldIds',
     category: ['Depth & Normals', 'Graphs of other packs', 'Old ids'],
-    name: 'Serve the node ids of comfyui_controlnet_aux and ComfyUI-Video-Depth-Anything',
+    name: 'Serve the node ids of comfyui_controlnet_aux, ComfyUI-Video-Depth-Anything and ComfyUI-DepthAnythingV2',
     tooltip: 'Off: those packs keep these ids. The nodes of this pack are available under ids of their own either way. Takes effect when ComfyUI starts again.',
     type: 'boolean',
     defaultValue: true,
