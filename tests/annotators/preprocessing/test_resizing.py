@@ -106,7 +106,9 @@ def test_a_side_is_never_less_than_one_multiple(fit):
     assert min(Resizing(fit).rule(64, 32).size(1, 4000)) >= 32
 
 
-@pytest.mark.parametrize(("image", "network"), [((61, 83), (56, 70)), ((70, 84), (70, 84)), ((5, 13), (14, 14)), ((1080, 1920), (1078, 1918))])
+@pytest.mark.parametrize(
+    ("image", "network"), [((61, 83), (56, 70)), ((70, 84), (70, 84)), ((5, 13), (14, 14)), ((1080, 1920), (1078, 1918))]
+)
 def test_own_size_cuts_both_sides_whatever_the_size(image, network):
     assert OwnSize().rule(518, 14).size(*image) == OwnSize().rule(64, 14).size(*image) == network
     assert OwnSize().rule(518, 14) == CutToMultiple(14)
