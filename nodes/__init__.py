@@ -5,6 +5,7 @@ from ..model_loader.comfy.server import when_started
 from . import (
     aio,
     depth_and_normals,
+    depth_anything_v2,
     diffusion,
     effects,
     files,
@@ -31,6 +32,7 @@ NODES = (
     *aio.SERVED,
     *aio.NODES,
     *video_depth_anything.NODES,
+    *depth_anything_v2.NODES,
     *geometry.NODES,
     *refine.NODES,
     *diffusion.NODES,

@@ -39,6 +39,8 @@ OWN_IDS = {
     "VideoDepthAnythingProcess": "DepthNormal_VideoDepthAnything",
     "VideoDepthAnythingOutput": "DepthNormal_VideoDepthAnythingImages",
     "VideoDepthAnythingSaveEXR": "DepthNormal_VideoDepthAnythingSaveEXR",
+    "DownloadAndLoadDepthAnythingV2Model": "DepthNormal_LoadDepthAnythingV2Model",
+    "DepthAnything_V2": "DepthNormal_RunDepthAnythingV2",
 }
 
 SMALL_DEFAULTS = {
@@ -52,6 +54,12 @@ SMALL_DEFAULTS = {
 
 OWN_INPUTS = {"DepthNormal_LBMNormals": {"depth": "geometry"}}
 """Renamed inputs of earlier versions of this pack: {node: {earlier: now}}."""
+
+LEFT_TO_THEIR_PACK = ("DownloadAndLoadDepthAnythingV2Model", "DepthAnything_V2")
+"""Old ids that this pack provides only if no other pack does: their socket carries what only nodes of one pack understand.
+
+A pack that ComfyUI loads later takes them over anyway; these are not taken over from one that it loaded before.
+"""
 
 WITHOUT_TWIN = ("AIO_Preprocessor",)
 """The node that chooses among old ids has only its old id."""
@@ -103,7 +111,7 @@ def with_twins(nodes: Iterable[Any], *, old: bool) -> dict[str, Any]:
     for node in nodes:
         if node.NODE_ID in OWN_IDS:
             found[OWN_IDS[node.NODE_ID]] = twin(node)
-        if old or not is_old(node.NODE_ID):
+        if (old or not is_old(node.NODE_ID)) and not (node.NODE_ID in LEFT_TO_THEIR_PACK and has_node(node.NODE_ID)):
             found[node.NODE_ID] = node
     return found
 
