@@ -41,6 +41,30 @@ OWN_IDS = {
     "DepthAnything_V2": "DepthNormal_RunDepthAnythingV2",
 }
 
+PREFIXED = {
+    f"Inference_Core_{old_id}": OWN_IDS[old_id]
+    for old_id in (
+        "MiDaS-NormalMapPreprocessor",
+        "MiDaS-DepthMapPreprocessor",
+        "Zoe-DepthMapPreprocessor",
+        "DepthAnythingPreprocessor",
+        "Zoe_DepthAnythingPreprocessor",
+        "DepthAnythingV2Preprocessor",
+        "LeReS-DepthMapPreprocessor",
+        "BAE-NormalMapPreprocessor",
+        "DSINE-NormalMapPreprocessor",
+        "Metric3D-DepthMapPreprocessor",
+        "Metric3D-NormalMapPreprocessor",
+    )
+}
+"""ComfyUI-Inference-Core-Nodes has comfyui_controlnet_aux's nodes, with the same widgets, under ids of its own.
+
+This pack does not provide these ids: it offers its nodes in their place where that pack is absent.
+"""
+
+REPLACED = {**OWN_IDS, **PREFIXED}
+"""This pack's own id for each id of another pack that graphs and scripts may name."""
+
 OWN_INPUTS = {"DepthNormal_LBMNormals": {"depth": "geometry"}}
 """Renamed inputs of earlier versions of this pack: {node: {earlier: now}}."""
 
@@ -97,7 +121,7 @@ async def announce() -> None:
         said.append(f"{VARIABLE}=0 or ComfyUI's setting has this pack leave them alone")
     logger.info("old node ids: %s", "; ".join(said))
     before_each_prompt(with_own_ids)
-    for old_id, own_id in OWN_IDS.items():
+    for old_id, own_id in REPLACED.items():
         await offer_replacement(old_id, own_id)
 
 
@@ -110,8 +134,8 @@ def with_own_ids(posted: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(node, dict):
             continue
         old_id, inputs = node.get("class_type"), node.get("inputs")
-        if old_id in OWN_IDS and not has_node(old_id):
-            node["class_type"] = OWN_IDS[old_id]
+        if old_id in REPLACED and not has_node(old_id):
+            node["class_type"] = REPLACED[old_id]
         if old_id in OWN_INPUTS and isinstance(inputs, dict):
             for earlier in OWN_INPUTS[old_id].keys() & inputs:
                 inputs.setdefault(OWN_INPUTS[old_id][earlier], inputs.pop(earlier))
