@@ -96,8 +96,8 @@ class DepthAnythingV2:
     NODE_ID = "DepthAnything_V2"
     DISPLAY_NAME = "Depth Anything V2"
     DESCRIPTION = (
-        "Makes depth maps with Depth Anything V2, near = white. The network sees the images at their own size, so memory and time grow with "
-        "it; images much larger than 1000 pixels lose their overall shape."
+        "Makes depth maps with Depth Anything V2, near = white. The network sees the images at their own size, so memory and time grow "
+        "with it; images much larger than 1000 pixels lose their overall shape."
     )
     CATEGORY, FUNCTION = CATEGORY, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)

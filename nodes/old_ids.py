@@ -52,6 +52,30 @@ SMALL_DEFAULTS = {
 }
 """Nodes that begin with their smallest model under this pack's own id: the widget, the small model, and the old id's default."""
 
+PREFIXED = {
+    f"Inference_Core_{old_id}": OWN_IDS[old_id]
+    for old_id in (
+        "MiDaS-NormalMapPreprocessor",
+        "MiDaS-DepthMapPreprocessor",
+        "Zoe-DepthMapPreprocessor",
+        "DepthAnythingPreprocessor",
+        "Zoe_DepthAnythingPreprocessor",
+        "DepthAnythingV2Preprocessor",
+        "LeReS-DepthMapPreprocessor",
+        "BAE-NormalMapPreprocessor",
+        "DSINE-NormalMapPreprocessor",
+        "Metric3D-DepthMapPreprocessor",
+        "Metric3D-NormalMapPreprocessor",
+    )
+}
+"""ComfyUI-Inference-Core-Nodes has comfyui_controlnet_aux's nodes, with the same widgets, under ids of its own.
+
+This pack does not provide these ids: it offers its nodes in their place where that pack is absent.
+"""
+
+REPLACED = {**OWN_IDS, **PREFIXED}
+"""This pack's own id for each id of another pack that graphs and scripts may name."""
+
 OWN_INPUTS = {"DepthNormal_LBMNormals": {"depth": "geometry"}}
 """Renamed inputs of earlier versions of this pack: {node: {earlier: now}}."""
 
@@ -140,7 +164,7 @@ async def announce() -> None:
         said.append(f"{VARIABLE}=0 or ComfyUI's setting has this pack leave them alone")
     logger.info("old node ids: %s", "; ".join(said))
     before_each_prompt(with_own_ids)
-    for old_id, own_id in OWN_IDS.items():
+    for old_id, own_id in REPLACED.items():
         await offer_replacement(old_id, own_id)
 
 
@@ -153,8 +177,8 @@ def with_own_ids(posted: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(node, dict):
             continue
         old_id, inputs = node.get("class_type"), node.get("inputs")
-        if old_id in OWN_IDS and not has_node(old_id):
-            own_id = node["class_type"] = OWN_IDS[old_id]
+        if old_id in REPLACED and not has_node(old_id):
+            own_id = node["class_type"] = REPLACED[old_id]
             if own_id in SMALL_DEFAULTS and isinstance(inputs, dict):
                 widget, _, default = SMALL_DEFAULTS[own_id]
                 inputs.setdefault(widget, default)

@@ -163,6 +163,17 @@ def test_an_old_prompt_keeps_the_old_default_with_the_own_node(monkeypatch):
     assert [node["inputs"]["ckpt_name"] for node in posted.values()] == ["depth_anything_vitl14.pth", "tiny"]
 
 
+def test_nodes_of_the_pack_with_prefixed_ids_are_replaced_only_where_it_is_absent(monkeypatch):
+    own = {"a", "resolution"}
+    for pack, expected in (("inference_core", "Inference_Core_MiDaS-DepthMapPreprocessor"), (None, "DepthNormal_MiDaSDepthMap")):
+        comfyui_with(monkeypatch, **({expected: pack} if pack else {}))
+        posted = {"prompt": {"1": {"class_type": "Inference_Core_MiDaS-DepthMapPreprocessor", "inputs": dict.fromkeys(own, 1)}}}
+        node = old_ids.with_own_ids(posted)["prompt"]["1"]
+        assert node["class_type"] == expected and set(node["inputs"]) == own
+    for prefixed, own_id in old_ids.PREFIXED.items():
+        assert own_id in NODE_CLASS_MAPPINGS and prefixed not in NODE_CLASS_MAPPINGS
+
+
 def test_inputs_that_had_another_name_are_given_by_it():
     posted = {"prompt": {"3": {"class_type": "DepthNormal_LBMNormals", "inputs": {"image": ["1", 0], "depth": ["2", 1]}}}}
     assert old_ids.with_own_ids(posted)["prompt"]["3"]["inputs"] == {"image": ["1", 0], "geometry": ["2", 1]}
