@@ -164,7 +164,7 @@ def test_an_old_prompt_keeps_the_old_default_with_the_own_node(monkeypatch):
 
 
 def test_nodes_of_the_pack_with_prefixed_ids_are_replaced_only_where_it_is_absent(monkeypatch):
-    own = {"a", "resolution"}
+    own = {"a", "resolution", "model"}
     for pack, expected in (("inference_core", "Inference_Core_MiDaS-DepthMapPreprocessor"), (None, "DepthNormal_MiDaSDepthMap")):
         comfyui_with(monkeypatch, **({expected: pack} if pack else {}))
         posted = {"prompt": {"1": {"class_type": "Inference_Core_MiDaS-DepthMapPreprocessor", "inputs": dict.fromkeys(own, 1)}}}
