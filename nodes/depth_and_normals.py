@@ -34,6 +34,7 @@ from .widgets import (
     OPENGL,
     PER_IMAGE,
     RUNNING,
+    as_advanced,
     choice_widget,
     coding_widget,
     fov_widget,
@@ -156,7 +157,7 @@ class DepthAndNormals:
                 "resolution": network_side_widget(TOOLTIPS["resolution"]),
                 "depth_look": (look, {**look_options, "display_name": "depth look"}),
                 "coding": coding_widget(),
-                **{name: (kind, {**options, "advanced": True}) for name, (kind, options) in advanced.items()},
+                **{name: as_advanced(widget) for name, widget in advanced.items()},
             },
         }
 
