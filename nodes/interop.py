@@ -66,7 +66,7 @@ class MogeToGeometry:
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
     OUTPUT_TOOLTIPS: ClassVar = ("Metric depth, and normals if MoGe predicts them.",)
-    SEARCH_ALIASES: ClassVar = ["moge", "convert geometry", "depth", "normals"]
+    SEARCH_ALIASES: ClassVar = ["moge", "convert geometry"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -111,7 +111,7 @@ class Da3ToGeometry:
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
     OUTPUT_TOOLTIPS: ClassVar = ("The depth; the sky is masked.",)
-    SEARCH_ALIASES: ClassVar = ["da3", "depth anything", "convert geometry", "depth"]
+    SEARCH_ALIASES: ClassVar = ["da3", "depth anything", "convert geometry"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
