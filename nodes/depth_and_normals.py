@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -18,7 +17,6 @@ from ..geometry.images.display_defaults import METRIC_PERCENTILES
 from ..geometry.surfaces.derive import with_normals
 from ..model_loader import DTYPE_CHOICES
 from ..model_loader.comfy.interrupt import throw_if_interrupted
-from ..model_loader.load import is_replaced
 from .geometry import TOOLTIPS, EstimateSettings, estimate_images
 from .live import in_comfyui, temporary_png
 from .loading import choose_tiny, load_model
@@ -34,6 +32,7 @@ from .widgets import (
     OPENGL,
     PER_IMAGE,
     RUNNING,
+    as_advanced,
     choice_widget,
     coding_widget,
     fov_widget,
@@ -156,7 +155,7 @@ class DepthAndNormals:
                 "resolution": network_side_widget(TOOLTIPS["resolution"]),
                 "depth_look": (look, {**look_options, "display_name": "depth look"}),
                 "coding": coding_widget(),
-                **{name: (kind, {**options, "advanced": True}) for name, (kind, options) in advanced.items()},
+                **{name: as_advanced(widget) for name, widget in advanced.items()},
             },
         }
 
@@ -168,11 +167,6 @@ class DepthAndNormals:
         except ValueError as error:
             return str(error)
         return True
-
-    @classmethod
-    def IS_CHANGED(cls, model: str | None = BUNDLED_MODEL) -> float | str:  # noqa: N802
-        """Returns NaN, which equals nothing, if the model's file was replaced or the model is not known yet."""
-        return math.nan if model is None or is_replaced(model) else "loaded"
 
     def execute(
         self,

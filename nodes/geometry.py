@@ -252,12 +252,16 @@ class DepthImageToGeometry:
     SEARCH_ALIASES: ClassVar = [
         "depth map",
         "depth image",
+        "z depth",
         "z-depth",
         "z pass",
         "zpass",
         "z buffer",
         "depth pass",
         "import depth",
+        "lidar",
+        "depth camera",
+        "measured depth",
         "depth to geometry",
     ]
 
@@ -330,6 +334,7 @@ class NormalsFromDepth:
         "normal map from depth",
         "depth to normal map",
         "depth map to normal map",
+        "lidar",
         "surface normals",
         "dmap2norm",
     ]

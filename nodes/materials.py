@@ -147,7 +147,7 @@ class DetailNormals:
             "optional": {
                 "image": image_input("The photograph of the material."),
                 "geometry": geometry_input(
-                    "Raw normals of the photograph, e.g. from Estimate Geometry; if it has only depth, normals are computed."
+                    "Raw normals of the photograph, e.g. from Depth & Normals; if it has only depth, normals are computed."
                 ),
                 "normal_map": normal_map_input("A normal map of the photograph to use instead."),
                 "source": choice_widget((AUTO, *DETAILS), source),
