@@ -6,14 +6,16 @@ If two packs have the same id, ComfyUI silently keeps the one that it loads last
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..model_loader.comfy.folders import user_setting
 from ..model_loader.comfy.server import before_each_prompt, has_node, offer_replacement, pack_of_node
-from .sockets import ESTIMATE
+from .sockets import BY_MODEL, Inputs
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,15 @@ OWN_IDS = {
     "DownloadAndLoadDepthAnythingV2Model": "DepthNormal_LoadDepthAnythingV2Model",
     "DepthAnything_V2": "DepthNormal_RunDepthAnythingV2",
 }
+
+SMALL_DEFAULTS = {
+    "DepthNormal_MiDaSNormalMap": ("model", "midas-v2.1-small", "midas-dpt-hybrid"),
+    "DepthNormal_MiDaSDepthMap": ("model", "midas-v2.1-small", "midas-dpt-hybrid"),
+    "DepthNormal_DepthAnything": ("ckpt_name", "depth_anything_vits14.pth", "depth_anything_vitl14.pth"),
+    "DepthNormal_DepthAnythingV2": ("ckpt_name", "depth_anything_v2_vits.pth", "depth_anything_v2_vitl.pth"),
+    "DepthNormal_DepthAnythingV2Metric": ("model", "small", "large"),
+}
+"""Nodes that begin with their smallest model under this pack's own id: the widget, the small model, and the old id's default."""
 
 PREFIXED = {
     f"Inference_Core_{old_id}": OWN_IDS[old_id]
@@ -79,11 +90,43 @@ WITHOUT_TWIN = ("AIO_Preprocessor",)
 
 
 def twin(node: Any) -> Any:
-    """Returns a copy of a node under this pack's own id; the search finds it by the old id too."""
+    """Returns a copy of a node under this pack's own id; the search finds it by the old id too. It may begin with a smaller model."""
     known_as = ["controlnet preprocessor"] if node.NODE_ID.endswith("Preprocessor") else []
     aliases = [*node.SEARCH_ALIASES, *known_as, node.NODE_ID]
-    changed = {"NODE_ID": OWN_IDS[node.NODE_ID], "CATEGORY": ESTIMATE, "SEARCH_ALIASES": aliases, "__doc__": node.__doc__}
+    own_id = OWN_IDS[node.NODE_ID]
+    changed = {"NODE_ID": own_id, "CATEGORY": BY_MODEL, "SEARCH_ALIASES": aliases, "__doc__": node.__doc__}
+    if own_id in SMALL_DEFAULTS:
+        widget, small, _ = SMALL_DEFAULTS[own_id]
+        changed |= {"INPUT_TYPES": _inputs_with_default(node, widget, small), "execute": _execute_with_default(node, widget, small)}
     return type(f"Own{node.__name__}", (node,), {**changed, "__module__": node.__module__})
+
+
+def _inputs_with_default(node: Any, widget: str, default: str) -> classmethod:
+    """Returns a node's `INPUT_TYPES` with another default of a widget."""
+
+    def input_types(_cls: type) -> Inputs:
+        inputs = node.INPUT_TYPES()
+        choices, options = inputs["optional"][widget]
+        return {**inputs, "optional": {**inputs["optional"], widget: (choices, {**options, "default": default})}}
+
+    input_types.__doc__ = "ComfyUI's description of the inputs."
+    return classmethod(input_types)
+
+
+def _execute_with_default(node: Any, widget: str, default: str) -> Callable[..., Any]:
+    """Returns a node's `execute` with another default of a widget, for prompts that leave it out."""
+    signature = inspect.signature(node.execute)
+    changed = {**signature.parameters, widget: signature.parameters[widget].replace(default=default)}
+    signature = signature.replace(parameters=list(changed.values()))
+
+    @functools.wraps(node.execute)
+    def execute(*arguments: Any, **widgets: Any) -> Any:
+        bound = signature.bind(*arguments, **widgets)
+        bound.apply_defaults()
+        return node.execute(*bound.args, **bound.kwargs)
+
+    vars(execute)["__signature__"] = signature
+    return execute
 
 
 def with_twins(nodes: Iterable[Any], *, old: bool) -> dict[str, Any]:
@@ -135,7 +178,10 @@ def with_own_ids(posted: dict[str, Any]) -> dict[str, Any]:
             continue
         old_id, inputs = node.get("class_type"), node.get("inputs")
         if old_id in REPLACED and not has_node(old_id):
-            node["class_type"] = REPLACED[old_id]
+            own_id = node["class_type"] = REPLACED[old_id]
+            if own_id in SMALL_DEFAULTS and isinstance(inputs, dict):
+                widget, _, default = SMALL_DEFAULTS[own_id]
+                inputs.setdefault(widget, default)
         if old_id in OWN_INPUTS and isinstance(inputs, dict):
             for earlier in OWN_INPUTS[old_id].keys() & inputs:
                 inputs.setdefault(OWN_INPUTS[old_id][earlier], inputs.pop(earlier))

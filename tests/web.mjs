@@ -7,7 +7,8 @@ import { pathToFileURL } from 'node:url'
 
 const [web, payloadFile, folder] = process.argv.slice(2)
 const load = name => import(pathToFileURL(path.join(web, name)))
-const [light, maps, saved, solid, words] = await Promise.all(['light.js', 'maps.js', 'saved_graphs.js', 'solid.js', 'words.js'].map(load))
+const files = ['light.js', 'maps.js', 'saved_graphs.js', 'solid.js', 'words.js', 'geometry_view.js']
+const [light, maps, saved, solid, words, geometry] = await Promise.all(files.map(load))
 
 // The handle of a directional light and its angles are each other's inverse.
 for (const [azimuth, elevation] of [[0, 90], [45, 0], [135, 40], [270, 10], [359, -45]]) {
@@ -37,6 +38,13 @@ assert.strictEqual(solid.solidOf(floor).triangles.length, 6 * 63 * 63)
 const step = { ...floor, depth: Float32Array.from({ length: 4096 }, (_, i) => (i & 63) < 32 ? 1 : 3) }
 assert.strictEqual(solid.solidOf(step).triangles.length, 6 * 63 * 62)
 assert.strictEqual(solid.solidOf({ ...floor, depth: new Float32Array(4096).fill(NaN) }).triangles.length, 0)
+
+// The mask is shown where it says something: a fully valid one would take the place of the maps.
+const bits = Uint8Array.from({ length: 4096 }, () => 3)
+assert.strictEqual(geometry.tilesOf({ ...floor, bits }).length, 1)
+assert.strictEqual(geometry.tilesOf({ ...floor, bits: bits.with(7, 2) }).length, 2)
+assert.strictEqual(geometry.tilesOf({ ...floor, bits: bits.with(7, 2) })[1][4 * 7], 0)
+assert.strictEqual(geometry.tilesOf({ ...floor, depth: null, bits }).length, 1)
 
 const read = async view => {
   const bytes = fs.readFileSync(path.join(folder, new URLSearchParams(view.split('?')[1]).get('filename')))

@@ -1,7 +1,7 @@
 // Preview Geometry in the page: depth, normals and mask side by side, values under the pointer, and the surface in 3D.
 
 import { gpu } from './gl.js'
-import { describe } from './maps.js'
+import { describe, VALID } from './maps.js'
 import { OrbitScene } from './orbit_scene.js'
 import { button } from './image_view.js'
 import { depthToCamera, percentiles } from './solid.js'
@@ -173,7 +173,7 @@ export class GeometryView {
 }
 
 /**
- * Depth (near = white), normals and mask as images, those that there are.
+ * Depth (near = white), normals and mask as images, those that there are. A mask that is valid everywhere is left out, unless it is alone.
  * @param {import('./maps.js').Maps} maps
  * @returns {Uint8ClampedArray<ArrayBuffer>[]} RGBA.
  */
@@ -181,7 +181,7 @@ export function tilesOf(maps) {
   const tiles = []
   if (maps.depth) tiles.push(nearness(maps))
   if (maps.normals) tiles.push(new Uint8ClampedArray(maps.normals).map((value, i) => i % 4 === 3 ? 255 : value))
-  tiles.push(painted(maps.bits.length, i => (maps.bits[i] & 1) * 255))
+  if (!tiles.length || maps.bits.some(bits => !(bits & VALID))) tiles.push(painted(maps.bits.length, i => (maps.bits[i] & VALID) * 255))
   return tiles
 }
 
