@@ -55,6 +55,19 @@ def test_alone_this_pack_serves_all(server):
     assert not info[OLD].get("deprecated")
 
 
+def test_a_depth_map_is_made_whatever_the_numbers_that_have_no_effect(server):
+    """Graphs written by hand or by a chatbot have thresholds of 6.28."""
+    script = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0xFF8800}},
+        "2": {
+            "class_type": "MiDaS-DepthMapPreprocessor",
+            "inputs": {"image": ["1", 0], "a": 99.0, "bg_threshold": 6.28, "resolution": 64, "model": "tiny"},
+        },
+        "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
+    }
+    assert server.run(script)["status"]["status_str"] == "success"
+
+
 def test_in_place_of_a_missing_node_with_a_prefixed_id_this_packs_is_offered_and_runs(server, tmp_path):
     prefixed = f"Inference_Core_{OLD}"
     assert prefixed not in server.request("/object_info")
