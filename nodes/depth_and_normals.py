@@ -37,6 +37,7 @@ from .widgets import (
     coding_widget,
     fov_widget,
     image_input,
+    labelled,
     network_side_widget,
     precision_widget,
     switch_widget,
@@ -91,8 +92,8 @@ _TOOLTIPS = {
         "other models is shown as it is, near or far white."
     ),
     "film": (
-        "On: the images are the frames of one video, and depth, normals and grey levels are made temporally stable. A cut "
-        "starts anew. Off: each image by itself."
+        "Whether the images are the frames of one video. On: depth, normals and grey levels are made temporally stable, and a "
+        "cut starts anew. Off: each image by itself."
     ),
     "normalisation": (
         "What black and white stand for. auto: running for film, else per_image. per_image: the ends of each image's range. "
@@ -139,13 +140,12 @@ class DepthAndNormals:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         models = model_widget(by_location(DEPTH_MODELS), _TOOLTIPS["model"], best_on_disk(BEST_FIRST, BUNDLED_MODEL))
-        look, look_options = choice_widget(LOOKS, _TOOLTIPS["depth_look"])
         advanced = {
-            "film": switch_widget(False, _TOOLTIPS["film"]),
+            "film": labelled("film (one video)", switch_widget(False, _TOOLTIPS["film"])),
             "normalisation": choice_widget(NORMALISATIONS, _TOOLTIPS["normalisation"]),
             "fov": fov_widget(TOOLTIPS["fov"]),
             "tiles": tiles_widget(),
-            "refine": switch_widget(False, REFINE),
+            "refine": labelled("refine edges", switch_widget(False, REFINE)),
             "precision": precision_widget(),
         }
         return {
@@ -153,7 +153,7 @@ class DepthAndNormals:
             "optional": {
                 "model": models,
                 "resolution": network_side_widget(TOOLTIPS["resolution"]),
-                "depth_look": (look, {**look_options, "display_name": "depth look"}),
+                "depth_look": labelled("depth look", choice_widget(LOOKS, _TOOLTIPS["depth_look"])),
                 "coding": coding_widget(),
                 **{name: as_advanced(widget) for name, widget in advanced.items()},
             },

@@ -152,8 +152,8 @@ class _DiffusionNode:
         """ComfyUI's description of the inputs: the common ones, those of the output image and those of the family."""
         model = "Which model to run. Its weights are downloaded once if they are in none of ComfyUI's model folders."
         tiled = (
-            "Encodes and decodes in tiles: less memory, faint differences between the tiles. It is switched on "
-            "automatically when memory runs out."
+            "Saves memory: the image is encoded and decoded in tiles, with faint differences between them. It is switched "
+            "on automatically when memory runs out."
         )
         return {
             "required": {"image": image_input()},
@@ -189,7 +189,7 @@ class _DepthNode(_DiffusionNode):
     OUTPUT_TOOLTIPS: ClassVar = (
         "The depth map, near = white, at the image's own size.",
         (
-            "Raw depth from 0 to 1 with unknown scale and shift: relative depth (0 = near), or disparity from the "
+            "Depth as numbers from 0 to 1 with unknown scale and shift: relative depth (0 = near), or disparity from the "
             "disparity models (1 = near)."
         ),
     )
@@ -218,7 +218,7 @@ class _DepthNode(_DiffusionNode):
 class _NormalsNode(_DiffusionNode):
     """Base class of the normal nodes."""
 
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map, at the image's own size.", "The raw normals: unit vectors in OpenGL's axes.")
+    OUTPUT_TOOLTIPS: ClassVar = ("The normal map, at the image's own size.", "The normals as numbers: unit vectors in OpenGL's axes.")
 
     @classmethod
     def models(cls) -> list[str]:
@@ -309,7 +309,7 @@ class LbmNormals(_NormalsNode):
     def own(cls) -> dict[str, Any]:
         """Widgets of the family, and a geometry to check with."""
         geometry = (
-            "Raw depth of the same images, from any model, to check the normals' directions. The log warns if the "
+            "Depth of the same images as numbers, from any model, to check the normals' directions. The log warns if the "
             "normals contradict it: published results of LBM disagree about left and right."
         )
         return {**super().own(), "geometry": geometry_input(geometry)}

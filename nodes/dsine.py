@@ -37,7 +37,7 @@ class DsineNormalMap(NormalMapNode):
         fov = "Field of view of the image's longer side in degrees, at most 175. 0: unknown, 60 is assumed."
         iterations = "Number of refinement passes, in which neighbouring pixels correct each other's normals. DSINE was trained with 5."
         camera = (
-            "Camera that the network gets. correct: the true camera. as the old node: with the old node's errors "
+            "Which camera is assumed for the image. correct: the one of fov. as the old node: with the old node's errors "
             "(focal length, image centre), for the same images as before."
         )
         size = (

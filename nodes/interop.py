@@ -20,7 +20,10 @@ DEPTH_QUANTITIES = (AUTO, Quantity.METRIC_DEPTH.value, Quantity.RELATIVE_DEPTH.v
 def _inputs() -> Inputs:
     image = "The image that the geometry was estimated from: texture for the meshes of ComfyUI's own nodes. It is resized to the geometry."
     return {
-        "required": {"geometry": geometry_input("Raw depth, normals or both, e.g. from Depth & Normals."), "image": image_input(image)},
+        "required": {
+            "geometry": geometry_input("Depth, normals or both as numbers, e.g. from Depth & Normals."),
+            "image": image_input(image),
+        },
         "optional": {"fov": fov_widget(), "near_far_ratio": near_far_ratio_widget()},
     }
 

@@ -112,7 +112,10 @@ class Relight:
             "the top border, brighter or bluer than the rest, the bottom near). none: there is no sky; choose it if a "
             "far wall misses its shadows."
         )
-        coding = "Convention of the normal map: opengl for Blender and Marigold, controlnet-normalbae for BAE, DSINE, Lotus."
+        coding = (
+            "Which direction red, green and blue of the normal map stand for: opengl for Blender and Marigold, "
+            "controlnet-normalbae for BAE, DSINE, Lotus."
+        )
         optional = {
             "light": kind_widget(),
             "colour": lamp_colour_widget(),
@@ -121,9 +124,9 @@ class Relight:
             "normal_coding": coding_widget(coding),
             "depth": depth_input("Depth map for cast shadows and point lights, and for normals if there is no normal map."),
             "geometry": geometry_input(
-                "Raw depth and normals of the image, e.g. from Depth & Normals. If linked, normal_map and depth are ignored."
+                "Depth and normals of the image as numbers, e.g. from Depth & Normals. If linked, normal_map and depth are ignored."
             ),
-            "sky": choice_widget(SKIES, sky),
+            "sky": choice_widget(SKIES, sky, advanced=True),
             "lights": lights_input(),
             "sky_mask": (
                 "MASK",
@@ -134,7 +137,7 @@ class Relight:
             "ambient_below": colour_widget("Colour of the ambient light from below, such as #8a7a5c over sand.", WHITE),
             **number_widgets(_EXPOSURE),
             "roll_off": switch_widget(
-                True, "On: highlights roll off softly below white and grow paler, as on film. Off: they are clipped."
+                True, "Whether highlights roll off softly below white and grow paler, as on film. Off: they are clipped.", advanced=True
             ),
         }
         return {
@@ -234,7 +237,7 @@ class DepthParallax:
                 **number_widgets(_MOVE_NUMBERS),
                 "depth": depth_input("Depth map of the image."),
                 "geometry": geometry_input(
-                    "Raw depth of the image, with its camera, e.g. from Depth & Normals. If linked, depth is ignored."
+                    "Depth of the image as numbers, with its camera, e.g. from Depth & Normals. If linked, depth is ignored."
                 ),
             },
         }
