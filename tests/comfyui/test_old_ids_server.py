@@ -51,6 +51,8 @@ def test_alone_this_pack_serves_all(server):
     line, info = said(server), server.request("/object_info")
     assert "this pack serves" in line and OLD in line and "AIO_Preprocessor" in line
     assert "nobody" not in line and "other" not in line
+    old, own = (info[node]["input"]["optional"] for node in (OLD, OWN))
+    assert (old["model"][1].pop("default"), own["model"][1].pop("default")) == ("midas-dpt-hybrid", "midas-v2.1-small")
     assert info[OLD]["input"] == info[OWN]["input"] and info[OLD]["display_name"] == info[OWN]["display_name"]
     assert not info[OLD].get("deprecated")
 
