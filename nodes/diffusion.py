@@ -27,7 +27,7 @@ from .batches import geometry_output, to_output
 from .checks import check_count, check_geometry, check_network_side
 from .loading import OTHER_NODES, load_model, options_for
 from .model_list import best_on_disk, by_location, model_widget
-from .sockets import ESTIMATE, GEOMETRY, Inputs, Widget
+from .sockets import BY_MODEL, GEOMETRY, Inputs, Widget
 from .widgets import (
     CODINGS,
     OPENGL,
@@ -142,7 +142,7 @@ def _from_0_to_1(estimate: Estimate) -> Estimate:
 class _DiffusionNode:
     """Base class of these nodes."""
 
-    CATEGORY, FUNCTION = ESTIMATE, "execute"
+    CATEGORY, FUNCTION = BY_MODEL, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
     RETURN_NAMES: ClassVar = ("image", "geometry")
     FAMILY: ClassVar[str]

@@ -55,6 +55,19 @@ def test_alone_this_pack_serves_all(server):
     assert not info[OLD].get("deprecated")
 
 
+def test_in_place_of_a_missing_node_with_a_prefixed_id_this_packs_is_offered_and_runs(server, tmp_path):
+    prefixed = f"Inference_Core_{OLD}"
+    assert prefixed not in server.request("/object_info")
+    assert [each["new_node_id"] for each in server.request("/node_replacements")[prefixed]] == [OWN]
+    script = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0xFF8800}},
+        "2": {"class_type": prefixed, "inputs": {"image": ["1", 0], "resolution": 64, "model": "tiny"}},
+        "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
+    }
+    history = server.run(script)
+    assert history["status"]["status_str"] == "success" and history["outputs"]["3"]["images"]
+
+
 @pytest.mark.parametrize("first", [True, False], ids=["loaded before", "loaded after"])
 def test_beside_another_pack_the_workflows_run_and_the_log_says_who_serves(tmp_path, serving_beside, first):
     pack = other_pack(tmp_path, first=first)

@@ -97,9 +97,21 @@ def test_a_socket_of_one_name_is_of_one_type():
     assert set(types["depth"]) == {"IMAGE"} and set(types["geometry"]) == {"DEPTH_NORMAL_GEOMETRY"}
 
 
+def test_what_one_begins_with_is_in_the_menu_before_the_nodes_of_one_model():
+    names = [node.DISPLAY_NAME for node in NODE_CLASS_MAPPINGS.values() if node.CATEGORY == "Depth & Normals/Estimate"]
+    assert names == [
+        "Depth & Normals",
+        "Load Depth/Normal Model",
+        "Estimate Geometry",
+        "Refine Geometry",
+        "Depth of Video",
+        "Normals of Video",
+    ]
+
+
 def test_nodes_lie_in_folders_of_the_menu():
     """Nodes that have another pack's id keep its category."""
-    folders = {"Estimate", "Convert", "Render", "Effects", "Textures", "Files"}
+    folders = {"Estimate", "Estimate/By model", "Convert", "Render", "Effects", "Textures", "Files"}
     for node_id, node in NODE_CLASS_MAPPINGS.items():
         place = node.CATEGORY.removeprefix("Depth & Normals/")
         assert place in folders if node_id.startswith("DepthNormal_") else place == node.CATEGORY, node_id
