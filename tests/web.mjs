@@ -7,8 +7,8 @@ import { pathToFileURL } from 'node:url'
 
 const [web, payloadFile, folder] = process.argv.slice(2)
 const load = name => import(pathToFileURL(path.join(web, name)))
-const files = ['light.js', 'maps.js', 'saved_graphs.js', 'solid.js', 'words.js', 'geometry_view.js']
-const [light, maps, saved, solid, words, geometry] = await Promise.all(files.map(load))
+const files = ['light.js', 'maps.js', 'saved_graphs.js', 'solid.js', 'words.js', 'geometry_view.js', 'search_order.js']
+const [light, maps, saved, solid, words, geometry, search] = await Promise.all(files.map(load))
 
 // The handle of a directional light and its angles are each other's inverse.
 for (const [azimuth, elevation] of [[0, 90], [45, 0], [135, 40], [270, 10], [359, -45]]) {
@@ -45,6 +45,14 @@ assert.strictEqual(geometry.tilesOf({ ...floor, bits }).length, 1)
 assert.strictEqual(geometry.tilesOf({ ...floor, bits: bits.with(7, 2) }).length, 2)
 assert.strictEqual(geometry.tilesOf({ ...floor, bits: bits.with(7, 2) })[1][4 * 7], 0)
 assert.strictEqual(geometry.tilesOf({ ...floor, depth: null, bits }).length, 1)
+
+// The one node that gives all maps is found first, behind what is called as was typed; the others keep their order.
+const found = ['Depth Mask', 'Depth', 'Depth & Normals', 'Fog'].map(title => ({ name: title === 'Depth & Normals' ? 'DepthNormal_DepthAndNormals' : title, display_name: title }))
+const titles = query => search.inOrder(found, query).map(node => node.display_name)
+assert.deepStrictEqual(titles(' Depth '), ['Depth', 'Depth & Normals', 'Depth Mask', 'Fog'])
+assert.deepStrictEqual(titles('normal  map'), ['Depth & Normals', 'Depth Mask', 'Depth', 'Fog'])
+for (const query of ['fog', 'depth mask', 'constructor', '']) assert.strictEqual(search.inOrder(found, query), found)
+assert.deepStrictEqual(search.inOrder(found.slice(0, 2), 'depth'), found.slice(0, 2))
 
 const read = async view => {
   const bytes = fs.readFileSync(path.join(folder, new URLSearchParams(view.split('?')[1]).get('filename')))
