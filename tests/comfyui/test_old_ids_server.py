@@ -51,7 +51,9 @@ def test_alone_this_pack_serves_all(server):
     line, info = said(server), server.request("/object_info")
     assert "this pack serves" in line and OLD in line and "AIO_Preprocessor" in line
     assert "nobody" not in line and "other" not in line
-    assert info[OLD]["input"] == info[OWN]["input"] and info[OLD]["display_name"] == info[OWN]["display_name"]
+    assert info[ZOE]["input"] == info["DepthNormal_ZoeDepthMap"]["input"]
+    # under its own id it begins with a smaller model
+    assert info[OLD]["input_order"] == info[OWN]["input_order"] and info[OLD]["display_name"] == info[OWN]["display_name"]
     assert not info[OLD].get("deprecated")
 
 
