@@ -4,7 +4,8 @@ python docs/make_locales.py [ja zh]
 
 Translations stand in locales/LANGUAGE.json, found by the English: `texts` by sentence, cell or paragraph, `names` by the name of an input
 or output, or by NODE.NAME where one node means something else by it, `choices` by what a list offers, or by NAME.CHOICE where the list of
-that name means something else by it. What is said in several places is translated once. A run puts what is new there, with nothing in its
+that name means something else by it, `messages` by the templates of locales/messages.json, which are what Python says in the page while
+nodes run and when they fail. What is said in several places is translated once. A run puts what is new there, with nothing in its
 place, and takes out what is no longer said; tests/test_locales.py names what is left to do. English needs no files: it is what the server
 says and what web/docs/NODE.md holds.
 
@@ -39,7 +40,7 @@ NAMES = {
 TWINS = {own: old for old, own in OWN_IDS.items()}
 QUOTED = r"(?<!\*)\*([^\s*](?:[^*]*[^\s*])?)\*(?!\*)"
 """What a translation calls by its English name: a widget, an output or a node in asterisks."""
-SECTIONS = ("names", "texts", "choices")
+SECTIONS = ("names", "texts", "choices", "messages")
 Say = Callable[[str, str, str], str]
 """(section, English, place) -> what is shown."""
 
@@ -93,7 +94,7 @@ def settings(say: Say) -> dict[str, Any]:
 
 
 def page_table(say: Say) -> dict[str, Any]:
-    """What the pack's scripts translate in ComfyUI's page: what lists offer, by CHOICE or NAME.CHOICE."""
+    """What the pack's scripts translate in ComfyUI's page: what lists offer, by CHOICE or NAME.CHOICE, and Python's messages."""
     choices: dict[str, str] = {}
     for node in NODE_CLASS_MAPPINGS.values():
         for name, choice in choices_to_translate(node):
@@ -101,7 +102,12 @@ def page_table(say: Say) -> dict[str, Any]:
             choices[choice] = usual
             if label != usual:
                 choices[f"{name}.{choice}"] = label
-    return {"choices": dict(sorted(choices.items()))}
+    return {"choices": dict(sorted(choices.items())), "messages": {words: say("messages", words, "message") for words in messages()}}
+
+
+def messages() -> list[str]:
+    """Templates of Python's messages: {0} stands for what differs, and is kept as it is."""
+    return json.loads((LOCALES / "messages.json").read_text(encoding="utf-8"))
 
 
 def help_page(node_id: str, say: Say) -> str:
@@ -163,7 +169,7 @@ def updated(language: str) -> dict[str, dict[str, str]]:
 def speaker(language: str) -> Say:
     """Says things in a language: English where there is no translation."""
     translations, (opening, closing) = read(language), QUOTES[language]
-    names, texts, choices = (translations[section] for section in SECTIONS)
+    names, texts, choices, spoken = (translations[section] for section in SECTIONS)
 
     def name_of(word: str, place: str) -> str:
         return names.get(f"{place}.{word}") or names.get(word) or ""
@@ -173,7 +179,8 @@ def speaker(language: str) -> Say:
             return name_of(words, place) or words
         if section == "choices":
             return choices.get(f"{place}.{words}") or choices.get(words) or words
-        return re.sub(QUOTED, lambda found: quoted(found, place), texts.get(words) or words)
+        own = (spoken if section == "messages" else texts).get(words) or words
+        return re.sub(QUOTED, lambda found: quoted(found, place), own)
 
     def quoted(found: re.Match[str], place: str) -> str:
         own = name_of(found[1], place) or texts.get(found[1])
