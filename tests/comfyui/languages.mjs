@@ -43,23 +43,28 @@ await page.evaluate(() => {
 })
 const widget = name => page.evaluate(name => window.app.graph.nodes[0].widgets.find(each => each.name === name).value, name)
 report.before = await widget('normalisation')
+if (nodes2 === 'true') await page.locator('[data-node-id] [role=combobox], [data-node-id] button[aria-haspopup]').nth(1).waitFor()
 report.closed = nodes2 === 'true'
   ? (await page.locator('[data-node-id] [role=combobox], [data-node-id] button[aria-haspopup]').allInnerTexts()).join('\n')
   : await page.evaluate(() => window.app.graph.nodes[0].widgets.map(each => each._displayValue).join('\n'))
-if (nodes2 === 'true') {
-  await page.locator('[data-node-id] [role=combobox], [data-node-id] button[aria-haspopup]').nth(1).click()
-} else {
+const open = async () => {
+  if (nodes2 === 'true') return page.locator('[data-node-id] [role=combobox], [data-node-id] button[aria-haspopup]').nth(1).click()
   await page.waitForFunction(() => window.app.graph.nodes[0].widgets[1].last_y)
-  await page.mouse.click(...await page.evaluate(() => {
+  return page.mouse.click(...await page.evaluate(() => {
     const [node] = window.app.graph.nodes, widget = node.widgets[1], { ds, canvas } = window.app.canvas, box = canvas.getBoundingClientRect()
     const [x, y] = [node.pos[0] + node.size[0] / 2, node.pos[1] + widget.last_y + 10]
     return [box.left + (x + ds.offset[0]) * ds.scale, box.top + (y + ds.offset[1]) * ds.scale]
   }))
 }
 const running = report.labels.DepthNormal_RenderDepth.normalisation.running ?? 'running'
-await page.getByText(running, { exact: true }).last().waitFor()
+const shown = page.getByText(running, { exact: true }).last()
+// A canvas that is not yet drawn takes no click.
+for (let tries = 0; tries < 20 && !await shown.isVisible(); tries++) {
+  await open()
+  await shown.waitFor({ timeout: 3000 }).catch(() => {})
+}
 await shoot('list')
-await page.getByText(running, { exact: true }).last().click()
+await shown.click()
 await page.waitForFunction(() => window.app.graph.nodes[0].widgets.find(each => each.name === 'normalisation').value === 'running')
 report.saved = await page.evaluate(() => window.app.graph.serialize().nodes[0].widgets_values)
 report.prompt = await page.evaluate(async () => Object.values((await window.app.graphToPrompt()).output)[0].inputs.normalisation)
@@ -76,7 +81,6 @@ await press(dialog.getByText('Tiny Preview', { exact: true }).first())
 await dialog.waitFor({ state: 'hidden' })
 await page.waitForFunction(() => window.app.graph.nodes.some(node => /Note/.test(node.type)))
 report.template = await words()
-await page.waitForTimeout(1000)
 await shoot('template')
 await page.evaluate(async pack => {
   const graph = await (await fetch(`/api/workflow_templates/${pack}/Tiny%20Preview.json`)).json()
@@ -122,7 +126,9 @@ await page.evaluate(() => {
   set('film', true)
 })
 report.failed = await run()
-await page.waitForTimeout(1500)
+await page.locator('[data-testid="error-overlay-see-errors"]').click()
+const first = report.failed.ended[0].exception_message.split('\n')[0]
+await page.waitForFunction(first => document.body.innerText.includes(first), first).catch(() => {})
 await shoot('error')
 report.page = await page.evaluate(() => document.body.innerText)
 
