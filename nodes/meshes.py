@@ -54,7 +54,7 @@ _FILE_TOOLTIPS = (
 
 
 def _sky_widget(treatment: str) -> Widget:
-    return switch_widget(True, f"On: regions that look like sky {treatment}. Needs the image.")
+    return switch_widget(True, f"{treatment}. Needs the image.")
 
 
 class SaveMesh(SavingNode):
@@ -91,7 +91,9 @@ class SaveMesh(SavingNode):
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        geometry = "Raw depth, e.g. from Estimate Geometry. Each image of a batch gets its own file, the views of one scene a common one."
+        geometry = (
+            "Depth as numbers, e.g. from Depth & Normals. Each image of a batch gets its own file, the views of one scene a common one."
+        )
         image = "Texture of the mesh: the image that the geometry was estimated from, at any size. Without it the mesh has no colours."
         formats = "File format. glb: the image as texture. ply: coloured points."
         points = (
@@ -111,7 +113,7 @@ class SaveMesh(SavingNode):
                 "format": choice_widget(MESH_FORMATS, formats),
                 "max_points": count_widget(MAX_POINTS, 0, MAX_MESH_POINTS, points),
                 "max_jump": number_widget(0.05, *MAX_JUMP_WIDGET, 0.01, jump, advanced=True),
-                "drop_sky": _sky_widget("are left out"),
+                "drop_sky": _sky_widget("Leaves out regions that look like sky"),
                 "fov": fov_widget(),
                 "near_far_ratio": near_far_ratio_widget(),
                 "ply_up": choice_widget(tuple(PLY_AXES), up, advanced=True),
@@ -175,7 +177,7 @@ class SaveRelief(SavingNode):
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        geometry = "Raw depth, e.g. from Estimate Geometry. Each image of a batch becomes its own plate."
+        geometry = "Depth as numbers, e.g. from Depth & Normals. Each image of a batch becomes its own plate."
         raised = "Which end stands out of the plate. far: for a mould."
         points = "Largest number of points on the upper side; larger maps are averaged. An STL takes 100 bytes a point."
         return {
@@ -186,7 +188,7 @@ class SaveRelief(SavingNode):
                 **number_widgets(_RELIEF_NUMBERS),
                 "raised": choice_widget(RAISED, raised),
                 "max_points": count_widget(500_000, int(LIMITS["max_points"][0]), int(LIMITS["max_points"][1]), points),
-                "drop_sky": _sky_widget("lie on the ground"),
+                "drop_sky": _sky_widget("Lays regions that look like sky on the ground"),
             },
             "hidden": dict(HIDDEN),
         }

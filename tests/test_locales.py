@@ -30,7 +30,8 @@ def test_the_files_are_those_of_the_translations(language):
     made = LOCALES.translated(language)
     stale = [str(path.relative_to(ROOT)) for path, text in made.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     assert stale == [], "run `python docs/make_locales.py`"
-    assert {*(ROOT / "web").rglob(f"{language}.md"), *(ROOT / "locales" / language).iterdir()} == set(made)
+    there = {*(ROOT / "web").rglob(f"{language}.md"), *(ROOT / "web").rglob(f"{language}.json"), *(ROOT / "locales" / language).iterdir()}
+    assert there == set(made)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -16,6 +16,7 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes.files import NOTHING
 from depth_normal.nodes.live import image_payload
+from depth_normal.nodes.load_model import FROM_FILE
 from depth_normal.nodes.model_list import _describe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,6 +74,7 @@ def said_by_the_server():
         *named,
         "to download",
         NOTHING,
+        FROM_FILE,
         *(quantity.value.replace("_", " ") for quantity in Quantity if quantity != Quantity.METRIC_DEPTH),
         "depth",
     }

@@ -74,14 +74,14 @@ assert.deepStrictEqual(['fr', undefined].map(locale => inLanguage(locale, () => 
 const first = () => ({
   last_node_id: 4, last_link_id: 15,
   nodes: [
-    { id: 1, type: 'Load', outputs: [{ links: [11] }, { links: [12] }] },
+    { id: 1, type: 'Load', pos: [-400, 20], outputs: [{ links: [11] }, { links: [12] }] },
     {
       id: 2, type: 'VideoDepthAnythingProcess', pos: [10, 20], size: [200, 90], widgets_values: [15, 392, 960, 'inferno'],
       inputs: [{ name: 'vda_model', link: 13 }, { name: 'images', link: 11 }, { name: 'target_fps', link: 12 }, { name: 'max_res', link: 14 }],
       outputs: [{ name: 'image', type: 'IMAGE', links: [15] }, { name: 'fps', type: 'FLOAT', links: [9] }],
     },
-    { id: 3, type: 'Combine', inputs: [{ name: 'images', link: 15 }, { name: 'frame_rate', link: 9 }] },
-    { id: 4, type: 'Model', outputs: [{ links: [13] }, { links: [14] }] },
+    { id: 3, type: 'Combine', pos: [300, 20], size: [200, 300], inputs: [{ name: 'images', link: 15 }, { name: 'frame_rate', link: 9 }] },
+    { id: 4, type: 'Model', pos: { 0: -400, 1: 300 }, outputs: [{ links: [13] }, { links: [14] }] },
   ],
   links: [[11, 1, 0, 2, 1], [12, 1, 1, 2, 2], [13, 4, 0, 2, 0], [14, 4, 1, 2, 3], [15, 2, 0, 3, 0, 'IMAGE'], [9, 2, 1, 3, 1, 'FLOAT']],
 })
@@ -97,6 +97,7 @@ for (const definition of [false, true]) {
   assert.deepStrictEqual([process.widgets_values, shown.type, shown.widgets_values], [[392, 960], 'VideoDepthAnythingOutput', ['inferno']])
   assert.deepStrictEqual(process.inputs.map(input => input.name), ['vda_model', 'images', 'max_res'])
   assert.deepStrictEqual([load.outputs[1].links, process.outputs, shown.outputs[0].links], [[9], [{ name: 'depths', type: 'DEPTHS', links: [16] }], [15]])
+  assert.deepStrictEqual(shown.pos, [10, 190], 'the place at the right is taken')
   assert.deepStrictEqual([graph.last_node_id, graph.last_link_id], [5, 16])
   const again = structuredClone(graph)
   saved.mendGraph(again, ours)
