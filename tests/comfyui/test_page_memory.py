@@ -40,7 +40,8 @@ def test_the_measure_sees_live_images(seen):
 @pytest.mark.parametrize("kind", ["numbers", "canvases"])
 def test_deleted_nodes_leave_nothing(seen, kind):
     left = [round(each[kind] - seen["before"][kind], 1) for each in seen["rounds"]]
-    print(f"\n{kind}: {seen['before'][kind]:.1f} MB before, {seen['full'][kind]:.1f} MB with {NODES} nodes, then {left} MB more than before")
+    before, full = seen["before"][kind], seen["full"][kind]
+    print(f"\n{kind}: {before:.1f} MB before, {full:.1f} MB with {NODES} nodes, then {left} MB more than before")
     assert max(left) < 4, "megabytes more than before"
     assert left[2] - left[0] < 1, "it grows from time to time"
 
