@@ -150,6 +150,7 @@ def test_a_lamp_shows_what_its_kind_has_and_keeps_the_rest(seen):
 @pytest.mark.parametrize(
     ("typed", "found"),
     {
+        **dict.fromkeys(("depth", "depth map", "normal", "normal map", "controlnet depth", "z depth"), "DepthAndNormals"),
         "displacement": "NormalToHeight",
         "height map": "NormalToHeight",
         "heightmap": "NormalToHeight",
@@ -164,5 +165,9 @@ def test_a_lamp_shows_what_its_kind_has_and_keeps_the_rest(seen):
     }.items(),
 )
 def test_search_finds_what_people_type(seen, typed, found):
-    first = seen["files"]["search"][typed][: 1 if "normal" in typed else 6]
+    first = seen["files"]["search"][typed][: 1 if "normal" in typed or found == "DepthAndNormals" else 6]
     assert f"DepthNormal_{found}" in first
+
+
+def test_the_search_dialog_shows_the_node_for_all_maps_first(seen):
+    assert seen["files"]["dialog"] == "Depth & Normals"
