@@ -69,7 +69,14 @@ _ROOMS = ("annotators", "geometry", "media", "model_loader", "nodes")
 def __getattr__(name: str) -> Any:
     """Imports a public name when it is first asked for: torch takes seconds, and `depth-normal --help` needs none of it."""
     if name in _HOMES:
-        value = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)
+        try:
+            home = import_module(_HOMES[name], __name__)
+        except ModuleNotFoundError as problem:
+            if problem.name != f"{__name__}.app":
+                raise
+            # An AttributeError, so that `hasattr` and `inspect` go on with the version of ComfyUI's registry
+            raise AttributeError(f"{name} is not in the version of ComfyUI's registry, which holds the nodes alone") from None
+        value = globals()[name] = getattr(home, name)
         return value
     if name in _ROOMS:
         import_module(".nodes", __name__)  # which needs them all

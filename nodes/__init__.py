@@ -4,6 +4,8 @@ from ..model_loader.comfy.interrupt import interruptible
 from ..model_loader.comfy.server import when_started
 from . import (
     aio,
+    depth_and_normals,
+    depth_anything_v2,
     diffusion,
     effects,
     files,
@@ -26,9 +28,11 @@ from . import (
 from .search_words import with_other_languages
 
 NODES = (
+    *depth_and_normals.NODES,
     *aio.SERVED,
     *aio.NODES,
     *video_depth_anything.NODES,
+    *depth_anything_v2.NODES,
     *geometry.NODES,
     *refine.NODES,
     *diffusion.NODES,

@@ -25,9 +25,9 @@ from ..model_loader.comfy.feedback import progress_bar
 from ..utils import to_images, to_planar
 from .batches import geometry_output, to_output
 from .checks import check_count, check_geometry, check_network_side
-from .loading import OTHER_NODES, load_model, options_for
+from .loading import OTHER_NODE, load_model, options_for
 from .model_list import best_on_disk, by_location, model_widget
-from .sockets import ESTIMATE, GEOMETRY, Inputs, Widget
+from .sockets import BY_MODEL, GEOMETRY, Inputs, Widget
 from .widgets import (
     CODINGS,
     OPENGL,
@@ -126,7 +126,7 @@ def _estimate(image: Tensor, model: str, models: list[str], options: DiffusionOp
     check_choice("model", model, models)
     check_network_side(resolution)
     images = to_images(image)
-    loaded = load_model(model, precision, OTHER_NODES)
+    loaded = load_model(model, precision, OTHER_NODE)
     progress = progress_bar(images.shape[0])
     estimate = loaded.estimate(images, resolution or None, progress, options=options_for(loaded, options))
     return geometry_output(_from_0_to_1(estimate) if loaded.spec.id == BUNDLED_MODEL else estimate)
@@ -142,7 +142,7 @@ def _from_0_to_1(estimate: Estimate) -> Estimate:
 class _DiffusionNode:
     """Base class of these nodes."""
 
-    CATEGORY, FUNCTION = ESTIMATE, "execute"
+    CATEGORY, FUNCTION = BY_MODEL, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
     RETURN_NAMES: ClassVar = ("image", "geometry")
     FAMILY: ClassVar[str]
@@ -301,7 +301,7 @@ class LbmNormals(_NormalsNode):
     NODE_ID = "DepthNormal_LBMNormals"
     DISPLAY_NAME = "LBM Normals"
     DESCRIPTION = f"Estimates normals with LBM (latent bridge matching, SDXL's size) in one step or a few. {_NON_COMMERCIAL}"
-    SEARCH_ALIASES: ClassVar = ["lbm", "latent bridge matching", "normal map", "surface normals", "normal estimation"]
+    SEARCH_ALIASES: ClassVar = ["lbm", "latent bridge matching", "surface normals", "normal estimation"]
     FAMILY = "lbm"
     execute = _execute(model="lbm-normals", coding=OPENGL, steps=1, seed=0, geometry=None)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..annotators.dsine import MAX_ITERATIONS, DsineOptions
 from ..geometry.checks import check_choice
 from .checks import check_camera
-from .loading import OTHER_NORMALS, load_model
+from .loading import OTHER_NODE, load_model
 from .normal_maps import NormalMapNode, normal_map, normal_map_inputs
 from .sockets import Inputs
 from .widgets import NORMALBAE, choice_widget, count_widget, network_size_widget, number_widget
@@ -65,7 +65,7 @@ class DsineNormalMap(NormalMapNode):
         check_camera(fov)
         check_choice("camera", camera, CAMERAS)
         options = DsineOptions(iterations, old_camera=camera == AS_OLD)
-        load = partial(load_model, "dsine", precision, OTHER_NORMALS)
+        load = partial(load_model, "dsine", precision, OTHER_NODE)
         return normal_map(image, load, resolution, network_size, coding, default_size=resolution, fov=fov, options=options)
 
 

@@ -75,7 +75,7 @@ class SaveGeometry(SavingNode):
         formats = "\n".join(f"{suffix.lstrip('.')}: {entry.description}" for suffix, entry in FORMATS.items())
         image = "Texture of a GLB and colours of a PLY: the image that the geometry was estimated from."
         geometry = (
-            "Depth, normals or both as numbers, e.g. from Estimate Geometry. Each image of a batch gets its own file, except "
+            "Depth, normals or both as numbers, e.g. from Depth & Normals. Each image of a batch gets its own file, except "
             "in npz and in a mesh of one scene."
         )
         return {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from ..geometry.assumptions import assumed_depth, assumed_intrinsics
 from ..geometry.camera import intrinsics_from_fov
 from ..geometry.checks import check_choice, check_range
+from ..geometry.edges.refine import Derive
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files.unlabelled import depth_mask
 from ..geometry.images.depth_image import LINEAR_IN, image_to_depth
@@ -61,12 +63,11 @@ _OVERSHOOT = 0.01
 _COLOUR = 0.02
 
 
-# Tooltips of Estimate Geometry.
-_TOOLTIPS = {
+TOOLTIPS = {
     "resolution": (
         "Size to which the image is scaled for the network, in pixels; the result has the image's own size. 0: the "
-        "model's own size. It is measured as the model's authors do (see the help page). MoGe-2: 840 is its authors' "
-        "resolution level 9 (3600 tokens, the default), 485 level 0 (1200, 2.5 times as fast on a CPU)."
+        "model's own size. It is measured as the model's authors do (see the help page of Estimate Geometry). MoGe-2: 840 is "
+        "its authors' resolution level 9 (3600 tokens, the default), 485 level 0 (1200, 2.5 times as fast on a CPU)."
     ),
     "normals": (
         "Where the normals come from if the model does not predict them. auto: they are computed from its depth (not "
@@ -92,6 +93,7 @@ _TOOLTIPS = {
         "depth-anything-3-small, -base and -large can do that."
     ),
 }
+"""Tooltips of Estimate Geometry's widgets; Depth & Normals shares some."""
 
 
 class EstimateGeometry:
@@ -137,12 +139,12 @@ class EstimateGeometry:
                 "image": image_input(),
             },
             "optional": {
-                "resolution": network_side_widget(_TOOLTIPS["resolution"]),
-                "normals": choice_widget((AUTO, MODEL_ONLY), _TOOLTIPS["normals"]),
-                "fov": fov_widget(_TOOLTIPS["fov"]),
-                "film": labelled("film (one video)", switch_widget(False, _TOOLTIPS["film"])),
-                "smooth": number_widget(1.0, 0.0, 1.0, 0.05, _TOOLTIPS["smooth"], advanced=True),
-                "views": choice_widget(VIEWS, _TOOLTIPS["views"]),
+                "resolution": network_side_widget(TOOLTIPS["resolution"]),
+                "normals": choice_widget((AUTO, MODEL_ONLY), TOOLTIPS["normals"]),
+                "fov": fov_widget(TOOLTIPS["fov"]),
+                "film": labelled("film (one video)", switch_widget(False, TOOLTIPS["film"])),
+                "smooth": number_widget(1.0, 0.0, 1.0, 0.05, TOOLTIPS["smooth"], advanced=True),
+                "views": choice_widget(VIEWS, TOOLTIPS["views"]),
                 "tiles": tiles_widget(),
                 "refine": labelled("refine edges", switch_widget(False, REFINE)),
             },
@@ -163,28 +165,82 @@ class EstimateGeometry:
     ) -> tuple[Estimate]:
         """Returns the geometry."""
         check_model(model)
-        check_network_side(resolution)
-        check_camera(fov)
         check_choice("normals", normals, (AUTO, MODEL_ONLY))
-        check_choice("views", views, VIEWS)
-        in_tiles = check_tiles(tiles)
-        if in_tiles and (film or views == ONE_SCENE):
-            other = "film is on" if film else f"views is {views}"
-            raise ValueError(f"tiles is {tiles} and {other}: tiles process each image by itself; choose one of the two")
-        images = to_images(image)
-        derive = with_normals if normals == AUTO else None
-        total = images.shape[0]
-        if views == ONE_SCENE:
-            if film:
-                raise ValueError(f"film is on and views is {ONE_SCENE}: a batch is a video or views of one static scene; choose one")
-            found = model.estimate_scene(images, resolution or None, progress_bar(total), fov=fov, derive=derive)
-            return (refined_by_images(found, images, refine),)
-        if film:
-            settings = {"size": resolution or None, "fov": fov, "derive": derive}
-            parts = images_with_progress(model.estimate_video(in_chunks(images), VideoOptions(smooth=smooth), **settings), total)
-            return (refined_by_images(Estimate.cat(parts, total, images.device), images, refine),)
-        settings = {"fov": fov, "derive": derive, "refine": refine, **({"tiles": in_tiles} if in_tiles else {})}
-        return (geometry_output(model.estimate(images, resolution or None, progress_bar(total), **settings)),)
+        settings = EstimateSettings(resolution, fov, film, smooth, views, tiles, refine, with_normals if normals == AUTO else None)
+        return (estimate_images(lambda: model, image, settings),)
+
+
+@dataclass(frozen=True)
+class EstimateSettings:
+    """How images are run through a model: the widgets of Estimate Geometry.
+
+    Attributes:
+        resolution: Side of the network's input in pixels; 0: the model's own.
+        fov: Field of view of the longer side in degrees; 0: unknown.
+        film: Whether the batch is one video.
+        smooth: Weight of earlier frames in a video, 0 to 1.
+        views: One of `VIEWS`.
+        tiles: One of `TILES`.
+        refine: Whether edges are aligned to the image's.
+        derive: Adds normals to an estimate; None: nothing is added.
+
+    Raises:
+        ValueError: A value out of range, or two that exclude each other.
+    """
+
+    resolution: int = 0
+    fov: float = 0.0
+    film: bool = False
+    smooth: float = VideoOptions.smooth
+    views: str = SEPARATE
+    tiles: str | int = OFF
+    refine: bool = False
+    derive: Derive | None = with_normals
+
+    def __post_init__(self) -> None:
+        check_network_side(self.resolution)
+        check_camera(self.fov)
+        check_choice("views", self.views, VIEWS)
+        if check_tiles(self.tiles) and (self.film or self.views == ONE_SCENE):
+            other = "film is on" if self.film else f"views is {self.views}"
+            raise ValueError(f"tiles is {self.tiles} and {other}: tiles process each image by itself; choose one of the two")
+        if self.film and self.views == ONE_SCENE:
+            raise ValueError(f"film is on and views is {ONE_SCENE}: a batch is a video or views of one static scene; choose one")
+
+
+class _Common(TypedDict):
+    """What a model is asked in all ways of running it."""
+
+    fov: float
+    derive: Derive | None
+
+
+def estimate_images(load: Callable[[], Model], image: Tensor, settings: EstimateSettings) -> Estimate:
+    """Runs images through a model, with ComfyUI's progress bar.
+
+    Args:
+        load: Loads the model; called after the images were checked, so that nothing is downloaded for invalid input.
+        image: ComfyUI's IMAGE, (B, H, W, C).
+        settings: How.
+
+    Returns:
+        The estimate at the images' own size, on ComfyUI's intermediate device.
+
+    Raises:
+        ValueError: Images that `utils.to_images` refuses.
+    """
+    images = to_images(image)
+    model, total = load(), images.shape[0]
+    size, common = settings.resolution or None, _Common(fov=settings.fov, derive=settings.derive)
+    if settings.views == ONE_SCENE:
+        found = model.estimate_scene(images, size, progress_bar(total), **common)
+        return refined_by_images(found, images, settings.refine)
+    if settings.film:
+        frames = model.estimate_video(in_chunks(images), VideoOptions(smooth=settings.smooth), size=size, **common)
+        found = Estimate.cat(images_with_progress(frames, total), total, images.device)
+        return refined_by_images(found, images, settings.refine)
+    found = model.estimate(images, size, progress_bar(total), tiles=settings.tiles, refine=settings.refine, **common)
+    return geometry_output(found)
 
 
 class DepthImageToGeometry:
@@ -200,12 +256,16 @@ class DepthImageToGeometry:
     SEARCH_ALIASES: ClassVar = [
         "depth map",
         "depth image",
+        "z depth",
         "z-depth",
         "z pass",
         "zpass",
         "z buffer",
         "depth pass",
         "import depth",
+        "lidar",
+        "depth camera",
+        "measured depth",
         "depth to geometry",
     ]
 
@@ -278,6 +338,7 @@ class NormalsFromDepth:
         "normal map from depth",
         "depth to normal map",
         "depth map to normal map",
+        "lidar",
         "surface normals",
         "dmap2norm",
     ]

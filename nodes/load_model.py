@@ -11,7 +11,7 @@ from ..model_loader import Model
 from ..model_loader.load import is_replaced
 from ..model_loader.weights.find import find_file
 from .loading import choose_tiny, load_model
-from .model_list import best_on_disk, by_location, model_widget
+from .model_list import FIRST_CHOICE, best_on_disk, by_location, model_widget
 from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, Inputs
 from .widgets import AUTO, precision_widget, runtime_widget, text_widget
 
@@ -41,9 +41,8 @@ class LoadDepthNormalModel:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        first = MODELS[RECOMMENDED_MODEL]
         tooltip = (
-            f"Which model to load. A good first choice is {first.id}: metres, normals and camera ({first.size_in_words}, {first.licence}). "
+            f"Which model to load. {FIRST_CHOICE} "
             "tiny comes with the pack. The list shows models on this computer first, and the best of those is the default. "
             f"{FROM_FILE}: the model of the file in weights."
         )

@@ -148,7 +148,7 @@ class DetailNormals:
             "optional": {
                 "image": image_input("The photograph of the material."),
                 "geometry": geometry_input(
-                    "Normals of the photograph as numbers, e.g. from Estimate Geometry; if it has only depth, normals are computed."
+                    "Normals of the photograph as numbers, e.g. from Depth & Normals; if it has only depth, normals are computed."
                 ),
                 "normal_map": normal_map_input("A normal map of the photograph to use instead."),
                 "source": choice_widget((AUTO, *DETAILS), source),

@@ -92,7 +92,7 @@ class SaveMesh(SavingNode):
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         geometry = (
-            "Depth as numbers, e.g. from Estimate Geometry. Each image of a batch gets its own file, the views of one scene a common one."
+            "Depth as numbers, e.g. from Depth & Normals. Each image of a batch gets its own file, the views of one scene a common one."
         )
         image = "Texture of the mesh: the image that the geometry was estimated from, at any size. Without it the mesh has no colours."
         formats = "File format. glb: the image as texture. ply: coloured points."
@@ -177,7 +177,7 @@ class SaveRelief(SavingNode):
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        geometry = "Depth as numbers, e.g. from Estimate Geometry. Each image of a batch becomes its own plate."
+        geometry = "Depth as numbers, e.g. from Depth & Normals. Each image of a batch becomes its own plate."
         raised = "Which end stands out of the plate. far: for a mould."
         points = "Largest number of points on the upper side; larger maps are averaged. An STL takes 100 bytes a point."
         return {

@@ -119,6 +119,11 @@ class MidasDepthMap(LegacyNode):
         inputs["optional"]["normalisation"] = clip_normalisation_widget()
         return inputs
 
+    @classmethod
+    def VALIDATE_INPUTS(cls, a: float | None = DEFAULT_A, bg_threshold: float | None = DEFAULT_THRESHOLD) -> bool:  # noqa: N802
+        """Accepts any numbers where they have no effect: ComfyUI checks no range of the inputs that this names."""
+        return True
+
     def execute(
         self,
         image: Tensor,

@@ -16,6 +16,12 @@ LABELS = "depth_normal_labels"
 TINY_CHOICE = f"{BUNDLED_MODEL}: the pack's own small network, a preview without a download"
 """Tooltip text for the bundled model in a list of choices."""
 
+FIRST_CHOICE = (
+    f"A good first choice is {RECOMMENDED_MODEL}: metres, normals and camera "
+    f"({MODELS[RECOMMENDED_MODEL].size_in_words}, {MODELS[RECOMMENDED_MODEL].licence})."
+)
+"""Tooltip text that recommends a model."""
+
 _DEPTH = {"metric_depth": "metres", "relative_depth": "relative depth"}
 
 

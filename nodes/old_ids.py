@@ -6,14 +6,16 @@ If two packs have the same id, ComfyUI silently keeps the one that it loads last
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..model_loader.comfy.folders import user_setting
 from ..model_loader.comfy.server import before_each_prompt, has_node, offer_replacement, pack_of_node
-from .sockets import ESTIMATE
+from .sockets import BY_MODEL, Inputs
 
 logger = logging.getLogger(__name__)
 
@@ -37,21 +39,99 @@ OWN_IDS = {
     "VideoDepthAnythingProcess": "DepthNormal_VideoDepthAnything",
     "VideoDepthAnythingOutput": "DepthNormal_VideoDepthAnythingImages",
     "VideoDepthAnythingSaveEXR": "DepthNormal_VideoDepthAnythingSaveEXR",
+    "DownloadAndLoadDepthAnythingV2Model": "DepthNormal_LoadDepthAnythingV2Model",
+    "DepthAnything_V2": "DepthNormal_RunDepthAnythingV2",
 }
+
+SMALL_DEFAULTS = {
+    "DepthNormal_MiDaSNormalMap": ("model", "midas-v2.1-small", "midas-dpt-hybrid"),
+    "DepthNormal_MiDaSDepthMap": ("model", "midas-v2.1-small", "midas-dpt-hybrid"),
+    "DepthNormal_DepthAnything": ("ckpt_name", "depth_anything_vits14.pth", "depth_anything_vitl14.pth"),
+    "DepthNormal_DepthAnythingV2": ("ckpt_name", "depth_anything_v2_vits.pth", "depth_anything_v2_vitl.pth"),
+    "DepthNormal_DepthAnythingV2Metric": ("model", "small", "large"),
+    "DepthNormal_LoadDepthAnythingV2Model": (
+        "model",
+        "depth_anything_v2_vits_fp32.safetensors",
+        "depth_anything_v2_vitl_fp32.safetensors",
+    ),
+}
+"""Nodes that begin with their smallest model under this pack's own id: the widget, the small model, and the old id's default."""
+
+PREFIXED = {
+    f"Inference_Core_{old_id}": OWN_IDS[old_id]
+    for old_id in (
+        "MiDaS-NormalMapPreprocessor",
+        "MiDaS-DepthMapPreprocessor",
+        "Zoe-DepthMapPreprocessor",
+        "DepthAnythingPreprocessor",
+        "Zoe_DepthAnythingPreprocessor",
+        "DepthAnythingV2Preprocessor",
+        "LeReS-DepthMapPreprocessor",
+        "BAE-NormalMapPreprocessor",
+        "DSINE-NormalMapPreprocessor",
+        "Metric3D-DepthMapPreprocessor",
+        "Metric3D-NormalMapPreprocessor",
+    )
+}
+"""ComfyUI-Inference-Core-Nodes has comfyui_controlnet_aux's nodes, with the same widgets, under ids of its own.
+
+This pack does not provide these ids: it offers its nodes in their place where that pack is absent.
+"""
+
+REPLACED = {**OWN_IDS, **PREFIXED}
+"""This pack's own id for each id of another pack that graphs and scripts may name."""
 
 OWN_INPUTS = {"DepthNormal_LBMNormals": {"depth": "geometry"}}
 """Renamed inputs of earlier versions of this pack: {node: {earlier: now}}."""
+
+LEFT_TO_THEIR_PACK = ("DownloadAndLoadDepthAnythingV2Model", "DepthAnything_V2")
+"""Old ids that this pack provides only if no other pack does: their socket carries what only nodes of one pack understand.
+
+A pack that ComfyUI loads later takes them over anyway; these are not taken over from one that it loaded before.
+"""
 
 WITHOUT_TWIN = ("AIO_Preprocessor",)
 """The node that chooses among old ids has only its old id."""
 
 
 def twin(node: Any) -> Any:
-    """Returns a copy of a node under this pack's own id; the search finds it by the old id too."""
+    """Returns a copy of a node under this pack's own id; the search finds it by the old id too. It may begin with a smaller model."""
     known_as = ["controlnet preprocessor"] if node.NODE_ID.endswith("Preprocessor") else []
     aliases = [*node.SEARCH_ALIASES, *known_as, node.NODE_ID]
-    changed = {"NODE_ID": OWN_IDS[node.NODE_ID], "CATEGORY": ESTIMATE, "SEARCH_ALIASES": aliases, "__doc__": node.__doc__}
+    own_id = OWN_IDS[node.NODE_ID]
+    changed = {"NODE_ID": own_id, "CATEGORY": BY_MODEL, "SEARCH_ALIASES": aliases, "__doc__": node.__doc__}
+    if own_id in SMALL_DEFAULTS:
+        widget, small, _ = SMALL_DEFAULTS[own_id]
+        changed |= {"INPUT_TYPES": _inputs_with_default(node, widget, small), "execute": _execute_with_default(node, widget, small)}
     return type(f"Own{node.__name__}", (node,), {**changed, "__module__": node.__module__})
+
+
+def _inputs_with_default(node: Any, widget: str, default: str) -> classmethod:
+    """Returns a node's `INPUT_TYPES` with another default of a widget."""
+
+    def input_types(_cls: type) -> Inputs:
+        inputs = node.INPUT_TYPES()
+        choices, options = inputs["optional"][widget]
+        return {**inputs, "optional": {**inputs["optional"], widget: (choices, {**options, "default": default})}}
+
+    input_types.__doc__ = "ComfyUI's description of the inputs."
+    return classmethod(input_types)
+
+
+def _execute_with_default(node: Any, widget: str, default: str) -> Callable[..., Any]:
+    """Returns a node's `execute` with another default of a widget, for prompts that leave it out."""
+    signature = inspect.signature(node.execute)
+    changed = {**signature.parameters, widget: signature.parameters[widget].replace(default=default)}
+    signature = signature.replace(parameters=list(changed.values()))
+
+    @functools.wraps(node.execute)
+    def execute(*arguments: Any, **widgets: Any) -> Any:
+        bound = signature.bind(*arguments, **widgets)
+        bound.apply_defaults()
+        return node.execute(*bound.args, **bound.kwargs)
+
+    vars(execute)["__signature__"] = signature
+    return execute
 
 
 def with_twins(nodes: Iterable[Any], *, old: bool) -> dict[str, Any]:
@@ -60,7 +140,7 @@ def with_twins(nodes: Iterable[Any], *, old: bool) -> dict[str, Any]:
     for node in nodes:
         if node.NODE_ID in OWN_IDS:
             found[OWN_IDS[node.NODE_ID]] = twin(node)
-        if old or not is_old(node.NODE_ID):
+        if (old or not is_old(node.NODE_ID)) and not (node.NODE_ID in LEFT_TO_THEIR_PACK and has_node(node.NODE_ID)):
             found[node.NODE_ID] = node
     return found
 
@@ -89,7 +169,7 @@ async def announce() -> None:
         said.append(f"{VARIABLE}=0 or ComfyUI's setting has this pack leave them alone")
     logger.info("old node ids: %s", "; ".join(said))
     before_each_prompt(with_own_ids)
-    for old_id, own_id in OWN_IDS.items():
+    for old_id, own_id in REPLACED.items():
         await offer_replacement(old_id, own_id)
 
 
@@ -102,8 +182,11 @@ def with_own_ids(posted: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(node, dict):
             continue
         old_id, inputs = node.get("class_type"), node.get("inputs")
-        if old_id in OWN_IDS and not has_node(old_id):
-            node["class_type"] = OWN_IDS[old_id]
+        if old_id in REPLACED and not has_node(old_id):
+            own_id = node["class_type"] = REPLACED[old_id]
+            if own_id in SMALL_DEFAULTS and isinstance(inputs, dict):
+                widget, _, default = SMALL_DEFAULTS[own_id]
+                inputs.setdefault(widget, default)
         if old_id in OWN_INPUTS and isinstance(inputs, dict):
             for earlier in OWN_INPUTS[old_id].keys() & inputs:
                 inputs.setdefault(OWN_INPUTS[old_id][earlier], inputs.pop(earlier))

@@ -59,6 +59,7 @@ class RenderDepth:
         "turbo",
         "inferno",
         "colormap",
+        "z depth",
         "z-depth",
         "z pass",
         "zpass",
@@ -138,7 +139,7 @@ class RenderNormals:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         return {
-            "required": {"geometry": geometry_input("Normals as numbers, e.g. from Estimate Geometry.")},
+            "required": {"geometry": geometry_input("Normals as numbers, e.g. from Depth & Normals.")},
             "optional": {
                 "coding": coding_widget(),
                 "background": choice_widget(

@@ -7,7 +7,8 @@ from typing import Any
 CATEGORY = "Depth & Normals"
 ESTIMATE, CONVERT, RENDER = f"{CATEGORY}/Estimate", f"{CATEGORY}/Convert", f"{CATEGORY}/Render"
 EFFECTS, TEXTURES, FILES = f"{CATEGORY}/Effects", f"{CATEGORY}/Textures", f"{CATEGORY}/Files"
-"""The pack's folders in the menu."""
+BY_MODEL = f"{ESTIMATE}/By model"
+"""The pack's folders in the menu; in the last are the nodes of one model family each."""
 
 GEOMETRY = "DEPTH_NORMAL_GEOMETRY"
 """Raw depth and/or normals: an `Estimate`. Other packs have a GEOMETRY of their own. `web/colours.js` knows it by this name."""

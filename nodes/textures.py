@@ -101,7 +101,7 @@ class NormalToHeight:
             "optional": {
                 "normal_map": normal_map_input("The normal map to integrate."),
                 "geometry": geometry_input(
-                    "Normals as numbers, to use instead of a normal map, e.g. from Estimate Geometry; if it has only depth, "
+                    "Normals as numbers, to use instead of a normal map, e.g. from Depth & Normals; if it has only depth, "
                     "normals are computed."
                 ),
                 "mask": ("MASK", {"tooltip": mask}),
@@ -237,7 +237,7 @@ class Curvature:
             "optional": {
                 "normal_map": normal_map_input("The normal map whose curvature is computed."),
                 "height": height_input("A height map to use instead, white = high."),
-                "geometry": geometry_input("Normals or depth as numbers to use instead, e.g. from Estimate Geometry."),
+                "geometry": geometry_input("Normals or depth as numbers to use instead, e.g. from Depth & Normals."),
                 "scale": number_widget(2.0, 1.0, MAX_SCALE, 0.5, scale),
                 "strength": number_widget(0.0, 0.0, 1000.0, 0.1, strength),
                 "normal_coding": coding_widget(coding),
@@ -313,7 +313,7 @@ class AmbientOcclusion:
             "optional": {
                 "height": height_input("The height map, white = high, seen straight on."),
                 "geometry": geometry_input(
-                    "Depth of an image as numbers to use instead, with its camera, e.g. from Estimate Geometry; its normals "
+                    "Depth of an image as numbers to use instead, with its camera, e.g. from Depth & Normals; its normals "
                     "are used if it has any."
                 ),
                 "radius": number_widget(64.0, 1.0, MAX_RADIUS, 1.0, radius),

@@ -37,6 +37,12 @@ def choice_widget(choices: Sequence[str], tooltip: str, default: str | None = No
     return list(choices), _options(default or choices[0], tooltip, advanced)
 
 
+def as_advanced(widget: Widget) -> Widget:
+    """Returns the widget for the folded part of the node."""
+    kind, options = widget
+    return kind, {**options, "advanced": True}
+
+
 def number_widget(default: float, low: float, high: float, step: float, tooltip: str, *, advanced: bool = False) -> Widget:
     """Makes a number widget."""
     return "FLOAT", {**_options(default, tooltip, advanced), "min": low, "max": high, "step": step}
@@ -75,7 +81,7 @@ def image_input(tooltip: str = "One image or a batch.") -> Widget:
     return "IMAGE", {"tooltip": tooltip}
 
 
-def geometry_input(tooltip: str = "Depth as numbers, not as an image, e.g. from Estimate Geometry.") -> Widget:
+def geometry_input(tooltip: str = "Depth as numbers, not as an image, e.g. from Depth & Normals.") -> Widget:
     """Makes an input for raw depth and normals."""
     return GEOMETRY, {"tooltip": tooltip}
 

@@ -7,7 +7,8 @@ import { pathToFileURL } from 'node:url'
 
 const [web, payloadFile, folder] = process.argv.slice(2)
 const load = name => import(pathToFileURL(path.join(web, name)))
-const [light, maps, solid, words] = await Promise.all(['light.js', 'maps.js', 'solid.js', 'words.js'].map(load))
+const files = ['light.js', 'maps.js', 'saved_graphs.js', 'solid.js', 'words.js', 'geometry_view.js', 'search_order.js']
+const [light, maps, saved, solid, words, geometry, search] = await Promise.all(files.map(load))
 
 // The handle of a directional light and its angles are each other's inverse.
 for (const [azimuth, elevation] of [[0, 90], [45, 0], [135, 40], [270, 10], [359, -45]]) {
@@ -38,6 +39,21 @@ const step = { ...floor, depth: Float32Array.from({ length: 4096 }, (_, i) => (i
 assert.strictEqual(solid.solidOf(step).triangles.length, 6 * 63 * 62)
 assert.strictEqual(solid.solidOf({ ...floor, depth: new Float32Array(4096).fill(NaN) }).triangles.length, 0)
 
+// The mask is shown where it says something: a fully valid one would take the place of the maps.
+const bits = Uint8Array.from({ length: 4096 }, () => 3)
+assert.strictEqual(geometry.tilesOf({ ...floor, bits }).length, 1)
+assert.strictEqual(geometry.tilesOf({ ...floor, bits: bits.with(7, 2) }).length, 2)
+assert.strictEqual(geometry.tilesOf({ ...floor, bits: bits.with(7, 2) })[1][4 * 7], 0)
+assert.strictEqual(geometry.tilesOf({ ...floor, depth: null, bits }).length, 1)
+
+// The one node that gives all maps is found first, behind what is called as was typed; the others keep their order.
+const found = ['Depth Mask', 'Depth', 'Depth & Normals', 'Fog'].map(title => ({ name: title === 'Depth & Normals' ? 'DepthNormal_DepthAndNormals' : title, display_name: title }))
+const titles = query => search.inOrder(found, query).map(node => node.display_name)
+assert.deepStrictEqual(titles(' Depth '), ['Depth', 'Depth & Normals', 'Depth Mask', 'Fog'])
+assert.deepStrictEqual(titles('normal  map'), ['Depth & Normals', 'Depth Mask', 'Depth', 'Fog'])
+for (const query of ['fog', 'depth mask', 'constructor', '']) assert.strictEqual(search.inOrder(found, query), found)
+assert.deepStrictEqual(search.inOrder(found.slice(0, 2), 'depth'), found.slice(0, 2))
+
 const read = async view => {
   const bytes = fs.readFileSync(path.join(folder, new URLSearchParams(view.split('?')[1]).get('filename')))
   return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length)
@@ -53,6 +69,50 @@ assert.strictEqual(words.translated('{0} comes from another node', 'x'), 'x come
 assert.strictEqual(inLanguage('zh', () => words.translated('{0} comes from another node', 'x')), 'x 来自另一个节点')
 assert.strictEqual(inLanguage('ja', () => words.translatedParts('a-1 · on disk, 99 MB · metres + normals · MIT')), 'a-1 · ダウンロード済み, 99 MB · メートル + 法線 · MIT')
 assert.deepStrictEqual(['fr', undefined].map(locale => inLanguage(locale, () => words.translated('no depth'))), ['no depth', 'no depth'])
+
+// A graph of Video Depth Anything's first version, whose node gave images and their rate; as a graph and as a subgraph's definition.
+const first = () => ({
+  last_node_id: 4, last_link_id: 15,
+  nodes: [
+    { id: 1, type: 'Load', pos: [-400, 20], outputs: [{ links: [11] }, { links: [12] }] },
+    {
+      id: 2, type: 'VideoDepthAnythingProcess', pos: [10, 20], size: [200, 90], widgets_values: [15, 392, 960, 'inferno'],
+      inputs: [{ name: 'vda_model', link: 13 }, { name: 'images', link: 11 }, { name: 'target_fps', link: 12 }, { name: 'max_res', link: 14 }],
+      outputs: [{ name: 'image', type: 'IMAGE', links: [15] }, { name: 'fps', type: 'FLOAT', links: [9] }],
+    },
+    { id: 3, type: 'Combine', pos: [300, 20], size: [200, 300], inputs: [{ name: 'images', link: 15 }, { name: 'frame_rate', link: 9 }] },
+    { id: 4, type: 'Model', pos: { 0: -400, 1: 300 }, outputs: [{ links: [13] }, { links: [14] }] },
+  ],
+  links: [[11, 1, 0, 2, 1], [12, 1, 1, 2, 2], [13, 4, 0, 2, 0], [14, 4, 1, 2, 3], [15, 2, 0, 3, 0, 'IMAGE'], [9, 2, 1, 3, 1, 'FLOAT']],
+})
+const ours = type => ({ VideoDepthAnythingProcess: 1, VideoDepthAnythingOutput: 1 })[type]
+const asObject = ([id, origin_id, origin_slot, target_id, target_slot, type]) => ({ id, origin_id, origin_slot, target_id, target_slot, type })
+for (const definition of [false, true]) {
+  const graph = first()
+  if (definition) graph.links = graph.links.map(asObject)
+  saved.mendGraph(graph, ours)
+  const ends = graph.links.map(link => definition ? [link.id, link.origin_id, link.origin_slot, link.target_id, link.target_slot] : link.slice(0, 5))
+  assert.deepStrictEqual(ends.sort((one, other) => one[0] - other[0]), [[9, 1, 1, 3, 1], [11, 1, 0, 2, 1], [13, 4, 0, 2, 0], [14, 4, 1, 2, 2], [15, 5, 0, 3, 0], [16, 2, 0, 5, 0]])
+  const [load, process, , , shown] = graph.nodes
+  assert.deepStrictEqual([process.widgets_values, shown.type, shown.widgets_values], [[392, 960], 'VideoDepthAnythingOutput', ['inferno']])
+  assert.deepStrictEqual(process.inputs.map(input => input.name), ['vda_model', 'images', 'max_res'])
+  assert.deepStrictEqual([load.outputs[1].links, process.outputs, shown.outputs[0].links], [[9], [{ name: 'depths', type: 'DEPTHS', links: [16] }], [15]])
+  assert.deepStrictEqual(shown.pos, [10, 190], 'the place at the right is taken')
+  assert.deepStrictEqual([graph.last_node_id, graph.last_link_id], [5, 16])
+  const again = structuredClone(graph)
+  saved.mendGraph(again, ours)
+  assert.deepStrictEqual(again, graph)
+}
+// Without a source the rate's link goes; so do links from outputs that a node of this pack has no more; other packs' nodes stay.
+const rateless = first()
+rateless.nodes[1].inputs.splice(2, 1)
+rateless.links = rateless.links.filter(link => link[0] !== 12)
+saved.mendGraph(rateless, ours)
+assert.ok(!rateless.links.some(link => link[0] === 9) && rateless.nodes[2].inputs[1].link === null)
+const others = first()
+saved.mendGraph(others, () => undefined)
+assert.deepStrictEqual(others, first())
+saved.mendGraph(undefined, ours)
 
 const loaded = await maps.loadMaps(JSON.parse(fs.readFileSync(payloadFile, 'utf8')), read)
 console.log(JSON.stringify({

@@ -1,7 +1,7 @@
 // Preview Geometry in the page: depth, normals and mask side by side, values under the pointer, and the surface in 3D.
 
 import { gpu } from './gl.js'
-import { describe } from './maps.js'
+import { describe, VALID } from './maps.js'
 import { OrbitScene } from './orbit_scene.js'
 import { button } from './image_view.js'
 import { depthToCamera, percentiles } from './solid.js'
@@ -42,7 +42,7 @@ export class GeometryView {
   choose(index) {
     this.index = (index + this.images.length) % this.images.length
     const wasSolid = Boolean(this.scene)
-    this.dispose()
+    this.close()
     if (wasSolid && this.maps.depth) this.open()
     else this.drawTiles()
   }
@@ -53,7 +53,7 @@ export class GeometryView {
 
   toggle() {
     if (this.scene) {
-      this.dispose()
+      this.close()
       this.drawTiles()
     } else {
       this.open()
@@ -164,16 +164,22 @@ export class GeometryView {
     if (this.scene && !this.pending) this.pending = requestAnimationFrame(() => { this.pending = 0; this.scene?.draw(this.view.canvas) })
   }
 
-  dispose() {
+  /** Leaves the 3D view. */
+  close() {
     cancelAnimationFrame(this.pending)
     this.pending = 0
     this.scene?.dispose()
     this.scene = null
   }
+
+  dispose() {
+    this.close()
+    this.images = this.tiles = null
+  }
 }
 
 /**
- * Depth (near = white), normals and mask as images, those that there are.
+ * Depth (near = white), normals and mask as images, those that there are. A mask that is valid everywhere is left out, unless it is alone.
  * @param {import('./maps.js').Maps} maps
  * @returns {Uint8ClampedArray<ArrayBuffer>[]} RGBA.
  */
@@ -181,7 +187,7 @@ export function tilesOf(maps) {
   const tiles = []
   if (maps.depth) tiles.push(nearness(maps))
   if (maps.normals) tiles.push(new Uint8ClampedArray(maps.normals).map((value, i) => i % 4 === 3 ? 255 : value))
-  tiles.push(painted(maps.bits.length, i => (maps.bits[i] & 1) * 255))
+  if (!tiles.length || maps.bits.some(bits => !(bits & VALID))) tiles.push(painted(maps.bits.length, i => (maps.bits[i] & VALID) * 255))
   return tiles
 }
 

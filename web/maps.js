@@ -5,7 +5,8 @@ import { translated } from './words.js'
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10]
 const NAME = /^depth_normal_[0-9a-f]{32}\.png$/
 const STEPS = 65534
-const VALID = 1
+/** The bit of a valid pixel. */
+export const VALID = 1
 const SKY = 2
 const FLAGS = 3
 

@@ -6,6 +6,7 @@ import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
 import { exchange } from './exchange.js'
 import { isOurDefinition, isOurs, noteDefinition } from './own_nodes.js'
+import { mendGraph } from './saved_graphs.js'
 import { translated } from './words.js'
 
 const OWN = 'DepthNormal_'
@@ -17,6 +18,12 @@ let offered = {}
 /** Inputs that earlier versions of this pack called otherwise. */
 const OWN_INPUTS = { DepthNormal_LBMNormals: { depth: 'geometry' } }
 
+/** The number of outputs of this pack's node of a type; undefined where there is none, or another pack has it. */
+function outputsOf(type) {
+  const { nodeData } = window.LiteGraph.registered_node_types[type] ?? {}
+  return isOurDefinition(nodeData) ? nodeData.output.length : undefined
+}
+
 const isOldId = node => isOurDefinition(node) && !node.name.startsWith(OWN) && !WITHOUT_TWIN.has(node.name)
 
 app.registerExtension({
@@ -24,7 +31,7 @@ app.registerExtension({
   settings: [{
     id: 'DepthNormal.OldIds',
     category: ['Depth & Normals', 'Graphs of other packs', 'Old ids'],
-    name: 'Serve the node ids of comfyui_controlnet_aux and ComfyUI-Video-Depth-Anything',
+    name: 'Serve the node ids of comfyui_controlnet_aux, ComfyUI-Video-Depth-Anything and ComfyUI-DepthAnythingV2',
     tooltip: 'Off: those packs keep these ids. The nodes of this pack are available under ids of their own either way. Takes effect when ComfyUI starts again.',
     type: 'boolean',
     defaultValue: true,
@@ -34,6 +41,7 @@ app.registerExtension({
   },
   beforeConfigureGraph(graph) {
     const graphs = [graph, ...(graph?.definitions?.subgraphs ?? [])]
+    for (const each of graphs) mendGraph(each, outputsOf)
     for (const { type, inputs } of graphs.flatMap(each => each?.nodes ?? [])) {
       for (const input of inputs ?? []) input.name = OWN_INPUTS[type]?.[input.name] ?? input.name
     }

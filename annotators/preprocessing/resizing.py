@@ -305,6 +305,26 @@ class Inside(SizeRule):
 
 
 @dataclass(frozen=True)
+class CutToMultiple(SizeRule):
+    """The image's own size, with both sides cut to multiples.
+
+    Attributes:
+        multiple_of: As `Frame`.
+    """
+
+    multiple_of: int
+    name: ClassVar[str] = "cut_to_multiple"
+
+    @property
+    def description(self) -> str:
+        return f"both sides the nearest multiple of {self.multiple_of} not above the image's own, at least one"
+
+    def size(self, height: int, width: int) -> Size:
+        multiple = self.multiple_of
+        return max(multiple, height // multiple * multiple), max(multiple, width // multiple * multiple)
+
+
+@dataclass(frozen=True)
 class Fixed(SizeRule):
     """One size, whatever the image: that of a network which was exported for it."""
 
@@ -334,7 +354,7 @@ class Resizing:
     aspect: float = 1.0
     resample: Kernel = by_area
 
-    def rule(self, size: int, multiple_of: int) -> Frame:
+    def rule(self, size: int, multiple_of: int) -> SizeRule:
         """The rule for a size.
 
         Args:
@@ -342,6 +362,14 @@ class Resizing:
             multiple_of: See `Frame`.
         """
         return Frame(self.fit, size, size * self.aspect, multiple_of)
+
+
+@dataclass(frozen=True)
+class OwnSize(Resizing):
+    """Leaves images at about their own size, whatever `size` the caller chooses: both sides are cut to multiples."""
+
+    def rule(self, size: int, multiple_of: int) -> SizeRule:
+        return CutToMultiple(multiple_of)
 
 
 SHORT_SIDE = Resizing()

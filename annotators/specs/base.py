@@ -43,6 +43,7 @@ class WeightFile:
         size: Bytes, where known.
         approximate_size: Bytes by the number of parameters, where `size` is not known.
         aliases: Other names that users have the file under: plain names, no folders.
+        copies: Hex digests of known conversions that users have under those names. Only `verify` compares with them.
         role: The part of the model that it fills: "network", "vae", ...
         folders: ComfyUI model folders in which users keep such a file, besides the pack's own.
     """
@@ -58,6 +59,7 @@ class WeightFile:
     role: str = "network"
     folders: tuple[str, ...] = ()
     approximate_size: int | None = None
+    copies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.repo_id and self.url:

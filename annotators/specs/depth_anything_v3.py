@@ -73,7 +73,14 @@ SPECS = (
     # The hub's page says Apache-2.0, the project's README that it is non-commercial: the stricter holds.
     _entry(
         "large",
-        WeightFile("model.safetensors", repo_id="depth-anything/DA3-LARGE-1.1", size=1_643_843_860, folders=("geometry_estimation",)),
+        WeightFile(
+            "model.safetensors",
+            repo_id="depth-anything/DA3-LARGE-1.1",
+            revision="0e109ae307c5982f319a67cf6f9f99ccdc0ec97c",
+            sha256="739905c423cf0d6ccaf9e61a8401d82ba1ac32d7f4d3ee6dca8f92b377633f64",
+            size=1_643_843_860,
+            folders=("geometry_estimation",),
+        ),
         V3_SETS_LARGE,
         "CC-BY-NC-4.0",
         Quantity.METRIC_DEPTH,

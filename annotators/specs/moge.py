@@ -54,6 +54,7 @@ SPECS = (
         "moge-2-vitl-normal",
         LARGE,
         ("moge_2_vitl_normal_fp16.safetensors",),
+        copies=("cb1a692d03235671e959e81360d7b4d9f44aefadb1f852d6ca6aa17799d5e31f",),
         revision="b135031bae30b5ac2ae141a0e68717795ce38340",
         sha256="280741fd09bc3f403ccff9967784c2a391b52d2c0742ae3efdb21d9f90cc1a01",
         size=1_323_815_904,
@@ -72,6 +73,7 @@ SPECS = (
             _file(
                 "moge-vitl",
                 ("moge_1_vitl_fp16.safetensors", "MoGe_ViT_L_fp16.safetensors", "MoGe_ViT_L_fp32.safetensors"),
+                copies=("34cab296d0474b02ab477fcef0cc3deee859f3edd4fd6f947d8ff096760a3d56",),
                 revision="979e84da9415762c30e6c0cf8dc0962896c793df",
                 sha256="da96b09a0485a3c45a5aa455e67743c8b4efc4dd8437c1f2aa93c2b4303d957f",
                 size=1_256_823_446,

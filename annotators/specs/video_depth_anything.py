@@ -34,8 +34,7 @@ def _spec(name: str, config: DepthAnythingConfig, licence: str, metric: bool = F
     )
 
 
-# The digests and commits of two metric files are not known here. Of base and large, the project's README says that they are
-# non-commercial; the pages of the metric ones were not seen, and the stricter holds.
+# The project's README says that base and large are non-commercial. The hub's pages of the metric ones were not read: the same is assumed.
 SPECS = (
     _spec(
         "small",
@@ -51,7 +50,7 @@ SPECS = (
         _NON_COMMERCIAL,
         revision="7231d0c6e260f54f103eba5005d01f6efa4f43db",
         sha256="775e578e8f9431ec0496514aa466bd0a1f67c28d0f518267809f35a43c04329b",
-        approximate_size=458_000_000,
+        size=458_247_082,
     ),
     _spec(
         "large",
@@ -59,7 +58,7 @@ SPECS = (
         _NON_COMMERCIAL,
         revision="7aafbcb5c6af0bac741aad2b6471894fb4761afa",
         sha256="43df27c6b396042ba34ff7b798ab279f64d204d2e86d7a373968f8fa36d0e6fa",
-        approximate_size=1_540_000_000,
+        size=1_538_392_012,
     ),
     _spec(
         "small",
@@ -70,6 +69,22 @@ SPECS = (
         sha256="3c28432b4e1f0d7bb31cad5151b6313b49457db5aa58d82e85bfb0f8b1311b33",
         size=116_444_063,
     ),
-    _spec("base", V2_BASE, _NON_COMMERCIAL, metric=True, approximate_size=458_000_000),
-    _spec("large", V2_LARGE, _NON_COMMERCIAL, metric=True, approximate_size=1_540_000_000),
+    _spec(
+        "base",
+        V2_BASE,
+        _NON_COMMERCIAL,
+        metric=True,
+        revision="f6a245abad4b5a5b0d26722c8e1767ef310c547d",
+        sha256="f6f58576b9680a112f2428d4f39aff92656d3ae85745b0164675ace8d5b1fade",
+        size=458_249_567,
+    ),
+    _spec(
+        "large",
+        V2_LARGE,
+        _NON_COMMERCIAL,
+        metric=True,
+        revision="607fcdbd454b95c3bd39abbd3054142869a527d3",
+        sha256="24eba25342e7ee0f054be25da6a852ebd7cfa40cd6bf41a353ecb6abfe24e620",
+        size=1_538_348_216,
+    ),
 )

@@ -42,7 +42,8 @@ class FileFacts:
         size: Its bytes.
         sha256: Its hex digest.
         size_ok: Whether the size is the published one; None where that is not known, or where another file is meant.
-        sha_ok: The same of the sha256.
+        sha_ok: The same of the sha256. True also for a conversion whose sha256 is known.
+        published_sha: Whether the table of models holds the published file's sha256.
         problems: What is wrong with it, in words.
         readable: Whether it can be read as weights.
     """
@@ -56,6 +57,7 @@ class FileFacts:
     sha_ok: bool | None = None
     problems: tuple[str, ...] = ()
     readable: bool = True
+    published_sha: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def check(
         FAMILIES[spec.family].check_requirements(spec)  # before anything is downloaded in vain
         for file in spec.files:
             logger.info("%s: looking at %s", spec.id, file.name)
-            found = replace(found, files=(*found.files, FileFacts(file.name, "missing", readable=False)))
+            found = replace(found, files=(*found.files, FileFacts(file.name, "missing", readable=False, published_sha=bool(file.sha256))))
             facts = look_at(spec, file, weights if file is spec.file else None)
             found = replace(found, files=(*found.files[:-1], facts))
         if all(file.readable for file in found.files):
@@ -136,12 +138,14 @@ def look_at(spec: ModelSpec, file: WeightFile, instead: Path | None = None) -> F
     if path is None:
         path, origin = find_or_download(spec, file), "downloaded"
     if not path.is_file():
-        return FileFacts(file.name, "missing", path, problems=(f"{path} does not exist",), readable=False)
+        return FileFacts(file.name, "missing", path, problems=(f"{path} does not exist",), readable=False, published_sha=bool(file.sha256))
     size, sha256 = path.stat().st_size, sha256_of(path)
     size_ok = sha_ok = None
     if not instead and path.suffix.lower() == Path(file.name).suffix.lower():  # others are conversions
         size_ok = None if file.size is None else size == file.size
         sha_ok = None if file.sha256 is None else sha256 == file.sha256.lower()
+    elif not instead and sha256 in file.copies:
+        sha_ok = True
     if sha_ok and size_ok is not False:
         trust(path, file)
     unreadable = structure_problem(path)
@@ -151,7 +155,8 @@ def look_at(spec: ModelSpec, file: WeightFile, instead: Path | None = None) -> F
         f"the published file's sha256 is {file.sha256}" if sha_ok is False else None,
         _owner(sha256, file) or FAMILIES[spec.family].name_contradicts(spec, str(path)),
     )
-    return FileFacts(file.name, origin, path, size, sha256, size_ok, sha_ok, tuple(filter(None, said)), not unreadable)
+    problems, published_sha = tuple(filter(None, said)), bool(instead or file.sha256)
+    return FileFacts(file.name, origin, path, size, sha256, size_ok, sha_ok, problems, not unreadable, published_sha)
 
 
 def _owner(sha256: str, file: WeightFile) -> str | None:

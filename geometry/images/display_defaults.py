@@ -15,7 +15,9 @@ from ..estimate import Estimate, Quantity
 from .levels import MeasureRange, depth_to_nearness, measure_range_of_most
 from .render import NEAR, depth_to_image
 
-_METRIC_PERCENTILES = (0.1, 99.9)
+METRIC_PERCENTILES = (0.1, 99.9)
+"""Percentiles of metric depth between which the grey levels lie."""
+
 _WHOLE_RANGE = (0.0, 100.0)
 
 
@@ -36,7 +38,7 @@ def default_depth_image(estimate: Estimate, normalisation: MeasureRange = measur
     """
     depth, quantity, _ = estimate.known_depth()
     metric = quantity is Quantity.METRIC_DEPTH
-    percentiles = _METRIC_PERCENTILES if metric else _WHOLE_RANGE
+    percentiles = METRIC_PERCENTILES if metric else _WHOLE_RANGE
     return depth_to_image(
         depth, quantity, near=near, normalisation=normalisation, percentiles=percentiles, as_disparity=metric, mask=estimate.mask
     )
@@ -54,4 +56,4 @@ def default_depth_range(estimate: Estimate) -> tuple[Tensor, Tensor]:
     depth, quantity, valid = estimate.known_depth()
     metric = quantity is Quantity.METRIC_DEPTH
     nearness = depth_to_nearness(depth.where(valid, 1), quantity, as_disparity=metric)
-    return measure_range_of_most(nearness, valid, _METRIC_PERCENTILES if metric else _WHOLE_RANGE)
+    return measure_range_of_most(nearness, valid, METRIC_PERCENTILES if metric else _WHOLE_RANGE)

@@ -59,6 +59,7 @@ def test_an_entry_is_complete(spec: ModelSpec):
         assert file.repo_type in ("model", "space")
         assert file.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", file.sha256)
         assert file.size is None or file.size > 0
+        assert all(re.fullmatch(r"[0-9a-f]{64}", copy) for copy in file.copies) and (file.aliases or not file.copies)
         assert all("/" not in alias for alias in file.aliases)
 
 

@@ -16,6 +16,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME_VARIABLE = "DEPTH_NORMAL_COMFYUI"
+FRONTEND_VARIABLE = "DEPTH_NORMAL_FRONTEND"
+"""Names the folder `static` of another comfyui-frontend-package than the installed one, for the tests in the page."""
 
 
 class Server:
@@ -103,6 +105,8 @@ def serving(
         "--base-directory",
         str(base),
     ]
+    if frontend := os.environ.get(FRONTEND_VARIABLE):
+        words += ["--front-end-root", frontend]
     environment = {
         **os.environ,
         "HF_HUB_OFFLINE": "1",

@@ -53,6 +53,31 @@ for (const words of ['MiDaS Depth Map', 'BAE-NormalMapPreprocessor', 'Video Dept
     return store.nodeSearchService.searchNode(words, []).map(node => node.name)
   }, words)
 }
+// Video Depth Anything's first version: images and their rate out of one node.
+report.video = await page.evaluate(async before => {
+  window.app.graph.clear()
+  await window.app.loadGraphData(before)
+  return { types: window.app.graph.nodes.map(node => node.type).sort(), prompt: (await window.app.graphToPrompt()).output }
+}, {
+  last_node_id: 6, last_link_id: 6, version: 0.4, groups: [], config: {}, extra: {},
+  nodes: [
+    { id: 1, type: 'EmptyImage', pos: [0, 0], inputs: [], outputs: [{ name: 'IMAGE', type: 'IMAGE', links: [1] }], widgets_values: [64, 64, 2, 0] },
+    { id: 2, type: 'LoadVideoDepthAnythingModel', pos: [0, 300], inputs: [], outputs: [{ name: 'vda_model', type: 'VDAMODEL', links: [2] }], widgets_values: ['video_depth_anything_vitl.pth'] },
+    { id: 3, type: 'PrimitiveFloat', pos: [0, 500], inputs: [], outputs: [{ name: 'FLOAT', type: 'FLOAT', links: [3] }], widgets_values: [12.5] },
+    {
+      id: 4, type: 'VideoDepthAnythingProcess', pos: [300, 0], size: [300, 150], widgets_values: [15, 392, 960, 'inferno'],
+      inputs: [{ name: 'vda_model', type: 'VDAMODEL', link: 2 }, { name: 'images', type: 'IMAGE', link: 1 }, { name: 'target_fps', type: 'FLOAT', link: 3, widget: { name: 'target_fps' } }],
+      outputs: [{ name: 'image', type: 'IMAGE', links: [4] }, { name: 'fps', type: 'FLOAT', links: [5] }],
+    },
+    {
+      id: 5, type: 'CreateVideo', pos: [700, 0], widgets_values: [30],
+      inputs: [{ name: 'images', type: 'IMAGE', link: 4 }, { name: 'fps', type: 'FLOAT', link: 5, widget: { name: 'fps' } }],
+      outputs: [{ name: 'VIDEO', type: 'VIDEO', links: [6] }],
+    },
+    { id: 6, type: 'SaveVideo', pos: [1000, 0], widgets_values: ['video/x', 'auto', 'auto'], inputs: [{ name: 'video', type: 'VIDEO', link: 6 }], outputs: [] },
+  ],
+  links: [[1, 1, 0, 4, 1, 'IMAGE'], [2, 2, 0, 4, 0, 'VDAMODEL'], [3, 3, 0, 4, 2, 'FLOAT'], [4, 4, 0, 5, 0, 'IMAGE'], [5, 4, 1, 5, 1, 'FLOAT'], [6, 5, 0, 6, 0, 'VIDEO']],
+})
 // As if another pack served the old id: its node's menu offers ours.
 report.exchanged = await page.evaluate(async before => {
   const { graph } = window.app

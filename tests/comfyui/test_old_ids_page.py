@@ -76,6 +76,18 @@ def test_the_sockets_have_their_colours_in_every_palette(seen, palette):
     assert len(COLOURS) == 3 and seen["colours"][palette] == {kind: [colour] * 3 for kind, colour in COLOURS.items()}
 
 
+def test_a_graph_of_video_depth_anythings_first_version_is_that_of_todays_nodes(seen):
+    prompt = {each["class_type"]: each["inputs"] for each in seen["video"]["prompt"].values()}
+    assert seen["video"]["types"].count("VideoDepthAnythingOutput") == 1 and len(prompt) == len(seen["video"]["types"]) == 7
+    process, shown = prompt["VideoDepthAnythingProcess"], prompt["VideoDepthAnythingOutput"]
+    assert (process["input_size"], process["max_res"], process["precision"]) == (392, 960, "fp16")
+    assert process["images"] == ["1", 0] and process["vda_model"] == ["2", 0]
+    assert shown["depths"] == ["4", 0] and shown["colormap"] == "inferno"
+    assert prompt["CreateVideo"]["fps"] == ["3", 0], "the old node passed the rate on unchanged"
+    (made,) = {node for node, each in seen["video"]["prompt"].items() if each["class_type"] == "VideoDepthAnythingOutput"}
+    assert prompt["CreateVideo"]["images"] == [made, 0]
+
+
 def test_the_menu_of_another_packs_node_offers_this_packs(seen):
     exchanged = seen["exchanged"]
     assert exchanged["own"] == 0, "this pack's own node under the old id needs no other"

@@ -21,11 +21,12 @@ SCENE = {
     "da3": {"class_type": "DepthNormal_GeometryToDA3", "inputs": {"geometry": ["geometry", 0], "image": ["image", 0]}},
     "model": {"class_type": "DepthNormal_LoadModel", "inputs": {"model": "tiny"}},
     "vda": {"class_type": "DepthNormal_LoadVideoDepthAnything", "inputs": {}},
+    "dav2": {"class_type": "DepthNormal_LoadDepthAnythingV2Model", "inputs": {}},
     "depths": {"class_type": "DepthNormal_VideoDepthAnything", "inputs": {"vda_model": ["vda", 0], "images": ["image", 0]}},
 }
 GIVEN = {
     "IMAGE": "image", "MASK": "mask", "VIDEO": "video", "DEPTH_NORMAL_GEOMETRY": "geometry", "DEPTH_NORMAL_MODEL": "model",
-    "MOGE_GEOMETRY": "moge", "DA3_GEOMETRY": "da3", "VDAMODEL": "vda", "DEPTHS": "depths",
+    "MOGE_GEOMETRY": "moge", "DA3_GEOMETRY": "da3", "VDAMODEL": "vda", "DEPTHS": "depths", "DAMODEL": "dav2",
 }  # fmt: skip
 pytestmark = pytest.mark.comfyui
 

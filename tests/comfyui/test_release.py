@@ -1,5 +1,6 @@
 """What goes out: the files that ComfyUI's registry ships, and what it says of them."""
 
+import ast
 import os
 import re
 import runpy
@@ -22,11 +23,17 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 COMFY = PROJECT["tool"]["comfy"]
 
 
-def shipped() -> list[str]:
-    """The files that git knows, without those of .comfyignore: what `comfy node publish` packs."""
+def tracked() -> list[str]:
+    """The files that git knows."""
     if not (ROOT / ".git").exists():
         pytest.skip("needs git's list of files, and this folder is no checkout")
     known = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    return sorted({*known} - {""})
+
+
+def shipped() -> list[str]:
+    """The files that git knows, without those of .comfyignore: what `comfy node publish` packs."""
+    known = tracked()
     # .comfyignore has the syntax of .gitignore
     words = ["git", "ls-files", "-z", "--cached", "--ignored", "--exclude-from=.comfyignore"]
     left_out = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
@@ -39,31 +46,128 @@ def test_one_name_stands_for_the_publisher():
     assert re.fullmatch(r"[\w-]+", name)
 
 
+def test_the_registry_knows_all_that_it_is_told():
+    """As comfy-cli reads pyproject.toml: what it does not know or cannot parse is left out without an error."""
+    assert COMFY.keys() == {"PublisherId", "DisplayName", "Icon", "Banner", "requires-comfyui"}
+    assert re.fullmatch(r"(>=|<|~=|==)\d+\.\d+\.\d+(,(>=|<|~=|==)\d+\.\d+\.\d+)*", COMFY["requires-comfyui"])
+    assert re.fullmatch(r"[a-z][a-z0-9-]{2,99}", PROJECT["project"]["name"]) and "comfyui" not in PROJECT["project"]["name"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", PROJECT["project"]["version"]) and PROJECT["project"]["license"] == "Apache-2.0"
+    known = r"Operating System :: (OS Independent|Microsoft|POSIX|MacOS).*|Environment :: (GPU|NPU) :: .+"
+    assert all(re.fullmatch(known, each) for each in PROJECT["project"]["classifiers"])
+
+
 @pytest.mark.parametrize(("name", "width", "height"), [("Icon", 400, 400), ("Banner", 1260, 540)])
 def test_the_registrys_images_are_where_it_looks(name, width, height):
     path = ROOT / COMFY[name].split("/main/", 1)[1]
     assert cv2.imread(str(path)).shape == (height, width, 3), "a square of 400, and 21:9"
 
 
-def test_the_registry_ships_what_users_need_and_no_more():
+def test_the_registry_ships_what_nodes_need_and_no_more():
     files = shipped()
-    rooms = {name.split("/")[0] for name in files if "/" in name}
-    code = {"annotators", "app", "blender", "geometry", "media", "model_loader", "nodes", "packaging"}
-    assert rooms == code | {"docs", "locales", "web", "workflows"}
+    folders = {name.split("/")[0] for name in files if "/" in name}
+    code = {"annotators", "geometry", "media", "model_loader", "nodes"}
+    assert folders == code | {"docs", "locales", "web", "workflows"}
     assert {"__init__.py", "utils.py", "requirements.txt", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md"} <= {*files}
     assert "locales/zh/nodeDefs.json" in files and "locales/zh.json" not in files
     linked = re.findall(r"\]\((docs/[\w./-]+|workflows/[\w./-]+)", (ROOT / "README.md").read_text())
     assert not {*linked} - {*files}, "the README's links lead somewhere"
 
 
+def test_the_registrys_zip_is_small(archive):
+    """7.4 MB of it are the weights of `tiny`."""
+    assert 8e6 < archive.stat().st_size < 12e6
+
+
+# What the registry's scanner asks about: a version with one of these without need is flagged, or never shown.
+_MODULES = {
+    *("aiohttp", "ftplib", "http", "huggingface_hub", "requests", "smtplib", "socket", "ssl", "urllib3", "webbrowser"),
+    *("base64", "code", "codeop", "ctypes", "importlib", "marshal", "multiprocessing", "pickle", "pty", "runpy", "subprocess"),
+}
+_CALLS = re.compile(
+    r"(__import__|compile|eval|exec)"
+    r"|os\.(system|popen|putenv|unsetenv|startfile|kill|fork\w*|exec\w+|spawn\w+|posix_spawn\w*)"
+    r"|os\.environ\.(setdefault|update|pop|clear)|sys\.path\.(insert|append|extend)|(torch|pickle)\.load"
+)
+
+
+def asked_about(source: str) -> set[str]:
+    """The modules and calls in a Python file that the registry's scanner asks about."""
+    found = set()
+    for part in ast.walk(ast.parse(source)):
+        if isinstance(part, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in part.names} & _MODULES
+        elif isinstance(part, ast.ImportFrom) and not part.level:
+            found |= {str(part.module).split(".")[0]} & _MODULES
+            found |= {"urllib.request"} & {str(part.module)}
+        elif isinstance(part, ast.Call) and _CALLS.fullmatch(called := ast.unparse(part.func)):
+            found.add(called)
+        elif isinstance(part, ast.Subscript) and not isinstance(part.ctx, ast.Load) and ast.unparse(part.value) == "os.environ":
+            found.add("os.environ[...] =")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import subprocess as s, json", {"subprocess"}),
+        ("from urllib.request import urlopen", {"urllib.request"}),
+        ("from urllib.parse import quote", set()),
+        ("from . import requests", set()),
+        ("network.eval(); eval('1')", {"eval"}),
+        ("re.compile('a')", set()),
+        ("os.environ['A'] = '1'; os.environ['B']; os.system('ls')", {"os.environ[...] =", "os.system"}),
+    ],
+)
+def test_what_the_registrys_scanner_asks_about_is_found(source, found):
+    assert asked_about(source) == found
+
+
+def test_what_the_registrys_scanner_asks_about_has_its_reason():
+    """docs/releasing.md has the table: file, what it uses, why."""
+    rows = re.findall(r"^\| `([\w/]+\.py)` \| (.+?) \| (.+?) \|$", (ROOT / "docs" / "releasing.md").read_text(), re.MULTILINE)
+    stated = {name: {*re.findall(r"`(.+?)`", words)} for name, words, why in rows if why}
+    found = {name: asked_about((ROOT / name).read_text()) for name in shipped() if name.endswith(".py")}
+    assert {name: words for name, words in found.items() if words} == stated
+
+
+def test_one_module_asks_servers():
+    sending = {"aiohttp", "ftplib", "requests", "smtplib", "urllib.request", "urllib3"}
+    senders = [name for name in shipped() if name.endswith(".py") and asked_about((ROOT / name).read_text()) & sending]
+    # http_response.py imports requests for its type annotations alone
+    assert senders == ["model_loader/weights/http_response.py", "model_loader/weights/https.py"]
+    typed = (ROOT / senders[0]).read_text()
+    assert "if TYPE_CHECKING:\n    from requests import Response\n" in typed and typed.count("import Response") == 1
+
+
+def pack(path: Path, names: list[str]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in names:
+            packed.write(ROOT / name, name)
+    return path
+
+
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory) -> Path:
     """The zip that ComfyUI's registry keeps."""
-    path = tmp_path_factory.mktemp("registry") / "node.zip"
-    with zipfile.ZipFile(path, "w") as packed:
-        for name in shipped():
-            packed.write(ROOT / name, name)
-    return path
+    return pack(tmp_path_factory.mktemp("registry") / "node.zip", shipped())
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> Path:
+    """The zip of the repository, as its page offers it."""
+    return pack(tmp_path_factory.mktemp("repository") / "main.zip", tracked())
+
+
+@pytest.mark.slow("another process that imports the pack")
+def test_the_registrys_version_says_that_it_has_no_command(archive, tmp_path):
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(tmp_path / "ComfyUI-Depth-Normal")
+    for words in (["-m", "ComfyUI-Depth-Normal"], ["-m", "ComfyUI-Depth-Normal", "photo.jpg"]):
+        run = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert run.returncode == 1 and run.stderr.startswith("this folder is the version of ComfyUI's registry"), run.stderr
+    code = "pack = __import__('ComfyUI-Depth-Normal'); assert not hasattr(pack, 'estimate_folder'); pack.estimate_folder"
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "AttributeError: estimate_folder is not in the version of ComfyUI's registry" in run.stderr
 
 
 @pytest.mark.comfyui
@@ -91,10 +195,11 @@ def test_the_pack_that_is_shipped_runs_in_a_server(archive, tmp_path, comfyui_py
 
 @pytest.mark.slow("builds and installs by pip")
 @pytest.mark.parametrize("what", ["zip", "wheel"])
-def test_what_is_shipped_can_be_installed_by_pip(archive, tmp_path, what):
+def test_the_repository_can_be_installed_by_pip(repository, tmp_path, what):
     """Beside this environment's packages: torch is not installed once more."""
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    archive = repository
     if what == "wheel":
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(tmp_path / "source")

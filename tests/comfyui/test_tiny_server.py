@@ -1,7 +1,9 @@
 """The pack's own network in a real ComfyUI server on which no model file lies."""
 
+import json
 import subprocess
 import sys
+import urllib.error
 from pathlib import Path
 
 import cv2
@@ -31,6 +33,39 @@ def test_a_workflow_runs_without_any_model_file(bare_server, photo, tmp_path, wo
     assert normals.shape == depth.shape and normals.std() > 5
     assert [path for path in bare_server.base.glob("models/**/*") if path.is_file()] == []
     assert not any((bare_server.base / folder).exists() for folder in ("cache", "hf", "hub"))
+
+
+def depth_and_normals(server, photo, **widgets):
+    """A prompt of Load Image and Depth & Normals alone."""
+    cv2.imwrite(str(server.base / "input" / "astronaut.png"), photo[64:448, :, ::-1])
+    load = {"class_type": "LoadImage", "inputs": {"image": "astronaut.png"}}
+    return {"1": load, "2": {"class_type": "DepthNormal_DepthAndNormals", "inputs": {"image": ["1", 0], **widgets}}}
+
+
+def test_depth_and_normals_alone_runs_and_shows_both_maps(bare_server, photo):
+    entry = bare_server.run(depth_and_normals(bare_server, photo))
+    assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
+    depth, normals = (cv2.imread(str(bare_server.base / "temp" / shown["filename"])) for shown in entry["outputs"]["2"]["images"])
+    assert depth.shape == normals.shape == (384, 512, 3)
+    assert (depth[..., 0] == depth[..., 2]).all() and depth.min() == 0 and depth.max() == 255
+    assert normals[..., 0].mean() > 180 and normals.std() > 5, "blue faces the viewer"
+    again = bare_server.run(depth_and_normals(bare_server, photo))
+    cached = next(data["nodes"] for kind, data in again["status"]["messages"] if kind == "execution_cached")
+    assert "2" in cached and "got an unexpected keyword" not in bare_server.log, "the same image is not estimated anew"
+
+
+@pytest.mark.parametrize(
+    ("widgets", "said"),
+    [
+        ({"model": "bae-normal"}, "bae-normal predicts normals and no depth; choose another model here, e.g. tiny"),
+        ({"coding": "none"}, "Value not in list"),
+    ],
+)
+def test_what_depth_and_normals_cannot_run_is_told_at_once(bare_server, photo, widgets, said):
+    with pytest.raises(urllib.error.HTTPError) as answer:
+        bare_server.submit(depth_and_normals(bare_server, photo, **widgets))
+    (problem,) = json.loads(answer.value.read())["node_errors"]["2"]["errors"]
+    assert said in f"{problem['message']}: {problem['details']}"
 
 
 @pytest.mark.parametrize(("workflow", "made"), [("Mesh from Photo", "output/3d/mesh_*.glb"), ("Compare Models", "temp/depth_normal_*.png")])

@@ -1,6 +1,7 @@
 """Each node of another pack's id has an id of this pack's own; the old ids can be left to others; the log says who serves them."""
 
 import asyncio
+import inspect
 import json
 import logging
 import re
@@ -10,24 +11,55 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from depth_normal import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+from depth_normal.annotators.registry import MODELS
+from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.model_loader.comfy import folders, server
-from depth_normal.nodes import NODES, old_ids
-from depth_normal.nodes.old_ids import OWN_IDS, WITHOUT_TWIN
+from depth_normal.nodes import NODES, depth_anything_v2, depth_maps, old_ids
+from depth_normal.nodes.depth_maps import V1_FILES, V2_FILES
+from depth_normal.nodes.old_ids import OWN_IDS, SMALL_DEFAULTS, WITHOUT_TWIN
 
 ROOT = Path(__file__).resolve().parents[2]
+Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
 PAGES = SimpleNamespace(**runpy.run_path(str(ROOT / "docs" / "make_twin_pages.py")))
 
 
 @pytest.mark.parametrize(("old_id", "own_id"), OWN_IDS.items())
 def test_the_twin_is_the_same_node(old_id, own_id):
     old, own = NODE_CLASS_MAPPINGS[old_id], NODE_CLASS_MAPPINGS[own_id]
-    assert issubclass(own, old) and own_id == own.NODE_ID and own.execute is old.execute
-    assert own.INPUT_TYPES() == old.INPUT_TYPES() and own.RETURN_TYPES == old.RETURN_TYPES
+    assert issubclass(own, old) and own_id == own.NODE_ID and own.RETURN_TYPES == old.RETURN_TYPES
+    if own_id not in SMALL_DEFAULTS:
+        assert own.execute is old.execute and own.INPUT_TYPES() == old.INPUT_TYPES()
     assert NODE_DISPLAY_NAME_MAPPINGS[own_id] == NODE_DISPLAY_NAME_MAPPINGS[old_id]
-    assert own.CATEGORY == "Depth & Normals/Estimate" and old_id in own.SEARCH_ALIASES and old_id not in old.SEARCH_ALIASES
+    assert own.CATEGORY == "Depth & Normals/Estimate/By model" and old_id in own.SEARCH_ALIASES and old_id not in old.SEARCH_ALIASES
     assert not hasattr(old, "DEPRECATED"), "it runs old graphs, and nothing is wrong with those"
+
+
+@pytest.mark.parametrize(("own_id", "widget", "small", "large"), [(own_id, *each) for own_id, each in SMALL_DEFAULTS.items()])
+def test_an_own_id_begins_with_the_smallest_model_and_differs_in_nothing_else(own_id, widget, small, large):
+    own, old = NODE_CLASS_MAPPINGS[own_id], NODE_CLASS_MAPPINGS[{new: old for old, new in OWN_IDS.items()}[own_id]]
+    inputs, before = own.INPUT_TYPES(), old.INPUT_TYPES()
+    assert (before["optional"][widget][1]["default"], inputs["optional"][widget][1]["default"]) == (large, small)
+    inputs["optional"][widget][1]["default"] = large
+    assert inputs == before and list(inputs["optional"]) == list(before["optional"])
+    now, then = (inspect.signature(node.execute).parameters for node in (own, old))
+    assert now[widget].default == small and {**now, widget: then[widget]} == dict(then)
+    sizes = {"small": "depth-anything-v2-metric-indoor-small", "large": "depth-anything-v2-metric-indoor-large"}
+    ids = {**sizes, **V1_FILES, **V2_FILES, **depth_anything_v2.FILES}
+    labels = {choice: MODELS[ids.get(choice, choice)].size for choice in (small, large)}
+    assert labels[small] < labels[large] / 4 and MODELS[ids.get(small, small)].commercial_use == "yes"
+
+
+def test_a_twin_without_its_widget_runs_the_small_model(monkeypatch):
+    pretend = Pretend(Estimate(torch.rand(1, 1, 64, 64), Quantity.DISPARITY))
+    monkeypatch.setattr(depth_maps, "load_model", pretend)
+    image = torch.rand(1, 64, 64, 3)
+    for node_id in ("DepthNormal_DepthAnythingV2", "DepthAnythingV2Preprocessor"):
+        NODE_CLASS_MAPPINGS[node_id]().execute(image, resolution=64)
+    NODE_CLASS_MAPPINGS["DepthNormal_DepthAnythingV2"]().execute(image, "depth_anything_v2_vitb.pth", 64)
+    assert [model for model, _ in pretend.asked] == ["depth-anything-v2-small", "depth-anything-v2-large", "depth-anything-v2-base"]
 
 
 def test_every_old_id_has_a_twin():
@@ -122,6 +154,25 @@ def test_a_script_that_names_what_nobody_serves_runs_with_the_own_node(monkeypat
     assert given == ["BAE-NormalMapPreprocessor", "DepthNormal_ZoeDepthMap", "LoadImage"]
     for odd in ({}, {"prompt": None}, {"prompt": {"1": None, "2": {}}}):
         assert old_ids.with_own_ids(odd) is odd
+
+
+def test_an_old_prompt_keeps_the_old_default_with_the_own_node(monkeypatch):
+    comfyui_with(monkeypatch, DepthNormal_DepthAnything="ours")
+    prompts = [{"class_type": "DepthAnythingPreprocessor", "inputs": inputs} for inputs in ({}, {"ckpt_name": "tiny"})]
+    posted = old_ids.with_own_ids({"prompt": dict(enumerate(prompts))})["prompt"]
+    assert [node["class_type"] for node in posted.values()] == ["DepthNormal_DepthAnything"] * 2
+    assert [node["inputs"]["ckpt_name"] for node in posted.values()] == ["depth_anything_vitl14.pth", "tiny"]
+
+
+def test_nodes_of_the_pack_with_prefixed_ids_are_replaced_only_where_it_is_absent(monkeypatch):
+    own = {"a", "resolution", "model"}
+    for pack, expected in (("inference_core", "Inference_Core_MiDaS-DepthMapPreprocessor"), (None, "DepthNormal_MiDaSDepthMap")):
+        comfyui_with(monkeypatch, **({expected: pack} if pack else {}))
+        posted = {"prompt": {"1": {"class_type": "Inference_Core_MiDaS-DepthMapPreprocessor", "inputs": dict.fromkeys(own, 1)}}}
+        node = old_ids.with_own_ids(posted)["prompt"]["1"]
+        assert node["class_type"] == expected and set(node["inputs"]) == own
+    for prefixed, own_id in old_ids.PREFIXED.items():
+        assert own_id in NODE_CLASS_MAPPINGS and prefixed not in NODE_CLASS_MAPPINGS
 
 
 def test_inputs_that_had_another_name_are_given_by_it():

@@ -9,7 +9,7 @@ from torch import nn
 
 from depth_normal.annotators.base import Annotator
 from depth_normal.annotators.preprocessing.kernels import cubic, linear_to_corners
-from depth_normal.annotators.preprocessing.resizing import SHORT_SIDE, Fit, Resizing
+from depth_normal.annotators.preprocessing.resizing import SHORT_SIDE, CutToMultiple, Fit, OwnSize, Resizing
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.annotators.specs.base import ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Estimate, Quantity
@@ -104,6 +104,14 @@ def test_sizes_are_those_of_the_published_rule(fit, method, keep_aspect, size, a
 @pytest.mark.parametrize("fit", Fit)
 def test_a_side_is_never_less_than_one_multiple(fit):
     assert min(Resizing(fit).rule(64, 32).size(1, 4000)) >= 32
+
+
+@pytest.mark.parametrize(
+    ("image", "network"), [((61, 83), (56, 70)), ((70, 84), (70, 84)), ((5, 13), (14, 14)), ((1080, 1920), (1078, 1918))]
+)
+def test_own_size_cuts_both_sides_whatever_the_size(image, network):
+    assert OwnSize().rule(518, 14).size(*image) == OwnSize().rule(64, 14).size(*image) == network
+    assert OwnSize().rule(518, 14) == CutToMultiple(14)
 
 
 def test_cubic_is_opencvs():

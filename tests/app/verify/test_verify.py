@@ -207,6 +207,15 @@ def test_what_is_not_known_of_a_file_is_neither_right_nor_wrong(small, monkeypat
     assert found.files[0].sha256 == sha256_of(small), "for the table of models"
 
 
+def test_a_known_conversion_is_recognised_and_another_is_not_judged(small, monkeypatch):
+    published = WeightFile("small.pt", url="http://127.0.0.1:9/small.pt", sha256="0" * 64, size=5, aliases=(small.name,))
+    save_file(load_file(TINY), small, metadata={"by": "another"})
+    for copies, sha_ok in (((sha256_of(small),), True), (("1" * 64,), None)):
+        monkeypatch.setitem(MODELS, "small", replace(MODELS["small"], files=(replace(published, copies=copies),)))
+        found = check("small")
+        assert found.verdict == "sound" and (found.files[0].size_ok, found.files[0].sha_ok) == (None, sha_ok)
+
+
 def test_what_is_missing_is_downloaded(small, tmp_path, monkeypatch):
     served = tmp_path / "served"
     served.mkdir()
@@ -233,6 +242,17 @@ def test_the_table_can_be_pasted(capsys):
     rows = [line for line in lines if line.startswith("|")]
     assert len(rows) == 3 and len({len(row) for row in rows}) == 1 and "sound" in rows[2] and "cpu, float32" in rows[2]
     assert any(line.startswith("  - near/far: 12 of 12") for line in lines) and torch.__version__ in lines[-1]
+
+
+def test_files_whose_published_sha256_is_not_known_are_named(small, capsys, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    said = "sha256 of these files is not known"
+    cli.main(["verify", "small", "tiny", "--device", "cpu"])
+    assert said not in capsys.readouterr().out
+    monkeypatch.setitem(MODELS, "small", replace(MODELS["small"], files=(replace(MODELS["small"].file, sha256=None),)))
+    cli.main(["verify", "small", "tiny", "--device", "cpu"])
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if said in line)
+    assert line.endswith(": small/small.safetensors"), "also where it could not be downloaded, and not the bundled one"
 
 
 def test_json_holds_the_same_and_the_figures_that_nobody_has(small, capsys):

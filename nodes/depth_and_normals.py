@@ -1,0 +1,237 @@
+"""The node to begin with: depth and normals of images in one step, as images and as numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..annotators.choices import BEST_FIRST
+from ..annotators.registry import BUNDLED_MODEL, MODELS, RECOMMENDED_MODEL, find_spec
+from ..geometry.assumptions import NEAR_FAR_RATIO
+from ..geometry.checks import check_choice
+from ..geometry.estimate import Estimate, Quantity
+from ..geometry.images.display_defaults import METRIC_PERCENTILES
+from ..geometry.surfaces.derive import with_normals
+from ..model_loader import DTYPE_CHOICES
+from ..model_loader.comfy.interrupt import throw_if_interrupted
+from .geometry import TOOLTIPS, EstimateSettings, estimate_images
+from .live import in_comfyui, temporary_png
+from .loading import choose_tiny, load_model
+from .model_list import FIRST_CHOICE, best_on_disk, by_location, model_widget
+from .refine import REFINE
+from .render import RenderDepth, RenderNormals
+from .sockets import ESTIMATE, GEOMETRY, Inputs
+from .widgets import (
+    AUTO,
+    CLIP_NORMALISATIONS,
+    CODINGS,
+    OFF,
+    OPENGL,
+    PER_IMAGE,
+    RUNNING,
+    as_advanced,
+    choice_widget,
+    coding_widget,
+    fov_widget,
+    image_input,
+    labelled,
+    network_side_widget,
+    precision_widget,
+    switch_widget,
+    tiles_widget,
+)
+
+CONTROLNET, DISPARITY, NEAR_WHITE, FAR_WHITE = "controlnet", "disparity", "depth, near white", "depth, far white"
+
+MAX_SHOWN = 4
+"""Largest number of images of a batch whose maps are shown on the node."""
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How the depth image is made: widgets of Render Depth.
+
+    Attributes:
+        near: The end of the grey levels that is near.
+        as_disparity: Whether metres are shown as 1 / depth.
+        clipped: Whether specks that are nearer or farther than nearly everything else are clipped.
+    """
+
+    near: str
+    as_disparity: bool
+    clipped: bool = False
+
+
+# ControlNet's models were trained on disparity. In metres a single near speck would take most of its grey levels, so it is clipped.
+_LOOKS = {
+    CONTROLNET: _Look("white", as_disparity=True, clipped=True),
+    DISPARITY: _Look("white", as_disparity=True),
+    NEAR_WHITE: _Look("white", as_disparity=False),
+    FAR_WHITE: _Look("black", as_disparity=False),
+}
+
+LOOKS = tuple(_LOOKS)
+NORMALISATIONS = (AUTO, *CLIP_NORMALISATIONS)
+
+DEPTH_MODELS = tuple(dict.fromkeys((RECOMMENDED_MODEL, *BEST_FIRST, *(spec.id for spec in MODELS.values() if spec.quantity))))
+"""Models that this node can run, the recommended ones first. Models of normals alone have no depth to show."""
+
+_TOOLTIPS = {
+    "model": (
+        f"Which model to run. tiny comes with the pack: a preview without a download. {FIRST_CHOICE} "
+        "Models on this computer come first, and the best of those is the default. "
+        "The others are downloaded once, when they first run."
+    ),
+    "depth_look": (
+        "How depth becomes grey levels. controlnet: near = white, 1 / depth, as ControlNet's depth models and the MiDaS and "
+        "Depth Anything preprocessors expect. disparity: the same with the whole range, no speck clipped. depth, near white "
+        "and depth, far white: equal steps of grey are equal distances, for models that predict metres. The depth of "
+        "other models is shown as it is, near or far white."
+    ),
+    "film": (
+        "Whether the images are the frames of one video. On: depth, normals and grey levels are made temporally stable, and a "
+        "cut starts anew. Off: each image by itself."
+    ),
+    "normalisation": (
+        "What black and white stand for. auto: running for film, else per_image. per_image: the ends of each image's range. "
+        "per_clip: the ends of the whole batch. running: for a video, a range that follows it frame by frame."
+    ),
+}
+
+
+class DepthAndNormals:
+    """Makes a depth map and a normal map of images."""
+
+    NODE_ID = "DepthNormal_DepthAndNormals"
+    DISPLAY_NAME = "Depth & Normals"
+    DESCRIPTION = (
+        "Makes a depth map and a normal map of an image, a batch or a video's frames in one step, with a mask and the raw "
+        "numbers for the other nodes. tiny works at once; better models are in the list."
+    )
+    CATEGORY, FUNCTION, OUTPUT_NODE = ESTIMATE, "execute", True
+    RETURN_TYPES: ClassVar = ("IMAGE", "IMAGE", "MASK", GEOMETRY)
+    RETURN_NAMES: ClassVar = ("depth", "normals", "mask", "geometry")
+    OUTPUT_TOOLTIPS: ClassVar = (
+        "The depth map at the image's own size; black where depth is unknown.",
+        "The normal map at the image's own size; black where there is no normal.",
+        "White where depth is valid.",
+        "Raw depth, normals, mask and camera, for Relight, Depth of Field, Save Geometry and the other nodes.",
+    )
+    SEARCH_ALIASES: ClassVar = [
+        "depth",
+        "depth map",
+        "normal",
+        "normals",
+        "normal map",
+        "controlnet depth",
+        "controlnet normal",
+        "controlnet preprocessor",
+        "depth estimation",
+        "normal estimation",
+        "depth and normal",
+        "image to depth",
+        "image to normal map",
+    ]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        models = model_widget(by_location(DEPTH_MODELS), _TOOLTIPS["model"], best_on_disk(BEST_FIRST, BUNDLED_MODEL))
+        advanced = {
+            "film": labelled("film (one video)", switch_widget(False, _TOOLTIPS["film"])),
+            "normalisation": choice_widget(NORMALISATIONS, _TOOLTIPS["normalisation"]),
+            "fov": fov_widget(TOOLTIPS["fov"]),
+            "tiles": tiles_widget(),
+            "refine": labelled("refine edges", switch_widget(False, REFINE)),
+            "precision": precision_widget(),
+        }
+        return {
+            "required": {"image": image_input("One image, a batch, or the frames of a video.")},
+            "optional": {
+                "model": models,
+                "resolution": network_side_widget(TOOLTIPS["resolution"]),
+                "depth_look": labelled("depth look", choice_widget(LOOKS, _TOOLTIPS["depth_look"])),
+                "coding": coding_widget(),
+                **{name: as_advanced(widget) for name, widget in advanced.items()},
+            },
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, model: str | None = BUNDLED_MODEL) -> bool | str:  # noqa: N802
+        """Reports a model that has no depth, or is unknown, before anything is downloaded; None: it comes from another node."""
+        try:
+            _check_model(model or BUNDLED_MODEL)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    def execute(
+        self,
+        image: Tensor,
+        model: str = BUNDLED_MODEL,
+        resolution: int = 0,
+        depth_look: str = CONTROLNET,
+        coding: str = OPENGL,
+        film: bool = False,
+        normalisation: str = AUTO,
+        fov: float = 0.0,
+        tiles: str | int = OFF,
+        refine: bool = False,
+        precision: str = AUTO,
+    ) -> Any:
+        """Returns the depth map, the normal map, the mask and the geometry, and shows both maps on the node."""
+        _check_model(model)
+        check_choice("depth_look", depth_look, LOOKS)
+        check_choice("coding", coding, CODINGS)
+        check_choice("normalisation", normalisation, NORMALISATIONS)
+        check_choice("precision", precision, DTYPE_CHOICES)
+        settings = EstimateSettings(resolution, fov, film, tiles=tiles, refine=refine, derive=_with_normals)
+        estimate = estimate_images(partial(load_model, model, precision, choose_tiny("model")), image, settings)
+        if normalisation == AUTO:
+            normalisation = RUNNING if film else PER_IMAGE
+        depth, mask = _render_depth(estimate, _LOOKS[depth_look], normalisation)
+        (normals,) = RenderNormals().execute(estimate, coding)
+        return _shown((depth, normals, mask, estimate))
+
+
+def _check_model(model: str) -> None:
+    """Checks that a model predicts depth.
+
+    Raises:
+        ValueError: It predicts normals alone, or there is no such model.
+    """
+    if find_spec(model).quantity is None:
+        raise ValueError(
+            f"{model} predicts normals and no depth; choose another model here, e.g. {BUNDLED_MODEL} or {RECOMMENDED_MODEL}, or run "
+            f"{model} by Load Depth/Normal Model, Estimate Geometry and Render Normals"
+        )
+
+
+def _with_normals(estimate: Estimate) -> Estimate:
+    """Adds normals of the depth. Relative depth has no known zero, so it is taken to reach from 1 to 3 as in the effects."""
+    return with_normals(estimate, near_far_ratio=NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
+
+
+def _render_depth(estimate: Estimate, look: _Look, normalisation: str) -> tuple[Tensor, Tensor]:
+    clipped = look.clipped and estimate.quantity is Quantity.METRIC_DEPTH
+    low, high = METRIC_PERCENTILES if clipped else (0.0, 100.0)
+    return RenderDepth().execute(
+        estimate, look.near, normalisation, metric_as_disparity=look.as_disparity, percentile_low=low, percentile_high=high
+    )
+
+
+def _shown(result: tuple[Tensor, Tensor, Tensor, Estimate]) -> Any:
+    """Adds the maps of the first images to the result, for ComfyUI's own image view; outside ComfyUI the plain result."""
+    if not in_comfyui():
+        return result
+    files = []
+    for pair in zip(*(maps[:MAX_SHOWN] for maps in result[:2]), strict=True):
+        throw_if_interrupted()
+        files += [temporary_png(shown.movedim(-1, 0)) for shown in pair]
+    return {"ui": {"images": files}, "result": result}
+
+
+NODES = (DepthAndNormals,)

@@ -1,0 +1,163 @@
+"""The nodes of ComfyUI-DepthAnythingV2, with the same ids, sockets, sizes and display."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..annotators.preprocessing.kernels import linear
+from ..annotators.preprocessing.resizing import OwnSize
+from ..annotators.registry import BUNDLED_MODEL, MODELS
+from ..geometry.checks import check_choice
+from ..model_loader import Model
+from ..model_loader.comfy.devices import default_device, image_placement, is_fast
+from ..model_loader.comfy.feedback import progress_bar
+from ..model_loader.inference.memory_budget import check_result_fits
+from ..model_loader.weights.find import find_file
+from ..utils import to_images
+from .batches import join_outputs, to_output
+from .legacy import WHOLE_RANGE, render_depth
+from .loading import choose_tiny, load_model
+from .model_list import TINY_CHOICE, model_widget
+from .sockets import Inputs
+from .widgets import image_input
+
+CATEGORY = "DepthAnythingV2"
+DAMODEL = "DAMODEL"
+"""The old pack's socket. Its own nodes pass a dictionary with a network here, which this pack's nodes refuse."""
+
+_MODELS = {
+    "depth_anything_v2_vits": "depth-anything-v2-small",
+    "depth_anything_v2_vitb": "depth-anything-v2-base",
+    "depth_anything_v2_vitl": "depth-anything-v2-large",
+}
+_METRIC = {
+    "depth_anything_v2_metric_hypersim_vitl": "depth-anything-v2-metric-indoor-large",
+    "depth_anything_v2_metric_vkitti_vitl": "depth-anything-v2-metric-outdoor-large",
+}
+FILES = {
+    **{f"{name}_{dtype}.safetensors": model for name, model in _MODELS.items() for dtype in ("fp16", "fp32")},
+    **{f"{name}_fp32.safetensors": model for name, model in _METRIC.items()},
+    BUNDLED_MODEL: BUNDLED_MODEL,
+}
+DEFAULT_FILE = "depth_anything_v2_vitl_fp32.safetensors"
+_ALIASES = ["depth map", "depth anything v2", "disparity", "controlnet depth"]
+
+
+@dataclass(frozen=True)
+class ChosenFile:
+    """A chosen model, which the next node loads.
+
+    Attributes:
+        name: One of `FILES`.
+    """
+
+    name: str
+
+
+class LoadDepthAnythingV2Model:
+    """Chooses a Depth Anything V2 model."""
+
+    NODE_ID = "DownloadAndLoadDepthAnythingV2Model"
+    DISPLAY_NAME = "Load Depth Anything V2 Model"
+    DESCRIPTION = (
+        "Chooses a Depth Anything V2 model; the node Depth Anything V2 loads it. The base and large weights are CC BY-NC 4.0: not for "
+        "commercial use; small is Apache-2.0."
+    )
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = (DAMODEL,)
+    RETURN_NAMES: ClassVar = ("da_v2_model",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The model, for Depth Anything V2.",)
+    SEARCH_ALIASES: ClassVar = [*_ALIASES, "depth model"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        tooltip = (
+            "Which model to run. vits: 99 MB, Apache-2.0. vitb (390 MB) and vitl (1.34 GB): CC BY-NC 4.0, not for commercial use. "
+            "metric_...: trained on metres, of rooms (hypersim) or streets (vkitti). fp16: half precision if the device is fast in it. "
+            f"A file of this name is used if there is one, else the published weights. {TINY_CHOICE} ({MODELS[BUNDLED_MODEL].licence})."
+        )
+        return {"required": {}, "optional": {"model": model_widget(FILES, tooltip, DEFAULT_FILE)}}
+
+    def execute(self, model: str = DEFAULT_FILE) -> tuple[ChosenFile]:
+        """Returns the chosen model."""
+        check_choice("model", model, list(FILES))
+        return (ChosenFile(model),)
+
+
+class DepthAnythingV2:
+    """Depth maps from Depth Anything V2 at the images' own size."""
+
+    NODE_ID = "DepthAnything_V2"
+    DISPLAY_NAME = "Depth Anything V2"
+    DESCRIPTION = (
+        "Makes depth maps with Depth Anything V2, near = white. The network sees the images at their own size, so memory and time grow "
+        "with it; images much larger than 1000 pixels lose their overall shape."
+    )
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = ("IMAGE",)
+    RETURN_NAMES: ClassVar = ("image",)
+    OUTPUT_TOOLTIPS: ClassVar = ("One depth map for each image, near = white: the image's size, with odd sides one pixel shorter.",)
+    SEARCH_ALIASES: ClassVar = _ALIASES
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        return {
+            "required": {
+                "da_model": (DAMODEL, {"tooltip": "From Load Depth Anything V2 Model."}),
+                "images": image_input(),
+            }
+        }
+
+    def execute(self, da_model: Any, images: Tensor) -> tuple[Tensor]:
+        """Returns one depth map for each image."""
+        if not isinstance(da_model, ChosenFile):
+            raise TypeError(
+                f"the da_model input is a {type(da_model).__name__}; expected the output of this pack's Load Depth Anything V2 Model: "
+                "two packs have nodes of this name, and both nodes must be from the same pack"
+            )
+        frames = to_images(images)
+        total, (height, width) = len(frames), (max(2, side // 2 * 2) for side in frames.shape[-2:])
+        check_result_fits(total, height, width)
+        estimates = _load(da_model.name).estimates(frames, progress=progress_bar(total))
+        # the old node stretches each map at the network's size, and then all maps together at the images' size
+        shown = (linear(render_depth(each, metric_percentiles=WHOLE_RANGE), height, width).to(image_placement()[0]) for each in estimates)
+        (maps,) = join_outputs(((one,) for part in shown for one in part.split(1)), total)
+        return (to_output(_stretched(maps)),)
+
+
+def _load(name: str) -> Model:
+    """Loads the model of one of `FILES`: from a file of that name, else from wherever the model's weights are.
+
+    Raises:
+        DownloadError: The weights are nowhere and cannot be downloaded.
+    """
+    advice = choose_tiny("model of Load Depth Anything V2 Model")
+    if name == BUNDLED_MODEL:
+        return load_model(name, "auto", advice)
+    half = "_fp16" in name and is_fast(torch.float16, default_device())
+    model = load_model(FILES[name], "float16" if half else "float32", advice, _file(name))
+    return model if model.spec.id == BUNDLED_MODEL else model.with_resizing(OwnSize(resample=linear))
+
+
+def _file(name: str) -> Path | None:
+    """The file of this name in a folder of weights; None if there is none."""
+    try:
+        return find_file(name)
+    except FileNotFoundError:
+        return None
+
+
+def _stretched(maps: Tensor) -> Tensor:
+    """Stretches a batch (B, 1, H, W) so that it spans 0 to 1 as a whole."""
+    low, high = maps.aminmax()
+    return (maps - low) / (high - low) if high > low else torch.zeros_like(maps)
+
+
+NODES = (LoadDepthAnythingV2Model, DepthAnythingV2)

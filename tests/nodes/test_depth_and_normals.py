@@ -1,0 +1,240 @@
+"""Depth & Normals, as ComfyUI calls it: one node that does what the four nodes in a row do."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import depth_normal
+from depth_normal.annotators.choices import BEST_FIRST, RECOMMENDED_MODEL
+from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.surfaces.derive import with_normals
+from depth_normal.model_loader import Model, load_model
+from depth_normal.model_loader.inference.network import Weights
+from depth_normal.nodes import depth_and_normals, model_list
+from depth_normal.nodes.depth_and_normals import LOOKS, DepthAndNormals
+from depth_normal.nodes.geometry import EstimateGeometry
+from depth_normal.nodes.render import RenderDepth, RenderNormals
+
+run = DepthAndNormals().execute
+
+
+class Resampled(Model):
+    """A model whose maps are resized without overshoots."""
+
+    resampling = "bilinear"
+
+
+@pytest.fixture
+def photos():
+    """Two smooth images, 40 pixels high and 56 wide."""
+    torch.manual_seed(0)
+    small = torch.rand(2, 3, 5, 7)
+    return nn.functional.interpolate(small, (40, 56), mode="bicubic").clamp(0, 1).movedim(1, -1)
+
+
+@pytest.fixture
+def predicting(monkeypatch):
+    """Puts a model in place of those of the list, whose network always predicts the same."""
+
+    def put(depth, quantity, model_id="zoedepth-nyu", **more):
+        spec = find_spec(model_id)
+        annotator = FAMILIES[spec.family](spec, nn.Identity())
+        annotator.infer = lambda request: Estimate(depth, quantity, **more).expanded(len(request.images))
+        model = Resampled(Weights(annotator, torch.float32, torch.device("cpu"), Path()))
+        monkeypatch.setattr(depth_and_normals, "load_model", lambda *_: model)
+
+    return put
+
+
+def ramp(low=1.0, high=9.0):
+    """Depth (1, 1, 40, 56) that grows to the right."""
+    return torch.linspace(low, high, 56).expand(1, 1, 40, 56).contiguous()
+
+
+def test_an_image_alone_gives_all_four(photos):
+    depth, normals, mask, geometry = run(photos)
+    assert depth.shape == normals.shape == (2, 40, 56, 3) and mask.shape == (2, 40, 56)
+    assert geometry.depth.shape == (2, 1, 40, 56) and geometry.quantity is Quantity.DISPARITY, "tiny's"
+    assert geometry.normals.shape == (2, 3, 40, 56)
+    assert depth.amin((1, 2, 3)).tolist() == [0, 0] and depth.amax((1, 2, 3)).tolist() == [1, 1], "near = white, each its own range"
+    assert bool((mask == 1).all())
+
+
+def test_it_does_what_the_nodes_in_a_row_do(photos):
+    (row,) = EstimateGeometry().execute(load_model("tiny"), photos, resolution=96, fov=40.0)
+    depth, normals, mask, geometry = run(photos, "tiny", 96, "disparity", "directx", fov=40.0)
+    assert torch.equal(geometry.depth, row.depth) and torch.equal(geometry.normals, row.normals)
+    expected, valid = RenderDepth().execute(row)
+    assert torch.equal(depth, expected) and torch.equal(mask, valid)
+    assert torch.equal(normals, RenderNormals().execute(row, "directx")[0])
+
+
+@pytest.mark.parametrize(
+    ("look", "widgets"),
+    [
+        ("controlnet", {"percentile_low": 0.1, "percentile_high": 99.9}),
+        ("disparity", {}),
+        ("depth, near white", {"metric_as_disparity": False}),
+        ("depth, far white", {"metric_as_disparity": False, "near": "black"}),
+    ],
+)
+def test_each_look_of_metres_is_render_depths(predicting, photos, look, widgets):
+    metres = ramp()
+    metres[..., 0, 0] = 0.1  # a speck
+    predicting(metres, Quantity.METRIC_DEPTH)
+    depth, _, mask, geometry = run(photos[:1], "zoedepth-nyu", depth_look=look)
+    expected, valid = RenderDepth().execute(geometry, **widgets)
+    assert torch.equal(depth, expected) and torch.equal(mask, valid)
+
+
+def test_the_looks_of_metres_differ_as_they_say(predicting, photos):
+    metres = ramp()
+    metres[..., 0, 0] = 0.1
+    predicting(metres, Quantity.METRIC_DEPTH)
+    found = {look: run(photos[:1], "zoedepth-nyu", depth_look=look)[0][0, 20, :, 0] for look in LOOKS}
+    linear = (ramp()[0, 0, 0] - 0.1) / 8.9
+    assert torch.allclose(found["depth, far white"], linear, atol=1e-3) and torch.allclose(
+        found["depth, near white"], 1 - linear, atol=1e-3
+    )
+    assert found["disparity"].max() < 0.1, "the speck takes most of the grey levels"
+    assert found["controlnet"].max() > 0.9, "and is clipped for ControlNet"
+
+
+@pytest.mark.parametrize(("quantity", "near_end"), [(Quantity.DISPARITY, -1), (Quantity.RELATIVE_DEPTH, 0)])
+def test_depth_without_metres_is_shown_as_it_is(predicting, photos, quantity, near_end):
+    predicting(ramp(), quantity)
+    row = {look: run(photos[:1], "zoedepth-nyu", depth_look=look)[0][0, 20, :, 0] for look in LOOKS}
+    for look in ("controlnet", "disparity", "depth, near white"):
+        assert row[look][near_end] == 1 and torch.equal(row[look], row["controlnet"])
+    assert torch.allclose(row["depth, far white"], 1 - row["controlnet"])
+
+
+@pytest.mark.parametrize("quantity", list(Quantity))
+def test_a_model_without_normals_gets_those_of_its_depth(predicting, photos, quantity):
+    """Estimate Geometry leaves relative depth without normals; here its far end is 3 times as far as its near end."""
+    predicting(ramp(), quantity)
+    _, normals, _, geometry = run(photos[:1], "zoedepth-nyu")
+    expected = with_normals(Estimate(ramp(), quantity), near_far_ratio=3.0 if quantity is Quantity.RELATIVE_DEPTH else None)
+    assert torch.allclose(geometry.normals, expected.normals, atol=1e-5)
+    assert geometry.normals[0, 0].mean().abs() > 0.1, "it is tilted"
+    assert torch.equal(normals, RenderNormals().execute(geometry)[0])
+
+
+def test_a_models_own_normals_and_mask_are_kept(predicting, photos):
+    own = torch.zeros(1, 3, 40, 56)
+    own[:, 0] = 1
+    mask = torch.ones(1, 1, 40, 56, dtype=torch.bool)
+    mask[..., :10] = False
+    predicting(ramp(), Quantity.METRIC_DEPTH, normals=own, axes=Axes.OPENGL, mask=mask)
+    depth, normals, white, geometry = run(photos[:1], "zoedepth-nyu", depth_look="depth, far white")
+    assert torch.equal(white, mask[:, 0].float()) and bool((depth[:, :, :10] == 0).all()) and bool((normals[:, :, :10] == 0).all())
+    assert torch.allclose(normals[:, :, 10:], torch.tensor([1.0, 0.5, 0.5])) and torch.equal(geometry.mask, mask)
+
+
+def test_film_is_estimate_geometrys_film_with_a_running_range(photos):
+    clip = photos[:1].repeat(4, 1, 1, 1) * torch.linspace(1, 0.9, 4).view(4, 1, 1, 1)
+    (row,) = EstimateGeometry().execute(load_model("tiny"), clip, film=True)
+    depth, _, _, geometry = run(clip, film=True)
+    assert torch.equal(geometry.depth, row.depth) and torch.equal(geometry.normals, row.normals)
+    assert torch.equal(depth, RenderDepth().execute(row, normalisation="running")[0])
+    assert torch.equal(run(clip, film=True, normalisation="per_clip")[0], RenderDepth().execute(row, normalisation="per_clip")[0])
+    assert not torch.equal(geometry.depth, run(clip)[3].depth), "without it each image is by itself"
+
+
+def test_a_batch_is_its_images_one_by_one(photos):
+    both, first = run(photos), run(photos[:1])
+    for whole, alone in zip(both[:3], first[:3], strict=True):
+        assert torch.allclose(whole[:1], alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("model", [spec.id for spec in MODELS.values() if spec.quantity is None])
+def test_a_model_of_normals_alone_is_refused_before_it_is_loaded(monkeypatch, photos, model):
+    monkeypatch.setattr(depth_and_normals, "load_model", lambda *_: pytest.fail("loaded"))
+    said = f"{model} predicts normals and no depth; choose another model here, e.g. tiny"
+    with pytest.raises(ValueError, match=said):
+        run(photos, model)
+    assert DepthAndNormals.VALIDATE_INPUTS(model).startswith(said)
+    assert model not in DepthAndNormals.INPUT_TYPES()["optional"]["model"][0]
+
+
+def test_what_can_be_chosen_is_valid():
+    choices = DepthAndNormals.INPUT_TYPES()["optional"]["model"][0]
+    assert {DepthAndNormals.VALIDATE_INPUTS(model) for model in (*choices, None)} == {True}
+    assert "moge-2-vits-normal" in DepthAndNormals.VALIDATE_INPUTS("moge-2-vits-norma")
+    assert set(choices) == {spec.id for spec in MODELS.values() if spec.quantity}
+
+
+@pytest.mark.parametrize(
+    ("widgets", "said"),
+    [
+        ({"depth_look": "zoe"}, "depth_look"),
+        ({"coding": "x"}, "coding"),
+        ({"normalisation": "fixed"}, "normalisation"),
+        ({"precision": "float8"}, "precision"),
+        ({"resolution": -1}, "resolution"),
+        ({"fov": 200.0}, "fov"),
+        ({"film": True, "tiles": "2"}, "tiles is 2 and film is on"),
+    ],
+)
+def test_wrong_widgets_are_told_before_a_model_is_loaded(monkeypatch, photos, widgets, said):
+    monkeypatch.setattr(depth_and_normals, "load_model", lambda *_: pytest.fail("loaded"))
+    with pytest.raises(ValueError, match=said):
+        run(photos, **widgets)
+
+
+def test_a_wrong_image_is_told_before_a_model_is_loaded(monkeypatch):
+    monkeypatch.setattr(depth_and_normals, "load_model", lambda *_: pytest.fail("loaded"))
+    with pytest.raises(ValueError, match="image"):
+        run(torch.rand(1, 40, 56, 7))
+
+
+@pytest.mark.parametrize(
+    ("on_disk", "default", "first"),
+    [
+        ((), "tiny", ["tiny", RECOMMENDED_MODEL, BEST_FIRST[0]]),
+        (("midas-dpt-hybrid",), "midas-dpt-hybrid", ["tiny", "midas-dpt-hybrid", RECOMMENDED_MODEL]),
+        (("midas-dpt-hybrid", "moge-2-vitl-normal"), "moge-2-vitl-normal", ["tiny", "moge-2-vitl-normal", "midas-dpt-hybrid"]),
+        (("depth-anything-v2-large", "bae-normal"), "tiny", ["tiny", "depth-anything-v2-large", RECOMMENDED_MODEL]),
+    ],
+)
+def test_the_best_that_is_there_is_the_default(monkeypatch, on_disk, default, first):
+    monkeypatch.setattr(model_list, "models_on_disk", lambda: frozenset({"tiny", *on_disk}))
+    choices, options = DepthAndNormals.INPUT_TYPES()["optional"]["model"]
+    assert options["default"] == default and choices[:3] == first
+
+
+def test_the_help_page_has_the_rank_of_the_default():
+    page = (Path(__file__).resolve().parents[2] / "web" / "docs" / "DepthNormal_DepthAndNormals.md").read_text(encoding="utf-8")
+    places = [page.index(f"`{model}`", page.index("The default model")) for model in BEST_FIRST]
+    assert places == sorted(places)
+
+
+def test_it_is_first_in_the_menu_and_shows_few_widgets():
+    assert next(iter(depth_normal.NODE_CLASS_MAPPINGS)) == "DepthNormal_DepthAndNormals"
+    inputs = DepthAndNormals.INPUT_TYPES()
+    assert list(inputs["required"]) == ["image"]
+    plain = [name for name, (_, options) in inputs["optional"].items() if not options.get("advanced")]
+    assert plain == ["model", "resolution", "depth_look", "coding"] == list(inputs["optional"])[:4]
+    assert inputs["optional"]["depth_look"][1]["display_name"] == "depth look"
+
+
+@pytest.mark.parametrize("batch", [1, 6])
+def test_both_maps_are_shown_on_the_node(comfyui, photos, batch):
+    images = photos[:1].repeat(batch, 1, 1, 1)
+    answer = run(images)
+    depth, normals, _, _ = answer["result"]
+    shown = answer["ui"]["images"]
+    assert len(shown) == 2 * min(batch, depth_and_normals.MAX_SHOWN)
+    read = partial(read_png, comfyui / "temp")
+    for maps, entry in ((depth, shown[0]), (normals, shown[1])):
+        assert entry["type"] == "temp" and (read(entry) - maps[0]).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def read_png(folder, entry):
+    return torch.from_numpy(np.array(Image.open(folder / entry["filename"]))) / 255

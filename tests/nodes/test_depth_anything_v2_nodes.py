@@ -1,0 +1,157 @@
+"""The nodes of ComfyUI-DepthAnythingV2: their contract, their numbers at random weights, and who provides their ids."""
+
+import inspect
+import runpy
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import depth_normal
+from depth_normal.annotators.registry import MODELS
+from depth_normal.model_loader.weights import find
+from depth_normal.nodes import NODES, loading, old_ids
+from depth_normal.nodes import depth_anything_v2 as nodes
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
+LOADER, RUN = nodes.LoadDepthAnythingV2Model, nodes.DepthAnythingV2
+OLD_FILES = [
+    "depth_anything_v2_vits_fp16.safetensors",
+    "depth_anything_v2_vits_fp32.safetensors",
+    "depth_anything_v2_vitb_fp16.safetensors",
+    "depth_anything_v2_vitb_fp32.safetensors",
+    "depth_anything_v2_vitl_fp16.safetensors",
+    "depth_anything_v2_vitl_fp32.safetensors",
+    "depth_anything_v2_metric_hypersim_vitl_fp32.safetensors",
+    "depth_anything_v2_metric_vkitti_vitl_fp32.safetensors",
+]
+MEAN, STD = (torch.tensor(each).view(1, 3, 1, 1) for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """A folder with the files that users of the old pack have, tiny."""
+    folder = tmp_path_factory.mktemp("depthanything")
+    for name, model in nodes.FILES.items():
+        if name != "tiny":
+            TINY.write_file(TINY.shrunk(MODELS[model]), folder / name)
+    return folder
+
+
+@pytest.fixture
+def tiny(weights, monkeypatch):
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(weights))
+    for model in set(nodes.FILES.values()) - {"tiny"}:
+        monkeypatch.setitem(MODELS, model, TINY.shrunk(MODELS[model]))
+    yield
+    depth_normal.free()
+
+
+def images(count=2, height=61, width=83):
+    coarse = torch.rand(count, 3, 6, 8, generator=torch.Generator().manual_seed(5))
+    return F.interpolate(coarse, size=(height, width), mode="bilinear").movedim(1, -1)
+
+
+def run(name, batch):
+    (chosen,) = LOADER().execute(name)
+    return RUN().execute(chosen, batch)[0]
+
+
+def as_documented(name, batch):
+    """The old pack's steps in its order, on the same network."""
+    annotator = depth_normal.load_model(nodes.FILES[name], "float32").annotator
+    height, width = batch.shape[1:3]
+    pixels = batch.movedim(-1, 1)
+    pixels = F.interpolate(pixels, size=(height - height % 14, width - width % 14), mode="bilinear")
+    found = []
+    for each in ((pixels - MEAN) / STD).split(1):
+        (depth,) = annotator.predict(each)
+        depth = depth.reshape(1, 1, *each.shape[-2:])
+        found.append((depth - depth.min()) / (depth.max() - depth.min()))
+    maps = F.interpolate(torch.cat(found), size=(height // 2 * 2, width // 2 * 2), mode="bilinear")
+    maps = (maps - maps.min()) / (maps.max() - maps.min())
+    maps = 1 - maps if "metric" in name else maps
+    return maps.movedim(1, -1).expand(-1, -1, -1, 3)
+
+
+def test_graphs_of_the_old_pack_find_their_widgets_and_sockets():
+    model = LOADER.INPUT_TYPES()["optional"]["model"]
+    assert LOADER.NODE_ID == "DownloadAndLoadDepthAnythingV2Model" and RUN.NODE_ID == "DepthAnything_V2"
+    assert model[0][: len(OLD_FILES)] == OLD_FILES and model[1]["default"] == "depth_anything_v2_vitl_fp32.safetensors"
+    assert LOADER.RETURN_TYPES == ("DAMODEL",) and LOADER.RETURN_NAMES == ("da_v2_model",)
+    required = RUN.INPUT_TYPES()["required"]
+    assert [(name, kind) for name, (kind, _) in required.items()] == [("da_model", "DAMODEL"), ("images", "IMAGE")]
+    assert RUN.RETURN_TYPES == ("IMAGE",) and RUN.RETURN_NAMES == ("image",)
+    assert inspect.signature(LOADER.execute).parameters["model"].default == model[1]["default"]
+
+
+@pytest.mark.parametrize("name", [OLD_FILES[1], OLD_FILES[6]])
+@pytest.mark.parametrize("size", [(61, 83), (70, 84), (33, 120)])
+@torch.no_grad()
+def test_numbers_are_those_of_the_old_packs_steps(tiny, name, size):
+    batch = images(2, *size)
+    found = run(name, batch)
+    assert found.shape == (2, size[0] // 2 * 2, size[1] // 2 * 2, 3)
+    torch.testing.assert_close(found, as_documented(name, batch), atol=1e-5, rtol=0)
+    assert found.min() == 0 and found.max() == 1 and found.std() > 0.05
+
+
+def test_images_are_stretched_each_by_itself_and_then_together(tiny):
+    batch = images(3)
+    alone = run(OLD_FILES[1], batch[:1])
+    torch.testing.assert_close(run(OLD_FILES[1], batch)[:1], alone, atol=0.05, rtol=0)
+    assert alone.min() == 0 and alone.max() == 1
+
+
+def test_a_constant_map_is_black(tiny, monkeypatch):
+    network = depth_normal.load_model(nodes.FILES[OLD_FILES[1]], "float32").annotator.network
+    monkeypatch.setattr(type(network), "forward", lambda self, pixels: torch.full_like(pixels[:, :1], 3.0))
+    assert not run(OLD_FILES[1], images()).any()
+
+
+@pytest.mark.parametrize("name", OLD_FILES)
+def test_the_file_of_the_chosen_name_is_used(weights, tiny, name, monkeypatch):
+    used = []
+
+    def load(model, precision, weights=None, runtime="torch"):
+        used.append((model, precision, weights))
+        return original(model, precision, weights=weights, runtime=runtime)
+
+    original = depth_normal.load_model
+    monkeypatch.setattr(loading.model_loader, "load_model", load)
+    run(name, images(1))
+    assert used == [(nodes.FILES[name], "float32", weights / name)], "half precision is slow on a CPU"
+
+
+def test_without_that_file_the_models_own_weights_are_used(tmp_path, tiny, monkeypatch):
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
+    name = "depth_anything_v2_vits.pth"
+    TINY.write_file(MODELS["depth-anything-v2-small"], tmp_path / name)
+    assert find.find_weights(MODELS["depth-anything-v2-small"].file) == tmp_path / name
+    assert run(OLD_FILES[0], images(1)).std() > 0.05
+
+
+def test_tiny_runs_at_its_own_size():
+    found = run("tiny", images(1, 201, 301))
+    assert found.shape == (1, 200, 300, 3) and found.std() > 0.01
+
+
+def test_a_network_of_the_other_pack_is_refused():
+    with pytest.raises(TypeError, match="both nodes must be from the same pack"):
+        RUN().execute({"model": None, "dtype": torch.float32, "is_metric": False}, images())
+    with pytest.raises(ValueError, match=r"'other\.pth'"):
+        LOADER().execute("other.pth")
+
+
+@pytest.mark.parametrize("theirs", [True, False])
+def test_the_ids_are_left_to_their_pack_where_it_is_installed(monkeypatch, theirs):
+    loaded = dict.fromkeys(old_ids.LEFT_TO_THEIR_PACK, object()) if theirs else {}
+    monkeypatch.setitem(sys.modules, "nodes", SimpleNamespace(NODE_CLASS_MAPPINGS={**loaded, "MiDaS-DepthMapPreprocessor": object()}))
+    found = old_ids.with_twins(NODES, old=True)
+    assert bool(set(old_ids.LEFT_TO_THEIR_PACK) & set(found)) == (not theirs)
+    assert {old_ids.OWN_IDS[node_id] for node_id in old_ids.LEFT_TO_THEIR_PACK} <= set(found)
+    assert "MiDaS-DepthMapPreprocessor" in found, "comfyui_controlnet_aux's ids are served beside it"
