@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from workflow_graphs import GRAPHS, Graph, Node
+from workflow_graphs import APP_WIDGETS, GRAPHS, Graph, Node
 from workflow_layout import SIZES, place
 
 from depth_normal import NODE_CLASS_MAPPINGS
@@ -73,6 +73,8 @@ CORE: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "VAEDecode": ({"samples": "LATENT", "vae": "VAE"}, {"IMAGE": "IMAGE"}),
 }
 
+CORE_OUTPUTS = ("PreviewImage", "SaveAnimatedWEBP", "SaveImage", "SaveVideo")
+
 
 def main() -> None:
     """Writes all templates."""
@@ -114,12 +116,7 @@ def as_json(graph: Graph) -> str:
         }
         for entry in entries
     ]
-    extra: dict[str, Any] = {"ds": {"scale": 0.7, "offset": [40, 20]}}
-    if graph.app_outputs:
-        extra |= {
-            "linearMode": False,
-            "linearData": {"inputs": [list(each) for each in graph.app_inputs], "outputs": list(graph.app_outputs)},
-        }
+    extra = {"ds": {"scale": 0.7, "offset": [40, 20]}, "linearMode": False, "linearData": _app_mode(graph)}
     whole = {
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"depth-normal/workflows/{graph.name}")),
         "revision": 0,
@@ -133,6 +130,17 @@ def as_json(graph: Graph) -> str:
         "version": 0.4,
     }
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+
+
+def _app_mode(graph: Graph) -> dict[str, list]:
+    """What app mode shows of a template: controls by node and widget, and the nodes whose results it shows."""
+    awake = [node for node in graph.nodes if not node.muted]
+    inputs = [[node.id, widget] for node in awake for widget in APP_WIDGETS.get(node.type, ())]
+    return {"inputs": inputs, "outputs": [node.id for node in awake if _is_output(node.type)]}
+
+
+def _is_output(node_type: str) -> bool:
+    return node_type in CORE_OUTPUTS or getattr(NODE_CLASS_MAPPINGS.get(node_type), "OUTPUT_NODE", False)
 
 
 def sockets(node_type: str) -> tuple[dict[str, str], dict[str, str]]:

@@ -74,7 +74,7 @@ def test_notes_are_read_on_their_colour(path):
 def test_a_note_is_short_and_says_what_to_do(path):
     text = note(path)
     assert text.startswith("## ") and len(text.split()) <= 190
-    assert re.search(r"^1\. \*\*Load (Image|Video)\*\*: choose ", text, re.M) and "Press **Run**" in text
+    assert re.search(r"^1\. \*\*Demo (Image|Video)\*\*: keep it, or choose ", text, re.M) and "Press **Run**" in text
 
 
 @each_workflow
@@ -98,7 +98,7 @@ def test_titles_are_words(path):
 
 def test_the_page_orders_every_workflow():
     listed = re.findall(r"'([^']+)'", (ROOT / "web" / "templates.js").read_text().partition("ORDER = [")[2].partition("]")[0])
-    assert sorted(listed) == sorted(path.stem for path in WORKFLOWS) and listed[0] == "Tiny Preview"
+    assert sorted(listed) == sorted(path.stem for path in WORKFLOWS) and listed[0] == "Depth and Normals"
 
 
 @each_workflow
@@ -124,6 +124,18 @@ def test_links_lead_to_the_right_and_behind_no_node(path):
                     if left + (inset := SLOT * (number in (link[1], link[3]))) < x < right - inset and top < y < bottom
                 }
                 assert not behind, (link, behind)
+
+
+@each_workflow
+def test_app_mode_has_the_image_first_and_shows_results(path):
+    graph = json.loads(path.read_text())
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    shown = graph["extra"]["linearData"]
+    assert nodes[shown["inputs"][0][0]]["type"].startswith("DepthNormal_Demo")
+    for number, widget in shown["inputs"]:
+        assert widget in {each["name"] for each in nodes[number]["inputs"] if "widget" in each}, (nodes[number]["type"], widget)
+        assert nodes[number]["mode"] == 0
+    assert shown["outputs"] and all(nodes[number]["mode"] == 0 for number in shown["outputs"])
 
 
 @each_workflow
