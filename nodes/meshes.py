@@ -56,6 +56,9 @@ _FILE_TOOLTIPS = (
 )
 
 
+_WITHOUT_SKY = "Leaves out regions that look like sky"
+
+
 def _sky_widget(treatment: str) -> Widget:
     return switch_widget(True, f"{treatment}. Needs the image.")
 
@@ -126,7 +129,7 @@ class SaveMesh(SavingNode):
                 "format": choice_widget(MESH_FORMATS, formats),
                 "max_points": count_widget(MAX_POINTS, 0, MAX_MESH_POINTS, _POINTS),
                 "max_jump": number_widget(0.05, *MAX_JUMP_WIDGET, 0.01, _JUMP, advanced=True),
-                "drop_sky": _sky_widget("Leaves out regions that look like sky"),
+                "drop_sky": _sky_widget(_WITHOUT_SKY),
                 "fov": fov_widget(),
                 "near_far_ratio": near_far_ratio_widget(),
                 "ply_up": choice_widget(tuple(PLY_AXES), up, advanced=True),
@@ -289,7 +292,7 @@ class GeometryToMesh:
                 "image": image_input(_IMAGE),
                 "max_points": count_widget(MAX_POINTS, 0, MAX_MESH_POINTS, _POINTS),
                 "max_jump": number_widget(0.05, *MAX_JUMP_WIDGET, 0.01, _JUMP, advanced=True),
-                "drop_sky": _sky_widget("Leaves out regions that look like sky"),
+                "drop_sky": _sky_widget(_WITHOUT_SKY),
                 "fov": fov_widget(),
                 "near_far_ratio": near_far_ratio_widget(),
             },
