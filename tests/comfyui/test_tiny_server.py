@@ -16,7 +16,7 @@ pytestmark = pytest.mark.comfyui
 
 @pytest.mark.parametrize(
     ("workflow", "settings"),
-    [("MiDaS Depth and Normal Map", ('2.model="tiny"', '3.model="tiny"')), ("Tiny Preview", ()), ("Large Picture", ())],
+    [("MiDaS Depth and Normal Map", ('2.model="tiny"', '3.model="tiny"')), ("Tiny Preview", ()), ("Large Image", ())],
 )
 def test_a_workflow_runs_without_any_model_file(bare_server, photo, tmp_path, workflow, settings):
     image = bare_server.base / "input" / "astronaut.png"
