@@ -1,11 +1,15 @@
-"""Writes what ComfyUI shows in other languages: locales/LANGUAGE/*.json and the help pages web/docs/NODE/LANGUAGE.md.
+"""Writes what ComfyUI shows in other languages: locales/LANGUAGE/*.json, web/languages/LANGUAGE.json and web/docs/NODE/LANGUAGE.md.
 
 python docs/make_locales.py [ja zh]
 
 Translations stand in locales/LANGUAGE.json, found by the English: `texts` by sentence, cell or paragraph, `names` by the name of an input
-or output, or by NODE.NAME where one node means something else by it. What is said in several places is translated once. A run puts what is
-new there, with nothing in its place, and takes out what is no longer said; tests/test_locales.py names what is left to do. English needs no
-files: it is what the server says and what web/docs/NODE.md holds.
+or output, or by NODE.NAME where one node means something else by it, `choices` by what a list offers, or by NAME.CHOICE where the list of
+that name means something else by it, `messages` by the templates of locales/messages.json, which are what Python says in the page while
+nodes run and when they fail, `notes` by the lines of the workflows' notes and by their titles. What is said in several places is
+translated once. A run puts what is new there, with nothing in its place, and takes out what is no longer said; tests/test_locales.py
+names what is left to do. English needs no files: it is what the server says and what web/docs/NODE.md holds.
+
+ComfyUI's page translates names and tooltips by locales/. For the rest the pack's scripts read web/languages/LANGUAGE.json.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +25,26 @@ from depth_normal import NODE_CLASS_MAPPINGS
 from depth_normal.nodes.old_ids import OWN_IDS
 
 ROOT = Path(__file__).resolve().parents[1]
+WORKFLOWS = ROOT / "workflows"
+NOTES = {"Note", "MarkdownNote"}
+MARK = r"^(#+ |\d+\. |- )"
+"""What stands before a line in Markdown. web/templates.js leaves it out, too."""
 LOCALES, PAGES, SCRIPTS = ROOT / "locales", ROOT / "web" / "docs", ROOT / "web"
 QUOTES = {"ja": "「」", "zh": "“”"}
 """The languages, and the quotation marks in which their texts name widgets and nodes."""
+LISTS_OF_NAMES = {"model", "ckpt_name", "backbone", "preprocessor", "file"}
+"""Inputs whose choices are models, nodes or files: the same in every language."""
+NAMES = {
+    *("opengl", "directx", "opencv", "scannet", "controlnet-normalbae", "controlnet-1.0-normal"),
+    *("float32", "float16", "bfloat16", "fp32", "fp16", "torch", "onnx", "openvino"),
+    *("midas", "dmap2norm", "turbo", "inferno", "spectral"),
+    *("npz", "exr", "png", "pfm", "ply", "glb", "stl", "y", "z"),
+}
+"""Choices that are names, too."""
 TWINS = {own: old for old, own in OWN_IDS.items()}
 QUOTED = r"(?<!\*)\*([^\s*](?:[^*]*[^\s*])?)\*(?!\*)"
 """What a translation calls by its English name: a widget, an output or a node in asterisks."""
+SECTIONS = ("names", "texts", "choices", "messages", "notes")
 Say = Callable[[str, str, str], str]
 """(section, English, place) -> what is shown."""
 
@@ -42,6 +60,13 @@ def choices_of(node: Any) -> dict[str, set[str]]:
     groups = node.INPUT_TYPES()
     kinds = {name: kind for group in ("required", "optional") for name, (kind, _) in groups.get(group, {}).items()}
     return {name: set(kind) for name, kind in kinds.items() if isinstance(kind, list)}
+
+
+def choices_to_translate(node: Any) -> Iterator[tuple[str, str]]:
+    """Yields an input's name and a choice of its list, for each choice that is neither a name nor a number."""
+    for name, choices in choices_of(node).items():
+        if name not in LISTS_OF_NAMES:
+            yield from ((name, choice) for choice in sorted(map(str, choices)) if choice not in NAMES and not choice.isdigit())
 
 
 def outputs_of(node: Any) -> list[tuple[str, str]]:
@@ -72,6 +97,42 @@ def settings(say: Say) -> dict[str, Any]:
     }
 
 
+def page_table(say: Say) -> dict[str, Any]:
+    """What the pack's scripts translate in ComfyUI's page: what lists offer, by CHOICE or NAME.CHOICE, Python's messages, and notes."""
+    choices: dict[str, str] = {}
+    for node in NODE_CLASS_MAPPINGS.values():
+        for name, choice in choices_to_translate(node):
+            label, usual = say("choices", choice, name), say("choices", choice, "")
+            choices[choice] = usual
+            if label != usual:
+                choices[f"{name}.{choice}"] = label
+    spoken = {words: say("messages", words, "message") for words in messages()}
+    return {
+        "choices": dict(sorted(choices.items())),
+        "messages": spoken,
+        "notes": {words: say("notes", words, at) for words, at in notes()},
+    }
+
+
+def messages() -> list[str]:
+    """Templates of Python's messages: {0} stands for what differs, and is kept as it is."""
+    return json.loads((LOCALES / "messages.json").read_text(encoding="utf-8"))
+
+
+def notes() -> Iterator[tuple[str, str]]:
+    """Yields what the workflows say, and which says it: titles that are no node's name, and the lines of notes without their marks."""
+    for path in sorted(WORKFLOWS.glob("*.json")):
+        whole = json.loads(path.read_text(encoding="utf-8"))
+        parts = [whole, *whole.get("definitions", {}).get("subgraphs", [])]
+        for part in parts:
+            titled = [*part.get("groups", []), *part["nodes"], *([{"title": part["name"]}] if part is not whole else [])]
+            yield from ((each["title"], path.stem) for each in titled if re.search("[a-z]", each.get("title") or ""))
+            for node in part["nodes"]:
+                if node["type"] in NOTES:
+                    lines = (re.sub(MARK, "", line) for line in node["widgets_values"][0].splitlines())
+                    yield from ((line, path.stem) for line in lines if re.search("[a-z]", line))
+
+
 def help_page(node_id: str, say: Say) -> str:
     """The help page of a node, block by block as the English one. An input's row says what its tooltip says, unless the page says more."""
     text = (PAGES / f"{node_id}.md").read_text(encoding="utf-8")
@@ -84,13 +145,14 @@ def files(say: Say) -> dict[str, str]:
         f"locales/LANGUAGE/{name}.json": make(say)
         for name, make in (("main", menu), ("nodeDefs", node_definitions), ("settings", settings))
     }
+    made["web/languages/LANGUAGE.json"] = page_table(say)
     found = {place: json.dumps(value, ensure_ascii=False, indent=2) + "\n" for place, value in made.items()}
     return found | {f"web/docs/{node_id}/LANGUAGE.md": help_page(node_id, say) for node_id in NODE_CLASS_MAPPINGS}
 
 
 def english() -> dict[str, dict[str, str]]:
     """What is to be translated, and where it is first said, by section."""
-    said: dict[str, dict[str, str]] = {"names": {}, "texts": {}}
+    said: dict[str, dict[str, str]] = {section: {} for section in SECTIONS}
 
     def note(section: str, words: str, place: str) -> str:
         said[section].setdefault(words, place)
@@ -106,10 +168,16 @@ def names_in_places() -> set[str]:
     return {f"{node_id}.{name}" for node_id, node in nodes.items() for name in (*inputs_of(node), *dict(outputs_of(node)))}
 
 
+def choices_in_places() -> set[str]:
+    """NAME.CHOICE of every list."""
+    return {f"{name}.{choice}" for node in NODE_CLASS_MAPPINGS.values() for name, choice in choices_to_translate(node)}
+
+
 def read(language: str) -> dict[str, dict[str, str]]:
     """The translations, by section and English."""
     path = LOCALES / f"{language}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"names": {}, "texts": {}}
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {section: found.get(section, {}) for section in SECTIONS}
 
 
 def updated(language: str) -> dict[str, dict[str, str]]:
@@ -117,13 +185,14 @@ def updated(language: str) -> dict[str, dict[str, str]]:
     old = read(language)
     found = {section: {words: old[section].get(words, "") for words in said} for section, said in english().items()}
     found["names"].update({name: words for name, words in old["names"].items() if name in names_in_places()})
+    found["choices"].update({name: words for name, words in old["choices"].items() if name in choices_in_places()})
     return found
 
 
 def speaker(language: str) -> Say:
     """Says things in a language: English where there is no translation."""
     translations, (opening, closing) = read(language), QUOTES[language]
-    names, texts = translations["names"], translations["texts"]
+    names, texts, choices, spoken, notes = (translations[section] for section in SECTIONS)
 
     def name_of(word: str, place: str) -> str:
         return names.get(f"{place}.{word}") or names.get(word) or ""
@@ -131,7 +200,18 @@ def speaker(language: str) -> Say:
     def say(section: str, words: str, place: str) -> str:
         if section == "names":
             return name_of(words, place) or words
-        return re.sub(QUOTED, lambda found: quoted(found, place), texts.get(words) or words)
+        if section == "choices":
+            return choices.get(f"{place}.{words}") or choices.get(words) or words
+        own = {"messages": spoken, "notes": notes}.get(section, texts).get(words) or words
+        own = re.sub(QUOTED, lambda found: quoted(found, place), own)
+        if section != "notes":
+            return own
+        # Markdown ends no bold words between a bracket and a letter.
+        return re.sub(r"(\*\*[^*]+[)\uff09]\*\*)(?=\w)", r"\1 ", re.sub(r"\*\*([^*]+)\*\*", bold, own))
+
+    def bold(found: re.Match[str]) -> str:
+        word = found[1]
+        return f"**{notes.get(word) or texts.get(word) or choices.get(word) or word}**"
 
     def quoted(found: re.Match[str], place: str) -> str:
         own = name_of(found[1], place) or texts.get(found[1])
@@ -147,7 +227,7 @@ def translated(language: str) -> dict[Path, str]:
 
 def _definition(place: str, node: Any, say: Say) -> dict[str, Any]:
     def entry(name: str, tooltip: str) -> dict[str, str]:
-        return {"name": say("names", name, place), "tooltip": say("texts", tooltip, place)}
+        return {"name": say("names", name, place), "tooltip": with_labels(say("texts", tooltip, place), node, name, say)}
 
     return {
         "display_name": say("texts", node.DISPLAY_NAME, place),
@@ -155,6 +235,28 @@ def _definition(place: str, node: Any, say: Say) -> dict[str, Any]:
         "inputs": {name.replace(".", "_"): entry(name, tooltip) for name, tooltip in inputs_of(node).items()},
         "outputs": {str(i): entry(name, tooltip) for i, (name, tooltip) in enumerate(outputs_of(node))},
     }
+
+
+def with_labels(words: str, node: Any, name: str, say: Say, *, beside: bool = False) -> str:
+    """Calls a node's choices by their labels.
+
+    Args:
+        words: A text about an input of the node.
+        node: The node.
+        name: The input; of a choice of several lists its own is meant.
+        say: Says the labels.
+        beside: Whether the choice follows its label, as on help pages, which scripts' authors read too.
+    """
+    inputs = {choice: each for each, choice in choices_to_translate(node)} | {
+        choice: each for each, choice in choices_to_translate(node) if each == name
+    }
+    labels = {choice: say("choices", choice, each) for choice, each in inputs.items()}
+    told = {choice: f"{label} ({choice})" if beside else label for choice, label in labels.items() if label != choice}
+    if not told:
+        return words
+    longest_first = "|".join(map(re.escape, sorted(told, key=len, reverse=True)))
+    said = re.sub(rf"(?<![A-Za-z0-9_`*.-])({longest_first})(?![A-Za-z0-9_`*.-])", lambda found: told[found[1]], words)
+    return re.sub(r"(?<=[\u3041-\u9fff]) (?=[\u3041-\u9fff])", "", said)  # the space that stood beside an English word
 
 
 def _block(block: str, place: str, say: Say) -> str:
@@ -181,16 +283,23 @@ def _table(lines: list[str], place: str, say: Say) -> Iterable[str]:
         if set(names) <= set(tooltips):
             yield from _name_rows(names, row[1], tooltips, place, say)
         else:
-            choices = [choices_of(node).get(column, set()) for column in head]
-            yield _row([cell if set(cell.split(", ")) <= own else _cell(cell, place, say) for cell, own in zip(row, choices, strict=True)])
+            yield _row([_choice_or_cell(column, cell, node, place, say) for column, cell in zip(head, row, strict=True)])
 
 
 def _name_rows(names: list[str], meaning: str, tooltips: dict[str, str], place: str, say: Say) -> list[str]:
-    labels = [_label(name, place, say) for name in names]
+    labels, node = [_label(name, place, say) for name in names], NODE_CLASS_MAPPINGS[place]
     said = [tooltips[name] for name in names]
     if len(meaning) > len(" ".join(said)) or any("\n" in words for words in said):
-        return [_row(["、".join(labels), say("texts", meaning, place)])]
-    return [_row([label, say("texts", words, place)]) for label, words in zip(labels, said, strict=True)]
+        return [_row(["、".join(labels), with_labels(say("texts", meaning, place), node, names[0], say, beside=True)])]
+    texts = [with_labels(say("texts", tooltip, place), node, name, say, beside=True) for name, tooltip in zip(names, said, strict=True)]
+    return [_row([label, words]) for label, words in zip(labels, texts, strict=True)]
+
+
+def _choice_or_cell(column: str, cell: str, node: Any, place: str, say: Say) -> str:
+    choices = cell.split(", ")
+    if set(choices) <= choices_of(node).get(column, set()):
+        return ", ".join(with_labels(choice, node, column, say, beside=True) for choice in choices)
+    return _cell(cell, place, say)
 
 
 def _label(name: str, place: str, say: Say) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.conventions import encode_normal_map, unit_normals
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.nodes.depth_and_normals import DepthAndNormals
 from depth_normal.nodes.geometry import DepthImageToGeometry, NormalsFromDepth
 from depth_normal.nodes.render import ConvertNormalMap, RenderDepth, RenderNormals
 
@@ -37,6 +38,9 @@ def main() -> None:
     normals = {coding: normal_map(geometry, coding) for coding in ("opengl", "directx", "controlnet-normalbae", "controlnet-1.0-normal")}
     grey = depth_image(scene)
 
+    photo = photograph()
+    depth, shown_normals, *_ = DepthAndNormals().execute(photo)
+    save("DepthAndNormals", photo, depth, shown_normals)
     save("RenderDepth", grey, depth_image(scene, metric_as_disparity=False), depth_image(scene, colour_map="turbo"))
     save("RenderNormals", *normals.values())
     save("NormalsFromDepth", grey, normals["opengl"], normal_map(old_normals(scene), "opengl"))
@@ -55,6 +59,14 @@ def main() -> None:
     (smooth,) = NormalsFromDepth().execute(with_depth(scene, levels_of(scene, 65535)), "dmap2norm")
     for node in ("SaveGeometry", "LoadGeometry"):
         save(node, normal_map(rough, "opengl"), normal_map(smooth, "opengl"))
+
+
+def photograph() -> Tensor:
+    """The middle of the demo's photograph, (1, H, W, 3) of the images' size."""
+    coffee = cv2.imread(str(DOCS.parent.parent / "app" / "coffee.jpg"))[..., ::-1]
+    left = (coffee.shape[1] - coffee.shape[0] * WIDTH // HEIGHT) // 2
+    pixels = cv2.resize(coffee[:, left:-left], (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(pixels.astype(np.float32) / 255)[None]
 
 
 def render_scene(balls: Balls = BALLS) -> tuple[Estimate, Tensor]:

@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..annotators.registry import BUNDLED_MODEL
 from ..model_loader.comfy.feedback import show_message
 from ..model_loader.comfy.server import has_node
 from ..model_loader.weights.download_errors import DownloadError
 from . import depth_maps, dsine, leres, metric3d, midas, normal_maps
+from .loading import OTHER_NODE
 from .sockets import Inputs
 from .widgets import choice_widget, image_input, short_side_widget
 
@@ -19,7 +19,6 @@ SERVED = (*midas.NODES, *depth_maps.NODES, *normal_maps.NODES, *metric3d.NODES, 
 
 NONE = "none"
 OLD_PACK = "comfyui_controlnet_aux"
-_ADVICE = f"Use MiDaS Depth Map or MiDaS Normal Map with {BUNDLED_MODEL!r} in its widget model, in place of this node"
 
 # Preprocessors of other packs. They stay in the list so that graphs that use them open.
 OTHERS = (
@@ -106,8 +105,8 @@ class AioPreprocessor:
         try:
             return getattr(node(), node.FUNCTION)(**{**_defaults(node), "image": image, "resolution": resolution})
         except DownloadError as error:
-            show_message(_ADVICE)
-            raise error.advised(_ADVICE) from error.__cause__
+            show_message(OTHER_NODE.split(":")[0])
+            raise error.advised(OTHER_NODE) from error.__cause__
 
 
 def _served() -> dict[str, Any]:
@@ -123,6 +122,11 @@ def _defaults(node: Any) -> dict[str, Any]:
 
 
 def _not_served(preprocessor: str) -> str:
+    if not preprocessor.strip():
+        return (
+            f"choose a node in the widget preprocessor, which is empty, e.g. {SERVED[0].NODE_ID}; {NONE} gives the image unchanged. "
+            "For a depth map and a normal map in one step use Depth & Normals"
+        )
     return (
         f"install the pack {OLD_PACK} (by ComfyUI Manager) for {preprocessor!r}: ComfyUI-Depth-Normal has only the preprocessors for depth "
         f"and normals: {', '.join(_served())}"

@@ -92,6 +92,6 @@ def check_geometry(value: Any) -> Estimate:
         return value.in_float32()
     found = f"a dictionary with {', '.join(sorted(map(str, value)))}" if isinstance(value, Mapping) else f"a {type(value).__name__}"
     raise TypeError(
-        f"the geometry input is {found}; expected this pack's GEOMETRY, from Estimate Geometry, Depth Image to Geometry, "
-        "MoGe to Geometry or Depth Anything 3 to Geometry"
+        f"the geometry input is {found}; expected this pack's GEOMETRY: link the output geometry of Depth & Normals, Depth Image to "
+        "Geometry, MoGe to Geometry or Depth Anything 3 to Geometry"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -18,7 +17,6 @@ from ..geometry.images.display_defaults import METRIC_PERCENTILES
 from ..geometry.surfaces.derive import with_normals
 from ..model_loader import DTYPE_CHOICES
 from ..model_loader.comfy.interrupt import throw_if_interrupted
-from ..model_loader.load import is_replaced
 from .geometry import TOOLTIPS, EstimateSettings, estimate_images
 from .live import in_comfyui, temporary_png
 from .loading import choose_tiny, load_model
@@ -34,10 +32,12 @@ from .widgets import (
     OPENGL,
     PER_IMAGE,
     RUNNING,
+    as_advanced,
     choice_widget,
     coding_widget,
     fov_widget,
     image_input,
+    labelled,
     network_side_widget,
     precision_widget,
     switch_widget,
@@ -92,8 +92,8 @@ _TOOLTIPS = {
         "other models is shown as it is, near or far white."
     ),
     "film": (
-        "On: the images are the frames of one video, and depth, normals and grey levels are made temporally stable. A cut "
-        "starts anew. Off: each image by itself."
+        "Whether the images are the frames of one video. On: depth, normals and grey levels are made temporally stable, and a "
+        "cut starts anew. Off: each image by itself."
     ),
     "normalisation": (
         "What black and white stand for. auto: running for film, else per_image. per_image: the ends of each image's range. "
@@ -140,13 +140,12 @@ class DepthAndNormals:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         models = model_widget(by_location(DEPTH_MODELS), _TOOLTIPS["model"], best_on_disk(BEST_FIRST, BUNDLED_MODEL))
-        look, look_options = choice_widget(LOOKS, _TOOLTIPS["depth_look"])
         advanced = {
-            "film": switch_widget(False, _TOOLTIPS["film"]),
+            "film": labelled("film (one video)", switch_widget(False, _TOOLTIPS["film"])),
             "normalisation": choice_widget(NORMALISATIONS, _TOOLTIPS["normalisation"]),
             "fov": fov_widget(TOOLTIPS["fov"]),
             "tiles": tiles_widget(),
-            "refine": switch_widget(False, REFINE),
+            "refine": labelled("refine edges", switch_widget(False, REFINE)),
             "precision": precision_widget(),
         }
         return {
@@ -154,9 +153,9 @@ class DepthAndNormals:
             "optional": {
                 "model": models,
                 "resolution": network_side_widget(TOOLTIPS["resolution"]),
-                "depth_look": (look, {**look_options, "display_name": "depth look"}),
+                "depth_look": labelled("depth look", choice_widget(LOOKS, _TOOLTIPS["depth_look"])),
                 "coding": coding_widget(),
-                **{name: (kind, {**options, "advanced": True}) for name, (kind, options) in advanced.items()},
+                **{name: as_advanced(widget) for name, widget in advanced.items()},
             },
         }
 
@@ -168,11 +167,6 @@ class DepthAndNormals:
         except ValueError as error:
             return str(error)
         return True
-
-    @classmethod
-    def IS_CHANGED(cls, model: str | None = BUNDLED_MODEL) -> float | str:  # noqa: N802
-        """Returns NaN, which equals nothing, if the model's file was replaced or the model is not known yet."""
-        return math.nan if model is None or is_replaced(model) else "loaded"
 
     def execute(
         self,

@@ -25,7 +25,7 @@ from ..model_loader.comfy.feedback import progress_bar
 from ..utils import to_images, to_planar
 from .batches import geometry_output, to_output
 from .checks import check_count, check_geometry, check_network_side
-from .loading import OTHER_NODES, load_model, options_for
+from .loading import OTHER_NODE, load_model, options_for
 from .model_list import best_on_disk, by_location, model_widget
 from .sockets import BY_MODEL, GEOMETRY, Inputs, Widget
 from .widgets import (
@@ -126,7 +126,7 @@ def _estimate(image: Tensor, model: str, models: list[str], options: DiffusionOp
     check_choice("model", model, models)
     check_network_side(resolution)
     images = to_images(image)
-    loaded = load_model(model, precision, OTHER_NODES)
+    loaded = load_model(model, precision, OTHER_NODE)
     progress = progress_bar(images.shape[0])
     estimate = loaded.estimate(images, resolution or None, progress, options=options_for(loaded, options))
     return geometry_output(_from_0_to_1(estimate) if loaded.spec.id == BUNDLED_MODEL else estimate)
@@ -152,8 +152,8 @@ class _DiffusionNode:
         """ComfyUI's description of the inputs: the common ones, those of the output image and those of the family."""
         model = "Which model to run. Its weights are downloaded once if they are in none of ComfyUI's model folders."
         tiled = (
-            "Encodes and decodes in tiles: less memory, faint differences between the tiles. It is switched on "
-            "automatically when memory runs out."
+            "Saves memory: the image is encoded and decoded in tiles, with faint differences between them. It is switched "
+            "on automatically when memory runs out."
         )
         return {
             "required": {"image": image_input()},
@@ -189,7 +189,7 @@ class _DepthNode(_DiffusionNode):
     OUTPUT_TOOLTIPS: ClassVar = (
         "The depth map, near = white, at the image's own size.",
         (
-            "Raw depth from 0 to 1 with unknown scale and shift: relative depth (0 = near), or disparity from the "
+            "Depth as numbers from 0 to 1 with unknown scale and shift: relative depth (0 = near), or disparity from the "
             "disparity models (1 = near)."
         ),
     )
@@ -218,7 +218,7 @@ class _DepthNode(_DiffusionNode):
 class _NormalsNode(_DiffusionNode):
     """Base class of the normal nodes."""
 
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map, at the image's own size.", "The raw normals: unit vectors in OpenGL's axes.")
+    OUTPUT_TOOLTIPS: ClassVar = ("The normal map, at the image's own size.", "The normals as numbers: unit vectors in OpenGL's axes.")
 
     @classmethod
     def models(cls) -> list[str]:
@@ -301,7 +301,7 @@ class LbmNormals(_NormalsNode):
     NODE_ID = "DepthNormal_LBMNormals"
     DISPLAY_NAME = "LBM Normals"
     DESCRIPTION = f"Estimates normals with LBM (latent bridge matching, SDXL's size) in one step or a few. {_NON_COMMERCIAL}"
-    SEARCH_ALIASES: ClassVar = ["lbm", "latent bridge matching", "normal map", "surface normals", "normal estimation"]
+    SEARCH_ALIASES: ClassVar = ["lbm", "latent bridge matching", "surface normals", "normal estimation"]
     FAMILY = "lbm"
     execute = _execute(model="lbm-normals", coding=OPENGL, steps=1, seed=0, geometry=None)
 
@@ -309,7 +309,7 @@ class LbmNormals(_NormalsNode):
     def own(cls) -> dict[str, Any]:
         """Widgets of the family, and a geometry to check with."""
         geometry = (
-            "Raw depth of the same images, from any model, to check the normals' directions. The log warns if the "
+            "Depth of the same images as numbers, from any model, to check the normals' directions. The log warns if the "
             "normals contradict it: published results of LBM disagree about left and right."
         )
         return {**super().own(), "geometry": geometry_input(geometry)}

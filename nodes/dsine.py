@@ -10,7 +10,7 @@ from torch import Tensor
 from ..annotators.dsine import MAX_ITERATIONS, DsineOptions
 from ..geometry.checks import check_choice
 from .checks import check_camera
-from .loading import OTHER_NORMALS, load_model
+from .loading import OTHER_NODE, load_model
 from .normal_maps import NormalMapNode, normal_map, normal_map_inputs
 from .sockets import Inputs
 from .widgets import NORMALBAE, choice_widget, count_widget, network_size_widget, number_widget
@@ -37,7 +37,7 @@ class DsineNormalMap(NormalMapNode):
         fov = "Field of view of the image's longer side in degrees, at most 175. 0: unknown, 60 is assumed."
         iterations = "Number of refinement passes, in which neighbouring pixels correct each other's normals. DSINE was trained with 5."
         camera = (
-            "Camera that the network gets. correct: the true camera. as the old node: with the old node's errors "
+            "Which camera is assumed for the image. correct: the one of fov. as the old node: with the old node's errors "
             "(focal length, image centre), for the same images as before."
         )
         size = (
@@ -65,7 +65,7 @@ class DsineNormalMap(NormalMapNode):
         check_camera(fov)
         check_choice("camera", camera, CAMERAS)
         options = DsineOptions(iterations, old_camera=camera == AS_OLD)
-        load = partial(load_model, "dsine", precision, OTHER_NORMALS)
+        load = partial(load_model, "dsine", precision, OTHER_NODE)
         return normal_map(image, load, resolution, network_size, coding, default_size=resolution, fov=fov, options=options)
 
 

@@ -42,7 +42,9 @@ def depth_input(purpose: str = "Depth map, if geometry is not linked.") -> Widge
 def check_depth_linked(geometry: Any, depth: Tensor | None) -> None:
     """Checks that a geometry or a depth map is linked."""
     if geometry is None and depth is None:
-        raise ValueError("there is no depth: link a depth image (near = white) to depth, or raw depth to geometry")
+        raise ValueError(
+            "there is no depth: link a depth image (near = white) to depth, or the output geometry of Depth & Normals to geometry"
+        )
 
 
 def effect_geometry(

@@ -62,6 +62,7 @@ class DepthMask:
     RETURN_TYPES: ClassVar = ("MASK",)
     OUTPUT_TOOLTIPS: ClassVar = ("The mask: 1 = selected. It has the image's size, or without an image the depth's.",)
     SEARCH_ALIASES: ClassVar = [
+        "mask by depth",
         "mask from depth",
         "depth range",
         "depth threshold",
@@ -77,7 +78,7 @@ class DepthMask:
         return {
             "required": {},
             "optional": {
-                "geometry": geometry_input("Raw depth, e.g. from Estimate Geometry. If linked, depth is ignored."),
+                "geometry": geometry_input("Depth as numbers, e.g. from Depth & Normals. If linked, depth is ignored."),
                 "depth": depth_input(),
                 "image": image_input("Image that the node shows the mask on; the mask gets its size."),
                 **mask_widgets(),
@@ -138,7 +139,9 @@ class ForegroundCutout:
         return {
             "required": {"image": image_input("The image to cut, or a batch. Its transparent pixels stay transparent.")},
             "optional": {
-                "geometry": geometry_input("Raw depth, if no mask is linked, e.g. from Estimate Geometry. If linked, depth is ignored."),
+                "geometry": geometry_input(
+                    "Depth as numbers, if no mask is linked, e.g. from Depth & Normals. If linked, depth is ignored."
+                ),
                 "depth": depth_input("Depth map, if neither geometry nor a mask is linked."),
                 "mask": (
                     "MASK",

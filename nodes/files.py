@@ -75,7 +75,7 @@ class SaveGeometry(SavingNode):
         formats = "\n".join(f"{suffix.lstrip('.')}: {entry.description}" for suffix, entry in FORMATS.items())
         image = "Texture of a GLB and colours of a PLY: the image that the geometry was estimated from."
         geometry = (
-            "Raw depth, normals or both, e.g. from Estimate Geometry. Each image of a batch gets its own file, except "
+            "Depth, normals or both as numbers, e.g. from Depth & Normals. Each image of a batch gets its own file, except "
             "in npz and in a mesh of one scene."
         )
         return {
@@ -83,7 +83,7 @@ class SaveGeometry(SavingNode):
             "optional": {
                 "filename_prefix": prefix_widget(DEFAULT_PREFIX, ".exr"),
                 "format": choice_widget(FORMAT_NAMES, formats, DEFAULT_FORMAT),
-                "half": switch_widget(False, "On: EXR with 16-bit floats: half the size, 3 digits, up to 65504."),
+                "half": switch_widget(False, "Saves EXR with 16-bit floats: half the size, 3 digits, up to 65504."),
                 "image": image_input(image),
             },
             "hidden": dict(HIDDEN),

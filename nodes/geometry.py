@@ -41,6 +41,7 @@ from .widgets import (
     fov_widget,
     geometry_input,
     image_input,
+    labelled,
     near_far_ratio_widget,
     near_widget,
     network_side_widget,
@@ -64,9 +65,9 @@ _COLOUR = 0.02
 
 TOOLTIPS = {
     "resolution": (
-        "Side of the network's input in pixels, measured as the model's authors do (see the help page of Estimate Geometry). 0: the "
-        "model's own size. MoGe-2: 840 is its authors' resolution level 9 (3600 tokens, the default), 485 level 0 "
-        "(1200, 2.5 times as fast on a CPU)."
+        "Size to which the image is scaled for the network, in pixels; the result has the image's own size. 0: the "
+        "model's own size. It is measured as the model's authors do (see the help page of Estimate Geometry). MoGe-2: 840 is "
+        "its authors' resolution level 9 (3600 tokens, the default), 485 level 0 (1200, 2.5 times as fast on a CPU)."
     ),
     "normals": (
         "Where the normals come from if the model does not predict them. auto: they are computed from its depth (not "
@@ -79,16 +80,16 @@ TOOLTIPS = {
         "depth need it too. 0: unknown."
     ),
     "film": (
-        "On: the batch is one video, and its depth is made temporally stable. Each frame is aligned to the scale and "
-        "shift of those before, and a cut starts anew. Off: each image by itself."
+        "Whether the images are the frames of one video. On: its depth is made temporally stable. Each frame is aligned "
+        "to the scale and shift of those before, and a cut starts anew. Off: each image by itself."
     ),
     "smooth": (
-        "For film: how strongly frames are smoothed over time where the image does not change. It is the weight of "
-        "the mean over earlier frames. 0: frames are only scaled and shifted."
+        "How strongly a video is smoothed over time where the image does not change; without film it has no effect. It "
+        "is the weight of the mean over earlier frames. 0: frames are only scaled and shifted."
     ),
     "views": (
-        "Whether the images belong together. separate: each image by itself. one_scene: all images show one static "
-        "scene from several places; the result has one common scale and the cameras' positions. Only "
+        "Whether the images show one scene from several places. separate: each image by itself. one_scene: all show "
+        "the same static scene; the result has one common scale and the cameras' positions. Only "
         "depth-anything-3-small, -base and -large can do that."
     ),
 }
@@ -107,7 +108,10 @@ class EstimateGeometry:
     CATEGORY, FUNCTION = ESTIMATE, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Raw depth and/or normals at the images' own size, for Render Depth, Render Normals and the other nodes.",)
+    OUTPUT_TOOLTIPS: ClassVar = (
+        "Depth, normals or both as numbers, not as an image, at the images' own size: for Render Depth, Render Normals and "
+        "the other nodes.",
+    )
     SEARCH_ALIASES: ClassVar = [
         "depth estimation",
         "estimate depth",
@@ -138,11 +142,11 @@ class EstimateGeometry:
                 "resolution": network_side_widget(TOOLTIPS["resolution"]),
                 "normals": choice_widget((AUTO, MODEL_ONLY), TOOLTIPS["normals"]),
                 "fov": fov_widget(TOOLTIPS["fov"]),
-                "film": switch_widget(False, TOOLTIPS["film"]),
+                "film": labelled("film (one video)", switch_widget(False, TOOLTIPS["film"])),
                 "smooth": number_widget(1.0, 0.0, 1.0, 0.05, TOOLTIPS["smooth"], advanced=True),
                 "views": choice_widget(VIEWS, TOOLTIPS["views"]),
                 "tiles": tiles_widget(),
-                "refine": switch_widget(False, REFINE),
+                "refine": labelled("refine edges", switch_widget(False, REFINE)),
             },
         }
 
@@ -252,12 +256,16 @@ class DepthImageToGeometry:
     SEARCH_ALIASES: ClassVar = [
         "depth map",
         "depth image",
+        "z depth",
         "z-depth",
         "z pass",
         "zpass",
         "z buffer",
         "depth pass",
         "import depth",
+        "lidar",
+        "depth camera",
+        "measured depth",
         "depth to geometry",
     ]
 
@@ -265,8 +273,8 @@ class DepthImageToGeometry:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         values = (
-            "Quantity that the grey levels are linear in. disparity: 1 / depth (MiDaS, Depth Anything, ControlNet). depth: depth "
-            "(most renderers, depth cameras). metres: the values themselves are metres, e.g. from an EXR."
+            "What the grey levels measure, in equal steps. disparity: 1 / depth (MiDaS, Depth Anything, ControlNet). depth: "
+            "distance (most renderers, depth cameras). metres: the values themselves are metres, e.g. from an EXR."
         )
         near_metres = "Depth in metres at the near end of the grey levels; for disparity above 0."
         far_metres = (
@@ -330,6 +338,7 @@ class NormalsFromDepth:
         "normal map from depth",
         "depth to normal map",
         "depth map to normal map",
+        "lidar",
         "surface normals",
         "dmap2norm",
     ]
@@ -342,12 +351,12 @@ class NormalsFromDepth:
             "1.0. dmap2norm: slopes of depth, as in the Blender tutorial. The last two ignore the camera."
         )
         edges = (
-            "Kind of edges in the depth, for plane fit. sharp: ground truth or measured depth. soft: depth whose "
+            "How sharp the depth's edges are, for plane fit. sharp: ground truth or measured depth. soft: depth whose "
             "edges are ramps, as most networks predict. auto: detected in the depth."
         )
         a = "How flat the surface looks, for midas: larger values give flatter normals."
         background = (
-            "Threshold of the background, for midas: pixels farther than this (0 = farthest, 1 = nearest) get a "
+            "Where the background begins, for midas: pixels farther than this (0 = farthest, 1 = nearest) get a "
             "normal that faces the viewer."
         )
         return {

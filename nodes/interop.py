@@ -20,7 +20,10 @@ DEPTH_QUANTITIES = (AUTO, Quantity.METRIC_DEPTH.value, Quantity.RELATIVE_DEPTH.v
 def _inputs() -> Inputs:
     image = "The image that the geometry was estimated from: texture for the meshes of ComfyUI's own nodes. It is resized to the geometry."
     return {
-        "required": {"geometry": geometry_input("Raw depth, normals or both, e.g. from Estimate Geometry."), "image": image_input(image)},
+        "required": {
+            "geometry": geometry_input("Depth, normals or both as numbers, e.g. from Depth & Normals."),
+            "image": image_input(image),
+        },
         "optional": {"fov": fov_widget(), "near_far_ratio": near_far_ratio_widget()},
     }
 
@@ -66,7 +69,7 @@ class MogeToGeometry:
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
     OUTPUT_TOOLTIPS: ClassVar = ("Metric depth, and normals if MoGe predicts them.",)
-    SEARCH_ALIASES: ClassVar = ["moge", "convert geometry", "depth", "normals"]
+    SEARCH_ALIASES: ClassVar = ["moge", "convert geometry"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -111,7 +114,7 @@ class Da3ToGeometry:
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
     OUTPUT_TOOLTIPS: ClassVar = ("The depth; the sky is masked.",)
-    SEARCH_ALIASES: ClassVar = ["da3", "depth anything", "convert geometry", "depth"]
+    SEARCH_ALIASES: ClassVar = ["da3", "depth anything", "convert geometry"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802

@@ -91,7 +91,7 @@ class Fog:
         return {
             "required": {"image": image_input("The image, or a batch. Values above 1 (HDR) stay above 1 where they shine through.")},
             "optional": {
-                "geometry": geometry_input("Raw depth and the camera, e.g. from Estimate Geometry. If linked, depth is ignored."),
+                "geometry": geometry_input("Depth as numbers and the camera, e.g. from Depth & Normals. If linked, depth is ignored."),
                 "depth": depth_input(),
                 "colour": colour_widget("Colour of the fog: #c4ccd4 morning, #d9b38c dust, #20242c night.", MORNING),
                 **number_widgets(_FOG_NUMBERS),
@@ -165,7 +165,7 @@ class DepthOfField:
             },
             "optional": {
                 "geometry": geometry_input(
-                    "Raw depth, and its camera if f_number is used, e.g. from Estimate Geometry. If linked, depth is ignored."
+                    "Depth as numbers, and its camera if f_number is used, e.g. from Depth & Normals. If linked, depth is ignored."
                 ),
                 "depth": depth_input(),
                 "focus": numbers["focus"],

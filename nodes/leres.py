@@ -57,7 +57,7 @@ class LeresDepthMap(LegacyNode):
             "for commercial use."
         )
         fed = (
-            "How the image is fed to the network. authors: as in its training, RGB in [0, 1], stretched to 448 x 448. "
+            "How the image is prepared for the network. authors: as in its training, RGB in [0, 1], stretched to 448 x 448. "
             "old node: as in the old ControlNet nodes, with reversed channels, values 255 times too large, and at the "
             "resolution; choose it to get the same images as before."
         )

@@ -21,11 +21,8 @@ PREVIEW_SETTING = "DEPTH_NORMAL_PREVIEW"
 
 _WORKS = "it comes with the pack and works at once (a preview: disparity and normals, no metres)"
 
-OTHER_NODES = f"Use Load Depth/Normal Model with {BUNDLED_MODEL!r} and Estimate Geometry in place of this node: {_WORKS}"
-"""Advice for nodes with only one model family."""
-
-OTHER_NORMALS = f"Use MiDaS Normal Map with {BUNDLED_MODEL!r} in its widget model, in place of this node: {_WORKS}"
-"""Advice for the old nodes of normals."""
+OTHER_NODE = f"Use Depth & Normals with {BUNDLED_MODEL!r} in its widget model, in place of this node: {_WORKS}"
+"""Advice for nodes that do not offer the bundled model."""
 
 
 def choose_tiny(widget: str) -> str:

@@ -118,7 +118,7 @@ class DetailNormals:
     CATEGORY, FUNCTION = TEXTURES, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
     RETURN_NAMES: ClassVar = ("normal_map", "geometry")
-    OUTPUT_TOOLTIPS: ClassVar = ("The detail as a normal map.", "The detail as raw normals.")
+    OUTPUT_TOOLTIPS: ClassVar = ("The detail as a normal map.", "The detail as normals in numbers.")
     SEARCH_ALIASES: ClassVar = [
         "detail normal map",
         "high pass",
@@ -140,6 +140,7 @@ class DetailNormals:
             "photo: light and dark of the photograph, dark = deep; a guess that takes paint for relief. both: the "
             "photo's relief added to the normals'."
         )
+        coding = "Which direction red, green and blue of the result stand for: opengl for Blender and glTF, directx for Unreal."
         radius = "Width in pixels above which shapes are removed. 0: an eighth of the shorter side. For the photo half of it is used."
         relief = "Strength of the photo's relief: height in pixels of its typical contrast; negative: bright is deep."
         return {
@@ -147,15 +148,17 @@ class DetailNormals:
             "optional": {
                 "image": image_input("The photograph of the material."),
                 "geometry": geometry_input(
-                    "Raw normals of the photograph, e.g. from Estimate Geometry; if it has only depth, normals are computed."
+                    "Normals of the photograph as numbers, e.g. from Depth & Normals; if it has only depth, normals are computed."
                 ),
                 "normal_map": normal_map_input("A normal map of the photograph to use instead."),
                 "source": choice_widget((AUTO, *DETAILS), source),
                 "radius": number_widget(0.0, 0.0, MAX_RADIUS, 1.0, radius),
                 "relief": number_widget(1.0, -MAX_RELIEF, MAX_RELIEF, 0.05, relief),
                 "borders": choice_widget(BORDERS, "Whether the photograph tiles. seamless: it does. free: it does not."),
-                "coding": coding_widget("Convention of the result: opengl for Blender and glTF, directx for Unreal."),
-                "normal_coding": coding_widget("Convention of the input normal map."),
+                "coding": coding_widget(coding),
+                "normal_coding": coding_widget(
+                    "Which direction red, green and blue of the input normal map stand for.", label="input's coding"
+                ),
             },
         }
 
@@ -220,7 +223,7 @@ class SaveTexture(SavingNode):
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         kinds = "File format. png: 16 bits a channel, 0 to 1. exr: unchanged floats, also below 0 and above 1."
-        grey = "On: one channel if red, green and blue are the same, as in height maps; game engines expect that."
+        grey = "Saves one channel if red, green and blue are the same, as in height maps; game engines expect that."
         return {
             "required": {"image": image_input("Height maps, normal maps or any images.")},
             "optional": {

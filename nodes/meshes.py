@@ -57,10 +57,11 @@ _FILE_TOOLTIPS = (
 
 
 def _sky_widget(treatment: str) -> Widget:
-    return switch_widget(True, f"On: regions that look like sky {treatment}. Needs the image.")
+    return switch_widget(True, f"{treatment}. Needs the image.")
 
 
 _IMAGE = "Texture of the mesh: the image that the geometry was estimated from, at any size. Without it the mesh has no colours."
+_WITHOUT_SKY = "Leaves out regions that look like sky"
 _POINTS = (
     "Largest number of points. Larger maps are subsampled: every second, third, ... pixel is used; the "
     "texture keeps its detail. 0: all pixels."
@@ -113,7 +114,9 @@ class SaveMesh(SavingNode):
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        geometry = "Raw depth, e.g. from Estimate Geometry. Each image of a batch gets its own file, the views of one scene a common one."
+        geometry = (
+            "Depth as numbers, e.g. from Depth & Normals. Each image of a batch gets its own file, the views of one scene a common one."
+        )
         formats = "File format. glb: the image as texture. ply: coloured points."
         up = "Axis that points up in a ply: y in most viewers, z in Blender. A glb needs no choice."
         return {
@@ -124,7 +127,7 @@ class SaveMesh(SavingNode):
                 "format": choice_widget(MESH_FORMATS, formats),
                 "max_points": count_widget(MAX_POINTS, 0, MAX_MESH_POINTS, _POINTS),
                 "max_jump": number_widget(0.05, *MAX_JUMP_WIDGET, 0.01, _JUMP, advanced=True),
-                "drop_sky": _sky_widget("are left out"),
+                "drop_sky": _sky_widget(_WITHOUT_SKY),
                 "fov": fov_widget(),
                 "near_far_ratio": near_far_ratio_widget(),
                 "ply_up": choice_widget(tuple(PLY_AXES), up, advanced=True),
@@ -185,7 +188,7 @@ class SaveRelief(SavingNode):
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        geometry = "Raw depth, e.g. from Estimate Geometry. Each image of a batch becomes its own plate."
+        geometry = "Depth as numbers, e.g. from Depth & Normals. Each image of a batch becomes its own plate."
         raised = "Which end stands out of the plate. far: for a mould."
         points = "Largest number of points on the upper side; larger maps are averaged. An STL takes 100 bytes a point."
         return {
@@ -196,7 +199,7 @@ class SaveRelief(SavingNode):
                 **number_widgets(_RELIEF_NUMBERS),
                 "raised": choice_widget(RAISED, raised),
                 "max_points": count_widget(500_000, int(LIMITS["max_points"][0]), int(LIMITS["max_points"][1]), points),
-                "drop_sky": _sky_widget("lie on the ground"),
+                "drop_sky": _sky_widget("Lays regions that look like sky on the ground"),
             },
             "hidden": dict(HIDDEN),
         }
@@ -279,7 +282,7 @@ class GeometryToMesh:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         geometry = (
-            "Raw depth, e.g. from Estimate Geometry. Each image of a batch becomes its own mesh, the views of one scene a common one."
+            "Depth as numbers, e.g. from Depth & Normals. Each image of a batch becomes its own mesh, the views of one scene a common one."
         )
         return {
             "required": {"geometry": geometry_input(geometry)},
@@ -287,7 +290,7 @@ class GeometryToMesh:
                 "image": image_input(_IMAGE),
                 "max_points": count_widget(MAX_POINTS, 0, MAX_MESH_POINTS, _POINTS),
                 "max_jump": number_widget(0.05, *MAX_JUMP_WIDGET, 0.01, _JUMP, advanced=True),
-                "drop_sky": _sky_widget("are left out"),
+                "drop_sky": _sky_widget(_WITHOUT_SKY),
                 "fov": fov_widget(),
                 "near_far_ratio": near_far_ratio_widget(),
             },

@@ -79,7 +79,7 @@ class MidasNormalMap(LegacyNode):
                 "How flat the surface looks: larger values give flatter normals. It is the length of the axis towards "
                 "the viewer, relative to the slopes of the depth."
             ),
-            "Threshold of the background: pixels farther than this (0 = farthest, 1 = nearest) get a normal that faces the viewer.",
+            "Where the background begins: pixels farther than this (0 = farthest, 1 = nearest) get a normal that faces the viewer.",
         )
         inputs["optional"]["coding"] = old_coding_widget(NORMAL_1_0)
         return inputs
@@ -118,6 +118,11 @@ class MidasDepthMap(LegacyNode):
         inputs = _inputs(unused, unused, unused=True)
         inputs["optional"]["normalisation"] = clip_normalisation_widget()
         return inputs
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, a: float | None = DEFAULT_A, bg_threshold: float | None = DEFAULT_THRESHOLD) -> bool:  # noqa: N802
+        """Accepts any numbers where they have no effect: ComfyUI checks no range of the inputs that this names."""
+        return True
 
     def execute(
         self,

@@ -20,7 +20,7 @@ from ..utils import to_images
 from .batches import to_output
 from .checks import check_network_size, check_short_side
 from .legacy import LegacyNode
-from .loading import OTHER_NORMALS, load_model, options_for
+from .loading import OTHER_NODE, load_model, options_for
 from .sockets import Inputs
 from .widgets import (
     CODINGS,
@@ -114,7 +114,7 @@ class BaeNormalMap(NormalMapNode):
         "(control_v11p_sd15_normalbae). Choose another coding for Blender or a game engine. The code is MIT; it is "
         "unclear whether the weights may be used commercially."
     )
-    SEARCH_ALIASES: ClassVar = ["normal map", "bae", "normalbae", "controlnet normal", "surface normals"]
+    SEARCH_ALIASES: ClassVar = ["bae", "normalbae", "controlnet normal", "surface normals"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -126,7 +126,7 @@ class BaeNormalMap(NormalMapNode):
         self, image: Tensor, resolution: int = 512, network_size: int = 0, precision: str = "auto", coding: str = NORMALBAE
     ) -> tuple[Tensor]:
         """Returns one normal map for each image."""
-        load = partial(load_model, "bae-normal", precision, OTHER_NORMALS)
+        load = partial(load_model, "bae-normal", precision, OTHER_NODE)
         return normal_map(image, load, resolution, network_size, coding, default_size=resolution)
 
 

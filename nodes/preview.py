@@ -60,7 +60,7 @@ class PreviewGeometry:
         """ComfyUI's description of the inputs."""
         image = "Colours of the 3D view: the images that the geometry was estimated from. Without them the maps give the colours."
         return {
-            "required": {"geometry": geometry_input("Raw depth, normals or both; of a batch, the first images.")},
+            "required": {"geometry": geometry_input("Depth, normals or both as numbers; of a batch, the first images.")},
             "optional": {"image": image_input(image)},
         }
 

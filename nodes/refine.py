@@ -19,8 +19,8 @@ from .widgets import AUTO, choice_widget, count_widget, geometry_input, image_in
 AS_THEY_ARE = "as they are"
 
 REFINE = (
-    "On: edges of depth and normals are aligned to the image's edges when they are upscaled: no ramps between near "
-    "and far, and thin things keep their own normals. Refine Geometry does the same for existing geometry."
+    "Aligns the edges of depth and normals to the image's edges when they are upscaled: no ramps between near and far, "
+    "and thin things keep their own normals. Refine Geometry does the same for existing geometry."
 )
 """Tooltip of the widget `refine`."""
 
@@ -52,7 +52,7 @@ class RefineGeometry:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         strength = (
-            "Weight of the image's colours in finding the edge, relative to the middle of the depth's own ramp. 0: "
+            "How much the image's colours decide where an edge lies, relative to the middle of the depth's own ramp. 0: "
             "the image is ignored. Above 1: for clean images and very soft depth."
         )
         radius = "Half the width of the depth's soft edges in pixels of the image. 0: measured for each image."
@@ -60,7 +60,7 @@ class RefineGeometry:
         return {
             "required": {
                 "image": image_input("The images that the geometry was estimated from, at the size that the result should have."),
-                "geometry": geometry_input("Raw depth, with or without normals, of any size; one for each image, or one for all."),
+                "geometry": geometry_input("Depth as numbers, with or without normals, of any size; one for each image, or one for all."),
             },
             "optional": {
                 "strength": number_widget(1.0, 0.0, MAX_STRENGTH, 0.05, strength),

@@ -28,6 +28,7 @@ from .live import Payload, image_payload, in_comfyui, shown_on_node
 from .sockets import EFFECTS, Inputs
 from .widgets import (
     CODINGS,
+    as_advanced,
     choice_widget,
     coding_widget,
     colour_widget,
@@ -58,6 +59,22 @@ _MOVE_NUMBERS = {
     ),
     "focus": ((0.5, 0.0, 1.0, 0.05), "Depth that does not move when the camera goes sideways: 0 the farthest, 1 the nearest."),
 }
+
+
+# Eight widgets of each kind of lamp stay in view.
+_FOLDED = frozenset(
+    {
+        "specular",
+        "shininess",
+        "normal_coding",
+        "sky",
+        "light_size",
+        "ambient_above",
+        "ambient_below",
+        "exposure",
+        "roll_off",
+    }
+)
 
 
 class Relight:
@@ -95,35 +112,37 @@ class Relight:
             "the top border, brighter or bluer than the rest, the bottom near). none: there is no sky; choose it if a "
             "far wall misses its shadows."
         )
-        coding = "Convention of the normal map: opengl for Blender and Marigold, controlnet-normalbae for BAE, DSINE, Lotus."
+        coding = (
+            "Which direction red, green and blue of the normal map stand for: opengl for Blender and Marigold, "
+            "controlnet-normalbae for BAE, DSINE, Lotus."
+        )
+        optional = {
+            "light": kind_widget(),
+            "colour": lamp_colour_widget(),
+            **number_widgets({**PLACE_NUMBERS, **_LOOK_NUMBERS}),
+            "normal_map": image_input("Any normal map of the image, any size. Without one, normals are computed from the depth."),
+            "normal_coding": coding_widget(coding),
+            "depth": depth_input("Depth map for cast shadows and point lights, and for normals if there is no normal map."),
+            "geometry": geometry_input(
+                "Depth and normals of the image as numbers, e.g. from Depth & Normals. If linked, normal_map and depth are ignored."
+            ),
+            "sky": choice_widget(SKIES, sky, advanced=True),
+            "lights": lights_input(),
+            "sky_mask": (
+                "MASK",
+                {"tooltip": "Mask of the sky, white = sky: it gets no shadows and is lit evenly. If linked, sky is ignored."},
+            ),
+            **number_widgets(SIZE),
+            "ambient_above": colour_widget("Colour of the ambient light from above, on surfaces that face up. #9ec3ff outdoors.", WHITE),
+            "ambient_below": colour_widget("Colour of the ambient light from below, such as #8a7a5c over sand.", WHITE),
+            **number_widgets(_EXPOSURE),
+            "roll_off": switch_widget(
+                True, "Whether highlights roll off softly below white and grow paler, as on film. Off: they are clipped.", advanced=True
+            ),
+        }
         return {
             "required": {"image": image_input("The image to relight, or a batch.")},
-            "optional": {
-                "light": kind_widget(),
-                "colour": lamp_colour_widget(),
-                **number_widgets({**PLACE_NUMBERS, **_LOOK_NUMBERS}),
-                "normal_map": image_input("Any normal map of the image, any size. Without one, normals are computed from the depth."),
-                "normal_coding": coding_widget(coding),
-                "depth": depth_input("Depth map for cast shadows and point lights, and for normals if there is no normal map."),
-                "geometry": geometry_input(
-                    "Raw depth and normals of the image, e.g. from Estimate Geometry. If linked, normal_map and depth are ignored."
-                ),
-                "sky": choice_widget(SKIES, sky, advanced=True),
-                "lights": lights_input(),
-                "sky_mask": (
-                    "MASK",
-                    {"tooltip": "Mask of the sky, white = sky: it gets no shadows and is lit evenly. If linked, sky is ignored."},
-                ),
-                **number_widgets(SIZE),
-                "ambient_above": colour_widget(
-                    "Colour of the ambient light from above, on surfaces that face up. #9ec3ff outdoors.", WHITE
-                ),
-                "ambient_below": colour_widget("Colour of the ambient light from below, such as #8a7a5c over sand.", WHITE),
-                **number_widgets(_EXPOSURE),
-                "roll_off": switch_widget(
-                    True, "On: highlights roll off softly below white and grow paler, as on film. Off: they are clipped.", advanced=True
-                ),
-            },
+            "optional": {name: as_advanced(widget) if name in _FOLDED else widget for name, widget in optional.items()},
         }
 
     def execute(
@@ -218,7 +237,7 @@ class DepthParallax:
                 **number_widgets(_MOVE_NUMBERS),
                 "depth": depth_input("Depth map of the image."),
                 "geometry": geometry_input(
-                    "Raw depth of the image, with its camera, e.g. from Estimate Geometry. If linked, depth is ignored."
+                    "Depth of the image as numbers, with its camera, e.g. from Depth & Normals. If linked, depth is ignored."
                 ),
             },
         }

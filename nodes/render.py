@@ -59,6 +59,7 @@ class RenderDepth:
         "turbo",
         "inferno",
         "colormap",
+        "z depth",
         "z-depth",
         "z pass",
         "zpass",
@@ -70,13 +71,13 @@ class RenderDepth:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         as_disparity = (
-            "On: metric depth is shown as 1 / depth, which gives near things more grey levels, as ControlNet's depth "
-            "models expect. Off: equal steps of grey are equal distances."
+            "Whether depth in metres is shown as disparity. On: as 1 / depth, which gives near things more grey levels, as "
+            "ControlNet's depth models expect. Off: equal steps of grey are equal distances."
         )
         colours = "Colour map instead of grey; the last colour of the map replaces white."
         low = "Percentile of the shown values (depth or disparity) at which the range begins: above 0 clips outliers."
         high = "Percentile of the shown values at which the range ends: below 100 clips outliers. ZoeDepth's display: depth, 2 and 85."
-        ends = "One end of the range for normalisation fixed, in the geometry's own unit (metres for metric depth)."
+        ends = "One end of the range from black to white for normalisation fixed, in the geometry's own unit (metres for metric depth)."
         return {
             "required": {"geometry": geometry_input()},
             "optional": {
@@ -138,7 +139,7 @@ class RenderNormals:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         return {
-            "required": {"geometry": geometry_input("Raw normals, e.g. from Estimate Geometry.")},
+            "required": {"geometry": geometry_input("Normals as numbers, e.g. from Depth & Normals.")},
             "optional": {
                 "coding": coding_widget(),
                 "background": choice_widget(
@@ -187,13 +188,15 @@ class ConvertNormalMap:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
+        source = "Which direction red, green and blue of the input maps stand for: choose what made them."
+        target = "Which direction red, green and blue of the result stand for: choose what will read it."
         factor = "1 keeps them, 0 flattens, negative numbers turn bumps into dents."
         detail = "A second normal map of the same size and convention, whose relief is added to the first (reoriented normal mapping)."
         return {
             "required": {"image": image_input("Normal maps to convert.")},
             "optional": {
-                "source": coding_widget("Convention of the input maps: which axes R, G and B hold."),
-                "target": coding_widget("Convention of the result.", DIRECTX),
+                "source": coding_widget(source, label="source coding"),
+                "target": coding_widget(target, DIRECTX, label="target coding"),
                 "strength": _strength_widget(f"Factor of the slopes: {factor}"),
                 "detail": image_input(detail),
                 "detail_strength": _strength_widget(f"Factor of the second map's slopes: {factor}"),

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _ALSO = {
+    "depth": "深度 デプス 奥行き",
+    "normal": "法线 法線 ノーマル",
+    "z depth": "Z深度 Zデプス",
+    "lidar": "激光雷达 深度相机 深度カメラ 測定深度",
+    "mask by depth": "按深度遮罩 深度でマスク",
     "depth map": "深度图 深度圖 深度贴图 深度估计 デプス デプスマップ 深度マップ 深度推定 奥行き",
     "depth image": "深度图 深度圖 デプス デプスマップ 深度マップ",
     "depth estimation": "深度估计 单目深度 デプス 深度推定",

@@ -92,7 +92,7 @@ class Stereo:
                 "original": choice_widget(ORIGINALS, original),
                 "normalisation": choice_widget((PER_IMAGE, PER_CLIP), normalisation),
                 "depth": depth_input("Depth map of the image."),
-                "geometry": geometry_input("Raw depth of the image, e.g. from Estimate Geometry. If linked, depth is ignored."),
+                "geometry": geometry_input("Depth of the image as numbers, e.g. from Depth & Normals. If linked, depth is ignored."),
             },
         }
 

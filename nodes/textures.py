@@ -101,7 +101,8 @@ class NormalToHeight:
             "optional": {
                 "normal_map": normal_map_input("The normal map to integrate."),
                 "geometry": geometry_input(
-                    "Raw normals, to use instead of a normal map, e.g. from Estimate Geometry; if it has only depth, normals are computed."
+                    "Normals as numbers, to use instead of a normal map, e.g. from Depth & Normals; if it has only depth, "
+                    "normals are computed."
                 ),
                 "mask": ("MASK", {"tooltip": mask}),
                 "normal_coding": coding_widget(),
@@ -147,7 +148,7 @@ class HeightToNormal:
     CATEGORY, FUNCTION = TEXTURES, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
     RETURN_NAMES: ClassVar = ("normal_map", "geometry")
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map, with float precision.", "Raw normals.")
+    OUTPUT_TOOLTIPS: ClassVar = ("The normal map, with float precision.", "The normals as numbers.")
     SEARCH_ALIASES: ClassVar = [
         "bump map to normal map",
         "displacement map to normal map",
@@ -225,6 +226,7 @@ class Curvature:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
+        coding = "Which direction red, green and blue of the normal map stand for: opengl for Blender and glTF, directx for Unreal."
         scale = "Width in pixels below which bends are smoothed away: 1 keeps the finest scratches, 8 the edges of bricks."
         strength = (
             "Contrast of the map. 0: chosen for each image, so that 1 % of it is white or black. 1: a bend of 57 "
@@ -235,10 +237,10 @@ class Curvature:
             "optional": {
                 "normal_map": normal_map_input("The normal map whose curvature is computed."),
                 "height": height_input("A height map to use instead, white = high."),
-                "geometry": geometry_input("Raw normals or depth to use instead, e.g. from Estimate Geometry."),
+                "geometry": geometry_input("Normals or depth as numbers to use instead, e.g. from Depth & Normals."),
                 "scale": number_widget(2.0, 1.0, MAX_SCALE, 0.5, scale),
                 "strength": number_widget(0.0, 0.0, 1000.0, 0.1, strength),
-                "normal_coding": coding_widget("Convention of the normal map: opengl for Blender and glTF, directx for Unreal."),
+                "normal_coding": coding_widget(coding),
                 "height_range": height_range_widget(),
                 "borders": borders_widget(),
             },
@@ -311,7 +313,7 @@ class AmbientOcclusion:
             "optional": {
                 "height": height_input("The height map, white = high, seen straight on."),
                 "geometry": geometry_input(
-                    "Raw depth of an image to use instead, with its camera, e.g. from Estimate Geometry; its normals "
+                    "Depth of an image as numbers to use instead, with its camera, e.g. from Depth & Normals; its normals "
                     "are used if it has any."
                 ),
                 "radius": number_widget(64.0, 1.0, MAX_RADIUS, 1.0, radius),

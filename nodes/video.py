@@ -56,7 +56,7 @@ class DepthOfVideo:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         ranges = (
-            "What black and white stand for. running: the range of the frames so far, which avoids flicker. per_image: the range "
+            "Which depths become black and white. running: the range of the frames so far, which avoids flicker. per_image: the range "
             "of each frame. For one range over a whole clip use Estimate Geometry and Render Depth."
         )
         return {

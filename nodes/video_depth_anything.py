@@ -110,7 +110,10 @@ class VideoDepthAnythingProcess:
         precision = (
             "Number format that the network computes in. fp16: half precision if the device is fast in it, else float32. fp32: float32."
         )
-        cuts = "On: the estimate starts anew at a cut. Off: the whole batch is one shot, as in the old node."
+        cuts = (
+            "Whether cuts of the video are detected. On: the estimate starts anew at a cut. Off: the whole batch is one shot, "
+            "as in the old node."
+        )
         return {
             "required": {
                 "vda_model": (VDAMODEL, {"tooltip": "From Load Video Depth Anything Model."}),

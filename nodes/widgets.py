@@ -25,15 +25,22 @@ NORMALBAE, NORMAL_1_0 = NormalMapCoding.CONTROLNET_NORMALBAE.value, NormalMapCod
 COLOUR = "depth_normal_colour"
 """Option that marks a text widget as a colour."""
 
-_CODING = "Convention of the normal map: which axes R, G and B hold."
+_CODING = "Which direction red, green and blue of the normal map stand for: choose what will read it."
 _CODING_READERS = (
-    "opengl: Blender, glTF. directx: Unreal. controlnet-normalbae: control_v11p_sd15_normalbae. controlnet-1.0-normal: control_sd15_normal."
+    "opengl: Blender, Unity, glTF. directx: Unreal. controlnet-normalbae: control_v11p_sd15_normalbae. "
+    "controlnet-1.0-normal: control_sd15_normal. opencv, scannet: computer vision."
 )
 
 
 def choice_widget(choices: Sequence[str], tooltip: str, default: str | None = None, *, advanced: bool = False) -> Widget:
     """Makes a list widget; `default` None = its first entry."""
     return list(choices), _options(default or choices[0], tooltip, advanced)
+
+
+def as_advanced(widget: Widget) -> Widget:
+    """Returns the widget for the folded part of the node."""
+    kind, options = widget
+    return kind, {**options, "advanced": True}
 
 
 def number_widget(default: float, low: float, high: float, step: float, tooltip: str, *, advanced: bool = False) -> Widget:
@@ -63,12 +70,18 @@ def colour_widget(tooltip: str, default: str) -> Widget:
     return kind, {**options, COLOUR: True}
 
 
+def labelled(label: str, widget: Widget) -> Widget:
+    """Gives a widget an English label, where its name, which saved graphs hold, explains nothing."""
+    kind, options = widget
+    return kind, {**options, "display_name": label}
+
+
 def image_input(tooltip: str = "One image or a batch.") -> Widget:
     """Makes an input for images."""
     return "IMAGE", {"tooltip": tooltip}
 
 
-def geometry_input(tooltip: str = "Raw depth, e.g. from Estimate Geometry.") -> Widget:
+def geometry_input(tooltip: str = "Depth as numbers, not as an image, e.g. from Depth & Normals.") -> Widget:
     """Makes an input for raw depth and normals."""
     return GEOMETRY, {"tooltip": tooltip}
 
@@ -91,9 +104,9 @@ def network_size_widget(tooltip: str, step: int | None = None) -> Widget:
 def tiles_widget() -> Widget:
     """Widget for the number of tiles of large images."""
     tooltip = (
-        "For large images: sharper edges and more detail. The network runs on the whole image and again on "
-        "overlapping tiles, whose detail is added to the whole. auto: tiles of about the network's own size, at most "
-        "4 along the longer side. A number: that many along it; the time grows with its square."
+        "Sharper edges and more detail in large images: the network runs on the whole image and again on "
+        "overlapping tiles, whose detail is added to the whole. off: on the whole image only. auto: tiles of about the "
+        "network's own size, at most 4 along the longer side. A number: that many along it; the time grows with its square."
     )
     return choice_widget(TILES, tooltip)
 
@@ -107,7 +120,7 @@ def precision_widget() -> Widget:
 def runtime_widget() -> Widget:
     """Widget for the runtime of the network."""
     tooltip = (
-        "Runtime that runs the network. auto: torch, because no engine was found to be worth building. compile: "
+        "Software that runs the network: PyTorch or an engine. auto: torch, because no engine was found to be worth building. compile: "
         "torch.compile, which takes a minute at first. onnx (ONNX Runtime) and openvino, if installed: an engine is "
         "built once and kept. If one fails, torch runs the network and the node gives the reason."
     )
@@ -138,8 +151,8 @@ def near_widget() -> Widget:
 def normalisation_widget(fixed: str) -> Widget:
     """Widget for the range of a depth map; `fixed` describes the range of the choice of that name."""
     tooltip = (
-        "What black and white stand for. per_image: the ends of each image's range. per_clip: the ends of the whole batch. "
-        f"fixed: {fixed}. running: for a video, a range that follows it frame by frame."
+        "Which depths become black and white. per_image: each image's own farthest and nearest point. per_clip: those of "
+        f"the whole batch. fixed: {fixed}. running: for a video without flicker, a range that follows it frame by frame."
     )
     return choice_widget(NORMALISATIONS, tooltip, PER_IMAGE)
 
@@ -147,31 +160,31 @@ def normalisation_widget(fixed: str) -> Widget:
 def clip_normalisation_widget() -> Widget:
     """Widget for the range of the old nodes' depth maps."""
     tooltip = (
-        "What black and white stand for. per_image: the farthest and nearest point of each image, as in the old node. "
+        "Which depths become black and white. per_image: the farthest and nearest point of each image, as in the old node. "
         "For videos without flicker: per_clip: one range for the whole batch; running: a range that follows the video "
         "and starts anew at a cut."
     )
     return choice_widget(CLIP_NORMALISATIONS, tooltip, PER_IMAGE)
 
 
-def coding_widget(tooltip: str = f"{_CODING} {_CODING_READERS}", default: str = OPENGL) -> Widget:
+def coding_widget(tooltip: str = f"{_CODING} {_CODING_READERS}", default: str = OPENGL, *, label: str = "normal coding") -> Widget:
     """Widget for the convention of a normal map."""
-    return choice_widget(CODINGS, tooltip, default)
+    return labelled(label, choice_widget(CODINGS, tooltip, default))
 
 
 def old_coding_widget(default: str) -> Widget:
     """Widget for the same in the old nodes; `default` is the old node's convention."""
-    return coding_widget(f"{_CODING} {default}: as in the old node. {_CODING_READERS}", default)
+    return coding_widget(f"{_CODING} {_CODING_READERS} The old node's: {default}.", default)
 
 
 def flatness_widget(tooltip: str, high: float, *, advanced: bool = False) -> Widget:
     """Widget for `a` of the MiDaS formula for normals."""
-    return number_widget(math.tau, 0.0, high, 0.05, tooltip, advanced=advanced)
+    return labelled("flatness (a)", number_widget(math.tau, 0.0, high, 0.05, tooltip, advanced=advanced))
 
 
 def background_widget(tooltip: str, *, advanced: bool = False) -> Widget:
     """Widget for `bg_threshold` of the MiDaS formula for normals."""
-    return number_widget(0.1, 0.0, 1.0, 0.05, tooltip, advanced=advanced)
+    return labelled("background threshold", number_widget(0.1, 0.0, 1.0, 0.05, tooltip, advanced=advanced))
 
 
 def _options(default: object, tooltip: str, advanced: bool) -> dict[str, object]:

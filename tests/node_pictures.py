@@ -138,6 +138,10 @@ def cases(models: list[str]) -> Iterator[Case]:
         if model_id == "tiny":
             yield "estimate-tiny-large", run("DepthNormal_EstimateGeometry", model=model, image=make_images(301, 203), resolution=128)
         depth_normal.free()
+    if "DepthNormal_DepthAndNormals" in NODES:
+        for look in NODES["DepthNormal_DepthAndNormals"].INPUT_TYPES()["optional"]["depth_look"][0]:
+            yield f"depth-and-normals-{look.replace(' ', '-')}", run("DepthNormal_DepthAndNormals", image=image, depth_look=look)
+        yield "depth-and-normals-film", run("DepthNormal_DepthAndNormals", image=image, film=True, coding="directx")
     for family in ("Marigold", "Lotus", "LBM"):
         for kind in ("Depth", "Normals"):
             node = f"DepthNormal_{family}{kind}"

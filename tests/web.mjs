@@ -7,8 +7,8 @@ import { pathToFileURL } from 'node:url'
 
 const [web, payloadFile, folder] = process.argv.slice(2)
 const load = name => import(pathToFileURL(path.join(web, name)))
-const files = ['light.js', 'maps.js', 'saved_graphs.js', 'solid.js', 'words.js', 'geometry_view.js']
-const [light, maps, saved, solid, words, geometry] = await Promise.all(files.map(load))
+const files = ['light.js', 'maps.js', 'saved_graphs.js', 'solid.js', 'words.js', 'geometry_view.js', 'search_order.js']
+const [light, maps, saved, solid, words, geometry, search] = await Promise.all(files.map(load))
 
 // The handle of a directional light and its angles are each other's inverse.
 for (const [azimuth, elevation] of [[0, 90], [45, 0], [135, 40], [270, 10], [359, -45]]) {
@@ -46,6 +46,14 @@ assert.strictEqual(geometry.tilesOf({ ...floor, bits: bits.with(7, 2) }).length,
 assert.strictEqual(geometry.tilesOf({ ...floor, bits: bits.with(7, 2) })[1][4 * 7], 0)
 assert.strictEqual(geometry.tilesOf({ ...floor, depth: null, bits }).length, 1)
 
+// The one node that gives all maps is found first, behind what is called as was typed; the others keep their order.
+const found = ['Depth Mask', 'Depth', 'Depth & Normals', 'Fog'].map(title => ({ name: title === 'Depth & Normals' ? 'DepthNormal_DepthAndNormals' : title, display_name: title }))
+const titles = query => search.inOrder(found, query).map(node => node.display_name)
+assert.deepStrictEqual(titles(' Depth '), ['Depth', 'Depth & Normals', 'Depth Mask', 'Fog'])
+assert.deepStrictEqual(titles('normal  map'), ['Depth & Normals', 'Depth Mask', 'Depth', 'Fog'])
+for (const query of ['fog', 'depth mask', 'constructor', '']) assert.strictEqual(search.inOrder(found, query), found)
+assert.deepStrictEqual(search.inOrder(found.slice(0, 2), 'depth'), found.slice(0, 2))
+
 const read = async view => {
   const bytes = fs.readFileSync(path.join(folder, new URLSearchParams(view.split('?')[1]).get('filename')))
   return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length)
@@ -66,14 +74,14 @@ assert.deepStrictEqual(['fr', undefined].map(locale => inLanguage(locale, () => 
 const first = () => ({
   last_node_id: 4, last_link_id: 15,
   nodes: [
-    { id: 1, type: 'Load', outputs: [{ links: [11] }, { links: [12] }] },
+    { id: 1, type: 'Load', pos: [-400, 20], outputs: [{ links: [11] }, { links: [12] }] },
     {
       id: 2, type: 'VideoDepthAnythingProcess', pos: [10, 20], size: [200, 90], widgets_values: [15, 392, 960, 'inferno'],
       inputs: [{ name: 'vda_model', link: 13 }, { name: 'images', link: 11 }, { name: 'target_fps', link: 12 }, { name: 'max_res', link: 14 }],
       outputs: [{ name: 'image', type: 'IMAGE', links: [15] }, { name: 'fps', type: 'FLOAT', links: [9] }],
     },
-    { id: 3, type: 'Combine', inputs: [{ name: 'images', link: 15 }, { name: 'frame_rate', link: 9 }] },
-    { id: 4, type: 'Model', outputs: [{ links: [13] }, { links: [14] }] },
+    { id: 3, type: 'Combine', pos: [300, 20], size: [200, 300], inputs: [{ name: 'images', link: 15 }, { name: 'frame_rate', link: 9 }] },
+    { id: 4, type: 'Model', pos: { 0: -400, 1: 300 }, outputs: [{ links: [13] }, { links: [14] }] },
   ],
   links: [[11, 1, 0, 2, 1], [12, 1, 1, 2, 2], [13, 4, 0, 2, 0], [14, 4, 1, 2, 3], [15, 2, 0, 3, 0, 'IMAGE'], [9, 2, 1, 3, 1, 'FLOAT']],
 })
@@ -89,6 +97,7 @@ for (const definition of [false, true]) {
   assert.deepStrictEqual([process.widgets_values, shown.type, shown.widgets_values], [[392, 960], 'VideoDepthAnythingOutput', ['inferno']])
   assert.deepStrictEqual(process.inputs.map(input => input.name), ['vda_model', 'images', 'max_res'])
   assert.deepStrictEqual([load.outputs[1].links, process.outputs, shown.outputs[0].links], [[9], [{ name: 'depths', type: 'DEPTHS', links: [16] }], [15]])
+  assert.deepStrictEqual(shown.pos, [10, 190], 'the place at the right is taken')
   assert.deepStrictEqual([graph.last_node_id, graph.last_link_id], [5, 16])
   const again = structuredClone(graph)
   saved.mendGraph(again, ours)

@@ -42,7 +42,7 @@ export class GeometryView {
   choose(index) {
     this.index = (index + this.images.length) % this.images.length
     const wasSolid = Boolean(this.scene)
-    this.dispose()
+    this.close()
     if (wasSolid && this.maps.depth) this.open()
     else this.drawTiles()
   }
@@ -53,7 +53,7 @@ export class GeometryView {
 
   toggle() {
     if (this.scene) {
-      this.dispose()
+      this.close()
       this.drawTiles()
     } else {
       this.open()
@@ -164,11 +164,17 @@ export class GeometryView {
     if (this.scene && !this.pending) this.pending = requestAnimationFrame(() => { this.pending = 0; this.scene?.draw(this.view.canvas) })
   }
 
-  dispose() {
+  /** Leaves the 3D view. */
+  close() {
     cancelAnimationFrame(this.pending)
     this.pending = 0
     this.scene?.dispose()
     this.scene = null
+  }
+
+  dispose() {
+    this.close()
+    this.images = this.tiles = null
   }
 }
 

@@ -131,7 +131,7 @@ export class LightView {
     clearTimeout(this.resting)
     this.pending = 0
     this.scene?.dispose()
-    this.scene = null
+    this.scene = this.maps = null
   }
 }
 

@@ -2,13 +2,13 @@
 // Those that are hidden keep their values, are saved, and are sent.
 
 import { app } from '../../scripts/app.js'
+import { watch } from './node_hooks.js'
 
 const KIND = 'light'
 const ONLY = {
   directional: ['azimuth', 'elevation'],
   point: ['light_x', 'light_y', 'light_depth'],
 }
-const LOOKS_A_SECOND = 8
 const LAMPS = new Set(['DepthNormal_Relight', 'DepthNormal_Light'])
 
 const isLinked = (node, name) => (node.inputs ?? []).some(input => input.widget?.name === name && input.link != null)
@@ -34,25 +34,11 @@ function arrange(node) {
   node.setDirtyCanvas?.(true, true)
 }
 
-// The kind changes by typing, undo, links and other packs: looking at it misses none of these ways.
-const lamps = new Set()
-setInterval(() => lamps.forEach(arrange), 1000 / LOOKS_A_SECOND)
-
-function chained(object, name, after) {
-  const before = object[name]
-  object[name] = function (...values) {
-    const result = before?.apply(this, values)
-    after()
-    return result
-  }
-}
-
 app.registerExtension({
   name: 'DepthNormal.LightWidgets',
   nodeCreated(node) {
     if (!LAMPS.has(node.comfyClass ?? node.constructor?.comfyClass)) return
     arrange(node)
-    chained(node, 'onAdded', () => lamps.add(node))
-    chained(node, 'onRemoved', () => lamps.delete(node))
+    watch(node, () => arrange(node))
   },
 })

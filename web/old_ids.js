@@ -5,13 +5,13 @@
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
 import { exchange } from './exchange.js'
+import { isOurDefinition, isOurs, noteDefinition } from './own_nodes.js'
 import { mendGraph } from './saved_graphs.js'
 import { translated } from './words.js'
 
 const OWN = 'DepthNormal_'
 /** It has no other id. */
 const WITHOUT_TWIN = new Set(['AIO_Preprocessor'])
-const packs = new Set()
 /** What the server offers in the place of which id. */
 let offered = {}
 
@@ -21,10 +21,10 @@ const OWN_INPUTS = { DepthNormal_LBMNormals: { depth: 'geometry' } }
 /** The number of outputs of this pack's node of a type; undefined where there is none, or another pack has it. */
 function outputsOf(type) {
   const { nodeData } = window.LiteGraph.registered_node_types[type] ?? {}
-  return packs.has(nodeData?.python_module) ? nodeData.output.length : undefined
+  return isOurDefinition(nodeData) ? nodeData.output.length : undefined
 }
 
-const isOldId = node => packs.has(node.python_module) && !node.name.startsWith(OWN) && !WITHOUT_TWIN.has(node.name)
+const isOldId = node => isOurDefinition(node) && !node.name.startsWith(OWN) && !WITHOUT_TWIN.has(node.name)
 
 app.registerExtension({
   name: 'DepthNormal.OldIds',
@@ -37,7 +37,7 @@ app.registerExtension({
     defaultValue: true,
   }],
   beforeRegisterNodeDef(_type, node) {
-    if (node.name.startsWith(OWN)) packs.add(node.python_module)
+    noteDefinition(node)
   },
   beforeConfigureGraph(graph) {
     const graphs = [graph, ...(graph?.definitions?.subgraphs ?? [])]
@@ -48,7 +48,7 @@ app.registerExtension({
   },
   getNodeMenuItems(node) {
     const own = offered[node.comfyClass]?.map(each => each.new_node_id).find(id => id.startsWith(OWN))
-    if (!own || packs.has(node.constructor.nodeData?.python_module)) return []
+    if (!own || isOurs(node)) return []
     return [{ content: translated('Replace by the node of Depth & Normals'), callback: () => exchange(node, own) }]
   },
   async setup() {

@@ -128,5 +128,6 @@ export class OrbitScene {
       for (const buffer of this.buffers) gpu.gl.deleteBuffer(buffer)
     }
     this.generation = -1
+    this.maps = this.solid = this.colours = null
   }
 }

@@ -37,5 +37,7 @@ export class PlainView {
 
   update() {}
 
-  dispose() {}
+  dispose() {
+    this.maps = null
+  }
 }

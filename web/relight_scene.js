@@ -25,6 +25,7 @@ export class RelightScene {
       for (const framebuffer of this.framebuffers) this.gpu.gl.deleteFramebuffer(framebuffer)
     }
     this.generation = -1
+    this.maps = null
   }
 
   upload() {

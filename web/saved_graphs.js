@@ -1,7 +1,7 @@
 // Graphs saved with nodes that have other inputs and outputs today, changed before the page reads them.
 
 const PROCESS = 'VideoDepthAnythingProcess', OUTPUT = 'VideoDepthAnythingOutput'
-const WIDTH = 270, GAP = 50
+const SIZE = [270, 60], GAP = 50, TITLE = 30
 
 // A link is an array in a graph, and an object in the definition of a subgraph.
 const origin = link => Array.isArray(link) ? [link[1], link[2]] : [link.origin_id, link.origin_slot]
@@ -57,6 +57,18 @@ function nextIds(graph) {
   return [node, link]
 }
 
+/** A position for a new node beside another one: the first that no node covers, else at its right. */
+function freePlace(graph, node) {
+  const pair = value => [value[0], value[1]] // old graphs have them as objects with the keys 0 and 1
+  const box = ({ pos, size }) => [...pair(pos ?? [0, 0]), ...pair(size ?? [SIZE[0], 100])]
+  const [x, y, wide, high] = box(node), places = [[x + wide + GAP, y], [x, y + high + TITLE + GAP], [x, y - SIZE[1] - TITLE - GAP]]
+  const isFree = ([left, top]) => graph.nodes.every(each => {
+    const [x, y, wide, high] = box(each)
+    return left >= x + wide || left + SIZE[0] <= x || top - TITLE >= y + high || top + SIZE[1] <= y - TITLE
+  })
+  return places.find(isFree) ?? places[0]
+}
+
 /**
  * Splits the first version of Video Depth Anything Process, which gave images and their rate.
  *
@@ -74,9 +86,8 @@ function split(graph, node) {
   }
   if (slot >= 0) removeInput(graph, node, slot)
   const [id, link] = nextIds(graph)
-  const [x, y] = Array.from(node.pos ?? [0, 0]), wide = Array.from(node.size ?? [WIDTH])[0]
   const shown = {
-    id, type: OUTPUT, pos: [x + wide + GAP, y], size: [WIDTH, 60], flags: {}, order: node.order ?? 0, mode: node.mode ?? 0,
+    id, type: OUTPUT, pos: freePlace(graph, node), size: [...SIZE], flags: {}, order: node.order ?? 0, mode: node.mode ?? 0,
     inputs: [{ name: 'depths', type: 'DEPTHS', link }], outputs: [{ name: 'images', type: 'IMAGE', links: [] }],
     properties: {}, widgets_values: [['inferno', 'gray'].includes(colours) ? colours : 'gray'],
   }

@@ -2,6 +2,7 @@
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
+import { after } from './node_hooks.js'
 import { translated } from './words.js'
 
 const UPLOAD = 'depth_normal_upload'
@@ -73,11 +74,7 @@ function addButton(node, take, extensions) {
   const button = node.addWidget('button', BUTTON, '', () => input.click(), { serialize: false })
   button.label = translated('upload a file')
   button.serialize = false
-  const removed = node.onRemoved
-  node.onRemoved = function (...values) {
-    input.remove()
-    return removed?.apply(this, values)
-  }
+  after(node, 'onRemoved', () => input.remove())
 }
 
 app.registerExtension({

@@ -1,5 +1,7 @@
 // Texts of the pack's scripts in the page's language: English where a translation is missing.
 
+import { language } from './language.js'
+
 /** Translations by the English text. {0} and {1} are placeholders. */
 export const WORDS = {
   'Run once, then drag the light here.': { zh: '先运行一次，然后在此拖动光源。', ja: '一度実行してから、ここでライトをドラッグします。' },
@@ -43,6 +45,7 @@ export const WORDS = {
     zh: '{0} 中没有此节点能读取的深度或法线。深度图像请用“加载图像”和“深度图转几何”。',
     ja: '{0}には、このノードで読み込める深度も法線もありません。深度の画像は「画像を読み込む」と「深度マップをジオメトリに変換」で読み込みます。',
   },
+  '(from file)': { zh: '（来自文件）', ja: '（ファイルから）' },
   '(choose a file)': { zh: '（请选择文件）', ja: '（ファイルを選択）' },
   'Depth & Normals': { zh: '深度与法线', ja: '深度と法線' },
   'Replace by the node of Depth & Normals': { zh: '改用“深度与法线”的节点', ja: '「深度と法線」のノードに置き換える' },
@@ -58,8 +61,6 @@ export const WORDS = {
   'commercial use unclear': { zh: '可否商用不明', ja: '商用利用の可否は不明' },
   'non-commercial': { zh: '非商业', ja: '非商用' },
 }
-
-const language = () => globalThis.app?.extensionManager?.setting?.get('Comfy.Locale')
 
 /**
  * Translates a text to the page's language.

@@ -17,6 +17,8 @@ MAX_EDGE = 10.0
 # Squared distance of two colours (of 0 to 1) from which on the shares of their mixture can be computed.
 _APART = 0.01
 _FEW, _TINY = 1e-4, 1e-6
+_AT_ONCE = 2**20
+"""About how many values one call adds up."""
 _SHORT = 32
 """Radius up to which a square is added up pixel by pixel."""
 
@@ -102,11 +104,14 @@ def _box_sums(values: Tensor, radius: int) -> Tensor:
     """Means over a square around each pixel, what is beyond the border counted as 0."""
     if radius > _SHORT and values.device.type != "mps":  # which has no float64
         return torch.cat([_running_means(_running_means(each, radius, -2), radius, -1) for each in values.split(1, 1)], 1)
-    for axis in (0, 1):
-        window = (1, 2 * radius + 1) if axis else (2 * radius + 1, 1)
-        padding = (0, radius) if axis else (radius, 0)
-        values = F.avg_pool2d(values, window, stride=1, padding=padding)
-    return values
+    return _window_means(_window_means(values, radius, -2), radius, -1)
+
+
+def _window_means(values: Tensor, radius: int, dim: int) -> Tensor:
+    """The same along one axis, in pieces across it: one call over a large image would not end when the user cancels."""
+    window, padding, across = ((1, 2 * radius + 1), (0, radius), -2) if dim == -1 else ((2 * radius + 1, 1), (radius, 0), -1)
+    length = max(1, _AT_ONCE * values.shape[across] // values.numel())
+    return torch.cat([F.avg_pool2d(piece, window, stride=1, padding=padding) for piece in values.split(length, across)], across)
 
 
 def _running_means(values: Tensor, radius: int, dim: int) -> Tensor:

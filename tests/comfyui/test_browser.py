@@ -92,7 +92,8 @@ def test_the_page_speaks_chinese(seen):
     node = json.loads((locale / "nodeDefs.json").read_text(encoding="utf-8"))[HELPED]
     folders = json.loads((locale / "main.json").read_text(encoding="utf-8"))["nodeCategories"]
     chinese = seen["chinese"]
-    assert (chinese["title"], chinese["category"]) == (node["display_name"], f"{folders['Depth & Normals']}/{folders['Estimate']}")
+    category = "/".join(folders[name] for name in ("Depth & Normals", "Estimate", "By model"))
+    assert (chinese["title"], chinese["category"]) == (node["display_name"], category)
     assert {name: chinese["labels"][name] for name in node["inputs"]} == {name: words["name"] for name, words in node["inputs"].items()}
     assert (ROOT / "web" / "docs" / HELPED / "zh.md").read_text(encoding="utf-8").splitlines()[2].split(" (")[0] in chinese["help"]
 

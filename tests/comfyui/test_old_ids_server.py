@@ -51,8 +51,23 @@ def test_alone_this_pack_serves_all(server):
     line, info = said(server), server.request("/object_info")
     assert "this pack serves" in line and OLD in line and "AIO_Preprocessor" in line
     assert "nobody" not in line and "other" not in line
+    old, own = (info[node]["input"]["optional"] for node in (OLD, OWN))
+    assert (old["model"][1].pop("default"), own["model"][1].pop("default")) == ("midas-dpt-hybrid", "midas-v2.1-small")
     assert info[OLD]["input"] == info[OWN]["input"] and info[OLD]["display_name"] == info[OWN]["display_name"]
     assert not info[OLD].get("deprecated")
+
+
+def test_a_depth_map_is_made_whatever_the_numbers_that_have_no_effect(server):
+    """Graphs written by hand or by a chatbot have thresholds of 6.28."""
+    script = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0xFF8800}},
+        "2": {
+            "class_type": "MiDaS-DepthMapPreprocessor",
+            "inputs": {"image": ["1", 0], "a": 99.0, "bg_threshold": 6.28, "resolution": 64, "model": "tiny"},
+        },
+        "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
+    }
+    assert server.run(script)["status"]["status_str"] == "success"
 
 
 def test_in_place_of_a_missing_node_with_a_prefixed_id_this_packs_is_offered_and_runs(server, tmp_path):

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.comfyui
 
 @pytest.mark.parametrize(
     ("workflow", "settings"),
-    [("MiDaS Depth and Normal Map", ('2.model="tiny"', '3.model="tiny"')), ("Tiny Preview", ()), ("Large Picture", ())],
+    [("MiDaS Depth and Normal Map", ('2.model="tiny"', '3.model="tiny"')), ("Tiny Preview", ()), ("Large Image", ())],
 )
 def test_a_workflow_runs_without_any_model_file(bare_server, photo, tmp_path, workflow, settings):
     image = bare_server.base / "input" / "astronaut.png"
@@ -49,6 +49,9 @@ def test_depth_and_normals_alone_runs_and_shows_both_maps(bare_server, photo):
     assert depth.shape == normals.shape == (384, 512, 3)
     assert (depth[..., 0] == depth[..., 2]).all() and depth.min() == 0 and depth.max() == 255
     assert normals[..., 0].mean() > 180 and normals.std() > 5, "blue faces the viewer"
+    again = bare_server.run(depth_and_normals(bare_server, photo))
+    cached = next(data["nodes"] for kind, data in again["status"]["messages"] if kind == "execution_cached")
+    assert "2" in cached and "got an unexpected keyword" not in bare_server.log, "the same image is not estimated anew"
 
 
 @pytest.mark.parametrize(

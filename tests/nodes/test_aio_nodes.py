@@ -45,6 +45,15 @@ def test_the_list_has_all_that_a_saved_graph_may_have_the_packs_own_first():
     assert {"MiDaS-NormalMapPreprocessor", "Zoe-DepthMapPreprocessor", "DepthAnythingV2Preprocessor"} <= set(OWN)
 
 
+@pytest.mark.parametrize("empty", ["", "  "])
+def test_an_empty_choice_is_told_as_such(empty):
+    """The old pack refuses it too; an old graph has it where the page did not know the node."""
+    said = "choose a node in the widget preprocessor, which is empty, e.g. MiDaS-NormalMapPreprocessor; none gives the image unchanged"
+    assert AIO.VALIDATE_INPUTS(empty).startswith(said)
+    with pytest.raises(ValueError, match=said):
+        AIO().execute(torch.rand(1, 8, 8, 3), empty)
+
+
 def test_none_gives_the_image_back():
     image = torch.rand(2, 24, 32, 3)
     assert AIO().execute(image)[0] is image and AIO().execute(image, "none", 64)[0] is image

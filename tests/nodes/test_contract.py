@@ -83,6 +83,13 @@ def test_what_a_prompt_leaves_out_is_the_widgets_default(node_id):
             assert not [each.name for each in asked if each.name in optional and each.default is inspect.Parameter.empty]
 
 
+@pytest.mark.parametrize("node_id", [node_id for node_id, node in NODE_CLASS_MAPPINGS.items() if hasattr(node, "IS_CHANGED")])
+def test_the_question_whether_it_changed_takes_every_input(node_id):
+    """ComfyUI asks with all inputs; where one is unknown it warns, and runs the node each time."""
+    asked = inspect.signature(NODE_CLASS_MAPPINGS[node_id].IS_CHANGED).parameters
+    assert {each["name"] for each in NOW[node_id]["inputs"]} <= set(asked)
+
+
 def test_a_socket_of_one_name_is_of_one_type():
     """`depth` is a depth image and `geometry` raw numbers, in every node of the pack's own."""
     types = {}

@@ -1,6 +1,5 @@
 """Depth & Normals, as ComfyUI calls it: one node that does what the four nodes in a row do."""
 
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -239,10 +238,3 @@ def test_both_maps_are_shown_on_the_node(comfyui, photos, batch):
 
 def read_png(folder, entry):
     return torch.from_numpy(np.array(Image.open(folder / entry["filename"]))) / 255
-
-
-def test_a_replaced_file_runs_the_node_again():
-    run(torch.rand(1, 16, 16, 3))
-    assert DepthAndNormals.IS_CHANGED("tiny") == "loaded" == DepthAndNormals.IS_CHANGED()
-    assert DepthAndNormals.IS_CHANGED(None) != DepthAndNormals.IS_CHANGED(None), "NaN: the model is not known yet"
-    assert "folder_paths" not in sys.modules

@@ -68,20 +68,20 @@ def test_tiny_stands_at_the_end_of_the_widgets_choices_and_works(node_id, widget
 
 @pytest.mark.parametrize("node_id", ONE_FAMILY)
 def test_an_old_node_of_one_network_names_the_node_that_works(node_id, nowhere):
-    assert message(node_id, resolution=64).startswith("Use MiDaS Normal Map with 'tiny' in its widget model, in place of this node: ")
+    assert message(node_id, resolution=64).startswith("Use Depth & Normals with 'tiny' in its widget model, in place of this node: ")
 
 
 @pytest.mark.parametrize("node_id", DIFFUSION)
 def test_a_diffusion_node_names_the_nodes_that_work(node_id, nowhere):
     pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
-    assert message(node_id).startswith("Use Load Depth/Normal Model with 'tiny' and Estimate Geometry in place of this node: ")
+    assert message(node_id).startswith("Use Depth & Normals with 'tiny' in its widget model, in place of this node: ")
 
 
 def test_the_node_of_all_preprocessors_names_one_that_works(nowhere):
     if "AIO_Preprocessor" not in NODES:
         pytest.skip("another pack serves it")
     said = message("AIO_Preprocessor", preprocessor="Zoe-DepthMapPreprocessor", resolution=64)
-    assert said.startswith("Use MiDaS Depth Map or MiDaS Normal Map with 'tiny'") and "Choose 'tiny'" not in said
+    assert said.startswith("Use Depth & Normals with 'tiny'") and "Choose 'tiny'" not in said
 
 
 @pytest.mark.quick_cases(4)

@@ -17,7 +17,7 @@ from depth_normal import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.model_loader.comfy import folders, server
-from depth_normal.nodes import NODES, depth_maps, old_ids
+from depth_normal.nodes import NODES, depth_anything_v2, depth_maps, old_ids
 from depth_normal.nodes.depth_maps import V1_FILES, V2_FILES
 from depth_normal.nodes.old_ids import OWN_IDS, SMALL_DEFAULTS, WITHOUT_TWIN
 
@@ -47,8 +47,9 @@ def test_an_own_id_begins_with_the_smallest_model_and_differs_in_nothing_else(ow
     now, then = (inspect.signature(node.execute).parameters for node in (own, old))
     assert now[widget].default == small and {**now, widget: then[widget]} == dict(then)
     sizes = {"small": "depth-anything-v2-metric-indoor-small", "large": "depth-anything-v2-metric-indoor-large"}
-    labels = {choice: MODELS[{**sizes, **V1_FILES, **V2_FILES}.get(choice, choice)].size for choice in (small, large)}
-    assert labels[small] < labels[large] / 4 and MODELS[{**sizes, **V1_FILES, **V2_FILES}.get(small, small)].commercial_use == "yes"
+    ids = {**sizes, **V1_FILES, **V2_FILES, **depth_anything_v2.FILES}
+    labels = {choice: MODELS[ids.get(choice, choice)].size for choice in (small, large)}
+    assert labels[small] < labels[large] / 4 and MODELS[ids.get(small, small)].commercial_use == "yes"
 
 
 def test_a_twin_without_its_widget_runs_the_small_model(monkeypatch):

@@ -60,6 +60,16 @@ def test_any_coding_of_the_normal_map_gives_the_same_light(coding):
     assert lit[0, 24, 8, 0] > lit[0, 24, 24, 0] + 0.1 > lit[0, 24, 40, 0], "the left is bright"
 
 
+@pytest.mark.parametrize("other_kind", [("azimuth", "elevation"), ("light_x", "light_y", "light_depth")])
+def test_eight_widgets_at_most_are_in_view(other_kind):
+    """The page hides the place of the other kind of lamp; the rest is folded."""
+    inputs = RELIGHT.INPUT_TYPES()["optional"]
+    widgets = {name: options for name, (_, options) in inputs.items() if "default" in options}
+    plain = [name for name, options in widgets.items() if not options.get("advanced") and name not in other_kind]
+    assert len(plain) <= 8 and {"light", "colour", "intensity", "ambient", "shadows"} <= set(plain)
+    assert len(widgets) == 19, "none is gone"
+
+
 def test_geometry_goes_before_the_images_and_keeps_its_mask():
     mask = torch.zeros(1, 1, 48, 48, dtype=torch.bool)
     mask[..., :24] = True
@@ -133,7 +143,7 @@ def test_one_map_serves_a_batch_and_other_counts_are_named():
     ("node", "bad", "message"),
     [
         (RELIGHT, {}, "nothing to light by: link a normal map"),
-        (PARALLAX, {}, "there is no depth: link a depth image"),
+        (PARALLAX, {}, "there is no depth: link a depth image .* or the output geometry of Depth & Normals"),
         (PARALLAX, {"geometry": Estimate(normals=ball())}, "normals but no depth"),
         (RELIGHT, {"normal_map": normal_map(), "colour": "reddish"}, "colour is 'reddish'; accepted: #"),
         (RELIGHT, {"normal_map": normal_map(), "light": "sun"}, "light is 'sun'; accepted: directional, point"),

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -123,6 +124,45 @@ def test_links_lead_to_the_right_and_behind_no_node(path):
                     if left + (inset := SLOT * (number in (link[1], link[3]))) < x < right - inset and top < y < bottom
                 }
                 assert not behind, (link, behind)
+
+
+@each_workflow
+def test_the_page_opens_it_at_a_size_that_can_be_read(path):
+    """The page fits it into three quarters of a window of 1600 x 950, with 10 pixels around it; below 0.7 it writes no words."""
+    boxes = placed(json.loads(path.read_text())).values()
+    width, height = (max(box[end] for box in boxes) - min(box[start] for box in boxes) + 20 for start, end in ((0, 2), (1, 3)))
+    assert 0.75 * min(1600 / width, 950 / height) >= 0.7
+
+
+@pytest.fixture(scope="module")
+def descriptions():
+    """docs/make_workflows.py, which the pack does not contain."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        yield pytest.importorskip("make_workflows")
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+        for name in ("make_workflows", "workflow_graphs", "workflow_layout"):
+            sys.modules.pop(name, None)
+
+
+def test_every_workflow_is_what_its_description_says(descriptions):
+    """`python docs/make_workflows.py` writes the files; nobody edits them by hand."""
+    made = {graph.name: descriptions.as_json(graph) for graph in descriptions.GRAPHS}
+    assert sorted(made) == sorted(path.stem for path in WORKFLOWS)
+    assert [path.stem for path in WORKFLOWS if made[path.stem] != path.read_text(encoding="utf-8")] == []
+
+
+def test_a_template_that_does_not_fit_or_hides_a_link_is_refused(descriptions):
+    place = descriptions.place
+    sizes = dict.fromkeys((1, 2, 3), (350, 300))
+    assert place([(1,), (2,)], sizes, [(1, 0, 2, 0)])[2][0] == 40 + 350 + 80
+    with pytest.raises(ValueError, match="more than 1692 x 996"):
+        place([(1, 2, 3)], {**sizes, 3: (350, 500)}, [])
+    with pytest.raises(ValueError, match="leads to the left"):
+        place([(1, 2)], sizes, [(1, 0, 2, 0)])
+    with pytest.raises(ValueError, match="behind"):
+        place([(1,), (2,), (3,)], {**sizes, 2: (350, 960)}, [(1, 0, 3, 0)])
 
 
 def note(path: Path) -> str:

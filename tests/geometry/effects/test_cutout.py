@@ -86,3 +86,12 @@ def test_means_over_wide_squares_are_those_of_narrow_ones(monkeypatch, radius):
 def _box_sums_from(monkeypatch, values, radius, short):
     monkeypatch.setattr(cutout, "_SHORT", short)
     return cutout._box_sums(values, radius)
+
+
+def test_a_cutout_does_not_depend_on_the_pieces_it_is_made_in(monkeypatch):
+    """Large images are averaged in pieces, so that a computation can be cancelled between them."""
+    generator = torch.Generator().manual_seed(0)
+    image, mask = torch.rand(1, 3, 60, 70, generator=generator), torch.rand(1, 1, 60, 70, generator=generator)
+    whole = cut_out(image, mask, edge=5.0)
+    monkeypatch.setattr(cutout, "_AT_ONCE", 4 * 60)
+    assert all(map(torch.equal, whole, cut_out(image, mask, edge=5.0)))

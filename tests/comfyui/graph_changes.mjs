@@ -1,0 +1,194 @@
+// Changes the graph around a live *Relight* in ComfyUI's page as users do, and after each change drags the light with a real mouse. Prints
+// as JSON what was seen:
+//   PW=.../playwright-core/index.mjs node graph_changes.mjs SERVER WORKFLOW.json PICTURE NODES2 SHOTS
+// PICTURE lies in the server's input folder; NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots.
+import fs from 'node:fs'
+import path from 'node:path'
+
+const [server, file, picture, nodes2, shots] = process.argv.slice(2)
+const { chromium } = await import(process.env.PW)
+const settings = {
+  'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en',
+  'Comfy.VueNodes.Enabled': nodes2 === 'true', 'Comfy.RightSidePanel.IsOpen': false, 'Comfy.Workflow.Persist': true,
+}
+await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings) })
+
+const args = ['--no-sandbox', '--disable-gpu', '--enable-unsafe-swiftshader']
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args })
+const page = await browser.newPage({ viewport: { width: 1500, height: 950 } })
+page.setDefaultTimeout(30000)
+const report = { errors: [], steps: {} }
+page.on('pageerror', error => report.errors.push(error.message))
+
+// One lamp and its image are enough, large enough to be hit.
+const workflow = JSON.parse(fs.readFileSync(file, 'utf8'))
+for (const node of workflow.nodes) if (node.type === 'LoadImage') node.widgets_values[0] = picture
+
+async function start() {
+  await page.goto(server, { waitUntil: 'domcontentloaded' })
+  await page.waitForFunction(() => 'DepthNormal_Relight' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
+  await page.evaluate(() => {
+    window.shown = () => window.app.canvas.graph
+    window.relight = () => window.shown().nodes.filter(node => node.type === 'DepthNormal_Relight').at(-1)
+    // What stands on the page in the node's place, which may be something else than what the node holds.
+    window.rootOf = () => [...document.querySelectorAll('div')].filter(each => each.depthNormal && each.isConnected && each.offsetParent)
+      .find(each => (each.closest('[data-node-id]')?.dataset.nodeId ?? String(window.relight().id)) === String(window.relight().id) && 'frames' in each.depthNormal)
+    window.value = name => window.relight().widgets.find(widget => widget.name === name).value
+    window.pixels = canvas => canvas.width ? canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data : []
+    window.rest = (time = 400) => new Promise(resolve => setTimeout(resolve, time))
+  })
+}
+
+const rest = time => page.evaluate(time => window.rest(time), time)
+
+/** Brings the node into the middle of the page, in its own size. */
+async function centre() {
+  await page.evaluate(() => {
+    const { ds } = window.app.canvas, node = window.relight()
+    ds.scale = 0.8
+    ds.offset[0] = 800 / ds.scale - node.pos[0] - node.size[0] / 2
+    ds.offset[1] = 640 / ds.scale - node.pos[1] - node.size[1]
+    window.app.canvas.setDirty(true, true)
+  })
+  await rest()
+}
+
+/** Drags to a place of the image, by the mouse; says what followed. */
+async function drag(x, y, name) {
+  await centre()
+  await page.waitForFunction(() => window.rootOf()?.querySelector('canvas').width > 0, null, { timeout: 6000 }).catch(() => {})
+  const box = await page.evaluate(() => {
+    const root = window.rootOf()
+    if (!root?.querySelector('canvas').width) return null
+    window.canvas = root.querySelector('canvas')
+    window.before = window.pixels(window.canvas)
+    const { left, top, scale } = root.depthNormal.view.box(), { width, height } = root.depthNormal.view
+    return { left, top, width: scale * width, height: scale * height }
+  })
+  if (shots) await page.screenshot({ path: path.join(shots, `${nodes2 === 'true' ? 'nodes2' : 'canvas'}-${name}.png`) })
+  if (!box) return { image: false }
+  const at = (x, y) => [box.left + x * box.width, box.top + y * box.height]
+  const hit = await page.evaluate(([x, y]) => window.rootOf().contains(document.elementFromPoint(x, y)), at(0.5, 0.5))
+  await page.mouse.move(...at(0.5, 0.5))
+  await page.mouse.down()
+  await page.mouse.move(...at((0.5 + x) / 2, (0.5 + y) / 2))
+  await page.mouse.move(...at(x, y))
+  await page.mouse.up()
+  await rest()
+  return page.evaluate(hit => {
+    const after = window.pixels(window.canvas)
+    return { image: true, hit, on: window.canvas.isConnected, x: window.value('light_x'), y: window.value('light_y'), lit: after.some((each, i) => each !== window.before[i]) }
+  }, hit)
+}
+
+const step = async (name, x, y) => { report.steps[name] = { wanted: [x, y], ...await drag(x, y, name).catch(error => ({ error: error.message })) } }
+const press = async keys => { await page.keyboard.press(keys); await rest(800) }
+const place = () => page.evaluate(() => [window.value('light_x'), window.value('light_y')])
+const run = async () => {
+  await page.evaluate(() => {
+    window.finished = false
+    window.app.api.addEventListener('execution_success', () => { window.finished = true }, { once: true })
+    return window.app.queuePrompt(0)
+  })
+  await page.waitForFunction(() => window.finished)
+  await rest()
+}
+
+await start()
+await page.evaluate(graph => window.app.loadGraphData(graph), workflow)
+await page.waitForFunction(count => window.app.graph.nodes.length === count, workflow.nodes.length)
+await rest(1000)
+await run()
+await step('run', 0.3, 0.3)
+await step('again', 0.7, 0.4)
+await press('Control+z')
+report.undone = await place()
+await step('undo', 0.2, 0.6)
+await press('Control+z')
+await press('Control+y')
+report.redone = await place()
+await step('redo', 0.6, 0.2)
+
+// Out and in of the page's view.
+await page.evaluate(() => { window.app.canvas.ds.offset[0] += 9000; window.app.canvas.setDirty(true, true) })
+await rest(800)
+await step('back in view', 0.35, 0.35)
+
+// Copied, the copy is empty until it runs, and is dragged on its own.
+await page.evaluate(() => {
+  const node = window.relight()
+  window.original = node
+  window.app.canvas.selectNode(node)
+  window.app.canvas.copyToClipboard?.()
+})
+const count = await page.evaluate(() => window.shown().nodes.length)
+await page.evaluate(() => window.app.canvas.pasteFromClipboard({ connectInputs: true }))
+await page.waitForFunction(count => window.shown().nodes.length > count, count)
+await rest(800)
+report.pasted = await page.evaluate(() => window.relight() !== window.original && window.relight().widgets.find(widget => widget.element?.depthNormal).element.depthNormal.view.width)
+await page.evaluate(() => window.shown().remove(window.relight()))
+await rest()
+await step('paste', 0.65, 0.3)
+
+// A subgraph: made, entered, left, undone, redone in it, and unpacked.
+const subgraph = await page.evaluate(() => {
+  const made = window.shown().convertToSubgraph?.(new Set([window.relight()]))
+  window.hostId = made?.node.id
+  return Boolean(made)
+})
+if (subgraph) {
+  await rest()
+  const enter = () => page.evaluate(() => {
+    const { canvas } = window.app, host = window.shown().getNodeById(window.hostId)
+    if (canvas.openSubgraph.length > 1) canvas.openSubgraph(host.subgraph, host)
+    else canvas.openSubgraph(host.subgraph)
+  })
+  const leave = () => page.evaluate(() => window.app.canvas.setGraph(window.app.rootGraph ?? window.app.graph))
+  await enter()
+  await rest(1000)
+  await step('subgraph', 0.4, 0.6)
+  await step('subgraph again', 0.6, 0.6)
+  await press('Control+z')
+  report.undoneInside = await page.evaluate(() => Boolean(window.relight())).then(inside => inside ? place() : null)
+  await step('undo in subgraph', 0.25, 0.25)
+  await leave()
+  await rest(800)
+  await enter()
+  await rest(1000)
+  await step('subgraph entered again', 0.7, 0.7)
+  await leave()
+  await rest(800)
+  await page.evaluate(() => window.shown().unpackSubgraph(window.shown().getNodeById(window.hostId)))
+  await rest(800)
+  await step('unpacked', 0.5, 0.25)
+}
+
+// Another tab, and back.
+await run()
+const tabs = await page.evaluate(async () => {
+  const { workflow: store } = window.app.extensionManager
+  const first = store.activeWorkflow
+  await window.app.extensionManager.command.execute('Comfy.NewBlankWorkflow')
+  await window.rest(1000)
+  window.first = first.path
+  return store.activeWorkflow.path !== first.path && window.shown().nodes.length === 0
+})
+report.tabs = tabs
+const names = page.locator('.workflow-tab')
+await names.nth(await names.count() - 2).click({ timeout: 4000 }).catch(error => report.errors.push(error.message))
+await page.waitForFunction(() => window.relight(), null, { timeout: 8000 }).catch(error => report.errors.push(error.message))
+await rest(1000)
+await step('tab', 0.3, 0.7)
+
+// The page is loaded again: nothing to show until the next run.
+await rest(1500)
+page.once('dialog', dialog => dialog.accept())
+await start()
+await page.waitForFunction(() => window.relight(), null, { timeout: 8000 }).catch(error => report.errors.push(error.message))
+await centre().catch(() => {})
+report.reloaded = await page.evaluate(() => window.rootOf()?.depthNormal.view.empty.textContent)
+await run()
+await step('reload', 0.3, 0.3)
+
+await browser.close()
+console.log(JSON.stringify(report))

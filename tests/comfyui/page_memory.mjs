@@ -1,0 +1,93 @@
+// Adds live nodes to ComfyUI's page and deletes them, several times, and prints as JSON what the page holds after each time:
+//   PW=.../playwright-core/index.mjs node page_memory.mjs SERVER WORKFLOW.json PICTURE NODES2
+// PICTURE lies in the server's input folder; NODES2 is "true" for Nodes 2.0.
+import fs from 'node:fs'
+
+const [server, file, picture, nodes2] = process.argv.slice(2)
+const { chromium } = await import(process.env.PW)
+const settings = {
+  'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en',
+  'Comfy.VueNodes.Enabled': nodes2 === 'true', 'Comfy.RightSidePanel.IsOpen': false,
+}
+await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings) })
+
+const args = ['--no-sandbox', '--disable-gpu', '--enable-unsafe-swiftshader']
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args })
+const page = await browser.newPage({ viewport: { width: 1500, height: 950 } })
+page.setDefaultTimeout(90000)
+const report = { errors: [], rounds: [] }
+page.on('pageerror', error => report.errors.push(error.message))
+const tools = await page.context().newCDPSession(page)
+
+const workflow = JSON.parse(fs.readFileSync(file, 'utf8'))
+for (const node of workflow.nodes) if (node.type === 'LoadImage') node.widgets_values[0] = picture
+
+await page.goto(server, { waitUntil: 'domcontentloaded' })
+await page.waitForFunction(() => 'DepthNormal_Relight' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
+await page.evaluate(graph => window.app.loadGraphData(graph), workflow)
+await page.waitForFunction(count => window.app.graph.nodes.length === count, workflow.nodes.length)
+await page.evaluate(() => {
+  window.viewOf = node => node.widgets.find(widget => widget.name === '$$depth_normal').element.depthNormal
+  window.first = type => window.app.graph.nodes.find(node => node.type === type)
+  window.rest = time => new Promise(resolve => setTimeout(resolve, time))
+  return window.app.queuePrompt(0)
+})
+await page.waitForFunction(() => window.viewOf(window.first('DepthNormal_Relight')).frames > 0 && window.viewOf(window.first('DepthNormal_PreviewGeometry')).maps)
+await page.evaluate(() => { window.payload = window.viewOf(window.first('DepthNormal_Relight')).maps.payload })
+
+/** What is alive of a class of the page, after a garbage collection. */
+async function alive(name, sum) {
+  const { result: prototype } = await tools.send('Runtime.evaluate', { expression: `${name}.prototype` })
+  const { objects } = await tools.send('Runtime.queryObjects', { prototypeObjectId: prototype.objectId, objectGroup: 'counted' })
+  const { result } = await tools.send('Runtime.callFunctionOn', { objectId: objects.objectId, functionDeclaration: sum, returnByValue: true })
+  await tools.send('Runtime.releaseObjectGroup', { objectGroup: 'counted' })
+  return result.value
+}
+
+/** Megabytes of numbers (images, maps) and of canvases, and the count of WebGL contexts. */
+async function held() {
+  for (let i = 0; i < 3; i++) await tools.send('HeapProfiler.collectGarbage')
+  return {
+    numbers: await alive('ArrayBuffer', 'function () { return this.reduce((sum, each) => sum + each.byteLength, 0) / 1e6 }'),
+    canvases: await alive('HTMLCanvasElement', 'function () { return this.reduce((sum, each) => sum + 4 * each.width * each.height, 0) / 1e6 }'),
+    contexts: await alive('WebGL2RenderingContext', 'function () { return this.length }'),
+  }
+}
+
+const round = (inSubgraph) => page.evaluate(async inSubgraph => {
+  const types = ['DepthNormal_Relight', 'DepthNormal_PreviewGeometry', 'DepthNormal_Fog']
+  const nodes = Array.from({ length: 30 }, (_, i) => {
+    const node = window.LiteGraph.createNode(types[i % 3])
+    node.pos = [300 * (i % 6), 1000 + 500 * Math.floor(i / 6)]
+    window.app.graph.add(node)
+    node.onExecuted({ depth_normal: [{ ...window.payload, text: String(i) }] })
+    return node
+  })
+  for (let i = 0; i < 200 && !nodes.every(node => window.viewOf(node).maps); i++) await window.rest(200)
+  const loaded = nodes.filter(node => window.viewOf(node).maps).length
+  // One of the surfaces, which holds more than images.
+  window.viewOf(nodes[1]).toggle()
+  await window.rest(500)
+  if (inSubgraph && window.app.graph.convertToSubgraph) {
+    window.app.graph.convertToSubgraph(new Set(nodes))
+    await window.rest(500)
+  }
+  return loaded
+}, inSubgraph)
+
+report.before = await held()
+for (let number = 0; number < 3; number++) {
+  const loaded = await round(false), full = await held()
+  await page.evaluate(() => {
+    for (const node of [...window.app.graph.nodes]) if (node.pos[1] >= 1000) window.app.graph.remove(node)
+    return window.rest(2500)
+  })
+  report.rounds.push({ loaded, full, left: await held() })
+}
+// Loading a graph drops subgraphs without telling their nodes.
+const loaded = await round(true), full = await held()
+await page.evaluate(graph => window.app.loadGraphData(graph, false), { ...workflow, nodes: [], links: [], groups: [] })
+await page.evaluate(() => window.rest(3000))
+report.subgraph = { loaded, full, left: await held() }
+await browser.close()
+console.log(JSON.stringify(report))

@@ -1,0 +1,68 @@
+"""Live images in ComfyUI's page, in headless Chromium, while the graph around them changes: each still follows the hand afterwards."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOW = ROOT / "workflows" / "Relight Live.json"
+STEPS = [
+    "run",
+    "again",
+    "undo",
+    "redo",
+    "back in view",
+    "paste",
+    "subgraph",
+    "subgraph again",
+    "undo in subgraph",
+    "subgraph entered again",
+    "unpacked",
+    "tab",
+    "reload",
+]
+pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["canvas", "nodes2"])
+def seen(request, server, tmp_path_factory):
+    """What became of the light after each change: the driver's report. Shots are kept in $LIVE_SHOTS, where that is set."""
+    if not Path(os.environ.get("PW", "")).is_file():
+        pytest.skip("needs playwright-core (npm); set PW to its index.mjs")
+    if not shutil.which("chromium"):
+        pytest.skip("needs Chromium (apt-get install chromium)")
+    shutil.copy(ROOT / "app" / "coffee.jpg", server.base / "input")
+    shots = Path(os.environ.get("LIVE_SHOTS") or tmp_path_factory.mktemp("shots"))
+    driver = Path(__file__).with_name("graph_changes.mjs")
+    words = ["node", driver, server.address, WORKFLOW, "coffee.jpg", str(request.param).lower(), shots]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+def test_every_change_was_made_without_an_error(seen):
+    assert list(seen["steps"]) == STEPS and seen["tabs"] and seen["errors"] == []
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_light_follows_the_mouse_after(seen, step):
+    after = seen["steps"][step]
+    assert after.get("image"), f"the image is gone: {after}"
+    assert after["hit"] and after["on"], "what is on the page is not the node's image"
+    assert [after["x"], after["y"]] == pytest.approx(after["wanted"], abs=0.02), "the node's widgets"
+    assert after["lit"], "the image on the page"
+
+
+def test_each_drag_is_one_step_of_undo(seen):
+    assert seen["undone"] == pytest.approx([0.3, 0.3], abs=0.02), "the drag before the last"
+    assert seen["redone"] == pytest.approx([0.2, 0.6], abs=0.02)
+    assert seen["undoneInside"] == pytest.approx([0.4, 0.6], abs=0.02), "inside a subgraph"
+
+
+def test_what_has_not_run_shows_no_image(seen):
+    assert seen["pasted"] == 0, "a pasted node"
+    assert "Run once" in seen["reloaded"], "after the page was loaded again"
