@@ -3,8 +3,9 @@
     python docs/thumbnail_scenes.py --out DIR          (in a Python with bpy)
     python docs/make_scene_thumbnails.py [DIR]
 
-Without DIR only those are made that need no scenes: *Depth and Normals*, *Tiny Preview*, *Mesh from Photo* and *Compare Models*, which
-show what the pack's own network makes of the demo's photograph.
+Without DIR only those are made that need no scenes: *Depth and Normals*, of the demo image, and
+*Tiny Preview*, *Mesh from Photo* and *Compare Models*, which show what the pack's own
+network makes of the demo's photograph.
 """
 
 from __future__ import annotations

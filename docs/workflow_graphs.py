@@ -53,6 +53,31 @@ class Graph:
     gap: int = 80
 
 
+@dataclass(frozen=True)
+class Blueprint:
+    """Several nodes as one, in the page's list of nodes.
+
+    Attributes:
+        name: What the list shows: the file's name.
+        description: What it does, in one sentence.
+        search: More words that find it.
+        nodes: Its nodes.
+        columns: As `Graph.columns`, without a note.
+        inputs: Name, type, and the node and input that each leads to.
+        outputs: Name, node and that node's output.
+        widgets: Node and widget of each control on the outside.
+    """
+
+    name: str
+    description: str
+    search: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    columns: tuple[tuple[int, ...], ...]
+    inputs: tuple[tuple[str, str, tuple[tuple[int, str], ...]], ...]
+    outputs: tuple[tuple[str, int, str], ...]
+    widgets: tuple[tuple[int, str], ...]
+
+
 def note(text: str) -> str:
     """A note as the page saves it: the lines of a paragraph or of a list's point as one."""
     lines: list[str] = []
@@ -875,3 +900,73 @@ GRAPHS = (
         columns=(("note", 1, 2), (3,), (4, 6, 7), (5,)),
     ),
 )
+
+BLUEPRINTS = (
+    Blueprint(
+        "Depth and Normals for ControlNet",
+        "Makes a depth map and a normal map as ControlNet 1.1 expects them.",
+        ("controlnet", "depth", "normalbae", "preprocessor"),
+        (Node(1, "DepthNormal_DepthAndNormals", {"coding": "controlnet-normalbae"}),),
+        columns=((1,),),
+        inputs=(("image", "IMAGE", ((1, "image"),)),),
+        outputs=(("depth", 1, "depth"), ("normals", 1, "normals")),
+        widgets=((1, "model"), (1, "resolution")),
+    ),
+    Blueprint(
+        "Relight Photo",
+        "Lights a photo anew, with shadows, by the depth and normals that it estimates.",
+        ("light", "relight", "sun", "lamp"),
+        (
+            Node(1, "DepthNormal_DepthAndNormals"),
+            Node(2, "DepthNormal_Relight", {"azimuth": 180.0, "elevation": 35.0, "ambient": 0.2}, {"geometry": (1, "geometry")}),
+        ),
+        columns=((1,), (2,)),
+        inputs=(("image", "IMAGE", ((1, "image"), (2, "image"))),),
+        outputs=(("image", 2, "IMAGE"),),
+        widgets=((1, "model"), (2, "light"), (2, "colour"), (2, "azimuth"), (2, "elevation"), (2, "intensity"), (2, "ambient")),
+    ),
+    Blueprint(
+        "3D Photo",
+        "Moves a camera through a photo: frames of a parallax animation.",
+        ("parallax", "2.5d", "ken burns", "camera"),
+        (
+            Node(1, "DepthNormal_DepthAndNormals"),
+            Node(2, "DepthNormal_DepthParallax", links={"geometry": (1, "geometry")}),
+        ),
+        columns=((1,), (2,)),
+        inputs=(("image", "IMAGE", ((1, "image"), (2, "image"))),),
+        outputs=(("frames", 2, "frames"),),
+        widgets=((1, "model"), (2, "move"), (2, "amount"), (2, "frames")),
+    ),
+    Blueprint(
+        "PBR Texture Set",
+        "Makes a seamless texture of a photo: colour, normals, height, ambient occlusion and curvature.",
+        ("pbr", "texture", "material", "height map", "seamless"),
+        (
+            Node(1, "DepthNormal_LoadModel", {"model": "tiny"}),
+            Node(2, "DepthNormal_SeamlessGeometry", links={"model": (1, "model")}),
+            Node(3, "DepthNormal_DetailNormals", {"borders": "seamless"}, {"image": (2, "image"), "geometry": (2, "geometry")}),
+            Node(
+                4, "DepthNormal_NormalToHeight", {"borders": "seamless", "level": True, "flatten": 128.0}, {"normal_map": (3, "normal_map")}
+            ),
+            Node(
+                5,
+                "DepthNormal_AmbientOcclusion",
+                {"radius": 32.0, "borders": "seamless"},
+                {"height": (4, "height"), "height_range": (4, "height_range")},
+            ),
+            Node(6, "DepthNormal_Curvature", {"borders": "seamless"}, {"normal_map": (3, "normal_map")}),
+        ),
+        columns=((1,), (2,), (3,), (4, 6), (5,)),
+        inputs=(("image", "IMAGE", ((2, "image"),)),),
+        outputs=(
+            ("colour", 2, "image"),
+            ("normals", 3, "normal_map"),
+            ("height", 4, "height"),
+            ("occlusion", 5, "occlusion"),
+            ("curvature", 6, "curvature"),
+        ),
+        widgets=((1, "model"), (3, "relief")),
+    ),
+)
+"""Blueprints; `make_workflows.py` writes them too."""

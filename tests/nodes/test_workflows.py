@@ -165,6 +165,36 @@ def test_every_workflow_is_what_its_description_says(descriptions):
     assert [path.stem for path in WORKFLOWS if made[path.stem] != path.read_text(encoding="utf-8")] == []
 
 
+def test_every_blueprint_is_what_its_description_says(descriptions):
+    files = sorted((ROOT / "subgraphs").glob("*.json"))
+    assert [path.stem for path in files] == sorted(each.name for each in descriptions.BLUEPRINTS)
+    for blueprint in descriptions.BLUEPRINTS:
+        assert (ROOT / "subgraphs" / f"{blueprint.name}.json").read_text(encoding="utf-8") == descriptions.blueprint_json(blueprint)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "subgraphs").glob("*.json")), ids=lambda path: path.stem)
+def test_a_blueprint_fits_the_nodes(path):
+    graph = json.loads(path.read_text(encoding="utf-8"))
+    (outside,), (inside,) = graph["nodes"], graph["definitions"]["subgraphs"]
+    assert outside["type"] == inside["id"]
+    nodes = {node["id"]: node for node in inside["nodes"]}
+    for node in nodes.values():
+        expected = widgets(node["type"])
+        assert len(node["widgets_values"]) == len(expected)
+        for value, (kind, options) in zip(node["widgets_values"], expected.values(), strict=True):
+            assert value in kind if isinstance(kind, list) else options.get("min", value) <= value <= options.get("max", value)
+    for number, widget in outside["properties"]["proxyWidgets"]:
+        assert widget in widgets(nodes[int(number)]["type"])
+    for link in inside["links"]:
+        if link["origin_id"] > 0:
+            assert link["id"] in nodes[link["origin_id"]]["outputs"][link["origin_slot"]]["links"]
+        if link["target_id"] > 0:
+            assert nodes[link["target_id"]]["inputs"][link["target_slot"]]["link"] == link["id"]
+    required = [name for node in nodes.values() for name in NODE_CLASS_MAPPINGS[node["type"]].INPUT_TYPES()["required"]]
+    linked = [each["name"] for node in nodes.values() for each in node["inputs"] if each["link"]]
+    assert set(required) <= set(linked)
+
+
 def test_a_template_that_does_not_fit_or_hides_a_link_is_refused(descriptions):
     place = descriptions.place
     sizes = dict.fromkeys((1, 2, 3), (350, 300))
