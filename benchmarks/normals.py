@@ -14,7 +14,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,9 @@ SCENES = (
     "32767; `mask` (H, W) bool; `K` = [fx, fy, cx, cy] in pixels"
 )
 DEFAULT_SCENES = Path(__file__).resolve().parents[2] / "shared" / "groundtruth" / "public"
-CONDITIONS = ("clean", "noise 0.1 %", "noise 0.5 %", "16-bit", "8-bit", "half size", "relative", "sensor", "registered")
+CONDITIONS = ("clean", "noise 0.1 %", "noise 0.5 %", "16-bit", "8-bit", "half size", "relative", "sensor", "registered", "lidar")
+# A lidar in the image: rows between its lines, and columns between their points.
+LIDAR_ROWS, LIDAR_COLUMNS = 12, 4
 # A structured-light camera: focal length in pixels times baseline in metres, and its step in pixels.
 SENSOR_SCALE, SENSOR_STEP = 585 * 0.075, 1 / 8
 SENSOR_DISTANCE = 2.0
@@ -91,8 +93,17 @@ def load_scene(path: Path) -> Scene:
     return Scene(depth, mask, normals, torch.tensor([[[fx, 0, cx], [0, fy, cy], [0, 0, 1]]]))
 
 
+def measured(scene: Scene, condition: str) -> Scene:
+    """The scene with a mask of what is measured under the condition: everything, but for a lidar."""
+    if condition != "lidar":
+        return scene
+    points = torch.zeros_like(scene.mask)
+    points[..., LIDAR_ROWS // 2 :: LIDAR_ROWS, LIDAR_COLUMNS // 2 :: LIDAR_COLUMNS] = True
+    return replace(scene, mask=scene.mask & points)
+
+
 def degraded(scene: Scene, condition: str) -> Tensor:
-    """Inverse depth as a sensor, a file or a network would give it, float32."""
+    """Inverse depth as a sensor, a file or a network would give it, float32. A lidar's is that where `measured` says so."""
     depth = scene.depth.double()
     inverse = 1 / torch.where(scene.mask, depth, depth[scene.mask].max() * 4)
     low, high = inverse[scene.mask].min(), inverse[scene.mask].max()
@@ -234,6 +245,8 @@ METHODS: dict[str, Callable[[Scene, Tensor, str], Tensor | None]] = {
     "old MiDaS, best a": old_midas,
     "dmap2norm": tutorial,
 }
+# The methods that do without a value at every pixel.
+SCATTERED = ("this pack", "Open3D, knn 30")
 NEEDS = {"kornia": "kornia", "Open3D, knn 30": "open3d"}
 
 
@@ -259,7 +272,11 @@ def print_accuracy(scenes: list[Scene]) -> None:
             continue
         cells = []
         for condition in CONDITIONS:
-            found = [(scene, method(scene, degraded(scene, condition), condition)) for scene in scenes]
+            if condition == "lidar" and name not in SCATTERED:
+                cells.append(f"{'':>13s}")
+                continue
+            given = [measured(scene, condition) for scene in scenes]
+            found = [(scene, method(scene, degraded(full, condition), condition)) for scene, full in zip(given, scenes, strict=True)]
             errors = [mean_error(normals, scene, condition) for scene, normals in found if normals is not None]
             cells.append(f"{np.mean(errors):13.2f}" if errors else f"{'':>13s}")
         print(f"{name:20s}" + "".join(cells), flush=True)
