@@ -69,6 +69,8 @@ _LEAST_LEVELS = 16
 _LEVEL_BINS = 2**14
 _LEVEL_CONTRAST = 0.2
 _LEAST_RISE, _LARGEST_RISE = 0.1, 1.5
+# How many times a step must exceed what the values between the levels are rounded to.
+_COARSER = 4.0
 # The noise of the cameras that make such levels, in steps, and its length.
 _SENSOR_NOISE, _SENSOR_LENGTH = 0.5, 3.0
 # The deviation of a value is the median |second difference| divided by this, for normally distributed noise.
@@ -145,8 +147,12 @@ def measure_noise(inverse: Tensor, valid: Tensor) -> DepthNoise:
     pixel_noise = float((bend / centre).median()) / _BEND_PER_DEVIATION
     stairs = float(staircase.mean()) > 0.03
     step, step_power = _quantisation_step(centre) if stairs else (0.0, 0)
-    blurred_step = _period_of_levels([(d[on > 0], rise[on > 0]) for d, rise, _, on in bends]) if stairs and not step else 0.0
-    step = step or blurred_step
+    blurred_step = _period_of_levels([(d[on > 0], rise[on > 0]) for d, rise, _, on in bends]) if stairs else 0.0
+    # Where values between the levels are few too, the gaps show what they were rounded to.
+    if blurred_step > _COARSER * step * float(centre.median()) ** step_power:
+        step, step_power = blurred_step, 0
+    else:
+        blurred_step = 0.0
     strong = bend > torch.clamp(centre * max(0.03, 10 * pixel_noise), min=3 * step)
     shares = largest_share[strong]
     # A jump rises in one step, a ramp in several.
