@@ -56,12 +56,14 @@ _FILE_TOOLTIPS = (
 )
 
 
+_WITHOUT_SKY = "Leaves out regions that look like sky"
+
+
 def _sky_widget(treatment: str) -> Widget:
     return switch_widget(True, f"{treatment}. Needs the image.")
 
 
 _IMAGE = "Texture of the mesh: the image that the geometry was estimated from, at any size. Without it the mesh has no colours."
-_WITHOUT_SKY = "Leaves out regions that look like sky"
 _POINTS = (
     "Largest number of points. Larger maps are subsampled: every second, third, ... pixel is used; the "
     "texture keeps its detail. 0: all pixels."
