@@ -13,8 +13,8 @@ import importlib.util
 import math
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +32,15 @@ SCENES = (
     "32767; `mask` (H, W) bool; `K` = [fx, fy, cx, cy] in pixels"
 )
 DEFAULT_SCENES = Path(__file__).resolve().parents[2] / "shared" / "groundtruth" / "public"
-CONDITIONS = ("clean", "noise 0.1 %", "noise 0.5 %", "16-bit", "8-bit", "half size", "relative", "sensor")
-# A structured-light camera: focal length in pixels times baseline in metres, its matching noise and its step in pixels.
-SENSOR_SCALE, SENSOR_NOISE, SENSOR_STEP = 585 * 0.075, 0.06, 1 / 8
+CONDITIONS = ("clean", "noise 0.1 %", "noise 0.5 %", "16-bit", "8-bit", "half size", "relative", "sensor", "registered", "lidar")
+# A lidar in the image: rows between its lines, and columns between their points.
+LIDAR_ROWS, LIDAR_COLUMNS = 12, 4
+# A structured-light camera: focal length in pixels times baseline in metres, and its step in pixels.
+SENSOR_SCALE, SENSOR_STEP = 585 * 0.075, 1 / 8
 SENSOR_DISTANCE = 2.0
+# Such a camera registered to a colour camera, as in NYU Depth v2: the median of rooms and the distance of the two cameras in metres, and
+# how many of its pixels, before and after its lens is corrected, there are for one of the colour camera's.
+ROOM_DISTANCE, CAMERA_DISTANCE, SENSOR_ZOOMS = 3.0, 0.025, (1.17, 1.13)
 MIDAS_Z = tuple(2.0**k for k in range(-12, 5))
 
 
@@ -88,8 +93,17 @@ def load_scene(path: Path) -> Scene:
     return Scene(depth, mask, normals, torch.tensor([[[fx, 0, cx], [0, fy, cy], [0, 0, 1]]]))
 
 
+def measured(scene: Scene, condition: str) -> Scene:
+    """The scene with a mask of what is measured under the condition: everything, but for a lidar."""
+    if condition != "lidar":
+        return scene
+    points = torch.zeros_like(scene.mask)
+    points[..., LIDAR_ROWS // 2 :: LIDAR_ROWS, LIDAR_COLUMNS // 2 :: LIDAR_COLUMNS] = True
+    return replace(scene, mask=scene.mask & points)
+
+
 def degraded(scene: Scene, condition: str) -> Tensor:
-    """Inverse depth as a sensor, a file or a network would give it, float32."""
+    """Inverse depth as a sensor, a file or a network would give it, float32. A lidar's is that where `measured` says so."""
     depth = scene.depth.double()
     inverse = 1 / torch.where(scene.mask, depth, depth[scene.mask].max() * 4)
     low, high = inverse[scene.mask].min(), inverse[scene.mask].max()
@@ -107,6 +121,9 @@ def degraded(scene: Scene, condition: str) -> Tensor:
     elif condition == "sensor":
         inverse = inverse + sensor_error(inverse, float(depth[scene.mask].median()))
         inverse = inverse.clamp(min=float(low) * 0.25)
+    elif condition == "registered":
+        unit = ROOM_DISTANCE / depth[scene.mask].median()
+        inverse = unit / registered_depth(unit / inverse[0, 0], scene.intrinsics[0].double())[None, None]
     return inverse.float()
 
 
@@ -117,12 +134,62 @@ def sensor_error(inverse: Tensor, distance: float) -> Tensor:
     """
     pixels = SENSOR_SCALE * distance / SENSOR_DISTANCE
     seen = F.interpolate(inverse * pixels, scale_factor=0.93, mode="nearest-exact")
-    noise = torch.randn(seen.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    for _ in range(2):
-        noise = F.avg_pool2d(noise, 3, 1, 1)
-    matched = seen + noise * (SENSOR_NOISE / noise.std())
-    error = (matched / SENSOR_STEP).round() * SENSOR_STEP - seen
+    error = matched(seen, 0.06, (3, 3)) - seen
     return F.interpolate(error, size=inverse.shape[-2:], mode="bilinear", align_corners=False) / pixels
+
+
+def matched(disparity: Tensor, deviation: float, windows: Sequence[int]) -> Tensor:
+    """Disparity (1, 1, H, W) as a matcher finds it: with noise (pixels) that its windows share, in whole steps."""
+    noise = torch.randn(disparity.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for window in windows:
+        noise = F.avg_pool2d(noise, window, 1, window // 2)
+    return ((disparity + noise * (deviation / noise.std())) / SENSOR_STEP).round() * SENSOR_STEP
+
+
+def registered_depth(depth: Tensor, intrinsics: Tensor) -> Tensor:
+    """Depth (H, W) in metres as a structured-light camera beside the colour camera measures it, moved to the colour camera.
+
+    The sensor's depth is resampled (lens correction), rounded to millimetres, projected, and each hole filled from the farther side.
+    """
+    height, width = depth.shape
+    sizes = [(round(zoom * height), round(zoom * width)) for zoom in SENSOR_ZOOMS]
+    seen = (SENSOR_SCALE / depth_from_beside(depth, intrinsics, sizes[0]))[None, None]
+    sensor = SENSOR_SCALE / matched(seen, 0.08, (9,)).clamp(min=SENSOR_STEP)
+    sensor = F.interpolate(sensor, size=sizes[1], mode="bilinear", align_corners=True)[0, 0]
+    sensor = (sensor * 1000).round() / 1000
+    v, u = colour_grid(depth, sizes[1])
+    columns, rows = (u - intrinsics[0, 0] * CAMERA_DISTANCE / sensor).round().long(), v.round().long()
+    inside = (columns >= 0) & (columns < width)
+    nearest = torch.full((height * width,), math.inf, dtype=torch.float64)
+    nearest.scatter_reduce_(0, (rows * width + columns)[inside], sensor[inside], "amin")
+    return fill_from_sides(nearest.view(height, width))
+
+
+def colour_grid(depth: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Where (row, column) in the colour image a sensor of that size, with the same view, looks to at infinity."""
+    axes = [torch.linspace(0, side - 1, count, dtype=torch.float64) for side, count in zip(depth.shape, size, strict=True)]
+    v, u = torch.meshgrid(*axes, indexing="ij")
+    return v, u
+
+
+def depth_from_beside(depth: Tensor, intrinsics: Tensor, size: tuple[int, int]) -> Tensor:
+    """Depth as seen from `CAMERA_DISTANCE` to the right, with another number of pixels."""
+    v, u = colour_grid(depth, size)
+    seen = torch.full_like(u, float(depth.median()))
+    for _ in range(20):
+        columns = (u - intrinsics[0, 0] * CAMERA_DISTANCE / seen).round().long().clamp(0, depth.shape[1] - 1)
+        seen = depth[v.round().long(), columns]
+    return seen
+
+
+def fill_from_sides(depth: Tensor) -> Tensor:
+    """Depth (H, W) with each infinite pixel replaced by the farther of the nearest finite ones in its row."""
+    places = torch.arange(depth.shape[1]).expand_as(depth)
+    known = depth.isfinite()
+    left = torch.where(known, places, -1).cummax(1).values
+    right = torch.where(known, places, depth.shape[1]).flip(1).cummin(1).values.flip(1)
+    sides = [depth.gather(1, side.clamp(0, depth.shape[1] - 1)) for side in (left, right)]
+    return torch.stack([torch.where(side.isfinite(), side, 0) for side in sides]).amax(0)
 
 
 def ours(scene: Scene, inverse: Tensor, condition: str) -> Tensor:
@@ -178,6 +245,8 @@ METHODS: dict[str, Callable[[Scene, Tensor, str], Tensor | None]] = {
     "old MiDaS, best a": old_midas,
     "dmap2norm": tutorial,
 }
+# The methods that do without a value at every pixel.
+SCATTERED = ("this pack", "Open3D, knn 30")
 NEEDS = {"kornia": "kornia", "Open3D, knn 30": "open3d"}
 
 
@@ -186,7 +255,7 @@ def mean_error(normals: Tensor, scene: Scene, condition: str) -> float:
 
     A sensor does not reach everything: its normals count up to three times the median depth.
     """
-    reach = 3 * scene.depth[scene.mask].median() if condition == "sensor" else math.inf
+    reach = 3 * scene.depth[scene.mask].median() if condition in ("sensor", "registered") else math.inf
     judged = scene.mask & (scene.depth < reach)
     cross = torch.linalg.vector_norm(torch.linalg.cross(normals, scene.normals, dim=1), dim=1)
     angle = torch.rad2deg(torch.atan2(cross, (normals * scene.normals).sum(1))).nan_to_num(90.0)
@@ -203,7 +272,11 @@ def print_accuracy(scenes: list[Scene]) -> None:
             continue
         cells = []
         for condition in CONDITIONS:
-            found = [(scene, method(scene, degraded(scene, condition), condition)) for scene in scenes]
+            if condition == "lidar" and name not in SCATTERED:
+                cells.append(f"{'':>13s}")
+                continue
+            given = [measured(scene, condition) for scene in scenes]
+            found = [(scene, method(scene, degraded(full, condition), condition)) for scene, full in zip(given, scenes, strict=True)]
             errors = [mean_error(normals, scene, condition) for scene, normals in found if normals is not None]
             cells.append(f"{np.mean(errors):13.2f}" if errors else f"{'':>13s}")
         print(f"{name:20s}" + "".join(cells), flush=True)

@@ -261,7 +261,8 @@ def books(place: Point) -> None:
 def book(size: Point, colour: Colour) -> list[Any]:
     """A book that lies on its back."""
     width, depth, thick = size[0] / 2, size[1] / 2, size[2]
-    cloth, paper = rough(colour, tuple(min(1.0, each * 1.35) for each in colour), 300, 0.12), pages()
+    red, green, blue = (min(1.0, each * 1.35) for each in colour)
+    cloth, paper = rough(colour, (red, green, blue), 300, 0.12), pages()
     return [
         box((-width, -depth, 0), (width, depth, 0.003), cloth, bevel=0.001),
         box((-width, -depth, thick - 0.003), (width, depth, thick), cloth, bevel=0.001),
@@ -485,7 +486,7 @@ class Nodes:
     def __init__(self, tree: Any) -> None:
         self.tree = tree
 
-    def add(self, kind: str, inputs: dict[str, Any] | None = None, **settings: Any) -> Any:
+    def add(self, kind: str, inputs: dict[Any, Any] | None = None, **settings: Any) -> Any:
         """A node; an input is a value or another node's output."""
         node = self.tree.nodes.new(kind)
         for name, value in settings.items():

@@ -1,4 +1,4 @@
-"""Writes the templates, workflows/*.json, from their descriptions in `workflow_graphs.py`.
+"""Writes the templates, workflows/*.json, and the blueprints, subgraphs/*.json, from their descriptions in `workflow_graphs.py`.
 
     python docs/make_workflows.py
 
@@ -12,12 +12,13 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from workflow_graphs import GRAPHS, Graph, Node
+from workflow_graphs import APP_WIDGETS, BLUEPRINTS, GRAPHS, Blueprint, Graph, Node
 from workflow_layout import SIZES, place
 
 from depth_normal import NODE_CLASS_MAPPINGS
 
-WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
+ROOT = Path(__file__).resolve().parent.parent
+WORKFLOWS, SUBGRAPHS = ROOT / "workflows", ROOT / "subgraphs"
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COLOR", "COMBO", "IMAGEUPLOAD", "COMFY_DYNAMICCOMBO_V3")
 # ComfyUI's own nodes: inputs in the page's order, and outputs.
 CORE: dict[str, tuple[dict[str, str], dict[str, str]]] = {
@@ -73,9 +74,14 @@ CORE: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "VAEDecode": ({"samples": "LATENT", "vae": "VAE"}, {"IMAGE": "IMAGE"}),
 }
 
+CORE_OUTPUTS = ("PreviewImage", "SaveAnimatedWEBP", "SaveImage", "SaveVideo")
+
 
 def main() -> None:
-    """Writes all templates."""
+    """Writes all templates and blueprints."""
+    SUBGRAPHS.mkdir(exist_ok=True)
+    for blueprint in BLUEPRINTS:
+        (SUBGRAPHS / f"{blueprint.name}.json").write_text(blueprint_json(blueprint), encoding="utf-8")
     for graph in GRAPHS:
         (WORKFLOWS / f"{graph.name}.json").write_text(as_json(graph), encoding="utf-8")
 
@@ -114,14 +120,9 @@ def as_json(graph: Graph) -> str:
         }
         for entry in entries
     ]
-    extra: dict[str, Any] = {"ds": {"scale": 0.7, "offset": [40, 20]}}
-    if graph.app_outputs:
-        extra |= {
-            "linearMode": False,
-            "linearData": {"inputs": [list(each) for each in graph.app_inputs], "outputs": list(graph.app_outputs)},
-        }
+    extra = {"ds": {"scale": 0.7, "offset": [40, 20]}, "linearMode": False, "linearData": _app_mode(graph)}
     whole = {
-        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"depth-normal/workflows/{graph.name}")),
+        "id": _uuid("workflows", graph.name),
         "revision": 0,
         "last_node_id": note,
         "last_link_id": len(links),
@@ -133,6 +134,107 @@ def as_json(graph: Graph) -> str:
         "version": 0.4,
     }
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+
+
+def blueprint_json(blueprint: Blueprint) -> str:
+    """A blueprint's file: a graph of one node, which stands for the others."""
+    identity = _uuid("subgraphs", blueprint.name)
+    by_id = {node.id: node for node in blueprint.nodes}
+    inner = _links(Graph(blueprint.name, "", blueprint.nodes, ()))
+    entering, leaving = [], []
+    for slot, (_, kind, targets) in enumerate(blueprint.inputs):
+        for target, name in targets:
+            entering.append((len(inner) + len(entering) + 1, -10, slot, target, [*sockets(by_id[target].type)[0]].index(name), kind))
+    for slot, (_, source, name) in enumerate(blueprint.outputs):
+        outputs = sockets(by_id[source].type)[1]
+        leaving.append((len(inner) + len(entering) + len(leaving) + 1, source, [*outputs].index(name), -20, slot, outputs[name]))
+    links = [*inner, *entering, *leaving]
+    sizes = {node.id: node.size or SIZES[node.type] for node in blueprint.nodes}
+    top, left, places = 60, 60, {}
+    for column in blueprint.columns:
+        below = top
+        for node in column:
+            places[node] = (left, below)
+            below += sizes[node][1] + 80
+        left += max(sizes[node][0] for node in column) + 80
+    nodes = [
+        {"pos": list(places[node.id]), "size": list(sizes[node.id]), "flags": {}, "order": order, **_entry(node, links)}
+        for order, node in enumerate(blueprint.nodes)
+    ]
+    kinds = [sockets(by_id[source].type)[1][name] for _, source, name in blueprint.outputs]
+    definition = {
+        "id": identity,
+        "version": 1,
+        "state": {"lastGroupId": 0, "lastNodeId": max(by_id), "lastLinkId": len(links), "lastRerouteId": 0},
+        "revision": 0,
+        "config": {},
+        "name": blueprint.name,
+        "inputNode": {"id": -10, "bounding": [-160, top, 120, 40 + 20 * len(blueprint.inputs)]},
+        "outputNode": {"id": -20, "bounding": [left, top, 120, 40 + 20 * len(blueprint.outputs)]},
+        "inputs": [
+            {
+                "id": _uuid(blueprint.name, "input", name),
+                "name": name,
+                "type": kind,
+                "linkIds": [link[0] for link in entering if link[2] == slot],
+            }
+            for slot, (name, kind, _) in enumerate(blueprint.inputs)
+        ],
+        "outputs": [
+            {"id": _uuid(blueprint.name, "output", name), "name": name, "type": kind, "linkIds": [leaving[slot][0]]}
+            for slot, ((name, _, _), kind) in enumerate(zip(blueprint.outputs, kinds, strict=True))
+        ],
+        "widgets": [],
+        "nodes": nodes,
+        "groups": [],
+        "links": [dict(zip(("id", "origin_id", "origin_slot", "target_id", "target_slot", "type"), link, strict=True)) for link in links],
+        "extra": {},
+        "category": "Depth & Normals",
+        "description": blueprint.description,
+    }
+    outside = {
+        "id": 1,
+        "type": identity,
+        "pos": [60, 60],
+        "size": [350, 120 + 26 * len(blueprint.widgets)],
+        "flags": {},
+        "order": 0,
+        "mode": 0,
+        "inputs": [{"name": name, "type": kind, "link": None} for name, kind, _ in blueprint.inputs],
+        "outputs": [{"name": name, "type": kind, "links": None} for (name, _, _), kind in zip(blueprint.outputs, kinds, strict=True)],
+        "title": blueprint.name,
+        "properties": {"proxyWidgets": [[str(node), widget] for node, widget in blueprint.widgets]},
+        "widgets_values": [],
+    }
+    whole = {
+        "id": _uuid("subgraphs", blueprint.name, "graph"),
+        "revision": 0,
+        "last_node_id": 1,
+        "last_link_id": 0,
+        "nodes": [outside],
+        "links": [],
+        "groups": [],
+        "definitions": {"subgraphs": [definition]},
+        "config": {},
+        "extra": {"BlueprintDescription": blueprint.description, "BlueprintSearchAliases": list(blueprint.search)},
+        "version": 0.4,
+    }
+    return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+
+
+def _uuid(*words: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, "/".join(("depth-normal", *words))))
+
+
+def _app_mode(graph: Graph) -> dict[str, list]:
+    """What app mode shows of a template: controls by node and widget, and the nodes whose results it shows."""
+    awake = [node for node in graph.nodes if not node.muted]
+    inputs = [[node.id, widget] for node in awake for widget in APP_WIDGETS.get(node.type, ())]
+    return {"inputs": inputs, "outputs": [node.id for node in awake if _is_output(node.type)]}
+
+
+def _is_output(node_type: str) -> bool:
+    return node_type in CORE_OUTPUTS or getattr(NODE_CLASS_MAPPINGS.get(node_type), "OUTPUT_NODE", False)
 
 
 def sockets(node_type: str) -> tuple[dict[str, str], dict[str, str]]:

@@ -43,8 +43,6 @@ class Graph:
         columns: The numbers of the nodes in each column, from left to right and from above; the note is "note".
         note_size: Width and height of the note.
         gap: Width between two columns.
-        app_inputs: Node and widget of each control in app mode.
-        app_outputs: Nodes whose results app mode shows.
     """
 
     name: str
@@ -53,8 +51,31 @@ class Graph:
     columns: tuple[tuple[int | str, ...], ...]
     note_size: tuple[int, int] = (350, 340)
     gap: int = 80
-    app_inputs: tuple[tuple[int, str], ...] = ()
-    app_outputs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """Several nodes as one, in the page's list of nodes.
+
+    Attributes:
+        name: What the list shows: the file's name.
+        description: What it does, in one sentence.
+        search: More words that find it.
+        nodes: Its nodes.
+        columns: As `Graph.columns`, without a note.
+        inputs: Name, type, and the node and input that each leads to.
+        outputs: Name, node and that node's output.
+        widgets: Node and widget of each control on the outside.
+    """
+
+    name: str
+    description: str
+    search: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    columns: tuple[tuple[int, ...], ...]
+    inputs: tuple[tuple[str, str, tuple[tuple[int, str], ...]], ...]
+    outputs: tuple[tuple[str, int, str], ...]
+    widgets: tuple[tuple[int, str], ...]
 
 
 def note(text: str) -> str:
@@ -68,10 +89,56 @@ def note(text: str) -> str:
     return "\n".join(lines)
 
 
+# What app mode shows of each node: first the image, then what changes the result most.
+APP_WIDGETS: Mapping[str, tuple[str, ...]] = {
+    "CLIPTextEncode": ("text",),
+    "DepthNormal_AmbientOcclusion": ("radius",),
+    "DepthNormal_BAENormalMap": ("coding",),
+    "DepthNormal_DemoImage": ("image",),
+    "DepthNormal_DemoVideo": ("file",),
+    "DepthNormal_DepthAndNormals": ("model", "depth_look", "coding"),
+    "DepthNormal_DepthAnythingV2": ("resolution",),
+    "DepthNormal_DepthOfField": ("point_x", "point_y", "blur"),
+    "DepthNormal_DepthParallax": ("move", "amount"),
+    "DepthNormal_DetailNormals": ("relief",),
+    "DepthNormal_EstimateGeometry": ("tiles",),
+    "DepthNormal_Light": ("colour", "light_x", "light_y"),
+    "DepthNormal_LoadModel": ("model",),
+    "DepthNormal_MiDaSDepthMap": ("resolution",),
+    "DepthNormal_NormalsOfVideo": ("coding",),
+    "DepthNormal_Relight": ("colour", "intensity", "ambient", "shadows"),
+    "DepthNormal_RenderNormals": ("coding",),
+    "DepthNormal_SaveMesh": ("format", "near_far_ratio"),
+    "DepthNormal_Stereo": ("layout", "divergence"),
+    "KSampler": ("seed",),
+}
 MAPS = (("note", 1, 2), (3,), (4, 5), (6, 7))
 PAIR = (("note", 1), (2, 3), (4, 5))
 
 GRAPHS = (
+    Graph(
+        "Depth and Normals",
+        note(
+            """## Depth map and normal map
+
+            **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack.
+
+            1. **Demo Image**: keep it, or choose a photo with things near and far.
+            2. Press **Run**.
+            3. **Depth & Normals** shows both maps. *depth* is ready for ControlNet, *normals* for Blender.
+
+            **Better maps**: **moge-2-vits-normal** (141 MB, MIT) in *model*, downloaded by the next run.
+
+            *depth look*: **controlnet** as ControlNet's models expect it; the others are linear in depth or disparity.
+            *coding*: **opengl** for Blender, **directx** for Unreal, **controlnet-normalbae** for ControlNet 1.1."""
+        ),
+        (
+            Node(1, "DepthNormal_DemoImage", size=(400, 360)),
+            Node(2, "DepthNormal_DepthAndNormals", links={"image": (1, "image")}, size=(440, 620)),
+        ),
+        columns=(("note", 1), (2,)),
+        note_size=(400, 300),
+    ),
     Graph(
         "Compare Models",
         note(
@@ -79,7 +146,7 @@ GRAPHS = (
 
             **No download** to begin: *tiny* (7 MB, Apache-2.0) comes with the pack. The second and third row are muted.
 
-            1. **Load Image**: choose a photo with things near and far.
+            1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
             3. The first row shows depth, normals and the values under the pointer.
             4. **Second model**: drag a frame around the lower nodes, or hold Ctrl and click them, press **Ctrl+M** and **Run**.
@@ -98,12 +165,12 @@ GRAPHS = (
             **docs/which-model.md** has advice on models."""
         ),
         (
-            Node(1, "LoadImage", ("example.png", "image"), size=(350, 310)),
+            Node(1, "DepthNormal_DemoImage", size=(350, 310)),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}, title="First model"),
-            Node(5, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "IMAGE")}, size=(350, 270)),
+            Node(5, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}, size=(350, 270)),
             Node(8, "DepthNormal_PreviewGeometry", links={"geometry": (5, "geometry")}, title="First model: preview", size=(350, 270)),
             Node(3, "DepthNormal_LoadModel", title="Second model", muted=True),
-            Node(6, "DepthNormal_EstimateGeometry", links={"model": (3, "model"), "image": (1, "IMAGE")}, muted=True, size=(350, 270)),
+            Node(6, "DepthNormal_EstimateGeometry", links={"model": (3, "model"), "image": (1, "image")}, muted=True, size=(350, 270)),
             Node(
                 9,
                 "DepthNormal_PreviewGeometry",
@@ -113,7 +180,7 @@ GRAPHS = (
                 size=(350, 270),
             ),
             Node(4, "DepthNormal_LoadModel", {"model": "depth-anything-v2-small"}, title="Third model", muted=True),
-            Node(7, "DepthNormal_EstimateGeometry", links={"model": (4, "model"), "image": (1, "IMAGE")}, muted=True, size=(350, 270)),
+            Node(7, "DepthNormal_EstimateGeometry", links={"model": (4, "model"), "image": (1, "image")}, muted=True, size=(350, 270)),
             Node(
                 10,
                 "DepthNormal_PreviewGeometry",
@@ -140,7 +207,7 @@ GRAPHS = (
             - **models/controlnet**: **control_v11p_sd15_normalbae_fp16.safetensors**
             (comfyanonymous/ControlNet-v1-1_fp16_safetensors)
 
-            1. **Load Image**: choose an image whose shapes you want.
+            1. **Demo Image**: keep it, or choose an image whose shapes you want.
             2. **Prompt**: describe what they become.
             3. Press **Run**: you get **Normal map** and **Image with the same shapes**.
 
@@ -148,8 +215,8 @@ GRAPHS = (
             older control_sd15_normal needs **controlnet-1.0-normal**. For other models see **docs/which-model.md**."""
         ),
         (
-            Node(1, "LoadImage", ("example.png", "image"), size=(280, 300)),
-            Node(2, "DepthNormal_BAENormalMap", links={"image": (1, "IMAGE")}, size=(250, 150)),
+            Node(1, "DepthNormal_DemoImage", size=(280, 300)),
+            Node(2, "DepthNormal_BAENormalMap", links={"image": (1, "image")}, size=(250, 150)),
             Node(3, "PreviewImage", links={"images": (2, "IMAGE")}, title="Normal map", size=(250, 220)),
             Node(4, "CheckpointLoaderSimple", ("v1-5-pruned-emaonly-fp16.safetensors",), size=(280, 126)),
             Node(5, "ControlNetLoader", ("control_v11p_sd15_normalbae_fp16.safetensors",), size=(250, 86)),
@@ -197,7 +264,7 @@ GRAPHS = (
             **Model**: **depth-anything-3-metric-large** (1.34 GB, Apache-2.0), downloaded by the first run unless it is on your
             disk (**models/geometry_estimation**).
 
-            1. **Load Image**: choose a photo with things near and far.
+            1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
             3. In **Depth** near is white and the sky black. **Normal map** is computed from the metres, in OpenGL's colours.
 
@@ -208,9 +275,9 @@ GRAPHS = (
             ControlNet 1.1 set *coding* to **controlnet-normalbae**."""
         ),
         (
-            Node(1, "LoadImage", ("example.png", "image")),
+            Node(1, "DepthNormal_DemoImage"),
             Node(2, "DepthNormal_LoadModel", {"model": "depth-anything-3-metric-large"}),
-            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "IMAGE")}),
+            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
             Node(4, "DepthNormal_RenderDepth", links={"geometry": (3, "geometry")}),
             Node(5, "DepthNormal_RenderNormals", links={"geometry": (3, "geometry")}),
             Node(6, "PreviewImage", links={"images": (4, "image")}, title="Depth"),
@@ -226,7 +293,7 @@ GRAPHS = (
             **Model**: **depth-anything-v2-small** (99 MB, Apache-2.0), downloaded by the first run unless it is on your disk;
             comfyui_controlnet_aux's files are found too.
 
-            1. **Load Image**: choose a photo with things near and far.
+            1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
             3. In **Depth** near is white, for ControlNet's depth models. **Normal map** comes from the same model's depth, in
             OpenGL's colours.
@@ -238,10 +305,10 @@ GRAPHS = (
             unit; for metres choose **depth-anything-v2-metric-indoor-small** or **-outdoor-small** (99 MB, Apache-2.0)."""
         ),
         (
-            Node(1, "LoadImage", ("example.png", "image")),
-            Node(2, "DepthNormal_DepthAnythingV2", {"ckpt_name": "depth_anything_v2_vits.pth"}, {"image": (1, "IMAGE")}),
+            Node(1, "DepthNormal_DemoImage"),
+            Node(2, "DepthNormal_DepthAnythingV2", {"ckpt_name": "depth_anything_v2_vits.pth"}, {"image": (1, "image")}),
             Node(3, "DepthNormal_LoadModel", {"model": "depth-anything-v2-small"}),
-            Node(4, "DepthNormal_EstimateGeometry", links={"model": (3, "model"), "image": (1, "IMAGE")}),
+            Node(4, "DepthNormal_EstimateGeometry", links={"model": (3, "model"), "image": (1, "image")}),
             Node(5, "DepthNormal_RenderNormals", links={"geometry": (4, "geometry")}),
             Node(6, "PreviewImage", links={"images": (2, "IMAGE")}, title="Depth"),
             Node(7, "PreviewImage", links={"images": (5, "IMAGE")}, title="Normal map"),
@@ -253,10 +320,10 @@ GRAPHS = (
         note(
             """## A camera that moves through a photograph
 
-            **Model**: **midas-dpt-hybrid** (493 MB, MIT), downloaded by the first run unless it is on your disk. **tiny** in
-            *model* needs no download.
+            **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack. **midas-dpt-hybrid** (493 MB, MIT) in *model* is
+            finer.
 
-            1. **Load Image**: choose a photo with something near in front of something far.
+            1. **Demo Image**: keep it, or choose a photo with something near in front of something far.
             2. Press **Run**.
             3. An animated image of 2 seconds that loops is saved to the output folder.
 
@@ -268,10 +335,10 @@ GRAPHS = (
             node."""
         ),
         (
-            Node(1, "LoadImage", ("example.png", "image")),
-            Node(2, "DepthNormal_MiDaSDepthMap", links={"image": (1, "IMAGE")}),
+            Node(1, "DepthNormal_DemoImage"),
+            Node(2, "DepthNormal_MiDaSDepthMap", {"model": "tiny"}, links={"image": (1, "image")}),
             Node(3, "PreviewImage", links={"images": (2, "IMAGE")}, title="Depth"),
-            Node(4, "DepthNormal_DepthParallax", {"frames": 48}, {"image": (1, "IMAGE"), "depth": (2, "IMAGE")}),
+            Node(4, "DepthNormal_DepthParallax", {"frames": 48}, {"image": (1, "image"), "depth": (2, "IMAGE")}),
             Node(5, "SaveAnimatedWEBP", ("parallax", 24.0, False, 85, "default"), {"images": (4, "frames")}, size=(350, 400)),
         ),
         columns=(("note", 1), (2,), (4, 3), (5,)),
@@ -283,7 +350,7 @@ GRAPHS = (
 
             **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack.
 
-            1. **Load Image**: choose a photo with things near and far.
+            1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
             3. **Click on the image** on **Depth of Field**: that point becomes sharp, the rest soft. The line below shows the sharp
             range.
@@ -295,10 +362,10 @@ GRAPHS = (
             **Cleaner outlines**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth/Normal Model**; the line then shows metres."""
         ),
         (
-            Node(1, "LoadImage", ("example.png", "image")),
+            Node(1, "DepthNormal_DemoImage"),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
-            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "IMAGE")}),
-            Node(4, "DepthNormal_DepthOfField", links={"image": (1, "IMAGE"), "geometry": (3, "geometry")}),
+            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
+            Node(4, "DepthNormal_DepthOfField", links={"image": (1, "image"), "geometry": (3, "geometry")}),
             Node(5, "PreviewImage", links={"images": (4, "IMAGE")}, title="Through the lens", size=(350, 380)),
         ),
         columns=(("note", 1, 2), (3,), (4,), (5,)),
@@ -308,12 +375,12 @@ GRAPHS = (
         note(
             """## From a photo to raw depth, normals and light
 
-            **Model**: **midas-dpt-hybrid** (493 MB, MIT), downloaded by the first run unless it is on your disk. **tiny** in **Load
-            Depth/Normal Model** needs no download; **moge-2-vits-normal** (141 MB, MIT) predicts metres.
+            **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack. **moge-2-vits-normal** (141 MB, MIT) in **Load
+            Depth/Normal Model** predicts metres.
 
-            1. **Load Image**: choose a photo with things near and far.
+            1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
-            3. **Depth**: near = white. **Normals**: in OpenGL's colours. **Relit**: under a sun from the left.
+            3. **Preview Geometry** shows depth, normals and 3D. **Relit**: under a sun from the left.
 
             **Estimate Geometry** outputs raw numbers, not an image: nothing is rounded to grey levels. Normals are computed from
             planes fitted to the depth, unless the model predicts them. **Relight** uses the same geometry: *azimuth* and
@@ -322,13 +389,13 @@ GRAPHS = (
             Add **Save Geometry** to save it (EXR, NPZ), **Save Mesh** for 3D."""
         ),
         (
-            Node(1, "LoadImage", ("example.png", "image"), size=(290, 310)),
-            Node(2, "DepthNormal_LoadModel", {"model": "midas-dpt-hybrid"}, size=(290, 150)),
-            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "IMAGE")}, size=(280, 300)),
+            Node(1, "DepthNormal_DemoImage", size=(290, 310)),
+            Node(2, "DepthNormal_LoadModel", {"model": "tiny"}, size=(290, 150)),
+            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}, size=(280, 300)),
             Node(
                 4,
                 "DepthNormal_PreviewGeometry",
-                links={"geometry": (3, "geometry"), "image": (1, "IMAGE")},
+                links={"geometry": (3, "geometry"), "image": (1, "image")},
                 title="Depth, normals and 3D",
                 size=(280, 440),
             ),
@@ -336,7 +403,7 @@ GRAPHS = (
                 7,
                 "DepthNormal_Relight",
                 {"azimuth": 180.0, "elevation": 35.0, "ambient": 0.2},
-                {"image": (1, "IMAGE"), "geometry": (3, "geometry")},
+                {"image": (1, "image"), "geometry": (3, "geometry")},
                 size=(340, 910),
             ),
             Node(10, "PreviewImage", links={"images": (7, "IMAGE")}, title="Relit", size=(260, 300)),
@@ -355,7 +422,7 @@ GRAPHS = (
 
             **Once**: ComfyUI's Python needs diffusers and scipy: **python -m pip install diffusers scipy**; then restart.
 
-            1. **Load Image**: choose a photo with things near and far.
+            1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
             3. **Depth**: near = white. **Normal map**: in OpenGL's colours.
 
@@ -365,9 +432,9 @@ GRAPHS = (
             This template's image is ground truth, rendered by Blender, not a result of LBM."""
         ),
         (
-            Node(1, "LoadImage", ("example.png", "image")),
-            Node(2, "DepthNormal_LBMDepth", links={"image": (1, "IMAGE")}),
-            Node(3, "DepthNormal_LBMNormals", links={"image": (1, "IMAGE"), "geometry": (2, "geometry")}),
+            Node(1, "DepthNormal_DemoImage"),
+            Node(2, "DepthNormal_LBMDepth", links={"image": (1, "image")}),
+            Node(3, "DepthNormal_LBMNormals", links={"image": (1, "image"), "geometry": (2, "geometry")}),
             Node(4, "PreviewImage", links={"images": (2, "image")}, title="Depth"),
             Node(5, "PreviewImage", links={"images": (3, "image")}, title="Normal map"),
         ),
@@ -380,7 +447,7 @@ GRAPHS = (
 
             **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack.
 
-            1. **Load Image**: choose an image of 1500 pixels or more.
+            1. **Demo Image**: keep it, or choose an image of 1500 pixels or more.
             2. Press **Run**.
             3. **Depth** and **Normal map** have the image's size, with the tiles' detail and without seams.
 
@@ -394,9 +461,9 @@ GRAPHS = (
             Depth/Normal Model**."""
         ),
         (
-            Node(1, "LoadImage", ("example.png", "image")),
+            Node(1, "DepthNormal_DemoImage"),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
-            Node(3, "DepthNormal_EstimateGeometry", {"tiles": "auto"}, {"model": (2, "model"), "image": (1, "IMAGE")}),
+            Node(3, "DepthNormal_EstimateGeometry", {"tiles": "auto"}, {"model": (2, "model"), "image": (1, "image")}),
             Node(4, "DepthNormal_RenderDepth", links={"geometry": (3, "geometry")}),
             Node(5, "DepthNormal_RenderNormals", links={"geometry": (3, "geometry")}),
             Node(6, "PreviewImage", links={"images": (4, "image")}, title="Depth"),
@@ -415,7 +482,7 @@ GRAPHS = (
 
             **Once**: ComfyUI's Python needs diffusers and scipy: **python -m pip install diffusers scipy**; then restart.
 
-            1. **Load Image**: choose a photo with things near and far.
+            1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
             3. **Depth**: near = white. **Normal map**: in OpenGL's colours.
 
@@ -425,9 +492,9 @@ GRAPHS = (
             This template's image is ground truth, rendered by Blender, not a result of Lotus."""
         ),
         (
-            Node(1, "LoadImage", ("example.png", "image")),
-            Node(2, "DepthNormal_LotusDepth", links={"image": (1, "IMAGE")}),
-            Node(3, "DepthNormal_LotusNormals", links={"image": (1, "IMAGE")}),
+            Node(1, "DepthNormal_DemoImage"),
+            Node(2, "DepthNormal_LotusDepth", links={"image": (1, "image")}),
+            Node(3, "DepthNormal_LotusNormals", links={"image": (1, "image")}),
             Node(4, "PreviewImage", links={"images": (2, "image")}, title="Depth"),
             Node(5, "PreviewImage", links={"images": (3, "image")}, title="Normal map"),
         ),
@@ -443,7 +510,7 @@ GRAPHS = (
 
             **Once**: ComfyUI's Python needs diffusers and scipy: **python -m pip install diffusers scipy**; then restart.
 
-            1. **Load Image**: choose a photo with things near and far.
+            1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
             3. **Depth**: near = white. **Normal map**: in OpenGL's colours.
 
@@ -453,9 +520,9 @@ GRAPHS = (
             This template's image is ground truth, rendered by Blender, not a result of Marigold."""
         ),
         (
-            Node(1, "LoadImage", ("example.png", "image")),
-            Node(2, "DepthNormal_MarigoldDepth", links={"image": (1, "IMAGE")}),
-            Node(3, "DepthNormal_MarigoldNormals", links={"image": (1, "IMAGE")}),
+            Node(1, "DepthNormal_DemoImage"),
+            Node(2, "DepthNormal_MarigoldDepth", links={"image": (1, "image")}),
+            Node(3, "DepthNormal_MarigoldNormals", links={"image": (1, "image")}),
             Node(4, "PreviewImage", links={"images": (2, "image")}, title="Depth"),
             Node(5, "PreviewImage", links={"images": (3, "image")}, title="Normal map"),
         ),
@@ -468,7 +535,7 @@ GRAPHS = (
 
             **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack.
 
-            1. **Load Image**: choose a photo with things near and far.
+            1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
             3. **Preview Geometry**: press *3D* and drag to turn the surface.
             4. **Save Mesh** saves a GLB with the image as texture to the output folder, below **3d**. Drop it into Blender or a
@@ -482,11 +549,11 @@ GRAPHS = (
             *model_file* to core's **Preview 3D**. For a relief to print: **Geometry to Relief (STL)**."""
         ),
         (
-            Node(1, "LoadImage", ("example.png", "image")),
+            Node(1, "DepthNormal_DemoImage"),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
-            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "IMAGE")}),
-            Node(4, "DepthNormal_PreviewGeometry", links={"geometry": (3, "geometry"), "image": (1, "IMAGE")}, title="Turn it"),
-            Node(5, "DepthNormal_SaveMesh", links={"geometry": (3, "geometry"), "image": (1, "IMAGE")}),
+            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
+            Node(4, "DepthNormal_PreviewGeometry", links={"geometry": (3, "geometry"), "image": (1, "image")}, title="Turn it"),
+            Node(5, "DepthNormal_SaveMesh", links={"geometry": (3, "geometry"), "image": (1, "image")}),
         ),
         columns=(("note", 1, 2), (3,), (4, 5)),
     ),
@@ -498,7 +565,7 @@ GRAPHS = (
             **Model**: **midas-dpt-hybrid** (493 MB, MIT), downloaded by the first run unless it is on your disk;
             comfyui_controlnet_aux's files are found too. **tiny** in *model* needs no download.
 
-            1. **Load Image**: choose a photo with things near and far.
+            1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
             3. In **Depth** near is white, for ControlNet's depth models. **Normal map** is coded for ControlNet 1.0's
             **control_sd15_normal**.
@@ -510,9 +577,9 @@ GRAPHS = (
             **Others**: **midas-v2.1-small** (86 MB, MIT) is fast, **midas-dpt-large** (1.38 GB, MIT) finer."""
         ),
         (
-            Node(1, "LoadImage", ("example.png", "image")),
-            Node(2, "DepthNormal_MiDaSNormalMap", links={"image": (1, "IMAGE")}),
-            Node(3, "DepthNormal_MiDaSDepthMap", links={"image": (1, "IMAGE")}),
+            Node(1, "DepthNormal_DemoImage"),
+            Node(2, "DepthNormal_MiDaSNormalMap", links={"image": (1, "image")}),
+            Node(3, "DepthNormal_MiDaSDepthMap", links={"image": (1, "image")}),
             Node(4, "PreviewImage", links={"images": (2, "IMAGE")}, title="Normal map"),
             Node(5, "PreviewImage", links={"images": (3, "IMAGE")}, title="Depth"),
         ),
@@ -525,8 +592,7 @@ GRAPHS = (
 
             **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack.
 
-            1. **Load Image**: choose a wall, a floor or a fabric, taken straight on in flat light. The pack's
-            **docs/images/wall.jpg** is one to try.
+            1. **Demo Image**: keep it, or choose a wall, a floor or a fabric, taken straight on in flat light.
             2. Press **Run**.
             3. You get **Height**, **Normal map**, **Ambient occlusion** and **Curvature**; the height is also saved in 16 bits,
             below **textures**.
@@ -541,9 +607,9 @@ GRAPHS = (
             **More shape**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth/Normal Model**."""
         ),
         (
-            Node(1, "LoadImage", ("example.png", "image"), size=(260, 280)),
+            Node(1, "DepthNormal_DemoImage", {"image": "depth_normal/wall.jpg [temp]"}, size=(260, 280)),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}, size=(260, 150)),
-            Node(3, "DepthNormal_SeamlessGeometry", links={"model": (2, "model"), "image": (1, "IMAGE")}, size=(250, 190)),
+            Node(3, "DepthNormal_SeamlessGeometry", links={"model": (2, "model"), "image": (1, "image")}, size=(250, 190)),
             Node(
                 4,
                 "DepthNormal_DetailNormals",
@@ -590,7 +656,7 @@ GRAPHS = (
 
             **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack.
 
-            1. **Load Image**: choose an image, best with soft light.
+            1. **Demo Image**: keep it, or choose an image, best with soft light.
             2. Press **Run** once.
             3. **Drag the lamp** in the image on **Relight**: the light moves at once. Shift and up or down, or the wheel after a
             click: nearer or farther.
@@ -604,13 +670,13 @@ GRAPHS = (
             **Better light**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth/Normal Model**."""
         ),
         (
-            Node(1, "LoadImage", ("example.png", "image"), size=(290, 300)),
+            Node(1, "DepthNormal_DemoImage", size=(290, 300)),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}, size=(290, 150)),
-            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "IMAGE")}, size=(280, 300)),
+            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}, size=(280, 300)),
             Node(
                 4,
                 "DepthNormal_PreviewGeometry",
-                links={"geometry": (3, "geometry"), "image": (1, "IMAGE")},
+                links={"geometry": (3, "geometry"), "image": (1, "image")},
                 title="Depth, normals and 3D",
                 size=(280, 440),
             ),
@@ -618,7 +684,7 @@ GRAPHS = (
                 5,
                 "DepthNormal_Relight",
                 {"light": "point", "colour": "#ffd9a8", "light_x": 0.85, "light_depth": 0.9, "ambient": 0.12, "shadows": 0.7},
-                {"image": (1, "IMAGE"), "geometry": (3, "geometry")},
+                {"image": (1, "image"), "geometry": (3, "geometry")},
                 title="Drag the lamp",
                 size=(350, 950),
             ),
@@ -633,10 +699,10 @@ GRAPHS = (
         note(
             """## Sun and candle, from any pack's maps
 
-            **Model**: **midas-dpt-hybrid** (493 MB, MIT), downloaded by the first run unless it is on your disk. **tiny** in
-            *model* of both MiDaS nodes needs no download.
+            **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack. **midas-dpt-hybrid** (493 MB, MIT) in *model* is
+            finer.
 
-            1. **Load Image**: choose an image, best with soft light.
+            1. **Demo Image**: keep it, or choose an image, best with soft light.
             2. Press **Run**.
             3. **Lit by both** shows it under a sun from the left and a candle.
 
@@ -648,14 +714,14 @@ GRAPHS = (
             Live** is the same with a lamp that you can drag."""
         ),
         (
-            Node(1, "LoadImage", ("example.png", "image")),
-            Node(2, "DepthNormal_MiDaSNormalMap", {"bg_threshold": 0.0, "coding": "opengl"}, {"image": (1, "IMAGE")}),
-            Node(3, "DepthNormal_MiDaSDepthMap", links={"image": (1, "IMAGE")}),
+            Node(1, "DepthNormal_DemoImage"),
+            Node(2, "DepthNormal_MiDaSNormalMap", {"bg_threshold": 0.0, "model": "tiny", "coding": "opengl"}, {"image": (1, "image")}),
+            Node(3, "DepthNormal_MiDaSDepthMap", {"model": "tiny"}, links={"image": (1, "image")}),
             Node(
                 4,
                 "DepthNormal_Relight",
                 {"azimuth": 180.0, "elevation": 35.0, "ambient": 0.2, "shadows": 0.7},
-                {"image": (1, "IMAGE"), "normal_map": (2, "IMAGE"), "depth": (3, "IMAGE"), "lights": (5, "lights")},
+                {"image": (1, "image"), "normal_map": (2, "IMAGE"), "depth": (3, "IMAGE"), "lights": (5, "lights")},
                 title="Sun from the left",
             ),
             Node(6, "PreviewImage", links={"images": (4, "IMAGE")}, title="Lit by both"),
@@ -682,10 +748,10 @@ GRAPHS = (
         note(
             """## Stereo 3D from one photo
 
-            **Model**: **midas-dpt-hybrid** (493 MB, MIT), downloaded by the first run unless it is on your disk. **tiny** in
-            *model* needs no download.
+            **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack. **midas-dpt-hybrid** (493 MB, MIT) in *model* is
+            finer.
 
-            1. **Load Image**: choose an image with depth.
+            1. **Demo Image**: keep it, or choose an image with depth.
             2. Press **Run**.
             3. The left and right view are saved side by side to the output folder.
 
@@ -697,10 +763,10 @@ GRAPHS = (
             inpainting model."""
         ),
         (
-            Node(1, "LoadImage", ("example.png", "image")),
-            Node(2, "DepthNormal_MiDaSDepthMap", links={"image": (1, "IMAGE")}),
+            Node(1, "DepthNormal_DemoImage"),
+            Node(2, "DepthNormal_MiDaSDepthMap", {"model": "tiny"}, links={"image": (1, "image")}),
             Node(3, "PreviewImage", links={"images": (2, "IMAGE")}, title="Depth"),
-            Node(4, "DepthNormal_Stereo", links={"image": (1, "IMAGE"), "depth": (2, "IMAGE")}),
+            Node(4, "DepthNormal_Stereo", links={"image": (1, "image"), "depth": (2, "IMAGE")}),
             Node(5, "SaveImage", ("stereo_LRF_Full_SBS",), {"images": (4, "stereo")}, size=(350, 380)),
         ),
         columns=(("note", 1), (2,), (4, 3), (5,)),
@@ -712,7 +778,7 @@ GRAPHS = (
 
             **No download, no account**: the network *tiny* (7 MB, Apache-2.0) comes with the pack.
 
-            1. **Load Image**: choose a photo with things near and far.
+            1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
             3. In **Depth** near is white. **Normal map** shows the direction of each surface, in OpenGL's colours.
 
@@ -723,9 +789,9 @@ GRAPHS = (
             MIT) in **Load Depth/Normal Model**: metres, normals and camera. The rest of the graph needs no change."""
         ),
         (
-            Node(1, "LoadImage", ("example.png", "image")),
+            Node(1, "DepthNormal_DemoImage"),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
-            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "IMAGE")}),
+            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
             Node(4, "DepthNormal_RenderDepth", links={"geometry": (3, "geometry")}),
             Node(5, "DepthNormal_RenderNormals", links={"geometry": (3, "geometry")}),
             Node(6, "PreviewImage", links={"images": (4, "image")}, title="Depth"),
@@ -740,7 +806,7 @@ GRAPHS = (
 
             **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack.
 
-            1. **Load Video**: choose a video.
+            1. **Demo Video**: keep it, or choose a video.
             2. Press **Run**.
             3. **Save Video** shows its depth, near = white, with the frame rate and sound of the input.
 
@@ -752,9 +818,9 @@ GRAPHS = (
             Numbered PNG or EXR, 10 or 16 bits, control videos for Wan and LTX: **depth-normal video** on the command line."""
         ),
         (
-            Node(1, "LoadVideo", ("example.mp4", "image"), size=(350, 330)),
+            Node(1, "DepthNormal_DemoVideo", size=(350, 330)),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
-            Node(3, "DepthNormal_DepthOfVideo", links={"model": (2, "model"), "video": (1, "VIDEO")}),
+            Node(3, "DepthNormal_DepthOfVideo", links={"model": (2, "model"), "video": (1, "video")}),
             Node(4, "SaveVideo", ("video/Video_Depth", "auto", "auto"), {"video": (3, "VIDEO")}),
         ),
         columns=(("note", 1, 2), (3,), (4,)),
@@ -766,7 +832,7 @@ GRAPHS = (
 
             **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack.
 
-            1. **Load Video**: choose a video.
+            1. **Demo Video**: keep it, or choose a video.
             2. Press **Run**.
             3. **Save Video** shows its normals, with the frame rate and sound of the input.
 
@@ -778,9 +844,9 @@ GRAPHS = (
             Numbered PNG or EXR, 10 or 16 bits: **depth-normal video** on the command line."""
         ),
         (
-            Node(1, "LoadVideo", ("example.mp4", "image"), size=(350, 330)),
+            Node(1, "DepthNormal_DemoVideo", size=(350, 330)),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
-            Node(3, "DepthNormal_NormalsOfVideo", links={"model": (2, "model"), "video": (1, "VIDEO")}),
+            Node(3, "DepthNormal_NormalsOfVideo", links={"model": (2, "model"), "video": (1, "video")}),
             Node(4, "SaveVideo", ("video/Video_Normals", "auto", "auto"), {"video": (3, "VIDEO")}),
         ),
         columns=(("note", 1, 2), (3,), (4,)),
@@ -794,7 +860,7 @@ GRAPHS = (
             comfyui_controlnet_aux's files are found too. It was trained on rooms, up to 10 m; **zoedepth-kitti** on streets, up to
             80 m; **zoedepth-nyu-kitti** chooses by the image.
 
-            1. **Load Image**: choose a room or a street.
+            1. **Demo Image**: keep it, or choose a room or a street.
             2. Press **Run**.
             3. **Depth** is the depth map of the old *Zoe Depth Map* node: near = white. **Metres as NPZ** saves float32 metres and
             normals to the output folder, below **geometry**.
@@ -805,9 +871,9 @@ GRAPHS = (
             *fov* sets the camera for normals and meshes; ZoeDepth's metres do not depend on it."""
         ),
         (
-            Node(1, "LoadImage", ("example.png", "image")),
+            Node(1, "DepthNormal_DemoImage"),
             Node(2, "DepthNormal_LoadModel", {"model": "zoedepth-nyu"}),
-            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "IMAGE")}),
+            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
             Node(
                 4,
                 "DepthNormal_RenderDepth",
@@ -834,3 +900,73 @@ GRAPHS = (
         columns=(("note", 1, 2), (3,), (4, 6, 7), (5,)),
     ),
 )
+
+BLUEPRINTS = (
+    Blueprint(
+        "Depth and Normals for ControlNet",
+        "Makes a depth map and a normal map as ControlNet 1.1 expects them.",
+        ("controlnet", "depth", "normalbae", "preprocessor"),
+        (Node(1, "DepthNormal_DepthAndNormals", {"coding": "controlnet-normalbae"}),),
+        columns=((1,),),
+        inputs=(("image", "IMAGE", ((1, "image"),)),),
+        outputs=(("depth", 1, "depth"), ("normals", 1, "normals")),
+        widgets=((1, "model"), (1, "resolution")),
+    ),
+    Blueprint(
+        "Relight Photo",
+        "Lights a photo anew, with shadows, by the depth and normals that it estimates.",
+        ("light", "relight", "sun", "lamp"),
+        (
+            Node(1, "DepthNormal_DepthAndNormals"),
+            Node(2, "DepthNormal_Relight", {"azimuth": 180.0, "elevation": 35.0, "ambient": 0.2}, {"geometry": (1, "geometry")}),
+        ),
+        columns=((1,), (2,)),
+        inputs=(("image", "IMAGE", ((1, "image"), (2, "image"))),),
+        outputs=(("image", 2, "IMAGE"),),
+        widgets=((1, "model"), (2, "light"), (2, "colour"), (2, "azimuth"), (2, "elevation"), (2, "intensity"), (2, "ambient")),
+    ),
+    Blueprint(
+        "3D Photo",
+        "Moves a camera through a photo: frames of a parallax animation.",
+        ("parallax", "2.5d", "ken burns", "camera"),
+        (
+            Node(1, "DepthNormal_DepthAndNormals"),
+            Node(2, "DepthNormal_DepthParallax", links={"geometry": (1, "geometry")}),
+        ),
+        columns=((1,), (2,)),
+        inputs=(("image", "IMAGE", ((1, "image"), (2, "image"))),),
+        outputs=(("frames", 2, "frames"),),
+        widgets=((1, "model"), (2, "move"), (2, "amount"), (2, "frames")),
+    ),
+    Blueprint(
+        "PBR Texture Set",
+        "Makes a seamless texture of a photo: colour, normals, height, ambient occlusion and curvature.",
+        ("pbr", "texture", "material", "height map", "seamless"),
+        (
+            Node(1, "DepthNormal_LoadModel", {"model": "tiny"}),
+            Node(2, "DepthNormal_SeamlessGeometry", links={"model": (1, "model")}),
+            Node(3, "DepthNormal_DetailNormals", {"borders": "seamless"}, {"image": (2, "image"), "geometry": (2, "geometry")}),
+            Node(
+                4, "DepthNormal_NormalToHeight", {"borders": "seamless", "level": True, "flatten": 128.0}, {"normal_map": (3, "normal_map")}
+            ),
+            Node(
+                5,
+                "DepthNormal_AmbientOcclusion",
+                {"radius": 32.0, "borders": "seamless"},
+                {"height": (4, "height"), "height_range": (4, "height_range")},
+            ),
+            Node(6, "DepthNormal_Curvature", {"borders": "seamless"}, {"normal_map": (3, "normal_map")}),
+        ),
+        columns=((1,), (2,), (3,), (4, 6), (5,)),
+        inputs=(("image", "IMAGE", ((2, "image"),)),),
+        outputs=(
+            ("colour", 2, "image"),
+            ("normals", 3, "normal_map"),
+            ("height", 4, "height"),
+            ("occlusion", 5, "occlusion"),
+            ("curvature", 6, "curvature"),
+        ),
+        widgets=((1, "model"), (3, "relief")),
+    ),
+)
+"""Blueprints; `make_workflows.py` writes them too."""

@@ -134,6 +134,7 @@ class DepthAndNormals:
         "depth and normal",
         "image to depth",
         "image to normal map",
+        "z depth",
     ]
 
     @classmethod

@@ -37,6 +37,10 @@ noise is white noise of deviation L sigma, averaged over L x L pixels; which is 
 Depth cameras differ in how noise depends on depth: it is the same everywhere in inverse depth (stereo, structured light), a share of
 it, or the same everywhere in depth (time of flight). The near and the far half of the blocks, each measured for itself, tell which.
 
+A depth camera's file that was registered to a colour camera is a staircase blurred by resampling: its second differences are neither
+those of white noise nor of shared noise, and its values are many. Its levels still are equally far apart: a peak in the spectrum of the
+values' histogram (`_period_of_levels`). Its noise cannot be measured; half a step, shared over three pixels, is usual.
+
 Medians of a staircase are whole steps. A quantised source is therefore dithered by its step first; the variance of the dither and of
 the rounding, a twelfth of a squared step each, is taken off again.
 
@@ -59,6 +63,16 @@ from torch import Tensor
 _SAMPLE_PIXELS = 2**16
 # A source of fewer distinct values is a quantised one.
 _QUANTISED_VALUES = 2048
+# Levels that resampling has blurred: the fewest, the bins of their histogram, the least share of values that must be in step, and how
+# many steps the median rise from one to the next may have.
+_LEAST_LEVELS = 16
+_LEVEL_BINS = 2**14
+_LEVEL_CONTRAST = 0.2
+_LEAST_RISE, _LARGEST_RISE = 0.1, 1.5
+# How many times a step must exceed what the values between the levels are rounded to.
+_COARSER = 4.0
+# The noise of the cameras that make such levels, in steps, and its length.
+_SENSOR_NOISE, _SENSOR_LENGTH = 0.5, 3.0
 # The deviation of a value is the median |second difference| divided by this, for normally distributed noise.
 _BEND_PER_DEVIATION = 0.6745 * math.sqrt(6)
 # Places at which second differences of all lags are taken, along rows and along columns each.
@@ -89,7 +103,7 @@ class DepthNoise:
             noise that is the same in depth.
         noise_length: Side of the square of pixels over which the noise is shared; 1 for white noise.
         pixel_noise: Standard deviation that neighbouring pixels seem to have, as a share of the value: the noise, where it is white.
-        step: Distance of neighbouring values where the map has only a few (an 8-bit source), else 0.
+        step: Distance of neighbouring levels where the values are few (an 8-bit source) or gather at levels (a depth camera), else 0.
         step_power: How the step grows with inverse depth: 0 for quantised disparity, 2 for quantised depth.
         soft: Whether edges are ramps of several pixels instead of jumps.
     """
@@ -131,12 +145,22 @@ def measure_noise(inverse: Tensor, valid: Tensor) -> DepthNoise:
     if centre.numel() == 0:
         return DepthNoise()
     pixel_noise = float((bend / centre).median()) / _BEND_PER_DEVIATION
-    step, step_power = _quantisation_step(centre) if float(staircase.mean()) > 0.03 else (0.0, 0)
+    stairs = float(staircase.mean()) > 0.03
+    step, step_power = _quantisation_step(centre) if stairs else (0.0, 0)
+    blurred_step = _period_of_levels([(d[on > 0], rise[on > 0]) for d, rise, _, on in bends]) if stairs else 0.0
+    # Where values between the levels are few too, the gaps show what they were rounded to.
+    if blurred_step > _COARSER * step * float(centre.median()) ** step_power:
+        step, step_power = blurred_step, 0
+    else:
+        blurred_step = 0.0
     strong = bend > torch.clamp(centre * max(0.03, 10 * pixel_noise), min=3 * step)
     shares = largest_share[strong]
     # A jump rises in one step, a ramp in several.
     soft = shares.numel() > 0 and float(shares.median()) < 0.75
-    noise, noise_power, noise_length = _noise_of_halves(inverse, valid, step, step_power)
+    if blurred_step:
+        noise, noise_power, noise_length = blurred_step * _SENSOR_NOISE, 0, _SENSOR_LENGTH
+    else:
+        noise, noise_power, noise_length = _noise_of_halves(inverse, valid, step, step_power)
     return DepthNoise(noise, noise_power, noise_length, pixel_noise, step, step_power, soft)
 
 
@@ -321,3 +345,47 @@ def _quantisation_step(values: Tensor) -> tuple[float, int]:
         spread = float(((scaled - step).abs() / step).median())
         best = min(best, (spread, float(step), power))
     return best[1], best[2]
+
+
+def _period_of_levels(treads: list[tuple[Tensor, Tensor]]) -> float:
+    """The period at which values are frequent, or 0: the step of a source that was quantised, then resampled and rounded again.
+
+    Levels at equal distances are a peak in the spectrum of the values' histogram, whatever lies between them. The rows of an upright
+    camera's floor and the columns of a wall are such levels too, but in one direction alone.
+
+    Args:
+        treads: Values that have an equal neighbour on one side, and how far off the neighbour on the other side is, both (N,); along
+            rows and along columns.
+    """
+    values = torch.cat([each for each, _ in treads]).double().cpu()
+    if len(treads) < 2 or values.numel() < _LEAST_LEVELS:
+        return 0.0
+    low, high = values.min(), torch.quantile(torch.unique(values), 0.99)
+    spectra = [_levels_spectrum(each.double().cpu(), low, high) for each, _ in treads]
+    spectrum = torch.minimum(*spectra)
+    strongest = float(spectrum.max())
+    if strongest < _LEVEL_CONTRAST:
+        return 0.0
+    # Multiples of the frequency may be as strong: the lowest is the step's, at the top of its peak.
+    first = int((spectrum >= 0.7 * strongest).nonzero()[0])
+    first += int(spectrum[first : first + 4].argmax())
+    step = float(high - low) * 2 / first
+    rises = torch.cat([rise for _, rise in treads]) / step
+    return step if _LEAST_RISE < float(rises.median()) < _LARGEST_RISE else 0.0
+
+
+def _levels_spectrum(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The share (0 to 1) of the values (N,) that is in step, for each half of a number of steps between low and high."""
+    levels, counts = torch.unique(values[values < high], return_counts=True)
+    # The root keeps a few large walls from speaking for all.
+    weights = counts.double().sqrt()
+    if levels.numel() < _LEAST_LEVELS:
+        return weights.new_zeros(_LEVEL_BINS // 2)
+    weights = weights / weights.sum()
+    place = ((levels - low) / (high - low) * _LEVEL_BINS).long().clamp(0, _LEVEL_BINS - 1)
+    histogram = torch.bincount(place, weights, minlength=_LEVEL_BINS)
+    # As many zeros again: a period between two frequencies must not be missed.
+    spectrum = torch.fft.rfft(histogram, 2 * _LEVEL_BINS).abs()[: _LEVEL_BINS // 2]
+    # Fewer levels than that are the shape of the histogram; less than that is chance.
+    spectrum[: 2 * _LEAST_LEVELS] = 0
+    return torch.where(spectrum > 5 * weights.square().sum().sqrt(), spectrum, 0)

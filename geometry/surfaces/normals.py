@@ -152,7 +152,7 @@ def _image_normals(depth: Tensor, intrinsics: Tensor, valid: Tensor, edges: str)
     fx, skew, cx, fy, cy = intrinsics[0, 0], intrinsics[0, 1], intrinsics[0, 2], intrinsics[1, 1], intrinsics[1, 2]
     depth_noise = measure_noise(inverse, weight)
     soft = edges == "soft" or (edges == "auto" and depth_noise.soft)
-    planes = fit_isolated(fit_planes(inverse, weight, float((fx + fy) / 2), depth_noise, soft), inverse, weight)
+    planes = fit_isolated(fit_planes(inverse, weight, float((fx + fy) / 2), depth_noise, soft), inverse, weight, intrinsics)
     v = torch.arange(depth.shape[-2], device=depth.device, dtype=depth.dtype).view(1, 1, -1, 1) - cy
     u = torch.arange(depth.shape[-1], device=depth.device, dtype=depth.dtype) - cx
 

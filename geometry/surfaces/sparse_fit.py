@@ -7,9 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .plane_fit import Planes, by_bands
+from .scattered_fit import fit_scattered
 
 # A pixel is isolated with fewer than so many valid ones in the 3x3 around it, itself included.
 _LONELY = 4
+# The share of isolated pixels among the valid ones above which a map is one of scattered points.
+_SPARSE = 0.5
 # Half the sides of windows, the smallest of which that holds so many pixels is taken.
 _RADII = (2, 4, 8, 16)
 _ENOUGH = 8
@@ -17,20 +20,24 @@ _ENOUGH = 8
 _FLAT, _SPREAD = 0.02, 0.3
 
 
-def fit_isolated(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
+def fit_isolated(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Tensor) -> Planes:
     """Planes through the valid pixels of a wider window, for pixels with hardly any beside them.
 
-    Least squares without weights, and so only where the window shows one flat surface.
+    Where most valid pixels are isolated, as those of a lidar are, the nearest points in space decide for all (`fit_scattered`). Else
+    least squares without weights, and so only where the window shows one flat surface.
 
     Args:
         planes: As `fit_planes` found them.
         inverse: (1, 1, H, W) inverse depth, finite everywhere.
         valid: (1, 1, H, W) of the same dtype, 1 where it can be trusted, 0 elsewhere.
+        intrinsics: (3, 3), in pixels.
 
     Returns:
         The planes; the same where a pixel has neighbours or no window suits. Synchronises the device.
     """
     waiting = (valid > 0) & (F.avg_pool2d(valid, 3, 1, 1, divisor_override=1) < _LONELY)
+    if float(waiting.sum() / valid.sum().clamp(min=1)) > _SPARSE:
+        return fit_scattered(planes, inverse, valid, intrinsics)
     for radius in _RADII:
         if not bool(waiting.any()):
             break

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from torch import nn
 
 from . import devices
@@ -27,6 +28,8 @@ _STEPS = tuple(
 )
 """The code in which a computation may end: this pack's mathematics, and torch's layers. Loading and storing are not left half-done."""
 _ALSO = str(_ROOT / "utils.py")
+_WRAPPERS = tuple(str(Path(torch.__file__).parent / name) for name in ("_tensor.py", "functional.py"))
+"""Python in which torch wraps single operations: what called it says whether the computation may end."""
 
 _undisturbed: set[int] = set()
 
@@ -84,6 +87,8 @@ def undisturbed() -> Iterator[None]:
 def _is_at_a_step(thread: int) -> bool:
     """True if a thread is where it may end; an import that was left would be half-done for good."""
     frame: FrameType | None = sys._current_frames().get(thread)
+    while frame is not None and frame.f_code.co_filename in _WRAPPERS:
+        frame = frame.f_back
     if frame is None or thread in _undisturbed:
         return False
     where = frame.f_code.co_filename

@@ -77,8 +77,19 @@ export async function seenOfFiles(page, folder, shoot) {
   report.search = await page.evaluate(() => {
     const { nodeSearchService, visibleNodeDefs } = window.app.extensionManager._p._s.get('nodeDef')
     const names = new Set(visibleNodeDefs.map(each => each.name))
-    const words = ['displacement', 'height map', 'heightmap', 'pbr', 'z pass', 'controlnet preprocessor', '3d photo', 'point cloud', 'depth to normal', 'depth to normal map', 'normals from depth']
+    const words = ['depth', 'depth map', 'normal', 'normal map', 'controlnet depth', 'z depth', 'displacement', 'height map', 'heightmap', 'pbr', 'z pass', 'controlnet preprocessor', '3d photo', 'point cloud', 'depth to normal', 'depth to normal map', 'normals from depth']
     return Object.fromEntries(words.map(word => [word, nodeSearchService.searchNode(word).filter(each => names.has(each.name)).map(each => each.name)]))
   })
+
+  // The same as a user sees it.
+  await page.evaluate(() => window.app.extensionManager.command.execute('Workspace.SearchBox.Toggle'))
+  await page.locator('input:focus').waitFor()
+  await page.keyboard.type('depth')
+  const first = page.locator('[role=option]').filter({ hasText: 'Depth & Normals' }).first()
+  await first.waitFor()
+  await page.waitForTimeout(500)
+  report.dialog = (await page.locator('[role=option]').allInnerTexts()).filter(Boolean)[0].split('\n')[0].trim()
+  await shoot('search')
+  await page.keyboard.press('Escape')
   return report
 }

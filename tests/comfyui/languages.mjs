@@ -126,9 +126,10 @@ await page.evaluate(() => {
   set('film', true)
 })
 report.failed = await run()
-await page.locator('[data-testid="error-overlay-see-errors"]').click()
+// Pages differ in where they show it.
+await page.locator('[data-testid="error-overlay-see-errors"]').click({ timeout: 10000 }).catch(() => {})
 const first = report.failed.ended[0].exception_message.split('\n')[0]
-await page.waitForFunction(first => document.body.innerText.includes(first), first).catch(() => {})
+await page.waitForFunction(first => document.body.innerText.includes(first), first, { timeout: 10000 }).catch(() => {})
 await shoot('error')
 report.page = await page.evaluate(() => document.body.innerText)
 

@@ -23,7 +23,7 @@ const report = { errors: [] }
 page.on('pageerror', error => report.errors.push(error.message))
 
 const workflow = JSON.parse(fs.readFileSync(file, 'utf8'))
-for (const node of workflow.nodes) if (node.type === 'LoadImage') node.widgets_values[0] = picture
+for (const node of workflow.nodes) if (node.type === 'DepthNormal_DemoImage') node.widgets_values[0] = picture
 
 await page.goto(server, { waitUntil: 'domcontentloaded' })
 await page.waitForFunction(() => 'DepthNormal_Relight' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
@@ -163,10 +163,10 @@ report.geometry = await page.evaluate(async () => {
   // As large as it can be: in one row, one column or between.
   const { width, height } = view.view.area, { maps, columns } = view
   const fits = columns => Math.min(width / columns / maps.width, height / Math.ceil(tiles / columns) / maps.height)
-  const enlarged = [1, 2, 3].every(other => fits(columns) >= fits(other)), places = [0, 1, 2].map(place => view.corner(place))
+  const enlarged = [1, 2, 3].every(other => fits(columns) >= fits(other)), places = view.tiles.map((_, place) => view.corner(place))
   const on = places.map(({ left, top }) => view.onTile({ x: (left + 10.5) / view.view.width, y: (top + 20.5) / view.view.height }))
   const same = on.every(({ x, y }) => Math.abs(x * maps.width - 10.5) < 0.01 && Math.abs(y * maps.height - 20.5) < 0.01)
-  const beside = Boolean(columns === 2 && view.onTile({ x: 0.9, y: 0.9 }))
+  const beside = Boolean(tiles < columns * Math.ceil(tiles / columns) && view.onTile({ x: 0.9, y: 0.9 }))
   view.toggle()
   await window.rest()
   const first = window.pixels(view)
@@ -189,6 +189,8 @@ report.scenes = await page.evaluate(async () => {
   for (let i = 0; i < 100 && !views.every(each => each.frames); i++) await window.rest()
   const made = gpu.scenes.size
   for (const node of copies) window.app.graph.remove(node)
+  // A removed node keeps its image for a moment, in case an undo brings it back.
+  for (let i = 0; i < 10 && gpu.scenes.size > before; i++) await window.rest()
   return { before, made, left: gpu.scenes.size, lit: views.every(each => each.scene === null && each.frames > 0) }
 })
 report.values = relight.widgets_values

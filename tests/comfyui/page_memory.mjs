@@ -14,14 +14,23 @@ await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': '
 const args = ['--no-sandbox', '--disable-gpu', '--enable-unsafe-swiftshader']
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args })
 const page = await browser.newPage({ viewport: { width: 1500, height: 950 } })
-page.setDefaultTimeout(90000)
+page.setDefaultTimeout(120000)
 const report = { errors: [], rounds: [] }
 page.on('pageerror', error => report.errors.push(error.message))
 const tools = await page.context().newCDPSession(page)
 
 const workflow = JSON.parse(fs.readFileSync(file, 'utf8'))
-for (const node of workflow.nodes) if (node.type === 'LoadImage') node.widgets_values[0] = picture
+for (const node of workflow.nodes) if (node.type === 'DepthNormal_DemoImage') node.widgets_values[0] = picture
 
+await page.addInitScript(() => {
+  const { getContext } = HTMLCanvasElement.prototype
+  window.contexts = new Set()
+  HTMLCanvasElement.prototype.getContext = function (kind, ...values) {
+    const context = getContext.call(this, kind, ...values)
+    if (context && kind.startsWith('webgl')) window.contexts.add(context)
+    return context
+  }
+})
 await page.goto(server, { waitUntil: 'domcontentloaded' })
 await page.waitForFunction(() => 'DepthNormal_Relight' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
 await page.evaluate(graph => window.app.loadGraphData(graph), workflow)
@@ -36,23 +45,30 @@ await page.waitForFunction(() => window.viewOf(window.first('DepthNormal_Relight
 await page.evaluate(() => { window.payload = window.viewOf(window.first('DepthNormal_Relight')).maps.payload })
 
 /** What is alive of a class of the page, after a garbage collection. */
-async function alive(name, sum) {
-  const { result: prototype } = await tools.send('Runtime.evaluate', { expression: `${name}.prototype` })
+async function alive(prototypeOf, sum) {
+  const { result: prototype } = await tools.send('Runtime.evaluate', { expression: prototypeOf })
   const { objects } = await tools.send('Runtime.queryObjects', { prototypeObjectId: prototype.objectId, objectGroup: 'counted' })
   const { result } = await tools.send('Runtime.callFunctionOn', { objectId: objects.objectId, functionDeclaration: sum, returnByValue: true })
+  if (typeof result.value !== 'number') throw new Error(`nothing was measured: ${result.description}`)
   await tools.send('Runtime.releaseObjectGroup', { objectGroup: 'counted' })
   return result.value
 }
 
-/** Megabytes of numbers (images, maps) and of canvases, and the count of WebGL contexts. */
-async function held() {
-  for (let i = 0; i < 3; i++) await tools.send('HeapProfiler.collectGarbage')
-  return {
-    numbers: await alive('ArrayBuffer', 'function () { return this.reduce((sum, each) => sum + each.byteLength, 0) / 1e6 }'),
-    canvases: await alive('HTMLCanvasElement', 'function () { return this.reduce((sum, each) => sum + 4 * each.width * each.height, 0) / 1e6 }'),
-    contexts: await alive('WebGL2RenderingContext', 'function () { return this.length }'),
+/** Megabytes of arrays of numbers (images, maps). Their memory is freed a while after they are collected. */
+async function numbers() {
+  for (let i = 0; i < 3; i++) {
+    await tools.send('HeapProfiler.collectGarbage')
+    await page.evaluate(() => window.rest(300))
   }
+  return (await tools.send('Runtime.getHeapUsage')).backingStorageSize / 1e6
 }
+
+/** Megabytes of numbers and of canvases, and how many WebGL contexts were made. */
+const held = async () => ({
+  canvases: await alive('HTMLCanvasElement.prototype', 'function () { return this.reduce((sum, each) => sum + 4 * each.width * each.height, 0) / 1e6 }'),
+  numbers: await numbers(),
+  contexts: await page.evaluate(() => window.contexts.size),
+})
 
 const round = (inSubgraph) => page.evaluate(async inSubgraph => {
   const types = ['DepthNormal_Relight', 'DepthNormal_PreviewGeometry', 'DepthNormal_Fog']
@@ -77,17 +93,18 @@ const round = (inSubgraph) => page.evaluate(async inSubgraph => {
 
 report.before = await held()
 for (let number = 0; number < 3; number++) {
-  const loaded = await round(false), full = await held()
+  const loaded = await round(false)
+  if (!number) report.full = await held()
   await page.evaluate(() => {
     for (const node of [...window.app.graph.nodes]) if (node.pos[1] >= 1000) window.app.graph.remove(node)
     return window.rest(2500)
   })
-  report.rounds.push({ loaded, full, left: await held() })
+  report.rounds.push({ loaded, ...await held() })
 }
 // Loading a graph drops subgraphs without telling their nodes.
-const loaded = await round(true), full = await held()
+const loaded = await round(true)
 await page.evaluate(graph => window.app.loadGraphData(graph, false), { ...workflow, nodes: [], links: [], groups: [] })
 await page.evaluate(() => window.rest(3000))
-report.subgraph = { loaded, full, left: await held() }
+report.subgraph = { loaded, ...await held() }
 await browser.close()
 console.log(JSON.stringify(report))

@@ -49,7 +49,10 @@ def lit(server):
         names = [each["name"] for each in node["inputs"] if "widget" in each]
         inputs = dict(zip(names, node["widgets_values"], strict=False))
         inputs |= {each["name"]: [str(links[each["link"]][1]), links[each["link"]][2]] for each in node["inputs"] if each.get("link")}
-        prompt[number] = {"class_type": node["type"], "inputs": {**inputs, **({"image": "coffee.jpg"} if "upload" in inputs else {})}}
+        prompt[number] = {
+            "class_type": node["type"],
+            "inputs": {**inputs, **({"image": "coffee.jpg"} if node["type"] == "DepthNormal_DemoImage" else {})},
+        }
     entry = server.run(prompt)
     assert entry["status"]["status_str"] == "success", entry["status"]
     (end,) = (number for number, node in nodes.items() if node["type"] == "PreviewImage")
@@ -101,7 +104,7 @@ def test_preview_geometry_says_what_it_holds(seen):
     geometry = seen["geometry"]
     assert geometry["line"].startswith("disparity") and "normals OpenGL" in geometry["line"]
     assert geometry["under"].startswith("disparity") and "faces" in geometry["under"]
-    assert geometry["tiles"] == 3, "depth, normals, mask"
+    assert geometry["tiles"] == 2, "depth and normals; the mask is fully valid"
     assert geometry["enlarged"] and geometry["same"] and not geometry["beside"], "the best grid; the same place on every tile"
     assert geometry["turned"] and geometry["triangles"] > 10000 and geometry["empty"] < 0.9
 
@@ -150,6 +153,7 @@ def test_a_lamp_shows_what_its_kind_has_and_keeps_the_rest(seen):
 @pytest.mark.parametrize(
     ("typed", "found"),
     {
+        **dict.fromkeys(("depth", "depth map", "normal", "normal map", "controlnet depth", "z depth"), "DepthAndNormals"),
         "displacement": "NormalToHeight",
         "height map": "NormalToHeight",
         "heightmap": "NormalToHeight",
@@ -164,5 +168,9 @@ def test_a_lamp_shows_what_its_kind_has_and_keeps_the_rest(seen):
     }.items(),
 )
 def test_search_finds_what_people_type(seen, typed, found):
-    first = seen["files"]["search"][typed][: 1 if "normal" in typed else 6]
+    first = seen["files"]["search"][typed][: 1 if "normal" in typed or found == "DepthAndNormals" else 6]
     assert f"DepthNormal_{found}" in first
+
+
+def test_the_search_dialog_shows_the_node_for_all_maps_first(seen):
+    assert seen["files"]["dialog"] == "Depth & Normals"

@@ -142,7 +142,7 @@ NO_NORMAL_MAP = "warns of an image that is no normal map"
 
 # Meshes are arrays, and regions are searched pixel by pixel: what comes in is moved to the CPU first.
 TESTED_ELSEWHERE = ("effects", "files", "textures")
-ON_THE_CPU = ("surfaces.relief", "surfaces.mesh_cuts", "surfaces.mesh", "regions.connected")
+ON_THE_CPU = ("surfaces.relief", "surfaces.mesh_cuts", "surfaces.mesh", "surfaces.scattered_fit", "regions.connected")
 
 # function: how it is called, and why it waits for the device where it does
 CASES = {
@@ -310,7 +310,7 @@ CASES = {
     "views.disocclusion.fill_uncovered": (lambda: disocclusion.fill_uncovered(maps(3), maps()), None),
     "views.forward_warp.values_at": (lambda: forward_warp.values_at(maps(3), maps().long(), maps().long()), None),
     "surfaces.sparse_fit.fit_isolated": (
-        lambda: sparse_fit.fit_isolated(plane_fit.Planes(maps()[:1], maps()[:1], maps()[:1]), maps()[:1], maps()[:1]),
+        lambda: sparse_fit.fit_isolated(plane_fit.Planes(maps()[:1], maps()[:1], maps()[:1]), maps()[:1], maps()[:1], matrices()[0]),
         "asks whether any pixel is left without neighbours",
     ),
     "surfaces.mesh_cuts.find_joins": (lambda: mesh_cuts.find_joins(maps()[0, 0], mask()[0, 0]), None),

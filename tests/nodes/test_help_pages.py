@@ -30,6 +30,6 @@ def test_the_first_nodes_page_says_what_its_tooltips_say():
     inputs = {name: options["tooltip"] for group in node.INPUT_TYPES().values() for name, (_, options) in group.items()}
     for name, tooltip in (*inputs.items(), *zip(node.RETURN_NAMES, node.OUTPUT_TOOLTIPS, strict=True)):
         said = re.sub(r"[*`]", "", rows[name])
-        for model, file in (("1.1 normalbae", "control_v11p_sd15_normalbae"), ("1.0 normal", "control_sd15_normal")):
+        for model, file in (("1.1 (normalbae)", "control_v11p_sd15_normalbae"), ("1.0 (normal)", "control_sd15_normal")):
             said = said.replace(f"ControlNet {model}", file)  # the panel is too narrow for the files' names
         assert [sentence for sentence in re.split(r"(?<=\.) ", tooltip) if sentence not in said] == [], name

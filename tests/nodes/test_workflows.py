@@ -74,7 +74,7 @@ def test_notes_are_read_on_their_colour(path):
 def test_a_note_is_short_and_says_what_to_do(path):
     text = note(path)
     assert text.startswith("## ") and len(text.split()) <= 190
-    assert re.search(r"^1\. \*\*Load (Image|Video)\*\*: choose ", text, re.M) and "Press **Run**" in text
+    assert re.search(r"^1\. \*\*Demo (Image|Video)\*\*: keep it, or choose ", text, re.M) and "Press **Run**" in text
 
 
 @each_workflow
@@ -98,7 +98,7 @@ def test_titles_are_words(path):
 
 def test_the_page_orders_every_workflow():
     listed = re.findall(r"'([^']+)'", (ROOT / "web" / "templates.js").read_text().partition("ORDER = [")[2].partition("]")[0])
-    assert sorted(listed) == sorted(path.stem for path in WORKFLOWS) and listed[0] == "Tiny Preview"
+    assert sorted(listed) == sorted(path.stem for path in WORKFLOWS) and listed[0] == "Depth and Normals"
 
 
 @each_workflow
@@ -127,6 +127,18 @@ def test_links_lead_to_the_right_and_behind_no_node(path):
 
 
 @each_workflow
+def test_app_mode_has_the_image_first_and_shows_results(path):
+    graph = json.loads(path.read_text())
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    shown = graph["extra"]["linearData"]
+    assert nodes[shown["inputs"][0][0]]["type"].startswith("DepthNormal_Demo")
+    for number, widget in shown["inputs"]:
+        assert widget in {each["name"] for each in nodes[number]["inputs"] if "widget" in each}, (nodes[number]["type"], widget)
+        assert nodes[number]["mode"] == 0
+    assert shown["outputs"] and all(nodes[number]["mode"] == 0 for number in shown["outputs"])
+
+
+@each_workflow
 def test_the_page_opens_it_at_a_size_that_can_be_read(path):
     """The page fits it into three quarters of a window of 1600 x 950, with 10 pixels around it; below 0.7 it writes no words."""
     boxes = placed(json.loads(path.read_text())).values()
@@ -151,6 +163,36 @@ def test_every_workflow_is_what_its_description_says(descriptions):
     made = {graph.name: descriptions.as_json(graph) for graph in descriptions.GRAPHS}
     assert sorted(made) == sorted(path.stem for path in WORKFLOWS)
     assert [path.stem for path in WORKFLOWS if made[path.stem] != path.read_text(encoding="utf-8")] == []
+
+
+def test_every_blueprint_is_what_its_description_says(descriptions):
+    files = sorted((ROOT / "subgraphs").glob("*.json"))
+    assert [path.stem for path in files] == sorted(each.name for each in descriptions.BLUEPRINTS)
+    for blueprint in descriptions.BLUEPRINTS:
+        assert (ROOT / "subgraphs" / f"{blueprint.name}.json").read_text(encoding="utf-8") == descriptions.blueprint_json(blueprint)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "subgraphs").glob("*.json")), ids=lambda path: path.stem)
+def test_a_blueprint_fits_the_nodes(path):
+    graph = json.loads(path.read_text(encoding="utf-8"))
+    (outside,), (inside,) = graph["nodes"], graph["definitions"]["subgraphs"]
+    assert outside["type"] == inside["id"]
+    nodes = {node["id"]: node for node in inside["nodes"]}
+    for node in nodes.values():
+        expected = widgets(node["type"])
+        assert len(node["widgets_values"]) == len(expected)
+        for value, (kind, options) in zip(node["widgets_values"], expected.values(), strict=True):
+            assert value in kind if isinstance(kind, list) else options.get("min", value) <= value <= options.get("max", value)
+    for number, widget in outside["properties"]["proxyWidgets"]:
+        assert widget in widgets(nodes[int(number)]["type"])
+    for link in inside["links"]:
+        if link["origin_id"] > 0:
+            assert link["id"] in nodes[link["origin_id"]]["outputs"][link["origin_slot"]]["links"]
+        if link["target_id"] > 0:
+            assert nodes[link["target_id"]]["inputs"][link["target_slot"]]["link"] == link["id"]
+    required = [name for node in nodes.values() for name in NODE_CLASS_MAPPINGS[node["type"]].INPUT_TYPES()["required"]]
+    linked = [each["name"] for node in nodes.values() for each in node["inputs"] if each["link"]]
+    assert set(required) <= set(linked)
 
 
 def test_a_template_that_does_not_fit_or_hides_a_link_is_refused(descriptions):

@@ -5,6 +5,8 @@ import torch
 
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.surfaces.normals import depth_to_normals
+from depth_normal.geometry.surfaces.plane_fit import Planes
+from depth_normal.geometry.surfaces.scattered_fit import fit_scattered
 
 HEIGHT, WIDTH = 96, 128
 CAMERA = intrinsics_from_fov(60, HEIGHT, WIDTH)
@@ -25,14 +27,18 @@ def points(share, seed=0):
     return torch.rand(1, 1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(seed)) < share
 
 
-def lines():
+def lines(every=8, along=1):
     mask = torch.zeros(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
-    mask[..., ::8, :] = True
+    mask[..., ::every, ::along] = True
     return mask
 
 
 @pytest.mark.parametrize("edges", ["sharp", "soft", "auto"])
-@pytest.mark.parametrize("mask", [points(0.25), points(0.05), lines()], ids=["quarter", "few", "lines of a lidar"])
+@pytest.mark.parametrize(
+    "mask",
+    [points(0.25), points(0.05), points(0.005), points(0.002), lines(), lines(24, 1), lines(16, 4)],
+    ids=["quarter", "few", "half a percent", "two in a thousand", "lines of a lidar", "lines far apart", "dotted lines"],
+)
 def test_a_plane_seen_at_a_few_points_keeps_its_normal(mask, edges):
     depth, normal = plane(0.3, 0.4, 0.8)
     assert degrees_off(depth_to_normals(depth, CAMERA, mask, edges), normal, mask).mean() < 0.05
@@ -48,6 +54,50 @@ def test_two_walls_are_not_joined_over_their_edge():
         inside[..., :] = False
         inside[..., columns] = mask[..., columns]
         assert degrees_off(found, normal, inside).median() < 0.1
+
+
+def road_and_wall():
+    """Depth of a road 1.5 below the camera that ends at a wall at 12, where the wall is, and their normals."""
+    rays = pixel_rays(CAMERA, HEIGHT, WIDTH)
+    road = torch.where(rays[:, 1:2] > 0.01, 1.5 / rays[:, 1:2].clamp(min=0.01), 1e3)
+    wall = road > 12
+    normals = torch.where(wall, torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1), torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1))
+    return road.clamp(max=12), wall, normals
+
+
+@pytest.mark.parametrize("mask", [points(0.01), points(0.02), points(0.05), lines(16, 3), lines(12, 1)])
+def test_a_road_lies_flat_however_few_its_points(mask):
+    depth, wall, normals = road_and_wall()
+    found = depth_to_normals(depth, CAMERA, mask)
+    for surface in (wall, ~wall):
+        assert degrees_off(found, normals, mask & surface).median() < 0.1
+
+
+@pytest.mark.parametrize("mask", [points(0.01), points(0.05), lines(8, 3)])
+def test_the_noise_of_a_lidar_is_averaged(mask):
+    depth, wall, normals = road_and_wall()
+    noise = torch.randn(depth.shape, generator=torch.Generator().manual_seed(1))
+    found = depth_to_normals(depth + 0.02 * noise, CAMERA, mask)
+    assert degrees_off(found, normals, mask & ~wall).mean() < 8
+
+
+def test_a_thing_before_a_wall_is_not_joined_to_it():
+    depth, mask = torch.full((1, 1, HEIGHT, WIDTH), 10.0), points(0.05)
+    tilted, normal = plane(0.5, 0.0, 0.8, 3.0)
+    depth[..., 30:60, 40:80] = tilted[..., 30:60, 40:80]
+    inside = torch.zeros_like(mask)
+    inside[..., 30:60, 40:80] = True
+    found = depth_to_normals(depth, CAMERA, mask)
+    assert degrees_off(found, normal, mask & inside).mean() < 3
+    assert degrees_off(found, torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1), mask & ~inside).mean() < 1
+
+
+def test_points_on_one_line_keep_the_planes_they_had():
+    mask = torch.zeros(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
+    mask[..., 40, ::3] = True
+    planes = Planes(*(torch.rand(1, 1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(k)) for k in range(3)))
+    found = fit_scattered(planes, 1 / plane(0.3, 0.4, 0.8)[0], mask.float(), CAMERA[0])
+    assert all(torch.equal(a, b) for a, b in zip(found, planes, strict=True))
 
 
 def test_where_neighbours_count_nothing_changes(monkeypatch):

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import weakref
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from depth_normal import geometry
 from depth_normal.model_loader.comfy import devices, feedback, interrupt
 from depth_normal.model_loader.comfy.placement import Placement
 
@@ -371,6 +373,37 @@ def test_a_nodes_work_ends_between_two_steps_where_it_is_cancelled(comfy):
     comfy.interrupted = False
     assert interrupt.interruptible(computing)(nn.Linear(2, 2), 0.2) > 1, "nothing is left that would end the next"
     assert interrupt.interruptible(computing).__doc__ == computing.__doc__
+
+
+def in_an_operation(seconds, called_from):
+    """A function in the file `called_from` that spends its time in Python with which torch wraps an operation."""
+    names = {"time": time, "end": time.monotonic() + seconds}
+    for file, source in (
+        (torch.functional.__file__, "def operation():\n    while time.monotonic() < end:\n        pass"),
+        (called_from, "def work():\n    operation()\n    return 'done'"),
+    ):
+        exec(compile(source, str(file), "exec"), names)
+    return names["work"]
+
+
+def test_a_nodes_work_ends_after_an_operation_that_torch_wraps_in_python(comfy):
+    comfy.interrupted = True
+    with pytest.raises(Interrupted):
+        interrupt.interruptible(in_an_operation(10, Path(geometry.__file__)))()
+    comfy.interrupted = False
+
+
+def test_another_librarys_work_is_not_ended_in_an_operation(comfy):
+    cancelled_after(comfy, 0.1)
+    work = in_an_operation(0.4, "another_library.py")
+    ended = []
+
+    def nodes_work():
+        ended.append(work())
+
+    with pytest.raises(Interrupted):
+        interrupt.interruptible(lambda: (nodes_work(), computing(nn.Linear(2, 2))))()
+    assert ended == ["done"]
 
 
 def test_a_nodes_work_is_not_looked_after_outside_comfyui(comfy, monkeypatch):

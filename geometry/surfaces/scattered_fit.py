@@ -1,0 +1,156 @@
+"""Slopes of inverse depth for scattered points, such as those of a lidar: planes through the points that are nearest in space.
+
+In the image a window that holds enough points of a lidar reaches over edges, and one that does not holds a single line of them. Here each
+point takes its nearest points in space from every direction of the image, so that points along one line never have the say alone.
+The plane is a weighted least-squares fit of inverse depth, which is linear in pixels on a plane. A neighbour weighs less the farther
+away in space it is, and less the farther off the plane it is than most (Cauchy weights, a few passes).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .plane_fit import Planes
+
+# Cells of the image hold about so many points, and at most so many; where the plane stays open, cells are larger by this factor.
+_CELL_POINTS, _MOST_CELL_POINTS = 5, 24
+_GROWTH, _LEVELS = 3, 4
+# Directions of the image around a point, and the points taken of each.
+_SECTORS, _SECTOR_POINTS = 8, 3
+_LEAST_POINTS = 4
+# Points that one pass holds at once.
+_CHUNK = 2**14
+_PASSES = 5
+# What a point may be off the plane as a share of inverse depth, and how thin the spread of neighbours may be: the ratio of the variances
+# across and along.
+_FLAT, _THINNEST = 2e-3, 1e-2
+# The least share of a point's neighbours on its own surface: a corner has a quarter of the directions.
+_OWN_SHARE = 0.3
+
+
+def fit_scattered(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Tensor) -> Planes:
+    """Planes through the nearest points in space, for every valid pixel.
+
+    Args:
+        planes: Kept where no plane can be found: the points are too few or on one line.
+        inverse: (1, 1, H, W) inverse depth, positive and finite.
+        valid: (1, 1, H, W), not 0 where it can be trusted.
+        intrinsics: (3, 3), in pixels.
+
+    Returns:
+        The planes. They are fitted on the CPU: the points are few, and what belongs to which cell is known only there.
+    """
+    device = inverse.device
+    planes, inverse, valid, intrinsics = Planes(*(each.cpu() for each in planes)), inverse.cpu(), valid.cpu(), intrinsics.cpu()
+    # A fixed order at random: what does not fit into a cell is left out evenly.
+    places = (valid[0, 0] > 0).nonzero()
+    places = places[torch.randperm(len(places), generator=torch.Generator().manual_seed(0))]
+    rows, columns = places.unbind(1)
+    heights = inverse[0, 0, rows, columns]
+    pixels = torch.stack((columns, rows), 1).to(inverse)
+    rays = torch.cat((pixels, torch.ones_like(pixels[:, :1])), 1) @ torch.linalg.inv(intrinsics.to(inverse)).T
+    points = torch.cat((pixels, heights[:, None], rays / heights[:, None]), 1)
+    found = torch.stack([each[0, 0, rows, columns] for each in planes], 1)
+    # The cells must suit the places where points are, not a half of the image without any.
+    box = (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
+    side = math.sqrt(_CELL_POINTS * float(box) / len(places))
+    waiting = torch.arange(len(places))
+    for level in range(_LEVELS):
+        cells, members = _cells(places, side * _GROWTH**level)
+        still = []
+        for chunk in waiting.split(_CHUNK):
+            near = members[cells[chunk]].flatten(1)
+            solved, fitted = _fitted(points, chunk, near)
+            found[chunk[solved]] = fitted[solved]
+            still.append(chunk[~solved])
+        waiting = torch.cat(still)
+        if not len(waiting):
+            break
+    filled = []
+    for each, new in zip(planes, found.T, strict=True):
+        plane = each.clone()
+        plane[0, 0, rows, columns] = new
+        filled.append(plane.to(device))
+    return Planes(*filled)
+
+
+def _cells(places: Tensor, side: float) -> tuple[Tensor, Tensor]:
+    """Points sorted into square cells.
+
+    Returns:
+        The 3x3 cells around each point (N, 9), and the points of each cell (cells, P), -1 where there are fewer.
+    """
+    own = (places / side).long() + 1
+    height, width = (int(count) + 2 for count in own.amax(0))
+    index = own[:, 0] * width + own[:, 1]
+    order = torch.argsort(index, stable=True)
+    ordered = index[order]
+    rank = torch.arange(len(order)) - torch.searchsorted(ordered, ordered)
+    kept = rank < _MOST_CELL_POINTS
+    members = order.new_full((height * width, min(_MOST_CELL_POINTS, int(rank.max()) + 1)), -1)
+    members[ordered[kept], rank[kept]] = order[kept]
+    around = torch.tensor([dy * width + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
+    return index[:, None] + around, members
+
+
+def _fitted(points: Tensor, chosen: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
+    """Planes at the chosen points (N,) through some of the points near (N, M), an index or -1; and where they are found.
+
+    Points are (P, 6): column, row, inverse depth, and the place in space.
+    """
+    centre = points[chosen][:, None]
+    offset = points[near.clamp(min=0)] - centre
+    distance = offset[..., 3:].square().sum(-1)
+    usable = (near >= 0) & (near != chosen[:, None])
+    turn = torch.atan2(offset[..., 1], offset[..., 0]) / (2 * math.pi) * _SECTORS
+    # Sectors are centred on the rows and columns: a line of the sensor is in one sector to each side.
+    sector = turn.round().long() % _SECTORS
+    nearest, picks = [], []
+    for number in range(_SECTORS):
+        inside = torch.where(usable & (sector == number), distance, math.inf)
+        best = inside.topk(min(_SECTOR_POINTS, inside.shape[1]), dim=1, largest=False)
+        nearest.append(best.values)
+        picks.append(best.indices)
+    distance, pick = torch.cat(nearest, 1), torch.cat(picks, 1)
+    usable = distance.isfinite()
+    dx, dy, rise = offset[..., :3].gather(1, pick[..., None].expand(-1, -1, 3)).unbind(-1)
+    rise = rise / centre[..., 2]
+    typical = _low(distance, usable).clamp(min=1e-12)
+    closeness = torch.where(usable, 1 / (1 + distance / typical), 0)
+    # In units of the neighbourhood's radius the sums stay near 1, whatever the distances in pixels.
+    scale = torch.where(usable, dx.square() + dy.square(), 0).amax(1, keepdim=True).sqrt().clamp(min=1)
+    dx, dy = dx / scale, dy / scale
+    design = torch.stack((torch.ones_like(dx), dx, dy), -1)
+    plane, spread = _solved(design, rise, closeness)
+    for _ in range(_PASSES):
+        rest = (rise - (design * plane[:, None]).sum(-1)).abs()
+        tolerance = _low(rest, usable).clamp(min=_FLAT)
+        plane, spread = _solved(design, rise, closeness / (1 + (rest / tolerance).square()))
+    solved = (usable.sum(1) >= _LEAST_POINTS) & spread & plane.isfinite().all(1)
+    slopes = plane[:, 1:] / scale * centre[:, 0, 2:3]
+    return solved, torch.cat((centre[:, 0, 2:3] * (1 + plane[:, :1]), slopes), 1)
+
+
+def _low(values: Tensor, usable: Tensor) -> Tensor:
+    """The value (N, 1) that `_OWN_SHARE` of the usable ones (N, M) do not exceed; infinite where none is usable."""
+    ordered = torch.where(usable, values, math.inf).sort(1).values
+    rank = (usable.sum(1, keepdim=True) * _OWN_SHARE).ceil().long() - 1
+    return ordered.gather(1, rank.clamp(min=0))
+
+
+def _solved(design: Tensor, rise: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted least squares (N, 3) of rises (N, M) with the centre as one more point; and whether the points spread in two directions."""
+    weighted = design * weight[..., None]
+    normal = weighted.transpose(1, 2) @ design
+    normal[:, 0, 0] += 1
+    right = (weighted * rise[..., None]).sum(1)
+    mean = normal[:, 0, 1:] / normal[:, :1, 0]
+    xx = normal[:, 1, 1] - normal[:, 0, 0] * mean[:, 0] ** 2
+    yy = normal[:, 2, 2] - normal[:, 0, 0] * mean[:, 1] ** 2
+    xy = normal[:, 1, 2] - normal[:, 0, 0] * mean[:, 0] * mean[:, 1]
+    spread = xx * yy - xy * xy >= _THINNEST * (xx + yy) ** 2
+    ridge = torch.eye(3, dtype=design.dtype) * 1e-6
+    return torch.linalg.solve_ex(normal + ridge, right)[0], spread
