@@ -69,7 +69,7 @@ def save_large(photo: torch.Tensor) -> None:
     """Writes the normals that tiles give a photograph, beside those of one pass."""
     model = depth_normal.load_model("tiny")
     maps = (model.estimate(photo, tiles=tiles).normals for tiles in (0, 3))
-    save(ROOT / "workflows" / "Large Picture.jpg", [at_size(encode_normal_map(normals))[:, 60:340] for normals in maps])
+    save(ROOT / "workflows" / "Large Image.jpg", [at_size(encode_normal_map(normals))[:, 60:340] for normals in maps])
 
 
 def save_uses(photo: torch.Tensor) -> None:

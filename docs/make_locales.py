@@ -5,9 +5,9 @@ python docs/make_locales.py [ja zh]
 Translations stand in locales/LANGUAGE.json, found by the English: `texts` by sentence, cell or paragraph, `names` by the name of an input
 or output, or by NODE.NAME where one node means something else by it, `choices` by what a list offers, or by NAME.CHOICE where the list of
 that name means something else by it, `messages` by the templates of locales/messages.json, which are what Python says in the page while
-nodes run and when they fail. What is said in several places is translated once. A run puts what is new there, with nothing in its
-place, and takes out what is no longer said; tests/test_locales.py names what is left to do. English needs no files: it is what the server
-says and what web/docs/NODE.md holds.
+nodes run and when they fail, `notes` by the lines of the workflows' notes and by their titles. What is said in several places is
+translated once. A run puts what is new there, with nothing in its place, and takes out what is no longer said; tests/test_locales.py
+names what is left to do. English needs no files: it is what the server says and what web/docs/NODE.md holds.
 
 ComfyUI's page translates names and tooltips by locales/. For the rest the pack's scripts read web/languages/LANGUAGE.json.
 """
@@ -25,6 +25,10 @@ from depth_normal import NODE_CLASS_MAPPINGS
 from depth_normal.nodes.old_ids import OWN_IDS
 
 ROOT = Path(__file__).resolve().parents[1]
+WORKFLOWS = ROOT / "workflows"
+NOTES = {"Note", "MarkdownNote"}
+MARK = r"^(#+ |\d+\. |- )"
+"""What stands before a line in Markdown. web/templates.js leaves it out, too."""
 LOCALES, PAGES, SCRIPTS = ROOT / "locales", ROOT / "web" / "docs", ROOT / "web"
 QUOTES = {"ja": "「」", "zh": "“”"}
 """The languages, and the quotation marks in which their texts name widgets and nodes."""
@@ -40,7 +44,7 @@ NAMES = {
 TWINS = {own: old for old, own in OWN_IDS.items()}
 QUOTED = r"(?<!\*)\*([^\s*](?:[^*]*[^\s*])?)\*(?!\*)"
 """What a translation calls by its English name: a widget, an output or a node in asterisks."""
-SECTIONS = ("names", "texts", "choices", "messages")
+SECTIONS = ("names", "texts", "choices", "messages", "notes")
 Say = Callable[[str, str, str], str]
 """(section, English, place) -> what is shown."""
 
@@ -94,7 +98,7 @@ def settings(say: Say) -> dict[str, Any]:
 
 
 def page_table(say: Say) -> dict[str, Any]:
-    """What the pack's scripts translate in ComfyUI's page: what lists offer, by CHOICE or NAME.CHOICE, and Python's messages."""
+    """What the pack's scripts translate in ComfyUI's page: what lists offer, by CHOICE or NAME.CHOICE, Python's messages, and notes."""
     choices: dict[str, str] = {}
     for node in NODE_CLASS_MAPPINGS.values():
         for name, choice in choices_to_translate(node):
@@ -102,12 +106,31 @@ def page_table(say: Say) -> dict[str, Any]:
             choices[choice] = usual
             if label != usual:
                 choices[f"{name}.{choice}"] = label
-    return {"choices": dict(sorted(choices.items())), "messages": {words: say("messages", words, "message") for words in messages()}}
+    spoken = {words: say("messages", words, "message") for words in messages()}
+    return {
+        "choices": dict(sorted(choices.items())),
+        "messages": spoken,
+        "notes": {words: say("notes", words, at) for words, at in notes()},
+    }
 
 
 def messages() -> list[str]:
     """Templates of Python's messages: {0} stands for what differs, and is kept as it is."""
     return json.loads((LOCALES / "messages.json").read_text(encoding="utf-8"))
+
+
+def notes() -> Iterator[tuple[str, str]]:
+    """Yields what the workflows say, and which says it: titles that are no node's name, and the lines of notes without their marks."""
+    for path in sorted(WORKFLOWS.glob("*.json")):
+        whole = json.loads(path.read_text(encoding="utf-8"))
+        parts = [whole, *whole.get("definitions", {}).get("subgraphs", [])]
+        for part in parts:
+            titled = [*part.get("groups", []), *part["nodes"], *([{"title": part["name"]}] if part is not whole else [])]
+            yield from ((each["title"], path.stem) for each in titled if re.search("[a-z]", each.get("title") or ""))
+            for node in part["nodes"]:
+                if node["type"] in NOTES:
+                    lines = (re.sub(MARK, "", line) for line in node["widgets_values"][0].splitlines())
+                    yield from ((line, path.stem) for line in lines if re.search("[a-z]", line))
 
 
 def help_page(node_id: str, say: Say) -> str:
@@ -169,7 +192,7 @@ def updated(language: str) -> dict[str, dict[str, str]]:
 def speaker(language: str) -> Say:
     """Says things in a language: English where there is no translation."""
     translations, (opening, closing) = read(language), QUOTES[language]
-    names, texts, choices, spoken = (translations[section] for section in SECTIONS)
+    names, texts, choices, spoken, notes = (translations[section] for section in SECTIONS)
 
     def name_of(word: str, place: str) -> str:
         return names.get(f"{place}.{word}") or names.get(word) or ""
@@ -179,8 +202,16 @@ def speaker(language: str) -> Say:
             return name_of(words, place) or words
         if section == "choices":
             return choices.get(f"{place}.{words}") or choices.get(words) or words
-        own = (spoken if section == "messages" else texts).get(words) or words
-        return re.sub(QUOTED, lambda found: quoted(found, place), own)
+        own = {"messages": spoken, "notes": notes}.get(section, texts).get(words) or words
+        own = re.sub(QUOTED, lambda found: quoted(found, place), own)
+        if section != "notes":
+            return own
+        # Markdown ends no bold words between a bracket and a letter.
+        return re.sub(r"(\*\*[^*]+[)\uff09]\*\*)(?=\w)", r"\1 ", re.sub(r"\*\*([^*]+)\*\*", bold, own))
+
+    def bold(found: re.Match[str]) -> str:
+        word = found[1]
+        return f"**{notes.get(word) or texts.get(word) or choices.get(word) or word}**"
 
     def quoted(found: re.Match[str], place: str) -> str:
         own = name_of(found[1], place) or texts.get(found[1])

@@ -22,7 +22,7 @@ from depth_normal.utils import check_images, images_to_rgb
 IMAGES = Path(__file__).resolve().parent / "images"
 WIDTH, HEIGHT, GAP = 480, 320, 6
 PAPER, INK = (255, 255, 255), (255, 255, 255)
-PHOTO, WALL = shlex.quote(str(DEMO_IMAGE)), shlex.quote(str(IMAGES / "wall.jpg"))
+PHOTO, WALL = shlex.quote(str(DEMO_IMAGE)), shlex.quote(str(IMAGES.parent.parent / "media" / "demo_files" / "wall.jpg"))
 COMMANDS = {
     "estimate": f"estimate {PHOTO}",
     "relight": f"relight {PHOTO} --light 185,18 --intensity 1.4 --shadows 0.8 --light-size 0.05 --ambient 0.12",

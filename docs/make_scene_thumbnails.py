@@ -3,7 +3,8 @@
     python docs/thumbnail_scenes.py --out DIR          (in a Python with bpy)
     python docs/make_scene_thumbnails.py [DIR]
 
-Without DIR only those are made that need no scenes: *Tiny Preview*, *Mesh from Photo* and *Compare Models*, which show what the pack's own
+Without DIR only those are made that need no scenes: *Depth and Normals*, of the demo image, and
+*Tiny Preview*, *Mesh from Photo* and *Compare Models*, which show what the pack's own
 network makes of the demo's photograph.
 """
 
@@ -23,6 +24,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_image
 from depth_normal.geometry.images.render import depth_to_image
 from depth_normal.geometry.surfaces.mesh import MeshOptions, depth_to_mesh
+from depth_normal.media.demo import DEMO_IMAGES
 from depth_normal.utils import check_images, images_to_rgb, to_image
 
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
@@ -62,7 +64,12 @@ def scene_thumbnails(folder: Path) -> None:
 
 
 def tiny_thumbnails() -> None:
-    """Those of the demo's photograph."""
+    """Those of the demo's photograph and of the demo image."""
+    room = images_to_rgb(check_images(read_image(DEMO_IMAGES["breakfast.jpg"])))[..., 160:800]
+    found = depth_normal.load_model("tiny").estimate(room)
+    assert found.depth is not None and found.normals is not None and found.quantity is not None
+    maps = (depth_to_image(found.depth, found.quantity), encode_normal_map(found.normals))
+    save("Depth and Normals", [as_pixels(each) for each in (room, *maps)], "by tiny, in the pack")
     photo = images_to_rgb(check_images(read_image(DEMO_IMAGE)))[..., 60:460]
     estimate = depth_normal.load_model("tiny").estimate(photo)
     assert estimate.depth is not None and estimate.normals is not None and estimate.quantity is not None

@@ -27,9 +27,9 @@ PANEL = 256
 
 
 def main() -> None:
-    """Writes docs/images/wall.jpg, docs/images/pbr_maps.jpg, the thumbnail of PBR Textures and the pages' images."""
+    """Writes media/demo_files/wall.jpg, docs/images/pbr_maps.jpg, the thumbnail of PBR Textures and the pages' images."""
     photo = wall()
-    write(ROOT / "docs/images/wall.jpg", photo)
+    write(ROOT / "media/demo_files/wall.jpg", photo)
     options = PbrOptions(borders=SEAMLESS)
     beyond = margins(SIDE, SIDE, 0.25)
     known = seamless_estimate(load_model("tiny").estimate(wrap(photo, beyond), derive=with_normals), beyond)

@@ -4,6 +4,7 @@ from ..model_loader.comfy.interrupt import interruptible
 from ..model_loader.comfy.server import when_started
 from . import (
     aio,
+    demo,
     depth_and_normals,
     depth_anything_v2,
     diffusion,
@@ -47,6 +48,7 @@ NODES = (
     *textures.NODES,
     *materials.NODES,
     *interop.NODES,
+    *demo.NODES,
     *files.NODES,
     *meshes.NODES,
 )

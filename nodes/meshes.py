@@ -1,4 +1,4 @@
-"""Saves raw depth as textured meshes or printable reliefs."""
+"""Saves raw depth as textured meshes or printable reliefs, and converts it for core ComfyUI's 3D nodes."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate
 from ..geometry.files import FORMATS, PLY_AXES, SaveOptions, save_surface
-from ..geometry.surfaces.mesh import MAX_POINTS, MeshOptions
+from ..geometry.files.mesh_files import write_glb, write_ply
+from ..geometry.surfaces.mesh import MAX_POINTS, Mesh, MeshOptions, depth_to_meshes, joined_meshes
 from ..geometry.surfaces.relief import LIMITS, RAISED, ReliefOptions
+from ..model_loader.comfy.meshes import comfy_file_3d, comfy_mesh, load_3d_camera
 from .batches import one_by_one, with_progress
 from .checks import check_camera, check_geometry
 from .effect_inputs import check_numbers, number_widgets
 from .files import images_of
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, output_name, prefix_widget, save_numbered
-from .sockets import FILES, Inputs, Widget
+from .sockets import CONVERT, FILE_3D_GLB, FILE_3D_PLY, FILES, LOAD3D_CAMERA, MESH, Inputs, Widget
 from .widgets import (
     choice_widget,
     count_widget,
@@ -53,8 +56,30 @@ _FILE_TOOLTIPS = (
 )
 
 
+_WITHOUT_SKY = "Leaves out regions that look like sky"
+
+
 def _sky_widget(treatment: str) -> Widget:
     return switch_widget(True, f"{treatment}. Needs the image.")
+
+
+_IMAGE = "Texture of the mesh: the image that the geometry was estimated from, at any size. Without it the mesh has no colours."
+_POINTS = (
+    "Largest number of points. Larger maps are subsampled: every second, third, ... pixel is used; the "
+    "texture keeps its detail. 0: all pixels."
+)
+_JUMP = (
+    "Largest jump of depth between neighbouring pixels that is not cut, as a share of the depth, beyond the "
+    "slope of the surface there. Smaller: more cuts."
+)
+
+
+def _mesh_options(max_points: int, max_jump: float, drop_sky: bool, fov: float, near_far_ratio: float) -> MeshOptions:
+    """Checks the widgets that both mesh nodes have."""
+    check_range("max_points", max_points, 0, MAX_MESH_POINTS)
+    check_range("max_jump", max_jump, *MAX_JUMP_WIDGET)
+    check_camera(fov, near_far_ratio)
+    return MeshOptions(max_jump, max_points, fov=fov, near_far_ratio=near_far_ratio, drop_sky=drop_sky)
 
 
 class SaveMesh(SavingNode):
@@ -94,26 +119,17 @@ class SaveMesh(SavingNode):
         geometry = (
             "Depth as numbers, e.g. from Depth & Normals. Each image of a batch gets its own file, the views of one scene a common one."
         )
-        image = "Texture of the mesh: the image that the geometry was estimated from, at any size. Without it the mesh has no colours."
         formats = "File format. glb: the image as texture. ply: coloured points."
-        points = (
-            "Largest number of points. Larger maps are subsampled: every second, third, ... pixel is used; the "
-            "texture keeps its detail. 0: all pixels."
-        )
-        jump = (
-            "Largest jump of depth between neighbouring pixels that is not cut, as a share of the depth, beyond the "
-            "slope of the surface there. Smaller: more cuts."
-        )
         up = "Axis that points up in a ply: y in most viewers, z in Blender. A glb needs no choice."
         return {
             "required": {"geometry": geometry_input(geometry)},
             "optional": {
-                "image": image_input(image),
+                "image": image_input(_IMAGE),
                 "filename_prefix": prefix_widget(MESH_PREFIX, ".glb"),
                 "format": choice_widget(MESH_FORMATS, formats),
-                "max_points": count_widget(MAX_POINTS, 0, MAX_MESH_POINTS, points),
-                "max_jump": number_widget(0.05, *MAX_JUMP_WIDGET, 0.01, jump, advanced=True),
-                "drop_sky": _sky_widget("Leaves out regions that look like sky"),
+                "max_points": count_widget(MAX_POINTS, 0, MAX_MESH_POINTS, _POINTS),
+                "max_jump": number_widget(0.05, *MAX_JUMP_WIDGET, 0.01, _JUMP, advanced=True),
+                "drop_sky": _sky_widget(_WITHOUT_SKY),
                 "fov": fov_widget(),
                 "near_far_ratio": near_far_ratio_widget(),
                 "ply_up": choice_widget(tuple(PLY_AXES), up, advanced=True),
@@ -139,10 +155,7 @@ class SaveMesh(SavingNode):
         """Saves the files."""
         estimate = check_geometry(geometry)
         check_choice("format", format, MESH_FORMATS)
-        check_range("max_points", max_points, 0, MAX_MESH_POINTS)
-        check_range("max_jump", max_jump, *MAX_JUMP_WIDGET)
-        check_camera(fov, near_far_ratio)
-        mesh = MeshOptions(max_jump, max_points, fov=fov, near_far_ratio=near_far_ratio, drop_sky=drop_sky)
+        mesh = _mesh_options(max_points, max_jump, drop_sky, fov, near_far_ratio)
         name = fill_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
         return _saved(estimate, image, name, f".{format}", SaveOptions(ply_up=ply_up, mesh=mesh))
 
@@ -235,4 +248,87 @@ def _saved(estimate: Estimate, image: Tensor | None, name: str, suffix: str, opt
     return {"ui": {**file_entries(written), "text": lines}, "result": (names, lines)}
 
 
-NODES = (SaveMesh, SaveRelief)
+class GeometryToMesh:
+    """Converts geometry for core's 3D nodes."""
+
+    NODE_ID = "DepthNormal_GeometryToMesh"
+    DISPLAY_NAME = "Geometry to Mesh"
+    DESCRIPTION = (
+        "Converts depth to a mesh, a GLB file and a point cloud for ComfyUI's own 3D nodes: Save 3D Model, Preview 3D, Preview Point "
+        "Cloud. It is cut between things that stand behind each other. Takes metric depth, relative depth and disparity."
+    )
+    CATEGORY, FUNCTION = CONVERT, "execute"
+    RETURN_TYPES: ClassVar = (MESH, FILE_3D_GLB, FILE_3D_PLY, LOAD3D_CAMERA)
+    RETURN_NAMES: ClassVar = ("mesh", "model_3d", "point_cloud", "camera_info")
+    OUTPUT_IS_LIST: ClassVar = (True, True, True, True)
+    OUTPUT_TOOLTIPS: ClassVar = (
+        "Mesh with the image as texture, for Save 3D Model and mesh tools. One for each image, or one for all views of a scene.",
+        "The mesh as a GLB file, as Save Mesh writes it: with normals, shown without lighting. For Preview 3D and Save 3D Model.",
+        "The coloured points as a PLY file, y up. For Preview Point Cloud.",
+        "The camera of the image, in the units of the 3D viewers: they start with the image's view.",
+    )
+    SEARCH_ALIASES: ClassVar = [
+        "depth to mesh",
+        "image to mesh",
+        "image to 3d",
+        "mesh",
+        "3d model",
+        "glb",
+        "ply",
+        "point cloud",
+        "camera",
+        "convert geometry",
+    ]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        geometry = (
+            "Depth as numbers, e.g. from Depth & Normals. Each image of a batch becomes its own mesh, the views of one scene a common one."
+        )
+        return {
+            "required": {"geometry": geometry_input(geometry)},
+            "optional": {
+                "image": image_input(_IMAGE),
+                "max_points": count_widget(MAX_POINTS, 0, MAX_MESH_POINTS, _POINTS),
+                "max_jump": number_widget(0.05, *MAX_JUMP_WIDGET, 0.01, _JUMP, advanced=True),
+                "drop_sky": _sky_widget(_WITHOUT_SKY),
+                "fov": fov_widget(),
+                "near_far_ratio": near_far_ratio_widget(),
+            },
+        }
+
+    def execute(
+        self,
+        geometry: Any,
+        image: Tensor | None = None,
+        max_points: int = MAX_POINTS,
+        max_jump: float = 0.05,
+        drop_sky: bool = True,
+        fov: float = 0.0,
+        near_far_ratio: float = 0.0,
+    ) -> tuple[list[Any], ...]:
+        """Returns core's values, one of each kind for each mesh."""
+        estimate = check_geometry(geometry)
+        options = _mesh_options(max_points, max_jump, drop_sky, fov, near_far_ratio)
+        whole = FORMATS[".glb"].holds(estimate)
+        parts = [estimate] if whole else with_progress(one_by_one(estimate), estimate.batch)
+        images: Iterable[Tensor | None] = repeat(None) if image is None else images_of(estimate, image, whole)
+        made = [_for_core(*pair, options) for pair in zip(parts, images, strict=False)]
+        return tuple(map(list, zip(*made, strict=True)))
+
+
+def _for_core(estimate: Estimate, image: Tensor | None, options: MeshOptions) -> tuple[Any, Any, Any, dict[str, Any]]:
+    """One mesh as all that core's nodes take."""
+    meshes = depth_to_meshes(estimate, image, options)
+    common = meshes[0] if len(meshes) == 1 else joined_meshes(meshes)
+    points = Mesh(common.points, np.empty((0, 3), np.uint32), common.normals, common.colours)
+    return (
+        comfy_mesh(common),
+        comfy_file_3d(".glb", lambda path: write_glb(path, meshes)),
+        comfy_file_3d(".ply", lambda path: write_ply(path, points)),
+        load_3d_camera(estimate, meshes, options.fov),
+    )
+
+
+NODES = (SaveMesh, SaveRelief, GeometryToMesh)

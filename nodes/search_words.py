@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _ALSO = {
+    "demo image": "示例图片 演示图片 サンプル画像 デモ画像",
+    "demo video": "示例视频 演示视频 サンプル動画 デモ動画",
     "depth": "深度 デプス 奥行き",
     "normal": "法线 法線 ノーマル",
     "z depth": "Z深度 Zデプス",

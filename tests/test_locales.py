@@ -60,3 +60,30 @@ def test_names_hold_nothing_that_the_page_takes_for_its_own(language):
         *(found["texts"].get(words) for node in LOCALES.NODE_CLASS_MAPPINGS.values() for words in (node.DISPLAY_NAME, node.DESCRIPTION)),
     ]
     assert [words for words in shown if words and re.search(r"[{}@|]", words)] == []
+
+
+def test_what_needs_no_translation_is_still_a_choice():
+    lists = [LOCALES.choices_of(node) for node in LOCALES.NODE_CLASS_MAPPINGS.values()]
+    choices = {str(choice) for each in lists for found in each.values() for choice in found}
+    assert set(LOCALES.NAMES) <= choices and {*LOCALES.LISTS_OF_NAMES} <= {name for each in lists for name in each}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_labels_of_a_list_differ(language):
+    say = LOCALES.speaker(language)
+    for node_id, node in LOCALES.NODE_CLASS_MAPPINGS.items():
+        for name, choices in LOCALES.choices_of(node).items():
+            labels = [say("choices", str(choice), name) for choice in choices]
+            assert len(set(labels)) == len(labels), (node_id, name)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_tooltips_call_choices_by_their_labels(language):
+    """A list shows labels alone, so an English choice in its tooltip would name nothing that can be seen."""
+    shown = LOCALES.node_definitions(LOCALES.speaker(language))
+    say = LOCALES.speaker(language)
+    for node_id, node in LOCALES.NODE_CLASS_MAPPINGS.items():
+        for name, choice in LOCALES.choices_to_translate(node):
+            if say("choices", choice, name) != choice:
+                tooltip = shown[node_id]["inputs"][name]["tooltip"]
+                assert not re.search(rf"(?<![\w`]){re.escape(choice)}[:\uff1a]", tooltip, re.ASCII), (node_id, name)

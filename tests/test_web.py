@@ -92,3 +92,30 @@ def read_by_the_page(tmp_path, monkeypatch):
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+@needs_node
+def test_a_template_is_translated_line_by_line_in_every_part(tmp_path):
+    note = {"type": "MarkdownNote", "title": "Read me", "widgets_values": ["## Depth\n\n1. Press **Run**.\n- unknown"]}
+    kept = {"type": "PreviewImage", "title": "Mine", "widgets_values": ["Depth"]}
+    graph = {
+        "nodes": [note, kept],
+        "groups": [{"title": "Depth"}],
+        "definitions": {"subgraphs": [{"name": "Depth", "nodes": [{"type": "Any", "title": "Depth"}]}]},
+    }
+    script = tmp_path / "translate.mjs"
+    script.write_text(
+        "const [language, texts, graph] = process.argv.slice(2)\n"
+        "const { setTable } = await import(language)\n"
+        "const { translatedGraph } = await import(texts)\n"
+        "setTable({ messages: {}, notes: { Depth: 'DEPTH', 'Press **Run**.': 'RUN', 'Read me': 'READ' } })\n"
+        "console.log(JSON.stringify(translatedGraph(JSON.parse(graph))))\n"
+    )
+    modules = [(ROOT / "web" / name).as_uri() for name in ("language.js", "template_texts.js")]
+    done = subprocess.run(["node", str(script), *modules, json.dumps(graph)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "nodes": [{"type": "MarkdownNote", "title": "READ", "widgets_values": ["## DEPTH\n\n1. RUN\n- unknown"]}, kept],
+        "groups": [{"title": "DEPTH"}],
+        "definitions": {"subgraphs": [{"name": "DEPTH", "nodes": [{"type": "Any", "title": "DEPTH"}]}]},
+    }

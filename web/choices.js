@@ -22,6 +22,7 @@ function decorate(node) {
 
 app.registerExtension({
   name: 'DepthNormal.Choices',
-  init: loadTable,
+  // The page has no global app yet.
+  init: () => loadTable(app.extensionManager?.setting?.get('Comfy.Locale')),
   nodeCreated: decorate,
 })

@@ -5,9 +5,9 @@ export const LANGUAGES = ['ja', 'zh']
 
 /**
  * Texts by their English; empty in English and until `loadTable` is done.
- * @type {{ choices: Record<string, string>, messages: Record<string, string> }}
+ * @type {{ choices: Record<string, string>, messages: Record<string, string>, notes: Record<string, string> }}
  */
-export const table = { choices: {}, messages: {} }
+export const table = { choices: {}, messages: {}, notes: {} }
 
 /** @type {{ found: RegExp, order: number[], words: string }[]} */
 let templates = []
@@ -15,11 +15,11 @@ let templates = []
 /** @returns {string | undefined} The setting of ComfyUI's page. */
 export const language = () => globalThis.app?.extensionManager?.setting?.get('Comfy.Locale')
 
-/** Reads the texts of the page's language. Without them the page stays English. */
-export async function loadTable() {
-  if (!LANGUAGES.includes(language())) return
+/** Reads the texts of a language. Without them the page stays English. @param {string | undefined} language */
+export async function loadTable(language) {
+  if (!LANGUAGES.includes(language)) return
   try {
-    const answer = await fetch(new URL(`./languages/${language()}.json`, import.meta.url))
+    const answer = await fetch(new URL(`./languages/${language}.json`, import.meta.url))
     if (answer.ok) setTable(await answer.json())
   } catch (error) {
     console.warn('Depth & Normals: no translations of lists, messages and notes:', error)

@@ -1,12 +1,15 @@
-// The order of the pack's workflows in the template browser. The page shows them as the server's disk lists them, under their files' names.
+// The order of the pack's workflows in the template browser, and their words in the page's language.
+// The page shows them as the server's disk lists them, under their files' names.
 
 import { api } from '../../scripts/api.js'
+import { app } from '../../scripts/app.js'
+import { translatedGraph } from './template_texts.js'
 
 /** First what needs no download, then what downloads a model, then what needs more than that. */
 export const ORDER = [
-  'Tiny Preview', 'Relight Live', 'Depth of Field', 'Mesh from Photo', 'PBR Textures', 'Large Picture', 'Compare Models', 'Video Depth', 'Video Normals',
-  'MiDaS Depth and Normal Map', 'Depth Anything V2', 'Depth Anything 3 in Metres', 'ZoeDepth in Metres', 'Geometry to Normals and Light', 'Relight',
-  'Depth Parallax', 'Stereo 3D', 'ControlNet with Normals', 'Marigold Depth and Normals', 'Lotus Depth and Normals', 'LBM Depth and Normals',
+  'Depth and Normals', 'Tiny Preview', 'Relight Live', 'Depth of Field', 'Depth Parallax', 'Stereo 3D', 'Mesh from Photo', 'PBR Textures', 'Large Image',
+  'Video Depth', 'Video Normals', 'Compare Models', 'Geometry to Normals and Light', 'Relight',
+  'MiDaS Depth and Normal Map', 'Depth Anything V2', 'Depth Anything 3 in Metres', 'ZoeDepth in Metres', 'ControlNet with Normals', 'Marigold Depth and Normals', 'Lotus Depth and Normals', 'LBM Depth and Normals',
 ]
 
 /** Names in the order above; what is not in it comes last. */
@@ -16,11 +19,22 @@ export function inOrder(names) {
 }
 
 const folder = decodeURIComponent(new URL(import.meta.url).pathname.split('/').at(-2))
-const getTemplates = api.getWorkflowTemplates
+const listed = new Set()
+const getTemplates = api.getWorkflowTemplates, loadGraph = app.loadGraphData
 
 if (getTemplates) {
   api.getWorkflowTemplates = async function (...words) {
     const templates = await getTemplates.apply(this, words)
-    return Array.isArray(templates?.[folder]) ? { ...templates, [folder]: inOrder(templates[folder]) } : templates
+    if (!Array.isArray(templates?.[folder])) return templates
+    for (const name of templates[folder]) listed.add(name)
+    return { ...templates, [folder]: inOrder(templates[folder]) }
+  }
+}
+
+if (loadGraph) {
+  // Only what is opened as a template: whoever saved a graph keeps its words. A page that does not say so opens it in English.
+  app.loadGraphData = function (graph, clean, restore, name, options, ...rest) {
+    const ours = options?.openSource === 'template' && listed.has(name)
+    return loadGraph.call(this, ours ? translatedGraph(graph) : graph, clean, restore, name, options, ...rest)
   }
 }

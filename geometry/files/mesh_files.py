@@ -202,9 +202,13 @@ def _jpeg(texture: np.ndarray) -> bytes:
     return packed.getvalue()
 
 
+def linear_colours(colours: np.ndarray) -> np.ndarray:
+    """SRGB colours (..., 3) in [0, 1] as linear light in [0, 1], which a glTF's points have. IEC 61966-2-1."""
+    return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+
+
 def _linear_levels(colours: np.ndarray) -> np.ndarray:
-    """SRGB colours as (N, 4) linear levels of 65535, opaque. IEC 61966-2-1."""
-    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    """SRGB colours as (N, 4) linear levels of 65535, opaque."""
     levels = np.full((len(colours), 4), 65535, np.uint16)
-    levels[:, :3] = np.round(linear * 65535)
+    levels[:, :3] = np.round(linear_colours(colours) * 65535)
     return levels

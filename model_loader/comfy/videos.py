@@ -127,6 +127,15 @@ def opened_video(video: Any) -> VideoFile | VideoFrames:
     return VideoFile(source, video_header(source, name), *(Fraction(value).limit_denominator(10**6) for value in (start, seconds)))
 
 
+def video_of_file(path: Path) -> Any:
+    """ComfyUI's own VIDEO of a file.
+
+    Raises:
+        RuntimeError: ComfyUI is not running here, or too old for videos.
+    """
+    return _file_class()(str(path))
+
+
 def _file_class() -> Callable[[str], Any]:
     for name, parts in (("comfy_api.latest", ("InputImpl", "VideoFromFile")), ("comfy_api.input_impl", ("VideoFromFile",))):
         found: Any = sys.modules.get(name)

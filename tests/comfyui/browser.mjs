@@ -14,7 +14,7 @@ const set = settings => fetch(server + '/settings', {
 await set({ 'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en' })
 
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'] })
-const page = await browser.newPage({ viewport: { width: 1500, height: 950 } })
+const page = await browser.newPage({ viewport: { width: 1600, height: 950 } })
 page.setDefaultTimeout(60000)
 const bad = new Set()
 page.on('response', answer => { if (answer.status() >= 400) bad.add(`${answer.status()} ${answer.url().replace(server, '')}`) })
@@ -62,11 +62,12 @@ async function help(type) {
   return page.locator('body').innerText()
 }
 
-const report = { templates: {}, files: {} }
+const report = { templates: {}, scales: {}, files: {} }
 await start()
 for (const file of files) {
   const workflow = JSON.parse(fs.readFileSync(file, 'utf8')), name = path.parse(file).name
   report.templates[name] = await fromTemplates(name, workflow.nodes.length)
+  report.scales[name] = await page.evaluate(() => window.app.canvas.ds.scale)
   report.files[name] = await fromFile(workflow)
 }
 report.old = await fromFile(JSON.parse(fs.readFileSync(old, 'utf8')))

@@ -22,7 +22,7 @@ page.on('pageerror', error => report.errors.push(error.message))
 
 // One lamp and its image are enough, large enough to be hit.
 const workflow = JSON.parse(fs.readFileSync(file, 'utf8'))
-for (const node of workflow.nodes) if (node.type === 'LoadImage') node.widgets_values[0] = picture
+for (const node of workflow.nodes) if (node.type === 'DepthNormal_DemoImage') node.widgets_values[0] = picture
 
 async function start() {
   await page.goto(server, { waitUntil: 'domcontentloaded' })

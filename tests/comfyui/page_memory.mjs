@@ -20,7 +20,7 @@ page.on('pageerror', error => report.errors.push(error.message))
 const tools = await page.context().newCDPSession(page)
 
 const workflow = JSON.parse(fs.readFileSync(file, 'utf8'))
-for (const node of workflow.nodes) if (node.type === 'LoadImage') node.widgets_values[0] = picture
+for (const node of workflow.nodes) if (node.type === 'DepthNormal_DemoImage') node.widgets_values[0] = picture
 
 await page.addInitScript(() => {
   const { getContext } = HTMLCanvasElement.prototype

@@ -201,7 +201,7 @@ def main() -> int:
     if arguments.image:
         name = client.upload(arguments.image)
         for call in converted.prompt.values():
-            if call["class_type"] in ("LoadImage", "LoadImageMask"):
+            if call["class_type"] in ("LoadImage", "LoadImageMask", "DepthNormal_DemoImage"):
                 call["inputs"]["image"] = name
     for setting in arguments.set:
         place, _, value = setting.partition("=")

@@ -62,13 +62,18 @@ def test_templates_open_from_the_template_browser(seen, workflow):
     assert not [bad for bad in seen["bad"] if (workflow.stem in bad or "Depth-Normal" in bad) and "/en.md" not in bad]
 
 
+def test_templates_open_at_a_size_at_which_the_classic_canvas_writes_words(seen):
+    assert {name: scale for name, scale in seen["scales"].items() if scale < 0.7} == {}
+    assert len(seen["scales"]) == len(WORKFLOWS)
+
+
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_saved_widget_values_stay_what_they_were(seen, workflow):
     opened = seen["files"][workflow.stem]
     assert all(node["known"] for node in opened["nodes"]) and not opened["dialogs"]
     shown = {str(node["id"]): node["widgets"] for node in opened["nodes"]}
     for node in json.loads(workflow.read_text())["nodes"]:
-        if isinstance(node.get("widgets_values"), list) and node["type"] not in ("LoadImage", "MarkdownNote"):
+        if isinstance(node.get("widgets_values"), list) and node["type"] != "MarkdownNote":
             values = [value for name, value in shown[str(node["id"])].items() if not name.startswith("$$")]
             assert values[: len(node["widgets_values"])] == node["widgets_values"], node["type"]
 

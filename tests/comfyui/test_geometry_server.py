@@ -166,6 +166,63 @@ def test_our_meshes_go_to_cores_3d_preview(server, scene):
     assert outputs["shown"]["result"][0] == "ours/mesh_00001.glb" and outputs["plate"]["result"][0] == "3d/relief_00001.stl"
 
 
+def test_cores_3d_nodes_take_our_mesh_files_and_camera(server, scene):
+    """The mesh has glTF's axes, which are OpenGL's; the files are shown from where the image was taken."""
+    graph = scene | {
+        "to": node("GeometryToMesh", geometry=["2", 0], image=["3", 0]),
+        "mesh": core("SaveGLB", mesh=["to", 0], filename_prefix="core/mesh"),
+        "shown": core("Preview3D", model_file=["to", 1], camera_info=["to", 3]),
+    }
+    graph["plain"] = node("GeometryToMesh", geometry=["2", 0])
+    graph["bare"] = core("SaveGLB", mesh=["plain", 0], filename_prefix="core/bare")
+    described = server.request("/object_info")
+    file_types = described["SaveGLB"]["input"]["required"]["mesh"][0]
+    if "FILE_3D_PLY" in file_types:
+        graph["cloud"] = core("SaveGLB", mesh=["to", 2], filename_prefix="core/cloud")
+    if "FILE_3D_GLB" in file_types:
+        graph["file"] = core("SaveGLB", mesh=["to", 1], filename_prefix="core/file")
+    outputs = done(server, graph)
+    for name in ("mesh", "bare", *({"file"} & graph.keys())):
+        (entry,) = outputs[name]["3d"]
+        points = glb_points(path_of(server, entry))
+        assert len(points) == HEIGHT * WIDTH - 64
+        assert abs(points @ NORMAL.numpy() + 3 * NORMAL[2].item()).max() < 1e-3
+    if "cloud" in graph:
+        (entry,) = outputs["cloud"]["3d"]
+        head = path_of(server, entry).read_bytes()[:400]
+        assert head.startswith(b"ply\n") and b"element vertex 3008\n" in head and b"element face" not in head and b"red" in head
+    name, camera = outputs["shown"]["result"][:2]
+    assert name.endswith(".glb") and camera["cameraType"] == "perspective"
+    assert camera["fov"] == pytest.approx(2 * np.degrees(np.arctan(np.tan(np.radians(30)) * HEIGHT / WIDTH)), abs=1e-3)
+
+
+def test_cores_glb_of_our_mesh_wears_the_image(server, scene):
+    """Where ComfyUI's MESH has a texture; the corner of the image is the corner of the mesh."""
+    graph = {
+        "1": scene["1"],
+        "3": scene["3"],
+        "to": node("GeometryToMesh", geometry=["1", 0], image=["3", 0]),
+        "mesh": core("SaveGLB", mesh=["to", 0], filename_prefix="core/worn"),
+    }
+    (entry,) = done(server, graph)["mesh"]["3d"]
+    data = path_of(server, entry).read_bytes()
+    (length,) = struct.unpack("<I", data[12:16])
+    document = json.loads(data[20 : 20 + length])
+    if "images" not in document:
+        pytest.skip("the MESH of this ComfyUI has no texture")
+    view = document["bufferViews"][document["images"][0]["bufferView"]]
+    start = 28 + length + view["byteOffset"]
+    texture = cv2.imdecode(np.frombuffer(data, np.uint8, view["byteLength"], start), cv2.IMREAD_COLOR)
+    assert (texture == cv2.imread(str(server.base / "input" / "texture.png"))).all()
+    accessor = document["accessors"][document["meshes"][0]["primitives"][0]["attributes"]["TEXCOORD_0"]]
+    at = 28 + length + document["bufferViews"][accessor["bufferView"]]["byteOffset"]
+    uvs = np.frombuffer(data, np.float32, 2 * accessor["count"], at).reshape(-1, 2)
+    points = glb_points(path_of(server, entry))
+    focal = WIDTH / 2 / np.tan(np.radians(30))
+    assert np.abs(uvs[:, 0] * WIDTH - (WIDTH / 2 - focal * points[:, 0] / points[:, 2])).max() < 0.01
+    assert np.abs(uvs[:, 1] * HEIGHT - (HEIGHT / 2 + focal * points[:, 1] / points[:, 2])).max() < 0.01
+
+
 @pytest.mark.parametrize(
     ("there", "back", "socket"),
     [("GeometryToMoGe", "MoGeToGeometry", "moge_geometry"), ("GeometryToDA3", "DA3ToGeometry", "da3_geometry")],

@@ -49,7 +49,10 @@ def lit(server):
         names = [each["name"] for each in node["inputs"] if "widget" in each]
         inputs = dict(zip(names, node["widgets_values"], strict=False))
         inputs |= {each["name"]: [str(links[each["link"]][1]), links[each["link"]][2]] for each in node["inputs"] if each.get("link")}
-        prompt[number] = {"class_type": node["type"], "inputs": {**inputs, **({"image": "coffee.jpg"} if "upload" in inputs else {})}}
+        prompt[number] = {
+            "class_type": node["type"],
+            "inputs": {**inputs, **({"image": "coffee.jpg"} if node["type"] == "DepthNormal_DemoImage" else {})},
+        }
     entry = server.run(prompt)
     assert entry["status"]["status_str"] == "success", entry["status"]
     (end,) = (number for number, node in nodes.items() if node["type"] == "PreviewImage")

@@ -66,7 +66,7 @@ def test_the_registry_ships_what_nodes_need_and_no_more():
     files = shipped()
     folders = {name.split("/")[0] for name in files if "/" in name}
     code = {"annotators", "geometry", "media", "model_loader", "nodes"}
-    assert folders == code | {"docs", "locales", "web", "workflows"}
+    assert folders == code | {"docs", "locales", "subgraphs", "web", "workflows"}
     assert {"__init__.py", "utils.py", "requirements.txt", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md"} <= {*files}
     assert "locales/zh/nodeDefs.json" in files and "locales/zh.json" not in files
     linked = re.findall(r"\]\((docs/[\w./-]+|workflows/[\w./-]+)", (ROOT / "README.md").read_text())

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.comfyui
 
 @pytest.mark.parametrize(
     ("workflow", "settings"),
-    [("MiDaS Depth and Normal Map", ('2.model="tiny"', '3.model="tiny"')), ("Tiny Preview", ()), ("Large Picture", ())],
+    [("MiDaS Depth and Normal Map", ('2.model="tiny"', '3.model="tiny"')), ("Tiny Preview", ()), ("Large Image", ())],
 )
 def test_a_workflow_runs_without_any_model_file(bare_server, photo, tmp_path, workflow, settings):
     image = bare_server.base / "input" / "astronaut.png"
@@ -81,7 +81,7 @@ def test_a_workflow_makes_its_files_without_any_model_file(bare_server, photo, t
 
 
 def test_a_photograph_becomes_a_material_without_any_model_file(bare_server, tmp_path):
-    words = ["--image", ROOT / "docs" / "images" / "wall.jpg", "--out", tmp_path, "--server", bare_server.address]
+    words = ["--image", ROOT / "media" / "demo_files" / "wall.jpg", "--out", tmp_path, "--server", bare_server.address]
     run = subprocess.run(
         [sys.executable, RUNNER, ROOT / "workflows" / "PBR Textures.json", *map(str, words)], capture_output=True, text=True, check=False
     )

@@ -28,7 +28,7 @@ def test_a_video_workflow_runs_as_published(bare_server, tmp_path, workflow):
         bare_server.base / "input" / "example.mp4", moving_ball(30), codec="libx264", options={"crf": "1"}, sound=(1.2, "aac")
     )
     graph = ROOT / "workflows" / f"{workflow}.json"
-    words = ["--out", tmp_path, "--server", bare_server.address, "--set", '4.codec="auto"']
+    words = ["--out", tmp_path, "--server", bare_server.address, "--set", '4.codec="auto"', "--set", '1.file="example.mp4"']
     run = subprocess.run([sys.executable, RUNNER, graph, *map(str, words)], capture_output=True, text=True, check=False)
     assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr + bare_server.log[-2000:]
     (made,) = (bare_server.base / "output" / "video").glob(f"{workflow.replace(' ', '_')}_*.mp4")

@@ -13,7 +13,7 @@ from depth_normal import NODE_CLASS_MAPPINGS
 INFO = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parents[1] / "object_info.py")))
 NOW = INFO.described(NODE_CLASS_MAPPINGS)
 # What file to load nobody can choose for the user.
-NO_DEFAULT = {("DepthNormal_LoadGeometry", "file")}
+NO_DEFAULT = {("DepthNormal_LoadGeometry", "file"), ("DepthNormal_DemoImage", "image"), ("DepthNormal_DemoVideo", "file")}
 
 
 @pytest.mark.parametrize("version", sorted(path.stem for path in INFO.KEPT.glob("*.json")))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.nodes.meshes import SaveMesh, SaveRelief
+from depth_normal.nodes.meshes import GeometryToMesh, SaveMesh, SaveRelief
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +84,9 @@ def test_names_that_leave_the_folder_and_normals_alone_are_refused(node, comfyui
         (SaveMesh, {"max_jump": 2.0}, "max_jump is 2"),
         (SaveMesh, {"near_far_ratio": 0.5}, "ratio"),
         (SaveMesh, {"ply_up": "x", "format": "ply"}, "up is 'x'"),
+        (GeometryToMesh, {"max_points": -1}, "max_points is -1"),
+        (GeometryToMesh, {"max_jump": 2.0}, "max_jump is 2"),
+        (GeometryToMesh, {"near_far_ratio": 0.5}, "ratio"),
         (SaveRelief, {"width": 0.0}, "width is 0"),
         (SaveRelief, {"raised": "all"}, "raised is 'all'"),
         (SaveRelief, {"max_points": 10**8}, "max_points is 100000000"),
@@ -93,3 +96,25 @@ def test_wrong_values_are_named(node, values, message, comfyui):
     with pytest.raises(ValueError, match=message):
         node().execute(slope(), **values)
     assert below(comfyui) == []
+
+
+def test_each_image_becomes_a_mesh_and_the_views_of_a_scene_one(comfyui, monkeypatch):
+    """What core's nodes do with them, tests/comfyui/test_geometry_server.py runs."""
+    latest = types.ModuleType("comfy_api.latest")
+    latest.Types = types.SimpleNamespace(MESH=CoreMesh, File3D=str)
+    monkeypatch.setitem(sys.modules, "comfy_api.latest", latest)
+    monkeypatch.setitem(sys.modules, "comfy_execution.graph_utils", types.ModuleType("comfy_execution.graph_utils"))
+    sys.modules["folder_paths"].get_temp_directory = lambda: str(comfyui / "temp")
+    meshes, files, clouds, cameras = GeometryToMesh().execute(slope(2), torch.rand(2, 33, 50, 3))
+    assert [mesh.vertices.shape for mesh in meshes] == [(1, 384, 3)] * 2 and len(cameras) == 2
+    assert len({*files, *clouds}) == 4 and below(comfyui / "temp") == sorted(path.split("/")[-1] for path in (*files, *clouds))
+    assert meshes[0].texture.shape == (1, 33, 50, 3) and not torch.equal(meshes[0].texture, meshes[1].texture)
+    scene = Estimate(slope(2).depth, Quantity.METRIC_DEPTH, extrinsics=torch.eye(3, 4).repeat(2, 1, 1))
+    (mesh,), (glb,), (ply,), (camera,) = GeometryToMesh().execute(scene, torch.rand(2, 16, 24, 3))
+    assert mesh.vertices.shape == (1, 768, 3) and mesh.texture is None and mesh.vertex_colors.shape == (1, 768, 3)
+    assert glb.endswith(".glb") and ply.endswith(".ply") and camera["quaternion"]["w"] == pytest.approx(1)
+
+
+class CoreMesh:
+    def __init__(self, vertices, faces, uvs=None, vertex_colors=None, texture=None):
+        self.vertices, self.faces, self.uvs, self.vertex_colors, self.texture = vertices, faces, uvs, vertex_colors, texture

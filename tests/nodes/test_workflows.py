@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -73,7 +74,7 @@ def test_notes_are_read_on_their_colour(path):
 def test_a_note_is_short_and_says_what_to_do(path):
     text = note(path)
     assert text.startswith("## ") and len(text.split()) <= 190
-    assert re.search(r"^1\. \*\*Load (Image|Video)\*\*: choose ", text, re.M) and "Press **Run**" in text
+    assert re.search(r"^1\. \*\*Demo (Image|Video)\*\*: keep it, or choose ", text, re.M) and "Press **Run**" in text
 
 
 @each_workflow
@@ -97,7 +98,7 @@ def test_titles_are_words(path):
 
 def test_the_page_orders_every_workflow():
     listed = re.findall(r"'([^']+)'", (ROOT / "web" / "templates.js").read_text().partition("ORDER = [")[2].partition("]")[0])
-    assert sorted(listed) == sorted(path.stem for path in WORKFLOWS) and listed[0] == "Tiny Preview"
+    assert sorted(listed) == sorted(path.stem for path in WORKFLOWS) and listed[0] == "Depth and Normals"
 
 
 @each_workflow
@@ -123,6 +124,87 @@ def test_links_lead_to_the_right_and_behind_no_node(path):
                     if left + (inset := SLOT * (number in (link[1], link[3]))) < x < right - inset and top < y < bottom
                 }
                 assert not behind, (link, behind)
+
+
+@each_workflow
+def test_app_mode_has_the_image_first_and_shows_results(path):
+    graph = json.loads(path.read_text())
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    shown = graph["extra"]["linearData"]
+    assert nodes[shown["inputs"][0][0]]["type"].startswith("DepthNormal_Demo")
+    for number, widget in shown["inputs"]:
+        assert widget in {each["name"] for each in nodes[number]["inputs"] if "widget" in each}, (nodes[number]["type"], widget)
+        assert nodes[number]["mode"] == 0
+    assert shown["outputs"] and all(nodes[number]["mode"] == 0 for number in shown["outputs"])
+
+
+@each_workflow
+def test_the_page_opens_it_at_a_size_that_can_be_read(path):
+    """The page fits it into three quarters of a window of 1600 x 950, with 10 pixels around it; below 0.7 it writes no words."""
+    boxes = placed(json.loads(path.read_text())).values()
+    width, height = (max(box[end] for box in boxes) - min(box[start] for box in boxes) + 20 for start, end in ((0, 2), (1, 3)))
+    assert 0.75 * min(1600 / width, 950 / height) >= 0.7
+
+
+@pytest.fixture(scope="module")
+def descriptions():
+    """docs/make_workflows.py, which the pack does not contain."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        yield pytest.importorskip("make_workflows")
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+        for name in ("make_workflows", "workflow_graphs", "workflow_layout"):
+            sys.modules.pop(name, None)
+
+
+def test_every_workflow_is_what_its_description_says(descriptions):
+    """`python docs/make_workflows.py` writes the files; nobody edits them by hand."""
+    made = {graph.name: descriptions.as_json(graph) for graph in descriptions.GRAPHS}
+    assert sorted(made) == sorted(path.stem for path in WORKFLOWS)
+    assert [path.stem for path in WORKFLOWS if made[path.stem] != path.read_text(encoding="utf-8")] == []
+
+
+def test_every_blueprint_is_what_its_description_says(descriptions):
+    files = sorted((ROOT / "subgraphs").glob("*.json"))
+    assert [path.stem for path in files] == sorted(each.name for each in descriptions.BLUEPRINTS)
+    for blueprint in descriptions.BLUEPRINTS:
+        assert (ROOT / "subgraphs" / f"{blueprint.name}.json").read_text(encoding="utf-8") == descriptions.blueprint_json(blueprint)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "subgraphs").glob("*.json")), ids=lambda path: path.stem)
+def test_a_blueprint_fits_the_nodes(path):
+    graph = json.loads(path.read_text(encoding="utf-8"))
+    (outside,), (inside,) = graph["nodes"], graph["definitions"]["subgraphs"]
+    assert outside["type"] == inside["id"]
+    nodes = {node["id"]: node for node in inside["nodes"]}
+    for node in nodes.values():
+        expected = widgets(node["type"])
+        assert len(node["widgets_values"]) == len(expected)
+        for value, (kind, options) in zip(node["widgets_values"], expected.values(), strict=True):
+            assert value in kind if isinstance(kind, list) else options.get("min", value) <= value <= options.get("max", value)
+    for number, widget in outside["properties"]["proxyWidgets"]:
+        assert widget in widgets(nodes[int(number)]["type"])
+    for link in inside["links"]:
+        if link["origin_id"] > 0:
+            assert link["id"] in nodes[link["origin_id"]]["outputs"][link["origin_slot"]]["links"]
+        if link["target_id"] > 0:
+            assert nodes[link["target_id"]]["inputs"][link["target_slot"]]["link"] == link["id"]
+    required = [name for node in nodes.values() for name in NODE_CLASS_MAPPINGS[node["type"]].INPUT_TYPES()["required"]]
+    linked = [each["name"] for node in nodes.values() for each in node["inputs"] if each["link"]]
+    assert set(required) <= set(linked)
+
+
+def test_a_template_that_does_not_fit_or_hides_a_link_is_refused(descriptions):
+    place = descriptions.place
+    sizes = dict.fromkeys((1, 2, 3), (350, 300))
+    assert place([(1,), (2,)], sizes, [(1, 0, 2, 0)])[2][0] == 40 + 350 + 80
+    with pytest.raises(ValueError, match="more than 1692 x 996"):
+        place([(1, 2, 3)], {**sizes, 3: (350, 500)}, [])
+    with pytest.raises(ValueError, match="leads to the left"):
+        place([(1, 2)], sizes, [(1, 0, 2, 0)])
+    with pytest.raises(ValueError, match="behind"):
+        place([(1,), (2,), (3,)], {**sizes, 2: (350, 960)}, [(1, 0, 3, 0)])
 
 
 def note(path: Path) -> str:

@@ -1,0 +1,153 @@
+"""Creates ComfyUI's MESH, 3D files and camera from this pack's meshes."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...geometry.assumptions import assumed_intrinsics
+from ...geometry.camera import fov_from_intrinsics
+from ...geometry.estimate import Estimate
+from ...geometry.files.mesh_files import linear_colours
+from ...geometry.surfaces.mesh import Mesh
+from .folders import user_folder
+
+_FITTED_SIZE = 5.0
+_NEAR, _FAR = 0.01, 1000.0
+_UPDATE = "update ComfyUI, or use Save Mesh"
+
+
+def comfy_mesh(mesh: Mesh) -> Any:
+    """Creates ComfyUI's MESH: a batch of one, on the CPU.
+
+    The image is its texture; without uvs, and in versions whose MESH has no texture, the points' colours are used, or nothing. MESH has
+    no normals.
+
+    Returns:
+        ComfyUI's own object. In a ComfyUI without it, what stops the nodes behind this output and says why.
+
+    Raises:
+        RuntimeError: ComfyUI is not running here.
+    """
+    found = _type("MESH")
+    if found is None:
+        return _blocked(f"this ComfyUI has no MESH; {_UPDATE}")
+    known = inspect.signature(found).parameters
+    extra: dict[str, Any] = {}
+    if mesh.uvs is not None and mesh.texture is not None and {"uvs", "texture"} <= known.keys():
+        texture = torch.from_numpy(mesh.texture)[None].float() / 255
+        extra = {"uvs": torch.from_numpy(mesh.uvs)[None], "texture": texture}
+    elif mesh.colours is not None and "vertex_colors" in known:
+        # Points' colours are linear in glTF, into which ComfyUI writes them as they are; a photograph has its light already.
+        extra = {"vertex_colors": torch.from_numpy(linear_colours(mesh.colours))[None]} | ({"unlit": True} if "unlit" in known else {})
+    return found(torch.from_numpy(mesh.points)[None], torch.from_numpy(mesh.triangles.astype(np.int64))[None], **extra)
+
+
+def comfy_file_3d(suffix: str, write: Callable[[Path], None]) -> Any:
+    """Creates a file in ComfyUI's temporary folder, as the 3D files that its nodes save and preview.
+
+    Args:
+        suffix: ".glb" or ".ply".
+        write: Writes the file.
+
+    Returns:
+        ComfyUI's own object. In a ComfyUI without it, what stops the nodes behind this output and says why; nothing is written then.
+
+    Raises:
+        RuntimeError: ComfyUI is not running here.
+    """
+    found = _type("File3D")
+    if found is None:
+        return _blocked(f"this ComfyUI has no 3D files; {_UPDATE}")
+    folder = user_folder("temp")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"depth_normal_{uuid.uuid4().hex}{suffix}"
+    write(path)
+    return found(str(path))
+
+
+def load_3d_camera(view: Estimate, meshes: Sequence[Mesh], fov: float = 0.0) -> dict[str, Any]:
+    """The camera of an image, for ComfyUI's 3D viewers: they show a mesh as the image does.
+
+    The viewers scale a model to a size of 5, put its middle onto the vertical axis and its lowest point onto the ground; the camera is
+    given in their units. Theirs has its axis through the middle of the image and no roll.
+
+    Args:
+        view: The estimate of one image. With extrinsics the meshes are in world axes, and so is the camera.
+        meshes: What is shown.
+        fov: As `assumed_intrinsics`.
+
+    Returns:
+        ComfyUI's LOAD3D_CAMERA: `position`, `target` and `quaternion` in OPENGL axes, vertical `fov` in degrees, `aspect`.
+    """
+    low = np.min([mesh.points.min(0) for mesh in meshes if len(mesh.points)], 0).astype(np.float64)
+    high = np.max([mesh.points.max(0) for mesh in meshes if len(mesh.points)], 0).astype(np.float64)
+    scale = _FITTED_SIZE / max(float((high - low).max()), 1e-12)
+    ground = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
+    position, rotation = np.zeros(3), np.eye(3)
+    if view.extrinsics is not None:
+        flip = np.diag([1.0, -1.0, -1.0])  # OPENCV to OPENGL
+        pose = view.extrinsics[0].detach().cpu().double().numpy()
+        rotation = flip @ pose[:, :3].T @ flip
+        position = flip @ -(pose[:, :3].T @ pose[:, 3])
+    points = np.concatenate([mesh.points[:: max(1, len(mesh.points) // 10_000)] for mesh in meshes])
+    away = (points - position) @ -rotation[:, 2]  # the camera looks along its -Z
+    distance = float(np.median(away[away > 0])) if (away > 0).any() else 1.0
+    intrinsics = assumed_intrinsics(view.slice(0, 1), fov).cpu()
+    vertical = float(fov_from_intrinsics(intrinsics, view.height, view.width, side="vertical"))
+    return {
+        "position": _xyz((position - ground) * scale),
+        "target": _xyz((position - rotation[:, 2] * distance - ground) * scale),
+        "zoom": 1,
+        "cameraType": "perspective",
+        "quaternion": _quaternion(torch.from_numpy(rotation)),
+        "fov": vertical,
+        "aspect": view.width / view.height,
+        "near": _NEAR,
+        "far": _FAR,
+    }
+
+
+def _xyz(values: np.ndarray) -> dict[str, float]:
+    return dict(zip("xyz", map(float, values), strict=True))
+
+
+def _quaternion(rotation: Tensor) -> dict[str, float]:
+    """The unit quaternion of a rotation (3, 3): the eigenvector of Bar-Itzhack's matrix, which no rotation makes degenerate."""
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation.double().tolist()
+    matrix = torch.tensor(
+        [
+            [xx - yy - zz, xy + yx, xz + zx, zy - yz],
+            [xy + yx, yy - xx - zz, yz + zy, xz - zx],
+            [xz + zx, yz + zy, zz - xx - yy, yx - xy],
+            [zy - yz, xz - zx, yx - xy, xx + yy + zz],
+        ],
+        dtype=torch.float64,
+    )
+    x, y, z, w = torch.linalg.eigh(matrix / 3).eigenvectors[:, -1].tolist()
+    sign = -1.0 if w < 0 else 1.0
+    return {"x": sign * x, "y": sign * y, "z": sign * z, "w": sign * w}
+
+
+def _type(name: str) -> Any:
+    """A class of ComfyUI's API, None where this version has none.
+
+    Raises:
+        RuntimeError: ComfyUI is not running here.
+    """
+    if "comfy_api" not in sys.modules and "comfy_execution.graph_utils" not in sys.modules:
+        raise RuntimeError("this node gives ComfyUI's own meshes, and ComfyUI is not running; use depth_normal.geometry.surfaces.mesh")
+    return getattr(getattr(sys.modules.get("comfy_api.latest"), "Types", None), name, None)
+
+
+def _blocked(message: str) -> Any:
+    """What an output holds that this ComfyUI cannot have: only nodes that take it fail, with the message."""
+    return sys.modules["comfy_execution.graph_utils"].ExecutionBlocker(message)

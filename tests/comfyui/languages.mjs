@@ -1,0 +1,138 @@
+// What the page shows in another language that ComfyUI's locales have no place for, as JSON:
+//   PW=.../playwright-core/index.mjs node languages.mjs SERVER PACK LOCALE NODES2 SHOTS
+// NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots, or empty.
+import path from 'node:path'
+
+const [server, pack, locale, nodes2, shots] = process.argv.slice(2)
+const { chromium } = await import(process.env.PW)
+const settings = {
+  'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': locale,
+  'Comfy.VueNodes.Enabled': nodes2 === 'true',
+}
+const set = settings => fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings) })
+await set(settings)
+
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'] })
+const page = await browser.newPage({ viewport: { width: 1500, height: 950 } })
+page.setDefaultTimeout(90000)
+const report = { errors: [] }
+page.on('pageerror', error => report.errors.push(error.message))
+const shoot = name => shots && page.screenshot({ path: path.join(shots, `${name}_${locale}_${nodes2 === 'true' ? 'nodes2' : 'canvas'}.png`) })
+const press = place => place.evaluate(element => element.click())
+
+await page.goto(server, { waitUntil: 'domcontentloaded' })
+await page.waitForFunction(() => 'DepthNormal_LoadModel' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
+
+// Lists: every label, and what the graph keeps.
+report.labels = await page.evaluate(() => {
+  const found = {}
+  for (const type of Object.keys(window.LiteGraph.registered_node_types)) {
+    if (!type.startsWith('DepthNormal_') && type !== 'KSampler') continue
+    const node = window.LiteGraph.createNode(type)
+    found[type] = Object.fromEntries((node.widgets ?? []).filter(widget => widget.type === 'combo' && Array.isArray(widget.options.values))
+      .map(widget => [widget.name, Object.fromEntries(widget.options.values.map(value => [value, widget.options.getOptionLabel?.(value) ?? null]))]))
+  }
+  return found
+})
+await page.evaluate(() => {
+  window.app.graph.clear()
+  const node = window.LiteGraph.createNode('DepthNormal_RenderDepth')
+  node.pos = [60, 60]
+  window.app.graph.add(node)
+  window.app.canvas.ds.reset()
+})
+const widget = name => page.evaluate(name => window.app.graph.nodes[0].widgets.find(each => each.name === name).value, name)
+report.before = await widget('normalisation')
+if (nodes2 === 'true') await page.locator('[data-node-id] [role=combobox], [data-node-id] button[aria-haspopup]').nth(1).waitFor()
+report.closed = nodes2 === 'true'
+  ? (await page.locator('[data-node-id] [role=combobox], [data-node-id] button[aria-haspopup]').allInnerTexts()).join('\n')
+  : await page.evaluate(() => window.app.graph.nodes[0].widgets.map(each => each._displayValue).join('\n'))
+const open = async () => {
+  if (nodes2 === 'true') return page.locator('[data-node-id] [role=combobox], [data-node-id] button[aria-haspopup]').nth(1).click()
+  await page.waitForFunction(() => window.app.graph.nodes[0].widgets[1].last_y)
+  return page.mouse.click(...await page.evaluate(() => {
+    const [node] = window.app.graph.nodes, widget = node.widgets[1], { ds, canvas } = window.app.canvas, box = canvas.getBoundingClientRect()
+    const [x, y] = [node.pos[0] + node.size[0] / 2, node.pos[1] + widget.last_y + 10]
+    return [box.left + (x + ds.offset[0]) * ds.scale, box.top + (y + ds.offset[1]) * ds.scale]
+  }))
+}
+const running = report.labels.DepthNormal_RenderDepth.normalisation.running ?? 'running'
+const shown = page.getByText(running, { exact: true }).last()
+// A canvas that is not yet drawn takes no click.
+for (let tries = 0; tries < 20 && !await shown.isVisible(); tries++) {
+  await open()
+  await shown.waitFor({ timeout: 3000 }).catch(() => {})
+}
+await shoot('list')
+await shown.click()
+await page.waitForFunction(() => window.app.graph.nodes[0].widgets.find(each => each.name === 'normalisation').value === 'running')
+report.saved = await page.evaluate(() => window.app.graph.serialize().nodes[0].widgets_values)
+report.prompt = await page.evaluate(async () => Object.values((await window.app.graphToPrompt()).output)[0].inputs.normalisation)
+await shoot('chosen')
+
+// A template, opened from the browser; the same graph opened as a file keeps its words.
+const words = () => page.evaluate(() => window.app.graph.nodes.map(node => ({
+  type: node.type, title: node.title, note: /Note/.test(node.type) ? node.widgets[0].value : null,
+})))
+const dialog = page.locator('[role=dialog], .p-dialog')
+await page.evaluate(() => { window.app.graph.clear(); return window.app.extensionManager.command.execute('Comfy.BrowseTemplates') })
+await press(dialog.getByText(pack).first())
+await press(dialog.getByText('Tiny Preview', { exact: true }).first())
+await dialog.waitFor({ state: 'hidden' })
+await page.waitForFunction(() => window.app.graph.nodes.some(node => /Note/.test(node.type)))
+report.template = await words()
+await shoot('template')
+await page.evaluate(async pack => {
+  const graph = await (await fetch(`/api/workflow_templates/${pack}/Tiny%20Preview.json`)).json()
+  await window.app.loadGraphData(graph, true, true, 'Tiny Preview')
+}, pack)
+report.file = await words()
+
+// Messages: while a node runs, and when it fails.
+await page.evaluate(() => {
+  window.said = []
+  window.ended = []
+  const { api, graph } = window.app
+  api.addEventListener('progress_text', ({ detail }) => window.said.push(detail.text))
+  for (const kind of ['execution_success', 'execution_error']) api.addEventListener(kind, ({ detail }) => window.ended.push({ kind, ...detail }))
+  graph.clear()
+  const [image, model, geometry, render, show] = ['EmptyImage', 'DepthNormal_LoadModel', 'DepthNormal_EstimateGeometry', 'DepthNormal_RenderNormals', 'PreviewImage']
+    .map((type, place) => {
+      const made = window.LiteGraph.createNode(type)
+      made.pos = [20 + 300 * place, 60]
+      graph.add(made)
+      return made
+    })
+  const value = (node, name, value) => { node.widgets.find(each => each.name === name).value = value }
+  value(image, 'color', Math.floor(Math.random() * 0xffffff)) // a result that the server has already comes without words
+  value(model, 'model', 'tiny')
+  value(geometry, 'normals', 'model only')
+  model.connect(0, geometry, geometry.inputs.findIndex(each => each.name === 'model'))
+  image.connect(0, geometry, geometry.inputs.findIndex(each => each.name === 'image'))
+  geometry.connect(0, render, 0)
+  render.connect(0, show, 0)
+  window.estimate = geometry
+  window.app.canvas.ds.reset()
+})
+const run = async () => {
+  await page.evaluate(() => { window.said.length = window.ended.length = 0; return window.app.queuePrompt(0) })
+  await page.waitForFunction(() => window.ended.length > 0)
+  return page.evaluate(() => ({ said: window.said, ended: window.ended }))
+}
+report.run = await run()
+await page.evaluate(() => {
+  const set = (name, value) => { window.estimate.widgets.find(each => each.name === name).value = value }
+  set('tiles', 'auto')
+  set('film', true)
+})
+report.failed = await run()
+// Pages differ in where they show it.
+await page.locator('[data-testid="error-overlay-see-errors"]').click({ timeout: 10000 }).catch(() => {})
+const first = report.failed.ended[0].exception_message.split('\n')[0]
+await page.waitForFunction(first => document.body.innerText.includes(first), first, { timeout: 10000 }).catch(() => {})
+await shoot('error')
+report.page = await page.evaluate(() => document.body.innerText)
+
+await set({ 'Comfy.Locale': 'en' })
+await browser.close()
+console.log(JSON.stringify(report))
