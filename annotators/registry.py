@@ -76,8 +76,11 @@ def find_spec(model_id: str) -> ModelSpec:
     """The entry of a model.
 
     Raises:
+        TypeError: No text, which a link or a script may give.
         ValueError: No such model; the message names the three nearest, and what lists all.
     """
+    if not isinstance(model_id, str):
+        raise TypeError(f"model is {model_id!r}; accepted: the id of a model, such as {BUNDLED_MODEL}")
     if model_id not in MODELS:
         close = difflib.get_close_matches(model_id.lower(), MODELS, 3, 0.5)
         near = " or ".join(close or difflib.get_close_matches(model_id.lower(), MODELS, 3, 0))

@@ -164,8 +164,8 @@ class DepthAndNormals:
     def VALIDATE_INPUTS(cls, model: str | None = BUNDLED_MODEL) -> bool | str:  # noqa: N802
         """Reports a model that has no depth, or is unknown, before anything is downloaded; None: it comes from another node."""
         try:
-            _check_model(model or BUNDLED_MODEL)
-        except ValueError as error:
+            _check_model(BUNDLED_MODEL if model is None else model)
+        except (TypeError, ValueError) as error:
             return str(error)
         return True
 
@@ -202,6 +202,7 @@ def _check_model(model: str) -> None:
     """Checks that a model predicts depth.
 
     Raises:
+        TypeError: It is no text.
         ValueError: It predicts normals alone, or there is no such model.
     """
     if find_spec(model).quantity is None:

@@ -109,6 +109,17 @@ rateless.nodes[1].inputs.splice(2, 1)
 rateless.links = rateless.links.filter(link => link[0] !== 12)
 saved.mendGraph(rateless, ours)
 assert.ok(!rateless.links.some(link => link[0] === 9) && rateless.nodes[2].inputs[1].link === null)
+// In a subgraph the rate may come from the subgraph's own inputs, and go to its outputs; lost links are null.
+for (const [end, input] of [[3, 1], [-20, 0]]) {
+  const within = first()
+  within.links = within.links.filter(link => link[0] !== 12 && link[0] !== 9).map(asObject)
+  within.links.push(asObject([12, -10, 0, 2, 2, 'FLOAT']), asObject([9, 2, 1, end, input, 'FLOAT']), null)
+  Object.assign(within, { inputs: [{ linkIds: [12] }], outputs: [{ linkIds: end < 0 ? [9] : [] }] })
+  saved.mendGraph(within, ours)
+  const rates = within.links.filter(link => link.id === 9).map(link => [link.origin_id, link.origin_slot, link.target_id])
+  assert.deepStrictEqual(rates, end < 0 ? [] : [[-10, 0, 3]])
+  assert.deepStrictEqual([within.inputs[0].linkIds, within.outputs[0].linkIds], [end < 0 ? [] : [9], []])
+}
 const others = first()
 saved.mendGraph(others, () => undefined)
 assert.deepStrictEqual(others, first())

@@ -2,6 +2,8 @@
 
 const PROCESS = 'VideoDepthAnythingProcess', OUTPUT = 'VideoDepthAnythingOutput'
 const SIZE = [270, 60], GAP = 50, TITLE = 30
+/** What links in the definition of a subgraph have for a node where they begin or end at the subgraph's own inputs and outputs. */
+const SUBGRAPH_INPUTS = -10, SUBGRAPH_OUTPUTS = -20
 
 // A link is an array in a graph, and an object in the definition of a subgraph.
 const origin = link => Array.isArray(link) ? [link[1], link[2]] : [link.origin_id, link.origin_slot]
@@ -18,22 +20,31 @@ const nodeOf = (graph, id) => graph.nodes.find(node => same(node.id, id))
 const linksFrom = (graph, node, slot) => (graph.links ?? []).filter(link => same(origin(link)[0], node.id) && origin(link)[1] === slot)
 const linkInto = (graph, node, slot) => (graph.links ?? []).find(link => same(target(link)[0], node.id) && target(link)[1] === slot)
 
+/** Takes a link's id out of the lists that the inputs or outputs of a subgraph have of their links. */
+function forget(slots, link) {
+  for (const slot of slots ?? []) if (slot?.linkIds) slot.linkIds = slot.linkIds.filter(id => !same(id, idOf(link)))
+}
+
 /** Removes a link from the graph, the output that it leaves and the input that it enters. */
 function drop(graph, link) {
   graph.links = graph.links.filter(each => each !== link)
+  forget(graph.inputs, link)
+  forget(graph.outputs, link)
   const [from, output] = origin(link), [to, input] = target(link)
   const source = nodeOf(graph, from)?.outputs?.[output], entered = nodeOf(graph, to)?.inputs?.[input]
   if (source?.links) source.links = source.links.filter(id => !same(id, idOf(link)))
   if (entered && same(entered.link, idOf(link))) entered.link = null
 }
 
-/** Moves the beginning of a link to an output of another node. */
-function rewire(graph, link, node, slot) {
+/** Moves the beginning of a link to an output of another node, or to an input of the subgraph. */
+function rewire(graph, link, { id, outputs }, slot) {
   const [from, output] = origin(link), left = nodeOf(graph, from)?.outputs?.[output]
   if (left?.links) left.links = left.links.filter(id => !same(id, idOf(link)))
-  setOrigin(link, node.id, slot)
-  const entered = node.outputs?.[slot]
+  setOrigin(link, id, slot)
+  const entered = outputs?.[slot]
   if (entered) entered.links = [...(entered.links ?? []), idOf(link)]
+  const input = same(id, SUBGRAPH_INPUTS) ? graph.inputs?.[slot] : undefined
+  if (input) input.linkIds = [...(input.linkIds ?? []), idOf(link)]
 }
 
 /** Removes an input and its link; the links of the inputs after it move up. */
@@ -80,8 +91,11 @@ function split(graph, node) {
   const images = linksFrom(graph, node, 0), rates = linksFrom(graph, node, 1)
   const slot = (node.inputs ?? []).findIndex(input => input.name === 'target_fps')
   const rate = slot < 0 ? undefined : linkInto(graph, node, slot)
+  const [from, output] = rate ? origin(rate) : []
+  const source = rate && (same(from, SUBGRAPH_INPUTS) ? { id: from } : nodeOf(graph, from))
   for (const link of rates) {
-    if (rate) rewire(graph, link, nodeOf(graph, origin(rate)[0]), origin(rate)[1])
+    // The page knows no link from a subgraph's input to its output.
+    if (source && (source.outputs || !same(target(link)[0], SUBGRAPH_OUTPUTS))) rewire(graph, link, source, output)
     else drop(graph, link)
   }
   if (slot >= 0) removeInput(graph, node, slot)
@@ -106,6 +120,8 @@ function split(graph, node) {
  * `outputsOf` gives the number of outputs of this pack's nodes by type; undefined for the nodes of others.
  */
 export function mendGraph(graph, outputsOf) {
+  // Damaged graphs have null for lost links; the page reads them.
+  if (graph?.links?.includes?.(null)) graph.links = graph.links.filter(Boolean)
   for (const node of [...(graph?.nodes ?? [])]) {
     const count = outputsOf(node.type)
     if (count === undefined) continue

@@ -170,6 +170,24 @@ def test_what_can_be_chosen_is_valid():
     assert set(choices) == {spec.id for spec in MODELS.values() if spec.quantity}
 
 
+@pytest.mark.parametrize("model", [5, ["tiny"], {"id": "tiny"}])
+def test_a_model_that_is_no_text_is_refused_in_words(model, photos):
+    said = f"model is {model!r}; accepted: the id of a model, such as tiny"
+    assert DepthAndNormals.VALIDATE_INPUTS(model) == said
+    with pytest.raises(TypeError) as refused:
+        run(photos, model)
+    assert str(refused.value) == said
+
+
+def test_a_linked_model_that_is_nothing_is_refused_in_words(photos):
+    with pytest.raises(TypeError, match="model is None; accepted"):
+        run(photos, None)
+
+
+def test_an_empty_model_is_refused_before_the_run():
+    assert DepthAndNormals.VALIDATE_INPUTS("").startswith("unknown model ''")
+
+
 @pytest.mark.parametrize(
     ("widgets", "said"),
     [

@@ -20,3 +20,14 @@ def test_every_input_has_its_row(node):
 
 def test_every_page_is_a_nodes():
     assert {path.stem for path in PAGES.glob("*.md")} == set(NODE_CLASS_MAPPINGS)
+
+
+def test_the_first_nodes_page_says_what_its_tooltips_say():
+    """Page and node are changed apart, and this page is read first. A row may say more than the tooltip."""
+    text = (PAGES / "DepthNormal_DepthAndNormals.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", text, re.MULTILINE))
+    node = NODE_CLASS_MAPPINGS["DepthNormal_DepthAndNormals"]
+    inputs = {name: options["tooltip"] for group in node.INPUT_TYPES().values() for name, (_, options) in group.items()}
+    for name, tooltip in (*inputs.items(), *zip(node.RETURN_NAMES, node.OUTPUT_TOOLTIPS, strict=True)):
+        said = re.sub(r"[*`]", "", rows[name])
+        assert [sentence for sentence in re.split(r"(?<=\.) ", tooltip) if sentence not in said] == [], name
