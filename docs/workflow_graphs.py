@@ -130,7 +130,7 @@ GRAPHS = (
             **Better maps**: **moge-2-vits-normal** (141 MB, MIT) in *model*, downloaded by the next run.
 
             *depth look*: **controlnet** as ControlNet's models expect it; the others are linear in depth or disparity.
-            *coding*: **opengl** for Blender, **directx** for Unreal, **controlnet-normalbae** for ControlNet 1.1."""
+            *normal coding*: **opengl** for Blender, **directx** for Unreal, **controlnet-normalbae** for ControlNet 1.1."""
         ),
         (
             Node(1, "DepthNormal_DemoImage", size=(400, 360)),
@@ -169,7 +169,7 @@ GRAPHS = (
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}, title="First model"),
             Node(5, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}, size=(350, 270)),
             Node(8, "DepthNormal_PreviewGeometry", links={"geometry": (5, "geometry")}, title="First model: preview", size=(350, 270)),
-            Node(3, "DepthNormal_LoadModel", title="Second model", muted=True),
+            Node(3, "DepthNormal_LoadModel", {"model": "moge-2-vits-normal"}, title="Second model", muted=True),
             Node(6, "DepthNormal_EstimateGeometry", links={"model": (3, "model"), "image": (1, "image")}, muted=True, size=(350, 270)),
             Node(
                 9,
@@ -249,7 +249,7 @@ GRAPHS = (
                 {"model": (4, "MODEL"), "positive": (8, "positive"), "negative": (8, "negative"), "latent_image": (10, "LATENT")},
                 size=(250, 290),
             ),
-            Node(12, "VAEDecode", links={"samples": (11, "LATENT"), "vae": (4, "VAE")}, size=(170, 60)),
+            Node(12, "VAEDecode", links={"samples": (11, "LATENT"), "vae": (4, "VAE")}, size=(225, 60)),
             Node(13, "PreviewImage", links={"images": (12, "IMAGE")}, title="Image with the same shapes", size=(230, 260)),
         ),
         columns=((4, 1, "note"), (6, 7, 5, 2), (8, 10, 3), (11,), (12,), (13,)),
@@ -272,7 +272,7 @@ GRAPHS = (
             with it: a phone's main camera 65 to 70, 50 mm on full frame 40, 24 mm 74. At 0, 55 is assumed.
 
             **Smaller**: **depth-anything-3-small** (137 MB, Apache-2.0) estimates the camera itself; its depth has no unit. For
-            ControlNet 1.1 set *coding* to **controlnet-normalbae**."""
+            ControlNet 1.1 set *normal coding* to **controlnet-normalbae**."""
         ),
         (
             Node(1, "DepthNormal_DemoImage"),
@@ -298,7 +298,7 @@ GRAPHS = (
             3. In **Depth** near is white, for ControlNet's depth models. **Normal map** comes from the same model's depth, in
             OpenGL's colours.
 
-            *resolution* is the short side of the result. For ControlNet 1.1 set *coding* to **controlnet-normalbae**, for Unreal to
+            *resolution* is the short side of the result. For ControlNet 1.1 set *normal coding* to **controlnet-normalbae**, for Unreal to
             **directx**.
 
             **Larger**: base (390 MB) and large (1.34 GB) are finer, but CC BY-NC 4.0: **not for commercial use**. Depth here has no
@@ -396,7 +396,6 @@ GRAPHS = (
                 4,
                 "DepthNormal_PreviewGeometry",
                 links={"geometry": (3, "geometry"), "image": (1, "image")},
-                title="Depth, normals and 3D",
                 size=(280, 440),
             ),
             Node(
@@ -426,7 +425,7 @@ GRAPHS = (
             2. Press **Run**.
             3. **Depth**: near = white. **Normal map**: in OpenGL's colours.
 
-            For ControlNet 1.1 set *coding* to **controlnet-normalbae**, for Unreal to **directx**. The depth is also linked to
+            For ControlNet 1.1 set *normal coding* to **controlnet-normalbae**, for Unreal to **directx**. The depth is also linked to
             **LBM Normals**, which checks the signs of its normals with it. The *geometry* outputs have the raw values.
 
             This template's image is ground truth, rendered by Blender, not a result of LBM."""
@@ -455,7 +454,7 @@ GRAPHS = (
             are aligned to the whole. A number: tiles along the longer side; time grows with its square. *off*: one pass, to
             compare.
 
-            **refine** aligns the edges of the maps to the image's edges; it takes seconds and needs no second model.
+            **refine edges** aligns the edges of the maps to the image's edges; it takes seconds and needs no second model.
 
             **Better maps.** **moge-2-vits-normal** (141 MB, MIT) or **depth-anything-v2-small** (99 MB, Apache-2.0) in **Load
             Depth/Normal Model**."""
@@ -486,7 +485,7 @@ GRAPHS = (
             2. Press **Run**.
             3. **Depth**: near = white. **Normal map**: in OpenGL's colours.
 
-            Models with *-d* always give the same result, those with *-g* depend on the seed. For ControlNet 1.1 set *coding* to
+            Models with *-d* always give the same result, those with *-g* depend on the seed. For ControlNet 1.1 set *normal coding* to
             **controlnet-normalbae**, for Unreal to **directx**. The *geometry* outputs have the raw values.
 
             This template's image is ground truth, rendered by Blender, not a result of Lotus."""
@@ -514,7 +513,7 @@ GRAPHS = (
             2. Press **Run**.
             3. **Depth**: near = white. **Normal map**: in OpenGL's colours.
 
-            *steps* 0: the authors' recommendation. *ensemble_size* 3 or more: slower and better. For ControlNet 1.1 set *coding* to
+            *steps* 0: the authors' recommendation. *ensemble_size* 3 or more: slower and better. For ControlNet 1.1 set *normal coding* to
             **controlnet-normalbae**, for Unreal to **directx**. The *geometry* outputs have the raw values.
 
             This template's image is ground truth, rendered by Blender, not a result of Marigold."""
@@ -552,7 +551,7 @@ GRAPHS = (
             Node(1, "DepthNormal_DemoImage"),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
             Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
-            Node(4, "DepthNormal_PreviewGeometry", links={"geometry": (3, "geometry"), "image": (1, "image")}, title="Turn it"),
+            Node(4, "DepthNormal_PreviewGeometry", links={"geometry": (3, "geometry"), "image": (1, "image")}),
             Node(5, "DepthNormal_SaveMesh", links={"geometry": (3, "geometry"), "image": (1, "image")}),
         ),
         columns=(("note", 1, 2), (3,), (4, 5)),
@@ -570,16 +569,16 @@ GRAPHS = (
             3. In **Depth** near is white, for ControlNet's depth models. **Normal map** is coded for ControlNet 1.0's
             **control_sd15_normal**.
 
-            For **control_v11p_sd15_normalbae** set *coding* to **controlnet-normalbae**, for Blender to **opengl**, for Unreal to
-            **directx**. *a*: larger is flatter. *bg_threshold*: farther pixels face the viewer. *resolution*: short side of the
-            result.
+            For **control_v11p_sd15_normalbae** set *normal coding* to **controlnet-normalbae**, for Blender to **opengl**, for Unreal to
+            **directx**. *flatness (a)*: larger is flatter. *background threshold*: farther pixels face the viewer. *resolution*: short
+            side of the result.
 
             **Others**: **midas-v2.1-small** (86 MB, MIT) is fast, **midas-dpt-large** (1.38 GB, MIT) finer."""
         ),
         (
             Node(1, "DepthNormal_DemoImage"),
-            Node(2, "DepthNormal_MiDaSNormalMap", links={"image": (1, "image")}),
-            Node(3, "DepthNormal_MiDaSDepthMap", links={"image": (1, "image")}),
+            Node(2, "DepthNormal_MiDaSNormalMap", {"model": "midas-dpt-hybrid"}, {"image": (1, "image")}),
+            Node(3, "DepthNormal_MiDaSDepthMap", {"model": "midas-dpt-hybrid"}, {"image": (1, "image")}),
             Node(4, "PreviewImage", links={"images": (2, "IMAGE")}, title="Normal map"),
             Node(5, "PreviewImage", links={"images": (3, "IMAGE")}, title="Depth"),
         ),
@@ -600,14 +599,14 @@ GRAPHS = (
             **It does not tile?** Set *borders* to **free** in all nodes, and use **Estimate Geometry** instead of **Seamless
             Geometry**.
 
-            **Detail Normals** adds the photo's fine relief: *relief* is its strength, negative if joints are bright. *coding*:
-            **opengl** for Blender and glTF, **directx** for Unreal, then also *normal_coding* in the next nodes. *flatten* in
+            **Detail Normals** adds the photo's fine relief: *relief* is its strength, negative if joints are bright. *normal coding*:
+            **opengl** for Blender and glTF, **directx** for Unreal, then also *normal coding* in the next nodes. *flatten* in
             **Normal to Height** keeps fine relief only.
 
             **More shape**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth/Normal Model**."""
         ),
         (
-            Node(1, "DepthNormal_DemoImage", {"image": "depth_normal/wall.jpg [temp]"}, size=(260, 280)),
+            Node(1, "DepthNormal_DemoImage", {"image": "depth_normal/wall.jpg [temp]"}, size=(260, 340)),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}, size=(260, 150)),
             Node(3, "DepthNormal_SeamlessGeometry", links={"model": (2, "model"), "image": (1, "image")}, size=(250, 190)),
             Node(
@@ -677,7 +676,6 @@ GRAPHS = (
                 4,
                 "DepthNormal_PreviewGeometry",
                 links={"geometry": (3, "geometry"), "image": (1, "image")},
-                title="Depth, normals and 3D",
                 size=(280, 440),
             ),
             Node(
@@ -685,7 +683,6 @@ GRAPHS = (
                 "DepthNormal_Relight",
                 {"light": "point", "colour": "#ffd9a8", "light_x": 0.85, "light_depth": 0.9, "ambient": 0.12, "shadows": 0.7},
                 {"image": (1, "image"), "geometry": (3, "geometry")},
-                title="Drag the lamp",
                 size=(350, 950),
             ),
             Node(6, "PreviewImage", links={"images": (5, "IMAGE")}, title="Full size, after Run", size=(250, 300)),
@@ -710,7 +707,7 @@ GRAPHS = (
             **Light** adds the candle: *light_x*, *light_y* are its place in the image, *light_depth* 1 is the near end. *ambient*
             is the share of the image's own light; *shadows* are computed from the depth.
 
-            Another pack's normal map works too: set *normal_coding* to its convention. A depth map alone is enough. **Relight
+            Another pack's normal map works too: set *normal coding* to its convention. A depth map alone is enough. **Relight
             Live** is the same with a lamp that you can drag."""
         ),
         (
@@ -782,7 +779,7 @@ GRAPHS = (
             2. Press **Run**.
             3. In **Depth** near is white. **Normal map** shows the direction of each surface, in OpenGL's colours.
 
-            **Uses.** Depth: ControlNet's depth models. Normals: Blender, unchanged; for ControlNet 1.1 set *coding* in **Render
+            **Uses.** Depth: ControlNet's depth models. Normals: Blender, unchanged; for ControlNet 1.1 set *normal coding* in **Render
             Normals** to **controlnet-normalbae**, for Unreal to **directx**.
 
             **Better maps.** *tiny* is a preview: it fails on fine things and unusual views. Choose **moge-2-vits-normal** (141 MB,
@@ -836,7 +833,7 @@ GRAPHS = (
             2. Press **Run**.
             3. **Save Video** shows its normals, with the frame rate and sound of the input.
 
-            *coding*: **opengl** for Blender, **directx** for Unreal, **controlnet-normalbae** for ControlNet 1.1. *align* and
+            *normal coding*: **opengl** for Blender, **directx** for Unreal, **controlnet-normalbae** for ControlNet 1.1. *align* and
             *smooth* keep unchanged parts stable; a cut starts anew. Ten thousand frames need no more memory than a hundred.
 
             **Better normals**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth/Normal Model**.

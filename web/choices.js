@@ -1,11 +1,17 @@
-// What the lists of nodes offer, in the page's language. Graphs keep the English choices; a page that knows no labels of choices shows these.
+// What the lists of nodes offer, in the page's language. Graphs keep the choices themselves; a page that knows no labels of choices shows these.
 
 import { app } from '../../scripts/app.js'
 import { loadTable, table } from './language.js'
 import { isOurs } from './own_nodes.js'
 
+// The pack's own media, which the page can show only as files of the temporary folder.
+const DEMO_FILE = /^depth_normal\/(.+) \[temp\]$/
+
+/** @param {unknown} choice @returns {string | undefined} What English says of a choice whose own words explain nothing. */
+const english = choice => String(choice).match(DEMO_FILE) ? String(choice).replace(DEMO_FILE, 'demo: $1') : undefined
+
 /** @param {string} name Of the list. @param {unknown} choice @returns {string | undefined} Its label, if it has one. */
-export const labelOf = (name, choice) => table.choices[`${name}.${choice}`] ?? table.choices[String(choice)]
+export const labelOf = (name, choice) => table.choices[`${name}.${choice}`] ?? table.choices[String(choice)] ?? english(choice)
 
 /** @param {any} node */
 function decorate(node) {
