@@ -134,7 +134,7 @@ GRAPHS = (
         ),
         (
             Node(1, "DepthNormal_DemoImage", size=(400, 360)),
-            Node(2, "DepthNormal_DepthAndNormals", links={"image": (1, "image")}, size=(440, 620)),
+            Node(2, "DepthNormal_DepthAndNormals", links={"image": (1, "image")}, size=(440, 726)),
         ),
         columns=(("note", 1), (2,)),
         note_size=(400, 300),

@@ -8,7 +8,7 @@ import { isOurs } from './own_nodes.js'
 const DEMO_FILE = /^depth_normal\/(.+) \[temp\]$/
 
 /** @param {unknown} choice @returns {string | undefined} What English says of a choice whose own words explain nothing. */
-const english = choice => String(choice).match(DEMO_FILE) ? String(choice).replace(DEMO_FILE, 'demo: $1') : undefined
+const english = choice => String(choice).match(DEMO_FILE) ? String(choice).replace(DEMO_FILE, '$1 (demo)') : undefined
 
 /** @param {string} name Of the list. @param {unknown} choice @returns {string | undefined} Its label, if it has one. */
 export const labelOf = (name, choice) => table.choices[`${name}.${choice}`] ?? table.choices[String(choice)] ?? english(choice)
