@@ -165,7 +165,7 @@ def test_bad_widget_values_are_refused_before_the_run(server, image_name, bad):
 @pytest.mark.parametrize(
     ("workflow", "settings", "count"),
     [
-        ("Geometry to Normals and Light", ('2.model="midas-v2.1-small"',), 3),
+        ("Geometry to Normals and Light", ('2.model="midas-v2.1-small"',), 2),
         ("Relight", (), 1),
         ("Depth Parallax", (), 1),
         ("Depth of Field", (), 1),
