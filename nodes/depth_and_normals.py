@@ -142,7 +142,7 @@ class DepthAndNormals:
         """ComfyUI's description of the inputs."""
         models = model_widget(by_location(DEPTH_MODELS), _TOOLTIPS["model"], best_on_disk(BEST_FIRST, BUNDLED_MODEL))
         advanced = {
-            "film": labelled("film (one video)", switch_widget(False, _TOOLTIPS["film"])),
+            "film": labelled("one video", switch_widget(False, _TOOLTIPS["film"])),
             "normalisation": choice_widget(NORMALISATIONS, _TOOLTIPS["normalisation"]),
             "fov": fov_widget(TOOLTIPS["fov"]),
             "tiles": tiles_widget(),

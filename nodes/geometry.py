@@ -142,7 +142,7 @@ class EstimateGeometry:
                 "resolution": network_side_widget(TOOLTIPS["resolution"]),
                 "normals": choice_widget((AUTO, MODEL_ONLY), TOOLTIPS["normals"]),
                 "fov": fov_widget(TOOLTIPS["fov"]),
-                "film": labelled("film (one video)", switch_widget(False, TOOLTIPS["film"])),
+                "film": labelled("one video", switch_widget(False, TOOLTIPS["film"])),
                 "smooth": number_widget(1.0, 0.0, 1.0, 0.05, TOOLTIPS["smooth"], advanced=True),
                 "views": choice_widget(VIEWS, TOOLTIPS["views"]),
                 "tiles": tiles_widget(),
