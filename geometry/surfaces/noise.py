@@ -367,7 +367,7 @@ def _period_of_levels(treads: list[tuple[Tensor, Tensor]]) -> float:
     if strongest < _LEVEL_CONTRAST:
         return 0.0
     # Multiples of the frequency may be as strong: the lowest is the step's, at the top of its peak.
-    first = int((spectrum >= 0.7 * strongest).nonzero()[0])
+    first = int((spectrum >= 0.7 * strongest).int().argmax())
     first += int(spectrum[first : first + 4].argmax())
     step = float(high - low) * 2 / first
     rises = torch.cat([rise for _, rise in treads]) / step

@@ -58,7 +58,11 @@ class Questions(TorchDispatchMode):
             return values.reshape(-1, *values.shape[mask.ndim :])
         if func is aten._unique2.default:
             self.asked += args[0].device == DEVICE
-            return args[0].flatten(), args[0].new_empty(0), args[0].new_empty(0)
+            values = args[0].flatten()
+            return values, values.new_empty(0), torch.ones_like(values, dtype=torch.int64)
+        if func is aten.bincount.default:
+            self.asked += args[0].device == DEVICE
+            return torch.empty(args[2], dtype=args[1].dtype, device=args[0].device)
         return func(*args, **(kwargs or {}))
 
 
