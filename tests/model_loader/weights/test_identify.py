@@ -156,7 +156,7 @@ def test_the_families_of_depth_are_told_apart(model_id, shrunk, states, monkeypa
     path = tmp_path / "weights.safetensors"
     save_file(states(model_id), path)
     assert identify.recognise(path).id == model_id
-    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+    assert not [record for record in caplog.records if record.levelno > logging.INFO], caplog.text
 
 
 @pytest.mark.parametrize("family", ["moge", "depth-anything-3"])
@@ -310,7 +310,7 @@ def test_a_published_digest_counts_more_than_a_name(like, shrunk, monkeypatch, c
     relative = published(shrunk[V2], path, sha256="0" * 64)
     table(monkeypatch, relative, metric)
     assert identify.recognise(path) is metric
-    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+    assert not [record for record in caplog.records if record.levelno > logging.INFO], caplog.text
 
 
 def header_of(state):
