@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = ROOT / "workflows"
 NOTES = {"Note", "MarkdownNote"}
 MARK = r"^(#+ |\d+\. |- )"
-"""What stands before a line in Markdown. web/templates.js leaves it out, too."""
+"""What stands before a line in Markdown. web/template_texts.js leaves it out, too."""
 LOCALES, PAGES, SCRIPTS = ROOT / "locales", ROOT / "web" / "docs", ROOT / "web"
 QUOTES = {"ja": "「」", "zh": "“”"}
 """The languages, and the quotation marks in which their texts name widgets and nodes."""
