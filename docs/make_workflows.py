@@ -39,7 +39,6 @@ CORE: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     ),
     "ControlNetLoader": ({"control_net_name": "COMBO"}, {"CONTROL_NET": "CONTROL_NET"}),
     "EmptyLatentImage": ({"width": "INT", "height": "INT", "batch_size": "INT"}, {"LATENT": "LATENT"}),
-    "GetImageSize": ({"image": "IMAGE"}, {"width": "INT", "height": "INT", "batch_size": "INT"}),
     "KSampler": (
         {
             "model": "MODEL",
@@ -55,8 +54,6 @@ CORE: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         },
         {"LATENT": "LATENT"},
     ),
-    "LoadImage": ({"image": "COMBO", "upload": "IMAGEUPLOAD"}, {"IMAGE": "IMAGE", "MASK": "MASK"}),
-    "LoadVideo": ({"file": "COMBO", "upload": "IMAGEUPLOAD"}, {"VIDEO": "VIDEO"}),
     "PreviewImage": ({"images": "IMAGE"}, {}),
     "SaveAnimatedWEBP": (
         {
