@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,11 +12,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..geometry.files import read_image, resolve_inside
+from ..geometry.files import read_image
 from ..media import read_frames
 from ..media.demo import DEMO_IMAGES, DEMO_VIDEOS
-from ..model_loader.comfy.folders import USER_FOLDERS, user_folder
+from ..model_loader.comfy.folders import user_folder
 from ..model_loader.comfy.videos import video_of_file
+from .listing import existing_file, file_state, split_name
 from .saving import problem_of
 from .sockets import FILES, VIDEO, Inputs
 
@@ -25,7 +25,6 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".g
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")
 # ComfyUI's page shows files of its own folders only: the pack's lie there as copies, which the nodes themselves do not need.
 _FOLDER = "depth_normal"
-_ANNOTATED = re.compile(rf"(.*) \[({'|'.join(USER_FOLDERS)})\]", re.DOTALL)
 
 
 class DemoImage:
@@ -58,7 +57,7 @@ class DemoImage:
     @classmethod
     def IS_CHANGED(cls, image: str | None = None) -> str | float:  # noqa: N802
         """Returns the file's state, which changes with the file; NaN, which equals nothing, if the name comes from another node."""
-        return math.nan if image is None else _state(_file(image, DEMO_IMAGES))
+        return math.nan if image is None else file_state(_file(image, DEMO_IMAGES))
 
     def execute(self, image: str) -> tuple[Tensor]:
         """Returns the image (1, H, W, 3) in [0, 1]."""
@@ -95,7 +94,7 @@ class DemoVideo:
     @classmethod
     def IS_CHANGED(cls, file: str | None = None) -> str | float:  # noqa: N802
         """Returns the file's state, which changes with the file; NaN, which equals nothing, if the name comes from another node."""
-        return math.nan if file is None else _state(_file(file, DEMO_VIDEOS))
+        return math.nan if file is None else file_state(_file(file, DEMO_VIDEOS))
 
     def execute(self, file: str) -> tuple[Any]:
         """Returns the video."""
@@ -129,20 +128,10 @@ def _file(name: str, demos: Mapping[str, Path]) -> Path:
         ValueError: The name leaves the folder.
         FileNotFoundError: No such file.
     """
-    match = _ANNOTATED.fullmatch(name)
-    below, kind = match.groups() if match else (name, "input")
+    below, kind = split_name(name)
     if kind == "temp" and (demo := demos.get(below.removeprefix(f"{_FOLDER}/"))):
         return demo
-    folder = user_folder(kind)
-    path = resolve_inside(folder, below)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {below!r} in the {kind} folder ({folder}); choose or upload another one")
-    return path
-
-
-def _state(path: Path) -> str:
-    status = path.stat()
-    return f"{status.st_mtime_ns} {status.st_size}"
+    return existing_file(below, kind)
 
 
 NODES = (DemoImage, DemoVideo)

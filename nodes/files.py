@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -14,12 +13,12 @@ from torch import Tensor
 
 from ..geometry.checks import check_alike, check_choice
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..geometry.files import FORMATS, SaveOptions, load_estimate, resolve_inside, save_estimate
-from ..model_loader.comfy.folders import USER_FOLDERS, user_folder
+from ..geometry.files import FORMATS, SaveOptions, load_estimate, save_estimate
+from ..model_loader.comfy.folders import user_folder
 from ..utils import to_rgb
 from .batches import geometry_output, one_by_one
 from .checks import check_count, check_geometry
-from .listing import READABLE, geometry_files
+from .listing import READABLE, existing_file, file_state, geometry_files, split_name
 from .live import KEY, MAX_IMAGES, Payload, image_payload, preview_maps, preview_size
 from .preview import describe, map_tiles
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, output_name, prefix_widget, problem_of, save_numbered
@@ -35,8 +34,6 @@ NOTHING = "(choose a file)"
 
 UPLOAD = "depth_normal_upload"
 """Option of a file list for `web/upload.js`: extensions of files that may be uploaded."""
-
-_ANNOTATED = re.compile(rf"(.*) \[({'|'.join(USER_FOLDERS)})\]", re.DOTALL)
 
 
 def _names(surface: bool) -> str:
@@ -163,10 +160,7 @@ class LoadGeometry:
     @classmethod
     def IS_CHANGED(cls, file: str | None = NOTHING, quantity: str = AUTO, axes: str = AUTO) -> str | float:  # noqa: N802
         """Returns the file's state, which changes with the file; NaN, which equals nothing, if the name comes from another node."""
-        if file is None:
-            return math.nan
-        status = _existing(file).stat()
-        return f"{status.st_mtime_ns} {status.st_size}"
+        return math.nan if file is None else file_state(_existing(file))
 
     def execute(self, file: str, quantity: str = AUTO, axes: str = AUTO) -> tuple[Estimate]:
         """Returns the geometry."""
@@ -189,15 +183,10 @@ def _existing(file: str) -> Path:
             f"no file is chosen: choose one in the widget file, or upload one ({', '.join(READABLE)}); Save Geometry writes such files; "
             "for a depth map use Load Image and Depth Image to Geometry"
         )
-    match = _ANNOTATED.fullmatch(file)
-    name, kind = match.groups() if match else (file, "input")
-    folder = user_folder(kind)
-    path = resolve_inside(folder, name)
-    if path.suffix.lower() not in READABLE:
-        raise ValueError(f"the file name {name!r} ends in '{path.suffix}'; depth and normals are read from {', '.join(READABLE)}")
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {name!r} in the {kind} folder ({folder})")
-    return path
+    name, kind = split_name(file)
+    if (suffix := Path(name).suffix).lower() not in READABLE:
+        raise ValueError(f"the file name {name!r} ends in '{suffix}'; depth and normals are read from {', '.join(READABLE)}")
+    return existing_file(name, kind)
 
 
 def _listed_files() -> list[str]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..geometry.files import FORMATS
+from ..geometry.files import FORMATS, resolve_inside
+from ..model_loader.comfy.folders import USER_FOLDERS, user_folder
 
 READABLE = tuple(suffix for suffix, entry in FORMATS.items() if entry.read)
 """Extensions that depth and normals are read from."""
 
+_ANNOTATED = re.compile(rf"(.*) \[({'|'.join(USER_FOLDERS)})\]", re.DOTALL)
 _DEPTH = 3
 # Per request: thousands of images are checked over several requests, the newest first.
 _SECONDS = 0.5
@@ -38,6 +41,32 @@ class _Folder:
 
 
 _known: dict[Path, _Folder] = {}
+
+
+def split_name(file: str) -> tuple[str, str]:
+    """Splits "name [output]", as the page writes it, into the name and the kind of folder, which is "input" without brackets."""
+    match = _ANNOTATED.fullmatch(file)
+    return (match[1], match[2]) if match else (file, "input")
+
+
+def existing_file(name: str, kind: str) -> Path:
+    """Resolves a name to a file in ComfyUI's folder of this kind.
+
+    Raises:
+        ValueError: The name leaves the folder.
+        FileNotFoundError: No such file.
+    """
+    folder = user_folder(kind)
+    path = resolve_inside(folder, name)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {name!r} in the {kind} folder ({folder}); choose or upload another one")
+    return path
+
+
+def file_state(path: Path) -> str:
+    """A text that changes when the file does."""
+    status = path.stat()
+    return f"{status.st_mtime_ns} {status.st_size}"
 
 
 def geometry_files(folder: Path, seconds: float = _SECONDS, clock: Callable[[], float] = time.monotonic) -> list[str]:
