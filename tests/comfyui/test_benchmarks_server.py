@@ -1,6 +1,5 @@
 """The benchmarks that need a ComfyUI server: few random prompts, and a newcomer's first minute in its page."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -21,14 +20,7 @@ def test_a_few_random_prompts_are_measured(comfyui_python, tmp_path):
 
 
 @pytest.mark.browser
-def test_the_first_minute_is_measured(bare_server):
-    if not Path(os.environ.get("PW", "")).is_file():
-        pytest.skip("needs playwright-core (npm); set PW to its index.mjs")
-    if not shutil.which("chromium"):
-        pytest.skip("needs Chromium (apt-get install chromium)")
+def test_the_first_minute_is_measured(bare_server, run_driver):
     shutil.copy(ROOT / "app" / "coffee.jpg", bare_server.base / "input" / "example.png")
-    run = subprocess.run(
-        ["node", ROOT / "benchmarks" / "first_minute.mjs", bare_server.address], capture_output=True, text=True, timeout=300
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
-    assert run.stdout.count("| **together** |") == 2, run.stdout
+    table = run_driver(ROOT / "benchmarks" / "first_minute.mjs", bare_server.address)
+    assert table.count("| **together** |") == 2, table

@@ -1,9 +1,6 @@
 """The pack in ComfyUI's own page, in headless Chromium: templates open, nodes are known, help shows."""
 
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,18 +34,12 @@ def old_graph():
 
 
 @pytest.fixture(scope="module")
-def seen(server, tmp_path_factory):
+def seen(server, tmp_path_factory, run_driver):
     """What became of every workflow in the page: the driver's report."""
-    if not Path(os.environ.get("PW", "")).is_file():
-        pytest.skip("needs playwright-core (npm); set PW to its index.mjs")
-    if not shutil.which("chromium"):
-        pytest.skip("needs Chromium (apt-get install chromium)")
     old = tmp_path_factory.mktemp("browser") / "old.json"
     old.write_text(json.dumps(old_graph()))
-    words = ["node", Path(__file__).with_name("browser.mjs"), server.address, "ComfyUI-Depth-Normal", HELPED, EXAMPLE, old, *WORKFLOWS]
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout)
+    words = [server.address, "ComfyUI-Depth-Normal", HELPED, EXAMPLE, old, *WORKFLOWS]
+    return json.loads(run_driver(Path(__file__).with_name("browser.mjs"), *words, timeout=600))
 
 
 def test_every_workflow_has_a_thumbnail():

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -29,19 +28,12 @@ pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["canvas", "nodes2"])
-def seen(request, server, tmp_path_factory):
+def seen(request, server, tmp_path_factory, run_driver):
     """What became of the light after each change: the driver's report. Shots are kept in $LIVE_SHOTS, where that is set."""
-    if not Path(os.environ.get("PW", "")).is_file():
-        pytest.skip("needs playwright-core (npm); set PW to its index.mjs")
-    if not shutil.which("chromium"):
-        pytest.skip("needs Chromium (apt-get install chromium)")
     shutil.copy(ROOT / "app" / "coffee.jpg", server.base / "input")
     shots = Path(os.environ.get("LIVE_SHOTS") or tmp_path_factory.mktemp("shots"))
     driver = Path(__file__).with_name("graph_changes.mjs")
-    words = ["node", driver, server.address, WORKFLOW, "coffee.jpg", str(request.param).lower(), shots]
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout)
+    return json.loads(run_driver(driver, server.address, WORKFLOW, "coffee.jpg", str(request.param).lower(), shots, timeout=400))
 
 
 def test_every_change_was_made_without_an_error(seen):

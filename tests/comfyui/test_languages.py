@@ -2,8 +2,6 @@
 
 import json
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,18 +16,13 @@ NOTHING = {"choices": {}, "messages": {}, "notes": {}}
     params=[("zh", False), ("ja", True), ("zh", True), ("fr", False)],
     ids=["zh-canvas", "ja-nodes2", "zh-nodes2", "fr-canvas"],
 )
-def seen(request, server):
+def seen(request, server, run_driver):
     """The driver's report, and the texts of its language. Shots are kept in $WORDS_SHOTS, where that is set."""
-    if not Path(os.environ.get("PW", "")).is_file():
-        pytest.skip("needs playwright-core (npm); set PW to its index.mjs")
-    if not shutil.which("chromium"):
-        pytest.skip("needs Chromium (apt-get install chromium)")
     locale, nodes2 = request.param
-    words = ["node", Path(__file__).with_name("languages.mjs"), server.address, "ComfyUI-Depth-Normal", locale, str(nodes2).lower()]
-    done = subprocess.run([*map(str, words), os.environ.get("WORDS_SHOTS", "")], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+    words = [server.address, "ComfyUI-Depth-Normal", locale, str(nodes2).lower(), os.environ.get("WORDS_SHOTS", "")]
+    report = run_driver(Path(__file__).with_name("languages.mjs"), *words)
     texts = ROOT / "web" / "languages" / f"{locale}.json"
-    return {**json.loads(done.stdout), "table": json.loads(texts.read_text(encoding="utf-8")) if texts.is_file() else NOTHING}
+    return {**json.loads(report), "table": json.loads(texts.read_text(encoding="utf-8")) if texts.is_file() else NOTHING}
 
 
 def test_every_choice_has_its_label(seen):

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import cv2
@@ -18,22 +17,16 @@ pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["canvas", "nodes2"])
-def seen(request, server, tmp_path_factory):
+def seen(request, server, tmp_path_factory, run_driver):
     """What became of a drag: the driver's report. Shots are kept in $LIVE_SHOTS, where that is set."""
-    if not Path(os.environ.get("PW", "")).is_file():
-        pytest.skip("needs playwright-core (npm); set PW to its index.mjs")
-    if not shutil.which("chromium"):
-        pytest.skip("needs Chromium (apt-get install chromium)")
     shutil.copy(ROOT / "app" / "coffee.jpg", server.base / "input")
     shots = Path(os.environ.get("LIVE_SHOTS") or tmp_path_factory.mktemp("shots"))
     nodes2 = str(request.param).lower()
     files = tmp_path_factory.mktemp("files")
     np.savez(files / "depth.npz", depth=np.linspace(1, 2, 24 * 32, dtype=np.float32).reshape(24, 32), quantity="metric_depth")
     cv2.imwrite(str(files / "photo.png"), np.zeros((8, 8, 3), np.uint8))
-    words = ["node", Path(__file__).with_name("live.mjs"), server.address, WORKFLOW, "coffee.jpg", nodes2, shots, files]
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout)
+    words = [server.address, WORKFLOW, "coffee.jpg", nodes2, shots, files]
+    return json.loads(run_driver(Path(__file__).with_name("live.mjs"), *words))
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -31,26 +29,14 @@ def as_before(text: str) -> str:
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["canvas", "nodes2"])
-def seen(request, server, tmp_path_factory):
+def seen(request, server, tmp_path_factory, run_driver):
     """What became of the graphs: the driver's report. Shots are kept in $OLD_IDS_SHOTS, where that is set."""
-    if not Path(os.environ.get("PW", "")).is_file():
-        pytest.skip("needs playwright-core (npm); set PW to its index.mjs")
-    if not shutil.which("chromium"):
-        pytest.skip("needs Chromium (apt-get install chromium)")
     folder, files = tmp_path_factory.mktemp("before"), []
     for path in WORKFLOWS:
         files.append(folder / path.name)
         files[-1].write_text(as_before(path.read_text()))
-    words = [
-        "node",
-        Path(__file__).with_name("old_ids.mjs"),
-        server.address,
-        str(request.param).lower(),
-        os.environ.get("OLD_IDS_SHOTS", ""),
-    ]
-    done = subprocess.run(list(map(str, [*words, *files])), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout)
+    words = [server.address, str(request.param).lower(), os.environ.get("OLD_IDS_SHOTS", ""), *files]
+    return json.loads(run_driver(Path(__file__).with_name("old_ids.mjs"), *words))
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)

@@ -1,9 +1,6 @@
 """What ComfyUI's page holds of live images, in headless Chromium: deleted nodes leave nothing."""
 
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import cv2
@@ -16,18 +13,12 @@ pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["canvas", "nodes2"])
-def seen(request, server):
+def seen(request, server, run_driver):
     """Megabytes in the page before and after thirty nodes were added and deleted, three times."""
-    if not Path(os.environ.get("PW", "")).is_file():
-        pytest.skip("needs playwright-core (npm); set PW to its index.mjs")
-    if not shutil.which("chromium"):
-        pytest.skip("needs Chromium (apt-get install chromium)")
     photo = cv2.imread(str(ROOT / "app" / "coffee.jpg"))
     cv2.imwrite(str(server.base / "input" / "small.png"), cv2.resize(photo, (320, 240), interpolation=cv2.INTER_AREA))
-    words = ["node", Path(__file__).with_name("page_memory.mjs"), server.address, WORKFLOW, "small.png", str(request.param).lower()]
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout)
+    words = [server.address, WORKFLOW, "small.png", str(request.param).lower()]
+    return json.loads(run_driver(Path(__file__).with_name("page_memory.mjs"), *words, timeout=600))
 
 
 def test_the_measure_sees_live_images(seen):

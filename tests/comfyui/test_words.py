@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,17 +13,11 @@ pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["canvas", "nodes2"])
-def seen(request, slow_server, tmp_path_factory):
+def seen(request, slow_server, run_driver):
     """The driver's report. Shots are kept in $WORDS_SHOTS, where that is set."""
-    if not Path(os.environ.get("PW", "")).is_file():
-        pytest.skip("needs playwright-core (npm); set PW to its index.mjs")
-    if not shutil.which("chromium"):
-        pytest.skip("needs Chromium (apt-get install chromium)")
     shutil.copy(ROOT / "app" / "coffee.jpg", slow_server.base / "input")
-    words = ["node", Path(__file__).with_name("words.mjs"), slow_server.address, "coffee.jpg", str(request.param).lower()]
-    done = subprocess.run([*map(str, words), os.environ.get("WORDS_SHOTS", "")], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout)
+    words = [slow_server.address, "coffee.jpg", str(request.param).lower(), os.environ.get("WORDS_SHOTS", "")]
+    return json.loads(run_driver(Path(__file__).with_name("words.mjs"), *words))
 
 
 def texts(part):
