@@ -27,6 +27,7 @@ from .commands.stereo import add_stereo
 from .commands.texture import add_texture
 from .commands.verify import add_verify
 from .commands.video import add_video
+from .console.completion import SHELLS, PrintCompletion
 from .console.parser import Parser, nearest
 from .console.shorthand import UnknownCommandError, dashed_file, misplaced_command, model_among, with_command
 from .console.terminal import NAME, ShownFormatter, TerminatedError, echo_error, open_closed_streams, shown, terminable
@@ -213,6 +214,8 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
         f"{NAME} COMMAND --help says more. Pages below docs/ lie in {DOCS}\n\n{EXIT_CODES}",
     )
     parser.add_argument("--version", action="version", version=f"{NAME} {__version__}", help="show the version and exit")
+    completion = "print a script that completes commands, options and models in this shell; needs shtab"
+    parser.add_argument("--print-completion", action=PrintCompletion, choices=SHELLS, help=completion)
     subparsers = parser.add_subparsers(prog=NAME, required=True, metavar="COMMAND", help=argparse.SUPPRESS)
     commands = {}
     for name, task, add in (command for group in GROUPS.values() for command in group):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .parser import nearest
 
-_PROGRAM_OPTIONS = ("-h", "--help", "--help-all", "--version")
+_PROGRAM_OPTIONS = ("-h", "--help", "--help-all", "--version", "--print-completion")
 _IMPLIED = "estimate"
 
 

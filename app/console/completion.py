@@ -1,0 +1,58 @@
+"""Scripts by which a shell completes commands, options, models and file names."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from .terminal import echo
+
+SHELLS = ("bash", "zsh", "fish")
+_MODELS = ("model", "models")
+
+
+class PrintCompletion(argparse.Action):
+    """`--print-completion SHELL`: prints the script and ends the program."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        """Prints it."""
+        try:
+            echo(completion_script(parser, values))
+        except ImportError as error:
+            parser.error(str(error))
+        parser.exit()
+
+
+def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
+    """The script for one shell, of `SHELLS`.
+
+    Raises:
+        ImportError: The package shtab is not installed.
+    """
+    try:
+        import shtab
+    except ImportError as error:
+        raise ImportError("the completion of a shell needs the package shtab: pip install shtab") from error
+    from ...annotators.registry import MODELS
+
+    for action in _actions(parser):
+        if isinstance(action, argparse._SubParsersAction):
+            action.help = "the command"  # shtab leaves out what has no help
+        elif action.choices is None and action.nargs != 0:
+            if action.dest in _MODELS:
+                action.choices = list(MODELS)
+            else:
+                setattr(action, "complete", shtab.FILE)  # noqa: B010 (argparse does not declare it)
+    script = shtab.complete(parser, shell=shell)
+    # `depth-normal photo.jpg` names no command: bash goes on with file names where it finds none.
+    return script.replace("complete -o filenames -F", "complete -o filenames -o default -F")
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Those of the parser, and of its commands."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _actions(command)
