@@ -20,6 +20,7 @@ from .commands.estimate import add_demo, add_estimate
 from .commands.export import add_export
 from .commands.mesh import add_mesh
 from .commands.models import add_download, add_models_list
+from .commands.parallax import add_parallax
 from .commands.refine import add_refine
 from .commands.relight import add_relight
 from .commands.result_paths import DEFAULT_FOLDER
@@ -41,6 +42,7 @@ GROUPS: dict[str, tuple[tuple[str, str, Callable[[Parser], None]], ...]] = {
     ),
     "more from an image": (
         ("stereo", "make images for both eyes: side by side, top and bottom, anaglyph", add_stereo),
+        ("parallax", "make a video of a small camera move through an image", add_parallax),
         ("effect", "make masks, cut-outs, fog and depth of field of an image", add_effect),
         ("relight", "put an image under other lamps, with shadows", add_relight),
         ("texture", "make maps of a material: height, normals, curvature, occlusion, or all of one photo", add_texture),
@@ -77,6 +79,10 @@ EXAMPLES = {
     "stereo": (
         "depth-normal stereo photo.jpg                           # photo_LRF_Full_SBS.png",
         "depth-normal stereo photo.jpg --layout anaglyph --open  # for red-cyan glasses",
+    ),
+    "parallax": (
+        "depth-normal parallax photo.jpg                              # photo_parallax.mp4, two seconds that loop",
+        "depth-normal parallax photo.jpg --move dolly --seconds 4 --open",
     ),
     "effect": (
         "depth-normal effect depth-of-field photo.jpg --point 0.5,0.4  # sharp where the point is",

@@ -9,16 +9,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..geometry.assumptions import assumed_intrinsics, filled_depth
 from ..geometry.checks import check_choice, check_range
-from ..geometry.edges.depth_edges import depth_at_image_edges
 from ..geometry.effects.lights import KINDS
 from ..geometry.effects.lit_scene import LitScene, lit_scene
 from ..geometry.effects.relight import relight
 from ..geometry.effects.shadows import half_thickness
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.images.srgb import colour_to_linear
-from ..geometry.views.parallax import MOVES, camera_path, parallax_frames
+from ..geometry.views.parallax import MOVES, camera_path, parallax_of_estimate
 from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..utils import resize_map, to_rgb
 from .batches import join_outputs, to_output, with_progress
@@ -303,11 +301,7 @@ def _skies(mask: Tensor | None, images: Tensor, find: bool) -> Iterator[Tensor |
 
 def _views(image: Tensor, estimate: Estimate, path: Tensor, focus: float) -> Iterator[Tensor]:
     """Renders an image from each position of the camera's path."""
-    sized = estimate.resized(image.shape[-2], image.shape[-1])
-    near_depth = depth_at_image_edges(filled_depth(sized), image)
-    inverse = 1 / near_depth
-    still = 1 / torch.lerp(inverse.amin(), inverse.amax(), focus)
-    for view in parallax_frames(image, near_depth, assumed_intrinsics(sized), path, still):
+    for view in parallax_of_estimate(image, estimate, path, focus):
         throw_if_interrupted()
         yield view
 

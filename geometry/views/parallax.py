@@ -15,7 +15,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ..assumptions import assumed_intrinsics, filled_depth
 from ..checks import check_choice, check_depth, check_intrinsics, check_map
+from ..edges.depth_edges import depth_at_image_edges
+from ..estimate import Estimate
 from .disocclusion import fill_uncovered
 from .forward_warp import View, render_layer, with_margin
 
@@ -85,6 +88,25 @@ def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tens
     for view in views:
         rendered = render_layer(layer, view, *image.shape[-2:])
         yield fill_uncovered(rendered.colour, rendered.inverse, view.sideways)
+
+
+def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus: float = 0.5) -> Iterator[Tensor]:
+    """The views of a moved camera, of an image and what is known of it.
+
+    Args:
+        image: (1, 3, H, W) in [0, 1].
+        estimate: With depth of any quantity and size.
+        path: (F, 3) as `camera_path`, where 1 is the distance of the near end of the scene.
+        focus: What stays where it is while the camera moves sideways: 0 the far end, 1 the near end, linear in inverse depth.
+
+    Yields:
+        As `parallax_frames`.
+    """
+    sized = estimate.resized(image.shape[-2], image.shape[-1])
+    depth = depth_at_image_edges(filled_depth(sized), image)
+    inverse = 1 / depth
+    still = 1 / torch.lerp(inverse.amin(), inverse.amax(), focus)
+    return parallax_frames(image, depth, assumed_intrinsics(sized), path, still)
 
 
 def _views(positions: list[list[float]], intrinsics: Tensor, focus: Tensor | float, stretch: int) -> list[View]:

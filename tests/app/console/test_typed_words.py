@@ -167,7 +167,9 @@ def test_estimate_shows_twelve_options():
 
 def test_one_thing_has_one_name_in_every_command():
     parsers = every_parser()
-    runs_a_model = {name for name in parsers if name.split()[0] in ("estimate", "stereo", "relight", "mesh") or name.startswith("effect ")}
+    runs_a_model = {
+        name for name in parsers if name.split()[0] in ("estimate", "stereo", "parallax", "relight", "mesh") or name.startswith("effect ")
+    }
     for name in (*runs_a_model, "texture pbr", "texture detail", "texture seamless"):
         assert {*NETWORK_OPTIONS, "--device"} <= parsers[name].options, name
     for name in ("video", "bench", "verify", "export", "download"):

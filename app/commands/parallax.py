@@ -1,0 +1,105 @@
+"""`depth-normal parallax`: a small camera move through an image, as a video."""
+
+from __future__ import annotations
+
+import argparse
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..console.parser import Parser
+from ..outcomes import DONE
+from .arguments import real
+from .for_each_image import over_images
+from .result_paths import add_result, result_path, say_result, settle_result
+from .scene import add_scene, check_model, read_scene
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOVE_CHOICES = ("orbit", "swing", "dolly")
+"""Those of `geometry.views.parallax.MOVES`, which imports torch; a test compares them."""
+
+VIDEOS = (".mp4", ".mov", ".mkv")
+MAX_FRAMES, MAX_RATE, MAX_AMOUNT, MIN_SIDE = 10_000, 240, 0.4, 16
+
+COMMON = (
+    "--out",
+    "--open",
+    "--overwrite",
+    "--move",
+    "--amount",
+    "--focus",
+    "--seconds",
+    "--rate",
+    "--longer-side",
+    "--model",
+    "--recursive",
+)
+"""The options that `--help` shows."""
+
+
+def add_parallax(parser: Parser) -> None:
+    """Adds the options of `parallax`."""
+    add_scene(parser, several=True)
+    add_result(parser, "_parallax.mp4", VIDEOS)
+    group = parser.add_argument_group("the move")
+    move = "orbit: a circle; swing: left and right; dolly: forward and back; all end where they begin (default: %(default)s)"
+    group.add_argument("--move", choices=MOVE_CHOICES, default=MOVE_CHOICES[0], help=move)
+    amount = f"how far the camera goes, 0 to {MAX_AMOUNT}; 1 is the distance to the near end of the scene (default: %(default)s)"
+    group.add_argument("--amount", type=real, default=0.05, metavar="X", help=amount)
+    focus = "depth that stays where it is when the camera goes sideways: 0 the farthest, 1 the nearest (default: %(default)s)"
+    group.add_argument("--focus", type=real, default=0.5, metavar="X", help=focus)
+    group.add_argument("--seconds", type=real, default=2.0, metavar="X", help="of one loop (default: %(default)s)")
+    group.add_argument("--rate", type=real, default=24.0, metavar="FPS", help="frames a second (default: %(default)s)")
+    side = "pixels of the video's longer side, if the image is larger; 0: as large as the image (default: %(default)s)"
+    group.add_argument("--longer-side", type=int, default=1920, metavar="PX", help=side)
+    parser.common = frozenset(COMMON)
+    parser.set_defaults(run=over_images(_parallax, _checked))
+
+
+def _checked(arguments: argparse.Namespace) -> int:
+    """The number of frames of a loop, once it is clear that the options, and the model where there is one, can make them."""
+    from ...geometry.checks import check_range
+    from ...media.write import check_codec
+
+    check_range("amount", arguments.amount, 0, MAX_AMOUNT)
+    check_range("focus", arguments.focus, 0, 1)
+    check_range("rate", arguments.rate, 1, MAX_RATE)
+    if arguments.longer_side and arguments.longer_side < MIN_SIDE:
+        raise ValueError(f"--longer-side is {arguments.longer_side}; accepted: 0, and {MIN_SIDE} and more")
+    frames = round(arguments.seconds * arguments.rate)
+    if not 1 <= frames <= MAX_FRAMES:
+        found = f"--seconds {arguments.seconds:g} at --rate {arguments.rate:g} are {frames} frames"
+        raise ValueError(f"{found}; accepted: 1 to {MAX_FRAMES}")
+    check_model(arguments, depth=True)
+    check_codec(Path("parallax.mp4"), "h264")
+    return frames
+
+
+def _parallax(arguments: argparse.Namespace) -> int:
+    from ...geometry.views.parallax import camera_path, parallax_of_estimate
+    from ...media.write import VideoWriter
+
+    settle_result(arguments)
+    path = camera_path(arguments.move, _checked(arguments), arguments.amount)
+    scene = read_scene(arguments)
+    rate = Fraction(arguments.rate).limit_denominator(1001)
+    image = _shrunk(scene.image, arguments.longer_side)
+    views = parallax_of_estimate(image, scene.known, path, arguments.focus)
+    with result_path(arguments) as file, VideoWriter(file, "h264", rate, 1 / rate) as video:
+        for number, view in enumerate(views):
+            video.write(view[0], number / rate, 1 / rate)
+    say_result(arguments, f"{len(path)} frames")
+    return DONE
+
+
+def _shrunk(image: Tensor, longer_side: int) -> Tensor:
+    """The image with at most so many pixels along its longer side; 0 = any number."""
+    from ...utils import resize_map
+
+    height, width = image.shape[-2:]
+    if not 0 < longer_side < max(height, width):
+        return image
+    share = longer_side / max(height, width)
+    return resize_map(image, max(1, round(height * share)), max(1, round(width * share)), "area").clamp(0, 1)
