@@ -262,7 +262,7 @@ CASES = {
         "asks once, before the first frame, how far the move reaches",
     ),
     "views.parallax.parallax_of_estimate": (
-        lambda: list(parallax.parallax_of_estimate(maps(3)[:1], estimate().split()[0], parallax.camera_path("dolly", 2, 0.1))),
+        lambda: list(parallax.parallax_of_estimate(maps(3)[:1], next(iter(estimate().split())), parallax.camera_path("dolly", 2, 0.1))),
         HOLES + "; and once, before the first frame, how far the move reaches",
     ),
     "surfaces.plane_fit.by_bands": (lambda: plane_fit.by_bands(lambda padded: (padded[..., 2:-2, 2:-2],), 2, maps()), None),
