@@ -599,9 +599,9 @@ GRAPHS = (
             **It does not tile?** Set *borders* to **free** in all nodes, and use **Estimate Geometry** instead of **Seamless
             Geometry**.
 
-            **Detail Normals** adds the photo's fine relief: *relief* is its strength, negative if joints are bright. *normal coding*:
-            **opengl** for Blender and glTF, **directx** for Unreal, then also *normal coding* in the next nodes. *flatten* in
-            **Normal to Height** keeps fine relief only.
+            **Detail Normals** adds the photo's fine relief: *relief* is its strength; *bright* decides whether bright joints are
+            deep. *normal coding*: **opengl** for Blender and glTF, **directx** for Unreal, then also *normal coding* in the next
+            nodes. *flatten* in **Normal to Height** keeps fine relief only.
 
             **More shape**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth/Normal Model**."""
         ),

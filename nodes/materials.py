@@ -13,7 +13,7 @@ from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate
 from ..geometry.files import write_image_exr, write_image_png
 from ..geometry.surfaces.derive import with_normals
-from ..geometry.textures.detail import MAX_RELIEF
+from ..geometry.textures.detail import BRIGHT, MAX_RELIEF
 from ..geometry.textures.height import BORDERS, FREE
 from ..geometry.textures.pbr import BOTH, DETAILS, NORMALS, PHOTO, PbrOptions, check_source, material_normals
 from ..geometry.textures.seamless import MAX_MARGIN, margins, seamless_estimate, tileable, wrap
@@ -137,12 +137,16 @@ class DetailNormals:
         """ComfyUI's description of the inputs."""
         source = (
             "What the detail is computed from. auto: everything that is linked. normals: the geometry or normal map. "
-            "photo: light and dark of the photograph, dark = deep; a guess that takes paint for relief. both: the "
+            "photo: light and dark of the photograph; a guess that takes paint for relief. both: the "
             "photo's relief added to the normals'."
         )
         coding = "Which direction red, green and blue of the result stand for: opengl for Blender and glTF, directx for Unreal."
         radius = "Width in pixels above which shapes are removed. 0: an eighth of the shorter side. For the photo half of it is used."
-        relief = "Strength of the photo's relief: height in pixels of its typical contrast; negative: bright is deep."
+        relief = "Strength of the photo's relief: height in pixels of its typical contrast; negative turns it inside out."
+        bright = (
+            "What is bright in the photograph. high: it stands out, as on stone and cloth. low: it lies deep, as light mortar does. "
+            "auto: low if bright lines run between darker fields, else high."
+        )
         return {
             "required": {},
             "optional": {
@@ -159,6 +163,7 @@ class DetailNormals:
                 "normal_coding": coding_widget(
                     "Which direction red, green and blue of the input normal map stand for.", label="input's coding"
                 ),
+                "bright": choice_widget(BRIGHT, bright, advanced=True),
             },
         }
 
@@ -173,6 +178,7 @@ class DetailNormals:
         borders: str = FREE,
         coding: str = CODINGS[0],
         normal_coding: str = CODINGS[0],
+        bright: str = AUTO,
     ) -> tuple[Tensor, Estimate]:
         """Returns one normal map for each image."""
         check_choice("source", source, (AUTO, *DETAILS))
@@ -184,7 +190,7 @@ class DetailNormals:
         if source == AUTO:
             source = NORMALS if image is None else BOTH if has_normals else PHOTO
         check_source(source, has_normals, image is not None)
-        options = PbrOptions(source, radius, relief, borders)
+        options = PbrOptions(source, radius, relief, borders, bright=bright)
         whole = surface_normals(normal_map, normal_coding, geometry) if has_normals and source != PHOTO else None
         images = _photos(image, whole) if image is not None and source != NORMALS else None
         total = whole.batch if whole is not None else 0 if images is None else len(images)

@@ -35,8 +35,22 @@ AUTO = "auto"
 BORDER_CHOICES, DERIVATIVE_CHOICES = ("free", "seamless"), ("central", "spline")
 """Those of `geometry.textures`, which imports torch; a test compares them. Also:"""
 DETAIL_CHOICES = ("both", "normals", "photo")
+BRIGHT_CHOICES = ("auto", "high", "low")
 COMMON_DETAIL = (
-    *("--out", "--open", "--overwrite", "--borders", "--source", "--shape", "--relief", "--coding", "--model", "--size", "--tiles"),
+    *(
+        "--out",
+        "--open",
+        "--overwrite",
+        "--borders",
+        "--source",
+        "--shape",
+        "--relief",
+        "--bright",
+        "--coding",
+        "--model",
+        "--size",
+        "--tiles",
+    ),
 )
 """The options that `--help` of `detail` shows; and that of `pbr`:"""
 COMMON_PBR = (*COMMON_DETAIL, "--radius")
@@ -45,6 +59,9 @@ HEIGHT_RANGE, DEFAULT_RANGE = "depth_normal.height_range", 32.0
 _NUMBERS = (".npz", ".exr", ".pfm")
 _COLOURED = 0.05
 """Mean difference of the channels from which an image is no grey one."""
+
+_DOUBT = 0.1
+"""Lines whose brightness differs less than this do not tell what is deep (`textures.detail.bright_lines`)."""
 
 logger = logging.getLogger(__name__)
 
@@ -155,6 +172,11 @@ def _add_material(parser: Parser) -> None:
     parser.add_argument("--shape", type=pixels, default=0.0, metavar="PIXELS", help=wide)
     high = "how many pixels high the photo's usual contrast is (default: %(default)s)"
     parser.add_argument("--relief", type=pixels, default=1.0, metavar="PIXELS", help=high)
+    bright = (
+        "what bright parts of the photo are: high, as on stone; low, as light mortar; auto: low if bright lines run between darker "
+        "fields, else high (default: %(default)s)"
+    )
+    parser.add_argument("--bright", choices=BRIGHT_CHOICES, default=BRIGHT_CHOICES[0], help=bright)
     add_coding(parser, "how the normal map stores its vectors")
 
 
@@ -252,7 +274,7 @@ def _options(arguments: argparse.Namespace) -> Any:
     from ...geometry.textures.pbr import PbrOptions
 
     reach = {"occlusion_radius": arguments.occlusion_radius, "directions": arguments.directions} if "directions" in arguments else {}
-    return PbrOptions(arguments.source, arguments.shape, arguments.relief, arguments.borders, **reach)
+    return PbrOptions(arguments.source, arguments.shape, arguments.relief, arguments.borders, bright=arguments.bright, **reach)
 
 
 def _material(arguments: argparse.Namespace) -> Tensor:
@@ -265,12 +287,13 @@ def _material(arguments: argparse.Namespace) -> Tensor:
     if arguments.source == PHOTO:
         needless = (*NETWORK_OPTIONS, "--margin", "--geometry")
         refuse_options(arguments, needless, f"says where normals come from, and --source {PHOTO} takes none; leave it out")
-        return material_normals(None, read(arguments.image), options)
+        image = read(arguments.image)
+        _say_bright(arguments, image)
+        return material_normals(None, image, options)
     check_model(arguments, normals=True)
     if arguments.source == NORMALS:
-        refuse_options(
-            arguments, ("--relief",), f"says how high the photo's contrast is, and --source {NORMALS} takes none of it; leave it out"
-        )
+        for option, says in (("--relief", "how high the photo's contrast is"), ("--bright", "what is high in the photo")):
+            refuse_options(arguments, (option,), f"says {says}, and --source {NORMALS} takes none of it; leave it out")
     if arguments.geometry is not None or arguments.borders != BORDER_CHOICES[1]:
         why = f"says how far a model sees beyond the borders of a photo that tiles; add --borders {BORDER_CHOICES[1]}, or leave it out"
         refuse_options(arguments, ("--margin",), why)
@@ -281,7 +304,22 @@ def _material(arguments: argparse.Namespace) -> Tensor:
     else:
         scene = read_scene(arguments)
         image, known = scene.image, scene.known
+    if arguments.source != NORMALS:
+        _say_bright(arguments, image)
     return material_normals(with_normals(known), image, options)
+
+
+def _say_bright(arguments: argparse.Namespace, image: Tensor) -> None:
+    """Says what bright parts of the photo are taken for, where the pattern decides it."""
+    from ...geometry.textures.detail import BRIGHT_JOINTS, bright_lines
+
+    if arguments.bright != BRIGHT_CHOICES[0] or arguments.relief <= 0:
+        return
+    lines = float(bright_lines(image))
+    if lines >= BRIGHT_JOINTS:
+        logger.info("bright lines run between darker fields: what is bright is taken for deep; --bright high is the opposite")
+    elif lines > -_DOUBT:
+        logger.info("light and dark hardly tell what is deep: what is dark is taken for it; --bright low is the opposite")
 
 
 def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimate:

@@ -12,7 +12,7 @@ from ..checks import check_choice, check_range, check_whole
 from ..conventions import blend_normals
 from ..estimate import Estimate
 from .curvature import MAX_SCALE, CurvatureMaps, curvature_maps, mean_curvature
-from .detail import MAX_RADIUS, MAX_RELIEF, detail_normals, photo_normals
+from .detail import AUTO, BRIGHT, MAX_RADIUS, MAX_RELIEF, detail_normals, photo_normals
 from .height import BORDERS, FREE, SEAMLESS, height_to_image, normals_to_height, normals_to_slopes, slopes_to_normals
 from .occlusion import MAX_DIRECTIONS, MIN_DIRECTIONS, height_to_occlusion
 from .occlusion import MAX_RADIUS as MAX_REACH
@@ -34,6 +34,7 @@ class PbrOptions:
         occlusion_radius: Pixels; 0 = half the radius of shapes, at least 4.
         directions: Of the occlusion.
         scale: Pixels over which curvature is judged.
+        bright: What bright parts of the photograph are taken for, one of `detail.BRIGHT`.
 
     Raises:
         ValueError: An unknown word, or a number out of range.
@@ -46,10 +47,12 @@ class PbrOptions:
     occlusion_radius: float = 0.0
     directions: int = 16
     scale: float = 2.0
+    bright: str = AUTO
 
     def __post_init__(self) -> None:
         check_choice("source", self.source, DETAILS)
         check_choice("borders", self.borders, BORDERS)
+        check_choice("bright", self.bright, BRIGHT)
         if self.radius:
             check_range("radius", self.radius, 0 if self.source == PHOTO else 1, MAX_RADIUS)
         if self.occlusion_radius:
@@ -101,7 +104,8 @@ def material_normals(estimate: Estimate | None, image: Tensor | None, options: P
         assert image is not None
         radius = options.radius_for(*image.shape[-2:])
         # Of light and dark only what is fine is relief: the rest is paint, dirt and lamps.
-        found.append(photo_normals(image, radius=max(2.0, radius / 2), relief=options.relief, borders=options.borders))
+        fine = {"radius": max(2.0, radius / 2), "relief": options.relief, "borders": options.borders, "bright": options.bright}
+        found.append(photo_normals(image, **fine))
     return found[0] if len(found) == 1 else blend_normals(*found)
 
 

@@ -25,6 +25,7 @@ CASES = {
     "curvature.curvature_maps": (lambda: tuple(curvature.curvature_maps(maps(), weight=mask())), None),
     "detail.subtract_normals": (lambda: detail.subtract_normals(maps(3), maps(3)), None),
     "detail.detail_normals": (lambda: detail.detail_normals(maps(3), weight=mask(), borders="seamless"), None),
+    "detail.bright_lines": (lambda: detail.bright_lines(maps(3)), None),
     "detail.photo_relief": (lambda: detail.photo_relief(maps(3)), None),
     "detail.photo_normals": (lambda: detail.photo_normals(maps(3)), None),
     "height.normals_to_slopes": (lambda: height.normals_to_slopes(maps(3)), None),

@@ -12,7 +12,7 @@ from depth_normal.geometry.kinds import Axes
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.textures import occlusion
 from depth_normal.geometry.textures.curvature import curvature_maps, mean_curvature
-from depth_normal.geometry.textures.detail import detail_normals, photo_normals, photo_relief, subtract_normals
+from depth_normal.geometry.textures.detail import BRIGHT_JOINTS, bright_lines, detail_normals, photo_normals, photo_relief, subtract_normals
 from depth_normal.geometry.textures.height import height_to_normals, normals_to_height
 from depth_normal.geometry.textures.occlusion import depth_to_occlusion, estimate_to_occlusion, height_to_occlusion
 from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps, with_contrast
@@ -207,6 +207,27 @@ def test_a_photograph_gives_relief_of_unit_contrast():
     dark = torch.ones(1, 3, 33, 33)
     dark[..., 16] = 0
     assert photo_relief(dark, radius=8)[0, 0, 16].argmin() == 16
+
+
+@pytest.mark.parametrize(("joint", "stone"), [(0.7, 0.3), (0.2, 0.5)])
+def test_joints_are_deep_whether_they_are_bright_or_dark(joint, stone):
+    image = torch.full((1, 3, 96, 128), stone)
+    image[..., ::24, :] = image[..., 1::24, :] = image[..., ::32] = image[..., 1::32] = joint
+    image = (image + 0.02 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    relief = photo_relief(image, radius=32)
+    assert relief[0, 0, 24:26].mean() < -0.5 and relief[0, 0, 8:18, 8:28].mean() > 0
+    assert (bright_lines(image) >= BRIGHT_JOINTS).item() is (joint > stone)
+    high, low = (photo_relief(image, radius=32, bright=bright) for bright in ("high", "low"))
+    assert torch.equal(relief, low if joint > stone else high) and torch.equal(high, -low)
+    assert torch.equal(photo_normals(image, relief=-1.0), photo_normals(image, relief=-1.0, bright="high")), "negative says it by hand"
+
+
+def test_each_image_of_a_batch_is_judged_by_itself():
+    mortar, crevice = torch.full((2, 3, 96, 96), 0.4).split(1)
+    mortar[..., ::24, :], crevice[..., ::24, :] = 0.8, 0.1
+    both = torch.cat((mortar, crevice))
+    assert torch.equal(photo_relief(both), torch.cat((photo_relief(mortar), photo_relief(crevice))))
+    assert (photo_relief(both)[:, 0, 48].mean(1) < 0).all()
 
 
 def test_wrapping_and_folding_leave_a_tile_as_it_is():
