@@ -10,7 +10,7 @@ from ..checks import check_choice, check_map, check_range
 from ..conventions import convert_normals, unit_normals
 from ..kinds import Axes
 from .height import BORDERS, FREE, SEAMLESS, check_size, height_to_normals, known_normals
-from .transforms import blurred, blurred_where
+from .transforms import blurred, trend_where
 
 MAX_RADIUS = 2048.0
 MAX_RELIEF = 100.0
@@ -68,7 +68,7 @@ def detail_normals(
     check_range("radius", radius, 1, MAX_RADIUS)
     known = known_normals(normals, weight, borders)
     own = unit_normals(convert_normals(torch.where(known, normals, 0), axes, Axes.OPENGL))
-    base = unit_normals(blurred_where(own, known.to(own.dtype), radius / 2, borders == SEAMLESS))
+    base = unit_normals(trend_where(own, known.to(own.dtype), radius / 2, borders == SEAMLESS))
     facing = own.new_tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1)
     return torch.where(known, subtract_normals(own, base), facing)
 

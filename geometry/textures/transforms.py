@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+# How fine the map of a trend is; weights that are nothing; and the spread of places, in squared sigmas, that tells no slope.
+_VALUES_A_SIGMA, _NOTHING, _FLAT = 8, 1e-6, 1e-3
 
 
 def exact_dtype(device: torch.device) -> torch.dtype:
@@ -95,6 +99,54 @@ def blurred_where(values: Tensor, weight: Tensor, sigma: float, seamless: bool =
     """
     share = blurred(weight, sigma, seamless).clamp(min=1e-4)
     return blurred(values * weight, sigma, seamless) / share
+
+
+def trend_where(values: Tensor, weight: Tensor, sigma: float, seamless: bool = False) -> Tensor:
+    """The large shape of a map: in each place the plane that fits best around it, by the weight of a Gaussian and of the pixels.
+
+    In the middle of a map it is `blurred_where`. Beside a border or a hole, where pixels are on one side alone, a mean lags behind what
+    rises or falls there, and a plane does not. It is found on a smaller map, of about eight values a sigma.
+
+    Args:
+        values, weight, sigma, seamless: As `blurred_where`.
+
+    Returns:
+        (B, C, H, W).
+
+    Source:
+        W. S. Cleveland, "Robust locally weighted regression" (1979); H. Knutsson and C.-F. Westin, "Normalized and differential
+        convolution" (1993).
+    """
+    if seamless:
+        return blurred_where(values, weight, sigma, seamless)
+    height, width = values.shape[-2:]
+    step = max(1, int(sigma / _VALUES_A_SIGMA))
+    rows, columns = -(-height // step), -(-width // step)
+    fill = (0, columns * step - width, 0, rows * step - height)
+    share = F.avg_pool2d(F.pad(weight, fill), step).to(exact_dtype(values.device))
+    means = F.avg_pool2d(F.pad(values * weight, fill), step).to(share)
+    margin = 4 * math.ceil(sigma / step)
+    y, x = ((torch.arange(count, device=values.device) * (step / sigma)).to(share) for count in (rows, columns))
+    y = y[:, None]
+
+    def around(map_: Tensor) -> Tensor:
+        wide = F.pad(map_, (margin, margin, margin, margin))
+        return blurred(wide, sigma / step)[..., margin : margin + rows, margin : margin + columns]
+
+    # Sums of weights and values times 1, x, y and their products, seen from each place.
+    total, by_x, by_y, by_xx, by_xy, by_yy = (around(share * each) for each in (x * 0 + 1, x, y, x * x, x * y, y * y))
+    mean_x, mean_y = (each / total.clamp(min=_NOTHING) for each in (by_x, by_y))
+    xx, xy, yy = (
+        each / total.clamp(min=_NOTHING) - product
+        for each, product in ((by_xx, mean_x * mean_x), (by_xy, mean_x * mean_y), (by_yy, mean_y * mean_y))
+    )
+    xx, yy = xx + _FLAT, yy + _FLAT
+    mean, of_x, of_y = (around(means * each) / total.clamp(min=_NOTHING) for each in (x * 0 + 1, x, y))
+    of_x, of_y, scale = of_x - mean * mean_x, of_y - mean * mean_y, xx * yy - xy * xy
+    slope_x, slope_y = (yy * of_x - xy * of_y) / scale, (xx * of_y - xy * of_x) / scale
+    trend = mean + slope_x * (x - mean_x) + slope_y * (y - mean_y)
+    known = F.interpolate(trend.to(values), scale_factor=step, mode="bilinear") if step > 1 else trend.to(values)
+    return known[..., :height, :width]
 
 
 def _turn(length: int, like: Tensor) -> Tensor:

@@ -61,6 +61,7 @@ CASES = {
     "slopes.solved": (lambda: slopes.solved(maps(), False, "spline", 0.1), None),
     "transforms.blurred": (lambda: [transforms.blurred(maps(3), 2.0, seam) for seam in (False, True)], None),
     "transforms.blurred_where": (lambda: transforms.blurred_where(maps(3), maps(), 2.0), None),
+    "transforms.trend_where": (lambda: [transforms.trend_where(maps(3), maps(), sigma) for sigma in (2.0, 24.0)], None),
     "transforms.dct": (lambda: transforms.dct(maps(), -2), None),
     "transforms.idct": (lambda: transforms.idct(maps(), -1), None),
     "transforms.dst": (lambda: transforms.dst(maps(), -1), None),

@@ -198,6 +198,18 @@ def test_detail_is_what_is_left_of_a_leaning_rough_wall():
     assert torch.equal(detail_normals(leaning, weight=known), FACING.expand_as(leaning))
 
 
+def test_detail_beside_the_border_is_as_true_as_in_the_middle():
+    """Of fine waves on a bowl: where the bowl rises towards the border, a mean over the pixels that there are lags behind."""
+    y, x = torch.meshgrid(torch.arange(192.0), torch.arange(256.0), indexing="ij")
+    fine = 0.4 * torch.sin(x / 2) * torch.cos(y / 2)
+    bowl = ((x - 128).square() + (y - 96).square()) / 600
+    found = detail_normals(height_to_normals((bowl + fine)[None, None]), radius=32)
+    wanted = height_to_normals(fine[None, None])
+    apart = torch.rad2deg(torch.acos((found * wanted).sum(1).clamp(-1, 1)))[0]
+    beside, middle = torch.cat((apart[:6].flatten(), apart[-6:].flatten())).mean(), apart[48:-48, 48:-48].mean()
+    assert beside < 1.6 * middle + 0.5, (beside, middle)
+
+
 def test_a_photograph_gives_relief_of_unit_contrast():
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     relief = photo_relief(image, radius=16)
