@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ..utils import resize_image
 from .colour import BT_709, BT_2020, BT_2020_PRIMARIES, FULL, UNKNOWN, Colours, guessed_matrix
-from .library import VideoError, display_matrix, open_video, video_errors
+from .library import VideoError, display_matrix, open_video, pyav, video_errors
 from .planes import frame_to_rgb, has_alpha
 from .timeline import packets_in_time
 
@@ -26,6 +27,8 @@ DEFAULT_RATE = Fraction(25)
 _BEGINNING = Fraction(0)
 
 # Containers whose header says how long they last, not how many frames they have.
+# Containers with an index of key frames; and from where on it is faster to look there than to decode what lies before, in seconds.
+_WITH_INDEX, _FAR = ("mov,", "matroska"), 2
 _SAY_SECONDS = ("matroska", "flv")
 
 
@@ -131,13 +134,43 @@ def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNI
         ImportError: PyAV is missing.
     """
     name = name or str(source)
-    with open_video(source, name) as container:
-        stream = image_stream(container, name)
-        stream.thread_type = "AUTO"
-        reader = _Reader(name, stream, Fraction(container.start_time or 0, 1_000_000))
-        for number, (frame, time, duration) in enumerate(reader.after(container, start)):
-            reader.look_at(frame, number)
-            yield Frame(time, duration, partial(reader.image, frame))
+    begun = False
+    for seeking in (True, False) if start >= _FAR else (False,):
+        with open_video(source, name) as container:
+            stream = image_stream(container, name)
+            stream.thread_type = "AUTO"
+            beginning = Fraction(container.start_time or 0, 1_000_000)
+            if seeking and not _seek(container, stream, start + beginning):
+                continue
+            reader = _Reader(name, stream, beginning)
+            try:
+                for number, (frame, time, duration) in enumerate(reader.after(container, start, seeking)):
+                    reader.look_at(frame, number)
+                    begun = True
+                    yield Frame(time, duration, partial(reader.image, frame))
+            except (_SeekError, VideoError):
+                if begun or not seeking:
+                    raise
+            else:
+                return
+
+
+class _SeekError(Exception):
+    """The place that a container was brought to is not the one that was asked for."""
+
+
+def _seek(container: Any, stream: Any, time: Fraction) -> bool:
+    """Brings a container to the last key frame before a time, so that what lies before need not be decoded; False where it cannot.
+
+    Only containers whose index says which frames can be decoded alone are asked.
+    """
+    if not container.format.name.startswith(_WITH_INDEX):
+        return False
+    try:
+        container.seek(math.floor(time / Fraction(stream.time_base)), stream=stream, backward=True)
+    except pyav().error.FFmpegError:
+        return False
+    return True
 
 
 class _Reader:
@@ -152,22 +185,32 @@ class _Reader:
         # Where the last packet of images or sound ends.
         self._end = Fraction(0)
 
-    def after(self, container: Any, start: Fraction) -> Iterator[tuple[Any, Fraction, Fraction]]:
-        """Decoded frames from `start` on, with their times and durations."""
+    def after(self, container: Any, start: Fraction, seeking: bool) -> Iterator[tuple[Any, Fraction, Fraction]]:
+        """Decoded frames from `start` on, with their times and durations.
+
+        With `seeking` the container was brought near `start`; whether it was is seen by the first frame.
+
+        Raises:
+            _SeekError: It was not; nothing has been yielded.
+        """
         step = 1 / Fraction(self._stream.average_rate or DEFAULT_RATE)
         last: Fraction | None = None
         count = 0
         for frame, duration in self._decoded(container):
             time = Fraction(frame.pts) * Fraction(frame.time_base) - self._beginning if frame.pts is not None else None
+            if seeking and not count and (time is None or time > start or not frame.key_frame):
+                raise _SeekError
             if time is None or (last is not None and time <= last):
                 time = Fraction(0) if last is None else last + step  # damaged videos have none, or go back
             last = time
             count += 1
             if time >= start:
                 yield frame, time, duration
+        if seeking and not count:
+            raise _SeekError
         if not count:
             raise VideoError(f"{self._name}: there is not one frame in it that can be decoded")
-        expected = self._stream.frames
+        expected = 0 if seeking else self._stream.frames
         if expected and count < expected * 0.99 - 1:
             raise VideoError(f"{self._name}: it says that it has {expected} frames, and ends after {count}; it is damaged or cut off")
         seconds = Fraction(container.duration or 0, 1_000_000)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.media import VideoError, is_sequence, numbered, read_frames, read_sequence, sequence_header, video_header
+from depth_normal.media import VideoError, is_sequence, numbered, read, read_frames, read_sequence, sequence_header, video_header
 from depth_normal.media.colour import PQ, hdr_to_sdr, pq_to_light
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
@@ -155,6 +155,33 @@ def test_times_of_a_variable_frame_rate_are_kept(tmp_path):
     path = write_video(tmp_path / "vfr.mp4", moving_ball(6), codec="libx264", times=times, time_base=Fraction(1, 600))
     assert [frame.time for frame in read_frames(path)] == [Fraction(time, 600) for time in times]
     assert [frame.time for frame in read_frames(path, start=Fraction(5, 600))] == [Fraction(time, 600) for time in times[3:]]
+
+
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory):
+    """Twelve seconds of two containers and codecs, whose key frames are two seconds apart, with frames that refer to later ones."""
+    folder, balls = tmp_path_factory.mktemp("long"), moving_ball(8) * 38
+    options = {"g": "48", "bf": "3", "crf": "20", "x264-params": "open-gop=1"}
+    return [write_video(folder / f"long.{kind}", balls, codec="libx264", options=options) for kind in ("mp4", "mkv")]
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["mp4", "mkv"])
+@pytest.mark.parametrize("start", ["2", "5", "7.99", "11.9", "12.5"])
+def test_what_lies_before_the_start_is_not_decoded_and_what_follows_is_the_same(long_video, kind, start, monkeypatch):
+    path, start = long_video[kind], Fraction(start)
+    whole = [(frame.time, frame.image()) for frame in read_frames(path) if frame.time >= start]
+    decoded, look = [], read._Reader._decoded
+    monkeypatch.setattr(read._Reader, "_decoded", lambda self, container: (decoded.append(1) or each for each in look(self, container)))
+    found = [(frame.time, frame.image()) for frame in read_frames(path, start=start)]
+    assert [time for time, _ in found] == [time for time, _ in whole]
+    assert all(torch.equal(image, wanted) for (_, image), (_, wanted) in zip(found, whole, strict=True))
+    assert len(decoded) <= len(whole) + 2 * 48 < 304 or start < 3, len(decoded)
+
+
+def test_a_container_that_comes_to_another_place_is_read_from_its_beginning(long_video, monkeypatch):
+    wanted = [frame.time for frame in read_frames(long_video[0], start=Fraction(5))]
+    monkeypatch.setattr(read, "_seek", lambda container, stream, time: container.seek(10_000_000) is None)
+    assert [frame.time for frame in read_frames(long_video[0], start=Fraction(5))] == wanted and wanted[0] >= 5
 
 
 def test_a_video_that_is_cut_off_gives_what_it_has(tmp_path):
