@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...utils import opencv_for
 from ..checks import check_depth
+from .guided_filter import box_means, products, solved
 
 EDGE = 1.05
 """Neighbours whose depths differ by more than this factor are different things: nothing is stretched between them."""
@@ -20,8 +21,8 @@ EDGE = 1.05
 _WIDER = 1.8
 # A ramp is worn away from its ends in this many rounds, and its values differ by this factor from one round to the next.
 _ROUNDS, _STEEP = 6, 1.02
-# The variance of colours (of 0 to 1) below which they are no evidence, and what stands for 0 in a divisor.
-_ALIKE, _TINY = 1e-3, 1e-9
+# What stands for 0 in a divisor.
+_TINY = 1e-9
 # The radius up to which OpenCV, whose time grows with it, is faster than doubling.
 _WIDEST_BY_OPENCV = 64
 
@@ -107,37 +108,14 @@ def _nearness_by_colour(image: Tensor, inverse: Tensor, low: Tensor, high: Tenso
         F.avg_pool2d(each, step, ceil_mode=True, count_include_pad=False)
         for each in (image, (2 * inverse > low + high).to(inverse), (high > low * EDGE).to(inverse))
     )
-    maps = torch.cat((at_edges, at_edges * near, at_edges * small, at_edges * near * small, at_edges * _products(small)), 1)
-    means = _box_means(maps, max(1, round(radius / step)))
+    maps = torch.cat((at_edges, at_edges * near, at_edges * small, at_edges * near * small, at_edges * products(small)), 1)
+    means = box_means(maps, max(1, round(radius / step)))
     total = means[:, :1].clamp(min=_TINY)
     mean_near, mean_colour = means[:, 1:2] / total, means[:, 2:5] / total
-    slope = _solved(means[:, 8:] / total - _products(mean_colour), means[:, 5:8] / total - mean_colour * mean_near)
+    slope = solved(means[:, 8:] / total - products(mean_colour), means[:, 5:8] / total - mean_colour * mean_near)
     fit = torch.cat((slope, mean_near - (slope * mean_colour).sum(1, keepdim=True)), 1)
-    fit = F.interpolate(_box_means(fit, 1), image.shape[-2:], mode="bilinear")
+    fit = F.interpolate(box_means(fit, 1), image.shape[-2:], mode="bilinear")
     return (fit[:, :3] * image).sum(1, keepdim=True) + fit[:, 3:]
-
-
-def _products(colour: Tensor) -> Tensor:
-    """The six products of three channels: rr, rg, rb, gg, gb, bb."""
-    red, green, blue = colour.split(1, 1)
-    return torch.cat((red * red, red * green, red * blue, green * green, green * blue, blue * blue), 1)
-
-
-def _solved(covariance: Tensor, right: Tensor) -> Tensor:
-    """The solution of a symmetric system of three equations in each pixel, steadied where the colours hardly differ."""
-    rr, rg, rb, gg, gb, bb = covariance.split(1, 1)
-    rr, gg, bb = rr + _ALIKE, gg + _ALIKE, bb + _ALIKE
-    rows = (gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb), (rr * bb - rb * rb, rb * rg - rr * gb), rr * gg - rg * rg
-    (first, second, third), (fourth, fifth), sixth = rows
-    x, y, z = right.split(1, 1)
-    solution = torch.cat((first * x + second * y + third * z, second * x + fourth * y + fifth * z, third * x + fifth * y + sixth * z), 1)
-    return solution / (rr * first + rg * second + rb * third)
-
-
-def _box_means(values: Tensor, radius: int) -> Tensor:
-    size = 2 * radius + 1
-    rows = F.avg_pool2d(values, (1, size), stride=1, padding=(0, radius), count_include_pad=False)
-    return F.avg_pool2d(rows, (size, 1), stride=1, padding=(radius, 0), count_include_pad=False)
 
 
 def extremes_within(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:

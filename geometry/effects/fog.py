@@ -60,7 +60,7 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, with_sky: bool = Tru
     through = fog_transmittance(depth, camera, **vars(fog))
     if with_sky:
         beyond = fog_transmittance(depth, camera, **vars(fog), sky=torch.ones_like(depths.hole))
-        through = torch.lerp(through, beyond, _sky(shown, depth, depths.hole, estimate.quantity))
+        through = torch.lerp(through, beyond, _sky(shown, depth, depths.hole, estimate.quantity, estimate.mask is not None))
     distance = depth_to_ray_distance(depth, camera)
     near, far, share = torch.stack((distance.amin(), distance.amax(), 1 - through.mean())).tolist()
     unit = "m" if depths.is_metric else "times the near end"
@@ -68,10 +68,15 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, with_sky: bool = Tru
     return through, line
 
 
-def _sky(image: Tensor, depth: Tensor, hole: Tensor, quantity: Quantity | None) -> Tensor:
-    """Each pixel's share of sky, (1, 1, H, W), with its border on the image's edges. Pixels without depth are all sky."""
-    values = 1 / depth if quantity is Quantity.DISPARITY else depth
-    share = sky_share(image, Estimate(values, quantity, mask=~hole))
+def _sky(image: Tensor, depth: Tensor, hole: Tensor, quantity: Quantity | None, told: bool) -> Tensor:
+    """Each pixel's share of sky, (1, 1, H, W), with its border on the image's edges. Pixels without depth are all sky.
+
+    With `told` the network tells which pixels have none, and there is no other sky.
+    """
+    if told:
+        share = hole.to(image)
+    else:
+        share = sky_share(image, Estimate(1 / depth if quantity is Quantity.DISPARITY else depth, quantity, mask=~hole))
     return torch.where(hole, 1, cut_out(image, share, _BORDER, decontaminate=False).alpha)
 
 

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...utils import resize_map
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..conventions import convert_normals, unit_normals
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
+from ..edges.guided_filter import mask_at_image_edges
 from ..estimate import Axes, Estimate, Quantity
-from ..regions.sky import predicted_sky, sky_share
+from ..regions.sky import sky_of
 from ..surfaces.derive import with_normals
 from ..surfaces.plane_fit import by_bands
 from .lights import Light, LightPlan, unit
+
+SKY_BORDER = 0.01
+"""Half the width in which the border of the sky follows the image, as a share of the longer side."""
 
 
 @dataclass(frozen=True)
@@ -47,23 +50,25 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     Args:
         image: (1, 3, H, W) in [0, 1].
         estimate: Of the image, at any size.
-        sky: (1, 1, H, W) bool, where the sky is; True = what the network tells as such (`predicted_sky`), and what looks like it.
+        sky: (1, 1, H, W) bool, where the sky is; True = as `sky_of` says, with its border on the image's edges.
     """
     height, width = image.shape[-2:]
     ratio = NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None
     sized = with_normals(estimate, near_far_ratio=ratio).resized(height, width)
     normals, depth, intrinsics = _surfaces(sized)
+    lit = sized.valid
     if not isinstance(sky, bool):
         share = sky.to(image)
     elif sky and depth is not None:
-        predicted = resize_map(predicted_sky(estimate).to(image), height, width, "nearest-exact")
-        share = torch.where(predicted >= 0.5, 1, sky_share(image, sized))
+        share = sky_of(image, estimate)
+        lit = lit | (share > 0.5)
+        share = mask_at_image_edges(share, image, max(1, round(max(height, width) * SKY_BORDER)))
     else:
         share = image.new_zeros(1, 1, height, width)
-    normals = _facing_where(share, normals)
+    normals = _facing_where(torch.where(sized.valid, share, 1), normals)
     lights = tuple(plan.placed(intrinsics, height, width) for plan in plans)
     is_sky = share > 0.5
-    return LitScene(image, normals, lights, depth, intrinsics, sized.valid | is_sky, is_sky)
+    return LitScene(image, normals, lights, depth, intrinsics, lit | is_sky, is_sky)
 
 
 def _facing_where(share: Tensor, normals: Tensor) -> Tensor:

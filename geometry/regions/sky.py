@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...utils import resize_map
 from ..checks import check_map
 from ..estimate import Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_samples
@@ -98,8 +99,31 @@ def sky_share(image: Tensor, estimate: Estimate) -> Tensor:
     return torch.where(shown, ramp * ramp * (3 - 2 * ramp), 0)
 
 
+def sky_of(image: Tensor, estimate: Estimate) -> Tensor:
+    """Each pixel's share of the sky: as the network tells it; of networks that tell none, as it is found.
+
+    A network with a mask tells where the sky is, and that there is none: it is believed, for what `sky_share` finds may be a bright wall.
+
+    Args:
+        image: As `find_sky`.
+        estimate: With depth, of any quantity and size.
+
+    Returns:
+        (B, 1, H, W) in [0, 1], of the image's size.
+
+    Raises:
+        ValueError: As `find_sky`.
+    """
+    height, width = image.shape[-2:]
+    if estimate.mask is None:
+        return sky_share(image, estimate.resized(height, width))
+    return resize_map(predicted_sky(estimate).to(image), height, width, "nearest-exact")
+
+
 def sky_to_drop(image: Tensor, estimate: Estimate) -> Tensor:
     """The sky without what is far before it, for those who leave it out of a surface: of metres only what is about as far as the sky.
+
+    As in `sky_of`, a network with a mask is believed.
 
     Args:
         image, estimate: As `find_sky`.
@@ -110,6 +134,8 @@ def sky_to_drop(image: Tensor, estimate: Estimate) -> Tensor:
     Raises:
         ValueError: As `find_sky`.
     """
+    if estimate.mask is not None:
+        return predicted_sky(estimate)
     sky = find_sky(image, estimate)
     return sky & (sky_share(image, estimate) > 0.5) if estimate.quantity is Quantity.METRIC_DEPTH else sky
 

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from depth_normal import geometry
 from depth_normal.geometry import assumptions, camera, checks, comfy_dicts, conventions, valid
 from depth_normal.geometry.alignment import metrics, mosaic, scale_shift
-from depth_normal.geometry.edges import depth_edges, ramp_sharpening, refine
+from depth_normal.geometry.edges import depth_edges, guided_filter, ramp_sharpening, refine
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images import depth_image, display_defaults, levels, normal_map_image, render, srgb
 from depth_normal.geometry.regions import sky
@@ -261,6 +261,10 @@ CASES = {
         lambda: list(parallax.parallax_frames(maps(3), maps(), matrices(), parallax.camera_path("dolly", 2, 0.1))),
         "asks once, before the first frame, how far the move reaches",
     ),
+    "edges.guided_filter.mask_at_image_edges": (lambda: guided_filter.mask_at_image_edges(maps(), maps(3), 5), None),
+    "edges.guided_filter.box_means": (lambda: guided_filter.box_means(maps(), 2), None),
+    "edges.guided_filter.products": (lambda: guided_filter.products(maps(3)), None),
+    "edges.guided_filter.solved": (lambda: guided_filter.solved(maps(6), maps(3)), None),
     "views.parallax.parallax_of_estimate": (
         lambda: list(parallax.parallax_of_estimate(maps(3)[:1], next(iter(estimate().split())), parallax.camera_path("dolly", 2, 0.1))),
         HOLES + "; and once, before the first frame, how far the move reaches",
@@ -305,6 +309,7 @@ CASES = {
     "surfaces.upsampling.surface_slope": (lambda: upsampling.surface_slope(maps(), 3), None),
     "estimate.Estimate.in_float32": (lambda: estimate().in_float32(), None),
     "regions.sky.sky_share": (lambda: sky.sky_share(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
+    "regions.sky.sky_of": (lambda: sky.sky_of(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "regions.sky.find_sky": (lambda: sky.find_sky(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "regions.sky.predicted_sky": (lambda: sky.predicted_sky(Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "regions.sky.sky_to_drop": (lambda: sky.sky_to_drop(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),

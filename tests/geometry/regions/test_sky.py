@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.regions.sky import find_sky, sky_share, sky_to_drop
+from depth_normal.geometry.regions.sky import find_sky, sky_of, sky_share, sky_to_drop
 
 HEIGHT, WIDTH, HORIZON = 96, 128, 40
 
@@ -81,6 +81,21 @@ def test_the_skys_share_falls_off_where_things_come_near():
     share = sky_share(image, Estimate(disparity, Quantity.DISPARITY))
     assert share[above].min() > 0.8 and share[..., HORIZON + 12 :, :].max() == 0
     assert not sky_share(torch.full_like(image, 0.5), Estimate(disparity, Quantity.DISPARITY)).any()
+
+
+def test_a_network_that_tells_its_sky_is_believed():
+    """As are those that tell of none: a bright wall over a floor has all the signs."""
+    image, disparity, above = landscape()
+    untold = Estimate(disparity, Quantity.DISPARITY)
+    assert (sky_of(image, untold) > 0.5)[above].all() and sky_to_drop(image, untold).any()
+    none = Estimate(disparity, Quantity.DISPARITY, mask=torch.ones_like(above))
+    assert not sky_of(image, none).any() and not sky_to_drop(image, none).any()
+    part = above.clone()
+    part[..., :20] = False
+    told = Estimate(torch.where(part, disparity.amin() - 1, disparity), Quantity.DISPARITY, mask=~part)
+    assert torch.equal(sky_of(image, told) > 0.5, part) and torch.equal(sky_to_drop(image, told), part)
+    small = told.resized(told.height // 2, told.width // 2)
+    assert ((sky_of(image, small) > 0.5) != part).float().mean() < 0.05, "at the image's size"
 
 
 def test_metres_of_things_before_the_sky_are_believed():
