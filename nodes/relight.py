@@ -106,9 +106,9 @@ class Relight:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         sky = (
-            "How the sky is found; it gets no shadows and is lit evenly. auto: regions that look like sky (far along "
-            "the top border, brighter or bluer than the rest, the bottom near). none: there is no sky; choose it if a "
-            "far wall misses its shadows."
+            "How the sky is found; it gets no shadows and is lit evenly. auto: as the model tells it; of models that do not, "
+            "regions that look like sky (far along the top border, brighter or bluer than the rest, the bottom near). none: there "
+            "is no sky; choose it if a far wall misses its shadows."
         )
         coding = (
             "Which direction red, green and blue of the normal map stand for: opengl for Blender and Marigold, "
