@@ -171,7 +171,8 @@ def da3_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None
     return Estimate(
         depth=depth,
         quantity=quantity,
-        mask=None if bool(mask.all()) else mask,
+        # A mask of everything says that there is no sky.
+        mask=None if sky is None and bool(mask.all()) else mask,
         intrinsics=intrinsics,
         confidence=_plane(geometry, "confidence", "DA3_GEOMETRY"),
         extrinsics=extrinsics,

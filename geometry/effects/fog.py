@@ -11,16 +11,13 @@ from ..assumptions import assumed_intrinsics
 from ..camera import depth_to_ray_distance, pixel_rays
 from ..checks import check_map, check_not_negative
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
-from ..estimate import Estimate, Quantity
+from ..estimate import Estimate
 from ..images.srgb import linear_to_srgb, srgb_to_linear
-from ..regions.sky import sky_share
-from .cutout import cut_out
+from ..regions.sky import predicted_sky, sky_alpha
 from .depths import known_depths
 
 # So far is the sky, in the unit of depth; and the largest exponent.
 _SKY, _STEEPEST = 1e6, 60.0
-# By so many percent of the longer side a network may miss the sky's border.
-_BORDER = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, with_sky: bool = Tru
     through = fog_transmittance(depth, camera, **vars(fog))
     if with_sky:
         beyond = fog_transmittance(depth, camera, **vars(fog), sky=torch.ones_like(depths.hole))
-        through = torch.lerp(through, beyond, _sky(shown, depth, depths.hole, estimate.quantity, estimate.mask is not None))
+        through = torch.lerp(through, beyond, _sky(shown, depths.hole, estimate))
     distance = depth_to_ray_distance(depth, camera)
     near, far, share = torch.stack((distance.amin(), distance.amax(), 1 - through.mean())).tolist()
     unit = "m" if depths.is_metric else "times the near end"
@@ -68,16 +65,9 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, with_sky: bool = Tru
     return through, line
 
 
-def _sky(image: Tensor, depth: Tensor, hole: Tensor, quantity: Quantity | None, told: bool) -> Tensor:
-    """Each pixel's share of sky, (1, 1, H, W), with its border on the image's edges. Pixels without depth are all sky.
-
-    With `told` the network tells which pixels have none, and there is no other sky.
-    """
-    if told:
-        share = hole.to(image)
-    else:
-        share = sky_share(image, Estimate(1 / depth if quantity is Quantity.DISPARITY else depth, quantity, mask=~hole))
-    return torch.where(hole, 1, cut_out(image, share, _BORDER, decontaminate=False).alpha)
+def _sky(image: Tensor, hole: Tensor, estimate: Estimate) -> Tensor:
+    """Each pixel's share of sky, (1, 1, H, W). Pixels without depth are all sky, but for the border of what the network tells as such."""
+    return torch.where(hole & ~predicted_sky(estimate), 1, sky_alpha(image, estimate))
 
 
 def fog_transmittance(

@@ -7,18 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...utils import resize_map
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..conventions import convert_normals, unit_normals
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
-from ..edges.guided_filter import mask_at_image_edges
 from ..estimate import Axes, Estimate, Quantity
-from ..regions.sky import sky_of
+from ..regions.sky import predicted_sky, sky_alpha
 from ..surfaces.derive import with_normals
 from ..surfaces.plane_fit import by_bands
 from .lights import Light, LightPlan, unit
-
-SKY_BORDER = 0.01
-"""Half the width in which the border of the sky follows the image, as a share of the longer side."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class LitScene:
         depth: (1, 1, H, W), its near end at 1; None = unknown.
         intrinsics: (1, 3, 3), pixels.
         mask: (1, 1, H, W) bool, where light is changed: where all is known, and in the sky.
-        sky: (1, 1, H, W) bool, where no shadow falls.
+        sky: (1, 1, H, W) in [0, 1], the share of each pixel on which no shadow falls.
     """
 
     image: Tensor
@@ -50,25 +47,24 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     Args:
         image: (1, 3, H, W) in [0, 1].
         estimate: Of the image, at any size.
-        sky: (1, 1, H, W) bool, where the sky is; True = as `sky_of` says, with its border on the image's edges.
+        sky: (1, 1, H, W) bool, where the sky is; True = `sky_alpha`, False = nowhere.
     """
     height, width = image.shape[-2:]
     ratio = NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None
     sized = with_normals(estimate, near_far_ratio=ratio).resized(height, width)
     normals, depth, intrinsics = _surfaces(sized)
-    lit = sized.valid
+    share, known = image.new_zeros(1, 1, height, width), sized.valid
     if not isinstance(sky, bool):
         share = sky.to(image)
     elif sky and depth is not None:
-        share = sky_of(image, estimate)
-        lit = lit | (share > 0.5)
-        share = mask_at_image_edges(share, image, max(1, round(max(height, width) * SKY_BORDER)))
-    else:
-        share = image.new_zeros(1, 1, height, width)
-    normals = _facing_where(torch.where(sized.valid, share, 1), normals)
+        share = sky_alpha(image, estimate)
+        # Things that the network's coarse sky covers have no sides known, but are lit as the sky is, not left bright beside it.
+        covered = resize_map(predicted_sky(estimate).to(image), height, width, "nearest-exact") > 0.5
+        known = known | covered
+        normals = _facing_where(covered.to(image), normals)
+    normals = _facing_where(share, normals)
     lights = tuple(plan.placed(intrinsics, height, width) for plan in plans)
-    is_sky = share > 0.5
-    return LitScene(image, normals, lights, depth, intrinsics, lit | is_sky, is_sky)
+    return LitScene(image, normals, lights, depth, intrinsics, known | (share > 0.5), share)
 
 
 def _facing_where(share: Tensor, normals: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ def relight(
         depth: (B, 1, H, W) planar depth, positive and finite, in the unit of the lamps' positions; None = a wall at 1.
         intrinsics: (B, 3, 3), pixels; None = a camera of `DEFAULT_FOV`.
         mask: (B, 1, H, W) bool, False where the image is to stay as it is; None = light everywhere.
-        sky: (B, 1, H, W) bool, True where no shadow can fall (see `sky.find_sky`); None = nowhere.
+        sky: (B, 1, H, W) bool or in [0, 1], the share of each pixel on which no shadow can fall (see `sky.sky_alpha`); None = none.
 
     Returns:
         (B, 3, H, W) sRGB in [0, 1].
@@ -83,7 +83,9 @@ def relight(
     """
     lights = (light,) if isinstance(light, Light) else tuple(light)
     depth, intrinsics = _complete_inputs(image, normals, depth, intrinsics, mask)
-    check_mask(sky, image[:, :1])
+    if sky is not None:
+        sky = sky.to(image)
+        check_map(sky, 1, "sky", like=image)
     check_looks(ambient, specular, shininess, exposure)
     check_range("shadow", shadow, 0, 1)
     shadows = [_light_left(depth, intrinsics, each, shadow if each.shadow is None else each.shadow, sky) for each in lights]
@@ -207,7 +209,7 @@ def _light_left(depth: Tensor, intrinsics: Tensor, light: Light, shadow: float, 
     if shadow == 0 or light.intensity == 0:
         return None
     hidden = cast_shadow(depth, intrinsics, light)
-    return 1 - shadow * (hidden if sky is None else hidden.masked_fill(sky, 0))
+    return 1 - shadow * (hidden if sky is None else hidden * (1 - sky.to(hidden)))
 
 
 def _dot(first: Tensor, second: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
-"""Finds the sky in a photograph from the image and its depth together.
+"""Decides where the sky is in a photograph: `sky_alpha` is what all use that treat the sky apart.
 
+A network that tells the sky, or that there is none, is believed. Otherwise the sky is looked for in the image and its depth together.
 Networks that were not trained to tell the sky make it the farthest thing of the image, but rarely one constant value. A wall behind a
 person looks the same to them, so depth alone does not tell. Depth and image together give three signs: the top border is far; what is
 far there is brighter or bluer than the rest, and less finely drawn; and the bottom border is near, as is the ground in front of a camera.
@@ -9,11 +10,15 @@ far there is brighter or bluer than the rest, and less finely drawn; and the bot
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from ...utils import resize_map
-from ..checks import check_map
+from ..checks import check_image_of, check_map
+from ..edges.guided_filter import mask_at_image_edges
+from ..effects.cutout import cut_out
 from ..estimate import Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_samples
 
@@ -21,6 +26,11 @@ from ..images.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_o
 _FAR = 0.12
 _TOP_IS_FAR = 0.5
 _BRIGHTER = _BLUER = 0.1
+# A sky is blue, or as bright as cloud and haze are exposed to be, and then no warmer than this: walls are as much brighter than floors.
+_BLUE, _BRIGHT, _WARM = 0.05, 0.75, 0.1
+_UPPER = 4
+# Metres: what is nearer is a wall. Networks for rooms put the sky beyond it, too.
+_NEAREST_SKY = 8.0
 _BOTTOM_IS_NEAR = 0.85
 _BORDER = 1 / 64
 # The signs are looked for in every n-th pixel, about so many along the longer side.
@@ -29,13 +39,72 @@ _LOOKED_AT = 512
 _AS_FINE, _PLAIN = 0.85, 0.02
 # From where to where what is far becomes sky: shares as _FAR, and, where depth is metric, shares of the sky's own depth.
 _SOFT, _SOFT_METRIC = (0.25, 0.06), (0.4, 0.8)
+# By so many percent of the longer side a network may miss the sky's border.
+_REACH = 1.0
+# Pixels along the longer side at which the matte is made; of a larger image its border is then brought to the image's.
+_MATTED = 720
+
+
+def sky_alpha(image: Tensor, estimate: Estimate) -> Tensor:
+    """The sky as a matte, whose border follows the image: for what blends. What needs a mask takes `sky_alpha(...) > 0.5`.
+
+    Where the network tells its sky (`predicted_sky`), or masks nothing, it is believed; else `find_sky` decides.
+
+    Args:
+        image: (B, 3, H, W) RGB in [0, 1], the photograph at its full size.
+        estimate: Of the images, with depth of any quantity, at any size.
+
+    Returns:
+        (B, 1, H, W) in [0, 1], each pixel's share of sky; 0 in an image without sky.
+
+    Raises:
+        ValueError: No depth, or an image of another batch.
+    """
+    estimate.known_depth()
+    check_image_of(image, estimate.batch, estimate.height, estimate.width)
+    height, width = image.shape[-2:]
+    share = predicted_sky(estimate).to(image)
+    tells = _tells_sky(estimate)
+    if not bool(tells.all()):
+        # of network size: no finer than what it looks at, and the matte below puts the border where the image has it
+        found = sky_share(resize_map(image, estimate.height, estimate.width).clamp(0, 1), estimate).to(image)
+        share = torch.where(tells.view(-1, 1, 1, 1), share, found)
+    if not bool(share.any()):
+        return image.new_zeros(len(image), 1, height, width)
+    coarse = resize_map(share, height, width).clamp(0, 1)
+    return torch.cat([_matte(*pair) for pair in zip(image.split(1), coarse.split(1), strict=True)])
+
+
+def _matte(image: Tensor, coarse: Tensor) -> Tensor:
+    """A coarse share of sky with its border where the image has it."""
+    if not bool((coarse > 0).any()):
+        return coarse
+    height, width = image.shape[-2:]
+    share = _MATTED / max(height, width)
+    if share >= 1:
+        return cut_out(image, coarse, _REACH, decontaminate=False).alpha
+    # Its time grows with the width of the border, and so with the cube of the sides.
+    rows, columns = max(1, round(height * share)), max(1, round(width * share))
+    alpha = cut_out(resize_map(image, rows, columns), resize_map(coarse, rows, columns), _REACH, decontaminate=False).alpha
+    return mask_at_image_edges(resize_map(alpha, height, width).clamp(0, 1), image, math.ceil(2 / share))
+
+
+def _tells_sky(estimate: Estimate) -> Tensor:
+    """(B,) bool: whether the network said what is sky: it masks nothing, or what is masked is as far as anything gets.
+
+    A mask of holes alone, as of a depth camera, says nothing of the sky.
+    """
+    if estimate.mask is None:
+        return torch.zeros(estimate.batch, dtype=torch.bool, device=estimate.device)
+    return estimate.mask.flatten(1).all(1) | predicted_sky(estimate).flatten(1).any(1)
 
 
 def find_sky(image: Tensor, estimate: Estimate) -> Tensor:
     """Finds the sky.
 
     A guess from these signs, for estimates whose network does not predict the sky: `python -m training.sky` prints how often it is
-    right. Night skies and skies as dark as the ground are missed; a bright or blue wall behind near things can pass for sky.
+    right. Night skies, red ones and skies as dark as the ground are missed; a white or blue wall behind near things can pass for sky
+    where depth is not metric.
 
     Args:
         image: (B, 3, H, W) RGB in [0, 1], of the estimate's size.
@@ -47,12 +116,14 @@ def find_sky(image: Tensor, estimate: Estimate) -> Tensor:
     Raises:
         ValueError: No depth, or an image of another batch or size.
     """
-    depth, _, _ = estimate.known_depth()
+    depth, quantity, _ = estimate.known_depth()
     check_map(image, 3, "image", like=depth)
     share, valid = _share_of_nearness(estimate)
     far = valid & (share < _FAR)
     step = max(1, max(far.shape[-2:]) // _LOOKED_AT)
     shown = _shows_sky(*(each[..., ::step, ::step] for each in (image, share, valid, far)))
+    if quantity is Quantity.METRIC_DEPTH:
+        shown &= _mean(depth, far) > _NEAREST_SKY
     return far & shown.view(-1, 1, 1, 1)
 
 
@@ -63,11 +134,15 @@ def _shows_sky(image: Tensor, share: Tensor, valid: Tensor, far: Tensor) -> Tens
     # Down each column, what is far without a break from the top border on.
     from_top = far.int().cumprod(2).bool()
     brighter, bluer = (_mean(each, from_top) - _mean(each, ~from_top) for each in (brightness, blueness))
+    # Of the upper part alone: below, what is far may be land.
+    upper = slice(0, max(rows, far.shape[-2] // _UPPER))
+    bright, blue = (_mean(each[:, :, upper], from_top[:, :, upper]) for each in (brightness, blueness))
+    is_blue, is_pale = (bluer > _BLUER) & (blue > _BLUE), (brighter > _BRIGHTER) & (bright > _BRIGHT) & (blue > -_WARM)
     detail = _detail(brightness, from_top)
     top, bottom = far[:, :, :rows], share[:, :, -rows:]
     return (
         (top.float().mean((1, 2, 3)) > _TOP_IS_FAR)
-        & ((brighter > _BRIGHTER) | (bluer > _BLUER))
+        & (is_blue | is_pale)
         & (_mean(detail, from_top) < _AS_FINE * _mean(detail, ~from_top).clamp(min=_PLAIN))
         & (_mean(bottom, valid[:, :, -rows:]) > _BOTTOM_IS_NEAR)
     )
@@ -97,47 +172,6 @@ def sky_share(image: Tensor, estimate: Estimate) -> Tensor:
     ramp = ((share - ends[0]) / (ends[1] - ends[0])).clamp(0, 1)
     shown = sky.flatten(1).any(1).view(-1, 1, 1, 1) & valid
     return torch.where(shown, ramp * ramp * (3 - 2 * ramp), 0)
-
-
-def sky_of(image: Tensor, estimate: Estimate) -> Tensor:
-    """Each pixel's share of the sky: as the network tells it; of networks that tell none, as it is found.
-
-    A network with a mask tells where the sky is, and that there is none: it is believed, for what `sky_share` finds may be a bright wall.
-
-    Args:
-        image: As `find_sky`.
-        estimate: With depth, of any quantity and size.
-
-    Returns:
-        (B, 1, H, W) in [0, 1], of the image's size.
-
-    Raises:
-        ValueError: As `find_sky`.
-    """
-    height, width = image.shape[-2:]
-    if estimate.mask is None:
-        return sky_share(image, estimate.resized(height, width))
-    return resize_map(predicted_sky(estimate).to(image), height, width, "nearest-exact")
-
-
-def sky_to_drop(image: Tensor, estimate: Estimate) -> Tensor:
-    """The sky without what is far before it, for those who leave it out of a surface: of metres only what is about as far as the sky.
-
-    As in `sky_of`, a network with a mask is believed.
-
-    Args:
-        image, estimate: As `find_sky`.
-
-    Returns:
-        (B, 1, H, W) bool.
-
-    Raises:
-        ValueError: As `find_sky`.
-    """
-    if estimate.mask is not None:
-        return predicted_sky(estimate)
-    sky = find_sky(image, estimate)
-    return sky & (sky_share(image, estimate) > 0.5) if estimate.quantity is Quantity.METRIC_DEPTH else sky
 
 
 def predicted_sky(estimate: Estimate) -> Tensor:

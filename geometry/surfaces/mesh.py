@@ -17,7 +17,7 @@ from ..conventions import camera_to_world_normals, convert_normals
 from ..errors import InvalidArgumentError
 from ..estimate import Axes, Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
-from ..regions.sky import sky_to_drop
+from ..regions.sky import sky_alpha
 from ..valid import FAR_AWAY
 from .mesh_cuts import MAX_JUMP, cut_grid, grid_triangles
 from .normals import EDGES
@@ -66,7 +66,7 @@ class MeshOptions:
         edges: Of the depth, as `depth_to_normals`: ramps of soft edges become steps, so that nothing hangs between things.
         fov: As `assumed_intrinsics`.
         near_far_ratio: As `assumed_depth`; relative depth takes NEAR_FAR_RATIO where it is None or 0.
-        drop_sky: Leave out what looks like the sky in the image (`sky_to_drop`).
+        drop_sky: Leave out what looks like the sky in the image (`sky_alpha`).
 
     Raises:
         ValueError: A number below 0, or unknown `edges`.
@@ -197,7 +197,7 @@ def _surface(view: Estimate, image: Tensor | None, step: int, options: MeshOptio
     valid = (depth > 0) & (depth < FAR_AWAY)
     resized = None if image is None else resize_map(image, height, width)
     if resized is not None and options.drop_sky:
-        valid &= ~sky_to_drop(resized, view)
+        valid &= sky_alpha(resized, view) <= 0.5
     depth, valid = depth[picked].contiguous().float(), valid[picked].contiguous()
     resized = None if resized is None else resized[picked].contiguous().clamp(0, 1)
     depth, joins = cut_grid(depth, valid, resized, options.edges, options.max_jump)

@@ -13,7 +13,7 @@ from ...utils import resize_map
 from ..checks import check_choice, check_image_of, check_range
 from ..estimate import Estimate, Quantity
 from ..images.levels import depth_to_nearness, measure_range_of_most
-from ..regions.sky import sky_to_drop
+from ..regions.sky import sky_alpha
 from ..textures.transforms import dct, frequencies, idct
 from .mesh import Mesh
 
@@ -46,7 +46,7 @@ class ReliefOptions:
         curve: Exponent of the heights of 0 to 1: below 1 what is far rises, above 1 it sinks.
         raised: One of `RAISED`.
         max_points: Of the upper side; larger maps are averaged down.
-        drop_sky: What looks like the sky in the image lies on the ground (`sky_to_drop`).
+        drop_sky: What looks like the sky in the image lies on the ground (`sky_alpha`).
 
     Raises:
         ValueError: A number outside its LIMITS, or unknown `raised`.
@@ -103,7 +103,7 @@ def relief_heights(estimate: Estimate, image: Tensor | None, options: ReliefOpti
     """
     depth, _, valid = estimate.known_depth()
     if image is not None and options.drop_sky:
-        valid = valid & ~sky_to_drop(resize_map(image.cpu().float(), estimate.height, estimate.width), estimate)
+        valid = valid & (sky_alpha(resize_map(image.cpu().float(), estimate.height, estimate.width), estimate) <= 0.5)
     if not bool(valid.any()):
         raise ValueError("no pixel has a depth to make a relief of (all are masked, sky or not finite)")
     size = relief_size(estimate.height, estimate.width, options.max_points)

@@ -28,10 +28,10 @@ def test_told_sky_faces_the_viewer_and_is_lit(quantity, larger):
     image, estimate, above = told(quantity)
     image, above = (torch.nn.functional.interpolate(each.float(), scale_factor=larger) for each in (image, above))
     scene = lit_scene(image, estimate, (), sky=True)
-    assert torch.equal(scene.sky, above > 0.5)
+    assert torch.equal(scene.sky > 0.5, above > 0.5)
     assert scene.mask.all()
     facing = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand_as(scene.normals)
-    torch.testing.assert_close(scene.normals.where(scene.sky, facing), facing)
+    torch.testing.assert_close(scene.normals.where(scene.sky > 0.5, facing), facing)
     dark = relight(**vars(scene), ambient=0.1)
     assert (dark < image).all(), "the sky of a dark scene is dark, too"
 
@@ -57,7 +57,7 @@ def test_an_image_that_is_all_sky_is_all_lit():
     image, estimate, _ = told()
     assert estimate.mask is not None
     whole = Estimate(estimate.depth, estimate.quantity, mask=torch.zeros_like(estimate.mask))
-    assert lit_scene(image, whole, (), sky=True).sky.all()
+    assert (lit_scene(image, whole, (), sky=True).sky == 1).all()
 
 
 def test_each_image_of_a_batch_tells_its_own_sky():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.regions.sky import find_sky, sky_of, sky_share, sky_to_drop
+from depth_normal.geometry.regions.sky import find_sky, sky_alpha, sky_share
 
 HEIGHT, WIDTH, HORIZON = 96, 128, 40
 
@@ -72,6 +72,7 @@ def test_what_is_as_finely_drawn_as_the_rest_is_no_sky():
     image, disparity, _ = landscape(sky=(0.7, 0.7, 0.7))
     strokes = 0.3 * torch.rand(1, 1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
     assert not find_sky(image + strokes - 0.15, Estimate(disparity, Quantity.DISPARITY)).any()
+    image, disparity, _ = landscape(sky=(0.8, 0.8, 0.8))
     leaves = torch.where(torch.arange(HEIGHT).view(1, 1, -1, 1) < HORIZON, 0.2 * strokes, strokes)
     assert find_sky(image + leaves, Estimate(disparity, Quantity.DISPARITY)).any(), "clouds over a meadow"
 
@@ -83,27 +84,79 @@ def test_the_skys_share_falls_off_where_things_come_near():
     assert not sky_share(torch.full_like(image, 0.5), Estimate(disparity, Quantity.DISPARITY)).any()
 
 
-def test_a_network_that_tells_its_sky_is_believed():
-    """As are those that tell of none: a bright wall over a floor has all the signs."""
-    image, disparity, above = landscape()
-    untold = Estimate(disparity, Quantity.DISPARITY)
-    assert (sky_of(image, untold) > 0.5)[above].all() and sky_to_drop(image, untold).any()
-    none = Estimate(disparity, Quantity.DISPARITY, mask=torch.ones_like(above))
-    assert not sky_of(image, none).any() and not sky_to_drop(image, none).any()
-    part = above.clone()
-    part[..., :20] = False
-    told = Estimate(torch.where(part, disparity.amin() - 1, disparity), Quantity.DISPARITY, mask=~part)
-    assert torch.equal(sky_of(image, told) > 0.5, part) and torch.equal(sky_to_drop(image, told), part)
-    small = told.resized(told.height // 2, told.width // 2)
-    assert ((sky_of(image, small) > 0.5) != part).float().mean() < 0.05, "at the image's size"
-
-
 def test_metres_of_things_before_the_sky_are_believed():
     """A sky at 80 m, as networks give it; a street that goes on to 25 m is none of it."""
     image, _, above = landscape()
     metres = torch.where(above, 80.0, (2 * 15 ** torch.linspace(3.4, 0, HEIGHT).view(1, 1, -1, 1)).clamp(max=25))
     estimate = Estimate(metres.clone(), Quantity.METRIC_DEPTH)
     assert (find_sky(image, estimate) & ~above).any(), "this rule takes in what is farther than 8 times the near end"
-    assert torch.equal(sky_to_drop(image, estimate), above), "a surface keeps its street"
+    assert torch.equal(sky_alpha(image, estimate) > 0.5, above), "a surface keeps its street"
     share = sky_share(image, estimate)
     assert share[above].min() > 0.99 and share[~above].max() < 0.1
+
+
+def room(colour):
+    """(1, 3, H, W) image and (1, 1, H, W) disparity of a plain wall behind a ball on a darker floor."""
+    rows = torch.arange(HEIGHT).view(1, 1, -1, 1).expand(1, 1, HEIGHT, WIDTH)
+    ball = (rows - 60) ** 2 + (torch.arange(WIDTH) - 64) ** 2 < 20**2
+    disparity = torch.where(ball, 0.7, 0.25 + 0.6 * (rows - 52).clamp(min=0) / 43)
+    wall, floor = (torch.tensor(each).view(1, 3, 1, 1) for each in (colour, (0.4, 0.33, 0.27)))
+    return torch.where(ball, 0.3, torch.where(rows < 52, wall, floor)), disparity
+
+
+@pytest.mark.parametrize("colour", [(0.6, 0.6, 0.6), (0.8, 0.72, 0.6), (0.72, 0.72, 0.7)], ids=["grey", "cream", "pale"])
+def test_a_plain_wall_behind_a_ball_is_no_sky(colour):
+    image, disparity = room(colour)
+    assert not sky_alpha(image, Estimate(disparity, Quantity.DISPARITY)).any()
+
+
+def test_a_white_wall_that_is_a_few_metres_away_is_no_sky():
+    image, disparity = room((0.9, 0.9, 0.9))
+    assert not sky_alpha(image, Estimate(1 / disparity, Quantity.METRIC_DEPTH)).any()
+    assert sky_alpha(image, Estimate(20 / disparity, Quantity.METRIC_DEPTH)).any(), "at 80 m it is one"
+
+
+def test_a_network_that_tells_its_sky_is_believed():
+    image, disparity, above = landscape()
+    nothing = torch.ones_like(above)
+    assert find_sky(image, Estimate(disparity, Quantity.DISPARITY)).any()
+    assert not sky_alpha(image, Estimate(disparity, Quantity.DISPARITY, mask=nothing)).any(), "it says that there is none"
+    left = above & (torch.arange(WIDTH) < WIDTH // 2)
+    told = disparity.where(~left, disparity.amin())
+    alpha = sky_alpha(image, Estimate(told, Quantity.DISPARITY, mask=~left))
+    assert ((alpha > 0.5) != left).float().mean() < 0.001, "the rest looks like sky, but it says that it is none"
+
+
+def test_holes_of_a_sensor_say_nothing_of_the_sky():
+    image, disparity, above = landscape()
+    holes = torch.zeros_like(above)
+    holes[..., -20:-10, :20] = True
+    estimate = Estimate(disparity.masked_fill(holes, torch.nan), Quantity.DISPARITY, mask=~holes)
+    assert torch.equal(sky_alpha(image, estimate) > 0.5, above)
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_the_border_follows_the_full_size_image(tells):
+    """Chimneys before the sky, in an image four times as large as the depth: no staircase of four pixels."""
+    height, width = 4 * HEIGHT, 4 * WIDTH
+    rows, columns = torch.arange(height).view(1, 1, -1, 1), torch.arange(width).view(1, 1, 1, -1)
+    slope = rows.float() - (4 * HORIZON + 0.3 * (columns - width / 2).abs())
+    sky = (0.5 - slope).clamp(0, 1)
+    pale, dark = (torch.tensor(each).view(1, 3, 1, 1) for each in ((0.6, 0.75, 0.95), (0.35, 0.3, 0.25)))
+    image = torch.lerp(dark.expand(1, 3, height, width), pale.expand(1, 3, height, width), sky)
+    coarse = torch.nn.functional.avg_pool2d(sky, 4)
+    ramp = 0.3 + 0.7 * torch.linspace(0, 1, HEIGHT).view(1, 1, -1, 1).expand(1, 1, HEIGHT, WIDTH)
+    estimate = Estimate(torch.where(coarse > 0.5, 0.02, ramp), Quantity.DISPARITY, mask=coarse < 0.5 if tells else None)
+    error = (sky_alpha(image, estimate) - sky).abs()
+    staircase = (torch.nn.functional.interpolate((coarse > 0.5).float(), scale_factor=4) - sky).abs()
+    band = slope.abs() < 4
+    assert error[band].mean() < 0.2 * staircase[band].mean()
+
+
+def test_each_image_of_a_batch_has_its_own_word():
+    """One whose network says that there is no sky, beside one whose network says where."""
+    image, disparity, above = landscape()
+    told = disparity.where(~above, disparity.amin())
+    masks = torch.cat((torch.ones_like(above), ~above))
+    alpha = sky_alpha(image.repeat(2, 1, 1, 1), Estimate(told.repeat(2, 1, 1, 1), Quantity.DISPARITY, mask=masks))
+    assert not alpha[0].any() and torch.equal(alpha[1:] > 0.5, above)

@@ -1,0 +1,168 @@
+"""How much sky is found where there is none, how much is missed where there is, and how far its border is from the truth.
+
+    python benchmarks/sky.py [--side 1024] [--pictures OUT]
+
+Landscapes are composed of a sky and of roofs, leaves or hair of known coverage, with depth of a quarter of the size whose edges are
+soft, as networks'. `tells` masks the sky at that size, as some networks do. Rooms are a wall, a floor and a ball. `false` and `missed`
+are shares of the image and of the sky; `alpha` is the mean absolute error in a band around the border, by the coarse share enlarged, and
+by `sky_alpha`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.regions.sky import sky_alpha
+from depth_normal.utils import resize_map
+
+SKIES = {
+    "blue": ((0.25, 0.45, 0.8), (0.7, 0.8, 0.9)),
+    "overcast": ((0.8, 0.82, 0.85), (0.93, 0.93, 0.94)),
+    "dusk": ((0.35, 0.4, 0.6), (0.85, 0.6, 0.45)),
+}
+WALLS = {
+    "grey": (0.6, 0.6, 0.6),
+    "cream": (0.8, 0.72, 0.6),
+    "brick": (0.6, 0.35, 0.28),
+    "pale": (0.72, 0.72, 0.7),
+    "white": (0.85, 0.85, 0.84),
+}
+SILHOUETTES = ("roofs", "leaves", "hair")
+_SUPERSAMPLED, _NETWORK = 4, 4
+_BAND = 1 / 50
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--side", type=int, default=1024, help="of the images in pixels (default: %(default)s)")
+    parser.add_argument("--pictures", type=Path, metavar="OUT", help="folder for image, coarse share, alpha and truth side by side")
+    arguments = parser.parse_args()
+    print(f"{'with sky':24}{'missed':>9}{'false':>9}{'alpha: coarse':>16}{'ours':>9}")
+    errors = []
+    for name, image, estimate, truth in landscapes(arguments.side):
+        found = sky_alpha(image, estimate)
+        coarse = resize_map(_coarse(truth), *image.shape[-2:])
+        band = _band(truth)
+        before, after = ((each - truth).abs()[band].mean().item() for each in (coarse, found))
+        errors.append((before, after))
+        missed, false = ((truth - found).clamp(min=0).sum() / truth.sum(), (found - truth).clamp(min=0).mean())
+        print(f"{name:24}{missed:9.1%}{false:9.1%}{before:16.3f}{after:9.3f}")
+        if arguments.pictures:
+            _save(arguments.pictures / f"{name}.png", image, coarse, found, truth)
+    print(f"{'mean':42}{np.mean(errors, 0)[0]:16.3f}{np.mean(errors, 0)[1]:9.3f}")
+    print(f"{'without sky':33}{'false':>9}")
+    falses = []
+    for name, image, estimate in rooms(arguments.side):
+        falses.append(sky_alpha(image, estimate).mean().item())
+        print(f"{name:33}{falses[-1]:9.1%}")
+    print(f"{'all rooms':33}{np.mean(falses):9.1%}")
+
+
+def landscapes(side: int) -> Iterator[tuple[str, Tensor, Estimate, Tensor]]:
+    """Name, image (1, 3, H, W), estimate at a quarter of its size, and the true share of sky (1, 1, H, W)."""
+    for silhouette in SILHOUETTES:
+        truth = 1 - _coverage(silhouette, side)
+        coarse = _coarse(truth)
+        rows = torch.linspace(0, 1, coarse.shape[-2]).view(1, 1, -1, 1)
+        disparity = torch.lerp(0.3 + 0.7 * rows.expand_as(coarse), torch.full_like(coarse, 0.02), coarse)
+        for sky in SKIES:
+            image = _composed(truth, sky)
+            yield f"{silhouette}, {sky}, tells", image, Estimate(_told(disparity, coarse), Quantity.DISPARITY, mask=coarse < 0.5), truth
+            yield f"{silhouette}, {sky}, not", image, Estimate(disparity, Quantity.DISPARITY), truth
+
+
+def rooms(side: int) -> Iterator[tuple[str, Tensor, Estimate]]:
+    """Name, image and estimate of a plain wall behind a ball on a floor: as disparity, metres, and by a network that tells no sky."""
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, side), torch.linspace(0, 1, side), indexing="ij")
+    floor = ((rows - 0.55) / 0.45).clamp(min=0)
+    ball = ((columns - 0.5) ** 2 + (rows - 0.6) ** 2) < 0.2**2
+    disparity = torch.where(ball, 0.7, 0.25 + 0.6 * floor)[None, None]
+    noise = 0.01 * torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    for name, colour in WALLS.items():
+        wall = torch.tensor(colour).view(3, 1, 1) * (1.05 - 0.15 * rows)
+        ground = torch.tensor((0.4, 0.33, 0.27)).view(3, 1, 1) * (1 + 0 * rows)
+        image = torch.where(ball, torch.tensor((0.5, 0.2, 0.15)).view(3, 1, 1), torch.where(floor > 0, ground, wall))
+        image = (image + noise).clamp(0, 1)
+        small = resize_map(disparity, side // _NETWORK, side // _NETWORK)
+        yield f"{name} wall, disparity", image, Estimate(small, Quantity.DISPARITY)
+        yield f"{name} wall, metres", image, Estimate(1 / small, Quantity.METRIC_DEPTH)
+        yield f"{name} wall, told", image, Estimate(small, Quantity.DISPARITY, mask=torch.ones_like(small, dtype=torch.bool))
+
+
+def _coverage(kind: str, side: int) -> Tensor:
+    """The share of each pixel that near things cover, (1, 1, side, side)."""
+    random, full = np.random.default_rng(7), side * _SUPERSAMPLED
+    drawn = np.zeros((full, full), np.uint8)
+    cv2.rectangle(drawn, (0, int(0.6 * full)), (full, full), (255,), -1)
+    if kind == "roofs":
+        for left in np.linspace(-0.1, 0.9, 5):
+            width, top = random.uniform(0.15, 0.3), random.uniform(0.25, 0.5)
+            peak = np.array([(left, 0.6), (left, top + 0.08), (left + width / 2, top), (left + width, top + 0.08), (left + width, 0.6)])
+            cv2.fillPoly(drawn, [(peak * full).astype(np.int32)], (255,))
+    elif kind == "leaves":
+        for _ in range(2500):
+            x, y = random.normal(0.5, 0.18), 0.62 - abs(random.normal(0, 0.13))
+            axes = (int(0.012 * full), int(0.005 * full))
+            cv2.ellipse(drawn, (int(x * full), int(y * full)), axes, random.uniform(0, 180), 0, 360, (255,), -1)
+    else:
+        cv2.ellipse(drawn, (full // 2, int(0.6 * full)), (int(0.2 * full), int(0.3 * full)), 0, 0, 360, (255,), -1)
+        for angle in random.uniform(np.pi, 2 * np.pi, 400):
+            root = np.array((0.5 + 0.19 * np.cos(angle), 0.6 + 0.29 * np.sin(angle)))
+            tip = root + random.uniform(0.005, 0.02) * np.array((np.cos(angle + random.normal(0, 0.5)), np.sin(angle)))
+            cv2.line(drawn, _point(root * full), _point(tip * full), (255,), max(1, full // 1500))
+    small = cv2.resize(drawn, (side, side), interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(small)[None, None].float() / 255
+
+
+def _point(place: np.ndarray) -> tuple[int, int]:
+    return int(place[0]), int(place[1])
+
+
+def _composed(truth: Tensor, sky: str) -> Tensor:
+    """The photograph: dark textured things before a sky that is paler towards the horizon, mixed by coverage."""
+    side = truth.shape[-1]
+    top, horizon = (torch.tensor(colour).view(1, 3, 1, 1) for colour in SKIES[sky])
+    behind = torch.lerp(top, horizon, torch.linspace(0, 1, side).view(1, 1, -1, 1))
+    generator = torch.Generator().manual_seed(3)
+    grain = resize_map(torch.rand(1, 1, side // 4, side // 4, generator=generator), side, side) - 0.5
+    things = torch.tensor((0.25, 0.2, 0.14)).view(1, 3, 1, 1) + 0.2 * grain
+    noise = 0.01 * torch.randn(1, 3, side, side, generator=generator)
+    return (torch.lerp(things.expand_as(noise), behind.expand_as(noise), truth) + noise).clamp(0, 1)
+
+
+def _coarse(truth: Tensor) -> Tensor:
+    """The share of sky as a network sees it: at its size, blurred, blind to what is thin."""
+    small = resize_map(truth, truth.shape[-2] // _NETWORK, truth.shape[-1] // _NETWORK)
+    return torch.from_numpy(cv2.GaussianBlur(small[0, 0].numpy(), (0, 0), 1.5))[None, None]
+
+
+def _told(disparity: Tensor, coarse: Tensor) -> Tensor:
+    """Disparity whose sky is one value, as far as anything gets."""
+    return torch.where(coarse < 0.5, disparity, disparity.amin())
+
+
+def _band(truth: Tensor) -> Tensor:
+    """Where the border is near, bool."""
+    radius = max(1, round(truth.shape[-1] * _BAND / 2))
+    square = np.ones((2 * radius + 1,) * 2, np.uint8)
+    plane = truth[0, 0].numpy()
+    return torch.from_numpy(cv2.dilate(plane, square) - cv2.erode(plane, square) > 0.5)[None, None]
+
+
+def _save(path: Path, image: Tensor, *shares: Tensor) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    row = torch.cat((image, *(each.expand_as(image) for each in shares)), 3)[0].movedim(0, -1)
+    cv2.imwrite(str(path), (row * 255).round().byte().numpy()[..., ::-1])
+
+
+if __name__ == "__main__":
+    main()
