@@ -360,7 +360,8 @@ def _period_of_levels(treads: list[tuple[Tensor, Tensor]]) -> float:
     values = torch.cat([each for each, _ in treads]).double().cpu()
     if len(treads) < 2 or values.numel() < _LEAST_LEVELS:
         return 0.0
-    low, high = values.min(), torch.quantile(torch.unique(values), 0.99)
+    levels = torch.unique(values)
+    low, high = levels[0], levels[int(0.99 * (levels.numel() - 1))]
     spectra = [_levels_spectrum(each.double().cpu(), low, high) for each, _ in treads]
     spectrum = torch.minimum(*spectra)
     strongest = float(spectrum.max())
