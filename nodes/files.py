@@ -14,12 +14,13 @@ from torch import Tensor
 from ..geometry.checks import check_alike, check_choice
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files import FORMATS, SaveOptions, load_estimate, save_estimate
+from ..geometry.files.packed_maps import preview_maps, preview_size
 from ..model_loader.comfy.folders import user_folder
 from ..utils import to_rgb
 from .batches import geometry_output, one_by_one
 from .checks import check_count, check_geometry
 from .listing import READABLE, existing_file, file_state, geometry_files, split_name
-from .live import KEY, MAX_IMAGES, Payload, image_payload, preview_maps, preview_size
+from .live import KEY, MAX_IMAGES, Payload, image_payload
 from .preview import describe, map_tiles
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, output_name, prefix_widget, problem_of, save_numbered
 from .sockets import FILES, GEOMETRY, Inputs

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from ..geometry.camera import fov_from_intrinsics
 from ..geometry.estimate import Axes, Estimate, Quantity
+from ..geometry.files.packed_maps import preview_maps, preview_size
 from ..geometry.images.render import depth_to_image, normals_to_image
 from ..utils import resize_image, to_rgb
 from .batches import one_by_one, to_output
 from .checks import check_count, check_geometry
-from .live import MAX_IMAGES, Payload, image_payload, in_comfyui, preview_maps, preview_size, shown_on_node, temporary_png
+from .live import MAX_IMAGES, Payload, image_payload, in_comfyui, shown_on_node, temporary_png
 from .sockets import RENDER, Inputs
 from .widgets import geometry_input, image_input
 

@@ -5,6 +5,7 @@ import { describe, VALID } from './maps.js'
 import { OrbitScene } from './orbit_scene.js'
 import { button } from './image_view.js'
 import { depthToCamera, percentiles } from './solid.js'
+import { bestColumns, cornerOf, markTiles, onTile } from './tiles.js'
 import { translated } from './words.js'
 
 const SOLID_SIZE = [800, 600]
@@ -87,15 +88,11 @@ export class GeometryView {
   }
 
   bestColumns() {
-    const { width, height } = this.view.area, count = this.tiles.length
-    const scale = columns => Math.min(width / columns / this.maps.width, height / Math.ceil(count / columns) / this.maps.height)
-    if (!width || !height) return count
-    return this.tiles.map((_, i) => count - i).reduce((best, columns) => scale(columns) > scale(best) ? columns : best)
+    return bestColumns(this.tiles.length, this.maps, this.view.area)
   }
 
-  /** First column of a tile in pixels. */
   corner(place) {
-    return { left: place % this.columns * this.maps.width, top: Math.floor(place / this.columns) * this.maps.height }
+    return cornerOf(place, this.columns, this.maps)
   }
 
   refresh() {
@@ -112,18 +109,11 @@ export class GeometryView {
     this.view.say(on ? describe(maps, on.x, on.y) : maps.payload.text)
     if (!on) return
     const size = Math.max(3, 3 * this.view.pixelsPerScreen)
-    context.strokeStyle = '#f40'
-    context.lineWidth = size / 2
-    this.tiles.forEach((_, place) => {
-      const { left, top } = this.corner(place)
-      context.strokeRect(left + on.x * maps.width - size, top + on.y * maps.height - size, 2 * size, 2 * size)
-    })
+    markTiles(context, on, this.tiles.length, this.columns, maps, size)
   }
 
-  /** Converts a point on the tiles to one of the image; null where no tile is. */
-  onTile({ x, y }) {
-    const across = x * this.view.width / this.maps.width, down = y * this.view.height / this.maps.height
-    return Math.floor(down) * this.columns + Math.floor(across) < this.tiles.length ? { x: across % 1, y: down % 1 } : null
+  onTile(point) {
+    return onTile(point, this.tiles.length, this.columns)
   }
 
   grab(point) {
@@ -184,10 +174,20 @@ export class GeometryView {
  * @returns {Uint8ClampedArray<ArrayBuffer>[]} RGBA.
  */
 export function tilesOf(maps) {
-  const tiles = []
-  if (maps.depth) tiles.push(nearness(maps))
-  if (maps.normals) tiles.push(new Uint8ClampedArray(maps.normals).map((value, i) => i % 4 === 3 ? 255 : value))
-  if (!tiles.length || maps.bits.some(bits => !(bits & VALID))) tiles.push(painted(maps.bits.length, i => (maps.bits[i] & VALID) * 255))
+  return Object.values(namedTiles(maps))
+}
+
+/**
+ * The same by their names: Depth, Normals, Mask.
+ * @param {import('./maps.js').Maps} maps
+ * @returns {Record<string, Uint8ClampedArray<ArrayBuffer>>}
+ */
+export function namedTiles(maps) {
+  const tiles = {}
+  if (maps.depth) tiles.Depth = nearness(maps)
+  if (maps.normals) tiles.Normals = new Uint8ClampedArray(maps.normals).map((value, i) => i % 4 === 3 ? 255 : value)
+  const isHoled = maps.bits.some(bits => !(bits & VALID))
+  if (isHoled || !Object.keys(tiles).length) tiles.Mask = painted(maps.bits.length, i => (maps.bits[i] & VALID) * 255)
   return tiles
 }
 

@@ -60,10 +60,10 @@ class Gpu {
   }
 
   /**
-   * A texture whose numbers are read one by one.
+   * A texture whose pixels are read one by one.
    * @param {number} width
    * @param {number} height
-   * @param {ArrayBufferView | null} values RGBA bytes, or one float a pixel; null = empty RGBA.
+   * @param {ArrayBufferView | TexImageSource | null} values RGBA bytes, one float a pixel, or what the browser decoded; null = empty RGBA.
    * @returns {WebGLTexture}
    */
   texture(width, height, values) {
@@ -71,7 +71,8 @@ class Gpu {
     gl.bindTexture(gl.TEXTURE_2D, texture)
     const layout = values instanceof Float32Array ? [gl.R32F, gl.RED, gl.FLOAT] : [gl.RGBA8, gl.RGBA, gl.UNSIGNED_BYTE]
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1)
-    gl.texImage2D(gl.TEXTURE_2D, 0, layout[0], width, height, 0, layout[1], layout[2], values && asBytes(values))
+    if (values && !ArrayBuffer.isView(values)) gl.texImage2D(gl.TEXTURE_2D, 0, layout[0], layout[1], layout[2], values)
+    else gl.texImage2D(gl.TEXTURE_2D, 0, layout[0], width, height, 0, layout[1], layout[2], values && asBytes(values))
     for (const name of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, name, gl.NEAREST)
     for (const name of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, name, gl.CLAMP_TO_EDGE)
     return texture

@@ -12,8 +12,15 @@ export const table = { choices: {}, messages: {}, notes: {} }
 /** @type {{ found: RegExp, order: number[], words: string }[]} */
 let templates = []
 
+let own
+
+/** Sets the language of a page that is not ComfyUI's. @param {string} locale */
+export function setLanguage(locale) {
+  own = locale
+}
+
 /** @returns {string | undefined} The setting of ComfyUI's page. */
-export const language = () => globalThis.app?.extensionManager?.setting?.get('Comfy.Locale')
+export const language = () => own ?? globalThis.app?.extensionManager?.setting?.get('Comfy.Locale')
 
 /** Reads the texts of a language. Without them the page stays English. @param {string | undefined} language */
 export async function loadTable(language) {

@@ -1,4 +1,4 @@
-// Reads what nodes/live.py writes: an image, and its normals and depth as numbers.
+// Reads what nodes/live.py and geometry/files/html_page.py write: an image, and its normals and depth as numbers.
 
 import { translated } from './words.js'
 
@@ -15,7 +15,7 @@ const FLAGS = 3
  * @property {number} width Of the preview, in pixels.
  * @property {number} height
  * @property {[number, number]} full Width and height of the image itself.
- * @property {Uint8ClampedArray<ArrayBuffer>} image RGBA, row by row.
+ * @property {Uint8ClampedArray<ArrayBuffer> | ImageBitmap | null} image RGBA, row by row; in a page of its own what the browser decoded.
  * @property {Float32Array | null} depth NaN where it is unknown.
  * @property {string | null} quantity Kind of depth: metric_depth, relative_depth or disparity.
  * @property {Uint8Array | null} normals RGBA: n / 2 + 0.5 in OpenGL axes, then 255 where there is a normal.
@@ -35,13 +35,23 @@ export async function loadMaps(payload, read) {
   const [image, packed] = await Promise.all(
     [payload.image, payload.maps].map(async file => file ? decodePng(await read(viewPath(file))) : null),
   )
-  const { width, height } = image
+  return joinedMaps(payload, { ...image, image: withAlpha(image.rgb, () => 255) }, packed)
+}
+
+/**
+ * An image with its maps.
+ * @param {object} payload As `geometry/files/packed_maps.py` describes it.
+ * @param {{width: number, height: number, image: any}} size The preview's, and its image.
+ * @param {{width: number, height: number, rgb: Uint8Array} | null} packed The maps' own image.
+ * @returns {Maps}
+ */
+export function joinedMaps(payload, { width, height, image }, packed) {
   if (packed && (packed.width !== width || packed.height !== 2 * height)) throw new Error('the maps are not of the image\'s size')
   return {
     width,
     height,
     full: payload.full,
-    image: withAlpha(image.rgb, () => 255),
+    image,
     quantity: payload.depth?.quantity ?? null,
     intrinsics: payload.intrinsics ?? null,
     payload,

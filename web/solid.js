@@ -59,7 +59,12 @@ export function percentiles(values, shares) {
   return shares.map(share => sorted.length ? sorted[Math.round(share * (sorted.length - 1))] : 0)
 }
 
-function likelyCamera({ width, height }) {
+/**
+ * The camera that is assumed where none is known.
+ * @param {{width: number, height: number}} size
+ * @returns {[number, number, number, number]} fx, fy, cx, cy in pixels.
+ */
+export function likelyCamera({ width, height }) {
   const focal = Math.max(width, height) / 2 / Math.tan(DEFAULT_FOV * Math.PI / 360)
   return [focal, focal, (width - 1) / 2, (height - 1) / 2]
 }

@@ -24,7 +24,7 @@ class SaveOptions:
 
     Attributes:
         half: EXR in 16-bit instead of 32-bit floats.
-        image: (B, 3, h, w) RGB in [0, 1]: the texture of a GLB, the colours of a PLY, where the sky is.
+        image: (B, 3, h, w) RGB in [0, 1]: the texture of a GLB, the colours of a PLY, the image of an HTML page, where the sky is.
         ply_up: What points up in a PLY: "y", or "z" as in Blender. A GLB is Y up by its standard.
         mesh: How a PLY or GLB is made.
         relief: How an STL is made.

@@ -12,6 +12,7 @@ from ..estimate import Axes, Estimate, Quantity
 from .estimate_meshes import SaveOptions, save_surface
 from .exr import openexr, read_exr, write_exr
 from .headers import exr_holds_maps, npz_holds_maps, pfm_holds_maps, png_holds_maps
+from .html_page import write_html
 from .npz import read_npz, write_npz
 from .paths import FileFormatError, atomic_path, one_image
 from .pfm import read_pfm, write_pfm
@@ -152,6 +153,10 @@ def _read_pfm(path: Path, quantity: Quantity | None, axes: Axes | None) -> Estim
     return Estimate(depth=values, quantity=quantity, mask=depth_mask(values, quantity))
 
 
+def _write_html(path: Path, estimate: Estimate, options: SaveOptions) -> None:
+    write_html(path, estimate, options.image)
+
+
 FORMATS: dict[str, FileFormat] = {
     ".npz": FileFormat(
         "NumPy archive, every map in float32, bit for bit, batches too",
@@ -184,5 +189,6 @@ FORMATS: dict[str, FileFormat] = {
     ".ply": FileFormat("PLY mesh, made from depth, with coloured points", save_surface, surface=True, scene=True),
     ".glb": FileFormat("binary glTF mesh, made from depth, with the image on it", save_surface, surface=True, scene=True),
     ".stl": FileFormat("STL relief, a closed plate of 100 mm to print", save_surface, surface=True),
+    ".html": FileFormat("page for any browser, the maps, their values, a 3D view and a lamp", _write_html),
 }
 """By extension, lower case; the order is the order in menus."""

@@ -254,12 +254,30 @@ def _eight_bits(plane: np.ndarray, scale: float) -> np.ndarray:
     return np.nan_to_num(plane * np.float32(scale) + np.float32(_HALF)).round().clip(0, 255).astype(np.uint8)
 
 
+def small_png(image: Tensor) -> bytes:
+    """The bytes of an image as an RGB PNG of 8 bits: as `write_normal_png`, but in less space and more time.
+
+    Args:
+        image: (3, H, W) or (1, 3, H, W) in [0, 1]; clamped, NaN becomes 0.
+
+    Raises:
+        ValueError: Another shape.
+    """
+    pixels = _rounded(image, 3, np.uint8)
+    return b"".join(_png(pixels, zlib.compress(_filtered(pixels).data, 6), None))
+
+
 def _write(path: str | os.PathLike[str], pixels: np.ndarray, text: dict[str, str] | None = None) -> None:
     """Writes planes of whole numbers: (1, H, W) grey, (3, H, W) RGB or (4, H, W) RGB and alpha."""
+    write_bytes(path, *_png(pixels, _deflated(_filtered(pixels)), text))
+
+
+def _png(pixels: np.ndarray, deflated: bytes, text: dict[str, str] | None) -> list[bytes]:
+    """The parts of a PNG's file; `deflated` are the filtered `pixels`."""
     planes, height, width = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, _COLOUR_TYPES[planes], 0, 0, 0)
     notes = [_chunk(b"tEXt", keyword.encode("latin-1") + b"\0" + value.encode("latin-1")) for keyword, value in (text or {}).items()]
-    write_bytes(path, SIGNATURE, _chunk(b"IHDR", header), *notes, _chunk(b"IDAT", _deflated(_filtered(pixels))), _chunk(b"IEND", b""))
+    return [SIGNATURE, _chunk(b"IHDR", header), *notes, _chunk(b"IDAT", deflated), _chunk(b"IEND", b"")]
 
 
 def _filtered(pixels: np.ndarray) -> np.ndarray:

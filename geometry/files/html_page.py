@@ -1,0 +1,103 @@
+"""Writes a result as one HTML file, which shows it in any browser without a server or a network."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...utils import resize_map
+from ..assumptions import assumed_intrinsics, filled_depth
+from ..checks import check_image_of
+from ..effects.shadows import half_thickness
+from ..estimate import Estimate
+from ..regions.sky import sky_alpha
+from .packed_maps import THICKEST, pack_maps, preview_maps, preview_size
+from .page_scripts import WEB, joined_scripts
+from .paths import one_image, write_bytes
+from .png import small_png
+
+LONG_SIDE = 1600
+"""Longest side of what a page shows, in pixels: a page has 1 to 6 MB."""
+
+_JPEG_QUALITY = 90
+
+
+def write_html(path: str | os.PathLike[str], estimate: Estimate, image: Tensor | None = None) -> None:
+    """Writes one image with its depth, normals and mask as a page of its own, atomically.
+
+    The page shows the maps side by side and with a slider between two, the numbers under the pointer, the surface in 3D, and, where there
+    are depth and normals, the image under a lamp. It asks nothing of a network. It is not read back: depth has 65534 levels (of metres:
+    of their logarithm), normals have 8 bits, and both are scaled down to `LONG_SIDE`.
+
+    Args:
+        path: The file; its stem is the page's title.
+        estimate: One image, with depth, normals or both.
+        image: (1, 3, h, w) sRGB in [0, 1], what the estimate is of; None = the page shows the maps alone.
+
+    Raises:
+        ValueError: More than one image, or an image that is not of the estimate.
+    """
+    path = Path(path)
+    one_image(estimate, "a page")
+    if image is not None:
+        check_image_of(image, 1, estimate.height, estimate.width)
+    size = preview_size(estimate.height, estimate.width, LONG_SIDE)
+    small = preview_maps(estimate.to("cpu").in_float32(), *size)
+    shown = None if image is None else resize_map(image.detach().cpu().float().clamp(0, 1), *size)
+    maps, meaning = pack_maps(small, sky=_sky(small, shown), thickness=_thickness(small))
+    payload = {
+        **meaning,
+        "full": [estimate.width, estimate.height],
+        "maps": _text(small_png(maps)),
+        "image": None if shown is None else _text(_jpeg(shown)),
+    }
+    write_bytes(path, page("viewer", path.stem, payload).encode())
+
+
+def page(name: str, title: str, payload: Any) -> str:
+    """The text of a page.
+
+    Args:
+        name: Of the template and of its script in `web/`: `<name>.html`, `<name>.js`.
+        title: The page's title.
+        payload: What JSON can hold, for the script.
+    """
+    template = (WEB / f"{name}.html").read_text(encoding="utf-8")
+    data = json.dumps(payload, separators=(",", ":")).replace("<", "\\u003c")  # "</script>" would end it
+    parts = {"title": html.escape(title), "data": data, "scripts": joined_scripts(name)}
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
+
+
+def _sky(estimate: Estimate, image: Tensor | None) -> Tensor | None:
+    """Where no shadow falls: (1, 1, H, W) bool; None where that is not known."""
+    return None if image is None or estimate.depth is None else sky_alpha(image, estimate) > 0.5
+
+
+def _thickness(estimate: Estimate) -> Tensor | None:
+    """How far things reach behind what is seen of them, as `pack_maps` takes it; None without depth."""
+    if estimate.depth is None:
+        return None
+    focal = assumed_intrinsics(estimate).diagonal(dim1=1, dim2=2)[:, :2].mean(1)
+    return half_thickness(1 / filled_depth(estimate), focal).clamp(max=THICKEST)
+
+
+def _jpeg(image: Tensor) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    pixels = (image[0] * 255).round().to(torch.uint8).movedim(0, -1).contiguous().numpy()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,87 @@
+// A result in a page of its own, which geometry/files/html_page.py writes: no server, no network, no ComfyUI.
+
+import { namedTiles } from './geometry_view.js'
+import { ImageView } from './image_view.js'
+import { LANGUAGES, setLanguage } from './language.js'
+import { decodePng, joinedMaps } from './maps.js'
+import { LampMode } from './viewer_lamp.js'
+import { SliderMode, SolidMode, TilesMode } from './viewer_modes.js'
+import { translated } from './words.js'
+
+/**
+ * Fills the page.
+ * @param {object} payload As `geometry/files/html_page.py` makes it: what `pack_maps` says of the maps, `maps` (PNG) and `image` (JPEG or
+ *   null) in base64, and `full`, width and height of the result.
+ * @param {Record<'facts' | 'modes' | 'controls' | 'stage', HTMLElement>} places
+ */
+export async function openViewer(payload, places) {
+  const locale = navigator.languages?.map(each => each.split('-')[0]).find(each => each === 'en' || LANGUAGES.includes(each)) ?? 'en'
+  setLanguage(locale)
+  document.documentElement.lang = locale
+  let mode
+  const handlers = Object.fromEntries(['grab', 'drag', 'hover', 'wheel', 'arrow'].map(name => [name, (...values) => mode?.[name]?.(...values)]))
+  const view = new ImageView('', handlers)
+  places.stage.append(view.root)
+  let maps
+  try {
+    maps = await read(payload)
+  } catch (error) {
+    return view.showEmpty(translated('The image cannot be shown here: {0}', error.message))
+  }
+  const layers = layersOf(maps)
+  places.facts.textContent = facts(maps)
+  const modes = [TilesMode, ...layers.length > 1 ? [SliderMode] : [], ...maps.depth ? [SolidMode] : [], ...maps.depth && maps.normals ? [LampMode] : []]
+  const buttons = modes.map(Mode => {
+    const button = document.createElement('button')
+    button.textContent = Mode.label
+    button.addEventListener('click', () => choose(Mode))
+    return button
+  })
+  const made = new Map()
+  const choose = Mode => {
+    mode?.close()
+    if (!made.has(Mode)) made.set(Mode, new Mode(view, maps, layers))
+    mode = made.get(Mode)
+    buttons.forEach((button, i) => button.setAttribute('aria-pressed', String(modes[i] === Mode)))
+    places.controls.replaceChildren(...mode.controls)
+    view.say(mode.hint)
+    mode.draw()
+    view.stage.focus({ preventScroll: true })
+  }
+  places.modes.append(...buttons)
+  choose(modes[0])
+  new ResizeObserver(() => mode.draw()).observe(places.stage)
+}
+
+async function read(payload) {
+  const packed = await decodePng(bytesOf(payload.maps).buffer), width = packed.width, height = packed.height / 2
+  const image = payload.image && await createImageBitmap(new Blob([bytesOf(payload.image)], { type: 'image/jpeg' }))
+  return joinedMaps(payload, { width, height, image }, packed)
+}
+
+function bytesOf(base64) {
+  return Uint8Array.from(atob(base64), letter => letter.charCodeAt(0))
+}
+
+/** @returns {import('./viewer_modes.js').Layer[]} The image, if there is one, and the maps. */
+function layersOf(maps) {
+  const { width, height } = maps
+  const drawn = (name, paint) => {
+    const canvas = Object.assign(document.createElement('canvas'), { width, height })
+    paint(canvas.getContext('2d'))
+    return { name, canvas }
+  }
+  const titles = { Depth: translated('Depth'), Normals: translated('Normals'), Mask: translated('Mask') }
+  const tiles = Object.entries(namedTiles(maps))
+  const image = maps.image ? [drawn(translated('Image'), context => context.drawImage(maps.image, 0, 0, width, height))] : []
+  return [...image, ...tiles.map(([name, rgba]) => drawn(titles[name], context => context.putImageData(new ImageData(rgba, width, height), 0, 0)))]
+}
+
+/** Size of the result, and the range of its depth. */
+function facts({ full, payload: { depth } }) {
+  const size = `${full[0]} × ${full[1]}`
+  if (!depth) return size
+  if (depth.quantity !== 'metric_depth') return `${size} · ${translated(depth.quantity.replace('_', ' '))}`
+  const [low, high] = [depth.low, depth.high].map(end => Number(Math.exp(end).toPrecision(3)))
+  return `${size} · ${translated('{0} to {1} m', low, high)}`
+}
