@@ -28,6 +28,7 @@ from .commands.stereo import add_stereo
 from .commands.texture import add_texture
 from .commands.verify import add_verify
 from .commands.video import add_video
+from .commands.view import add_view
 from .console.completion import SHELLS, PrintCompletion
 from .console.parser import Parser, nearest
 from .console.shorthand import UnknownCommandError, dashed_file, misplaced_command, model_among, with_command
@@ -55,6 +56,7 @@ GROUPS: dict[str, tuple[tuple[str, str, Callable[[Parser], None]], ...]] = {
     ),
     "files and this machine": (
         ("refine", "move the edges of depth and normals in a file to the edges of the image", add_refine),
+        ("view", "show depth and normals in a file in any browser: one page that can be sent", add_view),
         ("compare", "measure how far two files of depth and/or normals of one view are apart", add_compare),
         ("bench", "measure how fast a model is on this machine, as a table to paste into an issue", add_bench),
         ("verify", "check models and their files on a photo, as a table to paste into an issue", add_verify),
@@ -110,6 +112,10 @@ EXAMPLES = {
         "depth-normal models --on-disk  # and where their weights are",
     ),
     "download": ("depth-normal download moge-2-vits-normal",),
+    "view": (
+        "depth-normal view depth-normal/photo.npz             # depth-normal/photo.html, opened",
+        "depth-normal view maps/*.exr -o pages/ --no-open",
+    ),
     "compare": ("depth-normal compare estimated.npz truth.exr",),
     "export": (
         "depth-normal export tiny  # tiny.onnx",

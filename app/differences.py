@@ -52,13 +52,10 @@ def _of(difference: Tensor) -> tuple[float, float]:
     return (levels.max().item(), levels.mean().item()) if len(levels) else (0.0, 0.0)
 
 
-def compare_files(found_path: Path, truth_path: Path, normals_from_depth: bool) -> dict[str, dict[str, float]]:
-    """Compares the maps of two files, of which the second is the ground truth.
+def read_both(found_path: Path, truth_path: Path, normals_from_depth: bool) -> tuple[Estimate, Estimate]:
+    """Reads two files that are to be compared, of which the second is the ground truth.
 
-    With `normals_from_depth` the normals that follow from the first file's depth are compared, not its own.
-
-    Returns:
-        Under "depth" and "normals", for what both hold, the figures of `compare_depth` and `compare_normals`.
+    With `normals_from_depth` the first has the normals that follow from its depth, not its own.
 
     Raises:
         ValueError, OSError: A file cannot be read, or the two hold nothing of the same kind.
@@ -71,11 +68,23 @@ def compare_files(found_path: Path, truth_path: Path, normals_from_depth: bool) 
             logger.warning("%s: not said what the depth is, taken for metres; %s", " and ".join(map(str, silent)), kinds)
     if normals_from_depth:
         found = with_normals(replace(found, normals=None), edges="sharp")
+    if (found.depth is None or truth.depth is None) and (found.normals is None or truth.normals is None):
+        raise ValueError(f"{found_path} and {truth_path} hold nothing of the same kind: one has depth, the other normals")
+    return found, truth
+
+
+def errors_of(found: Estimate, truth: Estimate) -> dict[str, dict[str, float]]:
+    """The errors of an estimate against the ground truth.
+
+    Returns:
+        Under "depth" and "normals", for what both hold, the figures of `compare_depth` and `compare_normals`.
+
+    Raises:
+        ValueError: Sizes that differ, or no pixel to compare.
+    """
     errors = {}
     if found.depth is not None and truth.depth is not None:
         errors["depth"] = compare_depth(found, truth)
     if found.normals is not None and truth.normals is not None:
         errors["normals"] = compare_normals(found, truth)
-    if not errors:
-        raise ValueError(f"{found_path} and {truth_path} hold nothing of the same kind: one has depth, the other normals")
     return errors

@@ -36,7 +36,7 @@ const stage = await page.locator('main').boundingBox()
 // A point at fractions of the area that the image is fitted into.
 const at = (x, y) => [stage.x + x * stage.width, stage.y + y * stage.height]
 
-for (const button of await page.locator('#modes button').all()) {
+for (const [index, button] of (await page.locator('#modes button').all()).entries()) {
   const name = await button.textContent()
   await button.click()
   await page.mouse.move(stage.x + 1, stage.y + 1)
@@ -45,7 +45,7 @@ for (const button of await page.locator('#modes button').all()) {
   await page.mouse.move(...at(0.5, 0.45))
   await rest()
   seen.under = await line()
-  if (shots) await page.screenshot({ path: path.join(shots, `${name.replace(/\W+/g, '_')}.png`) })
+  if (shots) await page.screenshot({ path: path.join(shots, `${index}.png`) })
   await page.mouse.down()
   await page.mouse.move(...at(0.62, 0.4), { steps: 4 })
   await page.mouse.up()
@@ -54,7 +54,7 @@ for (const button of await page.locator('#modes button').all()) {
   await page.mouse.wheel(0, 240)
   await rest()
   seen.wheeled = await drawn()
-  if (shots) await page.screenshot({ path: path.join(shots, `${name.replace(/\W+/g, '_')}_dragged.png`) })
+  if (shots) await page.screenshot({ path: path.join(shots, `${index}_dragged.png`) })
   report.modes[name] = seen
 }
 await browser.close()

@@ -121,6 +121,16 @@ def other_image(record: Mapping[str, Any], image: Path) -> str | None:
     return None if _is_same(made_of, mark(image)) else path
 
 
+def image_of_result(path: Path) -> Path | None:
+    """The image that a result was made of; None where no record says so, or one of the two was changed since."""
+    record = read_record(path.parent / RECORDS / f"{path.stem}.json") or {}
+    made_of = record.get("picture")
+    if not isinstance(made_of, dict) or not isinstance(image := made_of.get("path"), str):
+        return None
+    is_result = mark(path) in known_marks(record).get(path.name, [])
+    return Path(image) if is_result and _is_same(made_of, mark(Path(image))) else None
+
+
 def is_whole(
     record: Mapping[str, Any],
     image: Mapping[str, int] | None,

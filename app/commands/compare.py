@@ -8,7 +8,11 @@ from pathlib import Path
 
 from ..console.terminal import echo
 from ..outcomes import DONE
-from .arguments import add_json
+from .arguments import add_json, refuse_options
+from .result_paths import add_overwrite, check_places
+
+WRITTEN = (".png", ".html")
+"""Extensions of the heat maps."""
 
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
@@ -18,14 +22,30 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("truth", type=Path, metavar="B", help="the file to compare it with, of the same kinds")
     derived = "evaluate normals derived from A's depth, not those in the file"
     parser.add_argument("--normals-from-depth", action="store_true", help=derived)
+    out = f"also write heat maps of the differences, with their scale: {' or '.join(WRITTEN)}"
+    parser.add_argument("-o", "--out", type=Path, metavar="PATH", help=out)
+    add_overwrite(parser)
     add_json(parser)
     parser.set_defaults(run=_compare)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from ..differences import compare_files
+    out: Path | None = arguments.out
+    if out is None:
+        refuse_options(arguments, ("--overwrite",), "is for heat maps, and none are asked for: add --out PATH, or leave it out")
+    else:
+        if out.suffix.lower() not in WRITTEN:
+            raise ValueError(f"{out}: heat maps are written to {' or '.join(WRITTEN)}")
+        check_places([out], [arguments.found, arguments.truth], arguments.overwrite)
+    from ..differences import errors_of, read_both
 
-    errors = compare_files(arguments.found, arguments.truth, arguments.normals_from_depth)
+    found, truth = read_both(arguments.found, arguments.truth, arguments.normals_from_depth)
+    errors = errors_of(found, truth)
+    if out is not None:
+        from ..heat_map_files import heat_maps, write_heat_maps
+
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_heat_maps(out, heat_maps(found, truth), errors, (arguments.found.name, arguments.truth.name))
     if arguments.json:
         echo(json.dumps(errors, indent=2))
         return DONE

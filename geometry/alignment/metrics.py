@@ -33,14 +33,31 @@ def compare_normals(found: Estimate, ground_truth: Estimate) -> dict[str, float]
     Raises:
         ValueError: Normals missing, sizes that differ, or no pixel to compare.
     """
+    angles = angle_map(found, ground_truth)
+    angles = angles[~angles.isnan()]
+    shares = {f"below {limit:g} %": 100 * (angles < limit).double().mean().item() for limit in (11.25, 22.5, 30)}
+    return {"mean": angles.mean().item(), "median": angles.median().item(), **shares}
+
+
+def angle_map(found: Estimate, ground_truth: Estimate) -> Tensor:
+    """The angle between two normal maps at each pixel.
+
+    Args:
+        found, ground_truth: As `compare_normals`.
+
+    Returns:
+        (B, 1, H, W) float64, degrees; NaN where one of the two is not valid. On the CPU.
+
+    Raises:
+        ValueError: As `compare_normals`.
+    """
     if found.normals is None or ground_truth.normals is None:
         raise ValueError("both files need normals; give a file that has them, or have them derived from depth")
     found, ground_truth = found.to("cpu"), ground_truth.to("cpu")
-    valid = _both_valid(found, ground_truth)[:, 0]
+    valid = _both_valid(found, ground_truth)
     a, b = (convert_normals(each.normals.double(), each.axes, Axes.OPENGL) for each in (found, ground_truth) if each.normals is not None)
-    angles = torch.rad2deg(torch.atan2(torch.linalg.cross(a, b, dim=1).norm(dim=1), (a * b).sum(1)))[valid]
-    shares = {f"below {limit:g} %": 100 * (angles < limit).double().mean().item() for limit in (11.25, 22.5, 30)}
-    return {"mean": angles.mean().item(), "median": angles.median().item(), **shares}
+    angles = torch.rad2deg(torch.atan2(torch.linalg.cross(a, b, dim=1).norm(dim=1), (a * b).sum(1)))
+    return angles[:, None].masked_fill(~valid, torch.nan)
 
 
 def compare_depth(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
@@ -60,26 +77,33 @@ def compare_depth(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
     Raises:
         ValueError: Depth missing, sizes that differ, or no pixel to compare.
     """
-    if found.depth is None or ground_truth.depth is None:
-        raise ValueError("both files need depth; one of them has none")
-    found, ground_truth = found.to("cpu"), ground_truth.to("cpu")
-    valid = _both_valid(found, ground_truth)
-    assert found.depth is not None and ground_truth.depth is not None
-    a, b = found.depth[valid].double(), ground_truth.depth[valid].double()
-    quantities = (found.quantity, ground_truth.quantity)
-    correlation = _correlation(a, b)
-    if quantities != (Quantity.METRIC_DEPTH, Quantity.METRIC_DEPTH):
-        inverse = Quantity.DISPARITY in quantities
-        a, b = (1 / v if inverse and q is not Quantity.DISPARITY else v for v, q in zip((a, b), quantities, strict=True))
-        correlation = _correlation(a, b)
-        scale, shift = fit_scale_shift(a[None], b[None])
-        a = scale[0] * a + shift[0]
-        if inverse and ground_truth.quantity is Quantity.METRIC_DEPTH:
-            a, b = 1 / a.clamp(min=b.min() * 0.1), 1 / b
+    a, b, correlation, _ = _aligned(found, ground_truth)
     errors = {"correlation": correlation, "RMSE": (a - b).square().mean().sqrt().item()}
     if ground_truth.quantity is Quantity.METRIC_DEPTH:
         close = torch.maximum(a / b, b / a) < 1.25
         errors |= {"AbsRel": ((a - b).abs() / b).mean().item(), "delta1 %": 100 * (close & (a > 0)).double().mean().item()}
+    return errors
+
+
+def depth_error_map(found: Estimate, ground_truth: Estimate) -> Tensor:
+    """How much farther or nearer a depth map is than another, at each pixel.
+
+    The two are aligned as `compare_depth` aligns them.
+
+    Args:
+        found, ground_truth: As `compare_depth`.
+
+    Returns:
+        (B, 1, H, W) float64 in percent; NaN where one of the two is not valid. Against metric depth: of the ground truth's depth, positive
+        where `found` is farther. Else: of the range of the ground truth's values, positive where those of `found` are larger. On the CPU.
+
+    Raises:
+        ValueError: As `compare_depth`.
+    """
+    a, b, _, valid = _aligned(found, ground_truth)
+    whole = b if ground_truth.quantity is Quantity.METRIC_DEPTH else (b.max() - b.min()).clamp(min=1e-12)
+    errors = torch.full(valid.shape, torch.nan, dtype=torch.float64)
+    errors[valid] = 100 * (a - b) / whole
     return errors
 
 
@@ -128,6 +152,27 @@ def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
                 correlation,
             )
     return tuple(wrong)
+
+
+def _aligned(found: Estimate, ground_truth: Estimate) -> tuple[Tensor, Tensor, float, Tensor]:
+    """The depth of both where both are valid (float64), brought together; their correlation before; and (B, 1, H, W) where that is."""
+    if found.depth is None or ground_truth.depth is None:
+        raise ValueError("both files need depth; one of them has none")
+    found, ground_truth = found.to("cpu"), ground_truth.to("cpu")
+    valid = _both_valid(found, ground_truth)
+    assert found.depth is not None and ground_truth.depth is not None
+    a, b = found.depth[valid].double(), ground_truth.depth[valid].double()
+    quantities = (found.quantity, ground_truth.quantity)
+    correlation = _correlation(a, b)
+    if quantities != (Quantity.METRIC_DEPTH, Quantity.METRIC_DEPTH):
+        inverse = Quantity.DISPARITY in quantities
+        a, b = (1 / v if inverse and q is not Quantity.DISPARITY else v for v, q in zip((a, b), quantities, strict=True))
+        correlation = _correlation(a, b)
+        scale, shift = fit_scale_shift(a[None], b[None])
+        a = scale[0] * a + shift[0]
+        if inverse and ground_truth.quantity is Quantity.METRIC_DEPTH:
+            a, b = 1 / a.clamp(min=b.min() * 0.1), 1 / b
+    return a, b, correlation, valid
 
 
 def _both_valid(found: Estimate, ground_truth: Estimate) -> Tensor:

@@ -3,6 +3,7 @@
 from .estimate_meshes import SURFACES, SaveOptions, save_surface
 from .exr import read_exr, write_exr, write_image_exr
 from .formats import FORMATS, FileFormat, load_estimate, possible_paths, save_estimate
+from .html_page import write_html
 from .image_files import read_image
 from .mesh_files import PLY_AXES, write_glb, write_ply, write_stl
 from .npz import read_npz, write_npz
@@ -41,6 +42,7 @@ __all__ = [
     "write_depth_values_png",
     "write_exr",
     "write_glb",
+    "write_html",
     "write_image_exr",
     "write_image_png",
     "write_normal_png",

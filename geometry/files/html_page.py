@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,13 @@ def page(name: str, title: str, payload: Any) -> str:
         title: The page's title.
         payload: What JSON can hold, for the script.
     """
-    template = (WEB / f"{name}.html").read_text(encoding="utf-8")
     data = json.dumps(payload, separators=(",", ":")).replace("<", "\\u003c")  # "</script>" would end it
-    parts = {"title": html.escape(title), "data": data, "scripts": joined_scripts(name)}
+    return filled_template(name, {"title": html.escape(title), "data": data, "scripts": joined_scripts(name)})
+
+
+def filled_template(name: str, parts: Mapping[str, str]) -> str:
+    """The text of `<name>.html` in `web/`, where `{{title}}` is `parts["title"]`, as HTML, and so on."""
+    template = (WEB / f"{name}.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
 
 

@@ -268,7 +268,7 @@ def test_an_empty_name_is_not_the_working_directory(photos, capsys):
 
 
 def test_messages_speak_of_options_while_a_command_runs(photos, capsys, monkeypatch):
-    monkeypatch.setattr("depth_normal.app.differences.compare_files", lambda *_: pytest.fail(wording().choose("a", "b")))
+    monkeypatch.setattr("depth_normal.app.differences.read_both", lambda *_: pytest.fail(wording().choose("a", "b")))
     with pytest.raises(pytest.fail.Exception, match="choose --model a or --model b"):
         cli.main(["compare", "a.npz", "b.npz"])
     assert wording() is PYTHON

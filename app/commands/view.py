@@ -1,0 +1,82 @@
+"""`depth-normal view`: files of depth and normals as pages for any browser."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..batch.records import image_of_result
+from ..batch.sources import EXTENSIONS
+from ..console.terminal import echo, echo_error, program, quoted, shown
+from ..console.viewer import show
+from ..outcomes import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
+from .result_paths import DEFAULT_FOLDER, add_overwrite, check_places, folder, note_results
+
+if TYPE_CHECKING:
+    from ...geometry.estimate import Estimate
+
+_READABLE = (".npz", ".exr", ".pfm", ".png")
+
+
+def add_view(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `view`."""
+    files = f"results with numbers: {', '.join(_READABLE[:-1])}, or a {_READABLE[-1]} of the node Save Geometry"
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=files)
+    image = "the image that the file is of (default: the one that `estimate` made it of)"
+    parser.add_argument("--image", type=Path, metavar="IMAGE", help=image)
+    where = "folder for the pages, made if absent (default: %(default)s)"
+    parser.add_argument("-o", "--out", type=folder, default=DEFAULT_FOLDER, metavar="FOLDER", help=where)
+    opened = "open the page when it is done, of several the folder, or (--no-open) only write it (default: --open)"
+    parser.add_argument("--open", action=argparse.BooleanOptionalAction, default=True, help=opened)
+    add_overwrite(parser)
+    parser.set_defaults(run=_view)
+
+
+def _view(arguments: argparse.Namespace) -> int:
+    files: list[Path] = arguments.files
+    if arguments.image is not None and len(files) > 1:
+        raise ValueError(f"--image is of one file, and {len(files)} are named; leave it out, or name one file")
+    pages = [_page(files[0], arguments)] if len(files) == 1 else list(filter(None, (_page_or_none(each, arguments) for each in files)))
+    if arguments.open and pages:
+        show(pages[0] if len(pages) == 1 else arguments.out)
+    return DONE if len(pages) == len(files) else SOME_FAILED if pages else NOTHING_DONE
+
+
+def _page_or_none(file: Path, arguments: argparse.Namespace) -> Path | None:
+    """The page of one of several files; None, and why in a line, where there is none."""
+    try:
+        return _page(file, arguments)
+    except EXPECTED_ERRORS as error:
+        from ..batch.failures import failure_of
+
+        echo_error(shown(failure_of(str(file), error).reason))
+        return None
+
+
+def _page(file: Path, arguments: argparse.Namespace) -> Path:
+    """Writes a file's page, says so, and gives its path."""
+    if file.suffix.lower() in EXTENSIONS - set(_READABLE):
+        raise ValueError(f"{file} is an image; `{program()} {quoted(file)} --write html --open` makes a page of its depth and normals")
+    image = arguments.image or image_of_result(file)
+    page, made_of = arguments.out / f"{file.stem}.html", image or file
+    check_places([page], [file, *([image] if image else [])], arguments.overwrite, made_of)
+    from ...geometry.files import load_estimate, write_html
+    from ..batch.per_image import read
+
+    known = _with_normals(load_estimate(file))
+    photo = None if image is None else read(image)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    write_html(page, known, photo)
+    note_results(made_of, [page])
+    echo(shown(f"{file}: {page} ({page.stat().st_size / 1e6:.1f} MB)"))
+    return page
+
+
+def _with_normals(known: Estimate) -> Estimate:
+    """The estimate with normals, for its light; those of depth alone follow from it."""
+    from ...geometry.assumptions import NEAR_FAR_RATIO
+    from ...geometry.estimate import Quantity
+    from ...geometry.surfaces.derive import with_normals
+
+    return with_normals(known, near_far_ratio=NEAR_FAR_RATIO if known.quantity is Quantity.RELATIVE_DEPTH else None)
