@@ -142,7 +142,7 @@ def _panel(each: HeatMap, names: str) -> Image:
     line = max(12, round(max(picture.size) / 45))
     font, edge = ImageFont.load_default(line), line // 2
     width = max(picture.width, 24 * line)
-    panel = Image.new("RGB", (width + 2 * edge, picture.height + 7 * line), "white")
+    panel = Image.new("RGB", (width + 2 * edge, picture.height + 8 * line), "white")
     draw = ImageDraw.Draw(panel)
     draw.text((edge, edge // 2), each.title, "black", font)
     draw.text((edge, edge // 2 + 1.25 * line), names, "#555555", font)
@@ -151,7 +151,7 @@ def _panel(each: HeatMap, names: str) -> Image:
     share = torch.linspace(-1 if each.signed else 0, 1, width).view(1, 1, 1, -1).expand(1, 1, line, width)
     scale = (heat_map(share, 1, each.signed)[0] * 255).round().byte().movedim(0, -1).contiguous().numpy()
     panel.paste(Image.fromarray(scale), (edge, top))
-    for label, anchor, x in zip(each.labels(), ("lt", "mt", "rt"), (edge, edge + width / 2, edge + width), strict=True):
+    for label, anchor, x in zip(each.labels(), ("la", "ma", "ra"), (edge, edge + width / 2, edge + width), strict=True):
         draw.text((x, top + 1.3 * line), label, "black", font, anchor=anchor)
     draw.text((edge, top + 2.5 * line), "grey: not valid in both", "#555555", font)
     return panel

@@ -38,7 +38,7 @@ NAMES = {
     *("opengl", "directx", "opencv", "scannet", "controlnet-normalbae", "controlnet-1.0-normal"),
     *("float32", "float16", "bfloat16", "fp32", "fp16", "torch", "onnx", "openvino"),
     *("midas", "dmap2norm", "turbo", "inferno", "spectral"),
-    *("npz", "exr", "png", "pfm", "ply", "glb", "stl", "y", "z"),
+    *("npz", "exr", "png", "pfm", "ply", "glb", "stl", "html", "y", "z"),
 }
 """Choices that are names, too."""
 TWINS = {own: old for old, own in OWN_IDS.items()}

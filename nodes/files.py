@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..geometry.checks import check_alike, check_choice
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..geometry.files import FORMATS, SaveOptions, load_estimate, save_estimate
+from ..geometry.files import FORMATS, FileFormat, SaveOptions, load_estimate, save_estimate
 from ..geometry.files.packed_maps import preview_maps, preview_size
 from ..model_loader.comfy.folders import user_folder
 from ..utils import to_rgb
@@ -37,8 +37,8 @@ UPLOAD = "depth_normal_upload"
 """Option of a file list for `web/upload.js`: extensions of files that may be uploaded."""
 
 
-def _names(surface: bool) -> str:
-    return ", ".join(suffix.lstrip(".") for suffix, entry in FORMATS.items() if entry.surface == surface)
+def _names(holds: Callable[[FileFormat], object]) -> str:
+    return ", ".join(suffix.lstrip(".") for suffix, entry in FORMATS.items() if holds(entry))
 
 
 class SaveGeometry(SavingNode):
@@ -47,7 +47,8 @@ class SaveGeometry(SavingNode):
     NODE_ID = "DepthNormal_SaveGeometry"
     DISPLAY_NAME = "Save Geometry"
     DESCRIPTION = (
-        f"Saves raw depth and normals to ComfyUI's output folder as numbers ({_names(surface=False)}) or a mesh ({_names(surface=True)})."
+        f"Saves raw depth and normals to ComfyUI's output folder as numbers ({_names(lambda entry: entry.read)}), "
+        f"a mesh ({_names(lambda entry: entry.surface)}) or a page for any browser (html)."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
     RETURN_TYPES: ClassVar = ()
@@ -65,13 +66,14 @@ class SaveGeometry(SavingNode):
         "pointcloud",
         "export depth",
         "export z pass",
+        "html viewer",
     ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         formats = "\n".join(f"{suffix.lstrip('.')}: {entry.description}" for suffix, entry in FORMATS.items())
-        image = "Texture of a GLB and colours of a PLY: the image that the geometry was estimated from."
+        image = "Texture of a GLB, colours of a PLY, and shown on a page: the image that the geometry was estimated from."
         geometry = (
             "Depth, normals or both as numbers, e.g. from Depth & Normals. Each image of a batch gets its own file, except "
             "in npz and in a mesh of one scene."

@@ -62,7 +62,7 @@ export class SliderMode {
   constructor(view, maps, layers) {
     Object.assign(this, { view, maps, layers })
     this.share = 0.5
-    this.sides = [0, 1].map(i => choice(layers, i, translated(i ? 'right of the line' : 'left of the line'), () => this.draw()))
+    this.sides = [translated('left of the line'), translated('right of the line')].map((title, i) => choice(layers, i, title, () => this.draw()))
     this.controls = this.sides
   }
 

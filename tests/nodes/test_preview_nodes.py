@@ -11,6 +11,7 @@ import torch
 
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.files.packed_maps import LONG_SIDE
 from depth_normal.nodes import live
 from depth_normal.nodes.preview import NODES, PreviewGeometry, describe
 from depth_normal.nodes.relight import Relight
@@ -101,7 +102,7 @@ def test_relight_gives_the_page_the_first_images_surfaces(temp):
 @pytest.mark.parametrize("shape", [(1, 1), (1, 700), (700, 3)])
 def test_images_of_any_shape_are_shown(temp, shape):
     payload = live.image_payload(torch.rand(1, 3, *shape), estimate(1, *shape))
-    assert max(payload["width"], payload["height"]) <= live.LONG_SIDE and min(payload["width"], payload["height"]) >= 1
+    assert max(payload["width"], payload["height"]) <= LONG_SIDE and min(payload["width"], payload["height"]) >= 1
 
 
 def test_samples_are_values_of_the_map():
