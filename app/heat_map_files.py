@@ -58,7 +58,7 @@ class HeatMap:
     def labels(self) -> tuple[str, str, str]:
         """What stands below the first colour, the middle one and the last one."""
         first, last = (f" {side}".rstrip() for side in self.sides)
-        beyond = "" if self.values.abs().nan_to_num(0.0).max() <= self.end else " or more"
+        beyond = "" if self.values.abs().nan_to_num(0.0).max() <= self.end * 1.001 else " or more"
         if not self.signed:
             return f"0{self.unit}", f"{self.end / 2:g}{self.unit}", f"{self.end:g}{self.unit}{beyond}"
         return f"{self.end:g}{self.unit}{beyond}{first}", f"0{self.unit}", f"{self.end:g}{self.unit}{beyond}{last}"

@@ -7,7 +7,9 @@ import logging
 import os
 import random
 import runpy
+import shutil
 import signal
+import subprocess
 import sys
 from collections import Counter
 from contextlib import contextmanager
@@ -48,6 +50,7 @@ SLOW_FIXTURES = {
     "bpy_python": "starts Blender",
     "cluster": "starts a Ray cluster",
     "exported_tiny": "exports a network to ONNX",
+    "run_driver": "starts Chromium",
     "run_benchmark": "runs a benchmark to its end",
     "shared": "reads weights and renders beside the checkout, which are not part of the project",
 }
@@ -244,3 +247,19 @@ def bpy_python():
     if importlib.util.find_spec("bpy") is None:
         pytest.skip("needs bpy: set DEPTH_NORMAL_BPY_PYTHON to a Python 3.11 with 'bpy==4.5.*' and tqdm installed")
     return sys.executable
+
+
+@pytest.fixture(scope="session")
+def run_driver():
+    """Runs a script of Node (path, its words) in a real Chromium and gives what it prints; skips the test where one of them is missing."""
+    if not Path(os.environ.get("PW", "")).is_file():
+        pytest.skip("needs playwright-core (npm); set PW to its index.mjs")
+    if not shutil.which("chromium"):
+        pytest.skip("needs Chromium (apt-get install chromium)")
+
+    def run(script, *words, timeout=300):
+        done = subprocess.run(["node", *map(str, (script, *words))], capture_output=True, text=True, timeout=timeout)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    return run

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,8 @@ _TWO_SIDED = "2166ac 4393c3 92c5de d1e5f0 f7f7f7 fddbc7 f4a582 d6604d b2182b"
 _UNKNOWN = 0.5
 _ENDS = (1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 180.0)
 _WITHIN = 0.95
+# An error of 10 percent is not 15, for the last bits of float32.
+_ROUNDING = 1e-5
 
 
 def heat_map(values: Tensor, end: float, signed: bool = False) -> Tensor:
@@ -51,5 +55,5 @@ def heat_map_end(values: Tensor) -> float:
     known = values[~values.isnan()].abs().flatten().sort().values
     if not len(known):
         return _ENDS[0]
-    most = known[min(len(known) - 1, int(_WITHIN * len(known)))].item()
+    most = known[math.ceil(_WITHIN * len(known)) - 1].item() * (1 - _ROUNDING)
     return next((end for end in _ENDS if end >= most), _ENDS[-1])

@@ -377,6 +377,29 @@ def test_compare_prints_both_tables(tmp_path, capsys):
     assert errors["depth"]["AbsRel"] == 0 and errors["normals"]["mean"] < 0.01
 
 
+def test_compare_writes_heat_maps(tmp_path, capsys):
+    plane = write_plane(tmp_path / "plane.npz")
+    maps = dict(np.load(plane))
+    maps["depth"] = np.full((8, 8), 2.2, np.float32)
+    maps["depth"][0, 0] = np.nan
+    np.savez(tmp_path / "other.npz", **maps)
+    for name in ("diff.png", "sub/diff.html"):
+        assert cli.main(["compare", str(tmp_path / "other.npz"), plane, "--out", str(tmp_path / name)]) == 0
+        assert capsys.readouterr().out.startswith("depth: ")
+    with Image.open(tmp_path / "diff.png") as image:
+        colours = {colour for _, colour in image.convert("RGB").getcolors(2**16)}
+    assert {(128, 128, 128), (178, 24, 43)} <= colours, "unknown is grey, 10 percent farther is red"
+    page = (tmp_path / "sub" / "diff.html").read_text()
+    assert "10 % farther" in page and "angle between the normals" in page and "<td>AbsRel</td><td>0.1</td>" in page
+    assert cli.main(["compare", plane, plane, "--out", str(tmp_path / "diff.png")]) == 2
+    assert "diff.png is there already" in capsys.readouterr().err
+    for words, message in (
+        (["--out", "a.jpg"], "a.jpg: heat maps are written to .png or .html"),
+        (["--overwrite"], "--overwrite is for heat"),
+    ):
+        assert cli.main(["compare", plane, plane, *words]) == 2 and message in capsys.readouterr().err
+
+
 def test_compare_says_what_a_pfm_is_taken_for(tmp_path, caplog):
     depth = torch.rand(1, 1, 8, 8) + 1
     for name, quantity in (("d.npz", Quantity.DISPARITY), ("d.pfm", Quantity.DISPARITY), ("m.npz", Quantity.METRIC_DEPTH)):

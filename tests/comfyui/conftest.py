@@ -155,22 +155,6 @@ def serving_beside(tmp_path, comfyui_python):
     return lambda *packs: serving(tmp_path / "beside", comfyui_python, packs)
 
 
-@pytest.fixture(scope="session")
-def run_driver():
-    """Runs a script of Node (path, its words) in a real Chromium and gives what it prints; skips the test where one of them is missing."""
-    if not Path(os.environ.get("PW", "")).is_file():
-        pytest.skip("needs playwright-core (npm); set PW to its index.mjs")
-    if not shutil.which("chromium"):
-        pytest.skip("needs Chromium (apt-get install chromium)")
-
-    def run(script, *words, timeout=300):
-        done = subprocess.run(["node", *map(str, (script, *words))], capture_output=True, text=True, timeout=timeout)
-        assert done.returncode == 0, done.stderr[-2000:]
-        return done.stdout
-
-    return run
-
-
 def wait_until_up(server: Server) -> None:
     for _ in range(600):
         try:

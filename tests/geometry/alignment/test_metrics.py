@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depth_normal.geometry.alignment.metrics import compare_depth, compare_normals, disagreeing_axes
+from depth_normal.geometry.alignment.metrics import angle_map, compare_depth, compare_normals, depth_error_map, disagreeing_axes
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 
 
@@ -46,6 +46,17 @@ def test_metric_depth_is_compared_as_it_is():
 def test_unknown_scale_and_shift_do_not_count(values, quantity):
     errors = compare_depth(depth(values, quantity), depth(TRUTH))
     assert errors["AbsRel"] < 1e-5 and errors["delta1 %"] == 100 and errors["correlation"] == pytest.approx(1)
+
+
+def test_errors_lie_where_they_are():
+    mask = torch.tensor([True, True, False, True]).view(1, 1, 2, 2)
+    found = TRUTH * torch.tensor([1.1, 0.8, 9, 1])
+    errors = depth_error_map(depth(found, mask=mask), depth(TRUTH)).flatten()
+    torch.testing.assert_close(errors, torch.tensor([10, -20, torch.nan, 0]).double(), equal_nan=True, atol=1e-5, rtol=0)
+    far = depth_error_map(depth(5 / TRUTH + 3, Quantity.DISPARITY), depth(TRUTH))
+    assert far.abs().max() < 1e-3, "scale and shift do not count"
+    angles = angle_map(normals_at(20), normals_at(5, Axes.OPENCV))
+    torch.testing.assert_close(angles, torch.full((1, 1, 4, 6), 15.0).double(), atol=1e-4, rtol=0)
 
 
 def test_wrong_polarity_shows():

@@ -1,0 +1,94 @@
+"""`depth-normal view`: which image a page shows, and which files it takes and leaves alone."""
+
+import json
+import re
+
+import pytest
+import torch
+from PIL import Image
+
+from depth_normal.app.cli import main
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import save_estimate
+
+
+@pytest.fixture
+def photo(tmp_path):
+    Image.new("RGB", (48, 32), (200, 120, 40)).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+@pytest.fixture
+def maps(tmp_path):
+    save_estimate(tmp_path / "room.npz", Estimate(1 + torch.rand(1, 1, 32, 48), Quantity.METRIC_DEPTH))
+    return tmp_path / "room.npz"
+
+
+def view(*words):
+    return main(["view", *map(str, words), "--no-open"])
+
+
+def payload_of(path):
+    return json.loads(re.search(r'id="result">(.*?)</script>', path.read_text(), re.DOTALL)[1])
+
+
+def test_a_result_is_shown_with_its_image(tmp_path, photo, capsys):
+    out = tmp_path / "out"
+    assert main(["estimate", str(photo), "--out", str(out), "--model", "tiny", "--size", "64", "--write", "npz"]) == 0
+    assert view(out / "photo.npz", "--out", out) == 0
+    assert payload_of(out / "photo.html")["image"]
+    assert f"{out / 'photo.npz'}: {out / 'photo.html'} (0" in capsys.readouterr().out
+    assert view(out / "photo.npz", "--out", out) == 0, "its own page is replaced"
+    Image.new("RGB", (40, 40)).save(photo)
+    assert view(out / "photo.npz", "--out", tmp_path / "other") == 0
+    assert payload_of(tmp_path / "other" / "photo.html")["image"] is None, "the image is another one now"
+
+
+def test_depth_alone_gets_normals_for_the_light(tmp_path, maps):
+    assert view(maps, "--out", tmp_path) == 0
+    payload = payload_of(tmp_path / "room.html")
+    assert payload["normals"] and payload["image"] is None and payload["depth"]["quantity"] == "metric_depth"
+
+
+def test_the_image_can_be_named(tmp_path, maps, photo):
+    assert view(maps, "--out", tmp_path, "--image", photo) == 0
+    assert payload_of(tmp_path / "room.html")["image"]
+
+
+def test_several_files_become_a_page_each_and_bad_ones_are_named_once(tmp_path, maps, capsys):
+    (tmp_path / "bad.npz").write_text("no archive")
+    save_estimate(tmp_path / "hall.exr", Estimate(torch.rand(1, 1, 8, 8), Quantity.DISPARITY))
+    assert view(maps, tmp_path / "bad.npz", tmp_path / "hall.exr", "--out", tmp_path / "pages") == 1
+    assert {path.name for path in (tmp_path / "pages").glob("*.html")} == {"room.html", "hall.html"}
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.count(str(tmp_path / "bad.npz")) == 1
+
+
+def test_the_page_is_opened(tmp_path, maps, monkeypatch):
+    shown = []
+    monkeypatch.setattr("depth_normal.app.commands.view.show", shown.append)
+    assert main(["view", str(maps), "--out", str(tmp_path)]) == 0
+    assert shown == [tmp_path / "room.html"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("photo.png.jpg",), "photo.png.jpg is an image; `depth-normal photo.png.jpg --write html --open` makes a page"),
+        (("photo.png",), "an image without the range of its numbers"),
+        (("room.npz", "hall.npz", "--image", "photo.png"), "--image is of one file, and 2 are named"),
+        (("none.npz",), "none.npz"),
+    ],
+)
+def test_what_is_refused(words, message, tmp_path, maps, photo, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("depth_normal.app.commands.view.program", lambda: "depth-normal")
+    assert view(*words) == 2 and message in capsys.readouterr().err
+    assert list(tmp_path.rglob("*.html")) == []
+
+
+def test_somebody_elses_page_is_kept(tmp_path, maps, capsys):
+    (tmp_path / "room.html").write_text("mine")
+    assert view(maps, "--out", tmp_path) == 2
+    assert "room.html is there already" in capsys.readouterr().err and (tmp_path / "room.html").read_text() == "mine"
+    assert view(maps, "--out", tmp_path, "--overwrite") == 0
