@@ -52,7 +52,8 @@ class HeatMap:
 
     def image(self) -> Tensor:
         """(1, 3, h, w) in [0, 1], `LONG_SIDE` at most."""
-        size = preview_size(*self.values.shape[-2:], LONG_SIDE)
+        height, width = self.values.shape[-2:]
+        size = preview_size(height, width, LONG_SIDE)
         return heat_map(nearest(self.values, *size), self.end, self.signed)
 
     def labels(self) -> tuple[str, str, str]:

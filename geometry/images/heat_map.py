@@ -43,7 +43,7 @@ def heat_map(values: Tensor, end: float, signed: bool = False) -> Tensor:
 
 def heat_colours(signed: bool) -> list[str]:
     """The colours of `heat_map` as RRGGBB, evenly spaced from the first to the last."""
-    return (_TWO_SIDED if signed else _ONE_SIDED).split()
+    return [*(_TWO_SIDED if signed else _ONE_SIDED).split()]
 
 
 def heat_map_end(values: Tensor) -> float:
