@@ -19,7 +19,10 @@ HOLES = "-holes"
 STEREO_CHOICES = (*LAYOUT_CHOICES, *(f"{layout}{HOLES}" for layout in LAYOUT_CHOICES))
 """Outputs for both eyes."""
 
-WRITE_CHOICES = ("depth", "normals", "npz", "exr", "pfm", "ply", "glb", "stl", "html", *STEREO_CHOICES)
+COMPOSITING = "comp"
+"""EXR for compositing programs, and its camera."""
+
+WRITE_CHOICES = ("depth", "normals", "npz", "exr", COMPOSITING, "pfm", "ply", "glb", "stl", "html", *STEREO_CHOICES)
 """Outputs of an image: two images to look at, the formats of `geometry.files` by their extensions, and stereo."""
 
 DEFAULT_WRITES = WRITE_CHOICES[:2]

@@ -15,7 +15,7 @@ from ...geometry.files import possible_paths
 from ...geometry.views.stereo import LAYOUTS, stereo_suffix
 from ..commands import result_paths
 from ..commands.result_paths import files_there, nearest_folder
-from ..output_choices import DEFAULT_WRITES, HOLES
+from ..output_choices import COMPOSITING, DEFAULT_WRITES, HOLES
 from .name_locks import folded
 from .records import RECORDS, is_whole, mark, read_record
 from .sources import Identity, Source, file_identity
@@ -25,9 +25,11 @@ T = TypeVar("T")
 _IMAGES = {
     "depth": "_depth.png",
     "normals": "_normals.png",
+    COMPOSITING: "_comp.exr",
     **{layout: f"{stereo_suffix(layout)}.png" for layout in LAYOUTS},
     **{f"{layout}{HOLES}": f"{stereo_suffix(layout)}_holes.png" for layout in LAYOUTS},
 }
+_BESIDE = {COMPOSITING: "_comp.chan"}
 _NAMED_PROBLEMS = 5
 # Every disk stores names of this length.
 _SHORT_NAME = 100
@@ -43,8 +45,8 @@ class Outputs:
     Attributes:
         image: The file that is read.
         folder: Where the results go.
-        writes: What is written: "depth" and "normals" (images), formats of `geometry.files.FORMATS` without their dot, and layouts of
-            `geometry.views.stereo.LAYOUTS` (both eyes' images; with "-holes" behind, the mask of what was filled in).
+        writes: What is written: "depth" and "normals" (images), `COMPOSITING`, formats of `geometry.files.FORMATS` without their dot, and
+            layouts of `geometry.views.stereo.LAYOUTS` (both eyes' images; with "-holes" behind, the mask of what was filled in).
         overwrite: Whether files that this pack did not make may be replaced.
     """
 
@@ -85,7 +87,8 @@ class Outputs:
 def _endings(writes: tuple[str, ...]) -> tuple[str, ...]:
     """The endings of the names of an image's files, behind the stem."""
     names = (_IMAGES.get(kind) or tuple(path.name[1:] for path in possible_paths(f"x.{kind}")) for kind in writes)
-    return tuple(dict.fromkeys(ending for each in names for ending in ([each] if isinstance(each, str) else each)))
+    endings = [ending for each in names for ending in ([each] if isinstance(each, str) else each)]
+    return tuple(dict.fromkeys((*endings, *(_BESIDE[kind] for kind in writes if kind in _BESIDE))))
 
 
 @dataclass(frozen=True)

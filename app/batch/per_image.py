@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -38,7 +38,7 @@ from ...geometry.surfaces.mesh import MeshOptions
 from ...geometry.views.stereo import StereoOptions, StereoPair, compose, compose_holes, stereo_pair
 from ...model_loader import Model, load_model
 from ...utils import to_planar
-from ..output_choices import CODING_CHOICES, HOLES, STEREO_CHOICES
+from ..output_choices import CODING_CHOICES, COMPOSITING, HOLES, STEREO_CHOICES
 from .outputs import Outputs
 from .records import mark
 from .sources import VIDEOS
@@ -70,6 +70,8 @@ class Options:
         refine: Whether depth edges and normals are brought to the images' edges.
         runtime: As `load_model`.
         coding: How `<stem>_normals.png` stores its vectors, of `NormalMapCoding`.
+        normal_bits: Of each of its channels, 8 or 16.
+        half: EXR with 16-bit floats, as `SaveOptions.half`.
     """
 
     model: str = BUNDLED_MODEL
@@ -84,6 +86,8 @@ class Options:
     refine: bool = False
     runtime: str = TORCH
     coding: str = NormalMapCoding.OPENGL.value
+    normal_bits: int = 8
+    half: bool = False
 
     def settings(self, writes: Sequence[str]) -> dict[str, Any]:
         """The settings that decide on the results, as the record of an image holds them; known before a model is loaded.
@@ -101,6 +105,10 @@ class Options:
             del asked["runtime"]
         if asked["coding"] == NormalMapCoding.OPENGL or "normals" not in writes:
             del asked["coding"]
+        if asked["normal_bits"] == 8 or "normals" not in writes:
+            del asked["normal_bits"]
+        if not asked["half"] or not {"exr", COMPOSITING} & set(writes):
+            del asked["half"]
         return {**asked, "weights": known_weights(self.model, self.weights), "writes": list(writes)}
 
     def threads_per_image(self, device_type: str, available: int) -> int:
@@ -164,7 +172,7 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
 
 
 def _check_format(name: str, spec: ModelSpec, fov: float, near_far_ratio: float | None) -> None:
-    chosen = FORMATS[f".{name}"]
+    chosen = FORMATS[".exr" if name == COMPOSITING else f".{name}"]
     chosen.check_library()
     if not chosen.surface:
         return
@@ -258,7 +266,7 @@ def write(
         ValueError, OSError: They cannot be written.
     """
     mesh = MeshOptions(near_far_ratio=options.near_far_ratio)
-    save = SaveOptions(image=image, ply_up=options.ply_up, mesh=mesh)
+    save = SaveOptions(options.half, image, ply_up=options.ply_up, mesh=mesh)
     pair = _pair(found, image, options.stereo) if set(outputs.writes) & set(STEREO_CHOICES) else None
     with staged(outputs, settings or options.settings(outputs.writes), source_mark, stages) as stage:
         written = []
@@ -270,8 +278,10 @@ def write(
                     written.append(path)
             elif kind == "normals":
                 if found.normals is not None:
-                    write_normals_png(path, found.normals, found.axes or Axes.OPENGL, found.mask, options.coding)
+                    write_normals_png(path, found.normals, found.axes or Axes.OPENGL, found.mask, options.coding, options.normal_bits)
                     written.append(path)
+            elif kind == COMPOSITING:
+                written += save_estimate(path, found, replace(save, compositing=True))
             elif pair is not None and kind in STEREO_CHOICES:
                 _write_stereo(path, pair, kind)
                 written.append(path)

@@ -21,7 +21,7 @@ from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, program, quoted, stdout_for_results, stoppable
 from ..console.viewer import show
 from ..outcomes import DONE, INTERRUPTED, NOTHING_DONE, TERMINATED
-from ..output_choices import DEFAULT_WRITES, HOLES, LAYOUT_CHOICES, SHARD_CHOICES, STEREO_CHOICES, UP_CHOICES, WRITE_CHOICES
+from ..output_choices import COMPOSITING, DEFAULT_WRITES, HOLES, LAYOUT_CHOICES, SHARD_CHOICES, STEREO_CHOICES, UP_CHOICES, WRITE_CHOICES
 from .arguments import (
     UP,
     add_coding,
@@ -69,6 +69,10 @@ def add_estimate(parser: Parser) -> None:
     add_images(parser)
     _add_writes(parser)
     add_coding(parser, "how the normal map (<image>_normals.png) stores its vectors; Unreal wants directx")
+    bits = "bits of each channel of the normal map (default: %(default)s)"
+    parser.add_argument("--normal-bits", type=int, choices=(8, 16), default=8, help=bits)
+    half = f"write exr and {COMPOSITING} with 16-bit floats: half the size (depth and positions of {COMPOSITING} keep 32)"
+    parser.add_argument("--half", action="store_true", help=half)
     fov = "field of view of the images' longer side, where the camera is known (makes Depth Anything 3's and Metric3D's metres right)"
     parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
     ratio = (
@@ -98,7 +102,8 @@ def add_images(parser: argparse.ArgumentParser) -> None:
 def _add_writes(parser: argparse.ArgumentParser) -> None:
     kinds = (
         f"what to write, with commas: {', '.join(kind for kind in WRITE_CHOICES if kind not in STEREO_CHOICES)} (default: "
-        f"{','.join(DEFAULT_WRITES)}; npz has the raw numbers), one of {', '.join(SHARD_CHOICES)} by itself, and for both eyes "
+        f"{','.join(DEFAULT_WRITES)}; npz has the raw numbers, {COMPOSITING} is EXR for compositing programs), "
+        f"one of {', '.join(SHARD_CHOICES)} by itself, and for both eyes "
         f"{', '.join(LAYOUT_CHOICES)} (with {HOLES} behind: the mask of the pixels that were filled in); may be given again"
     )
     choices = several_of((*WRITE_CHOICES, *SHARD_CHOICES), WRITE_CHOICES)
@@ -190,6 +195,8 @@ def _options(arguments: argparse.Namespace) -> Options:
         ply_up=arguments.up or UP_CHOICES[0],
         stereo=StereoOptions(arguments.divergence, arguments.convergence, arguments.original),
         coding=arguments.coding,
+        normal_bits=arguments.normal_bits,
+        half=arguments.half,
     )
 
 
@@ -203,7 +210,10 @@ def _refuse_useless(arguments: argparse.Namespace, writes: tuple[str, ...]) -> N
     if "--up" in arguments.parser.options and "ply" not in writes:
         refuse_options(arguments, ("--up",), "is for a PLY, and none is asked for: add --also ply, or leave it out")
     if "--coding" in arguments.parser.options and "normals" not in writes:
-        refuse_options(arguments, ("--coding",), "is for <image>_normals.png, and none is asked for: add normals to --write")
+        why = "is for <image>_normals.png, and none is asked for: add normals to --write"
+        refuse_options(arguments, ("--coding", "--normal-bits"), why)
+    if "--half" in arguments.parser.options and not {"exr", COMPOSITING} & set(writes):
+        refuse_options(arguments, ("--half",), f"is for EXR, and none is asked for: add --also exr or {COMPOSITING}, or leave it out")
     if "--near-far-ratio" in arguments.parser.options and set(writes) <= _OF_DEPTH_ALONE:
         why = f"is for normals and meshes, and {','.join(writes)} is neither: write normals too, or leave it out"
         refuse_options(arguments, ("--near-far-ratio",), why)

@@ -1,5 +1,6 @@
 """Reads and writes files of depth and normals without loss."""
 
+from .compositing_exr import write_compositing_exr
 from .estimate_meshes import SURFACES, SaveOptions, save_surface
 from .exr import read_exr, write_exr, write_image_exr
 from .formats import FORMATS, FileFormat, load_estimate, possible_paths, save_estimate
@@ -38,6 +39,7 @@ __all__ = [
     "resolve_inside",
     "save_estimate",
     "save_surface",
+    "write_compositing_exr",
     "write_depth_png",
     "write_depth_values_png",
     "write_exr",

@@ -28,6 +28,7 @@ class SaveOptions:
         ply_up: What points up in a PLY: "y", or "z" as in Blender. A GLB is Y up by its standard.
         mesh: How a PLY or GLB is made.
         relief: How an STL is made.
+        compositing: EXR as `write_compositing_exr`, with its camera in a second file.
     """
 
     half: bool = False
@@ -35,6 +36,7 @@ class SaveOptions:
     ply_up: str = "y"
     mesh: MeshOptions = field(default_factory=MeshOptions)
     relief: ReliefOptions = field(default_factory=ReliefOptions)
+    compositing: bool = False
 
 
 def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: SaveOptions) -> str:

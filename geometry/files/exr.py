@@ -24,9 +24,12 @@ logger = logging.getLogger(__name__)
 
 MAGIC = b"v/1\x01"
 _HALF_MAX = 65504.0
-_QUANTITY, _AXES, _INTRINSICS = "depthNormalQuantity", "depthNormalAxes", "depthNormalIntrinsics"
+QUANTITY, AXES, INTRINSICS = "depthNormalQuantity", "depthNormalAxes", "depthNormalIntrinsics"
+"""Attributes of the header."""
 _NORMAL = re.compile(r"(?:.*\.)?(?:n|normals?)\.([xyz])", re.IGNORECASE)
 _DEPTH = re.compile(r"z|depth|(?:.*\.)?depth\.[zvyr]", re.IGNORECASE)
+# Of `write_exr`, and of `write_compositing_exr`.
+_MASKS, _CONFIDENCES = ("mask", "mask.A"), ("confidence", "confidence.A")
 _BLENDER = "BlenderMultiChannel"
 
 
@@ -56,12 +59,12 @@ def write_exr(path: str | os.PathLike[str], estimate: Estimate, half: bool = Fal
     pixels = {name: _as_stored(name, values, half) for name, values in channels.items()}
     header: dict[str, Any] = {}
     if estimate.quantity is not None:
-        header[_QUANTITY] = estimate.quantity.value
+        header[QUANTITY] = estimate.quantity.value
     if estimate.normals is not None:
-        header[_AXES] = estimate.axes.value
+        header[AXES] = estimate.axes.value
     if estimate.intrinsics is not None:
-        header[_INTRINSICS] = estimate.intrinsics[0].detach().cpu().float().numpy()
-    _write(path, header, pixels)
+        header[INTRINSICS] = estimate.intrinsics[0].detach().cpu().float().numpy()
+    write_channels(path, header, pixels)
 
 
 def write_depth_channel(path: str | os.PathLike[str], depth: np.ndarray) -> None:
@@ -70,7 +73,7 @@ def write_depth_channel(path: str | os.PathLike[str], depth: np.ndarray) -> None
     Raises:
         ImportError: OpenEXR is not installed.
     """
-    _write(path, {}, {"Z": np.ascontiguousarray(depth, np.float32)})
+    write_channels(path, {}, {"Z": np.ascontiguousarray(depth, np.float32)})
 
 
 def write_image_exr(path: str | os.PathLike[str], image: Tensor) -> None:
@@ -87,7 +90,7 @@ def write_image_exr(path: str | os.PathLike[str], image: Tensor) -> None:
     names = {1: "Y", 3: "RGB", 4: "RGBA"}.get(planes.shape[0] if planes.ndim == 3 else 0)
     if names is None:
         raise ValueError(f"the image has shape {tuple(image.shape)}; expected (C, height, width) of 1, 3 or 4 channels")
-    _write(path, {}, dict(zip(names, planes.detach().float().cpu().contiguous().numpy(), strict=True)))
+    write_channels(path, {}, dict(zip(names, planes.detach().float().cpu().contiguous().numpy(), strict=True)))
 
 
 def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None) -> Estimate:
@@ -113,16 +116,16 @@ def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
     """
     path = checked_file(path)
     header, channels = _read_channels(path)
-    words = {key: header.get(key) for key in (_QUANTITY, _AXES)}
+    words = {key: header.get(key) for key in (QUANTITY, AXES)}
     try:
-        quantity = Quantity(words[_QUANTITY]) if words[_QUANTITY] else quantity
-        known_axes = Axes(words[_AXES]) if words[_AXES] else axes
+        quantity = Quantity(words[QUANTITY]) if words[QUANTITY] else quantity
+        known_axes = Axes(words[AXES]) if words[AXES] else axes
     except ValueError as error:
         raise FileFormatError(f"{path}: the header says {error}") from error
     depth, normals = _named_maps(path, channels, world_normals=_BLENDER in header and known_axes is None)
     if depth is None and normals is None:
         depth, normals = unnamed_map(path, channels, metric=quantity is None)
-    mask = planes_to_map([channels["mask"]]) > 0.5 if "mask" in channels else None
+    mask = next((planes_to_map([channels[name]]) > 0.5 for name in _MASKS if name in channels), None)
     if depth is not None and mask is None and quantity in (None, Quantity.METRIC_DEPTH):
         mask = depth_mask(depth, Quantity.METRIC_DEPTH)
     estimate = Estimate(
@@ -131,9 +134,9 @@ def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
         normals=normals,
         axes=known_axes or Axes.OPENGL,
         mask=mask,
-        confidence=planes_to_map([channels["confidence"]]) if "confidence" in channels else None,
+        confidence=next((planes_to_map([channels[name]]) for name in _CONFIDENCES if name in channels), None),
     )
-    return _with_intrinsics(path, estimate, header.get(_INTRINSICS))
+    return _with_intrinsics(path, estimate, header.get(INTRINSICS))
 
 
 def openexr() -> Any:
@@ -154,7 +157,8 @@ def openexr() -> Any:
     return OpenEXR
 
 
-def _write(path: str | os.PathLike[str], attributes: dict[str, Any], channels: dict[str, np.ndarray]) -> None:
+def write_channels(path: str | os.PathLike[str], attributes: dict[str, Any], channels: dict[str, np.ndarray]) -> None:
+    """Writes channels (H, W), 32- or 16-bit floats, and attributes of the header, atomically, compressed without loss (ZIP)."""
     library = openexr()
     header = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage, **attributes}
     with atomic_path(path) as temporary, library.File(header, channels) as file:

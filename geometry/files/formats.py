@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..estimate import Axes, Estimate, Quantity
+from .compositing_exr import write_compositing_exr
 from .estimate_meshes import SaveOptions, save_surface
 from .exr import openexr, read_exr, write_exr
 from .headers import exr_holds_maps, npz_holds_maps, pfm_holds_maps, png_holds_maps
@@ -31,7 +32,8 @@ class FileFormat:
 
     Attributes:
         description: What it is, a comma, and what it keeps; for menus.
-        write: Writes an estimate; where `one_map`, of depth and normals the normals to a second file.
+        write: Writes an estimate; where `one_map`, of depth and normals the normals to a second file. What it returns are its files,
+            where they are a tuple.
         read: Reads it back, given what the file may not say; None where it is only written.
         batches: Whether a file holds more than one image.
         one_map: Whether a file holds depth or normals, and of both the normals go to a second one.
@@ -85,7 +87,9 @@ def save_estimate(path: str | os.PathLike[str], estimate: Estimate, options: Sav
     chosen = _format(path)
     if not chosen.holds(estimate):
         one_image(estimate, f"a {path.suffix} file")
-    chosen.write(path, estimate, options or SaveOptions())
+    written = chosen.write(path, estimate, options or SaveOptions())
+    if isinstance(written, tuple):
+        return written
     two_files = chosen.one_map and estimate.depth is not None and estimate.normals is not None
     return (path, _beside(path)) if two_files else (path,)
 
@@ -153,6 +157,12 @@ def _read_pfm(path: Path, quantity: Quantity | None, axes: Axes | None) -> Estim
     return Estimate(depth=values, quantity=quantity, mask=depth_mask(values, quantity))
 
 
+def _write_exr(path: Path, estimate: Estimate, options: SaveOptions) -> object:
+    if options.compositing:
+        return write_compositing_exr(path, estimate, options.image, options.half)
+    return write_exr(path, estimate, options.half)
+
+
 def _write_html(path: Path, estimate: Estimate, options: SaveOptions) -> None:
     write_html(path, estimate, options.image)
 
@@ -167,7 +177,7 @@ FORMATS: dict[str, FileFormat] = {
     ),
     ".exr": FileFormat(
         "OpenEXR, every map in named channels, 32- or 16-bit float, linear",
-        lambda path, estimate, options: write_exr(path, estimate, options.half),
+        _write_exr,
         read_exr,
         check_library=openexr,
         is_likely=exr_holds_maps,

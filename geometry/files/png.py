@@ -88,24 +88,30 @@ def write_normals_png(
     source: Axes | str = Axes.OPENGL,
     mask: Tensor | None = None,
     target: NormalMapCoding | str = NormalMapCoding.OPENGL,
+    bits: int = 8,
 ) -> None:
-    """Writes normals as an RGB PNG of 8 bits, black where masked or without a direction, atomically.
+    """Writes normals as an RGB PNG, black where masked or without a direction, atomically.
 
-    It is what `write_normal_png` makes of `render.normals_to_image`, but in one pass of OpenCV's: where a value lies in the middle between
-    two levels to within float32's rounding, it may be the other one.
+    It is what `write_normal_png` makes of `render.normals_to_image`. 8 bits are made in one pass of OpenCV's: where a value lies in the
+    middle between two levels to within float32's rounding, it may be the other one.
 
     Args:
         normals: (1, 3, H, W) unit vectors in `source` axes.
         mask: (1, 1, H, W) bool, True where they can be trusted; None = everywhere.
         target: How the image shall store them.
+        bits: 8 or 16 a channel.
 
     Raises:
-        ValueError: Another shape, unknown axes or coding.
+        ValueError: Another shape, unknown axes or coding, or other bits.
     """
     if normals.ndim != 4 or normals.shape[:2] != (1, 3):
         raise ValueError(f"the normals have shape {tuple(normals.shape)}; those of one image (1, 3, height, width) are written to a file")
     normals = normals.detach().float().cpu()
     coding = NormalMapCoding(target)
+    if _whole_numbers(bits) is np.uint16:
+        image = encode_normal_map(normals, coding, source)
+        write_normal_png(path, torch.where(valid_normals(normals, None if mask is None else mask.cpu()), image, 0), 16)
+        return
     signs = convert_normals(torch.ones(1, 3, 1, 1), source, coding.axes).flatten().tolist()
     planes = [_eight_bits(plane, _HALF * sign) for plane, sign in zip(normals[0].numpy(), signs, strict=True)]
     levels = np.stack(planes[::-1] if coding.channels_reversed else planes)

@@ -75,7 +75,7 @@ def test_what_needs_no_network_imports_nothing_large(words, tmp_path):
 
 def test_the_choices_are_those_of_the_tables():
     files = {extension.lstrip(".") for extension in FORMATS} - {"png"}
-    assert set(output_choices.WRITE_CHOICES) == {"depth", "normals", *output_choices.STEREO_CHOICES} | files
+    assert set(output_choices.WRITE_CHOICES) == {"depth", "normals", output_choices.COMPOSITING, *output_choices.STEREO_CHOICES} | files
     assert set(output_choices.UP_CHOICES) == set(PLY_AXES)
 
 
