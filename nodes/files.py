@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,7 +25,7 @@ from .live import KEY, MAX_IMAGES, Payload, image_payload
 from .preview import describe, map_tiles
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, output_name, prefix_widget, problem_of, save_numbered
 from .sockets import FILES, GEOMETRY, Inputs
-from .widgets import AUTO, choice_widget, geometry_input, image_input, switch_widget
+from .widgets import AUTO, as_advanced, choice_widget, geometry_input, image_input, switch_widget
 
 FORMAT_NAMES = tuple(suffix.lstrip(".") for suffix in FORMATS)
 DEFAULT_PREFIX, DEFAULT_FORMAT = "geometry/geometry", "exr"
@@ -74,6 +75,10 @@ class SaveGeometry(SavingNode):
         """ComfyUI's description of the inputs."""
         formats = "\n".join(f"{suffix.lstrip('.')}: {entry.description}" for suffix, entry in FORMATS.items())
         image = "Texture of a GLB, colours of a PLY, and shown on a page: the image that the geometry was estimated from."
+        compositing = (
+            "Saves EXR with the image, positions and masks too, in the channels that Nuke, Fusion, After Effects and Blender know, "
+            "and the camera as a .chan file."
+        )
         geometry = (
             "Depth, normals or both as numbers, e.g. from Depth & Normals. Each image of a batch gets its own file, except "
             "in npz and in a mesh of one scene."
@@ -85,6 +90,7 @@ class SaveGeometry(SavingNode):
                 "format": choice_widget(FORMAT_NAMES, formats, DEFAULT_FORMAT),
                 "half": switch_widget(False, "Saves EXR with 16-bit floats: half the size, 3 digits, up to 65504."),
                 "image": image_input(image),
+                "compositing": as_advanced(switch_widget(False, compositing)),
             },
             "hidden": dict(HIDDEN),
         }
@@ -96,6 +102,7 @@ class SaveGeometry(SavingNode):
         format: str = DEFAULT_FORMAT,
         half: bool = False,
         image: Tensor | None = None,
+        compositing: bool = False,
         prompt: Mapping[str, Any] | None = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, dict[str, Any]]:
@@ -106,8 +113,9 @@ class SaveGeometry(SavingNode):
         whole = FORMATS[suffix].holds(estimate)
         parts = [estimate] if whole else one_by_one(estimate)
         images = repeat(None) if image is None else images_of(estimate, image, whole)
-        dressed = zip(parts, (SaveOptions(half, each) for each in images), strict=False)
         name = fill_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
+        options = SaveOptions(half, compositing=compositing, title=Path(name).name)
+        dressed = zip(parts, (replace(options, image=each) for each in images), strict=False)
         written = save_numbered(name, suffix, dressed, lambda path, each: save_estimate(path, *each))
         return {"ui": {**_on_node(estimate, written, 1 if whole else estimate.batch), **file_entries(written)}}
 

@@ -29,6 +29,7 @@ class SaveOptions:
         mesh: How a PLY or GLB is made.
         relief: How an STL is made.
         compositing: EXR as `write_compositing_exr`, with its camera in a second file.
+        title: Of an HTML page; None = the file's stem.
     """
 
     half: bool = False
@@ -37,6 +38,7 @@ class SaveOptions:
     mesh: MeshOptions = field(default_factory=MeshOptions)
     relief: ReliefOptions = field(default_factory=ReliefOptions)
     compositing: bool = False
+    title: str | None = None
 
 
 def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: SaveOptions) -> str:

@@ -164,7 +164,7 @@ def _write_exr(path: Path, estimate: Estimate, options: SaveOptions) -> object:
 
 
 def _write_html(path: Path, estimate: Estimate, options: SaveOptions) -> None:
-    write_html(path, estimate, options.image)
+    write_html(path, estimate, options.image, options.title)
 
 
 FORMATS: dict[str, FileFormat] = {

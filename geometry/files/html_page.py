@@ -32,7 +32,7 @@ LONG_SIDE = 1600
 _JPEG_QUALITY = 90
 
 
-def write_html(path: str | os.PathLike[str], estimate: Estimate, image: Tensor | None = None) -> None:
+def write_html(path: str | os.PathLike[str], estimate: Estimate, image: Tensor | None = None, title: str | None = None) -> None:
     """Writes one image with its depth, normals and mask as a page of its own, atomically.
 
     The page shows the maps side by side and with a slider between two, the numbers under the pointer, the surface in 3D, and, where there
@@ -40,9 +40,10 @@ def write_html(path: str | os.PathLike[str], estimate: Estimate, image: Tensor |
     of their logarithm), normals have 8 bits, and both are scaled down to `LONG_SIDE`.
 
     Args:
-        path: The file; its stem is the page's title.
+        path: The file.
         estimate: One image, with depth, normals or both.
         image: (1, 3, h, w) sRGB in [0, 1], what the estimate is of; None = the page shows the maps alone.
+        title: Of the page; None = the file's stem.
 
     Raises:
         ValueError: More than one image, or an image that is not of the estimate.
@@ -61,7 +62,7 @@ def write_html(path: str | os.PathLike[str], estimate: Estimate, image: Tensor |
         "maps": _text(small_png(maps)),
         "image": None if shown is None else _text(_jpeg(shown)),
     }
-    write_bytes(path, page("viewer", path.stem, payload).encode())
+    write_bytes(path, page("viewer", title or path.stem, payload).encode())
 
 
 def page(name: str, title: str, payload: Any) -> str:

@@ -174,6 +174,35 @@ def imported(folder):
     return found
 
 
+def composited(folder):
+    """What the compositor's Image node finds in FOLDER/comp.exr, as large as size.json says: the pixels of each output, from the top."""
+    scene, _ = new_scene()
+    image, size = bpy.data.images.load(str(Path(folder) / "comp.exr")), json.loads((Path(folder) / "size.json").read_text())
+    scene.use_nodes = True
+    if bpy.app.version >= (5, 0, 0):
+        tree = scene.compositing_node_group = bpy.data.node_groups.new("Compositing", "CompositorNodeTree")
+        tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+        end = tree.nodes.new("NodeGroupOutput")
+    else:
+        tree = scene.node_tree
+        tree.nodes.clear()
+        end = tree.nodes.new("CompositorNodeComposite")
+    node = tree.nodes.new("CompositorNodeImage")
+    node.image = image
+    names = [output.name for output in node.outputs if output.enabled]
+    scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = *size, 100
+    scene.render.image_settings.file_format, scene.render.image_settings.color_depth = "OPEN_EXR", "32"
+    scene.view_settings.view_transform = "Raw"
+    found = {}
+    for name in names:
+        tree.links.new(node.outputs[name], end.inputs[0])
+        scene.render.filepath = str(Path(folder) / f"seen_{name}.exr")
+        bpy.ops.render.render(write_still=True)
+        seen = bpy.data.images.load(scene.render.filepath)
+        found[name] = np.array(seen.pixels).reshape(seen.size[1], seen.size[0], 4)[::-1].tolist()
+    return found
+
+
 def _light(scene):
     light = bpy.data.objects.new("Lamp", bpy.data.lights.new("Lamp", "POINT"))
     scene.collection.objects.link(light)

@@ -361,3 +361,16 @@ def test_sizes_in_words():
     assert size_in_words(492_757_791) == "493 MB" and size_in_words(2_600_000_000, exact=False) == "about 2.6 GB"
     assert find_spec("midas-v2.1-small").file.size_in_words == "86 MB"
     assert find_spec("midas-swin2-tiny").file.size_in_words == "about 170 MB"
+
+
+def test_finer_normals_and_exr_for_compositing(estimate, image, tmp_path, capsys):
+    pytest.importorskip("OpenEXR")
+    assert estimate(image, "--also", "comp", "--half", "--normal-bits", "16") == 0
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"photo_comp.exr", "photo_comp.chan", "photo_normals.png"} <= made
+    assert (tmp_path / "out" / "photo_normals.png").read_bytes()[24] == 16
+    written = (tmp_path / "out" / "photo_comp.exr").stat().st_mtime_ns
+    assert estimate(image, "--also", "comp", "--half", "--normal-bits", "16", "--resume") == 0
+    assert (tmp_path / "out" / "photo_comp.exr").stat().st_mtime_ns == written, "what is there is not made again"
+    assert estimate(image, "--half") == 2 and "--half is for EXR" in capsys.readouterr().err
+    assert estimate(image, "--write", "npz", "--normal-bits", "16") == 2 and "--normal-bits is for" in capsys.readouterr().err
