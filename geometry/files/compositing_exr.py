@@ -132,12 +132,12 @@ def _header(estimate: Estimate, intrinsics: Tensor) -> dict[str, Any]:
     header: dict[str, Any] = {
         INTRINSICS: intrinsics[0].numpy(),
         # Points are rows, in front of the matrix. OpenEXR's camera looks along +Z, and its image plane is 0 to 1, from the upper left.
-        "worldToCamera": np.diag(np.float32([1, 1, -1, 1])),
-        "worldToNDC": np.float32(
-            [[fx / width, 0, 0, 0], [0, -fy / height, 0, 0], [-(cx + 0.5) / width, -(cy + 0.5) / height, 0, -1], [0, 0, 1, 0]]
+        "worldToCamera": np.diag(np.array([1, 1, -1, 1], np.float32)),
+        "worldToNDC": np.array(
+            [[fx / width, 0, 0, 0], [0, -fy / height, 0, 0], [-(cx + 0.5) / width, -(cy + 0.5) / height, 0, -1], [0, 0, 1, 0]], np.float32
         ),
         "pinholeFocalLength": fx * _FILM_WIDTH / width,
-        "sensorOverallDimensions": np.float32([_FILM_WIDTH, _FILM_WIDTH * (height / fy) / (width / fx)]),
+        "sensorOverallDimensions": np.array([_FILM_WIDTH, _FILM_WIDTH * (height / fy) / (width / fx)], np.float32),
     }
     if estimate.quantity is not None:
         known = estimate.quantity is Quantity.METRIC_DEPTH

@@ -27,7 +27,7 @@ from .paths import one_image, write_bytes
 from .png import small_png
 
 LONG_SIDE = 1600
-"""Longest side of what a page shows, in pixels: a page has 1 to 6 MB."""
+"""Longest side of what a page shows, in pixels: a page has a few MB, of noise 25."""
 
 _JPEG_QUALITY = 90
 
