@@ -82,6 +82,21 @@ def test_png_and_pfm_hold_one_map_a_file(comfyui):
     assert torch.equal(exact.depth, estimate().depth)
 
 
+def test_exr_for_compositing_has_its_camera_beside_it(comfyui):
+    pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR")
+    SaveGeometry().execute(estimate(2), "shot", "exr", image=torch.rand(2, 4, 6, 3), compositing=True)
+    assert below(comfyui / "output") == ["shot_00001.chan", "shot_00001.exr", "shot_00002.chan", "shot_00002.exr"]
+    (loaded,) = LoadGeometry().execute("shot_00002.exr [output]")
+    trusted = estimate(2).mask[1:]
+    assert torch.equal(loaded.depth[trusted], estimate(2).depth[1:][trusted]) and torch.equal(loaded.mask, trusted)
+
+
+def test_a_page_is_called_as_its_file(comfyui):
+    SaveGeometry().execute(estimate(), "pages/room", "html", image=torch.rand(1, 4, 6, 3))
+    assert below(comfyui / "output") == ["pages/room_00001.html"]
+    assert "<title>room</title>" in (comfyui / "output" / "pages" / "room_00001.html").read_text()
+
+
 def test_a_batch_is_one_npz_and_else_a_file_each(comfyui):
     SaveGeometry().execute(estimate(3), "clip", "npz")
     SaveGeometry().execute(estimate(3, normals=None), "clip", "pfm")

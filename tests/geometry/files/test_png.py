@@ -87,6 +87,10 @@ def test_normals_are_written_as_their_image_is(tmp_path, axes, coding, masked):
         wanted = normals_to_image(sound, coding, axes, where)[0].movedim(0, -1).double().mul(255).round().numpy()
         apart = np.abs(found - wanted)
         assert apart.max() <= 1 and np.count_nonzero(apart) < 4
+        write_normals_png(tmp_path / "fine.png", sound, axes, where, coding, 16)
+        fine = cv2.imread(str(tmp_path / "fine.png"), cv2.IMREAD_UNCHANGED)[..., ::-1].astype(int)
+        wanted = normals_to_image(sound, coding, axes, where)[0].movedim(0, -1).double().mul(65535).round().numpy()
+        assert np.abs(fine - wanted).max() <= 1
     with pytest.raises(ValueError, match="one image"):
         write_normals_png(tmp_path / "n.png", normals[0])
 
