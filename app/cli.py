@@ -116,7 +116,10 @@ EXAMPLES = {
         "depth-normal view depth-normal/photo.npz             # depth-normal/photo.html, opened",
         "depth-normal view maps/*.exr -o pages/ --no-open",
     ),
-    "compare": ("depth-normal compare estimated.npz truth.exr",),
+    "compare": (
+        "depth-normal compare estimated.npz truth.exr",
+        "depth-normal compare estimated.npz truth.exr -o diff.png  # where they differ, as colours",
+    ),
     "export": (
         "depth-normal export tiny  # tiny.onnx",
         "depth-normal export depth-anything-v2-small -o small.onnx --dtype float16 --size 686x518",
