@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
 from ..geometry.effects.cutout import MAX_EDGE, cut_out
-from ..geometry.effects.depth_mask import MaskChoice
+from ..geometry.effects.depth_mask import SELECTS, SURFACE, MaskChoice
 from ..geometry.effects.depths import UNITS, known_depths
 from ..geometry.estimate import Estimate
 from ..model_loader.comfy.devices import image_placement
@@ -47,6 +47,13 @@ _TOLERANCE = {
         "Depth range around the point: how much nearer or farther than the point the surface may reach, in the same unit.",
     ),
 }
+_SELECT = {
+    "select": choice_widget(
+        SELECTS,
+        "What the point selects. object: the whole thing there, without the floor, table or wall; feather and tolerance are "
+        "ignored. surface: everything connected with the point within tolerance.",
+    ),
+}
 
 
 class DepthMask:
@@ -56,7 +63,7 @@ class DepthMask:
     DISPLAY_NAME = "Depth Mask"
     DESCRIPTION = (
         "Makes a mask of everything between two distances, in metres or percent of the way from near to far, or of "
-        "the connected surface around a point of the image. Takes any pack's depth map, or this pack's geometry."
+        "the surface or the whole object at a point of the image. Takes any pack's depth map, or this pack's geometry."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS, "execute", True
     RETURN_TYPES: ClassVar = ("MASK",)
@@ -83,6 +90,7 @@ class DepthMask:
                 "image": image_input("Image that the node shows the mask on; the mask gets its size."),
                 **mask_widgets(),
                 "invert": switch_widget(False, "Inverts the mask."),
+                **_SELECT,
             },
         }
 
@@ -99,9 +107,10 @@ class DepthMask:
         point_y: float = NO_POINT,
         tolerance: float = 8.0,
         invert: bool = False,
+        select: str = SURFACE,
     ) -> Any:
         """Returns one mask for each image."""
-        choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, invert)
+        choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, invert, select)
         check_depth_linked(geometry, depth)
         images = to_rgb(image) if image is not None else _blank(geometry, depth)
         chosen = with_progress(_with_masks(images, effect_geometry(images, geometry, depth), choice), len(images))
@@ -148,13 +157,14 @@ class ForegroundCutout:
                     {
                         "tooltip": (
                             "Mask of the foreground, of any size, e.g. from Depth Mask. If linked, unit, near, far, "
-                            "feather, the point and tolerance are ignored."
+                            "feather, the point, tolerance and select are ignored."
                         )
                     },
                 ),
                 **mask_widgets(),
                 "edge": number_widget(0.6, 0.0, MAX_EDGE, 0.1, edge),
                 "decontaminate": switch_widget(True, pure),
+                **_SELECT,
             },
         }
 
@@ -173,9 +183,10 @@ class ForegroundCutout:
         tolerance: float = 8.0,
         edge: float = 0.6,
         decontaminate: bool = True,
+        select: str = SURFACE,
     ) -> Any:
         """Returns a cut-out and its mask for each image."""
-        choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance)
+        choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, select=select)
         check_range("edge", edge, 0, MAX_EDGE)
         images, opacity = _split_opacity(image)
         if mask is None and geometry is None and depth is None:
@@ -238,7 +249,7 @@ def mask_widgets() -> dict[str, Widget]:
         "unit": choice_widget(UNITS, unit),
         **number_widgets(_LIMITS),
         **point_widgets(
-            "Point on the image, set by a click on the node: the mask is the connected surface there, and near and far are ignored."
+            "Point on the image, set by a click on the node: the mask is what is seen there (see select), and near and far are ignored."
         ),
         **number_widgets(_TOLERANCE),
     }
@@ -260,7 +271,15 @@ def chosen_point(point_x: float, point_y: float) -> tuple[float, float] | None:
 
 
 def mask_choice(
-    unit: str, near: float, far: float, feather: float, point_x: float, point_y: float, tolerance: float, invert: bool = False
+    unit: str,
+    near: float,
+    far: float,
+    feather: float,
+    point_x: float,
+    point_y: float,
+    tolerance: float,
+    invert: bool = False,
+    select: str = SURFACE,
 ) -> MaskChoice:
     """Reads the values of `mask_widgets`.
 
@@ -270,7 +289,7 @@ def mask_choice(
     check_choice("unit", unit, UNITS)
     check_numbers(_LIMITS, {"near": near, "far": far, "feather": feather})
     check_numbers(_TOLERANCE, {"tolerance": tolerance})
-    return MaskChoice(near, far, unit, feather, chosen_point(point_x, point_y), tolerance, invert)
+    return MaskChoice(near, far, unit, feather, chosen_point(point_x, point_y), tolerance, invert, select)
 
 
 def sized_pairs(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
@@ -283,7 +302,7 @@ def _with_masks(images: Tensor, whole: Estimate, choice: MaskChoice) -> Iterator
     """Yields each image with its estimate, its mask and a line that describes the mask."""
     for image, estimate in sized_pairs(images, whole):
         depths = known_depths(estimate)
-        mask = choice.mask(depths)
+        mask = choice.mask(depths, image)
         yield image, estimate, mask, choice.describe(depths, float(mask.mean()))
 
 

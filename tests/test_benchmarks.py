@@ -94,6 +94,7 @@ RUNS = {
     "stereo.py": (["SCENES/stereo"], "soft depth[^$]*mean"),
     "depth_of_field.py": (["SCENES/lens"], "mean +"),
     "roll_off.py": (["SCENES/views.npz"], "ours +"),
+    "objects.py": (["--side", "128", "--scenes", "1"], "network   object"),
     "sky.py": (["--side", "128"], "all rooms"),
     "relief_sign.py": (["--side", "96", "--seeds", "1"], "all +48 +15"),
     "textures.py": (["--rounds", "1", "--rays", "4", "--side", "48", *SMALL], "occlusion of depth"),

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 UNIT_CHOICES = ("percent", "metres")
 """Those of `geometry.effects.depths.UNITS`, which imports torch; a test compares them."""
+SELECT_CHOICES = ("surface", "object")
+"""Those of `geometry.effects.depth_mask.SELECTS`."""
 
 COMMON = {
-    "mask": ("--near", "--far", "--feather", "--unit", "--point", "--tolerance", "--invert"),
-    "cutout": ("--near", "--far", "--feather", "--unit", "--point", "--tolerance", "--edge"),
+    "mask": ("--near", "--far", "--feather", "--unit", "--point", "--select", "--invert"),
+    "cutout": ("--near", "--far", "--feather", "--unit", "--point", "--select", "--edge"),
     "fog": ("--density", "--colour", "--start", "--height-falloff", "--sky"),
     "depth-of-field": ("--focus", "--unit", "--point", "--blur", "--f-number", "--focal-length"),
 }
@@ -63,9 +65,11 @@ def _add_choice(group: argparse._ArgumentGroup) -> None:
     far = "where it ends; 100 percent or 0 metres is no limit, and takes in the sky (default: %(default)s)"
     group.add_argument("--far", type=real, default=40.0, metavar="X", help=far)
     group.add_argument("--feather", type=real, default=2.0, metavar="X", help="over how much it falls off (default: %(default)s)")
-    where = "in place of --near and --far: the connected surface around this point, 0 to 1 from left to right and from top to bottom"
+    where = "in place of --near and --far: what is seen at this point, 0 to 1 from left to right and from top to bottom"
     group.add_argument("--point", type=point, metavar="X,Y", help=where)
-    tolerance = "how much nearer or farther than the point it may reach (default: %(default)s)"
+    select = "the connected surface at --point, or the whole object without what it stands on (default: %(default)s)"
+    group.add_argument("--select", choices=SELECT_CHOICES, default=SELECT_CHOICES[0], help=select)
+    tolerance = "of a surface: how much nearer or farther than the point it may reach (default: %(default)s)"
     group.add_argument("--tolerance", type=real, default=8.0, metavar="X", help=tolerance)
 
 
@@ -136,10 +140,13 @@ def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, str]:
 
     if arguments.point:
         refuse_options(arguments, ("--near", "--far"), "has no effect beside --point, which takes their place; leave one of them out")
+        if arguments.select == "object":
+            refuse_options(arguments, ("--tolerance", "--feather"), "has no effect on a whole object; leave it out")
     else:
-        refuse_options(arguments, ("--tolerance",), "says how far the surface around --point reaches; name a point, or leave it out")
+        refuse_options(arguments, ("--tolerance", "--select"), "is about what --point selects; name a point, or leave it out")
     invert = getattr(arguments, "invert", False)
-    choice = MaskChoice(arguments.near, arguments.far, arguments.unit, arguments.feather, arguments.point, arguments.tolerance, invert)
+    limits = (arguments.near, arguments.far, arguments.unit, arguments.feather)
+    choice = MaskChoice(*limits, arguments.point, arguments.tolerance, invert, arguments.select)
     return choice, _needing_metres(arguments.unit)
 
 
@@ -151,7 +158,7 @@ def _chosen(choice: MaskChoice, scene: Scene) -> tuple[Tensor, str]:
     from ...geometry.effects.depths import known_depths
 
     depths = known_depths(scene.known)
-    mask = choice.mask(depths)
+    mask = choice.mask(depths, scene.image)
     return mask, choice.describe(depths, float(mask.mean()))
 
 

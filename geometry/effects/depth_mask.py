@@ -1,4 +1,4 @@
-"""Masks by depth: a range of distances, or the surface around a point."""
+"""Masks by depth: a range of distances, or the surface or the whole thing around a point."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from torch import Tensor
 from ..checks import check_choice, check_not_negative
 from ..edges.depth_edges import EDGE
 from ..regions.connected import region_around
+from ..regions.objects import object_around
 from .depths import UNITS, Depths, check_metric
+
+SURFACE, OBJECT = SELECTS = ("surface", "object")
+"""What a point selects."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,11 @@ class MaskChoice:
     point: tuple[float, float] | None = None
     tolerance: float = 10.0
     invert: bool = False
+    select: str = SURFACE
 
     def __post_init__(self) -> None:
         check_choice("unit", self.unit, UNITS)
+        check_choice("select", self.select, SELECTS)
         for name in ("near", "far", "feather", "tolerance"):
             check_not_negative(name, getattr(self, name))
         if self.near > self.far and not (self.unit == "metres" and self.far == 0):
@@ -40,14 +46,16 @@ class MaskChoice:
             x, y = self.point
             raise ValueError(f"the point is at ({x:g}, {y:g}); accepted: 0 to 1 from left to right and from top to bottom, or no point")
 
-    def mask(self, depths: Depths) -> Tensor:
+    def mask(self, depths: Depths, image: Tensor) -> Tensor:
         """The mask of one image, as `depth_mask` makes it."""
-        return depth_mask(depths, **vars(self))
+        return depth_mask(depths, **vars(self), image=image)
 
     def describe(self, depths: Depths, share: float) -> str:
         """The mask in words, e.g. "mask 0.8 to 2.4 m, 31 % of the image"; `share` is its mean."""
         unit = "m" if self.unit == "metres" else "%"
-        if self.point:
+        if self.point and self.select == OBJECT:
+            words = f"object around {depths.describe(depths.at_point(*self.point))}"
+        elif self.point:
             words = f"surface around {depths.describe(depths.at_point(*self.point))}, up to {self.tolerance:g} {unit} nearer or farther"
         elif self.far == 0 and unit == "m":
             words = f"mask from {self.near:g} m on"
@@ -68,8 +76,10 @@ def depth_mask(
     point: tuple[float, float] | None = None,
     tolerance: float = 10.0,
     invert: bool = False,
+    select: str = SURFACE,
+    image: Tensor | None = None,
 ) -> Tensor:
-    """A mask of what lies between two distances, or of the connected surface around a point.
+    """A mask of what lies between two distances, or of the connected surface or the whole thing around a point.
 
     Args:
         depths: Of one image.
@@ -81,18 +91,24 @@ def depth_mask(
             its distance and without a step of more than 5 % between neighbours; near and far are not looked at.
         tolerance: In `unit`.
         invert: Everything else.
+        select: What the point selects: "surface", as above, or "object", the whole thing without what it stands on (see
+            `objects.object_around`); then tolerance and feather are not looked at.
+        image: (1, 3, H, W) RGB in [0, 1], whose edges an "object" follows; None = its depth alone.
 
     Returns:
         (1, 1, H, W) in [0, 1].
 
     Raises:
-        ValueError: An unknown unit, metres where the depth has none, limits out of order, or a point beyond the image.
+        ValueError: An unknown unit or selection, metres where the depth has none, limits out of order, or a point beyond the image.
     """
-    MaskChoice(near, far, unit, feather, point, tolerance, invert)  # checks them
+    MaskChoice(near, far, unit, feather, point, tolerance, invert, select)  # checks them
     if unit == "metres":
         check_metric(depths)
     distance = depths.depth if unit == "metres" else 100 * depths.share()
-    if point is not None:
+    if point is not None and select == OBJECT:
+        mask = object_around(depths.depth, torch.ones_like(depths.depth).expand(-1, 3, -1, -1) if image is None else image, *point)
+        mask = torch.where(depths.hole, 0, mask)
+    elif point is not None:
         mask = _around_point(depths, distance, point, tolerance, feather)
     else:
         no_limit = far == 0 if unit == "metres" else far >= 100

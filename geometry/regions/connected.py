@@ -49,6 +49,20 @@ def region_around(values: Tensor, allowed: Tensor, row: int, column: int, step: 
     step = float(np.float32(step))  # as OpenCV has it
     across = allowed[:, :-1] & allowed[:, 1:] & (values.diff(dim=1).abs() <= step)
     down = allowed[:-1] & allowed[1:] & (values.diff(dim=0).abs() <= step)
+    return connected_to(row, column, across, down)
+
+
+def connected_to(row: int, column: int, across: Tensor, down: Tensor) -> Tensor:
+    """The pixels that are connected with one pixel.
+
+    Args:
+        row, column: Of the pixel.
+        across: (H, W - 1) bool, on the CPU: whether a pixel and the one to its right are connected.
+        down: (H - 1, W) bool: whether a pixel and the one below it are.
+
+    Returns:
+        (H, W) bool.
+    """
     labels = _label_regions(across, down)
     return labels == labels[row, column]
 

@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from depth_normal.app.cli import main
-from depth_normal.app.commands.effect import UNIT_CHOICES
+from depth_normal.app.commands.effect import SELECT_CHOICES, UNIT_CHOICES
 from depth_normal.app.outcomes import DONE, NOTHING_DONE, SOME_FAILED
+from depth_normal.geometry.effects.depth_mask import SELECTS
 from depth_normal.geometry.effects.depths import UNITS
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_image, save_estimate, write_image_png
@@ -28,7 +29,7 @@ def effect(scene, name, *options, out="out.png"):
 
 
 def test_units_are_those_of_the_effects():
-    assert UNIT_CHOICES == UNITS
+    assert UNIT_CHOICES == UNITS and SELECT_CHOICES == SELECTS
 
 
 def test_a_mask_in_metres(scene, capsys):

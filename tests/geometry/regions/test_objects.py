@@ -1,0 +1,91 @@
+"""The whole object around a point: without what it stands on or touches."""
+
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.geometry.regions.objects import object_around
+
+HEIGHT, WIDTH = 120, 160
+
+
+def room(balls, bend=0.0):
+    """A floor before a wall, with balls (x, y, z, radius) in metres on or over the floor at y = -1; depth, image, number of the thing."""
+    v, u = np.mgrid[:HEIGHT, :WIDTH]
+    rays = np.stack(((u - WIDTH / 2 + 0.5) / WIDTH, (HEIGHT / 2 - v - 0.5) / WIDTH, np.ones(u.shape)), -1)
+    depth = np.minimum(np.where(rays[..., 1] < 0, -1 / np.minimum(rays[..., 1], -1e-9), np.inf), 6.0)
+    thing = np.where(depth < 6.0, 0, -1)
+    for number, (*centre, radius) in enumerate(balls, 1):
+        a, b, c = (rays**2).sum(-1), rays @ np.array(centre), np.dot(centre, centre) - radius**2
+        root = b * b - a * c
+        hit = np.where(root > 0, (b - np.sqrt(np.maximum(root, 0))) / a, np.inf)
+        nearer = hit < depth
+        depth[nearer], thing[nearer] = hit[nearer], number
+    colours = np.array([(0.6, 0.5, 0.4), (0.2, 0.5, 0.8), (0.8, 0.3, 0.2), (0.7, 0.7, 0.65)])
+    image = colours[thing] * (1 + 0.1 * np.sin(u / 5) * np.cos(v / 7))[..., None]
+    depth = depth * (1 + bend * np.sin(u / 40) * np.cos(v / 30))
+    return torch.from_numpy(depth)[None, None].float(), torch.from_numpy(image).movedim(-1, 0)[None].float(), torch.from_numpy(thing)
+
+
+def place(thing, number):
+    rows, columns = (thing == number).nonzero(as_tuple=True)
+    return (float(columns.float().mean()) + 0.5) / WIDTH, (float(rows.float().mean()) + 0.5) / HEIGHT
+
+
+def overlap(mask, truth):
+    mask = mask[0, 0] > 0.5
+    return float((mask & truth).sum() / (mask | truth).sum())
+
+
+@pytest.mark.parametrize("bend", [0.0, 0.01])
+def test_a_ball_comes_without_the_floor_and_the_wall(bend):
+    depth, image, thing = room([(0.2, -0.6, 3.0, 0.4)], bend)
+    assert overlap(object_around(depth, image, *place(thing, 1)), thing == 1) > 0.9
+    assert overlap(object_around(7.5 * depth, image, *place(thing, 1)), thing == 1) > 0.9, "of any scale"
+
+
+def test_a_point_of_the_wall_takes_the_wall():
+    depth, image, thing = room([(0.2, -0.6, 3.0, 0.4)])
+    assert overlap(object_around(depth, image, 0.1, 0.1), thing == -1) > 0.8
+
+
+def test_balls_that_touch_are_told_apart():
+    depth, image, thing = room([(-0.45, -0.5, 2.8, 0.5), (0.45, -0.5, 2.8, 0.5)])
+    for number in (1, 2):
+        assert overlap(object_around(depth, image, *place(thing, number)), thing == number) > 0.85
+
+
+def test_a_face_that_fills_the_image_is_not_taken_for_a_wall():
+    v, u = torch.meshgrid(torch.linspace(-1, 1, HEIGHT), torch.linspace(-1, 1, WIDTH), indexing="ij")
+    nose = 0.06 * torch.exp(-(u.square() + v.square()) / 0.02)
+    nearness = torch.where(u.abs() < 0.9, 1 + nose - 0.05 * (u.square() + v.square()), 0.3)
+    mask = object_around(1 / nearness[None, None], torch.full((1, 3, HEIGHT, WIDTH), 0.5), 0.5, 0.5)
+    assert overlap(mask, u.abs() < 0.9) > 0.95
+
+
+def test_a_ring_stays_open_and_a_dent_is_closed():
+    v, u = torch.meshgrid(torch.arange(HEIGHT) - 60.0, torch.arange(WIDTH) - 80.0, indexing="ij")
+    away = torch.hypot(u, v)
+    ring = ((away > 18) & (away < 36)).float()
+    floor = 0.2 + 0.001 * (v + 60)
+    image = torch.where(ring > 0, 0.8, 0.3).expand(1, 3, -1, -1)
+    mask = object_around(1 / (floor + 0.2 * ring)[None, None], image, 0.5 + 27 / WIDTH, 0.5)
+    assert overlap(mask, ring > 0) > 0.9
+    dented = torch.where((torch.hypot(u - 27, v) < 3), 0.05, 0.2) * ring  # neither the ring's surface nor the floor
+    mask = object_around(1 / (floor + dented)[None, None], image, 0.5, 0.5 + 27 / HEIGHT)
+    assert mask[0, 0, 60, 80 + 27] > 0.9
+
+
+def test_any_size_and_dtype():
+    depth, image, _ = room([(0.0, -0.4, 2.5, 0.6)])
+    for side in (4, 9, 700):
+        sized = torch.nn.functional.interpolate(torch.cat((depth, image), 1).double(), (side, side))
+        mask = object_around(sized[:, :1], sized[:, 1:], 0.5, 0.6)
+        assert mask.shape == (1, 1, side, side) and mask.dtype == torch.float64 and mask.min() >= 0 and mask.max() <= 1
+
+
+def test_flat_and_broken_depth():
+    image = torch.rand(1, 3, 30, 40)
+    assert object_around(torch.ones(1, 1, 30, 40), image, 0.5, 0.5).mean() > 0.9
+    with pytest.raises(ValueError, match="image"):
+        object_around(torch.ones(1, 1, 30, 40), image[..., :20], 0.5, 0.5)
