@@ -146,7 +146,15 @@ NO_NORMAL_MAP = "warns of an image that is no normal map"
 
 # Meshes are arrays, and regions are searched pixel by pixel: what comes in is moved to the CPU first.
 TESTED_ELSEWHERE = ("effects", "files", "textures")
-ON_THE_CPU = ("surfaces.relief", "surfaces.mesh_cuts", "surfaces.mesh", "surfaces.scattered_fit", "regions.connected")
+ON_THE_CPU = (
+    "surfaces.relief",
+    "surfaces.mesh_cuts",
+    "surfaces.mesh",
+    "surfaces.scattered_fit",
+    "regions.connected",
+    "regions.objects",
+    "images.heat_map",
+)
 
 # function: how it is called, and why it waits for the device where it does
 CASES = {
@@ -182,6 +190,8 @@ CASES = {
     "checks.check_choice": (lambda: checks.check_choice("near", "white", ("white", "black")), None),
     "alignment.metrics.compare_normals": (lambda: metrics.compare_normals(estimate(), estimate()), None),
     "alignment.metrics.compare_depth": (lambda: metrics.compare_depth(estimate(Quantity.DISPARITY), estimate()), None),
+    "alignment.metrics.angle_map": (lambda: metrics.angle_map(estimate(), estimate()).shape, None),
+    "alignment.metrics.depth_error_map": (lambda: metrics.depth_error_map(estimate(), estimate()).shape, None),
     "alignment.metrics.disagreeing_axes": (lambda: metrics.disagreeing_axes(estimate(), estimate()), NUMBERS),
     "conventions.convert_normals": (lambda: conventions.convert_normals(maps(3), "opengl", "scannet"), None),
     "conventions.encode_normal_map": (lambda: conventions.encode_normal_map(maps(3), "controlnet-1.0-normal"), None),
