@@ -158,7 +158,9 @@ class MoGe(PublishedNetwork):
         backbone = {inner + key.removeprefix("pretrained.").removeprefix("backbone."): value for key, value in hub.items()}
         others = {key: value for key, value in state.items() if not key.startswith(inner) and key not in _IMAGENET_BUFFERS}
         backbone.pop(f"{inner}mask_token", None)
-        return {**others, **backbone}
+        # (outputs, 3, 3, 3, inputs): modules that change their memory format take no tensor of five axes
+        sparse = {key: value.flatten(1, 3) for key, value in others.items() if value.ndim == 5}
+        return {**others, **sparse, **backbone}
 
 
 def _refined(refiner: Refiner, points: Tensor, features: Tensor, steps: int, refined: Callable[[], None] | None) -> Tensor:

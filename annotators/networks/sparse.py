@@ -98,15 +98,9 @@ def coarser_level(level: Level) -> tuple[Level, Coarsening]:
     row, column, last = ((level.places % 2) == 1).unbind(1)
     corners = 4 * row.long() + 2 * column.long() + last.long()
     children = tuple((corners == corner).nonzero()[:, 0] for corner in range(8))
-    places = halved.new_empty(len(keys), 3).index_copy_(0, *_first_of_each(parents, halved, len(keys)))
+    places = halved.new_empty(len(keys), 3)
+    places[parents] = halved  # all children say the same
     return Level(places, _pairs_of_sorted(keys, sizes)), Coarsening(parents, children, counts[:, None].float())
-
-
-def _first_of_each(parents: Tensor, halved: Tensor, total: int) -> tuple[Tensor, Tensor]:
-    """The coarser voxels' indices, and the place of each: that of any of its children."""
-    child = parents.new_empty(total)
-    child[parents] = torch.arange(len(parents), device=parents.device)
-    return torch.arange(total, device=parents.device), halved[child]
 
 
 def _keys(places: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -129,20 +123,21 @@ def _pairs_of_sorted(keys: Tensor, sizes: Sequence[int]) -> tuple[Pairs, ...]:
 class SubmanifoldConv(nn.Module):
     """A 3x3x3 convolution (cross-correlation) whose output has the voxels of its input; absent neighbours count as 0.
 
-    The weight is (outputs, 3, 3, 3, inputs), over row, column and bin.
+    The weight is (outputs, 27, inputs), the taps by row, column and bin.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(outputs, 3, 3, 3, inputs))
+        self.weight = nn.Parameter(torch.zeros(outputs, 27, inputs))
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, features: Tensor, pairs: Sequence[Pairs]) -> Tensor:
         """Features (N, outputs) of voxels with the features (N, inputs)."""
-        result = torch.addmm(self.bias, features, self.weight[:, 1, 1, 1].T)
-        for offset, voxels, neighbours in pairs:
-            row, column, last = (1 + each for each in offset)
-            there, back = self.weight[:, row, column, last].T, self.weight[:, 2 - row, 2 - column, 2 - last].T
+        taps = self.weight.permute(1, 2, 0)
+        result = torch.addmm(self.bias, features, taps[13])
+        for (row, column, last), voxels, neighbours in pairs:
+            tap = 13 + 9 * row + 3 * column + last
+            there, back = taps[tap], taps[26 - tap]
             for here, other in zip(voxels.split(_ROWS_AT_ONCE), neighbours.split(_ROWS_AT_ONCE), strict=True):
                 result.index_add_(0, here, features[other] @ there)
                 result.index_add_(0, other, features[here] @ back)
