@@ -78,7 +78,6 @@ def dense_step(state, points, features, bins):
         rows, columns, depth, channels = x.shape
         return x.view(rows // 2, 2, columns // 2, 2, depth // 2, 2, channels).permute(0, 2, 4, 1, 3, 5, 6).flatten(3, 5)
 
-    _, rows, columns = points.shape
     places = torch.round(points[2] * bins).long()
     places -= places.min()
     voxels = F.one_hot(places)[..., None].to(points.dtype)
@@ -162,7 +161,7 @@ def test_a_batch_is_its_images():
 
 @pytest.mark.parametrize("steps", [-1, 9, 1.5, "3", None])
 def test_steps_outside_their_range_are_refused(steps):
-    with pytest.raises(ValueError, match="refine_steps is .*accepted: .*0 to 8"):
+    with pytest.raises(ValueError, match=r"refine_steps is .*accepted: .*0 to 8"):
         MogeOptions(steps)
 
 
@@ -181,7 +180,7 @@ def test_progress_after_each_step_can_end_the_work():
 def test_points_that_are_not_finite_are_refused():
     state = as_published(MoGe(CONFIG))
     state["points_head.output_blocks.4.bias"] = torch.tensor([0.0, 0.0, torch.nan])
-    with pytest.raises(ArithmeticError, match="moge-3-tiny in torch.float32 gave depth that is not finite"):
+    with pytest.raises(ArithmeticError, match=r"moge-3-tiny in torch\.float32 gave depth that is not finite"):
         built(state=state).estimate(make_images())
 
 
