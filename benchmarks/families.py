@@ -64,6 +64,7 @@ LARGE = (
     "depth-anything-3-metric-large",
     "zoedepth-nyu",
     "zoe-depth-anything-indoor",
+    "moge-3-vitl",
 )
 MEGABYTE = 2**20
 WHOLE = "whole"
@@ -179,7 +180,8 @@ def narrow_spec(spec: ModelSpec, depth: dict[str, Any], old: dict[str, Any]) -> 
     """The spec of a network with few channels, by what tests/tiny_depth.py and tests/tiny_old_nodes.py offer."""
     if isinstance(spec.config, MogeConfig):
         vit = replace(spec.config.vit, width=16, depth=4, heads=2, taken=(1, 3), grid=3)
-        return replace(spec, config=replace(spec.config, vit=vit, channels=(16, 12, 8, 8, 8)), default_size=56)
+        refiner = spec.config.refiner and replace(spec.config.refiner, channels=(4, 4, 8, 8, 16))
+        return replace(spec, config=replace(spec.config, vit=vit, channels=(16, 12, 8, 8, 8), refiner=refiner), default_size=56)
     if spec.family in depth["FAMILIES"]:
         return depth["shrunk"](spec)
     return old["shrunk"](spec) if spec.family in old["SIZES"] else spec

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-_HALF = tuple(offset for offset in itertools.product((-1, 0, 1), repeat=3) if offset > (0, 0, 0))
+_STEPS = (-1, 0, 1)
+_HALF = tuple(offset for offset in itertools.product(_STEPS, _STEPS, _STEPS) if offset > (0, 0, 0))
 """Half of a kernel's offsets (row, column, bin) around its middle; the others are their opposites."""
 _ROWS_AT_ONCE = 1 << 17
 """Voxels whose features are gathered at a time: some 64 MB at 128 channels."""
@@ -83,7 +84,7 @@ def pixel_level(bins: Tensor) -> Level:
         here = slice(0, rows - down), slice(max(0, -right), columns - max(0, right))
         there = slice(down, rows), slice(max(0, right), columns + min(0, right))
         steps = bins[there] - bins[here]
-        for step in (-1, 0, 1):
+        for step in _STEPS:
             joined = steps == step
             pairs.append(Pairs((down, right, step), indices[here][joined], indices[there][joined]))
     places = torch.cartesian_prod(torch.arange(rows, device=bins.device), torch.arange(columns, device=bins.device))
