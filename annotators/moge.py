@@ -57,6 +57,8 @@ _ASPECT = ScalarInputs(
     step={"step": "aspect", "input": "aspect", "means": "width by height of the image before it is resized"},
 )
 _REFINER = "refiner."
+REFINED = tuple(spec for spec in SPECS if isinstance(spec.config, MogeConfig) and spec.config.refiner is not None)
+"""The models with steps of refinement."""
 DEFAULT_REFINE_STEPS, MAX_REFINE_STEPS = 3, 8
 """How often MoGe-3 refines its depth: as its authors do, and as ComfyUI's own nodes do at most."""
 
@@ -130,14 +132,14 @@ class MogeAnnotator(Annotator):
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
         """See `Family.predict`; version 3 with the default number of steps."""
         (aspect,) = scalar_inputs
-        steps = (DEFAULT_REFINE_STEPS,) if _is_third(self.spec) else ()
+        steps = (self._checked_options(None).refine_steps,) if _is_third(self.spec) else ()
         return tuple(each for each in self.network(inputs, aspect, *steps) if each is not None)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
         """See `Annotator.infer_resized`; progress after each of version 3's steps."""
         if not _is_third(self.spec):
             return super().infer_resized(pixels, request)
-        request = request or Request(pixels, self.spec.default_size, options=MogeOptions())
+        request = request or Request(pixels, self.spec.default_size, options=self._checked_options(None))
         steps = request.options.refine_steps
         refined = None if request.progress is None else _counted(request.progress, steps * len(pixels))
         output = self.network(self.normalised(pixels), *self.scalar_inputs(request), steps, refined)

@@ -159,6 +159,16 @@ def test_a_batch_is_its_images():
         torch.testing.assert_close(third.estimate(images[index : index + 1]).depth[0], together[index], rtol=1e-3, atol=1e-4)
 
 
+def test_options_can_be_set_once():
+    third, images = built(), make_images()
+    twice = third.with_options(MogeOptions(1))
+    assert torch.equal(twice.estimate(images).depth, third.estimate(images, options=MogeOptions(1)).depth)
+    assert torch.equal(twice.estimate(images, options=MogeOptions(2)).depth, third.estimate(images, options=MogeOptions(2)).depth)
+    assert torch.equal(twice.infer_resized(images).depth, third.with_options(MogeOptions(1)).infer_resized(images).depth)
+    with pytest.raises(TypeError, match="moge-3-tiny takes MogeOptions; found int"):
+        third.with_options(3)
+
+
 @pytest.mark.parametrize("steps", [-1, 9, 1.5, "3", None])
 def test_steps_outside_their_range_are_refused(steps):
     with pytest.raises(ValueError, match=r"refine_steps is .*accepted: .*0 to 8"):
