@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ...annotators.checks import log_used_size
-from ...annotators.moge import REFINED, MogeOptions
 from ...annotators.choices import BUNDLED_MODEL, TORCH
+from ...annotators.moge import REFINED, MogeOptions
 from ...annotators.registry import find_spec
 from ...annotators.specs.base import ModelSpec
 from ...geometry.camera import DEFAULT_FOV
@@ -141,7 +141,9 @@ class Options:
             return None
         if find_spec(self.model) not in REFINED:
             models = " and ".join(spec.id for spec in REFINED)
-            raise ValueError(f"{self.model} has no steps of refinement; only {models} have: leave --refine-steps out, or choose one of them")
+            raise ValueError(
+                f"{self.model} has no steps of refinement; only {models} have: leave --refine-steps out, or choose one of them"
+            )
         return MogeOptions(self.refine_steps)
 
 
