@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,10 +15,13 @@ from depth_normal.annotators.moge import MogeAnnotator, MogeOptions
 from depth_normal.annotators.networks.configs import MogeConfig, RefinerConfig, VitConfig
 from depth_normal.annotators.networks.moge import MoGe
 from depth_normal.annotators.networks.moge_refiner import Refiner
+from depth_normal.annotators.networks.sparse import SubmanifoldConv
 from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
 from depth_normal.annotators.specs import moge as published
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Axes, Quantity
+from depth_normal.model_loader import Model
+from depth_normal.model_loader.inference.network import Weights
 from depth_normal.model_loader.weights import identify
 
 CONFIG = MogeConfig(
@@ -167,6 +171,23 @@ def test_options_can_be_set_once():
     assert torch.equal(twice.infer_resized(images).depth, third.with_options(MogeOptions(1)).infer_resized(images).depth)
     with pytest.raises(TypeError, match="moge-3-tiny takes MogeOptions; found int"):
         third.with_options(3)
+
+
+def test_out_of_memory_in_a_step_is_not_seen_in_the_depth(monkeypatch):
+    """The batch is halved and begun anew: no image keeps a step that was done before."""
+    model = Model(Weights(built(), torch.float32, torch.device("cpu"), Path()))
+    images = make_images(batch=2)
+    expected, run, calls = model.estimate(images).depth, SubmanifoldConv.forward, []
+
+    def forward(self, features, pairs):
+        calls.append(len(features))
+        if len(calls) == 70:  # in the fourth step of six
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return run(self, features, pairs)
+
+    monkeypatch.setattr(SubmanifoldConv, "forward", forward)
+    torch.testing.assert_close(model.estimate(images).depth, expected, rtol=1e-3, atol=1e-4)
+    assert len(calls) > 6 * 20, "it ran again"
 
 
 @pytest.mark.parametrize("steps", [-1, 9, 1.5, "3", None])
