@@ -64,7 +64,6 @@ LARGE = (
     "depth-anything-3-metric-large",
     "zoedepth-nyu",
     "zoe-depth-anything-indoor",
-    "moge-3-vitl",
 )
 MEGABYTE = 2**20
 WHOLE = "whole"
@@ -222,6 +221,9 @@ def random_state(spec: ModelSpec, role: str = "network") -> dict[str, Tensor]:
             norm = any(word in name for word in ("norm", "bn")) and name.endswith("weight")
             scale_like = norm or name.endswith(("gamma", "lambda1", "lambda_1", "lambda_2"))
             state[name] = (1 if scale_like else 0) + 0.2 * noise
+    for name in ("points_head.output_blocks.4.weight", "refiner.out_proj.weight", "refiner.out_proj.bias"):
+        if name in state and "refiner.out_proj.weight" in state:
+            state[name] *= 0.01  # a surface, as of a photo: of noise the refiner has many times the voxels
     last = next((key for key in reversed(state) if state[key].shape == (1,) and key.endswith("bias")), None)
     if last is not None and spec.quantity == "disparity":
         state[last] += 3  # above the ReLU that ends the network

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 _STEPS = (-1, 0, 1)
 _HALF = tuple(offset for offset in itertools.product(_STEPS, _STEPS, _STEPS) if offset > (0, 0, 0))
 """Half of a kernel's offsets (row, column, bin) around its middle; the others are their opposites."""
-_ROWS_AT_ONCE = 1 << 17
-"""Voxels whose features are gathered at a time: some 64 MB at 128 channels."""
+_NUMBERS_AT_ONCE = 1 << 23
+"""Numbers that are gathered at a time: 32 MB."""
 
 
 class Pairs(NamedTuple):
@@ -134,12 +134,12 @@ class SubmanifoldConv(nn.Module):
 
     def forward(self, features: Tensor, pairs: Sequence[Pairs]) -> Tensor:
         """Features (N, outputs) of voxels with the features (N, inputs)."""
-        taps = self.weight.permute(1, 2, 0)
+        taps, rows = self.weight.permute(1, 2, 0), max(1, _NUMBERS_AT_ONCE // max(self.weight.shape[::2]))
         result = torch.addmm(self.bias, features, taps[13])
         for (row, column, last), voxels, neighbours in pairs:
             tap = 13 + 9 * row + 3 * column + last
             there, back = taps[tap], taps[26 - tap]
-            for here, other in zip(voxels.split(_ROWS_AT_ONCE), neighbours.split(_ROWS_AT_ONCE), strict=True):
+            for here, other in zip(voxels.split(rows), neighbours.split(rows), strict=True):
                 result.index_add_(0, here, features[other] @ there)
                 result.index_add_(0, other, features[here] @ back)
         return result

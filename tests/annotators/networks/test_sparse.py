@@ -64,7 +64,7 @@ def test_rows_at_a_time_change_nothing(monkeypatch):
     conv, level = random_conv(), pixel_level(random_bins(3))
     features = torch.randn(len(level.places), 3, generator=seeded(2), dtype=torch.float64)
     whole = conv(features, level.pairs)
-    monkeypatch.setattr(sparse, "_ROWS_AT_ONCE", 5)
+    monkeypatch.setattr(sparse, "_NUMBERS_AT_ONCE", 20)
     torch.testing.assert_close(conv(features, level.pairs), whole, rtol=0, atol=1e-12)
 
 
