@@ -200,7 +200,7 @@ class Annotator(Family):
             return pixels.float().contiguous()
         return pixels.to(self.dtype).contiguous(memory_format=torch.channels_last)
 
-    def run_network(self, inputs: Tensor, scalar_inputs: Sequence[float] = ()) -> tuple[Tensor, ...]:
+    def run_network(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
         """The network's outputs, by the engine if there is one, else by `predict`.
 
         Args:

@@ -130,20 +130,21 @@ class MogeAnnotator(Annotator):
         return (width / height,)
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`; version 3 with the default number of steps."""
-        (aspect,) = scalar_inputs
-        steps = (self._checked_options(None).refine_steps,) if _is_third(self.spec) else ()
-        return tuple(each for each in self.network(inputs, aspect, *steps) if each is not None)
+        """See `Family.predict`; version 3 takes the number of steps and what is called after each, too, else the default number."""
+        aspect, *refinement = scalar_inputs
+        if _is_third(self.spec) and not refinement:
+            refinement = [self._checked_options(None).refine_steps]
+        return tuple(each for each in self.network(inputs, aspect, *refinement) if each is not None)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
         """See `Annotator.infer_resized`; progress after each of version 3's steps."""
-        if not _is_third(self.spec):
+        if not _is_third(self.spec) or self.engine is not None:
             return super().infer_resized(pixels, request)
         request = request or Request(pixels, self.spec.default_size, options=self._checked_options(None))
         steps = request.options.refine_steps
         refined = None if request.progress is None else _counted(request.progress, steps * len(pixels))
-        output = self.network(self.normalised(pixels), *self.scalar_inputs(request), steps, refined)
-        return self.postprocess(tuple(each for each in output if each is not None), request)
+        outputs = self.run_network(self.normalised(pixels), (*self.scalar_inputs(request), steps, refined))
+        return self.postprocess(outputs, request)
 
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
