@@ -29,8 +29,10 @@ class Annotator(Family):
     Attributes:
         engine: What runs the network's `graph` in the place of torch; None = torch.
         input_size: Height and width of the network's input, whatever the image; None = as the steps before it decide.
+        default_options: The options of calls that name none, of the family's `options_type`; None = that type's defaults.
     """
 
+    default_options: Any = None
     engine: Engine | None = None
     input_size: Size | None = None
 
@@ -112,7 +114,7 @@ class Annotator(Family):
     def _checked_options(self, options: Any) -> Any:
         known = self.options_type
         if options is None:
-            return None if known is None else known()
+            return known() if known is not None and self.default_options is None else self.default_options
         if known is None:
             raise TypeError(f"{self.spec.id} takes no options; found {type(options).__name__}")
         if type(options) is not known:
@@ -198,7 +200,7 @@ class Annotator(Family):
             return pixels.float().contiguous()
         return pixels.to(self.dtype).contiguous(memory_format=torch.channels_last)
 
-    def run_network(self, inputs: Tensor, scalar_inputs: Sequence[float] = ()) -> tuple[Tensor, ...]:
+    def run_network(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
         """The network's outputs, by the engine if there is one, else by `predict`.
 
         Args:
@@ -235,6 +237,16 @@ class Annotator(Family):
         """The same network, whose input has one size whatever the image, as a file or an engine that was made for it."""
         other = copy.copy(self)
         other.input_size = (height, width)
+        return other
+
+    def with_options(self, options: Any) -> Annotator:
+        """The same network with other options in calls that name none.
+
+        Raises:
+            TypeError: Options of another family, or for a family that has none.
+        """
+        other = copy.copy(self)
+        other.default_options = self._checked_options(options)
         return other
 
     def with_resizing(self, resizing: Resizing) -> Annotator:

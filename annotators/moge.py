@@ -1,15 +1,18 @@
 """MoGe: metric depth, normals, the camera and a mask from one image; from version 1 scale-invariant depth, the camera and a mask.
 
+Version 3 is a version 2 with a refiner, which corrects the depth in a few steps.
+
 Source:
-    Wang et al., "MoGe: Unlocking Accurate Monocular Geometry Estimation" (2024) and "MoGe-2: Accurate Monocular Geometry with Metric Scale
-    and Sharp Details" (2025), code microsoft/MoGe.
+    Wang et al., "MoGe: Unlocking Accurate Monocular Geometry Estimation" (2024), "MoGe-2: Accurate Monocular Geometry with Metric Scale
+    and Sharp Details" (2025), and MoGe-3 (arXiv 2607.17967, 2026); code microsoft/MoGe.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,16 +20,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.camera import intrinsics_from_focal_length
+from ..geometry.checks import check_range
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.surfaces.point_map import find_focal_and_shift
 from .base import Annotator
-from .building.checkpoints import checkpoint_mismatch
+from .building.checkpoints import build_published, checkpoint_mismatch
 from .checks import check_finite
-from .family import Request
+from .family import Progress, Request
 from .graphs.graph import ScalarInputs, Signature
-from .networks.configs import Moge1Config
-from .networks.moge import MoGe, MogeOutput, view_plane
+from .networks.configs import Moge1Config, MogeConfig
+from .networks.moge import LEVELS, MoGe, MogeOutput, view_plane
 from .networks.moge_1 import MoGe1
 from .networks.published import StateDict
 from .networks.vit import PATCH
@@ -53,10 +57,33 @@ _ASPECT = ScalarInputs(
     step={"step": "aspect", "input": "aspect", "means": "width by height of the image before it is resized"},
 )
 _REFINER = "refiner."
+REFINED = tuple(spec for spec in SPECS if isinstance(spec.config, MogeConfig) and spec.config.refiner is not None)
+"""The models with steps of refinement."""
+DEFAULT_REFINE_STEPS, MAX_REFINE_STEPS = 3, 8
+"""How often MoGe-3 refines its depth: as its authors do, and as ComfyUI's own nodes do at most."""
+
+
+@dataclass(frozen=True)
+class MogeOptions:
+    """Options of one call.
+
+    Attributes:
+        refine_steps: How often version 3 refines its depth. 0: not at all, as MoGe-2. Versions 1 and 2 have no refiner and ignore it.
+
+    Raises:
+        ValueError: A value outside its range.
+    """
+
+    refine_steps: int = DEFAULT_REFINE_STEPS
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.refine_steps, int):
+            raise ValueError(f"refine_steps is {self.refine_steps!r}; accepted: whole numbers from 0 to {MAX_REFINE_STEPS}")
+        check_range("refine_steps", self.refine_steps, 0, MAX_REFINE_STEPS)
 
 
 class MogeAnnotator(Annotator):
-    """MoGe, versions 1 and 2.
+    """MoGe, versions 1 to 3.
 
     Its `size` is the side of the square that has as many pixels as the network's input: 840 is 3600 tokens, the most that the authors
     use ("resolution level 9"), 485 is 1200, the fewest ("level 0"). Version 1 ends at 700, 2500 tokens.
@@ -70,6 +97,7 @@ class MogeAnnotator(Annotator):
     bytes_per_pixel = 1800
     auto_dtypes = ("float16",)
     undoes_stretching = True
+    options_type = MogeOptions
 
     @classmethod
     def network_of(cls, spec: ModelSpec) -> MoGe | MoGe1:
@@ -78,10 +106,12 @@ class MogeAnnotator(Annotator):
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> MogeAnnotator:
         """See `Family.build`. Takes the authors' names, and those of the files repackaged for ComfyUI."""
+        state = states["network"]
+        as_in_file = replace(spec, config=_as_in_file(spec.config, state))
         try:
-            return super().build(spec, states, dtype)
+            return cls(spec, build_published(lambda: cls.network_of(as_in_file), state, dtype, f"not a checkpoint of {spec.id}"))
         except CheckpointError as error:
-            if sibling := _model_of(states["network"]):
+            if sibling := _model_of(state):
                 raise CheckpointError(f"not a checkpoint of {spec.id} but of {sibling}") from error
             raise
 
@@ -100,8 +130,25 @@ class MogeAnnotator(Annotator):
         return (width / height,)
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        (aspect,) = scalar_inputs
-        return tuple(each for each in self.network(inputs, aspect) if each is not None)
+        """See `Family.predict`; version 3 takes the number of steps and what is called after each, too, else the default number."""
+        aspect, *refinement = scalar_inputs
+        if _is_third(self.spec) and not refinement:
+            refinement = [self._checked_options(None).refine_steps]
+        return tuple(each for each in self.network(inputs, aspect, *refinement) if each is not None)
+
+    def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
+        """See `Annotator.infer_resized`; progress after each of version 3's steps."""
+        if not _is_third(self.spec) or self.engine is not None:
+            return super().infer_resized(pixels, request)
+        request = request or Request(pixels, self.spec.default_size, options=self._checked_options(None))
+        steps = request.options.refine_steps
+        refined = None if request.progress is None else _counted(request.progress, steps * len(pixels))
+        outputs = self.run_network(self.normalised(pixels), (*self.scalar_inputs(request), steps, refined))
+        return self.postprocess(outputs, request)
+
+    @classmethod
+    def why_no_graph(cls, spec: ModelSpec) -> str | None:
+        return "its refiner works on voxels, whose number depends on the image" if _is_third(spec) else None
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
         """See `Family.postprocess`. Refuses outputs that are not finite, which masks and unit vectors would hide."""
@@ -154,14 +201,42 @@ def _is_first(spec: ModelSpec) -> bool:
     return isinstance(spec.config, Moge1Config)
 
 
+def _is_third(spec: ModelSpec) -> bool:
+    return isinstance(spec.config, MogeConfig) and spec.config.refiner is not None
+
+
+def _counted(progress: Progress, total: int) -> Callable[[], None]:
+    """A function to be called after each of so many steps."""
+    done = itertools.count(1)
+    return lambda: progress(next(done), total)
+
+
+def _as_in_file(config: MogeConfig | Moge1Config, state: StateDict) -> MogeConfig | Moge1Config:
+    """A version 3 with the widths and numbers of convolutions that the file has: its authors publish them nowhere else."""
+    widths = [state.get(f"neck.input_blocks.{level}.weight") for level in range(LEVELS)]
+    if not isinstance(config, MogeConfig) or config.refiner is None or any(each is None for each in widths):
+        return config
+
+    def blocks(stack: str) -> tuple[int, ...]:
+        names = [key.split(".")[2:4] for key in state if key.startswith(f"{stack}.res_blocks.")]
+        return tuple(len({block for at, block in names if at == str(level)}) for level in range(LEVELS))
+
+    channels: Any = tuple(each.shape[0] for each in widths if each is not None)
+    neck, head = blocks("neck"), blocks("points_head")
+    return replace(config, channels=channels, neck_blocks=neck, head_blocks=head)
+
+
 def _model_of(state: StateDict) -> str | None:
     """The model of the family that a state dict is of, in words; None if it is of none."""
-    if any(key.startswith(_REFINER) for key in state):
-        return "MoGe-3, which the pack does not run"
     with torch.device("meta"):
-        networks = {spec.id: MogeAnnotator.network_of(spec) for spec in SPECS}
+        networks = {spec.id: MogeAnnotator.network_of(replace(spec, config=_as_in_file(spec.config, state))) for spec in SPECS}
     fitting = (name for name, each in networks.items() if not checkpoint_mismatch(each.state_dict(), each.official_names(state)))
-    return next((f"{name}: {wording().choose(name)} to use it" for name in fitting), None)
+    if known := next(fitting, None):
+        return f"{known}: {wording().choose(known)} to use it"
+    if not all(key.startswith(_REFINER) for key in state):
+        return None
+    third = [spec.id for spec in SPECS if _is_third(spec)]
+    return f"MoGe-3's refiner alone, which needs its base network: take a whole file, such as that of {' or '.join(third)}"
 
 
 def _focal_length(fov: float, height: int, width: int) -> float:

@@ -179,7 +179,8 @@ def narrow_spec(spec: ModelSpec, depth: dict[str, Any], old: dict[str, Any]) -> 
     """The spec of a network with few channels, by what tests/tiny_depth.py and tests/tiny_old_nodes.py offer."""
     if isinstance(spec.config, MogeConfig):
         vit = replace(spec.config.vit, width=16, depth=4, heads=2, taken=(1, 3), grid=3)
-        return replace(spec, config=replace(spec.config, vit=vit, channels=(16, 12, 8, 8, 8)), default_size=56)
+        refiner = spec.config.refiner and replace(spec.config.refiner, channels=(4, 4, 8, 8, 16))
+        return replace(spec, config=replace(spec.config, vit=vit, channels=(16, 12, 8, 8, 8), refiner=refiner), default_size=56)
     if spec.family in depth["FAMILIES"]:
         return depth["shrunk"](spec)
     return old["shrunk"](spec) if spec.family in old["SIZES"] else spec
@@ -220,6 +221,9 @@ def random_state(spec: ModelSpec, role: str = "network") -> dict[str, Tensor]:
             norm = any(word in name for word in ("norm", "bn")) and name.endswith("weight")
             scale_like = norm or name.endswith(("gamma", "lambda1", "lambda_1", "lambda_2"))
             state[name] = (1 if scale_like else 0) + 0.2 * noise
+    for name in ("points_head.output_blocks.4.weight", "refiner.out_proj.weight", "refiner.out_proj.bias"):
+        if name in state and "refiner.out_proj.weight" in state:
+            state[name] *= 0.01  # a surface, as of a photo: of noise the refiner has many times the voxels
     last = next((key for key in reversed(state) if state[key].shape == (1,) and key.endswith("bias")), None)
     if last is not None and spec.quantity == "disparity":
         state[last] += 3  # above the ReLU that ends the network

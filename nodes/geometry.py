@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypedDict
 import torch
 from torch import Tensor
 
+from ..annotators.moge import DEFAULT_REFINE_STEPS, MAX_REFINE_STEPS, REFINED, MogeOptions
 from ..geometry.assumptions import assumed_depth, assumed_intrinsics
 from ..geometry.camera import intrinsics_from_fov
 from ..geometry.checks import check_choice, check_range
@@ -37,6 +38,7 @@ from .widgets import (
     OFF,
     background_widget,
     choice_widget,
+    count_widget,
     flatness_widget,
     fov_widget,
     geometry_input,
@@ -91,6 +93,10 @@ TOOLTIPS = {
         "Whether the images show one scene from several places. separate: each image by itself. one_scene: all show "
         "the same static scene; the result has one common scale and the cameras' positions. Only "
         "depth-anything-3-small, -base and -large can do that."
+    ),
+    "refine_steps": (
+        "How often MoGe-3 refines its depth. 3 is what its authors take, 1 does the most for the time, 0 gives what MoGe-2 "
+        "would. Other models ignore it."
     ),
 }
 """Tooltips of Estimate Geometry's widgets; Depth & Normals shares some."""
@@ -147,6 +153,7 @@ class EstimateGeometry:
                 "views": choice_widget(VIEWS, TOOLTIPS["views"]),
                 "tiles": tiles_widget(),
                 "refine": labelled("refine edges", switch_widget(False, REFINE)),
+                "refine_steps": count_widget(DEFAULT_REFINE_STEPS, 0, MAX_REFINE_STEPS, TOOLTIPS["refine_steps"], advanced=True),
             },
         }
 
@@ -162,10 +169,14 @@ class EstimateGeometry:
         views: str = SEPARATE,
         tiles: str | int = OFF,
         refine: bool = False,
+        refine_steps: int = DEFAULT_REFINE_STEPS,
     ) -> tuple[Estimate]:
         """Returns the geometry."""
         check_model(model)
         check_choice("normals", normals, (AUTO, MODEL_ONLY))
+        refinement = MogeOptions(refine_steps)
+        if model.spec in REFINED:
+            model = model.with_options(refinement)
         settings = EstimateSettings(resolution, fov, film, smooth, views, tiles, refine, with_normals if normals == AUTO else None)
         return (estimate_images(lambda: model, image, settings),)
 

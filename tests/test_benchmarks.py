@@ -74,6 +74,7 @@ MODELS = (
     "zoedepth-nyu",
     "zoe-depth-anything-indoor",
     "moge-2-vits-normal",
+    "moge-3-vitl",
     "moge-vitl",
     "metric3d-vit-small",
     "leres",

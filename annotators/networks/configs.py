@@ -85,8 +85,21 @@ TINY_2 = TinyConfig(attention_blocks=4, fine=8)
 
 
 @dataclass(frozen=True)
+class RefinerConfig:
+    """An architecture of MoGe-3's refiner.
+
+    Attributes:
+        channels: From one voxel a pixel of the points to one cell a token, each level half the one before.
+        bins: Voxels per unit of the logarithm of z.
+    """
+
+    channels: tuple[int, ...] = (32, 64, 128, 256, 512)
+    bins: int = 256
+
+
+@dataclass(frozen=True)
 class MogeConfig:
-    """An architecture of version 2.
+    """An architecture of versions 2 and 3.
 
     Attributes:
         vit: The transformer; the maps of the blocks it hands on are projected and summed.
@@ -94,6 +107,7 @@ class MogeConfig:
         neck_blocks: Residual blocks of the neck at each level.
         head_blocks: The same of each head.
         normals: Whether it has a head for normals.
+        refiner: Of version 3; None = version 2.
     """
 
     vit: VitConfig
@@ -101,6 +115,7 @@ class MogeConfig:
     neck_blocks: tuple[int, int, int, int, int] = (0, 1, 1, 1, 0)
     head_blocks: tuple[int, int, int, int, int] = (0, 1, 1, 1, 0)
     normals: bool = True
+    refiner: RefinerConfig | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Parameter names are those of the authors' checkpoints; `annotators/moge.py` name
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .configs import MogeConfig
 from .grids import middles
+from .moge_refiner import Refiner
 from .published import PublishedNetwork, StateDict
 from .vit import PATCH, VisionTransformer, hub_to_official
 
@@ -100,7 +101,7 @@ class _Encoder(nn.Module):
 
 
 class MoGe(PublishedNetwork):
-    """Version 2.
+    """Versions 2 and 3; version 3 has a refiner, and without its steps is a version 2.
 
     Convention:
         Input (B, 3, H, W), normalised by ImageNet's mean and deviation, H and W multiples of 14.
@@ -115,27 +116,39 @@ class MoGe(PublishedNetwork):
         self.mask_head = _ConvStack(channels, channels, config.head_blocks, 1)
         self.normal_head = _ConvStack(channels, channels, config.head_blocks, 3) if config.normals else None
         self.scale_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
+        self.refiner = None if config.refiner is None else Refiner(config.refiner, channels[0] + 2)
 
     def set_dtype(self, dtype: torch.dtype) -> None:
         self.to(dtype)
+        if self.refiner is not None:
+            self.refiner.float()  # its input's third part is finer than half precision
         for head in (self.points_head, self.mask_head, self.normal_head):
             if head is not None:
                 head.output_blocks.float()
         self.scale_head.float()
 
-    def forward(self, pixels: Tensor, aspect: float | Tensor) -> MogeOutput:
+    def forward(
+        self, pixels: Tensor, aspect: float | Tensor, refine_steps: int = 0, refined: Callable[[], None] | None = None
+    ) -> MogeOutput:
         """The network's outputs.
 
         Args:
             aspect: Width by height of the image, which the pixels have not quite.
+            refine_steps: How often version 3 refines the points of each image.
+            refined: Called after each step.
         """
         rows, columns = (side // PATCH for side in pixels.shape[-2:])
         features, token = self.encoder(pixels)
         places = [_places(features, rows * 2**level, columns * 2**level, aspect) for level in range(LEVELS)]
-        levels = self.neck([torch.cat((features, places[0]), 1), *places[1:]])
+        features = torch.cat((features, places[0]), 1)
+        levels = self.neck([features, *places[1:]])
         normals = None if self.normal_head is None else self.normal_head(levels)[-1]
         scale = self.scale_head(token.float())[:, 0].exp()
-        return MogeOutput(self.points_head(levels)[-1], self.mask_head(levels)[-1], scale, normals)
+        output = MogeOutput(self.points_head(levels)[-1], self.mask_head(levels)[-1], scale, normals)
+        if not refine_steps or self.refiner is None:
+            return output
+        del levels, places  # the refiner needs the memory
+        return output._replace(points=_refined(self.refiner, output.points, features.float(), refine_steps, refined))
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
@@ -145,7 +158,22 @@ class MoGe(PublishedNetwork):
         backbone = {inner + key.removeprefix("pretrained.").removeprefix("backbone."): value for key, value in hub.items()}
         others = {key: value for key, value in state.items() if not key.startswith(inner) and key not in _IMAGENET_BUFFERS}
         backbone.pop(f"{inner}mask_token", None)
-        return {**others, **backbone}
+        # (outputs, 3, 3, 3, inputs): modules that change their memory format take no tensor of five axes
+        sparse = {key: value.flatten(1, 3) for key, value in others.items() if value.ndim == 5}
+        return {**others, **sparse, **backbone}
+
+
+def _refined(refiner: Refiner, points: Tensor, features: Tensor, steps: int, refined: Callable[[], None] | None) -> Tensor:
+    """The points (B, 3, h, w) after some steps. One image at a time: that bounds the memory, and each has voxels of its own."""
+    done = points.clone()
+    if not torch.isfinite(points).all():
+        return done  # they have no voxels; whoever takes the outputs refuses them
+    for image, encoded in zip(done, features, strict=True):
+        for _ in range(steps):
+            image[2] += refiner(image, encoded)
+            if refined is not None:
+                refined()
+    return done
 
 
 def view_plane(height: int, width: int, aspect: float | Tensor, device: torch.device) -> Tensor:

@@ -1,11 +1,11 @@
-"""MoGe, versions 1 and 2: architectures and published files."""
+"""MoGe, versions 1 to 3: architectures and published files."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ...geometry.kinds import Axes, Quantity
-from ..networks.configs import Moge1Config, MogeConfig, VitConfig
+from ..networks.configs import Moge1Config, MogeConfig, RefinerConfig, VitConfig
 from .base import ModelSpec, WeightFile
 
 SMALL = MogeConfig(VitConfig(384, 12, 6, (5, 11)), (384, 256, 128, 64, 32))
@@ -13,6 +13,9 @@ BASE = MogeConfig(VitConfig(768, 12, 12, (5, 11)), (768, 256, 128, 64, 32))
 _LARGE_VIT, _LARGE_CHANNELS, _LARGE_NECK = VitConfig(1024, 24, 16, (5, 11, 17, 23)), (1024, 256, 128, 64, 32), (0, 2, 2, 2, 0)
 LARGE = MogeConfig(_LARGE_VIT, _LARGE_CHANNELS, _LARGE_NECK)
 LARGE_WITHOUT_NORMALS = MogeConfig(_LARGE_VIT, _LARGE_CHANNELS, _LARGE_NECK, normals=False)
+V3_LARGE = MogeConfig(_LARGE_VIT, _LARGE_CHANNELS, _LARGE_NECK, refiner=RefinerConfig())
+# The widths are those that make the published 1.25 billion parameters; a file's own count (`annotators.moge`).
+V3_GIANT = MogeConfig(VitConfig(1536, 40, 24, (9, 19, 29, 39), swiglu=True), (1536, 512, 128, 64, 32), _LARGE_NECK, refiner=RefinerConfig())
 V1_LARGE = Moge1Config(VitConfig(1024, 24, 16, (20, 21, 22, 23)))
 
 
@@ -65,6 +68,23 @@ SPECS = (
         revision="39c4d5e957afe587e04eec59dc2bcc3be5ecd968",
         sha256="3eefd4abb2102f38f12b2d1992e5ff15e4923e5431c67dd494afe157e0111cd5",
         size=1_305_030_700,
+    ),
+    _spec(
+        "moge-3-vitl",
+        V3_LARGE,
+        ("moge_3_vitl_fp16.safetensors",),
+        copies=("52ad9a13037a28fd65003cae7df056c8f903f5aed2c3a5c802be0f5c74a6a7b8",),
+        revision="184008f877d7ad1ad4c2cd2182a9bd1f63d0e5be",
+        sha256="9b41b7b9f65ad80aab7ad686f5e9cc0d1fd33f1964022618dfbcd52fc1fb7925",
+        size=1_481_333_394,
+    ),
+    _spec(
+        "moge-3-vitg",
+        V3_GIANT,
+        ("moge_3_vitg_fp16.safetensors",),
+        revision="6ef26c5a4b4148dab5ccaacdb08b72dc66380475",
+        sha256="ce7c15417e9105c2ace7b4272e2cc69e36940921211eb7fa05d4d0bb03f0a00c",
+        approximate_size=5_000_000_000,
     ),
     ModelSpec(
         id="moge-vitl",

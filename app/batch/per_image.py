@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...annotators.checks import log_used_size
 from ...annotators.choices import BUNDLED_MODEL, TORCH
+from ...annotators.moge import REFINED, MogeOptions
 from ...annotators.registry import find_spec
 from ...annotators.specs.base import ModelSpec
 from ...geometry.camera import DEFAULT_FOV
@@ -72,6 +73,7 @@ class Options:
         coding: How `<stem>_normals.png` stores its vectors, of `NormalMapCoding`.
         normal_bits: Of each of its channels, 8 or 16.
         half: EXR with 16-bit floats, as `SaveOptions.half`.
+        refine_steps: As `annotators.moge.MogeOptions`; None = the default, and for any other model.
     """
 
     model: str = BUNDLED_MODEL
@@ -88,6 +90,7 @@ class Options:
     coding: str = NormalMapCoding.OPENGL.value
     normal_bits: int = 8
     half: bool = False
+    refine_steps: int | None = None
 
     def settings(self, writes: Sequence[str]) -> dict[str, Any]:
         """The settings that decide on the results, as the record of an image holds them; known before a model is loaded.
@@ -99,6 +102,8 @@ class Options:
         for name in ("tiles", "refine"):  # records from before there were these stay good
             if not asked[name]:
                 del asked[name]
+        if self.refine_steps is None:
+            del asked["refine_steps"]
         if self.size:
             asked["size"] = find_spec(self.model).used_size(self.size)
         if asked["runtime"] == TORCH:
@@ -129,8 +134,25 @@ class Options:
         return 1 if device_type != "cpu" or is_light else available
 
     def load(self, device: str | torch.device = "auto") -> Model:
-        """The model that is asked for, as `load_model` gives it."""
-        return load_model(self.model, self.dtype, device, self.weights, self.runtime)
+        """The model that is asked for, as `load_model` gives it.
+
+        Raises:
+            ValueError: `refine_steps` is out of range, or the model is not a MoGe-3.
+        """
+        steps = self.checked_steps()
+        model = load_model(self.model, self.dtype, device, self.weights, self.runtime)
+        return model if steps is None else model.with_options(steps)
+
+    def checked_steps(self) -> MogeOptions | None:
+        """The options that `refine_steps` stands for; None where it is not set. Raises as `load`."""
+        if self.refine_steps is None:
+            return None
+        if find_spec(self.model) not in REFINED:
+            models = " and ".join(spec.id for spec in REFINED)
+            raise ValueError(
+                f"{self.model} has no steps of refinement; only {models} have: leave --refine-steps out, or choose one of them"
+            )
+        return MogeOptions(self.refine_steps)
 
 
 def known_weights(model: str, weights: Path | None) -> Any:
@@ -154,6 +176,7 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
     if options.coding not in CODING_CHOICES:
         raise ValueError(f"unknown coding {options.coding!r}; accepted: {', '.join(CODING_CHOICES)}")
     spec = find_spec(options.model)
+    options.checked_steps()
     if options.size:
         log_used_size(spec, options.size)
     gives = {"depth"} if spec.quantity else set()

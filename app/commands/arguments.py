@@ -30,6 +30,7 @@ _TILES = (
     "about the network's own size, at most 4)"
 )
 _REFINE = "move the edges of depth and normals to the edges of the image (docs/large.md)"
+_REFINE_STEPS = "how often MoGe-3 refines its depth, 0 to 8; 0: not at all, as MoGe-2 (default: 3)"
 
 _MILLIMETRES = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "in": 25.4}
 _UNITS = {f"{prefix}{unit}".lower(): base**power for unit, base in (("B", 1000), ("iB", 1024)) for power, prefix in enumerate("KMGT", 1)}
@@ -86,7 +87,7 @@ def _add_weights(parser: argparse._ActionsContainer, default: str) -> None:
     parser.set_defaults(default_model=default)
 
 
-NETWORK_OPTIONS = ("--model", "--weights", "--size", "--tiles", "--refine", "--dtype", "--runtime")
+NETWORK_OPTIONS = ("--model", "--weights", "--size", "--tiles", "--refine", "--refine-steps", "--dtype", "--runtime")
 """The options of `add_network` besides --device, which also says where an effect is computed."""
 
 
@@ -96,6 +97,7 @@ def add_network(parser: argparse._ActionsContainer, default: str) -> None:
     add_size(parser)
     parser.add_argument("--tiles", type=tiles, metavar="N", help=_TILES)
     parser.add_argument("--refine", action="store_true", help=_REFINE)
+    parser.add_argument("--refine-steps", type=whole_type("a whole number from 0 to 8", 0, 8), metavar="N", help=_REFINE_STEPS)
     add_device(parser)
     add_runtime(parser)
 
@@ -132,6 +134,7 @@ def network_options(arguments: argparse.Namespace) -> Options:
         fov=arguments.fov,
         tiles=arguments.tiles,
         refine=arguments.refine,
+        refine_steps=arguments.refine_steps,
         runtime=arguments.runtime,
     )
 

@@ -167,6 +167,15 @@ class Model:
         """The same model with images resized in another way than its authors'; see `Annotator.with_resizing`."""
         return self.varied(lambda annotator: annotator.with_resizing(resizing))
 
+    def with_options(self, options: Any) -> Model:
+        """The same model with other options of its family in calls that name none; see `Annotator.with_options`.
+
+        Raises:
+            TypeError: Options of another family, or for a family that has none.
+        """
+        self.annotator.with_options(options)  # what is wrong is said here, not in the first call
+        return self.varied(lambda annotator: annotator.with_options(options))
+
     def for_another_thread(self) -> Model:
         """The same model with the same weights, for a thread that runs beside this one's."""
         shareable = self.annotator.shareable or self.engine is not None

@@ -36,6 +36,7 @@ _OTHERS = {
     "a whole checkpoint of Stable Diffusion or the like": r"^(model\.diffusion_model|first_stage_model|cond_stage_model|conditioner)\.",
     "a VAE": r"^(encoder|decoder)\.(conv_in|down_blocks|down\.\d|mid)",
     "a text encoder": r"^text_model\.",
+    "MoGe-3's refiner without its base network": r"^refiner\.encoder_fuse\.",
 }
 """Other files of model folders, by a tensor's name that only they have."""
 

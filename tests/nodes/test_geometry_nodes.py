@@ -2,6 +2,7 @@
 
 import math
 import re
+import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -256,6 +257,30 @@ def test_tiles_come_behind_the_widgets_that_saved_graphs_have():
     assert names[6] == "tiles"
     choices, settings = EstimateGeometry.INPUT_TYPES()["optional"]["tiles"]
     assert settings["default"] == "off" and {check_tiles(choice) for choice in choices} == {0, "auto", 2, 3, 4, 6, 8, 12, 16}
+
+
+@pytest.fixture
+def third(monkeypatch):
+    """A MoGe-3 of few channels."""
+    tiny = runpy.run_path(str(Path(__file__).resolve().parents[1] / "annotators" / "test_moge_3.py"))
+    annotator = tiny["built"]()
+    monkeypatch.setattr(geometry, "REFINED", (annotator.spec,))
+    return Model(Weights(annotator, torch.float32, torch.device("cpu"), Path()))
+
+
+@pytest.mark.parametrize("more", [{}, {"film": True}])
+def test_refine_steps_are_moge_3s(third, more):
+    names, image = [*EstimateGeometry.INPUT_TYPES()["optional"]], torch.rand(1, 30, 40, 3)
+    assert names[-1] == "refine_steps", "behind the widgets that saved graphs have"
+
+    def depth(model, **widgets):
+        return EstimateGeometry().execute(model, image, **more, **widgets)[0].depth
+
+    assert torch.equal(depth(third), depth(third, refine_steps=3)) and not torch.equal(depth(third), depth(third, refine_steps=0))
+    tiny = load_model("tiny", "float32", "cpu")
+    assert torch.equal(depth(tiny), depth(tiny, refine_steps=0))
+    with pytest.raises(ValueError, match=r"refine_steps is .*accepted: 0 to 8"):
+        depth(third, refine_steps=9)
 
 
 def test_a_large_image_is_estimated_in_tiles():

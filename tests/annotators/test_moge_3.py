@@ -1,0 +1,304 @@
+"""MoGe-3: its refiner against a dense one, its steps, its files, and what it leaves as MoGe-2 has it."""
+
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from depth_normal.annotators import moge
+from depth_normal.annotators.moge import MogeAnnotator, MogeOptions
+from depth_normal.annotators.networks.configs import MogeConfig, RefinerConfig, VitConfig
+from depth_normal.annotators.networks.moge import MoGe
+from depth_normal.annotators.networks.moge_refiner import Refiner
+from depth_normal.annotators.networks.sparse import SubmanifoldConv
+from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
+from depth_normal.annotators.specs import moge as published
+from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
+from depth_normal.geometry.estimate import Axes, Quantity
+from depth_normal.model_loader import Model
+from depth_normal.model_loader.inference.network import Weights
+from depth_normal.model_loader.weights import identify
+
+CONFIG = MogeConfig(
+    VitConfig(16, 4, 2, (1, 3), grid=3), (16, 12, 8, 8, 8), (0, 2, 1, 1, 0), refiner=RefinerConfig((4, 6, 8, 10, 12), bins=24)
+)
+SECOND = replace(CONFIG, refiner=None)
+
+
+def spec(config=CONFIG):
+    file = WeightFile("moge_tiny.pt")
+    return ModelSpec(
+        "moge-3-tiny", "moge", (file,), "MIT", Quantity.METRIC_DEPTH, Axes.OPENCV, multiple_of=14, default_size=42, config=config
+    )
+
+
+def randomised(network, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, value in network.state_dict().items():
+        noise = torch.randn(value.shape, generator=generator)
+        scale_like = name.endswith("gamma") or ("norm" in name and name.endswith("weight"))
+        state[name] = noise / value[0].numel() ** 0.5 if value.ndim > 1 else (1 if scale_like else 0) + 0.1 * noise
+    return state
+
+
+def as_published(network, seed=0):
+    """Random weights in the shapes of the files: the refiner's convolutions have five axes there."""
+    state = randomised(network, seed)
+    return {name: value.unflatten(1, (3, 3, 3)) if ".conv" in name and value.ndim == 3 else value for name, value in state.items()}
+
+
+def built(config=CONFIG, state=None, dtype=torch.float32):
+    return MogeAnnotator.build(spec(config), {"network": state or as_published(MoGe(config))}, dtype)
+
+
+def make_images(height=30, width=40, batch=1):
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(7))
+
+
+def dense_step(state, points, features, bins):
+    """One step by dense convolutions over all bins, masked where there is no voxel, written apart from the product."""
+
+    def linear(name, x):
+        return F.linear(x, state[f"{name}.weight"], state[f"{name}.bias"])
+
+    def block(name, x, voxels):  # x: (rows, columns, bins, C)
+        def conv(part, x):
+            weight = state[f"{name}.{part}.weight"].unflatten(1, (3, 3, 3)).permute(0, 4, 1, 2, 3)
+            out = F.conv3d(x.permute(3, 0, 1, 2)[None], weight, state[f"{name}.{part}.bias"], padding=1)
+            return out[0].permute(1, 2, 3, 0) * voxels
+
+        inner = F.layer_norm(x, x.shape[-1:], state[f"{name}.norm1.weight"], state[f"{name}.norm1.bias"], 1e-6)
+        inner = conv("conv1", F.silu(inner) * voxels)
+        return x + conv("conv2", F.silu(inner) * voxels)
+
+    def halves(x):  # 8 voxels in the place of one, apart
+        x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2, 0, x.shape[0] % 2))
+        rows, columns, depth, channels = x.shape
+        return x.view(rows // 2, 2, columns // 2, 2, depth // 2, 2, channels).permute(0, 2, 4, 1, 3, 5, 6).flatten(3, 5)
+
+    places = torch.round(points[2] * bins).long()
+    places -= places.min()
+    voxels = F.one_hot(places)[..., None].to(points.dtype)
+    x = linear("input_proj", points.permute(1, 2, 0))[:, :, None] * voxels
+    kept = []
+    for level in range(5):
+        x = block(f"down_stages.{level}.0", x, voxels)
+        if level < 4:
+            kept.append((x, voxels))
+            counts = halves(voxels).sum(3)
+            mean = halves(x).sum(3) / counts.clamp(min=1)
+            voxels = (counts > 0).to(x.dtype)
+            x = linear(f"downsample_blocks.{level}.linear", mean) * voxels
+    encoded = linear("encoder_fuse", features.permute(1, 2, 0))[:, :, None].expand(-1, -1, x.shape[2], -1)
+    x = linear("fuse_proj.2", F.silu(linear("fuse_proj.0", torch.cat((x, encoded), -1)))) * voxels
+    x = block("bottleneck_stage.0", x, voxels)
+    for index in range(4):
+        skipped, voxels = kept.pop()
+        x = linear(f"upsample_blocks.{index}.linear", x)
+        for axis in range(3):
+            x = x.repeat_interleave(2, axis)
+        x = (x[: voxels.shape[0], : voxels.shape[1], : voxels.shape[2]] + skipped) * voxels
+        x = block(f"up_stages.{index}.0", x, voxels)
+    return linear("out_proj", x).mul(voxels).sum((2, 3))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("spread", [0.0, 0.2, 2.0])
+def test_a_step_is_that_of_a_dense_network(spread):
+    refiner = Refiner(CONFIG.refiner, 18).double()
+    state = {name: value.double() for name, value in randomised(refiner).items()}
+    refiner.load_state_dict(state)
+    generator = torch.Generator().manual_seed(1)
+    points, features = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((3, 32, 48), (18, 2, 3)))
+    points[2] *= spread
+    expected = dense_step(state, points, features, CONFIG.refiner.bins)
+    torch.testing.assert_close(refiner(points, features), expected, rtol=0, atol=1e-12)
+    assert expected.std() > 0.01
+
+
+@torch.no_grad()
+def test_the_steps_correct_the_third_part_alone_and_bin_anew():
+    network, pixels = built().network, torch.randn(2, 3, 28, 42, generator=torch.Generator().manual_seed(1))
+    before, after = network(pixels, 1.5), network(pixels, 1.5, 2)
+    expected = before.points.clone()
+    features = torch.cat((network.encoder(pixels)[0], moge.view_plane(2, 3, 1.5, pixels.device).expand(2, -1, -1, -1)), 1)
+    state = {name.removeprefix("refiner."): value for name, value in network.state_dict().items() if name.startswith("refiner.")}
+    for image, encoded in zip(expected, features, strict=True):
+        for _ in range(2):
+            image[2] += dense_step(state, image, encoded, CONFIG.refiner.bins)
+    torch.testing.assert_close(after.points, expected, rtol=0, atol=1e-4)
+    assert (after.points[:, 2] - before.points[:, 2]).abs().mean() > 0.01
+    for name in ("mask", "scale", "normals"):
+        assert torch.equal(getattr(after, name), getattr(before, name)), name
+
+
+def test_no_steps_are_moge_2():
+    state = as_published(MoGe(CONFIG))
+    second = built(SECOND, {name: value for name, value in state.items() if not name.startswith("refiner.")})
+    expected = second.estimate(make_images())
+    found = built(state=state).estimate(make_images(), options=MogeOptions(0))
+    for name in ("depth", "normals", "mask", "intrinsics"):
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name
+    assert torch.equal(second.estimate(make_images(), options=MogeOptions(5)).depth, expected.depth), "which has nothing to refine"
+
+
+def test_three_steps_are_the_default():
+    third = built()
+    depths = [third.estimate(make_images(), options=MogeOptions(steps)).depth for steps in range(5)]
+    assert torch.equal(third.estimate(make_images()).depth, depths[3])
+    assert len({depth.double().sum().item() for depth in depths}) == 5
+    assert all(torch.isfinite(depth).all() for depth in depths)
+
+
+def test_a_batch_is_its_images():
+    third, images = built(), make_images(batch=3)
+    together = third.estimate(images).depth
+    for index in range(3):
+        torch.testing.assert_close(third.estimate(images[index : index + 1]).depth[0], together[index], rtol=1e-3, atol=1e-4)
+
+
+def test_options_can_be_set_once():
+    third, images = built(), make_images()
+    twice = third.with_options(MogeOptions(1))
+    assert torch.equal(twice.estimate(images).depth, third.estimate(images, options=MogeOptions(1)).depth)
+    assert torch.equal(twice.estimate(images, options=MogeOptions(2)).depth, third.estimate(images, options=MogeOptions(2)).depth)
+    assert torch.equal(twice.infer_resized(images).depth, third.with_options(MogeOptions(1)).infer_resized(images).depth)
+    with pytest.raises(TypeError, match="moge-3-tiny takes MogeOptions; found int"):
+        third.with_options(3)
+
+
+def test_out_of_memory_in_a_step_is_not_seen_in_the_depth(monkeypatch):
+    """The batch is halved and begun anew: no image keeps a step that was done before."""
+    model = Model(Weights(built(), torch.float32, torch.device("cpu"), Path()))
+    images = make_images(batch=2)
+    expected, run, calls = model.estimate(images).depth, SubmanifoldConv.forward, []
+
+    def forward(self, features, pairs):
+        calls.append(len(features))
+        if len(calls) == 70:  # in the fourth step of six
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return run(self, features, pairs)
+
+    monkeypatch.setattr(SubmanifoldConv, "forward", forward)
+    torch.testing.assert_close(model.estimate(images).depth, expected, rtol=1e-3, atol=1e-4)
+    assert len(calls) > 6 * 20, "it ran again"
+
+
+@pytest.mark.parametrize("steps", [-1, 9, 1.5, "3", None])
+def test_steps_outside_their_range_are_refused(steps):
+    with pytest.raises(ValueError, match=r"refine_steps is .*accepted: .*0 to 8"):
+        MogeOptions(steps)
+
+
+def test_progress_after_each_step_can_end_the_work():
+    third, seen = built(), []
+    third.estimate(make_images(batch=2), options=MogeOptions(2), progress=lambda *done: seen.append(done))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        third.estimate(make_images(), progress=stop)
+
+
+def test_points_that_are_not_finite_are_refused():
+    state = as_published(MoGe(CONFIG))
+    state["points_head.output_blocks.4.bias"] = torch.tensor([0.0, 0.0, torch.nan])
+    with pytest.raises(ArithmeticError, match=r"moge-3-tiny in torch\.float32 gave depth that is not finite"):
+        built(state=state).estimate(make_images())
+
+
+def test_half_precision_keeps_the_refiner_exact():
+    network = built(dtype=torch.float16).network
+    assert {value.dtype for name, value in network.named_parameters() if name.startswith("refiner.")} == {torch.float32}
+    assert network.encoder.backbone.cls_token.dtype == torch.float16
+
+
+def test_a_float16_file_fills_the_refiner():
+    """Comfy-Org's files hold float16 alone; they are computed with as float32."""
+    state = {name: value.half() for name, value in as_published(MoGe(CONFIG)).items()}
+    found = built(state=state)
+    expected = built(state={name: value.float() for name, value in state.items()})
+    assert {each.dtype for each in found.network.parameters()} == {torch.float32}
+    assert torch.equal(found.estimate(make_images()).depth, expected.estimate(make_images()).depth)
+
+
+def test_the_files_own_widths_are_taken():
+    """Those of moge-3-vitg stand in its file only."""
+    other = replace(CONFIG, channels=(16, 10, 6, 4, 2), neck_blocks=(1, 0, 2, 1, 0), head_blocks=(0, 1, 0, 1, 0))
+    found = built(CONFIG, as_published(MoGe(other)))
+    assert found.network.state_dict().keys() == MoGe(other).state_dict().keys() and found.spec == spec()
+    with pytest.raises(CheckpointError, match="tensors of another shape"):
+        built(CONFIG, as_published(MoGe(replace(other, vit=replace(CONFIG.vit, width=32)))))
+    with pytest.raises(CheckpointError, match="not a checkpoint"):  # version 2's are known
+        built(SECOND, as_published(MoGe(replace(SECOND, channels=(16, 10, 6, 4, 2)))))
+
+
+@pytest.fixture
+def siblings(monkeypatch):
+    """Two small models in place of the published ones."""
+    both = replace(spec(SECOND), id="moge-2-tiny"), spec()
+    monkeypatch.setattr(moge, "SPECS", both)
+    return both
+
+
+def test_siblings_are_named(siblings):
+    for wanted, other in (siblings, siblings[::-1]):
+        with pytest.raises(CheckpointError, match=f"not a checkpoint of {wanted.id} but of {other.id}: choose"):
+            MogeAnnotator.build(wanted, {"network": as_published(MoGe(other.config))}, torch.float32)
+
+
+def test_a_refiner_without_a_base_says_what_it_lacks(siblings):
+    alone = {name: value for name, value in as_published(MoGe(CONFIG)).items() if name.startswith("refiner.")}
+    for wanted in siblings:
+        with pytest.raises(CheckpointError, match=r"MoGe-3's refiner alone, .*take a whole file, such as that of moge-3-tiny$"):
+            MogeAnnotator.build(wanted, {"network": alone}, torch.float32)
+
+
+def test_another_refiner_is_refused(siblings):
+    other = replace(CONFIG, refiner=RefinerConfig((4, 6, 8, 10, 14)))
+    for wanted, told in zip(siblings, ("unexpected keys (first: refiner.", "tensors of another shape (first: refiner."), strict=True):
+        with pytest.raises(CheckpointError, match=re.escape(told)):
+            MogeAnnotator.build(wanted, {"network": as_published(MoGe(other))}, torch.float32)
+
+
+def test_a_file_of_a_refiner_alone_is_recognised_in_words(tmp_path):
+    path = tmp_path / "refiner.safetensors"
+    save_file({f"refiner.{name}": value for name, value in randomised(Refiner(CONFIG.refiner, 18)).items()}, path)
+    with pytest.raises(CheckpointError, match="is MoGe-3's refiner without its base network"):
+        identify.recognise(path)
+
+
+@pytest.mark.parametrize("model", ["moge-3-vitl", "moge-3-vitg"])
+def test_a_published_file_is_recognised(model):
+    """By names and shapes alone, so that no memory is needed here."""
+    with torch.device("meta"):
+        state = MoGe(MODELS[model].config).state_dict()
+    state = {name: value.unflatten(1, (3, 3, 3)) if ".conv" in name and value.ndim == 3 else value for name, value in state.items()}
+    assert [each.id for each in identify.matching_models(state)[0]] == [model]
+
+
+def test_the_entries():
+    """Tensors and parameters by the length of the published file (322 bytes a tensor), and for the giant as its authors say: 1.25 B."""
+    counts = {}
+    for name in ("moge-3-vitl", "moge-3-vitg"):
+        entry = find_spec(name)
+        with torch.device("meta"):
+            state = MoGe(entry.config).state_dict()
+        # not loaded: mean, deviation and the transformer's mask token
+        counts[name] = len(state) + 3, sum(value.numel() for value in state.values()) + entry.config.vit.width
+        assert entry.licence == "MIT" and entry.knows_camera and entry.axes is Axes.OPENCV and entry.default_size == 840
+        assert "voxels" in FAMILIES["moge"].why_no_graph(entry)
+    assert counts["moge-3-vitl"] == (607, 370_284_393)
+    assert abs(find_spec("moge-3-vitl").file.size - 4 * 370_284_393) < 350 * 607
+    assert math.isclose(counts["moge-3-vitg"][1], 1.25e9, rel_tol=1e-3)
+    with torch.device("meta"):
+        refiner = Refiner(published.V3_LARGE.refiner, 1026).state_dict()
+    assert (len(refiner), sum(value.numel() for value in refiner.values())) == (86, 39_382_849)
