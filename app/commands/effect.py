@@ -143,7 +143,8 @@ def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, str]:
         if arguments.select == "object":
             refuse_options(arguments, ("--tolerance", "--feather"), "has no effect on a whole object; leave it out")
     else:
-        refuse_options(arguments, ("--tolerance", "--select"), "is about what --point selects; name a point, or leave it out")
+        refuse_options(arguments, ("--tolerance",), "says how far the surface around --point reaches; name a point, or leave it out")
+        refuse_options(arguments, ("--select",), "says what --point selects; name a point, or leave it out")
     invert = getattr(arguments, "invert", False)
     limits = (arguments.near, arguments.far, arguments.unit, arguments.feather)
     choice = MaskChoice(*limits, arguments.point, arguments.tolerance, invert, arguments.select)

@@ -235,6 +235,7 @@ def test_what_is_no_number_of_pixels_is_refused(text):
         ("photo.jpg --workers 2", "--workers is for a Ray cluster"),
         ("photo.jpg --up z", "--up is for a PLY"),
         ("effect mask photo.jpg --tolerance 3", "--tolerance says how far"),
+        ("effect mask photo.jpg --select object", "--select says what --point selects"),
         ("effect cutout photo.jpg --point 0.5,0.5 --far 9", "--far has no effect beside --point"),
         ("effect depth-of-field photo.jpg --focal-length 50mm", "--focal-length is of a real lens"),
         ("effect depth-of-field photo.jpg --rotation 5", "--rotation turns the blades"),
