@@ -221,7 +221,7 @@ def test_core_renders_our_splats_as_the_image(server, scene):
     blurred = [cv2.GaussianBlur(each, (0, 0), 4) for each in (rendered, expected, expected[:, ::-1], expected[::-1])]
     same, *mirrored = (np.corrcoef(blurred[0][inner].ravel(), each[inner].ravel())[0, 1] for each in blurred[1:])
     assert same > 0.9 and max(mirrored) < 0.5
-    (core_file,), (own_file,) = outputs["kept"]["3d"], outputs["ours"]["3d"]
+    (core_file,), (own_file,) = outputs["kept"]["3d"], outputs["ours"]["files"]
     rows = [np.frombuffer(path_of(server, each).read_bytes().split(b"end_header\n", 1)[1], "<f4") for each in (core_file, own_file)]
     assert rows[0].shape == rows[1].shape and abs(rows[0] - rows[1]).max() < 1e-4
 
