@@ -21,6 +21,7 @@ from ..output_choices import LAYOUT_CHOICES, MOST_PREVIEWED
 from .arguments import (
     add_device,
     add_model,
+    add_refine_steps,
     add_runtime,
     add_size,
     chosen_model,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ...annotators.specs.base import ModelSpec
     from ...media import VideoHeader
     from ...model_loader import Model
+    from ..batch.per_image import Options
     from ..video.finished import Finished
     from ..video.segments import Pieces
     from ..video.task import VideoTask
@@ -72,6 +74,7 @@ def add_video(parser: Parser) -> None:
     parser.add_argument("--what", type=several_of(OUTPUT_CHOICES), action="extend", metavar="WHAT", help=what)
     add_model(parser, RECOMMENDED_VIDEO_MODEL)
     add_size(parser)
+    add_refine_steps(parser)
     _add_frames(parser)
     _add_looks(parser)
     parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help="field of view of the longer side, where it is known")
@@ -132,8 +135,7 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
 def _video(arguments: argparse.Namespace) -> int:
     from ...annotators.registry import find_spec
     from ...media import is_sequence
-    from ...model_loader import load_model
-    from ..batch.per_image import known_weights
+    from ..batch.per_image import Options, known_weights
     from ..video.finished import FinishedRecord
     from ..video.run import dtype_name
     from ..video.segments import Pieces
@@ -147,10 +149,15 @@ def _video(arguments: argparse.Namespace) -> int:
     _check_model(spec, task)
     header = task.header()
     task.check_size(header)
+    options = Options(
+        model_id, arguments.weights, arguments.dtype, task.size, task.fov, runtime=arguments.runtime, refine_steps=arguments.refine_steps
+    )
+    options.checked_steps()
     if arguments.preview is not None:
-        return _preview(arguments, task, model_id, header)
+        return _preview(arguments, task, options, header)
     weights = known_weights(model_id, arguments.weights)
     by = {"model": model_id, "weights": weights, "dtype": arguments.dtype, "runtime": arguments.runtime}
+    by |= {} if arguments.refine_steps is None else {"refine_steps": arguments.refine_steps}
     asked = task.settings() | by | {"size": task.size and spec.used_size(task.size)}
     record, stopped = FinishedRecord(task), arguments.resume and has_pieces(task.targets)
     if arguments.resume and not arguments.overwrite and not stopped and (finished := record.found(asked)):
@@ -158,7 +165,7 @@ def _video(arguments: argparse.Namespace) -> int:
     made_of = task.source.resolve() if arguments.place.is_folder else None
     # Where a stopped run is gone on with, what is there is its own.
     check_targets(task.source, task.targets, arguments.overwrite or stopped, made_of)
-    model = load_model(model_id, arguments.dtype, arguments.device, arguments.weights, arguments.runtime)
+    model = options.load(arguments.device)
     used = {"dtype": dtype_name(model), "runtime": model.runtime}
     with Pieces(task, asked | used, arguments.resume) as pieces:
         record.remove()
@@ -166,7 +173,7 @@ def _video(arguments: argparse.Namespace) -> int:
             echo(shown(f"{task.source}: {pieces.done} frames are finished, going on behind them"))
             if pieces.records[-1].dtype != used["dtype"]:
                 # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
-                model = load_model(model_id, pieces.records[-1].dtype, arguments.device, arguments.weights, arguments.runtime)
+                model = options.load(arguments.device, pieces.records[-1].dtype)
         finished = _make(model, task, header, pieces)
         if arguments.resume:
             record.note(asked, finished)
@@ -176,8 +183,7 @@ def _video(arguments: argparse.Namespace) -> int:
     return _say_made(task, finished, arguments.open)
 
 
-def _preview(arguments: argparse.Namespace, task: VideoTask, model_id: str, header: VideoHeader) -> int:
-    from ...model_loader import load_model
+def _preview(arguments: argparse.Namespace, task: VideoTask, options: Options, header: VideoHeader) -> int:
     from ...model_loader.comfy.terminal_bar import terminal_bar
     from ..video.preview import make_preview
 
@@ -185,7 +191,7 @@ def _preview(arguments: argparse.Namespace, task: VideoTask, model_id: str, head
     first = next(iter(task.targets.values()))
     path = first.with_name(f"{task.source.resolve().stem.partition('%')[0].rstrip('_-. ') or 'video'}_preview.png")
     check_places([path], [task.source], arguments.overwrite)
-    model = load_model(model_id, arguments.dtype, arguments.device, arguments.weights, arguments.runtime)
+    model = options.load(arguments.device)
     with terminal_bar(arguments.preview, "frame") as bar:
         count = make_preview(model, task, header, arguments.preview, path, bar.update)
     echo(shown(f"{task.source}: {path} ({count} frame{'s' * (count != 1)})"))
