@@ -107,7 +107,7 @@ def test_the_numbers_and_tags_are_bt_709s(tmp_path, codec):
         context = container.streams.video[0].codec_context
         tags = ["colorspace", "color_range", "color_trc", "color_primaries"]
         if codec == "prores" and not hasattr(av.VideoFrame, "color_trc"):
-            del tags[2:]  # ProRes takes them from the frames, where PyAV 12 has no such names
+            del tags[1:]  # ProRes takes them from the frames, where PyAV 12 has no such names
         assert [int(getattr(context, tag)) for tag in tags] == [1] * len(tags)
         read_as = {"prores": "yuv444p12le"}.get(codec, CODECS[codec].pixel_format(3))  # ProRes 4444 is read with 12 bits
         assert context.pix_fmt == read_as and (context.codec_tag == "ap4h") == (codec == "prores")
