@@ -17,6 +17,7 @@ from ...annotators.registry import MODELS
 from ...geometry.files import MAX_PIXELS, FileFormatError
 from ...geometry.files.image_files import image_size
 from ...geometry.files.page_scripts import WEB
+from ..batch.per_image import Options
 from ..batch.sources import EXTENSIONS, VIDEOS
 from ..commands.estimate import DEMO_IMAGE
 from ..commands.models import GROUPS, describe, group_of
@@ -79,7 +80,7 @@ class Ui:
                 web.post("/api/demo", self.demo),
                 web.post("/api/cancel", self.cancel_all),
                 web.post("/api/folder", self.folder),
-                web.post("/api/jobs/{job}/{action:cancel|retry|remove}", self.act),
+                web.post("/api/jobs/{job}/{action:cancel|retry|remove|again}", self.act),
                 web.get("/api/jobs/{job}/view", self.view),
                 web.get("/api/jobs/{job}/thumbnail", self.thumbnail),
                 web.get("/api/jobs/{job}/files/{kind}", self.file),
@@ -192,9 +193,22 @@ class Ui:
         return web.json_response(self.jobs.as_json())
 
     async def act(self, request: web.Request) -> web.Response:
-        """Cancels, retries or removes one job."""
-        getattr(self.jobs, request.match_info["action"])(self._job(request).id)
+        """Cancels, retries or removes one job, or runs its file again with the settings in the query."""
+        job, action = self._job(request), request.match_info["action"]
+        if action == "again":
+            await asyncio.to_thread(self._again, job, options_of({**request.query}))
+        else:
+            getattr(self.jobs, action)(job.id)
         return web.json_response(self.jobs.as_json())
+
+    def _again(self, job: Job, options: Options) -> None:
+        """Queues the same file once more, with other settings."""
+        folder = self.jobs.upload_folder()
+        try:
+            path = Path(shutil.copy(job.source, folder / job.name))
+        except OSError as error:
+            raise Refusal(507, "{0}", error) from error
+        self.jobs.add(path, job.name, options, job.size)
 
     async def folder(self, request: web.Request) -> web.Response:
         """Opens the folder of the results, as a double click would."""
