@@ -51,6 +51,8 @@ class Job:
         has_normals: Whether there are normals.
         files: What was written, by kind.
         stop: The wish to end it.
+        began: When the work began, of `time.monotonic`.
+        typed: What a command names, where it is not the name: the page does not know where a file was.
     """
 
     id: str
@@ -68,6 +70,7 @@ class Job:
     files: dict[str, Path] = field(default_factory=dict)
     stop: Stop = field(default_factory=Stop)
     began: float = 0.0
+    typed: str = ""
 
     @property
     def is_video(self) -> bool:
@@ -108,7 +111,7 @@ class Job:
     def command(self) -> str:
         """The same work as a command for the shell."""
         options, words = self.options, ["video"] if self.is_video else []
-        words += [quoted(self.name if not self.name.startswith("-") else f"./{self.name}"), "--model", options.model]
+        words += [quoted(self.typed or (self.name if not self.name.startswith("-") else f"./{self.name}")), "--model", options.model]
         if options.size:
             words += ["--size", str(options.size)]
         if self.is_video:

@@ -97,7 +97,7 @@ class JobQueue:
         folder.mkdir()
         return folder
 
-    def add(self, path: Path, name: str, options: Options, size: tuple[int, int] | None) -> Job:
+    def add(self, path: Path, name: str, options: Options, size: tuple[int, int] | None, typed: str = "") -> Job:
         """Queues an uploaded file.
 
         Args:
@@ -105,12 +105,13 @@ class JobQueue:
             name: Its name, of `clean_name`.
             options: The settings.
             size: Width and height.
+            typed: As `Job.typed`.
         """
         with self._condition:
             taken = {folded(job.source.stem) for job in self._jobs.values() if job.state != CANCELLED}
             source = path.with_name(free_name(name, taken, self.out, _ENDINGS))
             path.replace(source)
-            job = Job(path.parent.name, name, source, options, self.out, size)
+            job = Job(path.parent.name, name, source, options, self.out, size, typed=typed)
             self._jobs[job.id] = job
         self.changed()
         return job

@@ -184,7 +184,7 @@ class Ui:
         options = options_of({**request.query})
         folder = self.jobs.upload_folder()
         path = Path(shutil.copy(DEMO_IMAGE, folder / DEMO_IMAGE.name))
-        job = self.jobs.add(path, path.name, options, image_size(path))
+        job = self.jobs.add(path, path.name, options, image_size(path), str(DEMO_IMAGE))
         return web.json_response(job.as_json(), status=201)
 
     async def cancel_all(self, request: web.Request) -> web.Response:
@@ -208,7 +208,7 @@ class Ui:
             path = Path(shutil.copy(job.source, folder / job.name))
         except OSError as error:
             raise Refusal(507, "{0}", error) from error
-        self.jobs.add(path, job.name, options, job.size)
+        self.jobs.add(path, job.name, options, job.size, job.typed)
 
     async def folder(self, request: web.Request) -> web.Response:
         """Opens the folder of the results, as a double click would."""

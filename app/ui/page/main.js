@@ -40,8 +40,7 @@ function show(focus = false) {
   else if (!chosen && jobs.length) setChosen(jobs[0].id)
   queue.update(jobs, downloads, uploads)
   result.update(jobs.find(({ id }) => id === chosen) ?? null, downloads, focus)
-  const folder = byId('folder')
-  folder.textContent = state.out
+  byId('folder').querySelector('bdi').textContent = state.out
   tell(jobs)
 }
 

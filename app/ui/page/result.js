@@ -21,6 +21,8 @@ export class Result {
     this.shown = this.job = this.mode = null
     this.key = ''
     byId('copy').addEventListener('click', () => this.copy())
+    byId('again').title = translated('with the settings as they are now')
+    byId('again').addEventListener('click', () => this.page.act(this.job, 'again'))
   }
 
   /** @param {any} job null: none is chosen. @param {Record<string, any>} downloads @param {boolean} focus Whether the image takes the focus. */
@@ -103,7 +105,9 @@ export class Result {
       link.addEventListener('click', event => this.keep(event, link))
       return link
     })
-    byId('files').replaceChildren(...links, ...job.state === 'done' ? [button(translated('Run again'), () => this.page.act(this.job, 'again'))] : [])
+    byId('files').replaceChildren(...links)
+    byId('again').hidden = job.state !== 'done'
+    byId('save').hidden = !links.length
   }
 
   /** Downloads a file; one that cannot be made is said on the page instead of leaving it. */

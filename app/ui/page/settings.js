@@ -15,6 +15,7 @@ export class Settings {
     this.downloads = {}
     this.fields = { model: byId('model'), resolution: byId('resolution'), coding: byId('coding'), refine: byId('refine') }
     for (const field of Object.values(this.fields)) field.addEventListener('change', () => { this.keep(); this.show() })
+    byId('better').addEventListener('click', () => { this.fields.model.value = this.better.id; this.keep(); this.show(); this.fields.model.focus() })
     byId('download').addEventListener('click', () => this.act('download'))
     byId('download-progress').querySelector('button').addEventListener('click', () => this.act('cancel'))
   }
@@ -54,6 +55,11 @@ export class Settings {
     return this.models.find(({ id }) => id === this.fields.model.value)
   }
 
+  /** The model to offer beside the one in the package. */
+  get better() {
+    return this.models.find(({ group }) => group === 'recommended')
+  }
+
   shortly(model) {
     return model.bundled ? translated('in the pack') : model.file ? translated('on disk') : model.size_in_words
   }
@@ -66,6 +72,8 @@ export class Settings {
     const where = Object.assign(document.createElement('span'), { className: 'where' })
     where.textContent = model.bundled ? translated('comes with the package') : model.file ? model.file : translated('not on this computer yet: {0}', model.size_in_words)
     byId('model-facts').replaceChildren(`${gives} · `, licence, where)
+    byId('better').hidden = !model.bundled || !this.better
+    byId('better').textContent = this.better ? translated('Finer, and in metres: {0}', this.better.id) : ''
     const download = this.downloads[model.id], running = download?.state === 'running'
     byId('model-download').hidden = model.bundled || Boolean(model.file)
     const button = byId('download')
