@@ -9,6 +9,8 @@ from typing import Any
 
 from ...annotators.choices import BUNDLED_MODEL
 from ...annotators.registry import find_spec
+from ...annotators.specs.base import ModelSpec
+from ...geometry.estimate import Quantity
 from ..batch.outputs import Outputs
 from ..batch.per_image import Options
 from ..batch.sources import VIDEOS
@@ -115,7 +117,7 @@ class Job:
         if options.size:
             words += ["--size", str(options.size)]
         if self.is_video:
-            return " ".join((program(), *words, "--what", ",".join(VIDEO_OUTPUTS), "-o", quoted(f"{self.out}/")))
+            return " ".join((program(), *words, "--what", ",".join(video_outputs(find_spec(options.model))), "-o", quoted(f"{self.out}/")))
         words += ["--refine"] * options.refine
         if options.coding != CODINGS[0]:
             words += ["--coding", options.coding]
@@ -123,8 +125,10 @@ class Job:
         return " ".join((program(), *words, "--also", ",".join(also), "-o", quoted(self.out)))
 
 
-VIDEO_OUTPUTS = ("depth", "normals")
-"""What is made of a video."""
+def video_outputs(spec: ModelSpec) -> list[str]:
+    """What is made of a video: depth, and normals where the model gives them, or depth of which they follow."""
+    depth = ["depth"] if spec.quantity else []
+    return depth + (["normals"] if spec.axes or spec.quantity not in (None, Quantity.RELATIVE_DEPTH) else [])
 
 
 def options_of(values: dict[str, str]) -> Options:

@@ -13,15 +13,17 @@ from typing import Any
 
 import torch
 
+from ...annotators.registry import find_spec
+from ...media.library import pyav
 from ...model_loader import Model
 from ...model_loader.comfy.interrupt import Watch
 from ...model_loader.weights.find import find_weights
-from ...annotators.registry import find_spec
 from ..batch.failures import failure_of
 from ..batch.name_locks import folded
 from ..batch.per_image import Options, check_writes, computing_threads, estimate, read, write
 from ..outcomes import EXPECTED_ERRORS
 from .downloads import Downloads
+from .films import run_video
 from .job import ACTIVE, CANCELLED, DONE, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, WRITES, Job
 from .names import free_name
 from .refusals import Refusal
@@ -180,9 +182,7 @@ class JobQueue:
     def _run(self, job: Job) -> None:
         options = job.options
         if job.is_video:
-            from .films import check_video
-
-            check_video(options)
+            pyav()  # said before a model is loaded
         else:
             check_writes(WRITES, options)
         self._fetch(job)
@@ -191,8 +191,6 @@ class JobQueue:
         job.stop.check()
         self._set(job, RUNNING)
         if job.is_video:
-            from .films import run_video
-
             job.files = run_video(job, model, lambda share: self._share(job, share))
         else:
             self._run_image(job, model)

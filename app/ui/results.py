@@ -33,15 +33,15 @@ def view_of(job: Job) -> dict[str, Any]:
 
 
 def thumbnail_of(job: Job) -> bytes:
-    """A small JPEG of the uploaded image.
+    """A small JPEG of the uploaded image, or of a video's first frame.
 
     Raises:
-        Refusal: It is no image.
+        Refusal: It cannot be read.
     """
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(job.source) as image:
+        with _first_frame(job.source) if job.is_video else Image.open(job.source) as image:
             image.draft("RGB", (2 * _THUMBNAIL, 2 * _THUMBNAIL))
             small = ImageOps.exif_transpose(image) or image
             small.thumbnail((2 * _THUMBNAIL, 2 * _THUMBNAIL))
@@ -50,6 +50,16 @@ def thumbnail_of(job: Job) -> bytes:
     except EXPECTED_ERRORS as error:
         raise Refusal(404, "{0} has no small image", job.name) from error
     return buffer.getvalue()
+
+
+def _first_frame(source: Path) -> Image.Image:
+    from PIL import Image
+
+    with closing(read_frames(source)) as frames:
+        frame = next(frames, None)
+    if frame is None:
+        raise VideoError(f"{source}: there is not one frame in it")
+    return Image.fromarray((frame.rgb() * 255).round().astype("uint8"))
 
 
 def file_of(job: Job, kind: str) -> Path:

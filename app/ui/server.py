@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from ...annotators.choices import RECOMMENDED_MODEL
 from ...annotators.registry import MODELS
 from ...geometry.files import MAX_PIXELS, FileFormatError
 from ...geometry.files.image_files import image_size
@@ -258,7 +259,8 @@ def _page_files() -> dict[str, Path]:
 def _model_rows() -> list[dict[str, Any]]:
     """The models in the order of the command line's list."""
     order = list(GROUPS)
-    specs = sorted(MODELS.values(), key=lambda spec: order.index(group_of(spec)))
+    # The one for images before the one for videos.
+    specs = sorted(MODELS.values(), key=lambda spec: (order.index(group_of(spec)), spec.id != RECOMMENDED_MODEL))
     return [
         {
             **describe(spec),

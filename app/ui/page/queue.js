@@ -67,7 +67,7 @@ export class Queue {
     row.dataset.id = row.id = job.id
     row.setAttribute('role', 'option')
     Object.assign(image, { alt: '', loading: 'lazy', width: 40, height: 40 })
-    if (!job.video) image.src = `/api/jobs/${job.id}/thumbnail`
+    image.src = `/api/jobs/${job.id}/thumbnail`
     text.className = 'text'
     for (const part of ['name', 'state']) text.append(Object.assign(document.createElement('span'), { className: part }))
     const bar = document.createElement('progress')

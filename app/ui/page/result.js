@@ -80,9 +80,8 @@ export class Result {
 
   wait(job, downloads) {
     const image = byId('wait-image'), words = byId('wait-words'), bar = byId('wait-progress'), said = stateInWords(job, downloads)
-    const source = job.video ? '' : `/api/jobs/${job.id}/thumbnail`
-    image.hidden = !source
-    if (source && image.getAttribute('src') !== source) image.src = source
+    const source = `/api/jobs/${job.id}/thumbnail`
+    if (image.getAttribute('src') !== source) image.src = source
     if (words.textContent !== said) words.textContent = said
     words.className = job.state === 'failed' ? 'error' : ''
     bar.hidden = !isOpen(job) || job.state === 'waiting'
