@@ -110,7 +110,7 @@ class JobQueue:
             typed: As `Job.typed`.
         """
         with self._condition:
-            taken = {folded(job.source.stem) for job in self._jobs.values() if job.state != CANCELLED}
+            taken = {folded(job.source.stem) for job in self._jobs.values()}
             source = path.with_name(free_name(name, taken, self.out, _ENDINGS))
             path.replace(source)
             job = Job(path.parent.name, name, source, options, self.out, size, typed=typed)

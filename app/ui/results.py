@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...geometry.files import SaveOptions, load_estimate, save_estimate
 from ...geometry.files.html_page import page_payload
 from ...geometry.surfaces.mesh import MeshOptions
+from ...media import VideoError, read_frames
 from ..batch.per_image import read
 from ..outcomes import EXPECTED_ERRORS
 from .job import DONE, EXPORTS, Job
 from .refusals import Refusal
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _THUMBNAIL = 96
 _one_export = threading.Lock()
@@ -55,11 +59,13 @@ def thumbnail_of(job: Job) -> bytes:
 def _first_frame(source: Path) -> Image.Image:
     from PIL import Image
 
-    with closing(read_frames(source)) as frames:
-        frame = next(frames, None)
+    frames = read_frames(source)
+    frame = next(frames, None)
     if frame is None:
         raise VideoError(f"{source}: there is not one frame in it")
-    return Image.fromarray((frame.rgb() * 255).round().astype("uint8"))
+    pixels = (frame.image() * 255).round().byte().movedim(0, -1).contiguous().numpy()
+    del frames  # which closes the file
+    return Image.fromarray(pixels)
 
 
 def file_of(job: Job, kind: str) -> Path:

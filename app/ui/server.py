@@ -282,10 +282,10 @@ async def listening(ui: Ui, port: int = 0) -> AsyncIterator[str]:
     Raises:
         OSError: The port is taken.
     """
-    runner = web.AppRunner(ui.application(), access_log=None)
+    runner = web.AppRunner(ui.application(), access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", port, shutdown_timeout=1)
+        site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
         ui.gate.port = runner.addresses[0][1]
         yield ui.gate.address
