@@ -70,7 +70,9 @@ def _ui(arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             pass
         except OSError as error:
-            raise OSError(f"port {arguments.port} cannot be used ({error.strerror or error}); name another one: `{program()} ui --port N`") from error
+            raise OSError(
+                f"port {arguments.port} cannot be used ({error.strerror or error}); name another one: `{program()} ui --port N`"
+            ) from error
         finally:
             jobs.close()
     return DONE

@@ -17,7 +17,6 @@ from ..video.segments import Pieces
 from ..video.task import VideoTask, chosen_codec, plan_targets, usual_name
 from .job import Job, video_outputs
 
-
 # The last frames are still to be written, and the pieces to be joined.
 _NEARLY = 0.99
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
 from http.cookies import SimpleCookie
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from .refusals import Refusal
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler, Middleware
 
 HEADER = "X-Depth-Normal-Token"
 _ASK = "this address needs the token that the command printed; open the whole address that the terminal shows"
@@ -21,8 +24,6 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Gate:
@@ -96,7 +97,7 @@ class Gate:
         return token is not None and secrets.compare_digest(token.encode(), self.token.encode())
 
 
-def middleware(gate: Gate) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def middleware(gate: Gate) -> Middleware:
     """Checks each request, and turns refusals into answers that the page, or a person, can read."""
 
     @web.middleware

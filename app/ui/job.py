@@ -149,5 +149,9 @@ def options_of(values: dict[str, str]) -> Options:
         if value not in known:
             raise Refusal(400, "{0} is no {1}; reload the page", value, name)
     factor = RESOLUTIONS[resolution]
-    size = None if factor == 1 else spec.used_size(max(spec.multiple_of, round(spec.default_size * factor / spec.multiple_of) * spec.multiple_of))
+    size = (
+        None
+        if factor == 1
+        else spec.used_size(max(spec.multiple_of, round(spec.default_size * factor / spec.multiple_of) * spec.multiple_of))
+    )
     return Options(spec.id, size=size, refine=values.get("refine") == "1", coding=coding)

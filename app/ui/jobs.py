@@ -165,7 +165,7 @@ class JobQueue:
                 self._set(job, CANCELLED)
             except EXPECTED_ERRORS as error:
                 self._fail(job, failure_of(job.name, error, written_to=self.out if job.state == RUNNING else None).reason)
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the queue
+            except Exception as error:  # a fault of ours must not end the queue
                 logger.exception("%s", job.name)
                 self._fail(job, f"{job.name}: {type(error).__name__}: {error}")
 
@@ -246,5 +246,3 @@ class JobQueue:
     def _end(self, job: Job, state: str) -> None:
         job.seconds = time.monotonic() - job.began if job.began else 0.0
         job.state = state
-
-

@@ -131,7 +131,9 @@ class Ui:
         name, options = clean_name(request.query.get("name", "")), options_of({**request.query})
         extension = Path(name).suffix
         if extension not in EXTENSIONS | VIDEOS:
-            raise Refusal(415, "{0} is no image or video that can be read; use PNG, JPEG, WebP, TIFF, BMP, GIF, or MP4, MOV, MKV, WebM", name)
+            raise Refusal(
+                415, "{0} is no image or video that can be read; use PNG, JPEG, WebP, TIFF, BMP, GIF, or MP4, MOV, MKV, WebM", name
+            )
         most = self.limits.video_bytes if extension in VIDEOS else self.limits.image_bytes
         folder = self.jobs.upload_folder()
         try:

@@ -30,7 +30,7 @@ const seen = new Map()
 const settings = new Settings(refused)
 const uploads = new Uploads({ settings: () => settings.values, changed: () => { show(); look() }, refused })
 const queue = new Queue({ choose: id => choose(id), remove: job => act(job, isOpen(job) ? 'cancel' : 'remove'), cancelAll })
-const result = new Result({ act, refused })
+const result = new Result({ act, saved: () => look(), refused })
 
 function show(focus = false) {
   const { jobs, downloads } = state

@@ -14,7 +14,7 @@ const TITLES = {
 
 /** The result's part of the page. */
 export class Result {
-  /** @param {{ act: (job: any, action: string) => void, refused: (words: string) => void }} page */
+  /** @param {{ act: (job: any, action: string) => void, saved: () => void, refused: (words: string) => void }} page */
   constructor(page) {
     this.page = page
     this.places = Object.fromEntries(['facts', 'modes', 'controls', 'stage'].map(id => [id, byId(id)]))
@@ -117,6 +117,7 @@ export class Result {
       const answer = await fetch(link.href, { method: 'HEAD', cache: 'no-store' })
       if (!answer.ok) await ask(new URL(link.href).pathname)
       Object.assign(document.createElement('a'), { href: link.href, download: '' }).click()
+      this.page.saved()
     } catch (error) {
       this.page.refused(error.message)
     } finally {

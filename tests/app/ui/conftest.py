@@ -12,11 +12,7 @@ from urllib.parse import urlencode
 import pytest
 from PIL import Image
 
-pytest.importorskip("aiohttp", reason="the extra `ui`")
-
-from depth_normal.app.ui.gate import HEADER, Gate
-from depth_normal.app.ui.jobs import JobQueue
-from depth_normal.app.ui.server import Limits, Ui, listening
+TOKEN_HEADER = "X-Depth-Normal-Token"
 
 
 class Client:
@@ -28,7 +24,7 @@ class Client:
     def ask(self, method, path, body=None, query=None, headers=None):
         """The status, the headers and the body."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
-        words = {"Host": f"127.0.0.1:{self.port}", HEADER: self.token} | (headers or {})
+        words = {"Host": f"127.0.0.1:{self.port}", TOKEN_HEADER: self.token} | (headers or {})
         connection.request(method, f"{path}?{urlencode(query)}" if query else path, body, {k: v for k, v in words.items() if v is not None})
         answer = connection.getresponse()
         found = answer.status, dict(answer.getheaders()), answer.read()
@@ -61,6 +57,10 @@ class Client:
 @contextmanager
 def running(out, uploads, limits=None, model="tiny"):
     """Serves in a thread of its own while the block runs."""
+    from depth_normal.app.ui.gate import Gate
+    from depth_normal.app.ui.jobs import JobQueue
+    from depth_normal.app.ui.server import Ui, listening
+
     uploads.mkdir(exist_ok=True)
     jobs = JobQueue(out, uploads, "cpu")
     ui, loop, ready = Ui(jobs, Gate(), model, limits), asyncio.new_event_loop(), threading.Event()
@@ -92,6 +92,8 @@ def serve(tmp_path):
 @pytest.fixture
 def client(serve):
     """A client of a server with the usual limits."""
+    from depth_normal.app.ui.server import Limits
+
     with serve(limits=Limits(image_bytes=2**20, pixels=2**20, free_bytes=0)) as client:
         yield client
 

@@ -18,7 +18,7 @@ async function open(options = {}) {
 async function visit(page) {
   page.setDefaultTimeout(30000)
   page.on('pageerror', error => report.errors.push(error.message))
-  page.on('console', message => { if (message.type() === 'error' && !/status of 4\d\d|ERR_CONNECTION_REFUSED/.test(message.text())) report.errors.push(message.text()) })
+  page.on('console', message => { if (message.type() === 'error' && !/status of 4\d\d|ERR_FAILED/.test(message.text())) report.errors.push(message.text()) })
   page.on('request', request => { if (!request.url().startsWith(new URL(address).origin) && !/^(data|blob):/.test(request.url())) report.foreign.push(request.url()) })
   await page.goto(address)
   await page.waitForSelector('body[data-ready]')
@@ -77,6 +77,7 @@ const scenarios = {
       await download.saveAs(path.join(folder, `saved.${kind}`))
       report.saved[kind] = download.suggestedFilename()
     }
+    await page.waitForFunction(() => document.querySelector('#command').textContent.includes('html'))
     report.command = await page.textContent('#command')
     await page.click('#jobs li .drop')
     await page.waitForFunction(() => document.body.dataset.state === 'empty')
@@ -123,7 +124,7 @@ const scenarios = {
     await page.reload()
     await page.waitForSelector('body[data-ready]')
     report.reloaded = await states(page)
-    await choose(page, files.at(-1))
+    await choose(page, files[0])
     await until(page, 'running', 1)
     await page.reload()
     await until(page, 'done', 1)
@@ -173,7 +174,7 @@ const scenarios = {
       seen.overflow.push(await overflows(page))
       Object.assign(seen, { modes: await texts(page, '#modes button'), notice: await page.textContent('#notices p'), state: await page.textContent('#jobs .state') })
       // Whatever is English in it is a name.
-      seen.english = await page.evaluate(() => [...document.querySelectorAll('[data-t], [data-t-label]')].map(each => each.dataset.tLabel ? each.ariaLabel : each.textContent).filter(text => /[a-z]{3}/.test(text)))
+      seen.english = await page.evaluate(() => [...document.querySelectorAll('[data-t], [data-t-label]')].map(each => each.dataset.tLabel ? each.ariaLabel : each.textContent).filter(text => /[a-z]{3}/.test(text.replace('Delete', ''))))
       report[locale] = seen
     }
   },
@@ -185,6 +186,21 @@ const scenarios = {
     await page.waitForFunction(() => [...document.querySelectorAll('#stage video')].filter(video => video.readyState >= 2).length === 2)
     report.films = await texts(page, '#stage figcaption')
     report.saves = await texts(page, '#files a')
+  },
+
+  // For docs/make_ui_screenshot.py; FOLDER is the image. What is of this computer alone stands there as anybody would have it.
+  async screenshot() {
+    const page = await open({ viewport: { width: 1400, height: 860 } })
+    await page.click('#demo')
+    await page.waitForSelector('#modes button')
+    const stage = await page.locator('#stage').boundingBox()
+    await page.mouse.move(stage.x + stage.width * 0.3, stage.y + stage.height * 0.25)
+    await page.waitForTimeout(500)
+    await page.evaluate(() => {
+      document.querySelector('#folder bdi').textContent = '~/photos/depth-normal'
+      document.querySelector('#command').textContent = 'depth-normal coffee.jpg --model tiny --also npz -o depth-normal'
+    })
+    await page.screenshot({ path: folder, type: 'jpeg', quality: 82 })
   },
 
   async gone() {

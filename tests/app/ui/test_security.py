@@ -7,6 +7,8 @@ import zlib
 import pytest
 from PIL import Image
 
+pytest.importorskip("aiohttp", reason="the extra `ui`")
+
 from depth_normal.app.ui.gate import HEADER
 from depth_normal.app.ui.names import clean_name, free_name
 from depth_normal.app.ui.server import Limits
@@ -49,7 +51,9 @@ def test_another_host_is_refused(client, host):
     assert status(client, *STATE, Host=host.format(port=client.port)) == 403
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1:{port}", "http://127.0.0.1:1", "http://localhost:{port}"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "https://127.0.0.1:{port}", "http://127.0.0.1:1", "http://localhost:{port}"]
+)
 def test_a_foreign_origin_is_refused(client, origin):
     origin = origin.format(port=client.port)
     assert status(client, *STATE, Origin=origin) == 403
@@ -115,7 +119,7 @@ def test_no_path_names_a_job_that_is_not_there(client, path):
         ("", "image"),
         ("CON.png", "_CON.png"),
         ("nul.tar.png", "_nul.tar.png"),
-        ("a?*<>|\":.png", "a_______.png"),
+        ('a?*<>|":.png', "a_______.png"),
         ("e\u0301t\u00e9.png", "\u00e9t\u00e9.png"),
         ("写真.png", "写真.png"),
         ("\ud800.png", "_.png"),
