@@ -238,8 +238,8 @@ class JobQueue:
     def _fail(self, job: Job, reason: str) -> None:
         with self._condition:
             if job.state != CANCELLED:
-                # The upload's own path says nothing to the page's user.
-                job.error = reason.replace(str(job.source), job.name)
+                # The upload's own path says nothing to the page's user, and its name stands above.
+                job.error = reason.replace(str(job.source), job.name).removeprefix(f"{job.name}: ")
                 self._end(job, FAILED)
         self.changed()
 

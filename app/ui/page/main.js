@@ -27,17 +27,17 @@ let isFollowing = !chosen
 let timer = 0
 const seen = new Map()
 
-const settings = new Settings(refused)
+const settings = new Settings({ refused, changed: () => show() })
 const uploads = new Uploads({ settings: () => settings.values, changed: () => { show(); look() }, refused })
 const queue = new Queue({ choose: id => choose(id), remove: job => act(job, isOpen(job) ? 'cancel' : 'remove'), cancelAll })
-const result = new Result({ act, saved: () => look(), refused })
+const result = new Result({ act, saved: () => look(), model: () => settings.values.model, refused })
 
 function show(focus = false) {
   const { jobs, downloads } = state
   document.body.dataset.state = jobs.length || uploads.left ? 'working' : 'empty'
   if (chosen && !jobs.some(({ id }) => id === chosen)) setChosen(null)
   if (isFollowing) setChosen((jobs.find(({ state }) => state === 'done') ?? jobs.find(isOpen) ?? jobs[0])?.id ?? null)
-  else if (!chosen && jobs.length) setChosen(jobs[0].id)
+  else setChosen(chosen ?? jobs[0]?.id ?? null)
   queue.update(jobs, downloads, uploads)
   result.update(jobs.find(({ id }) => id === chosen) ?? null, downloads, focus)
   byId('folder').querySelector('bdi').textContent = state.out

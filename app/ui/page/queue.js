@@ -55,7 +55,8 @@ export class Queue {
       this.fill(row, job, downloads)
     })
     const open = jobs.filter(isOpen).length + uploads.left, all = jobs.length + uploads.left
-    byId('queue-title').textContent = open ? translated('{0} of {1} done', all - open, all) : translated('{0} done', jobs.filter(({ state }) => state === 'done').length)
+    const count = wanted => jobs.filter(({ state }) => state === wanted).length, failed = count('failed')
+    byId('queue-title').textContent = open ? translated('{0} of {1} done', all - open, all) : failed ? translated('{0} done, {1} failed', count('done'), failed) : translated('{0} done', count('done'))
     const bar = byId('queue-progress')
     bar.hidden = !open || all === 1
     bar.value = all ? (all - open) / all : 0

@@ -14,7 +14,7 @@ const TITLES = {
 
 /** The result's part of the page. */
 export class Result {
-  /** @param {{ act: (job: any, action: string) => void, saved: () => void, refused: (words: string) => void }} page */
+  /** @param {{ act: (job: any, action: string) => void, saved: () => void, model: () => string, refused: (words: string) => void }} page */
   constructor(page) {
     this.page = page
     this.places = Object.fromEntries(['facts', 'modes', 'controls', 'stage'].map(id => [id, byId(id)]))
@@ -82,17 +82,20 @@ export class Result {
     const image = byId('wait-image'), words = byId('wait-words'), bar = byId('wait-progress'), said = stateInWords(job, downloads)
     const source = `/api/jobs/${job.id}/thumbnail`
     if (image.getAttribute('src') !== source) image.src = source
-    if (words.textContent !== said) words.textContent = said
+    if (words.textContent !== said) words.replaceChildren(...job.state === 'failed' ? headed(said) : [said])
     words.className = job.state === 'failed' ? 'error' : ''
     bar.hidden = !isOpen(job) || job.state === 'waiting'
     const { done, total } = downloads[job.model] ?? {}, share = job.state === 'downloading' && total ? done / total : job.share
     if (share) bar.value = share
     else bar.removeAttribute('value')
-    const wanted = isOpen(job) ? [['cancel', 'Cancel']] : [['retry', 'Try again'], ['remove', 'Remove']]
+    const model = this.page.model()
+    const wanted = isOpen(job)
+      ? [['cancel', translated('Cancel')]]
+      : [['retry', translated('Try again')], ...model === job.model ? [] : [['again', translated('Run by {0}', model)]], ['remove', translated('Remove')]]
     const place = byId('wait-actions'), key = `${job.id} ${wanted}`
     if (place.dataset.key === key) return
     place.dataset.key = key
-    place.replaceChildren(...wanted.map(([action, label]) => button(translated(label), () => this.page.act(this.job, action))))
+    place.replaceChildren(...wanted.map(([action, label]) => button(label, () => this.page.act(this.job, action))))
   }
 
   files(job) {
@@ -134,6 +137,13 @@ export class Result {
       getSelection().selectAllChildren(byId('command'))
     }
   }
+}
+
+/** What happened, and behind it, smaller, the rest: what to do. @param {string} words */
+function headed(words) {
+  const [, head, rest] = words.match(/^(.*?[;；。]|[^.]*\.(?=\s))\s*(.+)$/s) ?? [null, words, '']
+  const strong = Object.assign(document.createElement('strong'), { textContent: head.replace(/[;；]$/, '') })
+  return rest ? [strong, Object.assign(document.createElement('span'), { textContent: rest })] : [strong]
 }
 
 function button(label, press) {

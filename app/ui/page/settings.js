@@ -8,14 +8,14 @@ const byId = id => document.getElementById(id)
 
 /** The settings' part of the page. */
 export class Settings {
-  /** @param {(words: string) => void} refused Says why something is not done. */
-  constructor(refused) {
+  /** @param {{ refused: (words: string) => void, changed: () => void }} page `refused` says why something is not done. */
+  constructor({ refused, changed }) {
     this.refused = refused
     this.models = []
     this.downloads = {}
     this.fields = { model: byId('model'), resolution: byId('resolution'), coding: byId('coding'), refine: byId('refine') }
-    for (const field of Object.values(this.fields)) field.addEventListener('change', () => { this.keep(); this.show() })
-    byId('better').addEventListener('click', () => { this.fields.model.value = this.better.id; this.keep(); this.show(); this.fields.model.focus() })
+    for (const field of Object.values(this.fields)) field.addEventListener('change', () => { this.keep(); this.show(); changed() })
+    byId('better').addEventListener('click', () => { this.fields.model.value = this.better.id; this.keep(); this.show(); changed(); this.fields.model.focus() })
     byId('download').addEventListener('click', () => this.act('download'))
     byId('download-progress').querySelector('button').addEventListener('click', () => this.act('cancel'))
   }
@@ -85,7 +85,7 @@ export class Settings {
     else bar.removeAttribute('value')
     const error = byId('download-error')
     error.hidden = download?.state !== 'failed'
-    error.textContent = download ? worded(download.error) : ''
+    error.textContent = error.title = download ? worded(download.error) : ''
   }
 
   async act(action) {

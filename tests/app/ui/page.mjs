@@ -117,13 +117,16 @@ const scenarios = {
 
   async tabs() {
     const page = await open(), other = await visit(await page.context().newPage())
+    await page.check('#refine') // long enough for what follows
     await choose(page, ...files)
     await until(other, 'running', 1)
+    await other.waitForFunction(count => document.querySelectorAll('#jobs li').length === count, files.length)
     await other.click('#cancel-all')
     await until(page, 'cancelled', files.length)
     await page.reload()
     await page.waitForSelector('body[data-ready]')
     report.reloaded = await states(page)
+    report.kept = await page.isChecked('#refine')
     await choose(page, files[0])
     await until(page, 'running', 1)
     await page.reload()

@@ -76,7 +76,7 @@ def test_two_hundred_images(use, tmp_path):
 
 def test_two_tabs_and_a_reload_in_the_middle_show_the_same(use, large, photo):
     seen = use("tabs", large, large, photo)
-    assert seen["reloaded"] == ["cancelled"] * 3
+    assert seen["reloaded"] == ["cancelled"] * 3 and seen["kept"], "settings stay too"
     assert seen["names"][0] == seen["names"][1] == ["large.bmp", "large.bmp", "photo.png", "large.bmp"]
     assert seen["chosen"] == ["large.bmp"], "a reload keeps what is looked at"
 
