@@ -1,9 +1,7 @@
-// Files that are dropped, chosen or pasted, and their way to the server: two at a time, in order.
+// Files that are dropped, chosen or pasted, and their way to the server: one after another, so that the list has their order.
 
 import { translated } from '../web/words.js'
 import { ask } from './server.js'
-
-const AT_ONCE = 2
 
 /** Uploads files, and tells how far it is. */
 export class Uploads {
@@ -32,7 +30,7 @@ export class Uploads {
       this.total++
     }
     this.page.changed()
-    while (this.running < AT_ONCE && this.waiting.length) this.next()
+    if (!this.running && this.waiting.length) this.next()
   }
 
   /** Gives up what is not with the server yet. */

@@ -82,7 +82,9 @@ export class Result {
     const image = byId('wait-image'), words = byId('wait-words'), bar = byId('wait-progress'), said = stateInWords(job, downloads)
     const source = `/api/jobs/${job.id}/thumbnail`
     if (image.getAttribute('src') !== source) image.src = source
-    if (words.textContent !== said) words.replaceChildren(...job.state === 'failed' ? headed(said) : [said])
+    // Only where it is another: somebody may be selecting it.
+    if (words.dataset.said !== said) words.replaceChildren(...job.state === 'failed' ? headed(said) : [said])
+    words.dataset.said = said
     words.className = job.state === 'failed' ? 'error' : ''
     bar.hidden = !isOpen(job) || job.state === 'waiting'
     const { done, total } = downloads[job.model] ?? {}, share = job.state === 'downloading' && total ? done / total : job.share

@@ -63,23 +63,22 @@ def running(out, uploads, limits=None, model="tiny"):
 
     uploads.mkdir(exist_ok=True)
     jobs = JobQueue(out, uploads, "cpu")
-    ui, loop, ready = Ui(jobs, Gate(), model, limits), asyncio.new_event_loop(), threading.Event()
-    until = asyncio.Event()
+    ui, ready, found = Ui(jobs, Gate(), model, limits), threading.Event(), {}
 
     async def serve():
+        found.update(loop=asyncio.get_running_loop(), until=asyncio.Event())
         async with listening(ui):
             ready.set()
-            await until.wait()
+            await found["until"].wait()
 
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
         assert ready.wait(20)
         yield Client(ui)
     finally:
-        loop.call_soon_threadsafe(until.set)
+        found["loop"].call_soon_threadsafe(found["until"].set)
         thread.join(20)
-        loop.close()
         jobs.close()
 
 
