@@ -127,7 +127,12 @@ def test_a_damaged_image_fails_in_words_and_the_next_goes_on(client, photo):
     damaged = client.upload(photo.read_bytes()[:-60], "damaged.png")[1]["id"]
     good = client.upload(photo)[1]["id"]
     job = client.until(damaged, *ENDED)
-    assert job["state"] == "failed" and "damaged" in job["error"] and not job["error"].startswith("damaged.png:") and "uploads" not in job["error"]
+    assert (
+        job["state"] == "failed"
+        and "damaged" in job["error"]
+        and not job["error"].startswith("damaged.png:")
+        and "uploads" not in job["error"]
+    )
     assert client.until(good, *ENDED)["state"] == "done"
 
 
