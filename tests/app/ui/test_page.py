@@ -65,12 +65,16 @@ def test_a_run_is_cancelled(use, large, photo, tmp_path):
     assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"photo_depth.png", "photo_normals.png"}
 
 
-def test_two_hundred_images(use, tmp_path):
-    files = [tmp_path / f"{number:03}.png" for number in range(200)]
-    for number, path in enumerate(files):
-        Image.new("RGB", (48, 32), (number, 120, 40)).save(path)
-    seen = use("many", *files)
-    assert seen["rows"] == 200 and seen["heading"] == "200 done" and not seen["overflow"] and seen["answer"] < 5
+def test_a_folder_of_two_hundred_images(use, tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "inside").mkdir(parents=True)
+    for number in range(200):
+        Image.new("RGB", (48, 32), (number, 120, 40)).save((folder / "inside" if number > 190 else folder) / f"{number:03}.png")
+    (folder / "notes.txt").write_text("left out, and not a word about it")
+    (folder / ".hidden.png").write_text("left out too")
+    seen = use("many", folder)
+    assert seen["rows"] == 200 and seen["heading"] == "200 done" and seen["notices"] == []
+    assert not seen["overflow"] and seen["answer"] < 5, "the page answers while it works"
     assert len(list((tmp_path / "out").glob("*_depth.png"))) == 200
 
 

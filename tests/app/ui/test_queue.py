@@ -1,9 +1,13 @@
 """The page's queue and results, asked over HTTP: what is made is what the command makes, and cancel is answered at once."""
 
 import re
+import runpy
 import shlex
 import shutil
+import threading
 import time
+from dataclasses import replace
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +18,9 @@ pytest.importorskip("aiohttp", reason="the extra `ui`")
 
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.cli import main
-from depth_normal.app.ui import downloads as downloads_module
 from depth_normal.app.ui.job import options_of
 from depth_normal.app.ui.jobs import MOST_JOBS
 from depth_normal.geometry.files import load_estimate
-from depth_normal.model_loader.weights.download_errors import NoNetworkError
 
 ROOT = Path(__file__).resolve().parents[3]
 DONE, ENDED = ("done",), ("done", "failed", "cancelled")
@@ -127,12 +129,8 @@ def test_a_damaged_image_fails_in_words_and_the_next_goes_on(client, photo):
     damaged = client.upload(photo.read_bytes()[:-60], "damaged.png")[1]["id"]
     good = client.upload(photo)[1]["id"]
     job = client.until(damaged, *ENDED)
-    assert (
-        job["state"] == "failed"
-        and "damaged" in job["error"]
-        and not job["error"].startswith("damaged.png:")
-        and "uploads" not in job["error"]
-    )
+    assert job["state"] == "failed" and "damaged" in job["error"]
+    assert not job["error"].startswith("damaged.png:") and "uploads" not in job["error"]
     assert client.until(good, *ENDED)["state"] == "done"
 
 
@@ -154,31 +152,53 @@ def test_the_models_are_listed_tiny_first(client):
     assert all(model["terms"] and model["size_in_words"] and model["page"].startswith("https://") for model in said["models"][1:])
 
 
+SLOW = "zoedepth-nyu"
+
+
 @pytest.fixture
-def slow_download(monkeypatch):
-    """A download that goes on until it is stopped, without a network, as far as a model is concerned."""
+def slow_download(monkeypatch, tmp_path):
+    """Lets the weights of a model come from a server of this machine, which takes twenty seconds for them."""
+    slow = runpy.run_path(str(ROOT / "tests" / "slow_download.py"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), slow["Slow"])
+    server.daemon_threads = True
+    server.handle_error = lambda *_: None  # that nobody reads any more is what is tested
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/zoe.pt"
+    file = replace(MODELS[SLOW].file, repo_id=None, url=address, size=slow["SIZE"], sha256=None, revision="main")
+    monkeypatch.setitem(MODELS, SLOW, replace(MODELS[SLOW], files=(file,)))
+    for name in ("TORCH_HOME", "HF_HOME", "DEPTH_NORMAL_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "weights"))
+    monkeypatch.setattr("depth_normal.model_loader.weights.hub.is_offline", lambda: False)
+    yield server
+    server.shutdown()
+    server.server_close()
 
-    def download(file, terms, page, progress):
-        for done in range(1000):
-            progress(done * file.size // 1000, file.size)
-            time.sleep(0.02)
 
-    monkeypatch.setattr(downloads_module, "download_weights", download)
-    monkeypatch.setattr(downloads_module, "find_weights", lambda file: None)
-    monkeypatch.setattr("depth_normal.app.ui.jobs.find_weights", lambda file: None)
+def until_bytes(client):
+    """The download of SLOW, once something has come."""
+    end = time.monotonic() + 20
+    while not (download := client.state()["downloads"].get(SLOW, {"done": 0}))["done"]:
+        assert time.monotonic() < end and not download.get("error"), download
+        time.sleep(0.02)
+    return download
 
 
-def test_a_download_is_shown_and_cancelled(client, slow_download):
-    client.json("POST", "/api/models/moge-2-vits-normal/download")
-    time.sleep(0.2)
-    download = client.state()["downloads"]["moge-2-vits-normal"]
-    assert download["state"] == "running" and 0 < download["done"] < download["total"] == MODELS["moge-2-vits-normal"].size
-    assert client.json("POST", "/api/models/moge-2-vits-normal/cancel")[1]["downloads"]["moge-2-vits-normal"]["state"] == "cancelled"
+@pytest.mark.slow("watches a download")
+def test_a_download_is_shown_and_cancelled(client, slow_download, tmp_path):
+    client.json("POST", f"/api/models/{SLOW}/download")
+    download = until_bytes(client)
+    assert download["state"] == "running" and 0 < download["done"] < download["total"] == MODELS[SLOW].size
+    assert client.json("POST", f"/api/models/{SLOW}/cancel")[1]["downloads"][SLOW]["state"] == "cancelled"
     assert client.json("POST", "/api/models/nothing/download")[0] == 404
+    (part,) = (tmp_path / "weights").rglob("*.part")
+    time.sleep(0.3)
+    size = part.stat().st_size
+    time.sleep(0.3)
+    assert part.stat().st_size == size > 0, "it has ended, and what came is kept"
 
 
 def test_an_image_waits_for_its_models_download_and_can_be_cancelled(client, slow_download, photo):
-    job = client.upload(photo, model="moge-2-vits-normal")[1]["id"]
+    job = client.upload(photo, model=SLOW)[1]["id"]
     client.until(job, "downloading")
     client.json("POST", f"/api/jobs/{job}/cancel")
     assert client.job(job)["state"] == "cancelled"
@@ -187,13 +207,10 @@ def test_an_image_waits_for_its_models_download_and_can_be_cancelled(client, slo
 
 
 def test_no_network_is_said_on_the_job(client, slow_download, photo, monkeypatch):
-    def refused(*_):
-        raise NoNetworkError("model.pt cannot be fetched: there is no network; try again")
-
-    monkeypatch.setattr(downloads_module, "download_weights", refused)
-    job = client.until(client.upload(photo, model="moge-2-vits-normal")[1]["id"], *ENDED)
-    assert job["state"] == "failed" and "there is no network; try again" in job["error"]
-    assert client.state()["downloads"]["moge-2-vits-normal"]["state"] == "failed"
+    monkeypatch.setattr("depth_normal.model_loader.weights.hub.is_offline", lambda: True)
+    job = client.until(client.upload(photo, model=SLOW)[1]["id"], *ENDED)
+    assert job["state"] == "failed" and "cannot be fetched: HF_HUB_OFFLINE forbids it; unset that variable" in job["error"]
+    assert client.state()["downloads"][SLOW]["state"] == "failed"
 
 
 @pytest.mark.slow("runs a video twice")
