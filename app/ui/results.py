@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...geometry.files import SaveOptions, load_estimate, save_estimate
 from ...geometry.files.html_page import page_payload
+from ...geometry.files.image_files import IMAGE_FORMATS
 from ...geometry.surfaces.mesh import MeshOptions
 from ...media import VideoError, read_frames
 from ..batch.per_image import read
@@ -45,7 +46,7 @@ def thumbnail_of(job: Job) -> bytes:
     from PIL import Image, ImageOps
 
     try:
-        with _first_frame(job.source) if job.is_video else Image.open(job.source) as image:
+        with _first_frame(job.source) if job.is_video else Image.open(job.source, formats=IMAGE_FORMATS) as image:
             image.draft("RGB", (2 * _THUMBNAIL, 2 * _THUMBNAIL))
             small = ImageOps.exif_transpose(image) or image
             small.thumbnail((2 * _THUMBNAIL, 2 * _THUMBNAIL))

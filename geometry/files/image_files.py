@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+"""What is read, by Pillow's names."""
+
 _ACCEPTED = "accepted are 8- and 16-bit PNG, JPEG, WebP, BMP, TIFF and GIF"
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
@@ -165,7 +167,7 @@ def _open(path: str | os.PathLike[str], file: IO[bytes]) -> ImageFile:
     beginning = file.read(8)
     file.seek(0)
     try:
-        return Image.open(file, formats=_FORMATS)
+        return Image.open(file, formats=IMAGE_FORMATS)
     except UnidentifiedImageError as error:
         raise FileFormatError(
             f"{path}: not an image of a known kind, or one that is damaged or cut off (it begins with {beginning!r}); {_ACCEPTED}"

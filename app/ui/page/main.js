@@ -107,7 +107,8 @@ async function look() {
   }
   clearTimeout(timer)
   const isBusy = state.jobs.some(isOpen) || uploads.left || Object.values(state.downloads).some(each => each.state === 'running')
-  timer = setTimeout(look, isBusy ? BUSY : QUIET)
+  // A long list takes longer to send and to show.
+  timer = setTimeout(look, isBusy ? BUSY + state.jobs.length / 4 : QUIET)
 }
 
 /** Says what is not done, and what to do, until it is put away. @param {string} words */

@@ -213,6 +213,15 @@ def test_no_network_is_said_on_the_job(client, slow_download, photo, monkeypatch
     assert client.state()["downloads"][SLOW]["state"] == "failed"
 
 
+@pytest.mark.parametrize("body", [b"hello", b"#EXTM3U\n/etc/passwd\n"])
+def test_what_is_no_video_fails_in_words(client, body):
+    pytest.importorskip("av", reason="reads videos")
+    job = client.upload(body, "clip.mp4")[1]["id"]
+    said = client.until(job, *ENDED)
+    assert said["state"] == "failed" and said["error"] and "uploads" not in said["error"]
+    assert client.ask("GET", f"/api/jobs/{job}/thumbnail")[0] == 404
+
+
 @pytest.mark.slow("runs a video twice")
 def test_a_video_becomes_videos(serve, tmp_path):
     pytest.importorskip("av", reason="reads videos")
