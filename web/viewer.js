@@ -61,6 +61,7 @@ export async function showResult(payload, places, { first, focus = true } = {}) 
     view.showEmpty(translated('The image cannot be shown here: {0}', error.message))
     return shown
   }
+  if (!places.stage.contains(view.root)) return shown // another one was asked for meanwhile
   const layers = layersOf(maps)
   places.facts.textContent = facts(maps)
   const modes = [TilesMode, ...layers.length > 1 ? [SliderMode] : [], ...maps.depth ? [SolidMode] : [], ...maps.depth && maps.normals ? [LampMode] : []]

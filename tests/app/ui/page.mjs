@@ -177,6 +177,10 @@ const scenarios = {
       await page.waitForSelector('#notices p')
       seen.overflow.push(await overflows(page))
       Object.assign(seen, { modes: await texts(page, '#modes button'), notice: await page.textContent('#notices p'), state: await page.textContent('#jobs .state') })
+      // Nothing moves away from below the pointer as the list loses the focus.
+      await page.focus('#jobs')
+      await page.click('#modes button:nth-child(4)')
+      seen.pressed = await page.getAttribute('#modes button:nth-child(4)', 'aria-pressed')
       // Whatever is English in it is a name.
       seen.english = await page.evaluate(() => [...document.querySelectorAll('[data-t], [data-t-label]')].map(each => each.dataset.tLabel ? each.ariaLabel : each.textContent).filter(text => /[a-z]{3}/.test(text.replace('Delete', ''))))
       report[locale] = seen

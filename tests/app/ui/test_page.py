@@ -96,7 +96,7 @@ def test_a_narrow_window_in_other_languages(use, photo, tmp_path):
     seen = use("narrow", photo, notes)
     for locale, language in (("ja-JP", "ja"), ("zh-CN", "zh")):
         page = seen[locale]
-        assert page["language"] == language and page["overflow"] == [False, False]
+        assert page["language"] == language and page["overflow"] == [False, False] and page["pressed"] == "true"
         assert page["english"] == [] and page["notice"].startswith("notes.txt") and "image" not in page["notice"]
     assert seen["ja-JP"]["hero"] == "ここに画像をドロップ" and seen["ja-JP"]["modes"][0] == "並べて表示"
     assert seen["ja-JP"]["state"].startswith("tiny · ") and seen["ja-JP"]["state"].endswith(" 秒")
