@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -18,6 +18,7 @@ from ...annotators.registry import MODELS
 from ...geometry.files import MAX_PIXELS, FileFormatError
 from ...geometry.files.image_files import image_size
 from ...geometry.files.page_scripts import WEB
+from ...model_loader.weights.disk_space import is_disk_full
 from ..batch.per_image import Options
 from ..batch.sources import EXTENSIONS, VIDEOS
 from ..commands.estimate import DEMO_IMAGE
@@ -33,7 +34,6 @@ from .refusals import Refusal
 PAGE = Path(__file__).parent / "page"
 _CHUNK = 2**18
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".json": "application/json", ".svg": "image/svg+xml"}
-_DISPOSITIONS = {True: "attachment", False: "inline"}
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class Ui:
                         )
                     file.write(chunk)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_disk_full(error):
                 raise Refusal(507, "no room for {0} on the disk of {1}; free some space there", path.name, path.parent.parent) from error
             raise
         if not taken:
@@ -229,26 +229,20 @@ class Ui:
         return web.Response(body=await asyncio.to_thread(results.thumbnail_of, self._job(request)), content_type="image/jpeg")
 
     async def file(self, request: web.Request) -> web.StreamResponse:
-        """A file of a result; with `show` to look at, else to keep."""
+        """A file of a result; a video with `show` to look at, else to keep."""
         job, kind = self._job(request), request.match_info["kind"]
         path = await asyncio.to_thread(results.file_of, job, kind)
         self.jobs.changed()
-        keeps = "show" not in request.query
+        shows = "show" in request.query and path.suffix == ".mp4"
         response = web.FileResponse(path)
-        if keeps or path.suffix != ".mp4":
-            response.content_type = "application/octet-stream" if keeps else response.content_type
-        response.headers["Content-Disposition"] = _disposition(_DISPOSITIONS[keeps], path.name)
+        if not shows:
+            response.content_type = "application/octet-stream"
+        # The form of a name that all browsers read.
+        response.headers["Content-Disposition"] = f"{'inline' if shows else 'attachment'}; filename*=UTF-8''{quote(path.name)}"
         return response
 
     def _job(self, request: web.Request) -> Job:
         return self.jobs.get(request.match_info["job"])
-
-
-def _disposition(kind: str, name: str) -> str:
-    """How a browser takes a file, with its name in the form that all of them read."""
-    from urllib.parse import quote
-
-    return f"{kind}; filename*=UTF-8''{quote(name)}"
 
 
 def _page_files() -> dict[str, Path]:

@@ -82,6 +82,7 @@ def test_results_are_seen_and_saved(client, photo, tmp_path):
         assert headers["Content-Disposition"].startswith("attachment; filename*=UTF-8''photo") and "octet" in headers["Content-Type"]
         assert list((tmp_path / "out").glob(f"*.{kind}")) or kind in ("depth", "normals"), "the folder has it too"
     assert client.ask("GET", f"/api/jobs/{job}/files/stl")[0] == 404
+    assert "attachment" in client.ask("GET", f"/api/jobs/{job}/files/html?show")[1]["Content-Disposition"], "no page of a result runs here"
     shutil.rmtree(tmp_path / "out")
     assert client.json("GET", f"/api/jobs/{job}/view")[0] == 410
     status, said = client.json("GET", f"/api/jobs/{job}/files/depth")
