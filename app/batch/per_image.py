@@ -225,13 +225,13 @@ def run(model: Model, outputs: Outputs, options: Options) -> list[Path]:
         ValueError, OSError: The image cannot be read, or the results cannot be written.
     """
     source_mark = mark(outputs.image)
-    with _computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
+    with computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
         image = read(outputs.image)
         return write(outputs, estimate(model, image, options), options, image, source_mark)
 
 
 @contextmanager
-def _computing_threads(count: int) -> Iterator[None]:
+def computing_threads(count: int) -> Iterator[None]:
     """Sets torch's number of threads for the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
