@@ -20,6 +20,7 @@ from ..assumptions import assumed_intrinsics, filled_depth
 from ..checks import check_image_of
 from ..effects.shadows import half_thickness
 from ..estimate import Estimate
+from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from .packed_maps import THICKEST, pack_maps, preview_maps, preview_size
 from .page_scripts import WEB, joined_scripts
@@ -50,6 +51,7 @@ def write_html(path: str | os.PathLike[str], estimate: Estimate, image: Tensor |
     """
     path = Path(path)
     one_image(estimate, "a page")
+    need_perspective(estimate, "a page with a 3D view")
     if image is not None:
         check_image_of(image, 1, estimate.height, estimate.width)
     size = preview_size(estimate.height, estimate.width, LONG_SIDE)

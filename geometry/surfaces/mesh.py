@@ -17,6 +17,7 @@ from ..conventions import camera_to_world_normals, convert_normals
 from ..errors import InvalidArgumentError
 from ..estimate import Axes, Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
+from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from ..valid import FAR_AWAY
 from .mesh_cuts import MAX_JUMP, cut_grid, grid_triangles
@@ -114,6 +115,7 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
     """
     options = options or MeshOptions()
     estimate.known_depth()
+    need_perspective(estimate, "a mesh")
     if estimate.extrinsics is None and estimate.batch != 1:
         raise ValueError(f"a mesh holds one image, the batch has {estimate.batch}; write each to its own")
     if estimate.extrinsics is not None:
