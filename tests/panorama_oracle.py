@@ -11,6 +11,7 @@ from ray_traced_scenes import Thing
 from torch import Tensor, nn
 
 from depth_normal.annotators.base import Annotator
+from depth_normal.annotators.family import Request
 from depth_normal.annotators.preprocessing.resizing import Fit, Resizing
 from depth_normal.annotators.specs.base import ModelSpec, WeightFile
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
@@ -32,7 +33,8 @@ class Oracle(Annotator):
         self.things, self.scales, self.normals, self.turned, self.asked = things, scales, normals, turned, 0
         self.fovs: list[float] = []
 
-    def infer_resized(self, pixels: Tensor, request=None) -> Estimate:
+    def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
+        assert request is not None
         self.fovs.append(request.fov)
         return Estimate.cat([self._next(pixels.shape[-2], pixels.shape[-1], request.fov) for _ in pixels])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,8 +23,6 @@ from ..comfy import interrupt
 from .forward import Images, batch_shape, image_estimates
 from .network import Network
 from .options import InferenceOptions
-
-logger = logging.getLogger(__name__)
 
 # Panoramas whose sides are rounded differ by a pixel or two; others are no panoramas of the whole sphere.
 _STRETCH = 1.02
@@ -50,21 +47,19 @@ def check_panorama(height: int, width: int, any_aspect: bool) -> None:
     if not any_aspect and not 1 / _STRETCH <= width / (2 * height) <= _STRETCH:
         raise ValueError(
             f"the image has {width}x{height} pixels; a panorama of the whole sphere (360 x 180 degrees, equirectangular) is twice as wide "
-            "as high. Use Depth & Normals for a photo, pad a panorama that shows less to 2:1, or turn on any_aspect to take it for the "
-            "whole sphere as it is"
+            "as high. Estimate a photo as a photo (Depth & Normals), pad a panorama that shows less to 2:1, or turn on any_aspect "
+            "(--any-aspect) to take it for the whole sphere as it is"
         )
 
 
 def check_panorama_model(spec: ModelSpec) -> None:
-    """Refuses models without depth; of those without metres it is logged that distances are up to scale.
+    """Refuses models without depth.
 
     Raises:
         ValueError: The model gives normals alone.
     """
     if spec.quantity is None:
         raise ValueError(f"{spec.id} gives {spec.gives}, and a panorama needs depth; choose another model, such as moge-2-vits-normal")
-    if not spec.in_metres:
-        logger.info("%s knows no metres: the distances of the panorama are up to scale", spec.id)
 
 
 def panorama_estimates(
