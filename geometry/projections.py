@@ -5,7 +5,7 @@ from __future__ import annotations
 from .estimate import Estimate
 from .kinds import Projection
 
-HANDLED = "Render Depth, Render Normals, Preview Geometry, Depth Mask, Foreground Cutout and Save Geometry (npz, exr)"
+HANDLED = "Render Depth, Render Normals, Preview Geometry, Depth Mask, Foreground Cutout, Save Geometry (npz, exr) and Save Mesh"
 """What takes a panorama, for people who look for it."""
 
 

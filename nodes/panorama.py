@@ -54,7 +54,7 @@ class EstimatePanorama:
         "The normal map at the image's own size, in the axes of a level camera that looks at the panorama's middle: with opengl, floors "
         "are green.",
         "White where depth is valid.",
-        "Raw distances, normals and mask of the panorama, for Save Geometry, Render Depth and other nodes. Nodes that need a perspective "
+        "Raw distances, normals and mask of the panorama, for Save Geometry, Save Mesh and other nodes. Nodes that need a perspective "
         "camera refuse it.",
     )
     SEARCH_ALIASES: ClassVar = [

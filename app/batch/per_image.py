@@ -202,17 +202,18 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
             if spec.quantity is None:
                 raise ValueError(f"{spec.id} gives {spec.gives}; images for both eyes ({name}) need depth: choose another model")
         elif name not in ("depth", "normals"):
-            _check_format(name, spec, options.fov, options.near_far_ratio)
+            _check_format(name, spec, options)
 
 
-def _check_format(name: str, spec: ModelSpec, fov: float, near_far_ratio: float | None) -> None:
+def _check_format(name: str, spec: ModelSpec, options: Options) -> None:
+    fov, near_far_ratio = options.fov, options.near_far_ratio
     chosen = FORMATS[".exr" if name == COMPOSITING else f".{name}"]
     chosen.check_library()
     if not chosen.surface:
         return
     if spec.quantity is None:
         raise ValueError(f"{spec.id} gives {spec.gives}; a mesh ({name}) needs depth: choose another model")
-    if name == "stl":
+    if name == "stl" or options.panorama:  # what is assumed of photos
         return
     if spec.quantity is not Quantity.METRIC_DEPTH:
         ratio = f"{near_far_ratio:g}, as --near-far-ratio says" if near_far_ratio else "3 or so; --near-far-ratio N says it"

@@ -17,6 +17,9 @@ from ..conventions import camera_to_world_normals, convert_normals
 from ..errors import InvalidArgumentError
 from ..estimate import Axes, Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
+from ..kinds import Projection
+from ..panorama.closed_grid import closed_triangles, cut_closed_grid
+from ..panorama.sphere import panorama_directions
 from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from ..valid import FAR_AWAY
@@ -99,7 +102,8 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
     """The surface that an image shows; of views of one scene (an estimate with extrinsics), that of each.
 
     A point for each trusted pixel that a triangle needs; triangles between neighbours that are one surface (`cutting`). An image whose
-    pixels are nowhere joined (one row) gives its points alone. Where views overlap, each gives its own points.
+    pixels are nowhere joined (one row) gives its points alone. Where views overlap, each gives its own points. Of a panorama it is a closed
+    surface around the camera, seen from inside: stitched behind the camera, where points are there twice, and closed at the poles.
 
     Args:
         estimate: With depth; one image, or with extrinsics any number of them. Disparity becomes assumed depth. Normals become the
@@ -115,7 +119,8 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
     """
     options = options or MeshOptions()
     estimate.known_depth()
-    need_perspective(estimate, "a mesh")
+    if options.fov:
+        need_perspective(estimate, "a field of view")
     if estimate.extrinsics is None and estimate.batch != 1:
         raise ValueError(f"a mesh holds one image, the batch has {estimate.batch}; write each to its own")
     if estimate.extrinsics is not None:
@@ -127,7 +132,8 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
     step = grid_step(estimate.height, estimate.width, options.max_points and options.max_points / estimate.batch)
     images = [None] * estimate.batch if image is None else [each.cpu().float() for each in image.split(1)]
     views = (estimate.slice(index, index + 1).to("cpu") for index in range(estimate.batch))
-    meshes = [_surface(*pair, step, options) for pair in zip(views, images, strict=True)]
+    surface = _surface if estimate.projection is Projection.PERSPECTIVE else _sphere
+    meshes = [surface(*pair, step, options) for pair in zip(views, images, strict=True)]
     if not any(len(mesh.points) for mesh in meshes):
         raise ValueError("no pixel has a depth to make a mesh of (all are masked, sky, not positive or infinitely far)")
     return meshes
@@ -158,6 +164,8 @@ def describe_source(estimate: Estimate, options: MeshOptions | None = None) -> s
     else:
         assert estimate.quantity is not None
         words = f"{estimate.quantity.value.replace('_', ' ')}: likely depth, near:far 1:{far / near:.3g}"
+    if estimate.projection is not Projection.PERSPECTIVE:
+        return f"{words}; panorama"
     fov = float(fov_from_intrinsics(assumed_intrinsics(estimate, options.fov)[:1].cpu(), estimate.height, estimate.width))
     known = "asked for" if options.fov else "assumed" if estimate.intrinsics is None else "known"
     return f"{words}; field of view {fov:.3g}° ({known})"
@@ -193,15 +201,8 @@ def _distances(estimate: Estimate, options: MeshOptions) -> Tensor:
 def _surface(view: Estimate, image: Tensor | None, step: int, options: MeshOptions) -> Mesh:
     """The surface of one image, of every `step`-th pixel; empty where no pixel is valid."""
     height, width = view.height, view.width
-    first = (min(step, height, width) - 1) // 2
-    picked = (..., slice(first, None, step), slice(first, None, step))
-    depth = _distances(view, options)
-    valid = (depth > 0) & (depth < FAR_AWAY)
-    resized = None if image is None else resize_map(image, height, width)
-    if resized is not None and options.drop_sky:
-        valid &= sky_alpha(resized, view) <= 0.5
-    depth, valid = depth[picked].contiguous().float(), valid[picked].contiguous()
-    resized = None if resized is None else resized[picked].contiguous().clamp(0, 1)
+    first, picked = _picked(view, step)
+    depth, valid, resized = _grid(view, image, picked, options)
     depth, joins = cut_grid(depth, valid, resized, options.edges, options.max_jump)
     depth = depth.where(valid, 1)
     used, triangles = grid_triangles(depth[0, 0].numpy(), joins)
@@ -215,6 +216,61 @@ def _surface(view: Estimate, image: Tensor | None, step: int, options: MeshOptio
 
     mesh = Mesh(at_points(points), triangles, None if normals is None else at_points(normals))
     return mesh if image is None or resized is None else _dressed(mesh, image, at_points(resized), used, first, step, (height, width))
+
+
+def _picked(view: Estimate, step: int) -> tuple[int, tuple]:
+    """The first of every `step`-th row and column, and the index of all of them."""
+    first = (min(step, view.height, view.width) - 1) // 2
+    return first, (..., slice(first, None, step), slice(first, None, step))
+
+
+def _grid(view: Estimate, image: Tensor | None, picked: tuple, options: MeshOptions) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Depth, where it is valid, and the image at the picked pixels."""
+    depth = _distances(view, options)
+    valid = (depth > 0) & (depth < FAR_AWAY)
+    resized = None if image is None else resize_map(image, view.height, view.width)
+    if resized is not None and options.drop_sky:
+        valid &= sky_alpha(resized, view) <= 0.5
+    depth, valid = depth[picked].contiguous().float(), valid[picked].contiguous()
+    return depth, valid, None if resized is None else resized[picked].contiguous().clamp(0, 1)
+
+
+def _sphere(view: Estimate, image: Tensor | None, step: int, options: MeshOptions) -> Mesh:
+    """The surface around the camera that a panorama shows, of every `step`-th pixel; empty where no pixel is valid."""
+    height, width = view.height, view.width
+    first, picked = _picked(view, step)
+    distance, valid, resized = _grid(view, image, picked, options)
+    distance, joins = cut_closed_grid(distance, valid, resized, options.edges, options.max_jump)
+    distance = distance.where(_closed(valid), 1)
+    used, triangles, poles = closed_triangles(distance[0, 0].numpy(), joins)
+    chosen = torch.from_numpy(used)
+    directions = panorama_directions(height, width)[picked]
+    ends = [row for row, closed in zip((0, -1), poles, strict=True) if closed]
+
+    def at_points(maps: Tensor) -> np.ndarray:
+        """The maps' values at the points, and at the poles their mean over the ring around."""
+        values = maps.detach()[0].movedim(0, -1)
+        return torch.cat((values[chosen], *(values[row][chosen[row]].mean(0, keepdim=True) for row in ends))).float().contiguous().numpy()
+
+    points = at_points(convert_normals(_closed(directions) * distance, Axes.OPENCV, Axes.OPENGL))
+    if ends:
+        points[-len(ends) :, (0, 2)] = 0  # straight above and below, as high as the ring is
+    normals = None if view.normals is None else _closed(_unit(convert_normals(view.normals[picked], view.axes, Axes.OPENGL)))
+    mesh = Mesh(points, triangles, None if normals is None else at_points(normals))
+    if image is None or resized is None:
+        return mesh
+    mesh = _dressed(mesh, image, at_points(_closed(resized)), used, first, step, (height, width))
+    assert mesh.uvs is not None
+    behind = (np.nonzero(used)[1] == used.shape[1] - 1).nonzero()[0]
+    mesh.uvs[behind, 0] = 1 + (first + 0.5) / width  # the texture goes on at its other border
+    if ends:
+        mesh.uvs[-len(ends) :] = [(0.5, 0.0 if row == 0 else 1.0) for row in ends]
+    return mesh
+
+
+def _closed(maps: Tensor) -> Tensor:
+    """Maps of a panorama with the first column again behind the last one."""
+    return torch.cat((maps, maps[..., :1]), -1)
 
 
 def _placed(view: Estimate, depth: Tensor, picked: tuple, first: int, step: int, options: MeshOptions) -> tuple[Tensor, Tensor | None]:
@@ -243,8 +299,8 @@ def _unit(normals: Tensor) -> Tensor:
 def _dressed(mesh: Mesh, image: Tensor, colours: np.ndarray, used: np.ndarray, first: int, step: int, size: tuple[int, int]) -> Mesh:
     """The mesh with its colours, and with the image as its texture."""
     rows, columns = np.nonzero(used)
-    uvs = np.empty((len(rows), 2), np.float32)
-    uvs[:, 0] = (first + step * columns + 0.5) / size[1]
-    uvs[:, 1] = (first + step * rows + 0.5) / size[0]
+    uvs = np.empty((len(mesh.points), 2), np.float32)
+    uvs[: len(rows), 0] = (first + step * columns + 0.5) / size[1]
+    uvs[: len(rows), 1] = (first + step * rows + 0.5) / size[0]
     texture = (image[0].nan_to_num(0.0).clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().numpy()
     return replace(mesh, colours=colours, uvs=uvs, texture=texture)

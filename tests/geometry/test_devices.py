@@ -157,6 +157,8 @@ ON_THE_CPU = (
     "regions.objects",
     "images.heat_map",
     "panorama.merge",
+    "panorama.affine",
+    "panorama.closed_grid",
 )
 
 # function: how it is called, and why it waits for the device where it does
