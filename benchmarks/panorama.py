@@ -71,7 +71,9 @@ def row(name: str, way: str, truth: panorama_scenes.Traced, model: Model, rolled
     quarter = truth.image.shape[-1] // 4
     rolled = rolled_model.estimate_panorama(truth.image.roll(quarter, 3))
     distance, angle = errors(found, truth, both, up_to_scale)
-    moved = (rolled.depth / found.depth.roll(quarter, 3)).log()[both.roll(quarter, 3)].abs()  # pyright: ignore[reportOptionalMemberAccess,reportOptionalOperand]
+    assert found.depth is not None and rolled.depth is not None
+    moved = (rolled.depth / found.depth.roll(quarter, 3)).log()[both.roll(quarter, 3)]
+    moved = (moved - moved.median() if up_to_scale else moved).abs()
     figures = [
         *(f"{100 * each:.3f}" for each in medians(distance, both)),
         f"{100 * rank(distance[both], 0.99):.2f}",

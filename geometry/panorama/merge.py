@@ -27,7 +27,7 @@ MERGED_WIDTH = 2048
 
 # The weights, beside 1 of a known difference, of the blended views themselves, and of smoothness where no view knows anything.
 _LEVEL, _UNKNOWN = 1e-4, 1e-4
-_STEPS, _TOLERANCE = 200, 1e-6
+_STEPS, _TOLERANCE = 200, 1e-4
 # The grid on which views are compared with each other, and how many common pixels make a pair.
 _COARSE, _LEAST_COMMON = 256, 32
 _KNOWN = 0.5
