@@ -152,7 +152,8 @@ def _views(parts: list[Estimate], rotations: Tensor) -> list[View]:
             for depth, known, side in zip(depths, valid, sides, strict=True)
         ]
     else:
-        distances = affine_to_distances(depths, valid, rotations, quantities[0] is Quantity.DISPARITY)
+        facing = [_opencv_normals(part) for part in found]
+        distances = affine_to_distances(depths, valid, rotations, quantities[0] is Quantity.DISPARITY, facing)
     return [
         View(distance, known, rotation, _opencv_normals(part))
         for distance, known, rotation, part in zip(distances, valid, rotations, found, strict=True)

@@ -41,6 +41,22 @@ def test_scale_and_shift_of_each_view_are_found(inverse):
     assert error.quantile(0.95) < 0.05
 
 
+@pytest.mark.parametrize("inverse", [True, False], ids=["disparity", "relative depth"])
+def test_normals_tell_the_shift_of_views_that_overlaps_do_not_tell(inverse):
+    """One view alone, of a wall and a floor: nothing overlaps."""
+    rotation = torch.eye(3)[None]
+    rays = pixel_rays(view_intrinsics(SIDE), SIDE, SIDE)
+    length = rays.norm(dim=1, keepdim=True)
+    distance, normals = box_room(rays / length, (0.0, 0.0, 0.0), (9.0, 1.2, 4.0))
+    depth = distance / length
+    value = (1 / depth if inverse else depth) * 3 + 5
+    known = [torch.ones_like(value, dtype=torch.bool)]
+    (told,) = affine_to_distances([value], known, rotation, inverse, [normals])
+    (untold,) = affine_to_distances([value], known, rotation, inverse)
+    error, before = ((each / distance).log() for each in (told, untold))
+    assert (error - error.median()).abs().quantile(0.9) < 0.1 < (before - before.median()).abs().quantile(0.9)
+
+
 def test_a_masked_view_and_holes_do_not_disturb_the_others():
     values, rotations = affine_views(True), view_rotations()
     valid = [torch.ones_like(value, dtype=torch.bool) for value in values]
