@@ -138,14 +138,14 @@ class Options:
         is_light = sum(sizes) <= _LIGHT_WEIGHTS and self.runtime == TORCH and not self.tiles and not self.refine
         return 1 if device_type != "cpu" or is_light else available
 
-    def load(self, device: str | torch.device = "auto") -> Model:
-        """The model that is asked for, as `load_model` gives it.
+    def load(self, device: str | torch.device = "auto", dtype: str | None = None) -> Model:
+        """The model that is asked for, as `load_model` gives it; `dtype` in place of the options' own.
 
         Raises:
             ValueError: `refine_steps` is out of range, or the model is not a MoGe-3.
         """
         steps = self.checked_steps()
-        model = load_model(self.model, self.dtype, device, self.weights, self.runtime)
+        model = load_model(self.model, dtype or self.dtype, device, self.weights, self.runtime)
         return model if steps is None else model.with_options(steps)
 
     def checked_steps(self) -> MogeOptions | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from ..panorama.sphere import panorama_directions
 from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from ..valid import FAR_AWAY
-from .mesh_cuts import MAX_JUMP, cut_grid, grid_triangles
+from .mesh_cuts import MAX_JUMP, Joins, cut_grid, grid_triangles
 from .normals import EDGES
 
 MAX_POINTS = 1_000_000
@@ -118,6 +119,12 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
         ValueError: Several images without extrinsics, no depth, an image of another batch or shape, or no pixel with a value.
     """
     options = options or MeshOptions()
+    surface = _surface if estimate.projection is Projection.PERSPECTIVE else _sphere
+    return [surface(*view, options) for view in sampled_views(estimate, image, options)]
+
+
+def sampled_views(estimate: Estimate, image: Tensor | None, options: MeshOptions) -> list[tuple[Estimate, Tensor | None, SampledGrid]]:
+    """Each image with the pixels that become points; takes and raises what `depth_to_meshes` does."""
     estimate.known_depth()
     if options.fov:
         need_perspective(estimate, "a field of view")
@@ -131,12 +138,11 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
         check_image_of(image, estimate.batch, estimate.height, estimate.width)
     step = grid_step(estimate.height, estimate.width, options.max_points and options.max_points / estimate.batch)
     images = [None] * estimate.batch if image is None else [each.cpu().float() for each in image.split(1)]
-    views = (estimate.slice(index, index + 1).to("cpu") for index in range(estimate.batch))
-    surface = _surface if estimate.projection is Projection.PERSPECTIVE else _sphere
-    meshes = [surface(*pair, step, options) for pair in zip(views, images, strict=True)]
-    if not any(len(mesh.points) for mesh in meshes):
+    views = [estimate.slice(index, index + 1).to("cpu") for index in range(estimate.batch)]
+    grids = [_sample_grid(*pair, step, options) for pair in zip(views, images, strict=True)]
+    if not any(bool(grid.valid.any()) for grid in grids):
         raise ValueError("no pixel has a depth to make a mesh of (all are masked, sky, not positive or infinitely far)")
-    return meshes
+    return list(zip(views, images, grids, strict=True))
 
 
 def grid_step(height: int, width: int, max_points: float) -> int:
@@ -198,53 +204,76 @@ def _distances(estimate: Estimate, options: MeshOptions) -> Tensor:
     return assumed_depth(estimate, ratio)
 
 
-def _surface(view: Estimate, image: Tensor | None, step: int, options: MeshOptions) -> Mesh:
-    """The surface of one image, of every `step`-th pixel; empty where no pixel is valid."""
-    height, width = view.height, view.width
-    first, picked = _picked(view, step)
-    depth, valid, resized = _grid(view, image, picked, options)
-    depth, joins = cut_grid(depth, valid, resized, options.edges, options.max_jump)
-    depth = depth.where(valid, 1)
-    used, triangles = grid_triangles(depth[0, 0].numpy(), joins)
-    if not len(triangles):
-        used = valid[0, 0].numpy()
-    chosen = torch.from_numpy(used)
-    points, normals = _placed(view, depth, picked, first, step, options)
+class SampledGrid(NamedTuple):
+    """Every `step`-th pixel of one image, beginning with `first` in rows and columns.
 
-    def at_points(maps: Tensor) -> np.ndarray:
-        return maps.detach()[0].movedim(0, -1)[chosen].float().contiguous().numpy()
+    Attributes:
+        depth: (1, 1, h, w), with steps at edges; 1 where not valid. Of a panorama, as of `valid` and `colours`, the first column is there
+            again behind the last one.
+        valid: (1, 1, h, w) bool.
+        colours: (1, 3, h, w) sRGB in [0, 1], None without an image.
+        joins: Which neighbours share a surface.
+        picked: The index of these pixels in maps of the whole image.
+        first: Of the pixels picked.
+        step: From pixel to pixel.
+    """
 
-    mesh = Mesh(at_points(points), triangles, None if normals is None else at_points(normals))
-    return mesh if image is None or resized is None else _dressed(mesh, image, at_points(resized), used, first, step, (height, width))
+    depth: Tensor
+    valid: Tensor
+    colours: Tensor | None
+    joins: Joins
+    picked: tuple
+    first: int
+    step: int
+
+    def intrinsics(self, whole: Tensor) -> Tensor:
+        """The intrinsics (1, 3, 3) of the picked pixels, of those of the image (1, 3, 3) or (3, 3)."""
+        offset, scale = torch.zeros(3, 3), torch.ones(3, 3)
+        offset[:2, 2], scale[:2] = self.first, 1 / self.step
+        return ((whole - offset) * scale).view(1, 3, 3)
 
 
-def _picked(view: Estimate, step: int) -> tuple[int, tuple]:
-    """The first of every `step`-th row and column, and the index of all of them."""
+def _sample_grid(view: Estimate, image: Tensor | None, step: int, options: MeshOptions) -> SampledGrid:
+    """Every `step`-th pixel of one image as a surface is made of them: valid ones, without the sky."""
     first = (min(step, view.height, view.width) - 1) // 2
-    return first, (..., slice(first, None, step), slice(first, None, step))
-
-
-def _grid(view: Estimate, image: Tensor | None, picked: tuple, options: MeshOptions) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Depth, where it is valid, and the image at the picked pixels."""
+    picked = (..., slice(first, None, step), slice(first, None, step))
     depth = _distances(view, options)
     valid = (depth > 0) & (depth < FAR_AWAY)
     resized = None if image is None else resize_map(image, view.height, view.width)
     if resized is not None and options.drop_sky:
         valid &= sky_alpha(resized, view) <= 0.5
     depth, valid = depth[picked].contiguous().float(), valid[picked].contiguous()
-    return depth, valid, None if resized is None else resized[picked].contiguous().clamp(0, 1)
+    resized = None if resized is None else resized[picked].contiguous().clamp(0, 1)
+    if view.projection is Projection.PERSPECTIVE:
+        depth, joins = cut_grid(depth, valid, resized, options.edges, options.max_jump)
+    else:
+        depth, joins = cut_closed_grid(depth, valid, resized, options.edges, options.max_jump)
+        valid, resized = _closed(valid), None if resized is None else _closed(resized)
+    return SampledGrid(depth.where(valid, 1), valid, resized, joins, picked, first, step)
 
 
-def _sphere(view: Estimate, image: Tensor | None, step: int, options: MeshOptions) -> Mesh:
-    """The surface around the camera that a panorama shows, of every `step`-th pixel; empty where no pixel is valid."""
-    height, width = view.height, view.width
-    first, picked = _picked(view, step)
-    distance, valid, resized = _grid(view, image, picked, options)
-    distance, joins = cut_closed_grid(distance, valid, resized, options.edges, options.max_jump)
-    distance = distance.where(_closed(valid), 1)
-    used, triangles, poles = closed_triangles(distance[0, 0].numpy(), joins)
+def _surface(view: Estimate, image: Tensor | None, grid: SampledGrid, options: MeshOptions) -> Mesh:
+    """The surface of one image; empty where no pixel is valid."""
+    used, triangles = grid_triangles(grid.depth[0, 0].numpy(), grid.joins)
+    if not len(triangles):
+        used = grid.valid[0, 0].numpy()
     chosen = torch.from_numpy(used)
-    directions = panorama_directions(height, width)[picked]
+    points, normals = _placed(view, grid, options)
+
+    def at_points(maps: Tensor) -> np.ndarray:
+        return maps.detach()[0].movedim(0, -1)[chosen].float().contiguous().numpy()
+
+    mesh = Mesh(at_points(points), triangles, None if normals is None else at_points(normals))
+    if image is None or grid.colours is None:
+        return mesh
+    return _dressed(mesh, image, at_points(grid.colours), used, grid.first, grid.step, (view.height, view.width))
+
+
+def _sphere(view: Estimate, image: Tensor | None, grid: SampledGrid, options: MeshOptions) -> Mesh:
+    """The surface around the camera that a panorama shows; empty where no pixel is valid."""
+    used, triangles, poles = closed_triangles(grid.depth[0, 0].numpy(), grid.joins)
+    chosen = torch.from_numpy(used)
+    directions = panorama_directions(view.height, view.width)[grid.picked]
     ends = [row for row, closed in zip((0, -1), poles, strict=True) if closed]
 
     def at_points(maps: Tensor) -> np.ndarray:
@@ -252,17 +281,17 @@ def _sphere(view: Estimate, image: Tensor | None, step: int, options: MeshOption
         values = maps.detach()[0].movedim(0, -1)
         return torch.cat((values[chosen], *(values[row][chosen[row]].mean(0, keepdim=True) for row in ends))).float().contiguous().numpy()
 
-    points = at_points(convert_normals(_closed(directions) * distance, Axes.OPENCV, Axes.OPENGL))
+    points = at_points(convert_normals(_closed(directions) * grid.depth, Axes.OPENCV, Axes.OPENGL))
     if ends:
         points[-len(ends) :, (0, 2)] = 0  # straight above and below, as high as the ring is
-    normals = None if view.normals is None else _closed(_unit(convert_normals(view.normals[picked], view.axes, Axes.OPENGL)))
+    normals = None if view.normals is None else _closed(_unit(convert_normals(view.normals[grid.picked], view.axes, Axes.OPENGL)))
     mesh = Mesh(points, triangles, None if normals is None else at_points(normals))
-    if image is None or resized is None:
+    if image is None or grid.colours is None:
         return mesh
-    mesh = _dressed(mesh, image, at_points(_closed(resized)), used, first, step, (height, width))
+    mesh = _dressed(mesh, image, at_points(grid.colours), used, grid.first, grid.step, (view.height, view.width))
     assert mesh.uvs is not None
     behind = (np.nonzero(used)[1] == used.shape[1] - 1).nonzero()[0]
-    mesh.uvs[behind, 0] = 1 + (first + 0.5) / width  # the texture goes on at its other border
+    mesh.uvs[behind, 0] = 1 + (grid.first + 0.5) / view.width  # the texture goes on at its other border
     if ends:
         mesh.uvs[-len(ends) :] = [(0.5, 0.0 if row == 0 else 1.0) for row in ends]
     return mesh
@@ -273,13 +302,10 @@ def _closed(maps: Tensor) -> Tensor:
     return torch.cat((maps, maps[..., :1]), -1)
 
 
-def _placed(view: Estimate, depth: Tensor, picked: tuple, first: int, step: int, options: MeshOptions) -> tuple[Tensor, Tensor | None]:
+def _placed(view: Estimate, grid: SampledGrid, options: MeshOptions) -> tuple[Tensor, Tensor | None]:
     """Points and normals of the picked pixels, in OPENGL axes of the camera or the world."""
-    intrinsics = assumed_intrinsics(view, options.fov).to(depth)
-    offset, scale = torch.zeros(3, 3), torch.ones(3, 3)
-    offset[:2, 2], scale[:2] = first, 1 / step
-    points = depth_to_points(depth, (intrinsics - offset) * scale)
-    normals = None if view.normals is None else convert_normals(view.normals[picked], view.axes, Axes.OPENCV)
+    points = depth_to_points(grid.depth, grid.intrinsics(assumed_intrinsics(view, options.fov).to(grid.depth)))
+    normals = None if view.normals is None else convert_normals(view.normals[grid.picked], view.axes, Axes.OPENCV)
     if view.extrinsics is not None:
         points = camera_to_world_points(points, view.extrinsics)
         normals = None if normals is None else camera_to_world_normals(normals, view.extrinsics[:, :, :3].mT)
