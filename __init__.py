@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .geometry.estimate import Axes, Estimate, Quantity
     from .geometry.files.image_files import read_image
     from .geometry.files.paths import FileFormatError
+    from .geometry.kinds import Projection
     from .media.library import VideoError
     from .model_loader import Model, free, load_model
     from .model_loader.weights.checkpoint import CheckpointError
@@ -43,6 +44,7 @@ __all__ = [
     "FileFormatError",
     "Model",
     "NoNetworkError",
+    "Projection",
     "Quantity",
     "VideoError",
     "estimate_folder",
@@ -55,6 +57,7 @@ _ERRORS = ".model_loader.weights.download_errors"
 _HOMES = {
     **dict.fromkeys(("NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"), ".nodes"),
     **dict.fromkeys(("Model", "free", "load_model"), ".model_loader"),
+    "Projection": ".geometry.kinds",
     **dict.fromkeys(("Axes", "Estimate", "Quantity"), ".geometry.estimate"),
     **dict.fromkeys(("AccessDeniedError", "CorruptDownloadError", "DiskFullError", "DownloadError", "NoNetworkError"), _ERRORS),
     "CheckpointError": ".model_loader.weights.checkpoint",

@@ -80,8 +80,10 @@ def errors_of(found: Estimate, truth: Estimate) -> dict[str, dict[str, float]]:
         Under "depth" and "normals", for what both hold, the figures of `compare_depth` and `compare_normals`.
 
     Raises:
-        ValueError: Sizes that differ, or no pixel to compare.
+        ValueError: Sizes or projections that differ, or no pixel to compare.
     """
+    if found.projection is not truth.projection:
+        raise ValueError(f"the first file is {found.projection.value}, the second {truth.projection.value}; compare two of one projection")
     errors = {}
     if found.depth is not None and truth.depth is not None:
         errors["depth"] = compare_depth(found, truth)

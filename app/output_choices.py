@@ -28,6 +28,9 @@ WRITE_CHOICES = ("depth", "normals", "npz", "exr", COMPOSITING, "pfm", "ply", "g
 DEFAULT_WRITES = WRITE_CHOICES[:2]
 """The default outputs."""
 
+PANORAMA_CHOICES = ("depth", "normals", "npz", "exr", "ply", "glb")
+"""Outputs of panoramas."""
+
 SHARD_CHOICES = ("parquet", "webdataset")
 """Outputs instead of these: shards, with many images in each file."""
 

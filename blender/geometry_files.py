@@ -30,6 +30,7 @@ _COMPRESSIONS = ("none", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "B44", "B44A", "D
 
 
 QUANTITY_ATTRIBUTE, AXES_ATTRIBUTE, INTRINSICS_ATTRIBUTE = "depthNormalQuantity", "depthNormalAxes", "depthNormalIntrinsics"
+PROJECTION_ATTRIBUTE = "depthNormalProjection"
 """EXR header attributes by which the node pack says what the numbers mean."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -10,10 +10,28 @@ import bpy
 import numpy as np
 
 if __package__:
-    from .geometry_files import AXES_ATTRIBUTE, INTRINSICS_ATTRIBUTE, QUANTITY_ATTRIBUTE, MapFileError, read_exr, read_npz, read_png_notes
+    from .geometry_files import (
+        AXES_ATTRIBUTE,
+        INTRINSICS_ATTRIBUTE,
+        PROJECTION_ATTRIBUTE,
+        QUANTITY_ATTRIBUTE,
+        MapFileError,
+        read_exr,
+        read_npz,
+        read_png_notes,
+    )
     from .render_geometry import NOTHING_HIT
 else:
-    from geometry_files import AXES_ATTRIBUTE, INTRINSICS_ATTRIBUTE, QUANTITY_ATTRIBUTE, MapFileError, read_exr, read_npz, read_png_notes
+    from geometry_files import (
+        AXES_ATTRIBUTE,
+        INTRINSICS_ATTRIBUTE,
+        PROJECTION_ATTRIBUTE,
+        QUANTITY_ATTRIBUTE,
+        MapFileError,
+        read_exr,
+        read_npz,
+        read_png_notes,
+    )
     from render_geometry import NOTHING_HIT
 
 QUANTITIES = ("metric_depth", "relative_depth", "disparity")
@@ -117,8 +135,14 @@ def _are_intrinsics(values: np.ndarray) -> bool:
     return plain and bool(np.isfinite(values).all()) and min(np.diag(values)) > 0
 
 
+def _check_projection(path: Path, projection: str) -> None:
+    if projection not in ("", "perspective"):
+        raise MapFileError(f"{path} is of a panorama ({projection}), and the camera takes perspective maps; save a mesh (glb) instead")
+
+
 def _depth_from_npz(path: Path) -> DepthMap:
     arrays = read_npz(path)
+    _check_projection(path, str(arrays.get("projection", "")))
     key = next((key for key in ("depth", "dmap") if key in arrays), None)
     if key is None:
         raise MapFileError(f"{path} has neither 'depth' nor 'dmap'; it has {', '.join(arrays) or 'nothing'}")
@@ -138,6 +162,7 @@ def _depth_from_npz(path: Path) -> DepthMap:
 
 def _depth_from_exr(path: Path, image_quantity: str) -> DepthMap:
     channels, attributes = read_exr(path)
+    _check_projection(path, attributes.get(PROJECTION_ATTRIBUTE, b"").decode("utf-8", "replace"))
     images = () if "N.X" in channels else ("Y", "R")
     key = next((key for key in ("Z", *images) if key in channels), None)
     if key is None:
@@ -169,6 +194,7 @@ def _depth_from_image(path: Path, image_quantity: str) -> DepthMap:
 
 def _normals_from_npz(path: Path) -> tuple[np.ndarray, str | None]:
     arrays = read_npz(path)
+    _check_projection(path, str(arrays.get("projection", "")))
     axes = str(arrays["axes"]) if "axes" in arrays else None
     key = next((key for key in ("normals", "nmap") if key in arrays), None)
     if key is not None and arrays[key].dtype.kind not in "fiu":
@@ -183,6 +209,7 @@ def _normals_from_npz(path: Path) -> tuple[np.ndarray, str | None]:
 
 def _normals_from_exr(path: Path) -> tuple[np.ndarray, str | None]:
     channels, attributes = read_exr(path)
+    _check_projection(path, attributes.get(PROJECTION_ATTRIBUTE, b"").decode("utf-8", "replace"))
     if missing := {"N.X", "N.Y", "N.Z"} - channels.keys():
         raise MapFileError(f"{path} lacks the channels {', '.join(sorted(missing))}; it has {', '.join(channels)}")
     axes = attributes[AXES_ATTRIBUTE].decode("utf-8", "replace") if AXES_ATTRIBUTE in attributes else None

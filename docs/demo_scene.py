@@ -1,9 +1,10 @@
-"""Renders the demo image and the frames of the demo clip, for `make_demo_media.py`, in a Python that has bpy (`pip install bpy`).
+"""Renders the demo images and the frames of the demo clip, for `make_demo_media.py`, in a Python that has bpy (`pip install bpy`).
 
-    python docs/demo_scene.py --out DIR [--still-samples 40] [--clip-samples 12] [--preview]
+    python docs/demo_scene.py --out DIR [--still-samples 40] [--clip-samples 12] [--panorama-samples 14] [--preview]
 
 A breakfast table in a room, of our own: every shape is computed here, every texture is procedural. DIR/still.png is the image,
-DIR/clip/0001.png to 0024.png are the frames: the camera passes the table while an orange rolls over it. Frames that are there stay.
+DIR/clip/0001.png to 0024.png are the frames: the camera passes the table while an orange rolls over it. DIR/panorama.png is the same room
+all around, with the walls that the other images do not show. What is there stays.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import bpy
 
 FRAMES = 24
-STILL, CLIP = (960, 640), (448, 304)
+STILL, CLIP, PANORAMA = (960, 640), (448, 304), (1536, 768)
 Point = tuple[float, float, float]
 Colour = tuple[float, float, float]
 CHOOSE = random.Random(7)
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--still-samples", type=int, default=40)
     parser.add_argument("--clip-samples", type=int, default=12)
+    parser.add_argument("--panorama-samples", type=int, default=14)
     parser.add_argument("--preview", action="store_true", help="a small still, and three frames of the clip")
     arguments = parser.parse_args(sys.argv[1:])
     scene = build()
@@ -40,6 +42,8 @@ def main() -> None:
         scene.frame_set(number)
         pose(scene, (number - 1) / (FRAMES - 1))
         render(scene, arguments.out / "clip" / f"{number:04}.png", CLIP, arguments.clip_samples, share)
+    all_around(scene)
+    render(scene, arguments.out / "panorama.png", PANORAMA, arguments.panorama_samples, share)
 
 
 def render(scene: Any, path: Path, size: tuple[int, int], samples: int, share: int) -> None:
@@ -162,6 +166,44 @@ def room() -> None:
     box((0.5, 5.0, -0.74), (1.35, 5.5, 0.2), wood((0.16, 0.08, 0.035), (0.28, 0.15, 0.07), 0.4), bevel=0.01)
     lathe([(0.0, 0), (0.09, 0), (0.1, 0.02), (0.025, 0.05), (0.02, 0.3), (0.0, 0.3)], (0.95, 5.2, 0.2), metal((0.75, 0.55, 0.25), 0.3))
     lathe([(0.17, 0.28), (0.11, 0.52)], (0.95, 5.2, 0.2), glowing((1.0, 0.72, 0.4), 5))
+
+
+def all_around(scene: Any) -> None:
+    """Closes the room, and puts a level panoramic camera beside the table."""
+    plaster = rough((0.16, 0.27, 0.25), (0.24, 0.36, 0.32), 34, 0.35)
+    white = plain((0.78, 0.77, 0.72), 0.7)
+    oak = wood((0.09, 0.045, 0.02), (0.16, 0.08, 0.035), 0.3)
+    box((-2.4, -2.7, -0.74), (3.4, -2.6, 2.6), plaster)
+    box((3.3, -2.7, -0.74), (3.4, 2.5, 2.6), plaster)
+    box((-2.4, -2.7, 2.6), (3.6, 5.6, 2.7), white)
+    for low, high in (((-2.4, -2.6, -0.74), (3.3, -2.57, -0.6)), ((3.27, -2.6, -0.74), (3.3, 2.35, -0.6))):
+        box(low, high, white)
+    # Behind the camera: a bookcase, a door and a second picture.
+    for x in (0.5, 1.9):
+        box((x, -2.6, -0.74), (x + 0.04, -2.25, 1.3), oak)
+    for level in range(5):
+        height = -0.7 + 0.49 * level
+        box((0.5, -2.6, height), (1.94, -2.25, height + 0.04), oak)
+        x = 0.56
+        while level < 4 and x < 1.8:
+            thick, tall = CHOOSE.uniform(0.03, 0.07), CHOOSE.uniform(0.25, 0.4)
+            tone = CHOOSE.random()
+            colour = (0.15 + 0.5 * tone, 0.12 + 0.25 * CHOOSE.random(), 0.1 + 0.3 * (1 - tone))
+            box((x, -2.55, height + 0.04), (x + thick, -2.3, height + 0.04 + tall), plain(colour, 0.6))
+            x += thick + 0.004
+    box((-1.3, -2.6, -0.74), (-0.4, -2.56, 1.4), oak, bevel=0.01)
+    ball((-0.48, -2.52, 0.3), 0.035, metal((0.75, 0.55, 0.25), 0.3))
+    box((3.26, -0.9, 0.4), (3.3, 0.5, 1.3), oak, bevel=0.01)
+    box((3.25, -0.85, 0.45), (3.27, 0.45, 1.25), painting())
+    lamp = bpy.data.objects.new("Ceiling", bpy.data.lights.new("Ceiling", "AREA"))
+    lamp.data.energy, lamp.data.size, lamp.data.color = 40, 1.5, (1.0, 0.9, 0.75)
+    scene.collection.objects.link(lamp)
+    look(lamp, (1.0, -1.0, 2.5), (1.0, -1.0, 0))
+    camera = scene.camera
+    camera.data.type = "PANO"
+    place = camera.data if hasattr(camera.data, "panorama_type") else camera.data.cycles  # where Blender 5 and 4 keep it
+    place.panorama_type = "EQUIRECTANGULAR"
+    camera.location, camera.rotation_euler = (0.1, -0.75, 0.55), (math.pi / 2, 0, 0)
 
 
 def table() -> None:

@@ -4,8 +4,8 @@
     python docs/make_scene_thumbnails.py [DIR]
 
 Without DIR only those are made that need no scenes: *Depth and Normals*, of the demo image, and
-*Tiny Preview*, *Mesh from Photo* and *Compare Models*, which show what the pack's own
-network makes of the demo's photograph.
+*Tiny Preview*, *Mesh from Photo*, *Compare Models* and *Panorama*, which show what the pack's own
+network makes of the demo's photograph and panorama.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from depth_normal.app.commands.estimate import DEMO_IMAGE
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_image
+from depth_normal.geometry.images.display_defaults import default_depth_image
 from depth_normal.geometry.images.render import depth_to_image
 from depth_normal.geometry.surfaces.mesh import MeshOptions, depth_to_mesh
 from depth_normal.media.demo import DEMO_IMAGES
@@ -76,6 +77,13 @@ def tiny_thumbnails() -> None:
     shown = [as_pixels(each) for each in (photo, depth_to_image(estimate.depth, estimate.quantity), encode_normal_map(estimate.normals))]
     save("Tiny Preview", shown, "by tiny, in the pack")
     save("Compare Models", [shown[1], as_pixels(sharper(photo))], "tiny, once and in tiles")
+    around = images_to_rgb(check_images(read_image(DEMO_IMAGES["panorama.jpg"])))
+    panorama = depth_normal.load_model("tiny").estimate_panorama(around)
+    assert panorama.normals is not None
+    maps = (around, default_depth_image(panorama), encode_normal_map(panorama.normals))
+    side = around.shape[-2]
+    left = (around.shape[-1] - side) // 2
+    save("Panorama", [as_pixels(each[..., left : left + side]) for each in maps], "by tiny, in the pack")
     surface = turned(photo, estimate, SIZE, SIZE)
     surface[12:132, 12:132] = cv2.resize(shown[0], (120, 120), interpolation=cv2.INTER_AREA)
     save("Mesh from Photo", [surface], "by tiny, in the pack")

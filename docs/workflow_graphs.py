@@ -102,6 +102,7 @@ APP_WIDGETS: Mapping[str, tuple[str, ...]] = {
     "DepthNormal_DepthParallax": ("move", "amount"),
     "DepthNormal_DetailNormals": ("relief",),
     "DepthNormal_EstimateGeometry": ("tiles",),
+    "DepthNormal_EstimatePanorama": ("model", "depth_look", "coding"),
     "DepthNormal_Light": ("colour", "light_x", "light_y"),
     "DepthNormal_LoadModel": ("model",),
     "DepthNormal_MiDaSDepthMap": ("resolution",),
@@ -739,6 +740,29 @@ GRAPHS = (
             ),
         ),
         columns=((1, "note"), (2, 3, 5), (4,), (6,)),
+    ),
+    Graph(
+        "Panorama",
+        note(
+            """## Depth, normals and a mesh of a 360° panorama
+
+            **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack: a preview, whose distances have no unit.
+
+            1. **Demo Image**: keep it, or choose a panorama (equirectangular, twice as wide as high).
+            2. Press **Run**.
+            3. **Estimate Panorama** shows both maps: they have no seam. **Save Mesh** writes a closed mesh to be seen from inside.
+
+            **Metres**: **moge-2-vits-normal** (141 MB, MIT) in *model*, downloaded by the next run.
+
+            Depth is the distance in each direction. In the normal map floors are green (**opengl**). Nodes that need a perspective
+            camera, such as **Relight**, refuse the geometry."""
+        ),
+        (
+            Node(1, "DepthNormal_DemoImage", {"image": "depth_normal/panorama.jpg [temp]"}),
+            Node(2, "DepthNormal_EstimatePanorama", {"model": "tiny"}, links={"image": (1, "image")}),
+            Node(3, "DepthNormal_SaveMesh", links={"geometry": (2, "geometry"), "image": (1, "image")}),
+        ),
+        columns=(("note", 1), (2,), (3,)),
     ),
     Graph(
         "Stereo 3D",

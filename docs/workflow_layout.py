@@ -35,6 +35,7 @@ SIZES: Mapping[str, Size] = {
     "DepthNormal_DepthParallax": (350, 220),
     "DepthNormal_DetailNormals": (350, 270),
     "DepthNormal_EstimateGeometry": (350, 300),
+    "DepthNormal_EstimatePanorama": (400, 560),
     "DepthNormal_LBMDepth": (350, 300),
     "DepthNormal_LBMNormals": (350, 300),
     "DepthNormal_Light": (350, 350),

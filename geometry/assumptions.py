@@ -9,6 +9,7 @@ from .camera import DEFAULT_FOV, intrinsics_from_fov
 from .errors import InvalidArgumentError
 from .estimate import Estimate, Quantity
 from .images.levels import FAR_AND_NEAR_END, measure_range, measure_range_of_samples, value_at_ranks
+from .projections import need_perspective
 
 NEAR_FAR_RATIO = 3.0
 """The assumed ratio of a scene's far depth to its near depth."""
@@ -84,8 +85,9 @@ def assumed_intrinsics(estimate: Estimate, fov: float | None = None) -> Tensor:
         (B, 3, 3) float32, pixels, on the estimate's device.
 
     Raises:
-        ValueError: A `fov` that is not below 180.
+        ValueError: A `fov` that is not below 180, or a panorama.
     """
+    need_perspective(estimate, "a field of view")
     if not fov and estimate.intrinsics is not None:
         return estimate.intrinsics
     return intrinsics_from_fov(fov or DEFAULT_FOV, estimate.height, estimate.width, batch=estimate.batch).to(estimate.device)

@@ -14,6 +14,7 @@ from .camera import depth_to_points
 from .checks import check_extrinsics, check_intrinsics, check_map
 from .conventions import convert_normals, unit_normals
 from .estimate import Axes, Estimate, Quantity
+from .projections import need_perspective
 from .valid import valid_depth
 
 _SKY = 0.5
@@ -40,6 +41,7 @@ def estimate_to_moge(estimate: Estimate, image: Tensor, fov: float | None = None
     Raises:
         ValueError: An image of another batch or size, or as `assumed_depth`.
     """
+    need_perspective(estimate, "the conversion to MOGE_GEOMETRY")
     _check_image(image, estimate)
     estimate = estimate.to("cpu")
     converted = {"image": image.movedim(1, -1).contiguous().cpu()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
@@ -13,8 +14,11 @@ from torch import Tensor
 from ..utils import resize_map
 from .camera import resize_intrinsics
 from .conventions import unit_normals
-from .kinds import Axes, Quantity
+from .kinds import Axes, Projection, Quantity
 from .valid import valid_depth, valid_normals
+
+_BESIDE = 4
+"""Columns of the other side of a panorama that resampling may need at least."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,11 @@ class Estimate:
         extrinsics: (B, 3, 4) float32, from the world to each camera, where the images are views of one scene: `R @ point + t` with
             [R | t] is a point of the world in the camera's OPENCV axes, in the unit of `depth`. None = nothing is known of where the
             cameras stand to each other.
+        projection: Of all images. A panorama's depth is the distance along each pixel's ray, and it has no intrinsics and no extrinsics.
 
     Raises:
-        ValueError: A map has the wrong rank, number of channels or dtype, or is empty, or the maps do not agree in batch and size.
+        ValueError: A map has the wrong rank, number of channels or dtype, or is empty, the maps do not agree in batch and size, or a
+            panorama has a pinhole camera.
     """
 
     depth: Tensor | None = None
@@ -46,6 +52,7 @@ class Estimate:
     intrinsics: Tensor | None = None
     confidence: Tensor | None = None
     extrinsics: Tensor | None = None
+    projection: Projection = Projection.PERSPECTIVE
 
     def __post_init__(self) -> None:
         if self.depth is None and self.normals is None:
@@ -62,6 +69,11 @@ class Estimate:
             value = getattr(self, name)
             if value is not None and value.shape != expected:
                 raise ValueError(f"Estimate.{name} has shape {tuple(value.shape)}, expected {expected}")
+        if self.projection is not Projection.PERSPECTIVE and not (self.intrinsics is None and self.extrinsics is None):
+            raise ValueError(
+                f"an Estimate of {self.projection.value} images has intrinsics or extrinsics, which are a pinhole camera's; leave out the "
+                "field of view or the camera"
+            )
         if 0 in shape:
             raise ValueError(f"an Estimate of {shape[0]} images of {shape[2]}x{shape[1]} pixels is empty; give at least one of one pixel")
         for name in ("depth", "normals", "intrinsics", "confidence", "extrinsics"):
@@ -188,6 +200,8 @@ class Estimate:
             raise ValueError(f"an estimate cannot be resized to {width}x{height} pixels; at least 1x1 is needed")
         if (height, width) == (self.height, self.width):
             return self
+        if self.projection is Projection.EQUIRECTANGULAR and width != self.width:
+            return self._resized_around(height, width, resampling)
         size = (height, width)
         # One synchronisation costs less than to treat every map as one with holes.
         without_holes = set(self.valid.flatten(1).all(1).tolist())
@@ -206,6 +220,15 @@ class Estimate:
             intrinsics=None if self.intrinsics is None else resize_intrinsics(self.intrinsics, (self.height, self.width), size),
             confidence=confidence,
         )
+
+    def _resized_around(self, height: int, width: int, resampling: str) -> Estimate:
+        """A panorama at another width: beyond its left border are the columns of its right one."""
+        step = self.width // math.gcd(self.width, width)  # so many columns become a whole number of columns
+        beside = min(self.width, step * math.ceil(_BESIDE / step))
+        added = beside * width // self.width
+        wide = replace(self, projection=Projection.PERSPECTIVE)._map(lambda x: torch.cat((x[..., -beside:], x, x[..., :beside]), -1))
+        resized = wide.resized(height, width + 2 * added, resampling)._map(lambda x: x[..., added : added + width].contiguous())
+        return replace(resized, projection=self.projection)
 
     def _whole_maps(self, size: tuple[int, int], resampling: str) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Depth, normals and confidence of an estimate that is valid everywhere, at another size."""
@@ -268,14 +291,16 @@ class _Kind(NamedTuple):
     axes: Axes | None
     maps: tuple[str, ...]
     size: tuple[int, int]
+    projection: Projection
 
     @classmethod
     def of(cls, part: Estimate) -> _Kind:
         maps = tuple(name for name in part.maps if name != "mask")
-        return cls(part.quantity, None if part.normals is None else part.axes, maps, (part.height, part.width))
+        return cls(part.quantity, None if part.normals is None else part.axes, maps, (part.height, part.width), part.projection)
 
     def __str__(self) -> str:
         words = (*(each.value for each in (self.quantity, self.axes) if each is not None), *self.maps)
+        words = words if self.projection is Projection.PERSPECTIVE else (self.projection.value, *words)
         return f"{' '.join(words)} of {self.size[1]}x{self.size[0]} pixels"
 
 
@@ -297,7 +322,7 @@ class _Joined:
         if kind != self._kind:
             raise ValueError(
                 f"estimates of different kinds cannot be joined: the first is {self._kind}, another {kind}; "
-                "expected one size, quantity, axes and set of maps"
+                "expected one size, quantity, axes, projection and set of maps"
             )
         start, self._filled = self._filled, self._filled + part.batch
         if self._filled > self._total:
@@ -323,7 +348,8 @@ class _Joined:
             raise ValueError("nothing to join: the list of estimates is empty")
         if self._filled < self._total:
             raise ValueError(f"there are {self._filled} estimates to join; expected {self._total}, one for each image")
-        return self._undivided or Estimate(quantity=self._kind.quantity, axes=self._kind.axes or Axes.OPENGL, **self._maps)
+        kind = self._kind
+        return self._undivided or Estimate(quantity=kind.quantity, axes=kind.axes or Axes.OPENGL, projection=kind.projection, **self._maps)
 
 
 def _resized_whole(values: Tensor, size: tuple[int, int], growing: str = "bilinear") -> Tensor:

@@ -1,4 +1,4 @@
-"""Enumerations: the quantity of depth values and the axes of normals."""
+"""Enumerations: the quantity of depth values, the axes of normals, and the projection of images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ class Quantity(_Kind):
 
 
 class Axes(_Kind):
-    """Camera axes in which normals are expressed. All are relative to the camera that took the image."""
+    """Camera axes in which normals are expressed. All are relative to the camera that took the image.
+
+    Of a panorama they are those of a camera that looks at the panorama's middle, so +Y of OPENGL is up in the world.
+    """
 
     OPENGL = "opengl"
     """+X right, +Y up, +Z towards the viewer. The pack's default; Blender's and Marigold's."""
@@ -37,3 +40,13 @@ class Axes(_Kind):
     """+X right, +Y down, +Z away from the viewer."""
     SCANNET = "scannet"
     """+X left, +Y up, +Z towards the viewer: what ControlNet's normalbae, Lotus and LBM use."""
+
+
+class Projection(_Kind):
+    """How the pixels of an image belong to directions."""
+
+    PERSPECTIVE = "perspective"
+    """A pinhole camera, as photos and renders have. `Estimate.depth` is measured along the optical axis."""
+    EQUIRECTANGULAR = "equirectangular"
+    """A panorama of the whole sphere: columns are equal steps of longitude, rows of latitude. `Estimate.depth` is the distance from the
+    camera along each pixel's ray, or its inverse (`DISPARITY`)."""

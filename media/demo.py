@@ -6,8 +6,8 @@ from pathlib import Path
 
 _FOLDER = Path(__file__).parent / "demo_files"
 
-DEMO_IMAGES = {name: _FOLDER / name for name in ("breakfast.jpg", "wall.jpg")}
-"""Images by name: a rendered room for depth and normals, a wall for textures."""
+DEMO_IMAGES = {name: _FOLDER / name for name in ("breakfast.jpg", "wall.jpg", "panorama.jpg")}
+"""Images by name: a rendered room for depth and normals, a wall for textures, and the room all around."""
 
 DEMO_VIDEOS = {name: _FOLDER / name for name in ("breakfast.mp4",)}
 """Videos by name: the same room, two seconds, with a camera and an orange that move."""

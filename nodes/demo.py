@@ -44,7 +44,7 @@ class DemoImage:
         """ComfyUI's description of the inputs."""
         tooltip = (
             "An image of the pack, or one of your own: upload it with the button below, drop it on the node, or choose a file of the "
-            "input folder. breakfast: a rendered room for depth and normals. wall: a wall for textures."
+            "input folder. breakfast: a rendered room for depth and normals. wall: a wall for textures. panorama: the room all around."
         )
         choices = _choices(DEMO_IMAGES, IMAGE_SUFFIXES)
         return {"required": {"image": (choices, {"default": choices[0], "tooltip": tooltip, "image_upload": True})}}

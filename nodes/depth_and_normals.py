@@ -79,7 +79,7 @@ NORMALISATIONS = (AUTO, *CLIP_NORMALISATIONS)
 DEPTH_MODELS = tuple(dict.fromkeys((RECOMMENDED_MODEL, *BEST_FIRST, *(spec.id for spec in MODELS.values() if spec.quantity))))
 """Models that this node can run, the recommended ones first. Models of normals alone have no depth to show."""
 
-_TOOLTIPS = {
+LOOK_TOOLTIPS = {
     "model": (
         f"Which model to run. tiny comes with the pack: a preview without a download. {FIRST_CHOICE} "
         "Models on this computer come first, and the best of those is the default. "
@@ -140,10 +140,10 @@ class DepthAndNormals:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        models = model_widget(by_location(DEPTH_MODELS), _TOOLTIPS["model"], best_on_disk(BEST_FIRST, BUNDLED_MODEL))
+        models = model_widget(by_location(DEPTH_MODELS), LOOK_TOOLTIPS["model"], best_on_disk(BEST_FIRST, BUNDLED_MODEL))
         advanced = {
-            "film": labelled("one video", switch_widget(False, _TOOLTIPS["film"])),
-            "normalisation": choice_widget(NORMALISATIONS, _TOOLTIPS["normalisation"]),
+            "film": labelled("one video", switch_widget(False, LOOK_TOOLTIPS["film"])),
+            "normalisation": choice_widget(NORMALISATIONS, LOOK_TOOLTIPS["normalisation"]),
             "fov": fov_widget(TOOLTIPS["fov"]),
             "tiles": tiles_widget(),
             "refine": labelled("refine edges", switch_widget(False, REFINE)),
@@ -154,7 +154,7 @@ class DepthAndNormals:
             "optional": {
                 "model": models,
                 "resolution": network_side_widget(TOOLTIPS["resolution"]),
-                "depth_look": labelled("depth look", choice_widget(LOOKS, _TOOLTIPS["depth_look"])),
+                "depth_look": labelled("depth look", choice_widget(LOOKS, LOOK_TOOLTIPS["depth_look"])),
                 "coding": coding_widget(),
                 **{name: as_advanced(widget) for name, widget in advanced.items()},
             },
@@ -164,7 +164,7 @@ class DepthAndNormals:
     def VALIDATE_INPUTS(cls, model: str | None = BUNDLED_MODEL) -> bool | str:  # noqa: N802
         """Reports a model that has no depth, or is unknown, before anything is downloaded; None: it comes from another node."""
         try:
-            _check_model(BUNDLED_MODEL if model is None else model)
+            check_depth_model(BUNDLED_MODEL if model is None else model)
         except (TypeError, ValueError) as error:
             return str(error)
         return True
@@ -184,7 +184,7 @@ class DepthAndNormals:
         precision: str = AUTO,
     ) -> Any:
         """Returns the depth map, the normal map, the mask and the geometry, and shows both maps on the node."""
-        _check_model(model)
+        check_depth_model(model)
         check_choice("depth_look", depth_look, LOOKS)
         check_choice("coding", coding, CODINGS)
         check_choice("normalisation", normalisation, NORMALISATIONS)
@@ -193,12 +193,12 @@ class DepthAndNormals:
         estimate = estimate_images(partial(load_model, model, precision, choose_tiny("model")), image, settings)
         if normalisation == AUTO:
             normalisation = RUNNING if film else PER_IMAGE
-        depth, mask = _render_depth(estimate, _LOOKS[depth_look], normalisation)
+        depth, mask = render_look(estimate, depth_look, normalisation)
         (normals,) = RenderNormals().execute(estimate, coding)
-        return _shown((depth, normals, mask, estimate))
+        return with_shown_maps((depth, normals, mask, estimate))
 
 
-def _check_model(model: str) -> None:
+def check_depth_model(model: str) -> None:
     """Checks that a model predicts depth.
 
     Raises:
@@ -217,7 +217,9 @@ def _with_normals(estimate: Estimate) -> Estimate:
     return with_normals(estimate, near_far_ratio=NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
 
 
-def _render_depth(estimate: Estimate, look: _Look, normalisation: str) -> tuple[Tensor, Tensor]:
+def render_look(estimate: Estimate, depth_look: str, normalisation: str) -> tuple[Tensor, Tensor]:
+    """Renders depth as a choice of `LOOKS` says; returns the depth map and the mask."""
+    look = _LOOKS[depth_look]
     clipped = look.clipped and estimate.quantity is Quantity.METRIC_DEPTH
     low, high = METRIC_PERCENTILES if clipped else (0.0, 100.0)
     return RenderDepth().execute(
@@ -225,7 +227,7 @@ def _render_depth(estimate: Estimate, look: _Look, normalisation: str) -> tuple[
     )
 
 
-def _shown(result: tuple[Tensor, Tensor, Tensor, Estimate]) -> Any:
+def with_shown_maps(result: tuple[Tensor, Tensor, Tensor, Estimate]) -> Any:
     """Adds the maps of the first images to the result, for ComfyUI's own image view; outside ComfyUI the plain result."""
     if not in_comfyui():
         return result

@@ -21,6 +21,7 @@ from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import NormalMapCoding
 from ..geometry.estimate import Estimate
 from ..geometry.images.render import NORMALISATIONS, depth_to_image, normals_to_image
+from ..geometry.projections import need_perspective
 from ..model_loader.comfy.feedback import progress_bar
 from ..utils import to_images, to_planar
 from .batches import geometry_output, to_output
@@ -326,6 +327,7 @@ class LbmNormals(_NormalsNode):
 def _check_depth(geometry: Any, image: Tensor) -> Estimate:
     """Checks the geometry to compare with, before the model runs."""
     estimate = check_geometry(geometry)
+    need_perspective(estimate, "the check of normals")
     if estimate.depth is None:
         raise ValueError("the geometry to check with has no depth; expected raw depth of the same images")
     check_count("geometry", estimate.batch, "image", len(to_planar(image)), one_for_all=False)

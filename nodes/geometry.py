@@ -20,6 +20,9 @@ from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files.unlabelled import depth_mask
 from ..geometry.images.depth_image import LINEAR_IN, image_to_depth
 from ..geometry.images.render import NEAR
+from ..geometry.kinds import Projection
+from ..geometry.panorama.normals import panorama_normals
+from ..geometry.projections import need_perspective
 from ..geometry.surfaces.derive import with_normals
 from ..geometry.surfaces.normals import EDGES, depth_to_normals, dmap2norm, midas_normals
 from ..geometry.temporal.stabilization import VideoOptions
@@ -399,6 +402,8 @@ class NormalsFromDepth:
         check_camera(fov, near_far_ratio)
         check_range("a", a, 0, MAX_A)
         check_range("bg_threshold", bg_threshold, 0, 1)
+        if method != PLANE_FIT:
+            need_perspective(estimate, f"the method {method}")
         if method == PLANE_FIT:
             derive, axes = partial(_plane_fit, edges=edges, fov=fov, near_far_ratio=near_far_ratio), Axes.OPENGL
         else:
@@ -411,7 +416,10 @@ class NormalsFromDepth:
 
 
 def _plane_fit(estimate: Estimate, edges: str, fov: float, near_far_ratio: float) -> Tensor:
-    depth, intrinsics = assumed_depth(estimate, near_far_ratio), assumed_intrinsics(estimate, fov)
+    depth = assumed_depth(estimate, near_far_ratio)
+    if estimate.projection is Projection.EQUIRECTANGULAR and not fov:
+        return panorama_normals(depth, estimate.mask, edges)
+    intrinsics = assumed_intrinsics(estimate, fov)
     return depth_to_normals(depth, intrinsics, estimate.mask, edges)
 
 

@@ -12,6 +12,7 @@ from ..geometry.camera import fov_from_intrinsics
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files.packed_maps import preview_maps, preview_size
 from ..geometry.images.render import depth_to_image, normals_to_image
+from ..geometry.kinds import Projection
 from ..utils import resize_image, to_rgb
 from .batches import one_by_one, to_output
 from .checks import check_count, check_geometry
@@ -79,7 +80,9 @@ class PreviewGeometry:
             rows.append(to_output(torch.cat(tiles, 3)))
             lines.append(describe(part))
             colours = tiles[0] if images is None else images[min(index, len(images) - 1)][None]
-            payloads.append(_payload(colours, small, part, lines[-1]))
+            # The 3D view is that of a pinhole camera.
+            flat = part.projection is not Projection.PERSPECTIVE
+            payloads.append(image_payload(colours, text=lines[-1]) if flat else _payload(colours, small, part, lines[-1]))
         maps = torch.cat(rows)
         files = [temporary_png(row.movedim(-1, 1)) for row in rows] if in_comfyui() else []
         return shown_on_node((maps, "\n".join(lines)), payloads, text=lines, images=files)
@@ -90,6 +93,8 @@ def describe(estimate: Estimate) -> str:
     words = []
     if estimate.depth is not None and estimate.quantity is not None:
         words.append(_describe_depth(estimate.depth, estimate.quantity, estimate.depth_valid))
+    if estimate.projection is not Projection.PERSPECTIVE:
+        words.append("panorama")
     if estimate.intrinsics is not None:
         fov = float(fov_from_intrinsics(estimate.intrinsics, estimate.height, estimate.width))
         words.append(f"fov {fov:.0f}°")

@@ -17,6 +17,8 @@ _ALSO = {
     "depth estimation": "深度估计 单目深度 デプス 深度推定",
     "video depth": "视频深度 深度视频 動画の深度 ビデオ深度 デプス",
     "metric depth": "度量深度 メトリック深度",
+    "panorama": "全景 全景图 全景圖 パノラマ 全天球",
+    "360 depth": "全景深度 360度 VR 360度の深度 デプス",
     "disparity": "视差图 視差",
     "normal map": "法线贴图 法线图 法線貼圖 ノーマルマップ 法線マップ",
     "surface normals": "法线估计 表面法线 法線推定 ノーマル",

@@ -11,6 +11,7 @@ from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import convert_normals
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.images.normal_map_image import image_to_normals
+from ..geometry.projections import need_perspective
 from ..geometry.surfaces.derive import with_normals
 from ..geometry.textures.height import check_size, height_to_normals, image_to_height
 from ..utils import resize_map, to_rgb
@@ -81,7 +82,9 @@ def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask:
         has_normal = has_normals(image)
         known = Estimate(normals=image_to_normals(image, coding), mask=None if bool(has_normal.all()) else has_normal)
     else:
-        known = _derived(check_geometry(geometry))
+        estimate = check_geometry(geometry)
+        need_perspective(estimate, "a texture map")
+        known = _derived(estimate)
     if mask is None:
         return known
     linked = _mask_of(mask, known)

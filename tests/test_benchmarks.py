@@ -96,6 +96,7 @@ RUNS = {
     "depth_of_field.py": (["SCENES/lens"], "mean +"),
     "roll_off.py": (["SCENES/views.npz"], "ours +"),
     "objects.py": (["--side", "128", "--scenes", "1"], "network   object"),
+    "panorama.py": (["--width", "128", "--side", "48"], r"\| street \| tiny"),
     "sky.py": (["--side", "128"], "all rooms"),
     "relief_sign.py": (["--side", "96", "--seeds", "1"], "all +48 +15"),
     "textures.py": (["--rounds", "1", "--rays", "4", "--side", "48", *SMALL], "occlusion of depth"),

@@ -38,8 +38,9 @@ from ...geometry.surfaces.derive import with_normals
 from ...geometry.surfaces.mesh import MeshOptions
 from ...geometry.views.stereo import StereoOptions, StereoPair, compose, compose_holes, stereo_pair
 from ...model_loader import Model, load_model
+from ...model_loader.inference.panorama import check_panorama_model
 from ...utils import to_planar
-from ..output_choices import CODING_CHOICES, COMPOSITING, HOLES, STEREO_CHOICES
+from ..output_choices import CODING_CHOICES, COMPOSITING, HOLES, PANORAMA_CHOICES, STEREO_CHOICES
 from .outputs import Outputs
 from .records import mark
 from .sources import VIDEOS
@@ -74,6 +75,8 @@ class Options:
         normal_bits: Of each of its channels, 8 or 16.
         half: EXR with 16-bit floats, as `SaveOptions.half`.
         refine_steps: As `annotators.moge.MogeOptions`; None = the default, and for any other model.
+        panorama: Whether images are panoramas of the whole sphere.
+        any_aspect: As `Model.estimate_panorama`.
     """
 
     model: str = BUNDLED_MODEL
@@ -91,6 +94,8 @@ class Options:
     normal_bits: int = 8
     half: bool = False
     refine_steps: int | None = None
+    panorama: bool = False
+    any_aspect: bool = False
 
     def settings(self, writes: Sequence[str]) -> dict[str, Any]:
         """The settings that decide on the results, as the record of an image holds them; known before a model is loaded.
@@ -99,7 +104,7 @@ class Options:
             ValueError: An unknown model.
         """
         asked = asdict(self)
-        for name in ("tiles", "refine"):  # records from before there were these stay good
+        for name in ("tiles", "refine", "panorama", "any_aspect"):  # records from before there were these stay good
             if not asked[name]:
                 del asked[name]
         if self.refine_steps is None:
@@ -177,6 +182,12 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
         raise ValueError(f"unknown coding {options.coding!r}; accepted: {', '.join(CODING_CHOICES)}")
     spec = find_spec(options.model)
     options.checked_steps()
+    if options.panorama:
+        check_panorama_model(spec)
+        if not spec.in_metres:
+            logger.info("%s gives no metres: the distances of a panorama are up to scale", spec.id)
+        if refused := [name for name in writes if name not in PANORAMA_CHOICES]:
+            raise ValueError(f"{refused[0]} cannot be made of a panorama; of panoramas are written {', '.join(PANORAMA_CHOICES)}")
     if options.size:
         log_used_size(spec, options.size)
     gives = {"depth"} if spec.quantity else set()
@@ -191,17 +202,18 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
             if spec.quantity is None:
                 raise ValueError(f"{spec.id} gives {spec.gives}; images for both eyes ({name}) need depth: choose another model")
         elif name not in ("depth", "normals"):
-            _check_format(name, spec, options.fov, options.near_far_ratio)
+            _check_format(name, spec, options)
 
 
-def _check_format(name: str, spec: ModelSpec, fov: float, near_far_ratio: float | None) -> None:
+def _check_format(name: str, spec: ModelSpec, options: Options) -> None:
+    fov, near_far_ratio = options.fov, options.near_far_ratio
     chosen = FORMATS[".exr" if name == COMPOSITING else f".{name}"]
     chosen.check_library()
     if not chosen.surface:
         return
     if spec.quantity is None:
         raise ValueError(f"{spec.id} gives {spec.gives}; a mesh ({name}) needs depth: choose another model")
-    if name == "stl":
+    if name == "stl" or options.panorama:  # what is assumed of photos
         return
     if spec.quantity is not Quantity.METRIC_DEPTH:
         ratio = f"{near_far_ratio:g}, as --near-far-ratio says" if near_far_ratio else "3 or so; --near-far-ratio N says it"
@@ -258,6 +270,8 @@ def read(path: Path) -> Tensor:
 def estimate(model: Model, images: Tensor, options: Options) -> Estimate:
     """The estimate of images (B, 3, H, W) in [0, 1], at their size, with the normals that follow from depth."""
     derive = partial(with_normals, near_far_ratio=options.near_far_ratio)
+    if options.panorama:
+        return model.estimate_panorama(images, options.size, any_aspect=options.any_aspect, derive=derive)
     in_tiles: dict[str, Any] = {"tiles": options.tiles} if options.tiles else {}
     return model.estimate(images, options.size, fov=options.fov, derive=derive, refine=options.refine, **in_tiles)
 

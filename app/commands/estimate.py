@@ -60,6 +60,7 @@ COMMON = (
 
 _OF_STEREO = ("--divergence", "--convergence", "--original")
 _OF_SHARDS = ("--numbers", "--shard-size")
+_OF_PHOTOS = ("--fov", "--tiles", "--refine", "--near-far-ratio")
 _OF_DEPTH_ALONE = {"depth", "stl", *STEREO_CHOICES}
 """Outputs of depth as the model gives it, whatever the ratio of its ends is."""
 
@@ -75,6 +76,10 @@ def add_estimate(parser: Parser) -> None:
     parser.add_argument("--half", action="store_true", help=half)
     fov = "field of view of the images' longer side, where the camera is known (makes Depth Anything 3's and Metric3D's metres right)"
     parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
+    panorama = "images are 360° panorama photos (equirectangular, twice as wide as high); depth is the distance in each direction"
+    parser.add_argument("--panorama", action="store_true", help=panorama)
+    any_aspect = "with --panorama: take images of any sides for the whole sphere as they are"
+    parser.add_argument("--any-aspect", action="store_true", help=any_aspect)
     ratio = (
         "how many times farther the far end of the scene is than the near end, above 1, for normals of depth that is not metric "
         "(default: 3, or 30 where the model itself marks the sky; 30 suits landscapes)"
@@ -197,6 +202,8 @@ def _options(arguments: argparse.Namespace) -> Options:
         coding=arguments.coding,
         normal_bits=arguments.normal_bits,
         half=arguments.half,
+        panorama=arguments.panorama,
+        any_aspect=arguments.any_aspect,
     )
 
 
@@ -207,6 +214,10 @@ def _writes(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 def _refuse_useless(arguments: argparse.Namespace, writes: tuple[str, ...]) -> None:
     """Refuses options that say nothing of what is written, or of who does the work."""
+    if arguments.panorama:
+        refuse_options(arguments, _OF_PHOTOS, "is for photos, and --panorama is set; leave one of them out")
+    elif "--any-aspect" in arguments.parser.options:
+        refuse_options(arguments, ("--any-aspect",), "is for panoramas; add --panorama, or leave it out")
     if "--up" in arguments.parser.options and "ply" not in writes:
         refuse_options(arguments, ("--up",), "is for a PLY, and none is asked for: add --also ply, or leave it out")
     if "--coding" in arguments.parser.options and "normals" not in writes:

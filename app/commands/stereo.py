@@ -28,7 +28,16 @@ def add_stereo(parser: Parser) -> None:
     parser.add_argument("--holes", action="store_true", help="also write <image>..._holes.png: the mask of the pixels that were filled in")
     parser.common = frozenset(COMMON)
     parser.set_defaults(
-        run=_stereo, fov=0.0, near_far_ratio=None, up=None, coding=CODING_CHOICES[0], normal_bits=8, half=False, engine="local"
+        run=_stereo,
+        fov=0.0,
+        near_far_ratio=None,
+        up=None,
+        coding=CODING_CHOICES[0],
+        normal_bits=8,
+        half=False,
+        engine="local",
+        panorama=False,
+        any_aspect=False,
     )
 
 

@@ -337,6 +337,7 @@ def _read_normals(arguments: argparse.Namespace) -> Estimate:
     from ...geometry.estimate import Estimate
     from ...geometry.files import load_estimate
     from ...geometry.images.normal_map_image import image_to_normals
+    from ...geometry.projections import need_perspective
     from ...geometry.surfaces.derive import with_normals
     from ..batch.per_image import read
 
@@ -346,7 +347,9 @@ def _read_normals(arguments: argparse.Namespace) -> Estimate:
         normals = image_to_normals(image, arguments.coding, str(arguments.image))
         return Estimate(normals=normals, mask=None if bool(counts.all()) else counts)
     refuse_options(arguments, ("--coding",), f"says how an image stores normals, and {arguments.image} holds numbers; leave it out")
-    known = with_normals(load_estimate(arguments.image))
+    loaded = load_estimate(arguments.image)
+    need_perspective(loaded, "a texture map")
+    known = with_normals(loaded)
     if known.normals is None:
         raise ValueError(f"{arguments.image} holds relative depth and no normals; its slopes are not known")
     return known
@@ -360,6 +363,7 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
     from ...geometry.files import load_estimate
     from ...geometry.files.image_files import decode_image
     from ...geometry.files.paths import read_bytes
+    from ...geometry.projections import need_perspective
     from ...geometry.textures.height import image_to_height
     from ..batch.per_image import read
 
@@ -369,6 +373,7 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
             arguments, ("--height-range",), f"says what the grey levels of an image mean, and {path} holds numbers; leave it out"
         )
         known = load_estimate(path, Quantity.RELATIVE_DEPTH)
+        need_perspective(known, "a texture map")
         if known.depth is None:
             raise ValueError(f"{path} holds normals and no heights; integrate them with `depth-normal texture height`")
         return torch.where(known.depth_valid, known.depth, torch.nan) if known.depth_valid is not None else known.depth

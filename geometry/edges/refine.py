@@ -14,6 +14,7 @@ from ...utils import resize_map
 from ..checks import check_alike, check_map, check_range
 from ..estimate import Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, measure_range
+from ..projections import need_perspective
 from .depth_edges import largest_within
 from .ramp_sharpening import ramp_width, sharpen_ramps
 
@@ -65,6 +66,7 @@ def refine_geometry(
     Source:
         See `ramp_sharpening`.
     """
+    need_perspective(estimate, "the refinement of edges")
     estimate.known_depth()
     check_map(image, 3, "image")
     check_range("strength", strength, 0, MAX_STRENGTH)

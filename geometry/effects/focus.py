@@ -12,6 +12,7 @@ from ..assumptions import assumed_intrinsics
 from ..checks import check_choice, check_range
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..estimate import Estimate
+from ..projections import need_perspective
 from .depths import UNITS, Depths, check_limit, depth_of, known_depths
 from .lens import SHARP_SHARE, aperture_scale, circle_of_confusion, sharp_range
 
@@ -78,6 +79,7 @@ def focused(estimate: Estimate, image: Tensor, focus: Focus) -> Focused:
     Raises:
         ValueError: No depth, metres or an f-number where the depth has no metres, or a focus that no such lens has.
     """
+    need_perspective(estimate, "depth of field")
     depths = known_depths(estimate)
     if focus.f_number and not depths.is_metric:
         raise ValueError("an f-number needs depth in metres, and this depth has none: give the blur in percent instead")

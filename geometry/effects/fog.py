@@ -13,6 +13,7 @@ from ..checks import check_map, check_not_negative
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..estimate import Estimate
 from ..images.srgb import linear_to_srgb, srgb_to_linear
+from ..projections import need_perspective
 from ..regions.sky import predicted_sky, sky_alpha
 from .depths import known_depths
 
@@ -52,6 +53,7 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, with_sky: bool = Tru
     Raises:
         ValueError: No depth.
     """
+    need_perspective(estimate, "fog")
     depths, camera, shown = known_depths(estimate), assumed_intrinsics(estimate), image.clamp(0, 1)
     depth = sharpen_depth_edges(depths.depth, edge_radius(*image.shape[-2:]), image=shown)
     through = fog_transmittance(depth, camera, **vars(fog))

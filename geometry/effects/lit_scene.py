@@ -12,6 +12,7 @@ from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..conventions import convert_normals, unit_normals
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..estimate import Axes, Estimate, Quantity
+from ..projections import need_perspective
 from ..regions.sky import predicted_sky, sky_alpha
 from ..surfaces.derive import with_normals
 from ..surfaces.plane_fit import by_bands
@@ -49,6 +50,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         estimate: Of the image, at any size.
         sky: (1, 1, H, W) bool, where the sky is; True = `sky_alpha`, False = nowhere.
     """
+    need_perspective(estimate, "relighting")
     height, width = image.shape[-2:]
     ratio = NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None
     sized = with_normals(estimate, near_far_ratio=ratio).resized(height, width)

@@ -22,6 +22,7 @@ from ..checks import check_image_of
 from ..conventions import convert_normals
 from ..estimate import Axes, Estimate, Quantity
 from ..images.srgb import srgb_to_linear
+from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from .exr import AXES, INTRINSICS, QUANTITY, openexr, write_channels
 from .paths import atomic_path, one_image, write_bytes
@@ -76,6 +77,7 @@ def write_compositing_exr(
     openexr()  # before any work
     path = Path(path)
     one_image(estimate, "an .exr file")
+    need_perspective(estimate, "EXR for compositing")
     if image is not None:
         check_image_of(image, 1, estimate.height, estimate.width)
         image = resize_map(image.detach().cpu().float().clamp(0, 1), estimate.height, estimate.width)

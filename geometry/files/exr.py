@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..checks import check_intrinsics
 from ..estimate import Axes, Estimate, Quantity
+from ..kinds import Projection
 from .paths import MAX_NUMBERS, FileFormatError, atomic_path, check_size, checked_file, damage_named, one_image
 from .unlabelled import depth_mask, planes_to_map, unnamed_map
 
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 MAGIC = b"v/1\x01"
 _HALF_MAX = 65504.0
 QUANTITY, AXES, INTRINSICS = "depthNormalQuantity", "depthNormalAxes", "depthNormalIntrinsics"
+PROJECTION = "depthNormalProjection"
 """Attributes of the header."""
 _NORMAL = re.compile(r"(?:.*\.)?(?:n|normals?)\.([xyz])", re.IGNORECASE)
 _DEPTH = re.compile(r"z|depth|(?:.*\.)?depth\.[zvyr]", re.IGNORECASE)
@@ -39,7 +41,8 @@ def write_exr(path: str | os.PathLike[str], estimate: Estimate, half: bool = Fal
     Channels: `Z` depth, `N.X`, `N.Y`, `N.Z` normals, `mask` (16 bits, 1 = trusted), `confidence`; what the estimate lacks is left out.
     `R`, `G`, `B` repeat the depth (where there is none, the normals' X, Y, Z), since viewers, OpenCV and ComfyUI's Load Image look at
     these alone; they are 32 bits even beside 16. Header attributes: `depthNormalQuantity`, `depthNormalAxes` (strings, as the
-    values of `Quantity` and `Axes`), `depthNormalIntrinsics` (m33f, pixels, centre of the first pixel = (0, 0)).
+    values of `Quantity` and `Axes`), `depthNormalIntrinsics` (m33f, pixels, centre of the first pixel = (0, 0)). A panorama has
+    `depthNormalProjection` (a string, as of `Projection`) too.
 
     ComfyUI's Load Image gives the numbers of R, G, B where the width is a multiple of 32; at other widths it clips them to 0..1.
 
@@ -64,6 +67,8 @@ def write_exr(path: str | os.PathLike[str], estimate: Estimate, half: bool = Fal
         header[AXES] = estimate.axes.value
     if estimate.intrinsics is not None:
         header[INTRINSICS] = estimate.intrinsics[0].detach().cpu().float().numpy()
+    if estimate.projection is not Projection.PERSPECTIVE:
+        header[PROJECTION] = estimate.projection.value
     write_channels(path, header, pixels)
 
 
@@ -120,6 +125,7 @@ def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
     try:
         quantity = Quantity(words[QUANTITY]) if words[QUANTITY] else quantity
         known_axes = Axes(words[AXES]) if words[AXES] else axes
+        projection = Projection(header.get(PROJECTION) or Projection.PERSPECTIVE)
     except ValueError as error:
         raise FileFormatError(f"{path}: the header says {error}") from error
     depth, normals = _named_maps(path, channels, world_normals=_BLENDER in header and known_axes is None)
@@ -135,6 +141,7 @@ def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
         axes=known_axes or Axes.OPENGL,
         mask=mask,
         confidence=next((planes_to_map([channels[name]]) for name in _CONFIDENCES if name in channels), None),
+        projection=projection,
     )
     return _with_intrinsics(path, estimate, header.get(INTRINSICS))
 

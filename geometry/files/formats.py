@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..estimate import Axes, Estimate, Quantity
+from ..projections import need_perspective
 from .compositing_exr import write_compositing_exr
 from .estimate_meshes import SaveOptions, save_surface
 from .exr import openexr, read_exr, write_exr
@@ -139,6 +140,7 @@ def _beside(path: Path) -> Path:
 
 def _write_maps(path: Path, estimate: Estimate, write_depth: Callable, write_normals: Callable) -> None:
     """Depth to `path`, normals beside it; normals alone to `path`. Neither appears unless both could be written."""
+    need_perspective(estimate, f"a {path.suffix} file, which does not keep the projection,")
     if estimate.depth is None:
         write_normals(path, estimate)
     elif estimate.normals is None:

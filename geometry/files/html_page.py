@@ -20,6 +20,7 @@ from ..assumptions import assumed_intrinsics, filled_depth
 from ..checks import check_image_of
 from ..effects.shadows import half_thickness
 from ..estimate import Estimate
+from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from .packed_maps import THICKEST, pack_maps, preview_maps, preview_size
 from .page_scripts import WEB, joined_scripts
@@ -65,6 +66,7 @@ def page_payload(estimate: Estimate, image: Tensor | None = None, longest: int =
         ValueError: More than one image, or an image that is not of the estimate.
     """
     one_image(estimate, "a page")
+    need_perspective(estimate, "a page with a 3D view")
     if image is not None:
         check_image_of(image, 1, estimate.height, estimate.width)
     size = preview_size(estimate.height, estimate.width, longest)

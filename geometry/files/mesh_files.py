@@ -27,7 +27,7 @@ GLB_LIMIT = 2**32 - 1
 _FLOAT, _USHORT, _UINT = 5126, 5123, 5125
 _DTYPES = {_FLOAT: "<f4", _USHORT: "<u2", _UINT: "<u4"}
 _VERTICES, _INDICES = 34962, 34963
-_CLAMPED, _LINEAR, _SMOOTH = 33071, 9729, 9987
+_CLAMPED, _REPEATED, _LINEAR, _SMOOTH = 33071, 10497, 9729, 9987
 _JPEG_QUALITY = 92
 _STL_HEADER = b"ComfyUI-Depth-Normal, millimetres".ljust(80)
 _STL_TRIANGLES = 2**18
@@ -174,7 +174,9 @@ class _Document:
         if textured:
             assert mesh.texture is not None
             image = self._add("images", {"bufferView": self._block(_jpeg(mesh.texture)), "mimeType": "image/jpeg"})
-            filters = {"magFilter": _LINEAR, "minFilter": _SMOOTH, "wrapS": _CLAMPED, "wrapT": _CLAMPED}
+            # A panorama's texture goes on at its other border.
+            around = mesh.uvs is not None and len(mesh.uvs) > 0 and float(mesh.uvs[:, 0].max()) > 1
+            filters = {"magFilter": _LINEAR, "minFilter": _SMOOTH, "wrapS": _REPEATED if around else _CLAMPED, "wrapT": _CLAMPED}
             texture = {"source": image, "sampler": self._add("samplers", filters)}
             surface["baseColorTexture"] = {"index": self._add("textures", texture)}
         if textured or mesh.colours is not None:

@@ -15,12 +15,13 @@ from torch import Tensor
 from ..checks import check_extrinsics, check_intrinsics
 from ..conventions import unit_normals
 from ..estimate import Axes, Estimate, Quantity
+from ..kinds import Projection
 from .paths import MAX_NUMBERS, MAX_PIXELS, FileFormatError, atomic_path, checked_file, damage_named
 from .unlabelled import depth_mask
 
 _MAPS = ("depth", "normals", "mask", "intrinsics", "extrinsics", "confidence", "dmap", "nmap")
 _MATRICES = {"intrinsics": check_intrinsics, "extrinsics": check_extrinsics}
-_WORDS = ("quantity", "axes")
+_WORDS = ("quantity", "axes", "projection")
 _MAX_WORD_BYTES = 256
 _BAND_NUMBERS = 2**20
 
@@ -34,7 +35,7 @@ def write_npz(path: str | os.PathLike[str], estimate: Estimate) -> None:
     Keys: `depth` (H, W) and `quantity`, `normals` (H, W, 3) and `axes`, `confidence` (H, W): float32; `mask` (H, W): bool;
     `intrinsics` (3, 3): float32, pixels, centre of the first pixel = (0, 0); `extrinsics` (3, 4): float32, from the world to the camera,
     as `Estimate` has them. What the estimate lacks is left out. A batch of more than one image puts B in front of every shape.
-    `quantity` and `axes` are strings, as the values of `Quantity` and `Axes`.
+    `quantity` and `axes` are strings, as the values of `Quantity` and `Axes`. A panorama has `projection` too, that of `Projection`.
 
     Args:
         path: The file, named as given (no `.npz` is added).
@@ -45,6 +46,8 @@ def write_npz(path: str | os.PathLike[str], estimate: Estimate) -> None:
         words["quantity"] = estimate.quantity.value
     if estimate.normals is not None:
         words["axes"] = estimate.axes.value
+    if estimate.projection is not Projection.PERSPECTIVE:
+        words["projection"] = estimate.projection.value
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "x") as archive:
         for key, values in estimate.maps.items():
             with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
@@ -104,7 +107,7 @@ def read_npz(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
     try:
         quantity = Quantity(words["quantity"]) if "quantity" in words else quantity
         axes = Axes(words["axes"]) if "axes" in words else axes
-        return _to_estimate(path, maps, quantity, axes)
+        return _to_estimate(path, maps, quantity, axes, Projection(words.get("projection", Projection.PERSPECTIVE)))
     except FileFormatError:
         raise
     except ValueError as error:  # what is read well but does not fit together
@@ -167,7 +170,9 @@ def _read_map(archive: zipfile.ZipFile, key: str) -> np.ndarray:
         return array.astype(bool if key == "mask" else np.float32, copy=False)
 
 
-def _to_estimate(path: os.PathLike[str], maps: dict[str, np.ndarray], quantity: Quantity | None, axes: Axes | None) -> Estimate:
+def _to_estimate(
+    path: os.PathLike[str], maps: dict[str, np.ndarray], quantity: Quantity | None, axes: Axes | None, projection: Projection
+) -> Estimate:
     if not {"depth", "normals", "dmap", "nmap"} & maps.keys():
         raise FileFormatError(f"{path}: neither depth nor normals: expected the keys 'depth' and/or 'normals' (or 'dmap', 'nmap')")
     planes = {key: _channel_first(path, key, maps[key], 1) for key in ("depth", "mask", "confidence") if key in maps}
@@ -193,6 +198,7 @@ def _to_estimate(path: os.PathLike[str], maps: dict[str, np.ndarray], quantity: 
         axes=axes or Axes.OPENGL,
         mask=mask,
         confidence=planes.get("confidence"),
+        projection=projection,
     )
     arrays = {name: maps[name] if maps[name].ndim > 2 else maps[name][None] for name in _MATRICES if name in maps}
     matrices = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}

@@ -41,7 +41,7 @@ def preview_maps(estimate: Estimate, height: int, width: int) -> Estimate:
     normals = None
     if estimate.normals is not None:
         normals = replace(estimate, depth=None, quantity=None, confidence=None).resized(height, width).normals
-    return Estimate(depth, estimate.quantity, normals, estimate.axes, mask, intrinsics)
+    return Estimate(depth, estimate.quantity, normals, estimate.axes, mask, intrinsics, projection=estimate.projection)
 
 
 def nearest(values: Tensor, height: int, width: int) -> Tensor:

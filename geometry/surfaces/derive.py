@@ -6,6 +6,8 @@ from dataclasses import replace
 
 from ..assumptions import assumed_depth, assumed_intrinsics
 from ..estimate import Axes, Estimate, Quantity
+from ..kinds import Projection
+from ..panorama.normals import panorama_normals
 from .normals import depth_to_normals
 
 
@@ -26,6 +28,10 @@ def with_normals(estimate: Estimate, edges: str = "auto", near_far_ratio: float 
     if estimate.normals is not None or (estimate.quantity is Quantity.RELATIVE_DEPTH and not near_far_ratio):
         return estimate
     _, _, valid = estimate.known_depth()
-    normals = depth_to_normals(assumed_depth(estimate, near_far_ratio), assumed_intrinsics(estimate), estimate.mask, edges)
+    depth = assumed_depth(estimate, near_far_ratio)
+    if estimate.projection is Projection.EQUIRECTANGULAR:
+        normals = panorama_normals(depth, estimate.mask, edges)
+    else:
+        normals = depth_to_normals(depth, assumed_intrinsics(estimate), estimate.mask, edges)
     # Where there is no depth the normals are invented, and only the mask can tell.
     return replace(estimate, normals=normals, axes=Axes.OPENGL, mask=estimate.mask if bool(valid.all()) else valid)

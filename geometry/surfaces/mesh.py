@@ -18,6 +18,10 @@ from ..conventions import camera_to_world_normals, convert_normals
 from ..errors import InvalidArgumentError
 from ..estimate import Axes, Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
+from ..kinds import Projection
+from ..panorama.closed_grid import closed_triangles, cut_closed_grid
+from ..panorama.sphere import panorama_directions
+from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from ..valid import FAR_AWAY
 from .mesh_cuts import MAX_JUMP, Joins, cut_grid, grid_triangles
@@ -99,7 +103,8 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
     """The surface that an image shows; of views of one scene (an estimate with extrinsics), that of each.
 
     A point for each trusted pixel that a triangle needs; triangles between neighbours that are one surface (`cutting`). An image whose
-    pixels are nowhere joined (one row) gives its points alone. Where views overlap, each gives its own points.
+    pixels are nowhere joined (one row) gives its points alone. Where views overlap, each gives its own points. Of a panorama it is a closed
+    surface around the camera, seen from inside: stitched behind the camera, where points are there twice, and closed at the poles.
 
     Args:
         estimate: With depth; one image, or with extrinsics any number of them. Disparity becomes assumed depth. Normals become the
@@ -114,12 +119,15 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
         ValueError: Several images without extrinsics, no depth, an image of another batch or shape, or no pixel with a value.
     """
     options = options or MeshOptions()
-    return [_surface(*view, options) for view in sampled_views(estimate, image, options)]
+    surface = _surface if estimate.projection is Projection.PERSPECTIVE else _sphere
+    return [surface(*view, options) for view in sampled_views(estimate, image, options)]
 
 
 def sampled_views(estimate: Estimate, image: Tensor | None, options: MeshOptions) -> list[tuple[Estimate, Tensor | None, SampledGrid]]:
     """Each image with the pixels that become points; takes and raises what `depth_to_meshes` does."""
     estimate.known_depth()
+    if options.fov:
+        need_perspective(estimate, "a field of view")
     if estimate.extrinsics is None and estimate.batch != 1:
         raise ValueError(f"a mesh holds one image, the batch has {estimate.batch}; write each to its own")
     if estimate.extrinsics is not None:
@@ -162,6 +170,8 @@ def describe_source(estimate: Estimate, options: MeshOptions | None = None) -> s
     else:
         assert estimate.quantity is not None
         words = f"{estimate.quantity.value.replace('_', ' ')}: likely depth, near:far 1:{far / near:.3g}"
+    if estimate.projection is not Projection.PERSPECTIVE:
+        return f"{words}; panorama"
     fov = float(fov_from_intrinsics(assumed_intrinsics(estimate, options.fov)[:1].cpu(), estimate.height, estimate.width))
     known = "asked for" if options.fov else "assumed" if estimate.intrinsics is None else "known"
     return f"{words}; field of view {fov:.3g}° ({known})"
@@ -198,7 +208,8 @@ class SampledGrid(NamedTuple):
     """Every `step`-th pixel of one image, beginning with `first` in rows and columns.
 
     Attributes:
-        depth: (1, 1, h, w), with steps at edges; 1 where not valid.
+        depth: (1, 1, h, w), with steps at edges; 1 where not valid. Of a panorama, as of `valid` and `colours`, the first column is there
+            again behind the last one.
         valid: (1, 1, h, w) bool.
         colours: (1, 3, h, w) sRGB in [0, 1], None without an image.
         joins: Which neighbours share a surface.
@@ -224,17 +235,20 @@ class SampledGrid(NamedTuple):
 
 def _sample_grid(view: Estimate, image: Tensor | None, step: int, options: MeshOptions) -> SampledGrid:
     """Every `step`-th pixel of one image as a surface is made of them: valid ones, without the sky."""
-    height, width = view.height, view.width
-    first = (min(step, height, width) - 1) // 2
+    first = (min(step, view.height, view.width) - 1) // 2
     picked = (..., slice(first, None, step), slice(first, None, step))
     depth = _distances(view, options)
     valid = (depth > 0) & (depth < FAR_AWAY)
-    resized = None if image is None else resize_map(image, height, width)
+    resized = None if image is None else resize_map(image, view.height, view.width)
     if resized is not None and options.drop_sky:
         valid &= sky_alpha(resized, view) <= 0.5
     depth, valid = depth[picked].contiguous().float(), valid[picked].contiguous()
     resized = None if resized is None else resized[picked].contiguous().clamp(0, 1)
-    depth, joins = cut_grid(depth, valid, resized, options.edges, options.max_jump)
+    if view.projection is Projection.PERSPECTIVE:
+        depth, joins = cut_grid(depth, valid, resized, options.edges, options.max_jump)
+    else:
+        depth, joins = cut_closed_grid(depth, valid, resized, options.edges, options.max_jump)
+        valid, resized = _closed(valid), None if resized is None else _closed(resized)
     return SampledGrid(depth.where(valid, 1), valid, resized, joins, picked, first, step)
 
 
@@ -253,6 +267,39 @@ def _surface(view: Estimate, image: Tensor | None, grid: SampledGrid, options: M
     if image is None or grid.colours is None:
         return mesh
     return _dressed(mesh, image, at_points(grid.colours), used, grid.first, grid.step, (view.height, view.width))
+
+
+def _sphere(view: Estimate, image: Tensor | None, grid: SampledGrid, options: MeshOptions) -> Mesh:
+    """The surface around the camera that a panorama shows; empty where no pixel is valid."""
+    used, triangles, poles = closed_triangles(grid.depth[0, 0].numpy(), grid.joins)
+    chosen = torch.from_numpy(used)
+    directions = panorama_directions(view.height, view.width)[grid.picked]
+    ends = [row for row, closed in zip((0, -1), poles, strict=True) if closed]
+
+    def at_points(maps: Tensor) -> np.ndarray:
+        """The maps' values at the points, and at the poles their mean over the ring around."""
+        values = maps.detach()[0].movedim(0, -1)
+        return torch.cat((values[chosen], *(values[row][chosen[row]].mean(0, keepdim=True) for row in ends))).float().contiguous().numpy()
+
+    points = at_points(convert_normals(_closed(directions) * grid.depth, Axes.OPENCV, Axes.OPENGL))
+    if ends:
+        points[-len(ends) :, (0, 2)] = 0  # straight above and below, as high as the ring is
+    normals = None if view.normals is None else _closed(_unit(convert_normals(view.normals[grid.picked], view.axes, Axes.OPENGL)))
+    mesh = Mesh(points, triangles, None if normals is None else at_points(normals))
+    if image is None or grid.colours is None:
+        return mesh
+    mesh = _dressed(mesh, image, at_points(grid.colours), used, grid.first, grid.step, (view.height, view.width))
+    assert mesh.uvs is not None
+    behind = (np.nonzero(used)[1] == used.shape[1] - 1).nonzero()[0]
+    mesh.uvs[behind, 0] = 1 + (grid.first + 0.5) / view.width  # the texture goes on at its other border
+    if ends:
+        mesh.uvs[-len(ends) :] = [(0.5, 0.0 if row == 0 else 1.0) for row in ends]
+    return mesh
+
+
+def _closed(maps: Tensor) -> Tensor:
+    """Maps of a panorama with the first column again behind the last one."""
+    return torch.cat((maps, maps[..., :1]), -1)
 
 
 def _placed(view: Estimate, grid: SampledGrid, options: MeshOptions) -> tuple[Tensor, Tensor | None]:
@@ -278,8 +325,8 @@ def _unit(normals: Tensor) -> Tensor:
 def _dressed(mesh: Mesh, image: Tensor, colours: np.ndarray, used: np.ndarray, first: int, step: int, size: tuple[int, int]) -> Mesh:
     """The mesh with its colours, and with the image as its texture."""
     rows, columns = np.nonzero(used)
-    uvs = np.empty((len(rows), 2), np.float32)
-    uvs[:, 0] = (first + step * columns + 0.5) / size[1]
-    uvs[:, 1] = (first + step * rows + 0.5) / size[0]
+    uvs = np.empty((len(mesh.points), 2), np.float32)
+    uvs[: len(rows), 0] = (first + step * columns + 0.5) / size[1]
+    uvs[: len(rows), 1] = (first + step * rows + 0.5) / size[0]
     texture = (image[0].nan_to_num(0.0).clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().numpy()
     return replace(mesh, colours=colours, uvs=uvs, texture=texture)

@@ -13,6 +13,7 @@ from ...utils import resize_map
 from ..checks import check_choice, check_image_of, check_range
 from ..estimate import Estimate, Quantity
 from ..images.levels import depth_to_nearness, measure_range_of_most
+from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from ..textures.transforms import dct, frequencies, idct
 from .mesh import Mesh
@@ -84,6 +85,7 @@ def depth_to_relief(estimate: Estimate, image: Tensor | None = None, options: Re
         ValueError: Several images, no depth, no valid pixel, fewer than 2x2 pixels, or an image of another batch or shape.
     """
     options = options or ReliefOptions()
+    need_perspective(estimate, "a relief")
     if estimate.batch != 1:
         raise ValueError(f"a relief shows one image, the batch has {estimate.batch}; make one of each")
     if min(estimate.height, estimate.width) < 2:

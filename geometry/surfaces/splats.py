@@ -12,6 +12,7 @@ from torch import Tensor
 from ..assumptions import assumed_intrinsics
 from ..conventions import convert_normals
 from ..estimate import Axes, Estimate
+from ..projections import need_perspective
 from .mesh import MeshOptions, SampledGrid, sampled_views
 from .normals import depth_to_normals
 
@@ -61,6 +62,7 @@ def depth_to_splats(estimate: Estimate, image: Tensor | None = None, options: Me
         ValueError: As `depth_to_meshes`.
     """
     options = options or MeshOptions()
+    need_perspective(estimate, "a set of Gaussian splats")
     views = sampled_views(estimate, image, options)
     parts = [_splats(view, grid, options) for view, _, grid in views]
     return Splats(*(np.concatenate([getattr(part, name) for part in parts]) for name in Splats.__dataclass_fields__))

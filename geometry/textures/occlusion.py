@@ -15,6 +15,7 @@ from ..checks import check_choice, check_depth, check_intrinsics, check_map, che
 from ..conventions import convert_normals, unit_normals
 from ..estimate import Estimate
 from ..kinds import Axes, Quantity
+from ..projections import need_perspective
 from ..surfaces.derive import with_normals
 from ..surfaces.upsampling import enlarged_along, middles
 from .height import BORDERS, FREE, SEAMLESS, check_size
@@ -133,6 +134,7 @@ def estimate_to_occlusion(estimate: Estimate, *, radius: float = 64.0, direction
     Raises:
         ValueError: No depth, or numbers out of range.
     """
+    need_perspective(estimate, "ambient occlusion")
     if estimate.depth is None:
         raise ValueError("there are normals and no depth, and occlusion needs depth: give a height, as Normal to Height makes it")
     ratio = NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..checks import check_choice, check_range, check_whole
 from ..conventions import blend_normals
 from ..estimate import Estimate
+from ..projections import need_perspective
 from .curvature import MAX_SCALE, CurvatureMaps, curvature_maps, mean_curvature
 from .detail import AUTO, BRIGHT, MAX_RADIUS, MAX_RELIEF, detail_normals, photo_normals
 from .height import BORDERS, FREE, SEAMLESS, height_to_image, normals_to_height, normals_to_slopes, slopes_to_normals
@@ -93,6 +94,8 @@ def material_normals(estimate: Estimate | None, image: Tensor | None, options: P
     Raises:
         ValueError: What the source asks for is not there.
     """
+    if estimate is not None:
+        need_perspective(estimate, "a material")
     normals = None if estimate is None else estimate.normals
     check_source(options.source, normals is not None, image is not None)
     found = []

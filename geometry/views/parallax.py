@@ -19,6 +19,7 @@ from ..assumptions import assumed_intrinsics, filled_depth
 from ..checks import check_choice, check_depth, check_intrinsics, check_map
 from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate
+from ..projections import need_perspective
 from .disocclusion import fill_uncovered
 from .forward_warp import View, render_layer, with_margin
 
@@ -102,6 +103,7 @@ def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus:
     Yields:
         As `parallax_frames`.
     """
+    need_perspective(estimate, "parallax")
     sized = estimate.resized(image.shape[-2], image.shape[-1])
     depth = depth_at_image_edges(filled_depth(sized), image)
     inverse = 1 / depth

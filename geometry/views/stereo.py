@@ -19,6 +19,7 @@ from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range, measure_range_of_samples, sample_stride
 from ..images.srgb import linear_to_srgb, srgb_to_linear
+from ..projections import need_perspective
 from .disocclusion import fill_uncovered
 from .forward_warp import View, render_layer, with_margin
 
@@ -108,6 +109,7 @@ def stereo_pair(
     Raises:
         ValueError: Not such images, no depth, or another number of estimates.
     """
+    need_perspective(estimate, "stereo")
     check_map(images, 3, "images")
     if estimate.batch not in (1, len(images)):
         raise ValueError(f"the estimate holds {estimate.batch} images, images {len(images)}; expected as many, or one for all")

@@ -17,11 +17,15 @@ from ...geometry.assumptions import assumed_intrinsics
 from ...geometry.camera import fov_from_intrinsics
 from ...geometry.estimate import Estimate
 from ...geometry.files.mesh_files import linear_colours
+from ...geometry.kinds import Projection
 from ...geometry.surfaces.mesh import Mesh
 from ...geometry.surfaces.splats import SH_0, Splats
 from .folders import user_folder
 
 _FITTED_SIZE = 5.0
+_FOV_INSIDE = 75.0
+"""Degrees that the camera in the middle of a panorama's mesh sees, in height."""
+
 _NEAR, _FAR = 0.01, 1000.0
 _UPDATE = "update ComfyUI, or use Save Mesh"
 
@@ -114,8 +118,11 @@ def load_3d_camera(view: Estimate, meshes: Sequence[Mesh], fov: float = 0.0) -> 
     points = np.concatenate([mesh.points[:: max(1, len(mesh.points) // 10_000)] for mesh in meshes])
     away = (points - position) @ -rotation[:, 2]  # the camera looks along its -Z
     distance = float(np.median(away[away > 0])) if (away > 0).any() else 1.0
-    intrinsics = assumed_intrinsics(view.slice(0, 1), fov).cpu()
-    vertical = float(fov_from_intrinsics(intrinsics, view.height, view.width, side="vertical"))
+    if view.projection is Projection.PERSPECTIVE:
+        intrinsics = assumed_intrinsics(view.slice(0, 1), fov).cpu()
+        vertical = float(fov_from_intrinsics(intrinsics, view.height, view.width, side="vertical"))
+    else:
+        vertical = _FOV_INSIDE
     return {
         "position": _xyz((position - ground) * scale),
         "target": _xyz((position - rotation[:, 2] * distance - ground) * scale),

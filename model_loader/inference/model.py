@@ -24,6 +24,7 @@ from .forward import image_estimates, scene_estimates
 from .memory_budget import working_bytes
 from .network import Network, Variation, Weights, with_own_network
 from .options import InferenceOptions
+from .panorama import panorama_estimates
 from .stages import finish_batch
 from .tiles import tile_estimates
 from .video import VideoState, estimate_frames
@@ -126,6 +127,41 @@ class Model:
         """
         asked, batch = InferenceOptions(size=size, fov=fov, derive=derive), check_images(images)
         return finish_batch(scene_estimates(self._network, batch, asked, progress), batch, asked, self.resampling)
+
+    def estimate_panorama(
+        self,
+        images: Tensor | np.ndarray,
+        size: int | None = None,
+        progress: Progress | None = None,
+        *,
+        any_aspect: bool = False,
+        options: Any = None,
+        derive: Callable[[Estimate], Estimate] | None = None,
+    ) -> Estimate:
+        """Distances and normals of panoramas of the whole sphere (equirectangular), at the images' own size.
+
+        The network runs on twelve perspective views of each, which are merged. Memory is bounded: panoramas wider than 2048 pixels are
+        merged at that width and enlarged.
+
+        Args:
+            images: As `estimate`, twice as wide as high.
+            size: As `estimate`, of each view.
+            progress: Called with (passes done, passes in all), views and the merging of each panorama.
+            any_aspect: Whether images of other sides are taken for the whole sphere as they are.
+            options: As `estimate`.
+            derive: As `estimate`, of the merged panorama.
+
+        Returns:
+            An estimate of B images, H x W, of `Projection.EQUIRECTANGULAR`: depth is the distance along each pixel's ray, in metres or,
+            of models that know none, up to scale. Normals are in the axes of a level camera that looks at the panorama's middle: up is +Y.
+
+        Raises:
+            ValueError: Images that are not twice as wide as high, a model without depth, or as `estimate`.
+            MemoryError: As `estimate`.
+            ArithmeticError: As `estimate`.
+        """
+        asked, batch = InferenceOptions(size=size, family_options=options, derive=derive), check_images(images)
+        return finish_batch(panorama_estimates(self._network, batch, asked, any_aspect, progress), batch, asked, self.resampling)
 
     def estimate_video(
         self,

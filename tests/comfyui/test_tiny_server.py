@@ -16,7 +16,12 @@ pytestmark = pytest.mark.comfyui
 
 @pytest.mark.parametrize(
     ("workflow", "settings"),
-    [("MiDaS Depth and Normal Map", ('2.model="tiny"', '3.model="tiny"')), ("Tiny Preview", ()), ("Large Image", ())],
+    [
+        ("MiDaS Depth and Normal Map", ('2.model="tiny"', '3.model="tiny"')),
+        ("Tiny Preview", ()),
+        ("Large Image", ()),
+        ("Panorama", ("2.any_aspect=true",)),
+    ],
 )
 def test_a_workflow_runs_without_any_model_file(bare_server, photo, tmp_path, workflow, settings):
     image = bare_server.base / "input" / "astronaut.png"

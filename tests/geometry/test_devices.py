@@ -15,11 +15,13 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from depth_normal import geometry
-from depth_normal.geometry import assumptions, camera, checks, comfy_dicts, conventions, valid
+from depth_normal.geometry import assumptions, camera, checks, comfy_dicts, conventions, projections, valid
 from depth_normal.geometry.alignment import metrics, mosaic, scale_shift
 from depth_normal.geometry.edges import depth_edges, guided_filter, ramp_sharpening, refine
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images import depth_image, display_defaults, levels, normal_map_image, render, srgb
+from depth_normal.geometry.panorama import normals as panorama_normals
+from depth_normal.geometry.panorama import sphere
 from depth_normal.geometry.regions import sky
 from depth_normal.geometry.surfaces import derive, mesh_cuts, noise, normals, plane_fit, point_map, sparse_fit, upsampling
 from depth_normal.geometry.temporal import camera_motion, ranges, shot_cuts, stabilization
@@ -155,6 +157,9 @@ ON_THE_CPU = (
     "regions.connected",
     "regions.objects",
     "images.heat_map",
+    "panorama.merge",
+    "panorama.affine",
+    "panorama.closed_grid",
 )
 
 # function: how it is called, and why it waits for the device where it does
@@ -303,6 +308,17 @@ CASES = {
         lambda: ramp_sharpening.sharpen_ramps(maps()[:1], maps(3)[:1], 2, normals=maps(3)[:1]),
         "looks at the pixels of ramps only",
     ),
+    "panorama.normals.panorama_normals": (lambda: panorama_normals.panorama_normals(maps(), mask()), ONE_BY_ONE),
+    "panorama.sphere.panorama_directions": (lambda: sphere.panorama_directions(HEIGHT, WIDTH, DEVICE), None),
+    "panorama.sphere.panorama_points": (lambda: sphere.panorama_points(maps()), None),
+    "panorama.sphere.view_rotations": (lambda: sphere.view_rotations(DEVICE), None),
+    "panorama.sphere.cube_rotations": (lambda: sphere.cube_rotations(DEVICE), None),
+    "panorama.sphere.rotations_towards": (lambda: sphere.rotations_towards(torch.rand(4, 3, device=DEVICE)), None),
+    "panorama.sphere.view_intrinsics": (lambda: sphere.view_intrinsics(9).shape, None),
+    "panorama.sphere.cut_view": (lambda: sphere.cut_view(maps(3), matrices()[0], 9), None),
+    "panorama.sphere.with_surroundings": (lambda: sphere.with_surroundings(maps(3), 2), None),
+    "panorama.sphere.in_view": (lambda: sphere.in_view(maps(3)[:1], matrices()[0]), None),
+    "projections.need_perspective": (lambda: projections.need_perspective(estimate(), "stereo"), None),
     "images.render.normalise_per_image": (lambda: render.normalise_per_image(maps(), mask()), None),
     "images.render.depth_to_image": (
         lambda: render.depth_to_image(

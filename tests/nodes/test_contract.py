@@ -113,6 +113,7 @@ def test_what_one_begins_with_is_in_the_menu_before_the_nodes_of_one_model():
         "Refine Geometry",
         "Depth of Video",
         "Normals of Video",
+        "Estimate Panorama",
     ]
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.kinds import Projection
 from depth_normal.nodes.meshes import GeometryToMesh, SaveMesh, SaveRelief
 
 
@@ -98,13 +99,19 @@ def test_wrong_values_are_named(node, values, message, comfyui):
     assert below(comfyui) == []
 
 
-def test_each_image_becomes_a_mesh_and_the_views_of_a_scene_one(comfyui, monkeypatch):
-    """What core's nodes do with them, tests/comfyui/test_geometry_server.py runs."""
+@pytest.fixture
+def with_core_meshes(comfyui, monkeypatch):
+    """ComfyUI's own meshes and files."""
     latest = types.ModuleType("comfy_api.latest")
     latest.Types = types.SimpleNamespace(MESH=CoreMesh, File3D=str)
     monkeypatch.setitem(sys.modules, "comfy_api.latest", latest)
     monkeypatch.setitem(sys.modules, "comfy_execution.graph_utils", types.ModuleType("comfy_execution.graph_utils"))
     sys.modules["folder_paths"].get_temp_directory = lambda: str(comfyui / "temp")
+
+
+@pytest.mark.usefixtures("with_core_meshes")
+def test_each_image_becomes_a_mesh_and_the_views_of_a_scene_one(comfyui):
+    """What core's nodes do with them, tests/comfyui/test_geometry_server.py runs."""
     meshes, files, clouds, cameras = GeometryToMesh().execute(slope(2), torch.rand(2, 33, 50, 3))
     assert [mesh.vertices.shape for mesh in meshes] == [(1, 384, 3)] * 2 and len(cameras) == 2
     assert len({*files, *clouds}) == 4 and below(comfyui / "temp") == sorted(path.split("/")[-1] for path in (*files, *clouds))
@@ -113,6 +120,17 @@ def test_each_image_becomes_a_mesh_and_the_views_of_a_scene_one(comfyui, monkeyp
     (mesh,), (glb,), (ply,), (camera,) = GeometryToMesh().execute(scene, torch.rand(2, 16, 24, 3))
     assert mesh.vertices.shape == (1, 768, 3) and mesh.texture is None and mesh.vertex_colors.shape == (1, 768, 3)
     assert glb.endswith(".glb") and ply.endswith(".ply") and camera["quaternion"]["w"] == pytest.approx(1)
+
+
+@pytest.mark.usefixtures("with_core_meshes")
+def test_a_panorama_is_seen_from_its_middle():
+    distance = torch.full((1, 1, 16, 32), 2.0)
+    panorama = Estimate(distance, Quantity.METRIC_DEPTH, projection=Projection.EQUIRECTANGULAR)
+    (mesh,), _, _, (camera,) = GeometryToMesh().execute(panorama, torch.rand(1, 16, 32, 3))
+    # A ball of a radius of 2, in the viewers' scale: 5 across, on the ground.
+    assert camera["position"] == pytest.approx({"x": 0, "y": 2.5, "z": 0}, abs=0.05)
+    assert camera["fov"] == 75 and camera["target"]["z"] < -0.5, "it looks ahead, along -Z"
+    assert mesh is not None
 
 
 class CoreMesh:

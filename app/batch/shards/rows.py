@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ....geometry.estimate import Axes, Estimate, Quantity
+from ....geometry.projections import need_perspective
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,6 +45,7 @@ def row_of(path: str, found: Estimate, numbers: str = "float32") -> Row:
     Raises:
         ValueError: A valid number is too large for float16.
     """
+    need_perspective(found, "a row of a shard")
     row: Row = dict.fromkeys((*VALUES, *ARRAYS))
     row |= {
         "path": path,

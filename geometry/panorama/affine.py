@@ -1,0 +1,141 @@
+"""Distances of views whose depth or disparity is known up to scale and shift: each view's own follow from where views overlap.
+
+A point's inverse distance is the inverse depth of a view times the cosine of the angle to its axis, and that angle differs between views.
+So two views of the same surface agree at one ratio of shift to scale only, and twelve views that overlap know all of theirs, up to one
+scale. Normals, where a model gives them, say the same of each view by itself: how fast inverse depth changes, as a share of itself.
+Where surfaces say little (a sphere around the camera), an assumed contrast decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..camera import pixel_rays
+from .sphere import in_view, panorama_directions, view_intrinsics
+
+# The grid on which views are compared, and how many common pixels make a pair.
+_HEIGHT, _WIDTH, _LEAST_COMMON = 64, 128, 8
+_KNOWN = 0.5
+# The assumed deviation of inverse depth (or depth) in a view, as a share of its mean, and how much that weighs beside the overlaps.
+_CONTRAST, _ASSUMED = 0.3, 3e-3
+# The least value, as a share of the mean: what lies beyond is at this end of the scale.
+_LEAST = 0.02
+# The grid on which normals are compared with slopes, how much they weigh beside the overlaps, the least cosine to the ray at which a normal
+# says how depth changes, and the slope, in medians, from which it is rather an edge.
+_GRID, _BY_NORMALS, _LEAST_COSINE, _EDGE = 48, 0.3, 0.25, 3.0
+
+
+def affine_to_distances(
+    values: Sequence[Tensor], valid: Sequence[Tensor], rotations: Tensor, inverse: bool, normals: Sequence[Tensor | None] = ()
+) -> list[Tensor]:
+    """The distances of views whose values are known up to a scale and a shift of each.
+
+    Args:
+        values: (1, 1, S, S) of each view of 90 degrees: disparity, or relative depth.
+        valid: (1, 1, S, S) bool.
+        rotations: (N, 3, 3), from the panorama's axes to the views'.
+        inverse: Whether values are large where near (disparity).
+        normals: (1, 3, S, S) of each view in its OPENCV axes, 0 where there are none; empty, or None for a view = unknown.
+
+    Returns:
+        (1, 1, S, S) distances of each view along its rays, on the CPU, positive; all up to one scale.
+    """
+    normalised = [_normalised(value.detach().cpu().float(), known.cpu()) for value, known in zip(values, valid, strict=True)]
+    rotations = rotations.cpu()
+    equations, strength = _overlaps(normalised, rotations, inverse)
+    for index, (view, facing) in enumerate(zip(normalised, normals, strict=False)):
+        if facing is not None:
+            place = torch.tensor([index, len(normalised) + index])
+            equations[place[:, None], place] += _BY_NORMALS * strength * _slopes(*view, facing.detach().cpu().float(), inverse)
+    scales, shifts = _solved(equations, strength, [bool(known.any()) for _, known in normalised])
+    distances = []
+    for (value, _), scale, shift in zip(normalised, scales.tolist(), shifts.tolist(), strict=True):
+        side = value.shape[-1]
+        length = torch.linalg.vector_norm(pixel_rays(view_intrinsics(side), side, side), dim=1, keepdim=True)
+        planar = (scale * value + shift).clamp_min(_LEAST)
+        distances.append(length / planar if inverse else length * planar)
+    return distances
+
+
+def _normalised(value: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Values of mean 0 and deviation 1, 0 where they are not valid."""
+    valid = valid & torch.isfinite(value)
+    count = valid.sum().clamp_min(1)
+    value = torch.where(valid, value, 0)
+    value = torch.where(valid, value - value.sum() / count, 0)
+    return value / (value.square().sum() / count).sqrt().clamp_min(1e-6), valid
+
+
+def _overlaps(views: Sequence[tuple[Tensor, Tensor]], rotations: Tensor, inverse: bool) -> tuple[Tensor, float]:
+    """The normal equations of scales and shifts (2 N, 2 N), and how much a view weighs in them on average; 1 where none overlap."""
+    directions = panorama_directions(_HEIGHT, _WIDTH)
+    area = directions[0, 1].square().neg().add(1).sqrt()  # of a pixel: rows at the poles are short
+    samples = []
+    for (value, valid), rotation in zip(views, rotations, strict=True):
+        places, weight = in_view(directions, rotation)
+        summed, share = F.grid_sample(torch.cat((value, valid.to(value)), 1), places, "bilinear", "border", align_corners=False)[0]
+        cosine = torch.einsum("c,chw->hw", rotation[2], directions[0]).clamp_min(1e-3)
+        factor = cosine if inverse else 1 / cosine
+        samples.append((summed / share.clamp_min(_KNOWN), factor, torch.where(share > _KNOWN, weight[0, 0] * area, 0)))
+    count = len(samples)
+    equations = torch.zeros(2 * count, 2 * count, dtype=torch.float64)
+    for one in range(count):
+        for other in range(one):
+            weight = (samples[one][2] * samples[other][2]).sqrt()
+            common = weight > 0
+            if int(common.sum()) < _LEAST_COMMON:
+                continue
+            columns = [
+                sign * column
+                for sign, (value, factor, _) in ((1, samples[one]), (-1, samples[other]))
+                for column in ((value * factor)[common], factor[common])
+            ]
+            rows = (torch.stack(columns) * weight[common].sqrt()).double()
+            place = torch.tensor([one, count + one, other, count + other])
+            equations[place[:, None], place] += rows @ rows.T
+    weight = float(equations.diagonal()[count:].mean())
+    return equations, weight or 1.0
+
+
+def _slopes(value: Tensor, valid: Tensor, normals: Tensor, inverse: bool) -> Tensor:
+    """The normal equations (2, 2) of the scale and shift of one view, of which its normals are those of its surfaces."""
+    share = F.adaptive_avg_pool2d(valid.to(value), _GRID)
+    value = F.adaptive_avg_pool2d(value, _GRID) / share.clamp_min(_KNOWN)
+    normals = F.normalize(F.adaptive_avg_pool2d(normals, _GRID), dim=1)
+    rays = pixel_rays(view_intrinsics(_GRID), _GRID, _GRID)
+    facing = (normals * rays).sum(1, keepdim=True)
+    usable = (share > 0.99) & (facing.abs() > _LEAST_COSINE * torch.linalg.vector_norm(rays, dim=1, keepdim=True))
+    usable[..., (0, -1)] = usable[..., (0, -1), :] = False
+    found = torch.zeros(2, 2, dtype=torch.float64)
+    for axis, dim in ((0, 3), (1, 2)):
+        slope = (value.roll(-1, dim) - value.roll(1, dim)) * (_GRID / 4)  # of two pixels, by the ray's x or y
+        known = usable & usable.roll(-1, dim) & usable.roll(1, dim)
+        if not bool(known.any()):
+            continue
+        # On a plane inverse depth is n . ray times a constant: it changes by n / (n . ray) of itself, depth by as much the other way.
+        relative = normals[:, axis : axis + 1] / facing * (-1 if inverse else 1)
+        rows = torch.stack(((slope + value * relative)[known], relative[known])).double()
+        steep = slope[known].abs()
+        rows /= (1 + (steep / (_EDGE * steep.median().clamp_min(1e-3))) ** 2).sqrt()
+        found += rows @ rows.T / _GRID**2
+    return found
+
+
+def _solved(equations: Tensor, strength: float, used: list[bool]) -> tuple[Tensor, Tensor]:
+    """Scales and shifts (N,), whose shifts are 1 on average."""
+    count = len(used)
+    assumed = _ASSUMED * strength
+    known = torch.tensor(used, dtype=torch.float64)
+    right = torch.cat((torch.full((count,), _CONTRAST), torch.full((count,), 1e-2))).double() * assumed
+    system = equations + torch.diag(torch.cat((torch.ones(count), torch.full((count,), 1e-2))).double() * assumed)
+    # Overlaps say nothing of the common scale: it is a condition, with its multiplier as one more unknown.
+    whole = torch.zeros(2 * count + 1, 2 * count + 1, dtype=torch.float64)
+    whole[:-1, :-1] = system
+    whole[-1, count:-1] = whole[count:-1, -1] = known / known.sum().clamp_min(1)
+    found = torch.linalg.solve(whole, torch.cat((right, torch.ones(1, dtype=torch.float64))))
+    # A view that would be inside out sees next to nothing: it is taken to be flat.
+    return found[:count].clamp_min(0), found[count : 2 * count].clamp_min(_LEAST)

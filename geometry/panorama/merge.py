@@ -1,0 +1,250 @@
+"""Merges the distances of perspective views into one panorama, in the gradients of their logarithm.
+
+Each view has its own error of scale, and near the border of a view a network errs more than in its middle. Differences between neighbouring
+pixels know nothing of the scale: the panorama whose differences are those of the views is found by least squares. What differences leave
+open, the level, comes from the views themselves, whose scales are brought to each other before.
+
+Source:
+    Wang et al., "MoGe: Unlocking Accurate Monocular Geometry Estimation" (2024), and its code: gradients and Laplacians of the logarithm
+    of distance, each averaged over the views. The code solves the system by LSMR at several sizes. Here conjugate gradients solve it,
+    whose preconditioner is the exact inverse of the system without holes: a product in the frequency domain. The code's panorama has
+    no scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .sphere import in_view, panorama_directions
+
+MERGED_WIDTH = 2048
+"""The width in pixels at which views are merged at most: the memory and time of larger panoramas are bounded by it."""
+
+# The weights, beside 1 of a known difference, of the blended views themselves, and of smoothness where no view knows anything.
+_LEVEL, _UNKNOWN = 1e-4, 1e-4
+_STEPS, _TOLERANCE = 200, 1e-4
+# The grid on which views are compared with each other, and how many common pixels make a pair.
+_COARSE, _LEAST_COMMON = 256, 32
+_KNOWN = 0.5
+
+
+@dataclass(frozen=True)
+class View:
+    """A square view of 90 degrees.
+
+    Attributes:
+        distance: (1, 1, S, S) along each pixel's ray, positive where valid.
+        valid: (1, 1, S, S) bool.
+        rotation: (3, 3), from the panorama's axes to the view's (OPENCV).
+        normals: (1, 3, S, S) unit vectors in OPENCV axes of the view; None where there are none.
+    """
+
+    distance: Tensor
+    valid: Tensor
+    rotation: Tensor
+    normals: Tensor | None = None
+
+
+def merge_views(views: Sequence[View], height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The distances that views show together, as a panorama.
+
+    Args:
+        views: That cover the sphere, such as those of `sphere.view_rotations`. Their scales may differ; that of the panorama is the
+            median of theirs.
+        height, width: Of the panorama, in pixels.
+
+    Returns:
+        Distance (1, 1, H, W) float32, positive everywhere, and where it is valid, (1, 1, H, W) bool, both on the CPU. A pixel is valid
+        if most of the views that show it, by their weight, say so; elsewhere its number follows its surroundings.
+
+    Raises:
+        ValueError: No view has a valid pixel.
+    """
+    logs = [_log(view) for view in views]
+    if not any(bool(valid.any()) for _, valid in logs):
+        raise ValueError("no view of the panorama has a valid distance: the model masks all of it; use another model")
+    levels = _levels(views, logs)
+    sums = _Sums.of(height, width)
+    directions = panorama_directions(height, width)
+    for view, (log, valid), level in zip(views, logs, levels.tolist(), strict=True):
+        values, weight, seen = _warped(log + level, valid, view.rotation, directions)
+        sums.add(values, weight, seen)
+    return sums.solved().exp().float()[None, None], (sums.known > _KNOWN * sums.seen)[None, None]
+
+
+def merge_normals(views: Sequence[View], height: int, width: int) -> Tensor:
+    """The normals of views as a panorama's: turned to its axes and blended.
+
+    Args:
+        views: With normals.
+        height, width: Of the panorama, in pixels.
+
+    Returns:
+        (1, 3, H, W) float32 unit vectors, OPENCV axes of the panorama, on the CPU; towards the camera where no view has any.
+    """
+    directions = panorama_directions(height, width)
+    total = directions * -1e-6
+    for view in views:
+        assert view.normals is not None
+        turned = torch.einsum("rc,brhw->bchw", view.rotation.cpu(), view.normals.cpu().float())
+        places, weight = in_view(directions, view.rotation.cpu())
+        weight = weight * (F.grid_sample(view.valid.cpu().float(), places, "nearest", "border", align_corners=False) > 0)
+        total += weight * F.grid_sample(turned * view.valid.cpu(), places, "bilinear", "border", align_corners=False)
+    return F.normalize(total, dim=1)
+
+
+def _log(view: View) -> tuple[Tensor, Tensor]:
+    """The logarithm of a view's distance, 0 where it is not valid, and where it is."""
+    distance = view.distance.detach().cpu().float()
+    valid = view.valid.cpu() & torch.isfinite(distance) & (distance > 0)
+    return torch.where(valid, distance, 1).log(), valid
+
+
+def _warped(log: Tensor, valid: Tensor, rotation: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A view's values, the weights of those that are valid, and the weights of all that it shows, at the panorama's pixels (H, W)."""
+    places, shown = in_view(directions, rotation.cpu())
+    both = torch.cat((log * valid, valid.to(log)), 1)
+    value, share = F.grid_sample(both, places, "bilinear", "border", align_corners=False)[0]
+    weight = torch.where(share > _KNOWN, shown[0, 0], 0)
+    return value / share.clamp_min(_KNOWN), weight, shown[0, 0]
+
+
+def _levels(views: Sequence[View], logs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """What is to be added to each view's logarithm so that views agree where they overlap; its median over the views is 0."""
+    directions = panorama_directions(_COARSE // 2, _COARSE)
+    warped = [_warped(log, valid, view.rotation, directions)[:2] for view, (log, valid) in zip(views, logs, strict=True)]
+    count = len(views)
+    # An equation says that two views agree: more pixels make it weigh more, one with itself only keeps views alone where they are.
+    equations, right = [1e-3 * torch.eye(count, dtype=torch.float64)], [torch.zeros(count, dtype=torch.float64)]
+    for one in range(count):
+        for other in range(one):
+            common = (warped[one][1] > 0) & (warped[other][1] > 0)
+            if int(common.sum()) < _LEAST_COMMON:
+                continue
+            row = torch.zeros(1, count, dtype=torch.float64)
+            row[0, one], row[0, other] = 1, -1
+            strength = float(common.sum()) ** 0.5
+            equations.append(row * strength)
+            right.append((warped[other][0] - warped[one][0])[common].median().double()[None] * strength)
+    levels = torch.linalg.lstsq(torch.cat(equations), torch.cat(right)[:, None]).solution[:, 0]
+    used = torch.tensor([bool(weight.any()) for _, weight in warped])
+    # Not torch's median, which is the lower of the two in the middle.
+    return levels - torch.quantile(levels[used], 0.5)
+
+
+class _Sums:
+    """Differences, Laplacians and values of views, summed by weight over the views."""
+
+    def __init__(self, maps: Tensor) -> None:
+        self._across, self._down, self._bend, self._value = (each for each in maps[:8].view(4, 2, *maps.shape[1:]))
+        self.seen = maps[8]
+
+    @classmethod
+    def of(cls, height: int, width: int) -> _Sums:
+        return cls(torch.zeros(9, height, width))
+
+    @property
+    def known(self) -> Tensor:
+        """The weights of the valid values."""
+        return self._value[1]
+
+    def add(self, values: Tensor, weight: Tensor, seen: Tensor) -> None:
+        """Adds a view: its values (H, W), their weights, and the weights of all that it shows."""
+        least = torch.minimum(weight, _right(weight))
+        self._across += torch.stack(((_right(values) - values) * least, least))
+        above, below = weight[:-1], weight[1:]
+        least = torch.minimum(above, below)
+        self._down[:, :-1] += torch.stack(((values[1:] - values[:-1]) * least, least))
+        neighbours = (_right(weight), weight.roll(1, 1), _up(weight), _below(weight))
+        least = torch.stack((weight, *neighbours)).amin(0)
+        self._bend += torch.stack((_laplacian(values) * least, least))
+        self._value += torch.stack((values * weight, weight))
+        self.seen += seen
+
+    def solved(self) -> Tensor:
+        """The values (H, W) float64 whose differences and Laplacians are the means of the views'."""
+        across, down, bend, value = (_mean(*each) for each in (self._across, self._down, self._bend, self._value))
+        known = [torch.where(each[1] > 0, 1.0, _UNKNOWN).double() for each in (self._across, self._down, self._bend)]
+        level = _LEVEL * (self._value[1] > 0).double()
+        known[1][-1] = 0
+
+        def system(x: Tensor) -> Tensor:
+            flat = _across_back(known[0] * (_right(x) - x))
+            flat += _down_back(known[1] * _down(x))
+            return flat + _laplacian(known[2] * _laplacian(x)) + level * x
+
+        target = _across_back(known[0] * across) + _down_back(known[1] * down) + _laplacian(known[2] * bend) + level * value
+        start = torch.where(self._value[1] > 0, value, value.sum() / (self._value[1] > 0).sum())
+        return _conjugate_gradients(system, target, start, _Unmasked(*target.shape))
+
+
+def _mean(total: Tensor, weight: Tensor) -> Tensor:
+    return torch.where(weight > 0, total / torch.where(weight > 0, weight, 1), 0).double()
+
+
+def _right(x: Tensor) -> Tensor:
+    return x.roll(-1, 1)
+
+
+def _up(x: Tensor) -> Tensor:
+    return torch.cat((x[:1], x[:-1]))
+
+
+def _below(x: Tensor) -> Tensor:
+    return torch.cat((x[1:], x[-1:]))
+
+
+def _down(x: Tensor) -> Tensor:
+    return _below(x) - x
+
+
+def _across_back(x: Tensor) -> Tensor:
+    """The transpose of differences to the right."""
+    return x.roll(1, 1) - x
+
+
+def _down_back(x: Tensor) -> Tensor:
+    """The transpose of differences downwards, whose last row is 0."""
+    return torch.cat((-x[:1], x[:-2] - x[1:-1], x[-2:-1])) if len(x) > 2 else torch.cat((-x[:1], x[:1]))
+
+
+def _laplacian(x: Tensor) -> Tensor:
+    """The sum of the four neighbours less four times the pixel: around in columns, ending in rows. It is its own transpose."""
+    return _right(x) + x.roll(1, 1) + _up(x) + _below(x) - 4 * x
+
+
+class _Unmasked:
+    """The inverse of the system where every difference is known: a product in the frequencies of columns and rows."""
+
+    def __init__(self, height: int, width: int) -> None:
+        rows = 2 - 2 * (torch.arange(2 * height, dtype=torch.float64) * torch.pi / height).cos()
+        columns = 2 - 2 * (torch.arange(width // 2 + 1, dtype=torch.float64) * 2 * torch.pi / width).cos()
+        flat = rows[:, None] + columns
+        self._inverse = 1 / (flat + flat * flat + _LEVEL)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        # Mirrored, rows have no border either.
+        mirrored = torch.cat((x, x.flip(0)))
+        return torch.fft.irfft2(torch.fft.rfft2(mirrored) * self._inverse, s=mirrored.shape)[: len(x)]
+
+
+def _conjugate_gradients(system: Callable[[Tensor], Tensor], target: Tensor, x: Tensor, inverse: _Unmasked) -> Tensor:
+    residual = target - system(x)
+    step = inverse(residual)
+    product, end = (residual * step).sum(), _TOLERANCE**2 * (target * inverse(target)).sum()
+    for _ in range(_STEPS):
+        if bool(product <= end):
+            break
+        moved = system(step)
+        length = product / (step * moved).sum()
+        x = x + length * step
+        residual = residual - length * moved
+        nearer = inverse(residual)
+        before, product = product, (residual * nearer).sum()
+        step = nearer + product / before * step
+    return x

@@ -1,0 +1,64 @@
+"""Normals of a panorama's surfaces, from its distances."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..camera import ray_distance_to_depth
+from ..checks import check_map, check_mask
+from ..conventions import convert_normals
+from ..estimate import Axes, Quantity
+from ..surfaces.normals import depth_to_normals
+from ..valid import valid_depth
+from .sphere import cube_rotations, cut_view, in_view, panorama_directions, view_intrinsics
+
+# Half of each side of a view in units of its depth: beyond a cube's face, so that views overlap.
+_TANGENT = 1.15
+_KNOWN = 0.5
+
+
+def panorama_normals(distance: Tensor, mask: Tensor | None = None, edges: str = "auto") -> Tensor:
+    """Normals of the surfaces that panoramas show.
+
+    Six perspective views, a little larger than the faces of a cube, have the normals of their depth (`depth_to_normals`), which are turned
+    and blended: no direction differs from any other, neither the poles nor the left and right border.
+
+    Args:
+        distance: (B, 1, H, W) along each pixel's ray, any unit. NaN, infinite, zero and negative values are holes.
+        mask: (B, 1, H, W) bool, True where distances can be trusted; None = everywhere.
+        edges: As `depth_to_normals`.
+
+    Returns:
+        (B, 3, H, W) float32 unit vectors in OPENGL axes of the panorama (+X right of its middle, +Y up, +Z behind), facing the camera.
+
+    Raises:
+        ValueError: Maps of the wrong shape, or unknown `edges`.
+    """
+    check_map(distance, 1, "distance")
+    check_mask(mask, distance)
+    valid = valid_depth(distance, Quantity.METRIC_DEPTH, mask)
+    return torch.cat([_normals(*image, edges) for image in zip(distance.float().split(1), valid.split(1), strict=True)])
+
+
+def _normals(distance: Tensor, valid: Tensor, edges: str) -> Tensor:
+    """Of one image."""
+    height, width = distance.shape[-2:]
+    side = max(8, round(2 * _TANGENT * width / (2 * math.pi)))
+    intrinsics = view_intrinsics(side, _TANGENT).to(distance.device)
+    # The inverse of distance is smooth on surfaces, and adds nothing where there is none.
+    both = torch.cat((torch.where(valid, 1 / torch.where(valid, distance, 1), 0), valid.to(distance)), 1)
+    directions = panorama_directions(height, width, distance.device)
+    total = directions * -1e-6
+    for rotation in cube_rotations(distance.device):
+        inverse, share = cut_view(both, rotation, side, _TANGENT).split(1, 1)
+        known = share > _KNOWN
+        depth = ray_distance_to_depth(torch.where(known, share / torch.where(known, inverse, 1), 1), intrinsics)
+        normals = convert_normals(depth_to_normals(depth, intrinsics, known, edges), Axes.OPENGL, Axes.OPENCV)
+        turned = torch.einsum("rc,brhw->bchw", rotation, normals * known)
+        places, weight = in_view(directions, rotation, _TANGENT)
+        total += weight * F.grid_sample(turned, places, "bilinear", "border", align_corners=False)
+    return convert_normals(F.normalize(total, dim=1), Axes.OPENCV, Axes.OPENGL)

@@ -1,0 +1,160 @@
+"""The directions of a panorama's pixels, and perspective views that are cut out of it.
+
+Convention: a panorama's axes are those of a level camera that looks at its middle, OPENCV (+X right, +Y down, +Z away): the middle column
+is straight ahead, the first and the last are behind, the first row is the zenith and the last the nadir. Pixels are at their centres.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..camera import intrinsics_from_focal_length, pixel_rays
+from ..checks import check_map
+
+VIEW_FOV = 90.0
+"""Degrees that each view of `view_rotations` spans, in width and in height: together they cover the sphere twice."""
+
+_GOLDEN = (1 + math.sqrt(5)) / 2
+_MARGIN = 2
+# From where a direction is too near a pole for "up" to say how the view is turned.
+_STEEP = 0.999
+
+
+def panorama_directions(height: int, width: int, device: torch.device | str = "cpu", rows: slice = slice(None)) -> Tensor:
+    """The unit direction of each pixel of a panorama.
+
+    Args:
+        height, width: Of the whole panorama, in pixels.
+        device: Where the result is to be.
+        rows: Which rows; all by default.
+
+    Returns:
+        (1, 3, rows, width) float32, OPENCV axes.
+    """
+    longitude = ((torch.arange(width, dtype=torch.float64) + 0.5) / width - 0.5) * (2 * math.pi)
+    latitude = (0.5 - (torch.arange(height, dtype=torch.float64)[rows] + 0.5) / height) * math.pi
+    level = latitude.cos()[:, None]
+    y = (-latitude.sin())[:, None].expand(-1, width)
+    return torch.stack((level * longitude.sin(), y, level * longitude.cos())).float()[None].to(device)
+
+
+def panorama_points(distance: Tensor) -> Tensor:
+    """The points that a panorama shows.
+
+    Args:
+        distance: (B, 1, H, W), along each pixel's ray, any unit.
+
+    Returns:
+        (B, 3, H, W), OPENCV axes, the same unit.
+
+    Raises:
+        ValueError: Another shape.
+    """
+    check_map(distance, 1, "distance")
+    return distance * panorama_directions(distance.shape[-2], distance.shape[-1], distance.device).to(distance.dtype)
+
+
+def view_rotations(device: torch.device | str = "cpu") -> Tensor:
+    """The twelve views that cover the sphere: they look at the corners of an icosahedron, none of them at a pole.
+
+    Returns:
+        (12, 3, 3) float32 rotations from the panorama's axes to each view's (OPENCV).
+
+    Source:
+        Wang et al., "MoGe" (2024), whose code cuts panoramas so.
+    """
+    corners = [
+        axes for one in (-1.0, 1.0) for long in (-_GOLDEN, _GOLDEN) for axes in ((0.0, one, long), (one, long, 0.0), (long, 0.0, one))
+    ]
+    return rotations_towards(torch.tensor(corners, device=device))
+
+
+def cube_rotations(device: torch.device | str = "cpu") -> Tensor:
+    """The six views along the axes, (6, 3, 3), as `view_rotations`."""
+    eye = torch.eye(3, device=device)
+    return rotations_towards(torch.cat((eye, -eye)))
+
+
+def rotations_towards(directions: Tensor) -> Tensor:
+    """Level views in given directions.
+
+    Args:
+        directions: (N, 3) of any length but 0, OPENCV axes of the panorama. Straight up or down, what is ahead is at the border of the
+            view that is nearer to it.
+
+    Returns:
+        (N, 3, 3) rotations from the panorama's axes to each view's.
+    """
+    forward = F.normalize(directions, dim=1)
+    down = forward.new_tensor([[0.0, 1.0, 0.0]]).expand_as(forward)
+    ahead = forward.new_tensor([[0.0, 0.0, 1.0]]).expand_as(forward)
+    down = torch.where(forward[:, 1:2].abs() > _STEEP, ahead, down)
+    right = F.normalize(torch.linalg.cross(down, forward), dim=1)
+    return torch.stack((right, torch.linalg.cross(forward, right), forward), 1)
+
+
+def view_intrinsics(side: int, tangent: float = 1.0) -> Tensor:
+    """Intrinsics (1, 3, 3) of a square view of `side` pixels whose half field of view has this tangent; 1 = `VIEW_FOV`."""
+    return intrinsics_from_focal_length(side / (2 * tangent), side, side)
+
+
+def cut_view(panorama: Tensor, rotation: Tensor, side: int, tangent: float = 1.0) -> Tensor:
+    """A perspective view of a panorama, by bilinear sampling: bring the panorama to about the view's resolution before.
+
+    Args:
+        panorama: (B, C, H, W) of any values.
+        rotation: (3, 3), from the panorama's axes to the view's.
+        side: Of the view in pixels.
+        tangent: Of half the view's field of view.
+
+    Returns:
+        (B, C, side, side). Values are those along the same rays: of distances, distances.
+    """
+    height, width = panorama.shape[-2:]
+    rays = pixel_rays(view_intrinsics(side, tangent), side, side)[0].to(panorama.device)
+    x, y, z = torch.einsum("cr,chw->rhw", rotation.to(rays), rays)
+    column = (torch.atan2(x, z) / (2 * math.pi) + 0.5) * width + _MARGIN
+    row = (torch.atan2(y, torch.hypot(x, z)) / math.pi + 0.5) * height + _MARGIN
+    grid = torch.stack((column / (width + 2 * _MARGIN), row / (height + 2 * _MARGIN)), -1) * 2 - 1
+    around = with_surroundings(panorama, _MARGIN)
+    return F.grid_sample(around, grid[None].expand(len(panorama), -1, -1, -1).to(around), "bilinear", "border", align_corners=False)
+
+
+def with_surroundings(panorama: Tensor, margin: int) -> Tensor:
+    """A panorama (B, C, H, W) with what is beyond its borders: (B, C, H + 2 * margin, W + 2 * margin).
+
+    Left and right it goes on at the other border, above and below on the other side of the pole.
+    """
+    height, width = panorama.shape[-2:]
+    rows = torch.arange(-margin, height + margin, device=panorama.device)
+    beyond = (rows < 0) | (rows >= height)
+    rows = torch.where(rows < 0, -1 - rows, rows)
+    rows = torch.where(rows >= height, 2 * height - 1 - rows, rows).clamp(0, height - 1)
+    columns = torch.arange(-margin, width + margin, device=panorama.device) % width
+    whole = panorama[..., rows, :]
+    turned = whole[..., (columns + width // 2) % width]
+    return torch.where(beyond[:, None], turned, whole[..., columns])
+
+
+def in_view(directions: Tensor, rotation: Tensor, tangent: float = 1.0) -> tuple[Tensor, Tensor]:
+    """The places of directions in a view.
+
+    Args:
+        directions: (1, 3, H, W), axes of the panorama.
+        rotation: (3, 3), from the panorama's axes to the view's.
+        tangent: Of half the view's field of view.
+
+    Returns:
+        The places (1, H, W, 2), -1 and 1 at the view's borders, and the weights (1, 1, H, W) that directions have in a blend of views: 1 in
+        the middle of the view, 0 at its border and outside.
+    """
+    x, y, z = torch.einsum("rc,bchw->rbhw", rotation.to(directions), directions)
+    ahead = z > 1e-3
+    depth = torch.where(ahead, z, 1) * tangent
+    places = torch.stack((x / depth, y / depth), -1)
+    inside = (1 - places.abs()).clamp_min(0) * ahead[..., None]
+    return places.clamp(-2, 2), (inside[..., 0] * inside[..., 1])[:, None]

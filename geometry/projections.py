@@ -1,0 +1,27 @@
+"""Refuses panoramas where the pixels must be those of a pinhole camera."""
+
+from __future__ import annotations
+
+from .estimate import Estimate
+from .kinds import Projection
+
+HANDLED = "Render Depth, Render Normals, Preview Geometry, Depth Mask, Foreground Cutout, Save Geometry (npz, exr) and Save Mesh"
+"""What takes a panorama, for people who look for it."""
+
+
+def need_perspective(estimate: Estimate, what: str) -> None:
+    """Refuses an estimate whose pixels do not belong to a pinhole camera.
+
+    Args:
+        estimate: Any.
+        what: What needs the pinhole camera, as the error's subject: "stereo", "a .stl file", ...
+
+    Raises:
+        ValueError: The estimate is of a panorama.
+    """
+    if estimate.projection is Projection.PERSPECTIVE:
+        return
+    raise ValueError(
+        f"{what} needs images of a perspective camera, and this geometry is a panorama's ({estimate.projection.value}: its depth is the "
+        f"distance along each pixel's ray). Estimate a perspective image by Depth & Normals instead. What takes a panorama: {HANDLED}"
+    )

@@ -1,0 +1,172 @@
+"""Panoramas by models of perspective images: twelve views, each estimated by itself, merged into one sphere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ...annotators.family import Progress
+from ...annotators.specs.base import ModelSpec
+from ...geometry.camera import depth_to_ray_distance
+from ...geometry.conventions import convert_normals
+from ...geometry.estimate import Axes, Estimate, Quantity
+from ...geometry.kinds import Projection
+from ...geometry.panorama.affine import affine_to_distances
+from ...geometry.panorama.merge import MERGED_WIDTH, View, merge_normals, merge_views
+from ...geometry.panorama.sphere import VIEW_FOV, cut_view, view_intrinsics, view_rotations
+from ...utils import images_to_rgb, resize_map
+from ..comfy import interrupt
+from .forward import Images, batch_shape, image_estimates
+from .network import Network
+from .options import InferenceOptions
+
+# Panoramas whose sides are rounded differ by a pixel or two; others are no panoramas of the whole sphere.
+_STRETCH = 1.02
+_LEAST_SIDE = 64
+_BAND_PIXELS = 2**22
+_MERGING = 2
+"""The merging of the views as passes over a view: about what it takes of the time."""
+
+
+def check_panorama(height: int, width: int, any_aspect: bool) -> None:
+    """Refuses images that cannot be panoramas of the whole sphere.
+
+    Args:
+        height, width: Of the images.
+        any_aspect: Whether other sides are taken all the same: the image is stretched over the whole sphere.
+
+    Raises:
+        ValueError: They are not twice as wide as high, or are a mere line.
+    """
+    if min(height, width) < 8:
+        raise ValueError(f"the image has {width}x{height} pixels; a panorama needs at least 16x8")
+    if not any_aspect and not 1 / _STRETCH <= width / (2 * height) <= _STRETCH:
+        raise ValueError(
+            f"the image has {width}x{height} pixels; a panorama of the whole sphere (360 x 180 degrees, equirectangular) is twice as wide "
+            "as high. Estimate a photo as a photo (Depth & Normals), pad a panorama that shows less to 2:1, or turn on any_aspect "
+            "(--any-aspect) to take it for the whole sphere as it is"
+        )
+
+
+def check_panorama_model(spec: ModelSpec) -> None:
+    """Refuses models without depth.
+
+    Raises:
+        ValueError: The model gives normals alone.
+    """
+    if spec.quantity is None:
+        raise ValueError(f"{spec.id} gives {spec.gives}, and a panorama needs depth; choose another model, such as moge-2-vits-normal")
+
+
+def panorama_estimates(
+    network: Network, images: Images, options: InferenceOptions, any_aspect: bool = False, progress: Progress | None = None
+) -> Iterator[Estimate]:
+    """The estimates of panoramas, one after another.
+
+    Args:
+        network: The network to run.
+        images: The batch.
+        options: The options; `size` and `family_options` are used.
+        any_aspect: As `check_panorama`.
+        progress: Called with (passes done, passes in all): the views, and the merging of each panorama.
+
+    Yields:
+        Estimates of one image each, at most `MERGED_WIDTH` wide, on the CPU: distance, its mask, and normals if the model gives any.
+
+    Raises:
+        ValueError: As `check_panorama` and `check_panorama_model`, or no view of a panorama has a valid pixel.
+    """
+    total, height, width = batch_shape(images)
+    check_panorama(height, width, any_aspect)
+    check_panorama_model(network.annotator.spec)
+    rotations = view_rotations()
+    side = _view_side(network, width, options.size)
+    camera = replace(options, fov=VIEW_FOV)
+
+    for index in range(total):
+        panorama = _at_resolution(images[index : index + 1], round(side * math.pi))
+        cut = torch.cat([cut_view(panorama, rotation, side) for rotation in rotations])
+        del panorama
+        found = image_estimates(network, cut, camera, _of_all(progress, index, total, len(rotations)))
+        parts = [one.to("cpu") for part in found for one in part.split()]
+        interrupt.throw_if_interrupted()
+        yield merged_estimate(_views(parts, rotations), *merged_size(height, width))
+        if progress is not None:
+            progress((index + 1) * (len(rotations) + _MERGING), total * (len(rotations) + _MERGING))
+
+
+def _of_all(progress: Progress | None, index: int, total: int, views: int) -> Progress | None:
+    """Progress of the views of one panorama as progress of the batch."""
+    if progress is None:
+        return None
+    each = views + _MERGING
+    return lambda done, of: progress(index * each * of + done * views, total * each * of)
+
+
+def merged_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width at which views are merged: the panorama's own, or so much less that it is at most `MERGED_WIDTH` wide."""
+    times = math.ceil(width / MERGED_WIDTH)
+    return max(1, round(height / times)), max(2, round(width / times))
+
+
+def merged_estimate(views: list[View], height: int, width: int) -> Estimate:
+    """The estimate of a panorama of height x width, of its views."""
+    distance, valid = merge_views(views, height, width)
+    known = all(view.normals is not None for view in views)
+    normals = convert_normals(merge_normals(views, height, width), Axes.OPENCV, Axes.OPENGL) if known else None
+    mask = None if bool(valid.all()) else valid
+    return Estimate(distance, Quantity.METRIC_DEPTH, normals, Axes.OPENGL, mask, projection=Projection.EQUIRECTANGULAR)
+
+
+def _view_side(network: Network, width: int, size: int | None) -> int:
+    """The side of views in pixels: as fine as the panorama is, or as the network can use."""
+    wanted = max(_LEAST_SIDE, round(width / math.pi))
+    return min(wanted, max(_LEAST_SIDE, *network.annotator.checked_network_size(wanted, wanted, size)))
+
+
+def _at_resolution(image: Images, width: int) -> Tensor:
+    """One panorama as (1, 3, H, W) float32 on the CPU, at most `width` wide: views sample it without an average."""
+    _, height, own = batch_shape(image)
+    band = max(1, _BAND_PIXELS // own)
+    parts = []
+    for start in range(0, height, band):
+        rows = image[..., start : start + band, :] if isinstance(image, Tensor) else image[:, start : start + band]
+        rgb = images_to_rgb(rows).cpu()
+        parts.append(resize_map(rgb, rgb.shape[-2], min(own, width)))
+    whole = torch.cat(parts, 2)
+    return resize_map(whole, min(height, max(1, round(width / 2))), whole.shape[-1])
+
+
+def _views(parts: list[Estimate], rotations: Tensor) -> list[View]:
+    """The distances and normals of all views of one panorama, on the CPU."""
+    found = [_square(part) for part in parts]
+    depths, quantities, valid = zip(*(part.known_depth() for part in found), strict=True)
+    if quantities[0] is Quantity.METRIC_DEPTH:
+        sides = [depth.shape[-1] for depth in depths]
+        distances = [
+            depth_to_ray_distance(torch.where(known, depth, 1), view_intrinsics(side))
+            for depth, known, side in zip(depths, valid, sides, strict=True)
+        ]
+    else:
+        facing = [_opencv_normals(part) for part in found]
+        distances = affine_to_distances(depths, valid, rotations, quantities[0] is Quantity.DISPARITY, facing)
+    return [
+        View(distance, known, rotation, _opencv_normals(part))
+        for distance, known, rotation, part in zip(distances, valid, rotations, found, strict=True)
+    ]
+
+
+def _square(estimate: Estimate) -> Estimate:
+    side = max(estimate.height, estimate.width)
+    return replace(estimate.to("cpu").in_float32(), intrinsics=None).resized(side, side)
+
+
+def _opencv_normals(estimate: Estimate) -> Tensor | None:
+    """The normals of a view, 0 where it has none."""
+    if estimate.normals is None or estimate.normals_valid is None:
+        return None
+    return torch.where(estimate.normals_valid, convert_normals(estimate.normals, estimate.axes, Axes.OPENCV), 0)

@@ -1,0 +1,80 @@
+"""Views whose values are known up to scale and shift find both where they overlap."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from depth_normal.geometry.camera import pixel_rays
+from depth_normal.geometry.panorama.affine import affine_to_distances
+from depth_normal.geometry.panorama.merge import View, merge_views
+from depth_normal.geometry.panorama.sphere import panorama_directions, view_intrinsics, view_rotations
+
+from .test_merge import box_room, errors, regions
+
+SIDE = 128
+
+
+def affine_views(inverse, seed=1):
+    """Disparity or relative depth of the twelve views of a room, each of its own scale and shift."""
+    random = torch.Generator().manual_seed(seed)
+    found = []
+    for rotation in view_rotations():
+        rays = pixel_rays(view_intrinsics(SIDE), SIDE, SIDE)
+        length = rays.norm(dim=1, keepdim=True)
+        depth = box_room(torch.einsum("rc,brhw->bchw", rotation, rays / length))[0] / length
+        scale, shift = 0.2 + 5 * torch.rand((), generator=random), 3 * torch.randn((), generator=random)
+        found.append((1 / depth if inverse else depth) * scale + shift)
+    return found
+
+
+@pytest.mark.parametrize("inverse", [True, False], ids=["disparity", "relative depth"])
+def test_scale_and_shift_of_each_view_are_found(inverse):
+    values, rotations = affine_views(inverse), view_rotations()
+    valid = [torch.ones_like(value, dtype=torch.bool) for value in values]
+    distances = affine_to_distances(values, valid, rotations, inverse)
+    views = [View(*each) for each in zip(distances, valid, rotations, strict=True)]
+    merged, _ = merge_views(views, 64, 128)
+    error = (merged / box_room(panorama_directions(64, 128))[0]).log()
+    error = (error - error.median()).abs()
+    for name, part in regions(error).items():
+        assert part.median() < 0.02, name
+    assert error.quantile(0.95) < 0.05
+
+
+@pytest.mark.parametrize("inverse", [True, False], ids=["disparity", "relative depth"])
+def test_normals_tell_the_shift_of_views_that_overlaps_do_not_tell(inverse):
+    """One view alone, of a wall and a floor: nothing overlaps."""
+    rotation = torch.eye(3)[None]
+    rays = pixel_rays(view_intrinsics(SIDE), SIDE, SIDE)
+    length = rays.norm(dim=1, keepdim=True)
+    distance, normals = box_room(rays / length, (0.0, 0.0, 0.0), (9.0, 1.2, 4.0))
+    depth = distance / length
+    value = (1 / depth if inverse else depth) * 3 + 5
+    known = [torch.ones_like(value, dtype=torch.bool)]
+    (told,) = affine_to_distances([value], known, rotation, inverse, [normals])
+    (untold,) = affine_to_distances([value], known, rotation, inverse)
+    error, before = ((each / distance).log() for each in (told, untold))
+    assert (error - error.median()).abs().quantile(0.9) < 0.1 < (before - before.median()).abs().quantile(0.9)
+
+
+def test_a_masked_view_and_holes_do_not_disturb_the_others():
+    values, rotations = affine_views(True), view_rotations()
+    valid = [torch.ones_like(value, dtype=torch.bool) for value in values]
+    valid[4][:] = False
+    valid[7][..., :40, :] = False
+    values[4], values[7] = values[4] + torch.nan, values[7].masked_fill(~valid[7], torch.inf)
+    distances = affine_to_distances(values, valid, rotations, True)
+    views = [View(*each) for each in zip(distances, valid, rotations, strict=True)]
+    merged, known = merge_views(views, 64, 128)
+    error = (merged / box_room(panorama_directions(64, 128))[0]).log()[known]
+    assert (error - error.median()).abs().median() < 0.03
+
+
+def test_what_says_nothing_is_flat():
+    rotations = view_rotations()
+    values = [torch.full((1, 1, SIDE, SIDE), float(index)) for index in range(12)]
+    distances = affine_to_distances(values, [torch.ones_like(value, dtype=torch.bool) for value in values], rotations, True)
+    for distance in distances:
+        assert torch.isfinite(distance).all() and (distance > 0).all()
+        plane = F.normalize(pixel_rays(view_intrinsics(SIDE), SIDE, SIDE), dim=1)[:, 2:] * distance
+        assert errors(plane, plane.median()).max() < 1e-4

@@ -1,0 +1,169 @@
+"""Panoramas by a model that knows the truth of each view, so that cutting, merging and normals are judged alone."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from depth_normal.annotators.registry import find_spec
+from depth_normal.geometry.estimate import Axes, Quantity
+from depth_normal.geometry.kinds import Projection
+from depth_normal.geometry.surfaces.derive import with_normals
+from depth_normal.model_loader import load_model
+from depth_normal.model_loader.comfy import interrupt
+from depth_normal.model_loader.inference.panorama import check_panorama, check_panorama_model, merged_size
+
+TESTS = Path(__file__).resolve().parents[2]
+WIDTH, SIDE = 384, 192
+SLOW = pytest.mark.slow("traces and merges panoramas")
+OPENGL = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1)
+
+
+def helper(name):
+    """A module of tests/, which import each other by plain names."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, TESTS / f"{name}.py")
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+helper("ray_traced_scenes")
+scenes = helper("panorama_scenes")
+oracle = helper("panorama_oracle").oracle
+
+
+@pytest.fixture(scope="module")
+def truths():
+    return {name: scenes.panorama(things(), WIDTH) for name, things in scenes.SCENES.items()}
+
+
+def regions(values, valid):
+    """Valid values of all of a panorama, beside its seam, and around its poles."""
+    rows, columns = values.shape[-2] // 12, values.shape[-1] // 24
+    parts = {
+        "all": (..., slice(None)),
+        "left": (..., slice(0, columns)),
+        "right": (..., slice(-columns, None)),
+        "zenith": (..., slice(0, rows), slice(None)),
+        "nadir": (..., slice(-rows, None), slice(None)),
+    }
+    found = {name: values[part][valid[part]] for name, part in parts.items()}
+    return {name: part for name, part in found.items() if len(part)}
+
+
+def judge(found, truth, scale=1.0):
+    both = found.valid & truth.valid
+    distance = (found.depth / (truth.distance * scale) - 1).abs()
+    angle = torch.rad2deg(torch.acos((found.normals * truth.normals * OPENGL).sum(1, keepdim=True).clamp(-1, 1)))
+    assert (found.valid != truth.valid).float().mean() < 0.005
+    for name, error in regions(distance, both).items():
+        assert error.median() < 0.01, f"distance, {name}"
+    for name, error in regions(angle, both).items():
+        assert error.median() < 3, f"normals, {name}"
+    assert distance[both].quantile(0.99) < 0.05 and (angle[both] > 3).float().mean() < 0.06
+
+
+@pytest.mark.parametrize("normals", [False, True], ids=["normals of the distances", "the model's normals"])
+@pytest.mark.parametrize("name", ["room", "street"])
+def test_true_views_become_the_true_panorama(name, normals, truths):
+    model = oracle(scenes.SCENES[name](), normals=normals, side=SIDE)
+    found = model.estimate_panorama(truths[name].image, derive=with_normals)
+    assert (found.projection, found.quantity, found.axes) == (Projection.EQUIRECTANGULAR, Quantity.METRIC_DEPTH, Axes.OPENGL)
+    assert (found.height, found.width) == (WIDTH // 2, WIDTH) and found.intrinsics is None
+    assert set(model.annotator.fovs) == {90.0}
+    judge(found, truths[name])
+
+
+@SLOW
+@pytest.mark.parametrize("name", ["room", "street"])
+def test_views_of_wrong_scales_are_brought_to_one(name, truths):
+    scales = torch.randn(12, generator=torch.Generator().manual_seed(7)).mul(0.3).exp()
+    found = oracle(scenes.SCENES[name](), scales, side=SIDE).estimate_panorama(truths[name].image, derive=with_normals)
+    scale = (found.depth / truths[name].distance)[found.valid & truths[name].valid].median()
+    assert scales.min() < scale < scales.max()
+    judge(found, truths[name], scale)
+
+
+@SLOW
+def test_a_rolled_panorama_gives_the_rolled_estimate(truths):
+    turn = torch.tensor([[0.0, 0, -1], [0, 1, 0], [1, 0, 0]])  # what is ahead was to the left: the image moves a quarter to the right
+    plain = oracle(scenes.room(), side=SIDE).estimate_panorama(truths["room"].image, derive=with_normals)
+    rolled = oracle(scenes.room(), side=SIDE, turned=turn).estimate_panorama(truths["room"].image.roll(WIDTH // 4, 3), derive=with_normals)
+    relative = (rolled.depth / plain.depth.roll(WIDTH // 4, 3) - 1).abs()
+    assert relative.median() < 1e-3 and relative.quantile(0.99) < 0.03
+    turned = torch.einsum("cr,bchw->brhw", turn, plain.normals * OPENGL).roll(WIDTH // 4, 3) * OPENGL
+    assert ((rolled.normals * turned).sum(1) > 0.999).float().mean() > 0.97
+
+
+@SLOW
+def test_tiny_rolled_by_half_a_turn_is_the_same_elsewhere(truths):
+    model = load_model("tiny", "float32", "cpu")
+    image = truths["street"].image
+    plain, rolled = model.estimate_panorama(image), model.estimate_panorama(image.roll(WIDTH // 2, 3))
+    # The icosahedron comes to itself by half a turn: the same views, in another order.
+    back = rolled.depth.roll(-WIDTH // 2, 3)
+    ratio = (back / plain.depth).log()[plain.valid]
+    assert (ratio - ratio.median()).abs().median() < 0.01
+    assert plain.quantity is Quantity.METRIC_DEPTH and plain.normals is not None
+    over, inside = (plain.depth[..., 0] / plain.depth[..., -1]).log().abs(), plain.depth.log().diff(dim=-1).abs()
+    assert over.median() < 3 * inside.median() + 1e-3, "no step at the seam"
+
+
+def test_a_batch_is_estimated_one_panorama_after_another_with_progress(truths):
+    told = []
+    images = torch.cat([truths["room"].image] * 2)
+    found = oracle(scenes.room(), side=64).estimate_panorama(images, progress=lambda *done: told.append(done[0] / done[1]))
+    assert found.batch == 2 and torch.allclose(found.depth[0], found.depth[1])
+    assert told == sorted(told) and told[-1] == 1 and len(told) >= 4
+
+
+def test_cancelling_stops_before_the_merging(truths, monkeypatch):
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(interrupt, "throw_if_interrupted", stop)
+    with pytest.raises(KeyboardInterrupt):
+        oracle(scenes.room(), side=64).estimate_panorama(truths["room"].image)
+
+
+@SLOW
+def test_large_panoramas_are_merged_smaller_and_enlarged():
+    assert merged_size(512, 1024) == (512, 1024)
+    assert merged_size(4096, 8192) == (1024, 2048)
+    assert merged_size(2500, 5000) == (833, 1667)
+    image = torch.rand(1, 3, 1536, 3072, generator=torch.Generator().manual_seed(0))
+    found = oracle(scenes.room(), side=64).estimate_panorama(image)
+    assert (found.height, found.width) == (1536, 3072)
+    truth = scenes.panorama(scenes.room(), 384)
+    error = (found.resized(192, 384).depth / truth.distance - 1).abs()
+    assert error.median() < 0.01
+
+
+@pytest.mark.parametrize("kind", ["uint16", "uint8"])
+def test_arrays_of_any_depth_are_taken(kind, truths):
+    largest = {"uint16": 65535, "uint8": 255}[kind]
+    array = (truths["room"].image[0].movedim(0, -1).numpy() * largest).astype(kind)
+    assert oracle(scenes.room(), side=64).estimate_panorama(array).width == WIDTH
+
+
+@pytest.mark.parametrize("size", [(480, 640), (512, 512), (500, 1100)])
+def test_other_sides_are_refused_and_taken_on_request(size):
+    with pytest.raises(ValueError, match=f"{size[1]}x{size[0]} pixels; a panorama of the whole sphere .* turn on any_aspect"):
+        check_panorama(*size, any_aspect=False)
+    check_panorama(*size, any_aspect=True)
+    check_panorama(500, 1001, any_aspect=False)
+
+
+def test_a_line_is_no_panorama():
+    with pytest.raises(ValueError, match="at least 16x8"):
+        check_panorama(1, 2, any_aspect=True)
+
+
+def test_models_of_normals_alone_are_refused_and_others_taken():
+    with pytest.raises(ValueError, match="a panorama needs depth"):
+        check_panorama_model(find_spec("dsine"))
+    for name in ("moge-2-vits-normal", "tiny", "marigold-depth"):
+        check_panorama_model(find_spec(name))

@@ -1,0 +1,65 @@
+"""Estimate Panorama: its outputs, and what it refuses before a model is loaded."""
+
+import pytest
+import torch
+
+from depth_normal.geometry.kinds import Projection
+from depth_normal.nodes import panorama
+from depth_normal.nodes.panorama import EstimatePanorama
+
+
+def execute(*arguments, **widgets):
+    made = EstimatePanorama().execute(*arguments, **widgets)
+    return made["result"] if isinstance(made, dict) else made
+
+
+def street(height=64):
+    """A blue sky over a green ground, with a wall ahead."""
+    image = torch.zeros(1, height, 2 * height, 3)
+    image[:, : height // 2] = torch.tensor((0.4, 0.6, 0.95))
+    image[:, height // 2 :] = torch.tensor((0.3, 0.5, 0.2))
+    image[:, height // 3 : 2 * height // 3, height // 2 : height] = torch.tensor((0.6, 0.3, 0.2))
+    return image
+
+
+def test_a_panorama_becomes_maps_of_its_size_and_geometry():
+    depth, normals, mask, geometry = execute(torch.cat([street()] * 2), "tiny")
+    assert depth.shape == normals.shape == (2, 64, 128, 3) and mask.shape == (2, 64, 128)
+    assert geometry.projection is Projection.EQUIRECTANGULAR and geometry.batch == 2
+    assert torch.equal(depth[0], depth[1]) and depth.min() >= 0 and depth.max() <= 1
+    # Of a ground below the camera the normal is up: green, in OpenGL's colours.
+    assert normals[0, -4:, :, 1].mean() > 0.8
+    assert depth[0, -4:].mean() > depth[0, 34:38].mean(), "what is under the camera is nearer than the ground far away"
+
+
+def test_the_coding_is_that_of_the_widget():
+    directx = execute(street(), "tiny", coding="directx")[1]
+    assert directx[0, -4:, :, 1].mean() < 0.2
+
+
+def test_other_sides_are_refused_before_a_model_is_loaded_and_taken_on_request(monkeypatch):
+    photo = street()[:, :, :96]
+    with monkeypatch.context() as patched:
+        patched.setattr(panorama, "load_model", lambda *_: pytest.fail("a model was loaded"))
+        with pytest.raises(ValueError, match=r"96x64 pixels; a panorama .* turn on any_aspect"):
+            execute(photo, "tiny")
+    assert execute(photo, "tiny", any_aspect=True)[0].shape == (1, 64, 96, 3)
+
+
+@pytest.mark.parametrize(
+    ("widgets", "message"),
+    [
+        ({"model": "dsine"}, "dsine predicts normals and no depth"),
+        ({"depth_look": "pale"}, "depth_look is 'pale'"),
+        ({"coding": "unity"}, "coding is 'unity'"),
+        ({"resolution": -1}, "resolution"),
+    ],
+)
+def test_what_is_wrong_is_named(widgets, message):
+    with pytest.raises(ValueError, match=message):
+        execute(street(), **{"model": "tiny", **widgets})
+
+
+def test_the_model_is_checked_in_the_page():
+    assert EstimatePanorama.VALIDATE_INPUTS("tiny") is True
+    assert "predicts normals and no depth" in str(EstimatePanorama.VALIDATE_INPUTS("dsine"))

@@ -1,0 +1,92 @@
+"""Panoramas at every node that takes geometry: it handles them, or refuses them with words."""
+
+import pytest
+import torch
+
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.kinds import Projection
+from depth_normal.nodes import NODE_CLASS_MAPPINGS
+from depth_normal.nodes.sockets import GEOMETRY
+
+HEIGHT, WIDTH = 32, 64
+IMAGE = torch.rand(1, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(0))
+REFUSED = "needs images of a perspective camera, and this geometry is a panorama's"
+
+# What they need beside the geometry, or to be refused by.
+SETTINGS = {
+    "DepthNormal_DepthParallax": {"frames": 2, "move": "orbit"},
+    "DepthNormal_LBMNormals": {"model": "lbm-normals"},
+}
+HANDLED = {
+    "DepthNormal_RenderDepth",
+    "DepthNormal_RenderNormals",
+    "DepthNormal_NormalsFromDepth",
+    "DepthNormal_PreviewGeometry",
+    "DepthNormal_DepthMask",
+    "DepthNormal_ForegroundCutout",
+    "DepthNormal_SaveGeometry",
+    "DepthNormal_SaveMesh",
+}
+"""Nodes that take panoramas; all others must refuse them."""
+
+
+def panorama(quantity=Quantity.METRIC_DEPTH):
+    distance = torch.linspace(1, 4, HEIGHT).view(1, 1, -1, 1).expand(1, 1, HEIGHT, WIDTH)
+    normals = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, HEIGHT, WIDTH)
+    return Estimate(distance, quantity, normals, projection=Projection.EQUIRECTANGULAR)
+
+
+def takers():
+    """The nodes that take geometry, by id."""
+    found = {}
+    for name, node in NODE_CLASS_MAPPINGS.items():
+        inputs = node.INPUT_TYPES()
+        groups = [inputs.get(group, {}) for group in ("required", "optional")]
+        if any(kind[0] == GEOMETRY for group in groups for kind in group.values()):
+            found[name] = (node, [name for group in groups for name, kind in group.items() if kind[0] == GEOMETRY], groups)
+    return found
+
+
+TAKERS = takers()
+
+
+def run(name):
+    node, inputs, groups = TAKERS[name]
+    images = {each: IMAGE for group in groups for each, kind in group.items() if kind[0] == "IMAGE" and each in ("image", "images")}
+    return node().execute(**images, **dict.fromkeys(inputs, panorama()), **SETTINGS.get(name, {}))
+
+
+def test_every_node_of_the_list_takes_geometry():
+    assert TAKERS.keys() >= HANDLED
+
+
+# Geometry to Mesh takes them, too, and needs ComfyUI: test_mesh_nodes.py.
+@pytest.mark.parametrize("name", sorted(TAKERS.keys() - {"DepthNormal_GeometryToMesh"}))
+def test_a_node_handles_a_panorama_or_refuses_it(name, comfyui):
+    if name in HANDLED:
+        run(name)
+        return
+    with pytest.raises(ValueError, match=REFUSED):
+        run(name)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "exr"])
+def test_a_panorama_is_saved_and_loaded_as_one(suffix, comfyui):
+    pytest.importorskip("OpenEXR")
+    NODE_CLASS_MAPPINGS["DepthNormal_SaveGeometry"]().execute(panorama(), "pano", suffix)
+    (file,) = (comfyui / "output").rglob(f"pano*.{suffix}")
+    (loaded,) = NODE_CLASS_MAPPINGS["DepthNormal_LoadGeometry"]().execute(f"{file.relative_to(comfyui / 'output')} [output]")
+    assert loaded.projection is Projection.EQUIRECTANGULAR
+    assert torch.equal(loaded.depth, panorama().depth)
+
+
+@pytest.mark.parametrize("suffix", ["png", "pfm", "html", "stl"])
+def test_formats_that_would_lose_the_projection_refuse_it(suffix, comfyui):
+    with pytest.raises(ValueError, match=REFUSED):
+        NODE_CLASS_MAPPINGS["DepthNormal_SaveGeometry"]().execute(panorama(), "pano", suffix)
+    assert not list((comfyui / "output").iterdir())
+
+
+def test_a_field_of_view_is_refused_for_the_normals_of_a_panorama():
+    with pytest.raises(ValueError, match=REFUSED):
+        NODE_CLASS_MAPPINGS["DepthNormal_NormalsFromDepth"]().execute(panorama(), fov=60.0)
