@@ -12,7 +12,7 @@ from torch import Tensor
 from ...utils import resize_map
 from ..edges.depth_edges import largest_within
 from .camera_motion import moved, solve_positive_definite
-from .optical_flow import optical_flow, texture, warped
+from .optical_flow import optical_flow, texture, warped, window_mean
 
 # The longer side of the images compared, how many frames lie between them, and the movement in their pixels that counts as none and
 # as certain.
@@ -24,6 +24,13 @@ _MISMATCH = 0.5
 # How far around a pixel that moves others count as moving too, and for how many frames: an arm that turns is still for a moment.
 _AROUND = 2
 _HELD = 4
+# How far from what only one of the images shows the flow is not believed.
+_BORDER = 5
+# By which share following the flow must make the images more alike than standing still does: what the coarse sizes say of the room beside
+# a person, who hides or uncovers none of it, does not. _NOISE is a squared difference that counts as none.
+_NOISE, _EXPLAINED = (1 / 255) ** 2, 0.4
+# Plain areas up to twice as wide, which tell nothing themselves, move with what is around them.
+_HOLES = 6
 # The camera's motion is the flow of most pixels: how often that is refined, by how many weighted fits, and the flow in pixels, at half
 # the size, that is another.
 _REFINED, _FITS = 3, 8
@@ -92,12 +99,15 @@ def _moving(before: Tensor, after: Tensor, motion: Tensor) -> Tensor:
     """(1, 1, h, w) in [0, 1]: what moves between two thumbnails, apart from the camera with about this motion."""
     for _ in range(_REFINED):
         motion = _refined(before, after, motion)
-    known = moved(torch.ones_like(before), motion, "zeros") > 0.99
+    unknown = (moved(torch.ones_like(before), motion, "zeros") < 0.5).float()
     before = moved(before, motion)
     forward, backward = optical_flow(torch.cat((before, after)), torch.cat((after, before))).split(1)
     believed = _length(forward + warped(backward, forward)) < _MISMATCH
-    moving = ((_length(forward) - _STILL) / (_MOVING - _STILL)).clamp(0, 1) * believed * known
-    return largest_within(moving, _AROUND)
+    moving = ((_length(forward) - _STILL) / (_MOVING - _STILL)).clamp(0, 1) * believed * (1 - largest_within(unknown, _BORDER))
+    standing, explained = (window_mean((each - after).square()) for each in (before, warped(before, forward)))
+    moving = moving * ((standing - explained) / (standing + _NOISE) / _EXPLAINED).clamp(0, 1)
+    filled = largest_within(moving, _HOLES + _AROUND)
+    return -largest_within(-filled, _HOLES)
 
 
 def _refined(before: Tensor, after: Tensor, motion: Tensor) -> Tensor:

@@ -40,17 +40,17 @@ def optical_flow(before: Tensor, after: Tensor) -> Tensor:
             flow = flow[..., : second.shape[-2], : second.shape[-1]]
         across_down = _slopes(second)
         across, down = across_down.split(1, 1)
-        xx, xy, yy = _window_mean(torch.cat((across * across, across * down, down * down), 1)).split(1, 1)
+        xx, xy, yy = window_mean(torch.cat((across * across, across * down, down * down), 1)).split(1, 1)
         xx, yy = xx + _DAMPING, yy + _DAMPING
         for _ in range(_STEPS):
-            x, y = _window_mean(across_down * (second - warped(first, flow))).split(1, 1)
+            x, y = window_mean(across_down * (second - warped(first, flow))).split(1, 1)
             flow = flow + (torch.cat((yy * x - xy * y, xx * y - xy * x), 1) / (xx * yy - xy * xy)).clamp(-1, 1)
     return flow
 
 
 def texture(image: Tensor) -> Tensor:
     """How much each pixel's surroundings tell of movement: (B, 1, H, W) in [0, 1), 0 in a plain area. Images (B, 1, H, W)."""
-    strength = _window_mean(_slopes(image).square().sum(1, keepdim=True))
+    strength = window_mean(_slopes(image).square().sum(1, keepdim=True))
     return strength / (strength + 4 * _DAMPING)
 
 
@@ -69,7 +69,7 @@ def _slopes(image: Tensor) -> Tensor:
     return torch.cat((padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2], padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]), 1) / 2
 
 
-def _window_mean(values: Tensor) -> Tensor:
+def window_mean(values: Tensor) -> Tensor:
     """Maps (B, C, H, W) blurred by a Gaussian: two products with matrices are faster than pooling on the CPU."""
     height, width = values.shape[-2:]
     return _gaussian(height, values.device) @ values @ _gaussian(width, values.device).mT

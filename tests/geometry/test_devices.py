@@ -272,6 +272,7 @@ CASES = {
         None,
     ),
     "temporal.optical_flow.optical_flow": (lambda: optical_flow.optical_flow(maps(), maps()), None),
+    "temporal.optical_flow.window_mean": (lambda: optical_flow.window_mean(maps()), None),
     "temporal.optical_flow.texture": (lambda: optical_flow.texture(maps()), None),
     "temporal.optical_flow.warped": (lambda: optical_flow.warped(maps(), maps(2)), None),
     "temporal.moving_pixels.MovingPixels.push": (moving, None),
