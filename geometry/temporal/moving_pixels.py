@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...utils import resize_map
 from ..edges.depth_edges import largest_within
-from .camera_motion import moved, solve_positive_definite
+from .camera_motion import camera_motion, moved, solve_positive_definite
 from .optical_flow import optical_flow, texture, warped, window_mean
 
 # The longer side of the images compared, how many frames lie between them, and the movement in their pixels that counts as none and
@@ -42,8 +42,8 @@ _MOST, _ALL = 0.6, 0.9
 class MovingPixels:
     """Tells for each frame of a video which pixels move by themselves, by optical flow over 6 frames with a forward-backward check.
 
-    From one frame to the next a slow movement is lost in the grain; over six it is not. The camera's motion is taken off first: that of
-    the aligner, refined by the flow of most pixels. Where almost all of the image moves otherwise, nothing counts as moving.
+    From one frame to the next a slow movement is lost in the grain; over six it is not. The camera's motion is taken off first,
+    refined by the flow of most pixels. Where almost all of the image moves otherwise, nothing counts as moving.
 
     What it keeps is seven thumbnails.
     """
@@ -53,12 +53,11 @@ class MovingPixels:
         self._motions: Tensor | None = None
         self._held: Tensor | None = None
 
-    def push(self, frame: Tensor, motion: Tensor | None, cut: Tensor | None) -> Tensor:
+    def push(self, frame: Tensor, cut: Tensor | None = None) -> Tensor:
         """Looks at the next frame.
 
         Args:
             frame: (1, 3, H, W) in [0, 1].
-            motion: The `camera_motion` since the frame before, (1, 2, 3); None = none.
             cut: () bool: whether the frame begins a shot; None = it does not.
 
         Returns:
@@ -69,8 +68,9 @@ class MovingPixels:
         thumbnails, motions, held = self._thumbnails, self._motions, self._held
         if thumbnails is None or motions is None or held is None:
             thumbnails, motions, held = now.expand(_FRAMES, -1, -1, -1), identity.expand(_FRAMES, -1, -1), torch.zeros_like(now)
-        if motion is not None:
-            motions, held = motions @ _square(motion), moved(held, motion, "zeros")
+        # From thumbnail to thumbnail: a mean over frames lags behind what moves, which would be taken for the camera's motion.
+        motion = camera_motion(thumbnails[-1:], now)
+        motions, held = motions @ _square(motion), moved(held, motion, "zeros")
         if cut is not None:
             # As if the shot had always looked as its first frame: nothing moves, and nothing waits for the device.
             thumbnails, motions, held = torch.where(cut, now, thumbnails), torch.where(cut, identity, motions), held * ~cut

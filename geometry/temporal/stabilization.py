@@ -134,10 +134,10 @@ class VideoAligner:
 
     def _next(self, guide: Tensor, cut: Tensor, estimate: Estimate) -> Estimate:
         assert self._guide is not None
-        motion = self._follow(guide, cut, estimate.quantity)
+        self._follow(guide, cut, estimate.quantity)
         unchanged = _unchanged(guide, self._guide)
         self._guide = self._guide.updated(guide, torch.ones_like(unchanged, dtype=torch.bool), unchanged)
-        unchanged = unchanged * (1 - self._moving.push(guide, motion, cut if self._options.cuts else None))
+        unchanged = unchanged * (1 - self._moving.push(guide, cut if self._options.cuts else None))
         depth, normals = estimate.depth, estimate.normals
         if depth is not None and self._depth is not None and estimate.quantity is not None:
             _, quantity, valid = estimate.known_depth()
@@ -162,7 +162,7 @@ class VideoAligner:
             normals = torch.where(valid, unit_normals(mean, estimate.axes), normals)
         return replace(estimate, depth=depth, normals=normals)
 
-    def _follow(self, guide: Tensor, cut: Tensor, quantity: Quantity | None) -> Tensor | None:
+    def _follow(self, guide: Tensor, cut: Tensor, quantity: Quantity | None) -> None:
         """Warps the state by the camera's motion to the next frame, or resets it at a cut."""
         assert self._guide is not None
         motion = camera_motion(self._guide.value, guide) if self._guide.begun else None
@@ -174,7 +174,6 @@ class VideoAligner:
         self._guide, self._depth, self._normals = (
             None if each is None else each.followed(motion, keep) for each in (self._guide, self._depth, self._normals)
         )
-        return motion
 
     def state_dict(self) -> dict[str, Any]:
         """The state after the frames so far, for `torch.save`."""

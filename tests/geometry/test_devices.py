@@ -127,8 +127,8 @@ def video():
 
 
 def moving():
-    found, motion = moving_pixels.MovingPixels(), torch.eye(3, device=DEVICE)[None, :2]
-    return [found.push(maps(3)[:1], motion, torch.zeros((), dtype=torch.bool, device=DEVICE)) for _ in range(2)]
+    found = moving_pixels.MovingPixels()
+    return [found.push(maps(3)[:1], torch.zeros((), dtype=torch.bool, device=DEVICE)) for _ in range(2)]
 
 
 def whole_of_tiles():
