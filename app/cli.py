@@ -26,6 +26,7 @@ from .commands.relight import add_relight
 from .commands.result_paths import DEFAULT_FOLDER
 from .commands.stereo import add_stereo
 from .commands.texture import add_texture
+from .commands.ui import add_ui
 from .commands.verify import add_verify
 from .commands.video import add_video
 from .commands.view import add_view
@@ -38,6 +39,7 @@ from .outcomes import DOCS, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DO
 GROUPS: dict[str, tuple[tuple[str, str, Callable[[Parser], None]], ...]] = {
     "start here": (
         ("demo", "write depth and normals of a photo that comes with the package, without a download", add_demo),
+        ("ui", "open a page in the browser to drop images and videos on", add_ui),
         ("estimate", "write depth and normal maps of images (the command that is meant if none is named)", add_estimate),
         ("video", "write depth, normals, stereo, or depth beside the image, of a video", add_video),
     ),
@@ -65,6 +67,10 @@ GROUPS: dict[str, tuple[tuple[str, str, Callable[[Parser], None]], ...]] = {
 """The commands, as the help groups them: the name that people type, the task in words, and the function that adds the options."""
 
 EXAMPLES = {
+    "ui": (
+        "depth-normal ui                           # opens the browser; results go to depth-normal/",
+        "depth-normal ui --no-browser --port 8080  # over ssh -L 8080:127.0.0.1:8080",
+    ),
     "estimate": (
         "depth-normal photo.jpg --model tiny           # photo_depth.png, photo_normals.png; no download",
         "depth-normal photos --recursive --resume      # a folder; goes on where it was stopped",

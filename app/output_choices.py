@@ -39,3 +39,6 @@ SHARD_BYTES = 256 * 10**6
 
 ENGINE_CHOICES = ("local", "ray")
 """The engines of `estimate`; the first is the default."""
+
+MOST_PREVIEWED = 100
+"""Frames of a video on one sheet, at most."""

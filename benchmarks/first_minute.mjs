@@ -4,7 +4,7 @@
 // The second way is that of a pack without workflows: the same network, by the node that comfyui_controlnet_aux's graphs name. Its 493 MB
 // cannot be downloaded here: the choice `tiny`, which only this pack has, stands in, and is counted apart.
 
-const [server, pack = 'ComfyUI-Depth-Normal', template = 'Tiny Preview', shot] = process.argv.slice(2)
+const [server, pack = 'ComfyUI-Depth-Normal', template = 'Depth and Normals', shot] = process.argv.slice(2)
 const { chromium } = await import(process.env.PW)
 const settings = {
   'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en', 'Comfy.VueNodes.Enabled': true,
@@ -40,6 +40,11 @@ const pictures = count => page.waitForFunction(count => window.app.graph.nodes.f
   node.type === 'PreviewImage' && (node.imgs?.length || window.app.nodeOutputs?.[node.id]?.images?.length)).length >= count, count)
 const total = () => rows.push(`| **together** | **${clicks}** | **${((performance.now() - began) / 1000).toFixed(1)}** |`)
 
+const depthAndNormals = 'DepthNormal_DepthAndNormals'
+const nodeOf = type => page.waitForFunction(type => window.app.graph.nodes.some(node => node.type === type), type)
+const maps = () => page.waitForFunction(type => window.app.graph.nodes.some(node =>
+  node.type === type && window.app.nodeOutputs?.[node.id]?.images?.length >= 2), depthAndNormals)
+
 const dialog = page.locator('[role=dialog]').filter({ hasText: 'Templates' })
 await open()
 await step('*Templates*', 1, async () => {
@@ -52,12 +57,12 @@ await step(`*${pack}*`, 1, async () => {
 })
 await step(`*${template}*`, 1, async () => {
   await dialog.getByText(template, { exact: true }).first().click()
-  await page.waitForFunction(() => window.app.graph.nodes.some(node => node.type === 'DepthNormal_EstimateGeometry'))
+  await nodeOf(depthAndNormals)
   await dialog.waitFor({ state: 'hidden' })
 })
 await step('*Run*: depth and normals are there', 1, async () => {
   await page.getByRole('button', { name: /^Run$|^Queue/ }).first().click()
-  await pictures(2)
+  await maps()
 })
 total()
 if (shot) await page.screenshot({ path: shot })
@@ -66,7 +71,6 @@ print('By a workflow of the pack:')
 
 // Without one: a graph by hand.
 const byHand = [['Load Image', 'LoadImage', 350, 300], ['MiDaS Depth Map', 'DepthNormal_MiDaSDepthMap', 800, 300], ['Preview Image', 'PreviewImage', 1250, 300]]
-const nodeOf = type => page.waitForFunction(type => window.app.graph.nodes.some(node => node.type === type), type)
 const place = (type, socket, out) => page.evaluate(([type, socket, out]) => {
   const node = window.app.graph.nodes.find(node => node.type === type), { scale, offset } = window.app.canvas.ds
   const at = out ? node.getOutputPos(socket) : node.getInputPos(socket)
@@ -82,13 +86,7 @@ async function doubleClick(x, y) {
   }
 }
 
-await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ 'Comfy.VueNodes.Enabled': false }) })
-await open()
-await step('a new, empty workflow', 1, async () => {
-  await page.locator('.pi-plus, [class*="lucide--plus"]').first().click()
-  await page.waitForFunction(() => window.app.graph.nodes.length === 0)
-})
-for (const [words, type, x, y] of byHand) {
+async function addNode([words, type, x, y]) {
   await step(`double click, type *${words}*, Enter, a click where it goes`, 3, async () => {
     await doubleClick(x, y)
     await page.keyboard.type(words)
@@ -104,6 +102,45 @@ for (const [words, type, x, y] of byHand) {
     await page.waitForTimeout(400)
   })
 }
+
+async function emptyWorkflow() {
+  await open()
+  await step('a new, empty workflow', 1, async () => {
+    await page.locator('.pi-plus, [class*="lucide--plus"]').first().click()
+    await page.waitForFunction(() => window.app.graph.nodes.length === 0)
+  })
+}
+
+await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ 'Comfy.VueNodes.Enabled': false }) })
+await emptyWorkflow()
+await addNode(byHand[0])
+await step('a link from *Load Image* to an empty place, *Search*, type *depth*, Enter', 2, async () => {
+  await page.mouse.move(...await place('LoadImage', 0, true))
+  await page.mouse.down()
+  await page.mouse.move(900, 400, { steps: 8 })
+  await page.mouse.up()
+  const search = page.locator('input:focus')
+  const menu = page.locator('.litecontextmenu').getByText('Search', { exact: true })
+  await search.or(menu).first().waitFor()
+  if (await menu.count()) await menu.first().click()
+  await search.waitFor()
+  await page.keyboard.type('depth')
+  await page.getByText('Depth & Normals', { exact: true }).first().waitFor()
+  await page.waitForTimeout(500)
+  await page.keyboard.press('Enter')
+  await nodeOf(depthAndNormals)
+  await page.waitForFunction(type => window.app.graph.nodes.find(node => node.type === type).inputs[0].link, depthAndNormals)
+})
+await step('*Run*: depth and normals are there', 1, async () => {
+  await page.getByRole('button', { name: /^Run$|^Queue/ }).first().click()
+  await maps()
+})
+total()
+if (shot) await page.screenshot({ path: shot.replace('.png', '_by_hand.png') })
+print('By hand, with the node *Depth & Normals*:')
+
+await emptyWorkflow()
+for (const each of byHand) await addNode(each)
 for (const [from, to] of [[byHand[0], byHand[1]], [byHand[1], byHand[2]]]) {
   await step(`a link from *${from[0]}* to *${to[0]}*`, 1, async () => {
     await page.waitForTimeout(200)

@@ -3,7 +3,7 @@
 from .join import Piece, join_pieces
 from .library import VideoError, pyav
 from .prefetch import Loaded, WriterThread, estimated, prefetch
-from .presets import PRESETS, Preset, at_rate, cropped, in_groups
+from .presets import PRESETS, Preset, at_rate, cropped, fitted, fitted_size, in_groups
 from .read import Frame, VideoHeader, read_frames, video_header
 from .sequences import find_images, is_sequence, numbered, numbered_files, read_sequence, reads, sequence_header
 from .sound import Sound, check_sound
@@ -28,6 +28,8 @@ __all__ = [
     "cropped",
     "estimated",
     "find_images",
+    "fitted",
+    "fitted_size",
     "in_groups",
     "is_sequence",
     "join_pieces",

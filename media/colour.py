@@ -118,16 +118,33 @@ def rgb_to_yuv420(image: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     Returns:
         Luma (H, W) and chroma (2, H/2, W/2), rounded, as float32.
     """
-    black, span, zero, chroma_span = _levels(bits, full=False)
-    height, width = image.shape[-2:]
+    luma, chroma = _yuv(image)
     if len(image) == 1:
-        return (image[0] * span + black).round_(), image.new_full((2, height // 2, width // 2), zero)
-    luma, *chroma = torch.einsum("ij,jhw->ihw", torch.linalg.inv(_rgb_from_yuv(BT_709)).float(), image)
-    halved = F.avg_pool2d(torch.stack(chroma)[None], (2, 1))
+        return _stored(luma, chroma[:, ::2, ::2], bits)
+    halved = F.avg_pool2d(chroma[None], (2, 1))
     # A sample at the left of its pair: that pixel, and a quarter of each neighbour.
     padded = F.pad(halved, (1, 1, 0, 0), mode="replicate")
     sited = (padded[..., :-2:2] + 2 * padded[..., 1:-1:2] + padded[..., 2::2]) / 4
-    return (luma * span + black).round_(), (sited[0] * chroma_span + zero).round_()
+    return _stored(luma, sited[0], bits)
+
+
+def rgb_to_yuv444(image: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """As `rgb_to_yuv420`, with chroma (2, H, W) for each pixel: 4:4:4."""
+    return _stored(*_yuv(image), bits)
+
+
+def _yuv(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Luma (H, W) in [0, 1] and chroma (2, H, W) in [-0.5, 0.5], of (1 or 3, H, W) by BT.709."""
+    if len(image) == 1:
+        return image[0], torch.zeros_like(image).expand(2, -1, -1)
+    luma, *chroma = torch.einsum("ij,jhw->ihw", torch.linalg.inv(_rgb_from_yuv(BT_709)).float(), image)
+    return luma, torch.stack(chroma)
+
+
+def _stored(luma: Tensor, chroma: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """As whole numbers in limited range."""
+    black, span, zero, chroma_span = _levels(bits, full=False)
+    return (luma * span + black).round_(), (chroma * chroma_span + zero).round_()
 
 
 def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> Tensor:

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from torch import Tensor
 
+from ..utils import resize_image
 from .library import VideoError
 from .read import Frame
 
@@ -103,6 +104,32 @@ def in_groups(frames: Iterator[Frame], group: int) -> Iterator[Frame]:
             waiting = []
     if waiting:
         logger.info("left out at the video's end, for a multiple of %d frames and one more: %d", group, len(waiting))
+
+
+def fitted_size(size: tuple[int, int], width: int | None, height: int | None, side: int = 2) -> tuple[int, int]:
+    """The size that `fitted` gives images of `size`; all are width and height."""
+    if width is not None and height is not None:
+        return width, height
+    scale = height / size[1] if height is not None else (width or size[0]) / size[0]
+    columns, rows = (max(side, round(length * scale / side) * side) for length in size)
+    return width or columns, height or rows
+
+
+def fitted(image: Tensor, width: int | None, height: int | None, side: int = 2) -> Tensor:
+    """An image (C, H, W) scaled to a size; what sticks out at the longer side is cut off evenly.
+
+    Args:
+        width: In pixels; None = as the image's shape asks, the nearest multiple of `side`.
+        height: The same. One of both is given.
+        side: As for `width`.
+    """
+    rows, columns = image.shape[-2:]
+    width, height = fitted_size((columns, rows), width, height, side)
+    scale = max(width / columns, height / rows)
+    larger = max(height, round(rows * scale)), max(width, round(columns * scale))
+    scaled = image if larger == (rows, columns) else resize_image(image[None], *larger)[0]
+    top, left = (larger[0] - height) // 2, (larger[1] - width) // 2
+    return scaled[:, top : top + height, left : left + width]
 
 
 def cropped(image: Tensor, side: int) -> Tensor:

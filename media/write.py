@@ -1,4 +1,4 @@
-"""Writes videos: H.264 for viewing, 10-bit H.265, or lossless 16-bit FFV1."""
+"""Writes videos: H.264 for viewing, 10-bit H.265, ProRes and DNxHR for editing programs, or lossless 16-bit FFV1."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from .colour import BT_709, FULL, LIMITED, rgb_to_yuv420
+from .colour import BT_709, FULL, LIMITED, rgb_to_yuv420, rgb_to_yuv444
 from .library import VideoError, open_output, pyav, video_errors
 from .planes import planes_to_frame
 
@@ -25,8 +25,11 @@ class Codec:
         encoder: FFmpeg's name.
         bits: Of a number.
         containers: Extensions of the files that can hold it.
-        quality: The encoder's constant quality where none is asked for, less = better; None where nothing is lost.
+        quality: The encoder's constant quality where none is asked for, less = better; None where it has none.
         options: Of the encoder.
+        full_colour: Whether every pixel has its own colour; else four share one.
+        lossless: Whether every number comes back as it is.
+        least: The smallest width and height.
     """
 
     encoder: str
@@ -34,24 +37,35 @@ class Codec:
     containers: tuple[str, ...]
     quality: int | None = None
     options: dict[str, str] = field(default_factory=dict)
+    full_colour: bool = False
+    lossless: bool = False
+    least: tuple[int, int] = (1, 1)
 
-    @property
-    def lossless(self) -> bool:
-        """True if every number comes back as it is."""
-        return self.quality is None
+    def pixel_format(self, channels: int) -> str:
+        """FFmpeg's name for images of one or three channels."""
+        if self.lossless:
+            return "gbrp16le" if channels > 1 else "gray16le"
+        return f"yuv{'444' if self.full_colour else '420'}p{'10le' if self.bits > 8 else ''}"
 
 
 CODECS = {
     "h264": Codec("libx264", 8, (".mp4", ".mov", ".mkv"), 14, {"preset": "medium", "x264-params": "force-cfr=1"}),
     "h265": Codec("libx265", 10, (".mp4", ".mov", ".mkv"), 14, {"preset": "medium", "x265-params": "log-level=error"}),
-    "ffv1": Codec("ffv1", 16, (".mkv",), None, {"level": "3", "slicecrc": "1", "g": "1"}),
+    "prores": Codec("prores_ks", 10, (".mov",), None, {"vendor": "apl0"}, full_colour=True),
+    "dnxhr": Codec("dnxhd", 10, (".mov",), None, {"profile": "dnxhr_444"}, full_colour=True, least=(256, 120)),
+    "ffv1": Codec("ffv1", 16, (".mkv",), None, {"level": "3", "slicecrc": "1", "g": "1"}, lossless=True),
 }
 
 CONTAINERS = tuple(dict.fromkeys(extension for codec in CODECS.values() for extension in codec.containers))
 
 
-def check_codec(path: os.PathLike[str], codec: str) -> None:
-    """Refuses a codec that the file cannot hold, or that this build of PyAV lacks.
+def check_codec(path: os.PathLike[str], codec: str, size: tuple[int, int] | None = None) -> None:
+    """Refuses a codec that the file cannot hold, that does not take images so small, or that this build of PyAV lacks.
+
+    Args:
+        path: The video.
+        codec: One of `CODECS`.
+        size: Width and height of its images; None = not known.
 
     Raises:
         VideoError: Says which would do.
@@ -61,6 +75,9 @@ def check_codec(path: os.PathLike[str], codec: str) -> None:
     if extension not in chosen.containers:
         accepted = ", ".join(chosen.containers)
         raise VideoError(f"{path}: a video in {codec} can be written as {accepted}; name the file so, or choose another --codec")
+    if size is not None and (size[0] < chosen.least[0] or size[1] < chosen.least[1]):
+        found, least = ("x".join(map(str, pair)) for pair in (size, chosen.least))
+        raise VideoError(f"{path}: {codec} takes at least {least} pixels, and the result has {found}; choose another --codec, or a --width")
     if chosen.encoder not in pyav().codecs_available:
         there = [name for name, each in CODECS.items() if each.encoder in pyav().codecs_available]
         raise VideoError(
@@ -71,8 +88,9 @@ def check_codec(path: os.PathLike[str], codec: str) -> None:
 class VideoWriter:
     """Writes images to a video, one after the other. To be used as a context; the file is whole when the block has ended well.
 
-    H.264 and H.265 have even sides: an odd one is made even by its last row or column once more. Colours are BT.709, limited range, so
-    tagged. FFV1 keeps the 16-bit numbers themselves: grey as they are, RGB as G, B and R, full range.
+    All but FFV1 have even sides: an odd one is made even by its last row or column once more. Their colours are BT.709, limited range, so
+    tagged; ProRes 4444 and DNxHR 444 have a colour for each pixel. FFV1 keeps the 16-bit numbers themselves: grey as they are, RGB as G,
+    B and R, full range.
 
     Args:
         codec: One of `CODECS`.
@@ -119,6 +137,7 @@ class VideoWriter:
             if self._container is None:
                 self._open(image)
             frame = planes_to_frame(self._planes(image), self._stream.pix_fmt)
+            self._tag(frame)
             frame.pts, frame.time_base = round(time / self._time_base), self._time_base
             self._durations[frame.pts] = round(duration / self._time_base)
             self._mux(self._stream.encode(frame))
@@ -129,8 +148,15 @@ class VideoWriter:
             return [levels[0]] if len(levels) == 1 else [levels[1], levels[2], levels[0]]
         height, width = image.shape[-2:]
         even = F.pad(image[None], (0, width % 2, 0, height % 2), mode="replicate")[0] if width % 2 or height % 2 else image
-        luma, chroma = rgb_to_yuv420(even, self._codec.bits)
+        luma, chroma = (rgb_to_yuv444 if self._codec.full_colour else rgb_to_yuv420)(even, self._codec.bits)
         return [luma, chroma[0], chroma[1]]
+
+    def _tag(self, frame: Any) -> None:
+        """Says the colours in the frame too: ProRes takes them from there."""
+        context = self._stream.codec_context
+        for name in ("color_range", "color_primaries", "color_trc", "colorspace"):
+            with contextlib.suppress(AttributeError):  # PyAV 12 has not all of them
+                setattr(frame, name, getattr(context, name))
 
     def _open(self, image: Tensor) -> None:
         codec, lossless = self._codec, self._codec.lossless
@@ -138,9 +164,9 @@ class VideoWriter:
         self._container = open_output(self._path)
         stream = self._container.add_stream(codec.encoder, rate=self._rate)
         stream.width, stream.height = (width, height) if lossless else (width + width % 2, height + height % 2)
-        pixel_formats = ("gray16le", "gbrp16le") if lossless else ("yuv420p", "yuv420p10le")
-        stream.pix_fmt = pixel_formats[channels > 1] if lossless else pixel_formats[codec.bits > 8]
-        stream.options = {**codec.options, **({} if lossless else {"crf": str(codec.quality if self._quality is None else self._quality)})}
+        stream.pix_fmt = codec.pixel_format(channels)
+        quality = {} if codec.quality is None else {"crf": str(codec.quality if self._quality is None else self._quality)}
+        stream.options = {**codec.options, **quality}
         context = stream.codec_context
         context.time_base = self._time_base
         # Without reordering times in the container are those of the frames, and pieces can be joined.

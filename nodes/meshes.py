@@ -1,4 +1,4 @@
-"""Saves raw depth as textured meshes or printable reliefs, and converts it for core ComfyUI's 3D nodes."""
+"""Saves raw depth as textured meshes, splats or printable reliefs, and converts it for core ComfyUI's 3D nodes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from ..geometry.estimate import Estimate
 from ..geometry.files import FORMATS, PLY_AXES, SaveOptions, save_surface
 from ..geometry.files.mesh_files import write_glb, write_ply
 from ..geometry.surfaces.mesh import MAX_POINTS, Mesh, MeshOptions, depth_to_meshes, joined_meshes
+from ..geometry.surfaces.mesh_cuts import MAX_JUMP
 from ..geometry.surfaces.relief import LIMITS, RAISED, ReliefOptions
-from ..model_loader.comfy.meshes import comfy_file_3d, comfy_mesh, load_3d_camera
+from ..geometry.surfaces.splats import depth_to_splats
+from ..model_loader.comfy.meshes import comfy_file_3d, comfy_mesh, comfy_splats, load_3d_camera, splat_camera
 from .batches import one_by_one, with_progress
 from .checks import check_camera, check_geometry
 from .effect_inputs import check_numbers, number_widgets
 from .files import images_of
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, output_name, prefix_widget, save_numbered
-from .sockets import CONVERT, FILE_3D_GLB, FILE_3D_PLY, FILES, LOAD3D_CAMERA, MESH, Inputs, Widget
+from .sockets import CONVERT, FILE_3D_GLB, FILE_3D_PLY, FILES, LOAD3D_CAMERA, MESH, SPLAT, Inputs, Widget
 from .widgets import (
     choice_widget,
     count_widget,
@@ -35,7 +37,8 @@ from .widgets import (
     switch_widget,
 )
 
-MESH_FORMATS = ("glb", "ply")
+SPLATS = "splats"
+MESH_FORMATS = ("glb", "ply", SPLATS)
 MESH_PREFIX, RELIEF_PREFIX = "3d/mesh", "3d/relief"
 MAX_MESH_POINTS = 2**27
 MAX_JUMP_WIDGET = (0.0, 1.0)
@@ -68,6 +71,7 @@ _POINTS = (
     "Largest number of points. Larger maps are subsampled: every second, third, ... pixel is used; the "
     "texture keeps its detail. 0: all pixels."
 )
+_SPLATS = "Largest number of splats. Of larger maps every second, third, ... pixel becomes one. 0: all pixels."
 _JUMP = (
     "Largest jump of depth between neighbouring pixels that is not cut, as a share of the depth, beyond the "
     "slope of the surface there. Smaller: more cuts."
@@ -101,6 +105,7 @@ class SaveMesh(SavingNode):
         "3d mesh",
         "glb",
         "ply",
+        "gaussian splat",
         "obj",
         "3d model",
         "export 3d",
@@ -119,7 +124,10 @@ class SaveMesh(SavingNode):
         geometry = (
             "Depth as numbers, e.g. from Depth & Normals. Each image of a batch gets its own file, the views of one scene a common one."
         )
-        formats = "File format. glb: the image as texture. ply: coloured points."
+        formats = (
+            "File format. glb: the image as texture. ply: coloured points. splats: a PLY of Gaussian splats, for programs for 3D Gaussian "
+            "splatting."
+        )
         up = "Axis that points up in a ply: y in most viewers, z in Blender. A glb needs no choice."
         return {
             "required": {"geometry": geometry_input(geometry)},
@@ -157,7 +165,8 @@ class SaveMesh(SavingNode):
         check_choice("format", format, MESH_FORMATS)
         mesh = _mesh_options(max_points, max_jump, drop_sky, fov, near_far_ratio)
         name = fill_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
-        return _saved(estimate, image, name, f".{format}", SaveOptions(ply_up=ply_up, mesh=mesh))
+        splats = format == SPLATS
+        return _saved(estimate, image, name, ".ply" if splats else f".{format}", SaveOptions(splats=splats, ply_up=ply_up, mesh=mesh))
 
 
 class SaveRelief(SavingNode):
@@ -331,4 +340,73 @@ def _for_core(estimate: Estimate, image: Tensor | None, options: MeshOptions) ->
     )
 
 
-NODES = (SaveMesh, SaveRelief, GeometryToMesh)
+class GeometryToSplats:
+    """Converts geometry to Gaussian splats for core's nodes."""
+
+    NODE_ID = "DepthNormal_GeometryToSplats"
+    DISPLAY_NAME = "Geometry to Splats"
+    DESCRIPTION = (
+        "Converts depth to 3D Gaussian splats, one flat disc for each pixel, for ComfyUI's own nodes: Render Splat, Create 3D File (from "
+        "Splat), Transform Splat. Takes metric depth, relative depth and disparity."
+    )
+    CATEGORY, FUNCTION = CONVERT, "execute"
+    RETURN_TYPES: ClassVar = (SPLAT, LOAD3D_CAMERA)
+    RETURN_NAMES: ClassVar = ("splat", "camera_info")
+    OUTPUT_IS_LIST: ClassVar = (True, True)
+    OUTPUT_TOOLTIPS: ClassVar = (
+        "Splats, one set for each image, or one for all views of a scene.",
+        "The camera of the image, for Render Splat: it starts with the image's view.",
+    )
+    SEARCH_ALIASES: ClassVar = [
+        "gaussian splat",
+        "gaussian splatting",
+        "3dgs",
+        "splats",
+        "image to splat",
+        "depth to splat",
+        "spz",
+        "ksplat",
+        "convert geometry",
+    ]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        geometry = (
+            "Depth as numbers, e.g. from Depth & Normals; its normals tilt the splats. Each image of a batch becomes its own splats, the "
+            "views of one scene common ones."
+        )
+        return {
+            "required": {"geometry": geometry_input(geometry)},
+            "optional": {
+                "image": image_input("Colours of the splats: the image that the geometry was estimated from. Without it they are grey."),
+                "max_points": count_widget(MAX_POINTS, 0, MAX_MESH_POINTS, _SPLATS),
+                "drop_sky": _sky_widget(_WITHOUT_SKY),
+                "fov": fov_widget(),
+                "near_far_ratio": near_far_ratio_widget(),
+            },
+        }
+
+    def execute(
+        self,
+        geometry: Any,
+        image: Tensor | None = None,
+        max_points: int = MAX_POINTS,
+        drop_sky: bool = True,
+        fov: float = 0.0,
+        near_far_ratio: float = 0.0,
+    ) -> tuple[list[Any], ...]:
+        """Returns core's values, one of each kind for each set of splats."""
+        estimate = check_geometry(geometry)
+        options = _mesh_options(max_points, MAX_JUMP, drop_sky, fov, near_far_ratio)
+        whole = FORMATS[".ply"].holds(estimate)
+        parts = [estimate] if whole else with_progress(one_by_one(estimate), estimate.batch)
+        images: Iterable[Tensor | None] = repeat(None) if image is None else images_of(estimate, image, whole)
+        made = []
+        for part, texture in zip(parts, images, strict=False):
+            splats = depth_to_splats(part, texture, options)
+            made.append((comfy_splats(splats), splat_camera(part, splats, fov)))
+        return tuple(map(list, zip(*made, strict=True)))
+
+
+NODES = (SaveMesh, SaveRelief, GeometryToMesh, GeometryToSplats)

@@ -22,8 +22,8 @@ VIDEO = "VIDEO"
 MOGE_GEOMETRY, DA3_GEOMETRY = "MOGE_GEOMETRY", "DA3_GEOMETRY"
 """The dictionaries of core ComfyUI's own nodes."""
 
-MESH, FILE_3D_GLB, FILE_3D_PLY, LOAD3D_CAMERA = "MESH", "FILE_3D_GLB", "FILE_3D_PLY", "LOAD3D_CAMERA"
-"""What core ComfyUI's 3D nodes take: a mesh in memory, 3D files, and the camera of its viewers."""
+MESH, SPLAT, FILE_3D_GLB, FILE_3D_PLY, LOAD3D_CAMERA = "MESH", "SPLAT", "FILE_3D_GLB", "FILE_3D_PLY", "LOAD3D_CAMERA"
+"""What core ComfyUI's 3D nodes take: a mesh or splats in memory, 3D files, and the camera of its viewers."""
 
 Widget = tuple[Any, dict[str, Any]]
 """One input: its socket type or its choices, and its options."""

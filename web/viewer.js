@@ -1,4 +1,4 @@
-// A result in a page of its own, which geometry/files/html_page.py writes: no server, no network, no ComfyUI.
+// A result in a page that is not ComfyUI's: one that geometry/files/html_page.py writes, without a server, or that of `depth-normal ui`.
 
 import { namedTiles } from './geometry_view.js'
 import { ImageView } from './image_view.js'
@@ -8,49 +8,86 @@ import { LampMode } from './viewer_lamp.js'
 import { SliderMode, SolidMode, TilesMode } from './viewer_modes.js'
 import { translated } from './words.js'
 
-/**
- * Fills the page.
- * @param {object} payload As `geometry/files/html_page.py` makes it: what `pack_maps` says of the maps, `maps` (PNG) and `image` (JPEG or
- *   null) in base64, and `full`, width and height of the result.
- * @param {Record<'facts' | 'modes' | 'controls' | 'stage', HTMLElement>} places
- */
-export async function openViewer(payload, places) {
+/** Sets the page's language to the first of the browser's that there is. @returns {string} */
+export function chooseLanguage() {
   const locale = navigator.languages?.map(each => each.split('-')[0]).find(each => each === 'en' || LANGUAGES.includes(each)) ?? 'en'
   setLanguage(locale)
   document.documentElement.lang = locale
-  let mode
+  return locale
+}
+
+/** Fills a page that has one result. @param {object} payload @param {Places} places As `showResult`. */
+export async function openViewer(payload, places) {
+  chooseLanguage()
+  await showResult(payload, places)
+}
+
+/**
+ * The elements that a result is shown in.
+ * @typedef {Record<'facts' | 'modes' | 'controls' | 'stage', HTMLElement>} Places
+ */
+
+/**
+ * Shows a result.
+ * @param {object} payload As `page_payload` of `geometry/files/html_page.py` makes it: what `pack_maps` says of the maps, `maps` (PNG) and
+ *   `image` (JPEG or null) in base64, and `full`, width and height of the result.
+ * @param {Places} places They are emptied.
+ * @param {{ first?: string, focus?: boolean }} [options] The label of the mode to begin with, and whether the image takes the focus.
+ * @returns {Promise<{ close: () => void, readonly mode: string | undefined }>} `close` ends it and frees the graphics card's memory.
+ */
+export async function showResult(payload, places, { first, focus = true } = {}) {
+  let mode, chosen
   const handlers = Object.fromEntries(['grab', 'drag', 'hover', 'wheel', 'arrow'].map(name => [name, (...values) => mode?.[name]?.(...values)]))
   const view = new ImageView('', handlers)
-  places.stage.append(view.root)
+  places.modes.replaceChildren()
+  places.controls.replaceChildren()
+  places.facts.textContent = ''
+  places.stage.replaceChildren(view.root)
+  const watch = new ResizeObserver(() => mode?.draw())
+  const shown = {
+    close() {
+      watch.disconnect()
+      mode?.close()
+      mode = null
+    },
+    get mode() {
+      return chosen?.label
+    },
+  }
   let maps
   try {
     maps = await read(payload)
   } catch (error) {
-    return view.showEmpty(translated('The image cannot be shown here: {0}', error.message))
+    view.showEmpty(translated('The image cannot be shown here: {0}', error.message))
+    return shown
   }
+  if (!places.stage.contains(view.root)) return shown // another one was asked for meanwhile
   const layers = layersOf(maps)
   places.facts.textContent = facts(maps)
   const modes = [TilesMode, ...layers.length > 1 ? [SliderMode] : [], ...maps.depth ? [SolidMode] : [], ...maps.depth && maps.normals ? [LampMode] : []]
   const buttons = modes.map(Mode => {
     const button = document.createElement('button')
+    button.type = 'button'
     button.textContent = Mode.label
-    button.addEventListener('click', () => choose(Mode))
+    button.addEventListener('click', () => choose(Mode, true))
     return button
   })
   const made = new Map()
-  const choose = Mode => {
+  const choose = (Mode, isFocused) => {
     mode?.close()
+    chosen = Mode
     if (!made.has(Mode)) made.set(Mode, new Mode(view, maps, layers))
     mode = made.get(Mode)
     buttons.forEach((button, i) => button.setAttribute('aria-pressed', String(modes[i] === Mode)))
     places.controls.replaceChildren(...mode.controls)
     view.say(mode.hint)
     mode.draw()
-    view.stage.focus({ preventScroll: true })
+    if (isFocused) view.stage.focus({ preventScroll: true })
   }
   places.modes.append(...buttons)
-  choose(modes[0])
-  new ResizeObserver(() => mode.draw()).observe(places.stage)
+  choose(modes.find(({ label }) => label === first) ?? modes[0], focus)
+  watch.observe(places.stage)
+  return shown
 }
 
 async function read(payload) {

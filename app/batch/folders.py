@@ -50,6 +50,7 @@ def estimate_folder(
     refine: bool = False,
     runtime: str = TORCH,
     coding: str = CODING_CHOICES[0],
+    refine_steps: int | None = None,
 ) -> Iterator[tuple[Path, Estimate]]:
     """Depth and normals of many images, one after another; the next ones are read, and the last ones written, meanwhile.
 
@@ -74,6 +75,7 @@ def estimate_folder(
         refine: As `Model.estimate`.
         runtime: As `load_model`.
         coding: How `<stem>_normals.png` stores its vectors, of `geometry.conventions.NormalMapCoding`.
+        refine_steps: As `annotators.moge.MogeOptions`; None = the default, and for any other model than MoGe-3.
 
     Yields:
         The image's path, and its estimate: one image, at its size, float32, on the CPU. Its files are written by then.
@@ -93,7 +95,8 @@ def estimate_folder(
     file = Path(weights) if weights else None
     model = chosen_model(model, file, RECOMMENDED_MODEL)
     beyond = {"stereo": stereo or StereoOptions(), "tiles": check_tiles(tiles) or None, "refine": refine, "runtime": check_runtime(runtime)}
-    options = Options(model, file, dtype, size, fov, near_far_ratio, **beyond, coding=coding)
+    options = Options(model, file, dtype, size, fov, near_far_ratio, **beyond, coding=coding, refine_steps=refine_steps)
+    options.checked_steps()
     if isinstance(writes, str) or not set(writes) <= set(WRITE_CHOICES):
         raise ValueError(f"writes={writes!r} cannot be written; choose of {WRITE_CHOICES}, as a tuple")
     if out is None:

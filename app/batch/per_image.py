@@ -133,14 +133,14 @@ class Options:
         is_light = sum(sizes) <= _LIGHT_WEIGHTS and self.runtime == TORCH and not self.tiles and not self.refine
         return 1 if device_type != "cpu" or is_light else available
 
-    def load(self, device: str | torch.device = "auto") -> Model:
-        """The model that is asked for, as `load_model` gives it.
+    def load(self, device: str | torch.device = "auto", dtype: str | None = None) -> Model:
+        """The model that is asked for, as `load_model` gives it; `dtype` in place of the options' own.
 
         Raises:
             ValueError: `refine_steps` is out of range, or the model is not a MoGe-3.
         """
         steps = self.checked_steps()
-        model = load_model(self.model, self.dtype, device, self.weights, self.runtime)
+        model = load_model(self.model, dtype or self.dtype, device, self.weights, self.runtime)
         return model if steps is None else model.with_options(steps)
 
     def checked_steps(self) -> MogeOptions | None:
@@ -225,13 +225,13 @@ def run(model: Model, outputs: Outputs, options: Options) -> list[Path]:
         ValueError, OSError: The image cannot be read, or the results cannot be written.
     """
     source_mark = mark(outputs.image)
-    with _computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
+    with computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
         image = read(outputs.image)
         return write(outputs, estimate(model, image, options), options, image, source_mark)
 
 
 @contextmanager
-def _computing_threads(count: int) -> Iterator[None]:
+def computing_threads(count: int) -> Iterator[None]:
     """Sets torch's number of threads for the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)

@@ -97,7 +97,7 @@ def add_network(parser: argparse._ActionsContainer, default: str) -> None:
     add_size(parser)
     parser.add_argument("--tiles", type=tiles, metavar="N", help=_TILES)
     parser.add_argument("--refine", action="store_true", help=_REFINE)
-    parser.add_argument("--refine-steps", type=whole_type("a whole number from 0 to 8", 0, 8), metavar="N", help=_REFINE_STEPS)
+    add_refine_steps(parser)
     add_device(parser)
     add_runtime(parser)
 
@@ -105,6 +105,11 @@ def add_network(parser: argparse._ActionsContainer, default: str) -> None:
 def add_size(parser: argparse._ActionsContainer) -> None:
     """Adds --size."""
     parser.add_argument("--size", type=positive, metavar="N", help=_SIZE)
+
+
+def add_refine_steps(parser: argparse._ActionsContainer) -> None:
+    """Adds --refine-steps."""
+    parser.add_argument("--refine-steps", type=whole_type("a whole number from 0 to 8", 0, 8), metavar="N", help=_REFINE_STEPS)
 
 
 def chosen_model(arguments: argparse.Namespace) -> str:

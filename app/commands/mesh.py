@@ -1,4 +1,4 @@
-"""`depth-normal mesh`: an image as a textured mesh, or as a relief to print."""
+"""`depth-normal mesh`: an image as a textured mesh, as Gaussian splats, or as a relief to print."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ RELIEF = ".stl"
 DEFAULT_POINTS, DEFAULT_RELIEF_POINTS = 1_000_000, 500_000
 RAISED_CHOICES = ("near", "far")
 
-COMMON = ("--out", "--open", "--overwrite", "--model", "--size", "--tiles", "--refine", "--sky", "--width", "--relief", "--base", "--up")
+_RESULT = ("--out", "--open", "--overwrite")
+COMMON = (*_RESULT, "--model", "--size", "--tiles", "--refine", "--sky", "--splats", "--width", "--relief", "--base", "--up")
 """The options that `--help` shows."""
 
-_OF_MESHES = ("--max-jump", "--near-far-ratio", "--up")
+_OF_MESHES = ("--max-jump", "--near-far-ratio", "--up", "--splats")
 _OF_RELIEFS = ("--width", "--relief", "--base", "--detail", "--curve", "--raised")
 
 
@@ -45,6 +46,8 @@ def add_mesh(parser: Parser) -> None:
     ratio = "how many times farther the far end is than the near end, above 1, where depth is not metric (default: 3, or 30 with a sky)"
     mesh.add_argument("--near-far-ratio", type=near_far_ratio, metavar="N", help=ratio)
     mesh.add_argument("--up", choices=UP_CHOICES, help=UP)
+    splats = "3D Gaussian splats, a flat disc for each pixel, in place of a mesh: for programs for Gaussian splatting; only .ply"
+    mesh.add_argument("--splats", action="store_true", help=splats)
     relief = parser.add_argument_group("for .stl")
     relief.add_argument("--width", type=millimetres, metavar="LENGTH", help="width of the plate, as 80mm or 8cm (default: 100mm)")
     relief.add_argument("--relief", type=millimetres, metavar="LENGTH", help="from the lowest point to the highest (default: 10mm)")
@@ -75,9 +78,11 @@ def _mesh(arguments: argparse.Namespace) -> int:
 def _refuse_useless(arguments: argparse.Namespace) -> None:
     """Refuses options that the result's kind does not know."""
     suffix = arguments.out.suffix.lower()
-    useless = _OF_MESHES if suffix == RELIEF else _OF_RELIEFS if suffix == ".ply" else (*_OF_RELIEFS, "--up")
-    other = {RELIEF: ".glb or .ply", ".ply": RELIEF, ".glb": ".stl (--up: .ply)"}[suffix]
+    useless = _OF_MESHES if suffix == RELIEF else _OF_RELIEFS if suffix == ".ply" else (*_OF_RELIEFS, "--up", "--splats")
+    other = {RELIEF: ".glb or .ply", ".ply": RELIEF, ".glb": ".stl (--up and --splats: .ply)"}[suffix]
     refuse_options(arguments, useless, f"has no effect on a {suffix}; leave it out, or name another kind of file with -o: {other}")
+    if arguments.splats:
+        refuse_options(arguments, ("--up", "--max-jump"), "has no effect on splats; leave it out")
 
 
 def _options(arguments: argparse.Namespace) -> SaveOptions:
@@ -95,4 +100,4 @@ def _options(arguments: argparse.Namespace) -> SaveOptions:
         return SaveOptions(relief=ReliefOptions(drop_sky=drop_sky, **looks))
     points = DEFAULT_POINTS if arguments.max_points is None else arguments.max_points
     mesh = MeshOptions(max_points=points, fov=arguments.fov, drop_sky=drop_sky, **set_options("max_jump", "near_far_ratio"))
-    return SaveOptions(ply_up=arguments.up or UP_CHOICES[0], mesh=mesh)
+    return SaveOptions(splats=arguments.splats, ply_up=arguments.up or UP_CHOICES[0], mesh=mesh)

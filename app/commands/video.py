@@ -17,10 +17,11 @@ from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, shown
 from ..console.viewer import show
 from ..outcomes import DONE, SOME_FAILED
-from ..output_choices import LAYOUT_CHOICES
+from ..output_choices import LAYOUT_CHOICES, MOST_PREVIEWED
 from .arguments import (
     add_device,
     add_model,
+    add_refine_steps,
     add_runtime,
     add_size,
     chosen_model,
@@ -32,12 +33,13 @@ from .arguments import (
     share,
     whole_type,
 )
-from .result_paths import add_overwrite, add_place, check_folder, note_results
+from .result_paths import add_overwrite, add_place, check_folder, check_places, note_results
 
 if TYPE_CHECKING:
     from ...annotators.specs.base import ModelSpec
     from ...media import VideoHeader
     from ...model_loader import Model
+    from ..batch.per_image import Options
     from ..video.finished import Finished
     from ..video.segments import Pieces
     from ..video.task import VideoTask
@@ -48,14 +50,15 @@ OUTPUT_CHOICES = ("depth", "normals", "side-by-side", "stereo")
 NORMALISE_CHOICES = ("per-image", "per-clip", "running")
 ALIGN_CHOICES = ("scale-shift", "none")
 DEFAULT_SMOOTH = 1.0
-CODEC_CHOICES = ("h264", "h265", "ffv1")
+CODEC_CHOICES = ("h264", "h265", "prores", "dnxhr", "ffv1")
 PRESET_CHOICES = ("wan", "ltx", "hunyuan", "cogvideox", "cogvideox1.5", "mochi")
 MAX_QUALITY = 51
+_LEAST_SIDE, _MOST_SIDE = 16, 16384
 _OF_STEREO = ("--layout", "--divergence", "--convergence")
 
 COMMON = (
     *("--out", "--open", "--what", "--model", "--size", "--codec", "--quality", "--layout"),
-    *("--start", "--frames", "--resume", "--overwrite"),
+    *("--start", "--frames", "--preview", "--resume", "--overwrite"),
 )
 """The options that `--help` shows."""
 
@@ -71,11 +74,18 @@ def add_video(parser: Parser) -> None:
     parser.add_argument("--what", type=several_of(OUTPUT_CHOICES), action="extend", metavar="WHAT", help=what)
     add_model(parser, RECOMMENDED_VIDEO_MODEL)
     add_size(parser)
+    add_refine_steps(parser)
     _add_frames(parser)
     _add_looks(parser)
     parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help="field of view of the longer side, where it is known")
     add_device(parser)
     add_runtime(parser)
+    preview = (
+        f"only so many frames at equal distances (at most {MOST_PREVIEWED}), each above what is made of it, on one sheet "
+        "<video>_preview.png: to judge settings before a long run"
+    )
+    some = whole_type(f"a whole number from 1 to {MOST_PREVIEWED}", 1, MOST_PREVIEWED)
+    parser.add_argument("--preview", type=some, metavar="N", help=preview)
     resume = "go on after what a stopped run has finished, and leave a video that is finished as it is; give the same options"
     parser.add_argument("--resume", action="store_true", help=resume)
     segment = "frames in a segment, in whole steps of the model: the most that a stop loses (default: %(default)s)"
@@ -90,6 +100,9 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=positive, metavar="N", help="most frames to make (default: all)")
     fps = "frames per second of the result, as 24 or 24000/1001; of numbered images how fast they play (default: the video's own, or 25)"
     parser.add_argument("--fps", type=_rate, metavar="RATE", help=fps)
+    size = "scale the frames to this many pixels before anything is made of them; with the other side given, the middle is cut out"
+    parser.add_argument("--width", type=_side, metavar="PIXELS", help=size)
+    parser.add_argument("--height", type=_side, metavar="PIXELS", help="the same of the height")
     preset = "frames per second, height, width and number of frames as this video model expects them of a control video"
     parser.add_argument("--preset", choices=PRESET_CHOICES, help=preset)
 
@@ -110,7 +123,10 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--divergence", type=number, default=2.0, metavar="PERCENT", help=divergence)
     convergence = "of stereo: what lies on the screen, 0 the far end, 1 the near end (default: %(default)s)"
     parser.add_argument("--convergence", type=share, default=0.5, metavar="SHARE", help=convergence)
-    codec = "h264: 8 bits, to look at (the default). h265: 10 bits. ffv1: 16 bits without loss, in .mkv"
+    codec = (
+        "h264: 8 bits, to look at (the default). h265: 10 bits. prores (4444), dnxhr (444): 10 bits in .mov, for editing programs. "
+        "ffv1: 16 bits without loss, in .mkv"
+    )
     parser.add_argument("--codec", choices=CODEC_CHOICES, help=codec)
     quality = f"the encoder's CRF, 0 to {MAX_QUALITY}, less = better and larger (default: 14)"
     parser.add_argument("--quality", type=whole_type(f"a whole number from 0 to {MAX_QUALITY}", 0, MAX_QUALITY), metavar="N", help=quality)
@@ -119,8 +135,7 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
 def _video(arguments: argparse.Namespace) -> int:
     from ...annotators.registry import find_spec
     from ...media import is_sequence
-    from ...model_loader import load_model
-    from ..batch.per_image import known_weights
+    from ..batch.per_image import Options, known_weights
     from ..video.finished import FinishedRecord
     from ..video.run import dtype_name
     from ..video.segments import Pieces
@@ -133,8 +148,16 @@ def _video(arguments: argparse.Namespace) -> int:
     spec = find_spec(model_id)
     _check_model(spec, task)
     header = task.header()
+    task.check_size(header)
+    options = Options(
+        model_id, arguments.weights, arguments.dtype, task.size, task.fov, runtime=arguments.runtime, refine_steps=arguments.refine_steps
+    )
+    options.checked_steps()
+    if arguments.preview is not None:
+        return _preview(arguments, task, options, header)
     weights = known_weights(model_id, arguments.weights)
     by = {"model": model_id, "weights": weights, "dtype": arguments.dtype, "runtime": arguments.runtime}
+    by |= {} if arguments.refine_steps is None else {"refine_steps": arguments.refine_steps}
     asked = task.settings() | by | {"size": task.size and spec.used_size(task.size)}
     record, stopped = FinishedRecord(task), arguments.resume and has_pieces(task.targets)
     if arguments.resume and not arguments.overwrite and not stopped and (finished := record.found(asked)):
@@ -142,7 +165,7 @@ def _video(arguments: argparse.Namespace) -> int:
     made_of = task.source.resolve() if arguments.place.is_folder else None
     # Where a stopped run is gone on with, what is there is its own.
     check_targets(task.source, task.targets, arguments.overwrite or stopped, made_of)
-    model = load_model(model_id, arguments.dtype, arguments.device, arguments.weights, arguments.runtime)
+    model = options.load(arguments.device)
     used = {"dtype": dtype_name(model), "runtime": model.runtime}
     with Pieces(task, asked | used, arguments.resume) as pieces:
         record.remove()
@@ -150,7 +173,7 @@ def _video(arguments: argparse.Namespace) -> int:
             echo(shown(f"{task.source}: {pieces.done} frames are finished, going on behind them"))
             if pieces.records[-1].dtype != used["dtype"]:
                 # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
-                model = load_model(model_id, pieces.records[-1].dtype, arguments.device, arguments.weights, arguments.runtime)
+                model = options.load(arguments.device, pieces.records[-1].dtype)
         finished = _make(model, task, header, pieces)
         if arguments.resume:
             record.note(asked, finished)
@@ -158,6 +181,23 @@ def _video(arguments: argparse.Namespace) -> int:
             note_results(made_of, list(task.targets.values()))
         pieces.remove()
     return _say_made(task, finished, arguments.open)
+
+
+def _preview(arguments: argparse.Namespace, task: VideoTask, options: Options, header: VideoHeader) -> int:
+    from ...model_loader.comfy.terminal_bar import terminal_bar
+    from ..video.preview import make_preview
+
+    refuse_options(arguments, ("--resume",), "has no effect on a --preview; leave it out")
+    first = next(iter(task.targets.values()))
+    path = first.with_name(f"{task.source.resolve().stem.partition('%')[0].rstrip('_-. ') or 'video'}_preview.png")
+    check_places([path], [task.source], arguments.overwrite)
+    model = options.load(arguments.device)
+    with terminal_bar(arguments.preview, "frame") as bar:
+        count = make_preview(model, task, header, arguments.preview, path, bar.update)
+    echo(shown(f"{task.source}: {path} ({count} frame{'s' * (count != 1)})"))
+    if arguments.open:
+        show(path)
+    return DONE
 
 
 def _task(arguments: argparse.Namespace) -> VideoTask:
@@ -172,7 +212,13 @@ def _task(arguments: argparse.Namespace) -> VideoTask:
     out = arguments.place.file(usual_name(arguments.source, outputs, arguments.layout, arguments.codec))
     codec = chosen_codec(out, arguments.codec, outputs)
     if arguments.quality is not None and codec not in ("h264", "h265"):
-        raise ValueError(f"--quality is for h264 and h265; {codec} loses nothing: leave it out")
+        raise ValueError(f"--quality is for h264 and h265; {codec} has none: leave it out")
+    preset = PRESETS[arguments.preset] if arguments.preset else None
+    for option, length in (("--width", arguments.width), ("--height", arguments.height)):
+        if preset is not None and length is not None and length % preset.side:
+            raise ValueError(
+                f"{option} is {length}; {preset.name} takes multiples of {preset.side}, such as {_nearest(length, preset.side)}"
+            )
     return VideoTask(
         source=arguments.source,
         targets=plan_targets(out, outputs, arguments.layout),
@@ -181,7 +227,9 @@ def _task(arguments: argparse.Namespace) -> VideoTask:
         rate=arguments.fps,
         start=arguments.start,
         frames=arguments.frames,
-        preset=PRESETS[arguments.preset] if arguments.preset else None,
+        preset=preset,
+        width=arguments.width,
+        height=arguments.height,
         normalise=arguments.normalise.replace("-", "_"),
         options=VideoOptions(align=arguments.align.replace("-", "_"), smooth=arguments.smooth),
         layout=arguments.layout,
@@ -211,7 +259,7 @@ def _make(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces) ->
     from ...model_loader.comfy.terminal_bar import terminal_bar
     from ..video.run import make_video
 
-    if task.preset is not None:
+    if task.preset is not None and task.width is None and task.height is None:
         side = task.preset.side
         width, height = (length // side * side for length in (header.width, header.height))
         part = "the whole" if (width, height) == (header.width, header.height) else f"the middle {width}x{height}"
@@ -262,6 +310,17 @@ def _warn_of_space(task: VideoTask, header: VideoHeader, expected: int | None, p
         logger.info("between the two passes up to %s of depth are kept in %s", size_in_words(needed), pieces.folder)
         if needed > (free := free_space(pieces.folder)):
             logger.warning("%s are free there: --normalise running needs none", size_in_words(free))
+
+
+def _side(text: str) -> int:
+    length = int(text) if text.isdecimal() else 0
+    if not _LEAST_SIDE <= length <= _MOST_SIDE or length % 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an even number of pixels from {_LEAST_SIDE} to {_MOST_SIDE}")
+    return length
+
+
+def _nearest(length: int, side: int) -> int:
+    return max(1, round(length / side)) * side
 
 
 def _rate(text: str) -> Fraction:

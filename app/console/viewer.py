@@ -17,19 +17,23 @@ _SECONDS_TO_FAIL = 3.0
 
 def show(path: Path) -> None:
     """Opens a file or a folder as a double click would. What prevents it is said in one line; the result is there all the same."""
-    if problem := _problem(path.absolute()):
+    if problem := "it is in a store" if "://" in str(path) else _problem(str(path.absolute())):
         echo_error(f"--open: {path} is not shown: {problem}")
 
 
-def _problem(path: Path) -> str:
-    """Opens it; why that failed, in words, or nothing."""
-    if "://" in str(path):
-        return "it is in a store"
+def show_page(address: str) -> None:
+    """Opens an address in the browser. What prevents it is said in one line."""
+    if problem := _problem(address):
+        echo_error(f"the browser is not opened: {problem}; open the address above in one")
+
+
+def _problem(name: str) -> str:
+    """Opens a file, a folder or an address; why that failed, in words, or nothing."""
     try:
         if sys.platform == "win32":
-            os.startfile(path)
+            os.startfile(name)
             return ""
-        return _started(["open", str(path)] if sys.platform == "darwin" else ["xdg-open", str(path)])
+        return _started(["open", name] if sys.platform == "darwin" else ["xdg-open", name])
     except OSError as error:
         return error.strerror or str(error)
 

@@ -27,6 +27,8 @@ from ...media import (
     check_codec,
     cropped,
     find_images,
+    fitted,
+    fitted_size,
     in_groups,
     is_sequence,
     numbered,
@@ -68,6 +70,8 @@ class VideoTask:
         start: Seconds that are left out at the beginning.
         frames: How many are made at most.
         preset: The properties that the model expects which will read the result.
+        width: Of the frames that are read, before anything is made of them, in pixels; None = by `height`, or the source's.
+        height: The same.
         normalise: Where the range between black and white comes from: "per_image", "per_clip" or "running".
         options: How frames are made temporally stable.
         layout: Where the two eyes' images of `STEREO` lie.
@@ -85,6 +89,8 @@ class VideoTask:
     start: Fraction = Fraction(0)
     frames: int | None = None
     preset: Preset | None = None
+    width: int | None = None
+    height: int | None = None
     normalise: str = "per_image"
     options: VideoOptions = field(default_factory=VideoOptions)
     layout: str = "full-sbs"
@@ -114,6 +120,19 @@ class VideoTask:
         """The source's header."""
         return sequence_header(self.source, self.rate) if is_sequence(self.source) else video_header(self.source)
 
+    def check_size(self, header: VideoHeader) -> None:
+        """Refuses frames that are too small for the codec.
+
+        Raises:
+            VideoError: They are.
+        """
+        size = header.width, header.height
+        if self.width is not None or self.height is not None:
+            size = fitted_size(size, self.width, self.height)
+        if not self.sequence:
+            for target in self.targets.values():
+                check_codec(target, self.codec, size)
+
     def read(self) -> Iterator[Frame]:
         """The frames that are asked for; each is converted only when its image is asked for."""
         frames = (
@@ -128,6 +147,8 @@ class VideoTask:
     @property
     def change(self) -> Callable[[Tensor], Tensor] | None:
         """The function that is applied to every image first; None = none."""
+        if self.width is not None or self.height is not None:
+            return partial(fitted, width=self.width, height=self.height, side=2 if self.preset is None else self.preset.side)
         return None if self.preset is None else partial(cropped, side=self.preset.side)
 
     def expected(self, header: VideoHeader) -> int | None:
@@ -141,6 +162,7 @@ class VideoTask:
 
     def settings(self) -> dict[str, Any]:
         """The settings that decide on the frames of the result, as JSON can hold them."""
+        sizes = {name: length for name, length in (("width", self.width), ("height", self.height)) if length is not None}
         stereo = {"layout": self.layout, "divergence": self.stereo.divergence, "convergence": self.stereo.convergence}
         return {
             "source": str(self.source.resolve()),
@@ -152,6 +174,7 @@ class VideoTask:
             "start": str(self.start),
             "frames": self.frames,
             "preset": self.preset and self.preset.name,
+            **sizes,
             "normalise": self.normalise,
             **asdict(self.options),
             **(stereo if STEREO in self.targets else {}),
@@ -165,7 +188,7 @@ def usual_name(source: Path, outputs: Sequence[str], layout: str = "full-sbs", c
     """The default name of the result: the video's name with what is made of it, or without where `plan_targets` adds that."""
     stem = source.stem.partition("%")[0].rstrip("_-. ") if is_sequence(source) and "%" in source.name else source.resolve().stem
     ending = _ending(outputs[0], layout) if len(outputs) == 1 else ""
-    return f"{stem or 'video'}{ending}{'.mkv' if codec == 'ffv1' else '.mp4'}"
+    return f"{stem or 'video'}{ending}{CODECS[codec or 'h264'].containers[0]}"
 
 
 def plan_targets(out: Path, outputs: Iterable[str], layout: str = "full-sbs") -> dict[str, Path]:

@@ -12,7 +12,8 @@ from torch import Tensor
 from ..estimate import Estimate
 from ..surfaces.mesh import Mesh, MeshOptions, depth_to_meshes, describe_source, grid_step, joined_meshes
 from ..surfaces.relief import ReliefOptions, depth_to_relief
-from .mesh_files import GLB_LIMIT, write_glb, write_ply, write_stl
+from ..surfaces.splats import depth_to_splats
+from .mesh_files import GLB_LIMIT, write_glb, write_ply, write_splats, write_stl
 
 SURFACES = (".glb", ".ply", ".stl")
 """Extensions of the files that `save_surface` writes."""
@@ -25,6 +26,7 @@ class SaveOptions:
     Attributes:
         half: EXR in 16-bit instead of 32-bit floats.
         image: (B, 3, h, w) RGB in [0, 1]: the texture of a GLB, the colours of a PLY, the image of an HTML page, where the sky is.
+        splats: A PLY of Gaussian splats (`write_splats`) in place of a mesh; `ply_up` has no effect on it.
         ply_up: What points up in a PLY: "y", or "z" as in Blender. A GLB is Y up by its standard.
         mesh: How a PLY or GLB is made.
         relief: How an STL is made.
@@ -34,6 +36,7 @@ class SaveOptions:
 
     half: bool = False
     image: Tensor | None = None
+    splats: bool = False
     ply_up: str = "y"
     mesh: MeshOptions = field(default_factory=MeshOptions)
     relief: ReliefOptions = field(default_factory=ReliefOptions)
@@ -42,7 +45,7 @@ class SaveOptions:
 
 
 def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: SaveOptions) -> str:
-    """Writes depth as a surface: a mesh (.glb, .ply) or a relief (.stl), atomically.
+    """Writes depth as a surface: a mesh (.glb, .ply), splats (.ply) or a relief (.stl), atomically.
 
     Args:
         path: The file, which ends as one of SURFACES.
@@ -63,6 +66,10 @@ def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: Save
         write_stl(path, plate)
         extents = " x ".join(f"{side:.4g}" for side in plate.points.max(0).tolist())
         return f"{_size(path, [plate])}; {extents} mm, of {estimate.known_depth()[1].value.replace('_', ' ')}"
+    if suffix == ".ply" and options.splats:
+        splats = depth_to_splats(estimate, options.image, options.mesh)
+        write_splats(path, splats)
+        return f"{len(splats.points):,} splats, {_megabytes(path)}; {describe_source(estimate, options.mesh)}"
     if suffix == ".glb":
         _check_size(path, estimate, options)
     meshes = depth_to_meshes(estimate, options.image, options.mesh)
@@ -90,4 +97,8 @@ def _check_size(path: Path, estimate: Estimate, options: SaveOptions) -> None:
 
 def _size(path: Path, meshes: Sequence[Mesh]) -> str:
     points, triangles = (sum(len(part) for part in parts) for parts in zip(*((m.points, m.triangles) for m in meshes), strict=True))
-    return f"{points:,} points, {triangles:,} triangles, {path.stat().st_size / 1e6:.3g} MB"
+    return f"{points:,} points, {triangles:,} triangles, {_megabytes(path)}"
+
+
+def _megabytes(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.3g} MB"

@@ -10,7 +10,7 @@ import sys
 import threading
 import warnings
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+"""What is read, by Pillow's names."""
+
 _ACCEPTED = "accepted are 8- and 16-bit PNG, JPEG, WebP, BMP, TIFF and GIF"
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
@@ -98,11 +100,11 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
     Raises:
         FileFormatError, ImportError: As `read_image`.
     """
-    with damage_named(path, "the image is damaged or cut off"), _strict, _open(path, data) as image:
+    with damage_named(path, "the image is damaged or cut off"), _strict, _open(path, io.BytesIO(data)) as image:
         check_size(path, image.width, image.height, len(data))
         if image.format == "PNG":
             # Its checksums; Pillow allows nothing else of an image that it has verified.
-            with _open(path, data) as checked:
+            with _open(path, io.BytesIO(data)) as checked:
                 checked.verify()
         if image.format != "MPO" and getattr(image, "is_animated", False):  # a camera's MPO has a preview after the image
             logger.info("%s: of several images in the file the first is taken", path)
@@ -158,18 +160,33 @@ class _Strictness:
 _strict = _Strictness()
 
 
-def _open(path: str | os.PathLike[str], data: bytes) -> ImageFile:
+def _open(path: str | os.PathLike[str], file: IO[bytes]) -> ImageFile:
     """Reads the header."""
     from PIL import Image, UnidentifiedImageError
 
+    beginning = file.read(8)
+    file.seek(0)
     try:
-        return Image.open(io.BytesIO(data), formats=_FORMATS)
+        return Image.open(file, formats=IMAGE_FORMATS)
     except UnidentifiedImageError as error:
         raise FileFormatError(
-            f"{path}: not an image of a known kind, or one that is damaged or cut off (it begins with {data[:8]!r}); {_ACCEPTED}"
+            f"{path}: not an image of a known kind, or one that is damaged or cut off (it begins with {beginning!r}); {_ACCEPTED}"
         ) from error
     except Image.DecompressionBombError as error:
         raise FileFormatError(f"{path}: far more than {MAX_PIXELS // 2**20} megapixels, the most that are read; scale it down") from error
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height of an image file as it is stored, by its header alone: nothing is decoded.
+
+    Raises:
+        OSError: The file cannot be read.
+        FileFormatError: Not an image, or larger than MAX_PIXELS by its header.
+    """
+    with open(path, "rb") as file:  # noqa: PTH123 - takes strings
+        width, height = _open(path, file).size
+    check_size(path, width, height, os.path.getsize(path))  # noqa: PTH202
+    return width, height
 
 
 def _tiff_tag(image: ImageFile, tag: int) -> tuple[int, ...]:
@@ -220,7 +237,7 @@ def _deep_png_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
     """16-bit colours. Pillow keeps the upper byte of each number, and the lower one if the byte order is swapped."""
     decoded = []
     for order in "BL":
-        with _open(path, data) as image:
+        with _open(path, io.BytesIO(data)) as image:
             codec, extents, offset, layout = image.tile[0]
             image.tile = [(codec, extents, offset, f"{layout[:-1]}{order}")]  # pyright: ignore[reportAttributeAccessIssue]  since Pillow 11 a named tuple
             decoded.append(np.asarray(image).astype(np.uint16))
@@ -254,7 +271,7 @@ def _check_jpeg_end(path: str | os.PathLike[str], data: bytes, image: ImageFile)
     last_pixel = image.crop((image.width - 1, image.height - 1, image.width, image.height))
     if not np.isin(np.asarray(last_pixel), _MID_GREY).all():
         return
-    with _open(path, data[:end] + _JPEG_FILLER + data[end:]) as longer:
+    with _open(path, io.BytesIO(data[:end] + _JPEG_FILLER + data[end:])) as longer:
         if not np.array_equal(np.asarray(longer), np.asarray(image)):
             raise FileFormatError(f"{path}: the image is cut off: the data of its last pixels is missing; fetch or save it again")
 

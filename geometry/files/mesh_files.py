@@ -1,4 +1,4 @@
-"""Writes meshes as PLY, GLB and STL."""
+"""Writes meshes as PLY, GLB and STL, and Gaussian splats as PLY."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..surfaces.mesh import Mesh
+from ..surfaces.splats import SH_0, Splats
 from .paths import write_bytes
 
 PLY_AXES = {"y": ((1, 0), (1, 1), (1, 2)), "z": ((1, 0), (-1, 2), (1, 1))}
@@ -62,6 +63,33 @@ def write_ply(path: str | os.PathLike[str], mesh: Mesh, up: str = "y") -> None:
     if len(faces):
         lines += [f"element face {len(faces)}", "property list uchar uint vertex_indices"]
     write_bytes(path, "\n".join([*lines, "end_header", ""]).encode(), _bytes(vertices), _bytes(faces))
+
+
+def write_splats(path: str | os.PathLike[str], splats: Splats) -> None:
+    """Writes Gaussian splats as binary little-endian PLY, as programs for 3D Gaussian splatting read it, atomically.
+
+    Colours are the first term of spherical harmonics alone: the same from everywhere.
+
+    Source:
+        B. Kerbl et al., "3D Gaussian Splatting for Real-Time Radiance Field Rendering" (2023): logit of opacity, logarithms of scales.
+    """
+    fields = {
+        **_columns("x y z", splats.points),
+        **_columns("nx ny nz", np.zeros_like(splats.points)),
+        **_columns("f_dc_0 f_dc_1 f_dc_2", (splats.colours - 0.5) / SH_0),
+        "opacity": np.log(splats.opacities / (1 - splats.opacities)),
+        **_columns("scale_0 scale_1 scale_2", np.log(splats.scales)),
+        **_columns("rot_0 rot_1 rot_2 rot_3", splats.rotations),
+    }
+    vertices = np.empty(len(splats.points), [(name, "<f4") for name in fields])
+    for name, values in fields.items():
+        vertices[name] = values
+    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
+    write_bytes(path, "\n".join([*lines, *(f"property float {name}" for name in fields), "end_header", ""]).encode(), _bytes(vertices))
+
+
+def _columns(names: str, values: np.ndarray) -> dict[str, np.ndarray]:
+    return dict(zip(names.split(), values.T, strict=True))
 
 
 def write_stl(path: str | os.PathLike[str], mesh: Mesh) -> None:

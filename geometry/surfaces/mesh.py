@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from ..estimate import Axes, Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..regions.sky import sky_alpha
 from ..valid import FAR_AWAY
-from .mesh_cuts import MAX_JUMP, cut_grid, grid_triangles
+from .mesh_cuts import MAX_JUMP, Joins, cut_grid, grid_triangles
 from .normals import EDGES
 
 MAX_POINTS = 1_000_000
@@ -113,6 +114,11 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
         ValueError: Several images without extrinsics, no depth, an image of another batch or shape, or no pixel with a value.
     """
     options = options or MeshOptions()
+    return [_surface(*view, options) for view in sampled_views(estimate, image, options)]
+
+
+def sampled_views(estimate: Estimate, image: Tensor | None, options: MeshOptions) -> list[tuple[Estimate, Tensor | None, SampledGrid]]:
+    """Each image with the pixels that become points; takes and raises what `depth_to_meshes` does."""
     estimate.known_depth()
     if estimate.extrinsics is None and estimate.batch != 1:
         raise ValueError(f"a mesh holds one image, the batch has {estimate.batch}; write each to its own")
@@ -124,11 +130,11 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
         check_image_of(image, estimate.batch, estimate.height, estimate.width)
     step = grid_step(estimate.height, estimate.width, options.max_points and options.max_points / estimate.batch)
     images = [None] * estimate.batch if image is None else [each.cpu().float() for each in image.split(1)]
-    views = (estimate.slice(index, index + 1).to("cpu") for index in range(estimate.batch))
-    meshes = [_surface(*pair, step, options) for pair in zip(views, images, strict=True)]
-    if not any(len(mesh.points) for mesh in meshes):
+    views = [estimate.slice(index, index + 1).to("cpu") for index in range(estimate.batch)]
+    grids = [_sample_grid(*pair, step, options) for pair in zip(views, images, strict=True)]
+    if not any(bool(grid.valid.any()) for grid in grids):
         raise ValueError("no pixel has a depth to make a mesh of (all are masked, sky, not positive or infinitely far)")
-    return meshes
+    return list(zip(views, images, grids, strict=True))
 
 
 def grid_step(height: int, width: int, max_points: float) -> int:
@@ -188,8 +194,36 @@ def _distances(estimate: Estimate, options: MeshOptions) -> Tensor:
     return assumed_depth(estimate, ratio)
 
 
-def _surface(view: Estimate, image: Tensor | None, step: int, options: MeshOptions) -> Mesh:
-    """The surface of one image, of every `step`-th pixel; empty where no pixel is valid."""
+class SampledGrid(NamedTuple):
+    """Every `step`-th pixel of one image, beginning with `first` in rows and columns.
+
+    Attributes:
+        depth: (1, 1, h, w), with steps at edges; 1 where not valid.
+        valid: (1, 1, h, w) bool.
+        colours: (1, 3, h, w) sRGB in [0, 1], None without an image.
+        joins: Which neighbours share a surface.
+        picked: The index of these pixels in maps of the whole image.
+        first: Of the pixels picked.
+        step: From pixel to pixel.
+    """
+
+    depth: Tensor
+    valid: Tensor
+    colours: Tensor | None
+    joins: Joins
+    picked: tuple
+    first: int
+    step: int
+
+    def intrinsics(self, whole: Tensor) -> Tensor:
+        """The intrinsics (1, 3, 3) of the picked pixels, of those of the image (1, 3, 3) or (3, 3)."""
+        offset, scale = torch.zeros(3, 3), torch.ones(3, 3)
+        offset[:2, 2], scale[:2] = self.first, 1 / self.step
+        return ((whole - offset) * scale).view(1, 3, 3)
+
+
+def _sample_grid(view: Estimate, image: Tensor | None, step: int, options: MeshOptions) -> SampledGrid:
+    """Every `step`-th pixel of one image as a surface is made of them: valid ones, without the sky."""
     height, width = view.height, view.width
     first = (min(step, height, width) - 1) // 2
     picked = (..., slice(first, None, step), slice(first, None, step))
@@ -201,27 +235,30 @@ def _surface(view: Estimate, image: Tensor | None, step: int, options: MeshOptio
     depth, valid = depth[picked].contiguous().float(), valid[picked].contiguous()
     resized = None if resized is None else resized[picked].contiguous().clamp(0, 1)
     depth, joins = cut_grid(depth, valid, resized, options.edges, options.max_jump)
-    depth = depth.where(valid, 1)
-    used, triangles = grid_triangles(depth[0, 0].numpy(), joins)
+    return SampledGrid(depth.where(valid, 1), valid, resized, joins, picked, first, step)
+
+
+def _surface(view: Estimate, image: Tensor | None, grid: SampledGrid, options: MeshOptions) -> Mesh:
+    """The surface of one image; empty where no pixel is valid."""
+    used, triangles = grid_triangles(grid.depth[0, 0].numpy(), grid.joins)
     if not len(triangles):
-        used = valid[0, 0].numpy()
+        used = grid.valid[0, 0].numpy()
     chosen = torch.from_numpy(used)
-    points, normals = _placed(view, depth, picked, first, step, options)
+    points, normals = _placed(view, grid, options)
 
     def at_points(maps: Tensor) -> np.ndarray:
         return maps.detach()[0].movedim(0, -1)[chosen].float().contiguous().numpy()
 
     mesh = Mesh(at_points(points), triangles, None if normals is None else at_points(normals))
-    return mesh if image is None or resized is None else _dressed(mesh, image, at_points(resized), used, first, step, (height, width))
+    if image is None or grid.colours is None:
+        return mesh
+    return _dressed(mesh, image, at_points(grid.colours), used, grid.first, grid.step, (view.height, view.width))
 
 
-def _placed(view: Estimate, depth: Tensor, picked: tuple, first: int, step: int, options: MeshOptions) -> tuple[Tensor, Tensor | None]:
+def _placed(view: Estimate, grid: SampledGrid, options: MeshOptions) -> tuple[Tensor, Tensor | None]:
     """Points and normals of the picked pixels, in OPENGL axes of the camera or the world."""
-    intrinsics = assumed_intrinsics(view, options.fov).to(depth)
-    offset, scale = torch.zeros(3, 3), torch.ones(3, 3)
-    offset[:2, 2], scale[:2] = first, 1 / step
-    points = depth_to_points(depth, (intrinsics - offset) * scale)
-    normals = None if view.normals is None else convert_normals(view.normals[picked], view.axes, Axes.OPENCV)
+    points = depth_to_points(grid.depth, grid.intrinsics(assumed_intrinsics(view, options.fov).to(grid.depth)))
+    normals = None if view.normals is None else convert_normals(view.normals[grid.picked], view.axes, Axes.OPENCV)
     if view.extrinsics is not None:
         points = camera_to_world_points(points, view.extrinsics)
         normals = None if normals is None else camera_to_world_normals(normals, view.extrinsics[:, :, :3].mT)

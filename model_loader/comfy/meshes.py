@@ -1,4 +1,4 @@
-"""Creates ComfyUI's MESH, 3D files and camera from this pack's meshes."""
+"""Creates ComfyUI's MESH, SPLAT, 3D files and cameras from this pack's meshes and splats."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ...geometry.camera import fov_from_intrinsics
 from ...geometry.estimate import Estimate
 from ...geometry.files.mesh_files import linear_colours
 from ...geometry.surfaces.mesh import Mesh
+from ...geometry.surfaces.splats import SH_0, Splats
 from .folders import user_folder
 
 _FITTED_SIZE = 5.0
@@ -49,6 +50,23 @@ def comfy_mesh(mesh: Mesh) -> Any:
         # Points' colours are linear in glTF, into which ComfyUI writes them as they are; a photograph has its light already.
         extra = {"vertex_colors": torch.from_numpy(linear_colours(mesh.colours))[None]} | ({"unlit": True} if "unlit" in known else {})
     return found(torch.from_numpy(mesh.points)[None], torch.from_numpy(mesh.triangles.astype(np.int64))[None], **extra)
+
+
+def comfy_splats(splats: Splats) -> Any:
+    """Creates ComfyUI's SPLAT: a batch of one, on the CPU, in the axes of splats.
+
+    Returns:
+        ComfyUI's own object. In a ComfyUI without it, what stops the nodes behind this output and says why.
+
+    Raises:
+        RuntimeError: ComfyUI is not running here.
+    """
+    found = _type("SPLAT")
+    if found is None or "positions" not in inspect.signature(found).parameters:
+        return _blocked("this ComfyUI has no splats; update ComfyUI, or use Save Mesh with the format splats")
+    colours = (splats.colours - 0.5) / SH_0
+    parts = (splats.points, splats.scales, splats.rotations, splats.opacities[:, None], colours[:, None])
+    return found(*(torch.from_numpy(np.ascontiguousarray(part))[None] for part in parts))
 
 
 def comfy_file_3d(suffix: str, write: Callable[[Path], None]) -> Any:
@@ -92,12 +110,7 @@ def load_3d_camera(view: Estimate, meshes: Sequence[Mesh], fov: float = 0.0) -> 
     high = np.max([mesh.points.max(0) for mesh in meshes if len(mesh.points)], 0).astype(np.float64)
     scale = _FITTED_SIZE / max(float((high - low).max()), 1e-12)
     ground = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
-    position, rotation = np.zeros(3), np.eye(3)
-    if view.extrinsics is not None:
-        flip = np.diag([1.0, -1.0, -1.0])  # OPENCV to OPENGL
-        pose = view.extrinsics[0].detach().cpu().double().numpy()
-        rotation = flip @ pose[:, :3].T @ flip
-        position = flip @ -(pose[:, :3].T @ pose[:, 3])
+    position, rotation = _pose(view)
     points = np.concatenate([mesh.points[:: max(1, len(mesh.points) // 10_000)] for mesh in meshes])
     away = (points - position) @ -rotation[:, 2]  # the camera looks along its -Z
     distance = float(np.median(away[away > 0])) if (away > 0).any() else 1.0
@@ -114,6 +127,43 @@ def load_3d_camera(view: Estimate, meshes: Sequence[Mesh], fov: float = 0.0) -> 
         "near": _NEAR,
         "far": _FAR,
     }
+
+
+def splat_camera(view: Estimate, splats: Splats, fov: float = 0.0) -> dict[str, Any]:
+    """The camera of an image, for ComfyUI's *Render Splat*: it sees splats as the image does.
+
+    Args:
+        view: The estimate of one image, or views of one scene, of which the first counts. Render Splat has no camera whose axis is beside
+            the image's middle.
+        splats: What is rendered.
+        fov: As `assumed_intrinsics`.
+
+    Returns:
+        ComfyUI's LOAD3D_CAMERA as `load_3d_camera`, in the unit of the depth; `fov` is that of the shorter side, as Render Splat takes it.
+    """
+    intrinsics = assumed_intrinsics(view.slice(0, 1), fov).cpu()
+    position, rotation = _pose(view)
+    away = (splats.points * [1, -1, -1] - position) @ -rotation[:, 2]
+    return {
+        "position": _xyz(position),
+        "target": _xyz(position - rotation[:, 2] * float(np.median(away))),
+        "zoom": 1,
+        "cameraType": "perspective",
+        "quaternion": _quaternion(torch.from_numpy(rotation)),
+        "fov": float(fov_from_intrinsics(intrinsics, view.height, view.width, side="shorter")),
+        "aspect": view.width / view.height,
+        "near": _NEAR,
+        "far": _FAR,
+    }
+
+
+def _pose(view: Estimate) -> tuple[np.ndarray, np.ndarray]:
+    """The place (3,) and the rotation (3, 3) of the first image's camera, in OPENGL axes."""
+    if view.extrinsics is None:
+        return np.zeros(3), np.eye(3)
+    flip = np.diag([1.0, -1.0, -1.0])  # OPENCV to OPENGL
+    pose = view.extrinsics[0].detach().cpu().double().numpy()
+    return flip @ -(pose[:, :3].T @ pose[:, 3]), flip @ pose[:, :3].T @ flip
 
 
 def _xyz(values: np.ndarray) -> dict[str, float]:

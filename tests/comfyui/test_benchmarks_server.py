@@ -23,4 +23,4 @@ def test_a_few_random_prompts_are_measured(comfyui_python, tmp_path):
 def test_the_first_minute_is_measured(bare_server, run_driver):
     shutil.copy(ROOT / "app" / "coffee.jpg", bare_server.base / "input" / "example.png")
     table = run_driver(ROOT / "benchmarks" / "first_minute.mjs", bare_server.address)
-    assert table.count("| **together** |") == 2, table
+    assert table.count("| **together** |") == 3, table

@@ -196,6 +196,36 @@ def test_cores_3d_nodes_take_our_mesh_files_and_camera(server, scene):
     assert camera["fov"] == pytest.approx(2 * np.degrees(np.arctan(np.tan(np.radians(30)) * HEIGHT / WIDTH)), abs=1e-3)
 
 
+def test_core_renders_our_splats_as_the_image(server, scene):
+    """From the image's camera they show the image, and core's own file of them has our points."""
+    if "RenderSplat" not in server.request("/object_info"):
+        pytest.skip("this ComfyUI has no splats")
+    graph = scene | {
+        "to": node("GeometryToSplats", geometry=["1", 0], image=["3", 0]),
+        "render": core("RenderSplat", splat=["to", 0], camera_info=["to", 1], width=4 * WIDTH, height=4 * HEIGHT, frames=1, sharpen=1.0),
+        "save": core("SaveImage", images=["render", 0], filename_prefix="splats/render"),
+        "file": core("SplatToFile3D", splat=["to", 0], format="ply"),
+        "kept": core("SaveGLB", mesh=["file", 0], filename_prefix="splats/core"),
+        "ours": node("SaveMesh", geometry=["1", 0], image=["3", 0], format="splats", filename_prefix="splats/ours"),
+    }
+    widgets = {"splat_scale": 1.0, "headlight_shading": 0.0, "opacity_threshold": 0.0, "render_style": "color", "background": "#000000"}
+    graph["render"]["inputs"] |= widgets
+    outputs = done(server, graph)
+    (entry,) = outputs["save"]["images"]
+    rendered = cv2.imread(str(path_of(server, entry))).astype(float)
+    texture = cv2.imread(str(server.base / "input" / "texture.png")).astype(float)
+    expected = cv2.resize(texture, (4 * WIDTH, 4 * HEIGHT), interpolation=cv2.INTER_LINEAR)
+    valid = cv2.resize(plane().mask[0, 0].numpy().astype(np.uint8), (4 * WIDTH, 4 * HEIGHT)) > 0
+    inner = cv2.erode(valid.astype(np.uint8), np.ones((25, 25))) > 0
+    # Core mixes in linear light, which makes noise brighter: what is compared is the pattern.
+    blurred = [cv2.GaussianBlur(each, (0, 0), 4) for each in (rendered, expected, expected[:, ::-1], expected[::-1])]
+    same, *mirrored = (np.corrcoef(blurred[0][inner].ravel(), each[inner].ravel())[0, 1] for each in blurred[1:])
+    assert same > 0.9 and max(mirrored) < 0.5
+    (core_file,), (own_file,) = outputs["kept"]["3d"], outputs["ours"]["files"]
+    rows = [np.frombuffer(path_of(server, each).read_bytes().split(b"end_header\n", 1)[1], "<f4") for each in (core_file, own_file)]
+    assert rows[0].shape == rows[1].shape and abs(rows[0] - rows[1]).max() < 1e-4
+
+
 def test_cores_glb_of_our_mesh_wears_the_image(server, scene):
     """Where ComfyUI's MESH has a texture; the corner of the image is the corner of the mesh."""
     graph = {

@@ -155,6 +155,7 @@ ON_THE_CPU = (
     "surfaces.relief",
     "surfaces.mesh_cuts",
     "surfaces.mesh",
+    "surfaces.splats",
     "surfaces.scattered_fit",
     "regions.connected",
     "regions.objects",

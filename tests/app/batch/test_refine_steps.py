@@ -6,14 +6,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import save_file
 
 from depth_normal.annotators.networks.moge import MoGe
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.batch import per_image
+from depth_normal.app.batch.folders import estimate_folder
 from depth_normal.app.batch.per_image import Options
 from depth_normal.app.batch.records import read_record
 from depth_normal.app.cli import main
+from depth_normal.geometry.files import load_estimate
 
 TINY = runpy.run_path(str(Path(__file__).resolve().parents[2] / "annotators" / "test_moge_3.py"))
 
@@ -67,3 +70,22 @@ def test_the_command_refuses_it_before_anything_is_read(third, tmp_path, capsys)
     with pytest.raises(SystemExit):
         main([*words, "--refine-steps", "9"])
     assert "'9' is not a whole number from 0 to 8" in capsys.readouterr().err
+
+
+def test_folders_in_python_take_the_steps(third, tmp_path):
+    words = {"model": third[3], "weights": third[5], "device": "cpu", "writes": ()}
+    depths = [next(iter(estimate_folder(tmp_path / "in", **words, refine_steps=steps)))[1].depth.numpy() for steps in (None, 3, 0)]
+    assert np.array_equal(depths[0], depths[1]) and not np.allclose(depths[0], depths[2])
+    with pytest.raises(ValueError, match="tiny has no steps of refinement"):
+        estimate_folder(tmp_path / "in", model="tiny", refine_steps=2)
+
+
+def test_videos_take_the_steps(third, tmp_path, capsys):
+    pytest.importorskip("av")
+    outs = [tmp_path / name / "d_%d.exr" for name in ("default", "three", "none")]
+    for out, more in zip(outs, ((), ("--refine-steps", "3"), ("--refine-steps", "0")), strict=True):
+        assert main(["video", *third[1:-2], "--out", str(out), "--start", "0", *more]) == 0
+    default, three, none = (load_estimate(out.with_name("d_1.exr")).depth for out in outs)
+    assert torch.equal(default, three) and not torch.allclose(default, none)
+    assert main(["video", third[1], "--model", "tiny", "--refine-steps", "2", "--out", str(tmp_path / "a.mkv")]) == 2
+    assert "tiny has no steps of refinement" in capsys.readouterr().err

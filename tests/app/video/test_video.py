@@ -469,7 +469,7 @@ def test_the_names_of_other_sources(tmp_path, monkeypatch):
         (["in.mp4", "in.mp4/out.mp4"], "in.mp4 is a file, not a folder"),
         (["in.mp4", "out.mp4", "--codec", "ffv1"], r"\.mkv"),
         (["in.mp4", "out_%03d.exr", "--what", "side-by-side"], "is an image"),
-        (["in.mp4", "out.mkv", "--codec", "ffv1", "--quality", "3"], "loses nothing"),
+        (["in.mp4", "out.mkv", "--codec", "ffv1", "--quality", "3"], "has none"),
         (["in.mp4", "no/out.mp4", "--start", "99"], "not one frame at that place"),
         (["in.mp4", "out.mp4", "--preset", "mochi", "--what", "depth"], "64x8 pixels"),
     ],
@@ -541,3 +541,56 @@ def test_the_choices_are_those_of_the_code():
     assert [each.replace("-", "_") for each in video_command.ALIGN_CHOICES] == list(ALIGNMENTS)
     assert VideoOptions().smooth == video_command.DEFAULT_SMOOTH
     assert {each.replace("-", "_") for each in video_command.NORMALISE_CHOICES} == set(NORMALISATIONS) - {"fixed"}
+
+
+def test_frames_are_scaled_before_anything_is_made_of_them(video, tmp_path, capsys):
+    out = tmp_path / "out.mkv"
+    assert run(video, out, "--codec", "ffv1", "--width", 96, "--height", 40, "--frames", 3) == 0
+    assert read(out).shape == (3, 3, 40, 96)
+    assert run(video, tmp_path / "wan.mkv", "--codec", "ffv1", "--width", 96, "--preset", "wan", "--frames", 5) == 0
+    shape = read(tmp_path / "wan.mkv").shape
+    assert shape[3] == 96 and shape[2] % 16 == 0
+    assert run(video, tmp_path / "a.mkv", "--width", 100, "--preset", "wan") == 2
+    assert "--width is 100; Wan 2.1, 2.2 14B, VACE, Fun Control takes multiples of 16, such as 96" in capsys.readouterr().err
+    for wrong in (7, 33, "1e3", 20000):
+        with pytest.raises(SystemExit):
+            run(video, tmp_path / "a.mkv", "--width", wrong)
+        assert f"'{wrong}' is not an even number of pixels from 16 to 16384" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mkv", "wan.mkv"]
+
+
+def test_a_codec_that_is_too_large_for_the_frames_is_refused_before_a_model_is_loaded(video, tmp_path, capsys, caplog):
+    assert run(video, tmp_path / "a.mov", "--codec", "dnxhr") == 2
+    assert "dnxhr takes at least 256x120 pixels, and the result has 64x48; choose another --codec, or a --width" in capsys.readouterr().err
+    assert run(video, tmp_path / "a.mov", "--codec", "prores", "--quality", 3) == 2
+    assert "--quality is for h264 and h265; prores has none" in capsys.readouterr().err
+    assert "loading" not in caplog.text and not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow("takes most of a second")
+@pytest.mark.parametrize("codec", ["prores", "dnxhr"])
+def test_videos_for_editing_programs_are_joined_of_pieces(video, tmp_path, codec):
+    out = tmp_path / "out.mov"
+    assert run(video, out, "--codec", codec, "--width", 256, "--segment", 8) == 0
+    assert read(out).shape == (28, 3, 192, 256) and sound_of(out) == sound_of(video)
+    assert [frame.time for frame in read_frames(out)] == [frame.time for frame in read_frames(video)]
+
+
+def test_a_preview_is_one_sheet_of_frames_above_what_is_made_of_them(video, tmp_path, capsys):
+    """Five frames of the ball, from the middles of fifths of the video, and their depth and normals."""
+    out = tmp_path / "out.mp4"
+    assert run(video, out, "--preview", 5, "--what", "depth,normals") == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["in_preview.png"]
+    sheet = torch.from_numpy(read_png(tmp_path / "in_preview.png")).float() / 255
+    assert sheet.shape == (3 * 52 + 16, 5 * 72 + 8, 3)
+    frames = read(video)
+    for place, number in enumerate((2, 8, 14, 19, 25)):
+        cell = sheet[8:56, 8 + 72 * place : 72 + 72 * place].movedim(-1, 0)
+        nearest = (frames - cell).abs().mean((1, 2, 3)).argmin()
+        assert abs(int(nearest) - number) <= 1
+    assert "in_preview.png (5 frames)" in capsys.readouterr().out
+    assert run(video, out, "--preview", 5) == 2 and "is there already" in capsys.readouterr().err
+    assert run(video, out, "--preview", 5, "--resume", "--overwrite") == 2 and "--resume has no effect" in capsys.readouterr().err
+    assert run(video, out, "--preview", 100, "--what", "stereo", "--overwrite") == 0
+    assert "in_preview.png (28 frames)" in capsys.readouterr().out
+    assert run(video, out, "--preview", 3, "--start", 100, "--overwrite") == 2 and "not one frame at that place" in capsys.readouterr().err

@@ -1,0 +1,128 @@
+"""Downloads of weights that the page began, each in a thread of its own, with progress and an end on request."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...annotators.registry import find_spec
+from ...annotators.specs.base import ModelSpec
+from ...model_loader.weights.download import download_weights
+from ...model_loader.weights.find import find_weights
+from ...model_loader.weights.installed import forget
+from ..outcomes import EXPECTED_ERRORS
+from .stopping import Stop, StoppedError
+
+RUNNING, DONE, FAILED, CANCELLED = "running", "done", "failed", "cancelled"
+
+_LOOK_SECONDS = 0.1
+
+
+@dataclass
+class Download:
+    """One model's download.
+
+    Attributes:
+        state: RUNNING, DONE, FAILED or CANCELLED.
+        done: Bytes that are there, of all its files.
+        total: Bytes of all its files.
+        error: Why it failed, and what to do.
+        stop: The wish to end it.
+    """
+
+    state: str = RUNNING
+    done: int = 0
+    total: int = 0
+    error: str = ""
+    stop: Stop = field(default_factory=Stop)
+
+    def as_json(self) -> dict[str, Any]:
+        """As the page reads it."""
+        return {"state": self.state, "done": self.done, "total": self.total, "error": self.error}
+
+
+class Downloads:
+    """The downloads of a server, one a model at a time.
+
+    Args:
+        changed: Called after every change, from any thread.
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._lock = threading.Lock()
+        self._by_model: dict[str, Download] = {}
+
+    def start(self, model: str) -> Download:
+        """Begins a download, unless one of this model runs; returns it.
+
+        Raises:
+            ValueError: An unknown model.
+        """
+        spec = find_spec(model)
+        with self._lock:
+            running = self._by_model.get(model)
+            if running is not None and running.state == RUNNING and not running.stop.asked:
+                return running
+            download = self._by_model[model] = Download(total=spec.size or 0)
+        threading.Thread(target=self._run, args=(spec, download), daemon=True, name=f"depth-normal download {model}").start()
+        self._changed()
+        return download
+
+    def wait(self, download: Download, check: Callable[[], None]) -> None:
+        """Waits until a download ends; `check` raises to stop waiting.
+
+        Raises:
+            RuntimeError: It failed, or was cancelled.
+        """
+        while download.state == RUNNING:
+            check()
+            time.sleep(_LOOK_SECONDS)
+        if download.state == FAILED:
+            raise RuntimeError(download.error)
+        if download.state == CANCELLED:
+            raise RuntimeError("the download of the model was cancelled; press Try again to go on with it")
+
+    def cancel(self, model: str | None = None) -> None:
+        """Ends the download of a model; None = all. What came is kept: the next one goes on behind it."""
+        with self._lock:
+            for name, download in self._by_model.items():
+                if model in (None, name) and download.state == RUNNING:
+                    download.stop.ask()
+                    download.state = CANCELLED
+        self._changed()
+
+    def as_json(self) -> dict[str, Any]:
+        """As the page reads it, by model; without those that are done."""
+        with self._lock:
+            return {model: each.as_json() for model, each in self._by_model.items() if each.state != DONE}
+
+    def _run(self, spec: ModelSpec, download: Download) -> None:
+        before = 0
+
+        def progress(done: int, total: int) -> None:
+            download.stop.check()
+            download.done = before + done
+            download.total = max(download.total, before + total)
+            self._changed()
+
+        try:
+            for file in spec.files:
+                download.stop.check()
+                if find_weights(file) is None:
+                    before += download_weights(file, spec.terms, spec.licence_url, progress).stat().st_size
+            self._end(download, DONE)
+        except StoppedError:
+            self._end(download, CANCELLED)
+        except EXPECTED_ERRORS as error:
+            self._end(download, FAILED, str(error))
+
+    def _end(self, download: Download, state: str, error: str = "") -> None:
+        forget()
+        with self._lock:
+            if download.state == RUNNING:
+                download.state, download.error = state, error
+        self._changed()

@@ -1,0 +1,61 @@
+"""Videos of the page's queue: depth and normals as videos that a browser plays, as `depth-normal video` makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ...annotators.registry import find_spec
+from ...geometry.temporal.stabilization import VideoOptions
+from ...media import VideoHeader
+from ...model_loader import Model
+from ...model_loader.comfy.interrupt import Watch
+from ..batch.per_image import known_weights
+from ..commands.video import ALIGN_CHOICES, DEFAULT_SMOOTH
+from ..video.run import dtype_name, make_video
+from ..video.segments import Pieces
+from ..video.task import VideoTask, chosen_codec, plan_targets, usual_name
+from .job import Job, video_outputs
+
+# The last frames are still to be written, and the pieces to be joined.
+_NEARLY = 0.99
+
+
+def run_video(job: Job, model: Model, progress: Callable[[float | None], None]) -> dict[str, Path]:
+    """Makes the videos of a job.
+
+    Args:
+        job: Its source and options.
+        model: The model, loaded.
+        progress: Called with the share that is done, or None where the length is not known; may raise to stop.
+
+    Returns:
+        The files, by what they show.
+
+    Raises:
+        ImportError: The library that reads videos is missing.
+        VideoError: The video cannot be read, or the result not be written.
+    """
+    spec, options = find_spec(job.options.model), job.options
+    outputs = video_outputs(spec)
+    out = job.out / usual_name(job.source, outputs)
+    job.out.mkdir(parents=True, exist_ok=True)
+    steady = VideoOptions(align=ALIGN_CHOICES[0].replace("-", "_"), smooth=DEFAULT_SMOOTH)
+    task = VideoTask(job.source, plan_targets(out, outputs), chosen_codec(out, None, outputs), options=steady, size=options.size)
+    header: VideoHeader = task.header()
+    job.size = header.width, header.height
+    expected, done = task.expected(header), 0
+
+    def tick(frames: int) -> None:
+        nonlocal done
+        done += frames
+        progress(min(_NEARLY, done / expected) if expected else None)
+
+    asked = {"model": spec.id, "weights": known_weights(spec.id, None), "dtype": dtype_name(model), "runtime": model.runtime}
+    with Pieces(task, task.settings() | asked, False) as pieces:
+        try:
+            with Watch(job.stop.check):
+                make_video(model, task, header, pieces, tick)
+        finally:
+            pieces.remove()
+    return dict(task.targets)

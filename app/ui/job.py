@@ -1,0 +1,157 @@
+"""One image or video that was dropped on the page: what is asked, how far it is, and how it is shown."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...annotators.choices import BUNDLED_MODEL
+from ...annotators.registry import find_spec
+from ...annotators.specs.base import ModelSpec
+from ...geometry.estimate import Quantity
+from ..batch.outputs import Outputs
+from ..batch.per_image import Options
+from ..batch.sources import VIDEOS
+from ..console.terminal import program, quoted
+from .refusals import Refusal
+from .stopping import Stop
+
+WAITING, DOWNLOADING, LOADING, RUNNING = "waiting", "downloading", "loading", "running"
+DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
+ACTIVE = (DOWNLOADING, LOADING, RUNNING)
+
+WRITES = ("depth", "normals", "npz")
+"""What is written of every image: two images to look at, and the numbers, of which the rest is made when it is asked for."""
+
+EXPORTS = ("exr", "glb", "html")
+"""What is made of the numbers on request."""
+
+RESOLUTIONS = {"fast": 0.6, "standard": 1.0, "fine": 1.5}
+"""The choices of the page: the side of the network's input, as a share of the model's own."""
+
+CODINGS = ("opengl", "directx")
+
+
+@dataclass
+class Job:
+    """One file and its results.
+
+    Attributes:
+        id: Its name in addresses.
+        name: The file's name, as it was cleaned.
+        source: The uploaded file, whose stem is that of the results.
+        options: The model and its settings.
+        out: The folder of the results.
+        size: Width and height by the header; None = not known, as of a video.
+        state: WAITING, one of ACTIVE, DONE, FAILED or CANCELLED.
+        share: How much is done, 0 to 1; None = not known.
+        error: Why it failed, and what to do.
+        seconds: How long it ran.
+        quantity: Kind of depth that was found; None = no depth.
+        has_normals: Whether there are normals.
+        files: What was written, by kind.
+        stop: The wish to end it.
+        began: When the work began, of `time.monotonic`.
+        typed: What a command names, where it is not the name: the page does not know where a file was.
+    """
+
+    id: str
+    name: str
+    source: Path
+    options: Options
+    out: Path
+    size: tuple[int, int] | None = None
+    state: str = WAITING
+    share: float | None = None
+    error: str = ""
+    seconds: float = 0.0
+    quantity: str | None = None
+    has_normals: bool = False
+    files: dict[str, Path] = field(default_factory=dict)
+    stop: Stop = field(default_factory=Stop)
+    began: float = 0.0
+    typed: str = ""
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the file is a video by its name."""
+        return self.source.suffix.lower() in VIDEOS
+
+    @property
+    def outputs(self) -> Outputs:
+        """The files of an image's results."""
+        return Outputs(self.source, self.out, WRITES)
+
+    @property
+    def exports(self) -> tuple[str, ...]:
+        """What can be made of the numbers."""
+        if self.state != DONE or self.is_video:
+            return ()
+        return tuple(kind for kind in EXPORTS if kind != "glb" or self.quantity is not None)
+
+    def as_json(self) -> dict[str, Any]:
+        """As the page reads it."""
+        running = self.state in ACTIVE
+        return {
+            "id": self.id,
+            "name": self.name,
+            "video": self.is_video,
+            "size": self.size,
+            "state": self.state,
+            "share": self.share,
+            "error": self.error,
+            "seconds": round(time.monotonic() - self.began if running else self.seconds, 2),
+            "model": self.options.model,
+            "files": {kind: path.name for kind, path in self.files.items()},
+            "exports": self.exports,
+            "command": self.command,
+        }
+
+    @property
+    def command(self) -> str:
+        """The same work as a command for the shell."""
+        options, words = self.options, ["video"] if self.is_video else []
+        words += [quoted(self.typed or (self.name if not self.name.startswith("-") else f"./{self.name}")), "--model", options.model]
+        if options.size:
+            words += ["--size", str(options.size)]
+        if self.is_video:
+            return " ".join((program(), *words, "--what", ",".join(video_outputs(find_spec(options.model))), "-o", quoted(f"{self.out}/")))
+        words += ["--refine"] * options.refine
+        if options.coding != CODINGS[0]:
+            words += ["--coding", options.coding]
+        also = [kind for kind in (*WRITES[2:], *EXPORTS) if kind in self.files or kind in WRITES]
+        return " ".join((program(), *words, "--also", ",".join(also), "-o", quoted(self.out)))
+
+
+def video_outputs(spec: ModelSpec) -> list[str]:
+    """What is made of a video: depth, and normals where the model gives them, or depth of which they follow."""
+    depth = ["depth"] if spec.quantity else []
+    return depth + (["normals"] if spec.axes or spec.quantity not in (None, Quantity.RELATIVE_DEPTH) else [])
+
+
+def options_of(values: dict[str, str]) -> Options:
+    """The settings that a page sends, as options of the engine.
+
+    Args:
+        values: "model", "resolution" (of RESOLUTIONS), "coding" (of CODINGS) and "refine" ("1" or nothing); each may be missing.
+
+    Raises:
+        Refusal: One of them is unknown.
+    """
+    try:
+        spec = find_spec(values.get("model") or BUNDLED_MODEL)
+    except ValueError as error:
+        raise Refusal(400, "{0}", error) from error
+    resolution, coding = values.get("resolution", "standard"), values.get("coding", CODINGS[0])
+    for name, value, known in (("resolution", resolution, RESOLUTIONS), ("coding", coding, CODINGS)):
+        if value not in known:
+            raise Refusal(400, "{0} is no {1}; reload the page", value, name)
+    factor = RESOLUTIONS[resolution]
+    size = (
+        None
+        if factor == 1
+        else spec.used_size(max(spec.multiple_of, round(spec.default_size * factor / spec.multiple_of) * spec.multiple_of))
+    )
+    return Options(spec.id, size=size, refine=values.get("refine") == "1", coding=coding)

@@ -1,0 +1,248 @@
+"""The queue of the page: what was dropped, in order, and the one thread that works on it."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shutil
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...annotators.registry import find_spec
+from ...media.library import pyav
+from ...model_loader import Model
+from ...model_loader.comfy.interrupt import Watch
+from ...model_loader.weights.find import find_weights
+from ..batch.failures import failure_of
+from ..batch.name_locks import folded
+from ..batch.per_image import Options, check_writes, computing_threads, estimate, read, write
+from ..outcomes import EXPECTED_ERRORS
+from .downloads import Downloads
+from .films import run_video
+from .job import ACTIVE, CANCELLED, DONE, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, WRITES, Job
+from .names import free_name
+from .refusals import Refusal
+from .stopping import Stop, StoppedError
+
+logger = logging.getLogger(__name__)
+
+MOST_JOBS = 5000
+_ENDINGS = ("_depth.png", "_normals.png", ".npz", ".exr", ".glb", ".html", "_depth.mp4", "_normals.mp4")
+_CLOSING_SECONDS = 5.0
+
+
+class JobQueue:
+    """The jobs of one server, which every tab of the page shows.
+
+    Args:
+        out: The folder of the results.
+        uploads: A folder of its own for what is uploaded; it is the caller's to remove.
+        device: As `load_model` takes it.
+
+    Attributes:
+        downloads: The downloads of weights.
+    """
+
+    def __init__(self, out: Path, uploads: Path, device: str = "auto") -> None:
+        self.downloads = Downloads(self.changed)
+        self.out, self._uploads, self._device = out, uploads, device
+        self._jobs: dict[str, Job] = {}
+        self._condition = threading.Condition()
+        self._version = 1
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, daemon=True, name="depth-normal ui")
+        self._thread.start()
+
+    @property
+    def version(self) -> int:
+        """A number that is another one after each change."""
+        return self._version
+
+    def changed(self) -> None:
+        """Notes a change."""
+        with self._condition:
+            self._version += 1
+            self._condition.notify_all()
+
+    def as_json(self) -> dict[str, Any]:
+        """All that the page shows of the work, as JSON can hold it."""
+        with self._condition:
+            jobs = [job.as_json() for job in self._jobs.values()]
+            return {"version": self._version, "jobs": jobs, "downloads": self.downloads.as_json(), "out": str(self.out)}
+
+    def get(self, job_id: str) -> Job:
+        """A job.
+
+        Raises:
+            Refusal: There is none of this id.
+        """
+        with self._condition:
+            if job := self._jobs.get(job_id):
+                return job
+        raise Refusal(404, "this image is no longer in the list; reload the page")
+
+    def upload_folder(self) -> Path:
+        """A new folder for one upload.
+
+        Raises:
+            Refusal: The list is full.
+        """
+        with self._condition:
+            if len(self._jobs) >= MOST_JOBS:
+                raise Refusal(429, "the list holds {0} files, the most that it takes; remove those that are done", MOST_JOBS)
+        folder = self._uploads / secrets.token_hex(8)
+        folder.mkdir()
+        return folder
+
+    def add(self, path: Path, name: str, options: Options, size: tuple[int, int] | None, typed: str = "") -> Job:
+        """Queues an uploaded file.
+
+        Args:
+            path: The file, alone in a folder of `upload_folder`.
+            name: Its name, of `clean_name`.
+            options: The settings.
+            size: Width and height.
+            typed: As `Job.typed`.
+        """
+        with self._condition:
+            taken = {folded(job.source.stem) for job in self._jobs.values()}
+            source = path.with_name(free_name(name, taken, self.out, _ENDINGS))
+            path.replace(source)
+            job = Job(path.parent.name, name, source, options, self.out, size, typed=typed)
+            self._jobs[job.id] = job
+        self.changed()
+        return job
+
+    def cancel(self, job_id: str | None = None) -> None:
+        """Cancels a job that is not done; None = all. The page has the answer at once, the worker follows at its next step."""
+        jobs = [self.get(job_id)] if job_id else list(self._jobs.values())
+        with self._condition:
+            for job in jobs:
+                if job.state == WAITING or job.state in ACTIVE:
+                    job.stop.ask()
+                    self._end(job, CANCELLED)
+        self.changed()
+
+    def retry(self, job_id: str) -> None:
+        """Puts a job that failed or was cancelled back to the end of the queue."""
+        job = self.get(job_id)
+        with self._condition:
+            if job.state in (FAILED, CANCELLED):
+                # A new stop: the worker may still be about to see the old one.
+                again = replace(job, state=WAITING, share=None, error="", seconds=0.0, stop=Stop())
+                del self._jobs[job.id]
+                self._jobs[job.id] = again
+        self.changed()
+
+    def remove(self, job_id: str) -> None:
+        """Takes a job out of the list, and its upload off the disk; its results stay."""
+        job = self.get(job_id)
+        self.cancel(job_id)
+        with self._condition:
+            self._jobs.pop(job_id, None)
+        shutil.rmtree(job.source.parent, ignore_errors=True)
+        self.changed()
+
+    def close(self) -> None:
+        """Ends all work."""
+        self.cancel()
+        self.downloads.cancel()
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+        self._thread.join(_CLOSING_SECONDS)
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            try:
+                self._run(job)
+            except StoppedError:
+                self._set(job, CANCELLED)
+            except EXPECTED_ERRORS as error:
+                self._fail(job, failure_of(job.name, error, written_to=self.out if job.state == RUNNING else None).reason)
+            except Exception as error:  # a fault of ours must not end the queue
+                logger.exception("%s", job.name)
+                self._fail(job, f"{job.name}: {type(error).__name__}: {error}")
+
+    def _next(self) -> Job | None:
+        """The next job, once there is one; None at the end."""
+        with self._condition:
+            while not self._closed:
+                if job := next((each for each in self._jobs.values() if each.state == WAITING), None):
+                    job.state, job.began = LOADING, time.monotonic()
+                    return job
+                self._condition.wait()
+        return None
+
+    def _run(self, job: Job) -> None:
+        options = job.options
+        if job.is_video:
+            pyav()  # said before a model is loaded
+        else:
+            check_writes(WRITES, options)
+        self._fetch(job)
+        self._set(job, LOADING)
+        model = options.load(self._device)
+        job.stop.check()
+        self._set(job, RUNNING)
+        if job.is_video:
+            job.files = run_video(job, model, lambda share: self._share(job, share))
+        else:
+            self._run_image(job, model)
+        self._set(job, DONE)
+
+    def _fetch(self, job: Job) -> None:
+        """Waits for the weights of the job's model, and downloads what is not here."""
+        if all(file.bundled or find_weights(file) for file in find_spec(job.options.model).files):
+            return
+        self._set(job, DOWNLOADING)
+        self.downloads.wait(self.downloads.start(job.options.model), job.stop.check)
+
+    def _run_image(self, job: Job, model: Model) -> None:
+        options, outputs = job.options, job.outputs
+        with computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
+            image = read(job.source)
+            job.size = image.shape[-1], image.shape[-2]
+            with Watch(job.stop.check):
+                found = estimate(model, image, options)
+            job.stop.check()
+            job.quantity = None if found.quantity is None or found.depth is None else found.quantity.value
+            job.has_normals = found.normals is not None
+            write(outputs, found, options, image)
+        job.files = {kind: path for kind in WRITES if (path := outputs.path(kind)).exists()}
+
+    def _share(self, job: Job, share: float | None) -> None:
+        job.stop.check()
+        if share != job.share:
+            job.share = share
+            self.changed()
+
+    def _set(self, job: Job, state: str) -> None:
+        """The job's next state; one that was cancelled stays so."""
+        with self._condition:
+            if job.state == CANCELLED:
+                if state == CANCELLED:
+                    return
+                raise StoppedError
+            if state in ACTIVE:
+                job.state = state
+            else:
+                self._end(job, state)
+        self.changed()
+
+    def _fail(self, job: Job, reason: str) -> None:
+        with self._condition:
+            if job.state != CANCELLED:
+                # The upload's own path says nothing to the page's user, and its name stands above.
+                job.error = reason.replace(str(job.source), job.name).removeprefix(f"{job.name}: ")
+                self._end(job, FAILED)
+        self.changed()
+
+    def _end(self, job: Job, state: str) -> None:
+        job.seconds = time.monotonic() - job.began if job.began else 0.0
+        job.state = state

@@ -1,0 +1,54 @@
+"""Names of uploaded files: whatever a page sends becomes a plain name that every system can store."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection
+from pathlib import Path
+
+from ..batch.name_locks import folded
+
+# Control characters, those that turn the direction of writing, and what Windows forbids.
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069<>:"|?*]')
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
+_LONGEST_BYTES = 120
+_NAMELESS = "image"
+
+
+def clean_name(name: str) -> str:
+    """A file's name without folders, and without what some system cannot store or would obey.
+
+    Args:
+        name: As a page sent it: it may hold folders, control characters, anything.
+
+    Returns:
+        The stem and the extension, the latter in lower case. A name of which nothing is left is called "image".
+    """
+    last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
+    last = _FORBIDDEN.sub("_", last.encode(errors="replace").decode())
+    stem, dot, extension = last.rpartition(".")
+    if not dot:
+        stem, extension = last, ""
+    stem = stem.strip(" .").encode()[:_LONGEST_BYTES].decode(errors="ignore").strip(" .")
+    if _RESERVED.fullmatch(stem.partition(".")[0]):
+        stem = f"_{stem}"
+    extension = re.sub(r"[^a-z0-9]", "", extension.lower())[:8]
+    return f"{stem or _NAMELESS}.{extension}" if extension else stem or _NAMELESS
+
+
+def free_name(name: str, taken: Collection[str], folder: Path, endings: Collection[str]) -> str:
+    """The name, with a number behind its stem where results of that name are there already.
+
+    Args:
+        name: Of `clean_name`.
+        taken: Stems that others will use, as `folded` gives them.
+        folder: Where the results go.
+        endings: What the results' names have behind the stem.
+    """
+    path, number = Path(name), 1
+    stem = path.stem
+    while folded(stem) in taken or any((folder / f"{stem}{ending}").exists() for ending in endings):
+        number += 1
+        stem = f"{path.stem}-{number}"
+    return f"{stem}{path.suffix}"

@@ -1,0 +1,99 @@
+// Files that are dropped, chosen or pasted, and their way to the server: one after another, so that the list has their order.
+
+import { translated } from '../web/words.js'
+import { ask } from './server.js'
+
+/** Uploads files, and tells how far it is. */
+export class Uploads {
+  /**
+   * @param {{ settings: () => Record<string, string>, changed: () => void, refused: (words: string) => void }} page
+   *   `settings` are those of the moment when a file is added; `changed` is called after each file.
+   */
+  constructor(page) {
+    this.page = page
+    this.waiting = []
+    this.running = 0
+    this.total = 0
+    this.limits = null
+  }
+
+  /** How many files are not with the server yet. */
+  get left() {
+    return this.waiting.length + this.running
+  }
+
+  /** @param {Iterable<File>} files */
+  add(files) {
+    const query = this.page.settings()
+    for (const file of files) {
+      this.waiting.push({ file, query })
+      this.total++
+    }
+    this.page.changed()
+    if (!this.running && this.waiting.length) this.next()
+  }
+
+  /** Gives up what is not with the server yet. */
+  cancel() {
+    this.waiting = []
+    this.page.changed()
+  }
+
+  async next() {
+    const { file, query } = this.waiting.shift()
+    this.running++
+    try {
+      const problem = this.problemOf(file)
+      if (problem) throw new Error(problem)
+      await ask('/api/upload', { method: 'POST', body: file, query: { ...query, name: file.name } })
+    } catch (error) {
+      this.page.refused(error.message)
+    }
+    this.running--
+    if (!this.left) this.total = 0
+    this.page.changed()
+    if (this.waiting.length) this.next()
+  }
+
+  /** Why the server would refuse a file, where the page knows it before a gigabyte is sent. */
+  problemOf(file) {
+    if (!this.limits) return null
+    const isVideo = this.limits.extensions.video.some(ending => file.name.toLowerCase().endsWith(ending))
+    const most = this.limits.limits[isVideo ? 'video' : 'image']
+    if (file.size <= most) return null
+    return translated('{0} is larger than {1} MB, the most that is taken; scale it down, or use the command line', file.name, Math.floor(most / 2 ** 20))
+  }
+}
+
+/**
+ * The files of a drop, those in folders too, in the order of their names.
+ * @param {DataTransfer} transfer
+ * @returns {Promise<{ files: File[], alone: boolean }>} `alone`: no folder was dropped, so that each file is meant.
+ */
+export async function droppedFiles(transfer) {
+  const entries = [...transfer.items].map(item => item.webkitGetAsEntry?.()).filter(Boolean)
+  if (!entries.length) return { files: [...transfer.files], alone: true }
+  const found = []
+  for (const entry of entries) await collect(entry, found)
+  return { files: found, alone: entries.every(entry => entry.isFile) }
+}
+
+async function collect(entry, found) {
+  if (entry.isFile) return void found.push(await new Promise((resolve, reject) => entry.file(resolve, reject)))
+  if (!entry.isDirectory || entry.name.startsWith('.')) return
+  const reader = entry.createReader(), inside = []
+  for (;;) {
+    // A reader gives a hundred at a time, and nothing at the end.
+    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject))
+    if (!some.length) break
+    inside.push(...some)
+  }
+  inside.sort((one, other) => one.name.localeCompare(other.name, undefined, { numeric: true }))
+  for (const each of inside) await collect(each, found)
+}
+
+/** Of a folder's files those that can be read; what lies beside them is not meant. @param {File[]} files @param {{ image: string[], video: string[] }} extensions */
+export function readable(files, extensions) {
+  const endings = [...extensions.image, ...extensions.video]
+  return files.filter(({ name }) => !name.startsWith('.') && endings.some(ending => name.toLowerCase().endsWith(ending)))
+}

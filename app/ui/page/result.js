@@ -1,0 +1,155 @@
+// The chosen image, large: its maps in the viewers, its files, and the command that makes the same; or why there is nothing yet.
+
+import { showResult } from '../web/viewer.js'
+import { translated } from '../web/words.js'
+import { isOpen, stateInWords } from './queue.js'
+import { ask } from './server.js'
+
+const byId = id => document.getElementById(id)
+const NAMES = { depth: 'Depth PNG', normals: 'Normals PNG', npz: 'NPZ', exr: 'EXR', glb: 'GLB', html: 'HTML' }
+const TITLES = {
+  depth: 'depth as an image of 16 bits, near is white', normals: 'normals as an image', npz: 'the numbers, for Python',
+  exr: 'the numbers, for compositing programs', glb: 'a mesh with the image on it', html: 'this view as one file that can be sent',
+}
+
+/** The result's part of the page. */
+export class Result {
+  /** @param {{ act: (job: any, action: string) => void, saved: () => void, model: () => string, refused: (words: string) => void }} page */
+  constructor(page) {
+    this.page = page
+    this.places = Object.fromEntries(['facts', 'modes', 'controls', 'stage'].map(id => [id, byId(id)]))
+    this.shown = this.job = this.mode = null
+    this.key = ''
+    byId('copy').addEventListener('click', () => this.copy())
+    byId('again').title = translated('with the settings as they are now')
+    byId('again').addEventListener('click', () => this.page.act(this.job, 'again'))
+  }
+
+  /** @param {any} job null: none is chosen. @param {Record<string, any>} downloads @param {boolean} focus Whether the image takes the focus. */
+  async update(job, downloads, focus = false) {
+    this.job = job
+    byId('result').hidden = !job
+    byId('hero').hidden = Boolean(job)
+    const key = job ? `${job.id} ${job.state} ${Object.keys(job.files)} ${job.command}` : '', isNew = key.split(' ', 2).join() !== this.key.split(' ', 2).join()
+    if (job && job.state !== 'done') this.wait(job, downloads)
+    if (key === this.key) return
+    this.key = key
+    if (isNew) this.clear()
+    if (!job) return
+    byId('title').textContent = byId('title').title = job.name
+    byId('command').textContent = job.command
+    this.files(job)
+    byId('wait').hidden = job.state === 'done'
+    byId('stage').hidden = job.state !== 'done'
+    if (job.state === 'done' && isNew) await this.view(job, focus)
+  }
+
+  clear() {
+    this.mode = this.shown?.mode ?? this.mode
+    this.shown?.close()
+    this.shown = null
+    for (const place of Object.values(this.places)) place.replaceChildren()
+  }
+
+  async view(job, focus) {
+    if (job.video) return this.films(job)
+    const { key } = this
+    byId('stage').setAttribute('aria-busy', 'true')
+    try {
+      const payload = await ask(`/api/jobs/${job.id}/view`)
+      if (!this.key.startsWith(key.split(' ', 2).join(' '))) return
+      this.shown?.close()
+      this.shown = await showResult(payload, this.places, { first: this.mode, focus })
+    } catch (error) {
+      this.places.stage.replaceChildren(Object.assign(document.createElement('p'), { className: 'error', textContent: error.message }))
+    } finally {
+      byId('stage').removeAttribute('aria-busy')
+    }
+  }
+
+  films(job) {
+    const films = Object.assign(document.createElement('div'), { className: 'films' })
+    for (const kind of Object.keys(job.files)) {
+      const figure = document.createElement('figure'), video = document.createElement('video')
+      Object.assign(video, { src: `/api/jobs/${job.id}/files/${kind}?show`, controls: true, loop: true, muted: true, autoplay: true, playsInline: true })
+      figure.append(video, Object.assign(document.createElement('figcaption'), { textContent: translated(kind === 'depth' ? 'Depth' : 'Normals') }))
+      films.append(figure)
+    }
+    this.places.stage.replaceChildren(films)
+  }
+
+  wait(job, downloads) {
+    const image = byId('wait-image'), words = byId('wait-words'), bar = byId('wait-progress'), said = stateInWords(job, downloads)
+    const source = `/api/jobs/${job.id}/thumbnail`
+    if (image.getAttribute('src') !== source) image.src = source
+    // Only where it is another: somebody may be selecting it.
+    if (words.dataset.said !== said) words.replaceChildren(...job.state === 'failed' ? headed(said) : [said])
+    words.dataset.said = said
+    words.className = job.state === 'failed' ? 'error' : ''
+    bar.hidden = !isOpen(job) || job.state === 'waiting'
+    const { done, total } = downloads[job.model] ?? {}, share = job.state === 'downloading' && total ? done / total : job.share
+    if (share) bar.value = share
+    else bar.removeAttribute('value')
+    const model = this.page.model()
+    const wanted = isOpen(job)
+      ? [['cancel', translated('Cancel')]]
+      : [['retry', translated('Try again')], ...model === job.model ? [] : [['again', translated('Run by {0}', model)]], ['remove', translated('Remove')]]
+    const place = byId('wait-actions'), key = `${job.id} ${wanted}`
+    if (place.dataset.key === key) return
+    place.dataset.key = key
+    place.replaceChildren(...wanted.map(([action, label]) => button(label, () => this.page.act(this.job, action))))
+  }
+
+  files(job) {
+    const kinds = [...Object.keys(job.files), ...job.exports.filter(kind => !(kind in job.files))]
+    const links = kinds.map(kind => {
+      const link = Object.assign(document.createElement('a'), { href: `/api/jobs/${job.id}/files/${kind}`, textContent: job.video ? `${translated(kind === 'depth' ? 'Depth' : 'Normals')} MP4` : translated(NAMES[kind]) })
+      link.title = job.files[kind] ?? translated(TITLES[kind])
+      link.dataset.kind = kind
+      link.addEventListener('click', event => this.keep(event, link))
+      return link
+    })
+    byId('files').replaceChildren(...links)
+    byId('again').hidden = job.state !== 'done'
+    byId('save').hidden = !links.length
+  }
+
+  /** Downloads a file; one that cannot be made is said on the page instead of leaving it. */
+  async keep(event, link) {
+    event.preventDefault()
+    link.setAttribute('aria-busy', 'true')
+    try {
+      const answer = await fetch(link.href, { method: 'HEAD', cache: 'no-store' })
+      if (!answer.ok) await ask(new URL(link.href).pathname)
+      Object.assign(document.createElement('a'), { href: link.href, download: '' }).click()
+      this.page.saved()
+    } catch (error) {
+      this.page.refused(error.message)
+    } finally {
+      link.removeAttribute('aria-busy')
+    }
+  }
+
+  async copy() {
+    try {
+      await navigator.clipboard.writeText(byId('command').textContent)
+      byId('copy').textContent = translated('Copied')
+      setTimeout(() => { byId('copy').textContent = translated('Copy') }, 1500)
+    } catch {
+      getSelection().selectAllChildren(byId('command'))
+    }
+  }
+}
+
+/** What happened, and behind it, smaller, the rest: what to do. @param {string} words */
+function headed(words) {
+  const [, head, rest] = words.match(/^(.*?[;；。]|[^.]*\.(?=\s))\s*(.+)$/s) ?? [null, words, '']
+  const strong = Object.assign(document.createElement('strong'), { textContent: head.replace(/[;；]$/, '') })
+  return rest ? [strong, Object.assign(document.createElement('span'), { textContent: rest })] : [strong]
+}
+
+function button(label, press) {
+  const element = Object.assign(document.createElement('button'), { type: 'button', textContent: label })
+  element.addEventListener('click', press)
+  return element
+}

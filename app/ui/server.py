@@ -1,0 +1,296 @@
+"""The server of `depth-normal ui`, on aiohttp: the page's files, uploads, the queue and the results, for this computer alone."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from aiohttp import web
+
+from ...annotators.choices import RECOMMENDED_MODEL
+from ...annotators.registry import MODELS
+from ...geometry.files import MAX_PIXELS, FileFormatError
+from ...geometry.files.image_files import image_size
+from ...geometry.files.page_scripts import WEB
+from ...model_loader.weights.disk_space import is_disk_full
+from ..batch.per_image import Options
+from ..batch.sources import EXTENSIONS, VIDEOS
+from ..commands.estimate import DEMO_IMAGE
+from ..commands.models import GROUPS, describe, group_of
+from ..console.viewer import show
+from . import results
+from .gate import Gate, middleware
+from .job import Job, options_of
+from .jobs import JobQueue
+from .names import clean_name
+from .refusals import Refusal
+
+PAGE = Path(__file__).parent / "page"
+_CHUNK = 2**18
+_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".json": "application/json", ".svg": "image/svg+xml"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an upload may have at most.
+
+    Attributes:
+        image_bytes: An image.
+        video_bytes: A video.
+        pixels: An image, by its header.
+        free_bytes: Of the disk that uploads go to; so many stay free.
+    """
+
+    image_bytes: int = 2**29
+    video_bytes: int = 2**33
+    pixels: int = MAX_PIXELS
+    free_bytes: int = 2**28
+
+
+class Ui:
+    """The handlers of the server's addresses.
+
+    Args:
+        jobs: The queue.
+        gate: The checks.
+        model: The model that the page begins with.
+        limits: Of uploads.
+    """
+
+    def __init__(self, jobs: JobQueue, gate: Gate, model: str, limits: Limits | None = None) -> None:
+        self.jobs, self.gate, self.model, self.limits = jobs, gate, model, limits or Limits()
+        self.files = _page_files()
+
+    def application(self) -> web.Application:
+        """The server, which still has to be run."""
+        app = web.Application(middlewares=[middleware(self.gate)])
+        app.add_routes(
+            [
+                web.get("/", self.index),
+                web.get("/{folder:page|web|web/languages}/{name}", self.page_file),
+                web.get("/api/state", self.state),
+                web.get("/api/models", self.models),
+                web.post("/api/models/{model}/{action:download|cancel}", self.download),
+                web.post("/api/upload", self.upload),
+                web.post("/api/demo", self.demo),
+                web.post("/api/cancel", self.cancel_all),
+                web.post("/api/folder", self.folder),
+                web.post("/api/jobs/{job}/{action:cancel|retry|remove|again}", self.act),
+                web.get("/api/jobs/{job}/view", self.view),
+                web.get("/api/jobs/{job}/thumbnail", self.thumbnail),
+                web.get("/api/jobs/{job}/files/{kind}", self.file),
+            ]
+        )
+        return app
+
+    async def index(self, request: web.Request) -> web.Response:
+        """The page; it takes the token out of its address by itself."""
+        response = web.Response(body=self.files["page/index.html"].read_bytes(), content_type="text/html", charset="utf-8")
+        self.gate.set_cookie(response)
+        return response
+
+    async def page_file(self, request: web.Request) -> web.Response:
+        """A script or a style: only those that were there when the server began, by their whole names."""
+        name = f"{request.match_info['folder']}/{request.match_info['name']}"
+        if (path := self.files.get(name)) is None:
+            raise Refusal(404, "{0} is no file of this page", name)
+        return web.Response(body=path.read_bytes(), content_type=_TYPES[path.suffix], charset="utf-8")
+
+    async def state(self, request: web.Request) -> web.Response:
+        """The queue and the downloads; nothing (204) where `since` is the version that there is."""
+        if request.query.get("since") == str(self.jobs.version):
+            return web.Response(status=204)
+        return web.json_response(self.jobs.as_json())
+
+    async def models(self, request: web.Request) -> web.Response:
+        """The models, as `depth-normal models` groups them, and the limits of uploads."""
+        rows = await asyncio.to_thread(_model_rows)
+        limits = {"image": self.limits.image_bytes, "video": self.limits.video_bytes}
+        kinds = {"image": sorted(EXTENSIONS), "video": sorted(VIDEOS)}
+        return web.json_response({"models": rows, "chosen": self.model, "limits": limits, "extensions": kinds})
+
+    async def download(self, request: web.Request) -> web.Response:
+        """Begins or cancels the download of a model's weights."""
+        model = request.match_info["model"]
+        if model not in MODELS:
+            raise Refusal(404, "{0} is no model", model)
+        if request.match_info["action"] == "download":
+            self.jobs.downloads.start(model)
+        else:
+            self.jobs.downloads.cancel(model)
+        return web.json_response(self.jobs.as_json())
+
+    async def upload(self, request: web.Request) -> web.Response:
+        """Takes one file, the request's body, and queues it. Its name and the settings are in the query."""
+        name, options = clean_name(request.query.get("name", "")), options_of({**request.query})
+        extension = Path(name).suffix
+        if extension not in EXTENSIONS | VIDEOS:
+            raise Refusal(
+                415, "{0} is no image or video that can be read; use PNG, JPEG, WebP, TIFF, BMP, GIF, or MP4, MOV, MKV, WebM", name
+            )
+        most = self.limits.video_bytes if extension in VIDEOS else self.limits.image_bytes
+        folder = self.jobs.upload_folder()
+        try:
+            path = folder / name
+            await self._receive(request, path, most)
+            size = None if extension in VIDEOS else await asyncio.to_thread(self._checked_size, path)
+            job = self.jobs.add(path, name, options, size)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return web.json_response(job.as_json(), status=201)
+
+    async def _receive(self, request: web.Request, path: Path, most: int) -> None:
+        """Writes the body to a file, up to `most` bytes."""
+        mb = most // 2**20
+        if (request.content_length or 0) > most:
+            raise Refusal(413, "{0} is larger than {1} MB, the most that is taken; scale it down, or use the command line", path.name, mb)
+        free = shutil.disk_usage(path.parent).free - self.limits.free_bytes
+        if (request.content_length or 0) > free:
+            raise Refusal(507, "no room for {0} on the disk of {1}; free some space there", path.name, path.parent.parent)
+        taken = 0
+        try:
+            with path.open("wb") as file:
+                async for chunk in request.content.iter_chunked(_CHUNK):
+                    taken += len(chunk)
+                    if taken > most:
+                        raise Refusal(
+                            413, "{0} is larger than {1} MB, the most that is taken; scale it down, or use the command line", path.name, mb
+                        )
+                    file.write(chunk)
+        except OSError as error:
+            if is_disk_full(error):
+                raise Refusal(507, "no room for {0} on the disk of {1}; free some space there", path.name, path.parent.parent) from error
+            raise
+        if not taken:
+            raise Refusal(415, "{0} is empty", path.name)
+
+    def _checked_size(self, path: Path) -> tuple[int, int]:
+        try:
+            width, height = image_size(path)
+        except (FileFormatError, OSError) as error:
+            reason = str(error).replace(str(path), path.name)
+            raise Refusal(413 if "pixels" in reason else 415, "{0}", reason) from error
+        if width * height > self.limits.pixels:
+            most = self.limits.pixels // 2**20
+            raise Refusal(413, "{0} has {1} pixels; at most {2} megapixels are read; scale it down", path.name, f"{width}x{height}", most)
+        return width, height
+
+    async def demo(self, request: web.Request) -> web.Response:
+        """Queues the photo that comes with the package."""
+        options = options_of({**request.query})
+        folder = self.jobs.upload_folder()
+        path = Path(shutil.copy(DEMO_IMAGE, folder / DEMO_IMAGE.name))
+        job = self.jobs.add(path, path.name, options, image_size(path), str(DEMO_IMAGE))
+        return web.json_response(job.as_json(), status=201)
+
+    async def cancel_all(self, request: web.Request) -> web.Response:
+        """Cancels all jobs that are not done."""
+        self.jobs.cancel()
+        return web.json_response(self.jobs.as_json())
+
+    async def act(self, request: web.Request) -> web.Response:
+        """Cancels, retries or removes one job, or runs its file again with the settings in the query."""
+        job, action = self._job(request), request.match_info["action"]
+        if action == "again":
+            await asyncio.to_thread(self._again, job, options_of({**request.query}))
+        else:
+            getattr(self.jobs, action)(job.id)
+        return web.json_response(self.jobs.as_json())
+
+    def _again(self, job: Job, options: Options) -> None:
+        """Queues the same file once more, with other settings."""
+        folder = self.jobs.upload_folder()
+        try:
+            path = Path(shutil.copy(job.source, folder / job.name))
+        except OSError as error:
+            raise Refusal(507, "{0}", error) from error
+        self.jobs.add(path, job.name, options, job.size, job.typed)
+
+    async def folder(self, request: web.Request) -> web.Response:
+        """Opens the folder of the results, as a double click would."""
+        if not self.jobs.out.is_dir():
+            raise Refusal(404, "the folder {0} is made with the first result", self.jobs.out)
+        await asyncio.to_thread(show, self.jobs.out)
+        return web.json_response({})
+
+    async def view(self, request: web.Request) -> web.Response:
+        """An image's result for the viewers."""
+        return web.json_response(await asyncio.to_thread(results.view_of, self._job(request)))
+
+    async def thumbnail(self, request: web.Request) -> web.Response:
+        """A small image of the upload, which the browser keeps."""
+        return web.Response(body=await asyncio.to_thread(results.thumbnail_of, self._job(request)), content_type="image/jpeg")
+
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        """A file of a result; a video with `show` to look at, else to keep."""
+        job, kind = self._job(request), request.match_info["kind"]
+        path = await asyncio.to_thread(results.file_of, job, kind)
+        self.jobs.changed()
+        shows = "show" in request.query and path.suffix == ".mp4"
+        response = web.FileResponse(path)
+        if not shows:
+            response.content_type = "application/octet-stream"
+        # The form of a name that all browsers read.
+        response.headers["Content-Disposition"] = f"{'inline' if shows else 'attachment'}; filename*=UTF-8''{quote(path.name)}"
+        return response
+
+    def _job(self, request: web.Request) -> Job:
+        return self.jobs.get(request.match_info["job"])
+
+
+def _page_files() -> dict[str, Path]:
+    """The files that the page consists of, by address: its own, and the viewers that are ComfyUI's page's too."""
+    found = {f"page/{path.name}": path for path in PAGE.iterdir() if path.suffix in _TYPES}
+    found |= {f"web/{path.name}": path for path in WEB.glob("*.js")}
+    return found | {f"web/languages/{path.name}": path for path in (WEB / "languages").glob("*.json")}
+
+
+def _model_rows() -> list[dict[str, Any]]:
+    """The models in the order of the command line's list."""
+    order = list(GROUPS)
+    # The one for images before the one for videos.
+    specs = sorted(MODELS.values(), key=lambda spec: (order.index(group_of(spec)), spec.id != RECOMMENDED_MODEL))
+    return [
+        {
+            **describe(spec),
+            "group": group_of(spec),
+            "title": GROUPS[group_of(spec)],
+            "bundled": spec.file.bundled,
+            "size_in_words": spec.size_in_words,
+            "terms": spec.terms,
+            "page": spec.licence_page,
+        }
+        for spec in specs
+    ]
+
+
+@asynccontextmanager
+async def listening(ui: Ui, port: int = 0) -> AsyncIterator[str]:
+    """Serves on 127.0.0.1 while the block runs; yields the page's address, with its token.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    runner = web.AppRunner(ui.application(), access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", port)
+        await site.start()
+        ui.gate.port = runner.addresses[0][1]
+        yield ui.gate.address
+    finally:
+        await runner.cleanup()
+
+
+async def serve(ui: Ui, port: int, ready: Callable[[str], None], until: asyncio.Event) -> None:
+    """Serves until the event is set; `ready` is called with the page's address."""
+    async with listening(ui, port) as address:
+        ready(address)
+        await until.wait()

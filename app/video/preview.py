@@ -1,0 +1,104 @@
+"""A sheet of a few frames of a video, each above what is made of it: to judge settings before a long run."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...geometry.files.png import write_image_png
+from ...geometry.surfaces.derive import with_normals
+from ...media import Frame, VideoError, VideoHeader
+from ...model_loader import Model
+from ...utils import resize_map
+from .rendering import Renderer
+from .task import DEPTH, NORMALS, OUTPUTS, SIDE_BY_SIDE, VideoTask
+
+# Pixels of a frame's longer side on the sheet, of the gap between two frames, and of the sheet's width.
+_LONGEST, _GAP, _WIDTH = 384, 8, 1920
+_GREY = 0.5
+
+
+def make_preview(model: Model, task: VideoTask, header: VideoHeader, count: int, path: Path, tick: Callable[[], object]) -> int:
+    """Writes a PNG of `count` frames at equal distances, and of the task's outputs below each. Every frame has a range of its own.
+
+    Args:
+        model: As for the video.
+        task: Its start, frames, sizes and outputs count; nothing of it is written.
+        header: The source's.
+        count: How many frames, if there are as many.
+        path: The PNG.
+        tick: Called after each frame.
+
+    Returns:
+        How many frames there are: fewer of a shorter video.
+
+    Raises:
+        VideoError: There is not one frame.
+    """
+    outputs = set(task.targets) - {SIDE_BY_SIDE} or {DEPTH if model.spec.quantity is not None else NORMALS}
+    renderer = Renderer(replace(task, normalise="per_image"), outputs)
+    normals = NORMALS in outputs or model.spec.quantity is None
+    cells = []
+    for frame in _spread(task, header, count):
+        image = (frame.image() if task.change is None else task.change(frame.image()))[None]
+        found = model.estimate(image, size=task.size, fov=task.fov)
+        made = renderer.shown([frame], image, with_normals(found) if normals else found).images
+        cells.append([_small(each) for each in (image, *(made[output] for output in OUTPUTS if output in made))])
+        tick()
+    if not cells:
+        raise VideoError(f"{task.source}: there is not one frame {'at that place' if task.start else 'in it'}")
+    write_image_png(path, _sheet(cells))
+    return len(cells)
+
+
+def _spread(task: VideoTask, header: VideoHeader, count: int) -> Iterator[Frame]:
+    """Frames in the middle of `count` equal parts of what the task takes; each is sought for in the source."""
+    expected = task.expected(header)
+    total = sys.maxsize if expected is None else expected
+    rate = task.new_rate or header.rate
+    for part in range(min(count, total)):
+        begin = task.start + Fraction((2 * part + 1) * total, 2 * count * rate) if expected is not None else task.start + part
+        yield from _first(replace(task, start=begin, frames=1, preset=None))
+
+
+def _first(task: VideoTask) -> Iterator[Frame]:
+    for frame in task.read():
+        yield frame
+        return
+
+
+def _small(images: Tensor) -> Tensor:
+    """(3, h, w) RGB of the size that it has on the sheet."""
+    height, width = images.shape[-2:]
+    share = min(1.0, _LONGEST / max(height, width))
+    return resize_map(images, max(1, round(height * share)), max(1, round(width * share)))[0].cpu().expand(3, -1, -1)
+
+
+def _sheet(cells: list[list[Tensor]]) -> Tensor:
+    """(1, 3, H, W): the cells in rows, each a column of images with gaps in grey."""
+    columns = [torch.cat([_framed(each, _widest(cell)) for each in cell], 1) for cell in cells]
+    width, height = max(_widest(cell) for cell in cells) + _GAP, max(column.shape[-2] for column in columns) + _GAP
+    across = max(1, min(len(columns), _WIDTH // width))
+    across = math.ceil(len(columns) / math.ceil(len(columns) / across))
+    sheet = torch.full((1, 3, math.ceil(len(columns) / across) * height + _GAP, across * width + _GAP), _GREY)
+    for number, column in enumerate(columns):
+        row, place = divmod(number, across)
+        top, left = row * height + _GAP, place * width + _GAP
+        sheet[0, :, top : top + column.shape[-2], left : left + column.shape[-1]] = column
+    return sheet
+
+
+def _framed(image: Tensor, width: int) -> Tensor:
+    return F.pad(image, (0, width - image.shape[-1], 0, _GAP // 2), value=_GREY)
+
+
+def _widest(cell: list[Tensor]) -> int:
+    return max(each.shape[-1] for each in cell)

@@ -1,0 +1,163 @@
+"""3D Gaussian splats from depth and a camera."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..assumptions import assumed_intrinsics
+from ..conventions import convert_normals
+from ..estimate import Axes, Estimate
+from .mesh import MeshOptions, SampledGrid, sampled_views
+from .normals import depth_to_normals
+
+# The standard deviation of a splat's image, as a share of the distance from pixel to pixel, and how much it covers in its middle.
+_SPREAD, _OPACITY = 0.6, 0.98
+# How much longer than wide a splat of a slanted surface may be; less beside a silhouette, beyond which it would stick out.
+_LONGEST, _LONGEST_AT_CUTS = 8.0, 1.5
+# Its thickness, as a share of its width.
+_THICKNESS = 0.1
+_GREY = 0.5
+
+
+@dataclass(frozen=True)
+class Splats:
+    """Gaussians in space, in OPENCV axes (x right, y down, z forward): those of the files and programs for 3D Gaussian splatting.
+
+    Attributes:
+        points: (N, 3) float32, their middles, in the unit of the depth.
+        rotations: (N, 4) float32 unit quaternions w, x, y, z, with w >= 0; their third axis is the surface's normal, towards the camera.
+        scales: (N, 3) float32 standard deviations along their axes, in the unit of the depth.
+        opacities: (N,) float32 in (0, 1).
+        colours: (N, 3) float32 in [0, 1], sRGB.
+    """
+
+    points: np.ndarray
+    rotations: np.ndarray
+    scales: np.ndarray
+    opacities: np.ndarray
+    colours: np.ndarray
+
+
+def depth_to_splats(estimate: Estimate, image: Tensor | None = None, options: MeshOptions | None = None) -> Splats:
+    """The surface that an image shows, or that all views of one scene show, as Gaussian splats: one flat disc for each pixel.
+
+    Seen from the camera each is a round spot a little wider than its pixel; in space it lies in the surface, so that a slanted wall stays
+    closed when the camera moves. Nothing is made up behind things.
+
+    Args:
+        estimate: As `depth_to_meshes`. Its normals tilt the splats; without them, those of the depth do.
+        image: As there: the colours. Without it the splats are grey.
+        options: As there.
+
+    Returns:
+        The splats, in the axes of the camera, with extrinsics in those of the world; of the pixels that a mesh would have too.
+
+    Raises:
+        ValueError: As `depth_to_meshes`.
+    """
+    options = options or MeshOptions()
+    views = sampled_views(estimate, image, options)
+    parts = [_splats(view, grid, options) for view, _, grid in views]
+    return Splats(*(np.concatenate([getattr(part, name) for part in parts]) for name in Splats.__dataclass_fields__))
+
+
+def _splats(view: Estimate, grid: SampledGrid, options: MeshOptions) -> Splats:
+    chosen = grid.valid[0, 0]
+    intrinsics = assumed_intrinsics(view, options.fov).to(grid.depth)[0]
+    rays = _rays(grid, intrinsics)
+    across, down = _footprints(view, grid, intrinsics, rays)
+    rotations, scales = _axes(across[chosen], down[chosen], _longest(grid)[chosen])
+    points = (grid.depth[0, 0, ..., None] * rays)[chosen]
+    if view.extrinsics is not None:
+        rotation, moved = view.extrinsics[0].to(points).split((3, 1), 1)
+        rotations, points = rotation.T @ rotations, (points - moved[:, 0]) @ rotation
+    colours = torch.full_like(points, _GREY) if grid.colours is None else grid.colours[0].movedim(0, -1)[chosen].nan_to_num(0.0)
+    opacities = torch.full_like(points[:, 0], _OPACITY)
+    parts = (points, quaternions_of(rotations), scales, opacities, colours)
+    return Splats(*(part.detach().float().contiguous().numpy() for part in parts))
+
+
+def _rays(grid: SampledGrid, intrinsics: Tensor) -> Tensor:
+    """The points at depth 1 of a grid's pixels: (h, w, 3)."""
+    lengths = (torch.arange(length, dtype=intrinsics.dtype) for length in grid.depth.shape[-2:])
+    y, x = torch.meshgrid(*(grid.first + grid.step * length for length in lengths), indexing="ij")
+    return torch.stack((x, y, torch.ones_like(x)), -1) @ torch.linalg.inv(intrinsics).T
+
+
+def _footprints(view: Estimate, grid: SampledGrid, intrinsics: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
+    """How the point on the surface moves from a pixel to the next across and down: two maps (h, w, 3), OPENCV axes of the camera."""
+    normals = _normals(view, grid, intrinsics)
+    steepest = -rays.norm(dim=-1, keepdim=True) / _LONGEST
+    facing = torch.minimum((normals * rays).sum(-1, keepdim=True), steepest)
+    depth = grid.depth[0, 0, ..., None] * grid.step
+
+    def moved(ray: Tensor) -> Tensor:
+        # Along the tangent plane: depth is what keeps normal . point the same.
+        return depth * (ray - rays * (normals * ray).sum(-1, keepdim=True) / facing)
+
+    inverse = torch.linalg.inv(intrinsics)
+    return moved(inverse[:, 0]), moved(inverse[:, 1])
+
+
+def _normals(view: Estimate, grid: SampledGrid, intrinsics: Tensor) -> Tensor:
+    """Unit normals (h, w, 3) in OPENCV axes; those without a direction face along the optical axis."""
+    if view.normals is None:
+        found = depth_to_normals(grid.depth, grid.intrinsics(intrinsics), grid.valid)
+        normals = convert_normals(found, Axes.OPENGL, Axes.OPENCV)
+    else:
+        normals = convert_normals(view.normals[grid.picked], view.axes, Axes.OPENCV)
+    normals = normals[0].movedim(0, -1).to(grid.depth)
+    length = normals.norm(dim=-1, keepdim=True)
+    return torch.where((length > 0) & length.isfinite(), normals / length, normals.new_tensor([0.0, 0.0, -1.0]))
+
+
+def _longest(grid: SampledGrid) -> Tensor:
+    """How much longer than wide each pixel's splat may be: (h, w)."""
+    cut = torch.zeros_like(grid.valid[0, 0])
+    for joined, dim in ((grid.joins.across, 1), (grid.joins.down, 0)):
+        for start in (0, 1):
+            cut.narrow(dim, start, joined.shape[dim]).logical_or_(~joined)
+    return torch.where(cut, _LONGEST_AT_CUTS, _LONGEST)
+
+
+def _axes(across: Tensor, down: Tensor, longest: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotation matrices (N, 3, 3), whose columns are a splat's axes, and standard deviations (N, 3), of the discs that two (N, 3) span."""
+    # The disc's covariance is A A^T with A = (across, down): its axes are A times the eigenvectors of A^T A, which are in closed form.
+    uu, uv, vv = (across * across).sum(-1), (across * down).sum(-1), (down * down).sum(-1)
+    middle, half = (uu + vv) / 2, torch.hypot((uu - vv) / 2, uv)
+    angle = torch.atan2(2 * uv, uu - vv) / 2
+    cos, sin = angle.cos()[:, None], angle.sin()[:, None]
+    first = torch.nn.functional.normalize(across * cos + down * sin, dim=-1)
+    second = torch.nn.functional.normalize(down * cos - across * sin, dim=-1)
+    long = (middle + half).sqrt()
+    short = ((uu * vv - uv * uv).clamp(min=0) / (middle + half)).sqrt()
+    long = torch.minimum(long, short * longest)
+    scales = _SPREAD * torch.stack((long, short, _THICKNESS * short), -1)
+    return torch.stack((first, -second, torch.linalg.cross(second, first)), -1), scales
+
+
+def quaternions_of(rotations: Tensor) -> Tensor:
+    """Rotation matrices (N, 3, 3) as unit quaternions (N, 4) w, x, y, z, with w >= 0.
+
+    Source:
+        S. W. Shepperd, "Quaternion from rotation matrix" (1978): of four ways the one that divides by the largest number.
+    """
+    m = rotations
+    trace = m.diagonal(dim1=1, dim2=2).sum(1)
+    squares = torch.cat((trace[:, None], 2 * m.diagonal(dim1=1, dim2=2) - trace[:, None]), 1)  # 4 w^2 - 1, 4 x^2 - 1, ...
+    wx, wy, wz = m[:, 2, 1] - m[:, 1, 2], m[:, 0, 2] - m[:, 2, 0], m[:, 1, 0] - m[:, 0, 1]
+    xy, xz, yz = m[:, 0, 1] + m[:, 1, 0], m[:, 0, 2] + m[:, 2, 0], m[:, 1, 2] + m[:, 2, 1]
+    w, x, y, z = (1 + squares).unbind(1)
+    table = torch.stack((w, wx, wy, wz, wx, x, xy, xz, wy, xy, y, yz, wz, xz, yz, z), 1).view(-1, 4, 4)
+    chosen = torch.take_along_dim(table, squares.argmax(1).view(-1, 1, 1), 1)[:, 0]
+    unit = torch.nn.functional.normalize(chosen, dim=1)
+    return torch.where(unit[:, :1] < 0, -unit, unit)
+
+
+SH_0 = 0.5 / math.sqrt(math.pi)
+"""The constant of the spherical harmonics' first term, by which splats' colours are stored."""

@@ -1,0 +1,105 @@
+"""A server of `depth-normal ui` in this process, and a client that may send any header."""
+
+import asyncio
+import json
+import threading
+import time
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from PIL import Image
+
+TOKEN_HEADER = "X-Depth-Normal-Token"
+
+
+class Client:
+    """Asks the server as a script does that was given the token; `headers` replace what it sends by itself."""
+
+    def __init__(self, ui):
+        self.ui, self.jobs, self.port, self.token = ui, ui.jobs, ui.gate.port, ui.gate.token
+
+    def ask(self, method, path, body=None, query=None, headers=None):
+        """The status, the headers and the body."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        words = {"Host": f"127.0.0.1:{self.port}", TOKEN_HEADER: self.token} | (headers or {})
+        connection.request(method, f"{path}?{urlencode(query)}" if query else path, body, {k: v for k, v in words.items() if v is not None})
+        answer = connection.getresponse()
+        found = answer.status, dict(answer.getheaders()), answer.read()
+        connection.close()
+        return found
+
+    def json(self, method, path, **options):
+        status, _, body = self.ask(method, path, **options)
+        return status, json.loads(body)
+
+    def upload(self, path, name=None, **settings):
+        data = path if isinstance(path, bytes) else Path(path).read_bytes()
+        return self.json("POST", "/api/upload", body=data, query={"name": Path(path).name if name is None else name, **settings})
+
+    def state(self):
+        return self.json("GET", "/api/state")[1]
+
+    def job(self, job_id):
+        return next(job for job in self.state()["jobs"] if job["id"] == job_id)
+
+    def until(self, job_id, *states, seconds=60):
+        """The job once it is in one of the states."""
+        end = time.monotonic() + seconds
+        while (job := self.job(job_id))["state"] not in states:
+            assert time.monotonic() < end, job
+            time.sleep(0.02)
+        return job
+
+
+@contextmanager
+def running(out, uploads, limits=None, model="tiny"):
+    """Serves in a thread of its own while the block runs."""
+    from depth_normal.app.ui.gate import Gate
+    from depth_normal.app.ui.jobs import JobQueue
+    from depth_normal.app.ui.server import Ui, listening
+
+    uploads.mkdir(exist_ok=True)
+    jobs = JobQueue(out, uploads, "cpu")
+    ui, ready, found = Ui(jobs, Gate(), model, limits), threading.Event(), {}
+
+    async def serve():
+        found.update(loop=asyncio.get_running_loop(), until=asyncio.Event())
+        async with listening(ui):
+            ready.set()
+            await found["until"].wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert ready.wait(20)
+        yield Client(ui)
+    finally:
+        found["loop"].call_soon_threadsafe(found["until"].set)
+        thread.join(20)
+        jobs.close()
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Starts a server with limits of its own; `serve()` is a context."""
+    return lambda **options: running(tmp_path / "out", tmp_path / "uploads", **options)
+
+
+@pytest.fixture
+def client(serve):
+    """A client of a server with the usual limits."""
+    from depth_normal.app.ui.server import Limits
+
+    with serve(limits=Limits(image_bytes=2**20, pixels=2**20, free_bytes=0)) as client:
+        yield client
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A small image with something on it."""
+    image = Image.radial_gradient("L").resize((64, 48)).convert("RGB")
+    image.save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"

@@ -1,0 +1,226 @@
+// Uses the page of `depth-normal ui` as a person would, and prints as JSON what was seen:
+//   PW=.../playwright-core/index.mjs node page.mjs ADDRESS SCENARIO FOLDER [FILE...]
+// FOLDER takes what is downloaded.
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+
+const [address, scenario, folder, ...files] = process.argv.slice(2)
+const { chromium } = await import(process.env.PW)
+// WebGL on the processor: the machine needs no graphics card.
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu', '--enable-unsafe-swiftshader'] })
+const report = { errors: [], foreign: [] }
+
+async function open(options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1400, height: 860 }, locale: 'en-US', acceptDownloads: true, ...options })
+  return visit(await context.newPage())
+}
+
+async function visit(page) {
+  page.setDefaultTimeout(30000)
+  page.on('pageerror', error => report.errors.push(error.message))
+  page.on('console', message => { if (message.type() === 'error' && !/status of 4\d\d|ERR_FAILED/.test(message.text())) report.errors.push(message.text()) })
+  page.on('request', request => { if (!request.url().startsWith(new URL(address).origin) && !/^(data|blob):/.test(request.url())) report.foreign.push(request.url()) })
+  await page.goto(address)
+  await page.waitForSelector('body[data-ready]')
+  return page
+}
+
+const texts = (page, places) => page.locator(places).allTextContents()
+const states = page => page.$$eval('#jobs li', rows => rows.map(row => row.dataset.state))
+const until = (page, state, count) => page.waitForFunction(
+  ([state, count]) => document.querySelectorAll(`#jobs li[data-state=${state}]`).length >= count, [state, count], { timeout: 120000 },
+)
+const line = page => page.evaluate(() => document.querySelector('#stage span').textContent)
+const choose = (page, ...names) => page.setInputFiles('#pick-files', names)
+const overflows = page => page.evaluate(() => document.documentElement.scrollWidth > innerWidth)
+const sum = page => page.evaluate(() => {
+  const canvas = document.querySelector('#stage canvas'), { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
+  return data.reduce((sum, each) => (sum * 31 + each) % 1000000007, 0)
+})
+
+async function drop(page, names) {
+  const sent = names.map(name => ({ name: path.basename(name), data: readFileSync(name).toString('base64') }))
+  const transfer = await page.evaluateHandle(sent => {
+    const transfer = new DataTransfer()
+    for (const { name, data } of sent) transfer.items.add(new File([Uint8Array.from(atob(data), letter => letter.charCodeAt(0))], name))
+    return transfer
+  }, sent)
+  await page.dispatchEvent('body', 'dragenter', { dataTransfer: transfer })
+  report.overlay = await page.isVisible('#overlay')
+  await page.dispatchEvent('body', 'drop', { dataTransfer: transfer })
+}
+
+const scenarios = {
+  async drop() {
+    const page = await open()
+    report.title = await page.title()
+    report.address = page.url()
+    const began = Date.now()
+    await drop(page, files)
+    await page.waitForSelector('#modes button')
+    report.seconds = (Date.now() - began) / 1000
+    report.modes = await texts(page, '#modes button')
+    report.notices = await texts(page, '#notices p')
+    const stage = await page.locator('#stage').boundingBox()
+    await page.mouse.move(stage.x + stage.width * 0.3, stage.y + stage.height * 0.25)
+    await page.waitForTimeout(200)
+    report.under = await line(page)
+    report.sums = []
+    for (const button of await page.locator('#modes button').all()) {
+      await button.click()
+      await page.waitForTimeout(600)
+      report.sums.push(await sum(page))
+    }
+    report.saved = {}
+    for (const link of await page.locator('#files a').all()) {
+      const kind = await link.getAttribute('data-kind'), [download] = await Promise.all([page.waitForEvent('download'), link.click()])
+      await download.saveAs(path.join(folder, `saved.${kind}`))
+      report.saved[kind] = download.suggestedFilename()
+    }
+    await page.waitForFunction(() => document.querySelector('#command').textContent.includes('html'))
+    report.command = await page.textContent('#command')
+    await page.click('#jobs li .drop')
+    await page.waitForFunction(() => document.body.dataset.state === 'empty')
+    report.empty = await page.isVisible('#drop')
+  },
+
+  async cancel() {
+    const page = await open()
+    await page.check('#refine')
+    await choose(page, files[0])
+    await until(page, 'running', 1)
+    await page.waitForTimeout(300)
+    const began = Date.now()
+    await page.click('#wait-actions button')
+    await until(page, 'cancelled', 1)
+    report.seconds = (Date.now() - began) / 1000
+    report.actions = await texts(page, '#wait-actions button')
+    await choose(page, files[1])
+    await until(page, 'done', 1)
+  },
+
+  async many() {
+    const page = await open()
+    await page.setInputFiles('#pick-folder', files[0])
+    await until(page, 'done', 3)
+    // The page answers while it works.
+    const began = Date.now()
+    await page.selectOption('#coding', 'directx')
+    await page.locator('#jobs li').nth(1).click()
+    await page.waitForSelector('#modes button')
+    report.answer = (Date.now() - began) / 1000
+    await until(page, 'done', 200)
+    report.notices = await texts(page, '#notices p')
+    report.rows = await page.locator('#jobs li').count()
+    report.heading = await page.textContent('#queue-title')
+    report.overflow = await overflows(page)
+  },
+
+  async tabs() {
+    const page = await open(), other = await visit(await page.context().newPage())
+    await page.check('#refine') // long enough for what follows
+    await choose(page, ...files)
+    await until(other, 'running', 1)
+    await other.waitForFunction(count => document.querySelectorAll('#jobs li').length === count, files.length)
+    await other.click('#cancel-all')
+    await until(page, 'cancelled', files.length)
+    await page.reload()
+    await page.waitForSelector('body[data-ready]')
+    report.reloaded = await states(page)
+    report.kept = await page.isChecked('#refine')
+    await choose(page, files[0])
+    await until(page, 'running', 1)
+    await page.reload()
+    await until(page, 'done', 1)
+    await until(other, 'done', 1)
+    report.names = [await texts(page, '#jobs .name'), await texts(other, '#jobs .name')]
+    await other.locator('#jobs li').nth(1).click()
+    await other.reload()
+    await other.waitForSelector('#jobs li[aria-selected=true]')
+    report.chosen = await texts(other, '#jobs li[aria-selected=true] .name')
+  },
+
+  async keyboard() {
+    const page = await open(), focus = () => page.evaluate(() => document.activeElement.id || document.activeElement.textContent)
+    const to = async wanted => {
+      for (let i = 0; i < 40 && await focus() !== wanted; i++) await page.keyboard.press('Tab')
+      return await focus() === wanted
+    }
+    report.reached = [await to('model'), await to('demo')]
+    await page.keyboard.press('Enter')
+    await page.waitForSelector('#modes button')
+    await choose(page, files[0])
+    await until(page, 'done', 2)
+    report.reached.push(await to('jobs'))
+    await page.keyboard.press('ArrowDown')
+    await page.waitForFunction(() => document.querySelectorAll('#jobs li')[1].ariaSelected === 'true' && document.querySelector('#modes button'))
+    report.ring = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle)
+    report.reached.push(await to('Slider'))
+    await page.keyboard.press('Enter')
+    await page.waitForTimeout(300)
+    const before = await sum(page)
+    await page.keyboard.press('ArrowRight')
+    report.slid = await sum(page) !== before
+    report.reached.push(await to('EXR'), await to('command'), await to('jobs'))
+    await page.keyboard.press('Delete')
+    await page.waitForFunction(() => document.querySelectorAll('#jobs li').length === 1)
+    report.left = await texts(page, '#jobs .name')
+  },
+
+  async narrow() {
+    for (const [locale, colorScheme] of [['ja-JP', 'dark'], ['zh-CN', 'light']]) {
+      const page = await open({ viewport: { width: 380, height: 800 }, locale, colorScheme })
+      const seen = { language: await page.evaluate(() => document.documentElement.lang), overflow: [await overflows(page)], hero: await page.textContent('#drop h2') }
+      await choose(page, ...files)
+      await until(page, 'done', 1)
+      await page.waitForSelector('#modes button')
+      await page.waitForSelector('#notices p')
+      seen.overflow.push(await overflows(page))
+      Object.assign(seen, { modes: await texts(page, '#modes button'), notice: await page.textContent('#notices p'), state: await page.textContent('#jobs .state') })
+      // Nothing moves away from below the pointer as the list loses the focus.
+      await page.focus('#jobs')
+      await page.click('#modes button:nth-child(4)')
+      seen.pressed = await page.getAttribute('#modes button:nth-child(4)', 'aria-pressed')
+      // Whatever is English in it is a name.
+      seen.english = await page.evaluate(() => [...document.querySelectorAll('[data-t], [data-t-label]')].map(each => each.dataset.tLabel ? each.ariaLabel : each.textContent).filter(text => /[a-z]{3}/.test(text.replace('Delete', ''))))
+      report[locale] = seen
+    }
+  },
+
+  async film() {
+    const page = await open()
+    await choose(page, ...files)
+    await until(page, 'done', 1)
+    await page.waitForFunction(() => [...document.querySelectorAll('#stage video')].filter(video => video.readyState >= 2).length === 2)
+    report.films = await texts(page, '#stage figcaption')
+    report.saves = await texts(page, '#files a')
+  },
+
+  // For docs/make_ui_screenshot.py; FOLDER is the image. What is of this computer alone stands there as anybody would have it.
+  async screenshot() {
+    const page = await open({ viewport: { width: 1400, height: 860 } })
+    await page.click('#demo')
+    await page.waitForSelector('#modes button')
+    const stage = await page.locator('#stage').boundingBox()
+    await page.mouse.move(stage.x + stage.width * 0.3, stage.y + stage.height * 0.25)
+    await page.waitForTimeout(500)
+    await page.evaluate(() => {
+      document.querySelector('#folder bdi').textContent = '~/photos/depth-normal'
+      document.querySelector('#command').textContent = 'depth-normal coffee.jpg --model tiny --also npz -o depth-normal'
+    })
+    await page.screenshot({ path: folder, type: 'jpeg', quality: 82 })
+  },
+
+  async gone() {
+    const page = await open()
+    await page.route('**/api/**', route => route.abort())
+    await page.waitForSelector('#gone:not([hidden])')
+    report.said = await page.textContent('#gone')
+    await page.unroute('**/api/**')
+    await page.waitForSelector('#gone', { state: 'hidden' })
+  },
+}
+
+await scenarios[scenario]().catch(error => { console.error(error, JSON.stringify(report)); process.exitCode = 1 })
+await browser.close()
+console.log(JSON.stringify(report))

@@ -1,0 +1,112 @@
+"""The page of `depth-normal ui` in a real Chromium, with the model that is in the package."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("aiohttp", reason="the extra `ui`")
+
+DRIVER = Path(__file__).with_name("page.mjs")
+ROOT = Path(__file__).resolve().parents[3]
+COFFEE = ROOT / "app" / "coffee.jpg"
+VIEWS = ["Side by side", "Slider", "3D", "Light"]
+
+
+@pytest.fixture
+def use(serve, run_driver, tmp_path):
+    """Runs a scenario of the driver against a server of its own, and gives what was seen."""
+
+    def run(scenario, *files):
+        (tmp_path / "saved").mkdir()
+        with serve() as client:
+            seen = json.loads(run_driver(DRIVER, client.ui.gate.address, scenario, tmp_path / "saved", *files))
+        assert seen["errors"] == [] and seen["foreign"] == []
+        return seen
+
+    return run
+
+
+@pytest.fixture
+def large(tmp_path):
+    """An image that takes seconds."""
+    with Image.open(COFFEE) as image:
+        image.resize((2400, 1600)).save(tmp_path / "large.bmp")
+    return tmp_path / "large.bmp"
+
+
+def test_an_image_is_dropped_seen_and_saved(use, tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("no image")
+    seen = use("drop", COFFEE, notes)
+    assert seen["title"] == "Depth & Normals" and "token" not in seen["address"]
+    assert seen["overlay"] and seen["modes"] == VIEWS and seen["empty"]
+    assert seen["notices"] == [
+        "notes.txt is no image or video that can be read; use PNG, JPEG, WebP, TIFF, BMP, GIF, or MP4, MOV, MKV, WebM"
+    ]
+    assert seen["under"].startswith("disparity ") and "faces" in seen["under"]
+    assert len(set(seen["sums"])) == len(VIEWS), "each view draws something else"
+    assert seen["saved"] == {
+        "depth": "coffee_depth.png",
+        "normals": "coffee_normals.png",
+        **{kind: f"coffee.{kind}" for kind in ("npz", "exr", "glb", "html")},
+    }
+    for kind, name in seen["saved"].items():
+        assert (tmp_path / "saved" / f"saved.{kind}").read_bytes() == (tmp_path / "out" / name).read_bytes()
+    assert shlex.split(seen["command"])[1:4] == ["coffee.jpg", "--model", "tiny"]
+    assert "--also npz,exr,glb,html" in seen["command"]
+
+
+def test_a_run_is_cancelled(use, large, photo, tmp_path):
+    seen = use("cancel", large, photo)
+    assert seen["seconds"] < 1 and seen["actions"] == ["Try again", "Remove"]
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"photo_depth.png", "photo_normals.png"}
+
+
+def test_a_folder_of_two_hundred_images(use, tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "inside").mkdir(parents=True)
+    for number in range(200):
+        Image.new("RGB", (48, 32), (number, 120, 40)).save((folder / "inside" if number > 190 else folder) / f"{number:03}.png")
+    (folder / "notes.txt").write_text("left out, and not a word about it")
+    (folder / ".hidden.png").write_text("left out too")
+    seen = use("many", folder)
+    assert seen["rows"] == 200 and seen["heading"] == "200 done" and seen["notices"] == []
+    assert not seen["overflow"] and seen["answer"] < 5, "the page answers while it works"
+    assert len(list((tmp_path / "out").glob("*_depth.png"))) == 200
+
+
+def test_two_tabs_and_a_reload_in_the_middle_show_the_same(use, large, photo):
+    seen = use("tabs", large, large, photo)
+    assert seen["reloaded"] == ["cancelled"] * 3 and seen["kept"], "settings stay too"
+    assert seen["names"][0] == seen["names"][1] == ["large.bmp", "large.bmp", "photo.png", "large.bmp"]
+    assert seen["chosen"] == ["large.bmp"], "a reload keeps what is looked at"
+
+
+def test_the_keyboard_is_enough(use, photo):
+    seen = use("keyboard", photo)
+    assert all(seen["reached"]) and seen["ring"] == "solid" and seen["slid"] and seen["left"] == ["coffee.jpg"]
+
+
+def test_a_narrow_window_in_other_languages(use, photo, tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("no image")
+    seen = use("narrow", photo, notes)
+    for locale, language in (("ja-JP", "ja"), ("zh-CN", "zh")):
+        page = seen[locale]
+        assert page["language"] == language and page["overflow"] == [False, False] and page["pressed"] == "true"
+        assert page["english"] == [] and page["notice"].startswith("notes.txt") and "image" not in page["notice"]
+    assert seen["ja-JP"]["hero"] == "ここに画像をドロップ" and seen["ja-JP"]["modes"][0] == "並べて表示"
+    assert seen["ja-JP"]["state"].startswith("tiny · ") and seen["ja-JP"]["state"].endswith(" 秒")
+
+
+def test_a_video_is_played(use):
+    pytest.importorskip("av", reason="reads videos")
+    seen = use("film", ROOT / "media" / "demo_files" / "breakfast.mp4")
+    assert seen["films"] == ["Depth", "Normals"] and seen["saves"] == ["Depth MP4", "Normals MP4"]
+
+
+def test_a_server_that_ended_is_said_until_it_is_back(use):
+    assert use("gone")["said"].startswith("the server does not answer; start `depth-normal ui` again")

@@ -1,0 +1,290 @@
+"""The page's queue and results, asked over HTTP: what is made is what the command makes, and cancel is answered at once."""
+
+import re
+import runpy
+import shlex
+import shutil
+import threading
+import time
+from dataclasses import replace
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("aiohttp", reason="the extra `ui`")
+
+from depth_normal.annotators.registry import MODELS
+from depth_normal.app.cli import main
+from depth_normal.app.ui.job import options_of
+from depth_normal.app.ui.jobs import MOST_JOBS
+from depth_normal.geometry.files import load_estimate
+
+ROOT = Path(__file__).resolve().parents[3]
+DONE, ENDED = ("done",), ("done", "failed", "cancelled")
+
+
+@pytest.fixture
+def large(tmp_path):
+    """An image that takes seconds."""
+    with Image.open(ROOT / "app" / "coffee.jpg") as image:
+        image.resize((2400, 1600)).save(tmp_path / "large.bmp")
+    return tmp_path / "large.bmp"
+
+
+@pytest.fixture
+def roomy(serve):
+    with serve() as client:
+        yield client
+
+
+def test_a_dropped_image_becomes_the_files_that_the_command_makes(client, photo, tmp_path, monkeypatch):
+    status, sent = client.upload(photo, resolution="fast", coding="directx")
+    assert status == 201 and sent["size"] == [64, 48]
+    job = client.until(sent["id"], *ENDED)
+    assert job["state"] == "done" and job["files"] == {"depth": "photo_depth.png", "normals": "photo_normals.png", "npz": "photo.npz"}
+    out = tmp_path / "out"
+    assert {path.name for path in out.iterdir()} == {*job["files"].values(), ".depth-normal"}
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(job["command"])[1:]
+    assert words[0] == "photo.png" and words[words.index("-o") + 1] == str(out)
+    words[words.index("-o") + 1] = "by-command"
+    assert main([*words, "--device", "cpu"]) == 0
+    for name in job["files"].values():
+        if name.endswith(".png"):
+            assert (tmp_path / "by-command" / name).read_bytes() == (out / name).read_bytes(), name
+    one, other = (load_estimate(folder / "photo.npz") for folder in (out, tmp_path / "by-command"))
+    assert one.depth.equal(other.depth) and one.normals.equal(other.normals)
+
+
+def test_the_same_name_again_replaces_nothing(client, photo):
+    first, second = (client.upload(photo)[1]["id"] for _ in range(2))
+    assert client.until(first, *ENDED)["files"]["depth"] == "photo_depth.png"
+    assert client.until(second, *ENDED)["files"]["depth"] == "photo-2_depth.png"
+    assert client.json("POST", f"/api/jobs/{second}/again", query={"coding": "directx"})[0] == 200
+    third = client.until(client.state()["jobs"][-1]["id"], *ENDED)
+    assert third["files"]["npz"] == "photo-3.npz" and "--coding directx" in third["command"]
+
+
+def test_results_are_seen_and_saved(client, photo, tmp_path):
+    job = client.upload(photo)[1]["id"]
+    assert client.json("GET", f"/api/jobs/{job}/view")[0] in (200, 404), "no result before the end"
+    assert client.until(job, *ENDED)["exports"] == ["exr", "glb", "html"]
+    status, payload = client.json("GET", f"/api/jobs/{job}/view")
+    assert status == 200 and payload["full"] == [64, 48] and payload["image"] and payload["normals"]
+    assert client.ask("GET", f"/api/jobs/{job}/thumbnail")[2][:2] == b"\xff\xd8"
+    beginnings = {"depth": b"\x89PNG", "normals": b"\x89PNG", "npz": b"PK", "glb": b"glTF", "html": b"<!DOCTYPE html>", "exr": b"v/1\x01"}
+    for kind, beginning in beginnings.items():
+        status, headers, body = client.ask("GET", f"/api/jobs/{job}/files/{kind}")
+        assert status == 200 and body.startswith(beginning), kind
+        assert headers["Content-Disposition"].startswith("attachment; filename*=UTF-8''photo") and "octet" in headers["Content-Type"]
+        assert list((tmp_path / "out").glob(f"*.{kind}")) or kind in ("depth", "normals"), "the folder has it too"
+    assert client.ask("GET", f"/api/jobs/{job}/files/stl")[0] == 404
+    assert "attachment" in client.ask("GET", f"/api/jobs/{job}/files/html?show")[1]["Content-Disposition"], "no page of a result runs here"
+    shutil.rmtree(tmp_path / "out")
+    assert client.json("GET", f"/api/jobs/{job}/view")[0] == 410
+    status, said = client.json("GET", f"/api/jobs/{job}/files/depth")
+    assert status == 404 and said["error"].endswith("run the image again")
+
+
+def test_the_state_is_sent_when_it_changes(client, photo):
+    version = client.state()["version"]
+    assert client.ask("GET", f"/api/state?since={version}")[0] == 204
+    client.upload(photo)
+    assert client.ask("GET", f"/api/state?since={version}")[0] == 200
+
+
+def test_a_run_is_cancelled_within_a_second(roomy, large, photo, tmp_path):
+    job = roomy.upload(large, refine="1")[1]["id"]
+    roomy.until(job, "running")
+    time.sleep(0.3)
+    began = time.monotonic()
+    status, state = roomy.json("POST", f"/api/jobs/{job}/cancel")
+    assert status == 200 and state["jobs"][0]["state"] == "cancelled"
+    following = roomy.upload(photo)[1]["id"]
+    assert roomy.until(following, *ENDED)["state"] == "done" and time.monotonic() - began < 3, "the worker is free for the next one"
+    assert roomy.job(job)["state"] == "cancelled" and not list((tmp_path / "out").glob("large*"))
+
+
+def test_all_are_cancelled_and_one_is_tried_again(roomy, large):
+    jobs = [roomy.upload(large)[1]["id"] for _ in range(3)]
+    roomy.json("POST", "/api/cancel")
+    assert {job["state"] for job in roomy.state()["jobs"]} == {"cancelled"}
+    roomy.json("POST", f"/api/jobs/{jobs[1]}/retry")
+    assert [job["id"] for job in roomy.state()["jobs"]] == [jobs[0], jobs[2], jobs[1]], "it is the last now"
+    assert roomy.until(jobs[1], *ENDED)["state"] == "done"
+
+
+def test_what_is_removed_leaves_its_results(client, photo, tmp_path):
+    job = client.upload(photo)[1]["id"]
+    client.until(job, *DONE)
+    client.json("POST", f"/api/jobs/{job}/remove")
+    assert client.state()["jobs"] == [] and list(client.jobs._uploads.iterdir()) == []
+    assert (tmp_path / "out" / "photo_depth.png").exists()
+    assert client.json("POST", f"/api/jobs/{job}/retry")[0] == 404
+
+
+def test_a_damaged_image_fails_in_words_and_the_next_goes_on(client, photo):
+    damaged = client.upload(photo.read_bytes()[:-60], "damaged.png")[1]["id"]
+    good = client.upload(photo)[1]["id"]
+    job = client.until(damaged, *ENDED)
+    assert job["state"] == "failed" and "damaged" in job["error"]
+    assert not job["error"].startswith("damaged.png:") and "uploads" not in job["error"]
+    assert client.until(good, *ENDED)["state"] == "done"
+
+
+def test_a_file_in_the_folders_place_is_said(client, photo, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    job = client.until(client.upload(photo)[1]["id"], *ENDED)
+    assert job["state"] == "failed" and str(tmp_path / "out") in job["error"] and (tmp_path / "out").read_text() == "mine"
+
+
+def test_the_list_has_an_end(client, photo, monkeypatch):
+    monkeypatch.setattr("depth_normal.app.ui.jobs.MOST_JOBS", 1)
+    assert [client.upload(photo)[0] for _ in range(2)] == [201, 429] and MOST_JOBS > 1000
+
+
+def test_the_models_are_listed_tiny_first(client):
+    said = client.json("GET", "/api/models")[1]
+    assert said["chosen"] == "tiny" and [model["id"] for model in said["models"]][:2] == ["tiny", "moge-2-vits-normal"]
+    assert {model["id"] for model in said["models"]} == set(MODELS)
+    assert all(model["terms"] and model["size_in_words"] and model["page"].startswith("https://") for model in said["models"][1:])
+
+
+SLOW = "zoedepth-nyu"
+
+
+@pytest.fixture
+def slow_download(monkeypatch, tmp_path):
+    """Lets the weights of a model come from a server of this machine, which takes twenty seconds for them."""
+    slow = runpy.run_path(str(ROOT / "tests" / "slow_download.py"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), slow["Slow"])
+    server.daemon_threads = True
+    server.handle_error = lambda *_: None  # that nobody reads any more is what is tested
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/zoe.pt"
+    file = replace(MODELS[SLOW].file, repo_id=None, url=address, size=slow["SIZE"], sha256=None, revision="main")
+    monkeypatch.setitem(MODELS, SLOW, replace(MODELS[SLOW], files=(file,)))
+    for name in ("TORCH_HOME", "HF_HOME", "DEPTH_NORMAL_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "weights"))
+    monkeypatch.setattr("depth_normal.model_loader.weights.hub.is_offline", lambda: False)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def until_bytes(client):
+    """The download of SLOW, once something has come."""
+    end = time.monotonic() + 20
+    while not (download := client.state()["downloads"].get(SLOW, {"done": 0}))["done"]:
+        assert time.monotonic() < end and not download.get("error"), download
+        time.sleep(0.02)
+    return download
+
+
+@pytest.mark.slow("watches a download")
+def test_a_download_is_shown_and_cancelled(client, slow_download, tmp_path):
+    client.json("POST", f"/api/models/{SLOW}/download")
+    download = until_bytes(client)
+    assert download["state"] == "running" and 0 < download["done"] < download["total"] == MODELS[SLOW].size
+    assert client.json("POST", f"/api/models/{SLOW}/cancel")[1]["downloads"][SLOW]["state"] == "cancelled"
+    assert client.json("POST", "/api/models/nothing/download")[0] == 404
+    (part,) = (tmp_path / "weights").rglob("*.part")
+    time.sleep(0.3)
+    size = part.stat().st_size
+    time.sleep(0.3)
+    assert part.stat().st_size == size > 0, "it has ended, and what came is kept"
+
+
+def test_an_image_waits_for_its_models_download_and_can_be_cancelled(client, slow_download, photo):
+    job = client.upload(photo, model=SLOW)[1]["id"]
+    client.until(job, "downloading")
+    client.json("POST", f"/api/jobs/{job}/cancel")
+    assert client.job(job)["state"] == "cancelled"
+    following = client.upload(photo)[1]["id"]
+    assert client.until(following, *ENDED)["state"] == "done", "another model need not wait"
+
+
+def test_no_network_is_said_on_the_job(client, slow_download, photo, monkeypatch):
+    monkeypatch.setattr("depth_normal.model_loader.weights.hub.is_offline", lambda: True)
+    job = client.until(client.upload(photo, model=SLOW)[1]["id"], *ENDED)
+    assert job["state"] == "failed" and "cannot be fetched: HF_HUB_OFFLINE forbids it; unset that variable" in job["error"]
+    assert client.state()["downloads"][SLOW]["state"] == "failed"
+
+
+@pytest.mark.parametrize("body", [b"hello", b"#EXTM3U\n/etc/passwd\n"])
+def test_what_is_no_video_fails_in_words(client, body):
+    pytest.importorskip("av", reason="reads videos")
+    job = client.upload(body, "clip.mp4")[1]["id"]
+    said = client.until(job, *ENDED)
+    assert said["state"] == "failed" and said["error"] and "uploads" not in said["error"]
+    assert client.ask("GET", f"/api/jobs/{job}/thumbnail")[0] == 404
+
+
+@pytest.mark.slow("runs a video twice")
+def test_a_video_becomes_videos(serve, tmp_path):
+    pytest.importorskip("av", reason="reads videos")
+    clip = ROOT / "media" / "demo_files" / "breakfast.mp4"
+    with serve() as client:
+        job = client.upload(clip, resolution="fast")[1]["id"]
+        client.until(job, "running", *ENDED)
+        client.json("POST", f"/api/jobs/{job}/cancel")
+        assert client.job(job)["state"] == "cancelled"
+        client.json("POST", f"/api/jobs/{job}/retry")
+        done = client.until(job, *ENDED)
+        assert done["state"] == "done" and done["files"] == {"depth": "breakfast_depth.mp4", "normals": "breakfast_normals.mp4"}
+        assert client.ask("GET", f"/api/jobs/{job}/thumbnail")[2][:2] == b"\xff\xd8"
+        status, headers, body = client.ask("GET", f"/api/jobs/{job}/files/depth?show", headers={"Range": "bytes=0-99"})
+        assert status == 206 and headers["Content-Type"] == "video/mp4" and len(body) == 100
+        assert shlex.split(done["command"])[1:3] == ["video", "breakfast.mp4"]
+    assert not list((tmp_path / "out").rglob("*.film"))
+
+
+def test_the_settings_become_options():
+    assert options_of({}).size is None and options_of({}).model == "tiny"
+    spec = MODELS["depth-anything-v2-small"]
+    sizes = {name: options_of({"model": spec.id, "resolution": name}).size for name in ("fast", "fine")}
+    assert sizes["fast"] < spec.default_size < sizes["fine"] and all(size % spec.multiple_of == 0 for size in sizes.values())
+    assert options_of({"resolution": "fine"}).size == MODELS["tiny"].largest_size
+    for spec in MODELS.values():
+        assert options_of({"model": spec.id, "resolution": "fast", "refine": "1"}).refine
+
+
+def test_every_text_of_the_page_is_in_every_language():
+    page = ROOT / "app" / "ui" / "page"
+    words = (ROOT / "web" / "words.js").read_text() + (page / "ui_words.js").read_text()
+    known = {}
+    for entry in re.split(r"^  (?=['\w])", words, flags=re.MULTILINE):
+        if found := re.match(r"(?:'((?:[^'\\]|\\.)+)'|(\w+)): \{", entry):
+            known[(found[1] or found[2]).replace("\\'", "'")] = set(re.findall(r"\b(zh|ja): '.", entry))
+    said = set(re.findall(r"data-t(?: \w+)?>([^<]+)<", (html := (page / "index.html").read_text()).replace("&amp;", "&")))
+    said |= set(re.findall(r'data-t-(?:label|title)="([^"]+)"', html))
+    for path in page.glob("*.js"):
+        if path.name != "ui_words.js":
+            for call in re.findall(r"translated\(([^)]*)\)", path.read_text()):
+                said |= set(re.findall(r"'((?:[^'\\]|\\.)+)'", call)) - {"metric_depth", "_", " ", "depth"}
+    for path in (ROOT / "app" / "ui").glob("*.py"):
+        said |= set(re.findall(r'Refusal\(\s*[^"]*?, "([^"]+)"', path.read_text())) - {"{0}"}
+    from depth_normal.app.commands.models import GROUPS
+
+    said |= set(GROUPS.values())
+    assert len(said) > 60
+    assert {text for text in said if known.get(text) != {"zh", "ja"}} == set()
+
+
+def test_the_pages_scripts_are_small_and_set_no_html():
+    for path in (ROOT / "app" / "ui" / "page").glob("*.js"):
+        text = path.read_text()
+        assert len(text.splitlines()) < 400 and not re.search(r"innerHTML|insertAdjacentHTML|document\.write|eval\(|https?://", text), (
+            path.name
+        )
+
+
+def test_the_numbers_that_the_page_shows_are_those_of_the_file(client, photo, tmp_path):
+    job = client.upload(photo)[1]["id"]
+    client.until(job, *DONE)
+    payload = client.json("GET", f"/api/jobs/{job}/view")[1]
+    depth = np.load(tmp_path / "out" / "photo.npz")["depth"]
+    assert payload["depth"]["low"] == pytest.approx(depth.min()) and payload["depth"]["high"] == pytest.approx(depth.max())

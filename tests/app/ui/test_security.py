@@ -1,0 +1,210 @@
+"""Who may use the page's server: nobody but the browser that was given the token, and no file but the page's own and the results."""
+
+import struct
+import sys
+import zlib
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("aiohttp", reason="the extra `ui`")
+
+from depth_normal.app.ui.gate import HEADER
+from depth_normal.app.ui.names import clean_name, free_name
+from depth_normal.app.ui.server import Limits
+
+STATE = ("GET", "/api/state")
+
+
+def status(client, method, path, **headers):
+    return client.ask(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})[0]
+
+
+def test_the_token_lets_in(client):
+    assert status(client, *STATE) == 200
+    cookie = {"X_Depth_Normal_Token": None, "Cookie": f"depth_normal_{client.port}={client.token}"}
+    assert status(client, *STATE, **cookie) == 200
+    answer, headers, page = client.ask("GET", f"/?token={client.token}", headers={HEADER: None})
+    assert answer == 200 and b"<main>" in page and client.token.encode() not in page
+    assert headers["Set-Cookie"] == f"depth_normal_{client.port}={client.token}; HttpOnly; Path=/; SameSite=Strict"
+
+
+@pytest.mark.parametrize("token", [None, "", "x", "\N{LATIN SMALL LETTER E WITH ACUTE}".encode().decode("latin-1")])
+def test_a_wrong_token_is_refused(client, token):
+    assert status(client, *STATE, X_Depth_Normal_Token=token) == 403
+    assert status(client, "GET", "/?token=wrong", X_Depth_Normal_Token=token) == 403
+    assert status(client, *STATE, X_Depth_Normal_Token=token, Cookie=f"depth_normal_{client.port}=wrong") == 403
+    assert status(client, *STATE, X_Depth_Normal_Token=token, Cookie="other; =;;") == 403
+
+
+def test_the_token_in_the_address_is_for_the_page_alone(client):
+    assert status(client, "GET", f"/api/state?token={client.token}", X_Depth_Normal_Token=None) == 403
+
+
+def test_the_browsers_address_is_good_once(client):
+    path = "/?" + client.ui.gate.address_for_once().partition("?")[2]
+    assert [client.ask("GET", path, headers={HEADER: None})[0] for _ in range(2)] == [200, 403]
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "127.0.0.1.evil.example:{port}", ""])
+def test_another_host_is_refused(client, host):
+    assert status(client, *STATE, Host=host.format(port=client.port)) == 403
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "https://127.0.0.1:{port}", "http://127.0.0.1:1", "http://localhost:{port}"]
+)
+def test_a_foreign_origin_is_refused(client, origin):
+    origin = origin.format(port=client.port)
+    assert status(client, *STATE, Origin=origin) == 403
+    assert status(client, "POST", "/api/cancel", Origin=origin) == 403
+
+
+def test_the_pages_own_origin_is_taken(client):
+    own = {"Origin": f"http://localhost:{client.port}", "Host": f"localhost:{client.port}"}
+    assert status(client, "POST", "/api/cancel", **own) == 200
+
+
+def test_a_cookie_alone_changes_nothing(client):
+    """A browser names the origin of every request that could change something; what does not is no page of ours."""
+    cookie = {"X_Depth_Normal_Token": None, "Cookie": f"depth_normal_{client.port}={client.token}"}
+    assert status(client, "POST", "/api/cancel", **cookie) == 403
+    assert status(client, "POST", "/api/cancel", **cookie, Origin=f"http://127.0.0.1:{client.port}") == 200
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_pages_of_other_ports_load_nothing(client, site):
+    assert status(client, *STATE, Sec_Fetch_Site=site) == 403
+    assert status(client, "GET", "/web/maps.js", Sec_Fetch_Site=site) == 403
+
+
+def test_answers_forbid_the_browser_everything_else(client):
+    for path in (f"/?token={client.token}", "/page/main.js", "/api/state", "/nothing"):
+        headers = client.ask("GET", path)[1]
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
+        assert headers["X-Content-Type-Options"] == "nosniff" and headers["Referrer-Policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/page/../server.py",
+        "/page/..%2fserver.py",
+        "/web/%2e%2e/pyproject.toml",
+        "/web/..%5c..%5cpyproject.toml",
+        "/web//etc/passwd",
+        "/page/%2fetc%2fpasswd",
+        "/web/languages/..%2f..%2f..%2fpyproject.toml",
+        "/page/main.js%00.html",
+    ],
+)
+def test_no_path_leads_out_of_the_page(client, path):
+    assert client.ask("GET", path)[0] == 404
+
+
+@pytest.mark.parametrize("path", ["jobs/../view", "jobs/%2e%2e/view", "jobs/x/files/..%2f..%2fphoto", "jobs/x/view"])
+def test_no_path_names_a_job_that_is_not_there(client, path):
+    assert client.ask("GET", f"/api/{path}")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("photo.JPG", "photo.jpg"),
+        ("../../etc/passwd.png", "passwd.png"),
+        ("C:\\Windows\\a.png", "a.png"),
+        ("a\x00b\nc\u202e.png", "a_b_c_.png"),
+        ("..png", "image.png"),
+        (".png", "image.png"),
+        ("", "image"),
+        ("CON.png", "_CON.png"),
+        ("nul.tar.png", "_nul.tar.png"),
+        ('a?*<>|":.png', "a_______.png"),
+        ("e\u0301t\u00e9.png", "\u00e9t\u00e9.png"),
+        ("写真.png", "写真.png"),
+        ("\ud800.png", "_.png"),
+        ("name. .png", "name.png"),
+        ("a.p/n g", "n g"),
+    ],
+)
+def test_names_are_made_harmless(sent, kept):
+    assert clean_name(sent) == kept
+
+
+def test_a_long_name_is_cut_between_letters():
+    assert clean_name("\u00e9" * 300 + ".png") == "\u00e9" * 60 + ".png"
+
+
+def test_results_get_a_free_name(tmp_path):
+    (tmp_path / "photo_depth.png").touch()
+    assert free_name("photo.png", {"photo-2"}, tmp_path, ["_depth.png"]) == "photo-3.png"
+    assert free_name("Photo.png", {"photo"}, tmp_path / "none", ["_depth.png"]) == "Photo-2.png"
+
+
+def test_an_upload_lands_in_its_own_folder_whatever_it_is_called(client, photo):
+    status, job = client.upload(photo, "../../../../tmp/evil.png")
+    assert status == 201 and job["name"] == "evil.png"
+    (path,) = client.jobs._uploads.glob("*/*")
+    assert path.name == "evil.png"
+
+
+def test_too_many_bytes_are_refused_and_nothing_is_kept(client):
+    status, said = client.upload(b"\x89PNG" + bytes(2**20), "large.png")
+    assert status == 413 and said["values"] == ["large.png", "1"] and "is larger than" in said["error"]
+    assert list(client.jobs._uploads.iterdir()) == [] and client.state()["jobs"] == []
+
+
+def test_too_many_bytes_without_a_length_are_refused(client):
+    """In chunks, as a client sends that does not say how many there are."""
+    chunks = (bytes(2**18) for _ in range(8))
+    try:
+        status = client.ask("POST", "/api/upload?name=a.png", body=chunks)[0]
+    except OSError:  # the server hangs up while the client still sends
+        status = 413
+    assert status == 413 and list(client.jobs._uploads.iterdir()) == []
+
+
+def test_too_many_pixels_are_refused_by_the_header(client, tmp_path):
+    Image.new("1", (4000, 300)).save(tmp_path / "wide.png")
+    status, said = client.upload(tmp_path / "wide.png")
+    assert status == 413 and said["values"] == ["wide.png", "4000x300", "1"]
+
+
+def test_a_header_that_lies_is_refused(client, tmp_path):
+    Image.new("1", (8, 8)).save(tmp_path / "bomb.png")
+    data = bytearray((tmp_path / "bomb.png").read_bytes())
+    data[16:24] = struct.pack(">II", 60_000, 60_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    status, said = client.upload(bytes(data), "bomb.png")
+    assert status == 413, said
+    assert list(client.jobs._uploads.iterdir()) == []
+
+
+def test_a_full_disk_is_said_before_anything_is_written(serve, photo):
+    with serve(limits=Limits(free_bytes=2**60)) as client:
+        status, said = client.upload(photo)
+    assert status == 507 and said["error"].startswith("no room for {0}")
+
+
+@pytest.mark.parametrize(("body", "name"), [(b"hello", "a.png"), (b"", "a.png"), (b"hello", "a.txt"), (b"GIF89a", "a.gif"), (b"hello", "")])
+def test_what_is_no_image_is_refused_in_words(client, body, name):
+    status, said = client.upload(body, name)
+    assert status == 415 and said["values"], said
+    assert str(client.jobs._uploads) not in str(said), "the server's folders are nobody's business"
+    assert list(client.jobs._uploads.iterdir()) == []
+
+
+@pytest.mark.parametrize("settings", [{"model": "../x"}, {"resolution": "huge"}, {"coding": "x"}])
+def test_unknown_settings_are_refused(client, photo, settings):
+    assert client.upload(photo, **settings)[0] == 400
+
+
+def test_it_listens_on_this_computer_alone(client):
+    """On every address of the computer but 127.0.0.1, the port is free."""
+    import socket
+
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform == "linux":
+            other.bind(("127.0.0.2", client.port))
+            other.listen()
