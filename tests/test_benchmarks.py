@@ -101,6 +101,7 @@ RUNS = {
     "relief_sign.py": (["--side", "96", "--seeds", "1"], "all +48 +15"),
     "textures.py": (["--rounds", "1", "--rays", "4", "--side", "48", *SMALL], "occlusion of depth"),
     "videos.py": (["--frames", "3", *SMALL], "align . smooth 1, running"),
+    "walker.py": (["--frames", "3", *SMALL], "0.4 px, pan +[0-9]"),
     "video_memory.py": (["--frames", "20"], "times as much after all"),
     "export_parity.py": (["--models", "tiny"], "tiny +float32 +own"),
     "runtime_parity.py": (["--models", "leres", "--runtime", "onnx"], r"\| leres \| ONNX"),

@@ -19,6 +19,7 @@ from depth_normal.geometry.edges.depth_edges import largest_within
 from depth_normal.geometry.files.image_files import decode_image, read_image
 from depth_normal.geometry.files.png import write_image_png, write_normals_png
 from depth_normal.geometry.regions.connected import large_regions, region_around
+from depth_normal.geometry.temporal.moving_pixels import MovingPixels
 
 ROOT = Path(__file__).resolve().parents[1]
 NUMBERS = torch.Generator().manual_seed(0)
@@ -175,3 +176,16 @@ def test_the_command_line_works_where_opencv_lacks_a_system_library(tmp_path):
     run = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert np.asarray(Image.open(tmp_path / "maps" / "coffee_depth.png")).std() > 1000
+
+
+def test_what_moves_is_the_same(twice):
+    image = torch.nn.functional.interpolate(torch.rand(1, 3, 20, 30, generator=NUMBERS), size=(96, 148), mode="bicubic").clamp(0, 1)
+    frames = [torch.cat((image[:, :, :48, :140], image[:, :, 48:, t // 3 : 140 + t // 3]), 2) for t in range(10)]
+
+    def last():
+        found = MovingPixels()
+        return [found.push(frame) for frame in frames][-1]
+
+    with_opencv, without = twice(last)
+    assert 0.2 < with_opencv.mean() < 0.6
+    torch.testing.assert_close(with_opencv, without, rtol=0, atol=1e-3)

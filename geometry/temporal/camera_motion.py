@@ -97,14 +97,22 @@ def _step(first: Tensor, second: Tensor, motion: Tensor) -> Tensor:
     weight = inside.flatten() / (1 + (residual / (3 * typical)).square()).square()
     normal = (slopes * weight) @ slopes.T
     normal = normal + _DAMPING * (normal.diagonal().mean() + 1e-6) * torch.eye(4, device=normal.device)
-    zoom, turn, right, below = _solve(normal, (slopes * weight) @ residual).unbind()
+    zoom, turn, right, below = solve_positive_definite(normal, (slopes * weight) @ residual).unbind()
     one, zero = torch.ones_like(zoom), torch.zeros_like(zoom)
     rows = ((one + zoom, -turn, right), (turn, one + zoom, below), (zero, zero, one))
     return torch.stack([torch.stack(row) for row in rows])
 
 
-def _solve(matrix: Tensor, right: Tensor) -> Tensor:
-    """The solution of a small, positive definite system, without synchronising the device."""
+def solve_positive_definite(matrix: Tensor, right: Tensor) -> Tensor:
+    """The solution of a small, positive definite system, without synchronising the device.
+
+    Args:
+        matrix: (N, N).
+        right: (N,).
+
+    Returns:
+        (N,).
+    """
     rows = torch.cat((matrix, right[:, None]), 1)
     for index in range(len(matrix)):
         row = rows[index] / rows[index, index]

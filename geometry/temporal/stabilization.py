@@ -19,6 +19,7 @@ from ..estimate import Estimate
 from ..kinds import Quantity
 from ..valid import valid_normals
 from .camera_motion import camera_motion, moved
+from .moving_pixels import MovingPixels
 from .shot_cuts import CutDetector
 
 ALIGNMENTS = ("scale_shift", "none")
@@ -44,7 +45,8 @@ class VideoOptions:
 
     Attributes:
         align: One of `ALIGNMENTS`.
-        smooth: 0 to 1: how much of the mean over the frames before stands for a frame's own value, where the image did not change.
+        smooth: 0 to 1: how much of the mean over the frames before stands for a frame's own value, where the image did not change and
+            nothing moves.
         cuts: Whether cuts are looked for, at which everything starts anew. Without, a video is one shot.
 
     Raises:
@@ -67,7 +69,8 @@ class VideoAligner:
 
     0. what is known is brought to where the camera, panned, turned or zoomed, sees it now (`camera_motion`; parallax is not followed);
        metres become less as what is seen becomes larger;
-    1. a pixel counts as unchanged by as much as its image, blurred, is that of the frames before;
+    1. a pixel counts as unchanged by as much as its image, blurred, is that of the frames before, and not at all where it moves by itself
+       (`MovingPixels`): a mean over something that moves slowly lags behind it in patches;
     2. scale and shift bring the frame's disparity (or relative depth; of metres the logarithm, by a shift alone) to the mean of the
        frames before over the unchanged pixels, by a fit that what moves cannot pull (`fit_robustly`); where everything moves, over all;
     3. the mean goes on: at each pixel over as many of the last 16 frames as left it unchanged, so that one bad frame moves little;
@@ -91,6 +94,7 @@ class VideoAligner:
         self._guide: _Mean | None = None
         self._depth: _Mean | None = None
         self._normals: _Mean | None = None
+        self._moving = MovingPixels()
 
     def push(self, frames: Tensor, estimate: Estimate) -> Estimate:
         """Aligns the next frames.
@@ -133,6 +137,7 @@ class VideoAligner:
         self._follow(guide, cut, estimate.quantity)
         unchanged = _unchanged(guide, self._guide)
         self._guide = self._guide.updated(guide, torch.ones_like(unchanged, dtype=torch.bool), unchanged)
+        unchanged = unchanged * (1 - self._moving.push(guide, cut if self._options.cuts else None))
         depth, normals = estimate.depth, estimate.normals
         if depth is not None and self._depth is not None and estimate.quantity is not None:
             _, quantity, valid = estimate.known_depth()
@@ -173,12 +178,16 @@ class VideoAligner:
     def state_dict(self) -> dict[str, Any]:
         """The state after the frames so far, for `torch.save`."""
         means = {"guide": self._guide, "depth": self._depth, "normals": self._normals}
-        return {name: mean and (mean.value, mean.count) for name, mean in means.items()} | {"cuts": self._cuts.state_dict()}
+        return {name: mean and (mean.value, mean.count) for name, mean in means.items()} | {
+            "cuts": self._cuts.state_dict(),
+            "moving": self._moving.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores the `state_dict` of another aligner with the same options."""
         self._guide, self._depth, self._normals = (state[name] and _Mean(*state[name]) for name in ("guide", "depth", "normals"))
         self._cuts.load_state_dict(state["cuts"])
+        self._moving.load_state_dict(state.get("moving", {}))  # the states of older versions have none
 
 
 @dataclass(frozen=True)

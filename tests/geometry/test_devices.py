@@ -24,7 +24,7 @@ from depth_normal.geometry.panorama import normals as panorama_normals
 from depth_normal.geometry.panorama import sphere
 from depth_normal.geometry.regions import sky
 from depth_normal.geometry.surfaces import derive, mesh_cuts, noise, normals, plane_fit, point_map, sparse_fit, upsampling
-from depth_normal.geometry.temporal import camera_motion, ranges, shot_cuts, stabilization
+from depth_normal.geometry.temporal import camera_motion, moving_pixels, optical_flow, ranges, shot_cuts, stabilization
 from depth_normal.geometry.views import disocclusion, forward_warp, parallax, stereo
 
 # Without CUDA or its driver not every torch can slice even fake tensors on it; "lazy" is the other device it knows without a driver.
@@ -126,6 +126,11 @@ def clip_ends():
 def video():
     aligner = stabilization.VideoAligner()
     return [aligner.push(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, normals=maps(3), mask=mask())) for _ in range(2)]
+
+
+def moving():
+    found = moving_pixels.MovingPixels()
+    return [found.push(maps(3)[:1], torch.zeros((), dtype=torch.bool, device=DEVICE)) for _ in range(2)]
 
 
 def whole_of_tiles():
@@ -268,6 +273,15 @@ CASES = {
     "alignment.mosaic.Mosaic": (whole_of_tiles, None),
     "temporal.camera_motion.camera_motion": (lambda: camera_motion.camera_motion(maps(3)[:1], maps(3)[:1]), None),
     "temporal.camera_motion.moved": (lambda: camera_motion.moved(maps()[:1], torch.eye(3, device=DEVICE)[None, :2], "zeros"), None),
+    "temporal.camera_motion.solve_positive_definite": (
+        lambda: camera_motion.solve_positive_definite(torch.eye(3, device=DEVICE), torch.ones(3, device=DEVICE)),
+        None,
+    ),
+    "temporal.optical_flow.optical_flow": (lambda: optical_flow.optical_flow(maps(), maps()), None),
+    "temporal.optical_flow.window_mean": (lambda: optical_flow.window_mean(maps()), None),
+    "temporal.optical_flow.texture": (lambda: optical_flow.texture(maps()), None),
+    "temporal.optical_flow.warped": (lambda: optical_flow.warped(maps(), maps(2)), None),
+    "temporal.moving_pixels.MovingPixels.push": (moving, None),
     "surfaces.normals.midas_normals": (lambda: normals.midas_normals(maps()), None),
     "surfaces.normals.dmap2norm": (lambda: normals.dmap2norm(maps()), None),
     "surfaces.normals.depth_to_normals": (lambda: normals.depth_to_normals(maps(), matrices(), mask(), "auto"), ONE_BY_ONE),

@@ -1,0 +1,139 @@
+"""Finds the pixels of a video that move by themselves, however slowly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...utils import resize_map
+from ..edges.depth_edges import largest_within
+from .camera_motion import camera_motion, moved, solve_positive_definite
+from .optical_flow import optical_flow, texture, warped, window_mean
+
+# The longer side of the images compared, how many frames lie between them, and the movement in their pixels that counts as none and
+# as certain.
+_LONGEST = 160
+_FRAMES = 6
+_STILL, _MOVING = 0.25, 0.4
+# How far flow forward and backward may differ, in pixels, before neither is believed.
+_MISMATCH = 0.5
+# How far around a pixel that moves others count as moving too, and for how many frames: an arm that turns is still for a moment.
+_AROUND = 2
+_HELD = 4
+# How far from what only one of the images shows the flow is not believed.
+_BORDER = 5
+# By which share following the flow must make the images more alike than standing still does: what the coarse sizes say of the room beside
+# a person, who hides or uncovers none of it, does not. _NOISE is a squared difference that counts as none.
+_NOISE, _EXPLAINED = (1 / 255) ** 2, 0.4
+# Plain areas up to twice as wide, which tell nothing themselves, move with what is around them.
+_HOLES = 6
+# The camera's motion is the flow of most pixels: how often that is refined, by how many weighted fits, and the flow in pixels, at half
+# the size, that is another.
+_REFINED, _FITS = 3, 8
+_OTHER = 0.1
+# Where more than this share of the image moves, it is the camera that moves past things near and far; at the second for certain.
+_MOST, _ALL = 0.6, 0.9
+
+
+class MovingPixels:
+    """Tells for each frame of a video which pixels move by themselves, by optical flow over 6 frames with a forward-backward check.
+
+    From one frame to the next a slow movement is lost in the grain; over six it is not. The camera's motion is taken off first,
+    refined by the flow of most pixels. Where almost all of the image moves otherwise, nothing counts as moving.
+
+    What it keeps is seven thumbnails.
+    """
+
+    def __init__(self) -> None:
+        self._thumbnails: Tensor | None = None
+        self._motions: Tensor | None = None
+        self._held: Tensor | None = None
+
+    def push(self, frame: Tensor, cut: Tensor | None = None) -> Tensor:
+        """Looks at the next frame.
+
+        Args:
+            frame: (1, 3, H, W) in [0, 1].
+            cut: () bool: whether the frame begins a shot; None = it does not.
+
+        Returns:
+            (1, 1, H, W) in [0, 1]: how surely each pixel moves. The device is not synchronised.
+        """
+        now = _thumbnail(frame)
+        identity = torch.eye(3, device=now.device)[None]
+        thumbnails, motions, held = self._thumbnails, self._motions, self._held
+        if thumbnails is None or motions is None or held is None:
+            thumbnails, motions, held = now.expand(_FRAMES, -1, -1, -1), identity.expand(_FRAMES, -1, -1), torch.zeros_like(now)
+        # From thumbnail to thumbnail: a mean over frames lags behind what moves, which would be taken for the camera's motion.
+        motion = camera_motion(thumbnails[-1:], now)
+        motions, held = motions @ _square(motion), moved(held, motion, "zeros")
+        if cut is not None:
+            # As if the shot had always looked as its first frame: nothing moves, and nothing waits for the device.
+            thumbnails, motions, held = torch.where(cut, now, thumbnails), torch.where(cut, identity, motions), held * ~cut
+        held = torch.maximum(_moving(thumbnails[:1], now, motions[:1, :2]), held - 1 / _HELD)
+        self._thumbnails, self._motions, self._held = torch.cat((thumbnails[1:], now)), torch.cat((motions[1:], identity)), held
+        by_itself = held * ((_ALL - held.mean()) / (_ALL - _MOST)).clamp(0, 1)
+        return F.interpolate(by_itself, size=frame.shape[-2:], mode="bilinear", align_corners=False)
+
+    def state_dict(self) -> dict[str, Tensor | None]:
+        """The state after the frames so far, for `torch.save`."""
+        return {"thumbnails": self._thumbnails, "motions": self._motions, "held": self._held}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores the `state_dict` of another; of an empty one it begins anew."""
+        self._thumbnails, self._motions, self._held = (state.get(name) for name in ("thumbnails", "motions", "held"))
+
+
+def _thumbnail(frame: Tensor) -> Tensor:
+    """The brightness of a frame (1, 3, H, W), (1, 1, h, w)."""
+    height, width = frame.shape[-2:]
+    scale = min(1.0, _LONGEST / max(height, width))
+    return resize_map(frame.mean(1, keepdim=True).float(), max(16, round(height * scale)), max(16, round(width * scale)))
+
+
+def _moving(before: Tensor, after: Tensor, motion: Tensor) -> Tensor:
+    """(1, 1, h, w) in [0, 1]: what moves between two thumbnails, apart from the camera with about this motion."""
+    for _ in range(_REFINED):
+        motion = _refined(before, after, motion)
+    unknown = (moved(torch.ones_like(before), motion, "zeros") < 0.5).float()
+    before = moved(before, motion)
+    forward, backward = optical_flow(torch.cat((before, after)), torch.cat((after, before))).split(1)
+    believed = _length(forward + warped(backward, forward)) < _MISMATCH
+    moving = ((_length(forward) - _STILL) / (_MOVING - _STILL)).clamp(0, 1) * believed * (1 - largest_within(unknown, _BORDER))
+    standing, explained = (window_mean((each - after).square()) for each in (before, warped(before, forward)))
+    moving = moving * ((standing - explained) / (standing + _NOISE) / _EXPLAINED).clamp(0, 1)
+    filled = largest_within(moving, _HOLES + _AROUND)
+    return -largest_within(-filled, _HOLES)
+
+
+def _refined(before: Tensor, after: Tensor, motion: Tensor) -> Tensor:
+    """A `camera_motion` nearer to what most pixels do: an affine fit to the flow that is left, weighted as in `fit_robustly`."""
+    before, after, known = (
+        F.avg_pool2d(each, 2) for each in (moved(before, motion), after, moved(torch.ones_like(before), motion, "zeros"))
+    )
+    flow = optical_flow(before, after)[0].flatten(1)
+    height, width = after.shape[-2:]
+    x = ((torch.arange(width, device=after.device) + 0.5) * (2 / width) - 1).expand(height, width)
+    y = ((torch.arange(height, device=after.device) + 0.5) * (2 / height) - 1)[:, None].expand(height, width)
+    basis = torch.stack((x, y, torch.ones_like(x))).flatten(1)
+    trusted = ((known > 0.99) * texture(after)).flatten()
+    fit = F.pad(flow.median(1, keepdim=True).values, (2, 0))
+    for _ in range(_FITS):
+        weight = trusted / (1 + (flow - fit @ basis).square().sum(0) / _OTHER**2).square()
+        normal = (basis * weight) @ basis.T + 1e-3 * torch.eye(3, device=after.device)
+        fit = torch.stack([solve_positive_definite(normal, (basis * weight) @ each) for each in flow])
+    left = torch.stack((fit[0] * (2 / width), fit[1] * (2 / height)))[None]
+    return (_square(motion) + _square(motion) @ F.pad(left, (0, 0, 0, 1)))[:, :2]
+
+
+def _square(motion: Tensor) -> Tensor:
+    """(1, 3, 3) of (1, 2, 3)."""
+    return torch.cat((motion, torch.eye(3, device=motion.device)[None, 2:]), 1)
+
+
+def _length(flow: Tensor) -> Tensor:
+    return flow.square().sum(1, keepdim=True).sqrt()

@@ -1,0 +1,85 @@
+"""Dense optical flow between two small grey images."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Sizes of the pyramid, each half the one before; the steps taken on each; the standard deviation of the window, in pixels.
+_LEVELS, _STEPS = 3, 2
+_WINDOW = 2.5
+# Squared slopes that count as none, of images in [0, 1]: the grain of a film must not look like movement.
+_DAMPING = (1.5 / 255) ** 2
+_SHORTEST_SIDE = 16
+
+
+def optical_flow(before: Tensor, after: Tensor) -> Tensor:
+    """The movement of every pixel between two images, in torch alone, so that it is the same with and without OpenCV.
+
+    Args:
+        before: (B, 1, H, W) in [0, 1].
+        after: The same shape.
+
+    Returns:
+        (B, 2, H, W): x and y in pixels from a point of `after` to where it was in `before`: `warped(before, flow)` looks like `after`.
+        About 0 where neither image has texture. The device is not synchronised.
+
+    Source:
+        B. Lucas and T. Kanade, "An iterative image registration technique" (1981), in a Gaussian window around every pixel, coarse to
+        fine as J.-Y. Bouguet, "Pyramidal implementation of the affine Lucas Kanade feature tracker" (2001).
+    """
+    pyramid = [(before, after)]
+    while len(pyramid) < _LEVELS and min(pyramid[-1][0].shape[-2:]) >= _SHORTEST_SIDE:
+        first, second = pyramid[-1]
+        pyramid.append((_halved(first), _halved(second)))
+    flow = torch.zeros_like(pyramid[-1][1]).expand(-1, 2, -1, -1)
+    for first, second in reversed(pyramid):
+        if flow.shape[-2:] != second.shape[-2:]:
+            flow = 2 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False)
+            flow = flow[..., : second.shape[-2], : second.shape[-1]]
+        across_down = _slopes(second)
+        across, down = across_down.split(1, 1)
+        xx, xy, yy = window_mean(torch.cat((across * across, across * down, down * down), 1)).split(1, 1)
+        xx, yy = xx + _DAMPING, yy + _DAMPING
+        for _ in range(_STEPS):
+            x, y = window_mean(across_down * (second - warped(first, flow))).split(1, 1)
+            flow = flow + (torch.cat((yy * x - xy * y, xx * y - xy * x), 1) / (xx * yy - xy * xy)).clamp(-1, 1)
+    return flow
+
+
+def texture(image: Tensor) -> Tensor:
+    """How much each pixel's surroundings tell of movement: (B, 1, H, W) in [0, 1), 0 in a plain area. Images (B, 1, H, W)."""
+    strength = window_mean(_slopes(image).square().sum(1, keepdim=True))
+    return strength / (strength + 4 * _DAMPING)
+
+
+def warped(values: Tensor, flow: Tensor) -> Tensor:
+    """Maps (B, C, H, W) where a flow (B, 2, H, W) has brought them; what comes from outside is the border's."""
+    height, width = values.shape[-2:]
+    x = torch.arange(width, device=flow.device) + 0.5 + flow[:, 0]
+    y = (torch.arange(height, device=flow.device) + 0.5)[:, None] + flow[:, 1]
+    grid = torch.stack((x * (2 / width) - 1, y * (2 / height) - 1), -1)
+    return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _slopes(image: Tensor) -> Tensor:
+    """Central differences of (B, 1, H, W) across and down, (B, 2, H, W)."""
+    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    return torch.cat((padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2], padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]), 1) / 2
+
+
+def window_mean(values: Tensor) -> Tensor:
+    """Maps (B, C, H, W) blurred by a Gaussian: two products with matrices are faster than pooling on the CPU."""
+    height, width = values.shape[-2:]
+    return _gaussian(height, values.device) @ values @ _gaussian(width, values.device).mT
+
+
+def _gaussian(side: int, device: torch.device) -> Tensor:
+    place = torch.arange(side, device=device)
+    weight = torch.exp(-((place[:, None] - place) / _WINDOW).square() / 2)
+    return weight / weight.sum(1, keepdim=True)
+
+
+def _halved(image: Tensor) -> Tensor:
+    return F.avg_pool2d(image, 2, ceil_mode=True)
