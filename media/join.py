@@ -68,10 +68,14 @@ def join_pieces(path: os.PathLike[str], pieces: Sequence[Piece], sound: Sound | 
 def _join(path: os.PathLike[str], pieces: Sequence[Piece], sound: Sound | None, copied: bool = True) -> None:
     with atomic_path(path) as temporary, ExitStack() as opened:
         first = opened.enter_context(open_video(pieces[0].path, path))
-        options = {"movflags": "+faststart"} if temporary.suffix.lower() in (".mp4", ".mov") else {}
+        tagged = temporary.suffix.lower() in (".mp4", ".mov")
+        options = {"movflags": "+faststart"} if tagged else {}
         about_sound = nullcontext if sound is None else partial(sound_errors, path)
         with video_errors(path, "it cannot be written"), _output(temporary, options) as output:
             images = add_copied_stream(output, first.streams.video[0])
+            if tagged:
+                # PyAV clears it, and FFmpeg then writes the codec's first: 422 HQ for ProRes 4444, and for H.265 one that Apple's players refuse.
+                images.codec_context.codec_tag = first.streams.video[0].codec_context.codec_tag
             tracks = [_images(pieces, images)]
             if sound is not None:
                 tracks += opened.enter_context(sound_tracks(sound, output, path, copied=copied))

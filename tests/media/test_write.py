@@ -149,6 +149,16 @@ def test_pieces_are_joined_with_their_times_and_the_sound(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"in.mp4", "1.mp4", "2.mp4", "out.mp4"}
 
 
+@pytest.mark.parametrize(("codec", "name", "tag"), [("h265", "a.mp4", "hvc1"), ("h265", "a.mkv", None), ("prores", "a.mov", "ap4h")])
+def test_joined_pieces_keep_the_name_of_their_codec(tmp_path, codec, name, tag):
+    """Final Cut and QuickTime choose their decoder by it."""
+    piece = write(tmp_path / name, ramp(channels=3), codec)
+    join_pieces(tmp_path / f"out{piece.suffix}", [Piece(piece, Fraction(0))])
+    with av.open(str(tmp_path / f"out{piece.suffix}")) as container:
+        assert tag is None or container.streams.video[0].codec_context.codec_tag == tag
+        assert len(list(container.decode(video=0))) == 4
+
+
 def test_sound_that_the_container_does_not_hold_is_made_aac(tmp_path, caplog):
     source = write_video(tmp_path / "in.mkv", moving_ball(25), sound=(1.0, "pcm_s16le"))
     piece = write(tmp_path / "1.mp4", ramp(25))
