@@ -74,7 +74,7 @@ def _join(path: os.PathLike[str], pieces: Sequence[Piece], sound: Sound | None, 
         with video_errors(path, "it cannot be written"), _output(temporary, options) as output:
             images = add_copied_stream(output, first.streams.video[0])
             if tagged:
-                # PyAV clears it, and FFmpeg then writes the codec's first: 422 HQ for ProRes 4444, and for H.265 one that Apple's players refuse.
+                # PyAV clears it, and FFmpeg writes the codec's first: 422 HQ for ProRes 4444, and for H.265 what Apple's players refuse.
                 images.codec_context.codec_tag = first.streams.video[0].codec_context.codec_tag
             tracks = [_images(pieces, images)]
             if sound is not None:
