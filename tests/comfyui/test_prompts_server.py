@@ -11,9 +11,10 @@ from depth_normal import NODE_CLASS_MAPPINGS
 NO_DEFAULT = {"DepthNormal_LoadGeometry"}
 # A model that is not on this machine, a package that is not installed there, an input that is optional because another may stand for it.
 WITHOUT_MORE = ("download", "pip install", "link", "connect")
+# Twice as wide as high, which a panorama must be.
 SCENE = {
-    "image": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": 0x808080}},
-    "mask": {"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 64, "height": 48}},
+    "image": {"class_type": "EmptyImage", "inputs": {"width": 96, "height": 48, "batch_size": 1, "color": 0x808080}},
+    "mask": {"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 96, "height": 48}},
     "video": {"class_type": "CreateVideo", "inputs": {"images": ["image", 0], "fps": 8.0}},
     "depth": {"class_type": "DepthNormal_DepthImageToGeometry", "inputs": {"image": ["image", 0]}},
     "geometry": {"class_type": "DepthNormal_NormalsFromDepth", "inputs": {"geometry": ["depth", 0]}},
