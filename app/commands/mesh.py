@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ...geometry.files import SaveOptions
 
 EXTENSIONS = (".glb", ".ply", ".stl")
-RELIEF = ".stl"
+RELIEF, SPLATS = ".stl", ".ply"
 DEFAULT_POINTS, DEFAULT_RELIEF_POINTS = 1_000_000, 500_000
 RAISED_CHOICES = ("near", "far")
 
@@ -25,7 +25,7 @@ _RESULT = ("--out", "--open", "--overwrite")
 COMMON = (*_RESULT, "--model", "--size", "--tiles", "--refine", "--sky", "--splats", "--width", "--relief", "--base", "--up")
 """The options that `--help` shows."""
 
-_OF_MESHES = ("--max-jump", "--near-far-ratio", "--up", "--splats")
+_OF_MESHES = ("--max-jump", "--near-far-ratio", "--up")
 _OF_RELIEFS = ("--width", "--relief", "--base", "--detail", "--curve", "--raised")
 
 
@@ -46,7 +46,7 @@ def add_mesh(parser: Parser) -> None:
     ratio = "how many times farther the far end is than the near end, above 1, where depth is not metric (default: 3, or 30 with a sky)"
     mesh.add_argument("--near-far-ratio", type=near_far_ratio, metavar="N", help=ratio)
     mesh.add_argument("--up", choices=UP_CHOICES, help=UP)
-    splats = "3D Gaussian splats, a flat disc for each pixel, in place of a mesh: for programs for Gaussian splatting; only .ply"
+    splats = "3D Gaussian splats, a flat disc for each pixel, in place of a mesh: for programs for Gaussian splatting; a .ply"
     mesh.add_argument("--splats", action="store_true", help=splats)
     relief = parser.add_argument_group("for .stl")
     relief.add_argument("--width", type=millimetres, metavar="LENGTH", help="width of the plate, as 80mm or 8cm (default: 100mm)")
@@ -62,7 +62,9 @@ def add_mesh(parser: Parser) -> None:
 
 
 def _mesh(arguments: argparse.Namespace) -> int:
-    settle_result(arguments)
+    if arguments.splats:
+        arguments.ending, arguments.extensions = SPLATS, (SPLATS,)
+    settle_result(arguments, "with --splats " if arguments.splats else "")
     _refuse_useless(arguments)
     from ...geometry.files import save_surface
 
@@ -78,8 +80,8 @@ def _mesh(arguments: argparse.Namespace) -> int:
 def _refuse_useless(arguments: argparse.Namespace) -> None:
     """Refuses options that the result's kind does not know."""
     suffix = arguments.out.suffix.lower()
-    useless = _OF_MESHES if suffix == RELIEF else _OF_RELIEFS if suffix == ".ply" else (*_OF_RELIEFS, "--up", "--splats")
-    other = {RELIEF: ".glb or .ply", ".ply": RELIEF, ".glb": ".stl (--up and --splats: .ply)"}[suffix]
+    useless = _OF_MESHES if suffix == RELIEF else _OF_RELIEFS if suffix == ".ply" else (*_OF_RELIEFS, "--up")
+    other = {RELIEF: ".glb or .ply", ".ply": RELIEF, ".glb": ".stl (--up: .ply)"}[suffix]
     refuse_options(arguments, useless, f"has no effect on a {suffix}; leave it out, or name another kind of file with -o: {other}")
     if arguments.splats:
         refuse_options(arguments, ("--up", "--max-jump"), "has no effect on splats; leave it out")

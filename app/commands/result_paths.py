@@ -123,10 +123,11 @@ def add_result(parser: argparse.ArgumentParser, ending: str, extensions: Sequenc
     parser.set_defaults(ending=ending, extensions=tuple(extensions))
 
 
-def settle_result(arguments: argparse.Namespace) -> None:
+def settle_result(arguments: argparse.Namespace, purpose: str = "") -> None:
     """Decides where the result goes, as `arguments.out`, and refuses a place that cannot be written or would replace an input.
 
-    It is called, with the arguments of a parser with `add_result`, before anything is read or loaded.
+    It is called, with the arguments of a parser with `add_result`, before anything is read or loaded. `purpose` ("with --splats ") is said
+    where the extensions are fewer because of it.
 
     Raises:
         ValueError: An extension that is not written, or the result is an input.
@@ -135,7 +136,7 @@ def settle_result(arguments: argparse.Namespace) -> None:
     out = arguments.out = arguments.place.file(f"{arguments.image.stem}{arguments.ending}")
     if out.suffix.lower() not in arguments.extensions:
         found = f"the name ends in {out.suffix}" if out.suffix else f"the name has no extension (that of a folder ends in {os.sep})"
-        raise ValueError(f"{out}: {found}; this command writes {', '.join(arguments.extensions)}")
+        raise ValueError(f"{out}: {found}; {purpose}this command writes {', '.join(arguments.extensions)}")
     check_results(arguments, [out], default_names=arguments.place.is_folder)
 
 

@@ -192,6 +192,7 @@ def _preview(arguments: argparse.Namespace, task: VideoTask, options: Options, h
     path = first.with_name(f"{task.source.resolve().stem.partition('%')[0].rstrip('_-. ') or 'video'}_preview.png")
     check_places([path], [task.source], arguments.overwrite)
     model = options.load(arguments.device)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with terminal_bar(arguments.preview, "frame") as bar:
         count = make_preview(model, task, header, arguments.preview, path, bar.update)
     echo(shown(f"{task.source}: {path} ({count} frame{'s' * (count != 1)})"))

@@ -63,9 +63,19 @@ def test_a_relief(image, maps, tmp_path, capsys):
     assert "60 x 45 x 5 mm, of metric depth" in capsys.readouterr().out
 
 
+def test_splats_are_a_ply_without_being_told(image, maps, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(image, "--geometry", maps, "--splats") == 0
+    assert "depth-normal/photo.ply (768 splats" in capsys.readouterr().out
+    assert b"property float rot_3" in (tmp_path / "depth-normal/photo.ply").read_bytes()[:2000]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("--splats", "--out", "x.glb"), "x.glb: the name ends in .glb; with --splats this command writes .ply"),
+        (("--splats", "--max-jump", "1"), "--max-jump has no effect on splats"),
+        (("--splats", "--width", "9"), "--width has no effect on a .ply"),
         (("--out", "x.obj"), "this command writes .glb, .ply, .stl"),
         (("--out", "x.glb", "--width", "9"), "--width has no effect on a .glb"),
         (("--out", "x.glb", "--up", "z"), "--up has no effect on a .glb"),

@@ -593,4 +593,6 @@ def test_a_preview_is_one_sheet_of_frames_above_what_is_made_of_them(video, tmp_
     assert run(video, out, "--preview", 5, "--resume", "--overwrite") == 2 and "--resume has no effect" in capsys.readouterr().err
     assert run(video, out, "--preview", 100, "--what", "stereo", "--overwrite") == 0
     assert "in_preview.png (28 frames)" in capsys.readouterr().out
+    assert run(video, f"{tmp_path}/new/folder/", "--preview", 1) == 0 and (tmp_path / "new/folder/in_preview.png").is_file()
+    capsys.readouterr()
     assert run(video, out, "--preview", 3, "--start", 100, "--overwrite") == 2 and "not one frame at that place" in capsys.readouterr().err
