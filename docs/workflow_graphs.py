@@ -218,7 +218,7 @@ GRAPHS = (
         (
             Node(1, "DepthNormal_DemoImage", size=(280, 300)),
             Node(2, "DepthNormal_BAENormalMap", links={"image": (1, "image")}, size=(250, 150)),
-            Node(3, "PreviewImage", links={"images": (2, "IMAGE")}, title="Normal map", size=(250, 220)),
+            Node(3, "PreviewImage", links={"images": (2, "IMAGE")}, title="Normal map", size=(250, 250)),
             Node(4, "CheckpointLoaderSimple", ("v1-5-pruned-emaonly-fp16.safetensors",), size=(280, 126)),
             Node(5, "ControlNetLoader", ("control_v11p_sd15_normalbae_fp16.safetensors",), size=(250, 86)),
             Node(
@@ -609,7 +609,7 @@ GRAPHS = (
         (
             Node(1, "DepthNormal_DemoImage", {"image": "depth_normal/wall.jpg [temp]"}, size=(260, 340)),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}, size=(260, 150)),
-            Node(3, "DepthNormal_SeamlessGeometry", links={"model": (2, "model"), "image": (1, "image")}, size=(250, 190)),
+            Node(3, "DepthNormal_SeamlessGeometry", links={"model": (2, "model"), "image": (1, "image")}, size=(250, 246)),
             Node(
                 4,
                 "DepthNormal_DetailNormals",
@@ -633,7 +633,7 @@ GRAPHS = (
             ),
             Node(7, "DepthNormal_Curvature", {"borders": "seamless"}, {"normal_map": (4, "normal_map")}, size=(250, 220)),
             Node(8, "PreviewImage", links={"images": (5, "height")}, title="Height", size=(220, 230)),
-            Node(9, "PreviewImage", links={"images": (4, "normal_map")}, title="Normal map", size=(250, 220)),
+            Node(9, "PreviewImage", links={"images": (4, "normal_map")}, title="Normal map", size=(250, 250)),
             Node(10, "PreviewImage", links={"images": (6, "occlusion")}, title="Ambient occlusion", size=(220, 230)),
             Node(11, "PreviewImage", links={"images": (7, "curvature")}, title="Curvature", size=(220, 230)),
             Node(
@@ -642,7 +642,7 @@ GRAPHS = (
                 {"filename_prefix": "textures/height"},
                 {"image": (5, "height")},
                 title="Save the height in 16 bits",
-                size=(220, 260),
+                size=(220, 350),
             ),
         ),
         columns=((1, 2), (3, "note"), (4,), (5, 9, 7), (8, 6, 11), (12, 10)),
