@@ -83,18 +83,22 @@ def cut_grid(
         max_jump: As MAX_JUMP.
 
     Returns:
-        As `step_edges` and `find_joins`. Of soft edges, what is left of ramps beside cuts is cut too, slivers that would hang there, and
-        so are islands smaller than a ramp is wide.
+        As `step_edges` and `find_joins`. Where edges are soft, the rest of a ramp beside a cut, ribbons and islands narrower than a ramp
+        take the depth of the surface beside them: the mesh has no hole there, and no skin between near and far.
     """
     stepped, radius = step_edges(depth, valid, image, edges)
-    joins = find_joins(stepped[0, 0], valid[0, 0], max_jump)
+    here = valid[0, 0]
+    joins = find_joins(stepped[0, 0], here, max_jump)
     if not radius:
         return stepped, joins
-    return stepped, _without_islands(_without_slivers(joins, stepped[0, 0], valid[0, 0], radius), (2 * radius) ** 2)
+    firm = _without_islands(_without_skins(joins, stepped[0, 0], here, radius), (2 * radius) ** 2)
+    whole = _wide_surfaces(firm, max(1, radius // 2))
+    stepped = _attached(stepped[0, 0], here, whole, 3 * radius)[None, None]
+    return stepped, _without_skins(find_joins(stepped[0, 0], here, max_jump), stepped[0, 0], here, radius)
 
 
-def _without_slivers(joins: Joins, depth: Tensor, valid: Tensor, radius: int) -> Joins:
-    """Joins without those that are steep, near a cut, and not on a long slope."""
+def _without_skins(joins: Joins, depth: Tensor, valid: Tensor, radius: int) -> Joins:
+    """Joins without those that are steep, near a cut, and not part of a line that is as steep over more pixels than a ramp is wide."""
     inverse = torch.where(valid, 1 / depth, 0)
     beside = torch.zeros_like(valid)
     for joined, dim in ((joins.across, 1), (joins.down, 0)):
@@ -102,14 +106,71 @@ def _without_slivers(joins: Joins, depth: Tensor, valid: Tensor, radius: int) ->
         cut = first & second & ~joined
         for start in (0, 1):
             beside.narrow(dim, start, joined.shape[dim]).logical_or_(cut)
-    doubtful = (largest_within(beside[None, None].float(), 2 * radius) > 0)[0, 0] & ~_on_long_slope(inverse, valid, _LONG * radius)
+    doubtful = (largest_within(beside[None, None].float(), 2 * radius) > 0)[0, 0]
+    length = _LONG * radius
+    return Joins(_trusted(joins.across, inverse, valid, doubtful, length), _trusted(joins.down.T, inverse.T, valid.T, doubtful.T, length).T)
 
-    def trusted(joined: Tensor, dim: int) -> Tensor:
-        first, second = (inverse.narrow(dim, start, joined.shape[dim]) for start in (0, 1))
-        steep = torch.maximum(first, second) > torch.minimum(first, second) * (1 + _STEEP)
-        return joined & ~(steep & doubtful.narrow(dim, 0, joined.shape[dim]) & doubtful.narrow(dim, 1, joined.shape[dim]))
 
-    return Joins(trusted(joins.across, 1), trusted(joins.down, 0))
+def _trusted(joined: Tensor, inverse: Tensor, valid: Tensor, doubtful: Tensor, length: int) -> Tensor:
+    """Joins along rows without those that are steep and doubtful and on no slope."""
+    left, right = inverse[:, :-1], inverse[:, 1:]
+    steep = torch.maximum(left, right) > torch.minimum(left, right) * (1 + _STEEP)
+    return joined & ~(steep & doubtful[:, :-1] & doubtful[:, 1:] & ~_on_steep_slope(inverse, valid, length))
+
+
+def _on_steep_slope(inverse: Tensor, valid: Tensor, length: int) -> Tensor:
+    """Pairs along rows whose step goes on, at least half as steep on average, over `length` pixels on one side: (H, W - 1) bool."""
+    step = inverse.diff(dim=1)
+    found = torch.zeros_like(step, dtype=torch.bool)
+    pairs = step.shape[1] - length
+    if pairs < 1:
+        return found
+    mean = (inverse[:, length:] - inverse[:, :-length]) / length
+    known = valid[:, length:] & valid[:, :-length]
+    # The line may end at the left pixel of the pair, or begin at its right one.
+    for onto, line in ((slice(length, None), slice(None, -1)), (slice(None, pairs), slice(1, None))):
+        found[:, onto] |= known[:, line] & (mean[:, line] * step[:, onto].sign() >= step[:, onto].abs() / 2)
+    return found
+
+
+def _wide_surfaces(joins: Joins, cells: int) -> Tensor:
+    """Pixels of squares of `cells` x `cells` whole cells: (H, W) bool, False on ribbons that are narrower."""
+    whole = joins.across[:-1] & joins.across[1:] & joins.down[:, :-1] & joins.down[:, 1:]
+    if min(whole.shape) < cells:
+        return torch.zeros(whole.shape[0] + 1, whole.shape[1] + 1, dtype=torch.bool)
+    broken = torch.nn.functional.max_pool2d((~whole).float()[None, None], cells, 1)
+    squares = torch.nn.functional.pad(1 - broken, (cells,) * 4)
+    return (torch.nn.functional.max_pool2d(squares, cells + 1, 1) > 0)[0, 0]
+
+
+def _attached(depth: Tensor, valid: Tensor, whole: Tensor, rounds: int) -> Tensor:
+    """Depth whose loose pixels, up to `rounds` pixels from a whole surface, take the value of the neighbour there that is most like them.
+
+    Args:
+        depth, valid: (H, W), depth positive where valid.
+        whole: (H, W) bool, pixels that keep their value.
+        rounds: How far surfaces may grow.
+
+    Returns:
+        (H, W) of values of `depth`.
+    """
+    own = torch.where(valid, 1 / depth, 0)
+    inverse, kept = own.clone(), whole & valid
+    height, width = depth.shape
+    for _ in range(rounds):
+        loose = valid & ~kept
+        if not bool(loose.any()):
+            break
+        values, known = (torch.nn.functional.pad(each, (1, 1, 1, 1)) for each in (inverse, kept))
+        nearest, missed = inverse, torch.full_like(inverse, torch.inf)
+        for top, left in ((0, 1), (2, 1), (1, 0), (1, 2)):
+            there = slice(top, top + height), slice(left, left + width)
+            misses = torch.where(known[there], (values[there] - own).abs(), torch.inf)
+            nearest = torch.where(misses < missed, values[there], nearest)
+            missed = torch.minimum(misses, missed)
+        found = loose & missed.isfinite()
+        inverse, kept = torch.where(found, nearest, inverse), kept | found
+    return torch.where(kept & ~whole, 1 / inverse.clamp(min=1e-12), depth)
 
 
 def _without_islands(joins: Joins, least: int) -> Joins:
