@@ -6,13 +6,14 @@ linear in pixels: two neighbours belong together too where the surface on one si
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..edges.depth_edges import depth_at_image_edges, edge_radius, largest_within, sharpen_depth_edges
+from ..edges.depth_edges import depth_at_image_edges, edge_radius, largest_within, extremes_within, sharpen_depth_edges
 from ..images.levels import sampled
 from ..regions.connected import large_regions
 from .noise import measure_noise
@@ -26,6 +27,17 @@ _STRAIGHT = 0.05
 _LONG, _SLANTED = 3, 0.01
 # What is steeper than this beside a cut of soft depth is the rest of a ramp: a surface would be seen edge on.
 _STEEP = 0.02
+# Noise is measured in this many blocks a side, of at least this side in pixels and with about so many places each. Silhouettes and relief
+# bend most places of some blocks, so only the least bend of this share counts. Of noise that is normally distributed it is 1 / 16 of the
+# largest jumps, four deviations of a difference; noise above the given share of the image's range is relief.
+_BLOCKS, _BLOCK_SIDE, _BLOCK_SAMPLES = 16, 16, 512
+_QUIET_SHARE, _JUMP_PER_BEND, _MOST_NOISE = 0.2, 9.0, 0.02
+# A level and what rounding of a slope adds to it.
+_LEVELS = 1.5
+# How much more than noise inverse depth must differ within a ramp's width where edges become steps.
+_RAMP = 3.0
+# By this share of its range inverse depth is lifted where a far end near 0 would make noise of it look like edges.
+_LIFTED = 1 / 3
 
 
 class Joins(NamedTuple):
@@ -35,28 +47,31 @@ class Joins(NamedTuple):
     down: Tensor
 
 
-def find_joins(depth: Tensor, valid: Tensor, max_jump: float = MAX_JUMP) -> Joins:
+def find_joins(depth: Tensor, valid: Tensor, max_jump: float = MAX_JUMP, noise: Tensor | None = None) -> Joins:
     """Finds the neighbouring pixels that show one surface.
 
     Args:
         depth: (H, W), positive where valid.
         valid: (H, W) bool.
         max_jump: As MAX_JUMP.
+        noise: (H, W), as of `noise_within`; by so much inverse depth may jump anyway.
 
     Returns:
         Joins of pixels that are both valid and whose depths differ by at most `max_jump`, or by what a plane explains: the three pixels on
         one side lie on a line of inverse depth that meets the other side's pixel within `max_jump`.
     """
     inverse = torch.where(valid, 1 / depth, 0)
-    return Joins(_joined_across(inverse, valid, max_jump), _joined_across(inverse.T, valid.T, max_jump).T)
+    turned = None if noise is None else noise.T
+    return Joins(_joined_across(inverse, valid, max_jump, noise), _joined_across(inverse.T, valid.T, max_jump, turned).T)
 
 
-def _joined_across(inverse: Tensor, valid: Tensor, max_jump: float) -> Tensor:
+def _joined_across(inverse: Tensor, valid: Tensor, max_jump: float, noise: Tensor | None) -> Tensor:
     left, right = inverse[:, :-1], inverse[:, 1:]
-    less, more = torch.minimum(left, right), torch.maximum(left, right)
-    joined = more <= less * (1 + max_jump)
-    joined |= _explained(inverse, valid, less * max_jump)
-    joined |= _explained(inverse.flip(1), valid.flip(1), (less * max_jump).flip(1)).flip(1)
+    less = torch.minimum(left, right)
+    tolerance = less * max_jump if noise is None else torch.maximum(less * max_jump, noise[:, :-1])
+    joined = torch.maximum(left, right) <= less + tolerance
+    joined |= _explained(inverse, valid, tolerance)
+    joined |= _explained(inverse.flip(1), valid.flip(1), tolerance.flip(1)).flip(1)
     return joined & valid[:, :-1] & valid[:, 1:]
 
 
@@ -68,7 +83,8 @@ def _explained(inverse: Tensor, valid: Tensor, tolerance: Tensor) -> Tensor:
     steps = inverse.diff(dim=1)
     bends = steps.diff(dim=1)  # of three pixels, the middle one from the second on
     missed = bends[:, 1:].abs()  # by the line through the two before the pair
-    straight = (bends[:, :-1].abs() <= _STRAIGHT * torch.maximum(inverse[:, 2:-1], inverse[:, :-3])) & valid[:, :-3] & valid[:, 1:-2]
+    bent = torch.maximum(_STRAIGHT * torch.maximum(inverse[:, 2:-1], inverse[:, :-3]), tolerance[:, 1:-1].minimum(tolerance[:, 2:]))
+    straight = (bends[:, :-1].abs() <= bent) & valid[:, :-3] & valid[:, 1:-2]
     found[:, 2:] = straight & (missed <= tolerance[:, 2:])
     return found
 
@@ -88,16 +104,68 @@ def cut_grid(
     """
     stepped, radius = step_edges(depth, valid, image, edges)
     here = valid[0, 0]
-    joins = find_joins(stepped[0, 0], here, max_jump)
+    noise = noise_within(depth[0, 0], here)
+    if radius:
+        low, high = extremes_within(torch.where(valid, 1 / depth, 0), radius)
+        stepped = torch.where(high - low > _RAMP * noise_within(depth[0, 0], here, radius), stepped, depth)
+    joins = find_joins(stepped[0, 0], here, max_jump, noise)
     if not radius:
         return stepped, joins
-    firm = _without_islands(_without_skins(joins, stepped[0, 0], here, radius), (2 * radius) ** 2)
+    firm = _without_islands(_without_skins(joins, stepped[0, 0], here, radius, noise), (2 * radius) ** 2)
     whole = _wide_surfaces(firm, max(1, radius // 2))
     stepped = _attached(stepped[0, 0], here, whole, 3 * radius)[None, None]
-    return stepped, _without_skins(find_joins(stepped[0, 0], here, max_jump), stepped[0, 0], here, radius)
+    return stepped, _without_skins(find_joins(stepped[0, 0], here, max_jump, noise), stepped[0, 0], here, radius, noise)
 
 
-def _without_skins(joins: Joins, depth: Tensor, valid: Tensor, radius: int) -> Joins:
+def noise_within(depth: Tensor, valid: Tensor, lag: int = 1) -> Tensor:
+    """By how much inverse depth jumps between neighbours, or pixels `lag` apart, on one surface because of noise and of the levels of an 8-bit file.
+
+    Far things of a disparity whose shift is unknown have inverse depths near 0, where noise is a large share of the value, but noise all
+    the same: a limit that is a share of the depth would tear them. The noise is that of the straightest part of each block of pixels,
+    which silhouettes hardly reach, and at most a small share of the image's range.
+
+    Args:
+        depth: (H, W), positive where valid, before its edges become steps.
+        valid: (H, W) bool.
+
+    Returns:
+        (H, W) in inverse depth, 0 or more; few jumps of noise exceed it.
+    """
+    inverse = torch.where(valid, 1 / depth, 0)
+    height, width = depth.shape
+    if min(height, width) < 5 * lag or not bool(valid.any()):
+        return torch.zeros_like(depth)
+    samples = sampled(inverse, valid).sort().values
+    low, high = (float(samples[round(end * (len(samples) - 1))]) for end in (0.02, 0.98))
+    median = samples[len(samples) // 2]
+    whole = measure_noise((torch.where(valid, inverse, low)[None, None] / median).clamp(1e-6, 1e6), valid.to(depth)[None, None])
+    rows, columns = (max(1, min(_BLOCKS, side // _BLOCK_SIDE)) for side in (height, width))
+    bends = torch.zeros(rows, columns)
+    borders = [[side * at // count for at in range(count + 1)] for side, count in ((height, rows), (width, columns))]
+    for row in range(rows):
+        for column in range(columns):
+            block = slice(*borders[0][row : row + 2]), slice(*borders[1][column : column + 2])
+            bends[row, column] = _least_bend(inverse[block], valid[block], lag)
+    noise = (bends * _JUMP_PER_BEND).clamp(max=_MOST_NOISE * (high - low)).to(depth)
+    noise = torch.nn.functional.interpolate(noise[None, None], (height, width), mode="bilinear")[0, 0]
+    if whole.step:
+        noise = torch.maximum(noise, _LEVELS * whole.step * float(median) ** (1 - whole.step_power) * inverse**whole.step_power)
+    return noise
+
+
+def _least_bend(inverse: Tensor, valid: Tensor, lag: int) -> float:
+    """The second difference that a part of the places of a block stay below."""
+    step = max(1, round(math.sqrt(inverse.numel() / _BLOCK_SAMPLES)))
+    bends = []
+    for values, known in ((inverse[::step], valid[::step]), (inverse.T[::step], valid.T[::step])):
+        before, here, after = (slice(start, values.shape[1] - 2 * lag + start, step) for start in (0, lag, 2 * lag))
+        usable = known[:, before] & known[:, here] & known[:, after]
+        bends.append((values[:, before] - 2 * values[:, here] + values[:, after])[usable].abs())
+    found = torch.cat(bends)
+    return float(found.kthvalue(max(1, int(_QUIET_SHARE * len(found)))).values) if len(found) else 0.0
+
+
+def _without_skins(joins: Joins, depth: Tensor, valid: Tensor, radius: int, noise: Tensor) -> Joins:
     """Joins without those that are steep, near a cut, and not part of a line that is as steep over more pixels than a ramp is wide."""
     inverse = torch.where(valid, 1 / depth, 0)
     beside = torch.zeros_like(valid)
@@ -108,13 +176,15 @@ def _without_skins(joins: Joins, depth: Tensor, valid: Tensor, radius: int) -> J
             beside.narrow(dim, start, joined.shape[dim]).logical_or_(cut)
     doubtful = (largest_within(beside[None, None].float(), 2 * radius) > 0)[0, 0]
     length = _LONG * radius
-    return Joins(_trusted(joins.across, inverse, valid, doubtful, length), _trusted(joins.down.T, inverse.T, valid.T, doubtful.T, length).T)
+    maps = inverse, valid, doubtful, noise
+    return Joins(_trusted(joins.across, *maps, length), _trusted(joins.down.T, *(each.T for each in maps), length).T)
 
 
-def _trusted(joined: Tensor, inverse: Tensor, valid: Tensor, doubtful: Tensor, length: int) -> Tensor:
+def _trusted(joined: Tensor, inverse: Tensor, valid: Tensor, doubtful: Tensor, noise: Tensor, length: int) -> Tensor:
     """Joins along rows without those that are steep and doubtful and on no slope."""
     left, right = inverse[:, :-1], inverse[:, 1:]
-    steep = torch.maximum(left, right) > torch.minimum(left, right) * (1 + _STEEP)
+    less = torch.minimum(left, right)
+    steep = torch.maximum(left, right) > less + torch.maximum(less * _STEEP, noise[:, :-1])
     return joined & ~(steep & doubtful[:, :-1] & doubtful[:, 1:] & ~_on_steep_slope(inverse, valid, length))
 
 
@@ -199,12 +269,22 @@ def step_edges(depth: Tensor, valid: Tensor, image: Tensor | None = None, edges:
     farthest = torch.where(valid, depth, 0).amax()
     filled = torch.where(valid, depth, farthest)
     if edges == "auto":
-        median = sampled(inverse, valid).median()
-        if not measure_noise((1 / filled / median).clamp(1e-6, 1e6), valid.to(depth)).soft:
+        if not _has_ramps(1 / filled, valid):
             return depth, 0
     radius = edge_radius(*depth.shape[-2:])
     stepped = sharpen_depth_edges(filled, radius) if image is None else depth_at_image_edges(filled, image)
     return torch.where(valid & ~_on_long_slope(inverse[0, 0], valid[0, 0], _LONG * radius), stepped, depth), radius
+
+
+def _has_ramps(inverse: Tensor, valid: Tensor) -> bool:
+    """Whether edges are ramps, as they are or with the far end lifted: there noise near 0 would pass for sharp edges."""
+    samples = sampled(inverse, valid)
+    low, high = samples.min(), samples.max()
+    for lift in (0.0, float(high - low) * _LIFTED):
+        lifted = (inverse + lift) / (samples.median() + lift)
+        if measure_noise(lifted.clamp(1e-6, 1e6), valid.to(inverse)).soft:
+            return True
+    return False
 
 
 def _on_long_slope(inverse: Tensor, valid: Tensor, length: int) -> Tensor:
