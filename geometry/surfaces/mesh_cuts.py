@@ -6,14 +6,15 @@ linear in pixels: two neighbours belong together too where the surface on one si
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ..edges.depth_edges import depth_at_image_edges, edge_radius, largest_within, extremes_within, sharpen_depth_edges
+from ..edges.depth_edges import depth_at_image_edges, edge_radius, extremes_within, largest_within, sharpen_depth_edges
 from ..images.levels import sampled
 from ..regions.connected import large_regions
 from .noise import measure_noise
@@ -27,11 +28,11 @@ _STRAIGHT = 0.05
 _LONG, _SLANTED = 3, 0.01
 # What is steeper than this beside a cut of soft depth is the rest of a ramp: a surface would be seen edge on.
 _STEEP = 0.02
-# Noise is measured in this many blocks a side, of at least this side in pixels and with about so many places each. Silhouettes and relief
-# bend most places of some blocks, so only the least bend of this share counts. Of noise that is normally distributed it is 1 / 16 of the
-# largest jumps, four deviations of a difference; noise above the given share of the image's range is relief.
-_BLOCKS, _BLOCK_SIDE, _BLOCK_SAMPLES = 16, 16, 512
-_QUIET_SHARE, _JUMP_PER_BEND, _MOST_NOISE = 0.2, 9.0, 0.02
+# Noise is measured in this many blocks a side, of at least this side in pixels, in so many rows and columns of each. Silhouettes and
+# relief bend most places of some blocks, so only the bend counts that this share stays below. Of normally distributed noise, four
+# deviations of a difference are 9 times as much; what exceeds the given share of the image's range is relief.
+_BLOCKS, _BLOCK_SIDE, _BLOCK_PLACES = 16, 16, 16
+_QUIET_SHARE, _NOISE_PER_BEND, _MOST_NOISE = 0.2, 9.0, 0.02
 # A level and what rounding of a slope adds to it.
 _LEVELS = 1.5
 # How much more than noise inverse depth must differ within a ramp's width where edges become steps.
@@ -104,10 +105,10 @@ def cut_grid(
     """
     stepped, radius = step_edges(depth, valid, image, edges)
     here = valid[0, 0]
-    noise = noise_within(depth[0, 0], here)
+    noise, *wider = noise_within(depth[0, 0], here, (1, radius) if radius else (1,))
     if radius:
         low, high = extremes_within(torch.where(valid, 1 / depth, 0), radius)
-        stepped = torch.where(high - low > _RAMP * noise_within(depth[0, 0], here, radius), stepped, depth)
+        stepped = torch.where(high - low > _RAMP * wider[0], stepped, depth)
     joins = find_joins(stepped[0, 0], here, max_jump, noise)
     if not radius:
         return stepped, joins
@@ -117,8 +118,8 @@ def cut_grid(
     return stepped, _without_skins(find_joins(stepped[0, 0], here, max_jump, noise), stepped[0, 0], here, radius, noise)
 
 
-def noise_within(depth: Tensor, valid: Tensor, lag: int = 1) -> Tensor:
-    """By how much inverse depth jumps between neighbours, or pixels `lag` apart, on one surface because of noise and of the levels of an 8-bit file.
+def noise_within(depth: Tensor, valid: Tensor, lags: Sequence[int] = (1,)) -> list[Tensor]:
+    """By how much inverse depth differs on one surface because of noise and of the levels of an 8-bit file.
 
     Far things of a disparity whose shift is unknown have inverse depths near 0, where noise is a large share of the value, but noise all
     the same: a limit that is a share of the depth would tear them. The noise is that of the straightest part of each block of pixels,
@@ -127,42 +128,47 @@ def noise_within(depth: Tensor, valid: Tensor, lag: int = 1) -> Tensor:
     Args:
         depth: (H, W), positive where valid, before its edges become steps.
         valid: (H, W) bool.
+        lags: For pixels that are so far apart.
 
     Returns:
-        (H, W) in inverse depth, 0 or more; few jumps of noise exceed it.
+        For each lag (H, W) in inverse depth, 0 or more; few differences of noise exceed it.
     """
-    inverse = torch.where(valid, 1 / depth, 0)
     height, width = depth.shape
-    if min(height, width) < 5 * lag or not bool(valid.any()):
-        return torch.zeros_like(depth)
-    samples = sampled(inverse, valid).sort().values
-    low, high = (float(samples[round(end * (len(samples) - 1))]) for end in (0.02, 0.98))
-    median = samples[len(samples) // 2]
+    inverse = torch.where(valid, 1 / depth, 0)
+    samples = sampled(inverse[None, None], valid[None, None]).cpu().numpy()
+    if min(height, width) < 5 or not len(samples):
+        return [torch.zeros_like(depth) for _ in lags]
+    low, median, high = (float(value) for value in np.quantile(samples, (0.02, 0.5, 0.98)))
     whole = measure_noise((torch.where(valid, inverse, low)[None, None] / median).clamp(1e-6, 1e6), valid.to(depth)[None, None])
-    rows, columns = (max(1, min(_BLOCKS, side // _BLOCK_SIDE)) for side in (height, width))
-    bends = torch.zeros(rows, columns)
-    borders = [[side * at // count for at in range(count + 1)] for side, count in ((height, rows), (width, columns))]
-    for row in range(rows):
-        for column in range(columns):
-            block = slice(*borders[0][row : row + 2]), slice(*borders[1][column : column + 2])
-            bends[row, column] = _least_bend(inverse[block], valid[block], lag)
-    noise = (bends * _JUMP_PER_BEND).clamp(max=_MOST_NOISE * (high - low)).to(depth)
-    noise = torch.nn.functional.interpolate(noise[None, None], (height, width), mode="bilinear")[0, 0]
-    if whole.step:
-        noise = torch.maximum(noise, _LEVELS * whole.step * float(median) ** (1 - whole.step_power) * inverse**whole.step_power)
-    return noise
+    level = _LEVELS * whole.step * median ** (1 - whole.step_power)
+    found = []
+    for lag in lags:
+        lag = max(1, min(lag, (min(height, width) - 1) // 2))
+        noise = (_least_bends(inverse, valid, lag) * _NOISE_PER_BEND).clamp(max=_MOST_NOISE * (high - low))
+        noise = F.interpolate(noise[None, None], (height, width), mode="bilinear")[0, 0]
+        found.append(torch.maximum(noise, level * inverse**whole.step_power) if whole.step else noise)
+    return found
 
 
-def _least_bend(inverse: Tensor, valid: Tensor, lag: int) -> float:
-    """The second difference that a part of the places of a block stay below."""
-    step = max(1, round(math.sqrt(inverse.numel() / _BLOCK_SAMPLES)))
-    bends = []
-    for values, known in ((inverse[::step], valid[::step]), (inverse.T[::step], valid.T[::step])):
-        before, here, after = (slice(start, values.shape[1] - 2 * lag + start, step) for start in (0, lag, 2 * lag))
-        usable = known[:, before] & known[:, here] & known[:, after]
-        bends.append((values[:, before] - 2 * values[:, here] + values[:, after])[usable].abs())
-    found = torch.cat(bends)
-    return float(found.kthvalue(max(1, int(_QUIET_SHARE * len(found)))).values) if len(found) else 0.0
+def _least_bends(inverse: Tensor, valid: Tensor, lag: int) -> Tensor:
+    """The second difference below which a part of the places of each block of pixels are: (rows, columns) of blocks."""
+    counts = [max(1, min(_BLOCKS, side // _BLOCK_SIDE)) for side in inverse.shape]
+    rows, columns = (
+        torch.linspace(lag, side - 1 - lag, count * _BLOCK_PLACES).round().long().to(inverse.device)
+        for side, count in zip(inverse.shape, counts, strict=True)
+    )
+    found = []
+    for row, column in ((0, lag), (lag, 0)):
+        places = [(rows[:, None] + sign * row, columns[None] + sign * column) for sign in (-1, 0, 1)]
+        before, here, after = (inverse[place] for place in places)
+        bend = (before - 2 * here + after).abs()
+        for place in places:
+            bend = torch.where(valid[place], bend, torch.inf)
+        found.append(bend.view(counts[0], _BLOCK_PLACES, counts[1], _BLOCK_PLACES).transpose(1, 2).flatten(2))
+    bends = torch.cat(found, -1).sort(-1).values
+    usable = bends.isfinite().sum(-1, keepdim=True)
+    least = bends.gather(-1, (usable * _QUIET_SHARE).long().clamp(max=bends.shape[-1] - 1))[..., 0]
+    return torch.where(least.isfinite(), least, 0)
 
 
 def _without_skins(joins: Joins, depth: Tensor, valid: Tensor, radius: int, noise: Tensor) -> Joins:
@@ -208,9 +214,9 @@ def _wide_surfaces(joins: Joins, cells: int) -> Tensor:
     whole = joins.across[:-1] & joins.across[1:] & joins.down[:, :-1] & joins.down[:, 1:]
     if min(whole.shape) < cells:
         return torch.zeros(whole.shape[0] + 1, whole.shape[1] + 1, dtype=torch.bool)
-    broken = torch.nn.functional.max_pool2d((~whole).float()[None, None], cells, 1)
-    squares = torch.nn.functional.pad(1 - broken, (cells,) * 4)
-    return (torch.nn.functional.max_pool2d(squares, cells + 1, 1) > 0)[0, 0]
+    broken = F.max_pool2d((~whole).float()[None, None], cells, 1)
+    squares = F.pad(1 - broken, (cells,) * 4)
+    return (F.max_pool2d(squares, cells + 1, 1) > 0)[0, 0]
 
 
 def _attached(depth: Tensor, valid: Tensor, whole: Tensor, rounds: int) -> Tensor:
@@ -224,29 +230,32 @@ def _attached(depth: Tensor, valid: Tensor, whole: Tensor, rounds: int) -> Tenso
     Returns:
         (H, W) of values of `depth`.
     """
-    own = torch.where(valid, 1 / depth, 0)
-    inverse, kept = own.clone(), whole & valid
-    height, width = depth.shape
+    width = depth.shape[1]
+    # with a border that is never loose, so that each pixel has four neighbours
+    own, kept, loose = (np.pad(each.numpy(), 1) for each in (torch.where(valid, 1 / depth, 0), whole & valid, valid & ~whole))
+    across, inverse = width + 2, own.copy()
+    own, kept, loose, flat = own.ravel(), kept.ravel(), loose.ravel(), inverse.ravel()
+    sides = np.array((-across, across, -1, 1))
+    edge = np.flatnonzero(loose)
+    edge = edge[kept[edge[:, None] + sides].any(1)]
     for _ in range(rounds):
-        loose = valid & ~kept
-        if not bool(loose.any()):
+        if not len(edge):
             break
-        values, known = (torch.nn.functional.pad(each, (1, 1, 1, 1)) for each in (inverse, kept))
-        nearest, missed = inverse, torch.full_like(inverse, torch.inf)
-        for top, left in ((0, 1), (2, 1), (1, 0), (1, 2)):
-            there = slice(top, top + height), slice(left, left + width)
-            misses = torch.where(known[there], (values[there] - own).abs(), torch.inf)
-            nearest = torch.where(misses < missed, values[there], nearest)
-            missed = torch.minimum(misses, missed)
-        found = loose & missed.isfinite()
-        inverse, kept = torch.where(found, nearest, inverse), kept | found
-    return torch.where(kept & ~whole, 1 / inverse.clamp(min=1e-12), depth)
+        around = edge[:, None] + sides
+        misses = np.where(kept[around], np.abs(flat[around] - own[edge, None]), np.inf)
+        flat[edge] = flat[np.take_along_axis(around, misses.argmin(1)[:, None], 1)[:, 0]]
+        kept[edge], loose[edge] = True, False
+        around = around.ravel()
+        edge = np.unique(around[loose[around]])
+    grown = torch.from_numpy(inverse[1:-1, 1:-1])
+    changed = torch.from_numpy(kept.reshape(inverse.shape)[1:-1, 1:-1]) & ~whole
+    return torch.where(changed, 1 / grown.clamp(min=1e-12), depth)
 
 
 def _without_islands(joins: Joins, least: int) -> Joins:
     """Joins without those of connected cells that are fewer than `least`."""
     top, bottom, left, right = joins.across[:-1], joins.across[1:], joins.down[:, :-1], joins.down[:, 1:]
-    kept = torch.nn.functional.pad(large_regions((top | bottom) & (left | right), least), (1, 1, 1, 1))
+    kept = F.pad(large_regions((top | bottom) & (left | right), least), (1, 1, 1, 1))
     return Joins(joins.across & (kept[:-1, 1:-1] | kept[1:, 1:-1]), joins.down & (kept[1:-1, :-1] | kept[1:-1, 1:]))
 
 
@@ -268,9 +277,8 @@ def step_edges(depth: Tensor, valid: Tensor, image: Tensor | None = None, edges:
     inverse = torch.where(valid, 1 / depth, 0)
     farthest = torch.where(valid, depth, 0).amax()
     filled = torch.where(valid, depth, farthest)
-    if edges == "auto":
-        if not _has_ramps(1 / filled, valid):
-            return depth, 0
+    if edges == "auto" and not _has_ramps(1 / filled, valid):
+        return depth, 0
     radius = edge_radius(*depth.shape[-2:])
     stepped = sharpen_depth_edges(filled, radius) if image is None else depth_at_image_edges(filled, image)
     return torch.where(valid & ~_on_long_slope(inverse[0, 0], valid[0, 0], _LONG * radius), stepped, depth), radius
@@ -297,8 +305,8 @@ def _on_long_slope(inverse: Tensor, valid: Tensor, length: int) -> Tensor:
 def _slope_has_reason(inverse: Tensor, valid: Tensor, length: int) -> tuple[Tensor, Tensor]:
     """Along rows: where it is level, and where a straight line ends."""
     half = max(1, length // 2)
-    padded = torch.nn.functional.pad(inverse[None], (2 * half, 2 * half), mode="constant")[0]
-    usable = torch.nn.functional.pad(valid, (2 * half, 2 * half))
+    padded = F.pad(inverse[None], (2 * half, 2 * half), mode="constant")[0]
+    usable = F.pad(valid, (2 * half, 2 * half))
     width = inverse.shape[1]
     level, straight = torch.ones_like(valid), torch.zeros_like(valid)
     for sign in (-1, 1):
