@@ -185,7 +185,14 @@ def rods(height: int, width: int) -> Scene:
     x, y = grid(height, width)
     inverse, surfaces = 0.3 - 0.12 * x, torch.zeros_like(x, dtype=torch.long)
     for label, (at, lean, half, depth) in enumerate(
-        ((-0.75, 0.0, 1 / 160, 1.6), (-0.4, 0.3, 1 / 80, 1.4), (0.05, 0.0, 1 / 40, 1.5), (0.45, -0.2, 1 / 100, 1.8), (0.8, 0.0, 1 / 20, 1.3)), 1
+        (
+            (-0.75, 0.0, 1 / 160, 1.6),
+            (-0.4, 0.3, 1 / 80, 1.4),
+            (0.05, 0.0, 1 / 40, 1.5),
+            (0.45, -0.2, 1 / 100, 1.8),
+            (0.8, 0.0, 1 / 20, 1.3),
+        ),
+        1,
     ):
         shown = (x - at - lean * y).abs() <= half
         inverse, surfaces = torch.where(shown, 1 / depth, inverse), torch.where(shown, label, surfaces)
@@ -225,7 +232,9 @@ def figures(scene: Scene, truth: Tensor, depth: Tensor, joins: Joins, disturbed:
     camera = intrinsics_from_fov(FOV, height, width)[0].numpy()
     rows, columns = np.nonzero(used)
     distance = depth.numpy()[used]
-    points = np.stack(((columns - camera[0, 2]) / camera[0, 0], (rows - camera[1, 2]) / camera[1, 1], np.ones(len(rows))), 1) * distance[:, None]
+    points = (
+        np.stack(((columns - camera[0, 2]) / camera[0, 0], (rows - camera[1, 2]) / camera[1, 1], np.ones(len(rows))), 1) * distance[:, None]
+    )
     colours = scene.image.movedim(0, -1).numpy()[used]
     pivot = np.array([0, 0, 2 / float(truth.min() + truth.max())])
     pictures, shares = [], []
@@ -261,7 +270,9 @@ def _nearest_surfaces(scene: Scene, truth: Tensor, inverse: Tensor, reach: int) 
     missed, labels = torch.full_like(inverse, torch.inf), scene.surfaces.clone()
     low, high = torch.full_like(inverse, torch.inf), torch.zeros_like(inverse)
     # its own surface first, which wins where others are as like
-    for top, left in sorted(((t, s) for t in range(size) for s in range(size)), key=lambda each: abs(each[0] - reach) + abs(each[1] - reach)):
+    for top, left in sorted(
+        ((t, s) for t in range(size) for s in range(size)), key=lambda each: abs(each[0] - reach) + abs(each[1] - reach)
+    ):
         there = padded[top : top + height, left : left + width]
         misses = (there - inverse).abs()
         nearer = misses < missed - 0.002 * inverse

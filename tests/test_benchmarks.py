@@ -91,6 +91,7 @@ RUNS = {
     "normals.py": (["SCENES/scenes", "--repeats", "1", *SMALL], "this pack, noise 2 %"),
     "refine.py": (["SCENES/scenes", *SMALL], "96x64 on cpu, 1 thread"),
     "meshes.py": (["SCENES/scenes", "--tiny"], "tiny +ball"),
+    "mesh_views.py": (["--width", "96"], "wide ramps, noise, 30"),
     "tiles.py": (["SCENES/scenes", "--tiles", "2", "--plane", "320", "240"], "2 tiles, ours"),
     "stereo.py": (["SCENES/stereo"], "soft depth[^$]*mean"),
     "depth_of_field.py": (["SCENES/lens"], "mean +"),

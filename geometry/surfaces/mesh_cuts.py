@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -39,6 +40,8 @@ _LEVELS = 1.5
 _RAMP = 3.0
 # By this share of its range inverse depth is lifted where a far end near 0 would make noise of it look like edges.
 _LIFTED = 1 / 3
+# Borders of surfaces are smoothed by a median of 3 x 3 pixels, and from this radius of ramps on by as many of 5 x 5 as it fits in.
+_SMOOTHED = 5
 
 
 class Joins(NamedTuple):
@@ -114,7 +117,7 @@ def cut_grid(
         return stepped, joins
     firm = _without_islands(_without_skins(joins, stepped[0, 0], here, radius, noise), (2 * radius) ** 2)
     whole = _wide_surfaces(firm, max(1, radius // 2))
-    stepped = _attached(stepped[0, 0], here, whole, 3 * radius)[None, None]
+    stepped = _smooth_borders(_attached(stepped[0, 0], here, whole, 3 * radius), here, whole, radius)[None, None]
     return stepped, _without_skins(find_joins(stepped[0, 0], here, max_jump, noise), stepped[0, 0], here, radius, noise)
 
 
@@ -250,6 +253,17 @@ def _attached(depth: Tensor, valid: Tensor, whole: Tensor, rounds: int) -> Tenso
     grown = torch.from_numpy(inverse[1:-1, 1:-1])
     changed = torch.from_numpy(kept.reshape(inverse.shape)[1:-1, 1:-1]) & ~whole
     return torch.where(changed, 1 / grown.clamp(min=1e-12), depth)
+
+
+def _smooth_borders(depth: Tensor, valid: Tensor, whole: Tensor, radius: int) -> Tensor:
+    """Depth whose surfaces have no teeth at their borders, where the colours of single pixels decided which surface they belong to."""
+    beside = largest_within((valid & ~whole)[None, None].float(), 1)[0, 0] > 0
+    size = 3 if radius < _SMOOTHED else 5
+    smooth = depth.float().contiguous().numpy()
+    for _ in range(max(1, radius // _SMOOTHED)):
+        smooth = cv2.medianBlur(smooth, size)
+    usable = -largest_within(-valid[None, None].float(), radius)[0, 0] > 0
+    return torch.where(beside & usable, torch.from_numpy(smooth).to(depth), depth)
 
 
 def _without_islands(joins: Joins, least: int) -> Joins:
