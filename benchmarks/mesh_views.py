@@ -89,7 +89,7 @@ def conditions(width: int) -> dict[str, Callable[[Scene], tuple[Tensor, Tensor]]
         return inverse * (1 + 0.01 * F.interpolate(coarse, inverse.shape, mode="bicubic")[0, 0] + 0.002 * fine)
 
     def stretched(inverse: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        """Disparity without a known shift, as `assumed_depth` takes that of a scene with sky: the far end 30 times as far as the near end."""
+        """Disparity of an unknown shift, as `assumed_depth` takes it where there is sky: the far end 30 times as far."""
         low, high = (float(inverse.flatten().kthvalue(round(share * inverse.numel())).values) for share in (0.02, 0.98))
         disturbed, true = ((((each - low) / (high - low)) * (1 - 1 / 30) + 1 / 30).clamp(min=0.1 / 30) for each in (inverse, truth))
         return disturbed, true
@@ -123,7 +123,7 @@ def blurred(inverse: Tensor, width: float) -> Tensor:
 
 
 def grid(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """x to the right, of -1 to 1, and y downwards, in the same unit: (H, W) each."""
+    """Places to the right, of -1 to 1, and downwards in the same unit: (H, W) each."""
     y, x = torch.meshgrid(torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij")
     return x * 2 / width, y * 2 / width
 

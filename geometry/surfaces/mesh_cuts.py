@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import opencv_for
 from ..edges.depth_edges import depth_at_image_edges, edge_radius, extremes_within, largest_within, sharpen_depth_edges
 from ..images.levels import sampled
 from ..regions.connected import large_regions
@@ -185,8 +185,8 @@ def _without_skins(joins: Joins, depth: Tensor, valid: Tensor, radius: int, nois
             beside.narrow(dim, start, joined.shape[dim]).logical_or_(cut)
     doubtful = (largest_within(beside[None, None].float(), 2 * radius) > 0)[0, 0]
     length = _LONG * radius
-    maps = inverse, valid, doubtful, noise
-    return Joins(_trusted(joins.across, *maps, length), _trusted(joins.down.T, *(each.T for each in maps), length).T)
+    down = _trusted(joins.down.T, inverse.T, valid.T, doubtful.T, noise.T, length).T
+    return Joins(_trusted(joins.across, inverse, valid, doubtful, noise, length), down)
 
 
 def _trusted(joined: Tensor, inverse: Tensor, valid: Tensor, doubtful: Tensor, noise: Tensor, length: int) -> Tensor:
@@ -258,12 +258,21 @@ def _attached(depth: Tensor, valid: Tensor, whole: Tensor, rounds: int) -> Tenso
 def _smooth_borders(depth: Tensor, valid: Tensor, whole: Tensor, radius: int) -> Tensor:
     """Depth whose surfaces have no teeth at their borders, where the colours of single pixels decided which surface they belong to."""
     beside = largest_within((valid & ~whole)[None, None].float(), 1)[0, 0] > 0
-    size = 3 if radius < _SMOOTHED else 5
-    smooth = depth.float().contiguous().numpy()
+    smooth = depth
     for _ in range(max(1, radius // _SMOOTHED)):
-        smooth = cv2.medianBlur(smooth, size)
+        smooth = _median(smooth, 3 if radius < _SMOOTHED else 5)
     usable = -largest_within(-valid[None, None].float(), radius)[0, 0] > 0
-    return torch.where(beside & usable, torch.from_numpy(smooth).to(depth), depth)
+    return torch.where(beside & usable, smooth, depth)
+
+
+def _median(depth: Tensor, size: int) -> Tensor:
+    """The median of the square of so many pixels a side around every pixel: (H, W)."""
+    if cv2 := opencv_for(depth):
+        return torch.from_numpy(cv2.medianBlur(depth.contiguous().numpy(), size))
+    height, width = depth.shape
+    padded = F.pad(depth[None, None], (size // 2,) * 4, mode="replicate")[0, 0]
+    around = [padded[top : top + height, left : left + width] for top in range(size) for left in range(size)]
+    return torch.stack(around).median(0).values
 
 
 def _without_islands(joins: Joins, least: int) -> Joins:

@@ -5,7 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depth_normal.geometry.surfaces.mesh_cuts import Joins, cut_grid, find_joins, grid_triangles, step_edges
+from depth_normal.geometry.surfaces import mesh_cuts
+from depth_normal.geometry.surfaces.mesh_cuts import Joins, _median, cut_grid, find_joins, grid_triangles, noise_within, step_edges
 
 HEIGHT, WIDTH, HORIZON = 192, 256, 40
 
@@ -136,3 +137,53 @@ def test_no_skin_hangs_at_a_soft_box_and_the_floor_beside_it_has_no_hole():
 def inverse_jumps(inverse):
     first, second = inverse[:, :-1], inverse[:, 1:]
     return (first - second).abs() / torch.minimum(first, second)
+
+
+def noisy_wall_and_box(noise):
+    """Inverse depth of a far wall near 0 and a soft box before it, with noise that is a large share of the wall's, and where the box is."""
+    box = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    box[60:140, 100:160] = True
+    soft = softened(torch.where(box, 1.0, 1 / 30))[0, 0]
+    return (soft + noise * torch.randn(soft.shape, generator=torch.Generator().manual_seed(1))).clamp(min=1 / 300), box
+
+
+def test_a_wall_whose_far_depth_is_noisy_is_whole_and_a_box_before_it_is_cut_out():
+    """Noise of a 400th of the range: neighbours on the wall differ by more than 5 %, which is no reason for holes."""
+    inverse, box = noisy_wall_and_box(1 / 400)
+    valid = torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
+    wall = inverse[:40]
+    assert float((inverse_jumps(wall) > 0.05).float().mean()) > 0.5, "the scene shows the fault"
+    depth, joins = cut_grid(1 / inverse[None, None], valid, None, "auto")
+    assert float(joins.across[:40].float().mean()) > 0.999 and float(joins.down[:39].float().mean()) > 0.999
+    torch.testing.assert_close(1 / depth[0, 0, :40], wall)
+    grown = F.max_pool2d(box.float()[None, None], 9, 1, 4)[0, 0] > 0
+    inner = -F.max_pool2d(-box.float()[None, None], 9, 1, 4)[0, 0] > 0
+    used, triangles = grid_triangles(depth[0, 0].numpy(), joins)
+    assert used.mean() > 0.999
+    corners = np.nonzero(used.ravel())[0][triangles]
+    at_box, at_wall = (mask.numpy().ravel()[corners] for mask in (inner, ~grown))
+    values = (1 / depth).numpy().ravel()[corners]
+    assert at_box.all(1).any() and at_wall.all(1).any()
+    assert float((values.max(1) - values.min(1)).max()) < 0.1, "nothing is stretched between the wall and the box"
+
+
+def test_noise_within_is_that_of_the_values_and_silhouettes_are_none():
+    inverse, _ = noisy_wall_and_box(1 / 400)
+    valid = torch.ones_like(inverse, dtype=torch.bool)
+    (noise,) = noise_within(1 / inverse, valid)
+    assert 2 / 400 < float(noise.median()) < 8 / 400 and float(noise.max()) <= 0.02
+    still, _ = noisy_wall_and_box(0)
+    assert float(noise_within(1 / still, valid)[0].max()) < 1e-6
+    levels = (still * 255).round() / 255
+    assert float(noise_within(1 / levels, valid)[0].min()) == pytest.approx(1.5 / 255, rel=0.01)
+    for shape in ((1, 1), (1, 9), (4, 40), (6, 7)):
+        assert noise_within(torch.ones(shape), torch.ones(shape, dtype=torch.bool), (1, 3))[1].shape == shape
+    assert not noise_within(1 / inverse, ~valid)[0].any()
+
+
+def test_the_median_is_that_of_opencv(monkeypatch):
+    values = torch.rand(20, 30, generator=torch.Generator().manual_seed(2))
+    expected = [_median(values, size) for size in (3, 5)]
+    monkeypatch.setattr(mesh_cuts, "opencv_for", lambda _: None)
+    for size, each in zip((3, 5), expected, strict=True):
+        torch.testing.assert_close(_median(values, size), each, rtol=0, atol=0)
