@@ -116,7 +116,7 @@ def cut_grid(
     if not radius:
         return stepped, joins
     firm = _without_islands(_without_skins(joins, stepped[0, 0], here, radius, noise), (2 * radius) ** 2)
-    whole = _wide_surfaces(firm, max(1, radius // 2))
+    whole = _wide_surfaces(firm, radius // 4)
     stepped = _smooth_borders(_attached(stepped[0, 0], here, whole, 3 * radius), here, whole, radius)[None, None]
     return stepped, _without_skins(find_joins(stepped[0, 0], here, max_jump, noise), stepped[0, 0], here, radius, noise)
 
@@ -212,14 +212,13 @@ def _on_steep_slope(inverse: Tensor, valid: Tensor, length: int) -> Tensor:
     return found
 
 
-def _wide_surfaces(joins: Joins, cells: int) -> Tensor:
-    """Pixels of squares of `cells` x `cells` whole cells: (H, W) bool, False on ribbons that are narrower."""
-    whole = joins.across[:-1] & joins.across[1:] & joins.down[:, :-1] & joins.down[:, 1:]
-    if min(whole.shape) < cells:
-        return torch.zeros(whole.shape[0] + 1, whole.shape[1] + 1, dtype=torch.bool)
-    broken = F.max_pool2d((~whole).float()[None, None], cells, 1)
-    squares = F.pad(1 - broken, (cells,) * 4)
-    return (F.max_pool2d(squares, cells + 1, 1) > 0)[0, 0]
+def _wide_surfaces(joins: Joins, reach: int) -> Tensor:
+    """Pixels of squares of 2 `reach` + 1 whole cells a side, fewer at the border: (H, W) bool, False on ribbons that are narrower."""
+    whole = (joins.across[:-1] & joins.across[1:] & joins.down[:, :-1] & joins.down[:, 1:])[None, None].float()
+    if not whole.numel():
+        return torch.zeros(joins.down.shape[0] + 1, joins.across.shape[1] + 1, dtype=torch.bool)
+    cells = F.pad(largest_within(-largest_within(-whole, reach), reach)[0, 0] > 0, (1, 1, 1, 1))
+    return cells[:-1, :-1] | cells[:-1, 1:] | cells[1:, :-1] | cells[1:, 1:]
 
 
 def _attached(depth: Tensor, valid: Tensor, whole: Tensor, rounds: int) -> Tensor:
