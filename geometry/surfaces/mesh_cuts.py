@@ -74,23 +74,26 @@ def _joined_across(inverse: Tensor, valid: Tensor, max_jump: float, noise: Tenso
     less = torch.minimum(left, right)
     tolerance = less * max_jump if noise is None else torch.maximum(less * max_jump, noise[:, :-1])
     joined = torch.maximum(left, right) <= less + tolerance
-    joined |= _explained(inverse, valid, tolerance)
-    joined |= _explained(inverse.flip(1), valid.flip(1), tolerance.flip(1)).flip(1)
-    return joined & valid[:, :-1] & valid[:, 1:]
+    pairs = valid[:, :-1] & valid[:, 1:]
+    # few pairs need a reason, so each is looked at on its own
+    rows, columns = torch.nonzero(pairs & ~joined, as_tuple=True)
+    reasons = [_explained(inverse, valid, tolerance, rows, columns, away) for away in (-1, 1)]
+    joined[rows, columns] = reasons[0] | reasons[1]
+    return joined & pairs
 
 
-def _explained(inverse: Tensor, valid: Tensor, tolerance: Tensor) -> Tensor:
-    """Pairs whose right pixel lies on the line through the pixels on the left: (H, W - 1) bool, of as many tolerances."""
-    found = torch.zeros_like(tolerance, dtype=torch.bool)
-    if inverse.shape[1] < 4:
-        return found
-    steps = inverse.diff(dim=1)
-    bends = steps.diff(dim=1)  # of three pixels, the middle one from the second on
-    missed = bends[:, 1:].abs()  # by the line through the two before the pair
-    bent = torch.maximum(_STRAIGHT * torch.maximum(inverse[:, 2:-1], inverse[:, :-3]), tolerance[:, 1:-1].minimum(tolerance[:, 2:]))
-    straight = (bends[:, :-1].abs() <= bent) & valid[:, :-3] & valid[:, 1:-2]
-    found[:, 2:] = straight & (missed <= tolerance[:, 2:])
-    return found
+def _explained(inverse: Tensor, valid: Tensor, tolerance: Tensor, rows: Tensor, columns: Tensor, away: int) -> Tensor:
+    """Whether of pairs (N,) one pixel lies on the line through the three on its left (`away` -1) or right (1), within as much."""
+    width = inverse.shape[1]
+    across, near = (columns + 1, columns) if away < 0 else (columns, columns + 1)
+    end = near + 2 * away
+    inside = (end >= 0) & (end < width)
+    end, middle, beside = end.clamp(0, width - 1), (near + away).clamp(0, width - 1), (columns + away).clamp(0, width - 2)
+    first, second, third, fourth = (inverse[rows, place] for place in (end, middle, near, across))
+    allowed = tolerance[rows, columns]
+    bent = torch.maximum(_STRAIGHT * torch.maximum(third, first), torch.minimum(tolerance[rows, beside], allowed))
+    straight = ((first - 2 * second + third).abs() <= bent) & valid[rows, end] & valid[rows, middle]
+    return inside & straight & ((second - 2 * third + fourth).abs() <= allowed)
 
 
 def cut_grid(
@@ -194,21 +197,23 @@ def _trusted(joined: Tensor, inverse: Tensor, valid: Tensor, doubtful: Tensor, n
     left, right = inverse[:, :-1], inverse[:, 1:]
     less = torch.minimum(left, right)
     steep = torch.maximum(left, right) > less + torch.maximum(less * _STEEP, noise[:, :-1])
-    return joined & ~(steep & doubtful[:, :-1] & doubtful[:, 1:] & ~_on_steep_slope(inverse, valid, length))
+    rows, columns = torch.nonzero(joined & steep & doubtful[:, :-1] & doubtful[:, 1:], as_tuple=True)
+    trusted = joined.clone()
+    trusted[rows, columns] = _on_steep_slope(inverse, valid, rows, columns, length)
+    return trusted
 
 
-def _on_steep_slope(inverse: Tensor, valid: Tensor, length: int) -> Tensor:
-    """Pairs along rows whose step goes on, at least half as steep on average, over `length` pixels on one side: (H, W - 1) bool."""
-    step = inverse.diff(dim=1)
-    found = torch.zeros_like(step, dtype=torch.bool)
-    pairs = step.shape[1] - length
-    if pairs < 1:
-        return found
-    mean = (inverse[:, length:] - inverse[:, :-length]) / length
-    known = valid[:, length:] & valid[:, :-length]
+def _on_steep_slope(inverse: Tensor, valid: Tensor, rows: Tensor, columns: Tensor, length: int) -> Tensor:
+    """Of pairs (N,) along rows whether their step goes on, at least half as steep on average, over `length` pixels on one side."""
+    last = inverse.shape[1] - 1
+    step = inverse[rows, columns + 1] - inverse[rows, columns]
+    found = torch.zeros_like(rows, dtype=torch.bool)
     # The line may end at the left pixel of the pair, or begin at its right one.
-    for onto, line in ((slice(length, None), slice(None, -1)), (slice(None, pairs), slice(1, None))):
-        found[:, onto] |= known[:, line] & (mean[:, line] * step[:, onto].sign() >= step[:, onto].abs() / 2)
+    for start in (columns - length, columns + 1):
+        inside = (start >= 0) & (start + length <= last)
+        first, end = start.clamp(0, last), (start + length).clamp(0, last)
+        mean = (inverse[rows, end] - inverse[rows, first]) / length
+        found |= inside & valid[rows, first] & valid[rows, end] & (mean * step.sign() >= step.abs() / 2)
     return found
 
 
