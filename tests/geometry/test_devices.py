@@ -369,7 +369,6 @@ CASES = {
         lambda: sparse_fit.fit_isolated(plane_fit.Planes(maps()[:1], maps()[:1], maps()[:1]), maps()[:1], maps()[:1], matrices()[0]),
         "asks whether any pixel is left without neighbours",
     ),
-    "surfaces.mesh_cuts.find_joins": (lambda: mesh_cuts.find_joins(maps()[0, 0], mask()[0, 0]), None),
     "views.forward_warp.pixel_grid": (lambda: forward_warp.pixel_grid(maps(), (2, 1)), None),
     "temporal.stabilization.VideoAligner.push": (video, None),
     "images.display_defaults.default_depth_image": (lambda: display_defaults.default_depth_image(depth_only(Quantity.METRIC_DEPTH)), None),
