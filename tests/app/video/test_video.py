@@ -378,6 +378,7 @@ def test_images_that_are_read_are_never_written_over(source, out, tmp_path, caps
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.slow("takes a second")
 def test_a_variable_frame_rate_a_start_and_an_end(tmp_path):
     times = [0, 24, 48, 100, 124, 148, 172, 300, 324, 348, 372, 396]
     source = write_video(tmp_path / "vfr.mp4", moving_ball(12), times=times, time_base=Fraction(1, 600), sound=(0.7, "aac"), **H264)
@@ -388,6 +389,7 @@ def test_a_variable_frame_rate_a_start_and_an_end(tmp_path):
     assert sound_of(tmp_path / "part.mp4")[1] == pytest.approx((324 - 100) / 600, abs=0.06)
 
 
+@pytest.mark.slow("takes a second each")
 @pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("name", [*list(PRESETS)[:2], *(pytest.param(each, marks=MORE) for each in list(PRESETS)[2:])])
 def test_presets_play_as_the_models_expect(name, tmp_path, caplog):
@@ -503,6 +505,7 @@ def test_mistyped_words(words, capsys):
     assert words[0] in capsys.readouterr().err
 
 
+@pytest.mark.slow("takes two seconds")
 @pytest.mark.parametrize("normalise", [pytest.param("per-image", marks=MORE), "running", pytest.param("per-clip", marks=MORE)])
 def test_stereo(video, tmp_path, normalise):
     words = (
