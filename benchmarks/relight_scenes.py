@@ -139,7 +139,7 @@ def _relief_views(bpy: Any, scene: Any, seed: int) -> dict[str, Any]:
         bpy.data.objects.remove(lamp)
     world = bpy.data.worlds.new("Sky")
     world.color = (1, 1, 1)
-    scene.world, scene.cycles.max_bounces = world, 2
+    scene.world, scene.cycles.max_bounces, scene.cycles.use_denoising = world, 2, True
     views["photo"] = _rendered(bpy, scene)
     return views
 
