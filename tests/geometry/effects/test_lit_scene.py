@@ -84,6 +84,6 @@ def test_soft_edges_between_near_and_far_are_not_glossy(soft):
     row = resize_map(scene.glossy, 240, 320)[0, 0, 120]
     assert row[:140].min() == row[180:].min() == 1
     if soft:
-        assert row[157:163].max() < 0.1
+        assert row[157:164].max() < 0.15
     else:
         assert row.min() == 1
