@@ -105,7 +105,8 @@ def _outside_ramps(soft: Tensor, sharp: Tensor, radius: int) -> Tensor:
     Depth that has steps already, rendered or measured, has no ramps.
     """
     pitch = max(1, radius // 3)
-    ramps = F.max_pool2d(((sharp / soft - 1).abs() > _MOVED).to(soft), pitch, ceil_mode=True)
+    soft, sharp = (each[..., pitch // 2 :: pitch, pitch // 2 :: pitch] for each in (soft, sharp))
+    ramps = ((sharp / soft - 1).abs() > _MOVED).to(soft)
     reach, blur = (max(1, round(share * radius / pitch)) for share in (1, 0.5))
     ramps = F.max_pool2d(ramps, 2 * reach + 1, 1, reach)
     for _ in range(2):

@@ -108,11 +108,12 @@ def _marched(inverse: Tensor, small: Tensor, rows: Tensor, columns: Tensor, intr
         # The ray is tested half a step back and half a step on, so that it does not skip thin objects.
         half = torch.addcdiv(halves.index_select(0, index).view_as(hit_depth), step * inverse_step, ray)
         behind = hit_depth.div_(ray).sub_(1 + _BIAS)
-        softness = torch.minimum((share * inside).mul_(4 * _PENUMBRA).add_(_PENUMBRA), _RIM * half)
-        cover = half.sub_(behind.sub_(half).abs_()).div_(softness).clamp_(max=1)
+        # All that follows is the share of the shadow times _RIM, which spares a product in each step.
+        softness = torch.minimum((share * inside).mul_(4 * _PENUMBRA / _RIM).add_(_PENUMBRA / _RIM), half)
+        cover = half.sub_(behind.sub_(half).abs_()).div_(softness).clamp_(max=_RIM)
         cover = cover.mul_(fade.index_select(0, index).view_as(cover))
         hidden = torch.maximum(hidden, cover[0] if len(cover) == 1 else cover.amax(0), out=hidden)
-    return hidden
+    return hidden.div_(_RIM)
 
 
 def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, light: Light) -> tuple[Tensor, Tensor, Tensor]:
