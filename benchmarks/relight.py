@@ -2,10 +2,11 @@
 
     python benchmarks/relight.py DIR [--against CHECKOUT] [--pictures OUT]
 
-DIR: scenes that `relight_scenes.py` rendered. Each scene_<seed> is evenly lit, and relit without ambient light. `apart`: mean difference from
-Blender's image, in steps of 255 of sRGB; `bare`: the same without any shadows. `shadow`: how well what the lamp does not reach agrees,
-intersection over union, among surfaces that face it. Each relief_<seed>, dented and glossy (--relief), is relit with its highlights
-without shadows: `apart` with the rendered normals, and `tiny` with what tiny estimates of its photograph. --against: another checkout of the pack, which may know no area lights.
+DIR: scenes that `relight_scenes.py` rendered. Each scene_<seed> is evenly lit, and relit without ambient light. `apart`: mean
+difference from Blender's image, in steps of 255 of sRGB; `bare`: the same without any shadows. `shadow`: how well what the lamp does
+not reach agrees, intersection over union, among surfaces that face it. Each relief_<seed>, dented and glossy (--relief), is relit with
+its highlights, without shadows: `apart` with the rendered normals, `tiny` with what tiny estimates of its photograph.
+--against: another checkout of the pack, which may know no area lights.
 """
 
 from __future__ import annotations

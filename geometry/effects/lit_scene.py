@@ -35,8 +35,8 @@ class LitScene:
         intrinsics: (1, 3, 3), pixels.
         mask: (1, 1, H, W) bool, where light is changed: where all is known, and in the sky.
         sky: (1, 1, H, W) in [0, 1], the share of each pixel on which no shadow falls.
-        glossy: (1, 1, h, w) in [0, 1], smaller than the image: the share of highlights that is kept. None at the soft edges between near and
-            far things, where a network's normals lead from one to the other and would catch the light of any lamp. None = all of it.
+        glossy: (1, 1, h, w) in [0, 1], smaller than the image: the share of highlights that is kept. 0 at the soft edges between near
+            and far things, where a network's normals lead from one to the other and would catch any light. None = all of it.
     """
 
     image: Tensor
@@ -100,7 +100,7 @@ def _surfaces(estimate: Estimate) -> tuple[Tensor, Tensor | None, Tensor, Tensor
 
 
 def _outside_ramps(soft: Tensor, sharp: Tensor, radius: int) -> Tensor:
-    """1 where sharpening left the depth as it was, down to 0 around ramps that became steps: (B, 1, h, w), in pixels of a third of a radius.
+    """1 where sharpening left the depth as it was, down to 0 around ramps that became steps: (B, 1, h, w), a pixel a third of a radius.
 
     Depth that has steps already, rendered or measured, has no ramps.
     """

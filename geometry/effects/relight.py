@@ -245,7 +245,7 @@ def _gloss(specular: float, glossy: Tensor | None, sky: Tensor | None, image: Te
         return None
     share = torch.full_like(image[:, :1], specular)
     if glossy is not None:
-        share = share * resize_map(glossy.to(image), *image.shape[-2:], "bilinear")
+        share = share * resize_map(glossy.to(image), image.shape[2], image.shape[3])
     return share if sky is None else share * (1 - sky)
 
 

@@ -76,7 +76,9 @@ def cast_shadow(depth: Tensor, intrinsics: Tensor, light: Light, *, thickness: f
     return enlarged_along(enlarged_along(hidden, small, by_column, pitch, 2), by_column, inverse, pitch, 3)
 
 
-def _marched(inverse: Tensor, small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, light: Light, thickness: float, tiled: bool) -> Tensor:
+def _marched(
+    inverse: Tensor, small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, light: Light, thickness: float, tiled: bool
+) -> Tensor:
     """The lamp's occlusion at the surfaces of some rows (h, 1) and columns (w,), whose inverse depth is `small`: (B, 1, h, w)."""
     height, width = inverse.shape[-2:]
     end_column, end_row, end_inverse = _ray_ends(small, rows, columns, intrinsics, light)

@@ -85,7 +85,7 @@ def pack_maps(
     if estimate.normals is not None:
         normals = convert_normals(estimate.normals, estimate.axes, Axes.OPENGL)
         if glossy is not None:
-            normals = normals * (1 + resize_map(glossy.to(normals), height, width, "bilinear")) / 2
+            normals = normals * (1 + resize_map(glossy.to(normals), height, width)) / 2
         packed[:, :, :height] = torch.where(valid_normals(estimate.normals, estimate.mask), normals / 2 + 0.5, 0)
     if estimate.depth is not None:
         codes, meaning["depth"] = _codes(estimate)
