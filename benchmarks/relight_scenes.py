@@ -130,6 +130,7 @@ def _relief_views(bpy: Any, scene: Any, seed: int) -> dict[str, Any]:
     geometry = render_geometry(scene)
     views: dict[str, Any] = {"depth": geometry.depth, "normals": geometry.normals, "intrinsics": geometry.intrinsics}
     _dent(bpy, random.Random(seed))
+    scene.render.use_persistent_data = True
     for material in bpy.data.materials:
         _gloss(material)
     for name, values in GLOSSY.items():
