@@ -50,7 +50,7 @@ class MadeMode {
     this.bar.setAttribute('aria-label', translated('running'))
     this.stop = button(translated('Cancel'), () => this.cancel())
     this.again = button(translated('Try again'), () => this.make())
-    this.link = Object.assign(document.createElement('a'), { className: 'keep', textContent: translated('Save') })
+    this.link = Object.assign(document.createElement('a'), { className: 'keep', textContent: `${translated('Save')} ${kind === 'stereo' ? 'PNG' : 'MP4'}` })
     this.link.addEventListener('click', event => page.keep(event, this.link))
     this.controls = [...Object.values(fields), this.bar, this.stop, this.again, this.link]
     this.refresh()

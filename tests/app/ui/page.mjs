@@ -68,9 +68,11 @@ const scenarios = {
     report.sums = []
     for (const button of await page.locator('#modes button').all()) {
       await button.click()
+      await page.waitForFunction(() => document.querySelector('#stage canvas').width > 0, null, { timeout: 120000 })
       await page.waitForTimeout(600)
       report.sums.push(await sum(page))
     }
+    await page.click('#modes button')
     report.saved = {}
     for (const link of await page.locator('#files a').all()) {
       const kind = await link.getAttribute('data-kind'), [download] = await Promise.all([page.waitForEvent('download'), link.click()])
