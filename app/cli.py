@@ -83,7 +83,7 @@ EXAMPLES = {
         "depth-normal video clip.mp4 --what depth,normals      # clip_depth.mp4, clip_normals.mp4",
         "depth-normal video clip.mp4 -o frames/depth_%05d.exr  # the raw numbers, a file for each frame",
         "depth-normal video clips -o maps/                     # every video of a folder",
-        "depth-normal video clips -o maps/ --resume            # after Ctrl-C: what is finished is left as it is",
+        "depth-normal video clips -o maps/ --resume            # after Ctrl-C; what is finished stays",
     ),
     "stereo": (
         "depth-normal stereo photo.jpg                           # photo_LRF_Full_SBS.png",
