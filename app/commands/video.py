@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
 from ..console.parser import Parser
@@ -197,7 +197,8 @@ def _several(arguments: argparse.Namespace, sources: Sequence[Source], missed: i
         return model
 
     def prepare(source: Source) -> Prepared:
-        return _prepared(each, tasks[source.path], options, read, alone=len(sources) + missed == 1)
+        place = f"{read.index(source.path) + 1} of {len(sources)}: {source.path.name}" if len(sources) + missed > 1 else ""
+        return _prepared(each, tasks[source.path], options, read, place)
 
     code = over_videos(arguments, sources, missed, folder, prepare, load)
     if arguments.open and code in (DONE, SOME_FAILED):
@@ -221,10 +222,10 @@ def _options(arguments: argparse.Namespace) -> Options:
     return options
 
 
-def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options, read: Sequence[Path], alone: bool = True) -> Prepared:
+def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options, read: Sequence[Path], label: str = "") -> Prepared:
     """What is to be done for a task, before a model is loaded.
 
-    `read` are the videos of this run, which no result replaces; `alone` says whether the task is the only one.
+    `read` are the videos of this run, which no result replaces; `label` says which of several it is, beside the progress.
     """
     from ...annotators.registry import find_spec
     from ..batch.per_image import known_weights
@@ -240,14 +241,14 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options, 
     header = task.header()
     task.check_size(header)
     if arguments.preview is not None:
-        return _prepared_preview(arguments, task, header, read)
+        return _prepared_preview(arguments, task, header, read, label)
     weights = known_weights(options.model, options.weights)
     by = {"model": options.model, "weights": weights, "dtype": options.dtype, "runtime": options.runtime}
     by |= {} if options.refine_steps is None else {"refine_steps": options.refine_steps}
     asked = task.settings() | by | {"size": task.size and spec.used_size(task.size)}
     record, stopped = FinishedRecord(task), arguments.resume and has_pieces(task.targets)
     if arguments.resume and not arguments.overwrite and not stopped and (finished := record.found(asked)):
-        if finished.problem is None and not alone:
+        if finished.problem is None and label:
             return Prepared(targets, None)
         return Prepared(targets, None, _say_made(task, finished, arguments.open, ", made before: nothing is left to do"))
     made_of = task.source.resolve() if arguments.place.is_folder else None
@@ -266,7 +267,7 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options, 
                 if pieces.records[-1].dtype != used["dtype"]:
                     # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
                     model = options.load(arguments.device, pieces.records[-1].dtype)
-            finished = _make(model, task, header, pieces)
+            finished = _make(model, task, header, pieces, label)
             if arguments.resume or made_of is not None:
                 record.note(asked, finished)
             if made_of is not None:
@@ -278,7 +279,7 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options, 
     return Prepared(targets, make)
 
 
-def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: VideoHeader, read: Sequence[Path]) -> Prepared:
+def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: VideoHeader, read: Sequence[Path], label: str) -> Prepared:
     from ...model_loader.comfy.terminal_bar import terminal_bar
     from ..video.preview import make_preview
     from ..video.task import usual_stem
@@ -289,7 +290,7 @@ def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: Vi
 
     def make(model: Model) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with terminal_bar(arguments.preview, "frame") as bar:
+        with terminal_bar(arguments.preview, "frame", **_described(label)) as bar:
             count = make_preview(model, task, header, arguments.preview, path, bar.update)
         echo(shown(f"{task.source}: {path} ({count} frame{'s' * (count != 1)})"))
         if arguments.open:
@@ -357,7 +358,12 @@ def _check_model(spec: ModelSpec, task: VideoTask) -> None:
         raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known: choose another --model for normals, or another --what")
 
 
-def _make(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces) -> Finished:
+def _described(label: str) -> dict[str, Any]:
+    """The label of a progress bar, as its option; none where there is none."""
+    return {"desc": shown(label)} if label else {}
+
+
+def _make(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces, label: str) -> Finished:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from ...model_loader.comfy.terminal_bar import terminal_bar
@@ -372,7 +378,7 @@ def _make(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces) ->
     _warn_of_space(task, header, expected, pieces)
     with ExitStack() as stack:
         stack.enter_context(logging_redirect_tqdm())
-        bar = stack.enter_context(terminal_bar(expected, "frame", pieces.done))
+        bar = stack.enter_context(terminal_bar(expected, "frame", pieces.done, **_described(label)))
         bars = [bar.update]
         if task.in_two_passes:
             bars.append(stack.enter_context(terminal_bar(expected, "frame", desc="one range")).update)
