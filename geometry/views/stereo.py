@@ -230,7 +230,20 @@ def _nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
 
 
 def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -> Tensor:
-    """Nearness (1, 1, H, W), linear in disparity: 0 at the far end, 1 at the near end, `flat` where there is no depth."""
+    """Nearness as disparity has it.
+
+    Args:
+        estimate: Of one image, with depth.
+        far: As `disparity_range` gives it.
+        near: The same.
+        flat: What an image without a range has.
+
+    Returns:
+        (1, 1, H, W), linear in disparity: 0 at the far end, where invalid pixels are too, and 1 at the near end; -0.25 to 1.25.
+
+    Raises:
+        ValueError: No depth.
+    """
     values, valid = _nearness(estimate)
     known = torch.isfinite(near - far) & (near > far)
     share = (values - far) / torch.where(known, near - far, 1)

@@ -7,7 +7,7 @@ of both eyes, as headsets want it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...utils import resize_image
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics
+from ..camera import fov_from_intrinsics
 from ..checks import check_choice, check_map
 from ..edges.depth_edges import depth_at_image_edges, edge_radius
 from ..estimate import Estimate, Quantity
@@ -104,6 +105,8 @@ def vr_pair(
         )
     whole = estimate if estimate.batch == len(images) else estimate.expanded(len(images))
     ends = _ends(whole, depth_range)
+    if estimate.projection is Projection.PERSPECTIVE and not options.eye_size:
+        options = replace(options, eye_size=half_sphere_size(estimate, max(images.shape[-2:]), fov))
     frames = []
     for index, image in enumerate(images.split(1)):  # one by one: all at once would take many times the memory
         one = whole.slice(index, index + 1).to(image.device)
@@ -115,6 +118,41 @@ def vr_pair(
     if len(frames) == 1:
         return frames[0]
     return StereoPair(*(torch.cat([getattr(frame, name) for frame in frames]) for name in StereoPair.__dataclass_fields__))
+
+
+def photo_fov(estimate: Estimate, fov: float = 0.0) -> float:
+    """The field of view of photos, for a clip whose frames are to keep their size on the sphere.
+
+    Args:
+        estimate: Of perspective images; the first one counts.
+        fov: Degrees on the longer side, where they are known; 0 = not.
+
+    Returns:
+        Degrees on the longer side: `fov`, the estimate's own, or 55.
+
+    Raises:
+        ValueError: A `fov` that is not below 180, or panoramas.
+    """
+    first = estimate.slice(0, 1)
+    return fov or float(fov_from_intrinsics(assumed_intrinsics(first), first.height, first.width)[0])
+
+
+def half_sphere_size(estimate: Estimate, longer: int, fov: float = 0.0) -> int:
+    """Rows of a half sphere whose middle is as fine as a photo.
+
+    Args:
+        estimate: As `photo_fov`.
+        longer: Pixels on the photo's longer side.
+        fov: As `photo_fov`.
+
+    Returns:
+        An even number, at most `MAX_EYE_SIZE`.
+
+    Raises:
+        ValueError: As `photo_fov`.
+    """
+    half = math.tan(math.radians(photo_fov(estimate, fov)) / 2)
+    return min(MAX_EYE_SIZE, max(2, round(math.pi * longer / (2 * half) / 2) * 2))
 
 
 def _ends(estimate: Estimate, depth_range: tuple[Tensor | float, Tensor | float] | None) -> tuple[Tensor, ...] | None:
@@ -158,7 +196,7 @@ class _Part:
 def _of_panorama(image: Tensor, estimate: Estimate, layout: str, options: StereoOptions) -> StereoPair:
     """The pair of one panorama."""
     around = layout in AROUND_LAYOUTS
-    rows = options.eye_size or image.shape[-2] // 2 * 2
+    rows = options.eye_size or max(2, image.shape[-2] // 2 * 2)
     if image.shape[-2:] != (rows, 2 * rows) and (options.eye_size or not around):
         image = resize_image(image, rows, 2 * rows)
     height, width = image.shape[-2:]
@@ -209,13 +247,11 @@ def _rows_around(panorama: Tensor, start: int, stop: int, margin: int) -> Tensor
     return torch.cat(parts, -2)
 
 
-def _of_photo(
-    image: Tensor, estimate: Estimate, options: StereoOptions, far: Tensor | None, near: Tensor | None, fov: float
-) -> StereoPair:
+def _of_photo(image: Tensor, estimate: Estimate, options: StereoOptions, far: Tensor | None, near: Tensor | None, fov: float) -> StereoPair:
     """The pair of one perspective image, (1, 3, S, S) each."""
     height, width = image.shape[-2:]
     camera = assumed_intrinsics(estimate.resized(height, width), fov)[0].double().cpu()
-    size = options.eye_size or min(MAX_EYE_SIZE, max(2, round(math.pi * float(camera[0, 0]) / 2) * 2))
+    size = options.eye_size
     # Where the half sphere is coarser than the image, its pixels are means.
     shrink = min(1.0, size / (math.pi * float(camera[0, 0])))
     height, width = max(1, round(height * shrink)), max(1, round(width * shrink))
