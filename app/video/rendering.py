@@ -123,7 +123,7 @@ class _HalfSpheres(Sequence[Tensor]):
 
     def __getitem__(self, index: Any) -> Any:
         one = slice(index, index + 1)
-        ends = self._ends
+        ends: Any = self._ends
         if ends is not None:
             ends = tuple(end[one] if isinstance(end, Tensor) and len(end) > 1 else end for end in ends)
         pair = vr_pair(self._images[one], self._found.slice(index, index + 1), self._layout, self._options, ends, self._fov)

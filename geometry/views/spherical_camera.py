@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 NEAREST = 0.125
-"""The largest ratio of an eye's offset to a distance, half of the eye distance 25 cm away: nearer things are shown as if they were there."""
+"""The largest ratio of an eye's offset to a distance: that of eyes 63 mm apart at 25 cm. Nearer things are shown as if they were there."""
 
 TAPER = (60.0, 80.0)
 """Degrees of latitude between which the eye distance goes down to 0: at the poles no direction is sideways."""

@@ -38,11 +38,14 @@ _FARTHEST = 1e-4
 _BAND = 1 << 22
 
 
+_USUAL = StereoOptions()
+
+
 def pair_for(
     images: Tensor,
     estimate: Estimate,
     layout: str,
-    options: StereoOptions = StereoOptions(),
+    options: StereoOptions = _USUAL,
     depth_range: tuple[Tensor | float, Tensor | float] | None = None,
     fov: float = 0.0,
 ) -> StereoPair:
@@ -72,7 +75,7 @@ def vr_pair(
     images: Tensor,
     estimate: Estimate,
     layout: str,
-    options: StereoOptions = StereoOptions(),
+    options: StereoOptions = _USUAL,
     depth_range: tuple[Tensor | float, Tensor | float] | None = None,
     fov: float = 0.0,
 ) -> StereoPair:
@@ -209,7 +212,7 @@ def _of_panorama(image: Tensor, estimate: Estimate, layout: str, options: Stereo
     places = torch.arange(column - margin, column + shown + margin, device=image.device) % width
     layer = Layer(image[..., places], inverse[..., places], (margin - beside, 0))
     part = _Part(layer, height, width, 0, column - beside, shown + 2 * beside)
-    eyes = [_eye(part, options, side, around, sideways=True) for side in (-1, 1)]
+    eyes = [_eye(part, options, side, around) for side in (-1, 1)]
     (left, holes_left), (right, holes_right) = ([each[..., beside : beside + shown] for each in eye] for eye in eyes)
     return StereoPair(left, right, holes_left, holes_right)
 
@@ -263,7 +266,7 @@ def _of_photo(image: Tensor, estimate: Estimate, options: StereoOptions, far: Te
     first, last = part.row, part.row + frame.shape[-2]
     eyes = []
     for side in (-1, 1):
-        colour, holes = _eye(part, options, side, around=False, sideways=False)
+        colour, holes = _eye(part, options, side, around=False)
         black = [part.column - size // 2, size + size // 2 - part.column - part.columns, first, size - last]
         eyes.append((F.pad(colour * frame, black), F.pad(holes & frame, black)))
     (left, holes_left), (right, holes_right) = eyes
@@ -295,7 +298,7 @@ def _on_the_sphere(image: Tensor, inverse: Tensor, camera: Tensor, size: int) ->
     return _Part(layer, size, 2 * size, top, left, right - left), frame
 
 
-def _eye(part: _Part, options: StereoOptions, side: int, around: bool, sideways: bool) -> tuple[Tensor, Tensor]:
+def _eye(part: _Part, options: StereoOptions, side: int, around: bool) -> tuple[Tensor, Tensor]:
     """What one eye sees of a part, and its holes; `side` is -1 for the left eye."""
     layer = part.layer
     rows, wide = layer.inverse.shape[-2:]
@@ -312,7 +315,7 @@ def _eye(part: _Part, options: StereoOptions, side: int, around: bool, sideways:
         first, last = max(low - beyond, 0), min(high + beyond, rows)
         band = Layer(layer.colour[..., first:last, :], layer.inverse[..., first:last, :], (layer.margin[0], low - first))
         rendered = render_layer(band, eye._replace(row=part.row + low), high - low, part.columns)
-        filled = fill_uncovered(rendered.colour, rendered.inverse, sideways)
+        filled = fill_uncovered(rendered.colour, rendered.inverse, sideways=True)
         inner = slice(start - low, stop - low)
         colour[..., start:stop, :] = filled[..., inner, :]
         holes[..., start:stop, :] = (rendered.inverse <= 0)[..., inner, :]
