@@ -114,7 +114,7 @@ class Stereo:
                 "normalisation": choice_widget((PER_IMAGE, PER_CLIP), normalisation),
                 "depth": depth_input("Depth map of the image."),
                 "geometry": geometry_input(
-                    "Depth of the image as numbers, e.g. from Depth & Normals, or from Estimate Panorama for panoramas. If linked, depth is "
+                    "Depth of the image as numbers, e.g. from Depth & Normals or, of a panorama, Estimate Panorama. If linked, depth is "
                     "ignored."
                 ),
                 **{name: as_advanced(widget) for name, widget in number_widgets(_HEADSET_NUMBERS).items()},

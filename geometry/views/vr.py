@@ -24,7 +24,7 @@ from ..kinds import Projection
 from .disocclusion import fill_uncovered
 from .forward_warp import Layer, render_layer
 from .spherical_camera import NEAREST, SphericalEye
-from .stereo import AROUND_LAYOUTS, LAYOUTS, VR_LAYOUTS, StereoOptions, StereoPair, disparity_range, nearness_share, stereo_pair
+from .stereo import AROUND_LAYOUTS, EYE_SIZES, LAYOUTS, VR_LAYOUTS, StereoOptions, StereoPair, disparity_range, nearness_share, stereo_pair
 
 NEAR_END = 1.5
 """Metres to the near end of scenes whose depth is not metric; the far end is three times as far."""
@@ -149,13 +149,13 @@ def half_sphere_size(estimate: Estimate, longer: int, fov: float = 0.0) -> int:
         fov: As `photo_fov`.
 
     Returns:
-        An even number, at most `MAX_EYE_SIZE`.
+        An even number, 64 to `MAX_EYE_SIZE`.
 
     Raises:
         ValueError: As `photo_fov`.
     """
     half = math.tan(math.radians(photo_fov(estimate, fov)) / 2)
-    return min(MAX_EYE_SIZE, max(2, round(math.pi * longer / (2 * half) / 2) * 2))
+    return min(MAX_EYE_SIZE, max(EYE_SIZES[0], round(math.pi * longer / (2 * half) / 2) * 2))
 
 
 def _ends(estimate: Estimate, depth_range: tuple[Tensor | float, Tensor | float] | None) -> tuple[Tensor, ...] | None:
