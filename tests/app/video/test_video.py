@@ -577,6 +577,7 @@ def test_half_spheres_keep_the_field_of_view_of_the_first_frame(video, tmp_path,
     assert max(spans) - min(spans) <= 1 and spans[0] == pytest.approx(60 / 180 * 128, abs=2)
 
 
+@pytest.mark.slow("encodes a large frame")
 def test_a_video_for_headsets_has_the_name_and_size_that_they_take(video, tmp_path, capsys):
     assert usual_name(Path("a.mp4"), ["stereo"], "vr180") == "a_180x180_LR.mp4"
     assert run(video, tmp_path / "out.mp4", "--what", "stereo", "--layout", "vr180", "--frames", 1) == 0
