@@ -88,6 +88,7 @@ EXAMPLES = {
     "stereo": (
         "depth-normal stereo photo.jpg                           # photo_LRF_Full_SBS.png",
         "depth-normal stereo photo.jpg --layout anaglyph --open  # for red-cyan glasses",
+        "depth-normal stereo photo.jpg --layout vr180            # for headsets: photo_180x180_LR.png",
     ),
     "parallax": (
         "depth-normal parallax photo.jpg                              # photo_parallax.mp4, two seconds that loop",

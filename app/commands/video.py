@@ -18,9 +18,10 @@ from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, shown
 from ..console.viewer import show
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
-from ..output_choices import LAYOUT_CHOICES, MOST_PREVIEWED
+from ..output_choices import MOST_PREVIEWED, VIDEO_LAYOUT_CHOICES
 from .arguments import (
     add_device,
+    add_eyes,
     add_model,
     add_refine_steps,
     add_runtime,
@@ -58,7 +59,8 @@ PRESET_CHOICES = ("wan", "ltx", "hunyuan", "cogvideox", "cogvideox1.5", "mochi")
 MAX_QUALITY = 51
 _LEAST_SIDE, _MOST_SIDE = 16, 16384
 _FILES = (".mp4", ".mov", ".mkv", ".png", ".exr")
-_OF_STEREO = ("--layout", "--divergence", "--convergence")
+_OF_SCREENS = ("--divergence", "--convergence")
+_OF_HEADSETS = ("--eye-distance", "--eye-size")
 
 COMMON = (
     *("--out", "--open", "--what", "--model", "--size", "--codec", "--quality", "--layout"),
@@ -127,12 +129,13 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--align", choices=ALIGN_CHOICES, default=ALIGN_CHOICES[0], help=align)
     smooth = "0 to 1: weight of the frames before where nothing moves (default: %(default)s)"
     parser.add_argument("--smooth", type=share, default=DEFAULT_SMOOTH, metavar="X", help=smooth)
-    layout = f"of stereo: where the images of the two eyes lie: {', '.join(LAYOUT_CHOICES)} (default: %(default)s)"
-    parser.add_argument("--layout", choices=LAYOUT_CHOICES, default=LAYOUT_CHOICES[0], metavar="LAYOUT", help=layout)
+    layout = f"of stereo: where the images of the two eyes lie: {', '.join(VIDEO_LAYOUT_CHOICES)} (default: %(default)s)"
+    parser.add_argument("--layout", choices=VIDEO_LAYOUT_CHOICES, default=VIDEO_LAYOUT_CHOICES[0], metavar="LAYOUT", help=layout)
     divergence = "of stereo: shift between near and far in percent of the width, 0 to 20 (default: %(default)s)"
     parser.add_argument("--divergence", type=number, default=2.0, metavar="PERCENT", help=divergence)
     convergence = "of stereo: what lies on the screen, 0 the far end, 1 the near end (default: %(default)s)"
     parser.add_argument("--convergence", type=share, default=0.5, metavar="SHARE", help=convergence)
+    add_eyes(parser)
     codec = (
         "h264: 8 bits, to look at (the default). h265: 10 bits. prores (4444), dnxhr (444): 10 bits in .mov, for editing programs. "
         "ffv1: 16 bits without loss, in .mkv"
@@ -331,7 +334,7 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
         normalise=arguments.normalise.replace("-", "_"),
         options=VideoOptions(align=arguments.align.replace("-", "_"), smooth=arguments.smooth),
         layout=arguments.layout,
-        stereo=StereoOptions(arguments.divergence, arguments.convergence),
+        stereo=StereoOptions(arguments.divergence, arguments.convergence, eye_distance=arguments.eye_distance, eye_size=arguments.eye_size),
         size=arguments.size,
         fov=arguments.fov,
         segment=arguments.segment,
@@ -341,7 +344,12 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
 def _outputs(arguments: argparse.Namespace) -> list[str]:
     outputs: list[str] = list(dict.fromkeys(arguments.what or OUTPUT_CHOICES[:1]))
     if "stereo" not in outputs:
-        refuse_options(arguments, _OF_STEREO, "is for stereo, and --what names none; add stereo to --what, or leave it out")
+        why = "is for stereo, and --what names none; add stereo to --what, or leave it out"
+        refuse_options(arguments, ("--layout", *_OF_SCREENS, *_OF_HEADSETS), why)
+    elif arguments.layout == "vr180":
+        refuse_options(arguments, _OF_SCREENS, "is for screens, and vr180 is for headsets, where --eye-distance says how deep the scene is")
+    else:
+        refuse_options(arguments, _OF_HEADSETS, f"is for headsets, and {arguments.layout} is not: add --layout vr180, or leave it out")
     return outputs
 
 

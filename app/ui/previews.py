@@ -27,7 +27,7 @@ from ..batch.outputs import Outputs
 from ..batch.per_image import read, write
 from ..commands.parallax import MAX_AMOUNT, MOVE_CHOICES, write_parallax
 from ..outcomes import EXPECTED_ERRORS
-from ..output_choices import LAYOUT_CHOICES
+from ..output_choices import FLAT_LAYOUT_CHOICES
 from .job import CANCELLED, DONE, FAILED, RUNNING, WAITING, Job
 from .refusals import Refusal
 from .stopping import Stop, StoppedError
@@ -60,7 +60,7 @@ class StereoWish:
     """Both eyes' images, as `depth-normal stereo`.
 
     Attributes:
-        layout: Of LAYOUT_CHOICES.
+        layout: Of FLAT_LAYOUT_CHOICES.
         divergence: As `StereoOptions`.
         convergence: As `StereoOptions`.
     """
@@ -127,7 +127,7 @@ def wish_of(kind: str, values: Mapping[str, str]) -> Wish:
     """
     if kind == "stereo":
         return StereoWish(
-            _one_of(values, "layout", LAYOUT_CHOICES),
+            _one_of(values, "layout", FLAT_LAYOUT_CHOICES),
             _number(values, "divergence", _MOST_DIVERGENCE, StereoOptions.divergence),
             _number(values, "convergence", 1, StereoOptions.convergence),
         )

@@ -163,7 +163,8 @@ class VideoTask:
     def settings(self) -> dict[str, Any]:
         """The settings that decide on the frames of the result, as JSON can hold them."""
         sizes = {name: length for name, length in (("width", self.width), ("height", self.height)) if length is not None}
-        stereo = {"layout": self.layout, "divergence": self.stereo.divergence, "convergence": self.stereo.convergence}
+        stereo = {"layout": self.layout, **self.stereo.as_record()}
+        del stereo["original"]
         return {
             "source": str(self.source.resolve()),
             "source_files": digest_of_marks(find_images(self.source) if is_sequence(self.source) else [self.source.resolve()]),
