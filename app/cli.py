@@ -41,7 +41,7 @@ GROUPS: dict[str, tuple[tuple[str, str, Callable[[Parser], None]], ...]] = {
         ("demo", "write depth and normals of a photo that comes with the package, without a download", add_demo),
         ("ui", "open a page in the browser to drop images and videos on", add_ui),
         ("estimate", "write depth and normal maps of images (the command that is meant if none is named)", add_estimate),
-        ("video", "write depth, normals, stereo, or depth beside the image, of a video", add_video),
+        ("video", "write depth, normals, stereo, or depth beside the image, of videos", add_video),
     ),
     "more from an image": (
         ("stereo", "make images for both eyes: side by side, top and bottom, anaglyph", add_stereo),
@@ -82,11 +82,13 @@ EXAMPLES = {
         "depth-normal video clip.mp4 --model tiny              # depth-normal/clip_depth.mp4, with sound",
         "depth-normal video clip.mp4 --what depth,normals      # clip_depth.mp4, clip_normals.mp4",
         "depth-normal video clip.mp4 -o frames/depth_%05d.exr  # the raw numbers, a file for each frame",
-        "depth-normal video clip.mp4 --resume                  # after Ctrl-C",
+        "depth-normal video clips -o maps/                     # every video of a folder",
+        "depth-normal video clips -o maps/ --resume            # after Ctrl-C; what is finished stays",
     ),
     "stereo": (
         "depth-normal stereo photo.jpg                           # photo_LRF_Full_SBS.png",
         "depth-normal stereo photo.jpg --layout anaglyph --open  # for red-cyan glasses",
+        "depth-normal stereo photo.jpg --layout vr180            # for headsets: photo_180x180_LR.png",
     ),
     "parallax": (
         "depth-normal parallax photo.jpg                              # photo_parallax.mp4, two seconds that loop",
@@ -202,8 +204,8 @@ def _parsed(words: list[str] | None) -> argparse.Namespace:
     if len(typed) > len(words) and (command := misplaced_command(parsed.images, commands)):
         parser.error(f"{words[0]} stands before the command; options follow it: {NAME} {command} {words[0]}")
     options = [word for word in unknown if word.startswith("-") and word != "-"]
-    if unknown and not options and isinstance(several := getattr(parsed, "images", None), list):
-        several.extend(unknown)  # images behind options
+    if unknown and not options and isinstance(several := getattr(parsed, "images", getattr(parsed, "videos", None)), list):
+        several.extend(unknown)  # images or videos behind options
     elif unknown and not options and "--out" in parsed.parser.options:
         parsed.parser.error(f"{unknown[0]} is one word too many; the name of the result follows -o")
     elif unknown:

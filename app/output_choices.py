@@ -5,8 +5,17 @@ from __future__ import annotations
 CODING_CHOICES = ("opengl", "directx", "opencv", "scannet", "controlnet-normalbae", "controlnet-1.0-normal")
 """Those of `geometry.conventions.NormalMapCoding`, which imports torch; a test compares them."""
 
-LAYOUT_CHOICES = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
-"""Those of `geometry.views.stereo`, which imports torch; a test compares them. Also its `ORIGINALS`:"""
+FLAT_LAYOUT_CHOICES = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
+"""Those of `geometry.views.stereo`, which imports torch; a test compares them. Also of headsets, and all:"""
+
+AROUND_LAYOUT_CHOICES = ("360-tb", "360-sbs")
+
+VR_LAYOUT_CHOICES = ("vr180", *AROUND_LAYOUT_CHOICES)
+
+LAYOUT_CHOICES = (*FLAT_LAYOUT_CHOICES, *VR_LAYOUT_CHOICES)
+
+VIDEO_LAYOUT_CHOICES = tuple(layout for layout in LAYOUT_CHOICES if layout not in AROUND_LAYOUT_CHOICES)
+"""Of videos, which are no panoramas. Also `geometry.views.stereo.ORIGINALS`:"""
 
 ORIGINAL_CHOICES = ("middle", "left", "right")
 
@@ -28,7 +37,10 @@ WRITE_CHOICES = ("depth", "normals", "npz", "exr", COMPOSITING, "pfm", "ply", "g
 DEFAULT_WRITES = WRITE_CHOICES[:2]
 """The default outputs."""
 
-PANORAMA_CHOICES = ("depth", "normals", "npz", "exr", "ply", "glb")
+PANORAMA_CHOICES = (
+    *("depth", "normals", "npz", "exr", "ply", "glb"),
+    *(f"{layout}{suffix}" for suffix in ("", HOLES) for layout in VR_LAYOUT_CHOICES),
+)
 """Outputs of panoramas."""
 
 SHARD_CHOICES = ("parquet", "webdataset")

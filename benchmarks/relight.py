@@ -2,9 +2,11 @@
 
     python benchmarks/relight.py DIR [--against CHECKOUT] [--pictures OUT]
 
-DIR: scenes that `relight_scenes.py` rendered. Each is evenly lit, and relit without ambient light. `apart`: mean difference from
-Blender's image, in steps of 255 of sRGB; `bare`: the same without any shadows. `shadow`: how well what the lamp does not reach agrees,
-intersection over union, among surfaces that face it. --against: another checkout of the pack, which may know no area lights.
+DIR: scenes that `relight_scenes.py` rendered. Each scene_<seed> is evenly lit, and relit without ambient light. `apart`: mean
+difference from Blender's image, in steps of 255 of sRGB; `bare`: the same without any shadows. `shadow`: how well what the lamp does
+not reach agrees, intersection over union, among surfaces that face it. Each relief_<seed>, dented and glossy (--relief), is relit with
+its highlights, without shadows: `apart` with the rendered normals, `tiny` with what tiny estimates of its photograph.
+--against: another checkout of the pack, which may know no area lights.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ def main() -> None:
     packs["ours"] = importlib.import_module("depth_normal")
     print(f"{'':20}" + "".join(f"{name:>32}" for name in packs))
     print(f"{'':20}" + "".join(f"{'apart':>9}{'bare':>7}{'shadow':>8}{'s':>8}" for _ in packs))
-    for path in paths:
+    for path in (each for each in paths if not each.stem.startswith("relief")):
         for name, values, scene in lamps_of(path):
             row, images = f"{path.stem} {name:10}", [scene["truth"]]
             for pack in packs.values():
@@ -49,6 +51,15 @@ def main() -> None:
             print(row, flush=True)
             if arguments.pictures:
                 write_row(arguments.pictures / f"{path.stem}_{name}.png", images)
+    reliefs = [each for each in paths if each.stem.startswith("relief")]
+    if reliefs:
+        print(f"\n{'':20}" + "".join(f"{'apart':>9}{'tiny':>7}" for _ in packs))
+    for path in reliefs:
+        found = [list(glossy_rows(pack, path)) for pack in packs.values()]
+        for rows in zip(*found, strict=True):
+            print(f"{path.stem} {rows[0][0]:10}" + "".join(f"{row[1]:9.2f}{row[2]:7.2f}" for row in rows), flush=True)
+            if arguments.pictures:
+                write_row(arguments.pictures / f"{path.stem}_{rows[0][0]}.png", [rows[0][3], *(row[4] for row in rows)])
 
 
 def lamps_of(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, Tensor]]]:
@@ -81,6 +92,26 @@ def judged(pack: ModuleType, values: dict[str, Any], scene: dict[str, Tensor]) -
     ours = ways.cast_shadow(depth, scene["intrinsics"], lamp) > 0.5
     agreement = (dark & ours & facing).sum() / ((dark | ours) & facing).sum().clamp(min=1)
     return (apart(lit, truth, valid), apart(bare, truth_bare, valid), float(agreement), seconds), ways.srgb_to_linear(lit)
+
+
+def glossy_rows(pack: ModuleType, path: Path) -> Iterator[tuple[str, float, float, Tensor, Tensor]]:
+    """Of each lamp of a glossy scene: its name, how far the image is from Blender's with the rendered normals and with tiny's, and both."""
+    ways, scenes = (importlib.import_module(f"{pack.__name__}.geometry.effects.{name}") for name in ("relight", "lit_scene"))
+    with np.load(path) as held:
+        maps = {name: planar(held[name]) for name in held.files if name not in ("lamps", "looks", "intrinsics")}
+        lamps, looks = (json.loads(str(held[name])) for name in ("lamps", "looks"))
+        camera = {"intrinsics": torch.from_numpy(held["intrinsics"])[None]}
+    valid = maps["depth"] > 0
+    camera["depth"] = torch.where(valid, maps["depth"], maps["depth"].amax())
+    photo = ways.linear_to_srgb(maps["photo"].clamp(0, 1))
+    scene = scenes.lit_scene(photo, pack.load_model("tiny").estimate(photo), ())
+    kept = {name: value for name, value in vars(scene).items() if name == "glossy"}  # older versions know none
+    for name, values in lamps.items():
+        lamp, options = light_of(ways, values), {"ambient": 0.0, **looks, **camera}
+        truth = ways.linear_to_srgb(maps[name].clamp(0, 1))
+        rendered = ways.relight(photo, maps["normals"], lamp, **options)
+        estimated = ways.relight(photo, scene.normals, lamp, **options, **kept)
+        yield name, apart(rendered, truth, valid), apart(estimated, truth, valid), maps[name], ways.srgb_to_linear(estimated)
 
 
 def light_of(ways: ModuleType, values: dict[str, Any]) -> Any:

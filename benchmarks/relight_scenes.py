@@ -1,10 +1,13 @@
 """Renders scenes under one lamp after another, for `relight.py`. Runs in a Python that has bpy (`pip install bpy`), not in the pack's own.
 
-    python benchmarks/relight_scenes.py --out DIR [--seeds 1 2] [--width 640 --height 360] [--samples 32]
+    python benchmarks/relight_scenes.py --out DIR [--seeds 1 2] [--width 640 --height 360] [--samples 32] [--relief]
 
 DIR/scene_<seed>.npz: `even` (H, W, 3) linear light under even light without shadows; `depth` (H, W) float32 metres and `normals`
 (H, W, 3), OPENGL axes, one ray a pixel; `intrinsics` (3, 3), centre of the first pixel = (0, 0); for each lamp of LAMPS `<lamp>`, linear
 light that comes straight from it, and `<lamp>_bare`, the same where it casts no shadows. `lamps`: LAMPS as JSON.
+
+--relief: instead, dented and glossy things as a photograph shows them. DIR/relief_<seed>.npz: `photo`, under an even sky; `depth` and
+`normals` without the dents, as a network sees them; the lamps of GLOSSY, with GLOSS of their light mirrored, without shadows.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "blender"))
 from blender_scene import empty_scene, options
 
 # Positions in OPENGL camera axes and metres: as `Light` takes them.
@@ -31,6 +36,14 @@ LAMPS: dict[str, dict[str, Any]] = {
 }
 
 
+# What --relief renders: without shadows, as these scenes are about normals.
+GLOSSY = {name: LAMPS[name] for name in ("sun", "softbox", "globe")}
+# The share of the light that glossy things mirror, and the Blinn-Phong exponent of their highlights.
+GLOSS, SHININESS = 0.2, 32.0
+# How high the dents are, in metres.
+_DENTS = 0.012
+
+
 def main() -> None:
     """Renders every seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -38,11 +51,18 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=360)
     parser.add_argument("--samples", type=int, default=32, help="rays a pixel")
+    parser.add_argument("--relief", action="store_true", help="dented, glossy things")
     arguments, bpy = options(parser)
     for seed in arguments.seeds:
         scene = _new_scene(bpy, arguments)
         _things(bpy, random.Random(seed))
-        np.savez_compressed(arguments.out / f"scene_{seed}.npz", lamps=json.dumps(LAMPS), **_views(bpy, scene))
+        if arguments.relief:
+            looks = {"specular": GLOSS, "shininess": SHININESS}
+            np.savez_compressed(
+                arguments.out / f"relief_{seed}.npz", lamps=json.dumps(GLOSSY), looks=json.dumps(looks), **_relief_views(bpy, scene, seed)
+            )
+        else:
+            np.savez_compressed(arguments.out / f"scene_{seed}.npz", lamps=json.dumps(LAMPS), **_views(bpy, scene))
 
 
 def _new_scene(bpy: Any, arguments: argparse.Namespace) -> Any:
@@ -90,7 +110,6 @@ def _paint(bpy: Any, choose: random.Random) -> None:
 
 
 def _views(bpy: Any, scene: Any) -> dict[str, Any]:
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "blender"))
     from render_geometry import render_geometry
 
     geometry = render_geometry(scene)
@@ -103,6 +122,52 @@ def _views(bpy: Any, scene: Any) -> dict[str, Any]:
         bpy.data.objects.remove(lamp)
     views["even"] = _even(bpy, scene)
     return views
+
+
+def _relief_views(bpy: Any, scene: Any, seed: int) -> dict[str, Any]:
+    from render_geometry import render_geometry
+
+    geometry = render_geometry(scene)
+    views: dict[str, Any] = {"depth": geometry.depth, "normals": geometry.normals, "intrinsics": geometry.intrinsics}
+    _dent(bpy, random.Random(seed))
+    scene.render.use_persistent_data = True
+    for material in bpy.data.materials:
+        _gloss(material)
+    for name, values in GLOSSY.items():
+        lamp = _lamp(bpy, scene, values)
+        lamp.data.use_shadow = False
+        views[name] = _rendered(bpy, scene)
+        bpy.data.objects.remove(lamp)
+    world = bpy.data.worlds.new("Sky")
+    world.color = (1, 1, 1)
+    scene.world, scene.cycles.max_bounces, scene.cycles.use_denoising = world, 2, True
+    views["photo"] = _rendered(bpy, scene)
+    return views
+
+
+def _dent(bpy: Any, choose: random.Random) -> None:
+    """Dents every thing: knobs, stones or ripples, each a real shape, so that an even sky leaves crevices dark."""
+    for thing in [each for each in bpy.context.scene.objects if each.type == "MESH"]:
+        texture = bpy.data.textures.new("Dents", choose.choice(("VORONOI", "CLOUDS", "STUCCI")))
+        texture.noise_scale = choose.uniform(0.04, 0.1)
+        finer = thing.modifiers.new("Finer", "SUBSURF")
+        finer.subdivision_type = "SIMPLE"
+        finer.levels = finer.render_levels = 9 if len(thing.data.polygons) == 1 else 8 if len(thing.data.polygons) < 10 else 4
+        dents = thing.modifiers.new("Dents", "DISPLACE")
+        dents.texture, dents.texture_coords, dents.strength, dents.mid_level = texture, "GLOBAL", _DENTS, 0.5
+
+
+def _gloss(material: Any) -> None:
+    """A share of the light is mirrored, by a microfacet lobe as wide as Blinn-Phong's: alpha^2 = 2 / (exponent + 2)."""
+    nodes, links = material.node_tree.nodes, material.node_tree.links
+    mirror, mix = nodes.new("ShaderNodeBsdfAnisotropic"), nodes.new("ShaderNodeMixShader")
+    mirror.distribution = "BECKMANN"
+    mirror.inputs["Color"].default_value = (1, 1, 1, 1)
+    mirror.inputs["Roughness"].default_value = math.sqrt(math.sqrt(2 / (SHININESS + 2)))
+    mix.inputs["Fac"].default_value = GLOSS
+    links.new(next(node for node in nodes if node.type == "BSDF_DIFFUSE").outputs[0], mix.inputs[1])
+    links.new(mirror.outputs[0], mix.inputs[2])
+    links.new(mix.outputs[0], nodes["Material Output"].inputs["Surface"])
 
 
 def _lamp(bpy: Any, scene: Any, values: dict[str, Any]) -> Any:

@@ -41,6 +41,7 @@ SCENES: dict[str, tuple[int, str | None]] = {
     "Depth Anything 3 in Metres": (5, "opengl"),
     "ZoeDepth in Metres": (6, None),
     "ControlNet with Normals": (7, "controlnet-normalbae"),
+    "MoGe-3 in Metres": (8, "opengl"),
 }
 
 

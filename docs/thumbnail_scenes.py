@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "blender")]
 
 from blender_scene import empty_scene, options  # noqa: E402
 
-SEEDS = range(1, 8)
+SEEDS = range(1, 9)
 # Floor and wall, then things: one palette a scene, in turn.
 PALETTES = (
     ((0.55, 0.42, 0.3), (0.75, 0.72, 0.66), (0.7, 0.12, 0.08), (0.9, 0.6, 0.15), (0.12, 0.25, 0.35)),

@@ -586,6 +586,46 @@ GRAPHS = (
         columns=PAIR,
     ),
     Graph(
+        "MoGe-3 in Metres",
+        note(
+            """## MoGe-3: metres, normals and fine edges
+
+            **Model**: **moge-3-vitl** (1.48 GB, MIT), downloaded by the first run unless it is on your disk; ComfyUI's own
+            *moge_3_vitl_fp16.safetensors* is found too. Take it with a graphics card. On a CPU **moge-2-vits-normal** (141 MB, MIT)
+            is many times faster.
+
+            1. **Demo Image**: keep it, or choose any photo.
+            2. Press **Run**.
+            3. **Preview Geometry** shows depth, normals and the metres under the pointer; *3D* turns the scene.
+
+            **How fine?** *refine_steps*, below *Show advanced inputs* of **Estimate Geometry**: 3 is what its authors take, 1 does
+            the most for the time, 0 is MoGe-2's way.
+
+            **Metres as EXR** holds depth, normals, positions and the camera for Blender and Nuke. It needs the package OpenEXR and is
+            muted: select it and press Ctrl+M."""
+        ),
+        (
+            Node(1, "DepthNormal_DemoImage", size=(300, 330)),
+            Node(2, "DepthNormal_LoadModel", {"model": "moge-3-vitl"}, size=(260, 150)),
+            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}, size=(270, 340)),
+            Node(4, "DepthNormal_PreviewGeometry", links={"geometry": (3, "geometry"), "image": (1, "image")}, size=(300, 440)),
+            Node(5, "DepthNormal_RenderNormals", links={"geometry": (3, "geometry")}, size=(300, 160)),
+            Node(6, "PreviewImage", links={"images": (5, "IMAGE")}, title="Normal map", size=(300, 300)),
+            Node(
+                7,
+                "DepthNormal_SaveGeometry",
+                {"filename_prefix": "geometry/moge-3"},
+                {"geometry": (3, "geometry")},
+                title="Metres as EXR",
+                muted=True,
+                size=(300, 260),
+            ),
+        ),
+        columns=(("note", 1), (2,), (3,), (4, 5), (6, 7)),
+        note_size=(300, 430),
+        gap=60,
+    ),
+    Graph(
         "PBR Textures",
         note(
             """## Height, normals, occlusion and curvature of a wall

@@ -55,6 +55,7 @@ def image_payload(
     valid: Tensor | None = None,
     sky: Tensor | None = None,
     thickness: Tensor | None = None,
+    glossy: Tensor | None = None,
     text: str = "",
     **more: Any,
 ) -> Payload:
@@ -66,6 +67,7 @@ def image_payload(
         valid: (1, 1, H, W) bool, the valid pixels in the page; None = `Estimate.valid`.
         sky: (1, 1, H, W) bool of the image's size, True where the sky is; None = unknown.
         thickness: (1, 1, H, W), half the thickness of things as a share of their depth, up to `THICKEST`; None = 0.
+        glossy: (1, 1, h, w) of any size, the share of highlights in [0, 1]; None = unknown, and the page reads normals of length 1.
         text: A line to show below the image.
         more: Further JSON values for the node's own view.
 
@@ -81,7 +83,7 @@ def image_payload(
     payload["image"] = temporary_png(resize_map(shown, *size) if size != (height, width) else shown)
     if estimate is not None:
         small = preview_maps(estimate, *size)
-        maps, meaning = pack_maps(small, None if valid is None else nearest(valid, *size), sky, thickness)
+        maps, meaning = pack_maps(small, None if valid is None else nearest(valid, *size), sky, thickness, glossy)
         payload |= {"maps": temporary_png(maps), **meaning}
     return payload
 

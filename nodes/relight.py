@@ -287,7 +287,8 @@ def _surfaces(scene: LitScene) -> Payload:
     known = Estimate(depth, Quantity.METRIC_DEPTH, scene.normals, Axes.OPENGL, intrinsics=scene.intrinsics)
     thickness = half_thickness(1 / depth, scene.intrinsics.diagonal(dim1=1, dim2=2)[:, :2].mean(1).to(depth))
     lamps = [asdict(light) for light in scene.light[1:]]
-    return image_payload(scene.image, known, valid=scene.mask, sky=scene.sky > 0.5, thickness=thickness, lamps=lamps, unit="depth")
+    shown = {"valid": scene.mask, "sky": scene.sky > 0.5, "thickness": thickness, "glossy": scene.glossy}
+    return image_payload(scene.image, known, **shown, lamps=lamps, unit="depth")
 
 
 def _skies(mask: Tensor | None, images: Tensor, find: bool) -> Iterator[Tensor | bool]:

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from torch import Tensor
 
 from ..geometry.checks import check_choice
 from ..geometry.estimate import Estimate
+from ..geometry.kinds import Projection
 from ..geometry.views.stereo import (
+    EYE_DISTANCE,
+    EYE_SIZES,
     LAYOUTS,
     MAX_DIVERGENCE,
+    MAX_EYE_DISTANCE,
     ORIGINALS,
+    VR_LAYOUTS,
     StereoOptions,
     compose,
     compose_holes,
     disparity_range,
-    stereo_pair,
 )
+from ..geometry.views.vr import half_sphere_size, pair_for, photo_fov
 from ..utils import to_rgb
 from .batches import join_outputs, to_output, with_progress
 from .effect_inputs import check_depth_linked, check_numbers, depth_input, effect_geometry, images_with, number_widgets
 from .sockets import EFFECTS, Inputs
-from .widgets import PER_CLIP, PER_IMAGE, choice_widget, geometry_input, image_input
+from .widgets import PER_CLIP, PER_IMAGE, as_advanced, choice_widget, count_widget, geometry_input, image_input
 
 _NUMBERS = {
     "divergence": (
@@ -35,6 +41,17 @@ _NUMBERS = {
         "Depth that lies on the screen: 0 the farthest (everything comes out of the screen), 1 the nearest (everything lies behind it).",
     ),
 }
+_HEADSET_NUMBERS = {
+    "eye_distance": (
+        (EYE_DISTANCE, 0.0, MAX_EYE_DISTANCE, 1.0),
+        "Of vr180 and 360: distance of the eyes in millimetres. 63: the true size where depth is in metres; more looks deeper and smaller.",
+    ),
+    "fov": (
+        (0.0, 0.0, 170.0, 0.5),
+        "Of vr180: field of view of a photo's longer side in degrees. 0: the geometry's own, or 55. A larger one shows the photo larger.",
+    ),
+}
+_EYE_SIZE = "Of vr180 and 360: rows of each eye's image, an even number from 64. 0: as fine as the image, for photos at most 4096."
 
 
 class Stereo:
@@ -43,8 +60,9 @@ class Stereo:
     NODE_ID = "DepthNormal_Stereo"
     DISPLAY_NAME = "Stereo 3D"
     DESCRIPTION = (
-        "Makes an image or a video three-dimensional by its depth: side by side, top and bottom, cross-eyed, or an anaglyph for "
-        "red-cyan glasses. The background is continued behind near things. Takes any pack's depth map, or this pack's geometry."
+        "Makes an image or a video three-dimensional by its depth: side by side, top and bottom, cross-eyed, an anaglyph for "
+        "red-cyan glasses, or VR180 and 360° panoramas for headsets. The background is continued behind near things. Takes any pack's "
+        "depth map, or this pack's geometry."
     )
     CATEGORY, FUNCTION = EFFECTS, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", "MASK")
@@ -67,6 +85,8 @@ class Stereo:
         "anaglyph",
         "vr",
         "vr180",
+        "360 stereo",
+        "ods",
         "top bottom",
         "cross-eyed",
         "depth to stereo",
@@ -78,7 +98,8 @@ class Stereo:
         layout = (
             "Arrangement of the two eyes' images. sbs: side by side. tb: top and bottom. full: each eye's image at "
             "full size; half: both squeezed into the image's size. cross-eyed: left and right swapped, to be viewed "
-            "without glasses. anaglyph: for red-cyan glasses."
+            "without glasses. anaglyph: for red-cyan glasses. For headsets, vr180: half spheres of a photo or a panorama side by side; "
+            "360: a panorama for both eyes."
         )
         original = "Which eye gets the image unchanged. middle: neither; both are rendered, and each has half as much to fill in."
         normalisation = (
@@ -92,7 +113,12 @@ class Stereo:
                 "original": choice_widget(ORIGINALS, original),
                 "normalisation": choice_widget((PER_IMAGE, PER_CLIP), normalisation),
                 "depth": depth_input("Depth map of the image."),
-                "geometry": geometry_input("Depth of the image as numbers, e.g. from Depth & Normals. If linked, depth is ignored."),
+                "geometry": geometry_input(
+                    "Depth of the image as numbers, e.g. from Depth & Normals or, of a panorama, Estimate Panorama. If linked, depth is "
+                    "ignored."
+                ),
+                **{name: as_advanced(widget) for name, widget in number_widgets(_HEADSET_NUMBERS).items()},
+                "eye_size": count_widget(0, 0, EYE_SIZES[1], _EYE_SIZE, step=2, advanced=True),
             },
         }
 
@@ -106,18 +132,26 @@ class Stereo:
         normalisation: str = PER_IMAGE,
         depth: Tensor | None = None,
         geometry: Estimate | None = None,
+        eye_distance: float = EYE_DISTANCE,
+        fov: float = 0.0,
+        eye_size: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """Returns a stereo image for each image, and the mask of filled pixels."""
         check_choice("layout", layout, LAYOUTS)
         check_choice("normalisation", normalisation, (PER_IMAGE, PER_CLIP))
         check_numbers(_NUMBERS, {"divergence": divergence, "convergence": convergence})
-        options = StereoOptions(divergence, convergence, original)
+        check_numbers(_HEADSET_NUMBERS, {"eye_distance": eye_distance, "fov": fov})
+        options = StereoOptions(divergence, convergence, original, eye_distance, eye_size)
         images = to_rgb(image)
         check_depth_linked(geometry, depth)
         whole = effect_geometry(images, geometry, depth)
         ends = disparity_range(whole, per_clip=True) if normalisation == PER_CLIP else None
         counting = with_progress(images_with(images, whole), len(images))
-        pairs = (stereo_pair(image, estimate, options, ends) for image, estimate in counting)
+        if layout in VR_LAYOUTS and whole.projection is Projection.PERSPECTIVE:
+            # The frames of a batch have one size, and those of a clip one field of view.
+            options = replace(options, eye_size=eye_size or half_sphere_size(whole, max(images.shape[-2:]), fov))
+            fov = photo_fov(whole, fov) if normalisation == PER_CLIP else fov
+        pairs = (pair_for(image, estimate, layout, options, ends, fov) for image, estimate in counting)
         outputs = ((to_output(compose(pair, layout)), to_output(compose_holes(pair, layout))[..., 0]) for pair in pairs)
         stereo, holes = join_outputs(outputs, len(images))
         return stereo, holes

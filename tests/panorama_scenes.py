@@ -63,12 +63,13 @@ FARTHEST = 120.0
 """Metres from which a street's ground counts as sky, as it does for networks."""
 
 
-def traced(things: list[Thing], directions: Tensor) -> Traced:
-    """What the unit rays (1, 3, H, W) from the camera meet, in metres along them."""
+def traced(things: list[Thing], directions: Tensor, eyes: Tensor | None = None) -> Traced:
+    """What the unit rays (1, 3, H, W) from the camera, or from `eyes` of the same shape, meet, in metres along them."""
     rays = directions[0].movedim(0, -1).double().numpy()
+    start = np.zeros(3) if eyes is None else eyes[0].movedim(0, -1).double().numpy()
     distance, normals, which = np.full(rays.shape[:2], np.inf), np.zeros(rays.shape), np.zeros(rays.shape[:2])
     for index, thing in enumerate(things):
-        found, facing = thing(rays)
+        found, facing = thing(rays, start)
         nearer = found < distance
         distance = np.where(nearer, found, distance)
         normals = np.where(nearer[..., None], facing, normals)
@@ -77,7 +78,8 @@ def traced(things: list[Thing], directions: Tensor) -> Traced:
     seen = np.isfinite(distance)
     normals[~seen] = 0
     normals *= -np.sign((normals * rays).sum(-1, keepdims=True))
-    return Traced(_planar(_shaded(rays, np.where(seen, distance, 0), normals, which, seen)), _planar(distance[..., None]), _planar(normals))
+    points = start + rays * np.where(seen, distance, 0)[..., None]
+    return Traced(_planar(_shaded(rays, points, normals, which, seen)), _planar(distance[..., None]), _planar(normals))
 
 
 def panorama(things: list[Thing], width: int) -> Traced:
@@ -89,9 +91,8 @@ def _planar(values: np.ndarray) -> Tensor:
     return torch.from_numpy(values).movedim(-1, 0)[None].float()
 
 
-def _shaded(rays: np.ndarray, distance: np.ndarray, normals: np.ndarray, which: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def _shaded(rays: np.ndarray, points: np.ndarray, normals: np.ndarray, which: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Colours: tiles of half a metre, each thing in its own, under one lamp; a sky that is brighter below."""
-    points = rays * distance[..., None]
     tiles = np.floor(points / 0.5 + 1e-3).sum(-1) % 2
     light = 0.35 + 0.65 * np.clip(normals @ (np.array([0.35, -0.8, -0.5]) / 1.006), 0, 1)
     hue = np.stack([0.55 + 0.4 * np.sin(which * turn + phase) for turn, phase in ((1.7, 0.3), (2.3, 1.9), (3.1, 4.0))], -1)

@@ -21,16 +21,17 @@ _SUN = np.array([0.4, -0.8, -0.45]) / np.linalg.norm([0.4, -0.8, -0.45])
 
 Hit = tuple[np.ndarray, np.ndarray]
 """Depth (H, W), infinite where nothing is met, and normals (H, W, 3), towards the viewer; OpenCV's axes, as all that follows."""
-Thing = Callable[[np.ndarray], Hit]
+Thing = Callable[..., Hit]
+"""Called with the rays, and with the places that they start from where that is not 0."""
 
 
 def plane(point: tuple[float, float, float], normal: tuple[float, float, float]) -> Thing:
     """An endless one."""
     at, up = np.array(point), np.array(normal) / np.linalg.norm(normal)
 
-    def hit(rays: np.ndarray) -> Hit:
+    def hit(rays: np.ndarray, eyes: np.ndarray | float = 0.0) -> Hit:
         with np.errstate(divide="ignore"):
-            depth = (at @ up) / (rays @ up)
+            depth = ((at - eyes) @ up) / (rays @ up)
         return np.where(depth > 0, depth, np.inf), np.broadcast_to(up, rays.shape)
 
     return hit
@@ -40,13 +41,14 @@ def ball(centre: tuple[float, float, float], radius: float) -> Thing:
     """A sphere."""
     at = np.array(centre)
 
-    def hit(rays: np.ndarray) -> Hit:
-        a, b, c = (rays * rays).sum(-1), rays @ at, at @ at - radius**2
+    def hit(rays: np.ndarray, eyes: np.ndarray | float = 0.0) -> Hit:
+        to = at - eyes
+        a, b, c = (rays * rays).sum(-1), (rays * to).sum(-1), (to * to).sum(-1) - radius**2
         inside = b * b - a * c
         depth = (b - np.sqrt(np.maximum(inside, 0))) / a
         depth = np.where((inside > 0) & (depth > 0), depth, np.inf)
         with np.errstate(invalid="ignore"):
-            normals = np.where(np.isfinite(depth)[..., None], (rays * depth[..., None] - at) / radius, 0.0)
+            normals = np.where(np.isfinite(depth)[..., None], (rays * depth[..., None] - to) / radius, 0.0)
         return depth, normals
 
     return hit
@@ -57,8 +59,8 @@ def box(centre: tuple[float, float, float], sides: tuple[float, float, float], t
     angle, at = np.deg2rad(turned), np.array(centre)
     turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
 
-    def hit(rays: np.ndarray) -> Hit:
-        own, eye, half = rays @ turn, -at @ turn, np.array(sides) / 2
+    def hit(rays: np.ndarray, eyes: np.ndarray | float = 0.0) -> Hit:
+        own, eye, half = rays @ turn, (eyes - at) @ turn, np.array(sides) / 2
         with np.errstate(divide="ignore", invalid="ignore"):
             first, second = (-half - eye) / own, (half - eye) / own
         near, far = np.minimum(first, second), np.maximum(first, second)

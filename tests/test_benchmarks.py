@@ -332,10 +332,15 @@ def test_light_is_judged_by_a_scene(tmp_path):
     towards = np.tile(np.float32((0, 0, 1)), (24, 32, 1))
     lamps = {"sun": {"position": (0, 0, 1), "is_point": False, "size": 0.0}}
     maps = {"even": flat, "sun": flat, "sun_bare": flat, "normals": towards, "depth": np.full((24, 32), 2, np.float32)}
-    np.savez(tmp_path / "scene_1.npz", lamps=json.dumps(lamps), intrinsics=np.float32([[30, 0, 15.5], [0, 30, 11.5], [0, 0, 1]]), **maps)
+    camera = np.float32([[30, 0, 15.5], [0, 30, 11.5], [0, 0, 1]])
+    np.savez(tmp_path / "scene_1.npz", lamps=json.dumps(lamps), intrinsics=camera, **maps)
+    looks = json.dumps({"specular": 0.0, "shininess": 32.0})
+    shown = {"photo": flat, "sun": flat, "normals": towards, "depth": maps["depth"]}
+    np.savez(tmp_path / "relief_1.npz", lamps=json.dumps(lamps), looks=looks, intrinsics=camera, **shown)
     run = subprocess.run([sys.executable, BENCHMARKS / "relight.py", tmp_path], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert re.search(r"^scene_1 sun +0\.00 +0\.00", run.stdout, re.MULTILINE)
+    assert re.search(r"^relief_1 sun +0\.00 +\d+\.\d\d$", run.stdout, re.MULTILINE)
 
 
 @pytest.mark.slow("starts another process")

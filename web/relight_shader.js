@@ -82,6 +82,10 @@ float covered(vec4 place, float diameter, ivec2 small, vec2 start, float inverse
   path *= kept;
   float climb = (1.0 / end.z - inverse) * kept, darkest = 0.0;
   int steps = int(clamp(ceil(max(abs(path.x), abs(path.y)) / float(3 * coarse)), 1.0, 64.0));
+  // Rays of a square differ in length by up to four steps: shadows end in lines, not in combs.
+  float stagger = 1.0 - ORDER[(small.y & 3) * 4 + (small.x & 3)] / (4.0 * float(max(steps, 8)));
+  path *= stagger;
+  climb *= stagger;
   float before = 0.0;
   for (int step = 1; step <= steps; step++) {
     float share = float(step) / float(steps);
@@ -92,7 +96,7 @@ float covered(vec4 place, float diameter, ivec2 small, vec2 start, float inverse
     before = share;
     if (behind <= 0.0 || behind >= 0.3 + 2.0 * leap) continue;
     float thickness = 0.6071 * texelFetch(flags, clamp(ivec2(pixel), ivec2(0), size - 1), 0).g, halved = thickness + leap;
-    float inner = (halved - abs(behind - halved)) / min(0.01 + 0.04 * share * kept, halved);
+    float inner = (halved - abs(behind - halved)) / min(0.01 + 0.04 * share * kept, 0.25 * halved);
     vec2 middle = abs((2.0 * pixel + 1.0) / extent - 1.0);
     darkest = max(darkest, clamp((1.0 - max(middle.x, middle.y)) / 0.1, 0.0, 1.0) * clamp(inner, 0.0, 1.0));
     if (darkest >= 1.0) break;
@@ -185,9 +189,11 @@ void main() {
   vec3 shown = texelFetch(image, pixel, 0).rgb;
   int bits = int(texelFetch(flags, pixel, 0).r * 255.0 + 0.5);
   float inverse = inverseAt(pixel);
-  vec3 point = pointAt(vec2(pixel), inverse), normal = normalize(texelFetch(normals, pixel, 0).rgb * 2.0 - 1.0);
+  vec3 point = pointAt(vec2(pixel), inverse), normal = texelFetch(normals, pixel, 0).rgb * 2.0 - 1.0;
+  // Where highlights are not to be trusted, normals are shorter, down to a half; the sky has none.
+  float gloss = (bits & 2) == 0 ? specular * clamp(2.0 * length(normal) - 1.0, 0.0, 1.0) : 0.0;
+  normal = normalize(normal);
   vec3 base = linear(shown), diffuse = ambient * mix(below, above, (1.0 + normal.y) / 2.0), mirrored = vec3(0.0);
-  float factor = specular * (shininess + 2.0) * (shininess + 4.0) / (8.0 * (exp2(-shininess / 2.0) + shininess));
   vec4 hidden = (bits & 2) == 0 ? hiddenAt(pixel, inverse) : vec4(0.0);
   for (int i = 0; i < lamps; i++) {
     vec3 way = place[i].w == 0.0 ? place[i].xyz : place[i].xyz - point;
@@ -195,8 +201,12 @@ void main() {
     way *= inversesqrt(squared);
     float strength = place[i].w == 0.0 ? 1.0 : 1.0 / (squared + radius * radius);
     vec3 received = max(dot(normal, way), 0.0) * strength * (1.0 - darkness[i] * hidden[i]) * colour[i];
-    diffuse += (1.0 - specular) * received;
-    if (specular > 0.0) mirrored += factor * pow(max(dot(normal, normalize(way - normalize(point))), 0.0), shininess) * received;
+    diffuse += (1.0 - gloss) * received;
+    if (gloss > 0.0) {
+      float lobe = 1.0 / (1.0 / shininess + diameter[i] * diameter[i] / 64.0 / (place[i].w == 0.0 ? 1.0 : squared));
+      float factor = (lobe + 2.0) * (lobe + 4.0) / (8.0 * (exp2(-lobe / 2.0) + lobe));
+      mirrored += gloss * factor * pow(max(dot(normal, normalize(way - normalize(point))), 0.0), lobe) * received;
+    }
   }
   vec3 lit = exp2(exposure) * (base * diffuse + mirrored);
   if (rolled) lit = rolledOff(lit, base);

@@ -246,8 +246,12 @@ def shared_names(planned: Iterable[Outputs]) -> dict[Outputs, str]:
 
 def _same_files(first: Outputs, second: Outputs) -> str:
     names = {folded(name) for name in second.names()}
-    path = next(path for path in first.paths() if folded(path.name) in names)
-    return f"{first.image} and {second.image} would write the same files ({path}); run them apart, each with its own --out"
+    return same_files(first.image, second.image, next(path for path in first.paths() if folded(path.name) in names))
+
+
+def same_files(first: Path, second: Path, path: Path) -> str:
+    """The reason why the second of two inputs is refused whose results would be the same file, in words."""
+    return f"{first} and {second} would write the same files ({path}); run them apart, each with its own --out"
 
 
 @functools.lru_cache(maxsize=64)

@@ -36,7 +36,8 @@ from ...geometry.files import (
 from ...geometry.images.display_defaults import default_depth_image
 from ...geometry.surfaces.derive import with_normals
 from ...geometry.surfaces.mesh import MeshOptions
-from ...geometry.views.stereo import StereoOptions, StereoPair, compose, compose_holes, stereo_pair
+from ...geometry.views.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS, StereoOptions, StereoPair, compose, compose_holes
+from ...geometry.views.vr import pair_for
 from ...model_loader import Model, load_model
 from ...model_loader.inference.panorama import check_panorama_model
 from ...utils import to_planar
@@ -109,6 +110,7 @@ class Options:
                 del asked[name]
         if self.refine_steps is None:
             del asked["refine_steps"]
+        asked["stereo"] = self.stereo.as_record()
         if self.size:
             asked["size"] = find_spec(self.model).used_size(self.size)
         if asked["runtime"] == TORCH:
@@ -201,8 +203,17 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
         if name in STEREO_CHOICES:
             if spec.quantity is None:
                 raise ValueError(f"{spec.id} gives {spec.gives}; images for both eyes ({name}) need depth: choose another model")
+            if not options.panorama:
+                _check_half_sphere(name.removesuffix(HOLES), spec, options.fov)
         elif name not in ("depth", "normals"):
             _check_format(name, spec, options)
+
+
+def _check_half_sphere(layout: str, spec: ModelSpec, fov: float) -> None:
+    if layout in AROUND_LAYOUTS:
+        raise ValueError(f"{layout} is made of 360° panoramas: add --panorama if the images are such (in ComfyUI: Estimate Panorama)")
+    if layout == "vr180" and not fov and not spec.knows_camera:
+        logger.info("%s does not know the field of view, and vr180 needs it: %g degrees are assumed", spec.id, DEFAULT_FOV)
 
 
 def _check_format(name: str, spec: ModelSpec, options: Options) -> None:
@@ -304,7 +315,7 @@ def write(
     """
     mesh = MeshOptions(near_far_ratio=options.near_far_ratio)
     save = SaveOptions(options.half, image, ply_up=options.ply_up, mesh=mesh)
-    pair = _pair(found, image, options.stereo) if set(outputs.writes) & set(STEREO_CHOICES) else None
+    pairs = _Pairs(found, image, options)
     with staged(outputs, settings or options.settings(outputs.writes), source_mark, stages) as stage:
         written = []
         for kind in outputs.writes:
@@ -319,20 +330,33 @@ def write(
                     written.append(path)
             elif kind == COMPOSITING:
                 written += save_estimate(path, found, replace(save, compositing=True))
-            elif pair is not None and kind in STEREO_CHOICES:
-                _write_stereo(path, pair, kind)
+            elif kind in STEREO_CHOICES:
+                _write_stereo(path, pairs.of(kind.removesuffix(HOLES)), kind)
                 written.append(path)
             else:
                 written += save_estimate(path, found, save)
     return [outputs.folder / path.name for path in written]
 
 
-def _pair(found: Estimate, image: Tensor | None, options: StereoOptions) -> StereoPair:
-    """The stereo pair, rendered on the estimate's device."""
-    if found.depth is None or image is None:
-        raise ValueError("images for both eyes are made of an image and its depth")
-    with _one_pair:
-        return stereo_pair(image.to(found.depth.device), found, options)
+class _Pairs:
+    """The stereo pairs of one image, rendered on the estimate's device. Layouts of one kind share one."""
+
+    def __init__(self, found: Estimate, image: Tensor | None, options: Options) -> None:
+        self._found, self._image, self._options = found, image, options
+        self._kinds: tuple[str, ...] = ()
+        self._pair: StereoPair | None = None
+
+    def of(self, layout: str) -> StereoPair:
+        """The pair of a layout."""
+        if self._pair is None or layout not in self._kinds:
+            if self._found.depth is None or self._image is None:
+                raise ValueError("images for both eyes are made of an image and its depth")
+            self._pair = None  # two would take twice the memory
+            self._kinds = next((kind for kind in (FLAT_LAYOUTS, AROUND_LAYOUTS) if layout in kind), (layout,))
+            image = self._image.to(self._found.depth.device)
+            with _one_pair:
+                self._pair = pair_for(image, self._found, layout, self._options.stereo, fov=self._options.fov)
+        return self._pair
 
 
 def _write_stereo(path: Path, pair: StereoPair, kind: str) -> None:

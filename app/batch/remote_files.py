@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from .sources import EXTENSIONS, Search, Source, is_image_name
+from .sources import EXTENSIONS, IMAGE_FILES, Search, Source
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
@@ -147,7 +147,7 @@ class _Search(Search):
         """Finds what a line of a list names. The store is not asked about an image: for a million that takes hours."""
         if not is_url(line):
             super().add_line(line, where)
-        elif is_image_name((url := Url(line)).name):
+        elif IMAGE_FILES.has((url := Url(line)).name):
             self._take([Source(cast("Path", url), Path(url.name))])
         else:
             self.add(line)

@@ -78,11 +78,8 @@ class Report:
         self._bar.close()
         left = self._log.settle()
         if self._total > 1:
-            seconds = time.monotonic() - self._started
-            skipped = f"{len(self._plan.done)} skipped (done before), " if self._plan.done else ""
-            rate = f" ({self.done / seconds:.3g} images/s)" if self.done else ""
             where = f"; why is in {self._log.path}" if left and self.failed else ""
-            echo_error(f"{self.done} done, {skipped}{self.failed} failed of {self._total} images in {seconds:.1f} s{rate}{where}")
+            echo_error(summary(self.done, len(self._plan.done), self.failed, self._total, "images", self._started) + where)
         elif self._plan.done:
             echo_error(f"{self._plan.done[0].image}: its results are there already, made by the same command")
         if not self.failed:
@@ -98,3 +95,11 @@ class Report:
     def left(self) -> int:
         """The number of images that were not begun."""
         return self._total - self.done - self.failed - len(self._plan.done)
+
+
+def summary(done: int, skipped: int, failed: int, total: int, plural: str, started: float) -> str:
+    """The line at the end of a run over several files, `plural` in words, that began at `started` of `time.monotonic`."""
+    seconds = time.monotonic() - started
+    before = f"{skipped} skipped (done before), " if skipped else ""
+    rate = f" ({done / seconds:.3g} {plural}/s)" if done else ""
+    return f"{done} done, {before}{failed} failed of {total} {plural} in {seconds:.1f} s{rate}"

@@ -1,4 +1,4 @@
-"""Resolves what the user names to images: files, folders, patterns and lists. Nothing large is imported, no image is opened.
+"""Resolves what the user names to images or videos: files, folders, patterns and lists. Nothing large is imported, no file is opened.
 
 An image is named in one of these ways:
 
@@ -46,8 +46,29 @@ Identity = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
+class Kind:
+    """What is looked for in folders.
+
+    Attributes:
+        plural: Its name in messages.
+        extensions: By which it is known, in lower case.
+    """
+
+    plural: str
+    extensions: frozenset[str]
+
+    def has(self, name: str) -> bool:
+        """True if a file of this name in a folder is taken: by its extension, unless it is hidden."""
+        return not name.startswith(".") and os.path.splitext(name)[1].lower() in self.extensions  # noqa: PTH122 - a Path costs ten times as much
+
+
+IMAGE_FILES = Kind("images", EXTENSIONS)
+VIDEO_FILES = Kind("videos", VIDEOS)
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
-    """An image that is meant.
+    """An image or a video that is meant.
 
     Attributes:
         path: The file.
@@ -81,24 +102,24 @@ def find_images(
 
 
 class Search:
-    """A search for images, and its results so far.
+    """A search for images, or for videos, and its results so far.
 
     Attributes:
-        found: The images.
+        found: What was found.
         problems: The reasons why the rest is left out.
     """
 
-    def __init__(self, recursive: bool, out: str | os.PathLike[str] | None) -> None:
+    def __init__(self, recursive: bool, out: str | os.PathLike[str] | None, kind: Kind = IMAGE_FILES) -> None:
         self.found: list[Source] = []
         self.problems: list[str] = []
-        self._recursive = recursive
+        self._recursive, self._kind = recursive, kind
         self._out = file_identity(out) if out is not None else None
         self._folders: set[Identity] = set()
         self._named: set[tuple[Identity | None, str]] = set()
         self._parents: dict[str, Identity | None] = {}
 
     def add(self, source: str | os.PathLike[str]) -> None:
-        """Finds the images of one source."""
+        """Finds what one source names."""
         if not isinstance(source, str):
             return self._add_path(Path(source))
         if not source:  # Path("") is the working directory
@@ -134,7 +155,7 @@ class Search:
         self._add_path(Path(line), True, where)
 
     def _add_path(self, path: Path, tree: bool = False, where: str = "") -> None:
-        """Finds a file or the images of a folder; with `tree` they keep the folders of their path, where it is relative."""
+        """Finds a file or what is in a folder; with `tree` they keep the folders of their path, where it is relative."""
         try:
             mode = path.stat().st_mode
         except FileNotFoundError:
@@ -156,20 +177,20 @@ class Search:
         if parent not in self._parents:
             self._parents[parent] = file_identity(parent)
         folder = self._parents[parent]
-        if (folder, path.name) in self._named or (folder in self._folders and is_image_name(path.name)):
+        if (folder, path.name) in self._named or (folder in self._folders and self._kind.has(path.name)):
             return
         self._named.add((folder, path.name))
         self.found.append(Source(path, relative))
 
     def _add_folder(self, folder: Path, relative: Path) -> None:
-        """The images in a folder that was named, and one line about what is passed over in it."""
+        """The files in a folder that was named, and one line about what is passed over in it."""
         identity = file_identity(folder)
         if identity in self._folders:
             return
         if identity is not None and identity == self._out:
             self.problems.append(
-                f"{folder} is where the results go (--out), and the next run would take them for images; choose another --out, "
-                f"such as {folder / 'maps'}"
+                f"{folder} is where the results go (--out), and the next run would take them for {self._kind.plural}; "
+                f"choose another --out, such as {folder / 'maps'}"
             )
             return
         problems, other = len(self.problems), _Others()
@@ -181,35 +202,35 @@ class Search:
                 waiting.extend((here / name, below / name) for name in reversed(inside))
             else:
                 other.folders += len(inside)
-        if not other.images and len(self.problems) == problems:
-            but = f" but {other.in_words()}" if other else ""
-            self.problems.append(f"{folder}: no images in it{but}; images end with {', '.join(sorted(EXTENSIONS))}")
+        if not other.found and len(self.problems) == problems:
+            but, plural = f" but {other.in_words()}" if other else "", self._kind.plural
+            self.problems.append(f"{folder}: no {plural} in it{but}; {plural} end with {', '.join(sorted(self._kind.extensions))}")
         elif other:
             logger.info("%s: passed over %s", folder, other.in_words())
 
     def _scan(self, folder: Path, relative: Path, other: _Others) -> list[str]:
-        """Takes the images of one folder, in order of their names, and returns the folders in it."""
+        """Takes the files of one folder, in order of their names, and returns the folders in it."""
         identity = file_identity(folder)
         if identity is not None and identity == self._out:
             return []
         if identity in self._folders:
-            other.images += 1  # those that were found there before
+            other.found += 1  # those that were found there before
             return []
         try:
             with os.scandir(folder) as entries:
-                images, folders = self._sorted_out(entries, other)
+                names, folders = self._sorted_out(entries, other)
         except OSError as error:
             self.problems.append(f"{folder}: the folder cannot be read: {error.strerror or error}")
             return []
-        other.images += len(images)
+        other.found += len(names)
         if identity is not None:
             self._folders.add(identity)
-        self.found += (Source(folder / name, relative / name) for name in images if (identity, name) not in self._named)
+        self.found += (Source(folder / name, relative / name) for name in names if (identity, name) not in self._named)
         return folders
 
     def _sorted_out(self, entries: Iterator[os.DirEntry[str]], other: _Others) -> tuple[list[str], list[str]]:
-        """Names of images and of folders, sorted; the rest is counted."""
-        images, folders = [], []
+        """Names of what is looked for and of folders, sorted; the rest is counted."""
+        names, folders = [], []
         for entry in entries:
             try:
                 is_folder, is_file = entry.is_dir(), entry.is_file()
@@ -218,20 +239,20 @@ class Search:
             if is_folder:
                 if not entry.name.startswith(".") and entry.name.casefold() not in _JUNK_FOLDERS:
                     folders.append(entry.name)
-            elif is_file and is_image_name(entry.name):
-                images.append(entry.name)
-            elif entry.is_symlink() and is_image_name(entry.name) and not is_file:
+            elif is_file and self._kind.has(entry.name):
+                names.append(entry.name)
+            elif entry.is_symlink() and self._kind.has(entry.name) and not is_file:
                 self.problems.append(f"{entry.path}: the link leads nowhere")
             else:  # pipes and sockets too
                 other.extensions[_extension(entry.name)] += 1
-        return sorted(images), sorted(folders)
+        return sorted(names), sorted(folders)
 
 
 class _Others:
     """The files and folders that are passed over in a folder that was named."""
 
     def __init__(self) -> None:
-        self.images = 0
+        self.found = 0
         self.extensions: Counter[str] = Counter()
         self.folders = 0
 
@@ -248,11 +269,6 @@ class _Others:
         if self.folders:
             parts.append(f"{self.folders} folder{'s' * (self.folders > 1)} (--recursive looks into them)")
         return " and ".join(parts)
-
-
-def is_image_name(name: str) -> bool:
-    """True if a file of this name in a folder is taken for an image: by its extension, unless it is hidden."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 - a Path costs ten times as much
 
 
 def _extension(name: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
-from ..output_choices import CODING_CHOICES, NUMBER_CHOICES, ORIGINAL_CHOICES, SHARD_BYTES, SHARD_CHOICES
+from ..output_choices import CODING_CHOICES, NUMBER_CHOICES, ORIGINAL_CHOICES, SHARD_BYTES, SHARD_CHOICES, VR_LAYOUT_CHOICES
 
 if TYPE_CHECKING:
     from ..batch.per_image import Options
@@ -264,6 +264,15 @@ def add_depth_of_stereo(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--convergence", type=real, default=0.5, metavar="SHARE", help=convergence)
     original = "which eye sees the image unchanged; middle: neither, both are made (default: %(default)s)"
     parser.add_argument("--original", default=ORIGINAL_CHOICES[0], choices=ORIGINAL_CHOICES, help=original)
+    add_eyes(parser)
+
+
+def add_eyes(parser: argparse._ActionsContainer) -> None:
+    """Adds what headsets' layouts ask: how far the eyes are from each other, and how fine their images are."""
+    distance = f"of {', '.join(VR_LAYOUT_CHOICES)}: distance of the eyes in millimetres, 0 to 1000 (default: 63)"
+    parser.add_argument("--eye-distance", type=real, default=63.0, metavar="MM", help=distance)
+    size = "of the same: rows of each eye's image, even, 64 to 8192 (default: as fine as the image, 4096 at most; of videos 2048)"
+    parser.add_argument("--eye-size", type=whole_pixels, default=0, metavar="PIXELS", help=size)
 
 
 def whole_pixels(text: str) -> int:

@@ -21,7 +21,18 @@ from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, program, quoted, stdout_for_results, stoppable
 from ..console.viewer import show
 from ..outcomes import DONE, INTERRUPTED, NOTHING_DONE, TERMINATED
-from ..output_choices import COMPOSITING, DEFAULT_WRITES, HOLES, LAYOUT_CHOICES, SHARD_CHOICES, STEREO_CHOICES, UP_CHOICES, WRITE_CHOICES
+from ..output_choices import (
+    COMPOSITING,
+    DEFAULT_WRITES,
+    FLAT_LAYOUT_CHOICES,
+    HOLES,
+    LAYOUT_CHOICES,
+    SHARD_CHOICES,
+    STEREO_CHOICES,
+    UP_CHOICES,
+    VR_LAYOUT_CHOICES,
+    WRITE_CHOICES,
+)
 from .arguments import (
     UP,
     add_coding,
@@ -58,7 +69,8 @@ COMMON = (
 )
 """The options that `--help` of `estimate` shows."""
 
-_OF_STEREO = ("--divergence", "--convergence", "--original")
+_OF_SCREENS = ("--divergence", "--convergence", "--original")
+_OF_HEADSETS = ("--eye-distance", "--eye-size")
 _OF_SHARDS = ("--numbers", "--shard-size")
 _OF_PHOTOS = ("--fov", "--tiles", "--refine", "--near-far-ratio")
 _OF_DEPTH_ALONE = {"depth", "stl", *STEREO_CHOICES}
@@ -76,10 +88,7 @@ def add_estimate(parser: Parser) -> None:
     parser.add_argument("--half", action="store_true", help=half)
     fov = "field of view of the images' longer side, where the camera is known (makes Depth Anything 3's and Metric3D's metres right)"
     parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
-    panorama = "images are 360° panorama photos (equirectangular, twice as wide as high); depth is the distance in each direction"
-    parser.add_argument("--panorama", action="store_true", help=panorama)
-    any_aspect = "with --panorama: take images of any sides for the whole sphere as they are"
-    parser.add_argument("--any-aspect", action="store_true", help=any_aspect)
+    add_panorama(parser)
     ratio = (
         "how many times farther the far end of the scene is than the near end, above 1, for normals of depth that is not metric "
         "(default: 3, or 30 where the model itself marks the sky; 30 suits landscapes)"
@@ -90,6 +99,14 @@ def add_estimate(parser: Parser) -> None:
     add_ray(parser)
     parser.common = frozenset(COMMON)
     parser.set_defaults(run=lambda arguments: run_images(arguments, _writes(arguments)))
+
+
+def add_panorama(parser: argparse.ArgumentParser) -> None:
+    """Adds what every command that takes panoramas asks."""
+    panorama = "images are 360° panorama photos (equirectangular, twice as wide as high); depth is the distance in each direction"
+    parser.add_argument("--panorama", action="store_true", help=panorama)
+    any_aspect = "with --panorama: take images of any sides for the whole sphere as they are"
+    parser.add_argument("--any-aspect", action="store_true", help=any_aspect)
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:
@@ -198,7 +215,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         network_options(arguments),
         near_far_ratio=arguments.near_far_ratio,
         ply_up=arguments.up or UP_CHOICES[0],
-        stereo=StereoOptions(arguments.divergence, arguments.convergence, arguments.original),
+        stereo=StereoOptions(arguments.divergence, arguments.convergence, arguments.original, arguments.eye_distance, arguments.eye_size),
         coding=arguments.coding,
         normal_bits=arguments.normal_bits,
         half=arguments.half,
@@ -215,7 +232,8 @@ def _writes(arguments: argparse.Namespace) -> tuple[str, ...]:
 def _refuse_useless(arguments: argparse.Namespace, writes: tuple[str, ...]) -> None:
     """Refuses options that say nothing of what is written, or of who does the work."""
     if arguments.panorama:
-        refuse_options(arguments, _OF_PHOTOS, "is for photos, and --panorama is set; leave one of them out")
+        options = [option for option in _OF_PHOTOS if option in arguments.parser.options]
+        refuse_options(arguments, options, "is for photos, and --panorama is set; leave one of them out")
     elif "--any-aspect" in arguments.parser.options:
         refuse_options(arguments, ("--any-aspect",), "is for panoramas; add --panorama, or leave it out")
     if "--up" in arguments.parser.options and "ply" not in writes:
@@ -228,13 +246,25 @@ def _refuse_useless(arguments: argparse.Namespace, writes: tuple[str, ...]) -> N
     if "--near-far-ratio" in arguments.parser.options and set(writes) <= _OF_DEPTH_ALONE:
         why = f"is for normals and meshes, and {','.join(writes)} is neither: write normals too, or leave it out"
         refuse_options(arguments, ("--near-far-ratio",), why)
+    if set(writes) <= _OF_DEPTH_ALONE and not {"vr180", f"vr180{HOLES}"} & set(writes):
         _refuse_useless_fov(arguments)
-    if not set(writes) & set(STEREO_CHOICES):
-        refuse_options(arguments, _OF_STEREO, f"is for images for both eyes, and none are asked for: add --also {LAYOUT_CHOICES[0]}")
+    _refuse_useless_stereo(arguments, {each.removesuffix(HOLES) for each in writes} & set(LAYOUT_CHOICES))
     if "--numbers" in arguments.parser.options and not set(writes) & set(SHARD_CHOICES):
         refuse_options(arguments, _OF_SHARDS, f"is for shards, and none are asked for: add --write {' or '.join(SHARD_CHOICES)}")
     if "--engine" in arguments.parser.options and arguments.engine != "ray":
         refuse_options(arguments, RAY_OPTIONS, "is for a Ray cluster: add --engine ray, or leave it out")
+
+
+def _refuse_useless_stereo(arguments: argparse.Namespace, layouts: set[str]) -> None:
+    if not layouts:
+        why = f"is for images for both eyes, and none are asked for: add --also {LAYOUT_CHOICES[0]}"
+        refuse_options(arguments, (*_OF_SCREENS, *_OF_HEADSETS), why)
+    elif not layouts & set(FLAT_LAYOUT_CHOICES):
+        why = f"is for screens, and {', '.join(sorted(layouts))} is for headsets, where --eye-distance says how deep the scene is"
+        refuse_options(arguments, _OF_SCREENS, why)
+    elif not layouts & set(VR_LAYOUT_CHOICES):
+        why = f"is for headsets, and {', '.join(sorted(layouts))} is not: add the layout vr180, or leave it out"
+        refuse_options(arguments, _OF_HEADSETS, why)
 
 
 def _refuse_useless_fov(arguments: argparse.Namespace) -> None:

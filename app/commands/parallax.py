@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from .scene import add_scene, check_model, read_scene
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ...geometry.estimate import Estimate
 
 MOVE_CHOICES = ("orbit", "swing", "dolly")
 """Those of `geometry.views.parallax.MOVES`, which imports torch; a test compares them."""
@@ -78,20 +81,44 @@ def _checked(arguments: argparse.Namespace) -> int:
 
 
 def _parallax(arguments: argparse.Namespace) -> int:
-    from ...geometry.views.parallax import camera_path, parallax_of_estimate
-    from ...media.write import VideoWriter
+    from ...geometry.views.parallax import camera_path
 
     settle_result(arguments)
     path = camera_path(arguments.move, _checked(arguments), arguments.amount)
     scene = read_scene(arguments)
     rate = Fraction(arguments.rate).limit_denominator(1001)
-    image = _shrunk(scene.image, arguments.longer_side)
-    views = parallax_of_estimate(image, scene.known, path, arguments.focus)
-    with result_path(arguments) as file, VideoWriter(file, "h264", rate, 1 / rate) as video:
-        for number, view in enumerate(views):
-            video.write(view[0], number / rate, 1 / rate)
+    with result_path(arguments) as file:
+        for _ in write_parallax(file, scene.image, scene.known, path, rate, arguments.focus, arguments.longer_side):
+            pass
     say_result(arguments, f"{len(path)} frames")
     return DONE
+
+
+def write_parallax(
+    file: Path, image: Tensor, known: Estimate, path: Tensor, rate: Fraction, focus: float, longer_side: int
+) -> Iterator[int]:
+    """Writes a camera move as a video, frame by frame, while it is iterated.
+
+    Args:
+        file: The video.
+        image: (1, 3, H, W) in [0, 1].
+        known: With depth.
+        path: (F, 3), as `geometry.views.parallax.camera_path` gives it.
+        rate: Frames a second.
+        focus: As `geometry.views.parallax.parallax_of_estimate`.
+        longer_side: Of the video in pixels, if the image is larger; 0 = as large as the image.
+
+    Yields:
+        How many frames are written, from 1 on.
+    """
+    from ...geometry.views.parallax import parallax_of_estimate
+    from ...media.write import VideoWriter
+
+    views = parallax_of_estimate(_shrunk(image, longer_side), known, path, focus)
+    with VideoWriter(file, "h264", rate, 1 / rate) as video:
+        for number, view in enumerate(views):
+            video.write(view[0], number / rate, 1 / rate)
+            yield number + 1
 
 
 def _shrunk(image: Tensor, longer_side: int) -> Tensor:

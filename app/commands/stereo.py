@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 
 from ..console.parser import Parser
-from ..output_choices import CODING_CHOICES, HOLES, LAYOUT_CHOICES
-from .arguments import add_depth_of_stereo, several_of
-from .estimate import add_images, run_images
+from ..output_choices import AROUND_LAYOUT_CHOICES, CODING_CHOICES, HOLES, LAYOUT_CHOICES
+from .arguments import add_depth_of_stereo, degrees, several_of
+from .estimate import add_images, add_panorama, run_images
 
 COMMON = (
-    *("--out", "--open", "--layout", "--divergence", "--convergence"),
+    *("--out", "--open", "--layout", "--divergence", "--convergence", "--eye-distance", "--panorama"),
     *("--model", "--size", "--tiles", "--refine", "--recursive", "--resume", "--overwrite"),
 )
 """The options that `--help` shows."""
@@ -20,28 +20,29 @@ def add_stereo(parser: Parser) -> None:
     """Adds the options of `stereo`."""
     add_images(parser)
     layout = (
-        f"one or more of {', '.join(LAYOUT_CHOICES)}, with commas (default: {LAYOUT_CHOICES[0]}); sbs: side by side, tb: top and bottom, "
-        "anaglyph: for red-cyan glasses; may be given again"
+        f"one or more of {', '.join(LAYOUT_CHOICES)}, with commas (default: {LAYOUT_CHOICES[0]}, of panoramas {AROUND_LAYOUT_CHOICES[0]}); "
+        "sbs: side by side, tb: top and bottom, anaglyph: for red-cyan glasses, vr180: half spheres for headsets; may be given again"
     )
     parser.add_argument("--layout", type=several_of(LAYOUT_CHOICES), action="extend", metavar="LAYOUTS", help=layout)
     add_depth_of_stereo(parser)
+    fov = "field of view of the images' longer side, where the camera is known: how large vr180 shows them"
+    parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
+    add_panorama(parser)
     parser.add_argument("--holes", action="store_true", help="also write <image>..._holes.png: the mask of the pixels that were filled in")
     parser.common = frozenset(COMMON)
     parser.set_defaults(
         run=_stereo,
-        fov=0.0,
         near_far_ratio=None,
         up=None,
         coding=CODING_CHOICES[0],
         normal_bits=8,
         half=False,
         engine="local",
-        panorama=False,
-        any_aspect=False,
     )
 
 
 def _stereo(arguments: argparse.Namespace) -> int:
-    layouts = tuple(dict.fromkeys(arguments.layout or LAYOUT_CHOICES[:1]))
+    usual = AROUND_LAYOUT_CHOICES[:1] if arguments.panorama else LAYOUT_CHOICES[:1]
+    layouts = tuple(dict.fromkeys(arguments.layout or usual))
     holes = (f"{layout}{HOLES}" for layout in layouts) if arguments.holes else ()
     return run_images(arguments, (*layouts, *holes))

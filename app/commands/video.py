@@ -1,4 +1,4 @@
-"""`depth-normal video`: depth, normals, stereo, or depth beside the frame, of a video."""
+"""`depth-normal video`: depth, normals, stereo, or depth beside the frame, of one or more videos."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import errno
 import logging
 import math
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
 from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, shown
 from ..console.viewer import show
-from ..outcomes import DONE, SOME_FAILED
-from ..output_choices import LAYOUT_CHOICES, MOST_PREVIEWED
+from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
+from ..output_choices import MOST_PREVIEWED, VIDEO_LAYOUT_CHOICES
 from .arguments import (
     add_device,
+    add_eyes,
     add_model,
     add_refine_steps,
     add_runtime,
@@ -33,13 +35,15 @@ from .arguments import (
     share,
     whole_type,
 )
-from .result_paths import add_overwrite, add_place, check_folder, check_places, note_results
+from .for_each_video import Prepared, over_videos
+from .result_paths import Place, add_overwrite, add_place, check_folder, check_places, note_results
 
 if TYPE_CHECKING:
     from ...annotators.specs.base import ModelSpec
     from ...media import VideoHeader
     from ...model_loader import Model
     from ..batch.per_image import Options
+    from ..batch.sources import Source
     from ..video.finished import Finished
     from ..video.segments import Pieces
     from ..video.task import VideoTask
@@ -54,18 +58,24 @@ CODEC_CHOICES = ("h264", "h265", "prores", "dnxhr", "ffv1")
 PRESET_CHOICES = ("wan", "ltx", "hunyuan", "cogvideox", "cogvideox1.5", "mochi")
 MAX_QUALITY = 51
 _LEAST_SIDE, _MOST_SIDE = 16, 16384
-_OF_STEREO = ("--layout", "--divergence", "--convergence")
+_FILES = (".mp4", ".mov", ".mkv", ".png", ".exr")
+_OF_SCREENS = ("--divergence", "--convergence")
+_OF_HEADSETS = ("--eye-distance", "--eye-size")
 
 COMMON = (
     *("--out", "--open", "--what", "--model", "--size", "--codec", "--quality", "--layout"),
-    *("--start", "--frames", "--preview", "--resume", "--overwrite"),
+    *("--start", "--frames", "--preview", "--recursive", "--resume", "--overwrite"),
 )
 """The options that `--help` shows."""
 
 
 def add_video(parser: Parser) -> None:
     """Adds the options of `video`."""
-    parser.add_argument("source", type=Path, metavar="VIDEO", help="a video, numbered images (frame_%%05d.png), or a folder of images")
+    sources = (
+        "videos, folders of them, patterns such as 'clips/*.mp4', @list.txt (one path a line), or - (the same on stdin); numbered images "
+        "(frame_%%05d.png) or a folder of nothing but images are one video"
+    )
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help=sources)
     out = "a video (.mp4, .mov, .mkv) or numbered files (depth_%05d.png: 16 bits; .exr: the raw numbers)"
     add_place(parser, out, "<video>_depth.mp4")
     what = (
@@ -86,7 +96,9 @@ def add_video(parser: Parser) -> None:
     )
     some = whole_type(f"a whole number from 1 to {MOST_PREVIEWED}", 1, MOST_PREVIEWED)
     parser.add_argument("--preview", type=some, metavar="N", help=preview)
-    resume = "go on after what a stopped run has finished, and leave a video that is finished as it is; give the same options"
+    recursive = "look for videos in folders in folders too, and keep their tree below --out"
+    parser.add_argument("--recursive", action="store_true", help=recursive)
+    resume = "go on after what a stopped run has finished, and leave videos that are finished as they are; give the same options"
     parser.add_argument("--resume", action="store_true", help=resume)
     segment = "frames in a segment, in whole steps of the model: the most that a stop loses (default: %(default)s)"
     parser.add_argument("--segment", type=positive, default=120, metavar="N", help=segment)
@@ -117,12 +129,13 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--align", choices=ALIGN_CHOICES, default=ALIGN_CHOICES[0], help=align)
     smooth = "0 to 1: weight of the frames before where nothing moves (default: %(default)s)"
     parser.add_argument("--smooth", type=share, default=DEFAULT_SMOOTH, metavar="X", help=smooth)
-    layout = f"of stereo: where the images of the two eyes lie: {', '.join(LAYOUT_CHOICES)} (default: %(default)s)"
-    parser.add_argument("--layout", choices=LAYOUT_CHOICES, default=LAYOUT_CHOICES[0], metavar="LAYOUT", help=layout)
+    layout = f"of stereo: where the images of the two eyes lie: {', '.join(VIDEO_LAYOUT_CHOICES)} (default: %(default)s)"
+    parser.add_argument("--layout", choices=VIDEO_LAYOUT_CHOICES, default=VIDEO_LAYOUT_CHOICES[0], metavar="LAYOUT", help=layout)
     divergence = "of stereo: shift between near and far in percent of the width, 0 to 20 (default: %(default)s)"
     parser.add_argument("--divergence", type=number, default=2.0, metavar="PERCENT", help=divergence)
     convergence = "of stereo: what lies on the screen, 0 the far end, 1 the near end (default: %(default)s)"
     parser.add_argument("--convergence", type=share, default=0.5, metavar="SHARE", help=convergence)
+    add_eyes(parser)
     codec = (
         "h264: 8 bits, to look at (the default). h265: 10 bits. prores (4444), dnxhr (444): 10 bits in .mov, for editing programs. "
         "ffv1: 16 bits without loss, in .mkv"
@@ -133,84 +146,171 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
 
 
 def _video(arguments: argparse.Namespace) -> int:
-    from ...annotators.registry import find_spec
+    from ..video.sources import find_videos, names_one
+
+    place: Place = arguments.place
+    _outputs(arguments)  # what no video can be made with is said before one is looked for
+    if arguments.preview is not None:
+        refuse_options(arguments, ("--resume",), "has no effect on a --preview; leave it out")
+    if names_one(arguments.videos, arguments.recursive, to_a_file=not place.is_folder):
+        return _one(arguments, Path(arguments.videos[0]))
+    if not place.is_folder and (place.path.suffix.lower() in _FILES or "%" in place.path.name):
+        such = f"{place.path.with_suffix('')}{os.sep}"
+        raise ValueError(f"{place.path} is the name of one file, and several videos are named; give -o a folder, such as {such}")
+    sources, problems = find_videos(arguments.videos, arguments.recursive, place.path)
+    for problem in problems:
+        echo_error(shown(problem))
+    if not sources:
+        return NOTHING_DONE
+    return _several(arguments, sources, len(problems))
+
+
+def _one(arguments: argparse.Namespace, source: Path) -> int:
     from ...media import is_sequence
-    from ..batch.per_image import Options, known_weights
+
+    if not is_sequence(source) and not source.exists():  # said before a package is missed
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source))
+    task = _task(arguments, source, arguments.place)
+    options = _options(arguments)
+    prepared = _prepared(arguments, task, options, [source])
+    if prepared.make is None:
+        return prepared.code
+    return prepared.make(options.load(arguments.device))
+
+
+def _several(arguments: argparse.Namespace, sources: Sequence[Source], missed: int) -> int:
+    from ...model_loader import free
+    from ..video.run import dtype_name
+
+    folder, options = arguments.place.path, _options(arguments)
+    each = argparse.Namespace(**{**vars(arguments), "open": False, "place": Place(folder, is_folder=True)})
+    read = [source.path for source in sources]
+    tasks = {source.path: _task(arguments, source.path, Place(folder / source.relative.parent, is_folder=True)) for source in sources}
+    model, began = None, ("", "")
+
+    def load() -> Model:
+        """The model as a run over one video alone would begin with it: not in float32 because a video before needed that."""
+        nonlocal model, began
+        if model is not None and (dtype_name(model), model.runtime) != began:
+            free(model.spec.id)
+            model = None
+        if model is None:
+            model = options.load(arguments.device)
+            began = dtype_name(model), model.runtime
+        return model
+
+    def prepare(source: Source) -> Prepared:
+        place = f"{read.index(source.path) + 1} of {len(sources)}: {source.path.name}" if len(sources) + missed > 1 else ""
+        return _prepared(each, tasks[source.path], options, read, place)
+
+    code = over_videos(arguments, sources, missed, folder, prepare, load)
+    if arguments.open and code in (DONE, SOME_FAILED):
+        show(folder)
+    return code
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    from ..batch.per_image import Options
+
+    options = Options(
+        chosen_model(arguments),
+        arguments.weights,
+        arguments.dtype,
+        arguments.size,
+        arguments.fov,
+        runtime=arguments.runtime,
+        refine_steps=arguments.refine_steps,
+    )
+    options.checked_steps()
+    return options
+
+
+def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options, read: Sequence[Path], label: str = "") -> Prepared:
+    """What is to be done for a task, before a model is loaded.
+
+    `read` are the videos of this run, which no result replaces; `label` says which of several it is, beside the progress.
+    """
+    from ...annotators.registry import find_spec
+    from ..batch.per_image import known_weights
     from ..video.finished import FinishedRecord
     from ..video.run import dtype_name
     from ..video.segments import Pieces
     from ..video.task import check_targets, has_pieces
 
-    if not is_sequence(arguments.source) and not arguments.source.exists():  # said before a package is missed
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(arguments.source))
-    task, model_id = _task(arguments), chosen_model(arguments)
-    check_folder(next(iter(task.targets.values())).parent)
-    spec = find_spec(model_id)
+    targets = list(task.targets.values())
+    check_folder(targets[0].parent)
+    spec = find_spec(options.model)
     _check_model(spec, task)
     header = task.header()
     task.check_size(header)
-    options = Options(
-        model_id, arguments.weights, arguments.dtype, task.size, task.fov, runtime=arguments.runtime, refine_steps=arguments.refine_steps
-    )
-    options.checked_steps()
     if arguments.preview is not None:
-        return _preview(arguments, task, options, header)
-    weights = known_weights(model_id, arguments.weights)
-    by = {"model": model_id, "weights": weights, "dtype": arguments.dtype, "runtime": arguments.runtime}
-    by |= {} if arguments.refine_steps is None else {"refine_steps": arguments.refine_steps}
+        return _prepared_preview(arguments, task, header, read, label)
+    weights = known_weights(options.model, options.weights)
+    by = {"model": options.model, "weights": weights, "dtype": options.dtype, "runtime": options.runtime}
+    by |= {} if options.refine_steps is None else {"refine_steps": options.refine_steps}
     asked = task.settings() | by | {"size": task.size and spec.used_size(task.size)}
     record, stopped = FinishedRecord(task), arguments.resume and has_pieces(task.targets)
     if arguments.resume and not arguments.overwrite and not stopped and (finished := record.found(asked)):
-        return _say_made(task, finished, arguments.open, ", made before: nothing is left to do")
+        if finished.problem is None and label:
+            return Prepared(targets, None)
+        return Prepared(targets, None, _say_made(task, finished, arguments.open, ", made before: nothing is left to do"))
     made_of = task.source.resolve() if arguments.place.is_folder else None
-    # Where a stopped run is gone on with, what is there is its own.
-    check_targets(task.source, task.targets, arguments.overwrite or stopped, made_of)
-    model = options.load(arguments.device)
-    used = {"dtype": dtype_name(model), "runtime": model.runtime}
-    with Pieces(task, asked | used, arguments.resume) as pieces:
-        record.remove()
-        if pieces.done:
-            echo(shown(f"{task.source}: {pieces.done} frames are finished, going on behind them"))
-            if pieces.records[-1].dtype != used["dtype"]:
-                # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
-                model = options.load(arguments.device, pieces.records[-1].dtype)
-        finished = _make(model, task, header, pieces)
-        if arguments.resume:
-            record.note(asked, finished)
-        if made_of is not None:
-            note_results(made_of, list(task.targets.values()))
-        pieces.remove()
-    return _say_made(task, finished, arguments.open)
+
+    def check() -> None:
+        # Where a stopped run is gone on with, what is there is its own.
+        check_targets(task.source, task.targets, arguments.overwrite or stopped, made_of, read)
+
+    def make(model: Model) -> int:
+        check()  # the videos before may have taken hours
+        used = {"dtype": dtype_name(model), "runtime": model.runtime}
+        with Pieces(task, asked | used, arguments.resume) as pieces:
+            record.remove()
+            if pieces.done:
+                echo(shown(f"{task.source}: {pieces.done} frames are finished, going on behind them"))
+                if pieces.records[-1].dtype != used["dtype"]:
+                    # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
+                    model = options.load(arguments.device, pieces.records[-1].dtype)
+            finished = _make(model, task, header, pieces, label)
+            if arguments.resume or made_of is not None:
+                record.note(asked, finished)
+            if made_of is not None:
+                note_results(made_of, targets)
+            pieces.remove()
+        return _say_made(task, finished, arguments.open)
+
+    check()
+    return Prepared(targets, make)
 
 
-def _preview(arguments: argparse.Namespace, task: VideoTask, options: Options, header: VideoHeader) -> int:
+def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: VideoHeader, read: Sequence[Path], label: str) -> Prepared:
     from ...model_loader.comfy.terminal_bar import terminal_bar
     from ..video.preview import make_preview
+    from ..video.task import usual_stem
 
-    refuse_options(arguments, ("--resume",), "has no effect on a --preview; leave it out")
     first = next(iter(task.targets.values()))
-    path = first.with_name(f"{task.source.resolve().stem.partition('%')[0].rstrip('_-. ') or 'video'}_preview.png")
-    check_places([path], [task.source], arguments.overwrite)
-    model = options.load(arguments.device)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with terminal_bar(arguments.preview, "frame") as bar:
-        count = make_preview(model, task, header, arguments.preview, path, bar.update)
-    echo(shown(f"{task.source}: {path} ({count} frame{'s' * (count != 1)})"))
-    if arguments.open:
-        show(path)
-    return DONE
+    path = first.with_name(f"{usual_stem(task.source)}_preview.png")
+    check_places([path], read, arguments.overwrite)
+
+    def make(model: Model) -> int:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with terminal_bar(arguments.preview, "frame", **_described(label)) as bar:
+            count = make_preview(model, task, header, arguments.preview, path, bar.update)
+        echo(shown(f"{task.source}: {path} ({count} frame{'s' * (count != 1)})"))
+        if arguments.open:
+            show(path)
+        return DONE
+
+    return Prepared([path], make)
 
 
-def _task(arguments: argparse.Namespace) -> VideoTask:
+def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTask:
     from ...geometry.temporal.stabilization import VideoOptions
     from ...geometry.views.stereo import StereoOptions
     from ...media import PRESETS
     from ..video.task import VideoTask, chosen_codec, plan_targets, usual_name
 
-    outputs: list[str] = list(dict.fromkeys(arguments.what or OUTPUT_CHOICES[:1]))
-    if "stereo" not in outputs:
-        refuse_options(arguments, _OF_STEREO, "is for stereo, and --what names none; add stereo to --what, or leave it out")
-    out = arguments.place.file(usual_name(arguments.source, outputs, arguments.layout, arguments.codec))
+    outputs = _outputs(arguments)
+    out = place.file(usual_name(source, outputs, arguments.layout, arguments.codec))
     codec = chosen_codec(out, arguments.codec, outputs)
     if arguments.quality is not None and codec not in ("h264", "h265"):
         raise ValueError(f"--quality is for h264 and h265; {codec} has none: leave it out")
@@ -221,7 +321,7 @@ def _task(arguments: argparse.Namespace) -> VideoTask:
                 f"{option} is {length}; {preset.name} takes multiples of {preset.side}, such as {_nearest(length, preset.side)}"
             )
     return VideoTask(
-        source=arguments.source,
+        source=source,
         targets=plan_targets(out, outputs, arguments.layout),
         codec=codec,
         quality=arguments.quality,
@@ -234,11 +334,23 @@ def _task(arguments: argparse.Namespace) -> VideoTask:
         normalise=arguments.normalise.replace("-", "_"),
         options=VideoOptions(align=arguments.align.replace("-", "_"), smooth=arguments.smooth),
         layout=arguments.layout,
-        stereo=StereoOptions(arguments.divergence, arguments.convergence),
+        stereo=StereoOptions(arguments.divergence, arguments.convergence, eye_distance=arguments.eye_distance, eye_size=arguments.eye_size),
         size=arguments.size,
         fov=arguments.fov,
         segment=arguments.segment,
     )
+
+
+def _outputs(arguments: argparse.Namespace) -> list[str]:
+    outputs: list[str] = list(dict.fromkeys(arguments.what or OUTPUT_CHOICES[:1]))
+    if "stereo" not in outputs:
+        why = "is for stereo, and --what names none; add stereo to --what, or leave it out"
+        refuse_options(arguments, ("--layout", *_OF_SCREENS, *_OF_HEADSETS), why)
+    elif arguments.layout == "vr180":
+        refuse_options(arguments, _OF_SCREENS, "is for screens, and vr180 is for headsets, where --eye-distance says how deep the scene is")
+    else:
+        refuse_options(arguments, _OF_HEADSETS, f"is for headsets, and {arguments.layout} is not: add --layout vr180, or leave it out")
+    return outputs
 
 
 def _check_model(spec: ModelSpec, task: VideoTask) -> None:
@@ -254,7 +366,12 @@ def _check_model(spec: ModelSpec, task: VideoTask) -> None:
         raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known: choose another --model for normals, or another --what")
 
 
-def _make(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces) -> Finished:
+def _described(label: str) -> dict[str, Any]:
+    """The label of a progress bar, as its option; none where there is none."""
+    return {"desc": shown(label)} if label else {}
+
+
+def _make(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces, label: str) -> Finished:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from ...model_loader.comfy.terminal_bar import terminal_bar
@@ -269,7 +386,7 @@ def _make(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces) ->
     _warn_of_space(task, header, expected, pieces)
     with ExitStack() as stack:
         stack.enter_context(logging_redirect_tqdm())
-        bar = stack.enter_context(terminal_bar(expected, "frame", pieces.done))
+        bar = stack.enter_context(terminal_bar(expected, "frame", pieces.done, **_described(label)))
         bars = [bar.update]
         if task.in_two_passes:
             bars.append(stack.enter_context(terminal_bar(expected, "frame", desc="one range")).update)
@@ -277,7 +394,7 @@ def _make(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces) ->
             return make_video(model, task, header, pieces, *bars)
         except BaseException:
             if pieces.done:
-                echo_error(f"{pieces.done} frames are finished; the same command with --resume goes on behind them")
+                echo_error(f"{task.source}: {pieces.done} frames are finished; the same command with --resume goes on behind them")
             else:
                 pieces.remove()
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,23 +107,33 @@ class Job:
             "model": self.options.model,
             "files": {kind: path.name for kind, path in self.files.items()},
             "exports": self.exports,
+            "depth": self.quantity is not None,
             "command": self.command,
         }
 
     @property
     def command(self) -> str:
         """The same work as a command for the shell."""
-        options, words = self.options, ["video"] if self.is_video else []
-        words += [quoted(self.typed or (self.name if not self.name.startswith("-") else f"./{self.name}")), "--model", options.model]
-        if options.size:
-            words += ["--size", str(options.size)]
         if self.is_video:
-            return " ".join((program(), *words, "--what", ",".join(video_outputs(find_spec(options.model))), "-o", quoted(f"{self.out}/")))
-        words += ["--refine"] * options.refine
-        if options.coding != CODINGS[0]:
-            words += ["--coding", options.coding]
+            outputs = ",".join(video_outputs(find_spec(self.options.model)))
+            return " ".join((program(), "video", *self._network(), "--what", outputs, "-o", quoted(f"{self.out}/")))
+        words = self._network()
+        if self.options.coding != CODINGS[0]:
+            words += ["--coding", self.options.coding]
         also = [kind for kind in (*WRITES[2:], *EXPORTS) if kind in self.files or kind in WRITES]
         return " ".join((program(), *words, "--also", ",".join(also), "-o", quoted(self.out)))
+
+    def command_of(self, command: str, words: Sequence[str]) -> str:
+        """Another command with this image, by the same model, whose results go to the same folder."""
+        return " ".join((program(), command, *self._network(), *words, "-o", quoted(f"{self.out}/")))
+
+    def _network(self) -> list[str]:
+        """The file, and the model with its settings, as words of the shell."""
+        options = self.options
+        words = [quoted(self.typed or (self.name if not self.name.startswith("-") else f"./{self.name}")), "--model", options.model]
+        if options.size:
+            words += ["--size", str(options.size)]
+        return words + ["--refine"] * (options.refine and not self.is_video)
 
 
 def video_outputs(spec: ModelSpec) -> list[str]:

@@ -26,6 +26,7 @@ from .downloads import Downloads
 from .films import run_video
 from .job import ACTIVE, CANCELLED, DONE, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, WRITES, Job
 from .names import free_name
+from .previews import Previews
 from .refusals import Refusal
 from .stopping import Stop, StoppedError
 
@@ -46,10 +47,11 @@ class JobQueue:
 
     Attributes:
         downloads: The downloads of weights.
+        previews: The stereo images and camera moves of results.
     """
 
     def __init__(self, out: Path, uploads: Path, device: str = "auto") -> None:
-        self.downloads = Downloads(self.changed)
+        self.downloads, self.previews = Downloads(self.changed), Previews()
         self.out, self._uploads, self._device = out, uploads, device
         self._jobs: dict[str, Job] = {}
         self._condition = threading.Condition()
@@ -145,6 +147,7 @@ class JobQueue:
         self.cancel(job_id)
         with self._condition:
             self._jobs.pop(job_id, None)
+        self.previews.forget(job)
         shutil.rmtree(job.source.parent, ignore_errors=True)
         self.changed()
 
@@ -152,6 +155,7 @@ class JobQueue:
         """Ends all work."""
         self.cancel()
         self.downloads.cancel()
+        self.previews.close()
         with self._condition:
             self._closed = True
             self._condition.notify_all()

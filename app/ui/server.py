@@ -29,6 +29,7 @@ from .gate import Gate, middleware
 from .job import Job, options_of
 from .jobs import JobQueue
 from .names import clean_name
+from .previews import Preview
 from .refusals import Refusal
 
 PAGE = Path(__file__).parent / "page"
@@ -85,6 +86,10 @@ class Ui:
                 web.get("/api/jobs/{job}/view", self.view),
                 web.get("/api/jobs/{job}/thumbnail", self.thumbnail),
                 web.get("/api/jobs/{job}/files/{kind}", self.file),
+                web.post("/api/jobs/{job}/{kind:stereo|parallax}", self.make_preview),
+                web.get("/api/previews/{preview}", self.preview),
+                web.post("/api/previews/{preview}/cancel", self.cancel_preview),
+                web.get("/api/previews/{preview}/file", self.preview_file),
             ]
         )
         return app
@@ -233,16 +238,42 @@ class Ui:
         job, kind = self._job(request), request.match_info["kind"]
         path = await asyncio.to_thread(results.file_of, job, kind)
         self.jobs.changed()
-        shows = "show" in request.query and path.suffix == ".mp4"
-        response = web.FileResponse(path)
-        if not shows:
-            response.content_type = "application/octet-stream"
-        # The form of a name that all browsers read.
-        response.headers["Content-Disposition"] = f"{'inline' if shows else 'attachment'}; filename*=UTF-8''{quote(path.name)}"
-        return response
+        return _sent(path, "show" in request.query and path.suffix == ".mp4")
+
+    async def make_preview(self, request: web.Request) -> web.Response:
+        """Begins a stereo image or a camera move of a result, with the settings in the query."""
+        preview = self.jobs.previews.start(self._job(request), request.match_info["kind"], {**request.query})
+        return web.json_response(preview.as_json())
+
+    async def preview(self, request: web.Request) -> web.Response:
+        """How far a stereo image or a camera move is."""
+        return web.json_response(self._preview(request).as_json())
+
+    async def cancel_preview(self, request: web.Request) -> web.Response:
+        """Cancels one that is not done."""
+        return web.json_response(self.jobs.previews.cancel(request.match_info["preview"]).as_json())
+
+    async def preview_file(self, request: web.Request) -> web.StreamResponse:
+        """One that is done: with `show` to look at, else to keep, also in the folder of the results."""
+        shows = "show" in request.query
+        path = await asyncio.to_thread(self.jobs.previews.file_of, self._preview(request), not shows)
+        return _sent(path, shows)
+
+    def _preview(self, request: web.Request) -> Preview:
+        return self.jobs.previews.get(request.match_info["preview"])
 
     def _job(self, request: web.Request) -> Job:
         return self.jobs.get(request.match_info["job"])
+
+
+def _sent(path: Path, shows: bool) -> web.StreamResponse:
+    """A file, to look at in the page or to keep."""
+    response = web.FileResponse(path)
+    if not shows:
+        response.content_type = "application/octet-stream"
+    # The form of a name that all browsers read.
+    response.headers["Content-Disposition"] = f"{'inline' if shows else 'attachment'}; filename*=UTF-8''{quote(path.name)}"
+    return response
 
 
 def _page_files() -> dict[str, Path]:

@@ -51,7 +51,7 @@ def make_preview(model: Model, task: VideoTask, header: VideoHeader, count: int,
         image = (frame.image() if task.change is None else task.change(frame.image()))[None]
         found = model.estimate(image, size=task.size, fov=task.fov)
         made = renderer.shown([frame], image, with_normals(found) if normals else found).images
-        cells.append([_small(each) for each in (image, *(made[output] for output in OUTPUTS if output in made))])
+        cells.append([_small(each) for each in (image, *(made[output][0][None] for output in OUTPUTS if output in made))])
         tick()
     if not cells:
         raise VideoError(f"{task.source}: there is not one frame {'at that place' if task.start else 'in it'}")

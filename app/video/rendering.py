@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
@@ -13,12 +15,16 @@ from ...geometry.images.display_defaults import default_depth_image, default_dep
 from ...geometry.images.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_most
 from ...geometry.images.render import normals_to_image
 from ...geometry.temporal.ranges import RunningRange
-from ...geometry.views.stereo import compose, disparity_range, stereo_pair
+from ...geometry.views.stereo import VR_LAYOUTS, StereoOptions, compose, disparity_range, stereo_pair
+from ...geometry.views.vr import photo_fov, vr_pair
 from ...media import Frame
 from .segments import NUMBERS, Shown
 from .task import DEPTH, NORMALS, RUNNING, SIDE_BY_SIDE, STEREO, VideoTask
 
 Ends: TypeAlias = tuple[float, float]
+
+EYE_SIZE = 2048
+"""Rows of the half spheres of a video: both are 4096 x 2048 pixels, which decoders of headsets take."""
 
 # Level 0 is no value, so that the numbers of a frame have these many levels.
 _TOP = 65535
@@ -36,12 +42,15 @@ class Renderer:
 
     Attributes:
         running: The ranges that follow the video by what they are for, if that is asked for.
+        fov: Degrees that half spheres show on the longer side; of the first frame, so that the frames keep their size. 0 = not known yet.
     """
 
     def __init__(self, task: VideoTask, outputs: set[str], black_and_white: Ends | None = None, ends: Ends | None = None) -> None:
         self._outputs, self._range, self._ends = outputs, black_and_white, ends
         self._numbers, self._layout, self._stereo = task.codec == "exr", task.layout, task.stereo
         self._keeps_ends = STEREO in task.targets
+        self.for_headsets = STEREO in task.targets and task.layout in VR_LAYOUTS
+        self.fov = task.fov
         self.running = {DEPTH: RunningRange(measure_range_of_most), STEREO: RunningRange()} if task.normalise == RUNNING else {}
 
     def shown(self, frames: list[Frame], images: Tensor, found: Estimate) -> Shown:
@@ -50,10 +59,12 @@ class Renderer:
         Raises:
             ValueError: An output that the model does not give.
         """
-        made: dict[str, Tensor] = {}
+        if self.for_headsets and not self.fov:
+            self.fov = photo_fov(found)
+        made: dict[str, Sequence[Tensor] | Tensor] = {}
         if not self._numbers:
             if {DEPTH, SIDE_BY_SIDE} & self._outputs:
-                made = self._depth_images(images, found)
+                made |= self._depth_images(images, found)
             if NORMALS in self._outputs:
                 made[NORMALS] = self._normals(found)
             if STEREO in self._outputs:
@@ -84,18 +95,39 @@ class Renderer:
         low, high = nearness.new_tensor(self._range).view(2, 1, 1, 1, 1)
         return low, high
 
-    def _stereo_images(self, images: Tensor, found: Estimate) -> Tensor:
+    def _stereo_images(self, images: Tensor, found: Estimate) -> Sequence[Tensor] | Tensor:
         ends: Any = self._ends
         if self.running:
             depth, quantity, valid = found.known_depth()
             nearness = depth_to_nearness(depth.where(valid, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH)
             ends = self.running[STEREO].update(nearness, valid, FAR_AND_NEAR_END)
+        if self.for_headsets:
+            return _HalfSpheres(images, found, self._layout, self._stereo, ends, self.fov)
         return compose(stereo_pair(images, found, self._stereo, ends), self._layout)
 
     def _normals(self, found: Estimate) -> Tensor:
         if found.normals is None:
             raise ValueError("the model gives depth of unknown scale and no normals; choose another model, or ask for depth alone")
         return normals_to_image(found.normals, source=found.axes, mask=found.mask)
+
+
+class _HalfSpheres(Sequence[Tensor]):
+    """The frames (3, H, W) for a headset, each made when it is asked for: all together would take much memory."""
+
+    def __init__(self, images: Tensor, found: Estimate, layout: str, options: StereoOptions, ends: Any, fov: float) -> None:
+        self._images, self._found, self._layout, self._ends, self._fov = images, found, layout, ends, fov
+        self._options = replace(options, eye_size=options.eye_size or EYE_SIZE)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: Any) -> Any:
+        one = slice(index, index + 1)
+        ends: Any = self._ends
+        if ends is not None:
+            ends = tuple(end[one] if isinstance(end, Tensor) and len(end) > 1 else end for end in ends)
+        pair = vr_pair(self._images[one], self._found.slice(index, index + 1), self._layout, self._options, ends, self._fov)
+        return compose(pair, self._layout)[0]
 
 
 def _pairs(ends: tuple[Tensor, Tensor]) -> list[Ends]:

@@ -100,15 +100,22 @@ def _estimator(
             now.load_state_dict(state["film"])
             for name, each in running.items():
                 each.load_state_dict(state["ranges"][name])
+            renderer.fov = _kept_fov(state, renderer.fov)
         except (KeyError, TypeError, AttributeError) as error:
             raise VideoError(f"what was kept of the frames before is damaged ({error}); run without --resume to begin anew") from error
     derive = with_normals if NORMALS in outputs or (SIDE_BY_SIDE in outputs and model.spec.quantity is None) else None
     run = partial(model.estimate_video, options=task.options, size=task.size, fov=task.fov, derive=derive, state=now)
 
     def state_now() -> dict[str, Any]:
-        return {"film": now.state_dict(), "ranges": {name: each.state_dict() for name, each in running.items()}}
+        fov = {"fov": renderer.fov} if renderer.for_headsets else {}
+        return {"film": now.state_dict(), "ranges": {name: each.state_dict() for name, each in running.items()}, **fov}
 
     return run, state_now
+
+
+def _kept_fov(state: Any, fov: float) -> float:
+    """The field of view that the first pass has found, where frames are shown in half spheres."""
+    return state.get("fov", fov)
 
 
 def _counted(parts: Iterator[tuple[Any, Tensor, Estimate]], tick: Tick) -> Iterator[tuple[Any, Tensor, Estimate]]:
@@ -162,6 +169,8 @@ def _second_pass(task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tic
     """Makes images of the depth that the first pass kept, now that its range is known."""
     black_and_white, ends = ([each for record in pieces.records for each in getattr(record, name)] for name in ("black_and_white", "ends"))
     renderer = Renderer(task, RANGED & set(task.targets), clip_range(black_and_white), clip_range(ends))
+    if renderer.for_headsets:
+        renderer.fov = _kept_fov(pieces.state(), renderer.fov)
     loaded = Loaded(islice(task.read(), pieces.done), task.change)
     writer = PieceWriter(pieces, task, *_times(task, header), 0, "film")
     try:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -221,7 +221,7 @@ class Shown:
 
     Attributes:
         frames: Their times.
-        images: (B, 1 or 3, H, W) in [0, 1] by what they show; for EXR nothing.
+        images: (B, 1 or 3, H, W) in [0, 1], or such frames, by what they show; for EXR nothing.
         estimate: The numbers.
         ranges: Of `NUMBERS`.
         black_and_white: Of `NUMBERS`.
@@ -229,7 +229,7 @@ class Shown:
     """
 
     frames: list[Frame]
-    images: Mapping[str, Tensor]
+    images: Mapping[str, Sequence[Tensor] | Tensor]
     estimate: Estimate
     ranges: list[tuple[float, float]] = field(default_factory=list)
     black_and_white: list[tuple[float, float]] = field(default_factory=list)

@@ -163,7 +163,8 @@ class VideoTask:
     def settings(self) -> dict[str, Any]:
         """The settings that decide on the frames of the result, as JSON can hold them."""
         sizes = {name: length for name, length in (("width", self.width), ("height", self.height)) if length is not None}
-        stereo = {"layout": self.layout, "divergence": self.stereo.divergence, "convergence": self.stereo.convergence}
+        stereo = {"layout": self.layout, **self.stereo.as_record()}
+        del stereo["original"]
         return {
             "source": str(self.source.resolve()),
             "source_files": digest_of_marks(find_images(self.source) if is_sequence(self.source) else [self.source.resolve()]),
@@ -186,9 +187,15 @@ class VideoTask:
 
 def usual_name(source: Path, outputs: Sequence[str], layout: str = "full-sbs", codec: str | None = None) -> str:
     """The default name of the result: the video's name with what is made of it, or without where `plan_targets` adds that."""
-    stem = source.stem.partition("%")[0].rstrip("_-. ") if is_sequence(source) and "%" in source.name else source.resolve().stem
     ending = _ending(outputs[0], layout) if len(outputs) == 1 else ""
-    return f"{stem or 'video'}{ending}{CODECS[codec or 'h264'].containers[0]}"
+    return f"{usual_stem(source)}{ending}{CODECS[codec or 'h264'].containers[0]}"
+
+
+def usual_stem(source: Path) -> str:
+    """What the default names of a video's results begin with: its own name, of a link the link's; of numbered images the part before."""
+    if is_sequence(source) and "%" in source.name:
+        return source.stem.partition("%")[0].rstrip("_-. ") or "video"
+    return (source if source.name not in ("", os.pardir) else source.resolve()).stem or "video"
 
 
 def plan_targets(out: Path, outputs: Iterable[str], layout: str = "full-sbs") -> dict[str, Path]:
@@ -212,8 +219,12 @@ def plan_targets(out: Path, outputs: Iterable[str], layout: str = "full-sbs") ->
     return {output: out.with_name(f"{out.stem}{_ending(output, layout)}{out.suffix}") if len(ordered) > 1 else out for output in ordered}
 
 
-def check_targets(source: Path, targets: Mapping[str, Path], overwrite: bool = False, made_of: Path | None = None) -> None:
+def check_targets(
+    source: Path, targets: Mapping[str, Path], overwrite: bool = False, made_of: Path | None = None, read: Iterable[Path] = ()
+) -> None:
     """Refuses targets that would replace what they must not, as `result_paths.check_places`; the first of numbered files counts.
+
+    `read` is what the run reads besides the source.
 
     Raises:
         VideoError: The result would be read with the source.
@@ -223,7 +234,7 @@ def check_targets(source: Path, targets: Mapping[str, Path], overwrite: bool = F
         if target.suffix.lower() in SEQUENCES and is_sequence(source) and reads(source, numbered(target, _FAR)):
             raise VideoError(f"{target}: these files would be read as images of {source}; choose another name or folder")
     places = [place for target in targets.values() for place in _places(target, source)]
-    check_places(places, [source], overwrite, made_of)
+    check_places(places, [source, *read], overwrite, made_of)
 
 
 def _places(target: Path, source: Path) -> list[Path]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...utils import resize_map
 from ..camera import DEFAULT_FOV, intrinsics_from_fov
 from ..checks import check_depth, check_intrinsics, check_map, check_mask, check_range
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from ..surfaces.plane_fit import by_bands
-from .lights import Light, placed_on, towards, unit
+from .lights import NEAREST_LAMP, Light, placed_on, towards, unit
 from .shadows import cast_shadow
 
 Colour = tuple[float, float, float]
@@ -38,6 +39,7 @@ def relight(
     intrinsics: Tensor | None = None,
     mask: Tensor | None = None,
     sky: Tensor | None = None,
+    glossy: Tensor | None = None,
 ) -> Tensor:
     """The image under new lamps. Its colours are taken for the colours of the surfaces, and light is added in linear space.
 
@@ -48,10 +50,12 @@ def relight(
         strength = intensity                                    directional
                  = intensity / (max(distance, 0.05)^2 + (size / 2)^2)    point
         received = max(n . l, 0) * strength * (1 - shadow * hidden) * C
-        mirrored = received * specular * factor * max(n . h, 0)^shininess
-        factor   = (shininess + 2) (shininess + 4) / (8 (2^(-shininess / 2) + shininess))
+        s        = 1 / (1 / shininess + (size / distance)^2 / 64), with distance = 1 for a directional lamp
+        factor   = (s + 2) (s + 4) / (8 (2^(-s / 2) + s))
+        mirrored = received * gloss * factor * max(n . h, 0)^s
         around   = ambient * (ambient_below + (ambient_above - ambient_below) * (1 + n.y) / 2)
-        lit      = 2^exposure * (base * (around + (1 - specular) * sum of received) + sum of mirrored)
+        gloss    = specular * glossy * (1 - sky)
+        lit      = 2^exposure * (base * (around + (1 - gloss) * sum of received) + sum of mirrored)
         result   = linear_to_srgb(roll_off(lit, base)), clamped to [0, 1]
 
     Args:
@@ -69,14 +73,19 @@ def relight(
         depth: (B, 1, H, W) planar depth, positive and finite, in the unit of the lamps' positions; None = a wall at 1.
         intrinsics: (B, 3, 3), pixels; None = a camera of `DEFAULT_FOV`.
         mask: (B, 1, H, W) bool, False where the image is to stay as it is; None = light everywhere.
-        sky: (B, 1, H, W) bool or in [0, 1], the share of each pixel on which no shadow can fall (see `sky.sky_alpha`); None = none.
+        sky: (B, 1, H, W) bool or in [0, 1], the share of each pixel on which no shadow and no highlight can fall (see `sky.sky_alpha`);
+            None = none.
+        glossy: (B, 1, h, w) of any size in [0, 1], the share of `specular` that holds at each place: less where the normals are not to be
+            trusted; None = all of it.
 
     Returns:
         (B, 3, H, W) sRGB in [0, 1].
 
     Source:
         J. Blinn, "Models of light reflection for computer synthesized pictures" (1977); F. Giesen, "Phong and Blinn-Phong normalization
-        factors" (2009), times pi, for the factor, by which a highlight of any size reflects exactly the light it receives.
+        factors" (2009), times pi, for the factor, by which a highlight of any size reflects exactly the light it receives. A disk of this
+        size adds the variance of its half vectors to the lobe's, which is 1 / shininess; compare B. Karis, "Real shading in Unreal
+        Engine 4" (2013).
 
     Raises:
         ValueError: Maps or intrinsics of the wrong shape or device, depth that is not positive and finite, or a number out of range.
@@ -92,14 +101,15 @@ def relight(
     surface = _Surface(specular, shininess, exposure, rolled_off)
     below, above = (ambient * placed_on(colour, image) for colour in (ambient_below, ambient_above))
     rays = _Rays.of(intrinsics.to(image), image)
+    gloss = _gloss(specular, glossy, sky, image)
 
     def shade(image: Tensor, normals: Tensor, depth: Tensor, rows: Tensor, *left: Tensor) -> tuple[Tensor]:
         known = iter(left)
         lit = [(each, None if whole is None else next(known)) for each, whole in zip(lights, shadows, strict=True)]
         own = torch.lerp(below, above, (1 + normals[:, 1:2]) / 2)
-        return (_shaded(image, normals, rays.points(depth, rows), own, lit, surface),)
+        return (_shaded(image, normals, rays.points(depth, rows), own, lit, surface, next(known, None)),)
 
-    left = [each for each in shadows if each is not None]
+    left = [each for each in (*shadows, gloss) if each is not None]
     (lit,) = by_bands(shade, 0, image, normals, depth, rays.rows, *left)
     return lit if mask is None else torch.where(mask, lit, image)
 
@@ -149,20 +159,31 @@ class _Rays:
 
 
 def _shaded(
-    image: Tensor, normals: Tensor, points: Tensor, diffuse: Tensor, lights: Sequence[tuple[Light, Tensor | None]], surface: _Surface
+    image: Tensor,
+    normals: Tensor,
+    points: Tensor,
+    diffuse: Tensor,
+    lights: Sequence[tuple[Light, Tensor | None]],
+    surface: _Surface,
+    gloss: Tensor | None,
 ) -> Tensor:
-    """Pixels under lamps, each with what its shadows leave of it, and under `diffuse`, the light that is there anyway."""
-    base, specular = srgb_to_linear(image), surface.specular
-    view = unit(-points) if specular > 0 else points
+    """Pixels under lamps, each with what its shadows leave of it, and under `diffuse`, the light that is there anyway.
+
+    `gloss` is the specular share of each pixel, where it is not the same everywhere.
+    """
+    base, specular = srgb_to_linear(image), surface.specular if gloss is None else gloss
+    is_glossy = surface.specular > 0
+    view = unit(-points) if is_glossy else points
     mirrored = torch.zeros_like(base)
     for light, left in lights:
         to_light, strength = towards(light, points)
         received = _dot(normals, to_light).clamp_(min=0) * strength
         received = (received if left is None else received * left) * placed_on(light.colour, image)
         diffuse = diffuse + (1 - specular) * received
-        if specular > 0:
+        if is_glossy:
             facing = _dot(normals, unit(to_light + view)).clamp_(min=0)
-            mirrored = mirrored + specular * _highlight_factor(surface.shininess) * facing**surface.shininess * received
+            shininess = _shininess_under(light, surface.shininess, points)
+            mirrored = mirrored + specular * _highlight_factor(shininess) * facing**shininess * received
     lit = 2**surface.exposure * (base * diffuse + mirrored)
     return linear_to_srgb((roll_off(lit, base) if surface.rolled_off else lit).clamp(0, 1))
 
@@ -218,7 +239,27 @@ def _dot(first: Tensor, second: Tensor) -> Tensor:
     return x * other_x + y * other_y + z * other_z
 
 
-def _highlight_factor(shininess: float) -> float:
+def _gloss(specular: float, glossy: Tensor | None, sky: Tensor | None, image: Tensor) -> Tensor | None:
+    """The specular share of each pixel, (B, 1, H, W); None where it is the same everywhere."""
+    if specular == 0 or (glossy is None and sky is None):
+        return None
+    share = torch.full_like(image[:, :1], specular)
+    if glossy is not None:
+        share = share * resize_map(glossy.to(image), image.shape[2], image.shape[3])
+    return share if sky is None else share * (1 - sky)
+
+
+def _shininess_under(light: Light, shininess: float, points: Tensor) -> float | Tensor:
+    """The exponent of highlights that a lamp of its size makes: a number, or (B, 1, H, W)."""
+    if light.size == 0:
+        return shininess
+    if not light.is_point:
+        return 1 / (1 / shininess + light.size**2 / 64)
+    way = placed_on(light.position, points) - points
+    return 1 / (1 / shininess + light.size**2 / 64 / _dot(way, way).clamp(min=NEAREST_LAMP**2))
+
+
+def _highlight_factor(shininess: float | Tensor) -> float | Tensor:
     return (shininess + 2) * (shininess + 4) / (8 * (2 ** (-shininess / 2) + shininess))
 
 

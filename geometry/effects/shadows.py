@@ -26,6 +26,8 @@ _RAYS_ALONG, _POINTS_AT_ONCE, _POINTS_IN_CACHE = 480, 1 << 22, 1 << 17
 # How far behind a surface a ray must pass to be in its shadow, in shares of that surface's depth: 8-bit depth has steps of almost 0.01.
 _BIAS = 0.01
 _PENUMBRA = 0.01
+# The share of half an object's thickness over which its shadow begins at most: steps through thin objects seldom meet their middle.
+_RIM = 0.25
 # Shadows of objects near the border fade over this share of half the image, as what stands beyond it is unknown.
 _BORDER = 0.1
 # A pixel's distance from the rim of its object, in rays: what is measured, and what stands for farther ones.
@@ -35,8 +37,9 @@ _THINNEST, _ROUND = 0.01, 2.0
 # The parts of an area light: places in a square of rays, in an order that puts neighbours far apart.
 _TILE = 4
 _ORDER = (0, 8, 2, 10, 12, 4, 14, 6, 3, 11, 1, 9, 15, 7, 13, 5)
-# Half of what hard shadows are averaged over, twice, as a share of the longer side: no combs where a step just missed a rim.
-_BLUR = 0.004
+# By how many steps the rays of a tile differ in length: where a step of one just misses a rim, another's meets it. Smoothing brings them
+# together, so that shadows end in straight lines, not in combs. Images below this many pixels are not worth the softness.
+_STAGGER, _SMALL = 4.0, 128
 
 
 def cast_shadow(depth: Tensor, intrinsics: Tensor, light: Light, *, thickness: float = 0.3) -> Tensor:
@@ -63,16 +66,19 @@ def cast_shadow(depth: Tensor, intrinsics: Tensor, light: Light, *, thickness: f
     inverse = 1 / depth
     by_column = inverse.index_select(3, columns)
     small = by_column.index_select(2, rows)
-    hidden = _marched(inverse, small, rows.to(depth).view(-1, 1), columns.to(depth), intrinsics.to(depth), light, thickness)
-    # Means over a tile, twice, let no pattern of tiles pass.
-    means = _TILE if light.size > 0 else 2 * round(max(height, width) * _BLUR / pitch) + 1
-    hidden = _smoothed_along(_smoothed_along(hidden, small, means, 3), small, means, 2)
+    tiled = light.size > 0 or max(height, width) >= _SMALL
+    hidden = _marched(inverse, small, rows.to(depth).view(-1, 1), columns.to(depth), intrinsics.to(depth), light, thickness, tiled)
+    if tiled:
+        # Means over a tile, twice, let no pattern of tiles pass.
+        hidden = _smoothed_along(_smoothed_along(hidden, small, 3), small, 2)
     if pitch == 1:
         return hidden
     return enlarged_along(enlarged_along(hidden, small, by_column, pitch, 2), by_column, inverse, pitch, 3)
 
 
-def _marched(inverse: Tensor, small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, light: Light, thickness: float) -> Tensor:
+def _marched(
+    inverse: Tensor, small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, light: Light, thickness: float, tiled: bool
+) -> Tensor:
     """The lamp's occlusion at the surfaces of some rows (h, 1) and columns (w,), whose inverse depth is `small`: (B, 1, h, w)."""
     height, width = inverse.shape[-2:]
     end_column, end_row, end_inverse = _ray_ends(small, rows, columns, intrinsics, light)
@@ -82,6 +88,9 @@ def _marched(inverse: Tensor, small: Tensor, rows: Tensor, columns: Tensor, intr
     column_way, row_way, inverse_way = (way * inside for way in (column_way, row_way, end_inverse - small))
     longest = torch.maximum(column_way.abs(), row_way.abs()).mean()
     steps = max(_MIN_STEPS, min(_MAX_STEPS, math.ceil(float(longest) / _PIXELS_A_STEP)))
+    if tiled:
+        shortened = 1 - _tiled(small) * (_STAGGER / _TILE**2 / steps)
+        column_way, row_way, inverse_way = (way * shortened for way in (column_way, row_way, inverse_way))
     # Short steps near the surface, where contact shadows begin.
     shares = (torch.arange(1, steps + 1, device=inverse.device, dtype=inverse.dtype) / steps) ** 1.5
     at_once = max(1, (_POINTS_IN_CACHE if inverse.device.type == "cpu" else _POINTS_AT_ONCE) // small.numel())
@@ -101,11 +110,12 @@ def _marched(inverse: Tensor, small: Tensor, rows: Tensor, columns: Tensor, intr
         # The ray is tested half a step back and half a step on, so that it does not skip thin objects.
         half = torch.addcdiv(halves.index_select(0, index).view_as(hit_depth), step * inverse_step, ray)
         behind = hit_depth.div_(ray).sub_(1 + _BIAS)
-        softness = torch.minimum((share * inside).mul_(4 * _PENUMBRA).add_(_PENUMBRA), half)
-        cover = half.sub_(behind.sub_(half).abs_()).div_(softness).clamp_(max=1)
+        # All that follows is the share of the shadow times _RIM, which spares a product in each step.
+        softness = torch.minimum((share * inside).mul_(4 * _PENUMBRA / _RIM).add_(_PENUMBRA / _RIM), half)
+        cover = half.sub_(behind.sub_(half).abs_()).div_(softness).clamp_(max=_RIM)
         cover = cover.mul_(fade.index_select(0, index).view_as(cover))
         hidden = torch.maximum(hidden, cover[0] if len(cover) == 1 else cover.amax(0), out=hidden)
-    return hidden
+    return hidden.div_(_RIM)
 
 
 def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, light: Light) -> tuple[Tensor, Tensor, Tensor]:
@@ -190,16 +200,16 @@ def _fade(inverse: Tensor) -> Tensor:
     return torch.minimum(along[0][:, None], along[1]).div_(_BORDER).clamp_(max=1)
 
 
-def _smoothed_along(values: Tensor, inverse: Tensor, means: int, axis: int) -> Tensor:
-    """Means along an axis, twice, over so many pixels of the same surface."""
-    radius, length = means - 1, values.shape[axis]
+def _smoothed_along(values: Tensor, inverse: Tensor, axis: int) -> Tensor:
+    """Means along an axis, twice, over a tile's pixels of the same surface."""
+    radius, length = _TILE - 1, values.shape[axis]
     padding = (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius)
     padded, depths = (F.pad(each, padding, mode="replicate") for each in (values, inverse))
     slope = surface_slope(inverse, axis)
     total, weights = torch.zeros_like(values), torch.zeros_like(values)
     for place in range(2 * radius + 1):
         aside = place - radius
-        same = (means - abs(aside)) * same_surface(depths.narrow(axis, place, length) - aside * slope, inverse)
+        same = (_TILE - abs(aside)) * same_surface(depths.narrow(axis, place, length) - aside * slope, inverse)
         total.addcmul_(same, padded.narrow(axis, place, length))
         weights += same
     return total / weights

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...utils import resize_map
 from ..camera import resize_intrinsics
 from ..conventions import convert_normals
 from ..estimate import Axes, Estimate, Quantity
@@ -54,7 +55,11 @@ def nearest(values: Tensor, height: int, width: int) -> Tensor:
 
 
 def pack_maps(
-    estimate: Estimate, valid: Tensor | None = None, sky: Tensor | None = None, thickness: Tensor | None = None
+    estimate: Estimate,
+    valid: Tensor | None = None,
+    sky: Tensor | None = None,
+    thickness: Tensor | None = None,
+    glossy: Tensor | None = None,
 ) -> tuple[Tensor, Mapping[str, Any]]:
     """Packs maps into one image, and describes them.
 
@@ -67,6 +72,7 @@ def pack_maps(
         valid: (1, 1, H, W) bool of its size; None = `Estimate.valid`.
         sky: (1, 1, h, w) bool, True where the sky is; None = nowhere.
         thickness: (1, 1, h, w), half the thickness of things as a share of their depth, up to `THICKEST`; None = 0.
+        glossy: (1, 1, h, w) of any size in [0, 1], the share of highlights: normals get the length (1 + glossy) / 2. None = 1.
 
     Returns:
         (1, 3, 2H, W) of bytes / 255, and what JSON says of them: "normals" (bool), "depth" ("law", "low", "high", "quantity"; or None)
@@ -78,6 +84,8 @@ def pack_maps(
     meaning: dict[str, Any] = {"normals": estimate.normals is not None, "depth": None, "intrinsics": None}
     if estimate.normals is not None:
         normals = convert_normals(estimate.normals, estimate.axes, Axes.OPENGL)
+        if glossy is not None:
+            normals = normals * (1 + resize_map(glossy.to(normals), height, width)) / 2
         packed[:, :, :height] = torch.where(valid_normals(estimate.normals, estimate.mask), normals / 2 + 0.5, 0)
     if estimate.depth is not None:
         codes, meaning["depth"] = _codes(estimate)

@@ -5,7 +5,7 @@ Convention: as `parallax`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -25,8 +25,8 @@ class Layer(NamedTuple):
 
     Attributes:
         colour: (B, 3, h, w).
-        inverse: (B, 1, h, w) inverse depth.
-        margin: Pixels that were added on each side: (columns, rows).
+        inverse: (B, 1, h, w) inverse depth; 0 where there is no surface.
+        margin: Pixels that were added at the left and at the top: (columns, rows).
     """
 
     colour: Tensor
@@ -34,8 +34,33 @@ class Layer(NamedTuple):
     margin: tuple[int, int]
 
 
+class Camera(Protocol):
+    """Where a new camera sees the points of a layer."""
+
+    @property
+    def sideways(self) -> bool:
+        """Whether nothing moves up or down."""
+        ...
+
+    @property
+    def stretch(self) -> int:
+        """How many pixels wide the cracks of a stretched surface are on each side, at most."""
+        ...
+
+    def targets(self, inverse: Tensor, margin: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Columns and rows of the new image, plus a half, where a layer's pixels land; may be written to."""
+        ...
+
+    def sources(self, inverse: Tensor) -> tuple[Tensor, Tensor]:
+        """Columns and rows of the layer for the pixels of the new image, by their inverse depth (B, 1, height, width).
+
+        If nothing moves up or down, the rows are a single column.
+        """
+        ...
+
+
 class View(NamedTuple):
-    """A moved camera. All tensors are (B, 1, 1, 1).
+    """A moved perspective camera. All tensors are (B, 1, 1, 1).
 
     Attributes:
         across: How many columns the camera's move shifts what is at inverse depth 1.
@@ -58,6 +83,27 @@ class View(NamedTuple):
     centre_y: Tensor
     sideways: bool
     stretch: int
+
+    def targets(self, inverse: Tensor, margin: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """As `Camera.targets`."""
+        rows, columns = pixel_grid(inverse, margin)
+        x, y = columns - self.across * inverse, rows if self.sideways else rows - self.down * inverse
+        if self.forward:
+            closer = 1 / (1 - self.forward * inverse)
+            x, y = (x - self.centre_x) * closer + self.centre_x, (y - self.centre_y) * closer + self.centre_y
+        return x + (self.shift_x + 0.5), y + (self.shift_y + 0.5)
+
+    def sources(self, inverse: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Camera.sources`."""
+        height, width = inverse.shape[-2:]
+        rows = torch.arange(height, device=inverse.device, dtype=inverse.dtype).view(-1, 1) - self.shift_y
+        columns = torch.arange(width, device=inverse.device, dtype=inverse.dtype) - self.shift_x
+        # Written as the pixel plus its move, so that without a move it is exact.
+        column, row = columns + self.across * inverse, rows if self.sideways else rows + self.down * inverse
+        if self.forward:
+            ahead = self.forward * inverse
+            column, row = column - (columns - self.centre_x) * ahead, row - (rows - self.centre_y) * ahead
+        return column, row
 
 
 class RenderedLayer(NamedTuple):
@@ -82,25 +128,20 @@ def with_margin(image: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Laye
     return Layer(F.pad(image, padding, mode="reflect"), F.pad(inverse, padding, mode="reflect"), margin)
 
 
-def render_layer(layer: Layer, view: View, height: int, width: int) -> RenderedLayer:
+def render_layer(layer: Layer, view: Camera, height: int, width: int) -> RenderedLayer:
     """The layer rendered for the moved camera, without synchronising the device."""
     inverse = _close_cracks(layer, view, _splat(layer, view, height, width))
     known = torch.where(inverse > 0, inverse, layer.inverse.amin((1, 2, 3), keepdim=True))
-    column, row = _source_of(known, view)
+    column, row = view.sources(known)
     colour = _sample(layer, column + layer.margin[0], row + layer.margin[1], known, between_rows=not view.sideways)
     return RenderedLayer(colour, inverse, column, row)
 
 
-def _splat(layer: Layer, view: View, height: int, width: int) -> Tensor:
+def _splat(layer: Layer, view: Camera, height: int, width: int) -> Tensor:
     """(B, 1, height, width) inverse depth of the nearest of the pixels that land in each place, 0 where none does."""
     inverse = layer.inverse
-    rows, columns = pixel_grid(inverse, layer.margin)
-    x, y = columns - view.across * inverse, rows if view.sideways else rows - view.down * inverse
-    if view.forward:
-        closer = 1 / (1 - view.forward * inverse)
-        x, y = (x - view.centre_x) * closer + view.centre_x, (y - view.centre_y) * closer + view.centre_y
     # Not `round`, which takes halves to even numbers: pixels that all move by a half would land on every second place.
-    x, y = (x + (view.shift_x + 0.5)).floor_(), (y + (view.shift_y + 0.5)).floor_()
+    x, y = (place.floor_() for place in view.targets(inverse, layer.margin))
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     first = torch.arange(inverse.shape[0], device=inverse.device).view(-1, 1, 1, 1) * (height * width)
     # Picking out those inside would make a device wait. The others give a 0, which changes nothing, to pixels of their own: one for all
@@ -111,7 +152,7 @@ def _splat(layer: Layer, view: View, height: int, width: int) -> Tensor:
     return target.view(-1, 1, height, width)
 
 
-def _close_cracks(layer: Layer, view: View, inverse: Tensor) -> Tensor:
+def _close_cracks(layer: Layer, view: Camera, inverse: Tensor) -> Tensor:
     """Joins what a stretched surface leaves open, also where something far shines through.
 
     Each place asks the nearest surface beside it: would I, were I part of you, show you? The source image has the answer. Beyond a
@@ -119,28 +160,12 @@ def _close_cracks(layer: Layer, view: View, inverse: Tensor) -> Tensor:
     """
     for _ in range(view.stretch):
         beside = neighbours_largest(inverse, upright=not view.sideways)
-        column, row = _source_of(beside, view)
+        column, row = view.sources(beside)
         row, column = row + (layer.margin[1] + 0.5), column + (layer.margin[0] + 0.5)
         there = values_at(layer.inverse, row.floor_().long(), column.floor_().long())
         joins = (beside > inverse * EDGE) & (there < beside * SMALL_STEP) & (there * SMALL_STEP > beside)
         inverse = torch.where(joins, there, inverse)
     return inverse
-
-
-def _source_of(inverse: Tensor, view: View) -> tuple[Tensor, Tensor]:
-    """Columns and rows of the source image for the pixels of the new one, by their inverse depth (B, 1, height, width).
-
-    If nothing moves up or down, the rows are a single column.
-    """
-    height, width = inverse.shape[-2:]
-    rows = torch.arange(height, device=inverse.device, dtype=inverse.dtype).view(-1, 1) - view.shift_y
-    columns = torch.arange(width, device=inverse.device, dtype=inverse.dtype) - view.shift_x
-    # Written as the pixel plus its move, so that without a move it is exact.
-    column, row = columns + view.across * inverse, rows if view.sideways else rows + view.down * inverse
-    if view.forward:
-        ahead = view.forward * inverse
-        column, row = column - (columns - view.centre_x) * ahead, row - (rows - view.centre_y) * ahead
-    return column, row
 
 
 def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between_rows: bool) -> Tensor:

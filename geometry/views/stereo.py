@@ -23,14 +23,31 @@ from ..projections import need_perspective
 from .disocclusion import fill_uncovered
 from .forward_warp import View, render_layer, with_margin
 
-LAYOUTS = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
-"""sbs: side by side, left eye left. tb: left eye on top. half: both together as large as the image. cross-eyed: left eye right. anaglyph:
-for red-cyan glasses."""
+FLAT_LAYOUTS = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
+"""For screens. sbs: side by side, left eye left. tb: left eye on top. half: both together as large as the image. cross-eyed: left eye
+right. anaglyph: for red-cyan glasses."""
+
+AROUND_LAYOUTS = ("360-tb", "360-sbs")
+"""Panoramas for both eyes."""
+
+VR_LAYOUTS = ("vr180", *AROUND_LAYOUTS)
+"""For headsets, made by `vr`. vr180: half spheres of 180 x 180 degrees side by side, left eye left."""
+
+LAYOUTS = (*FLAT_LAYOUTS, *VR_LAYOUTS)
+"""All of them."""
 
 ORIGINALS = ("middle", "left", "right")
 """The eye that gets the source image: neither (both are rendered, the source lies in the middle), the left, or the right."""
 
 MAX_DIVERGENCE = 20.0
+
+EYE_DISTANCE = 63.0
+"""Millimetres between the eyes of people, on average."""
+
+MAX_EYE_DISTANCE = 1000.0
+
+EYE_SIZES = (64, 8192)
+"""Rows that an eye's half sphere may be asked to have."""
 
 _SUFFIXES = {
     "full-sbs": "_LRF_Full_SBS",
@@ -39,6 +56,9 @@ _SUFFIXES = {
     "half-tb": "_TB",
     "cross-eyed": "_RLF_cross",
     "anaglyph": "_redcyan",
+    "vr180": "_180x180_LR",
+    "360-tb": "_360_TB",
+    "360-sbs": "_360_LR",
 }
 # How far beyond the ends of its range a scene may reach, as a share of it: a few pixels lie there in every image.
 _BEYOND = 0.25
@@ -56,6 +76,9 @@ class StereoOptions:
             0 to 20. The measure of nunif's iw3: 2 is comfortable, 5 is strong.
         convergence: What lies on the screen: 0 the far end of the scene, 1 the near end.
         original: One of `ORIGINALS`.
+        eye_distance: Of `VR_LAYOUTS`, which need none of the above: millimetres between the eyes, 0 to 1000. More makes scenes look like
+            models, less like giants.
+        eye_size: Of `VR_LAYOUTS`: rows of each eye's image, 64 to 8192; 0 = as fine as the image.
 
     Raises:
         ValueError: A number outside its range, or an unknown name.
@@ -64,11 +87,23 @@ class StereoOptions:
     divergence: float = 2.0
     convergence: float = 0.5
     original: str = ORIGINALS[0]
+    eye_distance: float = EYE_DISTANCE
+    eye_size: int = 0
 
     def __post_init__(self) -> None:
         check_range("divergence", self.divergence, 0.0, MAX_DIVERGENCE)
         check_range("convergence", self.convergence, 0.0, 1.0)
         check_choice("original", self.original, ORIGINALS)
+        check_range("eye_distance", self.eye_distance, 0.0, MAX_EYE_DISTANCE)
+        if self.eye_size:
+            check_range("eye_size", self.eye_size, *EYE_SIZES)
+        if self.eye_size % 2:
+            raise ValueError(f"eye_size is {self.eye_size}; accepted: even numbers")
+
+    def as_record(self) -> dict[str, float | str]:
+        """The options as records of results hold them; records from before there were headsets stay good."""
+        new = {"eye_distance": EYE_DISTANCE, "eye_size": 0}
+        return {name: value for name, value in vars(self).items() if name not in new or value != new[name]}
 
 
 @dataclass(frozen=True)
@@ -120,7 +155,7 @@ def stereo_pair(
     for index, image in enumerate(images.split(1)):  # one by one: all at once would take many times the memory of the video
         sized = whole.slice(index, index + 1).to(images.device).resized(height, width)
         one = slice(index, index + 1)
-        frames.append(_both_eyes(image, _share(sized, far[one], near[one], options.convergence), options))
+        frames.append(_both_eyes(image, nearness_share(sized, far[one], near[one], options.convergence), options))
     return StereoPair(*(torch.cat(parts) for parts in zip(*frames, strict=True)))
 
 
@@ -153,7 +188,7 @@ def compose(pair: StereoPair, layout: str) -> Tensor:
         layout: One of `LAYOUTS`.
 
     Returns:
-        (B, 3, H', W') in [0, 1]: full-sbs and cross-eyed (H, 2 W), full-tb (2 H, W), the others (H, W).
+        (B, 3, H', W') in [0, 1]: full-sbs, cross-eyed, vr180 and 360-sbs (H, 2 W), full-tb and 360-tb (2 H, W), the others (H, W).
 
     Raises:
         ValueError: Unknown layout, or an image of one pixel's width or height that cannot be halved.
@@ -179,6 +214,8 @@ def stereo_suffix(layout: str) -> str:
 
     Source:
         nunif iw3, "About file naming rule": `_LRF_Full_SBS` is what Pigasus, SKYBOX and DeoVR recognise; the others are its names too.
+        SKYBOX, "Add suffix to help recognize the correct format": `180x180`, `360`, `LR` and `TB`. Meta, "VR Media Overview": `_TB` and
+        `_LR` at the end of the name.
 
     Raises:
         ValueError: Unknown layout.
@@ -192,8 +229,21 @@ def _nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
     return depth_to_nearness(depth, quantity, as_disparity=quantity is Quantity.METRIC_DEPTH), valid
 
 
-def _share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -> Tensor:
-    """(1, 1, H, W) nearness, linear in disparity: 0 at the far end, 1 at the near end, `flat` where there is no depth."""
+def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -> Tensor:
+    """Nearness as disparity has it.
+
+    Args:
+        estimate: Of one image, with depth.
+        far: As `disparity_range` gives it.
+        near: The same.
+        flat: What an image without a range has.
+
+    Returns:
+        (1, 1, H, W), linear in disparity: 0 at the far end, where invalid pixels are too, and 1 at the near end; -0.25 to 1.25.
+
+    Raises:
+        ValueError: No depth.
+    """
     values, valid = _nearness(estimate)
     known = torch.isfinite(near - far) & (near > far)
     share = (values - far) / torch.where(known, near - far, 1)

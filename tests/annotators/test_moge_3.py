@@ -108,6 +108,7 @@ def dense_step(state, points, features, bins):
     return linear("out_proj", x).mul(voxels).sum((2, 3))
 
 
+@pytest.mark.slow("takes a second each")
 @torch.no_grad()
 @pytest.mark.parametrize("spread", [0.0, 0.2, 2.0])
 def test_a_step_is_that_of_a_dense_network(spread):
@@ -122,6 +123,7 @@ def test_a_step_is_that_of_a_dense_network(spread):
     assert expected.std() > 0.01
 
 
+@pytest.mark.slow("takes three seconds")
 @torch.no_grad()
 def test_the_steps_correct_the_third_part_alone_and_bin_anew():
     network, pixels = built().network, torch.randn(2, 3, 28, 42, generator=torch.Generator().manual_seed(1))

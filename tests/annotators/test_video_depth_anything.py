@@ -285,6 +285,7 @@ def test_ids_files_and_units_agree():
         assert spec.file.repo_id.rsplit("/")[-1].lower().replace("-", "_").endswith(f"video_depth_anything_{size}")
 
 
+@pytest.mark.slow("takes a second each")
 @pytest.mark.quick_cases(1)
 @torch.no_grad()
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2e-2), (torch.bfloat16, 1e-1)], ids=["float16", "bfloat16"])

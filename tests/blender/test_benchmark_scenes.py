@@ -17,6 +17,7 @@ RENDERED = {
     "occlusion_scenes.py": (["--seeds", "1", "--side", "16", *SIZE], ["textures.py", "--scenes", "DIR"]),
     "depth_of_field_scenes.py": (["--scenes", "posts", *SIZE], ["depth_of_field.py", "DIR"]),
     "relight_scenes.py": (["--seeds", "1", *SIZE], ["relight.py", "DIR"]),
+    "relight_scenes.py --relief": (["--seeds", "1", *SIZE], ["relight.py", "DIR"]),
     "roll_off_views.py": ([], ["roll_off.py", "DIR/views.npz"]),
 }
 
@@ -24,7 +25,8 @@ RENDERED = {
 @pytest.mark.parametrize("script", RENDERED)
 def test_what_is_rendered_can_be_measured(script, run_python, tmp_path):
     words, (benchmark, *asked) = RENDERED[script]
-    rendered = run_python(BENCHMARKS / script, *words, "--out", tmp_path)
+    script, *kind = script.split()
+    rendered = run_python(BENCHMARKS / script, *kind, *words, "--out", tmp_path)
     assert rendered.returncode == 0, rendered.stdout[-2000:] + rendered.stderr[-4000:]
     assert list(tmp_path.glob("*.npz")), "nothing was rendered"
     command = [sys.executable, BENCHMARKS / benchmark, *(word.replace("DIR", str(tmp_path)) for word in asked)]

@@ -20,12 +20,13 @@ from depth_normal.geometry.alignment import metrics, mosaic, scale_shift
 from depth_normal.geometry.edges import depth_edges, guided_filter, ramp_sharpening, refine
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images import depth_image, display_defaults, levels, normal_map_image, render, srgb
+from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.panorama import normals as panorama_normals
 from depth_normal.geometry.panorama import sphere
 from depth_normal.geometry.regions import sky
 from depth_normal.geometry.surfaces import derive, mesh_cuts, noise, normals, plane_fit, point_map, sparse_fit, upsampling
 from depth_normal.geometry.temporal import camera_motion, moving_pixels, optical_flow, ranges, shot_cuts, stabilization
-from depth_normal.geometry.views import disocclusion, forward_warp, parallax, stereo
+from depth_normal.geometry.views import disocclusion, forward_warp, parallax, stereo, vr
 
 # Without CUDA or its driver not every torch can slice even fake tensors on it; "lazy" is the other device it knows without a driver.
 DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
@@ -117,6 +118,10 @@ def eyes():
     return stereo.StereoPair(maps(3), maps(3), mask(), mask())
 
 
+def panorama():
+    return Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask(), projection=Projection.EQUIRECTANGULAR)
+
+
 def clip_ends():
     clip = ranges.ClipRange()
     clip.add(maps(), mask())
@@ -153,6 +158,8 @@ NO_NORMAL_MAP = "warns of an image that is no normal map"
 
 # Meshes are arrays, and regions are searched pixel by pixel: what comes in is moved to the CPU first.
 TESTED_ELSEWHERE = ("effects", "files", "textures")
+PHOTO = "the size of the photo on the sphere follows from its camera"
+HALF_SPHERE = stereo.StereoOptions(eye_size=64)
 ON_THE_CPU = (
     "surfaces.relief",
     "surfaces.mesh_cuts",
@@ -363,6 +370,14 @@ CASES = {
     "views.stereo.compose": (lambda: [stereo.compose(eyes(), layout) for layout in stereo.LAYOUTS], None),
     "views.stereo.compose_holes": (lambda: [stereo.compose_holes(eyes(), layout) for layout in stereo.LAYOUTS], None),
     "views.stereo.stereo_suffix": (lambda: stereo.stereo_suffix("anaglyph"), None),
+    "views.stereo.nearness_share": (
+        lambda: stereo.nearness_share(depth_only(Quantity.DISPARITY), maps()[:1, :, :1, :1], maps()[:1, :, :1, :1], 0.0),
+        None,
+    ),
+    "views.vr.vr_pair": (lambda: vars(vr.vr_pair(maps(3), panorama(), "360-tb")), f"{DEPTH}, for each image"),
+    "views.vr.pair_for": (lambda: vars(vr.pair_for(maps(3), estimate(), "vr180", HALF_SPHERE)), PHOTO),
+    "views.vr.photo_fov": (lambda: vr.photo_fov(estimate()), PHOTO),
+    "views.vr.half_sphere_size": (lambda: vr.half_sphere_size(estimate(), 28), PHOTO),
     "views.disocclusion.fill_uncovered": (lambda: disocclusion.fill_uncovered(maps(3), maps()), None),
     "views.forward_warp.values_at": (lambda: forward_warp.values_at(maps(3), maps().long(), maps().long()), None),
     "surfaces.sparse_fit.fit_isolated": (

@@ -22,6 +22,7 @@ def street(height=64):
     return image
 
 
+@pytest.mark.slow("takes two seconds")
 def test_a_panorama_becomes_maps_of_its_size_and_geometry():
     depth, normals, mask, geometry = execute(torch.cat([street()] * 2), "tiny")
     assert depth.shape == normals.shape == (2, 64, 128, 3) and mask.shape == (2, 64, 128)

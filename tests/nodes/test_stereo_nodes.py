@@ -5,8 +5,10 @@ import inspect
 import pytest
 import torch
 
+from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.views.stereo import LAYOUTS
+from depth_normal.geometry.kinds import Projection
+from depth_normal.geometry.views.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS, LAYOUTS, VR_LAYOUTS
 from depth_normal.nodes.stereo import NODES, Stereo
 
 SIZE = 64
@@ -36,11 +38,52 @@ def test_contract(node):
     assert list(defaults)[1:] == [*inputs["required"], *inputs["optional"]]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", FLAT_LAYOUTS)
 def test_every_layout_with_its_mask(layout):
     stereo, holes = Stereo().execute(make_image(2), layout, 6.0, depth=square())
     assert stereo.shape[0] == 2 and stereo.shape[:3] == holes.shape and stereo.shape[3] == 3
     assert stereo.min() >= 0 and stereo.max() <= 1 and 0 < holes.mean() < 0.2 and holes.max() == 1
+
+
+def panorama():
+    distance = torch.rand(1, 1, 32, 64, generator=torch.Generator().manual_seed(1)) + 1
+    return torch.rand(2, 32, 64, 3), Estimate(distance, Quantity.METRIC_DEPTH, projection=Projection.EQUIRECTANGULAR)
+
+
+def test_saved_graphs_find_their_layout():
+    assert LAYOUTS == ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph", "vr180", "360-tb", "360-sbs")
+
+
+def test_photos_in_half_spheres_have_one_size_and_their_field_of_view():
+    """Each frame of the geometry has another field of view; a clip has that of the first."""
+    frames = torch.ones(2, SIZE, SIZE, 3)
+    cameras = torch.cat([intrinsics_from_fov(fov, SIZE, SIZE) for fov in (60.0, 90.0)])
+    wall = Estimate(torch.full((2, 1, SIZE, SIZE), 2.0), Quantity.METRIC_DEPTH, intrinsics=cameras)
+    for words, spans in (({}, (60, 90)), ({"normalisation": "per_clip"}, (60, 60)), ({"fov": 45.0}, (45, 45))):
+        stereo, holes = Stereo().execute(frames, "vr180", geometry=wall, eye_size=180, **words)
+        assert stereo.shape == (2, 180, 360, 3) and holes.shape == (2, 180, 360)
+        for frame, span in zip(stereo, spans, strict=True):
+            assert int((frame[90, :180, 0] > 0).sum()) == pytest.approx(span, abs=2)
+    assert Stereo().execute(frames, "vr180", geometry=wall)[0].shape == (2, 174, 348, 3), "pi times the focal length of the first"
+    stereo, _ = Stereo().execute(make_image(), "vr180", depth=square(), eye_size=128, eye_distance=200.0)
+    assert stereo.shape == (1, 128, 256, 3) and not torch.equal(stereo[:, :, :128], stereo[:, :, 128:])
+
+
+@pytest.mark.parametrize("layout", VR_LAYOUTS)
+def test_panoramas_for_both_eyes(layout):
+    image, geometry = panorama()
+    stereo, holes = Stereo().execute(image, layout, geometry=geometry)
+    size = {"vr180": (32, 64), "360-tb": (64, 64), "360-sbs": (32, 128)}[layout]
+    assert stereo.shape == (2, *size, 3) and holes.shape == (2, *size) and 0 < holes.mean() < 0.2
+
+
+def test_wrong_geometry_for_a_layout_is_named():
+    image, geometry = panorama()
+    with pytest.raises(ValueError, match=r"perspective camera.*Stereo 3D \(vr180"):
+        Stereo().execute(image, geometry=geometry)
+    for layout in AROUND_LAYOUTS:
+        with pytest.raises(ValueError, match=f"{layout} is for 360° panoramas"):
+            Stereo().execute(make_image(), layout, depth=square())
 
 
 def test_the_square_comes_out_of_the_screen():
@@ -77,6 +120,9 @@ def test_one_range_for_a_clip_holds_the_wall_still():
         ({"depth": square(), "normalisation": "fixed"}, "accepted: per_image, per_clip"),
         ({"depth": square(), "divergence": 30.0}, "divergence is 30.0; accepted: 0 to 20"),
         ({"depth": square(), "original": "both"}, "accepted: middle"),
+        ({"depth": square(), "eye_distance": -1.0}, "eye_distance is -1.0; accepted: 0 to 1000"),
+        ({"depth": square(), "fov": 180.0}, "fov is 180.0; accepted: 0 to 170"),
+        ({"depth": square(), "eye_size": 63}, "eye_size is 63; accepted: 64 to 8192"),
         ({"geometry": Estimate(normals=torch.ones(1, 3, 4, 4))}, "normals but no depth"),
     ],
 )

@@ -110,7 +110,7 @@ def test_a_note_names_widgets_as_the_page_shows_them(path):
 @each_workflow
 def test_titles_are_words(path):
     """The template browser shows the file's name."""
-    assert re.fullmatch(r"[A-Z][\w, ]+", path.stem) and "_" not in path.stem
+    assert re.fullmatch(r"[A-Z][\w, -]+", path.stem) and "_" not in path.stem
 
 
 def test_the_page_orders_every_workflow():

@@ -2,6 +2,7 @@
 
 import { showResult } from '../web/viewer.js'
 import { translated } from '../web/words.js'
+import { previewModes } from './previews.js'
 import { isOpen, stateInWords } from './queue.js'
 import { ask } from './server.js'
 
@@ -18,7 +19,7 @@ export class Result {
   constructor(page) {
     this.page = page
     this.places = Object.fromEntries(['facts', 'modes', 'controls', 'stage'].map(id => [id, byId(id)]))
-    this.shown = this.job = this.mode = null
+    this.shown = this.job = this.mode = this.other = null
     this.key = ''
     byId('copy').addEventListener('click', () => this.copy())
     byId('again').title = translated('with the settings as they are now')
@@ -37,11 +38,18 @@ export class Result {
     if (isNew) this.clear()
     if (!job) return
     byId('title').textContent = byId('title').title = job.name
-    byId('command').textContent = job.command
+    this.command(this.other)
     this.files(job)
     byId('wait').hidden = job.state === 'done'
     byId('stage').hidden = job.state !== 'done'
     if (job.state === 'done' && isNew) await this.view(job, focus)
+  }
+
+  /** Shows the command that makes what is seen. @param {string | null} words null: that of the result. */
+  command(words) {
+    this.other = words
+    const text = words ?? this.job?.command ?? ''
+    if (byId('command').textContent !== text) byId('command').textContent = text
   }
 
   clear() {
@@ -59,7 +67,8 @@ export class Result {
       const payload = await ask(`/api/jobs/${job.id}/view`)
       if (!this.key.startsWith(key.split(' ', 2).join(' '))) return
       this.shown?.close()
-      this.shown = await showResult(payload, this.places, { first: this.mode, focus })
+      const more = job.depth ? previewModes(job, { command: words => this.command(words), keep: (event, link) => this.keep(event, link) }) : []
+      this.shown = await showResult(payload, this.places, { first: this.mode, focus, more })
     } catch (error) {
       this.places.stage.replaceChildren(Object.assign(document.createElement('p'), { className: 'error', textContent: error.message }))
     } finally {

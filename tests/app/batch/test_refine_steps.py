@@ -80,6 +80,7 @@ def test_folders_in_python_take_the_steps(third, tmp_path):
         estimate_folder(tmp_path / "in", model="tiny", refine_steps=2)
 
 
+@pytest.mark.slow("takes a second")
 def test_videos_take_the_steps(third, tmp_path, capsys):
     pytest.importorskip("av")
     outs = [tmp_path / name / "d_%d.exr" for name in ("default", "three", "none")]

@@ -32,7 +32,12 @@ def results(folder):
 
 def test_the_choices_are_those_of_the_geometry():
     assert output_choices.LAYOUT_CHOICES == stereo.LAYOUTS and output_choices.ORIGINAL_CHOICES == stereo.ORIGINALS
-    assert vars(stereo.StereoOptions()) == {"divergence": 2.0, "convergence": 0.5, "original": "middle"}
+    assert output_choices.FLAT_LAYOUT_CHOICES == stereo.FLAT_LAYOUTS and output_choices.VR_LAYOUT_CHOICES == stereo.VR_LAYOUTS
+    assert output_choices.AROUND_LAYOUT_CHOICES == stereo.AROUND_LAYOUTS
+    usual = {"divergence": 2.0, "convergence": 0.5, "original": "middle"}
+    assert vars(stereo.StereoOptions()) == {**usual, "eye_distance": 63.0, "eye_size": 0}
+    assert stereo.StereoOptions().as_record() == usual, "records from before there were headsets stay good"
+    assert stereo.StereoOptions(eye_distance=60.0).as_record() == {**usual, "eye_distance": 60.0}
 
 
 @pytest.mark.parametrize("layouts", [("--layout", "full-sbs", "--layout", "anaglyph"), ("--layout", "full-sbs,anaglyph")])
@@ -96,3 +101,61 @@ def test_estimate_writes_it_beside_its_maps(run, image, tmp_path):
 def test_a_model_without_depth_is_refused_before_anything_is_loaded():
     with pytest.raises(ValueError, match=r"lbm-normals gives .*\(full-sbs\) need depth"):
         per_image.check_writes(["normals", "full-sbs"], per_image.Options("lbm-normals"))
+
+
+@pytest.fixture
+def panorama(tmp_path):
+    path = tmp_path / "hall.png"
+    pixels = np.random.default_rng(1).integers(0, 255, (8, 16, 3), dtype=np.uint8)
+    cv2.imwrite(str(path), cv2.resize(pixels, (128, 64), interpolation=cv2.INTER_CUBIC))
+    return path
+
+
+def test_half_spheres_for_headsets(run, image, tmp_path, caplog):
+    """A photo of 60 degrees is a third of the half sphere wide; its eyes differ."""
+    assert run(image, "--layout", "vr180,full-sbs", "--fov", "60", "--eye-size", "180", "--eye-distance", "200", "--holes") == 0
+    out = tmp_path / "out"
+    names = [f"photo_{layout}{mask}.png" for layout in ("180x180_LR", "LRF_Full_SBS") for mask in ("", "_holes")]
+    assert results(out) == names
+    pair = cv2.imread(str(out / names[0]))
+    assert pair.shape == (180, 360, 3) and cv2.imread(str(out / names[1])).shape == (180, 360, 3)
+    left, right = pair[:, :180], pair[:, 180:]
+    for eye in (left, right):
+        assert abs(eye.any((0, 2)).sum() - 60) <= 2 and not eye[:20].any() and not eye[-20:].any()
+    assert (left != right).any()
+    record = json.loads((out / ".depth-normal" / "photo.json").read_text())
+    assert record["settings"]["stereo"]["eye_distance"] == 200 and record["settings"]["stereo"]["eye_size"] == 180
+    assert "55 degrees are assumed" not in caplog.text
+
+
+def test_panoramas_for_both_eyes(run, panorama, tmp_path):
+    out = tmp_path / "out"
+    assert run(panorama, "--panorama") == 0 and results(out) == ["hall_360_TB.png"]
+    both = cv2.imread(str(out / "hall_360_TB.png"))
+    assert both.shape == (128, 128, 3) and (both[:64] != both[64:]).any()
+    assert run(panorama, "--panorama", "--layout", "vr180,360-sbs", "--resume") == 0
+    assert cv2.imread(str(out / "hall_180x180_LR.png")).shape == (64, 128, 3)
+    beside = cv2.imread(str(out / "hall_360_LR.png"))
+    assert np.array_equal(beside, np.concatenate((both[:64], both[64:]), 1))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--layout", "360-tb"), "360-tb is made of 360° panoramas: add --panorama"),
+        (("--layout", "vr180", "--divergence", "3"), "--divergence is for screens, and vr180 is for headsets"),
+        (("--eye-distance", "70"), "--eye-distance is for headsets, and full-sbs is not"),
+        (("--layout", "vr180", "--eye-size", "65"), "eye_size is 65; accepted: even numbers"),
+        (("--layout", "vr180", "--eye-distance", "-1"), "accepted: 0 to 1000"),
+        (("--fov", "60"), "--fov is for normals, meshes and metres"),
+        (("--any-aspect",), "--any-aspect is for panoramas"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(run, image, tmp_path, capsys, words, message):
+    assert run(image, *words) == 2 and message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_panoramas_have_no_stereo_for_screens(run, panorama, tmp_path, capsys):
+    assert run(panorama, "--panorama", "--layout", "full-sbs") == 2
+    assert "full-sbs cannot be made of a panorama" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert run(panorama, "--panorama", "--fov", "60") == 2 and "--fov is for photos" in capsys.readouterr().err

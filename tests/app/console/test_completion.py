@@ -36,6 +36,8 @@ def script(shell, capsys):
         (["download", "depth-anything-3-s"], {"depth-anything-3-small"}),
         (["models", "--licence", "non"], {"non-commercial"}),
         (["estimate", "phot"], {"photo.jpg"}),
+        (["video", "photo.jpg", "phot"], {"photo.jpg"}),
+        (["video", "--recu"], {"--recursive"}),
     ],
 )
 def test_a_shell_completes(shell, words, expected, capsys, tmp_path, monkeypatch):

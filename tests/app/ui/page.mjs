@@ -68,9 +68,11 @@ const scenarios = {
     report.sums = []
     for (const button of await page.locator('#modes button').all()) {
       await button.click()
+      await page.waitForFunction(() => document.querySelector('#stage canvas').width > 0, null, { timeout: 120000 })
       await page.waitForTimeout(600)
       report.sums.push(await sum(page))
     }
+    await page.click('#modes button')
     report.saved = {}
     for (const link of await page.locator('#files a').all()) {
       const kind = await link.getAttribute('data-kind'), [download] = await Promise.all([page.waitForEvent('download'), link.click()])
@@ -179,11 +181,113 @@ const scenarios = {
       Object.assign(seen, { modes: await texts(page, '#modes button'), notice: await page.textContent('#notices p'), state: await page.textContent('#jobs .state') })
       // Nothing moves away from below the pointer as the list loses the focus.
       await page.focus('#jobs')
+      await page.click('#modes button:nth-child(5)')
+      await page.waitForSelector('#controls .keep:not([hidden])')
+      seen.overflow.push(await overflows(page))
+      seen.layouts = await texts(page, '#controls option')
+      seen.labels = await texts(page, '#controls label')
       await page.click('#modes button:nth-child(4)')
       seen.pressed = await page.getAttribute('#modes button:nth-child(4)', 'aria-pressed')
       // Whatever is English in it is a name.
       seen.english = await page.evaluate(() => [...document.querySelectorAll('[data-t], [data-t-label]')].map(each => each.dataset.tLabel ? each.ariaLabel : each.textContent).filter(text => /[a-z]{3}/.test(text.replace('Delete', ''))))
       report[locale] = seen
+    }
+  },
+
+  async previews() {
+    const page = await open(), mode = name => page.click(`#modes button:text-is("${name}")`), ready = () => page.waitForSelector('#controls .keep:not([hidden])')
+    const field = name => page.locator(`#controls label:has-text("${name}") input`), size = () => page.$eval('#stage canvas', ({ width, height }) => [width, height])
+    const made = () => page.waitForFunction(() => document.querySelector('#stage canvas').width > 0)
+    await choose(page, files[0])
+    await page.waitForSelector('#modes button')
+    report.command = [await page.textContent('#command')]
+    await mode('Stereo')
+    await ready()
+    await made()
+    report.layouts = await texts(page, '#controls select option')
+    report.sizes = { wiggle: await size() }
+    // The eyes in turn.
+    const eyes = new Set()
+    for (let i = 0; i < 12; i++) { eyes.add(await sum(page)); await page.waitForTimeout(80) }
+    report.eyes = eyes.size
+    report.sums = {}
+    for (const layout of ['anaglyph', 'full-sbs', 'half-tb']) {
+      const before = await page.getAttribute('#controls .keep', 'href')
+      await page.selectOption('#controls select', layout)
+      await page.waitForFunction(before => { const link = document.querySelector('#controls .keep'); return !link.hidden && link.getAttribute('href') !== before }, before).catch(() => {})
+      await page.waitForTimeout(400)
+      report.sums[layout] = await sum(page)
+      report.sizes[layout] = await size()
+    }
+    await page.selectOption('#controls select', 'anaglyph')
+    await page.waitForTimeout(800)
+    // An arrow key on the image is a step of the slider.
+    await page.focus('#stage [tabindex]')
+    await page.keyboard.press('ArrowRight')
+    await page.waitForFunction(() => document.querySelector('#command').textContent.includes('--divergence 2.5'))
+    await ready()
+    await page.waitForTimeout(300)
+    report.command.push(await page.textContent('#command'))
+    report.deeper = await sum(page) !== report.sums.anaglyph
+    const [stereo] = await Promise.all([page.waitForEvent('download'), page.click('#controls .keep')])
+    await stereo.saveAs(path.join(folder, 'stereo.png'))
+    report.saved = [stereo.suggestedFilename()]
+    await mode('Parallax')
+    await ready()
+    await made()
+    report.command.push(await page.textContent('#command'))
+    report.sizes.parallax = await size()
+    const frames = new Set()
+    for (let i = 0; i < 8; i++) { frames.add(await sum(page)); await page.waitForTimeout(120) }
+    report.frames = frames.size
+    await page.click('#controls button:text-is("Pause")')
+    await page.waitForTimeout(200)
+    const paused = await sum(page)
+    await page.waitForTimeout(300)
+    report.stands = await sum(page) === paused
+    const [clip] = await Promise.all([page.waitForEvent('download'), page.click('#controls .keep')])
+    await clip.saveAs(path.join(folder, 'parallax.mp4'))
+    report.saved.push(clip.suggestedFilename())
+    await mode('Slider')
+    report.command.push(await page.textContent('#command'))
+    // Of the next image the same is seen, with the same settings.
+    await mode('Stereo')
+    await choose(page, files[1])
+    await until(page, 'done', 2)
+    await page.locator('#jobs li').nth(1).click()
+    await page.waitForFunction(() => /--layout anaglyph --divergence 2.5/.test(document.querySelector('#command').textContent))
+    await ready()
+    report.pressed = await texts(page, '#modes button[aria-pressed=true]')
+  },
+
+  // A move through a large image takes long enough to be cancelled.
+  async halted() {
+    const page = await open()
+    await choose(page, files[0])
+    await page.waitForSelector('#modes button')
+    await page.click('#modes button:text-is("Parallax")')
+    await page.selectOption('#controls label:last-of-type select', '1920')
+    await page.waitForFunction(() => document.querySelector('#controls progress').value > 0)
+    await page.click('#controls button:text-is("Cancel")')
+    await page.waitForSelector('#controls button:text-is("Try again"):not([hidden])')
+    report.said = await page.textContent('#stage')
+    await page.selectOption('#controls label:last-of-type select', '960')
+    await page.waitForSelector('#controls .keep:not([hidden])', { timeout: 120000 })
+  },
+
+  // To be looked at: FOLDER takes a PNG of each view, light and dark, wide and narrow.
+  async look() {
+    for (const colorScheme of ['light', 'dark']) for (const [width, height] of [[1600, 950], [420, 900]]) {
+      const page = await open({ viewport: { width, height }, colorScheme, locale: colorScheme === 'dark' ? 'ja-JP' : 'en-US' })
+      if (!await page.locator('#jobs li').count()) await choose(page, files[0])
+      await page.waitForSelector('#modes button')
+      for (const number of [5, 6]) {
+        await page.click(`#modes button:nth-child(${number})`)
+        await page.waitForSelector('#controls .keep:not([hidden])', { timeout: 120000 })
+        await page.waitForTimeout(500)
+        await page.screenshot({ path: path.join(folder, `${colorScheme}-${width}-${number}.png`), fullPage: width < 800 })
+      }
+      report[`${colorScheme}-${width}`] = await overflows(page)
     }
   },
 

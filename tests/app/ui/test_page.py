@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from depth_normal.app import cli
+
 pytest.importorskip("aiohttp", reason="the extra `ui`")
 
 DRIVER = Path(__file__).with_name("page.mjs")
 ROOT = Path(__file__).resolve().parents[3]
 COFFEE = ROOT / "app" / "coffee.jpg"
-VIEWS = ["Side by side", "Slider", "3D", "Light"]
+VIEWS = ["Side by side", "Slider", "3D", "Light", "Stereo", "Parallax"]
 
 
 @pytest.fixture
@@ -96,10 +98,55 @@ def test_a_narrow_window_in_other_languages(use, photo, tmp_path):
     seen = use("narrow", photo, notes)
     for locale, language in (("ja-JP", "ja"), ("zh-CN", "zh")):
         page = seen[locale]
-        assert page["language"] == language and page["overflow"] == [False, False] and page["pressed"] == "true"
+        assert page["language"] == language and page["overflow"] == [False] * 3 and page["pressed"] == "true"
+        assert not [words for words in (*page["layouts"], *page["labels"]) if any("a" <= letter <= "z" for letter in words)]
         assert page["english"] == [] and page["notice"].startswith("notes.txt") and "image" not in page["notice"]
     assert seen["ja-JP"]["hero"] == "ここに画像をドロップ" and seen["ja-JP"]["modes"][0] == "並べて表示"
     assert seen["ja-JP"]["state"].startswith("tiny · ") and seen["ja-JP"]["state"].endswith(" 秒")
+
+
+def test_stereo_and_parallax_are_seen_and_saved(use, tmp_path):
+    """Made by the commands' own functions, so that the command that the page names makes the same bytes."""
+    pytest.importorskip("av", reason="writes videos")
+    small, other = tmp_path / "small.png", tmp_path / "other.png"
+    with Image.open(COFFEE) as image:
+        image.resize((240, 160)).save(small)
+        image.crop((0, 0, 200, 200)).resize((96, 96)).save(other)
+    seen = use("previews", small, other)
+    assert seen["layouts"][:3] == ["wiggle", "red-cyan", "side by side"] and len(seen["layouts"]) == 7
+    assert seen["sizes"] == {
+        "wiggle": [240, 160],
+        "anaglyph": [240, 160],
+        "full-sbs": [480, 160],
+        "half-tb": [240, 160],
+        "parallax": [240, 160],
+    }
+    assert seen["eyes"] == 2 and seen["frames"] > 2 and seen["stands"] and seen["deeper"]
+    assert len(set(seen["sums"].values())) == 3 and seen["pressed"] == ["Stereo"]
+    assert seen["saved"] == ["small_redcyan.png", "small_parallax.mp4"]
+    result, stereo, parallax, again = map(shlex.split, seen["command"])
+    assert again == result and result[1:] == ["small.png", *result[2:]]
+    for words, name in ((stereo, "small_redcyan.png"), (parallax, "small_parallax.mp4")):
+        by_hand = tmp_path / "by hand" / words[1]
+        words[words.index("small.png")], words[words.index("-o") + 1] = str(small), f"{by_hand}/"
+        assert cli.main(words[1:]) == 0
+        kept = (tmp_path / "out" / name).read_bytes()
+        assert (tmp_path / "saved" / f"{words[1]}{Path(name).suffix}").read_bytes() == kept
+        assert frames_of(by_hand / name) == frames_of(tmp_path / "out" / name)
+
+
+def frames_of(path):
+    """The pixels of an image, or the coded frames of a video."""
+    if path.suffix == ".png":
+        return path.read_bytes()
+    import av
+
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]
+
+
+def test_a_move_is_cancelled_and_made_again(use, large):
+    assert "cancelled" in use("halted", large)["said"]
 
 
 def test_a_video_is_played(use):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,13 +24,14 @@ from depth_normal.app.video import finished as video_finished
 from depth_normal.app.video import rendering as video_rendering
 from depth_normal.app.video import task as video_task
 from depth_normal.app.video.task import usual_name
+from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import load_estimate
 from depth_normal.geometry.images.render import NORMALISATIONS, depth_to_image, normals_to_image
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.temporal.ranges import RunningRange
 from depth_normal.geometry.temporal.stabilization import ALIGNMENTS, VideoOptions
-from depth_normal.geometry.views import stereo
+from depth_normal.geometry.views import stereo, vr
 from depth_normal.media import CODECS, PRESETS, numbered, read_frames, video_header
 from depth_normal.model_loader import load_model
 
@@ -378,6 +380,7 @@ def test_images_that_are_read_are_never_written_over(source, out, tmp_path, caps
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.slow("takes a second")
 def test_a_variable_frame_rate_a_start_and_an_end(tmp_path):
     times = [0, 24, 48, 100, 124, 148, 172, 300, 324, 348, 372, 396]
     source = write_video(tmp_path / "vfr.mp4", moving_ball(12), times=times, time_base=Fraction(1, 600), sound=(0.7, "aac"), **H264)
@@ -388,6 +391,7 @@ def test_a_variable_frame_rate_a_start_and_an_end(tmp_path):
     assert sound_of(tmp_path / "part.mp4")[1] == pytest.approx((324 - 100) / 600, abs=0.06)
 
 
+@pytest.mark.slow("takes a second each")
 @pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("name", [*list(PRESETS)[:2], *(pytest.param(each, marks=MORE) for each in list(PRESETS)[2:])])
 def test_presets_play_as_the_models_expect(name, tmp_path, caplog):
@@ -503,6 +507,7 @@ def test_mistyped_words(words, capsys):
     assert words[0] in capsys.readouterr().err
 
 
+@pytest.mark.slow("takes two seconds")
 @pytest.mark.parametrize("normalise", [pytest.param("per-image", marks=MORE), "running", pytest.param("per-clip", marks=MORE)])
 def test_stereo(video, tmp_path, normalise):
     words = (
@@ -532,6 +537,60 @@ def test_stereo(video, tmp_path, normalise):
         ends = None
     truth = stereo.compose(stereo.stereo_pair(source_frames, found, stereo.StereoOptions(divergence=5), ends), "half-tb")
     assert (read(made) - truth).abs().mean() < 2e-3 and sound_of(made)[1] == pytest.approx(12 / 25, abs=0.05)
+
+
+VR180 = ("--what", "stereo", "--layout", "vr180", "--eye-size", 128, "--codec", "ffv1", "--segment", 8)
+
+
+@pytest.mark.parametrize("normalise", ["running", pytest.param("per-clip", marks=MORE)])
+def test_half_spheres_of_a_video(video, tmp_path, normalise):
+    assert run(video, tmp_path / "out.mkv", *VR180, "--frames", 12, "--fov", 90, "--eye-distance", 200, "--normalise", normalise) == 0
+    made, source_frames = read(tmp_path / "out.mkv"), read(video)[:12]
+    found = Estimate.cat(expected(video)[:2]).slice(0, 12)
+    if normalise == "running":
+        ends = RunningRange().update(found.depth, None, (2, 98))
+    else:
+        far, near = stereo.disparity_range(found)
+        ends = (far.min(), near.max())
+    options = stereo.StereoOptions(eye_distance=200, eye_size=128)
+    truth = stereo.compose(vr.vr_pair(source_frames, found, "vr180", options, ends, 90.0), "vr180")
+    assert made.shape == (12, 3, 128, 256) and (made - truth).abs().mean() < 1e-3
+    assert (made[0] > 0.02).any(0).any(0)[:128].sum() == pytest.approx(64, abs=2), "90 of 180 degrees"
+
+
+@pytest.mark.slow("stops and goes on")
+def test_half_spheres_keep_the_field_of_view_of_the_first_frame(video, tmp_path, monkeypatch, capsys):
+    """A model says another one for each frame. A run that was stopped goes on with that of the first."""
+
+    def with_cameras(self, frames, images, found):
+        own = torch.cat([intrinsics_from_fov(60.0 + float(frame.time * 25), found.height, found.width) for frame in frames])
+        return shown(self, frames, images, replace(found, intrinsics=own))
+
+    shown = video_rendering.Renderer.shown
+    monkeypatch.setattr(video_rendering.Renderer, "shown", with_cameras)
+    assert run(video, tmp_path / "whole.mkv", *VR180) == 0
+    with monkeypatch.context() as stopped:
+        stop_soon(stopped)
+        assert run(video, tmp_path / "out.mkv", *VR180) == 130
+    capsys.readouterr()
+    assert run(video, tmp_path / "out.mkv", *VR180, "--resume") == 0 and "16 frames are finished, going on" in capsys.readouterr().out
+    made = read(tmp_path / "whole.mkv")
+    assert torch.equal(made, read(tmp_path / "out.mkv"))
+    spans = [int((frame > 0.02).any(0).any(0)[:128].sum()) for frame in made]
+    assert max(spans) - min(spans) <= 1 and spans[0] == pytest.approx(60 / 180 * 128, abs=2)
+
+
+@pytest.mark.slow("encodes a large frame")
+def test_a_video_for_headsets_has_the_name_and_size_that_they_take(video, tmp_path, capsys):
+    assert usual_name(Path("a.mp4"), ["stereo"], "vr180") == "a_180x180_LR.mp4"
+    assert run(video, tmp_path / "out.mp4", "--what", "stereo", "--layout", "vr180", "--frames", 1) == 0
+    assert read(tmp_path / "out.mp4").shape == (1, 3, 2048, 4096)
+    assert run(video, tmp_path / "b.mp4", "--what", "stereo", "--layout", "vr180", "--divergence", 3) == 2
+    assert "--divergence is for screens" in capsys.readouterr().err
+    assert run(video, tmp_path / "b.mp4", "--what", "stereo", "--eye-size", 512) == 2
+    assert "--eye-size is for headsets, and full-sbs is not" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(video, tmp_path / "b.mp4", "--what", "stereo", "--layout", "360-tb")
 
 
 def test_the_choices_are_those_of_the_code():

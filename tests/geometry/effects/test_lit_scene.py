@@ -7,6 +7,7 @@ from depth_normal.geometry.effects.lit_scene import lit_scene
 from depth_normal.geometry.effects.relight import relight
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.regions.sky import predicted_sky
+from depth_normal.utils import resize_map
 
 HEIGHT, WIDTH, HORIZON = 48, 64, 20
 FAR = {Quantity.DISPARITY: -5.0, Quantity.METRIC_DEPTH: 1e6, Quantity.RELATIVE_DEPTH: 30.0}
@@ -69,3 +70,20 @@ def test_each_image_of_a_batch_tells_its_own_sky():
     found = predicted_sky(Estimate(depth, estimate.quantity, mask=masks))
     assert torch.equal(found[:1], above)
     assert found.flatten(1).float().mean(1)[1:].tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_soft_edges_between_near_and_far_are_not_glossy(soft):
+    """A step keeps its highlights; a ramp of six pixels, whose normals lead from one thing to the other, loses them."""
+    columns = torch.arange(320.0)
+    depth = 1 / (0.3 + 0.5 * (((columns - 157) / 6).clamp(0, 1) if soft else (columns >= 160).float()))
+    normals = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, 240, 320)
+    estimate = Estimate(depth.expand(1, 1, 240, 320).contiguous(), Quantity.METRIC_DEPTH, normals)
+    scene = lit_scene(torch.full((1, 3, 240, 320), 0.4), estimate, (), sky=False)
+    assert scene.glossy is not None
+    row = resize_map(scene.glossy, 240, 320)[0, 0, 120]
+    assert row[:140].min() == row[180:].min() == 1
+    if soft:
+        assert row[157:164].max() < 0.15
+    else:
+        assert row.min() == 1

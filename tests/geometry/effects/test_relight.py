@@ -92,6 +92,47 @@ def test_the_highlight_sits_where_half_vector_and_normal_meet():
     assert abs(row - 50) <= 1 and column == pytest.approx(50 + 50 * math.sin(math.radians(30)), abs=1.5)
 
 
+@pytest.mark.parametrize("point", [False, True])
+def test_a_large_lamps_highlight_is_the_mean_of_its_parts(point):
+    """A disk of lamps on a half-mirroring ball, against one lamp of its size: as wide and as bright, where a lamp without size is not."""
+    normals, on_it = sphere(101)
+    size = 0.8
+    place = torch.tensor((0.3, 0.3, 1.0)) if point else torch.tensor((0.3, 0.3, 0.9))
+    centre = torch.nn.functional.normalize(place, dim=0)
+    right = torch.nn.functional.normalize(torch.linalg.cross(centre, torch.tensor((0.0, 1.0, 0.0))), dim=0)
+    up = torch.linalg.cross(right, centre)
+    steps = torch.arange(200)
+    radii, angles = ((steps + 0.5) / 200).sqrt() * size / 2, steps * math.pi * (3 - math.sqrt(5))
+    start = place if point else centre
+    places = start + radii[:, None] * (angles.cos()[:, None] * right + angles.sin()[:, None] * up)
+    options = {"ambient": 0.0, "specular": 0.5, "shininess": 120, "rolled_off": False}
+    options |= {"intrinsics": intrinsics_from_focal_length(1e5, 101, 101), "depth": torch.full((1, 1, 101, 101), 0.01)}
+    black = grey(normals, 0.0)
+
+    def seen(position, size=0.0):
+        lamp = Light(tuple(position), is_point=point, size=size, intensity=0.1)
+        return torch.from_numpy(to_linear(relight(black, normals, lamp, **options)[0, 0].numpy()))
+
+    parts = torch.stack([seen(each.tolist()) for each in places]).mean(0)
+    whole, pointlike = seen(start.tolist(), size), seen(start.tolist())
+    off = [float((each - parts)[on_it].abs().mean() / parts[on_it].mean()) for each in (whole, pointlike)]
+    assert off[0] < 0.25 and off[0] < off[1] / 2, off
+
+
+def test_the_sky_and_what_is_not_glossy_get_no_highlight():
+    normals = flat_facing((0.0, 0.0, 1.0), 16)
+    image, shiny, dull = grey(normals, 0.3), {"specular": 0.5, "shininess": 8}, {"specular": 0.0}
+    lamp = Light((0.0, 0.1, 1.0))
+    half = torch.zeros(1, 1, 16, 16)
+    half[..., 8:] = 1
+    without, everywhere = (relight(image, normals, lamp, **looks) for looks in (dull, shiny))
+    assert (everywhere - without).min() > 0.1
+    for found in (relight(image, normals, lamp, sky=half, **shiny), relight(image, normals, lamp, glossy=1 - half, **shiny)):
+        assert torch.equal(found[..., :8], everywhere[..., :8]) and torch.allclose(found[..., 8:], without[..., 8:], atol=1e-6)
+    coarse = relight(image, normals, lamp, glossy=torch.tensor([[[[1.0, 0.0]]]]), **shiny)
+    assert torch.equal(coarse[..., 0], everywhere[..., 0]) and torch.allclose(coarse[..., -1], without[..., -1], atol=1e-6)
+
+
 @pytest.mark.parametrize("shininess", [1, 20, 300])
 @pytest.mark.parametrize("specular", [0.0, 0.3, 1.0])
 def test_a_white_surface_gives_back_all_light_and_none_more(shininess, specular):

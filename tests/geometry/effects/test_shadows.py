@@ -93,6 +93,26 @@ def test_a_thin_post_shades_a_strip_not_a_curtain():
     assert shadow[195:225].max() > 0.5 and shadow[170:190].max() < 0.1 and shadow[230:].max() < 0.1
 
 
+@pytest.mark.parametrize("pitch", [1, 3])
+@pytest.mark.parametrize("lamp", [(0.9, 0.9, -2.2), (0.9, 0.9, -1.2)])
+def test_a_round_posts_shadow_is_a_strip_without_rungs_or_teeth(lamp, pitch):
+    """A vertical post of radius 0.06 before a wall at 8: seen from above, rays from the lamp that pass its axis by less are hidden."""
+    height, width, focal = 180 * pitch, 320 * pitch, 285.0 * pitch
+    aside = (torch.arange(width) - (width - 1) / 2) / focal
+    (x, z), radius = (-0.1, 4.0), 0.06
+    middle, squared = aside * x + z, 1 + aside**2
+    found = middle**2 - squared * (x * x + z * z - radius**2)
+    across = torch.where(found > 0, (middle - found.clamp(min=0).sqrt()) / squared, 8.0)
+    depth = across.expand(1, 1, height, width).contiguous()
+    shadow = cast_shadow(depth, camera(height, width, focal), Light(lamp, is_point=True))[0, 0, 90 * pitch : 170 * pitch]
+    way_x, way_z = aside * 8 - lamp[0], 8 + lamp[2]
+    misses_by = ((x - lamp[0]) * way_z - (z + lamp[2]) * way_x).abs() / (way_x**2 + way_z**2).sqrt()
+    wall = across == 8
+    strip, beside = shadow[:, wall & (misses_by < radius)].mean(1), shadow[:, wall & (misses_by > 3 * radius)]
+    assert strip.min() > 0.66 and beside.max() < 0.05
+    assert strip.max() - strip.min() < 0.13, "each row is as dark"
+
+
 @pytest.mark.parametrize("elevation", [5, 30, 80])
 @pytest.mark.parametrize("size", [0.0, 0.1])
 def test_depth_of_256_levels_casts_no_shadow_of_its_steps(elevation, size):

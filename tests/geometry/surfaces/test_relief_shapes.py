@@ -109,6 +109,7 @@ def test_relief_is_not_smoothed_away(name, wall):
     assert mean_error(*wall(name)) < 1.05 * RELIEFS[name][1]
 
 
+@pytest.mark.slow("takes a second each")
 @pytest.mark.parametrize("name", RELIEFS)
 def test_relief_under_white_noise_is_not_smoothed_away(name, wall):
     depth, normals, intrinsics = wall(name)

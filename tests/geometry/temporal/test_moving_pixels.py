@@ -82,6 +82,7 @@ def test_a_camera_past_things_near_and_far_is_no_movement_of_things():
     assert moving(images)[7:].mean() < 0.35
 
 
+@pytest.mark.slow("takes a second")
 def test_a_cut_is_no_movement():
     images = torch.cat((film(8, 0.3)[0], texture(7)[..., :WIDTH].clamp(0, 1).repeat(6, 1, 1, 1)))
     assert moving(images, cuts={8})[8:].max() < 0.01
@@ -109,6 +110,7 @@ def test_smoothing_leaves_no_patches_on_what_moves_slowly():
     assert found.diff(dim=0).abs()[still].mean() < 0.15 * depth.diff(dim=0).abs()[still].mean()
 
 
+@pytest.mark.slow("takes three seconds")
 def test_groups_of_frames_and_a_stop_change_nothing():
     images, depth, _ = walk(16)
     estimate = Estimate(depth, Quantity.DISPARITY)

@@ -62,6 +62,7 @@ def test_frames_of_random_scale_and_shift_come_back(quantity, options):
     assert ((found - truth).abs() * still).max() < 1e-3
 
 
+@pytest.mark.slow("takes a second")
 def test_what_moves_does_not_pull_the_alignment():
     """The square comes and goes in depth by itself, and covers a quarter of the image."""
     images, truth = scene(30)
@@ -107,6 +108,7 @@ def test_metres_stay_the_networks_own_in_the_long_run():
     assert steps < 0.1
 
 
+@pytest.mark.slow("takes two seconds")
 def test_a_camera_that_comes_nearer_measures_less():
     """A wall, from 4 m to 1.6 m: metres follow, not worse than the network's own and stiller."""
     distance = torch.linspace(4, 1.6, 60).view(-1, 1, 1, 1)
@@ -224,6 +226,7 @@ def test_its_memory_does_not_grow():
     assert sizes[-1] == sizes[1] < 10 * 4 * 3 * HEIGHT * WIDTH
 
 
+@pytest.mark.slow("takes two seconds")
 def test_smoothing_stills_what_trembles_and_leaves_what_moves():
     images, truth = scene(30)
     trembling = truth + 0.05 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))

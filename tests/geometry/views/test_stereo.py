@@ -134,6 +134,9 @@ SIZES = {
     "half-tb": (HEIGHT, WIDTH),
     "cross-eyed": (HEIGHT, 2 * WIDTH),
     "anaglyph": (HEIGHT, WIDTH),
+    "vr180": (HEIGHT, 2 * WIDTH),
+    "360-tb": (2 * HEIGHT, WIDTH),
+    "360-sbs": (HEIGHT, 2 * WIDTH),
 }
 
 
@@ -150,7 +153,7 @@ def test_layouts_have_their_size_and_sides(layout, odd):
     pair = red_and_blue(HEIGHT + odd, WIDTH + odd)
     made, holes = compose(pair, layout), compose_holes(pair, layout)
     height, width = SIZES[layout]
-    height, width = height + odd * (2 if layout == "full-tb" else 1), width + odd * (2 if layout in ("full-sbs", "cross-eyed") else 1)
+    height, width = height + odd * max(1, height // HEIGHT), width + odd * max(1, width // WIDTH)
     assert made.shape == (2, 3, height, width) and holes.shape == (2, 1, height, width)
     if layout == "anaglyph":
         assert holes.all()

@@ -294,6 +294,7 @@ def test_processes_that_are_killed_leave_nothing_that_a_resume_does_not_mend(tmp
     assert not [path for path in (out / RECORDS).iterdir() if path.name.startswith(".depth-normal-")], "nothing half"
 
 
+@pytest.mark.slow("runs several processes")
 def test_runs_at_once_into_a_store_lose_nothing(photos, tmp_path, s3):
     place = as_path("s3://maps/at-once")
     carry_out(planned(place, photos, "abcd"), ("a.png b.png c.png d.png", True))

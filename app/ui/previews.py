@@ -1,0 +1,361 @@
+"""Stereo images and camera moves of a result: made when the page shows them, by the commands' own functions, one at a time."""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from ...geometry.estimate import Estimate
+from ...geometry.files import load_estimate
+from ...geometry.files.paths import atomic_path
+from ...geometry.views.parallax import camera_path
+from ...geometry.views.stereo import StereoOptions
+from ...media.library import pyav
+from ...model_loader.comfy.interrupt import Watch
+from ..batch.failures import failure_of
+from ..batch.outputs import Outputs
+from ..batch.per_image import read, write
+from ..commands.parallax import MAX_AMOUNT, MOVE_CHOICES, write_parallax
+from ..outcomes import EXPECTED_ERRORS
+from ..output_choices import FLAT_LAYOUT_CHOICES
+from .job import CANCELLED, DONE, FAILED, RUNNING, WAITING, Job
+from .refusals import Refusal
+from .stopping import Stop, StoppedError
+
+logger = logging.getLogger(__name__)
+
+# The choices of the page: pixels of the longer side of a move. One loop has so many seconds, and frames a second.
+_SIDES = {"960": 960, "1920": 1920}
+_SECONDS, _RATE = 2, 24
+_MOST_DIVERGENCE = 20.0
+_KEPT_OF_A_JOB = 12
+_CLOSING_SECONDS = 5.0
+
+
+class Wish(Protocol):
+    """What is asked for of a result."""
+
+    @property
+    def command(self) -> list[str]:
+        """The words of the command that makes it, without the image and the model."""
+        ...
+
+    def make(self, job: Job, known: Estimate, image: Tensor, folder: Path, progress: Callable[[float], None]) -> Path:
+        """Makes it, as a file in the folder."""
+        ...
+
+
+@dataclass(frozen=True)
+class StereoWish:
+    """Both eyes' images, as `depth-normal stereo`.
+
+    Attributes:
+        layout: Of FLAT_LAYOUT_CHOICES.
+        divergence: As `StereoOptions`.
+        convergence: As `StereoOptions`.
+    """
+
+    layout: str
+    divergence: float
+    convergence: float
+
+    @property
+    def command(self) -> list[str]:
+        """See `Wish`."""
+        return ["--layout", self.layout, "--divergence", f"{self.divergence:g}", "--convergence", f"{self.convergence:g}"]
+
+    def make(self, job: Job, known: Estimate, image: Tensor, folder: Path, progress: Callable[[float], None]) -> Path:
+        """See `Wish`."""
+        outputs = Outputs(job.source, folder, (self.layout,), overwrite=True)
+        write(outputs, known, replace(job.options, stereo=StereoOptions(self.divergence, self.convergence)), image)
+        return outputs.path(self.layout)
+
+
+@dataclass(frozen=True)
+class ParallaxWish:
+    """A small camera move, as `depth-normal parallax`.
+
+    Attributes:
+        move: Of MOVE_CHOICES.
+        amount: As `--amount`.
+        focus: As `--focus`.
+        longer_side: As `--longer-side`.
+    """
+
+    move: str
+    amount: float
+    focus: float
+    longer_side: int
+
+    @property
+    def command(self) -> list[str]:
+        """See `Wish`."""
+        return [
+            *("--move", self.move, "--amount", f"{self.amount:g}", "--focus", f"{self.focus:g}"),
+            *("--longer-side", str(self.longer_side)),
+        ]
+
+    def make(self, job: Job, known: Estimate, image: Tensor, folder: Path, progress: Callable[[float], None]) -> Path:
+        """See `Wish`."""
+        pyav()  # said in words where it is missing
+        file = folder / f"{job.source.stem}_parallax.mp4"
+        path = camera_path(self.move, _SECONDS * _RATE, self.amount)
+        for number in write_parallax(file, image, known, path, Fraction(_RATE), self.focus, self.longer_side):
+            progress(number / len(path))
+        return file
+
+
+def wish_of(kind: str, values: Mapping[str, str]) -> Wish:
+    """What a page asks for.
+
+    Args:
+        kind: "stereo" or "parallax".
+        values: "layout", "divergence", "convergence"; or "move", "amount", "focus", "side". Each may be missing.
+
+    Raises:
+        Refusal: One of them is unknown or out of range.
+    """
+    if kind == "stereo":
+        return StereoWish(
+            _one_of(values, "layout", FLAT_LAYOUT_CHOICES),
+            _number(values, "divergence", _MOST_DIVERGENCE, StereoOptions.divergence),
+            _number(values, "convergence", 1, StereoOptions.convergence),
+        )
+    side = _SIDES[_one_of(values, "side", tuple(_SIDES))]
+    return ParallaxWish(
+        _one_of(values, "move", MOVE_CHOICES), _number(values, "amount", MAX_AMOUNT, 0.05), _number(values, "focus", 1, 0.5), side
+    )
+
+
+def _one_of(values: Mapping[str, str], name: str, known: tuple[str, ...]) -> str:
+    value = values.get(name, known[0])
+    if value not in known:
+        raise Refusal(400, "{0} is no {1}; reload the page", value, name)
+    return value
+
+
+def _number(values: Mapping[str, str], name: str, most: float, usual: float) -> float:
+    text = values.get(name, str(usual))
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= most:
+        raise Refusal(400, "{0} is no {1}; reload the page", text, name)
+    return number
+
+
+@dataclass
+class Preview:
+    """One stereo image or camera move of a result.
+
+    Attributes:
+        id: Its name in addresses.
+        job: The result.
+        kind: "stereo" or "parallax".
+        wish: What is asked for.
+        state: WAITING, RUNNING, DONE, FAILED or CANCELLED.
+        share: How much is done, 0 to 1; None = not known.
+        error: Why it failed.
+        path: The file, once it is done.
+        kept: Its copy in the folder of the results, once somebody saved it.
+        stop: The wish to end it.
+    """
+
+    id: str
+    job: Job
+    kind: str
+    wish: Wish
+    state: str = WAITING
+    share: float | None = None
+    error: str = ""
+    path: Path | None = None
+    kept: Path | None = None
+    stop: Stop = field(default_factory=Stop)
+
+    @property
+    def folder(self) -> Path:
+        """Its folder, beside the upload, which goes with it."""
+        return self.job.source.parent / self.id
+
+    def as_json(self) -> dict[str, Any]:
+        """As the page reads it."""
+        return {
+            "id": self.id,
+            "state": self.state,
+            "share": self.share,
+            "error": self.error,
+            "name": self.path.name if self.path else "",
+            "command": self.job.command_of(self.kind, self.wish.command),
+        }
+
+
+class Previews:
+    """What is made of results for the page to show, and the one thread that makes it."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Preview] = {}
+        self._condition = threading.Condition()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def start(self, job: Job, kind: str, values: Mapping[str, str]) -> Preview:
+        """Begins to make something, in place of what is asked for of the same kind and image and not done; what is there is given at once.
+
+        Raises:
+            Refusal: The image has no result with depth, or the settings are unknown.
+        """
+        wish = wish_of(kind, values)
+        if job.state != DONE or job.quantity is None or "npz" not in job.files:
+            raise Refusal(404, "{0} has no depth to show this of", job.name)
+        with self._condition:
+            others = [each for each in self._made.values() if each.job is job and each.kind == kind]
+            for each in others:
+                if each.wish == wish and each.state in (WAITING, RUNNING, DONE):
+                    return each
+            for each in others:
+                self._end(each, CANCELLED)
+            self._forget([each for each in others if each.state == DONE][:-_KEPT_OF_A_JOB])
+            preview = Preview(secrets.token_hex(8), job, kind, wish)
+            self._made[preview.id] = preview
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, daemon=True, name="depth-normal previews")
+                self._thread.start()
+            self._condition.notify_all()
+        return preview
+
+    def get(self, preview_id: str) -> Preview:
+        """A preview.
+
+        Raises:
+            Refusal: There is none of this id.
+        """
+        with self._condition:
+            if preview := self._made.get(preview_id):
+                return preview
+        raise Refusal(404, "this image is no longer in the list; reload the page")
+
+    def cancel(self, preview_id: str) -> Preview:
+        """Cancels one that is not done."""
+        preview = self.get(preview_id)
+        with self._condition:
+            self._end(preview, CANCELLED)
+        return preview
+
+    def file_of(self, preview: Preview, keep: bool) -> Path:
+        """Its file; with `keep` also a copy under a free name in the folder of the results, which is made once.
+
+        Raises:
+            Refusal: It is not done, or cannot be copied.
+        """
+        if preview.state != DONE or preview.path is None or not preview.path.exists():
+            raise Refusal(404, "{0} has no result yet", preview.job.name)
+        if not keep:
+            return preview.path
+        try:
+            with self._condition:
+                if preview.kept is None or not preview.kept.exists():
+                    place = _free_place(preview.job.out, preview.job.source.stem, preview.path.name)
+                    with atomic_path(place) as temporary:
+                        shutil.copyfile(preview.path, temporary)
+                    preview.kept = place
+                return preview.kept
+        except OSError as error:
+            raise Refusal(507, "{0}", error) from error
+
+    def forget(self, job: Job) -> None:
+        """Ends and forgets what is made of a job, whose upload and folder go."""
+        with self._condition:
+            mine = [each for each in self._made.values() if each.job is job]
+            for each in mine:
+                self._end(each, CANCELLED)
+            self._forget(mine)
+
+    def close(self) -> None:
+        """Ends all work."""
+        with self._condition:
+            self._closed = True
+            for each in self._made.values():
+                self._end(each, CANCELLED)
+            self._condition.notify_all()
+        if self._thread is not None:
+            self._thread.join(_CLOSING_SECONDS)
+
+    def _forget(self, previews: list[Preview]) -> None:
+        for each in previews:
+            del self._made[each.id]
+            shutil.rmtree(each.folder, ignore_errors=True)
+
+    def _end(self, preview: Preview, state: str, error: str = "") -> None:
+        """The last state, unless there is one."""
+        if preview.state in (WAITING, RUNNING):
+            preview.state, preview.error = state, error
+            if state == CANCELLED:
+                preview.stop.ask()
+
+    def _work(self) -> None:
+        while (preview := self._next()) is not None:
+            name = preview.job.name
+            try:
+                path = self._make(preview)
+                with self._condition:
+                    preview.path = path
+                    self._end(preview, DONE)
+            except StoppedError:
+                self._drop(preview, CANCELLED)
+            except EXPECTED_ERRORS as error:
+                reason = failure_of(name, error).reason.replace(str(preview.job.source), name).removeprefix(f"{name}: ")
+                self._drop(preview, FAILED, reason)
+            except Exception as error:  # a fault of ours must not end the thread
+                logger.exception("%s", name)
+                self._drop(preview, FAILED, f"{type(error).__name__}: {error}")
+
+    def _drop(self, preview: Preview, state: str, error: str = "") -> None:
+        with self._condition:
+            self._end(preview, state, error)
+        shutil.rmtree(preview.folder, ignore_errors=True)
+
+    def _next(self) -> Preview | None:
+        with self._condition:
+            while not self._closed:
+                if preview := next((each for each in self._made.values() if each.state == WAITING), None):
+                    preview.state = RUNNING
+                    return preview
+                self._condition.wait()
+        return None
+
+    def _make(self, preview: Preview) -> Path:
+        job = preview.job
+
+        def progress(share: float) -> None:
+            preview.stop.check()
+            preview.share = share
+
+        preview.folder.mkdir()
+        with Watch(preview.stop.check):
+            path = preview.wish.make(job, load_estimate(job.files["npz"]), read(job.source), preview.folder, progress)
+        preview.stop.check()
+        return path
+
+
+def _free_place(folder: Path, stem: str, name: str) -> Path:
+    """The name in the folder, with a number behind the stem where it is taken: players read the layout from the ending."""
+    return next(place for place in _places(folder, stem, name.removeprefix(stem)) if not place.exists())
+
+
+def _places(folder: Path, stem: str, ending: str) -> Iterator[Path]:
+    yield folder / f"{stem}{ending}"
+    number = 1
+    while True:
+        number += 1
+        yield folder / f"{stem}-{number}{ending}"

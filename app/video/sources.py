@@ -1,0 +1,76 @@
+"""Resolves what the user names to videos: files, numbered images, folders, patterns and lists."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...media import is_sequence, reads
+from ..batch.sources import VIDEO_FILES, Search, Source
+
+
+def names_one(named: Sequence[str], recursive: bool, to_a_file: bool) -> bool:
+    """True if one video is named: a file, numbered images, or a folder whose images are its frames.
+
+    Args:
+        named: As typed.
+        recursive: Whether to look into folders in folders.
+        to_a_file: As `find_videos`.
+    """
+    if len(named) != 1:
+        return False
+    (name,) = named
+    if Path(name).is_dir():
+        return not recursive and _holds_frames(Path(name), to_a_file)
+    if name == "-" or not name:
+        return False
+    return os.path.lexists(name) or is_sequence(Path(name)) or (not name.startswith("@") and glob.escape(name) == name)
+
+
+def find_videos(named: Sequence[str], recursive: bool, out: Path, to_a_file: bool = False) -> tuple[list[Source], list[str]]:
+    """Looks for what the user named, as `batch.sources.find_images` does for images.
+
+    A folder stands for the videos in it, or, where it has none but images, for one video whose frames they are. A name with a place for a
+    number (`frame_%05d.png`) is one video too.
+
+    Args:
+        named: As typed.
+        recursive: Whether to look into folders in folders, for videos alone.
+        out: The folder of the results, which is passed over.
+        to_a_file: Whether the result is one file: then a folder's images are frames also where videos are beside them.
+
+    Returns:
+        The videos, in order, and what is wrong with the rest, in words that begin with its name.
+    """
+    search = Search(recursive, out, VIDEO_FILES)
+    frames: set[Path] = set()
+    for name in named:
+        path = Path(name)
+        videos, images = _counts(path) if path.is_dir() and not recursive else (0, 0)
+        if videos and images and not to_a_file:
+            search.problems.append(
+                f"{path}: {videos} videos and {images} images are in it; name the videos ({path / '*.mp4'}), "
+                f"or the images as frames ({path / 'frame_%05d.png'})"
+            )
+        elif not images and (not name or path.exists() or not is_sequence(path)):
+            search.add(name)
+        elif (resolved := path.resolve()) not in frames:
+            frames.add(resolved)
+            search.found.append(Source(path, Path(resolved.name)))
+    return search.found, search.problems
+
+
+def _holds_frames(folder: Path, to_a_file: bool) -> bool:
+    videos, images = _counts(folder)
+    return images > 0 and (to_a_file or not videos)
+
+
+def _counts(folder: Path) -> tuple[int, int]:
+    """The numbers of videos and of images in a folder that can be read."""
+    try:
+        there = [each for each in folder.iterdir() if each.is_file()]
+    except OSError:
+        return 0, 0
+    return sum(VIDEO_FILES.has(each.name) for each in there), sum(reads(folder, each) for each in there)

@@ -1,0 +1,105 @@
+"""Eyes beside the middle of an equirectangular image: where they see its points.
+
+Convention: OPENCV axes of the image's middle (+X right, +Y down, +Z away), as `panorama.sphere`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+NEAREST = 0.125
+"""The largest ratio of an eye's offset to a distance: that of eyes 63 mm apart at 25 cm. Nearer things are shown as if they were there."""
+
+TAPER = (60.0, 80.0)
+"""Degrees of latitude between which the eye distance goes down to 0: at the poles no direction is sideways."""
+
+
+class SphericalEye(NamedTuple):
+    """An eye that sees a part of the sphere, as `forward_warp.Camera`. Inverse "depth" is that of the distance from the middle.
+
+    Attributes:
+        offset: Of the eye from the middle to the right, in the unit of distance; negative for the left eye.
+        around: True: the eye turns with each column, on the viewing circle of omnidirectional stereo. False: it stands still.
+        height, width: Of the image of the whole sphere, in pixels.
+        row, column: The first of the part, in the image of the whole sphere.
+
+    Source:
+        Google, "Rendering Omni-directional Stereo Content" (2016), for the viewing circle: the ray of each column touches it.
+    """
+
+    offset: float
+    around: bool
+    height: int
+    width: int
+    row: int
+    column: int
+
+    @property
+    def sideways(self) -> bool:
+        """False: what is near goes up and down a little too."""
+        return False
+
+    @property
+    def stretch(self) -> int:
+        """Two pixels, as `stereo` has it."""
+        return 2
+
+    def targets(self, inverse: Tensor, margin: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """As `Camera.targets`."""
+        columns, rows, longitude, latitude = self._grid(inverse, margin)
+        sine, cosine = latitude.sin(), latitude.cos()
+        moved = self._moved(latitude, cosine, inverse)
+        if self.around:
+            # The ray to the point touches the circle: offset / level distance is the sine of the angle between the two longitudes.
+            around = torch.asin(moved / cosine)
+            above = torch.atan2(sine, (cosine * cosine - moved * moved).clamp(min=0).sqrt())
+            return columns - around * self._per_column + 0.5, rows - (above - latitude) * self._per_row + 0.5
+        x, z = cosine * longitude.sin(), cosine * longitude.cos()
+        above = torch.atan2(sine, torch.hypot(x - moved, z))
+        # The eye distance is that of where the point lands, which is another row.
+        moved = self._moved(above, above.cos(), inverse)
+        across, above = torch.atan2(x - moved, z), torch.atan2(sine, torch.hypot(x - moved, z))
+        return columns + (across - longitude) * self._per_column + 0.5, rows - (above - latitude) * self._per_row + 0.5
+
+    def sources(self, inverse: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Camera.sources`."""
+        columns, rows, longitude, latitude = self._grid(inverse, (0, 0))
+        sine, cosine = latitude.sin(), latitude.cos()
+        moved = self._moved(latitude, cosine, inverse)
+        if self.around:
+            along = (1 - moved * moved).sqrt()
+            turned = torch.atan2(moved, along * cosine)
+            above = torch.atan2(along * sine, torch.hypot(moved, along * cosine))
+            return columns + turned * self._per_column, rows - (above - latitude) * self._per_row
+        x, z = cosine * longitude.sin(), cosine * longitude.cos()
+        along = (1 - moved * moved * (1 - x * x)).sqrt() - moved * x
+        x, z = along * x + moved, along * z
+        across, above = torch.atan2(x, z), torch.atan2(along * sine, torch.hypot(x, z))
+        return columns + (across - longitude) * self._per_column, rows - (above - latitude) * self._per_row
+
+    @property
+    def _per_column(self) -> float:
+        return self.width / (2 * math.pi)
+
+    @property
+    def _per_row(self) -> float:
+        return self.height / math.pi
+
+    def _grid(self, like: Tensor, margin: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Columns and rows of the part, and their longitudes and latitudes in radians: up is positive."""
+        columns = torch.arange(like.shape[-1], device=like.device) - margin[0]
+        rows = torch.arange(like.shape[-2], device=like.device).view(-1, 1) - margin[1]
+        longitude = ((columns + self.column).double() + 0.5) / self._per_column - math.pi
+        latitude = math.pi / 2 - ((rows + self.row).double() + 0.5) / self._per_row
+        return columns, rows, longitude.to(like), latitude.to(like)
+
+    def _moved(self, latitude: Tensor, cosine: Tensor, inverse: Tensor) -> Tensor:
+        """The eye's offset at each pixel's latitude, in units of its distance."""
+        start, end = (math.radians(degrees) for degrees in TAPER)
+        taper = (1 + (((latitude.abs() - start) / (end - start)).clamp(0, 1) * math.pi).cos()) / 2
+        most = NEAREST * cosine
+        return torch.minimum(torch.maximum(self.offset * taper * inverse, -most), most)

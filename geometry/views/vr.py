@@ -1,0 +1,322 @@
+"""Stereo for headsets: half spheres of photos and panoramas (VR180), and panoramas for both eyes (omnidirectional stereo).
+
+Points keep their true place: each eye sees them from half the eye distance beside the camera. Things in the distance are straight ahead
+of both eyes, as headsets want it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...utils import resize_image
+from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics
+from ..camera import fov_from_intrinsics
+from ..checks import check_choice, check_map
+from ..edges.depth_edges import depth_at_image_edges, edge_radius
+from ..estimate import Estimate, Quantity
+from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
+from ..kinds import Projection
+from .disocclusion import fill_uncovered
+from .forward_warp import Layer, render_layer
+from .spherical_camera import NEAREST, SphericalEye
+from .stereo import AROUND_LAYOUTS, EYE_SIZES, LAYOUTS, VR_LAYOUTS, StereoOptions, StereoPair, disparity_range, nearness_share, stereo_pair
+
+NEAR_END = 1.5
+"""Metres to the near end of scenes whose depth is not metric; the far end is three times as far."""
+
+MAX_EYE_SIZE = 4096
+"""The most rows that are chosen for an eye's half sphere by themselves."""
+
+# The farthest that counts, as inverse distance: 0 would be no surface.
+_FARTHEST = 1e-4
+# Pixels that are rendered in one go.
+_BAND = 1 << 22
+
+
+_USUAL = StereoOptions()
+
+
+def pair_for(
+    images: Tensor,
+    estimate: Estimate,
+    layout: str,
+    options: StereoOptions = _USUAL,
+    depth_range: tuple[Tensor | float, Tensor | float] | None = None,
+    fov: float = 0.0,
+) -> StereoPair:
+    """The images of both eyes for any layout.
+
+    Args:
+        images: (B, 3, H, W) in [0, 1].
+        estimate: As `stereo_pair`, or of panoramas.
+        layout: One of `LAYOUTS`.
+        options: As `StereoOptions`.
+        depth_range: As `stereo_pair`. Metric depth needs none in a headset.
+        fov: Degrees on the longer side of photos for vr180; 0 = the estimate's own, or 55 where it knows none.
+
+    Returns:
+        The pair, for `compose`: as large as the images, for vr180 square.
+
+    Raises:
+        ValueError: As `stereo_pair` and `vr_pair`.
+    """
+    check_choice("layout", layout, LAYOUTS)
+    if layout in VR_LAYOUTS:
+        return vr_pair(images, estimate, layout, options, depth_range, fov)
+    return stereo_pair(images, estimate, options, depth_range)
+
+
+def vr_pair(
+    images: Tensor,
+    estimate: Estimate,
+    layout: str,
+    options: StereoOptions = _USUAL,
+    depth_range: tuple[Tensor | float, Tensor | float] | None = None,
+    fov: float = 0.0,
+) -> StereoPair:
+    """The images of both eyes for headsets.
+
+    Args:
+        images: (B, 3, H, W) in [0, 1].
+        estimate: With depth of any size. Depth that is not metric is taken to reach from 1.5 to 4.5 metres. Masked pixels and holes lie
+            at the far end. A panorama's distances are taken for metres.
+        layout: One of `VR_LAYOUTS`. vr180 takes photos and panoramas, the others panoramas.
+        options: Its `eye_distance` and `eye_size`.
+        depth_range: As `stereo_pair`, for depth that is not metric.
+        fov: As `pair_for`.
+
+    Returns:
+        The pair, on the images' device. vr180: equirectangular half spheres of 180 x 180 degrees, black outside a photo's field of view.
+        Else panoramas. What the image does not show is filled from the farther side.
+
+    Raises:
+        ValueError: Not such images, no depth, another number of estimates, another layout, or a photo for a panorama's layout.
+    """
+    check_choice("layout", layout, VR_LAYOUTS)
+    check_map(images, 3, "images")
+    if estimate.batch not in (1, len(images)):
+        raise ValueError(f"the estimate holds {estimate.batch} images, images {len(images)}; expected as many, or one for all")
+    if layout in AROUND_LAYOUTS and estimate.projection is not Projection.EQUIRECTANGULAR:
+        raise ValueError(
+            f"{layout} is for 360° panoramas, and this geometry is of a perspective image. Choose vr180, or estimate a panorama "
+            "(Estimate Panorama, --panorama)"
+        )
+    whole = estimate if estimate.batch == len(images) else estimate.expanded(len(images))
+    ends = _ends(whole, depth_range)
+    if estimate.projection is Projection.PERSPECTIVE and not options.eye_size:
+        options = replace(options, eye_size=half_sphere_size(estimate, max(images.shape[-2:]), fov))
+    frames = []
+    for index, image in enumerate(images.split(1)):  # one by one: all at once would take many times the memory
+        one = whole.slice(index, index + 1).to(image.device)
+        far, near = (end[index : index + 1].to(image) for end in ends) if ends else (None, None)
+        if one.projection is Projection.EQUIRECTANGULAR:
+            frames.append(_of_panorama(image, one, layout, options))
+        else:
+            frames.append(_of_photo(image, one, options, far, near, fov))
+    if len(frames) == 1:
+        return frames[0]
+    return StereoPair(*(torch.cat([getattr(frame, name) for frame in frames]) for name in StereoPair.__dataclass_fields__))
+
+
+def photo_fov(estimate: Estimate, fov: float = 0.0) -> float:
+    """The field of view of photos, for a clip whose frames are to keep their size on the sphere.
+
+    Args:
+        estimate: Of perspective images; the first one counts.
+        fov: Degrees on the longer side, where they are known; 0 = not.
+
+    Returns:
+        Degrees on the longer side: `fov`, the estimate's own, or 55.
+
+    Raises:
+        ValueError: A `fov` that is not below 180, or panoramas.
+    """
+    first = estimate.slice(0, 1)
+    return fov or float(fov_from_intrinsics(assumed_intrinsics(first), first.height, first.width)[0])
+
+
+def half_sphere_size(estimate: Estimate, longer: int, fov: float = 0.0) -> int:
+    """Rows of a half sphere whose middle is as fine as a photo.
+
+    Args:
+        estimate: As `photo_fov`.
+        longer: Pixels on the photo's longer side.
+        fov: As `photo_fov`.
+
+    Returns:
+        An even number, 64 to `MAX_EYE_SIZE`.
+
+    Raises:
+        ValueError: As `photo_fov`.
+    """
+    half = math.tan(math.radians(photo_fov(estimate, fov)) / 2)
+    return min(MAX_EYE_SIZE, max(EYE_SIZES[0], round(math.pi * longer / (2 * half) / 2) * 2))
+
+
+def _ends(estimate: Estimate, depth_range: tuple[Tensor | float, Tensor | float] | None) -> tuple[Tensor, ...] | None:
+    """The far and the near end of each image, (B, 1, 1, 1); None of metric depth."""
+    if estimate.known_depth()[1] is Quantity.METRIC_DEPTH:
+        return None
+    ends = (torch.as_tensor(end) for end in depth_range or disparity_range(estimate))
+    return tuple(end.reshape(-1, 1, 1, 1).expand(estimate.batch, 1, 1, 1) for end in ends)
+
+
+def _inverse_depth(estimate: Estimate, far: Tensor | None, near: Tensor | None) -> Tensor:
+    """(1, 1, H, W) in 1 / metres, positive everywhere; along the optical axis, or the rays of panoramas."""
+    if far is not None and near is not None:
+        return (nearness_share(estimate, far, near, 0.0) * (1 - 1 / NEAR_FAR_RATIO) + 1 / NEAR_FAR_RATIO) / NEAR_END
+    depth, _, valid = estimate.known_depth()
+    inverse = torch.where(valid, 1 / torch.where(valid, depth, 1), 0)
+    end, _ = measure_range_of_samples(inverse, valid, FAR_AND_NEAR_END)
+    end = torch.where(torch.isfinite(end), end, 0)
+    return torch.where(valid, inverse, end).clamp(min=_FARTHEST)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of the sphere with a margin of columns on both sides.
+
+    Attributes:
+        layer: What it shows; its margin's columns are `columns`.
+        height, width: Of the image of the whole sphere.
+        row, column: The first that is rendered.
+        columns: The number of columns that are rendered.
+    """
+
+    layer: Layer
+    height: int
+    width: int
+    row: int
+    column: int
+    columns: int
+
+
+def _of_panorama(image: Tensor, estimate: Estimate, layout: str, options: StereoOptions) -> StereoPair:
+    """The pair of one panorama."""
+    around = layout in AROUND_LAYOUTS
+    rows = options.eye_size or max(2, image.shape[-2] // 2 * 2)
+    if image.shape[-2:] != (rows, 2 * rows) and (options.eye_size or not around):
+        image = resize_image(image, rows, 2 * rows)
+    height, width = image.shape[-2:]
+    inverse = _at_edges_around(image, _inverse_depth(estimate.resized(height, width), None, None))
+    # What fills a hole is beside it, so it is rendered too: a hole is at most as wide as things move, and all goes on behind the border.
+    beside = min(_reach(width) if not around else width // 8, width // 4)
+    shown = width if around else width // 2
+    column = (width - shown) // 2
+    margin = beside + min(_reach(width), width // 4)
+    places = torch.arange(column - margin, column + shown + margin, device=image.device) % width
+    layer = Layer(image[..., places], inverse[..., places], (margin - beside, 0))
+    part = _Part(layer, height, width, 0, column - beside, shown + 2 * beside)
+    eyes = [_eye(part, options, side, around) for side in (-1, 1)]
+    (left, holes_left), (right, holes_right) = ([each[..., beside : beside + shown] for each in eye] for eye in eyes)
+    return StereoPair(left, right, holes_left, holes_right)
+
+
+def _reach(width: int) -> int:
+    """By how many columns things move at most: where the eye distance begins to go down, twice as many as at the horizon."""
+    return math.ceil(2.4 * NEAREST * width / (2 * math.pi)) + 3
+
+
+def _at_edges_around(image: Tensor, inverse: Tensor) -> Tensor:
+    """Inverse distance (1, 1, H, W) with steps where the panorama has its edges, in bands of rows."""
+    height, width = image.shape[-2:]
+    margin = min(4 * edge_radius(height, width) + 2, height // 2, width // 2)
+    size = max(4 * margin, _BAND // width)
+    found = torch.empty_like(inverse)
+    for start in range(0, height, size):
+        stop = min(start + size, height)
+        colour, near = (_rows_around(each, start - margin, stop + margin, margin) for each in (image, inverse))
+        sharp = depth_at_image_edges(1 / near, colour)
+        found[..., start:stop, :] = 1 / sharp[..., margin : margin + stop - start, margin : margin + width]
+    return found
+
+
+def _rows_around(panorama: Tensor, start: int, stop: int, margin: int) -> Tensor:
+    """Rows of `with_surroundings` without the whole of it; rows beyond the poles are those on their other side."""
+    height, width = panorama.shape[-2:]
+    low, high = max(start, 0), min(stop, height)
+    columns = torch.arange(-margin, width + margin, device=panorama.device) % width
+    turned = (columns + width // 2) % width
+    parts = [panorama[..., low:high, :][..., columns]]
+    if start < 0:
+        parts.insert(0, panorama[..., :-start, :].flip(-2)[..., turned])
+    if stop > height:
+        parts.append(panorama[..., 2 * height - stop :, :].flip(-2)[..., turned])
+    return torch.cat(parts, -2)
+
+
+def _of_photo(image: Tensor, estimate: Estimate, options: StereoOptions, far: Tensor | None, near: Tensor | None, fov: float) -> StereoPair:
+    """The pair of one perspective image, (1, 3, S, S) each."""
+    height, width = image.shape[-2:]
+    camera = assumed_intrinsics(estimate.resized(height, width), fov)[0].double().cpu()
+    size = options.eye_size
+    # Where the half sphere is coarser than the image, its pixels are means.
+    shrink = min(1.0, size / (math.pi * float(camera[0, 0])))
+    height, width = max(1, round(height * shrink)), max(1, round(width * shrink))
+    image = resize_image(image, height, width)
+    estimate = estimate.resized(height, width)
+    camera = assumed_intrinsics(estimate, fov)[0].double().cpu()
+    inverse = 1 / depth_at_image_edges(1 / _inverse_depth(estimate, far, near), image)
+    part, frame = _on_the_sphere(image, inverse, camera, size)
+    first, last = part.row, part.row + frame.shape[-2]
+    eyes = []
+    for side in (-1, 1):
+        colour, holes = _eye(part, options, side, around=False)
+        black = [part.column - size // 2, size + size // 2 - part.column - part.columns, first, size - last]
+        eyes.append((F.pad(colour * frame, black), F.pad(holes & frame, black)))
+    (left, holes_left), (right, holes_right) = eyes
+    return StereoPair(left, right, holes_left, holes_right)
+
+
+def _on_the_sphere(image: Tensor, inverse: Tensor, camera: Tensor, size: int) -> tuple[_Part, Tensor]:
+    """The part of the half sphere that a photo shows, and which of its pixels: (1, 1, h, w) bool."""
+    height, width = image.shape[-2:]
+    (fx, _, cx), (_, fy, cy), _ = camera.tolist()
+    per_radian = size / math.pi
+    columns = [math.atan((edge - cx) / fx) * per_radian + size for edge in (-0.5, width - 0.5)]
+    rows = [math.atan((edge - cy) / fy) * per_radian + size / 2 for edge in (-0.5, height - 0.5)]
+    (left, top), (right, bottom) = ((math.floor(each[0]) for each in (columns, rows)), (math.ceil(each[1]) for each in (columns, rows)))
+    left, right = max(left, size // 2), min(right, size // 2 + size)
+    top, bottom = max(top, 0), min(bottom, size)
+    longitude = (torch.arange(left, right, dtype=torch.float64) + 0.5) / per_radian - math.pi
+    latitude = math.pi / 2 - (torch.arange(top, bottom, dtype=torch.float64).view(-1, 1) + 0.5) / per_radian
+    # In a plane at depth 1.
+    x, y = longitude.tan().expand(bottom - top, -1), -latitude.tan() / longitude.cos()
+    u, v = (fx * x + cx + 0.5) / width * 2 - 1, (fy * y + cy + 0.5) / height * 2 - 1
+    frame = ((u.abs() <= 1) & (v.abs() <= 1))[None, None].to(image.device)
+    places = torch.stack((u, v), -1)[None].to(image)
+    colour = F.grid_sample(image, places, "bicubic", "border", align_corners=False).clamp(0, 1)
+    # Not between surfaces: there is nothing at such depths.
+    depth = F.grid_sample(inverse, places, "nearest", "border", align_corners=False)
+    distance = (1 + x * x + y * y).sqrt().to(inverse)
+    layer = Layer(colour, torch.where(frame, depth / distance, 0), (0, 0))
+    return _Part(layer, size, 2 * size, top, left, right - left), frame
+
+
+def _eye(part: _Part, options: StereoOptions, side: int, around: bool) -> tuple[Tensor, Tensor]:
+    """What one eye sees of a part, and its holes; `side` is -1 for the left eye."""
+    layer = part.layer
+    rows, wide = layer.inverse.shape[-2:]
+    eye = SphericalEye(side * options.eye_distance / 2000, around, part.height, part.width, part.row, part.column)
+    # Rows beside a band: what moves into it, and what fills its holes.
+    radius = max(1, edge_radius(rows, part.columns) // 2)
+    beyond = math.ceil((NEAREST * NEAREST if around else 1.1 * NEAREST) * part.height / math.pi) + 3
+    size = max(_BAND // wide, 2 * (radius + beyond))
+    colour = layer.colour.new_empty(1, 3, rows, part.columns)
+    holes = torch.empty(1, 1, rows, part.columns, dtype=torch.bool, device=colour.device)
+    for start in range(0, rows, size):
+        stop = min(start + size, rows)
+        low, high = max(start - radius, 0), min(stop + radius, rows)
+        first, last = max(low - beyond, 0), min(high + beyond, rows)
+        band = Layer(layer.colour[..., first:last, :], layer.inverse[..., first:last, :], (layer.margin[0], low - first))
+        rendered = render_layer(band, eye._replace(row=part.row + low), high - low, part.columns)
+        filled = fill_uncovered(rendered.colour, rendered.inverse, sideways=True)
+        inner = slice(start - low, stop - low)
+        colour[..., start:stop, :] = filled[..., inner, :]
+        holes[..., start:stop, :] = (rendered.inverse <= 0)[..., inner, :]
+    return colour.clamp(0, 1), holes

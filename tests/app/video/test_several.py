@@ -1,0 +1,269 @@
+"""`depth-normal video` over a folder, a pattern or a list of videos: what is made, skipped, gone on with, and said of what fails."""
+
+import errno
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from depth_normal.annotators.networks.tiny import TinyNetwork
+from depth_normal.app import cli
+from depth_normal.app.batch.per_image import Options
+from depth_normal.app.video import rendering as video_rendering
+from depth_normal.app.video import segments as video_segments
+from depth_normal.model_loader import free
+
+VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "videos.py")))
+OPTIONS = ("--model", "tiny", "--size", "32", "--segment", "8", "--codec", "ffv1")
+
+# A run that is killed, as by a power failure, when so many frames of all videos have been estimated.
+KILLED = """
+import os, signal, sys
+from depth_normal.app import cli
+from depth_normal.app.video import rendering
+shown, seen = rendering.Renderer.shown, []
+def killed(self, frames, *rest):
+    seen.extend(frames)
+    if len(seen) > int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return shown(self, frames, *rest)
+rendering.Renderer.shown = killed
+sys.exit(cli.main(sys.argv[2:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """Three videos of 20, 28 and 12 frames; the second is in a folder below."""
+    folder = tmp_path_factory.mktemp("videos") / "clips"
+    (folder / "more").mkdir(parents=True)
+    ball = VIDEOS.moving_ball(28)
+    VIDEOS.write_video(folder / "a.mkv", ball[:20])
+    VIDEOS.write_video(folder / "more" / "b.mkv", ball)
+    VIDEOS.write_video(folder / "c.mov", [[255 - luma, blue, red] for luma, blue, red in ball[:12]], codec="libx264")
+    return folder
+
+
+@pytest.fixture
+def clips(made, tmp_path, monkeypatch) -> Path:
+    """The same in the working directory, as a folder of links."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips" / "more").mkdir(parents=True)
+    for name in ("a.mkv", "more/b.mkv", "c.mov"):
+        Path("clips", name).symlink_to(made / name)  # whose results have the links' names
+    return Path("clips")
+
+
+@pytest.fixture(scope="module")
+def whole(made, tmp_path_factory) -> Path:
+    """What an undisturbed run over all three makes."""
+    out = tmp_path_factory.mktemp("whole")
+    assert run(made, "--recursive", out=out) == 0
+    return out
+
+
+def run(*words, out="maps") -> int:
+    return cli.main(["video", *map(str, words), "-o", str(out), *OPTIONS])
+
+
+def frames_of(path) -> list[bytes]:
+    """The coded frames, bit by bit: the file of a video has a number that is drawn."""
+    with VIDEOS.av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]
+
+
+def results(folder) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file() and ".depth-normal" not in path.parts)
+
+
+def stop_after(monkeypatch, frames: int) -> None:
+    """Ctrl-C once so many frames of all videos are estimated."""
+    shown, seen = video_rendering.Renderer.shown, []
+
+    def stops(self, part, *rest):
+        seen.extend(part)
+        if len(seen) > frames:
+            raise KeyboardInterrupt
+        return shown(self, part, *rest)
+
+    monkeypatch.setattr(video_rendering.Renderer, "shown", stops)
+
+
+def equal_to(whole, out="maps") -> bool:
+    return results(out) == results(whole) and all(frames_of(Path(out, name)) == frames_of(whole / name) for name in results(whole))
+
+
+@pytest.mark.slow("makes three videos")
+def test_a_folder_keeps_its_tree_and_a_second_run_leaves_what_is_finished(clips, whole, capsys, monkeypatch):
+    assert results(whole) == ["a_depth.mkv", "c_depth.mkv", "more/b_depth.mkv"]
+    Path("clips/notes.txt").write_text("of the day")
+    assert run("clips") == 0
+    assert results("maps") == ["a_depth.mkv", "c_depth.mkv"], "without --recursive that folder alone"
+    assert "2 done, 0 failed of 2 videos in" in capsys.readouterr().err
+    times = [Path("maps", name).stat().st_mtime_ns for name in results("maps")]
+    loads, load = [], Options.load
+    monkeypatch.setattr(Options, "load", lambda *rest: loads.append(1) or load(*rest))
+    assert run("clips", "--recursive", "--resume") == 0
+    said = capsys.readouterr()
+    assert "1 done, 2 skipped (done before), 0 failed of 3 videos in" in said.err
+    assert said.out.splitlines() == [f"{clips}/more/b.mkv: maps/more/b_depth.mkv (28 frames)"] and len(loads) == 1
+    assert [Path("maps", name).stat().st_mtime_ns for name in ("a_depth.mkv", "c_depth.mkv")] == times
+    assert equal_to(whole)
+    assert run("clips", "--recursive", "--resume") == 0 and len(loads) == 1, "where nothing is left to do, no model is loaded"
+    assert "0 done, 3 skipped (done before), 0 failed of 3 videos in" in capsys.readouterr().err
+
+
+@pytest.mark.slow("starts another process")
+def test_a_run_that_was_killed_goes_on_in_the_middle_of_a_video(clips, whole, capsys):
+    """In the second video, whose first piece is finished; the first is left as it is."""
+    words = ["video", "clips", "--recursive", "-o", "maps", *OPTIONS, "--resume"]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    killed = subprocess.run([sys.executable, "-c", KILLED, "29", *words], env=environment, timeout=600)
+    assert killed.returncode == -signal.SIGKILL and results("maps") == ["a_depth.mkv"]
+    first = Path("maps/a_depth.mkv").stat().st_mtime_ns
+    assert run("clips", "--recursive", "--resume") == 0
+    said = capsys.readouterr()
+    assert "c.mov: 8 frames are finished, going on behind them" in said.out and "2 done, 1 skipped (done before), 0 failed of 3" in said.err
+    assert Path("maps/a_depth.mkv").stat().st_mtime_ns == first and equal_to(whole)
+
+
+@pytest.mark.slow("makes videos")
+def test_ctrl_c_stops_all_and_says_how_to_go_on(clips, whole, capsys, monkeypatch):
+    """Also where the run that was stopped had no --resume."""
+    with monkeypatch.context() as stopped:
+        stop_after(stopped, 10)
+        assert run("clips", "--recursive") == 130
+    said = capsys.readouterr().err
+    assert "clips/a.mkv: 8 frames are finished" in said and "stopped with 2 videos not begun; run the same command with --resume" in said
+    assert results("maps") == []
+    assert run("clips", "--recursive", "--resume") == 0 and equal_to(whole)
+
+
+@pytest.mark.slow("makes videos")
+def test_one_that_fails_is_said_and_the_others_go_on(clips, capsys):
+    Path("clips/broken.mp4").write_text("no video")
+    Path("clips/b.mkv").write_bytes(Path("clips/more/b.mkv").read_bytes()[:300])
+    assert run("clips", "gone.mp4", "clips/notes.txt") == 1
+    said = capsys.readouterr()
+    assert results("maps")[0] == "a_depth.mkv" and "c_depth.mkv" in results("maps")
+    for words in ("gone.mp4: there is no such file", "clips/notes.txt: there is no such file", "clips/broken.mp4", "clips/b.mkv"):
+        assert words in said.err
+    assert "2 done, 4 failed of 6 videos in" in said.err
+    assert run("clips", "--resume") == 1 and "0 done, 2 skipped (done before), 2 failed of 4 videos" in capsys.readouterr().err
+    for name in ("a.mkv", "c.mov"):
+        Path("clips", name).unlink()
+    assert run("clips/broken.mp4", "gone.mp4") == 2
+
+
+@pytest.mark.slow("makes videos")
+def test_a_video_that_ends_early_counts_as_failed_in_every_run(clips, capsys):
+    """What was before the damage is kept. Its size changes in the middle."""
+    Path("clips/a.mkv").unlink()
+    for name, sides in (("a", (48, 64)), ("b", (32, 64))):
+        VIDEOS.write_video(Path(f"{name}.ts"), VIDEOS.moving_ball(10, *sides), codec="libx264", options={"g": "5"})
+    Path("clips/a.ts").write_bytes(Path("a.ts").read_bytes() + Path("b.ts").read_bytes())
+    for summary in ("1 done, 1 failed of 2 videos", "0 done, 1 skipped (done before), 1 failed of 2 videos"):
+        assert run("clips", "--resume") == 1
+        said = capsys.readouterr().err
+        assert "frames before that are kept" in said and summary in said
+    assert results("maps") == ["a_depth.mkv", "c_depth.mkv"]
+
+
+@pytest.mark.slow("makes videos")
+def test_two_of_one_name_do_not_replace_each_other(clips, capsys):
+    Path("clips/A.mov").symlink_to(Path("clips/c.mov").resolve())
+    for words in ((), ("--overwrite",)):
+        assert run("clips", *words) == 1
+        said = capsys.readouterr().err
+        assert "clips/A.mov and clips/a.mkv would write the same files (maps/a_depth.mkv); run them apart, each with its own --out" in said
+        assert len(frames_of("maps/A_depth.mkv")) == 12 and results("maps") == ["A_depth.mkv", "c_depth.mkv"]
+
+
+@pytest.mark.slow("makes videos")
+def test_a_video_that_is_read_is_never_replaced(clips, capsys):
+    """Nor by the result of another one."""
+    Path("clips/c.mov").rename("clips/a_depth.mkv")
+    assert cli.main(["video", "clips/a.mkv", "clips/a_depth.mkv", "-o", "clips", *OPTIONS, "--overwrite"]) == 1
+    assert "clips/a_depth.mkv is an image or a file that is read" in capsys.readouterr().err
+    assert Path("clips/a_depth.mkv").is_symlink()
+
+
+def test_a_full_disk_ends_the_run(clips, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "maps/somewhere")
+
+    with monkeypatch.context() as without_space:
+        without_space.setattr(video_segments, "_write_durably", full)
+        assert run("clips", "--recursive") == 2
+    said = capsys.readouterr().err
+    assert "stopped with 2 videos not begun: clips/a.mkv: maps/somewhere: No space left on device; run the same command with" in said
+    assert "0 done, 1 failed of 3 videos" in said
+
+
+@pytest.mark.slow("makes videos")
+def test_a_folder_of_images_is_one_video_as_before(clips, capsys):
+    assert run("clips/c.mov", out="frames/f_%03d.png") == 2, "the codec is a video's"
+    assert cli.main(["video", "clips/c.mov", "-o", "frames/f_%03d.png", *OPTIONS[:4]]) == 0
+    capsys.readouterr()
+    assert run("frames", "clips/a.mkv", "frames/f_%03d.png", "clips/*.mov") == 0, "and beside others too"
+    assert results("maps") == ["a_depth.mkv", "c_depth.mkv", "f_depth.mkv", "frames_depth.mkv"]
+    assert len(frames_of("maps/frames_depth.mkv")) == len(frames_of("maps/f_depth.mkv")) == 12
+    Path("frames/c.mov").symlink_to(Path("clips/c.mov").resolve())
+    capsys.readouterr()
+    assert run("frames") == 2
+    assert "frames: 1 videos and 12 images are in it; name the videos (frames/*.mp4), or the images as frames" in capsys.readouterr().err
+    assert run("frames", out="one.mkv") == 0, "one file can be of one video alone"
+    assert len(frames_of("one.mkv")) == 12
+    assert run("frames", "--recursive", out="all") == 0 and results("all") == ["c_depth.mkv"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["clips", "-o", "maps.mp4"], "maps.mp4 is the name of one file, and several videos are named; give -o a folder, such as maps/"),
+        (["clips", "-o", "d_%05d.png"], "d_%05d.png is the name of one file"),
+        (["clips", "-o", "clips"], "clips is where the results go (--out), and the next run would take them for videos"),
+        (["clips/more/..", "--quality", "3", "--codec", "ffv1"], "--quality is for h264 and h265"),
+        (["empty"], "empty: no videos in it but 1 other file (.txt 1); videos end with .3gp"),
+        (["*.webm"], "*.webm: no file matches this pattern"),
+        (["clips", "--model", "tiny", "--preview", "2", "--resume"], "--resume has no effect on a --preview"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_a_model_is_loaded(words, said, clips, capsys, monkeypatch):
+    Path("empty").mkdir()
+    Path("empty/notes.txt").touch()
+    monkeypatch.setattr(Options, "load", None)
+    assert cli.main(["video", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_list_and_words_behind_options(clips, capsys):
+    Path("list.txt").write_text("clips/a.mkv\nclips/more/b.mkv\n")
+    assert cli.main(["video", "@list.txt", "--preview", "1", "-o", "sheets", "--model", "tiny", "--size", "32", "clips/c.mov"]) == 0
+    assert results("sheets") == ["c_preview.png", "clips/a_preview.png", "clips/more/b_preview.png"]
+    assert "3 done, 0 failed of 3 videos" in capsys.readouterr().err
+
+
+@pytest.mark.slow("runs in half precision")
+def test_half_precision_begins_anew_with_each_video(clips, monkeypatch):
+    """A video that needed float32 changes nothing of the next one, whose frames do not depend on what else was in the run."""
+    half = ("--dtype", "bfloat16")
+    assert run("clips/c.mov", *half, out="alone/") == 0
+    free()
+    real, calls = TinyNetwork.forward, []
+
+    def result(self, *inputs):
+        calls.append(1)
+        is_half = next(self.parameters()).dtype != torch.float32
+        return real(self, *inputs) * (float("inf") if is_half and len(calls) == 2 else 1)
+
+    monkeypatch.setattr(TinyNetwork, "forward", result)
+    assert run("clips", *half) == 0
+    assert frames_of("maps/c_depth.mkv") == frames_of("alone/c_depth.mkv")
+    free()

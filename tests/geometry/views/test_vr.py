@@ -1,0 +1,233 @@
+"""Both eyes' half spheres and panoramas against rays that are traced from the eyes themselves."""
+
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import grid_sample, normalize
+
+from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.kinds import Projection
+from depth_normal.geometry.panorama.sphere import panorama_directions, with_surroundings
+from depth_normal.geometry.views.spherical_camera import TAPER
+from depth_normal.geometry.views.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS, VR_LAYOUTS, StereoOptions, compose, compose_holes
+from depth_normal.geometry.views.vr import NEAR_END, pair_for, vr_pair
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+import panorama_scenes
+
+WIDTH = 384
+DISTANCE = 63.0
+PIXEL = 2 * math.pi / WIDTH
+
+
+def panorama_of(traced):
+    return Estimate(traced.distance, Quantity.METRIC_DEPTH, mask=traced.valid, projection=Projection.EQUIRECTANGULAR)
+
+
+def coded(directions):
+    """Unit vectors as colours: what a pixel shows tells its source."""
+    return directions * 0.5 + 0.5
+
+
+def eye_rays(layout, side, height=WIDTH // 2, width=WIDTH):
+    """Unit rays of an eye's pixels, and where they start."""
+    rays = panorama_directions(height, width)
+    latitude = torch.asin(-rays[:, 1:2]).abs()
+    start, end = (math.radians(each) for each in TAPER)
+    taper = (1 + (((latitude - start) / (end - start)).clamp(0, 1) * math.pi).cos()) / 2
+    right = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).expand_as(rays)
+    if layout in AROUND_LAYOUTS:  # the eye beside each column's own direction
+        level = normalize(rays * torch.tensor([1.0, 0.0, 1.0]).view(1, 3, 1, 1), dim=1)
+        right = torch.stack((level[:, 2], torch.zeros_like(level[:, 0]), -level[:, 0]), 1)
+    eyes = right * (side * DISTANCE / 2000 * taper)
+    if layout == "vr180":
+        front = slice(width // 4, 3 * width // 4)
+        return rays[..., front], eyes[..., front]
+    return rays, eyes
+
+
+def angles(shown, rays):
+    """Between the colour-coded vectors and the true ones, in pixels."""
+    found = normalize((shown - 0.5) * 2, dim=1)
+    return 2 * torch.asin((found - rays).norm(dim=1, keepdim=True).clamp(max=2) / 2) / PIXEL
+
+
+@pytest.fixture(scope="module", params=list(panorama_scenes.SCENES))
+def scene(request):
+    things = panorama_scenes.SCENES[request.param]()
+    return things, panorama_scenes.panorama(things, WIDTH)
+
+
+def seen_by_both(things, rays, eyes, source_at):
+    """The unit vectors from the camera to what an eye's rays meet, and where the camera sees it too."""
+    truth = panorama_scenes.traced(things, rays, eyes)
+    points = eyes + rays * torch.where(truth.valid, truth.distance, 1e4)
+    known = source_at(points)
+    near = points.norm(dim=1, keepdim=True)
+    return normalize(points, dim=1), ~truth.valid | ((known - near).abs() < 0.02 * near)
+
+
+@pytest.mark.parametrize("layout", ["vr180", "360-tb"])
+def test_panoramas_agree_with_rays_from_the_eyes(scene, layout):
+    things, traced = scene
+    pair = vr_pair(coded(panorama_directions(WIDTH // 2, WIDTH)), panorama_of(traced), layout)
+
+    def distance_at(points):
+        x, y, z = normalize(points, dim=1).unbind(1)
+        margin = 2
+        around = with_surroundings(torch.where(traced.valid, traced.distance, 1e4), margin)
+        column, row = (torch.atan2(x, z) / PIXEL + WIDTH / 2 + margin), (torch.asin(y) / PIXEL + WIDTH / 4 + margin)
+        places = torch.stack((column / around.shape[-1], row / around.shape[-2]), -1) * 2 - 1
+        return grid_sample(around, places, "nearest", "border", align_corners=False)
+
+    for shown, holes, side in ((pair.left, pair.holes_left, -1), (pair.right, pair.holes_right, 1)):
+        truth, seen = seen_by_both(things, *eye_rays(layout, side), distance_at)
+        error, without = (angles(image, truth)[seen & ~holes] for image in (shown, coded(eye_rays(layout, side)[0])))
+        assert error.median() < 0.05 and error.quantile(0.98) < 1 and without.quantile(0.75) > 5 * error.quantile(0.75)
+        assert 0 < holes.float().mean() < 0.01
+
+
+def test_colours_are_those_that_the_eyes_see(scene):
+    things, traced = scene
+    pair = vr_pair(traced.image, panorama_of(traced), "360-tb")
+    for shown, side in ((pair.left, -1), (pair.right, 1)):
+        truth = panorama_scenes.traced(things, *eye_rays("360-tb", side)).image
+        error = (shown - truth).abs().amax(1)
+        assert error.median() < 0.01 and (error > 0.1).float().mean() < 0.04
+        assert (error > 0.1).float().mean() < 0.6 * ((traced.image - truth).abs().amax(1) > 0.1).float().mean()
+
+
+@pytest.mark.parametrize("layout", AROUND_LAYOUTS)
+def test_the_border_is_like_any_other_column(scene, layout):
+    _, traced = scene
+    rolled = panorama_scenes.Traced(*(each.roll(WIDTH // 3, -1) for each in (traced.image, traced.distance, traced.normals)))
+    pair, other = (vr_pair(each.image, panorama_of(each), layout) for each in (traced, rolled))
+    for eye, again in ((pair.left, other.left), (pair.right, other.right)):
+        assert (eye.roll(WIDTH // 3, -1) - again).abs().max() < 0.02
+    assert torch.equal(pair.holes_left.roll(WIDTH // 3, -1), other.holes_left)
+
+
+@pytest.mark.parametrize("layout", ["vr180", "360-tb"])
+def test_poles_are_seen_alike(scene, layout):
+    """Beyond 80 degrees the eye distance is 0."""
+    _, traced = scene
+    pair = vr_pair(traced.image, panorama_of(traced), layout)
+    count = WIDTH // 40
+    rows = torch.cat((torch.arange(0, count), torch.arange(WIDTH // 2 - count, WIDTH // 2)))
+    shown = traced.image if layout != "vr180" else traced.image[..., WIDTH // 4 : 3 * WIDTH // 4]
+    assert max((eye - shown)[..., rows, :].abs().max() for eye in (pair.left, pair.right)) < 1e-3
+    assert (pair.left - pair.right).abs().mean() > 1e-3
+
+
+@pytest.mark.parametrize("size", [0, 400])
+def test_a_plane_lies_at_its_angle_for_each_eye(size):
+    """A stripe on a wall 2 m ahead, 0.5 m to the right of the axis: atan((0.5 -+ half the eye distance) / 2)."""
+    height, width, fov = 240, 320, 60.0
+    camera = intrinsics_from_fov(fov, height, width)
+    stripe = (pixel_rays(camera, height, width)[:, :1] * 2 - 0.5).abs() < 0.03
+    wall = Estimate(torch.full((1, 1, height, width), 2.0), Quantity.METRIC_DEPTH, intrinsics=camera)
+    options = StereoOptions(eye_distance=200.0, eye_size=size)
+    pair = vr_pair(stripe.float().expand(-1, 3, -1, -1) * 0.9 + 0.1, wall, "vr180", options)
+    side = size or round(math.pi * float(camera[0, 0, 0]) / 2) * 2
+    assert pair.left.shape == (1, 3, side, side)
+    degrees = (torch.arange(side) + 0.5) / side * 180 - 90
+    for eye, offset in ((pair.left, -0.1), (pair.right, 0.1)):
+        row = (eye[0, 0, side // 2] - 0.1).clamp(min=0)
+        at = float((row * degrees).sum() / row.sum())
+        assert at == pytest.approx(math.degrees(math.atan((0.5 - offset) / 2)), abs=0.3 * 180 / side)
+        across, down = eye[0].amax((0, 1)) > 0, eye[0].amax((0, 2)) > 0
+        assert float(across.float().mean()) * 180 == pytest.approx(fov, abs=2 * 180 / side)
+        vertical = 2 * math.degrees(math.atan(math.tan(math.radians(fov / 2)) * height / width))
+        assert float(down.float().mean()) * 180 == pytest.approx(vertical, abs=2 * 180 / side)
+
+
+def test_photos_agree_with_rays_from_the_eyes(scene):
+    things, _ = scene
+    height, width = 180, 240
+    camera = intrinsics_from_fov(90.0, height, width)
+    rays = pixel_rays(camera, height, width)
+    photo = panorama_scenes.traced(things, normalize(rays, dim=1))
+    depth = photo.distance / rays.norm(dim=1, keepdim=True)
+    estimate = Estimate(depth, Quantity.METRIC_DEPTH, mask=photo.valid, intrinsics=camera)
+    pair = vr_pair(coded(normalize(rays, dim=1)), estimate, "vr180", StereoOptions(eye_size=WIDTH // 2))
+
+    def distance_at(points):
+        x, y, z = points.unbind(1)
+        places = torch.stack((x / z / rays[0, 0].max() * (width - 1) / width, y / z / rays[0, 1].max() * (height - 1) / height), -1)
+        found = grid_sample(torch.where(photo.valid, photo.distance, 1e4), places, "nearest", "zeros", align_corners=False)
+        return torch.where((z > 0)[:, None], found, 0)
+
+    for shown, holes, side in ((pair.left, pair.holes_left, -1), (pair.right, pair.holes_right, 1)):
+        truth, seen = seen_by_both(things, *eye_rays("vr180", side), distance_at)
+        seen &= (shown.amax(1, keepdim=True) > 0) & ~holes & (truth[:, 2:] > 0.3)
+        error = angles(shown, truth)[seen]
+        assert seen.float().mean() > 0.1 and error.median() < 0.1 and error.quantile(0.97) < 1
+
+
+def test_no_eye_distance_is_the_image_itself(scene):
+    _, traced = scene
+    pair = vr_pair(traced.image, panorama_of(traced), "360-sbs", StereoOptions(eye_distance=0.0))
+    assert (pair.left - traced.image).abs().max() < 1e-4 and torch.equal(pair.left, pair.right) and not pair.holes_left.any()
+
+
+def test_depth_without_metres_begins_at_the_assumed_distance():
+    """The near end of disparity and of relative depth is where a wall of that many metres is."""
+    image = torch.rand(1, 3, 60, 80, generator=torch.Generator().manual_seed(0))
+    metric = Estimate(torch.full((1, 1, 60, 80), NEAR_END), Quantity.METRIC_DEPTH)
+    for quantity, ends in ((Quantity.DISPARITY, (0.0, 1.0)), (Quantity.RELATIVE_DEPTH, (-3.0, -1.0))):
+        wall = Estimate(torch.ones(1, 1, 60, 80), quantity)
+        pair, expected = vr_pair(image, wall, "vr180", depth_range=ends), vr_pair(image, metric, "vr180")
+        assert (pair.left - expected.left).abs().max() < 1e-3 and (pair.left - pair.right).abs().max() > 0.1
+
+
+def test_layouts_have_their_sizes(scene):
+    _, traced = scene
+    sizes = {"vr180": (WIDTH // 2, WIDTH), "360-tb": (WIDTH, WIDTH), "360-sbs": (WIDTH // 2, 2 * WIDTH)}
+    for layout in VR_LAYOUTS:
+        pair = pair_for(traced.image, panorama_of(traced), layout)
+        assert compose(pair, layout).shape == (1, 3, *sizes[layout]) and compose_holes(pair, layout).shape == (1, 1, *sizes[layout])
+    pair = vr_pair(traced.image, panorama_of(traced), "vr180", StereoOptions(eye_size=100))
+    assert pair.left.shape == (1, 3, 100, 100)
+
+
+def test_a_batch_is_its_images_one_by_one(scene):
+    _, traced = scene
+    images = torch.cat((traced.image, traced.image.flip(1)))
+    both = vr_pair(images, panorama_of(traced), "360-tb")
+    for index in range(2):
+        one = vr_pair(images[index : index + 1], panorama_of(traced), "360-tb")
+        assert torch.equal(both.left[index : index + 1], one.left) and torch.equal(both.holes_right[index : index + 1], one.holes_right)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 1), (9, 5), (8, 16)])
+@pytest.mark.parametrize("projection", list(Projection))
+def test_small_images_holes_and_scenes_without_depth(size, projection):
+    image = torch.rand(1, 3, *size)
+    for depth in (torch.rand(1, 1, *size), torch.full((1, 1, *size), math.nan)):
+        estimate = Estimate(depth, Quantity.METRIC_DEPTH, projection=projection)
+        for layout in VR_LAYOUTS if projection is Projection.EQUIRECTANGULAR else VR_LAYOUTS[:1]:
+            pair = vr_pair(image, estimate, layout, StereoOptions(eye_distance=500.0))
+            assert torch.isfinite(pair.left).all() and torch.isfinite(pair.right).all()
+
+
+def test_wrong_geometry_and_numbers_are_named(scene):
+    _, traced = scene
+    photo = Estimate(traced.distance, Quantity.METRIC_DEPTH, mask=traced.valid)
+    with pytest.raises(ValueError, match="360-tb is for 360° panoramas"):
+        pair_for(traced.image, photo, "360-tb")
+    for layout in FLAT_LAYOUTS:
+        with pytest.raises(ValueError, match=r"stereo needs images of a perspective camera.*vr180"):
+            pair_for(traced.image, panorama_of(traced), layout)
+    for bad, message in (
+        ({"eye_distance": -1.0}, "accepted: 0 to 1000"),
+        ({"eye_size": 10}, "accepted: 64 to 8192"),
+        ({"eye_size": 65}, "even"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            StereoOptions(**bad)
+    with pytest.raises(ValueError, match="expected as many, or one for all"):
+        vr_pair(traced.image.expand(3, -1, -1, -1), panorama_of(traced).expanded(2), "vr180")
