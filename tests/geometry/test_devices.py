@@ -24,7 +24,7 @@ from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.panorama import normals as panorama_normals
 from depth_normal.geometry.panorama import sphere
 from depth_normal.geometry.regions import sky
-from depth_normal.geometry.surfaces import derive, mesh_cuts, noise, normals, plane_fit, point_map, sparse_fit, upsampling
+from depth_normal.geometry.surfaces import derive, noise, normals, plane_fit, point_map, sparse_fit, upsampling
 from depth_normal.geometry.temporal import camera_motion, moving_pixels, optical_flow, ranges, shot_cuts, stabilization
 from depth_normal.geometry.views import disocclusion, forward_warp, parallax, stereo, vr
 
