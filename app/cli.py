@@ -44,7 +44,7 @@ GROUPS: dict[str, tuple[tuple[str, str, Callable[[Parser], None]], ...]] = {
         ("video", "write depth, normals, stereo, or depth beside the image, of videos", add_video),
     ),
     "more from an image": (
-        ("stereo", "make images for both eyes: side by side, top and bottom, anaglyph", add_stereo),
+        ("stereo", "make images for both eyes: side by side, top and bottom, anaglyph, VR180", add_stereo),
         ("parallax", "make a video of a small camera move through an image", add_parallax),
         ("effect", "make masks, cut-outs, fog and depth of field of an image", add_effect),
         ("relight", "put an image under other lamps, with shadows", add_relight),
