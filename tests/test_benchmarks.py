@@ -261,9 +261,9 @@ def test_memory_of_large_images_is_measured():
     assert re.search(r"^4000x3000 to 700x525 +\d+ +\d+ +[\d.]+ +[\d.]+$", run.stdout, re.MULTILINE)
 
 
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the benchmark is of Ray (pip install 'comfyui-depth-normal[ray]')")
 @pytest.mark.slow("starts a Ray cluster")
 def test_ray_workers_are_measured_beside_plain_processes():
-    pytest.importorskip("ray", reason="the benchmark is of Ray (pip install 'comfyui-depth-normal[ray]')")
     run = subprocess.run([sys.executable, BENCHMARKS / "ray_workers.py", "--pictures", "8", "--size", "64"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert re.search(r"^reached +\d+% of the lower ceiling", run.stdout, re.MULTILINE), run.stdout
