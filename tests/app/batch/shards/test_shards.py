@@ -317,6 +317,7 @@ def s3(monkeypatch):
             monkeypatch.setenv(name, value)
         remote_files._filesystem.cache_clear()
         yield requests, files
+        remote_files._filesystem.cache_clear()  # the next store of that name is another
 
 
 DAMAGE = {
