@@ -102,10 +102,14 @@ def yuv_to_rgb(luma: Tensor, chroma: Tensor, bits: int, colours: Colours) -> Ten
     """
     black, span, zero, chroma_span = _levels(bits, colours.full)
     matrix = _rgb_from_yuv(colours.matrix).float()
-    # The scale goes into the matrix: the planes are gone over once.
-    scaled = torch.stack((matrix[:, 0] / span, matrix[:, 1] / chroma_span, matrix[:, 2] / chroma_span), 1)
-    planes = torch.cat(((luma - black)[None], enlarged_chroma(chroma - zero, *luma.shape, left=not colours.full)))
-    return displayed(torch.einsum("ij,jhw->ihw", scaled, planes).clamp_(0, 1), colours)
+    grey = (luma - black) / span
+    blue, red = enlarged_chroma((chroma - zero) / chroma_span, *luma.shape, left=not colours.full)
+    image = luma.new_empty(3, *luma.shape)
+    # Half the time of a product with the matrix, whose first column is 1 and which has two zeros.
+    torch.add(grey, red, alpha=matrix[0, 2].item(), out=image[0])
+    torch.add(grey, blue, alpha=matrix[1, 1].item(), out=image[1]).add_(red, alpha=matrix[1, 2].item())
+    torch.add(grey, blue, alpha=matrix[2, 1].item(), out=image[2])
+    return displayed(image.clamp_(0, 1), colours)
 
 
 def rgb_to_yuv420(image: Tensor, bits: int) -> tuple[Tensor, Tensor]:

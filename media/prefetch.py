@@ -54,7 +54,7 @@ class Loaded:
 
 
 def estimated(
-    frames: Iterable[tuple[Frame, Tensor]], estimate: Callable[[Iterator[Tensor]], Iterator[Estimate]], first: int = 0
+    frames: Iterable[tuple[Frame, Tensor]], estimate: Callable[[Iterator[Tensor]], Iterator[Estimate]], first: int = 0, threads: int = 0
 ) -> Generator[tuple[list[Frame], Tensor, Estimate], None, None]:
     """The estimates of a video beside its frames, a few frames at a time; the next ones are read meanwhile.
 
@@ -63,32 +63,49 @@ def estimated(
         estimate: Makes of chunks (B, 3, H, W) estimates of one or more frames each, in order.
         first: How many frames of the video were before these. Chunks end where they would in the whole video: how many frames a network is
             given at once can change the last bits of what it says of them.
+        threads: As `prefetch`, of reading.
 
     Yields:
         Frames, their images (B, 3, H, W), and their estimate.
     """
-    waiting: deque[tuple[Frame, Tensor]] = deque()
+    waiting: deque[Frame] = deque()
+    images: deque[Tensor] = deque()
 
     def chunks() -> Iterator[Tensor]:
-        for chunk in prefetch(_chunked(iter(frames), first)):
-            waiting.extend(chunk)
-            yield torch.stack([image for _, image in chunk])
+        for some, chunk in prefetch(_chunked(iter(frames), first), threads=threads):
+            waiting.extend(some)
+            images.append(chunk)
+            yield chunk
 
     for part in estimate(chunks()):
-        shown = [waiting.popleft() for _ in range(part.batch)]
-        yield [frame for frame, _ in shown], torch.stack([image for _, image in shown]), part
+        yield [waiting.popleft() for _ in range(part.batch)], _taken(images, part.batch), part
 
 
-def _chunked(frames: Iterator[tuple[Frame, Tensor]], number: int) -> Iterator[list[tuple[Frame, Tensor]]]:
+def _taken(chunks: deque[Tensor], count: int) -> Tensor:
+    """The first images of chunks, which are taken from them: no copy where they are of one chunk."""
+    parts = []
+    while count:
+        chunk = chunks.popleft()
+        parts.append(chunk[:count])
+        if len(chunk) > count:
+            chunks.appendleft(chunk[count:])
+        count -= len(parts[-1])
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _chunked(frames: Iterator[tuple[Frame, Tensor]], number: int) -> Iterator[tuple[list[Frame], Tensor]]:
     for first in frames:
         at_once = max(1, min(_CHUNK_FRAMES, _CHUNK_BYTES // (4 * first[1].numel())))
         chunk = [first, *islice(frames, at_once - number % at_once - 1)]
         number += len(chunk)
-        yield chunk
+        yield [frame for frame, _ in chunk], torch.stack([image for _, image in chunk])
 
 
-def prefetch(items: Iterable[Item], at_most: int = 1) -> Iterator[Item]:
-    """The items of an iterator that runs in a thread of its own, up to `at_most` items ahead. Its errors come out here."""
+def prefetch(items: Iterable[Item], at_most: int = 1, threads: int = 0) -> Generator[Item, None, None]:
+    """The items of an iterator that runs in a thread of its own, up to `at_most` items ahead. Its errors come out here.
+
+    `threads` are how many torch takes for what is computed there; 0 = as it would by itself.
+    """
     queue: Queue[tuple[bool, Any]] = Queue(at_most)
     stopped = threading.Event()
 
@@ -102,6 +119,8 @@ def prefetch(items: Iterable[Item], at_most: int = 1) -> Iterator[Item]:
         return False
 
     def work() -> None:
+        if threads:
+            torch.set_num_threads(threads)
         iterator = iter(items)
         try:
             while put(True, next(iterator)):
@@ -134,10 +153,11 @@ class WriterThread:
     """Calls that run one after the other in a thread of its own, while no more than `at_most` wait. To be used as a context.
 
     The error of a call is raised by the next `call` or `finish`; what waits then is left out. What waits when the context is left, by
-    Ctrl-C too, is still run.
+    Ctrl-C too, is still run. `threads` as `prefetch`.
     """
 
-    def __init__(self, at_most: int = 2) -> None:
+    def __init__(self, at_most: int = 2, threads: int = 0) -> None:
+        self._threads = threads
         self._queue: Queue[Callable[[], object]] = Queue(at_most)
         self._problem: BaseException | None = None
         self._stopped = threading.Event()
@@ -152,6 +172,8 @@ class WriterThread:
         self._thread.join()
 
     def _work(self) -> None:
+        if self._threads:
+            torch.set_num_threads(self._threads)
         while not (self._stopped.is_set() and self._queue.empty()):
             try:
                 call = self._queue.get(timeout=_LOOK_SECONDS)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
+from ..batch.allocator import keep_freed_memory
 from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, shown
 from ..console.viewer import show
@@ -64,7 +65,7 @@ _OF_HEADSETS = ("--eye-distance", "--eye-size")
 
 COMMON = (
     *("--out", "--open", "--what", "--model", "--size", "--codec", "--quality", "--layout"),
-    *("--start", "--frames", "--preview", "--recursive", "--resume", "--overwrite"),
+    *("--start", "--end", "--preview", "--recursive", "--resume", "--overwrite"),
 )
 """The options that `--help` shows."""
 
@@ -109,6 +110,8 @@ def add_video(parser: Parser) -> None:
 
 def _add_frames(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=_seconds, default=Fraction(0), metavar="SECONDS", help="where to begin (default: 0)")
+    end = "where to stop, counted from the video's beginning (default: its end)"
+    parser.add_argument("--end", type=_seconds, metavar="SECONDS", help=end)
     parser.add_argument("--frames", type=positive, metavar="N", help="most frames to make (default: all)")
     fps = "frames per second of the result, as 24 or 24000/1001; of numbered images how fast they play (default: the video's own, or 25)"
     parser.add_argument("--fps", type=_rate, metavar="RATE", help=fps)
@@ -148,6 +151,7 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
 def _video(arguments: argparse.Namespace) -> int:
     from ..video.sources import find_videos, names_one
 
+    keep_freed_memory()
     place: Place = arguments.place
     _outputs(arguments)  # what no video can be made with is said before one is looked for
     if arguments.preview is not None:
@@ -289,6 +293,8 @@ def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: Vi
 
     first = next(iter(task.targets.values()))
     path = first.with_name(f"{usual_stem(task.source)}_preview.png")
+    if not arguments.place.is_folder and arguments.place.path.suffix.lower() == ".png" and "%" not in arguments.place.path.name:
+        path = arguments.place.path
     check_places([path], read, arguments.overwrite)
 
     def make(model: Model) -> int:
@@ -314,6 +320,8 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
     codec = chosen_codec(out, arguments.codec, outputs)
     if arguments.quality is not None and codec not in ("h264", "h265"):
         raise ValueError(f"--quality is for h264 and h265; {codec} has none: leave it out")
+    if arguments.end is not None and arguments.end <= arguments.start:
+        raise ValueError(f"--end is {float(arguments.end):g} and --start {float(arguments.start):g}: the end must be behind the start")
     preset = PRESETS[arguments.preset] if arguments.preset else None
     for option, length in (("--width", arguments.width), ("--height", arguments.height)):
         if preset is not None and length is not None and length % preset.side:
@@ -327,6 +335,7 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
         quality=arguments.quality,
         rate=arguments.fps,
         start=arguments.start,
+        end=arguments.end,
         frames=arguments.frames,
         preset=preset,
         width=arguments.width,
@@ -356,7 +365,9 @@ def _outputs(arguments: argparse.Namespace) -> list[str]:
 def _check_model(spec: ModelSpec, task: VideoTask) -> None:
     """Refuses what a model does not give before a frame is read."""
     from ...geometry.estimate import Quantity
+    from ...model_loader.inference.panorama import check_perspective_model
 
+    check_perspective_model(spec)
     asked = task.targets.keys()
     if spec.quantity is None and (lacking := {"depth", "stereo"} & asked):
         raise ValueError(
@@ -412,9 +423,9 @@ def _say_made(task: VideoTask, finished: Finished, shows: bool, more: str = "") 
     if shows:
         first = next(iter(task.targets.values()))
         show(first.parent if task.sequence else first)
-    if finished.problem is None:
+    if not finished.early:
         return DONE
-    echo_error(f"{finished.problem}. The {frames} frames before that are kept")
+    echo_error(finished.early)
     return SOME_FAILED
 
 

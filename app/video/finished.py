@@ -31,6 +31,13 @@ class Finished:
     frames: int
     problem: str | None = None
 
+    @property
+    def early(self) -> str:
+        """Why it ends before its source does, and what is kept, in words; nothing where it does not."""
+        if self.problem is None:
+            return ""
+        return f"{self.problem}. The {'frame before that is' if self.frames == 1 else f'{self.frames} frames before that are'} kept"
+
 
 class FinishedRecord:
     """The record of one video, `.depth-normal/<name>.film.json` beside it: what was asked for, and what tells the files that were written.

@@ -84,8 +84,10 @@ class Renderer:
             beside = self._normals(found)
             return {SIDE_BY_SIDE: torch.cat((images, beside), 3)}
         image = default_depth_image(found, self._measure)
-        made = {DEPTH: image, SIDE_BY_SIDE: torch.cat((images, image.expand_as(images)), 3)}
-        return {output: made[output] for output in self._outputs & made.keys()}
+        made = {DEPTH: image} if DEPTH in self._outputs else {}
+        if SIDE_BY_SIDE in self._outputs:
+            made[SIDE_BY_SIDE] = torch.cat((images, image.expand_as(images)), 3)
+        return made
 
     def _measure(self, nearness: Tensor, valid: Tensor, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
         if self.running:

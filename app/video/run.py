@@ -8,13 +8,15 @@ from contextlib import closing
 from fractions import Fraction
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from ...geometry.estimate import Estimate
 from ...geometry.surfaces.derive import with_normals
 from ...media import (
+    Frame,
     Loaded,
     Piece,
     Sound,
@@ -30,9 +32,10 @@ from ...media import (
 )
 from ...model_loader import Model
 from ...model_loader.inference.video import VideoState
+from ..batch.per_image import is_light
 from .finished import Finished
 from .rendering import Renderer, clip_range, from_levels
-from .segments import NUMBERS, Pieces, PieceWriter, Shown
+from .segments import NUMBERS, Pieces, PieceWriter
 from .task import NORMALS, RANGED, SIDE_BY_SIDE, VideoTask
 
 logger = logging.getLogger(__name__)
@@ -75,42 +78,69 @@ def _first_pass(model: Model, task: VideoTask, header: VideoHeader, pieces: Piec
     outputs = {NUMBERS, *({NORMALS} & set(task.targets))} if task.in_two_passes else set(task.targets)
     renderer = Renderer(task, outputs)
     loaded = Loaded(islice(task.read(), pieces.done, None), task.change)
-    estimate, state_now = _estimator(model, task, outputs, renderer, pieces.state())
+    available = torch.get_num_threads()
+    threads = threads_of_pipeline(model, available)
+    estimate, film_now = _estimator(model, task, outputs, renderer, pieces.state(), threads.network)
     try:
-        with closing(estimated(loaded, estimate, pieces.done)) as parts:
-            _write_pieces(
-                pieces, task, header, (renderer.shown(*part) for part in _counted(parts, tick)), state_now, partial(dtype_name, model)
-            )
+        torch.set_num_threads(threads.beside)
+        with closing(estimated(loaded, estimate, pieces.done, threads.beside)) as parts:
+            behind = WriterThread(threads=threads.beside)
+            _write_pieces(pieces, task, header, renderer, _counted(parts, tick), behind, film_now, partial(dtype_name, model))
     except VideoError as error:
         if pieces.done and loaded.problem is None and str(error).startswith(str(task.source)):
             return error  # the frame after the finished pieces is the first that cannot be read
         raise
+    finally:
+        torch.set_num_threads(available)
     if not pieces.done:
         raise VideoError(f"{task.source}: there is not one frame {'at that place' if task.start else 'in it'}")
     return loaded.problem
 
 
+class Threads(NamedTuple):
+    """How many of torch's threads each part of the pipeline has.
+
+    Attributes:
+        network: The network.
+        beside: Reading, aligning, and rendering and writing, each.
+    """
+
+    network: int
+    beside: int
+
+
+def threads_of_pipeline(model: Model, available: int) -> Threads:
+    """The threads for a video: four parts run at once, and threads beyond the cores wait for each other.
+
+    They follow from the model and the machine alone, so that a run that was stopped goes on with the same numbers.
+    """
+    if model.device.type != "cpu":
+        return Threads(1, max(1, available // 2))
+    return Threads(max(1, available - 1) if is_light(model.spec) else available, max(1, available // 4))
+
+
 def _estimator(
-    model: Model, task: VideoTask, outputs: set[str], renderer: Renderer, state: Any
+    model: Model, task: VideoTask, outputs: set[str], renderer: Renderer, state: Any, network_threads: int
 ) -> tuple[Callable[[Iterator[Tensor]], Iterator[Estimate]], Callable[[], Any]]:
-    """A function that makes estimates of frames, continuing from `state`; and one that gives its state now."""
+    """A function that makes estimates of frames, continuing from `state`; and one that gives the state of that now."""
     now, running = VideoState(task.options), renderer.running
+    derive = with_normals if NORMALS in outputs or (SIDE_BY_SIDE in outputs and model.spec.quantity is None) else None
     if state is not None:
         try:
-            now.load_state_dict(state["film"])
+            now.load_state_dict(state["film"] if derive else _without_normals(state["film"]))
             for name, each in running.items():
                 each.load_state_dict(state["ranges"][name])
             renderer.fov = _kept_fov(state, renderer.fov)
         except (KeyError, TypeError, AttributeError) as error:
             raise VideoError(f"what was kept of the frames before is damaged ({error}); run without --resume to begin anew") from error
-    derive = with_normals if NORMALS in outputs or (SIDE_BY_SIDE in outputs and model.spec.quantity is None) else None
-    run = partial(model.estimate_video, options=task.options, size=task.size, fov=task.fov, derive=derive, state=now)
+    asked = {"options": task.options, "size": task.size, "fov": task.fov, "derive": derive, "normals": derive is not None}
+    return partial(model.estimate_video, **asked, network_threads=network_threads, state=now), now.state_dict
 
-    def state_now() -> dict[str, Any]:
-        fov = {"fov": renderer.fov} if renderer.for_headsets else {}
-        return {"film": now.state_dict(), "ranges": {name: each.state_dict() for name, each in running.items()}, **fov}
 
-    return run, state_now
+def _without_normals(film: Any) -> Any:
+    """The state of a video, in which older versions kept normals that nobody asked for."""
+    aligner = film.get("aligner")
+    return film if aligner is None or aligner.get("depth") is None else {**film, "aligner": {**aligner, "normals": None}}
 
 
 def _kept_fov(state: Any, fov: float) -> float:
@@ -125,26 +155,33 @@ def _counted(parts: Iterator[tuple[Any, Tensor, Estimate]], tick: Tick) -> Itera
 
 
 def _write_pieces(
-    pieces: Pieces, task: VideoTask, header: VideoHeader, parts: Iterator[Shown], state_now: Callable[[], Any], dtype_now: Callable[[], str]
+    pieces: Pieces,
+    task: VideoTask,
+    header: VideoHeader,
+    renderer: Renderer,
+    parts: Iterator[tuple[list[Frame], Tensor, Estimate]],
+    writing: WriterThread,
+    film_now: Callable[[], Any],
+    dtype_now: Callable[[], str],
 ) -> None:
-    """Writes frames as pieces, each a little behind the frames that are estimated meanwhile."""
+    """Renders frames and writes them as pieces, each a little behind the frames that are estimated meanwhile."""
     first, number = pieces.done, len(pieces.records)
     writer: PieceWriter | None = None
     unfinished: list[PieceWriter] = []
     count = 0
     try:
-        with WriterThread() as behind:
-            for shown in parts:
+        with writing as behind:
+            for frames, images, found in parts:
                 if writer is None:
                     writer = PieceWriter(pieces, task, *_times(task, header), first, f"{number:05d}")
                     unfinished.append(writer)
-                behind.call(partial(writer.write, shown))
-                count += len(shown.frames)
+                behind.call(partial(_write, writer, renderer, frames, images, found))
+                count += len(frames)
                 if count >= task.segment:
-                    behind.call(partial(_finish, unfinished, pieces, state_now(), dtype_now()))
+                    behind.call(partial(_finish, unfinished, pieces, renderer, film_now(), dtype_now()))
                     first, number, count, writer = first + count, number + 1, 0, None
             if writer is not None:
-                behind.call(partial(_finish, unfinished, pieces, state_now(), dtype_now()))
+                behind.call(partial(_finish, unfinished, pieces, renderer, film_now(), dtype_now()))
             behind.finish()
     except BaseException:
         for each in unfinished:
@@ -152,11 +189,16 @@ def _write_pieces(
         raise
 
 
-def _finish(unfinished: list[PieceWriter], pieces: Pieces, state: Any, dtype: str) -> None:
+def _write(writer: PieceWriter, renderer: Renderer, frames: list[Frame], images: Tensor, found: Estimate) -> None:
+    writer.write(renderer.shown(frames, images, found))
+
+
+def _finish(unfinished: list[PieceWriter], pieces: Pieces, renderer: Renderer, film: Any, dtype: str) -> None:
     writer = unfinished[0]
     writer.close()
     writer.record.dtype = dtype
-    pieces.add(writer.record, state)
+    fov = {"fov": renderer.fov} if renderer.for_headsets else {}
+    pieces.add(writer.record, {"film": film, "ranges": {name: each.state_dict() for name, each in renderer.running.items()}, **fov})
     del unfinished[0]
 
 
@@ -212,7 +254,7 @@ def _has_sound(task: VideoTask, header: VideoHeader) -> bool:
 def _sound(task: VideoTask, header: VideoHeader, pieces: Pieces, problem: VideoError | None) -> Sound | None:
     if not _has_sound(task, header):
         return None
-    ends_early = task.frames is not None or task.preset is not None or problem is not None
+    ends_early = task.frames is not None or task.end is not None or task.preset is not None or problem is not None
     return Sound(task.source, _beginning(task, pieces), Fraction(pieces.records[-1].end) if ends_early else None)
 
 

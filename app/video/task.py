@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ class VideoTask:
         quality: As `Codec.quality`.
         rate: Frames a second of the result, of numbered images also of what is read; None = the source's own.
         start: Seconds that are left out at the beginning.
+        end: Seconds from the source's beginning from which frames are left out; None = none are.
         frames: How many are made at most.
         preset: The properties that the model expects which will read the result.
         width: Of the frames that are read, before anything is made of them, in pixels; None = by `height`, or the source's.
@@ -87,6 +88,7 @@ class VideoTask:
     quality: int | None = None
     rate: Fraction | None = None
     start: Fraction = Fraction(0)
+    end: Fraction | None = None
     frames: int | None = None
     preset: Preset | None = None
     width: int | None = None
@@ -138,6 +140,8 @@ class VideoTask:
         frames = (
             read_sequence(self.source, self.rate, self.start) if is_sequence(self.source) else read_frames(self.source, start=self.start)
         )
+        if (end := self.end) is not None:
+            frames = takewhile(lambda frame: frame.time < end, frames)
         if self.new_rate is not None:
             frames = at_rate(frames, self.new_rate)
         if self.frames is not None:
@@ -154,6 +158,8 @@ class VideoTask:
     def expected(self, header: VideoHeader) -> int | None:
         """The number of frames by the header; None = it does not say."""
         seconds = header.seconds if header.frames is None else header.frames / header.rate
+        if self.end is not None:
+            seconds = self.end if seconds is None else min(seconds, self.end)
         if seconds is None:
             return self.frames
         total = max(0, round((seconds - self.start) * (self.new_rate or header.rate)))
@@ -173,6 +179,7 @@ class VideoTask:
             "quality": self.quality,
             "rate": self.rate and str(self.rate),
             "start": str(self.start),
+            **({} if self.end is None else {"end": str(self.end)}),
             "frames": self.frames,
             "preset": self.preset and self.preset.name,
             **sizes,
@@ -277,5 +284,9 @@ def chosen_codec(out: Path, codec: str | None, outputs: list[str]) -> str:
             FORMATS[extension].check_library()
         return SEQUENCES[extension]
     codec = codec or "h264"
+    if not extension:
+        raise VideoError(
+            f"{out}: the name says no kind of file; {out}{CODECS[codec].containers[0]} is a video, {out}{os.sep} a folder of results"
+        )
     check_codec(out, codec)
     return codec

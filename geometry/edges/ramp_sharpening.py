@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .depth_edges import EDGE, extremes_within, largest_within
+from .guided_filter import box_means
 
 # Rings of sampled places, in radii, how many on each, and the reach of their weights.
 _RINGS, _PLACES, _REACH = (0.7, 1.3, 2.0, 3.0), 8, 1.5
@@ -236,7 +237,7 @@ def _chosen(nearness: Tensor, normals: Tensor | None, pixels: Tensor, found: _Fo
 def _slopes(values: Tensor) -> list[Tensor]:
     """Slopes along columns and rows, of 3x3 pixels; at the border one-sided, so that planes are planes there too."""
     rises = _rises(values)
-    return [F.avg_pool2d((before + after) * 0.5, 3, 1, 1, count_include_pad=False) for before, after in rises]
+    return [box_means((before + after) * 0.5, 1) for before, after in rises]
 
 
 def _straightness(values: Tensor) -> Tensor:

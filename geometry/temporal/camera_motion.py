@@ -36,6 +36,7 @@ def camera_motion(before: Tensor, after: Tensor) -> Tensor:
     height, width = after.shape[-2:]
     identity = torch.eye(3, device=after.device)
     motion = identity
+    before, after = (each.mean(1, keepdim=True) for each in (before, after))
     pyramid = [_small(before, after, longest) for longest in _LEVELS]
     for first, second in pyramid:
         for _ in range(_STEPS):
@@ -51,17 +52,25 @@ def camera_motion(before: Tensor, after: Tensor) -> Tensor:
 
 def moved(values: Tensor, motion: Tensor, padding: str = "border") -> Tensor:
     """Maps (1, C, H, W) of one frame where a `camera_motion` has brought them; what comes from outside is the border's, or "zeros"."""
-    grid = F.affine_grid(motion, [1, 1, *values.shape[-2:]], align_corners=False)
+    return sampled(values, sampling_grid(motion, *values.shape[-2:]), padding)
+
+
+def sampling_grid(motion: Tensor, height: int, width: int) -> Tensor:
+    """(1, H, W, 2): where `moved` takes each pixel of a map from. It takes as long as sampling: maps of one size share it."""
+    return F.affine_grid(motion, [1, 1, height, width], align_corners=False)
+
+
+def sampled(values: Tensor, grid: Tensor, padding: str = "border") -> Tensor:
+    """`moved` by a `sampling_grid`."""
     return F.grid_sample(values, grid.to(values), mode="bilinear", padding_mode=padding, align_corners=False)
 
 
 def _small(before: Tensor, after: Tensor, longest: int) -> tuple[Tensor, Tensor]:
-    """The brightness of both images, (1, 1, h, w), the longer side `longest` at most."""
+    """Both images (1, 1, H, W) with the longer side `longest` at most."""
     height, width = after.shape[-2:]
     scale = min(1.0, longest / max(height, width))
     size = max(4, round(height * scale)), max(4, round(width * scale))
-    first, second = (resize_map(each.mean(1, keepdim=True), *size) for each in (before, after))
-    return first, second
+    return resize_map(before, *size), resize_map(after, *size)
 
 
 def _as_theta(motion: Tensor, height: int, width: int) -> Tensor:
@@ -83,9 +92,8 @@ def _difference(first: Tensor, second: Tensor, motion: Tensor) -> Tensor:
 def _step(first: Tensor, second: Tensor, motion: Tensor) -> Tensor:
     """(3, 3): a Gauss-Newton step: the small movement that, after `motion`, brings the first image nearer to the second."""
     height, width = second.shape[-2:]
-    theta = _as_theta(motion, height, width)
-    warped = moved(first, theta)
-    inside = moved(torch.ones_like(first), theta, "zeros")
+    grid = sampling_grid(_as_theta(motion, height, width), height, width)
+    warped, inside = sampled(first, grid), sampled(torch.ones_like(first), grid, "zeros")
     x = ((torch.arange(width, device=second.device) + 0.5) * (2 / width) - 1).expand(height, width)
     y = (((torch.arange(height, device=second.device) + 0.5) - height / 2) * (2 / width))[:, None].expand(height, width)
     padded = F.pad(warped, (1, 1, 1, 1), mode="replicate")[0, 0]
@@ -97,7 +105,7 @@ def _step(first: Tensor, second: Tensor, motion: Tensor) -> Tensor:
     weight = inside.flatten() / (1 + (residual / (3 * typical)).square()).square()
     normal = (slopes * weight) @ slopes.T
     normal = normal + _DAMPING * (normal.diagonal().mean() + 1e-6) * torch.eye(4, device=normal.device)
-    zoom, turn, right, below = solve_positive_definite(normal, (slopes * weight) @ residual).unbind()
+    zoom, turn, right, below = solve_positive_definite(normal, ((slopes * weight) @ residual)[:, None])[:, 0].unbind()
     one, zero = torch.ones_like(zoom), torch.zeros_like(zoom)
     rows = ((one + zoom, -turn, right), (turn, one + zoom, below), (zero, zero, one))
     return torch.stack([torch.stack(row) for row in rows])
@@ -108,14 +116,15 @@ def solve_positive_definite(matrix: Tensor, right: Tensor) -> Tensor:
 
     Args:
         matrix: (N, N).
-        right: (N,).
+        right: (N, M): M right sides.
 
     Returns:
-        (N,).
+        (N, M).
     """
-    rows = torch.cat((matrix, right[:, None]), 1)
-    for index in range(len(matrix)):
+    size = len(matrix)
+    rows = torch.cat((matrix, right), 1)
+    for index in range(size):
         row = rows[index] / rows[index, index]
         rows = rows - rows[:, index : index + 1] * row
         rows = torch.cat((rows[:index], row[None], rows[index + 1 :]))
-    return rows[:, -1]
+    return rows[:, size:]

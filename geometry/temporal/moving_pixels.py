@@ -104,7 +104,8 @@ def _moving(before: Tensor, after: Tensor, motion: Tensor) -> Tensor:
     forward, backward = optical_flow(torch.cat((before, after)), torch.cat((after, before))).split(1)
     believed = _length(forward + warped(backward, forward)) < _MISMATCH
     moving = ((_length(forward) - _STILL) / (_MOVING - _STILL)).clamp(0, 1) * believed * (1 - largest_within(unknown, _BORDER))
-    standing, explained = (window_mean((each - after).square()) for each in (before, warped(before, forward)))
+    wrong = torch.cat([(each - after).square() for each in (before, warped(before, forward))])
+    standing, explained = window_mean(wrong).split(1)
     moving = moving * ((standing - explained) / (standing + _NOISE) / _EXPLAINED).clamp(0, 1)
     filled = largest_within(moving, _HOLES + _AROUND)
     return -largest_within(-filled, _HOLES)
@@ -125,7 +126,7 @@ def _refined(before: Tensor, after: Tensor, motion: Tensor) -> Tensor:
     for _ in range(_FITS):
         weight = trusted / (1 + (flow - fit @ basis).square().sum(0) / _OTHER**2).square()
         normal = (basis * weight) @ basis.T + 1e-3 * torch.eye(3, device=after.device)
-        fit = torch.stack([solve_positive_definite(normal, (basis * weight) @ each) for each in flow])
+        fit = solve_positive_definite(normal, (basis * weight) @ flow.T).T
     left = torch.stack((fit[0] * (2 / width), fit[1] * (2 / height)))[None]
     return (_square(motion) + _square(motion) @ F.pad(left, (0, 0, 0, 1)))[:, :2]
 

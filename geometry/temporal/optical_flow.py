@@ -40,10 +40,11 @@ def optical_flow(before: Tensor, after: Tensor) -> Tensor:
             flow = flow[..., : second.shape[-2], : second.shape[-1]]
         across_down = _slopes(second)
         across, down = across_down.split(1, 1)
-        xx, xy, yy = window_mean(torch.cat((across * across, across * down, down * down), 1)).split(1, 1)
+        window = _window(second)
+        xx, xy, yy = _mean(torch.cat((across * across, across * down, down * down), 1), window).split(1, 1)
         xx, yy = xx + _DAMPING, yy + _DAMPING
         for _ in range(_STEPS):
-            x, y = window_mean(across_down * (second - warped(first, flow))).split(1, 1)
+            x, y = _mean(across_down * (second - warped(first, flow)), window).split(1, 1)
             flow = flow + (torch.cat((yy * x - xy * y, xx * y - xy * x), 1) / (xx * yy - xy * xy)).clamp(-1, 1)
     return flow
 
@@ -71,8 +72,17 @@ def _slopes(image: Tensor) -> Tensor:
 
 def window_mean(values: Tensor) -> Tensor:
     """Maps (B, C, H, W) blurred by a Gaussian: two products with matrices are faster than pooling on the CPU."""
+    return _mean(values, _window(values))
+
+
+def _mean(values: Tensor, window: tuple[Tensor, Tensor]) -> Tensor:
+    return window[0] @ values @ window[1]
+
+
+def _window(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The two matrices of maps of a size."""
     height, width = values.shape[-2:]
-    return _gaussian(height, values.device) @ values @ _gaussian(width, values.device).mT
+    return _gaussian(height, values.device), _gaussian(width, values.device).mT
 
 
 def _gaussian(side: int, device: torch.device) -> Tensor:

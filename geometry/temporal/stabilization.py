@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import resize_map
@@ -15,10 +14,11 @@ from ..alignment.scale_shift import fit_robustly
 from ..checks import check_choice, check_map, check_range
 from ..conventions import unit_normals
 from ..edges.depth_edges import largest_within
+from ..edges.guided_filter import box_means
 from ..estimate import Estimate
 from ..kinds import Quantity
 from ..valid import valid_normals
-from .camera_motion import camera_motion, moved
+from .camera_motion import camera_motion, sampled, sampling_grid
 from .moving_pixels import MovingPixels
 from .shot_cuts import CutDetector
 
@@ -170,9 +170,10 @@ class VideoAligner:
             # What appears twice as large is half as far: a camera that comes nearer is more common than a lens that zooms.
             (a, b), (c, d) = (row[:2].unbind() for row in motion[0].unbind())
             self._depth = replace(self._depth, value=self._depth.value + (a * d - b * c).clamp(min=_TINY).log() / 2)
+        grid = None if motion is None else sampling_grid(motion, *self._guide.value.shape[-2:])
         keep = ~cut if self._options.cuts else None
         self._guide, self._depth, self._normals = (
-            None if each is None else each.followed(motion, keep) for each in (self._guide, self._depth, self._normals)
+            None if each is None else each.followed(grid, keep) for each in (self._guide, self._depth, self._normals)
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -210,11 +211,11 @@ class _Mean:
         count = torch.zeros_like(like[:1, :1], dtype=torch.float32)
         return _Mean(count.expand(-1, channels, -1, -1), count, begun=False)
 
-    def followed(self, motion: Tensor | None, keep: Tensor | None) -> _Mean:
-        """The same as a `camera_motion` moves it; a mean of nothing where `keep` is False."""
+    def followed(self, grid: Tensor | None, keep: Tensor | None) -> _Mean:
+        """The same, taken from a `sampling_grid`; a mean of nothing where `keep` is False."""
         value, count = self.value, self.count
-        if motion is not None:
-            value, count = moved(value, motion), moved(count, motion, "zeros")
+        if grid is not None:
+            value, count = sampled(value, grid), sampled(count, grid, "zeros")
         return replace(self, value=value, count=count if keep is None else count * keep)
 
     def updated(self, values: Tensor, valid: Tensor, unchanged: Tensor) -> _Mean:
@@ -240,8 +241,7 @@ def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sign:
 
 def _unchanged(guide: Tensor, before: _Mean) -> Tensor:
     """(1, 1, h, w): by how much each pixel is what it was, from 0 (another thing, or nothing is known) to 1."""
-    side = 2 * _BLUR + 1
-    difference = F.avg_pool2d(guide - before.value, side, stride=1, padding=_BLUR, count_include_pad=False).abs()
+    difference = box_means(guide - before.value, _BLUR).abs()
     largest = largest_within(difference.amax(1, keepdim=True), _AROUND)
     return torch.exp(-(largest / _CHANGE).square()) * (before.count > 0)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from ...geometry.checks import check_map
 from ...geometry.estimate import Estimate
 from ...geometry.temporal.shot_cuts import CutDetector
 from ...geometry.temporal.stabilization import VideoAligner, VideoOptions
+from ...media import prefetch
 from ...utils import check_images
 from .forward import image_estimates
 from .network import Network
@@ -76,7 +79,8 @@ def estimate_frames(
 ) -> Iterator[Estimate]:
     """The finished estimates of a video's frames, in order; see `Model.estimate_video`.
 
-    A video model processes windows of frames, any other model frame after frame. Of the options, `size`, `fov` and `derive` are used.
+    A video model processes windows of frames, any other model frame after frame. Of the options, `size`, `fov`, `derive`, `normals` and
+    `network_threads` are used.
     """
     frames, done = _Frames(chunks), 0
     if isinstance(network.annotator, VideoAnnotator):
@@ -93,11 +97,20 @@ def estimate_frames(
 
 def _aligned_frames(network: Network, frames: _Frames, options: InferenceOptions, state: VideoState) -> Iterator[Estimate]:
     """Estimates of single frames at the network's size, aligned with those before."""
-    for chunk in frames:
-        done = 0
-        for part in image_estimates(network, check_images(chunk), options):
-            yield state.aligner(part.device).push(chunk[done : done + part.batch], part)
-            done += part.batch
+
+    def raw() -> Generator[tuple[Tensor, Estimate], None, None]:
+        for chunk in frames:
+            done = 0
+            for part in image_estimates(network, check_images(chunk), options):
+                if not options.normals and part.depth is not None:
+                    part = replace(part, normals=None)
+                yield chunk[done : done + part.batch], part
+                done += part.batch
+
+    ahead = options.network_threads
+    with closing(prefetch(raw(), threads=ahead) if ahead else raw()) as parts:
+        for chunk, part in parts:
+            yield state.aligner(part.device).push(chunk, part)
 
 
 class _Frames:

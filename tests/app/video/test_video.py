@@ -23,6 +23,7 @@ from depth_normal.app.commands import video as video_command
 from depth_normal.app.video import finished as video_finished
 from depth_normal.app.video import rendering as video_rendering
 from depth_normal.app.video import task as video_task
+from depth_normal.app.video.finished import Finished
 from depth_normal.app.video.task import usual_name
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
@@ -389,6 +390,14 @@ def test_a_variable_frame_rate_a_start_and_an_end(tmp_path):
     assert run(source, tmp_path / "part.mp4", "--start", "0.1", "--frames", 5) == 0
     assert [frame.time * 600 for frame in read_frames(tmp_path / "part.mp4")] == [time - 100 for time in times[3:8]]
     assert sound_of(tmp_path / "part.mp4")[1] == pytest.approx((324 - 100) / 600, abs=0.06)
+    assert run(source, tmp_path / "end.mp4", "--start", "0.1", "--end", "0.54") == 0
+    assert [frame.time * 600 for frame in read_frames(tmp_path / "end.mp4")] == [time - 100 for time in times[3:8]], "0.54 s is left out"
+    assert sound_of(tmp_path / "end.mp4") == sound_of(tmp_path / "part.mp4")
+
+
+def test_an_end_before_the_start_is_refused(video, tmp_path, capsys):
+    assert run(video, tmp_path / "out.mp4", "--start", "2", "--end", "1.5") == 2
+    assert "--end is 1.5 and --start 2: the end must be behind the start" in capsys.readouterr().err
 
 
 @pytest.mark.slow("takes a second each")
@@ -418,6 +427,12 @@ def test_presets_play_as_the_models_expect(name, tmp_path, caplog):
     parts = list(load_model("tiny").estimate_video(iter(source_frames.split(8)), size=32))
     assert (torch.stack([frame.image() for frame in found]) - depth_of(parts)).abs().max() < 0.51 / 65535
     assert sound_of(out)[1] == pytest.approx(len(found) / preset.rate, abs=0.06)
+
+
+@pytest.mark.parametrize(("frames", "kept"), [(1, "The frame before that is kept"), (2, "The 2 frames before that are kept")])
+def test_what_is_kept_of_a_video_that_ends_early_is_counted(frames, kept):
+    assert Finished(frames, "a.mp4: it is damaged from here on").early == f"a.mp4: it is damaged from here on. {kept}"
+    assert Finished(frames).early == ""
 
 
 def test_what_was_done_of_a_damaged_video_is_kept(video, tmp_path, capsys):
@@ -470,6 +485,7 @@ def test_the_names_of_other_sources(tmp_path, monkeypatch):
         (["in.mp4", "there.mp4"], "is there already"),
         (["in.mp4", "folder.mp4", "--overwrite"], "is a folder"),
         (["in.mp4", "out.avi"], r"\.mp4, \.mov, \.mkv"),
+        (["in.mp4", "maps"], r"maps: the name says no kind of file; maps\.mp4 is a video, maps/ a folder of results"),
         (["in.mp4", "in.mp4/out.mp4"], "in.mp4 is a file, not a folder"),
         (["in.mp4", "out.mp4", "--codec", "ffv1"], r"\.mkv"),
         (["in.mp4", "out_%03d.exr", "--what", "side-by-side"], "is an image"),
@@ -652,6 +668,7 @@ def test_a_preview_is_one_sheet_of_frames_above_what_is_made_of_them(video, tmp_
     assert run(video, out, "--preview", 5, "--resume", "--overwrite") == 2 and "--resume has no effect" in capsys.readouterr().err
     assert run(video, out, "--preview", 100, "--what", "stereo", "--overwrite") == 0
     assert "in_preview.png (28 frames)" in capsys.readouterr().out
+    assert run(video, tmp_path / "sheet.png", "--preview", 1) == 0 and (tmp_path / "sheet.png").is_file()
     assert run(video, f"{tmp_path}/new/folder/", "--preview", 1) == 0 and (tmp_path / "new/folder/in_preview.png").is_file()
     capsys.readouterr()
     assert run(video, out, "--preview", 3, "--start", 100, "--overwrite") == 2 and "not one frame at that place" in capsys.readouterr().err

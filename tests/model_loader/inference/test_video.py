@@ -1,6 +1,7 @@
 """A video through a model: in chunks as at once, never more of it read than needed, and made stable."""
 
 import itertools
+import threading
 
 import pytest
 import torch
@@ -103,3 +104,39 @@ def test_it_goes_on_where_it_was_stopped(tiny):
     depth_of(tiny, [video[:3]], state=first)
     second.load_state_dict(first.state_dict())
     assert torch.equal(depth_of(tiny, [video[3:]], state=second), whole[3:])
+
+
+def test_a_network_in_a_thread_of_its_own_gives_the_same(tiny):
+    video, first, second = frames(6).split(2), VideoState(), VideoState()
+    threads = torch.get_num_threads()
+    whole = depth_of(tiny, video, network_threads=threads)
+    assert torch.equal(whole, depth_of(tiny, video))
+    depth_of(tiny, video[:1], network_threads=threads, state=first)
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(depth_of(tiny, video[1:], network_threads=threads, state=second), whole[2:])
+
+
+def test_an_error_of_a_network_in_a_thread_of_its_own_comes_where_it_belongs(tiny):
+    parts = tiny.estimate_video([frames(3), frames(2, 96, 120)], network_threads=1)
+    assert next(parts).batch == 3
+    with pytest.raises(ValueError, match="changes from 120x90"):
+        next(parts)
+
+
+def test_a_network_in_a_thread_of_its_own_ends_with_the_caller(tiny):
+    def endless():
+        while True:
+            yield frames(1)
+
+    before = threading.active_count()
+    parts = tiny.estimate_video(endless(), network_threads=1)
+    next(parts)
+    assert threading.active_count() == before + 1
+    parts.close()
+    assert threading.active_count() == before
+
+
+def test_without_normals_the_depth_is_the_same(tiny):
+    video = frames(3)
+    (whole,), (found,) = tiny.estimate_video([video]), tiny.estimate_video([video], normals=False)
+    assert whole.normals is not None and found.normals is None and torch.equal(found.depth, whole.depth)
