@@ -11,9 +11,11 @@ from pathlib import Path
 import torch
 
 from ...annotators.choices import RECOMMENDED_MODEL, TORCH
+from ...annotators.registry import find_spec
 from ...geometry.estimate import Estimate
 from ...geometry.views.stereo import StereoOptions
 from ...model_loader.inference.options import check_tiles
+from ...model_loader.inference.panorama import check_panorama_model, check_perspective_model
 from ...model_loader.load import chosen_model, parse_device
 from ...model_loader.runtimes.choose import check_runtime
 from ..output_choices import CODING_CHOICES, DEFAULT_WRITES, WRITE_CHOICES
@@ -51,6 +53,8 @@ def estimate_folder(
     runtime: str = TORCH,
     coding: str = CODING_CHOICES[0],
     refine_steps: int | None = None,
+    panorama: bool = False,
+    any_aspect: bool = False,
 ) -> Iterator[tuple[Path, Estimate]]:
     """Depth and normals of many images, one after another; the next ones are read, and the last ones written, meanwhile.
 
@@ -76,13 +80,16 @@ def estimate_folder(
         runtime: As `load_model`.
         coding: How `<stem>_normals.png` stores its vectors, of `geometry.conventions.NormalMapCoding`.
         refine_steps: As `annotators.moge.MogeOptions`; None = the default, and for any other model than MoGe-3.
+        panorama: Whether the images are panoramas of the whole sphere, as `Model.estimate_panorama` takes them.
+        any_aspect: As `Model.estimate_panorama`; of panoramas alone.
 
     Yields:
         The image's path, and its estimate: one image, at its size, float32, on the CPU. Its files are written by then.
 
     Raises:
-        ValueError: No image is found, an unknown model, runtime or coding, a device that is not there, weights of no model, unknown
-            `writes`, or nothing can be written to `out`; raised at once, before anything is loaded.
+        ValueError: No image is found, options that do not go with `panorama`, a model that does not take such images, an unknown model,
+            runtime or coding, a device that is not there, weights of no model, unknown `writes`, or nothing can be written to `out`; raised
+            at once, before anything is loaded.
         OSError: The disk of `out` is full or gone; `resume` goes on later.
     """
     named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
@@ -95,8 +102,14 @@ def estimate_folder(
     file = Path(weights) if weights else None
     model = chosen_model(model, file, RECOMMENDED_MODEL)
     beyond = {"stereo": stereo or StereoOptions(), "tiles": check_tiles(tiles) or None, "refine": refine, "runtime": check_runtime(runtime)}
+    if any_aspect and not panorama:
+        raise ValueError("any_aspect is for panoramas: add panorama=True, or leave it out")
+    if panorama and (not_used := [name for name, value in (("fov", fov), ("tiles", beyond["tiles"]), ("refine", refine)) if value]):
+        raise ValueError(f"{' and '.join(not_used)} cannot be used with panorama=True: leave it out")
+    beyond |= {"panorama": panorama, "any_aspect": any_aspect}
     options = Options(model, file, dtype, size, fov, near_far_ratio, **beyond, coding=coding, refine_steps=refine_steps)
     options.checked_steps()
+    (check_panorama_model if panorama else check_perspective_model)(find_spec(model))
     if isinstance(writes, str) or not set(writes) <= set(WRITE_CHOICES):
         raise ValueError(f"writes={writes!r} cannot be written; choose of {WRITE_CHOICES}, as a tuple")
     if out is None:

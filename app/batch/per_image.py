@@ -39,7 +39,7 @@ from ...geometry.surfaces.mesh import MeshOptions
 from ...geometry.views.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS, StereoOptions, StereoPair, compose, compose_holes
 from ...geometry.views.vr import pair_for
 from ...model_loader import Model, load_model
-from ...model_loader.inference.panorama import check_panorama_model
+from ...model_loader.inference.panorama import check_panorama_model, check_perspective_model
 from ...utils import to_planar
 from ..output_choices import CODING_CHOICES, COMPOSITING, HOLES, PANORAMA_CHOICES, STEREO_CHOICES
 from .outputs import Outputs
@@ -136,9 +136,8 @@ class Options:
         Returns:
             1 where a GPU runs the network, or where threads would mostly wait for each other, because it is small; else all.
         """
-        sizes = [file.size or math.inf for file in find_spec(self.model).files]
-        is_light = sum(sizes) <= _LIGHT_WEIGHTS and self.runtime == TORCH and not self.tiles and not self.refine
-        return 1 if device_type != "cpu" or is_light else available
+        light = is_light(find_spec(self.model)) and self.runtime == TORCH and not self.tiles and not self.refine
+        return 1 if device_type != "cpu" or light else available
 
     def load(self, device: str | torch.device = "auto", dtype: str | None = None) -> Model:
         """The model that is asked for, as `load_model` gives it; `dtype` in place of the options' own.
@@ -160,6 +159,11 @@ class Options:
                 f"{self.model} has no steps of refinement; only {models} have: leave --refine-steps out, or choose one of them"
             )
         return MogeOptions(self.refine_steps)
+
+
+def is_light(spec: ModelSpec) -> bool:
+    """Whether a model's network is so small that one thread runs it about as fast as many."""
+    return sum(file.size or math.inf for file in spec.files) <= _LIGHT_WEIGHTS
 
 
 def known_weights(model: str, weights: Path | None) -> Any:
@@ -190,6 +194,8 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
             logger.info("%s gives no metres: the distances of a panorama are up to scale", spec.id)
         if refused := [name for name in writes if name not in PANORAMA_CHOICES]:
             raise ValueError(f"{refused[0]} cannot be made of a panorama; of panoramas are written {', '.join(PANORAMA_CHOICES)}")
+    else:
+        check_perspective_model(spec)
     if options.size:
         log_used_size(spec, options.size)
     gives = {"depth"} if spec.quantity else set()

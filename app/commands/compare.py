@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from ..console.terminal import echo
+from ..console.terminal import echo, shown
 from ..outcomes import DONE
 from .arguments import add_json, refuse_options
 from .result_paths import add_overwrite, check_places
@@ -45,11 +45,17 @@ def _compare(arguments: argparse.Namespace) -> int:
         from ..heat_map_files import heat_maps, write_heat_maps
 
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_heat_maps(out, heat_maps(found, truth), errors, (arguments.found.name, arguments.truth.name))
+        names = arguments.found.name, arguments.truth.name
+        # Results of two runs have one name, in two folders.
+        write_heat_maps(
+            out, heat_maps(found, truth), errors, names if names[0] != names[1] else (str(arguments.found), str(arguments.truth))
+        )
     if arguments.json:
         echo(json.dumps(errors, indent=2))
         return DONE
     for kind, row in errors.items():
         unit = " (degrees)" if kind == "normals" else ""
         echo(f"{kind}{unit}: " + ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
+    if out is not None:
+        echo(shown(f"heat maps: {out}"))
     return DONE

@@ -21,7 +21,7 @@ from .job import Job, video_outputs
 _NEARLY = 0.99
 
 
-def run_video(job: Job, model: Model, progress: Callable[[float | None], None]) -> dict[str, Path]:
+def run_video(job: Job, model: Model, progress: Callable[[float | None], None]) -> tuple[dict[str, Path], str]:
     """Makes the videos of a job.
 
     Args:
@@ -30,7 +30,7 @@ def run_video(job: Job, model: Model, progress: Callable[[float | None], None]) 
         progress: Called with the share that is done, or None where the length is not known; may raise to stop.
 
     Returns:
-        The files, by what they show.
+        The files, by what they show; and why they end before the video's end, or nothing.
 
     Raises:
         ImportError: The library that reads videos is missing.
@@ -55,7 +55,7 @@ def run_video(job: Job, model: Model, progress: Callable[[float | None], None]) 
     with Pieces(task, task.settings() | asked, False) as pieces:
         try:
             with Watch(job.stop.check):
-                make_video(model, task, header, pieces, tick)
+                finished = make_video(model, task, header, pieces, tick)
         finally:
             pieces.remove()
-    return dict(task.targets)
+    return dict(task.targets), job.in_words(finished.early)

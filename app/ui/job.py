@@ -48,7 +48,7 @@ class Job:
         size: Width and height by the header; None = not known, as of a video.
         state: WAITING, one of ACTIVE, DONE, FAILED or CANCELLED.
         share: How much is done, 0 to 1; None = not known.
-        error: Why it failed, and what to do.
+        error: Why it failed, and what to do; of a video that is done, why it ends early.
         seconds: How long it ran.
         quantity: Kind of depth that was found; None = no depth.
         has_normals: Whether there are normals.
@@ -91,6 +91,10 @@ class Job:
         if self.state != DONE or self.is_video:
             return ()
         return tuple(kind for kind in EXPORTS if kind != "glb" or self.quantity is not None)
+
+    def in_words(self, reason: str) -> str:
+        """A reason without the upload's own path, which says nothing to the page's user, and its name, which stands above."""
+        return reason.replace(str(self.source), self.name).removeprefix(f"{self.name}: ")
 
     def as_json(self) -> dict[str, Any]:
         """As the page reads it."""

@@ -168,7 +168,7 @@ class JobQueue:
             except StoppedError:
                 self._set(job, CANCELLED)
             except EXPECTED_ERRORS as error:
-                self._fail(job, failure_of(job.name, error, written_to=self.out if job.state == RUNNING else None).reason)
+                self._fail(job, failure_of(str(job.source), error, written_to=self.out if job.state == RUNNING else None).reason)
             except Exception as error:  # a fault of ours must not end the queue
                 logger.exception("%s", job.name)
                 self._fail(job, f"{job.name}: {type(error).__name__}: {error}")
@@ -195,7 +195,7 @@ class JobQueue:
         job.stop.check()
         self._set(job, RUNNING)
         if job.is_video:
-            job.files = run_video(job, model, lambda share: self._share(job, share))
+            job.files, job.error = run_video(job, model, lambda share: self._share(job, share))
         else:
             self._run_image(job, model)
         self._set(job, DONE)
@@ -242,8 +242,7 @@ class JobQueue:
     def _fail(self, job: Job, reason: str) -> None:
         with self._condition:
             if job.state != CANCELLED:
-                # The upload's own path says nothing to the page's user, and its name stands above.
-                job.error = reason.replace(str(job.source), job.name).removeprefix(f"{job.name}: ")
+                job.error = job.in_words(reason)
                 self._end(job, FAILED)
         self.changed()
 

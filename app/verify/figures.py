@@ -18,6 +18,7 @@ from torch import Tensor
 from ...geometry.conventions import convert_normals, unit_normals
 from ...geometry.estimate import Axes, Estimate
 from ...geometry.files.paths import write_bytes
+from ...model_loader.weights.find import user_cache
 from .sanity_checks import Finding, Grade, grade_of
 
 STORED = Path(__file__).parents[1] / "figures.json"
@@ -59,13 +60,12 @@ def write_figures(path: Path, entries: dict[str, dict[str, Any]]) -> None:
     """
     from filelock import FileLock
 
-    lock = Path(f"{path}.lock")
+    # Not beside the file: a lock that is removed while others wait for it is no lock, and one that stays would be in the way there.
+    lock = user_cache() / "figures.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock, timeout=_LOCK_SECONDS):
         text = json.dumps({**read_figures(path), **entries}, indent=1, sort_keys=True)
-        try:
-            write_bytes(path, f"{text}\n".encode())
-        finally:
-            lock.unlink(missing_ok=True)
+        write_bytes(path, f"{text}\n".encode())
 
 
 def figures_of(estimate: Estimate, origin: str) -> dict[str, Any]:

@@ -54,6 +54,8 @@ _MISSED, _SWAPPED = 2, 0.75
 _ALIKE, _UNLIKE = 0.6, 0.35
 # The same in degrees between normals; a weak model has 33.
 _CLOSE, _APART_BY = 42.0, 60.0
+# Blocks of pixels whose mean colours are compared, the least spread of an albedo, and its least correlation with the photograph.
+_BLOCK, _FLAT, _ALBEDO_ALIKE = 8, 0.02, 0.5
 # Least difference of normals' components between surfaces that face apart; sound ones have about 1.
 _APART = 0.25
 _FACING = 0.5
@@ -85,6 +87,16 @@ def evaluate(estimate: Estimate, metres: tuple[float, float] | None = METRES) ->
     if estimate.normals is not None:
         findings.append(axes(estimate))
     return [*findings, likeness(estimate), frame(estimate)]
+
+
+def evaluate_albedo(albedo: Tensor, photograph: Tensor) -> Finding:
+    """Evaluates the albedo of the photograph: without light, its colours still lie where the photograph's do."""
+    images = [F.avg_pool2d(each.cpu().float(), _BLOCK) for each in (albedo, photograph)]
+    if float(images[0].std()) < _FLAT:
+        return Finding("likeness", Grade.WRONG, "the albedo is the same everywhere")
+    found = float(torch.corrcoef(torch.stack([each.flatten() for each in images]))[0, 1])
+    grade = Grade.SOUND if found > _ALBEDO_ALIKE else Grade.DOUBTFUL if found > 0 else Grade.WRONG
+    return Finding("likeness", grade, f"correlation of albedo and photograph {found:.2f}")
 
 
 def _empty(estimate: Estimate) -> list[str]:

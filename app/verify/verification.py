@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..._version import __version__
-from ...annotators.registry import FAMILIES, MODELS
+from ...annotators.registry import FAMILIES, all_specs
 from ...annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from ...geometry.estimate import Estimate
-from ...model_loader import free, load_model
+from ...geometry.textures.materials import Materials
+from ...model_loader import Model, free, load_model
 from ...model_loader.weights.download import find_or_download
 from ...model_loader.weights.find import find_weights
 from ...model_loader.weights.integrity import bundled_path, sha256_of, structure_problem, trust
 from ..outcomes import EXPECTED_ERRORS
 from .coffee_scene import photograph
 from .figures import compare_figures, figures_of
-from .sanity_checks import METRES, METRES_OUTDOORS, Finding, Grade, evaluate
+from .sanity_checks import METRES, METRES_OUTDOORS, Finding, Grade, evaluate, evaluate_albedo
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +163,7 @@ def look_at(spec: ModelSpec, file: WeightFile, instead: Path | None = None) -> F
 
 def _owner(sha256: str, file: WeightFile) -> str | None:
     """Whose published file one is, if it is another's."""
-    others = (spec.id for spec in MODELS.values() for each in spec.files if each.sha256 and each.sha256.lower() == sha256)
+    others = (spec.id for spec in all_specs() for each in spec.files if each.sha256 and each.sha256.lower() == sha256)
     owners = ", ".join(dict.fromkeys(others))
     return f"it is the published file of {owners}" if owners and (file.sha256 or "").lower() != sha256 else None
 
@@ -174,22 +176,30 @@ def _run(found: Verification, spec: ModelSpec, stored: Mapping[str, Mapping[str,
     except CheckpointError as error:
         return replace(found, keys_ok=False, problem=_first_line(error))
     start = time.perf_counter()
+    image = photograph()
     try:
-        estimate = model.estimate(photograph())
+        estimate = model.estimate_materials(image) if spec.materials else _estimated(model, image)
     except ArithmeticError as error:
         return replace(found, keys_ok=True, findings=(Finding("runs", Grade.WRONG, _first_line(error)),))
     seconds, entry = time.perf_counter() - start, stored.get(spec.id)
     precision = str(model.dtype).removeprefix("torch.")
     on = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else model.device.type
     origin = f"depth-normal {__version__}, torch {torch.__version__}, Python {platform.python_version()}, {on}, {precision}"
+    ran = replace(found, keys_ok=True, runs={"device": on, "dtype": precision, "seconds": round(seconds, 2)})
+    if isinstance(estimate, Materials):
+        return replace(ran, findings=(evaluate_albedo(estimate.albedo, image),))
     findings = tuple(_evaluated(spec, estimate, entry))
-    return replace(
-        found,
-        keys_ok=True,
-        runs={"device": on, "dtype": precision, "seconds": round(seconds, 2)},
-        findings=findings,
-        figures=None if entry or _gives_nothing(findings) else figures_of(estimate, origin),
-    )
+    return replace(ran, findings=findings, figures=None if entry or _gives_nothing(findings) else figures_of(estimate, origin))
+
+
+def _estimated(model: Model, image: Tensor) -> Estimate:
+    """The estimate of `image`.
+
+    A model of panoramas takes it for one: the estimate can be compared with figures, not with the scene.
+    """
+    if model.spec.for_panoramas:
+        return model.estimate_panorama(image, any_aspect=True)
+    return model.estimate(image)
 
 
 def _evaluated(spec: ModelSpec, estimate: Estimate, entry: Mapping[str, Any] | None) -> Iterator[Finding]:
@@ -197,7 +207,7 @@ def _evaluated(spec: ModelSpec, estimate: Estimate, entry: Mapping[str, Any] | N
     if (quantity, gives_normals) != (spec.quantity, spec.axes is not None):
         yield Finding("gives", Grade.WRONG, f"gave {quantity}, normals: {gives_normals}; its entry says {spec.gives}")
     metres = METRES_OUTDOORS if _OUTDOORS & set(spec.id.split("-")) else METRES
-    findings = evaluate(estimate, None if spec.up_to_scale else metres)
+    findings = [] if spec.for_panoramas else evaluate(estimate, None if spec.up_to_scale else metres)
     yield from findings
     if entry is None or _gives_nothing(findings):
         return

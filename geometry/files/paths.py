@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import re
@@ -87,8 +88,20 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if (named := _named(error, path, temporary)) is error:
+            raise
+        raise named from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _named(error: OSError, path: Path, temporary: Path) -> OSError:
+    """The error with the name of the file that was asked for, where it has that of the temporary one, or, of a full disk, none."""
+    nameless_and_full = error.filename is None and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+    if nameless_and_full or str(error.filename).endswith(temporary.name):
+        return OSError(error.errno, error.strerror, str(path))
+    return error
 
 
 @contextmanager

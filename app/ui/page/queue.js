@@ -20,7 +20,7 @@ export function stateInWords(job, downloads = {}) {
   if (state === 'loading') return translated('loading {0}', job.model)
   if (state === 'running') return job.share ? translated('running: {0} %', Math.floor(100 * job.share)) : translated('running')
   if (state === 'cancelled') return translated('cancelled')
-  if (state === 'failed') return worded(job.error)
+  if (job.error) return worded(job.error)
   return translated('{0} · {1} s', job.model, job.seconds.toFixed(1))
 }
 

@@ -4,7 +4,7 @@ import { showResult } from '../web/viewer.js'
 import { translated } from '../web/words.js'
 import { previewModes } from './previews.js'
 import { isOpen, stateInWords } from './queue.js'
-import { ask } from './server.js'
+import { ask, worded } from './server.js'
 
 const byId = id => document.getElementById(id)
 const NAMES = { depth: 'Depth PNG', normals: 'Normals PNG', npz: 'NPZ', exr: 'EXR', glb: 'GLB', html: 'HTML' }
@@ -84,7 +84,8 @@ export class Result {
       figure.append(video, Object.assign(document.createElement('figcaption'), { textContent: translated(kind === 'depth' ? 'Depth' : 'Normals') }))
       films.append(figure)
     }
-    this.places.stage.replaceChildren(films)
+    const early = job.error ? [Object.assign(document.createElement('p'), { className: 'error', textContent: worded(job.error) })] : []
+    this.places.stage.replaceChildren(...early, films)
   }
 
   wait(job, downloads) {

@@ -4,6 +4,7 @@ import re
 import runpy
 import shlex
 import shutil
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -132,7 +133,25 @@ def test_a_damaged_image_fails_in_words_and_the_next_goes_on(client, photo):
     job = client.until(damaged, *ENDED)
     assert job["state"] == "failed" and "damaged" in job["error"]
     assert not job["error"].startswith("damaged.png:") and "uploads" not in job["error"]
+    second = client.until(client.upload(photo.read_bytes()[:-60], "damaged.png")[1]["id"], *ENDED)
+    assert second["error"] == job["error"], "though its results would be named damaged-2"
     assert client.until(good, *ENDED)["state"] == "done"
+
+
+def test_an_upload_that_breaks_off_leaves_nothing_and_is_no_error(client, caplog):
+    head = f"POST /api/upload?name=cut.png HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\nContent-Length: 50000\r\n"
+    with socket.create_connection(("127.0.0.1", client.port)) as connection:
+        connection.sendall(f"{head}X-Depth-Normal-Token: {client.token}\r\n\r\n".encode() + bytes(2000))
+        wait_for(lambda: list(client.jobs._uploads.iterdir()))
+    wait_for(lambda: not list(client.jobs._uploads.iterdir()))
+    assert client.state()["jobs"] == [] and caplog.records == []
+
+
+def wait_for(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_a_file_in_the_folders_place_is_said(client, photo, tmp_path):
@@ -221,6 +240,18 @@ def test_what_is_no_video_fails_in_words(client, body):
     said = client.until(job, *ENDED)
     assert said["state"] == "failed" and said["error"] and "uploads" not in said["error"]
     assert client.ask("GET", f"/api/jobs/{job}/thumbnail")[0] == 404
+
+
+@pytest.mark.slow("runs a video")
+def test_a_video_that_ends_early_says_so(client, tmp_path):
+    pytest.importorskip("av", reason="reads videos")
+    videos = runpy.run_path(str(ROOT / "tests" / "videos.py"))
+    whole = videos["write_video"](tmp_path / "whole.mkv", videos["moving_ball"](20), rate=5, options={"g": "1"})
+    job = client.upload(whole.read_bytes()[: whole.stat().st_size // 3], "clip.mkv")[1]["id"]
+    done = client.until(job, *ENDED)
+    assert done["state"] == "done" and done["files"]
+    assert "damaged or cut off" in done["error"] and done["error"].endswith("frames before that are kept")
+    assert "uploads" not in done["error"] and not done["error"].startswith("clip")
 
 
 @pytest.mark.slow("runs a video twice")

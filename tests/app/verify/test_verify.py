@@ -17,12 +17,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from depth_normal.annotators import tiny
-from depth_normal.annotators.registry import MODELS, find_spec
+from depth_normal.annotators.registry import MATERIAL_MODELS, MODELS, find_spec
 from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.annotators.tiny import TinyAnnotator
 from depth_normal.app import cli
 from depth_normal.app.verify import verification
 from depth_normal.app.verify.figures import STORED, read_figures
+from depth_normal.app.verify.sanity_checks import Grade, evaluate_albedo
 from depth_normal.model_loader.weights.integrity import BUNDLED_FOLDER, sha256_of
 
 TINY = BUNDLED_FOLDER / "tiny.safetensors"
@@ -135,6 +136,29 @@ def test_random_networks_of_other_families_run_and_are_wrong(model, monkeypatch,
     save_file({name: value.contiguous() for name, value in SHRUNK["random_states"](spec)["network"].items()}, tmp_path / "a.safetensors")
     found = check(model, weights=tmp_path / "a.safetensors")
     assert found.keys_ok and found.runs and found.verdict == "wrong"
+
+
+def test_a_random_network_of_materials_runs_and_its_albedo_is_wrong(monkeypatch, tmp_path):
+    pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
+    diffusion = runpy.run_path(str(Path(__file__).parents[2] / "tiny_diffusion.py"))
+    (model,) = MATERIAL_MODELS
+    spec = diffusion["shrunk"](replace(MATERIAL_MODELS[model], default_size=96))
+    spec = replace(spec, files=tuple(replace(file, sha256=None, size=None) for file in spec.files))
+    monkeypatch.setitem(MATERIAL_MODELS, model, spec)
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
+    diffusion["write_files"](spec, tmp_path)
+    found = verification.check(spec, {}, "cpu")
+    assert found.keys_ok and found.runs and found.problem is None and found.figures is None
+    assert grades(found)["likeness"] in ("doubtful", "wrong")
+
+
+def test_an_albedo_is_judged_by_its_likeness_to_the_photograph():
+    image = verification.photograph()
+    brighter = (image * 0.7 + 0.2).clamp(0, 1)
+    assert evaluate_albedo(brighter, image).grade is Grade.SOUND
+    assert evaluate_albedo(1 - image, image).grade is Grade.WRONG
+    assert evaluate_albedo(torch.full_like(image, 0.5), image).words == "the albedo is the same everywhere"
+    assert evaluate_albedo(torch.rand_like(image), image).grade is not Grade.SOUND
 
 
 # --- files ---
@@ -277,6 +301,7 @@ def test_what_cannot_be_downloaded_is_not_checked(small, capsys, monkeypatch):
 
 
 def test_all_says_first_how_much_is_to_be_downloaded(monkeypatch, caplog, small, capsys):
+    monkeypatch.setattr("depth_normal.annotators.registry.MATERIAL_MODELS", {})
     monkeypatch.setattr("depth_normal.annotators.registry.MODELS", {model: MODELS[model] for model in ("tiny", "small")})
     said = []
     monkeypatch.setattr(verification, "find_or_download", lambda *_: said.append(caplog.text) or Path(shutil.copy(TINY, small)))

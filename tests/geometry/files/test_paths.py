@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,22 @@ def test_few_folders_are_remembered_however_many_are_written_to(tmp_path):
         with paths.temporary_folder(tmp_path) as folder, atomic_path(folder / "maps.npz") as temporary:
             temporary.touch()
     assert paths._remove_leftovers_once.cache_info().currsize <= 64
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+@pytest.mark.parametrize("library", ["python", "av"])
+def test_a_full_disk_is_said_with_the_name_that_was_asked_for(tmp_path, library):
+    if library == "av":
+        av = pytest.importorskip("av", reason="writes videos")
+    with pytest.raises(OSError, match="No space left") as caught, atomic_path(tmp_path / "out.mp4") as temporary:
+        temporary.symlink_to("/dev/full")
+        if library == "python":
+            temporary.write_bytes(bytes(2**16))
+        else:
+            with av.open(f"file:{temporary}", "w", format="matroska") as container:
+                container.add_stream("ffv1", rate=25)
+                container.start_encoding()
+    assert caught.value.filename == str(tmp_path / "out.mp4") and list(tmp_path.iterdir()) == []
 
 
 def test_atomic_path_names_the_missing_folder(tmp_path):
