@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..annotators.choices import BEST_FIRST
-from ..annotators.registry import BUNDLED_MODEL
+from ..annotators.registry import BUNDLED_MODEL, MODELS
 from ..geometry.checks import check_choice
 from ..geometry.surfaces.derive import with_normals
 from ..model_loader import DTYPE_CHOICES
@@ -16,7 +16,7 @@ from ..model_loader.inference.panorama import check_panorama
 from ..utils import to_images
 from .batches import geometry_output
 from .checks import check_network_side
-from .depth_and_normals import CONTROLNET, DEPTH_MODELS, LOOK_TOOLTIPS, LOOKS, check_depth_model, render_look, with_shown_maps
+from .depth_and_normals import CONTROLNET, DEPTH_MODELS, LOOK_TOOLTIPS, LOOKS, check_gives_depth, render_look, with_shown_maps
 from .loading import choose_tiny, load_model
 from .model_list import best_on_disk, by_location, model_widget
 from .render import RenderNormals
@@ -36,6 +36,8 @@ from .widgets import (
     switch_widget,
 )
 
+_MODELS = (*DEPTH_MODELS, *(spec.id for spec in MODELS.values() if spec.for_panoramas))
+
 
 class EstimatePanorama:
     """Makes a depth map and a normal map of panoramas."""
@@ -44,7 +46,7 @@ class EstimatePanorama:
     DISPLAY_NAME = "Estimate Panorama"
     DESCRIPTION = (
         "Makes a depth map and a normal map of a 360° panorama (equirectangular, twice as wide as high), without a seam: the model runs "
-        "on twelve views, which are merged on the sphere."
+        "on twelve views, which are merged on the sphere. DA² (da2) sees the whole panorama."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = ESTIMATE, "execute", True
     RETURN_TYPES: ClassVar = ("IMAGE", "IMAGE", "MASK", GEOMETRY)
@@ -73,8 +75,8 @@ class EstimatePanorama:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         resolution = (
-            "Size to which each of the twelve views is scaled for the network, in pixels. 0: the model's own size. The result has the "
-            "panorama's own size."
+            "Size to which each of the twelve views is scaled for the network, in pixels; of da2 the width of the panorama. "
+            "0: the model's own size. The result has the panorama's own size."
         )
         any_aspect = (
             "Takes images that are not twice as wide as high for the whole sphere as they are. Off: they are refused, as they are "
@@ -83,7 +85,7 @@ class EstimatePanorama:
         return {
             "required": {"image": image_input("One panorama or a batch: 360 x 180 degrees, equirectangular, twice as wide as high.")},
             "optional": {
-                "model": model_widget(by_location(DEPTH_MODELS), LOOK_TOOLTIPS["model"], best_on_disk(BEST_FIRST, BUNDLED_MODEL)),
+                "model": model_widget(by_location(_MODELS), LOOK_TOOLTIPS["model"], best_on_disk(BEST_FIRST, BUNDLED_MODEL)),
                 "resolution": network_side_widget(resolution),
                 "depth_look": labelled("depth look", choice_widget(LOOKS, LOOK_TOOLTIPS["depth_look"])),
                 "coding": coding_widget(),
@@ -96,7 +98,7 @@ class EstimatePanorama:
     def VALIDATE_INPUTS(cls, model: str | None = BUNDLED_MODEL) -> bool | str:  # noqa: N802
         """Reports a model that has no depth, or is unknown, before anything is downloaded; None: it comes from another node."""
         try:
-            check_depth_model(BUNDLED_MODEL if model is None else model)
+            check_gives_depth(BUNDLED_MODEL if model is None else model)
         except (TypeError, ValueError) as error:
             return str(error)
         return True
@@ -112,7 +114,7 @@ class EstimatePanorama:
         precision: str = AUTO,
     ) -> Any:
         """Returns the depth map, the normal map, the mask and the geometry, and shows both maps on the node."""
-        check_depth_model(model)
+        check_gives_depth(model)
         check_network_side(resolution)
         check_choice("depth_look", depth_look, LOOKS)
         check_choice("coding", coding, CODINGS)

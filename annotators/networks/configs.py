@@ -20,6 +20,8 @@ class VitConfig:
         norm_eps: Of the last normalisation.
         grid: Side of the grid of positions in the checkpoint.
         registers: Tokens between the class token and the patches, without positions.
+        block_eps: Of the normalisations in the blocks.
+        position_offset: As `grids.resized_positions`: DINOv2's, with which most networks were trained.
     """
 
     width: int
@@ -31,6 +33,8 @@ class VitConfig:
     norm_eps: float = 1e-6
     grid: int = 37
     registers: int = 0
+    block_eps: float = 1e-6
+    position_offset: float = 0.1
 
     @property
     def channels(self) -> int:
@@ -227,3 +231,18 @@ class Moge1Config:
     vit: VitConfig
     projected: int = 512
     channels: tuple[int, int, int] = (256, 128, 64)
+
+
+@dataclass(frozen=True)
+class Da2Config:
+    """An architecture of DA².
+
+    Attributes:
+        vit: The transformer.
+        width: Channels of the head.
+        heads: Attention heads by which features attend to directions.
+    """
+
+    vit: VitConfig
+    width: int = 512
+    heads: int = 8

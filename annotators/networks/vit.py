@@ -20,8 +20,6 @@ from .published import StateDict, rename
 PATCH = 14
 """Pixels along the side of one token's patch."""
 _ROPE_BASE = 100.0
-# DINOv2 resizes its position embedding by (size + 0.1) / grid; that tenth moves every value, and the networks were trained with it
-_POSITION_OFFSET = 0.1
 
 
 class _PatchEmbedding(nn.Module):
@@ -85,10 +83,10 @@ class _SwiGlu(nn.Module):
 class _Block(nn.Module):
     def __init__(self, config: VitConfig, alternating: bool) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(config.width, eps=1e-6)
+        self.norm1 = nn.LayerNorm(config.width, eps=config.block_eps)
         self.attn = _Attention(config.width, config.heads, normalised=alternating)
         self.ls1 = _Scale(config.width)
-        self.norm2 = nn.LayerNorm(config.width, eps=1e-6)
+        self.norm2 = nn.LayerNorm(config.width, eps=config.block_eps)
         self.mlp = _SwiGlu(config.width) if config.swiglu else _Mlp(config.width)
         self.ls2 = _Scale(config.width)
 
@@ -154,7 +152,7 @@ class VisionTransformer(nn.Module):
     def _positions(self, rows: int, columns: int) -> Tensor:
         """The position embedding (1, 1 + rows * columns, width) for a grid of another size."""
         patches = self.pos_embed[:, 1:].float().unflatten(1, (self.config.grid,) * 2).permute(0, 3, 1, 2)
-        resized = resized_positions(patches, rows, columns, _POSITION_OFFSET).flatten(2).transpose(1, 2)
+        resized = resized_positions(patches, rows, columns, self.config.position_offset).flatten(2).transpose(1, 2)
         return torch.cat((self.pos_embed[:, :1], resized.to(self.pos_embed.dtype)), 1)
 
     def tokens(self, x: Tensor) -> list[Tensor]:

@@ -280,6 +280,28 @@ class PixelCountCut(SizeRule):
 
 
 @dataclass(frozen=True)
+class WholeSphere(SizeRule):
+    """A panorama of a width, half as high.
+
+    Attributes:
+        width: Wanted.
+        multiple_of: As `Frame`.
+    """
+
+    width: int
+    multiple_of: int
+    name: ClassVar[str] = "whole_sphere"
+
+    @property
+    def description(self) -> str:
+        return f"{self.width} wide and half as high, the height the nearest multiple of {self.multiple_of}"
+
+    def size(self, height: int, width: int) -> Size:
+        rows = round_to_multiple(self.width / 2, self.multiple_of)
+        return rows, 2 * rows
+
+
+@dataclass(frozen=True)
 class Inside(SizeRule):
     """As large as fits into a frame, aspect kept, sides cut to whole pixels; a `Pad` fills the rest.
 

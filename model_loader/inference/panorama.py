@@ -1,4 +1,4 @@
-"""Panoramas by models of perspective images: twelve views, each estimated by itself, merged into one sphere."""
+"""Panoramas: by models of perspective images in twelve views, which are merged; by models of panoramas (DA²) as a whole, without a seam."""
 
 from __future__ import annotations
 
@@ -62,6 +62,20 @@ def check_panorama_model(spec: ModelSpec) -> None:
         raise ValueError(f"{spec.id} gives {spec.gives}, and a panorama needs depth; choose another model, such as moge-2-vits-normal")
 
 
+def check_perspective_model(spec: ModelSpec) -> None:
+    """Refuses models of panoramas, for images that are none.
+
+    Raises:
+        ValueError: The model takes panoramas of the whole sphere alone.
+    """
+    if spec.for_panoramas:
+        raise ValueError(
+            f"{spec.id} takes panoramas of the whole sphere alone (360 x 180 degrees, equirectangular, twice as wide as high). Estimate "
+            "panoramas by Estimate Panorama (estimate --panorama, Model.estimate_panorama), and choose another model for photos and "
+            "videos, such as moge-2-vits-normal"
+        )
+
+
 def panorama_estimates(
     network: Network, images: Images, options: InferenceOptions, any_aspect: bool = False, progress: Progress | None = None
 ) -> Iterator[Estimate]:
@@ -75,7 +89,8 @@ def panorama_estimates(
         progress: Called with (passes done, passes in all): the views, and the merging of each panorama.
 
     Yields:
-        Estimates of one image each, at most `MERGED_WIDTH` wide, on the CPU: distance, its mask, and normals if the model gives any.
+        Estimates of one image each, on the CPU: distance, its mask, and normals if the model gives any. Of twelve views they are at most
+        `MERGED_WIDTH` wide, of models of panoramas as wide as the network's input.
 
     Raises:
         ValueError: As `check_panorama` and `check_panorama_model`, or no view of a panorama has a valid pixel.
@@ -83,6 +98,9 @@ def panorama_estimates(
     total, height, width = batch_shape(images)
     check_panorama(height, width, any_aspect)
     check_panorama_model(network.annotator.spec)
+    if network.annotator.spec.for_panoramas:
+        yield from _whole_estimates(network, images, options, progress)
+        return
     rotations = view_rotations()
     side = _view_side(network, width, options.size)
     camera = replace(options, fov=VIEW_FOV)
@@ -97,6 +115,47 @@ def panorama_estimates(
         yield merged_estimate(_views(parts, rotations), *merged_size(height, width))
         if progress is not None:
             progress((index + 1) * (len(rotations) + _MERGING), total * (len(rotations) + _MERGING))
+
+
+def _whole_estimates(network: Network, images: Images, options: InferenceOptions, progress: Progress | None) -> Iterator[Estimate]:
+    """The estimates of panoramas by a model that takes them whole, at the network's size.
+
+    Such a network does not know that the left and the right border are neighbours. It also estimates the panorama rolled by half a turn,
+    whose borders are in the middle of the other.
+    """
+    total, height, width = batch_shape(images)
+    rows, columns = network.annotator.checked_network_size(height, width, options.size)
+    for index in range(total):
+        panorama = resize_map(_at_resolution(images[index : index + 1], columns), rows, columns)
+        both = torch.cat((panorama, panorama.roll(columns // 2, -1)))
+        told = None if progress is None else lambda done, of, index=index: progress(index * of + done, total * of)
+        found = [one.to("cpu").in_float32() for part in image_estimates(network, both, options, told) for one in part.split()]
+        interrupt.throw_if_interrupted()
+        plain, rolled = (one.depth for one in found)
+        assert plain is not None and rolled is not None
+        depth = blend_half_turn(plain, rolled.roll(-(columns // 2), -1))
+        yield Estimate(depth, network.annotator.spec.quantity, projection=Projection.EQUIRECTANGULAR)
+
+
+def blend_half_turn(plain: Tensor, turned: Tensor) -> Tensor:
+    """One panorama without a seam, of two estimates whose seams are half a turn apart.
+
+    Args:
+        plain: (1, 1, H, W), distances up to scale, positive; its seam is at the left and right border.
+        turned: The same, of the panorama rolled by half a turn, rolled back; its seam is in the middle.
+
+    Returns:
+        (1, 1, H, W): the mean of the logarithms, after both are brought to one scale. Each has the weight 0 at its seam and 1 half a turn
+        away. Exchanging the two, rolled, gives the rolled result.
+    """
+    width = plain.shape[-1]
+    longitude = ((torch.arange(width, dtype=torch.float64) + 0.5) / width - 0.5) * (2 * math.pi)
+    weight = (longitude / 2).cos().square().to(plain)
+    first, second = plain.log(), turned.log()
+    ratio = first - second
+    # The median takes the lower of two middles: from both sides, so that neither estimate is preferred.
+    level = (ratio.median() - (-ratio).median()) / 2
+    return (weight * (first - level / 2) + (1 - weight) * (second + level / 2)).exp()
 
 
 def _of_all(progress: Progress | None, index: int, total: int, views: int) -> Progress | None:

@@ -1,0 +1,55 @@
+"""DA²: distances of panoramas, by a network that sees the whole sphere at once.
+
+Source:
+    Li et al., "DA²: Depth Anything in Any Direction" (2025), code EnVision-Research/DA-2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from torch import Tensor
+
+from ..geometry.estimate import Estimate
+from ..geometry.kinds import Projection
+from .base import Annotator
+from .family import Request
+from .networks.da2 import Da2
+from .networks.vit import PATCH
+from .preprocessing.kernels import linear_antialiased
+from .preprocessing.resizing import WholeSphere
+from .preprocessing.steps import Resize, Steps
+from .specs.base import ModelSpec
+
+
+class Da2Annotator(Annotator):
+    """DA².
+
+    Its `size` is the width of the network's input: 1092, as it was trained. The authors' own code keeps the panorama's size where it has
+    about as many pixels; of others, it does not give each patch its direction.
+
+    Convention:
+        Distance along each pixel's ray, up to scale: 1 at the 98th percentile. The network does not know that the left and the right border
+        are neighbours; `inference.panorama` mends that.
+    """
+
+    bytes_per_pixel = 2700
+
+    @classmethod
+    def network_of(cls, spec: ModelSpec) -> Da2:
+        return Da2(spec.config)
+
+    @classmethod
+    def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
+        return any(name.startswith("vit_w_esphere.") for name in names)
+
+    def preprocess(self, size: int) -> Steps:
+        return (Resize(WholeSphere(size, PATCH), linear_antialiased),)
+
+    def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
+        """See `Family.postprocess`."""
+        return Estimate(outputs[0].contiguous(), self.spec.quantity, projection=Projection.EQUIRECTANGULAR)
+
+    @classmethod
+    def why_no_graph(cls, spec: ModelSpec) -> str | None:
+        return "it takes panoramas, which exported files do not describe"

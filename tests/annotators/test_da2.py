@@ -1,0 +1,115 @@
+"""DA²: its directions, its values, its file, and the axes of what it gives."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from depth_normal.annotators.base import Annotator
+from depth_normal.annotators.da2 import Da2Annotator
+from depth_normal.annotators.networks.configs import Da2Config, VitConfig
+from depth_normal.annotators.networks.da2 import Da2, direction_embedding
+from depth_normal.annotators.networks.grids import resized_positions
+from depth_normal.annotators.registry import find_spec
+from depth_normal.annotators.specs.base import CheckpointError
+from depth_normal.geometry.estimate import Quantity
+from depth_normal.geometry.kinds import Projection
+from depth_normal.geometry.panorama.sphere import panorama_directions
+from depth_normal.model_loader import load_model
+
+CONFIG = Da2Config(VitConfig(16, 4, 2, (0, 1, 2, 3), norm_eps=1e-5, block_eps=1e-5, grid=3, position_offset=0.0), width=16, heads=2)
+SPEC = replace(find_spec("da2"), default_size=112, config=CONFIG)
+
+
+def weights(seed=0):
+    """Random weights by the names of the published file, with the tensors that are not used."""
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, value in Da2(CONFIG).state_dict().items():
+        noise = torch.randn(value.shape, generator=generator)
+        scale_like = name.endswith("gamma") or ("norm" in name and name.endswith("weight"))
+        value = noise / value[0].numel() ** 0.5 if value.ndim > 1 and not scale_like else scale_like + 0.1 * noise
+        if name.startswith("aligners."):
+            name = f"vit_w_esphere.dim_aligner.{name}"
+        elif name.startswith("head."):
+            name = f"vit_w_esphere._vit_w_esphere.{name.removeprefix('head.')}"
+        state[name] = value
+    unused = ("dino.mask_token", "dino.register_tokens", "vit_w_esphere._vit_w_esphere.to_confidence_lr.weight")
+    return state | {name: torch.zeros(1, 4) for name in unused}
+
+
+def annotator(dtype=torch.float32):
+    return Da2Annotator.build(SPEC, {"network": weights()}, dtype)
+
+
+def make_images(height=56, width=112, batch=1):
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(7))
+
+
+def test_the_embedding_has_the_directions_of_panoramas():
+    """Its first frequencies are sin(pi * elevation) and sin(pi * azimuth), in the axes and at the pixels of `panorama_directions`."""
+    rows, columns, width = 6, 12, 32
+    found = direction_embedding(rows, columns, width, torch.device("cpu")).view(rows, columns, 2, width // 2)
+    x, y, z = panorama_directions(rows * 14, columns * 14)[0][:, ::14, ::14]
+    assert torch.allclose(found[..., 0, 0], (math.pi * y.asin()).sin(), atol=1e-4)
+    assert torch.allclose(found[..., 1, 0], (math.pi * torch.atan2(x, z)).sin(), atol=1e-4)
+    highest = 2 ** math.log2(columns // 2)
+    assert torch.allclose(found[..., 0, -1], (math.pi * highest * y.asin()).sin(), atol=1e-3)
+
+
+def test_positions_are_resized_to_the_size_itself():
+    patches = torch.randn(1, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    found = resized_positions(patches, 5, 10, 0.0)
+    assert torch.equal(found, F.interpolate(patches, (5, 10), mode="bicubic"))
+    assert not torch.allclose(found, resized_positions(patches, 5, 10, 0.1), atol=1e-3)
+
+
+def test_distance_is_positive_and_1_at_the_98th_percentile_of_each_image():
+    images = torch.cat((make_images(), make_images() * 0.2))
+    found = annotator().estimate(images)
+    assert found.quantity is Quantity.METRIC_DEPTH and found.projection is Projection.EQUIRECTANGULAR
+    assert (found.depth > 0).all() and found.depth.std() > 0.01
+    for one in found.depth:
+        assert one.quantile(0.98) == pytest.approx(1, abs=1e-5)
+    assert torch.allclose(found.depth[:1], annotator().estimate(images[:1]).depth, atol=1e-5), "an image does not depend on its batch"
+
+
+@pytest.mark.parametrize("size, network", [(None, (546, 1092)), (560, (280, 560)), (600, (294, 588))])
+def test_the_network_sees_whole_patches_of_a_whole_sphere(size, network):
+    built = Da2Annotator.build(replace(SPEC, default_size=1092), {"network": weights()}, torch.float32)
+    assert built.checked_network_size(2000, 4000, size) == network
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_near(dtype):
+    exact, half = annotator().estimate(make_images()).depth, annotator(dtype).estimate(make_images()).depth
+    assert half.dtype == torch.float32
+    assert (half / exact - 1).abs().median() < (0.005 if dtype is torch.float16 else 0.05)
+
+
+@pytest.mark.slow("builds the network at its true size")
+def test_the_file_loads_and_wrong_ones_are_refused(tmp_path):
+    state = weights()
+    assert Da2Annotator.could_be(SPEC, state) and not Da2Annotator.could_be(SPEC, ["pretrained.blocks.0.norm1.weight"])
+    lacking = {name: value for name, value in state.items() if not name.endswith("to_latents.weight")}
+    with pytest.raises(CheckpointError, match="to_latents"):
+        Da2Annotator.build(SPEC, {"network": lacking}, torch.float32)
+    with pytest.raises(CheckpointError, match="stranger"):
+        Da2Annotator.build(SPEC, {"network": state | {"stranger": torch.zeros(2)}}, torch.float32)
+    other = tmp_path / "model.safetensors"
+    save_file({"backbone.x": torch.zeros(3)}, other)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        load_model("da2", weights=other)
+
+
+def test_the_published_file_has_its_size():
+    with torch.device("meta"):
+        network = Da2(find_spec("da2").config)
+    used = sum(value.numel() for value in network.state_dict().values())
+    unused = 2 * 1024 + (128 * 64 * 9 + 64) + (64 * 32 * 9 + 32) + (32 + 1)
+    assert used + unused == 344_615_682
+    assert 0 < find_spec("da2").files[0].size - 4 * 344_615_682 < 120 * 464
+    assert isinstance(annotator(), Annotator)
