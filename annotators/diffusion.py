@@ -107,7 +107,7 @@ class DiffusionAnnotator(Annotator):
             step: To be called after each pass through the UNet.
 
         Yields:
-            (B, 4, h, w) float32, once for each member of the ensemble.
+            (B, 4 T, h, w) float32, once for each member of the ensemble; T = 1 unless the UNet predicts several images at once.
         """
 
     @abstractmethod
@@ -134,6 +134,22 @@ class DiffusionAnnotator(Annotator):
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
         """See `Annotator.infer_resized`; progress after each pass through the UNet."""
+        value, confidence = self.merge([self.read(decoded) for decoded in self.decoded_members(pixels, request)])
+        if self.spec.quantity is not None:
+            return Estimate(depth=value, quantity=self.spec.quantity, confidence=confidence)
+        assert self.spec.axes is not None
+        return Estimate(normals=convert_normals(value, self.spec.axes, Axes.OPENGL), confidence=confidence)
+
+    def decoded_members(self, pixels: Tensor, request: Request | None = None) -> Iterator[Tensor]:
+        """Samples and decodes; progress after each pass through the UNet.
+
+        Args:
+            pixels: As `infer_resized`.
+            request: As `infer_resized`.
+
+        Yields:
+            (B, 3 T, h, w) float32, about [-1, 1], once for each member of the ensemble; T images where the latents hold as many.
+        """
         options = self._checked_options(None) if request is None else request.options
         progress = None if request is None else request.progress
         height, width = pixels.shape[-2:]
@@ -147,12 +163,8 @@ class DiffusionAnnotator(Annotator):
             if progress is not None:
                 progress(done, total)
 
-        samples = self.sample(self._encode(padded, options.tiled), options, step)
-        value, confidence = self.merge([self.read(self._decode(latents, options.tiled)[..., :height, :width]) for latents in samples])
-        if self.spec.quantity is not None:
-            return Estimate(depth=value, quantity=self.spec.quantity, confidence=confidence)
-        assert self.spec.axes is not None
-        return Estimate(normals=convert_normals(value, self.spec.axes, Axes.OPENGL), confidence=confidence)
+        for latents in self.sample(self._encode(padded, options.tiled), options, step):
+            yield self._decode(latents, options.tiled)[..., :height, :width]
 
     def run_unet(self, latents: Tensor, timestep: Tensor | float, class_labels: Tensor | None = None) -> Tensor:
         """The UNet's output (B, 4, h, w), float32, of latents (B, C, h, w)."""
@@ -168,7 +180,9 @@ class DiffusionAnnotator(Annotator):
 
     def _decode(self, latents: Tensor, tiled: bool) -> Tensor:
         vae: Any = self.network.vae
-        return self._run_vae(lambda part: vae.decode(part, return_dict=False)[0], latents / vae.config.scaling_factor, tiled)
+        images = (latents / vae.config.scaling_factor).unflatten(1, (-1, vae.config.latent_channels)).flatten(0, 1)
+        decoded = self._run_vae(lambda part: vae.decode(part, return_dict=False)[0], images, tiled)
+        return decoded.unflatten(0, (latents.shape[0], -1)).flatten(1, 2)
 
     def _run_vae(self, run: Callable[[Tensor], Tensor], batch: Tensor, tiled: bool) -> Tensor:
         """Runs the VAE, which needs the most memory, on one image at a time, and in tiles where one does not fit."""

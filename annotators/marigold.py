@@ -1,8 +1,8 @@
-"""Marigold: depth or normals by Stable Diffusion 2, denoised in a few steps, conditioned on the image.
+"""Marigold: depth, normals or materials by Stable Diffusion 2, denoised in a few steps, conditioned on the image.
 
 Source:
     Ke et al., "Marigold: Affordable Adaptation of Diffusion-Based Image Generators for Image Analysis" (2025); code prs-eth/Marigold and
-    diffusers' MarigoldDepthPipeline and MarigoldNormalsPipeline, to which the results are equal.
+    diffusers' MarigoldDepthPipeline, MarigoldNormalsPipeline and MarigoldIntrinsicsPipeline, to which the results are equal.
 """
 
 from __future__ import annotations
@@ -10,13 +10,18 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from ..geometry.checks import check_range
+from ..geometry.textures.materials import Materials, gamma_to_linear
 from .building.libraries import from_diffusers, how_to_install_diffusion
+from .checks import check_finite
 from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise
+from .family import Progress, Request
+from .specs.base import no_geometry
 from .specs.marigold import MarigoldConfig
 
 
@@ -58,7 +63,8 @@ class MarigoldAnnotator(DiffusionAnnotator):
             _check_scipy()
         (scheduler_class,) = from_diffusers(config.scheduler)
         scheduler = scheduler_class(**config.schedule)
-        noise, generators = seeded_noise((options.ensemble_size, *latents.shape[1:]), latents.shape[0], options.seed)
+        shape = (options.ensemble_size, config.unet["out_channels"], *latents.shape[2:])
+        noise, generators = seeded_noise(shape, latents.shape[0], options.seed)
         # rounding differs with the size of a batch, and merging magnifies it: one by one, an image of a batch merges as it does alone
         batch = latents.shape[0] if options.ensemble_size == 1 else 1
         for member in noise.to(latents.device).unbind(1):
@@ -79,6 +85,52 @@ class MarigoldAnnotator(DiffusionAnnotator):
         merge = depth_pipeline.ensemble_depth if self.spec.quantity is not None else normals_pipeline.ensemble_normals
         values, uncertainties = zip(*(merge(image, output_uncertainty=True) for image in torch.stack(members, 1)), strict=True)
         return torch.cat(values), 1 - torch.cat(uncertainties)
+
+
+class MarigoldMaterialsAnnotator(MarigoldAnnotator):
+    """Marigold IID Appearance: albedo, roughness and metallic, and no depth or normals.
+
+    The UNet predicts two images at once: the albedo, and one whose red is the roughness and whose green is the metallicity.
+
+    Convention:
+        All that the network predicts is coded by a gamma of 2.2, as the maps were that it learned from. The albedo stays as it is, which
+        is about sRGB; roughness and metallic are decoded and come out linear. (The published configuration calls the two "linear"; the
+        authors' code that trains and evaluates the network codes them, and so do the results here.)
+    """
+
+    def estimate(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuses: there is no depth and there are no normals.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(no_geometry(self.spec))
+
+    def estimate_materials(
+        self, images: Tensor, size: int | None = None, *, options: MarigoldOptions | None = None, progress: Progress | None = None
+    ) -> Materials:
+        """Estimates the materials of a batch of images.
+
+        Args:
+            images: As `Annotator.estimate`.
+            size: As `Annotator.estimate`.
+            options: None = the defaults.
+            progress: As `Annotator.estimate`.
+
+        Returns:
+            Materials at the network's size, float32 and finite.
+
+        Raises:
+            ValueError, TypeError, ArithmeticError: As `Annotator.estimate`.
+        """
+        checked = self._checked_options(options)
+        height, width = images.shape[-2:]
+        self.checked_network_size(height, width, size)
+        request = Request(images, size or self.spec.default_size, 0.0, checked, progress)
+        members = [(decoded.clamp(-1, 1) + 1) / 2 for decoded in self.decoded_members(self.resize_images(images, request.size), request)]
+        found = members[0] if len(members) == 1 else torch.stack(members).median(0).values
+        check_finite(self.spec, self.network, {"materials": found})
+        return Materials(found[:, :3], gamma_to_linear(found[:, 3:4]), gamma_to_linear(found[:, 4:5]))
 
 
 def _check_scipy() -> None:

@@ -16,6 +16,7 @@ from .choices import DEFAULT_MODEL as DEFAULT_MODEL
 from .choices import RECOMMENDED_MODEL as RECOMMENDED_MODEL
 from .specs import (
     bae,
+    da2,
     depth_anything,
     depth_anything_v3,
     dsine,
@@ -31,7 +32,7 @@ from .specs import (
     zoe,
     zoe_depth_anything,
 )
-from .specs.base import ModelSpec
+from .specs.base import ModelSpec, no_geometry
 
 if TYPE_CHECKING:
     from .base import Annotator
@@ -45,6 +46,7 @@ _FAMILIES: tuple[tuple[str, str, tuple[ModelSpec, ...]], ...] = (
     ("depth-anything-3", "depth_anything_v3.DepthAnything3Annotator", depth_anything_v3.SPECS),
     ("video-depth-anything", "video_depth_anything.VideoDepthAnythingAnnotator", video_depth_anything.SPECS),
     ("moge", "moge.MogeAnnotator", moge.SPECS),
+    ("da2", "da2.Da2Annotator", da2.SPECS),
     ("metric3d", "metric3d.Metric3dAnnotator", metric3d.SPECS),
     ("leres", "leres.LeresAnnotator", leres.SPECS),
     ("leres-boost", "leres_boost.LeresBoostAnnotator", leres.BOOST_SPECS),
@@ -54,6 +56,11 @@ _FAMILIES: tuple[tuple[str, str, tuple[ModelSpec, ...]], ...] = (
     ("bae", "bae.BaeAnnotator", bae.SPECS),
     ("dsine", "dsine.DsineAnnotator", dsine.SPECS),
     ("tiny", "tiny.TinyAnnotator", tiny.SPECS),
+)
+
+# models that give neither depth nor normals: they stand in no list of those that do
+_MATERIAL_FAMILIES: tuple[tuple[str, str, tuple[ModelSpec, ...]], ...] = (
+    ("marigold-materials", "marigold.MarigoldMaterialsAnnotator", marigold.MATERIAL_SPECS),
 )
 
 
@@ -68,19 +75,46 @@ class _Families(UserDict[str, Any]):
         return known
 
 
-FAMILIES = _Families({name: annotator for name, annotator, _ in _FAMILIES})
+FAMILIES = _Families({name: annotator for name, annotator, _ in (*_FAMILIES, *_MATERIAL_FAMILIES)})
 MODELS: dict[str, ModelSpec] = {spec.id: spec for _, _, specs in _FAMILIES for spec in specs}
+"""The models of depth and normals."""
+
+MATERIAL_MODELS: dict[str, ModelSpec] = {spec.id: spec for _, _, specs in _MATERIAL_FAMILIES for spec in specs}
+"""The models of materials: albedo, roughness and metallic, and no depth or normals."""
+
+
+def all_specs() -> list[ModelSpec]:
+    """The entries of all models, those of materials last."""
+    return [*MODELS.values(), *MATERIAL_MODELS.values()]
+
+
+def find_any_spec(model_id: str) -> ModelSpec:
+    """The entry of a model, be it of depth, normals or materials; raises as `find_spec`."""
+    return MATERIAL_MODELS[model_id] if isinstance(model_id, str) and model_id in MATERIAL_MODELS else find_spec(model_id)
+
+
+def find_material_spec(model_id: str) -> ModelSpec:
+    """The entry of a model of materials.
+
+    Raises:
+        ValueError: It gives none, or there is no such model.
+    """
+    if model_id not in MATERIAL_MODELS:
+        raise ValueError(f"{model_id!r} is no model of materials; accepted: {', '.join(MATERIAL_MODELS)}")
+    return MATERIAL_MODELS[model_id]
 
 
 def find_spec(model_id: str) -> ModelSpec:
-    """The entry of a model.
+    """The entry of a model of depth or normals.
 
     Raises:
         TypeError: No text, which a link or a script may give.
-        ValueError: No such model; the message names the three nearest, and what lists all.
+        ValueError: No such model; the message names the three nearest, and what lists all. Or a model of materials.
     """
     if not isinstance(model_id, str):
         raise TypeError(f"model is {model_id!r}; accepted: the id of a model, such as {BUNDLED_MODEL}")
+    if model_id in MATERIAL_MODELS:
+        raise ValueError(no_geometry(MATERIAL_MODELS[model_id]))
     if model_id not in MODELS:
         close = difflib.get_close_matches(model_id.lower(), MODELS, 3, 0.5)
         near = " or ".join(close or difflib.get_close_matches(model_id.lower(), MODELS, 3, 0))

@@ -22,14 +22,15 @@ from depth_normal.annotators.building.libraries import from_diffusers
 from depth_normal.annotators.diffusion import DiffusionAnnotator, DiffusionOptions
 from depth_normal.annotators.lbm import LbmAnnotator, LbmOptions
 from depth_normal.annotators.lotus import LotusAnnotator
-from depth_normal.annotators.marigold import MarigoldAnnotator, MarigoldOptions
+from depth_normal.annotators.marigold import MarigoldAnnotator, MarigoldMaterialsAnnotator, MarigoldOptions
 from depth_normal.annotators.networks.latent_diffusion import LatentDiffusion
-from depth_normal.annotators.registry import find_spec
+from depth_normal.annotators.registry import find_any_spec
 from depth_normal.annotators.specs.base import ModelSpec
 
 RUNS: tuple[tuple[str, type[DiffusionAnnotator], DiffusionOptions], ...] = (
     ("marigold-depth", MarigoldAnnotator, MarigoldOptions(steps=1)),
     ("marigold-depth", MarigoldAnnotator, MarigoldOptions(steps=4)),
+    ("marigold-iid-appearance", MarigoldMaterialsAnnotator, MarigoldOptions(steps=4)),
     ("lotus-depth-d", LotusAnnotator, DiffusionOptions()),
     ("lbm-normals", LbmAnnotator, LbmOptions(steps=1)),
     ("lbm-normals", LbmAnnotator, LbmOptions(steps=4)),
@@ -95,23 +96,24 @@ def main() -> None:
     mend_torchvision()
     image = torch.rand(1, 3, arguments.size, arguments.size, device=device)
     print(f"{torch.cuda.get_device_name(device) if device.type == 'cuda' else 'CPU, narrow networks'}, {arguments.size} x {arguments.size}")
-    print(f"{'model':16} {'dtype':10} {'steps':>5} {'s/image':>10} {'outside':>8}")
+    print(f"{'model':23} {'dtype':10} {'steps':>5} {'s/image':>10} {'outside':>8}")
     for model_id, family, options in RUNS:
-        annotator = random_network(find_spec(model_id), family, device)
+        annotator = random_network(find_any_spec(model_id), family, device)
         spent: list[float] = []
         parts: Any = annotator.network
         parts.unet.forward = measured(parts.unet.forward, device, spent)
         parts.vae.encode = measured(parts.vae.encode, device, spent)
         parts.vae.decode = measured(parts.vae.decode, device, spent)
-        annotator.estimate(image, arguments.size, options=options)
+        run = annotator.estimate_materials if isinstance(annotator, MarigoldMaterialsAnnotator) else annotator.estimate
+        run(image, arguments.size, options=options)
         spent.clear()
         start = clock(device)
         for _ in range(arguments.repeats):
-            annotator.estimate(image, arguments.size, options=options)
+            run(image, arguments.size, options=options)
         seconds = (clock(device) - start) / arguments.repeats
         outside = 1 - sum(spent) / arguments.repeats / seconds
         dtype = str(next(parts.unet.parameters()).dtype).removeprefix("torch.")
-        print(f"{model_id:16} {dtype:10} {annotator.passes(options):5} {seconds:10.3f} {outside:8.1%}")
+        print(f"{model_id:23} {dtype:10} {annotator.passes(options):5} {seconds:10.3f} {outside:8.1%}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ Without --models: the small member of each family that has one; --full: one more
 of diffusion models have a benchmark of their own, `diffusion.py`. --narrow: networks with few channels (except MiDaS's), whose figures
 say nothing about the real ones: a quick check that a family runs.
 
-- images/s: of warm calls of `Model.estimates`, from an image in [0, 1] to an estimate of raw depth.
+- images/s: of warm calls of `Model.estimates`, from an image in [0, 1] to an estimate of raw depth (DA²: `estimate_panorama`, two passes).
 - to bare: how many times longer a call takes than the bare forward, the network alone on the same normalised input, both measured in turn,
   the best of the rounds.
 - outside: the share of a call that is not spent in the network's forward.
@@ -37,12 +37,12 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from depth_normal.annotators import midas, moge, zoe
+from depth_normal.annotators import da2, midas, moge, zoe
 from depth_normal.annotators.building.libraries import from_transformers
 from depth_normal.annotators.depth_anything import DinoAnnotator
 from depth_normal.annotators.diffusion import DiffusionAnnotator
 from depth_normal.annotators.networks.bae import Bae
-from depth_normal.annotators.networks.configs import MogeConfig
+from depth_normal.annotators.networks.configs import Da2Config, MogeConfig
 from depth_normal.annotators.networks.dsine import DSINE
 from depth_normal.annotators.networks.leres import Leres
 from depth_normal.annotators.networks.merge import MergeNetwork
@@ -181,6 +181,9 @@ def narrow_spec(spec: ModelSpec, depth: dict[str, Any], old: dict[str, Any]) -> 
         vit = replace(spec.config.vit, width=16, depth=4, heads=2, taken=(1, 3), grid=3)
         refiner = spec.config.refiner and replace(spec.config.refiner, channels=(4, 4, 8, 8, 16))
         return replace(spec, config=replace(spec.config, vit=vit, channels=(16, 12, 8, 8, 8), refiner=refiner), default_size=56)
+    if isinstance(spec.config, Da2Config):
+        vit = replace(spec.config.vit, width=16, depth=4, heads=2, taken=(0, 1, 2, 3), grid=3)
+        return replace(spec, config=replace(spec.config, vit=vit, width=16, heads=2), default_size=56)
     if spec.family in depth["FAMILIES"]:
         return depth["shrunk"](spec)
     return old["shrunk"](spec) if spec.family in old["SIZES"] else spec
@@ -194,8 +197,8 @@ def empty_network(spec: ModelSpec, role: str) -> nn.Module:
             return MergeNetwork(config.merge) if role == "merge" else Leres(config.leres)
         if issubclass(family, DinoAnnotator):
             return family.network_class(config.vit, config.dpt)
-        if issubclass(family, moge.MogeAnnotator):
-            return moge.MogeAnnotator.network_of(spec)
+        if issubclass(family, (moge.MogeAnnotator, da2.Da2Annotator)):
+            return family.network_of(spec)
         if spec.family in _NETWORKS:
             return _NETWORKS[spec.family](config)
         if spec.family == "midas" and config.backbone == "efficientnet-lite3":
@@ -267,7 +270,8 @@ def network_calls(model: Model, images: Tensor, size: int | None) -> Calls:
 
 def run(model: Model, images: Tensor, size: int | None) -> Tensor:
     """The whole way; the depth, or the normals of a model without depth, on the device."""
-    parts = [part.normals if part.depth is None else part.depth for part in model.estimates(images, size)]
+    found = [model.estimate_panorama(images, size, any_aspect=True)] if model.spec.for_panoramas else model.estimates(images, size)
+    parts = [part.normals if part.depth is None else part.depth for part in found]
     return torch.cat([part for part in parts if part is not None])
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.registry import MODELS, all_specs
 from depth_normal.annotators.specs.base import ModelSpec
 
 PAGE = Path(__file__).resolve().parent / "models.md"
@@ -49,6 +49,7 @@ def page() -> str:
         "| `relative_depth` | depth up to an unknown scale and shift; large = far | affine-invariant |",
         "| `disparity` | 1 / depth up to an unknown scale and shift; large = near | affine-invariant disparity |",
         "| `normals` | unit vectors: which way each surface faces | |",
+        "| `albedo, roughness, metallic` | materials: colour without light (sRGB), and how rough and metallic it is | intrinsic images |",
         "",
         "Normals of a model that gives only depth are derived from it, by `estimate` and *Depth to Normals*.",
         "Relative depth needs a `near_far_ratio` for that: how many times farther the far end is than the near end.",
@@ -60,7 +61,7 @@ def page() -> str:
         "| model | gives | licence of the weights | commercial use | size | file | from |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    return "\n".join([*lines, *map(row, MODELS.values())]) + "\n"
+    return "\n".join([*lines, *map(row, all_specs())]) + "\n"
 
 
 def row(spec: ModelSpec) -> str:

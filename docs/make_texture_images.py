@@ -14,7 +14,7 @@ import torch
 from depth_normal import load_model
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.surfaces.derive import with_normals
-from depth_normal.geometry.textures.height import SEAMLESS, height_to_normals
+from depth_normal.geometry.textures.height import SEAMLESS, height_to_image, height_to_normals
 from depth_normal.geometry.textures.occlusion import height_to_occlusion
 from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps
 from depth_normal.geometry.textures.seamless import margins, seamless_estimate, wrap
@@ -27,8 +27,8 @@ PANEL = 256
 
 
 def main() -> None:
-    """Writes media/demo_files/wall.jpg, docs/images/pbr_maps.jpg, the thumbnail of PBR Textures and the pages' images."""
-    photo = wall()
+    """Writes media/demo_files/wall.jpg, docs/images/pbr_maps.jpg, the workflows' thumbnails and the pages' images."""
+    photo, albedo, true_height = wall()
     write(ROOT / "media/demo_files/wall.jpg", photo)
     options = PbrOptions(borders=SEAMLESS)
     beyond = margins(SIDE, SIDE, 0.25)
@@ -38,12 +38,15 @@ def main() -> None:
     panels = [photo, maps.height, normal, maps.occlusion, maps.bend.curvature]
     write(ROOT / "docs/images/pbr_maps.jpg", strip(panels))
     write(ROOT / "workflows/PBR Textures.jpg", grid(panels))
+    truth = (photo, albedo, encode_normal_map(height_to_normals(true_height, borders=SEAMLESS)), *occluded(true_height))
+    write(ROOT / "workflows/Material from Photo.jpg", grid(truth))
     pages = {
         "NormalToHeight": (normal, maps.height),
         "HeightToNormal": (maps.height, normal),
         "Curvature": (normal, maps.bend.curvature, maps.bend.edges, maps.bend.cavities),
         "AmbientOcclusion": (maps.height, maps.occlusion),
         "SeamlessGeometry": (photo, encode_normal_map(known.normals), encode_normal_map(known.normals).repeat(1, 1, 2, 2)),
+        "MaterialFromPhoto": truth,
         "DetailNormals": (photo, encode_normal_map(known.normals), normal),
     }
     for page, images in pages.items():
@@ -52,8 +55,17 @@ def main() -> None:
         write(folder / "example.jpg", strip(images))
 
 
-def wall() -> torch.Tensor:
-    """(1, 3, SIDE, SIDE): a brick wall in the evening sun, drawn from a height; it tiles."""
+def occluded(height: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A height as an image, and its occlusion."""
+    return height_to_image(height)[0], height_to_occlusion(height, radius=24, borders=SEAMLESS)
+
+
+def wall() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A brick wall in the evening sun, drawn from a height; it tiles.
+
+    Returns:
+        (1, 3, SIDE, SIDE) the photograph and its albedo, both in sRGB, and (1, 1, SIDE, SIDE) the height in pixels.
+    """
     random = torch.Generator().manual_seed(3)
 
     def noise(sigma: float, channels: int = 1) -> torch.Tensor:
@@ -78,7 +90,8 @@ def wall() -> torch.Tensor:
     light = light + 0.45 * height_to_occlusion(height, radius=24, borders=SEAMLESS)
     clay = torch.stack((0.50 + 0.12 * each[..., 1], 0.24 + 0.07 * each[..., 2], 0.17 + 0.05 * each[..., 3])) + 0.02 * rough
     colour = brick * clay + (1 - brick) * torch.tensor([0.55, 0.52, 0.48]).view(3, 1, 1)
-    return ((colour * light).clamp(0, 1) ** (1 / 2.2)).float().clamp(0, 1)
+    photo, albedo = (((each.clamp(0, 1)) ** (1 / 2.2)).float().clamp(0, 1) for each in (colour * light, colour[None]))
+    return photo, albedo, height.float()
 
 
 def strip(images) -> torch.Tensor:

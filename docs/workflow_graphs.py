@@ -105,6 +105,7 @@ APP_WIDGETS: Mapping[str, tuple[str, ...]] = {
     "DepthNormal_EstimatePanorama": ("model", "depth_look", "coding"),
     "DepthNormal_Light": ("colour", "light_x", "light_y"),
     "DepthNormal_LoadModel": ("model",),
+    "DepthNormal_MaterialFromPhoto": ("relief", "coding"),
     "DepthNormal_MiDaSDepthMap": ("resolution",),
     "DepthNormal_NormalsOfVideo": ("coding",),
     "DepthNormal_Relight": ("colour", "intensity", "ambient", "shadows"),
@@ -688,6 +689,57 @@ GRAPHS = (
         columns=((1, 2), (3, "note"), (4,), (5, 9, 7), (8, 6, 11), (12, 10)),
         note_size=(250, 480),
         gap=42,
+    ),
+    Graph(
+        "Material from Photo",
+        note(
+            """## A material for a game engine, from one photo
+
+            **Model**: **marigold-iid-appearance** (about 2.6 GB, OpenRAIL++-M), downloaded by the first run unless it is on your disk
+            (**models/diffusers**). For a graphics card. The relief is by *tiny* (7 MB, Apache-2.0), which comes with the pack.
+
+            **Once**: ComfyUI's Python needs diffusers: **python -m pip install diffusers**; then restart.
+
+            1. **Demo Image**: keep it, or choose a wall, a floor or a fabric.
+            2. Press **Run**.
+            3. **Albedo** has no light and shadow, in sRGB. **Roughness** and **Metallic** are linear. Normals, *height* and *occlusion*
+            are those of the relief.
+            4. **Save ORM** saves occlusion, roughness and metallic as one image of 16 bits; in the engine, switch its sRGB off.
+            **Save Texture** saves the others too.
+
+            **It does not tile?** Set *borders* to **free**, and use **Estimate Geometry** instead of **Seamless Geometry**.
+
+            *relief*: how deep the photo's light and dark is. *normal coding*: **opengl** for Blender and glTF, **directx** for Unreal.
+
+            This template's image shows the truth of a drawn wall, not a result of Marigold."""
+        ),
+        (
+            Node(1, "DepthNormal_DemoImage", {"image": "depth_normal/wall.jpg [temp]"}, size=(260, 340)),
+            Node(2, "DepthNormal_LoadModel", {"model": "tiny"}, size=(260, 150)),
+            Node(3, "DepthNormal_SeamlessGeometry", links={"model": (2, "model"), "image": (1, "image")}, size=(250, 190)),
+            Node(
+                4,
+                "DepthNormal_MaterialFromPhoto",
+                {"borders": "seamless"},
+                {"image": (3, "image"), "geometry": (3, "geometry")},
+                size=(270, 480),
+            ),
+            Node(5, "PreviewImage", links={"images": (4, "albedo")}, title="Albedo", size=(230, 260)),
+            Node(6, "PreviewImage", links={"images": (4, "normal_map")}, title="Normal map", size=(230, 260)),
+            Node(7, "PreviewImage", links={"images": (4, "roughness")}, title="Roughness", size=(230, 260)),
+            Node(8, "PreviewImage", links={"images": (4, "metallic")}, title="Metallic", size=(230, 260)),
+            Node(
+                9,
+                "DepthNormal_SaveTexture",
+                {"filename_prefix": "textures/orm"},
+                {"image": (4, "orm")},
+                title="Save ORM",
+                size=(230, 330),
+            ),
+        ),
+        columns=((1, 2), (3, "note"), (4,), (5, 6), (7, 8), (9,)),
+        note_size=(250, 480),
+        gap=36,
     ),
     Graph(
         "Relight Live",

@@ -44,6 +44,7 @@ SIZES: Mapping[str, Size] = {
     "DepthNormal_LotusNormals": (350, 300),
     "DepthNormal_MarigoldDepth": (350, 300),
     "DepthNormal_MarigoldNormals": (350, 300),
+    "DepthNormal_MaterialFromPhoto": (350, 480),
     "DepthNormal_MiDaSDepthMap": (350, 224),
     "DepthNormal_MiDaSNormalMap": (350, 250),
     "DepthNormal_NormalToHeight": (350, 250),

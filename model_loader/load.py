@@ -14,7 +14,7 @@ import torch
 
 from ..annotators.base import Annotator
 from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RECOMMENDED_MODEL, TORCH
-from ..annotators.registry import FAMILIES, find_spec
+from ..annotators.registry import FAMILIES, find_any_spec, find_spec
 from ..annotators.setting_names import wording
 from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile, size_in_words
 from .comfy import devices, feedback, interrupt
@@ -74,7 +74,7 @@ def load_model(
         DownloadError: The weights are nowhere and cannot be downloaded.
         CheckpointError: The file is damaged, unsafe, or of another model; or a file of the pack itself is missing.
     """
-    spec = find_spec(chosen_model(model_id, weights))
+    spec = find_any_spec(chosen_model(model_id, weights))
     torch_device = parse_device(device)
     runtime = usable_runtime(runtime, spec)
     torch_dtype = dtype_for(runtime, dtype, partial(_parse_dtype, dtype, spec, torch_device), torch_device)
@@ -100,7 +100,7 @@ def chosen_model(model_id: str | None, weights: str | Path | None, default: str 
         CheckpointError: As `recognise`.
     """
     if model_id is not None:
-        return find_spec(model_id).id
+        return find_any_spec(model_id).id
     if weights is not None:
         return recognise(Path(weights)).id
     if default is None:

@@ -17,6 +17,7 @@ from ..geometry.images.display_defaults import METRIC_PERCENTILES
 from ..geometry.surfaces.derive import with_normals
 from ..model_loader import DTYPE_CHOICES
 from ..model_loader.comfy.interrupt import throw_if_interrupted
+from ..model_loader.inference.panorama import check_perspective_model
 from .geometry import TOOLTIPS, EstimateSettings, estimate_images
 from .live import in_comfyui, temporary_png
 from .loading import choose_tiny, load_model
@@ -76,7 +77,8 @@ _LOOKS = {
 LOOKS = tuple(_LOOKS)
 NORMALISATIONS = (AUTO, *CLIP_NORMALISATIONS)
 
-DEPTH_MODELS = tuple(dict.fromkeys((RECOMMENDED_MODEL, *BEST_FIRST, *(spec.id for spec in MODELS.values() if spec.quantity))))
+_WITH_DEPTH = (spec.id for spec in MODELS.values() if spec.quantity and not spec.for_panoramas)
+DEPTH_MODELS = tuple(dict.fromkeys((RECOMMENDED_MODEL, *BEST_FIRST, *_WITH_DEPTH)))
 """Models that this node can run, the recommended ones first. Models of normals alone have no depth to show."""
 
 LOOK_TOOLTIPS = {
@@ -199,12 +201,18 @@ class DepthAndNormals:
 
 
 def check_depth_model(model: str) -> None:
-    """Checks that a model predicts depth.
+    """Checks that a model predicts depth of photos.
 
     Raises:
         TypeError: It is no text.
-        ValueError: It predicts normals alone, or there is no such model.
+        ValueError: It takes panoramas alone, predicts normals alone, or there is no such model.
     """
+    check_perspective_model(find_spec(model))
+    check_gives_depth(model)
+
+
+def check_gives_depth(model: str) -> None:
+    """As `check_depth_model`, of models that take panoramas alone too."""
     if find_spec(model).quantity is None:
         raise ValueError(
             f"{model} predicts normals and no depth; choose another model here, e.g. {BUNDLED_MODEL} or {RECOMMENDED_MODEL}, or run "

@@ -46,12 +46,27 @@ from .widgets import (
 MAX_STEPS, MAX_ENSEMBLE, MAX_SEED = 50, 20, 2**64 - 1
 
 _NON_COMMERCIAL = "The weights' licence is CC BY-NC 4.0: not for commercial use."
-_LONG_SIDE = "Longer side of the network's input in pixels. 0: 768, as in its training. The result has the image's own size."
+LONG_SIDE = "Longer side of the network's input in pixels. 0: 768, as in its training. The result has the image's own size."
+"""Tooltip of the resolution of Marigold and Lotus."""
+
 _SQUARE_SIDE = (
     "Size of the network's input: as many pixels as a square of this side, at the image's aspect ratio. 0: 1024, as in its training."
 )
-_SIDES = {"marigold": _LONG_SIDE, "lotus": _LONG_SIDE, "lbm": _SQUARE_SIDE}
+_SIDES = {"marigold": LONG_SIDE, "lotus": LONG_SIDE, "lbm": _SQUARE_SIDE}
 _NOISE_SEED = "Seed of the noise. The same seed gives the same result; every image of a batch gets the same noise."
+
+
+WHICH_MODEL = "Which model to run. Its weights are downloaded once if they are in none of ComfyUI's model folders."
+"""Tooltip of the model's widget."""
+
+
+def tiled_widget() -> Widget:
+    """Widget that runs the VAE in tiles."""
+    tooltip = (
+        "Saves memory: the image is encoded and decoded in tiles, with faint differences between them. It is switched "
+        "on automatically when memory runs out."
+    )
+    return switch_widget(False, tooltip, advanced=True)
 
 
 def _seed_widget(tooltip: str) -> Widget:
@@ -59,7 +74,8 @@ def _seed_widget(tooltip: str) -> Widget:
     return "INT", {"default": 0, "min": 0, "max": MAX_SEED, "control_after_generate": False, "tooltip": tooltip}
 
 
-def _marigold_widgets() -> dict[str, Any]:
+def marigold_widgets() -> dict[str, Any]:
+    """Widgets of Marigold: steps, ensemble and seed."""
     steps = "Number of denoising steps. 0: the authors' recommendation, 4, or 1 for the LCM models."
     ensemble = (
         "Number of predictions to merge. 2 or more add a confidence to the geometry, 3 or more improve the result; "
@@ -84,7 +100,8 @@ def _lbm_widgets() -> dict[str, Any]:
     }
 
 
-def _marigold_options(steps: int, ensemble_size: int, seed: int, tiled: bool) -> MarigoldOptions:
+def marigold_options(steps: int, ensemble_size: int, seed: int, tiled: bool) -> MarigoldOptions:
+    """Checks the widgets of Marigold and returns its options."""
     check_range("steps", steps, 0, MAX_STEPS)
     check_range("ensemble_size", ensemble_size, 1, MAX_ENSEMBLE)
     return MarigoldOptions(seed, tiled, steps or None, ensemble_size)
@@ -95,8 +112,8 @@ def _lbm_options(steps: int, seed: int, tiled: bool) -> LbmOptions:
     return LbmOptions(seed, tiled, steps)
 
 
-_WIDGETS = {"marigold": _marigold_widgets, "lotus": _lotus_widgets, "lbm": _lbm_widgets}
-_OPTIONS: dict[str, Callable[..., DiffusionOptions]] = {"marigold": _marigold_options, "lotus": DiffusionOptions, "lbm": _lbm_options}
+_WIDGETS = {"marigold": marigold_widgets, "lotus": _lotus_widgets, "lbm": _lbm_widgets}
+_OPTIONS: dict[str, Callable[..., DiffusionOptions]] = {"marigold": marigold_options, "lotus": DiffusionOptions, "lbm": _lbm_options}
 
 
 def _execute(**defaults: Any) -> Callable[..., tuple[Tensor, Estimate]]:
@@ -151,20 +168,15 @@ class _DiffusionNode:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs: the common ones, those of the output image and those of the family."""
-        model = "Which model to run. Its weights are downloaded once if they are in none of ComfyUI's model folders."
-        tiled = (
-            "Saves memory: the image is encoded and decoded in tiles, with faint differences between them. It is switched "
-            "on automatically when memory runs out."
-        )
         return {
             "required": {"image": image_input()},
             "optional": {
-                "model": model_widget(by_location(cls.models()), model, best_on_disk(cls.models(), cls.models()[0])),
+                "model": model_widget(by_location(cls.models()), WHICH_MODEL, best_on_disk(cls.models(), cls.models()[0])),
                 **cls.look(),
                 **cls.own(),
                 "resolution": network_side_widget(_SIDES[cls.FAMILY]),
                 "precision": precision_widget(),
-                "tiled": switch_widget(False, tiled, advanced=True),
+                "tiled": tiled_widget(),
             },
         }
 

@@ -30,7 +30,9 @@ def choose_tiny(widget: str) -> str:
     return f"Choose {BUNDLED_MODEL!r} in the widget {widget}: {_WORKS}"
 
 
-def load_model(model_id: str | None, precision: str, advice: str, weights: Path | None = None, runtime: str = TORCH) -> Model:
+def load_model(
+    model_id: str | None, precision: str, advice: str, weights: Path | None = None, runtime: str = TORCH, *, stand_in: bool = True
+) -> Model:
     """Loads a model like `model_loader.load_model`, or the bundled one if its weights are missing and the user allows that.
 
     Args:
@@ -39,6 +41,7 @@ def load_model(model_id: str | None, precision: str, advice: str, weights: Path 
         advice: First sentence of the error if the weights are missing: what to do.
         weights: As in `model_loader.load_model`.
         runtime: As in `model_loader.load_model`.
+        stand_in: Whether the bundled model can give what the caller needs.
 
     Raises:
         DownloadError: The weights are missing and cannot be downloaded.
@@ -46,7 +49,7 @@ def load_model(model_id: str | None, precision: str, advice: str, weights: Path 
     try:
         return model_loader.load_model(model_id, precision, weights=weights, runtime=runtime)
     except DownloadError as error:
-        if os.environ.get(PREVIEW_SETTING, "0") in ("", "0"):
+        if not stand_in or os.environ.get(PREVIEW_SETTING, "0") in ("", "0"):
             feedback.show_message(advice.split(":")[0])  # the page hides an error's text behind a button
             raise error.advised(advice) from error.__cause__
         logger.warning("%s stands in for %s, as %s allows: %s", BUNDLED_MODEL, model_id, PREVIEW_SETTING, error.reason)

@@ -24,7 +24,7 @@ from ..utils import resize_image, to_planar
 from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress
 from .checks import check_count, check_model, check_network_side
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, prefix_widget, save_numbered
-from .sockets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs
+from .sockets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs, Widget
 from .surfaces import normal_map_input, planar, surface_normals
 from .widgets import (
     AUTO,
@@ -41,6 +41,30 @@ from .widgets import (
 MAX_RADIUS = 2048.0
 PNG, EXR = TEXTURE_FORMATS = ("png", "exr")
 DEFAULT_PREFIX = "textures/texture"
+
+
+RESULT_CODING = "Which direction red, green and blue of the result stand for: opengl for Blender and glTF, directx for Unreal."
+"""Tooltip of the coding of a material's normal map."""
+
+
+def relief_widgets() -> dict[str, Any]:
+    """Widgets that say what a photograph's relief is: its width, its strength, its borders."""
+    radius = "Width in pixels above which shapes are removed. 0: an eighth of the shorter side. For the photo half of it is used."
+    relief = "Strength of the photo's relief: height in pixels of its typical contrast; negative turns it inside out."
+    return {
+        "radius": number_widget(0.0, 0.0, MAX_RADIUS, 1.0, radius),
+        "relief": number_widget(1.0, -MAX_RELIEF, MAX_RELIEF, 0.05, relief),
+        "borders": choice_widget(BORDERS, "Whether the photograph tiles. seamless: it does. free: it does not."),
+    }
+
+
+def bright_widget() -> Widget:
+    """Widget that says what is bright in a photograph."""
+    bright = (
+        "What is bright in the photograph. high: it stands out, as on stone and cloth. low: it lies deep, as light mortar does. "
+        "auto: low if bright lines run between darker fields, else high."
+    )
+    return choice_widget(BRIGHT, bright, advanced=True)
 
 
 class SeamlessGeometry:
@@ -140,13 +164,6 @@ class DetailNormals:
             "photo: light and dark of the photograph; a guess that takes paint for relief. both: the "
             "photo's relief added to the normals'."
         )
-        coding = "Which direction red, green and blue of the result stand for: opengl for Blender and glTF, directx for Unreal."
-        radius = "Width in pixels above which shapes are removed. 0: an eighth of the shorter side. For the photo half of it is used."
-        relief = "Strength of the photo's relief: height in pixels of its typical contrast; negative turns it inside out."
-        bright = (
-            "What is bright in the photograph. high: it stands out, as on stone and cloth. low: it lies deep, as light mortar does. "
-            "auto: low if bright lines run between darker fields, else high."
-        )
         return {
             "required": {},
             "optional": {
@@ -156,14 +173,12 @@ class DetailNormals:
                 ),
                 "normal_map": normal_map_input("A normal map of the photograph to use instead."),
                 "source": choice_widget((AUTO, *DETAILS), source),
-                "radius": number_widget(0.0, 0.0, MAX_RADIUS, 1.0, radius),
-                "relief": number_widget(1.0, -MAX_RELIEF, MAX_RELIEF, 0.05, relief),
-                "borders": choice_widget(BORDERS, "Whether the photograph tiles. seamless: it does. free: it does not."),
-                "coding": coding_widget(coding),
+                **relief_widgets(),
+                "coding": coding_widget(RESULT_CODING),
                 "normal_coding": coding_widget(
                     "Which direction red, green and blue of the input normal map stand for.", label="input's coding"
                 ),
-                "bright": choice_widget(BRIGHT, bright, advanced=True),
+                "bright": bright_widget(),
             },
         }
 

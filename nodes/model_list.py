@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..annotators.registry import BUNDLED_MODEL, MODELS, RECOMMENDED_MODEL
+from ..annotators.registry import BUNDLED_MODEL, MATERIAL_MODELS, MODELS, RECOMMENDED_MODEL
 from ..annotators.specs.base import ModelSpec
 from ..model_loader.weights.installed import models_on_disk
 from .sockets import Widget
@@ -28,7 +28,7 @@ _DEPTH = {"metric_depth": "metres", "relative_depth": "relative depth"}
 def by_location(models: Sequence[str]) -> list[str]:
     """Sorts models: bundled ones first, then those on the disk, then those to download; each group keeps its order."""
     there = models_on_disk()
-    return sorted(models, key=lambda model: (not _is_bundled(MODELS[model]), model not in there))
+    return sorted(models, key=lambda model: (not _is_bundled(_spec(model)), model not in there))
 
 
 def best_on_disk(best_first: Sequence[str], otherwise: str = RECOMMENDED_MODEL) -> str:
@@ -48,7 +48,7 @@ def model_widget(choices: Sequence[str] | Mapping[str, str], tooltip: str, defau
     ids = choices if isinstance(choices, Mapping) else {choice: choice for choice in choices}
     kind, options = choice_widget(list(ids), tooltip, default)
     there = models_on_disk()
-    labels = {choice: f"{choice} · {_describe(MODELS[model], there)}" for choice, model in ids.items() if model in MODELS}
+    labels = {choice: f"{choice} · {_describe(_spec(model), there)}" for choice, model in ids.items() if model in MODELS | MATERIAL_MODELS}
     return kind, {**options, LABELS: labels}
 
 
@@ -56,8 +56,12 @@ def _describe(spec: ModelSpec, there: frozenset[str]) -> str:
     """Describes a model: its location, size, outputs and licence."""
     place = "in the pack" if _is_bundled(spec) else "on disk" if spec.id in there else "to download"
     depth = "depth without unit" if spec.up_to_scale else _DEPTH.get(spec.quantity.value, spec.quantity.value) if spec.quantity else ""
-    gives = " + ".join(filter(None, (depth, "normals" if spec.axes else "")))
+    gives = " + ".join(filter(None, (depth, "normals" if spec.axes else "", *spec.materials)))
     return f"{place}, {spec.size_in_words} · {gives} · {spec.terms}"
+
+
+def _spec(model: str) -> ModelSpec:
+    return (MODELS | MATERIAL_MODELS)[model]
 
 
 def _is_bundled(spec: ModelSpec) -> bool:

@@ -32,6 +32,10 @@ from .widgets import (
 MAX_HEIGHT = 100000.0
 MAX_FLATTEN = 16384.0
 
+HEIGHT_OUTPUT = "The height map, white = high, with float precision; Save Texture keeps 16 bits. A batch shares one range."
+RANGE_OUTPUT = "Pixels of height between black and white, for Height to Normal, Ambient Occlusion, or a displacement modifier."
+"""Tooltips of a height and of its range."""
+
 
 def borders_widget() -> Widget:
     """Widget for a map's behaviour at its borders."""
@@ -63,8 +67,8 @@ class NormalToHeight:
     RETURN_TYPES: ClassVar = ("IMAGE", "FLOAT", GEOMETRY)
     RETURN_NAMES: ClassVar = ("height", "height_range", "geometry")
     OUTPUT_TOOLTIPS: ClassVar = (
-        "The height map, white = high, with float precision; Save Texture keeps 16 bits. A batch shares one range.",
-        "Pixels of height between black and white, for Height to Normal, Ambient Occlusion, or a displacement modifier.",
+        HEIGHT_OUTPUT,
+        RANGE_OUTPUT,
         "The raw height in pixels as relative depth (far = low), with the normals, for Save Geometry.",
     )
     SEARCH_ALIASES: ClassVar = [

@@ -165,7 +165,7 @@ def _make_video(
     check_range("smooth", options.smooth, 0, 1)
     source = opened_video(video)
     loaded = Loaded(source.frames())
-    run = partial(model.estimate_video, options=options, size=resolution or None, derive=derive)
+    run = partial(model.estimate_video, options=options, size=resolution or None, derive=derive, normals=derive is not None)
     move = progress_bar(source.count)
 
     def images() -> Iterator[tuple[Frame, Tensor]]:

@@ -76,6 +76,7 @@ MODELS = (
     "moge-2-vits-normal",
     "moge-3-vitl",
     "moge-vitl",
+    "da2",
     "metric3d-vit-small",
     "leres",
     "leres-boost",
@@ -102,6 +103,7 @@ RUNS = {
     "relief_sign.py": (["--side", "96", "--seeds", "1"], "all +48 +15"),
     "textures.py": (["--rounds", "1", "--rays", "4", "--side", "48", *SMALL], "occlusion of depth"),
     "videos.py": (["--frames", "3", *SMALL], "align . smooth 1, running"),
+    "video_rate.py": (["--frames", "3", "--rounds", "1", *SMALL], r"ratio [0-9]"),
     "walker.py": (["--frames", "3", *SMALL], "0.4 px, pan +[0-9]"),
     "video_memory.py": (["--frames", "20"], "times as much after all"),
     "export_parity.py": (["--models", "tiny"], "tiny +float32 +own"),
@@ -209,13 +211,13 @@ def test_every_benchmark_runs_somewhere():
 
 def test_every_family_is_measured():
     from depth_normal.annotators.diffusion import DiffusionAnnotator
-    from depth_normal.annotators.registry import FAMILIES
-    from depth_normal.annotators.registry import MODELS as TABLE
+    from depth_normal.annotators.registry import FAMILIES, all_specs
 
-    measured = {spec.family for spec in TABLE.values() if not issubclass(FAMILIES[spec.family], DiffusionAnnotator)}
-    assert {TABLE[name].family for name in MODELS} == measured
+    table = {spec.id: spec for spec in all_specs()}
+    measured = {spec.family for spec in table.values() if not issubclass(FAMILIES[spec.family], DiffusionAnnotator)}
+    assert {table[name].family for name in MODELS} == measured
     diffusion = re.findall(r'^    \("([\w.-]+)", \w+Annotator,', (BENCHMARKS / "diffusion.py").read_text(), re.MULTILINE)
-    assert {TABLE[name].family for name in diffusion} == {spec.family for spec in TABLE.values()} - measured
+    assert {table[name].family for name in diffusion} == {spec.family for spec in table.values()} - measured
 
 
 @pytest.mark.slow("starts another process")

@@ -37,7 +37,7 @@ TEXT = {
     "vocab_size": 64,
 }
 PROMPT = (62, 63)
-FAMILIES = ("marigold", "lotus", "lbm")
+FAMILIES = ("marigold", "lotus", "lbm", "marigold-materials")
 
 
 def shrunk(spec):
@@ -97,8 +97,9 @@ class UseTinyModels:
 
     def execute(self):
         registry = next(module for name, module in list(sys.modules.items()) if name.endswith(".annotators.registry"))
-        for spec in [spec for spec in registry.MODELS.values() if spec.family in FAMILIES]:
-            registry.MODELS[spec.id] = shrunk(spec)
+        for table in (registry.MODELS, registry.MATERIAL_MODELS):
+            for spec in [spec for spec in table.values() if spec.family in FAMILIES]:
+                table[spec.id] = shrunk(spec)
         note_progress()
         return ()
 

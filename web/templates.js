@@ -9,7 +9,7 @@ import { translatedGraph } from './template_texts.js'
 export const ORDER = [
   'Depth and Normals', 'Tiny Preview', 'Relight Live', 'Depth of Field', 'Depth Parallax', 'Stereo 3D', 'Mesh from Photo', 'Panorama', 'PBR Textures', 'Large Image',
   'Video Depth', 'Video Normals', 'Compare Models', 'Geometry to Normals and Light', 'Relight',
-  'MoGe-3 in Metres', 'MiDaS Depth and Normal Map', 'Depth Anything V2', 'Depth Anything 3 in Metres', 'ZoeDepth in Metres', 'ControlNet with Normals', 'Marigold Depth and Normals', 'Lotus Depth and Normals', 'LBM Depth and Normals',
+  'MoGe-3 in Metres', 'MiDaS Depth and Normal Map', 'Depth Anything V2', 'Depth Anything 3 in Metres', 'ZoeDepth in Metres', 'ControlNet with Normals', 'Marigold Depth and Normals', 'Material from Photo', 'Lotus Depth and Normals', 'LBM Depth and Normals',
 ]
 
 /** Names in the order above; what is not in it comes last. */

@@ -102,7 +102,9 @@ class ModelSpec:
         resizing: How images are resized for the network, where the family has no rule of its own.
         default_size: Height in pixels of the frame of `resizing`, or whatever side the family resizes by.
         knows_camera: Whether its estimates have intrinsics even where the camera is not known.
+        for_panoramas: Whether the network takes panoramas of the whole sphere, and no other images.
         largest_size: The largest `size` that the network runs at; every larger one counts as this. None = there is none.
+        materials: The maps of a model that gives materials in place of depth and normals; empty for all others.
         config: The family's own description of the architecture.
     """
 
@@ -121,7 +123,9 @@ class ModelSpec:
     config: Any = None
     up_to_scale: bool = False
     knows_camera: bool = False
+    for_panoramas: bool = False
     largest_size: int | None = None
+    materials: tuple[str, ...] = ()
 
     @property
     def file(self) -> WeightFile:
@@ -171,7 +175,15 @@ class ModelSpec:
     def gives(self) -> str:
         """The outputs in words: "disparity", "metric_depth, normals", "metric_depth (up to scale)", ..."""
         depth = [self.quantity.value + " (up to scale)" * self.up_to_scale] if self.quantity else []
-        return ", ".join(depth + (["normals"] if self.axes else []))
+        return ", ".join(depth + (["normals"] if self.axes else []) + list(self.materials))
+
+
+def no_geometry(spec: ModelSpec) -> str:
+    """The message where depth or normals are wanted of a model of materials."""
+    return (
+        f"{spec.id} gives {spec.gives}, and neither depth nor normals: use the node Material from Photo (Marigold), or "
+        f"`depth-normal texture pbr --materials {spec.id}`"
+    )
 
 
 def printable(key: str, most: int = 80) -> str:

@@ -37,12 +37,12 @@ def add_download(parser: argparse.ArgumentParser) -> None:
 
 
 def _models(arguments: argparse.Namespace) -> int:
-    from ...annotators.registry import MODELS
+    from ...annotators.registry import all_specs
 
-    rows = {spec.id: describe(spec) for spec in MODELS.values()}
+    rows = {spec.id: describe(spec) for spec in all_specs()}
     wanted = [
         spec
-        for spec in MODELS.values()
+        for spec in all_specs()
         if arguments.licence in (None, next(name for name, use in _COMMERCIAL_USE.items() if use == spec.commercial_use))
         and (rows[spec.id]["file"] or not arguments.on_disk)
     ]
@@ -84,6 +84,7 @@ GROUPS = {
     "normals": "Normals alone",
     "video": "Videos without flicker: disparity, or metres",
     "diffusion": "Diffusion: fine detail, slow, wants a GPU (pip install diffusers scipy)",
+    "materials": "Materials (albedo, roughness, metallic), for `texture pbr --materials` (pip install diffusers)",
 }
 """Titles of the groups of the table, in its order."""
 
@@ -96,6 +97,8 @@ def group_of(spec: ModelSpec) -> str:
         return "included"
     if spec.id in (RECOMMENDED_MODEL, RECOMMENDED_VIDEO_MODEL):
         return "recommended"
+    if spec.materials:
+        return "materials"
     if spec.family in _DIFFUSION:
         return "diffusion"
     if spec.family == "video-depth-anything":
@@ -137,13 +140,13 @@ def _lines(model: str, size: str, here: str, commercial: str, licence: str) -> l
 
 
 def _download(arguments: argparse.Namespace) -> int:
-    from ...annotators.registry import find_spec
+    from ...annotators.registry import find_any_spec
     from ...model_loader.weights.download import find_or_download
     from ...model_loader.weights.download_errors import NoNetworkError
 
     if not arguments.models:
         raise ValueError(f"no model is named; name one or several, such as {RECOMMENDED_MODEL} (`depth-normal models` lists them)")
-    files = [(spec, file) for spec in map(find_spec, arguments.models) for file in spec.files]
+    files = [(spec, file) for spec in map(find_any_spec, arguments.models) for file in spec.files]
     failed, no_network = 0, False
     for spec, file in files:
         try:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 MAPS = (".png", ".exr")
 ESTIMATES = (".npz", ".exr", ".pfm", ".png")
 PBR_NAMES = ("height", "normal", "ao", "curvature")
+MATERIAL_NAMES, ORM_NAME = ("albedo", "roughness", "metallic"), "orm"
+"""The further maps of `pbr --materials`, and of `--orm`."""
+
 AUTO = "auto"
 BORDER_CHOICES, DERIVATIVE_CHOICES = ("free", "seamless"), ("central", "spline")
 """Those of `geometry.textures`, which imports torch; a test compares them. Also:"""
@@ -53,7 +56,7 @@ COMMON_DETAIL = (
     ),
 )
 """The options that `--help` of `detail` shows; and that of `pbr`:"""
-COMMON_PBR = (*COMMON_DETAIL, "--radius")
+COMMON_PBR = (*COMMON_DETAIL, "--radius", "--materials")
 HEIGHT_RANGE, DEFAULT_RANGE = "depth_normal.height_range", 32.0
 """The key in a height's PNG for its pixels between black and white, and their number where it is absent."""
 _NUMBERS = (".npz", ".exr", ".pfm")
@@ -127,7 +130,16 @@ def _add_occlusion(parser: argparse.ArgumentParser) -> None:
 def _add_pbr(parser: Parser) -> None:
     _add_material(parser)
     _add_reach(parser, None)
-    add_folder(parser, ", which gets <photo>_height.png, _normal, _ao and _curvature")
+    names = (
+        "albedo without light, roughness and metallic too, by this model (marigold-iid-appearance; needs diffusers; default: none); "
+        "--orm packs them"
+    )
+    parser.add_argument("--materials", metavar="MODEL", help=names)
+    size = "longer side of that model's input in pixels (default: 768, as in its training)"
+    parser.add_argument("--materials-size", type=positive, metavar="N", help=size)
+    packed = "with --materials: occlusion, roughness and metallic in the red, green and blue of one file too, as game engines read them"
+    parser.add_argument("--orm", action="store_true", help=packed)
+    add_folder(parser, ", which gets <photo>_height.png, _normal, _ao and _curvature, and those of --materials")
     add_overwrite(parser)
     parser.common = frozenset(COMMON_PBR)
 
@@ -255,19 +267,52 @@ def _pbr(arguments: argparse.Namespace) -> int:
     from ...geometry.textures.pbr import pbr_maps
     from .scene import write_image
 
-    paths = {name: arguments.out / f"{arguments.image.stem}_{name}.png" for name in PBR_NAMES}
+    names = (*PBR_NAMES, *_material_names(arguments))
+    paths = {name: arguments.out / f"{arguments.image.stem}_{name}.png" for name in names}
     check_results(arguments, list(paths.values()))
     maps = pbr_maps(_material(arguments), _options(arguments))
+    further = _materials(arguments, maps.occlusion) if arguments.materials is not None else {}
     arguments.out.mkdir(parents=True, exist_ok=True)
     with atomic_path(paths["height"]) as path:
         _write_height(path, None, maps.height, maps.height_range.item())
-    images = (encode_normal_map(maps.normals, arguments.coding), maps.occlusion, maps.bend.curvature)
-    for name, image in zip(PBR_NAMES[1:], images, strict=True):
+    images = {"normal": encode_normal_map(maps.normals, arguments.coding), "ao": maps.occlusion, "curvature": maps.bend.curvature}
+    for name, image in {**images, **further}.items():
         with atomic_path(paths[name]) as path:
             write_image(path, image, 16)
     note_results(arguments.image, list(paths.values()))
     say_result(arguments, _height_words(maps.height_range.item()), paths.values())
     return DONE
+
+
+def _material_names(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The names of the maps that --materials and --orm add.
+
+    Raises:
+        ValueError: An unknown model, or options that need --materials without it.
+    """
+    from ...annotators.registry import find_material_spec
+
+    if arguments.materials is None:
+        refuse_options(arguments, ("--orm", "--materials-size"), "is of the maps of --materials MODEL; add it, or leave this out")
+        return ()
+    find_material_spec(arguments.materials)
+    return (*MATERIAL_NAMES, ORM_NAME) if arguments.orm else MATERIAL_NAMES
+
+
+def _materials(arguments: argparse.Namespace, occlusion: Tensor) -> dict[str, Tensor]:
+    """The maps of --materials and --orm of the photograph: albedo in sRGB, the others linear."""
+    from ...geometry.textures.materials import pack_orm
+    from ...geometry.textures.seamless import margins, wrap
+    from ...model_loader import load_model
+    from ..batch.per_image import read
+
+    image = read(arguments.image)
+    seamless = arguments.borders == BORDER_CHOICES[1]
+    beyond = margins(image.shape[-2], image.shape[-1], arguments.margin if seamless else 0)
+    model = load_model(arguments.materials, arguments.dtype, arguments.device)
+    found = model.estimate_materials(wrap(image, beyond), arguments.materials_size).folded(beyond)
+    packed = {ORM_NAME: pack_orm(occlusion.cpu(), found.roughness.cpu(), found.metallic.cpu())} if arguments.orm else {}
+    return {**found.maps, **packed}
 
 
 def _options(arguments: argparse.Namespace) -> Any:

@@ -85,7 +85,7 @@ def _wanted(arguments: argparse.Namespace) -> list[ModelSpec]:
     Raises:
         ValueError: An unknown model, or words that contradict each other.
     """
-    from ...annotators.registry import MODELS, find_spec
+    from ...annotators.registry import all_specs, find_any_spec
     from ...annotators.specs.base import size_in_words
     from ...model_loader.weights.find import find_weights
     from ...model_loader.weights.integrity import seems_usable
@@ -101,7 +101,7 @@ def _wanted(arguments: argparse.Namespace) -> list[ModelSpec]:
         from ...model_loader.load import chosen_model
 
         arguments.models = [chosen_model(next(iter(arguments.models), None), arguments.weights)]
-    specs = list(dict.fromkeys(map(find_spec, arguments.models))) or list(MODELS.values())
+    specs = list(dict.fromkeys(map(find_any_spec, arguments.models))) or all_specs()
     missing = {spec.id: [file for file in spec.files if not find_weights(file, seems_usable)] for spec in specs}
     if not arguments.all and not arguments.models:
         return [spec for spec in specs if not missing[spec.id]]

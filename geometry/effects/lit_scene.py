@@ -12,6 +12,7 @@ from ...utils import resize_map
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..conventions import convert_normals, unit_normals
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
+from ..edges.guided_filter import box_means
 from ..estimate import Axes, Estimate, Quantity
 from ..projections import need_perspective
 from ..regions.sky import predicted_sky, sky_alpha
@@ -110,5 +111,5 @@ def _outside_ramps(soft: Tensor, sharp: Tensor, radius: int) -> Tensor:
     reach, blur = (max(1, round(share * radius / pitch)) for share in (1, 0.5))
     ramps = F.max_pool2d(ramps, 2 * reach + 1, 1, reach)
     for _ in range(2):
-        ramps = F.avg_pool2d(ramps, 2 * blur + 1, 1, blur, count_include_pad=False)
+        ramps = box_means(ramps, blur)
     return 1 - ramps

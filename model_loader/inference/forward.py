@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from ...annotators.base import Annotator
 from ...annotators.family import Progress
 from ...annotators.registry import models_of_scenes
 from ...geometry.estimate import Estimate
+from ...geometry.textures.materials import Materials
 from ...utils import images_to_rgb
 from .memory_budget import IMAGES_TO_MAKE_ROOM_FOR, in_batches
 from .network import Network, PreparedNetwork, RunnableNetwork
@@ -24,8 +26,11 @@ from .options import InferenceOptions
 Images = Tensor | np.ndarray
 """A batch as `check_images` returns it: a tensor (B, C, H, W) or an array (B, H, W, C)."""
 
-Forward = Callable[[Annotator, Tensor, Progress | None], Estimate]
-"""The estimate of images (B, 3, H, W) on the network's device, at the network's size."""
+Maps = TypeVar("Maps", Estimate, Materials)
+"""What a network predicts of a batch."""
+
+Forward = Callable[[Annotator, Tensor, Progress | None], Maps]
+"""The maps of images (B, 3, H, W) on the network's device, at the network's size."""
 
 
 def image_estimates(network: Network, images: Images, options: InferenceOptions, progress: Progress | None = None) -> Iterator[Estimate]:
@@ -44,7 +49,7 @@ def image_estimates(network: Network, images: Images, options: InferenceOptions,
     def forward(annotator: Annotator, rgb: Tensor, passes: Progress | None) -> Estimate:
         return annotator.estimate(rgb, options.size, fov=options.fov, options=options.family_options, progress=passes)
 
-    return _batch_estimates(network, images, options, forward, progress, divisible=True)
+    return batch_maps(network, images, options, forward, progress, divisible=True)
 
 
 def scene_estimates(network: Network, images: Images, options: InferenceOptions, progress: Progress | None) -> Iterator[Estimate]:
@@ -65,12 +70,12 @@ def scene_estimates(network: Network, images: Images, options: InferenceOptions,
     def forward(annotator: Annotator, rgb: Tensor, _: Progress | None) -> Estimate:
         return annotator.estimate_scene(rgb, options.size, fov=options.fov)
 
-    return _batch_estimates(network, images, options, forward, progress, divisible=False)
+    return batch_maps(network, images, options, forward, progress, divisible=False)
 
 
-def _batch_estimates(
-    network: Network, images: Images, options: InferenceOptions, forward: Forward, progress: Progress | None, divisible: bool
-) -> Iterator[Estimate]:
+def batch_maps(
+    network: Network, images: Images, options: InferenceOptions, forward: Forward[Maps], progress: Progress | None, divisible: bool
+) -> Iterator[Maps]:
     """Runs a network on a batch, divided for memory where it may be: the only place that moves images to the device."""
     total, height, width = batch_shape(images)
     wanted = min(total, IMAGES_TO_MAKE_ROOM_FOR) if divisible else total
@@ -83,7 +88,7 @@ def _batch_estimates(
     limit = prepared.network.loaded.batch_limits.get(sizes, total)
 
     @torch.no_grad()
-    def run(start: int, stop: int, now: RunnableNetwork) -> Estimate:
+    def run(start: int, stop: int, now: RunnableNetwork) -> Maps:
         nonlocal prepared
         if now is not prepared.network:  # after a fall-back
             prepared = prepare(now)

@@ -19,12 +19,14 @@ from ...annotators.specs.base import ModelSpec
 from ...annotators.video.frame_annotator import VideoAnnotator
 from ...geometry.estimate import Estimate
 from ...geometry.temporal.stabilization import VideoOptions
+from ...geometry.textures.materials import Materials
 from ...utils import check_images
 from .forward import image_estimates, scene_estimates
+from .materials import material_maps
 from .memory_budget import working_bytes
 from .network import Network, Variation, Weights, with_own_network
 from .options import InferenceOptions
-from .panorama import panorama_estimates
+from .panorama import check_perspective_model, panorama_estimates
 from .stages import finish_batch
 from .tiles import tile_estimates
 from .video import VideoState, estimate_frames
@@ -70,11 +72,12 @@ class Model:
             An estimate of B images, H x W, float32, on the CPU or where the images were.
 
         Raises:
-            ValueError: Images that `utils.check_images` refuses, a size beyond what a network can be run at, no field of view, or no number
-                of tiles.
+            ValueError: A model of panoramas (`estimate_panorama` runs those), images that `utils.check_images` refuses, a size beyond what
+                a network can be run at, no field of view, or no number of tiles.
             MemoryError: Not even one image fits.
             ArithmeticError: The network's outputs are NaN or infinite.
         """
+        check_perspective_model(self.spec)
         asked = InferenceOptions(size=size, fov=fov, family_options=options, tiles=tiles, derive=derive, refine=refine)
         batch = check_images(images)
         estimates = tile_estimates if asked.tiles else image_estimates
@@ -97,6 +100,7 @@ class Model:
         Raises:
             As `estimate`; images are checked before this returns, other errors come with the parts.
         """
+        check_perspective_model(self.spec)
         asked = InferenceOptions(size=size, fov=fov, family_options=options)
         return image_estimates(self._network, check_images(images), asked, progress)
 
@@ -125,6 +129,7 @@ class Model:
             MemoryError: The views do not fit in one batch.
             ArithmeticError: As `estimate`.
         """
+        check_perspective_model(self.spec)
         asked, batch = InferenceOptions(size=size, fov=fov, derive=derive), check_images(images)
         return finish_batch(scene_estimates(self._network, batch, asked, progress), batch, asked, self.resampling)
 
@@ -140,12 +145,13 @@ class Model:
     ) -> Estimate:
         """Distances and normals of panoramas of the whole sphere (equirectangular), at the images' own size.
 
-        The network runs on twelve perspective views of each, which are merged. Memory is bounded: panoramas wider than 2048 pixels are
-        merged at that width and enlarged.
+        The network runs on twelve perspective views of each, which are merged. A model of panoramas (`spec.for_panoramas`: DA²) runs on the
+        whole instead, twice: as it is and rolled by half a turn, whose blend has no seam. Memory is bounded: panoramas wider than 2048
+        pixels (DA²: 1092) are estimated at that width and enlarged.
 
         Args:
             images: As `estimate`, twice as wide as high.
-            size: As `estimate`, of each view.
+            size: As `estimate`, of each view; of a model of panoramas the width of its input.
             progress: Called with (passes done, passes in all), views and the merging of each panorama.
             any_aspect: Whether images of other sides are taken for the whole sphere as they are.
             options: As `estimate`.
@@ -163,6 +169,28 @@ class Model:
         asked, batch = InferenceOptions(size=size, family_options=options, derive=derive), check_images(images)
         return finish_batch(panorama_estimates(self._network, batch, asked, any_aspect, progress), batch, asked, self.resampling)
 
+    def estimate_materials(
+        self, images: Tensor | np.ndarray, size: int | None = None, progress: Progress | None = None, *, options: Any = None
+    ) -> Materials:
+        """Albedo, roughness and metallic of images, at the images' own size, by a model of materials (`spec.materials`).
+
+        Args:
+            images: As `estimate`.
+            size: As `estimate`.
+            progress: As `estimate`.
+            options: As `estimate`.
+
+        Returns:
+            Materials of B images, H x W, float32, on the CPU or where the images were.
+
+        Raises:
+            ValueError: A model that gives no materials; or as `estimate`.
+            MemoryError: As `estimate`.
+            ArithmeticError: As `estimate`.
+        """
+        asked = InferenceOptions(size=size, family_options=options)
+        return material_maps(self._network, check_images(images), asked, progress)
+
     def estimate_video(
         self,
         frames: Iterable[Tensor],
@@ -171,6 +199,8 @@ class Model:
         size: int | None = None,
         fov: float = 0.0,
         derive: Callable[[Estimate], Estimate] | None = None,
+        normals: bool = True,
+        network_threads: int = 0,
         progress: Progress | None = None,
         state: VideoState | None = None,
     ) -> Iterator[Estimate]:
@@ -184,6 +214,9 @@ class Model:
             size: As `estimate`.
             fov: As `estimate`.
             derive: As `estimate`; it gets the depth that is aligned and smoothed.
+            normals: False = without the normals of a model that gives depth too, which saves their part of the time.
+            network_threads: Above 0, a model of single images estimates the next frames in a thread of its own, with so many of torch's
+                threads, while these are aligned and used: a chunk is then asked for up to two chunks sooner, by that thread.
             progress: Called with (frames done, frames read so far).
             state: Where a video that was stopped continues, and what is to be kept to continue later: the frames are then those that have
                 no estimate yet. None = a video begins.
@@ -196,7 +229,8 @@ class Model:
             MemoryError: Not even one frame, or one window of a video model, fits.
             ArithmeticError: As `estimate`; in half precision a video model falls back to float32 only before its first estimate.
         """
-        asked = InferenceOptions(size=size, fov=fov, derive=derive)
+        check_perspective_model(self.spec)
+        asked = InferenceOptions(size=size, fov=fov, derive=derive, normals=normals, network_threads=network_threads)
         return estimate_frames(self._network, frames, options, asked, progress, state or VideoState(options))
 
     def with_resizing(self, resizing: Resizing) -> Model:

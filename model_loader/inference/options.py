@@ -26,6 +26,9 @@ class InferenceOptions:
         tiles: Overlapping tiles along the longer side, or "auto"; 0 = none. Also accepted: None, 1 and "off", which mean 0.
         derive: Adds to an estimate what follows from it, such as normals, before the depth is enlarged; None = nothing.
         refine: Whether depth edges and normals are aligned with the images' edges.
+        normals: Whether a model that gives depth and normals shall give the normals of a video too.
+        network_threads: Above 0, the network estimates the next frames of a video in a thread of its own while those before are aligned and
+            used, with so many of torch's threads.
 
     Raises:
         ValueError: A field of view or a number of tiles that is out of range.
@@ -37,6 +40,8 @@ class InferenceOptions:
     tiles: int | str | None = 0
     derive: Derive | None = None
     refine: bool = False
+    normals: bool = True
+    network_threads: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tiles", check_tiles(self.tiles))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...annotators.registry import MODELS
+from ...annotators.registry import all_specs
 from ...annotators.specs.base import WeightFile
 from ..comfy.folders import model_folders
 from . import hub
@@ -135,7 +135,7 @@ def find_in_hub_cache(file: WeightFile, usable: Callable[[Path], bool] = is_usab
 
 def _all_folders() -> Iterator[Path]:
     """The folders in which the files of any model may lie."""
-    names = dict.fromkeys(name for spec in MODELS.values() for file in spec.files for name in file.folders)
+    names = dict.fromkeys(name for spec in all_specs() for file in spec.files for name in file.folders)
     yield from dict.fromkeys(_searched(names))
 
 

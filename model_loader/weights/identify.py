@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ...annotators.base import Annotator
-from ...annotators.registry import FAMILIES, MODELS
+from ...annotators.registry import FAMILIES, MATERIAL_MODELS, MODELS
 from ...annotators.setting_names import wording
 from ...annotators.specs.base import CheckpointError, ModelSpec, printable
 from ..comfy import interrupt
@@ -58,12 +58,12 @@ def recognise(path: Path) -> ModelSpec:
     """
     state_of_file = stamp(path) if path.is_file() else None
     known = _recognised.get(state_of_file) if state_of_file else None
-    if known is None or known not in MODELS:
+    if known is None or known not in MODELS | MATERIAL_MODELS:
         found = _recognise(path)
         if state_of_file:
             _recognised[state_of_file] = found.id
         return found
-    return MODELS[known]
+    return (MODELS | MATERIAL_MODELS)[known]
 
 
 def _recognise(path: Path) -> ModelSpec:
@@ -97,7 +97,7 @@ def matching_models(state: Mapping[str, Tensor]) -> tuple[list[ModelSpec], dict[
     """
     numbers = sum(value.numel() for value in state.values())
     turns: dict[tuple[bool, bool], list[ModelSpec]] = {}
-    for spec in MODELS.values():
+    for spec in (MODELS | MATERIAL_MODELS).values():
         turns.setdefault((not _is_as_large(spec, numbers), _needs_library(FAMILIES[spec.family])), []).append(spec)
     comparison = _Comparison(state)
     for turn in sorted(turns):
@@ -209,7 +209,7 @@ def _words_for_unknown(path: Path, state: Mapping[str, Tensor], missing_librarie
     other = next((what for what, name in _OTHERS.items() if any(re.search(name, each) for each in state)), None)
     if not any(value.is_floating_point() for value in state.values()):
         other = other or "a file of whole numbers alone (quantised weights?)"
-    known = _listed(dict.fromkeys(spec.family for spec in MODELS.values()))
+    known = _listed(dict.fromkeys(spec.family for spec in (MODELS | MATERIAL_MODELS).values()))
     words = (
         f"{path} is {other or 'of no model that is known here'}: it holds {len(state)} tensors (first: {first}). "
         f"Accepted is the network's file of {known}; name the model (--model ID) to see what differs from it"

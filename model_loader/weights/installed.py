@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from ...annotators.registry import MODELS
+from ...annotators.registry import all_specs
 from .find import find_all
 from .integrity import seems_usable
 
@@ -30,8 +30,8 @@ def models_on_disk() -> frozenset[str]:
     """
     now = time.monotonic()
     if now >= _answer.until:
-        there = find_all([file for spec in MODELS.values() for file in spec.files], seems_usable)
-        found = [spec.id for spec in MODELS.values() if there.issuperset(spec.files)]
+        there = find_all([file for spec in all_specs() for file in spec.files], seems_usable)
+        found = [spec.id for spec in all_specs() if there.issuperset(spec.files)]
         took = time.monotonic() - now
         _answer.models, _answer.until = frozenset(found), now + took + max(_HOLDS, _HOLDS_TIMES * took)
     return _answer.models

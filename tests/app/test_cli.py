@@ -4,6 +4,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -385,12 +386,19 @@ def test_compare_writes_heat_maps(tmp_path, capsys):
     np.savez(tmp_path / "other.npz", **maps)
     for name in ("diff.png", "sub/diff.html"):
         assert cli.main(["compare", str(tmp_path / "other.npz"), plane, "--out", str(tmp_path / name)]) == 0
-        assert capsys.readouterr().out.startswith("depth: ")
+        said = capsys.readouterr().out
+        assert said.startswith("depth: ") and said.splitlines()[-1] == f"heat maps: {tmp_path / name}"
     with Image.open(tmp_path / "diff.png") as image:
         colours = {colour for _, colour in image.convert("RGB").getcolors(2**16)}
     assert {(128, 128, 128), (178, 24, 43)} <= colours, "unknown is grey, 10 percent farther is red"
     page = (tmp_path / "sub" / "diff.html").read_text()
     assert "10 % farther" in page and "angle between the normals" in page and "<td>AbsRel</td><td>0.1</td>" in page
+    (tmp_path / "again").mkdir()
+    again = shutil.copy(plane, tmp_path / "again")
+    assert cli.main(["compare", plane, str(again), "--out", str(tmp_path / "names.html")]) == 0
+    page = (tmp_path / "names.html").read_text()
+    assert str(plane) in page and str(again) in page, "two files of one name"
+    capsys.readouterr()
     assert cli.main(["compare", plane, plane, "--out", str(tmp_path / "diff.png")]) == 2
     assert "diff.png is there already" in capsys.readouterr().err
     for words, message in (

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 import depth_normal
-from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.registry import all_specs
 from depth_normal.app.cli import EXAMPLES, _parsed
 from depth_normal.geometry.files import write_image_png
 from depth_normal.model_loader.weights.https import CONNECT_VARIABLES, READ_VARIABLES
 from depth_normal.nodes import old_ids
 from depth_normal.nodes.loading import PREVIEW_SETTING
 
+MODELS = {spec.id: spec for spec in all_specs()}
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 INDEX = ROOT / "docs" / "README.md"

@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.registry import MATERIAL_MODELS, MODELS
+from depth_normal.geometry.textures.seamless import margins, wrap
+from depth_normal.model_loader import load_model
 from depth_normal.nodes import diffusion
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +40,7 @@ RENAMED = {
     "lbm-depth": {"diffusers/LBM_depth/model.safetensors": "diffusion_models/LBM/LBM_depth.safetensors"},
     "lbm-normals": {"diffusers/LBM_normals/model.safetensors": "diffusion_models/LBM/LBM_normals.safetensors"},
 }
+MATERIALS = "marigold-iid-appearance"
 RUNNER = Path(__file__).with_name("run_workflow.py")
 pytestmark = pytest.mark.comfyui
 
@@ -53,6 +56,7 @@ def tiny_server(server, comfyui_python):
         for source, target in moves.items():
             (models / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.move(models / source, models / target)
+    TINY.write_files(TINY.shrunk(MATERIAL_MODELS[MATERIALS]), models / "diffusers")
     finished(server, {"1": {"class_type": "Test_UseTinyModels", "inputs": {}}})
     return server
 
@@ -71,6 +75,7 @@ def here(tiny_server, monkeypatch):
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tiny_server.base / "models"))
     for model_id in RENAMED:
         monkeypatch.setitem(MODELS, model_id, TINY.shrunk(MODELS[model_id]))
+    monkeypatch.setitem(MATERIAL_MODELS, MATERIALS, TINY.shrunk(MATERIAL_MODELS[MATERIALS]))
 
 
 def finished(server, graph: dict) -> dict:
@@ -112,6 +117,21 @@ def test_the_workflow_runs_and_gives_what_the_nodes_give_here(tiny_server, here,
         if name == "Depth":
             assert found.min() == 0 and found.max() == 255
     assert ("geometry" in sent["3"]["inputs"]) is (family == "LBM")
+
+
+def test_the_workflow_of_materials_gives_what_the_model_gives_here(tiny_server, here, image_path, tmp_path):
+    workflow = ROOT / "workflows" / "Material from Photo.json"
+    words = ["--image", image_path, "--out", tmp_path, "--server", tiny_server.address, "--set", '4.precision="float32"']
+    run = subprocess.run([sys.executable, RUNNER, workflow, *map(str, words)], capture_output=True, text=True)
+    assert run.returncode == 0 and "PROBLEM" not in run.stdout and "note node" not in run.stdout, run.stdout + run.stderr
+    image = torch.from_numpy(cv2.imread(str(image_path))[None, ..., ::-1].copy()).float().movedim(-1, 1) / 255
+    beyond = margins(*image.shape[-2:], 0.25)
+    expected = load_model(MATERIALS, "float32").estimate_materials(wrap(image, beyond)).folded(beyond)
+    shown = {name: cv2.imread(str(path))[..., ::-1] for name in ["5", "6", "7", "8", "9", "10"] for path in tmp_path.glob(f"{name}_*.png")}
+    assert len(shown) == 5 and all(each.shape == (72, 96, 3) and each.std() > 1 for each in shown.values())
+    for number, name in (("5", "albedo"), ("7", "roughness"), ("8", "metallic")):
+        value = expected.maps[name][0].expand(3, -1, -1).movedim(0, -1).numpy() * 255
+        assert np.abs(shown[number].astype(int) - value).max() <= 3, name
 
 
 def test_the_models_come_from_comfyuis_own_folders(tiny_server, image_path):

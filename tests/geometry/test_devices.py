@@ -280,8 +280,13 @@ CASES = {
     "alignment.mosaic.Mosaic": (whole_of_tiles, None),
     "temporal.camera_motion.camera_motion": (lambda: camera_motion.camera_motion(maps(3)[:1], maps(3)[:1]), None),
     "temporal.camera_motion.moved": (lambda: camera_motion.moved(maps()[:1], torch.eye(3, device=DEVICE)[None, :2], "zeros"), None),
+    "temporal.camera_motion.sampled": (
+        lambda: camera_motion.sampled(maps()[:1], camera_motion.sampling_grid(torch.eye(3, device=DEVICE)[None, :2], 4, 5), "zeros"),
+        None,
+    ),
+    "temporal.camera_motion.sampling_grid": (lambda: camera_motion.sampling_grid(torch.eye(3, device=DEVICE)[None, :2], 4, 5), None),
     "temporal.camera_motion.solve_positive_definite": (
-        lambda: camera_motion.solve_positive_definite(torch.eye(3, device=DEVICE), torch.ones(3, device=DEVICE)),
+        lambda: camera_motion.solve_positive_definite(torch.eye(3, device=DEVICE), torch.ones(3, 1, device=DEVICE)),
         None,
     ),
     "temporal.optical_flow.optical_flow": (lambda: optical_flow.optical_flow(maps(), maps()), None),

@@ -168,7 +168,7 @@ def test_what_can_be_chosen_is_valid():
     choices = DepthAndNormals.INPUT_TYPES()["optional"]["model"][0]
     assert {DepthAndNormals.VALIDATE_INPUTS(model) for model in (*choices, None)} == {True}
     assert "moge-2-vits-normal" in DepthAndNormals.VALIDATE_INPUTS("moge-2-vits-norma")
-    assert set(choices) == {spec.id for spec in MODELS.values() if spec.quantity}
+    assert set(choices) == {spec.id for spec in MODELS.values() if spec.quantity and not spec.for_panoramas}
 
 
 @pytest.mark.parametrize("model", [5, ["tiny"], {"id": "tiny"}])

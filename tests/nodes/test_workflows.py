@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from depth_normal import NODE_CLASS_MAPPINGS
-from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.registry import all_specs
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
@@ -81,9 +81,10 @@ def test_a_note_is_short_and_says_what_to_do(path):
 def test_a_note_says_size_and_licence_of_every_model(path):
     text = note(path)
     values = (value for node in json.loads(path.read_text())["nodes"] for value in [node["type"], *(node.get("widgets_values") or [])])
-    models = {NAMES.get(value, value) for value in values if isinstance(value, str)} & set(MODELS)
+    specs = {spec.id: spec for spec in all_specs()}
+    models = {NAMES.get(value, value) for value in values if isinstance(value, str)} & set(specs)
     for model in models:
-        spec = MODELS[model]
+        spec = specs[model]
         assert model in text and spec.size_in_words in text, model
         licence = spec.licence.replace("CC-BY", "CC BY").replace("-NC-4", " NC 4")
         assert any(word in text.replace("-NC", " NC") for word in (licence, "code MIT, trained on ScanNet")), spec.licence

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.registry import all_specs
 from depth_normal.app import cli
 from depth_normal.model_loader.weights import find
+
+MODELS = {spec.id: spec for spec in all_specs()}
 
 
 def listed(capsys, *words):

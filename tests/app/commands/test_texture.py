@@ -1,12 +1,16 @@
 """`depth-normal texture`: files in, files out."""
 
 import re
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from depth_normal.annotators.registry import MATERIAL_MODELS
 from depth_normal.app.cli import main
 from depth_normal.app.commands import texture as texture_command
 from depth_normal.geometry.conventions import encode_normal_map
@@ -14,6 +18,7 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import load_estimate, read_image, write_image_png, write_npz
 from depth_normal.geometry.textures import height, pbr, slopes
 from depth_normal.geometry.textures.transforms import blurred
+from depth_normal.model_loader import load_model
 
 
 @pytest.fixture
@@ -75,6 +80,61 @@ def test_a_photograph_becomes_a_material(photo, tmp_path, capsys):
     (tmp_path / "maps" / "wall_ao.png").write_bytes(b"mine")
     assert texture("pbr", *words) == 2 and "wall_ao.png is there already" in capsys.readouterr().err
     assert texture("pbr", *words, "--overwrite", "--source", "photo") == 0
+
+
+@pytest.fixture
+def tiny_materials(tmp_path_factory, monkeypatch):
+    """A tiny random network in the files of the one model of materials."""
+    pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
+    tiny = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "tiny_diffusion.py")))
+    (model,) = MATERIAL_MODELS
+    spec, home = tiny.shrunk(MATERIAL_MODELS[model]), tmp_path_factory.mktemp("weights")
+    tiny.write_files(spec, home)
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(home))
+    monkeypatch.setitem(MATERIAL_MODELS, model, spec)
+    return model
+
+
+@pytest.mark.parametrize("borders", ["free", "seamless"])
+def test_a_photograph_becomes_a_whole_material(tiny_materials, photo, tmp_path, borders):
+    words = (photo, "--directions", "4", "--source", "photo", "--borders", borders)
+    assert texture("pbr", *words, "--out", tmp_path / "without") == 0
+    named = ("--materials", tiny_materials, "--materials-size", "48", "--orm", "--dtype", "auto")
+    assert texture("pbr", *words, "--out", tmp_path / "maps", *named) == 0
+    files = {path.stem.removeprefix("wall_"): path for path in (tmp_path / "maps").glob("*.png")}
+    assert set(files) == {*texture_command.PBR_NAMES, *texture_command.MATERIAL_NAMES, texture_command.ORM_NAME}
+    for name in texture_command.PBR_NAMES:
+        assert files[name].read_bytes() == (tmp_path / "without" / f"wall_{name}.png").read_bytes(), name
+    maps = {name: cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for name, path in files.items()}
+    assert all(each.dtype == np.uint16 and each.shape[:2] == (48, 64) for each in maps.values())
+    assert maps["albedo"].shape[2] == 3 and maps["roughness"].ndim == maps["metallic"].ndim == 2
+    blue, green, red = np.moveaxis(maps["orm"], 2, 0)
+    for packed, name in ((red, "ao"), (green, "roughness"), (blue, "metallic")):
+        assert np.array_equal(packed, maps[name]) and packed.std() > 0, name
+
+
+def test_the_network_predicts_what_the_files_hold(tiny_materials, photo, tmp_path):
+    words = ("--source", "photo", "--directions", "4", "--materials", tiny_materials, "--materials-size", "48")
+    assert texture("pbr", photo, *words, "-o", tmp_path / "maps") == 0
+    image = torch.from_numpy(cv2.imread(str(photo))[None, ..., ::-1].copy()).movedim(-1, 1) / 255
+    found = load_model(tiny_materials).estimate_materials(image, 48)
+    for name, expected in found.maps.items():
+        written = read_image(tmp_path / "maps" / f"wall_{name}.png")
+        assert np.abs(written - expected[0].movedim(0, -1).numpy()).max() < 1e-4, name
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--orm",), "--orm is of the maps of --materials MODEL"),
+        (("--materials-size", "64"), "--materials-size is of the maps of --materials MODEL"),
+        (("--materials", "tiny"), "'tiny' is no model of materials; accepted: marigold-iid-appearance"),
+        (("--model", "marigold-iid-appearance"), "and neither depth nor normals"),
+    ],
+)
+def test_materials_that_cannot_be_are_refused(photo, tmp_path, capsys, words, message):
+    assert texture("pbr", photo, "-o", tmp_path / "maps", *words) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "maps").exists()
 
 
 def test_detail_and_seamless(photo, tmp_path):

@@ -100,6 +100,7 @@ def table(monkeypatch, *specs):
     """Makes these all there is."""
     small = {spec.id: spec for spec in specs}
     monkeypatch.setattr(identify, "MODELS", small)
+    monkeypatch.setattr(identify, "MATERIAL_MODELS", {})
     for spec in specs:
         monkeypatch.setitem(registry.MODELS, spec.id, spec)
 
@@ -200,6 +201,18 @@ def test_the_network_of_a_diffusion_model_is_enough(model_id, monkeypatch, tmp_p
         bare = {key.removeprefix("denoiser."): value for key, value in read_checkpoint(path).items() if key.startswith("denoiser.")}
         save_file(bare, tmp_path / "bare lbm normal.safetensors")
         assert identify.recognise(tmp_path / "bare lbm normal.safetensors").id == model_id
+
+
+def test_the_network_of_materials_is_recognised_and_is_no_depth_model(monkeypatch, tmp_path):
+    table(monkeypatch, *(DIFFUSION.shrunk(spec) for spec in MODELS.values() if spec.family in DIFFUSION.FAMILIES))
+    specs = {spec.id: DIFFUSION.shrunk(spec) for spec in registry.MATERIAL_MODELS.values()}
+    monkeypatch.setattr(identify, "MATERIAL_MODELS", specs)
+    (spec,) = specs.values()
+    path = tmp_path / "unet.safetensors"
+    save_file({key: value.contiguous() for key, value in DIFFUSION.random_states(spec)["network"].items()}, path)
+    assert identify.recognise(path).id == spec.id
+    with pytest.raises(ValueError, match="neither depth nor normals"):
+        registry.find_spec(identify.recognise(path).id)
 
 
 @pytest.fixture

@@ -1,0 +1,119 @@
+"""`Materials`: albedo, roughness and metallic of a batch of images, and the maps that game engines read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from ...utils import resize_map
+from .seamless import folded
+
+AUTHORS_GAMMA = 2.2
+"""The exponent by which Marigold's authors, and the maps that their network learned from, code what is linear."""
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What surfaces are made of, as the metallic-roughness model of glTF, Blender and game engines has it.
+
+    Attributes:
+        albedo: (B, 3, H, W) float in [0, 1], sRGB: the colour without light, for metals that of their reflection.
+        roughness: (B, 1, H, W) float in [0, 1], linear, 0 = a mirror.
+        metallic: (B, 1, H, W) float in [0, 1], linear, 1 = metal.
+
+    Raises:
+        ValueError: A map has the wrong number of channels, or the maps do not agree in batch and size.
+    """
+
+    albedo: Tensor
+    roughness: Tensor
+    metallic: Tensor
+
+    def __post_init__(self) -> None:
+        batch, _, height, width = self.albedo.shape
+        for name, channels in (("albedo", 3), ("roughness", 1), ("metallic", 1)):
+            value, expected = getattr(self, name), (batch, channels, height, width)
+            if value.shape != expected:
+                raise ValueError(f"Materials.{name} has shape {tuple(value.shape)}, expected {expected}")
+
+    @property
+    def batch(self) -> int:
+        """Number of images."""
+        return self.albedo.shape[0]
+
+    @property
+    def maps(self) -> dict[str, Tensor]:
+        """The maps by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def to(self, device: torch.device | str) -> Materials:
+        """The same maps on another device."""
+        return self._map(lambda value: value.to(device))
+
+    def resized(self, height: int, width: int) -> Materials:
+        """The maps resampled to another size: averages where an axis shrinks, linear where it grows."""
+        return self._map(lambda value: resize_map(value, height, width))
+
+    def folded(self, margin: tuple[int, int]) -> Materials:
+        """The maps of an image from those of `seamless.wrap(image, margin)`: opposite borders continue each other."""
+        return self._map(lambda value: folded(value, margin))
+
+    @staticmethod
+    def cat(parts: Iterable[Materials], total: int, device: torch.device | str) -> Materials:
+        """Joins parts of one size along the batch; each is copied to its place before the next one is computed.
+
+        Args:
+            parts: Materials of one or more images each.
+            total: How many images the parts hold together.
+            device: Where the result is to be.
+
+        Raises:
+            ValueError: The parts hold more or fewer images than `total`.
+        """
+        whole: dict[str, Tensor] = {}
+        done = 0
+        for part in parts:
+            if done + part.batch > total:
+                raise ValueError(f"there are materials of {done + part.batch} images to join, or more; expected {total}")
+            whole = whole or {name: value.new_empty((total, *value.shape[1:]), device=device) for name, value in part.maps.items()}
+            for name, value in part.maps.items():
+                whole[name][done : done + part.batch] = value
+            done += part.batch
+        if done < total or not whole:
+            raise ValueError(f"there are materials of {done} images to join; expected {total}, one for each image")
+        return Materials(**whole)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Materials:
+        return Materials(**{name: function(value) for name, value in self.maps.items()})
+
+
+def gamma_to_linear(values: Tensor) -> Tensor:
+    """Values in [0, 1] that are coded by the exponent of `AUTHORS_GAMMA`, as linear ones.
+
+    Source:
+        `img_srgb2linear` of prs-eth/Marigold, by which its evaluation decodes roughness and metallicity.
+    """
+    return values.clamp(0, 1) ** AUTHORS_GAMMA
+
+
+def pack_orm(occlusion: Tensor, roughness: Tensor, metallic: Tensor) -> Tensor:
+    """Three maps in the channels of one, as glTF, Unreal and Godot read them.
+
+    Args:
+        occlusion: (B, 1, H, W) in [0, 1], linear, 1 = open.
+        roughness: (B, 1, H, W) in [0, 1], linear.
+        metallic: (B, 1, H, W) in [0, 1], linear.
+
+    Returns:
+        (B, 3, H, W): occlusion in red, roughness in green, metallic in blue.
+
+    Raises:
+        ValueError: The maps have other shapes than each other.
+    """
+    shapes = [tuple(each.shape) for each in (occlusion, roughness, metallic)]
+    if len(set(shapes)) > 1 or shapes[0][1] != 1:
+        raise ValueError(f"occlusion, roughness and metallic must be (B, 1, H, W) of one size; found {', '.join(map(str, shapes))}")
+    return torch.cat((occlusion, roughness, metallic), 1)

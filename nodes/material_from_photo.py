@@ -1,0 +1,178 @@
+"""A PBR set of one photograph: albedo, roughness and metallic by Marigold; normals, height and occlusion of its relief."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..annotators.marigold import MarigoldOptions
+from ..annotators.registry import MATERIAL_MODELS
+from ..geometry.checks import check_alike, check_choice, check_range
+from ..geometry.conventions import NormalMapCoding, encode_normal_map
+from ..geometry.estimate import Estimate
+from ..geometry.textures.detail import AUTO
+from ..geometry.textures.height import FREE, SEAMLESS, height_to_image
+from ..geometry.textures.materials import Materials, pack_orm
+from ..geometry.textures.pbr import BOTH, PHOTO, PbrOptions, material_normals, pbr_maps
+from ..geometry.textures.seamless import margins, wrap
+from ..model_loader.comfy.devices import default_device, image_placement
+from ..model_loader.comfy.feedback import progress_bar
+from ..model_loader.comfy.interrupt import throw_if_interrupted
+from .batches import join_outputs, one_by_one, to_output
+from .checks import check_count, check_network_side
+from .diffusion import LONG_SIDE, MAX_ENSEMBLE, WHICH_MODEL, marigold_options, marigold_widgets, tiled_widget
+from .loading import load_model
+from .materials import MAX_RADIUS, RESULT_CODING, bright_widget, relief_widgets
+from .model_list import best_on_disk, by_location, model_widget
+from .sockets import TEXTURES, Inputs
+from .surfaces import planar, surface_normals
+from .textures import HEIGHT_OUTPUT, RANGE_OUTPUT
+from .widgets import CODINGS, coding_widget, count_widget, geometry_input, image_input, network_side_widget, precision_widget
+
+MODELS = list(MATERIAL_MODELS)
+_MARGIN = 0.25
+"""How much of a photograph that tiles the model sees again beyond each border, as a share of its sides."""
+
+_ADVICE = (
+    "Use Detail Normals from Photo, Normal to Height and Ambient Occlusion in place of this node: they make normals, height and "
+    "occlusion without a download"
+)
+
+
+class MaterialFromPhoto:
+    """Makes the maps of a material."""
+
+    NODE_ID = "DepthNormal_MaterialFromPhoto"
+    DISPLAY_NAME = "Material from Photo (Marigold)"
+    DESCRIPTION = (
+        "Makes a PBR material of a photograph. Marigold IID estimates albedo without light, roughness and metallic; normals, height and "
+        "occlusion are those of its relief."
+    )
+    CATEGORY, FUNCTION = TEXTURES, "execute"
+    RETURN_TYPES: ClassVar = ("IMAGE", "IMAGE", "IMAGE", "IMAGE", "IMAGE", "IMAGE", "IMAGE", "FLOAT")
+    RETURN_NAMES: ClassVar = ("albedo", "normal_map", "roughness", "metallic", "height", "occlusion", "orm", "height_range")
+    OUTPUT_TOOLTIPS: ClassVar = (
+        "The base colour without light and shadow, in sRGB.",
+        "The normal map of the relief.",
+        "The roughness, linear: black = a mirror, white = matt.",
+        "Where the material is metal, linear: white = metal.",
+        HEIGHT_OUTPUT,
+        "The ambient occlusion, linear: white = open.",
+        "Occlusion, roughness and metallic in red, green and blue, as glTF, Unreal and Godot read them; linear.",
+        RANGE_OUTPUT,
+    )
+    SEARCH_ALIASES: ClassVar = [
+        "pbr material",
+        "pbr from photo",
+        "albedo",
+        "delight",
+        "remove lighting",
+        "base color",
+        "roughness map",
+        "metallic map",
+        "metallicity",
+        "orm",
+        "intrinsic image decomposition",
+        "iid",
+        "marigold",
+    ]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        ensemble = "Number of predictions to merge. 3 or more give calmer maps; the time grows in proportion."
+        return {
+            "required": {"image": image_input("The photograph of the material, or a batch.")},
+            "optional": {
+                "geometry": geometry_input(
+                    "Normals of the photograph as numbers, whose relief is added to that of its light and dark; if it has only depth, "
+                    "normals are computed."
+                ),
+                "model": model_widget(by_location(MODELS), WHICH_MODEL, best_on_disk(MODELS, MODELS[0])),
+                **marigold_widgets(),
+                "ensemble_size": count_widget(1, 1, MAX_ENSEMBLE, ensemble),
+                **relief_widgets(),
+                "coding": coding_widget(RESULT_CODING),
+                "resolution": network_side_widget(LONG_SIDE),
+                "precision": precision_widget(),
+                "tiled": tiled_widget(),
+                "bright": bright_widget(),
+            },
+        }
+
+    def execute(
+        self,
+        image: Tensor,
+        geometry: Any = None,
+        model: str = MODELS[0],
+        steps: int = 0,
+        ensemble_size: int = 1,
+        seed: int = 0,
+        radius: float = 0.0,
+        relief: float = 1.0,
+        borders: str = FREE,
+        coding: str = CODINGS[0],
+        resolution: int = 0,
+        precision: str = "auto",
+        tiled: bool = False,
+        bright: str = AUTO,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, float]:
+        """Returns seven maps for each image, and the range of the heights."""
+        check_choice("model", model, MODELS)
+        check_choice("coding", coding, CODINGS)
+        check_range("radius", radius, 0, MAX_RADIUS)
+        check_network_side(resolution)
+        options = PbrOptions(PHOTO if geometry is None else BOTH, radius, relief, borders, bright=bright)
+        photos = planar(image).clamp(0, 1)
+        known = None if geometry is None else _normals_of(geometry, photos)
+        chosen = marigold_options(steps, ensemble_size, seed, tiled)
+        materials = _materials(photos, model, precision, resolution, chosen, borders)
+
+        def parts() -> Iterator[tuple[Tensor, ...]]:
+            for photo, surface in zip(photos.split(1), _surfaces(known, len(photos)), strict=True):
+                throw_if_interrupted()
+                whole = None if surface is None else surface.resized(photo.shape[-2], photo.shape[-1])
+                maps = pbr_maps(material_normals(whole, photo.to(default_device()), options), options)
+                height = maps.height * maps.height_range
+                normals = encode_normal_map(maps.normals, NormalMapCoding(coding))
+                yield tuple(each.to(image_placement()[0]) for each in (normals, height - height.mean(), maps.occlusion))
+
+        normals, heights, occlusion = join_outputs(parts(), len(photos))
+        levels, span = height_to_image(heights)
+        found = materials.to(occlusion.device)
+        orm = pack_orm(occlusion, found.roughness, found.metallic)
+        images = (found.albedo, normals, found.roughness, found.metallic, levels, occlusion, orm)
+        albedo, normals, roughness, metallic, height, occlusion, orm = map(to_output, images)
+        return albedo, normals, roughness, metallic, height, occlusion, orm, span.item()
+
+
+def _materials(photos: Tensor, model: str, precision: str, resolution: int, options: MarigoldOptions, borders: str) -> Materials:
+    """Runs the model; on a photograph that tiles with its borders wrapped around."""
+    loaded = load_model(model, precision, _ADVICE, stand_in=False)
+    beyond = margins(photos.shape[-2], photos.shape[-1], _MARGIN if borders == SEAMLESS else 0)
+    found = loaded.estimate_materials(wrap(photos, beyond), resolution or None, progress_bar(len(photos)), options=options)
+    return found.folded(beyond)
+
+
+def _normals_of(geometry: Any, photos: Tensor) -> Estimate:
+    """Returns the normals of the photographs, one for all or one for each."""
+    whole = surface_normals(None, CODINGS[0], geometry)
+    check_count("geometry", whole.batch, "image", len(photos))
+    check_alike("the geometry", (whole.height, whole.width), (photos.shape[-2], photos.shape[-1]))
+    return whole
+
+
+def _surfaces(known: Estimate | None, total: int) -> Iterator[Estimate | None]:
+    """Yields the normals for each photograph, on the device."""
+    if known is None:
+        yield from (None for _ in range(total))
+    elif known.batch == 1:
+        single = known.to(default_device())
+        yield from (single for _ in range(total))
+    else:
+        yield from one_by_one(known, default_device())
+
+
+NODES = (MaterialFromPhoto,)
