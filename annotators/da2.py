@@ -41,7 +41,7 @@ class Da2Annotator(Annotator):
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        return any(name.startswith("vit_w_esphere.") for name in names)
+        return any(".prompt_camera." in name for name in names)
 
     def preprocess(self, size: int) -> Steps:
         return (Resize(WholeSphere(size, PATCH), linear_antialiased),)

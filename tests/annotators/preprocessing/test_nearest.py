@@ -17,7 +17,8 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 
 TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parents[2] / "tiny_depth.py")))
-METRIC = [spec.id for spec in MODELS.values() if spec.quantity is Quantity.METRIC_DEPTH]
+# Distances of panoramas are exponentials, which are never 0, and panoramas have no field of view.
+METRIC = [spec.id for spec in MODELS.values() if spec.quantity is Quantity.METRIC_DEPTH and not spec.for_panoramas]
 FAR = 3.0
 HEIGHT, WIDTH = 60, 84
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from depth_normal.geometry import textures
-from depth_normal.geometry.textures import curvature, detail, height, occlusion, pbr, seamless, slopes, transforms
+from depth_normal.geometry.textures import curvature, detail, height, materials, occlusion, pbr, seamless, slopes, transforms
 
 OTHERS = runpy.run_path(str(Path(__file__).resolve().parents[1] / "test_devices.py"))
 CAMERA, DEPTH, DEVICE, HOLES, ONE_BY_ONE = map(OTHERS.get, ("CAMERA", "DEPTH", "DEVICE", "HOLES", "ONE_BY_ONE"))
@@ -28,6 +28,8 @@ CASES = {
     "detail.bright_lines": (lambda: detail.bright_lines(maps(3)), None),
     "detail.photo_relief": (lambda: detail.photo_relief(maps(3)), None),
     "detail.photo_normals": (lambda: detail.photo_normals(maps(3)), None),
+    "materials.gamma_to_linear": (lambda: materials.gamma_to_linear(maps(3)), None),
+    "materials.pack_orm": (lambda: materials.pack_orm(maps(), maps(), maps()), None),
     "height.normals_to_slopes": (lambda: height.normals_to_slopes(maps(3)), None),
     "height.slopes_to_normals": (lambda: height.slopes_to_normals(maps(2)), None),
     "height.normals_to_height": (
