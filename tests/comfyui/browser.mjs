@@ -40,10 +40,22 @@ async function graph(count) {
   })))
 }
 
+// The template's card. Newer pages draw two dozen cards, and more once the last of them comes into view.
+async function card(name) {
+  const place = dialog.getByText(name, { exact: true }).first()
+  await dialog.locator('[data-testid^="template-workflow-"]').first().waitFor()
+  const latest = Date.now() + 60000
+  while (!await place.count() && Date.now() < latest) {
+    await dialog.locator('[data-testid^="template-workflow-"]').last().evaluate(element => element.scrollIntoView())
+    await place.waitFor({ timeout: 1000 }).catch(() => {})
+  }
+  return place
+}
+
 async function fromTemplates(name, count) {
   await page.evaluate(() => { window.app.graph.clear(); return window.app.extensionManager.command.execute('Comfy.BrowseTemplates') })
   await press(dialog.getByText(pack).first())
-  await press(dialog.getByText(name, { exact: true }).first())
+  await press(await card(name))
   await dialog.waitFor({ state: 'hidden' })
   return graph(count)
 }
