@@ -29,5 +29,5 @@ BUNDLED_MODEL = "tiny"
 
 DTYPE_CHOICES = ("auto", "float32", "float16", "bfloat16")
 DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
-TORCH, COMPILE, ONNX, OPENVINO, AUTO_RUNTIME = RUNTIME_CHOICES = ("torch", "compile", "onnx", "openvino", "auto")
-"""Runtimes of the network: torch by default, and wherever another fails."""
+TORCH, COMPILE, ONNX, OPENVINO, AUTO_RUNTIME, FAST_RUNTIME = RUNTIME_CHOICES = ("torch", "compile", "onnx", "openvino", "auto", "fast")
+"""Runtimes of the network: torch wherever another fails. The last two stand for one that was measured (`runtimes/measured.py`)."""

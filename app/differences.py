@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry.alignment.metrics import compare_depth, compare_normals
+from ..geometry.alignment.metrics import angle_map, compare_depth, compare_normals
 from ..geometry.estimate import Estimate
 from ..geometry.files import load_estimate
 from ..geometry.images.display_defaults import default_depth_image
@@ -45,6 +48,55 @@ def apart(found: Estimate, true: Estimate) -> Apart:
         differences.append((found.normals - true.normals)[both.expand_as(true.normals)] / 2)
     largest, mean = zip(*map(_of, differences), strict=True)
     return Apart(max(largest), max(mean), (found.valid != true.valid).float().mean().item())
+
+
+class Faithfulness(NamedTuple):
+    """How far an estimate keeps to another of the same images: what `runtimes.measured.Measurement` has of it."""
+
+    levels: float
+    degrees: float
+    correlation: float
+    moved: float
+
+
+def faithfulness(found: Estimate, true: Estimate) -> Faithfulness:
+    """The figures that decide whether a runtime may be chosen for its speed.
+
+    Args:
+        found: An estimate with depth or normals, or both.
+        true: What it should be.
+    """
+    levels, degrees, correlation, moved = 0.0, 0.0, 1.0, 0.0
+    both = found.valid & true.valid
+    if found.depth is not None and true.depth is not None:
+        image, expected = (default_depth_image(replace(each, mask=both)).cpu() for each in (found, true))
+        levels = _share(_LEVELS * (image - expected)[both.cpu()].abs())
+        correlation = torch.corrcoef(torch.stack((image[both.cpu()], expected[both.cpu()])).double())[0, 1].nan_to_num(1.0).item()
+        moved = max(_moved(image, expected), _moved(expected, image))
+    with_both = [each if each.normals is not None else with_normals(each) for each in (found, true)]
+    angles = angle_map(*with_both)
+    degrees = _share(angles[~angles.isnan()])
+    return Faithfulness(levels, degrees, correlation, moved)
+
+
+def _share(values: Tensor, share: float = 0.999) -> float:
+    """The value below which a share of the values lies."""
+    return values.flatten().kthvalue(max(1, math.ceil(share * values.numel()))).values.item() if values.numel() else 0.0
+
+
+def _moved(image: Tensor, expected: Tensor) -> float:
+    """Share of the edges of an image (its steepest 2 %) that have none of another's within a pixel: none at least half as steep."""
+    steepness, others = (_steepness(each) for each in (image, expected))
+    limit = steepness.flatten().kthvalue(max(1, math.ceil(0.98 * steepness.numel()))).values
+    edges = steepness > limit.clamp(min=1e-6)
+    near = F.max_pool2d(others, 3, 1, 1) >= steepness / 2
+    return 1 - near[edges].double().mean().item() if edges.any() else 0.0
+
+
+def _steepness(image: Tensor) -> Tensor:
+    """The greater of the differences to the pixel on the right and to the one below, of (B, C, H, W) where C is 1 or maps are alike."""
+    across, down = F.pad(image.diff(dim=-1), (0, 1)), F.pad(image.diff(dim=-2), (0, 0, 0, 1))
+    return torch.maximum(across.abs(), down.abs())
 
 
 def _of(difference: Tensor) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile, size
 from .comfy import devices, feedback, interrupt
 from .inference.model import Model
 from .inference.network import Weights
-from .runtimes.choose import dtype_for, network_dtype, usable_runtime, with_runtime
+from .runtimes.choose import dtype_for, measured_choice, network_dtype, usable_runtime, with_runtime
 from .runtimes.engine_store import digest_of
 from .weights.checkpoint import read_checkpoint, read_shapes
 from .weights.download import download_weights
@@ -65,9 +65,11 @@ def load_model(
             again gets the same model, in float32 (`Model.dtype` says it), until `free`.
         device: "auto" (ComfyUI's choice inside it), "cpu", "cuda", "cuda:1" (the second GPU), "mps" or a torch device.
         weights: A file to use in place of the published one, of the same architecture.
-        runtime: What runs the network: "torch", "compile" (torch.compile), "onnx" (ONNX Runtime), "openvino", or "auto": torch, as
-            no engine was found to be worth its building. An engine is built once and kept on the disk. Where a runtime cannot be had
-            or fails, torch runs the network, and one line says why (`Model.runtime` says what runs it).
+        runtime: What runs the network: "torch", "compile" (torch.compile), "onnx" (ONNX Runtime), "openvino", or one of those that
+            `depth-normal bench --keep` measured on this machine: "auto", the fastest with torch's maps (1/255 of depth and 0.2 degrees at
+            the 99.9th percentile), or "fast", the fastest with torch's shapes and edges; torch where nothing was measured. An engine is
+            built once and kept on the disk. Where a runtime cannot be had or fails, torch runs the network, and one line says why
+            (`Model.runtime` says what runs it).
 
     Raises:
         ValueError: Unknown model, dtype, device or runtime, or neither a model nor weights.
@@ -76,7 +78,9 @@ def load_model(
     """
     spec = find_any_spec(chosen_model(model_id, weights))
     torch_device = parse_device(device)
-    runtime = usable_runtime(runtime, spec)
+    own_dtype = partial(default_dtype, spec, torch_device)
+    chosen = measured_choice(runtime, dtype, spec, Path(weights) if weights else None, torch_device, own_dtype)
+    runtime, dtype = usable_runtime(chosen.runtime, spec), chosen.dtype
     torch_dtype = dtype_for(runtime, dtype, partial(_parse_dtype, dtype, spec, torch_device), torch_device)
     key = (spec.id, torch_dtype, torch_device, str(weights or ""), runtime)
     if model := _loaded(key):
@@ -84,6 +88,7 @@ def load_model(
     with _one_at_a_time(key):
         if model := _loaded(key):
             return model
+        chosen.tell()
         any_device = device == "auto"
         model, stamps = _load(spec, torch_dtype, torch_device, Path(weights) if weights else None, runtime, any_device)
         with _lock:
@@ -287,6 +292,11 @@ def parse_device(device: str | torch.device) -> torch.device:
         there = f"{count} such devices, {found.type}:0 to {found.type}:{count - 1}" if count > 1 else f"one such device, {found.type}:0"
         raise ValueError(f"device {str(found)!r} does not exist: this machine has {there}")
     return found
+
+
+def default_dtype(spec: ModelSpec, device: torch.device) -> str:
+    """The dtype in which torch runs a model on a device where none is asked for."""
+    return str(_parse_dtype("auto", spec, device)).removeprefix("torch.")
 
 
 def _parse_dtype(dtype: str, spec: ModelSpec, device: torch.device) -> torch.dtype:

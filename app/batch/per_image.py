@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...annotators.checks import log_used_size
-from ...annotators.choices import BUNDLED_MODEL, TORCH
+from ...annotators.choices import AUTO_RUNTIME, BUNDLED_MODEL, TORCH
 from ...annotators.moge import REFINED, MogeOptions
 from ...annotators.registry import find_spec
 from ...annotators.specs.base import ModelSpec
@@ -113,7 +113,7 @@ class Options:
         asked["stereo"] = self.stereo.as_record()
         if self.size:
             asked["size"] = find_spec(self.model).used_size(self.size)
-        if asked["runtime"] == TORCH:
+        if asked["runtime"] in (TORCH, AUTO_RUNTIME):  # the same maps, as far as 8 bits can say
             del asked["runtime"]
         if asked["coding"] == NormalMapCoding.OPENGL or "normals" not in writes:
             del asked["coding"]
@@ -136,7 +136,7 @@ class Options:
         Returns:
             1 where a GPU runs the network, or where threads would mostly wait for each other, because it is small; else all.
         """
-        light = is_light(find_spec(self.model)) and self.runtime == TORCH and not self.tiles and not self.refine
+        light = is_light(find_spec(self.model)) and self._used_runtime == TORCH and not self.tiles and not self.refine
         return 1 if device_type != "cpu" or light else available
 
     def load(self, device: str | torch.device = "auto", dtype: str | None = None) -> Model:
@@ -146,8 +146,13 @@ class Options:
             ValueError: `refine_steps` is out of range, or the model is not a MoGe-3.
         """
         steps = self.checked_steps()
-        model = load_model(self.model, dtype or self.dtype, device, self.weights, self.runtime)
+        model = load_model(self.model, dtype or self.dtype, device, self.weights, self._used_runtime)
         return model if steps is None else model.with_options(steps)
+
+    @property
+    def _used_runtime(self) -> str:
+        """The runtime to load; for "auto", torch for a light model, whose images are computed side by side, on a thread each."""
+        return TORCH if self.runtime == AUTO_RUNTIME and is_light(find_spec(self.model)) else self.runtime
 
     def checked_steps(self) -> MogeOptions | None:
         """The options that `refine_steps` stands for; None where it is not set. Raises as `load`."""

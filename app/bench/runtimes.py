@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,9 +18,10 @@ from ...geometry.estimate import Estimate
 from ...model_loader import runtimes
 from ...model_loader.comfy import devices
 from ...model_loader.load import parse_device
+from ...model_loader.runtimes.measured import Measurement
 from ..batch import per_image
 from ..batch.per_image import Options
-from ..differences import apart
+from ..differences import apart, faithfulness
 from . import timing
 
 EACH = (TORCH, ONNX, OPENVINO, COMPILE)
@@ -44,6 +45,7 @@ class Row:
         torch_seconds: Of torch in float32, which took turns with it; None for torch itself.
         most: The largest difference of its images from torch's in float32, in 255ths.
         mean: The mean difference.
+        measurement: What `--keep` keeps of it; None where it did not run.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Row:
     torch_seconds: float | None = None
     most: float = 0.0
     mean: float = 0.0
+    measurement: Measurement | None = None
 
     @property
     def times(self) -> float:
@@ -93,7 +96,13 @@ def measure_runtimes(
                 continue
             times = timing.take_turns({TORCH: first.method, name: other.method}, wait, seconds)
             most, mean, _ = apart(other.found, first.found)
-            yield replace(other.row(times[name]), torch_seconds=times[TORCH], most=most, mean=mean)
+            yield replace(
+                other.row(times[name]),
+                torch_seconds=times[TORCH],
+                most=most,
+                mean=mean,
+                measurement=Measurement(wanted.runtime, other.dtype, times[TORCH] / times[name], *faithfulness(other.found, first.found)),
+            )
 
 
 class _Measured:
@@ -111,6 +120,7 @@ class _Measured:
         if self.is_left_to_torch:
             return
         self.found: Estimate = per_image.estimate(model, per_image.read(image), options) if found is None else found
+        self.dtype = str(model.dtype).removeprefix("torch.")
         self.method = partial(timing.replay, timing.network_calls(model, image, options, 1))
         self._words = model.runtime if model.runtime != TORCH else f"torch {torch.__version__}, {model.device}"
 
@@ -164,6 +174,7 @@ def as_json(row: Row) -> dict[str, object]:
         "times_torch": row.times if ran else None,
         "most_of_255": row.most if ran else None,
         "mean_of_255": row.mean if ran else None,
+        "measurement": row.measurement and asdict(row.measurement),
     }
 
 

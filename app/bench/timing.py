@@ -25,6 +25,7 @@ from ..._version import __version__
 from ...annotators.base import Annotator
 from ...annotators.family import Request
 from ...model_loader import Model
+from ...model_loader.runtimes.measured import processor
 from ...utils import opencv
 from ..batch import per_image
 from ..batch.local_engine import estimate_files
@@ -246,16 +247,6 @@ def _machine(model: Model, image_size: tuple[int, int], calls: list[Method]) -> 
         "versions": f"depth-normal {__version__}, Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}, "
         f"{f'OpenCV {cv2.__version__}' if cv2 else 'no OpenCV'}, Pillow {PIL.__version__}, {platform.system()} {platform.release()}",
     }
-
-
-def processor() -> str:
-    """The name of this machine's processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return next(iter(names), "") or platform.processor() or platform.machine()
 
 
 def _memory(device: torch.device) -> dict[str, int]:

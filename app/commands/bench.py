@@ -6,15 +6,17 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...annotators.choices import RECOMMENDED_MODEL, TORCH
+from ...annotators.choices import AUTO_RUNTIME, FAST_RUNTIME, RECOMMENDED_MODEL, TORCH
 from ..batch.allocator import keep_freed_memory
 from ..console.terminal import echo
 from ..outcomes import DONE
 from .arguments import ALL, add_device, add_json, add_model_or_word, add_runtimes, check_weights, chosen_model, number_type
 
 if TYPE_CHECKING:
+    from ...model_loader.runtimes.measured import Measurement
     from ..batch.per_image import Options
     from ..bench.timing import Bench
 
@@ -30,6 +32,7 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
     add_runtimes(parser)
     seconds = "about how long each of the five figures is measured (default: %(default)g)"
     parser.add_argument("--seconds", type=_seconds, default=DEFAULT_SECONDS, metavar="N", help=seconds)
+    parser.add_argument("--keep", action="store_true", help="keep the measurements, for --runtime auto and fast; measures all runtimes")
     add_json(parser)
     parser.set_defaults(run=_bench)
 
@@ -41,8 +44,8 @@ def _bench(arguments: argparse.Namespace) -> int:
     from ..bench.timing import measure
 
     options = Options(model=chosen_model(arguments), weights=arguments.weights, dtype=arguments.dtype)
-    runtimes = [name for names in arguments.runtime or [(TORCH,)] for name in names]
-    if ALL in runtimes or len(runtimes) > 1:
+    runtimes = [name for names in arguments.runtime or [(ALL if arguments.keep else TORCH,)] for name in names]
+    if arguments.keep or ALL in runtimes or len(runtimes) > 1:
         return _bench_runtimes(arguments, options, runtimes)
     options = replace(options, runtime=runtimes[0])
     found = measure(options, arguments.device, arguments.seconds)
@@ -53,17 +56,38 @@ def _bench(arguments: argparse.Namespace) -> int:
 def _bench_runtimes(arguments: argparse.Namespace, options: Options, runtimes: Sequence[str]) -> int:
     from ..bench.runtimes import EACH, HEADER, as_json, line, measure_runtimes
 
-    asked = EACH if ALL in runtimes else runtimes
+    asked = EACH if ALL in runtimes else [name for name in runtimes if name not in (AUTO_RUNTIME, FAST_RUNTIME)]
     measured: list[dict[str, object]] = []
+    to_keep: list[Measurement] = []
     try:
         for row in measure_runtimes(options, arguments.device, arguments.seconds, asked=asked):
             if not arguments.json:
                 echo("\n".join((*(() if measured else HEADER), line(row))))
             measured.append(as_json(row))
+            to_keep += [] if row.measurement is None else [row.measurement]
+        if arguments.keep:
+            _keep(arguments, options, to_keep)
     finally:
         if arguments.json and measured:  # also what was measured before a stop
             echo(json.dumps(measured, indent=2))
     return DONE
+
+
+def _keep(arguments: argparse.Namespace, options: Options, found: Sequence[Measurement]) -> None:
+    """Keeps what was measured; says what auto and fast stand for from now on."""
+    from ...annotators.registry import find_spec
+    from ...model_loader.load import default_dtype, parse_device
+    from ...model_loader.runtimes.measured import choose, keep
+
+    spec, device = find_spec(options.model), parse_device(arguments.device)
+    file = keep(spec, Path(options.weights) if options.weights else None, device, found)
+    if arguments.json:
+        return
+    default = default_dtype(spec, device)
+    echo(f"kept in {file}:")
+    for runtime in (AUTO_RUNTIME, FAST_RUNTIME):
+        best = choose(found, runtime, options.dtype, default)
+        echo(f"- --runtime {runtime}: {best.words if best else 'torch, as without it'}")
 
 
 def as_json(found: Bench) -> dict[str, object]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
 from ...annotators.base import Annotator
-from ...annotators.choices import AUTO_RUNTIME, COMPILE, ONNX, OPENVINO, RUNTIME_CHOICES, TORCH
+from ...annotators.choices import AUTO_RUNTIME, COMPILE, FAST_RUNTIME, ONNX, OPENVINO, RUNTIME_CHOICES, TORCH
 from ...annotators.registry import FAMILIES
 from ...annotators.specs.base import ModelSpec
 from ..comfy import feedback, interrupt
 from ..weights.network_errors import in_one_line
+from . import measured
 from .build_job import Job
 from .build_thread import in_background
 from .engine import GraphEngine, Runner, Size, UnusableError, tell
@@ -38,10 +41,50 @@ def check_runtime(runtime: str) -> str:
     return runtime
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """The runtime and the dtype that a model is loaded for, as `load_model` takes them, and what there is to tell about the choice."""
+
+    runtime: str
+    dtype: str
+    words: str = ""
+
+    def tell(self) -> None:
+        """Shows the user the line, if there is one."""
+        if self.words:
+            tell(self.words)
+
+
+def measured_choice(
+    runtime: str, dtype: str, spec: ModelSpec, weights: Path | None, device: torch.device, default: Callable[[], str]
+) -> Chosen:
+    """What "auto" and "fast" stand for on this machine; other runtimes stand for themselves.
+
+    Args:
+        runtime: As `load_model` takes it.
+        dtype: As `load_model` takes it.
+        weights: A file in place of the published one.
+        device: Where torch would run it.
+        default: The dtype of torch where none is asked for.
+
+    Raises:
+        ValueError: There is no such runtime.
+    """
+    if check_runtime(runtime) not in (AUTO_RUNTIME, FAST_RUNTIME):
+        return Chosen(runtime, dtype)
+    found = measured.kept(spec, weights, device)
+    if found is None:
+        unknown = f"{spec.id}: no runtime was measured on this machine: torch runs it; {measured.advice(spec, weights)}"
+        return Chosen(TORCH, dtype, unknown if runtime == FAST_RUNTIME else "")
+    best = measured.choose(found, runtime, dtype, default())
+    if best is None:
+        return Chosen(TORCH, dtype)
+    return Chosen(best.runtime, best.dtype, f"{spec.id}, --runtime {runtime}: {best.words}")
+
+
 def usable_runtime(runtime: str, spec: ModelSpec) -> str:
-    """The runtime that a model is to be loaded for; torch, and one line that says why, where the one asked for cannot be had."""
-    # auto: with the same image no engine was found fast enough to be worth its building (docs/runtimes.md)
-    if check_runtime(runtime) in (AUTO_RUNTIME, TORCH):
+    """The runtime that a model is to be loaded for, of those of one engine; torch, and one line that says why, where it cannot be had."""
+    if runtime == TORCH:
         return TORCH
     problem = _missing(runtime) or FAMILIES[spec.family].why_no_graph(spec)
     if problem:
@@ -90,7 +133,7 @@ def with_runtime(
 
     Args:
         annotator: In torch, on the CPU.
-        runtime: One of `RUNTIME_CHOICES` but torch and auto.
+        runtime: "compile", "onnx" or "openvino".
         weights: Digests of its files.
         dtype: The engine's dtype.
         device: Where torch would run it.

@@ -1,0 +1,178 @@
+"""What `depth-normal bench --keep` measured of this machine's runtimes, and which of them `auto` and `fast` stand for.
+
+The measurements of a model lie beside the engines, in `measured/<model>-<key>.json`. The key is whatever they depend on: the weights, the
+device, torch's threads and the versions of the libraries. After a change of one of these the model counts as never measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from ...annotators.choices import AUTO_RUNTIME, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
+from ...annotators.specs.base import ModelSpec
+from ..weights.integrity import stamp
+from .engine_store import Key, store_folder
+
+logger = logging.getLogger(__name__)
+
+_LIBRARIES = ("torch", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "openvino", "triton")
+_LEAST_GAIN = 1.05
+
+MOST_LEVELS, MOST_DEGREES = 1.0, 0.2
+"""What `auto` changes at most, at the 99.9th percentile of pixels: 255ths of depth's range, degrees of normals."""
+
+LEAST_CORRELATION, MOST_MOVED = 0.9999, 0.01
+"""What `fast` keeps: the correlation of depth with torch's, and the share of depth edges that move by more than a pixel, at most."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One runtime in one dtype, beside torch in float32.
+
+    Attributes:
+        runtime: As `load_model` takes it.
+        dtype: As `load_model` takes it; never "auto".
+        times: The speed of the network as a multiple of that of torch in float32.
+        levels: Difference of the depth image, 99.9th percentile, in 255ths of its range.
+        degrees: Angle between the normals, 99.9th percentile; those that follow from depth where the model predicts none.
+        correlation: Of the depth images, -1 to 1.
+        moved: Share of depth edges that have no edge of the other image within a pixel, 0 to 1.
+    """
+
+    runtime: str
+    dtype: str
+    times: float
+    levels: float
+    degrees: float
+    correlation: float
+    moved: float
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the maps are torch's as far as 8 bits can say, so that `auto` may take it."""
+        return self.levels <= MOST_LEVELS and self.degrees <= MOST_DEGREES
+
+    @property
+    def is_faithful(self) -> bool:
+        """Whether shapes and edges are torch's, so that `fast` may take it."""
+        return self.correlation > LEAST_CORRELATION and self.moved <= MOST_MOVED
+
+    @property
+    def words(self) -> str:
+        """What it is and how it compares, for the line that says what was chosen."""
+        return (
+            f"{self.runtime} {self.dtype}, {self.times:.2f} times as fast as torch float32 here, "
+            f"{self.levels:.2f} of 255 and {self.degrees:.2f} degrees apart at 99.9 % of the pixels"
+        )
+
+
+def choose(measurements: Iterable[Measurement], runtime: str, dtype: str, default: str) -> Measurement | None:
+    """The fastest measurement that `auto` or `fast` may take; None where that is torch as it is, or no more than 5 % faster.
+
+    Args:
+        runtime: "auto" or "fast".
+        dtype: The dtype that is asked for; "auto" = any.
+        default: The dtype in which torch runs the model where none is asked for.
+    """
+    found = [each for each in measurements if dtype in ("auto", each.dtype)]
+    torch_itself = (TORCH, default if dtype == "auto" else dtype)
+    as_it_is = next((each.times for each in found if (each.runtime, each.dtype) == torch_itself), 1.0)
+    allowed = [each for each in found if each.is_exact or (runtime != AUTO_RUNTIME and each.is_faithful)]
+    best = max(allowed, key=lambda each: each.times, default=None)
+    return best if best is not None and best.times >= _LEAST_GAIN * as_it_is else None
+
+
+def advice(spec: ModelSpec, weights: Path | None = None) -> str:
+    """The command that measures a model."""
+    own = "" if weights is None else f" --weights {weights}"
+    return f"`depth-normal bench --model {spec.id}{own} --keep` measures which is the fastest"
+
+
+def keep(spec: ModelSpec, weights: Path | None, device: torch.device, measurements: Sequence[Measurement]) -> Path:
+    """Keeps the measurements of a model in place of earlier ones.
+
+    Args:
+        weights: A file in place of the published one.
+        device: Where torch ran the model.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: It cannot be written. What was kept before is still there.
+    """
+    key = _key(spec, weights, device)
+    path = _path(key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"key": key, "measurements": [asdict(each) for each in measurements]}, indent=1)
+    part, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
+    try:
+        with os.fdopen(part, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def kept(spec: ModelSpec, weights: Path | None, device: torch.device) -> list[Measurement] | None:
+    """What is kept of a model; None if nothing is, or a damaged file (a log line says so)."""
+    key = _key(spec, weights, device)
+    path = _path(key)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        found = [Measurement(**each) for each in record["measurements"]] if record["key"] == key else None
+        if found is not None:
+            _check(found)
+        return found
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        logger.warning("%s cannot be used (%s); `depth-normal bench --model %s --keep` writes it anew", path, error, spec.id)
+        return None
+
+
+def _check(found: Sequence[Measurement]) -> None:
+    for each in found:
+        figures = (each.times, each.levels, each.degrees, each.correlation, each.moved)
+        if each.runtime not in RUNTIME_CHOICES or each.dtype not in DTYPE_CHOICES or not all(isinstance(x, (int, float)) for x in figures):
+            raise ValueError(f"{each} is no measurement")
+
+
+def _path(key: Key) -> Path:
+    digest = hashlib.sha256(json.dumps(dict(sorted(key.items()))).encode()).hexdigest()[:16]
+    return store_folder() / "measured" / f"{key['model']}-{digest}.json"
+
+
+def _key(spec: ModelSpec, weights: Path | None, device: torch.device) -> Key:
+    libraries = {}
+    for name in _LIBRARIES:
+        try:
+            libraries[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    file = "published" if weights is None else " ".join(map(str, stamp(weights.resolve())))
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {processor()}"
+    return {"model": spec.id, "weights": file, "device": where, "threads": str(torch.get_num_threads()), **libraries}
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(names), "") or platform.processor() or platform.machine()
