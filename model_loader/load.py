@@ -80,6 +80,7 @@ def load_model(
     torch_device = parse_device(device)
     own_dtype = partial(default_dtype, spec, torch_device)
     chosen = measured_choice(runtime, dtype, spec, Path(weights) if weights else None, torch_device, own_dtype)
+    chosen.tell()
     runtime, dtype = usable_runtime(chosen.runtime, spec), chosen.dtype
     torch_dtype = dtype_for(runtime, dtype, partial(_parse_dtype, dtype, spec, torch_device), torch_device)
     key = (spec.id, torch_dtype, torch_device, str(weights or ""), runtime)
@@ -88,7 +89,6 @@ def load_model(
     with _one_at_a_time(key):
         if model := _loaded(key):
             return model
-        chosen.tell()
         any_device = device == "auto"
         model, stamps = _load(spec, torch_dtype, torch_device, Path(weights) if weights else None, runtime, any_device)
         with _lock:

@@ -120,9 +120,10 @@ def precision_widget() -> Widget:
 def runtime_widget() -> Widget:
     """Widget for the runtime of the network."""
     tooltip = (
-        "Software that runs the network: PyTorch or an engine. auto: torch, because no engine was found to be worth building. compile: "
-        "torch.compile, which takes a minute at first. onnx (ONNX Runtime) and openvino, if installed: an engine is "
-        "built once and kept. If one fails, torch runs the network and the node gives the reason."
+        "Software that runs the network: PyTorch or an engine. auto: the fastest with the same maps that `depth-normal bench --keep` "
+        "measured on this machine, else torch; fast: also with slightly other maps. compile: torch.compile, which takes a minute at "
+        "first. onnx (ONNX Runtime) and openvino, if installed: an engine is built once and kept. If one fails, torch runs the network "
+        "and the node says why."
     )
     return choice_widget(RUNTIME_CHOICES, tooltip, advanced=True)
 

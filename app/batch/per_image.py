@@ -18,7 +18,7 @@ from torch import Tensor
 from ...annotators.checks import log_used_size
 from ...annotators.choices import AUTO_RUNTIME, BUNDLED_MODEL, TORCH
 from ...annotators.moge import REFINED, MogeOptions
-from ...annotators.registry import find_spec
+from ...annotators.registry import FAMILIES, find_spec
 from ...annotators.specs.base import ModelSpec
 from ...geometry.camera import DEFAULT_FOV
 from ...geometry.conventions import NormalMapCoding
@@ -40,6 +40,8 @@ from ...geometry.views.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS, StereoOptions
 from ...geometry.views.vr import pair_for
 from ...model_loader import Model, load_model
 from ...model_loader.inference.panorama import check_panorama_model, check_perspective_model
+from ...model_loader.load import parse_device
+from ...model_loader.runtimes import measured
 from ...utils import to_planar
 from ..output_choices import CODING_CHOICES, COMPOSITING, HOLES, PANORAMA_CHOICES, STEREO_CHOICES
 from .outputs import Outputs
@@ -51,6 +53,9 @@ logger = logging.getLogger(__name__)
 
 # Bytes of weights up to which a network is run by one thread about as fast as by many: tiny has 7 MB, the next larger network 80.
 _LIGHT_WEIGHTS = 2**25
+
+MANY_IMAGES = 100
+"""From so many on, measuring the runtimes first soon pays."""
 
 # A pair takes some 250 bytes a pixel while it is made, and its operations use all cores by themselves.
 _one_pair = Lock()
@@ -148,6 +153,20 @@ class Options:
         steps = self.checked_steps()
         model = load_model(self.model, dtype or self.dtype, device, self.weights, self._used_runtime)
         return model if steps is None else model.with_options(steps)
+
+    def advice(self, images: int, device: str) -> str | None:
+        """A line for runs over many images that no measurement helps yet; None where there is nothing to gain or to say.
+
+        Args:
+            images: How many there are, or frames.
+            device: As `load`.
+        """
+        spec = find_spec(self.model)
+        if images < MANY_IMAGES or self._used_runtime != AUTO_RUNTIME or FAMILIES[spec.family].why_no_graph(spec):
+            return None
+        if measured.kept(spec, self.weights, parse_device(device)) is not None:
+            return None
+        return f"{self.model}: another runtime may be faster on this machine: {measured.advice(spec, self.weights)}, and later runs use it"
 
     @property
     def _used_runtime(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
+from ...annotators.choices import AUTO_RUNTIME, BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RUNTIME_CHOICES
 from ..output_choices import CODING_CHOICES, NUMBER_CHOICES, ORIGINAL_CHOICES, SHARD_BYTES, SHARD_CHOICES, VR_LAYOUT_CHOICES
 
 if TYPE_CHECKING:
@@ -195,12 +195,16 @@ def device(text: str) -> str:
 ALL = "all"
 """Of the runtimes: all that are here."""
 
-_RUNTIME = "what runs the network (default: torch; docs/runtimes.md); a runtime that fails is replaced by torch"
+_RUNTIME = "what runs the network (docs/runtimes.md); a runtime that fails is replaced by torch"
+
+_MEASURED = (
+    "auto, the default: the fastest with the same maps that `bench --keep` measured, else torch; fast: also with slightly other maps"
+)
 
 
 def add_runtime(parser: argparse._ActionsContainer) -> None:
     """Adds --runtime."""
-    parser.add_argument("--runtime", default=TORCH, choices=RUNTIME_CHOICES, help=_RUNTIME)
+    parser.add_argument("--runtime", default=AUTO_RUNTIME, choices=RUNTIME_CHOICES, help=f"{_RUNTIME}; {_MEASURED}")
 
 
 def add_runtimes(parser: argparse._ActionsContainer) -> None:

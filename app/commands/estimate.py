@@ -182,6 +182,8 @@ def run_images(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
     results = _results(arguments, writes, options)
     plan = results.plan(sources, arguments.resume or arguments.retry_failed)
     if plan.todo:
+        if arguments.engine == "local" and (advice := options.advice(len(plan.todo), arguments.device)):
+            echo_error(advice)
         engine.prepare(options)
     return _run(plan, partial(results.run, engine), results.log, arguments, len(problems))
 

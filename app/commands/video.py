@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
+from ...annotators.choices import AUTO_RUNTIME, RECOMMENDED_VIDEO_MODEL, TORCH
 from ..batch.allocator import keep_freed_memory
 from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, shown
@@ -250,7 +250,8 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options, 
     if arguments.preview is not None:
         return _prepared_preview(arguments, task, header, read, label)
     weights = known_weights(options.model, options.weights)
-    by = {"model": options.model, "weights": weights, "dtype": options.dtype, "runtime": options.runtime}
+    runtime = TORCH if options.runtime == AUTO_RUNTIME else options.runtime  # the same maps, as far as 8 bits can say
+    by = {"model": options.model, "weights": weights, "dtype": options.dtype, "runtime": runtime}
     by |= {} if options.refine_steps is None else {"refine_steps": options.refine_steps}
     asked = task.settings() | by | {"size": task.size and spec.used_size(task.size)}
     record, stopped = FinishedRecord(task), arguments.resume and has_pieces(task.targets)
@@ -266,6 +267,8 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options, 
 
     def make(model: Model) -> int:
         check()  # the videos before may have taken hours
+        if advice := options.advice(header.frames or 0, arguments.device):
+            echo_error(advice)
         used = {"dtype": dtype_name(model), "runtime": model.runtime}
         with Pieces(task, asked | used, arguments.resume) as pieces:
             record.remove()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...annotators.choices import BUNDLED_MODEL
+from ...annotators.choices import AUTO_RUNTIME, BUNDLED_MODEL
 from ...annotators.registry import find_spec
 from ...annotators.specs.base import ModelSpec
 from ...geometry.estimate import Quantity
@@ -169,4 +169,4 @@ def options_of(values: dict[str, str]) -> Options:
         if factor == 1
         else spec.used_size(max(spec.multiple_of, round(spec.default_size * factor / spec.multiple_of) * spec.multiple_of))
     )
-    return Options(spec.id, size=size, refine=values.get("refine") == "1", coding=coding)
+    return Options(spec.id, size=size, refine=values.get("refine") == "1", coding=coding, runtime=AUTO_RUNTIME)

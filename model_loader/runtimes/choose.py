@@ -27,6 +27,7 @@ from .engine_store import StoreError
 logger = logging.getLogger(__name__)
 
 _MODULES = {COMPILE: "torch_compile", ONNX: "onnx_runtime", OPENVINO: "openvino"}
+_told: set[str] = set()
 _PACKAGES = {ONNX: ("onnxruntime", "onnx", "onnxscript"), OPENVINO: ("openvino", "onnx", "onnxscript")}
 
 
@@ -50,8 +51,9 @@ class Chosen:
     words: str = ""
 
     def tell(self) -> None:
-        """Shows the user the line, if there is one."""
-        if self.words:
+        """Shows the user the line, if there is one; each once in a process."""
+        if self.words and self.words not in _told:
+            _told.add(self.words)
             tell(self.words)
 
 

@@ -133,10 +133,9 @@ def kept(spec: ModelSpec, weights: Path | None, device: torch.device) -> list[Me
     path = _path(key)
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        found = [Measurement(**each) for each in record["measurements"]] if record["key"] == key else None
-        if found is not None:
-            _check(found)
-        return found
+        if record["key"] != key:
+            raise ValueError("it is of something else than its name says")
+        return _checked([Measurement(**each) for each in record["measurements"]])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -144,11 +143,12 @@ def kept(spec: ModelSpec, weights: Path | None, device: torch.device) -> list[Me
         return None
 
 
-def _check(found: Sequence[Measurement]) -> None:
+def _checked(found: list[Measurement]) -> list[Measurement]:
     for each in found:
         figures = (each.times, each.levels, each.degrees, each.correlation, each.moved)
         if each.runtime not in RUNTIME_CHOICES or each.dtype not in DTYPE_CHOICES or not all(isinstance(x, (int, float)) for x in figures):
             raise ValueError(f"{each} is no measurement")
+    return found
 
 
 def _path(key: Key) -> Path:

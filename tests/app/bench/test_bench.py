@@ -20,6 +20,7 @@ from depth_normal.app.bench import runtimes, timing
 from depth_normal.app.bench.runtimes import Row
 from depth_normal.app.commands.bench import as_json, table
 from depth_normal.model_loader import load_model
+from depth_normal.model_loader.runtimes import measured
 
 OPTIONS = Options(model="tiny", size=32)
 quick = partial(timing.measure, OPTIONS, "cpu", seconds=0.02, image_size=(80, 48))
@@ -145,6 +146,23 @@ def test_all_runtimes_are_printed_beside_torch(monkeypatch, capsys, tmp_path):
     assert onnx["times_torch"] == torch_beside / onnx["seconds_per_picture"] > 0 and rows["compile"]["times_torch"] is None
 
 
+@pytest.mark.slow("takes most of a second")
+def test_what_is_kept_is_what_auto_takes(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
+
+    def turns(methods, *_):
+        return dict(zip(methods, (4.0, 1.0), strict=False))  # seconds of torch in float32, and of the other
+
+    monkeypatch.setattr(timing, "take_turns", turns)
+    monkeypatch.setattr("depth_normal.model_loader.comfy.devices.is_fast", lambda dtype, _device: dtype != torch.float16)
+    assert cli.main(["bench", "--model", "tiny", "--device", "cpu", "--runtime", "torch", "--keep"]) == 0
+    said = capsys.readouterr().out
+    assert "--runtime auto: torch, as without it" in said, "bfloat16 changes tiny's maps"
+    (kept,) = measured.kept(MODELS["tiny"], None, torch.device("cpu"))
+    assert (kept.runtime, kept.dtype, kept.times) == ("torch", "bfloat16", 4.0) and kept.levels > 0 and 0.99 < kept.correlation < 1
+    assert ("--runtime fast: torch bfloat16, 4.00 times" in said) == kept.is_faithful
+
+
 @pytest.mark.parametrize(("json_wanted", "names"), [(False, ["onnx", "openvino"]), (True, ["onnx,openvino"])])
 def test_what_was_measured_before_a_stop_is_printed(json_wanted, names, monkeypatch, capsys):
     """Each row is printed once it is there; JSON, which is read as a whole, when it ends."""
@@ -222,3 +240,23 @@ def test_the_times_in_the_document_agree_with_their_ratios():
     assert len(rows) == 10
     for _, own, beside, ratio in rows:
         assert float(ratio) == pytest.approx(float(beside or own) / float(own), rel=0.02)
+
+
+def test_a_folder_goes_on_with_auto_whatever_was_measured_meanwhile():
+    """Records of images say nothing of auto: its maps are torch's as far as 8 bits can say. Those of fast say it."""
+    plain, auto, fast = (replace(OPTIONS, runtime=runtime).settings(("depth",)) for runtime in ("torch", "auto", "fast"))
+    assert plain == auto != fast and fast["runtime"] == "fast"
+
+
+def test_images_of_a_light_model_are_computed_side_by_side_with_auto():
+    assert replace(OPTIONS, runtime="auto").threads_per_image("cpu", 8) == 1
+    assert Options(model="depth-anything-v2-small", runtime="auto").threads_per_image("cpu", 8) == 8
+
+
+def test_long_runs_hear_of_what_may_be_faster(monkeypatch, tmp_path):
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
+    many = Options(model="depth-anything-v2-small", runtime="auto")
+    assert "bench --model depth-anything-v2-small --keep" in many.advice(100, "cpu")
+    assert many.advice(99, "cpu") is None is replace(many, runtime="torch").advice(1000, "cpu") is OPTIONS.advice(1000, "cpu")
+    measured.keep(MODELS[many.model], None, torch.device("cpu"), [])
+    assert many.advice(100, "cpu") is None
