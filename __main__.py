@@ -8,6 +8,6 @@ if __name__ == "__main__":
         sys.exit("run  python -m depth_normal  after installing this folder (pip install .); ComfyUI needs nothing of this file")
     if find_spec(f"{__package__}.app") is None:
         sys.exit("this folder is the version of ComfyUI's registry: the nodes alone; the README says how to install the command")
-    from .app.cli import main
+    from .app.cli import run
 
-    sys.exit(main())
+    run()

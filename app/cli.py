@@ -10,6 +10,7 @@ import io
 import logging
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from .._version import __version__
 from ..annotators.setting_names import COMMAND_LINE, worded
@@ -33,7 +34,7 @@ from .commands.view import add_view
 from .console.completion import SHELLS, PrintCompletion
 from .console.parser import Parser, nearest
 from .console.shorthand import UnknownCommandError, dashed_file, misplaced_command, model_among, with_command
-from .console.terminal import NAME, ShownFormatter, TerminatedError, echo_error, open_closed_streams, shown, terminable
+from .console.terminal import NAME, ShownFormatter, TerminatedError, echo_error, exit_with, open_closed_streams, shown, terminable
 from .outcomes import DOCS, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, TERMINATED
 
 GROUPS: dict[str, tuple[tuple[str, str, Callable[[Parser], None]], ...]] = {
@@ -149,6 +150,11 @@ depth-normal demo                        # a photo of the package; no download
 depth-normal photo.jpg --model tiny      # your photo, by the model in the package
 depth-normal photo.jpg                   # the same by MoGe-2, in metres; downloads 141 MB once
 depth-normal video clip.mp4"""
+
+
+def run() -> NoReturn:
+    """The program `depth-normal`: runs the command line and ends the process."""
+    exit_with(main())
 
 
 def main(arguments: list[str] | None = None) -> int:

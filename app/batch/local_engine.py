@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,8 @@ _TOGETHER = {"cuda": BATCH_ON_A_GPU}
 _WINDOW = 4
 # Of all networks that run side by side on a CPU, in bytes.
 _SIDE_BY_SIDE = 2**32
+# In seconds, how soon a pipeline that is closed notices it while a network runs.
+_CLOSED_WITHIN = 0.2
 # Of all images between reading and writing, for each image of a batch; a pixel takes about 64 bytes.
 _PIXELS = 2**25
 
@@ -116,7 +118,7 @@ def process(
 
     Yields:
         The value that `finish` returned, or a failure, about in order. After one that is `lasting`, or once `stop` is set, no further
-        image is begun; those in hand are finished.
+        image is begun; those in hand are finished. Where the caller takes no more, only what is being written is.
     """
     pipeline = _Pipeline(model, options, finish, stop or Event())
     try:
@@ -139,6 +141,7 @@ class _Pipeline(Generic[T]):
         self.reading, self.writing = self._pool(self.threads, "read"), self._pool(self.cores, "write")
         self.networks: ThreadPoolExecutor | None = None
         self.own = local()
+        self.closing = Event()
         self.ahead: deque[tuple[Outputs, Future[InFlight | Failure]]] = deque()
         self.waiting: dict[Size, list[InFlight]] = {}
         self.behind: deque[tuple[InFlight, Future[T | Failure]]] = deque()
@@ -165,10 +168,11 @@ class _Pipeline(Generic[T]):
         yield from self._finished(0)
 
     def close(self) -> None:
-        """Drops what was only read, and waits for what is being written."""
+        """Drops what was only read, and waits for what is being written; not for a network, which can take a minute and be for nothing."""
+        self.closing.set()
         self.reading.shutdown(wait=False, cancel_futures=True)
         if self.networks is not None:
-            self.networks.shutdown(cancel_futures=True)
+            self.networks.shutdown(wait=False, cancel_futures=True)
         self.writing.shutdown(cancel_futures=True)
         torch.set_num_threads(self.torch_threads)
 
@@ -257,6 +261,9 @@ class _Pipeline(Generic[T]):
 
     def _finish_found(self, taken: InFlight, estimated: Future[list[Estimate | Exception]]) -> T | Failure:
         """`_finish`, after inference. Images arrive in the order of inference."""
+        while not wait([estimated], timeout=_CLOSED_WITHIN).done:
+            if self.closing.is_set():
+                raise CancelledError
         (found,) = estimated.result()
         if isinstance(found, Exception):
             return failure_of(str(taken.outputs.image), found)

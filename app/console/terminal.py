@@ -16,6 +16,8 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import NoReturn, TextIO
 
+from ..outcomes import INTERRUPTED, TERMINATED
+
 NAME = "depth-normal"
 
 # What a terminal obeys: control characters, and those that turn the direction of writing or end a line.
@@ -85,6 +87,17 @@ def stoppable() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def exit_with(status: int) -> NoReturn:
+    """Ends the process, and does not wait for a thread in which a network still runs after the second Ctrl-C."""
+    others = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.current_thread()]
+    if status in (INTERRUPTED, TERMINATED) and others:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 _results: TextIO | None = None

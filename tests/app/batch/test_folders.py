@@ -509,14 +509,14 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     photos = save_photos(tmp_path / "photos", 2)
     program = "import sys, time\nfrom depth_normal.app import cli; from depth_normal.app.batch import per_image as work\n"
     program += "work.estimate = lambda *_: print('.', file=sys.__stdout__, flush=True) or time.sleep(60)\n"
-    program += f"raise SystemExit(cli.main(['estimate', {str(photos)!r}, '--out', {str(tmp_path / 'out')!r}, *{SMALL}]))"
+    program += f"sys.argv[1:] = ['estimate', {str(photos)!r}, '--out', {str(tmp_path / 'out')!r}, *{SMALL}]; cli.run()"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == ".\n"
         process.send_signal(signal.SIGINT)
         while "once more stops at once" not in process.stderr.readline():
             pass
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=120)[1].splitlines()[-1] == "depth-normal: stopped"
+        assert process.communicate(timeout=30)[1].splitlines()[-1] == "depth-normal: stopped"
     assert process.returncode == 130
 
 

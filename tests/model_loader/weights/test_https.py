@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -304,8 +305,12 @@ def expired_token(server, tmp_path, monkeypatch):
     stored = tmp_path / "stored_tokens"
     stored.write_text(f"[me]\nhf_token = hf_{tmp_path.name}\nrefresh_token = next\nexpires_at = 1\n")
     monkeypatch.setattr(constants, "HF_STORED_TOKENS_PATH", str(stored))
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 2)
     server.serve("/oauth/token", b"", silent=True)
-    return server.serve_hub(HUB.repo_id, HUB.filename, BODY)
+    before = {*threading.enumerate()}
+    yield server.serve_hub(HUB.repo_id, HUB.filename, BODY)
+    for asking in {each for each in threading.enumerate() if each.name == "depth-normal download"} - before:
+        asking.join()  # until huggingface_hub gives up, which it says in the log: of this test, not of the next
 
 
 def test_cancelling_while_the_token_is_renewed(expired_token, server):
