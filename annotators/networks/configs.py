@@ -22,6 +22,7 @@ class VitConfig:
         registers: Tokens between the class token and the patches, without positions.
         block_eps: Of the normalisations in the blocks.
         position_offset: As `grids.resized_positions`: DINOv2's, with which most networks were trained.
+        patch: Pixels along the side of one token's patch.
     """
 
     width: int
@@ -35,6 +36,7 @@ class VitConfig:
     registers: int = 0
     block_eps: float = 1e-6
     position_offset: float = 0.1
+    patch: int = 14
 
     @property
     def channels(self) -> int:
@@ -246,3 +248,28 @@ class Da2Config:
     vit: VitConfig
     width: int = 512
     heads: int = 8
+
+
+@dataclass(frozen=True)
+class DepthProConfig:
+    """An architecture of Depth Pro.
+
+    Attributes:
+        vit: Of each of the three transformers. The patch encoder hands on a shallow block, a deeper one and the last.
+        channels: Of the four coarser maps that the decoder takes, from the finest.
+        features: Channels of the decoder, and of its finest map.
+    """
+
+    vit: VitConfig
+    channels: tuple[int, int, int, int] = (256, 512, 1024, 1024)
+    features: int = 256
+
+    @property
+    def window(self) -> int:
+        """Pixels along the side of the square that a transformer takes."""
+        return self.vit.grid * self.vit.patch
+
+    @property
+    def side(self) -> int:
+        """Pixels along the side of the network's square input."""
+        return 4 * self.window

@@ -18,14 +18,14 @@ from .grids import resized_positions
 from .published import StateDict, rename
 
 PATCH = 14
-"""Pixels along the side of one token's patch."""
+"""Pixels along the side of one token's patch, where `VitConfig.patch` says nothing else."""
 _ROPE_BASE = 100.0
 
 
 class _PatchEmbedding(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, patch: int) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, width, PATCH, PATCH)
+        self.proj = nn.Conv2d(3, width, patch, patch)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.proj(x).flatten(2).transpose(1, 2)
@@ -99,7 +99,7 @@ class VisionTransformer(nn.Module):
     """DINOv2, for images of any size.
 
     Convention:
-        Input (B, 3, H, W), normalised by ImageNet's mean and deviation, H and W multiples of `PATCH`.
+        Input (B, 3, H, W), normalised by ImageNet's mean and deviation, H and W multiples of `config.patch`.
     """
 
     def __init__(self, config: VitConfig) -> None:
@@ -112,7 +112,7 @@ class VisionTransformer(nn.Module):
             self.camera_token = nn.Parameter(torch.zeros(1, 2, config.width))  # of the reference image, and of the others of a set
         if config.registers:
             self.register_tokens = nn.Parameter(torch.zeros(1, config.registers, config.width))
-        self.patch_embed = _PatchEmbedding(config.width)
+        self.patch_embed = _PatchEmbedding(config.width, config.patch)
         self.blocks = nn.ModuleList(_Block(config, alternating=index >= first) for index in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
 
@@ -123,10 +123,10 @@ class VisionTransformer(nn.Module):
             one_scene: Whether they are views of one scene: global blocks of an alternating network then see the tokens of all of them.
 
         Returns:
-            Maps (B, channels, H / PATCH, W / PATCH), one for each block taken, normalised; and token 0 of the last of them (B, channels),
+            Maps (B, channels, H / patch, W / patch), one for each block taken, normalised; and token 0 of the last of them (B, channels),
             not normalised. From an alternating network, channels are the last local block's, never normalised, then the taken block's.
         """
-        rows, columns = x.shape[-2] // PATCH, x.shape[-1] // PATCH
+        rows, columns = x.shape[-2] // self.config.patch, x.shape[-1] // self.config.patch
         tokens = self._embedded(x)
         alternating_from = self.config.alternating_from
         angles, local = (None, None), tokens
@@ -169,7 +169,7 @@ class VisionTransformer(nn.Module):
 
     def _embedded(self, x: Tensor) -> Tensor:
         """The tokens before the first block. Registers have no place, and join when the others have theirs."""
-        rows, columns = x.shape[-2] // PATCH, x.shape[-1] // PATCH
+        rows, columns = x.shape[-2] // self.config.patch, x.shape[-1] // self.config.patch
         tokens = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), self.patch_embed(x)), 1) + self._positions(rows, columns)
         if not self.config.registers:
             return tokens

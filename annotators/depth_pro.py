@@ -1,0 +1,105 @@
+"""Depth Pro: sharp metric depth and the camera's field of view from one image.
+
+Source:
+    Bochkovskii et al., "Depth Pro: Sharp Monocular Metric Depth in Less Than a Second" (2024), code apple/ml-depth-pro.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..geometry.camera import intrinsics_from_focal_length, intrinsics_from_fov
+from ..geometry.estimate import Estimate
+from .base import Annotator
+from .family import Progress, Request
+from .graphs.graph import Signature
+from .networks.depth_pro import PASSES, DepthPro, Passed
+from .preprocessing.kernels import linear
+from .preprocessing.resizing import Fixed
+from .preprocessing.steps import Resize, Steps
+from .specs.base import HALF, ModelSpec
+
+MAX_DEPTH = 1e4
+"""Metres at which the authors end; the sky is there."""
+_FOV_RANGE = (1.0, 179.0)
+"""Degrees between which a field of view that the network finds is kept."""
+
+
+class DepthProAnnotator(Annotator):
+    """Depth Pro.
+
+    The network has one input size, 1536 x 1536 pixels, to which every image is stretched; `size` changes nothing.
+
+    Convention:
+        Depth in metres at the images' own size, and intrinsics, for the field of view that the network finds, or for the known one.
+        Metres are proportional to the focal length. The authors resample the inverse depth and invert it then.
+    """
+
+    bytes_per_pixel = 1800
+    auto_dtypes = ("float16",)
+    max_depth = MAX_DEPTH
+    undoes_stretching = True
+
+    @classmethod
+    def network_of(cls, spec: ModelSpec) -> DepthPro:
+        return DepthPro(spec.config)
+
+    @classmethod
+    def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
+        return any(name.startswith(("encoder.upsample_latent0.", "depth_pro.")) for name in names)
+
+    def preprocess(self, size: int) -> Steps:
+        side = self.spec.config.side
+        return (Resize(Fixed(side, side), linear),)
+
+    def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """See `Family.predict`; takes what is called after each batch of passes, too."""
+        return self.network(inputs, *scalar_inputs)
+
+    def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
+        """See `Annotator.infer_resized`; progress after each batch of passes."""
+        if request is None or request.progress is None or self.engine is not None:
+            return super().infer_resized(pixels, request)
+        passed = _counted(request.progress, PASSES * len(pixels))
+        return self.postprocess(self.run_network(self.normalised(pixels), (passed,)), request)
+
+    def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
+        inverse_depth, fov = outputs
+        height, width = request.image_size
+        if request.fov:
+            focal_length = intrinsics_from_fov(request.fov, height, width)[:, 0, 0].to(fov.device)
+        else:
+            focal_length = 0.5 * width / torch.tan(0.5 * torch.deg2rad(fov.clamp(*_FOV_RANGE)))
+        inverse_depth = linear(inverse_depth * (width / focal_length)[:, None, None, None], height, width)
+        depth = 1 / inverse_depth.clamp(min=1 / MAX_DEPTH)
+        # What is not finite is refused later; the clamp would hide it.
+        depth = depth.masked_fill(~inverse_depth.isfinite(), torch.nan)
+        intrinsics = intrinsics_from_focal_length(focal_length.nan_to_num(width), height, width, batch=len(depth))
+        return Estimate(depth, self.spec.quantity, intrinsics=intrinsics)
+
+    def signature(self) -> Signature:
+        outputs = {
+            "inverse_depth": "1 / metres along the optical axis for a focal length of the picture's width in pixels",
+            "fov": "(B,): degrees that the picture's width spans",
+        }
+        return Signature(outputs, mean=HALF, std=HALF, dynamic_size=False, at_image_size=True)
+
+    @classmethod
+    def why_no_graph(cls, spec: ModelSpec) -> str | None:
+        return "its depth depends on a field of view that it finds beside it, which exported files do not describe"
+
+
+def _counted(progress: Progress, total: int) -> Passed:
+    """A function to be called with the number of passes since the last call."""
+    done = 0
+
+    def passed(passes: int) -> None:
+        nonlocal done
+        done += passes
+        progress(done, total)
+
+    return passed

@@ -1,0 +1,256 @@
+"""Depth Pro: the authors' network and transformers' with the same weights, its files, its camera, and its 37 passes."""
+
+import math
+import os
+import runpy
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from depth_normal.annotators.depth_pro import MAX_DEPTH, DepthProAnnotator
+from depth_normal.annotators.networks.configs import DepthProConfig, VitConfig
+from depth_normal.annotators.networks.depth_pro import PASSES, DepthPro
+from depth_normal.annotators.registry import find_spec
+from depth_normal.annotators.specs.base import CheckpointError
+from depth_normal.geometry.camera import fov_from_intrinsics
+from depth_normal.geometry.estimate import Quantity
+from depth_normal.model_loader import load_model
+
+TESTS = Path(__file__).resolve().parents[1]
+CONFIG = DepthProConfig(VitConfig(16, 4, 2, (0, 2, 3), grid=8, patch=4), channels=(12, 16, 24, 24), features=16)
+SPEC = replace(find_spec("depth-pro"), default_size=CONFIG.side, multiple_of=CONFIG.side, largest_size=CONFIG.side, config=CONFIG)
+AUTHORS = os.environ.get("DEPTH_NORMAL_DEPTH_PRO", "")
+FOV = 55.0
+
+
+def weights(config=CONFIG, seed=0):
+    """Random weights under the authors' names: inverse depths of about 0.5 / m, and a field of view of about `FOV` degrees."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in DepthPro(config).state_dict().items()}
+    state = {}
+    for name, shape in shapes.items():
+        noise = torch.randn(shape, generator=generator)
+        scale_like = name.endswith("gamma") or ("norm" in name and name.endswith("weight"))
+        state[name] = noise / shape[1:].numel() ** 0.5 if len(shape) > 1 and not scale_like else scale_like + 0.1 * noise
+    state["head.4.bias"], state["fov.head.4.bias"] = torch.tensor([0.5]), torch.tensor([FOV])
+    state["head.4.weight"] *= 0.1
+    return state
+
+
+def annotator(dtype=torch.float32, state=None):
+    return DepthProAnnotator.build(SPEC, {"network": state or weights()}, dtype)
+
+
+def make_images(height=30, width=50, batch=1):
+    return torch.randint(256, (batch, 3, height, width), generator=torch.Generator().manual_seed(7)) / 255
+
+
+def half_tangent(degrees):
+    return math.tan(math.radians(degrees) / 2)
+
+
+# Against others' code
+
+
+def hub_names(state):
+    """The same tensors as transformers names them in the published file, which holds queries, keys and values apart."""
+    named = {}
+    for name, value in state.items():
+        levels = {"upsample2": 0, "upsample1": 1, "upsample0": 2}
+        first, second, *rest = name.split(".")
+        neck = "depth_pro.neck."
+        if second in ("patch_encoder", "image_encoder") or name.startswith("fov.encoder.0."):
+            if first == "fov":
+                prefix, rest = "fov_model.fov_encoder.model.", rest[1:]
+            else:
+                prefix = f"depth_pro.encoder.{second}.model."
+            inner = ".".join(rest)
+            if ".attn.qkv." in inner:
+                for part, each in zip(("query", "key", "value"), value.chunk(3), strict=True):
+                    inner_part = inner.replace("blocks.", "encoder.layer.").replace(".attn.qkv.", f".attention.attention.{part}.")
+                    named[prefix + inner_part] = each.clone()
+                continue
+            for ours, theirs in (
+                ("cls_token", "embeddings.cls_token"),
+                ("pos_embed", "embeddings.position_embeddings"),
+                ("patch_embed.proj.", "embeddings.patch_embeddings.projection."),
+                (".attn.proj.", ".attention.output.dense."),
+                (".ls1.gamma", ".layer_scale1.lambda1"),
+                (".ls2.gamma", ".layer_scale2.lambda1"),
+                ("blocks.", "encoder.layer."),
+            ):
+                inner = inner.replace(ours, theirs)
+            named[prefix + ("layer" + inner if inner.startswith("norm.") else inner)] = value
+            continue
+        rest_joined = ".".join(rest)
+        if name.startswith("fov.encoder.1."):
+            key = f"fov_model.fov_encoder.neck.{rest[-1]}"
+        elif name.startswith("fov.downsample.0."):
+            key = f"fov_model.conv.{rest[-1]}"
+        elif first == "fov":
+            key = f"fov_model.head.layers.{rest_joined}"
+        elif first == "head":
+            key = name.replace("head.", "head.layers.")
+        elif second == "upsample_lowres":
+            key = f"{neck}feature_upsample.image_block.layers.0.{rest_joined}"
+        elif second == "fuse_lowres":
+            key = f"{neck}fuse_image_with_low_res.{rest_joined}"
+        elif second.startswith("upsample_latent"):
+            key = f"{neck}feature_upsample.intermediate.{1 - int(second[-1])}.layers.{rest_joined}"
+        elif second in levels:
+            key = f"{neck}feature_upsample.scaled_images.{levels[second]}.layers.{rest_joined}"
+        elif second == "convs":
+            key = f"{neck}feature_projection.projections.{4 - int(rest[0])}.{rest[1]}"
+        else:
+            level = "final" if rest[0] == "0" else f"intermediate.{4 - int(rest[0])}"
+            inner = ".".join(rest[1:])
+            for number in "12":
+                inner = inner.replace(f"resnet{number}.residual.1", f"residual_layer{number}.convolution1")
+                inner = inner.replace(f"resnet{number}.residual.3", f"residual_layer{number}.convolution2")
+            key = f"fusion_stage.{level}.{inner.replace('out_conv', 'projection')}"
+        named[key] = value
+    for part in ("depth_pro.encoder.patch_encoder", "depth_pro.encoder.image_encoder", "fov_model.fov_encoder"):
+        named[f"{part}.model.embeddings.mask_token"] = torch.zeros(1, CONFIG.vit.width)
+    return named
+
+
+@pytest.fixture(scope="module")
+def hub_network(tmp_path_factory):
+    """transformers' network with the weights, read from a file as published."""
+    pytest.importorskip("transformers")
+    runpy.run_path(str(TESTS / "mend_torchvision.py"))
+    from transformers import DepthProConfig as HubConfig
+    from transformers import DepthProForDepthEstimation
+
+    vit, (first, second, third, last) = CONFIG.vit, CONFIG.channels
+    transformer = {
+        "model_type": "dinov2", "image_size": CONFIG.window, "patch_size": vit.patch, "hidden_size": vit.width,
+        "num_hidden_layers": vit.depth, "num_attention_heads": vit.heads,
+    }  # fmt: skip
+    shallow, deeper, _ = vit.taken
+    config = HubConfig(
+        fusion_hidden_size=CONFIG.features,
+        patch_size=CONFIG.window,
+        intermediate_hook_ids=[deeper, shallow],
+        intermediate_feature_dims=[first, first],
+        scaled_images_ratios=[0.25, 0.5, 1],
+        scaled_images_overlap_ratios=[0.0, 0.5, 0.25],
+        scaled_images_feature_dims=[last, third, second],
+        merge_padding_value=vit.grid // 8,
+        use_fov_model=True,
+        image_model_config=transformer,
+        patch_model_config=transformer,
+        fov_model_config=transformer,
+    )
+    folder = tmp_path_factory.mktemp("hub")
+    config.save_pretrained(folder)
+    save_file(hub_names(weights()), folder / "model.safetensors", {"format": "pt"})
+    network, report = DepthProForDepthEstimation.from_pretrained(folder, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    return network.eval().requires_grad_(False)
+
+
+@pytest.mark.slow("imports transformers' networks")
+def test_the_network_is_transformers(hub_network):
+    pixels = torch.randn(2, 3, CONFIG.side, CONFIG.side, generator=torch.Generator().manual_seed(1))
+    expected = hub_network(pixels)
+    inverse_depth, fov = annotator().network(pixels)
+    assert inverse_depth.std() > 0.01 and fov.std() > 0.001
+    assert (inverse_depth[:, 0] - expected.predicted_depth).abs().max() < 1e-5 * inverse_depth.max()
+    assert torch.allclose(fov, expected.field_of_view, rtol=1e-6)
+
+
+@pytest.mark.slow("imports transformers' networks")
+def test_tensors_that_transformers_holds_in_memory_load(hub_network):
+    found = annotator(state=dict(hub_network.state_dict())).estimate(make_images())
+    assert torch.equal(found.depth, annotator().estimate(make_images()).depth)
+
+
+@pytest.fixture
+def authors(monkeypatch):
+    """The authors' modules, from the folder of their repository."""
+    if not AUTHORS:
+        pytest.skip("DEPTH_NORMAL_DEPTH_PRO does not name a folder of apple/ml-depth-pro")
+    pytest.importorskip("timm")
+    runpy.run_path(str(TESTS / "mend_torchvision.py"))
+    heif = ModuleType("pillow_heif")  # only reads files
+    heif.register_heif_opener = lambda: None
+    monkeypatch.setitem(sys.modules, "pillow_heif", heif)
+    monkeypatch.syspath_prepend(str(Path(AUTHORS) / "src"))
+    before = set(sys.modules)
+    from depth_pro import depth_pro
+
+    yield depth_pro
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] == "depth_pro":
+            del sys.modules[name]
+
+
+def their_network(authors, config, state):
+    """The authors' network; their patches have 384 pixels always."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    def transformer():
+        vit = config.vit
+        sizes = {"embed_dim": vit.width, "depth": vit.depth, "num_heads": vit.heads}
+        network = VisionTransformer(config.window, vit.patch, init_values=1.0, num_classes=0, **sizes)
+        network.forward = network.forward_features
+        return network
+
+    encoder = authors.DepthProEncoder(
+        dims_encoder=config.channels,
+        patch_encoder=transformer(),
+        image_encoder=transformer(),
+        hook_block_ids=config.vit.taken[:2],
+        decoder_features=config.features,
+    )
+    decoder = authors.MultiresConvDecoder([config.features, *encoder.dims_encoder], config.features)
+    network = authors.DepthPro(encoder, decoder, (32, 1), True, transformer())
+    network.load_state_dict(state)
+    return network.eval().requires_grad_(False)
+
+
+LARGER = replace(CONFIG, vit=VitConfig(16, 4, 2, (0, 2, 3), grid=24, patch=16))
+
+
+@pytest.mark.slow("runs the authors' network at its true size of images")
+@pytest.mark.parametrize("known", [0.0, 70.0], ids=["found", "known"])
+@pytest.mark.parametrize(("height", "width"), [(200, 333), (300, 180), (1536, 1536), (1700, 900)])
+def test_from_the_image_to_metres_as_the_authors(authors, height, width, known):
+    state = weights(LARGER)
+    ours = DepthProAnnotator.build(replace(SPEC, config=LARGER), {"network": state}, torch.float32)
+    check_against_the_authors(their_network(authors, LARGER, state), ours, height, width, known)
+
+
+@pytest.mark.slow("builds the network at its true size: 8 GB")
+def test_the_network_at_its_true_size_is_the_authors(authors):
+    if os.environ.get("DEPTH_NORMAL_DEPTH_PRO_WHOLE") != "1":
+        pytest.skip("DEPTH_NORMAL_DEPTH_PRO_WHOLE is not 1")
+    spec = find_spec("depth-pro")
+    state = weights(spec.config)
+    assert len(state) == 1119 and sum(value.numel() for value in state.values()) == 951_991_330
+    ours = DepthProAnnotator.build(spec, {"network": state}, torch.float32)
+    check_against_the_authors(their_network(authors, spec.config, state), ours, 480, 640, 0.0)
+
+
+def check_against_the_authors(theirs, ours, height, width, known):
+    from torchvision.transforms import Compose, Normalize, ToTensor
+
+    image = (make_images(height, width) * 255).round().to(torch.uint8)
+    pixels = Compose([ToTensor(), Normalize([0.5] * 3, [0.5] * 3)])(image[0].permute(1, 2, 0).numpy())
+    focal_length = torch.tensor(0.5 * max(height, width) / half_tangent(known)) if known else None
+    expected = theirs.infer(pixels, f_px=focal_length)
+    found = ours.estimate(image / 255, fov=known)
+    assert found.depth.shape[-2:] == (height, width)
+    worst = (found.depth[0, 0] / expected["depth"] - 1).abs().max()
+    print(f"{height}x{width}: depth {expected['depth'].min():.3g} to {expected['depth'].max():.3g}, worst {worst:.2g}")
+    assert found.depth.std() > 0.01
+    assert worst < 1e-5
+    assert found.intrinsics[0, 0, 0] == pytest.approx(float(expected["focallength_px"]), rel=1e-6)
