@@ -37,12 +37,12 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from depth_normal.annotators import da2, midas, moge, zoe
+from depth_normal.annotators import da2, depth_pro, midas, moge, zoe
 from depth_normal.annotators.building.libraries import from_transformers
 from depth_normal.annotators.depth_anything import DinoAnnotator
 from depth_normal.annotators.diffusion import DiffusionAnnotator
 from depth_normal.annotators.networks.bae import Bae
-from depth_normal.annotators.networks.configs import Da2Config, MogeConfig
+from depth_normal.annotators.networks.configs import Da2Config, DepthProConfig, MogeConfig
 from depth_normal.annotators.networks.dsine import DSINE
 from depth_normal.annotators.networks.leres import Leres
 from depth_normal.annotators.networks.merge import MergeNetwork
@@ -184,6 +184,10 @@ def narrow_spec(spec: ModelSpec, depth: dict[str, Any], old: dict[str, Any]) -> 
     if isinstance(spec.config, Da2Config):
         vit = replace(spec.config.vit, width=16, depth=4, heads=2, taken=(0, 1, 2, 3), grid=3)
         return replace(spec, config=replace(spec.config, vit=vit, width=16, heads=2), default_size=56)
+    if isinstance(spec.config, DepthProConfig):
+        vit = replace(spec.config.vit, width=16, depth=4, heads=2, taken=(0, 2, 3), grid=8, patch=4)
+        config = replace(spec.config, vit=vit, channels=(8, 8, 8, 8), features=16)
+        return replace(spec, config=config, default_size=config.side, multiple_of=config.side, largest_size=config.side)
     if spec.family in depth["FAMILIES"]:
         return depth["shrunk"](spec)
     return old["shrunk"](spec) if spec.family in old["SIZES"] else spec
@@ -197,7 +201,7 @@ def empty_network(spec: ModelSpec, role: str) -> nn.Module:
             return MergeNetwork(config.merge) if role == "merge" else Leres(config.leres)
         if issubclass(family, DinoAnnotator):
             return family.network_class(config.vit, config.dpt)
-        if issubclass(family, (moge.MogeAnnotator, da2.Da2Annotator)):
+        if issubclass(family, (moge.MogeAnnotator, da2.Da2Annotator, depth_pro.DepthProAnnotator)):
             return family.network_of(spec)
         if spec.family in _NETWORKS:
             return _NETWORKS[spec.family](config)

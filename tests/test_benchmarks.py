@@ -77,6 +77,7 @@ MODELS = (
     "moge-3-vitl",
     "moge-vitl",
     "da2",
+    "depth-pro",
     "metric3d-vit-small",
     "leres",
     "leres-boost",

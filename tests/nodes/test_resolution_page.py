@@ -28,11 +28,12 @@ WORDS = {
     "bae": "BAE",
     "dsine": "DSINE",
     "da2": "DA²",
+    "depth-pro": "Depth Pro",
     "tiny": ", tiny",
 }
 """How the page calls them."""
 
-FRAMES = {"midas", "zoedepth", "zoe-depth-anything", "metric3d", "leres"}
+FRAMES = {"depth-pro", "midas", "zoedepth", "zoe-depth-anything", "metric3d", "leres"}
 """Families that fit or stretch images to a frame, which the page describes one by one."""
 
 
