@@ -60,7 +60,12 @@ def outputs_of(spec: ModelSpec, nearest=0.0):
         found = points, torch.ones_like(depth), torch.ones(len(pixels))
         return (*found, facing(pixels)) if spec.axes else found
 
-    families = {"metric3d": metric3d, "depth-anything-3": depth_anything_3, "moge": moge}
+    def depth_pro(pixels, *_):
+        depth = depth_maps(pixels, nearest)
+        inverse = torch.where(depth.isfinite(), 1 / depth.clamp(min=1e-9), depth)
+        return inverse, torch.full((len(pixels),), 50.0)
+
+    families = {"metric3d": metric3d, "depth-anything-3": depth_anything_3, "moge": moge, "depth-pro": depth_pro}
     return families.get(spec.family, plain)
 
 
