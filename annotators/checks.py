@@ -95,7 +95,8 @@ def least_depth(spec: ModelSpec) -> float:
 def log_used_size(spec: ModelSpec, size: int) -> None:
     """Logs once for each size if a model does not run at the requested size."""
     if (used := spec.used_size(size)) != size:
-        _log_once(f"{spec.id} runs at size {used}, its largest, in place of {size}")
+        which = "only one" if spec.smallest_size == spec.largest_size else "largest" if size > used else "smallest"
+        _log_once(f"{spec.id} runs at size {used}, its {which}, in place of {size}")
 
 
 @functools.lru_cache(maxsize=64)

@@ -187,7 +187,8 @@ def narrow_spec(spec: ModelSpec, depth: dict[str, Any], old: dict[str, Any]) -> 
     if isinstance(spec.config, DepthProConfig):
         vit = replace(spec.config.vit, width=16, depth=4, heads=2, taken=(0, 2, 3), grid=8, patch=4)
         config = replace(spec.config, vit=vit, channels=(8, 8, 8, 8), features=16)
-        return replace(spec, config=config, default_size=config.side, multiple_of=config.side, largest_size=config.side)
+        sizes = dict.fromkeys(("default_size", "multiple_of", "largest_size", "smallest_size"), config.side)
+        return replace(spec, config=config, **sizes)
     if spec.family in depth["FAMILIES"]:
         return depth["shrunk"](spec)
     return old["shrunk"](spec) if spec.family in old["SIZES"] else spec

@@ -129,6 +129,7 @@ class _FieldOfView(nn.Module):
 
     def forward(self, image: Tensor, coarsest: Tensor) -> Tensor:
         transformer, project = self.encoder
+        assert isinstance(transformer, VisionTransformer)
         projected = _maps(project(_last_tokens(transformer, image)), transformer.config.grid)
         return self.head((projected + self.downsample(coarsest)).float()).flatten()
 

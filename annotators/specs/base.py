@@ -104,6 +104,7 @@ class ModelSpec:
         knows_camera: Whether its estimates have intrinsics even where the camera is not known.
         for_panoramas: Whether the network takes panoramas of the whole sphere, and no other images.
         largest_size: The largest `size` that the network runs at; every larger one counts as this. None = there is none.
+        smallest_size: The same for the smallest one.
         materials: The maps of a model that gives materials in place of depth and normals; empty for all others.
         config: The family's own description of the architecture.
     """
@@ -125,6 +126,7 @@ class ModelSpec:
     knows_camera: bool = False
     for_panoramas: bool = False
     largest_size: int | None = None
+    smallest_size: int = 1
     materials: tuple[str, ...] = ()
 
     @property
@@ -155,7 +157,7 @@ class ModelSpec:
 
     def used_size(self, size: int) -> int:
         """The `size` that the network runs at if this one is requested."""
-        return size if self.largest_size is None else min(size, self.largest_size)
+        return size if self.largest_size is None else min(max(size, self.smallest_size), self.largest_size)
 
     @property
     def licence_page(self) -> str:

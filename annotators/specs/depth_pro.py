@@ -32,6 +32,7 @@ SPECS = (
         multiple_of=LARGE.side,
         default_size=LARGE.side,
         largest_size=LARGE.side,
+        smallest_size=LARGE.side,
         config=LARGE,
         knows_camera=True,
     ),

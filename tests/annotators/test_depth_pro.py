@@ -14,17 +14,21 @@ from safetensors.torch import save_file
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from depth_normal.annotators.depth_pro import MAX_DEPTH, DepthProAnnotator
+from depth_normal.annotators.family import Request
 from depth_normal.annotators.networks.configs import DepthProConfig, VitConfig
 from depth_normal.annotators.networks.depth_pro import PASSES, DepthPro
-from depth_normal.annotators.registry import find_spec
+from depth_normal.annotators.registry import MODELS, find_spec
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.camera import fov_from_intrinsics
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader import load_model
 
 TESTS = Path(__file__).resolve().parents[1]
+DEVICES = runpy.run_path(str(TESTS / "geometry" / "test_devices.py"))
+DEVICE = DEVICES["DEVICE"]
 CONFIG = DepthProConfig(VitConfig(16, 4, 2, (0, 2, 3), grid=8, patch=4), channels=(32, 20, 24, 28), features=32)
-SPEC = replace(find_spec("depth-pro"), default_size=CONFIG.side, multiple_of=CONFIG.side, largest_size=CONFIG.side, config=CONFIG)
+SIZES = dict.fromkeys(("default_size", "multiple_of", "largest_size", "smallest_size"), CONFIG.side)
+SPEC = replace(find_spec("depth-pro"), config=CONFIG, **SIZES)
 AUTHORS = os.environ.get("DEPTH_NORMAL_DEPTH_PRO", "")
 FOV = 55.0
 
@@ -56,6 +60,100 @@ def make_images(height=30, width=50, batch=1):
 
 def half_tangent(degrees):
     return math.tan(math.radians(degrees) / 2)
+
+
+# The estimate
+
+
+def test_metres_follow_the_focal_length():
+    network = annotator()
+    image = make_images()
+    found = network.estimate(image)
+    assert found.quantity is Quantity.METRIC_DEPTH and found.depth.shape == (1, 1, 30, 50)
+    degrees = float(fov_from_intrinsics(found.intrinsics, 30, 50)[0])
+    assert 30 < degrees < 80
+    twice = math.degrees(2 * math.atan(half_tangent(degrees) / 2))
+    nearer = network.estimate(image, fov=twice)
+    assert float(fov_from_intrinsics(nearer.intrinsics, 30, 50)[0]) == pytest.approx(twice, rel=1e-5)
+    torch.testing.assert_close(nearer.depth, 2 * found.depth, rtol=1e-4, atol=0)
+
+
+def test_an_upright_image_has_its_field_of_view_along_its_longer_side():
+    found = annotator().estimate(make_images(50, 30), fov=60.0)
+    assert float(found.intrinsics[0, 0, 0]) == pytest.approx(25 / half_tangent(60))
+
+
+def test_what_has_no_inverse_depth_is_far():
+    state = weights()
+    state["head.4.bias"], state["head.4.weight"] = torch.zeros(1), torch.zeros_like(state["head.4.weight"])
+    assert torch.equal(annotator(state=state).estimate(make_images()).depth, torch.full((1, 1, 30, 50), MAX_DEPTH))
+
+
+def test_a_batch_is_its_images():
+    images = make_images(batch=2)
+    both = annotator().estimate(images)
+    for index in range(2):
+        alone = annotator().estimate(images[index : index + 1])
+        torch.testing.assert_close(both.depth[index : index + 1], alone.depth, rtol=1e-5, atol=0)
+
+
+def test_every_pass_counts_and_can_be_the_last():
+    steps = []
+    annotator().infer(Request(make_images(batch=2), CONFIG.side, progress=lambda done, total: steps.append((done, total))))
+    assert steps == [(10 * part, 2 * PASSES) for part in range(1, 8)] + [(72, 74), (74, 74)]
+
+    def cancel(done, _):
+        if done >= 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        annotator().infer(Request(make_images(), CONFIG.side, progress=cancel))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_close(dtype):
+    exact, half = (annotator(each).estimate(make_images()) for each in (torch.float32, dtype))
+    assert half.depth.dtype == torch.float32
+    assert (half.depth / exact.depth - 1).abs().mean() < (0.01 if dtype == torch.float16 else 0.06)
+
+
+@torch.no_grad()
+def test_on_a_graphics_card_the_focal_length_alone_is_waited_for():
+    """Followed without a device: a tensor on the CPU, or another value read back, would fail."""
+    with FakeTensorMode(), DEVICES["Questions"]() as questions:
+        network = DepthPro(CONFIG).eval()
+        state = {name: torch.empty(each.shape, device=DEVICE) for name, each in network.named_parameters()}
+        inverse_depth, fov = torch.func.functional_call(network, state, (torch.empty(2, 3, CONFIG.side, CONFIG.side, device=DEVICE),))
+        assert questions.asked == 0
+        request = Request(torch.empty(2, 3, 30, 50, device=DEVICE), CONFIG.side)
+        found = [DepthProAnnotator(SPEC, network).postprocess((inverse_depth, fov), replace(request, fov=each)) for each in (0.0, 60.0)]
+    tensors = [inverse_depth, fov, *(each.depth for each in found), *(each.intrinsics for each in found)]
+    assert {each.device for each in tensors} == {DEVICE} and questions.asked == len(found)
+
+
+# Files
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_files_load_by_either_names(monkeypatch, tmp_path, dtype):
+    monkeypatch.setitem(MODELS, "depth-pro", SPEC)
+    for name, state in (("theirs", weights()), ("hub", hub_names(weights()))):
+        save_file({key: value.to(dtype).contiguous() for key, value in state.items()}, tmp_path / f"{name}.safetensors")
+    theirs, hub = (load_model("depth-pro", weights=tmp_path / f"{name}.safetensors", device="cpu") for name in ("theirs", "hub"))
+    expected = theirs.estimate(make_images()).depth
+    assert expected is not None and torch.equal(hub.estimate(make_images()).depth, expected)
+
+
+@pytest.mark.parametrize(
+    "lost", ["fov.head.4.bias", pytest.param("encoder.patch_encoder.blocks.1.attn.qkv.weight", marks=pytest.mark.slow("takes seconds"))]
+)
+def test_a_file_without_a_part_is_refused(monkeypatch, tmp_path, lost):
+    monkeypatch.setitem(MODELS, "depth-pro", SPEC)
+    state = weights()
+    del state[lost]
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=lost.rpartition(".")[0].replace(".", r"\.")):
+        load_model("depth-pro", weights=tmp_path / "model.safetensors", device="cpu")
 
 
 # Against others' code

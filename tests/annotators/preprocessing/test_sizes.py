@@ -19,7 +19,7 @@ HALF_PRECISION = {
     "lbm-": ("network",),
     "lotus-": ("vae", "text_encoder"),
 }
-HALF_PRECISION_REPOSITORIES = ("jingheya/lotus-depth-d-v1-1",)
+HALF_PRECISION_REPOSITORIES = ("jingheya/lotus-depth-d-v1-1", "apple/DepthPro-mixin")
 # as their authors count them: with the parts for several views, which the pack does not build
 WHOLE_NETWORKS = {"depth-anything-3-small": 34_299_655, "depth-anything-3-base": 135_366_791, "depth-anything-3-large": 410_941_767}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from depth_normal import load_model
-from depth_normal.annotators.checks import _log_once
+from depth_normal.annotators.checks import _log_once, log_used_size
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.app.batch.records import read_record
 from depth_normal.app.cli import main
@@ -46,11 +46,20 @@ def test_python_says_it_too(caplog):
     assert found.depth is not None and largest.depth is not None and torch.equal(found.depth, largest.depth)
 
 
+def test_a_network_of_one_size_says_which(caplog):
+    log_used_size(MODELS["depth-pro"], 512)
+    log_used_size(MODELS["depth-pro"], 1536)
+    assert caplog.messages == ["depth-pro runs at size 1536, its only one, in place of 512"]
+
+
 @pytest.mark.parametrize("spec", [each for each in MODELS.values() if each.family != "leres-boost"], ids=lambda spec: spec.id)
 def test_no_network_stays_below_the_size_that_is_recorded(spec):
     """Where another family has a bound, its entry must say so."""
     annotator = object.__new__(FAMILIES[spec.family])
     annotator.spec = spec
     bound = spec.used_size(4000)
+    if spec.smallest_size == spec.largest_size:
+        assert spec.used_size(64) == bound and annotator.network_size(480, 640, 64) == (bound, bound)
+        return
     below, at, above = (np.prod(annotator.network_size(480, 640, size)) for size in (bound - 64, bound, 8000))
     assert below < at and (at == above) == (spec.largest_size is not None)

@@ -83,6 +83,12 @@ def test_every_place_inside_comfyui(comfyui, place):
     assert find_weights(HYBRID) == path
 
 
+@pytest.mark.parametrize("name", ["depth_pro.fp16.safetensors", "depth_pro.pt"])
+def test_the_folder_of_the_pack_for_depth_pro(comfyui, name):
+    path = put(comfyui.models / "depth" / "ml-depth-pro" / name)
+    assert find_weights(MODELS["depth-pro"].file) == path
+
+
 def test_the_folders_of_extra_model_paths(comfyui, tmp_path):
     comfyui.folders["geometry_estimation"] = [str(tmp_path / "nas" / "geo")]
     comfyui.folders["depth_normal"] = [str(tmp_path / "nas" / "dn"), str(tmp_path / "nas" / "dn2")]
