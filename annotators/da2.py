@@ -33,7 +33,7 @@ class Da2Annotator(Annotator):
         are neighbours; `inference.panorama` mends that.
     """
 
-    bytes_per_pixel = 2700
+    bytes_per_pixel = 1500
 
     @classmethod
     def network_of(cls, spec: ModelSpec) -> Da2:

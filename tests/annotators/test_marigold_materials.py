@@ -109,6 +109,16 @@ def test_a_batch_equals_its_images_and_the_seed_decides(annotator, images, ensem
     assert not torch.allclose(batch.albedo, other.albedo, atol=1e-2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_close(annotator, spec, parts, images, dtype):
+    state = {role: dict(part.state_dict()) for role, part in parts.items()}
+    half = MarigoldMaterialsAnnotator.build(spec, state, dtype).estimate_materials(images, 48, options=MarigoldOptions(3, steps=2))
+    exact = annotator.estimate_materials(images, 48, options=MarigoldOptions(3, steps=2))
+    for name, value in half.maps.items():
+        assert value.dtype == torch.float32
+        assert (value - exact.maps[name]).abs().mean() < (0.005 if dtype == torch.float16 else 0.03), name
+
+
 def test_a_model_gives_maps_of_the_images_size_and_no_depth(annotator, images):
     model = Model(Weights(annotator, torch.float32, torch.device("cpu"), Path("unet.safetensors")))
     found = model.estimate_materials(images, 48, options=MarigoldOptions(steps=1))
