@@ -78,6 +78,11 @@ def box_means(values: Tensor, radius: int) -> Tensor:
     return values
 
 
+def box_sums(values: Tensor, radius: int) -> Tensor:
+    """Sums over a square around every pixel; what is beyond the border counts as 0."""
+    return _sums_along(_sums_along(values, radius, -1), radius, -2)
+
+
 def _sums_along(values: Tensor, radius: int, axis: int) -> Tensor:
     """Sums over 2 * radius + 1 pixels along an axis, from sums over 1, 2, 4, ... pixels; what is beyond the border counts as 0."""
     size, length = 2 * radius + 1, values.shape[axis]

@@ -305,6 +305,7 @@ CASES = {
     ),
     "edges.guided_filter.mask_at_image_edges": (lambda: guided_filter.mask_at_image_edges(maps(), maps(3), 5), None),
     "edges.guided_filter.box_means": (lambda: guided_filter.box_means(maps(), 2), None),
+    "edges.guided_filter.box_sums": (lambda: guided_filter.box_sums(maps(), 2), None),
     "edges.guided_filter.products": (lambda: guided_filter.products(maps(3)), None),
     "edges.guided_filter.solved": (lambda: guided_filter.solved(maps(6), maps(3)), None),
     "views.parallax.parallax_of_estimate": (
