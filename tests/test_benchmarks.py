@@ -122,6 +122,7 @@ OTHERWISE = {
     "overhead.py": "below",
     "folder.py": "below",
     "effects.py": "below",
+    "speed.py": "below",
     "relight.py": "below",
     "ray_workers.py": "below; needs Ray",
     "node_table.py": "tests/nodes/test_node_table.py",
@@ -359,3 +360,26 @@ def test_the_old_way_needs_controlnet_aux():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 2 and "Traceback" not in run.stderr
     assert "pip install controlnet-aux" in run.stderr
+
+
+PAGE_OF_TWO = (
+    "# Speed\n\n## On an old card, 2026-01-01\n\nold\n\n## On my machine, 2026-01-02\n\nof before\n\n## Figures of others\n\ntheirs\n"
+)
+
+
+@pytest.mark.slow("starts another process")
+def test_a_machine_writes_its_own_figures_of_speed_alone(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("speed", BENCHMARKS / "speed.py")
+    speed = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(speed)
+    page = tmp_path / "speed.md"
+    page.write_text(PAGE_OF_TWO)
+    monkeypatch.setattr(speed, "device_name", lambda with_gpu: "my machine")
+    monkeypatch.setitem(speed.PARTS, "folder", speed.Part("Folder", "folder.py --no-such-option"))
+    for _ in range(2):  # written again, it stands there once
+        monkeypatch.setattr(sys, "argv", ["speed.py", "--only", "folder", "--output", str(page)])
+        speed.main()
+    written = page.read_text()
+    assert re.findall(r"^## (.*?)(?:, .*)?$", written, re.MULTILINE) == ["On an old card", "On my machine", "Figures of others"]
+    assert "of before" not in written and "\nold\n" in written and written.endswith("theirs\n")
+    assert "`python benchmarks/folder.py --no-such-option`" in written and "failed: folder.py: error: unrecognized" in written

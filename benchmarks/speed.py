@@ -1,0 +1,122 @@
+"""All figures of speed of this machine, in one command: runs the other benchmarks one after another and writes them into docs/speed.md.
+
+    python benchmarks/speed.py [--only models effects] [--seconds 600] [--output docs/speed.md]
+
+Takes about ten minutes on a GPU, where it also measures half precision, diffusion and torch.compile, and half an hour on two cores. Weights
+are random, of each network's true size. The page has a section for each device: that of this one is written anew, and the others are kept.
+A part that fails, or takes longer than --seconds, stands in its section with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import re
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "speed.md"
+# Where a device's section begins; the device is in it.
+_SECTION = re.compile(r"^## (?=On )", re.MULTILINE)
+_END = "## Figures of others"
+
+
+class Part(NamedTuple):
+    """One benchmark of the page.
+
+    Attributes:
+        title: Its heading.
+        command: The script and its arguments.
+        gpu: Whether it needs a GPU (True), is left out where there is one (False), or runs everywhere (None).
+    """
+
+    title: str
+    command: str
+    gpu: bool | None = None
+
+
+_SMALL = (
+    "tiny midas-v2.1-small depth-anything-v2-small depth-anything-3-small moge-2-vits-normal metric3d-vit-small bae-normal dsine "
+    "video-depth-anything-metric-small"
+)
+PARTS = {
+    "models": Part("Models", f"families.py --batches 1 --rounds 2 --no-memory --models {_SMALL}", False),
+    "models-gpu": Part("Models: batches, memory", f"families.py --dtype float16 --models {_SMALL} moge-2-vitl-normal depth-pro", True),
+    "diffusion": Part("Diffusion models", "diffusion.py", True),
+    "engines": Part("Engines beside torch", "runtimes.py --runtime onnx openvino", False),
+    "engines-gpu": Part("Engines beside torch", "runtimes.py --device cuda", True),
+    "folder": Part("A folder of 1080p photos by tiny", "folder.py"),
+    "folder-small": Part("A folder of 1080p photos by Depth Anything V2 small", "folder.py --model depth-anything-v2-small --random"),
+    "video": Part("A 1080p video by tiny", "video_rate.py"),
+    "effects": Part("Light, parallax, lens and heights at 1080p", "effects.py"),
+}
+
+
+def main() -> None:
+    """Runs the parts and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"some of {', '.join(PARTS)}")
+    parser.add_argument("--seconds", type=float, default=600, help="for each part (default: %(default)g)")
+    parser.add_argument("--output", type=Path, default=PAGE, help="the page (default: %(default)s)")
+    arguments = parser.parse_args()
+    with_gpu = torch.cuda.is_available()
+    names = arguments.only or [name for name, part in PARTS.items() if part.gpu in (None, with_gpu)]
+    tables = []
+    for name in names:
+        print(f"{name} ...", flush=True)
+        tables.append(table(PARTS[name], arguments.seconds))
+        print(tables[-1], flush=True)
+    before = arguments.output.read_text(encoding="utf-8")
+    arguments.output.write_text(with_section(before, device_name(with_gpu), tables), encoding="utf-8")
+
+
+def device_name(with_gpu: bool) -> str:
+    """The device in words, as a heading has it."""
+    if with_gpu:
+        return torch.cuda.get_device_name()
+    model = platform.processor() or platform.machine()
+    known = Path("/proc/cpuinfo")
+    if known.is_file() and (found := re.search(r"^model name\s*: (.+)$", known.read_text(encoding="utf-8"), re.MULTILINE)):
+        model = found[1].strip()
+    return f"{torch.get_num_threads()} cores of {model}"
+
+
+def table(part: Part, seconds: float) -> str:
+    """A part's heading, its command and what that prints, or why it did not."""
+    script, *words = part.command.split()
+    began = time.monotonic()
+    try:
+        command = [sys.executable, str(ROOT / "benchmarks" / script), *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+        printed = (
+            done.stdout.strip() if done.returncode == 0 else f"failed: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+        )
+    except subprocess.TimeoutExpired:
+        printed = f"stopped after {seconds:g} s"
+    print(f"{time.monotonic() - began:.0f} s")
+    # Tables are shown as such, and anything else as it was printed.
+    shown = printed if re.search(r"^\| ", printed, re.MULTILINE) else f"```text\n{printed}\n```"
+    return f"### {part.title}\n\n`python benchmarks/{part.command}`\n\n{shown}\n"
+
+
+def with_section(page: str, device: str, tables: list[str]) -> str:
+    """The page with a device's section written anew, before the figures of others; those of other devices stay."""
+    body, end, others = page.partition(_END)
+    if not end:
+        raise SystemExit(f"the page has no heading {_END!r}: nothing is written")
+    first, *sections = _SECTION.split(body)
+    kept = [section for section in sections if not section.startswith(f"On {device}, ")]
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    own = f"On {device}, {date.today().isoformat()}\n\n{versions}.\n\n" + "\n".join(tables) + "\n"
+    return first + "".join(f"## {section}" for section in [*kept, own]) + end + others
+
+
+if __name__ == "__main__":
+    main()
