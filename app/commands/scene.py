@@ -177,6 +177,11 @@ def bits_of(path: Path) -> int:
     """The bits of an image's channels, 8 or 16, so that a result can have as many."""
     from PIL import Image
 
+    from ...geometry.files.hdr_images import is_hdr
+
+    with path.open("rb") as file:
+        if is_hdr(file.read(16)):
+            return 16
     with Image.open(path) as image:
         if image.format == "PNG":
             with path.open("rb") as file:

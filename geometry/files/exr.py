@@ -146,6 +146,32 @@ def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
     return _with_intrinsics(path, estimate, header.get(INTRINSICS))
 
 
+def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Reads the colours of an OpenEXR image.
+
+    Args:
+        path: With the channels R, G, B, or Y, of the file or of one layer ("ViewLayer.Combined.R"), and perhaps A.
+
+    Returns:
+        (H, W, 3) float32 linear light, multiplied by alpha where there is any, and alpha (H, W), None where there is none.
+
+    Raises:
+        FileNotFoundError: No such file.
+        FileFormatError: Not an EXR, damaged, too large, deep, without colours, or one in which this package wrote depth or normals.
+        ImportError: OpenEXR is not installed.
+    """
+    path = checked_file(path)
+    header, channels = _read_channels(path)
+    if header.keys() & {QUANTITY, AXES}:
+        raise FileFormatError(f"{path}: the file holds depth or normals, not an image; name the image that they were made of")
+    for names in ("RGB", "YYY"):
+        layer = next((name[:-1] for name in sorted(channels) if all(f"{name[:-1]}{each}" in channels for each in names)), None)
+        if layer is not None:
+            planes = [channels[f"{layer}{each}"] for each in names]
+            return np.stack(planes, -1), channels.get(f"{layer}A")
+    raise FileFormatError(f"{path}: no colours (channels R, G, B, or Y); the file has {', '.join(sorted(channels)[:12])}")
+
+
 def openexr() -> Any:
     """The library OpenEXR, imported on first use.
 

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ...utils import opencv
+from .hdr_images import is_hdr, read_hdr_image
 from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, read_bytes
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 """What is read, by Pillow's names."""
 
-_ACCEPTED = "accepted are 8- and 16-bit PNG, JPEG, WebP, BMP, TIFF and GIF"
+_ACCEPTED = "accepted are 8- and 16-bit PNG, JPEG, WebP, BMP, TIFF and GIF, Radiance HDR and OpenEXR"
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
 _BITS_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG = 258, 284, 338
@@ -60,18 +61,22 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
 
     Args:
         path: PNG, JPEG, WebP, BMP, TIFF or GIF, 8 or 16 bits, grey or colour, with or without alpha. Of an animation or of several pages
-            the first, which is logged.
+            the first, which is logged. Or Radiance HDR or OpenEXR (`hdr_images.read_hdr_image`).
 
     Returns:
         (H, W, 3) float32 RGB in [0, 1], as coded in the file (no gamma applied), upright by its EXIF orientation, alpha laid on white.
+        Linear light of HDR files is exposed and coded as sRGB.
 
     Raises:
         FileNotFoundError: No such file.
         PermissionError: A file that this user may not read.
         FileFormatError: Not an image, damaged, cut off, empty, changed while it is read, or larger than MAX_PIXELS by its header.
-        ImportError: Only OpenCV reads such an image without loss, and it cannot be imported.
+        ImportError: Only OpenCV or OpenEXR reads such an image without loss, and it cannot be imported.
     """
-    image = decode_image(path, read_bytes(path))
+    data = read_bytes(path)
+    if is_hdr(data):
+        return read_hdr_image(path, data)
+    image = decode_image(path, data)
     return _as_rgb(image.pixels, image.premultiplied)
 
 
@@ -82,12 +87,15 @@ def read_alpha(path: str | os.PathLike[str]) -> np.ndarray | None:
         path: As `read_image`.
 
     Returns:
-        (H, W) float32 in [0, 1], upright; None of a file without alpha.
+        (H, W) float32 in [0, 1], upright; None of a file without alpha, and of HDR files.
 
     Raises:
         OSError, FileFormatError, ImportError: As `read_image`.
     """
-    pixels = decode_image(path, read_bytes(path)).pixels
+    data = read_bytes(path)
+    if is_hdr(data):
+        return None
+    pixels = decode_image(path, data).pixels
     return np.divide(pixels[..., 3], np.iinfo(pixels.dtype).max, dtype=np.float32) if pixels.ndim == 3 and pixels.shape[2] == 4 else None
 
 

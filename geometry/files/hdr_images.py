@@ -1,0 +1,107 @@
+"""Images of linear light without an upper limit, Radiance HDR and OpenEXR, as an ordinary screen shows them."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+import numpy as np
+import torch
+
+from ...utils import opencv
+from ..effects.relight import roll_off
+from ..images.srgb import linear_to_srgb
+from . import exr
+from .paths import FileFormatError, check_size, damage_named
+
+_RADIANCE = (b"#?RADIANCE", b"#?RGBE")
+_RADIANCE_SIZE = re.compile(rb"\n\n-Y (\d{1,9}) \+X (\d{1,9})\n")
+_HEADER_BYTES = 65536
+_MID_GREY = 0.18
+"""Linear light at which the exposure puts the geometric mean of an image, as light meters do."""
+_LUMINANCE = (0.2126, 0.7152, 0.0722)
+# Steps of colours along a band of rows take several times the band.
+_BAND_PIXELS = 2**21
+
+
+def is_hdr(data: bytes) -> bool:
+    """Whether a file that begins so is Radiance HDR or OpenEXR."""
+    return data.startswith((*_RADIANCE, exr.MAGIC))
+
+
+def read_hdr_image(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
+    """Reads an image of linear light, exposed and coded for an ordinary screen.
+
+    The exposure makes the geometric mean of the luminance mid-grey (18 %); what is brighter than `relight.KNEE` then nears white.
+    NaN counts as black, infinite light as the brightest of the image.
+
+    Args:
+        path: A .hdr, or an .exr with the channels R, G, B or Y; A is taken for opacity.
+        data: The file's bytes.
+
+    Returns:
+        (H, W, 3) float32 sRGB in [0, 1], alpha laid on white.
+
+    Raises:
+        FileFormatError: Damaged, cut off, too large, or without colours.
+        ImportError: The library that decodes it is missing: OpenCV for .hdr, OpenEXR for .exr.
+    """
+    light, alpha = exr.read_colours(path) if data.startswith(exr.MAGIC) else (_radiance(path, data), None)
+    return _displayed(light, alpha)
+
+
+def _radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
+    """(H, W, 3) linear light of a Radiance file."""
+    size = _RADIANCE_SIZE.search(data, 0, _HEADER_BYTES)
+    if size is None:
+        raise FileFormatError(
+            f"{path}: a Radiance HDR whose header has no size, or whose rows are not stored from the top left; save it again"
+        )
+    height, width = (int(number) for number in size.groups())
+    check_size(path, width, height, len(data))
+    if b"FORMAT=32-bit_rle_xyze" in data[: size.start()]:
+        raise FileFormatError(f"{path}: a Radiance HDR of CIE XYZ colours; save it with RGB colours")
+    cv2 = opencv()
+    if cv2 is None:
+        raise ImportError(
+            f"{path}: only OpenCV decodes Radiance HDR, and it cannot be imported; save the image as EXR or as a 16-bit PNG, or run  "
+            f'"{sys.executable}" -m pip install opencv-python-headless'
+        )
+    # OpenCV refuses headers that say more, such as the exposure, which is chosen anew here.
+    plain = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe" + data[size.start() :]
+    with damage_named(path, "the image is damaged or cut off"):
+        light = cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_UNCHANGED)
+    if light is None or light.shape != (height, width, 3) or light.dtype != np.float32:
+        raise FileFormatError(f"{path}: the image is damaged or cut off, or of a kind of Radiance HDR that OpenCV cannot decode")
+    return light[..., ::-1]
+
+
+def _displayed(light: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """Linear light (H, W, 3), multiplied by alpha (H, W) where there is any, as sRGB on white."""
+    height, width = light.shape[:2]
+    band = max(1, _BAND_PIXELS // width)
+    bands = [slice(start, start + band) for start in range(0, height, band)]
+    finite = [part[np.isfinite(part)] for part in (light[rows] for rows in bands)]
+    brightest = max((float(part.max()) for part in finite if part.size), default=0.0)
+    del finite
+
+    def clean(rows: slice) -> np.ndarray:
+        part = np.nan_to_num(light[rows].astype(np.float32, copy=False), nan=0.0, posinf=brightest, neginf=0.0).clip(0)
+        return part if alpha is None else part / alpha[rows, :, None].clip(1e-3)
+
+    total, count = 0.0, 0
+    for rows in bands:
+        luminance = clean(rows) @ np.float32(_LUMINANCE)
+        lit = luminance[luminance > 0]
+        total, count = total + float(np.log(lit, dtype=np.float64).sum()), count + lit.size
+    exposure = _MID_GREY / np.exp(total / count) if count else 1.0
+    shown = np.empty((height, width, 3), np.float32)
+    base = torch.zeros(1, 1, 1, 1)
+    for rows in bands:
+        planes = torch.from_numpy(np.ascontiguousarray(clean(rows))).mul(exposure).movedim(-1, 0)[None]
+        shown[rows] = linear_to_srgb(roll_off(planes, base).clamp(0, 1))[0].movedim(0, -1).numpy()
+        if alpha is not None:
+            opacity = alpha[rows, :, None].clip(0, 1)
+            shown[rows] = shown[rows] * opacity + (1 - opacity)
+    return shown

@@ -1,0 +1,137 @@
+"""Radiance HDR and OpenEXR as images: exposure, colours, opacity, and damaged files."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.app.batch.sources import find_images
+from depth_normal.app.commands.scene import bits_of
+from depth_normal.geometry.effects.relight import KNEE
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import FileFormatError, exr, hdr_images, read_image
+from depth_normal.geometry.files.image_files import read_alpha
+from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
+
+
+def light(height=6, width=40):
+    """Linear light whose luminance has the geometric mean 1: below mid-grey by 16 and above it by 16."""
+    half = np.full((height, width, 3), 1 / 16, np.float32)
+    half[:, ::2] = 16
+    return half
+
+
+def save(path, values, alpha=None):
+    if path.suffix == ".hdr":
+        assert cv2.imwrite(str(path), values[..., ::-1])
+        return path
+    pytest.importorskip("OpenEXR")
+    planes = dict(zip("RGB", np.moveaxis(values, -1, 0), strict=True)) | ({} if alpha is None else {"A": alpha})
+    exr.write_channels(path, {}, {name: np.ascontiguousarray(plane, np.float32) for name, plane in planes.items()})
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".hdr", ".exr"])
+@pytest.mark.parametrize("brightness", [1e-3, 1, 1e3])
+def test_the_exposure_makes_the_geometric_mean_mid_grey(tmp_path, suffix, brightness):
+    values = light()
+    values[..., 2] *= 0.25  # yellow
+    values /= np.float32(0.2126 + 0.7152 + 0.0722 / 4)
+    image = read_image(save(tmp_path / f"a{suffix}", values * np.float32(brightness)))
+    assert image.dtype == np.float32 and image.shape == values.shape and 0 <= image.min() and image.max() <= 1
+    dark = srgb_to_linear(torch.from_numpy(image[0, 1]))
+    expected = torch.from_numpy(values[0, 1]) * 0.18
+    # The three channels of a .hdr share an exponent: steps of 1/128 of the largest.
+    assert torch.allclose(dark, expected, rtol=1e-4, atol=float(expected.max()) / 128), "below the knee light is what it was"
+    assert (image[0, 0] > float(linear_to_srgb(torch.tensor(KNEE)))).all(), "what is brighter nears white"
+    assert image[0, 0, 0] > image[0, 0, 2], "and keeps its colour"
+
+
+def test_the_sun_does_not_darken_the_rest(tmp_path):
+    values = np.full((64, 128, 3), 0.5, np.float32)
+    without = read_image(save(tmp_path / "a.hdr", values))
+    values[:2, :2] = 1e5
+    beside = read_image(save(tmp_path / "b.hdr", values))
+    assert np.abs(beside[10:] - without[10:]).max() < 0.01 and beside[0, 0].min() > 0.99
+
+
+def test_light_that_is_no_number_stays_in_range(tmp_path):
+    values = light()
+    values[0, :3] = np.array([np.nan, np.inf, -np.inf], np.float32)[:, None]
+    values[1, :2] = -3
+    image = read_image(save(tmp_path / "a.exr", values))
+    assert np.isfinite(image).all() and (image[0, 0] == 0).all() and (image[0, 2] == 0).all() and (image[1, :2] == 0).all()
+    assert np.allclose(image[0, 1], image[2, 0]), "as bright as the brightest"
+    assert (read_image(save(tmp_path / "black.exr", np.zeros((4, 8, 3), np.float32))) == 0).all()
+    assert (read_image(save(tmp_path / "none.exr", np.full((4, 8, 3), np.nan, np.float32))) == 0).all()
+
+
+def test_alpha_is_laid_on_white_and_does_not_change_the_exposure(tmp_path):
+    values, alpha = light(), np.ones((6, 40), np.float32)
+    alpha[:3], alpha[0] = 0.5, 0
+    opaque = read_image(save(tmp_path / "a.exr", values))
+    through = read_image(save(tmp_path / "b.exr", values * alpha[..., None], alpha))
+    assert (through[0] == 1).all()
+    assert np.allclose(through[1:3], 0.5 * opaque[1:3] + 0.5, atol=0.01) and np.allclose(through[3:], opaque[3:], atol=0.01)
+
+
+def test_images_in_bands_are_the_whole_image(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.hdr", np.random.default_rng(0).uniform(0.01, 9, (9, 40, 3)).astype(np.float32))
+    whole = read_image(path)
+    monkeypatch.setattr(hdr_images, "_BAND_PIXELS", 80)
+    assert np.allclose(read_image(path), whole, atol=1e-6)
+
+
+def test_layers_and_grey_are_read(tmp_path):
+    pytest.importorskip("OpenEXR")
+    values = light()
+    plain = read_image(save(tmp_path / "a.exr", values))
+    plane = np.ascontiguousarray(values[..., 0])
+    layer = {f"ViewLayer.Combined.{name}": plane for name in "RGB"}
+    exr.write_channels(tmp_path / "layer.exr", {}, layer | {"ViewLayer.Depth.Z": plane})
+    exr.write_channels(tmp_path / "grey.exr", {}, {"Y": plane})
+    for name in ("layer", "grey"):
+        assert np.allclose(read_image(tmp_path / f"{name}.exr"), plain)
+
+
+def test_depth_is_no_image(tmp_path):
+    pytest.importorskip("OpenEXR")
+    exr.write_exr(tmp_path / "depth.exr", Estimate(torch.ones(1, 1, 4, 8), Quantity.METRIC_DEPTH))
+    with pytest.raises(FileFormatError, match=r"depth\.exr: the file holds depth or normals, not an image"):
+        read_image(tmp_path / "depth.exr")
+    exr.write_depth_channel(tmp_path / "z.exr", np.ones((4, 8)))
+    with pytest.raises(FileFormatError, match=r"z\.exr: no colours \(channels R, G, B, or Y\); the file has Z"):
+        read_image(tmp_path / "z.exr")
+
+
+def test_headers_of_other_programs_are_read(tmp_path):
+    data = save(tmp_path / "a.hdr", light()).read_bytes()
+    size = data.index(b"\n\n-Y")
+    (tmp_path / "b.hdr").write_bytes(b"#?RGBE\n# by a program\nFORMAT=32-bit_rle_rgbe\nEXPOSURE=2.0\nGAMMA=1" + data[size:])
+    assert np.array_equal(read_image(tmp_path / "a.hdr"), read_image(tmp_path / "b.hdr"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda data: data[:20], "whose header has no size"),
+        (lambda data: data.replace(b"-Y", b"+Y"), "rows are not stored from the top left"),
+        (lambda data: data[:-30], "damaged or cut off"),
+        (lambda data: data.replace(b"-Y 6 +X 40", b"-Y 60000 +X 40000"), "at most"),
+        (lambda data: data.replace(b"_rgbe", b"_xyze"), "CIE XYZ"),
+    ],
+)
+def test_damaged_files_are_refused(tmp_path, damage, words):
+    path = save(tmp_path / "a.hdr", light())
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(FileFormatError, match=rf"a\.hdr: .*{words}"):
+        read_image(path)
+
+
+def test_folders_have_radiance_files_and_results_have_16_bits(tmp_path):
+    path = save(tmp_path / "a.hdr", light())
+    found, _ = find_images([tmp_path])
+    assert [each.path for each in found] == [path]
+    (tmp_path / "list.txt").write_bytes(path.read_bytes())
+    assert "it is an image" in find_images([f"@{tmp_path / 'list.txt'}"])[1][0]
+    assert bits_of(path) == 16 and read_alpha(path) is None
