@@ -38,7 +38,7 @@ def test_the_exposure_makes_the_geometric_mean_mid_grey(tmp_path, suffix, bright
     values[..., 2] *= 0.25  # yellow
     values /= np.float32(0.2126 + 0.7152 + 0.0722 / 4)
     image = read_image(save(tmp_path / f"a{suffix}", values * np.float32(brightness)))
-    assert image.dtype == np.float32 and image.shape == values.shape and 0 <= image.min() and image.max() <= 1
+    assert image.dtype == np.float32 and image.shape == values.shape and image.min() >= 0 and image.max() <= 1
     dark = srgb_to_linear(torch.from_numpy(image[0, 1]))
     expected = torch.from_numpy(values[0, 1]) * 0.18
     # The three channels of a .hdr share an exponent: steps of 1/128 of the largest.

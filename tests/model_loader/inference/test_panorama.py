@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from depth_normal.annotators.registry import find_spec
+from depth_normal.app.commands.estimate import DEMO_IMAGE
 from depth_normal.geometry.estimate import Axes, Quantity
+from depth_normal.geometry.files import read_image
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.surfaces.derive import with_normals
+from depth_normal.media.demo import DEMO_IMAGES
 from depth_normal.model_loader import load_model
 from depth_normal.model_loader.comfy import interrupt
-from depth_normal.model_loader.inference.panorama import check_panorama, check_panorama_model, merged_size
+from depth_normal.model_loader.inference.panorama import borders_meet, check_panorama, check_panorama_model, merged_size
 
 TESTS = Path(__file__).resolve().parents[2]
 WIDTH, SIDE = 384, 192
@@ -167,3 +170,34 @@ def test_models_of_normals_alone_are_refused_and_others_taken():
         check_panorama_model(find_spec("dsine"))
     for name in ("moge-2-vits-normal", "tiny", "marigold-depth"):
         check_panorama_model(find_spec(name))
+
+
+def photo(name):
+    """The upper half and more of a bundled photo, 2:1."""
+    image = torch.from_numpy(read_image(DEMO_IMAGES.get(name) or DEMO_IMAGE)).movedim(-1, 0)[None]
+    return image[..., : image.shape[-1] // 2, :]
+
+
+def test_borders_of_panoramas_meet_and_those_of_photos_do_not(truths):
+    panorama = torch.from_numpy(read_image(DEMO_IMAGES["panorama.jpg"])).movedim(-1, 0)[None]
+    for turn in range(0, panorama.shape[-1], panorama.shape[-1] // 12):
+        assert borders_meet(panorama.roll(turn, 3))
+    for turn in range(0, WIDTH, 16):
+        assert borders_meet(truths["room"].image.roll(turn, 3))
+    generator = torch.Generator().manual_seed(0)
+    for plain in (torch.full((1, 3, 64, 128), 0.5), torch.zeros(1, 3, 8, 16), torch.rand(1, 3, 64, 128, generator=generator)):
+        assert borders_meet(plain), "nothing says that they do not"
+    for name in ("breakfast.jpg", "wall.jpg", "coffee.jpg"):
+        assert not borders_meet(photo(name)), name
+    assert not borders_meet(truths["room"].image[..., : WIDTH // 2]), "a half"
+
+
+def test_an_image_whose_borders_do_not_meet_is_taken_with_a_warning(truths, caplog):
+    model = oracle(scenes.room(), side=64)
+    both = torch.nn.functional.interpolate(photo("coffee.jpg"), (64, 128), mode="area").expand(2, -1, -1, -1)
+    model.estimate_panorama(truths["room"].image)
+    model.estimate_panorama(both, any_aspect=True)
+    assert not caplog.records
+    assert model.estimate_panorama(both).batch == 2
+    assert [each.getMessage().partition(":")[0] for each in caplog.records] == ["panorama 1 of 2", "panorama 2 of 2"]
+    assert "perhaps a photo" in caplog.text
