@@ -13,6 +13,7 @@ from ...annotators.choices import AUTO_RUNTIME, FAST_RUNTIME, RECOMMENDED_MODEL,
 from ..batch.allocator import keep_freed_memory
 from ..console.terminal import echo
 from ..outcomes import DONE
+from ..output_choices import DEFAULT_WRITES
 from .arguments import ALL, add_device, add_json, add_model_or_word, add_runtimes, check_weights, chosen_model, number_type
 
 if TYPE_CHECKING:
@@ -40,10 +41,11 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
 def _bench(arguments: argparse.Namespace) -> int:
     check_weights(arguments)
     keep_freed_memory()  # as the commands do that it speaks for
-    from ..batch.per_image import Options
+    from ..batch.per_image import Options, check_writes
     from ..bench.timing import measure
 
     options = Options(model=chosen_model(arguments), weights=arguments.weights, dtype=arguments.dtype)
+    check_writes(DEFAULT_WRITES, options)  # before anything is downloaded
     runtimes = [name for names in arguments.runtime or [(ALL if arguments.keep else TORCH,)] for name in names]
     if arguments.keep or ALL in runtimes or len(runtimes) > 1:
         return _bench_runtimes(arguments, options, runtimes)
