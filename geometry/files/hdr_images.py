@@ -20,7 +20,7 @@ _RADIANCE_SIZE = re.compile(rb"\n\n-Y (\d{1,9}) \+X (\d{1,9})\n")
 _HEADER_BYTES = 65536
 _MID_GREY = 0.18
 """Linear light at which the exposure puts the geometric mean of an image, as light meters do."""
-_LUMINANCE = (0.2126, 0.7152, 0.0722)
+_LUMINANCE = np.array((0.2126, 0.7152, 0.0722), np.float32)
 # Steps of colours along a band of rows take several times the band.
 _BAND_PIXELS = 2**21
 
@@ -80,11 +80,10 @@ def _radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
 def _displayed(light: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     """Linear light (H, W, 3), multiplied by alpha (H, W) where there is any, as sRGB on white."""
     height, width = light.shape[:2]
+    alpha = None if alpha is None else np.nan_to_num(alpha).clip(0, 1)
     band = max(1, _BAND_PIXELS // width)
     bands = [slice(start, start + band) for start in range(0, height, band)]
-    finite = [part[np.isfinite(part)] for part in (light[rows] for rows in bands)]
-    brightest = max((float(part.max()) for part in finite if part.size), default=0.0)
-    del finite
+    brightest = max(float(light[rows].max(initial=0, where=np.isfinite(light[rows]))) for rows in bands)
 
     def clean(rows: slice) -> np.ndarray:
         part = np.nan_to_num(light[rows].astype(np.float32, copy=False), nan=0.0, posinf=brightest, neginf=0.0).clip(0)
@@ -92,7 +91,7 @@ def _displayed(light: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
 
     total, count = 0.0, 0
     for rows in bands:
-        luminance = clean(rows) @ np.float32(_LUMINANCE)
+        luminance = clean(rows) @ _LUMINANCE
         lit = luminance[luminance > 0]
         total, count = total + float(np.log(lit, dtype=np.float64).sum()), count + lit.size
     exposure = _MID_GREY / np.exp(total / count) if count else 1.0
@@ -102,6 +101,5 @@ def _displayed(light: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
         planes = torch.from_numpy(np.ascontiguousarray(clean(rows))).mul(exposure).movedim(-1, 0)[None]
         shown[rows] = linear_to_srgb(roll_off(planes, base).clamp(0, 1))[0].movedim(0, -1).numpy()
         if alpha is not None:
-            opacity = alpha[rows, :, None].clip(0, 1)
-            shown[rows] = shown[rows] * opacity + (1 - opacity)
+            shown[rows] = shown[rows] * alpha[rows, :, None] + (1 - alpha[rows, :, None])
     return shown

@@ -68,9 +68,9 @@ def test_light_that_is_no_number_stays_in_range(tmp_path):
 
 def test_alpha_is_laid_on_white_and_does_not_change_the_exposure(tmp_path):
     values, alpha = light(), np.ones((6, 40), np.float32)
-    alpha[:3], alpha[0] = 0.5, 0
+    alpha[:3], alpha[0], alpha[0, 0] = 0.5, 0, np.nan
     opaque = read_image(save(tmp_path / "a.exr", values))
-    through = read_image(save(tmp_path / "b.exr", values * alpha[..., None], alpha))
+    through = read_image(save(tmp_path / "b.exr", values * np.nan_to_num(alpha)[..., None], alpha))
     assert (through[0] == 1).all()
     assert np.allclose(through[1:3], 0.5 * opaque[1:3] + 0.5, atol=0.01) and np.allclose(through[3:], opaque[3:], atol=0.01)
 
