@@ -30,9 +30,10 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-EXTENSIONS = frozenset(
-    (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".hdr")
-)
+PAGE_EXTENSIONS = frozenset((".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"))
+"""The extensions of images that `depth-normal ui` takes, in lower case: those that `image_files.IMAGE_FORMATS` has."""
+
+EXTENSIONS = PAGE_EXTENSIONS | {".hdr"}
 """The extensions of images in folders, in lower case."""
 
 VIDEOS = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp"))

@@ -20,7 +20,7 @@ from ...geometry.files.image_files import image_size
 from ...geometry.files.page_scripts import WEB
 from ...model_loader.weights.disk_space import is_disk_full
 from ..batch.per_image import Options
-from ..batch.sources import EXTENSIONS, VIDEOS
+from ..batch.sources import PAGE_EXTENSIONS, VIDEOS
 from ..commands.estimate import DEMO_IMAGE
 from ..commands.models import GROUPS, describe, group_of
 from ..console.viewer import show
@@ -117,7 +117,7 @@ class Ui:
         """The models, as `depth-normal models` groups them, and the limits of uploads."""
         rows = await asyncio.to_thread(_model_rows)
         limits = {"image": self.limits.image_bytes, "video": self.limits.video_bytes}
-        kinds = {"image": sorted(EXTENSIONS), "video": sorted(VIDEOS)}
+        kinds = {"image": sorted(PAGE_EXTENSIONS), "video": sorted(VIDEOS)}
         return web.json_response({"models": rows, "chosen": self.model, "limits": limits, "extensions": kinds})
 
     async def download(self, request: web.Request) -> web.Response:
@@ -135,7 +135,7 @@ class Ui:
         """Takes one file, the request's body, and queues it. Its name and the settings are in the query."""
         name, options = clean_name(request.query.get("name", "")), options_of({**request.query})
         extension = Path(name).suffix
-        if extension not in EXTENSIONS | VIDEOS:
+        if extension not in PAGE_EXTENSIONS | VIDEOS:
             raise Refusal(
                 415, "{0} is no image or video that can be read; use PNG, JPEG, WebP, TIFF, BMP, GIF, or MP4, MOV, MKV, WebM", name
             )
