@@ -68,12 +68,15 @@ export class Queue {
     row.dataset.id = row.id = job.id
     row.setAttribute('role', 'option')
     Object.assign(image, { alt: '', loading: 'lazy', width: 40, height: 40 })
+    // A damaged file has no thumbnail: its place stays empty.
+    image.addEventListener('error', () => image.removeAttribute('src'))
     image.src = `/api/jobs/${job.id}/thumbnail`
     text.className = 'text'
     for (const part of ['name', 'state']) text.append(Object.assign(document.createElement('span'), { className: part }))
     const bar = document.createElement('progress')
     text.append(bar)
-    const drop = Object.assign(document.createElement('button'), { type: 'button', className: 'drop', textContent: '×', tabIndex: -1 })
+    // For the pointer alone: the options of a list hold no buttons, and Delete does the same.
+    const drop = Object.assign(document.createElement('span'), { className: 'drop', textContent: '×', ariaHidden: 'true' })
     row.append(image, text, drop)
     row.querySelector('.name').textContent = row.title = job.name
     this.rows.set(job.id, row)
@@ -90,7 +93,7 @@ export class Queue {
     if (share) bar.value = share
     else bar.removeAttribute('value')
     const drop = row.querySelector('.drop'), title = isOpen(job) ? translated('Cancel') : translated('Remove from the list; its files stay')
-    if (drop.title !== title) { drop.title = title; drop.setAttribute('aria-label', title) }
+    if (drop.title !== title) drop.title = title
     row.setAttribute('aria-selected', String(job.id === this.chosen))
   }
 
