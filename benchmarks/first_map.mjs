@@ -1,9 +1,9 @@
 // How many clicks and seconds a newcomer without ComfyUI needs from the end of `pip install` to the first map, by README's own commands.
 //   PW=.../playwright-core/index.mjs node benchmarks/first_map.mjs DEPTH_NORMAL PHOTO
-// DEPTH_NORMAL is the installed command (.venv/bin/depth-normal), PHOTO an image. Prints a table in Markdown: docs/ui.md.
+// DEPTH_NORMAL is the installed command (.venv/bin/depth-normal), PHOTO an image. Prints a table in Markdown, and how busy the machine was: docs/ui.md.
 import { spawn, spawnSync } from 'node:child_process'
 import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { cpus, loadavg, tmpdir } from 'node:os'
 import path from 'node:path'
 
 const [command, photo] = process.argv.slice(2).map(each => path.resolve(each))
@@ -48,7 +48,7 @@ try {
     const [dialogue] = await Promise.all([page.waitForEvent('filechooser'), page.click('#choose')])
     await dialogue.setFiles(path.join(folder, name))
   })
-  console.log(`| command | clicks | seconds |\n| --- | --- | --- |\n${rows.join('\n')}`)
+  console.log(`| command | clicks | seconds |\n| --- | --- | --- |\n${rows.join('\n')}\n\n${cpus().length} cores, load ${loadavg()[0].toFixed(0)}`)
 } finally {
   rmSync(folder, { recursive: true, force: true })
 }

@@ -26,7 +26,8 @@ from ...model_loader.weights.disk_space import is_disk_full
 from ..batch.failures import failure_of
 from ..batch.outputs import Outputs
 from ..batch.per_image import read, write
-from ..commands.parallax import MAX_AMOUNT, MOVE_CHOICES, write_parallax
+from ..commands.camera_moves import MAX_AMOUNT, MOVE_CHOICES
+from ..commands.parallax import write_parallax
 from ..outcomes import EXPECTED_ERRORS
 from ..output_choices import FLAT_LAYOUT_CHOICES
 from .job import CANCELLED, DONE, FAILED, RUNNING, WAITING, Job

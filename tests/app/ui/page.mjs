@@ -153,6 +153,8 @@ const scenarios = {
     await page.waitForSelector('#modes button')
     await choose(page, files[0])
     await until(page, 'done', 2)
+    report.options = await page.$$eval('#jobs li', rows => rows.map(row => [row.querySelector('.name').textContent, ...[...row.querySelectorAll('button, a, [tabindex]')].map(each => each.outerHTML)]))
+    report.described = await page.evaluate(() => document.getElementById(document.getElementById('jobs').getAttribute('aria-describedby')).textContent)
     report.reached.push(await to('jobs'))
     await page.keyboard.press('ArrowDown')
     await page.waitForFunction(() => document.querySelectorAll('#jobs li')[1].ariaSelected === 'true' && document.querySelector('#modes button'))
@@ -177,6 +179,9 @@ const scenarios = {
       await until(page, 'done', 1)
       await page.waitForSelector('#modes button')
       await page.waitForSelector('#notices p')
+      await until(page, 'failed', 1)
+      seen.failed = await page.textContent('#jobs [data-state=failed] .state')
+      seen.broken = await page.$$eval('#jobs img', images => images.filter(image => image.getAttribute('src') && image.complete && !image.naturalWidth).map(image => image.src))
       seen.overflow.push(await overflows(page))
       Object.assign(seen, { modes: await texts(page, '#modes button'), notice: await page.textContent('#notices p'), state: await page.textContent('#jobs .state') })
       // Nothing moves away from below the pointer as the list loses the focus.
