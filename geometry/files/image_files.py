@@ -100,7 +100,7 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
     Raises:
         FileFormatError, ImportError: As `read_image`.
     """
-    with damage_named(path, "the image is damaged or cut off"), strict, _open(path, io.BytesIO(data)) as image:
+    with damage_named(path, "the image is damaged or cut off; copy or download it again"), strict, _open(path, io.BytesIO(data)) as image:
         check_size(path, image.width, image.height, len(data))
         if image.format == "PNG":
             # Its checksums; Pillow allows nothing else of an image that it has verified.

@@ -4,6 +4,7 @@ import { translated } from '../web/words.js'
 import { worded } from './server.js'
 
 const byId = id => document.getElementById(id)
+const NOTHING = 'data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7'
 const ACTIVE = ['downloading', 'loading', 'running']
 
 /** True for a job that is not at its end. @param {{ state: string }} job */
@@ -68,8 +69,8 @@ export class Queue {
     row.dataset.id = row.id = job.id
     row.setAttribute('role', 'option')
     Object.assign(image, { alt: '', loading: 'lazy', width: 40, height: 40 })
-    // A damaged file has no thumbnail: its place stays empty.
-    image.addEventListener('error', () => image.removeAttribute('src'))
+    // A damaged file has no thumbnail: its place stays empty, without a browser's sign of a broken image.
+    image.addEventListener('error', () => { image.src = NOTHING }, { once: true })
     image.src = `/api/jobs/${job.id}/thumbnail`
     text.className = 'text'
     for (const part of ['name', 'state']) text.append(Object.assign(document.createElement('span'), { className: part }))

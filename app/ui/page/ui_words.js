@@ -149,7 +149,10 @@ export const UI_WORDS = {
 
 /** What Python says when a file or a download fails, by the English; {0} and so on stand for values, which are messages themselves or are kept. */
 export const UI_MESSAGES = {
-  'the image is damaged or cut off ({0})': { zh: '图像已损坏或不完整（{0}）', ja: '画像が壊れているか、途中で切れています（{0}）' },
+  'the image is damaged or cut off; copy or download it again ({0})': {
+    zh: '图像已损坏或不完整；请重新复制或下载（{0}）',
+    ja: '画像が壊れているか、途中で切れています。もう一度コピーするかダウンロードしてください（{0}）',
+  },
   '{0}: not an image of a known kind, or one that is damaged or cut off (it begins with {1}); accepted are 8- and 16-bit PNG, JPEG, WebP, BMP, TIFF and GIF': {
     zh: '{0} 不是已知类型的图像，或已损坏或不完整（开头为 {1}）；支持 8 位和 16 位 PNG、JPEG、WebP、BMP、TIFF 和 GIF',
     ja: '{0}は未対応の形式の画像か、壊れているか、途中で切れています（先頭は{1}）。使えるのは8ビットと16ビットのPNG、JPEG、WebP、BMP、TIFF、GIFです',

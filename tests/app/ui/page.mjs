@@ -181,7 +181,8 @@ const scenarios = {
       await page.waitForSelector('#notices p')
       await until(page, 'failed', 1)
       seen.failed = await page.textContent('#jobs [data-state=failed] .state')
-      seen.broken = await page.$$eval('#jobs img', images => images.filter(image => image.getAttribute('src') && image.complete && !image.naturalWidth).map(image => image.src))
+      await page.waitForTimeout(300)
+      seen.broken = await page.$$eval('#jobs img', images => images.filter(image => image.complete && !image.naturalWidth).map(image => image.src))
       seen.overflow.push(await overflows(page))
       Object.assign(seen, { modes: await texts(page, '#modes button'), notice: await page.textContent('#notices p'), state: await page.textContent('#jobs .state') })
       // Nothing moves away from below the pointer as the list loses the focus.
