@@ -42,7 +42,7 @@ GROUPS: dict[str, tuple[tuple[str, str, Callable[[Parser], None]], ...]] = {
         ("demo", "write depth and normals of a photo that comes with the package, without a download", add_demo),
         ("ui", "open a page in the browser to drop images and videos on", add_ui),
         ("estimate", "write depth and normal maps of images (the command that is meant if none is named)", add_estimate),
-        ("video", "write depth, normals, stereo, or depth beside the image, of videos", add_video),
+        ("video", "write depth, normals, stereo, a camera move, or depth beside the image, of videos", add_video),
     ),
     "more from an image": (
         ("stereo", "make images for both eyes: side by side, top and bottom, anaglyph, VR180", add_stereo),

@@ -128,6 +128,7 @@ OTHERWISE = {
     "node_table.py": "tests/nodes/test_node_table.py",
     "soak.py": "tests/comfyui/test_benchmarks_server.py: needs a ComfyUI",
     "first_minute.mjs": "tests/comfyui/test_benchmarks_server.py: needs a ComfyUI and Chromium",
+    "first_map.mjs": "tests/app/ui/test_page.py: needs Chromium",
     **dict.fromkeys(RENDERING, "tests/blender/test_benchmark_scenes.py: needs bpy"),
 }
 """Benchmarks that run in another test, and in which."""

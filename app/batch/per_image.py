@@ -305,7 +305,8 @@ def read(path: Path) -> Tensor:
     except FileFormatError as error:
         if path.suffix.lower() not in VIDEOS:
             raise
-        raise FileFormatError(f"{path} is a video, not an image; `depth-normal video` makes maps of videos") from error
+        found = f"{path} is a video, not an image"
+        raise FileFormatError(f"{found}; `depth-normal video` makes maps, stereo and camera moves of videos") from error
 
 
 def estimate(model: Model, images: Tensor, options: Options) -> Estimate:

@@ -239,6 +239,7 @@ def several_of(choices: Sequence[str], shown: Sequence[str] = ()) -> Callable[[s
             raise argparse.ArgumentTypeError(f"{wrong[0]!r} is none of {', '.join(shown or choices)} (several: with commas, no spaces)")
         return found
 
+    setattr(words, "words", shown or choices)  # noqa: B010 - for the completion of shells
     return words
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..console.parser import Parser
 from ..outcomes import DONE
 from .arguments import real
+from .camera_moves import MAX_AMOUNT, add_move
 from .for_each_image import over_images
 from .result_paths import add_result, result_path, say_result, settle_result
 from .scene import add_scene, check_model, read_scene
@@ -20,11 +21,8 @@ if TYPE_CHECKING:
 
     from ...geometry.estimate import Estimate
 
-MOVE_CHOICES = ("orbit", "swing", "dolly")
-"""Those of `geometry.views.parallax.MOVES`, which imports torch; a test compares them."""
-
 VIDEOS = (".mp4", ".mov", ".mkv")
-MAX_FRAMES, MAX_RATE, MAX_AMOUNT, MIN_SIDE = 10_000, 240, 0.4, 16
+MAX_FRAMES, MAX_RATE, MIN_SIDE = 10_000, 240, 16
 
 COMMON = (
     "--out",
@@ -47,12 +45,7 @@ def add_parallax(parser: Parser) -> None:
     add_scene(parser, several=True)
     add_result(parser, "_parallax.mp4", VIDEOS)
     group = parser.add_argument_group("the move")
-    move = "orbit: a circle; swing: left and right; dolly: forward and back; all end where they begin (default: %(default)s)"
-    group.add_argument("--move", choices=MOVE_CHOICES, default=MOVE_CHOICES[0], help=move)
-    amount = f"how far the camera goes, 0 to {MAX_AMOUNT}; 1 is the distance to the near end of the scene (default: %(default)s)"
-    group.add_argument("--amount", type=real, default=0.05, metavar="X", help=amount)
-    focus = "depth that stays where it is when the camera goes sideways: 0 the farthest, 1 the nearest (default: %(default)s)"
-    group.add_argument("--focus", type=real, default=0.5, metavar="X", help=focus)
+    add_move(group)
     group.add_argument("--seconds", type=real, default=2.0, metavar="X", help="of one loop (default: %(default)s)")
     group.add_argument("--rate", type=real, default=24.0, metavar="FPS", help="frames a second (default: %(default)s)")
     side = "pixels of the video's longer side, if the image is larger; 0: as large as the image (default: %(default)s)"

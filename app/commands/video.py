@@ -1,4 +1,4 @@
-"""`depth-normal video`: depth, normals, stereo, or depth beside the frame, of one or more videos."""
+"""`depth-normal video`: depth, normals, stereo, a camera move, or depth beside the frame, of one or more videos."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ from .arguments import (
     share,
     whole_type,
 )
+from .camera_moves import add_move
 from .for_each_video import Prepared, over_videos
 from .result_paths import Place, add_overwrite, add_place, check_folder, check_places, note_results
 
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OUTPUT_CHOICES = ("depth", "normals", "side-by-side", "stereo")
+OUTPUT_CHOICES = ("depth", "normals", "side-by-side", "stereo", "parallax")
 NORMALISE_CHOICES = ("per-image", "per-clip", "running")
 ALIGN_CHOICES = ("scale-shift", "none")
 DEFAULT_SMOOTH = 1.0
@@ -62,6 +63,7 @@ _LEAST_SIDE, _MOST_SIDE = 16, 16384
 _FILES = (".mp4", ".mov", ".mkv", ".png", ".exr")
 _OF_SCREENS = ("--divergence", "--convergence")
 _OF_HEADSETS = ("--eye-distance", "--eye-size")
+_OF_MOVES = ("--move", "--amount", "--focus", "--loop")
 
 COMMON = (
     *("--out", "--open", "--what", "--model", "--size", "--codec", "--quality", "--layout"),
@@ -139,6 +141,9 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
     convergence = "of stereo: what lies on the screen, 0 the far end, 1 the near end (default: %(default)s)"
     parser.add_argument("--convergence", type=share, default=0.5, metavar="SHARE", help=convergence)
     add_eyes(parser)
+    add_move(parser, "of parallax: ")
+    loop = "of parallax: seconds of one loop of the move, which repeats while the video plays (default: %(default)s)"
+    parser.add_argument("--loop", type=number, default=4.0, metavar="SECONDS", help=loop)
     codec = (
         "h264: 8 bits, to look at (the default). h265: 10 bits. prores (4444), dnxhr (444): 10 bits in .mov, for editing programs. "
         "ffv1: 16 bits without loss, in .mkv"
@@ -156,9 +161,10 @@ def _video(arguments: argparse.Namespace) -> int:
     _outputs(arguments)  # what no video can be made with is said before one is looked for
     if arguments.preview is not None:
         refuse_options(arguments, ("--resume",), "has no effect on a --preview; leave it out")
-    if names_one(arguments.videos, arguments.recursive, to_a_file=not place.is_folder):
+    to_a_file = not place.is_folder and (place.path.suffix.lower() in _FILES or "%" in place.path.name)
+    if names_one(arguments.videos, arguments.recursive, to_a_file):
         return _one(arguments, Path(arguments.videos[0]))
-    if not place.is_folder and (place.path.suffix.lower() in _FILES or "%" in place.path.name):
+    if to_a_file:
         such = f"{place.path.with_suffix('')}{os.sep}"
         raise ValueError(f"{place.path} is the name of one file, and several videos are named; give -o a folder, such as {such}")
     sources, problems = find_videos(arguments.videos, arguments.recursive, place.path)
@@ -314,6 +320,7 @@ def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: Vi
 
 def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTask:
     from ...geometry.temporal.stabilization import VideoOptions
+    from ...geometry.views.parallax import CameraMove
     from ...geometry.views.stereo import StereoOptions
     from ...media import PRESETS
     from ..video.task import VideoTask, chosen_codec, plan_targets, usual_name
@@ -347,6 +354,7 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
         options=VideoOptions(align=arguments.align.replace("-", "_"), smooth=arguments.smooth),
         layout=arguments.layout,
         stereo=StereoOptions(arguments.divergence, arguments.convergence, eye_distance=arguments.eye_distance, eye_size=arguments.eye_size),
+        move=CameraMove(arguments.move, arguments.amount, arguments.focus, arguments.loop),
         size=arguments.size,
         fov=arguments.fov,
         segment=arguments.segment,
@@ -355,6 +363,8 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
 
 def _outputs(arguments: argparse.Namespace) -> list[str]:
     outputs: list[str] = list(dict.fromkeys(arguments.what or OUTPUT_CHOICES[:1]))
+    if "parallax" not in outputs:
+        refuse_options(arguments, _OF_MOVES, "is for parallax, and --what names none; add parallax to --what, or leave it out")
     if "stereo" not in outputs:
         why = "is for stereo, and --what names none; add stereo to --what, or leave it out"
         refuse_options(arguments, ("--layout", *_OF_SCREENS, *_OF_HEADSETS), why)
@@ -372,7 +382,7 @@ def _check_model(spec: ModelSpec, task: VideoTask) -> None:
 
     check_perspective_model(spec)
     asked = task.targets.keys()
-    if spec.quantity is None and (lacking := {"depth", "stereo"} & asked):
+    if spec.quantity is None and (lacking := {"depth", "stereo", "parallax"} & asked):
         raise ValueError(
             f"{spec.id} gives {spec.gives}, and --what {','.join(sorted(lacking))} needs depth: choose another --model or --what"
         )

@@ -42,9 +42,13 @@ def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
         elif action.choices is None and action.nargs != 0:
             if action.dest in _MODELS:
                 action.choices = list(MODELS)
+            elif words := getattr(action.type, "words", None):  # of `several_of`: the first of them
+                action.choices = list(words)
             else:
                 setattr(action, "complete", shtab.FILE)  # noqa: B010 (argparse does not declare it)
     script = shtab.complete(parser, shell=shell)
+    # zsh calls what it reads from $fpath; what is sourced from a .zshrc is registered, as by eval.
+    script = script.replace("[[ $zsh_eval_context[-1] == eval ]]", "[[ $zsh_eval_context[-1] == (eval|file) ]]")
     # `depth-normal photo.jpg` names no command: bash goes on with file names where it finds none.
     return script.replace("complete -o filenames -F", "complete -o filenames -o default -F")
 

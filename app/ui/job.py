@@ -55,7 +55,7 @@ class Job:
         files: What was written, by kind.
         stop: The wish to end it.
         began: When the work began, of `time.monotonic`.
-        typed: What a command names, where it is not the name: the page does not know where a file was.
+        typed: What a command names: the file's own name, or the path of the photo in the package; the page knows no other path.
     """
 
     id: str
@@ -134,7 +134,8 @@ class Job:
     def _network(self) -> list[str]:
         """The file, and the model with its settings, as words of the shell."""
         options = self.options
-        words = [quoted(self.typed or (self.name if not self.name.startswith("-") else f"./{self.name}")), "--model", options.model]
+        name = self.typed or self.name
+        words = [quoted(f"./{name}" if name.startswith("-") else name), "--model", options.model]
         if options.size:
             words += ["--size", str(options.size)]
         return words + ["--refine"] * (options.refine and not self.is_video)

@@ -112,13 +112,21 @@ class JobQueue:
             typed: As `Job.typed`.
         """
         with self._condition:
-            taken = {folded(job.source.stem) for job in self._jobs.values()}
-            source = path.with_name(free_name(name, taken, self.out, _ENDINGS))
-            path.replace(source)
-            job = Job(path.parent.name, name, source, options, self.out, size, typed=typed)
+            job = Job(path.parent.name, name, path, options, self.out, size, typed=typed)
+            self._settle_name(job)
             self._jobs[job.id] = job
         self.changed()
         return job
+
+    def _settle_name(self, job: Job) -> bool:
+        """Renames the upload, and with it the results, where others have its name; whether that was needed."""
+        with self._condition:
+            taken = {folded(each.source.stem) for each in self._jobs.values() if each.id != job.id}
+            source = job.source.with_name(free_name(job.name, taken, self.out, _ENDINGS))
+            if source == job.source:
+                return False
+            job.source = job.source.replace(source)
+        return True
 
     def cancel(self, job_id: str | None = None) -> None:
         """Cancels a job that is not done; None = all. The page has the answer at once, the worker follows at its next step."""
@@ -185,6 +193,7 @@ class JobQueue:
 
     def _run(self, job: Job) -> None:
         options = job.options
+        self._settle_name(job)  # another server may have written under it meanwhile
         if job.is_video:
             pyav()  # said before a model is loaded
         else:
@@ -208,7 +217,7 @@ class JobQueue:
         self.downloads.wait(self.downloads.start(job.options.model), job.stop.check)
 
     def _run_image(self, job: Job, model: Model) -> None:
-        options, outputs = job.options, job.outputs
+        options = job.options
         with computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
             image = read(job.source)
             job.size = image.shape[-1], image.shape[-2]
@@ -217,8 +226,13 @@ class JobQueue:
             job.stop.check()
             job.quantity = None if found.quantity is None or found.depth is None else found.quantity.value
             job.has_normals = found.normals is not None
-            write(outputs, found, options, image)
-        job.files = {kind: path for kind in WRITES if (path := outputs.path(kind)).exists()}
+            try:
+                write(job.outputs, found, options, image)
+            except FileExistsError:
+                if not self._settle_name(job):
+                    raise
+                write(job.outputs, found, options, image)
+        job.files = {kind: path for kind in WRITES if (path := job.outputs.path(kind)).exists()}
 
     def _share(self, job: Job, share: float | None) -> None:
         job.stop.check()

@@ -37,6 +37,19 @@ def clean_name(name: str) -> str:
     return f"{stem or _NAMELESS}.{extension}" if extension else stem or _NAMELESS
 
 
+def typed_name(name: str) -> str:
+    """The name that a command is given: as the file has it, extension included, since most file systems tell case apart.
+
+    Args:
+        name: As a page sent it.
+
+    Returns:
+        The name without folders; nothing where it is not one that a terminal can show and take.
+    """
+    last = re.split(r"[/\\]", name)[-1]
+    return last if last.strip(" .") and last.isprintable() else ""
+
+
 def free_name(name: str, taken: Collection[str], folder: Path, endings: Collection[str]) -> str:
     """The name, with a number behind its stem where results of that name are there already.
 

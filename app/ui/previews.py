@@ -22,14 +22,17 @@ from ...geometry.views.parallax import camera_path
 from ...geometry.views.stereo import StereoOptions
 from ...media.library import pyav
 from ...model_loader.comfy.interrupt import Watch
+from ...model_loader.weights.disk_space import is_disk_full
 from ..batch.failures import failure_of
 from ..batch.outputs import Outputs
 from ..batch.per_image import read, write
-from ..commands.parallax import MAX_AMOUNT, MOVE_CHOICES, write_parallax
+from ..commands.camera_moves import MAX_AMOUNT, MOVE_CHOICES
+from ..commands.parallax import write_parallax
 from ..outcomes import EXPECTED_ERRORS
 from ..output_choices import FLAT_LAYOUT_CHOICES
 from .job import CANCELLED, DONE, FAILED, RUNNING, WAITING, Job
 from .refusals import Refusal
+from .results import no_room
 from .stopping import Stop, StoppedError
 
 logger = logging.getLogger(__name__)
@@ -218,6 +221,8 @@ class Previews:
         wish = wish_of(kind, values)
         if job.state != DONE or job.quantity is None or "npz" not in job.files:
             raise Refusal(404, "{0} has no depth to show this of", job.name)
+        if not (numbers := job.files["npz"]).exists():
+            raise Refusal(410, "{0} was moved or removed; run the image again", numbers)
         with self._condition:
             others = [each for each in self._made.values() if each.job is job and each.kind == kind]
             for each in others:
@@ -271,7 +276,7 @@ class Previews:
                     preview.kept = place
                 return preview.kept
         except OSError as error:
-            raise Refusal(507, "{0}", error) from error
+            raise (no_room(preview.job.out / preview.path.name) if is_disk_full(error) else Refusal(507, "{0}", error)) from error
 
     def forget(self, job: Job) -> None:
         """Ends and forgets what is made of a job, whose upload and folder go."""

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ...geometry.files import SaveOptions, load_estimate, save_estimate
 from ...geometry.files.html_page import page_payload
-from ...geometry.files.image_files import IMAGE_FORMATS
+from ...geometry.files.image_files import IMAGE_FORMATS, strict
 from ...geometry.surfaces.mesh import MeshOptions
 from ...media import VideoError, read_frames
+from ...model_loader.weights.disk_space import is_disk_full
 from ..batch.per_image import read
 from ..outcomes import EXPECTED_ERRORS
 from .job import DONE, EXPORTS, Job
@@ -46,7 +47,7 @@ def thumbnail_of(job: Job) -> bytes:
     from PIL import Image, ImageOps
 
     try:
-        with _first_frame(job.source) if job.is_video else Image.open(job.source, formats=IMAGE_FORMATS) as image:
+        with strict, _first_frame(job.source) if job.is_video else Image.open(job.source, formats=IMAGE_FORMATS) as image:
             image.draft("RGB", (2 * _THUMBNAIL, 2 * _THUMBNAIL))
             small = ImageOps.exif_transpose(image) or image
             small.thumbnail((2 * _THUMBNAIL, 2 * _THUMBNAIL))
@@ -91,8 +92,15 @@ def file_of(job: Job, kind: str) -> Path:
                 save_estimate(path, load_estimate(npz), SaveOptions(image=image, mesh=MeshOptions()))
                 job.files[kind] = path
     except EXPECTED_ERRORS as error:
-        raise Refusal(422, "{0}", error) from error
+        if is_disk_full(error):
+            raise no_room(path) from error
+        raise _gone(npz, error) from error
     return path
+
+
+def no_room(path: Path) -> Refusal:
+    """The answer where a result does not fit on its disk."""
+    return Refusal(507, "no room for {0} on the disk of {1}; free some space there", path.name, path.parent)
 
 
 def _numbers(job: Job) -> Path:

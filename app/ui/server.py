@@ -28,7 +28,7 @@ from . import results
 from .gate import Gate, middleware
 from .job import Job, options_of
 from .jobs import JobQueue
-from .names import clean_name
+from .names import clean_name, typed_name
 from .previews import Preview
 from .refusals import Refusal
 
@@ -145,7 +145,7 @@ class Ui:
             path = folder / name
             await self._receive(request, path, most)
             size = None if extension in VIDEOS else await asyncio.to_thread(self._checked_size, path)
-            job = self.jobs.add(path, name, options, size)
+            job = self.jobs.add(path, name, options, size, typed_name(request.query.get("name", "")))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

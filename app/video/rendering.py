@@ -1,4 +1,4 @@
-"""Renders a video's estimates: depth, normals, or each frame beside its depth."""
+"""Renders a video's estimates: depth, normals, each frame beside its depth, or the frames from other places."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from ...geometry.images.display_defaults import default_depth_image, default_dep
 from ...geometry.images.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_most
 from ...geometry.images.render import normals_to_image
 from ...geometry.temporal.ranges import RunningRange
+from ...geometry.views.parallax import parallax_of_clip
 from ...geometry.views.stereo import VR_LAYOUTS, StereoOptions, compose, disparity_range, stereo_pair
 from ...geometry.views.vr import photo_fov, vr_pair
 from ...media import Frame
 from .segments import NUMBERS, Shown
-from .task import DEPTH, NORMALS, RUNNING, SIDE_BY_SIDE, STEREO, VideoTask
+from .task import DEPTH, NORMALS, PARALLAX, RUNNING, SIDE_BY_SIDE, STEREO, VIEWS, VideoTask
 
 Ends: TypeAlias = tuple[float, float]
 
@@ -38,7 +39,7 @@ class Renderer:
         task: What is asked.
         outputs: What of it is made now.
         black_and_white: The video's own, as `default_depth_range` has them, in a second pass.
-        ends: The far and the near end of the video for stereo, in a second pass.
+        ends: The far and the near end of the video for stereo and parallax, in a second pass.
 
     Attributes:
         running: The ranges that follow the video by what they are for, if that is asked for.
@@ -47,8 +48,8 @@ class Renderer:
 
     def __init__(self, task: VideoTask, outputs: set[str], black_and_white: Ends | None = None, ends: Ends | None = None) -> None:
         self._outputs, self._range, self._ends = outputs, black_and_white, ends
-        self._numbers, self._layout, self._stereo = task.codec == "exr", task.layout, task.stereo
-        self._keeps_ends = STEREO in task.targets
+        self._numbers, self._layout, self._stereo, self._move = task.codec == "exr", task.layout, task.stereo, task.move
+        self._keeps_ends = bool(VIEWS & set(task.targets))
         self.for_headsets = STEREO in task.targets and task.layout in VR_LAYOUTS
         self.fov = task.fov
         self.running = {DEPTH: RunningRange(measure_range_of_most), STEREO: RunningRange()} if task.normalise == RUNNING else {}
@@ -67,8 +68,8 @@ class Renderer:
                 made |= self._depth_images(images, found)
             if NORMALS in self._outputs:
                 made[NORMALS] = self._normals(found)
-            if STEREO in self._outputs:
-                made[STEREO] = self._stereo_images(images, found)
+            if VIEWS & self._outputs:
+                made |= self._views(frames, images, found)
         elif NORMALS in self._outputs:
             self._normals(found)
         ranges, black_and_white, ends = [], [], []
@@ -97,12 +98,21 @@ class Renderer:
         low, high = nearness.new_tensor(self._range).view(2, 1, 1, 1, 1)
         return low, high
 
-    def _stereo_images(self, images: Tensor, found: Estimate) -> Sequence[Tensor] | Tensor:
+    def _views(self, frames: list[Frame], images: Tensor, found: Estimate) -> dict[str, Sequence[Tensor] | Tensor]:
         ends: Any = self._ends
         if self.running:
             depth, quantity, valid = found.known_depth()
             nearness = depth_to_nearness(depth.where(valid, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH)
             ends = self.running[STEREO].update(nearness, valid, FAR_AND_NEAR_END)
+        made: dict[str, Sequence[Tensor] | Tensor] = {}
+        if STEREO in self._outputs:
+            made[STEREO] = self._stereo_images(images, found, ends)
+        if PARALLAX in self._outputs:
+            path = self._move.positions([frame.time for frame in frames])
+            made[PARALLAX] = torch.cat(list(parallax_of_clip(images, found, path, self._move.focus, ends)))
+        return made
+
+    def _stereo_images(self, images: Tensor, found: Estimate, ends: Any) -> Sequence[Tensor] | Tensor:
         if self.for_headsets:
             return _HalfSpheres(images, found, self._layout, self._stereo, ends, self.fov)
         return compose(stereo_pair(images, found, self._stereo, ends), self._layout)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...geometry.files import FORMATS
 from ...geometry.temporal.stabilization import VideoOptions
+from ...geometry.views.parallax import CameraMove
 from ...geometry.views.stereo import StereoOptions, stereo_suffix
 from ...media import (
     CODECS,
@@ -42,10 +43,13 @@ from ...media import (
 from ..batch.records import RECORDS, digest_of_marks
 from ..commands.result_paths import check_places, nearest_folder
 
-DEPTH, NORMALS, SIDE_BY_SIDE, STEREO = OUTPUTS = ("depth", "normals", "side-by-side", "stereo")
-"""Outputs of a video: images of depth, normal maps, each frame beside its depth, and images for both eyes."""
+DEPTH, NORMALS, SIDE_BY_SIDE, STEREO, PARALLAX = OUTPUTS = ("depth", "normals", "side-by-side", "stereo", "parallax")
+"""Outputs of a video: images of depth, normal maps, each frame beside its depth, images for both eyes, and a camera that moves."""
 
-RANGED = {DEPTH, SIDE_BY_SIDE, STEREO}
+VIEWS = {STEREO, PARALLAX}
+"""Outputs that show the frames from other places."""
+
+RANGED = {DEPTH, SIDE_BY_SIDE, *VIEWS}
 """Outputs that need a range of depth from near to far."""
 
 PER_CLIP, RUNNING = "per_clip", "running"
@@ -77,6 +81,7 @@ class VideoTask:
         options: How frames are made temporally stable.
         layout: Where the two eyes' images of `STEREO` lie.
         stereo: How deep `STEREO` is.
+        move: The camera of `PARALLAX`.
         size: As `Model.estimate`.
         fov: As `Model.estimate`.
         segment: How many frames a stop can cost.
@@ -97,6 +102,7 @@ class VideoTask:
     options: VideoOptions = field(default_factory=VideoOptions)
     layout: str = "full-sbs"
     stereo: StereoOptions = field(default_factory=StereoOptions)
+    move: CameraMove = field(default_factory=CameraMove)
     size: int | None = None
     fov: float = 0.0
     segment: int = SEGMENT_FRAMES
@@ -186,6 +192,7 @@ class VideoTask:
             "normalise": self.normalise,
             **asdict(self.options),
             **(stereo if STEREO in self.targets else {}),
+            **(asdict(self.move) if PARALLAX in self.targets else {}),
             "size": self.size,
             "fov": self.fov,
             "segment": self.segment,
@@ -278,7 +285,7 @@ def chosen_codec(out: Path, codec: str | None, outputs: list[str]) -> str:
     if extension in SEQUENCES:
         if codec not in (None, SEQUENCES[extension]):
             raise VideoError(f"{out}: numbered {extension} files are asked for, and --codec {codec}; name a video, or leave --codec out")
-        if extension == ".exr" and (images := [output for output in outputs if output in (SIDE_BY_SIDE, STEREO)]):
+        if extension == ".exr" and (images := [output for output in outputs if output in (SIDE_BY_SIDE, *VIEWS)]):
             raise VideoError(f"{out}: EXR holds numbers, and {images[0]} is an image; write it as a video or as PNG")
         if extension in FORMATS:
             FORMATS[extension].check_library()

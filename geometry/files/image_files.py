@@ -108,7 +108,7 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
     Raises:
         FileFormatError, ImportError: As `read_image`.
     """
-    with damage_named(path, "the image is damaged or cut off"), _strict, _open(path, io.BytesIO(data)) as image:
+    with damage_named(path, "the image is damaged or cut off; copy or download it again"), strict, _open(path, io.BytesIO(data)) as image:
         check_size(path, image.width, image.height, len(data))
         if image.format == "PNG":
             # Its checksums; Pillow allows nothing else of an image that it has verified.
@@ -165,7 +165,8 @@ class _Strictness:
                 self._quiet.close()
 
 
-_strict = _Strictness()
+strict = _Strictness()
+"""Around whatever Pillow does with a file of a user."""
 
 
 def _open(path: str | os.PathLike[str], file: IO[bytes]) -> ImageFile:
@@ -191,7 +192,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         OSError: The file cannot be read.
         FileFormatError: Not an image, or larger than MAX_PIXELS by its header.
     """
-    with open(path, "rb") as file:  # noqa: PTH123 - takes strings
+    with strict, open(path, "rb") as file:  # noqa: PTH123 - takes strings
         width, height = _open(path, file).size
     check_size(path, width, height, os.path.getsize(path))  # noqa: PTH202
     return width, height

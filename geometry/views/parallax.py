@@ -1,4 +1,4 @@
-"""A small camera move through one image, from its depth.
+"""A small camera move through an image, or through a video while it plays, from its depth.
 
 A z-buffer moves the image into each frame. What comes into view behind depth edges is continued from the background beside it, by the
 same rule in every frame, so that it does not flicker.
@@ -10,21 +10,30 @@ never turns: its image is shifted so that the plane at the focus stays where it 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor
 
-from ..assumptions import assumed_intrinsics, filled_depth
-from ..checks import check_choice, check_depth, check_intrinsics, check_map
+from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
+from ..checks import check_choice, check_depth, check_intrinsics, check_map, check_range
 from ..edges.depth_edges import depth_at_image_edges
-from ..estimate import Estimate
+from ..estimate import Estimate, Quantity
 from ..projections import need_perspective
 from .disocclusion import fill_uncovered
 from .forward_warp import View, render_layer, with_margin
+from .stereo import disparity_range, nearness_share
 
 MOVES = ("orbit", "swing", "dolly")
 """orbit: a circle in the image's plane; swing: left and right; dolly: forward and back. All end where they begin."""
+
+MAX_AMOUNT = 0.4
+"""How far the camera may go."""
+
+# Inverse depth of the sky, where the near end is 1.
+_FARTHEST = 1e-3
 
 
 def camera_path(move: str, frames: int, amount: float) -> Tensor:
@@ -44,13 +53,48 @@ def camera_path(move: str, frames: int, amount: float) -> Tensor:
     check_choice("move", move, MOVES)
     if frames < 1 or not math.isfinite(amount):
         raise ValueError(f"{frames} frames with a move of {amount}; expected at least 1 frame and a finite number")
-    angle = torch.arange(frames, dtype=torch.float32) * (2 * math.pi / frames)
+    return _positions(move, torch.arange(frames, dtype=torch.float32) * (2 * math.pi / frames), amount)
+
+
+def _positions(move: str, angle: Tensor, amount: float) -> Tensor:
+    """(F, 3) positions by how far the loop is, (F,) in radians."""
     zero = torch.zeros_like(angle)
     if move == "orbit":
         return amount * torch.stack((angle.cos(), angle.sin(), zero), 1)
     if move == "swing":
         return amount * torch.stack((angle.sin(), zero, zero), 1)
     return amount * torch.stack((zero, zero, (1 - angle.cos()) / 2), 1)
+
+
+@dataclass(frozen=True)
+class CameraMove:
+    """A move that repeats while a video plays.
+
+    Attributes:
+        move: One of `MOVES`.
+        amount: How far the camera goes; 1 is the distance of the near end of the scene.
+        focus: As `parallax_of_estimate`.
+        seconds: Of one loop.
+
+    Raises:
+        ValueError: Unknown move, or a number that is out of range.
+    """
+
+    move: str = MOVES[0]
+    amount: float = 0.05
+    focus: float = 0.5
+    seconds: float = 4.0
+
+    def __post_init__(self) -> None:
+        check_choice("move", self.move, MOVES)
+        check_range("amount", self.amount, 0, MAX_AMOUNT)
+        check_range("focus", self.focus, 0, 1)
+        check_range("seconds", self.seconds, 0.1, 3600)
+
+    def positions(self, times: Sequence[float | Fraction]) -> Tensor:
+        """Where the camera is at these seconds of the video: (F, 3) as `camera_path`."""
+        loops = [float(time / Fraction(self.seconds) % 1) for time in times]  # exact: a late frame is no less smooth than the first
+        return _positions(self.move, torch.tensor(loops, dtype=torch.float32) * (2 * math.pi), self.amount)
 
 
 def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tensor, focus: Tensor | float = math.inf) -> Iterator[Tensor]:
@@ -109,6 +153,47 @@ def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus:
     inverse = 1 / depth
     still = 1 / torch.lerp(inverse.amin(), inverse.amax(), focus)
     return parallax_frames(image, depth, assumed_intrinsics(sized), path, still)
+
+
+def parallax_of_clip(
+    images: Tensor,
+    estimate: Estimate,
+    path: Tensor,
+    focus: float = 0.5,
+    depth_range: tuple[Tensor | float, Tensor | float] | None = None,
+) -> Iterator[Tensor]:
+    """The frames of a video, each seen from the camera's place at its time.
+
+    Args:
+        images: (F, 3, H, W) in [0, 1].
+        estimate: With depth of any quantity and size, of as many images. Metres keep their proportions; of other depth, the far end is
+            taken to be three times as far as the near end.
+        path: (F, 3), a position for each frame, where 1 is the distance of the near end.
+        focus: As `parallax_of_estimate`.
+        depth_range: As `stereo_pair`: one that follows the video keeps the move steady. None = each frame's own.
+
+    Yields:
+        F times (1, 3, H, W), as `parallax_frames`.
+
+    Raises:
+        ValueError: No depth, a panorama, or not as many positions and estimates as images.
+    """
+    need_perspective(estimate, "parallax")
+    if not len(images) == len(path) == estimate.batch:
+        raise ValueError(f"{len(images)} images, {estimate.batch} estimates and {len(path)} positions; expected as many of each")
+    ends = (torch.as_tensor(end) for end in depth_range or disparity_range(estimate))
+    far, near = (end.to(images).reshape(-1, 1, 1, 1).expand(len(images), 1, 1, 1) for end in ends)
+    for index, image in enumerate(images.split(1)):
+        one = slice(index, index + 1)
+        sized = estimate.slice(index, index + 1).to(images.device).resized(images.shape[-2], images.shape[-1])
+        farthest = torch.full_like(far[one], 1 / NEAR_FAR_RATIO)
+        if sized.quantity is Quantity.METRIC_DEPTH:
+            farthest = (far[one] / near[one]).nan_to_num(1 / NEAR_FAR_RATIO).clamp(_FARTHEST, 1)
+        share = nearness_share(sized, far[one], near[one], focus)
+        inverse = torch.lerp(farthest.expand_as(share), torch.ones_like(share), share).clamp(min=_FARTHEST)
+        depth = depth_at_image_edges(1 / inverse, image)
+        still = 1 / torch.lerp(farthest, torch.ones_like(farthest), focus).flatten()
+        yield from parallax_frames(image, depth, assumed_intrinsics(sized), path[one], still)
 
 
 def _views(positions: list[list[float]], intrinsics: Tensor, focus: Tensor | float, stretch: int) -> list[View]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -19,5 +20,8 @@ def free_space(folder: Path) -> int:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """True if the disk, the user's quota or the file system's largest file was the reason of an error."""
-    return getattr(error, "errno", None) in _DISK_FULL
+    """True if the disk, the user's quota or the file system's largest file was the reason of an error.
+
+    Libraries that write by themselves raise errors of their own, with the system's words.
+    """
+    return getattr(error, "errno", None) in _DISK_FULL or any(os.strerror(number) in str(error) for number in _DISK_FULL)

@@ -308,6 +308,10 @@ CASES = {
     "edges.guided_filter.box_sums": (lambda: guided_filter.box_sums(maps(), 2), None),
     "edges.guided_filter.products": (lambda: guided_filter.products(maps(3)), None),
     "edges.guided_filter.solved": (lambda: guided_filter.solved(maps(6), maps(3)), None),
+    "views.parallax.parallax_of_clip": (
+        lambda: list(parallax.parallax_of_clip(maps(3), estimate(), parallax.CameraMove("dolly").positions([0, 0.5]), 0.5)),
+        HOLES + "; and of each frame how far the move reaches",
+    ),
     "views.parallax.parallax_of_estimate": (
         lambda: list(parallax.parallax_of_estimate(maps(3)[:1], next(iter(estimate().split())), parallax.camera_path("dolly", 2, 0.1))),
         HOLES + "; and once, before the first frame, how far the move reaches",

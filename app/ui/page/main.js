@@ -1,6 +1,6 @@
 // The page of `depth-normal ui`. All that it shows of the work is the server's: two tabs show the same, and a reload loses nothing.
 
-import { loadTable } from '../web/language.js'
+import { loadTable, setTable, table } from '../web/language.js'
 import { chooseLanguage } from '../web/viewer.js'
 import { WORDS, translated } from '../web/words.js'
 import { Uploads, droppedFiles, readable } from './files.js'
@@ -8,7 +8,7 @@ import { Queue, isOpen } from './queue.js'
 import { Result } from './result.js'
 import { ask } from './server.js'
 import { Settings } from './settings.js'
-import { UI_WORDS } from './ui_words.js'
+import { UI_MESSAGES, UI_WORDS } from './ui_words.js'
 
 const BUSY = 250
 const QUIET = 1000
@@ -169,6 +169,7 @@ function translate() {
 translate()
 listen()
 await loadTable(locale)
+if (locale !== 'en') setTable({ messages: { ...table.messages, ...Object.fromEntries(Object.entries(UI_MESSAGES).map(([english, words]) => [english, words[locale]])) } })
 try {
   const said = await settings.load()
   uploads.limits = said

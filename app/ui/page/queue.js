@@ -4,6 +4,7 @@ import { translated } from '../web/words.js'
 import { worded } from './server.js'
 
 const byId = id => document.getElementById(id)
+const NOTHING = 'data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7'
 const ACTIVE = ['downloading', 'loading', 'running']
 
 /** True for a job that is not at its end. @param {{ state: string }} job */
@@ -68,12 +69,15 @@ export class Queue {
     row.dataset.id = row.id = job.id
     row.setAttribute('role', 'option')
     Object.assign(image, { alt: '', loading: 'lazy', width: 40, height: 40 })
+    // A damaged file has no thumbnail: its place stays empty, without a browser's sign of a broken image.
+    image.addEventListener('error', () => { image.src = NOTHING }, { once: true })
     image.src = `/api/jobs/${job.id}/thumbnail`
     text.className = 'text'
     for (const part of ['name', 'state']) text.append(Object.assign(document.createElement('span'), { className: part }))
     const bar = document.createElement('progress')
     text.append(bar)
-    const drop = Object.assign(document.createElement('button'), { type: 'button', className: 'drop', textContent: '×', tabIndex: -1 })
+    // For the pointer alone: the options of a list hold no buttons, and Delete does the same.
+    const drop = Object.assign(document.createElement('span'), { className: 'drop', textContent: '×', ariaHidden: 'true' })
     row.append(image, text, drop)
     row.querySelector('.name').textContent = row.title = job.name
     this.rows.set(job.id, row)
@@ -90,7 +94,7 @@ export class Queue {
     if (share) bar.value = share
     else bar.removeAttribute('value')
     const drop = row.querySelector('.drop'), title = isOpen(job) ? translated('Cancel') : translated('Remove from the list; its files stay')
-    if (drop.title !== title) { drop.title = title; drop.setAttribute('aria-label', title) }
+    if (drop.title !== title) drop.title = title
     row.setAttribute('aria-selected', String(job.id === this.chosen))
   }
 

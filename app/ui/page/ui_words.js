@@ -146,3 +146,34 @@ export const UI_WORDS = {
   wiggle: { zh: '交替摆动', ja: '交互表示' },
   '{0} has no depth to show this of': { zh: '{0} 没有深度，无法显示', ja: '{0}には深度がないため表示できません' },
 }
+
+/** What Python says when a file or a download fails, by the English; {0} and so on stand for values, which are messages themselves or are kept. */
+export const UI_MESSAGES = {
+  'the image is damaged or cut off; copy or download it again ({0})': {
+    zh: '图像已损坏或不完整；请重新复制或下载（{0}）',
+    ja: '画像が壊れているか、途中で切れています。もう一度コピーするかダウンロードしてください（{0}）',
+  },
+  '{0}: not an image of a known kind, or one that is damaged or cut off (it begins with {1}); accepted are 8- and 16-bit PNG, JPEG, WebP, BMP, TIFF and GIF': {
+    zh: '{0} 不是已知类型的图像，或已损坏或不完整（开头为 {1}）；支持 8 位和 16 位 PNG、JPEG、WebP、BMP、TIFF 和 GIF',
+    ja: '{0}は未対応の形式の画像か、壊れているか、途中で切れています（先頭は{1}）。使えるのは8ビットと16ビットのPNG、JPEG、WebP、BMP、TIFF、GIFです',
+  },
+  '{0}: far more than {1} megapixels, the most that are read; scale it down': { zh: '{0} 远超过 {1} 百万像素的上限；请先缩小', ja: '{0}は上限の{1}メガピクセルを大きく超えています。縮小してください' },
+  'an image of {0} has one side more than {1} times as long as the other: crop it, or cut it in pieces': {
+    zh: '{0} 的图像一边超过另一边的 {1} 倍；请裁剪或分成几块',
+    ja: '{0}の画像は一辺が他方の{1}倍を超えています。切り抜くか、分割してください',
+  },
+  'not a video that can be opened, or one that is damaged or cut off ({0})': { zh: '不是可打开的视频，或已损坏或不完整（{0}）', ja: '開けない動画か、壊れているか、途中で切れています（{0}）' },
+  'cannot write to {0}: {1}; free room there, change its permissions, or choose another --out': {
+    zh: '无法写入 {0}：{1}；请腾出空间或更改权限，然后点击“重试”',
+    ja: '{0}に書き込めません: {1}。空きを作るか権限を変えて「再試行」を押してください',
+  },
+  'No space left on device': { zh: '磁盘空间不足', ja: 'ディスクに空きがありません' },
+  'Permission denied': { zh: '没有权限', ja: '権限がありません' },
+  '{0} cannot be fetched: {1}; try again, or download {2} by hand and put it at {3}. It is not on this computer (looked in: {4})': {
+    zh: '无法下载 {0}：{1}；请重试，或手动下载 {2} 并放到 {3}。这台电脑上没有它（已查找：{4}）',
+    ja: '{0}を取得できません: {1}。もう一度試すか、{2}を手動でダウンロードして{3}に置いてください。このコンピューターにはありません（探した場所: {4}）',
+  },
+  "the server's name could not be looked up (is there a network?)": { zh: '无法解析服务器名称（网络是否连接？）', ja: 'サーバーの名前を解決できません（ネットワークはつながっていますか）' },
+  'the server refused the connection (is a proxy or firewall in between?)': { zh: '服务器拒绝连接（中间是否有代理或防火墙？）', ja: 'サーバーが接続を拒否しました（プロキシやファイアウォールはありませんか）' },
+  'the server cannot be reached (is there a network?)': { zh: '无法连接服务器（网络是否连接？）', ja: 'サーバーに届きません（ネットワークはつながっていますか）' },
+}

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from depth_normal.app import cli
-from depth_normal.app.commands.parallax import MOVE_CHOICES
-from depth_normal.geometry.views.parallax import MOVES
+from depth_normal.app.commands.camera_moves import MAX_AMOUNT, MOVE_CHOICES
+from depth_normal.geometry.views import parallax
 from depth_normal.media import read_frames, video_header
 
 pytest.importorskip("av", reason="videos need PyAV")
@@ -37,7 +37,14 @@ def frames(path):
 
 
 def test_the_choices_are_those_of_the_geometry():
-    assert MOVE_CHOICES == MOVES
+    assert MOVE_CHOICES == parallax.MOVES and MAX_AMOUNT == parallax.MAX_AMOUNT
+
+
+def test_a_video_is_sent_to_the_command_of_videos(tmp_path, capsys):
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"\0\0\0\x18ftypisom" + bytes(100))
+    assert run(clip, "--model", "tiny") == 2
+    assert "`depth-normal video` makes maps, stereo and camera moves of videos" in capsys.readouterr().err
 
 
 def test_a_loop_begins_with_the_image_and_moves_what_is_near(image, depth, tmp_path, capsys):

@@ -38,6 +38,7 @@ def script(shell, capsys):
         (["estimate", "phot"], {"photo.jpg"}),
         (["video", "photo.jpg", "phot"], {"photo.jpg"}),
         (["video", "--recu"], {"--recursive"}),
+        (["video", "--what", "par"], {"parallax"}),
     ],
 )
 def test_a_shell_completes(shell, words, expected, capsys, tmp_path, monkeypatch):
@@ -53,6 +54,16 @@ def test_zsh_reads_its_script(capsys):
     if not shutil.which("zsh"):
         pytest.skip("needs zsh")
     assert subprocess.run(["zsh", "-n"], input=script("zsh", capsys), capture_output=True, text=True, check=True).stderr == ""
+
+
+@pytest.mark.parametrize("read", ['source "$1"', 'eval "$(cat "$1")"'])
+def test_zsh_registers_what_its_settings_read(read, capsys, tmp_path):
+    if not shutil.which("zsh"):
+        pytest.skip("needs zsh")
+    (tmp_path / "completion").write_text(script("zsh", capsys))
+    lines = f"autoload -Uz compinit; compinit -u -D; {read}; echo $_comps[depth-normal]"
+    run = subprocess.run(["zsh", "-fc", lines, "zsh", tmp_path / "completion"], capture_output=True, text=True, check=True)
+    assert (run.stdout, run.stderr) == ("_shtab_depth_normal\n", "")
 
 
 def test_without_shtab_it_says_what_to_install(capsys, monkeypatch):

@@ -85,7 +85,7 @@ def running(out, uploads, limits=None, model="tiny"):
 @pytest.fixture
 def serve(tmp_path):
     """Starts a server with limits of its own; `serve()` is a context."""
-    return lambda **options: running(tmp_path / "out", tmp_path / "uploads", **options)
+    return lambda uploads="uploads", **options: running(tmp_path / "out", tmp_path / uploads, **options)
 
 
 @pytest.fixture

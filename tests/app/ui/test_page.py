@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,14 @@ def test_an_image_is_dropped_seen_and_saved(use, tmp_path):
     assert "--also npz,exr,glb,html" in seen["command"]
 
 
+def test_the_first_map_is_measured(run_driver, tmp_path):
+    command = tmp_path / "depth-normal"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m depth_normal "$@"\n')
+    command.chmod(0o755)
+    table = run_driver(ROOT / "benchmarks" / "first_map.mjs", command, COFFEE)
+    assert [line.split("|")[2].strip() for line in table.splitlines()[2:6]] == ["0", "0", "1", "2"], table
+
+
 def test_a_run_is_cancelled(use, large, photo, tmp_path):
     seen = use("cancel", large, photo)
     assert seen["seconds"] < 1 and seen["actions"] == ["Try again", "Remove"]
@@ -89,18 +98,23 @@ def test_two_tabs_and_a_reload_in_the_middle_show_the_same(use, large, photo):
 
 def test_the_keyboard_is_enough(use, photo):
     seen = use("keyboard", photo)
+    assert seen["options"] == [["coffee.jpg"], ["photo.png"]], "an option says its name, and holds nothing that can be pressed"
+    assert seen["described"] == "Arrow keys choose, Delete cancels or removes"
     assert all(seen["reached"]) and seen["ring"] == "solid" and seen["slid"] and seen["left"] == ["coffee.jpg"]
 
 
 def test_a_narrow_window_in_other_languages(use, photo, tmp_path):
     notes = tmp_path / "notes.txt"
     notes.write_text("no image")
-    seen = use("narrow", photo, notes)
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(COFFEE.read_bytes()[:20000])
+    seen = use("narrow", photo, cut, notes)
     for locale, language in (("ja-JP", "ja"), ("zh-CN", "zh")):
         page = seen[locale]
         assert page["language"] == language and page["overflow"] == [False] * 3 and page["pressed"] == "true"
         assert not [words for words in (*page["layouts"], *page["labels"]) if any("a" <= letter <= "z" for letter in words)]
         assert page["english"] == [] and page["notice"].startswith("notes.txt") and "image" not in page["notice"]
+        assert page["failed"].startswith({"ja": "画像が壊れているか", "zh": "图像已损坏"}[language]) and page["broken"] == []
     assert seen["ja-JP"]["hero"] == "ここに画像をドロップ" and seen["ja-JP"]["modes"][0] == "並べて表示"
     assert seen["ja-JP"]["state"].startswith("tiny · ") and seen["ja-JP"]["state"].endswith(" 秒")
 

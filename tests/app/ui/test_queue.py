@@ -1,5 +1,8 @@
 """The page's queue and results, asked over HTTP: what is made is what the command makes, and cancel is answered at once."""
 
+import errno
+import json
+import os
 import re
 import runpy
 import shlex
@@ -69,6 +72,57 @@ def test_the_same_name_again_replaces_nothing(client, photo):
     assert third["files"]["npz"] == "photo-3.npz" and "--coding directx" in third["command"]
 
 
+def test_another_server_with_the_same_folder_replaces_nothing(serve, photo, tmp_path):
+    """Both have named their results before either has written them."""
+    with serve() as one, serve("other uploads") as other:
+        names = [each.until(each.upload(photo)[1]["id"], *ENDED)["files"].get("depth") for each in (one, other)]
+        assert names == ["photo_depth.png", "photo-2_depth.png"]
+        first, second = one.upload(photo, "again.png")[1]["id"], other.upload(photo, "again.png")[1]["id"]
+        assert {one.until(first, *ENDED)["state"], other.until(second, *ENDED)["state"]} == {"done"}
+    depths = sorted(path.name for path in (tmp_path / "out").glob("again*_depth.png"))
+    assert depths == ["again-2_depth.png", "again_depth.png"]
+
+
+def test_a_name_that_is_taken_while_the_network_runs_is_given_up(client, photo, tmp_path, monkeypatch):
+    from depth_normal.app.ui import jobs
+
+    def estimate(*words):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        (tmp_path / "out" / "photo_depth.png").write_text("somebody's")
+        return real(*words)
+
+    real = jobs.estimate
+    monkeypatch.setattr(jobs, "estimate", estimate)
+    job = client.until(client.upload(photo)[1]["id"], *ENDED)
+    assert job["state"] == "done" and job["files"]["depth"] == "photo-2_depth.png"
+    assert (tmp_path / "out" / "photo_depth.png").read_text() == "somebody's"
+
+
+@pytest.mark.parametrize("name", ["IMG_1.PNG", 'it\'s "quoted".png', "-o.png", "$(touch boom).png", "写真.png"])
+def test_the_command_names_the_file_as_it_is(client, photo, name):
+    sent = client.upload(photo.read_bytes(), f"folder/{name}")[1]
+    assert shlex.split(sent["command"])[1] == (f"./{name}" if name.startswith("-") else name)
+    client.until(sent["id"], *ENDED)
+
+
+@pytest.mark.parametrize("name", ["a\nb.png", "\u202egnp.png", "a\x1b[2J.png"])
+def test_the_command_names_nothing_that_a_terminal_would_obey(client, photo, name):
+    sent = client.upload(photo.read_bytes(), name)[1]
+    assert sent["command"].isprintable()
+    client.until(sent["id"], *ENDED)
+
+
+def test_a_full_disk_is_said_of_what_is_made_later(client, photo, monkeypatch):
+    from depth_normal.app.ui import results
+
+    job = client.upload(photo)[1]["id"]
+    client.until(job, *DONE)
+    for error in (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), RuntimeError(f"Failed to write. {os.strerror(errno.ENOSPC)}.")):
+        monkeypatch.setattr(results, "save_estimate", lambda *_, error=error: (_ for _ in ()).throw(error))
+        status, said = client.json("GET", f"/api/jobs/{job}/files/exr")
+        assert status == 507 and said["values"][0] == "photo.exr"
+
+
 def test_results_are_seen_and_saved(client, photo, tmp_path):
     job = client.upload(photo)[1]["id"]
     assert client.json("GET", f"/api/jobs/{job}/view")[0] in (200, 404), "no result before the end"
@@ -85,7 +139,8 @@ def test_results_are_seen_and_saved(client, photo, tmp_path):
     assert client.ask("GET", f"/api/jobs/{job}/files/stl")[0] == 404
     assert "attachment" in client.ask("GET", f"/api/jobs/{job}/files/html?show")[1]["Content-Disposition"], "no page of a result runs here"
     shutil.rmtree(tmp_path / "out")
-    assert client.json("GET", f"/api/jobs/{job}/view")[0] == 410
+    said = {json.dumps(client.json(*words)) for words in (("GET", f"/api/jobs/{job}/view"), ("POST", f"/api/jobs/{job}/stereo"))}
+    assert len(said) == 1 and "was moved or removed; run the image again" in said.pop()
     status, said = client.json("GET", f"/api/jobs/{job}/files/depth")
     assert status == 404 and said["error"].endswith("run the image again")
 
@@ -303,6 +358,24 @@ def test_every_text_of_the_page_is_in_every_language():
     said |= set(GROUPS.values())
     assert len(said) > 60
     assert {text for text in said if known.get(text) != {"zh", "ja"}} == set()
+
+
+def test_the_errors_that_the_page_translates_are_those_that_are_raised():
+    text = (ROOT / "app" / "ui" / "page" / "ui_words.js").read_text().partition("UI_MESSAGES = {")[2]
+    entries = re.findall(r"""^  (?:'(.+?)'|"(.+?)"): \{(.+?)\},?$""", text, re.MULTILINE | re.DOTALL)
+    source = "".join(
+        path.read_text() for folder in ("geometry", "media", "model_loader", "annotators", "app") for path in (ROOT / folder).rglob("*.py")
+    )
+    source = re.sub(r'"\s+f?"', "", source)  # texts over several lines
+    assert len(entries) > 8
+    for single, double, words in entries:
+        english = single or double
+        assert set(re.findall(r"\b(zh|ja): '.", words)) == {"zh", "ja"}, english
+        for language in re.findall(r"'([^']+)'", words):
+            assert set(re.findall(r"\{\d\}", language)) == set(re.findall(r"\{\d\}", english)), english
+        if english not in map(os.strerror, (errno.ENOSPC, errno.EACCES)):
+            for piece in re.split(r"\{\d\}|[;:.,()]| or |accepted are", english):  # messages are put together of these
+                assert piece.strip() in source, piece
 
 
 def test_the_pages_scripts_are_small_and_set_no_html():

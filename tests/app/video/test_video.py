@@ -32,7 +32,7 @@ from depth_normal.geometry.images.render import NORMALISATIONS, depth_to_image, 
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.temporal.ranges import RunningRange
 from depth_normal.geometry.temporal.stabilization import ALIGNMENTS, VideoOptions
-from depth_normal.geometry.views import stereo, vr
+from depth_normal.geometry.views import parallax, stereo, vr
 from depth_normal.media import CODECS, PRESETS, numbered, read_frames, video_header
 from depth_normal.model_loader import load_model
 
@@ -553,6 +553,32 @@ def test_stereo(video, tmp_path, normalise):
         ends = None
     truth = stereo.compose(stereo.stereo_pair(source_frames, found, stereo.StereoOptions(divergence=5), ends), "half-tb")
     assert (read(made) - truth).abs().mean() < 2e-3 and sound_of(made)[1] == pytest.approx(12 / 25, abs=0.05)
+
+
+@pytest.mark.slow("takes two seconds")
+@pytest.mark.parametrize("normalise", ["running", pytest.param("per-clip", marks=MORE)])
+def test_parallax(video, tmp_path, normalise):
+    """In segments of five frames, as a run that was stopped has them: the camera goes on where it was."""
+    words = ("--what", "parallax", "--frames", 12, "--move", "swing", "--amount", 0.1, "--loop", 0.5, "--codec", "ffv1", "--segment", 5)
+    assert run(video, tmp_path / "out.mkv", *words, "--normalise", normalise) == 0
+    source_frames, parts = read(video)[:12], expected(video)[:2]
+    found = Estimate.cat(parts).slice(0, 12)
+    if normalise == "running":
+        ends = RunningRange().update(found.depth, None, (2, 98))
+    else:
+        far, near = stereo.disparity_range(found)
+        ends = (far.min(), near.max())
+    path = parallax.CameraMove("swing", 0.1, seconds=0.5).positions([Fraction(frame, 25) for frame in range(12)])
+    truth = torch.cat(list(parallax.parallax_of_clip(source_frames, found, path, 0.5, ends)))
+    made = read(tmp_path / "out.mkv")
+    assert (made - truth).abs().mean() < 2e-3 < (made - source_frames).abs().mean()
+
+
+def test_options_of_a_move_belong_to_parallax(video, tmp_path, capsys):
+    assert run(video, tmp_path / "out.mkv", "--move", "dolly") == 2
+    assert "add parallax to --what" in capsys.readouterr().err
+    assert run(video, tmp_path / "out.mkv", "--what", "parallax", "--amount", 0.5) == 2
+    assert "amount" in capsys.readouterr().err
 
 
 VR180 = ("--what", "stereo", "--layout", "vr180", "--eye-size", 128, "--codec", "ffv1", "--segment", 8)

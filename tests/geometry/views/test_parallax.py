@@ -1,13 +1,22 @@
 """The camera move against planes whose motion is known."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
 
-from depth_normal.geometry.camera import intrinsics_from_focal_length
+from depth_normal.geometry.assumptions import DEFAULT_FOV
+from depth_normal.geometry.camera import intrinsics_from_focal_length, intrinsics_from_fov
 from depth_normal.geometry.edges.depth_edges import sharpen_depth_edges
-from depth_normal.geometry.views.parallax import MOVES, camera_path, parallax_frames
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.views.parallax import (
+    MOVES,
+    CameraMove,
+    camera_path,
+    parallax_frames,
+    parallax_of_clip,
+)
 
 HEIGHT, WIDTH, FOCAL = 60, 100, 100.0
 INTRINSICS = intrinsics_from_focal_length(FOCAL, HEIGHT, WIDTH)
@@ -192,3 +201,65 @@ def test_bad_input_is_named(depth, path, message):
 def test_bad_moves_are_named(move, frames, amount, message):
     with pytest.raises(ValueError, match=message):
         camera_path(move, frames, amount)
+
+
+def clip(frames: int) -> tuple[torch.Tensor, Estimate]:
+    """A still scene of three planes with stripes: disparity 3 on the left, then 2, then 1."""
+    columns = torch.arange(96.0)
+    image = (0.5 + 0.4 * torch.sin(columns / 3)).expand(1, 3, 64, 96)
+    disparity = torch.where(columns < 36, 3.0, torch.where(columns < 72, 2.0, 1.0)).expand(1, 1, 64, 96)
+    return image.expand(frames, -1, -1, -1), Estimate(disparity.expand(frames, -1, -1, -1).clone(), Quantity.DISPARITY)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "values", "depths"),
+    [
+        (Quantity.DISPARITY, (3.0, 2.0, 1.0), (1.0, 1.5, 3.0)),
+        (Quantity.METRIC_DEPTH, (2.0, 5.0, 20.0), (1.0, 2.5, 10.0)),
+        (Quantity.RELATIVE_DEPTH, (0.0, 1.0, 2.0), (1.0, 2.0, 3.0)),
+    ],
+)
+def test_the_planes_of_a_clip_move_as_their_depth_says(quantity, values, depths):
+    images, found = clip(2)
+    path = torch.tensor([[0.1, 0.0, 0.0], [0.0, 0.0, 0.1]])
+    intrinsics = intrinsics_from_fov(DEFAULT_FOV, 64, 96)
+    near, middle, far = ((found.depth == level) for level in (3, 2, 1))
+    estimate = Estimate(near * values[0] + middle * values[1] + far * values[2], quantity)
+    depth = near * depths[0] + middle * depths[1] + far * depths[2]
+    made = list(parallax_of_clip(images, estimate, path, 1.0))
+    true = list(parallax_frames(images[:1], depth[:1], intrinsics, path, 1.0))
+    # Away from the edges, which are sharpened along those of the image.
+    for columns in (slice(8, 24), slice(50, 60), slice(84, 90)):
+        for one, other in zip(made, true, strict=True):
+            torch.testing.assert_close(one[..., columns], other[..., columns], atol=1e-4, rtol=0)
+
+
+def test_what_comes_near_does_not_push_the_rest_where_the_range_is_given():
+    images, found = clip(2)
+    found.depth[1, :, :32, :12] = 6
+    path = torch.tensor([[0.1, 0.0, 0.0]]).expand(2, 3)
+    middle = (..., slice(50, 60))
+    first, second = parallax_of_clip(images, found, path, 1.0, (1.0, 3.0))
+    torch.testing.assert_close(first[middle], second[middle], atol=1e-4, rtol=0)
+    first, second = parallax_of_clip(images, found, path, 1.0)
+    assert (first[middle] - second[middle]).abs().max() > 1e-2, "a range of each frame's own moves it"
+
+
+def test_a_camera_repeats_its_loop():
+    move = CameraMove("orbit", 0.2, seconds=2)
+    times = [Fraction(frame, 24) for frame in range(48)]
+    torch.testing.assert_close(move.positions(times), camera_path("orbit", 48, 0.2))
+    late = [time + 2 * 10**6 for time in times]
+    assert move.positions(late).equal(move.positions(times)), "after weeks too"
+
+
+@pytest.mark.parametrize("wrong", [{"move": "up"}, {"amount": 0.5}, {"focus": -1}, {"seconds": 0}, {"seconds": math.nan}])
+def test_a_camera_move_that_cannot_be_made(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        CameraMove(**wrong)
+
+
+def test_a_clip_needs_a_position_for_each_frame():
+    images, found = clip(2)
+    with pytest.raises(ValueError, match="as many of each"):
+        next(parallax_of_clip(images, found, torch.zeros(1, 3)))

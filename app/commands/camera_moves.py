@@ -1,0 +1,21 @@
+"""The options of a camera move, of an image and of a video."""
+
+from __future__ import annotations
+
+from argparse import _ActionsContainer
+
+from .arguments import real
+
+MOVE_CHOICES = ("orbit", "swing", "dolly")
+MAX_AMOUNT = 0.4
+"""Those of `geometry.views.parallax`, which imports torch; a test compares them."""
+
+
+def add_move(parser: _ActionsContainer, of: str = "") -> None:
+    """Adds --move, --amount and --focus; `of` says before each what it is for."""
+    move = f"{of}orbit: a circle; swing: left and right; dolly: forward and back; all end where they begin (default: %(default)s)"
+    parser.add_argument("--move", choices=MOVE_CHOICES, default=MOVE_CHOICES[0], help=move)
+    amount = f"{of}how far the camera goes, 0 to {MAX_AMOUNT}; 1 is the distance to the near end of the scene (default: %(default)s)"
+    parser.add_argument("--amount", type=real, default=0.05, metavar="X", help=amount)
+    focus = f"{of}depth that stays where it is when the camera goes sideways: 0 the farthest, 1 the nearest (default: %(default)s)"
+    parser.add_argument("--focus", type=real, default=0.5, metavar="X", help=focus)
