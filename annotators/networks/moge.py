@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +57,8 @@ class _Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not folds(x):
             return x + self.layers(x)
-        border, (first, second) = RepeatedBorder(x), (self.layers[2], self.layers[5])
+        border = RepeatedBorder(x)
+        first, second = (layer for layer in self.layers if isinstance(layer, nn.Conv2d))
         inner = F.conv2d(border.around_positive(x), first.weight, first.bias)
         return F.conv2d(border.around_positive(inner), second.weight, second.bias).add_(x)
 
@@ -97,13 +98,21 @@ class _ConvStack(nn.Module):
         resampler = self.resamplers[level - 1]
         if not folds(coarser) or level == LEVELS - 1:
             return resampler(coarser) + own
-        add_transposed_then_conv(own, coarser, *resampler)
+        transposed, conv = resampler.children()
+        assert isinstance(transposed, nn.ConvTranspose2d) and isinstance(conv, nn.Conv2d)
+        add_transposed_then_conv(own, coarser, transposed, conv)
         return own
 
     @property
     def ends_linear(self) -> bool:
         """Whether the finest level is linear in the two maps that it is made of."""
-        return not self.res_blocks[-1]
+        return not list(self.res_blocks[-1].children())
+
+    @property
+    def finest(self) -> tuple[Any, Any, Any]:
+        """The finest level's convolutions: of the enlarged map of the level before, of its own features, and of the output."""
+        resampler: Any = self.resamplers[-1]
+        return resampler[1], self.input_blocks[-1], self.output_blocks[-1]
 
 
 class _Encoder(nn.Module):
@@ -176,17 +185,19 @@ class MoGe(PublishedNetwork):
             return [head(levels)[-1] for head in heads]
         levels = self.neck(features[:-1])
         # The finest level is linear: its layers are multiplied, and its maps, the largest of all, are never made.
-        outputs = [head.output_blocks[-1] for head in heads]
-        entries = [then_pointwise(head.input_blocks[-1], last.weight) for head, last in zip(heads, outputs, strict=True)]
-        weight, bias = (torch.cat(each) for each in zip(*entries, strict=True))
-        by_neck, by_place = (then_pointwise(each, weight) for each in (self.neck.resamplers[-1][1], self.neck.input_blocks[-1]))
+        enlarged, own, outputs = zip(*(head.finest for head in heads), strict=True)
+        by_own = [then_pointwise(conv, output.weight) for conv, output in zip(own, outputs, strict=True)]
+        weight, bias = (torch.cat(each) for each in zip(*by_own, strict=True))
+        by_neck, by_place = (then_pointwise(conv, weight) for conv in self.neck.finest[:2])
         border = RepeatedBorder(levels[-1], torch.float32)
         shared = bilinear_then_conv(border.around(levels[-1]), by_neck[0], by_neck[1] + bias)
         shared += F.conv2d(features[-1].float(), *by_place)
         maps = []
-        for head, last, part in zip(heads, outputs, shared.split([each.out_channels for each in outputs], 1), strict=True):
-            weight, bias = then_pointwise(head.resamplers[-1][1], last.weight)
-            maps.append(bilinear_then_conv(border.around(head(levels)[-1]), weight, bias + last.bias).add_(part))
+        for head, conv, output, part in zip(
+            heads, enlarged, outputs, shared.split([each.out_channels for each in outputs], 1), strict=True
+        ):
+            weight, bias = then_pointwise(conv, output.weight)
+            maps.append(bilinear_then_conv(border.around(head(levels)[-1]), weight, bias + output.bias).add_(part))
         return maps
 
     @staticmethod
