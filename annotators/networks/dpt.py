@@ -35,7 +35,7 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) of the same size."""
-        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
+        return self.conv2(F.relu(self.conv1(F.relu(x)), inplace=True)).add_(x)
 
 
 class _Fusion(nn.Module):
@@ -50,7 +50,7 @@ class _Fusion(nn.Module):
 
     def forward(self, path: Tensor, finer: Tensor | None, size: Sequence[int]) -> Tensor:
         if finer is not None:
-            path = path + self.resConfUnit1(finer)
+            path = self.resConfUnit1(finer).add_(path)
         return self.out_conv(resized(self.resConfUnit2(path), size))
 
 
@@ -160,7 +160,7 @@ class DptHead(nn.Module):
 
 
 def _last_convolutions(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, HEAD_CHANNELS, 3, padding=1), nn.ReLU(), nn.Conv2d(HEAD_CHANNELS, outputs, 1))
+    return nn.Sequential(nn.Conv2d(inputs, HEAD_CHANNELS, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(HEAD_CHANNELS, outputs, 1))
 
 
 def resized(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import MogeConfig
+from .folding import RepeatedBorder, add_transposed_then_conv, bilinear_then_conv, folds, then_pointwise
 from .grids import middles
 from .moge_refiner import Refiner
 from .published import PublishedNetwork, StateDict
@@ -53,7 +55,12 @@ class _Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
+        if not folds(x):
+            return x + self.layers(x)
+        border = RepeatedBorder(x)
+        first, second = (layer for layer in self.layers if isinstance(layer, nn.Conv2d))
+        inner = F.conv2d(border.around_positive(x), first.weight, first.bias)
+        return F.conv2d(border.around_positive(inner), second.weight, second.bias).add_(x)
 
 
 class _ConvStack(nn.Module):
@@ -74,17 +81,38 @@ class _ConvStack(nn.Module):
         self.output_blocks = nn.ModuleList([*nothing, nn.Identity() if outputs is None else nn.Conv2d(channels[-1], outputs, 1)])
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """The five maps, from the coarsest."""
+        """The five maps, from the coarsest; fewer for the first maps of the features alone."""
         levels: list[Tensor] = []
         x = self.input_blocks[0](features[0])
-        for level in range(LEVELS):
+        for level, each in enumerate(features):
             if level:
-                x = self.resamplers[level - 1](x) + self.input_blocks[level](features[level])
+                x = self._joined(level, x, self.input_blocks[level](each))
             x = self.res_blocks[level](x)
             levels.append(x)
         # The last convolution computes in float32 whatever the rest does: half precision would show as steps in the depth.
         last = self.output_blocks[-1]
-        return [*levels[:-1], last(levels[-1].float()) if isinstance(last, nn.Conv2d) else levels[-1]]
+        return [*levels[:-1], last(levels[-1].float())] if len(levels) == LEVELS and isinstance(last, nn.Conv2d) else levels
+
+    def _joined(self, level: int, coarser: Tensor, own: Tensor) -> Tensor:
+        """The sum of the level before at twice its size and a level's own map."""
+        resampler = self.resamplers[level - 1]
+        if not folds(coarser) or level == LEVELS - 1:
+            return resampler(coarser) + own
+        transposed, conv = resampler.children()
+        assert isinstance(transposed, nn.ConvTranspose2d) and isinstance(conv, nn.Conv2d)
+        add_transposed_then_conv(own, coarser, transposed, conv)
+        return own
+
+    @property
+    def ends_linear(self) -> bool:
+        """Whether the finest level is linear in the two maps that it is made of."""
+        return not list(self.res_blocks[-1].children())
+
+    @property
+    def finest(self) -> tuple[Any, Any, Any]:
+        """The finest level's convolutions: of the enlarged map of the level before, of its own features, and of the output."""
+        resampler: Any = self.resamplers[-1]
+        return resampler[1], self.input_blocks[-1], self.output_blocks[-1]
 
 
 class _Encoder(nn.Module):
@@ -141,14 +169,36 @@ class MoGe(PublishedNetwork):
         features, token = self.encoder(pixels)
         places = [_places(features, rows * 2**level, columns * 2**level, aspect) for level in range(LEVELS)]
         features = torch.cat((features, places[0]), 1)
-        levels = self.neck([features, *places[1:]])
-        normals = None if self.normal_head is None else self.normal_head(levels)[-1]
         scale = self.scale_head(token.float())[:, 0].exp()
-        output = MogeOutput(self.points_head(levels)[-1], self.mask_head(levels)[-1], scale, normals)
+        points, mask, *normals = self._heads([features, *places[1:]])
+        output = MogeOutput(points, mask, scale, *normals)
         if not refine_steps or self.refiner is None:
             return output
-        del levels, places  # the refiner needs the memory
+        del places  # the refiner needs the memory
         return output._replace(points=_refined(self.refiner, output.points, features.float(), refine_steps, refined))
+
+    def _heads(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs of the heads for points and mask, and of that for normals if there is one, float32."""
+        heads = [head for head in (self.points_head, self.mask_head, self.normal_head) if head is not None]
+        if not folds(features[0]) or not all(stack.ends_linear for stack in (self.neck, *heads)):
+            levels = self.neck(features)
+            return [head(levels)[-1] for head in heads]
+        levels = self.neck(features[:-1])
+        # The finest level is linear: its layers are multiplied, and its maps, the largest of all, are never made.
+        enlarged, own, outputs = zip(*(head.finest for head in heads), strict=True)
+        by_own = [then_pointwise(conv, output.weight) for conv, output in zip(own, outputs, strict=True)]
+        weight, bias = (torch.cat(each) for each in zip(*by_own, strict=True))
+        by_neck, by_place = (then_pointwise(conv, weight) for conv in self.neck.finest[:2])
+        border = RepeatedBorder(levels[-1], torch.float32)
+        shared = bilinear_then_conv(border.around(levels[-1]), by_neck[0], by_neck[1] + bias)
+        shared += F.conv2d(features[-1].float(), *by_place)
+        maps = []
+        for head, conv, output, part in zip(
+            heads, enlarged, outputs, shared.split([each.out_channels for each in outputs], 1), strict=True
+        ):
+            weight, bias = then_pointwise(conv, output.weight)
+            maps.append(bilinear_then_conv(border.around(head(levels)[-1]), weight, bias + output.bias).add_(part))
+        return maps
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:

@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from depth_normal.annotators import moge
+from depth_normal.annotators.networks import moge as moge_network
 from depth_normal.annotators.networks.configs import MogeConfig, VitConfig
 from depth_normal.annotators.networks.moge import MoGe, MogeOutput
 from depth_normal.annotators.registry import MODELS, find_spec
@@ -96,6 +98,41 @@ def test_neck_and_heads_are_those_described():
         scale = F.linear(scale.clamp(min=0) if layer else scale, state[f"scale_head.{layer}.weight"], state[f"scale_head.{layer}.bias"])
     torch.testing.assert_close(output.scale, scale[:, 0].exp())
     assert output.points.shape == (2, 3, 32, 48)
+
+
+def outputs_by(network, pixels, monkeypatch, *, folded):
+    with monkeypatch.context() as patch, FlopCounterMode(display=False) as counter:
+        if not folded:
+            patch.setattr(moge_network, "folds", lambda x: False)
+        return network(pixels, 1.4), counter.get_total_flops()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("config", "share"),
+    [(CONFIG, 0.8), (replace(CONFIG, normals=False), 0.8), (replace(CONFIG, head_blocks=(0, 1, 1, 1, 1)), math.inf)],
+    ids=["normals", "without normals", "finest level not linear"],
+)
+def test_on_a_cpu_the_same_outputs_take_fewer_operations(config, share, monkeypatch):
+    network, pixels = annotator(config).network, torch.randn(2, 3, 42, 70, generator=torch.Generator().manual_seed(1))
+    folded, operations = outputs_by(network, pixels, monkeypatch, folded=True)
+    one_by_one, all_operations = outputs_by(network, pixels, monkeypatch, folded=False)
+    assert operations < share * all_operations
+    for got, expected in zip(folded, one_by_one, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_folded_layers_lose_no_more_in_bfloat16_than_layers_one_by_one(monkeypatch):
+    pixels = torch.randn(2, 3, 42, 70, generator=torch.Generator().manual_seed(1))
+    expected = annotator().network(pixels, 1.4)
+    half = annotator(dtype=torch.bfloat16).network
+    errors = []
+    for folded in (True, False):
+        got, _ = outputs_by(half, pixels.bfloat16(), monkeypatch, folded=folded)
+        assert all(each.dtype == torch.float32 for each in got)
+        errors.append([(each - exact).square().mean().item() for each, exact in zip(got, expected, strict=True)])
+    assert all(ours <= 1.1 * theirs for ours, theirs in zip(*errors, strict=True)), errors
 
 
 def comfyui_state(state):
