@@ -1,13 +1,20 @@
-"""The second view of stereo pairs, from the first and its depth: how near it comes to what the second camera saw.
+"""The second view of known pairs, from the first and its depth: how near it comes to what the second camera saw.
 
-    python benchmarks/stereo.py DIR [--against CHECKOUT] [--pictures OUT]
+    python benchmarks/stereo.py [DIR] [--seeds 1 2] [--width 480] [--fills] [--against CHECKOUT] [--pictures OUT]
 
-DIR: pairs that `stereo_scenes.py` rendered. The pair "motorcycle" of scikit-image (Middlebury 2014, with measured disparity) comes along
+Ray-traced scenes (`traced_views.py`) for three moves: to the right (stereo), to the right and down, and forward (parallax). Add DIR, pairs
+that `stereo_scenes.py` rendered with Blender. The pair "motorcycle" of scikit-image (Middlebury 2014, with measured disparity) comes along
 where that is installed. Each image is taken with its true depth, and with depth as a network gives it: soft edges that lie a pixel or
 two beside those of the image.
 
-PSNR (dB) and SSIM of the whole view, and PSNR of the part alone that only the second camera sees. Beside ours: the image read back
-through its own depth with `grid_sample`, and, with --against, the renderer of another checkout of the pack.
+PSNR (dB) and SSIM of the whole view; PSNR of the part alone that only the second camera sees, and of the pixels beside silhouettes that
+both see. Beside ours: the image read back through its own depth with `grid_sample`, and, with --against, the renderer of another
+checkout of the pack.
+
+--fills: ways of filling, in place of renderers. Each gets the true second view with holes where only the second camera sees, and that
+view's true depth around the holes: PSNR inside the holes. Ours beside OpenCV's inpainting by Telea and by Navier-Stokes, and beside copying
+from the square of the background that fits best (A. Criminisi et al., "Region filling and object removal by exemplar-based inpainting",
+2004, from the border inwards). All but ours are told which side is the background by the depth inside the hole.
 """
 
 from __future__ import annotations
@@ -21,32 +28,45 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+import traced_views
 from torch import Tensor
 
 Way = Callable[["Pair", Tensor], Tensor]
 SOFTNESS, SHIFT = 2.0, 1.5
+# Metres to the right, down and forward.
+MOVES = {"right": (0.16, 0.0, 0.0), "orbit": (0.08, 0.1, 0.0), "dolly": (0.03, -0.05, 0.3)}
+# Silhouettes are as many pixels wide, on each side of the edge of the depth.
+BESIDE = 3
 
 
 class Pair(NamedTuple):
-    """Two images (1, 3, H, W), the first one's depth (1, 1, H, W), its camera, the way to the second, and what only that sees."""
+    """Two images (1, 3, H, W), the first one's depth (1, 1, H, W) and camera, and where the second camera stands.
+
+    Then what only the second camera sees, what both see beside silhouettes, and the second one's depth where it is known.
+    """
 
     name: str
     left: Tensor
     right: Tensor
     depth: Tensor
     intrinsics: Tensor
-    baseline: float
+    position: tuple[float, float, float]
     uncovered: Tensor
-    judged: Tensor
+    silhouettes: Tensor
+    other: Tensor | None = None
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("folder", nargs="?", type=Path, metavar="DIR")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2], help="of the ray-traced scenes (default: 1 2)")
+    parser.add_argument("--width", type=int, default=480, help="pixels of the ray-traced images (default: %(default)s)")
+    parser.add_argument("--fills", action="store_true", help="compare ways of filling holes")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="root of another version of the pack")
     parser.add_argument("--pictures", type=Path, metavar="OUT", help="folder for the views as images")
     arguments = parser.parse_args()
@@ -54,29 +74,37 @@ def main() -> None:
     if arguments.against:
         ways["against"] = renderer(pack_at(arguments.against))
     ways["ours"] = renderer(importlib.import_module("depth_normal"))
-    pairs = [*rendered_pairs(arguments.folder), *motorcycle()]
+    pairs = [*traced_pairs(arguments.seeds, arguments.width), *motorcycle()]
+    if arguments.folder:
+        rendered = list(rendered_pairs(arguments.folder))
+        if not rendered:
+            parser.error(f"no .npz in {arguments.folder}; render some with stereo_scenes.py")
+        pairs += rendered
     if not pairs:
-        parser.error(f"no .npz in {arguments.folder}; render some with stereo_scenes.py")
+        parser.error("nothing to measure: no seeds, no DIR, and scikit-image is not installed")
+    if arguments.fills:
+        print_fills(pairs)
+        return
     for kind, depth_of in (("true depth", lambda pair: pair.depth), ("soft depth", softened)):
-        print(f"{kind:14}" + "".join(f"{name:>30}" for name in ways))
-        print(f"{'':14}" + "".join(f"{'PSNR':>10}{'SSIM':>8}{'uncovered':>12}" for _ in ways))
-        sums = np.zeros((len(ways), 3))
+        print(f"{kind:15}" + "".join(f"{name:>43}" for name in ways))
+        print(f"{'':15}" + "".join(f"{'PSNR':>10}{'SSIM':>8}{'uncovered':>12}{'silhouettes':>13}" for _ in ways))
+        tables = []
         for pair in pairs:
             depth = depth_of(pair)
             views = [way(pair, depth) for way in ways.values()]
             rows = np.array([score(view, pair) for view in views])
-            sums += rows
+            tables.append(rows)
             print(line(pair.name, rows), flush=True)
             if arguments.pictures:
-                write_images(arguments.pictures / f"{pair.name}_{kind[:4]}.png", pair, views)
-        print(line("mean", sums / len(pairs)) + "\n")
+                write_images(arguments.pictures / f"{pair.name.replace(' ', '_')}_{kind[:4]}.png", pair, views)
+        print(line("mean", np.nanmean(tables, 0)) + "\n")
 
 
 def plain(pair: Pair, depth: Tensor) -> Tensor:
-    """The left image read where its own depth says, as if the right image had the same depth."""
+    """The first image read where its own depth says, as if the second view had the same depth."""
     _, _, height, width = depth.shape
-    columns, rows = torch.arange(width) + pair.intrinsics[0, 0, 0] * pair.baseline / depth[0, 0], torch.arange(height).view(-1, 1)
-    grid = torch.stack((columns / (width - 1) * 2 - 1, (rows / (height - 1) * 2 - 1).expand(height, width)), -1)
+    columns, rows, _ = seen_from_first(depth, pair.intrinsics, pair.position)
+    grid = torch.stack((columns / (width - 1) * 2 - 1, rows / (height - 1) * 2 - 1), -1)
     return F.grid_sample(pair.left, grid[None], padding_mode="reflection", align_corners=True)
 
 
@@ -90,7 +118,7 @@ def renderer(pack: ModuleType) -> Way:
         else:
             radius = max(1, round(max(depth.shape[-2:]) / 100))
             stepped = edges.sharpen_depth_edges(depth, radius, growth=max(1, radius // 3))
-        return next(parallax.parallax_frames(pair.left, stepped, pair.intrinsics, torch.tensor([[pair.baseline, 0.0, 0.0]])))
+        return next(parallax.parallax_frames(pair.left, stepped, pair.intrinsics, torch.tensor([pair.position])))
 
     return way
 
@@ -105,6 +133,33 @@ def pack_at(root: Path) -> ModuleType:
     return module
 
 
+def traced_pairs(seeds: list[int], width: int) -> Iterator[Pair]:
+    """Ray-traced scenes and moves."""
+    height = round(width * 9 / 16)
+    camera = torch.from_numpy(traced_views.intrinsics(width, height))[None]
+    for name, make in traced_views.SCENES.items():
+        for seed in seeds:
+            things = make(np.random.default_rng(seed))
+            image, depth = as_maps(*traced_views.render(things, np.zeros(3), width, height))
+            for move, position in MOVES.items():
+                second = as_maps(*traced_views.render(things, np.array(position), width, height))
+                yield pair_of(f"{name}_{seed} {move}", image, second[0], depth, second[1], camera, position)
+
+
+def as_maps(image: np.ndarray, depth: np.ndarray) -> tuple[Tensor, Tensor]:
+    """(1, 3, H, W) and (1, 1, H, W)."""
+    return torch.from_numpy(image).permute(2, 0, 1)[None].contiguous(), torch.from_numpy(depth)[None, None]
+
+
+def pair_of(
+    name: str, left: Tensor, right: Tensor, depth: Tensor, other: Tensor, intrinsics: Tensor, position: tuple[float, float, float]
+) -> Pair:
+    """A pair of which both depths are known."""
+    uncovered = only_seen_by_the_other(depth, other, intrinsics, position)
+    silhouettes = -F.max_pool2d(-1 / other, 2 * BESIDE + 1, 1, BESIDE) * 1.05 < F.max_pool2d(1 / other, 2 * BESIDE + 1, 1, BESIDE)
+    return Pair(name, left, right, depth, intrinsics, position, uncovered, silhouettes & ~uncovered, other)
+
+
 def rendered_pairs(folder: Path) -> Iterator[Pair]:
     """What `stereo_scenes.py` wrote."""
     for path in sorted(folder.glob("*.npz")):
@@ -112,8 +167,7 @@ def rendered_pairs(folder: Path) -> Iterator[Pair]:
             images = [torch.from_numpy(file[name]).permute(2, 0, 1)[None] / 255 for name in ("left", "right")]
             depth, other = (torch.from_numpy(file[f"depth_{name}"])[None, None] for name in ("left", "right"))
             intrinsics, baseline = torch.from_numpy(file["intrinsics"])[None], float(file["baseline"])
-        shift = float(intrinsics[0, 0, 0]) * baseline
-        yield Pair(path.stem, *images, depth, intrinsics, baseline, only_seen_by_the_other(depth, other, shift), torch.ones_like(depth) > 0)
+        yield pair_of(path.stem, *images, depth, other, intrinsics, (baseline, 0.0, 0.0))
 
 
 def motorcycle() -> Iterator[Pair]:
@@ -134,15 +188,28 @@ def motorcycle() -> Iterator[Pair]:
     target = (torch.arange(values.shape[-1]) - values).round().long().clamp(0, values.shape[-1] - 1)
     landed.scatter_(3, target, 1.0)
     seen = F.max_pool2d(landed, 3, 1, 1) > 0
-    yield Pair("motorcycle", *images, depth, intrinsics, 1.0, ~seen, torch.ones_like(seen))
+    yield Pair("motorcycle", *images, depth, intrinsics, (1.0, 0.0, 0.0), ~seen, torch.zeros_like(seen))
 
 
-def only_seen_by_the_other(depth: Tensor, other: Tensor, shift: float) -> Tensor:
+def only_seen_by_the_other(depth: Tensor, other: Tensor, intrinsics: Tensor, position: tuple[float, float, float]) -> Tensor:
     """Where the other camera sees what is hidden from the first, or beside its image: (1, 1, H, W) bool in the other's image."""
-    width = depth.shape[-1]
-    column = torch.arange(width) + shift / other
-    nearest = depth.gather(3, column.round().long().clamp(0, width - 1))
-    return (nearest < other * 0.97) | (column > width - 0.5)
+    height, width = depth.shape[-2:]
+    column, row, distance = seen_from_first(other, intrinsics, position)
+    nearest = depth[0, 0, row.round().long().clamp(0, height - 1), column.round().long().clamp(0, width - 1)]
+    outside = (column < -0.5) | (column > width - 0.5) | (row < -0.5) | (row > height - 0.5)
+    return ((nearest < distance * 0.97) | outside)[None, None]
+
+
+def seen_from_first(depth: Tensor, intrinsics: Tensor, position: tuple[float, float, float]) -> tuple[Tensor, Tensor, Tensor]:
+    """Column, row and depth (H, W) in the first image of what the second camera sees at `depth`."""
+    height, width = depth.shape[-2:]
+    (focal_x, _, centre_x), (_, focal_y, centre_y), _ = intrinsics[0].tolist()
+    rows, columns = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
+    right, down, forward = position
+    distance = depth[0, 0] + forward
+    column = ((columns - centre_x) * depth[0, 0] + focal_x * right) / distance + centre_x
+    row = ((rows - centre_y) * depth[0, 0] + focal_y * down) / distance + centre_y
+    return column, row, distance
 
 
 def softened(pair: Pair) -> Tensor:
@@ -162,13 +229,85 @@ def softened(pair: Pair) -> Tensor:
     return 1 / inverse
 
 
-def score(view: Tensor, pair: Pair) -> tuple[float, float, float]:
-    """PSNR, SSIM, and PSNR of what only the second camera sees."""
+def print_fills(pairs: list[Pair]) -> None:
+    """The table of `--fills`."""
+    from depth_normal.geometry.views.disocclusion import fill_uncovered
+
+    print(f"{'uncovered':15}" + "".join(f"{name:>10}" for name in ("ours", "telea", "ns", "copied")))
+    rows = []
+    for pair in pairs:
+        if pair.other is None:
+            continue
+        inverse, shown = 1 / pair.other, pair.uncovered & ~beside_first(pair)
+        hole = F.max_pool2d(shown.float(), 3, 1, 1) > 0
+        reach = max(8, pair.other.shape[-1] // 20)
+        behind = F.max_pool2d(torch.where(hole, inverse, 0.0), 2 * reach + 1, 1, reach)
+        near = ~hole & (behind > 0) & (inverse > behind * 1.05)
+        empty = pair.right.masked_fill(hole, 0)
+        fills = [
+            fill_uncovered(empty, inverse.masked_fill(hole, 0), pair.position[1:] == (0.0, 0.0)),
+            inpainted(empty, hole | near, cv2.INPAINT_TELEA),
+            inpainted(empty, hole | near, cv2.INPAINT_NS),
+            copied(empty, hole, near),
+        ]
+        rows.append([psnr((fill - pair.right).square().mean(1, keepdim=True)[shown]) for fill in fills])
+        print(f"{pair.name:15}" + "".join(f"{value:10.2f}" for value in rows[-1]), flush=True)
+    print(f"{'mean':15}" + "".join(f"{value:10.2f}" for value in np.nanmean(rows, 0)))
+
+
+def beside_first(pair: Pair) -> Tensor:
+    """Where the second camera sees what lies beside the first image: (1, 1, H, W) bool."""
+    assert pair.other is not None
+    height, width = pair.other.shape[-2:]
+    column, row, _ = seen_from_first(pair.other, pair.intrinsics, pair.position)
+    return ((column < -0.5) | (column > width - 0.5) | (row < -0.5) | (row > height - 0.5))[None, None]
+
+
+def inpainted(colour: Tensor, hole: Tensor, method: int) -> Tensor:
+    """OpenCV's inpainting (1, 3, H, W), which takes 8 bits."""
+    levels = (colour[0].permute(1, 2, 0) * 255).round().clamp(0, 255).byte().numpy()
+    filled = cv2.inpaint(np.ascontiguousarray(levels), hole[0, 0].byte().numpy(), 5, method)
+    return torch.from_numpy(filled).permute(2, 0, 1)[None].float() / 255
+
+
+def copied(colour: Tensor, hole: Tensor, near: Tensor, radius: int = 4, reach: int = 24) -> Tensor:
+    """Holes filled from their border inwards, each pixel from the middle of the square of the background that fits best around it."""
+    pad = ((radius, radius), (radius, radius))
+    image = np.pad(colour[0].permute(1, 2, 0).numpy(), (*pad, (0, 0)), mode="reflect").copy()
+    known = np.pad((~hole & ~near)[0, 0].numpy(), pad, constant_values=False)
+    source, height, width = known.copy(), *hole.shape[-2:]
+    left = hole[0, 0].numpy().copy()
+    window = np.lib.stride_tricks.sliding_window_view
+    while left.any():
+        ring = left & (cv2.blur(known[radius:-radius, radius:-radius].astype(np.float32), (3, 3)) > 0)
+        for row, column in np.argwhere(ring if ring.any() else left):
+            rows, columns = slice(row, row + 2 * radius + 1), slice(column, column + 2 * radius + 1)
+            top, bottom = max(0, row - reach), min(height, row + reach + 1)
+            first, last = max(0, column - reach), min(width, column + reach + 1)
+            weight = known[rows, columns].astype(np.float32)
+            area = (slice(top, bottom + 2 * radius), slice(first, last + 2 * radius))
+            places = source[top + radius : bottom + radius, first + radius : last + radius]
+            if not places.any():
+                continue
+            squares = window(image[area], (2 * radius + 1, 2 * radius + 1), (0, 1))[places]
+            usable = window(source[area], (2 * radius + 1, 2 * radius + 1))[places]
+            error = ((squares - image[rows, columns].transpose(2, 0, 1)) ** 2).sum(1) * weight
+            # What a square lacks counts as a large error.
+            best = np.where(usable, error, 0.5 * weight).sum((1, 2)).argmin()
+            image[row + radius, column + radius] = squares[best, :, radius, radius]
+        done = ring if ring.any() else left.copy()
+        known[radius:-radius, radius:-radius] |= done
+        left &= ~done
+    return torch.from_numpy(image[radius:-radius, radius:-radius].copy()).permute(2, 0, 1)[None]
+
+
+def score(view: Tensor, pair: Pair) -> tuple[float, float, float, float]:
+    """PSNR, SSIM, and PSNR of what only the second camera sees and of silhouettes."""
     from skimage.metrics import structural_similarity
 
     error = (view - pair.right).square().mean(1, keepdim=True)
     similar = structural_similarity(view[0].numpy(), pair.right[0].numpy(), channel_axis=0, data_range=1.0)
-    return psnr(error), float(similar), psnr(error[pair.uncovered])
+    return psnr(error), float(similar), psnr(error[pair.uncovered]), psnr(error[pair.silhouettes])
 
 
 def psnr(error: Tensor) -> float:
@@ -178,7 +317,7 @@ def psnr(error: Tensor) -> float:
 
 def line(name: str, rows: np.ndarray) -> str:
     """One line of the table."""
-    return f"{name:14}" + "".join(f"{whole:10.2f}{similar:8.4f}{hidden:12.2f}" for whole, similar, hidden in rows)
+    return f"{name:15}" + "".join(f"{whole:10.2f}{similar:8.4f}{hidden:12.2f}{beside:13.2f}" for whole, similar, hidden, beside in rows)
 
 
 def write_images(path: Path, pair: Pair, views: list[Tensor]) -> None:
