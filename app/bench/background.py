@@ -274,7 +274,10 @@ def _results() -> Iterator[Callable[[str], None]]:
     """A function that prints a line for whoever started this process; what libraries print goes nowhere."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as lines, Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         os.dup2(nowhere.fileno(), 1)
-        yield lambda line: print(line, file=lines, flush=True)
+        try:
+            yield lambda line: print(line, file=lines, flush=True)
+        finally:
+            os.dup2(lines.fileno(), 1)
 
 
 if __name__ == "__main__":
