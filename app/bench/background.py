@@ -28,7 +28,7 @@ from ...model_loader.load import default_dtype, parse_device
 from ...model_loader.main_memory import free_main_memory
 from ...model_loader.runtimes import measured
 from ...model_loader.runtimes.choose import is_installed
-from ...model_loader.runtimes.engine_store import store_folder
+from ...model_loader.runtimes.engine_store import remove_unfinished, store_folder
 from ...model_loader.weights.find import find_weights
 from ..batch.per_image import Options
 
@@ -266,6 +266,7 @@ def _listen(may_time: threading.Event) -> None:
         may_time.set()
     _thread.interrupt_main()
     time.sleep(_END_SECONDS)
+    remove_unfinished()
     os._exit(1)
 
 

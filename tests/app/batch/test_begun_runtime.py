@@ -105,6 +105,7 @@ def test_a_note_that_cannot_be_read_means_torch(text, tmp_path, convolved):
     assert BegunRuntime(tmp_path, options, "cpu", is_begun=False).options.runtime == "onnx"
 
 
+@pytest.mark.slow("makes five videos")
 def test_a_video_goes_on_with_what_it_began_with(tmp_path, ran, convolved, monkeypatch):
     pytest.importorskip("av")
     from depth_normal.app.video import rendering

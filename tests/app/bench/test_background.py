@@ -17,6 +17,7 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.app.batch.per_image import Options
 from depth_normal.app.bench import background, timing
 from depth_normal.app.bench.background import Measuring
+from depth_normal.app.ui import jobs
 from depth_normal.model_loader.runtimes import measured
 from depth_normal.model_loader.runtimes.engine_store import store_folder
 from depth_normal.model_loader.runtimes.measured import Measurement
@@ -256,6 +257,37 @@ def test_the_process_builds_real_engines_and_keeps_their_times(midas, caches, mo
     assert told[-1] == background.outcome(options, "cpu") and not list(store_folder().rglob("*.part"))
 
 
+ENDS_LATE = """
+import sys, time
+from depth_normal.app.bench import background
+from depth_normal.model_loader.runtimes import engine_store
+background._END_SECONDS = 0.1
+def build(folder):
+    (folder / "half").write_bytes(b"half")
+    end = time.monotonic() + 60
+    while time.monotonic() < end:  # as in a library's code, which takes an interruption for nothing
+        try:
+            time.sleep(0.05)
+        except KeyboardInterrupt:
+            pass
+background.measure = lambda *_: engine_store.kept({"model": "a", "weights": "b", "engine": "c"}, build, print)
+background.main()
+"""
+
+
+@pytest.mark.slow("starts another process")
+def test_a_process_that_cannot_end_well_leaves_nothing_half_written(caches, options, engines, monkeypatch):
+    script = Script(monkeypatch, ENDS_LATE)
+    end = time.monotonic() + 60
+    with Measuring(options, "cpu", lambda _: None) as measuring:
+        measuring.begin()
+        while not list(store_folder().rglob("half")):
+            assert script.processes[0].poll() is None and time.monotonic() < end
+            time.sleep(0.02)
+    assert script.processes[0].wait(30) == 1
+    assert not list(store_folder().rglob("*.part"))
+
+
 @pytest.mark.slow("exports a network in another process")
 def test_a_process_that_is_stopped_leaves_nothing_half_written(midas, caches):
     pytest.importorskip("onnxscript")
@@ -280,3 +312,13 @@ def test_the_process_prints_only_its_own_lines(capfd):
 
 def test_the_task_is_one_line(options, engines):
     assert "\n" not in json.dumps(Measuring(options, "cpu", print)._task())
+
+
+def test_the_document_says_when_it_measures():
+    page = " ".join((Path(background.__file__).parents[2] / "docs" / "runtimes.md").read_text(encoding="utf-8").split())
+    assert (background._LONG_SO_FAR, background._LONG_STILL) == (10, 60) and "has taken 10 seconds and needs another minute" in page
+    assert (background._SHARE, background._SHORTEST, background._LONGEST) == (0.05, 5, 60)
+    assert "for 5 % of the time that the run took, at least 5 and at most 60 seconds" in page
+    assert (background._FREE_PER_WEIGHT, background._FREE) == (10, 2 * 2**30) and "ten times the weights and 2 GiB" in page
+    assert (jobs._MANY_IMAGES, jobs._IDLE_SECONDS) == (4, 10)
+    assert "after four images by one model, once nothing was asked of it for ten seconds" in page
