@@ -42,7 +42,7 @@ class BegunRuntime:
             self._chosen = None
             return
         now = options.choice(device)
-        self._chosen = self._noted() if is_begun else now
+        self._chosen = (self._noted() or Chosen(TORCH, options.dtype)) if is_begun else now
         if is_begun and (self._chosen.runtime, self._chosen.dtype) != (now.runtime, now.dtype):
             logger.info("%s goes on with %s, as it was begun", options.model, self._chosen.runtime)
         else:
@@ -69,22 +69,26 @@ class BegunRuntime:
             nonlocal is_kept
             is_kept = True
 
-        if self._chosen is None or (self._chosen.runtime, self._chosen.dtype) == (TORCH, self._options.dtype):
-            self._path.unlink(missing_ok=True)
-        else:
+        if self._chosen is None:
+            yield keep
+            return
+        is_usual = (self._chosen.runtime, self._chosen.dtype) == (TORCH, self._options.dtype)
+        if not is_usual:
             write_bytes(self._path, json.dumps({**self._of, "runtime": self._chosen.runtime, "dtype": self._chosen.dtype}).encode())
+        elif self._noted() is not None:
+            self._path.unlink(missing_ok=True)
         try:
             yield keep
         finally:
-            if not is_kept:
+            if not (is_kept or is_usual):
                 self._path.unlink(missing_ok=True)
 
     @property
     def _of(self) -> dict[str, object]:
         return {"model": find_spec(self._options.model).id, "weights": known_weights(self._options.model, self._options.weights)}
 
-    def _noted(self) -> Chosen:
-        """What the note says; torch where there is none of this model, or none that can be read."""
+    def _noted(self) -> Chosen | None:
+        """What the note says; None where there is none of this model, or none that can be read."""
         try:
             found = read_json(self._path)
             if {name: found[name] for name in self._of} == self._of:
@@ -94,5 +98,5 @@ class BegunRuntime:
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning("%s cannot be read (%s): torch runs the rest of the run", self._path, error)
-        return Chosen(TORCH, self._options.dtype)
+            logger.warning("%s cannot be used (%s)", self._path, error)
+        return None

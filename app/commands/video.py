@@ -282,9 +282,11 @@ def _prepared(
         check()  # the videos before may have taken hours
         if not model.is_video_model and not measuring.is_wanted and (advice := options.advice(header.frames or 0, arguments.device)):
             echo_error(advice)
+        by_begun = options
         if stopped and options.runtime == AUTO_RUNTIME and (begun := begun_by(task.targets)) and begun[0] != model.runtime:
             # Other runtimes were measured since: the frames that follow are made as those before.
-            model = replace(options, runtime=runtime_of(begun[0])).load(arguments.device, begun[1])
+            by_begun = replace(options, runtime=runtime_of(begun[0]))
+            model = by_begun.load(arguments.device, begun[1])
         used = {"dtype": dtype_name(model), "runtime": model.runtime}
         with Pieces(task, asked | used, arguments.resume) as pieces:
             record.remove()
@@ -292,7 +294,7 @@ def _prepared(
                 echo(shown(f"{task.source}: {pieces.done} frames are finished, going on behind them"))
                 if pieces.records[-1].dtype != used["dtype"]:
                     # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
-                    model = options.load(arguments.device, pieces.records[-1].dtype)
+                    model = by_begun.load(arguments.device, pieces.records[-1].dtype)
             finished = _make(model, task, header, pieces, measuring, label)
             if arguments.resume or made_of is not None:
                 record.note(asked, finished)

@@ -1,4 +1,4 @@
-"""What `depth-normal bench --keep` measured of this machine's runtimes, and which of them `auto` and `fast` stand for.
+"""What `depth-normal bench --keep` or a long run measured of this machine's runtimes, and which of them `auto` and `fast` stand for.
 
 The measurements of a model lie beside the engines, in `measured/<model>-<key>.json`. The key is whatever they depend on: the weights, the
 device, torch's threads and the versions of the libraries. After a change of one of these the model counts as never measured.
