@@ -20,7 +20,7 @@ from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile, size
 from .comfy import devices, feedback, interrupt
 from .inference.model import Model
 from .inference.network import Weights
-from .runtimes.choose import dtype_for, measured_choice, network_dtype, usable_runtime, with_runtime
+from .runtimes.choose import Chosen, dtype_for, measured_choice, network_dtype, usable_runtime, with_runtime
 from .runtimes.engine_store import digest_of
 from .weights.checkpoint import read_checkpoint, read_shapes
 from .weights.download import download_weights
@@ -78,8 +78,7 @@ def load_model(
     """
     spec = find_any_spec(chosen_model(model_id, weights))
     torch_device = parse_device(device)
-    own_dtype = partial(default_dtype, spec, torch_device)
-    chosen = measured_choice(runtime, dtype, spec, Path(weights) if weights else None, torch_device, own_dtype)
+    chosen = chosen_runtime(spec, dtype, torch_device, weights, runtime)
     chosen.tell()
     runtime, dtype = usable_runtime(chosen.runtime, spec), chosen.dtype
     torch_dtype = dtype_for(runtime, dtype, partial(_parse_dtype, dtype, spec, torch_device), torch_device)
@@ -95,6 +94,15 @@ def load_model(
             _cache[key], _stamps[key] = model, stamps
         feedback.show_message(f"{spec.id} is loaded")
         return model
+
+
+def chosen_runtime(
+    spec: ModelSpec, dtype: str = "auto", device: str | torch.device = "auto", weights: str | Path | None = None, runtime: str = TORCH
+) -> Chosen:
+    """The runtime and dtype that "auto" and "fast" stand for by now; arguments and errors as `load_model`."""
+    torch_device = parse_device(device)
+    own_dtype = partial(default_dtype, spec, torch_device)
+    return measured_choice(runtime, dtype, spec, Path(weights) if weights else None, torch_device, own_dtype)
 
 
 def chosen_model(model_id: str | None, weights: str | Path | None, default: str | None = None) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from ..annotators.choices import BEST_FIRST, TORCH
-from ..annotators.registry import MODELS, RECOMMENDED_MODEL
+from ..annotators.choices import AUTO_RUNTIME, BEST_FIRST, FAST_RUNTIME, TORCH
+from ..annotators.registry import MODELS, RECOMMENDED_MODEL, find_any_spec
+from ..annotators.specs.base import CheckpointError
 from ..model_loader import Model
-from ..model_loader.load import is_replaced
+from ..model_loader.load import chosen_model, chosen_runtime, is_replaced
 from ..model_loader.weights.find import find_file
 from .loading import choose_tiny, load_model
 from .model_list import FIRST_CHOICE, best_on_disk, by_location, model_widget
@@ -68,14 +69,20 @@ class LoadDepthNormalModel:
         weights: str | None = "",
         runtime: str | None = TORCH,
     ) -> float | str:
-        """Returns NaN, which equals nothing, if the model's file was replaced or an input is not known yet."""
+        """Returns what auto and fast stand for by now; NaN, which equals nothing, if the file was replaced or an input is not known yet."""
         if model is None or weights is None:
             return math.nan
+        name = None if model == FROM_FILE else model
         try:
             file = find_file(weights) if weights.strip() else None
-        except FileNotFoundError:
+            if is_replaced(name, file):
+                return math.nan
+            if runtime not in (AUTO_RUNTIME, FAST_RUNTIME):
+                return "loaded"
+            chosen = chosen_runtime(find_any_spec(chosen_model(name, file)), precision or AUTO, weights=file, runtime=runtime)
+        except (FileNotFoundError, CheckpointError, ValueError):  # said when it runs
             return math.nan
-        return math.nan if is_replaced(None if model == FROM_FILE else model, file) else "loaded"
+        return "loaded" if chosen.runtime == TORCH and chosen.dtype == precision else f"loaded for {chosen.runtime} {chosen.dtype}"
 
     def execute(self, model: str = RECOMMENDED_MODEL, precision: str = AUTO, weights: str = "", runtime: str = TORCH) -> tuple[Model]:
         """Returns the model, which is cached."""

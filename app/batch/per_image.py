@@ -40,8 +40,9 @@ from ...geometry.views.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS, StereoOptions
 from ...geometry.views.vr import pair_for
 from ...model_loader import Model, load_model
 from ...model_loader.inference.panorama import check_panorama_model, check_perspective_model
-from ...model_loader.load import parse_device
+from ...model_loader.load import chosen_runtime, parse_device
 from ...model_loader.runtimes import measured
+from ...model_loader.runtimes.choose import Chosen
 from ...utils import to_planar
 from ..output_choices import CODING_CHOICES, COMPOSITING, HOLES, PANORAMA_CHOICES, STEREO_CHOICES
 from .outputs import Outputs
@@ -141,7 +142,7 @@ class Options:
         Returns:
             1 where a GPU runs the network, or where threads would mostly wait for each other, because it is small; else all.
         """
-        light = is_light(find_spec(self.model)) and self._used_runtime == TORCH and not self.tiles and not self.refine
+        light = is_light(find_spec(self.model)) and self.used_runtime == TORCH and not self.tiles and not self.refine
         return 1 if device_type != "cpu" or light else available
 
     def load(self, device: str | torch.device = "auto", dtype: str | None = None) -> Model:
@@ -151,7 +152,7 @@ class Options:
             ValueError: `refine_steps` is out of range, or the model is not a MoGe-3.
         """
         steps = self.checked_steps()
-        model = load_model(self.model, dtype or self.dtype, device, self.weights, self._used_runtime)
+        model = load_model(self.model, dtype or self.dtype, device, self.weights, self.used_runtime)
         return model if steps is None else model.with_options(steps)
 
     def advice(self, images: int, device: str) -> str | None:
@@ -161,15 +162,24 @@ class Options:
             images: How many there are, or frames.
             device: As `load`.
         """
+        if images < MANY_IMAGES or not self.is_unmeasured(device):
+            return None
+        advice = measured.advice(find_spec(self.model), self.weights)
+        return f"{self.model}: another runtime may be faster on this machine: {advice}, and later runs use it"
+
+    def is_unmeasured(self, device: str) -> bool:
+        """Whether torch runs the model only because its runtimes were not measured on this machine; `device` as `load`."""
         spec = find_spec(self.model)
-        if images < MANY_IMAGES or self._used_runtime != AUTO_RUNTIME or FAMILIES[spec.family].why_no_graph(spec):
-            return None
-        if measured.kept(spec, self.weights, parse_device(device)) is not None:
-            return None
-        return f"{self.model}: another runtime may be faster on this machine: {measured.advice(spec, self.weights)}, and later runs use it"
+        if self.used_runtime != AUTO_RUNTIME or FAMILIES[spec.family].why_no_graph(spec):
+            return False
+        return measured.kept(spec, self.weights, parse_device(device)) is None
+
+    def choice(self, device: str) -> Chosen:
+        """The runtime and dtype that the options stand for on this machine by now; `device` as `load`."""
+        return chosen_runtime(find_spec(self.model), self.dtype, device, self.weights, self.used_runtime)
 
     @property
-    def _used_runtime(self) -> str:
+    def used_runtime(self) -> str:
         """The runtime to load; for "auto", torch for a light model, whose images are computed side by side, on a thread each."""
         return TORCH if self.runtime == AUTO_RUNTIME and is_light(find_spec(self.model)) else self.runtime
 

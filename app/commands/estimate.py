@@ -20,7 +20,7 @@ from ..cluster.options import RAY_OPTIONS, add_ray, ray_options
 from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, program, quoted, stdout_for_results, stoppable
 from ..console.viewer import show
-from ..outcomes import DONE, INTERRUPTED, NOTHING_DONE, TERMINATED
+from ..outcomes import DONE, INTERRUPTED, NOTHING_DONE, SOME_FAILED, TERMINATED
 from ..output_choices import (
     COMPOSITING,
     DEFAULT_WRITES,
@@ -181,9 +181,9 @@ def run_images(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
     options = _options(arguments)
     results = _results(arguments, writes, options)
     plan = results.plan(sources, arguments.resume or arguments.retry_failed)
+    if plan.todo and arguments.engine == "local":
+        return _run_here(results, engine, plan, options, arguments, len(problems))
     if plan.todo:
-        if arguments.engine == "local" and (advice := options.advice(len(plan.todo), arguments.device)):
-            echo_error(advice)
         engine.prepare(options)
     return _run(plan, partial(results.run, engine), results.log, arguments, len(problems))
 
@@ -298,6 +298,34 @@ def _failed_before(arguments: argparse.Namespace, engine: Engine) -> tuple[list[
     named, problems = engine.find(arguments.images, arguments.recursive, arguments.out)
     wanted = {source.path.absolute() for source in named}
     return [source for source in failed if source.path in wanted], problems
+
+
+def _run_here(
+    results: FileFolder | ShardFolder, engine: Engine, plan: Plan, options: Options, arguments: argparse.Namespace, missed: int
+) -> int:
+    """`_run` by the local engine, with the runtime that the run began with, and measures the others beside it where that is worth it."""
+    from ..batch.begun_runtime import BegunRuntime
+    from ..bench.background import Measuring
+
+    begun = BegunRuntime(results.log, options, arguments.device, arguments.retry_failed or bool(plan.done))
+    with Measuring(options, arguments.device, echo_error) as measuring:
+        if not measuring.is_wanted and (advice := options.advice(len(plan.todo), arguments.device)):
+            echo_error(advice)
+        engine.prepare(begun.options)
+        tick = measuring.watch(len(plan.todo))
+
+        def run(stop: Event, marker: Path | None) -> Iterator[Outcome]:
+            with begun.noted() as keep:
+                for outcome in results.run(engine, stop, marker):
+                    if outcome.failure is None:
+                        keep()
+                    tick(1)
+                    yield outcome
+
+        code = _run(plan, run, results.log, arguments, missed)
+        if code in (DONE, SOME_FAILED):
+            measuring.finish()
+        return code
 
 
 def _run(plan: Plan, run: Run, log: Path, arguments: argparse.Namespace, missed: int) -> int:

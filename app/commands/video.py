@@ -7,8 +7,9 @@ import errno
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from ...model_loader import Model
     from ..batch.per_image import Options
     from ..batch.sources import Source
+    from ..bench.background import Measuring
     from ..video.finished import Finished
     from ..video.segments import Pieces
     from ..video.task import VideoTask
@@ -177,19 +179,24 @@ def _video(arguments: argparse.Namespace) -> int:
 
 def _one(arguments: argparse.Namespace, source: Path) -> int:
     from ...media import is_sequence
+    from ..bench.background import Measuring
 
     if not is_sequence(source) and not source.exists():  # said before a package is missed
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source))
     task = _task(arguments, source, arguments.place)
     options = _options(arguments)
-    prepared = _prepared(arguments, task, options, [source])
-    if prepared.make is None:
-        return prepared.code
-    return prepared.make(options.load(arguments.device))
+    with Measuring(options, arguments.device, echo_error) as measuring:
+        prepared = _prepared(arguments, task, options, [source], measuring)
+        if prepared.make is None:
+            return prepared.code
+        code = prepared.make(options.load(arguments.device))
+        measuring.finish()
+        return code
 
 
 def _several(arguments: argparse.Namespace, sources: Sequence[Source], missed: int) -> int:
     from ...model_loader import free
+    from ..bench.background import Measuring
     from ..video.run import dtype_name
 
     folder, options = arguments.place.path, _options(arguments)
@@ -211,9 +218,11 @@ def _several(arguments: argparse.Namespace, sources: Sequence[Source], missed: i
 
     def prepare(source: Source) -> Prepared:
         place = f"{read.index(source.path) + 1} of {len(sources)}: {source.path.name}" if len(sources) + missed > 1 else ""
-        return _prepared(each, tasks[source.path], options, read, place)
+        return _prepared(each, tasks[source.path], options, read, measuring, place)
 
-    code = over_videos(arguments, sources, missed, folder, prepare, load)
+    with Measuring(options, arguments.device, echo_error) as measuring:
+        code = over_videos(arguments, sources, missed, folder, prepare, load)
+        measuring.finish()
     if arguments.open and code in (DONE, SOME_FAILED):
         show(folder)
     return code
@@ -235,16 +244,20 @@ def _options(arguments: argparse.Namespace) -> Options:
     return options
 
 
-def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options, read: Sequence[Path], label: str = "") -> Prepared:
+def _prepared(
+    arguments: argparse.Namespace, task: VideoTask, options: Options, read: Sequence[Path], measuring: Measuring, label: str = ""
+) -> Prepared:
     """What is to be done for a task, before a model is loaded.
 
-    `read` are the videos of this run, which no result replaces; `label` says which of several it is, beside the progress.
+    `read` are the videos of this run, which no result replaces; `measuring` goes on beside the run; `label` says which of several it is,
+    beside the progress.
     """
     from ...annotators.registry import find_spec
+    from ...model_loader.runtimes.choose import runtime_of
     from ..batch.per_image import known_weights
     from ..video.finished import FinishedRecord
     from ..video.run import dtype_name
-    from ..video.segments import Pieces
+    from ..video.segments import Pieces, begun_by
     from ..video.task import check_targets, has_pieces
 
     targets = list(task.targets.values())
@@ -273,8 +286,13 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options, 
 
     def make(model: Model) -> int:
         check()  # the videos before may have taken hours
-        if advice := options.advice(header.frames or 0, arguments.device):
+        if not model.is_video_model and not measuring.is_wanted and (advice := options.advice(header.frames or 0, arguments.device)):
             echo_error(advice)
+        by_begun = options
+        if stopped and options.runtime == AUTO_RUNTIME and (begun := begun_by(task.targets)) and begun[0] != model.runtime:
+            # Other runtimes were measured since: the frames that follow are made as those before.
+            by_begun = replace(options, runtime=runtime_of(begun[0]))
+            model = by_begun.load(arguments.device, begun[1])
         used = {"dtype": dtype_name(model), "runtime": model.runtime}
         with Pieces(task, asked | used, arguments.resume) as pieces:
             record.remove()
@@ -282,8 +300,8 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options, 
                 echo(shown(f"{task.source}: {pieces.done} frames are finished, going on behind them"))
                 if pieces.records[-1].dtype != used["dtype"]:
                     # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
-                    model = options.load(arguments.device, pieces.records[-1].dtype)
-            finished = _make(model, task, header, pieces, label)
+                    model = by_begun.load(arguments.device, pieces.records[-1].dtype)
+            finished = _make(model, task, header, pieces, measuring, label)
             if arguments.resume or made_of is not None:
                 record.note(asked, finished)
             if made_of is not None:
@@ -395,7 +413,7 @@ def _described(label: str) -> dict[str, Any]:
     return {"desc": shown(label)} if label else {}
 
 
-def _make(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces, label: str) -> Finished:
+def _make(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces, measuring: Measuring, label: str) -> Finished:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from ...model_loader.comfy.terminal_bar import terminal_bar
@@ -411,7 +429,13 @@ def _make(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces, la
     with ExitStack() as stack:
         stack.enter_context(logging_redirect_tqdm())
         bar = stack.enter_context(terminal_bar(expected, "frame", pieces.done, **_described(label)))
-        bars = [bar.update]
+        measure = measuring.watch(None if expected is None or model.is_video_model else expected - pieces.done)
+
+        def tick(frames: int) -> None:
+            bar.update(frames)
+            measure(frames)
+
+        bars: list[Callable[[int], object]] = [tick]
         if task.in_two_passes:
             bars.append(stack.enter_context(terminal_bar(expected, "frame", desc="one range")).update)
         try:

@@ -26,6 +26,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ...annotators.choices import DTYPE_CHOICES
 from ...geometry.estimate import Axes, Estimate
 from ...geometry.files import write_depth_png, write_exr, write_normal_png
 from ...geometry.files.paths import atomic_path
@@ -123,9 +124,7 @@ class Pieces:
         if not path.is_file():
             return
         try:
-            if path.stat().st_size > _MOST_BYTES:
-                raise ValueError(f"more than {_MOST_BYTES} bytes")
-            found = json.loads(path.read_bytes())
+            found = _read(path)
             if found["version"] != _VERSION:
                 return
             settings, records = found["settings"], checked_records(found["pieces"], self._task.targets)
@@ -200,6 +199,22 @@ class Pieces:
     def remove(self) -> None:
         """Removes the folder."""
         rmtree(self.folder, ignore_errors=True)
+
+
+def begun_by(targets: Mapping[str, Path]) -> tuple[str, str] | None:
+    """The runtime (as `Model.runtime`) and dtype by which a stopped run began a video; None where no piece or no word of it is there."""
+    try:
+        settings = _read(pieces_folder(targets) / PIECES)["settings"]
+        runtime, dtype = settings["runtime"], settings["dtype"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None  # `Pieces` says what is wrong
+    return (runtime, dtype) if isinstance(runtime, str) and dtype in DTYPE_CHOICES else None
+
+
+def _read(path: Path) -> Any:
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"more than {_MOST_BYTES} bytes")
+    return json.loads(path.read_bytes())
 
 
 def _flush(paths: Iterable[Path]) -> None:

@@ -17,6 +17,7 @@ import torch
 from ..comfy import feedback, interrupt
 from ..comfy.interrupt import end
 from ..weights.background import Background
+from .engine_store import remove_unfinished
 
 logger = logging.getLogger(__name__)
 
@@ -88,10 +89,11 @@ class _Progress:
 
 @atexit.register
 def _wait_for_the_end() -> None:
-    """A thread that is in torch when Python is gone would have the whole process abort."""
+    """A thread that is in torch when Python is gone would have the whole process abort. What it leaves half-built is removed."""
     until = time.monotonic() + _LAST_SECONDS
     for thread in list(_working):
         thread.join(max(0.0, until - time.monotonic()))
+    remove_unfinished()
 
 
 def in_background(what: str, work: Callable[[Callable[[str], None]], _Result]) -> _Result:

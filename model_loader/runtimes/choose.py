@@ -27,6 +27,7 @@ from .engine_store import StoreError
 logger = logging.getLogger(__name__)
 
 _MODULES = {COMPILE: "torch_compile", ONNX: "onnx_runtime", OPENVINO: "openvino"}
+_NAMES = {COMPILE: "torch.compile", ONNX: "ONNX Runtime", OPENVINO: "OpenVINO"}
 _told: set[str] = set()
 _PACKAGES = {ONNX: ("onnxruntime", "onnx", "onnxscript"), OPENVINO: ("openvino", "onnx", "onnxscript")}
 
@@ -51,8 +52,10 @@ class Chosen:
     words: str = ""
 
     def tell(self) -> None:
-        """Shows the user the line, if there is one; each once in a process."""
-        if self.words and self.words not in _told:
+        """Shows the user the line, if there is one: on the node each time, in the log once in a process."""
+        if self.words in _told:
+            feedback.show_message(self.words)
+        elif self.words:
             _told.add(self.words)
             tell(self.words)
 
@@ -84,6 +87,11 @@ def measured_choice(
     return Chosen(best.runtime, best.dtype, f"{spec.id}, --runtime {runtime}: {best.words}")
 
 
+def runtime_of(words: str) -> str:
+    """The runtime whose engine calls itself so, as `Model.runtime` has it; torch where none does."""
+    return next((runtime for runtime, name in _NAMES.items() if words.startswith(name)), TORCH)
+
+
 def usable_runtime(runtime: str, spec: ModelSpec) -> str:
     """The runtime that a model is to be loaded for, of those of one engine; torch, and one line that says why, where it cannot be had."""
     if runtime == TORCH:
@@ -93,6 +101,11 @@ def usable_runtime(runtime: str, spec: ModelSpec) -> str:
         tell(f"{spec.id}: runtime {runtime} cannot be used, {problem}: torch runs it")
         return TORCH
     return runtime
+
+
+def is_installed(runtime: str) -> bool:
+    """Whether the packages are there that a runtime needs."""
+    return _missing(runtime) is None
 
 
 def _missing(runtime: str) -> str | None:

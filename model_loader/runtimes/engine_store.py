@@ -40,6 +40,10 @@ _known: dict[tuple[str, int, int], str] = {}
 """Digests of files that this process has read or written."""
 
 
+_unfinished: set[Path] = set()
+"""Folders in which this process builds."""
+
+
 class StoreError(RuntimeError):
     """An engine could not be kept; the message says why."""
 
@@ -130,6 +134,7 @@ def _problem(folder: Path, record: Any, key: Key) -> str | None:
 def _built(folder: Path, key: Key, build: Callable[[Path], None]) -> Path:
     part = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}{_PART}")
     part.mkdir()
+    _unfinished.add(part)
     try:
         build(part)
         files = [path for path in part.rglob("*") if path.is_file()]
@@ -143,6 +148,13 @@ def _built(folder: Path, key: Key, build: Callable[[Path], None]) -> Path:
             _known[stamp(folder / name)] = file["sha256"]
         return folder
     finally:
+        rmtree(part, ignore_errors=True)
+        _unfinished.discard(part)
+
+
+def remove_unfinished() -> None:
+    """Removes what this process has half-built, for when it must end amid a library's code."""
+    for part in list(_unfinished):
         rmtree(part, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""What `depth-normal bench --keep` measured of this machine's runtimes, and which of them `auto` and `fast` stand for.
+"""What `depth-normal bench --keep` or a long run measured of this machine's runtimes, and which of them `auto` and `fast` stand for.
 
 The measurements of a model lie beside the engines, in `measured/<model>-<key>.json`. The key is whatever they depend on: the weights, the
 device, torch's threads and the versions of the libraries. After a change of one of these the model counts as never measured.
@@ -21,6 +21,7 @@ import torch
 
 from ...annotators.choices import AUTO_RUNTIME, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
 from ...annotators.specs.base import ModelSpec
+from ..weights.find import user_cache
 from ..weights.integrity import stamp
 from .engine_store import Key, store_folder
 
@@ -113,7 +114,7 @@ def keep(spec: ModelSpec, weights: Path | None, device: torch.device, measuremen
         OSError: It cannot be written. What was kept before is still there.
     """
     key = _key(spec, weights, device)
-    path = _path(key)
+    path = _path(key, store_folder())
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"key": key, "measurements": [asdict(each) for each in measurements]}, indent=1)
     part, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
@@ -128,9 +129,16 @@ def keep(spec: ModelSpec, weights: Path | None, device: torch.device, measuremen
 
 
 def kept(spec: ModelSpec, weights: Path | None, device: torch.device) -> list[Measurement] | None:
-    """What is kept of a model; None if nothing is, or a damaged file (a log line says so)."""
+    """What is kept of a model; None if nothing is, or a damaged file (a log line says so).
+
+    In ComfyUI, which has a store of its own, what the command kept in the user's cache counts too.
+    """
     key = _key(spec, weights, device)
-    path = _path(key)
+    stores = dict.fromkeys((store_folder(), user_cache() / store_folder().name))
+    return next((found for store in stores if (found := _read(_path(key, store), key, spec)) is not None), None)
+
+
+def _read(path: Path, key: Key, spec: ModelSpec) -> list[Measurement] | None:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["key"] != key:
@@ -151,9 +159,9 @@ def _checked(found: list[Measurement]) -> list[Measurement]:
     return found
 
 
-def _path(key: Key) -> Path:
+def _path(key: Key, store: Path) -> Path:
     digest = hashlib.sha256(json.dumps(dict(sorted(key.items()))).encode()).hexdigest()[:16]
-    return store_folder() / "measured" / f"{key['model']}-{digest}.json"
+    return store / "measured" / f"{key['model']}-{digest}.json"
 
 
 def _key(spec: ModelSpec, weights: Path | None, device: torch.device) -> Key:

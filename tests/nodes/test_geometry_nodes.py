@@ -5,6 +5,7 @@ import re
 import runpy
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -181,6 +182,23 @@ def test_another_runtime_is_another_model_and_the_first_comes_back(monkeypatch):
     assert all(node.execute("tiny", "float32", runtime=runtime)[0] is model for runtime, model in models.items())
     assert node.execute("tiny", "float32", runtime="auto")[0] is models["torch"] is node.execute("tiny", "float32")[0]
     assert {node.IS_CHANGED("tiny", "float32", "", runtime) for runtime in (*models, "auto", None)} == {"loaded"}
+
+
+def test_a_server_takes_what_is_measured_while_it_runs(monkeypatch, tmp_path):
+    """ComfyUI keeps what a node gave as long as `IS_CHANGED` says the same."""
+    from depth_normal.model_loader.runtimes import measured
+
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
+    device = torch.device("cpu")
+    monkeypatch.setattr("depth_normal.model_loader.comfy.devices.default_device", lambda: device)
+    ask = partial(LoadDepthNormalModel.IS_CHANGED, "tiny", "auto", "")
+    before = {runtime: ask(runtime) for runtime in ("torch", "auto", "fast")}
+    assert set(before.values()) == {"loaded"}
+    kept = measured.Measurement("onnx", "float32", 1.4, 0.02, 0.01, 1.0, 0.0)
+    measured.keep(MODELS["tiny"], None, device, [kept])
+    assert ask("torch") == "loaded" and ask("auto") == ask("fast") == "loaded for onnx float32"
+    measured.keep(MODELS["tiny"], None, device, [])
+    assert {runtime: ask(runtime) for runtime in before} == before
 
 
 def test_a_file_that_is_not_named_or_not_there_is_told(own_file):

@@ -14,7 +14,7 @@ from depth_normal.annotators.graphs.graph import Signature
 from depth_normal.annotators.specs.base import ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader import load_model
-from depth_normal.model_loader.runtimes import build_job
+from depth_normal.model_loader.runtimes import build_job, choose
 
 SPEC = ModelSpec(
     id="convolved",
@@ -81,6 +81,7 @@ def exported(monkeypatch):
 @pytest.fixture
 def convolved(caches, tmp_path, exported, monkeypatch):
     """`load(runtime)` of the family's one model; its weights; the exports so far; what torch ran."""
+    monkeypatch.setattr(choose, "_told", set())
     monkeypatch.setattr(Convolved, "runs", 0)
     monkeypatch.setattr(Convolved, "dynamic_size", True)
     monkeypatch.setitem(registry.FAMILIES, "convolved", Convolved)

@@ -66,6 +66,28 @@ def test_fast_may_take_half_precision_of_torch(convolved):
     assert convolved.load("auto", "auto").dtype == torch.float32 == convolved.load("fast", "float32").dtype
 
 
+def test_what_the_command_kept_counts_in_comfyui(convolved, monkeypatch, tmp_path):
+    """ComfyUI has a store of its own, in its folder of models; what is kept there is asked for first."""
+    spec = MODELS["convolved"]
+    measured.keep(spec, convolved.weights, CPU, ALL)
+    monkeypatch.setattr(measured, "store_folder", lambda: tmp_path / "comfyui" / "runtimes")
+    assert measured.kept(spec, convolved.weights, CPU) == ALL
+    measured.keep(spec, convolved.weights, CPU, ALL[:2])
+    assert measured.kept(spec, convolved.weights, CPU) == ALL[:2]
+
+
+def test_a_node_says_each_time_what_was_chosen(convolved, monkeypatch, told):
+    pytest.importorskip("onnxruntime")
+    measured.keep(MODELS["convolved"], convolved.weights, CPU, ALL[:2])
+    shown = []
+    monkeypatch.setattr("depth_normal.model_loader.comfy.feedback.show_message", lambda words, **_: shown.append(words))
+    for _ in range(2):
+        shown.clear()
+        convolved.load("auto", "auto")
+        assert any("onnx float32, 1.40 times as fast" in words for words in shown)
+    assert sum("1.40 times" in line for line in told()) <= 1
+
+
 @pytest.mark.parametrize("other", ["threads", "version", "weights", "file"])
 def test_measurements_hold_for_what_they_were_made_of(other, convolved, monkeypatch):
     spec = MODELS["convolved"]

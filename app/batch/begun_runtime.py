@@ -1,0 +1,102 @@
+"""What `--runtime auto` stood for when a run over a folder began, so that the run, stopped and resumed, gives the same bytes.
+
+Where that was not torch as it is, a note lies with the records of the folder:
+
+    {"model": "depth-anything-v2-small", "weights": [...], "runtime": "openvino", "dtype": "float32"}
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ...annotators.choices import AUTO_RUNTIME, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
+from ...annotators.registry import find_spec
+from ...geometry.files.json_file import read_json
+from ...geometry.files.paths import write_bytes
+from ...model_loader.runtimes.choose import Chosen
+from .per_image import Options, known_weights
+from .records import RECORDS
+
+logger = logging.getLogger(__name__)
+
+
+class BegunRuntime:
+    """The runtime of a run whose results go to a folder.
+
+    Args:
+        folder: Where the records of the run are.
+        options: The options of the run.
+        device: As `load_model` takes it.
+        is_begun: Whether images of the same run are done.
+    """
+
+    def __init__(self, folder: Path, options: Options, device: str, is_begun: bool) -> None:
+        self._path = folder / RECORDS / "auto.runtime"  # no image's record has this ending
+        self._options, self._is_begun = options, is_begun
+        if options.used_runtime != AUTO_RUNTIME:
+            self._chosen = None
+            return
+        now = options.choice(device)
+        self._chosen = (self._noted() or Chosen(TORCH, options.dtype)) if is_begun else now
+        if is_begun and (self._chosen.runtime, self._chosen.dtype) != (now.runtime, now.dtype):
+            logger.info("%s goes on with %s, as it was begun", options.model, self._chosen.runtime)
+        else:
+            now.tell()
+
+    @property
+    def options(self) -> Options:
+        """The options by which the model is to be loaded. Those of the run stay, which the records of its images hold."""
+        return self._options if self._chosen is None else replace(self._options, runtime=self._chosen.runtime, dtype=self._chosen.dtype)
+
+    @contextmanager
+    def noted(self) -> Iterator[Callable[[], None]]:
+        """Notes the runtime in the records' folder, which is there, before an image is done.
+
+        Yields:
+            A function to call when one is done: without, the note is removed at the end.
+
+        Raises:
+            OSError: The note cannot be written.
+        """
+        is_kept = self._is_begun
+
+        def keep() -> None:
+            nonlocal is_kept
+            is_kept = True
+
+        if self._chosen is None:
+            yield keep
+            return
+        is_usual = (self._chosen.runtime, self._chosen.dtype) == (TORCH, self._options.dtype)
+        if not is_usual:
+            write_bytes(self._path, json.dumps({**self._of, "runtime": self._chosen.runtime, "dtype": self._chosen.dtype}).encode())
+        elif self._noted() is not None:
+            self._path.unlink(missing_ok=True)
+        try:
+            yield keep
+        finally:
+            if not (is_kept or is_usual):
+                self._path.unlink(missing_ok=True)
+
+    @property
+    def _of(self) -> dict[str, object]:
+        return {"model": find_spec(self._options.model).id, "weights": known_weights(self._options.model, self._options.weights)}
+
+    def _noted(self) -> Chosen | None:
+        """What the note says; None where there is none of this model, or none that can be read."""
+        try:
+            found = read_json(self._path)
+            if {name: found[name] for name in self._of} == self._of:
+                runtime, dtype = found["runtime"], found["dtype"]
+                if runtime in RUNTIME_CHOICES and dtype in DTYPE_CHOICES:
+                    return Chosen(runtime, dtype)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            logger.warning("%s cannot be used (%s)", self._path, error)
+        return None
