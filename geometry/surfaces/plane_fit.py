@@ -11,7 +11,7 @@ value + slope_x * du + slope_y * dv. Three steps:
    pixels has the standard deviation sqrt(12) sigma / k^2 in white noise of deviation sigma. Noise that is shared over L pixels (see
    `noise`) is white noise of deviation L sigma seen through a blur of L pixels: k^2 becomes k^2 + L^2 - 1.
 3. For depth with soft edges, a pixel on the ramp between two surfaces takes over the plane of the straight place nearby that
-   explains its depth best.
+   explains its depth best. Curved surfaces are continued as they bend, and a choice that differs from those around it is outvoted.
 
 Source:
     Step 2 is adaptive weights smoothing (J. Polzehl and V. Spokoiny, "Propagation-separation approach for local likelihood
@@ -45,7 +45,10 @@ _ROUNDING = 5e-8
 _LEAST_NOISE = 1e-6
 # Step 3: how far away straight places are looked for, and a cost above all others.
 _SOFT_RADII = (3, 5)
-_BEND_REACH = 3
+_BEND_REACH = 4
+# How far apart slopes are compared that tell how a surface bends, and by what share of inverse depth it may miss the place behind.
+_TURN_REACH = 2
+_SAME_SURFACE = 1e-3
 _NEVER = 1e30
 _DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
 
@@ -299,42 +302,136 @@ def _band(values: Tensor, top: int, bottom: int, radius: int, fill: float) -> Te
 
 
 def _leave_soft_edges(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
-    """Gives each pixel the plane, its own or one up to a few pixels away, that is straight itself and explains the pixel's value."""
-    radius = max(_SOFT_RADII)
+    """Gives each pixel the plane, its own or one up to a few pixels away, that is straight itself and explains the pixel's value.
 
-    def leave_band(value: Tensor, slope_x: Tensor, slope_y: Tensor, inverse: Tensor, bend: Tensor) -> tuple[Tensor, ...]:
+    A surface that bends on its way to the pixel is continued as it bends. Where pixels took over planes, each then takes the one of
+    those around it that agrees best with all of them: one wrong choice among right ones is outvoted.
+    """
+    radius = max(_SOFT_RADII) + 2 * _TURN_REACH
+
+    def leave_band(value: Tensor, slope_x: Tensor, slope_y: Tensor, inverse: Tensor, around: Tensor, bend: Tensor) -> tuple[Tensor, ...]:
         """Takes maps with `radius` more pixels on every side than it gives."""
-        best, centre = (_shifted(each, radius, 0, 0) for each in (bend, inverse))
-        chosen = tuple(_shifted(each, radius, 0, 0).clone() for each in (value, slope_x, slope_y))
+        own, centre = (_shifted(each, radius, 0, 0) for each in (around, inverse))
+        best, chosen = own, tuple(_shifted(each, radius, 0, 0).clone() for each in (value, slope_x, slope_y))
         scale = 1 / centre
-        for distance in _SOFT_RADII:
-            price = bend + 1e-3 * distance**2
-            for direction in _DIRECTIONS:
-                dy, dx = (distance * d for d in direction)
-                far, far_x, far_y = (_shifted(each, radius, dy, dx) for each in (value, slope_x, slope_y))
-                here = torch.add(far, far_x, alpha=-dx).add_(far_y, alpha=-dy)
-                cost = torch.addcmul(_shifted(price, radius, dy, dx), (here - centre).abs(), scale)
+        for dy, dx in _DIRECTIONS:
+            turn_x, turn_y = _turn(value, slope_x, slope_y, dy, dx)
+            for distance in _SOFT_RADII:
+                y, x = distance * dy, distance * dx
+                far, far_x, far_y, price = (_shifted(each, radius, y, x) for each in (value, slope_x, slope_y, bend))
+                turned_x, turned_y = (_shifted(each, max(_SOFT_RADII), y, x) * (distance / 2) for each in (turn_x, turn_y))
+                # The mean of the slopes at both places leads from one to the other.
+                far_x, far_y = far_x + turned_x, far_y + turned_y
+                here = torch.add(far, far_x, alpha=-x).add_(far_y, alpha=-y)
+                cost = torch.addcmul(price, (here - centre).abs(), scale).add_(1e-3 * distance**2)
                 better = (cost < best).to(cost)
                 best = torch.minimum(best, cost)
-                for old, new in zip(chosen, (here, far_x, far_y), strict=True):
+                for old, new in zip(chosen, (here, far_x.add_(turned_x), far_y.add_(turned_y)), strict=True):
                     old.lerp_(new, better)
-        return chosen
+        return *chosen, (best < own).to(best)
 
-    (bend,) = by_bands(_bend, _BEND_REACH, inverse, valid, outside=(1, 0))
-    return Planes(*by_bands(leave_band, radius, *planes, inverse, bend, outside=(0, 0, 0, 1, _NEVER)))
+    around, bend = by_bands(_bend, _BEND_REACH, inverse, valid, outside=(1, 0))
+    *chosen, moved = by_bands(leave_band, radius, *planes, inverse, around, bend, outside=(0, 0, 0, 1, _NEVER, _NEVER))
+    return Planes(*by_bands(_agreed, 2, *chosen, moved, valid))
 
 
-def _bend(inverse: Tensor, valid: Tensor) -> tuple[Tensor]:
-    """Three times the largest relative second difference in the 5x5 surroundings; never to be chosen where not valid.
+def _turn(value: Tensor, slope_x: Tensor, slope_y: Tensor, dy: int, dx: int) -> tuple[Tensor, Tensor]:
+    """By how much slopes change a step from each place in the direction (-dy, -dx), if the surface goes on to bend as it does behind.
+
+    The smaller of two changes in a row, and none where they have different signs or the surface behind is another one. Takes maps with
+    2 `_TURN_REACH` more pixels on every side than it gives.
+    """
+    reach = 2 * _TURN_REACH
+    turns = []
+    for slope in (slope_x, slope_y):
+        first, middle, last = (_shifted(slope, reach, dy * back, dx * back) for back in (0, _TURN_REACH, reach))
+        change, before = first - middle, middle - last
+        smaller = torch.minimum(change, before).clamp_(min=0)
+        turns.append(smaller.add_(torch.maximum(change, before).clamp_(max=0)).div_(_TURN_REACH))
+    here, behind = (_shifted(value, reach, dy * back, dx * back) for back in (0, _TURN_REACH))
+    rise_x, rise_y = (
+        torch.add(_shifted(slope, reach, 0, 0), turn, alpha=-_TURN_REACH / 2) for slope, turn in zip((slope_x, slope_y), turns, strict=True)
+    )
+    gap = (here - behind).add_(rise_x, alpha=_TURN_REACH * dx).add_(rise_y, alpha=_TURN_REACH * dy)
+    same = (gap.abs_() < _SAME_SURFACE * here).to(gap)
+    return turns[0].mul_(same), turns[1].mul_(same)
+
+
+def _agreed(value: Tensor, slope_x: Tensor, slope_y: Tensor, moved: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
+    """The plane among the 3x3 around each pixel whose slopes differ least from all of them, where one of them `moved`; else its own.
+
+    Takes maps with 2 more pixels on every side than it gives.
+    """
+    square = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    height, width = (side - 4 for side in value.shape[-2:])
+    # Each pair of places is compared once: the map of a distance serves all pixels that see such a pair.
+    differences = {}
+    for dy, dx in ((dy, dx) for dy in range(3) for dx in range(-2, 3) if (dy, dx) > (0, 0)):
+        (x, other_x), (y, other_y) = (_pair(slope, dy, dx) for slope in (slope_x, slope_y))
+        differences[dy, dx] = (other_x - x).abs_().add_((other_y - y).abs_())
+
+    def difference(a: tuple[int, int], b: tuple[int, int]) -> Tensor:
+        (y, x), (other_y, other_x) = min(a, b), max(a, b)
+        dy, dx = other_y - y, other_x - x
+        top, left = 2 + y, 2 + x - max(0, -dx)
+        return differences[dy, dx][..., top : top + height, left : left + width]
+
+    known = {place: _shifted(valid, 2, *place) for place in square}
+    best, chosen = None, []
+    # The pixel's own plane comes first: it stays where another is only as good.
+    for dy, dx in sorted(square, key=lambda place: place != (0, 0)):
+        cost = (1 - known[dy, dx]) * _NEVER
+        for place in square:
+            if place != (dy, dx):
+                cost.addcmul_(difference((dy, dx), place), known[place])
+        far, far_x, far_y = (_shifted(each, 2, dy, dx) for each in (value, slope_x, slope_y))
+        plane = (torch.add(far, far_x, alpha=-dx).add_(far_y, alpha=-dy), far_x, far_y)
+        if best is None:
+            best, chosen = cost, [each.clone() for each in plane]
+            continue
+        better = cost < best
+        best = torch.minimum(best, cost)
+        chosen = [torch.where(better, new, old) for new, old in zip(plane, chosen, strict=True)]
+    near = F.max_pool2d(moved, 3, 1)[..., 1:-1, 1:-1] > 0
+    own = (_shifted(each, 2, 0, 0) for each in (value, slope_x, slope_y))
+    return tuple(torch.where(near, new, old) for new, old in zip(chosen, own, strict=True))
+
+
+def _bend(inverse: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """How bent the surroundings of each pixel are, for the pixel itself and for others that may take over its plane.
+
+    Three times the largest relative second difference, in 5x5 pixels for the pixel itself. For others only in 3x3, so that places close
+    to a ramp serve; but where 7 pixels in a line bend both ways, as a ramp does at its two ends, the weaker of both bends counts too:
+    the middle of a ramp is straight. What is not valid must never be chosen.
 
     Takes maps with `_BEND_REACH` more pixels on every side than it gives.
     """
     here = _shifted(inverse, 1, 0, 0)
-    bend = torch.zeros_like(here)
+    share = _shifted(valid, 1, 0, 0) / here
+    bend, ramps = torch.zeros_like(here), []
     for dy, dx in ((0, 1), (1, 0)):
         second = 2 * here - _shifted(inverse, 1, dy, dx) - _shifted(inverse, 1, -dy, -dx)
-        bend = torch.maximum(bend, second.abs() * _shifted(valid, 1, dy, dx) * _shifted(valid, 1, -dy, -dx))
-    bend = bend / here * _shifted(valid, 1, 0, 0)
-    rows = reduce(torch.maximum, (bend[..., i : bend.shape[-2] - 4 + i, :] for i in range(5)))
-    largest = reduce(torch.maximum, (rows[..., i : bend.shape[-1] - 4 + i] for i in range(5)))
-    return (3 * (largest + (1 - _shifted(valid, _BEND_REACH, 0, 0)) * _NEVER),)
+        second = second * _shifted(valid, 1, dy, dx) * _shifted(valid, 1, -dy, -dx) * share
+        bend = torch.maximum(bend, second.abs())
+        # Cut to the lines that are returned, not along them.
+        line = second[..., 3 * dx : second.shape[-2] - 3 * dx, 3 * dy : second.shape[-1] - 3 * dy]
+        ramps.append(torch.minimum(_largest_of_seven(line, -1 - dy), _largest_of_seven(-line, -1 - dy)))
+    nearby = _largest_of_nine(bend)
+    never = (1 - _shifted(valid, _BEND_REACH, 0, 0)) * _NEVER
+    beside = torch.maximum(_shifted(nearby, 2, 0, 0), torch.maximum(*ramps))
+    return 3 * (_shifted(_largest_of_nine(nearby), 1, 0, 0) + never), 3 * (beside + never)
+
+
+def _largest_of_nine(values: Tensor) -> Tensor:
+    """The largest of the 3x3 values around each place that has them all."""
+    return _largest_of_three(_largest_of_three(values, -1), -2)
+
+
+def _largest_of_seven(values: Tensor, axis: int) -> Tensor:
+    """The largest of 7 values in a line, at each place that has them all."""
+    return reduce(lambda largest, _: _largest_of_three(largest, axis), range(3), values)
+
+
+def _largest_of_three(values: Tensor, axis: int) -> Tensor:
+    length = values.shape[axis] - 2
+    return reduce(torch.maximum, (values.narrow(axis, i, length) for i in range(3)))
