@@ -78,21 +78,28 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
     wide_low, wide_high = -_largest(-low, radius), _largest(high, radius)
     # A window twice as wide sees twice the span of a slope, but hardly more of a ramp that the window holds already.
     edge = (high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low))
-    nearness = (inverse - low) / (high - low).clamp(min=_TINY) - 0.5
+    # Edges are a small part of most images: what is done there alone is done to a list of pixels.
+    pixels = edge.flatten().nonzero().flatten()
+    here, low, high = (each.flatten().index_select(0, pixels) for each in (inverse, low, high))
+    nearness = (here - low) / (high - low).clamp(min=_TINY) - 0.5
     if image is not None:
-        nearness = nearness + _nearness_by_colour(image, inverse, wide_low, wide_high, radius) - 0.5
+        by_colour = _nearness_by_colour(image, inverse, wide_low, wide_high, radius)
+        nearness = nearness + by_colour.flatten().index_select(0, pixels) - 0.5
     step = max(1, round(radius / _ROUNDS))
     for _ in range(math.ceil(radius / step)):
-        inverse = _worn(inverse, edge, nearness > 0, step)
+        inverse = _worn(inverse, pixels, nearness > 0, step)
+    if growth == 0:
+        return 1 / inverse
     grown = _largest(inverse, growth)
     return 1 / torch.where(grown > inverse * EDGE, grown, inverse)
 
 
-def _worn(inverse: Tensor, edge: Tensor, is_near: Tensor, step: int) -> Tensor:
-    """Ramps within edges, worn away by so many pixels from both their ends."""
-    below, above = extremes_within(inverse, step)
-    ramp = edge & (above > inverse * _STEEP) & (inverse > below * _STEEP)
-    return torch.where(ramp, torch.where(is_near, above, below), inverse)
+def _worn(inverse: Tensor, pixels: Tensor, is_near: Tensor, step: int) -> Tensor:
+    """Ramps at some pixels (N,), worn away by so many pixels from both their ends."""
+    here, below, above = (each.flatten().index_select(0, pixels) for each in (inverse, *extremes_within(inverse, step)))
+    ramp = (above > here * _STEEP) & (here > below * _STEEP)
+    worn = torch.where(ramp, torch.where(is_near, above, below), here)
+    return inverse.flatten().index_copy(0, pixels, worn).view_as(inverse)
 
 
 def _nearness_by_colour(image: Tensor, inverse: Tensor, low: Tensor, high: Tensor, radius: int) -> Tensor:
