@@ -103,31 +103,36 @@ def _marched(
     steps_half = torch.cat((shares[:1], shares.diff())) / 2
     inverse_step = inverse_way.abs()
 
-    def cover(hit_depth: Tensor, index: Tensor, ray: Tensor, share: Tensor, step: Tensor, inverse_step: Tensor, inside: Tensor) -> Tensor:
-        """How much of the lamp each point of a ray hides, times _RIM, which spares a product; not above 0 where it hides nothing."""
+    def cover(index: Tensor, hit: Tensor, ray: Tensor, inverse_half_step: Tensor, inside: Tensor, share: Tensor) -> Tensor:
+        """How much of the lamp the surfaces at `index` hide from rays, times _RIM, which spares a product; 0 or less where nothing."""
         # The ray is tested half a step back and half a step on, so that it does not skip thin objects.
-        half = torch.addcdiv(halves.index_select(0, index).view_as(ray), step * inverse_step, ray)
+        half = torch.addcdiv(halves.index_select(0, index).view_as(ray), inverse_half_step, ray)
         # 1 where the ray passes behind the surface by at most the object's thickness; 0 on either side.
-        behind = (hit_depth / ray).sub_(1 + _BIAS)
+        behind = (hit / ray).sub_(1 + _BIAS)
         softness = torch.minimum((share * inside).mul_(4 * _PENUMBRA / _RIM).add_(_PENUMBRA / _RIM), half)
         found = half.sub_(behind.sub_(half).abs_()).div_(softness).clamp_(max=_RIM)
         return found.mul_(fade.index_select(0, index).view_as(found))
 
     for share, step in zip(*(each.view(-1, 1, 1, 1, 1).split(at_once) for each in (shares, steps_half)), strict=True):
         column = torch.addcmul(from_column, share, column_way).int()
-        index = torch.addcmul(from_row, share, row_way).int().mul_(width).add_(column).add_(first).flatten()
-        hit_depth = table.index_select(0, index).view(-1, *small.shape)
+        index = torch.addcmul(from_row, share, row_way).int().mul_(width).add_(column).add_(first)
         ray = torch.addcmul(small, share, inverse_way)
-        if inverse.device.type != "cpu" or len(hit_depth) > 1:
-            hidden = torch.maximum(hidden, cover(hit_depth, index, ray, share, step, inverse_step, inside).amax(0), out=hidden)
+        hit = table.index_select(0, index.flatten()).view_as(ray)
+        points = (hit, ray, step * inverse_step, inside.expand_as(ray))
+        if inverse.device.type != "cpu" or len(ray) > 1:
+            hidden = torch.maximum(hidden, cover(index.flatten(), *points, share).amax(0), out=hidden)
             continue
-        # Most points lie before the surface and hide nothing: what follows is done for the others.
-        places = torch.from_numpy(np.flatnonzero((hit_depth > ray * (1 + _BIAS)).numpy()))  # torch's own takes four times as long
-        chosen = (each.flatten().index_select(0, places) for each in (hit_depth, index, ray))
-        found = cover(*chosen, share.flatten(), step.flatten(), *(each.flatten().index_select(0, places) for each in (inverse_step, inside)))
-        flat = hidden.view(-1)
-        flat.index_copy_(0, places, torch.maximum(flat.index_select(0, places), found))
+        # Most rays pass before the surface, where nothing is hidden from them: the rest is done for the others alone.
+        places = _places(hit > ray * (1 + _BIAS))
+        index, *points = (each.flatten().index_select(0, places) for each in (index, *points))
+        flat, found = hidden.view(-1), cover(index, *points, share.flatten())
+        flat.index_copy_(0, places, found.maximum(flat.index_select(0, places)))
     return hidden.div_(_RIM)
+
+
+def _places(chosen: Tensor) -> Tensor:
+    """Where a map on the CPU is True, as indices (N,); torch's own `nonzero` takes four times as long."""
+    return torch.from_numpy(np.flatnonzero(chosen.numpy()))
 
 
 def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, light: Light) -> tuple[Tensor, Tensor, Tensor]:
