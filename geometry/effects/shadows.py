@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import check_depth, check_intrinsics
+from ..chosen_pixels import indices_on_cpu
 from ..edges.depth_edges import EDGE, largest_within, neighbours_largest
 from ..surfaces.upsampling import ANOTHER, enlarged_along, middles, same_surface, surface_slope
 from .lights import Light, placed_on, unit
@@ -103,13 +103,16 @@ def _marched(
     steps_half = torch.cat((shares[:1], shares.diff())) / 2
     inverse_step = inverse_way.abs()
 
-    def cover(index: Tensor, hit: Tensor, ray: Tensor, inverse_half_step: Tensor, inside: Tensor, share: Tensor) -> Tensor:
-        """How much of the lamp the surfaces at `index` hide from rays, times _RIM, which spares a product; 0 or less where nothing."""
+    def cover(index: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, way: Tensor) -> Tensor:
+        """How much of the lamp the surfaces at `index` hide from rays, times _RIM, which spares a product; 0 or less where nothing.
+
+        `half_step` is in inverse depth, `way` the share of the whole ray that lies behind the point.
+        """
         # The ray is tested half a step back and half a step on, so that it does not skip thin objects.
-        half = torch.addcdiv(halves.index_select(0, index).view_as(ray), inverse_half_step, ray)
+        half = torch.addcdiv(halves.index_select(0, index).view_as(ray), half_step, ray)
         # 1 where the ray passes behind the surface by at most the object's thickness; 0 on either side.
         behind = (hit / ray).sub_(1 + _BIAS)
-        softness = torch.minimum((share * inside).mul_(4 * _PENUMBRA / _RIM).add_(_PENUMBRA / _RIM), half)
+        softness = torch.minimum((way * (4 * _PENUMBRA / _RIM)).add_(_PENUMBRA / _RIM), half)
         found = half.sub_(behind.sub_(half).abs_()).div_(softness).clamp_(max=_RIM)
         return found.mul_(fade.index_select(0, index).view_as(found))
 
@@ -118,21 +121,17 @@ def _marched(
         index = torch.addcmul(from_row, share, row_way).int().mul_(width).add_(column).add_(first)
         ray = torch.addcmul(small, share, inverse_way)
         hit = table.index_select(0, index.flatten()).view_as(ray)
-        points = (hit, ray, step * inverse_step, inside.expand_as(ray))
         if inverse.device.type != "cpu" or len(ray) > 1:
-            hidden = torch.maximum(hidden, cover(index.flatten(), *points, share).amax(0), out=hidden)
+            found = cover(index.flatten(), hit, ray, step * inverse_step, share * inside)
+            hidden = torch.maximum(hidden, found.amax(0), out=hidden)
             continue
         # Most rays pass before the surface, where nothing is hidden from them: the rest is done for the others alone.
-        places = _places(hit > ray * (1 + _BIAS))
-        index, *points = (each.flatten().index_select(0, places) for each in (index, *points))
-        flat, found = hidden.view(-1), cover(index, *points, share.flatten())
+        places = indices_on_cpu(hit > ray * (1 + _BIAS))
+        index, hit, ray, half_step, so_far = (each.flatten().index_select(0, places) for each in (index, hit, ray, inverse_step, inside))
+        found = cover(index, hit, ray, half_step.mul_(step.flatten()), so_far.mul_(share.flatten()))
+        flat = hidden.view(-1)
         flat.index_copy_(0, places, found.maximum(flat.index_select(0, places)))
     return hidden.div_(_RIM)
-
-
-def _places(chosen: Tensor) -> Tensor:
-    """Where a map on the CPU is True, as indices (N,); torch's own `nonzero` takes four times as long."""
-    return torch.from_numpy(np.flatnonzero(chosen.numpy()))
 
 
 def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, light: Light) -> tuple[Tensor, Tensor, Tensor]:
