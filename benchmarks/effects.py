@@ -108,7 +108,8 @@ def rows(image: Tensor, known: Estimate, device: torch.device) -> dict[str, Run]
     """What is measured, by its name; a row whose part the pack has not is left out."""
     image, known = image.to(device), known.to(device)
     planar = image.movedim(-1, 1).contiguous()
-    grid = F.affine_grid(torch.tensor([[[1.0, 0.01, 0.0], [0.0, 1.0, 0.01]]], device=device), list(planar.shape), align_corners=False)
+    # A little turned and enlarged.
+    grid = F.affine_grid(torch.eye(2, 3, device=device)[None] + 0.01, list(planar.shape), align_corners=False)
     made: dict[str, Run] = {UNIT: lambda: F.grid_sample(planar, grid, align_corners=False)}
     for add in (_relight_rows, _parallax_rows, _lens_rows, _texture_rows):
         try:

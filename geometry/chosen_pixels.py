@@ -7,24 +7,20 @@ import torch
 from torch import Tensor
 
 
-def indices_on_cpu(chosen: Tensor) -> Tensor:
-    """Where a mask on the CPU is True: (N,) int64 of its flattened pixels. In a quarter of the time of `torch.nonzero`."""
-    return torch.from_numpy(np.flatnonzero(chosen.numpy()))
-
-
 class ChosenPixels:
     """Some pixels of maps: on a CPU a list of them. Elsewhere all, as the length of a list would wait for the device.
 
     Args:
-        chosen: (B, 1, H, W) bool.
+        chosen: Bool, of any shape.
     """
 
     def __init__(self, chosen: Tensor) -> None:
         self._chosen = chosen
-        self._indices = indices_on_cpu(chosen) if chosen.device.type == "cpu" else None
+        # In a quarter of the time of torch's own `nonzero`.
+        self._indices = torch.from_numpy(np.flatnonzero(chosen.numpy())) if chosen.device.type == "cpu" else None
 
     def take(self, values: Tensor) -> Tensor:
-        """The values there, (N,), of a map (B, 1, H, W)."""
+        """The values there, (N,), of a map of that many pixels."""
         return values.flatten() if self._indices is None else values.flatten().index_select(0, self._indices)
 
     def put(self, values: Tensor, new: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import check_depth, check_intrinsics
-from ..chosen_pixels import indices_on_cpu
+from ..chosen_pixels import ChosenPixels
 from ..edges.depth_edges import EDGE, largest_within, neighbours_largest
 from ..surfaces.upsampling import ANOTHER, enlarged_along, middles, same_surface, surface_slope
 from .lights import Light, placed_on, unit
@@ -126,11 +126,10 @@ def _marched(
             hidden = torch.maximum(hidden, found.amax(0), out=hidden)
             continue
         # Most rays pass before the surface, where nothing is hidden from them: the rest is done for the others alone.
-        places = indices_on_cpu(hit > ray * (1 + _BIAS))
-        index, hit, ray, half_step, so_far = (each.flatten().index_select(0, places) for each in (index, hit, ray, inverse_step, inside))
-        found = cover(index, hit, ray, half_step.mul_(step.flatten()), so_far.mul_(share.flatten()))
-        flat = hidden.view(-1)
-        flat.index_copy_(0, places, found.maximum(flat.index_select(0, places)))
+        behind = ChosenPixels(hit > ray * (1 + _BIAS))
+        index, hit, ray, half_step, way = map(behind.take, (index, hit, ray, inverse_step, inside))
+        found = cover(index, hit, ray, half_step.mul_(step.flatten()), way.mul_(share.flatten()))
+        hidden = behind.put(hidden, found.maximum(behind.take(hidden)))
     return hidden.div_(_RIM)
 
 
