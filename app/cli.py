@@ -147,7 +147,7 @@ EXAMPLES = {
 """Examples by the command, shown below its help."""
 
 # Python looks for garbage in cycles after so many new objects. By itself, with 700, it does so some 390 times while torch and the pack are
-# imported, all for nothing: a twentieth of the time to a first map. An image leaves some 400 such objects, and no tensor among them.
+# imported, all for nothing. An image leaves some 400 such objects, and no tensor among them.
 _NEW_OBJECTS = 20_000
 
 _FIRST = """\
