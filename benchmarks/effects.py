@@ -1,11 +1,13 @@
-"""Seconds an image of 1080p for what is done with maps: light, parallax, lens, heights, occlusion. On a GPU as well where there is one.
+"""What an image of 1080p costs that is made with maps: light, parallax, stereo, lens, heights. On a GPU as well where there is one.
 
     python benchmarks/effects.py [PICTURE] [--only relight parallax] [--rounds 5] [--threads 1] [--against CHECKOUT]
 
 Depth and normals are tiny's of the image (default: the pack's own photograph at 1920x1080); making them is not counted. Each figure
-is the median of its rounds, in which all rows take turns; on a GPU each row waits for the device. Rows with `(node)` are whole nodes, with
-the likely depth, its sharpened edges, the sky and the colours; the others are the bare function. --against: the node Relight of another
-checkout, beside ours: seconds, and how far its images are from ours, and from ours without roll-off, in steps of 255.
+is the median of its rounds, in which all rows take turns; on a GPU each row waits for the device. On the CPU seconds are those of the
+processor, which other work on the machine does not change. `samples`: the same in bilinear `grid_sample`s of the image, measured in turn
+with the rows. Rows with `(node)` are whole nodes, with the assumed depth, its sharpened edges, the sky and the colours; the others are the
+bare function. Below, the steps of the node Relight on the CPU, in samples. --against: the node Relight of another checkout, beside ours:
+seconds, how far its images are from ours, and from ours without roll-off, in steps of 255, and the 99.9th percentile of the first.
 """
 
 from __future__ import annotations
@@ -16,13 +18,16 @@ import importlib.util
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import depth_normal
@@ -30,6 +35,19 @@ from depth_normal.geometry.estimate import Estimate
 
 FULL_HD = (1920, 1080)
 Run = Callable[[], Any]
+UNIT = "grid_sample"
+FRAMES = 8
+PARALLAX = f"parallax, a frame of {FRAMES}"
+# The functions of a step of the node Relight, by the module that calls them; the time of a function that another one calls is the inner's.
+STEPS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "assumptions": ("lit_scene", ("filled_depth", "assumed_intrinsics")),
+    "edges": ("lit_scene", ("sharpen_depth_edges", "_outside_ramps")),
+    "sky": ("lit_scene", ("sky_alpha", "predicted_sky")),
+    "normals": ("lit_scene", ("with_normals", "unit_normals", "convert_normals", "_facing_where")),
+    "shadows": ("relight", ("_light_left",)),
+    "light": ("relight", ("_shaded",)),
+    "colours": ("relight", ("srgb_to_linear", "linear_to_srgb", "roll_off")),
+}
 # What the node Relight is given, by row.
 LIGHTS: dict[str, dict[str, Any]] = {
     "relight, sun": {"shadows": 0.5},
@@ -62,9 +80,19 @@ def main() -> None:
     columns = {str(device): measured(chosen(rows(image, known, device), arguments.only), arguments.rounds, device) for device in devices}
     if not columns["cpu"]:
         parser.error(f"no row begins with {', '.join(arguments.only)}; known are {', '.join(rows(image, known, devices[0]))}")
-    print(f"{'seconds':34}" + "".join(f"{name:>10}" for name in columns))
+    print(f"{'':34}" + "".join(f"{f'{name}, s':>10}{'samples':>10}" for name in columns))
     for row in columns["cpu"]:
-        print(f"{row:34}" + "".join(f"{column[row]:10.3f}" for column in columns.values()))
+        # Of a parallax, one frame.
+        count = FRAMES if row == PARALLAX else 1
+        print(
+            f"{row:34}" + "".join(f"{column[row] / count:10.4f}{column[row] / count / column[UNIT]:10.1f}" for column in columns.values())
+        )
+    lights = {name: given for name, given in LIGHTS.items() if f"{name} (node)" in columns["cpu"]}
+    if lights:
+        print(f"\n{'samples':34}" + "".join(f"{step:>12}" for step in (*STEPS, "the rest")))
+    for name, given in lights.items():
+        steps = measure_steps(image, known, given, arguments.rounds)
+        print(f"{name:34}" + "".join(f"{seconds / columns['cpu'][UNIT]:12.1f}" for seconds in steps.values()))
     if arguments.against:
         compare(arguments.against, image, known)
 
@@ -79,7 +107,10 @@ def read_image(path: Path, size: tuple[int, int]) -> Tensor:
 def rows(image: Tensor, known: Estimate, device: torch.device) -> dict[str, Run]:
     """What is measured, by its name; a row whose part the pack has not is left out."""
     image, known = image.to(device), known.to(device)
-    made: dict[str, Run] = {}
+    planar = image.movedim(-1, 1).contiguous()
+    # A little turned and enlarged.
+    grid = F.affine_grid(torch.eye(2, 3, device=device)[None] + 0.01, list(planar.shape), align_corners=False)
+    made: dict[str, Run] = {UNIT: lambda: F.grid_sample(planar, grid, align_corners=False)}
     for add in (_relight_rows, _parallax_rows, _lens_rows, _texture_rows):
         try:
             made.update(add(image, known))
@@ -113,11 +144,15 @@ def _parallax_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
     from depth_normal.geometry.assumptions import assumed_intrinsics, filled_depth
     from depth_normal.geometry.edges.depth_edges import depth_at_image_edges
     from depth_normal.geometry.views.parallax import camera_path, parallax_frames
+    from depth_normal.geometry.views.stereo import stereo_pair
 
     planar, intrinsics = image.movedim(-1, 1), assumed_intrinsics(known)
     depth = depth_at_image_edges(filled_depth(known), planar)
-    path = camera_path("orbit", 8, 0.05)
-    return {"parallax, 8 frames": lambda: list(parallax_frames(planar, depth, intrinsics, path))}
+    path = camera_path("orbit", FRAMES, 0.05)
+    return {
+        PARALLAX: lambda: list(parallax_frames(planar, depth, intrinsics, path)),
+        "stereo, both eyes": lambda: stereo_pair(planar, known),
+    }
 
 
 def _lens_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
@@ -145,22 +180,66 @@ def _texture_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
 
 
 def chosen(made: dict[str, Run], only: list[str] | None) -> dict[str, Run]:
-    """The rows whose names begin with what was asked for."""
-    return {name: run for name, run in made.items() if not only or name.startswith(tuple(only))}
+    """The rows whose names begin with what was asked for, and the unit; none where no other row does."""
+    found = {name: run for name, run in made.items() if not only or name.startswith(tuple(only))}
+    return {UNIT: made[UNIT], **found} if found else {}
 
 
 def measured(made: dict[str, Run], rounds: int, device: torch.device) -> dict[str, float]:
     """Median seconds of each row, after one round that does not count."""
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
     times: dict[str, list[float]] = {name: [] for name in made}
     for turn in range(rounds + 1):
         for name, run in made.items():
-            start = time.perf_counter()
+            start = clock()
             run()
             if device.type == "cuda":
                 torch.cuda.synchronize()
             if turn:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(clock() - start)
     return {name: median(each) for name, each in times.items()}
+
+
+def measure_steps(image: Tensor, known: Estimate, given: dict[str, Any], rounds: int) -> dict[str, float]:
+    """Median seconds of the processor for each step of the node Relight, and for the rest."""
+    from depth_normal.nodes.relight import Relight
+
+    rows = []
+    for _ in range(rounds):
+        watch = Watch()
+        with ExitStack() as stack:
+            for step, (module, names) in STEPS.items():
+                caller = importlib.import_module(f"depth_normal.geometry.effects.{module}")
+                for name in names:
+                    stack.enter_context(patch.object(caller, name, watch.watched(step, getattr(caller, name))))
+            start = time.process_time()
+            Relight().execute(image, geometry=known, **given)
+            whole = time.process_time() - start
+        rows.append({**watch.seconds, "the rest": whole - sum(watch.seconds.values())})
+    return {step: median(row[step] for row in rows) for step in rows[0]}
+
+
+class Watch:
+    """Adds up the processor's time of functions, each without what it spends in others that are watched."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(STEPS, 0.0)
+        self._inner = [0.0]
+
+    def watched(self, step: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, whose time counts as the step's."""
+
+        def run(*given: Any, **named: Any) -> Any:
+            self._inner.append(0.0)
+            start = time.process_time()
+            try:
+                return function(*given, **named)
+            finally:
+                taken = time.process_time() - start
+                self.seconds[step] += taken - self._inner.pop()
+                self._inner[-1] += taken
+
+        return run
 
 
 def compare(root: Path, image: Tensor, known: Estimate) -> None:
@@ -176,16 +255,17 @@ def compare(root: Path, image: Tensor, known: Estimate) -> None:
     same = theirs_known(known.depth, quantities(known.quantity.value), normals=known.normals, mask=known.mask)
     from depth_normal.nodes.relight import Relight
 
-    print(f"\n{'against ' + root.name:34}{'theirs s':>10}{'ours s':>10}{'apart':>10}{'clipped':>10}")
+    print(f"\n{'against ' + root.name:34}{'theirs s':>10}{'ours s':>10}{'apart':>10}{'clipped':>10}{'99.9 %':>10}")
     for name, given in LIGHTS.items():
-        start = time.perf_counter()
+        start = time.process_time()
         (before,) = theirs.execute(image, geometry=same, **given)
-        middle = time.perf_counter()
+        middle = time.process_time()
         (after,) = Relight().execute(image, geometry=known, **given)
-        end = time.perf_counter()
+        end = time.process_time()
         (clipped,) = Relight().execute(image, geometry=known, roll_off=False, **given)
         gaps = [float((before - each).abs().mean()) * 255 for each in (after, clipped)]
-        print(f"{name:34}{middle - start:10.2f}{end - middle:10.2f}{gaps[0]:10.2f}{gaps[1]:10.2f}", flush=True)
+        most = float(np.quantile((before - after).abs().numpy(), 0.999)) * 255
+        print(f"{name:34}{middle - start:10.2f}{end - middle:10.2f}{gaps[0]:10.2f}{gaps[1]:10.2f}{most:10.4f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ def check_depth(depth: Tensor, like: Tensor | None = None) -> None:
         ValueError: Not (B, 1, H, W), values that are not positive and finite, or another batch or size than `like`.
     """
     check_map(depth, 1, "depth", like)
-    if not bool(((depth > 0) & (depth < float("inf"))).all()):
+    least, greatest = depth.aminmax()  # NaN where there is one
+    if not bool((least > 0) & (greatest < float("inf"))):
         raise ValueError("depth holds values that are not positive and finite; fill the holes first, as `filled_depth` does")
 
 

@@ -325,11 +325,23 @@ def test_a_folder_is_told_beside_what_the_cores_allow():
 
 @pytest.mark.slow("starts another process")
 def test_effects_are_told_in_seconds():
-    words = ["--width", "96", "--height", "64", "--rounds", "1", "--only", "relight", "cast_shadow"]
+    words = ["--width", "96", "--height", "64", "--rounds", "1", "--only", "relight", "cast_shadow", "stereo", "parallax"]
     run = subprocess.run([sys.executable, BENCHMARKS / "effects.py", *words], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    taken = dict(re.findall(r"^(\w.*?) +([\d.]+)$", run.stdout, re.MULTILINE))
-    assert {"relight, sun (node)", "relight, three lamps (node)", "cast_shadow, soft"} <= set(taken)
+    taken = {name: float(samples) for name, samples in re.findall(r"^(\w.*?) +[\d.]+ +([\d.]+)$", run.stdout, re.MULTILINE)}
+    assert {
+        "relight, sun (node)",
+        "relight, three lamps (node)",
+        "cast_shadow, soft",
+        "stereo, both eyes",
+        "parallax, a frame of 8",
+    } <= set(taken)
+    assert taken["grid_sample"] == 1.0
+    titles, *steps = (line.split() for line in run.stdout.split("samples  ")[-1].splitlines())
+    assert titles == ["assumptions", "edges", "sky", "normals", "shadows", "light", "colours", "the", "rest"]
+    sun = dict(zip(titles, map(float, steps[0][-8:]), strict=False))
+    shade = dict(zip(titles, map(float, steps[3][-8:]), strict=False))
+    assert shade["shadows"] < 0.1 < sun["shadows"], "no shadow was asked for there"
 
 
 @pytest.mark.slow("starts another process")

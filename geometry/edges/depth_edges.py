@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...utils import opencv_for
 from ..checks import check_depth
+from ..chosen_pixels import ChosenPixels
 from .guided_filter import box_means, products, solved
 
 EDGE = 1.05
@@ -75,24 +76,28 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
     check_depth(depth, like=image)
     inverse = 1 / depth
     low, high = extremes_within(inverse, radius)
-    wide_low, wide_high = -_largest(-low, radius), _largest(high, radius)
+    wide_low, wide_high = _smallest(low, radius), _largest(high, radius)
     # A window twice as wide sees twice the span of a slope, but hardly more of a ramp that the window holds already.
     edge = (high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low))
-    nearness = (inverse - low) / (high - low).clamp(min=_TINY) - 0.5
+    pixels = ChosenPixels(edge)  # a small part of most images
+    here, low, high = map(pixels.take, (inverse, low, high))
+    nearness = (here - low) / (high - low).clamp(min=_TINY) - 0.5
     if image is not None:
-        nearness = nearness + _nearness_by_colour(image, inverse, wide_low, wide_high, radius) - 0.5
+        nearness = nearness + pixels.take(_nearness_by_colour(image, inverse, wide_low, wide_high, radius)) - 0.5
     step = max(1, round(radius / _ROUNDS))
     for _ in range(math.ceil(radius / step)):
-        inverse = _worn(inverse, edge, nearness > 0, step)
+        inverse = _worn(inverse, pixels, nearness > 0, step)
+    if growth == 0:
+        return 1 / inverse
     grown = _largest(inverse, growth)
     return 1 / torch.where(grown > inverse * EDGE, grown, inverse)
 
 
-def _worn(inverse: Tensor, edge: Tensor, is_near: Tensor, step: int) -> Tensor:
-    """Ramps within edges, worn away by so many pixels from both their ends."""
-    below, above = extremes_within(inverse, step)
-    ramp = edge & (above > inverse * _STEEP) & (inverse > below * _STEEP)
-    return torch.where(ramp, torch.where(is_near, above, below), inverse)
+def _worn(inverse: Tensor, pixels: ChosenPixels, is_near: Tensor, step: int) -> Tensor:
+    """Ramps at some pixels, of which `is_near` holds each (N,), worn away by so many pixels from both their ends."""
+    here, below, above = map(pixels.take, (inverse, *extremes_within(inverse, step)))
+    ramp = (above > here * _STEEP) & (here > below * _STEEP)
+    return pixels.put(inverse, torch.where(ramp, torch.where(is_near, above, below), here))
 
 
 def _nearness_by_colour(image: Tensor, inverse: Tensor, low: Tensor, high: Tensor, radius: int) -> Tensor:
@@ -120,7 +125,7 @@ def _nearness_by_colour(image: Tensor, inverse: Tensor, low: Tensor, high: Tenso
 
 def extremes_within(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     """The least and the greatest value in a square around every pixel, of values without NaN."""
-    return -_largest(-values, radius), _largest(values, radius)
+    return _smallest(values, radius), _largest(values, radius)
 
 
 def largest_within(values: Tensor, radius: int) -> Tensor:
@@ -139,22 +144,29 @@ def largest_within(values: Tensor, radius: int) -> Tensor:
 def _largest(values: Tensor, radius: int, has_nan: bool = False) -> Tensor:
     """As `largest_within`, of what is known to be without NaN."""
     if not has_nan and (cv2 := _opencv_for(values, radius)):
-        return _largest_by_opencv(cv2, values, radius)
+        return _by_opencv(cv2.dilate, cv2.BORDER_REPLICATE, values, radius)
     for axis in (-1, -2):
         values = _largest_along(values, radius, axis)
     return values
+
+
+def _smallest(values: Tensor, radius: int) -> Tensor:
+    """The smallest value in a square around every pixel, of values without NaN."""
+    if cv2 := _opencv_for(values, radius):
+        return _by_opencv(cv2.erode, cv2.BORDER_REPLICATE, values, radius)
+    return -_largest(-values, radius)
 
 
 def _opencv_for(values: Tensor, radius: int) -> Any:
     return opencv_for(values) if 0 < radius <= _WIDEST_BY_OPENCV and values.numel() > 0 else None
 
 
-def _largest_by_opencv(cv2: Any, values: Tensor, radius: int) -> Tensor:
-    """On a CPU a fifth of the time."""
+def _by_opencv(extreme: Any, border: int, values: Tensor, radius: int) -> Tensor:
+    """OpenCV's `dilate` or `erode`: on a CPU a fifth of the time."""
     square = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
     planes = values.reshape(-1, *values.shape[-2:]).contiguous().numpy()
-    largest = [cv2.dilate(plane, square, borderType=cv2.BORDER_REPLICATE) for plane in planes]
-    return torch.from_numpy(np.stack(largest) if len(largest) > 1 else largest[0]).view(values.shape)
+    found = [extreme(plane, square, borderType=border) for plane in planes]
+    return torch.from_numpy(np.stack(found) if len(found) > 1 else found[0]).view(values.shape)
 
 
 def neighbours_largest(values: Tensor, upright: bool = True) -> Tensor:

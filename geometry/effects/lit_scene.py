@@ -79,6 +79,8 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
 
 def _facing_where(share: Tensor, normals: Tensor) -> Tensor:
     """Normals that face the viewer in the sky, which has no sides: a lamp makes all of it as bright."""
+    if not bool(share.any()):
+        return normals
 
     def turned(share: Tensor, normals: Tensor) -> tuple[Tensor]:
         known = normals.nan_to_num()  # masked sky may have none

@@ -101,17 +101,22 @@ def relight(
     surface = _Surface(specular, shininess, exposure, rolled_off)
     below, above = (ambient * placed_on(colour, image) for colour in (ambient_below, ambient_above))
     rays = _Rays.of(intrinsics.to(image), image)
+    needs_points = specular > 0 or any(each.is_point for each in lights)
     gloss = _gloss(specular, glossy, sky, image)
 
     def shade(image: Tensor, normals: Tensor, depth: Tensor, rows: Tensor, *left: Tensor) -> tuple[Tensor]:
         known = iter(left)
         lit = [(each, None if whole is None else next(known)) for each, whole in zip(lights, shadows, strict=True)]
         own = torch.lerp(below, above, (1 + normals[:, 1:2]) / 2)
-        return (_shaded(image, normals, rays.points(depth, rows), own, lit, surface, next(known, None)),)
+        points = rays.points(depth, rows) if needs_points else normals
+        return (_shaded(image, normals, points, own, lit, surface, next(known, None)),)
 
     left = [each for each in (*shadows, gloss) if each is not None]
     (lit,) = by_bands(shade, 0, image, normals, depth, rays.rows, *left)
-    return lit if mask is None else torch.where(mask, lit, image)
+    # On a CPU, where asking costs nothing, a mask of everything is not looked at.
+    if mask is None or (mask.device.type == "cpu" and bool(mask.all())):
+        return lit
+    return torch.where(mask, lit, image)
 
 
 def check_looks(ambient: float, specular: float, shininess: float, exposure: float) -> None:
@@ -174,17 +179,19 @@ def _shaded(
     base, specular = srgb_to_linear(image), surface.specular if gloss is None else gloss
     is_glossy = surface.specular > 0
     view = unit(-points) if is_glossy else points
-    mirrored = torch.zeros_like(base)
+    mirrored: Tensor | None = None
     for light, left in lights:
         to_light, strength = towards(light, points)
         received = _dot(normals, to_light).clamp_(min=0) * strength
         received = (received if left is None else received * left) * placed_on(light.colour, image)
-        diffuse = diffuse + (1 - specular) * received
+        diffuse = diffuse + (received * (1 - specular) if is_glossy else received)
         if is_glossy:
             facing = _dot(normals, unit(to_light + view)).clamp_(min=0)
             shininess = _shininess_under(light, surface.shininess, points)
-            mirrored = mirrored + specular * _highlight_factor(shininess) * facing**shininess * received
-    lit = 2**surface.exposure * (base * diffuse + mirrored)
+            reflected = specular * _highlight_factor(shininess) * facing**shininess * received
+            mirrored = reflected if mirrored is None else mirrored + reflected
+    lit = base * diffuse if mirrored is None else torch.addcmul(mirrored, base, diffuse)
+    lit = lit * 2**surface.exposure if surface.exposure else lit
     return linear_to_srgb((roll_off(lit, base) if surface.rolled_off else lit).clamp(0, 1))
 
 
@@ -212,17 +219,19 @@ def roll_off(lit: Tensor, base: Tensor) -> Tensor:
     """
     knee = base.amax(1, keepdim=True).clamp(KNEE, 1)
     headroom = 1 - knee
-    largest, smallest = lit.amax(1, keepdim=True), lit.amin(1, keepdim=True)
-    high, low = (_shoulder(each, knee, headroom) for each in (largest, smallest))
+    rolled = _shoulder(lit, knee, headroom)
+    # f grows: the largest channel stays the largest, and the smallest the smallest.
+    (largest, smallest), (high, low) = ((each.amax(1, keepdim=True), each.amin(1, keepdim=True)) for each in (lit, rolled))
     span = largest - smallest
     # A span of almost nothing is grey: all channels are the largest one.
     slope = torch.where(span > 1e-6 * largest, (high - low) / span.clamp(min=1e-12), 1.0)
-    return (high + (lit - largest) * slope + _shoulder(lit, knee, headroom)) / 2
+    return (lit - largest).mul_(slope).add_(high).add_(rolled).div_(2)
 
 
 def _shoulder(light: Tensor, knee: Tensor, headroom: Tensor) -> Tensor:
-    beyond = (light - knee).clamp(min=0)
-    return torch.minimum(light, knee) + beyond * headroom / (headroom + beyond).clamp(min=1e-9)
+    beyond = (light - knee).clamp_(min=0)
+    share = (headroom + beyond).clamp_(min=1e-9).reciprocal_().mul_(headroom)
+    return beyond.mul_(share).add_(torch.minimum(light, knee))
 
 
 def _light_left(depth: Tensor, intrinsics: Tensor, light: Light, shadow: float, sky: Tensor | None) -> Tensor | None:

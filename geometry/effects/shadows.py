@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import check_depth, check_intrinsics
+from ..chosen_pixels import ChosenPixels
 from ..edges.depth_edges import EDGE, largest_within, neighbours_largest
 from ..surfaces.upsampling import ANOTHER, enlarged_along, middles, same_surface, surface_slope
 from .lights import Light, placed_on, unit
@@ -101,20 +102,34 @@ def _marched(
     hidden = torch.zeros_like(small)
     steps_half = torch.cat((shares[:1], shares.diff())) / 2
     inverse_step = inverse_way.abs()
+
+    def cover(index: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, way: Tensor) -> Tensor:
+        """How much of the lamp the surfaces at `index` hide from rays, times _RIM, which spares a product; 0 or less where nothing.
+
+        `half_step` is in inverse depth, `way` the share of the whole ray that lies behind the point.
+        """
+        # The ray is tested half a step back and half a step on, so that it does not skip thin objects.
+        half = torch.addcdiv(halves.index_select(0, index).view_as(ray), half_step, ray)
+        # 1 where the ray passes behind the surface by at most the object's thickness; 0 on either side.
+        behind = (hit / ray).sub_(1 + _BIAS)
+        softness = torch.minimum((way * (4 * _PENUMBRA / _RIM)).add_(_PENUMBRA / _RIM), half)
+        found = half.sub_(behind.sub_(half).abs_()).div_(softness).clamp_(max=_RIM)
+        return found.mul_(fade.index_select(0, index).view_as(found))
+
     for share, step in zip(*(each.view(-1, 1, 1, 1, 1).split(at_once) for each in (shares, steps_half)), strict=True):
         column = torch.addcmul(from_column, share, column_way).int()
-        index = torch.addcmul(from_row, share, row_way).int().mul_(width).add_(column).add_(first).flatten()
-        hit_depth = table.index_select(0, index).view(-1, *small.shape)
-        # 1 where the ray passes behind the surface by at most the object's thickness; 0 on either side.
+        index = torch.addcmul(from_row, share, row_way).int().mul_(width).add_(column).add_(first)
         ray = torch.addcmul(small, share, inverse_way)
-        # The ray is tested half a step back and half a step on, so that it does not skip thin objects.
-        half = torch.addcdiv(halves.index_select(0, index).view_as(hit_depth), step * inverse_step, ray)
-        behind = hit_depth.div_(ray).sub_(1 + _BIAS)
-        # All that follows is the share of the shadow times _RIM, which spares a product in each step.
-        softness = torch.minimum((share * inside).mul_(4 * _PENUMBRA / _RIM).add_(_PENUMBRA / _RIM), half)
-        cover = half.sub_(behind.sub_(half).abs_()).div_(softness).clamp_(max=_RIM)
-        cover = cover.mul_(fade.index_select(0, index).view_as(cover))
-        hidden = torch.maximum(hidden, cover[0] if len(cover) == 1 else cover.amax(0), out=hidden)
+        hit = table.index_select(0, index.flatten()).view_as(ray)
+        if inverse.device.type != "cpu" or len(ray) > 1:
+            found = cover(index.flatten(), hit, ray, step * inverse_step, share * inside)
+            hidden = torch.maximum(hidden, found.amax(0), out=hidden)
+            continue
+        # Most rays pass before the surface, where nothing is hidden from them: the rest is done for the others alone.
+        behind = ChosenPixels(hit > ray * (1 + _BIAS))
+        index, hit, ray, half_step, way = map(behind.take, (index, hit, ray, inverse_step, inside))
+        found = cover(index, hit, ray, half_step.mul_(step.flatten()), way.mul_(share.flatten()))
+        hidden = behind.put(hidden, found.maximum(behind.take(hidden)))
     return hidden.div_(_RIM)
 
 

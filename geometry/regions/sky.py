@@ -63,8 +63,8 @@ def sky_alpha(image: Tensor, estimate: Estimate) -> Tensor:
     estimate.known_depth()
     check_image_of(image, estimate.batch, estimate.height, estimate.width)
     height, width = image.shape[-2:]
-    share = predicted_sky(estimate).to(image)
-    tells = _tells_sky(estimate)
+    predicted = predicted_sky(estimate)
+    share, tells = predicted.to(image), _tells_sky(estimate, predicted)
     if not bool(tells.all()):
         # of network size: no finer than what it looks at, and the matte below puts the border where the image has it
         found = sky_share(resize_map(image, estimate.height, estimate.width).clamp(0, 1), estimate).to(image)
@@ -89,14 +89,14 @@ def _matte(image: Tensor, coarse: Tensor) -> Tensor:
     return mask_at_image_edges(resize_map(alpha, height, width).clamp(0, 1), image, math.ceil(2 / share))
 
 
-def _tells_sky(estimate: Estimate) -> Tensor:
-    """(B,) bool: whether the network said what is sky: it masks nothing, or what is masked is as far as anything gets.
+def _tells_sky(estimate: Estimate, predicted: Tensor) -> Tensor:
+    """(B,) bool: whether the network said what is sky: it masks nothing, or what is masked is `predicted`, as far as anything gets.
 
     A mask of holes alone, as of a depth camera, says nothing of the sky.
     """
     if estimate.mask is None:
         return torch.zeros(estimate.batch, dtype=torch.bool, device=estimate.device)
-    return estimate.mask.flatten(1).all(1) | predicted_sky(estimate).flatten(1).any(1)
+    return estimate.mask.flatten(1).all(1) | predicted.flatten(1).any(1)
 
 
 def find_sky(image: Tensor, estimate: Estimate) -> Tensor:

@@ -1,5 +1,6 @@
 """What a first image waits for besides torch: modules are counted, for they do not depend on the machine as seconds do."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -7,6 +8,8 @@ import sys
 import pytest
 import torch
 from PIL import Image
+
+from depth_normal.app import cli
 
 ESTIMATE = """
 import json, sys
@@ -42,3 +45,33 @@ def test_estimate_imports_torch_and_little_else(tmp_path):
         assert len([name for name in modules if name.startswith("torch.")]) <= 3, "import less of torch, or where it is used"
         others = [name for name in modules if not name.startswith("depth_normal")]
         assert len(others) < 180
+
+
+HELP = """
+import json, sys
+known = set(sys.modules)
+from depth_normal.app import cli
+try:
+    cli.main(["--help"])
+except SystemExit:
+    pass
+json.dump(sorted(set(sys.modules) - known), sys.stderr)
+"""
+
+
+def test_help_imports_nothing_large():
+    """What it takes beyond Python's own start is these modules: the standard library's, and the commands' options."""
+    run = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
+    modules = json.loads(run.stderr)
+    assert {name.partition(".")[0] for name in modules} - sys.stdlib_module_names == {"depth_normal"}
+    assert len([name for name in modules if name.startswith("depth_normal.")]) < 60
+    assert not {"asyncio", "email.message", "http.client", "multiprocessing", "ssl", "unittest"} & set(modules)
+
+
+def test_the_program_seldom_looks_for_garbage_while_it_imports(monkeypatch):
+    thresholds = []
+    monkeypatch.setattr(gc, "set_threshold", thresholds.append)
+    monkeypatch.setattr(cli, "main", lambda: 0)
+    monkeypatch.setattr(cli, "exit_with", lambda code: None)
+    cli.run()
+    assert thresholds and thresholds[0] > 10 * 700, "what Python has by itself"

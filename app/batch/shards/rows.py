@@ -65,8 +65,13 @@ def row_of(path: str, found: Estimate, numbers: str = "float32") -> Row:
         array = np.moveaxis(array, 0, -1) if name == "normals" else array[0]
         if name == "depth" and found.depth_valid is not None:
             array = _within(array, found.depth_valid[0, 0].cpu().numpy(), numbers)
-        row[name] = np.ascontiguousarray(array if name == "mask" else _as_numbers(array, numbers, f"{path}: {name}")).tobytes()
+        row[name] = bytes_of(array if name == "mask" else _as_numbers(array, numbers, f"{path}: {name}"))
     return row
+
+
+def bytes_of(array: np.ndarray) -> memoryview:
+    """An array's bytes, row by row; not copied where they lie so already."""
+    return np.ascontiguousarray(array).data.cast("B")
 
 
 def _within(depth: np.ndarray, valid: np.ndarray, numbers: str) -> np.ndarray:

@@ -1,0 +1,30 @@
+"""Work on a few pixels of maps in place of all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class ChosenPixels:
+    """Some pixels of maps: on a CPU a list of them. Elsewhere all, as the length of a list would wait for the device.
+
+    Args:
+        chosen: Bool, of any shape.
+    """
+
+    def __init__(self, chosen: Tensor) -> None:
+        self._chosen = chosen
+        # In a quarter of the time of torch's own `nonzero`.
+        self._indices = torch.from_numpy(np.flatnonzero(chosen.numpy())) if chosen.device.type == "cpu" else None
+
+    def take(self, values: Tensor) -> Tensor:
+        """The values there, (N,), of a map of that many pixels."""
+        return values.flatten() if self._indices is None else values.flatten().index_select(0, self._indices)
+
+    def put(self, values: Tensor, new: Tensor) -> Tensor:
+        """A map with new values (N,) there, and all others as they are."""
+        if self._indices is None:
+            return torch.where(self._chosen, new.view_as(values), values)
+        return values.flatten().index_copy(0, self._indices, new).view_as(values)

@@ -1,0 +1,53 @@
+"""The rows between a cluster's steps: what goes in comes out, and no map is copied on the way."""
+
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.app.batch.shards.rows import bytes_of, estimate_of, row_of
+from depth_normal.app.cluster.steps import _packed, _pixels_of, _rows_of, _table
+from depth_normal.geometry.estimate import Estimate, Quantity
+
+pyarrow = pytest.importorskip("pyarrow")
+
+
+def addresses(row, names):
+    return [np.frombuffer(row[name], np.uint8).ctypes.data for name in names]
+
+
+def test_a_row_of_maps_passes_through_a_table_without_a_copy():
+    estimate = Estimate(torch.rand(1, 1, 5, 7), Quantity.METRIC_DEPTH, torch.rand(1, 3, 5, 7), mask=torch.rand(1, 1, 5, 7) > 0.5)
+    row = {**row_of("a.png", estimate), "index": 3, "folder": "out", "source_mark": "{}", "pixels": _packed(torch.rand(1, 3, 5, 7))}
+    (found,) = _rows_of(_table([row]))
+    assert (found["index"], found["path"], found["failure"]) == (3, "a.png", None)
+    assert addresses(found, ("depth", "normals", "mask", "pixels")) == addresses(row, ("depth", "normals", "mask", "pixels"))
+    again = estimate_of(found)
+    for name, values in estimate.maps.items():
+        assert torch.equal(again.maps[name], values), name
+
+
+def test_several_rows_and_rows_that_failed_share_a_table():
+    rows = [
+        {"index": 0, "path": "a.png", "depth": bytes_of(np.float32([[1, 2]]))},
+        {"index": 1, "path": "b.png", "failure": "why"},
+        {"index": 2, "path": "c.png", "depth": bytes_of(np.float32([[3]]))},
+    ]
+    found = list(_rows_of(_table(rows)))
+    assert [each["failure"] for each in found] == [None, "why", None]
+    assert [None if each["depth"] is None else bytes(each["depth"]) for each in found] == [
+        np.float32([1, 2]).tobytes(),
+        None,
+        np.float32([3]).tobytes(),
+    ]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_pixels_are_packed_as_bytes_where_8_bits_hold_them(bits):
+    """Also beyond the part that is compared at a time."""
+    levels = torch.arange(3 * 300 * 400) % 256
+    pixels = (levels.float() / 255).view(1, 3, 300, 400)
+    if bits == 16:
+        pixels[0, 2, -1, -1] = 1 / 65535
+    packed = _packed(pixels)
+    assert len(packed) == pixels.numel() * (1 if bits == 8 else 4)
+    assert torch.equal(_pixels_of({"pixels": packed, "height": 300, "width": 400}), pixels)

@@ -1,0 +1,22 @@
+"""Some pixels of maps."""
+
+import pytest
+import torch
+
+from depth_normal.geometry.chosen_pixels import ChosenPixels
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_what_is_done_to_some_pixels_leaves_the_others(share):
+    values, chosen = torch.rand(2, 1, 5, 7), torch.rand(2, 1, 5, 7) < share
+    pixels = ChosenPixels(chosen)
+    assert torch.equal(pixels.take(values), values[chosen])
+    assert torch.equal(pixels.put(values, -pixels.take(values)), torch.where(chosen, -values, values))
+
+
+def test_elsewhere_than_on_a_cpu_all_pixels_are_taken_and_none_of_the_others_changed():
+    """The meta device has shapes alone: a list of pixels would need their number."""
+    values, chosen = torch.rand(2, 1, 5, 7, device="meta"), torch.empty(2, 1, 5, 7, device="meta", dtype=torch.bool)
+    pixels = ChosenPixels(chosen)
+    taken = pixels.take(values)
+    assert taken.shape == (70,) and pixels.put(values, taken).shape == values.shape
