@@ -40,8 +40,10 @@ _COLOURS, _DEPTHS = (0.03, 5, 4.0), (0.02, 4, 2.0)
 # outside that is as rare; and the least and the most of the box.
 _RARE, _MIDDLE, _AS_RARE, _FIRST = 0.03, 1.0, 0.05, (0.05, 0.6)
 # How much what is near is the thing, in the first guess and then; and what is far and near, as shares of the pixels in the box.
-_NEAR, _ENDS = (2.0, 1.0), torch.tensor((0.05, 0.95))
+_FAR = 4.0, 0.35
+_NEAR, _ENDS = (1.0, 1.0), torch.tensor((0.05, 0.95))
 # The border: its cost for a pixel, the share that remains along the strongest edges, and the step in depth that is one.
+_COLOUR_EDGE = 1.5
 _BORDER, _REMAINS, _STEP = 8.0, 0.05, 0.02
 _ROUNDS, _STEPS, _SAME = 5, 120, 0.002
 # Parts smaller than this share of all are left out, and holes stay open through which as many pixels of planes are seen.
@@ -167,7 +169,7 @@ def _region(scene: _Scene) -> Tensor:
     shares = found.float()
     for _ in range(_ROUNDS):
         taken = found.flatten()
-        cost = _NEAR[1] * (1 - 2 * near)
+        cost = _FAR[0] * (1 - near / _FAR[1]).clamp(min=0)
         for values, kind, others in zip((colours, depths), (_COLOURS, _DEPTHS), behind, strict=True):
             cost = cost + (others - _likelihood(values, taken, kind)).clamp(-kind[2], kind[2]).view_as(cost)
         shares = cheapest_region(cost.masked_fill(scene.outside, torch.inf), across, down, shares, _STEPS)
@@ -207,7 +209,7 @@ def _first_guess(scene: _Scene, near: Tensor, behind: list[Tensor]) -> Tensor:
 def _border_cost(scene: _Scene, dim: int) -> Tensor:
     """What a border between neighbours along an axis costs."""
     colours = scene.colours.diff(dim=dim).square().sum(0)
-    edges = 0.5 * colours / colours.mean().clamp(min=1e-6) + scene.nearness.diff(dim=dim).abs() / _STEP
+    edges = (0.5 * colours / colours.mean().clamp(min=1e-6)).clamp(max=_COLOUR_EDGE) + scene.nearness.diff(dim=dim).abs() / _STEP
     return _BORDER * (_REMAINS + (1 - _REMAINS) * torch.exp(-edges))
 
 
