@@ -36,18 +36,16 @@ _SIDE, _AROUND, _AROUND_PIXELS = 240, 0.35, 2
 _PLANES, _LEAST = 4, 0.08
 # Of colours and of inverse depth with the height above planes: noise, how many Gaussians, and the most that one of them counts.
 _COLOURS, _DEPTHS = (0.03, 5, 4.0), (0.02, 4, 2.0)
-# The first guess: what is rarer than all this outside is not rarer still; how much the middle counts; the share of the
+# The first guess: what is rarer outside than this share counts no more; how much the middle and what is near count; the share of the
 # outside that is as rare; and the least and the most of the box.
-_RARE, _MIDDLE, _AS_RARE, _FIRST = 0.03, 1.0, 0.05, (0.05, 0.6)
-# How much what is near is the thing, in the first guess and then; and what is far and near, as shares of the pixels in the box.
-_FAR = 4.0, 0.35
-_NEAR, _ENDS = (1.0, 1.0), torch.tensor((0.05, 0.95))
-# The border: its cost for a pixel, the share that remains along the strongest edges, and the step in depth that is one.
-_COLOUR_EDGE = 1.5
-_BORDER, _REMAINS, _STEP = 8.0, 0.05, 0.02
+_RARE, _MIDDLE, _NEAR, _AS_RARE, _FIRST = 0.03, 1.0, 1.0, 0.05, (0.05, 0.6)
+# What the far end of the box costs, and up to which share of the way to its near end; both ends as shares of its pixels.
+_FAR, _FAR_END, _ENDS = 4.0, 0.35, (0.05, 0.95)
+# The border: its cost for a pixel, the share that remains along the strongest edges, how strong one of colours is, and a step in depth.
+_BORDER, _REMAINS, _COLOUR_EDGE, _STEP = 8.0, 0.05, 1.5, 0.02
 _ROUNDS, _STEPS, _SAME = 5, 120, 0.002
 # Parts smaller than this share of all are left out, and holes stay open through which as many pixels of planes are seen.
-_PART, _HOLE = 0.25, 16
+_PART, _HOLE = 0.1, 16
 
 
 class _Scene(NamedTuple):
@@ -56,7 +54,7 @@ class _Scene(NamedTuple):
     Attributes:
         colours: (3, H, W) in [0, 1].
         nearness: (H, W), inverse depth as a share of its range.
-        height: (H, W), how much nearer than the closest of the planes outside; 0 where there is none.
+        height: (H, W), how much nearer than the closest of the planes outside; 1 where there is none.
         outside: (H, W) bool, what is not in the box.
         middle: (H, W), 0 in the middle of the box and 1 at its border.
     """
@@ -88,7 +86,7 @@ def object_in_box(depth: Tensor, image: Tensor, box: Box) -> Tensor:
     Args:
         depth: (1, 1, H, W), positive and finite, in metres or of unknown scale.
         image: (1, 3, H, W) RGB in [0, 1].
-        box: Around the whole thing; loose is as good as tight.
+        box: Around the whole thing, better tight than loose.
 
     Returns:
         (1, 1, H, W) in [0, 1], 0 outside the box but for a soft border.
@@ -106,10 +104,10 @@ def object_in_box(depth: Tensor, image: Tensor, box: Box) -> Tensor:
     scene = _scene(
         depth[here], image[here], max(8, round(height * share)), max(8, round(width * share)), _within(box, rows, columns, depth)
     )
+    is_seen = bool(scene.outside.any()) and not bool(scene.outside.all())  # at this size, both what is inside and what is outside
+    region = _tidied(_region(scene), scene) if is_seen else ~scene.outside
     found = torch.zeros_like(depth)
-    if bool((~scene.outside).any()):
-        region = _tidied(_region(scene), scene)[None, None].to(depth)
-        found[here] = resize_map(region, height, width).clamp(0, 1)
+    found[here] = resize_map(region[None, None].to(depth), height, width).clamp(0, 1)
     return mask_at_image_edges(found.to(image), image, math.ceil(2 / share))
 
 
@@ -142,18 +140,18 @@ def _scene(depth: Tensor, image: Tensor, rows: int, columns: int, box: Box) -> _
 
 
 def _above_planes(nearness: Tensor, outside: Tensor) -> Tensor:
-    """(H, W): how far pixels are off the closest of the planes that many of those outside lie on; 0 where there is none."""
+    """(H, W): how far pixels are off the closest of the planes that many of those outside lie on; 1 where there is none."""
     places, random = image_places(*nearness.shape), torch.Generator().manual_seed(0)
     left, least = outside.clone(), _LEAST * int(outside.sum())
-    height = torch.zeros_like(nearness)
-    for number in range(_PLANES):
+    height = torch.ones_like(nearness)
+    for _ in range(_PLANES):
         if int(left.sum()) <= least:
             break
         off = (nearness - places @ largest_plane(places, nearness.double(), left, random)).float()
         if int((left & (off.abs() < PLANE_DISTANCE)).sum()) <= least:
             break
         left &= off.abs() >= 1.5 * PLANE_DISTANCE
-        height = off if number == 0 else torch.where(off.abs() < height.abs(), off, height)
+        height = torch.where(off.abs() < height.abs(), off, height)
     return height
 
 
@@ -169,7 +167,7 @@ def _region(scene: _Scene) -> Tensor:
     shares = found.float()
     for _ in range(_ROUNDS):
         taken = found.flatten()
-        cost = _FAR[0] * (1 - near / _FAR[1]).clamp(min=0)
+        cost = _FAR * (1 - near / _FAR_END).clamp(min=0)
         for values, kind, others in zip((colours, depths), (_COLOURS, _DEPTHS), behind, strict=True):
             cost = cost + (others - _likelihood(values, taken, kind)).clamp(-kind[2], kind[2]).view_as(cost)
         shares = cheapest_region(cost.masked_fill(scene.outside, torch.inf), across, down, shares, _STEPS)
@@ -181,8 +179,11 @@ def _region(scene: _Scene) -> Tensor:
 
 
 def _near(scene: _Scene) -> Tensor:
-    """(H, W): 0 at the far end of what is in the box, 1 at its near end."""
-    far, near = scene.nearness[~scene.outside].quantile(_ENDS)
+    """(H, W): 0 at the far end of what is in the box, 1 at its near end; 1 everywhere if there is no difference."""
+    inside = scene.nearness[~scene.outside]
+    far, near = (inside.quantile(end) for end in _ENDS)
+    if near - far < _STEP:
+        return torch.ones_like(scene.nearness)
     return ((scene.nearness - far) / (near - far).clamp(min=1e-6)).clamp(0, 1)
 
 
@@ -195,7 +196,8 @@ def _likelihood(values: Tensor, sample: Tensor, kind: tuple[float, int, float]) 
 def _first_guess(scene: _Scene, near: Tensor, behind: list[Tensor]) -> Tensor:
     """(H, W) bool: the pixels in the box that are rarest outside."""
     outside = scene.outside.flatten()
-    odd = (_NEAR[0] * near - _MIDDLE * scene.middle.square()).flatten()
+    raised = torch.where(scene.height.abs() < PLANE_DISTANCE, 0, near)  # a floor in front is near, too
+    odd = (_NEAR * raised - _MIDDLE * scene.middle.square()).flatten()
     for likelihood in behind:
         ordered = likelihood[outside].sort().values
         odd -= (torch.searchsorted(ordered, likelihood) / len(ordered) + _RARE).log()
