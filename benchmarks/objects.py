@@ -94,10 +94,10 @@ def measure(scene: Scene, estimate: Estimate, select: str, seed: int, overlaps: 
 def box_around(thing: np.ndarray, margin: float) -> tuple[float, ...]:
     """Left, top, right and bottom of a thing (H, W), 0 to 1, wider on each side by a share of its size."""
     sides = []
-    for along in (thing.any(0), thing.any(1)):
-        first, last = np.nonzero(along)[0][[0, -1]] + (0, 1)
+    for places, length in zip(np.nonzero(thing)[::-1], thing.shape[::-1], strict=True):
+        first, last = int(places.min()), int(places.max()) + 1
         more = margin * (last - first)
-        sides.append((max(0.0, (first - more) / len(along)), min(1.0, (last + more) / len(along))))
+        sides.append((max(0.0, (first - more) / length), min(1.0, (last + more) / length)))
     (left, right), (top, bottom) = sides
     return left, top, right, bottom
 
