@@ -1,11 +1,11 @@
-"""How well *Depth Mask* takes in one thing around a point, and nothing else.
+"""How well *Depth Mask* takes in one thing around a point or in a box, and nothing else.
 
     python benchmarks/objects.py [--side 480] [--scenes 12] [--pictures OUT]
 
 Balls, boxes, rings and creatures of three balls stand on a floor before a wall, lie on a table, or touch one another; textured, lit, and
 seen in perspective. Their depth is the true one, or soft and warped as a network's: of a quarter of the size, and without units. `overlap`
-is the mean intersection over union with the thing's true mask, of five points inside each thing, by `surface` and by `object`; `lost` the
-share of points whose overlap is below a half.
+is the mean intersection over union with the thing's true mask, of five points inside each thing, by `surface` and by `object`, and of a box
+around it, wider than the thing by 5 and by 15 % on each side; `lost` the share of points or boxes whose overlap is below a half.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from depth_normal.geometry.effects.depths import known_depths
 from depth_normal.geometry.estimate import Estimate, Quantity
 
 _FOCAL = 1.1  # of the longer side
+_BOXES = {"box 5 %": 0.05, "box 15 %": 0.15}  # how much wider on each side
 _SMALLEST = 0.004  # share of the image that is seen of a thing
 
-# The last point that was tried inside a thing, and the mask around it.
-Shown = tuple[tuple[float, float], np.ndarray]
+# A point, or a box of four sides, and the mask that it selects.
+Shown = tuple[tuple[float, ...], np.ndarray]
 # Distances along rays and what else is drawn with them; surfaces as (distance, normals).
 Surface = tuple[np.ndarray, np.ndarray]
 
@@ -58,17 +59,17 @@ def main() -> None:
         scene = render(np.random.default_rng(number), arguments.side)
         for depth in ("true", "network"):
             estimate = as_estimate(scene, depth, number)
-            for select in ("surface", "object"):
+            for select in ("surface", "object", *_BOXES):
                 masks = list(measure(scene, estimate, select, number, figures.setdefault((depth, select), [])))
                 if arguments.pictures:
-                    save(arguments.pictures / f"{number}_{depth}_{select}.png", scene, masks)
+                    save(arguments.pictures / f"{number}_{depth}_{select.replace(' %', '').replace(' ', '_')}.png", scene, masks)
     print(f"{'depth':10}{'select':10}{'overlap':>8}{'lost':>8}")
     for (depth, select), overlaps in figures.items():
         print(f"{depth:10}{select:10}{np.mean(overlaps):8.3f}{np.mean(np.less(overlaps, 0.5)):8.1%}")
 
 
 def measure(scene: Scene, estimate: Estimate, select: str, seed: int, overlaps: list[float]) -> Iterator[Shown]:
-    """Adds the overlaps of a scene to a list; yields a mask of each thing."""
+    """Adds the overlaps of a scene to a list; yields the last point or box that was tried of each thing, and its mask."""
     random = np.random.default_rng(seed)
     image = torch.from_numpy(scene.image).movedim(-1, 0)[None].float()
     depths = known_depths(estimate)
@@ -79,17 +80,34 @@ def measure(scene: Scene, estimate: Estimate, select: str, seed: int, overlaps: 
         rows, columns = np.nonzero(inside)
         if truth.mean() < _SMALLEST or len(rows) < 20:
             continue
-        point, mask = (0.0, 0.0), truth
-        for at in random.integers(len(rows), size=5):
-            point = ((columns[at] + 0.5) / width, (rows[at] + 0.5) / height)
-            mask = choice_of(select, point).mask(depths, image)[0, 0].numpy() > 0.5
+        if select in _BOXES:
+            places = [box_around(truth, _BOXES[select])]
+        else:
+            places = [((columns[at] + 0.5) / width, (rows[at] + 0.5) / height) for at in random.integers(len(rows), size=5)]
+        for place in places:
+            mask = choice_of(select, place).mask(depths, image)[0, 0].numpy() > 0.5
             overlaps.append(float((mask & truth).sum() / max(1, (mask | truth).sum())))
-        yield point, mask
+            if place is places[-1]:
+                yield place, mask
 
 
-def choice_of(select: str, point: tuple[float, float]) -> MaskChoice:
-    """What the node's default values select at a point."""
-    return MaskChoice(point=point, tolerance=8.0, feather=2.0, select=select)
+def box_around(thing: np.ndarray, margin: float) -> tuple[float, ...]:
+    """Left, top, right and bottom of a thing (H, W), 0 to 1, wider on each side by a share of its size."""
+    sides = []
+    for places, length in zip(np.nonzero(thing)[::-1], thing.shape[::-1], strict=True):
+        first, last = int(places.min()), int(places.max()) + 1
+        more = margin * (last - first)
+        sides.append((max(0.0, (first - more) / length), min(1.0, (last + more) / length)))
+    (left, right), (top, bottom) = sides
+    return left, top, right, bottom
+
+
+def choice_of(select: str, place: tuple[float, ...]) -> MaskChoice:
+    """What the node's default values select at a point or in a box."""
+    if len(place) == 4:
+        return MaskChoice(box=place)
+    x, y = place
+    return MaskChoice(point=(x, y), tolerance=8.0, feather=2.0, select=select)
 
 
 def as_estimate(scene: Scene, kind: str, seed: int) -> Estimate:
@@ -114,11 +132,15 @@ def save(path: Path, scene: Scene, masks: list[Shown]) -> None:
     """The image beside its things, outlined as the masks have them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn = (255 * scene.image[..., ::-1]).astype(np.uint8).copy()
-    for number, (point, mask) in enumerate(masks):
+    for number, (place, mask) in enumerate(masks):
         colour = tuple(int(each) for each in np.random.default_rng(number + 1).integers(80, 256, 3))
         contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(drawn, contours, -1, colour, 2)
-        cv2.circle(drawn, (int(point[0] * drawn.shape[1]), int(point[1] * drawn.shape[0])), 4, colour, -1)
+        corners = [(int(x * drawn.shape[1]), int(y * drawn.shape[0])) for x, y in zip(place[::2], place[1::2], strict=True)]
+        if len(corners) == 2:
+            cv2.rectangle(drawn, corners[0], corners[1], colour, 1)
+        else:
+            cv2.circle(drawn, corners[0], 4, colour, -1)
     cv2.imwrite(str(path), drawn)
 
 

@@ -1,4 +1,4 @@
-"""Masks by depth, for a range of distances or around a clicked point, and cut-outs."""
+"""Masks by depth, for a range of distances, around a clicked point or in a box, and cut-outs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..geometry.effects.cutout import MAX_EDGE, cut_out
 from ..geometry.effects.depth_mask import SELECTS, SURFACE, MaskChoice
 from ..geometry.effects.depths import UNITS, known_depths
 from ..geometry.estimate import Estimate
+from ..geometry.regions.boxes import Box
 from ..model_loader.comfy.devices import image_placement
 from ..utils import resize_map, to_planar, to_rgb
 from .batches import join_outputs, to_output, with_progress
@@ -25,7 +26,7 @@ from .sockets import EFFECTS, Inputs, Widget
 from .widgets import choice_widget, geometry_input, image_input, number_widget, switch_widget
 
 NO_POINT = -1.0
-"""Coordinate that means "no point"."""
+"""Coordinate that means "no point", or as a side "no box"."""
 
 MAX_DISTANCE = 10000.0
 _DARKENED = 0.25
@@ -63,7 +64,8 @@ class DepthMask:
     DISPLAY_NAME = "Depth Mask"
     DESCRIPTION = (
         "Makes a mask of everything between two distances, in metres or percent of the way from near to far, or of "
-        "the surface or the whole object at a point of the image. Takes any pack's depth map, or this pack's geometry."
+        "the surface or the whole object at a point of the image, or the object in a box. "
+        "Takes any pack's depth map, or this pack's geometry."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS, "execute", True
     RETURN_TYPES: ClassVar = ("MASK",)
@@ -91,6 +93,7 @@ class DepthMask:
                 **mask_widgets(),
                 "invert": switch_widget(False, "Inverts the mask."),
                 **_SELECT,
+                **box_widgets(),
             },
         }
 
@@ -108,9 +111,14 @@ class DepthMask:
         tolerance: float = 8.0,
         invert: bool = False,
         select: str = SURFACE,
+        box_left: float = NO_POINT,
+        box_top: float = NO_POINT,
+        box_right: float = NO_POINT,
+        box_bottom: float = NO_POINT,
     ) -> Any:
         """Returns one mask for each image."""
-        choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, invert, select)
+        box = chosen_box(box_left, box_top, box_right, box_bottom)
+        choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, invert, select, box)
         check_depth_linked(geometry, depth)
         images = to_rgb(image) if image is not None else _blank(geometry, depth)
         chosen = with_progress(_with_masks(images, effect_geometry(images, geometry, depth), choice), len(images))
@@ -125,7 +133,7 @@ class ForegroundCutout:
     NODE_ID = "DepthNormal_ForegroundCutout"
     DISPLAY_NAME = "Foreground Cut-out"
     DESCRIPTION = (
-        "Cuts the foreground out of an image by depth, around a point, or by a mask: transparent background, a soft "
+        "Cuts the foreground out of an image by depth, around a point, in a box, or by a mask: transparent background, a soft "
         "border that follows the image, and no fringe in the colours of the old background."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS, "execute", True
@@ -157,7 +165,7 @@ class ForegroundCutout:
                     {
                         "tooltip": (
                             "Mask of the foreground, of any size, e.g. from Depth Mask. If linked, unit, near, far, "
-                            "feather, the point, tolerance and select are ignored."
+                            "feather, the point, tolerance, select and the box are ignored."
                         )
                     },
                 ),
@@ -165,6 +173,7 @@ class ForegroundCutout:
                 "edge": number_widget(0.6, 0.0, MAX_EDGE, 0.1, edge),
                 "decontaminate": switch_widget(True, pure),
                 **_SELECT,
+                **box_widgets(),
             },
         }
 
@@ -184,9 +193,14 @@ class ForegroundCutout:
         edge: float = 0.6,
         decontaminate: bool = True,
         select: str = SURFACE,
+        box_left: float = NO_POINT,
+        box_top: float = NO_POINT,
+        box_right: float = NO_POINT,
+        box_bottom: float = NO_POINT,
     ) -> Any:
         """Returns a cut-out and its mask for each image."""
-        choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, select=select)
+        box = chosen_box(box_left, box_top, box_right, box_bottom)
+        choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, select=select, box=box)
         check_range("edge", edge, 0, MAX_EDGE)
         images, opacity = _split_opacity(image)
         if mask is None and geometry is None and depth is None:
@@ -270,6 +284,37 @@ def chosen_point(point_x: float, point_y: float) -> tuple[float, float] | None:
     return None if point_x < 0 or point_y < 0 else (point_x, point_y)
 
 
+def box_widgets() -> dict[str, Widget]:
+    """Widgets for a box on the image; `chosen_box` reads their values."""
+    left = (
+        "Box around an object: the mask is the whole object in it, without the floor, table or wall; the point, near, far and select "
+        "are ignored. Its left side, from left (0) to right (1); below 0: no box."
+    )
+    sides = {
+        "box_left": left,
+        "box_top": "Top of the box, from top (0) to bottom (1); below 0: no box.",
+        "box_right": "Right side of the box, from left (0) to right (1); below 0: no box.",
+        "box_bottom": "Bottom of the box, from top (0) to bottom (1); below 0: no box.",
+    }
+    return {name: number_widget(NO_POINT, NO_POINT, 1.0, 0.001, tooltip) for name, tooltip in sides.items()}
+
+
+def chosen_box(left: float, top: float, right: float, bottom: float) -> Box | None:
+    """Returns the box of `box_widgets`, or None where no side is set.
+
+    Raises:
+        ValueError: A side out of its range, or some sides without the others.
+    """
+    sides = {"box_left": left, "box_top": top, "box_right": right, "box_bottom": bottom}
+    for name, side in sides.items():
+        check_range(name, side, NO_POINT, 1)
+    if missing := [name for name, side in sides.items() if side < 0]:
+        if len(missing) < len(sides):
+            raise ValueError(f"the box lacks {', '.join(missing)} (below 0); give all four sides, 0 to 1, or -1 for all: no box")
+        return None
+    return left, top, right, bottom
+
+
 def mask_choice(
     unit: str,
     near: float,
@@ -280,8 +325,9 @@ def mask_choice(
     tolerance: float,
     invert: bool = False,
     select: str = SURFACE,
+    box: Box | None = None,
 ) -> MaskChoice:
-    """Reads the values of `mask_widgets`.
+    """Reads the values of `mask_widgets`; a box takes the place of the point.
 
     Raises:
         ValueError: A number out of its range, or an unknown unit.
@@ -289,7 +335,8 @@ def mask_choice(
     check_choice("unit", unit, UNITS)
     check_numbers(_LIMITS, {"near": near, "far": far, "feather": feather})
     check_numbers(_TOLERANCE, {"tolerance": tolerance})
-    return MaskChoice(near, far, unit, feather, chosen_point(point_x, point_y), tolerance, invert, select)
+    point = chosen_point(point_x, point_y)
+    return MaskChoice(near, far, unit, feather, None if box else point, tolerance, invert, select, box)
 
 
 def sized_pairs(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:

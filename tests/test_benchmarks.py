@@ -99,7 +99,7 @@ RUNS = {
     "stereo.py fills": (["--seeds", "1", "--width", "64", "--fills"], "uncovered +ours[^$]*posts_1 dolly[^$]*mean"),
     "depth_of_field.py": (["SCENES/lens"], "mean +"),
     "roll_off.py": (["SCENES/views.npz"], "ours +"),
-    "objects.py": (["--side", "128", "--scenes", "1"], "network   object"),
+    "objects.py": (["--side", "128", "--scenes", "1"], "network   box 15 %"),
     "panorama.py": (["--width", "128", "--side", "48"], r"\| street \| tiny"),
     "sky.py": (["--side", "128"], "all rooms"),
     "relief_sign.py": (["--side", "96", "--seeds", "1"], "all +48 +15"),

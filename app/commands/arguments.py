@@ -300,6 +300,11 @@ def point(text: str) -> tuple[float, ...]:
     return numbers(text, ("x", "y"))
 
 
+def box(text: str) -> tuple[float, ...]:
+    """A box in the image, as left,top,right,bottom."""
+    return numbers(text, ("left", "top", "right", "bottom"))
+
+
 def numbers(text: str, names: Sequence[str]) -> tuple[float, ...]:
     """One number for each name, with commas between."""
     found = tuple(map(number, text.split(",")))

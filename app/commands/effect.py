@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..console.parser import Parser
-from .arguments import millimetres, point, real, refuse_options
+from .arguments import box, millimetres, point, real, refuse_options
 from .for_each_image import over_images
 from .result_paths import add_result, settle_result
 from .scene import IMAGES, add_scene, check_model, read_scene, write_result
@@ -29,8 +29,8 @@ SELECT_CHOICES = ("surface", "object")
 """Those of `geometry.effects.depth_mask.SELECTS`."""
 
 COMMON = {
-    "mask": ("--near", "--far", "--feather", "--unit", "--point", "--select", "--invert"),
-    "cutout": ("--near", "--far", "--feather", "--unit", "--point", "--select", "--edge"),
+    "mask": ("--near", "--far", "--feather", "--unit", "--point", "--select", "--box", "--invert"),
+    "cutout": ("--near", "--far", "--feather", "--unit", "--point", "--select", "--box", "--edge"),
     "fog": ("--density", "--colour", "--start", "--height-falloff", "--sky"),
     "depth-of-field": ("--focus", "--unit", "--point", "--blur", "--f-number", "--focal-length"),
 }
@@ -44,7 +44,7 @@ def add_effect(parser: Parser) -> None:
     """Adds the effects, each with its options."""
     effects = parser.add_subparsers(required=True, metavar="EFFECT")
     for name, task, add, ending, extensions in (
-        ("mask", "a mask of what lies between two distances, or around a point", _add_mask, "_mask.png", (".png",)),
+        ("mask", "a mask of what lies between two distances, around a point or in a box", _add_mask, "_mask.png", (".png",)),
         ("cutout", "the foreground with a transparent background", _add_cutout, "_cutout.png", (".png",)),
         ("fog", "the image in fog", _add_fog, "_fog.png", IMAGES),
         ("depth-of-field", "the image through a lens that is wide open", _add_depth_of_field, "_dof.png", IMAGES),
@@ -69,6 +69,8 @@ def _add_choice(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--point", type=point, metavar="X,Y", help=where)
     select = "the connected surface at --point, or the whole object without what it stands on (default: %(default)s)"
     group.add_argument("--select", choices=SELECT_CHOICES, default=SELECT_CHOICES[0], help=select)
+    around = "in place of a point: the whole object in this box, each side 0 to 1 from left to right and from top to bottom"
+    group.add_argument("--box", type=box, metavar="LEFT,TOP,RIGHT,BOTTOM", help=around)
     tolerance = "of a surface: how much nearer or farther than the point it may reach (default: %(default)s)"
     group.add_argument("--tolerance", type=real, default=8.0, metavar="X", help=tolerance)
 
@@ -138,7 +140,11 @@ def _effect(arguments: argparse.Namespace) -> int:
 def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, str]:
     from ...geometry.effects.depth_mask import MaskChoice
 
-    if arguments.point:
+    if arguments.box:
+        refuse_options(arguments, ("--point",), "has no effect beside --box, which takes its place; leave one of them out")
+        ignored = ("--near", "--far", "--tolerance", "--feather", "--unit")
+        refuse_options(arguments, ignored, "has no effect on the object in a --box; leave it out")
+    elif arguments.point:
         refuse_options(arguments, ("--near", "--far"), "has no effect beside --point, which takes their place; leave one of them out")
         if arguments.select == "object":
             refuse_options(arguments, ("--tolerance", "--feather"), "has no effect on a whole object; leave it out")
@@ -147,7 +153,7 @@ def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, str]:
         refuse_options(arguments, ("--select",), "says what --point selects; name a point, or leave it out")
     invert = getattr(arguments, "invert", False)
     limits = (arguments.near, arguments.far, arguments.unit, arguments.feather)
-    choice = MaskChoice(*limits, arguments.point, arguments.tolerance, invert, arguments.select)
+    choice = MaskChoice(*limits, arguments.point, arguments.tolerance, invert, arguments.select, arguments.box)
     return choice, _needing_metres(arguments.unit)
 
 

@@ -1,4 +1,4 @@
-"""Masks by depth: a range of distances, or the surface or the whole thing around a point."""
+"""Masks by depth: a range of distances, the surface or the whole thing around a point, or the whole thing in a box."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..checks import check_choice, check_not_negative
 from ..edges.depth_edges import EDGE
+from ..regions.boxes import Box, check_box, object_in_box
 from ..regions.connected import region_around
 from ..regions.objects import object_around
 from .depths import UNITS, Depths, check_metric
@@ -23,7 +24,7 @@ class MaskChoice:
     """The selection of a mask; the fields are those of `depth_mask`.
 
     Raises:
-        ValueError: An unknown unit, limits out of order, or a point beyond the image.
+        ValueError: An unknown unit, limits out of order, a point beyond the image, a box that is none, or both a point and a box.
     """
 
     near: float = 0.0
@@ -34,6 +35,7 @@ class MaskChoice:
     tolerance: float = 10.0
     invert: bool = False
     select: str = SURFACE
+    box: Box | None = None
 
     def __post_init__(self) -> None:
         check_choice("unit", self.unit, UNITS)
@@ -45,6 +47,10 @@ class MaskChoice:
         if self.point is not None and not all(0 <= place <= 1 for place in self.point):
             x, y = self.point
             raise ValueError(f"the point is at ({x:g}, {y:g}); accepted: 0 to 1 from left to right and from top to bottom, or no point")
+        if self.box is not None:
+            check_box(self.box)
+            if self.point is not None:
+                raise ValueError("there are a point and a box, and each selects an object; give one of them")
 
     def mask(self, depths: Depths, image: Tensor) -> Tensor:
         """The mask of one image, as `depth_mask` makes it."""
@@ -53,7 +59,9 @@ class MaskChoice:
     def describe(self, depths: Depths, share: float) -> str:
         """The mask in words, e.g. "mask 0.8 to 2.4 m, 31 % of the image"; `share` is its mean."""
         unit = "m" if self.unit == "metres" else "%"
-        if self.point and self.select == OBJECT:
+        if self.box:
+            words = "object in the box"
+        elif self.point and self.select == OBJECT:
             words = f"object around {depths.describe(depths.at_point(*self.point))}"
         elif self.point:
             words = f"surface around {depths.describe(depths.at_point(*self.point))}, up to {self.tolerance:g} {unit} nearer or farther"
@@ -77,9 +85,10 @@ def depth_mask(
     tolerance: float = 10.0,
     invert: bool = False,
     select: str = SURFACE,
+    box: Box | None = None,
     image: Tensor | None = None,
 ) -> Tensor:
-    """A mask of what lies between two distances, or of the connected surface or the whole thing around a point.
+    """A mask of what lies between two distances, of the connected surface or the whole thing around a point, or of the thing in a box.
 
     Args:
         depths: Of one image.
@@ -93,20 +102,24 @@ def depth_mask(
         invert: Everything else.
         select: What the point selects: "surface", as above, or "object", the whole thing without what it stands on (see
             `objects.object_around`); then tolerance and feather are not looked at.
+        box: (left, top, right, bottom), 0 to 1 of the image, around a thing: the mask is the whole thing in it (see `boxes.object_in_box`),
+            whatever `select` is; the limits, tolerance and feather are not looked at.
         image: (1, 3, H, W) RGB in [0, 1], whose edges an "object" follows; None = its depth alone.
 
     Returns:
         (1, 1, H, W) in [0, 1].
 
     Raises:
-        ValueError: An unknown unit or selection, metres where the depth has none, limits out of order, or a point beyond the image.
+        ValueError: An unknown unit or selection, metres where the depth has none, limits out of order, a point beyond the image, a box
+            that is none, or both a point and a box.
     """
-    MaskChoice(near, far, unit, feather, point, tolerance, invert, select)  # checks them
+    MaskChoice(near, far, unit, feather, point, tolerance, invert, select, box)  # checks them
     if unit == "metres":
         check_metric(depths)
     distance = depths.depth if unit == "metres" else 100 * depths.share()
-    if point is not None and select == OBJECT:
-        mask = object_around(depths.depth, torch.ones_like(depths.depth).expand(-1, 3, -1, -1) if image is None else image, *point)
+    if box is not None or (point is not None and select == OBJECT):
+        colours = torch.ones_like(depths.depth).expand(-1, 3, -1, -1) if image is None else image
+        mask = object_in_box(depths.depth, colours, box) if box else object_around(depths.depth, colours, *(point or ()))
         mask = torch.where(depths.hole, 0, mask)
     elif point is not None:
         mask = _around_point(depths, distance, point, tolerance, feather)

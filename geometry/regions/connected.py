@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import opencv
+from ..edges.depth_edges import largest_within
 
 
 def large_regions(cells: Tensor, least: int) -> Tensor:
@@ -65,6 +67,25 @@ def connected_to(row: int, column: int, across: Tensor, down: Tensor) -> Tensor:
     """
     labels = _label_regions(across, down)
     return labels == labels[row, column]
+
+
+def holes_of(region: Tensor) -> Tensor:
+    """The holes of a region: what is not of it and not connected with the border of the image.
+
+    Args:
+        region: (H, W) bool, on the CPU.
+
+    Returns:
+        (H, W) bool.
+    """
+    free = F.pad(~region, (1, 1, 1, 1), value=True)
+    return (free & ~region_around(torch.zeros(free.shape), free, 0, 0, 1.0))[1:-1, 1:-1]
+
+
+def opened(region: Tensor, radius: int) -> Tensor:
+    """A region (H, W) bool without what is no wider than a square of that radius."""
+    shrunk = 1 - largest_within(1 - region[None, None].float(), radius)
+    return largest_within(shrunk, radius)[0, 0] > 0
 
 
 def _label_regions(across: Tensor, down: Tensor) -> Tensor:

@@ -24,15 +24,15 @@ from ..edges.depth_edges import depth_at_image_edges, largest_within
 from ..edges.guided_filter import mask_at_image_edges
 from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..textures.transforms import blurred, blurred_where
-from .connected import connected_to, large_regions, region_around
+from .connected import connected_to, holes_of, large_regions, opened, region_around
+from .planes import PLANE_DISTANCE, image_places, largest_plane
 
 # Pixels of the longer side at which it is looked for.
 _SIDE = 320
 # Of planes: how many, the least share of the image and of its border, how far off their pixels are as shares of the range of inverse
-# depth, before and after what networks bend is taken out, over what share of the width, and by what the point is in front.
+# depth after what networks bend is taken out, over what share of the width, and by what the point is in front.
 _PLANES, _LEAST, _AT_BORDER = 4, 0.06, 0.05
-_OFF, _CLOSE, _BENT, _IN_FRONT, _REGION = 0.03, (0.006, 0.02), 0.06, 0.006, 0.01
-_TRIALS, _SAMPLES, _FITS = 300, 4000, 4
+_CLOSE, _BENT, _IN_FRONT, _REGION = (0.006, 0.02), 0.06, 0.006, 0.01
 # A step between neighbours, where inverse depth is so steep before it was sharpened: textures sharpen into steps, too.
 _STEP, _STEEP = 0.02, 0.006
 # The scale of valleys in pixels, the levels of their depth, and from which on, and over how many levels, a border is one.
@@ -83,50 +83,29 @@ def object_around(depth: Tensor, image: Tensor, x: float, y: float) -> Tensor:
 
 def _planes_behind(nearness: Tensor, row: int, column: int) -> Tensor:
     """(H, W) bool: the pixels of planes in front of which a pixel is."""
-    height, width = nearness.shape
-    v, u = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-    places = torch.stack((u, v, torch.ones_like(u)), -1).double()
+    places = image_places(*nearness.shape)
     random = torch.Generator().manual_seed(0)
     left, behind = torch.ones_like(nearness, dtype=torch.bool), torch.zeros_like(nearness, dtype=torch.bool)
     for _ in range(_PLANES):
         if left.float().mean() < _LEAST:
             break
-        off = (nearness - places @ _largest_plane(places, nearness.double(), left, random)).float()
-        on = left & (off.abs() < _OFF)
+        off = (nearness - places @ largest_plane(places, nearness.double(), left, random)).float()
+        on = left & (off.abs() < PLANE_DISTANCE)
         if on.float().mean() < _LEAST:
             break
-        left &= off.abs() >= 1.5 * _OFF
+        left &= off.abs() >= 1.5 * PLANE_DISTANCE
         border = torch.cat((on[0], on[-1], on[:, 0], on[:, -1]))
         # Networks bend floors a little: what their planes are off nearby is no thing.
-        bend = blurred_where(off[None, None], on[None, None].float(), _BENT * width)[0, 0]
+        bend = blurred_where(off[None, None], on[None, None].float(), _BENT * nearness.shape[1])[0, 0]
         raised = off - bend
         at_point = raised[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2].median()
         if border.float().mean() >= _AT_BORDER and at_point >= _IN_FRONT:
             spread = min(max(3 * float(raised[on].abs().median()), _CLOSE[0]), _CLOSE[1])
             tilt = torch.hypot(*torch.gradient(blurred_where(off[None, None], on[None, None].float(), _SCALE)[0, 0]))
-            flat = _opened((raised.abs() < spread) & (off.abs() < 2 * _OFF) & (tilt < _TILT), _BROAD)  # and not where surfaces cross
+            close = (raised.abs() < spread) & (off.abs() < 2 * PLANE_DISTANCE) & (tilt < _TILT)  # and not where surfaces cross
+            flat = opened(close, _BROAD)
             behind |= large_regions(flat, round(_REGION * flat.numel()))
     return behind
-
-
-def _largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.Generator) -> Tensor:
-    """(3,) the plane that most of the pixels that are left lie on: the best of many through three of them, fitted to all."""
-    candidates = left.flatten().nonzero()[:, 0]
-    places, nearness, left = places.flatten(0, 1), nearness.flatten(), left.flatten()
-    sample = candidates[torch.randint(len(candidates), (_SAMPLES,), generator=random)]
-    threes = sample[torch.randint(_SAMPLES, (_TRIALS, 3), generator=random)]
-    corners = places[threes]
-    apart = torch.linalg.det(corners).abs() > 0.02
-    if not bool(apart.any()):
-        apart, corners = torch.ones_like(apart), corners + 0.1 * torch.eye(3, dtype=corners.dtype)
-    planes = torch.linalg.solve(corners[apart], nearness[threes[apart]][..., None])[..., 0]
-    agree = 1 - ((planes @ places[sample].T - nearness[sample]) / _OFF).abs().clamp(max=1).square()
-    plane = planes[agree.sum(1).argmax()]
-    for _ in range(_FITS):
-        weights = left / (1 + ((nearness - places @ plane) / _OFF).square()).square()
-        weighted = places * weights[:, None]
-        plane = torch.linalg.solve(weighted.T @ places + 1e-9 * torch.eye(3, dtype=places.dtype), weighted.T @ nearness)
-    return plane
 
 
 def _surface(sharp: Tensor, soft: Tensor, allowed: Tensor, row: int, column: int) -> Tensor:
@@ -198,18 +177,8 @@ def _grown(part: Tensor, others: Tensor, surface: Tensor) -> Tensor:
 
 def _tidied(found: Tensor, behind: Tensor, row: int, column: int) -> Tensor:
     """A region without threads of a pixel's width, and with its holes closed where no plane is seen through them."""
-    opened = _opened(found, 1)
-    nothing = torch.zeros(found.shape[0] + 2, found.shape[1] + 2)
-    if opened[row, column]:
-        found = region_around(nothing[1:-1, 1:-1].contiguous(), opened, row, column, 1.0)
-    free = torch.ones_like(nothing, dtype=torch.bool)
-    free[1:-1, 1:-1] = ~found
-    holes = free & ~region_around(nothing, free, 0, 0, 1.0)
-    holes = holes[1:-1, 1:-1]
+    broad = opened(found, 1)
+    if broad[row, column]:
+        found = region_around(torch.zeros(found.shape), broad, row, column, 1.0)
+    holes = holes_of(found)
     return found | (holes & ~large_regions(holes & behind, _HOLE))
-
-
-def _opened(region: Tensor, radius: int) -> Tensor:
-    """A region without what is no wider than a square of that radius."""
-    shrunk = 1 - largest_within(1 - region[None, None].float(), radius)
-    return largest_within(shrunk, radius)[0, 0] > 0

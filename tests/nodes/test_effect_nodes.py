@@ -56,6 +56,19 @@ def test_a_mask_around_a_point_and_of_the_images_size():
     assert outside[0, 24, 24] == 0 and outside[0, 2, 2] == 1
 
 
+def test_the_object_in_a_box_takes_the_place_of_the_point():
+    box = {"box_left": 0.2, "box_top": 0.2, "box_right": 0.8, "box_bottom": 0.8}
+    (mask,) = MASK().execute(depth=depth_image(), image=make_image(), point_x=0.05, point_y=0.05, **box)
+    truth = depth_image()[..., 0] > 0.5
+    assert mask[truth].min() > 0.5 and mask[0, :8].max() == 0
+    _, alpha = CUTOUT().execute(make_image(), depth=depth_image(), **box)
+    assert alpha[0, 24, 24] == 1 and alpha[0, 4, 4] == 0
+    with pytest.raises(ValueError, match="the box lacks box_right, box_bottom"):
+        MASK().execute(depth=depth_image(), box_left=0.2, box_top=0.2)
+    with pytest.raises(ValueError, match="left below right"):
+        MASK().execute(depth=depth_image(), **{**box, "box_right": 0.1})
+
+
 def test_a_cutout_has_four_channels_and_takes_a_mask_of_any_size():
     cutout, mask = CUTOUT().execute(make_image(), depth=depth_image(20))
     assert cutout.shape == (1, 48, 48, 4) and torch.equal(cutout[..., 3], mask)

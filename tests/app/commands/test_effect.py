@@ -45,6 +45,20 @@ def test_a_cutout_with_alpha(scene):
     assert effect(scene, "cutout", out="out.jpg") == NOTHING_DONE, "a JPEG has no alpha"
 
 
+def test_the_object_in_a_box(scene, capsys):
+    assert effect(scene, "mask", "--select", "object", "--box", "0.2,0.1,0.8,0.9") == DONE
+    mask = np.asarray(Image.open(scene / "out.png")) > 127
+    square = np.zeros((40, 60), bool)
+    square[10:30, 20:40] = True
+    assert mask[square].all() and not mask[:4].any() and not mask[:, 52:].any()
+    assert "object in the box, " in capsys.readouterr().out
+    assert effect(scene, "cutout", "--box", "0.2,0.1,0.8,0.9", out="cut.png") == DONE
+    assert Image.open(scene / "cut.png").mode == "RGBA"
+    with pytest.raises(SystemExit):
+        effect(scene, "mask", "--box", "0.2,0.1", out="b.png")
+    assert "'0.2,0.1' is not left,top,right,bottom: 4 numbers" in capsys.readouterr().err
+
+
 def test_fog_and_lens_keep_sixteen_bits(scene, capsys):
     assert effect(scene, "fog", "--density", "0.2", "--no-sky") == DONE
     assert (scene / "out.png").read_bytes()[24] == 16

@@ -93,3 +93,21 @@ def test_bad_input_is_refused(options, message):
 def test_metres_of_disparity_are_refused():
     with pytest.raises(ValueError, match=r"not in metres .* give the unit percent"):
         depth_mask(known_depths(Estimate(torch.rand(1, 1, 5, 5), Quantity.DISPARITY)), unit="metres")
+
+
+def test_a_box_and_a_point_are_not_both_taken():
+    with pytest.raises(ValueError, match="a point and a box"):
+        MaskChoice(point=(0.5, 0.5), box=(0.2, 0.2, 0.8, 0.8))
+    with pytest.raises(ValueError, match="whole image, and tells nothing apart"):
+        MaskChoice(box=(0, 0, 1, 1))
+
+
+def test_holes_are_no_object_in_a_box():
+    depth = torch.full((1, 1, 40, 40), 5.0)
+    depth[..., 12:28, 12:28] = 2.0
+    hole = torch.ones_like(depth, dtype=torch.bool)
+    hole[..., 18:22, 18:22] = False
+    depths = known_depths(Estimate(depth, Quantity.METRIC_DEPTH, mask=hole))
+    mask = depth_mask(depths, box=(0.2, 0.2, 0.8, 0.8))
+    assert mask[..., 14, 14] == 1 and not mask[..., 18:22, 18:22].any() and mask[..., 2, 2] == 0
+    assert torch.equal(depth_mask(depths, box=(0.2, 0.2, 0.8, 0.8), invert=True), 1 - mask)

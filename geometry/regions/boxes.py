@@ -1,0 +1,226 @@
+"""The whole thing in a box around it: without what it stands on, what is behind it and what reaches into the box.
+
+What is outside the box is background. Pixels in the box whose colour and inverse depth are rare outside are the thing at first. Then its
+colours and depths and those of the rest are modelled, and the region of least cost is found, in turns: each pixel costs what its side
+explains worse, and the border costs less along edges of colour and depth.
+
+Source:
+    C. Rother et al., "GrabCut: Interactive Foreground Extraction using Iterated Graph Cuts" (2004), here with depth, with the height above
+    the planes around, and with a convex cut.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...utils import resize_map
+from ..checks import check_depth, check_map
+from ..edges.depth_edges import depth_at_image_edges, largest_within
+from ..edges.guided_filter import mask_at_image_edges
+from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
+from .connected import holes_of, large_regions, opened
+from .cut import cheapest_region
+from .mixtures import fit_mixture
+from .planes import PLANE_DISTANCE, image_places, largest_plane
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom, 0 to 1 of the image from its top left corner."""
+
+# Pixels of the longer side at which it is looked for, and how far around the box, as a share of its sides and in pixels of the image.
+_SIDE, _AROUND, _AROUND_PIXELS = 240, 0.35, 2
+# How many planes around the box, and the least share of what is outside that lies on one.
+_PLANES, _LEAST = 4, 0.08
+# Of colours and of inverse depth with the height above planes: noise, how many Gaussians, and the most that one of them counts.
+_COLOURS, _DEPTHS = (0.03, 5, 4.0), (0.02, 4, 2.0)
+# The first guess: what is rarer outside than this share counts no more; how much the middle and what is near count; the share of the
+# outside that is as rare; and the least and the most of the box.
+_RARE, _MIDDLE, _NEAR, _AS_RARE, _FIRST = 0.03, 1.0, 1.0, 0.05, (0.05, 0.6)
+# What the far end of the box costs, and up to which share of the way to its near end; both ends as shares of its pixels.
+_FAR, _FAR_END, _ENDS = 4.0, 0.35, (0.05, 0.95)
+# The border: its cost for a pixel, the share that remains along the strongest edges, how strong one of colours is, and a step in depth.
+_BORDER, _REMAINS, _COLOUR_EDGE, _STEP = 8.0, 0.05, 1.5, 0.02
+_ROUNDS, _STEPS, _SAME = 5, 120, 0.002
+# Parts smaller than this share of all are left out, and holes stay open through which as many pixels of planes are seen.
+_PART, _HOLE = 0.1, 16
+
+
+class _Scene(NamedTuple):
+    """The surroundings of a box, small.
+
+    Attributes:
+        colours: (3, H, W) in [0, 1].
+        nearness: (H, W), inverse depth as a share of its range.
+        height: (H, W), how much nearer than the closest of the planes outside; 1 where there is none.
+        outside: (H, W) bool, what is not in the box.
+        middle: (H, W), 0 in the middle of the box and 1 at its border.
+    """
+
+    colours: Tensor
+    nearness: Tensor
+    height: Tensor
+    outside: Tensor
+    middle: Tensor
+
+
+def check_box(box: Box) -> None:
+    """Refuses what is no box, or leaves nothing outside.
+
+    Raises:
+        ValueError: Says which boxes are accepted.
+    """
+    left, top, right, bottom = box
+    found = f"the box is from ({left:g}, {top:g}) to ({right:g}, {bottom:g})"
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise ValueError(f"{found}; accepted: left below right and top below bottom, all of them 0 to 1 of the image, or no box")
+    if box == (0, 0, 1, 1):
+        raise ValueError(f"{found}, the whole image, and tells nothing apart; draw it around the object, with background outside")
+
+
+def object_in_box(depth: Tensor, image: Tensor, box: Box) -> Tensor:
+    """The thing in a box, as a mask whose border follows the image. Computed on the CPU, at about 240 pixels around the box.
+
+    Args:
+        depth: (1, 1, H, W), positive and finite, in metres or of unknown scale.
+        image: (1, 3, H, W) RGB in [0, 1].
+        box: Around the whole thing, better tight than loose.
+
+    Returns:
+        (1, 1, H, W) in [0, 1], 0 outside the box but for a soft border.
+
+    Raises:
+        ValueError: Maps of wrong shapes, depth that is not positive, or no box (see `check_box`).
+    """
+    check_depth(depth)
+    check_map(image, 3, "image", like=depth)
+    check_box(box)
+    rows, columns = (_surroundings(box[first], box[first + 2], depth.shape[dim]) for first, dim in ((1, -2), (0, -1)))
+    here = (..., rows, columns)
+    height, width = depth[here].shape[-2:]
+    share = min(1.0, _SIDE / max(height, width))
+    scene = _scene(
+        depth[here], image[here], max(8, round(height * share)), max(8, round(width * share)), _within(box, rows, columns, depth)
+    )
+    is_seen = bool(scene.outside.any()) and not bool(scene.outside.all())  # at this size, both what is inside and what is outside
+    region = _tidied(_region(scene), scene) if is_seen else ~scene.outside
+    found = torch.zeros_like(depth)
+    found[here] = resize_map(region[None, None].to(depth), height, width).clamp(0, 1)
+    return mask_at_image_edges(found.to(image), image, math.ceil(2 / share))
+
+
+def _surroundings(first: float, last: float, length: int) -> slice:
+    """The pixels along one side of an image that are looked at."""
+    around = _AROUND * (last - first) + _AROUND_PIXELS / length
+    return slice(max(0, math.floor((first - around) * length)), min(length, math.ceil((last + around) * length)))
+
+
+def _within(box: Box, rows: slice, columns: slice, whole: Tensor) -> Box:
+    """A box as shares of a part of the image."""
+    height, width = whole.shape[-2:]
+    high, wide = rows.stop - rows.start, columns.stop - columns.start
+    left, right = ((each * width - columns.start) / wide for each in (box[0], box[2]))
+    top, bottom = ((each * height - rows.start) / high for each in (box[1], box[3]))
+    return left, top, right, bottom
+
+
+def _scene(depth: Tensor, image: Tensor, rows: int, columns: int, box: Box) -> _Scene:
+    small = resize_map(image, rows, columns).clamp(0, 1).cpu().float()
+    soft = resize_map(1 / depth, rows, columns).cpu().float().clamp(min=1e-9)
+    far, near = measure_range_of_samples(soft, torch.ones_like(soft, dtype=torch.bool), FAR_AND_NEAR_END)
+    nearness = (1 / depth_at_image_edges(1 / soft, small) / (near - far).clamp(min=1e-6 * near))[0, 0]
+    left, top, right, bottom = box
+    across, down = ((torch.arange(length) + 0.5) / length for length in (columns, rows))
+    across, down = (2 * across - left - right) / (right - left), (2 * down - top - bottom) / (bottom - top)
+    middle = torch.maximum(across.abs().expand(rows, -1), down.abs()[:, None].expand(-1, columns))
+    outside = middle >= 1
+    return _Scene(small[0], nearness, _above_planes(nearness, outside), outside, middle)
+
+
+def _above_planes(nearness: Tensor, outside: Tensor) -> Tensor:
+    """(H, W): how far pixels are off the closest of the planes that many of those outside lie on; 1 where there is none."""
+    places, random = image_places(*nearness.shape), torch.Generator().manual_seed(0)
+    left, least = outside.clone(), _LEAST * int(outside.sum())
+    height = torch.ones_like(nearness)
+    for _ in range(_PLANES):
+        if int(left.sum()) <= least:
+            break
+        off = (nearness - places @ largest_plane(places, nearness.double(), left, random)).float()
+        if int((left & (off.abs() < PLANE_DISTANCE)).sum()) <= least:
+            break
+        left &= off.abs() >= 1.5 * PLANE_DISTANCE
+        height = torch.where(off.abs() < height.abs(), off, height)
+    return height
+
+
+def _region(scene: _Scene) -> Tensor:
+    """(H, W) bool: the thing."""
+    colours = scene.colours.flatten(1).T.contiguous()
+    depths = torch.stack((scene.nearness, scene.height), -1).flatten(0, 1)
+    outside = scene.outside.flatten()
+    behind = [_likelihood(values, outside, kind) for values, kind in ((colours, _COLOURS), (depths, _DEPTHS))]
+    near = _near(scene)
+    found = _first_guess(scene, near, behind)
+    across, down = (_border_cost(scene, dim) for dim in (-1, -2))
+    shares = found.float()
+    for _ in range(_ROUNDS):
+        taken = found.flatten()
+        cost = _FAR * (1 - near / _FAR_END).clamp(min=0)
+        for values, kind, others in zip((colours, depths), (_COLOURS, _DEPTHS), behind, strict=True):
+            cost = cost + (others - _likelihood(values, taken, kind)).clamp(-kind[2], kind[2]).view_as(cost)
+        shares = cheapest_region(cost.masked_fill(scene.outside, torch.inf), across, down, shares, _STEPS)
+        before, found = found, shares > 0.5
+        if not bool(found.any()) or (found != before).float().mean() < _SAME:
+            break
+        behind = [_likelihood(values, ~found.flatten(), kind) for values, kind in ((colours, _COLOURS), (depths, _DEPTHS))]
+    return found
+
+
+def _near(scene: _Scene) -> Tensor:
+    """(H, W): 0 at the far end of what is in the box, 1 at its near end; 1 everywhere if there is no difference."""
+    inside = scene.nearness[~scene.outside]
+    far, near = (inside.quantile(end) for end in _ENDS)
+    if near - far < _STEP:
+        return torch.ones_like(scene.nearness)
+    return ((scene.nearness - far) / (near - far).clamp(min=1e-6)).clamp(0, 1)
+
+
+def _likelihood(values: Tensor, sample: Tensor, kind: tuple[float, int, float]) -> Tensor:
+    """(N,): how likely values (N, D) are among those of a sample, (N,) bool; a logarithm."""
+    noise, count, _ = kind
+    return fit_mixture(values[sample], count, noise).log_likelihood(values)
+
+
+def _first_guess(scene: _Scene, near: Tensor, behind: list[Tensor]) -> Tensor:
+    """(H, W) bool: the pixels in the box that are rarest outside."""
+    outside = scene.outside.flatten()
+    raised = torch.where(scene.height.abs() < PLANE_DISTANCE, 0, near)  # a floor in front is near, too
+    odd = (_NEAR * raised - _MIDDLE * scene.middle.square()).flatten()
+    for likelihood in behind:
+        ordered = likelihood[outside].sort().values
+        odd -= (torch.searchsorted(ordered, likelihood) / len(ordered) + _RARE).log()
+    inside = odd[~outside].sort().values
+    least, most = (inside[min(len(inside) - 1, int((1 - share) * len(inside)))] for share in _FIRST)
+    ordered = odd[outside].sort().values
+    level = ordered[int((1 - _AS_RARE) * len(ordered))].clamp(most, least)
+    return ((odd >= level) & ~outside).view_as(scene.outside)
+
+
+def _border_cost(scene: _Scene, dim: int) -> Tensor:
+    """What a border between neighbours along an axis costs."""
+    colours = scene.colours.diff(dim=dim).square().sum(0)
+    edges = (0.5 * colours / colours.mean().clamp(min=1e-6)).clamp(max=_COLOUR_EDGE) + scene.nearness.diff(dim=dim).abs() / _STEP
+    return _BORDER * (_REMAINS + (1 - _REMAINS) * torch.exp(-edges))
+
+
+def _tidied(found: Tensor, scene: _Scene) -> Tensor:
+    """A region without threads and small parts, and with its holes closed where no plane is seen through them."""
+    broad = opened(found, 1)
+    large = large_regions(broad, max(1, round(_PART * int(broad.sum()))))
+    if not bool(large.any()):
+        return found
+    found = found & (largest_within(large[None, None].float(), 2)[0, 0] > 0)
+    holes = holes_of(found)
+    return found | (holes & ~large_regions(holes & (scene.height.abs() < PLANE_DISTANCE), _HOLE))

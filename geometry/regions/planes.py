@@ -1,0 +1,50 @@
+"""The planes that many pixels of an image lie on: floors, tables and walls.
+
+In inverse depth a plane of the scene is a plane, whatever the scale and shift of the depth.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+PLANE_DISTANCE = 0.03
+"""How far from a plane its pixels are at most, as a share of the range of inverse depth."""
+
+_TRIALS, _SAMPLES, _FITS = 300, 4000, 4
+
+
+def image_places(height: int, width: int) -> Tensor:
+    """(H, W, 3) float64: x and y from -1 to 1, and 1. A plane of three coefficients has the inverse depth `places @ plane`."""
+    v, u = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    return torch.stack((u, v, torch.ones_like(u)), -1).double()
+
+
+def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.Generator) -> Tensor:
+    """The plane that most of the pixels that are left lie on: the best of many through three of them, fitted to all.
+
+    Args:
+        places: As `image_places`.
+        nearness: (H, W) float64, inverse depth as a share of its range.
+        left: (H, W) bool, the pixels that are looked at.
+        random: Chooses the three.
+
+    Returns:
+        (3,) float64.
+    """
+    candidates = left.flatten().nonzero()[:, 0]
+    places, nearness, left = places.flatten(0, 1), nearness.flatten(), left.flatten()
+    sample = candidates[torch.randint(len(candidates), (_SAMPLES,), generator=random)]
+    threes = sample[torch.randint(_SAMPLES, (_TRIALS, 3), generator=random)]
+    corners = places[threes]
+    apart = torch.linalg.det(corners).abs() > 0.02
+    if not bool(apart.any()):
+        apart, corners = torch.ones_like(apart), corners + 0.1 * torch.eye(3, dtype=corners.dtype)
+    planes = torch.linalg.solve(corners[apart], nearness[threes[apart]][..., None])[..., 0]
+    agree = 1 - ((planes @ places[sample].T - nearness[sample]) / PLANE_DISTANCE).abs().clamp(max=1).square()
+    plane = planes[agree.sum(1).argmax()]
+    for _ in range(_FITS):
+        weights = left / (1 + ((nearness - places @ plane) / PLANE_DISTANCE).square()).square()
+        weighted = places * weights[:, None]
+        plane = torch.linalg.solve(weighted.T @ places + 1e-9 * torch.eye(3, dtype=places.dtype), weighted.T @ nearness)
+    return plane

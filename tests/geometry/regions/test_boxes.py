@@ -1,0 +1,119 @@
+"""The whole object in a box: without what it stands on, and without what reaches into the box."""
+
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.geometry.regions.boxes import object_in_box
+from depth_normal.geometry.regions.connected import holes_of
+from depth_normal.geometry.regions.cut import cheapest_region
+from depth_normal.geometry.regions.mixtures import fit_mixture
+from depth_normal.geometry.regions.planes import image_places, largest_plane
+from tests.geometry.regions.test_objects import HEIGHT, WIDTH, overlap, room
+
+
+def around(thing, number, margin):
+    """The box around a thing, wider on each side by a share of its size."""
+    rows, columns = (thing == number).nonzero(as_tuple=True)
+    sides = []
+    for places, length in ((columns, WIDTH), (rows, HEIGHT)):
+        first, last = int(places.min()), int(places.max()) + 1
+        more = margin * (last - first)
+        sides.append((max(0, (first - more) / length), min(1, (last + more) / length)))
+    return sides[0][0], sides[1][0], sides[0][1], sides[1][1]
+
+
+@pytest.mark.parametrize("bend", [0.0, 0.01])
+@pytest.mark.parametrize("margin", [0.05, 0.15])
+def test_a_ball_comes_without_the_floor_and_the_wall(margin, bend):
+    depth, image, thing = room([(0.2, -0.6, 3.0, 0.4)], bend)
+    box = around(thing, 1, margin)
+    mask = object_in_box(depth, image, box)
+    assert overlap(mask, thing == 1) > 0.9
+    assert overlap(object_in_box(7.5 * depth, image, box), thing == 1) > 0.9, "of any scale"
+
+
+def test_depth_alone_tells_it_apart():
+    depth, image, thing = room([(0.2, -0.6, 3.0, 0.4)])
+    assert overlap(object_in_box(depth, torch.full_like(image, 0.5), around(thing, 1, 0.15)), thing == 1) > 0.8
+
+
+def test_colour_alone_tells_it_apart():
+    """A picture on a wall."""
+    image = torch.full((1, 3, 60, 80), 0.7)
+    image[:, :, 20:40, 30:50] = torch.tensor((0.2, 0.4, 0.8)).view(1, 3, 1, 1)
+    truth = image[0, 2] > 0.75
+    assert overlap(object_in_box(torch.full((1, 1, 60, 80), 2.0), image, (0.3, 0.25, 0.7, 0.75)), truth) > 0.95
+
+
+def test_another_thing_that_reaches_into_the_box_is_left_out():
+    depth, image, thing = room([(-0.3, -0.5, 3.4, 0.45), (0.35, -0.55, 2.7, 0.4)])
+    box = around(thing, 1, 0.1)
+    assert (thing[:, int(box[0] * WIDTH) : int(box[2] * WIDTH)] == 2).any()
+    assert overlap(object_in_box(depth, image, box), thing == 1) > 0.9
+
+
+def test_a_hole_in_it_is_closed_unless_a_plane_is_seen_through_it():
+    v, u = torch.meshgrid(torch.arange(HEIGHT) - 60.0, torch.arange(WIDTH) - 80.0, indexing="ij")
+    away = torch.hypot(u, v)
+    floor = (0.2 + 0.001 * (v + 60)).clone()
+    ring = (away > 18) & (away < 36)
+    image = torch.where(ring, 0.8, 0.3).expand(1, 3, -1, -1)
+    box = (0.2, 0.1, 0.8, 0.9)
+    mask = object_in_box(1 / torch.where(ring, floor + 0.2, floor)[None, None], image, box)
+    assert overlap(mask, ring) > 0.9
+    mask = object_in_box(1 / torch.where(away < 36, floor + 0.2, floor)[None, None], image, box)  # a disc with a spot of the floor's colour
+    assert overlap(mask, away < 36) > 0.9
+
+
+def test_any_size_dtype_and_box():
+    depth, image, _ = room([(0.0, -0.4, 2.5, 0.6)])
+    for side in (4, 9, 700):
+        sized = torch.nn.functional.interpolate(torch.cat((depth, image), 1).double(), (side, side))
+        for box in ((0.2, 0.2, 0.9, 1.0), (0.0, 0.0, 0.5, 1.0), (0.5, 0.5, 0.5001, 0.5001), (0.0, 0.0, 1.0, 0.999)):
+            mask = object_in_box(sized[:, :1], sized[:, 1:], box)
+            assert mask.shape == (1, 1, side, side) and mask.dtype == torch.float64 and mask.min() >= 0 and mask.max() <= 1
+
+
+@pytest.mark.parametrize("box", [(0.5, 0, 0.4, 1), (-0.1, 0, 0.5, 0.5), (0, 0, 1, 1), (0.1, 0.1, float("nan"), 0.5)])
+def test_what_is_no_box_is_refused(box):
+    with pytest.raises(ValueError, match="the box is from"):
+        object_in_box(torch.ones(1, 1, 8, 8), torch.rand(1, 3, 8, 8), box)
+
+
+def test_a_mixture_finds_its_parts():
+    values = torch.cat((torch.randn(400, 2) * 0.1, torch.randn(200, 2) * 0.1 + 3))
+    mixture = fit_mixture(values, 2, 0.01)
+    order = mixture.weights.argsort(descending=True)
+    assert mixture.weights[order].tolist() == pytest.approx([2 / 3, 1 / 3], abs=0.02)
+    assert torch.allclose(mixture.means[order], torch.tensor(((0.0, 0.0), (3.0, 3.0))), atol=0.05)
+    far, near = mixture.log_likelihood(torch.tensor(((1.5, 1.5), (3.0, 3.0))))
+    assert near > far + 10
+    assert fit_mixture(torch.zeros(1, 3), 5, 0.1).log_likelihood(torch.zeros(1, 3)).isfinite().all(), "one value"
+
+
+def test_the_cheapest_region_weighs_pixels_against_the_border():
+    cost = torch.ones(20, 20)
+    cost[5:15, 5:15] = -1
+    cost[10, 10] = 0.5  # less than the border around it
+    cost[2, 2] = torch.inf
+    across, down = torch.full((20, 19), 0.5), torch.full((19, 20), 0.5)
+    found = cheapest_region(cost, across, down, torch.zeros_like(cost), 300) > 0.5
+    assert found[6:14, 6:14].all() and not found[:4].any() and int(found.sum()) in range(90, 101)
+    assert not (cheapest_region(cost, 40 * across, 40 * down, torch.zeros_like(cost), 300) > 0.5).any(), (
+        "the border costs more than it gains"
+    )
+
+
+def test_the_largest_plane_is_fitted_to_most_pixels():
+    places = image_places(30, 40)
+    plane = torch.tensor((0.1, -0.2, 0.5), dtype=torch.float64)
+    nearness = places @ plane
+    nearness[:10] = 0.9
+    found = largest_plane(places, nearness, torch.ones(30, 40, dtype=torch.bool), torch.Generator().manual_seed(0))
+    assert torch.allclose(found, plane, atol=1e-2)
+
+
+def test_holes_are_what_the_border_does_not_reach():
+    region = torch.from_numpy(np.array([[1, 1, 1, 1], [1, 0, 1, 0], [1, 1, 1, 1]], bool))
+    assert holes_of(region).nonzero().tolist() == [[1, 1]]
