@@ -78,7 +78,7 @@ EXAMPLES = {
         "depth-normal photos --recursive --resume      # a folder; goes on where it was stopped",
         "depth-normal photo.jpg --also npz,glb         # also the raw numbers, and a mesh",
         "depth-normal photo.jpg --tiles auto --refine  # more detail, and sharper edges",
-        "depth-normal photo.jpg --size 485             # MoGe-2 at resolution level 0: 2.5 times as fast",
+        "depth-normal photo.jpg --size 485             # MoGe-2 at resolution level 0: faster, less detail",
     ),
     "video": (
         "depth-normal video clip.mp4 --model tiny              # depth-normal/clip_depth.mp4, with sound",

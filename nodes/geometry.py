@@ -72,7 +72,7 @@ TOOLTIPS = {
     "resolution": (
         "Size to which the image is scaled for the network, in pixels; the result has the image's own size. 0: the "
         "model's own size. It is measured as the model's authors do (see the help page of Estimate Geometry). MoGe-2: 840 is "
-        "its authors' resolution level 9 (3600 tokens, the default), 485 level 0 (1200, 2.5 times as fast on a CPU)."
+        "its authors' resolution level 9 (3600 tokens, the default), 485 level 0 (1200: faster, with less detail)."
     ),
     "normals": (
         "Where the normals come from if the model does not predict them. auto: they are computed from its depth (not "

@@ -72,8 +72,8 @@ def box_means(values: Tensor, radius: int) -> Tensor:
     """
     for axis in (-1, -2):
         length = values.shape[axis]
-        at = torch.arange(length, device=values.device, dtype=values.dtype)
-        counts = (at + radius).clamp(max=length - 1) - (at - radius).clamp(min=0) + 1
+        at = torch.arange(length, device=values.device)  # integers: half precision cannot count a long side
+        counts = ((at + radius).clamp(max=length - 1) - (at - radius).clamp(min=0) + 1).to(values)
         values = _sums_along(values, radius, axis) / (counts if axis == -1 else counts[:, None])
     return values
 

@@ -21,6 +21,8 @@ _HEADER_BYTES = 65536
 _MID_GREY = 0.18
 """Linear light at which the exposure puts the geometric mean of an image, as light meters do."""
 _LUMINANCE = np.array((0.2126, 0.7152, 0.0722), np.float32)
+# Darker light does not count for the exposure, and brighter light is as bright as that: beyond them products leave float32.
+_DARKEST, _BRIGHTEST = 1e-30, 1e30
 # Steps of colours along a band of rows take several times the band.
 _BAND_PIXELS = 2**21
 
@@ -86,19 +88,19 @@ def _displayed(light: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     brightest = max(float(light[rows].max(initial=0, where=np.isfinite(light[rows]))) for rows in bands)
 
     def clean(rows: slice) -> np.ndarray:
-        part = np.nan_to_num(light[rows].astype(np.float32, copy=False), nan=0.0, posinf=brightest, neginf=0.0).clip(0)
+        part = np.nan_to_num(light[rows].astype(np.float32, copy=False), nan=0.0, posinf=brightest, neginf=0.0).clip(0, _BRIGHTEST)
         return part if alpha is None else part / alpha[rows, :, None].clip(1e-3)
 
     total, count = 0.0, 0
     for rows in bands:
         luminance = clean(rows) @ _LUMINANCE
-        lit = luminance[luminance > 0]
+        lit = luminance[luminance > _DARKEST]
         total, count = total + float(np.log(lit, dtype=np.float64).sum()), count + lit.size
     exposure = _MID_GREY / np.exp(total / count) if count else 1.0
     shown = np.empty((height, width, 3), np.float32)
     base = torch.zeros(1, 1, 1, 1)
     for rows in bands:
-        planes = torch.from_numpy(np.ascontiguousarray(clean(rows))).mul(exposure).movedim(-1, 0)[None]
+        planes = torch.from_numpy(np.ascontiguousarray(clean(rows))).mul(exposure).clamp(max=_BRIGHTEST).movedim(-1, 0)[None]
         shown[rows] = linear_to_srgb(roll_off(planes, base).clamp(0, 1))[0].movedim(0, -1).numpy()
         if alpha is not None:
             shown[rows] = shown[rows] * alpha[rows, :, None] + (1 - alpha[rows, :, None])

@@ -106,9 +106,10 @@ def object_in_box(depth: Tensor, image: Tensor, box: Box) -> Tensor:
     )
     is_seen = bool(scene.outside.any()) and not bool(scene.outside.all())  # at this size, both what is inside and what is outside
     region = _tidied(_region(scene), scene) if is_seen else ~scene.outside
-    found = torch.zeros_like(depth)
-    found[here] = resize_map(region[None, None].to(depth), height, width).clamp(0, 1)
-    return mask_at_image_edges(found.to(image), image, math.ceil(2 / share))
+    coarse = resize_map(region[None, None].to(image), height, width).clamp(0, 1)
+    found = torch.zeros_like(image[:, :1])
+    found[here] = mask_at_image_edges(coarse, image[here], math.ceil(2 / share))  # all of a large image would take minutes
+    return found
 
 
 def _surroundings(first: float, last: float, length: int) -> slice:

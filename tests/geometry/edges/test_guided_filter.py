@@ -45,3 +45,8 @@ def test_box_means_are_means_of_the_pixels_that_there_are(radius):
     padded = torch.nn.functional.pad(values.double(), (radius,) * 4, value=torch.nan)
     windows = padded.unfold(2, 2 * radius + 1, 1).unfold(3, 2 * radius + 1, 1)
     torch.testing.assert_close(box_means(values, radius), windows.nanmean((-2, -1)).float())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_box_means_of_half_precision_count_the_pixels_of_a_long_side(dtype):
+    assert (box_means(torch.ones(1, 1, 2, 5000, dtype=dtype), 5) == 1).all()

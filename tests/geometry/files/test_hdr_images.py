@@ -66,6 +66,17 @@ def test_light_that_is_no_number_stays_in_range(tmp_path):
     assert (read_image(save(tmp_path / "none.exr", np.full((4, 8, 3), np.nan, np.float32))) == 0).all()
 
 
+@pytest.mark.parametrize("extremes", [(1e-44, 0.0), (3e38, 1e-38), (3e38, 0.0)])
+def test_numbers_at_the_ends_of_float32_give_an_image(tmp_path, extremes):
+    pytest.importorskip("OpenEXR")
+    values = np.empty((4, 8, 3), np.float32)
+    values[:, ::2], values[:, 1::2] = extremes
+    for alpha in (None, np.full((4, 8), 1e-6, np.float32)):
+        image = read_image(save(tmp_path / "a.exr", values, alpha))
+        assert np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1
+        assert (image[:, ::2] >= image[:, 1::2]).all()
+
+
 def test_alpha_is_laid_on_white_and_does_not_change_the_exposure(tmp_path):
     values, alpha = light(), np.ones((6, 40), np.float32)
     alpha[:3], alpha[0], alpha[0, 0] = 0.5, 0, np.nan

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from depth_normal.geometry.regions import boxes
 from depth_normal.geometry.regions.boxes import object_in_box
 from depth_normal.geometry.regions.connected import holes_of
 from depth_normal.geometry.regions.cut import cheapest_region
@@ -73,6 +74,19 @@ def test_any_size_dtype_and_box():
         for box in ((0.2, 0.2, 0.9, 1.0), (0.0, 0.0, 0.5, 1.0), (0.5, 0.5, 0.5001, 0.5001), (0.0, 0.0, 1.0, 0.999)):
             mask = object_in_box(sized[:, :1], sized[:, 1:], box)
             assert mask.shape == (1, 1, side, side) and mask.dtype == torch.float64 and mask.min() >= 0 and mask.max() <= 1
+
+
+def test_a_large_image_costs_no_more_than_what_is_around_the_box(monkeypatch):
+    sizes = []
+
+    def recorded(mask, image, radius):
+        sizes.append(tuple(image.shape[-2:]))
+        return mask
+
+    monkeypatch.setattr(boxes, "mask_at_image_edges", recorded)
+    mask = object_in_box(torch.ones(1, 1, 600, 900), torch.rand(1, 3, 600, 900), (0.4, 0.4, 0.5, 0.5))
+    assert mask.shape == (1, 1, 600, 900)
+    assert all(height <= 110 and width <= 160 for height, width in sizes), sizes
 
 
 @pytest.mark.parametrize("box", [(0.5, 0, 0.4, 1), (-0.1, 0, 0.5, 0.5), (0, 0, 1, 1), (0.1, 0.1, float("nan"), 0.5)])
