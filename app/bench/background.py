@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _thread
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -32,12 +33,15 @@ from ...model_loader.runtimes.engine_store import remove_unfinished, store_folde
 from ...model_loader.weights.find import find_weights
 from ..batch.per_image import Options
 
+logger = logging.getLogger(__name__)
+
 SETTING = "DEPTH_NORMAL_MEASURE"
 """Environment variable: 0 = nothing is measured unasked."""
 
 _ASKED = (TORCH, ONNX, OPENVINO)
 """What is measured unasked: torch.compile takes minutes of all cores."""
 
+_PYTHON = "" if getattr(sys, "frozen", False) else sys.executable  # in a bundled program that is the program
 _NICE = 10  # beside a run that uses all cores, about a tenth of one
 _LONG_SO_FAR, _LONG_STILL = 10.0, 60.0
 """Seconds: how long a run lasts before engines are built beside it, and how long it must still take by its speed so far."""
@@ -105,19 +109,24 @@ class Measuring:
     def begin(self, is_idle: bool = False) -> None:
         """Begins to build the engines, if there is memory for them; where the machine is idle, they are timed as soon as all are built."""
         self.is_wanted = False
-        if free_main_memory() < _FREE + _FREE_PER_WEIGHT * _size_of_weights(self._options):
+        try:
+            if free_main_memory() >= _FREE + _FREE_PER_WEIGHT * _size_of_weights(self._options):
+                self._begin(is_idle)
+        except (OSError, RuntimeError) as error:  # no process or thread can be started, or nothing can be kept
+            logger.debug("runtimes are not measured: %s", error)
+            self.stop()
+
+    def _begin(self, is_idle: bool) -> None:
+        self._process = _started(self._task())
+        hearing = threading.Thread(target=self._hear, args=(self._process,), daemon=True, name="depth-normal measuring")
+        hearing.start()
+        if is_idle:
+            self._time()
             return
-        with suppress(OSError):  # where no process can be started, or the store cannot be written to, nothing is measured
-            self._process = _started(self._task())
-            hearing = threading.Thread(target=self._hear, args=(self._process,), daemon=True, name="depth-normal measuring")
-            hearing.start()
-            if is_idle:
-                self._time()
-                return
-            self._tell(
-                f"{self._options.model}: beside the run, engines are built at low priority; they are timed at its end, and later runs use "
-                f"the fastest (--runtime torch or {SETTING}=0 turns it off)"
-            )
+        self._tell(
+            f"{self._options.model}: beside the run, engines are built at low priority; they are timed at its end, and later runs use "
+            f"the fastest (--runtime torch or {SETTING}=0 turns it off)"
+        )
 
     def finish(self) -> None:
         """Times the engines, if all are built, and says what later runs use. Ctrl-C leaves it out."""
@@ -151,6 +160,7 @@ class Measuring:
             "weights": None if weights is None else str(weights.absolute()),
             "device": self._device,
             "threads": self._threads,
+            "folder": str(Path.cwd()),
         }
 
     def _hear(self, process: subprocess.Popen[str]) -> None:
@@ -169,7 +179,7 @@ def may_measure(options: Options, device: str) -> bool:
 
     It does on a CPU alone: on a GPU another process would take memory from the run, and TensorRT builds for minutes.
     """
-    if os.environ.get(SETTING, "1") in ("", "0") or not options.is_unmeasured(device) or not sys.executable:
+    if os.environ.get(SETTING, "1") in ("", "0") or not options.is_unmeasured(device) or not _PYTHON:
         return False
     return parse_device(device).type == "cpu" and (is_installed(ONNX) or is_installed(OPENVINO))
 
@@ -195,17 +205,18 @@ def _size_of_weights(options: Options) -> int:
 
 
 def _started(task: dict[str, Any]) -> subprocess.Popen[str]:
-    """The process that measures, with its task. It lives in a folder of ours: Python would import from the user's."""
+    """The process that measures, with its task. It has the run's packages, and begins in a folder of ours: `-m` imports from there."""
     folder = store_folder()
     folder.mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(
-        [sys.executable, "-m", __name__],
+        [_PYTHON, "-m", __name__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         encoding="utf-8",
         cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         start_new_session=True,  # a terminal's Ctrl-C is the run's
         creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
     )
@@ -220,6 +231,7 @@ def main() -> None:
         os.nice(_NICE)
     may_time = threading.Event()
     task = json.loads(sys.stdin.readline())
+    os.chdir(task["folder"])  # environment variables may name folders from there
     threading.Thread(target=_listen, args=(may_time,), daemon=True).start()
     with suppress(KeyboardInterrupt), _results() as say:
         measure(Path(task["weights"]) if task["weights"] else None, task, may_time, say)

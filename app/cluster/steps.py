@@ -102,7 +102,7 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
 
 
 def _rows_of(table: pa.Table) -> Iterator[Row]:
-    """A table's rows, with maps and pixels as buffers that are not copied."""
+    """A table's rows, with maps and pixels as memory that is not copied."""
     import pyarrow as pa
 
     maps = {each.name for each in table.schema if each.type == pa.large_binary()}
@@ -111,13 +111,13 @@ def _rows_of(table: pa.Table) -> Iterator[Row]:
         yield {name: _buffer(row[name].chunk(0)) if name in maps else row[name][0].as_py() for name in row.column_names}
 
 
-def _buffer(array: pa.Array) -> pa.Buffer | None:
-    """The bytes of an array of one value, which `as_buffer` would copy."""
+def _buffer(array: pa.Array) -> memoryview | None:
+    """The bytes of an array of one value, which `as_buffer` would copy. Arrow makes no column of its own buffers, but of this."""
     if array.null_count:
         return None
     _, offsets, data = array.buffers()
     start, end = np.frombuffer(offsets, np.int64)[array.offset : array.offset + 2].tolist()
-    return data.slice(start, end - start)
+    return memoryview(data.slice(start, end - start))
 
 
 def _answers(rows: Sequence[Row]) -> pa.Table:

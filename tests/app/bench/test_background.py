@@ -1,5 +1,6 @@
 """The measuring of runtimes beside a run: when it begins, that it leaves nothing behind, and that it keeps what `auto` then takes."""
 
+import io
 import json
 import os
 import runpy
@@ -8,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -107,7 +109,7 @@ def test_it_ends_where_memory_is_short(options, task, convolved, monkeypatch, en
     assert not told
 
 
-@pytest.mark.parametrize("reason", ["setting", "torch", "fast", "measured", "light", "no engine", "gpu", "no graph"])
+@pytest.mark.parametrize("reason", ["setting", "torch", "fast", "measured", "light", "no engine", "gpu", "no graph", "bundled"])
 def test_nothing_is_measured_unasked_where_it_is_not_wanted_or_of_no_use(reason, options, convolved, monkeypatch, engines):
     assert background.may_measure(options, "cpu")
     if reason == "setting":
@@ -120,6 +122,8 @@ def test_nothing_is_measured_unasked_where_it_is_not_wanted_or_of_no_use(reason,
         options = Options(model="tiny", runtime="auto")
     elif reason == "no engine":
         monkeypatch.setattr(background, "is_installed", lambda _runtime: False)
+    elif reason == "bundled":
+        monkeypatch.setattr(background, "_PYTHON", "")
     elif reason == "gpu":
         monkeypatch.setattr(background, "parse_device", lambda _name: torch.device("mps"))
     else:
@@ -179,6 +183,54 @@ class Script:
             return self.processes[-1]
 
         monkeypatch.setattr(background.subprocess, "Popen", start)
+
+
+@pytest.mark.parametrize("error", [OSError("no process"), RuntimeError("can't start new thread"), FileNotFoundError("weights")])
+def test_a_run_goes_on_where_nothing_can_be_begun(error, options, engines, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    started = SimpleNamespace(stdin=io.StringIO(), stdout=io.StringIO())
+    if isinstance(error, RuntimeError):
+        monkeypatch.setattr(background, "_started", lambda _task: started)
+        monkeypatch.setattr(background.threading, "Thread", fail)
+    else:
+        monkeypatch.setattr(background, "_size_of_weights" if error.args == ("weights",) else "_started", fail)
+    told = []
+    with Measuring(options, "cpu", told.append) as measuring:
+        measuring.begin()
+        assert not measuring.is_wanted
+        measuring.finish()
+    assert not told and started.stdin.closed is isinstance(error, RuntimeError)
+
+
+@pytest.mark.slow("starts another process")
+def test_the_process_has_the_packages_of_the_run(tmp_path, monkeypatch, options, caches):
+    """Also those found by a path that holds in the run's folder alone."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "only_of_the_run.py").write_text("WORD = 'found'")
+    monkeypatch.setenv("PYTHONPATH", ".")
+    monkeypatch.syspath_prepend(tmp_path)
+    script = Script(monkeypatch, "import sys, only_of_the_run; sys.stdin.readline(); print(only_of_the_run.WORD)")
+    background._started({"model": options.model})
+    assert script.processes[0].communicate(timeout=30)[0] == "found\n"
+
+
+SAYS_WHERE = """
+from depth_normal.app.bench import background
+background.measure = lambda _weights, _task, _may_time, say: say(str(background.store_folder().absolute()))
+background.main()
+"""
+
+
+@pytest.mark.slow("starts another process")
+def test_the_process_keeps_what_it_measures_where_the_run_looks(tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", "a folder")
+    Script(monkeypatch, SAYS_WHERE)
+    process = background._started(Measuring(options, "cpu", print)._task())
+    assert process.stdout.readline() == f"{store_folder().absolute()}\n"
+    process.communicate(timeout=30)
 
 
 @pytest.mark.slow("starts another process")
@@ -292,7 +344,7 @@ def test_a_process_that_cannot_end_well_leaves_nothing_half_written(caches, opti
 def test_a_process_that_is_stopped_leaves_nothing_half_written(midas, caches):
     pytest.importorskip("onnxscript")
     options = Options(model="midas-v2.1-small", weights=midas, runtime="auto")
-    process = background._started({"model": options.model, "weights": str(midas), "device": "cpu", "threads": 1})
+    process = background._started({"model": options.model, "weights": str(midas), "device": "cpu", "threads": 1, "folder": str(Path.cwd())})
     end = time.monotonic() + 300
     while not list(store_folder().rglob("*.part")):
         assert process.poll() is None and time.monotonic() < end

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from depth_normal.app.batch.shards.rows import bytes_of, estimate_of, row_of
+from depth_normal.app.batch.shards.shard_formats import KINDS
 from depth_normal.app.cluster.steps import _packed, _pixels_of, _rows_of, _table
 from depth_normal.geometry.estimate import Estimate, Quantity
 
@@ -39,6 +40,22 @@ def test_several_rows_and_rows_that_failed_share_a_table():
         None,
         np.float32([3]).tobytes(),
     ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_of_a_table_are_written_to_shards_and_passed_on(kind, tmp_path):
+    estimate = Estimate(torch.rand(1, 1, 5, 7), Quantity.METRIC_DEPTH, torch.rand(1, 3, 5, 7))
+    rows = [{**row_of(name, estimate), "index": 0, "pixels": _packed(torch.rand(1, 3, 5, 7))} for name in ("a.png", "b.png")]
+    found = list(_rows_of(_table(rows)))
+    path = tmp_path / "shard"
+    shard = KINDS[kind].create(path, {})
+    for row in found:
+        shard.add(row)
+    shard.close()
+    with path.open("rb") as file:
+        for row in KINDS[kind].read(file):
+            assert torch.equal(estimate_of(row).depth, estimate.depth)
+    assert _table(found).equals(_table(rows))
 
 
 @pytest.mark.parametrize("bits", [8, 16])
