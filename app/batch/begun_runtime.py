@@ -1,4 +1,4 @@
-"""What `--runtime auto` stood for when a run over a folder began, so that the run, stopped and resumed, gives the same bytes.
+"""What `--runtime auto` or `fast` stood for when a run over a folder began, so that the run, stopped and resumed, gives the same bytes.
 
 Where that was not torch as it is, a note lies with the records of the folder:
 
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ...annotators.choices import AUTO_RUNTIME, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
+from ...annotators.choices import AUTO_RUNTIME, DTYPE_CHOICES, FAST_RUNTIME, RUNTIME_CHOICES, TORCH
 from ...annotators.registry import find_spec
 from ...geometry.files.json_file import read_json
 from ...geometry.files.paths import write_bytes
@@ -38,7 +38,7 @@ class BegunRuntime:
     def __init__(self, folder: Path, options: Options, device: str, is_begun: bool) -> None:
         self._path = folder / RECORDS / "auto.runtime"  # no image's record has this ending
         self._options, self._is_begun = options, is_begun
-        if options.used_runtime != AUTO_RUNTIME:
+        if options.used_runtime not in (AUTO_RUNTIME, FAST_RUNTIME):
             self._chosen = None
             return
         now = options.choice(device)

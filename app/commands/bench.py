@@ -58,7 +58,8 @@ def _bench(arguments: argparse.Namespace) -> int:
 def _bench_runtimes(arguments: argparse.Namespace, options: Options, runtimes: Sequence[str]) -> int:
     from ..bench.runtimes import EACH, HEADER, as_json, line, measure_runtimes
 
-    asked = EACH if ALL in runtimes else [name for name in runtimes if name not in (AUTO_RUNTIME, FAST_RUNTIME)]
+    named = [name for name in runtimes if name not in (AUTO_RUNTIME, FAST_RUNTIME)]
+    asked = EACH if ALL in runtimes or not named else named  # auto and fast may stand for each
     measured: list[dict[str, object]] = []
     to_keep: list[Measurement] = []
     try:

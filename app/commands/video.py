@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...annotators.choices import AUTO_RUNTIME, RECOMMENDED_VIDEO_MODEL, TORCH
+from ...annotators.choices import AUTO_RUNTIME, FAST_RUNTIME, RECOMMENDED_VIDEO_MODEL, TORCH
 from ..batch.allocator import keep_freed_memory
 from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, shown
@@ -289,7 +289,8 @@ def _prepared(
         if not model.is_video_model and not measuring.is_wanted and (advice := options.advice(header.frames or 0, arguments.device)):
             echo_error(advice)
         by_begun = options
-        if stopped and options.runtime == AUTO_RUNTIME and (begun := begun_by(task.targets)) and begun[0] != model.runtime:
+        by_measurement = options.runtime in (AUTO_RUNTIME, FAST_RUNTIME)
+        if stopped and by_measurement and (begun := begun_by(task.targets)) and begun[0] != model.runtime:
             # Other runtimes were measured since: the frames that follow are made as those before.
             by_begun = replace(options, runtime=runtime_of(begun[0]))
             model = by_begun.load(arguments.device, begun[1])

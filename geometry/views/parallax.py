@@ -74,7 +74,7 @@ class CameraMove:
         move: One of `MOVES`.
         amount: How far the camera goes; 1 is the distance of the near end of the scene.
         focus: As `parallax_of_estimate`.
-        seconds: Of one loop.
+        loop: Seconds of one loop.
 
     Raises:
         ValueError: Unknown move, or a number that is out of range.
@@ -83,17 +83,17 @@ class CameraMove:
     move: str = MOVES[0]
     amount: float = 0.05
     focus: float = 0.5
-    seconds: float = 4.0
+    loop: float = 4.0
 
     def __post_init__(self) -> None:
         check_choice("move", self.move, MOVES)
         check_range("amount", self.amount, 0, MAX_AMOUNT)
         check_range("focus", self.focus, 0, 1)
-        check_range("seconds", self.seconds, 0.1, 3600)
+        check_range("loop", self.loop, 0.1, 3600)
 
     def positions(self, times: Sequence[float | Fraction]) -> Tensor:
         """Where the camera is at these seconds of the video: (F, 3) as `camera_path`."""
-        loops = [float(time / Fraction(self.seconds) % 1) for time in times]  # exact: a late frame is no less smooth than the first
+        loops = [float(time / Fraction(self.loop) % 1) for time in times]  # exact: a late frame is no less smooth than the first
         return _positions(self.move, torch.tensor(loops, dtype=torch.float32) * (2 * math.pi), self.amount)
 
 

@@ -1,4 +1,4 @@
-"""A run over a folder or a video with `--runtime auto` that is stopped goes on with the runtime that it began with."""
+"""A run over a folder or a video with `--runtime auto` or `fast` that is stopped goes on with the runtime that it began with."""
 
 import json
 import logging
@@ -64,23 +64,25 @@ def note(out):
     return json.loads(path.read_text())["runtime"] if path.exists() else None
 
 
-def test_a_folder_that_torch_began_is_finished_by_torch(photos, tmp_path, ran, convolved):
-    out = tmp_path / "out"
-    assert not ran("estimate", photos / "0.png", "-o", out) and note(out) is None
+@pytest.mark.parametrize("runtime", ["auto", "fast"])
+def test_a_folder_that_torch_began_is_finished_by_torch(runtime, photos, tmp_path, ran, convolved):
+    out, words = tmp_path / "out", ("--runtime", runtime)
+    assert not ran("estimate", photos / "0.png", "-o", out, *words) and note(out) is None
     measure(convolved, EXACT)
-    assert not ran("estimate", photos, "-o", out, "--resume"), "other runs measured meanwhile"
+    assert not ran("estimate", photos, "-o", out, "--resume", *words), "other runs measured meanwhile"
     assert note(out) is None and len(list(out.glob("*_depth.png"))) == 3
-    assert ran("estimate", photos, "-o", tmp_path / "new"), "what begins anew takes what was measured"
+    assert ran("estimate", photos, "-o", tmp_path / "new", *words), "what begins anew takes what was measured"
     assert note(tmp_path / "new") == "onnx"
 
 
-def test_a_folder_that_an_engine_began_is_finished_by_it(photos, tmp_path, ran, convolved):
+@pytest.mark.parametrize("runtime", ["auto", "fast"])
+def test_a_folder_that_an_engine_began_is_finished_by_it(runtime, photos, tmp_path, ran, convolved):
     measure(convolved, EXACT)
-    out = tmp_path / "out"
-    assert "ONNX Runtime" in ran("estimate", photos / "0.png", "-o", out)[0] and note(out) == "onnx"
+    out, words = tmp_path / "out", ("--runtime", runtime)
+    assert "ONNX Runtime" in ran("estimate", photos / "0.png", "-o", out, *words)[0] and note(out) == "onnx"
     measure(convolved)
-    assert "ONNX Runtime" in ran("estimate", photos, "-o", out, "--resume")[0]
-    assert not ran("estimate", photos, "-o", out, "--overwrite") and note(out) is None, "a run that begins anew"
+    assert "ONNX Runtime" in ran("estimate", photos, "-o", out, "--resume", *words)[0]
+    assert not ran("estimate", photos, "-o", out, "--overwrite", *words) and note(out) is None, "a run that begins anew"
 
 
 def test_a_runtime_by_name_notes_nothing(photos, tmp_path, ran, convolved):
@@ -106,7 +108,8 @@ def test_a_note_that_cannot_be_read_means_torch(text, tmp_path, convolved):
 
 
 @pytest.mark.slow("makes five videos")
-def test_a_video_goes_on_with_what_it_began_with(tmp_path, ran, convolved, monkeypatch):
+@pytest.mark.parametrize("runtime", ["auto", "fast"])
+def test_a_video_goes_on_with_what_it_began_with(runtime, tmp_path, ran, convolved, monkeypatch):
     pytest.importorskip("av")
     from depth_normal.app.video import rendering
 
@@ -120,7 +123,7 @@ def test_a_video_goes_on_with_what_it_began_with(tmp_path, ran, convolved, monke
             raise KeyboardInterrupt
         return shown(self, part, *rest)
 
-    words = ("--segment", "4", "--align", "none")
+    words = ("--segment", "4", "--align", "none", "--runtime", runtime)
     for began, later in (((), (EXACT,)), ((EXACT,), ())):
         out = tmp_path / ("by_engine" if began else "by_torch") / "d_%03d.png"
         out.parent.mkdir()

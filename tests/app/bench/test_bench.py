@@ -18,6 +18,7 @@ from depth_normal.app.batch import per_image
 from depth_normal.app.batch.per_image import Options
 from depth_normal.app.bench import runtimes, timing
 from depth_normal.app.bench.runtimes import Row
+from depth_normal.app.commands import bench
 from depth_normal.app.commands.bench import as_json, table
 from depth_normal.model_loader import load_model
 from depth_normal.model_loader.runtimes import measured
@@ -161,6 +162,17 @@ def test_what_is_kept_is_what_auto_takes(monkeypatch, capsys, tmp_path):
     (kept,) = measured.kept(MODELS["tiny"], None, torch.device("cpu"))
     assert (kept.runtime, kept.dtype, kept.times) == ("torch", "bfloat16", 4.0) and kept.levels > 0 and 0.99 < kept.correlation < 1
     assert ("--runtime fast: torch bfloat16, 4.00 times" in said) == kept.is_faithful
+
+
+@pytest.mark.parametrize("words", [["auto", "--keep"], ["fast", "--keep"], ["auto,fast"]])
+def test_what_auto_stands_for_is_found_by_measuring_each(words, monkeypatch):
+    def measured(*_, asked, **__):
+        assert tuple(asked) == runtimes.EACH
+        yield from ()
+
+    monkeypatch.setattr(runtimes, "measure_runtimes", measured)
+    monkeypatch.setattr(bench, "_keep", lambda *_: None)
+    assert cli.main(["bench", "--model", "tiny", "--device", "cpu", "--runtime", *words]) == 0
 
 
 @pytest.mark.parametrize(("json_wanted", "names"), [(False, ["onnx", "openvino"]), (True, ["onnx,openvino"])])

@@ -568,7 +568,7 @@ def test_parallax(video, tmp_path, normalise):
     else:
         far, near = stereo.disparity_range(found)
         ends = (far.min(), near.max())
-    path = parallax.CameraMove("swing", 0.1, seconds=0.5).positions([Fraction(frame, 25) for frame in range(12)])
+    path = parallax.CameraMove("swing", 0.1, loop=0.5).positions([Fraction(frame, 25) for frame in range(12)])
     truth = torch.cat(list(parallax.parallax_of_clip(source_frames, found, path, 0.5, ends)))
     made = read(tmp_path / "out.mkv")
     assert (made - truth).abs().mean() < 2e-3 < (made - source_frames).abs().mean()
@@ -577,6 +577,8 @@ def test_parallax(video, tmp_path, normalise):
 def test_options_of_a_move_belong_to_parallax(video, tmp_path, capsys):
     assert run(video, tmp_path / "out.mkv", "--move", "dolly") == 2
     assert "add parallax to --what" in capsys.readouterr().err
+    assert run(video, tmp_path / "moved.mp4", "--what", "parallax", "--loop", "0") == 2
+    assert "--loop is 0.0; accepted: 0.1 to 3600" in capsys.readouterr().err
     assert run(video, tmp_path / "out.mkv", "--what", "parallax", "--amount", 0.5) == 2
     assert "amount" in capsys.readouterr().err
 

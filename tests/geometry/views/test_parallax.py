@@ -246,14 +246,14 @@ def test_what_comes_near_does_not_push_the_rest_where_the_range_is_given():
 
 
 def test_a_camera_repeats_its_loop():
-    move = CameraMove("orbit", 0.2, seconds=2)
+    move = CameraMove("orbit", 0.2, loop=2)
     times = [Fraction(frame, 24) for frame in range(48)]
     torch.testing.assert_close(move.positions(times), camera_path("orbit", 48, 0.2))
     late = [time + 2 * 10**6 for time in times]
     assert move.positions(late).equal(move.positions(times)), "after weeks too"
 
 
-@pytest.mark.parametrize("wrong", [{"move": "up"}, {"amount": 0.5}, {"focus": -1}, {"seconds": 0}, {"seconds": math.nan}])
+@pytest.mark.parametrize("wrong", [{"move": "up"}, {"amount": 0.5}, {"focus": -1}, {"loop": 0}, {"loop": math.nan}])
 def test_a_camera_move_that_cannot_be_made(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         CameraMove(**wrong)
