@@ -150,7 +150,7 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
     """Reads the colours of an OpenEXR image.
 
     Args:
-        path: With the channels R, G, B, or Y, of the file or of one layer ("ViewLayer.Combined.R"), and perhaps A.
+        path: With the channels R, G, B, or Y, of the file or of a layer ("ViewLayer.Combined.R"), and perhaps A.
 
     Returns:
         (H, W, 3) float32 linear light, multiplied by alpha where there is any, and alpha (H, W), None where there is none.
@@ -164,11 +164,13 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
     header, channels = _read_channels(path)
     if header.keys() & {QUANTITY, AXES}:
         raise FileFormatError(f"{path}: the file holds depth or normals, not an image; name the image that they were made of")
+    # Blender's Combined stands among passes of colours, such as AO; and X, Y, Z are vectors.
+    layers = sorted({name[:-1] for name in channels}, key=lambda layer: (layer != "", not layer.endswith("Combined."), layer))
     for names in ("RGB", "YYY"):
-        layer = next((name[:-1] for name in sorted(channels) if all(f"{name[:-1]}{each}" in channels for each in names)), None)
-        if layer is not None:
-            planes = [channels[f"{layer}{each}"] for each in names]
-            return np.stack(planes, -1), channels.get(f"{layer}A")
+        for layer in layers:
+            if all(f"{layer}{each}" in channels for each in names) and (names == "RGB" or f"{layer}X" not in channels):
+                planes = [channels[f"{layer}{each}"] for each in names]
+                return np.stack(planes, -1), channels.get(f"{layer}A")
     raise FileFormatError(f"{path}: no colours (channels R, G, B, or Y); the file has {', '.join(sorted(channels)[:12])}")
 
 

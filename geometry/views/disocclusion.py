@@ -40,7 +40,7 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False) -> T
         sideways: The camera moved along the rows only, so what it uncovered is continued along the rows only.
 
     Returns:
-        (B, C, H, W), `colour` where a surface is visible. An image without any stays as it is.
+        (B, C, H, W), `colour` where a surface is visible. Colours of an image without any have no meaning.
     """
     hole = inverse <= 0
     # A GPU would have to be waited for to know how many holes there are. It fills everywhere.

@@ -105,6 +105,18 @@ def test_layers_and_grey_are_read(tmp_path):
         assert np.allclose(read_image(tmp_path / f"{name}.exr"), plain)
 
 
+def test_the_rendered_image_is_read_and_no_pass_beside_it(tmp_path):
+    pytest.importorskip("OpenEXR")
+    values = light()
+    plane = np.ascontiguousarray(values[..., 0])
+    passes = {f"ViewLayer.{name}.{each}": np.full_like(plane, 0.5) for name in ("AO", "DiffCol") for each in "RGB"}
+    exr.write_channels(tmp_path / "passes.exr", {}, passes | {f"ViewLayer.Combined.{each}": plane for each in "RGB"})
+    assert np.allclose(read_image(tmp_path / "passes.exr"), read_image(save(tmp_path / "a.exr", values)))
+    exr.write_channels(tmp_path / "vectors.exr", {}, {f"ViewLayer.Normal.{each}": plane for each in "XYZ"})
+    with pytest.raises(FileFormatError, match="no colours"):
+        read_image(tmp_path / "vectors.exr")
+
+
 def test_depth_is_no_image(tmp_path):
     pytest.importorskip("OpenEXR")
     exr.write_exr(tmp_path / "depth.exr", Estimate(torch.ones(1, 1, 4, 8), Quantity.METRIC_DEPTH))
