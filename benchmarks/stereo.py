@@ -7,8 +7,8 @@ that `stereo_scenes.py` rendered with Blender. The pair "motorcycle" of scikit-i
 where that is installed. Each image is taken with its true depth, and with depth as a network gives it: soft edges that lie a pixel or
 two beside those of the image.
 
---blur: photographs' silhouettes are two to three pixels wide, those of traced and rendered images one. Both views are blurred as by a lens,
-in linear light; 0.8 to 1 is usual. "motorcycle" is a photograph and stays as it is.
+--blur: silhouettes in traced and rendered images are one pixel wide, in photographs wider. Both views are blurred as by a lens, in linear
+light, with a Gaussian of SIGMA pixels. "motorcycle" is a photograph and stays as it is.
 
 PSNR (dB) and SSIM of the whole view; PSNR of the part alone that only the second camera sees, and of the pixels beside silhouettes that
 both see. Beside ours: the image read back through its own depth with `grid_sample`, and, with --against, the renderer of another
@@ -77,6 +77,8 @@ def main() -> None:
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="root of another version of the pack")
     parser.add_argument("--pictures", type=Path, metavar="OUT", help="folder for the views as images")
     arguments = parser.parse_args()
+    if not 0 <= arguments.blur < math.inf:
+        parser.error(f"--blur is {arguments.blur:g}; expected 0 or more pixels")
     ways: dict[str, Way] = {"grid_sample": plain}
     if arguments.against:
         ways["against"] = renderer(pack_at(arguments.against))
