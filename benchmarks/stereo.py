@@ -1,11 +1,14 @@
 """The second view of known pairs, from the first and its depth: how near it comes to what the second camera saw.
 
-    python benchmarks/stereo.py [DIR] [--seeds 1 2] [--width 480] [--fills] [--against CHECKOUT] [--pictures OUT]
+    python benchmarks/stereo.py [DIR] [--seeds 1 2] [--width 480] [--blur SIGMA] [--fills] [--against CHECKOUT] [--pictures OUT]
 
 Ray-traced scenes (`traced_views.py`) for three moves: to the right (stereo), to the right and down, and forward (parallax). Add DIR, pairs
 that `stereo_scenes.py` rendered with Blender. The pair "motorcycle" of scikit-image (Middlebury 2014, with measured disparity) comes along
 where that is installed. Each image is taken with its true depth, and with depth as a network gives it: soft edges that lie a pixel or
 two beside those of the image.
+
+--blur: silhouettes in traced and rendered images are one pixel wide, in photographs wider. Both views are blurred as by a lens, in linear
+light, with a Gaussian of SIGMA pixels. "motorcycle" is a photograph and stays as it is.
 
 PSNR (dB) and SSIM of the whole view; PSNR of the part alone that only the second camera sees, and of the pixels beside silhouettes that
 both see. Beside ours: the image read back through its own depth with `grid_sample`, and, with --against, the renderer of another
@@ -22,6 +25,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +38,8 @@ import torch
 import torch.nn.functional as F
 import traced_views
 from torch import Tensor
+
+from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 
 Way = Callable[["Pair", Tensor], Tensor]
 SOFTNESS, SHIFT = 2.0, 1.5
@@ -66,20 +72,26 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, metavar="DIR")
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2], help="of the ray-traced scenes (default: 1 2)")
     parser.add_argument("--width", type=int, default=480, help="pixels of the ray-traced images (default: %(default)s)")
+    parser.add_argument("--blur", type=float, default=0, metavar="SIGMA", help="of a lens, in pixels (default: none)")
     parser.add_argument("--fills", action="store_true", help="compare ways of filling holes")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="root of another version of the pack")
     parser.add_argument("--pictures", type=Path, metavar="OUT", help="folder for the views as images")
     arguments = parser.parse_args()
+    if not 0 <= arguments.blur < math.inf:
+        parser.error(f"--blur is {arguments.blur:g}; expected 0 or more pixels")
     ways: dict[str, Way] = {"grid_sample": plain}
     if arguments.against:
         ways["against"] = renderer(pack_at(arguments.against))
     ways["ours"] = renderer(importlib.import_module("depth_normal"))
-    pairs = [*traced_pairs(arguments.seeds, arguments.width), *motorcycle()]
+    known = list(traced_pairs(arguments.seeds, arguments.width))
     if arguments.folder:
         rendered = list(rendered_pairs(arguments.folder))
         if not rendered:
             parser.error(f"no .npz in {arguments.folder}; render some with stereo_scenes.py")
-        pairs += rendered
+        known += rendered
+    if arguments.blur > 0:
+        known = [through_lens(pair, arguments.blur) for pair in known]
+    pairs = [*known, *motorcycle()]
     if not pairs:
         parser.error("nothing to measure: no seeds, no DIR, and scikit-image is not installed")
     if arguments.fills:
@@ -170,6 +182,22 @@ def rendered_pairs(folder: Path) -> Iterator[Pair]:
         yield pair_of(path.stem, *images, depth, other, intrinsics, (baseline, 0.0, 0.0))
 
 
+def through_lens(pair: Pair, sigma: float) -> Pair:
+    """The pair with both images blurred in linear light."""
+    left, right = (linear_to_srgb(blurred(srgb_to_linear(image), sigma)) for image in (pair.left, pair.right))
+    return pair._replace(left=left, right=right)
+
+
+def blurred(values: Tensor, sigma: float) -> Tensor:
+    """Maps (1, C, H, W) blurred with a Gaussian."""
+    reach = math.ceil(3 * sigma)
+    weights = torch.exp(-(torch.arange(-reach, reach + 1.0) ** 2) / (2 * sigma**2))
+    values = F.pad(values.transpose(0, 1), (reach, reach, reach, reach), mode="replicate")
+    for shape in ((1, 1, -1, 1), (1, 1, 1, -1)):
+        values = F.conv2d(values, (weights / weights.sum()).view(shape))
+    return values.transpose(0, 1)
+
+
 def motorcycle() -> Iterator[Pair]:
     """The real pair of scikit-image at half size; the right view's own depth is not known, so what is hidden follows from the left's."""
     try:
@@ -219,14 +247,8 @@ def softened(pair: Pair) -> Tensor:
     moves = F.interpolate(noise, (height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1) * SHIFT
     rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     grid = torch.stack((columns, rows), -1)[None] + moves * torch.tensor([2 / width, 2 / height])
-    reach = round(3 * SOFTNESS)
-    weights = torch.exp(-(torch.arange(-reach, reach + 1.0) ** 2) / (2 * SOFTNESS**2))
     inverse = F.grid_sample(1 / pair.depth, grid, padding_mode="border", align_corners=True)
-    for axis, sides in ((2, (0, 0, reach, reach)), (3, (reach, reach, 0, 0))):
-        shape = [1, 1, 1, 1]
-        shape[axis] = 2 * reach + 1
-        inverse = F.conv2d(F.pad(inverse, sides, mode="replicate"), (weights / weights.sum()).view(shape))
-    return 1 / inverse
+    return 1 / blurred(inverse, SOFTNESS)
 
 
 def print_fills(pairs: list[Pair]) -> None:

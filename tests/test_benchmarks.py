@@ -95,7 +95,7 @@ RUNS = {
     "meshes.py": (["SCENES/scenes", "--tiny"], "tiny +ball"),
     "mesh_views.py": (["--width", "96"], "wide ramps, noise, 30"),
     "tiles.py": (["SCENES/scenes", "--tiles", "2", "--plane", "320", "240"], "2 tiles, ours"),
-    "stereo.py": (["SCENES/stereo", "--seeds", "1", "--width", "64"], "posts_1 dolly[^$]*pair[^$]*soft depth[^$]*mean"),
+    "stereo.py": (["SCENES/stereo", "--seeds", "1", "--width", "64", "--blur", "1"], "posts_1 dolly[^$]*pair[^$]*soft depth[^$]*mean"),
     "stereo.py fills": (["--seeds", "1", "--width", "64", "--fills"], "uncovered +ours[^$]*posts_1 dolly[^$]*mean"),
     "depth_of_field.py": (["SCENES/lens"], "mean +"),
     "roll_off.py": (["SCENES/views.npz"], "ours +"),
