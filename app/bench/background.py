@@ -160,6 +160,7 @@ class Measuring:
             "weights": None if weights is None else str(weights.absolute()),
             "device": self._device,
             "threads": self._threads,
+            "nice": _NICE,
             "folder": str(Path.cwd()),
         }
 
@@ -227,10 +228,9 @@ def _started(task: dict[str, Any]) -> subprocess.Popen[str]:
 
 def main() -> None:
     """Measures what the first line of stdin says; prints a line when it is ready to time, and when the measurements are kept."""
-    if hasattr(os, "nice"):
-        os.nice(_NICE)
     may_time = threading.Event()
     task = json.loads(sys.stdin.readline())
+    _give_way(task["nice"])
     os.chdir(task["folder"])  # environment variables may name folders from there
     threading.Thread(target=_listen, args=(may_time,), daemon=True).start()
     with suppress(KeyboardInterrupt), _results() as say:
@@ -266,6 +266,14 @@ def measure(weights: Path | None, task: dict[str, Any], may_time: threading.Even
             _check_memory()
         measured.keep(spec, weights, parse_device(task["device"]), loaded.time(_SECONDS_EACH))
         say(_KEPT)
+
+
+def _give_way(nice: int) -> None:
+    """Lowers the priority of this process. Linux may share the processor among sessions first, and this one has a session of its own."""
+    if hasattr(os, "nice"):
+        os.nice(nice)
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(nice), encoding="ascii")
 
 
 def _check_memory() -> None:
