@@ -93,9 +93,9 @@ EXAMPLES = {
         "depth-normal stereo photo.jpg --layout vr180            # for headsets: photo_180x180_LR.png",
     ),
     "parallax": (
-        "depth-normal parallax photo.jpg                              # photo_parallax.mp4, two seconds that loop",
+        "depth-normal parallax photo.jpg  # photo_parallax.mp4, two seconds that loop",
         "depth-normal parallax photo.jpg --move dolly --seconds 4 --open",
-        "depth-normal parallax clip.mp4                               # a video, with its sound",
+        "depth-normal parallax clip.mp4   # the same while a video plays, with its sound",
     ),
     "effect": (
         "depth-normal effect depth-of-field photo.jpg --point 0.5,0.4  # sharp where the point is",

@@ -88,7 +88,7 @@ def _is_video(path: Path) -> bool:
 
 
 def _mixture(sources: Sequence[Source], videos: Sequence[Source]) -> str:
-    image = next(source.path for source in sources if source not in videos)
+    image = next(source.path for source in sources if not _is_video(source.path))
     first = videos[0].path
     such = " and ".join(str(path.with_name(f"*{path.suffix}")) for path in (image, first))
     counts = (len(sources) - len(videos), "image", image), (len(videos), "video", first)
