@@ -47,7 +47,7 @@ GROUPS: dict[str, tuple[tuple[str, str, Callable[[Parser], None]], ...]] = {
     ),
     "more from an image": (
         ("stereo", "make images for both eyes: side by side, top and bottom, anaglyph, VR180", add_stereo),
-        ("parallax", "make a video of a small camera move through an image", add_parallax),
+        ("parallax", "make a video of a small camera move through an image, or through a video", add_parallax),
         ("effect", "make masks, cut-outs, fog and depth of field of an image", add_effect),
         ("relight", "put an image under other lamps, with shadows", add_relight),
         ("texture", "make maps of a material: height, normals, curvature, occlusion, or all of one photo", add_texture),
@@ -93,8 +93,9 @@ EXAMPLES = {
         "depth-normal stereo photo.jpg --layout vr180            # for headsets: photo_180x180_LR.png",
     ),
     "parallax": (
-        "depth-normal parallax photo.jpg                              # photo_parallax.mp4, two seconds that loop",
+        "depth-normal parallax photo.jpg  # photo_parallax.mp4, two seconds that loop",
         "depth-normal parallax photo.jpg --move dolly --seconds 4 --open",
+        "depth-normal parallax clip.mp4   # the same while a video plays, with its sound",
     ),
     "effect": (
         "depth-normal effect depth-of-field photo.jpg --point 0.5,0.4  # sharp where the point is",

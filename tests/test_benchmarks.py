@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -273,6 +274,23 @@ def test_ray_workers_are_measured_beside_plain_processes():
     run = subprocess.run([sys.executable, BENCHMARKS / "ray_workers.py", "--pictures", "8", "--size", "64"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert re.search(r"^reached +\d+% of the lower ceiling", run.stdout, re.MULTILINE), run.stdout
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the benchmark is of Ray (pip install 'comfyui-depth-normal[ray]')")
+@pytest.mark.slow("starts a Ray cluster")
+def test_ray_workers_are_measured_with_a_network_that_sleeps():
+    words = ["--pictures", "16", "--sleep", "50", "--image", "64x48"]
+    run = subprocess.run([sys.executable, BENCHMARKS / "ray_workers.py", *words], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert len(re.findall(r" images/s .* beyond the network$", run.stdout, re.MULTILINE)) == 2, run.stdout
+    assert re.search(r"^ratio ", run.stdout, re.MULTILINE), run.stdout
+
+
+def test_networks_at_work_are_counted_while_all_workers_are(tmp_path):
+    naps = {"1": [(0, 2), (3, 5), (6, 8)], "2": [(4, 6), (7, 9)]}  # 1 ends first; from 4 to 8 these sleep for 1 + 2 and 2 + 1 seconds
+    (tmp_path / "log").write_text("".join(f"{worker} {begin} {end}\n" for worker, each in naps.items() for begin, end in each))
+    networks_at_work = runpy.run_path(str(BENCHMARKS / "ray_workers.py"))["networks_at_work"]
+    assert networks_at_work(tmp_path / "log") == ((3 + 3) / 4, 2)
 
 
 @pytest.mark.skipif(

@@ -67,6 +67,7 @@ class Kind:
 
 IMAGE_FILES = Kind("images", EXTENSIONS)
 VIDEO_FILES = Kind("videos", VIDEOS)
+IMAGE_AND_VIDEO_FILES = Kind("images or videos", EXTENSIONS | VIDEOS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,10 @@ class Source:
 
 
 def find_images(
-    sources: Iterable[str | os.PathLike[str]], recursive: bool = False, out: str | os.PathLike[str] | None = None
+    sources: Iterable[str | os.PathLike[str]],
+    recursive: bool = False,
+    out: str | os.PathLike[str] | None = None,
+    kind: Kind = IMAGE_FILES,
 ) -> tuple[list[Source], list[str]]:
     """Looks for what the user named. An image that is named twice is found once, as it was named first.
 
@@ -94,11 +98,12 @@ def find_images(
         sources: As typed, where they are strings (see above); other paths are files or folders of exactly that name.
         recursive: Whether to look into folders in folders.
         out: Where the results go. It is passed over where it is inside a folder that is looked through.
+        kind: What is looked for in folders.
 
     Returns:
         The images, in order, and what is wrong with the rest, in words that begin with its name.
     """
-    search = Search(recursive, out)
+    search = Search(recursive, out, kind)
     for source in sources:
         search.add(source)
     return search.found, search.problems

@@ -8,6 +8,7 @@ from .arguments import real
 
 MOVE_CHOICES = ("orbit", "swing", "dolly")
 MAX_AMOUNT = 0.4
+LOOP_SECONDS = 4.0
 """Those of `geometry.views.parallax`, which imports torch; a test compares them."""
 
 

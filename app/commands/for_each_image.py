@@ -7,6 +7,7 @@ import glob
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from ..batch.sources import Source, find_images
 from ..console.terminal import echo_error, shown
@@ -17,21 +18,29 @@ from .result_paths import Place
 from .scene import named_files
 
 Run = Callable[[argparse.Namespace], int]
+Found = tuple[list[Source], list[str]]
+"""As `find_images` returns it."""
 
 
-def over_images(run: Run, check: Callable[[argparse.Namespace], object]) -> Run:
+class RunOverImages(Protocol):
+    """Runs a command on `arguments.images`; `found` is what these name, where it was looked for before."""
+
+    def __call__(self, arguments: argparse.Namespace, found: Found | None = None) -> int: ...
+
+
+def over_images(run: Run, check: Callable[[argparse.Namespace], object]) -> RunOverImages:
     """A command for one image, `arguments.image`, as one for several, `arguments.images`, of `add_scene(several=True)`.
 
     `check` refuses what no image can be made with, before the first is read and a model is loaded.
     """
 
-    def run_all(arguments: argparse.Namespace) -> int:
+    def run_all(arguments: argparse.Namespace, found: Found | None = None) -> int:
         check(arguments)
         named: Sequence[str] = arguments.images
-        if len(named) == 1 and _is_file_name(named[0]):
+        if len(named) == 1 and is_file_name(named[0]):
             return run(_for(arguments, image=Path(named[0])))
         folder = _folder(arguments)
-        sources, problems = find_images(named, recursive=arguments.recursive, out=folder)
+        sources, problems = found or find_images(named, recursive=arguments.recursive, out=folder)
         for problem in problems:
             echo_error(problem)
         if sources:
@@ -45,7 +54,8 @@ def over_images(run: Run, check: Callable[[argparse.Namespace], object]) -> Run:
     return run_all
 
 
-def _is_file_name(name: str) -> bool:
+def is_file_name(name: str) -> bool:
+    """True if a name is that of one file, there or not: no folder, list or pattern."""
     return not (name == "-" or name.startswith("@") or Path(name).is_dir()) and (Path(name).exists() or glob.escape(name) == name)
 
 

@@ -1,28 +1,35 @@
-"""`depth-normal parallax`: a small camera move through an image, as a video."""
+"""`depth-normal parallax`: a small camera move through an image, as a video, or through a video while it plays."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
+from ..batch.sources import IMAGE_AND_VIDEO_FILES, VIDEOS, Source, find_images
 from ..console.parser import Parser
 from ..outcomes import DONE
-from .arguments import real
-from .camera_moves import MAX_AMOUNT, add_move
-from .for_each_image import over_images
+from .arguments import real, refuse_options
+from .camera_moves import LOOP_SECONDS, MAX_AMOUNT, add_move
+from .for_each_image import Found, is_file_name, over_images
 from .result_paths import add_result, result_path, say_result, settle_result
 from .scene import add_scene, check_model, read_scene
+from .video import run_video, video_arguments
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ...geometry.estimate import Estimate
 
-VIDEOS = (".mp4", ".mov", ".mkv")
+CONTAINERS = (".mp4", ".mov", ".mkv")
 MAX_FRAMES, MAX_RATE, MIN_SIDE = 10_000, 240, 16
+SECONDS, RATE = 2.0, 24.0
+"""Of an image's move, by default."""
+
+_OF_IMAGES = ("--geometry", "--depth", "--normal-map", "--coding", "--tiles", "--refine", "--longer-side")
 
 COMMON = (
     "--out",
@@ -36,38 +43,92 @@ COMMON = (
     "--longer-side",
     "--model",
     "--recursive",
+    "--resume",
 )
 """The options that `--help` shows."""
 
 
 def add_parallax(parser: Parser) -> None:
     """Adds the options of `parallax`."""
-    add_scene(parser, several=True)
-    add_result(parser, "_parallax.mp4", VIDEOS)
+    add_scene(parser, several=True, one="an image or a video")
+    add_result(parser, "_parallax.mp4", CONTAINERS)
     group = parser.add_argument_group("the move")
     add_move(group)
-    group.add_argument("--seconds", type=real, default=2.0, metavar="X", help="of one loop (default: %(default)s)")
-    group.add_argument("--rate", type=real, default=24.0, metavar="FPS", help="frames a second (default: %(default)s)")
-    side = "pixels of the video's longer side, if the image is larger; 0: as large as the image (default: %(default)s)"
+    seconds = f"of one loop (default: {SECONDS}; of a video {LOOP_SECONDS}, and it repeats while the video plays)"
+    group.add_argument("--seconds", type=real, metavar="X", help=seconds)
+    group.add_argument("--rate", type=real, metavar="FPS", help=f"frames a second (default: {RATE}; of a video its own)")
+    side = "of an image: pixels of the result's longer side, if the image is larger; 0: as large as the image (default: %(default)s)"
     group.add_argument("--longer-side", type=int, default=1920, metavar="PX", help=side)
+    resume = "of videos: go on after what a stopped run has finished, and leave videos that are finished as they are"
+    parser.add_argument("--resume", action="store_true", help=resume)
     parser.common = frozenset(COMMON)
-    parser.set_defaults(run=over_images(_parallax, _checked))
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Images each get a move of their own; videos are made as by `video --what parallax`."""
+    named: Sequence[str] = arguments.images
+    if len(named) == 1 and is_file_name(named[0]):
+        path = Path(named[0])
+        return _run_videos(arguments, path) if _is_video(path) else _run_images(arguments)
+    found = find_images(named, arguments.recursive, arguments.place.path, IMAGE_AND_VIDEO_FILES)
+    videos = [source for source in found[0] if _is_video(source.path)]
+    if not videos:
+        return _run_images(arguments, found)
+    if len(videos) < len(found[0]):
+        raise ValueError(_mixture(found[0], videos))
+    return _run_videos(arguments, videos[0].path, found)
+
+
+def _is_video(path: Path) -> bool:
+    """True if a file is a video by its name, or if the name stands for numbered images."""
+    from ...media import is_sequence
+
+    return path.suffix.lower() in VIDEOS or (is_sequence(path) and not path.exists())
+
+
+def _mixture(sources: Sequence[Source], videos: Sequence[Source]) -> str:
+    image = next(source.path for source in sources if not _is_video(source.path))
+    first = videos[0].path
+    such = " and ".join(str(path.with_name(f"*{path.suffix}")) for path in (image, first))
+    counts = (len(sources) - len(videos), "image", image), (len(videos), "video", first)
+    found = " and ".join(f"{count} {kind}{'s' * (count > 1)} ({path}{', ...' * (count > 1)})" for count, kind, path in counts)
+    return f"{found} are named; name images or videos, each in a run of its own, such as {such}"
+
+
+def _run_videos(arguments: argparse.Namespace, first: Path, found: Found | None = None) -> int:
+    """Videos, of which the first is named, by the code of `video --what parallax`."""
+    refuse_options(arguments, _OF_IMAGES, f"is for images, and {first} is a video; leave it out")
+    _check_move(arguments)
+    check_model(argparse.Namespace(**{**vars(arguments), "default_model": RECOMMENDED_VIDEO_MODEL}), depth=True)
+    changed: dict[str, object] = {"videos": arguments.images, "what": ["parallax"]}
+    if arguments.seconds is not None:
+        changed["loop"] = arguments.seconds
+    if arguments.rate is not None:
+        changed["fps"] = _fraction(arguments.rate)
+    return run_video(video_arguments(arguments, **changed), found)
+
+
+def _check_move(arguments: argparse.Namespace) -> None:
+    from ...geometry.checks import check_range
+
+    check_range("amount", arguments.amount, 0, MAX_AMOUNT)
+    check_range("focus", arguments.focus, 0, 1)
+    check_range("rate", _rate(arguments), 1, MAX_RATE)
 
 
 def _checked(arguments: argparse.Namespace) -> int:
     """The number of frames of a loop, once it is clear that the options, and the model where there is one, can make them."""
-    from ...geometry.checks import check_range
     from ...media.write import check_codec
 
-    check_range("amount", arguments.amount, 0, MAX_AMOUNT)
-    check_range("focus", arguments.focus, 0, 1)
-    check_range("rate", arguments.rate, 1, MAX_RATE)
+    refuse_options(arguments, ("--resume",), "goes on with a video, and images are named; leave it out")
+    _check_move(arguments)
     if arguments.longer_side and arguments.longer_side < MIN_SIDE:
         raise ValueError(f"--longer-side is {arguments.longer_side}; accepted: 0, and {MIN_SIDE} and more")
-    frames = round(arguments.seconds * arguments.rate)
+    seconds, rate = SECONDS if arguments.seconds is None else arguments.seconds, _rate(arguments)
+    frames = round(seconds * rate)
     if not 1 <= frames <= MAX_FRAMES:
-        found = f"--seconds {arguments.seconds:g} at --rate {arguments.rate:g} are {frames} frames"
-        raise ValueError(f"{found}; accepted: 1 to {MAX_FRAMES}")
+        raise ValueError(f"--seconds {seconds:g} at --rate {rate:g} are {frames} frames; accepted: 1 to {MAX_FRAMES}")
     check_model(arguments, depth=True)
     check_codec(Path("parallax.mp4"), "h264")
     return frames
@@ -79,12 +140,23 @@ def _parallax(arguments: argparse.Namespace) -> int:
     settle_result(arguments)
     path = camera_path(arguments.move, _checked(arguments), arguments.amount)
     scene = read_scene(arguments)
-    rate = Fraction(arguments.rate).limit_denominator(1001)
+    rate = _fraction(_rate(arguments))
     with result_path(arguments) as file:
         for _ in write_parallax(file, scene.image, scene.known, path, rate, arguments.focus, arguments.longer_side):
             pass
     say_result(arguments, f"{len(path)} frames")
     return DONE
+
+
+_run_images = over_images(_parallax, _checked)
+
+
+def _rate(arguments: argparse.Namespace) -> float:
+    return RATE if arguments.rate is None else arguments.rate
+
+
+def _fraction(rate: float) -> Fraction:
+    return Fraction(rate).limit_denominator(1001)
 
 
 def write_parallax(

@@ -40,10 +40,13 @@ class Scene:
     bits: int
 
 
-def add_scene(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """Adds the image, or several for `over_images`, and where its depth and normals come from; `read_scene` takes them."""
+def add_scene(parser: argparse.ArgumentParser, several: bool = False, one: str = "an image") -> None:
+    """Adds the image, or several for `over_images`, and where its depth and normals come from; `read_scene` takes them.
+
+    `one` says what one of several is.
+    """
     if several:
-        sources = "an image; or several, folders, patterns, @list.txt or -, whose results go to a folder"
+        sources = f"{one}; or several, folders, patterns, @list.txt or -, whose results go to a folder"
         parser.add_argument("images", nargs="+", metavar="IMAGE", help=sources)
         recursive = "look into folders in folders too, and keep their tree below the folder of the results"
         parser.add_argument("--recursive", action="store_true", help=recursive)

@@ -37,7 +37,7 @@ from .arguments import (
     share,
     whole_type,
 )
-from .camera_moves import add_move
+from .camera_moves import LOOP_SECONDS, add_move
 from .for_each_video import Prepared, over_videos
 from .result_paths import Place, add_overwrite, add_place, check_folder, check_places, note_results
 
@@ -109,7 +109,7 @@ def add_video(parser: Parser) -> None:
     parser.add_argument("--segment", type=positive, default=120, metavar="N", help=segment)
     add_overwrite(parser)
     parser.common = frozenset(COMMON)
-    parser.set_defaults(run=_video)
+    parser.set_defaults(run=run_video)
 
 
 def _add_frames(parser: argparse.ArgumentParser) -> None:
@@ -145,7 +145,7 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
     add_eyes(parser)
     add_move(parser, "of parallax: ")
     loop = "of parallax: seconds of one loop of the move, which repeats while the video plays (default: %(default)s)"
-    parser.add_argument("--loop", type=number, default=4.0, metavar="SECONDS", help=loop)
+    parser.add_argument("--loop", type=number, default=LOOP_SECONDS, metavar="SECONDS", help=loop)
     codec = (
         "h264: 8 bits, to look at (the default). h265: 10 bits. prores (4444), dnxhr (444): 10 bits in .mov, for editing programs. "
         "ffv1: 16 bits without loss, in .mkv"
@@ -155,7 +155,17 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quality", type=whole_type(f"a whole number from 0 to {MAX_QUALITY}", 0, MAX_QUALITY), metavar="N", help=quality)
 
 
-def _video(arguments: argparse.Namespace) -> int:
+def video_arguments(arguments: argparse.Namespace, **changed: object) -> argparse.Namespace:
+    """The arguments of `video` for another command: those that its own parser shares, `changed`, and the defaults of `video`."""
+    parser = Parser(prog=arguments.parser.prog)
+    add_video(parser)
+    shared = {action.dest for action in parser._actions} & vars(arguments).keys()
+    values = {**vars(parser.parse_args(["-"])), **{name: getattr(arguments, name) for name in shared}}
+    return argparse.Namespace(**{**values, "parser": parser, **changed})
+
+
+def run_video(arguments: argparse.Namespace, found: tuple[Sequence[Source], Sequence[str]] | None = None) -> int:
+    """Runs `video` and returns the exit code; `found` is what `find_videos` would return, where the videos were looked for before."""
     from ..video.sources import find_videos, names_one
 
     keep_freed_memory()
@@ -164,12 +174,12 @@ def _video(arguments: argparse.Namespace) -> int:
     if arguments.preview is not None:
         refuse_options(arguments, ("--resume",), "has no effect on a --preview; leave it out")
     to_a_file = not place.is_folder and (place.path.suffix.lower() in _FILES or "%" in place.path.name)
-    if names_one(arguments.videos, arguments.recursive, to_a_file):
+    if found is None and names_one(arguments.videos, arguments.recursive, to_a_file):
         return _one(arguments, Path(arguments.videos[0]))
     if to_a_file:
         such = f"{place.path.with_suffix('')}{os.sep}"
         raise ValueError(f"{place.path} is the name of one file, and several videos are named; give -o a folder, such as {such}")
-    sources, problems = find_videos(arguments.videos, arguments.recursive, place.path)
+    sources, problems = found or find_videos(arguments.videos, arguments.recursive, place.path)
     for problem in problems:
         echo_error(shown(problem))
     if not sources:

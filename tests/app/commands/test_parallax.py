@@ -1,15 +1,21 @@
-"""`depth-normal parallax`: a video of a small camera move through an image."""
+"""`depth-normal parallax`: a video of a small camera move through an image, or through a video."""
+
+import runpy
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from depth_normal.app import cli
-from depth_normal.app.commands.camera_moves import MAX_AMOUNT, MOVE_CHOICES
+from depth_normal.app.commands.camera_moves import LOOP_SECONDS, MAX_AMOUNT, MOVE_CHOICES
 from depth_normal.geometry.views import parallax
 from depth_normal.media import read_frames, video_header
 
 pytest.importorskip("av", reason="videos need PyAV")
+
+VIDEOS = runpy.run_path(str(Path(__file__).parents[2] / "videos.py"))
+TINY = ("--model", "tiny", "--size", "32")
 
 
 @pytest.fixture
@@ -17,6 +23,15 @@ def image(tmp_path):
     path = tmp_path / "photo.png"
     pixels = np.random.default_rng(0).integers(0, 255, (9, 12, 3), dtype=np.uint8)
     cv2.imwrite(str(path), cv2.resize(pixels, (97, 72), interpolation=cv2.INTER_CUBIC))
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """A video of twelve frames."""
+    path = tmp_path / "clips" / "clip.mkv"
+    path.parent.mkdir()
+    VIDEOS["write_video"](path, VIDEOS["moving_ball"](12))
     return path
 
 
@@ -38,13 +53,80 @@ def frames(path):
 
 def test_the_choices_are_those_of_the_geometry():
     assert MOVE_CHOICES == parallax.MOVES and MAX_AMOUNT == parallax.MAX_AMOUNT
+    assert parallax.CameraMove().seconds == LOOP_SECONDS
 
 
-def test_a_video_is_sent_to_the_command_of_videos(tmp_path, capsys):
-    clip = tmp_path / "clip.mp4"
-    clip.write_bytes(b"\0\0\0\x18ftypisom" + bytes(100))
-    assert run(clip, "--model", "tiny") == 2
-    assert "`depth-normal video` makes maps, stereo and camera moves of videos" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "of_video"),
+    [
+        ((), ()),
+        (
+            ("--move", "swing", "--amount", "0.1", "--focus", "0.2", "--seconds", "0.5", "--rate", "10"),
+            ("--move", "swing", "--amount", "0.1", "--focus", "0.2", "--loop", "0.5", "--fps", "10"),
+        ),
+    ],
+)
+def test_a_video_is_made_as_by_the_command_of_videos(clip, tmp_path, words, of_video, capsys):
+    one, other = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    assert run(clip, *TINY, *words, "-o", one) == 0
+    assert cli.main([*map(str, ("video", clip, "--what", "parallax", *TINY, *of_video, "-o", other))]) == 0
+    assert video_header(one).rate == video_header(other).rate
+    assert np.array_equal(frames(one), frames(other))
+
+
+def test_videos_go_to_a_folder_with_their_tree_and_are_resumed(clip, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    below = Path("clips", "more", "second.mkv")
+    below.parent.mkdir()
+    below.write_bytes(clip.read_bytes())
+    for words in ((), ("--resume",)):
+        assert run("clips", "--recursive", *TINY, "-o", "out/", *words) == 0
+    assert sorted(map(str, Path("out").rglob("*.mp4"))) == ["out/clip_parallax.mp4", "out/more/second_parallax.mp4"]
+    assert "2 skipped" in capsys.readouterr().err
+
+
+def test_a_list_on_stdin_is_read_once(clip, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    listed = tmp_path / "list.txt"
+    listed.write_text("clips/clip.mkv\n")
+    with listed.open() as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert run("-", *TINY, "-o", "out/") == 0
+    assert Path("out", "clips", "clip_parallax.mp4").exists()
+
+
+def test_numbered_images_are_one_video(image, tmp_path):
+    for number in range(3):
+        (tmp_path / f"frame_{number}.png").write_bytes(image.read_bytes())
+    assert run(tmp_path / "frame_%d.png", *TINY, "-o", tmp_path / "a.mp4") == 0
+    assert len(frames(tmp_path / "a.mp4")) == 3
+
+
+def test_images_and_videos_are_each_for_a_run_of_their_own(image, clip, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("depth_normal.app.batch.per_image.Options.load", lambda *_: pytest.fail("a model is loaded"))
+    (clip.parent / "photo.png").write_bytes(image.read_bytes())
+    for named in (("clips",), (image, clip)):
+        assert run(*named, *TINY) == 2
+        said = capsys.readouterr().err
+        assert "1 images" not in said and "1 image (" in said and "1 video (" in said and "each in a run of its own" in said
+    assert not Path("depth-normal").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--tiles", "2"), "--tiles is for images, and"),
+        (("--longer-side", "640"), "--longer-side is for images, and"),
+        (("--seconds", "0"), "--seconds is 0.0; accepted: 0.1 to 3600"),
+        (("--rate", "1000"), "--rate is 1000.0; accepted: 1 to 240"),
+        (("--model", "bae-normal"), "bae-normal gives normals, and depth is needed"),
+    ],
+)
+def test_what_no_video_can_be_made_with_is_refused(clip, words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(clip, "--model", "tiny", *words) == 2
+    assert message in capsys.readouterr().err and not Path("depth-normal").exists()
 
 
 def test_a_loop_begins_with_the_image_and_moves_what_is_near(image, depth, tmp_path, capsys):
@@ -84,6 +166,7 @@ def test_several_images_go_to_a_folder(image, tmp_path):
         (("--longer-side", "3"), "--longer-side is 3; accepted: 0, and 16 and more"),
         (("-o", "a.png"), "this command writes .mp4, .mov, .mkv"),
         (("--model", "bae-normal"), "depth is needed"),
+        (("--resume",), "--resume goes on with a video, and images are named"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_read(image, words, message, capsys, tmp_path, monkeypatch):
