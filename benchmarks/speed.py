@@ -10,6 +10,7 @@ A part that fails, or takes longer than --seconds, stands in its section with th
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import re
 import subprocess
@@ -67,14 +68,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=PAGE, help="the page (default: %(default)s)")
     arguments = parser.parse_args()
     with_gpu = torch.cuda.is_available()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     names = arguments.only or [name for name, part in PARTS.items() if part.gpu in (None, with_gpu)]
-    tables = []
+    page, device, tables = arguments.output.read_text(encoding="utf-8"), device_name(with_gpu), []
     for name in names:
         print(f"{name} ...", flush=True)
         tables.append(table(PARTS[name], arguments.seconds))
         print(tables[-1], flush=True)
-    before = arguments.output.read_text(encoding="utf-8")
-    arguments.output.write_text(with_section(before, device_name(with_gpu), tables), encoding="utf-8")
+        arguments.output.write_text(with_section(page, device, load, tables), encoding="utf-8")  # a stopped run keeps what it has
 
 
 def device_name(with_gpu: bool) -> str:
@@ -106,14 +107,22 @@ def table(part: Part, seconds: float) -> str:
     return f"### {part.title}\n\n`python benchmarks/{part.command}`\n\n{shown}\n"
 
 
-def with_section(page: str, device: str, tables: list[str]) -> str:
-    """The page with a device's section written anew, before the figures of others; those of other devices stay."""
+def with_section(page: str, device: str, load: float | None, tables: list[str]) -> str:
+    """The page with a device's section written anew, before the figures of others; those of other devices stay.
+
+    Args:
+        page: As it is.
+        device: In words.
+        load: Programs that wanted a processor before the first part began; None = not known.
+        tables: The parts.
+    """
     body, end, others = page.partition(_END)
     if not end:
         raise SystemExit(f"the page has no heading {_END!r}: nothing is written")
     first, *sections = _SECTION.split(body)
     kept = [section for section in sections if not section.startswith(f"On {device}, ")]
     versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    versions += "" if load is None else f"; load average before it began: {load:.1f}"
     own = f"On {device}, {date.today().isoformat()}\n\n{versions}.\n\n" + "\n".join(tables) + "\n"
     return first + "".join(f"## {section}" for section in [*kept, own]) + end + others
 
