@@ -98,11 +98,15 @@ def _mixture(sources: Sequence[Source], videos: Sequence[Source]) -> str:
 
 def _run_videos(arguments: argparse.Namespace, first: Path, found: Found | None = None) -> int:
     """Videos, of which the first is named, by the code of `video --what parallax`."""
+    from ...geometry.checks import check_range
+    from ...geometry.views.parallax import LOOP_RANGE
+
     refuse_options(arguments, _OF_IMAGES, f"is for images, and {first} is a video; leave it out")
     _check_move(arguments)
     check_model(argparse.Namespace(**{**vars(arguments), "default_model": RECOMMENDED_VIDEO_MODEL}), depth=True)
     changed: dict[str, object] = {"videos": arguments.images, "what": ["parallax"]}
     if arguments.seconds is not None:
+        check_range("seconds", arguments.seconds, *LOOP_RANGE)
         changed["loop"] = arguments.seconds
     if arguments.rate is not None:
         changed["fps"] = _fraction(arguments.rate)

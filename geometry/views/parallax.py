@@ -32,6 +32,9 @@ MOVES = ("orbit", "swing", "dolly")
 MAX_AMOUNT = 0.4
 """How far the camera may go."""
 
+LOOP_RANGE = (0.1, 3600)
+"""Seconds that one loop of a move through a video may take."""
+
 # Inverse depth of the sky, where the near end is 1.
 _FARTHEST = 1e-3
 
@@ -89,7 +92,7 @@ class CameraMove:
         check_choice("move", self.move, MOVES)
         check_range("amount", self.amount, 0, MAX_AMOUNT)
         check_range("focus", self.focus, 0, 1)
-        check_range("loop", self.loop, 0.1, 3600)
+        check_range("loop", self.loop, *LOOP_RANGE)
 
     def positions(self, times: Sequence[float | Fraction]) -> Tensor:
         """Where the camera is at these seconds of the video: (F, 3) as `camera_path`."""

@@ -53,7 +53,7 @@ def frames(path):
 
 def test_the_choices_are_those_of_the_geometry():
     assert MOVE_CHOICES == parallax.MOVES and MAX_AMOUNT == parallax.MAX_AMOUNT
-    assert parallax.CameraMove().seconds == LOOP_SECONDS
+    assert parallax.CameraMove().loop == LOOP_SECONDS
 
 
 @pytest.mark.parametrize(
