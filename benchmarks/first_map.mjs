@@ -12,8 +12,9 @@ const folder = mkdtempSync(path.join(tmpdir(), 'first-map-')), name = path.basen
 const seconds = began => ((performance.now() - began) / 1000).toFixed(1)
 copyFileSync(photo, path.join(folder, name))
 
-/** A command that ends by itself, and the map that it leaves. */
+/** A command that ends by itself, and the map that it leaves. What others left is gone: the demo's photo may have the same name. */
 function ran(words, map) {
+  rmSync(path.join(folder, 'depth-normal'), { recursive: true, force: true })
   const began = performance.now(), { status, stderr } = spawnSync(command, words, { cwd: folder })
   if (status || !existsSync(path.join(folder, 'depth-normal', map))) throw new Error(`${words.join(' ')}: ${stderr}`)
   rows.push(`| \`depth-normal ${words.join(' ')}\` | 0 | ${seconds(began)} |`)

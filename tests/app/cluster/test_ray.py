@@ -190,7 +190,7 @@ def test_a_lost_worker_loses_nothing(tmp_path, cluster):
     images = [tmp_path / f"p{number:02}.png" for number in range(24)]
     for number, path in enumerate(images):
         write_image(path, number)
-    slow = replace(OPTIONS, size=320)  # so that it is at work when the first answer is here
+    slow = replace(OPTIONS, size=640)  # so that it is at work when the first answer is here
     before = set(workers())
     plan = plan_outputs([Source(path, Path(path.name)) for path in images], tmp_path / "out", ("npz",))
     done, killed = [], []
