@@ -33,7 +33,7 @@ async function seen(words, clicks, use) {
     await use(page)
     await page.waitForSelector('#modes button')
     await page.waitForFunction(() => document.querySelector('#stage canvas')?.width > 0)
-    rows.push(`| \`depth-normal ui\`, ${words} (the page stands after ${opened} s) | ${clicks} | ${seconds(began)} |`)
+    rows.push(`| \`depth-normal ui\`, ${words} (the page is there after ${opened} s) | ${clicks} | ${seconds(began)} |`)
   } finally {
     await browser.close()
     server.kill('SIGINT')
