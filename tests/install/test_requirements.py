@@ -70,7 +70,8 @@ def make_environment(folder: Path, there: dict[str, dict]) -> Path:
 def would_install(python: Path, *words: object) -> dict[str, str]:
     """What `pip install` would put into an environment, by name."""
     command = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--dry-run", "--report", "-", *words]
-    run = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    unbounded = {**os.environ, "PIP_CONSTRAINT": os.devnull}  # bounds in this machine's pip.conf are not those of users
+    run = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, env=unbounded)
     assert run.returncode == 0, run.stderr
     found = [package["metadata"] for package in json.loads(run.stdout)["install"]]
     return {canonicalize_name(each["name"]): each["version"] for each in found}
