@@ -13,6 +13,8 @@ They take turns in one process, and the medians of the rounds count. The aim is 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import tempfile
 import threading
@@ -120,7 +122,9 @@ def plain(model: Model, clip: Path, frames: list[np.ndarray]) -> Callable[[], No
 
 def run(words: list[str]) -> None:
     """The command, in this process."""
-    if code := cli.main(words):
+    with contextlib.redirect_stdout(io.StringIO()):  # the name of the result, each time
+        code = cli.main(words)
+    if code:
         raise SystemExit(code)
 
 
