@@ -379,6 +379,23 @@ def write(
     return [outputs.folder / path.name for path in written]
 
 
+def only_written(found: Estimate, writes: Sequence[str]) -> Estimate:
+    """The estimate without the maps that no file of `writes` shows.
+
+    Args:
+        found: Any estimate.
+        writes: As `Outputs.writes`.
+    """
+    if not set(writes) <= {"depth", "normals", *STEREO_CHOICES}:
+        return found  # files of geometry hold all maps
+    depth, normals = found.depth, found.normals
+    if depth is not None and "normals" not in writes:
+        normals = None
+    elif normals is not None and set(writes) == {"normals"}:
+        depth = None
+    return replace(found, depth=depth, quantity=None if depth is None else found.quantity, normals=normals, confidence=None)
+
+
 class _Pairs:
     """The stereo pairs of one image, rendered on the estimate's device. Layouts of one kind share one."""
 

@@ -230,7 +230,8 @@ class Worker:
 
     def _row(self, row: Row, found: Estimate) -> Row:
         try:
-            maps = row_of(row["path"], found, self.job.numbers)
+            shown = found if self.job.shards else per_image.only_written(found, self.job.writes)
+            maps = row_of(row["path"], shown, self.job.numbers)
         except ValueError as error:
             return _failed(row, failure_of(row["path"], error))
         kept = {name: row[name] for name in ("index", "folder", "source_mark")}

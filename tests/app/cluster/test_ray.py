@@ -173,6 +173,33 @@ def test_files_are_those_of_the_local_engine_and_are_made_once(folder, tmp_path,
     assert contents(tmp_path / "ray") == made
 
 
+@pytest.mark.parametrize(
+    ("writes", "travels"),
+    [
+        (("depth",), {"depth", "mask"}),
+        (("normals",), {"normals", "mask"}),
+        (("full-sbs", "depth"), {"depth", "mask", "pixels"}),
+        (("depth", "npz"), {"depth", "normals", "mask"}),
+    ],
+)
+def test_only_maps_that_are_written_travel_between_the_steps(writes, travels, folder, tmp_path, cluster, monkeypatch):
+    """And the files are those of the local engine, which has all maps at hand."""
+
+    def noted(batch, job):
+        found = {field.name for field in batch.schema if str(field.type) == "large_binary" and batch[field.name].null_count < len(batch)}
+        (tmp_path / f"travelled {batch['index'][0]}").write_text(" ".join(found))
+        return steps.write_rows(batch, job)
+
+    monkeypatch.setattr(engine, "write_rows", noted)
+    sources = [Source(path, Path(path.name)) for path in sorted(folder.glob("p*.png"))[:3]]
+    with_ray = estimate_with_ray(plan_outputs(sources, tmp_path / "ray", writes).todo, OPTIONS, RayOptions(workers=1, device="cpu"))
+    assert not [outcome.failure for outcome in with_ray if outcome.failure]
+    found = [set(path.read_text().split()) for path in tmp_path.glob("travelled *")]
+    assert found and all(each == travels for each in found)
+    list(estimate_files(OPTIONS.load("cpu"), plan_outputs(sources, tmp_path / "here", writes).todo, OPTIONS))
+    assert contents(tmp_path / "ray") == contents(tmp_path / "here") and len(contents(tmp_path / "ray")) == 3 * len(writes)
+
+
 def workers():
     """The processes that estimate."""
     found = []
