@@ -92,7 +92,7 @@ def load_model(
         model, stamps = _load(spec, torch_dtype, torch_device, Path(weights) if weights else None, runtime, any_device)
         with _lock:
             _cache[key], _stamps[key] = model, stamps
-        feedback.show_message(f"{spec.id} is loaded")
+        feedback.show_message(chosen.words or f"{spec.id} is loaded")  # the node keeps its last message
         return model
 
 

@@ -45,15 +45,23 @@ def check_runtime(runtime: str) -> str:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The runtime and the dtype that a model is loaded for, as `load_model` takes them, and what there is to tell about the choice."""
+    """The runtime and the dtype that a model is loaded for, as `load_model` takes them, and what there is to tell about the choice.
+
+    Attributes:
+        runtime: Never "auto" or "fast".
+        dtype: May be "auto".
+        words: A line for the user; empty where there is nothing to tell.
+        is_logged: Whether the log has the line too; else only ComfyUI's node shows it.
+    """
 
     runtime: str
     dtype: str
     words: str = ""
+    is_logged: bool = True
 
     def tell(self) -> None:
         """Shows the user the line, if there is one: on the node each time, in the log once in a process."""
-        if self.words in _told:
+        if self.words in _told or not self.is_logged:
             feedback.show_message(self.words)
         elif self.words:
             _told.add(self.words)
@@ -80,7 +88,10 @@ def measured_choice(
     found = measured.kept(spec, weights, device)
     if found is None:
         unknown = f"{spec.id}: no runtime was measured on this machine: torch runs it; {measured.advice(spec, weights)}"
-        return Chosen(TORCH, dtype, unknown if runtime == FAST_RUNTIME else "")
+        if runtime == AUTO_RUNTIME and FAMILIES[spec.family].why_no_graph(spec):
+            return Chosen(TORCH, dtype)
+        # `auto` is the command line's default, which advises on long runs; on a node somebody chose it
+        return Chosen(TORCH, dtype, unknown, is_logged=runtime == FAST_RUNTIME)
     best = measured.choose(found, runtime, dtype, default())
     if best is None:
         return Chosen(TORCH, dtype)

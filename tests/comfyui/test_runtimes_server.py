@@ -1,5 +1,6 @@
 """Runtimes in a real ComfyUI server: cancelled while they are built, built once, unloaded, and exchanged."""
 
+import asyncio
 import subprocess
 import time
 
@@ -10,6 +11,7 @@ import pytest
 pytestmark = pytest.mark.comfyui
 
 
+_PROGRESS_TEXT = 3  # ComfyUI's protocol.BinaryEventTypes.TEXT
 PACKAGES = ("onnx", "onnxscript", "onnxruntime", "openvino")
 
 
@@ -48,6 +50,23 @@ def seconds_to_cancel(server, runtime, words):
     return time.monotonic() - pressed
 
 
+async def said_on_nodes(server, prompt):
+    """What a page shows on each node while a prompt runs, in order, by the node's id."""
+    import aiohttp
+
+    said: dict[str, list[str]] = {}
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{server.address}/ws?clientId=page") as socket:
+        server.request("/prompt", {"prompt": prompt, "client_id": "page"})
+        async for message in socket:
+            if message.type is aiohttp.WSMsgType.TEXT:
+                if message.json()["type"] in ("execution_success", "execution_error"):
+                    return said
+            elif int.from_bytes(message.data[:4], "big") == _PROGRESS_TEXT:
+                end = 8 + int.from_bytes(message.data[4:8], "big")
+                said.setdefault(message.data[8:end].decode(), []).append(message.data[end:].decode())
+    raise AssertionError(f"the server hung up: {server.log[-3000:]}")
+
+
 def make_images(server, runtimes, colour):
     """What each runtime gives, every model unloaded before the next runs."""
     found = {}
@@ -70,3 +89,8 @@ def test_an_engine_is_cancelled_while_it_is_built_then_built_once_and_exchanged(
     assert said.count("exporting its graph") == 2, "once in vain, once for both engines"
     assert "Traceback" not in said and "torch runs it" not in said
     assert not list((server.base / "models" / "depth_normal" / "runtimes").rglob("*.part"))
+
+
+def test_auto_that_was_not_measured_says_on_the_node_how_to_measure(server):
+    said = asyncio.run(asyncio.wait_for(said_on_nodes(server, estimate("auto", 0x102030)), 120))
+    assert "torch runs it; `depth-normal bench --model tiny --keep` measures" in said["model"][-1]

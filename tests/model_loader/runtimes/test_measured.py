@@ -8,6 +8,8 @@ import torch
 
 from depth_normal.annotators.registry import MODELS
 from depth_normal.model_loader import load_model
+from depth_normal.model_loader.comfy import feedback
+from depth_normal.model_loader.load import free
 from depth_normal.model_loader.runtimes import measured
 from depth_normal.model_loader.runtimes.measured import Measurement
 
@@ -57,6 +59,27 @@ def test_auto_takes_what_was_measured_and_says_so(convolved, image, told):
     assert any("onnx float32, 1.40 times as fast" in line for line in told())
     assert convolved.load("auto", "auto") is model is convolved.load("onnx")
     model.estimate(image)
+
+
+def test_the_last_message_of_a_node_is_what_runs_the_model_and_why(convolved, monkeypatch, told):
+    said = []
+    monkeypatch.setattr(feedback, "show_message", lambda words, often=False: said.append(words))
+    convolved.load("torch")
+    assert said.pop() == "convolved is loaded"
+    free("convolved")
+    convolved.load("auto")
+    assert f"bench --model convolved --weights {convolved.weights} --keep" in said.pop() and not told(), "a node's user chose auto"
+    measured.keep(MODELS["convolved"], convolved.weights, CPU, [TORCH, Measurement("torch", "bfloat16", 2.0, 0.1, 0.0, 1.0, 0.0)])
+    convolved.load("auto", "auto")
+    assert "torch bfloat16, 2.00 times as fast" in said.pop()
+
+
+def test_no_measurement_is_advised_for_a_model_that_only_torch_runs(convolved, monkeypatch):
+    said = []
+    monkeypatch.setattr(feedback, "show_message", lambda words, often=False: said.append(words))
+    monkeypatch.setattr(convolved.family, "why_no_graph", classmethod(lambda cls, spec: "it has none"))
+    convolved.load("auto")
+    assert said[-1] == "convolved is loaded"
 
 
 def test_fast_may_take_half_precision_of_torch(convolved):
