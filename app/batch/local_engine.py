@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from threading import Event, local
 from typing import Any, Generic, TypeVar
@@ -239,9 +240,8 @@ class _Pipeline(Generic[T]):
         """The estimate of each image. Where a batch fails its halves are tried: either it was too large, or one image is bad."""
         try:
             images = torch.cat([taken.image for taken in batch]) if len(batch) > 1 else batch[0].image
-            found = per_image.estimate(
-                getattr(self.own, "model", self.model), images.to(self.model.device, non_blocking=True), self.options
-            )
+            model = getattr(self.own, "model", self.model)
+            found = per_image.estimate(model, images.to(self.model.device, non_blocking=True), self.options, _writes_of(batch))
         except EXPECTED_ERRORS as error:
             if len(batch) == 1:
                 return [error]
@@ -284,6 +284,12 @@ class _Pipeline(Generic[T]):
             if isinstance(result, Failure) and result.lasting:
                 self.stop.set()
             yield taken.outputs, result
+
+
+def _writes_of(batch: Sequence[InFlight]) -> tuple[str, ...]:
+    """The outputs of all images of a batch, as `per_image.estimate` takes them."""
+    writes = [taken.outputs.writes for taken in batch]
+    return tuple(chain.from_iterable(writes)) if all(writes) else ()
 
 
 def images_side_by_side(threads_each: int, available: int) -> int:

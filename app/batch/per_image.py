@@ -34,7 +34,7 @@ from ...geometry.files import (
     write_normals_png,
 )
 from ...geometry.images.display_defaults import default_depth_image
-from ...geometry.surfaces.derive import with_normals
+from ...geometry.surfaces.derive import with_normals, without_normals
 from ...geometry.surfaces.mesh import MeshOptions
 from ...geometry.views.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS, StereoOptions, StereoPair, compose, compose_holes
 from ...geometry.views.vr import pair_for
@@ -54,6 +54,9 @@ logger = logging.getLogger(__name__)
 
 # Bytes of weights up to which a network is run by one thread about as fast as by many: tiny has 7 MB, the next larger network 80.
 _LIGHT_WEIGHTS = 2**25
+
+# Outputs of depth alone, or of normals alone.
+_IMAGES_OF_MAPS = {"depth", "normals", *STEREO_CHOICES}
 
 MANY_IMAGES = 100
 """From so many on, measuring the runtimes first soon pays."""
@@ -290,7 +293,7 @@ def run(model: Model, outputs: Outputs, options: Options) -> list[Path]:
     source_mark = mark(outputs.image)
     with computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
         image = read(outputs.image)
-        return write(outputs, estimate(model, image, options), options, image, source_mark)
+        return write(outputs, estimate(model, image, options, outputs.writes), options, image, source_mark)
 
 
 @contextmanager
@@ -319,13 +322,36 @@ def read(path: Path) -> Tensor:
         raise FileFormatError(f"{found}; `depth-normal video` makes maps, stereo and camera moves of videos") from error
 
 
-def estimate(model: Model, images: Tensor, options: Options) -> Estimate:
-    """The estimate of images (B, 3, H, W) in [0, 1], at their size, with the normals that follow from depth."""
-    derive = partial(with_normals, near_far_ratio=options.near_far_ratio)
+def estimate(model: Model, images: Tensor, options: Options, writes: Sequence[str] = ()) -> Estimate:
+    """The estimate of images (B, 3, H, W) in [0, 1], at their size, with the normals that follow from depth.
+
+    Args:
+        model: As `Options.load` gives it.
+        images: Of one size.
+        options: The options of the run.
+        writes: As `Outputs.writes`: maps that none of these files shows are left out. Empty = all are wanted.
+    """
+    shows_normals = not writes or "normals" in writes or not set(writes) <= _IMAGES_OF_MAPS
+    is_plain = not options.refine and not options.panorama  # else depth may follow from normals
+    derive = partial(without_normals if is_plain and not shows_normals else with_normals, near_far_ratio=options.near_far_ratio)
     if options.panorama:
-        return model.estimate_panorama(images, options.size, any_aspect=options.any_aspect, derive=derive)
-    in_tiles: dict[str, Any] = {"tiles": options.tiles} if options.tiles else {}
-    return model.estimate(images, options.size, fov=options.fov, derive=derive, refine=options.refine, **in_tiles)
+        found = model.estimate_panorama(images, options.size, any_aspect=options.any_aspect, derive=derive)
+    else:
+        in_tiles: dict[str, Any] = {"tiles": options.tiles} if options.tiles else {}
+        found = model.estimate(images, options.size, fov=options.fov, derive=derive, refine=options.refine, **in_tiles)
+    return _only_shown(found, writes)
+
+
+def _only_shown(found: Estimate, writes: Sequence[str]) -> Estimate:
+    """The estimate without the maps that no file of `writes` shows."""
+    if not writes or not set(writes) <= _IMAGES_OF_MAPS:  # files of geometry hold all maps
+        return found
+    depth, normals = found.depth, found.normals
+    if depth is not None and "normals" not in writes:
+        normals = None
+    elif normals is not None and set(writes) == {"normals"}:
+        depth = None
+    return replace(found, depth=depth, quantity=None if depth is None else found.quantity, normals=normals, confidence=None)
 
 
 def write(
@@ -377,23 +403,6 @@ def write(
             else:
                 written += save_estimate(path, found, save)
     return [outputs.folder / path.name for path in written]
-
-
-def only_written(found: Estimate, writes: Sequence[str]) -> Estimate:
-    """The estimate without the maps that no file of `writes` shows.
-
-    Args:
-        found: Any estimate.
-        writes: As `Outputs.writes`.
-    """
-    if not set(writes) <= {"depth", "normals", *STEREO_CHOICES}:
-        return found  # files of geometry hold all maps
-    depth, normals = found.depth, found.normals
-    if depth is not None and "normals" not in writes:
-        normals = None
-    elif normals is not None and set(writes) == {"normals"}:
-        depth = None
-    return replace(found, depth=depth, quantity=None if depth is None else found.quantity, normals=normals, confidence=None)
 
 
 class _Pairs:

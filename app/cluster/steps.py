@@ -217,7 +217,8 @@ class Worker:
         """Estimates images of one size."""
         try:
             images = [_pixels_of(row) for row in rows]
-            found = per_image.estimate(self.model, torch.cat(images) if len(images) > 1 else images[0], self.job.options)
+            together = torch.cat(images) if len(images) > 1 else images[0]
+            found = per_image.estimate(self.model, together, self.job.options, self.job.writes)
         except Exception as error:  # noqa: BLE001 - the report gets it
             if len(rows) == 1:
                 yield _failed(rows[0], _failure_of(rows[0]["path"], error))
@@ -230,8 +231,7 @@ class Worker:
 
     def _row(self, row: Row, found: Estimate) -> Row:
         try:
-            shown = found if self.job.shards else per_image.only_written(found, self.job.writes)
-            maps = row_of(row["path"], shown, self.job.numbers)
+            maps = row_of(row["path"], found, self.job.numbers)
         except ValueError as error:
             return _failed(row, failure_of(row["path"], error))
         kept = {name: row[name] for name in ("index", "folder", "source_mark")}

@@ -1,8 +1,10 @@
-"""Derives normals from an estimate's depth."""
+"""Derives normals from an estimate's depth, or leaves them out."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+
+from torch import Tensor
 
 from ..assumptions import assumed_depth, assumed_intrinsics
 from ..estimate import Axes, Estimate, Quantity
@@ -27,11 +29,32 @@ def with_normals(estimate: Estimate, edges: str = "auto", near_far_ratio: float 
     """
     if estimate.normals is not None or (estimate.quantity is Quantity.RELATIVE_DEPTH and not near_far_ratio):
         return estimate
-    _, _, valid = estimate.known_depth()
     depth = assumed_depth(estimate, near_far_ratio)
     if estimate.projection is Projection.EQUIRECTANGULAR:
         normals = panorama_normals(depth, estimate.mask, edges)
     else:
         normals = depth_to_normals(depth, assumed_intrinsics(estimate), estimate.mask, edges)
-    # Where there is no depth the normals are invented, and only the mask can tell.
-    return replace(estimate, normals=normals, axes=Axes.OPENGL, mask=estimate.mask if bool(valid.all()) else valid)
+    return replace(estimate, normals=normals, axes=Axes.OPENGL, mask=_mask_of_depth(estimate))
+
+
+def without_normals(estimate: Estimate, near_far_ratio: float | None = None) -> Estimate:
+    """The estimate that `with_normals` gives, without its normals, which are not computed.
+
+    Args:
+        estimate: Any estimate; one without depth comes back as it is.
+        near_far_ratio: As `with_normals`.
+
+    Returns:
+        Depth, and the mask that `with_normals` gives: depth that is resized comes out the same.
+    """
+    if estimate.depth is None or (estimate.quantity is Quantity.RELATIVE_DEPTH and not near_far_ratio and estimate.normals is None):
+        return estimate
+    if estimate.normals is not None:
+        return replace(estimate, normals=None, axes=Axes.OPENGL)
+    return replace(estimate, mask=_mask_of_depth(estimate))
+
+
+def _mask_of_depth(estimate: Estimate) -> Tensor | None:
+    """The mask, without pixels that have no depth: only it can tell that their normals are invented."""
+    _, _, valid = estimate.known_depth()
+    return estimate.mask if bool(valid.all()) else valid

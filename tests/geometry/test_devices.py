@@ -243,6 +243,7 @@ CASES = {
     "images.normal_map_image.normal_map_problem": (lambda: normal_map_image.normal_map_problem(maps(3), estimate().normals), NO_NORMAL_MAP),
     "images.depth_image.image_to_depth": (lambda: depth_image.image_to_depth(maps(), metric_range=(1.0, 5.0)), None),
     "surfaces.derive.with_normals": (lambda: derive.with_normals(depth_only(Quantity.DISPARITY)), ONE_BY_ONE),
+    "surfaces.derive.without_normals": (lambda: derive.without_normals(depth_only(Quantity.DISPARITY)), HOLES),
     "surfaces.noise.measure_noise": (lambda: noise.measure_noise(maps()[:1], maps()[:1]), ONE_BY_ONE),
     "estimate.Estimate.cat": (lambda: Estimate.cat([estimate(), estimate()]), None),
     "estimate.Estimate.expanded": (lambda: Estimate(maps()[:1], Quantity.DISPARITY).expanded(3), None),

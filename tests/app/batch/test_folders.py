@@ -346,11 +346,11 @@ def test_batches_of_like_size_give_what_single_images_give(tmp_path, monkeypatch
     monkeypatch.setitem(local_engine._TOGETHER, "cpu", 8)
     estimate = per_image.estimate
 
-    def watch(model, images, options):
+    def watch(model, images, *words):
         sizes.append(len(images))
         if len(images) > 2:
             raise torch.OutOfMemoryError("out of memory")
-        return estimate(model, images, options)
+        return estimate(model, images, *words)
 
     monkeypatch.setattr(per_image, "estimate", watch)
     found = {path: each.depth for path, each in depth_normal.estimate_folder(paths, model="tiny", size=64)}

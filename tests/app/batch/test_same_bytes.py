@@ -1,4 +1,7 @@
-"""An image gives the same bytes by itself, in a folder and in a resumed run, on a busy machine too. For Ray see test_ray.py."""
+"""An image gives the same bytes by itself, in a folder and in a resumed run, on a busy machine too; and so does an output without others.
+
+For Ray see test_ray.py.
+"""
 
 import shutil
 import subprocess
@@ -86,3 +89,18 @@ def test_an_image_gives_the_same_bytes_whichever_way_it_goes(photos, model, tmp_
             different = [name for name in expected if found.get(name) != expected[name]]
             assert not different and len(found) == len(expected) == 12, f"round {number}, {way.__name__}"
             shutil.rmtree(out)
+
+
+@pytest.mark.parametrize("refine", [(), ("--refine",)], ids=["plain", "refined"])
+def test_an_output_alone_has_the_bytes_that_it_has_beside_all_maps(photos, model, refine, tmp_path):
+    """Though maps that it does not show are not made."""
+    words, _ = model
+
+    def made(writes):
+        asked = ("--out", str(tmp_path / writes), "--write", writes, "--device", "cpu", *refine)
+        assert cli.main(["estimate", str(photos / "1.png"), *asked, *words]) == 0
+        return {path.name: path.read_bytes() for path in (tmp_path / writes).iterdir() if path.is_file()}
+
+    whole = made("npz,depth,normals,full-sbs")
+    for writes in ("depth", "normals", "full-sbs"):
+        assert made(writes).items() < whole.items()

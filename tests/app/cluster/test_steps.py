@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.app.batch.per_image import only_written
 from depth_normal.app.batch.shards.rows import bytes_of, estimate_of, row_of
 from depth_normal.app.batch.shards.shard_formats import KINDS
 from depth_normal.app.cluster.steps import _packed, _pixels_of, _rows_of, _table
@@ -57,26 +56,6 @@ def test_rows_of_a_table_are_written_to_shards_and_passed_on(kind, tmp_path):
         for row in KINDS[kind].read(file):
             assert torch.equal(estimate_of(row).depth, estimate.depth)
     assert _table(found).equals(_table(rows))
-
-
-DEPTH = {"depth": torch.rand(1, 1, 5, 7), "quantity": Quantity.DISPARITY, "confidence": torch.rand(1, 1, 5, 7)}
-NORMALS = {"normals": torch.rand(1, 3, 5, 7), "mask": torch.ones(1, 1, 5, 7, dtype=torch.bool)}
-
-
-@pytest.mark.parametrize(
-    ("writes", "found", "kept"),
-    [
-        (("depth",), {**DEPTH, **NORMALS}, {"depth", "mask"}),
-        (("full-sbs", "vr180-holes"), {**DEPTH, **NORMALS}, {"depth", "mask"}),
-        (("normals",), {**DEPTH, **NORMALS}, {"normals", "mask"}),
-        (("normals", "anaglyph"), {**DEPTH, **NORMALS}, {"depth", "normals", "mask"}),
-        (("depth", "exr"), {**DEPTH, **NORMALS}, {"depth", "normals", "mask", "confidence"}),
-        (("depth", "normals"), DEPTH, {"depth"}),
-        (("depth", "normals"), NORMALS, {"normals", "mask"}),
-    ],
-)
-def test_maps_that_no_output_shows_are_left_out(writes, found, kept):
-    assert set(only_written(Estimate(**found), writes).maps) == kept
 
 
 @pytest.mark.parametrize("bits", [8, 16])
