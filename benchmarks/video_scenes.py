@@ -1,4 +1,4 @@
-"""Three short videos of one room, computed with their true depth: a still camera before a moving ball, a pan, and a zoom."""
+"""Four short videos of one room, computed with their true depth: all still, a still camera before a moving ball, a pan, and a zoom."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ def _still(t: float) -> Shot:
 
 
 SHOTS: dict[str, Callable[[float], Shot]] = {
+    "all still": lambda t: _still(0),
     "still camera": _still,
     "pan": lambda t: Shot(-10 + 20 * t, 55, None),
     "zoom": lambda t: Shot(3, 70 - 30 * t, None),

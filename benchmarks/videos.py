@@ -1,15 +1,18 @@
 """Flicker and error of the depth of a video: frame by frame, and by each method of stabilisation.
 
-    python benchmarks/videos.py [--models tiny ...] [--frames 60] [--width 320 --height 240] [--weights FILE] [--pictures DIR]
+    python benchmarks/videos.py [--models tiny ...] [--weights FILE] [--shots NAME ...] [--frames 60] [--width 320 --height 240]
+        [--pictures DIR]
 
-Three videos of a room, computed with their true depth (benchmarks/video_scenes.py, by seed): a still camera before a moving ball, a pan, a
-zoom. Every method ends in the grey image that people look at, near = white, 0 to 255.
+Four videos of a room, computed with their true depth (benchmarks/video_scenes.py, by seed): one where only the grain changes, a still
+camera before a moving ball, a pan, a zoom. Every method ends in the grey image that people look at, near = white, 0 to 255.
 
 - flicker: the mean change of a point from one frame to the next, in levels of 255, over what did not move in the room (in the pan and the
   zoom the point is followed by the true movement). "truth" is the flicker of the ground truth.
+- drift: the mean level of the same points: how far it gets from that of the first frame, in levels of 255, as the sum of the mean changes.
 - contrast: the standard deviation of the grey levels over the video: a flat image cannot flicker.
 - AbsRel, d1: the depth of the image against the ground truth after one scale and one shift of disparity for the whole video:
   mean |d - t| / t and the share of pixels within a factor of 1.25.
+- ends: percentage of pixels that are black or white, as those beyond the range are.
 - less: how many times less flicker than per_image, at equal contrast.
 
 --models names any of `depth-normal models`; --weights reads a MiDaS v2.1 small file, even one with tensors missing (they are zero then).
@@ -47,7 +50,7 @@ def main() -> None:
     models = [(name, load_model(name)) for name in arguments.models]
     if arguments.weights:
         models.append((arguments.weights.stem, partial_midas(arguments.weights)))
-    for shot in SHOTS:
+    for shot in arguments.shots:
         video = render_video(shot, arguments.frames, size=(arguments.height, arguments.width))
         for name, model in models:
             report(f"{shot}, {name}", video, Estimate.cat(list(model.estimates(video.frames))), arguments.pictures)
@@ -58,6 +61,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", default=["tiny"], choices=WITH_DEPTH, metavar="ID")
     parser.add_argument("--weights", type=Path, metavar="FILE")
+    parser.add_argument("--shots", nargs="*", default=list(SHOTS), choices=list(SHOTS))
     parser.add_argument("--frames", type=int, default=FRAMES)
     parser.add_argument("--width", type=int, default=SIZE[1])
     parser.add_argument("--height", type=int, default=SIZE[0])
@@ -104,24 +108,36 @@ METHODS: dict[str, Method] = {
 def report(title: str, video: Video, estimate: Estimate, folder: Path | None) -> None:
     """Prints what each method makes of a network's estimates."""
     print(f"\n{title}: {len(video.frames)} frames of {video.frames.shape[3]}x{video.frames.shape[2]}")
-    print(f"{'':28s} {'flicker':>8s} {'contrast':>9s} {'AbsRel':>8s} {'d1':>7s} {'less':>6s}")
+    print(f"{'':28s} {'flicker':>8s} {'drift':>6s} {'contrast':>9s} {'AbsRel':>8s} {'d1':>7s} {'ends':>6s} {'less':>6s}")
     truth = depth_to_image(video.depth, Quantity.METRIC_DEPTH, normalisation="per_clip", as_disparity=True)
-    print(f"{'truth':28s} {flicker(truth, video):8.2f} {255 * truth.std():9.1f}")
+    print(f"{'truth':28s} {flicker(truth, video):8.2f} {drift(truth, video):6.2f} {255 * truth.std():9.1f}")
     base = 0.0
     for name, method in METHODS.items():
         grey = F.interpolate(method(video.frames, estimate), size=video.depth.shape[-2:], mode="bilinear", align_corners=False)
         change, contrast = flicker(grey, video), 255 * float(grey.std())
         base = base or change / contrast
         error, within = errors(grey, video)
-        print(f"{name:28s} {change:8.2f} {contrast:9.1f} {error:8.3f} {within:7.3f} {base / (change / contrast):6.1f}")
+        at_ends, less = 100 * float(((grey <= 0) | (grey >= 1)).double().mean()), base / (change / contrast)
+        figures = f"{change:8.2f} {drift(grey, video):6.2f} {contrast:9.1f} {error:8.3f} {within:7.3f} {at_ends:6.2f} {less:6.1f}"
+        print(f"{name:28s} {figures}")
         if folder is not None:
             save_strip(folder / f"{title}, {name}.png".replace(" ", "_"), grey, video)
 
 
 def flicker(grey: Tensor, video: Video) -> float:
     """Mean change in levels of 255 of what stands still in the room."""
-    before = F.grid_sample(grey[:-1], video.flow, align_corners=False)
-    return 255 * float(((grey[1:] - before).abs() * video.still).sum() / video.still.sum())
+    return 255 * float((changes(grey, video).abs() * video.still).sum() / video.still.sum())
+
+
+def drift(grey: Tensor, video: Video) -> float:
+    """How far the mean level of what stands still in the room gets from that of the first frame, in levels of 255."""
+    mean = (changes(grey, video) * video.still).sum((1, 2, 3)) / video.still.sum((1, 2, 3))
+    return 255 * float(mean.cumsum(0).abs().max())
+
+
+def changes(grey: Tensor, video: Video) -> Tensor:
+    """The change of each point from the frame before, (T - 1, 1, H, W)."""
+    return grey[1:] - F.grid_sample(grey[:-1], video.flow, align_corners=False)
 
 
 def errors(grey: Tensor, video: Video) -> tuple[float, float]:
@@ -137,7 +153,7 @@ def save_strip(path: Path, grey: Tensor, video: Video) -> None:
     import cv2
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    change = (grey[1:] - F.grid_sample(grey[:-1], video.flow, align_corners=False)).abs() * video.still
+    change = changes(grey, video).abs() * video.still
     chosen = [len(change) * i // 4 for i in range(4)]
     rows = [torch.cat([each[i][0] for i in chosen], 1) for each in (grey[1:], (8 * change).clamp(max=1))]
     cv2.imwrite(str(path), (torch.cat(rows) * 255).round().byte().numpy())

@@ -9,6 +9,7 @@ before a camera that pans. A network estimates each frame; its depth is aligned,
   from the frame before: the largest of all, and what 1 % exceed. Of the person who stands still it is what noise alone makes.
 - still: the mean change from frame to frame of what does not move, more than 20 pixels from the person; frame by frame, and smoothed.
 - person: the same of the person.
+- drift: how far the mean level of what does not move gets from that of the first frame, in a depth image whose range is "running".
 - ms: of the processor for each frame's alignment and smoothing, without the network.
 """
 
@@ -26,6 +27,7 @@ from depth_normal import load_model
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images.levels import depth_to_nearness
+from depth_normal.geometry.temporal.ranges import RunningRange
 from depth_normal.geometry.temporal.stabilization import VideoAligner, VideoOptions
 
 WITH_DEPTH = [spec.id for spec in MODELS.values() if spec.quantity is not None]
@@ -46,13 +48,15 @@ def main() -> None:
     for name in arguments.models:
         model = load_model(name)
         print(f"\n{name}: {arguments.frames} frames of {arguments.width}x{arguments.height}")
-        print(f"{'':14}{'patch max':>10}{'1 %':>6}{'still: own':>12}{'smoothed':>10}{'person: own':>13}{'smoothed':>10}{'ms':>7}")
+        print(
+            f"{'':14}{'patch max':>10}{'1 %':>6}{'still: own':>12}{'smoothed':>10}{'person: own':>13}{'smoothed':>10}{'drift':>7}{'ms':>7}"
+        )
         for film, (speed, pan) in FILMS.items():
             frames, person = walker(speed, pan, arguments.frames, arguments.height, arguments.width)
             estimate = Estimate.cat(list(model.estimates(frames)))
             own, smoothed, seconds = steadied(frames, estimate, 0)[0], *steadied(frames, estimate, 1)
             own, smoothed = (F.interpolate(each, size=frames.shape[-2:], mode="bilinear") for each in (own, smoothed))
-            print_row(film, own, smoothed, person, 1000 * seconds / arguments.frames)
+            print_row(film, own, smoothed, person, 1000 * seconds / arguments.frames, is_pan=pan > 0)
             if arguments.pictures is not None:
                 save(arguments.pictures / f"{name}, {film}.png".replace(" ", "_"), frames[-1], own[-1], smoothed[-1])
 
@@ -93,8 +97,10 @@ def steadied(frames: Tensor, estimate: Estimate, smooth: float) -> tuple[Tensor,
     return depth_to_nearness(depth.where(valid, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH), seconds
 
 
-def print_row(name: str, own: Tensor, smoothed: Tensor, person: Tensor, milliseconds: float) -> None:
-    """One line of the table."""
+def print_row(name: str, own: Tensor, smoothed: Tensor, person: Tensor, milliseconds: float, is_pan: bool) -> None:
+    """One line of the table; before a camera that pans no pixel stays what it is, so that there is no drift of pixels."""
+    low, high = RunningRange().update(smoothed)
+    image = 255 * ((smoothed - low) / (high - low)).clamp(0, 1)
     values = smoothed[::6].flatten().sort().values
     levels = 255 / (values[len(values) * 99 // 100] - values[len(values) // 100])
     own, smoothed = levels * own, levels * smoothed
@@ -103,10 +109,12 @@ def print_row(name: str, own: Tensor, smoothed: Tensor, person: Tensor, millisec
     patches = beyond[1:][inner[1:]].sort().values
     near = F.max_pool2d(person.float(), 41, 1, 20) > 0.5
     still, both = ~near[1:] & ~near[:-1], person[1:] & person[:-1]
+    mean = image.where(~near.any(0), 0).mean((1, 2, 3)) / (~near.any(0)).float().mean()
+    drift = "-" if is_pan else f"{float((mean - mean[0]).abs().max()):.2f}"
     flicker = [float(each.diff(dim=0).abs()[where].mean()) for where in (still, both) for each in (own, smoothed)]
     print(
         f"{name:14}{patches[-1]:10.1f}{patches[len(patches) * 99 // 100]:6.1f}"
-        f"{flicker[0]:12.2f}{flicker[1]:10.3f}{flicker[2]:13.2f}{flicker[3]:10.2f}{milliseconds:7.1f}"
+        f"{flicker[0]:12.2f}{flicker[1]:10.3f}{flicker[2]:13.2f}{flicker[3]:10.2f}{drift:>7}{milliseconds:7.1f}"
     )
 
 

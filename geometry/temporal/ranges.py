@@ -13,14 +13,18 @@ from .shot_cuts import CutDetector
 
 # About a second of most videos, and how many frames a shot's first counts for: a plain mean would move most where a shot begins.
 _WINDOW, _FIRST = 24, 8
+# By what share of itself the range may be wider than a frame's own. Extremes hold noise, which shrinks as frames are averaged: followed,
+# it would change the grey of everything in a still scene.
+_SLACK = 0.04
 _MOST_SAMPLES = 2**20
 
 
 class RunningRange:
-    """A range that follows a video: the mean of the frames' own ranges, exponential over some 24 frames, begun anew at a cut.
+    """A range that follows a video: it begins as the first frame's own, and anew at a cut.
 
-    It knows no later frame. Values that a frame has beyond the range are clipped by whoever shows them. What it keeps is three numbers and
-    a thumbnail.
+    It widens by an exponential mean over some 24 frames, and narrows so only where it is wider than a frame's own by 4 % of itself at an
+    end, so that a still scene keeps its grey levels. It knows no later frame. Values that a frame has beyond the range are clipped by
+    whoever shows them. What it keeps is three numbers and a thumbnail.
 
     Args:
         measure: Finds the frames' own ranges.
@@ -66,7 +70,7 @@ class RunningRange:
         ):
             count = (count * ~cut + is_finite.to(count)).clamp(max=_WINDOW)
             # A frame without a value is shown by the range before; after a cut that range is as good as any.
-            ends = torch.where(is_finite, torch.where(count > 1, torch.lerp(ends, frame, 1 / count.clamp(min=1)), frame), ends)
+            ends = torch.where(is_finite, torch.where(count > 1, ends + _change(ends, frame) / count.clamp(min=1), frame), ends)
             count = torch.where(is_finite, count.clamp(min=_FIRST), count)
             found.append(ends)
         self._ends, self._count = ends, count
@@ -81,6 +85,15 @@ class RunningRange:
         """Restores the `state_dict` of another range."""
         self._ends, self._count = state["ends"], state["count"]
         self._detector.load_state_dict(state["cuts"])
+
+
+def _change(ends: Tensor, frame: Tensor) -> Tensor:
+    """From the ends of the range to those of a frame, less the slack; low and high, (1, 2, 1, 1) as all three."""
+    low, high = ends.split(1, 1)
+    # The difference of products is finite for huge ranges.
+    slack = _SLACK * high - _SLACK * low
+    none, away = torch.zeros_like(slack), frame - ends
+    return away - away.clamp(torch.cat((none, -slack), 1), torch.cat((slack, none), 1))
 
 
 class ClipRange:

@@ -29,6 +29,22 @@ def test_a_running_range_moves_little_where_a_shot_begins():
     assert high.diff(dim=0).abs().max() < 1 / 8 and high[-1] > 1.7
 
 
+def test_noise_that_averages_out_moves_no_range():
+    """A running mean of a still scene: its extremes shrink, its values keep their grey."""
+    noise = 0.01 * torch.randn(60, 1, 40, 50, generator=torch.Generator().manual_seed(0))
+    frames = ramp() ** 3 + noise.cumsum(0) / torch.arange(1, 61).view(-1, 1, 1, 1)
+    least = measure_range(frames, frames.isfinite())[0].flatten()
+    assert least[-1] - least[0] > 0.015, "or the test shows nothing"
+    means = 255 * depth_to_image(frames, "disparity", normalisation="running").mean((1, 2, 3))
+    assert (means - means[0]).abs().max() < 0.5
+
+
+@pytest.mark.parametrize(("frame", "settled"), [((0.03, 0.97), (0, 1)), ((-0.01, 1.02), (-0.01, 1.02)), ((0.2, 1), (0.165, 1))])
+def test_a_running_range_holds_all_values_and_is_little_wider(frame, settled):
+    low, high = RunningRange().update(torch.cat([ramp(0, 1)] + [ramp(*frame)] * 300))
+    assert (low[-1].item(), high[-1].item()) == pytest.approx(settled, abs=0.002)
+
+
 def test_cuts_can_be_told():
     frames = torch.cat([ramp(0, 1)] * 3 + [ramp(0, 2)] * 3)
     cuts = torch.tensor([False, False, False, True, False, False])
