@@ -14,6 +14,7 @@ from ..geometry.estimate import Axes, Estimate, Quantity
 from ..utils import resize_image, resize_map
 from .base import Annotator
 from .building.checkpoints import fill
+from .detail.border_lines import without_border_lines
 from .detail.guided_upsampling import enlarge_map, guided_detail, guided_upsample
 from .family import Request
 from .graphs.graph import NOT_NORMALISED, Signature
@@ -67,8 +68,10 @@ class TinyAnnotator(Annotator):
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
         """See `Family.predict`. Maps have half the size of the inputs; where the network predicts the sky, their own."""
         output = self.network(inputs).contiguous()
-        maps = TO_MIDAS_SCALE * output[:, :1], unit_normals(output[:, 1:_WITHOUT_SKY])
-        return maps if output.shape[1] == _WITHOUT_SKY else (*maps, output[:, _WITHOUT_SKY:].sigmoid())
+        disparity, normals = output[:, :1], unit_normals(output[:, 1:_WITHOUT_SKY])
+        if output.shape[1] == _WITHOUT_SKY:
+            return TO_MIDAS_SCALE * disparity, normals
+        return TO_MIDAS_SCALE * without_border_lines(disparity), normals, output[:, _WITHOUT_SKY:].sigmoid()
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
         """See `Family.postprocess`. The estimate has twice the size of the network's input; its edges are the image's."""

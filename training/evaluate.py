@@ -133,6 +133,19 @@ def normal_errors(sources: dict[str, Callable[[np.ndarray], np.ndarray]], scenes
     return result
 
 
+def border_errors(estimators: dict[str, Estimator], scenes: list[dict[str, np.ndarray]]) -> dict[str, str]:
+    """Mean angular error in degrees of the normals of the disparity, at the border and inside, sky left out."""
+    result = {}
+    for name, run in estimators.items():
+        values = []
+        for scene in scenes:
+            errors = angular_error(geometric_normals(run(scene["rgb"])), scene["normal"] / 32767)
+            border = judged.at_border(*errors.shape)
+            values.append([errors[scene["mask"] & where].mean() for where in (border, ~border)])
+        result[name] = " / ".join(f"{value:.1f}" for value in np.mean(values, 0))
+    return result
+
+
 def geometric_normals(disparity: np.ndarray) -> np.ndarray:
     """(H, W, 3) of the pack's own geometry, camera and shift guessed."""
     return disparity_to_normals(torch.from_numpy(np.ascontiguousarray(disparity))[None, None])[0].movedim(0, -1).numpy()
@@ -210,6 +223,7 @@ def main() -> None:
     estimators |= networks
     columns = {"motorcycle": motorcycle(estimators), "kept out": kept_out(estimators, arguments.data)}
     columns["motorcycle's loss in a white frame"] = judged.frame_losses(networks)
+    columns["lines along the border"] = judged.border_lines(networks, arguments.data)
     columns["sky"] = judged.sky_scores(tinies, arguments.data)
     if arguments.skies:
         columns["false skies"] = judged.false_skies(tinies, arguments.data)
@@ -225,6 +239,8 @@ def main() -> None:
         sources["geometry of the last one's disparity"] = lambda image: geometric_normals(run_tiny(last, image)[0])
         sources["all facing the viewer"] = lambda image: np.broadcast_to(np.array([0.0, 0.0, 1.0]), image.shape)
         lines = [f"normals, degrees, {name}: {value}" for name, value in normal_errors(sources, scenes).items()]
+        at_borders = border_errors(networks, scenes)
+        lines += [f"normals of the disparity, degrees, border / inside, {name}: {value}" for name, value in at_borders.items()]
         if arguments.pictures:
             save_images(arguments.pictures, last, scenes, arguments.data)
     lines += [f"mean deviation of disparity, {name}: {mean_deviations(tiny, teacher, arguments.data)}" for name, tiny in tinies.items()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
@@ -22,6 +23,8 @@ Estimator = Callable[[np.ndarray], np.ndarray]
 FRAME = 12  # pixels
 GRAIN = 2.0  # standard deviation of a camera's noise, of 255
 SHARES = 0.01  # of a photograph that counts as having sky
+BORDER = 1 / 32  # of the shorter side: how far the convolutions' padding shows most
+LINES_AT = 112  # pixels of the shorter side at which lines are looked for: half the size of the network's input
 STILL = 0.5  # levels of 255 that the truth of a pixel changes at most, from frame to frame, for the pixel to count as still
 
 
@@ -42,6 +45,33 @@ def frame_losses(estimators: dict[str, Estimator]) -> dict[str, str]:
         plain, in_frame = (aligned_depth_scores(run(shown), disparity, inside)[0] for shown in (image, framed(image)))
         result[name] = f"{plain - in_frame:.3f}"
     return result
+
+
+def at_border(height: int, width: int) -> np.ndarray:
+    """(H, W) bool: the pixels within `BORDER` of the border."""
+    wide = max(1, round(BORDER * min(height, width)))
+    border = np.ones((height, width), bool)
+    border[wide:-wide, wide:-wide] = False
+    return border
+
+
+def border_lines(estimators: dict[str, Estimator], data: Path) -> dict[str, str]:
+    """Mean second difference across the border on the kept-out photographs: within `BORDER` of it, by that just inside."""
+    photographs = [np.ascontiguousarray(photo.read(data)) for photo in read_photos(data, "test")]
+    result = {}
+    for name, run in estimators.items():
+        bends = np.mean([_bends(run(image)) for image in photographs], 0)
+        wide = round(BORDER * LINES_AT)
+        result[name] = f"{bends[:wide].mean() / bends[wide:].mean():.2f} ({len(photographs)} images)"
+    return result
+
+
+def _bends(disparity: np.ndarray) -> np.ndarray:
+    """Mean second difference at each distance from the border, from outside to inside, in units of the mean absolute deviation."""
+    scale = LINES_AT / min(disparity.shape)
+    small = cv2.resize(disparity, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    ends = [turned[: round(4 * BORDER * LINES_AT) + 2] for turned in (small, small[::-1], small.T, small.T[::-1])]
+    return np.mean([np.abs(np.diff(each, 2, axis=0)).mean(1) for each in ends], 0) / np.abs(small - np.median(small)).mean()
 
 
 def sky_of(tiny: TinyAnnotator, image: np.ndarray) -> np.ndarray:
