@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_EDGE = 0.1  # of the map's mean absolute deviation: a smoothed pixel that moves farther than this is on an edge of the scene
+_EDGE = 0.1  # of the map's mean absolute deviation: where smoothing moves a pixel farther than this, there is an edge of the scene
 _ALONG = 4  # pixels to each side, along the border, over which changes are averaged
 
 
@@ -32,8 +32,8 @@ _PASSES = (_straightening(8, 100), _straightening(14, 2000))
 def without_border_lines(depth: Tensor) -> Tensor:
     """Smooths a network's depth across its borders, where the padding of convolutions leaves lines. Normals of the depth show these.
 
-    Only the outermost 14 pixels change: first 8 by a little, then all by what is left. What lies on a line from the border inwards is
-    changed; an edge of the scene along the border is not.
+    Two passes: over the outermost 8 pixels, then, stiffer, over the outermost 14. The rest does not change. Where smoothing would move a
+    pixel far, there is an edge of the scene: it stays.
 
     Args:
         depth: (B, 1, H, W) float32, in units of its mean absolute deviation; H and W at least 28.
@@ -41,7 +41,7 @@ def without_border_lines(depth: Tensor) -> Tensor:
     for weights in _PASSES:
         for _ in range(2):  # the upper and the lower border, then of the transposed map the left and the right one
             depth = _smoothed_ends(depth, torch.tensor(weights, dtype=depth.dtype, device=depth.device)).mT
-    return depth
+    return depth.contiguous()
 
 
 def _smoothed_ends(depth: Tensor, weights: Tensor) -> Tensor:
