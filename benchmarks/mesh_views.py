@@ -8,6 +8,15 @@ Each with its true depth, and as networks and files change it. Mean over the sce
 holes    percent of the image's pixels that no triangle has a corner at, or where a surface is torn away from silhouettes
 skins    percent of the pixels of three views (25 degrees left, right and above) that show a triangle between two surfaces
 off      the distance from the cuts to the true silhouettes, mean over the silhouettes, in pixels
+
+--behind: the ray-traced balls and posts of `traced_views.py`, two of each, from 10 and 25 degrees to the left, to the right and above, with
+their true depth and with soft edges. Of the pixels that show what the first camera could not see, though it is within its image:
+
+holes    percent where no triangle is
+error    mean difference of the colour from the traced view, in levels of 255; holes have the image's mean colour
+
+and of the front view at three times the size, of the pixels that show the mesh with cuts, the percent that another way shows otherwise
+(front). Ways: cut, as without options; stretched, without cuts; continued, with `fill_behind` of that angle.
 """
 
 from __future__ import annotations
@@ -16,6 +25,7 @@ import argparse
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +33,12 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+import traced_views
 from torch import Tensor
 
 from depth_normal.geometry.camera import intrinsics_from_fov
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.surfaces.mesh import Mesh, MeshOptions, depth_to_meshes, joined_meshes
 from depth_normal.geometry.surfaces.mesh_cuts import Joins, cut_grid, find_joins, grid_triangles
 
 VIEWS = {"left": (25.0, 0.0), "right": (-25.0, 0.0), "above": (0.0, 25.0)}
@@ -33,6 +46,7 @@ JUMP, BETWEEN = 0.04, 0.15
 FOV = 55.0
 BACKGROUND = (40, 60, 160)
 TINY_BOX = 3_000_000
+BEHIND = {"cut": {}, "stretched": {"max_jump": 1e9}, "continued": {"fill_behind": 1.0}}
 
 
 class Scene(NamedTuple):
@@ -48,10 +62,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, default=320)
     parser.add_argument("--plain", action="store_true", help="also neighbours joined where they differ by at most 5 %%")
+    parser.add_argument("--behind", action="store_true", help="what shows behind near things, in place of the table above")
     parser.add_argument("--pictures", type=Path, help="write the views into this folder")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     width, height = arguments.width, arguments.width * 3 // 4
+    if arguments.behind:
+        print_behind(width, height, arguments.pictures)
+        return 0
     scenes = {make.__name__: make(height, width) for make in (statue, boxes, stairs, rods)}
     ways: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Joins]]] = {"ours": ours}
     if arguments.plain:
@@ -75,6 +93,100 @@ def main() -> int:
                     print(f"  {scene_name:9} {name:6}" + "".join(f"{value:9.2f}" for value in values) + f" {seconds:6.2f} s")
         print(f"{condition:24}" + "".join(f"{value:9.2f}" for each in rows.values() for value in np.nanmean(each, 0)), flush=True)
     return 0
+
+
+def print_behind(width: int, height: int, folder: Path | None) -> None:
+    """Prints what views from aside show behind near things."""
+    print(f"{'':10}{'depth':8}{'degrees':>8}" + "".join(f"{name:>27}" for name in BEHIND))
+    print(f"{'':26}" + len(BEHIND) * f"{'holes':>9}{'error':>9}{'front':>9}")
+    for depth_name in ("true", "soft"):
+        for degrees in (10.0, 25.0):
+            totals = []
+            for name, make in traced_views.SCENES.items():
+                rows = np.mean([behind_figures(make, seed, depth_name, degrees, (height, width), folder) for seed in (1, 2)], 0)
+                totals.append(rows)
+                print_row(name, depth_name, degrees, rows)
+            print_row("mean", depth_name, degrees, np.mean(totals, 0))
+
+
+def print_row(name: str, depth_name: str, degrees: float, rows: np.ndarray) -> None:
+    """One line of the table."""
+    print(f"{name:10}{depth_name:8}{degrees:8g}" + "".join(f"{value:9.2f}" for row in rows for value in row), flush=True)
+
+
+def behind_figures(
+    make: Callable[[np.random.Generator], list[traced_views.Thing]],
+    seed: int,
+    depth_name: str,
+    degrees: float,
+    size: tuple[int, int],
+    folder: Path | None,
+) -> list[list[float]]:
+    """Of each way the holes, the error and the front, as the head of this file says."""
+    height, width = size
+    things = make(np.random.default_rng(seed))
+    image, true = traced_views.render(things, np.zeros(3), width, height)
+    inverse = torch.from_numpy(1 / true)
+    depth = true if depth_name == "true" else (1 / blurred(inverse, width / 120)).numpy()
+    camera = traced_views.intrinsics(width, height)
+    pivot = np.array([0, 0, 2 / float(inverse.min() + inverse.max())])
+    estimate = Estimate(torch.from_numpy(depth)[None, None], Quantity.METRIC_DEPTH, intrinsics=torch.from_numpy(camera)[None])
+    picture = torch.from_numpy(image).movedim(-1, 0)[None]
+    meshes = []
+    for change in BEHIND.values():
+        options = replace(MeshOptions(drop_sky=False), **change)
+        options = replace(options, fill_behind=degrees) if options.fill_behind else options
+        meshes.append(joined_meshes(depth_to_meshes(estimate, picture, options)))
+    found, views = [], []
+    for turn in ((degrees, 0.0), (-degrees, 0.0), (0.0, degrees)):
+        truth, uncovered = traced_aside(things, turn, pivot, true, camera)
+        shown = [truth, truth * uncovered[..., None]]
+        for mesh in meshes:
+            seen, covered = view_of(mesh, camera, size, turn, pivot)
+            seen = np.where(covered[..., None], seen, image.mean((0, 1)))
+            error = np.abs(seen - truth)[uncovered].mean()
+            found.append([100 * float((~covered)[uncovered].mean()), 255 * float(error)])
+            shown.append(seen)
+        views.append(np.hstack(shown))
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{make.__name__}_{seed}_{depth_name}_{degrees:g}.png"
+        cv2.imwrite(str(path), (255 * np.vstack(views)[..., ::-1]).round().astype(np.uint8))
+    large = np.array([[3, 0, 1], [0, 3, 1], [0, 0, 1]]) @ camera
+    (first, there), *others = (view_of(mesh, large, (3 * height, 3 * width)) for mesh in meshes)
+    front = [0.0, *(100 * float((np.abs(view - first).max(-1) > 1 / 255)[there].mean()) for view, _ in others)]
+    return [[*row, share] for row, share in zip(np.reshape(found, (3, len(BEHIND), 2)).mean(0).tolist(), front, strict=True)]
+
+
+def view_of(
+    mesh: Mesh, camera: np.ndarray, size: tuple[int, int], turn: tuple[float, float] = (0.0, 0.0), pivot: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `rendered`: a view (H, W, 3) in [0, 1], and where it shows the mesh (H, W) bool."""
+    assert mesh.colours is not None
+    seen, triangles = rendered(mesh.points * [1, -1, -1], mesh.triangles, mesh.colours, camera, size, turn, pivot)
+    return seen / 255, triangles >= 0
+
+
+def traced_aside(
+    things: list[traced_views.Thing], turn: tuple[float, float], pivot: np.ndarray, depth: np.ndarray, camera: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a camera sees that turned about `pivot` as `rendered` turns the scene, and where that is hidden from the first camera.
+
+    Returns:
+        (H, W, 3) in [0, 1], and (H, W) bool: points in the first image's frame that are behind what it shows there, but not close to it.
+    """
+    height, width = depth.shape
+    turned = turn_matrix(turn)
+    place = pivot - pivot @ turned
+    rays = traced_views.directions(width, height) @ turned
+    colours, along = traced_views.shoot(things, place, rays)
+    points = place + rays * along[:, None]
+    across, down = (camera[axis, axis] * points[:, axis] / points[:, 2] + camera[axis, 2] for axis in (0, 1))
+    inside = (across > 1) & (across < width - 2) & (down > 1) & (down < height - 2) & (points[:, 2] > 0)
+    # hidden where all four pixels around show something nearer
+    column, row = (np.where(inside, each, 0).astype(int) for each in (across, down))
+    farthest = np.max([depth[row + y, column + x] for y in (0, 1) for x in (0, 1)], 0)
+    return colours.reshape(height, width, 3), (inside & (points[:, 2] > farthest * (1 + JUMP))).reshape(height, width)
 
 
 def conditions(width: int) -> dict[str, Callable[[Scene], tuple[Tensor, Tensor]]]:
@@ -305,11 +417,8 @@ def rendered(
         (H, W, 3) uint8, and the triangle that each pixel shows, -1 where there is none.
     """
     height, width = size
-    yaw, pitch = np.radians(turn)
-    about_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
-    about_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
     centre = np.zeros(3) if pivot is None else pivot
-    turned = (points.astype(np.float64) - centre) @ (about_x @ about_y).T + centre
+    turned = (points.astype(np.float64) - centre) @ turn_matrix(turn).T + centre
     depth = np.maximum(turned[:, 2], 1e-3)
     across, down = (camera[axis, axis] * turned[:, axis] / depth + camera[axis, 2] for axis in (0, 1))
     corners = triangles.astype(np.int64)
@@ -342,6 +451,14 @@ def rendered(
         weights = shares[chosen] / nearness[chosen, None]
         picture[hit] = 255 * (colours[corners[index[of[chosen]]]] * weights[..., None]).sum(1)
     return picture.reshape(height, width, 3).clip(0, 255).astype(np.uint8), shown.reshape(height, width)
+
+
+def turn_matrix(turn: tuple[float, float]) -> np.ndarray:
+    """(3, 3): a turn by degrees about the upright axis, then about the horizontal one."""
+    yaw, pitch = np.radians(turn)
+    about_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
+    return about_x @ about_y
 
 
 def _barycentric(u: np.ndarray, v: np.ndarray, column: np.ndarray, row: np.ndarray) -> np.ndarray:

@@ -67,12 +67,12 @@ def render(things: list[Thing], camera: np.ndarray, width: int, height: int, ray
     offsets = (np.arange(rays) + 0.5) / rays - 0.5
     for down in offsets:
         for across in offsets:
-            colour += _shoot(things, camera, _directions(width, height, across, down))[0]
-    _, depth = _shoot(things, camera, _directions(width, height, 0.0, 0.0))
+            colour += shoot(things, camera, directions(width, height, across, down))[0]
+    _, depth = shoot(things, camera, directions(width, height))
     return (colour / rays**2).reshape(height, width, 3).astype(np.float32), depth.reshape(height, width).astype(np.float32)
 
 
-def _directions(width: int, height: int, across: float, down: float) -> np.ndarray:
+def directions(width: int, height: int, across: float = 0.0, down: float = 0.0) -> np.ndarray:
     """Rays (N, 3) with z = 1, so that the distance along them is the depth."""
     matrix = intrinsics(width, height)
     rows, columns = np.mgrid[:height, :width]
@@ -80,7 +80,7 @@ def _directions(width: int, height: int, across: float, down: float) -> np.ndarr
     return np.stack((x, y, np.ones_like(x)), -1).reshape(-1, 3)
 
 
-def _shoot(things: list[Thing], camera: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def shoot(things: list[Thing], camera: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Colours and depths of the nearest things along rays."""
     hits = [thing.hit(camera, rays) for thing in things]
     depths = np.stack([depth for depth, _ in hits])

@@ -15,7 +15,7 @@ from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate
 from ..geometry.files import FORMATS, PLY_AXES, SaveOptions, save_surface
 from ..geometry.files.mesh_files import write_glb, write_ply
-from ..geometry.surfaces.mesh import MAX_POINTS, Mesh, MeshOptions, depth_to_meshes, joined_meshes
+from ..geometry.surfaces.mesh import MAX_POINTS, MOST_BEHIND, Mesh, MeshOptions, depth_to_meshes, joined_meshes, with_common_texture
 from ..geometry.surfaces.mesh_cuts import MAX_JUMP
 from ..geometry.surfaces.relief import LIMITS, RAISED, ReliefOptions
 from ..geometry.surfaces.splats import depth_to_splats
@@ -78,12 +78,24 @@ _JUMP = (
 )
 
 
-def _mesh_options(max_points: int, max_jump: float, drop_sky: bool, fov: float, near_far_ratio: float) -> MeshOptions:
-    """Checks the widgets that both mesh nodes have."""
+_BEHIND = (
+    "Continues the surfaces behind near things, where the image does not show them, so that no gap appears while the view turns by up to "
+    "so many degrees. 0: off."
+)
+
+
+def _behind_widget(more: str = "") -> Widget:
+    return number_widget(0.0, 0.0, MOST_BEHIND, 1.0, _BEHIND + more)
+
+
+def _mesh_options(
+    max_points: int, max_jump: float, drop_sky: bool, fov: float, near_far_ratio: float, fill_behind: float = 0.0
+) -> MeshOptions:
+    """Checks the widgets that the nodes of meshes and splats share."""
     check_range("max_points", max_points, 0, MAX_MESH_POINTS)
     check_range("max_jump", max_jump, *MAX_JUMP_WIDGET)
     check_camera(fov, near_far_ratio)
-    return MeshOptions(max_jump, max_points, fov=fov, near_far_ratio=near_far_ratio, drop_sky=drop_sky)
+    return MeshOptions(max_jump, max_points, fov=fov, near_far_ratio=near_far_ratio, drop_sky=drop_sky, fill_behind=fill_behind)
 
 
 class SaveMesh(SavingNode):
@@ -141,6 +153,7 @@ class SaveMesh(SavingNode):
                 "fov": fov_widget(),
                 "near_far_ratio": near_far_ratio_widget(),
                 "ply_up": choice_widget(tuple(PLY_AXES), up, advanced=True),
+                "fill_behind": _behind_widget(" Splats stay as they are."),
             },
             "hidden": dict(HIDDEN),
         }
@@ -157,13 +170,14 @@ class SaveMesh(SavingNode):
         fov: float = 0.0,
         near_far_ratio: float = 0.0,
         ply_up: str = "y",
+        fill_behind: float = 0.0,
         prompt: Mapping[str, Any] | None = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Saves the files."""
         estimate = check_geometry(geometry)
         check_choice("format", format, MESH_FORMATS)
-        mesh = _mesh_options(max_points, max_jump, drop_sky, fov, near_far_ratio)
+        mesh = _mesh_options(max_points, max_jump, drop_sky, fov, near_far_ratio, fill_behind)
         name = fill_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
         splats = format == SPLATS
         return _saved(estimate, image, name, ".ply" if splats else f".{format}", SaveOptions(splats=splats, ply_up=ply_up, mesh=mesh))
@@ -304,6 +318,7 @@ class GeometryToMesh:
                 "drop_sky": _sky_widget(_WITHOUT_SKY),
                 "fov": fov_widget(),
                 "near_far_ratio": near_far_ratio_widget(),
+                "fill_behind": _behind_widget(),
             },
         }
 
@@ -316,10 +331,11 @@ class GeometryToMesh:
         drop_sky: bool = True,
         fov: float = 0.0,
         near_far_ratio: float = 0.0,
+        fill_behind: float = 0.0,
     ) -> tuple[list[Any], ...]:
         """Returns core's values, one of each kind for each mesh."""
         estimate = check_geometry(geometry)
-        options = _mesh_options(max_points, max_jump, drop_sky, fov, near_far_ratio)
+        options = _mesh_options(max_points, max_jump, drop_sky, fov, near_far_ratio, fill_behind)
         whole = FORMATS[".glb"].holds(estimate)
         parts = [estimate] if whole else with_progress(one_by_one(estimate), estimate.batch)
         images: Iterable[Tensor | None] = repeat(None) if image is None else images_of(estimate, image, whole)
@@ -330,7 +346,8 @@ class GeometryToMesh:
 def _for_core(estimate: Estimate, image: Tensor | None, options: MeshOptions) -> tuple[Any, Any, Any, dict[str, Any]]:
     """One mesh as all that core's nodes take."""
     meshes = depth_to_meshes(estimate, image, options)
-    common = meshes[0] if len(meshes) == 1 else joined_meshes(meshes)
+    join = with_common_texture if options.fill_behind else joined_meshes
+    common = meshes[0] if len(meshes) == 1 else join(meshes)
     points = Mesh(common.points, np.empty((0, 3), np.uint32), common.normals, common.colours)
     return (
         comfy_mesh(common),

@@ -22,10 +22,11 @@ DEFAULT_POINTS, DEFAULT_RELIEF_POINTS = 1_000_000, 500_000
 RAISED_CHOICES = ("near", "far")
 
 _RESULT = ("--out", "--open", "--overwrite")
-COMMON = (*_RESULT, "--model", "--size", "--tiles", "--refine", "--sky", "--splats", "--width", "--relief", "--base", "--up")
+_OF_THE_DEPTH = ("--model", "--size", "--tiles", "--refine")
+COMMON = (*_RESULT, *_OF_THE_DEPTH, "--sky", "--fill-behind", "--splats", "--width", "--relief", "--base", "--up")
 """The options that `--help` shows."""
 
-_OF_MESHES = ("--max-jump", "--near-far-ratio", "--up")
+_OF_MESHES = ("--max-jump", "--near-far-ratio", "--fill-behind", "--up")
 _OF_RELIEFS = ("--width", "--relief", "--base", "--detail", "--curve", "--raised")
 
 
@@ -45,6 +46,8 @@ def add_mesh(parser: Parser) -> None:
     mesh.add_argument("--max-jump", type=real, metavar="SHARE", help=jump)
     ratio = "how many times farther the far end is than the near end, above 1, where depth is not metric (default: 3, or 30 with a sky)"
     mesh.add_argument("--near-far-ratio", type=near_far_ratio, metavar="N", help=ratio)
+    behind = "continue surfaces behind near things: no gap shows while the view turns by up to so many degrees, 0 to 45 (default: 0)"
+    mesh.add_argument("--fill-behind", type=real, metavar="DEGREES", help=behind)
     mesh.add_argument("--up", choices=UP_CHOICES, help=UP)
     splats = "3D Gaussian splats, a flat disc for each pixel, in place of a mesh: for programs for Gaussian splatting; a .ply"
     mesh.add_argument("--splats", action="store_true", help=splats)
@@ -84,7 +87,7 @@ def _refuse_useless(arguments: argparse.Namespace) -> None:
     other = {RELIEF: ".glb or .ply", ".ply": RELIEF, ".glb": ".stl (--up: .ply)"}[suffix]
     refuse_options(arguments, useless, f"has no effect on a {suffix}; leave it out, or name another kind of file with -o: {other}")
     if arguments.splats:
-        refuse_options(arguments, ("--up", "--max-jump"), "has no effect on splats; leave it out")
+        refuse_options(arguments, ("--up", "--max-jump", "--fill-behind"), "has no effect on splats; leave it out")
 
 
 def _options(arguments: argparse.Namespace) -> SaveOptions:
@@ -101,5 +104,5 @@ def _options(arguments: argparse.Namespace) -> SaveOptions:
         looks = set_options("max_points", *(option.removeprefix("--") for option in _OF_RELIEFS))
         return SaveOptions(relief=ReliefOptions(drop_sky=drop_sky, **looks))
     points = DEFAULT_POINTS if arguments.max_points is None else arguments.max_points
-    mesh = MeshOptions(max_points=points, fov=arguments.fov, drop_sky=drop_sky, **set_options("max_jump", "near_far_ratio"))
+    mesh = MeshOptions(max_points=points, fov=arguments.fov, drop_sky=drop_sky, **set_options("max_jump", "near_far_ratio", "fill_behind"))
     return SaveOptions(splats=arguments.splats, ply_up=arguments.up or UP_CHOICES[0], mesh=mesh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -13,8 +14,9 @@ from torch import Tensor
 from ...utils import resize_map
 from ..assumptions import NEAR_FAR_RATIO, assumed_depth, assumed_intrinsics
 from ..camera import camera_to_world_points, depth_to_points, fov_from_intrinsics
-from ..checks import check_choice, check_extrinsics, check_image_of, check_intrinsics
+from ..checks import check_choice, check_extrinsics, check_image_of, check_intrinsics, check_range
 from ..conventions import camera_to_world_normals, convert_normals
+from ..edges.depth_edges import largest_within
 from ..errors import InvalidArgumentError
 from ..estimate import Axes, Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
@@ -24,11 +26,23 @@ from ..panorama.sphere import panorama_directions
 from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from ..valid import FAR_AWAY
+from ..views.disocclusion import continue_surfaces
+from .hidden import HiddenSurface, continue_behind
 from .mesh_cuts import MAX_JUMP, Joins, cut_grid, grid_triangles
 from .normals import EDGES
 
 MAX_POINTS = 1_000_000
 """Points that viewers still turn smoothly; what is offered where a mesh is made to be looked at."""
+
+MOST_BEHIND = 45.0
+"""Degrees by which the view of a mesh may turn whose far surfaces are continued behind near things."""
+
+# Pixels of the longer side of a texture that shows what is hidden: it has no finer detail of its own.
+_HIDDEN_SIDE = 2048
+# Times their depth, so that the last visible points do not show twice.
+_SET_BACK = 1.001
+# How many hidden surfaces may lie behind each other.
+_LAYERS = 3
 
 
 @dataclass(frozen=True)
@@ -72,9 +86,11 @@ class MeshOptions:
         fov: As `assumed_intrinsics`.
         near_far_ratio: As `assumed_depth`; relative depth takes NEAR_FAR_RATIO where it is None or 0.
         drop_sky: Leave out what looks like the sky in the image (`sky_alpha`).
+        fill_behind: By how many degrees the view may turn about the middle of the scene before a gap shows behind a near thing: so far
+            the surfaces beside it are continued behind it. 0 = not at all, at most MOST_BEHIND.
 
     Raises:
-        ValueError: A number below 0, or unknown `edges`.
+        ValueError: A number that is out of range, or unknown `edges`.
     """
 
     max_jump: float = MAX_JUMP
@@ -83,12 +99,14 @@ class MeshOptions:
     fov: float = 0.0
     near_far_ratio: float | None = None
     drop_sky: bool = True
+    fill_behind: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice("edges", self.edges, EDGES)
         for name in ("max_jump", "max_points"):
             if not getattr(self, name) >= 0:
                 raise InvalidArgumentError(name, f"is {getattr(self, name)}; expected 0 or more")
+        check_range("fill_behind", self.fill_behind, 0, MOST_BEHIND)
 
 
 def depth_to_mesh(estimate: Estimate, image: Tensor | None = None, options: MeshOptions | None = None) -> Mesh:
@@ -106,6 +124,9 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
     pixels are nowhere joined (one row) gives its points alone. Where views overlap, each gives its own points. Of a panorama it is a closed
     surface around the camera, seen from inside: stitched behind the camera, where points are there twice, and closed at the poles.
 
+    With `fill_behind` more meshes follow, at most 3: the surfaces that near things hide, each with a texture of its own. They are behind
+    the first one everywhere, so that the view of the image's camera stays as it is.
+
     Args:
         estimate: With depth; one image, or with extrinsics any number of them. Disparity becomes assumed depth. Normals become the
             points' normals.
@@ -116,11 +137,21 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
         no point, nor does the sky.
 
     Raises:
-        ValueError: Several images without extrinsics, no depth, an image of another batch or shape, or no pixel with a value.
+        ValueError: Several images without extrinsics, no depth, an image of another batch or shape, or no pixel with a value; with
+            `fill_behind` also a panorama, or several views.
     """
     options = options or MeshOptions()
+    if options.fill_behind:
+        need_perspective(estimate, "fill_behind (0 turns it off)")
     surface = _surface if estimate.projection is Projection.PERSPECTIVE else _sphere
-    return [surface(*view, options) for view in sampled_views(estimate, image, options)]
+    views = sampled_views(estimate, image, options)
+    if options.fill_behind and len(views) > 1:
+        hint = f"expected 0 for {len(views)} views of one scene, as each shows what the others hide"
+        raise InvalidArgumentError("fill_behind", f"is {options.fill_behind:g}; {hint}")
+    meshes = [surface(*view, options) for view in views]
+    if options.fill_behind:
+        meshes += _hidden(*views[0], options)
+    return meshes
 
 
 def sampled_views(estimate: Estimate, image: Tensor | None, options: MeshOptions) -> list[tuple[Estimate, Tensor | None, SampledGrid]]:
@@ -196,6 +227,23 @@ def joined_meshes(meshes: Sequence[Mesh]) -> Mesh:
     )
 
 
+def with_common_texture(meshes: Sequence[Mesh]) -> Mesh:
+    """As `joined_meshes`, and with their textures below each other in one; without it where one of them has none."""
+    joined = joined_meshes(meshes)
+    textures = [mesh.texture for mesh in meshes if mesh.texture is not None]
+    uvs = [mesh.uvs for mesh in meshes if mesh.uvs is not None]
+    if not len(meshes) == len(textures) == len(uvs):
+        return joined
+    height, width = sum(len(each) for each in textures), max(each.shape[1] for each in textures)
+    common, placed, top = np.zeros((height, width, 3), np.uint8), [], 0
+    for texture, uv in zip(textures, uvs, strict=True):
+        rows, columns = texture.shape[:2]
+        common[top : top + rows, :columns] = texture
+        placed.append(np.stack((uv[:, 0] * columns / width, (uv[:, 1] * rows + top) / height), 1).astype(np.float32))
+        top += rows
+    return replace(joined, uvs=np.concatenate(placed), texture=common)
+
+
 def _distances(estimate: Estimate, options: MeshOptions) -> Tensor:
     """Depth that is 0 at the camera; NaN where there is none."""
     ratio = options.near_far_ratio
@@ -266,7 +314,77 @@ def _surface(view: Estimate, image: Tensor | None, grid: SampledGrid, options: M
     mesh = Mesh(at_points(points), triangles, None if normals is None else at_points(normals))
     if image is None or grid.colours is None:
         return mesh
-    return _dressed(mesh, image, at_points(grid.colours), used, grid.first, grid.step, (view.height, view.width))
+    return _dressed(mesh, image, at_points(grid.colours), np.nonzero(used), grid, (view.height, view.width))
+
+
+def _hidden(view: Estimate, image: Tensor | None, grid: SampledGrid, options: MeshOptions) -> list[Mesh]:
+    """The surfaces that are continued behind near things, with the last visible points once more, from the front to the back."""
+    focal = float(grid.intrinsics(assumed_intrinsics(view, options.fov).to(grid.depth))[0, :2].diagonal().max())
+    ends = [1 / float(end) for end in measure_range_of_samples(grid.depth, grid.valid, FAR_AND_NEAR_END)]
+    reach = focal * math.tan(math.radians(options.fill_behind)) * 2 / sum(ends)
+    valid, near, normals, meshes = grid.valid[0, 0], None, _placed(view, grid, options)[1], []
+    for _ in range(_LAYERS):
+        found = continue_behind(grid.depth[0, 0], valid, grid.joins, reach, near)
+        used, triangles = grid_triangles(found.depth.numpy(), found.joins)
+        triangles = triangles[found.hidden.numpy()[used][triangles].any(1)]
+        if not len(triangles):
+            break
+        kept, corners = np.unique(triangles, return_inverse=True)
+        rows, columns = (each[kept] for each in np.nonzero(used))
+
+        def at_points(maps: Tensor, rows: np.ndarray = rows, columns: np.ndarray = columns) -> np.ndarray:
+            return maps.detach()[0].movedim(0, -1)[rows, columns].float().contiguous().numpy()
+
+        inverse = torch.where(grid.valid, 1 / grid.depth, torch.inf).masked_fill(found.hidden, 0)
+        if normals is not None:
+            normals = _unit(continue_surfaces(normals, inverse, found.last[None]))
+        filled, around = (None, None) if image is None else _filled_image(image, grid, found, inverse, (view.height, view.width))
+        grid = grid._replace(depth=found.depth[None, None], joins=found.joins_with(grid.joins))
+        mesh = Mesh(
+            at_points(_placed(view, grid._replace(depth=grid.depth * _SET_BACK), options)[0]),
+            corners.reshape(-1, 3).astype(np.uint32),
+            None if normals is None else at_points(normals),
+        )
+        if filled is not None and around is not None:
+            colours = at_points(resize_map(filled, view.height, view.width)[grid.picked])
+            mean = (filled * around).sum((2, 3), keepdim=True) / around.sum()
+            mesh = _dressed(mesh, torch.where(around, filled, mean), colours, (rows, columns), grid, (view.height, view.width))
+        meshes.append(mesh)
+        image, near = filled, found.hidden
+    return meshes
+
+
+def _filled_image(image: Tensor, grid: SampledGrid, found: HiddenSurface, inverse: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """An image (1, 3, h, w) with what is hidden in place of what hides it, and where that is, with a margin (1, 1, h, w) bool.
+
+    Args:
+        image: (1, 3, h, w).
+        grid: Its picked pixels.
+        found: Of them.
+        inverse: (1, 1, H, W) of them, as `continue_surfaces`.
+        size: Height and width of the depth map.
+    """
+    share = min(1.0, _HIDDEN_SIDE / max(image.shape[-2:]))
+    height, width = (max(1, round(side * share)) for side in image.shape[-2:])
+    image = resize_map(image.nan_to_num(0.0).clamp(0, 1), height, width)
+    rows, columns = (
+        (((torch.arange(now) + 0.5) * whole / now - 0.5 - grid.first) / grid.step).round().long().clamp(0, picked - 1)
+        for now, whole, picked in zip((height, width), size, found.hidden.shape, strict=True)
+    )
+    # Pixels of the image between the last visible point and the first hidden one may show the near thing.
+    mixed = math.ceil(grid.step * max(height / size[0], width / size[1]) / 2)
+    last = [
+        (((grid.first + grid.step * each + 0.5) * now / whole - 0.5).round().long().clamp(0, now - 1))
+        for each, now, whole in zip(found.last, (height, width), size, strict=True)
+    ]
+    ends = torch.where(found.hidden, last[0] * width + last[1], -1).float()[rows][:, columns][None, None]
+    ends = torch.where(ends < 0, largest_within(ends, mixed), ends).long()
+    hole = ends >= 0
+    ends = ends.clamp(min=0)
+    around = largest_within(hole.float(), 4 * mixed) > 0
+    shown = inverse[..., rows, :][..., columns].masked_fill(hole, 0)
+    filled = continue_surfaces(image, shown, torch.cat((ends // width, ends % width), 1), mixed)
+    return filled, around
 
 
 def _sphere(view: Estimate, image: Tensor | None, grid: SampledGrid, options: MeshOptions) -> Mesh:
@@ -288,7 +406,7 @@ def _sphere(view: Estimate, image: Tensor | None, grid: SampledGrid, options: Me
     mesh = Mesh(points, triangles, None if normals is None else at_points(normals))
     if image is None or grid.colours is None:
         return mesh
-    mesh = _dressed(mesh, image, at_points(grid.colours), used, grid.first, grid.step, (view.height, view.width))
+    mesh = _dressed(mesh, image, at_points(grid.colours), np.nonzero(used), grid, (view.height, view.width))
     assert mesh.uvs is not None
     behind = (np.nonzero(used)[1] == used.shape[1] - 1).nonzero()[0]
     mesh.uvs[behind, 0] = 1 + (grid.first + 0.5) / view.width  # the texture goes on at its other border
@@ -310,7 +428,7 @@ def _placed(view: Estimate, grid: SampledGrid, options: MeshOptions) -> tuple[Te
         points = camera_to_world_points(points, view.extrinsics)
         normals = None if normals is None else camera_to_world_normals(normals, view.extrinsics[:, :, :3].mT)
     if normals is not None:
-        normals = _unit(convert_normals(normals, Axes.OPENCV, Axes.OPENGL))
+        normals = _unit(convert_normals(normals.float(), Axes.OPENCV, Axes.OPENGL))
     return convert_normals(points, Axes.OPENCV, Axes.OPENGL), normals
 
 
@@ -322,11 +440,13 @@ def _unit(normals: Tensor) -> Tensor:
     return torch.where(known, normals / length, viewer)
 
 
-def _dressed(mesh: Mesh, image: Tensor, colours: np.ndarray, used: np.ndarray, first: int, step: int, size: tuple[int, int]) -> Mesh:
-    """The mesh with its colours, and with the image as its texture."""
-    rows, columns = np.nonzero(used)
+def _dressed(
+    mesh: Mesh, image: Tensor, colours: np.ndarray, places: tuple[np.ndarray, ...], grid: SampledGrid, size: tuple[int, int]
+) -> Mesh:
+    """The mesh with its colours, and with the image as its texture; its first points lie at these rows and columns of the grid."""
+    rows, columns = places
     uvs = np.empty((len(mesh.points), 2), np.float32)
-    uvs[: len(rows), 0] = (first + step * columns + 0.5) / size[1]
-    uvs[: len(rows), 1] = (first + step * rows + 0.5) / size[0]
+    uvs[: len(rows), 0] = (grid.first + grid.step * columns + 0.5) / size[1]
+    uvs[: len(rows), 1] = (grid.first + grid.step * rows + 0.5) / size[0]
     texture = (image[0].nan_to_num(0.0).clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().numpy()
     return replace(mesh, colours=colours, uvs=uvs, texture=texture)

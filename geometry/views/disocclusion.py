@@ -16,6 +16,10 @@ from torch import Tensor
 from ..edges.depth_edges import EDGE, edge_radius
 from ..edges.guided_filter import box_sums
 
+# A surface that is continued far is mirrored in turns of this share of the image's longer side, shorter ones where there the image shows
+# another surface: one whose inverse depth differs by more than this factor.
+_TURN, _SAME = 1 / 20, 1.2
+
 
 class _Side(NamedTuple):
     """For each place the nearest visible pixel on one side of it, along one axis; all (N,).
@@ -50,10 +54,56 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False) -> T
         farther, alike = side.inverse * EDGE < best.inverse, side.inverse < best.inverse * EDGE
         chosen = farther | (alike & (side.distance < best.distance))
         best = _Side(*(torch.where(chosen, new, old) for new, old in zip(side, best, strict=True)))
+    return _filled(colour, hole, places, best.source)
+
+
+def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int = 0) -> Tensor:
+    """Fills the pixels where no surface is visible from surfaces that are known to go on there.
+
+    Args:
+        colour: (B, C, H, W).
+        inverse: (B, 1, H, W) inverse depth; 0 where no surface is visible.
+        last: (B, 2, H, W) row and column of the last visible pixel of the surface that goes on in each such pixel. The surface is continued
+            as its own mirror image, from this pixel outwards.
+        inset: How many pixels of the surface beside the last one are not mirrored, as they may show what hides it too.
+
+    Returns:
+        (B, C, H, W), `colour` where a surface is visible.
+    """
+    height, width = inverse.shape[-2:]
+    hole = inverse <= 0
+    places = hole.flatten().nonzero()[:, 0] if hole.device.type == "cpu" else torch.arange(hole.numel(), device=hole.device)
+    rows, columns = places // width % height, places % width
+    first = places - rows * width - columns
+    ends = last.transpose(0, 1).flatten(1).index_select(1, places)
+    away = torch.stack((ends[0] - rows, ends[1] - columns)).to(inverse.dtype)
+    distance = away.abs().amax(0).clamp(min=1)
+    depths, turn = inverse.flatten(), max(1, round(max(height, width) * _TURN))
+
+    def steps_out(steps: Tensor | int) -> tuple[Tensor, Tensor]:
+        """The place so many steps beyond the last visible pixel, and its inverse depth; 0 outside the image."""
+        row, column = ((end + along / distance * steps).round().long() for end, along in zip(ends, away, strict=True))
+        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        place = first + row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+        return place, depths.index_select(0, place) * inside
+
+    source, seen = steps_out(inset)
+    found = torch.zeros_like(hole.flatten()[places])
+    while turn:
+        step = (distance - 1) % (2 * turn)
+        place, there = steps_out(torch.where(step < turn, step, 2 * turn - 1 - step) + inset)
+        fits = (there > 0) & ((seen <= 0) | ((there < seen * _SAME) & (there * _SAME > seen)))
+        source, found = torch.where(fits & ~found, place, source), found | fits
+        turn //= 2
+    return _filled(colour, hole, places, source)
+
+
+def _filled(colour: Tensor, hole: Tensor, places: Tensor, source: Tensor) -> Tensor:
+    """Colours (B, C, H, W) whose holes (B, 1, H, W) at these places (N,) have those of the sources (N,), averaged over what is near."""
     pixels = colour.transpose(0, 1).flatten(1)
-    means = _means(pixels.index_select(1, best.source), hole, places, max(1, edge_radius(*inverse.shape[-2:]) // 2))
+    means = _means(pixels.index_select(1, source), hole, places, max(1, edge_radius(*hole.shape[-2:]) // 2))
     filled = pixels.index_copy(1, places, torch.where(hole.flatten()[places], means, pixels.index_select(1, places)))
-    return filled.unflatten(1, inverse[:, 0].shape).transpose(0, 1).contiguous()
+    return filled.unflatten(1, hole[:, 0].shape).transpose(0, 1).contiguous()
 
 
 def _means(continued: Tensor, hole: Tensor, places: Tensor, radius: int) -> Tensor:

@@ -162,6 +162,7 @@ PHOTO = "the size of the photo on the sphere follows from its camera"
 HALF_SPHERE = stereo.StereoOptions(eye_size=64)
 ON_THE_CPU = (
     "surfaces.relief",
+    "surfaces.hidden",
     "surfaces.mesh_cuts",
     "surfaces.mesh",
     "surfaces.splats",
@@ -393,6 +394,10 @@ CASES = {
     "views.vr.pair_for": (lambda: vars(vr.pair_for(maps(3), estimate(), "vr180", HALF_SPHERE)), PHOTO),
     "views.vr.photo_fov": (lambda: vr.photo_fov(estimate()), PHOTO),
     "views.vr.half_sphere_size": (lambda: vr.half_sphere_size(estimate(), 28), PHOTO),
+    "views.disocclusion.continue_surfaces": (
+        lambda: disocclusion.continue_surfaces(maps(3), maps(), torch.zeros_like(maps(2), dtype=torch.long), 1),
+        None,
+    ),
     "views.disocclusion.fill_uncovered": (lambda: disocclusion.fill_uncovered(maps(3), maps()), None),
     "views.forward_warp.values_at": (lambda: forward_warp.values_at(maps(3), maps().long(), maps().long()), None),
     "surfaces.sparse_fit.fit_isolated": (

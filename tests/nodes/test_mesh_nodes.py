@@ -1,5 +1,6 @@
 """Meshes and reliefs in ComfyUI's output folder, and what the page is told of them."""
 
+import json
 import struct
 import sys
 import types
@@ -50,6 +51,22 @@ def test_a_batch_is_a_file_each_and_a_scene_one(comfyui):
         SaveMesh().execute(slope(2), torch.rand(3, 16, 24, 3))
 
 
+def test_what_is_behind_near_things_has_a_texture_of_its_own(comfyui):
+    depth = torch.full((2, 1, 16, 24), 4.0)
+    depth[..., 4:12, 8:16] = 1.0
+    estimate = Estimate(depth, Quantity.METRIC_DEPTH)
+    names, said = SaveMesh().execute(estimate, torch.rand(2, 16, 24, 3), fill_behind=20.0, drop_sky=False)["result"]
+    assert len(names) == 2 and all(int(line.split()[0]) > 384 for line in said)
+    data = (comfyui / names[0]).read_bytes()
+    document = json.loads(data[20 : 20 + struct.unpack_from("<I", data, 12)[0]])
+    assert len(document["images"]) == len(document["meshes"][0]["primitives"]) == 2
+    (same,) = SaveMesh().execute(estimate.slice(0, 1), torch.rand(1, 16, 24, 3), format="splats", fill_behind=20.0)["result"][1]
+    assert same.startswith("384 splats")
+    scene = Estimate(depth, Quantity.METRIC_DEPTH, extrinsics=torch.eye(3, 4).repeat(2, 1, 1))
+    with pytest.raises(ValueError, match="fill_behind is 20; expected 0 for 2 views"):
+        SaveMesh().execute(scene, fill_behind=20.0)
+
+
 def test_a_relief_is_as_large_as_asked(comfyui):
     told = SaveRelief().execute(slope(2), width=40, relief=3, base=1, max_points=60)
     assert below(comfyui) == ["3d/relief_00001.stl", "3d/relief_00002.stl"]
@@ -84,10 +101,12 @@ def test_names_that_leave_the_folder_and_normals_alone_are_refused(node, comfyui
         (SaveMesh, {"max_points": -1}, "max_points is -1"),
         (SaveMesh, {"max_jump": 2.0}, "max_jump is 2"),
         (SaveMesh, {"near_far_ratio": 0.5}, "ratio"),
+        (SaveMesh, {"fill_behind": 50.0}, "fill_behind is 50"),
         (SaveMesh, {"ply_up": "x", "format": "ply"}, "up is 'x'"),
         (GeometryToMesh, {"max_points": -1}, "max_points is -1"),
         (GeometryToMesh, {"max_jump": 2.0}, "max_jump is 2"),
         (GeometryToMesh, {"near_far_ratio": 0.5}, "ratio"),
+        (GeometryToMesh, {"fill_behind": -1.0}, "fill_behind is -1"),
         (SaveRelief, {"width": 0.0}, "width is 0"),
         (SaveRelief, {"raised": "all"}, "raised is 'all'"),
         (SaveRelief, {"max_points": 10**8}, "max_points is 100000000"),

@@ -56,6 +56,9 @@ def test_a_file_makes_a_mesh_at_its_own_size(image, maps, tmp_path, capsys):
     assert "768 points, 1,380 triangles" in capsys.readouterr().out, "the step parts two halves of 24x16 points"
     assert run(image, "--out", tmp_path / "y.ply", "--geometry", maps, "--max-points", "200") == 0
     assert "192 points" in capsys.readouterr().out
+    assert run(image, "--out", tmp_path / "z.glb", "--geometry", maps, "--fill-behind", "15") == 0
+    points = int(capsys.readouterr().out.split("(")[1].split(" points")[0].replace(",", ""))
+    assert points > 768, "behind the step the far half goes on"
 
 
 def test_a_relief(image, maps, tmp_path, capsys):
@@ -75,6 +78,9 @@ def test_splats_are_a_ply_without_being_told(image, maps, tmp_path, monkeypatch,
     [
         (("--splats", "--out", "x.glb"), "x.glb: the name ends in .glb; with --splats this command writes .ply"),
         (("--splats", "--max-jump", "1"), "--max-jump has no effect on splats"),
+        (("--splats", "--fill-behind", "9"), "--fill-behind has no effect on splats"),
+        (("--out", "x.stl", "--fill-behind", "9"), "--fill-behind has no effect on a .stl"),
+        (("--out", "x.ply", "--fill-behind", "46"), "--fill-behind is 46"),
         (("--splats", "--width", "9"), "--width has no effect on a .ply"),
         (("--out", "x.obj"), "this command writes .glb, .ply, .stl"),
         (("--out", "x.glb", "--width", "9"), "--width has no effect on a .glb"),

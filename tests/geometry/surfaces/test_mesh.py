@@ -8,7 +8,15 @@ import torch
 
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.surfaces.mesh import MeshOptions, depth_to_mesh, depth_to_meshes, describe_source, grid_step
+from depth_normal.geometry.kinds import Projection
+from depth_normal.geometry.surfaces.mesh import (
+    MeshOptions,
+    depth_to_mesh,
+    depth_to_meshes,
+    describe_source,
+    grid_step,
+    with_common_texture,
+)
 
 HEIGHT, WIDTH = 48, 64
 
@@ -101,3 +109,104 @@ def test_images_above_one_and_not_numbers_become_colours():
 def test_wrong_options_are_refused(name, value):
     with pytest.raises(ValueError, match=name):
         MeshOptions(**{name: value})
+
+
+def before_a_wall(**more):
+    """A plate 2 m away before a wall at 4 m."""
+    depth = torch.full((1, 1, HEIGHT, WIDTH), 4.0)
+    depth[..., 12:36, 24:44] = 2.0
+    return Estimate(depth, Quantity.METRIC_DEPTH, **{"intrinsics": intrinsics_from_fov(60, HEIGHT, WIDTH)} | more)
+
+
+WALL, PLATE = (0.2, 0.4, 0.8), (0.9, 0.1, 0.1)
+
+
+def picture_of(estimate):
+    near = (estimate.depth < 3).float()
+    return torch.tensor(PLATE).view(1, 3, 1, 1) * near + torch.tensor(WALL).view(1, 3, 1, 1) * (1 - near)
+
+
+SHARP = MeshOptions(drop_sky=False, edges="sharp")
+
+
+@pytest.mark.parametrize(("degrees", "whole"), [(4, False), (30, True)])
+def test_the_wall_goes_on_behind_a_near_thing(degrees, whole):
+    estimate = before_a_wall()
+    (front,) = depth_to_meshes(estimate, picture_of(estimate), SHARP)
+    first, behind, *more = depth_to_meshes(estimate, picture_of(estimate), replace(SHARP, fill_behind=degrees))
+    assert not more
+    for name in ("points", "triangles", "colours", "uvs", "texture"):
+        assert np.array_equal(getattr(first, name), getattr(front, name)), name
+    np.testing.assert_allclose(behind.points[:, 2], -4, rtol=0.002)
+    assert behind.points[:, 2].max() < -4, "never before what is visible"
+    np.testing.assert_allclose(behind.colours, np.broadcast_to(WALL, behind.colours.shape), atol=1e-6)
+    pixels = np.round(behind.uvs * (WIDTH, HEIGHT) - 0.5).astype(int)
+    covered = np.zeros((HEIGHT, WIDTH), bool)
+    covered[pixels[:, 1], pixels[:, 0]] = True
+    # by so many pixels a point at 2 m moves against one at 4 m; the view turns about what is as far as the mean of 1/2 and 1/4
+    moves = float(estimate.intrinsics[0, 0, 0]) * np.tan(np.radians(degrees)) / 0.375 * 0.25
+    deepest = 12 if whole else int(np.ceil(moves))
+    inside = np.zeros_like(covered)
+    inside[12:36, 24:44] = True
+    inside[12 + deepest : 36 - deepest, 24 + deepest : 44 - deepest] = False
+    assert covered[inside].all() and not covered[12 + deepest : 36 - deepest, 24 + deepest : 44 - deepest].any()
+    levels = behind.texture[pixels[:, 1], pixels[:, 0]] / 255
+    np.testing.assert_allclose(levels, np.broadcast_to(WALL, levels.shape), atol=0.01)
+    assert np.array_equal(np.unique(behind.triangles), np.arange(len(behind.points)))
+
+
+def test_hidden_surfaces_have_normals_and_colours_where_the_others_have_them():
+    normals = torch.tensor([0.0, 0.6, 0.8]).view(1, 3, 1, 1).expand(1, 3, HEIGHT, WIDTH).half()
+    _, behind = depth_to_meshes(before_a_wall(normals=normals, axes=Axes.OPENGL), None, replace(SHARP, fill_behind=20))
+    np.testing.assert_allclose(behind.normals, np.broadcast_to((0, 0.6, 0.8), behind.normals.shape), atol=1e-3)
+    assert behind.colours is None and behind.texture is None
+
+
+def test_what_is_behind_two_things_is_there_behind_both():
+    estimate = before_a_wall()
+    estimate.depth[..., 4:44, 34:38] = 1.0  # a post before the plate
+    _, plate, *walls = depth_to_meshes(estimate, None, replace(SHARP, fill_behind=20))
+    assert {round(-float(z)) for z in plate.points[:, 2]} == {2, 4}
+    assert walls and all((mesh.points[:, 2] < -2).all() for mesh in walls)
+    # behind the post the plate goes on, and the wall behind it
+    places = [np.round(mesh.points[:, :2] / mesh.points[:, 2:] * 1e3)[-mesh.points[:, 2] > 3] for mesh in (plate, *walls)]
+    assert len(np.unique(np.concatenate(places), axis=0)) > 24 * 20
+
+
+def test_smaller_grids_and_larger_images_wear_the_hidden_surfaces_colours():
+    estimate = before_a_wall()
+    image = torch.nn.functional.interpolate(picture_of(estimate), scale_factor=4, mode="nearest")
+    for options in (SHARP, replace(SHARP, max_points=1000)):
+        _, behind, *_ = depth_to_meshes(estimate, image, replace(options, fill_behind=20))
+        np.testing.assert_allclose(behind.colours, np.broadcast_to(WALL, behind.colours.shape), atol=0.02)
+        height, width = behind.texture.shape[:2]
+        columns, rows = (np.round(behind.uvs * (width, height) - 0.5).astype(int)).T
+        np.testing.assert_allclose(behind.texture[rows, columns] / 255, np.broadcast_to(WALL, (len(rows), 3)), atol=0.02)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 2)])
+def test_nothing_is_behind_small_images(size):
+    depth = torch.ones(1, 1, *size)
+    assert len(depth_to_meshes(Estimate(depth, Quantity.METRIC_DEPTH), torch.rand(1, 3, *size), replace(SHARP, fill_behind=45))) == 1
+
+
+def test_a_filled_mesh_is_of_one_image_of_a_perspective_camera():
+    views = Estimate(torch.ones(2, 1, 8, 8), Quantity.METRIC_DEPTH, extrinsics=torch.eye(4)[None, :3].repeat(2, 1, 1))
+    with pytest.raises(ValueError, match="fill_behind is 10; expected 0 for 2 views"):
+        depth_to_meshes(views, None, MeshOptions(fill_behind=10))
+    panorama = Estimate(torch.ones(1, 1, 8, 16), Quantity.METRIC_DEPTH, projection=Projection.EQUIRECTANGULAR)
+    with pytest.raises(ValueError, match=r"fill_behind .* perspective"):
+        depth_to_meshes(panorama, None, MeshOptions(fill_behind=10))
+    for degrees in (-1, 46, float("nan")):
+        with pytest.raises(ValueError, match="fill_behind is"):
+            MeshOptions(fill_behind=degrees)
+
+
+def test_textures_lie_below_each_other():
+    estimate = before_a_wall()
+    meshes = depth_to_meshes(estimate, picture_of(estimate), replace(SHARP, fill_behind=20))
+    common = with_common_texture(meshes)
+    assert common.texture.shape == (2 * HEIGHT, WIDTH, 3) and len(common.points) == sum(len(mesh.points) for mesh in meshes)
+    pixels = np.round(common.uvs * (WIDTH, 2 * HEIGHT) - 0.5).astype(int)
+    np.testing.assert_allclose(common.texture[pixels[:, 1], pixels[:, 0]] / 255, common.colours, atol=0.01)
+    assert with_common_texture(depth_to_meshes(estimate, None, replace(SHARP, fill_behind=20))).texture is None

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from depth_normal.geometry.views.disocclusion import fill_uncovered
+from depth_normal.geometry.views.disocclusion import continue_surfaces, fill_uncovered
 
 HEIGHT, WIDTH = 24, 40
 NEAR, FAR = 1.0, 0.25
@@ -64,3 +64,37 @@ def test_tiny_images_work(size):
     inverse = torch.zeros(2, 1, *size)
     inverse[..., :1, :1] = 1
     assert torch.isfinite(fill_uncovered(torch.rand(2, 3, *size), inverse)).all()
+
+
+def last_pixels(inverse):
+    """Of each hole the pixel of the background in its row."""
+    rows = torch.arange(HEIGHT).view(1, -1, 1).expand(1, HEIGHT, WIDTH)
+    return torch.stack((rows, torch.full_like(rows, 21)), 1)
+
+
+@pytest.mark.parametrize("inset", [0, 2])
+def test_a_known_surface_goes_on_as_its_mirror_image(inset):
+    colour, inverse = torn()
+    colour[:, 0] = torch.arange(WIDTH) / WIDTH
+    filled = continue_surfaces(colour, inverse, last_pixels(inverse), inset)
+    assert torch.equal(filled.where(inverse > 0, 0), colour.where(inverse > 0, 0)), "what is seen stays"
+    columns = (filled[0, 0, 12, 15:21] * WIDTH).tolist()
+    # turns of two columns, a twentieth of the side, averaged over a pixel to each side
+    first = 21 + inset
+    assert columns[1:5] == pytest.approx([first + each for each in (1 / 3, 1 / 3, 2 / 3, 2 / 3)], abs=1e-3)
+
+
+def test_a_known_surface_takes_nothing_of_another_one():
+    """Behind the last pixels of the background stands another near thing."""
+    colour, inverse = torn()
+    colour[..., 22:], inverse[..., 22:] = RED, NEAR
+    filled = continue_surfaces(colour, inverse, last_pixels(inverse))
+    assert (filled - GREEN).abs().amax(1, keepdim=True)[inverse == 0].max() < 1e-5
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1)])
+def test_known_surfaces_in_small_images(size):
+    last = torch.zeros(2, 2, *size, dtype=torch.long)
+    assert torch.isfinite(continue_surfaces(torch.rand(2, 3, *size), torch.zeros(2, 1, *size), last, 3)).all()
+    colour = torch.rand(2, 3, *size)
+    assert torch.equal(continue_surfaces(colour, torch.ones(2, 1, *size), last), colour)

@@ -1,0 +1,156 @@
+"""Continues far surfaces behind the near things that hide them, so that a mesh seen from aside has no gaps at silhouettes.
+
+A surface goes on as far away as at its last visible pixel. Lines through the pixels before a cut are no nearer to the truth where depth is
+soft, as that of networks bends there, and they tear the surface into pieces.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..edges.depth_edges import edge_radius
+from .mesh_cuts import Joins, find_joins
+
+# The share by which what continues stays behind the near thing.
+_BEHIND = 0.02
+# What goes on by fewer pixels than so many radii of ramps is the rest of a ramp or a tuft of hair: what is behind it takes its place.
+_SHORT = 4
+# Continued surfaces whose depths differ by more than this share from pixel to pixel are not joined.
+_ALIKE = 0.15
+
+
+class HiddenSurface(NamedTuple):
+    """Surfaces that near things hide, on the grid of the pixels that hide them.
+
+    Attributes:
+        depth: (H, W), that of the hidden surface where `hidden`, else the map's.
+        hidden: (H, W) bool.
+        last: (2, H, W) rows and columns of the last visible pixel whose surface each hidden pixel continues; elsewhere the pixel itself.
+        joins: Neighbours that share a surface and of which one is hidden: the other is hidden too, or the last visible pixel. The sides
+            between such last visible pixels are joined as in the map.
+    """
+
+    depth: Tensor
+    hidden: Tensor
+    last: Tensor
+    joins: Joins
+
+    def joins_with(self, visible: Joins) -> Joins:
+        """The joins of the map whose hidden surfaces are brought to light, of those of the map before."""
+        pairs = _with_one_of(self.hidden)
+        return Joins(*(own.where(pair, seen) for own, pair, seen in zip(self.joins, pairs, visible, strict=True)))
+
+
+class _Front(NamedTuple):
+    """Pixels that surfaces have come to behind near things; all (N,).
+
+    Attributes:
+        places: In the map.
+        inverse: Inverse depth of the surface there.
+        left: How many pixels it may still go on.
+        way: How many it may go on in all.
+        last: Its nearest visible pixel, as a place in the map.
+    """
+
+    places: np.ndarray
+    inverse: np.ndarray
+    left: np.ndarray
+    way: np.ndarray
+    last: np.ndarray
+
+
+def continue_behind(depth: Tensor, valid: Tensor, joins: Joins, reach: float, near: Tensor | None = None) -> HiddenSurface:
+    """Continues surfaces behind cuts.
+
+    Args:
+        depth: (H, W), positive where valid, on the CPU.
+        valid: (H, W) bool.
+        joins: As `cut_grid`: valid neighbours that are not joined are cut.
+        reach: By how many pixels a unit of inverse depth moves while the view turns: behind a cut the far side goes on over this number
+            times the difference of inverse depth there.
+        near: (H, W) bool, the pixels behind which surfaces are continued; None: all.
+
+    Returns:
+        The surfaces, which are everywhere behind those of the map, one at each pixel: that which comes there over the fewest pixels.
+    """
+    height, width = depth.shape
+    visible = np.pad(torch.where(valid, 1 / depth, 0).float().numpy(), 1)
+    across, down = (np.pad(each.numpy(), 1) for each in joins)
+    pairs = _cut_pairs(visible, across, down)
+    if near is not None:
+        pairs = pairs[np.pad(near.numpy(), 1).ravel()[pairs[:, 0]]]
+    before, far = pairs[:, 0], pairs[:, 1]
+    flat, stride = visible.ravel(), width + 2
+    known, source = np.full(flat.size, np.nan, np.float32), np.arange(flat.size)
+    way, short = np.zeros(flat.size, np.float32), _SHORT * edge_radius(height, width)
+    around = np.array([row * stride + column for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column])
+    ways = np.ceil(reach * (flat[before] - flat[far]))
+    seeds = _Front(before, flat[far], ways, ways, far)
+    edge = _merged(seeds._replace(inverse=np.minimum(seeds.inverse, flat[before] / (1 + _BEHIND))), stride)
+    while len(edge.places):
+        known[edge.places], source[edge.places], way[edge.places] = edge.inverse, edge.last, edge.way
+        going = edge.left > 1
+        grown = _Front(*(np.repeat(each[going], len(around)) for each in edge))
+        grown = grown._replace(places=grown.places + np.tile(around, int(going.sum())), left=grown.left - 1)
+        there = known[grown.places]
+        behind_short = (grown.inverse * (1 + _ALIKE) < there) & (way[grown.places] <= short)
+        free = (grown.inverse * (1 + _BEHIND) < flat[grown.places]) & (np.isnan(there) | behind_short)
+        edge = _merged(_Front(*(each[free] for each in grown)), stride)
+    known = known.reshape(visible.shape)[1:-1, 1:-1]
+    hidden = torch.from_numpy(~np.isnan(known))
+    sheet = torch.where(hidden, 1 / torch.from_numpy(np.nan_to_num(known, nan=1.0)), depth)
+    rim = np.zeros(visible.size, bool)
+    rim[far] = True
+    rim, source = (torch.from_numpy(each.reshape(visible.shape)[1:-1, 1:-1].copy()) for each in (rim, source))
+    last = torch.stack((source // stride - 1, source % stride - 1))
+    return HiddenSurface(sheet, hidden, last, _joins(sheet, hidden, rim, joins))
+
+
+def _cut_pairs(visible: np.ndarray, across: np.ndarray, down: np.ndarray) -> np.ndarray:
+    """The near and the far pixel (N, 2) of each cut, as places in a map with a border of 1."""
+    places = np.arange(visible.size).reshape(visible.shape)
+    found = []
+    for joined, first, second in (
+        (across[:, 1:-1], np.s_[:, 1:-2], np.s_[:, 2:-1]),
+        (down[1:-1], np.s_[1:-2], np.s_[2:-1]),
+    ):
+        one, other = visible[first], visible[second]
+        cut = ~joined & (one > 0) & (other > 0) & (one != other)
+        pair = np.stack((places[first][cut], places[second][cut]), 1)
+        nearer = (one > other)[cut]
+        found.append(np.where(nearer[:, None], pair, pair[:, ::-1]))
+    return np.concatenate(found)
+
+
+def _merged(front: _Front, stride: int) -> _Front:
+    """Each place once: with the mean of what is about as far as the farthest there, and what else the surface has that ends nearest to it.
+
+    Args:
+        front: Of any number of surfaces at a place.
+        stride: Pixels in a row of the map.
+    """
+    unique, of = np.unique(front.places, return_inverse=True)
+    farthest = np.full(len(unique), np.inf)
+    np.minimum.at(farthest, of, front.inverse)
+    alike = front.inverse <= farthest[of] * (1 + _ALIKE)
+    of, (places, inverse, left, way, last) = of[alike], (each[alike] for each in front)
+    distance = (places // stride - last // stride) ** 2 + (places % stride - last % stride) ** 2
+    order = np.lexsort((distance, of))
+    nearest = order[np.searchsorted(of[order], np.arange(len(unique)))]
+    mean = np.bincount(of, inverse, len(unique)) / np.bincount(of, minlength=len(unique))
+    return _Front(unique, mean, left[nearest], way[nearest], last[nearest])
+
+
+def _joins(depth: Tensor, hidden: Tensor, rim: Tensor, visible: Joins) -> Joins:
+    """Joins of `HiddenSurface`."""
+    alike = find_joins(depth, hidden | rim, _ALIKE)
+    return Joins(*(each & (seen | pair) for each, seen, pair in zip(alike, visible, _with_one_of(hidden), strict=True)))
+
+
+def _with_one_of(pixels: Tensor) -> Joins:
+    """The neighbours of which at least one is among the pixels (H, W) bool."""
+    return Joins(pixels[:, :-1] | pixels[:, 1:], pixels[:-1] | pixels[1:])
