@@ -41,18 +41,7 @@ await page.evaluate(async picture => {
 report.before = await page.evaluate(() => window.view().view.empty.textContent)
 
 const rest = time => page.evaluate(time => window.rest(time), time)
-const run = async () => {
-  await page.evaluate(() => {
-    window.ended = null
-    for (const name of ['execution_success', 'execution_error']) window.app.api.addEventListener(name, () => { window.ended ??= name }, { once: true })
-    return window.app.queuePrompt(0)
-  })
-  await page.waitForFunction(() => window.ended && (window.ended !== 'execution_success' || window.view().maps))
-  await rest()
-  return page.evaluate(() => [window.ended, window.view().maps?.payload.text, window.view().view.line.textContent])
-}
-report.first = await run()
-/** Brings the node to its place on the page, which an undo changes. */
+/** Brings the node to its place on the page, which a run and an undo change. */
 async function centre() {
   await page.evaluate(() => {
     const { ds } = window.app.canvas, node = window.mask()
@@ -69,7 +58,18 @@ async function centre() {
 }
 let area
 const at = (x, y) => [area.left + x * area.width, area.top + y * area.height]
-await centre()
+
+const run = async () => {
+  await page.evaluate(() => {
+    Object.assign(window, { ended: null, earlier: window.view().maps })
+    for (const name of ['execution_success', 'execution_error']) window.app.api.addEventListener(name, () => { window.ended ??= name }, { once: true })
+    return window.app.queuePrompt(0)
+  })
+  await page.waitForFunction(() => window.ended && (window.ended !== 'execution_success' || window.view().maps !== window.earlier))
+  await centre()
+  return page.evaluate(() => [window.ended, window.view().maps?.payload.text, window.view().view.line.textContent])
+}
+report.first = await run()
 /** What the widgets hold, what is said and whether something is drawn. */
 const held = () => page.evaluate(async () => {
   await window.rest()
@@ -107,6 +107,7 @@ await drag([0.5, 0.5], [0.9, 1.4])
 report.beyond = await held()
 await page.keyboard.press('Control+z')
 await rest(800)
+await page.waitForFunction(() => window.view()?.maps) // an undo makes the node anew
 report.undone = await held()
 await centre()
 await click(0.6, 0.5)
@@ -155,5 +156,20 @@ await page.evaluate(async () => {
   view().grab({ x: 0.5, y: 0.5 }, { clientX: 0, clientY: 0 })
 })
 report.linked = await held()
+
+// A node that has a point alone: a drag moves it.
+report.alone = await page.evaluate(async () => {
+  const node = window.LiteGraph.createNode('DepthNormal_DepthOfField'), { payload } = window.view().maps
+  window.app.graph.add(node)
+  node.onExecuted({ depth_normal: [payload] })
+  const view = node.widgets.find(widget => widget.name === '$$depth_normal').element.depthNormal, values = () => [view.widgets.values.point_x, view.widgets.values.point_y]
+  for (let i = 0; i < 100 && !view.maps; i++) await window.rest()
+  view.grab({ x: 0.2, y: 0.3 }, {})
+  const first = values()
+  view.drag({ x: 0.6, y: 1.2 }, {})
+  const second = values()
+  view.clear()
+  return [first, second, values()]
+})
 await browser.close()
 console.log(JSON.stringify(report))

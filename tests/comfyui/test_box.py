@@ -75,3 +75,7 @@ def test_a_finger_does_the_same(seen):
 def test_a_side_that_another_node_gives_is_said_and_kept(seen):
     assert seen["linked"]["line"].endswith("comes from another node")
     assert seen["linked"]["box"] == near([0.2, 0.2, 0.7, 0.7])
+
+
+def test_a_node_with_a_point_alone_keeps_to_it(seen):
+    assert seen["alone"] == [[0.2, 0.3], [0.6, 1], NO_POINT]
