@@ -1,4 +1,4 @@
-"""Names of the user's settings in messages: ComfyUI's widgets, the command line's options, or Python's arguments."""
+"""Names of the user's settings in messages: ComfyUI's widgets, the command line's options, the page's, or Python's arguments."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ class Wording:
         where_size: Where that is set, where it is not obvious.
         tiles: What runs a network on parts of a large image.
         model: How a model is chosen, with {} for its name.
+        make_writable: What to do where results cannot be written.
+        up_to: Up to which size, with {} for the number; nothing where sizes are not numbers.
     """
 
     lower_size: str
     where_size: str
     tiles: str
     model: str
+    make_writable: str = "free room there, change its permissions, or choose another folder"
+    up_to: str = " to {} or less"
 
     def choose(self, *models: str) -> str:
         """Advice to choose one of some models: "choose the model 'tiny'"."""
@@ -32,7 +36,21 @@ class Wording:
 NODES = Wording(
     "lower the resolution", " (network_size in nodes that have it)", "Estimate Geometry sees large images in tiles", "the model '{}'"
 )
-COMMAND_LINE = Wording("lower --size", "", "--tiles sees large images in tiles", "--model {}")
+COMMAND_LINE = Wording(
+    "lower --size",
+    "",
+    "--tiles sees large images in tiles",
+    "--model {}",
+    "free room there, change its permissions, or choose another --out",
+)
+PAGE = Wording(
+    "choose less detail",
+    "",
+    "crop the image",
+    "the model '{}'",
+    "free room there or change its permissions, then press Try again",
+    "",
+)
 PYTHON = Wording("lower size", "", 'tiles="auto" sees large images in tiles', 'load_model("{}")')
 
 _current: Wording | None = None

@@ -74,10 +74,10 @@ def check_codec(path: os.PathLike[str], codec: str, size: tuple[int, int] | None
     chosen, extension = CODECS[codec], Path(path).suffix.lower()
     if extension not in chosen.containers:
         accepted = ", ".join(chosen.containers)
-        raise VideoError(f"{path}: a video in {codec} can be written as {accepted}; name the file so, or choose another --codec")
+        raise VideoError(f"{path}: a video in {codec} can be written as {accepted}; name the file so, or choose another codec")
     if size is not None and (size[0] < chosen.least[0] or size[1] < chosen.least[1]):
         found, least = ("x".join(map(str, pair)) for pair in (size, chosen.least))
-        raise VideoError(f"{path}: {codec} takes at least {least} pixels, and the result has {found}; choose another --codec, or a --width")
+        raise VideoError(f"{path}: {codec} takes at least {least} pixels, and the result has {found}; choose another codec, or scale it up")
     if chosen.encoder not in pyav().codecs_available:
         there = [name for name, each in CODECS.items() if each.encoder in pyav().codecs_available]
         raise VideoError(

@@ -295,7 +295,7 @@ def parse_device(device: str | torch.device) -> torch.device:
     if found.type not in counts:  # "cpu", or what only a torch for other devices has
         return found
     if not (count := counts[found.type]()):
-        raise ValueError(f"device {str(found)!r} is not available to this torch ({torch.__version__}); use --device auto or cpu")
+        raise ValueError(f"device {str(found)!r} is not available to this torch ({torch.__version__}); accepted: auto and cpu")
     if (found.index or 0) >= count:
         there = f"{count} such devices, {found.type}:0 to {found.type}:{count - 1}" if count > 1 else f"one such device, {found.type}:0"
         raise ValueError(f"device {str(found)!r} does not exist: this machine has {there}")

@@ -287,8 +287,8 @@ def chosen_point(point_x: float, point_y: float) -> tuple[float, float] | None:
 def box_widgets() -> dict[str, Widget]:
     """Widgets for a box on the image; `chosen_box` reads their values."""
     left = (
-        "Box around an object: the mask is the whole object in it, without the floor, table or wall; the point, near, far and select "
-        "are ignored. Its left side, from left (0) to right (1); below 0: no box."
+        "Box around an object, set by a drag on the node: the mask is the whole object in it, without the floor, table or wall; the "
+        "point, near, far and select are ignored. Its left side, from left (0) to right (1); below 0: no box."
     )
     sides = {
         "box_left": left,

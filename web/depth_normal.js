@@ -1,6 +1,7 @@
 // Depth & Normals in ComfyUI's page: interactive images on nodes. The nodes also work without it.
 
 import { app } from '../../scripts/app.js'
+import { BoxView } from './box_view.js'
 import { GeometryView } from './geometry_view.js'
 import { LightView } from './light_view.js'
 import { addView } from './node_view.js'
@@ -13,7 +14,8 @@ function viewOf(node) {
   const type = node.comfyClass ?? node.constructor?.comfyClass ?? ''
   if (VIEWS[type]) return VIEWS[type]
   const names = new Set((node.widgets ?? []).map(widget => widget.name))
-  return type.startsWith('DepthNormal_') && names.has('point_x') && names.has('point_y') ? PointView : null
+  if (!type.startsWith('DepthNormal_') || !names.has('point_x') || !names.has('point_y')) return null
+  return names.has('box_left') ? BoxView : PointView
 }
 
 app.registerExtension({

@@ -23,6 +23,7 @@ export const SHOWN_HEIGHT = 240
  * @property {(point: {x: number, y: number} | null) => void} [hover] null: the pointer has left.
  * @property {(steps: number, event: WheelEvent) => boolean} [wheel] Only while the image has the focus; true: it was used.
  * @property {(dx: number, dy: number, event: KeyboardEvent) => void} [arrow] An arrow key, in steps; up is dy = -1.
+ * @property {() => boolean} [escape] The Escape key; true: it was used.
  */
 
 /** Shows an image in a node, with its elements and events. */
@@ -133,8 +134,7 @@ export class ImageView {
 
   down(event) {
     if (event.button !== 0 || !this.width) return
-    event.stopPropagation()
-    event.preventDefault()
+    used(event)
     stageFocus(this.stage)
     this.dragging = Boolean(this.handlers.grab?.(this.point(event), event))
     if (this.dragging) this.stage.setPointerCapture(event.pointerId)
@@ -159,19 +159,15 @@ export class ImageView {
 
   wheeled(event) {
     const mine = this.width && document.activeElement === this.stage && !event.ctrlKey && !event.metaKey
-    if (mine && this.handlers.wheel?.(-Math.sign(event.deltaY || event.deltaX), event)) {
-      event.preventDefault()
-      event.stopPropagation()
-    } else {
-      this.passWheel(event)
-    }
+    if (mine && this.handlers.wheel?.(-Math.sign(event.deltaY || event.deltaX), event)) used(event)
+    else this.passWheel(event)
   }
 
   pressed(event) {
+    if (event.key === 'Escape' && this.width && this.handlers.escape?.()) return used(event)
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key]
     if (!step || !this.width || !this.handlers.arrow) return
-    event.preventDefault()
-    event.stopPropagation()
+    used(event)
     this.handlers.arrow(...step, event)
   }
 }
@@ -202,4 +198,10 @@ export function styled(name, css) {
 
 function stageFocus(stage) {
   stage.focus({ preventScroll: true })
+}
+
+/** Keeps an event from the page. */
+function used(event) {
+  event.preventDefault()
+  event.stopPropagation()
 }

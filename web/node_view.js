@@ -57,8 +57,9 @@ class NodeView {
   }
 
   handlers() {
-    const names = ['grab', 'drag', 'hover', 'wheel', 'arrow']
-    return { ...Object.fromEntries(names.map(name => [name, (...values) => this.inner[name]?.(...values)])), drop: noteChange }
+    const names = ['grab', 'drag', 'hover', 'wheel', 'arrow', 'escape']
+    const drop = () => { this.inner.drop?.(); noteChange() }
+    return { ...Object.fromEntries(names.map(name => [name, (...values) => this.inner[name]?.(...values)])), drop }
   }
 
   /** Its least height on the node. */

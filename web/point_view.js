@@ -5,7 +5,8 @@ import { button } from './image_view.js'
 import { PlainView } from './plain_view.js'
 import { translated } from './words.js'
 
-const NONE = -1
+/** The value of a widget without a point. */
+export const NONE = -1
 
 /** The view on a node that starts from a point of its image. */
 export class PointView extends PlainView {
@@ -21,14 +22,24 @@ export class PointView extends PlainView {
   constructor(view, widgets) {
     super(view)
     this.widgets = widgets
-    this.clear = button('×', translated('Clear the point'), () => widgets.set({ point_x: NONE, point_y: NONE }))
-    this.clear.style.display = 'none'
-    view.bar.append(this.clear)
+    this.button = button('×', this.clearing, () => this.clear())
+    this.button.style.display = 'none'
+    view.bar.append(this.button)
+  }
+
+  /** What the button says. */
+  get clearing() {
+    return translated('Clear the point')
+  }
+
+  /** The widgets' values where nothing is set. */
+  get none() {
+    return { point_x: NONE, point_y: NONE }
   }
 
   /** @param {import('./maps.js').Maps[]} images Those of a batch; the first is shown. */
   show([maps]) {
-    this.ran = JSON.stringify(this.point)
+    this.ran = JSON.stringify(this.selected)
     super.show([maps])
     this.draw()
   }
@@ -38,19 +49,41 @@ export class PointView extends PlainView {
     return x >= 0 && y >= 0 ? { x, y } : null
   }
 
+  /** What the widgets hold, as it is compared; null: nothing. */
+  get selected() {
+    return this.point
+  }
+
+  /** Whether that is another than in the run whose text is shown. */
+  get isChanged() {
+    return JSON.stringify(this.selected) !== this.ran
+  }
+
   grab(point) {
     this.drag(point)
     return true
   }
 
-  drag({ x, y }) {
-    this.widgets.set({ point_x: within(x), point_y: within(y) })
-    this.draw()
+  drag(point) {
+    this.setPoint(point)
   }
 
   arrow(dx, dy, event) {
     const from = this.point ?? { x: 0.5, y: 0.5 }, step = event.shiftKey ? 0.05 : 0.01
-    this.drag({ x: from.x + dx * step, y: from.y + dy * step })
+    this.setPoint({ x: from.x + dx * step, y: from.y + dy * step })
+  }
+
+  setPoint({ x, y }) {
+    this.set({ point_x: within(x), point_y: within(y) })
+  }
+
+  clear() {
+    this.set(this.none)
+  }
+
+  set(values) {
+    this.widgets.set(values)
+    this.draw()
   }
 
   hover(point) {
@@ -59,33 +92,37 @@ export class PointView extends PlainView {
 
   /** The node's widgets may have changed. */
   update() {
-    const { point_x: x, point_y: y } = this.widgets.values
-    if (this.maps && (x !== this.drawn?.x || y !== this.drawn?.y)) this.draw()
+    if (this.maps && JSON.stringify(this.selected) !== this.drawn) this.draw()
   }
 
   draw() {
-    const { point } = this, { point_x: x, point_y: y } = this.widgets.values
-    this.drawn = { x, y }
-    const context = this.view.marks(), unit = Math.max(1, this.view.pixelsPerScreen)
-    this.clear.style.display = point ? '' : 'none'
-    if (point) {
-      const left = point.x * this.maps.width, top = point.y * this.maps.height
-      outlined(context, unit, () => {
-        for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
-          context.moveTo(left + 4 * dx * unit, top + 4 * dy * unit)
-          context.lineTo(left + 12 * dx * unit, top + 12 * dy * unit)
-        }
-      })
-    }
+    const { selected } = this
+    this.drawn = JSON.stringify(selected)
+    this.button.style.display = selected ? '' : 'none'
+    this.mark(this.view.marks(), Math.max(1, this.view.pixelsPerScreen))
     this.say(this.moved)
   }
 
-  /** The point, if it differs from that of the run whose text is shown. */
+  /** Draws what is selected. @param {CanvasRenderingContext2D} context @param {number} unit Pixels of the image in one of the screen. */
+  mark(context, unit) {
+    const { point } = this
+    if (!point) return
+    const left = point.x * this.maps.width, top = point.y * this.maps.height
+    outlined(context, unit, () => {
+      for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+        context.moveTo(left + 4 * dx * unit, top + 4 * dy * unit)
+        context.lineTo(left + 12 * dx * unit, top + 12 * dy * unit)
+      }
+    })
+  }
+
+  /** The point, if it is not that of the run whose text is shown. */
   get moved() {
-    return JSON.stringify(this.point) === this.ran ? null : this.point
+    return this.isChanged ? this.point : null
   }
 }
 
-function within(share) {
+/** @param {number} share @returns {number} From 0 to 1, in steps of the widgets. */
+export function within(share) {
   return Math.round(Math.min(1, Math.max(0, share)) * 1000) / 1000
 }

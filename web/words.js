@@ -6,6 +6,10 @@ import { language } from './language.js'
 export const WORDS = {
   'Run once, then drag the light here.': { zh: '先运行一次，然后在此拖动光源。', ja: '一度実行してから、ここでライトをドラッグします。' },
   'Run once, then click a point here.': { zh: '先运行一次，然后在此点击取点。', ja: '一度実行してから、ここで点をクリックします。' },
+  'Run once, then click a point or drag a box here.': {
+    zh: '先运行一次，然后在此点击取点或拖出一个框。',
+    ja: '一度実行してから、ここで点をクリックするか、枠をドラッグします。',
+  },
   'Run to see depth, normals and mask here.': { zh: '运行后在此显示深度、法线和遮罩。', ja: '実行すると、ここに深度・法線・マスクが表示されます。' },
   'Run to see the image here.': { zh: '运行后在此显示图像。', ja: '実行すると、ここに画像が表示されます。' },
   'The image cannot be loaded: {0}. Run again.': { zh: '无法加载图像：{0}。请重新运行。', ja: '画像を読み込めません: {0}。もう一度実行してください。' },
@@ -52,6 +56,15 @@ export const WORDS = {
   '{0} to {1} m': { zh: '{0} 至 {1} 米', ja: '{0}～{1} m' },
   'click sets the point': { zh: '点击取点', ja: 'クリックで点を設定' },
   'Clear the point': { zh: '清除取点', ja: '点を消去' },
+  'click: a point; drag: a box; Escape or double click: neither': {
+    zh: '点击：取点；拖动：画框；Esc 或双击：清除',
+    ja: 'クリック: 点、ドラッグ: 枠、Escまたはダブルクリック: 消去',
+  },
+  'Clear the point and the box': { zh: '清除取点和框', ja: '点と枠を消去' },
+  'box from {0}, {1} to {2}, {3}; run to see what is in it': {
+    zh: '框：从 {0}, {1} 到 {2}, {3}；运行后可见其中的物体',
+    ja: '枠: {0}, {1}～{2}, {3}。実行すると中の物が表示されます',
+  },
   'no depth': { zh: '无深度', ja: '深度なし' },
   'no normal': { zh: '无法线', ja: '法線なし' },
   'faces {0}, {1}': { zh: '朝向{0}、{1}', ja: '向き {0}、{1}' },

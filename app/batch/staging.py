@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any
 
+from ...annotators.setting_names import wording
 from ...geometry.files.paths import temporary_folder
 from .name_locks import locked_names
 from .outputs import Outputs, refusals
@@ -140,9 +141,7 @@ def _refusal_in_words(folder: Path) -> Iterator[None]:
         if error.errno is None:  # it is in words
             raise
         reason = error.strerror or error
-        raise type(error)(
-            f"cannot write to {folder}: {reason}; free room there, change its permissions, or choose another --out"
-        ) from error
+        raise type(error)(f"cannot write to {folder}: {reason}; {wording().make_writable}") from error
 
 
 @contextmanager

@@ -130,12 +130,12 @@ def _checked(arguments: argparse.Namespace) -> int:
     if arguments.longer_side and arguments.longer_side < MIN_SIDE:
         raise ValueError(f"--longer-side is {arguments.longer_side}; accepted: 0, and {MIN_SIDE} and more")
     seconds, rate = SECONDS if arguments.seconds is None else arguments.seconds, _rate(arguments)
-    frames = round(seconds * rate)
-    if not 1 <= frames <= MAX_FRAMES:
-        raise ValueError(f"--seconds {seconds:g} at --rate {rate:g} are {frames} frames; accepted: 1 to {MAX_FRAMES}")
+    frames = seconds * rate  # infinite if the seconds are
+    if not 0.5 < frames < MAX_FRAMES + 0.5:
+        raise ValueError(f"--seconds {seconds:g} at --rate {rate:g} are {frames:.0f} frames; accepted: 1 to {MAX_FRAMES}")
     check_model(arguments, depth=True)
     check_codec(Path("parallax.mp4"), "h264")
-    return frames
+    return round(frames)
 
 
 def _parallax(arguments: argparse.Namespace) -> int:

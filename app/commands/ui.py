@@ -42,12 +42,15 @@ def _ui(arguments: argparse.Namespace) -> int:
     import asyncio
 
     from ...annotators.registry import find_spec
+    from ...annotators.setting_names import PAGE, worded
+    from ...model_loader.load import parse_device
     from ..ui.gate import Gate
     from ..ui.jobs import JobQueue
     from ..ui.server import Ui, serve
 
     model, out = find_spec(arguments.model).id, arguments.out.absolute()
     check_folder(out)
+    parse_device(arguments.device)  # whether it is there
     with tempfile.TemporaryDirectory(prefix="depth-normal-ui-", ignore_cleanup_errors=True) as uploads:
         jobs = JobQueue(out, Path(uploads), arguments.device)
         ui = Ui(jobs, Gate(), model)
@@ -66,7 +69,8 @@ def _ui(arguments: argparse.Namespace) -> int:
             await serve(ui, arguments.port, ready, until)
 
         try:
-            asyncio.run(main())
+            with worded(PAGE):
+                asyncio.run(main())
         except KeyboardInterrupt:
             pass
         except OSError as error:

@@ -284,10 +284,10 @@ def _page_files() -> dict[str, Path]:
 
 
 def _model_rows() -> list[dict[str, Any]]:
-    """The models in the order of the command line's list, without those of panoramas: the page is for photos and videos."""
+    """The models in the order of the command line's list, for depth or normals of photos and videos, which the page makes alone."""
     order = list(GROUPS)
     # The one for images before the one for videos.
-    of_photos = (spec for spec in MODELS.values() if not spec.for_panoramas)
+    of_photos = (spec for spec in MODELS.values() if (spec.quantity or spec.axes) and not spec.for_panoramas)
     specs = sorted(of_photos, key=lambda spec: (order.index(group_of(spec)), spec.id != RECOMMENDED_MODEL))
     return [
         {

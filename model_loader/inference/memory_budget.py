@@ -161,7 +161,8 @@ def check_network_fits(annotator: Annotator, device: torch.device, height: int, 
         fits = max((each for each in range(_SIZE_STEP, size, _SIZE_STEP) if of_image + of_network(each) <= free), default=_SIZE_STEP)
         rows, columns = annotator.network_size(height, width, size)
         what = f"an image of {width}x{height} at resolution {size} makes {annotator.spec.id} run at {columns}x{rows}, which"
-        advice = f"{wording().lower_size}{wording().where_size} to {fits} or less; for detail, {wording().tiles}"
+        words = wording()
+        advice = f"{words.lower_size}{words.where_size}{words.up_to.format(fits)}; for detail, {words.tiles}"
         raise _refusal(what, of_image + of_network(size), device, free, advice)
 
 

@@ -3,6 +3,8 @@
 import { translated } from '../web/words.js'
 import { ask } from './server.js'
 
+const MOST_KINDS = 5
+
 /** Uploads files, and tells how far it is. */
 export class Uploads {
   /**
@@ -92,8 +94,25 @@ async function collect(entry, found) {
   for (const each of inside) await collect(each, found)
 }
 
-/** Of a folder's files those that can be read; what lies beside them is not meant. @param {File[]} files @param {{ image: string[], video: string[] }} extensions */
-export function readable(files, extensions) {
-  const endings = [...extensions.image, ...extensions.video]
-  return files.filter(({ name }) => !name.startsWith('.') && endings.some(ending => name.toLowerCase().endsWith(ending)))
+/**
+ * Of a folder's files those that can be read, and the rest; hidden files are not meant.
+ * @param {File[]} files
+ * @param {{ image: string[], video: string[] }} extensions
+ * @returns {{ taken: File[], left: File[] }}
+ */
+export function sortedOut(files, extensions) {
+  const endings = [...extensions.image, ...extensions.video], shown = files.filter(({ name }) => !name.startsWith('.'))
+  const isTaken = ({ name }) => endings.some(ending => name.toLowerCase().endsWith(ending))
+  return { taken: shown.filter(isTaken), left: shown.filter(file => !isTaken(file)) }
+}
+
+/** Kinds of files with their numbers, such as ".heic 12, .txt 1"; the most frequent ones. @param {File[]} files @returns {string} */
+export function kindsOf(files) {
+  const counts = new Map()
+  for (const { name } of files) {
+    const kind = name.match(/\.[^.]+$/)?.[0].toLowerCase() ?? translated('without an extension')
+    counts.set(kind, (counts.get(kind) ?? 0) + 1)
+  }
+  const named = [...counts].sort(([one, many], [other, more]) => more - many || one.localeCompare(other)).map(each => each.join(' '))
+  return [...named.slice(0, MOST_KINDS), ...named.length > MOST_KINDS ? ['...'] : []].join(', ')
 }

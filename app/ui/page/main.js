@@ -3,7 +3,7 @@
 import { loadTable, setTable, table } from '../web/language.js'
 import { chooseLanguage } from '../web/viewer.js'
 import { WORDS, translated } from '../web/words.js'
-import { Uploads, droppedFiles, readable } from './files.js'
+import { Uploads, droppedFiles, kindsOf, sortedOut } from './files.js'
 import { Queue, isOpen } from './queue.js'
 import { Result } from './result.js'
 import { ask } from './server.js'
@@ -124,9 +124,14 @@ function refused(words) {
 }
 
 function add(files, isAll = true) {
-  const chosenFiles = isAll || !uploads.limits ? files : readable(files, uploads.limits.extensions)
-  if (!chosenFiles.length) return void (files.length && refused(translated('there is no image and no video in this folder')))
-  uploads.add(chosenFiles)
+  const { taken, left } = isAll || !uploads.limits ? { taken: files, left: [] } : sortedOut(files, uploads.limits.extensions)
+  if (left.length) {
+    const kinds = kindsOf(left), all = taken.length + left.length
+    refused(translated('{0} of {1} files are left out ({2}), as they are no images or videos that can be read; use PNG, JPEG, WebP, TIFF, BMP, GIF, or MP4, MOV, MKV, WebM', left.length, all, kinds))
+  } else if (files.length && !taken.length) {
+    refused(translated('there is no image and no video in this folder'))
+  }
+  if (taken.length) uploads.add(taken)
 }
 
 function listen() {

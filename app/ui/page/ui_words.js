@@ -86,6 +86,11 @@ export const UI_WORDS = {
   },
   '{0} is no model': { zh: '没有名为 {0} 的模型', ja: '{0}というモデルはありません' },
   '{0} is no {1}; reload the page': { zh: '{0} 不是有效的 {1}；请刷新页面', ja: '{0}は{1}の値ではありません。ページを再読み込みしてください' },
+  'without an extension': { zh: '无扩展名', ja: '拡張子なし' },
+  '{0} of {1} files are left out ({2}), as they are no images or videos that can be read; use PNG, JPEG, WebP, TIFF, BMP, GIF, or MP4, MOV, MKV, WebM': {
+    zh: '{1} 个文件中有 {0} 个被略过（{2}），因为不是可读取的图像或视频；请使用 PNG、JPEG、WebP、TIFF、BMP、GIF，或 MP4、MOV、MKV、WebM',
+    ja: '{1}件のファイルのうち{0}件（{2}）は、読み込める画像や動画ではないため除外しました。PNG、JPEG、WebP、TIFF、BMP、GIF、またはMP4、MOV、MKV、WebMを使ってください',
+  },
   '{0} of {1} done': { zh: '已完成 {0}/{1}', ja: '{1}件中{0}件完了' },
   '{0} was moved or removed; run the image again': { zh: '{0} 已被移动或删除；请再次运行该图像', ja: '{0}は移動または削除されています。もう一度実行してください' },
   '{0} · {1} s': { zh: '{0} · {1} 秒', ja: '{0} · {1} 秒' },
@@ -163,7 +168,7 @@ export const UI_MESSAGES = {
     ja: '{0}の画像は一辺が他方の{1}倍を超えています。切り抜くか、分割してください',
   },
   'not a video that can be opened, or one that is damaged or cut off ({0})': { zh: '不是可打开的视频，或已损坏或不完整（{0}）', ja: '開けない動画か、壊れているか、途中で切れています（{0}）' },
-  'cannot write to {0}: {1}; free room there, change its permissions, or choose another --out': {
+  'cannot write to {0}: {1}; free room there or change its permissions, then press Try again': {
     zh: '无法写入 {0}：{1}；请腾出空间或更改权限，然后点击“重试”',
     ja: '{0}に書き込めません: {1}。空きを作るか権限を変えて「再試行」を押してください',
   },

@@ -451,5 +451,5 @@ except OSError as error:
     print(error)
 """
     run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert run.stdout == "cannot write to .: File too large; free room there, change its permissions, or choose another --out\n"
+    assert run.stdout == "cannot write to .: File too large; free room there, change its permissions, or choose another folder\n"
     assert not list(tmp_path.iterdir()), "nor an empty folder for records"

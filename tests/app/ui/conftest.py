@@ -57,6 +57,7 @@ class Client:
 @contextmanager
 def running(out, uploads, limits=None, model="tiny"):
     """Serves in a thread of its own while the block runs."""
+    from depth_normal.annotators.setting_names import PAGE, worded
     from depth_normal.app.ui.gate import Gate
     from depth_normal.app.ui.jobs import JobQueue
     from depth_normal.app.ui.server import Ui, listening
@@ -75,7 +76,8 @@ def running(out, uploads, limits=None, model="tiny"):
     thread.start()
     try:
         assert ready.wait(20)
-        yield Client(ui)
+        with worded(PAGE):
+            yield Client(ui)
     finally:
         found["loop"].call_soon_threadsafe(found["until"].set)
         thread.join(20)

@@ -664,7 +664,7 @@ def test_frames_are_scaled_before_anything_is_made_of_them(video, tmp_path, caps
 
 def test_a_codec_that_is_too_large_for_the_frames_is_refused_before_a_model_is_loaded(video, tmp_path, capsys, caplog):
     assert run(video, tmp_path / "a.mov", "--codec", "dnxhr") == 2
-    assert "dnxhr takes at least 256x120 pixels, and the result has 64x48; choose another --codec, or a --width" in capsys.readouterr().err
+    assert "dnxhr takes at least 256x120 pixels, and the result has 64x48; choose another codec, or scale it up" in capsys.readouterr().err
     assert run(video, tmp_path / "a.mov", "--codec", "prores", "--quality", 3) == 2
     assert "--quality is for h264 and h265; prores has none" in capsys.readouterr().err
     assert "loading" not in caplog.text and not list(tmp_path.iterdir())

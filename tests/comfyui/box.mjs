@@ -1,0 +1,175 @@
+// Sets points and boxes on *Depth Mask* in ComfyUI's page, with a mouse, a finger and keys, and prints as JSON what the node then holds:
+//   PW=.../playwright-core/index.mjs node box.mjs SERVER PICTURE NODES2 SHOTS
+// PICTURE lies in the server's input folder; NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots.
+import path from 'node:path'
+
+const [server, picture, nodes2, shots] = process.argv.slice(2)
+const { chromium } = await import(process.env.PW)
+const settings = {
+  'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en',
+  'Comfy.VueNodes.Enabled': nodes2 === 'true', 'Comfy.RightSidePanel.IsOpen': false, 'Comfy.Workflow.Persist': false,
+}
+await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings) })
+
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'] })
+const context = await browser.newContext({ viewport: { width: 1500, height: 950 }, hasTouch: true })
+const page = await context.newPage()
+page.setDefaultTimeout(200000)
+const report = { errors: [] }
+page.on('pageerror', error => report.errors.push(error.message))
+
+await page.goto(server, { waitUntil: 'domcontentloaded' })
+await page.waitForFunction(() => 'DepthNormal_DepthMask' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
+await page.evaluate(async picture => {
+  window.rest = (time = 300) => new Promise(resolve => setTimeout(resolve, time))
+  window.mask = () => window.app.graph.nodes.find(node => node.type === 'DepthNormal_DepthMask')
+  window.view = () => window.mask().widgets.find(widget => widget.name === '$$depth_normal').element.depthNormal
+  window.app.graph.clear()
+  const make = (type, x, y) => {
+    const node = window.LiteGraph.createNode(type)
+    node.pos = [x, y]
+    window.app.graph.add(node)
+    return node
+  }
+  // The photo's brightness is as good a depth map as any.
+  const image = make('DepthNormal_DemoImage', 0, 0), mask = make('DepthNormal_DepthMask', 400, 0)
+  image.widgets[0].value = picture
+  for (const name of ['image', 'depth']) image.connect(0, mask, mask.inputs.findIndex(input => input.name === name))
+  mask.setSize([380, 900])
+  await window.rest(1000)
+}, picture)
+report.before = await page.evaluate(() => window.view().view.empty.textContent)
+
+const rest = time => page.evaluate(time => window.rest(time), time)
+/** Brings the node to its place on the page, which a run and an undo change. */
+async function centre() {
+  await page.evaluate(() => {
+    const { ds } = window.app.canvas, node = window.mask()
+    ds.scale = 0.9
+    ds.offset[0] = 800 / ds.scale - node.pos[0] - node.size[0] / 2
+    ds.offset[1] = 930 / ds.scale - node.pos[1] - node.size[1]
+    window.app.canvas.setDirty(true, true)
+  })
+  await rest(600)
+  area = await page.evaluate(() => {
+    const { left, top, scale } = window.view().view.box(), { width, height } = window.view().view
+    return { left, top, width: scale * width, height: scale * height }
+  })
+}
+let area
+const at = (x, y) => [area.left + x * area.width, area.top + y * area.height]
+
+const run = async () => {
+  await page.evaluate(() => {
+    Object.assign(window, { ended: null, earlier: window.view().maps })
+    for (const name of ['execution_success', 'execution_error']) window.app.api.addEventListener(name, () => { window.ended ??= name }, { once: true })
+    return window.app.queuePrompt(0)
+  })
+  await page.waitForFunction(() => window.ended && (window.ended !== 'execution_success' || window.view().maps !== window.earlier))
+  await centre()
+  return page.evaluate(() => [window.ended, window.view().maps?.payload.text, window.view().view.line.textContent])
+}
+report.first = await run()
+/** What the widgets hold, what is said and whether something is drawn. */
+const held = () => page.evaluate(async () => {
+  await window.rest()
+  const { view } = window.view(), { point_x: x, point_y: y, box_left: left, box_top: top, box_right: right, box_bottom: bottom } = window.view().widgets.values
+  const { width, height } = view.overlay, drawn = view.overlay.getContext('2d').getImageData(0, 0, width, height).data
+  const where = (column, row) => drawn[4 * (Math.min(height - 1, Math.round(row * height)) * width + Math.min(width - 1, Math.round(column * width))) + 3] > 0
+  return {
+    point: [x, y], box: [left, top, right, bottom], line: view.line.textContent, marks: drawn.some((value, i) => i % 4 === 3 && value > 0),
+    // The middles of the box's four sides, and what is inside it.
+    sides: left >= 0 && [where(left, (top + bottom) / 2), where(right, (top + bottom) / 2), where((left + right) / 2, top), where((left + right) / 2, bottom)],
+    inside: left >= 0 && where((left + right) / 2, (top + bottom) / 2), button: view.bar.querySelector('button').style.display !== 'none',
+  }
+})
+const drag = async (from, to, between = async () => {}) => {
+  await page.mouse.move(...at(...from))
+  await page.mouse.down()
+  await page.mouse.move(...at((from[0] + to[0]) / 2, (from[1] + to[1]) / 2))
+  await page.mouse.move(...at(...to))
+  await between()
+  await page.mouse.up()
+  await page.mouse.move(5, 500)
+}
+const click = async (...place) => { await page.mouse.click(...at(...place)); await page.mouse.move(5, 500); await rest(500) }
+const shoot = name => shots && page.screenshot({ path: path.join(shots, `${nodes2 === 'true' ? 'nodes2' : 'canvas'}-${name}.png`) })
+
+await click(0.3, 0.4)
+report.clicked = await held()
+await drag([0.8, 0.9], [0.2, 0.3])
+report.dragged = await held()
+await shoot('box')
+report.boxed = await run()
+report.after = await held()
+await shoot('boxed')
+await drag([0.5, 0.5], [0.9, 1.4])
+report.beyond = await held()
+await page.keyboard.press('Control+z')
+await rest(800)
+await page.waitForFunction(() => window.view()?.maps) // an undo makes the node anew
+report.undone = await held()
+await centre()
+await click(0.6, 0.5)
+report.again = await held()
+await drag([0.4, 0.4], [0.404, 0.7])
+report.thin = await held()
+
+// Keys: the image has the focus.
+await page.keyboard.press('Alt+ArrowRight')
+report.keyed = await held()
+await page.keyboard.press('Alt+Shift+ArrowDown')
+await page.keyboard.press('ArrowLeft')
+report.moved = await held()
+for (let i = 0; i < 12; i++) await page.keyboard.press('Shift+ArrowUp')
+report.stopped = await held()
+await page.keyboard.press('Escape')
+report.escaped = await held()
+await page.keyboard.press('ArrowRight')
+report.point = await held()
+await drag([0.2, 0.2], [0.7, 0.7], () => page.keyboard.press('Escape'))
+report.given_up = await held()
+
+await drag([0.2, 0.2], [0.7, 0.7])
+await page.mouse.dblclick(...at(0.5, 0.5))
+await page.mouse.move(5, 500)
+report.doubled = await held()
+
+// A finger, by the browser's own events.
+const touch = await context.newCDPSession(page)
+const finger = (type, ...place) => touch.send('Input.dispatchTouchEvent', { type, touchPoints: place.length ? [{ x: at(...place)[0], y: at(...place)[1] }] : [] })
+await finger('touchStart', 0.1, 0.2)
+for (const share of [0.2, 0.4, 0.6]) await finger('touchMove', 0.1 + share, 0.2 + share)
+await finger('touchEnd')
+report.touched = await held()
+await finger('touchStart', 0.5, 0.5)
+await finger('touchEnd')
+report.tapped = await held()
+
+// A side that another node gives.
+await drag([0.2, 0.2], [0.7, 0.7])
+await page.evaluate(async () => {
+  const { view } = window, own = window.mask(), given = window.LiteGraph.createNode('PrimitiveFloat')
+  window.app.graph.add(given)
+  given.connect(0, own, own.inputs.findIndex(input => input.name === 'box_left'))
+  await window.rest()
+  view().grab({ x: 0.5, y: 0.5 }, { clientX: 0, clientY: 0 })
+})
+report.linked = await held()
+
+// A node that has a point alone: a drag moves it.
+report.alone = await page.evaluate(async () => {
+  const node = window.LiteGraph.createNode('DepthNormal_DepthOfField'), { payload } = window.view().maps
+  window.app.graph.add(node)
+  node.onExecuted({ depth_normal: [payload] })
+  const view = node.widgets.find(widget => widget.name === '$$depth_normal').element.depthNormal, values = () => [view.widgets.values.point_x, view.widgets.values.point_y]
+  for (let i = 0; i < 100 && !view.maps; i++) await window.rest()
+  view.grab({ x: 0.2, y: 0.3 }, {})
+  const first = values()
+  view.drag({ x: 0.6, y: 1.2 }, {})
+  const second = values()
+  view.clear()
+  return [first, second, values()]
+})
+await browser.close()
+console.log(JSON.stringify(report))

@@ -1,0 +1,129 @@
+// An image on which a point or a box can be set: for nodes that also have the widgets box_left, box_top, box_right and box_bottom, fractions
+// of the image, below 0 for none. The box takes the place of the point, so that one of both is set at most.
+
+import { outlined } from './light_view.js'
+import { NONE, PointView, within } from './point_view.js'
+import { translated } from './words.js'
+
+const SIDES = ['box_left', 'box_top', 'box_right', 'box_bottom']
+/** A drag is a box from so many pixels of the screen on, in both directions. */
+const LEAST = 4
+/** Two clicks are a double click within so many milliseconds and pixels of the screen. */
+const TWICE = { milliseconds: 400, pixels: 8 }
+/** Height and width of a box that the keyboard begins with, and the least that it leaves. */
+const FIRST = 0.2
+const THINNEST = 0.01
+
+/** The view on a node that selects what is at a point or in a box of its image. */
+export class BoxView extends PointView {
+  static get empty() {
+    return translated('Run once, then click a point or drag a box here.')
+  }
+
+  static get hint() {
+    return translated('click: a point; drag: a box; Escape or double click: neither')
+  }
+
+  get clearing() {
+    return translated('Clear the point and the box')
+  }
+
+  get none() {
+    return { ...super.none, ...Object.fromEntries(SIDES.map(name => [name, NONE])) }
+  }
+
+  /** Left, top, right and bottom, 0 to 1. @returns {number[] | null} */
+  get box() {
+    const { values } = this.widgets, sides = SIDES.map(name => values[name])
+    return sides.every(side => side >= 0) ? sides : null
+  }
+
+  get selected() {
+    return this.box ?? super.selected
+  }
+
+  grab(point, event) {
+    const given = Object.keys(this.none).find(name => this.widgets.isLinked(name))
+    if (given) this.view.say(translated('{0} comes from another node', this.widgets.label(given)))
+    if (given) return false
+    this.start = { point, event, isBox: false }
+    this.setPoint(point)
+    return true
+  }
+
+  drag(point, event) {
+    if (!this.start) return
+    const { point: first, event: down } = this.start
+    this.start.isBox ||= Math.min(Math.abs(event.clientX - down.clientX), Math.abs(event.clientY - down.clientY)) >= LEAST
+    if (this.start.isBox) this.setBox([first.x, first.y, point.x, point.y])
+  }
+
+  drop() {
+    const { start, last } = this, click = start && !start.isBox ? start.event : null
+    const isDouble = click && last && isTwice(last, click)
+    this.start = null
+    this.last = isDouble ? null : click
+    if (isDouble) this.clear()
+  }
+
+  arrow(dx, dy, event) {
+    const step = event.shiftKey ? 0.05 : 0.01, { box } = this
+    if (event.altKey) this.setBox(enlarged(box ?? around(this.point ?? { x: 0.5, y: 0.5 }), dx * step, dy * step))
+    else if (box) this.setBox(moved(box, dx * step, dy * step))
+    else super.arrow(dx, dy, event)
+  }
+
+  escape() {
+    if (!this.selected) return false
+    this.start = this.last = null
+    this.clear()
+    return true
+  }
+
+  setPoint(point) {
+    this.set({ ...this.none, point_x: within(point.x), point_y: within(point.y) })
+  }
+
+  /** @param {number[]} corners Two opposite ones: x, y, x, y. */
+  setBox([x, y, otherX, otherY]) {
+    const [left, right] = [x, otherX].map(within).sort(inOrder), [top, bottom] = [y, otherY].map(within).sort(inOrder)
+    // Beside the image, and where a pixel of the screen is less than a step of the widgets, there is no box.
+    if (left < right && top < bottom) this.set({ ...this.none, box_left: left, box_top: top, box_right: right, box_bottom: bottom })
+  }
+
+  mark(context, unit) {
+    const { box } = this, { width, height } = this.maps
+    if (!box) return super.mark(context, unit)
+    const [left, top, right, bottom] = box
+    outlined(context, unit, () => context.rect(left * width, top * height, (right - left) * width, (bottom - top) * height))
+  }
+
+  say(point) {
+    const { box } = this
+    if (point || !box || !this.isChanged) super.say(point)
+    else this.view.say(translated('box from {0}, {1} to {2}, {3}; run to see what is in it', ...box.map(side => side.toFixed(2))))
+  }
+}
+
+function inOrder(one, other) {
+  return one - other
+}
+
+function isTwice(one, other) {
+  const apart = Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY)
+  return other.timeStamp - one.timeStamp < TWICE.milliseconds && apart < TWICE.pixels
+}
+
+function around({ x, y }) {
+  const [left, top] = [x, y].map(middle => Math.min(1 - FIRST, Math.max(0, middle - FIRST / 2)))
+  return [left, top, left + FIRST, top + FIRST]
+}
+
+function enlarged([left, top, right, bottom], dx, dy) {
+  return [left, top, Math.max(left + THINNEST, right + dx), Math.max(top + THINNEST, bottom + dy)]
+}
+
+function moved([left, top, right, bottom], dx, dy) {
+  const along = Math.min(1 - right, Math.max(-left, dx)), down = Math.min(1 - bottom, Math.max(-top, dy))
+  return [left + along, top + down, right + along, bottom + down]
+}
