@@ -1,6 +1,10 @@
 """How near a relit image comes to what Blender renders under the same lamp, with true depth and normals.
 
-    python benchmarks/relight.py DIR [--against CHECKOUT] [--pictures OUT]
+    python benchmarks/relight.py [DIR] [--against CHECKOUT] [--pictures OUT]
+
+Land under a low sun is traced here (`traced_land.py`): `lit` is the share of the land behind other land, seen from the sun, that our
+shadows leave in the light, `dark` the share of the sunlit land that they hide, `wrong` both together, of all land that faces the sun, and
+`soft` the same with depth as soft as a network's. Land that only things outside the image can hide is left out.
 
 DIR: scenes that `relight_scenes.py` rendered. Each scene_<seed> is evenly lit, and relit without ambient light. `apart`: mean
 difference from Blender's image, in steps of 255 of sRGB; `bare`: the same without any shadows. `shadow`: how well what the lamp does
@@ -15,6 +19,7 @@ import argparse
 import importlib
 import importlib.util
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -24,24 +29,38 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+import traced_land
 from torch import Tensor
+
+# Low suns behind the land, and one beside it: degrees to the left of straight ahead, and above the horizon.
+SUNS = {"ahead": (15, 6), "behind left": (50, 8), "left": (90, 8), "higher": (20, 25)}
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("folder", type=Path, metavar="DIR", nargs="?")
+    parser.add_argument("--width", type=int, default=480, help="of the land, in pixels (default: %(default)s)")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="root of another version of the pack")
     parser.add_argument("--pictures", type=Path, metavar="OUT", help="folder for the images: Blender's, and each way's")
     arguments = parser.parse_args()
-    paths = sorted(arguments.folder.glob("*.npz"))
-    if not paths:
+    paths = sorted(arguments.folder.glob("*.npz")) if arguments.folder else []
+    if arguments.folder and not paths:
         parser.error(f"no .npz in {arguments.folder}; render some with relight_scenes.py")
     packs = {"against": pack_at(arguments.against)} if arguments.against else {}
     packs["ours"] = importlib.import_module("depth_normal")
     print(f"{'':20}" + "".join(f"{name:>32}" for name in packs))
-    print(f"{'':20}" + "".join(f"{'apart':>9}{'bare':>7}{'shadow':>8}{'s':>8}" for _ in packs))
-    for path in (each for each in paths if not each.stem.startswith("relief")):
+    print(f"{'':20}" + "".join(f"{'lit':>8}{'dark':>8}{'wrong':>8}{'soft':>8}" for _ in packs))
+    for name, land in sunlit_land(arguments.width):
+        found = [land_shares(pack, land) for pack in packs.values()]
+        print(f"land {name:15}" + "".join(f"{each:8.3f}" for shares, _ in found for each in shares), flush=True)
+        if arguments.pictures:
+            write_row(arguments.pictures / f"land_{name.replace(' ', '_')}.png", [land["truth"], *(image for _, image in found)])
+    scenes = [each for each in paths if not each.stem.startswith("relief")]
+    if scenes:
+        print(f"\n{'':20}" + "".join(f"{'apart':>9}{'bare':>7}{'shadow':>8}{'s':>8}" for _ in packs))
+    for path in scenes:
         for name, values, scene in lamps_of(path):
             row, images = f"{path.stem} {name:10}", [scene["truth"]]
             for pack in packs.values():
@@ -60,6 +79,53 @@ def main() -> None:
             print(f"{path.stem} {rows[0][0]:10}" + "".join(f"{row[1]:9.2f}{row[2]:7.2f}" for row in rows), flush=True)
             if arguments.pictures:
                 write_row(arguments.pictures / f"{path.stem}_{rows[0][0]}.png", [rows[0][3], *(row[4] for row in rows)])
+
+
+def sunlit_land(width: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The land under each of `SUNS`: its name, and what is known of it, maps (1, C, H, W)."""
+    height = width * 9 // 16
+    depth = traced_land.depths(width, height)
+    normals, is_land = traced_land.normals(depth), np.isfinite(depth)
+    far = np.where(is_land, depth, depth[is_land].max()).astype(np.float32)
+    for name, (aside, up) in SUNS.items():
+        aside, up = math.radians(aside), math.radians(up)
+        sun = (-math.sin(aside) * math.cos(up), math.sin(up), -math.cos(aside) * math.cos(up))
+        hidden, unknown = traced_land.shaded(depth, sun)
+        light = (normals @ np.array(sun, np.float32)).clip(0)
+        truth = np.where(is_land, 0.1 + (~hidden & ~unknown) * light, 1)
+        yield (
+            name,
+            {
+                "sun": sun,
+                "depth": planar(far),
+                "light": planar(light),
+                "land": planar(is_land),
+                "hidden": planar(hidden) > 0,
+                "judged": planar(is_land & ~unknown & (light > 0.02)) > 0,
+                "intrinsics": torch.from_numpy(traced_land.intrinsics(width, height))[None],
+                "truth": planar(truth).expand(-1, 3, -1, -1),
+            },
+        )
+
+
+def land_shares(pack: ModuleType, land: dict[str, Any]) -> tuple[tuple[float, ...], Tensor]:
+    """What one pack's shadows get wrong (see above), and its image in linear light."""
+    ways, scenes = (importlib.import_module(f"{pack.__name__}.geometry.effects.{name}") for name in ("relight", "lit_scene"))
+    estimates = importlib.import_module(f"{pack.__name__}.geometry.estimate")
+    lamp, hidden, judged = ways.Light(land["sun"]), land["hidden"], land["judged"]
+    shadow = ways.cast_shadow(land["depth"], land["intrinsics"], lamp)
+    ours = shadow > 0.5
+    # A network's depth comes from a smaller image.
+    height, width = hidden.shape[-2:]
+    small = F.interpolate(1 / land["depth"], scale_factor=0.25, mode="bilinear", antialias=True)
+    soft = 1 / F.interpolate(small, (height, width), mode="bicubic").clamp(min=float(small.min()))
+    known = estimates.Estimate(soft, estimates.Quantity.METRIC_DEPTH, intrinsics=land["intrinsics"])
+    scene = scenes.lit_scene(torch.full((1, 3, height, width), 0.5), known, ())
+    of_soft = ways.cast_shadow(scene.depth, scene.intrinsics, lamp) > 0.5
+    pairs = ((hidden & ~ours, hidden), (ours & ~hidden, ~hidden), (ours != hidden, judged), (of_soft != hidden, judged))
+    shares = tuple(float((wrong & judged).sum() / (where & judged).sum()) for wrong, where in pairs)
+    image = torch.where(land["land"] > 0, 0.1 + (1 - shadow) * land["light"], 1.0).expand(-1, 3, -1, -1)
+    return shares, image
 
 
 def lamps_of(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, Tensor]]]:
@@ -105,7 +171,7 @@ def glossy_rows(pack: ModuleType, path: Path) -> Iterator[tuple[str, float, floa
     camera["depth"] = torch.where(valid, maps["depth"], maps["depth"].amax())
     photo = ways.linear_to_srgb(maps["photo"].clamp(0, 1))
     scene = scenes.lit_scene(photo, pack.load_model("tiny").estimate(photo), ())
-    kept = {name: value for name, value in vars(scene).items() if name == "glossy"}  # older versions know none
+    kept = {name: value for name, value in vars(scene).items() if name in ("glossy", "relief")}  # older versions know none
     for name, values in lamps.items():
         lamp, options = light_of(ways, values), {"ambient": 0.0, **looks, **camera}
         truth = ways.linear_to_srgb(maps[name].clamp(0, 1))

@@ -139,7 +139,9 @@ def _relief_views(bpy: Any, scene: Any, seed: int) -> dict[str, Any]:
         views[name] = _rendered(bpy, scene)
         bpy.data.objects.remove(lamp)
     world = bpy.data.worlds.new("Sky")
-    world.color = (1, 1, 1)
+    if bpy.app.version < (5, 0, 0):
+        world.use_nodes = True
+    world.node_tree.nodes["Background"].inputs["Color"].default_value = (1, 1, 1, 1)
     scene.world, scene.cycles.max_bounces, scene.cycles.use_denoising = world, 2, True
     views["photo"] = _rendered(bpy, scene)
     return views

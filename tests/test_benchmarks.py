@@ -375,8 +375,9 @@ def test_light_is_judged_by_a_scene(tmp_path):
     looks = json.dumps({"specular": 0.0, "shininess": 32.0})
     shown = {"photo": flat, "sun": flat, "normals": towards, "depth": maps["depth"]}
     np.savez(tmp_path / "relief_1.npz", lamps=json.dumps(lamps), looks=looks, intrinsics=camera, **shown)
-    run = subprocess.run([sys.executable, BENCHMARKS / "relight.py", tmp_path], capture_output=True, text=True)
+    run = subprocess.run([sys.executable, BENCHMARKS / "relight.py", tmp_path, "--width", "96"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+    assert re.search(r"^land ahead( +[01]\.\d{3}){4}$", run.stdout, re.MULTILINE)
     assert re.search(r"^scene_1 sun +0\.00 +0\.00", run.stdout, re.MULTILINE)
     assert re.search(r"^relief_1 sun +0\.00 +\d+\.\d\d$", run.stdout, re.MULTILINE)
 

@@ -47,6 +47,7 @@ export class RelightScene {
       gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0)
       return framebuffer
     })
+    this.farthest = maps.depth.reduce((most, depth) => Math.max(most, depth), 0)
     this.generation = gpu.generation
   }
 
@@ -93,7 +94,9 @@ export class RelightScene {
 
   drawShadows(lamps) {
     const { gl } = this.gpu, { inverseDepth, flags, shadow, other } = this.textures
-    this.place(this.use(SHADOW, { inverseDepth, flags }, this.framebuffers[0], this.small), lamps)
+    const marched = this.use(SHADOW, { inverseDepth, flags }, this.framebuffers[0], this.small)
+    this.place(marched, lamps)
+    gl.uniform1f(marched.farthest, this.farthest)
     gl.drawArrays(gl.TRIANGLES, 0, 3)
     for (const [from, to, axis] of [[shadow, 1, [1, 0]], [other, 0, [0, 1]]]) {
       const at = this.use(SMOOTH, { inverseDepth, shadow: from }, this.framebuffers[to], this.small)

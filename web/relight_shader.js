@@ -52,6 +52,7 @@ vec3 pointAt(vec2 pixel, float inverse) {
 /** How hidden each lamp is. */
 export const SHADOW = `${DEPTH}${LAMPS}
 uniform sampler2D flags;
+uniform float farthest;
 out vec4 hidden;
 const float ORDER[16] = float[16](0., 8., 2., 10., 12., 4., 14., 6., 3., 11., 1., 9., 15., 7., 13., 5.);
 
@@ -74,7 +75,7 @@ float covered(vec4 place, float diameter, ivec2 small, vec2 start, float inverse
   if (diameter > 0.0) way += 0.5 * diameter * across(way, small);
   float reach = max(length(way), 1e-12);
   way /= reach;
-  if (place.w == 0.0) reach = 1.0 / inverse;
+  if (place.w == 0.0) reach = way.z > 1e-6 ? (farthest - 1.0 / inverse) / way.z : 1.0 / inverse;
   reach = min(reach, 0.95 / inverse / max(-way.z, 1e-6));
   vec3 end = point + reach * way;
   vec2 path = camera.xy * end.xy / end.z + camera.zw - start, extent = vec2(size);

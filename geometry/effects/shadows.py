@@ -54,7 +54,7 @@ def cast_shadow(depth: Tensor, intrinsics: Tensor, light: Light, *, thickness: f
 
     Returns:
         (B, 1, H, W), 0 (the lamp is seen) to 1 (hidden). Things outside the image cast no shadow. A directional light's rays are
-        searched as far as the surface's own depth.
+        searched as far as the farthest surface, or as the surface's own depth where they come towards the viewer.
 
     Raises:
         ValueError: Maps or intrinsics of the wrong shape, or depth that is not positive and finite.
@@ -146,7 +146,10 @@ def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, 
         way = way + light.size / 2 * _across(way)
     reach = torch.linalg.vector_norm(way, dim=1, keepdim=True)
     way = way / reach.clamp(min=1e-12)
-    reach = reach if light.is_point else depth
+    if not light.is_point:
+        # Beyond the farthest surface nothing hides the lamp: neither other land nor the sky.
+        away = way[:, 2:]
+        reach = torch.where(away > 1e-6, (depth.amax((2, 3), keepdim=True) - depth) / away.clamp(min=1e-6), depth)
     # A ray that comes towards the viewer ends before it passes him.
     reach = torch.minimum(reach, 0.95 * depth / (-way[:, 2:]).clamp(min=1e-6))
     x, y, z = (points + reach * way).split(1, 1)

@@ -145,3 +145,26 @@ def test_a_large_image_is_shaded_as_a_small_one():
 def test_holes_are_refused():
     with pytest.raises(ValueError, match="not positive and finite"):
         cast_shadow(torch.full((1, 1, 4, 4), float("nan")), camera(4, 4), Light((0, 0, 1)))
+
+
+def ground_and_fence():
+    """Depth of a ground 1 below the camera, a fence 0.6 high at 6 and a sky at 40; focal length 300."""
+    rows = torch.arange(240.0)
+    down = (rows - 59.5) / 300
+    ground = torch.where(down > 0, 1 / down.clamp(min=1e-6), 40.0).clamp(max=40)
+    depth = torch.where((down > 0.4 / 6) & (ground > 6), 6.0, ground)
+    intrinsics = torch.tensor([[[300.0, 0, 159.5], [0, 300.0, 59.5], [0, 0, 1]]])
+    return depth.view(1, 1, -1, 1).expand(1, 1, 240, 320).contiguous(), intrinsics
+
+
+@pytest.mark.parametrize("elevation", [8, 10])
+@pytest.mark.parametrize("size", [0.0, 0.01])
+def test_the_shadow_of_a_low_sun_behind_the_scene_is_as_long_as_rays_say(elevation, size):
+    depth, intrinsics = ground_and_fence()
+    rise = math.tan(math.radians(elevation))
+    shadow = cast_shadow(depth, intrinsics, Light((0.0, rise, -1.0), size=size))[0, 0, :, 160]
+    distance, begins = depth[0, 0, :, 160], 6 - 0.6 / rise
+    assert (shadow[(distance > begins + 0.5) & (distance < 5.8)] > 0.6).all()
+    assert (shadow[distance < begins - 0.1] < 0.1).all()
+    # Neither the ground behind the fence nor the sky is hidden by the sky.
+    assert (shadow[distance > 16] < 0.1).all()
