@@ -12,7 +12,7 @@ from torch import Tensor
 from ..geometry.checks import check_choice, check_range
 from ..geometry.effects.lights import KINDS
 from ..geometry.effects.lit_scene import LitScene, lit_scene
-from ..geometry.effects.relight import relight
+from ..geometry.effects.relight import relief_gloss, relight
 from ..geometry.effects.shadows import half_thickness
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.images.srgb import colour_to_linear
@@ -287,8 +287,17 @@ def _surfaces(scene: LitScene) -> Payload:
     known = Estimate(depth, Quantity.METRIC_DEPTH, scene.normals, Axes.OPENGL, intrinsics=scene.intrinsics)
     thickness = half_thickness(1 / depth, scene.intrinsics.diagonal(dim1=1, dim2=2)[:, :2].mean(1).to(depth))
     lamps = [asdict(light) for light in scene.light[1:]]
-    shown = {"valid": scene.mask, "sky": scene.sky > 0.5, "thickness": thickness, "glossy": scene.glossy}
-    return image_payload(scene.image, known, **shown, lamps=lamps, unit="depth")
+    smooth = relief_gloss(scene.image, scene.relief)
+    return image_payload(
+        scene.image,
+        known,
+        valid=scene.mask,
+        sky=scene.sky > 0.5,
+        thickness=thickness,
+        glossy=smooth * resize_map(scene.glossy, smooth.shape[2], smooth.shape[3]),
+        lamps=lamps,
+        unit="depth",
+    )
 
 
 def _skies(mask: Tensor | None, images: Tensor, find: bool) -> Iterator[Tensor | bool]:

@@ -22,6 +22,10 @@ from .lights import Light, LightPlan, unit
 
 # A change of depth by which a pixel was on a ramp.
 _MOVED = 0.01
+# The exponent of highlights whose peaks are as high as those that are kept where normals turn.
+_TURNED = 32.0
+# Between neighbours, normals that turn by so much are on a bend, and by so much on an edge.
+_BEND, _EDGE = 0.1, 0.3
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,10 @@ class LitScene:
         mask: (1, 1, H, W) bool, where light is changed: where all is known, and in the sky.
         sky: (1, 1, H, W) in [0, 1], the share of each pixel on which no shadow falls.
         glossy: (1, 1, h, w) in [0, 1], smaller than the image: the share of highlights that is kept. 0 at the soft edges between near
-            and far things, where a network's normals lead from one to the other and would catch any light. None = all of it.
+            and far things, and less where soft normals turn fast: there a network's normals lead from one thing to the other and would
+            catch any light.
+        relief: (1, 1, 1, 1) in [0, 1], 1 where the normals are soft, as a network's: highlights then show the image's fine relief. 0 where
+            they have true edges, rendered or measured.
     """
 
     image: Tensor
@@ -47,7 +54,8 @@ class LitScene:
     intrinsics: Tensor
     mask: Tensor
     sky: Tensor
-    glossy: Tensor | None
+    glossy: Tensor
+    relief: Tensor
 
 
 def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], sky: Tensor | bool = False) -> LitScene:
@@ -63,6 +71,9 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     ratio = NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None
     sized = with_normals(estimate, near_far_ratio=ratio).resized(height, width)
     normals, depth, intrinsics, glossy = _surfaces(sized)
+    softness = _softness(normals)
+    steady = _steady(normals, softness)
+    glossy = steady if glossy is None else glossy * steady
     share, known = image.new_zeros(1, 1, height, width), sized.valid
     if not isinstance(sky, bool):
         share = sky.to(image)
@@ -74,7 +85,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         normals = _facing_where(covered.to(image), normals)
     normals = _facing_where(share, normals)
     lights = tuple(plan.placed(intrinsics, height, width) for plan in plans)
-    return LitScene(image, normals, lights, depth, intrinsics, known | (share > 0.5), share, glossy)
+    return LitScene(image, normals, lights, depth, intrinsics, known | (share > 0.5), share, glossy, softness)
 
 
 def _facing_where(share: Tensor, normals: Tensor) -> Tensor:
@@ -107,11 +118,43 @@ def _outside_ramps(soft: Tensor, sharp: Tensor, radius: int) -> Tensor:
 
     Depth that has steps already, rendered or measured, has no ramps.
     """
-    pitch = max(1, radius // 3)
-    soft, sharp = (each[..., pitch // 2 :: pitch, pitch // 2 :: pitch] for each in (soft, sharp))
+    pitch = _pitch(radius)
+    soft, sharp = (_sampled(each, pitch) for each in (soft, sharp))
     ramps = ((sharp / soft - 1).abs() > _MOVED).to(soft)
     reach, blur = (max(1, round(share * radius / pitch)) for share in (1, 0.5))
     ramps = F.max_pool2d(ramps, 2 * reach + 1, 1, reach)
     for _ in range(2):
         ramps = box_means(ramps, blur)
     return 1 - ramps
+
+
+def _steady(normals: Tensor, softness: Tensor) -> Tensor:
+    """1 where normals are the same all around, less where they turn within the width of soft edges: (B, 1, h, w), as `_outside_ramps`."""
+    radius = edge_radius(*normals.shape[-2:])
+    pitch = _pitch(radius)
+    means = box_means(_sampled(normals, pitch).nan_to_num(), max(1, 2 * radius // pitch))
+    length = means.square().sum(1, keepdim=True).sqrt().clamp(1e-3, 1)
+    return 1 / (1 + _TURNED * softness * (1 / length - 1))
+
+
+def _softness(normals: Tensor) -> Tensor:
+    """1 where normals bend but have no edges, down to 0 where a third of what turns fast is an edge: (B, 1, 1, 1)."""
+    pitch = _pitch(edge_radius(*normals.shape[-2:]))
+    bends = edges = normals.new_zeros(len(normals), 1, 1, 1)
+    for axis in (2, 3):
+        along = normals.shape[axis] - 1
+        nexts, owns = (_sampled(normals.narrow(axis, start, along), pitch) for start in (1, 0))
+        turns = (nexts - owns).square().sum(1, keepdim=True)
+        bends, edges = (count + (turns > least**2).to(count).sum((2, 3), keepdim=True) for count, least in ((bends, _BEND), (edges, _EDGE)))
+    return 1 - (3 * edges / bends.clamp(min=1)).clamp(max=1)
+
+
+def _sampled(values: Tensor, pitch: int) -> Tensor:
+    """The middles of squares of pixels."""
+    row, column = (max(0, min(pitch // 2, length - 1)) for length in values.shape[-2:])
+    return values[..., row::pitch, column::pitch]
+
+
+def _pitch(radius: int) -> int:
+    """How far the pixels of maps of highlights lie apart."""
+    return max(1, radius // 3)

@@ -11,6 +11,8 @@ from torch import Tensor
 from ...utils import resize_map
 from ..camera import DEFAULT_FOV, intrinsics_from_fov
 from ..checks import check_depth, check_intrinsics, check_map, check_mask, check_range
+from ..edges.depth_edges import edge_radius
+from ..edges.guided_filter import box_means
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from ..surfaces.plane_fit import by_bands
 from .lights import NEAREST_LAMP, Light, placed_on, towards, unit
@@ -20,6 +22,11 @@ Colour = tuple[float, float, float]
 WHITE: Colour = (1.0, 1.0, 1.0)
 KNEE = 0.6
 """Linear light from which on what is brighter than in the image is rolled off."""
+# How high the relief of an image is, in shares of its longer side. Brightness below this is noise, and slopes beyond this are paint.
+_RELIEF, _DARK, _STEEPEST = 1 / 700, 0.15, 0.3
+# Most of a surface's roughness is finer than what is seen of its relief, by this factor.
+_UNSEEN = 4.0
+_LUMINANCE = (0.2126, 0.7152, 0.0722)
 
 
 def relight(
@@ -40,6 +47,7 @@ def relight(
     mask: Tensor | None = None,
     sky: Tensor | None = None,
     glossy: Tensor | None = None,
+    relief: Tensor | None = None,
 ) -> Tensor:
     """The image under new lamps. Its colours are taken for the colours of the surfaces, and light is added in linear space.
 
@@ -52,9 +60,10 @@ def relight(
         received = max(n . l, 0) * strength * (1 - shadow * hidden) * C
         s        = 1 / (1 / shininess + (size / distance)^2 / 64), with distance = 1 for a directional lamp
         factor   = (s + 2) (s + 4) / (8 (2^(-s / 2) + s))
-        mirrored = received * gloss * factor * max(n . h, 0)^s
+        slope    = relief * gradient(log(luminance(image) + 0.15)) / 700, with the image's longer side = 1, limited smoothly to 0.3
+        mirrored = received * gloss * factor * max(unit(n - (slope, 0)) . h, 0)^s
         around   = ambient * (ambient_below + (ambient_above - ambient_below) * (1 + n.y) / 2)
-        gloss    = specular * glossy * (1 - sky)
+        gloss    = specular * glossy * (1 - sky) / (1 + 4 * shininess * local mean of |slope|^2)
         lit      = 2^exposure * (base * (around + (1 - gloss) * sum of received) + sum of mirrored)
         result   = linear_to_srgb(roll_off(lit, base)), clamped to [0, 1]
 
@@ -77,6 +86,8 @@ def relight(
             None = none.
         glossy: (B, 1, h, w) of any size in [0, 1], the share of `specular` that holds at each place: less where the normals are not to be
             trusted; None = all of it.
+        relief: (B, 1, 1, 1) in [0, 1], how far bright parts of the image's fine pattern are taken for high ones, in highlights alone: they
+            break up along hair and threads, and what is rough mirrors less; None = not at all.
 
     Returns:
         (B, 3, H, W) sRGB in [0, 1].
@@ -85,7 +96,7 @@ def relight(
         J. Blinn, "Models of light reflection for computer synthesized pictures" (1977); F. Giesen, "Phong and Blinn-Phong normalization
         factors" (2009), times pi, for the factor, by which a highlight of any size reflects exactly the light it receives. A disk of this
         size adds the variance of its half vectors to the lobe's, which is 1 / shininess; compare B. Karis, "Real shading in Unreal
-        Engine 4" (2013).
+        Engine 4" (2013). M. Toksvig, "Mipmapping normal maps" (2005), for the peak of the highlight of a rough surface.
 
     Raises:
         ValueError: Maps or intrinsics of the wrong shape or device, depth that is not positive and finite, or a number out of range.
@@ -102,16 +113,18 @@ def relight(
     below, above = (ambient * placed_on(colour, image) for colour in (ambient_below, ambient_above))
     rays = _Rays.of(intrinsics.to(image), image)
     needs_points = specular > 0 or any(each.is_point for each in lights)
-    gloss = _gloss(specular, glossy, sky, image)
+    slopes = None if specular == 0 or relief is None else _relief_slopes(image, relief.to(image))
+    gloss = _gloss(surface, glossy, sky, slopes, image)
 
     def shade(image: Tensor, normals: Tensor, depth: Tensor, rows: Tensor, *left: Tensor) -> tuple[Tensor]:
         known = iter(left)
         lit = [(each, None if whole is None else next(known)) for each, whole in zip(lights, shadows, strict=True)]
         own = torch.lerp(below, above, (1 + normals[:, 1:2]) / 2)
         points = rays.points(depth, rows) if needs_points else normals
-        return (_shaded(image, normals, points, own, lit, surface, next(known, None)),)
+        share = None if gloss is None else next(known)
+        return (_shaded(image, normals, points, own, lit, surface, share, next(known, None)),)
 
-    left = [each for each in (*shadows, gloss) if each is not None]
+    left = [each for each in (*shadows, gloss, slopes) if each is not None]
     (lit,) = by_bands(shade, 0, image, normals, depth, rays.rows, *left)
     # On a CPU, where asking costs nothing, a mask of everything is not looked at.
     if mask is None or (mask.device.type == "cpu" and bool(mask.all())):
@@ -171,14 +184,21 @@ def _shaded(
     lights: Sequence[tuple[Light, Tensor | None]],
     surface: _Surface,
     gloss: Tensor | None,
+    slopes: Tensor | None,
 ) -> Tensor:
     """Pixels under lamps, each with what its shadows leave of it, and under `diffuse`, the light that is there anyway.
 
-    `gloss` is the specular share of each pixel, where it is not the same everywhere.
+    `gloss` is the specular share of each pixel, where it is not the same everywhere; `slopes` those of the relief that highlights show.
     """
     base, specular = srgb_to_linear(image), surface.specular if gloss is None else gloss
     is_glossy = surface.specular > 0
     view = unit(-points) if is_glossy else points
+    mirrors, tilt = normals, None
+    if slopes is not None:
+        # Unit normals minus slopes, and the inverse of their length.
+        (x, y, z), (right, up) = normals.split(1, 1), slopes.split(1, 1)
+        x, y = x - right, y - up
+        mirrors, tilt = torch.cat((x, y, z), 1), torch.rsqrt((x * x).addcmul_(y, y).addcmul_(z, z).clamp_(min=1e-12))
     mirrored: Tensor | None = None
     for light, left in lights:
         to_light, strength = towards(light, points)
@@ -186,7 +206,8 @@ def _shaded(
         received = (received if left is None else received * left) * placed_on(light.colour, image)
         diffuse = diffuse + (received * (1 - specular) if is_glossy else received)
         if is_glossy:
-            facing = _dot(normals, unit(to_light + view)).clamp_(min=0)
+            facing = _dot(mirrors, unit(to_light + view)).clamp_(min=0)
+            facing = facing if tilt is None else facing * tilt
             shininess = _shininess_under(light, surface.shininess, points)
             reflected = specular * _highlight_factor(shininess) * facing**shininess * received
             mirrored = reflected if mirrored is None else mirrored + reflected
@@ -248,14 +269,64 @@ def _dot(first: Tensor, second: Tensor) -> Tensor:
     return x * other_x + y * other_y + z * other_z
 
 
-def _gloss(specular: float, glossy: Tensor | None, sky: Tensor | None, image: Tensor) -> Tensor | None:
+def _relief_slopes(image: Tensor, relief: Tensor) -> Tensor:
+    """Slopes to the right and up, (B, 2, H, W), of the relief that an image's brightness is taken for."""
+    longer = max(image.shape[-2:])
+    reach = max(1, round(longer / 1024))
+    scale = relief * (longer * _RELIEF / (2 * reach))
+
+    def measure(image: Tensor) -> tuple[Tensor]:
+        (red, green, blue), (of_red, of_green, of_blue) = image.split(1, 1), _LUMINANCE
+        height = (green * of_green).add_(red, alpha=of_red).add_(blue, alpha=of_blue).add_(_DARK).log_().mul_(scale)
+        middle = slice(reach, -reach)
+        right = height[..., middle, 2 * reach :] - height[..., middle, : -2 * reach]
+        up = height[..., : -2 * reach, middle] - height[..., 2 * reach :, middle]
+        limit = torch.rsqrt((right * right).addcmul_(up, up).mul_(1 / _STEEPEST**2).add_(1))
+        return (torch.cat((right * limit, up * limit), 1),)
+
+    (slopes,) = by_bands(measure, reach, image)
+    # What lies beyond the border is unknown.
+    for strip in (slopes[..., :reach, :], slopes[..., -reach:, :], slopes[..., :reach], slopes[..., -reach:]):
+        strip.zero_()
+    return slopes
+
+
+def _gloss(surface: _Surface, glossy: Tensor | None, sky: Tensor | None, slopes: Tensor | None, image: Tensor) -> Tensor | None:
     """The specular share of each pixel, (B, 1, H, W); None where it is the same everywhere."""
-    if specular == 0 or (glossy is None and sky is None):
+    if surface.specular == 0 or all(each is None for each in (glossy, sky, slopes)):
         return None
-    share = torch.full_like(image[:, :1], specular)
+    share = torch.full_like(image[:, :1, :1, :1], surface.specular)
+    if slopes is not None:
+        share = share * _smoothness(slopes, surface.shininess)
     if glossy is not None:
-        share = share * resize_map(glossy.to(image), image.shape[2], image.shape[3])
+        height, width = (image if slopes is None else share).shape[-2:]
+        share = share * resize_map(glossy.to(image), height, width)
+    share = resize_map(share, image.shape[2], image.shape[3])
     return share if sky is None else share * (1 - sky)
+
+
+def relief_gloss(image: Tensor, relief: Tensor, shininess: float = 32.0) -> Tensor:
+    """The share of highlights that the roughness of an image's relief leaves.
+
+    Args:
+        image, relief, shininess: As `relight`.
+
+    Returns:
+        (B, 1, h, w) in [0, 1], smaller than the image.
+    """
+    check_map(image, 3, "image")
+    return _smoothness(_relief_slopes(image, relief.to(image)), shininess)
+
+
+def _smoothness(slopes: Tensor, shininess: float) -> Tensor:
+    """See `relief_gloss`."""
+    radius = edge_radius(*slopes.shape[-2:])
+    pitch = max(1, radius // 3)
+    row, column = (min(pitch // 2, length - 1) for length in slopes.shape[-2:])
+    found = slopes[..., row::pitch, column::pitch].square().sum(1, keepdim=True)
+    for _ in range(2):
+        found = box_means(found, max(1, radius // pitch))
+    return 1 / (1 + shininess * _UNSEEN * found)
 
 
 def _shininess_under(light: Light, shininess: float, points: Tensor) -> float | Tensor:

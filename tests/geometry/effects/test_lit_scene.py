@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from depth_normal.geometry.effects.lights import LightPlan
 from depth_normal.geometry.effects.lit_scene import lit_scene
 from depth_normal.geometry.effects.relight import relight
 from depth_normal.geometry.estimate import Estimate, Quantity
@@ -80,10 +81,31 @@ def test_soft_edges_between_near_and_far_are_not_glossy(soft):
     normals = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, 240, 320)
     estimate = Estimate(depth.expand(1, 1, 240, 320).contiguous(), Quantity.METRIC_DEPTH, normals)
     scene = lit_scene(torch.full((1, 3, 240, 320), 0.4), estimate, (), sky=False)
-    assert scene.glossy is not None
     row = resize_map(scene.glossy, 240, 320)[0, 0, 120]
     assert row[:140].min() == row[180:].min() == 1
     if soft:
         assert row[157:164].max() < 0.15
     else:
         assert row.min() == 1
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_where_soft_normals_turn_less_is_mirrored_and_edges_keep_it(soft):
+    """A bend over ten pixels is a network's, and may show the image's relief; an edge between two pixels is rendered or measured."""
+    columns = torch.arange(320.0)
+    angle = torch.deg2rad(60 * (((columns - 155) / 10).clamp(0, 1) if soft else (columns >= 160).float()))
+    normals = torch.stack((angle.sin(), 0 * angle, angle.cos())).view(1, 3, 1, 320).expand(1, 3, 240, 320)
+    estimate = Estimate(torch.ones(1, 1, 240, 320), Quantity.METRIC_DEPTH, normals)
+    scene = lit_scene(torch.full((1, 3, 240, 320), 0.4), estimate, (), sky=False)
+    row = resize_map(scene.glossy, 240, 320)[0, 0, 120]
+    assert scene.relief == float(soft) and row[:140].min() > 1 - 1e-4 and row[180:].min() > 1 - 1e-4
+    assert row[160] < 0.4 if soft else row.min() == 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 1000), (700, 2)])
+def test_thin_images_are_lit(size):
+    normals = torch.tensor((0.0, 0.6, 0.8)).view(1, 3, 1, 1).expand(1, 3, *size)
+    scene = lit_scene(
+        torch.rand(1, 3, *size), Estimate(torch.rand(1, 1, *size) + 1, Quantity.METRIC_DEPTH, normals), (LightPlan(),), sky=False
+    )
+    assert torch.isfinite(relight(**vars(scene), specular=0.3, shadow=0.5)).all()

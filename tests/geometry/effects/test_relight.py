@@ -8,7 +8,7 @@ import torch
 
 from depth_normal.geometry.camera import intrinsics_from_focal_length
 from depth_normal.geometry.effects.lights import Light, LightPlan, light_direction, light_position
-from depth_normal.geometry.effects.relight import _shoulder, relight, roll_off
+from depth_normal.geometry.effects.relight import _shoulder, relief_gloss, relight, roll_off
 from depth_normal.geometry.effects.shadows import cast_shadow
 from depth_normal.geometry.images.srgb import colour_to_linear, linear_to_srgb, srgb_to_linear
 
@@ -131,6 +131,35 @@ def test_the_sky_and_what_is_not_glossy_get_no_highlight():
         assert torch.equal(found[..., :8], everywhere[..., :8]) and torch.allclose(found[..., 8:], without[..., 8:], atol=1e-6)
     coarse = relight(image, normals, lamp, glossy=torch.tensor([[[[1.0, 0.0]]]]), **shiny)
     assert torch.equal(coarse[..., 0], everywhere[..., 0]) and torch.allclose(coarse[..., -1], without[..., -1], atol=1e-6)
+
+
+def stripes():
+    """Grey stripes across 640 pixels, each 8 pixels brighter and 8 darker, (1, 3, 32, 640)."""
+    place = torch.arange(640.0) % 16
+    return (0.2 + 0.6 * (1 - (place - 8).abs() / 8)).expand(1, 3, 32, 640).contiguous()
+
+
+def test_highlights_show_the_relief_of_fine_stripes():
+    image, normals = stripes(), flat_facing((0.0, 0.0, 1.0), 640)[:, :, :32]
+    # From the left and off the highlight's middle: what rises to the right is turned towards the half vector.
+    lamp, looks = Light((-0.6, 0.0, 0.8)), {"specular": 0.1, "ambient": 0.0, "rolled_off": False}
+    chalk, smooth, rough = (
+        srgb_to_linear(relight(image, normals, lamp, **given))[0, 0, 16]
+        for given in ({**looks, "specular": 0.0}, looks, {**looks, "relief": torch.ones(1, 1, 1, 1)})
+    )
+    smooth, rough = smooth - 0.9 * chalk, rough - 0.9 * chalk
+    place = torch.arange(640) % 16
+    inner = (torch.arange(640) >= 272) & (torch.arange(640) < 304)
+    rising, falling = (rough[inner & (place > low) & (place < low + 6)] for low in (1, 9))
+    assert rising.min() > 2 * falling.max() and rough[inner].mean() < 0.9 * smooth[inner].mean()
+
+
+@pytest.mark.parametrize(("pattern", "share"), [(True, 0.0), (False, 1.0)])
+def test_without_a_pattern_or_without_relief_highlights_stay(pattern, share):
+    image, normals = stripes() if pattern else torch.full((1, 3, 32, 640), 0.4), flat_facing((0.0, 0.0, 1.0), 640)[:, :, :32]
+    relief, lamp = torch.full((1, 1, 1, 1), share), Light((-0.6, 0.0, 0.8))
+    plain, found = (relight(image, normals, lamp, specular=0.5, relief=each) for each in (None, relief))
+    assert torch.allclose(found, plain, atol=1e-6) and (relief_gloss(image, relief) == 1).all()
 
 
 @pytest.mark.parametrize("shininess", [1, 20, 300])

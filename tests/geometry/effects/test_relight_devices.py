@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from depth_normal.geometry.effects.lights import Light, LightPlan, light_position, placed_on, towards, unit
 from depth_normal.geometry.effects.lit_scene import lit_scene
-from depth_normal.geometry.effects.relight import relight, roll_off
+from depth_normal.geometry.effects.relight import relief_gloss, relight, roll_off
 from depth_normal.geometry.effects.shadows import cast_shadow
 from depth_normal.geometry.estimate import Estimate, Quantity
 
@@ -47,13 +47,24 @@ CASES = {
     "unit": (lambda: unit(maps(3)), 0),
     "placed_on": (lambda: placed_on((1.0, 2.0, 3.0), maps()), 0),
     "roll_off": (lambda: roll_off(maps(3), maps(3)), 0),
+    "relief_gloss": (lambda: relief_gloss(maps(3), torch.ones(2, 1, 1, 1, device=DEVICE)), 0),
     # Depth, the camera, and how many steps the rays need.
     "cast_shadow": (lambda: cast_shadow(maps(), camera(), SUN), 3),
     "cast_shadow, every fourth pixel": (lambda: cast_shadow(maps(size=(200, 1920)), camera(), LAMP), 3),
     # Depth and the camera once, and three times for each lamp that casts a shadow.
     "relight without shadows": (lambda: relight(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=camera()), 2),
     "relight": (
-        lambda: relight(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=camera(), mask=maps() > 0, sky=maps() > 0, **LOOKS),
+        lambda: relight(
+            maps(3),
+            maps(3),
+            (SUN, LAMP),
+            depth=maps(),
+            intrinsics=camera(),
+            mask=maps() > 0,
+            sky=maps() > 0,
+            relief=maps()[..., :1, :1],
+            **LOOKS,
+        ),
         8,
     ),
 }
