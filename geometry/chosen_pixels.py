@@ -7,6 +7,14 @@ import torch
 from torch import Tensor
 
 
+def chosen_places(chosen: Tensor) -> Tensor:
+    """Indices (N,) of the chosen pixels, bool of any shape, on a CPU. Elsewhere of all, as their number would wait for the device."""
+    if chosen.device.type != "cpu":
+        return torch.arange(chosen.numel(), device=chosen.device)
+    # In a quarter of the time of torch's own `nonzero`.
+    return torch.from_numpy(np.flatnonzero(chosen.numpy()))
+
+
 class ChosenPixels:
     """Some pixels of maps: on a CPU a list of them. Elsewhere all, as the length of a list would wait for the device.
 
@@ -16,8 +24,7 @@ class ChosenPixels:
 
     def __init__(self, chosen: Tensor) -> None:
         self._chosen = chosen
-        # In a quarter of the time of torch's own `nonzero`.
-        self._indices = torch.from_numpy(np.flatnonzero(chosen.numpy())) if chosen.device.type == "cpu" else None
+        self._indices = chosen_places(chosen) if chosen.device.type == "cpu" else None
 
     def take(self, values: Tensor) -> Tensor:
         """The values there, (N,), of a map of that many pixels."""

@@ -33,6 +33,11 @@ def edge_radius(height: int, width: int) -> int:
     return max(1, round(max(height, width) / 100))
 
 
+def edge_growth(height: int, width: int) -> int:
+    """By how many pixels `depth_at_image_edges` lets near things grow."""
+    return max(1, edge_radius(height, width) // 4)
+
+
 def depth_at_image_edges(depth: Tensor, image: Tensor) -> Tensor:
     """Depth with steps where the image has its edges: what a moved camera needs.
 
@@ -47,8 +52,8 @@ def depth_at_image_edges(depth: Tensor, image: Tensor) -> Tensor:
     Raises:
         ValueError: As `sharpen_depth_edges`.
     """
-    radius = edge_radius(*image.shape[-2:])
-    return sharpen_depth_edges(depth, radius, max(1, radius // 4), image)
+    size = image.shape[-2:]
+    return sharpen_depth_edges(depth, edge_radius(*size), edge_growth(*size), image)
 
 
 def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tensor | None = None) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..chosen_pixels import chosen_places
 from ..edges.depth_edges import EDGE, edge_radius
 from ..edges.guided_filter import box_sums
 
@@ -47,8 +48,7 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False) -> T
         (B, C, H, W), `colour` where a surface is visible. Colours of an image without any have no meaning.
     """
     hole = inverse <= 0
-    # A GPU would have to be waited for to know how many holes there are. It fills everywhere.
-    places = hole.flatten().nonzero()[:, 0] if hole.device.type == "cpu" else torch.arange(hole.numel(), device=hole.device)
+    places = chosen_places(hole)
     best, *others = (side for upright in ((False,) if sideways else (False, True)) for side in _sides(inverse, places, upright))
     for side in others:
         farther, alike = side.inverse * EDGE < best.inverse, side.inverse < best.inverse * EDGE

@@ -24,6 +24,7 @@ from ..estimate import Estimate, Quantity
 from ..projections import need_perspective
 from .disocclusion import fill_uncovered
 from .forward_warp import View, render_layer, with_margin
+from .soft_edges import lay_over, split_soft_edges
 from .stereo import disparity_range, nearness_share
 
 MOVES = ("orbit", "swing", "dolly")
@@ -132,10 +133,11 @@ def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tens
     # What comes nearer grows, and what grows is torn apart by as many pixels.
     stretch = 1 + math.ceil(0.5 / (1 - share))
     views = _views(positions, intrinsics.to(image), focus, stretch)
-    layer = with_margin(image, inverse, _margin(inverse, views))
+    layer, rims = split_soft_edges(with_margin(image, inverse, _margin(inverse, views)))
     for view in views:
         rendered = render_layer(layer, view, *image.shape[-2:])
-        yield fill_uncovered(rendered.colour, rendered.inverse, view.sideways)
+        filled = fill_uncovered(rendered.colour, rendered.inverse, view.sideways)
+        yield lay_over(rims, view, layer.margin, filled, rendered.inverse)
 
 
 def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus: float = 0.5) -> Iterator[Tensor]:

@@ -22,6 +22,7 @@ from ..images.srgb import linear_to_srgb, srgb_to_linear
 from ..projections import need_perspective
 from .disocclusion import fill_uncovered
 from .forward_warp import View, render_layer, with_margin
+from .soft_edges import lay_over, split_soft_edges
 
 FLAT_LAYOUTS = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
 """For screens. sbs: side by side, left eye left. tb: left eye on top. half: both together as large as the image. cross-eyed: left eye
@@ -275,9 +276,11 @@ def _one_eye(image: Tensor, inverse: Tensor, pixels: float, convergence: float) 
     one = inverse.new_ones(1, 1, 1, 1)
     view = View(-across * one, 0 * one, -across * screen * one, 0 * one, 0.0, 0 * one, 0 * one, sideways=True, stretch=2)
     margin = min(math.ceil(abs(pixels) * (1 + _BEYOND)), width - 1)
-    rendered = render_layer(with_margin(image, inverse, (margin, 0)), view, height, width)
+    layer, rims = split_soft_edges(with_margin(image, inverse, (margin, 0)))
+    rendered = render_layer(layer, view, height, width)
     holes = (rendered.inverse <= 0) | (rendered.column < -0.5) | (rendered.column > width - 0.5)
-    return fill_uncovered(rendered.colour, rendered.inverse, sideways=True), holes
+    filled = fill_uncovered(rendered.colour, rendered.inverse, sideways=True)
+    return lay_over(rims, view, layer.margin, filled, rendered.inverse), holes
 
 
 def _arranged(left: Tensor, right: Tensor, layout: str) -> Tensor:

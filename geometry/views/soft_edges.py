@@ -1,0 +1,312 @@
+"""Silhouettes as soft as the image has them: rims that are mixtures of a near and a far surface move with the near one, and let through.
+
+A lens, hair and movement spread an edge over several pixels. Moved as they are, their colours carry the old background with them or leave
+a ghost of the thing beside it. How wide the mixture is, is decided along a stretch of an edge and by the whole image, never by a pixel
+alone; where it is hardly wider than a pixel, everything stays as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..chosen_pixels import chosen_places
+from ..edges.depth_edges import EDGE, edge_growth, extremes_within, largest_within
+from ..edges.guided_filter import box_means, box_sums
+from ..images.srgb import linear_to_srgb, srgb_to_linear
+from .forward_warp import Camera, Layer
+
+# Where the middle of the mixture may lie from the edge of the depth, towards the far side, in units of `edge_growth`.
+_OFFSETS = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0)
+# The narrowest and the widest mixture: standard deviations in pixels, the second in units of `edge_growth` and in pixels.
+_NARROWEST, _WIDEST, _WIDEST_PIXELS, _WIDTHS = 0.7, 2.8, 5.6, 5
+# That of a sharp edge.
+_SHARP = 0.25
+# Cells of a stretch in units of `edge_growth`, and how many of them on each side it takes in.
+_CELL, _STRETCH = 4, 3
+# The root of the mean squared difference of near and far colours, in linear light, from which on mixtures can be told.
+_CONTRAST = 0.06
+# A mixture explains a stretch better than a sharp edge by this share of the error, and leaves less than this share of the contrast.
+_GAIN, _UNEXPLAINED = 0.2, 0.5
+# The share of an edge's pixels whose near and far surfaces are found, below which a stretch stays as it is.
+_FOUND = 0.8
+# By how much a surface's inverse depth changes beside an edge, where there is no third surface.
+_SAME = 1.08
+# The opacity from which on nothing of the far surface is known, and what counts as none and as full.
+_HIDDEN, _NONE = 0.8, 0.01
+# Pixels on each side of an edge below which a stretch is too short.
+_FEW = 4
+# What a stretch may add to the image's logarithm of errors.
+_VOTE = 0.7
+# What stands for 0 in a divisor.
+_TINY = 1e-9
+# The least share of a difference that is put down to one of both surfaces, however smooth it is.
+_LEAST = 0.1
+
+
+class Rims(NamedTuple):
+    """The soft rims of near surfaces, as pixels of a layer.
+
+    Attributes:
+        place: (N,), counted through the layer's images.
+        inverse: (B, 1, h, w), of the near surface in those places.
+        alpha: (N,) opacity; 0 where there is no rim.
+        colour: (3, N), premultiplied, in linear light.
+    """
+
+    place: Tensor
+    inverse: Tensor
+    alpha: Tensor
+    colour: Tensor
+
+
+class _Band(NamedTuple):
+    """Pixels beside depth edges; all (N,) or (C, N).
+
+    Attributes:
+        place: Counted through the images.
+        away: Pixels from the edge of the depth, positive on the far side.
+        usable: Whether near and far surface are found on both sides.
+        known: Whether there are such pixels at most one pixel away.
+        colour: Its own, in linear light.
+        near: Colour of the near surface beside it.
+        far: Colour of the far surface beside it.
+        near_inverse: Inverse depth of the near surface.
+        far_inverse: Inverse depth of the far surface.
+    """
+
+    place: Tensor
+    away: Tensor
+    usable: Tensor
+    known: Tensor
+    colour: Tensor
+    near: Tensor
+    far: Tensor
+    near_inverse: Tensor
+    far_inverse: Tensor
+
+
+class _Cells:
+    """A coarse grid over images, which holds sums over stretches of edges."""
+
+    def __init__(self, place: Tensor, size: tuple[int, int, int], cell: int) -> None:
+        images, height, width = size
+        self._shape = (images, -(-height // cell), -(-width // cell))
+        rows, columns = (place // width) % height, place % width
+        self._first = place // (height * width) * (self._shape[1] * self._shape[2])
+        self._index = self._first + rows // cell * self._shape[2] + columns // cell
+        self._row, self._column = ((each - (cell - 1) / 2) / cell for each in (rows, columns))
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Of (C, N) values, over the stretch around each cell: (B, C, rows, columns)."""
+        grid = values.new_zeros((len(values), math.prod(self._shape))).index_add_(1, self._index, values)
+        grid = grid.view(-1, *self._shape).transpose(0, 1)
+        return box_sums(box_sums(grid, _STRETCH), _STRETCH)
+
+    def nearest(self, grid: Tensor) -> Tensor:
+        """(B, C, rows, columns) values at the pixels, (C, N), of the cell that each is in."""
+        return grid.transpose(0, 1).flatten(1).index_select(1, self._index)
+
+    def between(self, grid: Tensor) -> Tensor:
+        """(B, C, rows, columns) values at the pixels, (C, N), linear between cells."""
+        values = grid.transpose(0, 1).flatten(1)
+        _, height, width = self._shape
+        top, left = self._row.floor(), self._column.floor()
+        lower, right = self._row - top, self._column - left
+        total = values.new_zeros((len(values), len(self._index)))
+        for row, share in ((top, 1 - lower), (top + 1, lower)):
+            for column, part in ((left, 1 - right), (left + 1, right)):
+                index = self._first + row.long().clamp(0, height - 1) * width + column.long().clamp(0, width - 1)
+                total += values.index_select(1, index) * (share * part)
+        return total
+
+
+def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
+    """Takes the soft rims of near surfaces off a layer.
+
+    Args:
+        layer: Of an image in [0, 1], with depth that has steps at edges (see `depth_at_image_edges`).
+
+    Returns:
+        The layer with the far surface in place of rims, as far as it is known, and the rims. Where edges are sharp or cannot be told from
+        texture, the layer is what it was. Laid over each other unmoved, both are the image.
+    """
+    size = (len(layer.inverse), *layer.inverse.shape[-2:])
+    growth = edge_growth(size[1] - 2 * layer.margin[1], size[2] - 2 * layer.margin[0])
+    band = _band(layer, growth)
+    cells = _Cells(band.place, size, _CELL * growth)
+    offset, width, share = _mixtures(band, cells, growth)
+    # A stretch that is half sure has a mixture half as wide.
+    alpha = _normal(share * offset - band.away, share * width)
+    far = _far_colours(band, cells, alpha, _normal(offset - band.away, width))
+    near = torch.minimum((band.colour - (1 - alpha) * far).clamp(min=0), alpha)
+    soft = (alpha > _NONE) & (alpha < 1 - _NONE) & (share > 0)
+    pixels, inverse = layer.colour.transpose(0, 1).flatten(1), layer.inverse.flatten()
+    own_colour, own_inverse = pixels.index_select(1, band.place), inverse.index_select(0, band.place)
+    pixels = pixels.index_copy(1, band.place, torch.where(soft, linear_to_srgb(far).to(pixels), own_colour))
+    behind = torch.where(alpha > _HIDDEN, 0, band.far_inverse)
+    below = inverse.index_copy(0, band.place, torch.where(soft, behind.to(inverse), own_inverse))
+    above = inverse.index_copy(0, band.place, torch.where(soft, band.near_inverse.to(inverse), own_inverse))
+    rest = Layer(pixels.view(3, *size).transpose(0, 1), below.view_as(layer.inverse), layer.margin)
+    return rest, Rims(band.place, above.view_as(layer.inverse), alpha * soft, near * soft)
+
+
+def lay_over(rims: Rims, view: Camera, margin: tuple[int, int], colour: Tensor, inverse: Tensor) -> Tensor:
+    """Rims, as a moved camera sees them, over what it sees behind them.
+
+    Args:
+        rims: Of `split_soft_edges`.
+        view: The camera.
+        margin: Of the layer.
+        colour: (B, 3, H, W) in [0, 1], without holes.
+        inverse: (B, 1, H, W) inverse depth; 0 where it is not known. Rims behind it are hidden.
+
+    Returns:
+        (B, 3, H, W).
+    """
+    height, width = inverse.shape[-2:]
+    places = height * width
+    columns, rows = (_at(each.expand_as(rims.inverse), rims.place) - 0.5 for each in view.targets(rims.inverse, margin))
+    first = rims.place // (rims.inverse.shape[-1] * rims.inverse.shape[-2]) * places
+    near = _at(rims.inverse, rims.place)
+    there = (rims.alpha > 0).to(near)
+    parts = torch.cat((rims.colour.to(near), torch.stack((rims.alpha.to(near), there, near * there))))
+    sums = parts.new_zeros((len(parts), len(inverse) * places))
+    top, left = rows.floor(), columns.floor()
+    for row, lower in ((top, 1 - (rows - top)), (top + 1, rows - top)):
+        for column, right in ((left, 1 - (columns - left)), (left + 1, columns - left)):
+            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+            index = first + row.long().clamp(0, height - 1) * width + column.long().clamp(0, width - 1)
+            sums.index_add_(1, index, parts * (lower * right * inside))
+    weight = sums[4].clamp(min=_LEAST / 2)
+    shown = (sums[4] > weight * (1 - _NONE)) & (sums[5] * EDGE > inverse.flatten() * weight)
+    over, alpha = sums[:3] / weight, sums[3] / weight
+    pixels, place = colour.transpose(0, 1).flatten(1), chosen_places(shown)
+    behind = pixels.index_select(1, place)
+    over, alpha = (each.index_select(-1, place) for each in (sums[:3] / weight, sums[3] / weight))
+    mixed = linear_to_srgb((srgb_to_linear(behind) * (1 - alpha) + over).clamp(0, 1))
+    pixels = pixels.index_copy(1, place, torch.where(shown[place], mixed, behind))
+    return pixels.unflatten(1, inverse[:, 0].shape).transpose(0, 1)
+
+
+def _band(layer: Layer, growth: int) -> _Band:
+    """The pixels within twice `growth` of depth edges. Pixels without a surface on either side are taken to be as those beside them."""
+    inverse, reach = layer.inverse.float(), 2 * growth
+    images, _, height, width = inverse.shape
+    low, high = extremes_within(inverse, reach)
+    wide_low, wide_high = extremes_within(inverse, 2 * reach)
+    least, most = extremes_within(inverse, 1)
+    # Blurred twice, as if by a Gaussian: where its middle lies is known to a part of a pixel.
+    nearness = box_means(box_means((inverse * inverse > wide_low * wide_high).to(inverse), growth), growth)
+    edge = largest_within((most > least * EDGE).to(inverse), reach) > 0
+    edge &= (high > low * EDGE) & (nearness > _NONE) & (nearness < 1 - _NONE)
+    place = chosen_places(edge)
+    spread = math.sqrt(((2 * growth + 1) ** 2 - 1) / 6)
+    away = -spread * torch.special.ndtri(_at(nearness, place).clamp(_NONE, 1 - _NONE))
+    row, column = (place // width) % height, place % width
+    start = place - row * width - column
+
+    def beside(down: Tensor | int, right: Tensor | int) -> Tensor:
+        return start + (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1)
+
+    right, down = (_at(nearness, beside(*a)) - _at(nearness, beside(*b)) for a, b in (((0, -1), (0, 1)), ((-1, 0), (1, 0))))
+    length = torch.hypot(right, down).clamp(min=_TINY)
+    right, down = right / length, down / length
+    colours = layer.colour.transpose(0, 1).flatten(1)
+
+    def beyond(sign: int, distance: float) -> Tensor:
+        steps = sign * distance - away  # from the pixel, along the way to the far side
+        return beside((down * steps).round().long(), (right * steps).round().long())
+
+    own, middle = _at(inverse, place), (_at(low, place) * _at(high, place)).sqrt()
+    usable, colour, surfaces = _at(edge, place), {}, {}
+    for sign in (1, -1):
+        first, second = (beyond(sign, reach + step) for step in (0, 1))
+        outside, more, inside = (_at(inverse, at) for at in (first, second, beyond(sign, 1.5)))
+        colour[sign] = sum(srgb_to_linear(colours.index_select(1, at).float()) for at in (first, second)) / 2
+        usable = usable & ((outside < middle) if sign > 0 else (outside > middle)) & (more < outside * EDGE) & (outside < more * EDGE)
+        found = torch.where((inside < middle) if sign > 0 else (inside > middle), inside, outside)
+        surfaces[sign] = torch.where((own < middle) if sign > 0 else (own > middle), own, found)
+    far, near = surfaces[1], surfaces[-1]
+    usable = usable & (near > far * EDGE) & (near * _SAME > _at(high, place)) & (far < _at(low, place) * _SAME)
+    counted = usable.to(inverse)
+    values = torch.cat((colour[1], colour[-1], torch.stack((far, near, torch.ones_like(far))))) * counted
+    dense = inverse.new_zeros((len(values), inverse.numel())).index_copy_(1, place, values)
+    sums = box_sums(dense.view(-1, images, height, width), 1).flatten(1).index_select(1, place)
+    count = sums[8].round()
+    means = sums[:8] / count.clamp(min=1)
+    far = torch.where(usable | (own < middle), far, means[6])
+    near = torch.where(usable | (own > middle), near, means[7])
+    known = _at(edge, place) & (count > 1)
+    return _Band(place, away, usable, known, srgb_to_linear(colours.index_select(1, place).float()), means[3:6], means[:3], near, far)
+
+
+def _mixtures(band: _Band, cells: _Cells, growth: int) -> tuple[Tensor, Tensor, Tensor]:
+    """For each pixel of the band the middle of the mixture and its standard deviation, both in pixels, and how sure there is one, 0 to 1.
+
+    Of several mixtures the one that explains the colours of a stretch best. Widths that explain the whole image better are preferred.
+    """
+    counted = band.usable.to(band.away)
+    between, from_far = band.near - band.far, band.colour - band.far
+    along, contrast, error = (from_far * between).sum(0) * counted, between.square().sum(0) * counted, from_far.square().sum(0) * counted
+    sides = torch.stack((contrast, counted, (band.away > 0) * counted, (band.away <= 0) * counted, band.known.to(counted)))
+    contrast_here, count, on_far, on_near, all_ = cells.sums(sides).unbind(1)
+    widest = min(_WIDEST * growth, _WIDEST_PIXELS)
+    widths = [_SHARP, *(_NARROWEST * (widest / _NARROWEST) ** (step / (_WIDTHS - 1)) for step in range(_WIDTHS))]
+    errors = []
+    for width in widths:
+        alphas = torch.stack([_normal(offset * growth - band.away, width) for offset in _OFFSETS])
+        errors.append(cells.sums(error - 2 * alphas * along + alphas.square() * contrast))
+    # (widths, B, offsets, rows, columns), as shares of the contrast.
+    unexplained = (torch.stack(errors) / contrast_here.clamp(min=_TINY)[:, None]).clamp(min=1e-4)
+    logs = unexplained.log()
+    enough = (on_far > _FEW) & (on_near > _FEW)
+    best = logs.amin(2)
+    votes = count * enough * (contrast_here > _CONTRAST**2 * count)
+    common = ((best - best[:1]).clamp(-_VOTE, _VOTE) * votes).sum((2, 3)) / votes.sum((1, 2)).clamp(min=1)
+    logs = logs + common[..., None, None, None]
+    sharp = logs[0].amin(1)
+    mixed, which = logs[1:].transpose(0, 1).flatten(1, 2).min(1)
+    left = unexplained[1:].transpose(0, 1).flatten(1, 2).gather(1, which[:, None])[:, 0]
+    offsets, deviations = (each.to(band.away) for each in (torch.tensor(_OFFSETS) * growth, torch.tensor(widths[1:])))
+    offset, width = offsets[which % len(_OFFSETS)], deviations[which // len(_OFFSETS)]
+    sure = (((1 - (mixed - sharp).exp()) - _GAIN) / _GAIN).clamp(0, 1) * ((_UNEXPLAINED - left) / _UNEXPLAINED * 2).clamp(0, 1)
+    sure = sure * (((contrast_here / count.clamp(min=1)).sqrt() - _CONTRAST) / _CONTRAST).clamp(0, 1) * enough
+    sure = sure * ((count / all_.clamp(min=1) - _FOUND) / (1 - _FOUND) * 1.5).clamp(0, 1)
+    # Sure cells decide for those beside them.
+    weight = sure + 1e-6
+    sums = box_sums(torch.stack((offset * weight, width * weight, weight, torch.ones_like(weight)), 1), 1)
+    weight = sums[:, 2] / sums[:, 3]
+    found = cells.between(torch.stack((sums[:, 0] / sums[:, 3], sums[:, 1] / sums[:, 3], weight), 1))
+    return found[0] / found[2], found[1] / found[2], (found[2] - 1e-6).clamp(0, 1) * band.known
+
+
+def _far_colours(band: _Band, cells: _Cells, alpha: Tensor, outer: Tensor) -> Tensor:
+    """The far surface's colours under the rims, (3, N) in linear light.
+
+    What its mean colour does not explain of a pixel is put down to both surfaces: to each as it shows, and as it varies along the stretch.
+    """
+    weights = (outer < 0.1) * band.known, (outer > 0.9) * band.known
+    differences = [(band.colour - mean).square().sum(0) for mean in (band.far, band.near)]
+    sums = cells.sums(torch.stack([each for pair in zip(differences, weights, strict=True) for each in (pair[0] * pair[1], pair[1])]))
+    far, far_count, near, near_count = cells.nearest(sums)
+    far, near = (total / count.clamp(min=1) + 1e-4 for total, count in ((far, far_count), (near, near_count)))
+    of_near = (near / (near + far)).clamp(_LEAST, 1 - _LEAST)
+    rest = band.colour - alpha * band.near - (1 - alpha) * band.far
+    parts = alpha.square() * of_near + (1 - alpha).square() * (1 - of_near)
+    colour = band.far + rest * ((1 - alpha) * (1 - of_near) / parts)
+    # Between what is there and the mean: nothing is exaggerated.
+    return colour.minimum(band.colour.maximum(band.far)).maximum(band.colour.minimum(band.far))
+
+
+def _normal(values: Tensor, deviation: Tensor | float) -> Tensor:
+    """The normal distribution's share below `values`."""
+    return torch.special.ndtr(values / (deviation.clamp(min=1e-3) if isinstance(deviation, Tensor) else deviation))
+
+
+def _at(values: Tensor, place: Tensor) -> Tensor:
+    """(N,) values of a map with one channel."""
+    return values.flatten().index_select(0, place)
