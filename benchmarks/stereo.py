@@ -10,8 +10,8 @@ two beside those of the image.
 --blur: silhouettes in traced and rendered images are one pixel wide, in photographs wider. Both views are blurred as by a lens, in linear
 light, with a Gaussian of SIGMA pixels. "motorcycle" is a photograph and stays as it is.
 
-PSNR (dB) and SSIM of the whole view; PSNR of the part alone that only the second camera sees, and of the pixels beside silhouettes that
-both see. Beside ours: the image read back through its own depth with `grid_sample`, and, with --against, the renderer of another
+PSNR (dB) and SSIM of the whole view; PSNR of the part alone that only the second camera sees, of the pixels beside silhouettes that both
+see, and of all within 6 pixels of a silhouette ("rims": doubled rims, ghosts and halos show here first). Beside ours: the image read back through its own depth with `grid_sample`, and, with --against, the renderer of another
 checkout of the pack.
 
 --fills: ways of filling, in place of renderers. Each gets the true second view with holes where only the second camera sees, and that
@@ -47,12 +47,15 @@ SOFTNESS, SHIFT = 2.0, 1.5
 MOVES = {"right": (0.16, 0.0, 0.0), "orbit": (0.08, 0.1, 0.0), "dolly": (0.03, -0.05, 0.3)}
 # Silhouettes are as many pixels wide, on each side of the edge of the depth.
 BESIDE = 3
+# Rims are as many wide.
+RIM = 6
 
 
 class Pair(NamedTuple):
     """Two images (1, 3, H, W), the first one's depth (1, 1, H, W) and camera, and where the second camera stands.
 
-    Then what only the second camera sees, what both see beside silhouettes, and the second one's depth where it is known.
+    Then what only the second camera sees, what both see beside silhouettes, all that is beside them, and the second one's depth where it
+    is known.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Pair(NamedTuple):
     position: tuple[float, float, float]
     uncovered: Tensor
     silhouettes: Tensor
+    rims: Tensor
     other: Tensor | None = None
 
 
@@ -98,8 +102,8 @@ def main() -> None:
         print_fills(pairs)
         return
     for kind, depth_of in (("true depth", lambda pair: pair.depth), ("soft depth", softened)):
-        print(f"{kind:15}" + "".join(f"{name:>43}" for name in ways))
-        print(f"{'':15}" + "".join(f"{'PSNR':>10}{'SSIM':>8}{'uncovered':>12}{'silhouettes':>13}" for _ in ways))
+        print(f"{kind:15}" + "".join(f"{name:>50}" for name in ways))
+        print(f"{'':15}" + "".join(f"{'PSNR':>10}{'SSIM':>8}{'uncovered':>12}{'silhouettes':>13}{'rims':>7}" for _ in ways))
         tables = []
         for pair in pairs:
             depth = depth_of(pair)
@@ -168,8 +172,14 @@ def pair_of(
 ) -> Pair:
     """A pair of which both depths are known."""
     uncovered = only_seen_by_the_other(depth, other, intrinsics, position)
-    silhouettes = -F.max_pool2d(-1 / other, 2 * BESIDE + 1, 1, BESIDE) * 1.05 < F.max_pool2d(1 / other, 2 * BESIDE + 1, 1, BESIDE)
-    return Pair(name, left, right, depth, intrinsics, position, uncovered, silhouettes & ~uncovered, other)
+    silhouettes = near_silhouettes(other, BESIDE) & ~uncovered
+    return Pair(name, left, right, depth, intrinsics, position, uncovered, silhouettes, near_silhouettes(other, RIM), other)
+
+
+def near_silhouettes(depth: Tensor, radius: int) -> Tensor:
+    """Where there is a step of the depth at most so many pixels away: (1, 1, H, W) bool."""
+    nearest, farthest = (F.max_pool2d(values, 2 * radius + 1, 1, radius) for values in (1 / depth, -1 / depth))
+    return -farthest * 1.05 < nearest
 
 
 def rendered_pairs(folder: Path) -> Iterator[Pair]:
@@ -216,7 +226,7 @@ def motorcycle() -> Iterator[Pair]:
     target = (torch.arange(values.shape[-1]) - values).round().long().clamp(0, values.shape[-1] - 1)
     landed.scatter_(3, target, 1.0)
     seen = F.max_pool2d(landed, 3, 1, 1) > 0
-    yield Pair("motorcycle", *images, depth, intrinsics, (1.0, 0.0, 0.0), ~seen, torch.zeros_like(seen))
+    yield Pair("motorcycle", *images, depth, intrinsics, (1.0, 0.0, 0.0), ~seen, *(torch.zeros_like(seen),) * 2)
 
 
 def only_seen_by_the_other(depth: Tensor, other: Tensor, intrinsics: Tensor, position: tuple[float, float, float]) -> Tensor:
@@ -323,13 +333,13 @@ def copied(colour: Tensor, hole: Tensor, near: Tensor, radius: int = 4, reach: i
     return torch.from_numpy(image[radius:-radius, radius:-radius].copy()).permute(2, 0, 1)[None]
 
 
-def score(view: Tensor, pair: Pair) -> tuple[float, float, float, float]:
-    """PSNR, SSIM, and PSNR of what only the second camera sees and of silhouettes."""
+def score(view: Tensor, pair: Pair) -> tuple[float, float, float, float, float]:
+    """PSNR, SSIM, and PSNR of what only the second camera sees, of silhouettes and of rims."""
     from skimage.metrics import structural_similarity
 
     error = (view - pair.right).square().mean(1, keepdim=True)
     similar = structural_similarity(view[0].numpy(), pair.right[0].numpy(), channel_axis=0, data_range=1.0)
-    return psnr(error), float(similar), psnr(error[pair.uncovered]), psnr(error[pair.silhouettes])
+    return psnr(error), float(similar), psnr(error[pair.uncovered]), psnr(error[pair.silhouettes]), psnr(error[pair.rims])
 
 
 def psnr(error: Tensor) -> float:
@@ -339,7 +349,9 @@ def psnr(error: Tensor) -> float:
 
 def line(name: str, rows: np.ndarray) -> str:
     """One line of the table."""
-    return f"{name:15}" + "".join(f"{whole:10.2f}{similar:8.4f}{hidden:12.2f}{beside:13.2f}" for whole, similar, hidden, beside in rows)
+    return f"{name:15}" + "".join(
+        f"{whole:10.2f}{similar:8.4f}{hidden:12.2f}{beside:13.2f}{rim:7.2f}" for whole, similar, hidden, beside, rim in rows
+    )
 
 
 def write_images(path: Path, pair: Pair, views: list[Tensor]) -> None:

@@ -1,7 +1,8 @@
 """A small camera move through an image, or through a video while it plays, from its depth.
 
 A z-buffer moves the image into each frame. What comes into view behind depth edges is continued from the background beside it, by the
-same rule in every frame, so that it does not flicker.
+same rule in every frame, so that it does not flicker. Rims that a lens or hair mixed with the background move with the near thing and let
+the new background through.
 
 Convention: the camera's positions are in OPENCV axes (+X right, +Y down, +Z away from the viewer), in the unit of depth. The camera
 never turns: its image is shifted so that the plane at the focus stays where it is.
@@ -134,7 +135,10 @@ def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tens
     stretch = 1 + math.ceil(0.5 / (1 - share))
     views = _views(positions, intrinsics.to(image), focus, stretch)
     layer, rims = split_soft_edges(with_margin(image, inverse, _margin(inverse, views)))
-    for view in views:
+    for position, view in zip(positions, views, strict=True):
+        if not any(position):
+            yield image.clone()
+            continue
         rendered = render_layer(layer, view, *image.shape[-2:])
         filled = fill_uncovered(rendered.colour, rendered.inverse, view.sideways)
         yield lay_over(rims, view, layer.margin, filled, rendered.inverse)

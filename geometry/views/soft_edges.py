@@ -7,10 +7,12 @@ alone; where it is hardly wider than a pixel, everything stays as it is.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..chosen_pixels import chosen_places
@@ -36,7 +38,7 @@ _FOUND = 0.8
 # By how much a surface's inverse depth changes beside an edge, where there is no third surface.
 _SAME = 1.08
 # The opacity from which on nothing of the far surface is known, and what counts as none and as full.
-_HIDDEN, _NONE = 0.8, 0.01
+_HIDDEN, _NONE = 0.9, 0.01
 # Pixels on each side of an edge below which a stretch is too short.
 _FEW = 4
 # What a stretch may add to the image's logarithm of errors.
@@ -142,6 +144,9 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     # A stretch that is half sure has a mixture half as wide.
     alpha = _normal(share * offset - band.away, share * width)
     far = _far_colours(band, cells, alpha, _normal(offset - band.away, width))
+    # Where a rim would have to be darker than black or brighter than white, it is more opaque.
+    least = torch.maximum(1 - band.colour / far.clamp(min=_TINY), (band.colour - far) / (1 - far).clamp(min=_TINY)).amax(0)
+    alpha = torch.where(alpha > _NONE, alpha.maximum(least.clamp(max=1)), alpha)
     near = torch.minimum((band.colour - (1 - alpha) * far).clamp(min=0), alpha)
     soft = (alpha > _NONE) & (alpha < 1 - _NONE) & (share > 0)
     pixels, inverse = layer.colour.transpose(0, 1).flatten(1), layer.inverse.flatten()
@@ -195,7 +200,7 @@ def lay_over(rims: Rims, view: Camera, margin: tuple[int, int], colour: Tensor, 
 def _band(layer: Layer, growth: int) -> _Band:
     """The pixels within twice `growth` of depth edges. Pixels without a surface on either side are taken to be as those beside them."""
     inverse, reach = layer.inverse.float(), 2 * growth
-    images, _, height, width = inverse.shape
+    height, width = inverse.shape[-2:]
     low, high = extremes_within(inverse, reach)
     wide_low, wide_high = extremes_within(inverse, 2 * reach)
     least, most = extremes_within(inverse, 1)
@@ -234,9 +239,13 @@ def _band(layer: Layer, growth: int) -> _Band:
     usable = usable & (near > far * EDGE) & (near * _SAME > _at(high, place)) & (far < _at(low, place) * _SAME)
     counted = usable.to(inverse)
     values = torch.cat((colour[1], colour[-1], torch.stack((far, near, torch.ones_like(far))))) * counted
-    dense = inverse.new_zeros((len(values), inverse.numel())).index_copy_(1, place, values)
-    sums = box_sums(dense.view(-1, images, height, width), 1).flatten(1).index_select(1, place)
-    count = sums[8].round()
+    # Sums over those beside each pixel that are in the band themselves; the last column stands for all others.
+    values = F.pad(values, (0, 1))
+    slot = torch.full_like(inverse, len(place), dtype=torch.int32).flatten()
+    slot[place] = torch.arange(len(place), device=place.device, dtype=torch.int32)
+    sums = sum(values.index_select(1, slot.index_select(0, beside(*step))) for step in itertools.product((-1, 0, 1), repeat=2))
+    assert isinstance(sums, Tensor)
+    count = sums[8]
     means = sums[:8] / count.clamp(min=1)
     far = torch.where(usable | (own < middle), far, means[6])
     near = torch.where(usable | (own > middle), near, means[7])

@@ -21,8 +21,8 @@ from ..images.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range, 
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from ..projections import need_perspective
 from .disocclusion import fill_uncovered
-from .forward_warp import View, render_layer, with_margin
-from .soft_edges import lay_over, split_soft_edges
+from .forward_warp import Layer, View, render_layer, with_margin
+from .soft_edges import Rims, lay_over, split_soft_edges
 
 FLAT_LAYOUTS = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
 """For screens. sbs: side by side, left eye left. tb: left eye on top. half: both together as large as the image. cross-eyed: left eye
@@ -260,23 +260,22 @@ def _both_eyes(image: Tensor, share: Tensor, options: StereoOptions) -> tuple[Te
     left, right = {"middle": (0.5, -0.5), "left": (0.0, -1.0), "right": (1.0, 0.0)}[options.original]
     # The renderer separates surfaces by the ratio of their depths: the scene is placed where the ratio of its ends is the assumed one.
     inverse = 1 / depth_at_image_edges(1 / torch.lerp(torch.full_like(share, 1 / NEAR_FAR_RATIO), torch.ones_like(share), share), image)
+    margin = min(math.ceil(max(abs(left), abs(right)) * pixels * (1 + _BEYOND)), image.shape[-1] - 1)
+    layer, rims = split_soft_edges(with_margin(image, inverse, (margin, 0)))
     (rendered_left, holes_left), (rendered_right, holes_right) = (
-        _one_eye(image, inverse, pixels * eye, options.convergence) for eye in (left, right)
+        _one_eye(layer, rims, pixels * eye, options.convergence) if pixels * eye else (image, torch.zeros_like(inverse, dtype=torch.bool))
+        for eye in (left, right)
     )
     return rendered_left, rendered_right, holes_left, holes_right
 
 
-def _one_eye(image: Tensor, inverse: Tensor, pixels: float, convergence: float) -> tuple[Tensor, Tensor]:
+def _one_eye(layer: Layer, rims: Rims, pixels: float, convergence: float) -> tuple[Tensor, Tensor]:
     """One eye's image and its holes; `pixels` is by how much more the near end moves to the right than the far end."""
-    if not pixels:
-        return image, torch.zeros_like(inverse, dtype=torch.bool)
-    height, width = image.shape[-2:]
+    height, width = layer.inverse.shape[-2], layer.inverse.shape[-1] - 2 * layer.margin[0]
     across = pixels / (1 - 1 / NEAR_FAR_RATIO)
     screen = 1 / NEAR_FAR_RATIO + convergence * (1 - 1 / NEAR_FAR_RATIO)
-    one = inverse.new_ones(1, 1, 1, 1)
+    one = layer.inverse.new_ones(1, 1, 1, 1)
     view = View(-across * one, 0 * one, -across * screen * one, 0 * one, 0.0, 0 * one, 0 * one, sideways=True, stretch=2)
-    margin = min(math.ceil(abs(pixels) * (1 + _BEYOND)), width - 1)
-    layer, rims = split_soft_edges(with_margin(image, inverse, (margin, 0)))
     rendered = render_layer(layer, view, height, width)
     holes = (rendered.inverse <= 0) | (rendered.column < -0.5) | (rendered.column > width - 0.5)
     filled = fill_uncovered(rendered.colour, rendered.inverse, sideways=True)
