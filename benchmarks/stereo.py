@@ -11,8 +11,8 @@ two beside those of the image.
 light, with a Gaussian of SIGMA pixels. "motorcycle" is a photograph and stays as it is.
 
 PSNR (dB) and SSIM of the whole view; PSNR of the part alone that only the second camera sees, of the pixels beside silhouettes that both
-see, and of all within 6 pixels of a silhouette ("rims": doubled rims, ghosts and halos show here first). Beside ours: the image read back through its own depth with `grid_sample`, and, with --against, the renderer of another
-checkout of the pack.
+see, and of all within 6 pixels of a silhouette ("rims", where doubled rims, ghosts and halos are). Beside ours: the image read back
+through its own depth with `grid_sample`, and, with --against, the renderer of another checkout of the pack.
 
 --fills: ways of filling, in place of renderers. Each gets the true second view with holes where only the second camera sees, and that
 view's true depth around the holes: PSNR inside the holes. Ours beside OpenCV's inpainting by Telea and by Navier-Stokes, and beside copying

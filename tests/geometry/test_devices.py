@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from depth_normal import geometry
-from depth_normal.geometry import assumptions, camera, checks, comfy_dicts, conventions, projections, valid
+from depth_normal.geometry import assumptions, camera, checks, chosen_pixels, comfy_dicts, conventions, projections, valid
 from depth_normal.geometry.alignment import metrics, mosaic, scale_shift
 from depth_normal.geometry.edges import depth_edges, guided_filter, ramp_sharpening, refine
 from depth_normal.geometry.estimate import Estimate, Quantity
@@ -26,7 +26,7 @@ from depth_normal.geometry.panorama import sphere
 from depth_normal.geometry.regions import sky
 from depth_normal.geometry.surfaces import derive, noise, normals, plane_fit, point_map, sparse_fit, upsampling
 from depth_normal.geometry.temporal import camera_motion, moving_pixels, optical_flow, ranges, shot_cuts, stabilization
-from depth_normal.geometry.views import disocclusion, forward_warp, parallax, stereo, vr
+from depth_normal.geometry.views import disocclusion, forward_warp, parallax, soft_edges, stereo, vr
 
 # Without CUDA or its driver not every torch can slice even fake tensors on it; "lazy" is the other device it knows without a driver.
 DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
@@ -254,6 +254,8 @@ CASES = {
     "estimate.Estimate.to": (lambda: estimate().to("cpu").to(DEVICE), None),
     "edges.depth_edges.sharpen_depth_edges": (lambda: depth_edges.sharpen_depth_edges(maps(), 2, 1), DEPTH),
     "edges.depth_edges.depth_at_image_edges": (lambda: depth_edges.depth_at_image_edges(maps(), maps(3)), DEPTH),
+    "chosen_pixels.chosen_places": (lambda: chosen_pixels.chosen_places(mask()), None),
+    "edges.depth_edges.edge_growth": (lambda: depth_edges.edge_growth(20, 30), None),
     "edges.depth_edges.edge_radius": (lambda: depth_edges.edge_radius(20, 30), None),
     "edges.depth_edges.neighbours_largest": (lambda: depth_edges.neighbours_largest(maps()), None),
     "edges.depth_edges.largest_within": (lambda: depth_edges.largest_within(maps(), 2), None),
@@ -396,6 +398,11 @@ CASES = {
     "views.vr.half_sphere_size": (lambda: vr.half_sphere_size(estimate(), 28), PHOTO),
     "views.disocclusion.continue_surfaces": (
         lambda: disocclusion.continue_surfaces(maps(3), maps(), torch.zeros_like(maps(2), dtype=torch.long), 1),
+        None,
+    ),
+    "views.soft_edges.split_soft_edges": (lambda: (lambda rest, rims: (*rest[:2], *rims))(*soft_edges.split_soft_edges(surface())), None),
+    "views.soft_edges.lay_over": (
+        lambda: soft_edges.lay_over(soft_edges.split_soft_edges(surface())[1], view(), (2, 1), maps(3), maps()),
         None,
     ),
     "views.disocclusion.fill_uncovered": (lambda: disocclusion.fill_uncovered(maps(3), maps()), None),

@@ -1,0 +1,125 @@
+"""Soft silhouettes, against a disc that a lens blurred: what a second camera sees is known."""
+
+import pytest
+import torch
+
+from depth_normal.geometry.camera import intrinsics_from_focal_length
+from depth_normal.geometry.edges.depth_edges import depth_at_image_edges
+from depth_normal.geometry.images.srgb import linear_to_srgb
+from depth_normal.geometry.views.disocclusion import fill_uncovered
+from depth_normal.geometry.views.forward_warp import View, render_layer, with_margin
+from depth_normal.geometry.views.parallax import parallax_frames
+from depth_normal.geometry.views.soft_edges import lay_over, split_soft_edges
+
+HEIGHT, WIDTH, RADIUS = 120, 180, 30.0
+NEAR, FAR, MOVE = 1.0, 3.0, 12.0
+INTRINSICS = intrinsics_from_focal_length(MOVE, HEIGHT, WIDTH)
+ROWS, COLUMNS = torch.meshgrid(torch.arange(float(HEIGHT)), torch.arange(float(WIDTH)), indexing="ij")
+
+
+def wall(moved=0.0):
+    """(3, H, W) a coloured gradient in linear light that is `moved` pixels to the left."""
+    return torch.stack((0.1 + (COLUMNS + moved) / WIDTH * 0.2, 0.5 + ROWS / HEIGHT * 0.2, torch.full_like(ROWS, 0.6)))
+
+
+def scene(blur, moved=0.0, far_moved=0.0):
+    """The image (1, 3, H, W) and depth of a red disc before a wall; its edge is blurred by so many pixels."""
+    away = torch.hypot(ROWS - HEIGHT / 2, COLUMNS - WIDTH / 2 + moved) - RADIUS
+    alpha = torch.special.ndtr(-away / blur)
+    light = alpha * torch.tensor((0.6, 0.1, 0.05)).view(3, 1, 1) + (1 - alpha) * wall(far_moved)
+    return linear_to_srgb(light)[None], torch.where(away < 0, NEAR, FAR)[None, None]
+
+
+def error_near_the_edge(view, true):
+    near = (torch.hypot(ROWS - HEIGHT / 2, COLUMNS - WIDTH / 2 + MOVE) - RADIUS).abs() < 6
+    return float((view - true)[0][:, near].square().mean().sqrt())
+
+
+def unsplit(image, depth, move):
+    one = torch.ones(1, 1, 1, 1)
+    view = View(move * one, 0 * one, 0 * one, 0 * one, 0.0, one, one, sideways=True, stretch=2)
+    rendered = render_layer(with_margin(image, 1 / depth, (20, 0)), view, HEIGHT, WIDTH)
+    return fill_uncovered(rendered.colour, rendered.inverse, sideways=True)
+
+
+@pytest.mark.parametrize("blur", [1.0, 1.5, 2.0])
+def test_a_blurred_edge_lets_the_new_background_through(blur):
+    image, depth = scene(blur)
+    depth = depth_at_image_edges(depth, image)
+    true, _ = scene(blur, MOVE / NEAR, MOVE / FAR)
+    (view,) = parallax_frames(image, depth, INTRINSICS, torch.tensor([[1.0, 0.0, 0.0]]))
+    assert error_near_the_edge(view, true) < 0.6 * error_near_the_edge(unsplit(image, depth, MOVE), true)
+
+
+def test_sharp_edges_stay_as_they_are():
+    image, depth = scene(0.2)
+    layer = with_margin(image, 1 / depth_at_image_edges(depth, image), (0, 0))
+    rest, rims = split_soft_edges(layer)
+    assert (rims.alpha > 0).sum() == 0
+    assert torch.equal(rest.inverse, layer.inverse) and torch.equal(rest.colour, layer.colour)
+
+
+def test_texture_at_an_edge_is_no_mixture():
+    image, depth = scene(0.2)
+    image = torch.rand(image.shape, generator=torch.Generator().manual_seed(0)) * 0.5 + image * 0.3
+    _, rims = split_soft_edges(with_margin(image, 1 / depth, (0, 0)))
+    assert (rims.alpha > 0).sum() == 0
+
+
+def test_without_depth_edges_nothing_is_split():
+    image, depth = scene(2.0)
+    layer = with_margin(image, torch.ones_like(depth), (0, 0))
+    rest, rims = split_soft_edges(layer)
+    assert torch.equal(rest.colour, layer.colour) and torch.equal(rest.inverse, layer.inverse)
+    view = View(*(torch.zeros(1, 1, 1, 1),) * 4, 0.0, *(torch.zeros(1, 1, 1, 1),) * 2, sideways=True, stretch=2)
+    assert torch.equal(lay_over(rims, view, (0, 0), image, layer.inverse), image)
+
+
+def test_rims_laid_over_unmoved_are_the_image():
+    image, depth = scene(1.5)
+    layer = with_margin(image, 1 / depth_at_image_edges(depth, image), (5, 3))
+    rest, rims = split_soft_edges(layer)
+    assert (rims.alpha > 0).sum() > 300
+    view = View(*(torch.zeros(1, 1, 1, 1),) * 4, 0.0, *(torch.zeros(1, 1, 1, 1),) * 2, sideways=False, stretch=2)
+    # The far surface's colour is known everywhere but under the most opaque pixels.
+    rendered = render_layer(rest, view, HEIGHT, WIDTH)
+    filled = fill_uncovered(rendered.colour, rendered.inverse)
+    difference = (lay_over(rims, view, rest.margin, filled, rendered.inverse) - image).abs().amax(1)
+    assert difference[rendered.inverse[:, 0] > 0].max() < 1e-3
+    assert difference.max() < 0.1
+
+
+def test_nearer_things_hide_rims():
+    image, depth = scene(1.5)
+    _, rims = split_soft_edges(with_margin(image, 1 / depth_at_image_edges(depth, image), (0, 0)))
+    view = View(*(torch.zeros(1, 1, 1, 1),) * 4, 0.0, *(torch.zeros(1, 1, 1, 1),) * 2, sideways=True, stretch=2)
+    before = torch.rand(image.shape, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(lay_over(rims, view, (0, 0), before, torch.full_like(depth, 2 / NEAR)), before)
+
+
+def test_images_of_a_batch_are_split_each_for_itself():
+    scenes = [scene(2.0), scene(0.2), scene(1.0, 20.0)]
+    images, depths = (torch.cat(parts) for parts in zip(*scenes, strict=True))
+    path = torch.tensor([[1.0, 0.3, 0.1]])
+    (together,) = parallax_frames(images, depths, INTRINSICS.expand(3, -1, -1), path)
+    for index, (image, depth) in enumerate(scenes):
+        (alone,) = parallax_frames(image, depth, INTRINSICS, path)
+        assert (together[index] - alone[0]).abs().max() < 1e-4
+
+
+def test_small_noise_of_a_video_hardly_changes_rims():
+    image, depth = scene(1.5)
+    depth = depth_at_image_edges(depth, image)
+    path = torch.tensor([[1.0, 0.0, 0.0]])
+    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0)) / 255
+    (first,), (second,) = (parallax_frames(each.clamp(0, 1), depth, INTRINSICS, path) for each in (image, image + noise))
+    change = (first - second).abs().amax(1)
+    assert change.max() < 12 / 255 and change.mean() < 2 / 255
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (3, 2)])
+def test_images_of_a_few_pixels(size):
+    image, inverse = torch.rand(1, 3, *size), torch.rand(1, 1, *size) + 0.1
+    rest, rims = split_soft_edges(with_margin(image, inverse, (0, 0)))
+    view = View(*(torch.zeros(1, 1, 1, 1),) * 4, 0.0, *(torch.zeros(1, 1, 1, 1),) * 2, sideways=True, stretch=2)
+    assert torch.isfinite(lay_over(rims, view, (0, 0), rest.colour, rest.inverse)).all()
