@@ -39,6 +39,8 @@ _FOUND = 0.8
 _SAME = 1.08
 # The opacity from which on nothing of the far surface is known, and what counts as none and as full.
 _HIDDEN, _NONE = 0.9, 0.01
+# By how many pixels an edge may lie off the middle of its stretch.
+_LOOSE = 0.5
 # Pixels on each side of an edge below which a stretch is too short.
 _FEW = 4
 # What a stretch may add to the image's logarithm of errors.
@@ -142,8 +144,7 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     cells = _Cells(band.place, size, _CELL * growth)
     offset, width, share = _mixtures(band, cells, growth)
     # A stretch that is half sure has a mixture half as wide.
-    alpha = _normal(share * offset - band.away, share * width)
-    far = _far_colours(band, cells, alpha, _normal(offset - band.away, width))
+    alpha, far = _unmixed(band, cells, share * offset, share * width, share * _LOOSE)
     # Where a rim would have to be darker than black or brighter than white, it is more opaque.
     least = torch.maximum(1 - band.colour / far.clamp(min=_TINY), (band.colour - far) / (1 - far).clamp(min=_TINY)).amax(0)
     alpha = torch.where(alpha > _NONE, alpha.maximum(least.clamp(max=1)), alpha)
@@ -293,22 +294,30 @@ def _mixtures(band: _Band, cells: _Cells, growth: int) -> tuple[Tensor, Tensor, 
     return found[0] / found[2], found[1] / found[2], (found[2] - 1e-6).clamp(0, 1) * band.known
 
 
-def _far_colours(band: _Band, cells: _Cells, alpha: Tensor, outer: Tensor) -> Tensor:
-    """The far surface's colours under the rims, (3, N) in linear light.
+def _unmixed(band: _Band, cells: _Cells, offset: Tensor, width: Tensor, loose: Tensor) -> tuple[Tensor, Tensor]:
+    """Opacity (N,) of the rims, and colours (3, N) of the far surface under them, in linear light.
 
-    What its mean colour does not explain of a pixel is put down to both surfaces: to each as it shows, and as it varies along the stretch.
+    The mixture of the stretch says both but for `loose` pixels. The colour says more where both surfaces are smooth. What then is left
+    unexplained is put down to both surfaces: to each as it shows, and as it varies along the stretch.
     """
-    weights = (outer < 0.1) * band.known, (outer > 0.9) * band.known
+    low, alpha, high = (_normal(offset + beyond - band.away, width) for beyond in (-loose, 0, loose))
+    weights = (alpha < 0.1) * band.known, (alpha > 0.9) * band.known
     differences = [(band.colour - mean).square().sum(0) for mean in (band.far, band.near)]
     sums = cells.sums(torch.stack([each for pair in zip(differences, weights, strict=True) for each in (pair[0] * pair[1], pair[1])]))
     far, far_count, near, near_count = cells.nearest(sums)
     far, near = (total / count.clamp(min=1) + 1e-4 for total, count in ((far, far_count), (near, near_count)))
-    of_near = (near / (near + far)).clamp(_LEAST, 1 - _LEAST)
+    between = band.near - band.far
     rest = band.colour - alpha * band.near - (1 - alpha) * band.far
+    contrast, spread = between.square().sum(0).clamp(min=_TINY), ((high - low) / 2).square()
+    noise = 3 * (alpha.square() * near + (1 - alpha).square() * far)
+    believed = spread * contrast / (spread * contrast + noise)
+    alpha = (alpha + believed * (rest * between).sum(0) / contrast).minimum(high).maximum(low)
+    rest = band.colour - alpha * band.near - (1 - alpha) * band.far
+    of_near = (near / (near + far)).clamp(_LEAST, 1 - _LEAST)
     parts = alpha.square() * of_near + (1 - alpha).square() * (1 - of_near)
     colour = band.far + rest * ((1 - alpha) * (1 - of_near) / parts)
     # Between what is there and the mean: nothing is exaggerated.
-    return colour.minimum(band.colour.maximum(band.far)).maximum(band.colour.minimum(band.far))
+    return alpha, colour.minimum(band.colour.maximum(band.far)).maximum(band.colour.minimum(band.far))
 
 
 def _normal(values: Tensor, deviation: Tensor | float) -> Tensor:
