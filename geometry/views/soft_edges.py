@@ -96,7 +96,7 @@ class _Band(NamedTuple):
 class _Cells:
     """A coarse grid over images, which holds sums over stretches of edges."""
 
-    def __init__(self, place: Tensor, size: tuple[int, int, int], cell: int) -> None:
+    def __init__(self, place: Tensor, size: tuple[int, ...], cell: int) -> None:
         images, height, width = size
         self._shape = (images, -(-height // cell), -(-width // cell))
         rows, columns = (place // width) % height, place % width
@@ -305,17 +305,23 @@ def _unmixed(band: _Band, cells: _Cells, offset: Tensor, width: Tensor, loose: T
     differences = [(band.colour - mean).square().sum(0) for mean in (band.far, band.near)]
     sums = cells.sums(torch.stack([each for pair in zip(differences, weights, strict=True) for each in (pair[0] * pair[1], pair[1])]))
     far, far_count, near, near_count = cells.nearest(sums)
-    far, near = (total / count.clamp(min=1) + 1e-4 for total, count in ((far, far_count), (near, near_count)))
+    far, near = (total / count.clamp(min=1) + 1e-5 for total, count in ((far, far_count), (near, near_count)))
     between = band.near - band.far
     rest = band.colour - alpha * band.near - (1 - alpha) * band.far
     contrast, spread = between.square().sum(0).clamp(min=_TINY), ((high - low) / 2).square()
     noise = 3 * (alpha.square() * near + (1 - alpha).square() * far)
     believed = spread * contrast / (spread * contrast + noise)
     alpha = (alpha + believed * (rest * between).sum(0) / contrast).minimum(high).maximum(low)
+    # What is darker than the far surface ever is does not let it shine through, nor what is brighter.
+    varied = 2 * far.sqrt()
+    least = torch.maximum(
+        1 - band.colour / (band.far - varied).clamp(min=_TINY), 1 - (1 - band.colour) / (1 - band.far - varied).clamp(min=_TINY)
+    )
+    alpha = torch.where(alpha > _NONE, alpha.maximum(torch.where((band.far > varied) & (band.far < 1 - varied), least, 0).amax(0)), alpha)
     rest = band.colour - alpha * band.near - (1 - alpha) * band.far
     of_near = (near / (near + far)).clamp(_LEAST, 1 - _LEAST)
     parts = alpha.square() * of_near + (1 - alpha).square() * (1 - of_near)
-    colour = band.far + rest * ((1 - alpha) * (1 - of_near) / parts)
+    colour = band.far + (rest * ((1 - alpha) * (1 - of_near) / parts)).maximum(-varied).minimum(varied)
     # Between what is there and the mean: nothing is exaggerated.
     return alpha, colour.minimum(band.colour.maximum(band.far)).maximum(band.colour.minimum(band.far))
 
