@@ -141,6 +141,16 @@ class Family:
 
     # From images to an estimate
 
+    def reduced_size(self, height: int, width: int, size: int) -> Size | None:
+        """The size to which images of height x width may be averaged by area before, and the maps stay the same up to rounding; None = none.
+
+        Where the field of view is known it is not to be used: the reduced image's pixels need not be square.
+
+        Args:
+            size: As `Request.size`.
+        """
+        return None
+
     def preprocess(self, size: int) -> Steps:
         """The steps from an image to the network's input; normalisation follows by the `signature`.
 
