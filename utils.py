@@ -215,7 +215,10 @@ def resize_image(image: Tensor, height: int, width: int) -> Tensor:
 
 
 def brightness(images: Tensor) -> Tensor:
-    """The mean of the channels of images (B, 3, H, W), (B, 1, H, W); grey images as they are. On a CPU in a third of the time of torch's mean."""
+    """The mean of the channels of images (B, 3, H, W), (B, 1, H, W); grey images as they are.
+
+    On a CPU in a third of the time of torch's mean.
+    """
     if images.shape[1] == 1:
         return images
     red, green, blue = images.split(1, 1)

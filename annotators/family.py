@@ -142,9 +142,9 @@ class Family:
     # From images to an estimate
 
     def reduced_size(self, height: int, width: int, size: int) -> Size | None:
-        """The size to which images of height x width may be averaged by area before, and the maps stay the same up to rounding; None = none.
+        """The size to which images of height x width may be averaged by area first: the maps are the same up to rounding. None = no such.
 
-        Where the field of view is known it is not to be used: the reduced image's pixels need not be square.
+        Not for a known field of view: the pixels of reduced images need not be square.
 
         Args:
             size: As `Request.size`.

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..utils import resize_map
+
 # Red's and blue's share of luma by the number of the matrix in ITU-T H.273.
 _LUMA = {
     1: (0.2126, 0.0722),
@@ -56,6 +58,11 @@ class Colours:
         return {PQ: "PQ", HLG: "HLG"}.get(self.transfer)
 
     @property
+    def linear(self) -> bool:
+        """True if RGB is a linear function of the planes, so that averages of one are those of the other."""
+        return self.hdr is None and self.primaries != BT_2020_PRIMARIES
+
+    @property
     def problem(self) -> str | None:
         """The reason, in words, why the colours cannot be read."""
         if self.matrix in _LUMA:
@@ -88,7 +95,7 @@ def _levels(bits: int, full: bool) -> tuple[float, float, float, float]:
     return 16 * unit, 219 * unit, 128 * unit, 224 * unit
 
 
-def yuv_to_rgb(luma: Tensor, chroma: Tensor, bits: int, colours: Colours) -> Tensor:
+def yuv_to_rgb(luma: Tensor, chroma: Tensor, bits: int, colours: Colours, size: tuple[int, int] | None = None) -> Tensor:
     """RGB of the planes of one frame.
 
     Args:
@@ -96,14 +103,19 @@ def yuv_to_rgb(luma: Tensor, chroma: Tensor, bits: int, colours: Colours) -> Ten
         chroma: (2, h, w), Cb and Cr, at the size they are stored in: all of H x W, half the width, or a quarter of it and/or of the height.
         bits: Bits of a number.
         colours: How they are coded.
+        size: A smaller height and width, to which the planes are averaged by area before; None = H and W. What is beyond black and white
+            is then clamped in the averages. Only where `Colours.linear`.
 
     Returns:
-        (3, H, W) float32 RGB in [0, 1], of HDR as `hdr_to_sdr`.
+        (3, H, W) float32 RGB in [0, 1], of HDR as `hdr_to_sdr`; with a `size` of that.
     """
+    left = not colours.full
+    if size is not None:
+        luma, chroma = resize_map(luma[None, None], *size)[0, 0], resize_map(sited_chroma(chroma, luma.shape[1], left=left)[None], *size)[0]
     black, span, zero, chroma_span = _levels(bits, colours.full)
     matrix = _rgb_from_yuv(colours.matrix).float()
     grey = (luma - black) / span
-    blue, red = enlarged_chroma((chroma - zero) / chroma_span, *luma.shape, left=not colours.full)
+    blue, red = enlarged_chroma((chroma - zero) / chroma_span, *luma.shape, left=left)
     image = luma.new_empty(3, *luma.shape)
     # Half the time of a product with the matrix, whose first column is 1 and which has two zeros.
     torch.add(grey, red, alpha=matrix[0, 2].item(), out=image[0])
@@ -124,7 +136,7 @@ def rgb_to_yuv420(image: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """
     luma, chroma = _yuv(image)
     if len(image) == 1:
-        return _stored(luma, chroma[:, ::2, ::2], bits)
+        return _stored(luma, image.new_zeros(2, image.shape[1] // 2, image.shape[2] // 2), bits)
     halved = F.avg_pool2d(chroma[None], (2, 1))
     # A sample at the left of its pair: that pixel, and a quarter of each neighbour.
     padded = F.pad(halved, (1, 1, 0, 0), mode="replicate")
@@ -148,7 +160,7 @@ def _yuv(image: Tensor) -> tuple[Tensor, Tensor]:
 def _stored(luma: Tensor, chroma: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """As whole numbers in limited range."""
     black, span, zero, chroma_span = _levels(bits, full=False)
-    return (luma * span + black).round_(), (chroma * chroma_span + zero).round_()
+    return (luma * span).add_(black).round_(), (chroma * chroma_span).add_(zero).round_()
 
 
 def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> Tensor:
@@ -161,10 +173,18 @@ def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> T
     """
     if chroma.shape[-2:] == (height, width):
         return chroma
-    if left and chroma.shape[-1] * 2 - width in (0, 1):
-        following = torch.cat((chroma[..., 1:], chroma[..., -1:]), -1)
-        chroma = torch.stack((chroma, (chroma + following) / 2), -1).flatten(-2)[..., :width]
-    return F.interpolate(chroma[None], (height, width), mode="bilinear", align_corners=False)[0]
+    return F.interpolate(sited_chroma(chroma, width, left=left)[None], (height, width), mode="bilinear", align_corners=False)[0]
+
+
+def sited_chroma(chroma: Tensor, width: int, *, left: bool) -> Tensor:
+    """Chroma (2, h, w) at luma's width where its samples are at the left pixel of each pair; else as it is.
+
+    Arguments as `enlarged_chroma`.
+    """
+    if not left or chroma.shape[-1] * 2 - width not in (0, 1):
+        return chroma
+    following = torch.cat((chroma[..., 1:], chroma[..., -1:]), -1)
+    return torch.stack((chroma, (chroma + following) / 2), -1).flatten(-2)[..., :width]
 
 
 def displayed(image: Tensor, colours: Colours) -> Tensor:

@@ -12,7 +12,7 @@ from ..checks import check_choice, check_map, check_mask
 from ..conventions import NormalMapCoding, encode_normal_map
 from ..kinds import Axes, Quantity
 from ..temporal.ranges import RunningRange
-from ..valid import valid_depth, valid_normals
+from ..valid import all_valid_depth, valid_depth, valid_normals
 from .levels import MeasureRange, depth_to_nearness, measure_range
 
 NEAR = ("white", "black")
@@ -106,9 +106,11 @@ def depth_to_image(
     check_mask(mask, depth)
     quantity = Quantity(quantity)
     _check_choices(quantity, near, normalisation, percentiles, value_range, as_disparity)
-    valid = valid_depth(depth, quantity, mask)
     # Only on a CPU is a check without synchronisation, and cheaper than passes over the map.
-    whole = depth.device.type == "cpu" and bool(valid.all())
+    on_cpu = depth.device.type == "cpu"
+    whole = on_cpu and mask is None and all_valid_depth(depth, quantity)
+    valid = torch.ones_like(depth, dtype=torch.bool) if whole else valid_depth(depth, quantity, mask)
+    whole = whole or (on_cpu and bool(valid.all()))
     nearness = depth_to_nearness(depth if whole else torch.where(valid, depth, 1), quantity, as_disparity)
     measure = _measure(normalisation)
     if measure is None:

@@ -107,6 +107,8 @@ class _Step:
         self._first, self._second, self._everywhere = first, second, torch.ones_like(first)
         self._x = ((torch.arange(width, device=second.device) + 0.5) * (2 / width) - 1).expand(height, width)
         self._y = (((torch.arange(height, device=second.device) + 0.5) - height / 2) * (2 / width))[:, None].expand(height, width)
+        self._places = torch.stack((self._x, self._y, torch.ones_like(self._x))).flatten(1)
+        self._sides = second.new_tensor((1, width / height))[:, None]
         identity = torch.eye(4, device=second.device)
         self._damping = _DAMPING * identity
         # What a step of a unit of zoom, turn, shift to the right and shift down adds to the identity.
@@ -118,7 +120,7 @@ class _Step:
     def after(self, motion: Tensor) -> Tensor:
         """(3, 3): the small movement that, after `motion`, brings the first image nearer to the second."""
         height, width = self._second.shape[-2:]
-        grid = sampling_grid(_as_theta(motion, height, width), height, width)
+        grid = ((self._sides * motion[:2]) @ self._places).T.view(1, height, width, 2)
         warped, inside = sampled(self._first, grid), sampled(self._everywhere, grid, "zeros").flatten()
         padded = F.pad(warped, (1, 1, 1, 1), mode="replicate")[0, 0]
         across, down = (padded[1:-1, 2:] - padded[1:-1, :-2]) * (width / 4), (padded[2:, 1:-1] - padded[:-2, 1:-1]) * (width / 4)

@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ...utils import resize_map
+from ...utils import opencv_for, resize_map
 from ..alignment.scale_shift import fit_robustly
 from ..checks import check_choice, check_map, check_range
 from ..conventions import unit_normals
 from ..edges.depth_edges import largest_within
-from ..edges.guided_filter import box_means
+from ..edges.guided_filter import box_counts, box_means
 from ..estimate import Estimate
 from ..kinds import Quantity
 from ..valid import valid_normals
@@ -244,9 +245,20 @@ def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sign:
 
 def _unchanged(guide: Tensor, before: _Mean) -> Tensor:
     """(1, 1, h, w): by how much each pixel is what it was, from 0 (another thing, or nothing is known) to 1."""
-    red, green, blue = box_means(guide - before.value, _BLUR).abs_().split(1, 1)
+    red, green, blue = _blurred(guide - before.value).abs_().split(1, 1)
     largest = largest_within(torch.maximum(red, green).maximum(blue), _AROUND)
     return torch.exp(largest.div_(_CHANGE).square_().neg_()) * (before.count > 0)
+
+
+def _blurred(values: Tensor) -> Tensor:
+    """`box_means` of `_BLUR` pixels; by OpenCV, where that can be, in a third of the time."""
+    cv2 = opencv_for(values)
+    # Its running sum would spread what is not finite over all that follows.
+    if cv2 is None or not values.sum().isfinite():
+        return box_means(values, _BLUR)
+    size = (2 * _BLUR + 1,) * 2
+    sums = [cv2.boxFilter(each, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT) for each in values.flatten(0, 1).numpy()]
+    return torch.from_numpy(np.stack(sums)).view_as(values) / box_counts(values, _BLUR)
 
 
 def _fit(values: Tensor, valid: Tensor, before: _Mean, unchanged: Tensor, quantity: Quantity) -> tuple[Tensor, Tensor]:
