@@ -111,7 +111,8 @@ def yuv_to_rgb(luma: Tensor, chroma: Tensor, bits: int, colours: Colours, size: 
     """
     left = not colours.full
     if size is not None:
-        luma, chroma = resize_map(luma[None, None], *size)[0, 0], resize_map(sited_chroma(chroma, luma.shape[1], left=left)[None], *size)[0]
+        chroma = averaged_chroma(chroma, *size, of_width=luma.shape[1], left=left)
+        luma = resize_map(luma[None, None], *size)[0, 0]
     black, span, zero, chroma_span = _levels(bits, colours.full)
     matrix = _rgb_from_yuv(colours.matrix).float()
     grey = (luma - black) / span
@@ -173,18 +174,25 @@ def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> T
     """
     if chroma.shape[-2:] == (height, width):
         return chroma
-    return F.interpolate(sited_chroma(chroma, width, left=left)[None], (height, width), mode="bilinear", align_corners=False)[0]
+    if left and chroma.shape[-1] * 2 - width in (0, 1):
+        following = torch.cat((chroma[..., 1:], chroma[..., -1:]), -1)
+        chroma = torch.stack((chroma, (chroma + following) / 2), -1).flatten(-2)[..., :width]
+    return F.interpolate(chroma[None], (height, width), mode="bilinear", align_corners=False)[0]
 
 
-def sited_chroma(chroma: Tensor, width: int, *, left: bool) -> Tensor:
-    """Chroma (2, h, w) at luma's width where its samples are at the left pixel of each pair; else as it is.
+def averaged_chroma(chroma: Tensor, height: int, width: int, *, of_width: int, left: bool) -> Tensor:
+    """(2, h, w) chroma averaged by area to a smaller size than luma's; a pair of pixels counts by its mean.
 
-    Arguments as `enlarged_chroma`.
+    Args:
+        chroma: As it is stored.
+        height, width: New.
+        of_width: Luma's.
+        left: As `enlarged_chroma`.
     """
-    if not left or chroma.shape[-1] * 2 - width not in (0, 1):
-        return chroma
-    following = torch.cat((chroma[..., 1:], chroma[..., -1:]), -1)
-    return torch.stack((chroma, (chroma + following) / 2), -1).flatten(-2)[..., :width]
+    if left and chroma.shape[-1] * 2 - of_width in (0, 1):
+        # The left pixel has the sample, the right one the mean with the following sample.
+        chroma = torch.lerp(chroma, torch.cat((chroma[..., 1:], chroma[..., -1:]), -1), 0.25)
+    return resize_map(chroma[None], height, width)[0]
 
 
 def displayed(image: Tensor, colours: Colours) -> Tensor:

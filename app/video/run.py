@@ -195,7 +195,9 @@ def _write_pieces(
 def _write(
     writer: PieceWriter, renderer: Renderer, frames: list[Frame], images: Tensor, found: Estimate, size: tuple[int, int] | None
 ) -> None:
-    writer.write(renderer.shown(frames, images, found, size))
+    # One by one: a frame at its own size stays in the processor's cache from step to step.
+    for frame, image, one in zip(frames, images.split(1), found.split(), strict=True):
+        writer.write(renderer.shown([frame], image, one, size))
 
 
 def _finish(unfinished: list[PieceWriter], pieces: Pieces, renderer: Renderer, film: Any, dtype: str) -> None:

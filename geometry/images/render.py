@@ -119,7 +119,7 @@ def depth_to_image(
         if quantity is not Quantity.DISPARITY and not as_disparity:
             percentiles = (100 - percentiles[1], 100 - percentiles[0])
         low, high = measure(nearness, valid, percentiles)
-    image = _normalise(nearness, low, high)
+    image = _normalise(nearness, low, high, whole)
     if near == "black":
         image = 1 - image
     if colour_map is not None:
@@ -210,9 +210,9 @@ def _check_choices(
         raise ValueError(f"value_range is {value_range}; as disparity it must begin above 0 metres")
 
 
-def _normalise(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def _normalise(values: Tensor, low: Tensor, high: Tensor, finite_on_cpu: bool = False) -> Tensor:
     usable = torch.isfinite(low) & torch.isfinite(high) & (high > low)
     # Halves keep the difference of huge values finite.
     span = torch.where(usable, high / 2 - low / 2, 1)
     share = (values / 2).sub_(torch.where(usable, low, 0) / 2).div_(span).clamp_(0, 1)
-    return share.nan_to_num_(0.0).mul_(usable)
+    return share if finite_on_cpu and bool(usable.all()) else share.nan_to_num_(0.0).mul_(usable)
