@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..utils import resize_map
-
 # Red's and blue's share of luma by the number of the matrix in ITU-T H.273.
 _LUMA = {
     1: (0.2126, 0.0722),
@@ -58,11 +56,6 @@ class Colours:
         return {PQ: "PQ", HLG: "HLG"}.get(self.transfer)
 
     @property
-    def linear(self) -> bool:
-        """True if RGB is a linear function of the planes, so that averages of one are those of the other."""
-        return self.hdr is None and self.primaries != BT_2020_PRIMARIES
-
-    @property
     def problem(self) -> str | None:
         """The reason, in words, why the colours cannot be read."""
         if self.matrix in _LUMA:
@@ -95,7 +88,7 @@ def _levels(bits: int, full: bool) -> tuple[float, float, float, float]:
     return 16 * unit, 219 * unit, 128 * unit, 224 * unit
 
 
-def yuv_to_rgb(luma: Tensor, chroma: Tensor, bits: int, colours: Colours, size: tuple[int, int] | None = None) -> Tensor:
+def yuv_to_rgb(luma: Tensor, chroma: Tensor, bits: int, colours: Colours) -> Tensor:
     """RGB of the planes of one frame.
 
     Args:
@@ -103,20 +96,14 @@ def yuv_to_rgb(luma: Tensor, chroma: Tensor, bits: int, colours: Colours, size: 
         chroma: (2, h, w), Cb and Cr, at the size they are stored in: all of H x W, half the width, or a quarter of it and/or of the height.
         bits: Bits of a number.
         colours: How they are coded.
-        size: A smaller height and width, to which the planes are averaged by area before; None = H and W. What is beyond black and white
-            is then clamped in the averages. Only where `Colours.linear`.
 
     Returns:
-        (3, H, W) float32 RGB in [0, 1], of HDR as `hdr_to_sdr`; with a `size` of that.
+        (3, H, W) float32 RGB in [0, 1], of HDR as `hdr_to_sdr`.
     """
-    left = not colours.full
-    if size is not None:
-        chroma = averaged_chroma(chroma, *size, of_width=luma.shape[1], left=left)
-        luma = resize_map(luma[None, None], *size)[0, 0]
     black, span, zero, chroma_span = _levels(bits, colours.full)
     matrix = _rgb_from_yuv(colours.matrix).float()
     grey = (luma - black) / span
-    blue, red = enlarged_chroma((chroma - zero) / chroma_span, *luma.shape, left=left)
+    blue, red = enlarged_chroma((chroma - zero) / chroma_span, *luma.shape, left=not colours.full)
     image = luma.new_empty(3, *luma.shape)
     # Half the time of a product with the matrix, whose first column is 1 and which has two zeros.
     torch.add(grey, red, alpha=matrix[0, 2].item(), out=image[0])
@@ -178,21 +165,6 @@ def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> T
         following = torch.cat((chroma[..., 1:], chroma[..., -1:]), -1)
         chroma = torch.stack((chroma, (chroma + following) / 2), -1).flatten(-2)[..., :width]
     return F.interpolate(chroma[None], (height, width), mode="bilinear", align_corners=False)[0]
-
-
-def averaged_chroma(chroma: Tensor, height: int, width: int, *, of_width: int, left: bool) -> Tensor:
-    """(2, h, w) chroma averaged by area to a smaller size than luma's; a pair of pixels counts by its mean.
-
-    Args:
-        chroma: As it is stored.
-        height, width: New.
-        of_width: Luma's.
-        left: As `enlarged_chroma`.
-    """
-    if left and chroma.shape[-1] * 2 - of_width in (0, 1):
-        # The left pixel has the sample, the right one the mean with the following sample.
-        chroma = torch.lerp(chroma, torch.cat((chroma[..., 1:], chroma[..., -1:]), -1), 0.25)
-    return resize_map(chroma[None], height, width)[0]
 
 
 def displayed(image: Tensor, colours: Colours) -> Tensor:

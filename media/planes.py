@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..utils import resize_map
 from .colour import Colours, displayed, yuv_to_rgb
 
 _PLANAR = re.compile(r"(?P<kind>yuva?|yuvj|gbra?p|gray)(?:4\d\dp)?(?P<bits>9|1[0246])?(?P<order>le|be)?")
@@ -29,19 +28,16 @@ _UNPACKED = {
 }
 
 
-def frame_to_rgb(frame: Any, colours: Colours, size: tuple[int, int] | None = None) -> Tensor:
+def frame_to_rgb(frame: Any, colours: Colours) -> Tensor:
     """The image of a decoded frame.
 
     Args:
         frame: PyAV's.
         colours: How it is coded; of RGB only the transfer and the primaries count.
-        size: A smaller height and width to which the image is averaged by area, which is faster than to do so afterwards.
 
     Returns:
         (3, H, W) float32 RGB in [0, 1]; alpha is left out.
     """
-    if size is not None and not (colours.linear and frame.format.name.startswith("yuv")):
-        return resize_map(frame_to_rgb(frame, colours)[None], *size)[0]
     frame = _unpacked(frame)
     name = frame.format.name
     planar = _PLANAR.fullmatch(name)
@@ -53,7 +49,7 @@ def frame_to_rgb(frame: Any, colours: Colours, size: tuple[int, int] | None = No
     dtype = np.dtype(np.uint8 if bits == 8 else ">u2" if planar["order"] == "be" else "<u2")
     planes = [_plane_to_tensor(plane, dtype) for plane in frame.planes[:3]]
     if planar["kind"].startswith("yuv"):
-        return yuv_to_rgb(planes[0], torch.stack(planes[1:3]), bits, colours, size)
+        return yuv_to_rgb(planes[0], torch.stack(planes[1:3]), bits, colours)
     if planar["kind"] == "gray":
         return displayed(_grey(planes[0], bits, colours).expand(3, -1, -1), colours)
     green, blue, red = planes

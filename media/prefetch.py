@@ -31,12 +31,12 @@ class Loaded:
         problem: Why it ended before its end; None = it did not.
     """
 
-    def __init__(self, frames: Iterable[Frame], image_of: Callable[[Frame], Tensor] = lambda frame: frame.image()) -> None:
-        self._frames, self._image_of = frames, image_of
+    def __init__(self, frames: Iterable[Frame], change: Callable[[Tensor], Tensor] | None = None) -> None:
+        self._frames, self._change = frames, change
         self.problem: VideoError | None = None
 
     def __iter__(self) -> Iterator[tuple[Frame, Tensor]]:
-        """Each frame with its image, as `image_of` gives it.
+        """Each frame with its image, on which `change` was used.
 
         Raises:
             VideoError: Nothing of the video can be read.
@@ -44,7 +44,8 @@ class Loaded:
         count = 0
         try:
             for frame in self._frames:
-                yield frame, self._image_of(frame)
+                image = frame.image()
+                yield frame, image if self._change is None else self._change(image)
                 count += 1
         except VideoError as error:
             if not count:

@@ -64,15 +64,11 @@ class Frame:
         time: Seconds from the video's beginning, exact.
         duration: Seconds until the next; 0 = not known.
         image: Gives (3, H, W) float32 RGB in [0, 1], upright, square pixels. What is not asked for is not converted.
-        size: H and W, where the image can be `reduced`.
-        reduced: Gives the image averaged by area to a smaller height and width, faster than from the image; None = not known.
     """
 
     time: Fraction
     duration: Fraction
     image: Callable[[], Tensor] = field(repr=False)
-    size: tuple[int, int] | None = None
-    reduced: Callable[[int, int], Tensor] | None = field(default=None, repr=False)
 
 
 def video_header(source: Any, name: str | None = None) -> VideoHeader:
@@ -151,7 +147,7 @@ def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNI
                 for number, (frame, time, duration) in enumerate(reader.after(container, start, seeking)):
                     reader.look_at(frame, number)
                     begun = True
-                    yield Frame(time, duration, partial(reader.image, frame), *reader.reducible(frame))
+                    yield Frame(time, duration, partial(reader.image, frame))
             except (_SeekError, VideoError):
                 if begun or not seeking:
                     raise
@@ -264,12 +260,6 @@ class _Reader:
         if self._aspect != 1:
             image = resize_image(image[None], image.shape[1], max(1, round(image.shape[2] * self._aspect)))[0]
         return image if self._matrix is None else upright(image, self._matrix)
-
-    def reducible(self, frame: Any) -> tuple[tuple[int, int], Callable[[int, int], Tensor]] | tuple[()]:
-        """`Frame.size` and `Frame.reduced`; nothing where the frame is shown in another shape than it is stored in."""
-        if self._aspect != 1 or self._matrix is not None:
-            return ()
-        return (frame.height, frame.width), lambda height, width: frame_to_rgb(frame, self._colours, (height, width))
 
     def _first(self, frame: Any) -> Colours:
         colours = frame_colours(frame, self._stream.codec_context)

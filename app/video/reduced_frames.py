@@ -6,7 +6,6 @@ from functools import cache
 
 from torch import Tensor
 
-from ...media import Frame
 from ...model_loader import Model
 from ...utils import resize_map
 from .task import SIDE_BY_SIDE, VIEWS, VideoTask
@@ -19,7 +18,7 @@ class ReducedFrames:
 
     Args:
         model: The model.
-        task: Its `image` is what is reduced.
+        task: Its `change` is applied first.
         outputs: What is made of the frames.
 
     Attributes:
@@ -27,20 +26,15 @@ class ReducedFrames:
     """
 
     def __init__(self, model: Model, task: VideoTask, outputs: set[str]) -> None:
-        self._task = task
+        self._change = task.change
         shows = bool({SIDE_BY_SIDE, *VIEWS} & outputs)
         keeps = shows or bool(task.fov) or model.device.type != "cpu"
         self._reduced_size = cache(lambda height, width: None if keeps else model.reduced_size(height, width, task.size))
         self.size: tuple[int, int] | None = None
 
-    def image(self, frame: Frame) -> Tensor:
-        """(3, h, w) in [0, 1]."""
-        if self._task.change is None and frame.reduced is not None and frame.size is not None:
-            smaller = self._reduced_size(*frame.size)
-            if smaller is not None:
-                self.size = frame.size
-                return frame.reduced(*smaller)
-        image = self._task.image(frame)
+    def image(self, image: Tensor) -> Tensor:
+        """A frame (3, H, W) in [0, 1], changed and reduced."""
+        image = image if self._change is None else self._change(image)
         height, width = self.size = image.shape[-2], image.shape[-1]
         smaller = self._reduced_size(height, width)
         return image if smaller is None else resize_map(image[None], *smaller)[0]

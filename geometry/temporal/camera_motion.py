@@ -37,15 +37,12 @@ def camera_motion(before: Tensor, after: Tensor) -> Tensor:
     identity = torch.eye(3, device=after.device)
     motion = identity
     before, after = (brightness(each) for each in (before, after))
-    pyramid: list[tuple[Tensor, Tensor]] = []
-    for longest in reversed(_LEVELS):
-        before, after = _small(before, after, longest)
-        pyramid.append((before, after))
-    for first, second in reversed(pyramid):
+    pyramid = [_small(before, after, longest) for longest in _LEVELS]
+    for first, second in pyramid:
         step = _Step(first, second)
         for _ in range(_STEPS):
             motion = motion @ step.after(motion)
-    first, second = (_blurred(_blurred(each)) for each in pyramid[0])
+    first, second = (_blurred(_blurred(each)) for each in pyramid[-1])
     unmoved, remaining = (_difference(first, second, each) for each in (identity, motion))
     corner = torch.tensor([[1.0, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]], device=after.device)
     corner[1] *= height / width

@@ -12,7 +12,6 @@ import torch
 
 from depth_normal.media import VideoError, is_sequence, numbered, read, read_frames, read_sequence, sequence_header, video_header
 from depth_normal.media.colour import PQ, hdr_to_sdr, pq_to_light
-from depth_normal.utils import resize_map
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
 av, moving_ball, of_colour, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.of_colour, VIDEOS.write_video
@@ -66,28 +65,6 @@ def test_chroma_lies_where_the_standard_puts_it(tmp_path):
     low, high = blue[0], blue[-1]
     share = (blue[30:34] - low) / (high - low)
     torch.testing.assert_close(share, torch.tensor([0.0, 0.5, 1.0, 1.0]), atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize(
-    ("pixel_format", "tags"),
-    [
-        ("yuv420p", {"colorspace": 1, "color_range": LIMITED}),
-        ("yuv420p", {"colorspace": 5, "color_range": FULL}),
-        ("yuv444p", {"colorspace": 1, "color_range": LIMITED}),
-        ("yuv420p", {"colorspace": 9, "color_range": LIMITED, "color_primaries": 9, "color_trc": PQ}),
-    ],
-)
-def test_a_frame_is_averaged_as_its_image_would_be(tmp_path, pixel_format, tags):
-    rows, columns = np.mgrid[:96, :162]
-    luma = 120 + 60 * np.sin(rows / 9) * np.cos(columns / 7)
-    chroma = [128 + 25 * np.sin((rows + turn * columns) / 17) for turn in (1, -1)]
-    step = 2 if pixel_format == "yuv420p" else 1
-    planes = [luma.astype(np.uint8), *(each[::step, ::step].astype(np.uint8) for each in chroma)]
-    (frame,) = read_frames(write_video(tmp_path / "waves.mkv", [planes], pixel_format, tags=tags))
-    assert frame.size == (96, 162) and frame.reduced is not None
-    expected = resize_map(frame.image()[None], 40, 64)[0]
-    assert expected.std() > 0.05
-    torch.testing.assert_close(frame.reduced(40, 64), expected, atol=0.5 / 255, rtol=0)
 
 
 def test_wide_primaries_come_nearer(tmp_path):

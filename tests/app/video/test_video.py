@@ -111,7 +111,10 @@ def test_ranges(video, tmp_path, normalise):
 
 
 def test_frames_that_no_output_shows_are_reduced_while_they_are_read(tmp_path, monkeypatch):
-    source = write_video(tmp_path / "in.mkv", moving_ball(4, 96, 160))
+    planes = moving_ball(4, 96, 160)
+    for luma, *_ in planes:
+        luma[:] = 60 + luma // 2
+    source = write_video(tmp_path / "in.mkv", planes)
     sizes, shown = [], video_rendering.Renderer.shown
 
     def watched(self, frames, images, *rest):
