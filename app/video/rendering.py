@@ -75,7 +75,8 @@ class Renderer:
         Raises:
             ValueError: An output that the model does not give.
         """
-        measured, found = found, found.resized(*(size or images.shape[-2:]), self._resampling)
+        height, width = size or (images.shape[-2], images.shape[-1])
+        measured, found = found, found.resized(height, width, self._resampling)
         if self.for_headsets and not self.fov:
             self.fov = photo_fov(found)
         made: dict[str, Sequence[Tensor] | Tensor] = {}
