@@ -214,6 +214,17 @@ def resize_image(image: Tensor, height: int, width: int) -> Tensor:
     return resized.clamp(0, 1) if height > image.shape[-2] or width > image.shape[-1] else resized
 
 
+def brightness(images: Tensor) -> Tensor:
+    """The mean of the channels of images (B, 3, H, W), (B, 1, H, W); grey images as they are.
+
+    On a CPU in a third of the time of torch's mean.
+    """
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = images.split(1, 1)
+    return (red + green).add_(blue).div_(3)
+
+
 @functools.cache
 def opencv() -> Any:
     """The module `cv2`, whichever wheel it comes from, or None where it cannot be imported.

@@ -141,6 +141,16 @@ class Family:
 
     # From images to an estimate
 
+    def reduced_size(self, height: int, width: int, size: int) -> Size | None:
+        """The size to which images of height x width may be averaged by area first: the maps are the same up to rounding. None = no such.
+
+        Not for a known field of view: the pixels of reduced images need not be square.
+
+        Args:
+            size: As `Request.size`.
+        """
+        return None
+
     def preprocess(self, size: int) -> Steps:
         """The steps from an image to the network's input; normalisation follows by the `signature`.
 

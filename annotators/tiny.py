@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..utils import resize_image, resize_map
+from ..utils import brightness, resize_image, resize_map
 from .base import Annotator
 from .building.checkpoints import fill
 from .detail.border_lines import without_border_lines
@@ -21,7 +21,7 @@ from .graphs.graph import NOT_NORMALISED, Signature
 from .networks.published import StateDict
 from .networks.tiny import TinyNetwork, config_of, folded, untrained_counters
 from .preprocessing.kernels import by_area
-from .preprocessing.resizing import ShortSideCapped
+from .preprocessing.resizing import ShortSideCapped, Size
 from .preprocessing.steps import Resize, Steps
 from .specs.base import ModelSpec
 
@@ -61,6 +61,13 @@ class TinyAnnotator(Annotator):
         network.to(dtype=dtype).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs forget it
         return cls(spec, network)
 
+    def reduced_size(self, height: int, width: int, size: int) -> Size | None:
+        """See `Family.reduced_size`: that of the brightness in `postprocess`, whose pairs of pixels are the network's inputs."""
+        found = self.network_size(height, width, size)
+        rows, columns = (ENLARGED * side for side in found)
+        same = self.input_size is None and self.network_size(rows, columns, size) == found
+        return (rows, columns) if same and rows < height and columns < width else None
+
     def preprocess(self, size: int) -> Steps:
         """See `Family.preprocess`: in the range that the network was trained for (the entry's `largest_size`)."""
         return (Resize(ShortSideCapped(self.spec.used_size(size), LONGEST_ASPECT, self.spec.multiple_of), by_area),)
@@ -76,14 +83,14 @@ class TinyAnnotator(Annotator):
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
         """See `Family.postprocess`. The estimate has twice the size of the network's input; its edges are the image's."""
         height, width = (ENLARGED * side for side in self.network_size(*request.image_size, request.size))
-        brightness = resize_image(_brightness(request.images), height, width)
+        guide = resize_image(brightness(request.images), height, width)
         disparity, normals, *sky = outputs
         if not sky:
-            maps = guided_upsample(torch.cat((disparity, normals), 1), brightness, GUIDE_RADIUS, GUIDE_EPSILON)
+            maps = guided_upsample(torch.cat((disparity, normals), 1), guide, GUIDE_RADIUS, GUIDE_EPSILON)
             return to_estimate(maps[:, :1], unit_normals(maps[:, 1:], in_place=True))
-        sharp = guided_detail(disparity, brightness, GUIDE_RADIUS, GUIDE_EPSILON)
+        sharp = guided_detail(disparity, guide, GUIDE_RADIUS, GUIDE_EPSILON)
         enlarged = unit_normals(enlarge_map(normals, height, width), in_place=True)
-        return to_estimate(sharp, enlarged, _sky_at_edges(sky[0], brightness))
+        return to_estimate(sharp, enlarged, _sky_at_edges(sky[0], guide))
 
     def signature(self) -> Signature:
         words = (
@@ -119,20 +126,14 @@ def _count(where: Tensor) -> Tensor:
     return where.sum((1, 2, 3), keepdim=True, dtype=torch.int32)
 
 
-def _sky_at_edges(share: Tensor, brightness: Tensor) -> Tensor:
+def _sky_at_edges(share: Tensor, guide: Tensor) -> Tensor:
     """The share of sky at the size of the image's brightness, whose edges it takes; along the border it is that of further inside.
 
     The padding of the network's convolutions makes the outermost pixels less sure of the sky than those beside them.
     """
     inside = share[..., _RIM:-_RIM, _RIM:-_RIM]
     pooled = resize_map(F.pad(inside, (_RIM,) * 4, mode="replicate"), share.shape[-2] // _SKY_POOLED, share.shape[-1] // _SKY_POOLED)
-    return guided_upsample(pooled, brightness, GUIDE_RADIUS, _SKY_EPSILON)
-
-
-def _brightness(images: Tensor) -> Tensor:
-    """Written out: torch's mean over so few channels is three times as slow on a CPU."""
-    red, green, blue = images.split(1, 1)
-    return (red + green).add_(blue).div_(3)
+    return guided_upsample(pooled, guide, GUIDE_RADIUS, _SKY_EPSILON)
 
 
 def with_far_sky(disparity: Tensor, clear: Tensor) -> Tensor:

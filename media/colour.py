@@ -124,7 +124,7 @@ def rgb_to_yuv420(image: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """
     luma, chroma = _yuv(image)
     if len(image) == 1:
-        return _stored(luma, chroma[:, ::2, ::2], bits)
+        return _stored(luma, image.new_zeros(2, image.shape[1] // 2, image.shape[2] // 2), bits)
     halved = F.avg_pool2d(chroma[None], (2, 1))
     # A sample at the left of its pair: that pixel, and a quarter of each neighbour.
     padded = F.pad(halved, (1, 1, 0, 0), mode="replicate")
@@ -148,7 +148,7 @@ def _yuv(image: Tensor) -> tuple[Tensor, Tensor]:
 def _stored(luma: Tensor, chroma: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """As whole numbers in limited range."""
     black, span, zero, chroma_span = _levels(bits, full=False)
-    return (luma * span + black).round_(), (chroma * chroma_span + zero).round_()
+    return (luma * span).add_(black).round_(), (chroma * chroma_span).add_(zero).round_()
 
 
 def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> Tensor:

@@ -100,9 +100,8 @@ def planes_to_frame(planes: list[Tensor], pixel_format: str) -> Any:
     height, width = planes[0].shape
     frame = pyav().VideoFrame(width, height, pixel_format)
     for plane, values in zip(frame.planes, planes, strict=True):
-        array = np.ascontiguousarray(values.numpy().astype("<u2" if pixel_format.endswith("le") else np.uint8))
-        rows = np.zeros((plane.height, plane.line_size), np.uint8)
-        stored = array.view(np.uint8).reshape(len(array), -1)
-        rows[:, : stored.shape[1]] = stored
-        plane.update(rows.tobytes())
+        dtype = np.dtype("<u2" if pixel_format.endswith("le") else np.uint8)
+        rows = np.zeros((plane.height, plane.line_size // dtype.itemsize), dtype)
+        rows[:, : values.shape[1]] = values.numpy()
+        plane.update(rows)
     return frame

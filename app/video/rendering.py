@@ -40,13 +40,22 @@ class Renderer:
         outputs: What of it is made now.
         black_and_white: The video's own, as `default_depth_range` has them, in a second pass.
         ends: The far and the near end of the video for stereo and parallax, in a second pass.
+        resampling: How estimates at the network's size are enlarged, as `Estimate.resized`.
 
     Attributes:
         running: The ranges that follow the video by what they are for, if that is asked for.
         fov: Degrees that half spheres show on the longer side; of the first frame, so that the frames keep their size. 0 = not known yet.
     """
 
-    def __init__(self, task: VideoTask, outputs: set[str], black_and_white: Ends | None = None, ends: Ends | None = None) -> None:
+    def __init__(
+        self,
+        task: VideoTask,
+        outputs: set[str],
+        black_and_white: Ends | None = None,
+        ends: Ends | None = None,
+        resampling: str = "bilinear",
+    ) -> None:
+        self._resampling = resampling
         self._outputs, self._range, self._ends = outputs, black_and_white, ends
         self._numbers, self._layout, self._stereo, self._move = task.codec == "exr", task.layout, task.stereo, task.move
         self._keeps_ends = bool(VIEWS & set(task.targets))
@@ -54,37 +63,46 @@ class Renderer:
         self.fov = task.fov
         self.running = {DEPTH: RunningRange(measure_range_of_most), STEREO: RunningRange()} if task.normalise == RUNNING else {}
 
-    def shown(self, frames: list[Frame], images: Tensor, found: Estimate) -> Shown:
+    def shown(self, frames: list[Frame], images: Tensor, found: Estimate, size: tuple[int, int] | None = None) -> Shown:
         """The images of the next frames.
+
+        Args:
+            frames: The frames.
+            images: (B, 3, H, W) in [0, 1]; smaller ones than the frames where no output shows them.
+            found: Of them, at their size or at the network's. Ranges are measured on it as it is: that is faster than on what was enlarged.
+            size: Height and width of the frames; None = the images'.
 
         Raises:
             ValueError: An output that the model does not give.
         """
+        height, width = size or (images.shape[-2], images.shape[-1])
+        measured, found = found, found.resized(height, width, self._resampling)
         if self.for_headsets and not self.fov:
             self.fov = photo_fov(found)
         made: dict[str, Sequence[Tensor] | Tensor] = {}
         if not self._numbers:
             if {DEPTH, SIDE_BY_SIDE} & self._outputs:
-                made |= self._depth_images(images, found)
+                made |= self._depth_images(images, found, measured)
             if NORMALS in self._outputs:
                 made[NORMALS] = self._normals(found)
             if VIEWS & self._outputs:
-                made |= self._views(frames, images, found)
+                made |= self._views(frames, images, found, measured)
         elif NORMALS in self._outputs:
             self._normals(found)
         ranges, black_and_white, ends = [], [], []
         if NUMBERS in self._outputs:
             made[NUMBERS], ranges = to_levels(found)
-            black_and_white = _pairs(default_depth_range(found))
+            black_and_white = _pairs(default_depth_range(measured))
             if self._keeps_ends:
-                ends = _pairs(disparity_range(found))
+                ends = _pairs(disparity_range(measured))
         return Shown(frames, made, found, ranges, black_and_white, ends)
 
-    def _depth_images(self, images: Tensor, found: Estimate) -> dict[str, Tensor]:
+    def _depth_images(self, images: Tensor, found: Estimate, measured: Estimate) -> dict[str, Tensor]:
         if found.depth is None and DEPTH not in self._outputs:
             beside = self._normals(found)
             return {SIDE_BY_SIDE: torch.cat((images, beside), 3)}
-        image = default_depth_image(found, self._measure)
+        ends = default_depth_range(measured, self._measure)
+        image = default_depth_image(found, lambda *_: ends)
         made = {DEPTH: image} if DEPTH in self._outputs else {}
         if SIDE_BY_SIDE in self._outputs:
             made[SIDE_BY_SIDE] = torch.cat((images, image.expand_as(images)), 3)
@@ -98,10 +116,10 @@ class Renderer:
         low, high = nearness.new_tensor(self._range).view(2, 1, 1, 1, 1)
         return low, high
 
-    def _views(self, frames: list[Frame], images: Tensor, found: Estimate) -> dict[str, Sequence[Tensor] | Tensor]:
+    def _views(self, frames: list[Frame], images: Tensor, found: Estimate, measured: Estimate) -> dict[str, Sequence[Tensor] | Tensor]:
         ends: Any = self._ends
         if self.running:
-            depth, quantity, valid = found.known_depth()
+            depth, quantity, valid = measured.known_depth()
             nearness = depth_to_nearness(depth.where(valid, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH)
             ends = self.running[STEREO].update(nearness, valid, FAR_AND_NEAR_END)
         made: dict[str, Sequence[Tensor] | Tensor] = {}

@@ -34,6 +34,7 @@ from ...model_loader import Model
 from ...model_loader.inference.video import VideoState
 from ..batch.per_image import is_light
 from .finished import Finished
+from .reduced_frames import ReducedFrames
 from .rendering import Renderer, clip_range, from_levels
 from .segments import NUMBERS, Pieces, PieceWriter
 from .task import NORMALS, RANGED, SIDE_BY_SIDE, VideoTask
@@ -76,8 +77,9 @@ def make_video(model: Model, task: VideoTask, header: VideoHeader, pieces: Piece
 def _first_pass(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tick) -> VideoError | None:
     """Writes all pieces that are not there yet; returns why the source ended early."""
     outputs = {NUMBERS, *({NORMALS} & set(task.targets))} if task.in_two_passes else set(task.targets)
-    renderer = Renderer(task, outputs)
-    loaded = Loaded(islice(task.read(), pieces.done, None), task.change)
+    renderer = Renderer(task, outputs, resampling=model.resampling)
+    reduced = ReducedFrames(model, task, outputs)
+    loaded = Loaded(islice(task.read(), pieces.done, None), reduced.image)
     available = torch.get_num_threads()
     threads = threads_of_pipeline(model, available)
     estimate, film_now = _estimator(model, task, outputs, renderer, pieces.state(), threads.network)
@@ -85,7 +87,7 @@ def _first_pass(model: Model, task: VideoTask, header: VideoHeader, pieces: Piec
         torch.set_num_threads(threads.beside)
         with closing(estimated(loaded, estimate, pieces.done, threads.beside)) as parts:
             behind = WriterThread(threads=threads.beside)
-            _write_pieces(pieces, task, header, renderer, _counted(parts, tick), behind, film_now, partial(dtype_name, model))
+            _write_pieces(pieces, task, header, renderer, reduced, _counted(parts, tick), behind, film_now, partial(dtype_name, model))
     except VideoError as error:
         if pieces.done and loaded.problem is None and str(error).startswith(str(task.source)):
             return error  # the frame after the finished pieces is the first that cannot be read
@@ -134,7 +136,7 @@ def _estimator(
         except (KeyError, TypeError, AttributeError) as error:
             raise VideoError(f"what was kept of the frames before is damaged ({error}); run without --resume to begin anew") from error
     asked = {"options": task.options, "size": task.size, "fov": task.fov, "derive": derive, "normals": derive is not None}
-    return partial(model.estimate_video, **asked, network_threads=network_threads, state=now), now.state_dict
+    return partial(model.estimate_video, **asked, at_network_size=True, network_threads=network_threads, state=now), now.state_dict
 
 
 def _without_normals(film: Any) -> Any:
@@ -159,6 +161,7 @@ def _write_pieces(
     task: VideoTask,
     header: VideoHeader,
     renderer: Renderer,
+    reduced: ReducedFrames,
     parts: Iterator[tuple[list[Frame], Tensor, Estimate]],
     writing: WriterThread,
     film_now: Callable[[], Any],
@@ -175,7 +178,7 @@ def _write_pieces(
                 if writer is None:
                     writer = PieceWriter(pieces, task, *_times(task, header), first, f"{number:05d}")
                     unfinished.append(writer)
-                behind.call(partial(_write, writer, renderer, frames, images, found))
+                behind.call(partial(_write, writer, renderer, frames, images, found, reduced.size))
                 count += len(frames)
                 if count >= task.segment:
                     behind.call(partial(_finish, unfinished, pieces, renderer, film_now(), dtype_now()))
@@ -189,8 +192,12 @@ def _write_pieces(
         raise
 
 
-def _write(writer: PieceWriter, renderer: Renderer, frames: list[Frame], images: Tensor, found: Estimate) -> None:
-    writer.write(renderer.shown(frames, images, found))
+def _write(
+    writer: PieceWriter, renderer: Renderer, frames: list[Frame], images: Tensor, found: Estimate, size: tuple[int, int] | None
+) -> None:
+    # One by one: a frame at its own size stays in the processor's cache from step to step.
+    for frame, image, one in zip(frames, images.split(1), found.split(), strict=True):
+        writer.write(renderer.shown([frame], image, one, size))
 
 
 def _finish(unfinished: list[PieceWriter], pieces: Pieces, renderer: Renderer, film: Any, dtype: str) -> None:

@@ -44,8 +44,12 @@ def default_depth_image(estimate: Estimate, normalisation: MeasureRange = measur
     )
 
 
-def default_depth_range(estimate: Estimate) -> tuple[Tensor, Tensor]:
+def default_depth_range(estimate: Estimate, normalisation: MeasureRange = measure_range_of_most) -> tuple[Tensor, Tensor]:
     """The ends of `default_depth_image` of each image, as nearness.
+
+    Args:
+        estimate: What has depth.
+        normalisation: As `default_depth_image`.
 
     Returns:
         Of black and of white, (B, 1, 1, 1): 1 / metres, disparity, or relative depth below zero; infinite where no value is valid.
@@ -56,4 +60,4 @@ def default_depth_range(estimate: Estimate) -> tuple[Tensor, Tensor]:
     depth, quantity, valid = estimate.known_depth()
     metric = quantity is Quantity.METRIC_DEPTH
     nearness = depth_to_nearness(depth.where(valid, 1), quantity, as_disparity=metric)
-    return measure_range_of_most(nearness, valid, METRIC_PERCENTILES if metric else _WHOLE_RANGE)
+    return normalisation(nearness, valid, METRIC_PERCENTILES if metric else _WHOLE_RANGE)

@@ -12,7 +12,7 @@ from ..checks import check_choice, check_map, check_mask
 from ..conventions import NormalMapCoding, encode_normal_map
 from ..kinds import Axes, Quantity
 from ..temporal.ranges import RunningRange
-from ..valid import valid_depth, valid_normals
+from ..valid import all_valid_depth, valid_depth, valid_normals
 from .levels import MeasureRange, depth_to_nearness, measure_range
 
 NEAR = ("white", "black")
@@ -106,9 +106,11 @@ def depth_to_image(
     check_mask(mask, depth)
     quantity = Quantity(quantity)
     _check_choices(quantity, near, normalisation, percentiles, value_range, as_disparity)
-    valid = valid_depth(depth, quantity, mask)
     # Only on a CPU is a check without synchronisation, and cheaper than passes over the map.
-    whole = depth.device.type == "cpu" and bool(valid.all())
+    on_cpu = depth.device.type == "cpu"
+    whole = on_cpu and mask is None and all_valid_depth(depth, quantity)
+    valid = torch.ones_like(depth, dtype=torch.bool) if whole else valid_depth(depth, quantity, mask)
+    whole = whole or (on_cpu and bool(valid.all()))
     nearness = depth_to_nearness(depth if whole else torch.where(valid, depth, 1), quantity, as_disparity)
     measure = _measure(normalisation)
     if measure is None:
@@ -117,7 +119,7 @@ def depth_to_image(
         if quantity is not Quantity.DISPARITY and not as_disparity:
             percentiles = (100 - percentiles[1], 100 - percentiles[0])
         low, high = measure(nearness, valid, percentiles)
-    image = _normalise(nearness, low, high)
+    image = _normalise(nearness, low, high, whole)
     if near == "black":
         image = 1 - image
     if colour_map is not None:
@@ -208,9 +210,9 @@ def _check_choices(
         raise ValueError(f"value_range is {value_range}; as disparity it must begin above 0 metres")
 
 
-def _normalise(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def _normalise(values: Tensor, low: Tensor, high: Tensor, finite_on_cpu: bool = False) -> Tensor:
     usable = torch.isfinite(low) & torch.isfinite(high) & (high > low)
     # Halves keep the difference of huge values finite.
     span = torch.where(usable, high / 2 - low / 2, 1)
     share = (values / 2).sub_(torch.where(usable, low, 0) / 2).div_(span).clamp_(0, 1)
-    return share.nan_to_num_(0.0).mul_(usable)
+    return share if finite_on_cpu and bool(usable.all()) else share.nan_to_num_(0.0).mul_(usable)

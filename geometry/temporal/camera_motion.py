@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import resize_map
+from ...utils import brightness, resize_map
 
 # Longer sides of the images compared, coarse to fine, and the steps taken on each.
 _LEVELS = (16, 32, 64, 128)
@@ -36,11 +36,12 @@ def camera_motion(before: Tensor, after: Tensor) -> Tensor:
     height, width = after.shape[-2:]
     identity = torch.eye(3, device=after.device)
     motion = identity
-    before, after = (each.mean(1, keepdim=True) for each in (before, after))
+    before, after = (brightness(each) for each in (before, after))
     pyramid = [_small(before, after, longest) for longest in _LEVELS]
     for first, second in pyramid:
+        step = _Step(first, second)
         for _ in range(_STEPS):
-            motion = motion @ _step(first, second, motion)
+            motion = motion @ step.after(motion)
     first, second = (_blurred(_blurred(each)) for each in pyramid[-1])
     unmoved, remaining = (_difference(first, second, each) for each in (identity, motion))
     corner = torch.tensor([[1.0, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]], device=after.device)
@@ -57,7 +58,13 @@ def moved(values: Tensor, motion: Tensor, padding: str = "border") -> Tensor:
 
 def sampling_grid(motion: Tensor, height: int, width: int) -> Tensor:
     """(1, H, W, 2): where `moved` takes each pixel of a map from. It takes as long as sampling: maps of one size share it."""
-    return F.affine_grid(motion, [1, 1, height, width], align_corners=False)
+    # As F.affine_grid, whose product of matrices takes a CPU four times as long.
+    (a, b, c), (d, e, f) = (row.unbind() for row in motion[0].unbind())
+    x, y = (torch.arange(1 - side, side, 2, device=motion.device) / side for side in (width, height))
+    grid = motion.new_empty(1, height, width, 2)
+    torch.add(x * a, (y * b + c)[:, None], out=grid[0, ..., 0])
+    torch.add(x * d, (y * e + f)[:, None], out=grid[0, ..., 1])
+    return grid
 
 
 def sampled(values: Tensor, grid: Tensor, padding: str = "border") -> Tensor:
@@ -89,26 +96,39 @@ def _difference(first: Tensor, second: Tensor, motion: Tensor) -> Tensor:
     return (second - moved(first, _as_theta(motion, *second.shape[-2:]))).abs().mean()
 
 
-def _step(first: Tensor, second: Tensor, motion: Tensor) -> Tensor:
-    """(3, 3): a Gauss-Newton step: the small movement that, after `motion`, brings the first image nearer to the second."""
-    height, width = second.shape[-2:]
-    grid = sampling_grid(_as_theta(motion, height, width), height, width)
-    warped, inside = sampled(first, grid), sampled(torch.ones_like(first), grid, "zeros")
-    x = ((torch.arange(width, device=second.device) + 0.5) * (2 / width) - 1).expand(height, width)
-    y = (((torch.arange(height, device=second.device) + 0.5) - height / 2) * (2 / width))[:, None].expand(height, width)
-    padded = F.pad(warped, (1, 1, 1, 1), mode="replicate")[0, 0]
-    across, down = (padded[1:-1, 2:] - padded[1:-1, :-2]) * (width / 4), (padded[2:, 1:-1] - padded[:-2, 1:-1]) * (width / 4)
-    # Of zoom, turn, shift to the right and shift down.
-    slopes = torch.stack((across * x + down * y, down * x - across * y, across, down)).flatten(1)
-    residual = (second - warped).flatten()
-    typical = (inside.flatten() * residual.abs()).mean() + 1e-4
-    weight = inside.flatten() / (1 + (residual / (3 * typical)).square()).square()
-    normal = (slopes * weight) @ slopes.T
-    normal = normal + _DAMPING * (normal.diagonal().mean() + 1e-6) * torch.eye(4, device=normal.device)
-    zoom, turn, right, below = solve_positive_definite(normal, ((slopes * weight) @ residual)[:, None])[:, 0].unbind()
-    one, zero = torch.ones_like(zoom), torch.zeros_like(zoom)
-    rows = ((one + zoom, -turn, right), (turn, one + zoom, below), (zero, zero, one))
-    return torch.stack([torch.stack(row) for row in rows])
+class _Step:
+    """Gauss-Newton steps between two images (1, 1, H, W)."""
+
+    def __init__(self, first: Tensor, second: Tensor) -> None:
+        height, width = second.shape[-2:]
+        self._first, self._second, self._everywhere = first, second, torch.ones_like(first)
+        self._x = ((torch.arange(width, device=second.device) + 0.5) * (2 / width) - 1).expand(height, width)
+        self._y = (((torch.arange(height, device=second.device) + 0.5) - height / 2) * (2 / width))[:, None].expand(height, width)
+        self._places = torch.stack((self._x, self._y, torch.ones_like(self._x))).flatten(1)
+        self._sides = second.new_tensor((1, width / height))[:, None]
+        identity = torch.eye(4, device=second.device)
+        self._damping = _DAMPING * identity
+        # What a step of a unit of zoom, turn, shift to the right and shift down adds to the identity.
+        zoom, turn = torch.diag(identity.new_tensor((1.0, 1, 0))), identity.new_tensor(((0.0, -1, 0), (1, 0, 0), (0, 0, 0)))
+        right, below = identity.new_tensor(((0.0, 0, 1), (0, 0, 0), (0, 0, 0))), identity.new_tensor(((0.0, 0, 0), (0, 0, 1), (0, 0, 0)))
+        self._units = torch.stack((zoom, turn, right, below), -1)
+        self._none = identity[:3, :3]
+
+    def after(self, motion: Tensor) -> Tensor:
+        """(3, 3): the small movement that, after `motion`, brings the first image nearer to the second."""
+        height, width = self._second.shape[-2:]
+        grid = ((self._sides * motion[:2]) @ self._places).T.view(1, height, width, 2)
+        warped, inside = sampled(self._first, grid), sampled(self._everywhere, grid, "zeros").flatten()
+        padded = F.pad(warped, (1, 1, 1, 1), mode="replicate")[0, 0]
+        across, down = (padded[1:-1, 2:] - padded[1:-1, :-2]) * (width / 4), (padded[2:, 1:-1] - padded[:-2, 1:-1]) * (width / 4)
+        x, y = self._x, self._y
+        slopes = torch.stack((across * x + down * y, down * x - across * y, across, down)).flatten(1)
+        residual = (self._second - warped).flatten()
+        typical = (inside * residual.abs()).mean() + 1e-4
+        weighted = slopes * (inside / (1 + (residual / (3 * typical)).square()).square())
+        normal = weighted @ slopes.T
+        normal = normal + (normal.diagonal().mean() + 1e-6) * self._damping
+        return self._none + self._units @ solve_positive_definite(normal, (weighted @ residual)[:, None])[:, 0]
 
 
 def solve_positive_definite(matrix: Tensor, right: Tensor) -> Tensor:
@@ -121,6 +141,8 @@ def solve_positive_definite(matrix: Tensor, right: Tensor) -> Tensor:
     Returns:
         (N, M).
     """
+    if matrix.device.type == "cpu":
+        return torch.linalg.solve_ex(matrix, right).result  # a fifteenth of the time
     size = len(matrix)
     rows = torch.cat((matrix, right), 1)
     for index in range(size):

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import resize_map
+from ...utils import brightness, resize_map
 from ..edges.depth_edges import largest_within
-from .camera_motion import camera_motion, moved, solve_positive_definite
-from .optical_flow import optical_flow, texture, warped, window_mean
+from .camera_motion import camera_motion, moved, sampled, sampling_grid, solve_positive_definite
+from .optical_flow import FlowTarget, optical_flow, texture, warped, window_mean
 
 # The longer side of the images compared, how many frames lie between them, and the movement in their pixels that counts as none and
 # as certain.
@@ -92,13 +92,14 @@ def _thumbnail(frame: Tensor) -> Tensor:
     """The brightness of a frame (1, 3, H, W), (1, 1, h, w)."""
     height, width = frame.shape[-2:]
     scale = min(1.0, _LONGEST / max(height, width))
-    return resize_map(frame.mean(1, keepdim=True).float(), max(16, round(height * scale)), max(16, round(width * scale)))
+    return resize_map(brightness(frame.float()), max(16, round(height * scale)), max(16, round(width * scale)))
 
 
 def _moving(before: Tensor, after: Tensor, motion: Tensor) -> Tensor:
     """(1, 1, h, w) in [0, 1]: what moves between two thumbnails, apart from the camera with about this motion."""
+    refined = _Refined(before, after)
     for _ in range(_REFINED):
-        motion = _refined(before, after, motion)
+        motion = refined.of(motion)
     unknown = (moved(torch.ones_like(before), motion, "zeros") < 0.5).float()
     before = moved(before, motion)
     forward, backward = optical_flow(torch.cat((before, after)), torch.cat((after, before))).split(1)
@@ -111,24 +112,31 @@ def _moving(before: Tensor, after: Tensor, motion: Tensor) -> Tensor:
     return -largest_within(-filled, _HOLES)
 
 
-def _refined(before: Tensor, after: Tensor, motion: Tensor) -> Tensor:
-    """A `camera_motion` nearer to what most pixels do: an affine fit to the flow that is left, weighted as in `fit_robustly`."""
-    before, after, known = (
-        F.avg_pool2d(each, 2) for each in (moved(before, motion), after, moved(torch.ones_like(before), motion, "zeros"))
-    )
-    flow = optical_flow(before, after)[0].flatten(1)
-    height, width = after.shape[-2:]
-    x = ((torch.arange(width, device=after.device) + 0.5) * (2 / width) - 1).expand(height, width)
-    y = ((torch.arange(height, device=after.device) + 0.5) * (2 / height) - 1)[:, None].expand(height, width)
-    basis = torch.stack((x, y, torch.ones_like(x))).flatten(1)
-    trusted = ((known > 0.99) * texture(after)).flatten()
-    fit = F.pad(flow.median(1, keepdim=True).values, (2, 0))
-    for _ in range(_FITS):
-        weight = trusted / (1 + (flow - fit @ basis).square().sum(0) / _OTHER**2).square()
-        normal = (basis * weight) @ basis.T + 1e-3 * torch.eye(3, device=after.device)
-        fit = solve_positive_definite(normal, (basis * weight) @ flow.T).T
-    left = torch.stack((fit[0] * (2 / width), fit[1] * (2 / height)))[None]
-    return (_square(motion) + _square(motion) @ F.pad(left, (0, 0, 0, 1)))[:, :2]
+class _Refined:
+    """Brings a `camera_motion` between two thumbnails nearer to what most pixels do."""
+
+    def __init__(self, before: Tensor, after: Tensor) -> None:
+        self._before, self._everywhere = before, torch.ones_like(before)
+        after = F.avg_pool2d(after, 2)
+        self._target, self._texture = FlowTarget(after), texture(after)
+        height, width = after.shape[-2:]
+        x = ((torch.arange(width, device=after.device) + 0.5) * (2 / width) - 1).expand(height, width)
+        y = ((torch.arange(height, device=after.device) + 0.5) * (2 / height) - 1)[:, None].expand(height, width)
+        self._basis = torch.stack((x, y, torch.ones_like(x))).flatten(1)
+        self._damping = 1e-3 * torch.eye(3, device=after.device)
+        self._pixel = after.new_tensor((2 / width, 2 / height))[:, None]
+
+    def of(self, motion: Tensor) -> Tensor:
+        """A nearer one: by an affine fit to the flow that is left, weighted as in `fit_robustly`."""
+        grid = sampling_grid(motion, *self._before.shape[-2:])
+        before, known = (F.avg_pool2d(each, 2) for each in (sampled(self._before, grid), sampled(self._everywhere, grid, "zeros")))
+        flow = self._target.flow_from(before)[0].flatten(1)
+        basis, trusted = self._basis, ((known > 0.99) * self._texture).flatten()
+        fit = F.pad(flow.median(1, keepdim=True).values, (2, 0))
+        for _ in range(_FITS):
+            weighted = basis * (trusted / (1 + (flow - fit @ basis).square().sum(0) / _OTHER**2).square())
+            fit = solve_positive_definite(weighted @ basis.T + self._damping, weighted @ flow.T).T
+        return (_square(motion) + _square(motion) @ F.pad((fit * self._pixel)[None], (0, 0, 0, 1)))[:, :2]
 
 
 def _square(motion: Tensor) -> Tensor:

@@ -29,24 +29,54 @@ def optical_flow(before: Tensor, after: Tensor) -> Tensor:
         B. Lucas and T. Kanade, "An iterative image registration technique" (1981), in a Gaussian window around every pixel, coarse to
         fine as J.-Y. Bouguet, "Pyramidal implementation of the affine Lucas Kanade feature tracker" (2001).
     """
-    pyramid = [(before, after)]
-    while len(pyramid) < _LEVELS and min(pyramid[-1][0].shape[-2:]) >= _SHORTEST_SIDE:
-        first, second = pyramid[-1]
-        pyramid.append((_halved(first), _halved(second)))
-    flow = torch.zeros_like(pyramid[-1][1]).expand(-1, 2, -1, -1)
-    for first, second in reversed(pyramid):
-        if flow.shape[-2:] != second.shape[-2:]:
-            flow = 2 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False)
-            flow = flow[..., : second.shape[-2], : second.shape[-1]]
-        across_down = _slopes(second)
-        across, down = across_down.split(1, 1)
-        window = _window(second)
-        xx, xy, yy = _mean(torch.cat((across * across, across * down, down * down), 1), window).split(1, 1)
+    return FlowTarget(after).flow_from(before)
+
+
+class FlowTarget:
+    """An image to which the `optical_flow` of several others leads: what follows from it alone is computed once.
+
+    Args:
+        image: `after` of `optical_flow`.
+    """
+
+    def __init__(self, image: Tensor) -> None:
+        self._levels = [_Level(image)]
+        while len(self._levels) < _LEVELS and min(image.shape[-2:]) >= _SHORTEST_SIDE:
+            image = _halved(image)
+            self._levels.append(_Level(image))
+
+    def flow_from(self, before: Tensor) -> Tensor:
+        """As `optical_flow`."""
+        pyramid = [before]
+        for _ in self._levels[1:]:
+            pyramid.append(_halved(pyramid[-1]))
+        flow = torch.zeros_like(pyramid[-1]).expand(-1, 2, -1, -1)
+        for level, first in zip(reversed(self._levels), reversed(pyramid), strict=True):
+            if flow.shape[-2:] != first.shape[-2:]:
+                flow = 2 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False)
+                flow = flow[..., : first.shape[-2], : first.shape[-1]]
+            for _ in range(_STEPS):
+                flow = flow + level.step(first, flow)
+        return flow
+
+
+class _Level:
+    """One size of a `FlowTarget`."""
+
+    def __init__(self, image: Tensor) -> None:
+        self._image, self._window = image, _window(image)
+        self._slopes = _slopes(image)
+        across, down = self._slopes.split(1, 1)
+        xx, xy, yy = _mean(torch.cat((across * across, across * down, down * down), 1), self._window).split(1, 1)
         xx, yy = xx + _DAMPING, yy + _DAMPING
-        for _ in range(_STEPS):
-            x, y = _mean(across_down * (second - warped(first, flow)), window).split(1, 1)
-            flow = flow + (torch.cat((yy * x - xy * y, xx * y - xy * x), 1) / (xx * yy - xy * xy)).clamp(-1, 1)
-    return flow
+        determinant = xx * yy - xy * xy
+        # The inverse of the matrix of the squared slopes.
+        self._own, self._other = torch.cat((yy, xx), 1) / determinant, xy / determinant
+
+    def step(self, before: Tensor, flow: Tensor) -> Tensor:
+        """What is to be added to the flow."""
+        found = _mean(self._slopes * (self._image - warped(before, flow)), self._window)
+        return (self._own * found - self._other * found.flip(1)).clamp_(-1, 1)
 
 
 def texture(image: Tensor) -> Tensor:

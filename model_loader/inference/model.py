@@ -200,6 +200,7 @@ class Model:
         fov: float = 0.0,
         derive: Callable[[Estimate], Estimate] | None = None,
         normals: bool = True,
+        at_network_size: bool = False,
         network_threads: int = 0,
         progress: Progress | None = None,
         state: VideoState | None = None,
@@ -215,6 +216,8 @@ class Model:
             fov: As `estimate`.
             derive: As `estimate`; it gets the depth that is aligned and smoothed.
             normals: False = without the normals of a model that gives depth too, which saves their part of the time.
+            at_network_size: True = the estimates at the network's size, for a caller who measures before enlarging by
+                `Estimate.resized` with the model's `resampling`.
             network_threads: Above 0, a model of single images estimates the next frames in a thread of its own, with so many of torch's
                 threads, while these are aligned and used: a chunk is then asked for up to two chunks sooner, by that thread.
             progress: Called with (frames done, frames read so far).
@@ -230,7 +233,9 @@ class Model:
             ArithmeticError: As `estimate`; in half precision a video model falls back to float32 only before its first estimate.
         """
         check_perspective_model(self.spec)
-        asked = InferenceOptions(size=size, fov=fov, derive=derive, normals=normals, network_threads=network_threads)
+        asked = InferenceOptions(
+            size=size, fov=fov, derive=derive, normals=normals, at_network_size=at_network_size, network_threads=network_threads
+        )
         return estimate_frames(self._network, frames, options, asked, progress, state or VideoState(options))
 
     def with_resizing(self, resizing: Resizing) -> Model:
@@ -308,6 +313,10 @@ class Model:
     def network_size(self, height: int, width: int, size: int | None = None) -> tuple[int, int]:
         """Height and width of the network's input for images of height x width; `size` as in `estimate`."""
         return self.annotator.checked_network_size(height, width, size)
+
+    def reduced_size(self, height: int, width: int, size: int | None = None) -> tuple[int, int] | None:
+        """The size to which images may be averaged before; see `Family.reduced_size`. `size` as in `estimate`."""
+        return self.annotator.reduced_size(height, width, size or self.spec.default_size)
 
     def working_bytes(self, height: int, width: int, size: int | None = None) -> int:
         """About how much memory one image of height x width takes while it is estimated; `size` as in `estimate`."""

@@ -79,8 +79,8 @@ def estimate_frames(
 ) -> Iterator[Estimate]:
     """The finished estimates of a video's frames, in order; see `Model.estimate_video`.
 
-    A video model processes windows of frames, any other model frame after frame. Of the options, `size`, `fov`, `derive`, `normals` and
-    `network_threads` are used.
+    A video model processes windows of frames, any other model frame after frame. Of the options, `size`, `fov`, `derive`, `normals`,
+    `at_network_size` and `network_threads` are used.
     """
     frames, done = _Frames(chunks), 0
     if isinstance(network.annotator, VideoAnnotator):
@@ -88,7 +88,8 @@ def estimate_frames(
     else:
         parts = _aligned_frames(network, frames, options, state)
     for part in parts:
-        finished = finish(part, options, frames.height, frames.width, network.annotator.resampling)
+        height, width = (part.height, part.width) if options.at_network_size else (frames.height, frames.width)
+        finished = finish(part, options, height, width, network.annotator.resampling)
         done += part.batch
         yield finished.to(frames.device)
         if progress is not None:

@@ -10,6 +10,7 @@ from depth_normal.annotators.tiny import TinyAnnotator, _sure_sky, to_estimate, 
 from depth_normal.geometry.assumptions import assumed_depth
 from depth_normal.geometry.conventions import unit_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.utils import resize_map
 
 SPEC = MODELS["tiny"]
 
@@ -47,6 +48,19 @@ def test_the_estimate_has_twice_the_size_of_the_networks_input():
         estimate = annotator().estimate(torch.rand(2, 3, 50, 70), 64)
     assert estimate.depth is not None
     assert estimate.depth.shape == (2, 1, 128, 192)
+
+
+@pytest.mark.parametrize("shape", [(270, 480), (431, 300)])
+def test_images_reduced_before_give_the_same_maps(shape):
+    images = torch.rand(1, 3, *shape)
+    size = annotator().reduced_size(*shape, 64)
+    assert size is not None and max(size) < max(shape)
+    with torch.inference_mode():
+        whole, reduced = (annotator().estimate(each, 64) for each in (images, resize_map(images, *size)))
+    torch.testing.assert_close(reduced.depth, whole.depth, atol=1e-3 * float(whole.depth.std()), rtol=0)
+    torch.testing.assert_close(reduced.normals, whole.normals, atol=1e-3, rtol=0)
+    assert annotator().reduced_size(100, 200, 64) is None, "the maps are larger"
+    assert annotator().for_input_size(64, 64).reduced_size(*shape, 64) is None, "the shape would be lost"
 
 
 def test_a_very_long_image_does_not_make_the_input_huge():

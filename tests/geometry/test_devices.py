@@ -298,6 +298,7 @@ CASES = {
         None,
     ),
     "temporal.optical_flow.optical_flow": (lambda: optical_flow.optical_flow(maps(), maps()), None),
+    "temporal.optical_flow.FlowTarget.flow_from": (lambda: optical_flow.FlowTarget(maps()).flow_from(maps()), None),
     "temporal.optical_flow.window_mean": (lambda: optical_flow.window_mean(maps()), None),
     "temporal.optical_flow.texture": (lambda: optical_flow.texture(maps()), None),
     "temporal.optical_flow.warped": (lambda: optical_flow.warped(maps(), maps(2)), None),
@@ -313,6 +314,7 @@ CASES = {
     ),
     "edges.guided_filter.mask_at_image_edges": (lambda: guided_filter.mask_at_image_edges(maps(), maps(3), 5), None),
     "edges.guided_filter.box_means": (lambda: guided_filter.box_means(maps(), 2), None),
+    "edges.guided_filter.box_counts": (lambda: guided_filter.box_counts(maps(), 2), None),
     "edges.guided_filter.box_sums": (lambda: guided_filter.box_sums(maps(), 2), None),
     "edges.guided_filter.products": (lambda: guided_filter.products(maps(3)), None),
     "edges.guided_filter.solved": (lambda: guided_filter.solved(maps(6), maps(3)), None),
@@ -416,6 +418,7 @@ CASES = {
     "images.display_defaults.default_depth_image": (lambda: display_defaults.default_depth_image(depth_only(Quantity.METRIC_DEPTH)), None),
     "images.display_defaults.default_depth_range": (lambda: display_defaults.default_depth_range(depth_only(Quantity.METRIC_DEPTH)), None),
     "valid.all_point": (lambda: valid.all_point(maps(3)), "its answer is yes or no, for a CPU alone"),
+    "valid.all_valid_depth": (lambda: valid.all_valid_depth(maps(), Quantity.METRIC_DEPTH), "its answer is yes or no, for a CPU alone"),
     "valid.valid_depth": (lambda: valid.valid_depth(maps(), Quantity.METRIC_DEPTH, mask()), None),
     "valid.valid_normals": (lambda: valid.valid_normals(maps(3), mask()), None),
 }

@@ -28,7 +28,9 @@ from depth_normal.app.video.task import usual_name
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import load_estimate
-from depth_normal.geometry.images.render import NORMALISATIONS, depth_to_image, normals_to_image
+from depth_normal.geometry.images.display_defaults import default_depth_image, default_depth_range
+from depth_normal.geometry.images.levels import measure_range
+from depth_normal.geometry.images.render import NORMALISATIONS, normals_to_image
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.temporal.ranges import RunningRange
 from depth_normal.geometry.temporal.stabilization import ALIGNMENTS, VideoOptions
@@ -61,26 +63,32 @@ def read(path) -> torch.Tensor:
 
 @functools.cache
 def expected(source, options=VideoOptions(), derive=None):  # noqa: B008 (it is frozen)
-    """The estimates of a video by the Python API, in the chunks that the command reads."""
-    source_frames = read(source)
-    return list(load_model("tiny").estimate_video(iter(source_frames.split(8)), options, size=32, derive=derive))
+    """The estimates of a video at the network's size by the Python API, in the chunks that the command reads."""
+    return estimates_of(read(source), options, derive)
 
 
-def depth_of(parts, **options) -> torch.Tensor:
-    depth = torch.cat([part.depth for part in parts])
-    return depth_to_image(depth, parts[0].quantity, **options).expand(-1, 3, -1, -1)
+def estimates_of(images, options=VideoOptions(), derive=None) -> Estimate:  # noqa: B008
+    parts = load_model("tiny").estimate_video(iter(images.split(8)), options, size=32, derive=derive, at_network_size=True)
+    return Estimate.cat(list(parts))
+
+
+def depth_of(found, size=(48, 64), normalisation="per_image") -> torch.Tensor:
+    """Images whose range is that of the depth at the network's size."""
+    measure = {"per_image": measure_range, "per_clip": functools.partial(measure_range, per_clip=True), "running": RunningRange().update}
+    ends = default_depth_range(found, measure[normalisation])
+    return default_depth_image(found.resized(*size), lambda *_: ends).expand(-1, 3, -1, -1)
 
 
 @pytest.mark.slow("takes most of a second")
 def test_depth_and_normals_of_a_video(video, tmp_path, capsys):
     out = tmp_path / "out.mp4"
     assert run(video, out, "--what", "depth,normals,side-by-side", "--normalise", "per-image", "--quality", 1) == 0
-    parts = expected(video, derive=with_normals)
+    found = expected(video, derive=with_normals)
     names = {what: tmp_path / f"out_{what}.mp4" for what in ("depth", "normals", "side-by-side")}
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in names.values()}, "and nothing else is left"
-    depth = depth_of(parts)
+    depth, sized = depth_of(found), found.resized(48, 64)
     assert (read(names["depth"]) - depth).abs().max() < LOOK
-    normals = torch.cat([normals_to_image(part.normals, source=part.axes) for part in parts])
+    normals = normals_to_image(sized.normals, source=sized.axes)
     assert (read(names["normals"]) - normals).abs().mean() < 0.02
     beside = read(names["side-by-side"])
     assert beside.shape == (28, 3, 48, 128) and (beside[..., 64:] - depth).abs().mean() < 0.01
@@ -100,6 +108,26 @@ def test_ranges(video, tmp_path, normalise):
     # Between two passes depth has 16 bits of each frame's range.
     assert (read(out) - truth).abs().max() < (1.6 if normalise == "per-clip" else 0.51) / 65535
     assert [path.name for path in tmp_path.iterdir()] == ["out.mkv"]
+
+
+def test_frames_that_no_output_shows_are_reduced_while_they_are_read(tmp_path, monkeypatch):
+    planes = moving_ball(4, 96, 160)
+    for luma, *_ in planes:
+        luma[:] = 60 + luma // 2
+    source = write_video(tmp_path / "in.mkv", planes)
+    sizes, shown = [], video_rendering.Renderer.shown
+
+    def watched(self, frames, images, *rest):
+        sizes.append(tuple(images.shape[-2:]))
+        return shown(self, frames, images, *rest)
+
+    monkeypatch.setattr(video_rendering.Renderer, "shown", watched)
+    assert run(source, tmp_path / "out.mkv", "--codec", "ffv1", "--normalise", "per-image") == 0
+    assert set(sizes) == {(64, 128)}
+    assert (read(tmp_path / "out.mkv") - depth_of(estimates_of(read(source)), (96, 160))).abs().max() < 1 / 255
+    sizes.clear()
+    assert run(source, tmp_path / "beside.mkv", "--what", "side-by-side", "--frames", 1) == 0
+    assert set(sizes) == {(96, 160)}
 
 
 @pytest.mark.parametrize("normalise", ["per_image", "per_clip", "running"])
@@ -130,16 +158,14 @@ def test_metres_are_shown_as_disparity(normalise):
 @pytest.mark.slow("takes most of a second")
 def test_numbered_files_in_and_out(video, tmp_path):
     assert run(video, tmp_path / "d_%03d.png", "--frames", 10, "--normalise", "per-clip") == 0
-    truth = depth_of(
-        [part.slice(0, min(part.batch, 10 - 8 * index)) for index, part in enumerate(expected(video)[:2])], normalisation="per_clip"
-    )
+    truth = depth_of(expected(video).slice(0, 10), normalisation="per_clip")
     levels = torch.stack([torch.from_numpy(read_png(numbered(tmp_path / "d_%03d.png", number))) for number in range(1, 11)])
     assert (levels / 65535 - truth[:, 0]).abs().max() < 1.6 / 65535
     assert run(tmp_path / "d_%03d.png", tmp_path / "again.mp4", "--fps", 10) == 0
     assert video_header(tmp_path / "again.mp4").seconds == 1
     pytest.importorskip("OpenEXR", reason="EXR needs OpenEXR")
     assert run(video, tmp_path / "d_%03d.exr", "--frames", 3, "--align", "none", "--smooth", 0) == 0
-    plain = torch.cat([part.depth for part in expected(video, VideoOptions(align="none", smooth=0))])
+    plain = expected(video, VideoOptions(align="none", smooth=0)).resized(48, 64).depth
     for number in range(3):
         found = load_estimate(tmp_path / f"d_{number + 1:03d}.exr").depth
         torch.testing.assert_close(found, plain[number : number + 1], atol=1e-3, rtol=1e-4)  # unrounded; batches of 3 and of 8
@@ -424,8 +450,8 @@ def test_presets_play_as_the_models_expect(name, tmp_path, caplog):
     )
     top, left = 54 % preset.side // 2, 82 % preset.side // 2
     source_frames = read(source)[shown][..., top : top + 54 // preset.side * preset.side, left : left + 82 // preset.side * preset.side]
-    parts = list(load_model("tiny").estimate_video(iter(source_frames.split(8)), size=32))
-    assert (torch.stack([frame.image() for frame in found]) - depth_of(parts)).abs().max() < 0.51 / 65535
+    truth = depth_of(estimates_of(source_frames), source_frames.shape[-2:])
+    assert (torch.stack([frame.image() for frame in found]) - truth).abs().max() < 0.51 / 65535
     assert sound_of(out)[1] == pytest.approx(len(found) / preset.rate, abs=0.06)
 
 
@@ -542,8 +568,7 @@ def test_stereo(video, tmp_path, normalise):
     )
     assert run(video, tmp_path / "out.mkv", *words) == 0
     made = tmp_path / f"out{stereo.stereo_suffix('half-tb')}.mkv"
-    source_frames, parts = read(video)[:12], expected(video)[:2]
-    found = Estimate.cat(parts).slice(0, 12)
+    source_frames, found = read(video)[:12], expected(video).slice(0, 12).resized(48, 64)
     if normalise == "running":
         ends = RunningRange().update(found.depth, None, (2, 98))
     elif normalise == "per-clip":
@@ -561,8 +586,7 @@ def test_parallax(video, tmp_path, normalise):
     """In segments of five frames, as a run that was stopped has them: the camera goes on where it was."""
     words = ("--what", "parallax", "--frames", 12, "--move", "swing", "--amount", 0.1, "--loop", 0.5, "--codec", "ffv1", "--segment", 5)
     assert run(video, tmp_path / "out.mkv", *words, "--normalise", normalise) == 0
-    source_frames, parts = read(video)[:12], expected(video)[:2]
-    found = Estimate.cat(parts).slice(0, 12)
+    source_frames, found = read(video)[:12], expected(video).slice(0, 12).resized(48, 64)
     if normalise == "running":
         ends = RunningRange().update(found.depth, None, (2, 98))
     else:
@@ -590,7 +614,7 @@ VR180 = ("--what", "stereo", "--layout", "vr180", "--eye-size", 128, "--codec", 
 def test_half_spheres_of_a_video(video, tmp_path, normalise):
     assert run(video, tmp_path / "out.mkv", *VR180, "--frames", 12, "--fov", 90, "--eye-distance", 200, "--normalise", normalise) == 0
     made, source_frames = read(tmp_path / "out.mkv"), read(video)[:12]
-    found = Estimate.cat(expected(video)[:2]).slice(0, 12)
+    found = expected(video).slice(0, 12).resized(48, 64)
     if normalise == "running":
         ends = RunningRange().update(found.depth, None, (2, 98))
     else:
@@ -606,7 +630,7 @@ def test_half_spheres_of_a_video(video, tmp_path, normalise):
 def test_half_spheres_keep_the_field_of_view_of_the_first_frame(video, tmp_path, monkeypatch, capsys):
     """A model says another one for each frame. A run that was stopped goes on with that of the first."""
 
-    def with_cameras(self, frames, images, found):
+    def with_cameras(self, frames, images, found, size=None):
         own = torch.cat([intrinsics_from_fov(60.0 + float(frame.time * 25), found.height, found.width) for frame in frames])
         return shown(self, frames, images, replace(found, intrinsics=own))
 

@@ -1,0 +1,40 @@
+"""Reduces the frames of a video while they are read, where no output shows them."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from torch import Tensor
+
+from ...model_loader import Model
+from ...utils import resize_map
+from .task import SIDE_BY_SIDE, VIEWS, VideoTask
+
+
+class ReducedFrames:
+    """Brings each frame to the size from which the model's maps are the same; all later steps then read far fewer pixels.
+
+    Frames that an output shows stay as they are, and so do all where the field of view is given or a GPU can resize them faster.
+
+    Args:
+        model: The model.
+        task: Its `change` is applied first.
+        outputs: What is made of the frames.
+
+    Attributes:
+        size: Height and width of the frames before they are reduced; None = no frame was read yet.
+    """
+
+    def __init__(self, model: Model, task: VideoTask, outputs: set[str]) -> None:
+        self._change = task.change
+        shows = bool({SIDE_BY_SIDE, *VIEWS} & outputs)
+        keeps = shows or bool(task.fov) or model.device.type != "cpu"
+        self._reduced_size = cache(lambda height, width: None if keeps else model.reduced_size(height, width, task.size))
+        self.size: tuple[int, int] | None = None
+
+    def image(self, image: Tensor) -> Tensor:
+        """A frame (3, H, W) in [0, 1], changed and reduced."""
+        image = image if self._change is None else self._change(image)
+        height, width = self.size = image.shape[-2], image.shape[-1]
+        smaller = self._reduced_size(height, width)
+        return image if smaller is None else resize_map(image[None], *smaller)[0]
