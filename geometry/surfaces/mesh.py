@@ -335,9 +335,9 @@ def _hidden(view: Estimate, image: Tensor | None, grid: SampledGrid, options: Me
         def at_points(maps: Tensor, rows: np.ndarray = rows, columns: np.ndarray = columns) -> np.ndarray:
             return maps.detach()[0].movedim(0, -1)[rows, columns].float().contiguous().numpy()
 
-        inverse = torch.where(grid.valid, 1 / grid.depth, torch.inf).masked_fill(found.hidden, 0)
+        inverse = torch.where(grid.valid, 1 / grid.depth, torch.inf)
         if normals is not None:
-            normals = _unit(continue_surfaces(normals, inverse, found.last[None]))
+            normals = _unit(continue_surfaces(normals, inverse, found.last[None], hole=found.hidden[None, None]))
         filled, around = (None, None) if image is None else _filled_image(image, grid, found, inverse, (view.height, view.width))
         grid = grid._replace(depth=found.depth[None, None], joins=found.joins_with(grid.joins))
         mesh = Mesh(
@@ -382,8 +382,7 @@ def _filled_image(image: Tensor, grid: SampledGrid, found: HiddenSurface, invers
     hole = ends >= 0
     ends = ends.clamp(min=0)
     around = largest_within(hole.float(), 4 * mixed) > 0
-    shown = inverse[..., rows, :][..., columns].masked_fill(hole, 0)
-    filled = continue_surfaces(image, shown, torch.cat((ends // width, ends % width), 1), mixed)
+    filled = continue_surfaces(image, inverse[..., rows, :][..., columns], torch.cat((ends // width, ends % width), 1), mixed, hole)
     return filled, around
 
 

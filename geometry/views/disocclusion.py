@@ -57,42 +57,49 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False) -> T
     return _filled(colour, hole, places, best.source)
 
 
-def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int = 0) -> Tensor:
+def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int = 0, hole: Tensor | None = None) -> Tensor:
     """Fills the pixels where no surface is visible from surfaces that are known to go on there.
 
     Args:
         colour: (B, C, H, W).
-        inverse: (B, 1, H, W) inverse depth; 0 where no surface is visible.
+        inverse: (B, 1, H, W) inverse depth; without `hole` 0 where no surface is visible.
         last: (B, 2, H, W) row and column of the last visible pixel of the surface that goes on in each such pixel. The surface is continued
             as its own mirror image, from this pixel outwards.
         inset: How many pixels of the surface beside the last one are not mirrored, as they may show what hides it too.
+        hole: (B, 1, H, W) bool, the pixels to fill. Last pixels may be among them: a surface may go on behind one thing and hide another.
 
     Returns:
         (B, C, H, W), `colour` where a surface is visible.
     """
     height, width = inverse.shape[-2:]
-    hole = inverse <= 0
+    hole = inverse <= 0 if hole is None else hole
     places = hole.flatten().nonzero()[:, 0] if hole.device.type == "cpu" else torch.arange(hole.numel(), device=hole.device)
     rows, columns = places // width % height, places % width
     first = places - rows * width - columns
     ends = last.transpose(0, 1).flatten(1).index_select(1, places)
     away = torch.stack((ends[0] - rows, ends[1] - columns)).to(inverse.dtype)
     distance = away.abs().amax(0).clamp(min=1)
-    depths, turn = inverse.flatten(), max(1, round(max(height, width) * _TURN))
+    depths, shown, turn = inverse.flatten(), inverse.masked_fill(hole, 0).flatten(), max(1, round(max(height, width) * _TURN))
 
     def steps_out(steps: Tensor | int) -> tuple[Tensor, Tensor]:
-        """The place so many steps beyond the last visible pixel, and its inverse depth; 0 outside the image."""
+        """The place so many steps beyond the last visible pixel, and whether that is inside the image."""
         row, column = ((end + along / distance * steps).round().long() for end, along in zip(ends, away, strict=True))
         inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        place = first + row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
-        return place, depths.index_select(0, place) * inside
+        return first + row.clamp(0, height - 1) * width + column.clamp(0, width - 1), inside
 
-    source, seen = steps_out(inset)
+    def alike(there: Tensor) -> Tensor:
+        return (there > 0) & ((seen <= 0) | ((there < seen * _SAME) & (there * _SAME > seen)))
+
+    end, _ = steps_out(0)
+    seen = depths.index_select(0, end)
+    source, _ = steps_out(inset)
+    # Beyond the last pixel there may be what hides the surface on another side.
+    source = torch.where(alike(depths.index_select(0, source)), source, end)
     found = torch.zeros_like(hole.flatten()[places])
     while turn:
         step = (distance - 1) % (2 * turn)
-        place, there = steps_out(torch.where(step < turn, step, 2 * turn - 1 - step) + inset)
-        fits = (there > 0) & ((seen <= 0) | ((there < seen * _SAME) & (there * _SAME > seen)))
+        place, inside = steps_out(torch.where(step < turn, step, 2 * turn - 1 - step) + inset)
+        fits = inside & alike(shown.index_select(0, place))
         source, found = torch.where(fits & ~found, place, source), found | fits
         turn //= 2
     return _filled(colour, hole, places, source)

@@ -173,6 +173,21 @@ def test_what_is_behind_two_things_is_there_behind_both():
     assert len(np.unique(np.concatenate(places), axis=0)) > 24 * 20
 
 
+def test_a_hidden_surface_shows_nothing_of_what_hides_it_beside_its_last_pixel():
+    """Below the plate the wall's last pixels stand beside a post, which hides what follows them."""
+    estimate = before_a_wall()
+    estimate.depth[..., 4:44, 38:43] = 1.0
+    image = picture_of(estimate)
+    image[:, :, 4:44, 38:43] = torch.tensor((0.0, 1.0, 0.0)).view(3, 1, 1)
+    image = torch.nn.functional.interpolate(image, scale_factor=4, mode="nearest")
+    _, behind, *_ = depth_to_meshes(estimate, image, replace(SHARP, fill_behind=10))
+    height, width = behind.texture.shape[:2]
+    columns, rows = np.floor(behind.uvs * (width, height)).astype(int).T
+    shown = behind.texture[rows, columns] / 255
+    assert (shown[:, 1] < 0.6).all(), "green is the post's"
+    assert (np.abs(shown - WALL).max(1) < 0.1)[behind.points[:, 2] < -3].mean() > 0.97
+
+
 def test_smaller_grids_and_larger_images_wear_the_hidden_surfaces_colours():
     estimate = before_a_wall()
     image = torch.nn.functional.interpolate(picture_of(estimate), scale_factor=4, mode="nearest")

@@ -92,6 +92,17 @@ def test_a_known_surface_takes_nothing_of_another_one():
     assert (filled - GREEN).abs().amax(1, keepdim=True)[inverse == 0].max() < 1e-5
 
 
+@pytest.mark.parametrize("inset", [0, 1, 3])
+def test_a_known_surface_takes_nothing_of_what_hides_it(inset):
+    """Its last visible pixel is a hole too, behind which another surface goes on, and beside it stands a near thing."""
+    colour, inverse = torn()
+    colour[..., 22:], inverse[..., 22:] = RED, NEAR
+    hole = inverse == 0
+    hole[..., 21:26] = True
+    filled = continue_surfaces(colour, inverse, last_pixels(inverse), inset, hole)
+    assert (filled - GREEN).abs().amax(1, keepdim=True)[inverse == 0].max() < 1e-5
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1)])
 def test_known_surfaces_in_small_images(size):
     last = torch.zeros(2, 2, *size, dtype=torch.long)
