@@ -159,7 +159,9 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     below = inverse.index_copy(0, band.place, torch.where(soft, behind.to(inverse), own_inverse))
     above = inverse.index_copy(0, band.place, torch.where(soft, band.near_inverse.to(inverse), own_inverse))
     rest = Layer(pixels.view(3, *size).transpose(0, 1), below.view_as(layer.inverse), layer.margin)
-    return rest, Rims(band.place, above.view_as(layer.inverse), alpha * soft, near * soft)
+    kept = chosen_places(soft)
+    place, alpha, near = (each.index_select(-1, kept) for each in (band.place, alpha * soft, near * soft))
+    return rest, Rims(place, above.view_as(layer.inverse), alpha, near)
 
 
 def lay_over(rims: Rims, view: Camera, margin: tuple[int, int], colour: Tensor, inverse: Tensor) -> Tensor:
