@@ -45,6 +45,8 @@ _LOOSE = 0.5
 _FEW = 4
 # What a stretch may add to the image's logarithm of errors.
 _VOTE = 0.7
+# Mixtures whose logarithms of errors differ by this count in the ratio of e to 1.
+_ALIKE = 0.1
 # What stands for 0 in a divisor.
 _TINY = 1e-9
 # The least share of a difference that is put down to one of both surfaces, however smooth it is.
@@ -157,7 +159,9 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     below = inverse.index_copy(0, band.place, torch.where(soft, behind.to(inverse), own_inverse))
     above = inverse.index_copy(0, band.place, torch.where(soft, band.near_inverse.to(inverse), own_inverse))
     rest = Layer(pixels.view(3, *size).transpose(0, 1), below.view_as(layer.inverse), layer.margin)
-    return rest, Rims(band.place, above.view_as(layer.inverse), alpha * soft, near * soft)
+    kept = chosen_places(soft)
+    place, alpha, near = (each.index_select(-1, kept) for each in (band.place, alpha * soft, near * soft))
+    return rest, Rims(place, above.view_as(layer.inverse), alpha, near)
 
 
 def lay_over(rims: Rims, view: Camera, margin: tuple[int, int], colour: Tensor, inverse: Tensor) -> Tensor:
@@ -189,11 +193,10 @@ def lay_over(rims: Rims, view: Camera, margin: tuple[int, int], colour: Tensor, 
             sums.index_add_(1, index, parts * (lower * right * inside))
     weight = sums[4].clamp(min=_LEAST / 2)
     shown = (sums[4] > weight * (1 - _NONE)) & (sums[5] * EDGE > inverse.flatten() * weight)
-    over, alpha = sums[:3] / weight, sums[3] / weight
     pixels, place = colour.transpose(0, 1).flatten(1), chosen_places(shown)
     behind = pixels.index_select(1, place)
-    over, alpha = (each.index_select(-1, place) for each in (sums[:3] / weight, sums[3] / weight))
-    mixed = linear_to_srgb((srgb_to_linear(behind) * (1 - alpha) + over).clamp(0, 1))
+    over = sums[:4].index_select(1, place) / weight[place]
+    mixed = linear_to_srgb((srgb_to_linear(behind) * (1 - over[3]) + over[:3]).clamp(0, 1))
     pixels = pixels.index_copy(1, place, torch.where(shown[place], mixed, behind))
     return pixels.unflatten(1, inverse[:, 0].shape).transpose(0, 1)
 
@@ -279,10 +282,14 @@ def _mixtures(band: _Band, cells: _Cells, growth: int) -> tuple[Tensor, Tensor, 
     common = ((best - best[:1]).clamp(-_VOTE, _VOTE) * votes).sum((2, 3)) / votes.sum((1, 2)).clamp(min=1)
     logs = logs + common[..., None, None, None]
     sharp = logs[0].amin(1)
-    mixed, which = logs[1:].transpose(0, 1).flatten(1, 2).min(1)
-    left = unexplained[1:].transpose(0, 1).flatten(1, 2).gather(1, which[:, None])[:, 0]
-    offsets, deviations = (each.to(band.away) for each in (torch.tensor(_OFFSETS) * growth, torch.tensor(widths[1:])))
-    offset, width = offsets[which % len(_OFFSETS)], deviations[which // len(_OFFSETS)]
+    logs, unexplained = (each[1:].transpose(0, 1).flatten(1, 2) for each in (logs, unexplained))
+    mixed = logs.amin(1)
+    # Those that explain about as much count about as much: noise does not make one of them win.
+    share = ((mixed[:, None] - logs) / _ALIKE).softmax(1)
+    left = (share * unexplained).sum(1)
+    choices = itertools.product(widths[1:], (offset * growth for offset in _OFFSETS))
+    deviations, offsets = (share.new_tensor(each).view(1, -1, 1, 1) for each in zip(*choices, strict=True))
+    offset, width = (share * offsets).sum(1), (share * deviations).sum(1)
     sure = (((1 - (mixed - sharp).exp()) - _GAIN) / _GAIN).clamp(0, 1) * ((_UNEXPLAINED - left) / _UNEXPLAINED * 2).clamp(0, 1)
     sure = sure * (((contrast_here / count.clamp(min=1)).sqrt() - _CONTRAST) / _CONTRAST).clamp(0, 1) * enough
     sure = sure * ((count / all_.clamp(min=1) - _FOUND) / (1 - _FOUND) * 1.5).clamp(0, 1)
@@ -301,13 +308,12 @@ def _unmixed(band: _Band, cells: _Cells, offset: Tensor, width: Tensor, loose: T
     unexplained is put down to both surfaces: to each as it shows, and as it varies along the stretch.
     """
     low, alpha, high = (_normal(offset + beyond - band.away, width) for beyond in (-loose, 0, loose))
-    weights = (alpha < 0.1) * band.known, (alpha > 0.9) * band.known
-    differences = [(band.colour - mean).square().sum(0) for mean in (band.far, band.near)]
-    sums = cells.sums(torch.stack([each for pair in zip(differences, weights, strict=True) for each in (pair[0] * pair[1], pair[1])]))
+    rest = band.colour - alpha * band.near - (1 - alpha) * band.far
+    difference, weights = rest.square().sum(0), ((alpha < 0.1) * band.known, (alpha > 0.9) * band.known)
+    sums = cells.sums(torch.stack([each for weight in weights for each in (difference * weight, weight)]))
     far, far_count, near, near_count = cells.nearest(sums)
     far, near = (total / count.clamp(min=1) + 1e-5 for total, count in ((far, far_count), (near, near_count)))
     between = band.near - band.far
-    rest = band.colour - alpha * band.near - (1 - alpha) * band.far
     contrast, spread = between.square().sum(0).clamp(min=_TINY), ((high - low) / 2).square()
     noise = 3 * (alpha.square() * near + (1 - alpha).square() * far)
     believed = spread * contrast / (spread * contrast + noise)

@@ -117,6 +117,18 @@ def test_small_noise_of_a_video_hardly_changes_rims():
     assert change.max() < 12 / 255 and change.mean() < 2 / 255
 
 
+def test_grain_does_not_switch_between_mixtures():
+    image, depth = scene(1.0)  # between two of the widths that are tried
+    depth, opacities = depth_at_image_edges(depth, image), []
+    for seed in range(6):
+        grain = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed)) * 2 / 255
+        _, rims = split_soft_edges(with_margin((image + grain).clamp(0, 1), 1 / depth, (0, 0)))
+        opacities.append(torch.zeros(HEIGHT * WIDTH).index_copy(0, rims.place, rims.alpha))
+    opacity = torch.stack(opacities)
+    assert (opacity > 0).sum() > 1000
+    assert opacity.std(0)[(opacity > 0).any(0)].mean() < 0.014
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (3, 2)])
 def test_images_of_a_few_pixels(size):
     image, inverse = torch.rand(1, 3, *size), torch.rand(1, 1, *size) + 0.1
