@@ -29,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..chosen_pixels import chosen_places
 from .noise import DepthNoise
 
 _BAND_PIXELS = 2**17
@@ -50,6 +51,11 @@ _BEND_REACH = 4
 _TURN_REACH = 2
 _SAME_SURFACE = 1e-3
 _NEVER = 1e30
+# The vote on planes taken over: each round's weight of missed values beside that of slopes. Slopes alone come first: values would keep a
+# plane along a ramp, which meets both surfaces. A plane must win by a share of inverse depth, above rounding. For how many pixels at once.
+_VALUE_SHARES = (0.0, 1.0, 1.0)
+_LEAD = 3e-4
+_VOTES_AT_ONCE = 2**15
 _DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
 
 
@@ -332,7 +338,7 @@ def _leave_soft_edges(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
 
     around, bend = by_bands(_bend, _BEND_REACH, inverse, valid, outside=(1, 0))
     *chosen, moved = by_bands(leave_band, radius, *planes, inverse, around, bend, outside=(0, 0, 0, 1, _NEVER, _NEVER))
-    return Planes(*by_bands(_agreed, 2, *chosen, moved, valid))
+    return _agreed(Planes(*chosen), moved, valid)
 
 
 def _turn(value: Tensor, slope_x: Tensor, slope_y: Tensor, dy: int, dx: int) -> tuple[Tensor, Tensor]:
@@ -357,44 +363,56 @@ def _turn(value: Tensor, slope_x: Tensor, slope_y: Tensor, dy: int, dx: int) -> 
     return turns[0].mul_(same), turns[1].mul_(same)
 
 
-def _agreed(value: Tensor, slope_x: Tensor, slope_y: Tensor, moved: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
-    """The plane among the 3x3 around each pixel whose slopes differ least from all of them, where one of them `moved`; else its own.
+def _agreed(planes: Planes, moved: Tensor, valid: Tensor) -> Planes:
+    """The plane among the 3x3 around each pixel that differs least from all of them, where one of them `moved`; else its own.
 
-    Takes maps with 2 more pixels on every side than it gives.
+    A plane differs from another by both slopes, and by how far it misses the other's value at the other's place. Each round chooses
+    among the planes that the round before chose.
     """
-    square = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-    height, width = (side - 4 for side in value.shape[-2:])
-    # Each pair of places is compared once: the map of a distance serves all pixels that see such a pair.
-    differences = {}
+    near = (_largest_of_nine(F.pad(moved, (1, 1, 1, 1))) > 0) & (valid > 0)
+    places, width = chosen_places(near), moved.shape[-1] + 2
+    voting = near.flatten().index_select(0, places)
+    centres = places + torch.div(places, width - 2, rounding_mode="floor") * 2 + (width + 1)
+    side = torch.arange(-1, 2, device=moved.device)
+    steps = (side.view(-1, 1) * width + side).view(-1, 1)
+    usable, *padded = (F.pad(each, (1, 1, 1, 1)).flatten() for each in (valid, *planes))
+    batch = _VOTES_AT_ONCE if moved.device.type == "cpu" else _VOTES_AT_ONCE * 32
+    for value_share in _VALUE_SHARES:
+        found = [_elected(usable, *padded, steps + part, value_share) for part in centres.split(batch)]
+        for each, parts in zip(padded, zip(*found, strict=True), strict=True):
+            each.index_copy_(0, centres, torch.where(voting, torch.cat(parts), each.index_select(0, centres)))
+    return Planes(*(each.view(1, 1, -1, width)[..., 1:-1, 1:-1] for each in padded))
+
+
+def _elected(usable: Tensor, value: Tensor, slope_x: Tensor, slope_y: Tensor, around: Tensor, value_share: float) -> tuple[Tensor, ...]:
+    """Value and slopes (N,) for N pixels, of the plane that differs least from all others around.
+
+    Args:
+        usable: Flat maps, of 1 and 0 here.
+        value: As `usable`.
+        slope_x: As `usable`.
+        slope_y: As `usable`.
+        around: (9, N) indices of the 3x3 places around each pixel.
+        value_share: The weight of missed values beside that of slopes.
+    """
+    maps = [each.index_select(0, around.flatten()).view(3, 3, around.shape[1]) for each in (usable, value, slope_x, slope_y)]
+    cost = (1 - maps[0]) * _NEVER
+    # Images of 3x3 pixels, whose memory is still in the order of the maps. A choice has no gradient.
+    *squares, costs = (each.detach().permute(2, 0, 1) for each in (*maps, cost))
     for dy, dx in ((dy, dx) for dy in range(3) for dx in range(-2, 3) if (dy, dx) > (0, 0)):
-        (x, other_x), (y, other_y) = (_pair(slope, dy, dx) for slope in (slope_x, slope_y))
-        differences[dy, dx] = (other_x - x).abs_().add_((other_y - y).abs_())
-
-    def difference(a: tuple[int, int], b: tuple[int, int]) -> Tensor:
-        (y, x), (other_y, other_x) = min(a, b), max(a, b)
-        dy, dx = other_y - y, other_x - x
-        top, left = 2 + y, 2 + x - max(0, -dx)
-        return differences[dy, dx][..., top : top + height, left : left + width]
-
-    known = {place: _shifted(valid, 2, *place) for place in square}
-    best, chosen = None, []
-    # The pixel's own plane comes first: it stays where another is only as good.
-    for dy, dx in sorted(square, key=lambda place: place != (0, 0)):
-        cost = (1 - known[dy, dx]) * _NEVER
-        for place in square:
-            if place != (dy, dx):
-                cost.addcmul_(difference((dy, dx), place), known[place])
-        far, far_x, far_y = (_shifted(each, 2, dy, dx) for each in (value, slope_x, slope_y))
-        plane = (torch.add(far, far_x, alpha=-dx).add_(far_y, alpha=-dy), far_x, far_y)
-        if best is None:
-            best, chosen = cost, [each.clone() for each in plane]
-            continue
-        better = cost < best
-        best = torch.minimum(best, cost)
-        chosen = [torch.where(better, new, old) for new, old in zip(plane, chosen, strict=True)]
-    near = F.max_pool2d(moved, 3, 1)[..., 1:-1, 1:-1] > 0
-    own = (_shifted(each, 2, 0, 0) for each in (value, slope_x, slope_y))
-    return tuple(torch.where(near, new, old) for new, old in zip(chosen, own, strict=True))
+        (voter, other_voter), (z, other_z), (x, other_x), (y, other_y) = (_pair(each, dy, dx) for each in squares)
+        turn, rise = (other_x - x).abs_().add_((other_y - y).abs_()), other_z - z
+        part, other_part = _pair(costs, dy, dx)
+        missed = torch.sub(rise, x, alpha=dx).sub_(y, alpha=dy).abs_()
+        part.addcmul_(missed.mul_(value_share).add_(turn), other_voter)
+        missed = rise.sub_(other_x, alpha=dx).sub_(other_y, alpha=dy).abs_()
+        other_part.addcmul_(missed.mul_(value_share).add_(turn), voter)
+    least, best = cost.flatten(0, 1).min(0)
+    # A pixel keeps its plane where another is hardly better.
+    best = torch.where(cost[1, 1] <= least + _LEAD * value_share * maps[1][1, 1], 4, best).unsqueeze(0)
+    far, far_x, far_y = (each.flatten(0, 1).gather(0, best)[0] for each in maps[1:])
+    down, right = torch.div(best[0], 3, rounding_mode="floor") - 1, best[0] % 3 - 1
+    return far - far_x * right - far_y * down, far_x, far_y
 
 
 def _bend(inverse: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

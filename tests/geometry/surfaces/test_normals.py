@@ -163,14 +163,30 @@ def test_a_surface_that_turns_away_at_a_soft_edge_goes_on_turning():
     assert float(error[right].mean()) < float(angles(truth.roll(2, 3), truth)[right].mean())
 
 
-def test_a_plane_unlike_those_around_it_is_outvoted():
-    value, slope, valid = torch.ones(1, 1, 9, 9), torch.zeros(1, 1, 9, 9), torch.ones(1, 1, 9, 9)
-    odd, moved = slope.clone(), slope.clone()
-    odd[..., 4, 4] = 0.3
-    for marked, expected in ((0.0, 0.3), (1.0, 0.0)):
+@pytest.mark.parametrize("part", ["value", "slope_x", "slope_y"])
+def test_a_plane_unlike_those_around_it_is_outvoted(part):
+    """Also one as steep as the others, but before or behind them."""
+    flat, moved, valid = torch.zeros(1, 1, 9, 9), torch.zeros(1, 1, 9, 9), torch.ones(1, 1, 9, 9)
+    planes = plane_fit.Planes(flat + 1, flat, flat)
+    odd = getattr(planes, part).clone()
+    odd[..., 4, 4] += 0.3
+    for marked in (False, True):
         moved[..., 4, 4] = marked
-        _, slope_x, _ = plane_fit._agreed(value, odd, slope, moved, valid)
-        assert float(slope_x[..., 2, 2]) == pytest.approx(expected)
+        chosen = plane_fit._agreed(planes._replace(**{part: odd}), moved, valid)
+        torch.testing.assert_close(getattr(chosen, part), getattr(planes, part) if marked else odd)
+
+
+def test_the_vote_is_the_same_for_a_list_of_pixels_and_for_all(monkeypatch):
+    """Other devices than CPUs take all pixels."""
+    random = torch.Generator().manual_seed(0)
+    planes = plane_fit.Planes(*(torch.rand(1, 1, 17, 23, generator=random) for _ in range(3)))
+    moved, valid = ((torch.rand(1, 1, 17, 23, generator=random) < share).float() for share in (0.05, 0.8))
+    chosen = plane_fit._agreed(planes, moved, valid)
+    assert 0 < int((chosen.value != planes.value).sum()) < moved.numel() / 2
+    assert torch.equal(chosen.value[valid == 0], planes.value[valid == 0])
+    monkeypatch.setattr(plane_fit, "chosen_places", lambda near: torch.arange(near.numel()))
+    monkeypatch.setattr(plane_fit, "_VOTES_AT_ONCE", 100)
+    assert all(map(torch.equal, plane_fit._agreed(planes, moved, valid), chosen))
 
 
 def test_auto_leaves_sharp_edges_alone():
