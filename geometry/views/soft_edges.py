@@ -39,6 +39,10 @@ _FOUND = 0.8
 _SAME = 1.08
 # The opacity from which on nothing of the far surface is known, and what counts as none and as full.
 _HIDDEN, _NONE = 0.9, 0.01
+# The largest opacity of what is seen of a near thing beyond the mixture: real lenses blur farther than a normal distribution.
+_FAINT = 0.05
+# Linear light that grain and 8 bits leave unknown.
+_LEVELS = 0.003
 # By how many pixels an edge may lie off the middle of its stretch.
 _LOOSE = 0.5
 # Pixels on each side of an edge below which a stretch is too short.
@@ -147,13 +151,19 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     offset, width, share = _mixtures(band, cells, growth)
     # A stretch that is half sure has a mixture half as wide.
     alpha, far = _unmixed(band, cells, share * offset, share * width, share * _LOOSE)
-    # Where a rim would have to be darker than black or brighter than white, it is more opaque.
-    least = torch.maximum(1 - band.colour / far.clamp(min=_TINY), (band.colour - far) / (1 - far).clamp(min=_TINY)).amax(0)
-    alpha = torch.where(alpha > _NONE, alpha.maximum(least.clamp(max=1)), alpha)
-    near = torch.minimum((band.colour - (1 - alpha) * far).clamp(min=0), alpha)
-    soft = (alpha > _NONE) & (alpha < 1 - _NONE) & (share > 0)
     pixels, inverse = layer.colour.transpose(0, 1).flatten(1), layer.inverse.flatten()
     own_colour, own_inverse = pixels.index_select(1, band.place), inverse.index_select(0, band.place)
+    on_near = own_inverse.to(band.far_inverse).square() > band.near_inverse * band.far_inverse
+    # Beyond the mixture, what the map takes for the near thing is the mixture's faint end: a trace of the thing before the far surface.
+    between = band.near - far
+    trace = ((band.colour - far) * between).sum(0) / between.square().sum(0).clamp(min=_TINY)
+    alpha = torch.where(on_near & (alpha < _FAINT), alpha.maximum(trace.clamp(0, _FAINT)), alpha)
+    # Where a rim would have to be darker than black or brighter than white, it is more opaque.
+    least = torch.maximum(1 - (band.colour + _LEVELS) / (far + _LEVELS), (band.colour - far) / (1 - far + _LEVELS)).amax(0)
+    alpha = torch.where(alpha > _NONE, alpha.maximum(least.clamp(max=1)), alpha)
+    near = torch.minimum((band.colour - (1 - alpha) * far).clamp(min=0), alpha)
+    # Pixels that show one surface alone, the one that the map has there, stay as they are. None is left with the other's depth.
+    soft = (share > 0) & torch.where(on_near, alpha < 1 - _NONE, alpha > _NONE)
     pixels = pixels.index_copy(1, band.place, torch.where(soft, linear_to_srgb(far).to(pixels), own_colour))
     behind = torch.where(alpha > _HIDDEN, 0, band.far_inverse)
     below = inverse.index_copy(0, band.place, torch.where(soft, behind.to(inverse), own_inverse))

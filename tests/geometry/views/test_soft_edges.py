@@ -51,6 +51,16 @@ def test_a_blurred_edge_lets_the_new_background_through(blur):
     assert error_near_the_edge(view, true) < 0.6 * error_near_the_edge(unsplit(image, depth, MOVE), true)
 
 
+@pytest.mark.parametrize("beyond", [2, 3])
+def test_no_faint_line_keeps_the_depth_of_the_thing_beside_it(beyond):
+    """Depth that reaches a few pixels beyond a disc before black takes the faint end of its blur for the disc."""
+    away = torch.hypot(ROWS - HEIGHT / 2, COLUMNS - WIDTH / 2) - RADIUS
+    light = torch.special.ndtr(-away / 1.2) * torch.tensor((0.6, 0.05, 0.0)).view(3, 1, 1)
+    depth = torch.where(away < beyond, NEAR, FAR)[None, None]
+    rest, _ = split_soft_edges(with_margin(linear_to_srgb(light)[None], 1 / depth, (0, 0)))
+    assert away[rest.inverse[0, 0] > 0.9].max() < 1
+
+
 def test_sharp_edges_stay_as_they_are():
     image, depth = scene(0.2)
     layer = with_margin(image, 1 / depth_at_image_edges(depth, image), (0, 0))
