@@ -330,28 +330,30 @@ def _hidden(view: Estimate, image: Tensor | None, grid: SampledGrid, options: Me
         if not len(triangles):
             break
         kept, corners = np.unique(triangles, return_inverse=True)
-        rows, columns = (each[kept] for each in np.nonzero(used))
-
-        def at_points(maps: Tensor, rows: np.ndarray = rows, columns: np.ndarray = columns) -> np.ndarray:
-            return maps.detach()[0].movedim(0, -1)[rows, columns].float().contiguous().numpy()
-
+        rows, columns = np.nonzero(used)
+        points = rows[kept], columns[kept]
         inverse = torch.where(grid.valid, 1 / grid.depth, torch.inf)
         if normals is not None:
             normals = _unit(continue_surfaces(normals, inverse, found.last[None], hole=found.hidden[None, None]))
         filled, around = (None, None) if image is None else _filled_image(image, grid, found, inverse, (view.height, view.width))
         grid = grid._replace(depth=found.depth[None, None], joins=found.joins_with(grid.joins))
         mesh = Mesh(
-            at_points(_placed(view, grid._replace(depth=grid.depth * _SET_BACK), options)[0]),
+            _at_points(_placed(view, grid._replace(depth=grid.depth * _SET_BACK), options)[0], points),
             corners.reshape(-1, 3).astype(np.uint32),
-            None if normals is None else at_points(normals),
+            None if normals is None else _at_points(normals, points),
         )
         if filled is not None and around is not None:
-            colours = at_points(resize_map(filled, view.height, view.width)[grid.picked])
+            colours = _at_points(resize_map(filled, view.height, view.width)[grid.picked], points)
             mean = (filled * around).sum((2, 3), keepdim=True) / around.sum()
-            mesh = _dressed(mesh, torch.where(around, filled, mean), colours, (rows, columns), grid, (view.height, view.width))
+            mesh = _dressed(mesh, torch.where(around, filled, mean), colours, points, grid, (view.height, view.width))
         meshes.append(mesh)
         image, near = filled, found.hidden
     return meshes
+
+
+def _at_points(maps: Tensor, points: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """(N, C) float32 of maps (1, C, H, W), at rows and columns."""
+    return maps.detach()[0].movedim(0, -1)[points].float().contiguous().numpy()
 
 
 def _filled_image(image: Tensor, grid: SampledGrid, found: HiddenSurface, inverse: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
