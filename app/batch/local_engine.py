@@ -107,21 +107,35 @@ def estimate_files(
         how = settings.get(outputs.writes) or settings.setdefault(outputs.writes, options.settings(outputs.writes))
         return tuple(per_image.write(outputs, taken.found, options, taken.image, taken.source_mark, how, stages))
 
-    with Stages() as stages, closing(process(model, todo, options, write, stop)) as results:
+    with Stages() as stages, closing(process(model, todo, options, write, stop, only_shown=True)) as results:
         for outputs, result in results:
             yield Outcome(outputs, failure=result) if isinstance(result, Failure) else Outcome(outputs, result)
 
 
 def process(
-    model: Model, todo: Iterable[Outputs], options: Options, finish: Callable[[InFlight], T], stop: Event | None = None
+    model: Model,
+    todo: Iterable[Outputs],
+    options: Options,
+    finish: Callable[[InFlight], T],
+    stop: Event | None = None,
+    *,
+    only_shown: bool = False,
 ) -> Generator[tuple[Outputs, T | Failure], None, None]:
     """The pipeline: reads ahead, runs the network, and hands each estimate to `finish`, which runs in other threads.
+
+    Args:
+        model: As `Options.load` gives it.
+        todo: The images.
+        options: The options of the run.
+        finish: What is done with each estimate.
+        stop: Set = no further image is begun.
+        only_shown: Whether `finish` needs only the maps that the files of `Outputs.writes` show.
 
     Yields:
         The value that `finish` returned, or a failure, about in order. After one that is `lasting`, or once `stop` is set, no further
         image is begun; those in hand are finished. Where the caller takes no more, only what is being written is.
     """
-    pipeline = _Pipeline(model, options, finish, stop or Event())
+    pipeline = _Pipeline(model, options, finish, stop or Event(), only_shown)
     try:
         yield from pipeline.run(iter(todo))
     finally:
@@ -131,8 +145,8 @@ def process(
 class _Pipeline(Generic[T]):
     """The images under way: those being read, those waiting for others of their size, and those being finished."""
 
-    def __init__(self, model: Model, options: Options, finish: Callable[[InFlight], T], stop: Event) -> None:
-        self.model, self.options, self.finish, self.stop = model, options, finish, stop
+    def __init__(self, model: Model, options: Options, finish: Callable[[InFlight], T], stop: Event, only_shown: bool) -> None:
+        self.model, self.options, self.finish, self.stop, self.only_shown = model, options, finish, stop, only_shown
         self.together = _TOGETHER.get(model.device.type, 1)
         self.pixels = _PIXELS * self.together
         self.cores = count_cores()
@@ -241,7 +255,8 @@ class _Pipeline(Generic[T]):
         try:
             images = torch.cat([taken.image for taken in batch]) if len(batch) > 1 else batch[0].image
             model = getattr(self.own, "model", self.model)
-            found = per_image.estimate(model, images.to(self.model.device, non_blocking=True), self.options, _writes_of(batch))
+            writes = _writes_of(batch) if self.only_shown else ()
+            found = per_image.estimate(model, images.to(self.model.device, non_blocking=True), self.options, writes)
         except EXPECTED_ERRORS as error:
             if len(batch) == 1:
                 return [error]

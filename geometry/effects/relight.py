@@ -24,6 +24,9 @@ KNEE = 0.6
 """Linear light from which on what is brighter than in the image is rolled off."""
 # How high the relief of an image is, in shares of its longer side. Brightness below this is noise, and slopes beyond this are paint.
 _RELIEF, _DARK, _STEEPEST = 1 / 700, 0.15, 0.3
+# An image's noise is the least that differs anywhere at about the same brightness: in that share of places, of so many equal ranges of
+# brightness. It is at least half a step of 8 bits, and what differs more than the last figure is texture.
+_QUIET, _RANGES, _LEAST_NOISE, _MOST_NOISE = 0.1, 8, 0.5 / 255, 6 / 255
 # Most of a surface's roughness is finer than what is seen of its relief, by this factor.
 _UNSEEN = 4.0
 _LUMINANCE = (0.2126, 0.7152, 0.0722)
@@ -60,7 +63,8 @@ def relight(
         received = max(n . l, 0) * strength * (1 - shadow * hidden) * C
         s        = 1 / (1 / shininess + (size / distance)^2 / 64), with distance = 1 for a directional lamp
         factor   = (s + 2) (s + 4) / (8 (2^(-s / 2) + s))
-        slope    = relief * gradient(log(luminance(image) + 0.15)) / 700, with the image's longer side = 1, limited smoothly to 0.3
+        slope    = relief * gradient(log(luminance(image) + 0.15)) / 700, with the image's longer side = 1, limited smoothly to 0.3,
+                   times max(1 - 2 noise^2 / (local mean of squares), 0)
         mirrored = received * gloss * factor * max(unit(n - (slope, 0)) . h, 0)^s
         around   = ambient * (ambient_below + (ambient_above - ambient_below) * (1 + n.y) / 2)
         gloss    = specular * glossy * (1 - sky) / (1 + 4 * shininess * local mean of |slope|^2)
@@ -270,14 +274,13 @@ def _dot(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _relief_slopes(image: Tensor, relief: Tensor) -> Tensor:
-    """Slopes to the right and up, (B, 2, H, W), of the relief that an image's brightness is taken for."""
+    """Slopes to the right and up, (B, 2, H, W), of the relief that an image's brightness is taken for; 0 where it is noise."""
     longer = max(image.shape[-2:])
     reach = max(1, round(longer / 1024))
     scale = relief * (longer * _RELIEF / (2 * reach))
 
     def measure(image: Tensor) -> tuple[Tensor]:
-        (red, green, blue), (of_red, of_green, of_blue) = image.split(1, 1), _LUMINANCE
-        height = (green * of_green).add_(red, alpha=of_red).add_(blue, alpha=of_blue).add_(_DARK).log_().mul_(scale)
+        height = _luminance(image).add_(_DARK).log_().mul_(scale)
         middle = slice(reach, -reach)
         right = height[..., middle, 2 * reach :] - height[..., middle, : -2 * reach]
         up = height[..., : -2 * reach, middle] - height[..., 2 * reach :, middle]
@@ -288,7 +291,29 @@ def _relief_slopes(image: Tensor, relief: Tensor) -> Tensor:
     # What lies beyond the border is unknown.
     for strip in (slopes[..., :reach, :], slopes[..., -reach:, :], slopes[..., :reach], slopes[..., -reach:]):
         strip.zero_()
-    return slopes
+    return slopes.mul_(resize_map(_above_noise(slopes, image, scale), image.shape[2], image.shape[3]))
+
+
+def _above_noise(slopes: Tensor, image: Tensor, scale: Tensor) -> Tensor:
+    """The share of slopes that is no noise: (B, 1, h, w), smaller than the image."""
+    squares = _mean_squares(slopes, 1).float()
+    brightness = _luminance(_sampled(image).float())
+    # By how much a difference of luminance tilts the relief; noise differs along both axes, and between two pixels twice.
+    tilt = 4 * (scale.float() / (brightness + _DARK)).square()
+    differing = squares / tilt.clamp(min=1e-12)
+    ranges = (brightness * _RANGES).long().clamp(0, _RANGES - 1)
+    noise = torch.zeros_like(squares)
+    for each in range(_RANGES):
+        inside = ranges == each
+        quiet = torch.where(inside, differing, torch.nan).flatten(1).nanquantile(_QUIET, dim=1).view(-1, 1, 1, 1)
+        noise = torch.where(inside, quiet, noise)
+    noise = tilt * noise.clamp(_LEAST_NOISE**2, _MOST_NOISE**2)
+    return (1 - 2 * noise / squares.clamp(min=1e-12)).clamp_(min=0).to(slopes)
+
+
+def _luminance(image: Tensor) -> Tensor:
+    (red, green, blue), (of_red, of_green, of_blue) = image.split(1, 1), _LUMINANCE
+    return (green * of_green).add_(red, alpha=of_red).add_(blue, alpha=of_blue)
 
 
 def _gloss(surface: _Surface, glossy: Tensor | None, sky: Tensor | None, slopes: Tensor | None, image: Tensor) -> Tensor | None:
@@ -320,13 +345,28 @@ def relief_gloss(image: Tensor, relief: Tensor, shininess: float = 32.0) -> Tens
 
 def _smoothness(slopes: Tensor, shininess: float) -> Tensor:
     """See `relief_gloss`."""
+    return 1 / (1 + shininess * _UNSEEN * _mean_squares(slopes, 2))
+
+
+def _mean_squares(slopes: Tensor, times: int) -> Tensor:
+    """Local means of slopes' squares, smoothed so many times: (B, 1, h, w), smaller than the image."""
     radius = edge_radius(*slopes.shape[-2:])
-    pitch = max(1, radius // 3)
-    row, column = (min(pitch // 2, length - 1) for length in slopes.shape[-2:])
-    found = slopes[..., row::pitch, column::pitch].square().sum(1, keepdim=True)
-    for _ in range(2):
-        found = box_means(found, max(1, radius // pitch))
-    return 1 / (1 + shininess * _UNSEEN * found)
+    found = _sampled(slopes).square().sum(1, keepdim=True)
+    for _ in range(times):
+        found = box_means(found, max(1, radius // _pitch(slopes)))
+    return found
+
+
+def _sampled(values: Tensor) -> Tensor:
+    """The middles of squares of pixels."""
+    pitch = _pitch(values)
+    row, column = (min(pitch // 2, length - 1) for length in values.shape[-2:])
+    return values[..., row::pitch, column::pitch]
+
+
+def _pitch(values: Tensor) -> int:
+    """How far the pixels of smaller maps lie apart."""
+    return max(1, edge_radius(*values.shape[-2:]) // 3)
 
 
 def _shininess_under(light: Light, shininess: float, points: Tensor) -> float | Tensor:

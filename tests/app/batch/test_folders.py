@@ -333,6 +333,14 @@ def test_python_says_at_once_what_is_wrong(photos, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow("takes most of a second")
+@pytest.mark.parametrize("writes", [("depth",), ("normals",)])
+def test_python_gets_all_maps_whatever_is_written(photos, tmp_path, midas_small, writes):
+    named = {"model": "midas-v2.1-small", "weights": midas_small, "size": 64}
+    unwritten = dict(depth_normal.estimate_folder(photos, **named))
+    found = dict(depth_normal.estimate_folder(photos, tmp_path / "maps", **named, writes=writes))
+    assert {path: set(each.maps) for path, each in found.items()} == {path: {"depth", "normals"} for path in unwritten}
+
+
 def test_batches_of_like_size_give_what_single_images_give(tmp_path, monkeypatch):
     """Three sizes in turn, so that batches form out of order; one image is bad, and large batches do not fit."""
     paths = []

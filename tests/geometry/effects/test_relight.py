@@ -162,6 +162,29 @@ def test_without_a_pattern_or_without_relief_highlights_stay(pattern, share):
     assert torch.allclose(found, plain, atol=1e-6) and (relief_gloss(image, relief) == 1).all()
 
 
+def noisy(brightness, noise, size=256):
+    """A grey image with noise alike everywhere, with fine stripes of five times its height in the right half."""
+    generator = torch.Generator().manual_seed(0)
+    stripes = 5 * noise * torch.sin(torch.arange(size) * math.pi / 4) * (torch.arange(size) >= size // 2)
+    return (brightness + stripes + noise * torch.randn(1, 1, size, size, generator=generator)).expand(1, 3, size, size).contiguous()
+
+
+@pytest.mark.parametrize(("brightness", "noise"), [(0.1, 0.015), (0.3, 0.01), (0.6, 0.02)])
+def test_noise_is_no_relief(brightness, noise):
+    image, normals = noisy(brightness, noise), flat_facing((0.0, 0.0, 1.0), 256)
+    lamp, relief = Light((-0.6, 0.0, 0.8)), torch.ones(1, 1, 1, 1)
+    plain, found = (relight(image, normals, lamp, specular=0.5, relief=each) for each in (None, relief))
+    changed = (found - plain).abs()[..., 8:-8, :]
+    assert changed[..., 8:112].mean() < 0.02 * changed[..., 144:-8].mean()
+
+
+def test_steps_of_eight_bits_are_no_relief():
+    normals = flat_facing((0.0, 0.0, 1.0), 256)
+    sky = (torch.linspace(0.1, 0.14, 256) * 255).round().div(255).expand(1, 3, 256, 256).contiguous()
+    plain, found = (relight(sky, normals, Light((-0.6, 0.0, 0.8)), specular=0.5, relief=each) for each in (None, torch.ones(1, 1, 1, 1)))
+    assert (found - plain).abs().max() < 1 / 255
+
+
 @pytest.mark.parametrize("shininess", [1, 20, 300])
 @pytest.mark.parametrize("specular", [0.0, 0.3, 1.0])
 def test_a_white_surface_gives_back_all_light_and_none_more(shininess, specular):
