@@ -42,10 +42,16 @@ export class BoxView extends PointView {
     return this.box ?? super.selected
   }
 
-  grab(point, event) {
+  /** Whether another node gives one of the values, so that none is set here; the line then says which. */
+  isGiven() {
     const given = Object.keys(this.none).find(name => this.widgets.isLinked(name))
     if (given) this.view.say(translated('{0} comes from another node', this.widgets.label(given)))
-    if (given) return false
+    return Boolean(given)
+  }
+
+  grab(point, event) {
+    if (this.isGiven()) return false
+    this.before = this.placed
     this.start = { point, event, isBox: false }
     this.setPoint(point)
     return true
@@ -58,6 +64,11 @@ export class BoxView extends PointView {
     if (this.start.isBox) this.setBox([first.x, first.y, point.x, point.y])
   }
 
+  giveUp() {
+    this.start = null
+    super.giveUp()
+  }
+
   drop() {
     const { start, last } = this, click = start && !start.isBox ? start.event : null
     const isDouble = click && last && isTwice(last, click)
@@ -67,6 +78,7 @@ export class BoxView extends PointView {
   }
 
   arrow(dx, dy, event) {
+    if (this.isGiven()) return
     const step = event.shiftKey ? 0.05 : 0.01, { box } = this
     if (event.altKey) this.setBox(enlarged(box ?? around(this.point ?? { x: 0.5, y: 0.5 }), dx * step, dy * step))
     else if (box) this.setBox(moved(box, dx * step, dy * step))

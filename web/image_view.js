@@ -19,6 +19,7 @@ export const SHOWN_HEIGHT = 240
  * @typedef {object} PointerHandlers
  * @property {(point: {x: number, y: number}, event: PointerEvent) => boolean} [grab] The button goes down; true begins a drag.
  * @property {(point: {x: number, y: number}, event: PointerEvent) => void} [drag]
+ * @property {() => void} [giveUp] A second finger ends the drag; `drop` follows.
  * @property {() => void} [drop]
  * @property {(point: {x: number, y: number} | null) => void} [hover] null: the pointer has left.
  * @property {(steps: number, event: WheelEvent) => boolean} [wheel] Only while the image has the focus; true: it was used.
@@ -124,9 +125,7 @@ export class ImageView {
     const { stage } = this
     stage.addEventListener('pointerdown', event => this.down(event))
     stage.addEventListener('pointermove', event => this.moved(event))
-    stage.addEventListener('pointerup', () => this.up())
-    stage.addEventListener('pointercancel', () => this.up())
-    stage.addEventListener('lostpointercapture', () => this.up())
+    for (const name of ['pointerup', 'pointercancel', 'lostpointercapture']) stage.addEventListener(name, event => this.up(event))
     stage.addEventListener('pointerleave', () => this.handlers.hover?.(null))
     stage.addEventListener('wheel', event => this.wheeled(event), { passive: false })
     stage.addEventListener('keydown', event => this.pressed(event))
@@ -135,8 +134,10 @@ export class ImageView {
   down(event) {
     if (event.button !== 0 || !this.width) return
     used(event)
+    if (this.dragging || !event.isPrimary) return this.giveUp() // with a second finger ComfyUI's canvas zooms
     stageFocus(this.stage)
     this.dragging = Boolean(this.handlers.grab?.(this.point(event), event))
+    this.pointer = event.pointerId
     if (this.dragging) this.stage.setPointerCapture(event.pointerId)
   }
 
@@ -145,13 +146,23 @@ export class ImageView {
     const point = this.point(event)
     if (this.dragging) {
       event.stopPropagation()
+      if (event.pointerId !== this.pointer) return
       this.handlers.drag?.(point, event)
     }
     const inside = point.x >= 0 && point.x <= 1 && point.y >= 0 && point.y <= 1
     this.handlers.hover?.(inside ? point : null)
   }
 
-  up() {
+  up(event) {
+    if (event.pointerId === this.pointer) this.end()
+  }
+
+  giveUp() {
+    if (this.dragging) this.handlers.giveUp?.()
+    this.end()
+  }
+
+  end() {
     if (!this.dragging) return
     this.dragging = false
     this.handlers.drop?.()

@@ -57,7 +57,7 @@ class NodeView {
   }
 
   handlers() {
-    const names = ['grab', 'drag', 'hover', 'wheel', 'arrow', 'escape']
+    const names = ['grab', 'drag', 'giveUp', 'hover', 'wheel', 'arrow', 'escape']
     const drop = () => { this.inner.drop?.(); noteChange() }
     return { ...Object.fromEntries(names.map(name => [name, (...values) => this.inner[name]?.(...values)])), drop }
   }

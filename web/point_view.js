@@ -60,8 +60,19 @@ export class PointView extends PlainView {
   }
 
   grab(point) {
+    this.before = this.placed
     this.drag(point)
     return true
+  }
+
+  /** The widgets' values by which something is set. */
+  get placed() {
+    const { values } = this.widgets
+    return Object.fromEntries(Object.keys(this.none).map(name => [name, values[name]]))
+  }
+
+  giveUp() {
+    this.set(this.before)
   }
 
   drag(point) {

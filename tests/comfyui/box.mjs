@@ -146,6 +146,17 @@ await finger('touchStart', 0.5, 0.5)
 await finger('touchEnd')
 report.tapped = await held()
 
+// A second finger during a drag.
+const fingers = (type, ...places) => touch.send('Input.dispatchTouchEvent', { type, touchPoints: places.map((place, id) => ({ x: at(...place)[0], y: at(...place)[1], id })) })
+await drag([0.1, 0.2], [0.7, 0.8])
+await fingers('touchStart', [0.3, 0.3])
+await fingers('touchMove', [0.4, 0.5])
+await fingers('touchStart', [0.4, 0.5], [0.8, 0.2])
+await fingers('touchMove', [0.3, 0.5], [0.9, 0.3])
+await fingers('touchEnd')
+report.pinched = await held()
+await centre()
+
 // A side that another node gives.
 await drag([0.2, 0.2], [0.7, 0.7])
 await page.evaluate(async () => {
@@ -156,6 +167,10 @@ await page.evaluate(async () => {
   view().grab({ x: 0.5, y: 0.5 }, { clientX: 0, clientY: 0 })
 })
 report.linked = await held()
+await page.evaluate(() => window.view().view.stage.focus())
+await page.keyboard.press('ArrowRight')
+await page.keyboard.press('Alt+ArrowDown')
+report.pressed = await held()
 
 // A node that has a point alone: a drag moves it.
 report.alone = await page.evaluate(async () => {

@@ -63,7 +63,7 @@ report.preview = await page.evaluate(() => {
 const measure = () => page.evaluate(async () => {
   const view = window.viewOf('Relight'), { stage } = view.view, times = []
   const at = (x, y) => { const { left, top, scale } = view.view.box(); return { clientX: left + x * scale * view.maps.width, clientY: top + y * scale * view.maps.height } }
-  const send = (type, x, y) => stage.dispatchEvent(new PointerEvent(type, { ...at(x, y), button: 0, buttons: 1, pointerId: 1, bubbles: true, cancelable: true }))
+  const send = (type, x, y) => stage.dispatchEvent(new PointerEvent(type, { ...at(x, y), button: 0, buttons: 1, pointerId: 1, isPrimary: true, bubbles: true, cancelable: true }))
   stage.setPointerCapture = () => {}
   send('pointerdown', 0.3, 0.3)
   await window.rest()

@@ -72,9 +72,14 @@ def test_a_finger_does_the_same(seen):
     assert seen["tapped"]["point"] == near([0.5, 0.5]) and seen["tapped"]["box"] == NO_BOX
 
 
-def test_a_side_that_another_node_gives_is_said_and_kept(seen):
-    assert seen["linked"]["line"].endswith("comes from another node")
-    assert seen["linked"]["box"] == near([0.2, 0.2, 0.7, 0.7])
+def test_a_second_finger_gives_a_drag_up(seen):
+    assert seen["pinched"]["box"] == near([0.1, 0.2, 0.7, 0.8]) and seen["pinched"]["point"] == NO_POINT
+
+
+@pytest.mark.parametrize("way", ["linked", "pressed"])
+def test_a_side_that_another_node_gives_is_said_and_kept(seen, way):
+    assert seen[way]["line"].endswith("comes from another node")
+    assert seen[way]["box"] == near([0.2, 0.2, 0.7, 0.7])
 
 
 def test_a_node_with_a_point_alone_keeps_to_it(seen):
