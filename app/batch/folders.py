@@ -84,8 +84,8 @@ def estimate_folder(
         any_aspect: As `Model.estimate_panorama`; of panoramas alone.
 
     Yields:
-        The image's path, and its estimate with all maps, whatever `writes` names: one image, at its size, float32, on the CPU. Its files are
-        written by then.
+        The image's path, and its estimate with all maps, whatever `writes` names: one image, at its size, float32, on the CPU. Its files
+        are written by then.
 
     Raises:
         ValueError: No image is found, options that do not go with `panorama`, a model that does not take such images, an unknown model,
