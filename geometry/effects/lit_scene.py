@@ -18,6 +18,7 @@ from ..projections import need_perspective
 from ..regions.sky import predicted_sky, sky_alpha
 from ..surfaces.derive import with_normals
 from ..surfaces.plane_fit import by_bands
+from .highlight_maps import middles_of, pitch_of
 from .lights import Light, LightPlan, unit
 
 # A change of depth by which a pixel was on a ramp.
@@ -118,8 +119,8 @@ def _outside_ramps(soft: Tensor, sharp: Tensor, radius: int) -> Tensor:
 
     Depth that has steps already, rendered or measured, has no ramps.
     """
-    pitch = _pitch(radius)
-    soft, sharp = (_sampled(each, pitch) for each in (soft, sharp))
+    pitch = pitch_of(*soft.shape[-2:])
+    soft, sharp = (middles_of(each, pitch) for each in (soft, sharp))
     ramps = ((sharp / soft - 1).abs() > _MOVED).to(soft)
     reach, blur = (max(1, round(share * radius / pitch)) for share in (1, 0.5))
     ramps = F.max_pool2d(ramps, 2 * reach + 1, 1, reach)
@@ -130,31 +131,19 @@ def _outside_ramps(soft: Tensor, sharp: Tensor, radius: int) -> Tensor:
 
 def _steady(normals: Tensor, softness: Tensor) -> Tensor:
     """1 where normals are the same all around, less where they turn within the width of soft edges: (B, 1, h, w), as `_outside_ramps`."""
-    radius = edge_radius(*normals.shape[-2:])
-    pitch = _pitch(radius)
-    means = box_means(_sampled(normals, pitch).nan_to_num(), max(1, 2 * radius // pitch))
+    radius, pitch = edge_radius(*normals.shape[-2:]), pitch_of(*normals.shape[-2:])
+    means = box_means(middles_of(normals, pitch).nan_to_num(), max(1, 2 * radius // pitch))
     length = means.square().sum(1, keepdim=True).sqrt().clamp(1e-3, 1)
     return 1 / (1 + _TURNED * softness * (1 / length - 1))
 
 
 def _softness(normals: Tensor) -> Tensor:
     """1 where normals bend but have no edges, down to 0 where a third of what turns fast is an edge: (B, 1, 1, 1)."""
-    pitch = _pitch(edge_radius(*normals.shape[-2:]))
+    pitch = pitch_of(*normals.shape[-2:])
     bends = edges = normals.new_zeros(len(normals), 1, 1, 1)
     for axis in (2, 3):
         along = normals.shape[axis] - 1
-        nexts, owns = (_sampled(normals.narrow(axis, start, along), pitch) for start in (1, 0))
+        nexts, owns = (middles_of(normals.narrow(axis, start, along), pitch) for start in (1, 0))
         turns = (nexts - owns).square().sum(1, keepdim=True)
         bends, edges = (count + (turns > least**2).to(count).sum((2, 3), keepdim=True) for count, least in ((bends, _BEND), (edges, _EDGE)))
     return 1 - (3 * edges / bends.clamp(min=1)).clamp(max=1)
-
-
-def _sampled(values: Tensor, pitch: int) -> Tensor:
-    """The middles of squares of pixels."""
-    row, column = (max(0, min(pitch // 2, length - 1)) for length in values.shape[-2:])
-    return values[..., row::pitch, column::pitch]
-
-
-def _pitch(radius: int) -> int:
-    """How far the pixels of maps of highlights lie apart."""
-    return max(1, radius // 3)

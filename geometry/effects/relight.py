@@ -13,8 +13,9 @@ from ..camera import DEFAULT_FOV, intrinsics_from_fov
 from ..checks import check_depth, check_intrinsics, check_map, check_mask, check_range
 from ..edges.depth_edges import edge_radius
 from ..edges.guided_filter import box_means
-from ..images.srgb import linear_to_srgb, srgb_to_linear
+from ..images.srgb import LUMINANCE, linear_to_srgb, srgb_to_linear
 from ..surfaces.plane_fit import by_bands
+from .highlight_maps import middles_of, pitch_of
 from .lights import NEAREST_LAMP, Light, placed_on, towards, unit
 from .shadows import cast_shadow
 
@@ -29,7 +30,6 @@ _RELIEF, _DARK, _STEEPEST = 1 / 700, 0.15, 0.3
 _QUIET, _RANGES, _LEAST_NOISE, _MOST_NOISE = 0.1, 8, 0.5 / 255, 6 / 255
 # Most of a surface's roughness is finer than what is seen of its relief, by this factor.
 _UNSEEN = 4.0
-_LUMINANCE = (0.2126, 0.7152, 0.0722)
 
 
 def relight(
@@ -297,7 +297,7 @@ def _relief_slopes(image: Tensor, relief: Tensor) -> Tensor:
 def _above_noise(slopes: Tensor, image: Tensor, scale: Tensor) -> Tensor:
     """The share of slopes that is no noise: (B, 1, h, w), smaller than the image."""
     squares = _mean_squares(slopes, 1).float()
-    brightness = _luminance(_sampled(image).float())
+    brightness = _luminance(middles_of(image, pitch_of(*image.shape[-2:])).float())
     # By how much a difference of luminance tilts the relief; noise differs along both axes, and between two pixels twice.
     tilt = 4 * (scale.float() / (brightness + _DARK)).square()
     differing = squares / tilt.clamp(min=1e-12)
@@ -312,7 +312,7 @@ def _above_noise(slopes: Tensor, image: Tensor, scale: Tensor) -> Tensor:
 
 
 def _luminance(image: Tensor) -> Tensor:
-    (red, green, blue), (of_red, of_green, of_blue) = image.split(1, 1), _LUMINANCE
+    (red, green, blue), (of_red, of_green, of_blue) = image.split(1, 1), LUMINANCE
     return (green * of_green).add_(red, alpha=of_red).add_(blue, alpha=of_blue)
 
 
@@ -350,23 +350,11 @@ def _smoothness(slopes: Tensor, shininess: float) -> Tensor:
 
 def _mean_squares(slopes: Tensor, times: int) -> Tensor:
     """Local means of slopes' squares, smoothed so many times: (B, 1, h, w), smaller than the image."""
-    radius = edge_radius(*slopes.shape[-2:])
-    found = _sampled(slopes).square().sum(1, keepdim=True)
+    radius, pitch = edge_radius(*slopes.shape[-2:]), pitch_of(*slopes.shape[-2:])
+    found = middles_of(slopes, pitch).square().sum(1, keepdim=True)
     for _ in range(times):
-        found = box_means(found, max(1, radius // _pitch(slopes)))
+        found = box_means(found, max(1, radius // pitch))
     return found
-
-
-def _sampled(values: Tensor) -> Tensor:
-    """The middles of squares of pixels."""
-    pitch = _pitch(values)
-    row, column = (min(pitch // 2, length - 1) for length in values.shape[-2:])
-    return values[..., row::pitch, column::pitch]
-
-
-def _pitch(values: Tensor) -> int:
-    """How far the pixels of smaller maps lie apart."""
-    return max(1, edge_radius(*values.shape[-2:]) // 3)
 
 
 def _shininess_under(light: Light, shininess: float, points: Tensor) -> float | Tensor:

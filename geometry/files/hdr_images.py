@@ -11,7 +11,7 @@ import torch
 
 from ...utils import opencv
 from ..effects.relight import roll_off
-from ..images.srgb import linear_to_srgb
+from ..images.srgb import LUMINANCE, linear_to_srgb
 from . import exr
 from .paths import FileFormatError, check_size, damage_named
 
@@ -20,7 +20,7 @@ _RADIANCE_SIZE = re.compile(rb"\n\n-Y (\d{1,9}) \+X (\d{1,9})\n")
 _HEADER_BYTES = 65536
 _MID_GREY = 0.18
 """Linear light at which the exposure puts the geometric mean of an image, as light meters do."""
-_LUMINANCE = np.array((0.2126, 0.7152, 0.0722), np.float32)
+_LUMINANCE = np.array(LUMINANCE, np.float32)
 # Darker light does not count for the exposure, and brighter light is as bright as that: beyond them products leave float32.
 _DARKEST, _BRIGHTEST = 1e-30, 1e30
 # Steps of colours along a band of rows take several times the band.

@@ -7,6 +7,9 @@ import re
 import torch
 from torch import Tensor
 
+LUMINANCE = (0.2126, 0.7152, 0.0722)
+"""The shares of red, green and blue in the luminance of linear light (ITU-R BT.709)."""
+
 # Pickers add two digits of opacity, which a colour of light or fog has not.
 _HEXADECIMAL = re.compile("#([0-9a-fA-F]{3}|[0-9a-fA-F]{6}(?:[0-9a-fA-F]{2})?)")
 _NUMBERS = re.compile(r"(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})")

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..checks import check_choice, check_map, check_range
 from ..conventions import convert_normals, unit_normals
+from ..images.srgb import LUMINANCE
 from ..kinds import Axes
 from .height import BORDERS, FREE, SEAMLESS, check_size, height_to_normals, known_normals
 from .transforms import blurred, trend_where
@@ -20,7 +21,6 @@ AUTO, HIGH, LOW = BRIGHT = ("auto", "high", "low")
 BRIGHT_JOINTS = 0.16
 """The `bright_lines` from which bright lines are taken for joints between darker stones."""
 
-_LUMINANCE = (0.2126, 0.7152, 0.0722)
 # Finer than this is grain of the image.
 _GRAIN = 0.7
 # Joints are looked for at these widths, in shares of the shorter side and at least so many pixels, among this share of the pixels.
@@ -114,7 +114,7 @@ def _line_ratio(brightness: Tensor, width: float) -> Tensor:
 
 
 def _luminance(image: Tensor) -> Tensor:
-    return (image * image.new_tensor(_LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return (image * image.new_tensor(LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def photo_relief(image: Tensor, *, radius: float = 32.0, borders: str = FREE, bright: str = AUTO) -> Tensor:
