@@ -73,7 +73,7 @@ def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int 
     """
     height, width = inverse.shape[-2:]
     hole = inverse <= 0 if hole is None else hole
-    places = hole.flatten().nonzero()[:, 0] if hole.device.type == "cpu" else torch.arange(hole.numel(), device=hole.device)
+    places = chosen_places(hole)
     rows, columns = places // width % height, places % width
     first = places - rows * width - columns
     ends = last.transpose(0, 1).flatten(1).index_select(1, places)
