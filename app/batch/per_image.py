@@ -331,21 +331,20 @@ def estimate(model: Model, images: Tensor, options: Options, writes: Sequence[st
         options: The options of the run.
         writes: As `Outputs.writes`: maps that none of these files shows are left out. Empty = all are wanted.
     """
-    shows_normals = not writes or "normals" in writes or not set(writes) <= _IMAGES_OF_MAPS
+    shows_all = not writes or not set(writes) <= _IMAGES_OF_MAPS  # files of geometry hold all maps
     is_plain = not options.refine and not options.panorama  # else depth may follow from normals
-    derive = partial(without_normals if is_plain and not shows_normals else with_normals, near_far_ratio=options.near_far_ratio)
+    without = is_plain and not shows_all and "normals" not in writes
+    derive = partial(without_normals if without else with_normals, near_far_ratio=options.near_far_ratio)
     if options.panorama:
         found = model.estimate_panorama(images, options.size, any_aspect=options.any_aspect, derive=derive)
     else:
         in_tiles: dict[str, Any] = {"tiles": options.tiles} if options.tiles else {}
         found = model.estimate(images, options.size, fov=options.fov, derive=derive, refine=options.refine, **in_tiles)
-    return _only_shown(found, writes)
+    return found if shows_all else _only_shown(found, writes)
 
 
 def _only_shown(found: Estimate, writes: Sequence[str]) -> Estimate:
-    """The estimate without the maps that no file of `writes` shows."""
-    if not writes or not set(writes) <= _IMAGES_OF_MAPS:  # files of geometry hold all maps
-        return found
+    """The estimate without the maps that none of these images shows."""
     depth, normals = found.depth, found.normals
     if depth is not None and "normals" not in writes:
         normals = None

@@ -110,7 +110,8 @@ def depth_to_image(
     on_cpu = depth.device.type == "cpu"
     whole = on_cpu and mask is None and all_valid_depth(depth, quantity)
     valid = torch.ones_like(depth, dtype=torch.bool) if whole else valid_depth(depth, quantity, mask)
-    whole = whole or (on_cpu and bool(valid.all()))
+    if on_cpu and mask is not None:
+        whole = bool(valid.all())
     nearness = depth_to_nearness(depth if whole else torch.where(valid, depth, 1), quantity, as_disparity)
     measure = _measure(normalisation)
     if measure is None:
