@@ -3,6 +3,8 @@
 // PICTURE lies in the server's input folder; NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots.
 import path from 'node:path'
 
+import { placeNode } from './placed_node.mjs'
+
 const [server, picture, nodes2, shots] = process.argv.slice(2)
 const { chromium } = await import(process.env.PW)
 const settings = {
@@ -43,13 +45,7 @@ report.before = await page.evaluate(() => window.view().view.empty.textContent)
 const rest = time => page.evaluate(time => window.rest(time), time)
 /** Brings the node to its place on the page, which a run and an undo change. */
 async function centre() {
-  await page.evaluate(() => {
-    const { ds } = window.app.canvas, node = window.mask()
-    ds.scale = 0.9
-    ds.offset[0] = 800 / ds.scale - node.pos[0] - node.size[0] / 2
-    ds.offset[1] = 930 / ds.scale - node.pos[1] - node.size[1]
-    window.app.canvas.setDirty(true, true)
-  })
+  await placeNode(page, 'mask', 0.9, 930)
   await rest(600)
   area = await page.evaluate(() => {
     const { left, top, scale } = window.view().view.box(), { width, height } = window.view().view

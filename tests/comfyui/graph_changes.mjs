@@ -5,6 +5,8 @@
 import fs from 'node:fs'
 import path from 'node:path'
 
+import { placeNode } from './placed_node.mjs'
+
 const [server, file, picture, nodes2, shots] = process.argv.slice(2)
 const { chromium } = await import(process.env.PW)
 const settings = {
@@ -43,13 +45,7 @@ const rest = time => page.evaluate(time => window.rest(time), time)
 
 /** Brings the node into the middle of the page, in its own size. */
 async function centre() {
-  await page.evaluate(() => {
-    const { ds } = window.app.canvas, node = window.relight()
-    ds.scale = 0.8
-    ds.offset[0] = 800 / ds.scale - node.pos[0] - node.size[0] / 2
-    ds.offset[1] = 640 / ds.scale - node.pos[1] - node.size[1]
-    window.app.canvas.setDirty(true, true)
-  })
+  await placeNode(page, 'relight', 0.8, 640)
   await rest()
 }
 
