@@ -218,3 +218,22 @@ def test_query_key_and_value_are_joined_in_this_order():
     state = hub_to_official({f"{prefix}.{name}.bias": torch.full((2,), float(i)) for i, name in enumerate(("query", "key", "value"))})
     assert state.keys() == {"pretrained.blocks.3.attn.qkv.bias"}
     assert state["pretrained.blocks.3.attn.qkv.bias"].tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_bfloat16_on_a_cpu_is_as_exact_by_matrix_products(monkeypatch):
+    image = torch.rand(1, 3, 24 * 14, 25 * 14, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        exact = torch.stack(random_network(PLAIN)(image)[0])
+        network, attention, found = random_network(PLAIN).bfloat16(), torch.nn.functional.scaled_dot_product_attention, {}
+        for has_amx in (True, False):
+            monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+            monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda answer=has_amx: answer)
+            calls = []
+            monkeypatch.setattr(
+                torch.nn.functional, "scaled_dot_product_attention", lambda *given, calls=calls: calls.append(1) or attention(*given)
+            )
+            maps = torch.stack(network(image.bfloat16())[0]).float()
+            found[has_amx] = float((maps - exact).square().mean().sqrt()), len(calls)
+    (of_torch, with_torch), (of_products, by_products) = found[True], found[False]
+    assert (with_torch, by_products) == (PLAIN.depth, 0)
+    assert of_products < 1.25 * of_torch, found
