@@ -202,7 +202,8 @@ def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear
         values = _area_average(values, width, -1)
     if (height, width) == values.shape[-2:]:
         return values
-    if growing == "bilinear" and (cv2 := opencv_for(values)):
+    # Of what is not finite, OpenCV spreads more.
+    if growing == "bilinear" and (cv2 := opencv_for(values)) and values.sum().isfinite():
         return _enlarged_by_opencv(cv2, values, height, width)
     # Map by map: for several channels together, torch takes twice as long with one thread. Networks' inputs keep their layout.
     maps = values.reshape(-1, 1, *values.shape[-2:]) if growing == "bilinear" else values
@@ -259,10 +260,10 @@ def _area_average_by_opencv(cv2: Any, values: Tensor, height: int, width: int) -
 
 
 def _enlarged_by_opencv(cv2: Any, values: Tensor, height: int, width: int) -> Tensor:
-    """As torch interpolates it, in a fifth of the time."""
+    """As torch interpolates it, up to rounding; with one thread in a fifth of its time."""
     grown = values.new_empty(*values.shape[:2], height, width)
-    for source, target in zip(values.flatten(0, 1).numpy(), grown.flatten(0, 1).numpy(), strict=True):
-        cv2.resize(np.ascontiguousarray(source), (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
+    for source, target in zip(values.contiguous().flatten(0, 1).numpy(), grown.flatten(0, 1).numpy(), strict=True):
+        cv2.resize(source, (width, height), target, interpolation=cv2.INTER_LINEAR)
     return grown
 
 

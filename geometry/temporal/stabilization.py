@@ -255,7 +255,7 @@ def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sign:
 def _unchanged(guide: Tensor, before: _Mean) -> Tensor:
     """(1, 1, h, w): by how much each pixel is what it was, from 0 (another thing, or nothing is known) to 1."""
     largest = largest_within(_largest_blurred(guide - before.value), _AROUND)
-    return largest.div_(_CHANGE).square_().neg_().exp_().mul_(before.count > 0)
+    return largest.div_(_CHANGE).square_().neg_().exp_().mul_(before.count.sign())
 
 
 def _largest_blurred(values: Tensor) -> Tensor:
