@@ -202,6 +202,9 @@ def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear
         values = _area_average(values, width, -1)
     if (height, width) == values.shape[-2:]:
         return values
+    # Of what is not finite, OpenCV spreads more.
+    if growing == "bilinear" and (cv2 := opencv_for(values)) and values.sum().isfinite():
+        return _enlarged_by_opencv(cv2, values, height, width)
     # Map by map: for several channels together, torch takes twice as long with one thread. Networks' inputs keep their layout.
     maps = values.reshape(-1, 1, *values.shape[-2:]) if growing == "bilinear" else values
     grown = F.interpolate(maps, (height, width), mode=growing, align_corners=None if growing == "nearest-exact" else False)
@@ -254,6 +257,14 @@ def _area_average_by_opencv(cv2: Any, values: Tensor, height: int, width: int) -
     resized = [cv2.resize(np.ascontiguousarray(each), (width, height), interpolation=cv2.INTER_AREA) for each in images.numpy()]
     stacked = torch.from_numpy(np.stack(resized) if len(resized) > 1 else resized[0][None])
     return stacked.movedim(-1, 1) if interleaved else stacked.view(batch, channels, height, width)
+
+
+def _enlarged_by_opencv(cv2: Any, values: Tensor, height: int, width: int) -> Tensor:
+    """As torch interpolates it, up to rounding; with one thread in a fifth of its time."""
+    grown = values.new_empty(*values.shape[:2], height, width)
+    for source, target in zip(values.contiguous().flatten(0, 1).numpy(), grown.flatten(0, 1).numpy(), strict=True):
+        cv2.resize(source, (width, height), target, interpolation=cv2.INTER_LINEAR)
+    return grown
 
 
 def _area_average(values: Tensor, length: int, axis: int) -> Tensor:

@@ -15,7 +15,7 @@ from ..utils import brightness, resize_image, resize_map
 from .base import Annotator
 from .building.checkpoints import fill
 from .detail.border_lines import without_border_lines
-from .detail.guided_upsampling import enlarge_map, guided_detail, guided_upsample
+from .detail.guided_upsampling import guided_detail, guided_upsample
 from .family import Request
 from .graphs.graph import NOT_NORMALISED, Signature
 from .networks.published import StateDict
@@ -89,7 +89,7 @@ class TinyAnnotator(Annotator):
             maps = guided_upsample(torch.cat((disparity, normals), 1), guide, GUIDE_RADIUS, GUIDE_EPSILON)
             return to_estimate(maps[:, :1], unit_normals(maps[:, 1:], in_place=True))
         sharp = guided_detail(disparity, guide, GUIDE_RADIUS, GUIDE_EPSILON)
-        enlarged = unit_normals(enlarge_map(normals, height, width), in_place=True)
+        enlarged = unit_normals(resize_map(normals, height, width), in_place=True)
         return to_estimate(sharp, enlarged, _sky_at_edges(sky[0], guide))
 
     def signature(self) -> Signature:

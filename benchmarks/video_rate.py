@@ -1,12 +1,13 @@
 """A video, file to file: frames a second of `depth-normal video`, beside what cannot be left out, done in parallel.
 
-    python benchmarks/video_rate.py [--model tiny] [--frames 96] [--width 1920 --height 1080] [--rounds 3] [--steps]
+    python benchmarks/video_rate.py [--model tiny] [--random] [--frames 96] [--width 1920 --height 1080] [--rounds 3] [--steps]
 
 - video: `depth-normal video CLIP --model MODEL --what depth`, with the model loaded, from the first frame to the joined file.
 - plain: three threads side by side: PyAV decodes the clip, the bare network runs on the input that the model made of its first frame, and
   PyAV encodes the frames that `video` makes, by the same encoder with the same settings.
 - ratio: the time of plain to that of video. 1 would be a video for which nothing but decoding, the network and encoding took time.
 - processor: seconds of all cores, a frame.
+--random takes random weights, for a model whose file is not here: time does not depend on them.
 --steps adds what each step of `video` takes of the processor, in one run more. The rest are FFmpeg's own threads: decoding and encoding.
 They take turns in one process, and the medians of the rounds count. The aim is .9 where cores are free.
 """
@@ -22,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from fractions import Fraction
 from pathlib import Path
 from statistics import median
@@ -32,13 +33,15 @@ from unittest.mock import patch
 import av
 import numpy as np
 import torch
-from families import network_calls, run_bare
+from families import load as random_model
+from families import mend_torchvision, narrow, network_calls, refuse_diffusion, run_bare
 from PIL import Image
 
 from depth_normal.annotators.base import Annotator
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 from depth_normal.app.batch.allocator import keep_freed_memory
+from depth_normal.app.batch.per_image import Options
 from depth_normal.app.bench.timing import IMAGE
 from depth_normal.app.video.rendering import Renderer
 from depth_normal.geometry.temporal.stabilization import VideoAligner
@@ -60,11 +63,19 @@ def main() -> None:
     """Prints the two rates and their ratio."""
     arguments = parse()
     keep_freed_memory()
+    with narrow([arguments.model]) if arguments.narrow else nullcontext():
+        model = random_model(arguments.model, "float32") if arguments.random else load_model(arguments.model)
+        # No runtime is measured meanwhile.
+        with patch.object(Options, "load", lambda *_: model), patch.dict(os.environ, DEPTH_NORMAL_MEASURE="0"):
+            print_rates(model, arguments)
+
+
+def print_rates(model: Model, arguments: argparse.Namespace) -> None:
+    """Both in turn."""
     with tempfile.TemporaryDirectory() as temporary:
         clip, folder = Path(temporary) / "clip.mp4", Path(temporary)
         frames = pan(arguments.frames, arguments.width, arguments.height)
         encode(clip, frames)
-        model = load_model(arguments.model)
         words = ["video", str(clip), "--model", arguments.model, "--overwrite", "--out", str(folder / "depth.mp4")]
         run(words)
         call = plain(model, clip, frames[0], decoded(folder / "depth.mp4"))
@@ -95,8 +106,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", default="tiny", choices=MODELS, metavar="ID")
     for name, value in {"frames": 96, "width": 1920, "height": 1080, "rounds": 3}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--random", action="store_true", help="random weights, in float32")
+    parser.add_argument("--narrow", action="store_true", help="random weights of a network with few channels, for a quick check")
     parser.add_argument("--steps", action="store_true", help="print what each step takes of the processor")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.random |= arguments.narrow
+    if arguments.random:
+        refuse_diffusion(parser, [arguments.model])
+        mend_torchvision()
+    return arguments
 
 
 def pan(count: int, width: int, height: int) -> list[np.ndarray]:

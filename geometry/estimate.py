@@ -208,7 +208,9 @@ class Estimate:
         if len(without_holes) > 1:
             # An image comes out the same, to the last bit, whichever others are in its batch.
             return Estimate.cat((each.resized(height, width, resampling) for each in self.split()), self.batch)
-        mask = None if self.mask is None else _resized_mask(self.mask, size)
+        mask = self.mask
+        if mask is not None:
+            mask = mask.new_ones(self.batch, 1, *size) if without_holes == {True} else _resized_mask(mask, size)
         depth, normals, confidence = (
             self._whole_maps(size, resampling) if without_holes == {True} else self._maps_with_holes(size, resampling, mask)
         )

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..utils import resize_map
+
 # Red's and blue's share of luma by the number of the matrix in ITU-T H.273.
 _LUMA = {
     1: (0.2126, 0.0722),
@@ -54,6 +56,11 @@ class Colours:
     def hdr(self) -> str | None:
         """The name of the HDR transfer, if it is one."""
         return {PQ: "PQ", HLG: "HLG"}.get(self.transfer)
+
+    @property
+    def is_shown_as_coded(self) -> bool:
+        """True if `displayed` changes nothing."""
+        return not self.hdr and self.primaries != BT_2020_PRIMARIES
 
     @property
     def problem(self) -> str | None:
@@ -122,19 +129,20 @@ def rgb_to_yuv420(image: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     Returns:
         Luma (H, W) and chroma (2, H/2, W/2), rounded, as float32.
     """
-    luma, chroma = _yuv(image)
     if len(image) == 1:
-        return _stored(luma, image.new_zeros(2, image.shape[1] // 2, image.shape[2] // 2), bits)
+        return _stored_luma(image[0], bits), image.new_full((2, image.shape[1] // 2, image.shape[2] // 2), 2 ** (bits - 1))
+    luma, chroma = _yuv(image)
     halved = F.avg_pool2d(chroma[None], (2, 1))
     # A sample at the left of its pair: that pixel, and a quarter of each neighbour.
     padded = F.pad(halved, (1, 1, 0, 0), mode="replicate")
     sited = (padded[..., :-2:2] + 2 * padded[..., 1:-1:2] + padded[..., 2::2]) / 4
-    return _stored(luma, sited[0], bits)
+    return _stored_luma(luma, bits), _stored_chroma(sited[0], bits)
 
 
 def rgb_to_yuv444(image: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """As `rgb_to_yuv420`, with chroma (2, H, W) for each pixel: 4:4:4."""
-    return _stored(*_yuv(image), bits)
+    luma, chroma = _yuv(image)
+    return _stored_luma(luma, bits), _stored_chroma(chroma, bits)
 
 
 def _yuv(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,10 +153,16 @@ def _yuv(image: Tensor) -> tuple[Tensor, Tensor]:
     return luma, torch.stack(chroma)
 
 
-def _stored(luma: Tensor, chroma: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+def _stored_luma(luma: Tensor, bits: int) -> Tensor:
     """As whole numbers in limited range."""
-    black, span, zero, chroma_span = _levels(bits, full=False)
-    return (luma * span).add_(black).round_(), (chroma * chroma_span).add_(zero).round_()
+    black, span, _, _ = _levels(bits, full=False)
+    return (luma * span).add_(black).round_()
+
+
+def _stored_chroma(chroma: Tensor, bits: int) -> Tensor:
+    """As whole numbers in limited range."""
+    _, _, zero, span = _levels(bits, full=False)
+    return (chroma * span).add_(zero).round_()
 
 
 def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> Tensor:
@@ -167,12 +181,41 @@ def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> T
     return F.interpolate(chroma[None], (height, width), mode="bilinear", align_corners=False)[0]
 
 
+def averaged_planes(luma: Tensor, chroma: Tensor, height: int, width: int, *, left: bool) -> tuple[Tensor, Tensor]:
+    """The planes of one frame averaged to a smaller size, both to the same: far fewer numbers are then converted to RGB.
+
+    The RGB is that of averaging after `yuv_to_rgb`, apart from colours that RGB cannot hold, which are clamped there pixel by pixel.
+
+    Args:
+        luma: (H, W).
+        chroma: (2, h, w), as it is stored: each side luma's, or half of it.
+        height, width: Not larger than chroma's.
+        left: As `enlarged_chroma`.
+
+    Returns:
+        (height, width) and (2, height, width).
+    """
+    # Of each sample the mean of the two pixels that `enlarged_chroma` makes of it.
+    for axis, side, stored in zip((-2, -1), luma.shape, chroma.shape[1:], strict=True):
+        if stored < side:
+            before, after = _neighbours(chroma, axis)
+            chroma = chroma.lerp(after, 0.25) if left and axis == -1 else (before + after).div_(8).add_(chroma, alpha=0.75)
+    return resize_map(luma[None, None], height, width)[0, 0], resize_map(chroma[None], height, width)[0]
+
+
+def _neighbours(chroma: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """The samples before and after each; beyond the border that at the border."""
+    length = chroma.shape[axis]
+    first, last = chroma.narrow(axis, 0, 1), chroma.narrow(axis, length - 1, 1)
+    return torch.cat((first, chroma.narrow(axis, 0, length - 1)), axis), torch.cat((chroma.narrow(axis, 1, length - 1), last), axis)
+
+
 def displayed(image: Tensor, colours: Colours) -> Tensor:
     """(3, H, W) RGB for an ordinary screen: HDR tone mapped, BT.2020's primaries as BT.709's."""
+    if colours.is_shown_as_coded:
+        return image
     if colours.hdr:
         return hdr_to_sdr(image, colours.transfer)
-    if colours.primaries != BT_2020_PRIMARIES:
-        return image
     return _coded(_with_709_primaries(image**2.4))
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .colour import Colours, displayed, yuv_to_rgb
+from ..utils import resize_map
+from .colour import Colours, averaged_planes, displayed, yuv_to_rgb
 
 _PLANAR = re.compile(r"(?P<kind>yuva?|yuvj|gbra?p|gray)(?:4\d\dp)?(?P<bits>9|1[0246])?(?P<order>le|be)?")
 # The same numbers in planes of their own.
@@ -28,16 +29,23 @@ _UNPACKED = {
 }
 
 
-def frame_to_rgb(frame: Any, colours: Colours) -> Tensor:
+def frame_to_rgb(frame: Any, colours: Colours, size: tuple[int, int] | None = None) -> Tensor:
     """The image of a decoded frame.
 
     Args:
         frame: PyAV's.
         colours: How it is coded; of RGB only the transfer and the primaries count.
+        size: Height and width to which it is averaged, smaller than the frame's; None = it is not.
 
     Returns:
         (3, H, W) float32 RGB in [0, 1]; alpha is left out.
     """
+    image = _to_rgb(frame, colours, size)
+    return image if size in (None, image.shape[-2:]) else resize_map(image[None], *size)[0]
+
+
+def _to_rgb(frame: Any, colours: Colours, size: tuple[int, int] | None) -> Tensor:
+    """The image, averaged to the size already where its planes could be."""
     frame = _unpacked(frame)
     name = frame.format.name
     planar = _PLANAR.fullmatch(name)
@@ -49,11 +57,19 @@ def frame_to_rgb(frame: Any, colours: Colours) -> Tensor:
     dtype = np.dtype(np.uint8 if bits == 8 else ">u2" if planar["order"] == "be" else "<u2")
     planes = [_plane_to_tensor(plane, dtype) for plane in frame.planes[:3]]
     if planar["kind"].startswith("yuv"):
-        return yuv_to_rgb(planes[0], torch.stack(planes[1:3]), bits, colours)
+        luma, chroma = planes[0], torch.stack(planes[1:3])
+        if size is not None and colours.is_shown_as_coded and _may_be_averaged(luma, chroma, size):
+            luma, chroma = averaged_planes(luma, chroma, *size, left=not colours.full)
+        return yuv_to_rgb(luma, chroma, bits, colours)
     if planar["kind"] == "gray":
         return displayed(_grey(planes[0], bits, colours).expand(3, -1, -1), colours)
     green, blue, red = planes
     return displayed(torch.stack((red, green, blue)) / (2**bits - 1), colours)
+
+
+def _may_be_averaged(luma: Tensor, chroma: Tensor, size: tuple[int, int]) -> bool:
+    """True if averaging both gives nearly the image that averaging their RGB gives."""
+    return all(stored in (side, side / 2) and stored >= new for stored, side, new in zip(chroma.shape[1:], luma.shape, size, strict=True))
 
 
 def _grey(plane: Tensor, bits: int, colours: Colours) -> Tensor:
@@ -99,9 +115,10 @@ def planes_to_frame(planes: list[Tensor], pixel_format: str) -> Any:
 
     height, width = planes[0].shape
     frame = pyav().VideoFrame(width, height, pixel_format)
+    dtype = np.dtype("<u2" if pixel_format.endswith("le") else np.uint8)
     for plane, values in zip(frame.planes, planes, strict=True):
-        dtype = np.dtype("<u2" if pixel_format.endswith("le") else np.uint8)
-        rows = np.zeros((plane.height, plane.line_size // dtype.itemsize), dtype)
-        rows[:, : values.shape[1]] = values.numpy()
+        rows = values.numpy().astype(dtype)
+        if beside := plane.line_size // dtype.itemsize - rows.shape[1]:
+            rows = np.pad(rows, ((0, 0), (0, beside)))
         plane.update(rows)
     return frame

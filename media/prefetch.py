@@ -27,16 +27,20 @@ _LOOK_SECONDS = 0.2
 class Loaded:
     """Iterates over a video's frames with their images, as far as it can be read.
 
+    Args:
+        frames: The frames.
+        load: What takes a frame's image, and may change it; None = the image as it is.
+
     Attributes:
         problem: Why it ended before its end; None = it did not.
     """
 
-    def __init__(self, frames: Iterable[Frame], change: Callable[[Tensor], Tensor] | None = None) -> None:
-        self._frames, self._change = frames, change
+    def __init__(self, frames: Iterable[Frame], load: Callable[[Frame], Tensor] | None = None) -> None:
+        self._frames, self._load = frames, load
         self.problem: VideoError | None = None
 
     def __iter__(self) -> Iterator[tuple[Frame, Tensor]]:
-        """Each frame with its image, on which `change` was used.
+        """Each frame with its image.
 
         Raises:
             VideoError: Nothing of the video can be read.
@@ -44,8 +48,7 @@ class Loaded:
         count = 0
         try:
             for frame in self._frames:
-                image = frame.image()
-                yield frame, image if self._change is None else self._change(image)
+                yield frame, frame.image() if self._load is None else self._load(frame)
                 count += 1
         except VideoError as error:
             if not count:

@@ -109,6 +109,10 @@ RUNS = {
     "textures.py": (["--rounds", "1", "--rays", "4", "--side", "48", *SMALL], "occlusion of depth"),
     "videos.py": (["--frames", "3", *SMALL], "align . smooth 1, running"),
     "video_rate.py": (["--frames", "3", "--rounds", "1", *SMALL], r"ratio [0-9]"),
+    "video_rate.py narrow": (
+        ["--frames", "2", "--rounds", "1", "--narrow", "--model", "depth-anything-v2-small", *SMALL],
+        r"ratio [0-9]",
+    ),
     "walker.py": (["--frames", "3", *SMALL], "0.4 px, pan +[0-9]"),
     "video_memory.py": (["--frames", "20"], "times as much after all"),
     "export_parity.py": (["--models", "tiny"], "tiny +float32 +own"),
@@ -241,6 +245,7 @@ def test_memory_is_measured_with_all_inputs_of_the_network():
         ("families.py", ["--models", "marigold-depth"], "benchmarks/diffusion.py"),
         ("folder.py", ["--random", "--model", "lbm-normals"], "benchmarks/diffusion.py"),
         ("overhead.py", ["--random", "--model", "lotus-depth-d"], "benchmarks/diffusion.py"),
+        ("video_rate.py", ["--random", "--model", "lotus-depth-d"], "benchmarks/diffusion.py"),
         ("runtimes.py", ["--models", "leres-boost"], "leres-boost cannot be exported"),
         ("export_parity.py", ["--models", "marigold-depth"], "marigold-depth cannot be exported"),
         ("videos.py", ["--models", "bae-normal"], "invalid choice: 'bae-normal'"),

@@ -80,6 +80,15 @@ def test_maps_grow_as_torch_enlarges_them(shape):
         torch.testing.assert_close(resize_map(maps.contiguous(memory_format=layout), 11, 17), expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("size", [(16, 16), (8, 16), (24, 24)])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_what_is_not_finite_spreads_as_in_torch(size, bad):
+    maps = torch.rand(1, 2, 8, 8)
+    maps[0, 0, 3, 3] = bad
+    expected = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(resize_map(maps, *size), expected, equal_nan=True)
+
+
 @pytest.mark.parametrize("size", [(20, 30), (8, 60), (40, 20)])
 def test_whole_squares_are_averaged_alike_in_any_precision(size):
     values = torch.rand(2, 3, 40, 60)

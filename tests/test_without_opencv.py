@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 from depth_normal import utils
-from depth_normal.annotators.detail.guided_upsampling import enlarge_map
 from depth_normal.geometry.edges.depth_edges import largest_within
 from depth_normal.geometry.files.image_files import decode_image, read_image
 from depth_normal.geometry.files.png import write_image_png, write_normals_png
@@ -49,7 +48,7 @@ def test_resizing_differs_by_rounding(twice, shape):
     values = torch.rand(shape, generator=NUMBERS)
     for size in ((12, 18), (23, 31), (5, 50)):
         torch.testing.assert_close(*twice(lambda size=size: utils.resize_map(values, *size)), rtol=0, atol=1e-6)
-    torch.testing.assert_close(*twice(lambda: enlarge_map(values, 97, 120)), rtol=0, atol=5e-6)
+    torch.testing.assert_close(*twice(lambda: utils.resize_map(values, 97, 120)), rtol=0, atol=5e-6)
 
 
 @pytest.mark.parametrize("radius", [1, 7])

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import opencv_for, resize_map
+from ...utils import resize_map
 
 
 def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
@@ -29,7 +28,7 @@ def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) 
     """
     slope, offset = _linear_in(resize_map(guide, values.shape[-2], values.shape[-1]), values, radius, epsilon)
     height, width = guide.shape[-2:]
-    return enlarge_map(offset, height, width).addcmul_(enlarge_map(slope, height, width), guide)
+    return resize_map(offset, height, width).addcmul_(resize_map(slope, height, width), guide)
 
 
 def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
@@ -49,20 +48,8 @@ def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) ->
     small = resize_map(guide, rows, columns)
     half = rows // 2, columns // 2
     slope, _ = _linear_in(resize_map(small, *half), resize_map(values, *half), radius, epsilon)
-    finer = guide - enlarge_map(small, height, width)
-    return torch.addcmul(enlarge_map(values, height, width), enlarge_map(slope, height, width), finer)
-
-
-def enlarge_map(values: Tensor, height: int, width: int) -> Tensor:
-    """`resize_map` of maps (B, C, h, w) to larger ones, up to rounding; with one thread of a CPU a quarter of its time, by OpenCV."""
-    cv2 = opencv_for(values)
-    # of what is not finite, OpenCV spreads more
-    if cv2 is None or not values.sum().isfinite():
-        return resize_map(values, height, width)
-    grown = np.empty((*values.shape[:2], height, width), np.float32)
-    for source, target in zip(values.contiguous().flatten(0, 1).numpy(), grown.reshape(-1, height, width), strict=True):
-        cv2.resize(source, (width, height), target, interpolation=cv2.INTER_LINEAR)
-    return torch.from_numpy(grown)
+    finer = guide - resize_map(small, height, width)
+    return torch.addcmul(resize_map(values, height, width), resize_map(slope, height, width), finer)
 
 
 def _linear_in(guide: Tensor, values: Tensor, radius: int, epsilon: float) -> tuple[Tensor, Tensor]:

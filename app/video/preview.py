@@ -48,7 +48,7 @@ def make_preview(model: Model, task: VideoTask, header: VideoHeader, count: int,
     normals = NORMALS in outputs or model.spec.quantity is None
     cells = []
     for frame in _spread(task, header, count):
-        image = (frame.image() if task.change is None else task.change(frame.image()))[None]
+        image = task.image(frame)[None]
         found = model.estimate(image, size=task.size, fov=task.fov)
         made = renderer.shown([frame], image, with_normals(found) if normals else found).images
         cells.append([_small(each) for each in (image, *(made[output][0][None] for output in OUTPUTS if output in made))])

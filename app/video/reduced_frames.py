@@ -6,6 +6,7 @@ from functools import cache
 
 from torch import Tensor
 
+from ...media import Frame
 from ...model_loader import Model
 from ...utils import resize_map
 from .task import SIDE_BY_SIDE, VIEWS, VideoTask
@@ -32,9 +33,14 @@ class ReducedFrames:
         self._reduced_size = cache(lambda height, width: None if keeps else model.reduced_size(height, width, task.size))
         self.size: tuple[int, int] | None = None
 
-    def image(self, image: Tensor) -> Tensor:
-        """A frame (3, H, W) in [0, 1], changed and reduced."""
-        image = image if self._change is None else self._change(image)
-        height, width = self.size = image.shape[-2], image.shape[-1]
-        smaller = self._reduced_size(height, width)
+    def image(self, frame: Frame) -> Tensor:
+        """A frame's image (3, H, W) in [0, 1], changed and reduced."""
+        if self._change is None:
+            return frame.reduced(self._reduce)
+        image = self._change(frame.image())
+        smaller = self._reduce(*image.shape[-2:])
         return image if smaller is None else resize_map(image[None], *smaller)[0]
+
+    def _reduce(self, height: int, width: int) -> tuple[int, int] | None:
+        self.size = height, width
+        return self._reduced_size(height, width)

@@ -220,7 +220,7 @@ def _second_pass(task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tic
     renderer = Renderer(task, RANGED & set(task.targets), clip_range(black_and_white), clip_range(ends))
     if renderer.for_headsets:
         renderer.fov = _kept_fov(pieces.state(), renderer.fov)
-    loaded = Loaded(islice(task.read(), pieces.done), task.change)
+    loaded = Loaded(islice(task.read(), pieces.done), task.image)
     writer = PieceWriter(pieces, task, *_times(task, header), 0, "film")
     try:
         with WriterThread() as behind:

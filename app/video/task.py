@@ -161,6 +161,10 @@ class VideoTask:
             return partial(fitted, width=self.width, height=self.height, side=2 if self.preset is None else self.preset.side)
         return None if self.preset is None else partial(cropped, side=self.preset.side)
 
+    def image(self, frame: Frame) -> Tensor:
+        """A frame's image (3, H, W) in [0, 1], changed."""
+        return frame.image() if self.change is None else self.change(frame.image())
+
     def expected(self, header: VideoHeader) -> int | None:
         """The number of frames by the header; None = it does not say."""
         seconds = header.seconds if header.frames is None else header.frames / header.rate

@@ -143,7 +143,7 @@ def largest_within(values: Tensor, radius: int) -> Tensor:
     Returns:
         (B, C, H, W); at the border, of the pixels that there are. NaN is the largest.
     """
-    return _largest(values, radius, bool(values.isnan().any()) if _opencv_for(values, radius) else True)
+    return _largest(values, radius, bool(values.sum().isnan()) if _opencv_for(values, radius) else True)
 
 
 def _largest(values: Tensor, radius: int, has_nan: bool = False) -> Tensor:

@@ -108,10 +108,8 @@ def depth_to_image(
     _check_choices(quantity, near, normalisation, percentiles, value_range, as_disparity)
     # Only on a CPU is a check without synchronisation, and cheaper than passes over the map.
     on_cpu = depth.device.type == "cpu"
-    whole = on_cpu and mask is None and all_valid_depth(depth, quantity)
+    whole = on_cpu and (mask is None or bool(mask.all())) and all_valid_depth(depth, quantity)
     valid = torch.ones_like(depth, dtype=torch.bool) if whole else valid_depth(depth, quantity, mask)
-    if on_cpu and mask is not None:
-        whole = bool(valid.all())
     nearness = depth_to_nearness(depth if whole else torch.where(valid, depth, 1), quantity, as_disparity)
     measure = _measure(normalisation)
     if measure is None:

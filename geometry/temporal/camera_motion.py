@@ -36,8 +36,7 @@ def camera_motion(before: Tensor, after: Tensor) -> Tensor:
     height, width = after.shape[-2:]
     identity = torch.eye(3, device=after.device)
     motion = identity
-    before, after = (brightness(each) for each in (before, after))
-    pyramid = [_small(before, after, longest) for longest in _LEVELS]
+    pyramid = _pyramid(brightness(before), brightness(after))
     for first, second in pyramid:
         step = _Step(first, second)
         for _ in range(_STEPS):
@@ -72,12 +71,15 @@ def sampled(values: Tensor, grid: Tensor, padding: str = "border") -> Tensor:
     return F.grid_sample(values, grid.to(values), mode="bilinear", padding_mode=padding, align_corners=False)
 
 
-def _small(before: Tensor, after: Tensor, longest: int) -> tuple[Tensor, Tensor]:
-    """Both images (1, 1, H, W) with the longer side `longest` at most."""
+def _pyramid(before: Tensor, after: Tensor) -> list[tuple[Tensor, ...]]:
+    """Both images (1, 1, H, W) with the longer side of `_LEVELS` at most; each size is averaged from the next larger one."""
     height, width = after.shape[-2:]
-    scale = min(1.0, longest / max(height, width))
-    size = max(4, round(height * scale)), max(4, round(width * scale))
-    return resize_map(before, *size), resize_map(after, *size)
+    images, pyramid = torch.cat((before, after)), []
+    for longest in reversed(_LEVELS):
+        scale = min(1.0, longest / max(height, width))
+        images = resize_map(images, max(4, round(height * scale)), max(4, round(width * scale)))
+        pyramid.append(images.split(1))
+    return pyramid[::-1]
 
 
 def _as_theta(motion: Tensor, height: int, width: int) -> Tensor:

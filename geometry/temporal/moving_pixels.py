@@ -35,6 +35,8 @@ _HOLES = 6
 # the size, that is another.
 _REFINED, _FITS = 3, 8
 _OTHER = 0.1
+# The change in pixels below which neither goes on.
+_SETTLED = 0.001
 # Where more than this share of the image moves, it is the camera that moves past things near and far; at the second for certain.
 _MOST, _ALL = 0.6, 0.9
 
@@ -99,7 +101,9 @@ def _moving(before: Tensor, after: Tensor, motion: Tensor) -> Tensor:
     """(1, 1, h, w) in [0, 1]: what moves between two thumbnails, apart from the camera with about this motion."""
     refined = _Refined(before, after)
     for _ in range(_REFINED):
-        motion = refined.of(motion)
+        before_it, motion = motion, refined.of(motion)
+        if _has_settled(motion - before_it, 2 * _SETTLED / before.shape[-1]):
+            break
     unknown = (moved(torch.ones_like(before), motion, "zeros") < 0.5).float()
     before = moved(before, motion)
     forward, backward = optical_flow(torch.cat((before, after)), torch.cat((after, before))).split(1)
@@ -135,8 +139,15 @@ class _Refined:
         fit = F.pad(flow.median(1, keepdim=True).values, (2, 0))
         for _ in range(_FITS):
             weighted = basis * (trusted / (1 + (flow - fit @ basis).square().sum(0) / _OTHER**2).square())
-            fit = solve_positive_definite(weighted @ basis.T + self._damping, weighted @ flow.T).T
+            fit_before, fit = fit, solve_positive_definite(weighted @ basis.T + self._damping, weighted @ flow.T).T
+            if _has_settled(fit - fit_before, _SETTLED):
+                break
         return (_square(motion) + _square(motion) @ F.pad((fit * self._pixel)[None], (0, 0, 0, 1)))[:, :2]
+
+
+def _has_settled(change: Tensor, least: float) -> bool:
+    """True if all of the change is less. Only a CPU is asked: another device would have to be waited for."""
+    return change.device.type == "cpu" and bool(change.abs().amax() < least)
 
 
 def _square(motion: Tensor) -> Tensor:

@@ -65,6 +65,7 @@ class _Level:
 
     def __init__(self, image: Tensor) -> None:
         self._image, self._window = image, _window(image)
+        self._grid, self._pixel = _grid(image)
         self._slopes = _slopes(image)
         across, down = self._slopes.split(1, 1)
         xx, xy, yy = _mean(torch.cat((across * across, across * down, down * down), 1), self._window).split(1, 1)
@@ -75,8 +76,8 @@ class _Level:
 
     def step(self, before: Tensor, flow: Tensor) -> Tensor:
         """What is to be added to the flow."""
-        found = _mean(self._slopes * (self._image - warped(before, flow)), self._window)
-        return (self._own * found - self._other * found.flip(1)).clamp_(-1, 1)
+        found = _mean(self._slopes * (self._image - _sampled(before, flow, self._grid, self._pixel)), self._window)
+        return torch.addcmul(self._own * found, self._other, found.flip(1), value=-1).clamp_(-1, 1)
 
 
 def texture(image: Tensor) -> Tensor:
@@ -87,10 +88,19 @@ def texture(image: Tensor) -> Tensor:
 
 def warped(values: Tensor, flow: Tensor) -> Tensor:
     """Maps (B, C, H, W) where a flow (B, 2, H, W) has brought them; what comes from outside is the border's."""
+    return _sampled(values, flow, *_grid(values))
+
+
+def _grid(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the pixels of maps are, as `F.grid_sample` counts, (H, W, 2); and the width and height of one, (2,)."""
     height, width = values.shape[-2:]
-    x = torch.arange(width, device=flow.device) + 0.5 + flow[:, 0]
-    y = (torch.arange(height, device=flow.device) + 0.5)[:, None] + flow[:, 1]
-    grid = torch.stack((x * (2 / width) - 1, y * (2 / height) - 1), -1)
+    x, y = (torch.arange(1 - side, side, 2, device=values.device) / side for side in (width, height))
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1), values.new_tensor((2 / width, 2 / height))
+
+
+def _sampled(values: Tensor, flow: Tensor, grid: Tensor, pixel: Tensor) -> Tensor:
+    """`warped` with the `_grid` of the values."""
+    grid = torch.addcmul(grid, flow.movedim(1, -1), pixel)
     return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
@@ -116,8 +126,8 @@ def _window(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _gaussian(side: int, device: torch.device) -> Tensor:
-    place = torch.arange(side, device=device)
-    weight = torch.exp(-((place[:, None] - place) / _WINDOW).square() / 2)
+    apart = torch.arange(1 - side, side, device=device)
+    weight = torch.exp(-(apart / _WINDOW).square() / 2).unfold(0, side, 1).flip(0)
     return weight / weight.sum(1, keepdim=True)
 
 

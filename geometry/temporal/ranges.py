@@ -55,11 +55,11 @@ class RunningRange:
         Returns:
             Low and high, (B, 1, 1, 1), for each frame its own; infinite as long as no value was valid. The device is not synchronised.
         """
-        valid = torch.isfinite(values) if valid is None else valid
+        valid = values.abs() < torch.inf if valid is None else valid  # twice as fast as torch.isfinite
         low, high = self._measure(values, valid, percentiles)
         if cuts is None:
             share = (values - low) / (high - low)
-            cuts = self._detector.push(share.where(valid & torch.isfinite(share), 0).clamp(0, 1))
+            cuts = self._detector.push(share.where(valid & (share.abs() < torch.inf), 0).clamp_(0, 1))
         measured = torch.cat((low, high), 1)
         ends, count = self._ends, self._count
         if ends is None or count is None:

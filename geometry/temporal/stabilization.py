@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -137,7 +138,7 @@ class VideoAligner:
         assert self._guide is not None
         self._follow(guide, cut, estimate.quantity)
         unchanged = _unchanged(guide, self._guide)
-        self._guide = self._guide.updated(guide, torch.ones_like(unchanged, dtype=torch.bool), unchanged)
+        self._guide = self._guide.updated(guide, torch.ones_like(unchanged), unchanged)
         unchanged = unchanged * (1 - self._moving.push(guide, cut if self._options.cuts else None))
         depth, normals = estimate.depth, estimate.normals
         if depth is not None and self._depth is not None and estimate.quantity is not None:
@@ -171,7 +172,7 @@ class VideoAligner:
             # What appears twice as large is half as far: a camera that comes nearer is more common than a lens that zooms.
             (a, b), (c, d) = (row[:2].unbind() for row in motion[0].unbind())
             self._depth = replace(self._depth, value=self._depth.value + (a * d - b * c).clamp(min=_TINY).log() / 2)
-        grid = None if motion is None else sampling_grid(motion, *self._guide.value.shape[-2:])
+        grid = None if motion is None or _is_none(motion) else sampling_grid(motion, *self._guide.value.shape[-2:])
         keep = ~cut if self._options.cuts else None
         means = [each for each in (self._guide, self._depth, self._normals) if each is not None]
         followed = iter(_followed(means, grid, keep))
@@ -214,9 +215,15 @@ class _Mean:
 
     def updated(self, values: Tensor, valid: Tensor, unchanged: Tensor) -> _Mean:
         """With one frame more: values (1, C, h, w), finite; where they are valid; and how unchanged each pixel is, 0 to 1."""
-        count = valid + unchanged * self.count.clamp(max=_MEMORY - 1)
+        valid = valid.to(unchanged)  # mixed with bools, torch takes several times as long
+        count = self.count.clamp(max=_MEMORY - 1).mul_(unchanged).add_(valid)
         step = valid / count.clamp(min=1)
         return _Mean(torch.lerp(self.value, values, step), count)
+
+
+def _is_none(motion: Tensor) -> bool:
+    """True if nothing moves. Only a CPU is asked: another device would have to be waited for."""
+    return motion.device.type == "cpu" and torch.equal(motion, torch.eye(2, 3)[None])
 
 
 def _followed(means: list[_Mean], grid: Tensor | None, keep: Tensor | None) -> list[_Mean]:
@@ -238,6 +245,8 @@ def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sign:
         before_alignment: What they were made of.
         sign: 1 where large is near, -1 where large is far.
     """
+    if values.device.type == "cpu" and bool(valid.all()):  # another device would have to be waited for
+        return values
     before, after = (torch.where(valid, sign * each, torch.inf).amin() for each in (before_alignment, values))
     sky = ~valid & (sign * before_alignment <= before) & torch.isfinite(before)
     return torch.where(sky, sign * after, torch.where(valid, values, before_alignment))
@@ -245,20 +254,25 @@ def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sign:
 
 def _unchanged(guide: Tensor, before: _Mean) -> Tensor:
     """(1, 1, h, w): by how much each pixel is what it was, from 0 (another thing, or nothing is known) to 1."""
-    red, green, blue = _blurred(guide - before.value).abs_().split(1, 1)
-    largest = largest_within(torch.maximum(red, green).maximum(blue), _AROUND)
-    return torch.exp(largest.div_(_CHANGE).square_().neg_()) * (before.count > 0)
+    largest = largest_within(_largest_blurred(guide - before.value), _AROUND)
+    return largest.div_(_CHANGE).square_().neg_().exp_().mul_(before.count.sign())
 
 
-def _blurred(values: Tensor) -> Tensor:
-    """`box_means` of `_BLUR` pixels; by OpenCV, where that can be, in a third of the time."""
+def _largest_blurred(values: Tensor) -> Tensor:
+    """(1, 1, h, w): of each pixel the channel whose `box_means` of `_BLUR` pixels is the largest, without its sign.
+
+    By OpenCV, where that can be, in a third of the time.
+    """
     cv2 = opencv_for(values)
     # Its running sum would spread what is not finite over all that follows.
     if cv2 is None or not values.sum().isfinite():
-        return box_means(values, _BLUR)
+        return box_means(values, _BLUR).abs().amax(1, keepdim=True)
     size = (2 * _BLUR + 1,) * 2
-    sums = [cv2.boxFilter(each, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT) for each in values.flatten(0, 1).numpy()]
-    return torch.from_numpy(np.stack(sums)).view_as(values) / box_counts(values, _BLUR)
+    channels = values[0].numpy()
+    for channel in channels:
+        cv2.boxFilter(channel, -1, size, dst=channel, normalize=False, borderType=cv2.BORDER_CONSTANT)
+    largest = functools.reduce(np.maximum, np.abs(channels, out=channels))
+    return torch.from_numpy(largest)[None, None].div_(box_counts(values, _BLUR))
 
 
 def _fit(values: Tensor, valid: Tensor, before: _Mean, unchanged: Tensor, quantity: Quantity) -> tuple[Tensor, Tensor]:

@@ -9,9 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from depth_normal.media import VideoError, is_sequence, numbered, read, read_frames, read_sequence, sequence_header, video_header
 from depth_normal.media.colour import PQ, hdr_to_sdr, pq_to_light
+from depth_normal.utils import resize_map
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
 av, moving_ball, of_colour, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.of_colour, VIDEOS.write_video
@@ -116,6 +118,44 @@ def test_grey_rgb_and_alpha(tmp_path, caplog):
     with caplog.at_level("INFO"):
         found = make_images(write_video(tmp_path / "alpha.mkv", [planes], "yuva420p"))[0]
     assert "alpha" in caplog.text and found.std() > 0.05
+
+
+def soft_colours(height, width, chroma_height, chroma_width):
+    """Planes of colours that change within some pixels, all of which RGB can hold."""
+    random = torch.Generator().manual_seed(0)
+    sizes = ((height, width), (chroma_height, chroma_width), (chroma_height, chroma_width))
+    levels = [torch.rand(1, 1, h // 8, w // 8, generator=random) * 12 + low for (h, w), low in zip(sizes, (110, 122, 122), strict=True)]
+    grown = [F.interpolate(each, size, mode="bicubic")[0, 0] for each, size in zip(levels, sizes, strict=True)]
+    return [[each.round().numpy().astype(np.uint8) for each in grown]]
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "chroma", "span", "matrix"),
+    [
+        ("yuv420p", (48, 64), LIMITED, None),
+        ("yuv420p", (48, 64), FULL, None),
+        ("yuv422p", (96, 64), LIMITED, None),
+        ("yuv444p", (96, 128), LIMITED, None),
+        ("yuv411p", (96, 32), LIMITED, None),
+        ("yuv420p", (48, 64), LIMITED, (0, 1, -1, 0)),
+        ("yuv420p", (48, 64), LIMITED, (-1, 0, 0, -1)),
+    ],
+)
+def test_a_reduced_image_is_the_average_of_the_image(tmp_path, pixel_format, chroma, span, matrix):
+    path = tmp_path / ("in.mkv" if matrix is None else "in.mp4")
+    codec = {} if matrix is None else {"codec": "libx264", "options": {"qp": "0"}}
+    write_video(path, soft_colours(96, 128, *chroma), pixel_format, tags={"colorspace": 1, "color_range": span}, **codec)
+    (frame,) = read_frames(path if matrix is None else turned(path, matrix))
+    whole, asked = frame.image(), []
+
+    def reduce(height, width):
+        asked.append((height, width))
+        return (height * 2 // 5, width * 3 // 7)
+
+    found, average = frame.reduced(reduce), resize_map(whole[None], *reduce(*whole.shape[1:]))[0]
+    assert asked[0] == whole.shape[1:]
+    assert (found - average).abs().max() < 0.5 / 255
+    assert torch.equal(frame.reduced(lambda *_: None), whole)
 
 
 def turned(path: Path, matrix: tuple[int, int, int, int]) -> Path:

@@ -1,8 +1,7 @@
 import pytest
 import torch
-import torch.nn.functional as F
 
-from depth_normal.annotators.detail.guided_upsampling import enlarge_map, guided_detail, guided_upsample
+from depth_normal.annotators.detail.guided_upsampling import guided_detail, guided_upsample
 from depth_normal.utils import resize_image, resize_map
 
 
@@ -41,20 +40,3 @@ def test_sharp_maps_keep_what_they_are_and_gain_the_images_finer_edge():
     assert (found - expected).abs().mean() < 0.5 * (resize_map(sharp, 64, 96) - expected).abs().mean()
     plain = torch.full_like(image, 0.5)
     torch.testing.assert_close(guided_detail(sharp, plain, 2, 0.01), resize_map(sharp, 64, 96), atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 5, 7), (2, 3, 11, 4)])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_maps_are_enlarged_as_torch_does(shape, layout):
-    maps = torch.rand(shape, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
-    expected = F.interpolate(maps, size=(11, 17), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(enlarge_map(maps, 11, 17), expected, atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize("size", [(16, 16), (8, 16), (24, 24)])
-@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_what_is_not_finite_spreads_as_in_torch(size, bad):
-    maps = torch.rand(1, 2, 8, 8)
-    maps[0, 0, 3, 3] = bad
-    expected = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
-    torch.testing.assert_close(enlarge_map(maps, *size), expected, equal_nan=True)
