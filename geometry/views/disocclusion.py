@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..chosen_pixels import chosen_places
@@ -107,55 +106,70 @@ def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int 
 
 def _filled(colour: Tensor, hole: Tensor, places: Tensor, source: Tensor) -> Tensor:
     """Colours (B, C, H, W) whose holes (B, 1, H, W) at these places (N,) have those of the sources (N,), averaged over what is near."""
-    pixels = colour.transpose(0, 1).flatten(1)
+    pixels = colour.transpose(0, 1).flatten(1).clone()
     means = _means(pixels.index_select(1, source), hole, places, max(1, edge_radius(*hole.shape[-2:]) // 2))
-    filled = pixels.index_copy(1, places, torch.where(hole.flatten()[places], means, pixels.index_select(1, places)))
-    return filled.unflatten(1, hole[:, 0].shape).transpose(0, 1).contiguous()
+    pixels.index_copy_(1, places, torch.where(hole.flatten()[places], means, pixels.index_select(1, places)))
+    return pixels.unflatten(1, hole[:, 0].shape).transpose(0, 1).contiguous()
 
 
 def _means(continued: Tensor, hole: Tensor, places: Tensor, radius: int) -> Tensor:
     """Means (C, N) over the holes in a square around each place: rows that were continued one by one do not fit to a pixel."""
-    channels = len(continued)
     holes = hole.flatten()[places]
-    sums = hole.new_zeros((channels + 1, hole.numel()), dtype=continued.dtype)
-    sums[:channels].index_copy_(1, places, continued * holes)
-    sums[channels] = hole.flatten()
-    sums = box_sums(sums.unflatten(1, hole.shape), radius).flatten(1).index_select(1, places)
-    return sums[:channels] / sums[channels].round().clamp(min=1)
+
+    def sums(values: Tensor) -> Tensor:
+        plane = values.new_zeros(hole.shape)
+        plane.view(-1).index_copy_(0, places, values * holes)
+        return box_sums(plane, radius).flatten().index_select(0, places)
+
+    count = sums(torch.ones_like(continued[0])).round().clamp(min=1)
+    return torch.stack([sums(values) / count for values in continued])  # one by one: large maps cost a CPU more than their arithmetic
 
 
 def _sides(inverse: Tensor, places: Tensor, upright: bool) -> Iterator[_Side]:
     """The nearest visible pixel beside each place, towards the end of the rows and towards their start; or of the columns."""
-    *_, height, width = inverse.shape
-    column, row = places % width, places // width  # of all images below each other
-    if not upright:
-        lines, length, line, along = inverse.flatten(0, 2), width, row, column
-    else:
-        lines, length, line, along = inverse.transpose(-1, -2).flatten(0, 2), height, row // height * width + column, row % height
-    for backwards in (False, True):
-        values = lines if backwards else lines.flip(-1)
-        distance, beside, source = _before(values, line, along if backwards else length - 1 - along)
-        source = source if backwards else length - 1 - source
-        source = row * width + source if not upright else (row - along + source) * width + column
-        yield _Side(distance, beside, source)
+    height, width = inverse.shape[-2:]
+    row, column = places // width % height, places % width
+    along, length, pitch = (row, height, width) if upright else (column, width, 1)
+    order = torch.arange(len(places), device=places.device)
+    if upright:
+        order = (places + column * (height - 1) - row * (width - 1)).argsort()
+    for sign in (1, -1):
+        ordered = order.flip(0) if sign > 0 else order
+        found = _beside(inverse.flatten(), places[ordered], along[ordered], length, sign, sign * pitch)
+        yield _Side(*(torch.empty_like(each).index_copy_(0, ordered, each) for each in found))
 
 
-def _before(values: Tensor, line: Tensor, along: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The last visible pixel before each place of lines (L, n): how far away, its inverse depth, and what continues it, along the line."""
-    length = values.shape[-1]
-    place = torch.arange(length, device=values.device, dtype=torch.int32)
-    last = ((place + 1) * (values > 0)).cummax(-1).values.flatten()
-    # A surface reaches as far as nothing nearer, and no hole, comes between.
-    before, here = values[:, :-1], values[:, 1:]
-    ends = F.pad(place[1:] * ((before == 0) | (before > here * EDGE)), (1, 0)).cummax(-1).values.flatten()
-    first = line * length
-    found = last.index_select(0, first + along) - 1
-    at = found.clamp(min=0)
-    beside = values.flatten().index_select(0, first + at)
-    start = ends.index_select(0, first + at)
-    run = (found - start + 1).clamp(min=1)
-    step = (along - found - 1) % (2 * run)
-    step = torch.where(step < run, step, 2 * run - 1 - step)
-    nothing = found < 0
-    distance = torch.where(nothing, 4 * length, along - found)
-    return distance, beside.masked_fill(nothing, torch.inf), (found - step).clamp(0, length - 1)
+def _beside(values: Tensor, places: Tensor, along: Tensor, length: int, sign: int, pitch: int) -> _Side:
+    """The nearest visible pixel on one side of each place.
+
+    Args:
+        values: Inverse depth of the images' pixels.
+        places: (N,) where nothing is visible, or all pixels; line by line, and in each line as one comes from that side.
+        along: (N,) where each is in its line of `length` pixels.
+        sign: The side: -1 towards a line's start, 1 towards its end.
+        pitch: From one place to the next on that side.
+    """
+
+    def inside(steps: Tensor | int) -> Tensor:
+        return (along + sign * steps >= 0) & (along + sign * steps < length)
+
+    def value(steps: Tensor | int) -> Tensor:
+        return values.index_select(0, (places + pitch * steps).clamp(0, len(values) - 1))
+
+    # A GPU scans each line by a thread of its own, but can do so only where there are all.
+    lines = (-1, length) if len(places) == len(values) else (1, -1)
+    index = torch.arange(len(places), device=places.device)
+    # A run of places without a visible pixel between them begins beside one, or at the border.
+    begins = ~inside(1) | (value(1) > 0)
+    distance = index + 1 - (index * begins).view(lines).cummax(1).values.flatten()
+    # A surface reaches as far as nothing nearer, and no hole, comes between. Its mirror image is as long as the run at most.
+    next_one = value(2 * distance)
+    ends = ~inside(2 * distance) | (next_one == 0) | (next_one > value(2 * distance - 1) * EDGE)
+    # In each run the first end so far: those of later runs are smaller by more than any distance.
+    later = begins.cumsum(0) * (2 * length)
+    reach = (torch.where(ends, distance, length) - later).view(lines).cummin(1).values.flatten() + later
+    step = (distance - 1) % (2 * reach)
+    step = torch.where(step < reach, step, 2 * reach - 1 - step)
+    nothing = ~inside(distance)
+    source = (places + pitch * (distance + step)).clamp(0, len(values) - 1)
+    return _Side(torch.where(nothing, 4 * length, distance), value(distance).masked_fill(nothing, torch.inf), source)

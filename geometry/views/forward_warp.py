@@ -11,10 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..chosen_pixels import chosen_places
 from ..edges.depth_edges import EDGE, neighbours_largest
 
 SMALL_STEP = 1.15
 """A step below this factor that opens by a few pixels is taken for noise: no background may shine through it."""
+
+# Pixels whose numbers, a few of each, fit the cache of a CPU.
+_STRIP = 1 << 16
 
 # The weight of pixels of other surfaces, which are read where there are no others.
 _OTHER = 1e-6
@@ -47,15 +51,25 @@ class Camera(Protocol):
         """How many pixels wide the cracks of a stretched surface are on each side, at most."""
         ...
 
-    def targets(self, inverse: Tensor, margin: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Columns and rows of the new image, plus a half, where a layer's pixels land; may be written to."""
+    def targets(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Columns and rows of the new image, plus a half, where pixels of the image land; may be written to.
+
+        Args:
+            inverse: Their inverse depth: a map (B, 1, h, w), or (N,) of pixels.
+            rows: Counted from the image's first: (h, 1), or (N,).
+            columns: The same, (w,) or (N,).
+        """
         ...
 
-    def sources(self, inverse: Tensor) -> tuple[Tensor, Tensor]:
-        """Columns and rows of the layer for the pixels of the new image, by their inverse depth (B, 1, height, width).
+    def sources(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Columns and rows of the image that pixels of the new image show; arguments as `targets`.
 
-        If nothing moves up or down, the rows are a single column.
+        If nothing moves up or down, the rows of a map are a single column.
         """
+        ...
+
+    def of_pixels(self, image: Tensor, images: int) -> Camera:
+        """The camera for pixels (N,) in place of maps; `image` (N,) says in which of so many images each of them lies."""
         ...
 
 
@@ -84,26 +98,29 @@ class View(NamedTuple):
     sideways: bool
     stretch: int
 
-    def targets(self, inverse: Tensor, margin: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def targets(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """As `Camera.targets`."""
-        rows, columns = pixel_grid(inverse, margin)
         x, y = columns - self.across * inverse, rows if self.sideways else rows - self.down * inverse
         if self.forward:
             closer = 1 / (1 - self.forward * inverse)
             x, y = (x - self.centre_x) * closer + self.centre_x, (y - self.centre_y) * closer + self.centre_y
         return x + (self.shift_x + 0.5), y + (self.shift_y + 0.5)
 
-    def sources(self, inverse: Tensor) -> tuple[Tensor, Tensor]:
+    def sources(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """As `Camera.sources`."""
-        height, width = inverse.shape[-2:]
-        rows = torch.arange(height, device=inverse.device, dtype=inverse.dtype).view(-1, 1) - self.shift_y
-        columns = torch.arange(width, device=inverse.device, dtype=inverse.dtype) - self.shift_x
+        rows, columns = rows - self.shift_y, columns - self.shift_x
         # Written as the pixel plus its move, so that without a move it is exact.
         column, row = columns + self.across * inverse, rows if self.sideways else rows + self.down * inverse
         if self.forward:
             ahead = self.forward * inverse
             column, row = column - (columns - self.centre_x) * ahead, row - (rows - self.centre_y) * ahead
         return column, row
+
+    def of_pixels(self, image: Tensor, images: int) -> View:
+        """As `Camera.of_pixels`."""
+        numbers = (self.across, self.down, self.shift_x, self.shift_y, self.centre_x, self.centre_y)
+        across, down, shift_x, shift_y, x, y = (each.expand(images, 1, 1, 1).flatten().index_select(0, image) for each in numbers)
+        return View(across, down, shift_x, shift_y, self.forward, x, y, self.sideways, self.stretch)
 
 
 class RenderedLayer(NamedTuple):
@@ -131,24 +148,39 @@ def with_margin(image: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Laye
 def render_layer(layer: Layer, view: Camera, height: int, width: int) -> RenderedLayer:
     """The layer rendered for the moved camera, without synchronising the device."""
     inverse = _close_cracks(layer, view, _splat(layer, view, height, width))
-    known = torch.where(inverse > 0, inverse, layer.inverse.amin((1, 2, 3), keepdim=True))
-    column, row = view.sources(known)
-    colour = _sample(layer, column + layer.margin[0], row + layer.margin[1], known, between_rows=not view.sideways)
+    farthest, (rows, columns) = layer.inverse.amin((1, 2, 3), keepdim=True), pixel_grid(inverse)
+    colour = layer.colour.new_empty((*layer.colour.shape[:2], height, width))
+    places = []
+    for strip in _strips(inverse):
+        known = torch.where(inverse[..., strip, :] > 0, inverse[..., strip, :], farthest)
+        column, row = view.sources(known, rows[strip], columns)
+        colour[..., strip, :] = _sample(layer, column + layer.margin[0], row + layer.margin[1], known, between_rows=not view.sideways)
+        places.append((column, row))
+    column, row = (torch.cat(parts, -2) for parts in zip(*places, strict=True))
     return RenderedLayer(colour, inverse, column, row)
+
+
+def _strips(maps: Tensor) -> list[slice]:
+    """Rows that are worked on at once: on a CPU so few that what is computed from them stays in its cache."""
+    height, width = maps.shape[-2:]
+    rows = max(1, _STRIP // (width * len(maps))) if maps.device.type == "cpu" else height
+    return [slice(first, first + rows) for first in range(0, height, rows)]
 
 
 def _splat(layer: Layer, view: Camera, height: int, width: int) -> Tensor:
     """(B, 1, height, width) inverse depth of the nearest of the pixels that land in each place, 0 where none does."""
-    inverse = layer.inverse
-    # Not `round`, which takes halves to even numbers: pixels that all move by a half would land on every second place.
-    x, y = (place.floor_() for place in view.targets(inverse, layer.margin))
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    first = torch.arange(inverse.shape[0], device=inverse.device).view(-1, 1, 1, 1) * (height * width)
-    # Picking out those inside would make a device wait. The others give a 0, which changes nothing, to pixels of their own: one for all
-    # would make a GPU take them one after the other.
-    index = x.clamp_(0, width - 1).long() + (y.clamp_(0, height - 1).long() * width + first)
-    target = inverse.new_zeros(inverse.shape[0] * height * width)
-    target.scatter_reduce_(0, index.flatten(), (inverse * inside).flatten(), "amax")
+    target = layer.inverse.new_zeros(len(layer.inverse) * height * width)
+    first = torch.arange(len(layer.inverse), device=target.device).view(-1, 1, 1, 1) * (height * width)
+    rows, columns = pixel_grid(layer.inverse, layer.margin)
+    for strip in _strips(layer.inverse):
+        inverse = layer.inverse[..., strip, :]
+        # Not `round`, which takes halves to even numbers: pixels that all move by a half would land on every second place.
+        x, y = (place.floor_() for place in view.targets(inverse, rows[strip], columns))
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        # Picking out those inside would make a device wait. The others give a 0, which changes nothing, to pixels of their own: one for
+        # all would make a GPU take them one after the other.
+        index = x.clamp_(0, width - 1).long() + (y.clamp_(0, height - 1).long() * width + first)
+        target.scatter_reduce_(0, index.flatten(), (inverse * inside).flatten(), "amax")
     return target.view(-1, 1, height, width)
 
 
@@ -158,13 +190,18 @@ def _close_cracks(layer: Layer, view: Camera, inverse: Tensor) -> Tensor:
     Each place asks the nearest surface beside it: would I, were I part of you, show you? The source image has the answer. Beyond a
     thing's edge it shows something else, and the place stays as it is.
     """
+    images, _, height, width = inverse.shape
     for _ in range(view.stretch):
         beside = neighbours_largest(inverse, upright=not view.sideways)
-        column, row = view.sources(beside)
-        row, column = row + (layer.margin[1] + 0.5), column + (layer.margin[0] + 0.5)
-        there = values_at(layer.inverse, row.floor_().int(), column.floor_().int())
-        joins = (beside > inverse * EDGE) & (there < beside * SMALL_STEP) & (there * SMALL_STEP > beside)
-        inverse = torch.where(joins, there, inverse)
+        place = chosen_places(beside > inverse * EDGE)
+        image, rows, columns = place // (height * width), place // width % height, place % width
+        nearest, own = (each.flatten().index_select(0, place) for each in (beside, inverse))
+        column, row = view.of_pixels(image, images).sources(nearest, rows, columns)
+        column = (column + (layer.margin[0] + 0.5)).floor_().long().clamp_(0, layer.inverse.shape[-1] - 1)
+        row = (row + (layer.margin[1] + 0.5)).floor_().long().clamp_(0, layer.inverse.shape[-2] - 1)
+        there = layer.inverse.flatten().index_select(0, (image * layer.inverse.shape[-2] + row) * layer.inverse.shape[-1] + column)
+        joins = (nearest > own * EDGE) & (there < nearest * SMALL_STEP) & (there * SMALL_STEP > nearest)
+        inverse = inverse.flatten().index_copy(0, place, torch.where(joins, there, own)).view_as(inverse)
     return inverse
 
 
@@ -179,27 +216,33 @@ def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between_rows: b
     low, high = nearest / EDGE, nearest * EDGE
     for row, weight_y in ((rows, 1 - lower_weight), (rows + 1, lower_weight))[: 1 + between_rows]:
         for column, weight_x in ((columns, 1 - right_weight), (columns + 1, right_weight)):
-            inverse = values_at(layer.inverse, row, column)
+            place = _place(layer.inverse, row, column)
+            inverse = _picked(layer.inverse, place)
             weight = (((inverse > low) & (inverse < high)).to(nearest).add_(_OTHER)).mul_(weight_x * weight_y)
-            part = values_at(layer.colour, row, column).mul_(weight)
+            part = _picked(layer.colour, place).mul_(weight)
             total = part if total is None else total.add_(part)
             weights = weight if weights is None else weights.add_(weight)
     assert total is not None and weights is not None
     return total.div_(weights)
 
 
-def values_at(values: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """(B, C, h, w) values at rows and columns (B, 1, h', w') or that broadcast to it, which are brought inside."""
+def _place(values: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """(B, 1, h', w') where in a map of an image's (h, w) rows and columns are, which are brought inside."""
     height, width = values.shape[-2:]
-    index = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
-    picked = values.new_empty((*values.shape[:2], *index.shape[-2:]))
-    for image, places, found in zip(values.flatten(2), index.expand(len(values), -1, -1, -1).flatten(1), picked.flatten(2), strict=True):
+    place = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+    return place.expand(len(values), *place.shape[1:])
+
+
+def _picked(values: Tensor, place: Tensor) -> Tensor:
+    """(B, C, h', w') values at places of `_place`."""
+    picked = values.new_empty((*values.shape[:2], *place.shape[-2:]))
+    for image, places, found in zip(values.flatten(2), place.flatten(1), picked.flatten(2), strict=True):
         for channel, into in zip(image, found, strict=True):
             torch.index_select(channel, 0, places, out=into)  # on a CPU in a third of the time of `gather`
     return picked
 
 
-def pixel_grid(like: Tensor, margin: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def pixel_grid(like: Tensor, margin: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
     """Row and column numbers of a map with a margin, counted from the image's first pixel."""
     rows = torch.arange(like.shape[-2], device=like.device).view(-1, 1) - margin[1]
     return rows, torch.arange(like.shape[-1], device=like.device) - margin[0]

@@ -141,7 +141,7 @@ def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tens
             continue
         rendered = render_layer(layer, view, *image.shape[-2:])
         filled = fill_uncovered(rendered.colour, rendered.inverse, view.sideways)
-        yield lay_over(rims, view, layer.margin, filled, rendered.inverse)
+        yield lay_over(rims, view, filled, rendered.inverse)
 
 
 def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus: float = 0.5) -> Iterator[Tensor]:

@@ -27,6 +27,8 @@ _OFFSETS = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0)
 _NARROWEST, _WIDEST, _WIDEST_PIXELS, _WIDTHS = 0.7, 2.8, 5.6, 5
 # That of a sharp edge.
 _SHARP = 0.25
+# Pixels between the distances from an edge by which colours are summed up, and the largest in deviations of the blur that finds the edge.
+_STEP, _FARTHEST = 0.125, 2.4
 # Cells of a stretch in units of `edge_growth`, and how many of them on each side it takes in.
 _CELL, _STRETCH = 4, 3
 # The root of the mean squared difference of near and far colours, in linear light, from which on mixtures can be told.
@@ -58,16 +60,20 @@ _LEAST = 0.1
 
 
 class Rims(NamedTuple):
-    """The soft rims of near surfaces, as pixels of a layer.
+    """The soft rims of near surfaces, as pixels of images; all (N,) or (C, N).
 
     Attributes:
-        place: (N,), counted through the layer's images.
-        inverse: (B, 1, h, w), of the near surface in those places.
-        alpha: (N,) opacity; 0 where there is no rim.
-        colour: (3, N), premultiplied, in linear light.
+        image: The number of the image that each pixel is in.
+        row: Counted from the image's first, without the layer's margin.
+        column: The same.
+        inverse: Inverse depth of the near surface.
+        alpha: Opacity; 0 where there is no rim.
+        colour: Premultiplied, in linear light.
     """
 
-    place: Tensor
+    image: Tensor
+    row: Tensor
+    column: Tensor
     inverse: Tensor
     alpha: Tensor
     colour: Tensor
@@ -98,6 +104,10 @@ class _Band(NamedTuple):
     near_inverse: Tensor
     far_inverse: Tensor
 
+    def take(self, kept: Tensor) -> _Band:
+        """Some of the pixels."""
+        return _Band(*(each.index_select(-1, kept) for each in self))
+
 
 class _Cells:
     """A coarse grid over images, which holds sums over stretches of edges."""
@@ -112,9 +122,31 @@ class _Cells:
 
     def sums(self, values: Tensor) -> Tensor:
         """Of (C, N) values, over the stretch around each cell: (B, C, rows, columns)."""
-        grid = values.new_zeros((len(values), math.prod(self._shape))).index_add_(1, self._index, values)
-        grid = grid.view(-1, *self._shape).transpose(0, 1)
+        return self.over_stretches(_sums_at(self._index, values, math.prod(self._shape)))
+
+    def over_stretches(self, values: Tensor) -> Tensor:
+        """(C, cells) values summed over the stretch around each cell: (B, C, rows, columns)."""
+        grid = values.view(-1, *self._shape).transpose(0, 1)
         return box_sums(box_sums(grid, _STRETCH), _STRETCH)
+
+    def profiles(self, values: Tensor, away: Tensor, farthest: float) -> tuple[Tensor, Tensor]:
+        """Sums in each cell by the distance from the edge.
+
+        Args:
+            values: (C, N); each goes in shares to the two distances that it lies between.
+            away: (N,) distances.
+            farthest: The largest of them on both sides.
+
+        Returns:
+            The distances (D,), and the sums (C, cells, D).
+        """
+        count = math.ceil(2 * farthest / _STEP) + 2
+        steps = (away + farthest) / _STEP
+        lower = steps.floor()
+        index, share = self._index * count + lower.long(), steps - lower
+        total = math.prod(self._shape) * count
+        sums = _sums_at(index, values * (1 - share), total) + _sums_at(index + 1, values * share, total)
+        return torch.arange(count, device=away.device) * _STEP - farthest, sums.view(len(values), -1, count)
 
     def nearest(self, grid: Tensor) -> Tensor:
         """(B, C, rows, columns) values at the pixels, (C, N), of the cell that each is in."""
@@ -147,13 +179,13 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     size = (len(layer.inverse), *layer.inverse.shape[-2:])
     growth = edge_growth(size[1] - 2 * layer.margin[1], size[2] - 2 * layer.margin[0])
     band = _band(layer, growth)
-    cells = _Cells(band.place, size, _CELL * growth)
-    offset, width, share = _mixtures(band, cells, growth)
+    offset, width, share = _mixtures(band, size, growth)
+    soft = chosen_places(share > 0)
+    band, offset, width, share = band.take(soft), *(each.index_select(0, soft) for each in (offset, width, share))
     # A stretch that is half sure has a mixture half as wide.
-    alpha, far = _unmixed(band, cells, share * offset, share * width, share * _LOOSE)
-    pixels, inverse = layer.colour.transpose(0, 1).flatten(1), layer.inverse.flatten()
-    own_colour, own_inverse = pixels.index_select(1, band.place), inverse.index_select(0, band.place)
-    on_near = own_inverse.to(band.far_inverse).square() > band.near_inverse * band.far_inverse
+    alpha, far = _unmixed(band, _Cells(band.place, size, _CELL * growth), share * offset, share * width, share * _LOOSE)
+    own = _at(layer.inverse, band.place)
+    on_near = own.to(band.far_inverse).square() > band.near_inverse * band.far_inverse
     # Beyond the mixture, what the map takes for the near thing is the mixture's faint end: a trace of the thing before the far surface.
     between = band.near - far
     trace = ((band.colour - far) * between).sum(0) / between.square().sum(0).clamp(min=_TINY)
@@ -163,51 +195,53 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     alpha = torch.where(alpha > _NONE, alpha.maximum(least.clamp(max=1)), alpha)
     near = torch.minimum((band.colour - (1 - alpha) * far).clamp(min=0), alpha)
     # Pixels that show one surface alone, the one that the map has there, stay as they are. None is left with the other's depth.
-    soft = (share > 0) & torch.where(on_near, alpha < 1 - _NONE, alpha > _NONE)
-    pixels = pixels.index_copy(1, band.place, torch.where(soft, linear_to_srgb(far).to(pixels), own_colour))
-    behind = torch.where(alpha > _HIDDEN, 0, band.far_inverse)
-    below = inverse.index_copy(0, band.place, torch.where(soft, behind.to(inverse), own_inverse))
-    above = inverse.index_copy(0, band.place, torch.where(soft, band.near_inverse.to(inverse), own_inverse))
-    rest = Layer(pixels.view(3, *size).transpose(0, 1), below.view_as(layer.inverse), layer.margin)
-    kept = chosen_places(soft)
-    place, alpha, near = (each.index_select(-1, kept) for each in (band.place, alpha * soft, near * soft))
-    return rest, Rims(place, above.view_as(layer.inverse), alpha, near)
+    is_rim = (share > 0) & torch.where(on_near, alpha < 1 - _NONE, alpha > _NONE)
+    pixels = layer.colour.transpose(0, 1).flatten(1).clone()
+    pixels.index_copy_(1, band.place, torch.where(is_rim, linear_to_srgb(far).to(pixels), pixels.index_select(1, band.place)))
+    behind = torch.where(alpha > _HIDDEN, 0, band.far_inverse).to(own)
+    inverse = layer.inverse.flatten().index_copy(0, band.place, torch.where(is_rim, behind, own))
+    rest = Layer(pixels.unflatten(1, size).transpose(0, 1), inverse.view_as(layer.inverse), layer.margin)
+    kept = chosen_places(is_rim)
+    place, inverse, alpha, near = (each.index_select(-1, kept) for each in (band.place, band.near_inverse, alpha * is_rim, near * is_rim))
+    image, row, column = place // (size[1] * size[2]), place // size[2] % size[1], place % size[2]
+    return rest, Rims(image, row - layer.margin[1], column - layer.margin[0], inverse, alpha, near)
 
 
-def lay_over(rims: Rims, view: Camera, margin: tuple[int, int], colour: Tensor, inverse: Tensor) -> Tensor:
+def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor) -> Tensor:
     """Rims, as a moved camera sees them, over what it sees behind them.
 
     Args:
         rims: Of `split_soft_edges`.
         view: The camera.
-        margin: Of the layer.
         colour: (B, 3, H, W) in [0, 1], without holes.
         inverse: (B, 1, H, W) inverse depth; 0 where it is not known. Rims behind it are hidden.
 
     Returns:
         (B, 3, H, W).
     """
-    height, width = inverse.shape[-2:]
-    places = height * width
-    columns, rows = (_at(each.expand_as(rims.inverse), rims.place) - 0.5 for each in view.targets(rims.inverse, margin))
-    first = rims.place // (rims.inverse.shape[-1] * rims.inverse.shape[-2]) * places
-    near = _at(rims.inverse, rims.place)
-    there = (rims.alpha > 0).to(near)
-    parts = torch.cat((rims.colour.to(near), torch.stack((rims.alpha.to(near), there, near * there))))
-    sums = parts.new_zeros((len(parts), len(inverse) * places))
-    top, left = rows.floor(), columns.floor()
-    for row, lower in ((top, 1 - (rows - top)), (top + 1, rows - top)):
+    images, _, height, width = colour.shape
+    columns, rows = (each - 0.5 for each in view.of_pixels(rims.image, images).targets(rims.inverse, rims.row, rims.column))
+    top, left, corners = rows.floor(), columns.floor(), []
+    for row, lower in ((top, 1 - (rows - top)), (top + 1, rows - top))[: 1 + (not view.sideways)]:
         for column, right in ((left, 1 - (columns - left)), (left + 1, columns - left)):
             inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            index = first + row.long().clamp(0, height - 1) * width + column.long().clamp(0, width - 1)
-            sums.index_add_(1, index, parts * (lower * right * inside))
+            place = (rims.image * height + row.long().clamp(0, height - 1)) * width + column.long().clamp(0, width - 1)
+            corners.append((place, lower * right * inside))
+    met = torch.zeros_like(inverse, dtype=torch.bool).flatten()
+    met[torch.cat([place for place, _ in corners])] = True
+    places = chosen_places(met)
+    slot = _slots(places, met)
+    there = (rims.alpha > 0).to(rims.alpha)
+    parts = torch.cat((rims.colour, torch.stack((rims.alpha, there, rims.inverse * there))))
+    sums = sum(_sums_at(slot.index_select(0, place), parts * share, len(places)) for place, share in corners)
+    assert isinstance(sums, Tensor)
     weight = sums[4].clamp(min=_LEAST / 2)
-    shown = (sums[4] > weight * (1 - _NONE)) & (sums[5] * EDGE > inverse.flatten() * weight)
-    pixels, place = colour.transpose(0, 1).flatten(1), chosen_places(shown)
-    behind = pixels.index_select(1, place)
-    over = sums[:4].index_select(1, place) / weight[place]
+    shown = (sums[4] > weight * (1 - _NONE)) & (sums[5] * EDGE > _at(inverse, places) * weight)
+    over = sums[:4] / weight
+    pixels = colour.transpose(0, 1).flatten(1).clone()
+    behind = pixels.index_select(1, places)
     mixed = linear_to_srgb((srgb_to_linear(behind) * (1 - over[3]) + over[:3]).clamp(0, 1))
-    pixels = pixels.index_copy(1, place, torch.where(shown[place], mixed, behind))
+    pixels.index_copy_(1, places, torch.where(shown, mixed.to(behind), behind))
     return pixels.unflatten(1, inverse[:, 0].shape).transpose(0, 1)
 
 
@@ -223,8 +257,7 @@ def _band(layer: Layer, growth: int) -> _Band:
     edge = largest_within((most > least * EDGE).to(inverse), reach) > 0
     edge &= (high > low * EDGE) & (nearness > _NONE) & (nearness < 1 - _NONE)
     place = chosen_places(edge)
-    spread = math.sqrt(((2 * growth + 1) ** 2 - 1) / 6)
-    away = -spread * torch.special.ndtri(_at(nearness, place).clamp(_NONE, 1 - _NONE))
+    away = -_blur(growth) * torch.special.ndtri(_at(nearness, place).clamp(_NONE, 1 - _NONE))
     row, column = (place // width) % height, place % width
     start = place - row * width - column
 
@@ -251,14 +284,11 @@ def _band(layer: Layer, growth: int) -> _Band:
         surfaces[sign] = torch.where((own < middle) if sign > 0 else (own > middle), own, found)
     far, near = surfaces[1], surfaces[-1]
     usable = usable & (near > far * EDGE) & (near * _SAME > _at(high, place)) & (far < _at(low, place) * _SAME)
-    counted = usable.to(inverse)
-    values = torch.cat((colour[1], colour[-1], torch.stack((far, near, torch.ones_like(far))))) * counted
-    # Sums over those beside each pixel that are in the band themselves; the last column stands for all others.
-    values = F.pad(values, (0, 1))
-    slot = torch.full_like(inverse, len(place), dtype=torch.int32).flatten()
-    slot[place] = torch.arange(len(place), device=place.device, dtype=torch.int32)
-    sums = sum(values.index_select(1, slot.index_select(0, beside(*step))) for step in itertools.product((-1, 0, 1), repeat=2))
-    assert isinstance(sums, Tensor)
+    values = torch.cat((colour[1], colour[-1], torch.stack((far, near, torch.ones_like(far))))) * usable
+    # Sums over those beside each pixel that are in the band themselves; the last row stands for all others.
+    slot = _slots(place, edge)
+    around = torch.stack([slot.index_select(0, beside(*step)) for step in itertools.product((-1, 0, 1), repeat=2)], 1)
+    sums = F.embedding_bag(around, F.pad(values, (0, 1)).T.contiguous(), mode="sum").T
     count = sums[8]
     means = sums[:8] / count.clamp(min=1)
     far = torch.where(usable | (own < middle), far, means[6])
@@ -267,11 +297,12 @@ def _band(layer: Layer, growth: int) -> _Band:
     return _Band(place, away, usable, known, srgb_to_linear(colours.index_select(1, place).float()), means[3:6], means[:3], near, far)
 
 
-def _mixtures(band: _Band, cells: _Cells, growth: int) -> tuple[Tensor, Tensor, Tensor]:
+def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, Tensor, Tensor]:
     """For each pixel of the band the middle of the mixture and its standard deviation, both in pixels, and how sure there is one, 0 to 1.
 
     Of several mixtures the one that explains the colours of a stretch best. Widths that explain the whole image better are preferred.
     """
+    cells = _Cells(band.place, size, _CELL * growth)
     counted = band.usable.to(band.away)
     between, from_far = band.near - band.far, band.colour - band.far
     along, contrast, error = (from_far * between).sum(0) * counted, between.square().sum(0) * counted, from_far.square().sum(0) * counted
@@ -279,12 +310,14 @@ def _mixtures(band: _Band, cells: _Cells, growth: int) -> tuple[Tensor, Tensor, 
     contrast_here, count, on_far, on_near, all_ = cells.sums(sides).unbind(1)
     widest = min(_WIDEST * growth, _WIDEST_PIXELS)
     widths = [_SHARP, *(_NARROWEST * (widest / _NARROWEST) ** (step / (_WIDTHS - 1)) for step in range(_WIDTHS))]
-    errors = []
-    for width in widths:
-        alphas = torch.stack([_normal(offset * growth - band.away, width) for offset in _OFFSETS])
-        errors.append(cells.sums(error - 2 * alphas * along + alphas.square() * contrast))
+    # A mixture's error is that of the far surface alone, less twice alpha times `along`, plus alpha squared times the contrast.
+    distances, (along, square, error) = cells.profiles(torch.stack((along, contrast, error)), band.away, _FARTHEST * _blur(growth))
+    middles = distances.new_tensor(_OFFSETS) * growth
+    alphas = torch.stack([_normal(middles - distances[:, None], width) for width in widths], 1).flatten(1)
+    errors = error.sum(1, keepdim=True) - 2 * along @ alphas + square @ alphas.square()
+    errors = cells.over_stretches(errors.T.contiguous()).unflatten(1, (len(widths), -1)).transpose(0, 1)
     # (widths, B, offsets, rows, columns), as shares of the contrast.
-    unexplained = (torch.stack(errors) / contrast_here.clamp(min=_TINY)[:, None]).clamp(min=1e-4)
+    unexplained = (errors / contrast_here.clamp(min=_TINY)[:, None]).clamp(min=1e-4)
     logs = unexplained.log()
     enough = (on_far > _FEW) & (on_near > _FEW)
     best = logs.amin(2)
@@ -301,7 +334,7 @@ def _mixtures(band: _Band, cells: _Cells, growth: int) -> tuple[Tensor, Tensor, 
     deviations, offsets = (share.new_tensor(each).view(1, -1, 1, 1) for each in zip(*choices, strict=True))
     offset, width = (share * offsets).sum(1), (share * deviations).sum(1)
     sure = (((1 - (mixed - sharp).exp()) - _GAIN) / _GAIN).clamp(0, 1) * ((_UNEXPLAINED - left) / _UNEXPLAINED * 2).clamp(0, 1)
-    sure = sure * (((contrast_here / count.clamp(min=1)).sqrt() - _CONTRAST) / _CONTRAST).clamp(0, 1) * enough
+    sure = sure * (((contrast_here.clamp(min=0) / count.clamp(min=1)).sqrt() - _CONTRAST) / _CONTRAST).clamp(0, 1) * enough
     sure = sure * ((count / all_.clamp(min=1) - _FOUND) / (1 - _FOUND) * 1.5).clamp(0, 1)
     # Sure cells decide for those beside them.
     weight = sure + 1e-6
@@ -340,6 +373,22 @@ def _unmixed(band: _Band, cells: _Cells, offset: Tensor, width: Tensor, loose: T
     colour = band.far + (rest * ((1 - alpha) * (1 - of_near) / parts)).maximum(-varied).minimum(varied)
     # Between what is there and the mean: nothing is exaggerated.
     return alpha, colour.minimum(band.colour.maximum(band.far)).maximum(band.colour.minimum(band.far))
+
+
+def _blur(growth: int) -> float:
+    """The standard deviation, in pixels, of two means over squares that reach `growth` pixels."""
+    return math.sqrt(((2 * growth + 1) ** 2 - 1) / 6)
+
+
+def _slots(places: Tensor, chosen: Tensor) -> Tensor:
+    """For each pixel of a map where it is among the places (N,) that were chosen from it; N for others."""
+    numbers = torch.arange(len(places), dtype=torch.int32, device=places.device)
+    return torch.full_like(chosen, len(places), dtype=torch.int32).flatten().index_copy_(0, places, numbers)
+
+
+def _sums_at(index: Tensor, values: Tensor, count: int) -> Tensor:
+    """(C, count) sums of the values (C, N) that have the same index (N,)."""
+    return torch.stack([each.new_zeros(count).index_add_(0, index, each) for each in values])
 
 
 def _normal(values: Tensor, deviation: Tensor | float) -> Tensor:

@@ -48,9 +48,9 @@ class SphericalEye(NamedTuple):
         """Two pixels, as `stereo` has it."""
         return 2
 
-    def targets(self, inverse: Tensor, margin: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def targets(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """As `Camera.targets`."""
-        columns, rows, longitude, latitude = self._grid(inverse, margin)
+        longitude, latitude = self._angles(inverse, rows, columns)
         sine, cosine = latitude.sin(), latitude.cos()
         moved = self._moved(latitude, cosine, inverse)
         if self.around:
@@ -65,9 +65,9 @@ class SphericalEye(NamedTuple):
         across, above = torch.atan2(x - moved, z), torch.atan2(sine, torch.hypot(x - moved, z))
         return columns + (across - longitude) * self._per_column + 0.5, rows - (above - latitude) * self._per_row + 0.5
 
-    def sources(self, inverse: Tensor) -> tuple[Tensor, Tensor]:
+    def sources(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """As `Camera.sources`."""
-        columns, rows, longitude, latitude = self._grid(inverse, (0, 0))
+        longitude, latitude = self._angles(inverse, rows, columns)
         sine, cosine = latitude.sin(), latitude.cos()
         moved = self._moved(latitude, cosine, inverse)
         if self.around:
@@ -81,6 +81,10 @@ class SphericalEye(NamedTuple):
         across, above = torch.atan2(x, z), torch.atan2(along * sine, torch.hypot(x, z))
         return columns + (across - longitude) * self._per_column, rows - (above - latitude) * self._per_row
 
+    def of_pixels(self, image: Tensor, images: int) -> SphericalEye:
+        """As `Camera.of_pixels`: this one, which is the same for all images."""
+        return self
+
     @property
     def _per_column(self) -> float:
         return self.width / (2 * math.pi)
@@ -89,13 +93,11 @@ class SphericalEye(NamedTuple):
     def _per_row(self) -> float:
         return self.height / math.pi
 
-    def _grid(self, like: Tensor, margin: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Columns and rows of the part, and their longitudes and latitudes in radians: up is positive."""
-        columns = torch.arange(like.shape[-1], device=like.device) - margin[0]
-        rows = torch.arange(like.shape[-2], device=like.device).view(-1, 1) - margin[1]
+    def _angles(self, like: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Longitudes and latitudes of the part's rows and columns, in radians: up is positive."""
         longitude = ((columns + self.column).double() + 0.5) / self._per_column - math.pi
         latitude = math.pi / 2 - ((rows + self.row).double() + 0.5) / self._per_row
-        return columns, rows, longitude.to(like), latitude.to(like)
+        return longitude.to(like), latitude.to(like)
 
     def _moved(self, latitude: Tensor, cosine: Tensor, inverse: Tensor) -> Tensor:
         """The eye's offset at each pixel's latitude, in units of its distance."""

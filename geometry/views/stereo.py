@@ -279,7 +279,7 @@ def _one_eye(layer: Layer, rims: Rims, pixels: float, convergence: float) -> tup
     rendered = render_layer(layer, view, height, width)
     holes = (rendered.inverse <= 0) | (rendered.column < -0.5) | (rendered.column > width - 0.5)
     filled = fill_uncovered(rendered.colour, rendered.inverse, sideways=True)
-    return lay_over(rims, view, layer.margin, filled, rendered.inverse), holes
+    return lay_over(rims, view, filled, rendered.inverse), holes
 
 
 def _arranged(left: Tensor, right: Tensor, layout: str) -> Tensor:

@@ -404,11 +404,10 @@ CASES = {
     ),
     "views.soft_edges.split_soft_edges": (lambda: (lambda rest, rims: (*rest[:2], *rims))(*soft_edges.split_soft_edges(surface())), None),
     "views.soft_edges.lay_over": (
-        lambda: soft_edges.lay_over(soft_edges.split_soft_edges(surface())[1], view(), (2, 1), maps(3), maps()),
+        lambda: soft_edges.lay_over(soft_edges.split_soft_edges(surface())[1], view(), maps(3), maps()),
         None,
     ),
     "views.disocclusion.fill_uncovered": (lambda: disocclusion.fill_uncovered(maps(3), maps()), None),
-    "views.forward_warp.values_at": (lambda: forward_warp.values_at(maps(3), maps().long(), maps().long()), None),
     "surfaces.sparse_fit.fit_isolated": (
         lambda: sparse_fit.fit_isolated(plane_fit.Planes(maps()[:1], maps()[:1], maps()[:1]), maps()[:1], maps()[:1], matrices()[0]),
         "asks whether any pixel is left without neighbours",

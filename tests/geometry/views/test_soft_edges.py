@@ -82,7 +82,7 @@ def test_without_depth_edges_nothing_is_split():
     rest, rims = split_soft_edges(layer)
     assert torch.equal(rest.colour, layer.colour) and torch.equal(rest.inverse, layer.inverse)
     view = View(*(torch.zeros(1, 1, 1, 1),) * 4, 0.0, *(torch.zeros(1, 1, 1, 1),) * 2, sideways=True, stretch=2)
-    assert torch.equal(lay_over(rims, view, (0, 0), image, layer.inverse), image)
+    assert torch.equal(lay_over(rims, view, image, layer.inverse), image)
 
 
 def test_rims_laid_over_unmoved_are_the_image():
@@ -94,7 +94,7 @@ def test_rims_laid_over_unmoved_are_the_image():
     # The far surface's colour is known everywhere but under the most opaque pixels.
     rendered = render_layer(rest, view, HEIGHT, WIDTH)
     filled = fill_uncovered(rendered.colour, rendered.inverse)
-    difference = (lay_over(rims, view, rest.margin, filled, rendered.inverse) - image).abs().amax(1)
+    difference = (lay_over(rims, view, filled, rendered.inverse) - image).abs().amax(1)
     assert difference[rendered.inverse[:, 0] > 0].max() < 1e-3
     assert difference.max() < 0.1
 
@@ -104,7 +104,7 @@ def test_nearer_things_hide_rims():
     _, rims = split_soft_edges(with_margin(image, 1 / depth_at_image_edges(depth, image), (0, 0)))
     view = View(*(torch.zeros(1, 1, 1, 1),) * 4, 0.0, *(torch.zeros(1, 1, 1, 1),) * 2, sideways=True, stretch=2)
     before = torch.rand(image.shape, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(lay_over(rims, view, (0, 0), before, torch.full_like(depth, 2 / NEAR)), before)
+    assert torch.equal(lay_over(rims, view, before, torch.full_like(depth, 2 / NEAR)), before)
 
 
 def test_images_of_a_batch_are_split_each_for_itself():
@@ -133,7 +133,7 @@ def test_grain_does_not_switch_between_mixtures():
     for seed in range(6):
         grain = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed)) * 2 / 255
         _, rims = split_soft_edges(with_margin((image + grain).clamp(0, 1), 1 / depth, (0, 0)))
-        opacities.append(torch.zeros(HEIGHT * WIDTH).index_copy(0, rims.place, rims.alpha))
+        opacities.append(torch.zeros(HEIGHT * WIDTH).index_copy(0, (rims.row * WIDTH + rims.column), rims.alpha))
     opacity = torch.stack(opacities)
     assert (opacity > 0).sum() > 1000
     assert opacity.std(0)[(opacity > 0).any(0)].mean() < 0.014
@@ -144,4 +144,4 @@ def test_images_of_a_few_pixels(size):
     image, inverse = torch.rand(1, 3, *size), torch.rand(1, 1, *size) + 0.1
     rest, rims = split_soft_edges(with_margin(image, inverse, (0, 0)))
     view = View(*(torch.zeros(1, 1, 1, 1),) * 4, 0.0, *(torch.zeros(1, 1, 1, 1),) * 2, sideways=True, stretch=2)
-    assert torch.isfinite(lay_over(rims, view, (0, 0), rest.colour, rest.inverse)).all()
+    assert torch.isfinite(lay_over(rims, view, rest.colour, rest.inverse)).all()
