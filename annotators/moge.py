@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..geometry.camera import intrinsics_from_focal_length
 from ..geometry.checks import check_range
@@ -107,13 +107,22 @@ class MogeAnnotator(Annotator):
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> MogeAnnotator:
         """See `Family.build`. Takes the authors' names, and those of the files repackaged for ComfyUI."""
         state = states["network"]
-        as_in_file = replace(spec, config=_as_in_file(spec.config, state))
         try:
-            return cls(spec, build_published(lambda: cls.network_of(as_in_file), state, dtype, f"not a checkpoint of {spec.id}"))
+            return cls(spec, cls._filled(spec, state, dtype))
         except CheckpointError as error:
             if sibling := _model_of(state):
                 raise CheckpointError(f"not a checkpoint of {spec.id} but of {sibling}") from error
             raise
+
+    @classmethod
+    def check_network(cls, spec: ModelSpec, state: StateDict) -> None:
+        """See `Family.check_network`; the other models of the family are not compared, as `build` does for its message."""
+        cls._filled(spec, state, torch.float32)
+
+    @classmethod
+    def _filled(cls, spec: ModelSpec, state: StateDict, dtype: torch.dtype) -> nn.Module:
+        as_in_file = replace(spec, config=_as_in_file(spec.config, state))
+        return build_published(lambda: cls.network_of(as_in_file), state, dtype, f"not a checkpoint of {spec.id}")
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
@@ -228,11 +237,11 @@ def _as_in_file(config: MogeConfig | Moge1Config, state: StateDict) -> MogeConfi
 
 def _model_of(state: StateDict) -> str | None:
     """The model of the family that a state dict is of, in words; None if it is of none."""
-    with torch.device("meta"):
-        networks = {spec.id: MogeAnnotator.network_of(replace(spec, config=_as_in_file(spec.config, state))) for spec in SPECS}
-    fitting = (name for name, each in networks.items() if not checkpoint_mismatch(each.state_dict(), each.official_names(state)))
-    if known := next(fitting, None):
-        return f"{known}: {wording().choose(known)} to use it"
+    for spec in SPECS:
+        with torch.device("meta"):
+            network = MogeAnnotator.network_of(replace(spec, config=_as_in_file(spec.config, state)))
+        if not checkpoint_mismatch(network.state_dict(), network.official_names(state)):
+            return f"{spec.id}: {wording().choose(spec.id)} to use it"
     if not all(key.startswith(_REFINER) for key in state):
         return None
     third = [spec.id for spec in SPECS if _is_third(spec)]
