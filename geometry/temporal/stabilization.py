@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ...utils import opencv_for, resize_map
+from ...utils import resize_map
 from ..alignment.scale_shift import fit_robustly
 from ..checks import check_choice, check_map, check_range
 from ..conventions import unit_normals
 from ..edges.depth_edges import largest_within
-from ..edges.guided_filter import box_counts, box_means
+from ..edges.guided_filter import box_means
 from ..estimate import Estimate
 from ..kinds import Quantity
 from ..valid import valid_normals
@@ -254,25 +252,9 @@ def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sign:
 
 def _unchanged(guide: Tensor, before: _Mean) -> Tensor:
     """(1, 1, h, w): by how much each pixel is what it was, from 0 (another thing, or nothing is known) to 1."""
-    largest = largest_within(_largest_blurred(guide - before.value), _AROUND)
+    red, green, blue = box_means(guide - before.value, _BLUR).abs_().split(1, 1)
+    largest = largest_within(torch.maximum(red, green).maximum(blue), _AROUND)
     return largest.div_(_CHANGE).square_().neg_().exp_().mul_(before.count.sign())
-
-
-def _largest_blurred(values: Tensor) -> Tensor:
-    """(1, 1, h, w): of each pixel the channel whose `box_means` of `_BLUR` pixels is the largest, without its sign.
-
-    By OpenCV, where that can be, in a third of the time.
-    """
-    cv2 = opencv_for(values)
-    # Its running sum would spread what is not finite over all that follows.
-    if cv2 is None or not values.sum().isfinite():
-        return box_means(values, _BLUR).abs().amax(1, keepdim=True)
-    size = (2 * _BLUR + 1,) * 2
-    channels = values[0].numpy()
-    for channel in channels:
-        cv2.boxFilter(channel, -1, size, dst=channel, normalize=False, borderType=cv2.BORDER_CONSTANT)
-    largest = functools.reduce(np.maximum, np.abs(channels, out=channels))
-    return torch.from_numpy(largest)[None, None].div_(box_counts(values, _BLUR))
 
 
 def _fit(values: Tensor, valid: Tensor, before: _Mean, unchanged: Tensor, quantity: Quantity) -> tuple[Tensor, Tensor]:

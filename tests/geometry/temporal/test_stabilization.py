@@ -185,6 +185,12 @@ def test_in_parts_and_at_once_are_the_same():
     assert torch.equal(whole.depth, joined.depth) and torch.equal(whole.normals, joined.normals)
 
 
+def test_the_layout_of_images_in_memory_makes_no_difference():
+    images, depths = scene(4)
+    interleaved = images.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(aligned(interleaved, depths, SMOOTH_ONLY), aligned(images, depths, SMOOTH_ONLY))
+
+
 def test_it_goes_on_where_another_stopped():
     images, truth = scene(9)
     estimate = Estimate(disturbed(truth), Quantity.DISPARITY)
