@@ -13,11 +13,11 @@ SIZE = ("--width", "96", "--height", "64", "--samples", "1")
 # What each renders, and which benchmark is asked to read it, with which words ("DIR": what was rendered).
 RENDERED = {
     "tiles_scenes.py": (["--scenes", "things", *SIZE], ["tiles.py", "DIR", "--tiles", "2", "--plane", "320", "240"]),
-    "stereo_scenes.py": (["--scenes", "things", "--seeds", "1", *SIZE], ["stereo.py", "DIR"]),
+    "stereo_scenes.py": (["--scenes", "things", "--seeds", "1", *SIZE], ["stereo.py", "DIR", "--width", "96"]),
     "occlusion_scenes.py": (["--seeds", "1", "--side", "16", *SIZE], ["textures.py", "--scenes", "DIR"]),
     "depth_of_field_scenes.py": (["--scenes", "posts", *SIZE], ["depth_of_field.py", "DIR"]),
-    "relight_scenes.py": (["--seeds", "1", *SIZE], ["relight.py", "DIR"]),
-    "relight_scenes.py --relief": (["--seeds", "1", *SIZE], ["relight.py", "DIR"]),
+    "relight_scenes.py": (["--seeds", "1", *SIZE], ["relight.py", "DIR", "--width", "96"]),
+    "relight_scenes.py --relief": (["--seeds", "1", *SIZE], ["relight.py", "DIR", "--width", "96"]),
     "roll_off_views.py": ([], ["roll_off.py", "DIR/views.npz"]),
 }
 
