@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 
 from torch import Tensor
 
 from ...media import Frame
 from ...model_loader import Model
-from ...utils import resize_map
 from .task import SIDE_BY_SIDE, VIEWS, VideoTask
 
 
@@ -27,7 +27,7 @@ class ReducedFrames:
     """
 
     def __init__(self, model: Model, task: VideoTask, outputs: set[str]) -> None:
-        self._change = task.change
+        self._task = task
         shows = bool({SIDE_BY_SIDE, *VIEWS} & outputs)
         keeps = shows or bool(task.fov) or model.device.type != "cpu"
         self._reduced_size = cache(lambda height, width: None if keeps else model.reduced_size(height, width, task.size))
@@ -35,11 +35,8 @@ class ReducedFrames:
 
     def image(self, frame: Frame) -> Tensor:
         """A frame's image (3, H, W) in [0, 1], changed and reduced."""
-        if self._change is None:
-            return frame.reduced(self._reduce)
-        image = self._change(frame.image())
-        smaller = self._reduce(*image.shape[-2:])
-        return image if smaller is None else resize_map(image[None], *smaller)[0]
+        changed = frame if self._task.change is None else replace(frame, image=partial(self._task.image, frame), faster=None)
+        return changed.reduced(self._reduce)
 
     def _reduce(self, height: int, width: int) -> tuple[int, int] | None:
         self.size = height, width

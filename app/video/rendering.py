@@ -76,8 +76,6 @@ class Renderer:
             ValueError: An output that the model does not give.
         """
         height, width = size or (images.shape[-2], images.shape[-1])
-        if found.mask is not None and found.device.type == "cpu" and bool(found.valid.all()):
-            found = replace(found, mask=None)  # faster from here on
         measured, found = found, found.resized(height, width, self._resampling)
         if self.for_headsets and not self.fov:
             self.fov = photo_fov(found)
