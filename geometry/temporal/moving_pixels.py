@@ -101,8 +101,8 @@ def _moving(before: Tensor, after: Tensor, motion: Tensor) -> Tensor:
     """(1, 1, h, w) in [0, 1]: what moves between two thumbnails, apart from the camera with about this motion."""
     refined = _Refined(before, after)
     for _ in range(_REFINED):
-        before_it, motion = motion, refined.of(motion)
-        if _has_settled(motion - before_it, 2 * _SETTLED / before.shape[-1]):
+        last, motion = motion, refined.of(motion)
+        if _has_settled(motion - last, 2 * _SETTLED / before.shape[-1]):
             break
     unknown = (moved(torch.ones_like(before), motion, "zeros") < 0.5).float()
     before = moved(before, motion)
@@ -139,8 +139,8 @@ class _Refined:
         fit = F.pad(flow.median(1, keepdim=True).values, (2, 0))
         for _ in range(_FITS):
             weighted = basis * (trusted / (1 + (flow - fit @ basis).square().sum(0) / _OTHER**2).square())
-            fit_before, fit = fit, solve_positive_definite(weighted @ basis.T + self._damping, weighted @ flow.T).T
-            if _has_settled(fit - fit_before, _SETTLED):
+            last, fit = fit, solve_positive_definite(weighted @ basis.T + self._damping, weighted @ flow.T).T
+            if _has_settled(fit - last, _SETTLED):
                 break
         return (_square(motion) + _square(motion) @ F.pad((fit * self._pixel)[None], (0, 0, 0, 1)))[:, :2]
 
