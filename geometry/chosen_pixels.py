@@ -15,6 +15,16 @@ def chosen_places(chosen: Tensor) -> Tensor:
     return torch.from_numpy(np.flatnonzero(chosen.numpy()))
 
 
+def values_at(values: Tensor, places: Tensor) -> Tensor:
+    """The values (N,) of maps with one channel, (B, 1, H, W), at places (N,) that are counted through all of them."""
+    return values.flatten().index_select(0, places)
+
+
+def rows_and_columns(places: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Where places (N,), counted through images of that size, are in theirs: row and column, (N,) each."""
+    return places // width % height, places % width
+
+
 class ChosenPixels:
     """Some pixels of maps: on a CPU a list of them. Elsewhere all, as the length of a list would wait for the device.
 
@@ -28,7 +38,7 @@ class ChosenPixels:
 
     def take(self, values: Tensor) -> Tensor:
         """The values there, (N,), of a map of that many pixels."""
-        return values.flatten() if self._indices is None else values.flatten().index_select(0, self._indices)
+        return values.flatten() if self._indices is None else values_at(values, self._indices)
 
     def put(self, values: Tensor, new: Tensor) -> Tensor:
         """A map with new values (N,) there, and all others as they are."""

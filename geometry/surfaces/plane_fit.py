@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..chosen_pixels import chosen_places
+from ..chosen_pixels import chosen_places, values_at
 from .noise import DepthNoise
 
 _BAND_PIXELS = 2**17
@@ -371,7 +371,7 @@ def _agreed(planes: Planes, moved: Tensor, valid: Tensor) -> Planes:
     """
     near = (_largest_of_nine(F.pad(moved, (1, 1, 1, 1))) > 0) & (valid > 0)
     places, width = chosen_places(near), moved.shape[-1] + 2
-    voting = near.flatten().index_select(0, places)
+    voting = values_at(near, places)
     centres = places + torch.div(places, width - 2, rounding_mode="floor") * 2 + (width + 1)
     side = torch.arange(-1, 2, device=moved.device)
     steps = (side.view(-1, 1) * width + side).view(-1, 1)

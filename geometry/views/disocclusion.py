@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..chosen_pixels import chosen_places
+from ..chosen_pixels import chosen_places, rows_and_columns, values_at
 from ..edges.depth_edges import EDGE, edge_radius
 from ..edges.guided_filter import box_sums
 
@@ -73,7 +73,7 @@ def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int 
     height, width = inverse.shape[-2:]
     hole = inverse <= 0 if hole is None else hole
     places = chosen_places(hole)
-    rows, columns = places // width % height, places % width
+    rows, columns = rows_and_columns(places, height, width)
     first = places - rows * width - columns
     ends = last.transpose(0, 1).flatten(1).index_select(1, places)
     away = torch.stack((ends[0] - rows, ends[1] - columns)).to(inverse.dtype)
@@ -119,7 +119,7 @@ def _means(continued: Tensor, hole: Tensor, places: Tensor, radius: int) -> Tens
     def sums(values: Tensor) -> Tensor:
         plane = values.new_zeros(hole.shape)
         plane.view(-1).index_copy_(0, places, values * holes)
-        return box_sums(plane, radius).flatten().index_select(0, places)
+        return values_at(box_sums(plane, radius), places)
 
     count = sums(torch.ones_like(continued[0])).round().clamp(min=1)
     return torch.stack([sums(values) / count for values in continued])  # one by one: large maps cost a CPU more than their arithmetic
@@ -128,7 +128,7 @@ def _means(continued: Tensor, hole: Tensor, places: Tensor, radius: int) -> Tens
 def _sides(inverse: Tensor, places: Tensor, upright: bool) -> Iterator[_Side]:
     """The nearest visible pixel beside each place, towards the end of the rows and towards their start; or of the columns."""
     height, width = inverse.shape[-2:]
-    row, column = places // width % height, places % width
+    row, column = rows_and_columns(places, height, width)
     along, length, pitch = (row, height, width) if upright else (column, width, 1)
     order = torch.arange(len(places), device=places.device)
     if upright:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..chosen_pixels import chosen_places
+from ..chosen_pixels import chosen_places, rows_and_columns, values_at
 from ..edges.depth_edges import EDGE, neighbours_largest
 
 SMALL_STEP = 1.15
@@ -119,7 +119,7 @@ class View(NamedTuple):
     def of_pixels(self, image: Tensor, images: int) -> View:
         """As `Camera.of_pixels`."""
         numbers = (self.across, self.down, self.shift_x, self.shift_y, self.centre_x, self.centre_y)
-        across, down, shift_x, shift_y, x, y = (each.expand(images, 1, 1, 1).flatten().index_select(0, image) for each in numbers)
+        across, down, shift_x, shift_y, x, y = (values_at(each.expand(images, 1, 1, 1), image) for each in numbers)
         return View(across, down, shift_x, shift_y, self.forward, x, y, self.sideways, self.stretch)
 
 
@@ -194,12 +194,12 @@ def _close_cracks(layer: Layer, view: Camera, inverse: Tensor) -> Tensor:
     for _ in range(view.stretch):
         beside = neighbours_largest(inverse, upright=not view.sideways)
         place = chosen_places(beside > inverse * EDGE)
-        image, rows, columns = place // (height * width), place // width % height, place % width
-        nearest, own = (each.flatten().index_select(0, place) for each in (beside, inverse))
+        image, (rows, columns) = place // (height * width), rows_and_columns(place, height, width)
+        nearest, own = values_at(beside, place), values_at(inverse, place)
         column, row = view.of_pixels(image, images).sources(nearest, rows, columns)
         column = (column + (layer.margin[0] + 0.5)).floor_().long().clamp_(0, layer.inverse.shape[-1] - 1)
         row = (row + (layer.margin[1] + 0.5)).floor_().long().clamp_(0, layer.inverse.shape[-2] - 1)
-        there = layer.inverse.flatten().index_select(0, (image * layer.inverse.shape[-2] + row) * layer.inverse.shape[-1] + column)
+        there = values_at(layer.inverse, (image * layer.inverse.shape[-2] + row) * layer.inverse.shape[-1] + column)
         joins = (nearest > own * EDGE) & (there < nearest * SMALL_STEP) & (there * SMALL_STEP > nearest)
         inverse = inverse.flatten().index_copy(0, place, torch.where(joins, there, own)).view_as(inverse)
     return inverse

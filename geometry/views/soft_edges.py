@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..chosen_pixels import chosen_places
+from ..chosen_pixels import chosen_places, rows_and_columns, values_at
 from ..edges.depth_edges import EDGE, edge_growth, extremes_within, largest_within
 from ..edges.guided_filter import box_means, box_sums
 from ..images.srgb import linear_to_srgb, srgb_to_linear
@@ -115,7 +115,7 @@ class _Cells:
     def __init__(self, place: Tensor, size: tuple[int, ...], cell: int) -> None:
         images, height, width = size
         self._shape = (images, -(-height // cell), -(-width // cell))
-        rows, columns = (place // width) % height, place % width
+        rows, columns = rows_and_columns(place, height, width)
         self._first = place // (height * width) * (self._shape[1] * self._shape[2])
         self._index = self._first + rows // cell * self._shape[2] + columns // cell
         self._row, self._column = ((each - (cell - 1) / 2) / cell for each in (rows, columns))
@@ -184,7 +184,7 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     band, offset, width, share = band.take(soft), *(each.index_select(0, soft) for each in (offset, width, share))
     # A stretch that is half sure has a mixture half as wide.
     alpha, far = _unmixed(band, _Cells(band.place, size, _CELL * growth), share * offset, share * width, share * _LOOSE)
-    own = _at(layer.inverse, band.place)
+    own = values_at(layer.inverse, band.place)
     on_near = own.to(band.far_inverse).square() > band.near_inverse * band.far_inverse
     # Beyond the mixture, what the map takes for the near thing is the mixture's faint end: a trace of the thing before the far surface.
     between = band.near - far
@@ -203,8 +203,8 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     rest = Layer(pixels.unflatten(1, size).transpose(0, 1), inverse.view_as(layer.inverse), layer.margin)
     kept = chosen_places(is_rim)
     place, inverse, alpha, near = (each.index_select(-1, kept) for each in (band.place, band.near_inverse, alpha * is_rim, near * is_rim))
-    image, row, column = place // (size[1] * size[2]), place // size[2] % size[1], place % size[2]
-    return rest, Rims(image, row - layer.margin[1], column - layer.margin[0], inverse, alpha, near)
+    row, column = rows_and_columns(place, *size[1:])
+    return rest, Rims(place // (size[1] * size[2]), row - layer.margin[1], column - layer.margin[0], inverse, alpha, near)
 
 
 def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor) -> Tensor:
@@ -236,7 +236,7 @@ def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor) -> Tenso
     sums = sum(_sums_at(slot.index_select(0, place), parts * share, len(places)) for place, share in corners)
     assert isinstance(sums, Tensor)
     weight = sums[4].clamp(min=_LEAST / 2)
-    shown = (sums[4] > weight * (1 - _NONE)) & (sums[5] * EDGE > _at(inverse, places) * weight)
+    shown = (sums[4] > weight * (1 - _NONE)) & (sums[5] * EDGE > values_at(inverse, places) * weight)
     over = sums[:4] / weight
     pixels = colour.transpose(0, 1).flatten(1).clone()
     behind = pixels.index_select(1, places)
@@ -257,14 +257,14 @@ def _band(layer: Layer, growth: int) -> _Band:
     edge = largest_within((most > least * EDGE).to(inverse), reach) > 0
     edge &= (high > low * EDGE) & (nearness > _NONE) & (nearness < 1 - _NONE)
     place = chosen_places(edge)
-    away = -_blur(growth) * torch.special.ndtri(_at(nearness, place).clamp(_NONE, 1 - _NONE))
-    row, column = (place // width) % height, place % width
+    away = -_blur(growth) * torch.special.ndtri(values_at(nearness, place).clamp(_NONE, 1 - _NONE))
+    row, column = rows_and_columns(place, height, width)
     start = place - row * width - column
 
     def beside(down: Tensor | int, right: Tensor | int) -> Tensor:
         return start + (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1)
 
-    right, down = (_at(nearness, beside(*a)) - _at(nearness, beside(*b)) for a, b in (((0, -1), (0, 1)), ((-1, 0), (1, 0))))
+    right, down = (values_at(nearness, beside(*a)) - values_at(nearness, beside(*b)) for a, b in (((0, -1), (0, 1)), ((-1, 0), (1, 0))))
     length = torch.hypot(right, down).clamp(min=_TINY)
     right, down = right / length, down / length
     colours = layer.colour.transpose(0, 1).flatten(1)
@@ -273,17 +273,17 @@ def _band(layer: Layer, growth: int) -> _Band:
         steps = sign * distance - away  # from the pixel, along the way to the far side
         return beside((down * steps).round().long(), (right * steps).round().long())
 
-    own, middle = _at(inverse, place), (_at(low, place) * _at(high, place)).sqrt()
-    usable, colour, surfaces = _at(edge, place), {}, {}
+    own, middle = values_at(inverse, place), (values_at(low, place) * values_at(high, place)).sqrt()
+    usable, colour, surfaces = values_at(edge, place), {}, {}
     for sign in (1, -1):
         first, second = (beyond(sign, reach + step) for step in (0, 1))
-        outside, more, inside = (_at(inverse, at) for at in (first, second, beyond(sign, 1.5)))
+        outside, more, inside = (values_at(inverse, at) for at in (first, second, beyond(sign, 1.5)))
         colour[sign] = sum(srgb_to_linear(colours.index_select(1, at).float()) for at in (first, second)) / 2
         usable = usable & ((outside < middle) if sign > 0 else (outside > middle)) & (more < outside * EDGE) & (outside < more * EDGE)
         found = torch.where((inside < middle) if sign > 0 else (inside > middle), inside, outside)
         surfaces[sign] = torch.where((own < middle) if sign > 0 else (own > middle), own, found)
     far, near = surfaces[1], surfaces[-1]
-    usable = usable & (near > far * EDGE) & (near * _SAME > _at(high, place)) & (far < _at(low, place) * _SAME)
+    usable = usable & (near > far * EDGE) & (near * _SAME > values_at(high, place)) & (far < values_at(low, place) * _SAME)
     values = torch.cat((colour[1], colour[-1], torch.stack((far, near, torch.ones_like(far))))) * usable
     # Sums over those beside each pixel that are in the band themselves; the last row stands for all others.
     slot = _slots(place, edge)
@@ -293,7 +293,7 @@ def _band(layer: Layer, growth: int) -> _Band:
     means = sums[:8] / count.clamp(min=1)
     far = torch.where(usable | (own < middle), far, means[6])
     near = torch.where(usable | (own > middle), near, means[7])
-    known = _at(edge, place) & (count > 1)
+    known = values_at(edge, place) & (count > 1)
     return _Band(place, away, usable, known, srgb_to_linear(colours.index_select(1, place).float()), means[3:6], means[:3], near, far)
 
 
@@ -394,8 +394,3 @@ def _sums_at(index: Tensor, values: Tensor, count: int) -> Tensor:
 def _normal(values: Tensor, deviation: Tensor | float) -> Tensor:
     """The normal distribution's share below `values`."""
     return torch.special.ndtr(values / (deviation.clamp(min=1e-3) if isinstance(deviation, Tensor) else deviation))
-
-
-def _at(values: Tensor, place: Tensor) -> Tensor:
-    """(N,) values of a map with one channel."""
-    return values.flatten().index_select(0, place)

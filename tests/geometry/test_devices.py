@@ -255,6 +255,8 @@ CASES = {
     "edges.depth_edges.sharpen_depth_edges": (lambda: depth_edges.sharpen_depth_edges(maps(), 2, 1), DEPTH),
     "edges.depth_edges.depth_at_image_edges": (lambda: depth_edges.depth_at_image_edges(maps(), maps(3)), DEPTH),
     "chosen_pixels.chosen_places": (lambda: chosen_pixels.chosen_places(mask()), None),
+    "chosen_pixels.values_at": (lambda: chosen_pixels.values_at(maps(), maps().flatten().long()), None),
+    "chosen_pixels.rows_and_columns": (lambda: chosen_pixels.rows_and_columns(maps().flatten().long(), *maps().shape[-2:]), None),
     "edges.depth_edges.edge_growth": (lambda: depth_edges.edge_growth(20, 30), None),
     "edges.depth_edges.edge_radius": (lambda: depth_edges.edge_radius(20, 30), None),
     "edges.depth_edges.neighbours_largest": (lambda: depth_edges.neighbours_largest(maps()), None),
