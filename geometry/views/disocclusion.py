@@ -171,5 +171,6 @@ def _beside(values: Tensor, places: Tensor, along: Tensor, length: int, sign: in
     step = (distance - 1) % (2 * reach)
     step = torch.where(step < reach, step, 2 * reach - 1 - step)
     nothing = ~inside(distance)
-    source = (places + pitch * (distance + step)).clamp(0, len(values) - 1)
+    # Beyond the line's end there are other lines, or another image.
+    source = torch.where(nothing, places, places + pitch * (distance + step))
     return _Side(torch.where(nothing, 4 * length, distance), value(distance).masked_fill(nothing, torch.inf), source)

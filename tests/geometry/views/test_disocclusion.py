@@ -59,6 +59,17 @@ def test_an_image_without_anything_and_one_without_holes_stay():
     assert torch.equal(fill_uncovered(colour, torch.ones_like(inverse)), colour)
 
 
+@pytest.mark.parametrize("row", [0, 5, HEIGHT - 1])
+def test_a_row_without_anything_takes_nothing_of_other_rows_and_images(row):
+    colour, inverse = torn()
+    inverse[..., row, :] = 0
+    colour[..., row, :] = 0.5
+    both = fill_uncovered(torch.cat((colour, 1 - colour)), torch.cat((inverse, inverse)), True)
+    alone = fill_uncovered(colour, inverse, True)
+    assert torch.equal(both[:1], alone)
+    assert (alone[..., row, :10] - 0.5).abs().max() < 1e-5
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (7, 1)])
 def test_tiny_images_work(size):
     inverse = torch.zeros(2, 1, *size)
