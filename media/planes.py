@@ -117,7 +117,7 @@ def planes_to_frame(planes: list[Tensor], pixel_format: str) -> Any:
     frame = pyav().VideoFrame(width, height, pixel_format)
     dtype = np.dtype("<u2" if pixel_format.endswith("le") else np.uint8)
     for plane, values in zip(frame.planes, planes, strict=True):
-        rows = values.numpy().astype(dtype)
+        rows = np.ascontiguousarray(values.numpy(), dtype)  # PyAV takes no other order
         if beside := plane.line_size // dtype.itemsize - rows.shape[1]:
             rows = np.pad(rows, ((0, 0), (0, beside)))
         plane.update(rows)

@@ -98,6 +98,15 @@ def test_frames_are_scaled_and_cut_to_a_size(asked, found):
         assert across == pytest.approx(down.item(), rel=0.02)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("codec", ["h264", "ffv1"])
+def test_images_of_any_layout_in_memory_are_written(tmp_path, codec, channels):
+    images = ramp(2, channels)
+    turned = images.mT.contiguous().mT
+    first, second = (read(write(tmp_path / f"{name}.mkv", each, codec)) for name, each in (("rows", images), ("columns", turned)))
+    assert torch.equal(first, second)
+
+
 @pytest.mark.parametrize("codec", ["h264", "h265", "prores", "dnxhr"])
 def test_the_numbers_and_tags_are_bt_709s(tmp_path, codec):
     """Pure red, green and blue are stored as the standard's colour bars have them."""
