@@ -26,6 +26,8 @@ _UNPACKED = {
     "p016le": "yuv420p16le",
     "p210le": "yuv422p10le",
     "pal8": "rgb24",
+    "monow": "rgb24",
+    "monob": "rgb24",
 }
 
 

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.media import VideoError, is_sequence, numbered, read, read_frames, read_sequence, sequence_header, video_header
-from depth_normal.media.colour import PQ, hdr_to_sdr, pq_to_light
+from depth_normal.media.colour import PQ, Colours, hdr_to_sdr, pq_to_light
+from depth_normal.media.planes import frame_to_rgb
 from depth_normal.utils import resize_map
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
@@ -156,6 +157,16 @@ def test_a_reduced_image_is_the_average_of_the_image(tmp_path, pixel_format, chr
     assert asked[0] == whole.shape[1:]
     assert (found - average).abs().max() < 0.5 / 255
     assert torch.equal(frame.reduced(lambda *_: None), whole)
+
+
+@pytest.mark.parametrize("name", ["monow", "monob"])
+def test_dots_of_one_bit_are_averaged_to_grey(name):
+    """Black and white are the ends of the range, not beyond it."""
+    dots = np.random.default_rng(0).integers(0, 2, (48, 64, 1), np.uint8).repeat(3, 2) * 255
+    frame = av.VideoFrame.from_ndarray(dots, format="rgb24").reformat(format=name)
+    whole = frame_to_rgb(frame, Colours())
+    torch.testing.assert_close(whole, torch.from_numpy(dots / 255).float().movedim(-1, 0))
+    torch.testing.assert_close(frame_to_rgb(frame, Colours(), (12, 16)), resize_map(whole[None], 12, 16)[0])
 
 
 def turned(path: Path, matrix: tuple[int, int, int, int]) -> Path:
