@@ -244,9 +244,13 @@ def opencv() -> Any:
 
 
 def opencv_for(values: Tensor) -> Any:
-    """`opencv()` if it can read these values without losing anything: plain float32 on the CPU without a gradient; else None."""
+    """`opencv()` if it can read these values without losing anything: plain float32 on the CPU without a gradient; else None.
+
+    None also while a function is traced or compiled: what OpenCV computes would be a constant in its graph.
+    """
     is_plain = type(values) is Tensor and values.device.type == "cpu" and values.dtype == torch.float32 and not values.requires_grad
-    return opencv() if is_plain else None
+    is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+    return opencv() if is_plain and not is_traced else None
 
 
 def _area_average_by_opencv(cv2: Any, values: Tensor, height: int, width: int) -> Tensor:

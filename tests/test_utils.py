@@ -9,6 +9,7 @@ from depth_normal.annotators.preprocessing.resizing import round_to_multiple, sc
 from depth_normal.utils import (
     check_images,
     images_to_rgb,
+    opencv_for,
     resize_image,
     resize_map,
     to_image,
@@ -50,6 +51,21 @@ def test_enlarging_is_opencvs_cubic_without_its_overshoot():
     reference = cv2.resize(image[0].movedim(0, -1).numpy().copy(), (75, 96), interpolation=cv2.INTER_CUBIC)
     assert reference.max() > 1.01, "the test image must make it overshoot"
     assert np.abs(resize_image(image, 96, 75)[0].movedim(0, -1).numpy() - reference.clip(0, 1)).max() < 1e-4
+
+
+@pytest.mark.parametrize("size", [(96, 75), (20, 13)])
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_traced_function_resizes_what_it_is_given(size):
+    """What OpenCV makes of the example is no constant of the graph."""
+    example, image = torch.rand(2, 1, 2, 40, 30, generator=torch.Generator().manual_seed(0))
+    traced = torch.jit.trace(lambda values: resize_map(values, *size), (example,))
+    torch.testing.assert_close(traced(image), resize_map(image, *size))
+
+
+def test_nothing_is_compiled_with_opencv(monkeypatch):
+    assert opencv_for(torch.ones(1, 1, 2, 2)) is not None
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert opencv_for(torch.ones(1, 1, 2, 2)) is None
 
 
 def test_a_constant_image_stays_constant():
