@@ -17,6 +17,8 @@ from ..checks import check_map
 # The variance of colours (of 0 to 1) below which they are no evidence.
 _ALIKE = 1e-3
 _CONTRAST = 1.6
+# The norm of a map from which on a running sum, of doubles, may forget small numbers.
+_LARGE = 1e8
 
 
 def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
@@ -91,8 +93,8 @@ def _counts_along(values: Tensor, radius: int, axis: int) -> Tensor:
 def box_sums(values: Tensor, radius: int) -> Tensor:
     """Sums over a square around every pixel; what is beyond the border counts as 0."""
     cv2 = opencv_for(values)
-    # OpenCV's running sum would spread what is not finite over all that follows.
-    if cv2 is None or not values.numel() or not values.sum().isfinite():
+    # What is not finite, and the rounding of large numbers, OpenCV's running sum would spread over all that follows.
+    if cv2 is None or not values.numel() or not values.norm() < _LARGE:
         return _sums_along(_sums_along(values, radius, -1), radius, -2)
     size = (2 * radius + 1,) * 2
     planes = values.reshape(-1, *values.shape[-2:]).contiguous().numpy()

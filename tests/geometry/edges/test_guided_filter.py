@@ -47,6 +47,16 @@ def test_box_means_are_means_of_the_pixels_that_there_are(radius):
     torch.testing.assert_close(box_means(values, radius), windows.nanmean((-2, -1)).float())
 
 
+@pytest.mark.parametrize("value", [1e10, -1e20, 1e30, torch.inf])
+@pytest.mark.parametrize("radius", [2, 5])
+def test_box_means_of_large_numbers_leave_those_far_away(value, radius):
+    values = torch.rand(1, 1, 60, 40, generator=torch.Generator().manual_seed(0))
+    with_large = values.clone()
+    with_large[..., :20, :15] = value
+    for part in ((..., slice(20 + radius, None), slice(None)), (..., slice(None), slice(15 + radius, None))):
+        torch.testing.assert_close(box_means(with_large, radius)[part], box_means(values, radius)[part], rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_box_means_of_half_precision_count_the_pixels_of_a_long_side(dtype):
     assert (box_means(torch.ones(1, 1, 2, 5000, dtype=dtype), 5) == 1).all()
