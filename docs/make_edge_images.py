@@ -1,10 +1,11 @@
-"""Makes the images of docs/edges.md: parts of photographs at 100 %, on the left by a plain way, on the right by this pack, with `tiny`.
+"""Makes the images of docs/edges.md: on the left by a simpler method, on the right by this package.
 
 python docs/make_edge_images.py
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import sys
 from collections.abc import Callable
@@ -49,6 +50,7 @@ TURN = 20.0
 
 def main() -> None:
     """Writes docs/images/edges_*.jpg."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     makers: tuple[Callable[[], tuple[Tensor, Tensor]], ...] = (sky, stereo, highlights, mortar, box, mesh, sensor)
     for make in makers:
         panels = [(each[0].clamp(0, 1).movedim(0, -1).numpy() * 255).round().astype(np.uint8) for each in make()]

@@ -184,7 +184,8 @@ def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> T
 def averaged_planes(luma: Tensor, chroma: Tensor, height: int, width: int, *, left: bool) -> tuple[Tensor, Tensor]:
     """The planes of one frame averaged to a smaller size, both to the same: far fewer numbers are then converted to RGB.
 
-    The RGB is that of averaging after `yuv_to_rgb`, apart from colours that RGB cannot hold, which are clamped there pixel by pixel.
+    The RGB is nearly that of averaging after `yuv_to_rgb`. Chroma beside the border of a new pixel that divides a sample is shared out
+    between both. Colours that RGB cannot hold are clamped after averaging, not pixel by pixel.
 
     Args:
         luma: (H, W).
