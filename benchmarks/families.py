@@ -15,7 +15,8 @@ say nothing about the real ones: a quick check that a family runs.
 - peak: memory at its highest during a call beyond what was taken before it (weights, Python), and how many times that of the bare
   forward. On CUDA torch's own count; on a CPU the resident set of a fresh process each (Linux only).
 - dtypes: largest difference from the float32 depth (of models without: normals) of the same random weights, relative to its largest value
-  and to its deviation; "auto" marks what `precision auto` takes on a GPU that is fast in it.
+  and to its deviation, where both are valid; masked: pixels that only one of them masks. "auto" marks what `precision auto` takes on a
+  GPU that is fast in it.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.annotators.specs.base import ModelSpec
 from depth_normal.app.onnx_export import check_graph
+from depth_normal.geometry.estimate import Estimate
 from depth_normal.model_loader.comfy import devices
 from depth_normal.model_loader.inference.model import Model
 from depth_normal.model_loader.inference.network import Weights
@@ -91,7 +93,7 @@ def measure(arguments: argparse.Namespace) -> None:
     print(f"{name}; torch {torch.__version__}; images of {arguments.width}x{arguments.height}, {arguments.dtype}")
     if not arguments.precision_only:
         print_costs(arguments)
-    print(f"\n{'model':32} {'dtype':>9} {'of max':>8} {'of std':>8}   difference from float32, largest")
+    print(f"\n{'model':32} {'dtype':>9} {'of max':>8} {'of std':>8} {'masked':>8}   difference from float32, largest")
     arguments.batch = 1
     for model_id in arguments.models:
         compare_dtypes(model_id, arguments)
@@ -275,9 +277,18 @@ def network_calls(model: Model, images: Tensor, size: int | None) -> Calls:
 
 def run(model: Model, images: Tensor, size: int | None) -> Tensor:
     """The whole way; the depth, or the normals of a model without depth, on the device."""
-    found = [model.estimate_panorama(images, size, any_aspect=True)] if model.spec.for_panoramas else model.estimates(images, size)
-    parts = [part.normals if part.depth is None else part.depth for part in found]
-    return torch.cat([part for part in parts if part is not None])
+    return torch.cat([_numbers(estimate) for estimate in estimates(model, images, size)])
+
+
+def estimates(model: Model, images: Tensor, size: int | None) -> list[Estimate]:
+    """The whole way, batch by batch."""
+    return [model.estimate_panorama(images, size, any_aspect=True)] if model.spec.for_panoramas else list(model.estimates(images, size))
+
+
+def _numbers(estimate: Estimate) -> Tensor:
+    numbers = estimate.normals if estimate.depth is None else estimate.depth
+    assert numbers is not None
+    return numbers
 
 
 @torch.no_grad()
@@ -363,17 +374,21 @@ def resident(field: str) -> float:
 def compare_dtypes(model_id: str, arguments: argparse.Namespace) -> None:
     """Prints how far half precision is from float32."""
     images = make_images(arguments)
-    expected = run(load(model_id, "float32"), images, arguments.size)
+    (exact,) = estimates(load(model_id, "float32"), images, arguments.size)
+    expected = _numbers(exact)
     spec = MODELS[model_id]
     automatic = spec.auto_dtypes or FAMILIES[spec.family].auto_dtypes
     for dtype in ("bfloat16", "float16"):
         try:
-            error = (run(load(model_id, dtype), images, arguments.size) - expected).abs().amax()
+            (found,) = estimates(load(model_id, dtype), images, arguments.size)
         except ArithmeticError as overflow:
             print(f"{model_id:32} {dtype:>9} {overflow}", flush=True)
             continue
         chosen = "auto" if dtype in automatic else ""
-        print(f"{model_id:32} {dtype:>9} {error / expected.abs().amax():8.1e} {error / expected.std():8.1e} {chosen}", flush=True)
+        both = (exact.valid & found.valid).expand_as(expected)
+        values, masked = expected[both], (exact.valid != found.valid).float().mean()
+        error = (_numbers(found)[both] - values).abs().amax()
+        print(f"{model_id:32} {dtype:>9} {error / values.abs().amax():8.1e} {error / values.std():8.1e} {masked:8.1%} {chosen}", flush=True)
 
 
 if __name__ == "__main__":
