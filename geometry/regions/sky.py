@@ -1,6 +1,7 @@
 """Decides where the sky is in a photograph: `sky_alpha` is what all use that treat the sky apart.
 
-A network that tells the sky, or that there is none, is believed. Otherwise the sky is looked for in the image and its depth together.
+A network that tells the sky, or by a mask that is True everywhere that there is none, is believed; one that is unsure has to decide by
+itself, as `annotators.tiny` does. Without a mask the sky is looked for in the image and its depth together.
 Networks that were not trained to tell the sky make it the farthest thing of the image, but rarely one constant value. A wall behind a
 person looks the same to them, so depth alone does not tell. Depth and image together give three signs: the top border is far; what is
 far there is brighter or bluer than the rest, and less finely drawn; and the bottom border is near, as is the ground in front of a camera.
