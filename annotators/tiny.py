@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
+from ..geometry.regions.sky import BLUE, BLUER, looks_blue
 from ..utils import brightness, resize_image, resize_map
 from .base import Annotator
 from .building.checkpoints import fill
@@ -34,6 +35,7 @@ TO_MIDAS_SCALE = 130.0
 _WITHOUT_SKY = 4  # maps of the network's first version: disparity and normals
 _SKY_FROM, _FARTHEST = 0.5, 0.01  # share of sky; at most what part of the rest is farther than the sky
 _SURE_FROM, _SURE_PART = 0.8, 0.2  # the network is sure from this share on; of the sky it has to be sure of so much
+_SUSPECTED_FROM, _LIKELY_PART = 0.2, 0.1  # it suspects sky from this share on; so much of what it suspects has to be more likely sky
 # The share of sky is fitted to the image in squares of so many pixels; the variance is less than for depth: clouds and haze are pale.
 _RIM, _SKY_POOLED, _SKY_EPSILON = 2, 4, 1e-4
 _SAMPLED = 8  # the farthest hundredth is that of every n-th pixel
@@ -90,7 +92,7 @@ class TinyAnnotator(Annotator):
             return to_estimate(maps[:, :1], unit_normals(maps[:, 1:], in_place=True))
         sharp = guided_detail(disparity, guide, GUIDE_RADIUS, GUIDE_EPSILON)
         enlarged = unit_normals(resize_map(normals, height, width), in_place=True)
-        return to_estimate(sharp, enlarged, _sky_at_edges(sky[0], guide))
+        return to_estimate(sharp, enlarged, sky_of(_sky_at_edges(sky[0], guide), request.images))
 
     def signature(self) -> Signature:
         words = (
@@ -101,24 +103,42 @@ class TinyAnnotator(Annotator):
         outputs = Signature.of(self.spec).outputs
         if self.network.fine is not None:
             outputs = {**outputs, "sky": "share of sky, 0 to 1"}
-            sky = {"rim": _RIM, "pooled": _SKY_POOLED, "epsilon": _SKY_EPSILON, "from": _SKY_FROM, "sure_from": _SURE_FROM}
-            guided["sky"] = {**sky, "sure_part": _SURE_PART, "sampled": _SAMPLED, "farthest": _FARTHEST}
+            share = {"rim": _RIM, "pooled": _SKY_POOLED, "epsilon": _SKY_EPSILON}
+            sure = {"from": _SKY_FROM, "sure_from": _SURE_FROM, "sure_part": _SURE_PART}
+            unsure = {"suspected_from": _SUSPECTED_FROM, "likely_part": _LIKELY_PART, "blue": BLUE, "bluer": BLUER}
+            guided["sky"] = {**share, **sure, **unsure, "sampled": _SAMPLED, "farthest": _FARTHEST}
         return Signature(outputs, *NOT_NORMALISED, afterwards=[{**guided, "means": words}])
 
 
 def to_estimate(disparity: Tensor, normals: Tensor, sky: Tensor | None = None) -> Estimate:
-    """The estimate of the network's maps, its normals unit vectors."""
+    """The estimate of the network's maps, its normals unit vectors; `sky` is that of `sky_of`."""
     mask = None
     if sky is not None:
-        mask = ~_sure_sky(sky)
+        mask = ~sky
         disparity = with_far_sky(disparity, mask)
     return Estimate(depth=disparity, quantity=Quantity.DISPARITY, normals=normals, axes=Axes.OPENGL, mask=mask)
 
 
-def _sure_sky(share: Tensor) -> Tensor:
-    """The sky; none in an image where little of the predicted sky is sure, as of most bright walls and still water."""
-    sky, sure = (_count(share >= least) for least in (_SKY_FROM, _SURE_FROM))
-    return share >= torch.where(sure > _SURE_PART * sky, _SKY_FROM, torch.inf)
+def sky_of(share: Tensor, images: Tensor) -> Tensor:
+    """Decides where the sky is.
+
+    Where little of the predicted sky is sure, it may be a dark sky, but as well a bright wall or still water. All that the network
+    suspects is then sky if it is blue; otherwise nothing is.
+
+    Args:
+        share: (B, 1, h, w), the share of sky that the network predicts.
+        images: (B, 3, H, W) RGB in [0, 1], of any size.
+
+    Returns:
+        (B, 1, h, w) bool; nowhere True in an image without sky, and in one whose sky is too doubtful.
+    """
+    suspected = share >= _SUSPECTED_FROM
+    suspects, likely, sure = _count(suspected), _count(share >= _SKY_FROM), _count(share >= _SURE_FROM)
+    is_sure = sure > _SURE_PART * likely
+    doubtful = ~is_sure & (likely > _LIKELY_PART * suspects)
+    if bool(doubtful.any()):
+        doubtful &= looks_blue(resize_image(images, *share.shape[-2:]), suspected).view(-1, 1, 1, 1)
+    return share >= torch.where(is_sure, _SKY_FROM, torch.where(doubtful, _SUSPECTED_FROM, torch.inf))
 
 
 def _count(where: Tensor) -> Tensor:

@@ -5,7 +5,7 @@
 Landscapes are composed of a sky and of roofs, leaves or hair of known coverage, with depth of a quarter of the size whose edges are
 soft, as networks'. `tells` masks the sky at that size, as some networks do. Rooms are a wall, a floor and a ball. `false` and `missed`
 are shares of the image and of the sky; `alpha` is the mean absolute error in a band around the border, by the coarse share enlarged, and
-by `sky_alpha`.
+by `sky_alpha`. The last table has the same scenes, and darker and redder skies, with depth and mask by the bundled network.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import depth_normal
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.regions.sky import sky_alpha
 from depth_normal.utils import resize_map
@@ -28,12 +29,21 @@ SKIES = {
     "overcast": ((0.8, 0.82, 0.85), (0.93, 0.93, 0.94)),
     "dusk": ((0.35, 0.4, 0.6), (0.85, 0.6, 0.45)),
 }
+# In the table of the bundled network alone.
+DARKER_SKIES = {
+    "deep blue": ((0.1, 0.2, 0.5), (0.3, 0.45, 0.7)),
+    "fog": ((0.75, 0.75, 0.76), (0.62, 0.62, 0.63)),
+    "sunset": ((0.45, 0.25, 0.3), (0.95, 0.6, 0.25)),
+    "late dusk": ((0.08, 0.1, 0.25), (0.4, 0.35, 0.45)),
+    "night": ((0.02, 0.02, 0.04), (0.08, 0.08, 0.14)),
+}
 WALLS = {
     "grey": (0.6, 0.6, 0.6),
     "cream": (0.8, 0.72, 0.6),
     "brick": (0.6, 0.35, 0.28),
     "pale": (0.72, 0.72, 0.7),
     "white": (0.85, 0.85, 0.84),
+    "blue": (0.45, 0.58, 0.8),
 }
 SILHOUETTES = ("roofs", "leaves", "hair")
 _SUPERSAMPLED, _NETWORK = 4, 4
@@ -65,6 +75,25 @@ def main() -> None:
         falses.append(sky_alpha(image, estimate).mean().item())
         print(f"{name:33}{falses[-1]:9.1%}")
     print(f"{'all rooms':33}{np.mean(falses):9.1%}")
+    print_bundled(arguments.side)
+
+
+def print_bundled(side: int) -> None:
+    """Prints how much sky the bundled network misses, and how much it sees in rooms."""
+    tiny = depth_normal.load_model("tiny", "float32", "cpu")
+    print(f"{'by tiny':24}{'missed':>9}{'false':>9}")
+    errors = []
+    for silhouette in SILHOUETTES:
+        truth = 1 - _coverage(silhouette, side)
+        for sky, colours in (SKIES | DARKER_SKIES).items():
+            image = _composed(truth, colours)
+            found = sky_alpha(image, tiny.estimate(image))
+            errors.append(((truth - found).clamp(min=0).sum() / truth.sum(), (found - truth).clamp(min=0).mean()))
+            print(f"{f'{silhouette}, {sky}':24}{errors[-1][0]:9.1%}{errors[-1][1]:9.1%}")
+    print(f"{'mean':24}{np.mean(errors, 0)[0]:9.1%}{np.mean(errors, 0)[1]:9.1%}")
+    for wall in WALLS:
+        image, _ = _room(wall, side)
+        print(f"{f'{wall} wall':33}{sky_alpha(image, tiny.estimate(image)).mean().item():9.1%}")
 
 
 def landscapes(side: int) -> Iterator[tuple[str, Tensor, Estimate, Tensor]]:
@@ -74,28 +103,33 @@ def landscapes(side: int) -> Iterator[tuple[str, Tensor, Estimate, Tensor]]:
         coarse = _coarse(truth)
         rows = torch.linspace(0, 1, coarse.shape[-2]).view(1, 1, -1, 1)
         disparity = torch.lerp(0.3 + 0.7 * rows.expand_as(coarse), torch.full_like(coarse, 0.02), coarse)
-        for sky in SKIES:
-            image = _composed(truth, sky)
+        for sky, colours in SKIES.items():
+            image = _composed(truth, colours)
             yield f"{silhouette}, {sky}, tells", image, Estimate(_told(disparity, coarse), Quantity.DISPARITY, mask=coarse < 0.5), truth
             yield f"{silhouette}, {sky}, not", image, Estimate(disparity, Quantity.DISPARITY), truth
 
 
 def rooms(side: int) -> Iterator[tuple[str, Tensor, Estimate]]:
-    """Name, image and estimate of a plain wall behind a ball on a floor: as disparity, metres, and by a network that tells no sky."""
+    """Name, image and estimate of each room: as disparity, metres, and by a network that tells no sky."""
+    for name in WALLS:
+        image, disparity = _room(name, side)
+        small = resize_map(disparity, side // _NETWORK, side // _NETWORK)
+        yield f"{name} wall, disparity", image, Estimate(small, Quantity.DISPARITY)
+        yield f"{name} wall, metres", image, Estimate(1 / small, Quantity.METRIC_DEPTH)
+        yield f"{name} wall, told", image, Estimate(small, Quantity.DISPARITY, mask=torch.ones_like(small, dtype=torch.bool))
+
+
+def _room(wall: str, side: int) -> tuple[Tensor, Tensor]:
+    """Image and disparity of a plain wall behind a ball on a floor."""
     rows, columns = torch.meshgrid(torch.linspace(0, 1, side), torch.linspace(0, 1, side), indexing="ij")
     floor = ((rows - 0.55) / 0.45).clamp(min=0)
     ball = ((columns - 0.5) ** 2 + (rows - 0.6) ** 2) < 0.2**2
     disparity = torch.where(ball, 0.7, 0.25 + 0.6 * floor)[None, None]
     noise = 0.01 * torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-    for name, colour in WALLS.items():
-        wall = torch.tensor(colour).view(3, 1, 1) * (1.05 - 0.15 * rows)
-        ground = torch.tensor((0.4, 0.33, 0.27)).view(3, 1, 1) * (1 + 0 * rows)
-        image = torch.where(ball, torch.tensor((0.5, 0.2, 0.15)).view(3, 1, 1), torch.where(floor > 0, ground, wall))
-        image = (image + noise).clamp(0, 1)
-        small = resize_map(disparity, side // _NETWORK, side // _NETWORK)
-        yield f"{name} wall, disparity", image, Estimate(small, Quantity.DISPARITY)
-        yield f"{name} wall, metres", image, Estimate(1 / small, Quantity.METRIC_DEPTH)
-        yield f"{name} wall, told", image, Estimate(small, Quantity.DISPARITY, mask=torch.ones_like(small, dtype=torch.bool))
+    behind = torch.tensor(WALLS[wall]).view(3, 1, 1) * (1.05 - 0.15 * rows)
+    ground = torch.tensor((0.4, 0.33, 0.27)).view(3, 1, 1) * (1 + 0 * rows)
+    image = torch.where(ball, torch.tensor((0.5, 0.2, 0.15)).view(3, 1, 1), torch.where(floor > 0, ground, behind))
+    return (image + noise).clamp(0, 1), disparity
 
 
 def _coverage(kind: str, side: int) -> Tensor:
@@ -127,10 +161,10 @@ def _point(place: np.ndarray) -> tuple[int, int]:
     return int(place[0]), int(place[1])
 
 
-def _composed(truth: Tensor, sky: str) -> Tensor:
+def _composed(truth: Tensor, colours: tuple[tuple[float, float, float], tuple[float, float, float]]) -> Tensor:
     """The photograph: dark textured things before a sky that is paler towards the horizon, mixed by coverage."""
     side = truth.shape[-1]
-    top, horizon = (torch.tensor(colour).view(1, 3, 1, 1) for colour in SKIES[sky])
+    top, horizon = (torch.tensor(colour).view(1, 3, 1, 1) for colour in colours)
     behind = torch.lerp(top, horizon, torch.linspace(0, 1, side).view(1, 1, -1, 1))
     generator = torch.Generator().manual_seed(3)
     grain = resize_map(torch.rand(1, 1, side // 4, side // 4, generator=generator), side, side) - 0.5

@@ -272,9 +272,21 @@ def guided_maps(maps, image, pixels, step):
     rim, pooled = numbers["rim"], [side // numbers["pooled"] for side in maps["sky"].shape[:2]]
     inside = np.pad(maps["sky"][rim:-rim, rim:-rim], ((rim, rim), (rim, rim), (0, 0)), "edge")
     share = guided_upsample(resize(inside, *pooled, "area_linear"), brightness, step["radius"], numbers["epsilon"])
-    sure = (share >= numbers["sure_from"]).sum() > numbers["sure_part"] * (share >= numbers["from"]).sum()
-    land = (share < numbers["from"]) if sure else np.ones(share.shape, bool)
+    land = ~sky_of(share, resize(image, *size, "area_cubic").clip(0, 1), numbers)
     return {"depth": with_far_sky(sharp, land, numbers), "normals": unit(resize(normals, *size, "linear"))}, land[..., 0]
+
+
+def sky_of(share, image, numbers):
+    """Where the sky is. Of a sky that is hardly anywhere sure, what is suspected has to be blue."""
+    suspected, likely, sure = (share >= numbers[name] for name in ("suspected_from", "from", "sure_from"))
+    if sure.sum() > numbers["sure_part"] * likely.sum():
+        return likely
+    if likely.sum() > numbers["likely_part"] * suspected.sum():
+        blueness = image[..., 2:] - image[..., :1]
+        blue, rest = (blueness[where].mean() if where.any() else 0 for where in (suspected, ~suspected))
+        if blue > numbers["blue"] and blue - rest > numbers["bluer"]:
+            return suspected
+    return np.zeros_like(suspected)
 
 
 def with_far_sky(disparity, land, numbers):

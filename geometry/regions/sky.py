@@ -1,6 +1,7 @@
 """Decides where the sky is in a photograph: `sky_alpha` is what all use that treat the sky apart.
 
-A network that tells the sky, or that there is none, is believed. Otherwise the sky is looked for in the image and its depth together.
+A network that tells the sky, or by a mask that is True everywhere that there is none, is believed; one that is unsure has to decide by
+itself, as `annotators.tiny` does. Without a mask the sky is looked for in the image and its depth together.
 Networks that were not trained to tell the sky make it the farthest thing of the image, but rarely one constant value. A wall behind a
 person looks the same to them, so depth alone does not tell. Depth and image together give three signs: the top border is far; what is
 far there is brighter or bluer than the rest, and less finely drawn; and the bottom border is near, as is the ground in front of a camera.
@@ -25,9 +26,9 @@ from ..images.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_o
 # What is far, as a share of the way from the far end to the near end. It and the signs were chosen on the photographs of training/sky.tsv.
 _FAR = 0.12
 _TOP_IS_FAR = 0.5
-_BRIGHTER = _BLUER = 0.1
+_BRIGHTER = BLUER = 0.1
 # A sky is blue, or as bright as cloud and haze are exposed to be, and then no warmer than this: walls are as much brighter than floors.
-_BLUE, _BRIGHT, _WARM = 0.05, 0.75, 0.1
+BLUE, _BRIGHT, _WARM = 0.05, 0.75, 0.1
 _UPPER = 4
 # Metres: what is nearer is a wall. Networks for rooms put the sky beyond it, too.
 _NEAREST_SKY = 8.0
@@ -137,7 +138,7 @@ def _shows_sky(image: Tensor, share: Tensor, valid: Tensor, far: Tensor) -> Tens
     # Of the upper part alone: below, what is far may be land.
     upper = slice(0, max(rows, far.shape[-2] // _UPPER))
     bright, blue = (_mean(each[:, :, upper], from_top[:, :, upper]) for each in (brightness, blueness))
-    is_blue, is_pale = (bluer > _BLUER) & (blue > _BLUE), (brighter > _BRIGHTER) & (bright > _BRIGHT) & (blue > -_WARM)
+    is_blue, is_pale = (bluer > BLUER) & (blue > BLUE), (brighter > _BRIGHTER) & (bright > _BRIGHT) & (blue > -_WARM)
     detail = _detail(brightness, from_top)
     top, bottom = far[:, :, :rows], share[:, :, -rows:]
     return (
@@ -146,6 +147,21 @@ def _shows_sky(image: Tensor, share: Tensor, valid: Tensor, far: Tensor) -> Tens
         & (_mean(detail, from_top) < _AS_FINE * _mean(detail, ~from_top).clamp(min=_PLAIN))
         & (_mean(bottom, valid[:, :, -rows:]) > _BOTTOM_IS_NEAR)
     )
+
+
+def looks_blue(image: Tensor, region: Tensor) -> Tensor:
+    """Whether a region is blue, and bluer than the rest of its image, as a clear sky is, by day and at dusk.
+
+    Args:
+        image: (B, 3, H, W) RGB in [0, 1].
+        region: (B, 1, H, W) bool.
+
+    Returns:
+        (B,) bool; False where the region is empty.
+    """
+    blueness = image[:, 2:] - image[:, :1]
+    blue = _mean(blueness, region)
+    return (blue > BLUE) & (blue - _mean(blueness, ~region) > BLUER)
 
 
 def sky_share(image: Tensor, estimate: Estimate) -> Tensor:

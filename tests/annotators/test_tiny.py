@@ -6,11 +6,12 @@ from depth_normal.annotators.networks.configs import TINY_2
 from depth_normal.annotators.networks.tiny import COUNTER, TinyConfig, TinyNetwork
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError
-from depth_normal.annotators.tiny import TinyAnnotator, _sure_sky, to_estimate, with_far_sky
+from depth_normal.annotators.tiny import TinyAnnotator, sky_of, to_estimate, with_far_sky
 from depth_normal.geometry.assumptions import assumed_depth
 from depth_normal.geometry.conventions import unit_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.utils import resize_map
+from depth_normal.geometry.regions.sky import predicted_sky, sky_alpha
+from depth_normal.utils import check_images, images_to_rgb, resize_image, resize_map
 
 SPEC = MODELS["tiny"]
 
@@ -84,7 +85,7 @@ def test_odd_images_give_finite_maps_and_unit_normals(shape):
 def without_guide(tiny, pixels):
     """The estimate at the size of the network's outputs."""
     disparity, normals, *sky = tiny.run_network(tiny.normalised(pixels))
-    return to_estimate(disparity, unit_normals(normals), *sky)
+    return to_estimate(disparity, unit_normals(normals), *(sky_of(each, pixels) for each in sky))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -267,9 +268,46 @@ def test_the_shipped_network_refuses_what_is_no_image(shipped, image, words):
         shipped.estimate(image)
 
 
-def test_sky_of_which_the_network_is_nowhere_sure_is_none():
-    share = torch.zeros(3, 1, 10, 10)
-    share[:, :, :5] = 0.7  # half of each image
-    share[1, :, :1] = 0.9  # a fifth of that
-    share[2, :, :2] = 0.9
-    assert _sure_sky(share).flatten(1).sum(1).tolist() == [0, 0, 50]
+SURE, UNSURE, FAINT = (
+    torch.tensor(rows).view(1, 1, 10, 1).expand(1, 1, 10, 10)
+    for rows in (
+        [0.9, 0.9, 0.6, 0.6, 0.6, 0.3, 0.3, 0, 0, 0],
+        [0.9, 0.7, 0.6, 0.6, 0.6, 0.3, 0.3, 0, 0, 0],
+        [0.4, 0.4, 0.4, 0.4, 0.4, 0.3, 0.3, 0, 0, 0],
+    )
+)
+GREY, BLUE, BLUE_EVERYWHERE = (
+    torch.tensor(rows).view(1, 3, -1, 1).expand(1, 3, -1, 20)
+    for rows in ([[0.5] * 20] * 3, [[0.2] * 14 + [0.3] * 6, [0.3] * 20, [0.4] * 14 + [0.3] * 6], [[0.2] * 20, [0.3] * 20, [0.4] * 20])
+)
+
+
+@pytest.mark.parametrize(
+    ("share", "image", "rows"),
+    [
+        (SURE, GREY, 5),
+        (SURE, BLUE, 5),
+        (UNSURE, GREY, 0),  # the sure part is a fifth of the sky, and not more
+        (UNSURE, BLUE, 7),
+        (UNSURE, BLUE_EVERYWHERE, 0),
+        (FAINT, BLUE, 0),
+        (torch.zeros_like(SURE), BLUE, 0),
+        (torch.ones_like(SURE), BLUE, 10),
+    ],
+)
+def test_a_sky_of_which_the_network_is_unsure_is_blue(share, image, rows):
+    expected = (torch.arange(10) < rows).view(1, 1, 10, 1).expand(1, 1, 10, 10)
+    assert torch.equal(sky_of(share, image), expected)
+    together = sky_of(torch.cat((SURE, share, UNSURE)), torch.cat((GREY, image, BLUE)))
+    assert torch.equal(together[1:2], expected), "whatever else is in the batch"
+
+
+def test_a_sky_at_dusk_is_found_and_a_table_has_none(shipped):
+    data = pytest.importorskip("skimage.data", reason="scikit-image carries the photographs")
+    images = torch.cat([resize_image(images_to_rgb(check_images(each())), 427, 640) for each in (data.rocket, data.coffee)])
+    estimate = shipped.estimate(images)
+    dusk, table = sky_alpha(images, estimate) > 0.5
+    assert dusk[0, :220, 180:290].float().mean() > 0.95, "all between the masts"
+    assert not dusk[0, 400:].any(), "the ground"
+    assert not table.any() and not predicted_sky(estimate)[1].any()
+    assert torch.equal(estimate.mask[:1], shipped.estimate(images[:1]).mask), "whatever else is in the batch"

@@ -18,6 +18,7 @@ from torch import nn
 from depth_normal.annotators.moge import _is_first
 from depth_normal.annotators.preprocessing.kernels import KERNELS
 from depth_normal.annotators.registry import FAMILIES, MODELS
+from depth_normal.annotators.tiny import sky_of
 from depth_normal.app import onnx_export as exporting
 from depth_normal.app.batch import per_image
 from depth_normal.app.cli import main
@@ -130,6 +131,17 @@ def test_its_maps_are_the_packs(script, name):
             assert found.keys() == {"depth", "normals", "mask"}
             continue
         assert_same(found, model.estimate(image, size))
+
+
+@pytest.mark.parametrize("steepness", [3, 4, 5, 6, 8, 12])
+@pytest.mark.parametrize("colours", [((0.1, 0.2, 0.4), (0.3, 0.3, 0.3)), ((0.6, 0.6, 0.6), (0.3, 0.3, 0.3))])
+def test_a_sky_of_which_the_bundled_network_is_unsure_is_the_packs(script, steepness, colours):
+    sky, land = (torch.tensor(each).view(1, 3, 1, 1).expand(1, 3, 30, 40) for each in colours)
+    image = torch.cat((sky, land), 2)
+    share = 0.7 * (steepness * torch.linspace(1, -1, 60)).sigmoid().view(1, 1, 60, 1).expand(1, 1, 60, 40)
+    numbers = SHRUNK["annotator"]("tiny-2").postprocess_metadata()[0]["sky"]
+    found = script.sky_of(share[0].movedim(0, -1).numpy(), image[0].movedim(0, -1).numpy(), numbers)
+    assert np.array_equal(found[..., 0], sky_of(share, image)[0, 0].numpy())
 
 
 @pytest.mark.parametrize(("name", "sides", "size"), [("moge-1", (100, 140), 83), ("zoedepth-nyu", (120, 160), 96)])

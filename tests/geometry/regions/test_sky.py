@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.regions.sky import find_sky, sky_alpha, sky_share
+from depth_normal.geometry.regions.sky import find_sky, looks_blue, sky_alpha, sky_share
 
 HEIGHT, WIDTH, HORIZON = 96, 128, 40
 
@@ -160,3 +160,15 @@ def test_each_image_of_a_batch_has_its_own_word():
     masks = torch.cat((torch.ones_like(above), ~above))
     alpha = sky_alpha(image.repeat(2, 1, 1, 1), Estimate(told.repeat(2, 1, 1, 1), Quantity.DISPARITY, mask=masks))
     assert not alpha[0].any() and torch.equal(alpha[1:] > 0.5, above)
+
+
+def test_a_region_is_blue_if_the_rest_is_less_so():
+    image, _, above = landscape(sky=(0.1, 0.15, 0.25))
+    assert looks_blue(image, above).item(), "at dusk, too"
+    for shown, region in (
+        (landscape(sky=(0.5, 0.5, 0.5))[0], above),
+        (landscape(ground=(0.5, 0.7, 0.9))[0], above),
+        (image, ~above),
+        (image, torch.zeros_like(above)),
+    ):
+        assert not looks_blue(shown, region).any()
