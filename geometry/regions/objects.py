@@ -1,14 +1,15 @@
 """The whole thing around a point of an image: without what it stands on, hangs on or touches.
 
+The image falls into patches, and neighbours merge until what borders are left are strong: valleys in depth between sides of different
+colours, and steps. A valley alone, as between a head and a body, does not end a thing of one colour; nor does an edge of colour alone.
+
 In inverse depth a plane of the scene is a plane, whatever the scale and shift of the depth, so floors, tables and walls are found as planes
 that many pixels lie on. What the point lies in front of carries or surrounds the thing; a thing's own faces do not, as a convex thing lies
-behind them. What then hangs together with the point, without a step in depth, is the thing and what touches it. Things that touch have a
-valley between them, mostly with an edge in the image: the region around the point that stays the same, however deep a valley is taken for
-a border, is the thing alone.
+behind them. To lie on such a plane counts like a colour: a plane that runs through a thing by chance cuts no slice out of it, as there is
+no valley around the slice.
 
 Source:
-    Valleys as borders: S. C. Stein et al., "Object Partitioning using Local Convexity" (2014). The region that stays the same: J. Matas et
-    al., "Robust Wide Baseline Stereo from Maximally Stable Extremal Regions" (2002). Their use together, of one point, is ours.
+    Valleys as borders: S. C. Stein et al., "Object Partitioning using Local Convexity" (2014).
 """
 
 from __future__ import annotations

@@ -55,6 +55,25 @@ def test_balls_that_touch_are_told_apart():
         assert overlap(object_around(depth, image, *place(thing, number)), thing == number) > 0.85
 
 
+def test_parts_of_one_colour_hold_together():
+    depth, image, thing = room([(-0.35, -0.5, 2.8, 0.5), (0.35, -0.5, 2.8, 0.4)])
+    whole = thing > 0
+    image = torch.where(whole, torch.tensor((0.2, 0.5, 0.8)).view(3, 1, 1), image)
+    for number in (1, 2):
+        assert overlap(object_around(depth, image, *place(thing, number)), whole) > 0.9
+
+
+def test_a_plane_that_runs_through_a_thing_does_not_cut_it():
+    """Walls to the left and right at the depth of the thing's middle, before a far wall."""
+    v, u = torch.meshgrid(torch.linspace(-1, 1, HEIGHT), torch.linspace(-1, 1, WIDTH), indexing="ij")
+    truth = (u.abs() < 0.35) & (v.abs() < 0.8)
+    nearness = torch.where(u.abs() > 0.7, 0.5, 0.1)
+    nearness = torch.where(truth, 0.5 - 0.2 * v, nearness)
+    image = torch.where(truth, torch.tensor((0.8, 0.3, 0.2)).view(3, 1, 1), torch.full((3, 1, 1), 0.5))[None]
+    for y in (0.2, 0.8):
+        assert overlap(object_around(1 / nearness[None, None], image, 0.5, y), truth) > 0.95
+
+
 def test_a_face_that_fills_the_image_is_not_taken_for_a_wall():
     v, u = torch.meshgrid(torch.linspace(-1, 1, HEIGHT), torch.linspace(-1, 1, WIDTH), indexing="ij")
     nose = 0.06 * torch.exp(-(u.square() + v.square()) / 0.02)
