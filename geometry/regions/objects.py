@@ -15,6 +15,7 @@ Source:
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -42,10 +43,12 @@ _FINE, _CREASES = 1.0, 20.0
 _SCALE, _DEEPEST, _SHALLOWEST, _STEPS, _STEEPEST = 2.0, 0.003, 2e-5, 0.03, 0.05
 # How much two sides differ: in hue, in the logarithm of their brightness, what is added to it, and the most of both together.
 _HUE, _SHADE, _DARK, _DIFFERENT = 5.0, 0.6, 0.03, 1.5
-# What counts where they do not differ, and if one side is of a plane behind the point.
-_WITHOUT, _OTHER_PLANE = 0.2, 0.5
+# What counts where they do not differ, in an image without colours, and if one side is of a plane behind the point.
+_WITHOUT, _BY_DEPTH, _OTHER_PLANE = 0.2, 0.8, 0.5
 # Regions of so few pixels merge at half the cost, and what costs more is a border.
 _FEW, _MOST = 300.0, 8.5e-4
+# Colours of an image that differ less than this do not differ.
+_SAME = 1 / 255
 _HOLE, _BROAD, _TILT = 16, 2, 0.006
 
 
@@ -116,15 +119,22 @@ def _parts(sharp: Tensor, image: Tensor, behind: Tensor) -> Tensor:
     valley = largest_within(_valleys(sharp, _SCALE)[None, None], 2)[0]
     strength = torch.cat((valley.clamp(max=_DEEPEST), (valley - _DEEPEST).clamp(0, _STEEPEST)))
     grey = image[0].mean(0) + _DARK
+    is_plain = bool((image.amax((-2, -1)) - image.amin((-2, -1)) < _SAME).all())
     values = torch.cat((_HUE * image[0] / (3 * grey), (_SHADE * grey.log())[None], behind[None].float()))
-    return merged_regions(watershed(blurred(edges[None, None], 0.7 * _FINE)[0, 0]), values, strength, _cost, _MOST)
+    return merged_regions(
+        watershed(blurred(edges[None, None], 0.7 * _FINE)[0, 0]),
+        values,
+        strength,
+        partial(_cost, _BY_DEPTH if is_plain else _WITHOUT),
+        _MOST,
+    )
 
 
-def _cost(borders: Borders) -> Tensor:
+def _cost(alike: float, borders: Borders) -> Tensor:
     """What merging across borders costs: how deep the valley is, times how much the sides differ, and the step; less of a small part."""
     valley, step = borders.strength.T
     colour = borders.apart[:, :-1].square().sum(1).sqrt().clamp(max=_DIFFERENT)
-    unlike = _WITHOUT + colour + _OTHER_PLANE * borders.apart[:, -1]
+    unlike = alike + colour + _OTHER_PLANE * borders.apart[:, -1]
     return ((valley + _SHALLOWEST) * unlike + _STEPS * step) * borders.smaller / (borders.smaller + _FEW)
 
 
