@@ -7,7 +7,8 @@ seen in perspective. Their depth is the true one, or soft and warped as a networ
 is the mean intersection over union with the thing's true mask, of five points inside each thing, by `surface` and by `object`, and of a box
 around it, wider than the thing by 5 and by 15 % on each side; `lost` the share of points or boxes whose overlap is below a half.
 
-The numbers in `geometry/regions/` were chosen on the scenes 0 to 11; `--first 12 --scenes 24` is of others.
+The numbers in `geometry/regions/` were chosen on the scenes 0 to 11, and those for points also on 100 to 111; `--first 12 --scenes 24` is
+of others.
 """
 
 from __future__ import annotations

@@ -171,6 +171,7 @@ ON_THE_CPU = (
     "regions.objects",
     "regions.boxes",
     "regions.cut",
+    "regions.merging",
     "regions.mixtures",
     "regions.planes",
     "images.heat_map",

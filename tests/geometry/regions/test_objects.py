@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from depth_normal import load_model
+from depth_normal.geometry.effects.depths import known_depths
+from depth_normal.geometry.files import read_image
 from depth_normal.geometry.regions.objects import object_around
+from depth_normal.media.demo import DEMO_IMAGES
+from depth_normal.utils import check_images, images_to_rgb
 
 HEIGHT, WIDTH = 120, 160
 
@@ -53,6 +58,31 @@ def test_balls_that_touch_are_told_apart():
     depth, image, thing = room([(-0.45, -0.5, 2.8, 0.5), (0.45, -0.5, 2.8, 0.5)])
     for number in (1, 2):
         assert overlap(object_around(depth, image, *place(thing, number)), thing == number) > 0.85
+
+
+def test_parts_of_one_colour_hold_together():
+    """A body, and a head and a tail that touch it."""
+    depth, image, thing = room([(0.0, -0.55, 2.6, 0.45), (0.35, -0.15, 2.4, 0.25), (-0.6, -0.8, 2.6, 0.2)])
+    image = torch.where(thing > 0, torch.tensor((0.2, 0.5, 0.8)).view(3, 1, 1), image)
+    for number in (1, 2, 3):
+        assert overlap(object_around(depth, image, *place(thing, number)), thing > 0) > 0.95
+
+
+@pytest.mark.parametrize("bend", [0.0, 0.01])
+def test_depth_alone_tells_things_apart(bend):
+    depth, image, thing = room([(-0.5, -0.6, 2.8, 0.4), (0.3, -0.6, 2.8, 0.4), (-0.1, -0.2, 3.1, 0.45)], bend)
+    for number in (1, 2, 3):
+        assert overlap(object_around(depth, torch.ones_like(image), *place(thing, number)), thing == number) > 0.9
+
+
+def test_a_bowl_comes_without_the_table_and_its_neighbours():
+    """By the depth of a network: the demo's bowl of fruit, between books and a candlestick."""
+    image = images_to_rgb(check_images(read_image(DEMO_IMAGES["breakfast.jpg"])))
+    mask = object_around(known_depths(load_model("tiny").estimate(image)).depth, image, 0.5, 0.615)[0, 0] > 0.5
+    height, width = mask.shape
+    assert mask[round(0.55 * height), round(0.5 * width)] and mask[round(0.62 * height), round(0.5 * width)]
+    assert mask.float().mean() < 0.08, "the bowl is about 3 % of the image"
+    assert not mask[:, round(0.75 * width) :].any() and not mask[: round(0.4 * height)].any()
 
 
 def test_a_face_that_fills_the_image_is_not_taken_for_a_wall():

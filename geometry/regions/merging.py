@@ -1,0 +1,128 @@
+"""Regions of an image that grow together: patches without an edge inside, merged until every border left is strong.
+
+A border is judged over its whole length, and by what lies on its sides. So a gap in it does not let a region leak, as growing from a pixel
+does, and a region of one colour that bends holds together where two of different colours come apart.
+
+Source:
+    The patches: F. Meyer, "Topographic distance and watershed lines" (1994). The merging: pairs that are each other's best, as in
+    F. Murtagh, "A Survey of Recent Advances in Hierarchical Clustering Algorithms" (1983), with means along borders as in P. Arbelaez
+    et al., "Contour Detection and Hierarchical Image Segmentation" (2011).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Borders(NamedTuple):
+    """E borders between N regions.
+
+    Attributes:
+        first, second: (E,) int64, the regions at both sides.
+        length: (E,), in pixels.
+        strength: (E, S), the means along the border.
+        apart: (E, C), how far the mean values of the two regions are from each other, without signs.
+        smaller: (E,), pixels of the smaller of the two regions.
+    """
+
+    first: Tensor
+    second: Tensor
+    length: Tensor
+    strength: Tensor
+    apart: Tensor
+    smaller: Tensor
+
+
+def watershed(height: Tensor) -> Tensor:
+    """The basins of a map: pixels from which one comes to the same minimum along the steepest way.
+
+    Args:
+        height: (H, W), on the CPU.
+
+    Returns:
+        (H, W) int64, numbers of the basins from 0 on.
+    """
+    rows, columns = height.shape
+    places = torch.arange(height.numel()).view(rows, columns)
+    heights, numbers = F.pad(height, (1, 1, 1, 1), value=torch.inf), F.pad(places, (1, 1, 1, 1), value=height.numel())
+    lowest, way = height, places
+    for down in range(3):
+        for across in range(3):
+            there = slice(down, down + rows), slice(across, across + columns)
+            lower = (heights[there] < lowest) | ((heights[there] == lowest) & (numbers[there] < way))
+            lowest, way = torch.where(lower, heights[there], lowest), torch.where(lower, numbers[there], way)
+    way = way.flatten()
+    while not torch.equal(way, further := way[way]):
+        way = further
+    return way.unique(return_inverse=True)[1].view(rows, columns)
+
+
+def merged_regions(labels: Tensor, values: Tensor, strength: Tensor, cost: Callable[[Borders], Tensor], most: float) -> Tensor:
+    """Merges regions, those of the weakest border first, until no border costs less than the most.
+
+    Args:
+        labels: (H, W) int64, regions to begin with, numbered from 0 on.
+        values: (C, H, W), whose mean of each region is compared.
+        strength: (S, H, W), of a border that passes a pixel, by S measures.
+        cost: Of merging across each border, (E,).
+        most: What costs more is not merged.
+
+    Returns:
+        (H, W) int64, labels of the merged regions.
+    """
+    count = int(labels.max()) + 1
+    size = labels.flatten().bincount().double()
+    sums = torch.zeros(count, len(values), dtype=torch.float64).index_add_(0, labels.flatten(), values.flatten(1).T.double())
+    first, second, length, total = _pixel_borders(labels, strength)
+    region = torch.arange(count)
+    while len(first):
+        means = sums / size.clamp(min=1)[:, None]
+        apart = (means[first] - means[second]).abs()
+        costs = cost(Borders(first, second, length, total / length[:, None], apart, torch.minimum(size[first], size[second])))
+        best_of_both = _best_of_both(first, second, costs, count) & (costs <= most)
+        if not bool(best_of_both.any()):
+            break
+        kept, gone = first[best_of_both], second[best_of_both]
+        into = torch.arange(count)
+        into[gone] = kept
+        sums[kept] += sums[gone]
+        size[kept] += size[gone]
+        region = into[region]
+        first, second, length, total = _joined(into[first], into[second], length, total, count)
+    return region[labels]
+
+
+def _pixel_borders(labels: Tensor, strength: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """As `_joined`, of all neighbours of different regions."""
+    ends, strengths = [], []
+    for dim in (-2, -1):
+        last = labels.shape[dim] - 1
+        one, other = labels.narrow(dim, 0, last), labels.narrow(dim, 1, last)
+        here = one != other
+        ends.append(torch.stack((one[here], other[here])))
+        strengths.append(torch.maximum(strength.narrow(dim, 0, last), strength.narrow(dim, 1, last))[:, here])
+    (first, second), total = torch.cat(ends, 1), torch.cat(strengths, 1).T.double()
+    return _joined(first, second, torch.ones(len(total), dtype=torch.float64), total, int(labels.max()) + 1)
+
+
+def _joined(first: Tensor, second: Tensor, length: Tensor, total: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Borders between the same two regions as one: the regions, lengths and sums of strengths; those inside a region are left out."""
+    apart = first != second
+    first, second, length, total = (each[apart] for each in (first, second, length, total))
+    pairs, which = (torch.minimum(first, second) * count + torch.maximum(first, second)).unique(return_inverse=True)
+    length = which.bincount(length, minlength=len(pairs))
+    total = total.new_zeros(len(pairs), total.shape[1]).index_add_(0, which, total)
+    return pairs // count, pairs % count, length, total
+
+
+def _best_of_both(first: Tensor, second: Tensor, costs: Tensor, count: int) -> Tensor:
+    """(E,) bool: the borders that cost least of all of both their regions; no region has two."""
+    place = torch.empty_like(first)
+    place[costs.argsort(stable=True)] = torch.arange(len(costs))
+    best = torch.full((count,), len(costs)).scatter_reduce_(0, torch.cat((first, second)), place.repeat(2), "amin")
+    return (place == best[first]) & (place == best[second])
