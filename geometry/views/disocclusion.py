@@ -48,10 +48,15 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False) -> T
     """
     hole = inverse <= 0
     places = chosen_places(hole)
-    best, *others = (side for upright in ((False,) if sideways else (False, True)) for side in _sides(inverse, places, upright))
+    sides = [side for upright in ((False,) if sideways else (False, True)) for side in _sides(inverse, places, upright)]
+    nearest = torch.stack([torch.where(side.inverse < torch.inf, side.inverse, 0) for side in sides]).amax(0)
+    farthest = torch.stack([side.inverse for side in sides]).amin(0)
+    # What is nearer than halfway hides the background. All others are background, of which the closest continues: on a slope, as that of a
+    # floor or a sky, others are a little farther away in depth but far away in the image.
+    middle = torch.where(nearest > farthest * EDGE, (nearest * farthest).sqrt(), nearest)
+    best, *others = (side._replace(distance=torch.where(side.inverse <= middle, side.distance, 4 * max(inverse.shape))) for side in sides)
     for side in others:
-        farther, alike = side.inverse * EDGE < best.inverse, side.inverse < best.inverse * EDGE
-        chosen = farther | (alike & (side.distance < best.distance))
+        chosen = side.distance < best.distance
         best = _Side(*(torch.where(chosen, new, old) for new, old in zip(side, best, strict=True)))
     return _filled(colour, hole, places, best.source)
 

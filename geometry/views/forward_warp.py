@@ -147,7 +147,7 @@ def with_margin(image: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Laye
 
 def render_layer(layer: Layer, view: Camera, height: int, width: int) -> RenderedLayer:
     """The layer rendered for the moved camera, without synchronising the device."""
-    inverse = _close_cracks(layer, view, _splat(layer, view, height, width))
+    inverse = close_cracks(layer.inverse, layer.margin, view, _splat(layer, view, height, width))
     farthest, (rows, columns) = layer.inverse.amin((1, 2, 3), keepdim=True), pixel_grid(inverse)
     colour = layer.colour.new_empty((*layer.colour.shape[:2], height, width))
     places = []
@@ -184,11 +184,21 @@ def _splat(layer: Layer, view: Camera, height: int, width: int) -> Tensor:
     return target.view(-1, 1, height, width)
 
 
-def _close_cracks(layer: Layer, view: Camera, inverse: Tensor) -> Tensor:
+def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse: Tensor) -> Tensor:
     """Joins what a stretched surface leaves open, also where something far shines through.
 
     Each place asks the nearest surface beside it: would I, were I part of you, show you? The source image has the answer. Beyond a
-    thing's edge it shows something else, and the place stays as it is.
+    thing's edge it shows something else, and the place stays as it is. Between two surfaces that differ by a small step the place lies on
+    a straight line: given the depth of either alone, it would show what is beside the step.
+
+    Args:
+        source: (B, 1, h, w) inverse depth of a layer; 0 where there is no surface.
+        margin: The layer's.
+        view: The camera.
+        inverse: (B, 1, H, W) inverse depth of the layer's pixels where they land; 0 where none does.
+
+    Returns:
+        `inverse` (B, 1, H, W) with what is joined.
     """
     images, _, height, width = inverse.shape
     for _ in range(view.stretch):
@@ -196,12 +206,18 @@ def _close_cracks(layer: Layer, view: Camera, inverse: Tensor) -> Tensor:
         place = chosen_places(beside > inverse * EDGE)
         image, (rows, columns) = place // (height * width), rows_and_columns(place, height, width)
         nearest, own = values_at(beside, place), values_at(inverse, place)
-        column, row = view.of_pixels(image, images).sources(nearest, rows, columns)
-        column = (column + (layer.margin[0] + 0.5)).floor_().long().clamp_(0, layer.inverse.shape[-1] - 1)
-        row = (row + (layer.margin[1] + 0.5)).floor_().long().clamp_(0, layer.inverse.shape[-2] - 1)
-        there = values_at(layer.inverse, (image * layer.inverse.shape[-2] + row) * layer.inverse.shape[-1] + column)
+        camera = view.of_pixels(image, images)
+        column, row = camera.sources(nearest, rows, columns)
+        u = (column + (margin[0] + 0.5)).floor().long().clamp_(0, source.shape[-1] - 1)
+        v = (row + (margin[1] + 0.5)).floor().long().clamp_(0, source.shape[-2] - 1)
+        there = values_at(source, (image * source.shape[-2] + v) * source.shape[-1] + u)
         joins = (nearest > own * EDGE) & (there < nearest * SMALL_STEP) & (there * SMALL_STEP > nearest)
-        inverse = inverse.flatten().index_copy(0, place, torch.where(joins, there, own)).view_as(inverse)
+        # From the place to where the other end lands. One end is beside the place.
+        right, down = (end - 0.5 - start for end, start in zip(camera.targets(there, row, column), (columns, rows), strict=True))
+        distance = torch.hypot(right, down)
+        joins &= distance < 2 * view.stretch + 0.5  # a wider crack would be closed in part only
+        between = torch.lerp(nearest, there, 1 / (1 + distance))
+        inverse = inverse.flatten().index_copy(0, place, torch.where(joins, between, own)).view_as(inverse)
     return inverse
 
 

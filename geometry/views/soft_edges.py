@@ -19,7 +19,7 @@ from ..chosen_pixels import chosen_places, rows_and_columns, values_at
 from ..edges.depth_edges import EDGE, edge_growth, extremes_within, largest_within
 from ..edges.guided_filter import box_means, box_sums
 from ..images.srgb import linear_to_srgb, srgb_to_linear
-from .forward_warp import Camera, Layer
+from .forward_warp import SMALL_STEP, Camera, Layer, close_cracks
 
 # Where the middle of the mixture may lie from the edge of the depth, towards the far side, in units of `edge_growth`.
 _OFFSETS = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0)
@@ -53,6 +53,8 @@ _FEW = 4
 _VOTE = 0.7
 # Mixtures whose logarithms of errors differ by this count in the ratio of e to 1.
 _ALIKE = 0.1
+# Pixels from a rim up to which the near surface is laid over together with it.
+_JOINED = 3
 # What stands for 0 in a divisor.
 _TINY = 1e-9
 # The least share of a difference that is put down to one of both surfaces, however smooth it is.
@@ -60,15 +62,18 @@ _LEAST = 0.1
 
 
 class Rims(NamedTuple):
-    """The soft rims of near surfaces, as pixels of images; all (N,) or (C, N).
+    """The soft rims of near surfaces, and the surfaces beside them that they join, as pixels of images; all (N,) or (C, N) but the maps.
 
     Attributes:
         image: The number of the image that each pixel is in.
         row: Counted from the image's first, without the layer's margin.
         column: The same.
-        inverse: Inverse depth of the near surface.
-        alpha: Opacity; 0 where there is no rim.
+        inverse: Inverse depth of the near surface; 0 where there is none.
+        alpha: Opacity; 0 where there is no rim, 1 of the surface itself.
         colour: Premultiplied, in linear light.
+        surface: The layer's map of `inverse`, (B, 1, h, w), 0 elsewhere.
+        entry: Which of the N pixels each of the layer's pixels is, (B h w,) int32; N elsewhere.
+        margin: The layer's.
     """
 
     image: Tensor
@@ -77,6 +82,9 @@ class Rims(NamedTuple):
     inverse: Tensor
     alpha: Tensor
     colour: Tensor
+    surface: Tensor
+    entry: Tensor
+    margin: tuple[int, int]
 
 
 class _Band(NamedTuple):
@@ -201,10 +209,8 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     behind = torch.where(alpha > _HIDDEN, 0, band.far_inverse).to(own)
     inverse = layer.inverse.flatten().index_copy(0, band.place, torch.where(is_rim, behind, own))
     rest = Layer(pixels.unflatten(1, size).transpose(0, 1), inverse.view_as(layer.inverse), layer.margin)
-    kept = chosen_places(is_rim)
-    place, inverse, alpha, near = (each.index_select(-1, kept) for each in (band.place, band.near_inverse, alpha * is_rim, near * is_rim))
-    row, column = rows_and_columns(place, *size[1:])
-    return rest, Rims(place // (size[1] * size[2]), row - layer.margin[1], column - layer.margin[0], inverse, alpha, near)
+    band = band._replace(near_inverse=band.near_inverse * is_rim)
+    return rest, _joined(rest, band, alpha * is_rim, near * is_rim)
 
 
 def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor) -> Tensor:
@@ -219,30 +225,79 @@ def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor) -> Tenso
     Returns:
         (B, 3, H, W).
     """
-    images, _, height, width = colour.shape
-    columns, rows = (each - 0.5 for each in view.of_pixels(rims.image, images).targets(rims.inverse, rims.row, rims.column))
-    top, left, corners = rows.floor(), columns.floor(), []
-    for row, lower in ((top, 1 - (rows - top)), (top + 1, rows - top))[: 1 + (not view.sideways)]:
-        for column, right in ((left, 1 - (columns - left)), (left + 1, columns - left)):
-            inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            place = (rims.image * height + row.long().clamp(0, height - 1)) * width + column.long().clamp(0, width - 1)
-            corners.append((place, lower * right * inside))
-    met = torch.zeros_like(inverse, dtype=torch.bool).flatten()
-    met[torch.cat([place for place, _ in corners])] = True
-    places = chosen_places(met)
-    slot = _slots(places, met)
-    there = (rims.alpha > 0).to(rims.alpha)
-    parts = torch.cat((rims.colour, torch.stack((rims.alpha, there, rims.inverse * there))))
-    sums = sum(_sums_at(slot.index_select(0, place), parts * share, len(places)) for place, share in corners)
-    assert isinstance(sums, Tensor)
-    weight = sums[4].clamp(min=_LEAST / 2)
-    shown = (sums[4] > weight * (1 - _NONE)) & (sums[5] * EDGE > values_at(inverse, places) * weight)
-    over = sums[:4] / weight
+    height, width = inverse.shape[-2:]
+    front = _front(rims, view, inverse)
+    places = chosen_places((front > 0) & (front * EDGE > inverse))
+    nearest, image = values_at(front, places), places // (height * width)
+    columns, rows = view.of_pixels(image, len(inverse)).sources(nearest, *rows_and_columns(places, height, width))
+    over, weight = _sample(rims, image, columns + rims.margin[0], rows + rims.margin[1], nearest, between_rows=not view.sideways)
+    shown = (weight > _NONE) & (nearest > 0) & (nearest * EDGE > values_at(inverse, places))
     pixels = colour.transpose(0, 1).flatten(1).clone()
     behind = pixels.index_select(1, places)
     mixed = linear_to_srgb((srgb_to_linear(behind) * (1 - over[3]) + over[:3]).clamp(0, 1))
     pixels.index_copy_(1, places, torch.where(shown, mixed.to(behind), behind))
     return pixels.unflatten(1, inverse[:, 0].shape).transpose(0, 1)
+
+
+def _joined(rest: Layer, band: _Band, alpha: Tensor, colour: Tensor) -> Rims:
+    """Rims (N,) of a band with the near surfaces beside them, so that no crack opens between both.
+
+    Args:
+        rest: The layer without the rims.
+        band: `near_inverse` is 0 where there is no rim.
+        alpha: (N,) as `Rims`.
+        colour: (3, N) as `Rims`.
+    """
+    of_rims = torch.zeros_like(rest.inverse).flatten().index_copy_(0, band.place, band.near_inverse.to(rest.inverse)).view_as(rest.inverse)
+    beside = largest_within(of_rims, _JOINED)
+    joined = (of_rims <= 0) & (rest.inverse * SMALL_STEP > beside) & (rest.inverse < beside * SMALL_STEP)
+    surface = torch.where(joined, rest.inverse, of_rims)
+    place = chosen_places(surface > 0)
+    in_band, opaque = _slots(band.place, surface > 0).index_select(0, place), values_at(joined, place)
+    alpha, colour = (F.pad(each, (0, 1)).index_select(-1, in_band) for each in (alpha, colour))
+    whole = srgb_to_linear(rest.colour.transpose(0, 1).flatten(1).index_select(1, place).float())
+    height, width = surface.shape[-2:]
+    row, column = rows_and_columns(place, height, width)
+    return Rims(
+        place // (height * width),
+        row - rest.margin[1],
+        column - rest.margin[0],
+        values_at(surface, place),
+        torch.where(opaque, 1, alpha),
+        torch.where(opaque, whole, colour),
+        surface,
+        _slots(place, surface > 0),
+        rest.margin,
+    )
+
+
+def _front(rims: Rims, view: Camera, like: Tensor) -> Tensor:
+    """Inverse depth of rims as a moved camera sees them, 0 where there are none: a map of the shape (B, 1, H, W) of `like`."""
+    images, _, height, width = like.shape
+    x, y = (each.floor() for each in view.of_pixels(rims.image, images).targets(rims.inverse, rims.row, rims.column))
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    index = (rims.image * height + y.clamp(0, height - 1).long()) * width + x.clamp(0, width - 1).long()
+    front = torch.zeros_like(like).flatten().scatter_reduce_(0, index, rims.inverse * inside, "amax")
+    return close_cracks(rims.surface, rims.margin, view, front.view_as(like))
+
+
+def _sample(rims: Rims, image: Tensor, u: Tensor, v: Tensor, nearest: Tensor, between_rows: bool) -> tuple[Tensor, Tensor]:
+    """Bilinear colours and opacities (4, N) at columns u and rows v of the layer, and the weight (N,) of what there is known of them.
+
+    Beyond a rim there is nothing of its thing. Another thing than that at inverse depth `nearest` says nothing of it.
+    """
+    height, width = rims.surface.shape[-2:]
+    known = F.pad(torch.cat((rims.colour, torch.stack((rims.alpha, rims.inverse)))), (0, 1))
+    total, weights = known.new_zeros((4, len(u))), known.new_zeros(len(u))
+    left, top = u.floor(), v.floor()
+    for row, lower in ((top, 1 - (v - top)), (top + 1, v - top))[: 1 + between_rows]:
+        for column, right in ((left, 1 - (u - left)), (left + 1, u - left)):
+            place = (image * height + row.long().clamp(0, height - 1)) * width + column.long().clamp(0, width - 1)
+            found = known.index_select(1, rims.entry.index_select(0, place))
+            alike = (found[4] <= 0) | ((found[4] < nearest * SMALL_STEP) & (found[4] * SMALL_STEP > nearest))
+            weight = lower * right * alike
+            total, weights = total + found[:4] * weight, weights + weight
+    return total / weights.clamp(min=_NONE), weights
 
 
 def _band(layer: Layer, growth: int) -> _Band:

@@ -388,6 +388,7 @@ CASES = {
         "most images have no sky, and its border takes long",
     ),
     "views.forward_warp.render_layer": (lambda: tuple(forward_warp.render_layer(surface(), view(), 22, 28)), None),
+    "views.forward_warp.close_cracks": (lambda: forward_warp.close_cracks(maps(), (2, 1), view(), maps()), None),
     "views.forward_warp.with_margin": (lambda: tuple(forward_warp.with_margin(maps(3), maps(), (2, 1))[:2]), None),
     "views.stereo.stereo_pair": (lambda: vars(stereo.stereo_pair(maps(3), depth_only(Quantity.DISPARITY))), f"{DEPTH}, for each image"),
     "views.stereo.disparity_range": (lambda: stereo.disparity_range(estimate(), per_clip=True), None),
@@ -406,7 +407,10 @@ CASES = {
         lambda: disocclusion.continue_surfaces(maps(3), maps(), torch.zeros_like(maps(2), dtype=torch.long), 1),
         None,
     ),
-    "views.soft_edges.split_soft_edges": (lambda: (lambda rest, rims: (*rest[:2], *rims))(*soft_edges.split_soft_edges(surface())), None),
+    "views.soft_edges.split_soft_edges": (
+        lambda: (lambda rest, rims: (*rest[:2], *rims[:-1]))(*soft_edges.split_soft_edges(surface())),
+        None,
+    ),
     "views.soft_edges.lay_over": (
         lambda: soft_edges.lay_over(soft_edges.split_soft_edges(surface())[1], view(), maps(3), maps()),
         None,

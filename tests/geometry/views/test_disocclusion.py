@@ -120,3 +120,14 @@ def test_known_surfaces_in_small_images(size):
     assert torch.isfinite(continue_surfaces(torch.rand(2, 3, *size), torch.zeros(2, 1, *size), last, 3)).all()
     colour = torch.rand(2, 3, *size)
     assert torch.equal(continue_surfaces(colour, torch.ones(2, 1, *size), last), colour)
+
+
+@pytest.mark.parametrize("farther", [1.1, 3.0])
+def test_a_hole_beside_a_tower_is_filled_from_beside_it(farther):
+    """The sky at the tower's foot is farther away in depth, but 20 pixels below: it does not smear up along the tower."""
+    inverse, colour = torch.full((1, 1, 48, 32), 0.1), torch.zeros(1, 3, 48, 32)
+    inverse[..., 40:, :], colour[..., 40:, :] = 0.1 / farther, 1.0
+    inverse[..., :40, :12] = 0.8
+    inverse[..., :40, 12:16] = 0
+    filled = fill_uncovered(colour, inverse)
+    assert filled[..., :20, :].max() < 1e-6

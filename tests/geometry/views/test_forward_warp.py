@@ -100,3 +100,19 @@ def test_a_move_by_half_a_pixel_leaves_no_holes():
     one = torch.ones(1, 1, 1, 1)
     view = View(2.5 * one, 0 * one, 0 * one, 0 * one, 0.0, 0 * one, 0 * one, sideways=True, stretch=0)
     assert (_splat(with_margin(inverse.expand(-1, 3, -1, -1), inverse, (3, 0)), view, HEIGHT, WIDTH) > 0).all()
+
+
+@pytest.mark.parametrize("gap", [1, 2, 3, 4])
+@pytest.mark.parametrize("near_side", [1, -1])
+def test_a_small_step_that_opens_is_stretched_in_order(gap, near_side):
+    """Beside a step of depth that is taken for noise, colours that grow along the rows go on growing in the view."""
+    columns = torch.arange(40.0)
+    inverse = torch.where((columns - 19.5) * near_side > 0, 0.5, 0.45).expand(1, 1, 12, 40).contiguous()
+    image = (columns / 40).expand(1, 3, 12, 40)
+    one = torch.ones(1, 1, 1, 1)
+    across = -near_side * gap / 0.05 * one
+    view = View(across, 0 * one, across * 0.45, 0 * one, 0.0, one, one, sideways=True, stretch=2)
+    rendered = render_layer(with_margin(image, inverse, (0, 0)), view, 12, 40)
+    inside = slice(gap + 1, 39 - gap)
+    assert (rendered.inverse[..., inside] > 0).all()
+    assert (rendered.colour[..., inside].diff() > -1e-6).all()
