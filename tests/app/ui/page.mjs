@@ -91,7 +91,7 @@ const scenarios = {
     await page.check('#refine')
     await choose(page, files[0])
     await until(page, 'running', 1)
-    await page.waitForTimeout(300)
+    await page.waitForSelector('#wait-actions button')
     const began = Date.now()
     await page.click('#wait-actions button')
     await until(page, 'cancelled', 1)

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from PIL import Image
 from depth_normal.app import cli
 
 pytest.importorskip("aiohttp", reason="the extra `ui`")
+
+from depth_normal.app.ui import jobs
 
 DRIVER = Path(__file__).with_name("page.mjs")
 ROOT = Path(__file__).resolve().parents[3]
@@ -70,7 +73,27 @@ def test_the_first_map_is_measured(run_driver, tmp_path):
     assert [line.split("|")[2].strip() for line in table.splitlines()[2:6]] == ["0", "0", "1", "2"], table
 
 
-def test_a_run_is_cancelled(use, large, photo, tmp_path):
+@pytest.fixture
+def held(monkeypatch):
+    """The worker stays at the first image until a second is there, however fast or busy the machine is."""
+    second, add, estimate = threading.Event(), jobs.JobQueue.add, jobs.estimate
+
+    def adding(queue, *words, **options):
+        job = add(queue, *words, **options)
+        if len(queue.as_json()["jobs"]) > 1:
+            second.set()
+        return job
+
+    def waiting(*words):
+        assert second.wait(120)
+        return estimate(*words)
+
+    monkeypatch.setattr(jobs.JobQueue, "add", adding)
+    monkeypatch.setattr(jobs, "estimate", waiting)
+
+
+def test_a_run_is_cancelled(held, use, large, photo, tmp_path):
+    """The page says so while the worker is still at it, which then leaves no file of it."""
     seen = use("cancel", large, photo)
     assert seen["seconds"] < 1 and seen["actions"] == ["Try again", "Remove"]
     assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"photo_depth.png", "photo_normals.png"}
