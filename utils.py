@@ -258,8 +258,9 @@ def _area_average_by_opencv(cv2: Any, values: Tensor, height: int, width: int) -
     batch, channels = values.shape[:2]
     interleaved = 1 < channels <= 4 and values.is_contiguous(memory_format=torch.channels_last)
     images = values.movedim(1, -1) if interleaved else values.reshape(-1, *values.shape[2:])
-    resized = [cv2.resize(np.ascontiguousarray(each), (width, height), interpolation=cv2.INTER_AREA) for each in images.numpy()]
-    stacked = torch.from_numpy(np.stack(resized) if len(resized) > 1 else resized[0][None])
+    stacked = values.new_empty(len(images), height, width, *images.shape[3:])
+    for source, target in zip(images.numpy(), stacked.numpy(), strict=True):
+        cv2.resize(np.ascontiguousarray(source), (width, height), target, interpolation=cv2.INTER_AREA)
     return stacked.movedim(-1, 1) if interleaved else stacked.view(batch, channels, height, width)
 
 

@@ -237,7 +237,7 @@ class Shown:
     Attributes:
         frames: Their times.
         images: (B, 1 or 3, H, W) in [0, 1], or such frames, by what they show; for EXR nothing.
-        estimate: The numbers.
+        estimate: The numbers; at the frames' size for EXR, else perhaps at the network's.
         ranges: Of `NUMBERS`.
         black_and_white: Of `NUMBERS`.
         ends: Of `NUMBERS` for stereo.
