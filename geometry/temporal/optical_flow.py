@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +14,8 @@ _WINDOW = 2.5
 # Squared slopes that count as none, of images in [0, 1]: the grain of a film must not look like movement.
 _DAMPING = (1.5 / 255) ** 2
 _SHORTEST_SIDE = 16
+# Of how many sizes what follows from a size alone is kept.
+_SIZES = 32
 
 
 def optical_flow(before: Tensor, after: Tensor) -> Tensor:
@@ -56,7 +60,7 @@ class FlowTarget:
                 flow = 2 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False)
                 flow = flow[..., : first.shape[-2], : first.shape[-1]]
             for _ in range(_STEPS):
-                flow = flow + level.step(first, flow)
+                flow = level.step(first, flow).add_(flow)
         return flow
 
 
@@ -64,12 +68,12 @@ class _Level:
     """One size of a `FlowTarget`."""
 
     def __init__(self, image: Tensor) -> None:
-        self._image, self._window = image, _window(image)
-        self._grid, self._pixel = _grid(image)
+        self._image, self._window = image, _window(*image.shape[-2:], image.device)
+        self._grid, self._pixel = _grid(*image.shape[-2:], image.device)
         self._slopes = _slopes(image)
         across, down = self._slopes.split(1, 1)
         xx, xy, yy = _mean(torch.cat((across * across, across * down, down * down), 1), self._window).split(1, 1)
-        xx, yy = xx + _DAMPING, yy + _DAMPING
+        xx, yy = xx.add_(_DAMPING), yy.add_(_DAMPING)
         determinant = xx * yy - xy * xy
         # The inverse of the matrix of the squared slopes.
         self._own, self._other = torch.cat((yy, xx), 1) / determinant, xy / determinant
@@ -88,14 +92,14 @@ def texture(image: Tensor) -> Tensor:
 
 def warped(values: Tensor, flow: Tensor) -> Tensor:
     """Maps (B, C, H, W) where a flow (B, 2, H, W) has brought them; what comes from outside is the border's."""
-    return _sampled(values, flow, *_grid(values))
+    return _sampled(values, flow, *_grid(*values.shape[-2:], values.device))
 
 
-def _grid(values: Tensor) -> tuple[Tensor, Tensor]:
+@lru_cache(_SIZES)
+def _grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Where the pixels of maps are, as `F.grid_sample` counts, (H, W, 2); and the width and height of one, (2,)."""
-    height, width = values.shape[-2:]
-    x, y = (torch.arange(1 - side, side, 2, device=values.device) / side for side in (width, height))
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1), values.new_tensor((2 / width, 2 / height))
+    x, y = (torch.arange(1 - side, side, 2, device=device) / side for side in (width, height))
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1), torch.tensor((2 / width, 2 / height), device=device)
 
 
 def _sampled(values: Tensor, flow: Tensor, grid: Tensor, pixel: Tensor) -> Tensor:
@@ -112,17 +116,17 @@ def _slopes(image: Tensor) -> Tensor:
 
 def window_mean(values: Tensor) -> Tensor:
     """Maps (B, C, H, W) blurred by a Gaussian: two products with matrices are faster than pooling on the CPU."""
-    return _mean(values, _window(values))
+    return _mean(values, _window(*values.shape[-2:], values.device))
 
 
 def _mean(values: Tensor, window: tuple[Tensor, Tensor]) -> Tensor:
     return window[0] @ values @ window[1]
 
 
-def _window(values: Tensor) -> tuple[Tensor, Tensor]:
+@lru_cache(_SIZES)
+def _window(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The two matrices of maps of a size."""
-    height, width = values.shape[-2:]
-    return _gaussian(height, values.device), _gaussian(width, values.device).mT
+    return _gaussian(height, device), _gaussian(width, device).mT.contiguous()
 
 
 def _gaussian(side: int, device: torch.device) -> Tensor:
