@@ -43,7 +43,8 @@ logger = logging.getLogger(__name__)
 NUMBERS = "numbers"
 """The piece that keeps depth for a second pass: 16 bits of each frame's own range, without loss."""
 
-_VERSION = 4
+# Of the pieces, whose encoder's settings must be the same to be joined.
+_VERSION = 5
 _MOST_BYTES = 2**30
 _ADVICE = "run without --resume to begin anew"
 
