@@ -224,8 +224,8 @@ def _filtered(maps: Tensor, down: tuple[float, ...], across: tuple[float, ...]) 
         return filtered
     height, width = maps.shape[-2:]
     padded = F.pad(maps[None], (1, 1, 1, 1), mode="replicate")[0]
-    rows = sum(weight * padded[:, place : place + height] for place, weight in enumerate(down))
-    return sum(weight * rows[..., place : place + width] for place, weight in enumerate(across))
+    rows = torch.stack([weight * padded[:, place : place + height] for place, weight in enumerate(down)]).sum(0)
+    return torch.stack([weight * rows[..., place : place + width] for place, weight in enumerate(across)]).sum(0)
 
 
 def displayed(image: Tensor, colours: Colours) -> Tensor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..estimate import Estimate, Quantity
+from ..valid import are_all
 from .levels import MeasureRange, depth_to_nearness, measure_range_of_most
 from .render import NEAR, depth_to_image, share_of_range
 
@@ -62,7 +63,7 @@ def resized_depth_image(estimate: Estimate, height: int, width: int, ends: tuple
     """
     depth, quantity, valid = estimate.known_depth()
     # 1 / metres does not commute with resampling, and holes are filled with black only when they have their new outline.
-    if quantity is Quantity.METRIC_DEPTH or not bool(valid.all()):
+    if quantity is Quantity.METRIC_DEPTH or not are_all(valid):
         return default_depth_image(estimate.resized(height, width, resampling), lambda *_: ends)
     share, usable = share_of_range(depth_to_nearness(depth, quantity), *ends)
     levels = Estimate(share.mul_(usable), Quantity.DISPARITY, projection=estimate.projection)
@@ -86,5 +87,5 @@ def default_depth_range(estimate: Estimate, normalisation: MeasureRange = measur
     """
     depth, quantity, valid = estimate.known_depth()
     metric = quantity is Quantity.METRIC_DEPTH
-    nearness = depth_to_nearness(depth.where(valid, 1), quantity, as_disparity=metric)
+    nearness = depth_to_nearness(depth if are_all(valid) else depth.where(valid, 1), quantity, as_disparity=metric)
     return normalisation(nearness, valid, METRIC_PERCENTILES if metric else _WHOLE_RANGE)
