@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 logger = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
 
 
 def to_planar(image: Tensor) -> Tensor:
@@ -226,6 +229,17 @@ def brightness(images: Tensor) -> Tensor:
         return images
     red, green, blue = images.split(1, 1)
     return (red + green).add_(blue).div_(3)
+
+
+def kept_for_sizes(function: Callable[[int, int, torch.device], Made]) -> Callable[[int, int, torch.device], Made]:
+    """Keeps what a function makes of a height and a width, for the last 32 of them; only on the CPU, as other devices' memory is scarce."""
+    kept = functools.lru_cache(32)(function)
+
+    @functools.wraps(function)
+    def call(height: int, width: int, device: torch.device) -> Made:
+        return (kept if device.type == "cpu" else function)(height, width, device)
+
+    return call
 
 
 @functools.cache

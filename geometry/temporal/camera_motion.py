@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import brightness, resize_map
+from ...utils import brightness, kept_for_sizes, resize_map
 
 # Longer sides of the images compared, coarse to fine, and the steps taken on each.
 _LEVELS = (16, 32, 64, 128)
@@ -19,8 +18,6 @@ _STEPS = 3
 _SHORTEST, _LONGEST = 0.1, 0.25
 _USELESS = 0.9
 _DAMPING = 1e-4
-# Of how many sizes what follows from a size alone is kept.
-_SIZES = 32
 
 
 def camera_motion(before: Tensor, after: Tensor) -> Tensor:
@@ -40,7 +37,7 @@ def camera_motion(before: Tensor, after: Tensor) -> Tensor:
     """
     height, width = after.shape[-2:]
     pyramid = _pyramid(brightness(before), brightness(after))
-    motion = identity = _Places.of(pyramid[-1][0]).identity
+    motion = identity = torch.eye(3, device=after.device)
     for first, second in pyramid:
         step = _Step(first, second)
         for _ in range(_STEPS):
@@ -100,7 +97,7 @@ def _blurred(values: Tensor) -> Tensor:
     return across[..., :-2, :].add(across[..., 2:, :]).add_(across[..., 1:-1, :], alpha=2).div_(16)
 
 
-@lru_cache(_SIZES)
+@kept_for_sizes
 def _corners(height: int, width: int, device: torch.device) -> Tensor:
     """(3, 4): three corners in units of half the width, and the third coordinate; one of the four is there twice."""
     corner = torch.tensor([[1.0, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]], device=device)
@@ -134,7 +131,7 @@ class _Places(NamedTuple):
         return _places(*image.shape[-2:], image.device)
 
 
-@lru_cache(_SIZES)
+@kept_for_sizes
 def _places(height: int, width: int, device: torch.device) -> _Places:
     x = ((torch.arange(width, device=device) + 0.5) * (2 / width) - 1).repeat(height, 1)
     y = (((torch.arange(height, device=device) + 0.5) - height / 2) * (2 / width))[:, None].repeat(1, width)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ...utils import kept_for_sizes
 
 # Sizes of the pyramid, each half the one before; the steps taken on each; the standard deviation of the window, in pixels.
 _LEVELS, _STEPS = 3, 2
@@ -14,8 +14,6 @@ _WINDOW = 2.5
 # Squared slopes that count as none, of images in [0, 1]: the grain of a film must not look like movement.
 _DAMPING = (1.5 / 255) ** 2
 _SHORTEST_SIDE = 16
-# Of how many sizes what follows from a size alone is kept.
-_SIZES = 32
 
 
 def optical_flow(before: Tensor, after: Tensor) -> Tensor:
@@ -95,7 +93,7 @@ def warped(values: Tensor, flow: Tensor) -> Tensor:
     return _sampled(values, flow, *_grid(*values.shape[-2:], values.device))
 
 
-@lru_cache(_SIZES)
+@kept_for_sizes
 def _grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Where the pixels of maps are, as `F.grid_sample` counts, (H, W, 2); and the width and height of one, (2,)."""
     x, y = (torch.arange(1 - side, side, 2, device=device) / side for side in (width, height))
@@ -123,7 +121,7 @@ def _mean(values: Tensor, window: tuple[Tensor, Tensor]) -> Tensor:
     return window[0] @ values @ window[1]
 
 
-@lru_cache(_SIZES)
+@kept_for_sizes
 def _window(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The two matrices of maps of a size."""
     return _gaussian(height, device), _gaussian(width, device).mT.contiguous()

@@ -213,7 +213,7 @@ class _Mean:
         return _Mean(count.expand(-1, channels, -1, -1), count, begun=False)
 
     def updated(self, values: Tensor, valid: Tensor | None, unchanged: Tensor) -> _Mean:
-        """With one frame more: values (1, C, h, w), finite; where they are valid, None = everywhere; how unchanged each pixel is, 0 to 1."""
+        """With one frame more: finite values (1, C, h, w); where they are valid, None = everywhere; how unchanged each is, 0 to 1."""
         count = self.count.clamp(max=_MEMORY - 1).mul_(unchanged)
         if valid is None:
             step = count.add_(1).reciprocal()
