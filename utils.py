@@ -231,13 +231,14 @@ def brightness(images: Tensor) -> Tensor:
     return (red + green).add_(blue).div_(3)
 
 
-def kept_for_sizes(function: Callable[[int, int, torch.device], Made]) -> Callable[[int, int, torch.device], Made]:
-    """Keeps what a function makes of a height and a width, for the last 32 of them; only on the CPU, as other devices' memory is scarce."""
+def kept_for_sizes(function: Callable[[int, int, torch.device], Made]) -> Callable[[Tensor], Made]:
+    """Makes of a function of a height, a width and a device one of maps (..., H, W). Its results are kept for 32 sizes on the CPU alone."""
     kept = functools.lru_cache(32)(function)
 
     @functools.wraps(function)
-    def call(height: int, width: int, device: torch.device) -> Made:
-        return (kept if device.type == "cpu" else function)(height, width, device)
+    def call(maps: Tensor) -> Made:
+        height, width = maps.shape[-2:]
+        return (kept if maps.device.type == "cpu" else function)(height, width, maps.device)
 
     return call
 

@@ -45,7 +45,7 @@ def camera_motion(before: Tensor, after: Tensor) -> Tensor:
     first, second = _blurred(_blurred(torch.cat(pyramid[-1]))).split(1)
     warped = moved(first, _as_theta(motion, *second.shape[-2:]))
     unmoved, remaining = ((second - each).abs_().mean() for each in (first, warped))
-    corner = _corners(height, width, after.device)
+    corner = _corners(after)
     far = ((motion - identity) @ corner)[:2].square().sum(0).sqrt().amax() * (width / 2)
     good = (remaining < _USELESS * unmoved) & (far > _SHORTEST) & (far < _LONGEST * width)
     return _as_theta(torch.where(good, motion, identity), height, width)
@@ -128,7 +128,7 @@ class _Places(NamedTuple):
     @classmethod
     def of(cls, image: Tensor) -> _Places:
         """Those of an image (1, 1, H, W)."""
-        return _places(*image.shape[-2:], image.device)
+        return _places(image)
 
 
 @kept_for_sizes

@@ -66,8 +66,8 @@ class _Level:
     """One size of a `FlowTarget`."""
 
     def __init__(self, image: Tensor) -> None:
-        self._image, self._window = image, _window(*image.shape[-2:], image.device)
-        self._grid, self._pixel = _grid(*image.shape[-2:], image.device)
+        self._image, self._window = image, _window(image)
+        self._grid, self._pixel = _grid(image)
         self._slopes = _slopes(image)
         across, down = self._slopes.split(1, 1)
         xx, xy, yy = _mean(torch.cat((across * across, across * down, down * down), 1), self._window).split(1, 1)
@@ -90,7 +90,7 @@ def texture(image: Tensor) -> Tensor:
 
 def warped(values: Tensor, flow: Tensor) -> Tensor:
     """Maps (B, C, H, W) where a flow (B, 2, H, W) has brought them; what comes from outside is the border's."""
-    return _sampled(values, flow, *_grid(*values.shape[-2:], values.device))
+    return _sampled(values, flow, *_grid(values))
 
 
 @kept_for_sizes
@@ -114,7 +114,7 @@ def _slopes(image: Tensor) -> Tensor:
 
 def window_mean(values: Tensor) -> Tensor:
     """Maps (B, C, H, W) blurred by a Gaussian: two products with matrices are faster than pooling on the CPU."""
-    return _mean(values, _window(*values.shape[-2:], values.device))
+    return _mean(values, _window(values))
 
 
 def _mean(values: Tensor, window: tuple[Tensor, Tensor]) -> Tensor:
