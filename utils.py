@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 logger = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
 
 
 def to_planar(image: Tensor) -> Tensor:
@@ -228,6 +231,18 @@ def brightness(images: Tensor) -> Tensor:
     return (red + green).add_(blue).div_(3)
 
 
+def kept_for_sizes(function: Callable[[int, int, torch.device], Made]) -> Callable[[Tensor], Made]:
+    """Makes of a function of a height, a width and a device one of maps (..., H, W). Its results are kept for 32 sizes on the CPU alone."""
+    kept = functools.lru_cache(32)(function)
+
+    @functools.wraps(function)
+    def call(maps: Tensor) -> Made:
+        height, width = maps.shape[-2:]
+        return (kept if maps.device.type == "cpu" else function)(height, width, maps.device)
+
+    return call
+
+
 @functools.cache
 def opencv() -> Any:
     """The module `cv2`, whichever wheel it comes from, or None where it cannot be imported.
@@ -258,8 +273,9 @@ def _area_average_by_opencv(cv2: Any, values: Tensor, height: int, width: int) -
     batch, channels = values.shape[:2]
     interleaved = 1 < channels <= 4 and values.is_contiguous(memory_format=torch.channels_last)
     images = values.movedim(1, -1) if interleaved else values.reshape(-1, *values.shape[2:])
-    resized = [cv2.resize(np.ascontiguousarray(each), (width, height), interpolation=cv2.INTER_AREA) for each in images.numpy()]
-    stacked = torch.from_numpy(np.stack(resized) if len(resized) > 1 else resized[0][None])
+    stacked = values.new_empty(len(images), height, width, *images.shape[3:])
+    for source, target in zip(images.numpy(), stacked.numpy(), strict=True):
+        cv2.resize(np.ascontiguousarray(source), (width, height), target, interpolation=cv2.INTER_AREA)
     return stacked.movedim(-1, 1) if interleaved else stacked.view(batch, channels, height, width)
 
 

@@ -129,7 +129,8 @@ def encode(path: Path, frames: list[np.ndarray]) -> None:
     """Writes frames as `video` does: H.264 with its settings."""
     codec = CODECS["h264"]
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec.encoder, rate=Fraction(25), options={**codec.options, "crf": str(QUALITY)})
+        options = {**codec.options, **(codec.grey_options if frames[0].ndim == 2 else {}), "crf": str(QUALITY)}
+        stream = container.add_stream(codec.encoder, rate=Fraction(25), options=options)
         stream.codec_context.max_b_frames = 0
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"

@@ -15,7 +15,7 @@ from ..utils import resize_map
 from .camera import resize_intrinsics
 from .conventions import unit_normals
 from .kinds import Axes, Projection, Quantity
-from .valid import valid_depth, valid_normals
+from .valid import are_all, valid_depth, valid_normals
 
 _BESIDE = 4
 """Columns of the other side of a panorama that resampling may need at least."""
@@ -204,7 +204,8 @@ class Estimate:
             return self._resized_around(height, width, resampling)
         size = (height, width)
         # One synchronisation costs less than to treat every map as one with holes.
-        without_holes = set(self.valid.flatten(1).all(1).tolist())
+        valid = self.valid
+        without_holes = {True} if are_all(valid) else set(valid.flatten(1).all(1).tolist())
         if len(without_holes) > 1:
             # An image comes out the same, to the last bit, whichever others are in its batch.
             return Estimate.cat((each.resized(height, width, resampling) for each in self.split()), self.batch)

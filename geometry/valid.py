@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from .kinds import Quantity
@@ -23,15 +25,28 @@ def valid_depth(depth: Tensor, quantity: Quantity, mask: Tensor | None = None) -
     Returns:
         (B, 1, H, W) bool: finite, positive where it is metric, unmasked.
     """
-    # Twice as fast as torch.isfinite.
-    finite = (depth > 0) & (depth < _INFINITY) if quantity is Quantity.METRIC_DEPTH else depth.abs() < _INFINITY
+    finite = are_finite(depth)
+    if quantity is Quantity.METRIC_DEPTH:
+        finite = finite & (depth > 0)
     return finite if mask is None else finite & mask
+
+
+def are_finite(values: Tensor) -> Tensor:
+    """As torch.isfinite; on a CPU in a fifth of its time."""
+    if type(values) is Tensor and values.device.type == "cpu" and values.dtype == torch.float32:
+        return torch.from_numpy(np.isfinite(values.detach().numpy(), out=np.empty(values.shape, np.bool_)))
+    return values.abs() < _INFINITY  # twice as fast
 
 
 def all_valid_depth(depth: Tensor, quantity: Quantity) -> bool:
     """True if `valid_depth` is true of every pixel without a mask; on a CPU in a fourth of its time."""
     least, most = depth.aminmax()
     return bool(least > (0 if quantity is Quantity.METRIC_DEPTH else -_INFINITY)) and bool(most < _INFINITY)
+
+
+def are_all(valid: Tensor) -> bool:
+    """True if all of a mask is. Only a CPU is asked: another device would have to be waited for, and steps for holes are taken there."""
+    return valid.device.type == "cpu" and bool(valid.numpy().all())  # a tenth of the time of torch's
 
 
 def valid_normals(normals: Tensor, mask: Tensor | None = None) -> Tensor:

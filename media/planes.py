@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,15 +58,14 @@ def _to_rgb(frame: Any, colours: Colours, size: tuple[int, int] | None) -> Tenso
         return displayed(torch.from_numpy(np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)).movedim(-1, 0), colours)
     bits = int(planar["bits"] or 8)
     dtype = np.dtype(np.uint8 if bits == 8 else ">u2" if planar["order"] == "be" else "<u2")
-    planes = [_plane_to_tensor(plane, dtype) for plane in frame.planes[:3]]
     if planar["kind"].startswith("yuv"):
-        luma, chroma = planes[0], torch.stack(planes[1:3])
+        luma, chroma = _planes_to_tensor(frame.planes[:1], dtype)[0], _planes_to_tensor(frame.planes[1:3], dtype)
         if size is not None and colours.is_shown_as_coded and _may_be_averaged(luma, chroma, size):
             luma, chroma = averaged_planes(luma, chroma, *size, left=not colours.full)
         return yuv_to_rgb(luma, chroma, bits, colours)
     if planar["kind"] == "gray":
-        return displayed(_grey(planes[0], bits, colours).expand(3, -1, -1), colours)
-    green, blue, red = planes
+        return displayed(_grey(_planes_to_tensor(frame.planes[:1], dtype)[0], bits, colours).expand(3, -1, -1), colours)
+    green, blue, red = _planes_to_tensor(frame.planes[:3], dtype)
     return displayed(torch.stack((red, green, blue)) / (2**bits - 1), colours)
 
 
@@ -99,11 +99,13 @@ def has_alpha(frame: Any) -> bool:
     return any(component.is_alpha for component in frame.format.components)
 
 
-def _plane_to_tensor(plane: Any, dtype: np.dtype) -> Tensor:
-    """(H, W) float32."""
-    rows = np.frombuffer(plane, np.uint8)[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
-    values = rows[:, : plane.width * dtype.itemsize].view(dtype)
-    return torch.from_numpy(values.astype(np.float32))
+def _planes_to_tensor(planes: Sequence[Any], dtype: np.dtype) -> Tensor:
+    """(N, H, W) float32, of planes of one size."""
+    values = np.empty((len(planes), planes[0].height, planes[0].width), np.float32)
+    for plane, target in zip(planes, values, strict=True):
+        rows = np.frombuffer(plane, np.uint8)[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
+        target[:] = rows[:, : plane.width * dtype.itemsize].view(dtype)
+    return torch.from_numpy(values)
 
 
 def planes_to_frame(planes: list[Tensor], pixel_format: str) -> Any:

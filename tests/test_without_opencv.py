@@ -19,6 +19,7 @@ from depth_normal.geometry.files.image_files import decode_image, read_image
 from depth_normal.geometry.files.png import write_image_png, write_normals_png
 from depth_normal.geometry.regions.connected import large_regions, region_around
 from depth_normal.geometry.temporal.moving_pixels import MovingPixels
+from depth_normal.media.colour import averaged_planes, rgb_to_yuv420
 
 ROOT = Path(__file__).resolve().parents[1]
 NUMBERS = torch.Generator().manual_seed(0)
@@ -188,3 +189,20 @@ def test_what_moves_is_the_same(twice):
     with_opencv, without = twice(last)
     assert 0.2 < with_opencv.mean() < 0.6
     torch.testing.assert_close(with_opencv, without, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("left", [True, False])
+@pytest.mark.parametrize("stored", [(48, 64), (96, 64), (96, 128)])
+def test_planes_of_a_video_are_averaged_alike(twice, stored, left):
+    luma, chroma = torch.rand(96, 128), torch.rand(2, *stored)
+    for found, expected in zip(*twice(lambda: averaged_planes(luma, chroma, 40, 60, left=left)), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_planes_for_an_encoder_are_the_same(twice, channels):
+    image = torch.rand(channels, 64, 96, generator=torch.Generator().manual_seed(0))
+    image[:, :2], image[:, -2:] = 0, 1
+    for found, expected in zip(*twice(lambda: rgb_to_yuv420(image, 8)), strict=True):
+        different = found.short() != expected.short()
+        assert different.float().mean() < 1e-3 and (found.short() - expected.short()).abs().max() <= 1, "rounding alone"

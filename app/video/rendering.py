@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from ...geometry.estimate import Estimate, Quantity
-from ...geometry.images.display_defaults import default_depth_image, default_depth_range
+from ...geometry.images.display_defaults import default_depth_range, resized_depth_image
 from ...geometry.images.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_most
 from ...geometry.images.render import normals_to_image
 from ...geometry.temporal.ranges import RunningRange
@@ -76,33 +77,33 @@ class Renderer:
             ValueError: An output that the model does not give.
         """
         height, width = size or (images.shape[-2], images.shape[-1])
-        measured, found = found, found.resized(height, width, self._resampling)
+        enlarged = cache(lambda: found.resized(height, width, self._resampling))  # a depth image needs no numbers of that size
         if self.for_headsets and not self.fov:
-            self.fov = photo_fov(found)
+            self.fov = photo_fov(enlarged())
         made: dict[str, Sequence[Tensor] | Tensor] = {}
         if not self._numbers:
             if {DEPTH, SIDE_BY_SIDE} & self._outputs:
-                made |= self._depth_images(images, found, measured)
+                made |= self._depth_images(images, found, (height, width))
             if NORMALS in self._outputs:
-                made[NORMALS] = self._normals(found)
+                made[NORMALS] = self._normals(enlarged())
             if VIEWS & self._outputs:
-                made |= self._views(frames, images, found, measured)
+                made |= self._views(frames, images, enlarged(), found)
         elif NORMALS in self._outputs:
             self._normals(found)
         ranges, black_and_white, ends = [], [], []
         if NUMBERS in self._outputs:
-            made[NUMBERS], ranges = to_levels(found)
-            black_and_white = _pairs(default_depth_range(measured))
+            made[NUMBERS], ranges = to_levels(enlarged())
+            black_and_white = _pairs(default_depth_range(found))
             if self._keeps_ends:
-                ends = _pairs(disparity_range(measured))
-        return Shown(frames, made, found, ranges, black_and_white, ends)
+                ends = _pairs(disparity_range(found))
+        return Shown(frames, made, enlarged() if self._numbers else found, ranges, black_and_white, ends)
 
-    def _depth_images(self, images: Tensor, found: Estimate, measured: Estimate) -> dict[str, Tensor]:
+    def _depth_images(self, images: Tensor, found: Estimate, size: tuple[int, int]) -> dict[str, Tensor]:
         if found.depth is None and DEPTH not in self._outputs:
-            beside = self._normals(found)
+            beside = self._normals(found.resized(*size, self._resampling))
             return {SIDE_BY_SIDE: torch.cat((images, beside), 3)}
-        ends = default_depth_range(measured, self._measure)
-        image = default_depth_image(found, lambda *_: ends)
+        ends = default_depth_range(found, self._measure)
+        image = resized_depth_image(found, *size, ends, self._resampling)
         made = {DEPTH: image} if DEPTH in self._outputs else {}
         if SIDE_BY_SIDE in self._outputs:
             made[SIDE_BY_SIDE] = torch.cat((images, image.expand_as(images)), 3)

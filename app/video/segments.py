@@ -43,7 +43,8 @@ logger = logging.getLogger(__name__)
 NUMBERS = "numbers"
 """The piece that keeps depth for a second pass: 16 bits of each frame's own range, without loss."""
 
-_VERSION = 4
+# Of the pieces, whose encoder's settings must be the same to be joined.
+_VERSION = 5
 _MOST_BYTES = 2**30
 _ADVICE = "run without --resume to begin anew"
 
@@ -237,7 +238,7 @@ class Shown:
     Attributes:
         frames: Their times.
         images: (B, 1 or 3, H, W) in [0, 1], or such frames, by what they show; for EXR nothing.
-        estimate: The numbers.
+        estimate: The numbers; at the frames' size for EXR, else perhaps at the network's.
         ranges: Of `NUMBERS`.
         black_and_white: Of `NUMBERS`.
         ends: Of `NUMBERS` for stereo.

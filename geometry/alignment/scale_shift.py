@@ -75,34 +75,35 @@ def fit_robustly(values: Tensor, target: Tensor, weight: Tensor, noise_ratio: Te
         the target; S. Geman and D. McClure, "Statistical methods for tomographic image reconstruction" (1987): the weight of a residual.
     """
     scale, shift = torch.ones_like(values.flatten(1)[:, :1]), torch.zeros_like(values.flatten(1)[:, :1])
-    values_row, target_row, weight_row = values.flatten(1), target.flatten(1), weight.flatten(1)
+    pairs, weight_row = torch.stack((values.flatten(1), target.flatten(1))), weight.flatten(1)
     trust = weight_row
     for _ in range(_ROUNDS):
-        scale, shift = _fit_line(values_row, target_row, trust, noise_ratio, with_scale)
-        residual = (scale * values_row + shift - target_row).abs()
-        total = trust.sum(1, keepdim=True).clamp(min=_TINY)
-        typical = (trust * residual).sum(1, keepdim=True) / total
-        trust = weight_row / (1 + (residual / (_OUTLIER * typical + _TINY)).square()).square()
+        share = trust / trust.sum(1, keepdim=True).clamp(min=_TINY)
+        scale, shift = _fit_line(pairs, share, noise_ratio, with_scale)
+        residual = torch.addcmul(shift, scale, pairs[0]).sub_(pairs[1]).abs_()
+        typical = (share * residual).sum(1, keepdim=True)
+        trust = weight_row / residual.div_(_OUTLIER * typical + _TINY).square_().add_(1).square_()
     one = (-1, *[1] * (values.ndim - 1))
     return scale.view(one), shift.view(one)
 
 
-def _fit_line(values: Tensor, target: Tensor, weight: Tensor, noise_ratio: Tensor, with_scale: bool) -> tuple[Tensor, Tensor]:
-    """(1, 1) scale and shift of the weighted line through (1, N) noisy values and a noisy target.
+def _fit_line(pairs: Tensor, share: Tensor, noise_ratio: Tensor, with_scale: bool) -> tuple[Tensor, Tensor]:
+    """(B, 1) scale and shift of the lines through (2, B, N) noisy values and their noisy target, by each pair's share of the weight (B, N).
 
     With v = (t - shift) / scale + noise, and the target's noise `noise_ratio` of scale * noise, the three moments give
     ratio * vv * scale^2 + (1 - ratio) * vt * scale - tt = 0.
     """
-    share = weight / weight.sum(1, keepdim=True).clamp(min=_TINY)
-    mean, target_mean = ((share * each).sum(1, keepdim=True) for each in (values, target))
+    means = (share * pairs).sum(-1, keepdim=True)
+    mean, target_mean = means.unbind()
     if not with_scale:
         return torch.ones_like(mean), target_mean - mean
-    centred, target_centred = values - mean, target - target_mean
-    pairs = (centred, centred), (target_centred, target_centred), (centred, target_centred)
-    vv, tt, vt = ((share * a * b).sum(1, keepdim=True) for a, b in pairs)
+    centred = pairs - means
+    weighted = centred * share
+    vt = (weighted[0] * centred[1]).sum(-1, keepdim=True)
+    vv, tt = weighted.mul_(centred).sum(-1, keepdim=True).unbind()
     half = (1 - noise_ratio) * vt
     scale = 2 * tt / (half + (half.square() + 4 * noise_ratio * vv * tt).sqrt())
-    rounding = (_ROUNDINGS * torch.finfo(values.dtype).eps) ** 2
+    rounding = (_ROUNDINGS * torch.finfo(pairs.dtype).eps) ** 2
     determined = (vv > rounding * mean.square()) & (tt > rounding * target_mean.square()) & torch.isfinite(scale)
     scale = torch.where(determined, scale, 1)
     return scale, target_mean - scale * mean

@@ -6,7 +6,6 @@ Source:
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -72,7 +71,7 @@ def solved(covariance: Tensor, right: Tensor) -> Tensor:
 def box_means(values: Tensor, radius: int) -> Tensor:
     """Means over a square around every pixel, at the border of the pixels that there are."""
     if opencv_for(values):
-        return box_sums(values, radius) / box_counts(values, radius)
+        return box_sums(values, radius).div_(box_counts(values, radius))
     for axis in (-1, -2):  # half precision cannot hold the sums of a square
         values = _sums_along(values, radius, axis) / _counts_along(values, radius, axis)
     return values
@@ -97,9 +96,11 @@ def box_sums(values: Tensor, radius: int) -> Tensor:
     if cv2 is None or not values.numel() or not values.norm() < _LARGE:
         return _sums_along(_sums_along(values, radius, -1), radius, -2)
     size = (2 * radius + 1,) * 2
-    planes = values.reshape(-1, *values.shape[-2:]).contiguous().numpy()
-    sums = [cv2.boxFilter(plane, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT) for plane in planes]
-    return torch.from_numpy(np.stack(sums) if len(sums) > 1 else sums[0]).view(values.shape)
+    planes = values.reshape(-1, *values.shape[-2:]).contiguous()
+    sums = torch.empty_like(planes)
+    for source, target in zip(planes.numpy(), sums.numpy(), strict=True):
+        cv2.boxFilter(source, -1, size, target, normalize=False, borderType=cv2.BORDER_CONSTANT)
+    return sums.view(values.shape)
 
 
 def _sums_along(values: Tensor, radius: int, axis: int) -> Tensor:

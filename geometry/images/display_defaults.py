@@ -12,8 +12,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..estimate import Estimate, Quantity
+from ..valid import are_all
 from .levels import MeasureRange, depth_to_nearness, measure_range_of_most
-from .render import NEAR, depth_to_image
+from .render import NEAR, depth_to_image, share_of_range
 
 METRIC_PERCENTILES = (0.1, 99.9)
 """Percentiles of metric depth between which the grey levels lie."""
@@ -44,6 +45,33 @@ def default_depth_image(estimate: Estimate, normalisation: MeasureRange = measur
     )
 
 
+def resized_depth_image(estimate: Estimate, height: int, width: int, ends: tuple[Tensor, Tensor], resampling: str = "bilinear") -> Tensor:
+    """`default_depth_image` of `estimate.resized`, between two ends; where it is the same, the levels are enlarged in place of the depth.
+
+    Args:
+        estimate: What has depth.
+        height: In pixels.
+        width: In pixels.
+        ends: Of black and of white, as `default_depth_range` gives them.
+        resampling: As `Estimate.resized`.
+
+    Returns:
+        (B, 1, height, width) in [0, 1]; black where masked or without a value.
+
+    Raises:
+        ValueError: There is no depth.
+    """
+    depth, quantity, valid = estimate.known_depth()
+    # 1 / metres does not commute with resampling, and holes are filled with black only when they have their new outline.
+    if quantity is Quantity.METRIC_DEPTH or not are_all(valid):
+        return default_depth_image(estimate.resized(height, width, resampling), lambda *_: ends)
+    share, usable = share_of_range(depth_to_nearness(depth, quantity), *ends)
+    levels = Estimate(share.mul_(usable), Quantity.DISPARITY, projection=estimate.projection)
+    image = levels.resized(height, width, resampling).depth
+    assert image is not None
+    return image.clamp_(0, 1)
+
+
 def default_depth_range(estimate: Estimate, normalisation: MeasureRange = measure_range_of_most) -> tuple[Tensor, Tensor]:
     """The ends of `default_depth_image` of each image, as nearness.
 
@@ -59,5 +87,5 @@ def default_depth_range(estimate: Estimate, normalisation: MeasureRange = measur
     """
     depth, quantity, valid = estimate.known_depth()
     metric = quantity is Quantity.METRIC_DEPTH
-    nearness = depth_to_nearness(depth.where(valid, 1), quantity, as_disparity=metric)
+    nearness = depth_to_nearness(depth if are_all(valid) else depth.where(valid, 1), quantity, as_disparity=metric)
     return normalisation(nearness, valid, METRIC_PERCENTILES if metric else _WHOLE_RANGE)

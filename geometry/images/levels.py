@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..kinds import Quantity
+from ..valid import are_all
 
 MeasureRange: TypeAlias = Callable[[Tensor, Tensor, tuple[float, float]], tuple[Tensor, Tensor]]
 """Finds the range between black and white: from values, where they are valid and the percentiles; low and high, (B or 1, 1, 1, 1)."""
@@ -52,6 +53,8 @@ def measure_range(
     """
     if percentiles == (0.0, 100.0):
         dimensions = (0, 1, 2, 3) if per_clip else (1, 2, 3)
+        if are_all(valid):
+            return values.amin(dimensions, keepdim=True), values.amax(dimensions, keepdim=True)
         low = torch.where(valid, values, float("inf")).amin(dimensions, keepdim=True)
         return low, torch.where(valid, values, float("-inf")).amax(dimensions, keepdim=True)
     images = [(value.flatten().float(), usable.flatten()) for value, usable in zip(values, valid, strict=True)]

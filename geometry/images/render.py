@@ -210,8 +210,22 @@ def _check_choices(
 
 
 def _normalise(values: Tensor, low: Tensor, high: Tensor, finite_on_cpu: bool = False) -> Tensor:
+    share, usable = share_of_range(values, low, high)
+    share = share.clamp_(0, 1)
+    return share if finite_on_cpu and bool(usable.all()) else share.nan_to_num_(0.0).mul_(usable)
+
+
+def share_of_range(values: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Values as shares of the way from `low` to `high`, not clamped.
+
+    Args:
+        values: (B, 1, H, W).
+        low, high: They broadcast to `values`.
+
+    Returns:
+        The shares, in memory of their own; and where the range is one, as `low`: finite, and not empty.
+    """
     usable = torch.isfinite(low) & torch.isfinite(high) & (high > low)
     # Halves keep the difference of huge values finite.
     span = torch.where(usable, high / 2 - low / 2, 1)
-    share = (values / 2).sub_(torch.where(usable, low, 0) / 2).div_(span).clamp_(0, 1)
-    return share if finite_on_cpu and bool(usable.all()) else share.nan_to_num_(0.0).mul_(usable)
+    return (values / 2).sub_(torch.where(usable, low, 0) / 2).div_(span), usable

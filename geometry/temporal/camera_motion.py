@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import brightness, resize_map
+from ...utils import brightness, kept_for_sizes, resize_map
 
 # Longer sides of the images compared, coarse to fine, and the steps taken on each.
 _LEVELS = (16, 32, 64, 128)
@@ -34,17 +36,16 @@ def camera_motion(before: Tensor, after: Tensor) -> Tensor:
         I. Matthews, "Lucas-Kanade 20 years on" (2004), with the residuals weighted as in `scale_shift.fit_robustly`.
     """
     height, width = after.shape[-2:]
-    identity = torch.eye(3, device=after.device)
-    motion = identity
     pyramid = _pyramid(brightness(before), brightness(after))
+    motion = identity = torch.eye(3, device=after.device)
     for first, second in pyramid:
         step = _Step(first, second)
         for _ in range(_STEPS):
             motion = motion @ step.after(motion)
-    first, second = (_blurred(_blurred(each)) for each in pyramid[-1])
-    unmoved, remaining = (_difference(first, second, each) for each in (identity, motion))
-    corner = torch.tensor([[1.0, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]], device=after.device)
-    corner[1] *= height / width
+    first, second = _blurred(_blurred(torch.cat(pyramid[-1]))).split(1)
+    warped = moved(first, _as_theta(motion, *second.shape[-2:]))
+    unmoved, remaining = ((second - each).abs_().mean() for each in (first, warped))
+    corner = _corners(after)
     far = ((motion - identity) @ corner)[:2].square().sum(0).sqrt().amax() * (width / 2)
     good = (remaining < _USELESS * unmoved) & (far > _SHORTEST) & (far < _LONGEST * width)
     return _as_theta(torch.where(good, motion, identity), height, width)
@@ -90,47 +91,93 @@ def _as_theta(motion: Tensor, height: int, width: int) -> Tensor:
 
 
 def _blurred(values: Tensor) -> Tensor:
-    """By half a pixel there and back: a little more than a movement blurs, and in place."""
-    return F.avg_pool2d(F.avg_pool2d(F.pad(values, (1, 1, 1, 1), mode="replicate"), 2, 1), 2, 1)
+    """By half a pixel there and back: a little more than a movement blurs."""
+    padded = F.pad(values, (1, 1, 1, 1), mode="replicate")
+    across = padded[..., :-2].add(padded[..., 2:]).add_(padded[..., 1:-1], alpha=2)
+    return across[..., :-2, :].add(across[..., 2:, :]).add_(across[..., 1:-1, :], alpha=2).div_(16)
 
 
-def _difference(first: Tensor, second: Tensor, motion: Tensor) -> Tensor:
-    return (second - moved(first, _as_theta(motion, *second.shape[-2:]))).abs().mean()
+@kept_for_sizes
+def _corners(height: int, width: int, device: torch.device) -> Tensor:
+    """(3, 4): three corners in units of half the width, and the third coordinate; one of the four is there twice."""
+    corner = torch.tensor([[1.0, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]], device=device)
+    corner[1] *= height / width
+    return corner
+
+
+class _Places(NamedTuple):
+    """What the steps between images of one size share.
+
+    Attributes:
+        x, y: (H, W), of the pixels in units of half the width.
+        pixels: (3, H * W): x, y and 1.
+        sides: (2, 1): from those units to those of `F.grid_sample`.
+        units: (3, 3, 4): what a step of a unit of zoom, turn, shift to the right and shift down adds to the identity.
+        damping: (4, 4).
+        identity: (3, 3).
+    """
+
+    x: Tensor
+    y: Tensor
+    pixels: Tensor
+    sides: Tensor
+    units: Tensor
+    damping: Tensor
+    identity: Tensor
+
+    @classmethod
+    def of(cls, image: Tensor) -> _Places:
+        """Those of an image (1, 1, H, W)."""
+        return _places(image)
+
+
+@kept_for_sizes
+def _places(height: int, width: int, device: torch.device) -> _Places:
+    x = ((torch.arange(width, device=device) + 0.5) * (2 / width) - 1).repeat(height, 1)
+    y = (((torch.arange(height, device=device) + 0.5) - height / 2) * (2 / width))[:, None].repeat(1, width)
+    identity = torch.eye(4, device=device)
+    zoom, turn = torch.diag(identity.new_tensor((1.0, 1, 0))), identity.new_tensor(((0.0, -1, 0), (1, 0, 0), (0, 0, 0)))
+    right, below = identity.new_tensor(((0.0, 0, 1), (0, 0, 0), (0, 0, 0))), identity.new_tensor(((0.0, 0, 0), (0, 0, 1), (0, 0, 0)))
+    return _Places(
+        x,
+        y,
+        torch.stack((x, y, torch.ones_like(x))).flatten(1),
+        x.new_tensor((1, width / height))[:, None],
+        torch.stack((zoom, turn, right, below), -1),
+        _DAMPING * identity,
+        identity[:3, :3].clone(),
+    )
 
 
 class _Step:
     """Gauss-Newton steps between two images (1, 1, H, W)."""
 
     def __init__(self, first: Tensor, second: Tensor) -> None:
-        height, width = second.shape[-2:]
-        self._first, self._second, self._everywhere = first, second, torch.ones_like(first)
-        self._x = ((torch.arange(width, device=second.device) + 0.5) * (2 / width) - 1).expand(height, width)
-        self._y = (((torch.arange(height, device=second.device) + 0.5) - height / 2) * (2 / width))[:, None].expand(height, width)
-        self._places = torch.stack((self._x, self._y, torch.ones_like(self._x))).flatten(1)
-        self._sides = second.new_tensor((1, width / height))[:, None]
-        identity = torch.eye(4, device=second.device)
-        self._damping = _DAMPING * identity
-        # What a step of a unit of zoom, turn, shift to the right and shift down adds to the identity.
-        zoom, turn = torch.diag(identity.new_tensor((1.0, 1, 0))), identity.new_tensor(((0.0, -1, 0), (1, 0, 0), (0, 0, 0)))
-        right, below = identity.new_tensor(((0.0, 0, 1), (0, 0, 0), (0, 0, 0))), identity.new_tensor(((0.0, 0, 0), (0, 0, 1), (0, 0, 0)))
-        self._units = torch.stack((zoom, turn, right, below), -1)
-        self._none = identity[:3, :3]
+        self._first, self._second, self._everywhere = first, second[0, 0], torch.ones_like(first)
+        self._places = _Places.of(second)
+        # Slopes of zoom, turn and both shifts, and the residual.
+        self._rows = first.new_empty(5, *second.shape[-2:])
 
     def after(self, motion: Tensor) -> Tensor:
         """(3, 3): the small movement that, after `motion`, brings the first image nearer to the second."""
-        height, width = self._second.shape[-2:]
-        grid = ((self._sides * motion[:2]) @ self._places).T.view(1, height, width, 2)
+        places, (height, width) = self._places, self._second.shape
+        grid = ((places.sides * motion[:2]) @ places.pixels).T.view(1, height, width, 2)
         warped, inside = sampled(self._first, grid), sampled(self._everywhere, grid, "zeros").flatten()
         padded = F.pad(warped, (1, 1, 1, 1), mode="replicate")[0, 0]
-        across, down = (padded[1:-1, 2:] - padded[1:-1, :-2]) * (width / 4), (padded[2:, 1:-1] - padded[:-2, 1:-1]) * (width / 4)
-        x, y = self._x, self._y
-        slopes = torch.stack((across * x + down * y, down * x - across * y, across, down)).flatten(1)
-        residual = (self._second - warped).flatten()
-        typical = (inside * residual.abs()).mean() + 1e-4
-        weighted = slopes * (inside / (1 + (residual / (3 * typical)).square()).square())
-        normal = weighted @ slopes.T
-        normal = normal + (normal.diagonal().mean() + 1e-6) * self._damping
-        return self._none + self._units @ solve_positive_definite(normal, (weighted @ residual)[:, None])[:, 0]
+        zoom, turn, across, down, residual = self._rows
+        torch.sub(padded[1:-1, 2:], padded[1:-1, :-2], out=across)
+        torch.sub(padded[2:, 1:-1], padded[:-2, 1:-1], out=down)
+        torch.mul(across, places.x, out=zoom).addcmul_(down, places.y)
+        torch.mul(down, places.x, out=turn).addcmul_(across, places.y, value=-1)
+        torch.sub(self._second, warped[0, 0], out=residual)
+        rows = self._rows.flatten(1)
+        typical = (rows[4].abs().mul_(inside)).mean() + 1e-4
+        weight = torch.div(inside, (rows[4] / (3 * typical)).square_().add_(1).square_())
+        # Differences of two pixels, for slopes in units of half the width.
+        products = ((rows[:4] * weight) @ rows.T) * (width / 4)
+        normal, right = products[:, :4] * (width / 4), products[:, 4:]
+        normal = normal + (normal.diagonal().mean() + 1e-6) * places.damping
+        return places.identity + places.units @ solve_positive_definite(normal, right)[:, 0]
 
 
 def solve_positive_definite(matrix: Tensor, right: Tensor) -> Tensor:

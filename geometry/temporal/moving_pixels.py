@@ -79,7 +79,8 @@ class MovingPixels:
         held = torch.maximum(_moving(thumbnails[:1], now, motions[:1, :2]), held - 1 / _HELD)
         self._thumbnails, self._motions, self._held = torch.cat((thumbnails[1:], now)), torch.cat((motions[1:], identity)), held
         by_itself = held * ((_ALL - held.mean()) / (_ALL - _MOST)).clamp(0, 1)
-        return F.interpolate(by_itself, size=frame.shape[-2:], mode="bilinear", align_corners=False)
+        height, width = frame.shape[-2:]
+        return resize_map(by_itself, height, width)
 
     def state_dict(self) -> dict[str, Tensor | None]:
         """The state after the frames so far, for `torch.save`."""

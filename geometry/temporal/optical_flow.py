@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import kept_for_sizes
+
 # Sizes of the pyramid, each half the one before; the steps taken on each; the standard deviation of the window, in pixels.
 _LEVELS, _STEPS = 3, 2
 _WINDOW = 2.5
@@ -56,7 +58,7 @@ class FlowTarget:
                 flow = 2 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False)
                 flow = flow[..., : first.shape[-2], : first.shape[-1]]
             for _ in range(_STEPS):
-                flow = flow + level.step(first, flow)
+                flow = level.step(first, flow).add_(flow)
         return flow
 
 
@@ -69,7 +71,7 @@ class _Level:
         self._slopes = _slopes(image)
         across, down = self._slopes.split(1, 1)
         xx, xy, yy = _mean(torch.cat((across * across, across * down, down * down), 1), self._window).split(1, 1)
-        xx, yy = xx + _DAMPING, yy + _DAMPING
+        xx, yy = xx.add_(_DAMPING), yy.add_(_DAMPING)
         determinant = xx * yy - xy * xy
         # The inverse of the matrix of the squared slopes.
         self._own, self._other = torch.cat((yy, xx), 1) / determinant, xy / determinant
@@ -91,11 +93,11 @@ def warped(values: Tensor, flow: Tensor) -> Tensor:
     return _sampled(values, flow, *_grid(values))
 
 
-def _grid(values: Tensor) -> tuple[Tensor, Tensor]:
+@kept_for_sizes
+def _grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Where the pixels of maps are, as `F.grid_sample` counts, (H, W, 2); and the width and height of one, (2,)."""
-    height, width = values.shape[-2:]
-    x, y = (torch.arange(1 - side, side, 2, device=values.device) / side for side in (width, height))
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1), values.new_tensor((2 / width, 2 / height))
+    x, y = (torch.arange(1 - side, side, 2, device=device) / side for side in (width, height))
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1), torch.tensor((2 / width, 2 / height), device=device)
 
 
 def _sampled(values: Tensor, flow: Tensor, grid: Tensor, pixel: Tensor) -> Tensor:
@@ -119,10 +121,10 @@ def _mean(values: Tensor, window: tuple[Tensor, Tensor]) -> Tensor:
     return window[0] @ values @ window[1]
 
 
-def _window(values: Tensor) -> tuple[Tensor, Tensor]:
+@kept_for_sizes
+def _window(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The two matrices of maps of a size."""
-    height, width = values.shape[-2:]
-    return _gaussian(height, values.device), _gaussian(width, values.device).mT
+    return _gaussian(height, device), _gaussian(width, device).mT.contiguous()
 
 
 def _gaussian(side: int, device: torch.device) -> Tensor:

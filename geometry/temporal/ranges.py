@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..images.levels import MeasureRange, measure_range, sample_stride
+from ..valid import are_all, are_finite
 from .shot_cuts import CutDetector
 
 # About a second of most videos, and how many frames a shot's first counts for: a plain mean would move most where a shot begins.
@@ -58,8 +59,11 @@ class RunningRange:
         valid = values.abs() < torch.inf if valid is None else valid  # twice as fast as torch.isfinite
         low, high = self._measure(values, valid, percentiles)
         if cuts is None:
-            share = (values - low) / (high - low)
-            cuts = self._detector.push(share.where(valid & (share.abs() < torch.inf), 0).clamp_(0, 1))
+            share = (values - low).div_(high - low)
+            known = are_finite(share)
+            if not (are_all(known) and are_all(valid)):
+                share = share.where(valid & known, 0)
+            cuts = self._detector.push(share.clamp_(0, 1))
         measured = torch.cat((low, high), 1)
         ends, count = self._ends, self._count
         if ends is None or count is None:

@@ -17,7 +17,7 @@ from ..edges.depth_edges import largest_within
 from ..edges.guided_filter import box_means
 from ..estimate import Estimate
 from ..kinds import Quantity
-from ..valid import valid_normals
+from ..valid import are_all, valid_normals
 from .camera_motion import camera_motion, sampled, sampling_grid
 from .moving_pixels import MovingPixels
 from .shot_cuts import CutDetector
@@ -136,12 +136,13 @@ class VideoAligner:
         assert self._guide is not None
         self._follow(guide, cut, estimate.quantity)
         unchanged = _unchanged(guide, self._guide)
-        self._guide = self._guide.updated(guide, torch.ones_like(unchanged), unchanged)
+        self._guide = self._guide.updated(guide, None, unchanged)
         unchanged = unchanged * (1 - self._moving.push(guide, cut if self._options.cuts else None))
         depth, normals = estimate.depth, estimate.normals
         if depth is not None and self._depth is not None and estimate.quantity is not None:
             _, quantity, valid = estimate.known_depth()
-            values = depth.where(valid, 1)
+            holes = None if are_all(valid) else valid
+            values = depth if holes is None else depth.where(valid, 1)
             if quantity is Quantity.METRIC_DEPTH:
                 values = values.log()  # frames differ by a shift of it
             if self._options.align != "none":
@@ -149,7 +150,7 @@ class VideoAligner:
                 if quantity is Quantity.METRIC_DEPTH:
                     self._depth, shift = replace(self._depth, value=self._depth.value - _LEASH * shift), shift * (1 - _LEASH)
                 values = scale * values + shift
-            self._depth = self._depth.updated(values, valid, unchanged)
+            self._depth = self._depth.updated(values, holes, unchanged)
             values = torch.lerp(values, self._depth.value, self._options.smooth)
             if quantity is Quantity.METRIC_DEPTH:
                 depth = torch.where(valid, values.exp(), depth)
@@ -211,11 +212,14 @@ class _Mean:
         count = torch.zeros_like(like[:1, :1], dtype=torch.float32)
         return _Mean(count.expand(-1, channels, -1, -1), count, begun=False)
 
-    def updated(self, values: Tensor, valid: Tensor, unchanged: Tensor) -> _Mean:
-        """With one frame more: values (1, C, h, w), finite; where they are valid; and how unchanged each pixel is, 0 to 1."""
-        valid = valid.to(unchanged)  # mixed with bools, torch takes several times as long
-        count = self.count.clamp(max=_MEMORY - 1).mul_(unchanged).add_(valid)
-        step = valid / count.clamp(min=1)
+    def updated(self, values: Tensor, valid: Tensor | None, unchanged: Tensor) -> _Mean:
+        """With one frame more: finite values (1, C, h, w); where they are valid, None = everywhere; how unchanged each is, 0 to 1."""
+        count = self.count.clamp(max=_MEMORY - 1).mul_(unchanged)
+        if valid is None:
+            step = count.add_(1).reciprocal()
+        else:
+            valid = valid.to(unchanged)  # mixed with bools, torch takes several times as long
+            step = valid / count.add_(valid).clamp(min=1)
         return _Mean(torch.lerp(self.value, values, step), count)
 
 
@@ -231,7 +235,7 @@ def _followed(means: list[_Mean], grid: Tensor | None, keep: Tensor | None) -> l
         values = sampled(torch.cat([each.value for each in means], 1), grid).split([each.value.shape[1] for each in means], 1)
         counts = sampled(torch.cat([each.count for each in means], 1), grid, "zeros").split(1, 1)
         means = [replace(each, value=value, count=count) for each, value, count in zip(means, values, counts, strict=True)]
-    return means if keep is None else [replace(each, count=each.count * keep) for each in means]
+    return means if keep is None or are_all(keep) else [replace(each, count=each.count * keep) for each in means]
 
 
 def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sign: int) -> Tensor:
@@ -243,7 +247,7 @@ def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sign:
         before_alignment: What they were made of.
         sign: 1 where large is near, -1 where large is far.
     """
-    if values.device.type == "cpu" and bool(valid.all()):  # another device would have to be waited for
+    if are_all(valid):
         return values
     before, after = (torch.where(valid, sign * each, torch.inf).amin() for each in (before_alignment, values))
     sky = ~valid & (sign * before_alignment <= before) & torch.isfinite(before)

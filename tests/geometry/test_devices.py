@@ -424,8 +424,15 @@ CASES = {
     "temporal.stabilization.VideoAligner.push": (video, None),
     "images.display_defaults.default_depth_image": (lambda: display_defaults.default_depth_image(depth_only(Quantity.METRIC_DEPTH)), None),
     "images.display_defaults.default_depth_range": (lambda: display_defaults.default_depth_range(depth_only(Quantity.METRIC_DEPTH)), None),
+    "images.display_defaults.resized_depth_image": (
+        lambda: display_defaults.resized_depth_image(Estimate(maps(), Quantity.DISPARITY), 9, 11, (maps()[:1, :, :1, :1], maps().amax())),
+        "asks whether there are holes",
+    ),
+    "images.render.share_of_range": (lambda: render.share_of_range(maps(), maps().amin(), maps().amax()), None),
     "valid.all_point": (lambda: valid.all_point(maps(3)), "its answer is yes or no, for a CPU alone"),
     "valid.all_valid_depth": (lambda: valid.all_valid_depth(maps(), Quantity.METRIC_DEPTH), "its answer is yes or no, for a CPU alone"),
+    "valid.are_finite": (lambda: valid.are_finite(maps()), None),
+    "valid.are_all": (lambda: valid.are_all(mask()), None),
     "valid.valid_depth": (lambda: valid.valid_depth(maps(), Quantity.METRIC_DEPTH, mask()), None),
     "valid.valid_normals": (lambda: valid.valid_normals(maps(3), mask()), None),
 }

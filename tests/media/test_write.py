@@ -73,6 +73,14 @@ def test_images_come_back(tmp_path, codec, name, error, channels):
     assert (found - images.expand(-1, 3, -1, -1))[..., 2:-2, 2:-2].abs().max() <= error * (1 if channels == 1 else 2)
 
 
+@pytest.mark.parametrize(("channels", "reference_frames"), [(1, 2), (3, 3)])
+def test_grey_is_encoded_by_a_faster_preset(tmp_path, channels, reference_frames):
+    """x264 writes what it was set to into the stream: `faster` looks for 2 reference frames, `medium` for 3."""
+    path = write(tmp_path / "a.mp4", ramp(channels=channels, height=64, width=128), "h264")
+    settings = Path(path).read_bytes().split(b"options: ")[1].split(b"\0")[0]
+    assert f" ref={reference_frames} ".encode() in settings
+
+
 @pytest.mark.parametrize(
     ("asked", "found"),
     [

@@ -115,6 +115,17 @@ def test_two_states_are_kept(stopped):
     assert [path.name for path in sorted(stopped.pieces.glob("*.safetensors"))] == ["00002_state.safetensors", "00003_state.safetensors"]
 
 
+@pytest.mark.slow("takes most of a second")
+def test_pieces_of_an_older_version_are_made_again(stopped):
+    """Their encoder had other settings, and what differs in these cannot be joined."""
+    path = stopped.pieces / "pieces.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 4}))
+    replaced(stopped.files[0])
+    assert stopped.resume() == 0
+    found, expected = stopped.made()
+    assert found == expected
+
+
 @pytest.mark.quick_cases(4)
 @in_videos_and_files
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.images.display_defaults import default_depth_image, default_depth_range
+from depth_normal.geometry.images import display_defaults
+from depth_normal.geometry.images.display_defaults import default_depth_image, default_depth_range, resized_depth_image
 from depth_normal.geometry.images.levels import measure_range_of_most
 from depth_normal.geometry.images.render import depth_to_image
 from depth_normal.geometry.temporal.ranges import RunningRange
@@ -69,3 +70,28 @@ def test_a_video_has_the_range_of_what_it_showed_so_far():
     image = default_depth_image(found, running.update)
     torch.testing.assert_close(image[:1], image[1:])
     torch.testing.assert_close(image[:1], default_depth_image(landscape()))
+
+
+@pytest.mark.parametrize("resampling", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("has_holes", [False, True])
+@pytest.mark.parametrize("quantity", list(Quantity))
+def test_levels_before_enlarging_are_those_after(quantity, has_holes, resampling):
+    """Some values lie beyond the ends, as where a range follows a video."""
+    depth = torch.rand(2, 1, 30, 40, generator=torch.Generator().manual_seed(0)) + 0.1
+    found = Estimate(depth, quantity, mask=depth > 0.2 if has_holes else None)
+    ends = tuple(end * share for end, share in zip(default_depth_range(found), (1.1, 0.9), strict=True))
+    expected = default_depth_image(found.resized(75, 110, resampling), lambda *_: ends)
+    torch.testing.assert_close(resized_depth_image(found, 75, 110, ends, resampling), expected, atol=1e-5, rtol=0)
+
+
+def test_a_constant_depth_is_black_at_any_size():
+    found = Estimate(torch.full((1, 1, 30, 40), 2.0), Quantity.DISPARITY)
+    assert (resized_depth_image(found, 60, 80, default_depth_range(found)) == 0).all()
+
+
+def test_a_depth_image_is_enlarged_without_a_look_at_its_large_values(monkeypatch):
+    """Each look takes as long as the enlarging itself."""
+    found, looked_at = Estimate(torch.rand(1, 1, 30, 40), Quantity.DISPARITY), []
+    monkeypatch.setattr(display_defaults, "default_depth_image", lambda *_: looked_at.append(1))
+    resized_depth_image(found, 60, 80, default_depth_range(found))
+    assert not looked_at
