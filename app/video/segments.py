@@ -127,6 +127,7 @@ class Pieces:
         try:
             found = _read(path)
             if found["version"] != _VERSION:
+                logger.warning("%s was begun by another version, with pieces that cannot be continued: it begins anew", self.folder)
                 return
             settings, records = found["settings"], checked_records(found["pieces"], self._task.targets)
         except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -33,6 +33,8 @@ _CHANGE = 6 / 255
 _BLUR, _AROUND = 3, 3
 # The weight of changed pixels in the fit where few are unchanged: by the share that changed, to this power.
 _URGENCY = 8
+# By how much more than half of the frames before have to see sky, or land, before what was the other becomes it.
+_DOUBT = 0.2
 # What of the correction of metres is given back each frame, so that they stay the network's own in the long run.
 _LEASH = 1 / 64
 _SAMPLES = 2**14
@@ -74,7 +76,8 @@ class VideoAligner:
     2. scale and shift bring the frame's disparity (or relative depth; of metres the logarithm, by a shift alone) to the mean of the
        frames before over the unchanged pixels, by a fit that what moves cannot pull (`fit_robustly`); where everything moves, over all;
     3. the mean goes on: at each pixel over as many of the last 16 frames as left it unchanged, so that one bad frame moves little;
-    4. `smooth` of that mean stands for the frame's own value. Where the image changed, the mean is the frame's own value;
+    4. `smooth` of that mean stands for the frame's own value. Where the image changed, the mean is the frame's own value. A masked sky
+       that a network sees in some frames only stays, or stays away, until clearly more than half of those frames say otherwise;
     5. a cut (`CutDetector`) starts everything anew.
 
     Metres are led back to the network's own in the long run; a lens that zooms is taken for a camera that comes nearer. Disparity and
@@ -94,6 +97,7 @@ class VideoAligner:
         self._guide: _Mean | None = None
         self._depth: _Mean | None = None
         self._normals: _Mean | None = None
+        self._sky: _Mean | None = None  # the share of the frames that see sky, and whether it is sky
         self._moving = MovingPixels()
 
     def push(self, frames: Tensor, estimate: Estimate) -> Estimate:
@@ -105,7 +109,8 @@ class VideoAligner:
 
         Returns:
             The estimate of the same frames, brought to those before. Invalid pixels stay as they are; but those that were as
-            far as any of the others, as a masked sky is, still are, unless it is metres. The device is not synchronised.
+            far as any of the others, as a masked sky is, still are, or are land as they were before, unless it is metres. The device is
+            not synchronised.
 
         Raises:
             ValueError: Another number of frames than of estimates, or another size or kind than before.
@@ -138,7 +143,7 @@ class VideoAligner:
         unchanged = _unchanged(guide, self._guide)
         self._guide = self._guide.updated(guide, None, unchanged)
         unchanged = unchanged * (1 - self._moving.push(guide, cut if self._options.cuts else None))
-        depth, normals = estimate.depth, estimate.normals
+        depth, normals, mask = estimate.depth, estimate.normals, estimate.mask
         if depth is not None and self._depth is not None and estimate.quantity is not None:
             _, quantity, valid = estimate.known_depth()
             holes = None if are_all(valid) else valid
@@ -154,14 +159,37 @@ class VideoAligner:
             values = torch.lerp(values, self._depth.value, self._options.smooth)
             if quantity is Quantity.METRIC_DEPTH:
                 depth = torch.where(valid, values.exp(), depth)
+            elif holes is None and self._sky is None:
+                depth = values
             else:
-                depth = _with_far_sky(values, valid, depth, 1 if quantity is Quantity.DISPARITY else -1)
+                sign = 1 if quantity is Quantity.DISPARITY else -1
+                sky = _masked_sky(depth, valid, sign)
+                if mask is not None and self._options.smooth:
+                    sky, land = self._steady_sky(sky, valid, unchanged)
+                    values, valid, mask = torch.where(valid, values, self._depth.value), land, (mask & ~sky) | land
+                depth = _with_far_sky(values, valid, depth, sky, sign)
         if normals is not None and self._normals is not None:
             valid = valid_normals(normals, estimate.mask)
             self._normals = self._normals.updated(normals.where(valid, 0), valid, unchanged)
             mean = torch.lerp(normals, self._normals.value, self._options.smooth)
+            if mask is not None and mask is not estimate.mask:
+                land = mask & ~valid & (self._normals.count > 0)
+                mean, valid = torch.where(land, self._normals.value, mean), valid | land
             normals = torch.where(valid, unit_normals(mean, estimate.axes), normals)
-        return replace(estimate, depth=depth, normals=normals)
+        return replace(estimate, depth=depth, normals=normals, mask=mask)
+
+    def _steady_sky(self, sky: Tensor, valid: Tensor, unchanged: Tensor) -> tuple[Tensor, Tensor]:
+        """Where there is sky and where land after this frame's sky; pixels of neither are holes."""
+        assert self._guide is not None
+        assert self._depth is not None
+        # Until the first frame with sky, all was land.
+        before = self._sky or _Mean(sky.to(unchanged).expand(-1, 2, -1, -1) * 0, (self._guide.count - 1).clamp_(min=0))
+        mean = before.updated(sky.to(unchanged).expand(-1, 2, -1, -1), None, unchanged)
+        share, was_sky = mean.value[:, :1], before.value[:, 1:]
+        is_sky = torch.where((share - 0.5).abs() > _DOUBT, share, was_sky) > 0.5
+        self._sky = replace(mean, value=torch.cat((share, is_sky.to(share)), 1))
+        land = ~is_sky & (valid | (sky & (self._depth.count > 0)))
+        return ~land & (sky | (is_sky & valid)), land
 
     def _follow(self, guide: Tensor, cut: Tensor, quantity: Quantity | None) -> None:
         """Warps the state by the camera's motion to the next frame, or resets it at a cut."""
@@ -173,13 +201,13 @@ class VideoAligner:
             self._depth = replace(self._depth, value=self._depth.value + (a * d - b * c).clamp(min=_TINY).log() / 2)
         grid = None if motion is None or _is_none(motion) else sampling_grid(motion, *self._guide.value.shape[-2:])
         keep = ~cut if self._options.cuts else None
-        means = [each for each in (self._guide, self._depth, self._normals) if each is not None]
-        followed = iter(_followed(means, grid, keep))
-        self._guide, self._depth, self._normals = (each and next(followed) for each in (self._guide, self._depth, self._normals))
+        kept = (self._guide, self._depth, self._normals, self._sky)
+        followed = iter(_followed([each for each in kept if each is not None], grid, keep))
+        self._guide, self._depth, self._normals, self._sky = (each and next(followed) for each in kept)
 
     def state_dict(self) -> dict[str, Any]:
         """The state after the frames so far, for `torch.save`."""
-        means = {"guide": self._guide, "depth": self._depth, "normals": self._normals}
+        means = {"guide": self._guide, "depth": self._depth, "normals": self._normals, "sky": self._sky}
         return {name: mean and (mean.value, mean.count) for name, mean in means.items()} | {
             "cuts": self._cuts.state_dict(),
             "moving": self._moving.state_dict(),
@@ -188,6 +216,7 @@ class VideoAligner:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores the `state_dict` of another aligner with the same options."""
         self._guide, self._depth, self._normals = (state[name] and _Mean(*state[name]) for name in ("guide", "depth", "normals"))
+        self._sky = state.get("sky") and _Mean(*state["sky"])  # the states of older versions have none
         self._cuts.load_state_dict(state["cuts"])
         self._moving.load_state_dict(state.get("moving", {}))  # the states of older versions have none
 
@@ -238,20 +267,16 @@ def _followed(means: list[_Mean], grid: Tensor | None, keep: Tensor | None) -> l
     return means if keep is None or are_all(keep) else [replace(each, count=each.count * keep) for each in means]
 
 
-def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sign: int) -> Tensor:
-    """The values where they are valid, elsewhere those before alignment; what was as far there as anything gets the farthest of the values.
+def _masked_sky(depth: Tensor, valid: Tensor, sign: int) -> Tensor:
+    """Where what is not valid is as far as any of what is: (1, 1, h, w) bool. `sign` is 1 where large is near, -1 where large is far."""
+    farthest = torch.where(valid, sign * depth, torch.inf).amin()
+    return ~valid & (sign * depth <= farthest) & torch.isfinite(farthest)
 
-    Args:
-        values: (1, 1, h, w).
-        valid: Where they are valid.
-        before_alignment: What they were made of.
-        sign: 1 where large is near, -1 where large is far.
-    """
-    if are_all(valid):
-        return values
-    before, after = (torch.where(valid, sign * each, torch.inf).amin() for each in (before_alignment, values))
-    sky = ~valid & (sign * before_alignment <= before) & torch.isfinite(before)
-    return torch.where(sky, sign * after, torch.where(valid, values, before_alignment))
+
+def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sky: Tensor, sign: int) -> Tensor:
+    """The values where they are valid, the farthest of them in the sky, and elsewhere those before alignment."""
+    farthest = torch.where(valid, sign * values, torch.inf).amin()
+    return torch.where(sky & torch.isfinite(farthest), sign * farthest, torch.where(valid, values, before_alignment))
 
 
 def _unchanged(guide: Tensor, before: _Mean) -> Tensor:

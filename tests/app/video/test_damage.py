@@ -116,12 +116,13 @@ def test_two_states_are_kept(stopped):
 
 
 @pytest.mark.slow("takes most of a second")
-def test_pieces_of_an_older_version_are_made_again(stopped):
+def test_pieces_of_an_older_version_are_made_again(stopped, caplog):
     """Their encoder had other settings, and what differs in these cannot be joined."""
     path = stopped.pieces / "pieces.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 4}))
     replaced(stopped.files[0])
     assert stopped.resume() == 0
+    assert "was begun by another version" in caplog.text
     found, expected = stopped.made()
     assert found == expected
 

@@ -162,6 +162,46 @@ def test_a_masked_sky_stays_as_far_as_anything(options, quantity, sign):
     assert (found[:, :, :15] == sky.view(-1, 1, 1, 1)).all()
 
 
+def flickering_sky(seen):
+    """Frames of a still scene, and estimates whose upper quarter is a masked sky in those frames alone where it is seen."""
+    images, truth = scene(len(seen), ball=False)
+    sky = torch.zeros_like(truth, dtype=torch.bool)
+    sky[:, :, :15] = torch.tensor(seen, dtype=torch.bool).view(-1, 1, 1, 1)
+    normals = F.normalize(torch.stack((truth, 1 - truth, 1 + 0 * truth), 1)[:, :, 0], dim=1)
+    return images, Estimate(disturbed(truth).where(~sky, -5), Quantity.DISPARITY, normals, Axes.OPENGL, mask=~sky)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_sky_that_is_seen_in_some_frames_only_neither_comes_nor_goes(first):
+    images, estimate = flickering_sky([first, first, not first, first, not first, not first, first, first] * 3)
+    found = VideoAligner().push(images, estimate)
+    assert torch.equal(found.mask, estimate.mask[:1].expand_as(found.mask))
+    changes = found.depth.diff(dim=0).abs().amax((1, 2, 3)) / found.depth.std()
+    assert changes.max() < 0.01, "a point of the sky becomes nearer and farther"
+    assert found.normals.diff(dim=0).abs().max() < 0.01
+    assert torch.equal(VideoAligner(ALIGN_ONLY).push(images, estimate).mask, estimate.mask), "without smoothing each frame has its own"
+
+
+def test_a_sky_changes_where_most_frames_or_the_image_say_so():
+    images, estimate = flickering_sky([True] * 8 + [False] * 20)
+    masked = ~VideoAligner().push(images, estimate).mask[:, 0, 0, 0]
+    assert masked[:10].all() and not masked[25:].any()
+    images[8:] = make_image(seed=7)
+    masked = ~VideoAligner(VideoOptions(cuts=False)).push(images, estimate).mask[:, 0, 0, 0]
+    assert masked[:8].all() and not masked[9:].any()
+
+
+def test_a_video_goes_on_with_the_sky_of_the_frames_before():
+    images, estimate = flickering_sky([True, True, False, True, False, False, True, True])
+    whole, first, second = VideoAligner(), VideoAligner(), VideoAligner()
+    expected = whole.push(images, estimate)
+    first.push(images[:4], estimate.slice(0, 4))
+    second.load_state_dict(first.state_dict())
+    found = second.push(images[4:], estimate.slice(4, 8))
+    assert torch.equal(found.mask, expected.mask[4:])
+    assert torch.equal(found.depth, expected.depth[4:])
+
+
 @pytest.mark.parametrize("value", [0.0, 7.0, torch.nan])
 def test_constant_and_empty_frames_are_finite_where_they_were(value):
     found = aligned(make_image().repeat(3, 1, 1, 1), torch.full((3, 1, HEIGHT, WIDTH), value), VideoOptions())
