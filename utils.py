@@ -233,12 +233,13 @@ def brightness(images: Tensor) -> Tensor:
 
 def kept_for_sizes(function: Callable[[int, int, torch.device], Made]) -> Callable[[Tensor], Made]:
     """Makes of a function of a height, a width and a device one of maps (..., H, W). Its results are kept for 32 sizes on the CPU alone."""
-    kept = functools.lru_cache(32)(function)
+    # What inference mode makes could not be used outside of it.
+    kept = functools.lru_cache(32)(torch.inference_mode(False)(function))
 
     @functools.wraps(function)
     def call(maps: Tensor) -> Made:
         height, width = maps.shape[-2:]
-        return (kept if maps.device.type == "cpu" else function)(height, width, maps.device)
+        return (kept if type(maps) is Tensor and maps.device.type == "cpu" else function)(height, width, maps.device)
 
     return call
 

@@ -4,11 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from depth_normal.annotators.preprocessing.resizing import round_to_multiple, scale_short_side
 from depth_normal.utils import (
     check_images,
     images_to_rgb,
+    kept_for_sizes,
     opencv_for,
     resize_image,
     resize_map,
@@ -197,3 +199,22 @@ def test_a_missing_value_spoils_only_the_pixels_that_cover_it():
     values = torch.ones(1, 1, 9, 50)
     values[..., 20] = float("nan")
     assert resize_map(values, 9, 21).isnan()[0, 0, 0].sum() <= 2
+
+
+def test_what_is_kept_for_a_size_can_be_used_wherever_it_was_made_first():
+    made = []
+
+    @kept_for_sizes
+    def grid(height, width, device):
+        made.append((height, width))
+        return torch.ones(height, width, device=device)
+
+    images = torch.zeros(2, 3, 4, 5)
+    with FakeTensorMode():
+        assert type(grid(torch.zeros(1, 1, 4, 5))) is FakeTensor
+    with torch.inference_mode():
+        first = grid(images)
+    assert type(first) is torch.Tensor and first.shape == (4, 5) and grid(images) is first
+    images.requires_grad_()
+    (grid(images) * images).sum().backward()
+    assert made == [(4, 5), (4, 5)]
