@@ -121,8 +121,12 @@ def _joined(first: Tensor, second: Tensor, length: Tensor, total: Tensor, count:
 
 
 def _best_of_both(first: Tensor, second: Tensor, costs: Tensor, count: int) -> Tensor:
-    """(E,) bool: the borders that cost least of all of both their regions; no region has two."""
+    """(E,) bool: the borders that cost least of all of both their regions; no region has two.
+
+    Of equal ones chance decides, the same each time: in order, each region of a chain would wait for the one before it.
+    """
+    mixed = torch.randperm(len(costs), generator=torch.Generator().manual_seed(0))
     place = torch.empty_like(first)
-    place[costs.argsort(stable=True)] = torch.arange(len(costs))
+    place[mixed[costs[mixed].argsort(stable=True)]] = torch.arange(len(costs))
     best = torch.full((count,), len(costs)).scatter_reduce_(0, torch.cat((first, second)), place.repeat(2), "amin")
     return (place == best[first]) & (place == best[second])

@@ -72,10 +72,11 @@ def object_around(depth: Tensor, image: Tensor, x: float, y: float) -> Tensor:
     share = _SIDE / max(height, width)  # small images are enlarged: the numbers above are in pixels
     rows, columns = max(8, round(height * share)), max(8, round(width * share))
     small = resize_map(image, rows, columns).clamp(0, 1).cpu().float()
-    soft = resize_map(1 / depth, rows, columns).cpu().float().clamp(min=1e-9)
+    # Constant depth stays constant: nothing of its rounding may be taken for a range.
+    soft = resize_map(1 / depth.cpu().double(), rows, columns).float()
     far, near = measure_range_of_samples(soft, torch.ones_like(soft, dtype=torch.bool), FAR_AND_NEAR_END)
     span = (near - far).clamp(min=1e-6 * near)
-    sharp = (1 / depth_at_image_edges(1 / soft, small) / span)[0, 0]
+    sharp = ((1 / depth_at_image_edges(1 / soft, small) - far) / span)[0, 0]
     row, column = min(int(y * rows), rows - 1), min(int(x * columns), columns - 1)
     behind = _planes_behind(sharp, row, column)
     parts = _parts(sharp, small, behind)

@@ -37,3 +37,15 @@ def test_the_weakest_borders_go_first_and_values_are_compared_by_their_means():
     values = torch.tensor((0.0, 0.4, 1.0, 1.0))[labels][None]
     merged = merged_regions(labels, values, torch.zeros(1, 4, 20), lambda borders: borders.apart[:, 0], 0.7)
     assert merged[0].tolist() == [int(merged[0, 0])] * 10 + [int(merged[0, -1])] * 10 and merged[0, 0] != merged[0, -1]
+
+
+def test_regions_that_are_all_alike_merge_in_few_rounds():
+    labels, rounds = torch.arange(60 * 60).view(60, 60), []
+
+    def cost(borders):
+        rounds.append(len(borders.first))
+        return torch.zeros(len(borders.first))
+
+    merged = merged_regions(labels, torch.zeros(1, 60, 60), torch.zeros(1, 60, 60), cost, 1.0)
+    assert (merged == merged[0, 0]).all()
+    assert len(rounds) < 60

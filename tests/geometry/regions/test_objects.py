@@ -115,7 +115,11 @@ def test_any_size_and_dtype():
 
 
 def test_flat_and_broken_depth():
-    image = torch.rand(1, 3, 30, 40)
-    assert object_around(torch.ones(1, 1, 30, 40), image, 0.5, 0.5).mean() > 0.9
+    random = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 3, 30, 40, generator=random)
+    for height, width in ((30, 40), (37, 53), (1, 1)):
+        for distance in (1.0, 1.37, 1e30):  # of which not all have an inverse that resizing leaves as it is
+            depth = torch.full((1, 1, height, width), distance)
+            assert object_around(depth, torch.rand(1, 3, height, width, generator=random), 0.5, 0.5).mean() > 0.9
     with pytest.raises(ValueError, match="image"):
         object_around(torch.ones(1, 1, 30, 40), image[..., :20], 0.5, 0.5)
