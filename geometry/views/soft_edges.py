@@ -19,7 +19,7 @@ from ..chosen_pixels import chosen_places, rows_and_columns, values_at
 from ..edges.depth_edges import EDGE, edge_growth, extremes_within, largest_within
 from ..edges.guided_filter import box_means, box_sums
 from ..images.srgb import linear_to_srgb, srgb_to_linear
-from .forward_warp import SMALL_STEP, Camera, Layer, close_cracks
+from .forward_warp import SMALL_STEP, Camera, Layer, close_cracks, with_margin
 
 # Where the middle of the mixture may lie from the edge of the depth, towards the far side, in units of `edge_growth`.
 _OFFSETS = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0)
@@ -178,14 +178,16 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     """Takes the soft rims of near surfaces off a layer.
 
     Args:
-        layer: Of an image in [0, 1], with depth that has steps at edges (see `depth_at_image_edges`).
+        layer: Of an image in [0, 1], with depth that has steps at edges (see `depth_at_image_edges`), by `with_margin`. The margin is
+            only the mirror image of what is found, which thus is the same for every camera and in every batch.
 
     Returns:
         The layer with the far surface in place of rims, as far as it is known, and the rims. Where edges are sharp or cannot be told from
         texture, the layer is what it was. Laid over each other unmoved, both are the image.
     """
+    margin, layer = layer.margin, _without_margin(layer)
     size = (len(layer.inverse), *layer.inverse.shape[-2:])
-    growth = edge_growth(size[1] - 2 * layer.margin[1], size[2] - 2 * layer.margin[0])
+    growth = edge_growth(*size[1:])
     band = _band(layer, growth)
     offset, width, share = _mixtures(band, size, growth)
     soft = chosen_places(share > 0)
@@ -208,7 +210,7 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     pixels.index_copy_(1, band.place, torch.where(is_rim, linear_to_srgb(far).to(pixels), pixels.index_select(1, band.place)))
     behind = torch.where(alpha > _HIDDEN, 0, band.far_inverse).to(own)
     inverse = layer.inverse.flatten().index_copy(0, band.place, torch.where(is_rim, behind, own))
-    rest = Layer(pixels.unflatten(1, size).transpose(0, 1), inverse.view_as(layer.inverse), layer.margin)
+    rest = with_margin(pixels.unflatten(1, size).transpose(0, 1), inverse.view_as(layer.inverse), margin)
     band = band._replace(near_inverse=band.near_inverse * is_rim)
     return rest, _joined(rest, band, alpha * is_rim, near * is_rim)
 
@@ -244,24 +246,29 @@ def _joined(rest: Layer, band: _Band, alpha: Tensor, colour: Tensor) -> Rims:
 
     Args:
         rest: The layer without the rims.
-        band: `near_inverse` is 0 where there is no rim.
+        band: Of the image without a margin; `near_inverse` is 0 where there is no rim.
         alpha: (N,) as `Rims`.
         colour: (3, N) as `Rims`.
     """
-    of_rims = torch.zeros_like(rest.inverse).flatten().index_copy_(0, band.place, band.near_inverse.to(rest.inverse)).view_as(rest.inverse)
+    inside = torch.zeros_like(_without_margin(rest).inverse)
+    of_rims = inside.flatten().index_copy(0, band.place, band.near_inverse.to(inside)).view_as(inside)
+    of_rims = with_margin(rest.colour, of_rims, rest.margin).inverse
     beside = largest_within(of_rims, _JOINED)
     joined = (of_rims <= 0) & (rest.inverse * SMALL_STEP > beside) & (rest.inverse < beside * SMALL_STEP)
     surface = torch.where(joined, rest.inverse, of_rims)
     place = chosen_places(surface > 0)
-    in_band, opaque = _slots(band.place, surface > 0).index_select(0, place), values_at(joined, place)
+    height, width = surface.shape[-2:]
+    image, (row, column) = place // (height * width), rows_and_columns(place, height, width)
+    row, column = row - rest.margin[1], column - rest.margin[0]
+    height, width = inside.shape[-2:]
+    shown = (image * height + _mirrored(row, height)) * width + _mirrored(column, width)
+    in_band, opaque = _slots(band.place, inside > 0).index_select(0, shown), values_at(joined, place)
     alpha, colour = (F.pad(each, (0, 1)).index_select(-1, in_band) for each in (alpha, colour))
     whole = srgb_to_linear(rest.colour.transpose(0, 1).flatten(1).index_select(1, place).float())
-    height, width = surface.shape[-2:]
-    row, column = rows_and_columns(place, height, width)
     return Rims(
-        place // (height * width),
-        row - rest.margin[1],
-        column - rest.margin[0],
+        image,
+        row,
+        column,
         values_at(surface, place),
         torch.where(opaque, 1, alpha),
         torch.where(opaque, whole, colour),
@@ -269,6 +276,18 @@ def _joined(rest: Layer, band: _Band, alpha: Tensor, colour: Tensor) -> Rims:
         _slots(place, surface > 0),
         rest.margin,
     )
+
+
+def _without_margin(layer: Layer) -> Layer:
+    columns, rows = layer.margin
+    height, width = layer.inverse.shape[-2:]
+    inside = (..., slice(rows, height - rows), slice(columns, width - columns))
+    return Layer(layer.colour[inside], layer.inverse[inside], (0, 0))
+
+
+def _mirrored(number: Tensor, count: int) -> Tensor:
+    """The row of so many, or the column, that is shown by one of the margin."""
+    return count - 1 - (count - 1 - number.abs()).abs()
 
 
 def _front(rims: Rims, view: Camera, like: Tensor) -> Tensor:

@@ -151,6 +151,20 @@ def test_images_of_a_batch_are_split_each_for_itself():
         assert (together[index] - alone[0]).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("margin", [(1, 0), (13, 7), (WIDTH - 1, HEIGHT - 1)])
+def test_a_camera_that_needs_a_wider_margin_finds_the_same_rims(margin):
+    """So a move changes no rim while a video plays, and the other images of a batch do not either."""
+    image, depth = scene(1.5)
+    inverse = 1 / depth_at_image_edges(depth, image)
+    (rest, rims), (wide_rest, wide_rims) = (split_soft_edges(with_margin(image, inverse, each)) for each in ((0, 0), margin))
+    columns, rows = slice(margin[0], margin[0] + WIDTH), slice(margin[1], margin[1] + HEIGHT)
+    assert torch.equal(wide_rest.colour[..., rows, columns], rest.colour)
+    assert torch.equal(wide_rest.inverse[..., rows, columns], rest.inverse)
+    inside = (wide_rims.row >= 0) & (wide_rims.row < HEIGHT) & (wide_rims.column >= 0) & (wide_rims.column < WIDTH)
+    for name in ("row", "column", "inverse", "alpha", "colour"):
+        assert torch.equal(getattr(wide_rims, name)[..., inside], getattr(rims, name)), name
+
+
 def test_small_noise_of_a_video_hardly_changes_rims():
     image, depth = scene(1.5)
     depth = depth_at_image_edges(depth, image)
