@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..geometry.regions.sky import BLUE, BLUER, looks_blue
+from ..geometry.regions.sky import BLUE, BLUER, BRIGHT, WARM, coloured_as_sky, looks_blue
 from ..utils import brightness, resize_image, resize_map
 from .base import Annotator
 from .building.checkpoints import fill
@@ -105,8 +105,9 @@ class TinyAnnotator(Annotator):
             outputs = {**outputs, "sky": "share of sky, 0 to 1"}
             share = {"rim": _RIM, "pooled": _SKY_POOLED, "epsilon": _SKY_EPSILON}
             sure = {"from": _SKY_FROM, "sure_from": _SURE_FROM, "sure_part": _SURE_PART}
-            unsure = {"suspected_from": _SUSPECTED_FROM, "likely_part": _LIKELY_PART, "blue": BLUE, "bluer": BLUER}
-            guided["sky"] = {**share, **sure, **unsure, "sampled": _SAMPLED, "farthest": _FARTHEST}
+            unsure = {"suspected_from": _SUSPECTED_FROM, "likely_part": _LIKELY_PART}
+            colours = {"blue": BLUE, "bluer": BLUER, "bright": BRIGHT, "warm": WARM}
+            guided["sky"] = {**share, **sure, **unsure, **colours, "sampled": _SAMPLED, "farthest": _FARTHEST}
         return Signature(outputs, *NOT_NORMALISED, afterwards=[{**guided, "means": words}])
 
 
@@ -123,7 +124,8 @@ def sky_of(share: Tensor, images: Tensor) -> Tensor:
     """Decides where the sky is.
 
     Where little of the predicted sky is sure, it may be a dark sky, but as well a bright wall or still water. All that the network
-    suspects is then sky if it is blue; otherwise nothing is.
+    suspects is then sky if it is blue as a whole, but for pixels that are less likely sky than not and have no sky's colour, as those of
+    a thing before it; otherwise nothing is.
 
     Args:
         share: (B, 1, h, w), the share of sky that the network predicts.
@@ -136,9 +138,12 @@ def sky_of(share: Tensor, images: Tensor) -> Tensor:
     suspects, likely, sure = _count(suspected), _count(share >= _SKY_FROM), _count(share >= _SURE_FROM)
     is_sure = sure > _SURE_PART * likely
     doubtful = ~is_sure & (likely > _LIKELY_PART * suspects)
+    sky = share >= torch.where(is_sure, _SKY_FROM, torch.inf)
     if bool(doubtful.any()):
-        doubtful &= looks_blue(resize_image(images, *share.shape[-2:]), suspected).view(-1, 1, 1, 1)
-    return share >= torch.where(is_sure, _SKY_FROM, torch.where(doubtful, _SUSPECTED_FROM, torch.inf))
+        images = resize_image(images, *share.shape[-2:])
+        doubtful &= looks_blue(images, suspected).view(-1, 1, 1, 1)
+        sky |= doubtful & ((share >= _SKY_FROM) | (suspected & coloured_as_sky(images)))
+    return sky
 
 
 def _count(where: Tensor) -> Tensor:

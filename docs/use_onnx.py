@@ -277,7 +277,7 @@ def guided_maps(maps, image, pixels, step):
 
 
 def sky_of(share, image, numbers):
-    """Where the sky is. Of a sky that is hardly anywhere sure, what is suspected has to be blue."""
+    """Where the sky is. Of a sky that is hardly anywhere sure, what is suspected has to be blue, and each of its pixels blue or pale."""
     suspected, likely, sure = (share >= numbers[name] for name in ("suspected_from", "from", "sure_from"))
     if sure.sum() > numbers["sure_part"] * likely.sum():
         return likely
@@ -285,7 +285,8 @@ def sky_of(share, image, numbers):
         blueness = image[..., 2:] - image[..., :1]
         blue, rest = (blueness[where].mean() if where.any() else 0 for where in (suspected, ~suspected))
         if blue > numbers["blue"] and blue - rest > numbers["bluer"]:
-            return suspected
+            pale = (image.mean(-1, keepdims=True) > numbers["bright"]) & (blueness > -numbers["warm"])
+            return likely | (suspected & ((blueness > numbers["blue"]) | pale))
     return np.zeros_like(suspected)
 
 

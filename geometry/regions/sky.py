@@ -28,7 +28,7 @@ _FAR = 0.12
 _TOP_IS_FAR = 0.5
 _BRIGHTER = BLUER = 0.1
 # A sky is blue, or as bright as cloud and haze are exposed to be, and then no warmer than this: walls are as much brighter than floors.
-BLUE, _BRIGHT, _WARM = 0.05, 0.75, 0.1
+BLUE, BRIGHT, WARM = 0.05, 0.75, 0.1
 _UPPER = 4
 # Metres: what is nearer is a wall. Networks for rooms put the sky beyond it, too.
 _NEAREST_SKY = 8.0
@@ -138,7 +138,7 @@ def _shows_sky(image: Tensor, share: Tensor, valid: Tensor, far: Tensor) -> Tens
     # Of the upper part alone: below, what is far may be land.
     upper = slice(0, max(rows, far.shape[-2] // _UPPER))
     bright, blue = (_mean(each[:, :, upper], from_top[:, :, upper]) for each in (brightness, blueness))
-    is_blue, is_pale = (bluer > BLUER) & (blue > BLUE), (brighter > _BRIGHTER) & (bright > _BRIGHT) & (blue > -_WARM)
+    is_blue, is_pale = (bluer > BLUER) & (blue > BLUE), (brighter > _BRIGHTER) & (bright > BRIGHT) & (blue > -WARM)
     detail = _detail(brightness, from_top)
     top, bottom = far[:, :, :rows], share[:, :, -rows:]
     return (
@@ -162,6 +162,12 @@ def looks_blue(image: Tensor, region: Tensor) -> Tensor:
     blueness = image[:, 2:] - image[:, :1]
     blue = _mean(blueness, region)
     return (blue > BLUE) & (blue - _mean(blueness, ~region) > BLUER)
+
+
+def coloured_as_sky(image: Tensor) -> Tensor:
+    """Which pixels of an image (B, 3, H, W) in [0, 1] are blue, or as pale as cloud and haze: (B, 1, H, W) bool."""
+    blueness = image[:, 2:] - image[:, :1]
+    return (blueness > BLUE) | ((image.mean(1, keepdim=True) > BRIGHT) & (blueness > -WARM))
 
 
 def sky_share(image: Tensor, estimate: Estimate) -> Tensor:

@@ -302,6 +302,15 @@ def test_a_sky_of_which_the_network_is_unsure_is_blue(share, image, rows):
     assert torch.equal(together[1:2], expected), "whatever else is in the batch"
 
 
+def test_a_thing_before_a_sky_of_which_the_network_is_unsure_is_no_sky():
+    """What is suspected without being likely has to be blue or pale, each pixel by itself."""
+    image = BLUE.clone()
+    image[..., :14, :4], image[..., :14, 16:] = 0.3, 0.85  # a dark thing, and haze
+    sky = sky_of(UNSURE, image)[0, 0]
+    assert sky[:5].all(), "what is likely sky"
+    assert not sky[5:7, :2].any() and sky[5:7, 3:].all() and not sky[7:].any()
+
+
 def test_a_sky_at_dusk_is_found_and_a_table_has_none(shipped):
     data = pytest.importorskip("skimage.data", reason="scikit-image carries the photographs")
     images = torch.cat([resize_image(images_to_rgb(check_images(each())), 427, 640) for each in (data.rocket, data.coffee)])
@@ -309,5 +318,6 @@ def test_a_sky_at_dusk_is_found_and_a_table_has_none(shipped):
     dusk, table = sky_alpha(images, estimate) > 0.5
     assert dusk[0, :220, 180:290].float().mean() > 0.95, "all between the masts"
     assert not dusk[0, 400:].any(), "the ground"
+    assert dusk[0, 135:160, 316:332].float().mean() < 0.1, "the rocket's tip"
     assert not table.any() and not predicted_sky(estimate)[1].any()
     assert torch.equal(estimate.mask[:1], shipped.estimate(images[:1]).mask), "whatever else is in the batch"

@@ -381,6 +381,7 @@ CASES = {
     "estimate.Estimate.in_float32": (lambda: estimate().in_float32(), None),
     "regions.sky.sky_share": (lambda: sky.sky_share(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "regions.sky.find_sky": (lambda: sky.find_sky(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
+    "regions.sky.coloured_as_sky": (lambda: sky.coloured_as_sky(maps(3)), None),
     "regions.sky.looks_blue": (lambda: sky.looks_blue(maps(3), mask()), None),
     "regions.sky.predicted_sky": (lambda: sky.predicted_sky(Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "regions.sky.sky_alpha": (
