@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.conventions import unit_normals
+from ..geometry.edges.guided_filter import box_means
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.regions.sky import BLUE, BLUER, BRIGHT, WARM, coloured_as_sky, looks_blue
 from ..utils import brightness, resize_image, resize_map
@@ -36,6 +37,7 @@ _WITHOUT_SKY = 4  # maps of the network's first version: disparity and normals
 _SKY_FROM, _FARTHEST = 0.5, 0.01  # share of sky; at most what part of the rest is farther than the sky
 _SURE_FROM, _SURE_PART = 0.8, 0.2  # the network is sure from this share on; of the sky it has to be sure of so much
 _SUSPECTED_FROM, _LIKELY_PART = 0.2, 0.1  # it suspects sky from this share on; so much of what it suspects has to be more likely sky
+_SMOOTHED = 2  # how far around a pixel of a doubtful sky its colours are averaged, and what is decided by them
 # The share of sky is fitted to the image in squares of so many pixels; the variance is less than for depth: clouds and haze are pale.
 _RIM, _SKY_POOLED, _SKY_EPSILON = 2, 4, 1e-4
 _SAMPLED = 8  # the farthest hundredth is that of every n-th pixel
@@ -105,7 +107,7 @@ class TinyAnnotator(Annotator):
             outputs = {**outputs, "sky": "share of sky, 0 to 1"}
             share = {"rim": _RIM, "pooled": _SKY_POOLED, "epsilon": _SKY_EPSILON}
             sure = {"from": _SKY_FROM, "sure_from": _SURE_FROM, "sure_part": _SURE_PART}
-            unsure = {"suspected_from": _SUSPECTED_FROM, "likely_part": _LIKELY_PART}
+            unsure = {"suspected_from": _SUSPECTED_FROM, "likely_part": _LIKELY_PART, "smoothed": _SMOOTHED}
             colours = {"blue": BLUE, "bluer": BLUER, "bright": BRIGHT, "warm": WARM}
             guided["sky"] = {**share, **sure, **unsure, **colours, "sampled": _SAMPLED, "farthest": _FARTHEST}
         return Signature(outputs, *NOT_NORMALISED, afterwards=[{**guided, "means": words}])
@@ -142,7 +144,9 @@ def sky_of(share: Tensor, images: Tensor) -> Tensor:
     if bool(doubtful.any()):
         images = resize_image(images, *share.shape[-2:])
         doubtful &= looks_blue(images, suspected).view(-1, 1, 1, 1)
-        sky |= doubtful & ((share >= _SKY_FROM) | (suspected & coloured_as_sky(images)))
+        coloured = (share >= _SKY_FROM) | (suspected & coloured_as_sky(box_means(images, _SMOOTHED)))
+        # What most pixels around say: one by one, they would be rags.
+        sky |= doubtful & (box_means(coloured.to(images), _SMOOTHED) > 0.5)
     return sky
 
 

@@ -277,7 +277,7 @@ def guided_maps(maps, image, pixels, step):
 
 
 def sky_of(share, image, numbers):
-    """Where the sky is. Of a sky that is hardly anywhere sure, what is suspected has to be blue, and each of its pixels blue or pale."""
+    """Where the sky is. Of a sky that is hardly anywhere sure, what is suspected has to be blue, and around each pixel blue or pale."""
     suspected, likely, sure = (share >= numbers[name] for name in ("suspected_from", "from", "sure_from"))
     if sure.sum() > numbers["sure_part"] * likely.sum():
         return likely
@@ -285,8 +285,11 @@ def sky_of(share, image, numbers):
         blueness = image[..., 2:] - image[..., :1]
         blue, rest = (blueness[where].mean() if where.any() else 0 for where in (suspected, ~suspected))
         if blue > numbers["blue"] and blue - rest > numbers["bluer"]:
+            image = square_means(image, numbers["smoothed"])
+            blueness = image[..., 2:] - image[..., :1]
             pale = (image.mean(-1, keepdims=True) > numbers["bright"]) & (blueness > -numbers["warm"])
-            return likely | (suspected & ((blueness > numbers["blue"]) | pale))
+            coloured = likely | (suspected & ((blueness > numbers["blue"]) | pale))
+            return square_means(coloured.astype(float), numbers["smoothed"]) > 0.5
     return np.zeros_like(suspected)
 
 
@@ -315,12 +318,17 @@ def guided_detail(values, guide, radius, epsilon):
     return resize(values, *size, "linear") + resize(slope, *size, "linear") * (guide - resize(small, *size, "linear"))
 
 
+def square_means(values, radius):
+    """Means over a square around every pixel, at the border of the pixels that there are."""
+    near = [np.abs(np.subtract.outer(np.arange(side), np.arange(side))) <= radius for side in values.shape[:2]]
+    return apply(*near, values) / apply(*near, np.ones_like(values))
+
+
 def linear_in(guide, values, radius, epsilon):
     """Slope and offset, smoothed, of the values around each point as a linear function of the guide."""
-    near = [np.abs(np.subtract.outer(np.arange(side), np.arange(side))) <= radius for side in guide.shape[:2]]
 
     def mean(x):
-        return apply(*near, x) / apply(*near, np.ones_like(guide))
+        return square_means(x, radius)
 
     slope = (mean(guide * values) - mean(guide) * mean(values)) / (mean(guide * guide) - mean(guide) ** 2 + epsilon)
     return mean(slope), mean(mean(values) - slope * mean(guide))

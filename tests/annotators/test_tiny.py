@@ -303,12 +303,16 @@ def test_a_sky_of_which_the_network_is_unsure_is_blue(share, image, rows):
 
 
 def test_a_thing_before_a_sky_of_which_the_network_is_unsure_is_no_sky():
-    """What is suspected without being likely has to be blue or pale, each pixel by itself."""
-    image = BLUE.clone()
-    image[..., :14, :4], image[..., :14, 16:] = 0.3, 0.85  # a dark thing, and haze
-    sky = sky_of(UNSURE, image)[0, 0]
-    assert sky[:5].all(), "what is likely sky"
-    assert not sky[5:7, :2].any() and sky[5:7, 3:].all() and not sky[7:].any()
+    """What is suspected without being likely has to be blue or pale; a speck goes with what is around it."""
+    share = UNSURE.repeat_interleave(8, -2).repeat_interleave(8, -1)
+    image = BLUE.repeat_interleave(8, -2).repeat_interleave(8, -1)
+    image[..., :112, :32], image[..., :112, 128:] = 0.3, 0.85  # a dark thing, and haze
+    image[..., 96, 64], image[..., 96, 8] = 0.3, image[0, :, 0, 64]  # a dark speck in the blue, and a blue one in the thing
+    sky = sky_of(share, image)[0, 0]
+    assert sky[:37].all(), "what is likely sky"
+    assert not sky[43:56, :14].any()
+    assert sky[43:53, 18:].all()
+    assert not sky[57:].any()
 
 
 def test_a_sky_at_dusk_is_found_and_a_table_has_none(shipped):
