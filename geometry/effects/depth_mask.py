@@ -119,8 +119,13 @@ def depth_mask(
     distance = depths.depth if unit == "metres" else 100 * depths.share()
     if box is not None or (point is not None and select == OBJECT):
         colours = torch.ones_like(depths.depth).expand(-1, 3, -1, -1) if image is None else image
-        mask = object_in_box(depths.depth, colours, box) if box else object_around(depths.depth, colours, *(point or ()))
-        mask = torch.where(depths.hole, 0, mask)
+        if box:
+            mask = torch.where(depths.hole, 0, object_in_box(depths.depth, colours, box))
+        else:
+            assert point is not None
+            # Of a sky, which has no depth, what is found is sky.
+            at_point = depths.hole[(..., *_pixel(point, depths.hole))]
+            mask = torch.where(depths.hole == at_point, object_around(depths.depth, colours, *point), 0)
     elif point is not None:
         mask = _around_point(depths, distance, point, tolerance, feather)
     else:
@@ -136,10 +141,14 @@ def _ramp(inside: Tensor, feather: float) -> Tensor:
     return (1 + inside / feather).clamp(0, 1) if feather > 0 else (inside >= 0).to(inside)
 
 
+def _pixel(point: tuple[float, float], of: Tensor) -> tuple[int, int]:
+    """Row and column."""
+    (x, y), (height, width) = point, of.shape[-2:]
+    return min(int(y * height), height - 1), min(int(x * width), width - 1)
+
+
 def _around_point(depths: Depths, distance: Tensor, point: tuple[float, float], tolerance: float, feather: float) -> Tensor:
-    x, y = point
-    height, width = distance.shape[-2:]
-    column, row = min(int(x * width), width - 1), min(int(y * height), height - 1)
+    row, column = _pixel(point, distance)
     away = (distance - distance[..., row : row + 1, column : column + 1]).abs()
     allowed = (away <= tolerance + feather) & ~depths.hole
     logarithms = depths.depth[0, 0].float().log().cpu()  # found on the CPU, whatever the device

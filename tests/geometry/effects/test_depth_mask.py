@@ -111,3 +111,16 @@ def test_holes_are_no_object_in_a_box():
     mask = depth_mask(depths, box=(0.2, 0.2, 0.8, 0.8))
     assert mask[..., 14, 14] == 1 and not mask[..., 18:22, 18:22].any() and mask[..., 2, 2] == 0
     assert torch.equal(depth_mask(depths, box=(0.2, 0.2, 0.8, 0.8), invert=True), 1 - mask)
+
+
+def test_an_object_at_a_point_of_the_sky_is_sky():
+    disparity = torch.full((1, 1, 60, 80), 0.1)
+    disparity[..., 40:, :] = torch.linspace(0.3, 1, 20)[:, None]
+    disparity[..., 20:50, 30:50] = 0.8
+    sky = disparity == 0.1
+    image = torch.where(sky, torch.tensor([0.4, 0.6, 0.9]).view(3, 1, 1), 0.3)
+    depths = known_depths(Estimate(disparity, Quantity.DISPARITY, mask=~sky))
+    mask = depth_mask(depths, point=(0.1, 0.2), select="object", image=image)
+    assert mask[0, 0, 12, 8] == 1 and not mask[~sky].any()
+    mask = depth_mask(depths, point=(0.5, 0.5), select="object", image=image)
+    assert mask[0, 0, 30, 40] == 1 and not mask[sky].any()
