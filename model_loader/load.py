@@ -263,12 +263,12 @@ def _download_message(file: WeightFile, spec: ModelSpec) -> Callable[[int, int],
 
 
 def _advice(spec: ModelSpec) -> str:
-    """Advice for who lacks the weights of a model, with another model that is worth its download."""
+    """Advice for users who lack the weights of a model: the bundled one, or one that is worth its download."""
     choice = wording().choose(BUNDLED_MODEL)
     advice = f"{choice[0].upper()}{choice[1:]} to go on without a download: it comes with the pack (disparity and normals, no metres)"
     other = find_spec(RECOMMENDED_MODEL)
     name = wording().model.format(other.id).removeprefix("the model ")
-    return advice if spec is other else f"{advice}, or {name} for a small one ({other.size_in_words}, {other.licence})"
+    return advice if spec is other else f"{advice}, or {name} for metres and normals ({other.size_in_words}, {other.licence})"
 
 
 def parse_device(device: str | torch.device) -> torch.device:

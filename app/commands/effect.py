@@ -150,7 +150,7 @@ def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, str]:
             refuse_options(arguments, ("--tolerance", "--feather"), "has no effect on a whole object; leave it out")
     else:
         refuse_options(arguments, ("--tolerance",), "says how far the surface around --point reaches; name a point, or leave it out")
-        refuse_options(arguments, ("--select",), "says what --point selects; name a point, or leave it out")
+        refuse_options(arguments, ("--select",), "says what --point selects; name a point, or a --box, or leave it out")
     invert = getattr(arguments, "invert", False)
     limits = (arguments.near, arguments.far, arguments.unit, arguments.feather)
     choice = MaskChoice(*limits, arguments.point, arguments.tolerance, invert, arguments.select, arguments.box)

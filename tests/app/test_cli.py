@@ -276,7 +276,7 @@ def test_no_file_and_no_network_says_what_to_do(tmp_path, image):
         "isl-org/MiDaS",
         str(tmp_path / "dn"),
         "Choose --model tiny to go on without a download",
-        "or --model moge-2-vits-normal for a small one",
+        "or --model moge-2-vits-normal for metres and normals",
     ):
         assert words in run.stderr, run.stderr
     assert not (tmp_path / "out").exists()
