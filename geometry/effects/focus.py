@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..assumptions import assumed_intrinsics
 from ..checks import check_choice, check_range
-from ..edges.depth_edges import edge_radius, sharpen_depth_edges
+from ..edges.depth_edges import edge_radius, extremes_within, largest_within, sharpen_depth_edges
 from ..estimate import Estimate
 from ..projections import need_perspective
 from .depths import UNITS, Depths, check_limit, depth_of, known_depths
@@ -85,7 +86,10 @@ def focused(estimate: Estimate, image: Tensor, focus: Focus) -> Focused:
         raise ValueError("an f-number needs depth in metres, and this depth has none: give the blur in percent instead")
     # The border of a near object is a mixture of colours and belongs to the object.
     sharpened = sharpen_depth_edges(depths.depth, edge_radius(*image.shape[-2:]), 1, image.clamp(0, 1))
-    depths = depths._replace(depth=sharpened)
+    # A single pixel that is far amid what is near would be a hole, through which the blurred background shows.
+    padded = F.pad(1 / sharpened, (2, 2, 2, 2), mode="replicate")  # so that the border's own values stay
+    closed, _ = extremes_within(largest_within(padded, 1), 1)
+    depths = depths._replace(depth=1 / closed[..., 2:-2, 2:-2])
     distance = depths.at_point(*focus.point) if focus.point else depth_of(depths, focus.distance, focus.unit, "focus")
     side = max(image.shape[-2:])
     if focus.f_number:

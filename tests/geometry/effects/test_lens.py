@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from depth_normal.geometry.camera import intrinsics_from_sensor
+from depth_normal.geometry.effects.depth_of_field import depth_of_field
 from depth_normal.geometry.effects.focus import Focus, focused
 from depth_normal.geometry.effects.lens import aperture_scale, circle_of_confusion, sharp_range
 from depth_normal.geometry.estimate import Estimate, Quantity
@@ -94,3 +96,16 @@ def test_constant_depth_is_sharp_everywhere():
 def test_bad_input_is_refused_with_the_remedy(estimate, focus, message):
     with pytest.raises(ValueError, match=message):
         focused(estimate, torch.rand(1, 3, 40, 60), Focus(**focus))
+
+
+def test_no_background_shows_through_hair():
+    data = pytest.importorskip("skimage.data")
+    import depth_normal
+
+    image = torch.from_numpy(data.astronaut()).movedim(-1, 0)[None] / 255
+    estimate = depth_normal.load_model("tiny").estimate(image)
+    soft = depth_of_field(image, focused(estimate, image, Focus(point=(0.43, 0.2), blur=6)).circle)
+    brightness, before = soft.mean((0, 1)), image.mean((0, 1))
+    beside = F.unfold(F.pad(brightness[None, None], (1, 1, 1, 1), mode="replicate"), 3).view(9, *before.shape).median(0).values
+    specks = (brightness - beside > 0.1) & (brightness - before > 0.1)
+    assert specks.sum() < 150  # 307 where far pixels amid the hair stay
