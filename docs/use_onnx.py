@@ -283,7 +283,7 @@ def sky_of(share, image, numbers):
         return likely
     if likely.sum() > numbers["likely_part"] * suspected.sum():
         blueness = image[..., 2:] - image[..., :1]
-        blue, rest = (blueness[where].mean() if where.any() else 0 for where in (suspected, ~suspected))
+        blue, rest = (blueness[where].mean() if where.any() else np.inf for where in (suspected, ~suspected))
         if blue > numbers["blue"] and blue - rest > numbers["bluer"]:
             image = square_means(image, numbers["smoothed"])
             blueness = image[..., 2:] - image[..., :1]

@@ -27,7 +27,7 @@ class Codec:
         containers: Extensions of the files that can hold it.
         quality: The encoder's constant quality where none is asked for, less = better; None where it has none.
         options: Of the encoder.
-        grey_options: Of the encoder, instead of or beside `options`, for images of one channel.
+        grey_options: Of the encoder, instead of or beside `options`, for images of one channel where no better quality is asked for.
         full_colour: Whether every pixel has its own colour; else four share one.
         lossless: Whether every number comes back as it is.
         least: The smallest width and height.
@@ -172,8 +172,9 @@ class VideoWriter:
         stream = self._container.add_stream(codec.encoder, rate=self._rate)
         stream.width, stream.height = (width, height) if lossless else (width + width % 2, height + height % 2)
         stream.pix_fmt = codec.pixel_format(channels)
-        quality = {} if codec.quality is None else {"crf": str(codec.quality if self._quality is None else self._quality)}
-        stream.options = {**codec.options, **(codec.grey_options if channels == 1 else {}), **quality}
+        quality = codec.quality if self._quality is None else self._quality
+        of_grey = codec.grey_options if channels == 1 and (quality or 0) >= (codec.quality or 0) else {}
+        stream.options = {**codec.options, **of_grey, **({} if codec.quality is None else {"crf": str(quality)})}
         context = stream.codec_context
         context.time_base = self._time_base
         # Without reordering times in the container are those of the frames, and pieces can be joined.

@@ -157,11 +157,11 @@ def looks_blue(image: Tensor, region: Tensor) -> Tensor:
         region: (B, 1, H, W) bool.
 
     Returns:
-        (B,) bool; False where the region is empty.
+        (B,) bool; False where the region is empty, or there is no rest.
     """
     blueness = image[:, 2:] - image[:, :1]
     blue = _mean(blueness, region)
-    return (blue > BLUE) & (blue - _mean(blueness, ~region) > BLUER)
+    return (blue > BLUE) & (blue - _mean(blueness, ~region) > BLUER) & ~region.flatten(1).all(1)
 
 
 def coloured_as_sky(image: Tensor) -> Tensor:

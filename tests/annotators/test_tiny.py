@@ -291,6 +291,7 @@ GREY, BLUE, BLUE_EVERYWHERE = (
         (UNSURE, BLUE, 7),
         (UNSURE, BLUE_EVERYWHERE, 0),
         (FAINT, BLUE, 0),
+        (torch.full_like(SURE, 0.6), BLUE, 0),  # it would be all of the image
         (torch.zeros_like(SURE), BLUE, 0),
         (torch.ones_like(SURE), BLUE, 10),
     ],

@@ -73,10 +73,10 @@ def test_images_come_back(tmp_path, codec, name, error, channels):
     assert (found - images.expand(-1, 3, -1, -1))[..., 2:-2, 2:-2].abs().max() <= error * (1 if channels == 1 else 2)
 
 
-@pytest.mark.parametrize(("channels", "reference_frames"), [(1, 2), (3, 3)])
-def test_grey_is_encoded_by_a_faster_preset(tmp_path, channels, reference_frames):
+@pytest.mark.parametrize(("channels", "quality", "reference_frames"), [(1, None, 2), (1, 20, 2), (1, 13, 3), (3, None, 3)])
+def test_grey_is_encoded_by_a_faster_preset_where_no_better_quality_is_asked_for(tmp_path, channels, quality, reference_frames):
     """x264 writes what it was set to into the stream: `faster` looks for 2 reference frames, `medium` for 3."""
-    path = write(tmp_path / "a.mp4", ramp(channels=channels, height=64, width=128), "h264")
+    path = write(tmp_path / "a.mp4", ramp(channels=channels, height=64, width=128), "h264", quality=quality)
     settings = Path(path).read_bytes().split(b"options: ")[1].split(b"\0")[0]
     assert f" ref={reference_frames} ".encode() in settings
 
