@@ -13,6 +13,7 @@ from ..geometry.conventions import unit_normals
 from ..geometry.edges.guided_filter import box_means
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.regions.sky import BLUE, BLUER, BRIGHT, WARM, coloured_as_sky, looks_blue
+from ..geometry.valid import are_all
 from ..utils import brightness, resize_image, resize_map
 from .base import Annotator
 from .building.checkpoints import fill
@@ -141,7 +142,7 @@ def sky_of(share: Tensor, images: Tensor) -> Tensor:
     is_sure = sure > _SURE_PART * likely
     doubtful = ~is_sure & (likely > _LIKELY_PART * suspects)
     sky = share >= torch.where(is_sure, _SKY_FROM, torch.inf)
-    if bool(doubtful.any()):
+    if not are_all(~doubtful):
         images = resize_image(images, *share.shape[-2:])
         doubtful &= looks_blue(images, suspected).view(-1, 1, 1, 1)
         coloured = (share >= _SKY_FROM) | (suspected & coloured_as_sky(box_means(images, _SMOOTHED)))
