@@ -93,7 +93,7 @@ def batch_maps(
         if now is not prepared.network:  # after a fall-back
             prepared = prepare(now)
         rgb = rgb_on_device(images[start:stop], prepared.device)
-        return forward(now.annotator, rgb, _scaled(progress, start, stop, total))
+        return forward(now.annotator, rgb, progress_of_part(progress, start, stop, total))
 
     def remember(size: int) -> None:
         prepared.network.loaded.batch_limits[sizes] = size
@@ -129,8 +129,14 @@ def rgb_on_device(images: Images, device: torch.device) -> Tensor:
     return images_to_rgb(moved).to(device)
 
 
-def _scaled(progress: Progress | None, start: int, stop: int, total: int) -> Progress | None:
-    """Progress within a batch as progress of the whole."""
+def progress_of_part(progress: Progress | None, start: int, stop: int, total: int) -> Progress | None:
+    """Reports the progress of one part of a job as progress of the whole job.
+
+    Args:
+        progress: Called with (work done, work in all) of the whole job; None = nobody.
+        start, stop: Which of `total` units of the job the part is; `stop` is not included.
+        total: Units of the whole job.
+    """
     if progress is None:
         return None
-    return lambda passes, of_passes: progress(start * of_passes + passes * (stop - start), total * of_passes)
+    return lambda done, parts: progress(start * parts + done * (stop - start), total * parts)

@@ -21,7 +21,7 @@ from ...geometry.panorama.merge import MERGED_WIDTH, View, merge_normals, merge_
 from ...geometry.panorama.sphere import VIEW_FOV, cut_view, view_intrinsics, view_rotations
 from ...utils import images_to_rgb, resize_map
 from ..comfy import interrupt
-from .forward import Images, batch_shape, image_estimates
+from .forward import Images, batch_shape, image_estimates, progress_of_part
 from .network import Network
 from .options import InferenceOptions
 
@@ -32,7 +32,7 @@ _STRETCH = 1.02
 _LEAST_SIDE = 64
 _BAND_PIXELS = 2**22
 _MERGING = 2
-"""The merging of the views as passes over a view: about what it takes of the time."""
+"""The merging of the views takes about as long as so many passes over a view."""
 
 # The width at which the borders of a panorama are compared, how many columns beside them say how much neighbours differ, and from which
 # product of both measures on they show different things: photos of 2:1 have 0.7 to 13, panoramas up to 1, rarely 3.
@@ -111,19 +111,21 @@ def panorama_estimates(
     rotations = view_rotations()
     side = _view_side(network, width, options.size)
     camera = replace(options, fov=VIEW_FOV)
+    passes = len(rotations) + _MERGING
 
     for index in range(total):
         panorama = _at_resolution(images[index : index + 1], round(side * math.pi))
         if not any_aspect:
-            _say_if_borders_differ(panorama, index, total)
+            _warn_if_borders_differ(panorama, index, total)
         cut = torch.cat([cut_view(panorama, rotation, side) for rotation in rotations])
         del panorama
-        found = image_estimates(network, cut, camera, _of_all(progress, index, total, len(rotations)))
+        part_progress = progress_of_part(progress, index * passes, index * passes + len(rotations), total * passes)
+        found = image_estimates(network, cut, camera, part_progress)
         parts = [one.to("cpu") for part in found for one in part.split()]
         interrupt.throw_if_interrupted()
         yield merged_estimate(_views(parts, rotations), *merged_size(height, width))
         if progress is not None:
-            progress((index + 1) * (len(rotations) + _MERGING), total * (len(rotations) + _MERGING))
+            progress((index + 1) * passes, total * passes)
 
 
 def _whole_estimates(
@@ -139,10 +141,10 @@ def _whole_estimates(
     for index in range(total):
         panorama = resize_map(_at_resolution(images[index : index + 1], columns), rows, columns)
         if not any_aspect:
-            _say_if_borders_differ(panorama, index, total)
+            _warn_if_borders_differ(panorama, index, total)
         both = torch.cat((panorama, panorama.roll(columns // 2, -1)))
-        told = None if progress is None else lambda done, of, index=index: progress(index * of + done, total * of)
-        found = [one.to("cpu").in_float32() for part in image_estimates(network, both, options, told) for one in part.split()]
+        part_progress = progress_of_part(progress, index, index + 1, total)
+        found = [one.to("cpu").in_float32() for part in image_estimates(network, both, options, part_progress) for one in part.split()]
         interrupt.throw_if_interrupted()
         plain, rolled = (one.depth for one in found)
         assert plain is not None and rolled is not None
@@ -171,7 +173,7 @@ def blend_half_turn(plain: Tensor, turned: Tensor) -> Tensor:
     return (weight * (first - level / 2) + (1 - weight) * (second + level / 2)).exp()
 
 
-def _say_if_borders_differ(panorama: Tensor, index: int, total: int) -> None:
+def _warn_if_borders_differ(panorama: Tensor, index: int, total: int) -> None:
     """Warns of an image (1, 3, H, W) whose sides are those of a panorama, and whose left and right border show different things."""
     if borders_meet(panorama):
         return
@@ -200,14 +202,6 @@ def borders_meet(panorama: Tensor) -> bool:
     # Of a border of one colour the correlation is not a number.
     apart = 1 - torch.corrcoef(torch.stack((left, right)))[0, 1].nan_to_num(0)
     return bool(step * apart < _DIFFERENT)
-
-
-def _of_all(progress: Progress | None, index: int, total: int, views: int) -> Progress | None:
-    """Progress of the views of one panorama as progress of the batch."""
-    if progress is None:
-        return None
-    each = views + _MERGING
-    return lambda done, of: progress(index * each * of + done * views, total * each * of)
 
 
 def merged_size(height: int, width: int) -> tuple[int, int]:

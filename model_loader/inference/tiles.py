@@ -18,7 +18,7 @@ from ...geometry.alignment.mosaic import Grid, Mosaic, Tile, lay_tiles
 from ...geometry.estimate import Estimate
 from ...utils import images_to_rgb, resize_map
 from ..comfy import devices
-from .forward import Images, batch_shape, image_estimates
+from .forward import Images, batch_shape, image_estimates, progress_of_part
 from .memory_budget import BytesPerPixel
 from .network import Network
 from .options import AUTO, InferenceOptions
@@ -63,16 +63,10 @@ def tile_estimates(network: Network, images: Images, options: InferenceOptions, 
         return
     device = network.weights.device
     for index in range(total):
-        found = estimate_in_tiles(run, network_size, images[index : index + 1], counts, options.fov, _of_all(progress, index, total))
+        part_progress = progress_of_part(progress, index, index + 1, total)
+        found = estimate_in_tiles(run, network_size, images[index : index + 1], counts, options.fov, part_progress)
         fits = devices.available_memory(device) > found.height * found.width * BytesPerPixel.TILED_ESTIMATE
         yield found.to(device) if fits else found
-
-
-def _of_all(progress: Progress | None, index: int, total: int) -> Progress | None:
-    """Progress within an image as progress of the whole batch."""
-    if progress is None:
-        return None
-    return lambda done, parts: progress(index * parts + done, total * parts)
 
 
 def estimate_in_tiles(
@@ -106,7 +100,7 @@ def estimate_in_tiles(
         mosaic = Mosaic(grid, maps.values.shape[1], home)
         for row in mosaic.rows():
             crops = [part_of_image(tile, grid, height, width) for tile in grid.row(row.index)]
-            predicted = run(torch.cat([shown(image, crop, network_size) for crop in crops]), _fov_of_part(whole, width, crops[0], fov))
+            predicted = run(torch.cat([shown(image, crop, network_size) for crop in crops]), _fov_of_part(whole, width, crops[0]))
             for part, places in _with_places(predicted, grid.row(row.index)):
                 row.add(aligned(maps_of(part, maps.parts), maps, places, grid))
                 done += part.batch
@@ -140,7 +134,7 @@ def _with_places(parts: Iterable[Estimate], places: list[Tile]) -> Iterator[tupl
         done += part.batch
 
 
-def _fov_of_part(whole: Estimate, width: int, part: tuple[int, int, int, int], fov: float) -> float:
+def _fov_of_part(whole: Estimate, width: int, part: tuple[int, int, int, int]) -> float:
     """Field of view of a part of an image; its focal length is the image's."""
     if whole.intrinsics is None:
         return 0.0
