@@ -13,7 +13,7 @@ from ..camera import DEFAULT_FOV, intrinsics_from_fov
 from ..checks import check_depth, check_intrinsics, check_map, check_mask, check_range
 from ..edges.depth_edges import edge_radius
 from ..edges.guided_filter import box_means
-from ..images.srgb import LUMINANCE, linear_to_srgb, srgb_to_linear
+from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
 from ..surfaces.plane_fit import by_bands
 from .highlight_maps import middles_of, pitch_of
 from .lights import NEAREST_LAMP, Light, placed_on, towards, unit
@@ -280,7 +280,7 @@ def _relief_slopes(image: Tensor, relief: Tensor) -> Tensor:
     scale = relief * (longer * _RELIEF / (2 * reach))
 
     def measure(image: Tensor) -> tuple[Tensor]:
-        height = _luminance(image).add_(_DARK).log_().mul_(scale)
+        height = luminance(image).add_(_DARK).log_().mul_(scale)
         middle = slice(reach, -reach)
         right = height[..., middle, 2 * reach :] - height[..., middle, : -2 * reach]
         up = height[..., : -2 * reach, middle] - height[..., 2 * reach :, middle]
@@ -297,7 +297,7 @@ def _relief_slopes(image: Tensor, relief: Tensor) -> Tensor:
 def _above_noise(slopes: Tensor, image: Tensor, scale: Tensor) -> Tensor:
     """The share of slopes that is no noise: (B, 1, h, w), smaller than the image."""
     squares = _mean_squares(slopes, 1).float()
-    brightness = _luminance(middles_of(image, pitch_of(*image.shape[-2:])).float())
+    brightness = luminance(middles_of(image, pitch_of(*image.shape[-2:])).float())
     # By how much a difference of luminance tilts the relief; noise differs along both axes, and between two pixels twice.
     tilt = 4 * (scale.float() / (brightness + _DARK)).square()
     differing = squares / tilt.clamp(min=1e-12)
@@ -309,11 +309,6 @@ def _above_noise(slopes: Tensor, image: Tensor, scale: Tensor) -> Tensor:
         noise = torch.where(inside, quiet, noise)
     noise = tilt * noise.clamp(_LEAST_NOISE**2, _MOST_NOISE**2)
     return (1 - 2 * noise / squares.clamp(min=1e-12)).clamp_(min=0).to(slopes)
-
-
-def _luminance(image: Tensor) -> Tensor:
-    (red, green, blue), (of_red, of_green, of_blue) = image.split(1, 1), LUMINANCE
-    return (green * of_green).add_(red, alpha=of_red).add_(blue, alpha=of_blue)
 
 
 def _gloss(surface: _Surface, glossy: Tensor | None, sky: Tensor | None, slopes: Tensor | None, image: Tensor) -> Tensor | None:

@@ -15,6 +15,12 @@ _HEXADECIMAL = re.compile("#([0-9a-fA-F]{3}|[0-9a-fA-F]{6}(?:[0-9a-fA-F]{2})?)")
 _NUMBERS = re.compile(r"(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})")
 
 
+def luminance(image: Tensor) -> Tensor:
+    """The luminance of linear light (B, 3, H, W), (B, 1, H, W); of sRGB its luma. Written out: a CPU sums over channels slowly."""
+    (red, green, blue), (of_red, of_green, of_blue) = image.split(1, 1), LUMINANCE
+    return (green * of_green).add_(red, alpha=of_red).add_(blue, alpha=of_blue)
+
+
 def srgb_to_linear(colour: Tensor) -> Tensor:
     """Coded sRGB in [0, 1], a tensor of any shape, as linear light in [0, 1].
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..checks import check_choice, check_map, check_range
 from ..conventions import convert_normals, unit_normals
-from ..images.srgb import LUMINANCE
+from ..images.srgb import luminance
 from ..kinds import Axes
 from .height import BORDERS, FREE, SEAMLESS, check_size, height_to_normals, known_normals
 from .transforms import blurred, trend_where
@@ -93,7 +93,7 @@ def bright_lines(image: Tensor) -> Tensor:
     """
     check_map(image, 3, "image")
     check_size(*image.shape[-2:])
-    brightness = (_luminance(image) + _DARK).log()
+    brightness = (luminance(image) + _DARK).log()
     shorter = min(image.shape[-2:])
     ratios = torch.stack([_line_ratio(brightness, max(_NARROWEST, share * shorter)) for share in _JOINTS])
     return ratios.gather(0, ratios.abs().argmax(0, keepdim=True))[0]
@@ -111,10 +111,6 @@ def _line_ratio(brightness: Tensor, width: float) -> Tensor:
     count = max(1, int(_LINES * bright[0].numel()))
     strengths = [lines.flatten(1).topk(count).values.mean(1) + 1e-6 for lines in (bright, dark)]
     return (strengths[0] / strengths[1]).log()
-
-
-def _luminance(image: Tensor) -> Tensor:
-    return (image * image.new_tensor(LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def photo_relief(image: Tensor, *, radius: float = 32.0, borders: str = FREE, bright: str = AUTO) -> Tensor:
@@ -137,9 +133,9 @@ def photo_relief(image: Tensor, *, radius: float = 32.0, borders: str = FREE, br
     check_choice("borders", borders, BORDERS)
     check_choice("bright", bright, BRIGHT)
     check_range("radius", radius, 1, MAX_RADIUS)
-    luminance = _luminance(image)
+    brightness = luminance(image)
     seamless = borders == SEAMLESS
-    fine = blurred(luminance, _GRAIN, seamless) - blurred(luminance, radius / 2, seamless)
+    fine = blurred(brightness, _GRAIN, seamless) - blurred(brightness, radius / 2, seamless)
     fine = fine - fine.mean((2, 3), keepdim=True)
     spread = fine.square().mean((2, 3), keepdim=True).sqrt()
     # Highlights and single dark spots are no mountains.

@@ -342,6 +342,7 @@ CASES = {
     ),
     "images.srgb.srgb_to_linear": (lambda: srgb.srgb_to_linear(maps(3)), None),
     "images.srgb.linear_to_srgb": (lambda: srgb.linear_to_srgb(maps(3)), None),
+    "images.srgb.luminance": (lambda: srgb.luminance(maps(3)), None),
     "images.srgb.colour_to_linear": (lambda: srgb.colour_to_linear("#fff"), None),
     "edges.refine.refine_geometry": (
         lambda: refine.refine_geometry(estimate(), torch.rand(BATCH, 3, 2 * HEIGHT, 2 * WIDTH, device=DEVICE)),
