@@ -32,7 +32,7 @@ _COLOUR, _DOUBT = 0.1, 0.05
 _PRIOR = 12.0
 # Near taken for far is wrong by a larger share of the depth than far for near, by their ratio: the weight of its logarithm, up to a ratio.
 _CAUTION, _MOST = 0.5, 20.0
-# A place speaks for a side from this share of the span above or below the middle, and as a plane within that.
+# A place belongs to a side from this share of the span above or below the middle; its plane does from the second share on.
 _CLEAR, _PLAIN = 0.25, 0.2
 # Bends, as shares of nearness, that make a plane doubtful, and the weight that is left to the most doubtful.
 _BEND, _LEAST = 0.003, 1e-4
@@ -43,8 +43,8 @@ _WIDER = 1.8
 _TINY, _NO_WEIGHT, _UNKNOWN = 1e-9, 1e-7, 1e-14
 # What is left of the weight of a plane that crosses the ramp, and components of normals that cancelled each other.
 _IMPLAUSIBLE, _NO_DIRECTION = 1e-3, 1e-3
-# Colours speak together within this share of the radius.
-_SPEAKERS = 3
+# The evidence of colours is averaged over so many pixels around: the radius divided by this.
+_AVERAGED = 3
 # So many pixels of ramps at a time.
 _AT_ONCE = 2**15
 # Widths of ramps are measured in windows of these radii, at so many pixels, where a span is no longer growing.
@@ -105,14 +105,14 @@ def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float 
     reach = max(max(abs(dy), abs(dx)) for dy, dx, _ in places)
     maps = [nearness, *_slopes(nearness), _straightness(nearness), torch.ones_like(nearness), image]
     maps += [] if normals is None else [normals]
-    # All that is known of a pixel lies together: it is fetched in one go.
+    # A row holds everything about a pixel, so that one read gathers it.
     table = F.pad(torch.cat(maps, 1), (reach, reach, reach, reach))[0].flatten(1).T.contiguous()
     pixels = torch.arange(height * width, device=nearness.device).view_as(ramp)[ramp]
     found = [
-        _asked(table, _padded_index(part, width, reach), width + 2 * reach, places, [each.flatten()[part] for each in bounds])
+        _gather_evidence(table, _padded_index(part, width, reach), width + 2 * reach, places, [each.flatten()[part] for each in bounds])
         for part, bounds in ((part, (low, high, wide_low, wide_high)) for part in pixels.split(_AT_ONCE))
     ]
-    return _chosen(nearness, normals, pixels, _Found(*(torch.cat(parts) for parts in zip(*found, strict=True))), radius, strength)
+    return _move_to_sides(nearness, normals, pixels, _Evidence(*(torch.cat(parts) for parts in zip(*found, strict=True))), radius, strength)
 
 
 def _padded_index(pixels: Tensor, width: int, reach: int) -> Tensor:
@@ -121,8 +121,17 @@ def _padded_index(pixels: Tensor, width: int, reach: int) -> Tensor:
     return (rows + reach) * (width + 2 * reach) + (pixels - rows * width) + reach
 
 
-class _Found(NamedTuple):
-    """Evidence gathered from the places around N pixels of ramps."""
+class _Evidence(NamedTuple):
+    """The evidence for N pixels of ramps, gathered from the places around each.
+
+    Attributes:
+        colour: (N,) logarithm of odds that a pixel is near, by the similarity of its colour to both sides.
+        place: (N,) where its nearness lies between the planes of both sides: -0.5 on the far one, 0.5 on the near one.
+        is_edge: (N,) bool, whether the two sides are different things.
+        span: (N,) the rise of the whole ramp.
+        near, far: (N,) the nearness of each side's planes at the pixel.
+        near_normals, far_normals: (N, 3) or (N, 0), each side's normals, not unit.
+    """
 
     colour: Tensor
     place: Tensor
@@ -146,7 +155,7 @@ def _places(radius: int) -> list[tuple[int, int, float]]:
     return [(dy, dx, weight) for (dy, dx), weight in found.items()]
 
 
-def _asked(table: Tensor, index: Tensor, stride: int, places: list[tuple[int, int, float]], bounds: list[Tensor]) -> _Found:
+def _gather_evidence(table: Tensor, index: Tensor, stride: int, places: list[tuple[int, int, float]], bounds: list[Tensor]) -> _Evidence:
     """Gathers the evidence of the places around some pixels.
 
     Args:
@@ -178,7 +187,7 @@ def _asked(table: Tensor, index: Tensor, stride: int, places: list[tuple[int, in
     near_value, far_value = near.value(high), far.value(low).mul_(low > 0)
     is_edge = (near_value - far_value > _APART * span) & (near_value > far_value * _STEP)
     place = ((here[0] - (near_value + far_value) * 0.5) / (near_value - far_value).clamp(min=_TINY)).clamp(-0.5, 0.5)
-    return _Found(colour, place, is_edge, span, near_value, far_value, near.directions(), far.directions())
+    return _Evidence(colour, place, is_edge, span, near_value, far_value, near.directions(), far.directions())
 
 
 class _Side:
@@ -210,25 +219,27 @@ class _Side:
         return (self.normals / self.weight.clamp(min=_UNKNOWN)).T
 
 
-def _chosen(nearness: Tensor, normals: Tensor | None, pixels: Tensor, found: _Found, radius: int, strength: float) -> tuple[Tensor, ...]:
+def _move_to_sides(
+    nearness: Tensor, normals: Tensor | None, pixels: Tensor, evidence: _Evidence, radius: int, strength: float
+) -> tuple[Tensor, ...]:
     """Moves each ramp's pixel to the side with the stronger evidence."""
     # A single pixel must not outvote all around it.
-    spoken = torch.stack((found.colour, torch.ones_like(found.colour)))
-    spread = nearness.new_zeros(2, nearness.numel()).index_copy(1, pixels, spoken).view(1, 2, *nearness.shape[-2:])
-    around = max(1, radius // _SPEAKERS)
+    votes = torch.stack((evidence.colour, torch.ones_like(evidence.colour)))
+    spread = nearness.new_zeros(2, nearness.numel()).index_copy(1, pixels, votes).view(1, 2, *nearness.shape[-2:])
+    around = max(1, radius // _AVERAGED)
     total, count = F.avg_pool2d(spread, 2 * around + 1, 1, around).flatten(2)[0, :, pixels]
     colour = total / count
-    caution = torch.where(found.far > 0, (found.near / found.far.clamp(min=_TINY)).clamp(1, _MOST).log(), 0)
-    is_near = colour * strength + found.place * _PRIOR + caution * _CAUTION > 0
+    caution = torch.where(evidence.far > 0, (evidence.near / evidence.far.clamp(min=_TINY)).clamp(1, _MOST).log(), 0)
+    is_near = colour * strength + evidence.place * _PRIOR + caution * _CAUTION > 0
     here = nearness.flatten()[pixels]
-    value = torch.where(is_near, found.near, found.far)
-    moves = found.is_edge & ((value - here).abs() > _REST * found.span)
+    value = torch.where(is_near, evidence.near, evidence.far)
+    moves = evidence.is_edge & ((value - here).abs() > _REST * evidence.span)
     refined = nearness.flatten().index_copy(0, pixels, torch.where(moves, value, here)).view_as(nearness)
     moved = torch.zeros_like(nearness, dtype=torch.bool).flatten().index_copy(0, pixels, moves).view_as(nearness)
     if normals is None:
         return refined, moved
-    directions = torch.where(is_near[:, None], found.near_normals, found.far_normals)
-    known = found.is_edge & (directions.abs().amax(1) > _NO_DIRECTION)
+    directions = torch.where(is_near[:, None], evidence.near_normals, evidence.far_normals)
+    known = evidence.is_edge & (directions.abs().amax(1) > _NO_DIRECTION)
     flat = normals[0].flatten(1)
     turned = torch.where(known[:, None], directions, flat[:, pixels].T)
     return refined, moved, flat.index_copy(1, pixels, turned.T).view_as(normals)

@@ -78,14 +78,14 @@ def test_means_over_wide_squares_are_those_of_narrow_ones(monkeypatch, radius):
     values = torch.rand(2, 4, 40, 60, generator=torch.Generator().manual_seed(0))
     window = 2 * radius + 1
     expected = F.pad(values, (radius,) * 4).unfold(2, window, 1).unfold(3, window, 1).mean((-2, -1)) if radius < 30 else None
-    running, added = (_box_sums_from(monkeypatch, values, radius, short) for short in (0, 1000))
+    running, added = (_means_from(monkeypatch, values, radius, short) for short in (0, 1000))
     assert (running - added).abs().max() < 1e-6
     assert expected is None or (running - expected).abs().max() < 1e-6
 
 
-def _box_sums_from(monkeypatch, values, radius, short):
+def _means_from(monkeypatch, values, radius, short):
     monkeypatch.setattr(cutout, "_SHORT", short)
-    return cutout._box_sums(values, radius)
+    return cutout._zero_padded_means(values, radius)
 
 
 def test_a_cutout_does_not_depend_on_the_pieces_it_is_made_in(monkeypatch):
