@@ -24,9 +24,9 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 import torch.nn.functional as F
+from normals import DEFAULT_SCENES, load_scene_and_image
 from torch import Tensor
 
 from depth_normal.geometry.alignment.scale_shift import fit_scale_shift
@@ -41,7 +41,6 @@ SCENES = (
     "Each .npz file in the folder is a scene: `rgb` (H, W, 3) uint8; `depth` (H, W) float32, metres along the axis; "
     "`normal` (H, W, 3) int16, OpenGL axes times 32767; `mask` (H, W) bool; `K` = [fx, fy, cx, cy] in pixels"
 )
-DEFAULT_SCENES = Path(__file__).resolve().parents[2] / "shared" / "groundtruth" / "public"
 JUMP, ON_PLANE, OFF_PLANE = 0.05, 0.02, 0.05
 COLUMNS = ("floors", "surfaces", "cut", "hanging", "curtains")
 LARGE = (4000, 6000)
@@ -91,21 +90,18 @@ def load_scene(path: Path) -> Arrays:
     Raises:
         SystemExit: It lacks one of the arrays.
     """
-    with np.load(path) as file:
-        if missing := sorted({"rgb", "depth", "normal", "mask", "K"} - set(file.files)):
-            raise SystemExit(f"{path} has no {', '.join(missing)}; found {', '.join(file.files)}. {SCENES}")
-        fx, fy, cx, cy = (float(value) for value in file["K"])
-        depth, mask = (torch.from_numpy(file[name])[None, None] for name in ("depth", "mask"))
-        normals = torch.from_numpy(file["normal"].astype(np.float32) / 32767).movedim(-1, 0)[None]
-        image = torch.from_numpy(file["rgb"]).movedim(-1, 0)[None].float() / 255
-    valid = mask & (depth > 0)
-    inverse = torch.where(valid, 1 / depth, 0)
-    rays = pixel_rays(torch.tensor([[[fx, 0, cx], [0, fy, cy], [0, 0, 1]]]), *depth.shape[-2:]) * torch.tensor([1, -1, -1]).view(1, 3, 1, 1)
-    scene = {"inverse": inverse, "valid": valid, "image": image}
+    try:
+        scene, image = load_scene_and_image(path)
+    except ValueError as error:
+        raise SystemExit(f"{error}. {SCENES}") from error
+    valid = scene.mask & (scene.depth > 0)
+    inverse = torch.where(valid, 1 / scene.depth, 0)
+    rays = pixel_rays(scene.intrinsics, *scene.depth.shape[-2:]) * torch.tensor([1, -1, -1]).view(1, 3, 1, 1)
+    maps = {"inverse": inverse, "valid": valid, "image": image}
     for name, dim in (("across", 3), ("down", 2)):
-        scene[f"off {name}"], scene[f"pair {name}"] = off_plane(inverse, normals, rays, dim), both(valid, dim)
-        scene[f"jump {name}"] = jumps(inverse, dim)
-    return scene
+        maps[f"off {name}"], maps[f"pair {name}"] = off_plane(inverse, scene.normals, rays, dim), both(valid, dim)
+        maps[f"jump {name}"] = jumps(inverse, dim)
+    return maps
 
 
 def off_plane(inverse: Tensor, normals: Tensor, rays: Tensor, dim: int) -> Tensor:

@@ -84,12 +84,36 @@ def load_scene(path: Path) -> Scene:
     Raises:
         ValueError: It lacks one of the arrays.
     """
+    return scene_of(read_arrays(path, "depth", "normal", "mask", "K"))
+
+
+def load_scene_and_image(path: Path) -> tuple[Scene, Tensor]:
+    """Reads one .npz file that has `rgb` (H, W, 3) uint8 too: the scene, and its image (1, 3, H, W) in [0, 1].
+
+    Raises:
+        ValueError: It lacks one of the arrays.
+    """
+    arrays = read_arrays(path, "depth", "normal", "mask", "K", "rgb")
+    return scene_of(arrays), torch.from_numpy(arrays["rgb"].astype(np.float32) / 255).movedim(-1, 0)[None]
+
+
+def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """Reads some arrays of a .npz file.
+
+    Raises:
+        ValueError: It lacks one of them.
+    """
     with np.load(path) as file:
-        if missing := sorted({"depth", "normal", "mask", "K"} - set(file.files)):
+        if missing := sorted(set(names) - set(file.files)):
             raise ValueError(f"{path} has no {', '.join(missing)}; found {', '.join(file.files)}")
-        fx, fy, cx, cy = (float(value) for value in file["K"])
-        normals = torch.from_numpy(file["normal"].astype(np.float32) / 32767).movedim(-1, 0)[None]
-        depth, mask = (torch.from_numpy(file[name])[None, None] for name in ("depth", "mask"))
+        return {name: file[name] for name in names}
+
+
+def scene_of(arrays: dict[str, np.ndarray]) -> Scene:
+    """The scene that arrays of a .npz file hold (see `SCENES`)."""
+    fx, fy, cx, cy = (float(value) for value in arrays["K"])
+    normals = torch.from_numpy(arrays["normal"].astype(np.float32) / 32767).movedim(-1, 0)[None]
+    depth, mask = (torch.from_numpy(arrays[name])[None, None] for name in ("depth", "mask"))
     return Scene(depth, mask, normals, torch.tensor([[[fx, 0, cx], [0, fy, cy], [0, 0, 1]]]))
 
 

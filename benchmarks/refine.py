@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from normals import DEFAULT_SCENES, Scene, load_scene, seconds
+from normals import DEFAULT_SCENES, Scene, load_scene_and_image, seconds
 from torch import Tensor
 
 from depth_normal.geometry.camera import intrinsics_from_fov, resize_intrinsics
@@ -54,9 +54,7 @@ class Case:
 
 def load(path: Path) -> Case:
     """Reads one .npz file."""
-    scene = load_scene(path)
-    with np.load(path) as file:
-        image = torch.from_numpy(file["rgb"].astype(np.float32) / 255).movedim(-1, 0)[None]
+    scene, image = load_scene_and_image(path)
     inverse = true_inverse(scene)
     jumps = edges_of(inverse)
     near_jumps = largest_within(jumps.float(), NEAR_JUMP - 1) > 0

@@ -7,7 +7,7 @@ SCENES is a folder of .npz files as those of `normals.py`, each with `rgb` (H, W
 are compared with; without --sizes, the model's own, then three quarters and half of it. Each error is the mean of the scenes.
 
 times     how many times as fast as the first size, measured in turn
-AbsRel    of depth, brought to the truth by one scale and shift where the model does not know metres
+AbsRel    of depth, brought to the ground truth by one scale and shift where the model does not know metres
 normals   mean angle in degrees, of models that give normals
 worse     by how much the error has grown that has grown most, in percent
 
@@ -24,7 +24,7 @@ from statistics import fmean
 import numpy as np
 import torch
 from families import load, mend_torchvision, refuse_diffusion
-from normals import DEFAULT_SCENES, SCENES, load_scene
+from normals import DEFAULT_SCENES, SCENES, load_scene_and_image
 from torch import Tensor
 
 from depth_normal.annotators.registry import MODELS
@@ -32,7 +32,6 @@ from depth_normal.app.bench.timing import take_turns, waiting
 from depth_normal.geometry.alignment.metrics import compare_depth, compare_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.model_loader import Model, load_model
-from depth_normal.utils import to_planar
 
 GOOD_ENOUGH = 5
 """Percent by which an error may grow for a size to count as good enough."""
@@ -80,29 +79,24 @@ def main() -> None:
 
 
 def read(path: Path) -> tuple[Tensor, Estimate]:
-    """A scene's image (1, 3, H, W) in [0, 1] and its truth.
+    """A scene's image (1, 3, H, W) in [0, 1] and its ground truth.
 
     Raises:
         ValueError: It lacks one of the arrays.
     """
-    scene = load_scene(path)
-    with np.load(path) as file:
-        if "rgb" not in file.files:
-            raise ValueError(f"{path} has no rgb; found {', '.join(file.files)}")
-        image = to_planar(torch.from_numpy(file["rgb"].astype(np.float32) / 255)[None])
-    truth = Estimate(scene.depth, Quantity.METRIC_DEPTH, normals=scene.normals, axes=Axes.OPENGL, mask=scene.mask)
-    return image, truth
+    scene, image = load_scene_and_image(path)
+    return image, Estimate(scene.depth, Quantity.METRIC_DEPTH, normals=scene.normals, axes=Axes.OPENGL, mask=scene.mask)
 
 
 def errors_at(model: Model, size: int, scenes: list[tuple[Tensor, Estimate]]) -> dict[str, float]:
     """The mean errors over the scenes, of what the model gives."""
     found: dict[str, list[float]] = {}
-    for image, truth in scenes:
+    for image, ground_truth in scenes:
         estimate = model.estimate(image, size=size)
         if estimate.depth is not None:
-            found.setdefault("AbsRel", []).append(compare_depth(estimate, truth)["AbsRel"])
+            found.setdefault("AbsRel", []).append(compare_depth(estimate, ground_truth)["AbsRel"])
         if estimate.normals is not None:
-            found.setdefault("normals", []).append(compare_normals(estimate, truth)["mean"])
+            found.setdefault("normals", []).append(compare_normals(estimate, ground_truth)["mean"])
     return {name: fmean(each) for name, each in found.items()}
 
 

@@ -40,11 +40,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 import mesh_views
 import normals
 import traced_views
+from make_effect_images import CUP_BOX
 
 IMAGES = Path(__file__).resolve().parent / "images"
 GAP = 6
 DUSK, GREEN = (0.93, 0.66, 0.45), (0.25, 0.55, 0.3)
-CUP = (0.11, 0.02, 0.82, 0.98)
 TURN = 20.0
 
 
@@ -118,7 +118,7 @@ def box() -> tuple[Tensor, Tensor]:
     depths = known_depths(estimate.resized(*image.shape[-2:]))
     left, right = (
         torch.lerp(image.new_tensor(GREEN).view(1, 3, 1, 1).expand_as(image), *cut_out(image, choice.mask(depths, image), 0.6))
-        for choice in (MaskChoice(0, 45, "percent", 2), MaskChoice(0, 45, "percent", 2, box=CUP))
+        for choice in (MaskChoice(0, 45, "percent", 2), MaskChoice(0, 45, "percent", 2, box=CUP_BOX))
     )
     return left, right
 

@@ -20,8 +20,10 @@ from depth_normal.nodes.lens import DepthOfField, Fog
 from depth_normal.utils import check_images, images_to_rgb, to_image
 
 ROOT = Path(__file__).resolve().parent.parent
+BOX_WIDGETS = ("box_left", "box_top", "box_right", "box_bottom")
 CUP = {"point_x": 0.45, "point_y": 0.45}
-BOX = {"box_left": 0.11, "box_top": 0.02, "box_right": 0.82, "box_bottom": 0.98}
+CUP_BOX = (0.11, 0.02, 0.82, 0.98)
+"""Left, top, right and bottom of the cup in its photograph."""
 
 
 def main() -> None:
@@ -31,7 +33,7 @@ def main() -> None:
     near = DepthOfField().execute(image, geometry, **CUP, blur=4.0)[0]
     far = DepthOfField().execute(image, geometry, focus=80.0, blur=4.0, blades=6)[0]
     mask = DepthMask().execute(geometry, **CUP, tolerance=25.0)[0][..., None]
-    cutout = ForegroundCutout().execute(image, geometry, **BOX)[0]
+    cutout = ForegroundCutout().execute(image, geometry, **dict(zip(BOX_WIDGETS, CUP_BOX, strict=True)))[0]
     fog = Fog().execute(image, geometry, density=0.5, start=1.2)[0]
     for node, shown in (
         ("DepthMask", [image, mask]),
