@@ -83,8 +83,8 @@ class DepthProAnnotator(Annotator):
 
     def signature(self) -> Signature:
         outputs = {
-            "inverse_depth": "1 / metres along the optical axis for a focal length of the picture's width in pixels",
-            "fov": "(B,): degrees that the picture's width spans",
+            "inverse_depth": "1 / metres along the optical axis for a focal length of the image's width in pixels",
+            "fov": "(B,): degrees that the image's width spans",
         }
         return Signature(outputs, mean=HALF, std=HALF, dynamic_size=False, at_image_size=True)
 

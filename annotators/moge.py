@@ -52,7 +52,7 @@ _OUTPUTS = {
 }
 _ASPECT = ScalarInputs(
     "aspect",
-    "(1,): width by height of the picture before it was resized",
+    "(1,): width by height of the image before it was resized",
     example=(4 / 3,),
     step={"step": "aspect", "input": "aspect", "means": "width by height of the image before it is resized"},
 )

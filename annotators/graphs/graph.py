@@ -136,7 +136,7 @@ class GraphModule(nn.Module):
 def depth_output(spec: ModelSpec) -> dict[str, str]:
     """The entry of `Graph.outputs` for a model's depth."""
     assert spec.quantity is not None
-    scale = ", up to one factor for the whole picture" if spec.up_to_scale else ""
+    scale = ", up to one factor for the whole image" if spec.up_to_scale else ""
     return {spec.quantity.value: _MEANINGS[spec.quantity] + scale}
 
 

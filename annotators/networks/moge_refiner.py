@@ -1,4 +1,4 @@
-"""MoGe-3's refiner: corrects the logarithm of z by a sparse 3D U-net over the points of the picture.
+"""MoGe-3's refiner: corrects the logarithm of z by a sparse 3D U-net over the points of the image.
 
 Parameter names are those of the authors' checkpoints; `annotators/moge.py` names the source.
 """
@@ -45,9 +45,9 @@ def _stage(channels: int) -> nn.ModuleList:
 
 
 class Refiner(nn.Module):
-    """Refines the points of one picture.
+    """Refines the points of one image.
 
-    Each pixel is a voxel at its row, its column and the bin of its logarithm of z. A level halves the picture; the coarsest has one cell a
+    Each pixel is a voxel at its row, its column and the bin of its logarithm of z. A level halves the image; the coarsest has one cell a
     token, and there the encoder's features join.
 
     A step takes about 1.4 kB for each pixel of the network's input, and 6.8 kB where the depth is noise, whose voxels have no neighbours

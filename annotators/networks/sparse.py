@@ -72,7 +72,7 @@ class Coarsening(NamedTuple):
 
 
 def pixel_level(bins: Tensor) -> Level:
-    """The voxels of a picture with one voxel a pixel, in the order of its pixels.
+    """The voxels of an image with one voxel a pixel, in the order of its pixels.
 
     Args:
         bins: (rows, columns) int64, not negative.

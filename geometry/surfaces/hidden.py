@@ -1,6 +1,6 @@
 """Continues far surfaces behind the near things that hide them, so that a mesh seen from aside has no gaps at silhouettes.
 
-A surface goes on as far away as at its last visible pixel. Lines through the pixels before a cut are no nearer to the truth where depth is
+A surface goes on as far away as at its last visible pixel. Lines through the pixels before a cut are no nearer to the true surface where depth is
 soft, as that of networks bends there, and they tear the surface into pieces.
 """
 
