@@ -25,6 +25,19 @@ Progress = Callable[[int, int], None]
 """Called with (passes done, passes in all)."""
 
 
+def progress_of_part(progress: Progress | None, start: int, stop: int, total: int) -> Progress | None:
+    """Reports the progress of one part of a job as progress of the whole job.
+
+    Args:
+        progress: Called with (work done, work in all) of the whole job; None = nobody.
+        start, stop: Which of `total` units of the job the part is; `stop` is not included.
+        total: Units of the whole job.
+    """
+    if progress is None:
+        return None
+    return lambda done, parts: progress(start * parts + done * (stop - start), total * parts)
+
+
 @dataclass(frozen=True)
 class Request:
     """The inputs of one call.

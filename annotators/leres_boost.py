@@ -18,7 +18,7 @@ from ..geometry.estimate import Estimate, Quantity
 from ..utils import resize_image
 from .building.checkpoints import build_published, fill
 from .detail.boosting import CELL, UPSCALING, Booster, fit_in_float32
-from .family import Progress, Request
+from .family import Request, progress_of_part
 from .leres import LeresAnnotator
 from .networks.leres import Leres
 from .networks.merge import MergeNetwork
@@ -83,7 +83,9 @@ class LeresBoostAnnotator(LeresAnnotator):
 
         booster = Booster(estimate, self._merge, config.field, config.merge_side, config.greatest_side, fit)
         images = resize_image(request.images, *size).split(1)
-        depth = [booster.depth(image, _part_of(request.progress, index, len(images))) for index, image in enumerate(images)]
+        depth = [
+            booster.depth(image, progress_of_part(request.progress, index, index + 1, len(images))) for index, image in enumerate(images)
+        ]
         return Estimate(depth=torch.cat(depth), quantity=Quantity.RELATIVE_DEPTH)
 
     @classmethod
@@ -97,10 +99,3 @@ class LeresBoostAnnotator(LeresAnnotator):
 def _boosted_size(height: int, width: int, size: int) -> Size:
     """(height, width) at which an image is boosted; below `_MIN_SIDE` no detail would be left to find."""
     return scale_short_side(height, width, max(size, _MIN_SIDE))
-
-
-def _part_of(progress: Progress | None, index: int, total: int) -> Progress | None:
-    """Progress within an image as progress of the whole batch."""
-    if progress is None:
-        return None
-    return lambda done, parts: progress(index * parts + done, total * parts)

@@ -1,7 +1,7 @@
 """Continues far surfaces behind the near things that hide them, so that a mesh seen from aside has no gaps at silhouettes.
 
-A surface goes on as far away as at its last visible pixel. Lines through the pixels before a cut are no nearer to the true surface where depth is
-soft, as that of networks bends there, and they tear the surface into pieces.
+A surface goes on as far away as at its last visible pixel. Lines through the pixels before a cut are no better where depth is soft, as
+that of networks bends there, and they tear the surface into pieces.
 """
 
 from __future__ import annotations

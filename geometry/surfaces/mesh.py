@@ -305,16 +305,12 @@ def _surface(view: Estimate, image: Tensor | None, grid: SampledGrid, options: M
     used, triangles = grid_triangles(grid.depth[0, 0].numpy(), grid.joins)
     if not len(triangles):
         used = grid.valid[0, 0].numpy()
-    chosen = torch.from_numpy(used)
+    places = np.nonzero(used)
     points, normals = _placed(view, grid, options)
-
-    def at_points(maps: Tensor) -> np.ndarray:
-        return maps.detach()[0].movedim(0, -1)[chosen].float().contiguous().numpy()
-
-    mesh = Mesh(at_points(points), triangles, None if normals is None else at_points(normals))
+    mesh = Mesh(_at_points(points, places), triangles, None if normals is None else _at_points(normals, places))
     if image is None or grid.colours is None:
         return mesh
-    return _dressed(mesh, image, at_points(grid.colours), np.nonzero(used), grid, (view.height, view.width))
+    return _dressed(mesh, image, _at_points(grid.colours, places), places, grid, (view.height, view.width))
 
 
 def _hidden(view: Estimate, image: Tensor | None, grid: SampledGrid, options: MeshOptions) -> list[Mesh]:

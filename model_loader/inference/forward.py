@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...annotators.base import Annotator
-from ...annotators.family import Progress
+from ...annotators.family import Progress, progress_of_part
 from ...annotators.registry import models_of_scenes
 from ...geometry.estimate import Estimate
 from ...geometry.textures.materials import Materials
@@ -127,16 +127,3 @@ def rgb_on_device(images: Images, device: torch.device) -> Tensor:
     # From pinned memory a tensor is copied while the program goes on.
     moved = images.to(device, torch.float32, non_blocking=True) if isinstance(images, Tensor) else images
     return images_to_rgb(moved).to(device)
-
-
-def progress_of_part(progress: Progress | None, start: int, stop: int, total: int) -> Progress | None:
-    """Reports the progress of one part of a job as progress of the whole job.
-
-    Args:
-        progress: Called with (work done, work in all) of the whole job; None = nobody.
-        start, stop: Which of `total` units of the job the part is; `stop` is not included.
-        total: Units of the whole job.
-    """
-    if progress is None:
-        return None
-    return lambda done, parts: progress(start * parts + done * (stop - start), total * parts)

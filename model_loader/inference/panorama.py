@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ...annotators.family import Progress
+from ...annotators.family import Progress, progress_of_part
 from ...annotators.specs.base import ModelSpec
 from ...geometry.camera import depth_to_ray_distance
 from ...geometry.conventions import convert_normals
@@ -21,7 +21,7 @@ from ...geometry.panorama.merge import MERGED_WIDTH, View, merge_normals, merge_
 from ...geometry.panorama.sphere import VIEW_FOV, cut_view, view_intrinsics, view_rotations
 from ...utils import images_to_rgb, resize_map
 from ..comfy import interrupt
-from .forward import Images, batch_shape, image_estimates, progress_of_part
+from .forward import Images, batch_shape, image_estimates
 from .network import Network
 from .options import InferenceOptions
 

@@ -13,12 +13,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ...annotators.family import Progress
+from ...annotators.family import Progress, progress_of_part
 from ...geometry.alignment.mosaic import Grid, Mosaic, Tile, lay_tiles
 from ...geometry.estimate import Estimate
 from ...utils import images_to_rgb, resize_map
 from ..comfy import devices
-from .forward import Images, batch_shape, image_estimates, progress_of_part
+from .forward import Images, batch_shape, image_estimates
 from .memory_budget import BytesPerPixel
 from .network import Network
 from .options import AUTO, InferenceOptions
