@@ -67,7 +67,10 @@ _QUANTISED_VALUES = 2048
 # many steps the median rise from one to the next may have.
 _LEAST_LEVELS = 16
 _LEVEL_BINS = 2**14
-_LEVEL_CONTRAST = 0.2
+_LEVEL_CONTRAST = 0.15
+# How many deviations of chance that share exceeds, along rows and along columns: values without levels do at one frequency of 8192 in a
+# billion maps (exp(-2 * 4^2) each). A small map, or one with a large flat wall, has few levels, and hardly more than that to show.
+_LEVEL_CHANCE = 4.0
 _LEAST_RISE, _LARGEST_RISE = 0.1, 1.5
 # How many times a step must exceed what the values between the levels are rounded to.
 _COARSER = 4.0
@@ -364,15 +367,17 @@ def _period_of_levels(treads: list[tuple[Tensor, Tensor]]) -> float:
     low, high = levels[0], levels[int(0.99 * (levels.numel() - 1))]
     spectra = [_levels_spectrum(each.double().cpu(), low, high) for each, _ in treads]
     spectrum = torch.minimum(*spectra)
+    # Other frequencies are those of the histogram's shape, which may be stronger.
+    steps = float(high - low) * 2 / torch.arange(len(spectrum))
+    rise = float(torch.cat([rise for _, rise in treads]).median())
+    spectrum[(steps * _LEAST_RISE >= rise) | (steps * _LARGEST_RISE <= rise)] = 0
     strongest = float(spectrum.max())
     if strongest < _LEVEL_CONTRAST:
         return 0.0
     # Multiples of the frequency may be as strong: the lowest is the step's, at the top of its peak.
     first = int((spectrum >= 0.7 * strongest).int().argmax())
     first += int(spectrum[first : first + 4].argmax())
-    step = float(high - low) * 2 / first
-    rises = torch.cat([rise for _, rise in treads]) / step
-    return step if _LEAST_RISE < float(rises.median()) < _LARGEST_RISE else 0.0
+    return float(steps[first])
 
 
 def _levels_spectrum(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -387,6 +392,5 @@ def _levels_spectrum(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
     histogram = torch.bincount(place, weights, minlength=_LEVEL_BINS)
     # As many zeros again: a period between two frequencies must not be missed.
     spectrum = torch.fft.rfft(histogram, 2 * _LEVEL_BINS).abs()[: _LEVEL_BINS // 2]
-    # Fewer levels than that are the shape of the histogram; less than that is chance.
-    spectrum[: 2 * _LEAST_LEVELS] = 0
-    return torch.where(spectrum > 5 * weights.square().sum().sqrt(), spectrum, 0)
+    spectrum[: 2 * _LEAST_LEVELS] = 0  # fewer levels are the shape of the histogram
+    return torch.where(spectrum > _LEVEL_CHANCE * weights.square().sum().sqrt(), spectrum, 0)
