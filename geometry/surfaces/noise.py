@@ -67,10 +67,12 @@ _QUANTISED_VALUES = 2048
 # many steps the median rise from one to the next may have.
 _LEAST_LEVELS = 16
 _LEVEL_BINS = 2**14
-_LEVEL_CONTRAST = 0.15
+_LEVEL_CONTRAST = 0.12
 # How many deviations of chance that share exceeds, along rows and along columns: values without levels do at one frequency of 8192 in a
 # billion maps (exp(-2 * 4^2) each). A small map, or one with a large flat wall, has few levels, and hardly more than that to show.
 _LEVEL_CHANCE = 4.0
+# How many times the mean weight of a level one may have: of a frontal wall, a few levels are most of the image.
+_LARGEST_WEIGHT = 4.0
 _LEAST_RISE, _LARGEST_RISE = 0.1, 1.5
 # How many times a step must exceed what the values between the levels are rounded to.
 _COARSER = 4.0
@@ -383,10 +385,11 @@ def _period_of_levels(treads: list[tuple[Tensor, Tensor]]) -> float:
 def _levels_spectrum(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """The share (0 to 1) of the values (N,) that is in step, for each half of a number of steps between low and high."""
     levels, counts = torch.unique(values[values < high], return_counts=True)
-    # The root keeps a few large walls from speaking for all.
-    weights = counts.double().sqrt()
     if levels.numel() < _LEAST_LEVELS:
-        return weights.new_zeros(_LEVEL_BINS // 2)
+        return values.new_zeros(_LEVEL_BINS // 2)
+    # The root and the limit keep a few large walls from outweighing all else.
+    weights = counts.double().sqrt()
+    weights = weights.clamp(max=_LARGEST_WEIGHT * weights.mean())
     weights = weights / weights.sum()
     place = ((levels - low) / (high - low) * _LEVEL_BINS).long().clamp(0, _LEVEL_BINS - 1)
     histogram = torch.bincount(place, weights, minlength=_LEVEL_BINS)

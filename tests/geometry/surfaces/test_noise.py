@@ -177,6 +177,38 @@ def test_the_step_of_a_registered_depth_camera_is_found(benchmark, near_far):
     assert found.noise == pytest.approx(found.step / 2)
 
 
+def room_with_balls(height, width, wall, balls):
+    """Depth (1, 1, H, W) in metres of a frontal wall, a floor a metre below the camera and balls (x, y, z, radius); the intrinsics."""
+    intrinsics = intrinsics_from_fov(55, height, width).double()
+    rays = pixel_rays(intrinsics, height, width)
+    depth = (1 / rays[:, 1:2].clamp(min=1e-9)).clamp(max=wall)
+    for *place, radius in balls:
+        centre = torch.tensor(place, dtype=torch.float64).view(1, 3, 1, 1)
+        a, b = (rays * rays).sum(1, keepdim=True), (rays * centre).sum(1, keepdim=True)
+        root = b * b - a * ((centre * centre).sum() - radius**2)
+        depth = torch.where(root > 0, torch.minimum(depth, (b - root.clamp(min=0).sqrt()) / a), depth)
+    return depth, intrinsics
+
+
+@pytest.mark.parametrize(
+    ("size", "wall", "balls"),
+    [
+        ((240, 320), 4.0, [(-0.6, 0.2, 2.2, 0.5), (0.5, 0.0, 3.0, 0.6), (0.9, 0.7, 2.5, 0.3)]),
+        ((320, 480), 3.0, [(-0.6, 0.2, 2.2, 0.5), (0.5, 0.0, 2.6, 0.4)]),
+        ((480, 640), 3.0, [(-0.6, 0.2, 1.5, 0.3)]),
+    ],
+    ids=["a small map", "a wall", "a wall that is most of the map"],
+)
+def test_the_step_is_found_where_there_are_few_levels(benchmark, size, wall, balls):
+    depth, intrinsics = room_with_balls(*size, wall, balls)
+    registered = benchmark.registered_depth(depth[0, 0], intrinsics[0])[None, None].float()
+    found = measure_noise(3 / registered, torch.ones_like(registered))
+    assert found.step == pytest.approx(3 * benchmark.SENSOR_STEP / benchmark.SENSOR_SCALE, rel=0.01)
+    truth = depth_to_normals(depth, intrinsics)
+    error = angles(depth_to_normals(registered, intrinsics.float()), truth)
+    assert float(error.mean()) < 5  # of levels that are not found, 13 to 28
+
+
 def test_rows_of_a_floor_are_no_levels():
     # Each row has one value, but for the last bits, and posts stand on it.
     floor = tilted_wall(3.0)[0].float()
