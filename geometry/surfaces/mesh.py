@@ -347,7 +347,7 @@ def _hidden(view: Estimate, image: Tensor | None, grid: SampledGrid, options: Me
     return meshes
 
 
-def _at_points(maps: Tensor, points: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def _at_points(maps: Tensor, points: tuple[np.ndarray, ...]) -> np.ndarray:
     """(N, C) float32 of maps (1, C, H, W), at rows and columns."""
     return maps.detach()[0].movedim(0, -1)[points].float().contiguous().numpy()
 
