@@ -35,14 +35,15 @@ _SIDE = 320
 # Of planes: how many, the least share of the image and of its border, how far off their pixels are as shares of the range of inverse
 # depth after what networks bend is taken out, over what share of the width, and by what the point is in front.
 _PLANES, _LEAST, _AT_BORDER = 4, 0.06, 0.05
-_CLOSE, _BENT, _IN_FRONT, _REGION = (0.006, 0.02), 0.06, 0.006, 0.01
+_CLOSE, _BENT, _IN_FRONT, _REGION = (0.006, 0.0225), 0.06, 0.006, 0.01
 # Patches: the scale of their edges in pixels, and how much a valley in depth counts beside a slope of the colours.
 _FINE, _CREASES = 1.0, 20.0
 # Borders: the scale of valleys in pixels, the deepest that is taken for one, what is added to each, and of what is deeper, a step, how much
 # counts and up to where.
 _SCALE, _DEEPEST, _SHALLOWEST, _STEPS, _STEEPEST = 2.0, 0.003, 2e-5, 0.03, 0.05
-# How much two sides differ: in hue, in the logarithm of their brightness, what is added to it, and the most of both together.
-_HUE, _SHADE, _DARK, _DIFFERENT = 5.0, 0.6, 0.03, 1.5
+# How much two sides differ: in hue, in the logarithm of their brightness, and what is added to it. At most as white from black.
+_HUE, _SHADE, _DARK = 5.0, 0.6, 0.03
+_DIFFERENT = _SHADE * math.log((1 + _DARK) / _DARK)
 # What counts where they do not differ, in an image without colours, and if one side is of a plane behind the point.
 _WITHOUT, _BY_DEPTH, _OTHER_PLANE = 0.2, 0.8, 0.5
 # Regions of so few pixels merge at half the cost, and what costs more is a border.
@@ -103,11 +104,14 @@ def _planes_behind(nearness: Tensor, row: int, column: int) -> Tensor:
         bend = blurred_where(off[None, None], on[None, None].float(), _BENT * nearness.shape[1])[0, 0]
         raised = off - bend
         at_point = raised[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2].median()
-        if border.float().mean() >= _AT_BORDER and at_point >= _IN_FRONT:
-            spread = min(max(3 * float(raised[on].abs().median()), _CLOSE[0]), _CLOSE[1])
+        # The pixels of a slice of something round are spread over the whole distance, those of a plane are not.
+        spread = max(3 * float(raised[on].abs().median()), _CLOSE[0])
+        if spread <= _CLOSE[1] and border.float().mean() >= _AT_BORDER and at_point >= _IN_FRONT:
             tilt = torch.hypot(*torch.gradient(blurred_where(off[None, None], on[None, None].float(), _SCALE)[0, 0]))
             close = (raised.abs() < spread) & (off.abs() < 2 * PLANE_DISTANCE) & (tilt < _TILT)  # and not where surfaces cross
             flat = opened(close, _BROAD)
+            if flat[row, column]:  # a face of the thing itself, from which its middle stands out
+                continue
             behind |= large_regions(flat, round(_REGION * flat.numel()))
     return behind
 

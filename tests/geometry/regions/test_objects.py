@@ -85,6 +85,25 @@ def test_a_bowl_comes_without_the_table_and_its_neighbours():
     assert not mask[:, round(0.75 * width) :].any() and not mask[: round(0.4 * height)].any()
 
 
+@pytest.mark.parametrize(
+    ("name", "point", "inside", "outside"),
+    [
+        ("coffee", (0.3, 0.8), [(0.2, 0.6), (0.75, 0.62), (0.5, 0.93)], [(0.1, 0.9), (0.9, 0.8)]),  # the saucer, on a table
+        ("chelsea", (0.5, 0.4), [(0.6, 0.93), (0.2, 0.7), (0.75, 0.5)], [(0.9, 0.6)]),  # a cat's face with its chin
+        ("astronaut", (0.05, 0.3), [], [(0.78, 0.85), (0.45, 0.3)]),  # a flag without the helmet and the face before it
+        ("astronaut", (0.45, 0.75), [(0.3, 0.65)], [(0.78, 0.85), (0.8, 0.95)]),  # a suit without the helmet that it holds
+    ],
+)
+def test_slices_of_round_things_are_no_floors(name, point, inside, outside):
+    """By the depth of a network, in which rounded things have broad slices that lie near a plane, and tables are bent."""
+    data = pytest.importorskip("skimage.data", reason="scikit-image carries the photographs")
+    image = torch.from_numpy(getattr(data, name)()).movedim(-1, 0)[None] / 255
+    mask = object_around(known_depths(load_model("tiny").estimate(image)).depth, image, *point)[0, 0] > 0.5
+    height, width = mask.shape
+    for places, is_inside in ((inside, True), (outside, False)):
+        assert all(bool(mask[int(y * height), int(x * width)]) == is_inside for x, y in places)
+
+
 def test_a_face_that_fills_the_image_is_not_taken_for_a_wall():
     v, u = torch.meshgrid(torch.linspace(-1, 1, HEIGHT), torch.linspace(-1, 1, WIDTH), indexing="ij")
     nose = 0.06 * torch.exp(-(u.square() + v.square()) / 0.02)
