@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 Made = TypeVar("Made")
 
+HALVES = (torch.float16, torch.bfloat16)
+"""Types with too few digits for squares and quotients of colours, which are computed in float32."""
+
 
 def to_planar(image: Tensor) -> Tensor:
     """Any ComfyUI image as a view with its channels first. Values are not checked; the caller must check them.
@@ -57,7 +60,7 @@ def to_images(image: Tensor) -> Tensor:
         ValueError, TypeError: As `to_rgb`.
     """
     planar = to_planar(image)
-    low, high = _finite_bounds(planar)
+    low, high = finite_bounds(planar)
     return planar if low >= 0 and high <= 1 else planar.clamp(0, 1)
 
 
@@ -91,7 +94,7 @@ def check_images(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
         ValueError: Values beyond [0, 1] by more than resampling leaves; and as `to_rgb`.
     """
     batch = _batch_as_stored(images)
-    low, high = _finite_bounds(batch)
+    low, high = finite_bounds(batch)
     if low < -0.5 or high > 1.5:  # resampling overshoots by less; 0..255 and -1..1 go beyond
         raise ValueError(
             f"the images hold values from {low:g} to {high:g}; expected [0, 1]: divide what is 0..255 by 255, make -1..1 (x + 1) / 2"
@@ -117,7 +120,7 @@ def images_to_rgb(images: Tensor | np.ndarray) -> Tensor:
     return planar.expand(-1, 3, -1, -1)
 
 
-def _finite_bounds(images: Tensor | np.ndarray) -> tuple[float, float]:
+def finite_bounds(images: Tensor | np.ndarray) -> tuple[float, float]:
     """The least and the greatest value, with one synchronisation of the device; of arrays of whole numbers as they are scaled.
 
     Raises:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import opencv_for
+from ...utils import HALVES, opencv_for
 from ..checks import check_map
 
 # The variance of colours (of 0 to 1) below which they are no evidence.
@@ -36,6 +36,8 @@ def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
     """
     check_map(image, 3, "image")
     check_map(mask, 1, "mask", like=image)
+    if image.dtype in HALVES:
+        return mask_at_image_edges(mask.float(), image.float(), radius).to(image.dtype)
     step = max(1, radius // 4)
     small, share = (F.avg_pool2d(each, step, ceil_mode=True, count_include_pad=False) for each in (image, mask))
     means = box_means(torch.cat((share, small, share * small, products(small)), 1), max(1, round(radius / step)))

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import HALVES
 from ..checks import check_map, check_range
 from ..edges.depth_edges import largest_within
 
@@ -64,6 +65,8 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
     radius = round(max(image.shape[-2:]) * edge / 100)
     if radius == 0:
         return Cutout(image, mask)
+    if image.dtype in HALVES:
+        return Cutout(*(each.to(image.dtype) for each in cut_out(image.float(), mask.float(), edge, decontaminate)))
     inside, outside = mask >= 0.5, mask < 0.5
     thing, behind = (largest_within((~side).float(), radius) < 0.5 for side in (inside, outside))
     own, others = _continued(image, thing, inside, radius), _continued(image, behind, outside, radius)

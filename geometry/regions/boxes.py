@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...utils import resize_map
+from ...utils import finite_bounds, resize_map
 from ..checks import check_depth, check_map
 from ..edges.depth_edges import depth_at_image_edges, largest_within
 from ..edges.guided_filter import mask_at_image_edges
@@ -92,10 +92,12 @@ def object_in_box(depth: Tensor, image: Tensor, box: Box) -> Tensor:
         (1, 1, H, W) in [0, 1], 0 outside the box but for a soft border.
 
     Raises:
-        ValueError: Maps of wrong shapes, depth that is not positive, or no box (see `check_box`).
+        ValueError: Maps of wrong shapes, depth that is not positive, an image with pixels that are NaN or infinite, or no box (see
+            `check_box`).
     """
     check_depth(depth)
     check_map(image, 3, "image", like=depth)
+    finite_bounds(image)
     check_box(box)
     rows, columns = (_surroundings(box[first], box[first + 2], depth.shape[dim]) for first, dim in ((1, -2), (0, -1)))
     here = (..., rows, columns)

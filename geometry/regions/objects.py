@@ -20,7 +20,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ...utils import resize_map
+from ...utils import finite_bounds, resize_map
 from ..checks import check_depth, check_map
 from ..edges.depth_edges import depth_at_image_edges, largest_within
 from ..edges.guided_filter import mask_at_image_edges
@@ -65,10 +65,11 @@ def object_around(depth: Tensor, image: Tensor, x: float, y: float) -> Tensor:
         (1, 1, H, W) in [0, 1]. At a point of a floor or a wall, that floor or wall.
 
     Raises:
-        ValueError: Maps of wrong shapes, or depth that is not positive.
+        ValueError: Maps of wrong shapes, depth that is not positive, or an image with pixels that are NaN or infinite.
     """
     check_depth(depth)
     check_map(image, 3, "image", like=depth)
+    finite_bounds(image)
     height, width = depth.shape[-2:]
     share = _SIDE / max(height, width)  # small images are enlarged: the numbers above are in pixels
     rows, columns = max(8, round(height * share)), max(8, round(width * share))

@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor
 
-from ...utils import resize_map
+from ...utils import HALVES, resize_map
 from ..checks import check_image_of, check_map
 from ..edges.guided_filter import mask_at_image_edges
 from ..effects.cutout import cut_out
@@ -63,6 +63,8 @@ def sky_alpha(image: Tensor, estimate: Estimate) -> Tensor:
     """
     estimate.known_depth()
     check_image_of(image, estimate.batch, estimate.height, estimate.width)
+    if image.dtype in HALVES:
+        return sky_alpha(image.float(), estimate).to(image.dtype)
     height, width = image.shape[-2:]
     predicted = predicted_sky(estimate)
     share, tells = predicted.to(image), _tells_sky(estimate, predicted)

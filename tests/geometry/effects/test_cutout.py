@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from depth_normal.geometry.edges.guided_filter import mask_at_image_edges
 from depth_normal.geometry.effects import cutout
 from depth_normal.geometry.effects.cutout import cut_out
 
@@ -95,3 +96,17 @@ def test_a_cutout_does_not_depend_on_the_pieces_it_is_made_in(monkeypatch):
     whole = cut_out(image, mask, edge=5.0)
     monkeypatch.setattr(cutout, "_AT_ONCE", 4 * 60)
     assert all(map(torch.equal, whole, cut_out(image, mask, edge=5.0)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_cut_like_float32(dtype):
+    """Squares of small differences of colours are 0 in it, and what they divide has no value."""
+    columns = torch.linspace(-1, 1, 400).expand(1, 1, 300, 400)
+    mask = (columns > 0).to(dtype)
+    image = (0.2 + 0.02 * torch.sigmoid(60 * columns)).expand(1, 3, -1, -1).to(dtype)
+    for ours in (
+        lambda *maps: cut_out(*maps).alpha,
+        lambda *maps: cut_out(*maps).colour,
+        lambda *maps: mask_at_image_edges(*maps[::-1], 4),
+    ):
+        assert torch.equal(ours(image, mask), ours(image.float(), mask.float()).to(dtype))

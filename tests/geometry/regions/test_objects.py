@@ -7,6 +7,7 @@ import torch
 from depth_normal import load_model
 from depth_normal.geometry.effects.depths import known_depths
 from depth_normal.geometry.files import read_image
+from depth_normal.geometry.regions.boxes import object_in_box
 from depth_normal.geometry.regions.objects import object_around
 from depth_normal.media.demo import DEMO_IMAGES
 from depth_normal.utils import check_images, images_to_rgb
@@ -142,3 +143,13 @@ def test_flat_and_broken_depth():
             assert object_around(depth, torch.rand(1, 3, height, width, generator=random), 0.5, 0.5).mean() > 0.9
     with pytest.raises(ValueError, match="image"):
         object_around(torch.ones(1, 1, 30, 40), image[..., :20], 0.5, 0.5)
+
+
+def test_an_image_that_is_not_finite_is_refused():
+    depth, image, thing = room([(0.2, -0.6, 3.0, 0.4)])
+    for value in (torch.nan, torch.inf):
+        image[0, 1, 3, 5] = value
+        with pytest.raises(ValueError, match=r"1 NaN or infinite values of .*in \[0, 1\]"):
+            object_around(depth, image, *place(thing, 1))
+        with pytest.raises(ValueError, match=r"1 NaN or infinite values of .*in \[0, 1\]"):
+            object_in_box(depth, image, (0.4, 0.4, 0.8, 0.9))

@@ -153,6 +153,17 @@ def test_the_border_follows_the_full_size_image(tells):
     assert error[band].mean() < 0.2 * staircase[band].mean()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_has_the_same_sky(dtype):
+    image, disparity, _ = landscape()
+    large = torch.nn.functional.interpolate(image, scale_factor=8, mode="bilinear")
+    large += 0.02 * torch.randn(large.shape, generator=torch.Generator().manual_seed(1))
+    large = large.clamp(0, 1).to(dtype)
+    estimate = Estimate(disparity, Quantity.DISPARITY)
+    alpha, expected = sky_alpha(large, estimate), sky_alpha(large.float(), estimate)
+    assert alpha.dtype == dtype and torch.equal(alpha, expected.to(dtype)) and expected.max() > 0.9
+
+
 def test_each_image_of_a_batch_has_its_own_word():
     """One whose network says that there is no sky, beside one whose network says where."""
     image, disparity, above = landscape()
