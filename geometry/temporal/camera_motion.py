@@ -13,6 +13,8 @@ from ...utils import brightness, kept_for_sizes, resize_map
 # Longer sides of the images compared, coarse to fine, and the steps taken on each.
 _LEVELS = (16, 32, 64, 128)
 _STEPS = 3
+# A step shorter than this many pixels of such an image is the last on it.
+_SETTLED = 0.02
 # A movement shorter than this many pixels at the corners is none, nor is one longer than this share of the width, or one that leaves more
 # than this share of the difference. Of blurred images: moving an image blurs it, which alone would take noise away.
 _SHORTEST, _LONGEST = 0.1, 0.25
@@ -20,12 +22,13 @@ _USELESS = 0.9
 _DAMPING = 1e-4
 
 
-def camera_motion(before: Tensor, after: Tensor) -> Tensor:
+def camera_motion(before: Tensor, after: Tensor, start: Tensor | None = None) -> Tensor:
     """The motion of the image between two frames as one shift, rotation and zoom, robust to objects that move by themselves.
 
     Args:
         before: (1, 3, H, W) in [0, 1].
         after: The same shape.
+        start: A motion near to it, such as that between two similar images: only the finest level is then searched. None = none is known.
 
     Returns:
         (1, 2, 3) as `F.affine_grid` takes it (corners not aligned): `moved(before, motion)` looks like `after`. The identity where no
@@ -38,10 +41,15 @@ def camera_motion(before: Tensor, after: Tensor) -> Tensor:
     height, width = after.shape[-2:]
     pyramid = _pyramid(brightness(before), brightness(after))
     motion = identity = torch.eye(3, device=after.device)
+    if start is not None:
+        motion, pyramid = _from_theta(start, height, width), pyramid[-1:]
     for first, second in pyramid:
         step = _Step(first, second)
         for _ in range(_STEPS):
-            motion = motion @ step.after(motion)
+            change = step.after(motion)
+            motion = motion @ change
+            if has_settled(change - identity, 2 * _SETTLED / second.shape[-1]):
+                break
     first, second = _blurred(_blurred(torch.cat(pyramid[-1]))).split(1)
     warped = moved(first, _as_theta(motion, *second.shape[-2:]))
     unmoved, remaining = ((second - each).abs_().mean() for each in (first, warped))
@@ -88,6 +96,18 @@ def _as_theta(motion: Tensor, height: int, width: int) -> Tensor:
     aspect = torch.ones_like(motion)
     aspect[0, 1], aspect[1, 0], aspect[1, 2] = height / width, width / height, width / height
     return (motion * aspect)[None, :2]
+
+
+def _from_theta(theta: Tensor, height: int, width: int) -> Tensor:
+    """The (3, 3) movement that `_as_theta` gives as `theta`."""
+    aspect = torch.ones_like(theta[0])
+    aspect[0, 1], aspect[1, 0], aspect[1, 2] = width / height, height / width, height / width
+    return torch.cat((theta[0] * aspect, torch.eye(3, device=theta.device)[2:]))
+
+
+def has_settled(change: Tensor, least: float) -> bool:
+    """True if all of the change is less. Only a CPU is asked: another device would have to be waited for."""
+    return change.device.type == "cpu" and bool(change.abs().amax() < least)
 
 
 def _blurred(values: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...utils import brightness, resize_map
 from ..edges.depth_edges import largest_within
-from .camera_motion import camera_motion, moved, sampled, sampling_grid, solve_positive_definite
+from .camera_motion import camera_motion, has_settled, moved, sampled, sampling_grid, solve_positive_definite
 from .optical_flow import FlowTarget, optical_flow, texture, warped, window_mean
 
 # The longer side of the images compared, how many frames lie between them, and the movement in their pixels that counts as none and
@@ -36,7 +36,11 @@ _HOLES = 6
 _REFINED, _FITS = 3, 8
 _OTHER = 0.1
 # The change in pixels below which neither goes on.
-_SETTLED = 0.001
+_SETTLED = 0.01
+# Flow is computed for each frame with such a number: over six frames a movement changes little from one frame to the next.
+_EVERY = 2
+# The mean squared difference around a pixel, as a share of _NOISE, that is too small to be a movement.
+_ALIKE = 0.25
 # Where more than this share of the image moves, it is the camera that moves past things near and far; at the second for certain.
 _MOST, _ALL = 0.6, 0.9
 
@@ -47,10 +51,15 @@ class MovingPixels:
     From one frame to the next a slow movement is lost in the grain; over six it is not. The camera's motion is taken off first,
     refined by the flow of most pixels. Where almost all of the image moves otherwise, nothing counts as moving.
 
-    What it keeps is seven thumbnails.
+    Flow is computed for every second frame. What it keeps is seven thumbnails.
+
+    Attributes:
+        motion: The `camera_motion` from the frame before to the last; None = there was none before.
     """
 
     def __init__(self) -> None:
+        self.motion: Tensor | None = None
+        self._frames = 0
         self._thumbnails: Tensor | None = None
         self._motions: Tensor | None = None
         self._held: Tensor | None = None
@@ -70,25 +79,30 @@ class MovingPixels:
         thumbnails, motions, held = self._thumbnails, self._motions, self._held
         if thumbnails is None or motions is None or held is None:
             thumbnails, motions, held = now.expand(_FRAMES, -1, -1, -1), identity.expand(_FRAMES, -1, -1), torch.zeros_like(now)
-        # From thumbnail to thumbnail: a mean over frames lags behind what moves, which would be taken for the camera's motion.
-        motion = camera_motion(thumbnails[-1:], now)
-        motions, held = motions @ _square(motion), moved(held, motion, "zeros")
+            self.motion = None
+        else:
+            # From thumbnail to thumbnail: a mean over frames lags behind what moves, which would be taken for the camera's motion.
+            self.motion = camera_motion(thumbnails[-1:], now)
+            motions, held = motions @ _square(self.motion), moved(held, self.motion, "zeros")
         if cut is not None:
             # As if the shot had always looked as its first frame: nothing moves, and nothing waits for the device.
             thumbnails, motions, held = torch.where(cut, now, thumbnails), torch.where(cut, identity, motions), held * ~cut
-        held = torch.maximum(_moving(thumbnails[:1], now, motions[:1, :2]), held - 1 / _HELD)
+        if self._frames % _EVERY == 0:
+            held = torch.maximum(_moving(thumbnails[:1], now, motions[:1, :2]), held - _EVERY / _HELD)
+        self._frames += 1
         self._thumbnails, self._motions, self._held = torch.cat((thumbnails[1:], now)), torch.cat((motions[1:], identity)), held
         by_itself = held * ((_ALL - held.mean()) / (_ALL - _MOST)).clamp(0, 1)
         height, width = frame.shape[-2:]
         return resize_map(by_itself, height, width)
 
-    def state_dict(self) -> dict[str, Tensor | None]:
+    def state_dict(self) -> dict[str, Any]:
         """The state after the frames so far, for `torch.save`."""
-        return {"thumbnails": self._thumbnails, "motions": self._motions, "held": self._held}
+        return {"thumbnails": self._thumbnails, "motions": self._motions, "held": self._held, "frames": self._frames}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores the `state_dict` of another; of an empty one it begins anew."""
         self._thumbnails, self._motions, self._held = (state.get(name) for name in ("thumbnails", "motions", "held"))
+        self._frames = state.get("frames", 0)
 
 
 def _thumbnail(frame: Tensor) -> Tensor:
@@ -100,10 +114,12 @@ def _thumbnail(frame: Tensor) -> Tensor:
 
 def _moving(before: Tensor, after: Tensor, motion: Tensor) -> Tensor:
     """(1, 1, h, w) in [0, 1]: what moves between two thumbnails, apart from the camera with about this motion."""
+    if _are_alike(moved(before, motion), after):
+        return torch.zeros_like(after)
     refined = _Refined(before, after)
     for _ in range(_REFINED):
         last, motion = motion, refined.of(motion)
-        if _has_settled(motion - last, 2 * _SETTLED / before.shape[-1]):
+        if has_settled(motion - last, 2 * _SETTLED / before.shape[-1]):
             break
     unknown = (moved(torch.ones_like(before), motion, "zeros") < 0.5).float()
     before = moved(before, motion)
@@ -141,14 +157,14 @@ class _Refined:
         for _ in range(_FITS):
             weighted = basis * (trusted / (1 + (flow - fit @ basis).square().sum(0) / _OTHER**2).square())
             last, fit = fit, solve_positive_definite(weighted @ basis.T + self._damping, weighted @ flow.T).T
-            if _has_settled(fit - last, _SETTLED):
+            if has_settled(fit - last, _SETTLED):
                 break
         return (_square(motion) + _square(motion) @ F.pad((fit * self._pixel)[None], (0, 0, 0, 1)))[:, :2]
 
 
-def _has_settled(change: Tensor, least: float) -> bool:
-    """True if all of the change is less. Only a CPU is asked: another device would have to be waited for."""
-    return change.device.type == "cpu" and bool(change.abs().amax() < least)
+def _are_alike(before: Tensor, after: Tensor) -> bool:
+    """True if nothing that moves could show in two thumbnails. Only a CPU is asked: another device would have to be waited for."""
+    return before.device.type == "cpu" and bool(window_mean((before - after).square_()).amax() < _ALIKE * _NOISE)
 
 
 def _square(motion: Tensor) -> Tensor:

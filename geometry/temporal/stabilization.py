@@ -27,10 +27,12 @@ ALIGNMENTS = ("scale_shift", "none")
 
 # How many frames the mean reaches back at most.
 _MEMORY = 16
-# A difference of images, the mean of a square of 7 pixels, at which a pixel has changed for the most part; and how far around it the
-# network may see the change.
+# Maps whose shorter side has so many pixels are compared by images of half their size: whether a pixel changed is a mean of those around.
+_HALVED_FROM = 160
+# A difference of images, the mean of a square of 7 pixels of the map, at which a pixel has changed for the most part; and how far around
+# it the network may see the change. Both by whether the images have half the map's size.
 _CHANGE = 6 / 255
-_BLUR, _AROUND = 3, 3
+_BLUR, _AROUND = {False: 3, True: 2}, {False: 3, True: 1}
 # The weight of changed pixels in the fit where few are unchanged: by the share that changed, to this power.
 _URGENCY = 8
 # By how much more than half of the frames before have to see sky, or land, before what was the other becomes it.
@@ -118,7 +120,7 @@ class VideoAligner:
         check_map(frames, 3, "frames")
         if frames.shape[0] != estimate.batch:
             raise ValueError(f"there are {frames.shape[0]} frames and estimates of {estimate.batch}; each frame needs its own")
-        guides = resize_map(frames.to(estimate.device), estimate.height, estimate.width)
+        guides = resize_map(frames.to(estimate.device), *_guide_size(estimate.height, estimate.width))
         cuts = self._cuts.push(guides)
         self._check_kind(estimate)
         return Estimate.cat([self._next(guides[i : i + 1], cuts[i], estimate.slice(i, i + 1)) for i in range(estimate.batch)])
@@ -128,10 +130,12 @@ class VideoAligner:
         if self._guide is None:
             like = estimate.depth if estimate.depth is not None else estimate.normals
             assert like is not None
-            self._guide = _Mean.empty(like, 3)
+            self._guide = _Mean.empty(like, 3, _guide_size(estimate.height, estimate.width))
             self._depth = None if estimate.depth is None else _Mean.empty(like, 1)
             self._normals = None if estimate.normals is None else _Mean.empty(like, 3)
-        size, found = self._guide.value.shape[-2:], (estimate.height, estimate.width)
+        kept = self._depth or self._normals
+        assert kept is not None
+        size, found = kept.value.shape[-2:], (estimate.height, estimate.width)
         if size != found:
             raise ValueError(f"the video's estimates had {size[1]}x{size[0]} pixels, the next has {found[1]}x{found[0]}; begin a new video")
         if (self._depth is None) != (estimate.depth is None) or (self._normals is None) != (estimate.normals is None):
@@ -139,10 +143,11 @@ class VideoAligner:
 
     def _next(self, guide: Tensor, cut: Tensor, estimate: Estimate) -> Estimate:
         assert self._guide is not None
+        moving = self._moving.push(guide, cut if self._options.cuts else None)
         self._follow(guide, cut, estimate.quantity)
-        unchanged = _unchanged(guide, self._guide)
+        unchanged = _unchanged(guide, self._guide, guide.shape[-2:] != (estimate.height, estimate.width))
         self._guide = self._guide.updated(guide, None, unchanged)
-        unchanged = unchanged * (1 - self._moving.push(guide, cut if self._options.cuts else None))
+        unchanged = resize_map(unchanged * (1 - moving), estimate.height, estimate.width)
         depth, normals, mask = estimate.depth, estimate.normals, estimate.mask
         if depth is not None and self._depth is not None and estimate.quantity is not None:
             _, quantity, valid = estimate.known_depth()
@@ -154,7 +159,7 @@ class VideoAligner:
                 scale, shift = _fit(values, valid, self._depth, unchanged, quantity)
                 if quantity is Quantity.METRIC_DEPTH:
                     self._depth, shift = replace(self._depth, value=self._depth.value - _LEASH * shift), shift * (1 - _LEASH)
-                values = scale * values + shift
+                values = (scale * values).add_(shift)
             self._depth = self._depth.updated(values, holes, unchanged)
             values = torch.lerp(values, self._depth.value, self._options.smooth)
             if quantity is Quantity.METRIC_DEPTH:
@@ -183,7 +188,8 @@ class VideoAligner:
         assert self._guide is not None
         assert self._depth is not None
         # Until the first frame with sky, all was land.
-        before = self._sky or _Mean(sky.to(unchanged).expand(-1, 2, -1, -1) * 0, (self._guide.count - 1).clamp_(min=0))
+        count = resize_map(self._guide.count - 1, *sky.shape[-2:]).clamp_(min=0)
+        before = self._sky or _Mean(sky.to(unchanged).expand(-1, 2, -1, -1) * 0, count)
         mean = before.updated(sky.to(unchanged).expand(-1, 2, -1, -1), None, unchanged)
         share, was_sky = mean.value[:, :1], before.value[:, 1:]
         is_sky = torch.where((share - 0.5).abs() > _DOUBT, share, was_sky) > 0.5
@@ -194,16 +200,18 @@ class VideoAligner:
     def _follow(self, guide: Tensor, cut: Tensor, quantity: Quantity | None) -> None:
         """Warps the state by the camera's motion to the next frame, or resets it at a cut."""
         assert self._guide is not None
-        motion = camera_motion(self._guide.value, guide) if self._guide.begun else None
+        motion = camera_motion(self._guide.value, guide, self._moving.motion) if self._guide.begun else None
         if motion is not None and self._depth is not None and quantity is Quantity.METRIC_DEPTH:
             # What appears twice as large is half as far: a camera that comes nearer is more common than a lens that zooms.
             (a, b), (c, d) = (row[:2].unbind() for row in motion[0].unbind())
             self._depth = replace(self._depth, value=self._depth.value + (a * d - b * c).clamp(min=_TINY).log() / 2)
-        grid = None if motion is None or _is_none(motion) else sampling_grid(motion, *self._guide.value.shape[-2:])
+        if motion is not None and _is_none(motion):
+            motion = None
         keep = ~cut if self._options.cuts else None
-        kept = (self._guide, self._depth, self._normals, self._sky)
-        followed = iter(_followed([each for each in kept if each is not None], grid, keep))
-        self._guide, self._depth, self._normals, self._sky = (each and next(followed) for each in kept)
+        (self._guide,) = _followed([self._guide], motion, keep)
+        kept = (self._depth, self._normals, self._sky)
+        followed = iter(_followed([each for each in kept if each is not None], motion, keep))
+        self._depth, self._normals, self._sky = (each and next(followed) for each in kept)
 
     def state_dict(self) -> dict[str, Any]:
         """The state after the frames so far, for `torch.save`."""
@@ -216,6 +224,10 @@ class VideoAligner:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores the `state_dict` of another aligner with the same options."""
         self._guide, self._depth, self._normals = (state[name] and _Mean(*state[name]) for name in ("guide", "depth", "normals"))
+        if self._guide is not None and (kept := self._depth or self._normals):
+            # Older versions kept the images at the map's size.
+            size = _guide_size(*kept.value.shape[-2:])
+            self._guide = _Mean(resize_map(self._guide.value, *size), resize_map(self._guide.count, *size))
         self._sky = state.get("sky") and _Mean(*state["sky"])  # the states of older versions have none
         self._cuts.load_state_dict(state["cuts"])
         self._moving.load_state_dict(state.get("moving", {}))  # the states of older versions have none
@@ -236,9 +248,9 @@ class _Mean:
     begun: bool = True
 
     @staticmethod
-    def empty(like: Tensor, channels: int) -> _Mean:
-        """Of no frame yet, at the size of a map and on its device."""
-        count = torch.zeros_like(like[:1, :1], dtype=torch.float32)
+    def empty(like: Tensor, channels: int, size: tuple[int, int] | None = None) -> _Mean:
+        """Of no frame yet, on the device of a map and at its size or another."""
+        count = like.new_zeros(1, 1, *(size or like.shape[-2:]), dtype=torch.float32)
         return _Mean(count.expand(-1, channels, -1, -1), count, begun=False)
 
     def updated(self, values: Tensor, valid: Tensor | None, unchanged: Tensor) -> _Mean:
@@ -252,14 +264,20 @@ class _Mean:
         return _Mean(torch.lerp(self.value, values, step), count)
 
 
+def _guide_size(height: int, width: int) -> tuple[int, int]:
+    """The size of the images that are compared for maps of a size."""
+    return (height // 2, width // 2) if min(height, width) >= _HALVED_FROM else (height, width)
+
+
 def _is_none(motion: Tensor) -> bool:
     """True if nothing moves. Only a CPU is asked: another device would have to be waited for."""
     return motion.device.type == "cpu" and torch.equal(motion, torch.eye(2, 3)[None])
 
 
-def _followed(means: list[_Mean], grid: Tensor | None, keep: Tensor | None) -> list[_Mean]:
-    """The same means, taken from a `sampling_grid`; means of nothing where `keep` is False."""
-    if grid is not None:
+def _followed(means: list[_Mean], motion: Tensor | None, keep: Tensor | None) -> list[_Mean]:
+    """The same means, all of one size, where a motion has brought them; means of nothing where `keep` is False."""
+    if motion is not None:
+        grid = sampling_grid(motion, *means[0].value.shape[-2:])
         # All maps at once: where a pixel is taken from is computed once.
         values = sampled(torch.cat([each.value for each in means], 1), grid).split([each.value.shape[1] for each in means], 1)
         counts = sampled(torch.cat([each.count for each in means], 1), grid, "zeros").split(1, 1)
@@ -279,10 +297,10 @@ def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sky: 
     return torch.where(sky & torch.isfinite(farthest), sign * farthest, torch.where(valid, values, before_alignment))
 
 
-def _unchanged(guide: Tensor, before: _Mean) -> Tensor:
+def _unchanged(guide: Tensor, before: _Mean, is_halved: bool) -> Tensor:
     """(1, 1, h, w): by how much each pixel is what it was, from 0 (another thing, or nothing is known) to 1."""
-    red, green, blue = box_means(guide - before.value, _BLUR).abs_().split(1, 1)
-    largest = largest_within(torch.maximum(red, green).maximum(blue), _AROUND)
+    red, green, blue = box_means(guide - before.value, _BLUR[is_halved]).abs_().split(1, 1)
+    largest = largest_within(torch.maximum(red, green).maximum(blue), _AROUND[is_halved])
     return largest.div_(_CHANGE).square_().neg_().exp_().mul_(before.count.sign())
 
 

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.temporal import moving_pixels as module
 from depth_normal.geometry.temporal.moving_pixels import MovingPixels
 from depth_normal.geometry.temporal.optical_flow import optical_flow, warped
 from depth_normal.geometry.temporal.stabilization import VideoAligner, VideoOptions
@@ -74,6 +75,14 @@ def test_nothing_moves_in_grain():
     assert moving(film(10, 0)[0]).mean() < 0.01
 
 
+@pytest.mark.parametrize(("grain", "speed", "times"), [(0.2 / 255, 0, 0), (1.5 / 255, 0.3, 4)], ids=["still", "moving"])
+def test_flow_is_computed_for_every_second_frame_that_differs(grain, speed, times, monkeypatch):
+    calls = []
+    monkeypatch.setattr(module, "optical_flow", lambda *images: calls.append(images) or optical_flow(*images))
+    moving(film(9, speed, grain=grain)[0])
+    assert len(calls) == times
+
+
 def test_a_camera_past_things_near_and_far_is_no_movement_of_things():
     """Rows move by three amounts, as the floor does beside a car: smoothing goes on."""
     lanes = (torch.arange(HEIGHT) // 15 % 3).view(1, 1, -1, 1)
@@ -120,6 +129,20 @@ def test_groups_of_frames_and_a_stop_change_nothing():
     first.push(images[:8], estimate.slice(0, 8))
     second.load_state_dict(first.state_dict())
     assert torch.equal(whole[8:], second.push(images[8:], estimate.slice(8, 16)).depth)
+
+
+def test_the_state_of_an_older_version_goes_on_with_large_images():
+    """They had the size of the maps."""
+    images, depth, _ = (F.interpolate(each.float(), scale_factor=1.5, mode="bilinear") for each in walk(10))
+    estimate = Estimate(depth, Quantity.DISPARITY)
+    first, second = VideoAligner(), VideoAligner()
+    first.push(images[:8], estimate.slice(0, 8))
+    state = first.state_dict()
+    assert state["guide"][0].shape[-2:] == (90, 120)
+    state["guide"] = tuple(F.interpolate(each, scale_factor=2) for each in state["guide"])
+    second.load_state_dict(state)
+    found, same = (each.push(images[8:], estimate.slice(8, 10)).depth for each in (second, first))
+    assert (found - same).abs().max() < 0.01
 
 
 def test_the_state_of_an_older_version_goes_on():

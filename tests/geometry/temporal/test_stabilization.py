@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from depth_normal.geometry.alignment.scale_shift import fit_robustly
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.temporal import stabilization
 from depth_normal.geometry.temporal.stabilization import VideoAligner, VideoOptions
 
 HEIGHT, WIDTH = 60, 80
@@ -270,6 +271,17 @@ def test_its_memory_does_not_grow():
         aligner.push(make_image().repeat(2, 1, 1, 1), Estimate(surface().repeat(2, 1, 1, 1), Quantity.DISPARITY))
         sizes.append(held(aligner))
     assert sizes[-1] == sizes[1] < 10 * 4 * 3 * HEIGHT * WIDTH
+
+
+def test_large_maps_are_compared_by_smaller_images_as_well(monkeypatch):
+    images, depths = (F.interpolate(each, scale_factor=3, mode="bilinear") for each in scene(12))
+    depths = depths + 0.05 * torch.randn(depths.shape, generator=torch.Generator().manual_seed(0))
+    aligner = VideoAligner(SMOOTH_ONLY)
+    halved = aligner.push(images, Estimate(depths, Quantity.DISPARITY)).depth
+    assert aligner.state_dict()["guide"][0].shape[-2:] == (90, 120), "half the map's size"
+    monkeypatch.setattr(stabilization, "_HALVED_FROM", 1000)
+    apart, smoothed = (halved - aligned(images, depths, SMOOTH_ONLY))[4:].abs(), (halved - depths)[4:].abs()
+    assert apart.mean() < 0.1 * smoothed.mean()
 
 
 @pytest.mark.slow("takes two seconds")
