@@ -39,7 +39,14 @@ class Annotator(Family):
     # From images to an estimate
 
     def estimate(
-        self, images: Tensor, size: int | None = None, *, fov: float = 0.0, options: Any = None, progress: Progress | None = None
+        self,
+        images: Tensor,
+        size: int | None = None,
+        *,
+        fov: float = 0.0,
+        options: Any = None,
+        progress: Progress | None = None,
+        normals: bool = True,
     ) -> Estimate:
         """Estimates a batch of images.
 
@@ -49,6 +56,7 @@ class Annotator(Family):
             fov: Degrees that the longer side of the images spans, between 0 and 180 exclusive; 0 = not known.
             options: Of the family's `options_type`; None = its defaults.
             progress: Called with (passes done, passes in all) by families that take several for one image; what it raises ends the work.
+            normals: As `Request.normals`.
 
         Returns:
             An estimate at the network's size, all maps float32 and finite, metric depth above 0 (`checks.LEAST_METRES`).
@@ -61,7 +69,7 @@ class Annotator(Family):
         options = self._checked_options(options)
         height, width = images.shape[-2:]
         self.checked_network_size(height, width, size)
-        request = Request(images, size or self.spec.default_size, fov, options, progress)
+        request = Request(images, size or self.spec.default_size, fov, options, progress, normals)
         return self._finished(self.infer(request), height, width, fov)
 
     def estimate_scene(self, images: Tensor, size: int | None = None, *, fov: float = 0.0) -> Estimate:

@@ -48,6 +48,7 @@ class Request:
         fov: Degrees that the longer side of the images spans; 0 = not known.
         options: Of the family's `options_type`; None = it has no options.
         progress: For families that take several passes for one image.
+        normals: Whether normals are of use; a family that gives depth too may leave them out where they are not.
     """
 
     images: Tensor
@@ -55,6 +56,7 @@ class Request:
     fov: float = 0.0
     options: Any = None
     progress: Progress | None = None
+    normals: bool = True
 
     @property
     def image_size(self) -> Size:

@@ -94,7 +94,7 @@ class TinyAnnotator(Annotator):
             maps = guided_upsample(torch.cat((disparity, normals), 1), guide, GUIDE_RADIUS, GUIDE_EPSILON)
             return to_estimate(maps[:, :1], unit_normals(maps[:, 1:], in_place=True))
         sharp = guided_detail(disparity, guide, GUIDE_RADIUS, GUIDE_EPSILON)
-        enlarged = unit_normals(resize_map(normals, height, width), in_place=True)
+        enlarged = unit_normals(resize_map(normals, height, width), in_place=True) if request.normals else None
         return to_estimate(sharp, enlarged, sky_of(_sky_at_edges(sky[0], guide), request.images))
 
     def signature(self) -> Signature:
@@ -114,7 +114,7 @@ class TinyAnnotator(Annotator):
         return Signature(outputs, *NOT_NORMALISED, afterwards=[{**guided, "means": words}])
 
 
-def to_estimate(disparity: Tensor, normals: Tensor, sky: Tensor | None = None) -> Estimate:
+def to_estimate(disparity: Tensor, normals: Tensor | None, sky: Tensor | None = None) -> Estimate:
     """The estimate of the network's maps, its normals unit vectors; `sky` is that of `sky_of`."""
     mask = None
     if sky is not None:

@@ -137,9 +137,7 @@ class VideoWriter:
             time: Seconds from the video's beginning.
             duration: Seconds that it is shown; 0 = not known.
         """
-        image = image.detach().float().cpu()
-        # A sum is cheaper than a pass over the image.
-        image = (image if image.sum().isfinite() else image.nan_to_num(nan=0.0)).clamp(0, 1)
+        image = _bounded(image.detach().float().cpu())
         with video_errors(self._path, "it cannot be written"):
             if self._container is None:
                 self._open(image)
@@ -193,3 +191,12 @@ class VideoWriter:
                 with contextlib.suppress(AttributeError):
                     packet.duration = duration
             self._container.mux(packet)
+
+
+def _bounded(image: Tensor) -> Tensor:
+    """An image in [0, 1]; NaN becomes 0. As it is where nothing of it is beyond."""
+    values = image.numpy()
+    low, high = values.min(), values.max()  # NaN where one is; half the time of torch's, or of clamping a copy
+    if low >= 0 and high <= 1:
+        return image
+    return image.nan_to_num(nan=0.0).clamp_(0, 1)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..estimate import Estimate, Quantity
+from ...utils import resize_map
+from ..estimate import Estimate, Projection, Quantity
 from ..valid import are_all
 from .levels import MeasureRange, depth_to_nearness, measure_range_of_most
 from .render import NEAR, depth_to_image, share_of_range
@@ -66,7 +67,10 @@ def resized_depth_image(estimate: Estimate, height: int, width: int, ends: tuple
     if quantity is Quantity.METRIC_DEPTH or not are_all(valid):
         return default_depth_image(estimate.resized(height, width, resampling), lambda *_: ends)
     share, usable = share_of_range(depth_to_nearness(depth, quantity), *ends)
-    levels = Estimate(share.mul_(usable), Quantity.DISPARITY, projection=estimate.projection)
+    share.mul_(usable)
+    if resampling == "bilinear" and estimate.projection is Projection.PERSPECTIVE:
+        return resize_map(share, height, width).clamp_(0, 1)  # without the passes of `resized` that look for holes and overshoot
+    levels = Estimate(share, Quantity.DISPARITY, projection=estimate.projection)
     image = levels.resized(height, width, resampling).depth
     assert image is not None
     return image.clamp_(0, 1)

@@ -39,7 +39,7 @@ _URGENCY = 8
 _DOUBT = 0.2
 # What of the correction of metres is given back each frame, so that they stay the network's own in the long run.
 _LEASH = 1 / 64
-_SAMPLES = 2**14
+_SAMPLES = 2**13
 _TINY = 1e-12
 
 

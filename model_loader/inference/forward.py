@@ -39,7 +39,7 @@ def image_estimates(network: Network, images: Images, options: InferenceOptions,
     Args:
         network: The network to run.
         images: The batch; each part is converted to float32 RGB on the device by itself.
-        options: The options; `size`, `fov` and `family_options` are used.
+        options: The options; `size`, `fov`, `family_options` and `normals` are used.
         progress: Called with (work done, work in all), in images or in a family's passes over them.
 
     Returns:
@@ -47,7 +47,9 @@ def image_estimates(network: Network, images: Images, options: InferenceOptions,
     """
 
     def forward(annotator: Annotator, rgb: Tensor, passes: Progress | None) -> Estimate:
-        return annotator.estimate(rgb, options.size, fov=options.fov, options=options.family_options, progress=passes)
+        return annotator.estimate(
+            rgb, options.size, fov=options.fov, options=options.family_options, progress=passes, normals=options.normals
+        )
 
     return batch_maps(network, images, options, forward, progress, divisible=True)
 

@@ -51,6 +51,13 @@ def test_the_estimate_has_twice_the_size_of_the_networks_input():
     assert estimate.depth.shape == (2, 1, 128, 192)
 
 
+def test_without_normals_the_depth_and_the_sky_are_the_same(shipped):
+    image = torch.rand(1, 3, 60, 80)
+    whole, depth_alone = (shipped.annotator.estimate(image, 64, normals=normals) for normals in (True, False))
+    assert whole.normals is not None and depth_alone.normals is None
+    assert torch.equal(whole.depth, depth_alone.depth) and torch.equal(whole.mask, depth_alone.mask)
+
+
 @pytest.mark.parametrize("shape", [(270, 480), (431, 300)])
 def test_images_reduced_before_give_the_same_maps(shape):
     images = torch.rand(1, 3, *shape)
