@@ -21,6 +21,8 @@ Item = TypeVar("Item")
 # What the images of one chunk may take, and how many they are at most.
 _CHUNK_BYTES = 2**27
 _CHUNK_FRAMES = 8
+# The first chunk has so many frames, and the next ones grow with the frames before, so that all threads soon have work.
+_FIRST_FRAMES = 2
 _LOOK_SECONDS = 0.2
 
 
@@ -98,7 +100,8 @@ def _taken(chunks: deque[Tensor], count: int) -> Tensor:
 
 def _chunked(frames: Iterator[tuple[Frame, Tensor]], number: int) -> Iterator[tuple[list[Frame], Tensor]]:
     for first in frames:
-        at_once = max(1, min(_CHUNK_FRAMES, _CHUNK_BYTES // (4 * first[1].numel())))
+        grown = max(_FIRST_FRAMES, 1 << number.bit_length() >> 1)  # the power of two up to the frames before
+        at_once = max(1, min(_CHUNK_FRAMES, grown, _CHUNK_BYTES // (4 * first[1].numel())))
         chunk = [first, *islice(frames, at_once - number % at_once - 1)]
         number += len(chunk)
         yield [frame for frame, _ in chunk], torch.stack([image for _, image in chunk])

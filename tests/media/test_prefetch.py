@@ -1,0 +1,37 @@
+"""Frames come in chunks that are small at first, and end where they would in the whole video."""
+
+from fractions import Fraction
+
+import pytest
+import torch
+
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.media import Frame, estimated
+
+
+def chunks(count, first=0):
+    """How many frames each call of the network gets, of those from `first` on."""
+    frames = [(Frame(Fraction(number), Fraction(1), lambda: torch.zeros(3, 2, 2)), torch.zeros(3, 2, 2)) for number in range(first, count)]
+    found = []
+
+    def estimate(parts):
+        for part in parts:
+            found.append(len(part))
+            yield Estimate(torch.zeros(len(part), 1, 2, 2), Quantity.DISPARITY)
+
+    assert sum(len(some) for some, _, _ in estimated(frames, estimate, first)) == count - first
+    return found
+
+
+def test_the_first_chunks_are_small():
+    assert chunks(29) == [2, 2, 4, 8, 8, 5]
+
+
+@pytest.mark.parametrize("first", range(1, 20))
+def test_a_video_that_goes_on_has_the_chunks_of_the_whole(first):
+    ends, length = [], 0
+    for size in chunks(29):
+        length += size
+        ends.append(length)
+    gone_on = chunks(29, first)
+    assert [first + sum(gone_on[: number + 1]) for number in range(len(gone_on))] == [end for end in ends if end > first]
