@@ -68,7 +68,8 @@ def expected(source, options=VideoOptions(), derive=None):  # noqa: B008 (it is 
 
 
 def estimates_of(images, options=VideoOptions(), derive=None) -> Estimate:  # noqa: B008
-    parts = load_model("tiny").estimate_video(iter(images.split(8)), options, size=32, derive=derive, at_network_size=True)
+    chunks = (chunk for chunk in images.tensor_split([2, 4, *range(8, len(images), 8)]) if len(chunk))
+    parts = load_model("tiny").estimate_video(chunks, options, size=32, derive=derive, at_network_size=True)
     return Estimate.cat(list(parts))
 
 
