@@ -56,6 +56,9 @@ PARTS = {
     "folder": Part("A folder of 1080p photos by tiny", "folder.py"),
     "folder-small": Part("A folder of 1080p photos by Depth Anything V2 small", "folder.py --model depth-anything-v2-small --random"),
     "video": Part("A 1080p video by tiny", "video_rate.py"),
+    "video-small": Part(
+        "A 1080p video by Depth Anything V2 small", "video_rate.py --model depth-anything-v2-small --random --frames 24 --rounds 2"
+    ),
     "effects": Part("Light, parallax, lens and heights at 1080p", "effects.py"),
 }
 
