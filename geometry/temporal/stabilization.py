@@ -188,7 +188,7 @@ class VideoAligner:
         assert self._guide is not None
         assert self._depth is not None
         # Until the first frame with sky, all was land.
-        count = resize_map(self._guide.count - 1, *sky.shape[-2:]).clamp_(min=0)
+        count = resize_map(self._guide.count - 1, sky.shape[-2], sky.shape[-1]).clamp_(min=0)
         before = self._sky or _Mean(sky.to(unchanged).expand(-1, 2, -1, -1) * 0, count)
         mean = before.updated(sky.to(unchanged).expand(-1, 2, -1, -1), None, unchanged)
         share, was_sky = mean.value[:, :1], before.value[:, 1:]
