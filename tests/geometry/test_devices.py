@@ -290,6 +290,11 @@ CASES = {
     "alignment.mosaic.align_mask": (lambda: mosaic.align_mask(maps(), maps()[..., :9, :9]), None),
     "alignment.mosaic.Mosaic": (whole_of_tiles, None),
     "temporal.camera_motion.camera_motion": (lambda: camera_motion.camera_motion(maps(3)[:1], maps(3)[:1]), None),
+    "temporal.camera_motion.has_settled": (lambda: camera_motion.has_settled(torch.eye(3, device=DEVICE), 0.1), None),
+    "temporal.camera_motion.camera_motion, from a start": (
+        lambda: camera_motion.camera_motion(maps(3)[:1], maps(3)[:1], torch.eye(3, device=DEVICE)[None, :2]),
+        None,
+    ),
     "temporal.camera_motion.moved": (lambda: camera_motion.moved(maps()[:1], torch.eye(3, device=DEVICE)[None, :2], "zeros"), None),
     "temporal.camera_motion.sampled": (
         lambda: camera_motion.sampled(maps()[:1], camera_motion.sampling_grid(torch.eye(3, device=DEVICE)[None, :2], 4, 5), "zeros"),
