@@ -190,10 +190,6 @@ def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> T
     return F.interpolate(chroma[None], (height, width), mode="bilinear", align_corners=False)[0]
 
 
-# Up to this shrinking, linear interpolation takes each of the smooth samples into account.
-_LITTLE_SMALLER = 1.5
-
-
 def averaged_planes(luma: Tensor, chroma: Tensor, height: int, width: int, *, left: bool) -> tuple[Tensor, Tensor]:
     """The planes of one frame averaged to a smaller size, both to the same: far fewer numbers are then converted to RGB.
 
@@ -216,18 +212,7 @@ def averaged_planes(luma: Tensor, chroma: Tensor, height: int, width: int, *, le
         for taps, stored, side in zip((centred, (0.0, 3 / 4, 1 / 4) if left else centred), chroma.shape[1:], luma.shape, strict=True)
     )
     chroma = _filtered(chroma, down, across)
-    return resize_map(luma[None, None], height, width)[0, 0], _shrunk(chroma, height, width)
-
-
-def _shrunk(maps: Tensor, height: int, width: int) -> Tensor:
-    """Maps (N, h, w), smooth as `_filtered` leaves them, averaged; where little smaller, interpolated: an eighth of the time."""
-    cv2 = opencv_for(maps)
-    if cv2 is None or max(maps.shape[1] / height, maps.shape[2] / width) > _LITTLE_SMALLER:
-        return resize_map(maps[None], height, width)[0]
-    shrunk = maps.new_empty(len(maps), height, width)
-    for source, target in zip(maps.numpy(), shrunk.numpy(), strict=True):
-        cv2.resize(source, (width, height), target, interpolation=cv2.INTER_LINEAR)
-    return shrunk
+    return resize_map(luma[None, None], height, width)[0, 0], resize_map(chroma[None], height, width)[0]
 
 
 def _filtered(maps: Tensor, down: tuple[float, ...], across: tuple[float, ...]) -> Tensor:
