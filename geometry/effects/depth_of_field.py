@@ -32,7 +32,11 @@ MAX_STOPS = 4.0
 _SHARP, _EDGE = 0.25, 1.0
 # Layers lie a pixel of radius apart, from here on by this factor.
 _EVEN, _GROWTH = 4.0, 1.2
+# Radii up to which what is burnt out keeps its brightness, and from which on it has its full one.
+_DIM, _BRIGHT = 1.0, 3.0
 _BURNT_OUT = 0.9
+# Radii up to which the pixels right at the border of a thing are told from those farther inside.
+_NARROW = 2.0
 _TINY = 1e-6
 
 
@@ -122,7 +126,7 @@ def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, h
     surfaces = [_with_margin(*each, reach) for each in ((light, radius), _behind(light, radius, reach))]
     margin, (height, width) = _margin(reach), image.shape[-2:]
     total, left = torch.zeros_like(light, memory_format=torch.channels_last), torch.ones_like(radius)
-    sharp = torch.zeros_like(radius, dtype=torch.bool)
+    sharp, deepest = torch.zeros_like(radius, dtype=torch.bool), _deepest(radius)
     for index, boxes in enumerate(zip(*(_boxes(each.square, levels) for each in surfaces), strict=True)):
         if boxes == (None, None):
             continue
@@ -130,6 +134,8 @@ def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, h
         layer = blur_layer(_layer(surfaces, boxes, levels, index, box), levels[index], blades, rotation)
         place, layer = _in_image(layer, box, margin, height, width)
         rest = left[place]
+        if levels[index] > _EDGE - _NARROW:
+            rest = torch.where(deepest[place] >= levels[index], rest, 0)
         if levels[index] == 0:
             sharp[place] = (layer[:, 3:] >= 1) & (rest >= 1 - _TINY) & (radius[place] == 0)
         taken = torch.minimum(layer[:, 3:], rest)
@@ -153,7 +159,19 @@ def _lifted(image: Tensor, radius: Tensor, stops: float) -> Tensor:
     if not stops:
         return light
     burnt = ((image.amax(1, keepdim=True) - _BURNT_OUT) / (1 - _BURNT_OUT)).clamp(0, 1).square()
-    return light * (1 + (2**stops - 1) * burnt * radius.abs().clamp(max=1))
+    return light * (1 + (2**stops - 1) * burnt * ((radius.abs() - _DIM) / (_BRIGHT - _DIM)).clamp(0, 1))
+
+
+def _deepest(radius: Tensor) -> Tensor:
+    """The radius of the farthest layer that a pixel may show.
+
+    A surface that is hardly blurred, and unevenly, covers some of its own pixels in part only. Far from its border nothing behind it
+    shines through there.
+    """
+    size, border = radius.abs(), (neighbours_largest(radius) - radius > _EDGE).to(radius)
+    # Their blur's radius and a pixel.
+    beside = largest_within(border, 2) + largest_within(border, 3) * (size > 1)
+    return torch.where((beside > 0) | (size > _NARROW), torch.inf, radius + _EDGE)
 
 
 def _behind(light: Tensor, radius: Tensor, reach: int) -> tuple[Tensor, Tensor]:

@@ -121,6 +121,25 @@ def test_burnt_out_highlights_are_lifted_only_where_they_are_soft():
     assert torch.equal(plain[..., :40], lifted[..., :40]) and lifted.max() <= 1
 
 
+def test_highlights_do_not_brighten_what_looks_sharp():
+    image = make_image() * 0.05 + 0.95
+    circle = thing(1.6, 14)
+    plain, lifted = (depth_of_field(image, circle, highlights=stops) for stops in (0.0, 2.0))
+    inside = (..., slice(28, 44), slice(28, 44))
+    assert torch.equal(plain[inside], lifted[inside])
+    assert lifted.mean() > plain.mean() + 0.01, "the soft background counts"
+
+
+def test_no_background_shows_through_an_unevenly_blurred_thing():
+    image = torch.ones(1, 3, HEIGHT, WIDTH)
+    image[..., 20:60, 20:76] = 0.1
+    circle = flat(24)
+    uneven = torch.rand(40, 56, generator=torch.Generator().manual_seed(0))
+    circle[..., 20:60, 20:76] = torch.where(uneven > 0.7, 2.0, 0.0)
+    soft = depth_of_field(image, circle)
+    assert soft[..., 23:57, 23:73].max() < 0.11
+
+
 def test_hdr_light_counts_and_stays():
     image = torch.full((1, 3, HEIGHT, WIDTH), 0.1)
     image[..., 36, 48] = linear_to_srgb(torch.tensor(50.0))

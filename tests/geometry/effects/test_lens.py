@@ -108,4 +108,4 @@ def test_no_background_shows_through_hair():
     brightness, before = soft.mean((0, 1)), image.mean((0, 1))
     beside = F.unfold(F.pad(brightness[None, None], (1, 1, 1, 1), mode="replicate"), 3).view(9, *before.shape).median(0).values
     specks = (brightness - beside > 0.1) & (brightness - before > 0.1)
-    assert specks.sum() < 150  # 307 where far pixels amid the hair stay
+    assert specks.sum() < 50  # 106 where narrow layers let the background through, 307 where far pixels amid the hair stay too
