@@ -29,6 +29,26 @@ def large_regions(cells: Tensor, least: int) -> Tensor:
     return (labels.flatten().bincount() >= least)[labels] & cells
 
 
+def regions_with(cells: Tensor, seeds: Tensor) -> Tensor:
+    """The cells of regions that hold a seed.
+
+    Args:
+        cells: (H, W) bool, on the CPU. Cells that share a side are of one region.
+        seeds: (H, W) bool, on the CPU.
+
+    Returns:
+        (H, W) bool.
+    """
+    if cv2 := opencv():
+        _, found = cv2.connectedComponents(cells.numpy().astype(np.uint8), connectivity=4)
+        labels = torch.from_numpy(np.asarray(found, np.int64))
+    else:
+        labels = _label_regions(cells[:, :-1] & cells[:, 1:], cells[:-1] & cells[1:])
+    holds = torch.zeros(labels.numel() + 1, dtype=torch.bool)
+    holds[labels[seeds & cells]] = True
+    return holds[labels] & cells
+
+
 def region_around(values: Tensor, allowed: Tensor, row: int, column: int, step: float) -> Tensor:
     """The pixels that can be reached from one pixel without a step in value.
 

@@ -23,6 +23,7 @@ from ..checks import check_choice, check_depth, check_intrinsics, check_map, che
 from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
 from ..projections import need_perspective
+from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered
 from .forward_warp import View, render_layer, with_margin
 from .soft_edges import lay_over, split_soft_edges
@@ -158,7 +159,7 @@ def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus:
     """
     need_perspective(estimate, "parallax")
     sized = estimate.resized(image.shape[-2], image.shape[-1])
-    depth = depth_at_image_edges(filled_depth(sized), image)
+    depth = depth_at_image_edges(depth_before_sky(filled_depth(sized), image, sized), image)
     inverse = 1 / depth
     still = 1 / torch.lerp(inverse.amin(), inverse.amax(), focus)
     return parallax_frames(image, depth, assumed_intrinsics(sized), path, still)
@@ -200,7 +201,7 @@ def parallax_of_clip(
             farthest = (far[one] / near[one]).nan_to_num(1 / NEAR_FAR_RATIO).clamp(_FARTHEST, 1)
         share = nearness_share(sized, far[one], near[one], focus)
         inverse = torch.lerp(farthest.expand_as(share), torch.ones_like(share), share).clamp(min=_FARTHEST)
-        depth = depth_at_image_edges(1 / inverse, image)
+        depth = depth_at_image_edges(depth_before_sky(1 / inverse, image, sized), image)
         still = 1 / torch.lerp(farthest, torch.ones_like(farthest), focus).flatten()
         yield from parallax_frames(image, depth, assumed_intrinsics(sized), path[one], still)
 

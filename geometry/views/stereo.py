@@ -20,6 +20,7 @@ from ..estimate import Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range, measure_range_of_samples, sample_stride
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from ..projections import need_perspective
+from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered
 from .forward_warp import Layer, View, render_layer, with_margin
 from .soft_edges import Rims, lay_over, split_soft_edges
@@ -156,7 +157,7 @@ def stereo_pair(
     for index, image in enumerate(images.split(1)):  # one by one: all at once would take many times the memory of the video
         sized = whole.slice(index, index + 1).to(images.device).resized(height, width)
         one = slice(index, index + 1)
-        frames.append(_both_eyes(image, nearness_share(sized, far[one], near[one], options.convergence), options))
+        frames.append(_both_eyes(image, sized, nearness_share(sized, far[one], near[one], options.convergence), options))
     return StereoPair(*(torch.cat(parts) for parts in zip(*frames, strict=True)))
 
 
@@ -254,12 +255,13 @@ def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -
     return torch.where(known, share, flat)
 
 
-def _both_eyes(image: Tensor, share: Tensor, options: StereoOptions) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _both_eyes(image: Tensor, estimate: Estimate, share: Tensor, options: StereoOptions) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Left and right image, left and right holes, of one image."""
     pixels = options.divergence / 100 * image.shape[-1]
     left, right = {"middle": (0.5, -0.5), "left": (0.0, -1.0), "right": (1.0, 0.0)}[options.original]
     # The renderer separates surfaces by the ratio of their depths: the scene is placed where the ratio of its ends is the assumed one.
-    inverse = 1 / depth_at_image_edges(1 / torch.lerp(torch.full_like(share, 1 / NEAR_FAR_RATIO), torch.ones_like(share), share), image)
+    depth = 1 / torch.lerp(torch.full_like(share, 1 / NEAR_FAR_RATIO), torch.ones_like(share), share)
+    inverse = 1 / depth_at_image_edges(depth_before_sky(depth, image, estimate), image)
     margin = min(math.ceil(max(abs(left), abs(right)) * pixels * (1 + _BEYOND)), image.shape[-1] - 1)
     layer, rims = split_soft_edges(with_margin(image, inverse, (margin, 0)))
     (rendered_left, holes_left), (rendered_right, holes_right) = (

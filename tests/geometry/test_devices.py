@@ -23,7 +23,7 @@ from depth_normal.geometry.images import depth_image, display_defaults, levels, 
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.panorama import normals as panorama_normals
 from depth_normal.geometry.panorama import sphere
-from depth_normal.geometry.regions import sky
+from depth_normal.geometry.regions import before_sky, sky
 from depth_normal.geometry.surfaces import derive, noise, normals, plane_fit, point_map, sparse_fit, upsampling
 from depth_normal.geometry.temporal import camera_motion, moving_pixels, optical_flow, ranges, shot_cuts, stabilization
 from depth_normal.geometry.views import disocclusion, forward_warp, parallax, soft_edges, stereo, vr
@@ -385,6 +385,10 @@ CASES = {
     "surfaces.upsampling.same_surface": (lambda: upsampling.same_surface(maps(), maps()), None),
     "surfaces.upsampling.surface_slope": (lambda: upsampling.surface_slope(maps(), 3), None),
     "estimate.Estimate.in_float32": (lambda: estimate().in_float32(), None),
+    "regions.before_sky.depth_before_sky": (
+        lambda: before_sky.depth_before_sky(1 + maps(), maps(3), Estimate(1 + maps(), Quantity.METRIC_DEPTH, mask=mask())),
+        "most images have no sky, and regions are told apart on the CPU",
+    ),
     "regions.sky.sky_share": (lambda: sky.sky_share(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "regions.sky.find_sky": (lambda: sky.find_sky(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "regions.sky.coloured_as_sky": (lambda: sky.coloured_as_sky(maps(3)), None),

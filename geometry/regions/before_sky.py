@@ -1,0 +1,116 @@
+"""Finds thin things before the sky, such as masts and arms, which networks miss, and gives them the depth of what they belong to."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..checks import check_depth
+from ..edges.depth_edges import edge_radius, largest_within
+from ..edges.guided_filter import box_sums
+from ..estimate import Estimate
+from .connected import opened, regions_with
+from .sky import predicted_sky
+
+# All lengths are in units of `edge_radius`. Within the first of the sky, thin things are looked for; within the second, pixels of sky say
+# how it looks, and near things how near they are.
+_BESIDE, _AROUND, _SURROUNDINGS = 2, 4, 8
+# Pixels of edge_radius at which the surroundings are looked at.
+_COARSE = 6
+# The least share of known sky around a pixel.
+_LEAST_SKY = 0.05
+# The least difference from the colours of the sky, and how many times its standard deviation: in the surroundings, and of thin things.
+_SAME, _SAME_DEVIATIONS = 0.03, 2.0
+_OTHER, _OTHER_DEVIATIONS = 0.06, 4.0
+# Things whose depth is known are that near: shares of the way from the sky to what is nearest around, and in the image.
+_OF_AROUND, _OF_ALL = 0.6, 0.15
+# Pixels from thin things up to which what is near is of the same thing.
+_TOUCHING = 2
+# How far away, in steps of twice the radius, the depth of thin things may be found, and how much less each step counts.
+_STEPS, _LESS = 7, 0.03
+
+
+def depth_before_sky(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor:
+    """Depth in which thin things before the sky are as near as what they are connected with.
+
+    Thin is what is narrower than the border between near and far things in networks' maps. It is told from the sky by the colours of the
+    sky around. Where the network predicts no sky, depth stays as it is.
+
+    Args:
+        depth: (B, 1, H, W), positive and finite.
+        image: (B, 3, H, W) in [0, 1].
+        estimate: Of the images, at their size, with the mask that leaves out the sky.
+
+    Returns:
+        (B, 1, H, W), nowhere farther than `depth`.
+
+    Raises:
+        ValueError: Maps of wrong shapes, or depth that is not positive and finite.
+    """
+    check_depth(depth, like=image)
+    if estimate.mask is None or bool(estimate.mask.all()):
+        return depth
+    sky = predicted_sky(estimate)
+    parts = zip(depth.split(1), image.split(1), sky.split(1), strict=True)
+    return torch.cat([_before_sky(*each) if bool(each[2].any()) and not bool(each[2].all()) else each[0] for each in parts])
+
+
+def _before_sky(depth: Tensor, image: Tensor, sky: Tensor) -> Tensor:
+    """As `depth_before_sky`, of one image with sky and something else."""
+    height, width = depth.shape[-2:]
+    radius, inverse = edge_radius(height, width), 1 / depth
+    step = max(1, radius // _COARSE)
+    unit = max(1, round(radius / step))
+    small, share, near = (F.avg_pool2d(each, step, ceil_mode=True, count_include_pad=False) for each in (image, sky.to(image), inverse))
+    looks = F.interpolate(_looks_of_sky(small, share, unit), (height, width), mode="bilinear")
+    colour, variance, known = looks[:, :3], looks[:, 3:4], looks[:, 4:]
+    differs = (image - colour).square().sum(1, keepdim=True) > (_OTHER_DEVIATIONS**2 * variance).clamp(min=_OTHER**2)
+    beside = (known > _LEAST_SKY) & (F.interpolate(largest_within(share, _BESIDE * unit), (height, width), mode="nearest-exact") > 0)
+    far = (inverse * sky).sum() / sky.sum()
+    # Deep within things, and where their edge fades into the sky, the largest values around tell both apart.
+    least = far + ((largest_within(near, _SURROUNDINGS * unit) - far) * _OF_AROUND).maximum((near.amax() - far) * _OF_ALL)
+    solid = ~sky & (inverse > F.interpolate(least, (height, width), mode="nearest-exact"))
+    # What is wide, as land at the horizon, is as far away as the network says.
+    other = ~solid & (differs | ~beside)
+    wide = largest_within(opened(other[0, 0], radius).to(image)[None, None], 1) > 0
+    thin = other & beside & ~wide
+    # Beams touch at corners.
+    joined = largest_within((thin | solid).to(image), 1) > 0
+    thin &= regions_with(joined[0, 0].cpu(), solid[0, 0].cpu()).to(thin.device)
+    is_thin = thin.to(image)
+    # Near their edge things fade; further inside they are as near as they are.
+    whole, owners = largest_within(inverse * solid, radius), (solid & (largest_within(is_thin, _TOUCHING) > 0)).to(image)
+    sums = F.avg_pool2d(torch.cat((whole * owners, owners), 1), step, ceil_mode=True, count_include_pad=False)
+    belongs = F.interpolate(_spread(sums, unit), (height, width), mode="bilinear")
+    nearer = thin | (solid & (largest_within(is_thin, radius) > 0))
+    return torch.where(nearer, 1 / inverse.maximum(belongs), depth)
+
+
+def _looks_of_sky(image: Tensor, sky: Tensor, unit: int) -> Tensor:
+    """(1, 5, h, w): the sky's mean colour around each pixel, the variance of its colours, and its share of the pixels around."""
+    weight, size = sky, _AROUND * unit
+    colour, variance, count = image, torch.full_like(sky, math.inf), sky
+    for _ in range(3):  # without the things that the sky's mask takes in
+        near_mean = (image - colour).square().sum(1, keepdim=True) <= (_SAME_DEVIATIONS**2 * variance).clamp(min=_SAME**2)
+        weight = sky * near_mean
+        sums = box_sums(torch.cat((weight, image * weight, image.square() * weight), 1), size)
+        count, mean, square = sums[:, :1], sums[:, 1:4], sums[:, 4:]
+        colour = mean / count.clamp(min=1e-3)
+        variance = (square / count.clamp(min=1e-3) - colour.square()).clamp(min=0).sum(1, keepdim=True)
+    return torch.cat((colour, variance, count / (2 * size + 1) ** 2), 1)
+
+
+def _spread(sums: Tensor, unit: int) -> Tensor:
+    """Means around every pixel: of what is close by, and where nothing is, of what is farther away; else 0.
+
+    Args:
+        sums: (1, 2, h, w), values times their weights, and the weights.
+        unit: Of the distances, in pixels.
+    """
+    total, less = torch.zeros_like(sums), 1.0
+    for step in range(_STEPS):
+        total, less = total + box_sums(sums, unit * 2**step) * less, less * _LESS
+    return total[:, :1] / total[:, 1:].clamp(min=1e-12)

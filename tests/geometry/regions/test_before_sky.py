@@ -1,0 +1,103 @@
+"""Thin things before the sky: masts that a network misses stand as near as what they are connected with; land and clouds stay."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from depth_normal.geometry.edges.depth_edges import depth_at_image_edges
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.regions.before_sky import depth_before_sky
+from depth_normal.geometry.regions.connected import regions_with
+from depth_normal.geometry.views.parallax import parallax_of_estimate
+from depth_normal.geometry.views.stereo import StereoOptions, stereo_pair
+
+HEIGHT, WIDTH, FAR, NEAR = 200, 320, 30.0, 2.0
+MAST = (..., slice(30, 120), slice(158, 161))
+TOWER = (..., slice(90, 200), slice(150, 170))
+
+
+def photo(cloud=False):
+    """A tower with a dark mast on it, before a grainy evening sky that is paler towards the horizon, and land at the horizon."""
+    rows = torch.linspace(0, 1, HEIGHT).view(1, 1, -1, 1)
+    sky = torch.tensor((0.15, 0.25, 0.5)).view(1, 3, 1, 1) + 0.2 * rows
+    image = sky.repeat(1, 1, 1, WIDTH) + 0.008 * torch.randn(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
+    if cloud:
+        image[..., 60:100, 170:250] = 0.7
+    image[..., 170:, :] = 0.2
+    image[TOWER] = torch.tensor((0.7, 0.6, 0.5)).view(3, 1, 1)
+    image[MAST] = 0.1
+    return image.clamp(0, 1)
+
+
+def seen():
+    """Depth and mask as a network gives them: the mast is sky."""
+    depth = torch.full((1, 1, HEIGHT, WIDTH), FAR)
+    depth[..., 170:, :] = 20.0
+    depth[TOWER] = NEAR
+    return Estimate(depth, Quantity.METRIC_DEPTH, mask=depth < FAR)
+
+
+def test_a_mast_before_the_sky_is_as_near_as_its_tower():
+    estimate = seen()
+    found = depth_before_sky(estimate.depth, photo(), estimate)
+    assert found[MAST][..., :58, :].sub(NEAR).abs().max() < 0.05
+    others = torch.ones_like(found, dtype=torch.bool)
+    others[..., 28:124, 154:165] = False
+    others[..., 85:, 145:175] = False
+    assert torch.equal(found[others], estimate.depth[others]), "sky and land stay"
+
+
+def test_a_cloud_that_touches_a_tower_stays_in_the_sky():
+    estimate = seen()
+    found = depth_before_sky(estimate.depth, photo(cloud=True), estimate)
+    assert torch.equal(found[..., 60:100, 176:250], estimate.depth[..., 60:100, 176:250])
+
+
+def test_nothing_changes_without_a_predicted_sky():
+    estimate = seen()
+    assert depth_before_sky(estimate.depth, photo(), replace(estimate, mask=None)) is estimate.depth
+    whole = torch.ones_like(estimate.mask)
+    assert depth_before_sky(estimate.depth, photo(), replace(estimate, mask=whole)) is estimate.depth
+    assert torch.equal(depth_before_sky(estimate.depth, photo(), replace(estimate, mask=~whole)), estimate.depth)
+
+
+def test_a_batch_is_as_its_images():
+    one = seen()
+    depth, mask = torch.cat((one.depth, one.depth.flip(-1))), torch.cat((one.mask, one.mask.flip(-1)))
+    images, both = torch.cat((photo(), photo().flip(-1))), replace(one, depth=depth, mask=mask)
+    single = [depth_before_sky(depth[i : i + 1], images[i : i + 1], both.slice(i, i + 1)) for i in range(2)]
+    assert torch.equal(depth_before_sky(depth, images, both), torch.cat(single))
+
+
+@pytest.mark.parametrize("what", ["parallax", "stereo"])
+def test_a_mast_moves_with_its_tower(what):
+    image, estimate = photo(), seen()
+    if what == "parallax":
+        moved = next(iter(parallax_of_estimate(image, estimate, torch.tensor([[0.1, 0, 0]]), 0.0)))
+    else:
+        moved = stereo_pair(image, estimate, StereoOptions(divergence=10.0, convergence=0.0)).right
+    columns = torch.arange(WIDTH, dtype=torch.float32)
+    is_mast = (moved[0, 2, 40:85] < 0.2).float()  # nothing else there is that dark
+    mast = (is_mast * columns).sum(1) / is_mast.sum(1).clamp(min=1)
+    is_tower = (moved[0, 0, 130:160] > 0.6).float()
+    tower = (is_tower * columns).sum(1) / is_tower.sum(1)
+    assert is_mast.sum(1).min() >= 2, "whole"
+    assert (159 - mast).min() > 5 and (159 - mast - (159.5 - tower.mean())).abs().max() < 1
+
+
+def test_regions_with_a_seed(monkeypatch):
+    cells, seeds = torch.zeros(6, 8, dtype=torch.bool), torch.zeros(6, 8, dtype=torch.bool)
+    cells[1:3, 1:4] = cells[4, 0:8] = cells[0, 6:8] = True
+    seeds[2, 2] = seeds[0, 7] = seeds[5, 5] = True
+    expected = cells.clone()
+    expected[4] = False
+    assert torch.equal(regions_with(cells, seeds), expected)
+    monkeypatch.setattr("depth_normal.geometry.regions.connected.opencv", lambda: None)
+    assert torch.equal(regions_with(cells, seeds), expected)
+
+
+def test_the_depth_keeps_its_steps():
+    estimate = seen()
+    sharp = depth_at_image_edges(depth_before_sky(estimate.depth, photo(), estimate), photo())
+    assert sharp[..., 60, 159].item() == pytest.approx(NEAR, abs=0.05) and sharp[..., 60, 150].item() == pytest.approx(FAR)
