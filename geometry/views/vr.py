@@ -17,12 +17,15 @@ from ...utils import resize_image
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics
 from ..camera import fov_from_intrinsics
 from ..checks import check_choice, check_map
+from ..chosen_pixels import values_at
 from ..edges.depth_edges import depth_at_image_edges, edge_radius
 from ..estimate import Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..kinds import Projection
+from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered
 from .forward_warp import Layer, render_layer
+from .soft_edges import Rims, lay_over, split_soft_edges
 from .spherical_camera import NEAREST, SphericalEye
 from .stereo import AROUND_LAYOUTS, EYE_SIZES, LAYOUTS, VR_LAYOUTS, StereoOptions, StereoPair, disparity_range, nearness_share, stereo_pair
 
@@ -183,12 +186,14 @@ class _Part:
 
     Attributes:
         layer: What it shows; its margin's columns are `columns`.
+        rims: The soft rims that were taken off a photo's layer; None of panoramas, which would take too much memory.
         height, width: Of the image of the whole sphere.
         row, column: The first that is rendered.
         columns: The number of columns that are rendered.
     """
 
     layer: Layer
+    rims: Rims | None
     height: int
     width: int
     row: int
@@ -211,7 +216,7 @@ def _of_panorama(image: Tensor, estimate: Estimate, layout: str, options: Stereo
     margin = beside + min(_reach(width), width // 4)
     places = torch.arange(column - margin, column + shown + margin, device=image.device) % width
     layer = Layer(image[..., places], inverse[..., places], (margin - beside, 0))
-    part = _Part(layer, height, width, 0, column - beside, shown + 2 * beside)
+    part = _Part(layer, None, height, width, 0, column - beside, shown + 2 * beside)
     eyes = [_eye(part, options, side, around) for side in (-1, 1)]
     (left, holes_left), (right, holes_right) = ([each[..., beside : beside + shown] for each in eye] for eye in eyes)
     return StereoPair(left, right, holes_left, holes_right)
@@ -261,7 +266,8 @@ def _of_photo(image: Tensor, estimate: Estimate, options: StereoOptions, far: Te
     image = resize_image(image, height, width)
     estimate = estimate.resized(height, width)
     camera = assumed_intrinsics(estimate, fov)[0].double().cpu()
-    inverse = 1 / depth_at_image_edges(1 / _inverse_depth(estimate, far, near), image)
+    depth = depth_before_sky(1 / _inverse_depth(estimate, far, near), image, estimate)
+    inverse = 1 / depth_at_image_edges(depth, image)
     part, frame = _on_the_sphere(image, inverse, camera, size)
     first, last = part.row, part.row + frame.shape[-2]
     eyes = []
@@ -294,8 +300,11 @@ def _on_the_sphere(image: Tensor, inverse: Tensor, camera: Tensor, size: int) ->
     # Not between surfaces: there is nothing at such depths.
     depth = F.grid_sample(inverse, places, "nearest", "border", align_corners=False)
     distance = (1 + x * x + y * y).sqrt().to(inverse)
-    layer = Layer(colour, torch.where(frame, depth / distance, 0), (0, 0))
-    return _Part(layer, size, 2 * size, top, left, right - left), frame
+    layer, rims = split_soft_edges(Layer(colour, depth / distance, (0, 0)))
+    inside = values_at(frame.expand_as(depth), rims.row * (right - left) + rims.column)
+    rims = rims._replace(inverse=rims.inverse * inside, surface=rims.surface * frame)
+    layer = layer._replace(inverse=layer.inverse * frame)
+    return _Part(layer, rims, size, 2 * size, top, left, right - left), frame
 
 
 def _eye(part: _Part, options: StereoOptions, side: int, around: bool) -> tuple[Tensor, Tensor]:
@@ -314,8 +323,12 @@ def _eye(part: _Part, options: StereoOptions, side: int, around: bool) -> tuple[
         low, high = max(start - radius, 0), min(stop + radius, rows)
         first, last = max(low - beyond, 0), min(high + beyond, rows)
         band = Layer(layer.colour[..., first:last, :], layer.inverse[..., first:last, :], (layer.margin[0], low - first))
-        rendered = render_layer(band, eye._replace(row=part.row + low), high - low, part.columns)
+        of_band = eye._replace(row=part.row + low)
+        rendered = render_layer(band, of_band, high - low, part.columns)
         filled = fill_uncovered(rendered.colour, rendered.inverse, sideways=True)
+        if part.rims:
+            rims = part.rims._replace(row=part.rims.row - low, margin=(layer.margin[0], low))
+            filled = lay_over(rims, of_band, filled, rendered.inverse)
         inner = slice(start - low, stop - low)
         colour[..., start:stop, :] = filled[..., inner, :]
         holes[..., start:stop, :] = (rendered.inverse <= 0)[..., inner, :]

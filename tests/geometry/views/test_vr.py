@@ -10,6 +10,7 @@ from torch.nn.functional import grid_sample, normalize
 
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.images.srgb import linear_to_srgb
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.panorama.sphere import panorama_directions, with_surroundings
 from depth_normal.geometry.views.spherical_camera import TAPER
@@ -166,6 +167,21 @@ def test_photos_agree_with_rays_from_the_eyes(scene):
         seen &= (shown.amax(1, keepdim=True) > 0) & ~holes & (truth[:, 2:] > 0.3)
         error = angles(shown, truth)[seen]
         assert seen.float().mean() > 0.1 and error.median() < 0.1 and error.quantile(0.97) < 1
+
+
+def test_soft_rims_of_a_photo_move_with_their_thing():
+    """A bar that a lens blurred, before a plain wall: each eye sees it rise and fall once, without a ghost where it was."""
+    height, width = 120, 320
+    camera = intrinsics_from_fov(60.0, height, width)
+    columns = torch.arange(width).float()
+    bar = (torch.special.ndtr((columns - 129.5) / 2) - torch.special.ndtr((columns - 189.5) / 2)).expand(1, 3, height, width)
+    depth = torch.where((columns > 127) & (columns < 192), 0.8, 4.0).expand(1, 1, height, width)
+    image = linear_to_srgb(0.1 + 0.6 * bar)
+    pair = vr_pair(image, Estimate(depth, Quantity.METRIC_DEPTH, intrinsics=camera), "vr180", StereoOptions(eye_distance=200.0))
+    for eye in (pair.left, pair.right):
+        row = eye[0, 0, eye.shape[-2] // 2]
+        row = row[row > 0.05][4:-4]
+        assert row.diff().abs().sum() < 2.05 * (row.max() - row.min())  # 2.2 with rims that stay behind
 
 
 def test_no_eye_distance_is_the_image_itself(scene):
