@@ -14,6 +14,7 @@ from ..checks import check_choice, check_range
 from ..edges.depth_edges import edge_radius, extremes_within, largest_within, sharpen_depth_edges
 from ..estimate import Estimate
 from ..projections import need_perspective
+from ..regions.before_sky import depth_before_sky
 from .depths import UNITS, Depths, check_limit, depth_of, known_depths
 from .lens import SHARP_SHARE, aperture_scale, circle_of_confusion, sharp_range
 
@@ -85,7 +86,8 @@ def focused(estimate: Estimate, image: Tensor, focus: Focus) -> Focused:
     if focus.f_number and not depths.is_metric:
         raise ValueError("an f-number needs depth in metres, and this depth has none: give the blur in percent instead")
     # The border of a near object is a mixture of colours and belongs to the object.
-    sharpened = sharpen_depth_edges(depths.depth, edge_radius(*image.shape[-2:]), 1, image.clamp(0, 1))
+    shown = image.clamp(0, 1)
+    sharpened = sharpen_depth_edges(depth_before_sky(depths.depth, shown, estimate), edge_radius(*image.shape[-2:]), 1, shown)
     # A single pixel that is far amid what is near would be a hole, through which the blurred background shows.
     padded = F.pad(1 / sharpened, (2, 2, 2, 2), mode="replicate")  # so that the border's own values stay
     closed, _ = extremes_within(largest_within(padded, 1), 1)

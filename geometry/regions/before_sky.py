@@ -30,7 +30,7 @@ _OF_AROUND, _OF_ALL = 0.6, 0.15
 # Pixels from thin things up to which what is near is of the same thing.
 _TOUCHING = 2
 # How far away, in steps of twice the radius, the depth of thin things may be found, and how much less each step counts.
-_STEPS, _LESS = 7, 0.03
+_STEPS, _LESS = 7, 0.2
 
 
 def depth_before_sky(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor:

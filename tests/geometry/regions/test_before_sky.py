@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.edges.depth_edges import depth_at_image_edges
+from depth_normal.geometry.effects.focus import Focus, focused
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.regions.before_sky import depth_before_sky
 from depth_normal.geometry.regions.connected import regions_with
@@ -84,6 +85,11 @@ def test_a_mast_moves_with_its_tower(what):
     tower = (is_tower * columns).sum(1) / is_tower.sum(1)
     assert is_mast.sum(1).min() >= 2, "whole"
     assert (159 - mast).min() > 5 and (159 - mast - (159.5 - tower.mean())).abs().max() < 1
+
+
+def test_a_mast_is_as_sharp_as_its_tower():
+    circle = focused(seen(), photo(), Focus(point=(0.5, 0.7))).circle
+    assert circle[..., 32:85, 159].abs().max() < 0.2 and circle[..., 60, 100] > 5
 
 
 def test_regions_with_a_seed(monkeypatch):
