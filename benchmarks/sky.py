@@ -5,12 +5,14 @@
 Landscapes are composed of a sky and of roofs, leaves or hair of known coverage, with depth of a quarter of the size whose edges are
 soft, as networks'. `tells` masks the sky at that size, as some networks do. Rooms are a wall, a floor and a ball. `false` and `missed`
 are shares of the image and of the sky; `alpha` is the mean absolute error in a band around the border, by the coarse share enlarged, and
-by `sky_alpha`. The last table has the same scenes, and darker and redder skies, with depth and mask by the bundled network.
+by `sky_alpha`. The last table has the same scenes, and darker and redder skies, with depth and mask by the bundled network; `far` is the
+share of near things that its depth puts right before the sky or into it, and `mended` what is left of it after `depth_before_sky`.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +22,10 @@ import torch
 from torch import Tensor
 
 import depth_normal
+from depth_normal.geometry.assumptions import filled_depth
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.regions.sky import sky_alpha
+from depth_normal.geometry.regions.before_sky import depth_before_sky
+from depth_normal.geometry.regions.sky import predicted_sky, sky_alpha
 from depth_normal.utils import resize_map
 
 SKIES = {
@@ -48,6 +52,8 @@ WALLS = {
 SILHOUETTES = ("roofs", "leaves", "hair")
 _SUPERSAMPLED, _NETWORK = 4, 4
 _BAND = 1 / 50
+# What is not even this share of the way from the sky to the nearest thing is as good as sky.
+_HARDLY = 0.15
 
 
 def main() -> None:
@@ -79,21 +85,37 @@ def main() -> None:
 
 
 def print_bundled(side: int) -> None:
-    """Prints how much sky the bundled network misses, and how much it sees in rooms."""
+    """Prints how much sky the bundled network misses, how much it sees in rooms, and how much of near things is as far as the sky."""
     tiny = depth_normal.load_model("tiny", "float32", "cpu")
-    print(f"{'by tiny':24}{'missed':>9}{'false':>9}")
+    print(f"{'by tiny':24}{'missed':>9}{'false':>9}{'far':>9}{'mended':>9}")
     errors = []
     for silhouette in SILHOUETTES:
         truth = 1 - _coverage(silhouette, side)
         for sky, colours in (SKIES | DARKER_SKIES).items():
             image = _composed(truth, colours)
-            found = sky_alpha(image, tiny.estimate(image))
-            errors.append(((truth - found).clamp(min=0).sum() / truth.sum(), (found - truth).clamp(min=0).mean()))
-            print(f"{f'{silhouette}, {sky}':24}{errors[-1][0]:9.1%}{errors[-1][1]:9.1%}")
-    print(f"{'mean':24}{np.mean(errors, 0)[0]:9.1%}{np.mean(errors, 0)[1]:9.1%}")
+            estimate = tiny.estimate(image)
+            found = sky_alpha(image, estimate)
+            wrong = ((truth - found).clamp(min=0).sum() / truth.sum(), (found - truth).clamp(min=0).mean())
+            errors.append([float(each) for each in (*wrong, *_far_things(image, estimate, truth))])
+            print(f"{f'{silhouette}, {sky}':24}" + "".join(f"{each:9.1%}" for each in errors[-1]))
+    print(f"{'mean':24}" + "".join(f"{each:9.1%}" for each in np.nanmean(errors, 0)))
     for wall in WALLS:
         image, _ = _room(wall, side)
         print(f"{f'{wall} wall':33}{sky_alpha(image, tiny.estimate(image)).mean().item():9.1%}")
+
+
+def _far_things(image: Tensor, estimate: Estimate, truth: Tensor) -> tuple[float, float]:
+    """The share of near things that is hardly nearer than the sky, and by `depth_before_sky`; NaN where the network sees no sky."""
+    sized = estimate.resized(*image.shape[-2:])
+    sky = predicted_sky(sized)
+    if not bool(sky.any()):
+        return math.nan, math.nan
+    depth = filled_depth(sized)
+    maps = [1 / depth, 1 / depth_before_sky(depth, image, sized)]
+    far = maps[0][sky].mean()
+    least = far + _HARDLY * (maps[0].amax() - far)
+    before, after = (float((inverse < least)[truth < 0.5].float().mean()) for inverse in maps)
+    return before, after
 
 
 def landscapes(side: int) -> Iterator[tuple[str, Tensor, Estimate, Tensor]]:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checks import check_depth
+from ..checks import check_map
 from ..edges.depth_edges import edge_radius, largest_within
 from ..edges.guided_filter import box_sums
 from ..estimate import Estimate
@@ -48,9 +48,10 @@ def depth_before_sky(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor
         (B, 1, H, W), nowhere farther than `depth`.
 
     Raises:
-        ValueError: Maps of wrong shapes, or depth that is not positive and finite.
+        ValueError: Maps of wrong shapes.
     """
-    check_depth(depth, like=image)
+    check_map(image, 3, "image")
+    check_map(depth, 1, "depth", like=image)
     if estimate.mask is None or bool(estimate.mask.all()):
         return depth
     sky = predicted_sky(estimate)
