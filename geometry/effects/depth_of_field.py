@@ -133,13 +133,13 @@ def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, h
         box = _grown(_around(boxes), levels[index], surfaces[0].square.shape[-2:])
         layer = blur_layer(_layer(surfaces, boxes, levels, index, box), levels[index], blades, rotation)
         place, layer = _in_image(layer, box, margin, height, width)
-        rest = left[place]
+        share, rest = layer[:, 3:].contiguous(), left[place]
         if levels[index] > _EDGE - _NARROW:
-            rest = torch.where(deepest[place] >= levels[index], rest, 0)
+            rest = rest * (deepest[place] >= levels[index])
         if levels[index] == 0:
-            sharp[place] = (layer[:, 3:] >= 1) & (rest >= 1 - _TINY) & (radius[place] == 0)
-        taken = torch.minimum(layer[:, 3:], rest)
-        total[place].addcmul_(layer[:, :3], taken / layer[:, 3:].clamp(min=_TINY))
+            sharp[place] = (share >= 1) & (rest >= 1 - _TINY) & (radius[place] == 0)
+        taken = torch.minimum(share, rest)
+        total[place].addcmul_(layer[:, :3], taken / share.clamp_(min=_TINY))
         left[place] -= taken
     brightest = image.amax().clamp(min=1)
     soft = linear_to_srgb(total / (1 - left).clamp(min=_TINY)).minimum(brightest)
@@ -168,10 +168,10 @@ def _deepest(radius: Tensor) -> Tensor:
     A surface that is hardly blurred, and unevenly, covers some of its own pixels in part only. Far from its border nothing behind it
     shines through there.
     """
-    size, border = radius.abs(), (neighbours_largest(radius) - radius > _EDGE).to(radius)
-    # Their blur's radius and a pixel.
-    beside = largest_within(border, 2) + largest_within(border, 3) * (size > 1)
-    return torch.where((beside > 0) | (size > _NARROW), torch.inf, radius + _EDGE)
+    border = (neighbours_largest(radius) - radius > _EDGE).to(radius)
+    # That is the radius of their blur, but for what is blurred least.
+    beside = largest_within(border, math.ceil(_NARROW))
+    return torch.where((beside > 0) | (radius.abs() > _NARROW), torch.inf, radius + _EDGE)
 
 
 def _behind(light: Tensor, radius: Tensor, reach: int) -> tuple[Tensor, Tensor]:
