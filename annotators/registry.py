@@ -7,6 +7,8 @@ first use, so that reading the table alone stays fast.
 from __future__ import annotations
 
 import difflib
+import itertools
+import re
 from collections import UserDict
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -65,6 +67,14 @@ _MATERIAL_FAMILIES: tuple[tuple[str, str, tuple[ModelSpec, ...]], ...] = (
     ("marigold-materials", "marigold.MarigoldMaterialsAnnotator", marigold.MATERIAL_SPECS),
 )
 
+_MOST_NEAR = 3
+_SHORT = 3
+_ALIKE = 0.7
+_WEIGHTS = re.compile(r"\.(safetensors|pth?|ckpt|bin|onnx)$")
+_VERSION = re.compile(r"v(?=\d)")
+_SHARED_NAMES = {"annotators", "model", "pytorchmodel", "diffusionpytorchmodel"}
+"""Names of files and repositories that say nothing about a model."""
+
 
 class _Families(UserDict[str, Any]):
     """The annotators' classes by their family, each imported on first use."""
@@ -118,11 +128,62 @@ def find_spec(model_id: str) -> ModelSpec:
     if model_id in MATERIAL_MODELS:
         raise ValueError(no_geometry(MATERIAL_MODELS[model_id]))
     if model_id not in MODELS:
-        close = difflib.get_close_matches(model_id.lower(), MODELS, 3, 0.5)
-        near = " or ".join(close or difflib.get_close_matches(model_id.lower(), MODELS, 3, 0))
-        meant = f"did you mean {near}?" if close else f"the nearest names are {near};"
+        close = " or ".join(near_models(model_id))
+        meant = f"did you mean {close}?" if close else f"accepted are ids such as {RECOMMENDED_MODEL} or {BUNDLED_MODEL};"
         raise ValueError(f"unknown model {model_id!r}; {meant} `depth-normal models` lists all {len(MODELS)}")
     return MODELS[model_id]
+
+
+def near_models(word: str) -> list[str]:
+    """Up to three ids that an unknown one was probably meant for, the most probable first; empty where none is like it.
+
+    Other names of a model's files and repositories count as its id. `moge2` stands for the ids that begin like it, `dav2` for those
+    whose parts begin so (depth-anything-v2).
+    """
+    typed = _plain(word)
+    if not typed:
+        return []
+    plain = {model_id: _plain(model_id) for model_id in sorted(MODELS, key=lambda each: each != RECOMMENDED_MODEL)}
+    kinds = (
+        lambda name: typed in _other_names(MODELS[name]),
+        lambda name: plain[name].startswith(typed),
+        lambda name: typed.startswith(plain[name]) and len(plain[name]) > _SHORT,
+        lambda name: len(typed) > 1 and _initials(name).startswith(typed),
+        lambda name: len(typed) > _SHORT and typed in plain[name],
+        lambda name: _VERSION.sub("", plain[name]).startswith(_VERSION.sub("", typed)),
+    )
+    for is_meant in kinds:
+        if found := [name for name in plain if is_meant(name)]:
+            return found[:_MOST_NEAR]
+    letters = "".join(itertools.takewhile(str.isalpha, typed))
+    family = [name for name in plain if len(letters) > _SHORT and plain[name].startswith(letters)]
+    scores = {name: difflib.SequenceMatcher(None, typed, plain[name]).ratio() for name in family or plain}
+    # An abbreviation has its letters in the same order: moge2l is moge-2-vitl rather than moge-3-vitl.
+    abbreviated = {name: score for name, score in scores.items() if family and _is_within(typed, plain[name])}
+    ranked = sorted(abbreviated or scores, key=scores.__getitem__, reverse=True)
+    return [name for name in ranked if family or scores[name] >= _ALIKE][:_MOST_NEAR]
+
+
+def _plain(name: str) -> str:
+    """A name without what people write differently: case, separators, folders, and the extension of a weights file."""
+    return re.sub(r"[^a-z0-9]", "", _WEIGHTS.sub("", name.lower()).rpartition("/")[2])
+
+
+def _other_names(spec: ModelSpec) -> set[str]:
+    """A model's weights file and its repository, as `_plain` has them."""
+    names = (spec.file.name, *spec.file.aliases, spec.file.repo_id or "")
+    return {_plain(name) for name in names} - {""} - _SHARED_NAMES
+
+
+def _initials(model_id: str) -> str:
+    """Such as dav2s of depth-anything-v2-small."""
+    return "".join(part if re.search(r"\d", part) else part[:1] for part in model_id.split("-"))
+
+
+def _is_within(letters: str, name: str) -> bool:
+    """True if a name has these letters in this order."""
+    rest = iter(name)
+    return all(letter in rest for letter in letters)
 
 
 def models_of_scenes() -> list[str]:

@@ -208,7 +208,8 @@ def _parsed(words: list[str] | None) -> argparse.Namespace:
     words = sys.argv[1:] if words is None else words
     parser, commands = _parsers()
     try:
-        typed = with_command(words or ["--help"], commands)
+        below = {each: f"{name} {each}" for name, command in commands.items() for each in command.commands}
+        typed = with_command(words or ["--help"], commands, below)
     except UnknownCommandError as error:
         parser.error(str(error))
     if dashed := dashed_file(typed, parser.options):

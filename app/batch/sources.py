@@ -28,6 +28,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..near_names import no_such_file
+
 logger = logging.getLogger(__name__)
 
 PAGE_EXTENSIONS = frozenset((".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"))
@@ -167,7 +169,8 @@ class Search:
         try:
             mode = path.stat().st_mode
         except FileNotFoundError:
-            self.problems.append(f"{path}: there is no such file{where}")
+            # A list may name a million files of a disk that is not mounted: each would be compared with a whole folder.
+            self.problems.append(f"{path}: there is no such file{where}" if where else no_such_file(path))
             return
         except (OSError, ValueError) as error:
             self.problems.append(f"{path}: {getattr(error, 'strerror', None) or error}{where}")

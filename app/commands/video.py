@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import logging
 import math
 import os
@@ -19,6 +18,7 @@ from ..batch.allocator import keep_freed_memory
 from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, shown
 from ..console.viewer import show
+from ..near_names import no_such_file
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
 from ..output_choices import MOST_PREVIEWED, VIDEO_LAYOUT_CHOICES
 from .arguments import (
@@ -192,7 +192,7 @@ def _one(arguments: argparse.Namespace, source: Path) -> int:
     from ..bench.background import Measuring
 
     if not is_sequence(source) and not source.exists():  # said before a package is missed
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source))
+        raise FileNotFoundError(no_such_file(source))
     task = _task(arguments, source, arguments.place)
     options = _options(arguments)
     with Measuring(options, arguments.device, echo_error) as measuring:

@@ -18,6 +18,7 @@ _WIDTH = 100
 _HELP_COLUMN = 30
 # No option is named like this, so it is a value: -1mm, -30,10, -.5.
 _NEGATIVE = re.compile(r"-\.?\d")
+_CHOICE = re.compile(r"argument \S+: invalid choice: '([^']*)' \(choose from (.*)\)")
 _COLUMN = re.compile(r" {2,}(?=\S)")
 _COMMENT = re.compile(r" {2,}(?=# )")
 _FEWEST_COLUMNS = 40
@@ -72,8 +73,13 @@ class Parser(argparse.ArgumentParser):
     @property
     def options(self) -> frozenset[str]:
         """The names of all options, those of commands below this one included."""
-        below = (each for action in self._actions if isinstance(action, argparse._SubParsersAction) for each in action.choices.values())
-        return frozenset(self._option_string_actions).union(*(each.options for each in below))
+        return frozenset(self._option_string_actions).union(*(each.options for each in self.commands.values()))
+
+    @property
+    def commands(self) -> dict[str, Parser]:
+        """The commands below this one, by their names."""
+        below = (action for action in self._actions if isinstance(action, argparse._SubParsersAction))
+        return {name: each for action in below for name, each in action.choices.items()}
 
     def is_changed(self, arguments: argparse.Namespace, option: str) -> bool:
         """True if an option has another value than its default."""
@@ -95,17 +101,18 @@ class Parser(argparse.ArgumentParser):
 
     def owners(self, option: str) -> Iterator[str]:
         """The commands with an option: this one, or those below it, each as it is typed behind the program's name."""
-        below = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
         if option in self._option_string_actions:
             yield self.prog.partition(" ")[2]
-        for action in below:
-            for each in action.choices.values():
-                yield from each.owners(option)
+        for each in self.commands.values():
+            yield from each.owners(option)
 
     def error(self, message: str) -> NoReturn:
         """See `argparse.ArgumentParser`. The message can be shown, whatever was typed."""
         if found := re.fullmatch(r"argument (?:\S*/)?(-\S+): expected one argument", message):
             message += f" (one that begins with a dash is typed {found[1]}=-...)"
+        elif found := _CHOICE.fullmatch(message):
+            close = nearest(found[1].replace("_", "-"), re.findall(r"[\w.-]+", found[2]))
+            message += f"; did you mean {close}?" if close else ""
         super().error(shown(message))
 
 

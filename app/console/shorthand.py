@@ -5,21 +5,28 @@ from __future__ import annotations
 import glob
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ..near_names import near_file, no_such_file
 from .parser import nearest
 
 _PROGRAM_OPTIONS = ("-h", "--help", "--help-all", "--version", "--print-completion")
 _IMPLIED = "estimate"
+_MAPS = ("depth", "normal", "normals")
 
 
 class UnknownCommandError(ValueError):
     """A word that is neither a command nor an image; the message says what was probably meant."""
 
 
-def with_command(words: Sequence[str], commands: Iterable[str]) -> list[str]:
+def with_command(words: Sequence[str], commands: Iterable[str], below: Mapping[str, str] | None = None) -> list[str]:
     """The words of the command line, of which there is at least one, with the command that is meant.
+
+    Args:
+        words: As typed.
+        commands: The names of the commands.
+        below: Commands of two words by their second ("fog": "effect fog"), to suggest them.
 
     Returns:
         The same words, with `estimate` before them where they begin with an image or an option, or where an image that is not there
@@ -35,7 +42,7 @@ def with_command(words: Sequence[str], commands: Iterable[str]) -> list[str]:
         return list(words)
     if first.startswith("-") or names_images(first) or (_seems_a_path(first) and any(map(_is_another_image, words[1:]))):
         return [_IMPLIED, *words]
-    raise UnknownCommandError(_neither(first, commands))
+    raise UnknownCommandError(_neither(first, commands, below or {}))
 
 
 def names_images(word: str) -> bool:
@@ -76,20 +83,25 @@ def model_among(images: Sequence[str]) -> str:
     return next((word for word in absent if word in MODELS), "")
 
 
-def _neither(word: str, commands: Iterable[str]) -> str:
+def _neither(word: str, commands: Iterable[str], below: Mapping[str, str]) -> str:
     path = Path(word)
     if not word:
         return "the first word is empty; name a command or an image (. is the working directory)"
     if _seems_a_path(word):
-        try:
-            close = nearest(path.name, (each.name for each in path.parent.iterdir()))
-        except (OSError, ValueError):
-            close = ""
-        return f"{word}: there is no such file" + (f"; did you mean {path.with_name(close)}?" if close else "")
-    from ...annotators.registry import MODELS
+        return no_such_file(path)
+    from ...annotators.registry import MODELS, near_models
 
     if word in MODELS:
         return f"{word!r} is a model; name an image before it: depth-normal photo.jpg --model {word}"
-    close = nearest(word, commands)
-    meant = f"did you mean {close}?" if close else "depth-normal --help lists the commands"
+    if word in _MAPS:
+        return f"{word!r} is no command; without one, depth and normals are written: depth-normal photo.jpg"
+    known = {**below, **{name: name for name in commands}}
+    if close := nearest(word.replace("_", "-"), known):
+        meant = f"did you mean {known[close]}?"
+    elif close := near_file(path):
+        meant = f"did you mean {path.with_name(close)}?"
+    elif models := near_models(word):
+        meant = f"for a model, name an image before it: depth-normal photo.jpg --model {models[0]}"
+    else:
+        meant = "depth-normal --help lists the commands"
     return f"{word!r} is neither a command nor a file here; {meant}"

@@ -256,7 +256,7 @@ def test_models_says_where_a_file_lies(monkeypatch, tmp_path, capsys):
 def test_download_of_an_unknown_model(capsys):
     assert cli.main(["download", "midas-v9"]) == 2
     said = capsys.readouterr().err
-    assert "did you mean midas-v2.1-small or" in said and "\\n" not in said
+    assert "did you mean midas-v2.1-small?" in said and "\\n" not in said
 
 
 @pytest.mark.slow("starts another process")

@@ -81,6 +81,15 @@ def test_images_without_a_command_are_estimated(words, images, photos):
         ("estmate photo.jpg", "'estmate' is neither a command nor a file here; did you mean estimate?"),
         ("xyzzy", "'xyzzy' is neither a command nor a file here; depth-normal --help lists the commands"),
         ("phto.jpg", "phto.jpg: there is no such file; did you mean photo.jpg?"),
+        ("nofile.jpg", "nofile.jpg: there is no such file\n"),
+        ("photo.jpeg", "photo.jpeg: there is no such file; did you mean photo.jpg?"),
+        ("photo", "'photo' is neither a command nor a file here; did you mean photo.jpg?"),
+        ("fog photo.jpg", "'fog' is neither a command nor a file here; did you mean effect fog?"),
+        ("depth_of_field photo.jpg", "did you mean effect depth-of-field?"),
+        ("effect depth_of_field photo.jpg", "; did you mean depth-of-field?"),
+        ("effect xyzzy photo.jpg", "'depth-of-field')\n"),
+        ("normals photo.jpg", "'normals' is no command; without one, depth and normals are written: depth-normal photo.jpg"),
+        ("moge2", "for a model, name an image before it: depth-normal photo.jpg --model moge-2-vits-normal"),
         ("nowhere/photo.jpg", "nowhere/photo.jpg: there is no such file\n"),
         ("tiny photo.jpg", "'tiny' is a model; name an image before it: depth-normal photo.jpg --model tiny"),
         ([""], "the first word is empty"),
@@ -105,6 +114,12 @@ def test_images_without_a_command_are_estimated(words, images, photos):
 )
 def test_words_that_mean_nothing_are_answered(words, said, photos, capsys):
     assert said in refused(words, capsys)
+
+
+@pytest.mark.parametrize("command", ["effect fog", "stereo", "relight", "mesh", "video", "estimate other.jpg"])
+def test_a_mistyped_file_is_answered_with_the_one_that_is_meant(command, photos, capsys):
+    assert cli.main([*command.split(" "), "phto.jpg", "--model", "tiny"]) != 0
+    assert "phto.jpg: there is no such file; did you mean photo.jpg?" in capsys.readouterr().err
 
 
 def test_a_file_named_like_a_command_is_meant_where_it_is_spelled_out(photos):
@@ -299,7 +314,7 @@ def test_a_video_that_is_not_there_is_said_before_a_missing_package(monkeypatch,
     monkeypatch.setitem(sys.modules, "av", None)
     monkeypatch.chdir(tmp_path)
     assert cli.main(["video", "nothere.mp4", "--model", "tiny"]) == 2
-    assert "nothere.mp4: No such file" in capsys.readouterr().err
+    assert "nothere.mp4: there is no such file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
