@@ -44,6 +44,7 @@ from ...model_loader.load import chosen_runtime, parse_device
 from ...model_loader.runtimes import measured
 from ...model_loader.runtimes.choose import Chosen
 from ...utils import to_planar
+from ..console.terminal import quoted
 from ..near_names import no_such_file
 from ..output_choices import CODING_CHOICES, COMPOSITING, HOLES, PANORAMA_CHOICES, STEREO_CHOICES
 from .outputs import Outputs
@@ -321,8 +322,9 @@ def read(path: Path) -> Tensor:
     except FileFormatError as error:
         if path.suffix.lower() not in VIDEOS:
             raise
-        found = f"{path} is a video, not an image"
-        raise FileFormatError(f"{found}; `depth-normal video` makes maps, stereo and camera moves of videos") from error
+        found = f"{path} is a video, and this command takes images"
+        outputs = "depth; with --what normals, stereo or parallax these"
+        raise FileFormatError(f"{found}; `depth-normal video {quoted(path)}` makes {outputs}") from error
 
 
 def estimate(model: Model, images: Tensor, options: Options, writes: Sequence[str] = ()) -> Estimate:

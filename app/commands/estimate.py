@@ -30,6 +30,7 @@ from ..output_choices import (
     SHARD_CHOICES,
     STEREO_CHOICES,
     UP_CHOICES,
+    VIDEO_LAYOUT_CHOICES,
     VR_LAYOUT_CHOICES,
     WRITE_CHOICES,
 )
@@ -176,7 +177,7 @@ def run_images(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
             echo(json.dumps({"picture": None, "status": "failed", "reason": problem, "again": False}))
     if not sources:
         return NOTHING_DONE
-    _refuse_videos(sources)
+    _refuse_videos(sources, writes)
     keep_freed_memory()
     options = _options(arguments)
     results = _results(arguments, writes, options)
@@ -282,10 +283,16 @@ def _refuse_useless_fov(arguments: argparse.Namespace) -> None:
         refuse_options(arguments, ("--fov",), why)
 
 
-def _refuse_videos(sources: list[Source]) -> None:
-    """Refuses a run over videos alone, before a model is loaded, and names the command that takes them."""
-    if all(source.path.suffix.lower() in VIDEOS for source in sources):
-        raise ValueError(f"{sources[0].path} is a video; `{program()} video {quoted(sources[0].path)}` makes maps of it")
+def _refuse_videos(sources: list[Source], writes: tuple[str, ...]) -> None:
+    """Refuses a run over videos alone, before a model is loaded, and names the command that makes the same of videos."""
+    if not all(source.path.suffix.lower() in VIDEOS for source in sources):
+        return
+    first = sources[0].path
+    command, made = f"{program()} video {quoted(first)}", "maps"
+    if layouts := [each for each in writes if each in VIDEO_LAYOUT_CHOICES]:
+        layout = "" if layouts[0] == VIDEO_LAYOUT_CHOICES[0] else f" --layout {layouts[0]}"
+        command, made = f"{command} --what stereo{layout}", "images for both eyes"
+    raise ValueError(f"{first} is a video; `{command}` makes {made} of it")
 
 
 def _failed_before(arguments: argparse.Namespace, engine: Engine) -> tuple[list[Source], list[str]]:

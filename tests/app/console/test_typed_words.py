@@ -275,6 +275,22 @@ def test_an_option_that_would_change_nothing_is_refused(words, said, photos, cap
     assert said in capsys.readouterr().err and not (photos / "depth-normal").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("stereo clip.mp4", "clip.mp4 is a video; `depth-normal video clip.mp4 --what stereo` makes images for both eyes of it"),
+        ("stereo clip.mp4 --layout anaglyph", "`depth-normal video clip.mp4 --what stereo --layout anaglyph`"),
+        ("effect fog clip.mp4", "clip.mp4 is a video, and this command takes images; `depth-normal video clip.mp4` makes depth"),
+        ("relight clip.mp4", "with --what normals, stereo or parallax these"),
+        ("mesh clip.mp4", "with --what normals, stereo or parallax these"),
+    ],
+)
+def test_a_video_is_sent_to_the_command_that_makes_the_same_of_videos(words, said, photos, capsys):
+    (photos / "clip.mp4").write_bytes(b"\0\0\0\x20ftypisom")
+    assert cli.main([*words.split(), "--model", "tiny"]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_a_video_is_sent_to_its_command_before_a_model_is_loaded(photos, capsys):
     (photos / "my clip.mp4").touch()
     assert cli.main(["my clip.mp4"]) == 2
