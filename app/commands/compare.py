@@ -24,7 +24,7 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--normals-from-depth", action="store_true", help=derived)
     out = f"also write heat maps of the differences, with their scale: {' or '.join(WRITTEN)}"
     parser.add_argument("-o", "--out", type=Path, metavar="PATH", help=out)
-    add_overwrite(parser)
+    add_overwrite(parser, "")
     add_json(parser)
     parser.set_defaults(run=_compare)
 

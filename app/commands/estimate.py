@@ -47,7 +47,7 @@ from .arguments import (
     refuse_options,
     several_of,
 )
-from .result_paths import add_folder, folder_or_url
+from .result_paths import add_folder, add_overwrite, folder_or_url
 
 if TYPE_CHECKING:
     from ..batch.engines import Engine, FileFolder
@@ -118,7 +118,7 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     add_network(parser, RECOMMENDED_MODEL)
     parser.add_argument("--recursive", action="store_true", help="look into folders in folders too, and keep their tree below --out")
     _add_going_on(parser)
-    _add_overwrite(parser)
+    add_overwrite(parser, default_names=False)
     parser.add_argument("--json-lines", action="store_true", help="print one JSON object for each image")
 
 
@@ -143,15 +143,10 @@ def _add_going_on(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--retry-failed", action="store_true", help=retry)
 
 
-def _add_overwrite(parser: argparse.ArgumentParser) -> None:
-    help_text = "also replace files that this command did not make, or made of another image"
-    parser.add_argument("--overwrite", action="store_true", help=help_text)
-
-
 def add_demo(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `demo`."""
     add_folder(parser)
-    _add_overwrite(parser)
+    add_overwrite(parser, default_names=False)
     parser.set_defaults(run=_demo)
 
 

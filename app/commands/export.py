@@ -30,7 +30,7 @@ def add_export(parser: Parser) -> None:
     batch = "the one batch size of the file (default: any, where the network allows)"
     parser.add_argument("--batch", type=whole_type("a batch size from 1 to 4096", 1, 4096), metavar="N", help=batch)
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
-    add_overwrite(parser)
+    add_overwrite(parser, "model")
     add_json(parser)
     parser.set_defaults(run=_export)
 

@@ -105,9 +105,17 @@ def add_open(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--open", action="store_true", help="open the result when it is done; of several images, the folder")
 
 
-def add_overwrite(parser: argparse.ArgumentParser) -> None:
-    """Adds --overwrite for a command that keeps no record of what it wrote."""
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
+def add_overwrite(parser: argparse.ArgumentParser, made_of: str = "image", default_names: bool = True) -> None:
+    """Adds --overwrite; its help says the rule of `refusals`.
+
+    Args:
+        parser: The command's.
+        made_of: What the results are of, in words; empty for a command that replaces none of its own files either.
+        default_names: Whether -o can name a file, which is no default name.
+    """
+    own = f"only an unchanged result of the same {made_of} is replaced" + ", under its default name" * default_names
+    help_text = f"replace any file in the way, but no input; without it, {own if made_of else 'none is replaced'}"
+    parser.add_argument("--overwrite", action="store_true", help=help_text)
 
 
 def add_result(parser: argparse.ArgumentParser, ending: str, extensions: Sequence[str]) -> None:

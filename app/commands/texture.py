@@ -140,7 +140,7 @@ def _add_pbr(parser: Parser) -> None:
     packed = "with --materials: occlusion, roughness and metallic in the red, green and blue of one file too, as game engines read them"
     parser.add_argument("--orm", action="store_true", help=packed)
     add_folder(parser, ", which gets <photo>_height.png, _normal, _ao and _curvature, and those of --materials")
-    add_overwrite(parser)
+    add_overwrite(parser, default_names=False)
     parser.common = frozenset(COMMON_PBR)
 
 

@@ -107,7 +107,7 @@ def add_video(parser: Parser) -> None:
     parser.add_argument("--resume", action="store_true", help=resume)
     segment = "frames in a segment, in whole steps of the model: the most that a stop loses (default: %(default)s)"
     parser.add_argument("--segment", type=positive, default=120, metavar="N", help=segment)
-    add_overwrite(parser)
+    add_overwrite(parser, "video")
     parser.common = frozenset(COMMON)
     parser.set_defaults(run=run_video)
 
@@ -333,12 +333,15 @@ def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: Vi
     path = first.with_name(f"{usual_stem(task.source)}_preview.png")
     if not arguments.place.is_folder and arguments.place.path.suffix.lower() == ".png" and "%" not in arguments.place.path.name:
         path = arguments.place.path
-    check_places([path], read, arguments.overwrite)
+    made_of = task.source.resolve() if arguments.place.is_folder else None
+    check_places([path], read, arguments.overwrite, made_of)
 
     def make(model: Model) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         with terminal_bar(arguments.preview, "frame", **_described(label)) as bar:
             count = make_preview(model, task, header, arguments.preview, path, bar.update)
+        if made_of is not None:
+            note_results(made_of, [path])
         echo(shown(f"{task.source}: {path} ({count} frame{'s' * (count != 1)})"))
         if arguments.open:
             show(path)

@@ -29,7 +29,7 @@ def add_view(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=folder, default=DEFAULT_FOLDER, metavar="FOLDER", help=where)
     opened = "open the page when it is done, of several the folder, or (--no-open) only write it (default: --open)"
     parser.add_argument("--open", action=argparse.BooleanOptionalAction, default=True, help=opened)
-    add_overwrite(parser)
+    add_overwrite(parser, "file", default_names=False)
     parser.set_defaults(run=_view)
 
 

@@ -158,6 +158,15 @@ def test_words_are_answered_without_torch(tmp_path):
         assert run.stdout.splitlines()[-2:] == [f"code {code}", "large:"], run.stderr
 
 
+@pytest.mark.parametrize("name", [name for name, parser in every_parser().items() if "--overwrite" in parser._option_string_actions])
+def test_the_help_of_overwrite_says_the_rule(name):
+    """That of `result_paths.refusals`, which tests/app/commands/test_result_paths.py holds the commands to."""
+    (action,) = (each for each in every_parser()[name]._actions if "--overwrite" in each.option_strings)
+    of = {"video": "video", "export": "model", "view": "file"}.get(name, "image")
+    own = "none is replaced" if name == "compare" else f"only an unchanged result of the same {of} is replaced"
+    assert action.help.startswith(f"replace any file in the way, but no input; without it, {own}")
+
+
 @pytest.mark.parametrize("name", every_parser())
 def test_the_help_shows_what_people_use_and_the_full_one_the_rest(name, capsys):
     parser = every_parser()[name]

@@ -722,6 +722,10 @@ def test_a_preview_is_one_sheet_of_frames_above_what_is_made_of_them(video, tmp_
     assert run(video, out, "--preview", 100, "--what", "stereo", "--overwrite") == 0
     assert "in_preview.png (28 frames)" in capsys.readouterr().out
     assert run(video, tmp_path / "sheet.png", "--preview", 1) == 0 and (tmp_path / "sheet.png").is_file()
-    assert run(video, f"{tmp_path}/new/folder/", "--preview", 1) == 0 and (tmp_path / "new/folder/in_preview.png").is_file()
+    sheet = tmp_path / "new" / "folder" / "in_preview.png"
+    for count in (1, 2):
+        assert run(video, f"{tmp_path}/new/folder/", "--preview", count) == 0 and sheet.is_file(), "under its default name it is replaced"
+    sheet.write_bytes(b"mine")
+    assert run(video, f"{tmp_path}/new/folder/", "--preview", 1) == 2 and sheet.read_bytes() == b"mine"
     capsys.readouterr()
     assert run(video, out, "--preview", 3, "--start", 100, "--overwrite") == 2 and "not one frame at that place" in capsys.readouterr().err
