@@ -93,7 +93,10 @@ def _add_fog(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--colour", default="#c4ccd4", metavar="COLOUR", help="of the fog: #d9b38c, #fff, white or 217,179,140 (default: %(default)s)"
     )
-    density = "light lost a metre: exp(-density) comes through; without metres the near end is at 1 (default: %(default)s)"
+    density = (
+        "light lost a metre: exp(-density) comes through; without metres the near end is at 1 and the far end at 3, or at 30 where the "
+        "model marks the sky (default: %(default)s)"
+    )
     group.add_argument("--density", type=real, default=0.1, metavar="X", help=density)
     group.add_argument("--start", type=real, default=0.0, metavar="X", help="how far from the camera it begins (default: %(default)s)")
     falloff = "how fast it thins upwards from the camera's height (default: %(default)s, not at all)"

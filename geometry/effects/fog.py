@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..assumptions import assumed_intrinsics
-from ..camera import depth_to_ray_distance, pixel_rays
+from ..camera import pixel_rays
 from ..checks import check_map, check_not_negative
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..estimate import Estimate
@@ -48,7 +48,8 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, with_sky: bool = Tru
         with_sky: What looks like sky, and what has no depth, is infinitely far.
 
     Returns:
-        (1, 1, H, W) transmittance, and a line such as "fog over 0.8 to 6.2 m, 31 % of the light is the fog's".
+        (1, 1, H, W) transmittance, and a line such as "fog over 0.8 to 6.2 m, 31 % of the light is the fog's", from the scene's near
+        end to its far end.
 
     Raises:
         ValueError: No depth.
@@ -60,10 +61,9 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, with_sky: bool = Tru
     if with_sky:
         beyond = fog_transmittance(depth, camera, **vars(fog), sky=torch.ones_like(depths.hole))
         through = torch.lerp(through, beyond, _sky(shown, depths.hole, estimate))
-    distance = depth_to_ray_distance(depth, camera)
-    near, far, share = torch.stack((distance.amin(), distance.amax(), 1 - through.mean())).tolist()
-    unit = "m" if depths.is_metric else "times the near end"
-    line = f"fog over {near:.3g} to {far:.3g} {unit}, {100 * share:.0f} % of the light is the fog's"
+    unit = " m" if depths.is_metric else " (no metres: the near end is 1)"
+    share = float(1 - through.mean())
+    line = f"fog over {depths.nearest:.3g} to {depths.farthest:.3g}{unit}, {100 * share:.0f} % of the light is the fog's"
     return through, line
 
 

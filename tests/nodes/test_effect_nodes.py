@@ -162,4 +162,4 @@ def test_the_node_says_what_it_did_in_metres(monkeypatch):
     LENS().execute(make_image(2), metres(), focus=2, unit="metres", f_number=2)
     assert len(said["text"]) == 2 and said["text"][0].startswith("focus 2 m, sharp from 1.")
     FOG().execute(make_image(), metres())
-    assert said["text"][0].startswith("fog over 2 to 7")
+    assert said["text"][0].startswith("fog over 2 to 6 m, ")

@@ -61,9 +61,18 @@ def test_words_and_holes():
     mask[..., 0, :] = False
     estimate = Estimate(wall(10), Quantity.METRIC_DEPTH, mask=mask, intrinsics=CAMERA)
     through, words = fog_of(estimate, torch.rand(1, 3, 7, 7), FogBank(0.1))
-    assert (through[..., 0, :] == 0).all() and words.startswith("fog over 10 to ") and " m, " in words
+    assert (through[..., 0, :] == 0).all() and words.startswith("fog over 10 to 10 m, ")
     assert fog_of(estimate, torch.rand(1, 3, 7, 7), FogBank(0.1), with_sky=False)[0].min() > 0.1
-    assert "near end" in fog_of(Estimate(torch.rand(1, 1, 7, 7), Quantity.DISPARITY), torch.rand(1, 3, 7, 7), FogBank())[1]
+
+
+def test_without_metres_the_scene_lies_between_1_and_3():
+    """As docs/effects.md says."""
+    aside, down = torch.linspace(0, 1, 100).expand(1, 1, 100, 100), torch.linspace(0, 1, 100)[:, None].expand(1, 1, 100, 100)
+    for depth, far in ((aside, 3), ((2 * down - 1).clamp(min=0), 30)):
+        words = fog_of(Estimate(depth, Quantity.DISPARITY), torch.full((1, 3, 100, 100), 0.5), FogBank(1.0))[1]
+        assert words.startswith(f"fog over 1 to {far} (no metres: the near end is 1), "), (
+            "30 where the upper half is as far as anything gets"
+        )
 
 
 def test_bad_input_is_refused():
