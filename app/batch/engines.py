@@ -125,21 +125,21 @@ class FileFolder:
         ImportError, ValueError: As `per_image.check_writes`, or the folder is in a store.
     """
 
-    def __init__(self, folder: Path, options: Options, writes: tuple[str, ...], overwrite: bool) -> None:
+    def __init__(self, folder: Path, options: Options, writes: tuple[str, ...], overwrite: bool, keep_extension: bool = False) -> None:
         from .per_image import check_writes
 
         if "://" in str(folder):
             raise ValueError(f"--out {folder}: files go to a folder, shards to a store too: add --write {' or '.join(SHARD_CHOICES)}")
         check_writes(writes, options)
         self.log = folder
-        self._options, self._writes, self._overwrite = options, writes, overwrite
+        self._options, self._writes, self._overwrite, self._keep_extension = options, writes, overwrite, keep_extension
 
     def plan(self, sources: Sequence[Source], going_on: bool) -> Plan:
         """Decides which images are to be done; as `plan_outputs`."""
         from .outputs import plan_outputs
 
         done_by = self._options.settings(self._writes) if going_on else None
-        self._plan = plan_outputs(sources, self.log, self._writes, self._overwrite, done_by)
+        self._plan = plan_outputs(sources, self.log, self._writes, self._overwrite, done_by, self._keep_extension)
         return self._plan
 
     def run(self, engine: Engine, stop: Event, marker: Path | None) -> Iterator[Outcome]:

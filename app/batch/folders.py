@@ -55,6 +55,7 @@ def estimate_folder(
     refine_steps: int | None = None,
     panorama: bool = False,
     any_aspect: bool = False,
+    keep_extension: bool = False,
 ) -> Iterator[tuple[Path, Estimate]]:
     """Depth and normals of many images, one after another; the next ones are read, and the last ones written, meanwhile.
 
@@ -82,6 +83,8 @@ def estimate_folder(
         refine_steps: As `annotators.moge.MogeOptions`; None = the default, and for any other model than MoGe-3.
         panorama: Whether the images are panoramas of the whole sphere, as `Model.estimate_panorama` takes them.
         any_aspect: As `Model.estimate_panorama`; of panoramas alone.
+        keep_extension: Whether the names of results begin with the image's whole name (`a.jpg_depth.png`), for folders with images that
+            differ in their extension alone.
 
     Yields:
         The image's path, and its estimate with all maps, whatever `writes` names: one image, at its size, float32, on the CPU. Its files
@@ -117,7 +120,7 @@ def estimate_folder(
         return _estimates(Plan([Outputs(each.path, Path(), ()) for each in sources], [], []), options, device, None)
     check_writes(writes, options)
     settings = options.settings(tuple(dict.fromkeys(writes)))
-    plan = plan_outputs(sources, Path(out), writes, overwrite, settings if resume else None)
+    plan = plan_outputs(sources, Path(out), writes, overwrite, settings if resume else None, keep_extension)
     return _estimates(plan, options, device, Path(out))
 
 

@@ -48,16 +48,24 @@ class Outputs:
         writes: What is written: "depth" and "normals" (images), `COMPOSITING`, formats of `geometry.files.FORMATS` without their dot, and
             layouts of `geometry.views.stereo.LAYOUTS` (both eyes' images; with "-holes" behind, the mask of what was filled in).
         overwrite: Whether files that this pack did not make may be replaced.
+        keep_extension: Whether the files' names begin with the image's whole name ("a.jpg_depth.png"), so that "a.jpg" and "a.png" can go
+            to one folder, instead of its stem.
     """
 
     image: Path
     folder: Path
     writes: tuple[str, ...] = DEFAULT_WRITES
     overwrite: bool = False
+    keep_extension: bool = False
+
+    @property
+    def stem(self) -> str:
+        """What the names of all its files begin with."""
+        return self.image.name if self.keep_extension else self.image.stem
 
     def path(self, kind: str) -> Path:
         """The file of one kind of `writes`; of a format that may need two, the name that `save_estimate` is given."""
-        return self.folder / f"{self.image.stem}{_IMAGES.get(kind, f'.{kind}')}"
+        return self.folder / f"{self.stem}{_IMAGES.get(kind, f'.{kind}')}"
 
     @property
     def record(self) -> Path:
@@ -67,7 +75,7 @@ class Outputs:
     @property
     def record_name(self) -> str:
         """The file of the record as text: for a million images, a Path each takes minutes."""
-        return os.path.join(self.folder, RECORDS, f"{self.image.stem}.json")  # noqa: PTH118
+        return os.path.join(self.folder, RECORDS, f"{self.stem}.json")  # noqa: PTH118
 
     def source_below(self, out: Path) -> Source:
         """The image as it was named for a run whose results go to `out`."""
@@ -75,7 +83,7 @@ class Outputs:
 
     def names(self) -> tuple[str, ...]:
         """The names of all files that may be written, whatever the model gives."""
-        stem = self.image.stem
+        stem = self.stem
         return tuple([stem + ending for ending in _endings(self.writes)])
 
     def paths(self) -> tuple[Path, ...]:
@@ -117,6 +125,7 @@ def plan_outputs(
     writes: Sequence[str] = DEFAULT_WRITES,
     overwrite: bool = False,
     done_by: Mapping[str, Any] | None = None,
+    keep_extension: bool = False,
 ) -> Plan:
     """The files of all images, before anything is written. An image that is given twice is planned once.
 
@@ -126,6 +135,7 @@ def plan_outputs(
         writes: As `Outputs.writes`; given twice counts once.
         overwrite: As `Outputs.overwrite`.
         done_by: The settings by which an image is left out if nothing is left to do of it (`records.is_whole`); None = none is left out.
+        keep_extension: As `Outputs.keep_extension`.
 
     Returns:
         The plan. An image is refused if it would write the same files as one before it, if a result would replace one of the images, a
@@ -135,7 +145,7 @@ def plan_outputs(
     Raises:
         ValueError: Every image is refused, or nothing can be written to the folder.
     """
-    planned = list(_unique_outputs(sources, folder, tuple(dict.fromkeys(writes)), overwrite))
+    planned = list(_unique_outputs(sources, folder, tuple(dict.fromkeys(writes)), overwrite, keep_extension))
     folders = dict.fromkeys((folder, *(outputs.folder for outputs in planned)))
     if problems := list(dict.fromkeys(problem for each in folders for problem in _folder_problems(each, tried=each == folder))):
         raise ValueError(_nothing_written(problems))
@@ -218,7 +228,9 @@ def _image_in_the_way(outputs: Outputs, existing: _Existing, images: Mapping[Ide
     )
 
 
-def _unique_outputs(sources: Iterable[Source], folder: Path, writes: tuple[str, ...], overwrite: bool) -> Iterator[Outputs]:
+def _unique_outputs(
+    sources: Iterable[Source], folder: Path, writes: tuple[str, ...], overwrite: bool, keep_extension: bool
+) -> Iterator[Outputs]:
     seen, parents, folders = set(), {}, {}
     for source in sources:
         parent, name = os.path.split(source.path)
@@ -226,7 +238,7 @@ def _unique_outputs(sources: Iterable[Source], folder: Path, writes: tuple[str, 
         real = parents.get(parent) or parents.setdefault(parent, str(source.path.parent.resolve()))
         if (known := f"{real}{os.sep}{name}") not in seen:
             seen.add(known)
-            yield Outputs(source.path, folders.get(below) or folders.setdefault(below, folder / below), writes, overwrite)
+            yield Outputs(source.path, folders.get(below) or folders.setdefault(below, folder / below), writes, overwrite, keep_extension)
 
 
 def shared_names(planned: Iterable[Outputs]) -> dict[Outputs, str]:
@@ -234,7 +246,7 @@ def shared_names(planned: Iterable[Outputs]) -> dict[Outputs, str]:
     stems: dict[str, Outputs] = {}
     refused = {}
     for outputs in planned:
-        first = stems.setdefault(folded(f"{outputs.folder}{os.sep}{outputs.image.stem}"), outputs)
+        first = stems.setdefault(folded(f"{outputs.folder}{os.sep}{outputs.stem}"), outputs)
         if first is not outputs:
             refused[outputs] = _same_files(first, outputs)
     for added in {ending.removesuffix(other) for outputs in stems.values() for ending, other in _overlapping(outputs.writes)}:
@@ -246,12 +258,14 @@ def shared_names(planned: Iterable[Outputs]) -> dict[Outputs, str]:
 
 def _same_files(first: Outputs, second: Outputs) -> str:
     names = {folded(name) for name in second.names()}
-    return same_files(first.image, second.image, next(path for path in first.paths() if folded(path.name) in names))
+    path = next(path for path in first.paths() if folded(path.name) in names)
+    advice = "add --keep-extension, or " * (not first.keep_extension and first.image.name != second.image.name)
+    return same_files(first.image, second.image, path, advice)
 
 
-def same_files(first: Path, second: Path, path: Path) -> str:
-    """The reason why the second of two inputs is refused whose results would be the same file, in words."""
-    return f"{first} and {second} would write the same files ({path}); run them apart, each with its own --out"
+def same_files(first: Path, second: Path, path: Path, advice: str = "") -> str:
+    """The reason why the second of two inputs is refused whose results would be the same file, in words; `advice` begins what to do."""
+    return f"{first} and {second} would write the same files ({path}); {advice}run them apart, each with its own --out"
 
 
 @functools.lru_cache(maxsize=64)
@@ -291,7 +305,7 @@ def _name_problem(outputs: Outputs) -> str | None:
     """The reason why an image's results or record cannot have their names; None where they can."""
     if os.path.isdir(outputs.record_name):  # noqa: PTH112  Path.is_dir raises on names that are too long
         return f"{outputs.record} is a folder, and the record of what was made of {outputs.image} goes there; move it"
-    longest = max((*outputs.names(), f"{outputs.image.stem}.json"), key=len)
+    longest = max((*outputs.names(), f"{outputs.stem}.json"), key=len)
     if len(longest) <= _SHORT_NAME and longest.isascii():
         return None
     try:

@@ -87,7 +87,8 @@ def estimate_with_ray(
         return
     find_weights_files(find_spec(options.model), options.weights)  # before the cluster is asked for anything
     first, folders = todo[0], {each.folder for each in todo}
-    job, place = Job(options, first.writes, options.settings(first.writes), overwrite=first.overwrite, marker=marker), first.folder
+    job, place = Job(options, first.writes, options.settings(first.writes), marker=marker), first.folder
+    job = replace(job, overwrite=first.overwrite, keep_extension=first.keep_extension)
     job = replace(job, threads=torch.get_num_threads())  # as the local engine would have here
     if target is not None:
         place = target.store.local

@@ -52,6 +52,7 @@ class Job:
         device: As `load_model` takes it.
         batch: Images that run through the network together.
         overwrite: As `Outputs.overwrite`.
+        keep_extension: As `Outputs.keep_extension`.
         shards: The common properties of shards; None = files are written.
         place: The folder or store of the shards.
         marker: A name by which a worker finds that it writes to the right folder; None = it does not matter.
@@ -65,6 +66,7 @@ class Job:
     device: str = "auto"
     batch: int = 1
     overwrite: bool = False
+    keep_extension: bool = False
     shards: ShardRun | None = None
     place: str = ""
     marker: Path | None = None
@@ -247,7 +249,7 @@ def write_rows(batch: pa.Table, job: Job) -> pa.Table:
 def _written(row: Row, job: Job) -> Row:
     if row["failure"]:
         return row
-    outputs = Outputs(as_path(row["path"]), Path(row["folder"]), job.writes, job.overwrite)
+    outputs = Outputs(as_path(row["path"]), Path(row["folder"]), job.writes, job.overwrite, job.keep_extension)
     try:
         _check_marker(job)
         image = _pixels_of(row) if row["pixels"] else None

@@ -119,6 +119,8 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recursive", action="store_true", help="look into folders in folders too, and keep their tree below --out")
     _add_going_on(parser)
     add_overwrite(parser, default_names=False)
+    names = "name results by the whole name of the image (photo.jpg_depth.png): for folders with a photo.jpg and a photo.png"
+    parser.add_argument("--keep-extension", action="store_true", help=names)
     parser.add_argument("--json-lines", action="store_true", help="print one JSON object for each image")
 
 
@@ -196,7 +198,8 @@ def _results(arguments: argparse.Namespace, writes: tuple[str, ...], options: Op
     if kind is None:
         from ..batch.engines import FileFolder
 
-        return FileFolder(arguments.out, options, writes, arguments.overwrite)
+        return FileFolder(arguments.out, options, writes, arguments.overwrite, arguments.keep_extension)
+    refuse_options(arguments, ("--keep-extension",), "is for the names of files, and shards hold whole names; leave it out")
     if len(writes) > 1:
         raise ValueError(f"--write {','.join(writes)}: shards hold all maps, and one kind of them is written by itself; choose one")
     from ..batch.shards.folder import ShardFolder

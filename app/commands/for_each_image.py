@@ -84,7 +84,7 @@ def _results(sources: Sequence[Source], folder: Path, ending: str) -> list[tuple
 def _is_done(run: Run, arguments: argparse.Namespace, image: Path, out: Path, taken: bool) -> bool:
     try:
         if taken:
-            raise ValueError(f"{out} is another image's result already; rename one of them")
+            raise ValueError(f"{out} is another image's result already; rename one of them, or run them apart, each with its own -o")
         return run(_for(arguments, image=image, place=Place(out.parent, is_folder=True), open=False)) == DONE
     except EXPECTED_ERRORS as error:
         echo_error(shown(f"{image}: {arguments.parser.message_of(error)}"))

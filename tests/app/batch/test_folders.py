@@ -102,6 +102,28 @@ def test_resume_makes_only_what_is_missing_or_was_made_otherwise(photos, tmp_pat
     assert not (out / RECORDS / "failures.jsonl").exists()
 
 
+def test_images_that_differ_in_their_extension_alone_fit_in_one_folder(tmp_path, capsys):
+    photos, out = save_photos(tmp_path / "photos", 2), tmp_path / "maps"
+    (photos / "001.png").rename(photos / "000.bmp")
+    assert estimate(photos, out) == 1
+    said = capsys.readouterr().err
+    assert f"{photos / '000.bmp'} and {photos / '000.png'} would write the same files" in said and "; add --keep-extension, or run" in said
+    (out / RECORDS / "failures.jsonl").unlink()
+    plain = made(out)
+    assert estimate(photos, out, "--keep-extension") == 0
+    both = made(out)
+    names = {f"000.{kind}_{each}.png" for kind in ("bmp", "png") for each in ("depth", "normals")}
+    assert {str(name) for name in both.keys() - plain.keys()} == names and both.items() >= plain.items(), "today's names stay as they are"
+    assert both[Path("000.bmp_depth.png")] == both[Path("000_depth.png")] != both[Path("000.png_depth.png")]
+    times = {name: (out / name).stat().st_mtime_ns for name in names}
+    (out / "000.png_depth.png").unlink()
+    assert estimate(photos, out, "--keep-extension", "--resume") == 0 and made(out) == both
+    again = {name for name in names if (out / name).stat().st_mtime_ns != times[name]}
+    assert again == {"000.png_depth.png", "000.png_normals.png"}, "the other image was finished"
+    assert len(list(depth_normal.estimate_folder(photos, tmp_path / "py", model="tiny", size=64, keep_extension=True))) == 2
+    assert {str(name) for name in made(tmp_path / "py")} == names
+
+
 @pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("words", "done"),

@@ -75,6 +75,16 @@ def test_images_that_would_write_the_same_files(first, second, formats):
     assert refused.image == Path(second) and f"{Path(first)} and {Path(second)} would write the same files" in why
 
 
+def test_images_keep_their_extensions_where_that_is_asked(tmp_path):
+    images = [Source(tmp_path / name, Path(name)) for name in ("a.jpg", "a.png", "a.jpg.png")]
+    todo = plan_outputs(images, tmp_path / "maps", keep_extension=True).todo
+    assert [each.path("depth").name for each in todo] == ["a.jpg_depth.png", "a.png_depth.png", "a.jpg.png_depth.png"]
+    assert [each.record.name for each in todo] == ["a.jpg.json", "a.png.json", "a.jpg.png.json"]
+    assert all({each.path("depth"), each.path("normals")} == set(each.paths()) for each in todo)
+    (refused,) = plan_outputs([images[0], Source(tmp_path / "b" / "a.jpg", Path("a.jpg"))], tmp_path, keep_extension=True).refused
+    assert "keep-extension" not in refused[1] and "run them apart" in refused[1]
+
+
 def test_images_that_would_not():
     names = ["y.png", "y_normals.png", "y_depth.png", "y_depth_depth.png"]
     assert not shared_names([of(Path(name), Path("maps")) for name in names])

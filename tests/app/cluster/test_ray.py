@@ -153,6 +153,21 @@ def test_images_in_stores_are_for_a_cluster(tmp_path, capsys):
     assert "s3://photos/a.png: images in stores are read with --engine ray" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow("runs Ray twice")
+def test_images_that_differ_in_their_extension_alone_fit_in_one_folder(folder, tmp_path, cluster, capsys):
+    photos, words = tmp_path / "photos", ("--keep-extension",)
+    photos.mkdir()
+    for name, number in (("a.jpg", 0), ("a.png", 1)):
+        shutil.copy(folder / f"p{number:02}.png", photos / name)
+    assert (
+        command(photos, "--out", tmp_path / "local", *words) == command(photos, "--out", tmp_path / "ray", "--engine", "ray", *words) == 0
+    )
+    assert contents(tmp_path / "local") == contents(tmp_path / "ray") and len(contents(tmp_path / "ray")) == 4
+    capsys.readouterr()
+    assert command(photos, "--out", tmp_path / "ray", "--engine", "ray", "--resume", *words) == 0
+    assert "2 skipped (done before)" in capsys.readouterr().err
+
+
 def test_files_are_those_of_the_local_engine_and_are_made_once(folder, tmp_path, cluster, capsys):
     words = (folder, "--write", "depth,normals,npz")
     assert command(*words, "--out", tmp_path / "here") == 1
