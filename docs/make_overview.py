@@ -21,48 +21,48 @@ from depth_normal.utils import check_images, images_to_rgb
 
 IMAGES = Path(__file__).resolve().parent / "images"
 WIDTH, HEIGHT, GAP = 480, 320, 6
+LETTERS = 1.1
 PAPER, INK = (255, 255, 255), (255, 255, 255)
-PHOTO, WALL = shlex.quote(str(DEMO_IMAGE)), shlex.quote(str(IMAGES.parent.parent / "media" / "demo_files" / "wall.jpg"))
+DEMO_FILES = IMAGES.parent.parent / "media" / "demo_files"
+PHOTO, WALL, ROOM = (shlex.quote(str(path)) for path in (DEMO_IMAGE, DEMO_FILES / "wall.jpg", DEMO_FILES / "breakfast.jpg"))
 COMMANDS = {
     "estimate": f"estimate {PHOTO}",
     "relight": f"relight {PHOTO} --light 185,18 --intensity 1.4 --shadows 0.8 --light-size 0.05 --ambient 0.12",
     "depth_of_field": f"effect depth-of-field {PHOTO} --point 0.57,0.66 --blur 6",
-    "stereo": f"stereo {PHOTO} --layout full-sbs --divergence 4",
     "anaglyph": f"stereo {PHOTO} --layout anaglyph --divergence 4",
     "texture": f"texture pbr {WALL}",
+    "room": f"estimate {ROOM}",
+    "room_relit": f"relight {ROOM} --point 0.62,0.35,1.5 --colour #ffb46b --intensity 1.2 --shadows 0.7 --ambient 0.12",
 }
-ONE_FILE = ("relight", "depth_of_field")  # whose --out is a file
+ONE_FILE = ("relight", "depth_of_field", "room_relit")  # whose --out is a file
 
 
 def main() -> None:
-    """Writes docs/images/overview.jpg, two rows of three panels with their names, and docs/images/does_*.jpg, a panel each."""
+    """Writes docs/images/first.jpg, a row of four panels with their names, and does_*.jpg, a panel each."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for command, line in COMMANDS.items():
             out = folder / f"{command}.png" if command in ONE_FILE else folder
             if depth_normal_command([*shlex.split(line), "--out", str(out), "--model", "tiny"]):
                 raise SystemExit(f"depth-normal {line} failed")
-        (stereo,), (anaglyph,) = folder.glob("coffee_LRF*.png"), folder.glob("coffee_redcyan.png")
+        (anaglyph,) = folder.glob("coffee_redcyan.png")
         depth, normals, relit = (read(folder / name) for name in ("coffee_depth.png", "coffee_normals.png", "relight.png"))
         textures = [read(folder / f"wall_{name}.png") for name in ("height", "normal", "ao")]
-        overview = {
-            "photo": read(DEMO_IMAGE),
-            "depth": depth,
-            "normals": normals,
-            "relit": relit,
-            "mesh": mesh(),
-            "stereo": both_eyes(stereo),
-        }
         panels = {
             "depth": split(depth, normals),
             "relight": relit,
             "depth_of_field": read(folder / "depth_of_field.png"),
-            "mesh": overview["mesh"],
+            "mesh": mesh(),
             "stereo": read(anaglyph),
             "texture": split(*textures),
         }
-    labelled = [label(panel, words) for words, panel in overview.items()]
-    save("overview", beside([beside(labelled[:3], 1), beside(labelled[3:], 1)], 0))
+        first = {
+            "image": read(DEMO_FILES / "breakfast.jpg"),
+            "depth": read(folder / "breakfast_depth.png"),
+            "normals": read(folder / "breakfast_normals.png"),
+            "relit": read(folder / "room_relit.png"),
+        }
+    save("first", beside([label(panel, words) for words, panel in first.items()]))
     for name, panel in panels.items():
         save(f"does_{name}", cv2.resize(panel, (360, 240), interpolation=cv2.INTER_AREA))
 
@@ -84,14 +84,6 @@ def mesh() -> np.ndarray:
     return fitted(turned(photo, depth_normal.load_model("tiny").estimate(photo), WIDTH, HEIGHT, 0.97))
 
 
-def both_eyes(path: Path) -> np.ndarray:
-    """The middle of each eye's image, from a file that has them side by side."""
-    image = cv2.imread(str(path))
-    assert image is not None, path
-    width = image.shape[1] // 4
-    return fitted(np.hstack([image[:, middle - width // 2 : middle + width // 2] for middle in (width, 3 * width)])[..., ::-1])
-
-
 def read(path: Path) -> np.ndarray:
     """An image file as (HEIGHT, WIDTH, 3) uint8 RGB."""
     image = cv2.imread(str(path))
@@ -107,19 +99,17 @@ def fitted(image: np.ndarray) -> np.ndarray:
 def label(panel: np.ndarray, words: str) -> np.ndarray:
     """A panel with its name on a dark ground in its lower left corner."""
     panel = panel.copy()
-    (width, height), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, 0.7, 1)
+    (width, height), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, LETTERS, 2)
     corner = panel[HEIGHT - height - 20 :, : width + 24]
     corner[:] = corner // 4
-    cv2.putText(panel, words, (12, HEIGHT - 11), cv2.FONT_HERSHEY_SIMPLEX, 0.7, INK, 1, cv2.LINE_AA)
+    cv2.putText(panel, words, (12, HEIGHT - 11), cv2.FONT_HERSHEY_SIMPLEX, LETTERS, INK, 2, cv2.LINE_AA)
     return panel
 
 
-def beside(panels: list[np.ndarray], axis: int) -> np.ndarray:
-    """Panels in a row (axis 1) or a column (axis 0), with a gap between."""
-    shape = list(panels[0].shape)
-    shape[axis] = GAP
-    gap = np.full(shape, PAPER, np.uint8)
-    return np.concatenate([part for panel in panels for part in (gap, panel)][1:], axis)
+def beside(panels: list[np.ndarray]) -> np.ndarray:
+    """Panels in a row, with a gap between."""
+    gap = np.full((HEIGHT, GAP, 3), PAPER, np.uint8)
+    return np.hstack([part for panel in panels for part in (gap, panel)][1:])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Makes the README's first image, docs/images/depth_and_normals.jpg: the first template, run in ComfyUI's own page.
+"""Makes the README's image of the node, docs/images/depth_and_normals.jpg: the first template, run in ComfyUI's own page.
 
     DEPTH_NORMAL_COMFYUI=FOLDER PW=.../playwright-core/index.mjs python docs/make_screenshot.py
 
