@@ -1,6 +1,6 @@
 """Makes the images of docs/edges.md: on the left by a simpler method, on the right by this package.
 
-python docs/make_edge_images.py
+python docs/make_edge_images.py [NAME ...]
 """
 
 from __future__ import annotations
@@ -50,9 +50,14 @@ TURN = 20.0
 
 def main() -> None:
     """Writes docs/images/edges_*.jpg."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     makers: tuple[Callable[[], tuple[Tensor, Tensor]], ...] = (sky, stereo, highlights, mortar, box, mesh, sensor)
-    for make in makers:
+    by_name = {make.__name__: make for make in makers}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(by_name)} (default: all)")
+    names = parser.parse_args().names
+    if unknown := set(names) - by_name.keys():
+        parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(by_name)}")
+    for make in (by_name[name] for name in names or by_name):
         panels = [(each[0].clamp(0, 1).movedim(0, -1).numpy() * 255).round().astype(np.uint8) for each in make()]
         sheet = np.hstack([panels[0], np.full((len(panels[0]), GAP, 3), 255, np.uint8), panels[1]])
         cv2.imwrite(str(IMAGES / f"edges_{make.__name__}.jpg"), sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
