@@ -44,12 +44,12 @@ def add_effect(parser: Parser) -> None:
     """Adds the effects, each with its options."""
     effects = parser.add_subparsers(required=True, metavar="EFFECT")
     for name, task, add, ending, extensions in (
-        ("mask", "a mask of what lies between two distances, around a point or in a box", _add_mask, "_mask.png", (".png",)),
-        ("cutout", "the foreground with a transparent background", _add_cutout, "_cutout.png", (".png",)),
-        ("fog", "the image in fog", _add_fog, "_fog.png", IMAGES),
-        ("depth-of-field", "the image through a lens that is wide open", _add_depth_of_field, "_dof.png", IMAGES),
+        ("mask", "make a mask of what lies between two distances, around a point or in a box", _add_mask, "_mask.png", (".png",)),
+        ("cutout", "cut out the foreground, with a transparent background", _add_cutout, "_cutout.png", (".png",)),
+        ("fog", "add fog that grows with distance", _add_fog, "_fog.png", IMAGES),
+        ("depth-of-field", "blur what is out of focus, as a lens with a wide aperture does", _add_depth_of_field, "_dof.png", IMAGES),
     ):
-        added: Parser = effects.add_parser(name, help=task, description=f"Make {task}.")
+        added: Parser = effects.add_parser(name, help=task, description=f"{task[0].upper()}{task[1:]}.")
         add_scene(added, several=True)
         add_result(added, ending, extensions)
         add(added.add_argument_group("the effect"))
@@ -94,8 +94,8 @@ def _add_fog(group: argparse._ArgumentGroup) -> None:
         "--colour", default="#c4ccd4", metavar="COLOUR", help="of the fog: #d9b38c, #fff, white or 217,179,140 (default: %(default)s)"
     )
     density = (
-        "light lost a metre: exp(-density) comes through; without metres the near end is at 1 and the far end at 3, or at 30 where the "
-        "model marks the sky (default: %(default)s)"
+        "extinction per metre: exp(-density) of the light is left after each; without metres the near end is at 1 and the far end at 3, "
+        "or at 30 where the model marks the sky (default: %(default)s)"
     )
     group.add_argument("--density", type=real, default=0.1, metavar="X", help=density)
     group.add_argument("--start", type=real, default=0.0, metavar="X", help="how far from the camera it begins (default: %(default)s)")

@@ -102,7 +102,7 @@ def add_place(parser: argparse.ArgumentParser, files: str, default: str) -> None
 
 def add_open(parser: argparse.ArgumentParser) -> None:
     """Adds --open."""
-    parser.add_argument("--open", action="store_true", help="open the result when it is done; of several images, the folder")
+    parser.add_argument("--open", action="store_true", help="open the result when it is done; of several, the folder")
 
 
 def add_overwrite(parser: argparse.ArgumentParser, made_of: str = "image", default_names: bool = True) -> None:

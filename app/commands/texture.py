@@ -164,7 +164,13 @@ def _add_range(parser: argparse.ArgumentParser) -> None:
 def _add_reach(parser: argparse.ArgumentParser, radius: float | None) -> None:
     help_text = "how far things hide the sky (default: " + ("%(default)s)" if radius else "half of --shape)")
     parser.add_argument("--radius", dest="occlusion_radius", type=pixels, default=radius or 0.0, metavar="PIXELS", help=help_text)
-    parser.add_argument("--directions", type=positive, default=16, metavar="N", help="round each point (default: %(default)s)")
+    parser.add_argument(
+        "--directions",
+        type=positive,
+        default=16,
+        metavar="N",
+        help="directions around each point that are looked into (default: %(default)s)",
+    )
 
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
@@ -179,7 +185,9 @@ def _add_material(parser: Parser) -> None:
     _add_network(parser)
     parser.add_argument("--geometry", type=Path, metavar="FILE", help="normals of the photo (.npz, .exr) in place of a model's")
     _add_borders(parser, "seamless: the photo tiles, and so will the maps (default: %(default)s)")
-    parser.add_argument("--source", choices=DETAIL_CHOICES, default=DETAIL_CHOICES[0], help="of fine relief (default: %(default)s)")
+    parser.add_argument(
+        "--source", choices=DETAIL_CHOICES, default=DETAIL_CHOICES[0], help="where fine relief comes from (default: %(default)s)"
+    )
     wide = "shapes wider than this are taken out (default: an eighth of the shorter side)"
     parser.add_argument("--shape", type=pixels, default=0.0, metavar="PIXELS", help=wide)
     high = "how many pixels high the photo's usual contrast is (default: %(default)s)"

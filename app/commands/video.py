@@ -121,7 +121,7 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fps", type=_rate, metavar="RATE", help=fps)
     size = "scale the frames to this many pixels before anything is made of them; with the other side given, the middle is cut out"
     parser.add_argument("--width", type=_side, metavar="PIXELS", help=size)
-    parser.add_argument("--height", type=_side, metavar="PIXELS", help="the same of the height")
+    parser.add_argument("--height", type=_side, metavar="PIXELS", help="the same for the height")
     preset = "frames per second, height, width and number of frames as this video model expects them of a control video"
     parser.add_argument("--preset", choices=PRESET_CHOICES, help=preset)
 
