@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class InvalidArgumentError(ValueError):
     """An argument has a value that is not accepted.
@@ -22,3 +24,21 @@ class InvalidArgumentError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.argument} {self.problem}"
+
+
+class MissingFileError(FileNotFoundError):
+    """A file that is to be read does not exist.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        path: As above: a caller can suggest another name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path}: there is no such file"

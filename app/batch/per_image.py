@@ -45,7 +45,6 @@ from ...model_loader.runtimes import measured
 from ...model_loader.runtimes.choose import Chosen
 from ...utils import to_planar
 from ..console.terminal import quoted
-from ..near_names import no_such_file
 from ..output_choices import CODING_CHOICES, COMPOSITING, HOLES, PANORAMA_CHOICES, STEREO_CHOICES
 from .outputs import Outputs
 from .records import mark
@@ -317,8 +316,6 @@ def read(path: Path) -> Tensor:
     """
     try:
         return to_planar(torch.from_numpy(read_image(path)))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(no_such_file(path)) from error
     except FileFormatError as error:
         if path.suffix.lower() not in VIDEOS:
             raise

@@ -11,7 +11,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
-from ...geometry.errors import InvalidArgumentError
+from ...geometry.errors import InvalidArgumentError, MissingFileError
+from ..near_names import no_such_file
 from .terminal import shown
 
 _WIDTH = 100
@@ -87,7 +88,12 @@ class Parser(argparse.ArgumentParser):
         return getattr(arguments, dest) != self.get_default(dest)
 
     def message_of(self, error: BaseException) -> str:
-        """The message of an error of this command: the system's without its number, an argument by the name of its option."""
+        """The message of an error of this command.
+
+        The system's has no number, a missing file the one that was probably meant, and an argument the name of its option.
+        """
+        if isinstance(error, MissingFileError):
+            return no_such_file(error.path)
         if isinstance(error, OSError) and error.filename is not None and error.strerror:
             return f"{error.filename}: {error.strerror}"
         if isinstance(error, InvalidArgumentError):

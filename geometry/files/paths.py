@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from shutil import rmtree
 
+from ..errors import MissingFileError
 from ..estimate import Estimate
 
 MAX_PIXELS = 2**27
@@ -305,7 +306,7 @@ def checked_file(path: str | os.PathLike[str]) -> Path:
             raise FileFormatError(f"{path}: not a file" + "; it is a folder: name one of its files" * path.is_dir())
         path.open("rb").close()
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: there is no such file") from error
+        raise MissingFileError(path) from error
     except PermissionError as error:
         raise PermissionError(f"{path}: this user may not read the file; change its permissions or those of its folder") from error
     if size == 0:

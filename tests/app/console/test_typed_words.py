@@ -122,6 +122,17 @@ def test_a_mistyped_file_is_answered_with_the_one_that_is_meant(command, photos,
     assert "phto.jpg: there is no such file; did you mean photo.jpg?" in capsys.readouterr().err
 
 
+def test_a_mistyped_file_of_maps_is_answered_too(photos, capsys):
+    (photos / "maps.npz").touch()
+    assert cli.main(["refine", "photo.jpg", "--geometry", "map.npz"]) == 2
+    assert capsys.readouterr().err == "depth-normal: photo.jpg: the file is empty\n"
+    Image.new("RGB", (8, 8)).save("photo.jpg")
+    assert cli.main(["refine", "photo.jpg", "--geometry", "map.npz"]) == 2
+    assert capsys.readouterr().err == "depth-normal: map.npz: there is no such file; did you mean maps.npz?\n"
+    assert cli.main(["effect", "fog", "photo.jpg", "--depth", "map.npz"]) == 2
+    assert "did you mean maps.npz?" in capsys.readouterr().err
+
+
 def test_a_file_named_like_a_command_is_meant_where_it_is_spelled_out(photos):
     assert cli._parsed(["relight.png"]).images == ["relight.png"]
     (photos / "relight").mkdir()

@@ -1,6 +1,7 @@
 import io
 import logging
 import os
+import pickle
 import struct
 import tracemalloc
 import zlib
@@ -13,6 +14,7 @@ import PIL
 import pytest
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from depth_normal.geometry.errors import MissingFileError
 from depth_normal.geometry.files import FileFormatError, paths, read_image
 
 RAMP = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3) * 2
@@ -363,5 +365,6 @@ def as_nobody(path):
 def test_folders_and_missing_files_are_named(tmp_path):
     with pytest.raises(FileFormatError, match="not a file"):
         read_image(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"none.png: there is no such file"):
+    with pytest.raises(MissingFileError, match=r"none.png: there is no such file") as missing:
         read_image(tmp_path / "none.png")
+    assert pickle.loads(pickle.dumps(missing.value)).path == tmp_path / "none.png", "Ray's workers send it"
