@@ -65,7 +65,7 @@ def _add_choice(group: argparse._ArgumentGroup) -> None:
     far = "where it ends; 100 percent or 0 metres is no limit, and takes in the sky (default: %(default)s)"
     group.add_argument("--far", type=real, default=40.0, metavar="X", help=far)
     group.add_argument("--feather", type=real, default=2.0, metavar="X", help="over how much it falls off (default: %(default)s)")
-    where = "in place of --near and --far: what is seen at this point, 0 to 1 from left to right and from top to bottom"
+    where = "in place of --near and --far: the surface or the object at this point, 0 to 1 from left to right and from top to bottom"
     group.add_argument("--point", type=point, metavar="X,Y", help=where)
     select = "the connected surface at --point, or the whole object without what it stands on (default: %(default)s)"
     group.add_argument("--select", choices=SELECT_CHOICES, default=SELECT_CHOICES[0], help=select)
@@ -107,9 +107,9 @@ def _add_fog(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_depth_of_field(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--focus", type=real, default=30.0, metavar="X", help="what is sharp, in --unit (default: %(default)s)")
+    group.add_argument("--focus", type=real, default=30.0, metavar="X", help="distance that is in focus, in --unit (default: %(default)s)")
     group.add_argument("--unit", choices=UNIT_CHOICES, default=UNIT_CHOICES[0], help=_UNIT)
-    where = "in place of --focus: what is at this point is sharp, 0 to 1 from left to right and from top to bottom"
+    where = "in place of --focus: the distance of this point, 0 to 1 from left to right and from top to bottom"
     group.add_argument("--point", type=point, metavar="X,Y", help=where)
     blur = "circle of a far point when the near end is in focus, in percent of the longer side (default: %(default)s)"
     group.add_argument("--blur", type=real, default=2.0, metavar="PERCENT", help=blur)

@@ -106,7 +106,7 @@ def add_panorama(parser: argparse.ArgumentParser) -> None:
     """Adds what every command that takes panoramas asks."""
     panorama = "images are 360° panorama photos (equirectangular, twice as wide as high); depth is the distance in each direction"
     parser.add_argument("--panorama", action="store_true", help=panorama)
-    any_aspect = "with --panorama: take images of any sides for the whole sphere as they are"
+    any_aspect = "with --panorama: accept images of any aspect ratio as the whole sphere"
     parser.add_argument("--any-aspect", action="store_true", help=any_aspect)
 
 

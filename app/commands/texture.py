@@ -370,9 +370,9 @@ def _say_bright(arguments: argparse.Namespace, image: Tensor) -> None:
         return
     lines = float(bright_lines(image))
     if lines >= BRIGHT_JOINTS:
-        logger.info("bright lines run between darker fields: what is bright is taken for deep; --bright high is the opposite")
+        logger.info("bright lines run between darker fields: bright parts are taken as deep; --bright high is the opposite")
     elif lines > -_DOUBT:
-        logger.info("light and dark hardly tell what is deep: what is dark is taken for it; --bright low is the opposite")
+        logger.info("brightness hardly shows what is deep: dark parts are taken as deep; --bright low is the opposite")
 
 
 def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimate:

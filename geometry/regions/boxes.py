@@ -77,7 +77,7 @@ def check_box(box: Box) -> None:
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
         raise ValueError(f"{found}; accepted: left below right and top below bottom, all of them 0 to 1 of the image, or no box")
     if box == (0, 0, 1, 1):
-        raise ValueError(f"{found}, the whole image, and tells nothing apart; draw it around the object, with background outside")
+        raise ValueError(f"{found}, the whole image, and separates nothing; draw it around the object, with background outside")
 
 
 def object_in_box(depth: Tensor, image: Tensor, box: Box) -> Tensor:

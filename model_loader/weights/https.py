@@ -233,7 +233,7 @@ def _authorization(request: Request) -> str | None:
         return "Basic " + base64.b64encode(unquote(own).encode()).decode()
     token = request.token()
     if token and not re.fullmatch(r"[!-~]+", token):
-        raise TokenError("the token is not one: it holds a space or a character that no token has. Set it anew")
+        raise TokenError("the token is not valid: it contains a space or a character that no token has. Set it again")
     return f"Bearer {token}" if token else None
 
 

@@ -118,7 +118,7 @@ def _token() -> Callable[[], str | None]:
         try:
             return None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
         except Exception as error:  # a file that cannot be read, a login that failed: the kinds differ by version
-            raise TokenError(f"the Hugging Face token cannot be had ({error}). Run `hf auth login`, or set HF_TOKEN") from error
+            raise TokenError(f"the Hugging Face token cannot be read ({error}). Run `hf auth login`, or set HF_TOKEN") from error
 
     return token
 

@@ -98,7 +98,7 @@ def test_metres_of_disparity_are_refused():
 def test_a_box_and_a_point_are_not_both_taken():
     with pytest.raises(ValueError, match="a point and a box"):
         MaskChoice(point=(0.5, 0.5), box=(0.2, 0.2, 0.8, 0.8))
-    with pytest.raises(ValueError, match="whole image, and tells nothing apart"):
+    with pytest.raises(ValueError, match="whole image, and separates nothing"):
         MaskChoice(box=(0, 0, 1, 1))
 
 

@@ -150,7 +150,7 @@ def test_a_user_who_sends_no_token(server, monkeypatch):
     assert server.tokens == [None]
 
 
-@pytest.mark.parametrize(("content", "words"), [(b"\xff\xfe", "token cannot be had"), ("hf_\xfc".encode(), "the token is not one")])
+@pytest.mark.parametrize(("content", "words"), [(b"\xff\xfe", "token cannot be read"), ("hf_\xfc".encode(), "the token is not valid")])
 def test_a_token_that_is_none(server, tmp_path, content, words):
     (tmp_path / "token").write_bytes(content)
     server.serve_hub(HUB.repo_id, HUB.filename, BODY)
