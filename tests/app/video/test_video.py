@@ -507,7 +507,7 @@ def test_the_names_of_other_sources(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["none.mp4", "out.mp4"], "depth-normal: none.mp4: No such file"),
+        (["none.mp4", "out.mp4"], "depth-normal: none.mp4: there is no such file"),
         (["in.mp4", "in.mp4", "--overwrite"], "a file that is read"),
         (["in.mp4", "there.mp4"], "is there already"),
         (["in.mp4", "folder.mp4", "--overwrite"], "is a folder"),
