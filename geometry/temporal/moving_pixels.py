@@ -81,6 +81,8 @@ class MovingPixels:
             thumbnails, motions, held = now.expand(_FRAMES, -1, -1, -1), identity.expand(_FRAMES, -1, -1), torch.zeros_like(now)
             self.motion = None
         else:
+            # The thumbnails in a state of an older version may have another size.
+            thumbnails, held = (resize_map(each, *now.shape[-2:]) for each in (thumbnails, held))
             # From thumbnail to thumbnail: a mean over frames lags behind what moves, which would be taken for the camera's motion.
             self.motion = camera_motion(thumbnails[-1:], now)
             motions, held = motions @ _square(self.motion), moved(held, self.motion, "zeros")
