@@ -130,8 +130,8 @@ def _within(box: Box, rows: slice, columns: slice, whole: Tensor) -> Box:
 
 
 def _scene(depth: Tensor, image: Tensor, rows: int, columns: int, box: Box) -> _Scene:
-    small = resize_map(image, rows, columns).clamp(0, 1).cpu().float()
-    soft = resize_map(1 / depth, rows, columns).cpu().float().clamp(min=1e-9)
+    small = resize_map(image.float(), rows, columns).clamp(0, 1).cpu()
+    soft = resize_map(1 / depth.float(), rows, columns).cpu().clamp(min=1e-9)
     far, near = measure_range_of_samples(soft, torch.ones_like(soft, dtype=torch.bool), FAR_AND_NEAR_END)
     nearness = (1 / depth_at_image_edges(1 / soft, small) / (near - far).clamp(min=1e-6 * near))[0, 0]
     left, top, right, bottom = box

@@ -73,7 +73,7 @@ def object_around(depth: Tensor, image: Tensor, x: float, y: float) -> Tensor:
     height, width = depth.shape[-2:]
     share = _SIDE / max(height, width)  # small images are enlarged: the numbers above are in pixels
     rows, columns = max(8, round(height * share)), max(8, round(width * share))
-    small = resize_map(image, rows, columns).clamp(0, 1).cpu().float()
+    small = resize_map(image.float(), rows, columns).clamp(0, 1).cpu()
     # Constant depth stays constant: nothing of its rounding may be taken for a range.
     soft = resize_map(1 / depth.cpu().double(), rows, columns).float()
     far, near = measure_range_of_samples(soft, torch.ones_like(soft, dtype=torch.bool), FAR_AND_NEAR_END)

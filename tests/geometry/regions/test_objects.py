@@ -153,3 +153,15 @@ def test_an_image_that_is_not_finite_is_refused():
             object_around(depth, image, *place(thing, 1))
         with pytest.raises(ValueError, match=r"1 NaN or infinite values of .*in \[0, 1\]"):
             object_in_box(depth, image, (0.4, 0.4, 0.8, 0.9))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_has_the_same_region(dtype):
+    """Averages of colours that are rounded again would move borders between patches."""
+    random = torch.Generator().manual_seed(0)
+    maps = (torch.rand(1, channels, 5, 7, generator=random) for channels in (3, 1))
+    image, depth = (torch.nn.functional.interpolate(each, (700, 500), mode="bicubic").clamp(0.05, 1) for each in maps)
+    image, depth = image.to(dtype), depth.to(dtype)
+    for find in (lambda *maps: object_around(*maps, 0.5, 0.5), lambda *maps: object_in_box(*maps, (0.2, 0.2, 0.8, 0.8))):
+        found, expected = find(depth, image), find(depth.float(), image.float())
+        assert found.dtype == dtype and (found - expected).abs().max() < 0.01
