@@ -82,7 +82,8 @@ class MovingPixels:
             self.motion = None
         else:
             # The thumbnails in a state of an older version may have another size.
-            thumbnails, held = (resize_map(each, *now.shape[-2:]) for each in (thumbnails, held))
+            rows, columns = now.shape[-2:]
+            thumbnails, held = (resize_map(each, rows, columns) for each in (thumbnails, held))
             # From thumbnail to thumbnail: a mean over frames lags behind what moves, which would be taken for the camera's motion.
             self.motion = camera_motion(thumbnails[-1:], now)
             motions, held = motions @ _square(self.motion), moved(held, self.motion, "zeros")
