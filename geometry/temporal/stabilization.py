@@ -29,10 +29,9 @@ ALIGNMENTS = ("scale_shift", "none")
 _MEMORY = 16
 # Maps whose shorter side has so many pixels are compared by images of half their size: whether a pixel changed is a mean of those around.
 _HALVED_FROM = 160
-# A difference of images, the mean of a square of 7 pixels of the map, at which a pixel has changed for the most part; and how far around
-# it the network may see the change. Both by whether the images have half the map's size.
-_CHANGE = 6 / 255
-_BLUR, _AROUND = {False: 3, True: 2}, {False: 3, True: 1}
+# A difference of images at which a pixel has changed for the most part, the pixels around it of whose differences that is the mean, and how
+# far around it the network may see the change. All by whether the images have half the map's size: they show less of a change.
+_CHANGE, _BLUR, _AROUND = {False: 6 / 255, True: 3.5 / 255}, {False: 3, True: 2}, {False: 3, True: 1}
 # The weight of changed pixels in the fit where few are unchanged: by the share that changed, to this power.
 _URGENCY = 8
 # By how much more than half of the frames before have to see sky, or land, before what was the other becomes it.
@@ -301,7 +300,7 @@ def _unchanged(guide: Tensor, before: _Mean, is_halved: bool) -> Tensor:
     """(1, 1, h, w): by how much each pixel is what it was, from 0 (another thing, or nothing is known) to 1."""
     red, green, blue = box_means(guide - before.value, _BLUR[is_halved]).abs_().split(1, 1)
     largest = largest_within(torch.maximum(red, green).maximum(blue), _AROUND[is_halved])
-    return largest.div_(_CHANGE).square_().neg_().exp_().mul_(before.count.sign())
+    return largest.div_(_CHANGE[is_halved]).square_().neg_().exp_().mul_(before.count.sign())
 
 
 def _fit(values: Tensor, valid: Tensor, before: _Mean, unchanged: Tensor, quantity: Quantity) -> tuple[Tensor, Tensor]:

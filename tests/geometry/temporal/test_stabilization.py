@@ -311,6 +311,30 @@ def test_normals_of_the_model_are_smoothed_alike():
     assert tremble[0] < tremble[1] / 5
 
 
+def test_what_shakes_fast_keeps_its_rim():
+    # Flow over six frames does not see it: it is back where it was.
+    height, width = 160, 200
+    random = torch.Generator().manual_seed(0)
+    behind, before = (
+        F.interpolate(torch.rand(1, 3, height // 4, width // 4, generator=random), (height, width), mode="bicubic").clamp(0, 1) for _ in "ab"
+    )
+    thing = torch.zeros(1, 4, height, width)
+    thing[..., 40:120, 60:140] = torch.cat((0.35 + 0.2 * before, torch.ones(1, 1, height, width)), 1)[..., 40:120, 60:140]
+    images, depths = [], []
+    for frame in range(16):
+        shift = torch.tensor([[[1, 0, 2 * 1.5 * (-1) ** frame / width], [0, 1, 0]]])
+        moved = F.grid_sample(thing, F.affine_grid(shift, [1, 4, height, width], align_corners=False), align_corners=False)
+        alpha = moved[:, 3:]
+        noise = 0.006 * torch.randn(1, 3, height, width, generator=random)
+        images.append(((0.4 + 0.2 * behind) * (1 - alpha) + moved[:, :3] + noise).clamp(0, 1))
+        depths.append(torch.lerp(torch.tensor(0.3), torch.tensor(0.9), alpha))
+    true = torch.cat(depths)
+    found = VideoAligner(SMOOTH_ONLY).push(torch.cat(images), Estimate(true, Quantity.DISPARITY)).depth
+    rim = (F.max_pool2d(true, 9, 1, 4) + F.max_pool2d(-true, 9, 1, 4))[6:] > 0.5
+    error = (found - true)[6:][rim].abs().mean()
+    assert error < 0.004
+
+
 @pytest.mark.parametrize(
     ("frames", "estimate", "words"),
     [
