@@ -74,9 +74,9 @@ def _before_sky(depth: Tensor, image: Tensor, sky: Tensor) -> Tensor:
     # Deep within things, and where their edge fades into the sky, the largest values around tell both apart.
     least = far + ((largest_within(near, _SURROUNDINGS * unit) - far) * _OF_AROUND).maximum((near.amax() - far) * _OF_ALL)
     solid = ~sky & (inverse > F.interpolate(least, (height, width), mode="nearest-exact"))
-    # What is wide, as land at the horizon, is as far away as the network says.
+    # What is wide, as land at the horizon, is as far away as the network says, and so is what stands out of it a little.
     other = ~solid & (differs | ~beside)
-    wide = largest_within(opened(other[0, 0], radius).to(image)[None, None], 1) > 0
+    wide = largest_within(opened(other[0, 0], radius).to(image)[None, None], radius) > 0
     thin = other & beside & ~wide
     # Beams touch at corners.
     joined = largest_within((thin | solid).to(image), 1) > 0

@@ -55,6 +55,17 @@ def test_a_cloud_that_touches_a_tower_stays_in_the_sky():
     assert torch.equal(found[..., 60:100, 176:250], estimate.depth[..., 60:100, 176:250])
 
 
+def test_roofs_at_the_horizon_that_touch_a_tower_stay_far_away():
+    image, estimate = photo(), seen()
+    land = estimate.depth.clone()
+    land[..., 165:170, :150] = 25.0
+    estimate = replace(estimate, depth=land, mask=land < FAR)
+    image[..., 167:170, :150] = 0.2
+    image[..., 167:169, ::5] = image[..., 160:161, :1]  # between the roofs
+    found = depth_before_sky(land, image, estimate)
+    assert torch.equal(found[..., 164:170, :140], land[..., 164:170, :140])
+
+
 def test_nothing_changes_without_a_predicted_sky():
     estimate = seen()
     assert depth_before_sky(estimate.depth, photo(), replace(estimate, mask=None)) is estimate.depth
