@@ -37,7 +37,7 @@ def depth_before_sky(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor
     """Depth in which thin things before the sky are as near as what they are connected with.
 
     Thin is what is narrower than the border between near and far things in networks' maps. It is told from the sky by the colours of the
-    sky around. Where the network predicts no sky, depth stays as it is.
+    sky around. Where the network predicts no sky, depth stays as it is. The device is synchronised once; more often where there is sky.
 
     Args:
         depth: (B, 1, H, W), positive and finite.
@@ -52,11 +52,16 @@ def depth_before_sky(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor
     """
     check_map(image, 3, "image")
     check_map(depth, 1, "depth", like=image)
-    if estimate.mask is None or bool(estimate.mask.all()):
+    if estimate.mask is None:
         return depth
     sky = predicted_sky(estimate)
-    parts = zip(depth.split(1), image.split(1), sky.split(1), strict=True)
-    return torch.cat([_before_sky(*each) if bool(each[2].any()) and not bool(each[2].all()) else each[0] for each in parts])
+    # One wait for the device, whatever the number of images.
+    some, only = torch.stack((sky.amax((1, 2, 3)), sky.amin((1, 2, 3)))).tolist()
+    chosen = [has_sky and not is_sky for has_sky, is_sky in zip(some, only, strict=True)]
+    if not any(chosen):
+        return depth
+    parts = zip(depth.split(1), image.split(1), sky.split(1), chosen, strict=True)
+    return torch.cat([_before_sky(*each) if before else each[0] for *each, before in parts])
 
 
 def _before_sky(depth: Tensor, image: Tensor, sky: Tensor) -> Tensor:

@@ -492,6 +492,14 @@ def test_resizing_around_holes_asks_only_whether_there_are_any(resampling, ask):
     assert devices_of(result) == {DEVICE} and asked == 1
 
 
+def test_a_batch_is_asked_about_its_sky_once(ask):
+    def before():
+        return before_sky.depth_before_sky(1 + maps(), maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask()))
+
+    result, asked = ask(before, truth=False)
+    assert devices_of(result) == {DEVICE} and asked == 1
+
+
 def test_a_tensor_left_on_the_cpu_is_found(ask):
     with pytest.raises(RuntimeError, match="device"):
         ask(lambda: maps() + torch.ones(BATCH, 1, HEIGHT, WIDTH))
