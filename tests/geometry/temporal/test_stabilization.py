@@ -315,9 +315,8 @@ def test_what_shakes_fast_keeps_its_rim():
     # Flow over six frames does not see it: it is back where it was.
     height, width = 160, 200
     random = torch.Generator().manual_seed(0)
-    behind, before = (
-        F.interpolate(torch.rand(1, 3, height // 4, width // 4, generator=random), (height, width), mode="bicubic").clamp(0, 1) for _ in "ab"
-    )
+    patterns = F.interpolate(torch.rand(2, 3, height // 4, width // 4, generator=random), (height, width), mode="bicubic").clamp(0, 1)
+    behind, before = patterns.split(1)
     thing = torch.zeros(1, 4, height, width)
     thing[..., 40:120, 60:140] = torch.cat((0.35 + 0.2 * before, torch.ones(1, 1, height, width)), 1)[..., 40:120, 60:140]
     images, depths = [], []
