@@ -21,11 +21,7 @@ def large_regions(cells: Tensor, least: int) -> Tensor:
     Returns:
         (H, W) bool.
     """
-    if cv2 := opencv():
-        _, labels, statistics, _ = cv2.connectedComponentsWithStats(cells.numpy().astype(np.uint8), connectivity=4)
-        is_large = statistics[:, cv2.CC_STAT_AREA] >= least
-        return torch.from_numpy(is_large[np.asarray(labels, np.int64)]) & cells
-    labels = _label_regions(cells[:, :-1] & cells[:, 1:], cells[:-1] & cells[1:])
+    labels = _labels_of(cells)
     return (labels.flatten().bincount() >= least)[labels] & cells
 
 
@@ -39,11 +35,7 @@ def regions_with(cells: Tensor, seeds: Tensor) -> Tensor:
     Returns:
         (H, W) bool.
     """
-    if cv2 := opencv():
-        _, found = cv2.connectedComponents(cells.numpy().astype(np.uint8), connectivity=4)
-        labels = torch.from_numpy(np.asarray(found, np.int64))
-    else:
-        labels = _label_regions(cells[:, :-1] & cells[:, 1:], cells[:-1] & cells[1:])
+    labels = _labels_of(cells)
     holds = torch.zeros(labels.numel() + 1, dtype=torch.bool)
     holds[labels[seeds & cells]] = True
     return holds[labels] & cells
@@ -106,6 +98,14 @@ def opened(region: Tensor, radius: int) -> Tensor:
     """A region (H, W) bool without what is no wider than a square of that radius."""
     shrunk = 1 - largest_within(1 - region[None, None].float(), radius)
     return largest_within(shrunk, radius)[0, 0] > 0
+
+
+def _labels_of(cells: Tensor) -> Tensor:
+    """(H, W) int64: the same number, of H * W at most, for cells (H, W) bool of one region; what is no cell has any number."""
+    if cv2 := opencv():
+        _, labels = cv2.connectedComponents(cells.numpy().astype(np.uint8), connectivity=4)
+        return torch.from_numpy(np.asarray(labels, np.int64))
+    return _label_regions(cells[:, :-1] & cells[:, 1:], cells[:-1] & cells[1:])
 
 
 def _label_regions(across: Tensor, down: Tensor) -> Tensor:
