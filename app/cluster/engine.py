@@ -87,9 +87,16 @@ def estimate_with_ray(
         return
     find_weights_files(find_spec(options.model), options.weights)  # before the cluster is asked for anything
     first, folders = todo[0], {each.folder for each in todo}
-    job, place = Job(options, first.writes, options.settings(first.writes), marker=marker), first.folder
-    job = replace(job, overwrite=first.overwrite, keep_extension=first.keep_extension)
-    job = replace(job, threads=torch.get_num_threads())  # as the local engine would have here
+    job = Job(
+        options,
+        first.writes,
+        options.settings(first.writes),
+        overwrite=first.overwrite,
+        keep_extension=first.keep_extension,
+        marker=marker,
+        threads=torch.get_num_threads(),  # as the local engine would have here
+    )
+    place = first.folder
     if target is not None:
         place = target.store.local
         job = replace(job, shards=target.run, place=str(place.absolute()) if place else target.store.place)
