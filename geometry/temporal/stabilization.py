@@ -186,9 +186,10 @@ class VideoAligner:
         """Where there is sky and where land after this frame's sky; pixels of neither are holes."""
         assert self._guide is not None
         assert self._depth is not None
-        # Until the first frame with sky, all was land.
-        count = resize_map(self._guide.count - 1, sky.shape[-2], sky.shape[-1]).clamp_(min=0)
-        before = self._sky or _Mean(sky.to(unchanged).expand(-1, 2, -1, -1) * 0, count)
+        before = self._sky
+        if before is None:  # until the first frame with sky, all was land
+            count = resize_map(self._guide.count - 1, sky.shape[-2], sky.shape[-1]).clamp_(min=0)
+            before = _Mean(sky.to(unchanged).expand(-1, 2, -1, -1) * 0, count)
         mean = before.updated(sky.to(unchanged).expand(-1, 2, -1, -1), None, unchanged)
         share, was_sky = mean.value[:, :1], before.value[:, 1:]
         is_sky = torch.where((share - 0.5).abs() > _DOUBT, share, was_sky) > 0.5
