@@ -39,10 +39,9 @@ def camera_motion(before: Tensor, after: Tensor, start: Tensor | None = None) ->
         I. Matthews, "Lucas-Kanade 20 years on" (2004), with the residuals weighted as in `scale_shift.fit_robustly`.
     """
     height, width = after.shape[-2:]
-    pyramid = _pyramid(brightness(before), brightness(after))
-    motion = identity = torch.eye(3, device=after.device)
-    if start is not None:
-        motion, pyramid = _from_theta(start, height, width), pyramid[-1:]
+    pyramid = _pyramid(brightness(before), brightness(after), _LEVELS if start is None else _LEVELS[-1:])
+    identity = torch.eye(3, device=after.device)
+    motion = identity if start is None else _rescaled(square(start)[0], width, height)
     for first, second in pyramid:
         step = _Step(first, second)
         for _ in range(_STEPS):
@@ -80,11 +79,11 @@ def sampled(values: Tensor, grid: Tensor, padding: str = "border") -> Tensor:
     return F.grid_sample(values, grid.to(values), mode="bilinear", padding_mode=padding, align_corners=False)
 
 
-def _pyramid(before: Tensor, after: Tensor) -> list[tuple[Tensor, ...]]:
-    """Both images (1, 1, H, W) with the longer side of `_LEVELS` at most; each size is averaged from the next larger one."""
+def _pyramid(before: Tensor, after: Tensor, levels: tuple[int, ...]) -> list[tuple[Tensor, ...]]:
+    """Both images (1, 1, H, W) with the longer side of `levels` at most; each size is averaged from the next larger one."""
     height, width = after.shape[-2:]
     images, pyramid = torch.cat((before, after)), []
-    for longest in reversed(_LEVELS):
+    for longest in reversed(levels):
         scale = min(1.0, longest / max(height, width))
         images = resize_map(images, max(4, round(height * scale)), max(4, round(width * scale)))
         pyramid.append(images.split(1))
@@ -93,16 +92,19 @@ def _pyramid(before: Tensor, after: Tensor) -> list[tuple[Tensor, ...]]:
 
 def _as_theta(motion: Tensor, height: int, width: int) -> Tensor:
     """A (3, 3) movement in units of half the width, y too, as `F.affine_grid` counts."""
+    return _rescaled(motion, height, width)[None, :2]
+
+
+def _rescaled(motion: Tensor, height: int, width: int) -> Tensor:
+    """A (3, 3) movement with y in units of half the height, which was in units of half the width; the sides swapped, the other way."""
     aspect = torch.ones_like(motion)
     aspect[0, 1], aspect[1, 0], aspect[1, 2] = height / width, width / height, width / height
-    return (motion * aspect)[None, :2]
+    return motion * aspect
 
 
-def _from_theta(theta: Tensor, height: int, width: int) -> Tensor:
-    """The (3, 3) movement that `_as_theta` gives as `theta`."""
-    aspect = torch.ones_like(theta[0])
-    aspect[0, 1], aspect[1, 0], aspect[1, 2] = width / height, height / width, height / width
-    return torch.cat((theta[0] * aspect, torch.eye(3, device=theta.device)[2:]))
+def square(motion: Tensor) -> Tensor:
+    """(1, 3, 3) of (1, 2, 3): movements as they are multiplied."""
+    return torch.cat((motion, torch.eye(3, device=motion.device)[None, 2:]), 1)
 
 
 def has_settled(change: Tensor, least: float) -> bool:

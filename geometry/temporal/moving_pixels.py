@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...utils import brightness, resize_map
 from ..edges.depth_edges import largest_within
-from .camera_motion import camera_motion, has_settled, moved, sampled, sampling_grid, solve_positive_definite
+from .camera_motion import camera_motion, has_settled, moved, sampled, sampling_grid, solve_positive_definite, square
 from .optical_flow import FlowTarget, optical_flow, texture, warped, window_mean
 
 # The longer side of the images compared, how many frames lie between them, and the movement in their pixels that counts as none and
@@ -86,7 +86,7 @@ class MovingPixels:
             thumbnails, held = (resize_map(each, rows, columns) for each in (thumbnails, held))
             # From thumbnail to thumbnail: a mean over frames lags behind what moves, which would be taken for the camera's motion.
             self.motion = camera_motion(thumbnails[-1:], now)
-            motions, held = motions @ _square(self.motion), moved(held, self.motion, "zeros")
+            motions, held = motions @ square(self.motion), moved(held, self.motion, "zeros")
         if cut is not None:
             # As if the shot had always looked as its first frame: nothing moves, and nothing waits for the device.
             thumbnails, motions, held = torch.where(cut, now, thumbnails), torch.where(cut, identity, motions), held * ~cut
@@ -162,17 +162,12 @@ class _Refined:
             last, fit = fit, solve_positive_definite(weighted @ basis.T + self._damping, weighted @ flow.T).T
             if has_settled(fit - last, _SETTLED):
                 break
-        return (_square(motion) + _square(motion) @ F.pad((fit * self._pixel)[None], (0, 0, 0, 1)))[:, :2]
+        return (square(motion) + square(motion) @ F.pad((fit * self._pixel)[None], (0, 0, 0, 1)))[:, :2]
 
 
 def _are_alike(before: Tensor, after: Tensor) -> bool:
     """True if nothing that moves could show in two thumbnails. Only a CPU is asked: another device would have to be waited for."""
     return before.device.type == "cpu" and bool(window_mean((before - after).square_()).amax() < _ALIKE * _NOISE)
-
-
-def _square(motion: Tensor) -> Tensor:
-    """(1, 3, 3) of (1, 2, 3)."""
-    return torch.cat((motion, torch.eye(3, device=motion.device)[None, 2:]), 1)
 
 
 def _length(flow: Tensor) -> Tensor:

@@ -301,6 +301,7 @@ CASES = {
         None,
     ),
     "temporal.camera_motion.sampling_grid": (lambda: camera_motion.sampling_grid(torch.eye(3, device=DEVICE)[None, :2], 4, 5), None),
+    "temporal.camera_motion.square": (lambda: camera_motion.square(torch.eye(3, device=DEVICE)[None, :2]), None),
     "temporal.camera_motion.solve_positive_definite": (
         lambda: camera_motion.solve_positive_definite(torch.eye(3, device=DEVICE), torch.ones(3, 1, device=DEVICE)),
         None,
