@@ -13,15 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .attention import attended
 from .configs import VitConfig
-from .grids import is_traced, resized_positions
+from .grids import resized_positions
 from .published import StateDict, rename
 
 PATCH = 14
 """Pixels along the side of one token's patch, where `VitConfig.patch` says nothing else."""
 _ROPE_BASE = 100.0
-_QUERIES = 512
-"""Tokens whose likeness to all others is held at once, by `_attended`."""
 
 
 class _PatchEmbedding(nn.Module):
@@ -48,7 +47,7 @@ class _Attention(nn.Module):
         query, key = self.q_norm(query), self.k_norm(key)
         if angles is not None:
             query, key = _rotate(query, angles), _rotate(key, angles)
-        return self.proj(_attended(query, key, value).transpose(1, 2).flatten(2))
+        return self.proj(attended(query, key, value).transpose(1, 2).flatten(2))
 
 
 class _Scale(nn.Module):
@@ -183,22 +182,6 @@ class VisionTransformer(nn.Module):
         if not one_scene:
             return reference.expand(first_tokens.shape[0], -1, -1)
         return torch.where(_is_other_view(first_tokens)[:, None, None], other, reference)
-
-
-def _attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention of (B, heads, tokens, width of a head)."""
-    if not _by_products(query):
-        return F.scaled_dot_product_attention(query, key, value)
-    key = (key * query.shape[-1] ** -0.5).transpose(-1, -2)
-    return torch.cat([(part @ key).softmax(-1) @ value for part in query.split(_QUERIES, -2)], -2)
-
-
-def _by_products(query: Tensor) -> bool:
-    """Whether matrix products are faster than torch's own attention, which multiplies bfloat16 in float32 on CPUs without AMX."""
-    if query.device.type != "cpu" or query.dtype != torch.bfloat16 or is_traced():
-        return False
-    multiplies_bfloat16, has_amx = (getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return multiplies_bfloat16 and not has_amx
 
 
 def _is_other_view(tokens: Tensor) -> Tensor:
