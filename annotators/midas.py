@@ -17,6 +17,7 @@ from .base import Annotator
 from .building.checkpoints import fill
 from .building.libraries import from_state_dict, from_transformers
 from .graphs.graph import Signature
+from .networks.attention import faster_attention
 from .networks.midas_names import dpt_to_hub
 from .networks.midas_small import DisparityHead, MidasSmall
 from .networks.published import StateDict
@@ -89,7 +90,8 @@ def _build_dpt(spec: ModelSpec, state: StateDict) -> nn.Module:
             if self.config.is_hybrid:
                 # the embedding accepts images of this size alone, and is resized to it
                 self.dpt.embeddings.image_size = tuple(x.shape[-2:])
-            outputs = self.dpt(x, output_hidden_states=True)
+            with faster_attention(x):
+                outputs = self.dpt(x, output_hidden_states=True)
             hidden = outputs.hidden_states[1:]
             if self.config.is_hybrid:
                 features = [*outputs.intermediate_activations[:2], *(hidden[i] for i in indices[2:])]

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from depth_normal.annotators.midas import MidasAnnotator
 from depth_normal.annotators.registry import MODELS
@@ -254,6 +255,23 @@ def test_lower_precision_gives_float32_near_the_same(hub, variant, dtype):
     tolerance = 2.0**-4 if dtype == torch.bfloat16 else 2.0**-7
     assert (found - exact).abs().max() < tolerance * (exact.max() - exact.min())
     assert (found.to(dtype).float() != found).float().mean() > 0.5, "the disparity has only the steps of the low precision"
+
+
+@pytest.mark.parametrize("has_amx", [False, True])
+def test_bfloat16_multiplies_as_such_in_attention_where_torchs_own_does_not(hub, monkeypatch, has_amx):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+    annotator = build("hybrid", hub("hybrid")[1], torch.bfloat16)
+    names = []
+
+    class Names(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            names.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    with torch.no_grad(), Names():
+        annotator.infer_resized(make_images(1, 3, 64, 64))
+    assert any("scaled_dot_product" in name for name in names) == has_amx
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)

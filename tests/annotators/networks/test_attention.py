@@ -1,0 +1,109 @@
+"""Attention in bfloat16 on CPUs."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from depth_normal.annotators.networks.attention import attended, faster_attention
+
+
+@pytest.fixture
+def multiplies_bfloat16(monkeypatch):
+    """A CPU with instructions for bfloat16 and without AMX."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+
+
+def of_one_projection(batch=2, heads=3, tokens=450, width=16, seed=0):
+    """Query, key and value as a network has them: views of one tensor."""
+    joined = torch.randn(batch, tokens, 3 * heads * width, generator=torch.Generator().manual_seed(seed)).bfloat16()
+    return joined.unflatten(-1, (3, heads, width)).permute(2, 0, 3, 1, 4).unbind()
+
+
+def at_once(query, key, value):
+    return (query @ (key * query.shape[-1] ** -0.5).mT).softmax(-1) @ value
+
+
+class CallsOfTorchsOwn(TorchDispatchMode):
+    """Counts the calls of torch's own attention."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += "scaled_dot_product" in str(func)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.usefixtures("multiplies_bfloat16")
+@pytest.mark.parametrize("tokens", [1, 191, 192, 193, 450])
+def test_parts_are_what_all_queries_at_once_are(tokens):
+    given = of_one_projection(tokens=tokens)
+    exact = F.scaled_dot_product_attention(*(each.double() for each in given))
+    found, expected = attended(*given).double(), at_once(*given).double()
+    assert found.shape == exact.shape
+    assert (found - exact).norm() < 1.1 * (expected - exact).norm() + 1e-9
+
+
+@pytest.mark.usefixtures("multiplies_bfloat16")
+def test_all_parts_have_the_same_memory():
+    class Memory(TorchDispatchMode):
+        """Adds up the bytes of new results."""
+
+        def __init__(self):
+            super().__init__()
+            self.known, self.bytes = {}, 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **(kwargs or {}))
+            for each in result if isinstance(result, (list, tuple)) else [result]:
+                storage = each.untyped_storage()
+                if storage.data_ptr() not in self.known:
+                    self.known[storage.data_ptr()] = storage  # kept, so that none is given out twice
+                    self.bytes += storage.nbytes()
+            return result
+
+    given = of_one_projection(batch=1, heads=2, tokens=1920)
+    with torch.inference_mode(False), Memory() as memory:
+        memory.known = {each.untyped_storage().data_ptr(): each.untyped_storage() for each in given}
+        attended(*given)
+    all_scores = 2 * 1920 * 1920 * 2
+    assert memory.bytes < 0.4 * all_scores
+
+
+@pytest.mark.usefixtures("multiplies_bfloat16")
+def test_threads_do_not_disturb_each_other():
+    batches = [of_one_projection(seed=seed) for seed in range(8)]
+    expected = [attended(*each) for each in batches]
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda each: attended(*each), batches)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.usefixtures("multiplies_bfloat16")
+def test_gradients_pass():
+    query, key, value = (each.clone().requires_grad_() for each in of_one_projection(tokens=5))
+    attended(query, key, value).float().sum().backward()
+    assert value.grad is not None
+    assert value.grad.any()
+
+
+@pytest.mark.usefixtures("multiplies_bfloat16")
+def test_another_librarys_attention_is_replaced_where_it_asks_for_nothing_else():
+    query, key, value = of_one_projection()
+    mask = torch.zeros(query.shape[-2], query.shape[-2], dtype=torch.bfloat16)
+    with CallsOfTorchsOwn() as calls, faster_attention(query):
+        found = F.scaled_dot_product_attention(query, key, value)
+        assert torch.equal(found, F.scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, scale=0.25))
+        assert calls.count == 0
+        for options in ({"attn_mask": mask}, {"is_causal": True}, {"scale": 0.5}):
+            F.scaled_dot_product_attention(query, key, value, **options)
+        F.scaled_dot_product_attention(query.float(), key.float(), value.float())
+        assert calls.count == 4
+    with CallsOfTorchsOwn() as calls, faster_attention(query.float()):
+        F.scaled_dot_product_attention(query, key, value)
+    assert calls.count == 1
