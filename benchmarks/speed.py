@@ -51,7 +51,7 @@ PARTS = {
     "models": Part("Models", f"families.py --batches 1 --rounds 2 --no-memory --models {_SMALL}", False),
     "models-gpu": Part("Models: batches, memory", f"families.py --dtype float16 --models {_SMALL} moge-2-vitl-normal depth-pro", True),
     "diffusion": Part("Diffusion models", "diffusion.py", True),
-    "engines": Part("Engines beside torch", "runtimes.py --runtime onnx openvino", False),
+    "engines": Part("Engines beside torch", "runtimes.py --runtime torch onnx openvino", False),
     "engines-gpu": Part("Engines beside torch", "runtimes.py --device cuda", True),
     "folder": Part("A folder of 1080p photos by tiny", "folder.py"),
     "folder-small": Part("A folder of 1080p photos by Depth Anything V2 small", "folder.py --model depth-anything-v2-small --random"),
