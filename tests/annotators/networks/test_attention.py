@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
@@ -100,7 +101,8 @@ def test_another_librarys_attention_is_replaced_where_it_asks_for_nothing_else()
         found = F.scaled_dot_product_attention(query, key, value)
         assert torch.equal(found, F.scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, scale=0.25))
         assert calls.count == 0
-        for options in ({"attn_mask": mask}, {"is_causal": True}, {"scale": 0.5}):
+        others: list[dict[str, Any]] = [{"attn_mask": mask}, {"is_causal": True}, {"scale": 0.5}]
+        for options in others:
             F.scaled_dot_product_attention(query, key, value, **options)
         F.scaled_dot_product_attention(query.float(), key.float(), value.float())
         assert calls.count == 4
