@@ -1,4 +1,4 @@
-"""Attention that multiplies bfloat16 as such on CPUs: torch's own multiplies it in float32 where there is no AMX, in twice the time."""
+"""Attention that multiplies bfloat16 as such on CPUs: where there is no AMX, torch's own multiplies it in float32, which is slower."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from depth_normal.annotators.networks.attention import attended, faster_attention
@@ -83,6 +84,16 @@ def test_threads_do_not_disturb_each_other():
     with ThreadPoolExecutor(4) as pool:
         found = pool.map(lambda each: attended(*each), batches)
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.usefixtures("multiplies_bfloat16")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_device_that_only_shapes_pass_through(device):
+    with FakeTensorMode():
+        query = torch.empty(2, 3, 450, 16, dtype=torch.bfloat16, device=device)
+        found = attended(query, query, query)
+    assert found.shape == query.shape
+    assert found.device.type == device
 
 
 @pytest.mark.usefixtures("multiplies_bfloat16")
