@@ -59,6 +59,7 @@ unchanged = runpy.run_path(str(ROOT / "tests" / "process_state.py"))["unchanged"
 
 def pytest_addoption(parser):
     parser.addoption("--all", action="store_true", help="run the slow tests too: ComfyUI, Chromium, Ray, Blender, exports, large images")
+    parser.addoption("--cases", type=int, metavar="N", help="run only the first N cases of each parametrized test")
 
 
 def pytest_collection(session):
@@ -66,8 +67,10 @@ def pytest_collection(session):
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Marks as slow what uses a slow fixture or is beyond `quick_cases`, so that `-m slow` and `-m "not slow"` choose all such tests."""
+    if most := config.getoption("--cases"):
+        _keep_first_cases(most, config, items)
     seen = Counter()
     for item in items:
         if quick := item.get_closest_marker("quick_cases"):
@@ -77,6 +80,16 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.slow("more cases"))
         for name in SLOW_FIXTURES.keys() & set(item.fixturenames):
             item.add_marker(pytest.mark.slow(SLOW_FIXTURES[name]))
+
+
+def _keep_first_cases(most, config, items):
+    seen, kept, beyond = Counter(), [], []
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        seen[test] += 1
+        (kept if seen[test] <= most else beyond).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=beyond)
 
 
 def pytest_collection_finish(session):

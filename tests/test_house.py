@@ -71,24 +71,35 @@ def room_of(path: Path) -> str:
     return "/".join(parts)
 
 
-@functools.cache
 def imports(path: Path, top_level_only: bool = False) -> list[tuple[int, str | Path]]:
     """(0, library) and, for what is imported relatively, (its level, the path it means)."""
-    tree = ast.parse(path.read_text())
-    return [*_imports_of(path, tree.body if top_level_only else ast.walk(tree))]
+    return [each for is_top_level, each in _all_imports(path) if is_top_level or not top_level_only]
 
 
-def _imports_of(path: Path, nodes: Iterable[ast.AST]):
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            yield from ((0, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield 0, node.module
-        elif isinstance(node, ast.ImportFrom):
-            source = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
-            for alias in node.names:
-                inside = source / alias.name
-                yield node.level, inside if inside.is_dir() or inside.with_suffix(".py").is_file() else source
+@functools.cache
+def _all_imports(path: Path) -> list[tuple[bool, tuple[int, str | Path]]]:
+    body = ast.parse(path.read_text()).body
+    return [(node in body, each) for node in _statements(body) for each in _imports_of(path, node)]
+
+
+def _statements(body: Iterable[ast.AST]):
+    """All statements, and those inside them: an import is in no expression."""
+    for node in body:
+        yield node
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            yield from _statements(getattr(node, name, ()))
+
+
+def _imports_of(path: Path, node: ast.AST):
+    if isinstance(node, ast.Import):
+        yield from ((0, alias.name) for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.level == 0:
+        yield 0, node.module
+    elif isinstance(node, ast.ImportFrom):
+        source = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+        for alias in node.names:
+            inside = source / alias.name
+            yield node.level, inside if inside.is_dir() or inside.with_suffix(".py").is_file() else source
 
 
 def libraries(path: Path, top_level_only: bool = False) -> set[str]:
