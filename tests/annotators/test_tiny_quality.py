@@ -30,7 +30,7 @@ def test_a_photograph_with_measured_disparity(tiny):
     assert first(figures, "ramp") < 0.83
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow("runs the network over all scenes")
 def test_near_and_far_in_rendered_scenes(tiny, scenes):
     figures = evaluate.ranks({"tiny": lambda image: evaluate.run_tiny(tiny, image)[0], "ramp": evaluate.ramp}, scenes)
     assert first(figures) >= 0.93

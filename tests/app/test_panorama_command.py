@@ -64,6 +64,7 @@ def test_what_cannot_be_is_refused_before_a_model_is_loaded(words, message, pano
     assert not (panorama.parent / "out").exists()
 
 
+@pytest.mark.slow("runs a panorama")
 def test_a_photo_is_refused_and_taken_on_request(panorama, capsys):
     write_image_png(panorama, torch.rand(1, 3, 60, 80))
     assert run(panorama, "--panorama") != 0

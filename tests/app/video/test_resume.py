@@ -129,7 +129,7 @@ def test_a_video_in_windows_that_was_killed_goes_on_bit_by_bit(video, weights, w
     assert frames_of(tmp_path / "out.mkv") == frames_of(whole / "out.mkv")
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow("runs a video of three windows twice")
 @pytest.mark.parametrize("after", [24, 46, 61])
 def test_a_video_in_windows_that_was_stopped_goes_on_bit_by_bit(video, weights, whole, small, tmp_path, monkeypatch, after):
     """At each place where a piece can end: behind the first window, behind one that is joined to others, and at the cut."""

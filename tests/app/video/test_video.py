@@ -704,6 +704,7 @@ def test_videos_for_editing_programs_are_joined_of_pieces(video, tmp_path, codec
     assert [frame.time for frame in read_frames(out)] == [frame.time for frame in read_frames(video)]
 
 
+@pytest.mark.slow("runs a video five times")
 def test_a_preview_is_one_sheet_of_frames_above_what_is_made_of_them(video, tmp_path, capsys):
     """Five frames of the ball, from the middles of fifths of the video, and their depth and normals."""
     out = tmp_path / "out.mp4"

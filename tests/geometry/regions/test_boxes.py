@@ -67,6 +67,7 @@ def test_a_hole_in_it_is_closed_unless_a_plane_is_seen_through_it():
     assert overlap(mask, away < 36) > 0.9
 
 
+@pytest.mark.slow("takes a large image")
 def test_any_size_dtype_and_box():
     depth, image, _ = room([(0.0, -0.4, 2.5, 0.6)])
     for side in (4, 9, 700):

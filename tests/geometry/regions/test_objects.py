@@ -155,6 +155,7 @@ def test_an_image_that_is_not_finite_is_refused():
             object_in_box(depth, image, (0.4, 0.4, 0.8, 0.9))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_has_the_same_region(dtype):
     """Averages of colours that are rounded again would move borders between patches."""

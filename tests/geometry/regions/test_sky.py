@@ -153,6 +153,7 @@ def test_the_border_follows_the_full_size_image(tells):
     assert error[band].mean() < 0.2 * staircase[band].mean()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_has_the_same_sky(dtype):
     image, disparity, _ = landscape()
