@@ -148,7 +148,14 @@ def resize(values: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def load_crops(
-    data: Path, split: str, part: int, parts: int, photographs_only: bool = False, first_only: bool = False, sharp: bool = False
+    data: Path,
+    split: str,
+    part: int,
+    parts: int,
+    photographs_only: bool = False,
+    first_only: bool = False,
+    sharp: bool = False,
+    drawn: bool = False,
 ) -> Crops:
     """The labelled crops of a split, every `parts`-th of them.
 
@@ -161,6 +168,7 @@ def load_crops(
         first_only: Of each photograph the largest crop alone.
         sharp: The crops' images are cut again, larger than their labels, where the photograph is; mixed ones are enlarged. Labels are
             the teacher's alone, and have no normals.
+        drawn: What is drawn for the sky alone, too, as renders.
 
     Raises:
         FileNotFoundError: There are none; or there are labels, and none of their photographs, from which sharp crops are cut.
@@ -177,6 +185,8 @@ def load_crops(
     rendered, from_videos = ([] if photographs_only else sorted((data / folder).glob("*.npz")) for folder in ("renders", "films"))
     if not labelled and not rendered:
         raise FileNotFoundError(f"{data} has no labels or renders of the split {split!r}: run training.teacher or training.scenes first")
+    if drawn:
+        rendered = [*rendered, *sorted((data / "drawn").glob("*.npz"))]
     kinds = ((labelled, photos if sharp else {}), (rendered, {}), (from_videos, {}))
     return Crops(*(_stacks(paths[part::parts], data, sharper) for paths, sharper in kinds))
 
@@ -190,7 +200,7 @@ def _stacks(paths: list[Path], data: Path, sharper: Mapping[str, Photo]) -> Kind
             raise ValueError(f"{path} is {maps['rgb'].shape[-3:-1]}; expected {sizes}: delete it and make it again")
         photograph = "normals" not in maps
         if not photograph:
-            maps["sky"] = (maps["disparity"] == 0).astype(np.uint8)
+            maps.setdefault("sky", (maps["disparity"] == 0).astype(np.uint8))
         elif (sky := data / "skies" / path.name).exists():
             maps["sky"] = read_npz(sky)["sky"]
         else:

@@ -1,11 +1,11 @@
 """Writes the weights that ship with the pack.
 
-    python -m training.export --run DIR [--begin FILE --share 0.6] [--sky 0.25] [--output FILE]
+    python -m training.export --run DIR [--begin FILE --share 0.6] [--sky 0.25] [--scene 1] [--output FILE]
 
 The best averaged weights of a run in fp16, as safetensors, without the counters that only training needs. With --begin, weights on the way
 from FILE, an earlier network with the same layers, to the run's: --share 1 is the run's. Layers that FILE lacks are the run's. DIR may be
 an exported file, so that the result can be brought nearer to a third, or a checkpoint.pt: the last averaged weights instead of the best.
---sky is added to the logit of the sky: weights between two are less sure of it.
+--sky is added to the logit of the sky: weights between two are less sure of it. --scene is added to that of the scene as a whole.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from depth_normal.annotators.networks.tiny import COUNTER
+from depth_normal.annotators.networks.tiny import AGREES, COUNTER
 from depth_normal.annotators.registry import BUNDLED_MODEL, MODELS
 from depth_normal.model_loader.weights.integrity import bundled_path
 
@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """The weights of a run's best.pt, of its checkpoint.pt (the averaged ones) or of an exported file, without counters.
+
+    Where they are from before the scene as a whole had to agree that there is sky, it does.
 
     Raises:
         ValueError: Another file.
@@ -50,7 +52,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} holds no weights: expected a run's best.pt or an exported file")
     if strange := [key for key, value in state.items() if not isinstance(key, str) or not isinstance(value, Tensor)]:
         raise ValueError(f"{path} holds more than weights ({strange[0]}, for one): expected a run's best.pt or an exported file")
-    return {key: value for key, value in state.items() if not key.endswith(COUNTER)}
+    state = {key: value for key, value in state.items() if not key.endswith(COUNTER)}
+    if "fine.sky.bias" in state and "fine.scene.bias" not in state:
+        state |= {"fine.scene.weight": torch.zeros(1, len(state["place.bias"]), 1, 1), "fine.scene.bias": torch.full((1,), AGREES)}
+    return state
 
 
 def between(first: Mapping[str, Tensor], last: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
@@ -73,22 +78,23 @@ def between(first: Mapping[str, Tensor], last: Mapping[str, Tensor], share: floa
     return {key: value.float().lerp(first[key].float(), 1 - share) if key in first else value for key, value in last.items()}
 
 
-def export(source: Path, target: Path, begin: Path | None = None, share: float = 1.0, sky: float = 0.0) -> None:
+def export(source: Path, target: Path, begin: Path | None = None, share: float = 1.0, sky: float = 0.0, scene: float = 0.0) -> None:
     """Writes fp16 weights.
 
     Raises:
-        ValueError: As `between`; the weights tell no sky to which `sky` could be added; a value does not fit fp16, or the file would be
-            larger than 8 MB.
+        ValueError: As `between`; the weights tell no sky to which `sky` or `scene` could be added; a value does not fit fp16, or the
+            file would be larger than 8 MB.
     """
     found = read_state(source)
     if begin is not None:
         found = between(read_state(begin), found, share)
-    if not math.isfinite(sky):
-        raise ValueError(f"{sky} cannot be added to the sky's logit: expected a number such as 0.25")
-    if sky and "fine.sky.bias" not in found:
-        raise ValueError(f"{source} tells no sky, to which {sky} could be added: expected weights of the second version")
-    if sky:
-        found["fine.sky.bias"] = found["fine.sky.bias"] + sky
+    for name, more in {"sky": sky, "scene": scene}.items():
+        if not math.isfinite(more):
+            raise ValueError(f"{more} cannot be added to the logit of the {name}: expected a number such as 0.25")
+        if more and f"fine.{name}.bias" not in found:
+            raise ValueError(f"{source} tells no sky, to which {more} could be added: expected weights of the second version")
+        if more:
+            found[f"fine.{name}.bias"] = found[f"fine.{name}.bias"] + more
     state = {key: value.half().contiguous() for key, value in found.items()}
     for key, value in state.items():
         if not torch.isfinite(value).all() or (key.endswith("running_var") and (value <= 0).any()):
@@ -110,6 +116,7 @@ def main() -> None:
     parser.add_argument("--begin", type=Path, help="weights that the run began from")
     parser.add_argument("--share", type=float, default=1.0, help="of the way from --begin to the run's weights")
     parser.add_argument("--sky", type=float, default=0.0, help="more of the sky counts as sky: added to its logit")
+    parser.add_argument("--scene", type=float, default=0.0, help="fewer scenes count as without sky: added to their logit")
     parser.add_argument("--output", type=Path, default=SHIPPED)
     arguments = parser.parse_args()
     if arguments.begin is None and arguments.share != 1:
@@ -118,7 +125,7 @@ def main() -> None:
     source = arguments.run if arguments.run.is_file() else arguments.run / "best.pt"
     if not source.is_file():
         parser.error(f"{source} is no file: --run is the folder of a run that has saved its best weights, or an exported file")
-    export(source, arguments.output, arguments.begin, arguments.share, arguments.sky)
+    export(source, arguments.output, arguments.begin, arguments.share, arguments.sky, arguments.scene)
 
 
 if __name__ == "__main__":

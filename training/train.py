@@ -1,6 +1,6 @@
 """Trains the network; stop it at any time and start it again with the same command, also with more data or other minutes.
 
-    python -m training.train --data DIR --run DIR [--begin FILE [--only-sky]] [--plain] [--teach FILE@SIZE ...]
+    python -m training.train --data DIR --run DIR [--begin FILE [--only-sky [scene]]] [--plain] [--teach FILE@SIZE ...]
                              [--label-share 0.35] [--minutes 240 | --steps 200] [--processes 2]
     python -m training.train --data DIR --run DIR --device cuda --minutes 60
 
@@ -75,7 +75,7 @@ class Options:
     peak_rate: float
     begin: Path | None = None
     device: str = "cpu"
-    only_sky: bool = False
+    only_sky: str = ""
     plain: bool = False
     teach: tuple[tuple[Path, int], ...] = ()
     label_share: float = 0.0
@@ -119,7 +119,7 @@ class Run:
         self.average = TinyNetwork(TINY_2).to(self.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)  # pyright: ignore[reportCallIssue]
         self.average.load_state_dict(self.network.state_dict())
         if options.only_sky:
-            learn_sky_alone(self.network)
+            learn_sky_alone(self.network, options.only_sky)
         decay = 0.0 if options.only_sky else WEIGHT_DECAY
         weights = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
@@ -209,7 +209,7 @@ class Run:
                 f"{self.options.run} was taught by {' '.join(names) or 'nobody'}: "
                 "go on with the same --teach and --label-share, or take another --run"
             )
-        if state.get("only_sky", False) != self.options.only_sky:
+        if (state.get("only_sky") or "") != self.options.only_sky:
             raise ValueError(
                 f"{self.options.run} was begun {'with' if state.get('only_sky') else 'without'} --only-sky: take another --run"
             )
@@ -243,12 +243,14 @@ def keep_statistics(network: nn.Module, known: Collection[str]) -> None:
             module.eval()
 
 
-def learn_sky_alone(network: TinyNetwork) -> None:
-    """Everything but what reads the sky off the features stays as it is."""
+def learn_sky_alone(network: TinyNetwork, part: str) -> None:
+    """Everything but what reads the sky off the features stays as it is; of `part` "scene" but for what the scene as a whole says."""
     assert network.fine is not None
     network.eval().requires_grad_(False)
-    for layer in (network.fine.sky, network.fine.last):
+    for layer in (network.fine.scene,) if part == "scene" else (network.fine.sky, network.fine.scene, network.fine.last):
         layer.requires_grad_(True)
+    if part == "scene":
+        return
     for values in network.fine.last.parameters():
         values.register_hook(lambda gradient: torch.cat((torch.zeros_like(gradient[:SKY]), gradient[SKY:])))
 
@@ -303,9 +305,11 @@ def work(rank: int, options: Options) -> None:
     if options.processes > 1:
         dist.init_process_group("gloo", init_method=f"file://{options.run.resolve()}/rendezvous", rank=rank, world_size=options.processes)
     run = Run(options, rank)
-    crops = load_crops(options.data, "train", rank, options.processes, sharp=bool(options.teach)).to(run.device)
+    crops = load_crops(options.data, "train", rank, options.processes, sharp=bool(options.teach), drawn=bool(options.only_sky)).to(
+        run.device
+    )
     logger.info("process %d learns from %d crops of photographs, %d renders and %d videos", rank, *crops.counts())
-    _, shown = shared_clock(0.0, options.only_sky and crops.show_sky(), options.processes)
+    _, shown = shared_clock(0.0, bool(options.only_sky) and crops.show_sky(), options.processes)
     if options.only_sky and not shown:
         raise ValueError(f"{options.data} does not say where the sky is: run training.skies or training.scenes first")
     small = crops if options.begin else crops.halved()  # from those a network that knows something never draws
@@ -363,7 +367,8 @@ def parse() -> Options:
     parser.add_argument("--save-minutes", type=float, default=4)
     parser.add_argument("--peak-rate", type=float, help=f"{PEAK_RATE}; with --begin {WARM_PEAK_RATE}: a larger one unlearns")
     parser.add_argument("--begin", type=Path, help="weights of an earlier network to begin from, such as annotators/tiny.safetensors")
-    parser.add_argument("--only-sky", action="store_true", help="what reads the sky off the features; all else stays as --begin has it")
+    only = "what reads the sky off the features, or off the deepest alone (scene); all else stays as --begin has it"
+    parser.add_argument("--only-sky", nargs="?", const="all", default="", choices=("all", "scene"), help=only)
     plain = f"most images as they were taken, fewer renders; steadiness weighs {PLAIN_STEADY_WEIGHT:g} instead of {STEADY_WEIGHT:g}"
     parser.add_argument("--plain", action="store_true", help=plain)
     own = "disparity and normals of photographs are what these say of the very windows learned from, mirrored too, not what was kept"

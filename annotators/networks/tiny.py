@@ -15,6 +15,8 @@ from .grids import ends, height_in_longer_side
 
 COUNTER = "num_batches_tracked"
 POSITIONS = 5
+AGREES = 10.0
+"""The logit of `scene` that changes nothing."""
 
 
 class TinyNetwork(nn.Module):
@@ -44,14 +46,15 @@ class TinyNetwork(nn.Module):
         self.merge = nn.Conv2d(config.decoder, config.head, 1)
         self.blend = _conv(config.head, config.head)
         self.last = nn.Conv2d(config.head, 4, 3, padding=1)
-        self.fine = _Fine(config.head, config.fine) if config.fine else None
+        self.fine = _Fine(config.head, widths[-1], config.fine) if config.fine else None
         self.mirrored = False
 
     def forward(self, images: Tensor) -> Tensor:
         if not self.mirrored:
             return self.decode(images, self.encode(images))
-        finest = self._finest(self.encode(torch.cat((images, images.flip(3)))))
-        maps, turned = self._maps(finest).unflatten(0, (2, -1)).unbind()
+        features = self.encode(torch.cat((images, images.flip(3))))
+        finest = self._finest(features)
+        maps, turned = self._maps(finest, features[-1]).unflatten(0, (2, -1)).unbind()
         return self._finer(images, finest.unflatten(0, (2, -1))[0], (maps + _mirrored(turned)) / 2)
 
     def encode(self, images: Tensor) -> list[Tensor]:
@@ -70,11 +73,15 @@ class TinyNetwork(nn.Module):
     def decode(self, images: Tensor, features: list[Tensor]) -> Tensor:
         """The maps of the features of the images."""
         finest = self._finest(features)
-        return self._finer(images, finest, self._maps(finest))
+        return self._finer(images, finest, self._maps(finest, features[-1]))
 
-    def _maps(self, finest: Tensor) -> Tensor:
+    def _maps(self, finest: Tensor, deepest: Tensor) -> Tensor:
         """The maps at half the size of the images."""
-        return _exactly(finest, self.last) if self.fine is None else _exactly(finest, self.last, self.fine.sky)
+        if self.fine is None:
+            return _exactly(finest, self.last)
+        maps, sky = _exactly(finest, self.last, self.fine.sky).tensor_split((-1,), 1)
+        scene = _exactly(deepest, self.fine.scene).mean((2, 3), keepdim=True)
+        return torch.cat((maps, _both(sky, scene.expand_as(sky))), 1)
 
     def _finer(self, images: Tensor, finest: Tensor, maps: Tensor) -> Tensor:
         """The maps at the size of the images; of the first version as they are."""
@@ -92,18 +99,21 @@ class TinyNetwork(nn.Module):
 class _Fine(nn.Module):
     """The sky, and what the images show finer than half their size, added to maps of that size.
 
-    Its last convolution starts at zero: an untrained one enlarges the maps, and predicts no sky.
+    What looks like sky from near may be a plain wall, by what is around it: the deepest features have to agree. Untrained, they do;
+    the last convolution starts at zero, so an untrained one enlarges the maps, and predicts no sky.
     """
 
-    def __init__(self, inputs: int, width: int) -> None:
+    def __init__(self, inputs: int, deepest: int, width: int) -> None:
         super().__init__()
         self.sky = nn.Conv2d(inputs, 1, 3, padding=1)
+        self.scene = nn.Conv2d(deepest, 1, 1)
         self.merge = nn.Conv2d(inputs, width, 1)
         self.look = nn.Conv2d(3, width, 3, padding=1)
         self.blend = _conv(width, width)
         self.last = nn.Conv2d(width, 5, 3, padding=1)
-        for value in (self.sky.weight, self.last.weight, self.last.bias):
+        for value in (self.sky.weight, self.scene.weight, *self.last.parameters()):
             nn.init.zeros_(value)  # pyright: ignore[reportArgumentType]
+        nn.init.constant_(self.scene.bias, AGREES)  # pyright: ignore[reportArgumentType]
         nn.init.constant_(self.sky.bias, -3.0)  # pyright: ignore[reportArgumentType]
 
     def forward(self, images: Tensor, features: Tensor, maps: Tensor) -> Tensor:
@@ -113,6 +123,11 @@ class _Fine(nn.Module):
         return _twice(maps.contiguous()).add_(_exactly(self.blend(path), self.last))
 
 
+def _both(first: Tensor, second: Tensor) -> Tensor:
+    """The logit of the product of the two probabilities."""
+    return -torch.logsumexp(torch.stack((-first, -second, -first - second)), 0)
+
+
 def _mirrored(maps: Tensor) -> Tensor:
     """The maps (B, C, H, W) of mirror images for the images themselves: what looked right looks left."""
     disparity, right, rest = maps.flip(3).split((1, 1, maps.shape[1] - 2), 1)
@@ -120,9 +135,9 @@ def _mirrored(maps: Tensor) -> Tensor:
 
 
 def _exactly(values: Tensor, *layers: nn.Conv2d) -> Tensor:
-    """3x3 convolutions of the same values as one, in float32, whatever the layers' precision; what each gives follows the one before."""
+    """Like convolutions of the same values as one, in float32, whatever the layers' precision; what each gives follows the one before."""
     weight, bias = (torch.cat([getattr(layer, name).float() for layer in layers]) for name in ("weight", "bias"))
-    return F.conv2d(values.float(), weight, bias, padding=1)
+    return F.conv2d(values.float(), weight, bias, padding=layers[0].kernel_size[0] // 2)
 
 
 def _normalised(images: Tensor) -> Tensor:

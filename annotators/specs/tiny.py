@@ -13,7 +13,7 @@ SPECS = (
     ModelSpec(
         id="tiny",
         family="tiny",
-        files=(WeightFile("tiny.safetensors", sha256="05fa703ba45e6a6411c2dc8caabdba94ba3d558a9650bd89e2131f6c48f2fb09", size=7_377_820),),
+        files=(WeightFile("tiny.safetensors", sha256="be1f1c979dc891ff2ca052e6cf54a046694037a5eacc68584ad0daf760cef1a3", size=7_378_374),),
         licence="Apache-2.0",
         licence_url="https://www.apache.org/licenses/LICENSE-2.0",
         quantity=Quantity.DISPARITY,

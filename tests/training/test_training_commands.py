@@ -32,6 +32,8 @@ def trained(teacher_weights, bpy_python, tmp_path_factory):
     assert len(list((data / "labels").iterdir())) == 3 * 3 + 2, "two crops and a mixture of what is learned from, one crop of the others"
     command("skies", "--data", data)
     assert len(list((data / "skies").iterdir())) == 3 * 3 + 2
+    command("drawn", "--data", data, "--images", 4)
+    assert len(list((data / "drawn").iterdir())) == 4
     command("scenes", "--data", data, "--scenes", 1, python=bpy_python)
     assert list((data / "renders").glob("*.npz"))
     command("features", "--data", data, "--weights", weights)

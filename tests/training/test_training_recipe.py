@@ -13,9 +13,11 @@ pytest.importorskip(
     "depth_normal.training.data", reason="training/ is not installed with the package: install it editable (pip install -e .)"
 )
 
+from safetensors.torch import save_file
+
 from depth_normal.annotators.networks.configs import TINY_2
 from depth_normal.annotators.networks.tiny import TinyNetwork
-from depth_normal.training import batches, data, ensemble, evaluate, export, features, losses, parts, teacher, teaching, train
+from depth_normal.training import batches, data, drawn, ensemble, evaluate, export, features, losses, parts, teacher, teaching, train
 
 CLEAR_LICENCES = {"MIT", "Apache-2.0", "0BSD", "BSD", "BSD-2-Clause", "BSD-3-Clause", "ISC", "CC0-1.0", "CC-BY-4.0"}
 
@@ -564,25 +566,72 @@ def test_statistics_that_were_counted_before_are_kept(prepared, tmp_path, monkey
 
 def test_the_sky_is_learned_alone(prepared, tmp_path, monkeypatch):
     monkeypatch.setitem(train.IMAGES, "cpu", 2)
-    run = train.Run(replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, only_sky=True), 0)
+    run = train.Run(replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, only_sky="all"), 0)
     crops = batches.load_crops(prepared, "train", 0, 1)
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
     for _ in range(2):
         run.train_step(crops, crops)
     after = run.network.state_dict()
     changed = {name for name in after if not torch.equal(before[name], after[name])}
-    assert changed == {f"fine.{layer}.{kind}" for layer in ("sky", "last") for kind in ("weight", "bias")}
+    scene = {"fine.scene.bias"}  # far from where it matters
+    assert changed | scene == {f"fine.{layer}.{kind}" for layer in ("sky", "scene", "last") for kind in ("weight", "bias")}
     for kind in ("weight", "bias"):
         torch.testing.assert_close(before[f"fine.last.{kind}"][:4], after[f"fine.last.{kind}"][:4], rtol=0, atol=0)
     train.save(run.state(), tmp_path / "run" / "checkpoint.pt")
     with pytest.raises(ValueError, match="was begun with --only-sky: take another --run"):
-        train.Run(replace(run.options, only_sky=False), 0)
+        train.Run(replace(run.options, only_sky=""), 0)
+
+
+def test_what_is_drawn_is_learned_from_for_the_sky_alone(prepared):
+    photograph = np.full((320, 480, 3), 90, np.uint8)
+    images = [drawn.Artist(seed, [photograph]).draw() for seed in range(40)]
+    shares = [float((sky == drawn.YES).mean()) for _, sky in images]
+    assert 8 < sum(share > 0 for share in shares) < 28, "walls and land"
+    for image, sky in images:
+        above, below = (image[sky == kind].astype(float) for kind in (drawn.YES, drawn.NO))
+        assert len(above) == 0 or np.abs(above.mean(0) - below.mean(0)).max() > 3
+    again = drawn.Artist(3, [photograph]).draw()
+    assert all(np.array_equal(first, second) for first, second in zip(images[3], again, strict=True))
+    (prepared / "drawn").mkdir()
+    number = next(index for index, share in enumerate(shares) if share > 0.2)
+    drawn.save(prepared / "drawn" / "000000.npz", *images[number])
+    without, together = (batches.load_crops(prepared, "train", 0, 1, drawn=each).counts() for each in (False, True))
+    assert together[1] == without[1] + 1
+    renders = batches.load_crops(prepared, "train", 0, 1, drawn=True).renders[0]
+    assert torch.equal(renders.sky[1, 0], torch.from_numpy(images[number][1])), "with what is unknown"
+
+
+def test_of_the_sky_what_the_scene_says_is_learned_alone(prepared, tmp_path, monkeypatch):
+    monkeypatch.setitem(train.IMAGES, "cpu", 2)
+    run = train.Run(replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, only_sky="scene"), 0)
+    crops = batches.load_crops(prepared, "train", 0, 1)
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    for _ in range(2):
+        run.train_step(crops, crops)
+    after = run.network.state_dict()
+    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    assert changed | {"fine.scene.bias"} == {"fine.scene.weight", "fine.scene.bias"}
+
+
+def test_weights_from_before_the_scene_had_a_say_give_the_same_sky(tmp_path):
+    state = export.read_state(export.SHIPPED)
+    before = {name: value for name, value in state.items() if not name.startswith("fine.scene.")}
+    save_file(before, tmp_path / "before.safetensors")
+    network, image = TinyNetwork(TINY_2).eval(), torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    network.load_state_dict(export.read_state(tmp_path / "before.safetensors"), strict=False)
+    logit = network(image)[:, losses.SKY :]
+    with torch.no_grad():
+        network.fine.scene.bias.fill_(1e4)
+    torch.testing.assert_close(logit, network(image)[:, losses.SKY :], rtol=0, atol=1e-3)
+    with torch.no_grad():
+        network.fine.scene.bias.fill_(-5.0)
+    assert (network(image)[:, losses.SKY :] < logit - 0.5).all(), "and without it there is none"
 
 
 def test_a_sky_that_nobody_told_is_not_learned(prepared, tmp_path, worker):
     (prepared / "renders" / "000000_0.npz").unlink()
     with pytest.raises(ValueError, match=r"does not say where the sky is: run training\.skies or training\.scenes first"):
-        worker(0, replace(options(prepared, tmp_path / "run", 1), begin=export.SHIPPED, only_sky=True))
+        worker(0, replace(options(prepared, tmp_path / "run", 1), begin=export.SHIPPED, only_sky="all"))
 
 
 @pytest.mark.slow("takes most of a second")
@@ -665,7 +714,7 @@ def test_more_of_the_sky_counts_by_a_number_in_the_weights(tmp_path):
         ({"average": torch.zeros(2)}, 0.0, "holds no weights"),
         ([torch.zeros(2)], 0.0, "holds no weights"),
         ({"stem.weight": torch.zeros(2)}, 0.25, "tells no sky, to which 0.25 could be added"),
-        ({"stem.weight": torch.zeros(2)}, float("nan"), "nan cannot be added to the sky's logit"),
+        ({"stem.weight": torch.zeros(2)}, float("nan"), "nan cannot be added to the logit of the sky"),
         ({"step": 3, "network": {}}, 0.0, r"holds more than weights \(step, for one\)"),
     ],
 )
