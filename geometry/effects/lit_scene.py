@@ -18,6 +18,7 @@ from ..projections import need_perspective
 from ..regions.sky import predicted_sky, sky_alpha
 from ..surfaces.derive import with_normals
 from ..surfaces.plane_fit import by_bands
+from .defocus import blur_by_depth
 from .highlight_maps import middles_of, pitch_of
 from .lights import Light, LightPlan, unit
 
@@ -46,6 +47,10 @@ class LitScene:
             catch any light.
         relief: (1, 1, 1, 1) in [0, 1], 1 where the normals are soft, as a network's: highlights then show the image's fine relief. 0 where
             they have true edges, rendered or measured.
+        doubt: (1, 1, 1, 1) in [0, 1], 1 where the depth is as soft as the normals, as a network's: its shadows are softer, and none is cast by
+            its small ripples.
+        blur: (1, 1, h, w), smaller than the image: how far out of focus it is, as standard deviation in pixels; None = in focus, or
+            without shadows.
     """
 
     image: Tensor
@@ -57,6 +62,8 @@ class LitScene:
     sky: Tensor
     glossy: Tensor
     relief: Tensor
+    doubt: Tensor
+    blur: Tensor | None
 
 
 def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], sky: Tensor | bool = False) -> LitScene:
@@ -86,7 +93,8 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         normals = _facing_where(covered.to(image), normals)
     normals = _facing_where(share, normals)
     lights = tuple(plan.placed(intrinsics, height, width) for plan in plans)
-    return LitScene(image, normals, lights, depth, intrinsics, known | (share > 0.5), share, glossy, softness)
+    blur = None if depth is None or all(plan.shadow == 0 for plan in plans) else blur_by_depth(image, depth)
+    return LitScene(image, normals, lights, depth, intrinsics, known | (share > 0.5), share, glossy, softness, softness, blur)
 
 
 def _facing_where(share: Tensor, normals: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import resize_map
@@ -30,6 +31,8 @@ _RELIEF, _DARK, _STEEPEST = 1 / 700, 0.15, 0.3
 _QUIET, _RANGES, _LEAST_NOISE, _MOST_NOISE = 0.1, 8, 0.5 / 255, 6 / 255
 # Most of a surface's roughness is finer than what is seen of its relief, by this factor.
 _UNSEEN = 4.0
+# The light of a surface that keeps half of its highlights, and differences of brightness that are no border of a surface.
+_MATT, _SAME = 0.05, 0.05
 
 
 def relight(
@@ -51,6 +54,8 @@ def relight(
     sky: Tensor | None = None,
     glossy: Tensor | None = None,
     relief: Tensor | None = None,
+    doubt: Tensor | None = None,
+    blur: Tensor | None = None,
 ) -> Tensor:
     """The image under new lamps. Its colours are taken for the colours of the surfaces, and light is added in linear space.
 
@@ -67,7 +72,8 @@ def relight(
                    times max(1 - 2 noise^2 / (local mean of squares), 0)
         mirrored = received * gloss * factor * max(unit(n - (slope, 0)) . h, 0)^s
         around   = ambient * (ambient_below + (ambient_above - ambient_below) * (1 + n.y) / 2)
-        gloss    = specular * glossy * (1 - sky) / (1 + 4 * shininess * local mean of |slope|^2)
+        gloss    = specular * glossy * (1 - sky) * (1 - relief + relief * shine) / (1 + 4 * shininess * local mean of |slope|^2)
+        shine    = dark^2 / (dark^2 + 0.05), with dark = the darkest channel of image, smoothed up to edges (`shine`)
         lit      = 2^exposure * (base * (around + (1 - gloss) * sum of received) + sum of mirrored)
         result   = linear_to_srgb(roll_off(lit, base)), clamped to [0, 1]
 
@@ -91,7 +97,9 @@ def relight(
         glossy: (B, 1, h, w) of any size in [0, 1], the share of `specular` that holds at each place: less where the normals are not to be
             trusted; None = all of it.
         relief: (B, 1, 1, 1) in [0, 1], how far bright parts of the image's fine pattern are taken for high ones, in highlights alone: they
-            break up along hair and threads, and what is rough mirrors less; None = not at all.
+            break up along hair and threads, and what is rough or dark mirrors less; None = not at all.
+        doubt: (B, 1, 1, 1) in [0, 1], how far the depth is a network's (see `cast_shadow`); None = not at all.
+        blur: (B, 1, h, w) of any size, how far out of focus the image is (see `cast_shadow`); None = nowhere.
 
     Returns:
         (B, 3, H, W) sRGB in [0, 1].
@@ -112,13 +120,15 @@ def relight(
         check_map(sky, 1, "sky", like=image)
     check_looks(ambient, specular, shininess, exposure)
     check_range("shadow", shadow, 0, 1)
-    shadows = [_light_left(depth, intrinsics, each, shadow if each.shadow is None else each.shadow, sky) for each in lights]
+    shadows = [
+        _light_left(depth, intrinsics, each, shadow if each.shadow is None else each.shadow, sky, doubt, blur) for each in lights
+    ]
     surface = _Surface(specular, shininess, exposure, rolled_off)
     below, above = (ambient * placed_on(colour, image) for colour in (ambient_below, ambient_above))
     rays = _Rays.of(intrinsics.to(image), image)
     needs_points = specular > 0 or any(each.is_point for each in lights)
     slopes = None if specular == 0 or relief is None else _relief_slopes(image, relief.to(image))
-    gloss = _gloss(surface, glossy, sky, slopes, image)
+    gloss = _gloss(surface, glossy, sky, slopes, image, relief)
 
     def shade(image: Tensor, normals: Tensor, depth: Tensor, rows: Tensor, *left: Tensor) -> tuple[Tensor]:
         known = iter(left)
@@ -259,11 +269,13 @@ def _shoulder(light: Tensor, knee: Tensor, headroom: Tensor) -> Tensor:
     return beyond.mul_(share).add_(torch.minimum(light, knee))
 
 
-def _light_left(depth: Tensor, intrinsics: Tensor, light: Light, shadow: float, sky: Tensor | None) -> Tensor | None:
+def _light_left(
+    depth: Tensor, intrinsics: Tensor, light: Light, shadow: float, sky: Tensor | None, doubt: Tensor | None, blur: Tensor | None
+) -> Tensor | None:
     """The share of a lamp's light that its shadows leave; None where it casts none."""
     if shadow == 0 or light.intensity == 0:
         return None
-    hidden = cast_shadow(depth, intrinsics, light)
+    hidden = cast_shadow(depth, intrinsics, light, doubt=doubt, blur=blur)
     return 1 - shadow * (hidden if sky is None else hidden * (1 - sky.to(hidden)))
 
 
@@ -311,7 +323,9 @@ def _above_noise(slopes: Tensor, image: Tensor, scale: Tensor) -> Tensor:
     return (1 - 2 * noise / squares.clamp(min=1e-12)).clamp_(min=0).to(slopes)
 
 
-def _gloss(surface: _Surface, glossy: Tensor | None, sky: Tensor | None, slopes: Tensor | None, image: Tensor) -> Tensor | None:
+def _gloss(
+    surface: _Surface, glossy: Tensor | None, sky: Tensor | None, slopes: Tensor | None, image: Tensor, relief: Tensor | None
+) -> Tensor | None:
     """The specular share of each pixel, (B, 1, H, W); None where it is the same everywhere."""
     if surface.specular == 0 or all(each is None for each in (glossy, sky, slopes)):
         return None
@@ -322,11 +336,42 @@ def _gloss(surface: _Surface, glossy: Tensor | None, sky: Tensor | None, slopes:
         height, width = (image if slopes is None else share).shape[-2:]
         share = share * resize_map(glossy.to(image), height, width)
     share = resize_map(share, image.shape[2], image.shape[3])
+    if relief is not None:
+        share = share * (relief * (shine(image) - 1) + 1)
     return share if sky is None else share * (1 - sky)
 
 
+def shine(image: Tensor) -> Tensor:
+    """The share of highlights that surfaces keep that are as bright as in an image.
+
+    What mirrors a share of the light shows at least that share of its surroundings, whatever its colour. So what a photo shows dark, as
+    black cloth, mirrors little. The borders are those of the image, and its noise is left out.
+
+    Args:
+        image: (B, 3, H, W) sRGB in [0, 1].
+
+    Returns:
+        (B, 1, H, W) in [0, 1].
+
+    Source:
+        K. He, J. Sun and X. Tang, "Guided image filtering" (2013); K. He and J. Sun, "Fast guided filter" (2015).
+    """
+    check_map(image, 3, "image")
+    radius, pitch = edge_radius(*image.shape[-2:]), pitch_of(*image.shape[-2:])
+    red, green, blue = image.split(1, 1)
+    dark = torch.minimum(torch.minimum(red, green), blue)
+    small = F.avg_pool2d(dark, pitch, ceil_mode=True, count_include_pad=False).float()
+    mean, squares = box_means(torch.cat((small, small * small), 1), max(1, radius // pitch)).split(1, 1)
+    spread = (squares - mean * mean).clamp_(min=0)
+    slope = spread / (spread + _SAME**2)
+    fit = box_means(torch.cat((slope, mean * (1 - slope)), 1), max(1, radius // pitch))
+    slope, start = F.interpolate(fit.to(image), image.shape[-2:], mode="bilinear").split(1, 1)
+    squared = dark.mul_(slope).add_(start).square_()
+    return squared / (squared + _MATT)
+
+
 def relief_gloss(image: Tensor, relief: Tensor, shininess: float = 32.0) -> Tensor:
-    """The share of highlights that the roughness of an image's relief leaves.
+    """The share of highlights that an image's relief and its dark surfaces leave.
 
     Args:
         image, relief, shininess: As `relight`.
@@ -335,7 +380,9 @@ def relief_gloss(image: Tensor, relief: Tensor, shininess: float = 32.0) -> Tens
         (B, 1, h, w) in [0, 1], smaller than the image.
     """
     check_map(image, 3, "image")
-    return _smoothness(_relief_slopes(image, relief.to(image)), shininess)
+    relief = relief.to(image)
+    kept = middles_of(shine(image), pitch_of(*image.shape[-2:]))
+    return _smoothness(_relief_slopes(image, relief), shininess) * (relief * (kept - 1) + 1)
 
 
 def _smoothness(slopes: Tensor, shininess: float) -> Tensor:

@@ -15,9 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import resize_map
 from ..checks import check_depth, check_intrinsics
 from ..chosen_pixels import ChosenPixels
 from ..edges.depth_edges import EDGE, largest_within, neighbours_largest
+from ..edges.guided_filter import box_means
 from ..surfaces.upsampling import ANOTHER, enlarged_along, middles, same_surface, surface_slope
 from .lights import Light, placed_on, unit
 
@@ -41,9 +43,22 @@ _ORDER = (0, 8, 2, 10, 12, 4, 14, 6, 3, 11, 1, 9, 15, 7, 13, 5)
 # By how many steps the rays of a tile differ in length: where a step of one just misses a rim, another's meets it. Smoothing brings them
 # together, so that shadows end in straight lines, not in combs. Images below this many pixels are not worth the softness.
 _STAGGER, _SMALL = 4.0, 128
+# A network's error: of inverse depth, in shares of the geometric mean of its value and its range; and of where the edge of a shadow lies,
+# in shares of the way from what casts it.
+_ERROR, _SPREAD = 0.02, 0.08
+# The standard deviations of the smoothings, in rays, by which shadows get as soft as they should be.
+_SMOOTHINGS = (1, 2, 4, 8)
 
 
-def cast_shadow(depth: Tensor, intrinsics: Tensor, light: Light, *, thickness: float = 0.3) -> Tensor:
+def cast_shadow(
+    depth: Tensor,
+    intrinsics: Tensor,
+    light: Light,
+    *,
+    thickness: float = 0.3,
+    doubt: Tensor | None = None,
+    blur: Tensor | None = None,
+) -> Tensor:
     """Shadows: where an object stands between the surface and the lamp.
 
     Args:
@@ -51,6 +66,10 @@ def cast_shadow(depth: Tensor, intrinsics: Tensor, light: Light, *, thickness: f
         intrinsics: (B, 3, 3), pixels.
         light: The lamp; its `size` makes its shadows soft.
         thickness: How far things reach behind what is seen of them, in shares of their depth. A depth map does not say it.
+        doubt: (B, 1, 1, 1), 1 where depth is a network's, down to 0 where it is true. A network's ripples in a plain wall cast no shadows,
+            and its shadows grow softer with the distance from what casts them. None = 0.
+        blur: (B, 1, h, w) of any size, how far out of focus the photo is, as standard deviation in pixels of `depth`: a shadow there is as
+            blurred as all else. None = 0.
 
     Returns:
         (B, 1, H, W), 0 (the lamp is seen) to 1 (hidden). Things outside the image cast no shadow. A directional light's rays are
@@ -68,19 +87,46 @@ def cast_shadow(depth: Tensor, intrinsics: Tensor, light: Light, *, thickness: f
     by_column = inverse.index_select(3, columns)
     small = by_column.index_select(2, rows)
     tiled = light.size > 0 or max(height, width) >= _SMALL
-    hidden = _marched(inverse, small, rows.to(depth).view(-1, 1), columns.to(depth), intrinsics.to(depth), light, thickness, tiled)
+    places = rows.to(depth).view(-1, 1), columns.to(depth)
+    casters = inverse if doubt is None else _less_error(inverse, doubt)
+    hidden, way = _marched(inverse, small, *places, intrinsics.to(depth), light, thickness, tiled, casters, doubt is not None)
     if tiled:
         # Means over a tile, twice, let no pattern of tiles pass.
         hidden = _smoothed_along(_smoothed_along(hidden, small, 3), small, 2)
+    variance = None if blur is None else (resize_map(blur.to(depth), *small.shape[-2:]) / pitch).square()
+    if way is not None:
+        of_way = (doubt * _SPREAD / pitch * _mean_way(hidden, way)).square()
+        variance = of_way if variance is None else variance + of_way
+    if variance is not None:
+        hidden = _softened(hidden, small, variance)
     if pitch == 1:
         return hidden
     return enlarged_along(enlarged_along(hidden, small, by_column, pitch, 2), by_column, inverse, pitch, 3)
 
 
+def _less_error(inverse: Tensor, doubt: Tensor) -> Tensor:
+    """Inverse depth of what casts shadows, moved away by what may be the network's error."""
+    span = inverse.amax((2, 3), keepdim=True) - inverse.amin((2, 3), keepdim=True)
+    return inverse - (inverse * span).sqrt_().mul_(_ERROR * doubt.to(inverse))
+
+
 def _marched(
-    inverse: Tensor, small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, light: Light, thickness: float, tiled: bool
-) -> Tensor:
-    """The lamp's occlusion at the surfaces of some rows (h, 1) and columns (w,), whose inverse depth is `small`: (B, 1, h, w)."""
+    inverse: Tensor,
+    small: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    intrinsics: Tensor,
+    light: Light,
+    thickness: float,
+    tiled: bool,
+    casters: Tensor,
+    measured: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """The lamp's occlusion at the surfaces of some rows (h, 1) and columns (w,), whose inverse depth is `small`: (B, 1, h, w).
+
+    `casters`: the inverse depth of what casts shadows, of the size of `inverse`. If `measured`, also how many pixels away on the screen
+    stands what hides the lamp.
+    """
     height, width = inverse.shape[-2:]
     end_column, end_row, end_inverse = _ray_ends(small, rows, columns, intrinsics, light)
     column_way, row_way = end_column - columns, end_row - rows
@@ -96,10 +142,10 @@ def _marched(
     shares = (torch.arange(1, steps + 1, device=inverse.device, dtype=inverse.dtype) / steps) ** 1.5
     at_once = max(1, (_POINTS_IN_CACHE if inverse.device.type == "cpu" else _POINTS_AT_ONCE) // small.numel())
     first = torch.arange(inverse.shape[0], device=inverse.device, dtype=torch.int32).view(-1, 1, 1, 1) * (height * width)
-    table, fade = inverse.reshape(-1), _fade(inverse).expand_as(inverse).reshape(-1)
+    table, fade = casters.reshape(-1), _fade(inverse).expand_as(inverse).reshape(-1)
     halves = half_thickness(inverse, (intrinsics[:, 0, 0] + intrinsics[:, 1, 1]) / 2, thickness).reshape(-1)
     from_column, from_row = columns + 0.5, rows + 0.5
-    hidden = torch.zeros_like(small)
+    hidden, farness = torch.zeros_like(small), torch.zeros_like(small) if measured else None
     steps_half = torch.cat((shares[:1], shares.diff())) / 2
     inverse_step = inverse_way.abs()
 
@@ -123,14 +169,20 @@ def _marched(
         hit = table.index_select(0, index.flatten()).view_as(ray)
         if inverse.device.type != "cpu" or len(ray) > 1:
             found = cover(index.flatten(), hit, ray, step * inverse_step, share * inside)
-            hidden = torch.maximum(hidden, found.amax(0), out=hidden)
+            most, first_most = found.max(0)
+            if farness is not None:
+                farness = torch.where(most > hidden, share.flatten()[first_most], farness)
+            hidden = torch.maximum(hidden, most, out=hidden)
             continue
         # Most rays pass before the surface, where nothing is hidden from them: the rest is done for the others alone.
         behind = ChosenPixels(hit > ray * (1 + _BIAS))
         index, hit, ray, half_step, way = map(behind.take, (index, hit, ray, inverse_step, inside))
         found = cover(index, hit, ray, half_step.mul_(step.flatten()), way.mul_(share.flatten()))
-        hidden = behind.put(hidden, found.maximum(behind.take(hidden)))
-    return hidden.div_(_RIM)
+        before = behind.take(hidden)
+        if farness is not None:
+            farness = behind.put(farness, torch.where(found > before, share.flatten(), behind.take(farness)))
+        hidden = behind.put(hidden, found.maximum(before))
+    return hidden.div_(_RIM), None if farness is None else farness * torch.hypot(column_way, row_way)
 
 
 def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, light: Light) -> tuple[Tensor, Tensor, Tensor]:
@@ -231,3 +283,40 @@ def _smoothed_along(values: Tensor, inverse: Tensor, axis: int) -> Tensor:
         total.addcmul_(same, padded.narrow(axis, place, length))
         weights += same
     return total / weights
+
+
+def _mean_way(hidden: Tensor, way: Tensor) -> Tensor:
+    """How far away what casts the shadows around each pixel stands, in pixels of the screen; 0 where there are none."""
+    shadows, ways = box_means(torch.cat((hidden, hidden * way), 1), max(1, 4 * _SMOOTHINGS[-1])).split(1, 1)
+    return ways / shadows.clamp(min=1e-3)
+
+
+def _softened(hidden: Tensor, inverse: Tensor, variance: Tensor) -> Tensor:
+    """Shadows smoothed along surfaces, at each pixel by its own variance, in rays, as far as smoothings reach.
+
+    Source:
+        H. Dammertz et al., "Edge-avoiding à-trous wavelet transform for fast global illumination filtering" (2010); the share of each
+        smoothing is our addition.
+    """
+    for step in _SMOOTHINGS:
+        # On a CPU, where asking costs nothing, sharp shadows end here.
+        if variance.device.type == "cpu" and not bool((variance > 0).any()):
+            break
+        smooth = _spread_along(_spread_along(hidden, inverse, 3, step), inverse, 2, step)
+        hidden = torch.lerp(hidden, smooth, (variance / step**2).clamp(max=1))
+        variance = (variance - step**2).clamp(min=0)
+    return hidden
+
+
+def _spread_along(values: Tensor, inverse: Tensor, axis: int, step: int) -> Tensor:
+    """Means along an axis, of a variance of `step` squared, over pixels of the same surface: five that lie `step` apart."""
+    reach, length = 2 * step, values.shape[axis]
+    padding = (reach, reach, 0, 0) if axis == 3 else (0, 0, reach, reach)
+    padded, depths = (F.pad(each, padding, mode="replicate") for each in (values, inverse))
+    slope = surface_slope(inverse, axis)
+    total, weights = 6 * values, torch.full_like(values, 6)
+    for aside, weight in ((-reach, 1), (-step, 4), (step, 4), (reach, 1)):
+        same = same_surface(depths.narrow(axis, reach + aside, length) - aside * slope, inverse).mul_(weight)
+        total.addcmul_(same, padded.narrow(axis, reach + aside, length))
+        weights += same
+    return total.div_(weights)

@@ -8,7 +8,7 @@ import torch
 
 from depth_normal.geometry.camera import intrinsics_from_focal_length
 from depth_normal.geometry.effects.lights import Light, LightPlan, light_direction, light_position
-from depth_normal.geometry.effects.relight import _shoulder, relief_gloss, relight, roll_off
+from depth_normal.geometry.effects.relight import _shoulder, relief_gloss, relight, roll_off, shine
 from depth_normal.geometry.effects.shadows import cast_shadow
 from depth_normal.geometry.images.srgb import colour_to_linear, linear_to_srgb, srgb_to_linear
 
@@ -158,8 +158,10 @@ def test_highlights_show_the_relief_of_fine_stripes():
 def test_without_a_pattern_or_without_relief_highlights_stay(pattern, share):
     image, normals = stripes() if pattern else torch.full((1, 3, 32, 640), 0.4), flat_facing((0.0, 0.0, 1.0), 640)[:, :, :32]
     relief, lamp = torch.full((1, 1, 1, 1), share), Light((-0.6, 0.0, 0.8))
-    plain, found = (relight(image, normals, lamp, specular=0.5, relief=each) for each in (None, relief))
-    assert torch.allclose(found, plain, atol=1e-6) and (relief_gloss(image, relief) == 1).all()
+    kept = 1 + share * (shine(image) - 1)
+    plain = relight(image, normals, lamp, specular=0.5, glossy=kept)
+    found = relight(image, normals, lamp, specular=0.5, relief=relief)
+    assert torch.allclose(found, plain, atol=1e-6) and torch.allclose(relief_gloss(image, relief), kept.amax())
 
 
 def noisy(brightness, noise, size=256):
@@ -173,7 +175,8 @@ def noisy(brightness, noise, size=256):
 def test_noise_is_no_relief(brightness, noise):
     image, normals = noisy(brightness, noise), flat_facing((0.0, 0.0, 1.0), 256)
     lamp, relief = Light((-0.6, 0.0, 0.8)), torch.ones(1, 1, 1, 1)
-    plain, found = (relight(image, normals, lamp, specular=0.5, relief=each) for each in (None, relief))
+    plain = relight(image, normals, lamp, specular=0.5, glossy=shine(image))
+    found = relight(image, normals, lamp, specular=0.5, relief=relief)
     changed = (found - plain).abs()[..., 8:-8, :]
     assert changed[..., 8:112].mean() < 0.02 * changed[..., 144:-8].mean()
 
@@ -181,8 +184,30 @@ def test_noise_is_no_relief(brightness, noise):
 def test_steps_of_eight_bits_are_no_relief():
     normals = flat_facing((0.0, 0.0, 1.0), 256)
     sky = (torch.linspace(0.1, 0.14, 256) * 255).round().div(255).expand(1, 3, 256, 256).contiguous()
-    plain, found = (relight(sky, normals, Light((-0.6, 0.0, 0.8)), specular=0.5, relief=each) for each in (None, torch.ones(1, 1, 1, 1)))
+    plain = relight(sky, normals, Light((-0.6, 0.0, 0.8)), specular=0.5, glossy=shine(sky))
+    found = relight(sky, normals, Light((-0.6, 0.0, 0.8)), specular=0.5, relief=torch.ones(1, 1, 1, 1))
     assert (found - plain).abs().max() < 1 / 255
+
+
+def cloth_and_collar(noise=0.0):
+    """A dark cloth of brightness 0.06, and a white collar from column 128 on, 256 pixels wide."""
+    level = torch.where(torch.arange(256) < 128, 0.06, 0.9).expand(1, 3, 256, 256)
+    return level + noise * torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(0))
+
+
+def test_dark_cloth_is_matt_up_to_the_collar():
+    """Black cloth reflects 0.004 of the light; a highlight of 0.05 * 4.8 would make a grey of it. Beside the collar it is as dark."""
+    image, normals = cloth_and_collar(), flat_facing((0.0, 0.0, 1.0), 256)
+    looks = {"ambient": 0.0, "specular": 0.05, "relief": torch.ones(1, 1, 1, 1)}
+    before, after = (255 * relight(image, normals, Light((0.0, 0.0, 1.0)), **each)[0, 0, 128] for each in ({**looks, "specular": 0.0}, looks))
+    added = (after - before)[:128]
+    assert added.max() < 25 and added[120:127].max() - added[:100].mean() < 6, added
+    kept = shine(image)[0, 0, 128]
+    assert kept[132:].min() > 0.9
+
+
+def test_noise_in_dark_cloth_is_not_lit():
+    assert shine(cloth_and_collar(0.01))[..., 8:-8, 8:112].std() < 0.2 * 2 * 0.06 * 0.01 / 0.05
 
 
 @pytest.mark.parametrize("shininess", [1, 20, 300])
