@@ -13,61 +13,66 @@ from ..images.srgb import luminance
 
 # Blur is measured in an image of so many pixels along its longer side.
 _LONGER = 480
-# Two means over squares of five pixels blur with this variance.
-_RADIUS, _ADDED = 2, 4.0
+# Two means over squares of seven pixels blur with this variance.
+_RADIUS, _ADDED = 3, 8.0
 # Layers of inverse depth; places so near to an edge of depth belong to none.
 _LAYERS, _BESIDE, _STEP = 8, 6, 1.1
 # Of a layer, this share of the places shows its blur, those with the strongest edges; weaker edges are noise, and fewer places say nothing.
-_EDGES, _WEAKEST, _FEWEST = 0.1, 3 / 255, 300
+_EDGES, _WEAKEST, _FEWEST = 0.1, 3 / 255, 75
+# The squares of slopes that are noise are those of the quietest share of the places, and no more than those of two levels of 255.
+_QUIET, _MOST_NOISE = 0.1, 4 * (2 / 255) ** 2
 # What is in focus has at most this variance, by its lens and its resampling.
 _FOCUSED = 1.5**2
 
 
-def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor | None:
+def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
     """The blur of each place of a photo that is not in focus.
 
     Blurred once more, an edge that is sharp loses much of its slope, and one that is blurred hardly any: with the variance v, the squares
-    of slopes fall by v / (v + 4). In each layer of inverse depth this tells v where edges are strongest.
+    of slopes fall by v / (v + 8). In each layer of inverse depth this tells v where edges are strongest.
 
     Args:
         image: (1, 3, H, W) in [0, 1].
         depth: (1, 1, H, W), positive and finite.
 
     Returns:
-        (1, 1, h, w), smaller than the image, the standard deviation of its blur in pixels of the image; None where all is in focus.
+        (1, 1, h, w), smaller than the image, the standard deviation of its blur in pixels of the image, 0 in focus. Layers without edges are
+        as blurred as the nearest one that has some.
 
     Source:
         S. Zhuo and T. Sim, "Defocus map estimation from a single image" (2011), for the second blur; the layers are our addition.
     """
     pitch = max(1, round(max(image.shape[-2:]) / _LONGER))
     small = luminance(F.avg_pool2d(image, pitch, ceil_mode=True, count_include_pad=False).float())
-    inverse = 1 / resize_map(depth.float(), *small.shape[-2:], "nearest-exact")
+    inverse = 1 / resize_map(depth.float(), *small.shape[-2:])
     low, high = extremes_within(inverse, _BESIDE)
-    usable = high < low * _STEP
     own, after = _slopes(small), _slopes(box_means(box_means(small, _RADIUS), _RADIUS))
+    noise = box_means(own, _RADIUS)[..., ::2, ::2].quantile(_QUIET).clamp(max=_MOST_NOISE)
     least, most = inverse.amin(), inverse.amax()
     layer = (inverse - least) / (most - least).clamp(min=1e-6) * _LAYERS
-    known, found = [], []
-    for number in range(_LAYERS):
-        inside = usable & (layer.floor().clamp(max=_LAYERS - 1) == number)
-        strength = after[inside]
-        if len(strength) < _FEWEST:
-            continue
-        strong = strength.quantile(1 - _EDGES)
-        if strong < _WEAKEST**2:
-            continue
-        edges = strength >= strong
-        lost = own[inside][edges].sum() / strength[edges].sum() - 1
-        known.append(number)
-        found.append((_ADDED / lost.clamp(min=1e-2) - _FOCUSED).clamp(min=0).sqrt() * pitch)
-    if not found or not bool(torch.stack(found).any()):
-        return None
-    # Layers that say nothing are as blurred as the nearest one that does.
-    blurs = torch.stack([found[min(range(len(known)), key=lambda i: abs(known[i] - number))] for number in range(_LAYERS)])
+    number = torch.where(high < low * _STEP, layer.floor().clamp(max=_LAYERS - 1), -1)
+    blurs, known = zip(*(_blur_of(*(each[..., ::2, ::2] for each in (number == i, own - noise, after))) for i in range(_LAYERS)), strict=True)
+    blurs = _from_nearest(torch.stack(blurs), torch.stack(known))
     place = (layer - 0.5).clamp(0, _LAYERS - 1)
     nearer = place.floor().clamp(max=_LAYERS - 2)
-    index = nearer.long()
-    return torch.lerp(blurs[index], blurs[index + 1], place - nearer)
+    return torch.lerp(blurs[nearer.long()], blurs[nearer.long() + 1], place - nearer) * pitch
+
+
+def _blur_of(inside: Tensor, own: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    """The standard deviation of a layer's blur beyond what is in focus, and whether the layer tells it; of maps of squared slopes."""
+    strength = (own + after) / 2
+    strong = torch.where(inside, strength, torch.nan).nanquantile(1 - _EDGES)
+    edges = inside & (strength >= strong)
+    lost = (own * edges).sum() / (after * edges).sum().clamp(min=1e-12) - 1
+    known = (inside.sum() >= _FEWEST) & (strong > _WEAKEST**2)
+    return (_ADDED / lost.clamp(min=0.05) - _FOCUSED).clamp(min=0).sqrt(), known
+
+
+def _from_nearest(values: Tensor, known: Tensor) -> Tensor:
+    """Values (N,) where they are known, elsewhere that of the nearest known place; 0 if there is none."""
+    place = torch.arange(len(values), device=values.device)
+    apart = (place[:, None] - place).abs() + len(values) * ~known
+    return torch.where(known.any(), values[apart.argmin(1)], 0)
 
 
 def _slopes(values: Tensor) -> Tensor:

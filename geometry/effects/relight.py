@@ -72,7 +72,7 @@ def relight(
                    times max(1 - 2 noise^2 / (local mean of squares), 0)
         mirrored = received * gloss * factor * max(unit(n - (slope, 0)) . h, 0)^s
         around   = ambient * (ambient_below + (ambient_above - ambient_below) * (1 + n.y) / 2)
-        gloss    = specular * glossy * (1 - sky) * (1 - relief + relief * shine) / (1 + 4 * shininess * local mean of |slope|^2)
+        gloss    = specular * glossy * (1 - sky) * (1 - relief + relief * shine) / (1 + 4 * shininess * (local mean of |slope|)^2)
         shine    = dark^2 / (dark^2 + 0.05), with dark = the darkest channel of image, smoothed up to edges (`shine`)
         lit      = 2^exposure * (base * (around + (1 - gloss) * sum of received) + sum of mirrored)
         result   = linear_to_srgb(roll_off(lit, base)), clamped to [0, 1]
@@ -308,7 +308,7 @@ def _relief_slopes(image: Tensor, relief: Tensor) -> Tensor:
 
 def _above_noise(slopes: Tensor, image: Tensor, scale: Tensor) -> Tensor:
     """The share of slopes that is no noise: (B, 1, h, w), smaller than the image."""
-    squares = _mean_squares(slopes, 1).float()
+    squares = _local_mean(middles_of(slopes, pitch_of(*image.shape[-2:])).square().sum(1, keepdim=True), slopes).float()
     brightness = luminance(middles_of(image, pitch_of(*image.shape[-2:])).float())
     # By how much a difference of luminance tilts the relief; noise differs along both axes, and between two pixels twice.
     tilt = 4 * (scale.float() / (brightness + _DARK)).square()
@@ -387,16 +387,15 @@ def relief_gloss(image: Tensor, relief: Tensor, shininess: float = 32.0) -> Tens
 
 def _smoothness(slopes: Tensor, shininess: float) -> Tensor:
     """See `relief_gloss`."""
-    return 1 / (1 + shininess * _UNSEEN * _mean_squares(slopes, 2))
+    # The border of another colour is no roughness: squares would let it darken highlights on both its sides.
+    mean = _local_mean(_local_mean(middles_of(slopes, pitch_of(*slopes.shape[-2:])).square().sum(1, keepdim=True).sqrt(), slopes), slopes)
+    return 1 / (1 + shininess * _UNSEEN * mean.square())
 
 
-def _mean_squares(slopes: Tensor, times: int) -> Tensor:
-    """Local means of slopes' squares, smoothed so many times: (B, 1, h, w), smaller than the image."""
-    radius, pitch = edge_radius(*slopes.shape[-2:]), pitch_of(*slopes.shape[-2:])
-    found = middles_of(slopes, pitch).square().sum(1, keepdim=True)
-    for _ in range(times):
-        found = box_means(found, max(1, radius // pitch))
-    return found
+def _local_mean(values: Tensor, slopes: Tensor) -> Tensor:
+    """Means of values (B, 1, h, w), smaller than the image, of whose slopes they are, within the width of soft edges."""
+    size = slopes.shape[-2:]
+    return box_means(values, max(1, edge_radius(*size) // pitch_of(*size)))
 
 
 def _shininess_under(light: Light, shininess: float, points: Tensor) -> float | Tensor:

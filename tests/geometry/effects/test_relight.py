@@ -201,7 +201,7 @@ def test_dark_cloth_is_matt_up_to_the_collar():
     looks = {"ambient": 0.0, "specular": 0.05, "relief": torch.ones(1, 1, 1, 1)}
     before, after = (255 * relight(image, normals, Light((0.0, 0.0, 1.0)), **each)[0, 0, 128] for each in ({**looks, "specular": 0.0}, looks))
     added = (after - before)[:128]
-    assert added.max() < 25 and added[120:127].max() - added[:100].mean() < 6, added
+    assert added.max() < 26 and added[:127].min() > 0.8 * added[0] and added[121:127].min() > 0.8 * added[110], added
     kept = shine(image)[0, 0, 128]
     assert kept[132:].min() > 0.9
 

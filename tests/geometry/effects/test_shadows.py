@@ -168,3 +168,43 @@ def test_the_shadow_of_a_low_sun_behind_the_scene_is_as_long_as_rays_say(elevati
     assert (shadow[distance < begins - 0.1] < 0.1).all()
     # Neither the ground behind the fence nor the sky is hidden by the sky.
     assert (shadow[distance > 16] < 0.1).all()
+
+
+def test_a_networks_ripples_in_a_wall_cast_no_shadows():
+    """Ripples of 2 % of the distance in a wall at 3, behind something at 1: of true depth a low light finds them."""
+    rows, columns = torch.arange(240.0)[:, None], torch.arange(320.0)
+    inverse = (1 + 0.02 * torch.sin(rows / 9 + 1) * torch.sin(columns / 8)) / 3
+    depth = 1 / torch.where(rows > 220, 1.0, inverse)[None, None]
+    options = {"intrinsics": camera(240, 320, 300.0), "light": Light(light_direction(180, 12))}
+    true, none, network = (cast_shadow(depth, **options, doubt=each)[..., :180, :] for each in (None, *torch.tensor([0.0, 1]).view(2, 1, 1, 1, 1)))
+    assert true.max() > 0.9 and torch.allclose(none, true, atol=1e-6) and network.max() < 0.01
+
+
+def test_a_networks_ball_casts_the_shadow_that_rays_find():
+    depth, on_ball, intrinsics = ball_before_wall()
+    direction = light_direction(135, 50)
+    shadow = cast_shadow(depth, intrinsics, Light(direction), doubt=torch.ones(1, 1, 1, 1))
+    truth = misses(*rays_to(depth, intrinsics, direction), (0.0, 0.0, 1.6)) < 0.25
+    found, wall = shadow[0, 0] > 0.5, ~on_ball[0, 0]
+    assert (found & truth & wall).sum() / ((found | truth) & wall).sum() > 0.65
+
+
+def test_a_networks_shadow_softens_with_the_distance_from_its_rim():
+    soft = []
+    for gap in (0.2, 0.8):
+        depth, intrinsics = before_wall(gap)
+        soft.append(penumbra(cast_shadow(depth, intrinsics, Light(light_direction(180, 45)), doubt=torch.ones(1, 1, 1, 1))))
+    assert soft[1] > 2.5 * soft[0], soft
+
+
+@pytest.mark.parametrize("pitch", [1, 3])
+@pytest.mark.parametrize("blur", [4, 8])
+def test_a_shadow_is_as_blurred_as_what_it_falls_on(pitch, blur):
+    """Of an edge with the standard deviation s, 1.68 s lie between a fifth and four fifths of the light."""
+    depth, intrinsics = before_wall()
+    size = {"scale_factor": float(pitch), "mode": "nearest"}
+    depth = torch.nn.functional.interpolate(depth, **size)
+    intrinsics = camera(120 * pitch, 480 * pitch, 300.0 * pitch)
+    shadow = cast_shadow(depth, intrinsics, Light(light_direction(180, 45)), blur=torch.full((1, 1, 30, 40), float(blur * pitch)))
+    assert penumbra(shadow[..., ::pitch, ::pitch]) == pytest.approx(1.68 * blur, rel=0.35)
+    assert shadow[..., : 235 * pitch].max() < 0.05, "none of it on the plate"
