@@ -121,7 +121,8 @@ def land_shares(pack: ModuleType, land: dict[str, Any]) -> tuple[tuple[float, ..
     soft = 1 / F.interpolate(small, (height, width), mode="bicubic").clamp(min=float(small.min()))
     known = estimates.Estimate(soft, estimates.Quantity.METRIC_DEPTH, intrinsics=land["intrinsics"])
     scene = scenes.lit_scene(torch.full((1, 3, height, width), 0.5), known, ())
-    of_soft = ways.cast_shadow(scene.depth, scene.intrinsics, lamp) > 0.5
+    doubt = {"doubt": scene.doubt} if hasattr(scene, "doubt") else {}  # older versions know none
+    of_soft = ways.cast_shadow(scene.depth, scene.intrinsics, lamp, **doubt) > 0.5
     pairs = ((hidden & ~ours, hidden), (ours & ~hidden, ~hidden), (ours != hidden, judged), (of_soft != hidden, judged))
     shares = tuple(float((wrong & judged).sum() / (where & judged).sum()) for wrong, where in pairs)
     image = torch.where(land["land"] > 0, 0.1 + (1 - shadow) * land["light"], 1.0).expand(-1, 3, -1, -1)
