@@ -36,8 +36,8 @@ def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
         depth: (1, 1, H, W), positive and finite.
 
     Returns:
-        (1, 1, h, w), smaller than the image, the standard deviation of its blur in pixels of the image, 0 in focus. Layers without edges are
-        as blurred as the nearest one that has some.
+        (1, 1, h, w), smaller than the image, the standard deviation of its blur in pixels of the image, 0 in focus. Layers without edges
+        are as blurred as the nearest one that has some.
 
     Source:
         S. Zhuo and T. Sim, "Defocus map estimation from a single image" (2011), for the second blur; the layers are our addition.
@@ -51,7 +51,9 @@ def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
     least, most = inverse.amin(), inverse.amax()
     layer = (inverse - least) / (most - least).clamp(min=1e-6) * _LAYERS
     number = torch.where(high < low * _STEP, layer.floor().clamp(max=_LAYERS - 1), -1)
-    blurs, known = zip(*(_blur_of(*(each[..., ::2, ::2] for each in (number == i, own - noise, after))) for i in range(_LAYERS)), strict=True)
+    blurs, known = zip(
+        *(_blur_of(*(each[..., ::2, ::2] for each in (number == i, own - noise, after))) for i in range(_LAYERS)), strict=True
+    )
     blurs = _from_nearest(torch.stack(blurs), torch.stack(known))
     place = (layer - 0.5).clamp(0, _LAYERS - 1)
     nearer = place.floor().clamp(max=_LAYERS - 2)

@@ -47,8 +47,8 @@ class LitScene:
             catch any light.
         relief: (1, 1, 1, 1) in [0, 1], 1 where the normals are soft, as a network's: highlights then show the image's fine relief. 0 where
             they have true edges, rendered or measured.
-        doubt: (1, 1, 1, 1) in [0, 1], 1 where the depth is as soft as the normals, as a network's: its shadows are softer, and none is cast by
-            its small ripples.
+        doubt: (1, 1, 1, 1) in [0, 1], 1 where the depth is as soft as the normals, as a network's: its shadows are softer, and its small
+            ripples cast none.
         blur: (1, 1, h, w), smaller than the image: how far out of focus it is, as standard deviation in pixels; None = in focus, or
             without shadows.
     """

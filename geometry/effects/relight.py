@@ -120,9 +120,7 @@ def relight(
         check_map(sky, 1, "sky", like=image)
     check_looks(ambient, specular, shininess, exposure)
     check_range("shadow", shadow, 0, 1)
-    shadows = [
-        _light_left(depth, intrinsics, each, shadow if each.shadow is None else each.shadow, sky, doubt, blur) for each in lights
-    ]
+    shadows = [_light_left(depth, intrinsics, each, shadow if each.shadow is None else each.shadow, sky, doubt, blur) for each in lights]
     surface = _Surface(specular, shininess, exposure, rolled_off)
     below, above = (ambient * placed_on(colour, image) for colour in (ambient_below, ambient_above))
     rays = _Rays.of(intrinsics.to(image), image)

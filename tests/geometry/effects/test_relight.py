@@ -199,7 +199,9 @@ def test_dark_cloth_is_matt_up_to_the_collar():
     """Black cloth reflects 0.004 of the light; a highlight of 0.05 * 4.8 would make a grey of it. Beside the collar it is as dark."""
     image, normals = cloth_and_collar(), flat_facing((0.0, 0.0, 1.0), 256)
     looks = {"ambient": 0.0, "specular": 0.05, "relief": torch.ones(1, 1, 1, 1)}
-    before, after = (255 * relight(image, normals, Light((0.0, 0.0, 1.0)), **each)[0, 0, 128] for each in ({**looks, "specular": 0.0}, looks))
+    before, after = (
+        255 * relight(image, normals, Light((0.0, 0.0, 1.0)), **each)[0, 0, 128] for each in ({**looks, "specular": 0.0}, looks)
+    )
     added = (after - before)[:128]
     assert added.max() < 26 and added[:127].min() > 0.8 * added[0] and added[121:127].min() > 0.8 * added[110], added
     kept = shine(image)[0, 0, 128]

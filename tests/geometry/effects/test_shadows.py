@@ -176,7 +176,9 @@ def test_a_networks_ripples_in_a_wall_cast_no_shadows():
     inverse = (1 + 0.02 * torch.sin(rows / 9 + 1) * torch.sin(columns / 8)) / 3
     depth = 1 / torch.where(rows > 220, 1.0, inverse)[None, None]
     options = {"intrinsics": camera(240, 320, 300.0), "light": Light(light_direction(180, 12))}
-    true, none, network = (cast_shadow(depth, **options, doubt=each)[..., :180, :] for each in (None, *torch.tensor([0.0, 1]).view(2, 1, 1, 1, 1)))
+    true, none, network = (
+        cast_shadow(depth, **options, doubt=each)[..., :180, :] for each in (None, *torch.tensor([0.0, 1]).view(2, 1, 1, 1, 1))
+    )
     assert true.max() > 0.9 and torch.allclose(none, true, atol=1e-6) and network.max() < 0.01
 
 
