@@ -45,7 +45,7 @@ _ORDER = (0, 8, 2, 10, 12, 4, 14, 6, 3, 11, 1, 9, 15, 7, 13, 5)
 _STAGGER, _SMALL = 4.0, 128
 # A network's error: of inverse depth, in shares of the geometric mean of its value and its range; and of where the edge of a shadow lies,
 # in shares of the way from what casts it.
-_ERROR, _SPREAD = 0.02, 0.08
+_ERROR, _SPREAD = 0.03, 0.08
 # The standard deviations of the smoothings, in rays, by which shadows get as soft as they should be.
 _SMOOTHINGS = (1, 2, 4, 8)
 
