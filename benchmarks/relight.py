@@ -8,7 +8,8 @@ shadows leave in the light, `dark` the share of the sunlit land that they hide, 
 
 DIR: scenes that `relight_scenes.py` rendered. Each scene_<seed> is evenly lit, and relit without ambient light. `apart`: mean
 difference from Blender's image, in steps of 255 of sRGB; `bare`: the same without any shadows. `shadow`: how well what the lamp does
-not reach agrees, intersection over union, among surfaces that face it. Each relief_<seed>, dented and glossy (--relief), is relit with
+not reach agrees, intersection over union, among surfaces that face it; `tiny`: `apart` with the shadows of the depth that tiny estimates,
+on Blender's light without shadows. Each relief_<seed>, dented and glossy (--relief), is relit with
 its highlights, without shadows: `apart` with the rendered normals, `tiny` with what tiny estimates of its photograph.
 --against: another checkout of the pack, which may know no area lights.
 """
@@ -59,13 +60,13 @@ def main() -> None:
             write_row(arguments.pictures / f"land_{name.replace(' ', '_')}.png", [land["truth"], *(image for _, image in found)])
     scenes = [each for each in paths if not each.stem.startswith("relief")]
     if scenes:
-        print(f"\n{'':20}" + "".join(f"{'apart':>9}{'bare':>7}{'shadow':>8}{'s':>8}" for _ in packs))
+        print(f"\n{'':20}" + "".join(f"{'apart':>9}{'bare':>7}{'shadow':>8}{'s':>8}{'tiny':>8}" for _ in packs))
     for path in scenes:
         for name, values, scene in lamps_of(path):
             row, images = f"{path.stem} {name:10}", [scene["truth"]]
             for pack in packs.values():
                 figures, image = judged(pack, values, scene)
-                row += f"{figures[0]:9.2f}{figures[1]:7.2f}{figures[2]:8.3f}{figures[3]:8.2f}"
+                row += f"{figures[0]:9.2f}{figures[1]:7.2f}{figures[2]:8.3f}{figures[3]:8.2f}{of_tiny(pack, values, scene):8.2f}"
                 images.append(image)
             print(row, flush=True)
             if arguments.pictures:
@@ -121,8 +122,7 @@ def land_shares(pack: ModuleType, land: dict[str, Any]) -> tuple[tuple[float, ..
     soft = 1 / F.interpolate(small, (height, width), mode="bicubic").clamp(min=float(small.min()))
     known = estimates.Estimate(soft, estimates.Quantity.METRIC_DEPTH, intrinsics=land["intrinsics"])
     scene = scenes.lit_scene(torch.full((1, 3, height, width), 0.5), known, ())
-    doubt = {"doubt": scene.doubt} if hasattr(scene, "doubt") else {}  # older versions know none
-    of_soft = ways.cast_shadow(scene.depth, scene.intrinsics, lamp, **doubt) > 0.5
+    of_soft = ways.cast_shadow(scene.depth, scene.intrinsics, lamp, **doubt_of(scene)) > 0.5
     pairs = ((hidden & ~ours, hidden), (ours & ~hidden, ~hidden), (ours != hidden, judged), (of_soft != hidden, judged))
     shares = tuple(float((wrong & judged).sum() / (where & judged).sum()) for wrong, where in pairs)
     image = torch.where(land["land"] > 0, 0.1 + (1 - shadow) * land["light"], 1.0).expand(-1, 3, -1, -1)
@@ -159,6 +159,22 @@ def judged(pack: ModuleType, values: dict[str, Any], scene: dict[str, Tensor]) -
     ours = ways.cast_shadow(depth, scene["intrinsics"], lamp) > 0.5
     agreement = (dark & ours & facing).sum() / ((dark | ours) & facing).sum().clamp(min=1)
     return (apart(lit, truth, valid), apart(bare, truth_bare, valid), float(agreement), seconds), ways.srgb_to_linear(lit)
+
+
+def of_tiny(pack: ModuleType, values: dict[str, Any], scene: dict[str, Tensor]) -> float:
+    """How far Blender's light is from the truth with the shadows of tiny's depth, which is scaled to metres."""
+    ways, scenes = (importlib.import_module(f"{pack.__name__}.geometry.effects.{name}") for name in ("relight", "lit_scene"))
+    photo, valid = ways.linear_to_srgb(scene["even"].clamp(0, 1)), scene["depth"] > 0
+    estimated = scenes.lit_scene(photo, pack.load_model("tiny").estimate(photo), ())
+    metres = estimated.depth * (scene["depth"] / estimated.depth)[valid].median()
+    hidden = ways.cast_shadow(metres, scene["intrinsics"], light_of(ways, values), **doubt_of(estimated))
+    found, truth = (ways.linear_to_srgb(each.clamp(0, 1)) for each in (scene["bare"] * (1 - hidden), scene["truth"]))
+    return apart(found, truth, valid)
+
+
+def doubt_of(scene: Any) -> dict[str, Tensor]:
+    """What `cast_shadow` is told of a network's depth; nothing in older versions."""
+    return {"doubt": scene.doubt} if hasattr(scene, "doubt") else {}
 
 
 def glossy_rows(pack: ModuleType, path: Path) -> Iterator[tuple[str, float, float, Tensor, Tensor]]:

@@ -104,7 +104,7 @@ def test_shadows_fall_on_what_is_behind():
     grey = torch.full((1, 48, 48, 3), 0.5)
     (shadowed,), (bare,) = (RELIGHT().execute(grey, azimuth=180, geometry=flat, shadows=strength) for strength in (1.0, 0.0))
     darker = (bare - shadowed)[0, 24, :, 0]
-    assert darker[38:45].min() > 0.1 and darker[:31].max() < 1e-5, darker
+    assert darker[38:45].min() > 0.1 and darker[:31].max() < 1e-3, darker
 
 
 def test_parallax_moves_the_near_square_and_loops_from_the_image():
