@@ -44,7 +44,7 @@ def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
     """
     pitch = max(1, round(max(image.shape[-2:]) / _LONGER))
     small = luminance(F.avg_pool2d(image, pitch, ceil_mode=True, count_include_pad=False).float())
-    inverse = 1 / resize_map(depth.float(), *small.shape[-2:])
+    inverse = 1 / resize_map(depth.float(), small.shape[2], small.shape[3])
     low, high = extremes_within(inverse, _BESIDE)
     own, after = _slopes(small), _slopes(box_means(box_means(small, _RADIUS), _RADIUS))
     noise = box_means(own, _RADIUS)[..., ::2, ::2].quantile(_QUIET).clamp(max=_MOST_NOISE)

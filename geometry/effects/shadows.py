@@ -93,8 +93,8 @@ def cast_shadow(
     if tiled:
         # Means over a tile, twice, let no pattern of tiles pass.
         hidden = _smoothed_along(_smoothed_along(hidden, small, 3), small, 2)
-    variance = None if blur is None else (resize_map(blur.to(depth), *small.shape[-2:]) / pitch).square()
-    if way is not None:
+    variance = None if blur is None else (resize_map(blur.to(depth), small.shape[2], small.shape[3]) / pitch).square()
+    if doubt is not None and way is not None:
         of_way = (doubt * _SPREAD / pitch * _mean_way(hidden, way)).square()
         variance = of_way if variance is None else variance + of_way
     if variance is not None:
