@@ -17,6 +17,7 @@ from ..geometry.textures.height import FREE, SEAMLESS, height_to_image
 from ..geometry.textures.materials import Materials, pack_orm
 from ..geometry.textures.pbr import BOTH, PHOTO, PbrOptions, material_normals, pbr_maps
 from ..geometry.textures.seamless import margins, wrap
+from ..geometry.textures.simple_materials import ROUGHNESS, SIMPLE, remove_light, uniform_materials
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.interrupt import throw_if_interrupted
@@ -29,15 +30,15 @@ from .model_list import best_on_disk, by_location, model_widget
 from .sockets import TEXTURES, Inputs
 from .surfaces import planar, surface_normals
 from .textures import HEIGHT_OUTPUT, RANGE_OUTPUT
-from .widgets import CODINGS, coding_widget, count_widget, geometry_input, image_input, network_side_widget, precision_widget
+from .widgets import CODINGS, coding_widget, count_widget, geometry_input, image_input, network_side_widget, number_widget, precision_widget
 
 MODELS = list(MATERIAL_MODELS)
+_CHOICES = (*MODELS, SIMPLE)
 _MARGIN = 0.25
 """How much of a photograph that tiles the model sees again beyond each border, as a share of its sides."""
 
 _ADVICE = (
-    "Use Detail Normals from Photo, Normal to Height and Ambient Occlusion in place of this node: they make normals, height and "
-    "occlusion without a download"
+    "Choose the model simple, which needs no download: it takes light and relief out of the colour, and makes everything equally rough"
 )
 
 
@@ -48,7 +49,7 @@ class MaterialFromPhoto:
     DISPLAY_NAME = "Material from Photo (Marigold)"
     DESCRIPTION = (
         "Makes a PBR material of a photograph. Marigold IID estimates albedo without light, roughness and metallic; normals, height and "
-        "occlusion are those of its relief."
+        "occlusion are those of its relief. Without a model the albedo is simpler, and the roughness one number."
     )
     CATEGORY, FUNCTION = TEXTURES, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", "IMAGE", "IMAGE", "IMAGE", "IMAGE", "IMAGE", "IMAGE", "FLOAT")
@@ -82,6 +83,8 @@ class MaterialFromPhoto:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
+        which = f"{WHICH_MODEL} {SIMPLE}: no model, the light that the photograph and its relief show is taken out of the colour."
+        roughness = f"The roughness of the whole material where the model is {SIMPLE}: 0 = a mirror, 1 = matt."
         ensemble = "Number of predictions to merge. 3 or more give calmer maps; the time grows in proportion."
         return {
             "required": {"image": image_input("The photograph of the material, or a batch.")},
@@ -90,7 +93,7 @@ class MaterialFromPhoto:
                     "Normals of the photograph as numbers, whose relief is added to that of its light and dark; if it has only depth, "
                     "normals are computed."
                 ),
-                "model": model_widget(by_location(MODELS), WHICH_MODEL, best_on_disk(MODELS, MODELS[0])),
+                "model": model_widget([*by_location(MODELS), SIMPLE], which, best_on_disk(MODELS, MODELS[0])),
                 **marigold_widgets(),
                 "ensemble_size": count_widget(1, 1, MAX_ENSEMBLE, ensemble),
                 **relief_widgets(),
@@ -99,6 +102,7 @@ class MaterialFromPhoto:
                 "precision": precision_widget(),
                 "tiled": tiled_widget(),
                 "bright": bright_widget(),
+                "roughness": number_widget(ROUGHNESS, 0.0, 1.0, 0.01, roughness, advanced=True),
             },
         }
 
@@ -118,30 +122,34 @@ class MaterialFromPhoto:
         precision: str = "auto",
         tiled: bool = False,
         bright: str = AUTO,
+        roughness: float = ROUGHNESS,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, float]:
         """Returns seven maps for each image, and the range of the heights."""
-        check_choice("model", model, MODELS)
+        check_choice("model", model, _CHOICES)
         check_choice("coding", coding, CODINGS)
         check_range("radius", radius, 0, MAX_RADIUS)
         check_network_side(resolution)
+        check_range("roughness", roughness, 0, 1)
         options = PbrOptions(PHOTO if geometry is None else BOTH, radius, relief, borders, bright=bright)
         photos = planar(image).clamp(0, 1)
         known = None if geometry is None else _normals_of(geometry, photos)
         chosen = marigold_options(steps, ensemble_size, seed, tiled)
-        materials = _materials(photos, model, precision, resolution, chosen, borders)
+        materials = None if model == SIMPLE else _materials(photos, model, precision, resolution, chosen, borders)
 
         def parts() -> Iterator[tuple[Tensor, ...]]:
             for photo, surface in zip(photos.split(1), _surfaces(known, len(photos)), strict=True):
                 throw_if_interrupted()
                 whole = None if surface is None else surface.resized(photo.shape[-2], photo.shape[-1])
-                maps = pbr_maps(material_normals(whole, photo.to(default_device()), options), options)
+                there = photo.to(default_device())
+                maps = pbr_maps(material_normals(whole, there, options), options)
                 height = maps.height * maps.height_range
                 normals = encode_normal_map(maps.normals, NormalMapCoding(coding))
-                yield tuple(each.to(image_placement()[0]) for each in (normals, height - height.mean(), maps.occlusion))
+                albedo = () if materials else (remove_light(there, maps.normals, maps.occlusion, borders=borders),)
+                yield tuple(each.to(image_placement()[0]) for each in (normals, height - height.mean(), maps.occlusion, *albedo))
 
-        normals, heights, occlusion = join_outputs(parts(), len(photos))
+        normals, heights, occlusion, *albedo = join_outputs(parts(), len(photos))
         levels, span = height_to_image(heights)
-        found = materials.to(occlusion.device)
+        found = materials.to(occlusion.device) if materials else uniform_materials(*albedo, roughness)
         orm = pack_orm(occlusion, found.roughness, found.metallic)
         images = (found.albedo, normals, found.roughness, found.metallic, levels, occlusion, orm)
         albedo, normals, roughness, metallic, height, occlusion, orm = map(to_output, images)

@@ -106,6 +106,7 @@ RUNS = {
     "panorama.py": (["--width", "128", "--side", "48"], r"\| street \| tiny"),
     "sky.py": (["--side", "128"], "all rooms"),
     "relief_sign.py": (["--side", "96", "--seeds", "1"], "all +48 +15"),
+    "simple_materials.py": (["--side", "64", "--seeds", "1"], "all, spots +0"),
     "textures.py": (["--rounds", "1", "--rays", "4", "--side", "48", *SMALL], "occlusion of depth"),
     "videos.py": (["--frames", "3", *SMALL], "align . smooth 1, running"),
     "video_rate.py": (["--frames", "3", "--rounds", "1", *SMALL], r"ratio [0-9]"),

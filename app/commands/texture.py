@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...geometry.estimate import Estimate
+    from ...geometry.textures.materials import Materials
+    from ...geometry.textures.pbr import PbrMaps
 
 MAPS = (".png", ".exr")
 ESTIMATES = (".npz", ".exr", ".pfm", ".png")
@@ -39,6 +41,7 @@ BORDER_CHOICES, DERIVATIVE_CHOICES = ("free", "seamless"), ("central", "spline")
 """Those of `geometry.textures`, which imports torch; a test compares them. Also:"""
 DETAIL_CHOICES = ("both", "normals", "photo")
 BRIGHT_CHOICES = ("auto", "high", "low")
+SIMPLE, DEFAULT_ROUGHNESS = "simple", 0.6
 COMMON_DETAIL = (
     *(
         "--out",
@@ -56,7 +59,7 @@ COMMON_DETAIL = (
     ),
 )
 """The options that `--help` of `detail` shows; and that of `pbr`:"""
-COMMON_PBR = (*COMMON_DETAIL, "--radius", "--materials")
+COMMON_PBR = (*COMMON_DETAIL, "--radius", "--materials", "--roughness")
 HEIGHT_RANGE, DEFAULT_RANGE = "depth_normal.height_range", 32.0
 """The key in a height's PNG for its pixels between black and white, and their number where it is absent."""
 _NUMBERS = (".npz", ".exr", ".pfm")
@@ -131,10 +134,12 @@ def _add_pbr(parser: Parser) -> None:
     _add_material(parser)
     _add_reach(parser, None)
     names = (
-        "albedo without light, roughness and metallic too, by this model (marigold-iid-appearance; needs diffusers; default: none); "
-        "--orm packs them"
+        "albedo without light, roughness and metallic too: simple, without a model (light and relief divided out, one roughness), "
+        "or by a model (marigold-iid-appearance; needs diffusers); default: none; --orm packs them"
     )
-    parser.add_argument("--materials", metavar="MODEL", help=names)
+    parser.add_argument("--materials", metavar="simple|MODEL", help=names)
+    rough = "with --materials simple: the roughness of the whole material, 0 = a mirror, 1 = matt (default: %(default)s)"
+    parser.add_argument("--roughness", type=real, default=DEFAULT_ROUGHNESS, metavar="VALUE", help=rough)
     size = "longer side of that model's input in pixels (default: 768, as in its training)"
     parser.add_argument("--materials-size", type=positive, metavar="N", help=size)
     packed = "with --materials: occlusion, roughness and metallic in the red, green and blue of one file too, as game engines read them"
@@ -279,7 +284,7 @@ def _pbr(arguments: argparse.Namespace) -> int:
     paths = {name: arguments.out / f"{arguments.image.stem}_{name}.png" for name in names}
     check_results(arguments, list(paths.values()))
     maps = pbr_maps(_material(arguments), _options(arguments))
-    further = _materials(arguments, maps.occlusion) if arguments.materials is not None else {}
+    further = _materials(arguments, maps) if arguments.materials is not None else {}
     arguments.out.mkdir(parents=True, exist_ok=True)
     with atomic_path(paths["height"]) as path:
         _write_height(path, None, maps.height, maps.height_range.item())
@@ -299,28 +304,45 @@ def _material_names(arguments: argparse.Namespace) -> tuple[str, ...]:
         ValueError: An unknown model, or options that need --materials without it.
     """
     from ...annotators.registry import find_material_spec
+    from ...geometry.checks import check_range
 
     if arguments.materials is None:
-        refuse_options(arguments, ("--orm", "--materials-size"), "is of the maps of --materials MODEL; add it, or leave this out")
+        refuse_options(arguments, ("--orm", "--materials-size", "--roughness"), "is of the maps of --materials; add it, or leave this out")
         return ()
-    find_material_spec(arguments.materials)
+    if arguments.materials == SIMPLE:
+        refuse_options(arguments, ("--materials-size",), f"says what a model sees, and --materials {SIMPLE} runs none; leave it out")
+        check_range("roughness", arguments.roughness, 0, 1)
+    else:
+        find_material_spec(arguments.materials)
+        refuse_options(arguments, ("--roughness",), f"is of --materials {SIMPLE}, and a model estimates it; leave it out")
     return (*MATERIAL_NAMES, ORM_NAME) if arguments.orm else MATERIAL_NAMES
 
 
-def _materials(arguments: argparse.Namespace, occlusion: Tensor) -> dict[str, Tensor]:
+def _materials(arguments: argparse.Namespace, maps: PbrMaps) -> dict[str, Tensor]:
     """The maps of --materials and --orm of the photograph: albedo in sRGB, the others linear."""
     from ...geometry.textures.materials import pack_orm
-    from ...geometry.textures.seamless import margins, wrap
-    from ...model_loader import load_model
+    from ...geometry.textures.simple_materials import remove_light, uniform_materials
     from ..batch.per_image import read
 
     image = read(arguments.image)
+    if arguments.materials == SIMPLE:
+        albedo = remove_light(image.to(maps.normals), maps.normals, maps.occlusion, borders=arguments.borders)
+        found = uniform_materials(albedo, arguments.roughness)
+    else:
+        found = _estimated_materials(arguments, image)
+    packed = {ORM_NAME: pack_orm(maps.occlusion.cpu(), found.roughness.cpu(), found.metallic.cpu())} if arguments.orm else {}
+    return {**found.maps, **packed}
+
+
+def _estimated_materials(arguments: argparse.Namespace, image: Tensor) -> Materials:
+    """What the model of --materials estimates; of a photograph that tiles with its borders wrapped around."""
+    from ...geometry.textures.seamless import margins, wrap
+    from ...model_loader import load_model
+
     seamless = arguments.borders == BORDER_CHOICES[1]
     beyond = margins(image.shape[-2], image.shape[-1], arguments.margin if seamless else 0)
     model = load_model(arguments.materials, arguments.dtype, arguments.device)
-    found = model.estimate_materials(wrap(image, beyond), arguments.materials_size).folded(beyond)
-    packed = {ORM_NAME: pack_orm(occlusion.cpu(), found.roughness.cpu(), found.metallic.cpu())} if arguments.orm else {}
-    return {**found.maps, **packed}
+    return model.estimate_materials(wrap(image, beyond), arguments.materials_size).folded(beyond)
 
 
 def _options(arguments: argparse.Namespace) -> Any:

@@ -22,15 +22,14 @@ _LIGHT, _DARK, _HIDDEN = 0.5, 0.005, 0.05
 _FLAT = 1e-4
 
 
-def simple_materials(image: Tensor, normals: Tensor, occlusion: Tensor, *, borders: str = FREE, roughness: float = ROUGHNESS) -> Materials:
-    """Albedo by `remove_light`; one roughness everywhere, and no metal, for one photograph tells neither.
+def uniform_materials(albedo: Tensor, roughness: float = ROUGHNESS) -> Materials:
+    """One roughness everywhere, and no metal: one photograph tells neither (`benchmarks/simple_materials.py`).
 
     Args:
-        image, normals, occlusion, borders: As `remove_light`.
+        albedo: (B, 3, H, W), sRGB in [0, 1].
         roughness: In [0, 1].
     """
     check_range("roughness", roughness, 0, 1)
-    albedo = remove_light(image, normals, occlusion, borders=borders)
     return Materials(albedo, torch.full_like(albedo[:, :1], roughness), torch.zeros_like(albedo[:, :1]))
 
 

@@ -14,6 +14,7 @@ from depth_normal.geometry.textures.height import height_to_normals
 from depth_normal.geometry.textures.materials import pack_orm
 from depth_normal.geometry.textures.pbr import PHOTO, PbrOptions, material_normals, pbr_maps
 from depth_normal.geometry.textures.seamless import margins, wrap
+from depth_normal.geometry.textures.simple_materials import remove_light
 from depth_normal.model_loader import load_model
 from depth_normal.model_loader.weights import download
 from depth_normal.nodes import material_from_photo
@@ -89,6 +90,16 @@ def test_a_photograph_becomes_the_maps_of_model_and_relief(tiny, image):
         assert torch.allclose(height * span - (height * span).mean(), alone - alone.mean(), atol=1e-4)
 
 
+def test_simple_loads_no_model(no_model, image):
+    found = run(image, model="simple", geometry=bumps(), roughness=0.35)
+    options = PbrOptions()
+    relief = [pbr_maps(material_normals(bumps(), each, options), options) for each in planar(image).split(1)]
+    albedo = [remove_light(photo, each.normals, each.occlusion) for photo, each in zip(planar(image).split(1), relief, strict=True)]
+    assert torch.allclose(planar(found["albedo"]), torch.cat(albedo), atol=1e-5)
+    assert bool((found["roughness"] == torch.tensor(0.35)).all()) and not found["metallic"].any()
+    assert torch.equal(found["orm"][..., 0], found["occlusion"][..., 0]) and bool((found["orm"][..., 1] == torch.tensor(0.35)).all())
+
+
 def test_geometry_adds_its_relief_at_the_photographs_size(tiny, image):
     known = bumps()
     found = run(image[:1], geometry=known, relief=0.0)
@@ -125,7 +136,7 @@ def test_without_weights_the_error_says_what_works(tmp_path, image, monkeypatch,
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
     monkeypatch.setenv(PREVIEW_SETTING, preview)  # the bundled model gives no materials
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(download.DownloadError, match="Use Detail Normals from Photo, Normal to Height and Ambient Occlusion"):
+    with pytest.raises(download.DownloadError, match="Choose the model simple, which needs no download"):
         run(image)
 
 
@@ -138,6 +149,7 @@ def test_without_weights_the_error_says_what_works(tmp_path, image, monkeypatch,
         ({"bright": "none"}, "bright is 'none'"),
         ({"steps": -1}, "steps is -1"),
         ({"ensemble_size": 21}, "ensemble_size is 21"),
+        ({"roughness": 1.5}, "roughness is 1.5"),
         ({"radius": -1.0}, "radius is -1"),
         ({"relief": 1e9}, "relief is"),
         ({"seed": -1}, "seed is -1"),

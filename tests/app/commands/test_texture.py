@@ -16,7 +16,7 @@ from depth_normal.app.commands import texture as texture_command
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import load_estimate, read_image, write_image_png, write_npz
-from depth_normal.geometry.textures import height, pbr, slopes
+from depth_normal.geometry.textures import height, pbr, simple_materials, slopes
 from depth_normal.geometry.textures.transforms import blurred
 from depth_normal.model_loader import load_model
 
@@ -41,6 +41,7 @@ def texture(*words):
 def test_the_choices_are_those_of_the_geometry():
     assert texture_command.BORDER_CHOICES == height.BORDERS and texture_command.DERIVATIVE_CHOICES == slopes.DERIVATIVES
     assert set(texture_command.DETAIL_CHOICES) == set(pbr.DETAILS)
+    assert (texture_command.SIMPLE, texture_command.DEFAULT_ROUGHNESS) == (simple_materials.SIMPLE, simple_materials.ROUGHNESS)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".exr"])
@@ -80,6 +81,21 @@ def test_a_photograph_becomes_a_material(photo, tmp_path, capsys):
     (tmp_path / "maps" / "wall_ao.png").write_bytes(b"mine")
     assert texture("pbr", *words) == 2 and "wall_ao.png is there already" in capsys.readouterr().err
     assert texture("pbr", *words, "--overwrite", "--source", "photo") == 0
+
+
+@pytest.mark.parametrize("borders", ["free", "seamless"])
+def test_a_material_without_a_model(photo, tmp_path, borders):
+    words = ("--source", "photo", "--directions", "4", "--borders", borders, "--materials", "simple", "--roughness", "0.4", "--orm")
+    assert texture("pbr", photo, *words, "-o", tmp_path / "maps") == 0
+    files = {path.stem.removeprefix("wall_"): path for path in (tmp_path / "maps").glob("*.png")}
+    assert set(files) == {*texture_command.PBR_NAMES, *texture_command.MATERIAL_NAMES, texture_command.ORM_NAME}
+    image = torch.from_numpy(cv2.imread(str(photo))[None, ..., ::-1].copy()).movedim(-1, 1) / 255
+    options = pbr.PbrOptions("photo", borders=borders, directions=4)
+    maps = pbr.pbr_maps(pbr.material_normals(None, image, options), options)
+    albedo = simple_materials.remove_light(image, maps.normals, maps.occlusion, borders=borders)
+    assert np.abs(read_image(files["albedo"]) - albedo[0].movedim(0, -1).numpy()).max() < 1e-4
+    assert np.abs(read_image(files["orm"])[..., 1:] - (0.4, 0)).max() < 1e-4
+    assert np.abs(read_image(files["roughness"]) - 0.4).max() < 1e-4 and read_image(files["metallic"]).max() == 0
 
 
 @pytest.fixture
@@ -126,8 +142,12 @@ def test_the_network_predicts_what_the_files_hold(tiny_materials, photo, tmp_pat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--orm",), "--orm is of the maps of --materials MODEL"),
-        (("--materials-size", "64"), "--materials-size is of the maps of --materials MODEL"),
+        (("--orm",), "--orm is of the maps of --materials; add it"),
+        (("--materials-size", "64"), "--materials-size is of the maps of --materials; add it"),
+        (("--roughness", "0.5"), "--roughness is of the maps of --materials; add it"),
+        (("--materials", "simple", "--materials-size", "64"), "--materials-size says what a model sees"),
+        (("--materials", "simple", "--roughness", "1.5"), "roughness is 1.5"),
+        (("--materials", "marigold-iid-appearance", "--roughness", "0.5"), "--roughness is of --materials simple"),
         (("--materials", "tiny"), "'tiny' is no model of materials; accepted: marigold-iid-appearance"),
         (("--model", "marigold-iid-appearance"), "and neither depth nor normals"),
     ],

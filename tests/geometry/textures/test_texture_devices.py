@@ -10,7 +10,18 @@ import pytest
 import torch
 
 from depth_normal.geometry import textures
-from depth_normal.geometry.textures import curvature, detail, height, materials, occlusion, pbr, seamless, slopes, transforms
+from depth_normal.geometry.textures import (
+    curvature,
+    detail,
+    height,
+    materials,
+    occlusion,
+    pbr,
+    seamless,
+    simple_materials,
+    slopes,
+    transforms,
+)
 
 OTHERS = runpy.run_path(str(Path(__file__).resolve().parents[1] / "test_devices.py"))
 CAMERA, DEPTH, DEVICE, HOLES, ONE_BY_ONE = map(OTHERS.get, ("CAMERA", "DEPTH", "DEVICE", "HOLES", "ONE_BY_ONE"))
@@ -30,6 +41,8 @@ CASES = {
     "detail.photo_normals": (lambda: detail.photo_normals(maps(3)), None),
     "materials.gamma_to_linear": (lambda: materials.gamma_to_linear(maps(3)), None),
     "materials.pack_orm": (lambda: materials.pack_orm(maps(), maps(), maps()), None),
+    "simple_materials.remove_light": (lambda: simple_materials.remove_light(maps(3), maps(3), maps()), None),
+    "simple_materials.uniform_materials": (lambda: simple_materials.uniform_materials(maps(3)).albedo, None),
     "height.normals_to_slopes": (lambda: height.normals_to_slopes(maps(3)), None),
     "height.slopes_to_normals": (lambda: height.slopes_to_normals(maps(2)), None),
     "height.normals_to_height": (
