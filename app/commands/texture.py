@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +67,10 @@ _NUMBERS = (".npz", ".exr", ".pfm")
 _COLOURED = 0.05
 """Mean difference of the channels from which an image is no grey one."""
 
-_DOUBT = 0.1
-"""Lines whose brightness differs less than this do not tell what is deep (`textures.detail.bright_lines`)."""
+CHOICE_NAME = "choice"
+"""The further file of `pbr` where it is in doubt what bright parts of the photo are."""
+_MIRRORED = 0.125
+"""How much of a photo that does not tile is mirrored beyond each border before a model sees it, as a share of its sides."""
 
 logger = logging.getLogger(__name__)
 
@@ -271,27 +274,40 @@ def _seamless(arguments: argparse.Namespace) -> int:
 
 def _detail(arguments: argparse.Namespace) -> int:
     settle_result(arguments)
-    return _write_normals(arguments, _material(arguments))
+    from ...geometry.textures.pbr import material_normals
+
+    known, image, options = _material(arguments)
+    return _write_normals(arguments, material_normals(known, image, options))
 
 
 def _pbr(arguments: argparse.Namespace) -> int:
+    import torch
+
     from ...geometry.conventions import encode_normal_map
     from ...geometry.files import atomic_path
-    from ...geometry.textures.pbr import pbr_maps
+    from ...geometry.textures.pbr import material_normals, pbr_maps
     from .scene import write_image
 
-    names = (*PBR_NAMES, *_material_names(arguments))
+    in_doubt = _is_in_doubt(arguments)
+    names = (*PBR_NAMES, *_material_names(arguments), *((CHOICE_NAME,) if in_doubt else ()))
     paths = {name: arguments.out / f"{arguments.image.stem}_{name}.png" for name in names}
     check_results(arguments, list(paths.values()))
-    maps = pbr_maps(_material(arguments), _options(arguments))
+    known, image, options = _material(arguments)
+    maps = pbr_maps(material_normals(known, image, options), options)
     further = _materials(arguments, maps) if arguments.materials is not None else {}
     arguments.out.mkdir(parents=True, exist_ok=True)
     with atomic_path(paths["height"]) as path:
         _write_height(path, None, maps.height, maps.height_range.item())
     images = {"normal": encode_normal_map(maps.normals, arguments.coding), "ao": maps.occlusion, "curvature": maps.bend.curvature}
-    for name, image in {**images, **further}.items():
+    if in_doubt:
+        other = pbr_maps(material_normals(known, image, replace(options, bright=BRIGHT_CHOICES[2])), options).height
+        images[CHOICE_NAME] = torch.cat([each.expand(-1, 3, -1, -1).cpu() for each in (image, maps.height, other)], 3)
+        logger.info(
+            "%s shows the photo, the height as written, and that of --bright low, which inverts the photo's part", paths[CHOICE_NAME]
+        )
+    for name, written in {**images, **further}.items():
         with atomic_path(paths[name]) as path:
-            write_image(path, image, 16)
+            write_image(path, written, 16)
     note_results(arguments.image, list(paths.values()))
     say_result(arguments, _height_words(maps.height_range.item()), paths.values())
     return DONE
@@ -352,10 +368,10 @@ def _options(arguments: argparse.Namespace) -> Any:
     return PbrOptions(arguments.source, arguments.shape, arguments.relief, arguments.borders, bright=arguments.bright, **reach)
 
 
-def _material(arguments: argparse.Namespace) -> Tensor:
-    """Normals of the relief of a photograph, (1, 3, H, W)."""
+def _material(arguments: argparse.Namespace) -> tuple[Estimate | None, Tensor, PbrOptions]:
+    """What `material_normals` takes: normals, if the source has any, the photograph, and how both become relief."""
     from ...geometry.surfaces.derive import with_normals
-    from ...geometry.textures.pbr import NORMALS, PHOTO, material_normals
+    from ...geometry.textures.pbr import NORMALS, PHOTO
     from ..batch.per_image import read
 
     options = _options(arguments)
@@ -364,7 +380,7 @@ def _material(arguments: argparse.Namespace) -> Tensor:
         refuse_options(arguments, needless, f"says where normals come from, and --source {PHOTO} takes none; leave it out")
         image = read(arguments.image)
         _say_bright(arguments, image)
-        return material_normals(None, image, options)
+        return None, image, options
     check_model(arguments, normals=True)
     if arguments.source == NORMALS:
         for option, says in (("--relief", "how high the photo's contrast is"), ("--bright", "what is high in the photo")):
@@ -372,29 +388,54 @@ def _material(arguments: argparse.Namespace) -> Tensor:
     if arguments.geometry is not None or arguments.borders != BORDER_CHOICES[1]:
         why = f"says how far a model sees beyond the borders of a photo that tiles; add --borders {BORDER_CHOICES[1]}, or leave it out"
         refuse_options(arguments, ("--margin",), why)
-    if arguments.geometry is None and arguments.borders == BORDER_CHOICES[1]:
+    if arguments.geometry is None:
         image = read(arguments.image)
-        known = _estimated_seamless(arguments, image)
+        known = (_estimated_seamless if arguments.borders == BORDER_CHOICES[1] else _estimated_mirrored)(arguments, image)
         image = image.to(known.device)
     else:
         scene = read_scene(arguments)
         image, known = scene.image, scene.known
     if arguments.source != NORMALS:
         _say_bright(arguments, image)
-    return material_normals(with_normals(known), image, options)
+    return with_normals(known), image, options
 
 
 def _say_bright(arguments: argparse.Namespace, image: Tensor) -> None:
     """Says what bright parts of the photo are taken for, where the pattern decides it."""
-    from ...geometry.textures.detail import BRIGHT_JOINTS, bright_lines
+    from ...geometry.textures.detail import BRIGHT_JOINTS, bright_lines, grey_joints, is_bright_in_doubt
 
     if arguments.bright != BRIGHT_CHOICES[0] or arguments.relief <= 0:
         return
-    lines = float(bright_lines(image))
-    if lines >= BRIGHT_JOINTS:
+    if bool(grey_joints(image).any()):
+        logger.info(
+            "grey lines run between coloured fields: they are taken as deep; --bright high or low leaves them as bright as they are"
+        )
+    if bool(bright_lines(image) >= BRIGHT_JOINTS):
         logger.info("bright lines run between darker fields: bright parts are taken as deep; --bright high is the opposite")
-    elif lines > -_DOUBT:
+    elif bool(is_bright_in_doubt(image)):
         logger.info("brightness hardly shows what is deep: dark parts are taken as deep; --bright low is the opposite")
+
+
+def _is_in_doubt(arguments: argparse.Namespace) -> bool:
+    """Whether the photo does not show what its bright parts are, and nobody says it."""
+    from ...geometry.textures.detail import is_bright_in_doubt
+    from ..batch.per_image import read
+
+    if arguments.source == DETAIL_CHOICES[1] or arguments.bright != BRIGHT_CHOICES[0] or arguments.relief <= 0:
+        return False
+    return bool(is_bright_in_doubt(read(arguments.image)))
+
+
+def _estimated_mirrored(arguments: argparse.Namespace, image: Tensor) -> Estimate:
+    """Normals of a photo that does not tile: the model sees it go on beyond its borders."""
+    from ...geometry.surfaces.derive import with_normals
+    from ...geometry.textures.seamless import margins, mirror, unmirrored_normals
+    from ..batch.per_image import estimate
+
+    options = network_options(arguments)
+    beyond = margins(image.shape[-2], image.shape[-1], _MIRRORED)
+    known = estimate(options.load(arguments.device), mirror(image, beyond), options)
+    return unmirrored_normals(with_normals(known), beyond)
 
 
 def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimate:

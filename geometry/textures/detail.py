@@ -20,11 +20,19 @@ AUTO, HIGH, LOW = BRIGHT = ("auto", "high", "low")
 """What bright parts of a photograph are taken for: high, low, or what the pattern says (`bright_lines`)."""
 BRIGHT_JOINTS = 0.16
 """The `bright_lines` from which bright lines are taken for joints between darker stones."""
+DARK_JOINTS = -0.1
+"""The `bright_lines` below which dark lines surely are joints."""
 
 # Finer than this is grain of the image.
 _GRAIN = 0.7
 # Joints are looked for at these widths, in shares of the shorter side and at least so many pixels, among this share of the pixels.
 _JOINTS, _NARROWEST, _LINES = (0.0065, 0.0098, 0.0147, 0.022), 1.5, 0.05
+# They run through the whole image: the median of so many squares a side has so much of the mean's lines.
+_SQUARES, _EVEN = 4, 0.65
+# Grey lines are joints where they are by so much stronger than coloured ones, and so much less coloured than what is beside them.
+_GREY, _LESS_COLOURED = 0.3, 0.015
+# How deep they are at least, in standard deviations of brightness.
+_DEEP = -2.0
 # Darker than this, relative brightness is noise.
 _DARK = 0.02
 
@@ -78,14 +86,14 @@ def bright_lines(image: Tensor) -> Tensor:
 
     Stones, bricks and tiles are fields, and joints the lines between them: bright mortar is deep although it is bright, dark crevices are
     deep and dark. Where light falls from the side, each groove has a bright and a dark line beside one another; at coarse scales they
-    cancel.
+    cancel. Bright lines that are in some places alone, as the rims of a few craters, are no joints.
 
     Args:
         image: (B, 3, H, W), RGB in [0, 1].
 
     Returns:
-        (B,) natural logarithm of the ratio of both, at the width of lines where it is clearest: 0 = as strong; from `BRIGHT_JOINTS` on,
-        bright lines are taken for joints.
+        (B,) natural logarithm of the ratio of both, at the width of lines where it is clearest: 0 = as strong, or no joints; from
+        `BRIGHT_JOINTS` on, bright lines are taken for joints.
 
     Source:
         T. Lindeberg, "Edge detection and ridge detection with automatic scale selection" (1998), for lines as curvature of brightness that
@@ -93,14 +101,52 @@ def bright_lines(image: Tensor) -> Tensor:
     """
     check_map(image, 3, "image")
     check_size(*image.shape[-2:])
-    brightness = (luminance(image) + _DARK).log()
+    ratio, even, _ = _clearest_lines((luminance(image) + _DARK).log())
+    return torch.where(even, ratio, ratio.clamp(max=0))
+
+
+def is_bright_in_doubt(image: Tensor) -> Tensor:
+    """Whether neither lines nor colours of images (B, 3, H, W) show what bright parts are, (B,) bool: "auto" takes them for high then."""
+    lines = bright_lines(image)
+    return (lines >= DARK_JOINTS) & (lines < BRIGHT_JOINTS) & ~grey_joints(image).flatten(1).any(1)
+
+
+def grey_joints(image: Tensor) -> Tensor:
+    """Where the grey joints between coloured stones are, such as the mortar of a brick wall, be they lit or in shadow.
+
+    Args:
+        image: (B, 3, H, W), RGB in [0, 1].
+
+    Returns:
+        (B, 1, H, W) in [0, 1], 1 = joint; 0 everywhere in an image without a pattern of grey lines.
+    """
+    check_map(image, 3, "image")
+    check_size(*image.shape[-2:])
+    grey = (image.amin(1, keepdim=True) + _DARK).log() - (image.amax(1, keepdim=True) + _DARK).log()
+    ratio, even, strength = _clearest_lines(grey)
+    there = even & (ratio >= _GREY) & (strength >= _LESS_COLOURED)
     shorter = min(image.shape[-2:])
-    ratios = torch.stack([_line_ratio(brightness, max(_NARROWEST, share * shorter)) for share in _JOINTS])
-    return ratios.gather(0, ratios.abs().argmax(0, keepdim=True))[0]
+    smooth = blurred(grey, max(_NARROWEST, _JOINTS[0] * shorter))
+    above = smooth - blurred(grey, _JOINTS[-1] * shorter * 4)
+    lines = above.flatten(1).topk(max(1, int(_LINES * above[0].numel()))).values.mean(1).clamp(min=_DARK).view(-1, 1, 1, 1)
+    return torch.where(there.view(-1, 1, 1, 1), (above / lines * 3 - 0.5).clamp(0, 1), 0)
 
 
-def _line_ratio(brightness: Tensor, width: float) -> Tensor:
-    smooth = F.pad(blurred(brightness, width, False), (1, 1, 1, 1), mode="replicate")
+def _clearest_lines(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of lines of high values in (B, 1, H, W), at the width where they differ most from those of low values.
+
+    Returns:
+        (B,) each: the logarithm of the ratio of both, whether they run through the whole image, and how much they stand out.
+    """
+    shorter = min(values.shape[-2:])
+    found = [_lines(values, max(_NARROWEST, share * shorter)) for share in _JOINTS]
+    ratios, even, strengths = (torch.stack(each) for each in zip(*found, strict=True))
+    clearest = ratios.abs().argmax(0, keepdim=True)
+    return ratios.gather(0, clearest)[0], even.gather(0, clearest)[0], strengths.gather(0, clearest)[0]
+
+
+def _lines(values: Tensor, width: float) -> tuple[Tensor, Tensor, Tensor]:
+    smooth = F.pad(blurred(values, width, False), (1, 1, 1, 1), mode="replicate")
     middle = smooth[..., 1:-1, 1:-1]
     across = smooth[..., 1:-1, 2:] + smooth[..., 1:-1, :-2] - 2 * middle
     down = smooth[..., 2:, 1:-1] + smooth[..., :-2, 1:-1] - 2 * middle
@@ -109,13 +155,17 @@ def _line_ratio(brightness: Tensor, width: float) -> Tensor:
     least, greatest = mean - spread, mean + spread
     bright, dark = (-least - 2 * greatest.abs()).clamp(min=0), (greatest - 2 * least.abs()).clamp(min=0)
     count = max(1, int(_LINES * bright[0].numel()))
-    strengths = [lines.flatten(1).topk(count).values.mean(1) + 1e-6 for lines in (bright, dark)]
-    return (strengths[0] / strengths[1]).log()
+    strongest = [lines.flatten(1).topk(count).values for lines in (bright, dark)]
+    strengths = [each.mean(1) + 1e-6 for each in strongest]
+    spread = F.adaptive_avg_pool2d((bright >= strongest[0][:, -1].view(-1, 1, 1, 1)).to(bright), _SQUARES).flatten(1)
+    even = spread.median(1).values >= _EVEN * spread.mean(1)
+    return (strengths[0] / strengths[1]).log(), even, strengths[0] * width * width
 
 
 def photo_relief(image: Tensor, *, radius: float = 32.0, borders: str = FREE, bright: str = AUTO) -> Tensor:
     """The relief that light and dark of a photograph suggest: dark is deep, as in pores and weaves, or bright is, as in mortar.
 
+    With "auto", grey joints between coloured stones are deep however bright they are (`grey_joints`).
     That is a guess: paint is taken for relief, and a light from the side is not seen as such. What is wider than the radius counts as light
     or paint and is left out; so does the overall contrast: each image's relief is measured by its own standard deviation.
 
@@ -126,7 +176,7 @@ def photo_relief(image: Tensor, *, radius: float = 32.0, borders: str = FREE, br
         bright: One of `BRIGHT`; "auto" is low for each image whose bright lines are the stronger ones (`bright_lines`), else high.
 
     Returns:
-        (B, 1, H, W), larger = nearer, mean 0, standard deviation 1 (0 where the image is all of one brightness).
+        (B, 1, H, W), larger = nearer; in standard deviations of fine brightness, at most 3 (0 where the image is all of one brightness).
     """
     check_map(image, 3, "image")
     check_size(*image.shape[-2:])
@@ -141,7 +191,8 @@ def photo_relief(image: Tensor, *, radius: float = 32.0, borders: str = FREE, br
     # Highlights and single dark spots are no mountains.
     relief = torch.where(spread > 1e-4, fine / spread.clamp(min=1e-4), 0).clamp(-3, 3)
     if bright == AUTO:
-        return torch.where((bright_lines(image) >= BRIGHT_JOINTS).view(-1, 1, 1, 1), -relief, relief)
+        relief = torch.where((bright_lines(image) >= BRIGHT_JOINTS).view(-1, 1, 1, 1), -relief, relief)
+        return torch.lerp(relief, relief.clamp(max=_DEEP), grey_joints(image))
     return relief if bright == HIGH else -relief
 
 

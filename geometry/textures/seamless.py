@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import check_range
@@ -38,6 +39,27 @@ def wrap(maps: Tensor, margin: tuple[int, int]) -> Tensor:
     return maps[..., rows, :][..., columns]
 
 
+def mirror(maps: Tensor, margin: tuple[int, int]) -> Tensor:
+    """Pads each border with the mirror image of what lies before it, for maps that do not tile.
+
+    Args:
+        maps: (B, C, H, W).
+        margin: Rows and columns to put on at each end, fewer than there are.
+
+    Returns:
+        (B, C, H + 2 rows, W + 2 columns).
+    """
+    return F.pad(maps, (margin[1], margin[1], margin[0], margin[0]), mode="reflect")
+
+
+def unmirrored_normals(estimate: Estimate, margin: tuple[int, int]) -> Estimate:
+    """The normals of an image from an estimate of `mirror(image, margin)`: what a model invents beside borders is cut off."""
+    normals, valid = estimate.normals, estimate.normals_valid
+    if normals is None or valid is None:
+        raise ValueError("the estimate has no normals")
+    return Estimate(normals=cropped(normals, margin), mask=cropped(valid, margin), axes=estimate.axes)
+
+
 def folded(maps: Tensor, margin: tuple[int, int]) -> Tensor:
     """Undoes `wrap`: the duplicated ends are blended so that opposite borders continue each other.
 
@@ -65,7 +87,7 @@ def seamless_estimate(wrapped: Estimate, margin: tuple[int, int]) -> Estimate:
         The estimate of the image, without a camera: seamless maps are orthographic.
     """
     depth, normals, mask, confidence = wrapped.depth, wrapped.normals, wrapped.valid, wrapped.confidence
-    kept = _cropped(mask, margin)
+    kept = cropped(mask, margin)
     if depth is not None:
         values, quantity, valid = wrapped.known_depth()
         values = torch.where(valid, values, _middle(values, valid))
@@ -123,7 +145,8 @@ def _folded(maps: Tensor, margin: int, dim: int) -> Tensor:
     return middle
 
 
-def _cropped(maps: Tensor, margin: tuple[int, int]) -> Tensor:
+def cropped(maps: Tensor, margin: tuple[int, int]) -> Tensor:
+    """Maps without as many rows and columns at each end."""
     rows, columns = margin
     return maps[..., rows : maps.shape[-2] - rows, columns : maps.shape[-1] - columns]
 
@@ -146,7 +169,7 @@ def _level(values: Tensor, margin: tuple[int, int]) -> Tensor:
         down[..., -1, :] = 0
     right, down = (_without_mean(folded(each, margin)) for each in (right, down))
     divergence = right - right.roll(1, -1) + down - down.roll(1, -2)
-    return (_poisson(-divergence) + _cropped(exact, margin).mean((2, 3), keepdim=True)).to(values.dtype)
+    return (_poisson(-divergence) + cropped(exact, margin).mean((2, 3), keepdim=True)).to(values.dtype)
 
 
 def _without_mean(values: Tensor) -> Tensor:
