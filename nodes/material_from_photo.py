@@ -25,7 +25,7 @@ from .batches import join_outputs, one_by_one, to_output
 from .checks import check_count, check_network_side
 from .diffusion import LONG_SIDE, MAX_ENSEMBLE, WHICH_MODEL, marigold_options, marigold_widgets, tiled_widget
 from .loading import load_model
-from .materials import MAX_RADIUS, RESULT_CODING, bright_widget, relief_widgets
+from .materials import MAX_RADIUS, RESULT_CODING, bright_widget, relief_widgets, shown_in_doubt
 from .model_list import best_on_disk, by_location, model_widget
 from .sockets import TEXTURES, Inputs
 from .surfaces import planar, surface_normals
@@ -123,8 +123,8 @@ class MaterialFromPhoto:
         tiled: bool = False,
         bright: str = AUTO,
         roughness: float = ROUGHNESS,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, float]:
-        """Returns seven maps for each image, and the range of the heights."""
+    ) -> Any:
+        """Returns seven maps for each image, and the range of the heights; in ComfyUI also shows what is in doubt."""
         check_choice("model", model, _CHOICES)
         check_choice("coding", coding, CODINGS)
         check_range("radius", radius, 0, MAX_RADIUS)
@@ -153,7 +153,8 @@ class MaterialFromPhoto:
         orm = pack_orm(occlusion, found.roughness, found.metallic)
         images = (found.albedo, normals, found.roughness, found.metallic, levels, occlusion, orm)
         albedo, normals, roughness, metallic, height, occlusion, orm = map(to_output, images)
-        return albedo, normals, roughness, metallic, height, occlusion, orm, span.item()
+        result = albedo, normals, roughness, metallic, height, occlusion, orm, span.item()
+        return shown_in_doubt(result, photos, known, options)
 
 
 def _materials(photos: Tensor, model: str, precision: str, resolution: int, options: MarigoldOptions, borders: str) -> Materials:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,9 +14,9 @@ from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate
 from ..geometry.files import write_image_exr, write_image_png
 from ..geometry.surfaces.derive import with_normals
-from ..geometry.textures.detail import BRIGHT, MAX_RELIEF
+from ..geometry.textures.detail import BRIGHT, HIGH, LOW, MAX_RELIEF, is_bright_in_doubt
 from ..geometry.textures.height import BORDERS, FREE
-from ..geometry.textures.pbr import BOTH, DETAILS, NORMALS, PHOTO, PbrOptions, check_source, material_normals
+from ..geometry.textures.pbr import BOTH, DETAILS, NORMALS, PHOTO, PbrOptions, check_source, material_normals, pbr_maps
 from ..geometry.textures.seamless import MAX_MARGIN, margins, seamless_estimate, tileable, wrap
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
@@ -23,6 +24,7 @@ from ..model_loader.comfy.feedback import progress_bar
 from ..utils import resize_image, to_planar
 from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress
 from .checks import check_count, check_model, check_network_side
+from .live import in_comfyui, temporary_png
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, prefix_widget, save_numbered
 from .sockets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs, Widget
 from .surfaces import normal_map_input, planar, surface_normals
@@ -62,7 +64,8 @@ def bright_widget() -> Widget:
     """Widget that says what is bright in a photograph."""
     bright = (
         "What is bright in the photograph. high: it stands out, as on stone and cloth. low: it lies deep, as light mortar does. "
-        "auto: low if bright lines run between darker fields, else high."
+        "auto: low if bright lines run between darker fields, else high, with grey joints between coloured stones low. In doubt the node "
+        "shows the photograph and its height both ways, high first."
     )
     return choice_widget(BRIGHT, bright, advanced=True)
 
@@ -194,8 +197,8 @@ class DetailNormals:
         coding: str = CODINGS[0],
         normal_coding: str = CODINGS[0],
         bright: str = AUTO,
-    ) -> tuple[Tensor, Estimate]:
-        """Returns one normal map for each image."""
+    ) -> Any:
+        """Returns one normal map for each image; in ComfyUI also shows what is in doubt."""
         check_choice("source", source, (AUTO, *DETAILS))
         check_choice("coding", coding, CODINGS)
         check_range("radius", radius, 0, MAX_RADIUS)
@@ -218,7 +221,8 @@ class DetailNormals:
                 yield (material_normals(estimate, photo, options).to(image_placement()[0]),)
 
         (normals,) = join_outputs(parts(), total)
-        return to_output(encode_normal_map(normals, NormalMapCoding(coding))), geometry_output(Estimate(normals=normals))
+        result = to_output(encode_normal_map(normals, NormalMapCoding(coding))), geometry_output(Estimate(normals=normals))
+        return shown_in_doubt(result, images, whole, options)
 
 
 class SaveTexture(SavingNode):
@@ -278,6 +282,28 @@ class SaveTexture(SavingNode):
 
         name = fill_in(filename_prefix, images.shape[-1], images.shape[-2], prompt, extra_pnginfo)
         return {"ui": file_entries(save_numbered(name, f".{format}", with_progress(images, len(images)), save))}
+
+
+def shown_in_doubt(result: tuple[Any, ...], photos: Tensor | None, known: Estimate | None, options: PbrOptions) -> Any:
+    """Adds the first photograph and its heights with bright parts high and low, for ComfyUI's own image view, where "auto" is in doubt.
+
+    Args:
+        result: The node's outputs.
+        photos: (B, 3, H, W) in [0, 1]; None where the relief is not of a photograph.
+        known: The normals, one for all or one for each photograph, if they are used.
+        options: How relief is made.
+
+    Returns:
+        {"ui": ..., "result": result}; outside ComfyUI and without doubt `result`.
+    """
+    if photos is None or not in_comfyui() or options.bright != AUTO or options.relief <= 0:
+        return result
+    photo = photos[:1].to(default_device())
+    if not bool(is_bright_in_doubt(photo)):
+        return result
+    first = None if known is None else known.slice(0, 1).to(default_device()).resized(photo.shape[-2], photo.shape[-1])
+    heights = [pbr_maps(material_normals(first, photo, replace(options, bright=each)), options).height for each in (HIGH, LOW)]
+    return {"ui": {"images": [temporary_png(each[0]) for each in (photo, *heights)]}, "result": result}
 
 
 def _photos(image: Tensor, whole: Estimate | None) -> Tensor:

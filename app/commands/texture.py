@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ...geometry.estimate import Estimate
     from ...geometry.textures.materials import Materials
-    from ...geometry.textures.pbr import PbrMaps
+    from ...geometry.textures.pbr import PbrMaps, PbrOptions
 
 MAPS = (".png", ".exr")
 ESTIMATES = (".npz", ".exr", ".pfm", ".png")
@@ -147,7 +147,9 @@ def _add_pbr(parser: Parser) -> None:
     parser.add_argument("--materials-size", type=positive, metavar="N", help=size)
     packed = "with --materials: occlusion, roughness and metallic in the red, green and blue of one file too, as game engines read them"
     parser.add_argument("--orm", action="store_true", help=packed)
-    add_folder(parser, ", which gets <photo>_height.png, _normal, _ao and _curvature, and those of --materials")
+    add_folder(
+        parser, ", which gets <photo>_height.png, _normal, _ao and _curvature, those of --materials, and _choice in doubt of --bright"
+    )
     add_overwrite(parser, default_names=False)
     parser.common = frozenset(COMMON_PBR)
 
@@ -202,10 +204,11 @@ def _add_material(parser: Parser) -> None:
     parser.add_argument("--relief", type=pixels, default=1.0, metavar="PIXELS", help=high)
     bright = (
         "what bright parts of the photo are: high, as on stone; low, as light mortar; auto: low if bright lines run between darker "
-        "fields, else high (default: %(default)s)"
+        "fields, else high, with grey joints between coloured stones low (default: %(default)s)"
     )
     parser.add_argument("--bright", choices=BRIGHT_CHOICES, default=BRIGHT_CHOICES[0], help=bright)
     add_coding(parser, "how the normal map stores its vectors")
+    parser.set_defaults(choice=None)
 
 
 def _height(arguments: argparse.Namespace) -> int:
@@ -292,6 +295,7 @@ def _pbr(arguments: argparse.Namespace) -> int:
     names = (*PBR_NAMES, *_material_names(arguments), *((CHOICE_NAME,) if in_doubt else ()))
     paths = {name: arguments.out / f"{arguments.image.stem}_{name}.png" for name in names}
     check_results(arguments, list(paths.values()))
+    arguments.choice = paths.get(CHOICE_NAME)
     known, image, options = _material(arguments)
     maps = pbr_maps(material_normals(known, image, options), options)
     further = _materials(arguments, maps) if arguments.materials is not None else {}
@@ -302,9 +306,6 @@ def _pbr(arguments: argparse.Namespace) -> int:
     if in_doubt:
         other = pbr_maps(material_normals(known, image, replace(options, bright=BRIGHT_CHOICES[2])), options).height
         images[CHOICE_NAME] = torch.cat([each.expand(-1, 3, -1, -1).cpu() for each in (image, maps.height, other)], 3)
-        logger.info(
-            "%s shows the photo, the height as written, and that of --bright low, which inverts the photo's part", paths[CHOICE_NAME]
-        )
     for name, written in {**images, **further}.items():
         with atomic_path(paths[name]) as path:
             write_image(path, written, 16)
@@ -413,7 +414,8 @@ def _say_bright(arguments: argparse.Namespace, image: Tensor) -> None:
     if bool(bright_lines(image) >= BRIGHT_JOINTS):
         logger.info("bright lines run between darker fields: bright parts are taken as deep; --bright high is the opposite")
     elif bool(is_bright_in_doubt(image)):
-        logger.info("brightness hardly shows what is deep: dark parts are taken as deep; --bright low is the opposite")
+        shown = f"; {arguments.choice} shows the photo and both heights" if arguments.choice else ""
+        logger.info("brightness hardly shows what is deep: dark parts are taken as deep; --bright low is the opposite%s", shown)
 
 
 def _is_in_doubt(arguments: argparse.Namespace) -> bool:
