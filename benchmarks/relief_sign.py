@@ -3,7 +3,7 @@
     python benchmarks/relief_sign.py [--side 512] [--seeds 2] [--pictures OUT]
 
 Walls and floors of known height are lit and painted: bricks, tiles, cobbles, planks, gravel and stucco; joints brighter than the stones,
-darker, or of their colour; by a flash, by light from the left and by grazing light. `wrong` counts surfaces whose relief is inside out,
+darker, or of their colour; by a flash, by light from the left and by grazing light. Hues: stones of several, and grey joints. `wrong` counts surfaces whose relief is inside out,
 with what is bright taken for high, as others do, and as the pattern says; `alike` is the mean correlation of fine relief with the truth.
 """
 
@@ -40,6 +40,13 @@ def main() -> None:
             everything += rows
             print_row(f"{kind}, {joints}", rows)
     print_row("all", everything)
+    everything = []
+    for kind in (kind for kind in SURFACES if kind != "stucco"):
+        for joints in ("bright", "dark"):
+            rows = [judged(*each) for each in photographs(kind, joints, arguments.side, arguments.seeds, arguments.pictures, coloured=True)]
+            everything += rows
+            print_row(f"{kind}, {joints}, hues", rows)
+    print_row("all, hues", everything)
 
 
 def print_row(name: str, rows: list[tuple[float, float, float]]) -> None:
@@ -61,7 +68,9 @@ def alike(found: Tensor, truth: Tensor) -> float:
     return float(torch.corrcoef(torch.stack((found.flatten(), truth.flatten())))[0, 1])
 
 
-def photographs(kind: str, joints: str, side: int, seeds: int, pictures: Path | None) -> Iterator[tuple[Tensor, Tensor]]:
+def photographs(
+    kind: str, joints: str, side: int, seeds: int, pictures: Path | None, coloured: bool = False
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Images (1, 3, H, W) and heights (1, 1, H, W) in pixels of one kind of surface, under every light."""
     for seed in range(seeds):
         random = np.random.default_rng(seed)
@@ -70,20 +79,23 @@ def photographs(kind: str, joints: str, side: int, seeds: int, pictures: Path | 
         tones = random.uniform(0.25, 0.5, stone.max() + 1)[stone] * (1 + 0.12 * noise(random, side, 6) + 0.06 * noise(random, side, 1.2))
         if (tone := JOINTS[joints]) is not None:
             tones = np.where(is_joint, tone * (1 + 0.08 * noise(random, side, 1.5)), tones)
+        hue = np.array([1, 0.85, 0.7])
+        if coloured:
+            hue = np.where(is_joint[..., None], hue.mean(), random.uniform(0.6, 1, (stone.max() + 1, 3))[stone])
         for light, direction in LIGHTS.items():
-            image = photographed(height, tones, np.array(direction))
+            image = photographed(height, tones[..., None] * hue, np.array(direction))
             if pictures:
-                write_row(pictures / f"{kind}_{joints}_{light}_{seed}.png", image, planar(height))
+                write_row(pictures / f"{kind}_{joints}_{'hues_' * coloured}{light}_{seed}.png", image, planar(height))
             yield image, planar(height)
 
 
-def photographed(height: np.ndarray, tones: np.ndarray, light: np.ndarray) -> Tensor:
+def photographed(height: np.ndarray, colours: np.ndarray, light: np.ndarray) -> Tensor:
     """A surface in 8 bits of sRGB, lit, with less light from around in what is deep."""
     down, across = np.gradient(height)
     normals = np.stack((-across, down, np.ones_like(height)), -1)
     shade = (normals @ (light / np.linalg.norm(light)) / np.linalg.norm(normals, axis=-1)).clip(0)
     open_to_light = np.exp(-(blurred(planar(height), 10, seamless=True)[0, 0].numpy() - height).clip(0) / 8)
-    linear = tones[..., None] * np.array([1, 0.85, 0.7]) * (0.35 * open_to_light + 0.75 * shade)[..., None]
+    linear = colours * (0.35 * open_to_light + 0.75 * shade)[..., None]
     return planar(np.round(linear.clip(0, 1) ** (1 / 2.2) * 255) / 255)
 
 

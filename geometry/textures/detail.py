@@ -30,7 +30,7 @@ _JOINTS, _NARROWEST, _LINES = (0.0065, 0.0098, 0.0147, 0.022), 1.5, 0.05
 # They run through the whole image: the median of so many squares a side has so much of the mean's lines.
 _SQUARES, _EVEN = 4, 0.65
 # Grey lines are joints where they are by so much stronger than coloured ones, and so much less coloured than what is beside them.
-_GREY, _LESS_COLOURED = 0.3, 0.015
+_GREY, _LESS_COLOURED = 0.3, 0.02
 # How deep they are at least, in standard deviations of brightness.
 _DEEP = -2.0
 # Darker than this, relative brightness is noise.
@@ -122,12 +122,13 @@ def grey_joints(image: Tensor) -> Tensor:
     """
     check_map(image, 3, "image")
     check_size(*image.shape[-2:])
-    grey = (image.amin(1, keepdim=True) + _DARK).log() - (image.amax(1, keepdim=True) + _DARK).log()
+    shorter = min(image.shape[-2:])
+    # Without the noise of single pixels, which colours dark stones.
+    smooth = blurred(image, max(_NARROWEST, _JOINTS[0] * shorter)).clamp(min=0)
+    grey = (smooth.amin(1, keepdim=True) + _DARK).log() - (smooth.amax(1, keepdim=True) + _DARK).log()
     ratio, even, strength = _clearest_lines(grey)
     there = even & (ratio >= _GREY) & (strength >= _LESS_COLOURED)
-    shorter = min(image.shape[-2:])
-    smooth = blurred(grey, max(_NARROWEST, _JOINTS[0] * shorter))
-    above = smooth - blurred(grey, _JOINTS[-1] * shorter * 4)
+    above = grey - blurred(grey, _JOINTS[-1] * shorter * 4)
     lines = above.flatten(1).topk(max(1, int(_LINES * above[0].numel()))).values.mean(1).clamp(min=_DARK).view(-1, 1, 1, 1)
     return torch.where(there.view(-1, 1, 1, 1), (above / lines * 3 - 0.5).clamp(0, 1), 0)
 

@@ -194,3 +194,19 @@ def test_textures_are_saved_as_floats(output):
     materials.SaveTexture().execute(texture, format="exr")
     found = load_estimate(output / "textures" / "texture_00001.exr", Quantity.RELATIVE_DEPTH)
     assert torch.equal(found.depth[0, 0], texture[0, ..., 0])
+
+
+def test_in_doubt_the_node_shows_both_heights(comfyui):
+    from PIL import Image
+
+    image = photo(2)
+    answer = materials.DetailNormals().execute(image)
+    shown = answer["ui"]["images"]
+    high, low = (Image.open(comfyui / "temp" / entry["filename"]).convert("L") for entry in shown[1:])
+    assert len(shown) == 3 and high.size == low.size == (40, 40) and high.tobytes() != low.tobytes()
+    assert torch.equal(answer["result"][0], materials.DetailNormals().execute(image, bright="high")[0])
+    with_normals = materials.DetailNormals().execute(image, geometry(2))
+    assert len(with_normals["ui"]["images"]) == 3
+    for settings in ({"bright": "low"}, {"relief": -1.0}):
+        assert isinstance(materials.DetailNormals().execute(image, **settings), tuple), "nothing is in doubt"
+    assert isinstance(materials.DetailNormals().execute(geometry=geometry()), tuple)

@@ -83,6 +83,32 @@ def test_a_photograph_becomes_a_material(photo, tmp_path, capsys):
     assert texture("pbr", *words, "--overwrite", "--source", "photo") == 0
 
 
+def test_in_doubt_both_heights_are_shown(photo, tmp_path, caplog):
+    words = ("--source", "photo", "--directions", "4")
+    with caplog.at_level("INFO"):
+        assert texture("pbr", photo, *words, "-o", tmp_path / "maps") == 0
+    choice = tmp_path / "maps" / "wall_choice.png"
+    assert f"--bright low is the opposite; {choice} shows the photo and both heights" in caplog.text
+    shown = read_image(choice)
+    assert shown.shape == (48, 192, 3)
+    for bright, part in (("high", shown[:, 64:128]), ("low", shown[:, 128:])):
+        assert texture("pbr", photo, *words, "--bright", bright, "-o", tmp_path / bright) == 0
+        assert np.abs(part[..., 0] - read_image(tmp_path / bright / "wall_height.png").squeeze()).max() < 1e-4
+        assert not (tmp_path / bright / "wall_choice.png").exists(), "there is no doubt where it is said"
+    choice.write_bytes(b"mine")
+    assert texture("pbr", photo, *words, "-o", tmp_path / "maps") == 2 and choice.read_bytes() == b"mine"
+
+
+def test_a_model_sees_a_photo_go_on_beyond_its_borders(photo, tmp_path, monkeypatch):
+    from depth_normal.app.batch import per_image
+
+    sizes, estimate = [], per_image.estimate
+    monkeypatch.setattr(per_image, "estimate", lambda model, image, *rest: sizes.append(image.shape[-2:]) or estimate(model, image, *rest))
+    words = ("--source", "normals", "--model", "tiny", "--size", "64")
+    assert texture("detail", photo, *words, "-o", tmp_path / "n.png") == 0
+    assert sizes == [(48 + 2 * 6, 64 + 2 * 8)] and read_image(tmp_path / "n.png").shape == (48, 64, 3)
+
+
 @pytest.mark.parametrize("borders", ["free", "seamless"])
 def test_a_material_without_a_model(photo, tmp_path, borders):
     words = ("--source", "photo", "--directions", "4", "--borders", borders, "--materials", "simple", "--roughness", "0.4", "--orm")

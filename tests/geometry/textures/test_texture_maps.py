@@ -12,11 +12,20 @@ from depth_normal.geometry.kinds import Axes
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.textures import occlusion
 from depth_normal.geometry.textures.curvature import curvature_maps, mean_curvature
-from depth_normal.geometry.textures.detail import BRIGHT_JOINTS, bright_lines, detail_normals, photo_normals, photo_relief, subtract_normals
+from depth_normal.geometry.textures.detail import (
+    BRIGHT_JOINTS,
+    bright_lines,
+    detail_normals,
+    grey_joints,
+    is_bright_in_doubt,
+    photo_normals,
+    photo_relief,
+    subtract_normals,
+)
 from depth_normal.geometry.textures.height import height_to_normals, normals_to_height
 from depth_normal.geometry.textures.occlusion import depth_to_occlusion, estimate_to_occlusion, height_to_occlusion
 from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps, with_contrast
-from depth_normal.geometry.textures.seamless import folded, margins, seamless_estimate, tileable, wrap
+from depth_normal.geometry.textures.seamless import folded, margins, mirror, seamless_estimate, tileable, unmirrored_normals, wrap
 from depth_normal.geometry.textures.transforms import blurred
 
 SIDE = 97
@@ -232,6 +241,54 @@ def test_joints_are_deep_whether_they_are_bright_or_dark(joint, stone):
     high, low = (photo_relief(image, radius=32, bright=bright) for bright in ("high", "low"))
     assert torch.equal(relief, low if joint > stone else high) and torch.equal(high, -low)
     assert torch.equal(photo_normals(image, relief=-1.0), photo_normals(image, relief=-1.0, bright="high")), "negative says it by hand"
+
+
+def wall(hue=(0.6, 0.35, 0.25)):
+    """Coloured bricks between grey mortar, whose upper part lies in the shadow of the brick above."""
+    image = torch.tensor(hue).view(1, 3, 1, 1).repeat(1, 1, 144, 128)
+    for row in range(0, 144, 24):
+        image[..., row : row + 2, :], image[..., row + 2 : row + 5, :] = 0.25, 0.7
+    image[..., ::32], image[..., 1:128:32] = 0.25, 0.7
+    return (image + 0.02 * torch.randn(1, 1, 144, 128, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+
+
+def test_grey_mortar_is_deep_be_it_lit_or_in_shadow():
+    image = wall()
+    joints, relief = grey_joints(image), photo_relief(image, radius=32)
+    lit, brick = slice(74, 77), slice(82, 92)
+    assert joints[0, 0, lit, 4:28].min() > 0.5 and joints[0, 0, brick, 8:24].max() < 0.2
+    assert relief[0, 0, lit, 4:28].mean() < -1 < relief[0, 0, brick, 8:24].mean()
+    assert photo_relief(image, radius=32, bright="high")[0, 0, lit, 4:28].mean() > 0.5, "as the pixels are, where that is asked for"
+    assert not is_bright_in_doubt(image).any()
+
+
+def test_grey_stones_have_no_joints_of_another_colour():
+    assert not grey_joints(wall((0.5, 0.5, 0.5))).any()
+    assert not grey_joints(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))).any()
+
+
+def test_bright_lines_in_one_place_are_no_joints():
+    image = torch.full((1, 3, 160, 160), 0.4) + 0.01 * torch.randn(1, 1, 160, 160, generator=torch.Generator().manual_seed(0))
+    image[..., 10:70:8, 10:70] = 0.8
+    assert bright_lines(image).item() == 0 and is_bright_in_doubt(image).item()
+    assert torch.equal(photo_relief(image), photo_relief(image, bright="high"))
+
+
+def test_a_mirrored_photograph_goes_on_and_its_estimate_is_cut():
+    image = torch.rand(1, 3, 20, 30)
+    whole = mirror(image, (2, 3))
+    assert (
+        whole.shape == (1, 3, 24, 36)
+        and torch.equal(whole[..., 0, 3:-3], image[..., 2, :])
+        and torch.equal(whole[..., 3:-3], whole[..., 3:33])
+    )
+    normals = unit_normals(torch.randn(1, 3, 24, 36))
+    mask = torch.rand(1, 1, 24, 36) > 0.5
+    found = unmirrored_normals(Estimate(normals=normals, axes=Axes.OPENCV, mask=mask), (2, 3))
+    assert torch.equal(found.normals, normals[..., 2:-2, 3:-3]) and torch.equal(found.mask, mask[..., 2:-2, 3:-3])
+    assert found.axes is Axes.OPENCV
+    with pytest.raises(ValueError, match="no normals"):
+        unmirrored_normals(Estimate(torch.ones(1, 1, 24, 36), Quantity.METRIC_DEPTH), (2, 3))
 
 
 def test_each_image_of_a_batch_is_judged_by_itself():
