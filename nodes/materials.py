@@ -303,7 +303,7 @@ def shown_in_doubt(result: tuple[Any, ...], photos: Tensor | None, known: Estima
         return result
     first = None if known is None else known.slice(0, 1).to(default_device()).resized(photo.shape[-2], photo.shape[-1])
     heights = [pbr_maps(material_normals(first, photo, replace(options, bright=each)), options).height for each in (HIGH, LOW)]
-    return {"ui": {"images": [temporary_png(each[0]) for each in (photo, *heights)]}, "result": result}
+    return {"ui": {"images": [temporary_png(each[0].expand(3, -1, -1)) for each in (photo, *heights)]}, "result": result}
 
 
 def _photos(image: Tensor, whole: Estimate | None) -> Tensor:

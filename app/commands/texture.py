@@ -432,8 +432,11 @@ def _estimated_mirrored(arguments: argparse.Namespace, image: Tensor) -> Estimat
     """Normals of a photo that does not tile: the model sees it go on beyond its borders."""
     from ...geometry.surfaces.derive import with_normals
     from ...geometry.textures.seamless import margins, mirror, unmirrored_normals
+    from ...model_loader.inference.memory_budget import check_effect_fits
+    from ...model_loader.load import parse_device
     from ..batch.per_image import estimate
 
+    check_effect_fits(image.shape[-2], image.shape[-1], parse_device(arguments.device))
     options = network_options(arguments)
     beyond = margins(image.shape[-2], image.shape[-1], _MIRRORED)
     known = estimate(options.load(arguments.device), mirror(image, beyond), options)
