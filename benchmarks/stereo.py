@@ -1,6 +1,6 @@
 """The second view of known pairs, from the first and its depth: how near it comes to what the second camera saw.
 
-    python benchmarks/stereo.py [DIR] [--seeds 1 2] [--width 480] [--blur SIGMA] [--fills] [--against CHECKOUT] [--pictures OUT]
+    python benchmarks/stereo.py [DIR] [--seeds 1 2] [--width 480] [--blur SIGMA] [--sharpen AMOUNT] [--shift PIXELS] [--fills] [--against CHECKOUT] [--pictures OUT]
 
 Ray-traced scenes (`traced_views.py`) for three moves: to the right (stereo), to the right and down, and forward (parallax). Add DIR, pairs
 that `stereo_scenes.py` rendered with Blender. The pair "motorcycle" of scikit-image (Middlebury 2014, with measured disparity) comes along
@@ -9,6 +9,11 @@ two beside those of the image.
 
 --blur: silhouettes in traced and rendered images are one pixel wide, in photographs wider. Both views are blurred as by a lens, in linear
 light, with a Gaussian of SIGMA pixels. "motorcycle" is a photograph and stays as it is.
+
+--sharpen: cameras and editors leave a dark or bright fringe around things. Both views are sharpened by an unsharp mask of this amount, after
+the lens, and go through a JPEG file. Scenes of people before a room that is out of focus come along: fringes show most on smooth ground.
+
+--shift: how far the soft depth's edges lie beside those of the image, at most.
 
 PSNR (dB) and SSIM of the whole view; PSNR of the part alone that only the second camera sees, of the pixels beside silhouettes that both
 see, and of all within 6 pixels of a silhouette ("rims", where doubled rims, ghosts and halos are). Beside ours: the image read back
@@ -25,6 +30,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import io
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -42,7 +48,10 @@ from torch import Tensor
 from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 
 Way = Callable[["Pair", Tensor], Tensor]
+# The deviation in pixels of soft depth's blur, and how far its edges lie beside the image's.
 SOFTNESS, SHIFT = 2.0, 1.5
+# The unsharp mask's blur in pixels, and the quality of the JPEG file.
+MASK, QUALITY = 1.5, 85
 # Metres to the right, down and forward.
 MOVES = {"right": (0.16, 0.0, 0.0), "orbit": (0.08, 0.1, 0.0), "dolly": (0.03, -0.05, 0.3)}
 # Silhouettes are as many pixels wide, on each side of the edge of the depth.
@@ -77,17 +86,22 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2], help="of the ray-traced scenes (default: 1 2)")
     parser.add_argument("--width", type=int, default=480, help="pixels of the ray-traced images (default: %(default)s)")
     parser.add_argument("--blur", type=float, default=0, metavar="SIGMA", help="of a lens, in pixels (default: none)")
+    parser.add_argument("--sharpen", type=float, default=0, metavar="AMOUNT", help="of an unsharp mask (default: none)")
+    parser.add_argument("--shift", type=float, default=SHIFT, metavar="PIXELS", help="of the soft depth's edges (default: %(default)s)")
     parser.add_argument("--fills", action="store_true", help="compare ways of filling holes")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="root of another version of the pack")
     parser.add_argument("--pictures", type=Path, metavar="OUT", help="folder for the views as images")
     arguments = parser.parse_args()
     if not 0 <= arguments.blur < math.inf:
         parser.error(f"--blur is {arguments.blur:g}; expected 0 or more pixels")
+    if not (0 <= arguments.sharpen < math.inf and 0 <= arguments.shift < math.inf):
+        parser.error(f"--sharpen is {arguments.sharpen:g} and --shift {arguments.shift:g}; expected 0 or more")
     ways: dict[str, Way] = {"grid_sample": plain}
     if arguments.against:
         ways["against"] = renderer(pack_at(arguments.against))
     ways["ours"] = renderer(importlib.import_module("depth_normal"))
-    known = list(traced_pairs(arguments.seeds, arguments.width))
+    scenes = {**traced_views.SCENES, "heads": traced_views.heads} if arguments.sharpen else traced_views.SCENES
+    known = list(traced_pairs(scenes, arguments.seeds, arguments.width))
     if arguments.folder:
         rendered = list(rendered_pairs(arguments.folder))
         if not rendered:
@@ -95,13 +109,15 @@ def main() -> None:
         known += rendered
     if arguments.blur > 0:
         known = [through_lens(pair, arguments.blur) for pair in known]
+    if arguments.sharpen > 0:
+        known = [sharpened(pair, arguments.sharpen) for pair in known]
     pairs = [*known, *motorcycle()]
     if not pairs:
         parser.error("nothing to measure: no seeds, no DIR, and scikit-image is not installed")
     if arguments.fills:
         print_fills(pairs)
         return
-    for kind, depth_of in (("true depth", lambda pair: pair.depth), ("soft depth", softened)):
+    for kind, depth_of in (("true depth", lambda pair: pair.depth), ("soft depth", lambda pair: softened(pair, arguments.shift))):
         print(f"{kind:15}" + "".join(f"{name:>50}" for name in ways))
         print(f"{'':15}" + "".join(f"{'PSNR':>10}{'SSIM':>8}{'uncovered':>12}{'silhouettes':>13}{'rims':>7}" for _ in ways))
         tables = []
@@ -149,11 +165,13 @@ def pack_at(root: Path) -> ModuleType:
     return module
 
 
-def traced_pairs(seeds: list[int], width: int) -> Iterator[Pair]:
+def traced_pairs(
+    scenes: dict[str, Callable[[np.random.Generator], list[traced_views.Thing]]], seeds: list[int], width: int
+) -> Iterator[Pair]:
     """Ray-traced scenes and moves."""
     height = round(width * 9 / 16)
     camera = torch.from_numpy(traced_views.intrinsics(width, height))[None]
-    for name, make in traced_views.SCENES.items():
+    for name, make in scenes.items():
         for seed in seeds:
             things = make(np.random.default_rng(seed))
             image, depth = as_maps(*traced_views.render(things, np.zeros(3), width, height))
@@ -196,6 +214,25 @@ def through_lens(pair: Pair, sigma: float) -> Pair:
     """The pair with both images blurred in linear light."""
     left, right = (linear_to_srgb(blurred(srgb_to_linear(image), sigma)) for image in (pair.left, pair.right))
     return pair._replace(left=left, right=right)
+
+
+def sharpened(pair: Pair, amount: float) -> Pair:
+    """The pair with both images sharpened as they are coded, and out of a JPEG file."""
+    return pair._replace(left=through_jpeg(unsharp(pair.left, amount)), right=through_jpeg(unsharp(pair.right, amount)))
+
+
+def unsharp(image: Tensor, amount: float) -> Tensor:
+    """The image with so much of its difference from a blurred one added."""
+    return (image + amount * (image - blurred(image, MASK))).clamp(0, 1)
+
+
+def through_jpeg(image: Tensor) -> Tensor:
+    """The image (1, 3, H, W) written to a JPEG file and read."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray((image[0].permute(1, 2, 0) * 255).round().byte().numpy()).save(file, "JPEG", quality=QUALITY)
+    return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)[None].float() / 255
 
 
 def blurred(values: Tensor, sigma: float) -> Tensor:
@@ -250,11 +287,11 @@ def seen_from_first(depth: Tensor, intrinsics: Tensor, position: tuple[float, fl
     return column, row, distance
 
 
-def softened(pair: Pair) -> Tensor:
-    """Depth whose inverse is smoothed, and displaced by a smooth field of a pixel or two."""
+def softened(pair: Pair, shift: float) -> Tensor:
+    """Depth whose inverse is smoothed, and displaced by a smooth field of at most so many pixels in each direction."""
     height, width = pair.depth.shape[-2:]
     noise = torch.rand(1, 2, 6, 10, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    moves = F.interpolate(noise, (height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1) * SHIFT
+    moves = F.interpolate(noise, (height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1) * shift
     rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     grid = torch.stack((columns, rows), -1)[None] + moves * torch.tensor([2 / width, 2 / height])
     inverse = F.grid_sample(1 / pair.depth, grid, padding_mode="border", align_corners=True)

@@ -50,6 +50,17 @@ def posts(random: np.random.Generator) -> list[Thing]:
     return things
 
 
+def heads(random: np.random.Generator) -> list[Thing]:
+    """Three people from the shoulders up before a room that is out of focus."""
+    things = [Thing(_plane(2, WALL), _blotches(random)), Thing(_plane(1, FLOOR), _blotches(random))]
+    for place in (-0.3, 0.0, 0.3):
+        distance, radius = random.uniform(2.2, 4), random.uniform(0.25, 0.4)
+        centre = np.array([(place + random.uniform(-0.05, 0.05)) * distance, random.uniform(-0.15, 0.05) * distance, distance])
+        things.append(Thing(_ball(centre, radius), _paint(random)))
+        things.append(Thing(_ball(centre + np.array([0, 2.2, 0.2]) * radius, 1.4 * radius), _paint(random)))
+    return things
+
+
 SCENES: dict[str, Callable[[np.random.Generator], list[Thing]]] = {"balls": balls, "posts": posts}
 
 
@@ -185,6 +196,16 @@ def _clouds(random: np.random.Generator) -> Paint:
 
     def paint(place: np.ndarray) -> np.ndarray:
         return first + (second - first) * (0.65 * coarse(place) + 0.35 * fine(place))[:, None]
+
+    return paint
+
+
+def _blotches(random: np.random.Generator) -> Paint:
+    colours, shares = random.uniform(0.05, 0.95, (3, 3)), [_noise(random, 1.2) for _ in range(2)]
+
+    def paint(place: np.ndarray) -> np.ndarray:
+        first, second = (share(place)[:, None] for share in shares)
+        return colours[0] + (colours[1] - colours[0]) * first + (colours[2] - colours[0]) * second
 
     return paint
 
