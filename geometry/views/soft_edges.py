@@ -45,8 +45,11 @@ _HIDDEN, _NONE = 0.9, 0.01
 _FAINT = 0.05
 # Linear light that grain and 8 bits leave unknown.
 _LEVELS = 0.003
-# By how many pixels an edge may lie off the middle of its stretch.
-_LOOSE = 0.5
+# By how much an edge may lie off the middle of its stretch: towards the near side, in pixels, and towards the far side, in units of
+# `edge_growth`, as a network's edges waver about those of the image.
+_LOOSE, _WAVERING = 0.5, 1.0
+# From how many standard deviations on a colour beside an edge is not one of the far surface: sharpening leaves a fringe there.
+_FOREIGN = 2.0
 # Pixels on each side of an edge below which a stretch is too short.
 _FEW = 4
 # What a stretch may add to the image's logarithm of errors.
@@ -192,8 +195,7 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     offset, width, share = _mixtures(band, size, growth)
     soft = chosen_places(share > 0)
     band, offset, width, share = band.take(soft), *(each.index_select(0, soft) for each in (offset, width, share))
-    # A stretch that is half sure has a mixture half as wide.
-    alpha, far = _unmixed(band, _Cells(band.place, size, _CELL * growth), share * offset, share * width, share * _LOOSE)
+    alpha, far = _unmixed(band, _Cells(band.place, size, _CELL * growth), growth, offset, width, share)
     own = values_at(layer.inverse, band.place)
     on_near = own.to(band.far_inverse).square() > band.near_inverse * band.far_inverse
     # Beyond the mixture, what the map takes for the near thing is the mixture's faint end: a trace of the thing before the far surface.
@@ -202,7 +204,7 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     alpha = torch.where(on_near & (alpha < _FAINT), alpha.maximum(trace.clamp(0, _FAINT)), alpha)
     # Where a rim would have to be darker than black or brighter than white, it is more opaque.
     least = torch.maximum(1 - (band.colour + _LEVELS) / (far + _LEVELS), (band.colour - far) / (1 - far + _LEVELS)).amax(0)
-    alpha = torch.where(alpha > _NONE, alpha.maximum(least.clamp(max=1)), alpha)
+    alpha = torch.where((alpha > _NONE) | (band.away < growth), alpha.maximum(least.clamp(max=1)), alpha)
     near = torch.minimum((band.colour - (1 - alpha) * far).clamp(min=0), alpha)
     # Pixels that show one surface alone, the one that the map has there, stay as they are. None is left with the other's depth.
     is_rim = (share > 0) & torch.where(on_near, alpha < 1 - _NONE, alpha > _NONE)
@@ -418,25 +420,29 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     return found[0] / found[2], found[1] / found[2], (found[2] - 1e-6).clamp(0, 1) * band.known
 
 
-def _unmixed(band: _Band, cells: _Cells, offset: Tensor, width: Tensor, loose: Tensor) -> tuple[Tensor, Tensor]:
+def _unmixed(band: _Band, cells: _Cells, growth: int, offset: Tensor, width: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     """Opacity (N,) of the rims, and colours (3, N) of the far surface under them, in linear light.
 
-    The mixture of the stretch says both but for `loose` pixels. The colour says more where both surfaces are smooth. What then is left
-    unexplained is put down to both surfaces: to each as it shows, and as it varies along the stretch.
+    The mixture of the stretch says both, but the edge wavers about it. The colour says more where both surfaces are smooth. What then is
+    left unexplained is put down to both surfaces: to each as it shows, and as it varies along the stretch. Beside the edge, what the far
+    surface never shows is not put down to it: it is the near thing's, or a fringe that sharpening left around it.
     """
-    low, alpha, high = (_normal(offset + beyond - band.away, width) for beyond in (-loose, 0, loose))
+    # A stretch that is half sure has a mixture half as wide.
+    middle, width, wavers = share * offset, share * width, (-share * _LOOSE, 0, share * (_WAVERING * growth))
+    low, alpha, high = (_normal(middle + beyond - band.away, width) for beyond in wavers)
     rest = band.colour - alpha * band.near - (1 - alpha) * band.far
-    difference, weights = rest.square().sum(0), ((alpha < 0.1) * band.known, (alpha > 0.9) * band.known)
+    difference, weights = rest.square().sum(0), ((band.away > growth) * band.known, (alpha > 0.9) * band.known)
     sums = cells.sums(torch.stack([each for weight in weights for each in (difference * weight, weight)]))
     far, far_count, near, near_count = cells.nearest(sums)
     far, near = (total / count.clamp(min=1) + 1e-5 for total, count in ((far, far_count), (near, near_count)))
+    far = torch.where(far_count > _FEW, far, 1)
     between = band.near - band.far
     contrast, spread = between.square().sum(0).clamp(min=_TINY), ((high - low) / 2).square()
     noise = 3 * (alpha.square() * near + (1 - alpha).square() * far)
     believed = spread * contrast / (spread * contrast + noise)
     alpha = (alpha + believed * (rest * between).sum(0) / contrast).minimum(high).maximum(low)
     # What is darker than the far surface ever is does not let it shine through, nor what is brighter.
-    varied = 2 * far.sqrt()
+    varied = _FOREIGN * far.sqrt()
     least = torch.maximum(
         1 - band.colour / (band.far - varied).clamp(min=_TINY), 1 - (1 - band.colour) / (1 - band.far - varied).clamp(min=_TINY)
     )
@@ -444,7 +450,11 @@ def _unmixed(band: _Band, cells: _Cells, offset: Tensor, width: Tensor, loose: T
     rest = band.colour - alpha * band.near - (1 - alpha) * band.far
     of_near = (near / (near + far)).clamp(_LEAST, 1 - _LEAST)
     parts = alpha.square() * of_near + (1 - alpha).square() * (1 - of_near)
-    colour = band.far + (rest * ((1 - alpha) * (1 - of_near) / parts)).maximum(-varied).minimum(varied)
+    rest = rest * ((1 - alpha) * (1 - of_near) / parts)
+    # The farther a colour is from those of the far surface, the less of it is left there.
+    foreign = 1 - (far * _FOREIGN**2 / rest.square().sum(0).clamp(min=_TINY)).clamp(max=1)
+    rest = rest * (1 - foreign * share * (growth - band.away).clamp(0, 1))
+    colour = band.far + rest.maximum(-varied).minimum(varied)
     # Between what is there and the mean: nothing is exaggerated.
     return alpha, colour.minimum(band.colour.maximum(band.far)).maximum(band.colour.minimum(band.far))
 
