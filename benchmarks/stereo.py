@@ -16,7 +16,8 @@ the lens, and go through a JPEG file. Scenes of people before a room that is out
 --shift: how far the soft depth's edges lie beside those of the image, at most.
 
 PSNR (dB) and SSIM of the whole view; PSNR of the part alone that only the second camera sees, of the pixels beside silhouettes that both
-see, and of all within 6 pixels of a silhouette ("rims", where doubled rims, ghosts and halos are). Beside ours: the image read back
+see, of all within 6 pixels of a silhouette ("rims", where doubled rims and halos are), and of what the first image shows within 6 pixels
+of a silhouette and the second one farther away ("ghosts", where contours of the thing stay behind). Beside ours: the image read back
 through its own depth with `grid_sample`, and, with --against, the renderer of another checkout of the pack.
 
 --fills: ways of filling, in place of renderers. Each gets the true second view with holes where only the second camera sees, and that
@@ -63,8 +64,8 @@ RIM = 6
 class Pair(NamedTuple):
     """Two images (1, 3, H, W), the first one's depth (1, 1, H, W) and camera, and where the second camera stands.
 
-    Then what only the second camera sees, what both see beside silhouettes, all that is beside them, and the second one's depth where it
-    is known.
+    Then what only the second camera sees, what both see beside silhouettes, all that is beside them, what lay beside the first camera's
+    silhouettes and no longer does, and the second one's depth where it is known.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Pair(NamedTuple):
     uncovered: Tensor
     silhouettes: Tensor
     rims: Tensor
+    left_behind: Tensor
     other: Tensor | None = None
 
 
@@ -118,8 +120,8 @@ def main() -> None:
         print_fills(pairs)
         return
     for kind, depth_of in (("true depth", lambda pair: pair.depth), ("soft depth", lambda pair: softened(pair, arguments.shift))):
-        print(f"{kind:15}" + "".join(f"{name:>50}" for name in ways))
-        print(f"{'':15}" + "".join(f"{'PSNR':>10}{'SSIM':>8}{'uncovered':>12}{'silhouettes':>13}{'rims':>7}" for _ in ways))
+        print(f"{kind:15}" + "".join(f"{name:>58}" for name in ways))
+        print(f"{'':15}" + "".join(f"{'PSNR':>10}{'SSIM':>8}{'uncovered':>12}{'silhouettes':>13}{'rims':>7}{'ghosts':>8}" for _ in ways))
         tables = []
         for pair in pairs:
             depth = depth_of(pair)
@@ -191,7 +193,12 @@ def pair_of(
     """A pair of which both depths are known."""
     uncovered = only_seen_by_the_other(depth, other, intrinsics, position)
     silhouettes = near_silhouettes(other, BESIDE) & ~uncovered
-    return Pair(name, left, right, depth, intrinsics, position, uncovered, silhouettes, near_silhouettes(other, RIM), other)
+    rims = near_silhouettes(other, RIM)
+    column, row, _ = seen_from_first(other, intrinsics, position)
+    height, width = depth.shape[-2:]
+    before = near_silhouettes(depth, RIM)[0, 0, row.round().long().clamp(0, height - 1), column.round().long().clamp(0, width - 1)]
+    left_behind = before & ~uncovered & ~rims
+    return Pair(name, left, right, depth, intrinsics, position, uncovered, silhouettes, rims, left_behind, other)
 
 
 def near_silhouettes(depth: Tensor, radius: int) -> Tensor:
@@ -263,7 +270,7 @@ def motorcycle() -> Iterator[Pair]:
     target = (torch.arange(values.shape[-1]) - values).round().long().clamp(0, values.shape[-1] - 1)
     landed.scatter_(3, target, 1.0)
     seen = F.max_pool2d(landed, 3, 1, 1) > 0
-    yield Pair("motorcycle", *images, depth, intrinsics, (1.0, 0.0, 0.0), ~seen, *(torch.zeros_like(seen),) * 2)
+    yield Pair("motorcycle", *images, depth, intrinsics, (1.0, 0.0, 0.0), ~seen, *(torch.zeros_like(seen),) * 3)
 
 
 def only_seen_by_the_other(depth: Tensor, other: Tensor, intrinsics: Tensor, position: tuple[float, float, float]) -> Tensor:
@@ -370,13 +377,14 @@ def copied(colour: Tensor, hole: Tensor, near: Tensor, radius: int = 4, reach: i
     return torch.from_numpy(image[radius:-radius, radius:-radius].copy()).permute(2, 0, 1)[None]
 
 
-def score(view: Tensor, pair: Pair) -> tuple[float, float, float, float, float]:
-    """PSNR, SSIM, and PSNR of what only the second camera sees, of silhouettes and of rims."""
+def score(view: Tensor, pair: Pair) -> tuple[float, ...]:
+    """PSNR, SSIM, and PSNR of what only the second camera sees, of silhouettes, of rims and of what lay beside the first's silhouettes."""
     from skimage.metrics import structural_similarity
 
     error = (view - pair.right).square().mean(1, keepdim=True)
     similar = structural_similarity(view[0].numpy(), pair.right[0].numpy(), channel_axis=0, data_range=1.0)
-    return psnr(error), float(similar), psnr(error[pair.uncovered]), psnr(error[pair.silhouettes]), psnr(error[pair.rims])
+    parts = (pair.uncovered, pair.silhouettes, pair.rims, pair.left_behind)
+    return psnr(error), float(similar), *(psnr(error[part]) for part in parts)
 
 
 def psnr(error: Tensor) -> float:
@@ -387,7 +395,7 @@ def psnr(error: Tensor) -> float:
 def line(name: str, rows: np.ndarray) -> str:
     """One line of the table."""
     return f"{name:15}" + "".join(
-        f"{whole:10.2f}{similar:8.4f}{hidden:12.2f}{beside:13.2f}{rim:7.2f}" for whole, similar, hidden, beside, rim in rows
+        f"{whole:10.2f}{similar:8.4f}{hidden:12.2f}{beside:13.2f}{rim:7.2f}{left:8.2f}" for whole, similar, hidden, beside, rim, left in rows
     )
 
 

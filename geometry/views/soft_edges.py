@@ -49,7 +49,7 @@ _LEVELS = 0.003
 # `edge_growth`, as a network's edges waver about those of the image.
 _LOOSE, _WAVERING = 0.5, 1.0
 # From how many standard deviations on a colour beside an edge is not one of the far surface: sharpening leaves a fringe there.
-_FOREIGN = 2.0
+_FOREIGN = 3.0
 # Pixels on each side of an edge below which a stretch is too short.
 _FEW = 4
 # What a stretch may add to the image's logarithm of errors.
@@ -195,7 +195,9 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     offset, width, share = _mixtures(band, size, growth)
     soft = chosen_places(share > 0)
     band, offset, width, share = band.take(soft), *(each.index_select(0, soft) for each in (offset, width, share))
-    alpha, far = _unmixed(band, _Cells(band.place, size, _CELL * growth), growth, offset, width, share)
+    # Within a rough thing, a step to what is hardly farther is no silhouette.
+    fringe = (growth - band.away).clamp(0, 1) * share * (band.near_inverse > band.far_inverse * SMALL_STEP)
+    alpha, far = _unmixed(band, _Cells(band.place, size, _CELL * growth), growth, offset, width, share, fringe)
     own = values_at(layer.inverse, band.place)
     on_near = own.to(band.far_inverse).square() > band.near_inverse * band.far_inverse
     # Beyond the mixture, what the map takes for the near thing is the mixture's faint end: a trace of the thing before the far surface.
@@ -204,7 +206,7 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     alpha = torch.where(on_near & (alpha < _FAINT), alpha.maximum(trace.clamp(0, _FAINT)), alpha)
     # Where a rim would have to be darker than black or brighter than white, it is more opaque.
     least = torch.maximum(1 - (band.colour + _LEVELS) / (far + _LEVELS), (band.colour - far) / (1 - far + _LEVELS)).amax(0)
-    alpha = torch.where((alpha > _NONE) | (band.away < growth), alpha.maximum(least.clamp(max=1)), alpha)
+    alpha = torch.where((alpha > _NONE) | (fringe > 0), alpha.maximum(least.clamp(max=1)), alpha)
     near = torch.minimum((band.colour - (1 - alpha) * far).clamp(min=0), alpha)
     # Pixels that show one surface alone, the one that the map has there, stay as they are. None is left with the other's depth.
     is_rim = (share > 0) & torch.where(on_near, alpha < 1 - _NONE, alpha > _NONE)
@@ -420,7 +422,9 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     return found[0] / found[2], found[1] / found[2], (found[2] - 1e-6).clamp(0, 1) * band.known
 
 
-def _unmixed(band: _Band, cells: _Cells, growth: int, offset: Tensor, width: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+def _unmixed(
+    band: _Band, cells: _Cells, growth: int, offset: Tensor, width: Tensor, share: Tensor, fringe: Tensor
+) -> tuple[Tensor, Tensor]:
     """Opacity (N,) of the rims, and colours (3, N) of the far surface under them, in linear light.
 
     The mixture of the stretch says both, but the edge wavers about it. The colour says more where both surfaces are smooth. What then is
@@ -442,7 +446,7 @@ def _unmixed(band: _Band, cells: _Cells, growth: int, offset: Tensor, width: Ten
     believed = spread * contrast / (spread * contrast + noise)
     alpha = (alpha + believed * (rest * between).sum(0) / contrast).minimum(high).maximum(low)
     # What is darker than the far surface ever is does not let it shine through, nor what is brighter.
-    varied = _FOREIGN * far.sqrt()
+    varied = 2 * far.sqrt()
     least = torch.maximum(
         1 - band.colour / (band.far - varied).clamp(min=_TINY), 1 - (1 - band.colour) / (1 - band.far - varied).clamp(min=_TINY)
     )
@@ -453,7 +457,7 @@ def _unmixed(band: _Band, cells: _Cells, growth: int, offset: Tensor, width: Ten
     rest = rest * ((1 - alpha) * (1 - of_near) / parts)
     # The farther a colour is from those of the far surface, the less of it is left there.
     foreign = 1 - (far * _FOREIGN**2 / rest.square().sum(0).clamp(min=_TINY)).clamp(max=1)
-    rest = rest * (1 - foreign * share * (growth - band.away).clamp(0, 1))
+    rest = rest * (1 - foreign * fringe)
     colour = band.far + rest.maximum(-varied).minimum(varied)
     # Between what is there and the mean: nothing is exaggerated.
     return alpha, colour.minimum(band.colour.maximum(band.far)).maximum(band.colour.minimum(band.far))
