@@ -48,8 +48,9 @@ _LEVELS = 0.003
 # By how much an edge may lie off the middle of its stretch: towards the near side, in pixels, and towards the far side, in units of
 # `edge_growth`, as a network's edges waver about those of the image.
 _LOOSE, _WAVERING = 0.5, 1.0
-# From how many standard deviations on a colour beside an edge is not one of the far surface: sharpening leaves a fringe there.
-_FOREIGN = 3.0
+# The squared deviation, in variances of the far surface, from which on a colour beside an edge is not the surface's: at least and at most.
+# It is the lower, the more the colours beside the stretch's edge vary beyond this ratio: sharpening leaves a fringe there.
+_FOREIGN, _FRINGE = (2.0, 9.0), 1.5
 # Pixels on each side of an edge below which a stretch is too short.
 _FEW = 4
 # What a stretch may add to the image's logarithm of errors.
@@ -435,10 +436,11 @@ def _unmixed(
     middle, width, wavers = share * offset, share * width, (-share * _LOOSE, 0, share * (_WAVERING * growth))
     low, alpha, high = (_normal(middle + beyond - band.away, width) for beyond in wavers)
     rest = band.colour - alpha * band.near - (1 - alpha) * band.far
-    difference, weights = rest.square().sum(0), ((band.away > growth) * band.known, (alpha > 0.9) * band.known)
-    sums = cells.sums(torch.stack([each for weight in weights for each in (difference * weight, weight)]))
-    far, far_count, near, near_count = cells.nearest(sums)
-    far, near = (total / count.clamp(min=1) + 1e-5 for total, count in ((far, far_count), (near, near_count)))
+    difference, weights = rest.square().sum(0), (band.away > growth, (alpha < 0.1) & (fringe > 0), alpha > 0.9)
+    sums = cells.sums(torch.stack([each for weight in weights for each in (difference * weight * band.known, weight * band.known)]))
+    far, far_count, beside, beside_count, near, near_count = cells.nearest(sums)
+    sums = ((far, far_count), (beside, beside_count), (near, near_count))
+    far, beside, near = (total / count.clamp(min=1) + 1e-5 for total, count in sums)
     far = torch.where(far_count > _FEW, far, 1)
     between = band.near - band.far
     contrast, spread = between.square().sum(0).clamp(min=_TINY), ((high - low) / 2).square()
@@ -456,7 +458,9 @@ def _unmixed(
     parts = alpha.square() * of_near + (1 - alpha).square() * (1 - of_near)
     rest = rest * ((1 - alpha) * (1 - of_near) / parts)
     # The farther a colour is from those of the far surface, the less of it is left there.
-    foreign = 1 - (far * _FOREIGN**2 / rest.square().sum(0).clamp(min=_TINY)).clamp(max=1)
+    least, most = _FOREIGN
+    its_own = far * (far / beside * (most * _FRINGE)).clamp(least, most)
+    foreign = 1 - (its_own / rest.square().sum(0).clamp(min=_TINY)).clamp(max=1)
     rest = rest * (1 - foreign * fringe)
     colour = band.far + rest.maximum(-varied).minimum(varied)
     # Between what is there and the mean: nothing is exaggerated.
