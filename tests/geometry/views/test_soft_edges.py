@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from depth_normal.geometry.camera import intrinsics_from_focal_length
 from depth_normal.geometry.edges.depth_edges import depth_at_image_edges
+from depth_normal.geometry.edges.guided_filter import box_means
 from depth_normal.geometry.images.srgb import linear_to_srgb
 from depth_normal.geometry.views.disocclusion import fill_uncovered
 from depth_normal.geometry.views.forward_warp import View, render_layer, with_margin
@@ -93,6 +94,22 @@ def test_no_faint_line_keeps_the_depth_of_the_thing_beside_it(beyond):
     depth = torch.where(away < beyond, NEAR, FAR)[None, None]
     rest, _ = split_soft_edges(with_margin(linear_to_srgb(light)[None], 1 / depth, (0, 0)))
     assert away[rest.inverse[0, 0] > 0.9].max() < 1
+
+
+@pytest.mark.parametrize("brightness", [0.02, 0.8])
+def test_no_fringe_of_a_sharpened_image_stays_on_the_background(brightness):
+    """The edge of the depth wavers about that of the image by 3 pixels."""
+    rows, columns = torch.meshgrid(torch.arange(300.0) - 150, torch.arange(1200.0) - 600, indexing="ij")
+    away, far = torch.hypot(rows, columns) - 100, 0.3
+    alpha = torch.special.ndtr(-away / 2)
+    grain = torch.randn(away.shape, generator=torch.Generator().manual_seed(0)) * 0.004
+    image = linear_to_srgb(alpha * brightness + (1 - alpha) * far + grain).expand(1, 3, -1, -1)
+    image = (image + 1.5 * (image - box_means(box_means(image, 1), 1))).clamp(0, 1)
+    depth = torch.where(away < 3 * (8 * torch.atan2(rows, columns)).sin(), NEAR, FAR)[None, None]
+    rest, _ = split_soft_edges(with_margin(image, 1 / depth_at_image_edges(depth, image), (0, 0)))
+    shown = (rest.inverse > 0) & (rest.inverse < 0.5)
+    wrong = (rest.colour - linear_to_srgb(torch.tensor(far))).abs().amax(1, keepdim=True)
+    assert wrong[shown].max() < 0.045  # the grain
 
 
 def test_sharp_edges_stay_as_they_are():
