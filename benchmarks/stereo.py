@@ -395,7 +395,8 @@ def psnr(error: Tensor) -> float:
 def line(name: str, rows: np.ndarray) -> str:
     """One line of the table."""
     return f"{name:15}" + "".join(
-        f"{whole:10.2f}{similar:8.4f}{hidden:12.2f}{beside:13.2f}{rim:7.2f}{left:8.2f}" for whole, similar, hidden, beside, rim, left in rows
+        f"{whole:10.2f}{similar:8.4f}{hidden:12.2f}{beside:13.2f}{rim:7.2f}{left:8.2f}"
+        for whole, similar, hidden, beside, rim, left in rows
     )
 
 
