@@ -438,10 +438,9 @@ def _unmixed(
     rest = band.colour - alpha * band.near - (1 - alpha) * band.far
     difference, weights = rest.square().sum(0), (band.away > growth, (alpha < 0.1) & (fringe > 0), alpha > 0.9)
     sums = cells.sums(torch.stack([each for weight in weights for each in (difference * weight * band.known, weight * band.known)]))
-    far, far_count, beside, beside_count, near, near_count = cells.nearest(sums)
-    sums = ((far, far_count), (beside, beside_count), (near, near_count))
-    far, beside, near = (total / count.clamp(min=1) + 1e-5 for total, count in sums)
-    far = torch.where(far_count > _FEW, far, 1)
+    totals, counts = cells.nearest(sums).unflatten(0, (-1, 2)).unbind(1)
+    far, beside, near = totals / counts.clamp(min=1) + 1e-5
+    far = torch.where(counts[0] > _FEW, far, 1)
     between = band.near - band.far
     contrast, spread = between.square().sum(0).clamp(min=_TINY), ((high - low) / 2).square()
     noise = 3 * (alpha.square() * near + (1 - alpha).square() * far)
@@ -458,8 +457,7 @@ def _unmixed(
     parts = alpha.square() * of_near + (1 - alpha).square() * (1 - of_near)
     rest = rest * ((1 - alpha) * (1 - of_near) / parts)
     # The farther a colour is from those of the far surface, the less of it is left there.
-    least, most = _FOREIGN
-    its_own = far * (far / beside * (most * _FRINGE)).clamp(least, most)
+    its_own = far * (far / beside * (_FOREIGN[1] * _FRINGE)).clamp(*_FOREIGN)
     foreign = 1 - (its_own / rest.square().sum(0).clamp(min=_TINY)).clamp(max=1)
     rest = rest * (1 - foreign * fringe)
     colour = band.far + rest.maximum(-varied).minimum(varied)
