@@ -1,6 +1,7 @@
 """The second view of known pairs, from the first and its depth: how near it comes to what the second camera saw.
 
-    python benchmarks/stereo.py [DIR] [--seeds 1 2] [--width 480] [--blur SIGMA] [--sharpen AMOUNT] [--shift PIXELS] [--fills] [--against CHECKOUT] [--pictures OUT]
+    python benchmarks/stereo.py [DIR] [--seeds 1 2] [--width 480] [--blur SIGMA] [--sharpen AMOUNT] [--shift PIXELS] [--fills]
+        [--against CHECKOUT] [--pictures OUT]
 
 Ray-traced scenes (`traced_views.py`) for three moves: to the right (stereo), to the right and down, and forward (parallax). Add DIR, pairs
 that `stereo_scenes.py` rendered with Blender. The pair "motorcycle" of scikit-image (Middlebury 2014, with measured disparity) comes along
@@ -10,8 +11,8 @@ two beside those of the image.
 --blur: silhouettes in traced and rendered images are one pixel wide, in photographs wider. Both views are blurred as by a lens, in linear
 light, with a Gaussian of SIGMA pixels. "motorcycle" is a photograph and stays as it is.
 
---sharpen: cameras and editors leave a dark or bright fringe around things. Both views are sharpened by an unsharp mask of this amount, after
-the lens, and go through a JPEG file. Scenes of people before a room that is out of focus come along: fringes show most on smooth ground.
+--sharpen: cameras and editors leave a dark or bright fringe around things. Both views are sharpened by an unsharp mask of this amount,
+after the lens, and go through a JPEG file. Scenes of people before a room that is out of focus come along: fringes show most on smooth ground.
 
 --shift: how far the soft depth's edges lie beside those of the image, at most.
 
@@ -394,10 +395,8 @@ def psnr(error: Tensor) -> float:
 
 def line(name: str, rows: np.ndarray) -> str:
     """One line of the table."""
-    return f"{name:15}" + "".join(
-        f"{whole:10.2f}{similar:8.4f}{hidden:12.2f}{beside:13.2f}{rim:7.2f}{left:8.2f}"
-        for whole, similar, hidden, beside, rim, left in rows
-    )
+    widths = ("10.2f", "8.4f", "12.2f", "13.2f", "7.2f", "8.2f")
+    return f"{name:15}" + "".join(f"{value:{width}}" for row in rows for value, width in zip(row, widths, strict=True))
 
 
 def write_images(path: Path, pair: Pair, views: list[Tensor]) -> None:
