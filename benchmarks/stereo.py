@@ -12,7 +12,8 @@ two beside those of the image.
 light, with a Gaussian of SIGMA pixels. "motorcycle" is a photograph and stays as it is.
 
 --sharpen: cameras and editors leave a dark or bright fringe around things. Both views are sharpened by an unsharp mask of this amount,
-after the lens, and go through a JPEG file. Scenes of people before a room that is out of focus come along: fringes show most on smooth ground.
+after the lens, and go through a JPEG file. Scenes of people before a room that is out of focus come along: fringes show most on smooth
+ground.
 
 --shift: how far the soft depth's edges lie beside those of the image, at most.
 
