@@ -149,12 +149,10 @@ class MaterialFromPhoto:
 
         normals, heights, occlusion, *albedo = join_outputs(parts(), len(photos))
         levels, span = height_to_image(heights)
-        found = materials.to(occlusion.device) if materials else uniform_materials(*albedo, roughness)
+        found = materials.to(occlusion.device) if materials else uniform_materials(albedo[0], roughness)
         orm = pack_orm(occlusion, found.roughness, found.metallic)
         images = (found.albedo, normals, found.roughness, found.metallic, levels, occlusion, orm)
-        albedo, normals, roughness, metallic, height, occlusion, orm = map(to_output, images)
-        result = albedo, normals, roughness, metallic, height, occlusion, orm, span.item()
-        return shown_in_doubt(result, photos, known, options)
+        return shown_in_doubt((*map(to_output, images), span.item()), photos, known, options)
 
 
 def _materials(photos: Tensor, model: str, precision: str, resolution: int, options: MarigoldOptions, borders: str) -> Materials:
