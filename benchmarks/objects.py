@@ -1,9 +1,10 @@
 """How well *Depth Mask* takes in one thing around a point or in a box, and nothing else.
 
-    python benchmarks/objects.py [--side 480] [--first 0] [--scenes 12] [--select object ...] [--pictures OUT]
+    python benchmarks/objects.py [--kind room] [--side 480] [--first 0] [--scenes 12] [--select object ...] [--pictures OUT]
 
 Balls, boxes, rings and creatures of three balls stand on a floor before a wall, lie on a table, or touch one another; textured, lit, and
-seen in perspective. Their depth is the true one, or soft and warped as a network's: of a quarter of the size, and without units. `overlap`
+seen in perspective. With `--kind colourful` each has bands of three colours, one of them the floor's or the wall's. With `--kind portrait` one
+or two people of eight parts, each in a colour of its own, are before a wall with a flag, from the waist up. Their depth is the true one, or soft and warped as a network's: of a quarter of the size, and without units. `overlap`
 is the mean intersection over union with the thing's true mask, of five points inside each thing, by `surface` and by `object`, and of a box
 around it, wider than the thing by 5 and by 15 % on each side; `lost` the share of points or boxes whose overlap is below a half.
 
@@ -28,6 +29,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 
 _FOCAL = 1.1  # of the longer side
 _BOXES = {"box 5 %": 0.05, "box 15 %": 0.15}  # how much wider on each side
+_KINDS = ("room", "colourful", "portrait")
 _SMALLEST = 0.004  # share of the image that is seen of a thing
 
 # A point, or a box of four sides, and the mask that it selects.
@@ -50,9 +52,26 @@ class Scene(NamedTuple):
     thing: np.ndarray
 
 
+class Bands(NamedTuple):
+    """The colours of a surface: one, or bands of several.
+
+    Attributes:
+        colours: (N, 3) in [0, 1], which follow one another.
+        across: (3,), the direction from band to band, as long as there are bands in a metre.
+    """
+
+    colours: np.ndarray
+    across: np.ndarray = np.zeros(3)
+
+    def at(self, places: np.ndarray) -> np.ndarray:
+        """(N, 3): the colours at places (N, 3) in metres."""
+        return self.colours[np.floor(places @ self.across).astype(int) % len(self.colours)]
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kind", choices=_KINDS, default=_KINDS[0], help="which scenes (default: %(default)s)")
     parser.add_argument("--side", type=int, default=480, help="pixels of the images' longer side (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="number of the first scene (default: %(default)s)")
     parser.add_argument("--scenes", type=int, default=12, help="how many (default: %(default)s)")
@@ -62,7 +81,8 @@ def main() -> None:
     arguments = parser.parse_args()
     figures: dict[tuple[str, str], list[float]] = {}
     for number in range(arguments.first, arguments.first + arguments.scenes):
-        scene = render(np.random.default_rng(number), arguments.side)
+        random = np.random.default_rng(number)
+        scene = portrait(random, arguments.side) if arguments.kind == "portrait" else room(random, arguments.side, arguments.kind != "room")
         for depth in ("true", "network"):
             estimate = as_estimate(scene, depth, number)
             for select in arguments.select:
@@ -150,36 +170,104 @@ def save(path: Path, scene: Scene, masks: list[Shown]) -> None:
     cv2.imwrite(str(path), drawn)
 
 
-def render(random: np.random.Generator, side: int) -> Scene:
+class Canvas:
+    """What the camera sees so far."""
+
+    def __init__(self, width: int, height: int, pitch: float) -> None:
+        self.rays, self.camera, self._pitch = _rays(width, height, pitch), np.array((0.0, 1.5, 0.0)), pitch
+        self._distance, self._thing = np.full((height, width), np.inf), np.zeros((height, width), int)
+        self._normal, self._colour = np.zeros((height, width, 3)), np.zeros((height, width, 3))
+
+    def paint_plane(self, axis: int, place: float, texture: int, bands: Bands) -> None:
+        """The background: the floor (axis 1) or the wall (axis 2)."""
+        with np.errstate(divide="ignore"):
+            distance = (place - self.camera[axis]) / self.rays[..., axis]
+        self.paint((distance, _plane_normal(axis)), texture, bands, 0)
+
+    def paint(self, surface: Surface, texture: int, bands: Bands, number: int) -> None:
+        """Draws a surface of a thing where it is the nearest so far."""
+        distance, facing = surface
+        nearer = (distance > 0.05) & (distance < self._distance)
+        self._distance[nearer], self._thing[nearer] = distance[nearer], number
+        self._normal[nearer] = facing[nearer] if facing.ndim == 3 else facing
+        places = self.camera + self.rays[nearer] * distance[nearer][:, None]
+        waves = np.random.default_rng(texture).normal(0, 1, (4, 3)) * (3, 9, 20, 45)[texture % 4]
+        pattern = np.sin(places @ waves.T).mean(-1, keepdims=True)
+        self._colour[nearer] = bands.at(places) * (1 + 0.25 * pattern)
+
+    def scene(self, random: np.random.Generator) -> Scene:
+        """The image with light and grain."""
+        forward = np.array((0.0, -np.sin(self._pitch), np.cos(self._pitch)))
+        light = np.array((0.5, 0.7, -0.5)) / np.linalg.norm((0.5, 0.7, -0.5))
+        shade = 0.35 + 0.65 * np.clip(self._normal @ light, 0, 1)
+        image = np.clip(self._colour * shade[..., None] + random.normal(0, 0.01, self._colour.shape), 0, 1)
+        return Scene(image, self._distance * (self.rays @ forward), self._thing)
+
+
+def room(random: np.random.Generator, side: int, is_colourful: bool) -> Scene:
     """A floor or a table, a wall, and two to five things that stand on it; some touch."""
-    width, height = side, side * 3 // 4
-    pitch = random.uniform(0.15, 0.6)
-    rays = _rays(width, height, pitch)
-    camera = np.array((0.0, 1.5, 0.0))
-    best = np.full((height, width), np.inf)
-    thing = np.zeros((height, width), int)
-    normal, colour = np.zeros((height, width, 3)), np.zeros((height, width, 3))
-    maps = (best, thing, normal, colour)
+    canvas = Canvas(side, side * 3 // 4, random.uniform(0.15, 0.6))
     wall = random.uniform(5, 9)
     palette = random.uniform(0.15, 0.95, (12, 3))
     for at, (axis, place) in enumerate(((1, 0.0), (2, wall))):
-        with np.errstate(divide="ignore"):
-            distance = (place - camera[axis]) / rays[..., axis]
-        _paint((distance, _plane_normal(axis)), at, rays, camera, palette[at], maps, 0)
+        canvas.paint_plane(axis, place, at, Bands(palette[at : at + 1]))
     spread = random.uniform(0.35, 1.2)
+    bands = random.spawn(1)[0] if is_colourful else None  # the things stay as they are
     for number in range(1, random.integers(3, 7)):
         kind = random.choice(["ball", "box", "creature", "ring"])
         size = random.uniform(0.18, 0.45)
         centre = np.array((random.normal(0, spread), 0, random.uniform(2.3, 4.2)))
         paint = palette[2 + number] if random.random() < 0.8 else palette[0] * random.uniform(0.85, 1.15)
-        for surface in _thing(kind, centre, size, rays, camera, random):
-            _paint(surface, 1 + number, rays, camera, paint, maps, number)
-    forward = np.array((0.0, -np.sin(pitch), np.cos(pitch)))
-    depth = best * (rays @ forward)
-    light = np.array((0.5, 0.7, -0.5)) / np.linalg.norm((0.5, 0.7, -0.5))
-    shade = 0.35 + 0.65 * np.clip(normal @ light, 0, 1)
-    image = np.clip(colour * shade[..., None] + random.normal(0, 0.01, colour.shape), 0, 1)
-    return Scene(image, depth, thing)
+        surfaces = _thing(kind, centre, size, canvas.rays, canvas.camera, random)
+        paints = Bands(paint[None]) if bands is None else _bands(paint, palette[number % 2], size, bands)
+        for surface in surfaces:
+            canvas.paint(surface, 1 + number, paints, number)
+    return canvas.scene(random)
+
+
+def _bands(own: np.ndarray, background: np.ndarray, size: float, random: np.random.Generator) -> Bands:
+    """A thing's own colour, another one, and the background's, in bands."""
+    across = random.normal(0, 1, 3)
+    return Bands(np.stack((own, random.uniform(0.05, 0.95, 3), background)), across / np.linalg.norm(across) * random.uniform(1, 3) / size)
+
+
+def portrait(random: np.random.Generator, side: int) -> Scene:
+    """One or two people before a wall with a flag, seen from the waist up."""
+    canvas = Canvas(side, side * 3 // 4, random.uniform(-0.05, 0.15))
+    wall = random.uniform(2.5, 6)
+    palette = random.uniform(0.03, 0.97, (24, 3))
+    canvas.paint_plane(2, wall, 0, Bands(palette[:1]))
+    flag = np.array((random.uniform(-1, 1), 1.5, wall - 0.3)), np.array((0.4, 0.7, 0.02)) * wall / 2.5
+    stripes = Bands(palette[1:4], np.array((random.uniform(3, 8), random.uniform(-3, 3), 0)))
+    canvas.paint(_box(*flag, random.uniform(-0.3, 0.3), canvas.rays, canvas.camera), 1, stripes, 0)
+    distance, aside = random.uniform(1.1, 1.6), random.uniform(-0.25, 0.25)
+    for number in range(1, random.integers(2, 4)):
+        place = np.array((aside, random.uniform(1.4, 1.55), distance))
+        paints = palette[3 + 8 * number - 8 : 11 + 8 * number - 8].copy()
+        paints[random.integers(8)] = palette[random.integers(4)]  # a part in a colour of what is behind
+        for part, surface in enumerate(_person(place, canvas.rays, canvas.camera, random)):
+            canvas.paint(surface, 2 + part, Bands(paints[part : part + 1]), number)
+        distance, aside = distance + random.uniform(0.4, 0.9), aside - np.copysign(random.uniform(0.4, 0.7), aside)
+    return canvas.scene(random)
+
+
+def _person(face: np.ndarray, rays: np.ndarray, camera: np.ndarray, random: np.random.Generator) -> Iterator[Surface]:
+    """Distances along the rays to a face, a hat, a neck, a collar, a shirt, a coat and two arms, and normals there."""
+    bulk = random.uniform(0.85, 1.2)
+    lean = random.uniform(-0.06, 0.06)
+    parts = (
+        ((0, 0, 0), (0.085, 0.12, 0.1)),
+        ((0, 0.08, 0), (0.1, random.uniform(0.05, 0.09), 0.11)),
+        ((lean / 2, -0.15, 0.02), (0.055, 0.1, 0.055)),
+        ((lean, -0.2, 0.01), (0.11, 0.05, 0.1)),
+        ((lean, -0.4, -0.05), (0.09, 0.24, 0.1)),
+        ((lean, -0.6, 0.03), (0.26, 0.42, 0.14)),
+        ((lean - 0.25, -0.62, 0.02), (0.09, 0.38, 0.1)),
+        ((lean + 0.25, -0.62, 0.02), (0.09, 0.38, 0.1)),
+    )
+    for centre, radii in parts:
+        wider = np.array((bulk, 1, bulk))
+        yield _ellipsoid(face + np.array(centre) * wider, np.array(radii) * wider, rays, camera)
 
 
 def _rays(width: int, height: int, pitch: float) -> np.ndarray:
@@ -191,20 +279,6 @@ def _rays(width: int, height: int, pitch: float) -> np.ndarray:
 
 def _plane_normal(axis: int) -> np.ndarray:
     return np.array((0.0, 1.0, 0.0)) if axis == 1 else np.array((0.0, 0.0, -1.0))
-
-
-def _paint(
-    surface: Surface, texture: int, rays: np.ndarray, camera: np.ndarray, paint: np.ndarray, maps: tuple[np.ndarray, ...], number: int
-) -> None:
-    """Draws a surface where it is the nearest so far."""
-    (distance, facing), (best, thing, normal, colour) = surface, maps
-    nearer = (distance > 0.05) & (distance < best)
-    best[nearer], thing[nearer] = distance[nearer], number
-    normal[nearer] = facing[nearer] if facing.ndim == 3 else facing
-    places = camera + rays[nearer] * distance[nearer][:, None]
-    waves = np.random.default_rng(texture).normal(0, 1, (4, 3)) * (3, 9, 20, 45)[texture % 4]
-    pattern = np.sin(places @ waves.T).mean(-1, keepdims=True)
-    colour[nearer] = paint * (1 + 0.25 * pattern)
 
 
 def _thing(
