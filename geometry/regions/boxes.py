@@ -22,7 +22,7 @@ from ..checks import check_depth, check_map
 from ..edges.depth_edges import depth_at_image_edges, largest_within
 from ..edges.guided_filter import mask_at_image_edges
 from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
-from .connected import holes_of, large_regions, opened
+from .connected import holes_of, label_regions, large_regions, opened
 from .cut import cheapest_region
 from .mixtures import fit_mixture
 from .planes import PLANE_DISTANCE, image_places, largest_plane
@@ -46,6 +46,9 @@ _BORDER, _REMAINS, _COLOUR_EDGE, _STEP = 8.0, 0.05, 1.5, 0.02
 _ROUNDS, _STEPS, _SAME = 5, 120, 0.002
 # Parts smaller than this share of all are left out, and holes stay open through which as many pixels of planes are seen.
 _PART, _HOLE = 0.1, 16
+import os
+VERB=bool(os.environ.get("VERB")); ROUNDS=bool(os.environ.get("ROUNDS")); FARTHER=.3; HOLES=bool(os.environ.get("HOLES"))
+_STANDS_OUT, _CERTAIN, _JUMP, _MORE, _LEAST_SHARED = (float(os.environ.get(a,b)) for a,b in (("SO",".1"),("CE",".5"),("JU",".15"),("MO","2"),("LS",".2")))
 
 
 class _Scene(NamedTuple):
@@ -55,6 +58,7 @@ class _Scene(NamedTuple):
         colours: (3, H, W) in [0, 1].
         nearness: (H, W), inverse depth as a share of its range.
         height: (H, W), how much nearer than the closest of the planes outside; 1 where there is none.
+        raised: (H, W), how much nearer than all planes outside behind which little is; than the farthest pixels, where there is none.
         outside: (H, W) bool, what is not in the box.
         middle: (H, W), 0 in the middle of the box and 1 at its border.
     """
@@ -62,6 +66,7 @@ class _Scene(NamedTuple):
     colours: Tensor
     nearness: Tensor
     height: Tensor
+    raised: Tensor
     outside: Tensor
     middle: Tensor
 
@@ -139,14 +144,14 @@ def _scene(depth: Tensor, image: Tensor, rows: int, columns: int, box: Box) -> _
     across, down = (2 * across - left - right) / (right - left), (2 * down - top - bottom) / (bottom - top)
     middle = torch.maximum(across.abs().expand(rows, -1), down.abs()[:, None].expand(-1, columns))
     outside = middle >= 1
-    return _Scene(small[0], nearness, _above_planes(nearness, outside), outside, middle)
+    return _Scene(small[0], nearness, *_above_planes(nearness, outside), outside, middle)
 
 
-def _above_planes(nearness: Tensor, outside: Tensor) -> Tensor:
-    """(H, W): how far pixels are off the closest of the planes that many of those outside lie on; 1 where there is none."""
+def _above_planes(nearness: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
+    """`height` and `raised` of a scene: how far pixels are off the planes that many of those outside lie on."""
     places, random = image_places(*nearness.shape), torch.Generator().manual_seed(0)
     left, least = outside.clone(), _LEAST * int(outside.sum())
-    height = torch.ones_like(nearness)
+    height, raised = torch.ones_like(nearness), nearness - nearness.quantile(_ENDS[0])
     for _ in range(_PLANES):
         if int(left.sum()) <= least:
             break
@@ -155,7 +160,9 @@ def _above_planes(nearness: Tensor, outside: Tensor) -> Tensor:
             break
         left &= off.abs() >= 1.5 * PLANE_DISTANCE
         height = torch.where(off.abs() < height.abs(), off, height)
-    return height
+        if (off < -PLANE_DISTANCE).float().mean() <= FARTHER:
+            raised = torch.minimum(raised, off)
+    return height, raised
 
 
 def _region(scene: _Scene) -> Tensor:
@@ -177,8 +184,43 @@ def _region(scene: _Scene) -> Tensor:
         before, found = found, shares > 0.5
         if not bool(found.any()) or (found != before).float().mean() < _SAME:
             break
+        if ROUNDS: found = _completed(found, scene)
         behind = [_likelihood(values, ~found.flatten(), kind) for values, kind in ((colours, _COLOURS), (depths, _DEPTHS))]
-    return found
+    return _completed(found, scene)
+
+
+def _completed(found: Tensor, scene: _Scene) -> Tensor:
+    """A region with the parts beside it that stand out as it does, whatever their colours.
+
+    They go on from it without a step in depth, and do not go on as much out of the box.
+    """
+    if not bool(found.any()):
+        return found
+    typical = float(scene.raised[found].median())
+    if typical < _STANDS_OUT:
+        return found
+    others = (scene.raised > _CERTAIN * typical) & ~found
+    smooth = [scene.nearness.diff(dim=dim).abs() < _JUMP * typical for dim in (1, 0)]
+    inside = others & ~scene.outside
+    labels = label_regions(*(_both(inside, inside, dim) & each for dim, each in zip((1, 0), smooth, strict=True)))
+    to_found, to_outside, to_any = torch.zeros(3, labels.numel())
+    for dim, each in zip((1, 0), smooth, strict=True):
+        last = labels.shape[dim] - 1
+        for here, there in ((slice(0, last), slice(1, last + 1)), (slice(1, last + 1), slice(0, last))):
+            cut = (lambda values, at: values[:, at]) if dim == 1 else (lambda values, at: values[at])
+            own, own_labels = cut(inside, here), cut(labels, here)
+            for total, other in ((to_found, cut(found, there) & each), (to_outside, cut(others & scene.outside, there) & each), (to_any, ~cut(inside, there))):
+                total += own_labels[own & other].bincount(minlength=len(total))
+    belongs = (to_found > _MORE * to_outside) & (to_found > _LEAST_SHARED * to_any)
+    added = belongs[labels] & inside
+    if VERB: print("   typical %.3f added %d of %d, found %d"%(typical, int(added.sum()), int(inside.sum()), int(found.sum())))
+    return found | added
+
+
+def _both(one: Tensor, other: Tensor, dim: int) -> Tensor:
+    """Whether a pixel is in one region and the next along an axis in the other."""
+    last = one.shape[dim] - 1
+    return one.narrow(dim, 0, last) & other.narrow(dim, 1, last)
 
 
 def _near(scene: _Scene) -> Tensor:
@@ -226,4 +268,6 @@ def _tidied(found: Tensor, scene: _Scene) -> Tensor:
         return found
     found = found & (largest_within(large[None, None].float(), 2)[0, 0] > 0)
     holes = holes_of(found)
-    return found | (holes & ~large_regions(holes & (scene.height.abs() < PLANE_DISTANCE), _HOLE))
+    through = scene.height.abs() < PLANE_DISTANCE
+    if HOLES: through = (through & (scene.raised < _CERTAIN * (t:=scene.raised[found].median()))) | ((scene.raised < .3*t) if t>_STANDS_OUT else False)
+    return found | (holes & ~large_regions(holes & through, _HOLE))

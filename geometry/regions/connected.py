@@ -77,7 +77,7 @@ def connected_to(row: int, column: int, across: Tensor, down: Tensor) -> Tensor:
     Returns:
         (H, W) bool.
     """
-    labels = _label_regions(across, down)
+    labels = label_regions(across, down)
     return labels == labels[row, column]
 
 
@@ -105,10 +105,10 @@ def _labels_of(cells: Tensor) -> Tensor:
     if cv2 := opencv():
         _, labels = cv2.connectedComponents(cells.numpy().astype(np.uint8), connectivity=4)
         return torch.from_numpy(np.asarray(labels, np.int64))
-    return _label_regions(cells[:, :-1] & cells[:, 1:], cells[:-1] & cells[1:])
+    return label_regions(cells[:, :-1] & cells[:, 1:], cells[:-1] & cells[1:])
 
 
-def _label_regions(across: Tensor, down: Tensor) -> Tensor:
+def label_regions(across: Tensor, down: Tensor) -> Tensor:
     """(H, W) int64: the same number for pixels that are connected, by `across` (H, W - 1) and `down` (H - 1, W) bool.
 
     A label is the index of a pixel of the region. Of two that meet, the larger one takes over the smaller, until none meet any more.

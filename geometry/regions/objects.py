@@ -15,6 +15,7 @@ Source:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -50,6 +51,10 @@ _WITHOUT, _BY_DEPTH, _OTHER_PLANE = 0.2, 0.8, 0.5
 _FEW, _MOST = 300.0, 8.5e-4
 # Colours of an image that differ less than this do not differ.
 _SAME = 1 / 255
+import os
+_HIGH=float(os.environ.get("HIGH",".2")); _FARTHER=float(os.environ.get("FARTHER",".3")); _FARTHEST=.05
+_LEVELS=tuple(float(x) for x in os.environ.get("LEVELS","1,1.25,1.6,2,2.5").split(",")); _CLEARER=float(os.environ.get("CLEARER","1.03")); _REACH=3; _RISES=.2; _AT_BOTTOM=.15; _ALL=.9; CAP=float(os.environ.get("CAP",".5"))
+VERB=bool(os.environ.get("VERB"))
 _HOLE, _BROAD, _TILT = 16, 2, 0.006
 
 
@@ -80,22 +85,24 @@ def object_around(depth: Tensor, image: Tensor, x: float, y: float) -> Tensor:
     span = (near - far).clamp(min=1e-6 * near)
     sharp = ((1 / depth_at_image_edges(1 / soft, small) - far) / span)[0, 0]
     row, column = min(int(y * rows), rows - 1), min(int(x * columns), columns - 1)
-    behind = _planes_behind(sharp, row, column)
-    parts = _parts(sharp, small, behind)
-    found = parts == parts[row, column]
+    behind, above = _planes_behind(sharp, row, column)
+    found = _thing(sharp, small, behind, above, row, column)
     found = _tidied(found, behind, row, column)[None, None].to(image)
     return mask_at_image_edges(resize_map(found, height, width).clamp(0, 1), image, math.ceil(2 / share))
 
 
-def _planes_behind(nearness: Tensor, row: int, column: int) -> Tensor:
-    """(H, W) bool: the pixels of planes in front of which a pixel is."""
+def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, float]:
+    """(H, W) bool: the pixels of planes in front of which a pixel is; and how far it is in front of the closest."""
     places = image_places(*nearness.shape)
     random = torch.Generator().manual_seed(0)
     left, behind = torch.ones_like(nearness, dtype=torch.bool), torch.zeros_like(nearness, dtype=torch.bool)
+    here = (slice(max(0, row - 1), row + 2), slice(max(0, column - 1), column + 2))
+    height = float((nearness[here] - nearness.quantile(_FARTHEST)).median())
     for _ in range(_PLANES):
         if left.float().mean() < _LEAST:
             break
-        off = (nearness - places @ largest_plane(places, nearness.double(), left, random)).float()
+        plane = largest_plane(places, nearness.double(), left, random)
+        off = (nearness - places @ plane).float()
         on = left & (off.abs() < PLANE_DISTANCE)
         if on.float().mean() < _LEAST:
             break
@@ -104,21 +111,49 @@ def _planes_behind(nearness: Tensor, row: int, column: int) -> Tensor:
         # Networks bend floors a little: what their planes are off nearby is no thing.
         bend = blurred_where(off[None, None], on[None, None].float(), _BENT * nearness.shape[1])[0, 0]
         raised = off - bend
-        at_point = raised[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2].median()
+        at_point = raised[here].median()
+        is_carrying = (off < -PLANE_DISTANCE).float().mean() <= _FARTHER
         # The pixels of a slice of something round are spread over the whole distance, those of a plane are not.
         spread = max(3 * float(raised[on].abs().median()), _CLOSE[0])
-        if spread <= _CLOSE[1] and border.float().mean() >= _AT_BORDER and at_point >= _IN_FRONT:
+        if is_carrying and border.float().mean() >= _AT_BORDER and at_point >= _IN_FRONT:
+            rises = 2 * float(plane[1]) >= _RISES and on[-1].float().mean() >= _AT_BOTTOM
+            height = 0.0 if rises else min(height, float(off[here].median()))
+        if is_carrying and spread <= _CLOSE[1] and border.float().mean() >= _AT_BORDER and at_point >= _IN_FRONT:
             tilt = torch.hypot(*torch.gradient(blurred_where(off[None, None], on[None, None].float(), _SCALE)[0, 0]))
             close = (raised.abs() < spread) & (off.abs() < 2 * PLANE_DISTANCE) & (tilt < _TILT)  # and not where surfaces cross
             flat = opened(close, _BROAD)
             if flat[row, column]:  # a face of the thing itself, from which its middle stands out
                 continue
             behind |= large_regions(flat, round(_REGION * flat.numel()))
-    return behind
+    return behind, height
 
 
-def _parts(sharp: Tensor, image: Tensor, behind: Tensor) -> Tensor:
-    """(H, W) int64: the number of the thing, floor or wall of each pixel."""
+def _thing(sharp: Tensor, image: Tensor, behind: Tensor, height: float, row: int, column: int) -> Tensor:
+    """(H, W) bool: the region of a pixel. Of what stands out far, of several levels of merging the one with the clearest border in depth."""
+    levels = _LEVELS if height > _HIGH else _LEVELS[:1]
+    best, found = -1.0, None
+    for parts in _parts(sharp / max(1.0, height / _HIGH), image, behind, levels):
+        region = parts == parts[row, column]
+        clear = _drop(sharp, region, height * CAP) if len(levels) > 1 and region.float().mean() < _ALL else 0.0
+        if VERB: print("      level", len(parts.unique()), int(region.sum()), round(clear,4))
+        if found is None or clear > _CLEARER * best:
+            best, found = clear, region
+    return found
+
+
+def _drop(nearness: Tensor, region: Tensor, most: float) -> float:
+    """By how much what is around a region is farther, on average along its border inside the image."""
+    is_in = region[None, None].float()
+    around = (largest_within(is_in, 1) > is_in)[0, 0]
+    if not bool(around.any()):
+        return 0.0
+    near = largest_within(torch.where(region, nearness, -torch.inf)[None, None], _REACH)
+    far = -largest_within(torch.where(region, torch.inf, nearness).neg()[None, None], _REACH)
+    return float((near - far)[0, 0][around].clamp(0, most).mean())
+
+
+def _parts(sharp: Tensor, image: Tensor, behind: Tensor, levels: tuple[float, ...]) -> Iterator[Tensor]:
+    """(H, W) int64, for each level: the number of the thing, floor or wall of each pixel."""
     fine = blurred(torch.cat((image, sharp[None, None]), 1), _FINE)[0]
     slopes = torch.stack(torch.gradient(fine, dim=(1, 2))).square().sum((0, 1)).sqrt()
     edges = slopes + _CREASES * _valleys(sharp, _FINE).clamp(max=_DEEPEST)  # not at the foot of a step
@@ -127,13 +162,11 @@ def _parts(sharp: Tensor, image: Tensor, behind: Tensor) -> Tensor:
     grey = image[0].mean(0) + _DARK
     is_plain = bool((image.amax((-2, -1)) - image.amin((-2, -1)) < _SAME).all())
     values = torch.cat((_HUE * image[0] / (3 * grey), (_SHADE * grey.log())[None], behind[None].float()))
-    return merged_regions(
-        watershed(blurred(edges[None, None], 0.7 * _FINE)[0, 0]),
-        values,
-        strength,
-        partial(_cost, _BY_DEPTH if is_plain else _WITHOUT),
-        _MOST,
-    )
+    cost = partial(_cost, _BY_DEPTH if is_plain else _WITHOUT)
+    parts = watershed(blurred(edges[None, None], 0.7 * _FINE)[0, 0])
+    for level in levels:
+        parts = merged_regions(parts.unique(return_inverse=True)[1], values, strength, cost, level * _MOST)
+        yield parts
 
 
 def _cost(alike: float, borders: Borders) -> Tensor:
