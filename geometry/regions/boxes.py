@@ -2,7 +2,7 @@
 
 What is outside the box is background. Pixels in the box whose colour and inverse depth are rare outside are the thing at first. Then its
 colours and depths and those of the rest are modelled, and the region of least cost is found, in turns: each pixel costs what its side
-explains worse, and the border costs less along edges of colour and depth.
+explains worse, and the border costs less along edges of colour and depth. At last what depth takes for the thing beyond doubt is added.
 
 Source:
     C. Rother et al., "GrabCut: Interactive Foreground Extraction using Iterated Graph Cuts" (2004), here with depth, with the height above
@@ -46,9 +46,12 @@ _BORDER, _REMAINS, _COLOUR_EDGE, _STEP = 8.0, 0.05, 1.5, 0.02
 _ROUNDS, _STEPS, _SAME = 5, 120, 0.002
 # Parts smaller than this share of all are left out, and holes stay open through which as many pixels of planes are seen.
 _PART, _HOLE = 0.1, 16
-import os
-VERB=bool(os.environ.get("VERB")); ROUNDS=bool(os.environ.get("ROUNDS")); FARTHER=.3; HOLES=bool(os.environ.get("HOLES"))
-_STANDS_OUT, _CERTAIN, _JUMP, _MORE, _LEAST_SHARED = (float(os.environ.get(a,b)) for a,b in (("SO",".1"),("CE",".5"),("JU",".15"),("MO","2"),("LS",".2")))
+# What is outside and has more than this share behind it is no background. A region that stands out by so much is completed by parts that
+# do by this share of it, without steps of another share, if they share so much of their border with it, and so many times what they share
+# with the outside.
+_FARTHER, _HIGH, _AS_HIGH, _SMOOTH, _SHARED, _MORE = 0.3, 0.1, 0.5, 0.15, 0.2, 2
+# A hole through which less than this share of how far the region stands out is seen stays open.
+_LOW = 0.3
 
 
 class _Scene(NamedTuple):
@@ -160,7 +163,7 @@ def _above_planes(nearness: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
             break
         left &= off.abs() >= 1.5 * PLANE_DISTANCE
         height = torch.where(off.abs() < height.abs(), off, height)
-        if (off < -PLANE_DISTANCE).float().mean() <= FARTHER:
+        if (off < -PLANE_DISTANCE).float().mean() <= _FARTHER:
             raised = torch.minimum(raised, off)
     return height, raised
 
@@ -184,43 +187,45 @@ def _region(scene: _Scene) -> Tensor:
         before, found = found, shares > 0.5
         if not bool(found.any()) or (found != before).float().mean() < _SAME:
             break
-        if ROUNDS: found = _completed(found, scene)
         behind = [_likelihood(values, ~found.flatten(), kind) for values, kind in ((colours, _COLOURS), (depths, _DEPTHS))]
     return _completed(found, scene)
 
 
 def _completed(found: Tensor, scene: _Scene) -> Tensor:
-    """A region with the parts beside it that stand out as it does, whatever their colours.
+    """A region with the parts beside it that stand out as it does, without a step in depth between, whatever their colours."""
+    typical = _standing_out(found, scene)
+    if typical < _HIGH:
+        return found
+    high = (scene.raised > _AS_HIGH * typical) & ~found
+    left = high & ~scene.outside
+    across, down = (scene.nearness.diff(dim=dim).abs() < _SMOOTH * typical for dim in (1, 0))
+    labels = label_regions(across & left[:, :-1] & left[:, 1:], down & left[:-1] & left[1:])
+    shared, leaving, border = (
+        _border_lengths(labels, left, *sides)
+        for sides in (
+            (found, across, down),
+            (high & scene.outside, across, down),
+            (~left, torch.ones_like(across), torch.ones_like(down)),
+        )
+    )
+    is_own = (shared > _MORE * leaving) & (shared > _SHARED * border)
+    return found | (left & is_own[labels])
 
-    They go on from it without a step in depth, and do not go on as much out of the box.
-    """
-    if not bool(found.any()):
-        return found
-    typical = float(scene.raised[found].median())
-    if typical < _STANDS_OUT:
-        return found
-    others = (scene.raised > _CERTAIN * typical) & ~found
-    smooth = [scene.nearness.diff(dim=dim).abs() < _JUMP * typical for dim in (1, 0)]
-    inside = others & ~scene.outside
-    labels = label_regions(*(_both(inside, inside, dim) & each for dim, each in zip((1, 0), smooth, strict=True)))
-    to_found, to_outside, to_any = torch.zeros(3, labels.numel())
-    for dim, each in zip((1, 0), smooth, strict=True):
+
+def _standing_out(found: Tensor, scene: _Scene) -> float:
+    """How far a region is before the background: its median, 0 of no region."""
+    return float(scene.raised[found].median()) if bool(found.any()) else 0.0
+
+
+def _border_lengths(labels: Tensor, cells: Tensor, beside: Tensor, across: Tensor, down: Tensor) -> Tensor:
+    """(N,): how many sides the cells (H, W) bool of each label share with what is beside them, at places that `across` and `down` name."""
+    lengths = torch.zeros(labels.numel())
+    for dim, here in ((1, across), (0, down)):
         last = labels.shape[dim] - 1
-        for here, there in ((slice(0, last), slice(1, last + 1)), (slice(1, last + 1), slice(0, last))):
-            cut = (lambda values, at: values[:, at]) if dim == 1 else (lambda values, at: values[at])
-            own, own_labels = cut(inside, here), cut(labels, here)
-            for total, other in ((to_found, cut(found, there) & each), (to_outside, cut(others & scene.outside, there) & each), (to_any, ~cut(inside, there))):
-                total += own_labels[own & other].bincount(minlength=len(total))
-    belongs = (to_found > _MORE * to_outside) & (to_found > _LEAST_SHARED * to_any)
-    added = belongs[labels] & inside
-    if VERB: print("   typical %.3f added %d of %d, found %d"%(typical, int(added.sum()), int(inside.sum()), int(found.sum())))
-    return found | added
-
-
-def _both(one: Tensor, other: Tensor, dim: int) -> Tensor:
-    """Whether a pixel is in one region and the next along an axis in the other."""
-    last = one.shape[dim] - 1
-    return one.narrow(dim, 0, last) & other.narrow(dim, 1, last)
+        for one, other in ((0, 1), (1, 0)):
+            own = cells.narrow(dim, one, last) & beside.narrow(dim, other, last) & here
+            lengths += labels.narrow(dim, one, last)[own].bincount(minlength=len(lengths))
+    return lengths
 
 
 def _near(scene: _Scene) -> Tensor:
@@ -261,13 +266,15 @@ def _border_cost(scene: _Scene, dim: int) -> Tensor:
 
 
 def _tidied(found: Tensor, scene: _Scene) -> Tensor:
-    """A region without threads and small parts, and with its holes closed where no plane is seen through them."""
+    """A region without threads and small parts, and with its holes closed where no background is seen through them."""
     broad = opened(found, 1)
     large = large_regions(broad, max(1, round(_PART * int(broad.sum()))))
     if not bool(large.any()):
         return found
     found = found & (largest_within(large[None, None].float(), 2)[0, 0] > 0)
     holes = holes_of(found)
+    typical = _standing_out(found, scene)
     through = scene.height.abs() < PLANE_DISTANCE
-    if HOLES: through = (through & (scene.raised < _CERTAIN * (t:=scene.raised[found].median()))) | ((scene.raised < .3*t) if t>_STANDS_OUT else False)
+    if typical >= _HIGH:  # depth is certain, and a plane that passes by chance is no background
+        through = (through & (scene.raised < _AS_HIGH * typical)) | (scene.raised < _LOW * typical)
     return found | (holes & ~large_regions(holes & through, _HOLE))

@@ -37,6 +37,9 @@ _SIDE = 320
 # depth after what networks bend is taken out, over what share of the width, and by what the point is in front.
 _PLANES, _LEAST, _AT_BORDER = 4, 0.06, 0.05
 _CLOSE, _BENT, _IN_FRONT, _REGION = (0.006, 0.0225), 0.06, 0.006, 0.01
+# What carries or surrounds has no more than this share of the image behind it. A plane that rises by so much towards the bottom of the
+# image, and takes up so much of its lowest row, carries things. What is farther than all but this share of the pixels is far.
+_FARTHER, _RISES, _AT_BOTTOM, _FARTHEST = 0.3, 0.2, 0.15, 0.05
 # Patches: the scale of their edges in pixels, and how much a valley in depth counts beside a slope of the colours.
 _FINE, _CREASES = 1.0, 20.0
 # Borders: the scale of valleys in pixels, the deepest that is taken for one, what is added to each, and of what is deeper, a step, how much
@@ -49,12 +52,13 @@ _DIFFERENT = _SHADE * math.log((1 + _DARK) / _DARK)
 _WITHOUT, _BY_DEPTH, _OTHER_PLANE = 0.2, 0.8, 0.5
 # Regions of so few pixels merge at half the cost, and what costs more is a border.
 _FEW, _MOST = 300.0, 8.5e-4
+# Inverse depth of what stands out more than this is measured by how far it does. Then regions are merged up to several multiples of that
+# cost, and the clearest is taken that is less than this share of the image: by which factor it must be clearer than a smaller one, within how
+# many pixels of the border depth falls off, up to which share of how far the thing stands out that counts, and the least such share.
+_HIGH, _LEVELS = 0.2, (1.0, 1.25, 1.6, 2.0, 2.5)
+_ALL, _CLEARER, _REACH, _ENOUGH, _CLEAR = 0.9, 1.03, 3, 0.5, 0.25
 # Colours of an image that differ less than this do not differ.
 _SAME = 1 / 255
-import os
-_HIGH=float(os.environ.get("HIGH",".2")); _FARTHER=float(os.environ.get("FARTHER",".3")); _FARTHEST=.05
-_LEVELS=tuple(float(x) for x in os.environ.get("LEVELS","1,1.25,1.6,2,2.5").split(",")); _CLEARER=float(os.environ.get("CLEARER","1.03")); _REACH=3; _RISES=.2; _AT_BOTTOM=.15; _ALL=.9; CAP=float(os.environ.get("CAP",".5"))
-VERB=bool(os.environ.get("VERB"))
 _HOLE, _BROAD, _TILT = 16, 2, 0.006
 
 
@@ -85,19 +89,19 @@ def object_around(depth: Tensor, image: Tensor, x: float, y: float) -> Tensor:
     span = (near - far).clamp(min=1e-6 * near)
     sharp = ((1 / depth_at_image_edges(1 / soft, small) - far) / span)[0, 0]
     row, column = min(int(y * rows), rows - 1), min(int(x * columns), columns - 1)
-    behind, above = _planes_behind(sharp, row, column)
-    found = _thing(sharp, small, behind, above, row, column)
+    behind, raised = _planes_behind(sharp, row, column)
+    found = _region(sharp, small, behind, raised, row, column)
     found = _tidied(found, behind, row, column)[None, None].to(image)
     return mask_at_image_edges(resize_map(found, height, width).clamp(0, 1), image, math.ceil(2 / share))
 
 
 def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, float]:
-    """(H, W) bool: the pixels of planes in front of which a pixel is; and how far it is in front of the closest."""
+    """The pixels of planes in front of which a pixel is, (H, W) bool; and by how much it stands out, 0 before what carries things."""
     places = image_places(*nearness.shape)
     random = torch.Generator().manual_seed(0)
     left, behind = torch.ones_like(nearness, dtype=torch.bool), torch.zeros_like(nearness, dtype=torch.bool)
     here = (slice(max(0, row - 1), row + 2), slice(max(0, column - 1), column + 2))
-    height = float((nearness[here] - nearness.quantile(_FARTHEST)).median())
+    standing_out = float((nearness[here] - nearness.quantile(_FARTHEST)).median())
     for _ in range(_PLANES):
         if left.float().mean() < _LEAST:
             break
@@ -112,44 +116,47 @@ def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, flo
         bend = blurred_where(off[None, None], on[None, None].float(), _BENT * nearness.shape[1])[0, 0]
         raised = off - bend
         at_point = raised[here].median()
-        is_carrying = (off < -PLANE_DISTANCE).float().mean() <= _FARTHER
+        is_background = (off < -PLANE_DISTANCE).float().mean() <= _FARTHER and border.float().mean() >= _AT_BORDER
+        if not is_background or at_point < _IN_FRONT:
+            continue
+        is_support = 2 * float(plane[1]) >= _RISES and on[-1].float().mean() >= _AT_BOTTOM
+        standing_out = 0.0 if is_support else min(standing_out, float(off[here].median()))
         # The pixels of a slice of something round are spread over the whole distance, those of a plane are not.
         spread = max(3 * float(raised[on].abs().median()), _CLOSE[0])
-        if is_carrying and border.float().mean() >= _AT_BORDER and at_point >= _IN_FRONT:
-            rises = 2 * float(plane[1]) >= _RISES and on[-1].float().mean() >= _AT_BOTTOM
-            height = 0.0 if rises else min(height, float(off[here].median()))
-        if is_carrying and spread <= _CLOSE[1] and border.float().mean() >= _AT_BORDER and at_point >= _IN_FRONT:
+        if spread <= _CLOSE[1]:
             tilt = torch.hypot(*torch.gradient(blurred_where(off[None, None], on[None, None].float(), _SCALE)[0, 0]))
             close = (raised.abs() < spread) & (off.abs() < 2 * PLANE_DISTANCE) & (tilt < _TILT)  # and not where surfaces cross
             flat = opened(close, _BROAD)
             if flat[row, column]:  # a face of the thing itself, from which its middle stands out
                 continue
             behind |= large_regions(flat, round(_REGION * flat.numel()))
-    return behind, height
+    return behind, standing_out
 
 
-def _thing(sharp: Tensor, image: Tensor, behind: Tensor, height: float, row: int, column: int) -> Tensor:
-    """(H, W) bool: the region of a pixel. Of what stands out far, of several levels of merging the one with the clearest border in depth."""
-    levels = _LEVELS if height > _HIGH else _LEVELS[:1]
-    best, found = -1.0, None
-    for parts in _parts(sharp / max(1.0, height / _HIGH), image, behind, levels):
-        region = parts == parts[row, column]
-        clear = _drop(sharp, region, height * CAP) if len(levels) > 1 and region.float().mean() < _ALL else 0.0
-        if VERB: print("      level", len(parts.unique()), int(region.sum()), round(clear,4))
-        if found is None or clear > _CLEARER * best:
-            best, found = clear, region
-    return found
+def _region(sharp: Tensor, image: Tensor, behind: Tensor, raised: float, row: int, column: int) -> Tensor:
+    """(H, W) bool: the region of a pixel that stands out by so much."""
+    if raised > _HIGH:
+        best, found = _CLEAR * raised, None
+        for parts in _parts(sharp * (_HIGH / raised), image, behind, _LEVELS):
+            region = parts == parts[row, column]
+            clear = _clearness(sharp, region, _ENOUGH * raised)
+            if region.float().mean() < _ALL and clear > best:
+                best, found = _CLEARER * clear, region
+        if found is not None:
+            return found
+    (parts,) = _parts(sharp, image, behind, (1.0,))
+    return parts == parts[row, column]
 
 
-def _drop(nearness: Tensor, region: Tensor, most: float) -> float:
-    """By how much what is around a region is farther, on average along its border inside the image."""
-    is_in = region[None, None].float()
-    around = (largest_within(is_in, 1) > is_in)[0, 0]
-    if not bool(around.any()):
+def _clearness(nearness: Tensor, region: Tensor, most: float) -> float:
+    """How much nearer a region is than what is beside it, up to a limit: the mean along its border."""
+    inside = region[None, None].float()
+    beside = (largest_within(inside, 1) > inside)[0, 0]
+    if not bool(beside.any()):
         return 0.0
     near = largest_within(torch.where(region, nearness, -torch.inf)[None, None], _REACH)
-    far = -largest_within(torch.where(region, torch.inf, nearness).neg()[None, None], _REACH)
-    return float((near - far)[0, 0][around].clamp(0, most).mean())
+    far = -largest_within(torch.where(region, -torch.inf, -nearness)[None, None], _REACH)
+    return float((near - far)[0, 0][beside].clamp(0, most).mean())
 
 
 def _parts(sharp: Tensor, image: Tensor, behind: Tensor, levels: tuple[float, ...]) -> Iterator[Tensor]:
