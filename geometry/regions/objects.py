@@ -2,6 +2,8 @@
 
 The image falls into patches, and neighbours merge until what borders are left are strong: valleys in depth between sides of different
 colours, and steps. A valley alone, as between a head and a body, does not end a thing of one colour; nor does an edge of colour alone.
+How strong a border is depends on how far the thing stands out: before a wall far behind, the valleys within a person are shallow, whatever
+their colours. Of several such regions that is taken around which depth falls off most.
 
 In inverse depth a plane of the scene is a plane, whatever the scale and shift of the depth, so floors, tables and walls are found as planes
 that many pixels lie on. What the point lies in front of carries or surrounds the thing; a thing's own faces do not, as a convex thing lies
@@ -53,8 +55,8 @@ _WITHOUT, _BY_DEPTH, _OTHER_PLANE = 0.2, 0.8, 0.5
 # Regions of so few pixels merge at half the cost, and what costs more is a border.
 _FEW, _MOST = 300.0, 8.5e-4
 # Inverse depth of what stands out more than this is measured by how far it does. Then regions are merged up to several multiples of that
-# cost, and the clearest is taken that is less than this share of the image: by which factor it must be clearer than a smaller one, within how
-# many pixels of the border depth falls off, up to which share of how far the thing stands out that counts, and the least such share.
+# cost, and the clearest is taken that is less than this share of the image: by which factor it must be clearer than a smaller one, within
+# how many pixels of the border depth falls off, up to which share of how far the thing stands out that counts, and the least such share.
 _HIGH, _LEVELS = 0.2, (1.0, 1.25, 1.6, 2.0, 2.5)
 _ALL, _CLEARER, _REACH, _ENOUGH, _CLEAR = 0.9, 1.03, 3, 0.5, 0.25
 # Colours of an image that differ less than this do not differ.

@@ -10,7 +10,7 @@ from depth_normal.geometry.regions.connected import holes_of
 from depth_normal.geometry.regions.cut import cheapest_region
 from depth_normal.geometry.regions.mixtures import fit_mixture
 from depth_normal.geometry.regions.planes import image_places, largest_plane
-from tests.geometry.regions.test_objects import HEIGHT, WIDTH, overlap, room
+from tests.geometry.regions.test_objects import HEIGHT, PAINTS, WALL, WIDTH, overlap, person, room
 
 
 def around(thing, number, margin):
@@ -65,6 +65,25 @@ def test_a_hole_in_it_is_closed_unless_a_plane_is_seen_through_it():
     assert overlap(mask, ring) > 0.9
     mask = object_in_box(1 / torch.where(away < 36, floor + 0.2, floor)[None, None], image, box)  # a disc with a spot of the floor's colour
     assert overlap(mask, away < 36) > 0.9
+
+
+@pytest.mark.parametrize("part", [1, 2, 3])
+def test_a_part_in_the_colour_of_the_background_is_not_lost(part):
+    """Depth that is certain counts more than colour."""
+    depth, image, parts = person(PAINTS, WALL, part)
+    mask = object_in_box(depth, image, around(parts > 0, True, 0.05))[0, 0] > 0.5
+    assert mask[parts == part].float().mean() > 0.95
+    assert overlap(mask[None, None].float(), parts > 0) > 0.9
+
+
+def test_a_hole_to_something_far_stays_open_though_it_is_no_plane():
+    v, u = torch.meshgrid(torch.arange(HEIGHT) - 60.0, torch.arange(WIDTH) - 80.0, indexing="ij")
+    away = torch.hypot(u, v)
+    blurred = 0.1 + 0.06 * torch.sin(u / 9) * torch.cos(v / 11)
+    ring = (away > 18) & (away < 36)
+    image = torch.where(ring, 0.8, 0.3).expand(1, 3, -1, -1)
+    mask = object_in_box(1 / torch.where(ring, 0.9, blurred)[None, None], image, (0.2, 0.1, 0.8, 0.9))
+    assert overlap(mask, ring) > 0.9
 
 
 @pytest.mark.slow("takes a large image")
