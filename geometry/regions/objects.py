@@ -139,11 +139,8 @@ def _region(sharp: Tensor, image: Tensor, behind: Tensor, raised: float, row: in
     """(H, W) bool: the region of a pixel that stands out by so much."""
     if raised > _HIGH:
         best, found = _CLEAR * raised, None
-        # What stands out less than half or more than twice as far is another thing.
-        away = sharp - sharp[row, column]
-        alike = (away > -0.5 * raised) & (away < raised)
         for parts in _parts(sharp * (_HIGH / raised), image, behind, _LEVELS):
-            region = region_around(torch.zeros(sharp.shape), alike & (parts == parts[row, column]), row, column, 1.0)
+            region = parts == parts[row, column]
             clear = _clearness(sharp, region, _ENOUGH * raised)
             if region.float().mean() < _ALL and clear > best:
                 best, found = _CLEARER * clear, region
