@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import Da2Config
+from .linear import Linear
 from .published import PublishedNetwork, StateDict, rename
 from .vit import PATCH, VisionTransformer
 
@@ -29,8 +30,8 @@ class _Perceptron(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.proj1 = nn.Linear(width, 4 * width)
-        self.proj2 = nn.Linear(4 * width, width)
+        self.proj1 = Linear(width, 4 * width)
+        self.proj2 = Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.proj2(F.gelu(self.proj1(self.norm(x))))
@@ -43,10 +44,10 @@ class _CrossAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.mlp = _Perceptron(width)
-        self.kv = nn.Linear(width, 2 * width, bias=False)
-        self.q = nn.Linear(width, width, bias=False)
+        self.kv = Linear(width, 2 * width, bias=False)
+        self.q = Linear(width, width, bias=False)
         self.norm_attnx, self.norm_attnctx = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.out = nn.Linear(width, width, bias=False)
+        self.out = Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, directions: Tensor) -> Tensor:
         key, value = self.kv(self.norm_attnctx(directions)).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -95,12 +96,12 @@ class _Head(nn.Module):
         self.width = width
         outputs = (width, width // 2, width // 4)
         inputs = (width, width, width // 2)
-        self.to_latents = nn.Linear(width, width)
+        self.to_latents = Linear(width, width)
         self.prompt_camera = nn.ModuleList(_Conditioning(width, config.heads) for _ in range(_LEVELS + 1))
         self.process_features = nn.ModuleList(nn.ConvTranspose2d(width, own, max(1, 2 * i), max(1, 2 * i)) for i, own in enumerate(inputs))
         self.up_sampler = nn.ModuleList(_Upsampler(*each) for each in zip(inputs, outputs, strict=True))
         last = outputs[-1]
-        self.pred_head = nn.ModuleList([nn.Identity(), nn.Identity(), nn.Sequential(nn.LayerNorm(last), nn.Linear(last, last))])
+        self.pred_head = nn.ModuleList([nn.Identity(), nn.Identity(), nn.Sequential(nn.LayerNorm(last), Linear(last, last))])
         self.to_depth_lr = nn.Conv2d(last, last // 2, 3, padding=1, padding_mode="reflect")
         self.to_depth_hr = nn.Sequential(
             nn.Conv2d(last // 2, 32, 3, padding=1, padding_mode="reflect"), nn.LeakyReLU(), nn.Conv2d(32, 1, 1)
@@ -131,7 +132,7 @@ class Da2(PublishedNetwork):
     def __init__(self, config: Da2Config) -> None:
         super().__init__()
         self.dino = VisionTransformer(config.vit)
-        self.aligners = nn.ModuleList(nn.Linear(config.vit.width, config.width) for _ in range(_LEVELS + 1))
+        self.aligners = nn.ModuleList(Linear(config.vit.width, config.width) for _ in range(_LEVELS + 1))
         self.head = _Head(config)
 
     def set_dtype(self, dtype: torch.dtype) -> None:

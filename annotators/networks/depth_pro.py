@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import DepthProConfig, VitConfig
+from .linear import Linear
 from .published import PublishedNetwork, StateDict, rename
 from .vit import VisionTransformer
 
@@ -117,7 +118,7 @@ class _FieldOfView(nn.Module):
         super().__init__()
         features = config.features
         half, quarter, eighth = features // 2, features // 4, features // 8
-        self.encoder = nn.ModuleList([VisionTransformer(_last_only(config.vit)), nn.Linear(config.vit.width, half)])
+        self.encoder = nn.ModuleList([VisionTransformer(_last_only(config.vit)), Linear(config.vit.width, half)])
         self.downsample = nn.Sequential(nn.Conv2d(features, half, 3, 2, 1), nn.ReLU(inplace=True))
         self.head = nn.Sequential(
             nn.Conv2d(half, quarter, 3, 2, 1),

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .configs import Metric3dConfig
 from .dpt import resized
+from .linear import Linear
 from .published import PublishedNetwork, StateDict, rename
 from .vit import PATCH, VisionTransformer
 
@@ -96,8 +97,8 @@ class _Readout(nn.Module):
 
     def __init__(self, width: int, special: int) -> None:
         super().__init__()
-        self.project_patch = nn.Linear(width, width)
-        self.project_learn = nn.Linear(special * width, width, bias=False)
+        self.project_patch = Linear(width, width)
+        self.project_learn = Linear(special * width, width, bias=False)
 
     def forward(self, tokens: Tensor, special: int, rows: int) -> Tensor:
         learnt = self.project_learn(tokens[:, None, :special].flatten(2))

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .grids import is_traced
+from .linear import Linear
 
 MAX_FRAMES = 32
 """The most frames in one window: as many as the published networks were trained on."""
@@ -28,10 +29,10 @@ class _FrameAttention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
-        self.to_q = nn.Linear(channels, channels, bias=False)
-        self.to_k = nn.Linear(channels, channels, bias=False)
-        self.to_v = nn.Linear(channels, channels, bias=False)
-        self.to_out = nn.Linear(channels, channels)
+        self.to_q = Linear(channels, channels, bias=False)
+        self.to_k = Linear(channels, channels, bias=False)
+        self.to_v = Linear(channels, channels, bias=False)
+        self.to_out = Linear(channels, channels)
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         placed = self.norm(x) + positions
@@ -45,8 +46,8 @@ class _GatedPerceptron(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
-        self.expand = nn.Linear(channels, 8 * channels)
-        self.contract = nn.Linear(4 * channels, channels)
+        self.expand = Linear(channels, 8 * channels)
+        self.contract = Linear(4 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.expand(self.norm(x)).chunk(2, -1)
@@ -59,10 +60,10 @@ class MotionModule(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(_GROUPS, channels, eps=1e-6)
-        self.proj_in = nn.Linear(channels, channels)
+        self.proj_in = Linear(channels, channels)
         self.attention = nn.ModuleList(_FrameAttention(channels) for _ in range(2))
         self.perceptron = _GatedPerceptron(channels)
-        self.proj_out = nn.Linear(channels, channels)
+        self.proj_out = Linear(channels, channels)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """The maps of videos of equal length, each map with what its video shows before and after added.

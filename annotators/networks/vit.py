@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .attention import attended
 from .configs import VitConfig
 from .grids import resized_positions
+from .linear import Linear
 from .published import StateDict, rename
 
 PATCH = 14
@@ -36,10 +37,10 @@ class _Attention(nn.Module):
     def __init__(self, width: int, heads: int, normalised: bool) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = Linear(width, 3 * width)
         self.q_norm = nn.LayerNorm(width // heads) if normalised else nn.Identity()
         self.k_norm = nn.LayerNorm(width // heads) if normalised else nn.Identity()
-        self.proj = nn.Linear(width, width)
+        self.proj = Linear(width, width)
 
     def forward(self, tokens: Tensor, angles: Tensor | None) -> Tensor:
         # (B, tokens, 3 * width) to three of (B, heads, tokens, width of a head)
@@ -62,8 +63,8 @@ class _Scale(nn.Module):
 class _Mlp(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
+        self.fc1 = Linear(width, 4 * width)
+        self.fc2 = Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x)))
@@ -73,8 +74,8 @@ class _SwiGlu(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         inner = -(-(4 * width * 2 // 3) // 8) * 8
-        self.w12 = nn.Linear(width, 2 * inner)
-        self.w3 = nn.Linear(inner, width)
+        self.w12 = Linear(width, 2 * inner)
+        self.w3 = Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.w12(x).chunk(2, -1)
