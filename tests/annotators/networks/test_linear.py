@@ -1,0 +1,165 @@
+"""Large linear layers in float32 on CPUs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from depth_normal.annotators.networks.linear import Linear
+from depth_normal.annotators.networks.motion import MotionModule
+from depth_normal.annotators.networks.vit import VisionTransformer, VitConfig
+
+needs_mkl = pytest.mark.skipif(
+    not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()), reason="needs a torch with MKL and oneDNN"
+)
+
+
+class Calls(TorchDispatchMode):
+    """Counts convolutions and copies."""
+
+    convolutions = copies = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.convolutions += "convolution" in str(func)
+        self.copies += any(word in str(func) for word in ("clone", "copy", "contiguous"))
+        return func(*args, **(kwargs or {}))
+
+
+def layer_and_tokens(*shape: int, inputs=384, outputs=512, bias=True, dtype=torch.float32) -> tuple[Linear, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    layer = Linear(inputs, outputs, bias).requires_grad_(False)
+    for each in layer.parameters():
+        each.copy_(torch.randn(each.shape, generator=generator) / inputs**0.5)
+    return layer.to(dtype), torch.randn(*shape, inputs, generator=generator).to(dtype)
+
+
+def usual(layer: Linear, x: Tensor) -> Tensor:
+    return F.linear(x, layer.weight, layer.bias)
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@needs_mkl
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(257,), (1, 257), (3, 100), (40, 2, 8)])
+def test_a_large_layer_is_a_convolution_in_the_same_memory(shape, bias):
+    layer, x = layer_and_tokens(*shape, bias=bias)
+    with Calls() as calls:
+        found = layer(x)
+    assert (calls.convolutions, calls.copies) == (1, 0)
+    assert found.is_contiguous()
+    torch.testing.assert_close(found, usual(layer, x), rtol=0, atol=1e-5)
+
+
+@needs_mkl
+@pytest.mark.usefixtures("threads")
+def test_onednn_computes_it_on_any_number_of_threads():
+    layer, x = layer_and_tokens(1, 257)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        layer(x)
+    names = {each.key for each in profile.key_averages()}
+    assert "aten::mkldnn_convolution" in names
+    assert "aten::copy_" not in names
+
+
+@needs_mkl
+@pytest.mark.parametrize("name", ["a map's channels", "some tokens of a batch", "every second token", "expanded"])
+def test_tokens_in_any_memory(name):
+    layer, x = layer_and_tokens(2, 400)
+    x = {
+        "a map's channels": x.transpose(1, 2).contiguous().transpose(1, 2),
+        "some tokens of a batch": x[:, 1:],
+        "every second token": x[:, ::2],
+        "expanded": x[:1].expand(3, -1, -1),
+    }[name]
+    with Calls() as calls:
+        found = layer(x)
+    assert calls.convolutions == 1
+    torch.testing.assert_close(found, usual(layer, x), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((1, 127), {"outputs": 2048}),
+        ((1, 257), {"inputs": 64, "outputs": 64}),
+        ((1, 257), {"dtype": torch.bfloat16}),
+        ((1, 257), {"dtype": torch.float16}),
+        ((1, 257), {"dtype": torch.float64}),
+        ((0,), {}),
+    ],
+)
+def test_other_layers_are_torchs_own(shape, options):
+    layer, x = layer_and_tokens(*shape, **options)
+    with Calls() as calls:
+        found = layer(x)
+    assert calls.convolutions == 0
+    assert torch.equal(found, usual(layer, x))
+
+
+@pytest.mark.parametrize("backend", ["mkl", "mkldnn"])
+def test_a_torch_without_the_libraries(monkeypatch, backend):
+    monkeypatch.setattr(getattr(torch.backends, backend), "is_available", lambda: False)
+    layer, x = layer_and_tokens(1, 257)
+    assert torch.equal(layer(x), usual(layer, x))
+
+
+def test_graphs_hold_linear_layers():
+    layer, x = layer_and_tokens(1, 257)
+    exported = torch.export.export(layer, (x,))
+    assert [node.target for node in exported.graph.nodes if node.op == "call_function"] == [torch.ops.aten.linear.default]
+    assert torch.equal(exported.module()(x), usual(layer, x))
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_device_that_only_shapes_pass_through(device):
+    with FakeTensorMode():
+        layer, x = Linear(384, 512, device=device), torch.empty(2, 257, 384, device=device)
+        found = layer(x)
+    assert found.shape == (2, 257, 512)
+    assert found.is_contiguous()
+
+
+def test_weights_of_another_class_keep_their_own_way():
+    class Quantised(Tensor):
+        """As those of torchao: its class says how to multiply."""
+
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            assert func is not torch.conv2d
+            return super().__torch_function__(func, types, args, kwargs)
+
+    layer, x = layer_and_tokens(1, 257)
+    expected = usual(layer, x)
+    layer.weight = nn.Parameter(layer.weight.as_subclass(Quantised), requires_grad=False)
+    assert torch.equal(layer(x).as_subclass(Tensor), expected)
+
+
+@needs_mkl
+def test_gradients_are_those_of_a_linear_layer():
+    layer, x = layer_and_tokens(1, 257)
+    layer.requires_grad_()
+    inputs = [x.requires_grad_(), *layer.parameters()]
+    with Calls() as calls:
+        found = torch.autograd.grad(layer(x).square().sum(), inputs)
+    assert calls.convolutions
+    for one, other in zip(found, torch.autograd.grad(usual(layer, x).square().sum(), inputs), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("network", [VisionTransformer(VitConfig(16, 4, 2, (1, 3), grid=3)), MotionModule(32)])
+def test_networks_have_such_layers(network):
+    layers = [each for each in network.modules() if isinstance(each, nn.Linear)]
+    assert layers
+    assert all(type(each) is Linear for each in layers)
