@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -74,11 +76,12 @@ def test_onednn_computes_it_on_any_number_of_threads():
 
 
 @needs_mkl
-@pytest.mark.parametrize("name", ["a map's channels", "some tokens of a batch", "every second token", "expanded"])
+@pytest.mark.parametrize("name", ["a map's channels", "a batch's", "some tokens of a batch", "every second token", "expanded"])
 def test_tokens_in_any_memory(name):
     layer, x = layer_and_tokens(2, 400)
     x = {
-        "a map's channels": x.transpose(1, 2).contiguous().transpose(1, 2),
+        "a map's channels": x[:1].mT.contiguous().mT,
+        "a batch's": x.mT.contiguous().mT,
         "some tokens of a batch": x[:, 1:],
         "every second token": x[:, ::2],
         "expanded": x[:1].expand(3, -1, -1),
@@ -86,6 +89,7 @@ def test_tokens_in_any_memory(name):
     with Calls() as calls:
         found = layer(x)
     assert calls.convolutions == 1
+    assert found.is_contiguous()
     torch.testing.assert_close(found, usual(layer, x), rtol=0, atol=1e-5)
 
 
@@ -115,11 +119,23 @@ def test_a_torch_without_the_libraries(monkeypatch, backend):
     assert torch.equal(layer(x), usual(layer, x))
 
 
-def test_graphs_hold_linear_layers():
+def test_exported_graphs_hold_linear_layers():
     layer, x = layer_and_tokens(1, 257)
     exported = torch.export.export(layer, (x,))
     assert [node.target for node in exported.graph.nodes if node.op == "call_function"] == [torch.ops.aten.linear.default]
-    assert torch.equal(exported.module()(x), usual(layer, x))
+
+
+def test_compiled_graphs_hold_linear_layers():
+    graphs = []
+
+    def kept(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., object]:
+        graphs.append(graph)
+        return graph.forward
+
+    layer, x = layer_and_tokens(1, 257)
+    assert torch.equal(torch.compile(layer, backend=kept)(x), usual(layer, x))
+    (graph,) = graphs
+    assert F.conv2d not in [node.target for node in graph.graph.nodes]
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
@@ -129,6 +145,12 @@ def test_a_device_that_only_shapes_pass_through(device):
         found = layer(x)
     assert found.shape == (2, 257, 512)
     assert found.is_contiguous()
+
+
+def test_devices_other_than_cpus_get_torchs_own():
+    with torch.device("meta"), Calls() as calls:
+        Linear(384, 512)(torch.empty(2, 257, 384))
+    assert calls.convolutions == 0
 
 
 def test_weights_of_another_class_keep_their_own_way():
