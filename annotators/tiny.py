@@ -22,7 +22,7 @@ from .detail.guided_upsampling import guided_detail, guided_upsample
 from .family import Request
 from .graphs.graph import NOT_NORMALISED, Signature
 from .networks.published import StateDict
-from .networks.tiny import TinyNetwork, config_of, folded, untrained_counters
+from .networks.tiny import TinyNetwork, config_of, folded, untrained_counters, with_scene
 from .preprocessing.kernels import by_area
 from .preprocessing.resizing import ShortSideCapped, Size
 from .preprocessing.steps import Resize, Steps
@@ -59,7 +59,7 @@ class TinyAnnotator(Annotator):
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> TinyAnnotator:
         with torch.device("meta"):
             network = TinyNetwork(config_of(states["network"].keys()))
-        fill(network, {**untrained_counters(network), **states["network"]}, f"not a checkpoint of {spec.id}")
+        fill(network, {**untrained_counters(network), **with_scene(states["network"])}, f"not a checkpoint of {spec.id}")
         if not network.last.weight.is_meta:  # as of `check_network`; there torch would import sympy for it
             network = folded(network.eval().float())
         network.mirrored = network.fine is not None

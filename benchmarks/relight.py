@@ -173,7 +173,7 @@ def of_tiny(pack: ModuleType, values: dict[str, Any], scene: dict[str, Tensor]) 
 
 
 def doubt_of(scene: Any) -> dict[str, Tensor]:
-    """What `cast_shadow` is told of a network's depth; nothing in older versions."""
+    """The argument `doubt` of `cast_shadow`, which older versions do not have."""
     return {"doubt": scene.doubt} if hasattr(scene, "doubt") else {}
 
 

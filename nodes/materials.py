@@ -16,7 +16,7 @@ from ..geometry.files import write_image_exr, write_image_png
 from ..geometry.surfaces.derive import with_normals
 from ..geometry.textures.detail import BRIGHT, HIGH, LOW, MAX_RELIEF, is_bright_in_doubt
 from ..geometry.textures.height import BORDERS, FREE
-from ..geometry.textures.pbr import BOTH, DETAILS, NORMALS, PHOTO, PbrOptions, check_source, material_normals, pbr_maps
+from ..geometry.textures.pbr import BOTH, DETAILS, NORMALS, PHOTO, PbrOptions, check_source, height_map, material_normals
 from ..geometry.textures.seamless import MAX_MARGIN, margins, seamless_estimate, tileable, wrap
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
@@ -302,7 +302,7 @@ def shown_in_doubt(result: tuple[Any, ...], photos: Tensor | None, known: Estima
     if not bool(is_bright_in_doubt(photo)):
         return result
     first = None if known is None else known.slice(0, 1).to(default_device()).resized(photo.shape[-2], photo.shape[-1])
-    heights = [pbr_maps(material_normals(first, photo, replace(options, bright=each)), options).height for each in (HIGH, LOW)]
+    heights = [height_map(material_normals(first, photo, replace(options, bright=each)), options) for each in (HIGH, LOW)]
     return {"ui": {"images": [temporary_png(each[0].expand(3, -1, -1)) for each in (photo, *heights)]}, "result": result}
 
 

@@ -215,7 +215,7 @@ def some_photographs(data: Path, most: int = 400) -> list[np.ndarray]:
 
 
 def save(path: Path, image: np.ndarray, sky: np.ndarray) -> None:
-    """Writes an image as a render whose depth and normals nobody knows."""
+    """Writes an image as a render of unknown depth and normals."""
     save_npz(path, rgb=image, disparity=(sky != YES).astype(np.float16), normals=np.zeros((*sky.shape, 3), np.int8), sky=sky)
 
 

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from depth_normal.annotators.networks.tiny import AGREES, COUNTER
+from depth_normal.annotators.networks.tiny import COUNTER, with_scene
 from depth_normal.annotators.registry import BUNDLED_MODEL, MODELS
 from depth_normal.model_loader.weights.integrity import bundled_path
 
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 def read_state(path: Path) -> dict[str, Tensor]:
     """The weights of a run's best.pt, of its checkpoint.pt (the averaged ones) or of an exported file, without counters.
 
-    Where they are from before the scene as a whole had to agree that there is sky, it does.
+    Those from before the layer `scene` get one that changes nothing.
 
     Raises:
         ValueError: Another file.
@@ -52,10 +52,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} holds no weights: expected a run's best.pt or an exported file")
     if strange := [key for key, value in state.items() if not isinstance(key, str) or not isinstance(value, Tensor)]:
         raise ValueError(f"{path} holds more than weights ({strange[0]}, for one): expected a run's best.pt or an exported file")
-    state = {key: value for key, value in state.items() if not key.endswith(COUNTER)}
-    if "fine.sky.bias" in state and "fine.scene.bias" not in state:
-        state |= {"fine.scene.weight": torch.zeros(1, len(state["place.bias"]), 1, 1), "fine.scene.bias": torch.full((1,), AGREES)}
-    return state
+    return with_scene({key: value for key, value in state.items() if not key.endswith(COUNTER)})
 
 
 def between(first: Mapping[str, Tensor], last: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:

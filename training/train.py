@@ -210,9 +210,8 @@ class Run:
                 "go on with the same --teach and --label-share, or take another --run"
             )
         if (state.get("only_sky") or "") != self.options.only_sky:
-            raise ValueError(
-                f"{self.options.run} was begun {'with' if state.get('only_sky') else 'without'} --only-sky: take another --run"
-            )
+            begun = f"with --only-sky {state['only_sky']}" if state.get("only_sky") else "without --only-sky"
+            raise ValueError(f"{self.options.run} was begun {begun}: take another --run")
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.student.tell.load_state_dict(state["tell"])

@@ -18,7 +18,7 @@ _QUERIES = 192
 
 def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """As `F.scaled_dot_product_attention`, of (B, heads, tokens, width of a head) each."""
-    return _by_products(query, key, value) if _multiplies_faster(query) else F.scaled_dot_product_attention(query, key, value)
+    return _by_products(query, key, value) if _multiplies_faster(query, key, value) else F.scaled_dot_product_attention(query, key, value)
 
 
 def faster_attention(x: Tensor) -> AbstractContextManager[object]:
@@ -48,9 +48,11 @@ def _is_plain(query: Tensor, options: dict[str, Any]) -> bool:
     return query.ndim == 4 and options.get("scale") in (None, query.shape[-1] ** -0.5)
 
 
-def _multiplies_faster(x: Tensor) -> bool:
+def _multiplies_faster(x: Tensor, *others: Tensor) -> bool:
     """Whether matrix products are faster than torch's own attention. Gradients cannot pass through memory that is used again."""
-    if x.device.type != "cpu" or x.dtype != torch.bfloat16 or is_traced() or (x.requires_grad and torch.is_grad_enabled()):
+    if x.device.type != "cpu" or x.dtype != torch.bfloat16 or is_traced():
+        return False
+    if torch.is_grad_enabled() and any(each.requires_grad for each in (x, *others)):
         return False
     multiplies_bfloat16, has_amx = (getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return multiplies_bfloat16 and not has_amx

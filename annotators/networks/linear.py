@@ -1,6 +1,10 @@
-"""Linear layers that multiply by oneDNN on CPUs: torch's own call MKL in float32, which is slower on AMD's."""
+"""Linear layers that multiply by oneDNN on AMD's CPUs: torch's own call MKL in float32, which is slower there."""
 
 from __future__ import annotations
+
+import functools
+import platform
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +17,7 @@ _ROWS, _PRODUCTS = 128, 2**24
 
 
 class Linear(nn.Linear):
-    """As `nn.Linear`; on CPUs large layers in float32 are computed as a convolution, whose results differ in the last bits."""
+    """As `nn.Linear`; on AMD's CPUs large layers in float32 are computed as a convolution, whose results differ in the last bits."""
 
     def forward(self, input: Tensor) -> Tensor:
         """`input` (..., in_features) to (..., out_features)."""
@@ -25,7 +29,16 @@ class Linear(nn.Linear):
             return False
         if x.numel() < _ROWS * self.in_features or x.numel() * self.out_features < _PRODUCTS:
             return False
-        return torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+        return _is_amd() and torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+
+
+@functools.cache
+def _is_amd() -> bool:
+    """Whether the processor is AMD's; Linux has its maker in a file, Windows in its name."""
+    try:
+        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return "AuthenticAMD" in platform.processor()
 
 
 def _by_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -216,6 +216,14 @@ def folded(network: TinyNetwork) -> TinyNetwork:
         if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
             module[0], module[1] = fuse_conv_bn_eval(module[0], module[1]), nn.Identity()  # pyright: ignore[reportArgumentType]
     return network
+
+
+def with_scene(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights; those of the second version from before it had `scene` with one that changes nothing."""
+    if "fine.sky.weight" not in state or "fine.scene.weight" in state:
+        return dict(state)
+    sky, width = state["fine.sky.weight"], len(state["place.bias"])
+    return {**state, "fine.scene.weight": sky.new_zeros(1, width, 1, 1), "fine.scene.bias": sky.new_full((1,), AGREES)}
 
 
 def untrained_counters(network: nn.Module) -> dict[str, Tensor]:

@@ -288,7 +288,7 @@ def _pbr(arguments: argparse.Namespace) -> int:
 
     from ...geometry.conventions import encode_normal_map
     from ...geometry.files import atomic_path
-    from ...geometry.textures.pbr import material_normals, pbr_maps
+    from ...geometry.textures.pbr import height_map, material_normals, pbr_maps
     from .scene import write_image
 
     in_doubt = _is_in_doubt(arguments)
@@ -304,7 +304,7 @@ def _pbr(arguments: argparse.Namespace) -> int:
         _write_height(path, None, maps.height, maps.height_range.item())
     images = {"normal": encode_normal_map(maps.normals, arguments.coding), "ao": maps.occlusion, "curvature": maps.bend.curvature}
     if in_doubt:
-        other = pbr_maps(material_normals(known, image, replace(options, bright=BRIGHT_CHOICES[2])), options).height
+        other = height_map(material_normals(known, image, replace(options, bright=BRIGHT_CHOICES[2])), options)
         images[CHOICE_NAME] = torch.cat([each.expand(-1, 3, -1, -1).cpu() for each in (image, maps.height, other)], 3)
     for name, written in {**images, **further}.items():
         with atomic_path(paths[name]) as path:
@@ -419,7 +419,7 @@ def _say_bright(arguments: argparse.Namespace, image: Tensor) -> None:
 
 
 def _is_in_doubt(arguments: argparse.Namespace) -> bool:
-    """Whether the photo does not show what its bright parts are, and nobody says it."""
+    """Whether the photo does not show what its bright parts are, and --bright is auto."""
     from ...geometry.textures.detail import is_bright_in_doubt
     from ..batch.per_image import read
 

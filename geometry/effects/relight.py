@@ -125,7 +125,8 @@ def relight(
     below, above = (ambient * placed_on(colour, image) for colour in (ambient_below, ambient_above))
     rays = _Rays.of(intrinsics.to(image), image)
     needs_points = specular > 0 or any(each.is_point for each in lights)
-    slopes = None if specular == 0 or relief is None else _relief_slopes(image, relief.to(image))
+    relief = None if relief is None else relief.to(image)
+    slopes = None if specular == 0 or relief is None else _relief_slopes(image, relief)
     gloss = _gloss(surface, glossy, sky, slopes, image, relief)
 
     def shade(image: Tensor, normals: Tensor, depth: Tensor, rows: Tensor, *left: Tensor) -> tuple[Tensor]:

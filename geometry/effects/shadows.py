@@ -88,6 +88,7 @@ def cast_shadow(
     small = by_column.index_select(2, rows)
     tiled = light.size > 0 or max(height, width) >= _SMALL
     places = rows.to(depth).view(-1, 1), columns.to(depth)
+    doubt = None if doubt is None else doubt.to(depth)
     casters = inverse if doubt is None else _less_error(inverse, doubt)
     hidden, way = _marched(inverse, small, *places, intrinsics.to(depth), light, thickness, tiled, casters, doubt is not None)
     if tiled:
@@ -107,7 +108,7 @@ def cast_shadow(
 def _less_error(inverse: Tensor, doubt: Tensor) -> Tensor:
     """Inverse depth of what casts shadows, moved away by what may be the network's error."""
     span = inverse.amax((2, 3), keepdim=True) - inverse.amin((2, 3), keepdim=True)
-    return inverse - (inverse * span).sqrt_().mul_(_ERROR * doubt.to(inverse))
+    return inverse - (inverse * span).sqrt_().mul_(_ERROR * doubt)
 
 
 def _marched(

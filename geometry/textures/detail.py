@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import resize_map
 from ..checks import check_choice, check_map, check_range
 from ..conventions import convert_normals, unit_normals
 from ..images.srgb import luminance
@@ -111,43 +112,45 @@ def is_bright_in_doubt(image: Tensor) -> Tensor:
     return (lines >= DARK_JOINTS) & (lines < BRIGHT_JOINTS) & ~grey_joints(image).flatten(1).any(1)
 
 
-def grey_joints(image: Tensor) -> Tensor:
+def grey_joints(image: Tensor, borders: str = FREE) -> Tensor:
     """Where the grey joints between coloured stones are, such as the mortar of a brick wall, be they lit or in shadow.
 
     Args:
         image: (B, 3, H, W), RGB in [0, 1].
+        borders: "free" or "seamless".
 
     Returns:
         (B, 1, H, W) in [0, 1], 1 = joint; 0 everywhere in an image without a pattern of grey lines.
     """
     check_map(image, 3, "image")
     check_size(*image.shape[-2:])
-    shorter = min(image.shape[-2:])
+    check_choice("borders", borders, BORDERS)
+    shorter, seamless = min(image.shape[-2:]), borders == SEAMLESS
     # Without the noise of single pixels, which colours dark stones.
-    smooth = blurred(image, max(_NARROWEST, _JOINTS[0] * shorter)).clamp(min=0)
+    smooth = blurred(image, max(_NARROWEST, _JOINTS[0] * shorter), seamless).clamp(min=0)
     grey = (smooth.amin(1, keepdim=True) + _DARK).log() - (smooth.amax(1, keepdim=True) + _DARK).log()
-    ratio, even, strength = _clearest_lines(grey)
+    ratio, even, strength = _clearest_lines(grey, seamless)
     there = even & (ratio >= _GREY) & (strength >= _LESS_COLOURED)
-    above = grey - blurred(grey, _JOINTS[-1] * shorter * 4)
+    above = grey - blurred(grey, _JOINTS[-1] * shorter * 4, seamless)
     lines = above.flatten(1).topk(max(1, int(_LINES * above[0].numel()))).values.mean(1).clamp(min=_DARK).view(-1, 1, 1, 1)
     return torch.where(there.view(-1, 1, 1, 1), (above / lines * 3 - 0.5).clamp(0, 1), 0)
 
 
-def _clearest_lines(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _clearest_lines(values: Tensor, seamless: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """Of lines of high values in (B, 1, H, W), at the width where they differ most from those of low values.
 
     Returns:
         (B,) each: the logarithm of the ratio of both, whether they run through the whole image, and how much they stand out.
     """
     shorter = min(values.shape[-2:])
-    found = [_lines(values, max(_NARROWEST, share * shorter)) for share in _JOINTS]
+    found = [_lines(values, max(_NARROWEST, share * shorter), seamless) for share in _JOINTS]
     ratios, even, strengths = (torch.stack(each) for each in zip(*found, strict=True))
     clearest = ratios.abs().argmax(0, keepdim=True)
     return ratios.gather(0, clearest)[0], even.gather(0, clearest)[0], strengths.gather(0, clearest)[0]
 
 
-def _lines(values: Tensor, width: float) -> tuple[Tensor, Tensor, Tensor]:
-    smooth = F.pad(blurred(values, width, False), (1, 1, 1, 1), mode="replicate")
+def _lines(values: Tensor, width: float, seamless: bool) -> tuple[Tensor, Tensor, Tensor]:
+    smooth = F.pad(blurred(values, width, seamless), (1, 1, 1, 1), mode="circular" if seamless else "replicate")
     middle = smooth[..., 1:-1, 1:-1]
     across = smooth[..., 1:-1, 2:] + smooth[..., 1:-1, :-2] - 2 * middle
     down = smooth[..., 2:, 1:-1] + smooth[..., :-2, 1:-1] - 2 * middle
@@ -158,7 +161,7 @@ def _lines(values: Tensor, width: float) -> tuple[Tensor, Tensor, Tensor]:
     count = max(1, int(_LINES * bright[0].numel()))
     strongest = [lines.flatten(1).topk(count).values for lines in (bright, dark)]
     strengths = [each.mean(1) + 1e-6 for each in strongest]
-    spread = F.adaptive_avg_pool2d((bright >= strongest[0][:, -1].view(-1, 1, 1, 1)).to(bright), _SQUARES).flatten(1)
+    spread = resize_map((bright >= strongest[0][:, -1].view(-1, 1, 1, 1)).to(bright), _SQUARES, _SQUARES).flatten(1)
     even = spread.median(1).values >= _EVEN * spread.mean(1)
     return (strengths[0] / strengths[1]).log(), even, strengths[0] * width * width
 
@@ -193,7 +196,7 @@ def photo_relief(image: Tensor, *, radius: float = 32.0, borders: str = FREE, br
     relief = torch.where(spread > 1e-4, fine / spread.clamp(min=1e-4), 0).clamp(-3, 3)
     if bright == AUTO:
         relief = torch.where((bright_lines(image) >= BRIGHT_JOINTS).view(-1, 1, 1, 1), -relief, relief)
-        return torch.lerp(relief, relief.clamp(max=_DEEP), grey_joints(image))
+        return torch.lerp(relief, relief.clamp(max=_DEEP), grey_joints(image, borders))
     return relief if bright == HIGH else -relief
 
 

@@ -140,6 +140,12 @@ def pbr_maps(normals: Tensor, options: PbrOptions) -> PbrMaps:
     return PbrMaps(levels, span, normals, occlusion, bend)
 
 
+def height_map(normals: Tensor, options: PbrOptions) -> Tensor:
+    """The height of `pbr_maps` alone, (B, 1, H, W) in [0, 1]."""
+    radius = options.radius_for(*normals.shape[-2:])
+    return height_to_image(_flattened(normals, 2 * radius, options.borders)[0])[0]
+
+
 def _flattened(normals: Tensor, width: float, borders: str) -> tuple[Tensor, Tensor]:
     """A height without shapes beyond a width, and the normals without their slopes: one and the same surface in both maps."""
     whole, height = (normals_to_height(normals, borders=borders, level=True, flatten=each, derivative=CENTRAL) for each in (0.0, width))

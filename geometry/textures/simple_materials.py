@@ -14,7 +14,7 @@ from .transforms import trend_where
 SIMPLE = "simple"
 """What stands for these materials where a model of materials could be named."""
 ROUGHNESS = 0.6
-"""The roughness of everything, where nobody says another."""
+"""The default roughness."""
 
 # The light's spread in shares of the shorter side; luminance and occlusion below these are noise.
 _LIGHT, _DARK, _HIDDEN = 0.5, 0.005, 0.05
@@ -34,12 +34,12 @@ def uniform_materials(albedo: Tensor, roughness: float = ROUGHNESS) -> Materials
 
 
 def remove_light(image: Tensor, normals: Tensor, occlusion: Tensor, *, borders: str = FREE) -> Tensor:
-    """The colours of a photographed material without the light that can be told from them.
+    """The colours of a photographed material without the light that can be estimated from them.
 
     The logarithm of luminance is explained by three things, each as far as the photograph shows it: a trend across the whole photograph, as
     of a lamp to one side; the relief's occlusion, by at most its full amount; and the direction in which the normals are brighter. That is
     divided out of red, green and blue alike, so that hues stay, and so does the mean of the logarithm, the exposure. Cast shadows and
-    highlights stay. Of a relief that was made of the photograph's own brightness no direction of light can be told.
+    highlights stay. Of a relief that was made of the photograph's own brightness no direction of light can be estimated.
 
     Args:
         image: (B, 3, H, W), sRGB in [0, 1].

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import depth_normal
 from depth_normal.annotators.networks.configs import TINY_2
@@ -11,6 +12,7 @@ from depth_normal.geometry.assumptions import assumed_depth
 from depth_normal.geometry.conventions import unit_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.regions.sky import predicted_sky, sky_alpha
+from depth_normal.model_loader.weights.integrity import bundled_path
 from depth_normal.utils import check_images, images_to_rgb, resize_image, resize_map
 
 SPEC = MODELS["tiny"]
@@ -333,3 +335,10 @@ def test_a_sky_at_dusk_is_found_and_a_table_has_none(shipped):
     assert dusk[0, 135:160, 316:332].float().mean() < 0.1, "the rocket's tip"
     assert not table.any() and not predicted_sky(estimate)[1].any()
     assert torch.equal(estimate.mask[:1], shipped.estimate(images[:1]).mask), "whatever else is in the batch"
+
+
+def test_weights_from_before_the_scene_had_a_layer_still_load(tmp_path):
+    state = load_file(bundled_path(MODELS["tiny"].file))
+    save_file({name: value for name, value in state.items() if not name.startswith("fine.scene.")}, tmp_path / "own.safetensors")
+    estimate = depth_normal.load_model("tiny", weights=tmp_path / "own.safetensors").estimate(torch.full((1, 3, 64, 96), 0.5))
+    assert estimate.mask is not None

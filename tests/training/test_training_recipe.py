@@ -578,7 +578,7 @@ def test_the_sky_is_learned_alone(prepared, tmp_path, monkeypatch):
     for kind in ("weight", "bias"):
         torch.testing.assert_close(before[f"fine.last.{kind}"][:4], after[f"fine.last.{kind}"][:4], rtol=0, atol=0)
     train.save(run.state(), tmp_path / "run" / "checkpoint.pt")
-    with pytest.raises(ValueError, match="was begun with --only-sky: take another --run"):
+    with pytest.raises(ValueError, match="was begun with --only-sky all: take another --run"):
         train.Run(replace(run.options, only_sky=""), 0)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from depth_normal.annotators.networks import linear
 from depth_normal.annotators.networks.linear import Linear
 from depth_normal.annotators.networks.motion import MotionModule
 from depth_normal.annotators.networks.vit import VisionTransformer, VitConfig
@@ -18,6 +19,11 @@ from depth_normal.annotators.networks.vit import VisionTransformer, VitConfig
 needs_mkl = pytest.mark.skipif(
     not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()), reason="needs a torch with MKL and oneDNN"
 )
+
+
+@pytest.fixture(autouse=True)
+def amd(monkeypatch):
+    monkeypatch.setattr(linear, "_is_amd", lambda: True)
 
 
 class Calls(TorchDispatchMode):
@@ -185,3 +191,25 @@ def test_networks_have_such_layers(network):
     layers = [each for each in network.modules() if isinstance(each, nn.Linear)]
     assert layers
     assert all(type(each) is Linear for each in layers)
+
+
+def test_other_processors_multiply_as_before(monkeypatch):
+    monkeypatch.setattr(linear, "_is_amd", lambda: False)
+    layer, x = layer_and_tokens(1, 257)
+    with Calls() as calls:
+        assert torch.equal(layer(x), usual(layer, x))
+    assert calls.convolutions == 0
+
+
+def test_the_maker_is_in_the_processors_name_where_linux_file_is_not(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(linear, "Path", lambda _: _Missing())
+    monkeypatch.setattr(linear.platform, "processor", lambda: "AMD64 Family 25 Model 33 Stepping 0, AuthenticAMD")
+    assert linear._is_amd.__wrapped__()
+    monkeypatch.setattr(linear.platform, "processor", lambda: "Intel64 Family 6 Model 158 Stepping 10, GenuineIntel")
+    assert not linear._is_amd.__wrapped__()
+
+
+class _Missing:
+    def read_text(self):
+        raise FileNotFoundError

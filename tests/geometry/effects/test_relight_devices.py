@@ -5,9 +5,10 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from depth_normal.geometry.effects.defocus import blur_by_depth
 from depth_normal.geometry.effects.lights import Light, LightPlan, light_position, placed_on, towards, unit
 from depth_normal.geometry.effects.lit_scene import lit_scene
-from depth_normal.geometry.effects.relight import relief_gloss, relight, roll_off
+from depth_normal.geometry.effects.relight import relief_gloss, relight, roll_off, shine
 from depth_normal.geometry.effects.shadows import cast_shadow
 from depth_normal.geometry.estimate import Estimate, Quantity
 
@@ -48,8 +49,11 @@ CASES = {
     "placed_on": (lambda: placed_on((1.0, 2.0, 3.0), maps()), 0),
     "roll_off": (lambda: roll_off(maps(3), maps(3)), 0),
     "relief_gloss": (lambda: relief_gloss(maps(3), torch.ones(2, 1, 1, 1, device=DEVICE)), 0),
+    "shine": (lambda: shine(maps(3)), 0),
+    "blur_by_depth": (lambda: blur_by_depth(maps(3)[:1], maps()[:1] + 1), 0),
     # Depth, the camera, and how many steps the rays need.
     "cast_shadow": (lambda: cast_shadow(maps(), camera(), SUN), 3),
+    "cast_shadow of a network's depth": (lambda: cast_shadow(maps(), camera(), SUN, doubt=torch.ones(2, 1, 1, 1), blur=maps()), 3),
     "cast_shadow, every fourth pixel": (lambda: cast_shadow(maps(size=(200, 1920)), camera(), LAMP), 3),
     # Depth and the camera once, and three times for each lamp that casts a shadow.
     "relight without shadows": (lambda: relight(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=camera()), 2),

@@ -252,6 +252,13 @@ def wall(hue=(0.6, 0.35, 0.25)):
     return (image + 0.02 * torch.randn(1, 1, 144, 128, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
 
 
+def test_grey_mortar_of_what_tiles_is_deep_at_its_borders_too():
+    image, shift = wall(), (36, 20)
+    rolled = photo_relief(image.roll(shift, (2, 3)), radius=32, borders="seamless")
+    there = photo_relief(image, radius=32, borders="seamless").roll(shift, (2, 3))
+    torch.testing.assert_close(rolled, there, rtol=0, atol=1e-3)
+
+
 def test_grey_mortar_is_deep_be_it_lit_or_in_shadow():
     image = wall()
     joints, relief = grey_joints(image), photo_relief(image, radius=32)
