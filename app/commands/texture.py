@@ -60,7 +60,7 @@ COMMON_DETAIL = (
     ),
 )
 """The options that `--help` of `detail` shows; and that of `pbr`:"""
-COMMON_PBR = (*COMMON_DETAIL, "--radius", "--materials", "--roughness")
+COMMON_PBR = (*COMMON_DETAIL, "--radius", "--materials")
 HEIGHT_RANGE, DEFAULT_RANGE = "depth_normal.height_range", 32.0
 """The key in a height's PNG for its pixels between black and white, and their number where it is absent."""
 _NUMBERS = (".npz", ".exr", ".pfm")
@@ -279,7 +279,8 @@ def _detail(arguments: argparse.Namespace) -> int:
     settle_result(arguments)
     from ...geometry.textures.pbr import material_normals
 
-    known, image, options = _material(arguments)
+    options = _checked_options(arguments)
+    known, image = _material(arguments)
     return _write_normals(arguments, material_normals(known, image, options))
 
 
@@ -291,12 +292,13 @@ def _pbr(arguments: argparse.Namespace) -> int:
     from ...geometry.textures.pbr import height_map, material_normals, pbr_maps
     from .scene import write_image
 
+    options, further_names = _checked_options(arguments), _material_names(arguments)
     in_doubt = _is_in_doubt(arguments)
-    names = (*PBR_NAMES, *_material_names(arguments), *((CHOICE_NAME,) if in_doubt else ()))
+    names = (*PBR_NAMES, *further_names, *((CHOICE_NAME,) if in_doubt else ()))
     paths = {name: arguments.out / f"{arguments.image.stem}_{name}.png" for name in names}
     check_results(arguments, list(paths.values()))
     arguments.choice = paths.get(CHOICE_NAME)
-    known, image, options = _material(arguments)
+    known, image = _material(arguments)
     maps = pbr_maps(material_normals(known, image, options), options)
     further = _materials(arguments, maps) if arguments.materials is not None else {}
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -369,19 +371,19 @@ def _options(arguments: argparse.Namespace) -> Any:
     return PbrOptions(arguments.source, arguments.shape, arguments.relief, arguments.borders, bright=arguments.bright, **reach)
 
 
-def _material(arguments: argparse.Namespace) -> tuple[Estimate | None, Tensor, PbrOptions]:
-    """What `material_normals` takes: normals, if the source has any, the photograph, and how both become relief."""
-    from ...geometry.surfaces.derive import with_normals
+def _checked_options(arguments: argparse.Namespace) -> PbrOptions:
+    """How normals and the photograph become relief.
+
+    Raises:
+        ValueError: Options that change nothing here, numbers out of range, or a model without normals.
+    """
     from ...geometry.textures.pbr import NORMALS, PHOTO
-    from ..batch.per_image import read
 
     options = _options(arguments)
     if arguments.source == PHOTO:
         needless = (*NETWORK_OPTIONS, "--margin", "--geometry")
         refuse_options(arguments, needless, f"says where normals come from, and --source {PHOTO} takes none; leave it out")
-        image = read(arguments.image)
-        _say_bright(arguments, image)
-        return None, image, options
+        return options
     check_model(arguments, normals=True)
     if arguments.source == NORMALS:
         for option, says in (("--relief", "how high the photo's contrast is"), ("--bright", "what is high in the photo")):
@@ -389,6 +391,19 @@ def _material(arguments: argparse.Namespace) -> tuple[Estimate | None, Tensor, P
     if arguments.geometry is not None or arguments.borders != BORDER_CHOICES[1]:
         why = f"says how far a model sees beyond the borders of a photo that tiles; add --borders {BORDER_CHOICES[1]}, or leave it out"
         refuse_options(arguments, ("--margin",), why)
+    return options
+
+
+def _material(arguments: argparse.Namespace) -> tuple[Estimate | None, Tensor]:
+    """What `material_normals` takes: normals, if the source has any, and the photograph."""
+    from ...geometry.surfaces.derive import with_normals
+    from ...geometry.textures.pbr import NORMALS, PHOTO
+    from ..batch.per_image import read
+
+    if arguments.source == PHOTO:
+        image = read(arguments.image)
+        _say_bright(arguments, image)
+        return None, image
     if arguments.geometry is None:
         image = read(arguments.image)
         known = (_estimated_seamless if arguments.borders == BORDER_CHOICES[1] else _estimated_mirrored)(arguments, image)
@@ -398,7 +413,7 @@ def _material(arguments: argparse.Namespace) -> tuple[Estimate | None, Tensor, P
         image, known = scene.image, scene.known
     if arguments.source != NORMALS:
         _say_bright(arguments, image)
-    return with_normals(known), image, options
+    return with_normals(known), image
 
 
 def _say_bright(arguments: argparse.Namespace, image: Tensor) -> None:
