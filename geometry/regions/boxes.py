@@ -49,7 +49,7 @@ _PART, _HOLE = 0.1, 16
 # What is outside and has more than this share behind it is no background. A region that stands out by so much is completed by parts that
 # do by this share of it, without steps of another share, if they share so much of their border with it, and so many times what they share
 # with the outside.
-_FARTHER, _HIGH, _AS_HIGH, _SMOOTH, _SHARED, _MORE = 0.3, 0.1, 0.5, 0.15, 0.2, 2
+_FARTHER, _HIGH, _AS_HIGH, _SMOOTH, _SHARED, _MORE = 0.3, 0.4, 0.5, 0.15, 0.2, 2
 # A hole through which less than this share of how far the region stands out is seen stays open.
 _LOW = 0.3
 
