@@ -16,8 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 from .data import CROP_LONG, CROP_SHORT, Photo, read_photos, save_npz
+from .skies import NO, UNKNOWN, YES
 
-NO, YES, UNKNOWN = 0, 1, 2
 RIM = 2  # pixels at the sky's border that say nothing
 WALLS = 0.55  # share of the images that show a wall
 # From the zenith to the horizon.

@@ -208,7 +208,6 @@ def _add_material(parser: Parser) -> None:
     )
     parser.add_argument("--bright", choices=BRIGHT_CHOICES, default=BRIGHT_CHOICES[0], help=bright)
     add_coding(parser, "how the normal map stores its vectors")
-    parser.set_defaults(choice=None)
 
 
 def _height(arguments: argparse.Namespace) -> int:
@@ -297,8 +296,7 @@ def _pbr(arguments: argparse.Namespace) -> int:
     names = (*PBR_NAMES, *further_names, *((CHOICE_NAME,) if in_doubt else ()))
     paths = {name: arguments.out / f"{arguments.image.stem}_{name}.png" for name in names}
     check_results(arguments, list(paths.values()))
-    arguments.choice = paths.get(CHOICE_NAME)
-    known, image = _material(arguments)
+    known, image = _material(arguments, paths.get(CHOICE_NAME))
     maps = pbr_maps(material_normals(known, image, options), options)
     further = _materials(arguments, maps) if arguments.materials is not None else {}
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -394,15 +392,15 @@ def _checked_options(arguments: argparse.Namespace) -> PbrOptions:
     return options
 
 
-def _material(arguments: argparse.Namespace) -> tuple[Estimate | None, Tensor]:
-    """What `material_normals` takes: normals, if the source has any, and the photograph."""
+def _material(arguments: argparse.Namespace, choice: Path | None = None) -> tuple[Estimate | None, Tensor]:
+    """What `material_normals` takes: normals, if the source has any, and the photograph. `choice`: the file of both heights, if any."""
     from ...geometry.surfaces.derive import with_normals
     from ...geometry.textures.pbr import NORMALS, PHOTO
     from ..batch.per_image import read
 
     if arguments.source == PHOTO:
         image = read(arguments.image)
-        _say_bright(arguments, image)
+        _say_bright(arguments, image, choice)
         return None, image
     if arguments.geometry is None:
         image = read(arguments.image)
@@ -412,11 +410,11 @@ def _material(arguments: argparse.Namespace) -> tuple[Estimate | None, Tensor]:
         scene = read_scene(arguments)
         image, known = scene.image, scene.known
     if arguments.source != NORMALS:
-        _say_bright(arguments, image)
+        _say_bright(arguments, image, choice)
     return with_normals(known), image
 
 
-def _say_bright(arguments: argparse.Namespace, image: Tensor) -> None:
+def _say_bright(arguments: argparse.Namespace, image: Tensor, choice: Path | None) -> None:
     """Says what bright parts of the photo are taken for, where the pattern decides it."""
     from ...geometry.textures.detail import BRIGHT_JOINTS, bright_lines, grey_joints, is_bright_in_doubt
 
@@ -429,7 +427,7 @@ def _say_bright(arguments: argparse.Namespace, image: Tensor) -> None:
     if bool(bright_lines(image) >= BRIGHT_JOINTS):
         logger.info("bright lines run between darker fields: bright parts are taken as deep; --bright high is the opposite")
     elif bool(is_bright_in_doubt(image)):
-        shown = f"; {arguments.choice} shows the photo and both heights" if arguments.choice else ""
+        shown = f"; {choice} shows the photo and both heights" if choice else ""
         logger.info("brightness hardly shows what is deep: dark parts are taken as deep; --bright low is the opposite%s", shown)
 
 

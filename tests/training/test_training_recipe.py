@@ -564,15 +564,20 @@ def test_statistics_that_were_counted_before_are_kept(prepared, tmp_path, monkey
     assert not torch.equal(before["stem.0.weight"], after["stem.0.weight"])
 
 
-def test_the_sky_is_learned_alone(prepared, tmp_path, monkeypatch):
-    monkeypatch.setitem(train.IMAGES, "cpu", 2)
-    run = train.Run(replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, only_sky="all"), 0)
+def weights_of_steps(run, prepared):
+    """The weights before two steps and after them, and the names of those that changed."""
     crops = batches.load_crops(prepared, "train", 0, 1)
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
     for _ in range(2):
         run.train_step(crops, crops)
     after = run.network.state_dict()
-    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    return before, after, {name for name in after if not torch.equal(before[name], after[name])}
+
+
+def test_the_sky_is_learned_alone(prepared, tmp_path, monkeypatch):
+    monkeypatch.setitem(train.IMAGES, "cpu", 2)
+    run = train.Run(replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, only_sky="all"), 0)
+    before, after, changed = weights_of_steps(run, prepared)
     scene = {"fine.scene.bias"}  # far from where it matters
     assert changed | scene == {f"fine.{layer}.{kind}" for layer in ("sky", "scene", "last") for kind in ("weight", "bias")}
     for kind in ("weight", "bias"):
@@ -604,12 +609,7 @@ def test_what_is_drawn_is_learned_from_for_the_sky_alone(prepared):
 def test_of_the_sky_what_the_scene_says_is_learned_alone(prepared, tmp_path, monkeypatch):
     monkeypatch.setitem(train.IMAGES, "cpu", 2)
     run = train.Run(replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, only_sky="scene"), 0)
-    crops = batches.load_crops(prepared, "train", 0, 1)
-    before = {name: value.clone() for name, value in run.network.state_dict().items()}
-    for _ in range(2):
-        run.train_step(crops, crops)
-    after = run.network.state_dict()
-    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    _, _, changed = weights_of_steps(run, prepared)
     assert changed | {"fine.scene.bias"} == {"fine.scene.weight", "fine.scene.bias"}
 
 
