@@ -1,4 +1,4 @@
-"""Attention that multiplies bfloat16 as such on CPUs: where there is no AMX, torch's own multiplies it in float32, which is slower."""
+"""Attention on CPUs, where torch's own is slow: without AMX it multiplies bfloat16 in float32, and float32 by MKL, also on AMD's."""
 
 from __future__ import annotations
 
@@ -11,14 +11,25 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from .grids import is_traced
+from .linear import by_convolution, convolutions_are_faster
 
 _QUERIES = 192
-"""Queries of a part, whose scores stay in the processor's caches."""
+"""Queries of a part in bfloat16, whose scores stay in the processor's caches."""
+_TOKENS = 768
+"""With fewer keys in float32, torch's own attention is as fast."""
+_FLOAT_QUERIES, _FLOAT_SCORES = 1024, 2**22
+"""The most queries of a part in float32, and the most scores. Where other programs keep the cores busy, threads wait for each other after
+each part, so that there should be few; new memory for more scores would come from the system each time."""
 
 
 def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """As `F.scaled_dot_product_attention`, of (B, heads, tokens, width of a head) each."""
-    return _by_products(query, key, value) if _multiplies_faster(query, key, value) else F.scaled_dot_product_attention(query, key, value)
+    if _may_be_faster(query, key, value):
+        if query.dtype == torch.bfloat16:
+            return _by_products(query, key, value)
+        if key.shape[-2] >= _TOKENS:
+            return _by_convolutions(query, key, value)
+    return F.scaled_dot_product_attention(query, key, value)
 
 
 def faster_attention(x: Tensor) -> AbstractContextManager[object]:
@@ -29,7 +40,7 @@ def faster_attention(x: Tensor) -> AbstractContextManager[object]:
     Args:
         x: The network's input.
     """
-    return _Attended() if _multiplies_faster(x) else nullcontext()
+    return _Attended() if _may_be_faster(x) else nullcontext()
 
 
 class _Attended(TorchFunctionMode):
@@ -48,12 +59,16 @@ def _is_plain(query: Tensor, options: dict[str, Any]) -> bool:
     return query.ndim == 4 and options.get("scale") in (None, query.shape[-1] ** -0.5)
 
 
-def _multiplies_faster(x: Tensor, *others: Tensor) -> bool:
-    """Whether matrix products are faster than torch's own attention. Gradients cannot pass through memory that is used again."""
-    if x.device.type != "cpu" or x.dtype != torch.bfloat16 or is_traced():
+def _may_be_faster(x: Tensor, *others: Tensor) -> bool:
+    """Whether products of this type may be faster than torch's own attention. No gradients pass through memory that is used again."""
+    if x.device.type != "cpu" or is_traced():
         return False
     if torch.is_grad_enabled() and any(each.requires_grad for each in (x, *others)):
         return False
+    return (x.dtype == torch.bfloat16 and _only_products_multiply_bfloat16()) or (x.dtype == torch.float32 and convolutions_are_faster())
+
+
+def _only_products_multiply_bfloat16() -> bool:
     multiplies_bfloat16, has_amx = (getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return multiplies_bfloat16 and not has_amx
 
@@ -70,4 +85,17 @@ def _by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         torch.bmm(part, keys, out=scores)
         torch.softmax(scores, -1, out=weights)
         torch.bmm(weights, values, out=out)
+    return found.unflatten(0, query.shape[:2])
+
+
+def _by_convolutions(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention of one head after the other, in parts."""
+    queries, keys = query.flatten(0, 1), (key * query.shape[-1] ** -0.5).flatten(0, 1).contiguous()
+    values = value.flatten(0, 1).mT.contiguous()
+    found = queries.new_empty(*queries.shape[:2], values.shape[1])
+    most = min(_FLOAT_QUERIES, max(_FLOAT_SCORES // keys.shape[1], 1))
+    parts = -(-queries.shape[1] // most)
+    for head_queries, head_keys, head_values, head_found in zip(queries, keys, values, found, strict=True):
+        for part, out in zip(head_queries.tensor_split(parts), head_found.tensor_split(parts), strict=True):
+            out.copy_(by_convolution(by_convolution(part, head_keys).softmax(-1), head_values))
     return found.unflatten(0, query.shape[:2])

@@ -1,4 +1,4 @@
-"""Attention in bfloat16 on CPUs."""
+"""Attention on CPUs that multiplies as they are fast at."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from depth_normal.annotators.networks import attention
 from depth_normal.annotators.networks.attention import attended, faster_attention
 
 
@@ -21,9 +22,14 @@ def multiplies_bfloat16(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
 
 
-def of_one_projection(batch=2, heads=3, tokens=450, width=16, seed=0):
+@pytest.fixture
+def amd(monkeypatch):
+    monkeypatch.setattr(attention, "convolutions_are_faster", lambda: True)
+
+
+def of_one_projection(batch=2, heads=3, tokens=450, width=16, seed=0, dtype=torch.bfloat16):
     """Query, key and value as a network has them: views of one tensor."""
-    joined = torch.randn(batch, tokens, 3 * heads * width, generator=torch.Generator().manual_seed(seed)).bfloat16()
+    joined = torch.randn(batch, tokens, 3 * heads * width, generator=torch.Generator().manual_seed(seed)).to(dtype)
     return joined.unflatten(-1, (3, heads, width)).permute(2, 0, 3, 1, 4).unbind()
 
 
@@ -77,6 +83,44 @@ def test_all_parts_have_the_same_memory():
     assert memory.bytes < 0.4 * all_scores
 
 
+@pytest.mark.usefixtures("amd")
+@pytest.mark.parametrize("tokens", [768, 1025, 2049])
+def test_float32_in_parts_is_what_torchs_own_is(tokens):
+    given = of_one_projection(tokens=tokens, dtype=torch.float32)
+    with CallsOfTorchsOwn() as calls:
+        found = attended(*given)
+    assert calls.count == 0
+    torch.testing.assert_close(found, F.scaled_dot_product_attention(*given), rtol=0, atol=1e-5)
+
+
+@pytest.mark.usefixtures("amd")
+def test_float32_has_few_scores_at_once(monkeypatch):
+    sizes = []
+
+    def multiply(x, weight):
+        sizes.append(len(x) * len(weight))
+        return x @ weight.mT
+
+    monkeypatch.setattr(attention, "by_convolution", multiply)
+    attended(*of_one_projection(batch=1, heads=1, tokens=5000, dtype=torch.float32))
+    assert max(sizes) <= 2**22
+
+
+@pytest.mark.usefixtures("amd")
+def test_float32_of_few_queries_that_ask_many_keys():
+    query, key, value = of_one_projection(tokens=800, dtype=torch.float32)
+    found = attended(query[..., :3, :], key, value[..., :5])
+    torch.testing.assert_close(found, attended(query, key, value)[..., :3, :5], rtol=0, atol=1e-5)
+
+
+def test_float32_of_few_tokens_or_on_other_processors_is_torchs_own(monkeypatch):
+    for is_amd, tokens in ((True, 767), (False, 768)):
+        monkeypatch.setattr(attention, "convolutions_are_faster", lambda is_amd=is_amd: is_amd)
+        with CallsOfTorchsOwn() as calls:
+            attended(*of_one_projection(tokens=tokens, dtype=torch.float32))
+        assert calls.count == 1
+
+
 @pytest.mark.usefixtures("multiplies_bfloat16")
 def test_threads_do_not_disturb_each_other():
     batches = [of_one_projection(seed=seed) for seed in range(8)]
@@ -86,19 +130,21 @@ def test_threads_do_not_disturb_each_other():
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
-@pytest.mark.usefixtures("multiplies_bfloat16")
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_a_device_that_only_shapes_pass_through(device):
+@pytest.mark.usefixtures("multiplies_bfloat16", "amd")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_device_that_only_shapes_pass_through(device, dtype):
     with FakeTensorMode():
-        query = torch.empty(2, 3, 450, 16, dtype=torch.bfloat16, device=device)
+        query = torch.empty(2, 3, 800, 16, dtype=dtype, device=device)
         found = attended(query, query, query)
     assert found.shape == query.shape
     assert found.device.type == device
 
 
-@pytest.mark.usefixtures("multiplies_bfloat16")
-def test_gradients_pass():
-    query, key, value = (each.clone().requires_grad_() for each in of_one_projection(tokens=5))
+@pytest.mark.usefixtures("multiplies_bfloat16", "amd")
+@pytest.mark.parametrize(("dtype", "tokens"), [(torch.bfloat16, 5), (torch.float32, 768)])
+def test_gradients_pass(dtype, tokens):
+    query, key, value = (each.clone().requires_grad_() for each in of_one_projection(tokens=tokens, dtype=dtype))
     attended(query, key, value).float().sum().backward()
     assert value.grad is not None
     assert value.grad.any()
@@ -117,6 +163,6 @@ def test_another_librarys_attention_is_replaced_where_it_asks_for_nothing_else()
             F.scaled_dot_product_attention(query, key, value, **options)
         F.scaled_dot_product_attention(query.float(), key.float(), value.float())
         assert calls.count == 4
-    with CallsOfTorchsOwn() as calls, faster_attention(query.float()):
+    with CallsOfTorchsOwn() as calls, faster_attention(query.double()):
         F.scaled_dot_product_attention(query, key, value)
     assert calls.count == 1
