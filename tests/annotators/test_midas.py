@@ -261,7 +261,6 @@ def test_lower_precision_gives_float32_near_the_same(hub, variant, dtype):
 def test_bfloat16_multiplies_as_such_in_attention_where_torchs_own_does_not(hub, monkeypatch, has_amx):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx, raising=False)
-    annotator = build("hybrid", hub("hybrid")[1], torch.bfloat16)
     names = []
 
     class Names(TorchDispatchMode):
@@ -269,9 +268,16 @@ def test_bfloat16_multiplies_as_such_in_attention_where_torchs_own_does_not(hub,
             names.append(str(func))
             return func(*args, **(kwargs or {}))
 
-    with torch.no_grad(), Names():
-        annotator.infer_resized(make_images(1, 3, 64, 64))
-    assert any("scaled_dot_product" in name for name in names) == has_amx
+    def asks_torch(dtype):
+        annotator = build("hybrid", hub("hybrid")[1], dtype)
+        names.clear()
+        with torch.no_grad(), Names():
+            annotator.infer_resized(make_images(1, 3, 64, 64))
+        return any("scaled_dot_product" in name for name in names)
+
+    if not asks_torch(torch.float32):
+        pytest.skip("this version of transformers multiplies attention's matrices itself")
+    assert asks_torch(torch.bfloat16) == has_amx
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
