@@ -22,6 +22,7 @@ from .base import Annotator, is_out_of_memory
 from .building.diffusion_parts import build_network, check_network
 from .building.libraries import from_diffusers
 from .family import Request
+from .networks.attention import faster_products
 from .networks.latent_diffusion import LatentDiffusion
 from .networks.published import StateDict
 from .preprocessing.kernels import linear_antialiased
@@ -171,7 +172,9 @@ class DiffusionAnnotator(Annotator):
         unet, prompt = self.network.unet, self.network.prompt
         text = None if prompt is None else prompt.expand(latents.shape[0], -1, -1)
         first = next(unet.parameters())
-        return unet(latents.to(first.dtype), timestep, text, class_labels=class_labels, return_dict=False)[0].float()
+        latents = latents.to(first.dtype)
+        with faster_products(latents):
+            return unet(latents, timestep, text, class_labels=class_labels, return_dict=False)[0].float()
 
     def _encode(self, pixels: Tensor, tiled: bool) -> Tensor:
         vae: Any = self.network.vae

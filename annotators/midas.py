@@ -17,7 +17,7 @@ from .base import Annotator
 from .building.checkpoints import fill
 from .building.libraries import from_state_dict, from_transformers
 from .graphs.graph import Signature
-from .networks.attention import faster_attention
+from .networks.attention import faster_products
 from .networks.midas_names import dpt_to_hub
 from .networks.midas_small import DisparityHead, MidasSmall
 from .networks.published import StateDict
@@ -82,6 +82,10 @@ def _build_dpt(spec: ModelSpec, state: StateDict) -> nn.Module:
 
     class Dpt(base):
         def forward(self, x: Tensor) -> Tensor:
+            with faster_products(x):
+                return self.infer(x)
+
+        def infer(self, x: Tensor) -> Tensor:
             rows, columns = x.shape[-2] // 16, x.shape[-1] // 16
             if self.backbone is not None:
                 maps = [each.to(self.head.head[0].weight.dtype) for each in self.backbone(x).feature_maps]
@@ -90,8 +94,7 @@ def _build_dpt(spec: ModelSpec, state: StateDict) -> nn.Module:
             if self.config.is_hybrid:
                 # the embedding accepts images of this size alone, and is resized to it
                 self.dpt.embeddings.image_size = tuple(x.shape[-2:])
-            with faster_attention(x):
-                outputs = self.dpt(x, output_hidden_states=True)
+            outputs = self.dpt(x, output_hidden_states=True)
             hidden = outputs.hidden_states[1:]
             if self.config.is_hybrid:
                 features = [*outputs.intermediate_activations[:2], *(hidden[i] for i in indices[2:])]

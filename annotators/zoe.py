@@ -19,6 +19,7 @@ from .base import Annotator
 from .building.libraries import from_state_dict, from_transformers
 from .family import Request
 from .graphs.graph import Signature
+from .networks.attention import faster_products
 from .networks.published import StateDict
 from .networks.zoe_depth_anything import BINS
 from .networks.zoe_names import official_to_hub
@@ -98,9 +99,9 @@ class ZoeAnnotator(ZoeInference):
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
         # a network for several kinds of scene would choose one kind for the whole batch
-        if len(self.spec.config.ranges) > 1:
-            return (torch.cat([self.network(image).predicted_depth[:, None] for image in inputs.split(1)]),)
-        return (self.network(inputs).predicted_depth[:, None],)
+        parts = inputs.split(1) if len(self.spec.config.ranges) > 1 else [inputs]
+        with faster_products(inputs):
+            return (torch.cat([self.network(part).predicted_depth[:, None] for part in parts]),)
 
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:

@@ -6,6 +6,7 @@ Depth Anything V2 small and MiDaS v2.1 small have random weights unless --weight
 difference, and in half precision the images differ more than those of trained networks. tiny is itself. Engines are built in the pack's
 folder (DEPTH_NORMAL_HOME) the first time; `ready` then counts their building, later their loading. In the second table, "bare" is the
 engine's own loop over the same file: `InferenceSession.run` and `InferRequest.infer`, on an input that lies ready, with as many threads.
+Freed memory is kept, as `depth-normal estimate`, `video` and `bench` keep it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from safetensors.torch import save_file
 
 from depth_normal.annotators.choices import ONNX, OPENVINO, TORCH
 from depth_normal.annotators.registry import MODELS
+from depth_normal.app.batch.allocator import keep_freed_memory
 from depth_normal.app.batch.per_image import Options
 from depth_normal.app.bench.runtimes import EACH, HEADER, line, measure_runtimes
 from depth_normal.app.bench.timing import processor, take_turns
@@ -47,6 +49,7 @@ def main() -> None:
     arguments = parser.parse_args()
     refuse_without_graph(parser, arguments.models)
     mend_torchvision()
+    keep_freed_memory()
     print(f"{processor()}, {torch.get_num_threads()} threads of torch {torch.__version__}; an image of {SIDES[0]}x{SIDES[1]}")
     with tempfile.TemporaryDirectory() as folder:
         for model_id in arguments.models:

@@ -11,15 +11,14 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from .grids import is_traced
-from .linear import by_convolution, convolutions_are_faster
+from .linear import by_convolution, convolutions_are_faster, linear
 
 _QUERIES = 192
 """Queries of a part in bfloat16, whose scores stay in the processor's caches."""
-_TOKENS = 768
+_TOKENS = 900
 """With fewer keys in float32, torch's own attention is as fast."""
-_FLOAT_QUERIES, _FLOAT_SCORES = 1024, 2**22
-"""The most queries of a part in float32, and the most scores. Where other programs keep the cores busy, threads wait for each other after
-each part, so that there should be few; new memory for more scores would come from the system each time."""
+_SCORES = 2**22
+"""The most scores at once in float32: new memory for more would come from the system each time."""
 
 
 def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -32,22 +31,24 @@ def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(query, key, value)
 
 
-def faster_attention(x: Tensor) -> AbstractContextManager[object]:
-    """A context in which another library's network calls `attended` as `F.scaled_dot_product_attention`, where that is faster.
+def faster_products(x: Tensor) -> AbstractContextManager[object]:
+    """A context in which another library's network calls `attended` as `F.scaled_dot_product_attention`, and `linear` as `F.linear`.
 
     It holds for this thread alone.
 
     Args:
         x: The network's input.
     """
-    return _Attended() if _may_be_faster(x) else nullcontext()
+    return _Replaced() if _may_be_faster(x) else nullcontext()
 
 
-class _Attended(TorchFunctionMode):
+class _Replaced(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention and len(args) == 3 and _is_plain(args[0], kwargs):
             return attended(*args)
+        if func is F.linear:
+            return linear(*args, **kwargs)
         return func(*args, **kwargs)
 
 
@@ -89,13 +90,13 @@ def _by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def _by_convolutions(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention of one head after the other, in parts."""
-    queries, keys = query.flatten(0, 1), (key * query.shape[-1] ** -0.5).flatten(0, 1).contiguous()
-    values = value.flatten(0, 1).mT.contiguous()
-    found = queries.new_empty(*queries.shape[:2], values.shape[1])
-    most = min(_FLOAT_QUERIES, max(_FLOAT_SCORES // keys.shape[1], 1))
-    parts = -(-queries.shape[1] // most)
-    for head_queries, head_keys, head_values, head_found in zip(queries, keys, values, found, strict=True):
-        for part, out in zip(head_queries.tensor_split(parts), head_found.tensor_split(parts), strict=True):
-            out.copy_(by_convolution(by_convolution(part, head_keys).softmax(-1), head_values))
-    return found.unflatten(0, query.shape[:2])
+    """Attention of one head after the other. In few steps: on a busy machine threads wait for each other after each."""
+    scaled = key * query.shape[-1] ** -0.5
+    queries, keys, values = (each.flatten(0, 1).contiguous() for each in (query, scaled, value.mT))
+    parts = -(-queries.shape[1] * keys.shape[1] // _SCORES)
+    found = [
+        by_convolution(by_convolution(part, head_keys).softmax(-1), head_values)
+        for head_queries, head_keys, head_values in zip(queries, keys, values, strict=True)
+        for part in head_queries.tensor_split(parts)
+    ]
+    return torch.cat(found).view(*query.shape[:3], -1)

@@ -21,15 +21,21 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """`input` (..., in_features) to (..., out_features)."""
-        return by_convolution(input, self.weight, self.bias) if self._multiplies_faster(input) else super().forward(input)
+        return linear(input, self.weight, self.bias)
 
-    def _multiplies_faster(self, x: Tensor) -> bool:
-        # is_traced: graphs have linear layers; the weight's type: other classes of tensors, such as quantised ones, multiply by themselves
-        if x.device.type != "cpu" or x.dtype != torch.float32 or is_traced() or type(self.weight) is not nn.Parameter:
-            return False
-        if x.numel() < _ROWS * self.in_features or x.numel() * self.out_features < _PRODUCTS:
-            return False
-        return convolutions_are_faster()
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """As `F.linear`."""
+    return by_convolution(input, weight, bias) if _is_faster_by_convolution(input, weight) else F.linear(input, weight, bias)
+
+
+def _is_faster_by_convolution(x: Tensor, weight: Tensor) -> bool:
+    # is_traced: graphs have linear layers; the weight's type: other classes of tensors, such as quantised ones, multiply by themselves
+    if x.device.type != "cpu" or x.dtype != torch.float32 or is_traced() or type(weight) is not nn.Parameter:
+        return False
+    if x.numel() < _ROWS * x.shape[-1] or x.numel() * weight.shape[0] < _PRODUCTS:
+        return False
+    return convolutions_are_faster()
 
 
 def convolutions_are_faster() -> bool:

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from depth_normal.annotators.diffusion import DiffusionOptions
 from depth_normal.annotators.lotus import LotusAnnotator
+from depth_normal.annotators.networks import attention
 from depth_normal.annotators.registry import find_spec, models_of_family
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.annotators.specs.diffusion import SD2_UNET, SD_VAE
@@ -149,6 +150,14 @@ def test_half_precision_stays_near(both, images, dtype, tolerance):
     found = rounded.estimate(images, 48).depth
     assert found.dtype == torch.float32
     assert (found - exact.estimate(images, 48).depth).abs().mean() < tolerance
+
+
+def test_linear_layers_multiply_as_the_processor_is_fast_at(both, images, monkeypatch):
+    calls = []
+    monkeypatch.setattr(attention, "convolutions_are_faster", lambda: True)
+    monkeypatch.setattr(attention, "linear", lambda *args: calls.append(args) or F.linear(*args))
+    build(both, "lotus-depth-d").estimate(images, 48)
+    assert calls
 
 
 def test_progress_is_one_pass(both, images):

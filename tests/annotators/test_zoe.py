@@ -12,6 +12,7 @@ from torch import nn
 
 from depth_normal.annotators import zoe
 from depth_normal.annotators.building.libraries import from_transformers
+from depth_normal.annotators.networks import attention
 from depth_normal.annotators.networks.dpt import DptConfig
 from depth_normal.annotators.networks.vit import VitConfig
 from depth_normal.annotators.networks.zoe_depth_anything import ZoeDepthAnything
@@ -214,6 +215,14 @@ def test_a_mirrored_image_gives_the_mirrored_depth(official):
     annotator = build(official.state_dict())
     images = make_images(2, 3, 40, 60)
     torch.testing.assert_close(annotator.estimate(images.flip(-1)).depth, annotator.estimate(images).depth.flip(-1), rtol=1e-5, atol=0)
+
+
+def test_linear_layers_multiply_as_the_processor_is_fast_at(official, monkeypatch):
+    calls = []
+    monkeypatch.setattr(attention, "convolutions_are_faster", lambda: True)
+    monkeypatch.setattr(attention, "linear", lambda *args: calls.append(args) or F.linear(*args))
+    build(official.state_dict()).estimate(make_images(1, 3, 40, 60))
+    assert calls
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (5, 4)], ids=str)

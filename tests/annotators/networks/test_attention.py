@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from depth_normal.annotators.networks import attention
-from depth_normal.annotators.networks.attention import attended, faster_attention
+from depth_normal.annotators.networks import attention, linear
+from depth_normal.annotators.networks.attention import attended, faster_products
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_all_parts_have_the_same_memory():
 
 
 @pytest.mark.usefixtures("amd")
-@pytest.mark.parametrize("tokens", [768, 1025, 2049])
+@pytest.mark.parametrize("tokens", [900, 2049])
 def test_float32_in_parts_is_what_torchs_own_is(tokens):
     given = of_one_projection(tokens=tokens, dtype=torch.float32)
     with CallsOfTorchsOwn() as calls:
@@ -108,13 +108,13 @@ def test_float32_has_few_scores_at_once(monkeypatch):
 
 @pytest.mark.usefixtures("amd")
 def test_float32_of_few_queries_that_ask_many_keys():
-    query, key, value = of_one_projection(tokens=800, dtype=torch.float32)
+    query, key, value = of_one_projection(tokens=900, dtype=torch.float32)
     found = attended(query[..., :3, :], key, value[..., :5])
     torch.testing.assert_close(found, attended(query, key, value)[..., :3, :5], rtol=0, atol=1e-5)
 
 
 def test_float32_of_few_tokens_or_on_other_processors_is_torchs_own(monkeypatch):
-    for is_amd, tokens in ((True, 767), (False, 768)):
+    for is_amd, tokens in ((True, 899), (False, 900)):
         monkeypatch.setattr(attention, "convolutions_are_faster", lambda is_amd=is_amd: is_amd)
         with CallsOfTorchsOwn() as calls:
             attended(*of_one_projection(tokens=tokens, dtype=torch.float32))
@@ -135,14 +135,14 @@ def test_threads_do_not_disturb_each_other():
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_a_device_that_only_shapes_pass_through(device, dtype):
     with FakeTensorMode():
-        query = torch.empty(2, 3, 800, 16, dtype=dtype, device=device)
+        query = torch.empty(2, 3, 900, 16, dtype=dtype, device=device)
         found = attended(query, query, query)
     assert found.shape == query.shape
     assert found.device.type == device
 
 
 @pytest.mark.usefixtures("multiplies_bfloat16", "amd")
-@pytest.mark.parametrize(("dtype", "tokens"), [(torch.bfloat16, 5), (torch.float32, 768)])
+@pytest.mark.parametrize(("dtype", "tokens"), [(torch.bfloat16, 5), (torch.float32, 900)])
 def test_gradients_pass(dtype, tokens):
     query, key, value = (each.clone().requires_grad_() for each in of_one_projection(tokens=tokens, dtype=dtype))
     attended(query, key, value).float().sum().backward()
@@ -150,11 +150,23 @@ def test_gradients_pass(dtype, tokens):
     assert value.grad.any()
 
 
+@pytest.mark.parametrize("is_amd", [True, False])
+def test_another_librarys_linear_layers_are_replaced(monkeypatch, is_amd):
+    for module in (attention, linear):
+        monkeypatch.setattr(module, "convolutions_are_faster", lambda: is_amd)
+    monkeypatch.setattr(linear, "by_convolution", lambda x, weight, bias: x.new_zeros(len(x), len(weight)))
+    layer, x = torch.nn.Linear(384, 512).requires_grad_(False), torch.rand(257, 384)
+    with faster_products(x):
+        found = layer(x), F.linear(input=x, weight=layer.weight)
+    assert all(each.any() != is_amd for each in found)
+    assert layer(x).any()
+
+
 @pytest.mark.usefixtures("multiplies_bfloat16")
 def test_another_librarys_attention_is_replaced_where_it_asks_for_nothing_else():
     query, key, value = of_one_projection()
     mask = torch.zeros(query.shape[-2], query.shape[-2], dtype=torch.bfloat16)
-    with CallsOfTorchsOwn() as calls, faster_attention(query):
+    with CallsOfTorchsOwn() as calls, faster_products(query):
         found = F.scaled_dot_product_attention(query, key, value)
         assert torch.equal(found, F.scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, scale=0.25))
         assert calls.count == 0
@@ -163,6 +175,6 @@ def test_another_librarys_attention_is_replaced_where_it_asks_for_nothing_else()
             F.scaled_dot_product_attention(query, key, value, **options)
         F.scaled_dot_product_attention(query.float(), key.float(), value.float())
         assert calls.count == 4
-    with CallsOfTorchsOwn() as calls, faster_attention(query.double()):
+    with CallsOfTorchsOwn() as calls, faster_products(query.double()):
         F.scaled_dot_product_attention(query, key, value)
     assert calls.count == 1
