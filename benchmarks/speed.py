@@ -47,11 +47,12 @@ _SMALL = (
     "tiny midas-v2.1-small depth-anything-v2-small depth-anything-3-small moge-2-vits-normal metric3d-vit-small bae-normal dsine "
     "video-depth-anything-metric-small"
 )
+_FOR_ENGINES = "depth-anything-v2-small depth-anything-v2-base midas-dpt-hybrid moge-2-vits-normal midas-v2.1-small tiny"
 PARTS = {
     "models": Part("Models", f"families.py --batches 1 --rounds 2 --no-memory --models {_SMALL}", False),
     "models-gpu": Part("Models: batches, memory", f"families.py --dtype float16 --models {_SMALL} moge-2-vitl-normal depth-pro", True),
     "diffusion": Part("Diffusion models", "diffusion.py", True),
-    "engines": Part("Engines beside torch", "runtimes.py --runtime torch onnx openvino", False),
+    "engines": Part("Engines beside torch", f"runtimes.py --runtime torch onnx openvino --models {_FOR_ENGINES}", False),
     "engines-gpu": Part("Engines beside torch", "runtimes.py --device cuda", True),
     "folder": Part("A folder of 1080p photos by tiny", "folder.py"),
     "folder-small": Part("A folder of 1080p photos by Depth Anything V2 small", "folder.py --model depth-anything-v2-small --random"),
