@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depth_normal.geometry.textures.detail import AUTO, HIGH, bright_lines, photo_relief
+from depth_normal.geometry.textures.detail import AUTO, HIGH, PhotoRelief
 from depth_normal.geometry.textures.transforms import blurred
 
 LIGHTS = {"flash": (0.0, 0.0, 1.0), "left": (-0.6, 0.3, 0.74), "grazing": (0.8, 0.45, 0.4)}
@@ -59,8 +59,9 @@ def print_row(name: str, rows: list[tuple[float, float, float]]) -> None:
 
 def judged(image: Tensor, height: Tensor) -> tuple[float, float, float]:
     """Correlation of the relief with the truth, bright = high and by the pattern; and how strong bright lines are."""
-    found = (alike(photo_relief(image, bright=bright), height) for bright in (HIGH, AUTO))
-    return (*found, float(bright_lines(image)))  # type: ignore[return-value]
+    relief = PhotoRelief(image)
+    found = (alike(relief.height(bright), height) for bright in (HIGH, AUTO))
+    return (*found, float(relief.lines))  # type: ignore[return-value]
 
 
 def alike(found: Tensor, truth: Tensor) -> float:
@@ -178,7 +179,8 @@ def write_row(path: Path, image: Tensor, height: Tensor) -> None:
     """The image, both reliefs and the truth, side by side."""
     from depth_normal.geometry.files import write_image_png
 
-    maps = (photo_relief(image, bright=HIGH), photo_relief(image, bright=AUTO), height)
+    relief = PhotoRelief(image)
+    maps = (relief.height(HIGH), relief.height(AUTO), height)
     levels = (((values - values.amin()) / (values.amax() - values.amin())).expand_as(image) for values in maps)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_image_png(path, torch.cat((image, *levels), 3), 8)

@@ -102,7 +102,7 @@ def reliefs(scene: Traced, estimate: Estimate) -> Iterator[tuple[Tensor, Tensor]
     """Normals and occlusion: of the photograph alone, with an estimate's normals, and the true ones."""
     for source, known in ((PHOTO, None), (BOTH, estimate)):
         options = PbrOptions(source)
-        maps = pbr_maps(material_normals(known, scene.image, options), options)
+        maps = pbr_maps(material_normals(known, options.photo_relief(scene.image), options), options)
         yield maps.normals, maps.occlusion
     yield height_to_normals(scene.height, borders=SEAMLESS), height_to_occlusion(scene.height, borders=SEAMLESS)
 

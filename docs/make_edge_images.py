@@ -112,7 +112,7 @@ def mortar() -> tuple[Tensor, Tensor]:
     """The height of bricks with bright mortar, where bright is high, and as the pattern says."""
     image, estimate = photo("brick")
     options = PbrOptions(bright="high"), PbrOptions()
-    heights = (pbr_maps(material_normals(estimate, image, each), each).height for each in options)
+    heights = (pbr_maps(material_normals(estimate, each.photo_relief(image), each), each).height for each in options)
     left, right = (part(each, 120, 120, 260, 260) for each in heights)
     return left, right
 

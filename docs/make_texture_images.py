@@ -33,7 +33,7 @@ def main() -> None:
     options = PbrOptions(borders=SEAMLESS)
     beyond = margins(SIDE, SIDE, 0.25)
     known = seamless_estimate(load_model("tiny").estimate(wrap(photo, beyond), derive=with_normals), beyond)
-    maps = pbr_maps(material_normals(known, photo, options), options)
+    maps = pbr_maps(material_normals(known, options.photo_relief(photo), options), options)
     normal = encode_normal_map(maps.normals)
     panels = [photo, maps.height, normal, maps.occlusion, maps.bend.curvature]
     write(ROOT / "docs/images/pbr_maps.jpg", strip(panels))

@@ -25,7 +25,7 @@ from .batches import join_outputs, one_by_one, to_output
 from .checks import check_count, check_network_side
 from .diffusion import LONG_SIDE, MAX_ENSEMBLE, WHICH_MODEL, marigold_options, marigold_widgets, tiled_widget
 from .loading import load_model
-from .materials import MAX_RADIUS, RESULT_CODING, bright_widget, relief_widgets, shown_in_doubt
+from .materials import MAX_RADIUS, RESULT_CODING, bright_widget, photo_relief, relief_widgets, shown_in_doubt
 from .model_list import best_on_disk, by_location, model_widget
 from .sockets import TEXTURES, Inputs
 from .surfaces import planar, surface_normals
@@ -135,16 +135,17 @@ class MaterialFromPhoto:
         known = None if geometry is None else _normals_of(geometry, photos)
         chosen = marigold_options(steps, ensemble_size, seed, tiled)
         materials = None if model == SIMPLE else _materials(photos, model, precision, resolution, chosen, borders)
+        first = photo_relief(photos, 0, options)
 
         def parts() -> Iterator[tuple[Tensor, ...]]:
-            for photo, surface in zip(photos.split(1), _surfaces(known, len(photos)), strict=True):
+            for index, surface in enumerate(_surfaces(known, len(photos))):
                 throw_if_interrupted()
-                whole = None if surface is None else surface.resized(photo.shape[-2], photo.shape[-1])
-                there = photo.to(default_device())
-                maps = pbr_maps(material_normals(whole, there, options), options)
+                photo = photo_relief(photos, index, options) if index else first
+                whole = None if surface is None else surface.resized(photos.shape[-2], photos.shape[-1])
+                maps = pbr_maps(material_normals(whole, photo, options), options)
                 height = maps.height * maps.height_range
                 normals = encode_normal_map(maps.normals, NormalMapCoding(coding))
-                albedo = () if materials else (remove_light(there, maps.normals, maps.occlusion, borders=borders),)
+                albedo = () if materials else (remove_light(photo.image, maps.normals, maps.occlusion, borders=borders),)
                 yield tuple(each.to(image_placement()[0]) for each in (normals, height - height.mean(), maps.occlusion, *albedo))
 
         normals, heights, occlusion, *albedo = join_outputs(parts(), len(photos))
@@ -152,7 +153,7 @@ class MaterialFromPhoto:
         found = materials.to(occlusion.device) if materials else uniform_materials(albedo[0], roughness)
         orm = pack_orm(occlusion, found.roughness, found.metallic)
         images = (found.albedo, normals, found.roughness, found.metallic, levels, occlusion, orm)
-        return shown_in_doubt((*map(to_output, images), span.item()), photos, known, options)
+        return shown_in_doubt((*map(to_output, images), span.item()), first, known, options)
 
 
 def _materials(photos: Tensor, model: str, precision: str, resolution: int, options: MarigoldOptions, borders: str) -> Materials:

@@ -14,9 +14,9 @@ from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate
 from ..geometry.files import write_image_exr, write_image_png
 from ..geometry.surfaces.derive import with_normals
-from ..geometry.textures.detail import BRIGHT, HIGH, LOW, MAX_RELIEF, is_bright_in_doubt
+from ..geometry.textures.detail import BRIGHT, HIGH, LOW, MAX_RELIEF, PhotoRelief
 from ..geometry.textures.height import BORDERS, FREE
-from ..geometry.textures.pbr import BOTH, DETAILS, NORMALS, PHOTO, PbrOptions, check_source, height_map, material_normals
+from ..geometry.textures.pbr import BOTH, DETAILS, NORMALS, PHOTO, PbrOptions, check_source, height_map, is_in_doubt, material_normals
 from ..geometry.textures.seamless import MAX_MARGIN, margins, seamless_estimate, tileable, wrap
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
@@ -213,16 +213,16 @@ class DetailNormals:
         images = _photos(image, whole) if image is not None and source != NORMALS else None
         total = whole.batch if whole is not None else 0 if images is None else len(images)
         known = [None] * total if whole is None else one_by_one(whole, default_device())
-        photos = [None] * total if images is None else images.split(1)
+        first = None if images is None else photo_relief(images, 0, options)
 
         def parts() -> Any:
-            for estimate, photo in with_progress(zip(known, photos, strict=True), total):
-                photo = None if photo is None else photo.to(default_device())
+            for index, estimate in with_progress(enumerate(known), total):
+                photo = first if images is None or index == 0 else photo_relief(images, index, options)
                 yield (material_normals(estimate, photo, options).to(image_placement()[0]),)
 
         (normals,) = join_outputs(parts(), total)
         result = to_output(encode_normal_map(normals, NormalMapCoding(coding))), geometry_output(Estimate(normals=normals))
-        return shown_in_doubt(result, images, whole, options)
+        return shown_in_doubt(result, first, whole, options)
 
 
 class SaveTexture(SavingNode):
@@ -284,26 +284,29 @@ class SaveTexture(SavingNode):
         return {"ui": file_entries(save_numbered(name, f".{format}", with_progress(images, len(images)), save))}
 
 
-def shown_in_doubt(result: tuple[Any, ...], photos: Tensor | None, known: Estimate | None, options: PbrOptions) -> Any:
+def photo_relief(photos: Tensor, index: int, options: PbrOptions) -> PhotoRelief:
+    """The relief of one of the photographs (B, 3, H, W), on the device."""
+    return options.photo_relief(photos[index : index + 1].to(default_device()))
+
+
+def shown_in_doubt(result: tuple[Any, ...], photo: PhotoRelief | None, known: Estimate | None, options: PbrOptions) -> Any:
     """Adds the first photograph and its heights with bright parts high and low, for ComfyUI's own image view, where "auto" is in doubt.
 
     Args:
         result: The node's outputs.
-        photos: (B, 3, H, W) in [0, 1]; None where the relief is not of a photograph.
+        photo: The relief of the first photograph; None where the relief is not of a photograph.
         known: The normals, one for all or one for each photograph, if they are used.
         options: How relief is made.
 
     Returns:
         {"ui": ..., "result": result}; outside ComfyUI and without doubt `result`.
     """
-    if photos is None or not in_comfyui() or options.bright != AUTO or options.relief <= 0:
+    if photo is None or not in_comfyui() or not is_in_doubt(photo, options):
         return result
-    photo = photos[:1].to(default_device())
-    if not bool(is_bright_in_doubt(photo)):
-        return result
-    first = None if known is None else known.slice(0, 1).to(default_device()).resized(photo.shape[-2], photo.shape[-1])
+    image = photo.image
+    first = None if known is None else known.slice(0, 1).to(default_device()).resized(image.shape[-2], image.shape[-1])
     heights = [height_map(material_normals(first, photo, replace(options, bright=each)), options) for each in (HIGH, LOW)]
-    return {"ui": {"images": [temporary_png(each[0].expand(3, -1, -1)) for each in (photo, *heights)]}, "result": result}
+    return {"ui": {"images": [temporary_png(each[0].expand(3, -1, -1)) for each in (image, *heights)]}, "result": result}
 
 
 def _photos(image: Tensor, whole: Estimate | None) -> Tensor:

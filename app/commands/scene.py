@@ -65,8 +65,13 @@ def add_scene(parser: argparse.ArgumentParser, several: bool = False, one: str =
     group.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
 
 
-def read_scene(arguments: argparse.Namespace, fitted: bool = True) -> Scene:
-    """The image, and its depth and normals. With `fitted` a geometry file is brought to the image's size; else steps of depth stay steps.
+def read_scene(arguments: argparse.Namespace, image: Tensor | None = None, fitted: bool = True) -> Scene:
+    """The image, and its depth and normals.
+
+    Args:
+        arguments: Of a parser with `add_scene`.
+        image: The image where it is read already.
+        fitted: Whether a geometry file is brought to the image's size; else steps of depth stay steps.
 
     Raises:
         ValueError, OSError: A file cannot be read, two sources are named for one thing, or the file holds several images.
@@ -76,7 +81,7 @@ def read_scene(arguments: argparse.Namespace, fitted: bool = True) -> Scene:
     from ..batch.per_image import estimate, read
 
     files = named_files(arguments)
-    image = read(arguments.image)
+    image = read(arguments.image) if image is None else image
     height, width = image.shape[-2:]
     device = parse_device(arguments.device)
     check_effect_fits(height, width, device)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...geometry.estimate import Estimate
+    from ...geometry.textures.detail import PhotoRelief
     from ...geometry.textures.materials import Materials
     from ...geometry.textures.pbr import PbrMaps, PbrOptions
 
@@ -279,8 +280,9 @@ def _detail(arguments: argparse.Namespace) -> int:
     from ...geometry.textures.pbr import material_normals
 
     options = _checked_options(arguments)
-    known, image = _material(arguments)
-    return _write_normals(arguments, material_normals(known, image, options))
+    image, photo = _photo(arguments, options)
+    _say_bright(photo, options)
+    return _write_normals(arguments, material_normals(_known(arguments, image), photo, options))
 
 
 def _pbr(arguments: argparse.Namespace) -> int:
@@ -288,23 +290,25 @@ def _pbr(arguments: argparse.Namespace) -> int:
 
     from ...geometry.conventions import encode_normal_map
     from ...geometry.files import atomic_path
-    from ...geometry.textures.pbr import height_map, material_normals, pbr_maps
+    from ...geometry.textures.pbr import height_map, is_in_doubt, material_normals, pbr_maps
     from .scene import write_image
 
     options, further_names = _checked_options(arguments), _material_names(arguments)
-    in_doubt = _is_in_doubt(arguments)
+    image, photo = _photo(arguments, options)
+    in_doubt = is_in_doubt(photo, options)
     names = (*PBR_NAMES, *further_names, *((CHOICE_NAME,) if in_doubt else ()))
     paths = {name: arguments.out / f"{arguments.image.stem}_{name}.png" for name in names}
     check_results(arguments, list(paths.values()))
-    known, image = _material(arguments, paths.get(CHOICE_NAME))
-    maps = pbr_maps(material_normals(known, image, options), options)
-    further = _materials(arguments, maps) if arguments.materials is not None else {}
+    _say_bright(photo, options, paths.get(CHOICE_NAME))
+    known = _known(arguments, image)
+    maps = pbr_maps(material_normals(known, photo, options), options)
+    further = _materials(arguments, image, maps) if arguments.materials is not None else {}
     arguments.out.mkdir(parents=True, exist_ok=True)
     with atomic_path(paths["height"]) as path:
         _write_height(path, None, maps.height, maps.height_range.item())
     images = {"normal": encode_normal_map(maps.normals, arguments.coding), "ao": maps.occlusion, "curvature": maps.bend.curvature}
     if in_doubt:
-        other = height_map(material_normals(known, image, replace(options, bright=BRIGHT_CHOICES[2])), options)
+        other = height_map(material_normals(known, photo, replace(options, bright=BRIGHT_CHOICES[2])), options)
         images[CHOICE_NAME] = torch.cat([each.expand(-1, 3, -1, -1).cpu() for each in (image, maps.height, other)], 3)
     for name, written in {**images, **further}.items():
         with atomic_path(paths[name]) as path:
@@ -335,13 +339,11 @@ def _material_names(arguments: argparse.Namespace) -> tuple[str, ...]:
     return (*MATERIAL_NAMES, ORM_NAME) if arguments.orm else MATERIAL_NAMES
 
 
-def _materials(arguments: argparse.Namespace, maps: PbrMaps) -> dict[str, Tensor]:
+def _materials(arguments: argparse.Namespace, image: Tensor, maps: PbrMaps) -> dict[str, Tensor]:
     """The maps of --materials and --orm of the photograph: albedo in sRGB, the others linear."""
     from ...geometry.textures.materials import pack_orm
     from ...geometry.textures.simple_materials import remove_light, uniform_materials
-    from ..batch.per_image import read
 
-    image = read(arguments.image)
     if arguments.materials == SIMPLE:
         albedo = remove_light(image.to(maps.normals), maps.normals, maps.occlusion, borders=arguments.borders)
         found = uniform_materials(albedo, arguments.roughness)
@@ -392,64 +394,56 @@ def _checked_options(arguments: argparse.Namespace) -> PbrOptions:
     return options
 
 
-def _material(arguments: argparse.Namespace, choice: Path | None = None) -> tuple[Estimate | None, Tensor]:
-    """What `material_normals` takes: normals, if the source has any, and the photograph. `choice`: the file of both heights, if any."""
-    from ...geometry.surfaces.derive import with_normals
+def _photo(arguments: argparse.Namespace, options: PbrOptions) -> tuple[Tensor, PhotoRelief | None]:
+    """The photograph, and its relief on the device of the normals that it is added to; None where the source is the normals alone."""
     from ...geometry.textures.pbr import NORMALS, PHOTO
+    from ...model_loader.inference.memory_budget import check_effect_fits
+    from ...model_loader.load import parse_device
     from ..batch.per_image import read
 
-    if arguments.source == PHOTO:
-        image = read(arguments.image)
-        _say_bright(arguments, image, choice)
-        return None, image
-    if arguments.geometry is None:
-        image = read(arguments.image)
-        known = (_estimated_seamless if arguments.borders == BORDER_CHOICES[1] else _estimated_mirrored)(arguments, image)
-        image = image.to(known.device)
+    image = read(arguments.image)
+    if options.source == PHOTO:
+        return image, options.photo_relief(image)
+    device = parse_device(arguments.device)
+    check_effect_fits(image.shape[-2], image.shape[-1], device)
+    return image, None if options.source == NORMALS else options.photo_relief(image.to(device))
+
+
+def _known(arguments: argparse.Namespace, image: Tensor) -> Estimate | None:
+    """The normals that `material_normals` takes; None where the source is the photograph alone."""
+    from ...geometry.surfaces.derive import with_normals
+    from ...model_loader.load import parse_device
+
+    if arguments.source == DETAIL_CHOICES[2]:
+        return None
+    if arguments.geometry is not None:
+        known = read_scene(arguments, image).known
     else:
-        scene = read_scene(arguments)
-        image, known = scene.image, scene.known
-    if arguments.source != NORMALS:
-        _say_bright(arguments, image, choice)
-    return with_normals(known), image
+        known = (_estimated_seamless if arguments.borders == BORDER_CHOICES[1] else _estimated_mirrored)(arguments, image)
+    return with_normals(known).to(parse_device(arguments.device))
 
 
-def _say_bright(arguments: argparse.Namespace, image: Tensor, choice: Path | None) -> None:
-    """Says what bright parts of the photo are taken for, where the pattern decides it."""
-    from ...geometry.textures.detail import BRIGHT_JOINTS, bright_lines, grey_joints, is_bright_in_doubt
-
-    if arguments.bright != BRIGHT_CHOICES[0] or arguments.relief <= 0:
+def _say_bright(photo: PhotoRelief | None, options: PbrOptions, choice: Path | None = None) -> None:
+    """Says what bright parts of the photograph are taken for, where the pattern decides it. `choice`: the file of both heights, if any."""
+    if photo is None or not options.asks_pattern:
         return
-    if bool(grey_joints(image).any()):
+    if bool(photo.joints.any()):
         logger.info(
             "grey lines run between coloured fields: they are taken as deep; --bright high or low leaves them as bright as they are"
         )
-    if bool(bright_lines(image) >= BRIGHT_JOINTS):
+    if bool(photo.is_low):
         logger.info("bright lines run between darker fields: bright parts are taken as deep; --bright high is the opposite")
-    elif bool(is_bright_in_doubt(image)):
+    elif bool(photo.is_in_doubt):
         shown = f"; {choice} shows the photo and both heights" if choice else ""
         logger.info("brightness hardly shows what is deep: dark parts are taken as deep; --bright low is the opposite%s", shown)
-
-
-def _is_in_doubt(arguments: argparse.Namespace) -> bool:
-    """Whether the photo does not show what its bright parts are, and --bright is auto."""
-    from ...geometry.textures.detail import is_bright_in_doubt
-    from ..batch.per_image import read
-
-    if arguments.source == DETAIL_CHOICES[1] or arguments.bright != BRIGHT_CHOICES[0] or arguments.relief <= 0:
-        return False
-    return bool(is_bright_in_doubt(read(arguments.image)))
 
 
 def _estimated_mirrored(arguments: argparse.Namespace, image: Tensor) -> Estimate:
     """Normals of a photo that does not tile: the model sees it go on beyond its borders."""
     from ...geometry.surfaces.derive import with_normals
     from ...geometry.textures.seamless import margins, mirror, unmirrored_normals
-    from ...model_loader.inference.memory_budget import check_effect_fits
-    from ...model_loader.load import parse_device
     from ..batch.per_image import estimate
 
-    check_effect_fits(image.shape[-2], image.shape[-1], parse_device(arguments.device))
     options = network_options(arguments)
     beyond = margins(image.shape[-2], image.shape[-1], _MIRRORED)
     known = estimate(options.load(arguments.device), mirror(image, beyond), options)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -106,12 +109,6 @@ def bright_lines(image: Tensor) -> Tensor:
     return torch.where(even, ratio, ratio.clamp(max=0))
 
 
-def is_bright_in_doubt(image: Tensor) -> Tensor:
-    """Whether neither lines nor colours of images (B, 3, H, W) show what bright parts are, (B,) bool: "auto" takes them for high then."""
-    lines = bright_lines(image)
-    return (lines >= DARK_JOINTS) & (lines < BRIGHT_JOINTS) & ~grey_joints(image).flatten(1).any(1)
-
-
 def grey_joints(image: Tensor, borders: str = FREE) -> Tensor:
     """Where the grey joints between coloured stones are, such as the mortar of a brick wall, be they lit or in shadow.
 
@@ -166,53 +163,88 @@ def _lines(values: Tensor, width: float, seamless: bool) -> tuple[Tensor, Tensor
     return (strengths[0] / strengths[1]).log(), even, strengths[0] * width * width
 
 
-def photo_relief(image: Tensor, *, radius: float = 32.0, borders: str = FREE, bright: str = AUTO) -> Tensor:
-    """The relief that light and dark of a photograph suggest: dark is deep, as in pores and weaves, or bright is, as in mortar.
+@dataclass(frozen=True)
+class PhotoRelief:
+    """The relief that light and dark of photographs suggest: dark is deep, as in pores and weaves, or bright is, as in mortar.
 
-    With "auto", grey joints between coloured stones are deep however bright they are (`grey_joints`).
     That is a guess: paint is taken for relief, and a light from the side is not seen as such. What is wider than the radius counts as light
     or paint and is left out; so does the overall contrast: each image's relief is measured by its own standard deviation.
 
-    Args:
+    Each part is computed when it is first used, and kept: whoever needs the relief and its doubt uses one object for both.
+
+    Attributes:
         image: (B, 3, H, W), RGB in [0, 1].
         radius: Shapes wider than this many pixels are left out.
         borders: "free" or "seamless".
-        bright: One of `BRIGHT`; "auto" is low for each image whose bright lines are the stronger ones (`bright_lines`), else high.
 
-    Returns:
-        (B, 1, H, W), larger = nearer; in standard deviations of fine brightness, at most 3 (0 where the image is all of one brightness).
+    Raises:
+        ValueError: The image has another shape or is too large, an unknown word, or a radius out of range.
     """
-    check_map(image, 3, "image")
-    check_size(*image.shape[-2:])
-    check_choice("borders", borders, BORDERS)
-    check_choice("bright", bright, BRIGHT)
-    check_range("radius", radius, 1, MAX_RADIUS)
-    brightness = luminance(image)
-    seamless = borders == SEAMLESS
-    fine = blurred(brightness, _GRAIN, seamless) - blurred(brightness, radius / 2, seamless)
-    fine = fine - fine.mean((2, 3), keepdim=True)
-    spread = fine.square().mean((2, 3), keepdim=True).sqrt()
-    # Highlights and single dark spots are no mountains.
-    relief = torch.where(spread > 1e-4, fine / spread.clamp(min=1e-4), 0).clamp(-3, 3)
-    if bright == AUTO:
-        relief = torch.where((bright_lines(image) >= BRIGHT_JOINTS).view(-1, 1, 1, 1), -relief, relief)
-        return torch.lerp(relief, relief.clamp(max=_DEEP), grey_joints(image, borders))
-    return relief if bright == HIGH else -relief
 
+    image: Tensor
+    radius: float = 32.0
+    borders: str = FREE
 
-def photo_normals(image: Tensor, *, radius: float = 32.0, relief: float = 1.0, borders: str = FREE, bright: str = AUTO) -> Tensor:
-    """Normals of `photo_relief`.
+    def __post_init__(self) -> None:
+        check_map(self.image, 3, "image")
+        check_size(*self.image.shape[-2:])
+        check_choice("borders", self.borders, BORDERS)
+        check_range("radius", self.radius, 1, MAX_RADIUS)
 
-    Args:
-        image: (B, 3, H, W), RGB in [0, 1].
-        radius: As `photo_relief`.
-        relief: How many pixels high one standard deviation of brightness is taken to be; negative turns it inside out, and "auto" is high.
-        borders: "free" or "seamless".
-        bright: As `photo_relief`.
+    @cached_property
+    def lines(self) -> Tensor:
+        """As `bright_lines`."""
+        return bright_lines(self.image)
 
-    Returns:
-        (B, 3, H, W) unit vectors, OPENGL axes.
-    """
-    check_range("relief", relief, -MAX_RELIEF, MAX_RELIEF)
-    bright = HIGH if bright == AUTO and relief < 0 else bright
-    return height_to_normals(photo_relief(image, radius=radius, borders=borders, bright=bright) * relief, borders=borders)
+    @cached_property
+    def joints(self) -> Tensor:
+        """As `grey_joints`."""
+        return grey_joints(self.image, self.borders)
+
+    @property
+    def is_low(self) -> Tensor:
+        """Whether "auto" takes bright parts for low, (B,) bool: the bright lines are the stronger ones (`bright_lines`)."""
+        return self.lines >= BRIGHT_JOINTS
+
+    @property
+    def is_in_doubt(self) -> Tensor:
+        """Whether neither lines nor colours show what bright parts are, (B,) bool: "auto" takes them for high then."""
+        return (self.lines >= DARK_JOINTS) & ~self.is_low & ~self.joints.flatten(1).any(1)
+
+    def height(self, bright: str = AUTO) -> Tensor:
+        """The relief with bright parts high, low, or what the pattern says.
+
+        Args:
+            bright: One of `BRIGHT`; "auto" is low for each image that `is_low`, else high, and `joints` are deep however bright they are.
+
+        Returns:
+            (B, 1, H, W), larger = nearer; in standard deviations of fine brightness, at most 3 (0 in an image of one brightness).
+        """
+        check_choice("bright", bright, BRIGHT)
+        if bright == AUTO:
+            height = torch.where(self.is_low.view(-1, 1, 1, 1), -self._high, self._high)
+            return torch.lerp(height, height.clamp(max=_DEEP), self.joints)
+        return self._high if bright == HIGH else -self._high
+
+    def normals(self, relief: float = 1.0, bright: str = AUTO) -> Tensor:
+        """Normals of `height`.
+
+        Args:
+            relief: How many pixels high one standard deviation of brightness is; negative turns it inside out, and "auto" is high.
+            bright: As `height`.
+
+        Returns:
+            (B, 3, H, W) unit vectors, OPENGL axes.
+        """
+        check_range("relief", relief, -MAX_RELIEF, MAX_RELIEF)
+        bright = HIGH if bright == AUTO and relief < 0 else bright
+        return height_to_normals(self.height(bright) * relief, borders=self.borders)
+
+    @cached_property
+    def _high(self) -> Tensor:
+        brightness, seamless = luminance(self.image), self.borders == SEAMLESS
+        fine = blurred(brightness, _GRAIN, seamless) - blurred(brightness, self.radius / 2, seamless)
+        fine = fine - fine.mean((2, 3), keepdim=True)
+        spread = fine.square().mean((2, 3), keepdim=True).sqrt()
+        # Highlights and single dark spots are no mountains.
+        return torch.where(spread > 1e-4, fine / spread.clamp(min=1e-4), 0).clamp(-3, 3)

@@ -13,7 +13,7 @@ from ..conventions import blend_normals
 from ..estimate import Estimate
 from ..projections import need_perspective
 from .curvature import MAX_SCALE, CurvatureMaps, curvature_maps, mean_curvature
-from .detail import AUTO, BRIGHT, MAX_RADIUS, MAX_RELIEF, detail_normals, photo_normals
+from .detail import AUTO, BRIGHT, MAX_RADIUS, MAX_RELIEF, PhotoRelief, detail_normals
 from .height import BORDERS, FREE, SEAMLESS, height_to_image, normals_to_height, normals_to_slopes, slopes_to_normals
 from .occlusion import MAX_DIRECTIONS, MIN_DIRECTIONS, height_to_occlusion
 from .occlusion import MAX_RADIUS as MAX_REACH
@@ -66,6 +66,16 @@ class PbrOptions:
         """Pixels beyond which a shape is no relief, for an image of this size."""
         return self.radius or max(4.0, min(height, width) / 8)
 
+    def photo_relief(self, image: Tensor) -> PhotoRelief:
+        """The relief of photographs (B, 3, H, W) in [0, 1], for `material_normals`."""
+        # Of light and dark only what is fine is relief: the rest is paint, dirt and lamps.
+        return PhotoRelief(image, max(2.0, self.radius_for(*image.shape[-2:]) / 2), self.borders)
+
+    @property
+    def asks_pattern(self) -> bool:
+        """Whether the pattern of the photograph decides what its bright parts are."""
+        return self.source != NORMALS and self.bright == AUTO and self.relief > 0
+
 
 class PbrMaps(NamedTuple):
     """The maps of a batch."""
@@ -81,12 +91,12 @@ class PbrMaps(NamedTuple):
     bend: CurvatureMaps
 
 
-def material_normals(estimate: Estimate | None, image: Tensor | None, options: PbrOptions) -> Tensor:
+def material_normals(estimate: Estimate | None, photo: PhotoRelief | None, options: PbrOptions) -> Tensor:
     """Normals of a material's relief, without the shape that it lies on.
 
     Args:
         estimate: With normals; None where the source is the photograph alone.
-        image: (B, 3, H, W) in [0, 1], of the estimate's size; None where the source is the normals alone.
+        photo: As `PbrOptions.photo_relief`, of the estimate's size; None where the source is the normals alone.
 
     Returns:
         (B, 3, H, W) unit vectors, OPENGL axes.
@@ -97,19 +107,21 @@ def material_normals(estimate: Estimate | None, image: Tensor | None, options: P
     if estimate is not None:
         need_perspective(estimate, "a material")
     normals = None if estimate is None else estimate.normals
-    check_source(options.source, normals is not None, image is not None)
+    check_source(options.source, normals is not None, photo is not None)
     found = []
     if options.source != PHOTO:
         assert estimate is not None and normals is not None
         radius = options.radius_for(*normals.shape[-2:])
         found.append(detail_normals(normals, estimate.axes, radius=radius, weight=estimate.normals_valid, borders=options.borders))
     if options.source != NORMALS:
-        assert image is not None
-        radius = options.radius_for(*image.shape[-2:])
-        # Of light and dark only what is fine is relief: the rest is paint, dirt and lamps.
-        fine = {"radius": max(2.0, radius / 2), "relief": options.relief, "borders": options.borders, "bright": options.bright}
-        found.append(photo_normals(image, **fine))
+        assert photo is not None
+        found.append(photo.normals(options.relief, options.bright))
     return found[0] if len(found) == 1 else blend_normals(*found)
+
+
+def is_in_doubt(photo: PhotoRelief | None, options: PbrOptions) -> bool:
+    """Whether `material_normals` guesses what bright parts of a photograph are."""
+    return photo is not None and options.asks_pattern and bool(photo.is_in_doubt.any())
 
 
 def check_source(source: str, has_normals: bool, has_photo: bool) -> None:

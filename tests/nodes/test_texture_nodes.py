@@ -11,9 +11,11 @@ from depth_normal import load_model
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FORMATS, load_estimate, save_estimate
+from depth_normal.geometry.textures import detail
 from depth_normal.geometry.textures.height import height_to_normals
 from depth_normal.geometry.textures.transforms import blurred
 from depth_normal.nodes import materials, saving, textures
+from depth_normal.nodes.material_from_photo import MaterialFromPhoto
 
 NODES = (*textures.NODES, *materials.NODES)
 
@@ -196,17 +198,22 @@ def test_textures_are_saved_as_floats(output):
     assert torch.equal(found.depth[0, 0], texture[0, ..., 0])
 
 
-def test_in_doubt_the_node_shows_both_heights(comfyui):
+def test_in_doubt_the_node_shows_both_heights(comfyui, monkeypatch):
     from PIL import Image
 
-    image = photo(2)
+    calls, lines, image = [], detail.bright_lines, photo(2)
+    monkeypatch.setattr(detail, "bright_lines", lambda image: calls.append(image) or lines(image))
     answer = materials.DetailNormals().execute(image)
     shown = answer["ui"]["images"]
     high, low = (Image.open(comfyui / "temp" / entry["filename"]).convert("L") for entry in shown[1:])
+    assert len(calls) == 2, "each photograph is looked through once, for its relief and its doubt"
     assert len(shown) == 3 and high.size == low.size == (40, 40) and high.tobytes() != low.tobytes()
     assert torch.equal(answer["result"][0], materials.DetailNormals().execute(image, bright="high")[0])
     with_normals = materials.DetailNormals().execute(image, geometry(2))
     assert len(with_normals["ui"]["images"]) == 3
+    calls.clear()
+    assert len(MaterialFromPhoto().execute(image, model="simple")["ui"]["images"]) == 3
+    assert len(calls) == 2, "each photograph is looked through once, for its relief and its doubt"
     for settings in ({"bright": "low"}, {"relief": -1.0}):
         assert isinstance(materials.DetailNormals().execute(image, **settings), tuple), "nothing is in doubt"
     assert isinstance(materials.DetailNormals().execute(geometry=geometry()), tuple)

@@ -99,6 +99,30 @@ def test_in_doubt_both_heights_are_shown(photo, tmp_path, caplog):
     assert texture("pbr", photo, *words, "-o", tmp_path / "maps") == 2 and choice.read_bytes() == b"mine"
 
 
+def test_a_photograph_is_read_and_looked_through_once(photo, tmp_path, monkeypatch):
+    """Its doubt, the words about it, and the relief of both heights are of the same lines."""
+    from depth_normal.app.batch import per_image
+    from depth_normal.geometry.textures import detail
+
+    calls = []
+
+    def counted(module, name):
+        function = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *arguments: calls.append(name) or function(*arguments))
+
+    counted(per_image, "read")
+    counted(detail, "bright_lines")
+    counted(detail, "grey_joints")
+    words = ("--model", "tiny", "--size", "64", "--directions", "4", "--materials", "simple")
+    assert texture("pbr", photo, *words, "-o", tmp_path / "maps") == 0
+    assert (tmp_path / "maps" / "wall_choice.png").exists()
+    write_npz(tmp_path / "known.npz", Estimate(normals=torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).repeat(1, 1, 48, 64)))
+    assert sorted(calls) == ["bright_lines", "grey_joints", "read"]
+    calls.clear()
+    assert texture("detail", photo, "--geometry", tmp_path / "known.npz", "-o", tmp_path / "n.png") == 0
+    assert sorted(calls) == ["bright_lines", "grey_joints", "read"]
+
+
 def test_a_model_sees_a_photo_go_on_beyond_its_borders(photo, tmp_path, monkeypatch):
     from depth_normal.app.batch import per_image
 
@@ -131,7 +155,7 @@ def test_a_material_without_a_model(photo, tmp_path, borders):
     assert set(files) == {*texture_command.PBR_NAMES, *texture_command.MATERIAL_NAMES, texture_command.ORM_NAME}
     image = torch.from_numpy(cv2.imread(str(photo))[None, ..., ::-1].copy()).movedim(-1, 1) / 255
     options = pbr.PbrOptions("photo", borders=borders, directions=4, bright="high")
-    maps = pbr.pbr_maps(pbr.material_normals(None, image, options), options)
+    maps = pbr.pbr_maps(pbr.material_normals(None, options.photo_relief(image), options), options)
     albedo = simple_materials.remove_light(image, maps.normals, maps.occlusion, borders=borders)
     assert np.abs(read_image(files["albedo"]) - albedo[0].movedim(0, -1).numpy()).max() < 1e-4
     assert np.abs(read_image(files["orm"])[..., 1:] - (0.4, 0)).max() < 1e-4

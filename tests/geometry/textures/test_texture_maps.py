@@ -14,12 +14,10 @@ from depth_normal.geometry.textures import occlusion
 from depth_normal.geometry.textures.curvature import curvature_maps, mean_curvature
 from depth_normal.geometry.textures.detail import (
     BRIGHT_JOINTS,
+    PhotoRelief,
     bright_lines,
     detail_normals,
     grey_joints,
-    is_bright_in_doubt,
-    photo_normals,
-    photo_relief,
     subtract_normals,
 )
 from depth_normal.geometry.textures.height import height_to_normals, normals_to_height
@@ -221,13 +219,13 @@ def test_detail_beside_the_border_is_as_true_as_in_the_middle():
 
 def test_a_photograph_gives_relief_of_unit_contrast():
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    relief = photo_relief(image, radius=16)
+    relief = PhotoRelief(image, radius=16).height()
     assert relief.std().item() == pytest.approx(1, abs=0.05) and abs(relief.mean().item()) < 0.01
-    assert torch.equal(photo_relief(torch.full((1, 3, 8, 8), 0.4)), torch.zeros(1, 1, 8, 8))
-    assert torch.allclose(photo_normals(image, relief=0.0), FACING.expand(1, 3, 64, 64))
+    assert torch.equal(PhotoRelief(torch.full((1, 3, 8, 8), 0.4)).height(), torch.zeros(1, 1, 8, 8))
+    assert torch.allclose(PhotoRelief(image).normals(0.0), FACING.expand(1, 3, 64, 64))
     dark = torch.ones(1, 3, 33, 33)
     dark[..., 16] = 0
-    assert photo_relief(dark, radius=8)[0, 0, 16].argmin() == 16
+    assert PhotoRelief(dark, radius=8).height()[0, 0, 16].argmin() == 16
 
 
 @pytest.mark.parametrize(("joint", "stone"), [(0.7, 0.3), (0.2, 0.5)])
@@ -235,12 +233,12 @@ def test_joints_are_deep_whether_they_are_bright_or_dark(joint, stone):
     image = torch.full((1, 3, 96, 128), stone)
     image[..., ::24, :] = image[..., 1::24, :] = image[..., ::32] = image[..., 1::32] = joint
     image = (image + 0.02 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
-    relief = photo_relief(image, radius=32)
+    relief = PhotoRelief(image, radius=32).height()
     assert relief[0, 0, 24:26].mean() < -0.5 and relief[0, 0, 8:18, 8:28].mean() > 0
     assert (bright_lines(image) >= BRIGHT_JOINTS).item() is (joint > stone)
-    high, low = (photo_relief(image, radius=32, bright=bright) for bright in ("high", "low"))
+    high, low = (PhotoRelief(image, radius=32).height(bright) for bright in ("high", "low"))
     assert torch.equal(relief, low if joint > stone else high) and torch.equal(high, -low)
-    assert torch.equal(photo_normals(image, relief=-1.0), photo_normals(image, relief=-1.0, bright="high")), "negative says it by hand"
+    assert torch.equal(PhotoRelief(image).normals(-1.0), PhotoRelief(image).normals(-1.0, "high")), "negative says it by hand"
 
 
 def wall(hue=(0.6, 0.35, 0.25)):
@@ -254,19 +252,27 @@ def wall(hue=(0.6, 0.35, 0.25)):
 
 def test_grey_mortar_of_what_tiles_is_deep_at_its_borders_too():
     image, shift = wall(), (36, 20)
-    rolled = photo_relief(image.roll(shift, (2, 3)), radius=32, borders="seamless")
-    there = photo_relief(image, radius=32, borders="seamless").roll(shift, (2, 3))
+    rolled = PhotoRelief(image.roll(shift, (2, 3)), radius=32, borders="seamless").height()
+    there = PhotoRelief(image, radius=32, borders="seamless").height().roll(shift, (2, 3))
     torch.testing.assert_close(rolled, there, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(("borders", "in_doubt"), [("free", True), ("seamless", False)])
+def test_a_relief_with_joints_is_not_in_doubt(borders, in_doubt):
+    """A piece that shows its pattern only where it continues at its borders."""
+    relief = PhotoRelief(wall()[..., 17:57, 17:57], borders=borders)
+    assert relief.is_in_doubt.item() is in_doubt
+    assert torch.equal(relief.height(), relief.height("high")) is in_doubt
 
 
 def test_grey_mortar_is_deep_be_it_lit_or_in_shadow():
     image = wall()
-    joints, relief = grey_joints(image), photo_relief(image, radius=32)
+    joints, relief = grey_joints(image), PhotoRelief(image, radius=32).height()
     lit, brick = slice(74, 77), slice(82, 92)
     assert joints[0, 0, lit, 4:28].min() > 0.5 and joints[0, 0, brick, 8:24].max() < 0.2
     assert relief[0, 0, lit, 4:28].mean() < -1 < relief[0, 0, brick, 8:24].mean()
-    assert photo_relief(image, radius=32, bright="high")[0, 0, lit, 4:28].mean() > 0.5, "as the pixels are, where that is asked for"
-    assert not is_bright_in_doubt(image).any()
+    assert PhotoRelief(image, radius=32).height("high")[0, 0, lit, 4:28].mean() > 0.5, "as the pixels are, where that is asked for"
+    assert not PhotoRelief(image).is_in_doubt.any()
 
 
 def test_grey_stones_have_no_joints_of_another_colour():
@@ -277,8 +283,8 @@ def test_grey_stones_have_no_joints_of_another_colour():
 def test_bright_lines_in_one_place_are_no_joints():
     image = torch.full((1, 3, 160, 160), 0.4) + 0.01 * torch.randn(1, 1, 160, 160, generator=torch.Generator().manual_seed(0))
     image[..., 10:70:8, 10:70] = 0.8
-    assert bright_lines(image).item() == 0 and is_bright_in_doubt(image).item()
-    assert torch.equal(photo_relief(image), photo_relief(image, bright="high"))
+    assert bright_lines(image).item() == 0 and PhotoRelief(image).is_in_doubt.item()
+    assert torch.equal(PhotoRelief(image).height(), PhotoRelief(image).height("high"))
 
 
 def test_a_mirrored_photograph_goes_on_and_its_estimate_is_cut():
@@ -302,8 +308,8 @@ def test_each_image_of_a_batch_is_judged_by_itself():
     mortar, crevice = torch.full((2, 3, 96, 96), 0.4).split(1)
     mortar[..., ::24, :], crevice[..., ::24, :] = 0.8, 0.1
     both = torch.cat((mortar, crevice))
-    assert torch.equal(photo_relief(both), torch.cat((photo_relief(mortar), photo_relief(crevice))))
-    assert (photo_relief(both)[:, 0, 48].mean(1) < 0).all()
+    assert torch.equal(PhotoRelief(both).height(), torch.cat((PhotoRelief(mortar).height(), PhotoRelief(crevice).height())))
+    assert (PhotoRelief(both).height()[:, 0, 48].mean(1) < 0).all()
 
 
 def test_wrapping_and_folding_leave_a_tile_as_it_is():
@@ -356,12 +362,12 @@ def test_a_set_of_maps_of_a_photograph():
     image = torch.rand(2, 3, 48, 64, generator=torch.Generator().manual_seed(0))
     estimate = Estimate(normals=ball()[..., :48, :64].expand(2, -1, -1, -1))
     options = PbrOptions(borders="seamless", directions=8)
-    maps = pbr_maps(material_normals(estimate, image, options), options)
+    maps = pbr_maps(material_normals(estimate, options.photo_relief(image), options), options)
     for each in (maps.height, maps.occlusion, *maps.bend):
         assert each.shape == (2, 1, 48, 64) and each.min() >= 0 and each.max() <= 1 and each.isfinite().all()
     assert maps.normals.shape == (2, 3, 48, 64) and maps.height_range > 0
     with pytest.raises(ValueError, match="no normals"):
-        material_normals(None, image, options)
+        material_normals(None, options.photo_relief(image), options)
     with pytest.raises(ValueError, match="no photograph"):
         material_normals(estimate, None, options)
 
@@ -385,7 +391,7 @@ def test_maps_too_large_are_refused_before_memory_is_taken():
         lambda: depth_to_occlusion(huge[:, :1], torch.eye(3)[None], huge),
         lambda: mean_curvature(huge),
         lambda: detail_normals(huge),
-        lambda: photo_relief(huge),
+        lambda: PhotoRelief(huge),
     )
     for task in tasks:
         with pytest.raises(ValueError, match=r"16384x16384 pixels.*make it 8192x8192 or less"):
