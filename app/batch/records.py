@@ -113,6 +113,12 @@ def known_marks(record: Mapping[str, Any]) -> dict[str, list[Any]]:
     return known
 
 
+def is_known(record: Mapping[str, Any], name: str, now: Mapping[str, int]) -> bool:
+    """Whether a record knows a file by its mark, whichever image of the stem it was made of."""
+    noted = [each.get(name) for each in _others(record).values() if isinstance(each, dict)]
+    return now in (*known_marks(record).get(name, ()), *noted)
+
+
 def other_image(record: Mapping[str, Any], image: Path) -> str | None:
     """The path of the image that a record is about, where it is not this one. An image that was moved is the same."""
     made_of = record.get("picture")

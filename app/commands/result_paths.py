@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import stat
 import tempfile
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..batch.records import RECORDS, known_marks, mark_of, noted_marks, other_image, read_record, with_files
+from ..batch.records import RECORDS, is_known, known_marks, mark, mark_of, noted_marks, other_image, read_record, with_files
 from ..batch.sources import EXTENSIONS, Identity, file_identity
 from ..console.terminal import echo, shown
 from ..console.viewer import show
@@ -31,6 +32,8 @@ _FILES = EXTENSIONS | {f".{kind}" for kind in WRITE_CHOICES}
 _ANOTHER_NAME = "choose another name with -o"
 _NOT_OURS = "depth-normal did not make it or it was changed since"
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -249,6 +252,17 @@ def note_results(image: Path, paths: Sequence[Path]) -> None:
         record.parent.mkdir(exist_ok=True)
         with locked_names(folder, (record.name,)):
             write_bytes(record, with_files(record, image, paths))
+
+
+def remove_outdated(image: Path, path: Path) -> None:
+    """Removes a result that an earlier run wrote and this one did not, where it contradicts the new results beside it.
+
+    A file that this program did not make under its default name, or that was changed since, stays.
+    """
+    record, now = read_record(path.parent / RECORDS / f"{image.stem}.json") or {}, mark(path)
+    if now is not None and is_known(record, path.name, now):
+        path.unlink(missing_ok=True)
+        logger.info("%s was of an earlier run and is removed", path)
 
 
 def check_folder(folder: Path) -> None:

@@ -18,6 +18,7 @@ from .result_paths import (
     add_result,
     check_results,
     note_results,
+    remove_outdated,
     result_path,
     say_result,
     settle_result,
@@ -313,6 +314,8 @@ def _pbr(arguments: argparse.Namespace) -> int:
     for name, written in {**images, **further}.items():
         with atomic_path(paths[name]) as path:
             write_image(path, written, 16)
+    if not in_doubt:
+        remove_outdated(arguments.image, arguments.out / f"{arguments.image.stem}_{CHOICE_NAME}.png")
     note_results(arguments.image, list(paths.values()))
     say_result(arguments, _height_words(maps.height_range.item()), paths.values())
     return DONE

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -97,6 +98,20 @@ def test_in_doubt_both_heights_are_shown(photo, tmp_path, caplog):
         assert not (tmp_path / bright / "wall_choice.png").exists(), "there is no doubt where it is said"
     choice.write_bytes(b"mine")
     assert texture("pbr", photo, *words, "-o", tmp_path / "maps") == 2 and choice.read_bytes() == b"mine"
+
+
+def test_a_choice_of_an_earlier_run_goes_with_its_heights(photo, tmp_path):
+    words, choice = ("--source", "photo", "--directions", "4", "-o", tmp_path / "maps"), tmp_path / "maps" / "wall_choice.png"
+    other = photo.with_suffix(".jpg")
+    shutil.copy(photo, other)
+    for again in (photo, other):
+        assert texture("pbr", photo, *words, "--overwrite") == 0 and choice.exists()
+        assert texture("pbr", again, *words, "--bright", "low", "--overwrite") == 0 and not choice.exists()
+        assert texture("pbr", other, *words, "--overwrite") == 0 and choice.exists()
+        assert texture("pbr", again, *words, "--bright", "low", "--overwrite") == 0 and not choice.exists()
+    choice.write_bytes(b"mine")
+    assert texture("pbr", photo, *words, "--bright", "low", "--overwrite") == 0
+    assert choice.read_bytes() == b"mine", "no result of this run has its name"
 
 
 def test_a_photograph_is_read_and_looked_through_once(photo, tmp_path, monkeypatch):
