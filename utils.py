@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -15,10 +16,10 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
+Arguments = ParamSpec("Arguments")
 Made = TypeVar("Made")
 
-HALVES = (torch.float16, torch.bfloat16)
-"""Types with too few digits for squares and quotients of colours, which are computed in float32."""
+_HALVES = (torch.float16, torch.bfloat16)
 
 
 def to_planar(image: Tensor) -> Tensor:
@@ -247,6 +248,31 @@ def kept_for_sizes(function: Callable[[int, int, torch.device], Made]) -> Callab
     return call
 
 
+def in_float32(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
+    """Makes a function compute in float32 where its argument `image` is float16 or bfloat16, and return maps of the image's type.
+
+    Half precision has too few digits for squares and quotients of colours. The function returns a map or a named tuple of maps.
+    """
+    place = list(inspect.signature(function).parameters).index("image")
+    wide: Callable[..., Any] = function
+
+    @functools.wraps(function)
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
+        image = args[place] if place < len(args) else kwargs["image"]
+        if not isinstance(image, Tensor) or image.dtype not in _HALVES:
+            return function(*args, **kwargs)
+        found: Any = wide(*map(_in_float32, args), **{name: _in_float32(each) for name, each in kwargs.items()})
+        if isinstance(found, tuple):
+            return type(found)(*(each.to(image.dtype) for each in found))
+        return found.to(image.dtype)
+
+    return call
+
+
+def _in_float32(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.dtype in _HALVES else value
+
+
 @functools.cache
 def opencv() -> Any:
     """The module `cv2`, whichever wheel it comes from, or None where it cannot be imported.
@@ -263,13 +289,13 @@ def opencv() -> Any:
 
 
 def opencv_for(values: Tensor) -> Any:
-    """`opencv()` if it can read these values without losing anything: plain float32 on the CPU without a gradient; else None.
+    """`opencv()` if it can read these values without losing anything: plain float32 on the CPU without a gradient, not empty; else None.
 
     None also while a function is traced or compiled: what OpenCV computes would be a constant in its graph.
     """
     is_plain = type(values) is Tensor and values.device.type == "cpu" and values.dtype == torch.float32 and not values.requires_grad
     is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
-    return opencv() if is_plain and not is_traced else None
+    return opencv() if is_plain and values.numel() and not is_traced else None
 
 
 def _area_average_by_opencv(cv2: Any, values: Tensor, height: int, width: int) -> Tensor:

@@ -52,17 +52,20 @@ def check_mask(mask: Tensor | None, like: Tensor) -> None:
         raise ValueError(f"mask has {found}; expected shape {tuple(like.shape)}, torch.bool, on {like.device}, like the map")
 
 
-def check_depth(depth: Tensor, like: Tensor | None = None) -> None:
+def check_depth(depth: Tensor, like: Tensor | None = None, batch: int | None = None) -> None:
     """Refuses depth with holes. Synchronises the device once.
 
     Args:
         depth: Should be (B, 1, H, W), positive and finite.
         like: A map whose batch, height and width it must have; None = any.
+        batch: How many images it must be of; None = any number.
 
     Raises:
         ValueError: Not (B, 1, H, W), values that are not positive and finite, or another batch or size than `like`.
     """
     check_map(depth, 1, "depth", like)
+    if batch not in (None, depth.shape[0]):
+        raise ValueError(f"depth is of {depth.shape[0]} images; expected {batch}: pass them one by one")
     least, greatest = depth.aminmax()  # NaN where there is one
     if not bool((least > 0) & (greatest < float("inf"))):
         raise ValueError("depth holds values that are not positive and finite; fill the holes first, as `filled_depth` does")

@@ -10,6 +10,7 @@ from depth_normal.annotators.preprocessing.resizing import round_to_multiple, sc
 from depth_normal.utils import (
     check_images,
     images_to_rgb,
+    in_float32,
     kept_for_sizes,
     opencv_for,
     resize_image,
@@ -18,6 +19,29 @@ from depth_normal.utils import (
     to_images,
     to_rgb,
 )
+
+
+def test_half_precision_is_computed_in_float32():
+    asked = []
+
+    @in_float32
+    def squares(factor, image, mask=None):
+        asked.append((image.dtype, mask.dtype))
+        return image * image * factor
+
+    for dtype in (torch.float16, torch.bfloat16):
+        image, mask = torch.full((1,), 3e-4, dtype=dtype), torch.zeros(1, dtype=dtype)
+        found = (squares(1e8, image, mask=mask), squares(1e8, image=image, mask=mask))
+        assert all(each.dtype == dtype and each > 8 for each in found)
+    assert asked == [(torch.float32, torch.float32)] * 4
+    assert squares(1.0, torch.ones(1, dtype=torch.float64), torch.ones(1)).dtype == torch.float64
+
+
+def test_opencv_gets_no_empty_maps():
+    assert opencv_for(torch.zeros(1, 1, 4, 4)) is not None
+    assert opencv_for(torch.zeros(0, 1, 4, 4)) is None
+    for size in ((2, 2), (8, 8), (3, 9)):
+        assert resize_map(torch.zeros(0, 1, 4, 4), *size).shape == (0, 1, *size)
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def _smallest(values: Tensor, radius: int) -> Tensor:
 
 
 def _opencv_for(values: Tensor, radius: int) -> Any:
-    return opencv_for(values) if 0 < radius <= _WIDEST_BY_OPENCV and values.numel() > 0 else None
+    return opencv_for(values) if 0 < radius <= _WIDEST_BY_OPENCV else None
 
 
 def _by_opencv(extreme: Any, border: int, values: Tensor, radius: int) -> Tensor:

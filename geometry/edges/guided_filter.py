@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import HALVES, opencv_for
+from ...utils import in_float32, opencv_for
 from ..checks import check_map
 
 # The variance of colours (of 0 to 1) below which they are no evidence.
@@ -20,6 +20,7 @@ _CONTRAST = 1.6
 _LARGE = 1e8
 
 
+@in_float32
 def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
     """A mask whose border follows the image.
 
@@ -36,8 +37,6 @@ def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
     """
     check_map(image, 3, "image")
     check_map(mask, 1, "mask", like=image)
-    if image.dtype in HALVES:
-        return mask_at_image_edges(mask.float(), image.float(), radius).to(image.dtype)
     step = max(1, radius // 4)
     small, share = (F.avg_pool2d(each, step, ceil_mode=True, count_include_pad=False) for each in (image, mask))
     means = box_means(torch.cat((share, small, share * small, products(small)), 1), max(1, round(radius / step)))
@@ -95,7 +94,7 @@ def box_sums(values: Tensor, radius: int) -> Tensor:
     """Sums over a square around every pixel; what is beyond the border counts as 0."""
     cv2 = opencv_for(values)
     # What is not finite, and the rounding of large numbers, OpenCV's running sum would spread over all that follows.
-    if cv2 is None or not values.numel() or not values.norm() < _LARGE:
+    if cv2 is None or not values.norm() < _LARGE:
         return _sums_along(_sums_along(values, radius, -1), radius, -2)
     size = (2 * radius + 1,) * 2
     planes = values.reshape(-1, *values.shape[-2:]).contiguous()

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import HALVES
+from ...utils import in_float32
 from ..checks import check_map, check_range
 from ..edges.depth_edges import largest_within
 
@@ -36,6 +36,7 @@ class Cutout(NamedTuple):
     alpha: Tensor
 
 
+@in_float32
 def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool = True) -> Cutout:
     """Cuts out what a mask shows.
 
@@ -65,8 +66,6 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
     radius = round(max(image.shape[-2:]) * edge / 100)
     if radius == 0:
         return Cutout(image, mask)
-    if image.dtype in HALVES:
-        return Cutout(*(each.to(image.dtype) for each in cut_out(image.float(), mask.float(), edge, decontaminate)))
     inside, outside = mask >= 0.5, mask < 0.5
     thing, behind = (largest_within((~side).float(), radius) < 0.5 for side in (inside, outside))
     own, others = _continued(image, thing, inside, radius), _continued(image, behind, outside, radius)

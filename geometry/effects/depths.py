@@ -80,9 +80,11 @@ def known_depths(estimate: Estimate) -> Depths:
         estimate: Of one image, with depth of any quantity. Disparity and relative depth become assumed depth (`assumptions`).
 
     Raises:
-        ValueError: No depth, or no pixel that has one.
+        ValueError: No depth, no pixel that has one, or several images.
     """
     depth, quantity, valid = estimate.known_depth()
+    if estimate.batch != 1:
+        raise ValueError(f"the depth is of {estimate.batch} images; expected 1: pass them one by one")
     is_metric = quantity is Quantity.METRIC_DEPTH
     filled = torch.where(valid, depth, torch.where(valid, depth, 0).amax()) if is_metric else filled_depth(estimate)
     near, far = measure_range_of_samples(filled, valid, FAR_AND_NEAR_END)

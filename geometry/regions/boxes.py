@@ -100,10 +100,10 @@ def object_in_box(depth: Tensor, image: Tensor, box: Box) -> Tensor:
         (1, 1, H, W) in [0, 1], 0 outside the box but for a soft border.
 
     Raises:
-        ValueError: Maps of wrong shapes, depth that is not positive, an image with pixels that are NaN or infinite, or no box (see
+        ValueError: Maps of wrong shapes, several images, depth that is not positive, an image with NaN or infinite pixels, or no box (see
             `check_box`).
     """
-    check_depth(depth)
+    check_depth(depth, batch=1)
     check_map(image, 3, "image", like=depth)
     finite_bounds(image)
     check_box(box)

@@ -76,9 +76,9 @@ def object_around(depth: Tensor, image: Tensor, x: float, y: float) -> Tensor:
         (1, 1, H, W) in [0, 1]. At a point of a floor or a wall, that floor or wall.
 
     Raises:
-        ValueError: Maps of wrong shapes, depth that is not positive, or an image with pixels that are NaN or infinite.
+        ValueError: Maps of wrong shapes, several images, depth that is not positive, or an image with pixels that are NaN or infinite.
     """
-    check_depth(depth)
+    check_depth(depth, batch=1)
     check_map(image, 3, "image", like=depth)
     finite_bounds(image)
     height, width = depth.shape[-2:]

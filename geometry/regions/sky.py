@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor
 
-from ...utils import HALVES, resize_map
+from ...utils import in_float32, resize_map
 from ..checks import check_image_of, check_map
 from ..edges.guided_filter import mask_at_image_edges
 from ..effects.cutout import cut_out
@@ -46,6 +46,7 @@ _REACH = 1.0
 _MATTED = 720
 
 
+@in_float32
 def sky_alpha(image: Tensor, estimate: Estimate) -> Tensor:
     """The sky as a matte, whose border follows the image: for what blends. What needs a mask takes `sky_alpha(...) > 0.5`.
 
@@ -63,8 +64,6 @@ def sky_alpha(image: Tensor, estimate: Estimate) -> Tensor:
     """
     estimate.known_depth()
     check_image_of(image, estimate.batch, estimate.height, estimate.width)
-    if image.dtype in HALVES:
-        return sky_alpha(image.float(), estimate).to(image.dtype)
     height, width = image.shape[-2:]
     predicted = predicted_sky(estimate)
     share, tells = predicted.to(image), _tells_sky(estimate, predicted)

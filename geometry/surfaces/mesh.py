@@ -15,7 +15,7 @@ from ...utils import resize_map
 from ..assumptions import NEAR_FAR_RATIO, assumed_depth, assumed_intrinsics
 from ..camera import camera_to_world_points, depth_to_points, fov_from_intrinsics
 from ..checks import check_choice, check_extrinsics, check_image_of, check_intrinsics, check_range
-from ..conventions import camera_to_world_normals, convert_normals
+from ..conventions import camera_to_world_normals, convert_normals, unit_normals
 from ..edges.depth_edges import largest_within
 from ..errors import InvalidArgumentError
 from ..estimate import Axes, Estimate, Quantity
@@ -330,7 +330,7 @@ def _hidden(view: Estimate, image: Tensor | None, grid: SampledGrid, options: Me
         points = rows[kept], columns[kept]
         inverse = torch.where(grid.valid, 1 / grid.depth, torch.inf)
         if normals is not None:
-            normals = _unit(continue_surfaces(normals, inverse, found.last[None], hole=found.hidden[None, None]))
+            normals = unit_normals(continue_surfaces(normals, inverse, found.last[None], hole=found.hidden[None, None]))
         filled, around = (None, None) if image is None else _filled_image(image, grid, found, inverse, (view.height, view.width))
         grid = grid._replace(depth=found.depth[None, None], joins=found.joins_with(grid.joins))
         mesh = Mesh(
@@ -399,7 +399,7 @@ def _sphere(view: Estimate, image: Tensor | None, grid: SampledGrid, options: Me
     points = at_points(convert_normals(_closed(directions) * grid.depth, Axes.OPENCV, Axes.OPENGL))
     if ends:
         points[-len(ends) :, (0, 2)] = 0  # straight above and below, as high as the ring is
-    normals = None if view.normals is None else _closed(_unit(convert_normals(view.normals[grid.picked], view.axes, Axes.OPENGL)))
+    normals = None if view.normals is None else _closed(unit_normals(convert_normals(view.normals[grid.picked], view.axes, Axes.OPENGL)))
     mesh = Mesh(points, triangles, None if normals is None else at_points(normals))
     if image is None or grid.colours is None:
         return mesh
@@ -425,16 +425,8 @@ def _placed(view: Estimate, grid: SampledGrid, options: MeshOptions) -> tuple[Te
         points = camera_to_world_points(points, view.extrinsics)
         normals = None if normals is None else camera_to_world_normals(normals, view.extrinsics[:, :, :3].mT)
     if normals is not None:
-        normals = _unit(convert_normals(normals.float(), Axes.OPENCV, Axes.OPENGL))
+        normals = unit_normals(convert_normals(normals.float(), Axes.OPENCV, Axes.OPENGL))
     return convert_normals(points, Axes.OPENCV, Axes.OPENGL), normals
-
-
-def _unit(normals: Tensor) -> Tensor:
-    """Vectors of length 1; those without a direction to the viewer."""
-    length = torch.linalg.vector_norm(normals, dim=1, keepdim=True)
-    known = (length > 0) & torch.isfinite(length)
-    viewer = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).to(normals)
-    return torch.where(known, normals / length, viewer)
 
 
 def _dressed(

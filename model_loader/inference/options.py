@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ...geometry.estimate import Estimate
-
-Derive = Callable[[Estimate], Estimate]
+from ...geometry.edges.refine import Derive
 
 AUTO, OFF = "auto", "off"
 MOST_TILES = 64

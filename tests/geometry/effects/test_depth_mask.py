@@ -1,11 +1,15 @@
 """Masks by depth: limits in metres and percent, feathers, the surface around a point."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from depth_normal.geometry.effects.depth_mask import MaskChoice, depth_mask
 from depth_normal.geometry.effects.depths import known_depths
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.regions.boxes import object_in_box
+from depth_normal.geometry.regions.objects import object_around
 
 
 def metres(values, **more):
@@ -88,6 +92,15 @@ def test_words_say_what_the_mask_is():
 def test_bad_input_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         depth_mask(metres((1.0, 2.0)), **options)
+
+
+def test_depth_of_several_images_is_refused():
+    depth = torch.ones(2, 1, 8, 9)
+    with pytest.raises(ValueError, match="the depth is of 2 images; expected 1: pass them one by one"):
+        known_depths(Estimate(depth, Quantity.METRIC_DEPTH))
+    for find in (partial(object_around, x=0.5, y=0.5), partial(object_in_box, box=(0.2, 0.2, 0.8, 0.8))):
+        with pytest.raises(ValueError, match="depth is of 2 images; expected 1"):
+            find(depth, torch.rand(2, 3, 8, 9))
 
 
 def test_metres_of_disparity_are_refused():

@@ -67,6 +67,12 @@ def test_unused_points_are_left_out():
     assert np.array_equal(np.unique(mesh.triangles), np.arange(len(mesh.points)))
 
 
+@pytest.mark.parametrize("length", [1e-25, 1e25])
+def test_normals_of_any_length_keep_their_direction(length):
+    normals = length * torch.tensor([0.0, 0.6, 0.8]).view(1, 3, 1, 1).expand(1, 3, HEIGHT, WIDTH)
+    np.testing.assert_allclose(depth_to_mesh(slope(normals=normals, axes=Axes.OPENGL)).normals, [(0, 0.6, 0.8)] * HEIGHT * WIDTH, rtol=1e-6)
+
+
 def test_the_sky_is_left_out():
     """A ground that recedes up to a bright sky, which is far but not constant."""
     rows = torch.linspace(0, 1, HEIGHT).view(1, 1, -1, 1).expand(1, 1, HEIGHT, WIDTH)
