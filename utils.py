@@ -261,10 +261,9 @@ def in_float32(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]
         image = args[place] if place < len(args) else kwargs["image"]
         if not isinstance(image, Tensor) or image.dtype not in _HALVES:
             return function(*args, **kwargs)
-        found: Any = wide(*map(_in_float32, args), **{name: _in_float32(each) for name, each in kwargs.items()})
-        if isinstance(found, tuple):
-            return type(found)(*(each.to(image.dtype) for each in found))
-        return found.to(image.dtype)
+        found = wide(*map(_in_float32, args), **{name: _in_float32(each) for name, each in kwargs.items()})
+        narrow: Any = type(found)(*(each.to(image.dtype) for each in found)) if isinstance(found, tuple) else found.to(image.dtype)
+        return narrow
 
     return call
 
