@@ -221,6 +221,12 @@ def add_coding(parser: argparse._ActionsContainer, what: str) -> None:
     parser.add_argument("--coding", choices=CODING_CHOICES, default=CODING_CHOICES[0], metavar="CODING", help=help_text)
 
 
+def add_keep_extension(parser: argparse._ActionsContainer) -> None:
+    """Adds --keep-extension."""
+    names = "name results by the whole name of the image (photo.jpg_depth.png): for folders with a photo.jpg and a photo.png"
+    parser.add_argument("--keep-extension", action="store_true", help=names)
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Adds --json."""
     parser.add_argument("--json", action="store_true", help="as JSON")

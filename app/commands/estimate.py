@@ -38,6 +38,7 @@ from .arguments import (
     UP,
     add_coding,
     add_depth_of_stereo,
+    add_keep_extension,
     add_network,
     add_shards,
     chosen_model,
@@ -119,8 +120,7 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recursive", action="store_true", help="look into folders in folders too, and keep their tree below --out")
     _add_going_on(parser)
     add_overwrite(parser, default_names=False)
-    names = "name results by the whole name of the image (photo.jpg_depth.png): for folders with a photo.jpg and a photo.png"
-    parser.add_argument("--keep-extension", action="store_true", help=names)
+    add_keep_extension(parser)
     parser.add_argument("--json-lines", action="store_true", help="print one JSON object for each image")
 
 

@@ -13,8 +13,8 @@ from ..batch.sources import Source, find_images
 from ..console.terminal import echo_error, shown
 from ..console.viewer import show
 from ..outcomes import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
-from .arguments import network_options
-from .result_paths import Place
+from .arguments import network_options, refuse_options
+from .result_paths import Place, default_name
 from .scene import named_files
 
 Run = Callable[[argparse.Namespace], int]
@@ -38,6 +38,8 @@ def over_images(run: Run, check: Callable[[argparse.Namespace], object]) -> RunO
         check(arguments)
         named: Sequence[str] = arguments.images
         if len(named) == 1 and is_file_name(named[0]):
+            if not arguments.place.is_folder:
+                refuse_options(arguments, ("--keep-extension",), "names results in a folder, and -o names a file; leave it out")
             return run(_for(arguments, image=Path(named[0])))
         folder = _folder(arguments)
         sources, problems = found or find_images(named, recursive=arguments.recursive, out=folder)
@@ -46,7 +48,7 @@ def over_images(run: Run, check: Callable[[argparse.Namespace], object]) -> RunO
         if sources:
             network_options(arguments).load(arguments.device)  # what no image can do without is said once
         arguments = _for(arguments, inputs=[source.path for source in sources])
-        done = sum(_is_done(run, arguments, *each) for each in _results(sources, folder, arguments.ending))
+        done = sum(_is_done(run, arguments, *each) for each in _results(arguments, sources, folder))
         if done and arguments.open:
             show(folder)
         return DONE if done == len(sources) + len(problems) else SOME_FAILED if done else NOTHING_DONE
@@ -70,21 +72,25 @@ def _folder(arguments: argparse.Namespace) -> Path:
     return place.path
 
 
-def _results(sources: Sequence[Source], folder: Path, ending: str) -> list[tuple[Path, Path, bool]]:
-    """Each image with its result, and whether another image has that result already."""
-    found, taken = [], set()
+def _results(arguments: argparse.Namespace, sources: Sequence[Source], folder: Path) -> list[tuple[Path, Path, Path]]:
+    """Each image with its result, and the first image that has this result."""
+    from ..batch.name_locks import folded
+
+    found: list[tuple[Path, Path, Path]] = []
+    first: dict[str, Path] = {}
     for source in sources:
-        out = folder / source.relative.with_name(f"{source.path.stem}{ending}")
-        name = str(out).casefold()
-        found.append((source.path, out, name in taken))
-        taken.add(name)
+        out = folder / source.relative.with_name(default_name(arguments, source.path))
+        found.append((source.path, out, first.setdefault(folded(str(out)), source.path)))
     return found
 
 
-def _is_done(run: Run, arguments: argparse.Namespace, image: Path, out: Path, taken: bool) -> bool:
+def _is_done(run: Run, arguments: argparse.Namespace, image: Path, out: Path, first: Path) -> bool:
     try:
-        if taken:
-            raise ValueError(f"{out} is another image's result already; rename one of them, or run them apart, each with its own -o")
+        if first is not image:
+            from ..batch.outputs import same_files
+
+            advice = "add --keep-extension, or " * (not arguments.keep_extension and first.name != image.name)
+            raise ValueError(same_files(first, image, out, advice))
         return run(_for(arguments, image=image, place=Place(out.parent, is_folder=True), open=False)) == DONE
     except EXPECTED_ERRORS as error:
         echo_error(shown(f"{image}: {arguments.parser.message_of(error)}"))

@@ -144,11 +144,16 @@ def settle_result(arguments: argparse.Namespace, purpose: str = "") -> None:
         ValueError: An extension that is not written, or the result is an input.
         OSError: As `check_places`.
     """
-    out = arguments.out = arguments.place.file(f"{arguments.image.stem}{arguments.ending}")
+    out = arguments.out = arguments.place.file(default_name(arguments, arguments.image))
     if out.suffix.lower() not in arguments.extensions:
         found = f"the name ends in {out.suffix}" if out.suffix else f"the name has no extension (that of a folder ends in {os.sep})"
         raise ValueError(f"{out}: {found}; {purpose}this command writes {', '.join(arguments.extensions)}")
     check_results(arguments, [out], default_names=arguments.place.is_folder)
+
+
+def default_name(arguments: argparse.Namespace, image: Path) -> str:
+    """The default name of the one result of an image, of a parser with `add_result`; with --keep-extension the image's whole name."""
+    return f"{image.name if getattr(arguments, 'keep_extension', False) else image.stem}{arguments.ending}"
 
 
 def check_results(arguments: argparse.Namespace, paths: Sequence[Path], default_names: bool = True) -> None:

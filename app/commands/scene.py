@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 
 from ...annotators.choices import RECOMMENDED_MODEL
 from ..outcomes import DONE
-from .arguments import NETWORK_OPTIONS, add_coding, add_network, check_weights, chosen_model, degrees, network_options, refuse_options
+from .arguments import (
+    NETWORK_OPTIONS,
+    add_coding,
+    add_keep_extension,
+    add_network,
+    check_weights,
+    chosen_model,
+    degrees,
+    network_options,
+    refuse_options,
+)
 from .result_paths import SOURCES, result_path, say_result
 
 if TYPE_CHECKING:
@@ -50,6 +60,7 @@ def add_scene(parser: argparse.ArgumentParser, several: bool = False, one: str =
         parser.add_argument("images", nargs="+", metavar="IMAGE", help=sources)
         recursive = "look into folders in folders too, and keep their tree below the folder of the results"
         parser.add_argument("--recursive", action="store_true", help=recursive)
+        add_keep_extension(parser)
     else:
         parser.add_argument("image", type=Path, metavar="IMAGE", help="the image")
     group = parser.add_argument_group("depth and normals", "They come from a model, or from files.")

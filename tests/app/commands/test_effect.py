@@ -85,6 +85,22 @@ def test_nothing_is_replaced_and_errors_say_what_to_do(scene, capsys):
     assert "'0.5' is not x,y: 2 numbers with commas between" in capsys.readouterr().err
 
 
+def test_images_of_one_name_are_told_apart_by_their_extension(tmp_path, capsys):
+    for name in ("a.png", "a.jpg"):
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)).save(tmp_path / name)
+    words = ["effect", "mask", str(tmp_path), "--model", "tiny", "--size", "32", "--out", str(tmp_path / "out")]
+    assert main(words) == SOME_FAILED and [path.name for path in (tmp_path / "out").glob("*.png")] == ["a_mask.png"]
+    said = f"{tmp_path / 'a.jpg'} and {tmp_path / 'a.png'} would write the same files ({tmp_path / 'out' / 'a_mask.png'}); "
+    assert f"{said}add --keep-extension, or run them apart" in capsys.readouterr().err
+    for _ in range(2):
+        assert main([*words, "--keep-extension"]) == DONE
+        assert {path.name for path in (tmp_path / "out").glob("*.*_mask.png")} == {"a.jpg_mask.png", "a.png_mask.png"}
+    words[2] = str(tmp_path / "a.jpg")
+    assert main([*words, "--keep-extension", "--overwrite"]) == DONE
+    assert main([*words[:-1], str(tmp_path / "one.png"), "--keep-extension"]) == NOTHING_DONE
+    assert "--keep-extension names results in a folder" in capsys.readouterr().err
+
+
 def test_several_images_go_to_a_folder(tmp_path, capsys):
     for name in ("in/a.png", "in/b.jpg", "c.png"):
         path = tmp_path / name
