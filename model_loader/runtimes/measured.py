@@ -1,7 +1,8 @@
 """What `depth-normal bench --keep` or a long run measured of this machine's runtimes, and which of them `auto` and `fast` stand for.
 
 The measurements of a model lie beside the engines, in `measured/<model>-<key>.json`. The key is whatever they depend on: the weights, the
-device, torch's threads and the versions of the libraries. After a change of one of these the model counts as never measured.
+device, torch's threads, the versions of the libraries, of the graphs and of the pack's speed (`SPEED_VERSION`). After a change of one of
+these the model counts as never measured.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 import torch
 
 from ...annotators.choices import AUTO_RUNTIME, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
+from ...annotators.graphs.onnx_file import GRAPH_VERSION
 from ...annotators.specs.base import ModelSpec
 from ..weights.find import user_cache
 from ..weights.integrity import stamp
@@ -29,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 _LIBRARIES = ("torch", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "openvino", "triton")
 _LEAST_GAIN = 1.05
+
+SPEED_VERSION = "2"
+"""Becomes another whenever networks or engines become faster or slower by this pack's code, so that old measurements are not used."""
 
 MOST_LEVELS, MOST_DEGREES = 1.0, 0.2
 """What `auto` changes at most, at the 99.9th percentile of pixels: 255ths of depth's range, degrees of normals."""
@@ -173,7 +178,8 @@ def _key(spec: ModelSpec, weights: Path | None, device: torch.device) -> Key:
             continue
     file = "published" if weights is None else " ".join(map(str, stamp(weights.resolve())))
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {processor()}"
-    return {"model": spec.id, "weights": file, "device": where, "threads": str(torch.get_num_threads()), **libraries}
+    versions = {"speed": SPEED_VERSION, "graph": GRAPH_VERSION, **libraries}
+    return {"model": spec.id, "weights": file, "device": where, "threads": str(torch.get_num_threads()), **versions}
 
 
 def processor() -> str:

@@ -111,7 +111,7 @@ def test_a_node_says_each_time_what_was_chosen(convolved, monkeypatch, told):
     assert sum("1.40 times" in line for line in told()) <= 1
 
 
-@pytest.mark.parametrize("other", ["threads", "version", "weights", "file"])
+@pytest.mark.parametrize("other", ["threads", "version", "weights", "file", "SPEED_VERSION", "GRAPH_VERSION"])
 def test_measurements_hold_for_what_they_were_made_of(other, convolved, monkeypatch):
     spec = MODELS["convolved"]
     path = measured.keep(spec, convolved.weights, CPU, ALL)
@@ -123,6 +123,8 @@ def test_measurements_hold_for_what_they_were_made_of(other, convolved, monkeypa
         monkeypatch.setattr(measured, "version", lambda _name: "0.0.1")
     elif other == "weights":
         weights = None
+    elif other.isupper():
+        monkeypatch.setattr(measured, other, "0")
     else:
         weights.write_bytes(weights.read_bytes() + b" ")
     assert measured.kept(spec, weights, CPU) is None and path.exists()
