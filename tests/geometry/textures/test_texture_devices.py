@@ -62,7 +62,7 @@ CASES = {
     "pbr.material_normals": (lambda: pbr.material_normals(estimate(), SET.photo_relief(maps(3)), SET), None),
     "pbr.pbr_maps": (lambda: [each for each in pbr.pbr_maps(maps(3), SET) if isinstance(each, torch.Tensor)], HOLES),
     "pbr.height_map": (lambda: pbr.height_map(maps(3), SET), HOLES),
-    "pbr.is_in_doubt": (lambda: pbr.is_in_doubt(SET.photo_relief(maps(3)), SET), "says it"),
+    "pbr.is_in_doubt": (lambda: pbr.is_in_doubt(SET.photo_relief(maps(3)), SET), "gives True or False"),
     "pbr.check_source": (lambda: pbr.check_source("both", True, True), None),
     "pbr.with_contrast": (lambda: pbr.with_contrast(maps(), 2.0), None),
     "seamless.margins": (lambda: seamless.margins(20, 30, 0.2), None),
