@@ -243,13 +243,13 @@ def test_what_a_runtime_leaves_running_does_not_slow_the_one_in_turn():
 
 def test_the_times_in_the_document_agree_with_their_ratios():
     page = (Path(timing.__file__).parents[2] / "docs" / "runtimes.md").read_text(encoding="utf-8")
-    assert page.count(runtimes.HEADER[0]) == 2
+    assert page.count(runtimes.HEADER[0]) == 1
     rows = [
         [cell.strip() for cell in line.split("|")[1:5]]
         for line in page.splitlines()
         if re.match(r"\| (torch|onnx|openvino)[^|]*\| \d", line)
     ]
-    assert len(rows) == 10
+    assert len(rows) == 5
     for _, own, beside, ratio in rows:
         assert float(ratio) == pytest.approx(float(beside or own) / float(own), rel=0.02)
 
