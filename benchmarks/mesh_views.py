@@ -17,6 +17,13 @@ error    mean difference of the colour from the traced view, in levels of 255; h
 
 and of the front view at three times the size, of the pixels that show the mesh with cuts, the percent that another way shows otherwise
 (front). Ways: cut, as without options; stretched, without cuts; continued, with `fill_behind` of that angle.
+
+--rims: the ray-traced balls, posts and heads, two of each, from 15 and 25 degrees to the left, to the right and above. Depth is true, and
+as networks predict it: ramps of several pixels that waver about the image's edges and along them, and smooth noise of 1 %. Of each view:
+
+wrong    pixels that show a pixel of another thing than is there, a pixel of the true silhouettes
+torn     pixels without a triangle, though the first camera sees what is there, a pixel of the true silhouettes
+ragged   how long the borders of holes are, by those of the mesh of the true depth
 """
 
 from __future__ import annotations
@@ -46,6 +53,9 @@ JUMP, BETWEEN = 0.04, 0.15
 FOV = 55.0
 BACKGROUND = (40, 60, 160)
 TINY_BOX = 3_000_000
+RIM_DEGREES = (15.0, 25.0)
+# What is wrong with predicted depth: how wide ramps are in pixels, by how many pixels they waver over how many pixels, and smooth noise.
+RAMP, WAVERS, ROUGH = 5.0, ((1.5, 48), (1.0, 12)), 0.01
 BEHIND = {"cut": {}, "stretched": {"max_jump": 1e9}, "continued": {"fill_behind": 1.0}}
 
 
@@ -63,12 +73,16 @@ def main() -> int:
     parser.add_argument("--width", type=int, default=320)
     parser.add_argument("--plain", action="store_true", help="also neighbours joined where they differ by at most 5 %%")
     parser.add_argument("--behind", action="store_true", help="what shows behind near things, in place of the table above")
+    parser.add_argument("--rims", action="store_true", help="rims of predicted depth seen from aside, in place of the table above")
     parser.add_argument("--pictures", type=Path, help="write the views into this folder")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     width, height = arguments.width, arguments.width * 3 // 4
     if arguments.behind:
         print_behind(width, height, arguments.pictures)
+        return 0
+    if arguments.rims:
+        print_rims(width, height, arguments.pictures)
         return 0
     scenes = {make.__name__: make(height, width) for make in (statue, boxes, stairs, rods)}
     ways: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Joins]]] = {"ours": ours}
@@ -139,7 +153,7 @@ def behind_figures(
         meshes.append(joined_meshes(depth_to_meshes(estimate, picture, options)))
     found, views = [], []
     for turn in ((degrees, 0.0), (-degrees, 0.0), (0.0, degrees)):
-        truth, uncovered = traced_aside(things, turn, pivot, true, camera)
+        truth, uncovered, _ = traced_aside(things, turn, pivot, true, camera)
         shown = [truth, truth * uncovered[..., None]]
         for mesh in meshes:
             seen, covered = view_of(mesh, camera, size, turn, pivot)
@@ -158,6 +172,63 @@ def behind_figures(
     return [[*row, share] for row, share in zip(np.reshape(found, (3, len(BEHIND), 2)).mean(0).tolist(), front, strict=True)]
 
 
+def print_rims(width: int, height: int, folder: Path | None) -> None:
+    """Prints how rims of near things look from aside."""
+    print(f"{'':10}{'depth':12}{'degrees':>8}{'wrong':>9}{'torn':>9}{'ragged':>9}")
+    for depth_name in ("true", "predicted"):
+        for degrees in RIM_DEGREES:
+            totals = []
+            for name, make in {**traced_views.SCENES, "heads": traced_views.heads}.items():
+                rows = np.mean([rim_figures(make, seed, depth_name, degrees, (height, width), folder) for seed in (1, 2)], 0)
+                totals.append(rows)
+                print(f"{name:10}{depth_name:12}{degrees:8g}" + "".join(f"{value:9.2f}" for value in rows), flush=True)
+            print(f"{'mean':10}{depth_name:12}{degrees:8g}" + "".join(f"{value:9.2f}" for value in np.mean(totals, 0)), flush=True)
+
+
+def rim_figures(
+    make: Callable[[np.random.Generator], list[traced_views.Thing]],
+    seed: int,
+    depth_name: str,
+    degrees: float,
+    size: tuple[int, int],
+    folder: Path | None,
+) -> list[float]:
+    """Wrong, torn and ragged, as the head of this file says."""
+    height, width = size
+    things = make(np.random.default_rng(seed))
+    image, true = traced_views.render(things, np.zeros(3), width, height)
+    inverse = 1 / torch.from_numpy(true)
+    depths = [inverse if depth_name == "true" else as_predicted(inverse, seed), inverse]
+    camera = traced_views.intrinsics(width, height)
+    pivot = np.array([0, 0, 2 / float(inverse.min() + inverse.max())])
+    picture, options = torch.from_numpy(image).movedim(-1, 0)[None], MeshOptions(drop_sky=False)
+    meshes = []
+    for each in depths:
+        estimate = Estimate((1 / each)[None, None], Quantity.METRIC_DEPTH, intrinsics=torch.from_numpy(camera)[None])
+        meshes += depth_to_meshes(estimate, picture, options)
+    mesh, best = meshes
+    assert mesh.uvs is not None
+    columns, rows = (mesh.uvs * [width, height]).astype(int).T
+    ids = traced_views.seen_things(things, np.zeros(3), traced_views.directions(width, height)).reshape(height, width)[rows, columns]
+    corners = ids[mesh.triangles]
+    of_triangles = np.where(corners[:, 1] == corners[:, 2], corners[:, 1], corners[:, 0])
+    found, views = [], []
+    for turn in ((degrees, 0.0), (-degrees, 0.0), (0.0, degrees)):
+        truth, uncovered, known = traced_aside(things, turn, pivot, true, camera)
+        turned = turn_matrix(turn)
+        there = traced_views.seen_things(things, pivot - pivot @ turned, traced_views.directions(width, height) @ turned)
+        there = there.reshape(height, width)
+        view, shown = rendered(mesh.points * [1, -1, -1], mesh.triangles, mesh.colours, camera, size, turn, pivot)
+        wrong, torn = (shown >= 0) & (of_triangles[shown] != there), (shown < 0) & known
+        length, ideal = border_length(there), border_length(view_of(best, camera, size, turn, pivot)[1])
+        found.append((wrong.sum() / length, torn.sum() / length, border_length(shown >= 0) / ideal))
+        views.append(np.hstack((255 * np.where(uncovered[..., None], np.array(BACKGROUND) / 255, truth), view)))
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"rims_{make.__name__}_{seed}_{depth_name}_{degrees:g}.png"), np.vstack(views)[..., ::-1])
+    return np.mean(found, 0).tolist()
+
+
 def view_of(
     mesh: Mesh, camera: np.ndarray, size: tuple[int, int], turn: tuple[float, float] = (0.0, 0.0), pivot: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -169,11 +240,12 @@ def view_of(
 
 def traced_aside(
     things: list[traced_views.Thing], turn: tuple[float, float], pivot: np.ndarray, depth: np.ndarray, camera: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """What a camera sees that turned about `pivot` as `rendered` turns the scene, and where that is hidden from the first camera.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a camera sees that turned about `pivot` as `rendered` turns the scene, and where the first camera does not see that, or does.
 
     Returns:
-        (H, W, 3) in [0, 1], and (H, W) bool: points in the first image's frame that are behind what it shows there, but not close to it.
+        (H, W, 3) in [0, 1], and (H, W) bool each: points in the first image's frame that are behind what it shows there, but not close to
+        it, and the others in its frame.
     """
     height, width = depth.shape
     turned = turn_matrix(turn)
@@ -186,7 +258,8 @@ def traced_aside(
     # hidden where all four pixels around show something nearer
     column, row = (np.where(inside, each, 0).astype(int) for each in (across, down))
     farthest = np.max([depth[row + y, column + x] for y in (0, 1) for x in (0, 1)], 0)
-    return colours.reshape(height, width, 3), (inside & (points[:, 2] > farthest * (1 + JUMP))).reshape(height, width)
+    hidden = points[:, 2] > farthest * (1 + JUMP)
+    return colours.reshape(height, width, 3), *((inside & each).reshape(height, width) for each in (hidden, ~hidden))
 
 
 def conditions(width: int) -> dict[str, Callable[[Scene], tuple[Tensor, Tensor]]]:
@@ -224,6 +297,27 @@ def conditions(width: int) -> dict[str, Callable[[Scene], tuple[Tensor, Tensor]]
         "wide ramps, 8 bits, 30": lambda scene: stretched(steps_of_8_bits(blurred(scene.inverse, wide)), scene.inverse),
         "wide ramps, noise, 30": lambda scene: stretched(noisy(blurred(scene.inverse, wide)), scene.inverse),
     }
+
+
+def as_predicted(inverse: Tensor, seed: int) -> Tensor:
+    """Inverse depth (H, W) as networks predict it: RAMP, WAVERS and ROUGH."""
+    height, width = inverse.shape
+    generator = torch.Generator().manual_seed(seed)
+
+    def smooth(channels: int, cell: int) -> Tensor:
+        noise = torch.rand(1, channels, height // cell + 2, width // cell + 2, generator=generator) * 2 - 1
+        return F.interpolate(noise, (height, width), mode="bicubic", align_corners=True)
+
+    moves = sum((smooth(2, cell) * pixels for pixels, cell in WAVERS), torch.zeros(()))
+    x, y = torch.meshgrid(torch.linspace(-1, 1, width), torch.linspace(-1, 1, height), indexing="xy")
+    places = torch.stack((x, y), -1)[None] + moves.movedim(1, -1) * torch.tensor([2 / width, 2 / height])
+    moved = F.grid_sample(inverse[None, None], places, padding_mode="border", align_corners=True)[0, 0]
+    return blurred(moved, RAMP) * (1 + ROUGH * smooth(1, 8)[0, 0])
+
+
+def border_length(areas: np.ndarray) -> int:
+    """How many neighbours (H, W) differ, along rows and along columns."""
+    return int((areas[:, 1:] != areas[:, :-1]).sum() + (areas[1:] != areas[:-1]).sum())
 
 
 def blurred(inverse: Tensor, width: float) -> Tensor:

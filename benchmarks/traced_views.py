@@ -107,6 +107,11 @@ def shoot(things: list[Thing], camera: np.ndarray, rays: np.ndarray) -> tuple[np
     return colour.clip(0, 1), depth
 
 
+def seen_things(things: list[Thing], camera: np.ndarray, rays: np.ndarray) -> np.ndarray:
+    """The index of the nearest thing along each ray: (N,)."""
+    return np.stack([thing.hit(camera, rays)[0] for thing in things]).argmin(0)
+
+
 def _room(random: np.random.Generator) -> list[Thing]:
     return [Thing(_plane(2, WALL), _bricks(random)), Thing(_plane(1, FLOOR), _paint(random))]
 
