@@ -19,6 +19,7 @@ from ..edges.depth_edges import depth_at_image_edges, edge_radius, extremes_with
 from ..images.levels import sampled
 from ..regions.connected import large_regions
 from .noise import measure_noise
+from .rims import smooth_rims
 
 MAX_JUMP = 0.05
 """Share by which depth may differ from one pixel to the next, beyond what the plane of the surface there explains."""
@@ -120,8 +121,9 @@ def cut_grid(
         return stepped, joins
     firm = _without_islands(_without_skins(joins, stepped[0, 0], here, radius, noise), (2 * radius) ** 2)
     whole = _wide_surfaces(firm, radius // 4)
-    stepped = _smooth_borders(_attached(stepped[0, 0], here, whole, 3 * radius), here, whole, radius)[None, None]
-    return stepped, _without_skins(find_joins(stepped[0, 0], here, max_jump, noise), stepped[0, 0], here, radius, noise)
+    smooth = _smooth_borders(_attached(stepped[0, 0], here, whole, 3 * radius), here, whole, radius)
+    smooth = smooth_rims(smooth, here, _beside_cuts(find_joins(smooth, here, max_jump, noise), here), radius)
+    return smooth[None, None], _without_skins(find_joins(smooth, here, max_jump, noise), smooth, here, radius, noise)
 
 
 def noise_within(depth: Tensor, valid: Tensor, lags: Sequence[int] = (1,)) -> list[Tensor]:
@@ -180,16 +182,21 @@ def _least_bends(inverse: Tensor, valid: Tensor, lag: int) -> Tensor:
 def _without_skins(joins: Joins, depth: Tensor, valid: Tensor, radius: int, noise: Tensor) -> Joins:
     """Joins without those that are steep, near a cut, and not part of a line that is as steep over more pixels than a ramp is wide."""
     inverse = torch.where(valid, 1 / depth, 0)
+    doubtful = (largest_within(_beside_cuts(joins, valid)[None, None].float(), 2 * radius) > 0)[0, 0]
+    length = _LONG * radius
+    down = _trusted(joins.down.T, inverse.T, valid.T, doubtful.T, noise.T, length).T
+    return Joins(_trusted(joins.across, inverse, valid, doubtful, noise, length), down)
+
+
+def _beside_cuts(joins: Joins, valid: Tensor) -> Tensor:
+    """Valid pixels (H, W) bool with a valid neighbour that they are not joined with."""
     beside = torch.zeros_like(valid)
     for joined, dim in ((joins.across, 1), (joins.down, 0)):
         first, second = (valid.narrow(dim, start, joined.shape[dim]) for start in (0, 1))
         cut = first & second & ~joined
         for start in (0, 1):
             beside.narrow(dim, start, joined.shape[dim]).logical_or_(cut)
-    doubtful = (largest_within(beside[None, None].float(), 2 * radius) > 0)[0, 0]
-    length = _LONG * radius
-    down = _trusted(joins.down.T, inverse.T, valid.T, doubtful.T, noise.T, length).T
-    return Joins(_trusted(joins.across, inverse, valid, doubtful, noise, length), down)
+    return beside
 
 
 def _trusted(joined: Tensor, inverse: Tensor, valid: Tensor, doubtful: Tensor, noise: Tensor, length: int) -> Tensor:

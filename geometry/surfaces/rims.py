@@ -1,0 +1,99 @@
+"""Smooths surfaces beside cuts in soft depth, where what is left of ramps would pull each row of pixels to another place."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..chosen_pixels import chosen_places, rows_and_columns
+from ..edges.depth_edges import extremes_within, largest_within
+
+# How far from a cut surfaces are smoothed, and up to where pixels are, in radii of ramps, that planes are fitted to.
+_BAND, _REACH = 1.5, 2.0
+# The weight of pixels at the cut itself, and the radii of the rings of pixels that are taken, in shares of the reach.
+_LEAST, _RINGS = 0.01, (0.15, 0.3, 0.5, 0.7, 0.85, 1.0)
+# Pixels whose inverse depths differ by less than this share of the step at the cut are on one side of it.
+_SAME = 0.35
+# What is added to the variance of places, in squares of the reach, so that a few pixels in a row define no slope across it.
+_RIDGE = 0.003
+# In so many steps distances from cuts are measured, and so many pixels are worked on at a time.
+_STEPS, _AT_ONCE = 9, 2**16
+_TINY = 1e-9
+
+
+def smooth_rims(depth: Tensor, valid: Tensor, cut: Tensor, radius: int) -> Tensor:
+    """Depth whose surfaces, beside cuts, go on as the planes that fit them best farther inside.
+
+    Args:
+        depth: (H, W), positive where valid, with steps in place of ramps.
+        valid: (H, W) bool.
+        cut: (H, W) bool, the pixels on both sides of cuts.
+        radius: Half the width of ramps in pixels.
+
+    Returns:
+        (H, W). A value changes by a part of the step at the cut beside it, and none farther away than ramps reach.
+    """
+    away = _distances(cut, [max(1, round(_BAND * radius * step / (_STEPS - 1))) for step in range(1, _STEPS)])
+    inverse = torch.where(valid, 1 / depth, 0)
+    low, high = (each[0, 0] for each in extremes_within(inverse[None, None], radius))
+    trust = (away / radius).clamp(max=1).square().clamp(min=_LEAST) * valid
+    reach = max(1, round(_REACH * radius))
+    padded = torch.stack([F.pad(each, (reach,) * 4).flatten() for each in (inverse, trust)])
+    smooth = inverse.flatten().clone()
+    for places in chosen_places((away < _BAND * radius) & valid).split(_AT_ONCE):
+        rows, columns = rows_and_columns(places, *depth.shape)
+        width = depth.shape[1] + 2 * reach
+        here, allowed = inverse.flatten()[places], _SAME * (high - low).flatten()[places]
+        found = _fitted(padded, (rows + reach) * width + columns + reach, width, here, allowed, reach)
+        own = ((away.flatten()[places] / radius - 1) / (_BAND - 1)).clamp(0, 1)
+        smooth[places] = found + (here - found) * own
+    return torch.where(valid, 1 / smooth.view_as(depth).clamp(min=_TINY), depth)
+
+
+def _distances(cut: Tensor, reaches: list[int]) -> Tensor:
+    """How far pixels are from those beside cuts (H, W), in the larger of rows and columns: one of `reaches`, or 0; at most the last."""
+    total, before = torch.zeros(cut.shape, device=cut.device), 0
+    near = cut[None, None].float()
+    for reach in reaches:
+        total += (reach - before) * (1 - largest_within(near, before)[0, 0])
+        before = reach
+    return total
+
+
+def _fitted(padded: Tensor, index: Tensor, width: int, here: Tensor, allowed: Tensor, reach: int) -> Tensor:
+    """At pixels (N,) the value of the plane that fits those around it best which are on the same side of a cut.
+
+    Args:
+        padded: Inverse depth and the pixels' weights, (2, pixels) of maps with a margin of `reach`.
+        index: (N,) places in them.
+        width: Of their rows.
+        here: (N,) inverse depth.
+        allowed: (N,) by how much it may differ on the same side, and from the result.
+        reach: Pixels.
+    """
+    sums = here.new_zeros(9, len(here))
+    for down, right in _places(reach):
+        value, weight = padded[:, index + (down * width + right)]
+        value, y, x = value - here, down / reach, right / reach
+        weight = weight * (value.abs() <= allowed) * math.exp(-2 * (x * x + y * y))
+        of_value = weight * value
+        for each, term, factor in zip(sums, (weight,) * 6 + (of_value,) * 3, (1, x, y, x * x, x * y, y * y, 1, x, y), strict=True):
+            each.add_(term, alpha=factor)
+    x, y, xx, xy, yy, value, x_value, y_value = sums[1:] / sums[0].clamp(min=_TINY)
+    xx, xy, yy, x_value, y_value = xx - x * x + _RIDGE, xy - x * y, yy - y * y + _RIDGE, x_value - x * value, y_value - y * value
+    value = value - ((yy * x_value - xy * y_value) * x + (xx * y_value - xy * x_value) * y) / (xx * yy - xy * xy)
+    return here + value.maximum(-allowed).minimum(allowed)
+
+
+def _places(reach: int) -> list[tuple[int, int]]:
+    """Offsets (rows, columns) on rings, each once."""
+    found = {(0, 0): None}
+    for ring, share in enumerate(_RINGS):
+        count = 4 + 4 * ring
+        for step in range(count):
+            angle = (step + ring % 2 / 2) * math.tau / count
+            found[round(share * reach * math.sin(angle)), round(share * reach * math.cos(angle))] = None
+    return list(found)
