@@ -122,8 +122,12 @@ def cut_grid(
     firm = _without_islands(_without_skins(joins, stepped[0, 0], here, radius, noise), (2 * radius) ** 2)
     whole = _wide_surfaces(firm, radius // 4)
     smooth = _smooth_borders(_attached(stepped[0, 0], here, whole, 3 * radius), here, whole, radius)
-    smooth = smooth_rims(smooth, here, _beside_cuts(find_joins(smooth, here, max_jump, noise), here), radius)
-    return smooth[None, None], _without_skins(find_joins(smooth, here, max_jump, noise), smooth, here, radius, noise)
+    before = find_joins(smooth, here, max_jump, noise)
+    firm = _without_skins(before, smooth, here, radius, noise)
+    smooth = smooth_rims(smooth, here, _beside_cuts(before, here), radius)
+    after = _without_skins(find_joins(smooth, here, max_jump, noise), smooth, here, radius, noise)
+    # What was one surface stays one: a far surface that is steep beside a near thing is not straight any more.
+    return smooth[None, None], Joins(*(one | other for one, other in zip(firm, after, strict=True)))
 
 
 def noise_within(depth: Tensor, valid: Tensor, lags: Sequence[int] = (1,)) -> list[Tensor]:

@@ -15,6 +15,8 @@ from ..edges.depth_edges import extremes_within, largest_within
 _BAND, _REACH = 1.5, 2.0
 # The weight of pixels at the cut itself, and the radii of the rings of pixels that are taken, in shares of the reach.
 _LEAST, _RINGS = 0.01, (0.15, 0.3, 0.5, 0.7, 0.85, 1.0)
+# The share of what inverse depth rises within a radius that it rises at the cut: where it is less, a slope is cut and nothing is torn.
+_STEEP = 0.6
 # Pixels whose inverse depths differ by less than this share of the step at the cut are on one side of it.
 _SAME = 0.35
 # What is added to the variance of places, in squares of the reach, so that a few pixels in a row define no slope across it.
@@ -36,9 +38,10 @@ def smooth_rims(depth: Tensor, valid: Tensor, cut: Tensor, radius: int) -> Tenso
     Returns:
         (H, W). A value changes by a part of the step at the cut beside it, and none farther away than ramps reach.
     """
-    away = _distances(cut, [max(1, round(_BAND * radius * step / (_STEPS - 1))) for step in range(1, _STEPS)])
     inverse = torch.where(valid, 1 / depth, 0)
-    low, high = (each[0, 0] for each in extremes_within(inverse[None, None], radius))
+    step, span = (high - low for low, high in (extremes_within(inverse[None, None], reach) for reach in (1, radius)))
+    cut, span = cut & (step > _STEEP * span)[0, 0], span[0, 0]
+    away = _distances(cut, [max(1, round(_BAND * radius * step / (_STEPS - 1))) for step in range(1, _STEPS)])
     trust = (away / radius).clamp(max=1).square().clamp(min=_LEAST) * valid
     reach = max(1, round(_REACH * radius))
     padded = torch.stack([F.pad(each, (reach,) * 4).flatten() for each in (inverse, trust)])
@@ -46,7 +49,7 @@ def smooth_rims(depth: Tensor, valid: Tensor, cut: Tensor, radius: int) -> Tenso
     for places in chosen_places((away < _BAND * radius) & valid).split(_AT_ONCE):
         rows, columns = rows_and_columns(places, *depth.shape)
         width = depth.shape[1] + 2 * reach
-        here, allowed = inverse.flatten()[places], _SAME * (high - low).flatten()[places]
+        here, allowed = inverse.flatten()[places], _SAME * span.flatten()[places]
         found = _fitted(padded, (rows + reach) * width + columns + reach, width, here, allowed, reach)
         own = ((away.flatten()[places] / radius - 1) / (_BAND - 1)).clamp(0, 1)
         smooth[places] = found + (here - found) * own
