@@ -328,7 +328,8 @@ def _has_ramps(inverse: Tensor, valid: Tensor) -> bool:
     low, high = samples.min(), samples.max()
     for lift in (0.0, float(high - low) * _LIFTED):
         lifted = (inverse + lift) / (samples.median() + lift)
-        if measure_noise(lifted.clamp(1e-6, 1e6), valid.to(inverse)).soft:
+        noise = measure_noise(lifted.clamp(1e-6, 1e6), valid.to(inverse))
+        if noise.soft or noise.ramps:
             return True
     return False
 

@@ -94,6 +94,8 @@ _LOUDNESS_SCATTER = 0.1
 # shared over less than two pixels hardly differs from white noise on relief; rounded noise shows a third less at lag 1 than others.
 _SHORTEST, _LONGEST = 1.8, 5.5
 _MISFIT = 1.6
+# How many times a steady rise may be exceeded by the sum of its steps.
+_STEADY = 1.3
 # How many times nearer the near half must be to tell how noise depends on depth.
 _DEPTH_SPAN = 1.2
 
@@ -111,6 +113,7 @@ class DepthNoise:
         step: Distance of neighbouring levels where the values are few (an 8-bit source) or gather at levels (a depth camera), else 0.
         step_power: How the step grows with inverse depth: 0 for quantised disparity, 2 for quantised depth.
         soft: Whether edges are ramps of several pixels instead of jumps.
+        ramps: The same of what rises steadily: rough surfaces, like foliage, that look like jumps are left out.
     """
 
     noise: float = 0.0
@@ -120,6 +123,7 @@ class DepthNoise:
     step: float = 0.0
     step_power: int = 0
     soft: bool = False
+    ramps: bool = False
 
 
 class _Quiet(NamedTuple):
@@ -146,27 +150,26 @@ def measure_noise(inverse: Tensor, valid: Tensor) -> DepthNoise:
     ]
     if not bends:
         return DepthNoise()
-    centre, bend, largest_share, staircase = (torch.cat(parts) for parts in zip(*bends, strict=True))
+    centre, bend, largest_share, staircase, steady = (torch.cat(parts) for parts in zip(*bends, strict=True))
     if centre.numel() == 0:
         return DepthNoise()
     pixel_noise = float((bend / centre).median()) / _BEND_PER_DEVIATION
     stairs = float(staircase.mean()) > 0.03
     step, step_power = _quantisation_step(centre) if stairs else (0.0, 0)
-    blurred_step = _period_of_levels([(d[on > 0], rise[on > 0]) for d, rise, _, on in bends]) if stairs else 0.0
+    blurred_step = _period_of_levels([(d[on > 0], rise[on > 0]) for d, rise, _, on, _ in bends]) if stairs else 0.0
     # Where values between the levels are few too, the gaps show what they were rounded to.
     if blurred_step > _COARSER * step * float(centre.median()) ** step_power:
         step, step_power = blurred_step, 0
     else:
         blurred_step = 0.0
     strong = bend > torch.clamp(centre * max(0.03, 10 * pixel_noise), min=3 * step)
-    shares = largest_share[strong]
     # A jump rises in one step, a ramp in several.
-    soft = shares.numel() > 0 and float(shares.median()) < 0.75
+    soft, ramps = (shares.numel() > 0 and float(shares.median()) < 0.75 for shares in (largest_share[strong], largest_share[strong & steady]))
     if blurred_step:
         noise, noise_power, noise_length = blurred_step * _SENSOR_NOISE, 0, _SENSOR_LENGTH
     else:
         noise, noise_power, noise_length = _noise_of_halves(inverse, valid, step, step_power)
-    return DepthNoise(noise, noise_power, noise_length, pixel_noise, step, step_power, soft)
+    return DepthNoise(noise, noise_power, noise_length, pixel_noise, step, step_power, soft, ramps)
 
 
 def _noise_of_halves(inverse: Tensor, valid: Tensor, step: float, step_power: int) -> tuple[float, int, float]:
@@ -321,20 +324,21 @@ def _every(lines: Tensor, stride: int) -> Tensor:
     return lines[min(stride // 2, lines.shape[0] - 1) :: stride]
 
 
-def _bends(lines: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _bends(lines: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
     """Second differences along lines (N, L).
 
     Returns:
         Values of usable pixels, all (M,): themselves, |second differences|, the share of the largest step in the rise over five
-        pixels, and 1 where an equal neighbour faces an unequal one.
+        pixels, 1 where an equal neighbour faces an unequal one, and whether hardly any step in that rise goes back, bool.
     """
     before2, before, centre, after, after2 = (lines[:, i : lines.shape[1] - 4 + i] for i in range(5))
     usable = valid.unfold(1, 5, 1).amin(-1) > 0
     bend = (2 * centre - before - after).abs()
-    steps = lines.diff(dim=1).abs().unfold(1, 4, 1).amax(-1)
-    largest_share = steps / (after2 - before2).abs().clamp(min=1e-12)
+    steps, rise = lines.diff(dim=1).abs().unfold(1, 4, 1), (after2 - before2).abs()
+    largest_share = steps.amax(-1) / rise.clamp(min=1e-12)
+    steady = steps.sum(-1) <= _STEADY * rise
     staircase = ((before == centre) != (centre == after)).to(lines)
-    return centre[usable], bend[usable], largest_share[usable], staircase[usable]
+    return centre[usable], bend[usable], largest_share[usable], staircase[usable], steady[usable]
 
 
 def _quantisation_step(values: Tensor) -> tuple[float, int]:
