@@ -19,7 +19,8 @@ and of the front view at three times the size, of the pixels that show the mesh 
 (front). Ways: cut, as without options; stretched, without cuts; continued, with `fill_behind` of that angle.
 
 --rims: the ray-traced balls, posts and heads, two of each, from 15 and 25 degrees to the left, to the right and above. Depth is true, and
-as networks predict it: ramps of several pixels that waver about the image's edges and along them, and smooth noise of 1 %. Of each view:
+as networks predict it: ramps of several pixels that waver about the image's edges and along them, and smooth noise of 1 %; foliage is the
+same, and half of the image is rough besides. Of each view:
 
 wrong    pixels that show a pixel of another thing than is there, a pixel of the true silhouettes
 torn     pixels without a triangle, though the first camera sees what is there, a pixel of the true silhouettes
@@ -58,6 +59,8 @@ TINY_BOX = 3_000_000
 RIM_DEGREES = (15.0, 25.0)
 # What is wrong with predicted depth: how wide ramps are in pixels, by how many pixels they waver over how many pixels, and smooth noise.
 RAMP, WAVERS, ROUGH = 5.0, ((1.5, 48), (1.0, 12)), 0.01
+# The roughness of foliage, and the pixels of its leaves and of the patches that have any.
+LEAVES = (0.1, 2, 24)
 BEHIND = {"cut": {}, "stretched": {"max_jump": 1e9}, "continued": {"fill_behind": 1.0}}
 
 
@@ -177,7 +180,7 @@ def behind_figures(
 def print_rims(width: int, height: int, folder: Path | None) -> None:
     """Prints how rims of near things look from aside."""
     print(f"{'':10}{'depth':12}{'degrees':>8}{'wrong':>9}{'torn':>9}{'ragged':>9}{'error':>9}")
-    for depth_name in ("true", "predicted"):
+    for depth_name in ("true", "predicted", "foliage"):
         for degrees in RIM_DEGREES:
             totals = []
             for name, make in {**traced_views.SCENES, "heads": traced_views.heads}.items():
@@ -200,7 +203,7 @@ def rim_figures(
     things = make(np.random.default_rng(seed))
     image, true = traced_views.render(things, np.zeros(3), width, height)
     inverse = 1 / torch.from_numpy(true)
-    depths = [inverse if depth_name == "true" else as_predicted(inverse, seed), inverse]
+    depths = [inverse if depth_name == "true" else as_predicted(inverse, seed, depth_name == "foliage"), inverse]
     camera = traced_views.intrinsics(width, height)
     pivot = np.array([0, 0, 2 / float(inverse.min() + inverse.max())])
     picture, options = torch.from_numpy(image).movedim(-1, 0)[None], MeshOptions(drop_sky=False)
@@ -304,8 +307,8 @@ def conditions(width: int) -> dict[str, Callable[[Scene], tuple[Tensor, Tensor]]
     }
 
 
-def as_predicted(inverse: Tensor, seed: int) -> Tensor:
-    """Inverse depth (H, W) as networks predict it: RAMP, WAVERS and ROUGH."""
+def as_predicted(inverse: Tensor, seed: int, foliage: bool = False) -> Tensor:
+    """Inverse depth (H, W) as networks predict it: RAMP, WAVERS and ROUGH, with `foliage` also LEAVES."""
     height, width = inverse.shape
     generator = torch.Generator().manual_seed(seed)
 
@@ -317,7 +320,11 @@ def as_predicted(inverse: Tensor, seed: int) -> Tensor:
     x, y = torch.meshgrid(torch.linspace(-1, 1, width), torch.linspace(-1, 1, height), indexing="xy")
     places = torch.stack((x, y), -1)[None] + moves.movedim(1, -1) * torch.tensor([2 / width, 2 / height])
     moved = F.grid_sample(inverse[None, None], places, padding_mode="border", align_corners=True)[0, 0]
-    return blurred(moved, RAMP) * (1 + ROUGH * smooth(1, 8)[0, 0])
+    soft = blurred(moved, RAMP) * (1 + ROUGH * smooth(1, 8)[0, 0])
+    if not foliage:
+        return soft
+    rough, leaf, patch = LEAVES
+    return soft * (1 + rough * smooth(1, leaf) * (smooth(1, patch) > 0))[0, 0]
 
 
 def _borders(areas: np.ndarray) -> np.ndarray:
