@@ -95,6 +95,7 @@ RUNS = {
     "refine.py": (["SCENES/scenes", *SMALL], "96x64 on cpu, 1 thread"),
     "meshes.py": (["SCENES/scenes", "--tiny"], "tiny +ball"),
     "mesh_views.py": (["--width", "96"], "wide ramps, noise, 30"),
+    "mesh_views.py rims": (["--width", "64", "--rims"], "mean +foliage +25"),
     "mesh_views.py behind": (["--width", "64", "--behind"], "mean +soft +25"),
     "sizes.py": (["SCENES/scenes", "--seconds", "0.01"], "grow by 5 % at most: [0-9]+"),
     "tiles.py": (["SCENES/scenes", "--tiles", "2", "--plane", "320", "240"], "2 tiles, ours"),

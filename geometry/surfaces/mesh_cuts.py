@@ -124,7 +124,7 @@ def cut_grid(
     smooth = _smooth_borders(_attached(stepped[0, 0], here, whole, 3 * radius), here, whole, radius)
     before = find_joins(smooth, here, max_jump, noise)
     firm = _without_skins(before, smooth, here, radius, noise)
-    smooth = smooth_rims(smooth, here, _beside_cuts(before, here), radius)
+    smooth = smooth_rims(smooth, here, _beside_cuts(before, here), radius, noise)
     after = _without_skins(find_joins(smooth, here, max_jump, noise), smooth, here, radius, noise)
     # What was one surface stays one: a far surface that is steep beside a near thing is not straight any more.
     return smooth[None, None], Joins(*(one | other for one, other in zip(firm, after, strict=True)))

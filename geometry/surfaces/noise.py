@@ -94,8 +94,9 @@ _LOUDNESS_SCATTER = 0.1
 # shared over less than two pixels hardly differs from white noise on relief; rounded noise shows a third less at lag 1 than others.
 _SHORTEST, _LONGEST = 1.8, 5.5
 _MISFIT = 1.6
-# How many times a steady rise may be exceeded by the sum of its steps.
-_STEADY = 1.3
+# How many times a steady rise may be exceeded by the sum of its steps, and the share of strong bends with one above which it is no chance:
+# of noise that is shared over three pixels every seventh has one.
+_STEADY, _STEADY_SHARE = 1.3, 0.2
 # How many times nearer the near half must be to tell how noise depends on depth.
 _DEPTH_SPAN = 1.2
 
@@ -164,7 +165,9 @@ def measure_noise(inverse: Tensor, valid: Tensor) -> DepthNoise:
         blurred_step = 0.0
     strong = bend > torch.clamp(centre * max(0.03, 10 * pixel_noise), min=3 * step)
     # A jump rises in one step, a ramp in several.
-    soft, ramps = (shares.numel() > 0 and float(shares.median()) < 0.75 for shares in (largest_share[strong], largest_share[strong & steady]))
+    shares, steady = largest_share[strong], steady[strong]
+    soft, ramps = (each.numel() > 0 and float(each.median()) < 0.75 for each in (shares, shares[steady]))
+    ramps = ramps and float(steady.float().mean()) > _STEADY_SHARE
     if blurred_step:
         noise, noise_power, noise_length = blurred_step * _SENSOR_NOISE, 0, _SENSOR_LENGTH
     else:

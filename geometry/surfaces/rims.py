@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -17,16 +18,18 @@ _BAND, _REACH = 1.5, 2.0
 _LEAST, _RINGS = 0.01, (0.15, 0.3, 0.5, 0.7, 0.85, 1.0)
 # The share of what inverse depth rises within a radius that it rises at the cut: where it is less, a slope is cut and nothing is torn.
 _STEEP = 0.6
-# Pixels whose inverse depths differ by less than this share of the step at the cut are on one side of it.
+# How many times the noise it rises there at least.
+_CLEAR = 3.0
+# Pixels whose inverse depths differ by less than this share of the step at the cut, and of their own, are on one side of it.
 _SAME = 0.35
 # What is added to the variance of places, in squares of the reach, so that a few pixels in a row define no slope across it.
 _RIDGE = 0.003
 # In so many steps distances from cuts are measured, and so many pixels are worked on at a time.
-_STEPS, _AT_ONCE = 9, 2**16
+_STEPS, _AT_ONCE = 8, 2**16
 _TINY = 1e-9
 
 
-def smooth_rims(depth: Tensor, valid: Tensor, cut: Tensor, radius: int) -> Tensor:
+def smooth_rims(depth: Tensor, valid: Tensor, cut: Tensor, radius: int, noise: Tensor) -> Tensor:
     """Depth whose surfaces, beside cuts, go on as the planes that fit them best farther inside.
 
     Args:
@@ -34,35 +37,39 @@ def smooth_rims(depth: Tensor, valid: Tensor, cut: Tensor, radius: int) -> Tenso
         valid: (H, W) bool.
         cut: (H, W) bool, the pixels on both sides of cuts.
         radius: Half the width of ramps in pixels.
+        noise: (H, W), as of `noise_within`: where not much more is cut, no surface ends.
 
     Returns:
         (H, W). A value changes by a part of the step at the cut beside it, and none farther away than ramps reach.
     """
     inverse = torch.where(valid, 1 / depth, 0)
     step, span = (high - low for low, high in (extremes_within(inverse[None, None], reach) for reach in (1, radius)))
-    cut, span = cut & (step > _STEEP * span)[0, 0], span[0, 0]
-    away = _distances(cut, [max(1, round(_BAND * radius * step / (_STEPS - 1))) for step in range(1, _STEPS)])
+    step, span = step[0, 0], span[0, 0]
+    cut = cut & (step > _STEEP * span) & (step > _CLEAR * noise)
+    band = math.ceil(_BAND * radius)
+    away = _distances(cut, band)
     trust = (away / radius).clamp(max=1).square().clamp(min=_LEAST) * valid
     reach = max(1, round(_REACH * radius))
     padded = torch.stack([F.pad(each, (reach,) * 4).flatten() for each in (inverse, trust)])
     smooth = inverse.flatten().clone()
-    for places in chosen_places((away < _BAND * radius) & valid).split(_AT_ONCE):
+    for places in chosen_places((away < band) & valid).split(_AT_ONCE):
         rows, columns = rows_and_columns(places, *depth.shape)
         width = depth.shape[1] + 2 * reach
-        here, allowed = inverse.flatten()[places], _SAME * span.flatten()[places]
+        here = inverse.flatten()[places]
+        allowed = _SAME * span.flatten()[places].minimum(here)
         found = _fitted(padded, (rows + reach) * width + columns + reach, width, here, allowed, reach)
-        own = ((away.flatten()[places] / radius - 1) / (_BAND - 1)).clamp(0, 1)
+        own = ((away.flatten()[places] - radius) / (band - radius)).clamp(0, 1)
         smooth[places] = found + (here - found) * own
     return torch.where(valid, 1 / smooth.view_as(depth).clamp(min=_TINY), depth)
 
 
-def _distances(cut: Tensor, reaches: list[int]) -> Tensor:
-    """How far pixels are from those beside cuts (H, W), in the larger of rows and columns: one of `reaches`, or 0; at most the last."""
-    total, before = torch.zeros(cut.shape, device=cut.device), 0
-    near = cut[None, None].float()
-    for reach in reaches:
-        total += (reach - before) * (1 - largest_within(near, before)[0, 0])
-        before = reach
+def _distances(cut: Tensor, farthest: int) -> Tensor:
+    """Pixels (H, W), about, from those beside cuts (H, W) bool, in the larger of rows and columns; at most `farthest`."""
+    total, near = torch.zeros(cut.shape, device=cut.device), cut[None, None].float()
+    reaches = [farthest * step // _STEPS for step in range(_STEPS + 1)]
+    for reach, following in itertools.pairwise(reaches):
+        if following > reach:
+            total += (following - reach) * (1 - largest_within(near, reach)[0, 0])
     return total
 
 

@@ -166,6 +166,7 @@ ON_THE_CPU = (
     "surfaces.mesh_cuts",
     "surfaces.mesh",
     "surfaces.splats",
+    "surfaces.rims",
     "surfaces.scattered_fit",
     "regions.connected",
     "regions.objects",
