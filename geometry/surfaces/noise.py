@@ -94,9 +94,9 @@ _LOUDNESS_SCATTER = 0.1
 # shared over less than two pixels hardly differs from white noise on relief; rounded noise shows a third less at lag 1 than others.
 _SHORTEST, _LONGEST = 1.8, 5.5
 _MISFIT = 1.6
-# How many times a steady rise may be exceeded by the sum of its steps, and the share of strong bends with one above which it is no chance:
-# of noise that is shared over three pixels every seventh has one.
-_STEADY, _STEADY_SHARE = 1.3, 0.2
+# How many times a steady rise over five pixels may be exceeded by the sum of its steps, and from what share of the image's range on it is
+# an edge, and no roughness.
+_STEADY, _LARGE_RISE = 1.3, 0.15
 # How many times nearer the near half must be to tell how noise depends on depth.
 _DEPTH_SPAN = 1.2
 
@@ -114,7 +114,7 @@ class DepthNoise:
         step: Distance of neighbouring levels where the values are few (an 8-bit source) or gather at levels (a depth camera), else 0.
         step_power: How the step grows with inverse depth: 0 for quantised disparity, 2 for quantised depth.
         soft: Whether edges are ramps of several pixels instead of jumps.
-        ramps: The same of what rises steadily: rough surfaces, like foliage, that look like jumps are left out.
+        ramps: The same of large steady rises alone: rough surfaces, like foliage, look like jumps.
     """
 
     noise: float = 0.0
@@ -151,7 +151,7 @@ def measure_noise(inverse: Tensor, valid: Tensor) -> DepthNoise:
     ]
     if not bends:
         return DepthNoise()
-    centre, bend, largest_share, staircase, steady = (torch.cat(parts) for parts in zip(*bends, strict=True))
+    centre, bend, largest_share, staircase, steady_rise = (torch.cat(parts) for parts in zip(*bends, strict=True))
     if centre.numel() == 0:
         return DepthNoise()
     pixel_noise = float((bend / centre).median()) / _BEND_PER_DEVIATION
@@ -165,9 +165,9 @@ def measure_noise(inverse: Tensor, valid: Tensor) -> DepthNoise:
         blurred_step = 0.0
     strong = bend > torch.clamp(centre * max(0.03, 10 * pixel_noise), min=3 * step)
     # A jump rises in one step, a ramp in several.
-    shares, steady = largest_share[strong], steady[strong]
-    soft, ramps = (each.numel() > 0 and float(each.median()) < 0.75 for each in (shares, shares[steady]))
-    ramps = ramps and float(steady.float().mean()) > _STEADY_SHARE
+    low, high = (float(each) for each in np.quantile(centre.cpu().numpy(), (0.02, 0.98)))
+    large = strong & (steady_rise > _LARGE_RISE * (high - low))
+    soft, ramps = (shares.numel() > 0 and float(shares.median()) < 0.75 for shares in (largest_share[strong], largest_share[large]))
     if blurred_step:
         noise, noise_power, noise_length = blurred_step * _SENSOR_NOISE, 0, _SENSOR_LENGTH
     else:
@@ -332,16 +332,16 @@ def _bends(lines: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
 
     Returns:
         Values of usable pixels, all (M,): themselves, |second differences|, the share of the largest step in the rise over five
-        pixels, 1 where an equal neighbour faces an unequal one, and whether hardly any step in that rise goes back, bool.
+        pixels, 1 where an equal neighbour faces an unequal one, and that rise where hardly any step in it goes back, else 0.
     """
     before2, before, centre, after, after2 = (lines[:, i : lines.shape[1] - 4 + i] for i in range(5))
     usable = valid.unfold(1, 5, 1).amin(-1) > 0
     bend = (2 * centre - before - after).abs()
     steps, rise = lines.diff(dim=1).abs().unfold(1, 4, 1), (after2 - before2).abs()
     largest_share = steps.amax(-1) / rise.clamp(min=1e-12)
-    steady = steps.sum(-1) <= _STEADY * rise
+    steady_rise = torch.where(steps.sum(-1) <= _STEADY * rise, rise, 0)
     staircase = ((before == centre) != (centre == after)).to(lines)
-    return centre[usable], bend[usable], largest_share[usable], staircase[usable], steady[usable]
+    return centre[usable], bend[usable], largest_share[usable], staircase[usable], steady_rise[usable]
 
 
 def _quantisation_step(values: Tensor) -> tuple[float, int]:
