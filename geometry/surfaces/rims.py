@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..chosen_pixels import chosen_places, rows_and_columns
-from ..edges.depth_edges import extremes_within, largest_within
+from ..edges.depth_edges import largest_within
 
 # How far from a cut surfaces are smoothed, and up to where pixels are, in radii of ramps, that planes are fitted to.
 _BAND, _REACH = 1.5, 2.0
@@ -43,8 +43,7 @@ def smooth_rims(depth: Tensor, valid: Tensor, cut: Tensor, radius: int, noise: T
         (H, W). A value changes by a part of the step at the cut beside it, and none farther away than ramps reach.
     """
     inverse = torch.where(valid, 1 / depth, 0)
-    step, span = (high - low for low, high in (extremes_within(inverse[None, None], reach) for reach in (1, radius)))
-    step, span = step[0, 0], span[0, 0]
+    step, span = (_span(inverse, valid, reach) for reach in (1, radius))
     cut = cut & (step > _STEEP * span) & (step > _CLEAR * noise)
     band = math.ceil(_BAND * radius)
     away = _distances(cut, band)
@@ -61,6 +60,12 @@ def smooth_rims(depth: Tensor, valid: Tensor, cut: Tensor, radius: int, noise: T
         own = ((away.flatten()[places] - radius) / (band - radius)).clamp(0, 1)
         smooth[places] = found + (here - found) * own
     return torch.where(valid, 1 / smooth.view_as(depth).clamp(min=_TINY), depth)
+
+
+def _span(inverse: Tensor, valid: Tensor, reach: int) -> Tensor:
+    """By how much valid values differ within `reach` pixels: (H, W); of no use where none is."""
+    high, low = (largest_within(each[None, None], reach)[0, 0] for each in (inverse, torch.where(valid, -inverse, -torch.inf)))
+    return high + low
 
 
 def _distances(cut: Tensor, farthest: int) -> Tensor:

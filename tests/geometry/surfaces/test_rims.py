@@ -50,6 +50,16 @@ def test_what_is_not_valid_gives_nothing_and_stays():
     assert smooth[~valid].isnan().all()
 
 
+def test_rims_beside_holes_are_smoothed_as_well():
+    inverse, disc, cut = disc_before_wall()
+    valid = torch.ones_like(cut)
+    valid[:, 100:] = valid[:16] = False
+    torn = torch.where(cut, inverse + 0.02 * torch.randn(inverse.shape, generator=torch.Generator().manual_seed(1)), inverse)
+    smooth = 1 / smooth_rims(1 / torn, valid, cut & valid, RADIUS, torch.zeros(cut.shape))
+    top = (cut & disc & valid)[16:24]
+    assert float((smooth - inverse)[16:24][top].abs().mean()) < 0.1 * float((torn - inverse)[16:24][top].abs().mean())
+
+
 def test_a_slope_that_is_cut_is_no_rim():
     """Where inverse depth rises as much beside the cut as at it, as on a floor near the horizon, nothing is torn."""
     inverse = (0.02 + 0.02 * torch.arange(40.0))[:, None].expand(40, 40).contiguous()
