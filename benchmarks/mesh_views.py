@@ -20,7 +20,7 @@ and of the front view at three times the size, of the pixels that show the mesh 
 
 --rims: the ray-traced balls, posts and heads, two of each, from 15 and 25 degrees to the left, to the right and above. Depth is true, and
 as networks predict it: ramps of several pixels that waver about the image's edges and along them, and smooth noise of 1 %; foliage is the
-same, and half of the image is rough besides. Of each view:
+same, and near things are rough besides. Of each view:
 
 wrong    pixels that show a pixel of another thing than is there, a pixel of the true silhouettes
 torn     pixels without a triangle, though the first camera sees what is there, a pixel of the true silhouettes
@@ -59,8 +59,8 @@ TINY_BOX = 3_000_000
 RIM_DEGREES = (15.0, 25.0)
 # What is wrong with predicted depth: how wide ramps are in pixels, by how many pixels they waver over how many pixels, and smooth noise.
 RAMP, WAVERS, ROUGH = 5.0, ((1.5, 48), (1.0, 12)), 0.01
-# The roughness of foliage, and the pixels of its leaves and of the patches that have any.
-LEAVES = (0.1, 2, 24)
+# The roughness of foliage, the pixels of its leaves, and how many times as near as the median it is.
+LEAVES = (0.1, 2, 1.3)
 BEHIND = {"cut": {}, "stretched": {"max_jump": 1e9}, "continued": {"fill_behind": 1.0}}
 
 
@@ -323,8 +323,8 @@ def as_predicted(inverse: Tensor, seed: int, foliage: bool = False) -> Tensor:
     soft = blurred(moved, RAMP) * (1 + ROUGH * smooth(1, 8)[0, 0])
     if not foliage:
         return soft
-    rough, leaf, patch = LEAVES
-    return soft * (1 + rough * smooth(1, leaf) * (smooth(1, patch) > 0))[0, 0]
+    rough, leaf, nearer = LEAVES
+    return soft * (1 + rough * smooth(1, leaf)[0, 0] * (soft > nearer * soft.median()))
 
 
 def _borders(areas: np.ndarray) -> np.ndarray:
