@@ -41,7 +41,7 @@ def test_planes_stay_planes_and_what_is_far_from_cuts_stays_as_it_is():
 
 
 def test_what_is_not_valid_gives_nothing_and_stays():
-    inverse, disc, cut = disc_before_wall()
+    inverse, _, cut = disc_before_wall()
     valid = torch.ones_like(cut)
     valid[:, 60:] = False
     depth = torch.where(valid, 1 / inverse, torch.nan)
