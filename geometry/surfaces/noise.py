@@ -165,7 +165,7 @@ def measure_noise(inverse: Tensor, valid: Tensor) -> DepthNoise:
         blurred_step = 0.0
     strong = bend > torch.clamp(centre * max(0.03, 10 * pixel_noise), min=3 * step)
     # A jump rises in one step, a ramp in several.
-    low, high = (float(each) for each in np.quantile(centre.cpu().numpy(), (0.02, 0.98)))
+    low, high = centre.quantile(centre.new_tensor((0.02, 0.98)))
     large = strong & (steady_rise > _LARGE_RISE * (high - low))
     soft, ramps = (shares.numel() > 0 and float(shares.median()) < 0.75 for shares in (largest_share[strong], largest_share[large]))
     if blurred_step:
