@@ -164,9 +164,9 @@ def measure_noise(inverse: Tensor, valid: Tensor) -> DepthNoise:
     else:
         blurred_step = 0.0
     strong = bend > torch.clamp(centre * max(0.03, 10 * pixel_noise), min=3 * step)
-    # A jump rises in one step, a ramp in several.
     low, high = centre.quantile(centre.new_tensor((0.02, 0.98)))
     large = strong & (steady_rise > _LARGE_RISE * (high - low))
+    # A jump rises in one step, a ramp in several.
     soft, ramps = (shares.numel() > 0 and float(shares.median()) < 0.75 for shares in (largest_share[strong], largest_share[large]))
     if blurred_step:
         noise, noise_power, noise_length = blurred_step * _SENSOR_NOISE, 0, _SENSOR_LENGTH

@@ -59,7 +59,8 @@ def smooth_rims(depth: Tensor, valid: Tensor, cut: Tensor, radius: int, noise: T
         found = _fitted(padded, (rows + reach) * width + columns + reach, width, here, allowed, reach)
         own = ((away.flatten()[places] - radius) / (band - radius)).clamp(0, 1)
         smooth[places] = found + (here - found) * own
-    return torch.where(valid, 1 / smooth.view_as(depth).clamp(min=_TINY), depth)
+    smooth = smooth.view_as(depth)
+    return torch.where(smooth == inverse, depth, 1 / smooth.clamp(min=_TINY))
 
 
 def _span(inverse: Tensor, valid: Tensor, reach: int) -> Tensor:
