@@ -4,7 +4,10 @@
 
 Balls, boxes, rings and creatures of three balls stand on a floor before a wall, lie on a table, or touch one another; textured, lit, and
 seen in perspective. With `--kind colourful` each has bands of three colours, one of them the floor's or the wall's. With `--kind portrait`
-one or two people of eight parts, each in a colour of its own, are before a wall with a flag, from the waist up. Their depth is the true
+one or two people of eight parts, each in a colour of its own, are before a wall with a flag, from the waist up. `standing` are one to
+three people on a pavement, seen whole, whose feet have its depth; `cup` is a cup with a handle, white inside and outside of the colour of
+the saucer that it stands on; `touching` are a person and a flag beside them, or two boxes with one front, of different colours but of one
+depth. The depth is the true
 one, or soft and warped as a network's: of a quarter of the size, and without units. `overlap` is the mean intersection over union with
 the thing's true mask, of five points inside each thing, by `surface` and by `object`, and of a box around it, wider than the thing by 5
 and by 15 % on each side; `lost` the share of points or boxes whose overlap is below a half.
@@ -16,7 +19,8 @@ of others.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +34,6 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 
 _FOCAL = 1.1  # of the longer side
 _BOXES = {"box 5 %": 0.05, "box 15 %": 0.15}  # how much wider on each side
-_KINDS = ("room", "colourful", "portrait")
 _SMALLEST = 0.004  # share of the image that is seen of a thing
 
 # A point, or a box of four sides, and the mask that it selects.
@@ -72,7 +75,7 @@ class Bands(NamedTuple):
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kind", choices=_KINDS, default=_KINDS[0], help="which scenes (default: %(default)s)")
+    parser.add_argument("--kind", choices=KINDS, default="room", help="which scenes (default: %(default)s)")
     parser.add_argument("--side", type=int, default=480, help="pixels of the images' longer side (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="number of the first scene (default: %(default)s)")
     parser.add_argument("--scenes", type=int, default=12, help="how many (default: %(default)s)")
@@ -83,7 +86,7 @@ def main() -> None:
     figures: dict[tuple[str, str], list[float]] = {}
     for number in range(arguments.first, arguments.first + arguments.scenes):
         random = np.random.default_rng(number)
-        scene = portrait(random, arguments.side) if arguments.kind == "portrait" else room(random, arguments.side, arguments.kind != "room")
+        scene = KINDS[arguments.kind](random, arguments.side)
         for depth in ("true", "network"):
             estimate = as_estimate(scene, depth, number)
             for select in arguments.select:
@@ -271,6 +274,92 @@ def _person(face: np.ndarray, rays: np.ndarray, camera: np.ndarray, random: np.r
         yield _ellipsoid(face + np.array(centre) * wider, np.array(radii) * wider, rays, camera)
 
 
+def standing(random: np.random.Generator, side: int) -> Scene:
+    """One to three people on a pavement before houses, seen whole."""
+    canvas = Canvas(side, side * 3 // 4, random.uniform(0.12, 0.2))
+    palette = random.uniform(0.1, 0.9, (4, 3))
+    slabs = Bands(palette[0] * np.array((1, 0.93))[:, None], np.array((random.uniform(0.5, 1.5), 0, random.uniform(0, 1))))
+    canvas.paint_plane(1, 0.0, 0, slabs)
+    canvas.paint_plane(2, random.uniform(9, 20), 1, Bands(palette[1:3], np.array((random.uniform(0.2, 0.6), 0, 0))))
+    distance, aside = random.uniform(3.4, 4.5), random.uniform(-0.6, 0.6)
+    for number in range(1, random.integers(2, 5)):
+        hair, skin, coat, trousers, shoes = random.uniform(0.03, 0.97, (5, 3))
+        paints = (hair, skin, coat, coat, coat, trousers, trousers, shoes, shoes)
+        for part, (surface, paint) in enumerate(zip(_walker(aside, distance, canvas.rays, canvas.camera, random), paints, strict=True)):
+            canvas.paint(surface, 2 + part, Bands(paint[None]), number)
+        distance, aside = distance + random.uniform(0.5, 1.5), aside - np.copysign(random.uniform(0.8, 1.4), aside)
+    return canvas.scene(random)
+
+
+def _walker(x: float, z: float, rays: np.ndarray, camera: np.ndarray, random: np.random.Generator) -> Iterator[Surface]:
+    """Hair, face, body, two arms, two legs and two shoes of a person on the floor."""
+    tall, pace = random.uniform(0.9, 1.08), random.uniform(-0.12, 0.12)
+    parts = (
+        ((0, 1.66, 0.02), (0.095, 0.11, 0.105)),
+        ((0, 1.58, -0.02), (0.08, 0.12, 0.09)),
+        ((0, 1.14, 0), (0.2, 0.34, 0.13)),
+        ((-0.22, 1.12, 0.02), (0.06, 0.32, 0.07)),
+        ((0.22, 1.12, 0.02), (0.06, 0.32, 0.07)),
+        ((-0.1, 0.5, pace / 2), (0.095, 0.48, 0.1)),
+        ((0.1, 0.5, -pace / 2), (0.095, 0.48, 0.1)),
+        ((-0.1, 0.05, pace - 0.05), (0.06, 0.06, 0.14)),
+        ((0.1, 0.05, -pace - 0.05), (0.06, 0.06, 0.14)),
+    )
+    for centre, radii in parts:
+        yield _ellipsoid(np.array((x, 0, z)) + tall * np.array(centre), tall * np.array(radii), rays, camera)
+
+
+def cup(random: np.random.Generator, side: int) -> Scene:
+    """A cup on a saucer, on a table seen from above; the cup alone is a thing."""
+    canvas = Canvas(side, side * 3 // 4, random.uniform(0.55, 0.9))
+    wood, far, china, inside, drink = random.uniform(0.1, 0.6, (5, 3)) * np.array((1, 1, 1, 0.1, 1))[:, None] + np.eye(5)[3][:, None] * 0.85
+    canvas.camera = np.array((0.0, 0.75, 0.0))
+    canvas.paint_plane(2, random.uniform(2, 4), 1, Bands(far[None]))
+    grain = Bands(wood * np.array((1, 0.8))[:, None], random.normal(0, 8, 3))
+    canvas.paint_plane(1, 0.0, 0, grain)
+    wide, high = random.uniform(0.13, 0.17), random.uniform(0.14, 0.2)
+    axis = np.array((random.uniform(-0.1, 0.1), 0.0, random.uniform(0.8, 1.0)))
+    canvas.paint(_turned(axis, ((0, 0.015), (2.2 * wide, 0.045)), 0.008, canvas.rays, canvas.camera), 4, Bands(china[None]), 0)
+    foot, rim = (0.6 * wide, 0.03), (wide, 0.03 + high)
+    canvas.paint(_turned(axis, (foot, rim), 0.008, canvas.rays, canvas.camera), 4, Bands(china[None]), 1)
+    canvas.paint(_turned(axis, ((0.6 * wide - 0.01, 0.03), (wide - 0.01, 0.035 + high)), 0.008, canvas.rays, canvas.camera), 8, Bands(inside[None]), 1)
+    level = 0.03 + random.uniform(0.5, 0.85) * high
+    canvas.paint(_turned(axis, ((0, level), (0.85 * wide, level)), 0.004, canvas.rays, canvas.camera), 12, Bands(drink[None]), 1)
+    turn = random.uniform(0, 2 * np.pi)
+    grip = axis + np.array((0.95 * wide * np.cos(turn), 0.03 + 0.55 * high, 0.95 * wide * np.sin(turn)))
+    for part in np.linspace(-1, 1, 13) * 1.7:
+        out = np.array((np.cos(turn) * np.cos(part), np.sin(part), np.sin(turn) * np.cos(part)))
+        canvas.paint(_ellipsoid(grip + 0.3 * high * out, np.full(3, 0.022), canvas.rays, canvas.camera), 4, Bands(china[None]), 1)
+    return canvas.scene(random)
+
+
+def touching(random: np.random.Generator, side: int) -> Scene:
+    """A person in a coat and a flag beside them, or two boxes whose fronts are one plane: of one depth, and of different colours."""
+    canvas = Canvas(side, side * 3 // 4, random.uniform(-0.05, 0.15))
+    wall = random.uniform(2.5, 5)
+    palette = random.uniform(0.03, 0.97, (10, 3))
+    canvas.paint_plane(2, wall, 0, Bands(palette[:1]))
+    canvas.paint_plane(1, 0.0, 1, Bands(palette[9:]))
+    aside = np.copysign(1, random.uniform(-1, 1))
+    if random.random() < 0.5:
+        middle, front, half = random.uniform(-0.2, 0.2), random.uniform(1.3, 1.8), random.uniform(0.15, 0.3, (2, 3))
+        for number in (1, 2):
+            wide, high, deep = half[number - 1]
+            place = np.array((middle + aside * (3 - 2 * number) * wide, 1.05 + high, front + deep))
+            canvas.paint(_box(place, half[number - 1], 0.0, canvas.rays, canvas.camera), 1 + number, Bands(palette[number : number + 1]), number)
+        canvas.paint(_box(np.array((0, 0.5, front + 0.5)), np.array((3, 0.55, 0.7)), 0.0, canvas.rays, canvas.camera), 5, Bands(palette[8:9]), 0)
+        return canvas.scene(random)
+    face = np.array((0.1 * aside, random.uniform(1.4, 1.5), random.uniform(1.2, 1.5)))
+    skin, hair, neck, collar, shirt, coat = palette[1:7]
+    parts = _person(face, canvas.rays, canvas.camera, random)
+    for part, (surface, paint) in enumerate(zip(parts, (skin, hair, neck, collar, shirt, coat, coat, coat), strict=True)):
+        canvas.paint(surface, 2 + part, Bands(paint[None]), 1)
+    stripes = Bands(random.uniform(0.03, 0.97, (3, 3)), np.array((random.uniform(5, 12), random.uniform(-4, 4), 0)))
+    flag = face + np.array((-0.38 * aside, -0.45, 0.12)), np.array((0.22, random.uniform(0.55, 0.75), 0.02))
+    canvas.paint(_box(*flag, random.uniform(-0.2, 0.2), canvas.rays, canvas.camera), 1, stripes, 2)
+    return canvas.scene(random)
+
+
 def _rays(width: int, height: int, pitch: float) -> np.ndarray:
     """(H, W, 3), x right, y up, z ahead; each with 1 along the camera's axis."""
     x, y = np.meshgrid((np.arange(width) + 0.5 - width / 2) / (_FOCAL * width), (height / 2 - np.arange(height) - 0.5) / (_FOCAL * width))
@@ -323,13 +412,30 @@ def _box(centre: np.ndarray, half: np.ndarray, turn: float, rays: np.ndarray, ca
 
 
 def _ring(centre: np.ndarray, size: float, rays: np.ndarray, camera: np.ndarray) -> Surface:
-    """A ring that lies on the floor: a torus, found by walking along the rays."""
+    """A ring that lies on the floor: a torus."""
     thick = 0.35 * size
 
     def away(places: np.ndarray) -> np.ndarray:
         flat = np.hypot(places[..., 0] - centre[0], places[..., 2] - centre[2]) - size
         return np.hypot(flat, places[..., 1] - thick) - thick
 
+    return _walked(away, rays, camera)
+
+
+def _turned(axis: np.ndarray, line: Sequence[tuple[float, float]], thick: float, rays: np.ndarray, camera: np.ndarray) -> Surface:
+    """What a line from one (radius, height) to another sweeps around an upright axis, so thick on both sides."""
+    first, along = np.array(line[0]), np.subtract(line[1], line[0])
+
+    def away(places: np.ndarray) -> np.ndarray:
+        at = np.stack((np.hypot(places[..., 0] - axis[0], places[..., 2] - axis[2]), places[..., 1]), -1) - first
+        share = np.clip(at @ along / (along @ along), 0, 1)
+        return np.linalg.norm(at - share[..., None] * along, axis=-1) - thick
+
+    return _walked(away, rays, camera)
+
+
+def _walked(away: Callable[[np.ndarray], np.ndarray], rays: np.ndarray, camera: np.ndarray) -> Surface:
+    """A surface of which the distance from any place is known, found by walking along the rays."""
     length = np.linalg.norm(rays, axis=-1)
     distance = np.full(rays.shape[:2], 0.5)
     for _ in range(60):
@@ -341,6 +447,15 @@ def _ring(centre: np.ndarray, size: float, rays: np.ndarray, camera: np.ndarray)
     facing /= np.maximum(np.linalg.norm(facing, axis=-1, keepdims=True), 1e-9)
     return np.where(hit, distance, np.inf), facing
 
+
+KINDS = {
+    "room": partial(room, is_colourful=False),
+    "colourful": partial(room, is_colourful=True),
+    "portrait": portrait,
+    "standing": standing,
+    "cup": cup,
+    "touching": touching,
+}
 
 if __name__ == "__main__":
     main()
