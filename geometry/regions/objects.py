@@ -26,7 +26,7 @@ from torch import Tensor
 from ...utils import finite_bounds, resize_map
 from ..checks import check_depth, check_map
 from ..edges.depth_edges import depth_at_image_edges, largest_within
-from ..edges.guided_filter import mask_at_image_edges
+from ..edges.guided_filter import box_sums, mask_at_image_edges
 from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..textures.transforms import blurred, blurred_where
 from .connected import holes_of, large_regions, opened, region_around
@@ -59,6 +59,11 @@ _FEW, _MOST = 300.0, 8.5e-4
 # how many pixels of the border depth falls off, up to which share of how far the thing stands out that counts, and the least such share.
 _HIGH, _LEVELS = 0.2, (1.0, 1.25, 1.6, 2.0, 2.5)
 _ALL, _CLEARER, _REACH, _ENOUGH, _CLEAR = 0.9, 1.03, 3, 0.5, 0.25
+# A region of more than this share of planes behind the point holds the floor, too. Its parts are those that merge at several multiples of
+# the cost when so much is added to each valley, so that colours count. Of a part's border that counts most where depth falls off, by more
+# than this, or half as much as that where colours differ by more than this.
+_LEAKED, _BY_COLOUR, _COLOUR_LEVELS = 0.2, 1e-3, (0.5, 1.0, 2.0, 4.0)
+_LEAST_STEP, _COLOUR_COUNTS, _APART = 0.05, 0.6, 0.2
 # Colours of an image that differ less than this do not differ.
 _SAME = 1 / 255
 _HOLE, _BROAD, _TILT = 16, 2, 0.006
@@ -137,31 +142,56 @@ def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, flo
 
 def _region(sharp: Tensor, image: Tensor, behind: Tensor, raised: float, row: int, column: int) -> Tensor:
     """(H, W) bool: the region of a pixel that stands out by so much."""
+    found = None
     if raised > _HIGH:
-        best, found = _CLEAR * raised, None
+        best = _CLEAR * raised
         for parts in _parts(sharp * (_HIGH / raised), image, behind, _LEVELS):
             region = parts == parts[row, column]
             clear = _clearness(sharp, region, _ENOUGH * raised)
             if region.float().mean() < _ALL and clear > best:
                 best, found = _CLEARER * clear, region
-        if found is not None:
-            return found
-    (parts,) = _parts(sharp, image, behind, (1.0,))
-    return parts == parts[row, column]
+    if found is None:
+        (parts,) = _parts(sharp, image, behind, (1.0,))
+        found = parts == parts[row, column]
+    if not behind[row, column] and behind[found].float().mean() > _LEAKED:
+        return _part_by_colour(found, sharp, image, behind, row, column)
+    return found
 
 
-def _clearness(nearness: Tensor, region: Tensor, most: float) -> float:
-    """How much nearer a region is than what is beside it, up to a limit: the mean along its border."""
+def _part_by_colour(whole: Tensor, sharp: Tensor, image: Tensor, behind: Tensor, row: int, column: int) -> Tensor:
+    """(H, W) bool: the part of a region around a pixel that depth and colours set off most clearly; all of it, if none is clearer."""
+    most = max(_LEAST_STEP, _ENOUGH * float(sharp[row, column] - sharp.quantile(_FARTHEST)))
+    best, found = _CLEARER * _clearness(sharp, whole, most, image), whole
+    for parts in _parts(sharp, image, behind, _COLOUR_LEVELS, _BY_COLOUR):
+        part = whole & (parts == parts[row, column])
+        clear = _clearness(sharp, part, most, image)
+        if clear > best:
+            best, found = _CLEARER * clear, part
+    return found
+
+
+def _clearness(nearness: Tensor, region: Tensor, most: float, image: Tensor | None = None) -> float:
+    """How much nearer a region is than what is beside it, up to a limit: the mean along its border.
+
+    With an image as a share of the limit, and different colours beside the border count, too.
+    """
     inside = region[None, None].float()
     beside = (largest_within(inside, 1) > inside)[0, 0]
     if not bool(beside.any()):
         return 0.0
     near = largest_within(torch.where(region, nearness, -torch.inf)[None, None], _REACH)
     far = -largest_within(torch.where(region, -torch.inf, -nearness)[None, None], _REACH)
-    return float((near - far)[0, 0][beside].clamp(0, most).mean())
+    drop = (near - far)[0, 0][beside].clamp(0, most)
+    if image is None:
+        return float(drop.mean())
+    sums = box_sums(torch.cat((image * inside, inside, image * (1 - inside), 1 - inside), 1), _REACH + 1)[0][:, beside]
+    apart = (sums[:3] / sums[3].clamp(min=1) - sums[4:7] / sums[7].clamp(min=1)).square().sum(0).sqrt()
+    return float(torch.maximum(drop / most, _COLOUR_COUNTS * (apart / _APART).clamp(max=1)).mean())
 
 
-def _parts(sharp: Tensor, image: Tensor, behind: Tensor, levels: tuple[float, ...]) -> Iterator[Tensor]:
+def _parts(
+    sharp: Tensor, image: Tensor, behind: Tensor, levels: tuple[float, ...], shallowest: float = _SHALLOWEST
+) -> Iterator[Tensor]:
     """(H, W) int64, for each level: the number of the thing, floor or wall of each pixel."""
     fine = blurred(torch.cat((image, sharp[None, None]), 1), _FINE)[0]
     slopes = torch.stack(torch.gradient(fine, dim=(1, 2))).square().sum((0, 1)).sqrt()
@@ -171,19 +201,19 @@ def _parts(sharp: Tensor, image: Tensor, behind: Tensor, levels: tuple[float, ..
     grey = image[0].mean(0) + _DARK
     is_plain = bool((image.amax((-2, -1)) - image.amin((-2, -1)) < _SAME).all())
     values = torch.cat((_HUE * image[0] / (3 * grey), (_SHADE * grey.log())[None], behind[None].float()))
-    cost = partial(_cost, _BY_DEPTH if is_plain else _WITHOUT)
+    cost = partial(_cost, _BY_DEPTH if is_plain else _WITHOUT, shallowest)
     parts = watershed(blurred(edges[None, None], 0.7 * _FINE)[0, 0])
     for level in levels:
         parts = merged_regions(parts.unique(return_inverse=True)[1], values, strength, cost, level * _MOST)
         yield parts
 
 
-def _cost(alike: float, borders: Borders) -> Tensor:
+def _cost(alike: float, shallowest: float, borders: Borders) -> Tensor:
     """What merging across borders costs: how deep the valley is, times how much the sides differ, and the step; less of a small part."""
     valley, step = borders.strength.T
     colour = borders.apart[:, :-1].square().sum(1).sqrt().clamp(max=_DIFFERENT)
     unlike = alike + colour + _OTHER_PLANE * borders.apart[:, -1]
-    return ((valley + _SHALLOWEST) * unlike + _STEPS * step) * borders.smaller / (borders.smaller + _FEW)
+    return ((valley + shallowest) * unlike + _STEPS * step) * borders.smaller / (borders.smaller + _FEW)
 
 
 def _valleys(nearness: Tensor, scale: float) -> Tensor:
