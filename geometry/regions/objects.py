@@ -96,17 +96,18 @@ def object_around(depth: Tensor, image: Tensor, x: float, y: float) -> Tensor:
     span = (near - far).clamp(min=1e-6 * near)
     sharp = ((1 / depth_at_image_edges(1 / soft, small) - far) / span)[0, 0]
     row, column = min(int(y * rows), rows - 1), min(int(x * columns), columns - 1)
-    behind, raised = _planes_behind(sharp, row, column)
-    found = _region(sharp, small, behind, raised, row, column)
+    behind, floors, raised = _planes_behind(sharp, row, column)
+    found = _region(sharp, small, behind, floors, raised, row, column)
     found = _tidied(found, behind, row, column)[None, None].to(image)
     return mask_at_image_edges(resize_map(found, height, width).clamp(0, 1), image, math.ceil(2 / share))
 
 
-def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, float]:
+def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Tensor, float]:
     """The pixels of planes in front of which a pixel is, (H, W) bool; and by how much it stands out, 0 before what carries things."""
     places = image_places(*nearness.shape)
     random = torch.Generator().manual_seed(0)
     left, behind = torch.ones_like(nearness, dtype=torch.bool), torch.zeros_like(nearness, dtype=torch.bool)
+    floors = behind.clone()
     here = (slice(max(0, row - 1), row + 2), slice(max(0, column - 1), column + 2))
     standing_out = float((nearness[here] - nearness.quantile(_FARTHEST)).median())
     for _ in range(_PLANES):
@@ -126,6 +127,7 @@ def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, flo
         is_background = (off < -PLANE_DISTANCE).float().mean() <= _FARTHER and border.float().mean() >= _AT_BORDER
         if not is_background or at_point < _IN_FRONT:
             continue
+        floors |= on & (off[here].median() > 2 * PLANE_DISTANCE)
         is_support = 2 * float(plane[1]) >= _RISES and on[-1].float().mean() >= _AT_BOTTOM
         standing_out = 0.0 if is_support else min(standing_out, float(off[here].median()))
         # The pixels of a slice of something round are spread over the whole distance, those of a plane are not.
@@ -137,10 +139,10 @@ def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, flo
             if flat[row, column]:  # a face of the thing itself, from which its middle stands out
                 continue
             behind |= large_regions(flat, round(_REGION * flat.numel()))
-    return behind, standing_out
+    return behind, floors, standing_out
 
 
-def _region(sharp: Tensor, image: Tensor, behind: Tensor, raised: float, row: int, column: int) -> Tensor:
+def _region(sharp: Tensor, image: Tensor, behind: Tensor, floors: Tensor, raised: float, row: int, column: int) -> Tensor:
     """(H, W) bool: the region of a pixel that stands out by so much."""
     found = None
     if raised > _HIGH:
@@ -153,7 +155,7 @@ def _region(sharp: Tensor, image: Tensor, behind: Tensor, raised: float, row: in
     if found is None:
         (parts,) = _parts(sharp, image, behind, (1.0,))
         found = parts == parts[row, column]
-    if not behind[row, column] and behind[found].float().mean() > _LEAKED:
+    if not floors[row, column] and floors[found].float().mean() > _LEAKED:
         return _part_by_colour(found, sharp, image, behind, row, column)
     return found
 
@@ -161,7 +163,7 @@ def _region(sharp: Tensor, image: Tensor, behind: Tensor, raised: float, row: in
 def _part_by_colour(whole: Tensor, sharp: Tensor, image: Tensor, behind: Tensor, row: int, column: int) -> Tensor:
     """(H, W) bool: the part of a region around a pixel that depth and colours set off most clearly; all of it, if none is clearer."""
     most = max(_LEAST_STEP, _ENOUGH * float(sharp[row, column] - sharp.quantile(_FARTHEST)))
-    best, found = _CLEARER * _clearness(sharp, whole, most, image), whole
+    best, found = _clearness(sharp, whole, most, image), whole
     for parts in _parts(sharp, image, behind, _COLOUR_LEVELS, _BY_COLOUR):
         part = whole & (parts == parts[row, column])
         clear = _clearness(sharp, part, most, image)
