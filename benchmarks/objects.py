@@ -4,13 +4,13 @@
 
 Balls, boxes, rings and creatures of three balls stand on a floor before a wall, lie on a table, or touch one another; textured, lit, and
 seen in perspective. With `--kind colourful` each has bands of three colours, one of them the floor's or the wall's. With `--kind portrait`
-one or two people of eight parts, each in a colour of its own, are before a wall with a flag, from the waist up. `standing` are one to
-three people on a pavement, seen whole, whose feet have its depth; `cup` is a cup with a handle, white inside and outside of the colour of
-the saucer that it stands on; `touching` are a person and a flag beside them, or two boxes with one front, of different colours but of one
-depth. The depth is the true
-one, or soft and warped as a network's: of a quarter of the size, and without units. `overlap` is the mean intersection over union with
-the thing's true mask, of five points inside each thing, by `surface` and by `object`, and of a box around it, wider than the thing by 5
-and by 15 % on each side; `lost` the share of points or boxes whose overlap is below a half.
+one or two people of eight parts, each in a colour of its own, are before a wall with a flag, from the waist up. With `--kind standing` one
+to three people stand on a pavement, whose feet have its depth. With `--kind cup` a cup, white inside, stands on a saucer of its outer
+colour. With `--kind touching` a person and a flag, or two boxes with one front, have different colours but one depth.
+
+Their depth is the true one, or soft and warped as a network's: of a quarter of the size, and without units. `overlap` is the mean
+intersection over union with the thing's true mask, of five points inside each thing, by `surface` and by `object`, and of a box around it,
+wider than the thing by 5 and by 15 % on each side; `lost` the share of points or boxes whose overlap is below a half.
 
 The numbers in `geometry/regions/` were chosen on the scenes 0 to 11, and those for points also on 100 to 111; `--first 12 --scenes 24` is
 of others.
@@ -322,7 +322,12 @@ def cup(random: np.random.Generator, side: int) -> Scene:
     canvas.paint(_turned(axis, ((0, 0.015), (2.2 * wide, 0.045)), 0.008, canvas.rays, canvas.camera), 4, Bands(china[None]), 0)
     foot, rim = (0.6 * wide, 0.03), (wide, 0.03 + high)
     canvas.paint(_turned(axis, (foot, rim), 0.008, canvas.rays, canvas.camera), 4, Bands(china[None]), 1)
-    canvas.paint(_turned(axis, ((0.6 * wide - 0.01, 0.03), (wide - 0.01, 0.035 + high)), 0.008, canvas.rays, canvas.camera), 8, Bands(inside[None]), 1)
+    canvas.paint(
+        _turned(axis, ((0.6 * wide - 0.01, 0.03), (wide - 0.01, 0.035 + high)), 0.008, canvas.rays, canvas.camera),
+        8,
+        Bands(inside[None]),
+        1,
+    )
     level = 0.03 + random.uniform(0.5, 0.85) * high
     canvas.paint(_turned(axis, ((0, level), (0.85 * wide, level)), 0.004, canvas.rays, canvas.camera), 12, Bands(drink[None]), 1)
     turn = random.uniform(0, 2 * np.pi)
@@ -346,8 +351,12 @@ def touching(random: np.random.Generator, side: int) -> Scene:
         for number in (1, 2):
             wide, high, deep = half[number - 1]
             place = np.array((middle + aside * (3 - 2 * number) * wide, 1.05 + high, front + deep))
-            canvas.paint(_box(place, half[number - 1], 0.0, canvas.rays, canvas.camera), 1 + number, Bands(palette[number : number + 1]), number)
-        canvas.paint(_box(np.array((0, 0.5, front + 0.5)), np.array((3, 0.55, 0.7)), 0.0, canvas.rays, canvas.camera), 5, Bands(palette[8:9]), 0)
+            canvas.paint(
+                _box(place, half[number - 1], 0.0, canvas.rays, canvas.camera), 1 + number, Bands(palette[number : number + 1]), number
+            )
+        canvas.paint(
+            _box(np.array((0, 0.5, front + 0.5)), np.array((3, 0.55, 0.7)), 0.0, canvas.rays, canvas.camera), 5, Bands(palette[8:9]), 0
+        )
         return canvas.scene(random)
     face = np.array((0.1 * aside, random.uniform(1.4, 1.5), random.uniform(1.2, 1.5)))
     skin, hair, neck, collar, shirt, coat = palette[1:7]

@@ -105,6 +105,10 @@ RUNS = {
     "depth_of_field.py": (["SCENES/lens"], "mean +"),
     "roll_off.py": (["SCENES/views.npz"], "ours +"),
     "objects.py": (["--side", "128", "--scenes", "1"], "network   box 15 %"),
+    **{
+        f"objects.py {kind}": (["--kind", kind, "--side", "128", "--scenes", "1"], "network   box 15 %")
+        for kind in ("standing", "cup", "touching")
+    },
     "panorama.py": (["--width", "128", "--side", "48"], r"\| street \| tiny"),
     "sky.py": (["--side", "128"], "all rooms"),
     "relief_sign.py": (["--side", "96", "--seeds", "1"], "all +48 +15"),

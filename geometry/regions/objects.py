@@ -3,7 +3,8 @@
 The image falls into patches, and neighbours merge until what borders are left are strong: valleys in depth between sides of different
 colours, and steps. A valley alone, as between a head and a body, does not end a thing of one colour; nor does an edge of colour alone.
 How strong a border is depends on how far the thing stands out: before a wall far behind, the valleys within a person are shallow, whatever
-their colours. Of several such regions that is taken around which depth falls off most.
+their colours. Of several such regions that is taken around which depth falls off most. Where its feet have the depth
+of the floor, a thing merges with it; then colours part them.
 
 In inverse depth a plane of the scene is a plane, whatever the scale and shift of the depth, so floors, tables and walls are found as planes
 that many pixels lie on. What the point lies in front of carries or surrounds the thing; a thing's own faces do not, as a convex thing lies
@@ -103,7 +104,12 @@ def object_around(depth: Tensor, image: Tensor, x: float, y: float) -> Tensor:
 
 
 def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Tensor, float]:
-    """The pixels of planes in front of which a pixel is, (H, W) bool; and by how much it stands out, 0 before what carries things."""
+    """The planes in front of which a pixel is.
+
+    Returns:
+        Their pixels that lie flat on them, (H, W) bool; all pixels of those far behind, (H, W) bool; and by how much the pixel stands out,
+        0 before what carries things.
+    """
     places = image_places(*nearness.shape)
     random = torch.Generator().manual_seed(0)
     left, behind = torch.ones_like(nearness, dtype=torch.bool), torch.zeros_like(nearness, dtype=torch.bool)
@@ -191,9 +197,7 @@ def _clearness(nearness: Tensor, region: Tensor, most: float, image: Tensor | No
     return float(torch.maximum(drop / most, _COLOUR_COUNTS * (apart / _APART).clamp(max=1)).mean())
 
 
-def _parts(
-    sharp: Tensor, image: Tensor, behind: Tensor, levels: tuple[float, ...], shallowest: float = _SHALLOWEST
-) -> Iterator[Tensor]:
+def _parts(sharp: Tensor, image: Tensor, behind: Tensor, levels: tuple[float, ...], shallowest: float = _SHALLOWEST) -> Iterator[Tensor]:
     """(H, W) int64, for each level: the number of the thing, floor or wall of each pixel."""
     fine = blurred(torch.cat((image, sharp[None, None]), 1), _FINE)[0]
     slopes = torch.stack(torch.gradient(fine, dim=(1, 2))).square().sum((0, 1)).sqrt()

@@ -8,7 +8,7 @@ from depth_normal import load_model
 from depth_normal.geometry.effects.depths import known_depths
 from depth_normal.geometry.files import read_image
 from depth_normal.geometry.regions.boxes import object_in_box
-from depth_normal.geometry.regions.objects import object_around
+from depth_normal.geometry.regions.objects import _region, object_around
 from depth_normal.media.demo import DEMO_IMAGES
 from depth_normal.utils import check_images, images_to_rgb
 
@@ -100,6 +100,18 @@ def test_a_person_of_many_colours_comes_whole(part):
     depth, image, parts = person(PAINTS, WALL, part)
     for number in (1, 2, 4):
         assert overlap(object_around(depth, image, *place(parts, number)), parts > 0) > 0.9
+
+
+def test_colours_part_a_thing_from_the_floor_that_it_has_merged_with():
+    """As where feet have the floor's depth; colours alone end nothing else."""
+    v, u = torch.meshgrid(torch.linspace(-1, 1, HEIGHT), torch.linspace(-1, 1, WIDTH), indexing="ij")
+    thing = (u / 0.5).square() + (v / 0.4).square() < 1
+    paints = torch.where(thing, torch.tensor((0.85, 0.8, 0.75)).view(3, 1, 1), torch.tensor((0.4, 0.5, 0.2)).view(3, 1, 1))
+    image = (paints * (1 + 0.05 * torch.sin(40 * u) * torch.cos(30 * v)))[None]
+    nothing = torch.zeros_like(thing)
+    for floors, expected in ((~thing, thing), (nothing, ~nothing)):
+        found = _region(0.5 + 0.4 * v, image, nothing, floors, 0.0, HEIGHT // 2, WIDTH // 2)
+        assert overlap(found[None, None], expected) > 0.9
 
 
 @pytest.mark.parametrize("bend", [0.0, 0.01])
