@@ -63,7 +63,7 @@ _ALL, _CLEARER, _REACH, _ENOUGH, _CLEAR = 0.9, 1.03, 3, 0.5, 0.25
 # A region of more than this share of planes behind the point holds the floor, too. Its parts are those that merge at several multiples of
 # the cost when so much is added to each valley, so that colours count. Of a part's border that counts most where depth falls off, by more
 # than this, or half as much as that where colours differ by more than this.
-_LEAKED, _BY_COLOUR, _COLOUR_LEVELS = 0.2, 1e-3, (0.5, 1.0, 2.0, 4.0)
+_LEAKED, _BY_COLOUR, _COLOUR_LEVELS = 0.2, 1e-3, (1.0, 2.0)
 _LEAST_STEP, _COLOUR_COUNTS, _APART = 0.05, 0.6, 0.2
 # Colours of an image that differ less than this do not differ.
 _SAME = 1 / 255
