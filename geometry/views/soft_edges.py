@@ -20,6 +20,7 @@ from ..edges.depth_edges import EDGE, edge_growth, extremes_within, largest_with
 from ..edges.guided_filter import box_means, box_sums
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from .forward_warp import SMALL_STEP, Camera, Layer, close_cracks, with_margin
+from .stretches import Stretches
 
 # Where the middle of the mixture may lie from the edge of the depth, towards the far side, in units of `edge_growth`.
 _OFFSETS = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0)
@@ -27,10 +28,10 @@ _OFFSETS = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0)
 _NARROWEST, _WIDEST, _WIDEST_PIXELS, _WIDTHS = 0.7, 2.8, 5.6, 5
 # That of a sharp edge.
 _SHARP = 0.25
-# Pixels between the distances from an edge by which colours are summed up, and the largest in deviations of the blur that finds the edge.
-_STEP, _FARTHEST = 0.125, 2.4
-# Cells of a stretch in units of `edge_growth`, and how many of them on each side it takes in.
-_CELL, _STRETCH = 4, 3
+# The largest distance from an edge at which colours are summed up, in deviations of the blur that finds the edge.
+_FARTHEST = 2.4
+# Cells of a stretch in units of `edge_growth`.
+_CELL = 4
 # The root of the mean squared difference of near and far colours, in linear light, from which on mixtures can be told.
 _CONTRAST = 0.06
 # A mixture explains a stretch better than a sharp edge by this share of the error, and leaves less than this share of the contrast.
@@ -121,63 +122,6 @@ class _Band(NamedTuple):
         return _Band(*(each.index_select(-1, kept) for each in self))
 
 
-class _Cells:
-    """A coarse grid over images, which holds sums over stretches of edges."""
-
-    def __init__(self, place: Tensor, size: tuple[int, ...], cell: int) -> None:
-        images, height, width = size
-        self._shape = (images, -(-height // cell), -(-width // cell))
-        rows, columns = rows_and_columns(place, height, width)
-        self._first = place // (height * width) * (self._shape[1] * self._shape[2])
-        self._index = self._first + rows // cell * self._shape[2] + columns // cell
-        self._row, self._column = ((each - (cell - 1) / 2) / cell for each in (rows, columns))
-
-    def sums(self, values: Tensor) -> Tensor:
-        """Of (C, N) values, over the stretch around each cell: (B, C, rows, columns)."""
-        return self.over_stretches(_sums_at(self._index, values, math.prod(self._shape)))
-
-    def over_stretches(self, values: Tensor) -> Tensor:
-        """(C, cells) values summed over the stretch around each cell: (B, C, rows, columns)."""
-        grid = values.view(-1, *self._shape).transpose(0, 1)
-        return box_sums(box_sums(grid, _STRETCH), _STRETCH)
-
-    def profiles(self, values: Tensor, away: Tensor, farthest: float) -> tuple[Tensor, Tensor]:
-        """Sums in each cell by the distance from the edge.
-
-        Args:
-            values: (C, N); each goes in shares to the two distances that it lies between.
-            away: (N,) distances.
-            farthest: The largest of them on both sides.
-
-        Returns:
-            The distances (D,), and the sums (C, cells, D).
-        """
-        count = math.ceil(2 * farthest / _STEP) + 2
-        steps = (away + farthest) / _STEP
-        lower = steps.floor()
-        index, share = self._index * count + lower.long(), steps - lower
-        total = math.prod(self._shape) * count
-        sums = _sums_at(index, values * (1 - share), total) + _sums_at(index + 1, values * share, total)
-        return torch.arange(count, device=away.device) * _STEP - farthest, sums.view(len(values), -1, count)
-
-    def nearest(self, grid: Tensor) -> Tensor:
-        """(B, C, rows, columns) values at the pixels, (C, N), of the cell that each is in."""
-        return grid.transpose(0, 1).flatten(1).index_select(1, self._index)
-
-    def between(self, grid: Tensor) -> Tensor:
-        """(B, C, rows, columns) values at the pixels, (C, N), linear between cells."""
-        values = grid.transpose(0, 1).flatten(1)
-        _, height, width = self._shape
-        top, left = self._row.floor(), self._column.floor()
-        lower, right = self._row - top, self._column - left
-        total = values.new_zeros((len(values), len(self._index)))
-        for row, share in ((top, 1 - lower), (top + 1, lower)):
-            for column, part in ((left, 1 - right), (left + 1, right)):
-                index = self._first + row.long().clamp(0, height - 1) * width + column.long().clamp(0, width - 1)
-                total += values.index_select(1, index) * (share * part)
-        return total
-
-
 def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     """Takes the soft rims of near surfaces off a layer.
 
@@ -198,7 +142,7 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     band, offset, width, share = band.take(soft), *(each.index_select(0, soft) for each in (offset, width, share))
     # Within a rough thing, a step to what is hardly farther is no silhouette.
     fringe = (growth - band.away).clamp(0, 1) * share * (band.near_inverse > band.far_inverse * SMALL_STEP)
-    alpha, far = _unmixed(band, _Cells(band.place, size, _CELL * growth), growth, offset, width, share, fringe)
+    alpha, far = _unmixed(band, Stretches(band.place, size, _CELL * growth), growth, offset, width, share, fringe)
     own = values_at(layer.inverse, band.place)
     on_near = own.to(band.far_inverse).square() > band.near_inverse * band.far_inverse
     # Beyond the mixture, what the map takes for the near thing is the mixture's faint end: a trace of the thing before the far surface.
@@ -381,7 +325,7 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
 
     Of several mixtures the one that explains the colours of a stretch best. Widths that explain the whole image better are preferred.
     """
-    cells = _Cells(band.place, size, _CELL * growth)
+    cells = Stretches(band.place, size, _CELL * growth)
     counted = band.usable.to(band.away)
     between, from_far = band.near - band.far, band.colour - band.far
     along, contrast, error = (from_far * between).sum(0) * counted, between.square().sum(0) * counted, from_far.square().sum(0) * counted
@@ -424,7 +368,7 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
 
 
 def _unmixed(
-    band: _Band, cells: _Cells, growth: int, offset: Tensor, width: Tensor, share: Tensor, fringe: Tensor
+    band: _Band, cells: Stretches, growth: int, offset: Tensor, width: Tensor, share: Tensor, fringe: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Opacity (N,) of the rims, and colours (3, N) of the far surface under them, in linear light.
 
@@ -474,11 +418,6 @@ def _slots(places: Tensor, chosen: Tensor) -> Tensor:
     """For each pixel of a map where it is among the places (N,) that were chosen from it; N for others."""
     numbers = torch.arange(len(places), dtype=torch.int32, device=places.device)
     return torch.full_like(chosen, len(places), dtype=torch.int32).flatten().index_copy_(0, places, numbers)
-
-
-def _sums_at(index: Tensor, values: Tensor, count: int) -> Tensor:
-    """(C, count) sums of the values (C, N) that have the same index (N,)."""
-    return torch.stack([each.new_zeros(count).index_add_(0, index, each) for each in values])
 
 
 def _normal(values: Tensor, deviation: Tensor | float) -> Tensor:
