@@ -1,7 +1,8 @@
 """Fills disoccluded pixels from the background beside them.
 
 The farther side of a hole is the background. It is continued into the hole as its own mirror image, so its grain goes on, and nothing of
-the thing in front is smeared.
+the thing in front is smeared. Where the first pixels of the background still show what hid it, mixed by the lens or as a fringe that
+sharpening left, they are filled, too: else they would stay behind as a contour.
 """
 
 from __future__ import annotations
@@ -13,12 +14,22 @@ import torch
 from torch import Tensor
 
 from ..chosen_pixels import chosen_places, rows_and_columns, values_at
-from ..edges.depth_edges import EDGE, edge_radius
+from ..edges.depth_edges import EDGE, edge_growth, edge_radius
 from ..edges.guided_filter import box_sums
+from .stretches import Stretches
 
 # A surface that is continued far is mirrored in turns of this share of the image's longer side, shorter ones where there the image shows
 # another surface: one whose inverse depth differs by more than this factor.
 _TURN, _SAME = 1 / 20, 1.2
+# Pixels at the same distance from a hole are traces of what hid the background where their mean over a stretch differs from the
+# background: the square of the difference, in variances of the background, from which on it counts; it counts in full from twice as much.
+_TRACE = 0.5
+# The variance that grain and 8 bits leave on a smooth background.
+_GRAIN = 3 * (3 / 255) ** 2
+# Cells of a stretch in units of `edge_growth`.
+_CELL = 8
+# What stands for 0 in a divisor.
+_TINY = 1e-9
 
 
 class _Side(NamedTuple):
@@ -28,23 +39,43 @@ class _Side(NamedTuple):
         distance: In pixels; larger than the image where nothing is visible on that side.
         inverse: Its inverse depth.
         source: The pixel whose colour continues the surface there, as the places are counted.
+        pitch: From a place to the next one on that side.
     """
 
     distance: Tensor
     inverse: Tensor
     source: Tensor
+    pitch: Tensor
 
 
-def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False) -> Tensor:
+class _Traces(NamedTuple):
+    """Lines of pixels that begin beside a hole and lead away from it over the background.
+
+    Attributes:
+        start: (N,) the hole's last pixels, before the lines' first ones.
+        pitch: (N,) from each pixel of a line to the next.
+        places: (L, N) pixels of the lines.
+        weight: (M, N) how surely the first M pixels of a line are traces of what hid the background, 0 to 1.
+    """
+
+    start: Tensor
+    pitch: Tensor
+    places: Tensor
+    weight: Tensor
+
+
+def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, traces: bool = False) -> Tensor:
     """Fills the pixels where no surface is visible.
 
     Args:
         colour: (B, C, H, W).
         inverse: (B, 1, H, W) inverse depth; 0 where no surface is visible.
         sideways: The camera moved along the rows only, so what it uncovered is continued along the rows only.
+        traces: Whether the first pixels of the background beside a hole may show what hid it: along stretches where they do, they are
+            filled, too.
 
     Returns:
-        (B, C, H, W), `colour` where a surface is visible. Colours of an image without any have no meaning.
+        (B, C, H, W), `colour` where a surface is visible and no trace. Colours of an image without any have no meaning.
     """
     hole = inverse <= 0
     places = chosen_places(hole)
@@ -58,7 +89,10 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False) -> T
     for side in others:
         chosen = side.distance < best.distance
         best = _Side(*(torch.where(chosen, new, old) for new, old in zip(side, best, strict=True)))
-    return _filled(colour, hole, places, best.source)
+    if not traces:
+        return _filled(colour, hole, places, best.source)
+    behind = hole.flatten()[places] & (nearest > farthest * EDGE) & (best.inverse <= middle)
+    return _filled_with_traces(colour, inverse, places, best, behind, _traces(colour, inverse, places, best, behind))
 
 
 def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int = 0, hole: Tensor | None = None) -> Tensor:
@@ -115,6 +149,67 @@ def _filled(colour: Tensor, hole: Tensor, places: Tensor, source: Tensor) -> Ten
     means = _means(pixels.index_select(1, source), hole, places, max(1, edge_radius(*hole.shape[-2:]) // 2))
     pixels.index_copy_(1, places, torch.where(hole.flatten()[places], means, pixels.index_select(1, places)))
     return pixels.unflatten(1, hole[:, 0].shape).transpose(0, 1).contiguous()
+
+
+def _traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _Side, behind: Tensor) -> _Traces:
+    """Where the first pixels of backgrounds differ from what lies beyond.
+
+    Args:
+        colour: (B, C, H, W).
+        inverse: (B, 1, H, W) inverse depth; 0 where no surface is visible.
+        places: (N,) where none is.
+        side: What continues there.
+        behind: (N,) bool, whether something nearer ends on another side.
+    """
+    size, depths = (len(inverse), *inverse.shape[-2:]), inverse.flatten()
+    growth = edge_growth(*size[1:])
+    most = 2 + growth
+    begins = behind & (side.distance == 1)
+    chosen = chosen_places(begins)
+    start, pitch = places.index_select(0, chosen), side.pitch.index_select(0, chosen)
+    # As many pixels again in the middle, which the background's colour is known from, and as many beyond.
+    line = start + pitch * torch.arange(1, 3 * most + 1, device=start.device)[:, None]
+    inside = (line >= 0) & (line < len(depths)) & begins.index_select(0, chosen)
+    line = line.clamp(0, len(depths) - 1)
+    there = depths.index_select(0, line.flatten()).view_as(line)
+    alike = (inside & (there > 0) & (there < there[0] * _SAME) & (there * _SAME > there[0])).to(colour).cumprod(0)
+    colours = colour.transpose(0, 1).flatten(1).index_select(1, line.flatten()).unflatten(1, line.shape)
+    away = colours - colours[:, most : 2 * most].mean(1, keepdim=True)
+    # How much the background varies over the same distances: on the other side of the middle.
+    first, varied = away[:, :most], away[:, 2 * most :].flip(1).square().sum(0)
+    stretches = Stretches(start, size, _CELL * growth)
+    values = torch.cat((first.flatten(0, 1), varied, torch.ones_like(varied[:1]))) * alike[-1]
+    *sums, count = stretches.between(stretches.sums(values))
+    means = torch.stack(sums) / count.clamp(min=_TINY)
+    difference = means[:-most].unflatten(0, (-1, most)).square().sum(0) / (means[-most:] + _GRAIN)
+    sure = ((difference - _TRACE) / _TRACE).clamp(0, 1) * alike[2 * most - 1]
+    return _Traces(start, pitch, line, sure.cummin(0).values)
+
+
+def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _Side, behind: Tensor, traces: _Traces) -> Tensor:
+    """As `_filled`, with the traces filled, too; all but these as `_traces`."""
+    depths, count = inverse.flatten(), inverse.numel()
+    skipped = (traces.weight > 0.5).sum(0)
+    # What lies beyond the traces is continued.
+    pitches, skips = (places.new_zeros(count).index_copy_(0, traces.start, each) for each in (traces.pitch, skipped))
+    border = (places + side.pitch * (side.distance - 1)).clamp(0, count - 1)
+    skip = skips.index_select(0, border) * (behind & (pitches.index_select(0, border) == side.pitch))
+    beyond = (side.source + side.pitch * skip).clamp(0, count - 1)
+    there = depths.index_select(0, beyond)
+    source = torch.where((there < side.inverse * _SAME) & (there * _SAME > side.inverse), beyond, side.source)
+    is_hole = depths.index_select(0, places) <= 0
+    # From each pixel to fill to the one that continues there; -1 for others. Two holes may fill the same pixel.
+    sources = torch.full_like(skips, -1).index_copy_(0, places, torch.where(is_hole, source, -1))
+    weight = torch.zeros_like(depths).index_copy_(0, places, is_hole.to(depths))
+    steps = torch.arange(len(traces.weight), device=places.device)[:, None]
+    mirrored = traces.places.gather(0, (2 * skipped - 1 - steps).clamp(min=0))
+    first = traces.places[: len(steps)].flatten()
+    sources.scatter_reduce_(0, first, torch.where(steps < skipped, mirrored, -1).flatten(), "amax")
+    weight.scatter_reduce_(0, first, (traces.weight * (steps < skipped)).to(weight).flatten(), "amax")
+    filling = sources >= 0
+    places = chosen_places(filling)
+    filled = _filled(colour, filling.view_as(inverse), places, sources.index_select(0, places).clamp(min=0))
+    return torch.lerp(colour, filled, weight.view_as(inverse))
 
 
 def _means(continued: Tensor, hole: Tensor, places: Tensor, radius: int) -> Tensor:
@@ -178,4 +273,5 @@ def _beside(values: Tensor, places: Tensor, along: Tensor, length: int, sign: in
     nothing = ~inside(distance)
     # Beyond the line's end there are other lines, or another image.
     source = torch.where(nothing, places, places + pitch * (distance + step))
-    return _Side(torch.where(nothing, 4 * length, distance), value(distance).masked_fill(nothing, torch.inf), source)
+    distance, found = torch.where(nothing, 4 * length, distance), value(distance).masked_fill(nothing, torch.inf)
+    return _Side(distance, found, source, torch.full_like(source, pitch))

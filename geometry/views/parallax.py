@@ -141,7 +141,7 @@ def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tens
             yield image.clone()
             continue
         rendered = render_layer(layer, view, *image.shape[-2:])
-        filled = fill_uncovered(rendered.colour, rendered.inverse, view.sideways)
+        filled = fill_uncovered(rendered.colour, rendered.inverse, view.sideways, traces=True)
         yield lay_over(rims, view, filled, rendered.inverse)
 
 

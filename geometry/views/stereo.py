@@ -280,7 +280,7 @@ def _one_eye(layer: Layer, rims: Rims, pixels: float, convergence: float) -> tup
     view = View(-across * one, 0 * one, -across * screen * one, 0 * one, 0.0, 0 * one, 0 * one, sideways=True, stretch=2)
     rendered = render_layer(layer, view, height, width)
     holes = (rendered.inverse <= 0) | (rendered.column < -0.5) | (rendered.column > width - 0.5)
-    filled = fill_uncovered(rendered.colour, rendered.inverse, sideways=True)
+    filled = fill_uncovered(rendered.colour, rendered.inverse, sideways=True, traces=True)
     return lay_over(rims, view, filled, rendered.inverse), holes
 
 

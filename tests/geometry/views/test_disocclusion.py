@@ -53,6 +53,31 @@ def test_a_narrow_background_does_not_reach_for_the_next_near_thing():
     assert (filled[..., 15:23] - GREEN).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("turn", [lambda x: x, lambda x: x.flip(3), lambda x: x.mT], ids=["right", "left", "below"])
+@pytest.mark.parametrize("share", [0.4, -0.2], ids=["mixture", "fringe"])
+def test_traces_of_what_hid_the_background_do_not_stay_beside_a_hole(turn, share):
+    colour, inverse = torn()
+    colour[..., 21] = (GREEN + share * (RED - GREEN))[..., 0]
+    colour, inverse = (turn(each).contiguous() for each in (colour, inverse))
+    far = inverse < NEAR
+    background = GREEN.expand_as(colour)[0][:, far[0, 0]]
+    assert (fill_uncovered(colour, inverse)[0][:, far[0, 0]] - background).abs().max() > 0.1
+    assert (fill_uncovered(colour, inverse, traces=True)[0][:, far[0, 0]] - background).abs().max() < 0.01
+
+
+def test_a_background_that_varies_is_no_trace():
+    colour, inverse = torn()
+    colour[..., 21:] = torch.rand(3, HEIGHT, WIDTH - 21, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(fill_uncovered(colour, inverse, True, traces=True), fill_uncovered(colour, inverse, True))
+
+
+def test_traces_are_the_same_in_a_batch():
+    colour, inverse = torn()
+    colour[..., 21] = 0.4
+    both = fill_uncovered(torch.cat((1 - colour, colour)), torch.cat((inverse, inverse)), True, traces=True)
+    assert torch.allclose(both[1:], fill_uncovered(colour, inverse, True, traces=True), atol=1e-6)
+
+
 def test_an_image_without_anything_and_one_without_holes_stay():
     colour, inverse = torn()
     assert torch.isfinite(fill_uncovered(colour, torch.zeros_like(inverse))).all()
@@ -75,6 +100,7 @@ def test_tiny_images_work(size):
     inverse = torch.zeros(2, 1, *size)
     inverse[..., :1, :1] = 1
     assert torch.isfinite(fill_uncovered(torch.rand(2, 3, *size), inverse)).all()
+    assert torch.isfinite(fill_uncovered(torch.rand(2, 3, *size), inverse, traces=True)).all()
 
 
 def last_pixels(inverse):
