@@ -23,11 +23,14 @@ from .stretches import Stretches
 _TURN, _SAME = 1 / 20, 1.2
 # Pixels at the same distance from a hole are traces of what hid the background where their mean over a stretch differs from the
 # background: the square of the difference, in variances of the background, from which on it counts; it counts in full from twice as much.
-_TRACE = 0.5
+_TRACE = 0.35
 # The variance that grain and 8 bits leave on a smooth background.
-_GRAIN = 3 * (3 / 255) ** 2
+_NOISE = 3 * (3 / 255) ** 2
 # Cells of a stretch in units of `edge_growth`.
 _CELL = 8
+# The share of its grain that a background keeps where it is continued line by line: all would show that the lines do not fit to a pixel,
+# none would look like a blurred band.
+_GRAIN_KEPT = 0.4
 # What stands for 0 in a divisor.
 _TINY = 1e-9
 
@@ -90,7 +93,7 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
         chosen = side.distance < best.distance
         best = _Side(*(torch.where(chosen, new, old) for new, old in zip(side, best, strict=True)))
     if not traces:
-        return _filled(colour, hole, places, best.source)
+        return _filled(colour, hole, places, best.source, _GRAIN_KEPT)
     behind = hole.flatten()[places] & (nearest > farthest * EDGE) & (best.inverse <= middle)
     return _filled_with_traces(colour, inverse, places, best, behind, _traces(colour, inverse, places, best, behind))
 
@@ -143,11 +146,16 @@ def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int 
     return _filled(colour, hole, places, source)
 
 
-def _filled(colour: Tensor, hole: Tensor, places: Tensor, source: Tensor) -> Tensor:
-    """Colours (B, C, H, W) whose holes (B, 1, H, W) at these places (N,) have those of the sources (N,), averaged over what is near."""
+def _filled(colour: Tensor, hole: Tensor, places: Tensor, source: Tensor, grain: float = 0.0) -> Tensor:
+    """Colours (B, C, H, W) whose holes (B, 1, H, W) at these places (N,) have those of the sources (N,), averaged over what is near.
+
+    `grain` is the share of what averaging takes away that is kept.
+    """
     pixels = colour.transpose(0, 1).flatten(1).clone()
-    means = _means(pixels.index_select(1, source), hole, places, max(1, edge_radius(*hole.shape[-2:]) // 2))
-    pixels.index_copy_(1, places, torch.where(hole.flatten()[places], means, pixels.index_select(1, places)))
+    continued = pixels.index_select(1, source)
+    means = _means(continued, hole, places, max(1, edge_radius(*hole.shape[-2:]) // 2))
+    filled = torch.lerp(means, continued, grain) if grain else means
+    pixels.index_copy_(1, places, torch.where(hole.flatten()[places], filled, pixels.index_select(1, places)))
     return pixels.unflatten(1, hole[:, 0].shape).transpose(0, 1).contiguous()
 
 
@@ -181,7 +189,7 @@ def _traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _Side, behind
     values = torch.cat((first.flatten(0, 1), varied, torch.ones_like(varied[:1]))) * alike[-1]
     *sums, count = stretches.between(stretches.sums(values))
     means = torch.stack(sums) / count.clamp(min=_TINY)
-    difference = means[:-most].unflatten(0, (-1, most)).square().sum(0) / (means[-most:] + _GRAIN)
+    difference = means[:-most].unflatten(0, (-1, most)).square().sum(0) / (means[-most:] + _NOISE)
     sure = ((difference - _TRACE) / _TRACE).clamp(0, 1) * alike[2 * most - 1]
     return _Traces(start, pitch, line, sure.cummin(0).values)
 
@@ -208,7 +216,7 @@ def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _
     weight.scatter_reduce_(0, first, (traces.weight * (steps < skipped)).to(weight).flatten(), "amax")
     filling = sources >= 0
     places = chosen_places(filling)
-    filled = _filled(colour, filling.view_as(inverse), places, sources.index_select(0, places).clamp(min=0))
+    filled = _filled(colour, filling.view_as(inverse), places, sources.index_select(0, places).clamp(min=0), _GRAIN_KEPT)
     return torch.lerp(colour, filled, weight.view_as(inverse))
 
 
