@@ -1,7 +1,7 @@
 """The second view of known pairs, from the first and its depth: how near it comes to what the second camera saw.
 
     python benchmarks/stereo.py [DIR] [--seeds 1 2] [--width 480] [--blur SIGMA] [--sharpen AMOUNT] [--shift PIXELS] [--fills]
-        [--against CHECKOUT] [--pictures OUT]
+        [--bounds] [--against CHECKOUT] [--pictures OUT]
 
 Ray-traced scenes (`traced_views.py`) for three moves: to the right (stereo), to the right and down, and forward (parallax). Add DIR, pairs
 that `stereo_scenes.py` rendered with Blender. The pair "motorcycle" of scikit-image (Middlebury 2014, with measured disparity) comes along
@@ -26,6 +26,12 @@ through its own depth with `grid_sample`, and, with --against, the renderer of a
 view's true depth around the holes: PSNR inside the holes. Ours beside OpenCV's inpainting by Telea and by Navier-Stokes, and beside copying
 from the square of the background that fits best (A. Criminisi et al., "Region filling and object removal by exemplar-based inpainting",
 2004, from the border inwards). All but ours are told which side is the background by the depth inside the hole.
+
+--bounds: how much could be gained in what only the second camera sees, with true depth. It is new for two reasons, which are told apart:
+something nearer hid it from the first camera ("hidden"), or it lies beside the first image ("beside"). Share of the squared error, PSNR
+of ours, and of two answers that know the true second view, so that no method that copies or averages can be expected to reach them: each
+square of 16 x 16 pixels in its one best colour, and copied whole from where the visible part fits best, at most 24 pixels away. Grain:
+the mean gradient of ours, as a share of the true view's. 1 = as much texture; a blurred band has less.
 """
 
 from __future__ import annotations
@@ -61,6 +67,8 @@ MOVES = {"right": (0.16, 0.0, 0.0), "orbit": (0.08, 0.1, 0.0), "dolly": (0.03, -
 BESIDE = 3
 # Rims are as many wide.
 RIM = 6
+# Height and width of the squares of `--bounds`, and how far from a square its copy may lie.
+SQUARE, REACH = 16, 24
 
 
 class Pair(NamedTuple):
@@ -93,6 +101,7 @@ def main() -> None:
     parser.add_argument("--sharpen", type=float, default=0, metavar="AMOUNT", help="of an unsharp mask (default: none)")
     parser.add_argument("--shift", type=float, default=SHIFT, metavar="PIXELS", help="of the soft depth's edges (default: %(default)s)")
     parser.add_argument("--fills", action="store_true", help="compare ways of filling holes")
+    parser.add_argument("--bounds", action="store_true", help="how much could be gained where only the second camera sees")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="root of another version of the pack")
     parser.add_argument("--pictures", type=Path, metavar="OUT", help="folder for the views as images")
     arguments = parser.parse_args()
@@ -118,8 +127,8 @@ def main() -> None:
     pairs = [*known, *motorcycle()]
     if not pairs:
         parser.error("nothing to measure: no seeds, no DIR, and scikit-image is not installed")
-    if arguments.fills:
-        print_fills(pairs)
+    if arguments.fills or arguments.bounds:
+        (print_fills if arguments.fills else print_bounds)([pair for pair in pairs if pair.other is not None])
         return
     for kind, depth_of in (("true depth", lambda pair: pair.depth), ("soft depth", lambda pair: softened(pair, arguments.shift))):
         print(f"{kind:15}" + "".join(f"{name:>58}" for name in ways))
@@ -314,8 +323,7 @@ def print_fills(pairs: list[Pair]) -> None:
     print(f"{'uncovered':15}" + "".join(f"{name:>10}" for name in ("ours", "telea", "ns", "copied")))
     rows = []
     for pair in pairs:
-        if pair.other is None:
-            continue
+        assert pair.other is not None
         inverse, shown = 1 / pair.other, pair.uncovered & ~beside_first(pair)
         hole = F.max_pool2d(shown.float(), 3, 1, 1) > 0
         reach = max(8, pair.other.shape[-1] // 20)
@@ -331,6 +339,58 @@ def print_fills(pairs: list[Pair]) -> None:
         rows.append([psnr((fill - pair.right).square().mean(1, keepdim=True)[shown]) for fill in fills])
         print(f"{pair.name:15}" + "".join(f"{value:10.2f}" for value in rows[-1]), flush=True)
     print(f"{'mean':15}" + "".join(f"{value:10.2f}" for value in np.nanmean(rows, 0)))
+
+
+def print_bounds(pairs: list[Pair]) -> None:
+    """The table of `--bounds`."""
+    ours, titles = renderer(importlib.import_module("depth_normal")), ("error", "ours", "colour", "copied", "grain")
+    print(f"{'':15}{'hidden':>40}{'beside':>40}\n{'':15}" + 2 * "".join(f"{title:>8}" for title in titles))
+    rows = []
+    for pair in pairs:
+        view, beside = ours(pair, pair.depth), beside_first(pair)
+        total, row = (view - pair.right).square().mean(1, keepdim=True)[pair.uncovered].sum(), []
+        for part in (pair.uncovered & ~beside, pair.uncovered & beside):
+            if not part.any():
+                row += [0.0] + [math.nan] * 4
+                continue
+            errors = [(each - pair.right).square().mean(1, keepdim=True)[part] for each in (view, *told_squares(pair, part))]
+            grain = gradient(view)[part].mean() / gradient(pair.right)[part].mean()
+            row += [float(errors[0].sum() / total), *map(psnr, errors), float(grain)]
+        rows.append(row)
+        print(bounds_line(pair.name, row), flush=True)
+    print(bounds_line("mean", list(np.nanmean(rows, 0))))
+
+
+def bounds_line(name: str, row: list[float]) -> str:
+    """One line of the table of `--bounds`."""
+    return f"{name:15}" + "".join(f"{value:8.0%}" if column % 5 == 0 else f"{value:8.2f}" for column, value in enumerate(row))
+
+
+def told_squares(pair: Pair, part: Tensor) -> tuple[Tensor, Tensor]:
+    """The true second view whose `part` is in each square one colour, and copied from what both cameras see; both know the truth."""
+    truth, wanted, known = pair.right[0].numpy(), part[0, 0].numpy(), ~pair.uncovered[0, 0].numpy()
+    colour, copied = truth.copy(), truth.copy()
+    window = np.lib.stride_tricks.sliding_window_view
+    for top in range(0, wanted.shape[0], SQUARE):
+        for left in range(0, wanted.shape[1], SQUARE):
+            square = (slice(top, top + SQUARE), slice(left, left + SQUARE))
+            inside = wanted[square]
+            if not inside.any():
+                continue
+            places = (slice(None), *(each + start for each, start in zip(np.nonzero(inside), (top, left), strict=True)))
+            colour[places] = copied[places] = truth[places].mean(1, keepdims=True)
+            area = (slice(max(0, top - REACH), top + SQUARE + REACH), slice(max(0, left - REACH), left + SQUARE + REACH))
+            usable = window(known[area], inside.shape)[..., inside].all(-1)
+            if usable.any():
+                sources = window(truth[:, area[0], area[1]], inside.shape, (1, 2))[:, usable][..., inside]
+                copied[places] = sources[:, ((sources - truth[places][:, None]) ** 2).sum((0, 2)).argmin()]
+    return torch.from_numpy(colour)[None], torch.from_numpy(copied)[None]
+
+
+def gradient(image: Tensor) -> Tensor:
+    """The gradient's length, over the channels, (1, 1, H, W)."""
+    right, down = F.pad(image.diff(dim=-1), (0, 1)), F.pad(image.diff(dim=-2), (0, 0, 0, 1))
+    return (right.square() + down.square()).mean(1, keepdim=True).sqrt()
 
 
 def beside_first(pair: Pair) -> Tensor:
