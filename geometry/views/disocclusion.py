@@ -23,14 +23,16 @@ from .stretches import Stretches
 _TURN, _SAME = 1 / 20, 1.2
 # Pixels at the same distance from a hole are traces of what hid the background where their mean over a stretch differs from the
 # background: the square of the difference, in variances of the background, from which on it counts; it counts in full from twice as much.
-_TRACE = 0.35
+_TRACE = 0.5
+# The squared cosine between this difference and that of what hid the background, from which on it counts; the same.
+_ALONG = 0.25
 # The variance that grain and 8 bits leave on a smooth background.
 _NOISE = 3 * (3 / 255) ** 2
 # Cells of a stretch in units of `edge_growth`.
 _CELL = 8
-# The share of its grain that a background keeps where it is continued line by line: all would show that the lines do not fit to a pixel,
-# none would look like a blurred band.
-_GRAIN_KEPT = 0.4
+# The share of its grain that a background keeps where it is continued line by line: beside its last visible pixel and far from it, and the
+# distance over which it falls, in radii of its means. The farther, the less do the mirrored lines fit to what is there and to each other.
+_GRAIN_KEPT = (0.6, 0.1, 1.5)
 # What stands for 0 in a divisor.
 _TINY = 1e-9
 
@@ -43,12 +45,14 @@ class _Side(NamedTuple):
         inverse: Its inverse depth.
         source: The pixel whose colour continues the surface there, as the places are counted.
         pitch: From a place to the next one on that side.
+        hider: A pixel of what hid it, on the opposite side; -1 where nothing there is nearer.
     """
 
     distance: Tensor
     inverse: Tensor
     source: Tensor
     pitch: Tensor
+    hider: Tensor
 
 
 class _Traces(NamedTuple):
@@ -88,14 +92,24 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
     # What is nearer than halfway hides the background. All others are background, of which the closest continues: on a slope, as that of a
     # floor or a sky, others are a little farther away in depth but far away in the image.
     middle = torch.where(nearest > farthest * EDGE, (nearest * farthest).sqrt(), nearest)
+    for index in range(0, len(sides), 2):
+        sides[index : index + 2] = _hidden_by(*sides[index : index + 2], middle, places)
     best, *others = (side._replace(distance=torch.where(side.inverse <= middle, side.distance, 4 * max(inverse.shape))) for side in sides)
     for side in others:
         chosen = side.distance < best.distance
         best = _Side(*(torch.where(chosen, new, old) for new, old in zip(side, best, strict=True)))
     if not traces:
-        return _filled(colour, hole, places, best.source, _GRAIN_KEPT)
-    behind = hole.flatten()[places] & (nearest > farthest * EDGE) & (best.inverse <= middle)
-    return _filled_with_traces(colour, inverse, places, best, behind, _traces(colour, inverse, places, best, behind))
+        return _filled(colour, hole, places, best.source, _grain_kept(best.distance, hole.shape[-2:]))
+    best = best._replace(hider=torch.where(hole.flatten()[places], best.hider, -1))
+    return _filled_with_traces(colour, inverse, places, best, _traces(colour, inverse, places, best))
+
+
+def _hidden_by(first: _Side, second: _Side, middle: Tensor, places: Tensor) -> Iterator[_Side]:
+    """Both sides of places (N,) with each other as what hides them, where that is nearer than `middle` (N,)."""
+    for side, other in ((first, second), (second, first)):
+        # Not the very first pixel, which may be mixed.
+        hider = places + other.pitch * (other.distance + 1)
+        yield side._replace(hider=torch.where((other.inverse < torch.inf) & (other.inverse > middle), hider, -1))
 
 
 def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int = 0, hole: Tensor | None = None) -> Tensor:
@@ -146,20 +160,20 @@ def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int 
     return _filled(colour, hole, places, source)
 
 
-def _filled(colour: Tensor, hole: Tensor, places: Tensor, source: Tensor, grain: float = 0.0) -> Tensor:
+def _filled(colour: Tensor, hole: Tensor, places: Tensor, source: Tensor, grain: Tensor | None = None) -> Tensor:
     """Colours (B, C, H, W) whose holes (B, 1, H, W) at these places (N,) have those of the sources (N,), averaged over what is near.
 
-    `grain` is the share of what averaging takes away that is kept.
+    `grain` (N,) is the share of what averaging takes away that is kept.
     """
     pixels = colour.transpose(0, 1).flatten(1).clone()
     continued = pixels.index_select(1, source)
-    means = _means(continued, hole, places, max(1, edge_radius(*hole.shape[-2:]) // 2))
-    filled = torch.lerp(means, continued, grain) if grain else means
+    means = _means(continued, hole, places, _mean_radius(*hole.shape[-2:]))
+    filled = means if grain is None else torch.lerp(means, continued, grain)
     pixels.index_copy_(1, places, torch.where(hole.flatten()[places], filled, pixels.index_select(1, places)))
     return pixels.unflatten(1, hole[:, 0].shape).transpose(0, 1).contiguous()
 
 
-def _traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _Side, behind: Tensor) -> _Traces:
+def _traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _Side) -> _Traces:
     """Where the first pixels of backgrounds differ from what lies beyond.
 
     Args:
@@ -167,12 +181,11 @@ def _traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _Side, behind
         inverse: (B, 1, H, W) inverse depth; 0 where no surface is visible.
         places: (N,) where none is.
         side: What continues there.
-        behind: (N,) bool, whether something nearer ends on another side.
     """
     size, depths = (len(inverse), *inverse.shape[-2:]), inverse.flatten()
     growth = edge_growth(*size[1:])
-    most = 2 + growth
-    begins = behind & (side.distance == 1)
+    most = 4 + growth
+    begins = (side.hider >= 0) & (side.distance == 1)
     chosen = chosen_places(begins)
     start, pitch = places.index_select(0, chosen), side.pitch.index_select(0, chosen)
     # As many pixels again in the middle, which the background's colour is known from, and as many beyond.
@@ -181,27 +194,35 @@ def _traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _Side, behind
     line = line.clamp(0, len(depths) - 1)
     there = depths.index_select(0, line.flatten()).view_as(line)
     alike = (inside & (there > 0) & (there < there[0] * _SAME) & (there * _SAME > there[0])).to(colour).cumprod(0)
-    colours = colour.transpose(0, 1).flatten(1).index_select(1, line.flatten()).unflatten(1, line.shape)
+    # The last row is that of what hid the background.
+    shown = torch.cat((line, side.hider.index_select(0, chosen).clamp(0, len(depths) - 1)[None]))
+    colours = colour.transpose(0, 1).flatten(1).index_select(1, shown.flatten()).unflatten(1, shown.shape)
     away = colours - colours[:, most : 2 * most].mean(1, keepdim=True)
     # How much the background varies over the same distances: on the other side of the middle.
-    first, varied = away[:, :most], away[:, 2 * most :].flip(1).square().sum(0)
+    first, varied = away[:, [*range(most), -1]], away[:, 2 * most : -1].flip(1).square().sum(0)
     stretches = Stretches(start, size, _CELL * growth)
     values = torch.cat((first.flatten(0, 1), varied, torch.ones_like(varied[:1]))) * alike[-1]
     *sums, count = stretches.between(stretches.sums(values))
     means = torch.stack(sums) / count.clamp(min=_TINY)
-    difference = means[:-most].unflatten(0, (-1, most)).square().sum(0) / (means[-most:] + _NOISE)
-    sure = ((difference - _TRACE) / _TRACE).clamp(0, 1) * alike[2 * most - 1]
-    return _Traces(start, pitch, line, sure.cummin(0).values)
+    shift, varied = means[:-most].unflatten(0, (-1, most + 1)), means[-most:]
+    shift, hider = shift[:, :-1], shift[:, -1:]
+    length = shift.square().sum(0)
+    sure = ((length / (varied + _NOISE) - _TRACE) / _TRACE).clamp(0, 1) * alike[2 * most - 1]
+    # Mixtures and fringes differ towards the colour of what hid the background, and away from it.
+    along = (shift * hider).sum(0).square() / (length * hider.square().sum(0)).clamp(min=_TINY)
+    sure = sure * ((along - _ALONG) / _ALONG).clamp(0, 1)
+    # What is wider than traces are belongs to something that the depth map does not have.
+    return _Traces(start, pitch, line, sure[:-1].cummin(0).values * (1 - sure[-1]))
 
 
-def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _Side, behind: Tensor, traces: _Traces) -> Tensor:
+def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _Side, traces: _Traces) -> Tensor:
     """As `_filled`, with the traces filled, too; all but these as `_traces`."""
     depths, count = inverse.flatten(), inverse.numel()
     skipped = (traces.weight > 0.5).sum(0)
     # What lies beyond the traces is continued.
     pitches, skips = (places.new_zeros(count).index_copy_(0, traces.start, each) for each in (traces.pitch, skipped))
     border = (places + side.pitch * (side.distance - 1)).clamp(0, count - 1)
-    skip = skips.index_select(0, border) * (behind & (pitches.index_select(0, border) == side.pitch))
+    skip = skips.index_select(0, border) * ((side.hider >= 0) & (pitches.index_select(0, border) == side.pitch))
     beyond = (side.source + side.pitch * skip).clamp(0, count - 1)
     there = depths.index_select(0, beyond)
     source = torch.where((there < side.inverse * _SAME) & (there * _SAME > side.inverse), beyond, side.source)
@@ -209,6 +230,7 @@ def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _
     # From each pixel to fill to the one that continues there; -1 for others. Two holes may fill the same pixel.
     sources = torch.full_like(skips, -1).index_copy_(0, places, torch.where(is_hole, source, -1))
     weight = torch.zeros_like(depths).index_copy_(0, places, is_hole.to(depths))
+    grain = torch.full_like(depths, _GRAIN_KEPT[0]).index_copy_(0, places, _grain_kept(side.distance, inverse.shape[-2:]))
     steps = torch.arange(len(traces.weight), device=places.device)[:, None]
     mirrored = traces.places.gather(0, (2 * skipped - 1 - steps).clamp(min=0))
     first = traces.places[: len(steps)].flatten()
@@ -216,8 +238,19 @@ def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _
     weight.scatter_reduce_(0, first, (traces.weight * (steps < skipped)).to(weight).flatten(), "amax")
     filling = sources >= 0
     places = chosen_places(filling)
-    filled = _filled(colour, filling.view_as(inverse), places, sources.index_select(0, places).clamp(min=0), _GRAIN_KEPT)
+    filled = _filled(colour, filling.view_as(inverse), places, sources.index_select(0, places).clamp(min=0), grain.index_select(0, places))
     return torch.lerp(colour, filled, weight.view_as(inverse))
+
+
+def _grain_kept(distance: Tensor, size: tuple[int, int]) -> Tensor:
+    """The share of its grain that a background keeps so many pixels behind its last visible one, in an image of that height and width."""
+    first, later, radii = _GRAIN_KEPT
+    return later + (first - later) * (-(distance - 1) / (radii * _mean_radius(*size))).exp()
+
+
+def _mean_radius(height: int, width: int) -> int:
+    """Half the width of the squares over which `_filled` averages."""
+    return max(1, edge_radius(height, width) // 2)
 
 
 def _means(continued: Tensor, hole: Tensor, places: Tensor, radius: int) -> Tensor:
@@ -282,4 +315,4 @@ def _beside(values: Tensor, places: Tensor, along: Tensor, length: int, sign: in
     # Beyond the line's end there are other lines, or another image.
     source = torch.where(nothing, places, places + pitch * (distance + step))
     distance, found = torch.where(nothing, 4 * length, distance), value(distance).masked_fill(nothing, torch.inf)
-    return _Side(distance, found, source, torch.full_like(source, pitch))
+    return _Side(distance, found, source, torch.full_like(source, pitch), torch.full_like(source, -1))

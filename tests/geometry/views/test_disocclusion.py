@@ -37,13 +37,15 @@ def test_holes_are_filled_from_the_far_side_alone(turn, sideways):
 
 
 def test_the_background_goes_on_as_its_mirror_image():
-    """Columns that differ: those of the mirror image, and more than half of their mean over a pixel to each side."""
+    """Columns that differ: those of the mirror image, and the farther the more, their mean over a pixel to each side."""
     colour, inverse = torn()
     colour[..., 21:] = torch.arange(21.0, WIDTH) / WIDTH
     filled = fill_uncovered(colour, inverse, True)[0, 0, 12, 15:21] * WIDTH
     mirrored = torch.tensor([26.0, 25, 24, 23, 22, 21])
     expected = torch.stack([mirrored[max(0, i - 1) : i + 2].mean() for i in range(6)])
-    assert torch.allclose(filled, torch.lerp(expected, mirrored, 0.4), atol=1e-3)
+    grain = (filled - expected)[[0, -1]] / (mirrored - expected)[[0, -1]]
+    assert grain[1] == pytest.approx(0.6, abs=1e-3) and 0 < grain[0] < 0.2
+    assert torch.allclose(filled[1:5], expected[1:5], atol=1e-3), "in the middle of a ramp both are the same"
 
 
 def test_a_narrow_background_does_not_reach_for_the_next_near_thing():
@@ -65,6 +67,19 @@ def test_traces_of_what_hid_the_background_do_not_stay_beside_a_hole(turn, share
     assert (fill_uncovered(colour, inverse, traces=True)[0][:, far[0, 0]] - background).abs().max() < 0.01
 
 
+def test_a_thing_that_the_depth_map_lacks_is_no_trace():
+    """As wide as pixels are looked for."""
+    colour, inverse = torn()
+    colour[..., 21:27] = (GREEN + 0.4 * (RED - GREEN)).expand(3, HEIGHT, 6)
+    assert torch.equal(fill_uncovered(colour, inverse, True, traces=True)[..., 21:], colour[..., 21:])
+
+
+def test_what_differs_otherwise_than_what_hid_it_is_no_trace():
+    colour, inverse = torn()
+    colour[:, 2, :, 21] = 0.4
+    assert torch.equal(fill_uncovered(colour, inverse, True, traces=True)[..., 21:], colour[..., 21:])
+
+
 def test_a_background_that_varies_is_no_trace():
     colour, inverse = torn()
     colour[..., 21:] = torch.rand(3, HEIGHT, WIDTH - 21, generator=torch.Generator().manual_seed(0))
@@ -73,7 +88,7 @@ def test_a_background_that_varies_is_no_trace():
 
 def test_traces_are_the_same_in_a_batch():
     colour, inverse = torn()
-    colour[..., 21] = 0.4
+    colour[..., 21] = (GREEN + 0.4 * (RED - GREEN))[..., 0]
     both = fill_uncovered(torch.cat((1 - colour, colour)), torch.cat((inverse, inverse)), True, traces=True)
     assert torch.allclose(both[1:], fill_uncovered(colour, inverse, True, traces=True), atol=1e-6)
 
