@@ -86,30 +86,31 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
     """
     hole = inverse <= 0
     places = chosen_places(hole)
-    sides = [side for upright in ((False,) if sideways else (False, True)) for side in _sides(inverse, places, upright)]
+    axes = [tuple(_sides(inverse, places, upright)) for upright in ((False,) if sideways else (False, True))]
+    sides = [side for axis in axes for side in axis]
     nearest = torch.stack([torch.where(side.inverse < torch.inf, side.inverse, 0) for side in sides]).amax(0)
     farthest = torch.stack([side.inverse for side in sides]).amin(0)
     # What is nearer than halfway hides the background. All others are background, of which the closest continues: on a slope, as that of a
     # floor or a sky, others are a little farther away in depth but far away in the image.
     middle = torch.where(nearest > farthest * EDGE, (nearest * farthest).sqrt(), nearest)
-    for index in range(0, len(sides), 2):
-        sides[index : index + 2] = _hidden_by(*sides[index : index + 2], middle, places)
+    sides = [
+        side for first, second in axes for side in (_hidden_by(first, second, middle, places), _hidden_by(second, first, middle, places))
+    ]
     best, *others = (side._replace(distance=torch.where(side.inverse <= middle, side.distance, 4 * max(inverse.shape))) for side in sides)
     for side in others:
         chosen = side.distance < best.distance
         best = _Side(*(torch.where(chosen, new, old) for new, old in zip(side, best, strict=True)))
     if not traces:
-        return _filled(colour, hole, places, best.source, _grain_kept(best.distance, hole.shape[-2:]))
+        return _filled(colour, hole, places, best.source, _grain_kept(best.distance, *hole.shape[-2:]))
     best = best._replace(hider=torch.where(hole.flatten()[places], best.hider, -1))
     return _filled_with_traces(colour, inverse, places, best, _traces(colour, inverse, places, best))
 
 
-def _hidden_by(first: _Side, second: _Side, middle: Tensor, places: Tensor) -> Iterator[_Side]:
-    """Both sides of places (N,) with each other as what hides them, where that is nearer than `middle` (N,)."""
-    for side, other in ((first, second), (second, first)):
-        # Not the very first pixel, which may be mixed.
-        hider = places + other.pitch * (other.distance + 1)
-        yield side._replace(hider=torch.where((other.inverse < torch.inf) & (other.inverse > middle), hider, -1))
+def _hidden_by(side: _Side, other: _Side, middle: Tensor, places: Tensor) -> _Side:
+    """A side of places (N,) with the opposite one as what hides it, where that is nearer than `middle` (N,)."""
+    # Not the very first pixel, which may be mixed.
+    hider = places + other.pitch * (other.distance + 1)
+    return side._replace(hider=torch.where((other.inverse < torch.inf) & (other.inverse > middle), hider, -1))
 
 
 def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int = 0, hole: Tensor | None = None) -> Tensor:
@@ -230,7 +231,7 @@ def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _
     # From each pixel to fill to the one that continues there; -1 for others. Two holes may fill the same pixel.
     sources = torch.full_like(skips, -1).index_copy_(0, places, torch.where(is_hole, source, -1))
     weight = torch.zeros_like(depths).index_copy_(0, places, is_hole.to(depths))
-    grain = torch.full_like(depths, _GRAIN_KEPT[0]).index_copy_(0, places, _grain_kept(side.distance, inverse.shape[-2:]))
+    grain = torch.full_like(depths, _GRAIN_KEPT[0]).index_copy_(0, places, _grain_kept(side.distance, *inverse.shape[-2:]))
     steps = torch.arange(len(traces.weight), device=places.device)[:, None]
     mirrored = traces.places.gather(0, (2 * skipped - 1 - steps).clamp(min=0))
     first = traces.places[: len(steps)].flatten()
@@ -242,10 +243,10 @@ def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _
     return torch.lerp(colour, filled, weight.view_as(inverse))
 
 
-def _grain_kept(distance: Tensor, size: tuple[int, int]) -> Tensor:
-    """The share of its grain that a background keeps so many pixels behind its last visible one, in an image of that height and width."""
+def _grain_kept(distance: Tensor, height: int, width: int) -> Tensor:
+    """The share of its grain that a background keeps so many pixels behind its last visible one, in an image of that size."""
     first, later, radii = _GRAIN_KEPT
-    return later + (first - later) * (-(distance - 1) / (radii * _mean_radius(*size))).exp()
+    return later + (first - later) * (-(distance - 1) / (radii * _mean_radius(height, width))).exp()
 
 
 def _mean_radius(height: int, width: int) -> int:
