@@ -21,6 +21,8 @@ from .stretches import Stretches
 # A surface that is continued far is mirrored in turns of this share of the image's longer side, shorter ones where there the image shows
 # another surface: one whose inverse depth differs by more than this factor.
 _TURN, _SAME = 1 / 20, 1.2
+# How many times as far as what hides it a background is taken to be, at most.
+_DEEPEST = 2.0
 # Pixels at the same distance from a hole are traces of what hid the background where their mean over a stretch differs from the
 # background: the square of the difference, in variances of the background, from which on it counts; it counts in full from twice as much.
 _TRACE = 0.5
@@ -92,7 +94,9 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
     farthest = torch.stack([side.inverse for side in sides]).amin(0)
     # What is nearer than halfway hides the background. All others are background, of which the closest continues: on a slope, as that of a
     # floor or a sky, others are a little farther away in depth but far away in the image.
-    middle = torch.where(nearest > farthest * EDGE, (nearest * farthest).sqrt(), nearest)
+    # A sky far behind all of them does not make a field beside the hole a thing in front.
+    middle = (nearest * farthest.maximum(nearest / _DEEPEST)).sqrt()
+    middle = torch.where(nearest > farthest * EDGE, middle, nearest)
     sides = [
         side for first, second in axes for side in (_hidden_by(first, second, middle, places), _hidden_by(second, first, middle, places))
     ]

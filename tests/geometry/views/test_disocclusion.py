@@ -48,6 +48,13 @@ def test_the_background_goes_on_as_its_mirror_image():
     assert torch.allclose(filled[1:5], expected[1:5], atol=1e-3), "in the middle of a ramp both are the same"
 
 
+def test_a_sky_above_a_hole_does_not_come_down_beside_a_field():
+    colour, inverse = torn()
+    inverse[..., 21:] = 0.4
+    colour[..., :3, :], inverse[..., :3, :] = 1.0, 1e-3
+    assert (fill_uncovered(colour, inverse)[..., 12:, 15:21] - GREEN).abs().max() < 1e-5
+
+
 def test_a_narrow_background_does_not_reach_for_the_next_near_thing():
     colour, inverse = torn()
     colour[..., 23:], inverse[..., 23:] = RED, NEAR
