@@ -195,7 +195,9 @@ def _traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _Side) -> _Tr
     start, pitch = places.index_select(0, chosen), side.pitch.index_select(0, chosen)
     # As many pixels again in the middle, which the background's colour is known from, and as many beyond.
     line = start + pitch * torch.arange(1, 3 * most + 1, device=start.device)[:, None]
-    inside = (line >= 0) & (line < len(depths)) & begins.index_select(0, chosen)
+    # Beyond the end of a row or column there are other rows, or another image.
+    period = torch.where(pitch.abs() == 1, size[2], size[1] * size[2])
+    inside = (line.div(period, rounding_mode="floor") == start // period) & begins.index_select(0, chosen)
     line = line.clamp(0, len(depths) - 1)
     there = depths.index_select(0, line.flatten()).view_as(line)
     alike = (inside & (there > 0) & (there < there[0] * _SAME) & (there * _SAME > there[0])).to(colour).cumprod(0)

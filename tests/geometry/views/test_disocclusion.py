@@ -74,6 +74,15 @@ def test_traces_of_what_hid_the_background_do_not_stay_beside_a_hole(turn, share
     assert (fill_uncovered(colour, inverse, traces=True)[0][:, far[0, 0]] - background).abs().max() < 0.01
 
 
+def test_traces_are_not_looked_for_in_other_rows():
+    """A background that is too narrow to be known, and goes on at the other end of the row."""
+    colour, inverse = torn()
+    colour, inverse = colour[..., :26].clone(), inverse[..., :26].clone()
+    colour[..., 21] = (GREEN + 0.4 * (RED - GREEN))[..., 0]
+    colour[..., :12], inverse[..., :12] = GREEN, FAR
+    assert torch.equal(fill_uncovered(colour, inverse, True, traces=True)[..., 21:], colour[..., 21:])
+
+
 def test_a_thing_that_the_depth_map_lacks_is_no_trace():
     """As wide as pixels are looked for."""
     colour, inverse = torn()
