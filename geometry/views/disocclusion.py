@@ -22,19 +22,19 @@ from .stretches import Stretches
 # another surface: one whose inverse depth differs by more than this factor.
 _TURN, _SAME = 1 / 20, 1.2
 # How many times as far as what hides it a background is taken to be, at most.
-_DEEPEST = 2.0
+_DEEPEST = 3.0
 # Pixels at the same distance from a hole are traces of what hid the background where their mean over a stretch differs from the
 # background: the square of the difference, in variances of the background, from which on it counts; it counts in full from twice as much.
-_TRACE = 0.5
+_TRACE = 0.8
 # The squared cosine between this difference and that of what hid the background, from which on it counts; the same.
-_ALONG = 0.25
+_ALONG = 0.4
 # The variance that grain and 8 bits leave on a smooth background.
 _NOISE = 3 * (3 / 255) ** 2
 # Cells of a stretch in units of `edge_growth`.
 _CELL = 8
 # The share of its grain that a background keeps where it is continued line by line: beside its last visible pixel and far from it, and the
 # distance over which it falls, in radii of its means. The farther, the less do the mirrored lines fit to what is there and to each other.
-_GRAIN_KEPT = (0.6, 0.1, 1.5)
+_GRAIN_KEPT = (0.6, 0.05, 1.5)
 # What stands for 0 in a divisor.
 _TINY = 1e-9
 
