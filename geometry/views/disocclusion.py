@@ -165,16 +165,20 @@ def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int 
     return _filled(colour, hole, places, source)
 
 
-def _filled(colour: Tensor, hole: Tensor, places: Tensor, source: Tensor, grain: Tensor | None = None) -> Tensor:
+def _filled(
+    colour: Tensor, hole: Tensor, places: Tensor, source: Tensor, grain: Tensor | None = None, weight: Tensor | None = None
+) -> Tensor:
     """Colours (B, C, H, W) whose holes (B, 1, H, W) at these places (N,) have those of the sources (N,), averaged over what is near.
 
-    `grain` (N,) is the share of what averaging takes away that is kept.
+    `grain` (N,) is the share of what averaging takes away that is kept, `weight` (N,) how much the result counts beside what was there.
     """
     pixels = colour.transpose(0, 1).flatten(1).clone()
     continued = pixels.index_select(1, source)
     means = _means(continued, hole, places, _mean_radius(*hole.shape[-2:]))
     filled = means if grain is None else torch.lerp(means, continued, grain)
-    pixels.index_copy_(1, places, torch.where(hole.flatten()[places], filled, pixels.index_select(1, places)))
+    own = pixels.index_select(1, places)
+    filled = filled if weight is None else torch.lerp(own, filled, weight)
+    pixels.index_copy_(1, places, torch.where(hole.flatten()[places], filled, own))
     return pixels.unflatten(1, hole[:, 0].shape).transpose(0, 1).contiguous()
 
 
@@ -245,8 +249,8 @@ def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _
     weight.scatter_reduce_(0, first, (traces.weight * (steps < skipped)).to(weight).flatten(), "amax")
     filling = sources >= 0
     places = chosen_places(filling)
-    filled = _filled(colour, filling.view_as(inverse), places, sources.index_select(0, places).clamp(min=0), grain.index_select(0, places))
-    return torch.lerp(colour, filled, weight.view_as(inverse))
+    sources, grain, weight = (each.index_select(0, places) for each in (sources, grain, weight))
+    return _filled(colour, filling.view_as(inverse), places, sources.clamp(min=0), grain, weight)
 
 
 def _grain_kept(distance: Tensor, height: int, width: int) -> Tensor:
