@@ -183,7 +183,7 @@ def _behind(light: Tensor, radius: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     low, high = small.amin(), small.amax()
     # As if the far end were ten times as far as the near end: what is farther goes before what is nearer, and edges are edges.
     inverse = 1 + 9 * (high - small) / (high - low).clamp(min=_TINY)
-    filled = fill_uncovered(torch.cat((small_light, small), 1), inverse.masked_fill(hidden | beside, 0))
+    filled = fill_uncovered(torch.cat((small_light, small), 1), inverse.masked_fill(hidden | beside, 0), blurred=True)
     size = radius.shape[-2:]
     found = F.interpolate(filled[:, 3:].masked_fill(~hidden, torch.nan), size, mode="nearest-exact")
     return F.interpolate(filled[:, :3], size, mode="bilinear"), torch.where(found - radius > _EDGE, found, torch.nan)

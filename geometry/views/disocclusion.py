@@ -73,7 +73,7 @@ class _Traces(NamedTuple):
     weight: Tensor
 
 
-def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, traces: bool = False) -> Tensor:
+def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, traces: bool = False, blurred: bool = False) -> Tensor:
     """Fills the pixels where no surface is visible.
 
     Args:
@@ -82,6 +82,7 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
         sideways: The camera moved along the rows only, so what it uncovered is continued along the rows only.
         traces: Whether the first pixels of the background beside a hole may show what hid it: along stretches where they do, they are
             filled, too.
+        blurred: For a lens that blurs what is filled: without grain, and the farthest first, however far it is.
 
     Returns:
         (B, C, H, W), `colour` where a surface is visible and no trace. Colours of an image without any have no meaning.
@@ -95,7 +96,7 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
     # What is nearer than halfway hides the background. All others are background, of which the closest continues: on a slope, as that of a
     # floor or a sky, others are a little farther away in depth but far away in the image.
     # A sky far behind all of them does not make a field beside the hole a thing in front.
-    middle = (nearest * farthest.maximum(nearest / _DEEPEST)).sqrt()
+    middle = (nearest * (farthest if blurred else farthest.maximum(nearest / _DEEPEST))).sqrt()
     middle = torch.where(nearest > farthest * EDGE, middle, nearest)
     sides = [
         side for first, second in axes for side in (_hidden_by(first, second, middle, places), _hidden_by(second, first, middle, places))
@@ -105,7 +106,7 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
         chosen = side.distance < best.distance
         best = _Side(*(torch.where(chosen, new, old) for new, old in zip(side, best, strict=True)))
     if not traces:
-        return _filled(colour, hole, places, best.source, _grain_kept(best.distance, *hole.shape[-2:]))
+        return _filled(colour, hole, places, best.source, None if blurred else _grain_kept(best.distance, *hole.shape[-2:]))
     best = best._replace(hider=torch.where(hole.flatten()[places], best.hider, -1))
     return _filled_with_traces(colour, inverse, places, best, _traces(colour, inverse, places, best))
 

@@ -48,6 +48,13 @@ def test_the_background_goes_on_as_its_mirror_image():
     assert torch.allclose(filled[1:5], expected[1:5], atol=1e-3), "in the middle of a ramp both are the same"
 
 
+def test_what_a_lens_blurs_is_filled_without_grain():
+    colour, inverse = torn()
+    colour[..., 21:] = torch.arange(21.0, WIDTH) % 2
+    assert (fill_uncovered(colour, inverse, True, blurred=True)[..., 20] - 0.5).abs().max() < 1e-3
+    assert (fill_uncovered(colour, inverse, True)[..., 20] - 0.5).abs().min() > 0.2
+
+
 def test_a_sky_above_a_hole_does_not_come_down_beside_a_field():
     colour, inverse = torn()
     inverse[..., 21:] = 0.4
