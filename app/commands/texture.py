@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import RECOMMENDED_MODEL
-from ..console.parser import Parser
+from ..console.parser import Parser, nearest
 from ..outcomes import DONE
 from .arguments import NETWORK_OPTIONS, add_coding, add_network, network_options, number, pixels, positive, real, refuse_options
 from .result_paths import (
@@ -327,17 +327,22 @@ def _material_names(arguments: argparse.Namespace) -> tuple[str, ...]:
     Raises:
         ValueError: An unknown model, or options that need --materials without it.
     """
-    from ...annotators.registry import find_material_spec
+    from ...annotators.registry import MATERIAL_MODELS
     from ...geometry.checks import check_range
+    from ...geometry.errors import InvalidArgumentError
 
+    accepted = (SIMPLE, *MATERIAL_MODELS)
     if arguments.materials is None:
         refuse_options(arguments, ("--orm", "--materials-size", "--roughness"), "is of the maps of --materials; add it, or leave this out")
         return ()
     if arguments.materials == SIMPLE:
         refuse_options(arguments, ("--materials-size",), f"says what a model sees, and --materials {SIMPLE} runs none; leave it out")
         check_range("roughness", arguments.roughness, 0, 1)
+    elif arguments.materials not in accepted:
+        close = nearest(arguments.materials.replace("_", "-"), accepted)
+        meant = f"; did you mean {close}?" if close else ""
+        raise InvalidArgumentError("materials", f"is {arguments.materials!r}; accepted: {', '.join(accepted)}{meant}")
     else:
-        find_material_spec(arguments.materials)
         refuse_options(arguments, ("--roughness",), f"is of --materials {SIMPLE}, and a model estimates it; leave it out")
     return (*MATERIAL_NAMES, ORM_NAME) if arguments.orm else MATERIAL_NAMES
 
@@ -437,7 +442,7 @@ def _say_bright(photo: PhotoRelief | None, options: PbrOptions, choice: Path | N
     if bool(photo.is_low):
         logger.info("bright lines run between darker fields: bright parts are taken as deep; --bright high is the opposite")
     elif bool(photo.is_in_doubt):
-        shown = f"; {choice} shows the photo and both heights" if choice else ""
+        shown = f"; {choice} shows from left to right: the photo, the height as written, and that of --bright low" if choice else ""
         logger.info("brightness hardly shows what is deep: dark parts are taken as deep; --bright low is the opposite%s", shown)
 
 

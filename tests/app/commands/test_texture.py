@@ -89,7 +89,7 @@ def test_in_doubt_both_heights_are_shown(photo, tmp_path, caplog):
     with caplog.at_level("INFO"):
         assert texture("pbr", photo, *words, "-o", tmp_path / "maps") == 0
     choice = tmp_path / "maps" / "wall_choice.png"
-    assert f"--bright low is the opposite; {choice} shows the photo and both heights" in caplog.text
+    assert f"; {choice} shows from left to right: the photo, the height as written, and that of --bright low" in caplog.text
     shown = read_image(choice)
     assert shown.shape == (48, 192, 3)
     for bright, part in (("high", shown[:, 64:128]), ("low", shown[:, 128:])):
@@ -227,7 +227,8 @@ def test_the_network_predicts_what_the_files_hold(tiny_materials, photo, tmp_pat
         (("--materials", "simple", "--materials-size", "64"), "--materials-size says what a model sees"),
         (("--materials", "simple", "--roughness", "1.5"), "roughness is 1.5"),
         (("--materials", "marigold-iid-appearance", "--roughness", "0.5"), "--roughness is of --materials simple"),
-        (("--materials", "tiny"), "'tiny' is no model of materials; accepted: marigold-iid-appearance"),
+        (("--materials", "tiny"), "--materials is 'tiny'; accepted: simple, marigold-iid-appearance\n"),
+        (("--materials", "simpel"), "--materials is 'simpel'; accepted: simple, marigold-iid-appearance; did you mean simple?"),
         (("--model", "marigold-iid-appearance"), "and neither depth nor normals"),
     ],
 )
