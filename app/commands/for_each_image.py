@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import glob
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -35,6 +36,8 @@ def over_images(run: Run, check: Callable[[argparse.Namespace], object]) -> RunO
     """
 
     def run_all(arguments: argparse.Namespace, found: Found | None = None) -> int:
+        from ..batch.report import summary
+
         check(arguments)
         named: Sequence[str] = arguments.images
         if len(named) == 1 and is_file_name(named[0]):
@@ -43,15 +46,19 @@ def over_images(run: Run, check: Callable[[argparse.Namespace], object]) -> RunO
             return run(_for(arguments, image=Path(named[0])))
         folder = _folder(arguments)
         sources, problems = found or find_images(named, recursive=arguments.recursive, out=folder)
+        started = time.monotonic()
         for problem in problems:
             echo_error(problem)
         if sources:
             network_options(arguments).load(arguments.device)  # what no image can do without is said once
         arguments = _for(arguments, inputs=[source.path for source in sources])
         done = sum(_is_done(run, arguments, *each) for each in _results(arguments, sources, folder))
+        total = len(sources) + len(problems)
+        if total > 1:
+            echo_error(summary(done, 0, total - done, total, "images", started))
         if done and arguments.open:
             show(folder)
-        return DONE if done == len(sources) + len(problems) else SOME_FAILED if done else NOTHING_DONE
+        return DONE if done == total else SOME_FAILED if done else NOTHING_DONE
 
     return run_all
 
@@ -93,7 +100,8 @@ def _is_done(run: Run, arguments: argparse.Namespace, image: Path, out: Path, fi
             raise ValueError(same_files(first, image, out, advice))
         return run(_for(arguments, image=image, place=Place(out.parent, is_folder=True), open=False)) == DONE
     except EXPECTED_ERRORS as error:
-        echo_error(shown(f"{image}: {arguments.parser.message_of(error)}"))
+        text = arguments.parser.message_of(error)
+        echo_error(shown(text if str(image) in text else f"{image}: {text}"))
         return False
 
 

@@ -111,7 +111,9 @@ def test_several_images_go_to_a_folder(tmp_path, capsys):
     assert main([*words, "--out", str(tmp_path / "fog")]) == SOME_FAILED
     assert sorted(path.name for path in (tmp_path / "fog").glob("*.png")) == ["a_fog.png", "b_fog.png", "c_fog.png"]
     said = capsys.readouterr()
-    assert "bad.png: " in said.err and said.out.count("fog over") == 3
+    assert said.out.count("fog over") == 3
+    assert said.err.count("bad.png") == 1 and f"depth-normal: {tmp_path / 'in' / 'bad.png'}: " in said.err
+    assert "depth-normal: 3 done, 1 failed of 4 images in " in said.err
     assert main([*words, "--out", str(tmp_path / "fog")]) == SOME_FAILED, "those that this program made are made anew"
     (tmp_path / "fog" / "c_fog.png").write_bytes(b"mine")
     assert main([*words, "--out", str(tmp_path / "fog")]) == SOME_FAILED
