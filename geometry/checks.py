@@ -26,8 +26,10 @@ def check_map(values: Tensor, channels: int, name: str, like: Tensor | None = No
         like: A map whose batch, height and width `values` must have; None = any.
 
     Raises:
+        TypeError: `values` is no tensor.
         ValueError: `values` is not floating point, not (B, channels, H, W), empty, or of another batch or size than `like`.
     """
+    _check_tensor(values, f"{name} is", f"(batch, {channels}, height, width)")
     if values.ndim != 4 or values.shape[1] != channels:
         raise ValueError(f"{name} has shape {tuple(values.shape)}; expected (batch, {channels}, height, width)")
     if values.numel() == 0:
@@ -80,10 +82,12 @@ def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor 
         like: The maps they go with, which must be on the same device; None = any device.
 
     Raises:
+        TypeError: No tensor.
         ValueError: Wrong shape, batch or device, a focal length that is not positive and finite, or a principal point that is not finite.
     """
+    expected = f"({'batch' if batch is None else batch}, 3, 3)"
+    _check_tensor(intrinsics, "intrinsics are", expected, "; `intrinsics_from_fov` makes them of a field of view")
     if intrinsics.ndim != 3 or intrinsics.shape[1:] != (3, 3) or batch not in (None, intrinsics.shape[0]):
-        expected = f"({'batch' if batch is None else batch}, 3, 3)"
         raise ValueError(f"intrinsics have shape {tuple(intrinsics.shape)}; expected {expected}, one matrix for each image")
     if like is not None and intrinsics.device != like.device:
         raise ValueError(f"intrinsics are on {intrinsics.device}, the map on {like.device}; move one to the other's device")
@@ -102,10 +106,12 @@ def check_extrinsics(extrinsics: Tensor, batch: int | None = None, like: Tensor 
         batch, like: As `check_intrinsics`.
 
     Raises:
+        TypeError: No tensor.
         ValueError: Wrong shape, batch or device, numbers that are not finite, or an R that is no rotation.
     """
+    expected = f"({'batch' if batch is None else batch}, 3, 4)"
+    _check_tensor(extrinsics, "extrinsics are", expected)
     if extrinsics.ndim != 3 or extrinsics.shape[1:] != (3, 4) or batch not in (None, extrinsics.shape[0]):
-        expected = f"({'batch' if batch is None else batch}, 3, 4)"
         raise ValueError(f"extrinsics have shape {tuple(extrinsics.shape)}; expected {expected}, one matrix for each image")
     if like is not None and extrinsics.device != like.device:
         raise ValueError(f"extrinsics are on {extrinsics.device}, the map on {like.device}; move one to the other's device")
@@ -194,3 +200,9 @@ def check_choice(name: str, value: str, accepted: Sequence[str]) -> None:
     """
     if value not in accepted:
         raise InvalidArgumentError(name, f"is {value!r}; accepted: {', '.join(accepted)}")
+
+
+def _check_tensor(values: object, subject: str, shape: str, advice: str = "") -> None:
+    if not isinstance(values, Tensor):
+        found = "None" if values is None else f"of type {type(values).__name__}"
+        raise TypeError(f"{subject} {found}; expected a tensor {shape}{advice}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .checks import check_map
-from .kinds import Axes
+from .kinds import Axes, Kind
 
 _OPENGL_SIGNS = {
     Axes.OPENGL: (1.0, 1.0, 1.0),
@@ -18,7 +18,7 @@ _OPENGL_SIGNS = {
 }
 
 
-class NormalMapCoding(str, Enum):
+class NormalMapCoding(Kind):
     """Storage of unit vectors in the channels of an image: (vector + 1) / 2, in the axes and the order named here."""
 
     OPENGL = "opengl"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import NoReturn
 
 
-class _Kind(str, Enum):
+class Kind(str, Enum):
     """Members that files and users name by their value."""
 
     @classmethod
     def _missing_(cls, value: object) -> NoReturn:
-        raise ValueError(f"{cls.__name__.lower()} is {value!r}; accepted: {', '.join(each.value for each in cls)}")
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", cls.__name__).lower()
+        raise ValueError(f"{name} is {value!r}; accepted: {', '.join(each.value for each in cls)}")
 
 
-class Quantity(_Kind):
+class Quantity(Kind):
     """Meanings of the numbers in `Estimate.depth`."""
 
     METRIC_DEPTH = "metric_depth"
@@ -26,7 +28,7 @@ class Quantity(_Kind):
     """Inverse depth up to an unknown scale and shift; large = near."""
 
 
-class Axes(_Kind):
+class Axes(Kind):
     """Camera axes in which normals are expressed. All are relative to the camera that took the image.
 
     Of a panorama they are those of a camera that looks at the panorama's middle, so +Y of OPENGL is up in the world.
@@ -42,7 +44,7 @@ class Axes(_Kind):
     """+X left, +Y up, +Z towards the viewer: what ControlNet's normalbae, Lotus and LBM use."""
 
 
-class Projection(_Kind):
+class Projection(Kind):
     """How the pixels of an image belong to directions."""
 
     PERSPECTIVE = "perspective"

@@ -115,6 +115,7 @@ def test_what_the_page_of_python_shows_runs(tmp_path, monkeypatch, capsys):
     found = runpy.run_path(str(tmp_path / "page.py"))
     assert found["depth"].shape == found["depth_image"].shape == (1, 1, 48, 64)
     assert found["normals"].shape == found["normal_map"].shape == (1, 3, 48, 64)
+    assert found["cloud"].shape == found["colours"].shape == (48 * 64, 3) and found["cloud"][:, 2].min() > 0
     assert capsys.readouterr().out == f"disparity\n{Path('photos/a.png')} (1, 1, 48, 64)\n"
     assert (tmp_path / "photo.npz").is_file() and (tmp_path / "maps" / "a_depth.png").is_file()
 

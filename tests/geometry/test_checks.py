@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from depth_normal.geometry.camera import depth_to_points
 from depth_normal.geometry.checks import (
     check_choice,
     check_depth,
@@ -66,4 +67,17 @@ def test_what_fits_passes():
 )
 def test_what_does_not_fit_is_named(call, words):
     with pytest.raises(ValueError, match=words):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: check_map(MAP.numpy(), 1, "depth"), r"depth is of type ndarray; expected a tensor \(batch, 1, height, width\)"),
+        (lambda: depth_to_points(MAP, None), r"are None; expected a tensor \(2, 3, 3\); `intrinsics_from_fov` makes them of a field"),
+        (lambda: check_extrinsics(None), r"extrinsics are None; expected a tensor \(batch, 3, 4\)"),
+    ],
+)
+def test_what_is_no_tensor_is_named(call, words):
+    with pytest.raises(TypeError, match=words):
         call()

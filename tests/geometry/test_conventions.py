@@ -174,7 +174,10 @@ def test_blending_with_a_base_that_faces_away_stays_finite():
         (lambda: convert_normals(torch.zeros(1, 4, 2, 2), Axes.OPENGL, Axes.OPENCV), r"\(1, 4, 2, 2\)"),
         (lambda: convert_normals(torch.zeros(1, 3, 2, 2), "upside-down", Axes.OPENCV), "upside-down"),
         (lambda: encode_normal_map(torch.zeros(3, 2, 2)), r"\(3, 2, 2\)"),
-        (lambda: encode_normal_map(torch.zeros(1, 3, 2, 2), "unity"), "unity"),
+        (
+            lambda: encode_normal_map(torch.zeros(1, 3, 2, 2), "unity"),
+            "coding is 'unity'; accepted: opengl, directx, opencv, scannet, contr",
+        ),
         (lambda: decode_normal_map(torch.zeros(1, 2, 2, 3)), r"\(1, 2, 2, 3\)"),
         (lambda: blend_normals(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 3)), "resize"),
     ],
