@@ -362,7 +362,9 @@ def number_type(problem: str, accepts: Callable[[float], bool]) -> Callable[[str
 
     def parse(text: str) -> float:
         if not accepts(value := number(text)):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {problem}")
+            bare = text.strip().removesuffix("%").strip()
+            advice = f"; percent are written without %: {bare}" if bare != text.strip() and accepts(number(bare)) else ""
+            raise argparse.ArgumentTypeError(f"{text!r} is not {problem}{advice}")
         return value
 
     return parse

@@ -141,6 +141,7 @@ def _effect(arguments: argparse.Namespace) -> int:
 
 
 def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, str]:
+    from ...geometry.checks import check_range
     from ...geometry.effects.depth_mask import MaskChoice
 
     if arguments.box:
@@ -154,6 +155,9 @@ def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, str]:
     else:
         refuse_options(arguments, ("--tolerance",), "says how far the surface around --point reaches; name a point, or leave it out")
         refuse_options(arguments, ("--select",), "says what --point selects; name a point, or a --box, or leave it out")
+        if arguments.unit == "percent":  # nodes of saved graphs may hold more
+            check_range("near", arguments.near, 0, 100)
+            check_range("far", arguments.far, 0, 100)
     invert = getattr(arguments, "invert", False)
     limits = (arguments.near, arguments.far, arguments.unit, arguments.feather)
     choice = MaskChoice(*limits, arguments.point, arguments.tolerance, invert, arguments.select, arguments.box)

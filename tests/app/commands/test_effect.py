@@ -79,7 +79,14 @@ def test_nothing_is_replaced_and_errors_say_what_to_do(scene, capsys):
     assert effect(scene, "fog", "--colour", "greyish", out="b.png") == NOTHING_DONE
     with pytest.raises(SystemExit):
         effect(scene, "mask", "--near", "deep", out="b.png")
-    assert "'deep' is not a number" in capsys.readouterr().err
+    assert "'deep' is not a number\n" in capsys.readouterr().err
+    for limit in ("--near", "--far"):
+        assert effect(scene, "mask", limit, "350", out="b.png") == NOTHING_DONE
+        assert f"{limit} is 350.0; accepted: 0 to 100\n" in capsys.readouterr().err
+    assert effect(scene, "mask", "--unit", "metres", "--far", "350", out="far.png") == DONE
+    with pytest.raises(SystemExit):
+        effect(scene, "mask", "--far", "35%", out="b.png")
+    assert "'35%' is not a number; percent are written without %: 35\n" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         effect(scene, "mask", "--point", "0.5", "0.4", out="b.png")
     assert "'0.5' is not x,y: 2 numbers with commas between" in capsys.readouterr().err
