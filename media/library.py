@@ -10,6 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .matroska import is_cut_off
+
 # A recording of television may have its first sound after many seconds; FFmpeg alone looks for 7 seconds and 5 MB.
 _LOOKS_FOR = {"analyzeduration": str(30 * 10**6), "probesize": str(2**25)}
 # No protocol has this name, so that a demuxer can open nothing: neither the files that a playlist names nor an address.
@@ -86,6 +88,14 @@ def open_video(source: Any, name: object) -> Iterator[Any]:
             # Not `options`, which go to each stream too: PyAV (seen up to 15) frees more of them than it made where streams appear late.
             container = av.open(_Nameless(file), mode="r", container_options=_LOOKS_FOR | _OPENS_NOTHING, **tolerant)
         yield opened.enter_context(container)
+
+
+def is_cut_matroska(source: Any, name: object) -> bool:
+    """True if a video, as `open_video` takes it, is a Matroska file that has fewer bytes than its header says."""
+    if not isinstance(source, str | os.PathLike):
+        return is_cut_off(source)
+    with _open_regular(source, name) as file:
+        return is_cut_off(file)
 
 
 def _open_regular(path: str | os.PathLike[str], name: object) -> BinaryIO:

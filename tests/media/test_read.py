@@ -1,5 +1,6 @@
 """Videos in: colours, places and times are those of the file, and what cannot be read is said."""
 
+import io
 import runpy
 import struct
 from fractions import Fraction
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 
 from depth_normal.media import VideoError, is_sequence, numbered, read, read_frames, read_sequence, sequence_header, video_header
 from depth_normal.media.colour import PQ, Colours, hdr_to_sdr, pq_to_light
+from depth_normal.media.matroska import is_cut_off
 from depth_normal.media.planes import frame_to_rgb
 from depth_normal.utils import resize_map
 
@@ -266,6 +268,40 @@ def test_a_matroska_that_is_cut_off_says_so(tmp_path, sound):
             frame.image()
             count += 1
     assert 10 < count < 100
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+@pytest.mark.parametrize("name", ["short.mkv", "short.webm"])
+def test_a_short_matroska_that_is_cut_off_says_so(tmp_path, name, in_memory):
+    """Less than a second is missing; the header says how many bytes there should be."""
+    options = {"codec": "libx264", "options": {"crf": "1"}} if name.endswith("mkv") else {"codec": "libvpx"}
+    path = write_video(tmp_path / name, moving_ball(24), rate=12, **options)
+    assert len(make_images(path)) == 24
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    with pytest.raises(VideoError, match=rf"{name}: it lasts 2\.0 s by its header, and ends after .* cut off"):
+        list(read_frames(io.BytesIO(path.read_bytes()) if in_memory else path, name))
+    path.write_bytes(data[:-1])
+    assert len(list(read_frames(path))) == 24, "its index alone is cut off"
+
+
+@pytest.mark.parametrize(
+    ("beginning", "size"),
+    [
+        (b"\x1a\x45\xdf\xa3\x82??" + b"\x18\x53\x80\x67\x83", 15),
+        (b"\x1a\x45\xdf\xa3\x40\x02??" + b"\x18\x53\x80\x67\x40\x03", 17),
+        (b"\x1a\x45\xdf\xa3\x82??" + b"\x18\x53\x80\x67\xff", 0),  # a live stream
+        (b"\x1a\x45\xdf\xa3\x82??" + b"\x18\x53\x80\x67\x01" + b"\xff" * 7, 0),
+        (b"\x1a\x45\xdf\xa3\x82??" + b"\x18\x53\x80\x67\x00", 0),
+        (b"\x1a\x45\xdf\xa3", 0),
+        (b"", 0),
+        (b"FLV\x01", 0),
+    ],
+)
+def test_a_matroska_says_how_many_bytes_it_has(beginning, size):
+    """0 = it does not say."""
+    assert is_cut_off(io.BytesIO(beginning)) == (size > len(beginning))
+    assert not is_cut_off(io.BytesIO(beginning.ljust(size)))
 
 
 def test_a_video_whose_size_changes_is_read_up_to_there(tmp_path):
