@@ -43,6 +43,7 @@ _UNIT = "of distances: percent of the way from the near end of the scene to its 
 def add_effect(parser: Parser) -> None:
     """Adds the effects, each with its options."""
     effects = parser.add_subparsers(required=True, metavar="EFFECT")
+    parser.usual_command = "cutout"
     for name, task, add, ending, extensions in (
         ("mask", "make a mask of what lies between two distances, around a point or in a box", _add_mask, "_mask.png", (".png",)),
         ("cutout", "cut out the foreground, with a transparent background", _add_cutout, "_cutout.png", (".png",)),

@@ -80,6 +80,7 @@ logger = logging.getLogger(__name__)
 def add_texture(parser: Parser) -> None:
     """Adds the commands of `texture`."""
     commands = parser.add_subparsers(required=True, metavar="MAP")
+    parser.usual_command = "pbr"
 
     def command(name: str, task: str, run: Any, source: str) -> Parser:
         added: Parser = commands.add_parser(name, help=task, description=f"{task[0].upper()}{task[1:]}.")

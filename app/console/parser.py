@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
+import shlex
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ...geometry.errors import InvalidArgumentError, MissingFileError
@@ -31,6 +34,7 @@ class Parser(argparse.ArgumentParser):
     Attributes:
         common: The options that `--help` shows, each by one of its names; empty = all. Positional arguments are always shown.
         argument_names: The options of arguments of the library that have another name, with a word before them where that helps.
+        usual_command: Of the commands below this one, the one that messages show as an example; empty = none.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -39,6 +43,7 @@ class Parser(argparse.ArgumentParser):
         self._negative_number_matcher = _NEGATIVE
         self.common: frozenset[str] = frozenset()
         self.argument_names: Mapping[str, str] = {}
+        self.usual_command = ""
         self.add_argument("--help-all", action=_HelpAll, help="show every option and exit")
 
     def format_help(self, everything: bool = False) -> str:
@@ -118,8 +123,14 @@ class Parser(argparse.ArgumentParser):
             message += f" (one that begins with a dash is typed {found[1]}=-...)"
         elif found := _CHOICE.fullmatch(message):
             close = nearest(found[1].replace("_", "-"), re.findall(r"[\w.-]+", found[2]))
-            message += f"; did you mean {close}?" if close else ""
+            message += f"; did you mean {close}?" if close else self._with_command(found[1])
         super().error(shown(message))
+
+    def _with_command(self, word: str) -> str:
+        """Advice where a file stands in the place of a command; empty where `word` is none."""
+        if not self.usual_command or not (Path(word).suffix or os.path.lexists(word)):
+            return ""
+        return f"; the command stands before the file, as in: {self.prog} {self.usual_command} {shlex.quote(word)}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -88,6 +88,8 @@ def test_images_without_a_command_are_estimated(words, images, photos):
         ("depth_of_field photo.jpg", "did you mean effect depth-of-field?"),
         ("effect depth_of_field photo.jpg", "; did you mean depth-of-field?"),
         ("effect xyzzy photo.jpg", "'depth-of-field')\n"),
+        ("effect photo.jpg", "; the command stands before the file, as in: depth-normal effect cutout photo.jpg\n"),
+        (["texture", "a wall.jpg", "--model", "tiny"], "as in: depth-normal texture pbr 'a wall.jpg'\n"),
         ("normals photo.jpg", "'normals' is no command; without one, depth and normals are written: depth-normal photo.jpg"),
         ("moge2", "for a model, name an image before it: depth-normal photo.jpg --model moge-2-vits-normal"),
         ("nowhere/photo.jpg", "nowhere/photo.jpg: there is no such file\n"),
