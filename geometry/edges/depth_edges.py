@@ -22,6 +22,8 @@ EDGE = 1.05
 _WIDER = 1.8
 # A ramp is worn away from its ends in this many rounds, and its values differ by this factor from one round to the next.
 _ROUNDS, _STEEP = 6, 1.02
+# By how much the share of a mixture grows faster than what tells it.
+_MIXING = 2.0
 # What stands for 0 in a divisor.
 _TINY = 1e-9
 # The radius up to which OpenCV, whose time grows with it, is faster than doubling.
@@ -96,6 +98,32 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
         return 1 / inverse
     grown = _largest(inverse, growth)
     return 1 / torch.where(grown > inverse * EDGE, grown, inverse)
+
+
+def mixed_at_image_edges(stepped: Tensor, ramps: Tensor, image: Tensor, radius: int) -> Tensor:
+    """Depth whose steps follow the image's edges, softly as its colours do: what light that falls off with the distance needs.
+
+    Beside steps, a pixel's share of the near thing is told by its colour and by how much near surface there is around it. It may move
+    a step by as far as networks' edges waver.
+
+    Args:
+        stepped: (B, 1, H, W), positive and finite, of `sharpen_depth_edges`.
+        ramps: (B, 1, H, W) in [0, 1], more than 0 near steps that were ramps; others stay as they are.
+        image: (B, 3, H, W) in [0, 1].
+        radius: Half the width of the ramps, in pixels.
+
+    Returns:
+        (B, 1, H, W); pixels of both things lie between them.
+    """
+    inverse = 1 / stepped
+    low, high = extremes_within(inverse, radius)
+    wide_low, wide_high = _smallest(low, radius), _largest(high, radius)
+    pixels = ChosenPixels((high > low * EDGE) & (ramps > 0))
+    near = (inverse * inverse > wide_low * wide_high).to(inverse)
+    share = pixels.take(box_means(near, radius)) + pixels.take(_nearness_by_colour(image, inverse, wide_low, wide_high, 2 * radius))
+    share = ((share - 1) * _MIXING + 0.5).clamp(0, 1)
+    here, is_near, low, high = map(pixels.take, (inverse, near, low, high))
+    return 1 / pixels.put(inverse, torch.lerp(torch.where(is_near > 0, low, here), torch.where(is_near > 0, here, high), share))
 
 
 def _worn(inverse: Tensor, pixels: ChosenPixels, is_near: Tensor, step: int) -> Tensor:

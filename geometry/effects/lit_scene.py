@@ -11,7 +11,7 @@ from torch import Tensor
 from ...utils import resize_map
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..conventions import convert_normals, unit_normals
-from ..edges.depth_edges import edge_radius, sharpen_depth_edges
+from ..edges.depth_edges import edge_radius, mixed_at_image_edges, sharpen_depth_edges
 from ..edges.guided_filter import box_means
 from ..estimate import Axes, Estimate, Quantity
 from ..projections import need_perspective
@@ -20,7 +20,7 @@ from ..surfaces.derive import with_normals
 from ..surfaces.plane_fit import by_bands
 from .defocus import blur_by_depth
 from .highlight_maps import middles_of, pitch_of
-from .lights import Light, LightPlan, unit
+from .lights import POINT, Light, LightPlan, unit
 
 # A change of depth by which a pixel was on a ramp.
 _MOVED = 0.01
@@ -80,6 +80,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     sized = with_normals(estimate, near_far_ratio=ratio).resized(height, width)
     normals, depth, intrinsics, glossy = _surfaces(sized)
     softness = _softness(normals)
+    ramps = None if glossy is None else 1 - glossy
     steady = _steady(normals, softness)
     glossy = steady if glossy is None else glossy * steady
     share, known = image.new_zeros(1, 1, height, width), sized.valid
@@ -92,6 +93,8 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         known = known | covered
         normals = _facing_where(covered.to(image), normals)
     normals = _facing_where(share, normals)
+    if depth is not None and any(plan.kind == POINT for plan in plans) and glossy is not None:
+        depth = mixed_at_image_edges(depth, resize_map(ramps, height, width), image, edge_radius(height, width))
     lights = tuple(plan.placed(intrinsics, height, width) for plan in plans)
     blur = None if depth is None or all(plan.shadow == 0 for plan in plans) else blur_by_depth(image, depth)
     return LitScene(image, normals, lights, depth, intrinsics, known | (share > 0.5), share, glossy, softness, softness, blur)
