@@ -6,6 +6,10 @@ Land under a low sun is traced here (`traced_land.py`): `lit` is the share of th
 shadows leave in the light, `dark` the share of the sunlit land that they hide, `wrong` both together, of all land that faces the sun, and
 `soft` the same with depth as soft as a network's. Land that only things outside the image can hide is left out.
 
+People, balls and posts under a lamp in the room (`traced_views.py`), relit without shadows: `rims` is the mean difference from what is
+traced, in steps of 255 of sRGB, within 4 pixels of silhouettes, with depth and normals as soft as a network's whose edges waver by up to 4
+pixels; `all` that of all pixels; `true` that at silhouettes with true depth and normals.
+
 DIR: scenes that `relight_scenes.py` rendered. Each scene_<seed> is evenly lit, and relit without ambient light. `apart`: mean
 difference from Blender's image, in steps of 255 of sRGB; `bare`: the same without any shadows. `shadow`: how well what the lamp does
 not reach agrees, intersection over union, among surfaces that face it; `tiny`: `apart` with the shadows of the depth that tiny estimates,
@@ -32,10 +36,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import traced_land
+import traced_views
+from stereo import near_silhouettes, wavering
 from torch import Tensor
+
+from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 
 # Low suns behind the land, and one beside it: degrees to the left of straight ahead, and above the horizon.
 SUNS = {"ahead": (15, 6), "behind left": (50, 8), "left": (90, 8), "higher": (20, 25)}
+# A lamp in a traced room, OpenGL's axes in metres, its intensity, the light without it, and by how many pixels a network's edges waver.
+LAMP, INTENSITY, AMBIENT, WAVER = (-0.4, 0.2, -1.5), 2.0, 0.1, 4.0
 
 
 def main() -> None:
@@ -58,6 +68,13 @@ def main() -> None:
         print(f"land {name:15}" + "".join(f"{each:8.3f}" for shares, _ in found for each in shares), flush=True)
         if arguments.pictures:
             write_row(arguments.pictures / f"land_{name.replace(' ', '_')}.png", [land["truth"], *(image for _, image in found)])
+    print(f"\n{'':20}" + "".join(f"{'rims':>8}{'all':>8}{'true':>8}" for _ in packs))
+    for name in ("heads", "balls", "posts"):
+        room = lit_room(getattr(traced_views, name), arguments.width)
+        found = [room_errors(pack, room) for pack in packs.values()]
+        print(f"lamp {name:15}" + "".join(f"{each:8.2f}" for errors, _ in found for each in errors), flush=True)
+        if arguments.pictures:
+            write_row(arguments.pictures / f"lamp_{name}.png", [room["truth"], *(image for _, image in found)])
     scenes = [each for each in paths if not each.stem.startswith("relief")]
     if scenes:
         print(f"\n{'':20}" + "".join(f"{'apart':>9}{'bare':>7}{'shadow':>8}{'s':>8}{'tiny':>8}" for _ in packs))
@@ -127,6 +144,60 @@ def land_shares(pack: ModuleType, land: dict[str, Any]) -> tuple[tuple[float, ..
     shares = tuple(float((wrong & judged).sum() / (where & judged).sum()) for wrong, where in pairs)
     image = torch.where(land["land"] > 0, 0.1 + (1 - shadow) * land["light"], 1.0).expand(-1, 3, -1, -1)
     return shares, image
+
+
+def lit_room(scene: Any, width: int, rays: int = 3) -> dict[str, Tensor]:
+    """A traced room (1, C, H, W): its photo in linear light, the truth under the lamp, and true depth and normals."""
+    height, eye = width * 9 // 16, np.zeros(3)
+    things, size = scene(np.random.default_rng(1)), (height, width)
+    photo, truth = np.zeros((2, height * width, 3))
+    offsets = (np.arange(rays) + 0.5) / rays - 0.5
+
+    def seen(across: float = 0.0, down: float = 0.0) -> tuple[np.ndarray, ...]:
+        way = traced_views.directions(width, height, across, down)
+        colour, depth = traced_views.shoot(things, eye, way)
+        return way, colour, depth, traced_views.seen_normals(things, eye, way, depth)
+
+    for down in offsets:
+        for across in offsets:
+            way, colour, depth, normals = seen(across, down)
+            base = srgb_to_linear(torch.from_numpy(colour).T[None, :, None])[0, :, 0].T.numpy()
+            to_lamp = np.array(LAMP) * (1, -1, -1) - way * depth[:, None]
+            distance = np.linalg.norm(to_lamp, axis=1)
+            received = ((normals * to_lamp).sum(1) / distance).clip(0) * INTENSITY / distance**2
+            photo += base / rays**2
+            truth += base * (AMBIENT + received)[:, None] / rays**2
+    _, _, depth, normals = seen()
+    return {
+        "photo": planar(photo.reshape(*size, 3)),
+        "truth": planar(truth.reshape(*size, 3)),
+        "depth": planar(depth.reshape(size)),
+        "normals": planar((normals * (1, -1, -1)).reshape(*size, 3)),
+        "intrinsics": torch.from_numpy(traced_views.intrinsics(width, height))[None],
+    }
+
+
+def room_errors(pack: ModuleType, room: dict[str, Tensor]) -> tuple[tuple[float, ...], Tensor]:
+    """How far one pack is from a traced room (see above), and its image of soft depth in linear light."""
+    names = ("relight", "lit_scene", "lights")
+    ways, scenes, lights = (importlib.import_module(f"{pack.__name__}.geometry.effects.{name}") for name in names)
+    estimates = importlib.import_module(f"{pack.__name__}.geometry.estimate")
+    photo, truth = (linear_to_srgb(room[name].clamp(0, 1)) for name in ("photo", "truth"))
+    soft = 1 / wavering(1 / room["depth"], WAVER), F.normalize(wavering(room["normals"], WAVER))
+    x, y, z = LAMP
+    focal, column, row = (float(room["intrinsics"][0, i, j]) for i, j in ((0, 0), (0, 2), (1, 2)))
+    height, width = photo.shape[-2:]
+    place = {"x": (x / -z * focal + column + 0.5) / width, "y": (-y / -z * focal + row + 0.5) / height}
+    lit = []
+    for depth, normals in (soft, (room["depth"], room["normals"])):
+        known = estimates.Estimate(depth, estimates.Quantity.METRIC_DEPTH, normals, intrinsics=room["intrinsics"])
+        plan = lights.LightPlan("point", **place, depth=-z, intensity=INTENSITY)
+        scene = scenes.lit_scene(photo, known, (plan,))
+        options = {"ambient": AMBIENT, "rolled_off": False, "depth": scene.depth, "intrinsics": scene.intrinsics}
+        lit.append(ways.relight(photo, scene.normals, scene.light, **options))
+    rims = near_silhouettes(room["depth"], round(WAVER))
+    found = apart(lit[0], truth, rims), apart(lit[0], truth, torch.ones_like(rims)), apart(lit[1], truth, rims)
+    return found, srgb_to_linear(lit[0])
 
 
 def lamps_of(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, Tensor]]]:

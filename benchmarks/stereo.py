@@ -306,14 +306,18 @@ def seen_from_first(depth: Tensor, intrinsics: Tensor, position: tuple[float, fl
 
 
 def softened(pair: Pair, shift: float) -> Tensor:
-    """Depth whose inverse is smoothed, and displaced by a smooth field of at most so many pixels in each direction."""
-    height, width = pair.depth.shape[-2:]
+    """Depth whose inverse is soft and wavers."""
+    return 1 / wavering(1 / pair.depth, shift)
+
+
+def wavering(values: Tensor, shift: float) -> Tensor:
+    """Maps smoothed, and displaced by a smooth field of at most so many pixels in each direction."""
+    height, width = values.shape[-2:]
     noise = torch.rand(1, 2, 6, 10, generator=torch.Generator().manual_seed(0)) * 2 - 1
     moves = F.interpolate(noise, (height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1) * shift
     rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     grid = torch.stack((columns, rows), -1)[None] + moves * torch.tensor([2 / width, 2 / height])
-    inverse = F.grid_sample(1 / pair.depth, grid, padding_mode="border", align_corners=True)
-    return 1 / blurred(inverse, SOFTNESS)
+    return blurred(F.grid_sample(values, grid, padding_mode="border", align_corners=True), SOFTNESS)
 
 
 def print_fills(pairs: list[Pair]) -> None:

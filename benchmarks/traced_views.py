@@ -112,6 +112,18 @@ def seen_things(things: list[Thing], camera: np.ndarray, rays: np.ndarray) -> np
     return np.stack([thing.hit(camera, rays)[0] for thing in things]).argmin(0)
 
 
+def seen_normals(things: list[Thing], camera: np.ndarray, rays: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Unit normals (N, 3) of the nearest things along rays, towards the viewer."""
+    nearest = seen_things(things, camera, rays)
+    normals = np.zeros_like(rays)
+    for number, thing in enumerate(things):
+        here = nearest == number
+        if here.any():
+            _, surface = thing.hit(camera, rays)
+            normals[here] = surface(camera + rays[here] * depth[here, None])[1]
+    return normals * -np.sign((normals * rays).sum(1, keepdims=True))
+
+
 def _room(random: np.random.Generator) -> list[Thing]:
     return [Thing(_plane(2, WALL), _bricks(random)), Thing(_plane(1, FLOOR), _paint(random))]
 

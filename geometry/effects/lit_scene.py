@@ -38,7 +38,7 @@ class LitScene:
         image: (1, 3, H, W) in [0, 1].
         normals: (1, 3, H, W), OPENGL axes; in the sky they face the viewer.
         light: The lamps in front of the camera.
-        depth: (1, 1, H, W), its near end at 1; None = unknown.
+        depth: (1, 1, H, W), its near end at 1; None = unknown. For a point light its soft edges follow the image's.
         intrinsics: (1, 3, 3), pixels.
         mask: (1, 1, H, W) bool, where light is changed: where all is known, and in the sky.
         sky: (1, 1, H, W) in [0, 1], the share of each pixel on which no shadow falls.
@@ -80,7 +80,10 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     sized = with_normals(estimate, near_far_ratio=ratio).resized(height, width)
     normals, depth, intrinsics, glossy = _surfaces(sized)
     softness = _softness(normals)
-    ramps = None if glossy is None else 1 - glossy
+    if depth is not None and glossy is not None and any(plan.kind == POINT for plan in plans):
+        # Its light falls off with the distance: each pixel beside a silhouette needs its own thing's.
+        ramps = resize_map(1 - glossy, height, width)
+        depth = mixed_at_image_edges(depth, ramps, image, edge_radius(height, width))
     steady = _steady(normals, softness)
     glossy = steady if glossy is None else glossy * steady
     share, known = image.new_zeros(1, 1, height, width), sized.valid
@@ -93,8 +96,6 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         known = known | covered
         normals = _facing_where(covered.to(image), normals)
     normals = _facing_where(share, normals)
-    if depth is not None and any(plan.kind == POINT for plan in plans) and glossy is not None:
-        depth = mixed_at_image_edges(depth, resize_map(ramps, height, width), image, edge_radius(height, width))
     lights = tuple(plan.placed(intrinsics, height, width) for plan in plans)
     blur = None if depth is None or all(plan.shadow == 0 for plan in plans) else blur_by_depth(image, depth)
     return LitScene(image, normals, lights, depth, intrinsics, known | (share > 0.5), share, glossy, softness, softness, blur)

@@ -89,6 +89,38 @@ def test_soft_edges_between_near_and_far_are_not_glossy(soft):
         assert row.min() == 1
 
 
+def under_a_candle(depth, image, kind="point"):
+    """A scene whose normals face the viewer, and its image under a lamp in its middle."""
+    normals = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, *depth.shape[-2:])
+    plan = LightPlan(kind, x=0.5, y=0.5, depth=0.4, intensity=0.3)
+    scene = lit_scene(image, Estimate(depth, Quantity.METRIC_DEPTH, normals), (plan,))
+    return scene, relight(image, normals, scene.light, ambient=0.1, depth=scene.depth, intrinsics=scene.intrinsics)
+
+
+def test_a_candle_lights_no_background_beside_a_near_thing_whose_depth_is_soft_and_wavers():
+    """A dark post before a wall; the ramp of its depth lies up to 4 pixels beside the image's edge, to either side."""
+    rows, columns = torch.meshgrid(torch.arange(240.0), torch.arange(400.0), indexing="ij")
+    thing, shift = (columns - 200).abs() < 60, 4 * (rows / 15).sin()
+    image = torch.where(thing, 0.3, 0.7).expand(1, 3, 240, 400).contiguous()
+    share = lambda wide: ((60 - (columns - 200 - shift).abs()) / wide + 0.5).clamp(0, 1)  # noqa: E731
+    soft = 1 / (0.25 + 0.75 * share(6)[None, None])
+    _, found = under_a_candle(soft, image)
+    _, truth = under_a_candle(torch.where(thing, 1.0, 4.0)[None, None], image)
+    rims = ((columns - 200).abs() - 60).abs() < 8
+    error = (found - truth)[0].abs().mean(0)[rims]
+    assert error.mean() < 0.01, float(error.mean())
+
+
+def test_true_edges_and_the_depth_for_distant_lights_stay_as_they_are():
+    columns = torch.arange(320.0)
+    image = torch.where((columns // 7) % 2 > 0, 0.2, 0.8).expand(1, 3, 240, 320).contiguous()
+    step = torch.where(columns >= 160, 1.0, 4.0).expand(1, 1, 240, 320).contiguous()
+    ramp = (1 / (0.25 + 0.75 * ((columns - 157) / 6).clamp(0, 1))).expand(1, 1, 240, 320).contiguous()
+    (candle, _), (sun, _) = under_a_candle(step, image), under_a_candle(ramp, image, "directional")
+    assert torch.equal(candle.depth, under_a_candle(step, image, "directional")[0].depth)
+    assert set(sun.depth.unique().tolist()) == {1.0, 4.0}
+
+
 @pytest.mark.parametrize("soft", [False, True])
 def test_where_soft_normals_turn_less_is_mirrored_and_edges_keep_it(soft):
     """A bend over ten pixels is a network's, and may show the image's relief; an edge between two pixels is rendered or measured."""
