@@ -191,7 +191,8 @@ def room_errors(pack: ModuleType, room: dict[str, Tensor]) -> tuple[tuple[float,
     lit = []
     for depth, normals in (soft, (room["depth"], room["normals"])):
         known = estimates.Estimate(depth, estimates.Quantity.METRIC_DEPTH, normals, intrinsics=room["intrinsics"])
-        plan = lights.LightPlan("point", **place, depth=-z, intensity=INTENSITY)
+        unit = float((scenes.lit_scene(photo, known, ()).depth / room["depth"]).median())  # the near end is at 1
+        plan = lights.LightPlan("point", **place, depth=-z * unit, intensity=INTENSITY * unit**2)
         scene = scenes.lit_scene(photo, known, (plan,))
         options = {"ambient": AMBIENT, "rolled_off": False, "depth": scene.depth, "intrinsics": scene.intrinsics}
         lit.append(ways.relight(photo, scene.normals, scene.light, **options))

@@ -83,7 +83,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     if depth is not None and glossy is not None and any(plan.kind == POINT for plan in plans):
         # Its light falls off with the distance: each pixel beside a silhouette needs its own thing's.
         ramps = resize_map(1 - glossy, height, width)
-        depth = mixed_at_image_edges(depth, ramps, image, edge_radius(height, width))
+        depth = torch.lerp(depth, mixed_at_image_edges(depth, ramps, image, edge_radius(height, width)), softness)
     steady = _steady(normals, softness)
     glossy = steady if glossy is None else glossy * steady
     share, known = image.new_zeros(1, 1, height, width), sized.valid

