@@ -64,6 +64,19 @@ LEAVES = (0.1, 2, 1.3)
 BEHIND = {"cut": {}, "stretched": {"max_jump": 1e9}, "continued": {"fill_behind": 1.0}}
 
 
+Make = Callable[[np.random.Generator], list[traced_views.Thing]]
+
+
+class Traced(NamedTuple):
+    """A traced scene: its image (H, W, 3), depth (H, W), camera (3, 3), and the point about which that turns, halfway in inverse depth."""
+
+    things: list[traced_views.Thing]
+    image: np.ndarray
+    depth: np.ndarray
+    camera: np.ndarray
+    pivot: np.ndarray
+
+
 class Scene(NamedTuple):
     """Inverse depth (H, W), the surface that each pixel shows (H, W) int, and an image (3, H, W) of it."""
 
@@ -133,8 +146,17 @@ def print_row(name: str, depth_name: str, degrees: float, rows: np.ndarray) -> N
     print(f"{name:10}{depth_name:8}{degrees:8g}" + "".join(f"{value:9.2f}" for row in rows for value in row), flush=True)
 
 
+def traced_scene(make: Make, seed: int, size: tuple[int, int]) -> Traced:
+    """A scene as the first camera sees it."""
+    height, width = size
+    things = make(np.random.default_rng(seed))
+    image, depth = traced_views.render(things, np.zeros(3), width, height)
+    inverse = 1 / depth
+    return Traced(things, image, depth, traced_views.intrinsics(width, height), np.array([0, 0, 2 / float(inverse.min() + inverse.max())]))
+
+
 def behind_figures(
-    make: Callable[[np.random.Generator], list[traced_views.Thing]],
+    make: Make,
     seed: int,
     depth_name: str,
     degrees: float,
@@ -143,12 +165,8 @@ def behind_figures(
 ) -> list[list[float]]:
     """Of each way the holes, the error and the front, as the head of this file says."""
     height, width = size
-    things = make(np.random.default_rng(seed))
-    image, true = traced_views.render(things, np.zeros(3), width, height)
-    inverse = torch.from_numpy(1 / true)
-    depth = true if depth_name == "true" else (1 / blurred(inverse, width / 120)).numpy()
-    camera = traced_views.intrinsics(width, height)
-    pivot = np.array([0, 0, 2 / float(inverse.min() + inverse.max())])
+    things, image, true, camera, pivot = traced_scene(make, seed, size)
+    depth = true if depth_name == "true" else (1 / blurred(torch.from_numpy(1 / true), width / 120)).numpy()
     estimate = Estimate(torch.from_numpy(depth)[None, None], Quantity.METRIC_DEPTH, intrinsics=torch.from_numpy(camera)[None])
     picture = torch.from_numpy(image).movedim(-1, 0)[None]
     meshes = []
@@ -191,7 +209,7 @@ def print_rims(width: int, height: int, folder: Path | None) -> None:
 
 
 def rim_figures(
-    make: Callable[[np.random.Generator], list[traced_views.Thing]],
+    make: Make,
     seed: int,
     depth_name: str,
     degrees: float,
@@ -200,12 +218,9 @@ def rim_figures(
 ) -> list[float]:
     """Wrong, torn, ragged and error, as the head of this file says."""
     height, width = size
-    things = make(np.random.default_rng(seed))
-    image, true = traced_views.render(things, np.zeros(3), width, height)
+    things, image, true, camera, pivot = traced_scene(make, seed, size)
     inverse = 1 / torch.from_numpy(true)
     depths = [inverse if depth_name == "true" else as_predicted(inverse, seed, depth_name == "foliage"), inverse]
-    camera = traced_views.intrinsics(width, height)
-    pivot = np.array([0, 0, 2 / float(inverse.min() + inverse.max())])
     picture, options = torch.from_numpy(image).movedim(-1, 0)[None], MeshOptions(drop_sky=False)
     meshes = []
     for each in depths:
