@@ -148,7 +148,7 @@ def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNI
         ImportError: PyAV is missing.
     """
     name = name or str(source)
-    begun, is_cut = False, is_cut_matroska(source, name)
+    begun = False
     for seeking in (True, False) if start >= _FAR else (False,):
         with open_video(source, name) as container:
             stream = image_stream(container, name)
@@ -156,7 +156,7 @@ def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNI
             beginning = Fraction(container.start_time or 0, 1_000_000)
             if seeking and not _seek(container, stream, start + beginning):
                 continue
-            reader = _Reader(name, stream, beginning, is_cut)
+            reader = _Reader(source, name, stream, beginning)
             try:
                 for number, (frame, time, duration) in enumerate(reader.after(container, start, seeking)):
                     reader.look_at(frame, number)
@@ -190,8 +190,8 @@ def _seek(container: Any, stream: Any, time: Fraction) -> bool:
 class _Reader:
     """Decodes one stream of images."""
 
-    def __init__(self, name: str, stream: Any, beginning: Fraction, is_cut: bool) -> None:
-        self._name, self._stream, self._beginning, self._is_cut = name, stream, beginning, is_cut
+    def __init__(self, source: Any, name: str, stream: Any, beginning: Fraction) -> None:
+        self._source, self._name, self._stream, self._beginning = source, name, stream, beginning
         self._aspect = Fraction(stream.sample_aspect_ratio or 1)
         self._size: tuple[int, int] | None = None
         self._colours = Colours()
@@ -227,10 +227,12 @@ class _Reader:
         expected = 0 if seeking else self._stream.frames
         if expected and count < expected * 0.99 - 1:
             raise VideoError(f"{self._name}: it says that it has {expected} frames, and ends after {count}; it is damaged or cut off")
+        if expected or not container.format.name.startswith(_SAY_SECONDS):
+            return
         seconds = Fraction(container.duration or 0, 1_000_000)
         # Subtitles and the last image of a variable rate may last longer in a file that is whole.
-        tolerance = 1.5 * step if self._is_cut else max(1, seconds / 20)
-        if not expected and container.format.name.startswith(_SAY_SECONDS) and seconds - self._end > tolerance:
+        tolerance = 1.5 * step if is_cut_matroska(self._source, self._name) else max(1, seconds / 20)
+        if seconds - self._end > tolerance:
             raise VideoError(
                 f"{self._name}: it lasts {float(seconds):.1f} s by its header, and ends after {float(self._end):.1f} s; "
                 "it is damaged or cut off"
