@@ -33,7 +33,7 @@ from .commands.verify import add_verify
 from .commands.video import add_video
 from .commands.view import add_view
 from .console.completion import SHELLS, PrintCompletion
-from .console.parser import Parser, nearest
+from .console.parser import Parser, did_you_mean
 from .console.shorthand import UnknownCommandError, dashed_file, misplaced_command, model_among, with_command
 from .console.terminal import NAME, ShownFormatter, TerminatedError, echo_error, exit_with, open_closed_streams, shown, terminable
 from .outcomes import DOCS, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, TERMINATED
@@ -234,8 +234,7 @@ def _meant(option: str, parser: Parser, commands: dict[str, Parser]) -> str:
     name = option.partition("=")[0]
     if owners := [owner for other in commands.values() for owner in other.owners(name)]:
         return f"; that is an option of {', '.join(owners)}"
-    close = nearest(name, parser.options)
-    return f"; did you mean {close}?" if close else ""
+    return did_you_mean(name, parser.options)
 
 
 def _parsers() -> tuple[Parser, dict[str, Parser]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import RECOMMENDED_MODEL
-from ..console.parser import Parser, nearest
+from ..console.parser import Parser, did_you_mean
 from ..outcomes import DONE
 from .arguments import NETWORK_OPTIONS, add_coding, add_network, network_options, number, pixels, positive, real, refuse_options
 from .result_paths import (
@@ -340,8 +340,7 @@ def _material_names(arguments: argparse.Namespace) -> tuple[str, ...]:
         refuse_options(arguments, ("--materials-size",), f"says what a model sees, and --materials {SIMPLE} runs none; leave it out")
         check_range("roughness", arguments.roughness, 0, 1)
     elif arguments.materials not in accepted:
-        close = nearest(arguments.materials.replace("_", "-"), accepted)
-        meant = f"; did you mean {close}?" if close else ""
+        meant = did_you_mean(arguments.materials.replace("_", "-"), accepted)
         raise InvalidArgumentError("materials", f"is {arguments.materials!r}; accepted: {', '.join(accepted)}{meant}")
     else:
         refuse_options(arguments, ("--roughness",), f"is of --materials {SIMPLE}, and a model estimates it; leave it out")

@@ -122,8 +122,8 @@ class Parser(argparse.ArgumentParser):
         if found := re.fullmatch(r"argument (?:\S*/)?(-\S+): expected one argument", message):
             message += f" (one that begins with a dash is typed {found[1]}=-...)"
         elif found := _CHOICE.fullmatch(message):
-            close = nearest(found[1].replace("_", "-"), re.findall(r"[\w.-]+", found[2]))
-            message += f"; did you mean {close}?" if close else self._with_command(found[1])
+            meant = did_you_mean(found[1].replace("_", "-"), re.findall(r"[\w.-]+", found[2]))
+            message += meant or self._with_command(found[1])
         super().error(shown(message))
 
     def _with_command(self, word: str) -> str:
@@ -136,6 +136,12 @@ class Parser(argparse.ArgumentParser):
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known word that a mistyped one is probably meant for; empty where there is none."""
     return next(iter(difflib.get_close_matches(word, list(known), 1)), "")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """What a message ends with that names `nearest`; empty where there is none."""
+    close = nearest(word, known)
+    return f"; did you mean {close}?" if close else ""
 
 
 class _HelpAll(argparse.Action):
