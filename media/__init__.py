@@ -2,7 +2,7 @@
 
 from .join import Piece, join_pieces
 from .library import VideoError, pyav
-from .prefetch import Loaded, WriterThread, estimated, prefetch
+from .prefetch import Loaded, WriterThread, compute_with, estimated, prefetch
 from .presets import PRESETS, Preset, at_rate, cropped, fitted, fitted_size, in_groups
 from .read import Frame, VideoHeader, read_frames, video_header
 from .sequences import find_images, is_sequence, numbered, numbered_files, read_sequence, reads, sequence_header
@@ -25,6 +25,7 @@ __all__ = [
     "at_rate",
     "check_codec",
     "check_sound",
+    "compute_with",
     "cropped",
     "estimated",
     "find_images",

@@ -107,6 +107,16 @@ def _chunked(frames: Iterator[tuple[Frame, Tensor]], number: int) -> Iterator[tu
         yield [frame for frame, _ in chunk], torch.stack([image for _, image in chunk])
 
 
+def compute_with(threads: int) -> None:
+    """Sets how many of torch's threads this thread computes with.
+
+    `torch.set_num_threads` alone does not last in a thread that has computed nothing yet: its first computation takes the number that any
+    thread has set last.
+    """
+    torch.get_num_threads()  # as a first computation
+    torch.set_num_threads(threads)
+
+
 def prefetch(items: Iterable[Item], at_most: int = 1, threads: int = 0) -> Generator[Item, None, None]:
     """The items of an iterator that runs in a thread of its own, up to `at_most` items ahead. Its errors come out here.
 
@@ -126,7 +136,7 @@ def prefetch(items: Iterable[Item], at_most: int = 1, threads: int = 0) -> Gener
 
     def work() -> None:
         if threads:
-            torch.set_num_threads(threads)
+            compute_with(threads)
         iterator = iter(items)
         try:
             while put(True, next(iterator)):
@@ -179,7 +189,7 @@ class WriterThread:
 
     def _work(self) -> None:
         if self._threads:
-            torch.set_num_threads(self._threads)
+            compute_with(self._threads)
         while not (self._stopped.is_set() and self._queue.empty()):
             try:
                 call = self._queue.get(timeout=_LOOK_SECONDS)

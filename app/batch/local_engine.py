@@ -26,6 +26,7 @@ from torch import Tensor
 
 from ...annotators.base import is_out_of_memory
 from ...geometry.estimate import Estimate
+from ...media import compute_with
 from ...model_loader import Model
 from ...model_loader.inference.memory_budget import images_that_fit
 from ..outcomes import EXPECTED_ERRORS
@@ -192,7 +193,7 @@ class _Pipeline(Generic[T]):
         torch.set_num_threads(self.torch_threads)
 
     def _pool(self, count: int, name: str) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(count, name, torch.set_num_threads, (self.threads_each,))
+        return ThreadPoolExecutor(count, name, compute_with, (self.threads_each,))
 
     def _estimate_side_by_side(self, taken: InFlight) -> Iterator[tuple[Outputs, Failure]]:
         """Hands an image to one of the threads that run the network on a CPU; the first image decides how many there are."""
@@ -211,7 +212,7 @@ class _Pipeline(Generic[T]):
         return ThreadPoolExecutor(side_by_side, "network", self._take_model)
 
     def _take_model(self) -> None:
-        torch.set_num_threads(self.threads_each)
+        compute_with(self.threads_each)
         self.own.model = self.model.for_another_thread()
 
     def _held(self) -> int:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ...geometry.estimate import Estimate
 from ...geometry.files import FORMATS
+from ...media import compute_with
 from ..batch import per_image
 from ..batch.failures import Failure, failure_of
 from ..batch.outputs import Outputs
@@ -146,7 +147,7 @@ def _failure_of(name: str, error: Exception, written_to: Path | None = None) -> 
 
 def read_rows(batch: pa.Table, job: Job) -> Iterator[pa.Table]:
     """The first step: a table of `index`, `path`, `folder` and `source_mark` in, the same with pixels out."""
-    _compute_with(job.threads)
+    compute_with(job.threads)  # Ray would have torch take the CPUs that the step has in Ray's books
     for row in _rows_of(batch):
         yield _table([_read_row(row, job)])
 
@@ -191,7 +192,7 @@ class Worker:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.problem = ""
-        _compute_with(job.threads)
+        compute_with(job.threads)
         try:
             self.model = job.options.load(job.device)
         except Exception as error:  # noqa: BLE001 - the report gets it
@@ -204,7 +205,7 @@ class Worker:
         if self.problem:
             yield _table([{"index": -1, "failure": json.dumps(asdict(Failure(self.problem)))}])
             return
-        _compute_with(self.job.threads)
+        compute_with(self.job.threads)
         together: dict[tuple[int, int], list[Row]] = {}
         for row in _rows_of(batch):
             if row["failure"]:
@@ -242,7 +243,7 @@ class Worker:
 
 def write_rows(batch: pa.Table, job: Job) -> pa.Table:
     """The last step, as files: estimates in, a table of `index`, `files` and `failure` out."""
-    _compute_with(job.threads)
+    compute_with(job.threads)
     return _answers([_written(row, job) for row in _rows_of(batch)])
 
 
@@ -278,12 +279,6 @@ def write_rows_as_shards(batch: pa.Table, job: Job) -> pa.Table:
                 answers += _answers_of(closed, store.local)
         answers += _answers_of(writer.close(), store.local)
     return _answers(answers)
-
-
-def _compute_with(threads: int) -> None:
-    """Sets torch's number of threads for this thread. Ray sets it to the CPUs that a task has in Ray's books."""
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
 
 
 def _answers_of(closed: Closed[Row] | None, folder: Path | None) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""Frames come in chunks that are small at first, and end where they would in the whole video."""
+"""Frames come in chunks that are small at first, and end where they would in the whole video; each thread computes with its threads."""
 
 from fractions import Fraction
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.media import Frame, estimated
+from depth_normal.media import Frame, compute_with, estimated, prefetch
 
 
 def chunks(count, first=0):
@@ -35,3 +35,20 @@ def test_a_video_that_goes_on_has_the_chunks_of_the_whole(first):
         ends.append(length)
     gone_on = chunks(29, first)
     assert [first + sum(gone_on[: number + 1]) for number in range(len(gone_on))] == [end for end in ends if end > first]
+
+
+def test_each_thread_keeps_its_number_of_threads():
+    """The network's thread takes frames of one that reads them: both begin before either has computed."""
+
+    def numbers(items):
+        for item in items:
+            torch.ones(2**16).exp()  # torch asks for the number of threads when it first computes on many
+            yield item, torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    try:
+        compute_with(1)
+        found = list(prefetch(numbers(prefetch(numbers(range(3)), threads=1)), threads=3))
+    finally:
+        torch.set_num_threads(before)
+    assert found == [((number, 1), 3) for number in range(3)]
