@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..utils import vector_lengths
 from .checks import check_choice, check_extrinsics, check_intrinsics, check_map
 
 DEFAULT_FOV = 55.0
@@ -323,7 +324,7 @@ def _pose(points: Tensor, extrinsics: Tensor) -> tuple[Tensor, Tensor]:
 def _ray_length(depth: Tensor, intrinsics: Tensor) -> Tensor:
     check_map(depth, 1, "depth")
     check_intrinsics(intrinsics, depth.shape[0], depth)
-    return torch.linalg.vector_norm(pixel_rays(intrinsics.to(depth.dtype), *depth.shape[-2:]), dim=1, keepdim=True)
+    return vector_lengths(pixel_rays(intrinsics.to(depth.dtype), *depth.shape[-2:]))
 
 
 def _side_length(side: str, height: int, width: int) -> float:

@@ -10,6 +10,7 @@ import logging
 import torch
 from torch import Tensor
 
+from ...utils import vector_lengths
 from ..conventions import convert_normals
 from ..estimate import Axes, Estimate, Quantity
 from ..images.levels import depth_to_nearness
@@ -56,8 +57,8 @@ def angle_map(found: Estimate, ground_truth: Estimate) -> Tensor:
     found, ground_truth = found.to("cpu"), ground_truth.to("cpu")
     valid = _both_valid(found, ground_truth)
     a, b = (convert_normals(each.normals.double(), each.axes, Axes.OPENGL) for each in (found, ground_truth) if each.normals is not None)
-    angles = torch.rad2deg(torch.atan2(torch.linalg.cross(a, b, dim=1).norm(dim=1), (a * b).sum(1)))
-    return angles[:, None].masked_fill(~valid, torch.nan)
+    angles = torch.rad2deg(torch.atan2(vector_lengths(torch.linalg.cross(a, b, dim=1)), (a * b).sum(1, keepdim=True)))
+    return angles.masked_fill(~valid, torch.nan)
 
 
 def compare_depth(found: Estimate, ground_truth: Estimate) -> dict[str, float]:

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import resize_map
+from ...utils import resize_map, unit_vectors
 from .scale_shift import fit_robustly
 
 # Variance of the whole's noise by that of the tile's in the fit: nearly least squares, which trust a tile less the less it resembles.
@@ -262,10 +262,10 @@ def align_normals(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tens
     small, weight = _means(tile, valid, whole)
     weight = weight * whole_weight
     before, after = (_blurred_evenly(_blurred(weight * each) + _TINY * each) for each in (small, whole))
-    before, after = (F.normalize(_at_size_of(tile, F.normalize(each, dim=1)), dim=1) for each in (before, after))
+    before, after = (unit_vectors(_at_size_of(tile, unit_vectors(each))) for each in (before, after))
     both = before + after
     along = (tile * both).sum(1, keepdim=True) / (both.square().sum(1, keepdim=True) / 2).clamp(min=1e-3)
-    return F.normalize(tile - along * both + 2 * (tile * before).sum(1, keepdim=True) * after, dim=1)
+    return unit_vectors(tile - along * both + 2 * (tile * before).sum(1, keepdim=True) * after)
 
 
 def align_mask(tile: Tensor, whole: Tensor) -> Tensor:

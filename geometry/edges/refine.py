@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import resize_map
+from ...utils import resize_map, vector_lengths
 from ..checks import check_alike, check_map, check_range
 from ..estimate import Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, measure_range
@@ -139,8 +139,7 @@ def _mask(base: Estimate, moved: Tensor, is_far: Tensor) -> Tensor | None:
 
 def _unit(directions: Tensor, base: Estimate) -> Tensor:
     """Unit normals; where the base has holes of its own, as they are there."""
-    x, y, z = directions.split(1, 1)
-    length = (x * x).addcmul_(y, y).addcmul_(z, z).sqrt_()
+    length = vector_lengths(directions)
     assert base.normals is not None
     return torch.where(length > 0, directions / length.clamp(min=_SHORT), base.normals)
 

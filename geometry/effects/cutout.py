@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import in_float32
 from ..checks import check_map, check_range
 from ..edges.depth_edges import largest_within
+from ..edges.guided_filter import box_means, box_sums
 
 MAX_EDGE = 10.0
 """The widest border, in percent of the image's longer side."""
@@ -18,10 +18,6 @@ MAX_EDGE = 10.0
 # Squared distance of two colours (of 0 to 1) from which on the shares of their mixture can be computed.
 _APART = 0.01
 _FEW, _TINY = 1e-4, 1e-6
-_AT_ONCE = 2**20
-"""About how many values one call adds up."""
-_SHORT = 32
-"""Radius up to which a square is added up pixel by pixel."""
 
 
 class Cutout(NamedTuple):
@@ -83,7 +79,7 @@ def _continued(image: Tensor, sure: Tensor, probable: Tensor, radius: int) -> Te
     colour = image
     for weights, reach in ((probable, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
         shares = weights.to(image)
-        means = _zero_padded_means(torch.cat((image * shares, shares), 1), reach)
+        means = box_sums(torch.cat((image * shares, shares), 1), reach) / (2 * reach + 1) ** 2
         known = means[:, 3:] / (means[:, 3:] + _FEW)
         colour = torch.lerp(colour, means[:, :3] / means[:, 3:].clamp(min=_TINY), known)
     return colour
@@ -94,33 +90,9 @@ def _mixture(image: Tensor, own: Tensor, others: Tensor, mask: Tensor, thing: Te
     apart = own - others
     distance = apart.square().sum(1, keepdim=True)
     share = ((image - others) * apart).sum(1, keepdim=True) / distance.clamp(min=_TINY)
-    smooth = _zero_padded_means(torch.cat((mask, torch.ones_like(mask)), 1), max(1, radius // 2))
+    smooth = box_means(mask, max(1, radius // 2))
     trust = distance / (distance + _APART)
     # Colours between neither side's are weak evidence.
     off = (image - others - share * apart).square().sum(1, keepdim=True)
     trust = trust * _APART / (_APART + off)
-    return torch.lerp(smooth[:, :1] / smooth[:, 1:], share.clamp(0, 1), trust)
-
-
-def _zero_padded_means(values: Tensor, radius: int) -> Tensor:
-    """Means over a square around each pixel; what is beyond the border counts as 0, so a ratio of two such means is over the inside."""
-    if radius > _SHORT and values.device.type != "mps":  # which has no float64
-        return torch.cat([_running_means(_running_means(each, radius, -2), radius, -1) for each in values.split(1, 1)], 1)
-    return _window_means(_window_means(values, radius, -2), radius, -1)
-
-
-def _window_means(values: Tensor, radius: int, dim: int) -> Tensor:
-    """As `_zero_padded_means` along one axis, in pieces across it: one call over a large image would not end when the user cancels."""
-    window, padding, across = ((1, 2 * radius + 1), (0, radius), -2) if dim == -1 else ((2 * radius + 1, 1), (radius, 0), -1)
-    length = max(1, _AT_ONCE * values.shape[across] // values.numel())
-    return torch.cat([F.avg_pool2d(piece, window, stride=1, padding=padding) for piece in values.split(length, across)], across)
-
-
-def _running_means(values: Tensor, radius: int, dim: int) -> Tensor:
-    """As `_zero_padded_means` along one axis, in a time that does not grow with the radius."""
-    size = values.shape[dim]
-    sums = values.double().cumsum(dim)
-    sums = torch.cat((torch.zeros_like(sums.narrow(dim, 0, 1)), sums), dim)
-    at = torch.arange(size, device=values.device)
-    ahead, behind = ((at + radius + 1).clamp(max=size), (at - radius).clamp(min=0))
-    return ((sums.index_select(dim, ahead) - sums.index_select(dim, behind)) / (2 * radius + 1)).to(values.dtype)
+    return torch.lerp(smooth, share.clamp(0, 1), trust)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...utils import vector_lengths
 from ..assumptions import assumed_intrinsics
 from ..camera import pixel_rays
 from ..checks import check_map, check_not_negative
@@ -98,7 +99,7 @@ def fog_transmittance(
     check_map(depth, 1, "depth")
     FogBank(density, start, falloff)  # checks them
     rays = pixel_rays(intrinsics.to(depth.dtype), *depth.shape[-2:])
-    length = torch.linalg.vector_norm(rays, dim=1, keepdim=True)
+    length = vector_lengths(rays)
     distance = depth * length
     if sky is not None:
         distance = torch.where(sky, _SKY, distance)

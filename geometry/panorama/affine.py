@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import vector_lengths
 from ..camera import pixel_rays
 from .sphere import in_view, panorama_directions, view_intrinsics
 
@@ -55,7 +56,7 @@ def affine_to_distances(
     distances = []
     for (value, _), scale, shift in zip(normalised, scales.tolist(), shifts.tolist(), strict=True):
         side = value.shape[-1]
-        length = torch.linalg.vector_norm(pixel_rays(view_intrinsics(side), side, side), dim=1, keepdim=True)
+        length = vector_lengths(pixel_rays(view_intrinsics(side), side, side))
         planar = (scale * value + shift).clamp_min(_LEAST)
         distances.append(length / planar if inverse else length * planar)
     return distances
@@ -108,7 +109,7 @@ def _slopes(value: Tensor, valid: Tensor, normals: Tensor, inverse: bool) -> Ten
     normals = F.normalize(F.adaptive_avg_pool2d(normals, _GRID), dim=1)
     rays = pixel_rays(view_intrinsics(_GRID), _GRID, _GRID)
     facing = (normals * rays).sum(1, keepdim=True)
-    usable = (share > 0.99) & (facing.abs() > _LEAST_COSINE * torch.linalg.vector_norm(rays, dim=1, keepdim=True))
+    usable = (share > 0.99) & (facing.abs() > _LEAST_COSINE * vector_lengths(rays))
     usable[..., (0, -1)] = usable[..., (0, -1), :] = False
     found = torch.zeros(2, 2, dtype=torch.float64)
     for axis, dim in ((0, 3), (1, 2)):

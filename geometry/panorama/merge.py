@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import unit_vectors
 from .sphere import in_view, panorama_directions
 
 MERGED_WIDTH = 2048
@@ -95,7 +96,7 @@ def merge_normals(views: Sequence[View], height: int, width: int) -> Tensor:
         places, weight = in_view(directions, view.rotation.cpu())
         weight = weight * (F.grid_sample(view.valid.cpu().float(), places, "nearest", "border", align_corners=False) > 0)
         total += weight * F.grid_sample(turned * view.valid.cpu(), places, "bilinear", "border", align_corners=False)
-    return F.normalize(total, dim=1)
+    return unit_vectors(total)
 
 
 def _log(view: View) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import unit_vectors
 from ..camera import ray_distance_to_depth
 from ..checks import check_map, check_mask
 from ..conventions import convert_normals
@@ -61,4 +62,4 @@ def _normals(distance: Tensor, valid: Tensor, edges: str) -> Tensor:
         turned = torch.einsum("rc,brhw->bchw", rotation, normals * known)
         places, weight = in_view(directions, rotation, _TANGENT)
         total += weight * F.grid_sample(turned, places, "bilinear", "border", align_corners=False)
-    return convert_normals(F.normalize(total, dim=1), Axes.OPENCV, Axes.OPENGL)
+    return convert_normals(unit_vectors(total), Axes.OPENCV, Axes.OPENGL)

@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.geometry.edges.guided_filter import mask_at_image_edges
-from depth_normal.geometry.effects import cutout
 from depth_normal.geometry.effects.cutout import cut_out
 
 OWN, BEHIND = torch.tensor((0.8, 0.3, 0.1)).view(1, 3, 1, 1), torch.tensor((0.1, 0.3, 0.7)).view(1, 3, 1, 1)
@@ -72,30 +71,6 @@ def test_no_border_takes_the_mask_as_it_is():
     assert found.alpha is alpha and found.colour is image
     with pytest.raises(ValueError, match="edge is 11; accepted: 0 to 10"):
         cut_out(image, alpha, edge=11)
-
-
-@pytest.mark.parametrize("radius", [1, 20, 45, 200])
-def test_means_over_wide_squares_are_those_of_narrow_ones(monkeypatch, radius):
-    values = torch.rand(2, 4, 40, 60, generator=torch.Generator().manual_seed(0))
-    window = 2 * radius + 1
-    expected = F.pad(values, (radius,) * 4).unfold(2, window, 1).unfold(3, window, 1).mean((-2, -1)) if radius < 30 else None
-    running, added = (_means_from(monkeypatch, values, radius, short) for short in (0, 1000))
-    assert (running - added).abs().max() < 1e-6
-    assert expected is None or (running - expected).abs().max() < 1e-6
-
-
-def _means_from(monkeypatch, values, radius, short):
-    monkeypatch.setattr(cutout, "_SHORT", short)
-    return cutout._zero_padded_means(values, radius)
-
-
-def test_a_cutout_does_not_depend_on_the_pieces_it_is_made_in(monkeypatch):
-    """Large images are averaged in pieces, so that a computation can be cancelled between them."""
-    generator = torch.Generator().manual_seed(0)
-    image, mask = torch.rand(1, 3, 60, 70, generator=generator), torch.rand(1, 1, 60, 70, generator=generator)
-    whole = cut_out(image, mask, edge=5.0)
-    monkeypatch.setattr(cutout, "_AT_ONCE", 4 * 60)
-    assert all(map(torch.equal, whole, cut_out(image, mask, edge=5.0)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
