@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ..checks import check_choice, check_range, check_whole
-from ..conventions import blend_normals
 from ..estimate import Estimate
 from ..projections import need_perspective
 from .curvature import MAX_SCALE, CurvatureMaps, curvature_maps, mean_curvature
@@ -116,7 +115,8 @@ def material_normals(estimate: Estimate | None, photo: PhotoRelief | None, optio
     if options.source != NORMALS:
         assert photo is not None
         found.append(photo.normals(options.relief, options.bright))
-    return found[0] if len(found) == 1 else blend_normals(*found)
+    # Slopes add up, as heights do. Normals turned onto one another are those of no height: integrated, they comb at steep edges.
+    return found[0] if len(found) == 1 else slopes_to_normals(normals_to_slopes(found[0]) + normals_to_slopes(found[1]))
 
 
 def is_in_doubt(photo: PhotoRelief | None, options: PbrOptions) -> bool:

@@ -14,6 +14,7 @@ from depth_normal.geometry.textures import occlusion
 from depth_normal.geometry.textures.curvature import curvature_maps, mean_curvature
 from depth_normal.geometry.textures.detail import (
     BRIGHT_JOINTS,
+    MAX_RADIUS,
     PhotoRelief,
     bright_lines,
     detail_normals,
@@ -370,6 +371,19 @@ def test_a_set_of_maps_of_a_photograph():
         material_normals(None, options.photo_relief(image), options)
     with pytest.raises(ValueError, match="no photograph"):
         material_normals(estimate, None, options)
+
+
+def test_reliefs_of_normals_and_photograph_add_up_without_combs():
+    """Steep coins that a brighter photograph of them raises at the same edges: the height is the sum of both."""
+    disc = torch.sigmoid((24 - torch.hypot(*grid(96))) / 1.5)[None, None]
+    coin, options = 12 * disc, PbrOptions(radius=MAX_RADIUS, relief=2.0, bright="high")
+    photo = options.photo_relief((0.2 + 0.6 * disc).expand(-1, 3, -1, -1))
+    normals = material_normals(Estimate(normals=height_to_normals(coin)), photo, options)
+    truth = coin + 2 * photo.height("high")
+    error = normals_to_height(normals, level=True, derivative="central") - truth + truth.mean()
+    assert error.abs().max() < 0.05 * (truth.max() - truth.min())
+    alternating = error.diff(dim=-1).diff(dim=-1).abs()
+    assert alternating.max() < 0.05
 
 
 @pytest.mark.parametrize("borders", ["free", "seamless"])
