@@ -6,9 +6,10 @@ Land under a low sun is traced here (`traced_land.py`): `lit` is the share of th
 shadows leave in the light, `dark` the share of the sunlit land that they hide, `wrong` both together, of all land that faces the sun, and
 `soft` the same with depth as soft as a network's. Land that only things outside the image can hide is left out.
 
-People, balls and posts under a lamp in the room (`traced_views.py`), relit without shadows: `rims` is the mean difference from what is
-traced, in steps of 255 of sRGB, within 4 pixels of silhouettes, with depth and normals as soft as a network's whose edges waver by up to 4
-pixels; `all` that of all pixels; `true` that at silhouettes with true depth and normals.
+People, balls and posts (`traced_views.py`) under a lamp in the room, a low sun from the left, and one from behind on the right, relit
+without shadows: `rims` is the mean difference from what is traced, in steps of 255 of sRGB, within 4 pixels of silhouettes, with depth and
+normals as soft as a network's whose edges waver by up to 4 pixels; `all` that of all pixels; `true` that at silhouettes with true depth and
+normals; `tiny` that at silhouettes with what tiny estimates, of a sun alone, which needs no scale.
 
 DIR: scenes that `relight_scenes.py` rendered. Each scene_<seed> is evenly lit, and relit without ambient light. `apart`: mean
 difference from Blender's image, in steps of 255 of sRGB; `bare`: the same without any shadows. `shadow`: how well what the lamp does
@@ -40,12 +41,15 @@ import traced_views
 from stereo import near_silhouettes, wavering
 from torch import Tensor
 
+from depth_normal.geometry.effects.lights import light_direction
 from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 
 # Low suns behind the land, and one beside it: degrees to the left of straight ahead, and above the horizon.
 SUNS = {"ahead": (15, 6), "behind left": (50, 8), "left": (90, 8), "higher": (20, 25)}
 # A lamp in a traced room, OpenGL's axes in metres, its intensity, the light without it, and by how many pixels a network's edges waver.
 LAMP, INTENSITY, AMBIENT, WAVER = (-0.4, 0.2, -1.5), 2.0, 0.1, 4.0
+# Suns in the room: degrees as `LightPlan` takes them.
+ROOM_SUNS = {"sun": (180, 12), "behind": (0, -15)}
 
 
 def main() -> None:
@@ -68,13 +72,14 @@ def main() -> None:
         print(f"land {name:15}" + "".join(f"{each:8.3f}" for shares, _ in found for each in shares), flush=True)
         if arguments.pictures:
             write_row(arguments.pictures / f"land_{name.replace(' ', '_')}.png", [land["truth"], *(image for _, image in found)])
-    print(f"\n{'':20}" + "".join(f"{'rims':>8}{'all':>8}{'true':>8}" for _ in packs))
+    print(f"\n{'':20}" + "".join(f"{'rims':>8}{'all':>8}{'true':>8}{'tiny':>8}" for _ in packs))
     for name in ("heads", "balls", "posts"):
         room = lit_room(getattr(traced_views, name), arguments.width)
-        found = [room_errors(pack, room) for pack in packs.values()]
-        print(f"lamp {name:15}" + "".join(f"{each:8.2f}" for errors, _ in found for each in errors), flush=True)
-        if arguments.pictures:
-            write_row(arguments.pictures / f"lamp_{name}.png", [room["truth"], *(image for _, image in found)])
+        for lamp in ("lamp", *ROOM_SUNS):
+            found = [room_errors(pack, room, lamp) for pack in packs.values()]
+            print(f"{lamp:7}{name:13}" + "".join(f"{each:8.2f}" for errors, _ in found for each in errors), flush=True)
+            if arguments.pictures:
+                write_row(arguments.pictures / f"{lamp}_{name}.png", [room[lamp], *(image for _, image in found)])
     scenes = [each for each in paths if not each.stem.startswith("relief")]
     if scenes:
         print(f"\n{'':20}" + "".join(f"{'apart':>9}{'bare':>7}{'shadow':>8}{'s':>8}{'tiny':>8}" for _ in packs))
@@ -147,11 +152,11 @@ def land_shares(pack: ModuleType, land: dict[str, Any]) -> tuple[tuple[float, ..
 
 
 def lit_room(scene: Any, width: int, rays: int = 3) -> dict[str, Tensor]:
-    """A traced room (1, C, H, W): its photo in linear light, the truth under the lamp, and true depth and normals."""
+    """A traced room (1, C, H, W): its photo in linear light, the truth under each lamp by its name, and true depth and normals."""
     height, eye = width * 9 // 16, np.zeros(3)
     things, size = scene(np.random.default_rng(1)), (height, width)
-    photo, truth = np.zeros((2, height * width, 3))
     offsets = (np.arange(rays) + 0.5) / rays - 0.5
+    images = dict.fromkeys(("photo", "lamp", *ROOM_SUNS), np.zeros((height * width, 3)))
 
     def seen(across: float = 0.0, down: float = 0.0) -> tuple[np.ndarray, ...]:
         way = traced_views.directions(width, height, across, down)
@@ -161,44 +166,56 @@ def lit_room(scene: Any, width: int, rays: int = 3) -> dict[str, Tensor]:
     for down in offsets:
         for across in offsets:
             way, colour, depth, normals = seen(across, down)
-            base = srgb_to_linear(torch.from_numpy(colour).T[None, :, None])[0, :, 0].T.numpy()
+            base = srgb_to_linear(torch.from_numpy(colour).T[None, :, None])[0, :, 0].T.numpy() / rays**2
             to_lamp = np.array(LAMP) * (1, -1, -1) - way * depth[:, None]
             distance = np.linalg.norm(to_lamp, axis=1)
-            received = ((normals * to_lamp).sum(1) / distance).clip(0) * INTENSITY / distance**2
-            photo += base / rays**2
-            truth += base * (AMBIENT + received)[:, None] / rays**2
+            received = {"lamp": ((normals * to_lamp).sum(1) / distance).clip(0) * INTENSITY / distance**2}
+            for name, angles in ROOM_SUNS.items():
+                received[name] = (normals @ (np.array(light_direction(*angles)) * (1, -1, -1))).clip(0) * INTENSITY
+            images["photo"] = images["photo"] + base
+            for name, light in received.items():
+                images[name] = images[name] + base * (AMBIENT + light)[:, None]
     _, _, depth, normals = seen()
     return {
-        "photo": planar(photo.reshape(*size, 3)),
-        "truth": planar(truth.reshape(*size, 3)),
+        **{name: planar(image.reshape(*size, 3)) for name, image in images.items()},
         "depth": planar(depth.reshape(size)),
         "normals": planar((normals * (1, -1, -1)).reshape(*size, 3)),
         "intrinsics": torch.from_numpy(traced_views.intrinsics(width, height))[None],
     }
 
 
-def room_errors(pack: ModuleType, room: dict[str, Tensor]) -> tuple[tuple[float, ...], Tensor]:
-    """How far one pack is from a traced room (see above), and its image of soft depth in linear light."""
+def room_errors(pack: ModuleType, room: dict[str, Tensor], lamp: str) -> tuple[tuple[float, ...], Tensor]:
+    """How far one pack is from a traced room under a lamp (see above), and its image of soft depth in linear light."""
+    estimates = importlib.import_module(f"{pack.__name__}.geometry.estimate")
+    photo, truth = (linear_to_srgb(room[name].clamp(0, 1)) for name in ("photo", lamp))
+    soft = 1 / wavering(1 / room["depth"], WAVER), F.normalize(wavering(room["normals"], WAVER))
+    known = [
+        estimates.Estimate(depth, estimates.Quantity.METRIC_DEPTH, normals, intrinsics=room["intrinsics"])
+        for depth, normals in (soft, (room["depth"], room["normals"]))
+    ]
+    rims = near_silhouettes(room["depth"], round(WAVER))
+    of_soft, of_true = (lit_by(pack, room, photo, each, lamp) for each in known)
+    of_tiny = lit_by(pack, room, photo, pack.load_model("tiny").estimate(photo), lamp) if lamp in ROOM_SUNS else None
+    found = apart(of_soft, truth, rims), apart(of_soft, truth, torch.ones_like(rims)), apart(of_true, truth, rims)
+    return (*found, math.nan if of_tiny is None else apart(of_tiny, truth, rims)), srgb_to_linear(of_soft)
+
+
+def lit_by(pack: ModuleType, room: dict[str, Tensor], photo: Tensor, known: Any, lamp: str) -> Tensor:
+    """A photo of a traced room, relit by a pack with an estimate."""
     names = ("relight", "lit_scene", "lights")
     ways, scenes, lights = (importlib.import_module(f"{pack.__name__}.geometry.effects.{name}") for name in names)
-    estimates = importlib.import_module(f"{pack.__name__}.geometry.estimate")
-    photo, truth = (linear_to_srgb(room[name].clamp(0, 1)) for name in ("photo", "truth"))
-    soft = 1 / wavering(1 / room["depth"], WAVER), F.normalize(wavering(room["normals"], WAVER))
-    x, y, z = LAMP
-    focal, column, row = (float(room["intrinsics"][0, i, j]) for i, j in ((0, 0), (0, 2), (1, 2)))
-    height, width = photo.shape[-2:]
-    place = {"x": (x / -z * focal + column + 0.5) / width, "y": (-y / -z * focal + row + 0.5) / height}
-    lit = []
-    for depth, normals in (soft, (room["depth"], room["normals"])):
-        known = estimates.Estimate(depth, estimates.Quantity.METRIC_DEPTH, normals, intrinsics=room["intrinsics"])
+    if lamp in ROOM_SUNS:
+        azimuth, elevation = ROOM_SUNS[lamp]
+        plan = lights.LightPlan(azimuth=azimuth, elevation=elevation, intensity=INTENSITY)
+    else:
+        (x, y, z), (height, width) = LAMP, photo.shape[-2:]
+        focal, column, row = (float(room["intrinsics"][0, i, j]) for i, j in ((0, 0), (0, 2), (1, 2)))
+        place = {"x": (x / -z * focal + column + 0.5) / width, "y": (-y / -z * focal + row + 0.5) / height}
         unit = float((scenes.lit_scene(photo, known, ()).depth / room["depth"]).median())  # the near end is at 1
         plan = lights.LightPlan("point", **place, depth=-z * unit, intensity=INTENSITY * unit**2)
-        scene = scenes.lit_scene(photo, known, (plan,))
-        options = {"ambient": AMBIENT, "rolled_off": False, "depth": scene.depth, "intrinsics": scene.intrinsics}
-        lit.append(ways.relight(photo, scene.normals, scene.light, **options))
-    rims = near_silhouettes(room["depth"], round(WAVER))
-    found = apart(lit[0], truth, rims), apart(lit[0], truth, torch.ones_like(rims)), apart(lit[1], truth, rims)
-    return found, srgb_to_linear(lit[0])
+    scene = scenes.lit_scene(photo, known, (plan,))
+    options = {"ambient": AMBIENT, "rolled_off": False, "depth": scene.depth, "intrinsics": scene.intrinsics}
+    return ways.relight(photo, scene.normals, scene.light, **options)
 
 
 def lamps_of(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, Tensor]]]:

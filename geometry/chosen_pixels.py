@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -45,3 +46,23 @@ class ChosenPixels:
         if self._indices is None:
             return torch.where(self._chosen, new.view_as(values), values)
         return values.flatten().index_copy(0, self._indices, new).view_as(values)
+
+    def take_vectors(self, maps: Tensor) -> Tensor:
+        """The values there, (C, N), of maps (1, C, H, W) of one image."""
+        vectors = maps.flatten(2)[0]
+        return vectors if self._indices is None else vectors.index_select(1, self._indices)
+
+    def sample_vectors(self, small: Tensor) -> Tensor:
+        """The same of smaller maps of that image, between their pixels."""
+        height, width = self._chosen.shape[-2:]
+        if self._indices is None:
+            return F.interpolate(small, (height, width), mode="bilinear").flatten(2)[0]
+        rows, columns = rows_and_columns(self._indices, height, width)
+        grid = torch.stack(((2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1), -1).to(small)
+        return F.grid_sample(small, grid[None, None], padding_mode="border", align_corners=False)[0, :, 0]
+
+    def put_vectors(self, maps: Tensor, new: Tensor) -> Tensor:
+        """Maps (1, C, H, W) with new values (C, N) there, and all others as they are."""
+        if self._indices is None:
+            return torch.where(self._chosen, new.view_as(maps), maps)
+        return maps.flatten(2)[0].index_copy(1, self._indices, new).view_as(maps)

@@ -22,8 +22,6 @@ EDGE = 1.05
 _WIDER = 1.8
 # A ramp is worn away from its ends in this many rounds, and its values differ by this factor from one round to the next.
 _ROUNDS, _STEEP = 6, 1.02
-# By how much the share of a mixture grows faster than what tells it.
-_MIXING = 2.0
 # What stands for 0 in a divisor.
 _TINY = 1e-9
 # The radius up to which OpenCV, whose time grows with it, is faster than doubling.
@@ -100,32 +98,6 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
     return 1 / torch.where(grown > inverse * EDGE, grown, inverse)
 
 
-def mixed_at_image_edges(stepped: Tensor, ramps: Tensor, image: Tensor, radius: int) -> Tensor:
-    """Depth whose steps follow the image's edges, softly as its colours do: what light that falls off with the distance needs.
-
-    Beside steps, a pixel's share of the near thing is told by its colour and by how much near surface there is around it. It may move
-    a step by as far as networks' edges waver.
-
-    Args:
-        stepped: (B, 1, H, W), positive and finite, of `sharpen_depth_edges`.
-        ramps: (B, 1, H, W) in [0, 1], more than 0 near steps that were ramps; others stay as they are.
-        image: (B, 3, H, W) in [0, 1].
-        radius: Half the width of the ramps, in pixels.
-
-    Returns:
-        (B, 1, H, W); pixels of both things lie between them.
-    """
-    inverse = 1 / stepped
-    low, high = extremes_within(inverse, radius)
-    wide_low, wide_high = _smallest(low, radius), _largest(high, radius)
-    pixels = ChosenPixels((high > low * EDGE) & (ramps > 0))
-    near = (inverse * inverse > wide_low * wide_high).to(inverse)
-    share = pixels.take(box_means(near, radius)) + pixels.take(_nearness_by_colour(image, inverse, wide_low, wide_high, 2 * radius))
-    share = ((share - 1) * _MIXING + 0.5).clamp(0, 1)
-    here, is_near, low, high = map(pixels.take, (inverse, near, low, high))
-    return 1 / pixels.put(inverse, torch.lerp(torch.where(is_near > 0, low, here), torch.where(is_near > 0, here, high), share))
-
-
 def _worn(inverse: Tensor, pixels: ChosenPixels, is_near: Tensor, step: int) -> Tensor:
     """Ramps at some pixels, of which `is_near` holds each (N,), worn away by so many pixels from both their ends."""
     here, below, above = map(pixels.take, (inverse, *extremes_within(inverse, step)))
@@ -134,26 +106,38 @@ def _worn(inverse: Tensor, pixels: ChosenPixels, is_near: Tensor, step: int) -> 
 
 
 def _nearness_by_colour(image: Tensor, inverse: Tensor, low: Tensor, high: Tensor, radius: int) -> Tensor:
-    """The similarity of each pixel's colour to near surfaces around it (1) or to far ones (0): (B, 1, H, W).
-
-    A linear function of the colour, in a window around each pixel the one that fits best which pixels there are near.
-
-    Source:
-        K. He, J. Sun and X. Tang, "Guided image filtering" (2013); K. He and J. Sun, "Fast guided filter" (2015).
-    """
+    """The similarity of each pixel's colour to near surfaces around it (1) or to far ones (0): (B, 1, H, W)."""
     step = max(1, radius // 4)
     small, near, at_edges = (
         F.avg_pool2d(each, step, ceil_mode=True, count_include_pad=False)
         for each in (image, (2 * inverse > low + high).to(inverse), (high > low * EDGE).to(inverse))
     )
-    maps = torch.cat((at_edges, at_edges * near, at_edges * small, at_edges * near * small, at_edges * products(small)), 1)
-    means = box_means(maps, max(1, round(radius / step)))
+    fit = colour_fit(small, near, at_edges, max(1, round(radius / step)))
+    fit = F.interpolate(fit, image.shape[-2:], mode="bilinear")
+    return (fit[:, :3] * image).sum(1, keepdim=True) + fit[:, 3:]
+
+
+def colour_fit(image: Tensor, near: Tensor, at_edges: Tensor, radius: int) -> Tensor:
+    """The linear function of the colour that fits best, in a window around each pixel, which pixels there are near.
+
+    Args:
+        image: (B, 3, H, W), usually a smaller one.
+        near: (B, 1, H, W) in [0, 1].
+        at_edges: (B, 1, H, W), the weight of each pixel.
+        radius: Of the window, in pixels.
+
+    Returns:
+        (B, 4, H, W): the factors of the three channels, and what is added.
+
+    Source:
+        K. He, J. Sun and X. Tang, "Guided image filtering" (2013); K. He and J. Sun, "Fast guided filter" (2015).
+    """
+    maps = torch.cat((at_edges, at_edges * near, at_edges * image, at_edges * near * image, at_edges * products(image)), 1)
+    means = box_means(maps, radius)
     total = means[:, :1].clamp(min=_TINY)
     mean_near, mean_colour = means[:, 1:2] / total, means[:, 2:5] / total
     slope = solved(means[:, 8:] / total - products(mean_colour), means[:, 5:8] / total - mean_colour * mean_near)
-    fit = torch.cat((slope, mean_near - (slope * mean_colour).sum(1, keepdim=True)), 1)
-    fit = F.interpolate(box_means(fit, 1), image.shape[-2:], mode="bilinear")
-    return (fit[:, :3] * image).sum(1, keepdim=True) + fit[:, 3:]
+    return box_means(torch.cat((slope, mean_near - (slope * mean_colour).sum(1, keepdim=True)), 1), 1)
 
 
 def extremes_within(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...utils import resize_map
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..conventions import convert_normals, unit_normals
-from ..edges.depth_edges import edge_radius, mixed_at_image_edges, sharpen_depth_edges
+from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..edges.guided_filter import box_means
 from ..estimate import Axes, Estimate, Quantity
 from ..projections import need_perspective
@@ -19,6 +19,7 @@ from ..regions.sky import predicted_sky, sky_alpha
 from ..surfaces.derive import with_normals
 from ..surfaces.plane_fit import by_bands
 from .defocus import blur_by_depth
+from .edge_sides import EdgeSides
 from .highlight_maps import middles_of, pitch_of
 from .lights import POINT, Light, LightPlan, unit
 
@@ -36,7 +37,7 @@ class LitScene:
 
     Attributes:
         image: (1, 3, H, W) in [0, 1].
-        normals: (1, 3, H, W), OPENGL axes; in the sky they face the viewer.
+        normals: (1, 3, H, W), OPENGL axes; in the sky they face the viewer, and beside soft silhouettes they are those of one thing.
         light: The lamps in front of the camera.
         depth: (1, 1, H, W), its near end at 1; None = unknown. For a point light its soft edges follow the image's.
         intrinsics: (1, 3, 3), pixels.
@@ -78,14 +79,20 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     height, width = image.shape[-2:]
     ratio = NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None
     sized = with_normals(estimate, near_far_ratio=ratio).resized(height, width)
-    normals, depth, intrinsics, glossy = _surfaces(sized)
+    assert sized.normals is not None
+    normals, intrinsics = unit_normals(convert_normals(sized.normals, sized.axes, Axes.OPENGL)), assumed_intrinsics(sized)
     softness = _softness(normals)
-    if depth is not None and glossy is not None and any(plan.kind == POINT for plan in plans):
-        # Its light falls off with the distance: each pixel beside a silhouette needs its own thing's.
-        ramps = resize_map(1 - glossy, height, width)
-        depth = torch.lerp(depth, mixed_at_image_edges(depth, ramps, image, edge_radius(height, width)), softness)
-    steady = _steady(normals, softness)
-    glossy = steady if glossy is None else glossy * steady
+    depth, glossy = None, _steady(normals, softness)
+    if sized.depth is not None:
+        soft, radius = filled_depth(sized), edge_radius(height, width)
+        depth = sharpen_depth_edges(soft, radius)
+        outside = _outside_ramps(soft, depth, radius)
+        glossy = glossy * outside
+        sides = EdgeSides.of(image, normals, soft, depth, outside)
+        normals = sides.normals(normals, softness)
+        if any(plan.kind == POINT for plan in plans):
+            # Its light falls off with the distance: each pixel beside a silhouette needs its own thing's.
+            depth = torch.lerp(depth, sides.depth(depth), softness)
     share, known = image.new_zeros(1, 1, height, width), sized.valid
     if not isinstance(sky, bool):
         share = sky.to(image)
@@ -112,18 +119,6 @@ def _facing_where(share: Tensor, normals: Tensor) -> Tensor:
         return (torch.where(share > 0, unit(torch.cat((sideways, back), 1)), normals),)
 
     return by_bands(turned, 0, share, normals)[0]
-
-
-def _surfaces(estimate: Estimate) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
-    """Normals in OPENGL axes, depth (None if unknown), intrinsics, and where highlights are kept, of an estimate with normals."""
-    assert estimate.normals is not None
-    normals = unit_normals(convert_normals(estimate.normals, estimate.axes, Axes.OPENGL))
-    intrinsics = assumed_intrinsics(estimate)
-    if estimate.depth is None:
-        return normals, None, intrinsics, None
-    soft, radius = filled_depth(estimate), edge_radius(*normals.shape[-2:])
-    depth = sharpen_depth_edges(soft, radius)
-    return normals, depth, intrinsics, _outside_ramps(soft, depth, radius)
 
 
 def _outside_ramps(soft: Tensor, sharp: Tensor, radius: int) -> Tensor:

@@ -1,0 +1,102 @@
+"""Depth and normals beside soft silhouettes: each pixel gets those of the thing that its colour shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..chosen_pixels import ChosenPixels
+from ..edges.depth_edges import EDGE, colour_fit, edge_radius, extremes_within
+from ..edges.guided_filter import box_means
+from .highlight_maps import middles_of, pitch_of
+from .lights import unit
+
+# The share of the near thing grows faster than what tells it.
+_CONTRAST = 3.0
+# Colours are compared within this many radii of edges.
+_COLOURS = 3
+# Normals of the far thing count by this power of how far outside of ramps they are, and a little where the depth is hardly mixed.
+_OUTSIDE, _HARDLY_MIXED = 4, 0.01
+# A depth that is off its step by a quarter of the step, or in the mean around it, is on a ramp.
+_RAMP = 0.25
+# The most of the far thing that is taken out of the near thing's normals: what is left, and its error, doubles in length.
+_MOST_MIXED = 0.5
+# A smaller share of a ramp is rounding.
+_ROUNDING = 0.01
+_TINY = 1e-6
+
+
+@dataclass(frozen=True)
+class EdgeSides:
+    """The near and the far thing at pixels beside silhouettes.
+
+    Attributes:
+        pixels: Those beside silhouettes, N of them.
+        near: (1, N) in [0, 1], the share of the near thing in a pixel, by its colour and by how much near surface is around it.
+        mixed: (1, N), the share of the far thing in a network's normals of the near one.
+        far: (3, N), unit normals of the far thing.
+        ramp: (1, N), 1 in the middle of a ramp, 0 outside of it.
+        ends: (1, 3, h, w), smaller than the image: the inverse depths of both things, far and near, and the square of one between them.
+    """
+
+    pixels: ChosenPixels
+    near: Tensor
+    mixed: Tensor
+    far: Tensor
+    ramp: Tensor
+    ends: Tensor
+
+    @classmethod
+    def of(cls, image: Tensor, normals: Tensor, soft: Tensor, stepped: Tensor, outside: Tensor) -> EdgeSides:
+        """Finds both things, on smaller maps.
+
+        Args:
+            image: (1, 3, H, W) in [0, 1].
+            normals: (1, 3, H, W).
+            soft: (1, 1, H, W), a network's depth, positive and finite.
+            stepped: The same, of `sharpen_depth_edges`.
+            outside: (1, 1, h, w) in [0, 1], a value for `pitch_of` pixels: 1 outside of ramps. Depth with true steps has no ramps.
+        """
+        pitch = pitch_of(*image.shape[-2:])
+        reach = max(1, round(edge_radius(*image.shape[-2:]) / pitch))
+        colours, own, soft, stepped = (middles_of(each, pitch) for each in (image, normals, soft, stepped))
+        soft, inverse = 1 / soft, 1 / stepped
+        low, high = extremes_within(inverse, reach)
+        least, most = extremes_within(low, 2 * reach)[0], extremes_within(high, 2 * reach)[1]
+        near, beside, at_edges = (found.to(inverse) for found in (inverse * inverse > least * most, most > least * EDGE, high > low * EDGE))
+        slope, start = colour_fit(colours, near, beside, _COLOURS * reach).split((3, 1), 1)
+        start = torch.lerp(near, start + box_means(near, reach) - 0.5, at_edges)
+        off, step = (soft - inverse).abs(), (high - low).clamp(min=_TINY)
+        moved = (box_means(off, reach) / (_RAMP * step)).clamp(max=1)
+        mixed = box_means(((high - soft) / step).clamp(0, _MOST_MIXED) * moved, max(1, reach // 2))
+        hardly = (1 - off / (_RAMP * (most - least)).clamp(min=_TINY)).clamp(min=0)
+        far = own.nan_to_num() * (1 - near) * (outside**_OUTSIDE + _HARDLY_MIXED * hardly + _TINY)
+        far = unit(box_means(box_means(far, reach), reach))
+        beside = F.interpolate(beside * (outside < 1 - _ROUNDING), image.shape[-2:], mode="nearest-exact")
+        pixels = ChosenPixels(beside > 0)
+        small = torch.cat((slope * at_edges, start, mixed, far, 1 - outside), 1)
+        slope, start, mixed, far, ramp = pixels.sample_vectors(small).split((3, 1, 1, 3, 1))
+        near = (((slope * pixels.take_vectors(image)).sum(0, keepdim=True) + start - 0.5) * _CONTRAST + 0.5).clamp(0, 1)
+        return cls(pixels, near, mixed, far, ramp, torch.cat((low, high, least * most), 1))
+
+    def depth(self, stepped: Tensor) -> Tensor:
+        """Stepped depth (1, 1, H, W) whose steps follow the image's edges, softly as its colours do: for light that falls off with it."""
+        low, high, middle = self.pixels.sample_vectors(self.ends).split(1)
+        here = 1 / self.pixels.take_vectors(stepped)
+        is_near = here * here > middle
+        inverse = torch.lerp(torch.where(is_near, low, here), torch.where(is_near, here, high), self.near)
+        return self.pixels.put_vectors(stepped, 1 / inverse)
+
+    def normals(self, normals: Tensor, softness: Tensor) -> Tensor:
+        """Normals (1, 3, H, W) that lead from one thing to the other, as a network's do, without that.
+
+        The far thing's are taken from farther away from the edge. The near thing turns away there: of its own the far thing's share is
+        taken out. `softness` (1, 1, 1, 1) in [0, 1] is how much of this is done.
+        """
+        own = self.pixels.take_vectors(normals)
+        far = torch.lerp(own, self.far, self.ramp)
+        near = unit((own - self.mixed * self.near * far)[None])[0]
+        return self.pixels.put_vectors(normals, torch.lerp(own, torch.lerp(far, near, self.near), softness[0, 0]))
