@@ -6,10 +6,10 @@ Land under a low sun is traced here (`traced_land.py`): `lit` is the share of th
 shadows leave in the light, `dark` the share of the sunlit land that they hide, `wrong` both together, of all land that faces the sun, and
 `soft` the same with depth as soft as a network's. Land that only things outside the image can hide is left out.
 
-People, balls and posts (`traced_views.py`) under a lamp in the room, a low sun from the left, and one from behind on the right, relit
-without shadows: `rims` is the mean difference from what is traced, in steps of 255 of sRGB, within 4 pixels of silhouettes, with depth and
-normals as soft as a network's whose edges waver by up to 4 pixels; `all` that of all pixels; `true` that at silhouettes with true depth and
-normals; `tiny` that at silhouettes with what tiny estimates, of a sun alone, which needs no scale.
+People, balls and posts (`traced_views.py`) under a lamp in the room, a low sun from the left, one from behind on the right, and a window on
+the left, relit without shadows: `rims` is the mean difference from what is traced, in steps of 255 of sRGB, within 4 pixels of silhouettes,
+with depth and normals as soft as a network's whose edges waver by up to 4 pixels; `all` that of all pixels; `true` that at silhouettes with
+true depth and normals; `tiny` that at silhouettes with what tiny estimates, of distant lamps alone, which need no scale.
 
 DIR: scenes that `relight_scenes.py` rendered. Each scene_<seed> is evenly lit, and relit without ambient light. `apart`: mean
 difference from Blender's image, in steps of 255 of sRGB; `bare`: the same without any shadows. `shadow`: how well what the lamp does
@@ -48,8 +48,8 @@ from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 SUNS = {"ahead": (15, 6), "behind left": (50, 8), "left": (90, 8), "higher": (20, 25)}
 # A lamp in a traced room, OpenGL's axes in metres, its intensity, the light without it, and by how many pixels a network's edges waver.
 LAMP, INTENSITY, AMBIENT, WAVER = (-0.4, 0.2, -1.5), 2.0, 0.1, 4.0
-# Suns in the room: degrees as `LightPlan` takes them.
-ROOM_SUNS = {"sun": (180, 12), "behind": (0, -15)}
+# Distant lamps in the room: degrees as `LightPlan` takes them, and the diameter at distance 1.
+ROOM_SUNS = {"sun": (180, 12, 0.0), "behind": (0, -15, 0.0), "window": (180, 12, 1.0)}
 
 
 def main() -> None:
@@ -154,7 +154,7 @@ def land_shares(pack: ModuleType, land: dict[str, Any]) -> tuple[tuple[float, ..
 def lit_room(scene: Any, width: int, rays: int = 3) -> dict[str, Tensor]:
     """A traced room (1, C, H, W): its photo in linear light, the truth under each lamp by its name, and true depth and normals."""
     height, eye = width * 9 // 16, np.zeros(3)
-    things, size = scene(np.random.default_rng(1)), (height, width)
+    things, shape = scene(np.random.default_rng(1)), (height, width)
     offsets = (np.arange(rays) + 0.5) / rays - 0.5
     images = dict.fromkeys(("photo", "lamp", *ROOM_SUNS), np.zeros((height * width, 3)))
 
@@ -170,18 +170,35 @@ def lit_room(scene: Any, width: int, rays: int = 3) -> dict[str, Tensor]:
             to_lamp = np.array(LAMP) * (1, -1, -1) - way * depth[:, None]
             distance = np.linalg.norm(to_lamp, axis=1)
             received = {"lamp": ((normals * to_lamp).sum(1) / distance).clip(0) * INTENSITY / distance**2}
-            for name, angles in ROOM_SUNS.items():
-                received[name] = (normals @ (np.array(light_direction(*angles)) * (1, -1, -1))).clip(0) * INTENSITY
+            for name, (azimuth, elevation, size) in ROOM_SUNS.items():
+                direction = np.array(light_direction(azimuth, elevation)) * (1, -1, -1)
+                received[name] = received_from(normals, direction, size) * INTENSITY
             images["photo"] = images["photo"] + base
             for name, light in received.items():
                 images[name] = images[name] + base * (AMBIENT + light)[:, None]
     _, _, depth, normals = seen()
     return {
-        **{name: planar(image.reshape(*size, 3)) for name, image in images.items()},
-        "depth": planar(depth.reshape(size)),
-        "normals": planar((normals * (1, -1, -1)).reshape(*size, 3)),
+        **{name: planar(image.reshape(*shape, 3)) for name, image in images.items()},
+        "depth": planar(depth.reshape(shape)),
+        "normals": planar((normals * (1, -1, -1)).reshape(*shape, 3)),
         "intrinsics": torch.from_numpy(traced_views.intrinsics(width, height))[None],
     }
+
+
+def received_from(normals: np.ndarray, direction: np.ndarray, size: float, count: int = 64) -> np.ndarray:
+    """What surfaces (N, 3) receive of a lamp of that diameter at distance 1, whole where they face it."""
+    if size == 0:
+        return (normals @ direction).clip(0)
+    aside = np.cross(direction, (0.0, 1.0, 0.0))
+    aside /= np.linalg.norm(aside)
+    axes = np.stack((aside, np.cross(direction, aside)))
+    index = np.arange(count) + 0.5
+    places = (np.sqrt(index / count) * np.stack((np.cos(2.4 * index), np.sin(2.4 * index))) * size / 2).T @ axes + direction
+    # Light falls with the square of the distance and leaves a disk by the cosine.
+    weights = np.linalg.norm(places, axis=1) ** -3.0
+    ways = places / np.linalg.norm(places, axis=1, keepdims=True)
+    received = sum((normals @ way).clip(0) * weight for way, weight in zip(ways, weights, strict=True))
+    return np.asarray(received) / sum((ways @ direction) * weights)
 
 
 def room_errors(pack: ModuleType, room: dict[str, Tensor], lamp: str) -> tuple[tuple[float, ...], Tensor]:
@@ -205,8 +222,8 @@ def lit_by(pack: ModuleType, room: dict[str, Tensor], photo: Tensor, known: Any,
     names = ("relight", "lit_scene", "lights")
     ways, scenes, lights = (importlib.import_module(f"{pack.__name__}.geometry.effects.{name}") for name in names)
     if lamp in ROOM_SUNS:
-        azimuth, elevation = ROOM_SUNS[lamp]
-        plan = lights.LightPlan(azimuth=azimuth, elevation=elevation, intensity=INTENSITY)
+        azimuth, elevation, size = ROOM_SUNS[lamp]
+        plan = lights.LightPlan(azimuth=azimuth, elevation=elevation, intensity=INTENSITY, size=size)
     else:
         (x, y, z), (height, width) = LAMP, photo.shape[-2:]
         focal, column, row = (float(room["intrinsics"][0, i, j]) for i, j in ((0, 0), (0, 2), (1, 2)))

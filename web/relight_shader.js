@@ -185,6 +185,12 @@ vec4 hiddenAt(ivec2 pixel, float inverse) {
   return total / weights;
 }
 
+float receivedShare(float cosine, float radius, float squared) {
+  if (radius == 0.0) return max(cosine, 0.0);
+  float sine = radius * inversesqrt(squared + radius * radius), above = max(cosine + sine, 0.0), low = min(above, 2.0 * sine);
+  return low * low / (4.0 * sine) + above - low;
+}
+
 void main() {
   ivec2 pixel = min(coarse * ivec2(gl_FragCoord.x, (size.y + coarse - 1) / coarse - 1 - int(gl_FragCoord.y)) + coarse / 2, size - 1);
   vec3 shown = texelFetch(image, pixel, 0).rgb;
@@ -201,7 +207,7 @@ void main() {
     float squared = max(dot(way, way), 0.0025), radius = 0.5 * diameter[i];
     way *= inversesqrt(squared);
     float strength = place[i].w == 0.0 ? 1.0 : 1.0 / (squared + radius * radius);
-    vec3 received = max(dot(normal, way), 0.0) * strength * (1.0 - darkness[i] * hidden[i]) * colour[i];
+    vec3 received = receivedShare(dot(normal, way), radius, place[i].w == 0.0 ? 1.0 : squared) * strength * (1.0 - darkness[i] * hidden[i]) * colour[i];
     diffuse += (1.0 - gloss) * received;
     if (gloss > 0.0) {
       float lobe = 1.0 / (1.0 / shininess + diameter[i] * diameter[i] / 64.0 / (place[i].w == 0.0 ? 1.0 : squared));

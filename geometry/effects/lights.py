@@ -165,6 +165,25 @@ def towards(light: Light, points: Tensor) -> tuple[Tensor, Tensor]:
     return way * torch.rsqrt(squared), light.intensity / (squared + (light.size / 2) ** 2)
 
 
+def received_share(light: Light, cosines: Tensor, strengths: Tensor) -> Tensor:
+    """The share of a lamp's light that a surface receives: the cosine, and of a lamp with a size, the part of it above the horizon.
+
+    With c, the cosine of the angle between the normal and the direction to the lamp's middle, and s, the sine of the angle under which its
+    radius appears, the share is c above s, 0 below -s, and (c + s)^2 / (4 s) between: within 0.01 of the integral over a disk.
+
+    Args:
+        cosines: (B, 1, H, W).
+        strengths: As `towards` gives them.
+    """
+    if light.size == 0 or light.intensity == 0:
+        return cosines.clamp(min=0)
+    radius = light.size / 2
+    sine = radius * (strengths / light.intensity).sqrt() if light.is_point else strengths.new_full((), radius / math.hypot(1, radius))
+    above = (cosines + sine).clamp_(min=0)
+    low = torch.minimum(above, 2 * sine)
+    return above - low + low * low / (4 * sine)
+
+
 def unit(vectors: Tensor) -> Tensor:
     """(B, 3, H, W) vectors at length 1. Written out, as over channels torch's own is many times slower on a CPU; zero stays zero."""
     x, y, z = vectors.split(1, 1)

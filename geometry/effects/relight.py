@@ -17,7 +17,7 @@ from ..edges.guided_filter import box_means
 from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
 from ..surfaces.plane_fit import by_bands
 from .highlight_maps import middles_of, pitch_of
-from .lights import NEAREST_LAMP, Light, placed_on, towards, unit
+from .lights import NEAREST_LAMP, Light, placed_on, received_share, towards, unit
 from .shadows import cast_shadow
 
 Colour = tuple[float, float, float]
@@ -65,7 +65,9 @@ def relight(
         base     = srgb_to_linear(image)
         strength = intensity                                    directional
                  = intensity / (max(distance, 0.05)^2 + (size / 2)^2)    point
-        received = max(n . l, 0) * strength * (1 - shadow * hidden) * C
+        above    = max(n . l + sine, 0), sine = (size / 2) / sqrt(distance^2 + (size / 2)^2), distance = 1 for a directional lamp
+        share    = above - low + low^2 / (4 sine), low = min(above, 2 sine); without a size max(n . l, 0)
+        received = share * strength * (1 - shadow * hidden) * C
         s        = 1 / (1 / shininess + (size / distance)^2 / 64), with distance = 1 for a directional lamp
         factor   = (s + 2) (s + 4) / (8 (2^(-s / 2) + s))
         slope    = relief * gradient(log(luminance(image) + 0.15)) / 700, with the image's longer side = 1, limited smoothly to 0.3,
@@ -215,7 +217,7 @@ def _shaded(
     mirrored: Tensor | None = None
     for light, left in lights:
         to_light, strength = towards(light, points)
-        received = _dot(normals, to_light).clamp_(min=0) * strength
+        received = received_share(light, _dot(normals, to_light), strength) * strength
         received = (received if left is None else received * left) * placed_on(light.colour, image)
         diffuse = diffuse + (received * (1 - specular) if is_glossy else received)
         if is_glossy:

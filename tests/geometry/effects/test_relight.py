@@ -45,6 +45,25 @@ def test_lambert_on_a_sphere(azimuth, elevation):
         assert np.abs(to_linear(lit[0, channel].numpy()) - expected)[on_it].max() < 1e-5
 
 
+@pytest.mark.parametrize("size", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize("is_point", [False, True])
+def test_surfaces_see_the_part_of_a_large_lamp_that_is_above_their_horizon(size, is_point):
+    """Against the light of many points of a disk that faces the surface."""
+    cosines = torch.linspace(-1, 1, 81)
+    normals = torch.stack(((1 - cosines**2).sqrt(), 0 * cosines, cosines)).view(1, 3, 1, 81)
+    index = torch.arange(4000) + 0.5
+    around, out = 2.399963 * index, (index / 4000).sqrt() * size / 2
+    disk = torch.stack((out * around.cos(), out * around.sin(), torch.ones(4000)))
+    distance = disk.norm(dim=0)
+    received = ((normals[0, :, 0].T @ disk).clamp(min=0) / distance**4).mean(1)
+    expected = received if is_point else received / received[-1]
+    # At distance 1 of the point that the middle pixel shows.
+    depth, camera = torch.full((1, 1, 1, 81), 2.0), intrinsics_from_focal_length(1e6, 1, 81)
+    lamp = Light((0, 0, -1 if is_point else 1), is_point, size=size)
+    lit = relight(grey(normals), normals, lamp, ambient=0.0, rolled_off=False, depth=depth, intrinsics=camera)
+    assert np.abs(to_linear(lit[0, 0, 0].numpy()) / to_linear(0.5) - expected.numpy()).max() < 0.012
+
+
 def test_light_from_the_left_brightens_the_left_and_from_above_the_top():
     normals, _ = sphere()
     left = relight(grey(normals), normals, FROM_LEFT)[0, 0]

@@ -6,7 +6,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from depth_normal.geometry.effects.defocus import blur_by_depth
-from depth_normal.geometry.effects.lights import Light, LightPlan, light_position, placed_on, towards, unit
+from depth_normal.geometry.effects.lights import Light, LightPlan, light_position, placed_on, received_share, towards, unit
 from depth_normal.geometry.effects.lit_scene import lit_scene
 from depth_normal.geometry.effects.relight import relief_gloss, relight, roll_off, shine
 from depth_normal.geometry.effects.shadows import cast_shadow
@@ -45,6 +45,7 @@ LOOKS = {"specular": 0.2, "shadow": 0.5, "ambient_above": (0.1, 0.2, 0.3)}
 # name: how it is called, and how many times it waits for the device
 CASES = {
     "towards": (lambda: towards(LAMP, maps(3)), 0),
+    "received_share": (lambda: received_share(SUN, maps(), maps()[0, 0, 0, 0]), 0),
     "unit": (lambda: unit(maps(3)), 0),
     "placed_on": (lambda: placed_on((1.0, 2.0, 3.0), maps()), 0),
     "roll_off": (lambda: roll_off(maps(3), maps(3)), 0),
