@@ -18,6 +18,8 @@ from depth_normal.utils import (
     to_image,
     to_images,
     to_rgb,
+    unit_vectors,
+    vector_lengths,
 )
 
 
@@ -35,6 +37,15 @@ def test_half_precision_is_computed_in_float32():
         assert all(each.dtype == dtype and each > 8 for each in found)
     assert asked == [(torch.float32, torch.float32)] * 4
     assert squares(1.0, torch.ones(1, dtype=torch.float64), torch.ones(1)).dtype == torch.float64
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_vectors_have_torchs_lengths(channels):
+    vectors = torch.randn(2, channels, 5, 7, generator=torch.Generator().manual_seed(0))
+    vectors[1, :, 2, 3] = 0
+    assert torch.allclose(vector_lengths(vectors), torch.linalg.vector_norm(vectors, dim=1, keepdim=True), rtol=1e-6)
+    assert torch.allclose(unit_vectors(vectors), F.normalize(vectors, dim=1), atol=1e-6)
+    assert not unit_vectors(vectors)[1, :, 2, 3].any()
 
 
 def test_opencv_gets_no_empty_maps():

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import unit_vectors
 from ..chosen_pixels import ChosenPixels
 from ..edges.depth_edges import EDGE, colour_fit, edge_radius, extremes_within
 from ..edges.guided_filter import box_means
 from .highlight_maps import middles_of, pitch_of
-from .lights import unit
 
 # The share of the near thing grows faster than what tells it.
 _CONTRAST = 3.0
@@ -74,7 +74,7 @@ class EdgeSides:
         mixed = box_means(((high - soft) / step).clamp(0, _MOST_MIXED) * moved, max(1, reach // 2))
         hardly = (1 - off / (_RAMP * (most - least)).clamp(min=_TINY)).clamp(min=0)
         far = own.nan_to_num() * (1 - near) * (outside**_OUTSIDE + _HARDLY_MIXED * hardly + _TINY)
-        far = unit(box_means(box_means(far, reach), reach))
+        far = unit_vectors(box_means(box_means(far, reach), reach))
         beside = F.interpolate(beside * (outside < 1 - _ROUNDING), image.shape[-2:], mode="nearest-exact")
         pixels = ChosenPixels(beside > 0)
         small = torch.cat((slope * at_edges, start, mixed, far, 1 - outside), 1)
@@ -98,5 +98,5 @@ class EdgeSides:
         """
         own = self.pixels.take_vectors(normals)
         far = torch.lerp(own, self.far, self.ramp)
-        near = unit((own - self.mixed * self.near * far)[None])[0]
+        near = unit_vectors((own - self.mixed * self.near * far)[None])[0]
         return self.pixels.put_vectors(normals, torch.lerp(own, torch.lerp(far, near, self.near), softness[0, 0]))

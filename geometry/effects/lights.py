@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...utils import unit_vectors
 from ..camera import pixel_to_ray
 from ..checks import check_choice, check_not_negative, check_range
 
@@ -158,7 +159,7 @@ def towards(light: Light, points: Tensor) -> tuple[Tensor, Tensor]:
     """
     position = placed_on(light.position, points)
     if not light.is_point:
-        return unit(position), points.new_full((), light.intensity)
+        return unit_vectors(position), points.new_full((), light.intensity)
     way = position - points
     x, y, z = way.split(1, 1)
     squared = (x * x + y * y + z * z).clamp(min=NEAREST_LAMP**2)
@@ -182,12 +183,6 @@ def received_share(light: Light, cosines: Tensor, strengths: Tensor) -> Tensor:
     above = (cosines + sine).clamp_(min=0)
     low = torch.minimum(above, 2 * sine)
     return above - low + low * low / (4 * sine)
-
-
-def unit(vectors: Tensor) -> Tensor:
-    """(B, 3, H, W) vectors at length 1. Written out, as over channels torch's own is many times slower on a CPU; zero stays zero."""
-    x, y, z = vectors.split(1, 1)
-    return vectors / (x * x + y * y + z * z).sqrt().clamp(min=1e-12)
 
 
 def placed_on(numbers: tuple[float, float, float], like: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import resize_map
+from ...utils import resize_map, unit_vectors
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..conventions import convert_normals, unit_normals
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
@@ -21,7 +21,7 @@ from ..surfaces.plane_fit import by_bands
 from .defocus import blur_by_depth
 from .edge_sides import EdgeSides
 from .highlight_maps import middles_of, pitch_of
-from .lights import POINT, Light, LightPlan, unit
+from .lights import POINT, Light, LightPlan
 
 # A change of depth by which a pixel was on a ramp.
 _MOVED = 0.01
@@ -116,7 +116,7 @@ def _facing_where(share: Tensor, normals: Tensor) -> Tensor:
     def turned(share: Tensor, normals: Tensor) -> tuple[Tensor]:
         known = normals.nan_to_num()  # masked sky may have none
         sideways, back = known[:, :2] * (1 - share), torch.lerp(known[:, 2:], torch.ones_like(share), share)
-        return (torch.where(share > 0, unit(torch.cat((sideways, back), 1)), normals),)
+        return (torch.where(share > 0, unit_vectors(torch.cat((sideways, back), 1)), normals),)
 
     return by_bands(turned, 0, share, normals)[0]
 

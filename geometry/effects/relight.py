@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import resize_map
+from ...utils import resize_map, unit_vectors
 from ..camera import DEFAULT_FOV, intrinsics_from_fov
 from ..checks import check_depth, check_intrinsics, check_map, check_mask, check_range
 from ..edges.depth_edges import edge_radius
@@ -17,7 +17,7 @@ from ..edges.guided_filter import box_means
 from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
 from ..surfaces.plane_fit import by_bands
 from .highlight_maps import middles_of, pitch_of
-from .lights import NEAREST_LAMP, Light, placed_on, received_share, towards, unit
+from .lights import NEAREST_LAMP, Light, placed_on, received_share, towards
 from .shadows import cast_shadow
 
 Colour = tuple[float, float, float]
@@ -207,7 +207,7 @@ def _shaded(
     """
     base, specular = srgb_to_linear(image), surface.specular if gloss is None else gloss
     is_glossy = surface.specular > 0
-    view = unit(-points) if is_glossy else points
+    view = unit_vectors(-points) if is_glossy else points
     mirrors, tilt = normals, None
     if slopes is not None:
         # Unit normals minus slopes, and the inverse of their length.
@@ -221,7 +221,7 @@ def _shaded(
         received = (received if left is None else received * left) * placed_on(light.colour, image)
         diffuse = diffuse + (received * (1 - specular) if is_glossy else received)
         if is_glossy:
-            facing = _dot(mirrors, unit(to_light + view)).clamp_(min=0)
+            facing = _dot(mirrors, unit_vectors(to_light + view)).clamp_(min=0)
             facing = facing if tilt is None else facing * tilt
             shininess = _shininess_under(light, surface.shininess, points)
             reflected = specular * _highlight_factor(shininess) * facing**shininess * received

@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import resize_map
+from ...utils import resize_map, unit_vectors, vector_lengths
 from ..checks import check_depth, check_intrinsics
 from ..chosen_pixels import ChosenPixels
 from ..edges.depth_edges import EDGE, largest_within, neighbours_largest
 from ..edges.guided_filter import box_means
 from ..surfaces.upsampling import ANOTHER, enlarged_along, middles, same_surface, surface_slope
-from .lights import Light, placed_on, unit
+from .lights import Light, placed_on
 
 _MIN_STEPS, _MAX_STEPS, _PIXELS_A_STEP = 64, 256, 4
 # Rays along the longer side of the image, and how many points are processed in one batch: on a GPU, and in a CPU's cache.
@@ -194,10 +194,10 @@ def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, 
     points = torch.cat(torch.broadcast_tensors(((columns - cx) - skew * y) / fx * depth, y * depth, depth), 1)
     right, up, back = light.position
     lamp = placed_on((right, -up, -back), small)
-    way = lamp - points if light.is_point else unit(lamp).expand_as(points)
+    way = lamp - points if light.is_point else unit_vectors(lamp).expand_as(points)
     if light.size > 0:
         way = way + light.size / 2 * _across(way)
-    reach = torch.linalg.vector_norm(way, dim=1, keepdim=True)
+    reach = vector_lengths(way)
     way = way / reach.clamp(min=1e-12)
     if not light.is_point:
         # Beyond the farthest surface nothing hides the lamp: neither other land nor the sky.
@@ -215,7 +215,7 @@ def _across(way: Tensor) -> Tensor:
     Source:
         T. Duff et al., "Building an orthonormal basis, revisited" (2017); H. Vogel, "A better way to construct the sunflower head" (1979).
     """
-    x, y, z = unit(way).split(1, 1)
+    x, y, z = unit_vectors(way).split(1, 1)
     sign = torch.where(z < 0, -1.0, 1.0)
     a = -1 / (sign + z)
     b = x * y * a

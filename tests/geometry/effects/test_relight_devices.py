@@ -6,11 +6,12 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from depth_normal.geometry.effects.defocus import blur_by_depth
-from depth_normal.geometry.effects.lights import Light, LightPlan, light_position, placed_on, received_share, towards, unit
+from depth_normal.geometry.effects.lights import Light, LightPlan, light_position, placed_on, received_share, towards
 from depth_normal.geometry.effects.lit_scene import lit_scene
 from depth_normal.geometry.effects.relight import relief_gloss, relight, roll_off, shine
 from depth_normal.geometry.effects.shadows import cast_shadow
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.utils import unit_vectors, vector_lengths
 
 DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
 SUN, LAMP = Light((0.1, 0.2, 0.3), size=0.2), Light((0.1, 0.2, 0.3), is_point=True, size=0.2)
@@ -46,7 +47,8 @@ LOOKS = {"specular": 0.2, "shadow": 0.5, "ambient_above": (0.1, 0.2, 0.3)}
 CASES = {
     "towards": (lambda: towards(LAMP, maps(3)), 0),
     "received_share": (lambda: received_share(SUN, maps(), maps()[0, 0, 0, 0]), 0),
-    "unit": (lambda: unit(maps(3)), 0),
+    "unit_vectors": (lambda: unit_vectors(maps(3)), 0),
+    "vector_lengths": (lambda: vector_lengths(maps(3)), 0),
     "placed_on": (lambda: placed_on((1.0, 2.0, 3.0), maps()), 0),
     "roll_off": (lambda: roll_off(maps(3), maps(3)), 0),
     "relief_gloss": (lambda: relief_gloss(maps(3), torch.ones(2, 1, 1, 1, device=DEVICE)), 0),
