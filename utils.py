@@ -275,7 +275,7 @@ def in_float32(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]
 
     @functools.wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
-        image = args[place] if place < len(args) else kwargs["image"]
+        image = args[place] if place < len(args) else kwargs.get("image")
         if not isinstance(image, Tensor) or image.dtype not in _HALVES:
             return function(*args, **kwargs)
         found = wide(*map(_in_float32, args), **{name: _in_float32(each) for name, each in kwargs.items()})

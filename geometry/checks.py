@@ -63,6 +63,7 @@ def check_depth(depth: Tensor, like: Tensor | None = None, batch: int | None = N
         batch: How many images it must be of; None = any number.
 
     Raises:
+        TypeError: No tensor.
         ValueError: Not (B, 1, H, W), values that are not positive and finite, or another batch or size than `like`.
     """
     check_map(depth, 1, "depth", like)

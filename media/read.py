@@ -230,9 +230,9 @@ class _Reader:
         if expected or not container.format.name.startswith(_SAY_SECONDS):
             return
         seconds = Fraction(container.duration or 0, 1_000_000)
+        missing = seconds - self._end
         # Subtitles and the last image of a variable rate may last longer in a file that is whole.
-        tolerance = 1.5 * step if is_cut_matroska(self._source, self._name) else max(1, seconds / 20)
-        if seconds - self._end > tolerance:
+        if missing > max(1, seconds / 20) or (missing > 1.5 * step and is_cut_matroska(self._source, self._name)):
             raise VideoError(
                 f"{self._name}: it lasts {float(seconds):.1f} s by its header, and ends after {float(self._end):.1f} s; "
                 "it is damaged or cut off"

@@ -37,6 +37,8 @@ def test_half_precision_is_computed_in_float32():
         assert all(each.dtype == dtype and each > 8 for each in found)
     assert asked == [(torch.float32, torch.float32)] * 4
     assert squares(1.0, torch.ones(1, dtype=torch.float64), torch.ones(1)).dtype == torch.float64
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'image'"):
+        squares(1.0)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])

@@ -22,8 +22,11 @@ _SCORES = 2**22
 
 
 def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """As `F.scaled_dot_product_attention`, of (B, heads, tokens, width of a head) each."""
-    if _may_be_faster(query, key, value):
+    """As `F.scaled_dot_product_attention`, of (B, heads, tokens, width of a head) each.
+
+    What needs gradients, is traced, is empty, or differs in the number of images or heads is left to it.
+    """
+    if _may_be_faster(query, key, value) and query.numel() and query.shape[:2] == key.shape[:2] == value.shape[:2]:
         if query.dtype == torch.bfloat16:
             return _by_products(query, key, value)
         if key.shape[-2] >= _TOKENS:
@@ -61,7 +64,7 @@ def _is_plain(query: Tensor, options: dict[str, Any]) -> bool:
 
 
 def _may_be_faster(x: Tensor, *others: Tensor) -> bool:
-    """Whether products of this type may be faster than torch's own attention. No gradients pass through memory that is used again."""
+    """Whether products of this type may be faster than torch's own attention. Gradients do not pass through memory that is used again."""
     if x.device.type != "cpu" or is_traced():
         return False
     if torch.is_grad_enabled() and any(each.requires_grad for each in (x, *others)):
@@ -78,7 +81,7 @@ def _by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention in parts that share their memory: new memory for the scores of each costs time, and a copy of key and value does, too."""
     queries, values = (each.flatten(0, 1).contiguous() for each in (query, value))
     keys = (key * query.shape[-1] ** -0.5).flatten(0, 1).contiguous().mT
-    found = torch.empty_like(queries)
+    found = queries.new_empty(*queries.shape[:2], values.shape[-1])
     memory = queries.new_empty(2, len(queries) * min(_QUERIES, queries.shape[1]) * values.shape[1])
     for part, out in zip(queries.split(_QUERIES, 1), found.split(_QUERIES, 1), strict=True):
         shape = (*part.shape[:2], values.shape[1])

@@ -271,7 +271,7 @@ def byte_size(text: str) -> int:
 def add_depth_of_stereo(parser: argparse._ActionsContainer) -> None:
     """Adds what every command that makes stereo asks: how deep, and where the screen is."""
     divergence = "depth of the pair: shift between near and far in percent of the width, 0 to 20 (default: %(default)s)"
-    parser.add_argument("--divergence", type=real, default=2.0, metavar="PERCENT", help=divergence)
+    parser.add_argument("--divergence", type=percent, default=2.0, metavar="PERCENT", help=divergence)
     convergence = "what lies on the screen: 0 the farthest, 1 the nearest (default: %(default)s)"
     parser.add_argument("--convergence", type=real, default=0.5, metavar="SHARE", help=convergence)
     original = "which eye sees the image unchanged; middle: neither, both are made (default: %(default)s)"
@@ -362,9 +362,7 @@ def number_type(problem: str, accepts: Callable[[float], bool]) -> Callable[[str
 
     def parse(text: str) -> float:
         if not accepts(value := number(text)):
-            bare = text.strip().removesuffix("%").strip()
-            advice = f"; percent are written without %: {bare}" if bare != text.strip() and accepts(number(bare)) else ""
-            raise argparse.ArgumentTypeError(f"{text!r} is not {problem}{advice}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not {problem}")
         return value
 
     return parse
@@ -383,6 +381,16 @@ def whole_type(problem: str, least: int, most: float = math.inf) -> Callable[[st
 
 real = number_type("a number", lambda value: not math.isnan(value))
 """Infinite numbers included."""
+
+
+def percent(text: str) -> float:
+    """The type of an option that takes percent."""
+    bare = text.strip().removesuffix("%").strip()
+    if bare != text.strip() and not math.isnan(number(bare)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number; percent are written without %: {bare}")
+    return real(text)
+
+
 share = number_type("a number from 0 to 1", lambda value: 0 <= value <= 1)
 degrees = number_type("an angle between 0 and 180 degrees", lambda value: 0 < value < 180)
 near_far_ratio = number_type("a number above 1", lambda value: 1 < value < math.inf)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..console.parser import Parser
-from .arguments import box, millimetres, point, real, refuse_options
+from .arguments import box, millimetres, percent, point, real, refuse_options
 from .for_each_image import over_images
 from .result_paths import add_result, settle_result
 from .scene import IMAGES, add_scene, check_model, read_scene, write_result
@@ -62,10 +62,10 @@ def add_effect(parser: Parser) -> None:
 def _add_choice(group: argparse._ArgumentGroup) -> None:
     """Adds the options that say what belongs to a mask."""
     group.add_argument("--unit", choices=UNIT_CHOICES, default=UNIT_CHOICES[0], help=_UNIT)
-    group.add_argument("--near", type=real, default=0.0, metavar="X", help="where it begins (default: %(default)s)")
+    group.add_argument("--near", type=percent, default=0.0, metavar="X", help="where it begins (default: %(default)s)")
     far = "where it ends; 100 percent or 0 metres is no limit, and takes in the sky (default: %(default)s)"
-    group.add_argument("--far", type=real, default=40.0, metavar="X", help=far)
-    group.add_argument("--feather", type=real, default=2.0, metavar="X", help="over how much it falls off (default: %(default)s)")
+    group.add_argument("--far", type=percent, default=40.0, metavar="X", help=far)
+    group.add_argument("--feather", type=percent, default=2.0, metavar="X", help="over how much it falls off (default: %(default)s)")
     where = "in place of --near and --far: the surface or the object at this point, 0 to 1 from left to right and from top to bottom"
     group.add_argument("--point", type=point, metavar="X,Y", help=where)
     select = "the connected surface at --point, or the whole object without what it stands on (default: %(default)s)"
@@ -73,7 +73,7 @@ def _add_choice(group: argparse._ArgumentGroup) -> None:
     around = "in place of a point: the whole object in this box, each side 0 to 1 from left to right and from top to bottom"
     group.add_argument("--box", type=box, metavar="LEFT,TOP,RIGHT,BOTTOM", help=around)
     tolerance = "of a surface: how much nearer or farther than the point it may reach (default: %(default)s)"
-    group.add_argument("--tolerance", type=real, default=8.0, metavar="X", help=tolerance)
+    group.add_argument("--tolerance", type=percent, default=8.0, metavar="X", help=tolerance)
 
 
 def _add_mask(group: argparse._ArgumentGroup) -> None:
@@ -85,7 +85,7 @@ def _add_mask(group: argparse._ArgumentGroup) -> None:
 def _add_cutout(group: argparse._ArgumentGroup) -> None:
     _add_choice(group)
     edge = "half the width of the border that follows the image, in percent of the longer side (default: %(default)s)"
-    group.add_argument("--edge", type=real, default=0.6, metavar="PERCENT", help=edge)
+    group.add_argument("--edge", type=percent, default=0.6, metavar="PERCENT", help=edge)
     group.add_argument("--keep-colours", action="store_true", help="leave the old background's share in the border's colours")
     group.set_defaults(plan=_cutout)
 
@@ -113,7 +113,7 @@ def _add_depth_of_field(group: argparse._ArgumentGroup) -> None:
     where = "in place of --focus: the distance of this point, 0 to 1 from left to right and from top to bottom"
     group.add_argument("--point", type=point, metavar="X,Y", help=where)
     blur = "circle of a far point when the near end is in focus, in percent of the longer side (default: %(default)s)"
-    group.add_argument("--blur", type=real, default=2.0, metavar="PERCENT", help=blur)
+    group.add_argument("--blur", type=percent, default=2.0, metavar="PERCENT", help=blur)
     f_number = "in place of --blur: the opening of a real lens, for metric depth"
     group.add_argument("--f-number", type=real, default=0.0, metavar="N", help=f_number)
     focal_length = "of the real lens, as 50mm (default: by the camera's field of view)"

@@ -31,7 +31,9 @@ from .arguments import (
     chosen_model,
     degrees,
     number,
+    percent,
     positive,
+    real,
     refuse_options,
     several_of,
     share,
@@ -139,13 +141,13 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
     layout = f"of stereo: where the images of the two eyes lie: {', '.join(VIDEO_LAYOUT_CHOICES)} (default: %(default)s)"
     parser.add_argument("--layout", choices=VIDEO_LAYOUT_CHOICES, default=VIDEO_LAYOUT_CHOICES[0], metavar="LAYOUT", help=layout)
     divergence = "of stereo: shift between near and far in percent of the width, 0 to 20 (default: %(default)s)"
-    parser.add_argument("--divergence", type=number, default=2.0, metavar="PERCENT", help=divergence)
+    parser.add_argument("--divergence", type=percent, default=2.0, metavar="PERCENT", help=divergence)
     convergence = "of stereo: what lies on the screen, 0 the far end, 1 the near end (default: %(default)s)"
     parser.add_argument("--convergence", type=share, default=0.5, metavar="SHARE", help=convergence)
     add_eyes(parser)
     add_move(parser, "of parallax: ")
     loop = "of parallax: seconds of one loop of the move, which repeats while the video plays (default: %(default)s)"
-    parser.add_argument("--loop", type=number, default=LOOP_SECONDS, metavar="SECONDS", help=loop)
+    parser.add_argument("--loop", type=real, default=LOOP_SECONDS, metavar="SECONDS", help=loop)
     codec = (
         "h264: 8 bits, to look at (the default). h265: 10 bits. prores (4444), dnxhr (444): 10 bits in .mov, for editing programs. "
         "ffv1: 16 bits without loss, in .mkv"

@@ -163,7 +163,7 @@ def _lines(values: Tensor, width: float, seamless: bool) -> tuple[Tensor, Tensor
     return (strengths[0] / strengths[1]).log(), even, strengths[0] * width * width
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PhotoRelief:
     """The relief that light and dark of photographs suggest: dark is deep, as in pores and weaves, or bright is, as in mortar.
 

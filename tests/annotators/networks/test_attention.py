@@ -145,9 +145,42 @@ def test_a_device_that_only_shapes_pass_through(device, dtype):
 @pytest.mark.parametrize(("dtype", "tokens"), [(torch.bfloat16, 5), (torch.float32, 900)])
 def test_gradients_pass(dtype, tokens):
     query, key, value = (each.clone().requires_grad_() for each in of_one_projection(tokens=tokens, dtype=dtype))
-    attended(query, key, value).float().sum().backward()
+    with CallsOfTorchsOwn() as calls:
+        found = attended(query, key, value)
+    found.float().sum().backward()
+    assert calls.count == 1
     assert value.grad is not None
     assert value.grad.any()
+
+
+@pytest.mark.usefixtures("multiplies_bfloat16", "amd")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize(
+    ("queries", "keys"),
+    [((0, 3, 900, 16), (0, 3, 900, 16)), ((2, 3, 0, 16), (2, 3, 900, 16)), ((2, 3, 900, 16), (1, 3, 900, 16))],
+    ids=["no image", "no queries", "one key for all images"],
+)
+def test_what_is_empty_or_shared_is_left_to_torch(queries, keys, dtype):
+    query, key = torch.ones(queries, dtype=dtype), torch.ones(keys, dtype=dtype)
+    assert attended(query, key, key).shape == query.shape
+
+
+@pytest.mark.usefixtures("multiplies_bfloat16", "amd")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_values_may_be_narrower_than_keys(dtype):
+    query, key, value = of_one_projection(tokens=900, dtype=dtype)
+    found, expected = (each(query, key, value[..., :8]) for each in (attended, F.scaled_dot_product_attention))
+    assert found.shape == expected.shape
+    assert torch.allclose(found, expected, atol=2e-2)
+
+
+@pytest.mark.usefixtures("multiplies_bfloat16", "amd")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_an_exporter_sees_torchs_own(monkeypatch, dtype):
+    monkeypatch.setattr(attention, "is_traced", lambda: True)
+    with CallsOfTorchsOwn() as calls:
+        attended(*of_one_projection(tokens=900, dtype=dtype))
+    assert calls.count == 1
 
 
 @pytest.mark.parametrize("is_amd", [True, False])

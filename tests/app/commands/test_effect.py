@@ -88,6 +88,9 @@ def test_nothing_is_replaced_and_errors_say_what_to_do(scene, capsys):
         effect(scene, "mask", "--far", "35%", out="b.png")
     assert "'35%' is not a number; percent are written without %: 35\n" in capsys.readouterr().err
     with pytest.raises(SystemExit):
+        effect(scene, "fog", "--density", "3%", out="b.png")
+    assert "'3%' is not a number\n" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
         effect(scene, "mask", "--point", "0.5", "0.4", out="b.png")
     assert "'0.5' is not x,y: 2 numbers with commas between" in capsys.readouterr().err
 
