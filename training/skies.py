@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -33,6 +34,7 @@ NEAR = 0.3  # share of the way from the far end to the near end above which noth
 TILES = 12, 10  # across and down a sheet
 
 
+@cache
 def looked_at() -> dict[str, str]:
     """What was seen in the photographs: "no" sky, or "wrong" where some is, but not where it is found."""
     seen = {}

@@ -25,6 +25,7 @@ from depth_normal.annotators.specs.base import IMAGENET_MEAN, IMAGENET_STD
 
 from .data import CROP_LONG, CROP_SHORT, TEACHER_LONG, TEACHER_SHORT, Photo, random_crop, read_npz, read_photos, save_npz, seeded
 from .parts import part
+from .skies import found_sky, looked_at
 
 MIDAS_FILE = "midas_v21_small_256_partial.safetensors"
 FASTDEPTH_FILE = "fastdepth_7.onnx"
@@ -68,7 +69,8 @@ class Teacher:
     """The ensemble.
 
     MiDaS without its widest context is better on smaller images, and sharper on larger ones; FastDepth knows rooms, and is left
-    out where the two disagree. Half of the result is filtered with the sharp one as guide.
+    out where the two disagree. Outdoors they agree that the bottom is near, but FastDepth compresses whatever is far.
+    Half of the result is filtered with the sharp one as guide.
     """
 
     def __init__(self, weights: Path) -> None:
@@ -76,11 +78,12 @@ class Teacher:
         self.fastdepth = cv2.dnn.readNet(str(weights / FASTDEPTH_FILE))
 
     @torch.inference_mode()
-    def __call__(self, image: np.ndarray) -> np.ndarray:
+    def __call__(self, image: np.ndarray, outdoors: bool = False) -> np.ndarray:
         """Disparity of an image.
 
         Args:
             image: (H, W, 3) uint8 RGB.
+            outdoors: Without FastDepth.
 
         Returns:
             (H, W) float32, large = near, median 0, mean absolute deviation 1.
@@ -91,7 +94,8 @@ class Teacher:
         base = normalise(high + middle + 2 * low)
         fast = normalise(resize(self.fastdepth_disparity(image), height, width))
         agreement = float(torch.corrcoef(torch.stack((base.flatten(), fast.flatten())))[0, 1])
-        mixed = normalise(high + middle + 2 * low + 3 * np.clip((agreement - 0.2) / 0.4, 0, 1) * fast)
+        share = 0 if outdoors else 3 * np.clip((agreement - 0.2) / 0.4, 0, 1)
+        mixed = normalise(high + middle + 2 * low + share * fast)
         smooth = guided_filter(mixed[0, 0].numpy(), normalise(high + middle)[0, 0].numpy(), round(height / 12), 0.05)
         return normalise(mixed[0, 0] + torch.from_numpy(smooth)).numpy()
 
@@ -132,7 +136,7 @@ def label(photo: Photo, index: int, data: Path, teacher: Teacher) -> None:
     """Writes crop number `index` of a photograph with its disparity."""
     target = data / "labels" / f"{photo.id}_{index}.npz"
     if not target.exists():
-        save_label(target, random_crop(photo.read(data), photo.id, index), teacher)
+        save_label(target, random_crop(photo.read(data), photo.id, index), teacher, photo)
 
 
 def label_mixed(photo: Photo, index: int, data: Path, teacher: Teacher, photos: list[Photo]) -> None:
@@ -146,7 +150,7 @@ def label_mixed(photo: Photo, index: int, data: Path, teacher: Teacher, photos: 
     label(other, 0, data, teacher)
     near = read_npz(data / "labels" / f"{other.id}_0.npz")
     crop = random_crop(photo.read(data), photo.id, MIXED_FROM + index)
-    save_label(target, set_before(crop, near["rgb"], near["disparity"].astype(np.float32), random), teacher)
+    save_label(target, set_before(crop, near["rgb"], near["disparity"].astype(np.float32), random), teacher, photo)
 
 
 def set_before(image: np.ndarray, other: np.ndarray, disparity: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -163,9 +167,13 @@ def set_before(image: np.ndarray, other: np.ndarray, disparity: np.ndarray, rand
     return (image + share * (cv2.warpAffine(other, move, (width, height)) - image.astype(np.float32))).round().astype(np.uint8)
 
 
-def save_label(target: Path, image: np.ndarray, teacher: Teacher) -> None:
-    """Writes an image with what the teacher says of it."""
-    save_npz(target, rgb=image, disparity=teacher(image).clip(-6, 8).astype(np.float16))
+def save_label(target: Path, image: np.ndarray, teacher: Teacher, photo: Photo) -> None:
+    """Writes an image of a photo with the teacher's disparity; kept-out photos keep the labels that all versions were compared with."""
+    outdoors = photo.split == "train" and looked_at().get(photo.id) != "no"
+    disparity = teacher(image, outdoors)
+    if outdoors and not found_sky(image, disparity).any():
+        disparity = teacher(image)
+    save_npz(target, rgb=image, disparity=disparity.clip(-6, 8).astype(np.float16))
 
 
 def main() -> None:
