@@ -27,6 +27,8 @@ torn     pixels without a triangle, though the first camera sees what is there, 
 ragged   how long the borders of holes are, by those of the mesh of the true depth
 error    mean difference of the colour from the traced view, in levels of 255, of the pixels at most 5 from a silhouette that the first
          camera sees; where no triangle is, the image's mean colour
+halo     pixels of the image that the mesh shows a quarter nearer than they are or more, so that near things wear the colour of what is
+         behind them, a pixel of the silhouettes; the same from all sides
 """
 
 from __future__ import annotations
@@ -57,6 +59,7 @@ FOV = 55.0
 BACKGROUND = (40, 60, 160)
 TINY_BOX = 3_000_000
 RIM_DEGREES = (15.0, 25.0)
+HALO = 1.25
 # What is wrong with predicted depth: how wide ramps are in pixels, by how many pixels they waver over how many pixels, and smooth noise.
 RAMP, WAVERS, ROUGH = 5.0, ((1.5, 48), (1.0, 12)), 0.01
 # The roughness of foliage, the pixels of its leaves, and how many times as near as the median it is.
@@ -197,7 +200,7 @@ def behind_figures(
 
 def print_rims(width: int, height: int, folder: Path | None) -> None:
     """Prints how rims of near things look from aside."""
-    print(f"{'':10}{'depth':12}{'degrees':>8}{'wrong':>9}{'torn':>9}{'ragged':>9}{'error':>9}")
+    print(f"{'':10}{'depth':12}{'degrees':>8}{'wrong':>9}{'torn':>9}{'ragged':>9}{'error':>9}{'halo':>9}")
     for depth_name in ("true", "predicted", "foliage"):
         for degrees in RIM_DEGREES:
             totals = []
@@ -216,7 +219,7 @@ def rim_figures(
     size: tuple[int, int],
     folder: Path | None,
 ) -> list[float]:
-    """Wrong, torn, ragged and error, as the head of this file says."""
+    """Wrong, torn, ragged, error and halo, as the head of this file says."""
     height, width = size
     things, image, true, camera, pivot = traced_scene(make, seed, size)
     inverse = 1 / torch.from_numpy(true)
@@ -229,8 +232,9 @@ def rim_figures(
     mesh, best = meshes
     assert mesh.uvs is not None
     columns, rows = (mesh.uvs * [width, height]).astype(int).T
-    ids = traced_views.seen_things(things, np.zeros(3), traced_views.directions(width, height)).reshape(height, width)[rows, columns]
-    corners = ids[mesh.triangles]
+    ids = traced_views.seen_things(things, np.zeros(3), traced_views.directions(width, height)).reshape(height, width)
+    halo = (true[rows, columns] > -HALO * mesh.points[:, 2]).sum() / border_length(ids)
+    corners = ids[rows, columns][mesh.triangles]
     of_triangles = np.where(corners[:, 1] == corners[:, 2], corners[:, 1], corners[:, 0])
     found, views = [], []
     for turn in ((degrees, 0.0), (-degrees, 0.0), (0.0, degrees)):
@@ -244,7 +248,7 @@ def rim_figures(
         seen = np.where((shown >= 0)[..., None], view / 255, image.mean((0, 1)))
         beside = known & (cv2.dilate((_borders(there)).astype(np.uint8), np.ones((11, 11))) > 0)
         error = 255 * np.abs(seen - truth)[beside].mean()
-        found.append((wrong.sum() / length, torn.sum() / length, border_length(shown >= 0) / ideal, error))
+        found.append((wrong.sum() / length, torn.sum() / length, border_length(shown >= 0) / ideal, error, halo))
         views.append(np.hstack((255 * np.where(uncovered[..., None], np.array(BACKGROUND) / 255, truth), view)))
     if folder:
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import opencv_for
-from ..edges.depth_edges import depth_at_image_edges, edge_radius, extremes_within, largest_within, sharpen_depth_edges
+from ..edges.depth_edges import edge_radius, extremes_within, largest_within, sharpen_depth_edges
 from ..images.levels import sampled
-from ..regions.connected import large_regions
+from ..regions.connected import large_regions, regions_with
 from .noise import measure_noise
 from .rims import smooth_rims
 
@@ -32,9 +32,10 @@ _LONG, _SLANTED = 3, 0.01
 _STEEP = 0.02
 # Noise is measured in this many blocks a side, of at least this side in pixels, in so many rows and columns of each. Silhouettes and
 # relief bend most places of some blocks, so only the bend counts that this share stays below. Of normally distributed noise, four
-# deviations of a difference are 9 times as much; what exceeds the given share of the image's range is relief.
+# deviations of a difference are 9 times as much; what exceeds both a share of the image's range and one of inverse depth is relief.
+# The second share is about what the depth of leaves differs by within a tree.
 _BLOCKS, _BLOCK_SIDE, _BLOCK_PLACES = 16, 16, 16
-_QUIET_SHARE, _NOISE_PER_BEND, _MOST_NOISE = 0.2, 9.0, 0.02
+_QUIET_SHARE, _NOISE_PER_BEND, _MOST_NOISE, _ROUGHEST = 0.2, 9.0, 0.02, 0.15
 # A level and what rounding of a slope adds to it.
 _LEVELS = 1.5
 # How much more than noise inverse depth must differ within a ramp's width where edges become steps.
@@ -135,7 +136,7 @@ def noise_within(depth: Tensor, valid: Tensor, lags: Sequence[int] = (1,)) -> li
 
     Far things of a disparity whose shift is unknown have inverse depths near 0, where noise is a large share of the value, but noise all
     the same: a limit that is a share of the depth would tear them. The noise is that of the straightest part of each block of pixels,
-    which silhouettes hardly reach, and at most a small share of the image's range.
+    which silhouettes hardly reach, and at most a small share of the image's range, or of the value on rough surfaces such as foliage.
 
     Args:
         depth: (H, W), positive where valid, before its edges become steps.
@@ -156,8 +157,9 @@ def noise_within(depth: Tensor, valid: Tensor, lags: Sequence[int] = (1,)) -> li
     found = []
     for lag in lags:
         lag = max(1, min(lag, (min(height, width) - 1) // 2))
-        noise = (_least_bends(inverse, valid, lag) * _NOISE_PER_BEND).clamp(max=_MOST_NOISE * (high - low))
-        noise = F.interpolate(noise[None, None], (height, width), mode="bilinear")[0, 0]
+        noise = (_least_bends(inverse, valid, lag) * _NOISE_PER_BEND)[None, None]
+        roughest = -largest_within(-inverse[None, None], lag) * _ROUGHEST
+        noise = F.interpolate(noise, (height, width), mode="bilinear").minimum(roughest.clamp(min=_MOST_NOISE * (high - low)))[0, 0]
         found.append(torch.maximum(noise, level * inverse**whole.step_power) if whole.step else noise)
     return found
 
@@ -189,7 +191,10 @@ def _without_skins(joins: Joins, depth: Tensor, valid: Tensor, radius: int, nois
     doubtful = (largest_within(_beside_cuts(joins, valid)[None, None].float(), 2 * radius) > 0)[0, 0]
     length = _LONG * radius
     down = _trusted(joins.down.T, inverse.T, valid.T, doubtful.T, noise.T, length).T
-    return Joins(_trusted(joins.across, inverse, valid, doubtful, noise, length), down)
+    found = Joins(_trusted(joins.across, inverse, valid, doubtful, noise, length), down)
+    # What reaches no cut is a crack within a surface.
+    at_cuts = regions_with(_beside_cuts(found, valid), _beside_cuts(joins, valid))
+    return Joins(found.across | (joins.across & ~at_cuts[:, :-1]), found.down | (joins.down & ~at_cuts[:-1]))
 
 
 def _beside_cuts(joins: Joins, valid: Tensor) -> Tensor:
@@ -318,7 +323,7 @@ def step_edges(depth: Tensor, valid: Tensor, image: Tensor | None = None, edges:
     if edges == "auto" and not _has_ramps(1 / filled, valid):
         return depth, 0
     radius = edge_radius(*depth.shape[-2:])
-    stepped = sharpen_depth_edges(filled, radius) if image is None else depth_at_image_edges(filled, image)
+    stepped = sharpen_depth_edges(filled, radius, image=image)
     return torch.where(valid & ~_on_long_slope(inverse[0, 0], valid[0, 0], _LONG * radius), stepped, depth), radius
 
 

@@ -6,7 +6,16 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.geometry.surfaces import mesh_cuts
-from depth_normal.geometry.surfaces.mesh_cuts import Joins, _median, cut_grid, find_joins, grid_triangles, noise_within, step_edges
+from depth_normal.geometry.surfaces.mesh_cuts import (
+    Joins,
+    _median,
+    _without_skins,
+    cut_grid,
+    find_joins,
+    grid_triangles,
+    noise_within,
+    step_edges,
+)
 
 HEIGHT, WIDTH, HORIZON = 192, 256, 40
 
@@ -159,6 +168,50 @@ def test_ramps_beside_foliage_are_found():
     sharp = torch.where(box, 1.0, 0.3)
     sharp = torch.where(torch.arange(HEIGHT)[:, None] > 100, sharp * (1 + 0.05 * leaves), sharp)
     assert step_edges(1 / sharp[None, None], valid)[1] == 0
+
+
+def test_rough_leaves_are_one_surface_and_stay_apart_from_the_wall():
+    """Depth of a tree differs from leaf to leaf by more than a cut needs; that of the wall behind it by far more."""
+    inverse, box = noisy_wall_and_box(0)
+    leaves = torch.rand(1, 1, HEIGHT // 2 + 2, WIDTH // 2 + 2, generator=torch.Generator().manual_seed(1)) * 0.2 - 0.1
+    leaves = F.interpolate(leaves, (HEIGHT, WIDTH), mode="bicubic", align_corners=True)[0, 0]
+    inverse = torch.where(inverse > 0.5, inverse * (1 + leaves), inverse)
+    inner = -F.max_pool2d(-box.float()[None, None], 9, 1, 4)[0, 0] > 0
+    inside = inner[:, :-1] & inner[:, 1:]
+    assert float((inverse_jumps(inverse)[inside] > 0.05).float().mean()) > 0.2, "the scene shows the fault"
+    depth, joins = cut_grid(1 / inverse[None, None], torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool), None, "soft")
+    assert float(joins.across[inside].float().mean()) > 0.96
+    assert float(inverse_jumps(1 / depth[0, 0])[joins.across].max()) < 0.5, "nothing is stretched between the tree and the wall"
+
+
+def test_wires_close_together_are_no_rough_surface():
+    """A fence of true depth is cut from the wall behind it."""
+    wires = (torch.arange(WIDTH) % 6 < 2).expand(HEIGHT, WIDTH) | (torch.arange(HEIGHT) % 6 < 2)[:, None]
+    inverse = torch.where(wires, 0.5, 0.25 + 0.1 * torch.linspace(0, 1, WIDTH))
+    _, joins = cut_grid(1 / inverse[None, None], torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool))
+    assert torch.equal(joins.across, wires[:, :-1] == wires[:, 1:])
+
+
+def test_near_things_do_not_take_pixels_of_what_is_behind_them():
+    """Of a soft box the mesh is cut where the image has its edge, though parallax lets near things grow."""
+    box = torch.zeros(HEIGHT, 500, dtype=torch.bool)
+    box[60:140, 200:320] = True
+    soft = softened(torch.where(box, 1.0, 0.3))
+    image = torch.where(box, 0.9, 0.2).expand(1, 3, -1, -1)
+    depth, _ = cut_grid(1 / soft, torch.ones_like(soft, dtype=torch.bool), image, "soft")
+    assert torch.equal((1 / depth[0, 0] > 0.6)[80:120], box[80:120])
+
+
+def test_a_crack_that_reaches_no_cut_is_closed():
+    """One steep pair beside a silhouette, but not at it, is no skin: it would be a speck without triangles."""
+    inverse = torch.where(torch.arange(40) < 20, 1.0, 0.3).expand(40, 40).clone()
+    inverse[10, 24] = inverse[10, 23] * 1.03
+    valid = torch.ones_like(inverse, dtype=torch.bool)
+    joins = find_joins(1 / inverse, valid)
+    found = _without_skins(joins, 1 / inverse, valid, 4, torch.zeros_like(inverse))
+    assert torch.equal(found.across, joins.across) and torch.equal(found.down, joins.down)
+    inverse[10, 20] *= 0.97
+    assert not _without_skins(joins, 1 / inverse, valid, 4, torch.zeros_like(inverse)).across[10, 20], "at the silhouette"
 
 
 def inverse_jumps(inverse):
