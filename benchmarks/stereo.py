@@ -1,7 +1,7 @@
 """The second view of known pairs, from the first and its depth: how near it comes to what the second camera saw.
 
-    python benchmarks/stereo.py [DIR] [--seeds 1 2] [--width 480] [--blur SIGMA] [--sharpen AMOUNT] [--shift PIXELS] [--fills]
-        [--bounds] [--against CHECKOUT] [--pictures OUT]
+    python benchmarks/stereo.py [DIR] [--seeds 1 2] [--width 480] [--blur SIGMA] [--sharpen AMOUNT] [--shift PIXELS] [--softness SIGMA]
+        [--rings] [--fills] [--bounds] [--against CHECKOUT] [--pictures OUT]
 
 Ray-traced scenes (`traced_views.py`) for three moves: to the right (stereo), to the right and down, and forward (parallax). Add DIR, pairs
 that `stereo_scenes.py` rendered with Blender. The pair "motorcycle" of scikit-image (Middlebury 2014, with measured disparity) comes along
@@ -15,7 +15,13 @@ light, with a Gaussian of SIGMA pixels. "motorcycle" is a photograph and stays a
 after the lens, and go through a JPEG file. Scenes of people before a room that is out of focus come along: fringes show most on smooth
 ground.
 
+--rings: flat discs with a dark or bright stripe along their rim, which else look much like the wall behind them, so that the image has two
+parallel edges beside each edge of the depth.
+
 --shift: how far the soft depth's edges lie beside those of the image, at most.
+
+--softness: the deviation in pixels of the soft depth's blur. With `--rings --softness 4 --shift 3` ramps reach over whole stripes, and
+nothing but the choice of one of two edges decides.
 
 PSNR (dB) and SSIM of the whole view; PSNR of the part alone that only the second camera sees, of the pixels beside silhouettes that both
 see, of all within 6 pixels of a silhouette ("rims", where doubled rims and halos are), and of what the first image shows within 6 pixels
@@ -43,6 +49,7 @@ import io
 import math
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -99,7 +106,9 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=480, help="pixels of the ray-traced images (default: %(default)s)")
     parser.add_argument("--blur", type=float, default=0, metavar="SIGMA", help="of a lens, in pixels (default: none)")
     parser.add_argument("--sharpen", type=float, default=0, metavar="AMOUNT", help="of an unsharp mask (default: none)")
+    parser.add_argument("--rings", action="store_true", help="discs with a stripe along their rim, in place of the other scenes")
     parser.add_argument("--shift", type=float, default=SHIFT, metavar="PIXELS", help="of the soft depth's edges (default: %(default)s)")
+    parser.add_argument("--softness", type=float, default=SOFTNESS, metavar="SIGMA", help="of the soft depth (default: %(default)s)")
     parser.add_argument("--fills", action="store_true", help="compare ways of filling holes")
     parser.add_argument("--bounds", action="store_true", help="how much could be gained where only the second camera sees")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="root of another version of the pack")
@@ -109,11 +118,14 @@ def main() -> None:
         parser.error(f"--blur is {arguments.blur:g}; expected 0 or more pixels")
     if not (0 <= arguments.sharpen < math.inf and 0 <= arguments.shift < math.inf):
         parser.error(f"--sharpen is {arguments.sharpen:g} and --shift {arguments.shift:g}; expected 0 or more")
+    if not 0 < arguments.softness < math.inf:
+        parser.error(f"--softness is {arguments.softness:g}; expected more than 0 pixels")
     ways: dict[str, Way] = {"grid_sample": plain}
     if arguments.against:
         ways["against"] = renderer(pack_at(arguments.against))
     ways["ours"] = renderer(importlib.import_module("depth_normal"))
     scenes = {**traced_views.SCENES, "heads": traced_views.heads} if arguments.sharpen else traced_views.SCENES
+    scenes = {"rings": traced_views.rings} if arguments.rings else scenes
     known = list(traced_pairs(scenes, arguments.seeds, arguments.width))
     if arguments.folder:
         rendered = list(rendered_pairs(arguments.folder))
@@ -124,13 +136,14 @@ def main() -> None:
         known = [through_lens(pair, arguments.blur) for pair in known]
     if arguments.sharpen > 0:
         known = [sharpened(pair, arguments.sharpen) for pair in known]
-    pairs = [*known, *motorcycle()]
+    pairs = known if arguments.rings else [*known, *motorcycle()]
     if not pairs:
         parser.error("nothing to measure: no seeds, no DIR, and scikit-image is not installed")
     if arguments.fills or arguments.bounds:
         (print_fills if arguments.fills else print_bounds)([pair for pair in pairs if pair.other is not None])
         return
-    for kind, depth_of in (("true depth", lambda pair: pair.depth), ("soft depth", lambda pair: softened(pair, arguments.shift))):
+    soft = partial(softened, shift=arguments.shift, softness=arguments.softness)
+    for kind, depth_of in (("true depth", lambda pair: pair.depth), ("soft depth", soft)):
         print(f"{kind:15}" + "".join(f"{name:>58}" for name in ways))
         print(f"{'':15}" + "".join(f"{'PSNR':>10}{'SSIM':>8}{'uncovered':>12}{'silhouettes':>13}{'rims':>7}{'ghosts':>8}" for _ in ways))
         tables = []
@@ -305,19 +318,19 @@ def seen_from_first(depth: Tensor, intrinsics: Tensor, position: tuple[float, fl
     return column, row, distance
 
 
-def softened(pair: Pair, shift: float) -> Tensor:
+def softened(pair: Pair, shift: float, softness: float) -> Tensor:
     """Depth whose inverse is soft and wavers."""
-    return 1 / wavering(1 / pair.depth, shift)
+    return 1 / wavering(1 / pair.depth, shift, softness)
 
 
-def wavering(values: Tensor, shift: float) -> Tensor:
+def wavering(values: Tensor, shift: float, softness: float = SOFTNESS) -> Tensor:
     """Maps smoothed, and displaced by a smooth field of at most so many pixels in each direction."""
     height, width = values.shape[-2:]
     noise = torch.rand(1, 2, 6, 10, generator=torch.Generator().manual_seed(0)) * 2 - 1
     moves = F.interpolate(noise, (height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1) * shift
     rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     grid = torch.stack((columns, rows), -1)[None] + moves * torch.tensor([2 / width, 2 / height])
-    return blurred(F.grid_sample(values, grid, padding_mode="border", align_corners=True), SOFTNESS)
+    return blurred(F.grid_sample(values, grid, padding_mode="border", align_corners=True), softness)
 
 
 def print_fills(pairs: list[Pair]) -> None:
