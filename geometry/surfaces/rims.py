@@ -42,12 +42,12 @@ def smooth_rims(depth: Tensor, valid: Tensor, cut: Tensor, radius: int, noise: T
     Returns:
         (H, W). A value changes by a part of the step at the cut beside it, and none farther away than ramps reach.
     """
-    inverse = torch.where(valid, 1 / depth, 0)
+    inverse = torch.where(valid, 1 / depth, 0)  # what is not valid is on nobody's side
     step, span = (_span(inverse, valid, reach) for reach in (1, radius))
     cut = cut & (step > _STEEP * span) & (step > _CLEAR * noise)
     band = math.ceil(_BAND * radius)
     away = _distances(cut, band)
-    trust = (away / radius).clamp(max=1).square().clamp(min=_LEAST) * valid
+    trust = (away / radius).clamp(max=1).square().clamp(min=_LEAST)
     reach = max(1, round(_REACH * radius))
     padded = torch.stack([F.pad(each, (reach,) * 4).flatten() for each in (inverse, trust)])
     smooth = inverse.flatten().clone()
