@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from ..checks import check_choice, check_not_negative
 from ..edges.depth_edges import EDGE
 from ..regions.boxes import Box, check_box, object_in_box
 from ..regions.connected import region_around
-from ..regions.objects import object_around
+from ..regions.objects import Point, object_around
 from .depths import UNITS, Depths, check_metric
 
 SURFACE, OBJECT = SELECTS = ("surface", "object")
@@ -24,18 +25,21 @@ class MaskChoice:
     """The selection of a mask; the fields are those of `depth_mask`.
 
     Raises:
-        ValueError: An unknown unit, limits out of order, a point beyond the image, a box that is none, or both a point and a box.
+        ValueError: An unknown unit, limits out of order, a point beyond the image, a box that is none, both a point and a box, or further
+            points without a first one.
     """
 
     near: float = 0.0
     far: float = 50.0
     unit: str = UNITS[0]
     feather: float = 0.0
-    point: tuple[float, float] | None = None
+    point: Point | None = None
     tolerance: float = 10.0
     invert: bool = False
     select: str = SURFACE
     box: Box | None = None
+    more_points: Sequence[Point] = ()
+    not_points: Sequence[Point] = ()
 
     def __post_init__(self) -> None:
         check_choice("unit", self.unit, UNITS)
@@ -44,13 +48,23 @@ class MaskChoice:
             check_not_negative(name, getattr(self, name))
         if self.near > self.far and not (self.unit == "metres" and self.far == 0):
             raise ValueError(f"the mask begins at {self.near:g} and ends at {self.far:g} {self.unit}; expected near below far")
-        if self.point is not None and not all(0 <= place <= 1 for place in self.point):
-            x, y = self.point
-            raise ValueError(f"the point is at ({x:g}, {y:g}); accepted: 0 to 1 from left to right and from top to bottom, or no point")
+        self._check_points()
         if self.box is not None:
             check_box(self.box)
             if self.point is not None:
                 raise ValueError("there are a point and a box, and each selects an object; give one of them")
+
+    def _check_points(self) -> None:
+        for x, y in (*([self.point] if self.point else ()), *self.more_points, *self.not_points):
+            if not (0 <= x <= 1 and 0 <= y <= 1):
+                raise ValueError(f"the point is at ({x:g}, {y:g}); accepted: 0 to 1 from left to right and from top to bottom, or no point")
+        if (self.more_points or self.not_points) and self.point is None:
+            raise ValueError("there are further points, but no point of the object; give the point where the object is first")
+        if self.not_points and self.select != OBJECT:
+            raise ValueError("points that the mask must not hold part objects, not surfaces; select object, or leave them out")
+        if both := set(self.not_points) & {self.point, *self.more_points}:
+            x, y = min(both)
+            raise ValueError(f"the point ({x:g}, {y:g}) is both in the object and not in it; give it once")
 
     def mask(self, depths: Depths, image: Tensor) -> Tensor:
         """The mask of one image, as `depth_mask` makes it."""
@@ -61,10 +75,10 @@ class MaskChoice:
         unit = "m" if self.unit == "metres" else "%"
         if self.box:
             words = "object in the box"
-        elif self.point and self.select == OBJECT:
-            words = f"object around {depths.describe(depths.at_point(*self.point))}"
         elif self.point:
-            words = f"surface around {depths.describe(depths.at_point(*self.point))}, up to {self.tolerance:g} {unit} nearer or farther"
+            words = f"{self.select} around {depths.describe(depths.at_point(*self.point))}{self._further()}"
+            if self.select == SURFACE:
+                words += f", up to {self.tolerance:g} {unit} nearer or farther"
         elif self.far == 0 and unit == "m":
             words = f"mask from {self.near:g} m on"
         else:
@@ -72,6 +86,14 @@ class MaskChoice:
             if unit == "%" and depths.is_metric:
                 words += f" ({depths.at_share(self.near / 100):.3g} to {depths.at_share(self.far / 100):.3g} m)"
         return f"{'all but ' if self.invert else ''}{words}, {100 * share:.0f} % of the image"
+
+    def _further(self) -> str:
+        """The further points in words, e.g. " (3 points, and 1 not in it)"; nothing of one point."""
+        if not (self.more_points or self.not_points):
+            return ""
+        count = 1 + len(self.more_points)
+        points = "1 point" if count == 1 else f"{count} points"
+        return f" ({points}, and {len(self.not_points)} not in it)" if self.not_points else f" ({points})"
 
 
 def depth_mask(
@@ -81,11 +103,13 @@ def depth_mask(
     *,
     unit: str = UNITS[0],
     feather: float = 0.0,
-    point: tuple[float, float] | None = None,
+    point: Point | None = None,
     tolerance: float = 10.0,
     invert: bool = False,
     select: str = SURFACE,
     box: Box | None = None,
+    more_points: Sequence[Point] = (),
+    not_points: Sequence[Point] = (),
     image: Tensor | None = None,
 ) -> Tensor:
     """A mask of what lies between two distances, of the connected surface or the whole thing around a point, or of the thing in a box.
@@ -104,6 +128,8 @@ def depth_mask(
             `objects.object_around`); then tolerance and feather are not looked at.
         box: (left, top, right, bottom), 0 to 1 of the image, around a thing: the mask is the whole thing in it (see `boxes.object_in_box`),
             whatever `select` is; the limits, tolerance and feather are not looked at.
+        more_points: Other points of the same thing, or of further surfaces.
+        not_points: Points that are not of the thing, for an "object".
         image: (1, 3, H, W) RGB in [0, 1], whose edges an "object" follows; None = its depth alone.
 
     Returns:
@@ -111,9 +137,9 @@ def depth_mask(
 
     Raises:
         ValueError: An unknown unit or selection, metres where the depth has none, limits out of order, a point beyond the image, a box
-            that is none, or both a point and a box.
+            that is none, both a point and a box, or further points without a first one.
     """
-    MaskChoice(near, far, unit, feather, point, tolerance, invert, select, box)  # checks them
+    MaskChoice(near, far, unit, feather, point, tolerance, invert, select, box, more_points, not_points)  # checks them
     if unit == "metres":
         check_metric(depths)
     distance = depths.depth if unit == "metres" else 100 * depths.share()
@@ -125,9 +151,10 @@ def depth_mask(
             assert point is not None
             # Of a sky, which has no depth, what is found is sky.
             at_point = depths.hole[(..., *_pixel(point, depths.hole))]
-            mask = torch.where(depths.hole == at_point, object_around(depths.depth, colours, *point), 0)
+            mask = torch.where(depths.hole == at_point, object_around(depths.depth, colours, *point, more_points, not_points), 0)
     elif point is not None:
-        mask = _around_point(depths, distance, point, tolerance, feather)
+        surfaces = [_around_point(depths, distance, each, tolerance, feather) for each in (point, *more_points)]
+        mask = torch.stack(surfaces).amax(0)
     else:
         no_limit = far == 0 if unit == "metres" else far >= 100
         distance = torch.where(depths.hole, torch.inf, distance)

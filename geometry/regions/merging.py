@@ -62,7 +62,14 @@ def watershed(height: Tensor) -> Tensor:
     return way.unique(return_inverse=True)[1].view(rows, columns)
 
 
-def merged_regions(labels: Tensor, values: Tensor, strength: Tensor, cost: Callable[[Borders], Tensor], most: float) -> Tensor:
+def merged_regions(
+    labels: Tensor,
+    values: Tensor,
+    strength: Tensor,
+    cost: Callable[[Borders], Tensor],
+    most: float,
+    marks: Tensor | None = None,
+) -> Tensor:
     """Merges regions, those of the weakest border first, until no border costs less than the most.
 
     Args:
@@ -71,6 +78,7 @@ def merged_regions(labels: Tensor, values: Tensor, strength: Tensor, cost: Calla
         strength: (S, H, W), of a border that passes a pixel, by S measures.
         cost: Of merging across each border, (E,).
         most: What costs more is not merged.
+        marks: (N,) int64, 1 or -1 of regions that never merge with those of the other sign, and 0 of the others; None = all 0.
 
     Returns:
         (H, W) int64, labels of the merged regions.
@@ -80,10 +88,12 @@ def merged_regions(labels: Tensor, values: Tensor, strength: Tensor, cost: Calla
     sums = torch.zeros(count, len(values), dtype=torch.float64).index_add_(0, labels.flatten(), values.flatten(1).T.double())
     first, second, length, total = _pixel_borders(labels, strength)
     region = torch.arange(count)
+    marks = torch.zeros_like(region) if marks is None else marks.clone()
     while len(first):
         means = sums / size.clamp(min=1)[:, None]
         apart = (means[first] - means[second]).abs()
         costs = cost(Borders(first, second, length, total / length[:, None], apart, torch.minimum(size[first], size[second])))
+        costs = costs.masked_fill(marks[first] * marks[second] < 0, torch.inf)
         best_of_both = _best_of_both(first, second, costs, count) & (costs <= most)
         if not bool(best_of_both.any()):
             break
@@ -92,6 +102,7 @@ def merged_regions(labels: Tensor, values: Tensor, strength: Tensor, cost: Calla
         into[gone] = kept
         sums[kept] += sums[gone]
         size[kept] += size[gone]
+        marks[kept] = torch.where(marks[kept] == 0, marks[gone], marks[kept])
         region = into[region]
         first, second, length, total = _joined(into[first], into[second], length, total, count)
     return region[labels]

@@ -11,6 +11,9 @@ that many pixels lie on. What the point lies in front of carries or surrounds th
 behind them. To lie on such a plane counts like a colour: a plane that runs through a thing by chance cuts no slice out of it, as there is
 no valley around the slice.
 
+Further points add and remove parts. Each point has a part at each of several costs of merging, and no part holds both a point of the thing
+and one that is not of it. Of these parts that is taken with which the new border of the thing is clearest, by depth and colours.
+
 Source:
     Valleys as borders: S. C. Stein et al., "Object Partitioning using Local Convexity" (2014).
 """
@@ -18,8 +21,9 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,7 +34,7 @@ from ..edges.depth_edges import depth_at_image_edges, largest_within
 from ..edges.guided_filter import box_sums, mask_at_image_edges
 from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..textures.transforms import blurred, blurred_where
-from .connected import holes_of, large_regions, opened, region_around
+from .connected import holes_of, large_regions, opened, regions_with
 from .merging import Borders, merged_regions, watershed
 from .planes import PLANE_DISTANCE, image_places, largest_plane
 
@@ -65,18 +69,43 @@ _ALL, _CLEARER, _REACH, _ENOUGH, _CLEAR = 0.9, 1.03, 3, 0.5, 0.25
 # than this, or half as much as that where colours differ by more than this.
 _LEAKED, _BY_COLOUR, _COLOUR_LEVELS = 0.2, 1e-3, (1.0, 2.0)
 _LEAST_STEP, _COLOUR_COUNTS, _APART = 0.05, 0.6, 0.2
+# The costs, as multiples of that above, up to which the parts at further points are merged.
+_PART_LEVELS = (0.06, 0.12, 0.25, 0.5, 1.0, 2.0)
 # Colours of an image that differ less than this do not differ.
 _SAME = 1 / 255
 _HOLE, _BROAD, _TILT = 16, 2, 0.006
 
+Point = tuple[float, float]
+"""x and y, 0 to 1 of the image from its top left corner."""
+_Pixel = tuple[int, int]
 
-def object_around(depth: Tensor, image: Tensor, x: float, y: float) -> Tensor:
+
+class _Pixels(NamedTuple):
+    """Rows and columns of what a thing holds, the first of which finds it, and of what it does not hold."""
+
+    inside: list[_Pixel]
+    outside: list[_Pixel]
+
+    def mark(self, shape: torch.Size) -> Tensor:
+        """(H, W) int64: 1 at pixels inside, -1 at those outside, and 0 elsewhere."""
+        marks = torch.zeros(shape, dtype=torch.int64)
+        for pixels, mark in ((self.inside, 1), (self.outside, -1)):
+            for pixel in pixels:
+                marks[pixel] = mark
+        return marks
+
+
+def object_around(
+    depth: Tensor, image: Tensor, x: float, y: float, more_points: Sequence[Point] = (), not_points: Sequence[Point] = ()
+) -> Tensor:
     """The thing that is seen at a point, as a mask whose border follows the image. Computed on the CPU, at about 320 pixels.
 
     Args:
         depth: (1, 1, H, W), positive and finite, in metres or of unknown scale.
         image: (1, 3, H, W) RGB in [0, 1].
         x, y: The point, 0 to 1 from left to right and from top to bottom.
+        more_points: Other points of the thing. Where it lacks one, the part that is seen there is added.
+        not_points: Points that are not of the thing. Where it holds one, the part that is seen there is removed.
 
     Returns:
         (1, 1, H, W) in [0, 1]. At a point of a floor or a wall, that floor or wall.
@@ -96,11 +125,19 @@ def object_around(depth: Tensor, image: Tensor, x: float, y: float) -> Tensor:
     far, near = measure_range_of_samples(soft, torch.ones_like(soft, dtype=torch.bool), FAR_AND_NEAR_END)
     span = (near - far).clamp(min=1e-6 * near)
     sharp = ((1 / depth_at_image_edges(1 / soft, small) - far) / span)[0, 0]
-    row, column = min(int(y * rows), rows - 1), min(int(x * columns), columns - 1)
-    behind, floors, raised = _planes_behind(sharp, row, column)
-    found = _region(sharp, small, behind, floors, raised, row, column)
-    found = _tidied(found, behind, row, column)[None, None].to(image)
+    inside, outside = ([_pixel(point, rows, columns) for point in points] for points in (((x, y), *more_points), not_points))
+    pixels = _Pixels(inside, [pixel for pixel in outside if pixel not in inside])
+    behind, floors, raised = _planes_behind(sharp, *inside[0])
+    found = _region(sharp, small, behind, floors, raised, *inside[0])
+    if more_points or not_points:
+        found = _corrected(found, sharp, small, behind, raised, pixels)
+    found = _tidied(found, behind, pixels)[None, None].to(image)
     return mask_at_image_edges(resize_map(found, height, width).clamp(0, 1), image, math.ceil(2 / share))
+
+
+def _pixel(point: Point, rows: int, columns: int) -> _Pixel:
+    x, y = point
+    return min(int(y * rows), rows - 1), min(int(x * columns), columns - 1)
 
 
 def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Tensor, float]:
@@ -178,13 +215,36 @@ def _part_by_colour(whole: Tensor, sharp: Tensor, image: Tensor, behind: Tensor,
     return found
 
 
-def _clearness(nearness: Tensor, region: Tensor, most: float, image: Tensor | None = None) -> float:
+def _corrected(found: Tensor, sharp: Tensor, image: Tensor, behind: Tensor, raised: float, pixels: _Pixels) -> Tensor:
+    """(H, W) bool: a region with the parts at pixels that it lacks, and without those at pixels that it must not hold.
+
+    Of the parts at a pixel, that is taken with which the region's new border is clearest.
+    """
+    scale = min(1.0, _HIGH / max(raised, 1e-6))
+    levels = list(_parts(sharp * scale, image, behind, _PART_LEVELS, marks=pixels.mark(sharp.shape)))[::-1]
+    standing_out = float(torch.stack([sharp[pixel] for pixel in pixels.inside]).median() - sharp.quantile(_FARTHEST))
+    most = max(_LEAST_STEP, _ENOUGH * standing_out)
+    for pixel in (*pixels.inside, *pixels.outside):
+        is_inside = pixel in pixels.inside
+        if bool(found[pixel]) == is_inside:
+            continue
+        parts = [level == level[pixel] for level in levels]
+        regions = [found | part if is_inside else found & ~part for part in parts]
+        clear = [_clearness(sharp, region, most, image, part) for region, part in zip(regions, parts, strict=True)]
+        found = regions[clear.index(max(clear))]
+    return found
+
+
+def _clearness(nearness: Tensor, region: Tensor, most: float, image: Tensor | None = None, part: Tensor | None = None) -> float:
     """How much nearer a region is than what is beside it, up to a limit: the mean along its border.
 
-    With an image as a share of the limit, and different colours beside the border count, too.
+    With a part that was added or removed, only along the border that both share. With an image as a share of the limit, and different
+    colours beside the border count, too.
     """
     inside = region[None, None].float()
     beside = (largest_within(inside, 1) > inside)[0, 0]
+    if part is not None:
+        beside &= largest_within(part[None, None].float(), 1)[0, 0] > 0
     if not bool(beside.any()):
         return 0.0
     near = largest_within(torch.where(region, nearness, -torch.inf)[None, None], _REACH)
@@ -197,8 +257,18 @@ def _clearness(nearness: Tensor, region: Tensor, most: float, image: Tensor | No
     return float(torch.maximum(drop / most, _COLOUR_COUNTS * (apart / _APART).clamp(max=1)).mean())
 
 
-def _parts(sharp: Tensor, image: Tensor, behind: Tensor, levels: tuple[float, ...], shallowest: float = _SHALLOWEST) -> Iterator[Tensor]:
-    """(H, W) int64, for each level: the number of the thing, floor or wall of each pixel."""
+def _parts(
+    sharp: Tensor,
+    image: Tensor,
+    behind: Tensor,
+    levels: tuple[float, ...],
+    shallowest: float = _SHALLOWEST,
+    marks: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """(H, W) int64, for each level: the number of the thing, floor or wall of each pixel.
+
+    None holds pixels of two marks, which are 1 and -1 in (H, W).
+    """
     fine = blurred(torch.cat((image, sharp[None, None]), 1), _FINE)[0]
     slopes = torch.stack(torch.gradient(fine, dim=(1, 2))).square().sum((0, 1)).sqrt()
     edges = slopes + _CREASES * _valleys(sharp, _FINE).clamp(max=_DEEPEST)  # not at the foot of a step
@@ -209,9 +279,27 @@ def _parts(sharp: Tensor, image: Tensor, behind: Tensor, levels: tuple[float, ..
     values = torch.cat((_HUE * image[0] / (3 * grey), (_SHADE * grey.log())[None], behind[None].float()))
     cost = partial(_cost, _BY_DEPTH if is_plain else _WITHOUT, shallowest)
     parts = watershed(blurred(edges[None, None], 0.7 * _FINE)[0, 0])
+    if marks is not None:
+        parts = _split(parts, marks)
     for level in levels:
-        parts = merged_regions(parts.unique(return_inverse=True)[1], values, strength, cost, level * _MOST)
+        parts = parts.unique(return_inverse=True)[1]
+        parts = merged_regions(parts, values, strength, cost, level * _MOST, None if marks is None else _marks_of(parts, marks))
         yield parts
+
+
+def _split(parts: Tensor, marks: Tensor) -> Tensor:
+    """Parts (H, W) none of which holds two marks: 1 and -1 in (H, W). Such a part is split by which of its pixels is nearer."""
+    places = torch.stack(torch.meshgrid(*map(torch.arange, parts.shape), indexing="ij"), -1).flatten(0, 1).float()
+    inside, outside = (places[marks.flatten() == mark] for mark in (1, -1))
+    if not len(outside):
+        return parts
+    nearer = (torch.cdist(places, outside).amin(1) < torch.cdist(places, inside).amin(1)).view_as(parts)
+    return 2 * parts + (nearer & torch.isin(parts, parts[marks < 0]) & torch.isin(parts, parts[marks > 0]))
+
+
+def _marks_of(parts: Tensor, marks: Tensor) -> Tensor:
+    """(N,) int64: the mark of each of N parts, 0 of those without one."""
+    return torch.zeros(int(parts.max()) + 1, dtype=torch.int64).index_add_(0, parts.flatten(), marks.flatten()).sign()
 
 
 def _cost(alike: float, shallowest: float, borders: Borders) -> Tensor:
@@ -229,10 +317,15 @@ def _valleys(nearness: Tensor, scale: float) -> Tensor:
     return ((aa + dd) / 2 + torch.hypot((aa - dd) / 2, da)).clamp(min=0)
 
 
-def _tidied(found: Tensor, behind: Tensor, row: int, column: int) -> Tensor:
-    """A region without threads of a pixel's width, and with its holes closed where no plane is seen through them."""
+def _tidied(found: Tensor, behind: Tensor, pixels: _Pixels) -> Tensor:
+    """A region without threads of a pixel's width and what is not connected with pixels inside, and with its holes closed.
+
+    A hole stays open where a plane is seen through it, or that holds a pixel outside.
+    """
+    marks = pixels.mark(found.shape)
     broad = opened(found, 1)
-    if broad[row, column]:
-        found = region_around(torch.zeros(found.shape), broad, row, column, 1.0)
+    if bool(broad[marks > 0].all()):
+        found = regions_with(broad, marks > 0)
     holes = holes_of(found)
+    holes &= ~regions_with(holes, marks < 0)
     return found | (holes & ~large_regions(holes & behind, _HOLE))

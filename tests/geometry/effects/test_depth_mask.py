@@ -115,6 +115,28 @@ def test_a_box_and_a_point_are_not_both_taken():
         MaskChoice(box=(0, 0, 1, 1))
 
 
+def test_further_points_need_a_first_one_and_are_refused_where_they_mean_nothing():
+    for points, said in (
+        ({"more_points": [(0.5, 0.5)]}, "no point of the object"),
+        ({"point": (0.5, 0.5), "more_points": [(0.5, 1.5)]}, r"the point is at \(0.5, 1.5\); accepted: 0 to 1"),
+        ({"point": (0.5, 0.5), "not_points": [(0.1, 0.1)]}, "part objects, not surfaces"),
+        ({"point": (0.5, 0.5), "not_points": [(0.5, 0.5)], "select": "object"}, r"the point \(0.5, 0.5\) is both in the object"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            MaskChoice(**points)
+
+
+def test_a_surface_of_several_points_is_all_of_theirs():
+    depth = torch.full((1, 1, 40, 40), 5.0)
+    depth[..., 4:12, 4:12], depth[..., 24:36, 24:36] = 2.0, 1.0
+    depths = known_depths(Estimate(depth, Quantity.METRIC_DEPTH))
+    choice = MaskChoice(point=(0.2, 0.2), more_points=[(0.7, 0.7)])
+    assert torch.equal(choice.mask(depths, torch.rand(1, 3, 40, 40)) > 0.5, depth < 4)
+    assert choice.describe(depths, 0.13).startswith("surface around 2 m (2 points), up to 10 % nearer or farther")
+    apart = MaskChoice(point=(0.2, 0.2), not_points=[(0.7, 0.7)], select="object")
+    assert apart.describe(depths, 0.04) == "object around 2 m (1 point, and 1 not in it), 4 % of the image"
+
+
 def test_holes_are_no_object_in_a_box():
     depth = torch.full((1, 1, 40, 40), 5.0)
     depth[..., 12:28, 12:28] = 2.0

@@ -49,3 +49,12 @@ def test_regions_that_are_all_alike_merge_in_few_rounds():
     merged = merged_regions(labels, torch.zeros(1, 60, 60), torch.zeros(1, 60, 60), cost, 1.0)
     assert (merged == merged[0, 0]).all()
     assert len(rounds) < 60
+
+
+def test_regions_of_opposite_marks_never_merge():
+    """All borders are alike; what has no mark joins one of both."""
+    labels = torch.arange(10)[None].expand(4, -1).contiguous()
+    marks = torch.zeros(10, dtype=torch.int64)
+    marks[0], marks[9] = 1, -1
+    merged = merged_regions(labels, torch.zeros(1, 4, 10), torch.zeros(1, 4, 10), lambda borders: borders.strength[:, 0], 1.0, marks)
+    assert merged[0, 0] != merged[0, 9] and len(merged.unique()) == 2 and marks.tolist() == [1, *[0] * 8, -1]

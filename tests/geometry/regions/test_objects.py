@@ -94,6 +94,46 @@ def test_parts_of_one_colour_hold_together():
         assert overlap(object_around(depth, image, *place(thing, number)), thing > 0) > 0.95
 
 
+def test_a_further_point_adds_what_is_there():
+    depth, image, thing = room([(-0.45, -0.5, 2.8, 0.5), (0.45, -0.5, 2.8, 0.5)])
+    one, other = place(thing, 1), place(thing, 2)
+    assert overlap(object_around(depth, image, *one, [other]), thing > 0) > 0.9
+    apart = room([(-0.9, -0.7, 3.0, 0.3), (0.5, -0.6, 2.8, 0.4)])
+    points = [place(apart[2], number) for number in (1, 2)]
+    assert overlap(object_around(*apart[:2], *points[0], points[1:]), apart[2] > 0) > 0.9, "also what is not connected"
+
+
+def test_a_point_that_is_not_of_it_removes_what_is_there():
+    depth, image, thing = room([(0.0, -0.55, 2.6, 0.45), (0.35, -0.15, 2.4, 0.25), (-0.6, -0.8, 2.6, 0.2)])
+    image = torch.where(thing > 0, torch.tensor((0.2, 0.5, 0.8)).view(3, 1, 1), image)
+    one, other, floor = (*(place(thing, number) for number in (1, 2)), (0.1, 0.9))
+    rest = (thing == 1) | (thing == 3)
+    assert overlap(object_around(depth, image, *one, not_points=[other]), rest) > 0.9
+    assert overlap(object_around(depth, image, *other, not_points=[one]), thing == 2) > 0.85
+    assert torch.equal(object_around(depth, image, *one, not_points=[floor]), object_around(depth, image, *one)), "nothing is there"
+    assert overlap(object_around(7.5 * depth, image, *one, not_points=[other]), rest) > 0.9, "of any scale"
+
+
+def test_a_hole_stays_open_where_a_point_says_so():
+    """A spot of another colour on a disc: part of it at first, and not closed as a hole when it is taken out."""
+    v, u = torch.meshgrid(torch.linspace(-1, 1, HEIGHT), torch.linspace(-1, 1, WIDTH), indexing="ij")
+    away = torch.hypot(u * WIDTH / HEIGHT, v)
+    colours = torch.stack((torch.full_like(u, 0.3), 0.2 + 0.6 * (away < 0.6), 0.8 - 0.7 * (away < 0.2)))[None]
+    depth = torch.where(away < 0.6, 1.0, 4.0)[None, None] * (1 + 0.02 * torch.where(away < 0.2, 1, 0))
+    point = (0.5 + 0.2, 0.5)
+    assert object_around(depth, colours, *point)[0, 0, HEIGHT // 2, WIDTH // 2] > 0.5
+    assert overlap(object_around(depth, colours, *point, not_points=[(0.5, 0.5)]), (away < 0.6) & (away > 0.2)) > 0.85
+
+
+def test_points_of_one_patch_part_it_between_them():
+    """In an image without any edge, all that tells the thing from the rest is which point is nearer."""
+    depth, image = torch.full((1, 1, HEIGHT, WIDTH), 2.0), torch.full((1, 3, HEIGHT, WIDTH), 0.5)
+    mask = object_around(depth, image, 0.25, 0.5, not_points=[(0.75, 0.5)])[0, 0]
+    assert mask[:, : WIDTH // 2 - 4].min() > 0.5 and mask[:, WIDTH // 2 + 4 :].max() < 0.5
+    same = object_around(depth, image, 0.25, 0.5, not_points=[(0.2501, 0.5)])
+    assert torch.equal(same, object_around(depth, image, 0.25, 0.5)), "of two points in one pixel, that of the thing counts"
+
+
 @pytest.mark.parametrize("part", [None, 1, 3])
 def test_a_person_of_many_colours_comes_whole(part):
     """Before something far behind, the valleys between hat, face, collar and coat are no borders."""
