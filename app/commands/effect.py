@@ -29,8 +29,8 @@ SELECT_CHOICES = ("surface", "object")
 """Those of `geometry.effects.depth_mask.SELECTS`."""
 
 COMMON = {
-    "mask": ("--near", "--far", "--feather", "--unit", "--point", "--select", "--box", "--invert"),
-    "cutout": ("--near", "--far", "--feather", "--unit", "--point", "--select", "--box", "--edge"),
+    "mask": ("--near", "--far", "--feather", "--unit", "--point", "--not-point", "--select", "--box", "--invert"),
+    "cutout": ("--near", "--far", "--feather", "--unit", "--point", "--not-point", "--select", "--box", "--edge"),
     "fog": ("--density", "--colour", "--start", "--height-falloff", "--sky"),
     "depth-of-field": ("--focus", "--unit", "--point", "--blur", "--f-number", "--focal-length"),
 }
@@ -66,8 +66,13 @@ def _add_choice(group: argparse._ArgumentGroup) -> None:
     far = "where it ends; 100 percent or 0 metres is no limit, and takes in the sky (default: %(default)s)"
     group.add_argument("--far", type=percent, default=40.0, metavar="X", help=far)
     group.add_argument("--feather", type=percent, default=2.0, metavar="X", help="over how much it falls off (default: %(default)s)")
-    where = "in place of --near and --far: the surface or the object at this point, 0 to 1 from left to right and from top to bottom"
-    group.add_argument("--point", type=point, metavar="X,Y", help=where)
+    where = (
+        "in place of --near and --far: the surface or the object at this point, 0 to 1 from left to right and from top to bottom; "
+        "given again, a further point of it"
+    )
+    group.add_argument("--point", type=point, action="append", metavar="X,Y", help=where)
+    no = "with --select object: a point that is not of the object; can be given again"
+    group.add_argument("--not-point", type=point, action="append", metavar="X,Y", help=no)
     select = "the connected surface at --point, or the whole object without what it stands on (default: %(default)s)"
     group.add_argument("--select", choices=SELECT_CHOICES, default=SELECT_CHOICES[0], help=select)
     around = "in place of a point: the whole object in this box, each side 0 to 1 from left to right and from top to bottom"
@@ -146,22 +151,27 @@ def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, str]:
     from ...geometry.effects.depth_mask import MaskChoice
 
     if arguments.box:
-        refuse_options(arguments, ("--point",), "has no effect beside --box, which takes its place; leave one of them out")
+        refuse_options(arguments, ("--point", "--not-point"), "has no effect beside --box, which takes its place; leave one of them out")
         ignored = ("--near", "--far", "--tolerance", "--feather", "--unit")
         refuse_options(arguments, ignored, "has no effect on the object in a --box; leave it out")
     elif arguments.point:
         refuse_options(arguments, ("--near", "--far"), "has no effect beside --point, which takes their place; leave one of them out")
         if arguments.select == "object":
             refuse_options(arguments, ("--tolerance", "--feather"), "has no effect on a whole object; leave it out")
+        else:
+            refuse_options(arguments, ("--not-point",), "removes parts of an object; add --select object, or leave it out")
     else:
         refuse_options(arguments, ("--tolerance",), "says how far the surface around --point reaches; name a point, or leave it out")
+        refuse_options(arguments, ("--not-point",), "is beside the object at --point; name a point of it, too, or leave it out")
         refuse_options(arguments, ("--select",), "says what --point selects; name a point, or a --box, or leave it out")
         if arguments.unit == "percent":  # nodes of saved graphs may hold more
             check_range("near", arguments.near, 0, 100)
             check_range("far", arguments.far, 0, 100)
     invert = getattr(arguments, "invert", False)
     limits = (arguments.near, arguments.far, arguments.unit, arguments.feather)
-    choice = MaskChoice(*limits, arguments.point, arguments.tolerance, invert, arguments.select, arguments.box)
+    first, *more = arguments.point or [None]
+    further = {"more_points": tuple(more), "not_points": tuple(arguments.not_point or ())}
+    choice = MaskChoice(*limits, first, arguments.tolerance, invert, arguments.select, arguments.box, **further)
     return choice, _needing_metres(arguments.unit)
 
 

@@ -45,6 +45,15 @@ def test_a_cutout_with_alpha(scene):
     assert effect(scene, "cutout", out="out.jpg") == NOTHING_DONE, "a JPEG has no alpha"
 
 
+def test_several_points_and_points_that_are_not_of_the_object(scene, capsys):
+    assert effect(scene, "mask", "--point", "0.5,0.5", "--point", "0.1,0.1", out="all.png") == DONE
+    assert np.asarray(Image.open(scene / "all.png")).min() > 0 and "(2 points)" in capsys.readouterr().out
+    object_at = ("mask", "--select", "object", "--point", "0.5,0.5", "--not-point", "0.1,0.1", "--not-point", "0.9,0.9")
+    assert effect(scene, *object_at) == DONE and "(1 point, and 2 not in it), 1" in capsys.readouterr().out
+    mask = np.asarray(Image.open(scene / "out.png")) > 127
+    assert mask[12:28, 22:38].all() and not mask[:6].any()
+
+
 def test_the_object_in_a_box(scene, capsys):
     assert effect(scene, "mask", "--select", "object", "--box", "0.2,0.1,0.8,0.9") == DONE
     mask = np.asarray(Image.open(scene / "out.png")) > 127
