@@ -15,6 +15,7 @@ from ..geometry.effects.depth_mask import SELECTS, SURFACE, MaskChoice
 from ..geometry.effects.depths import UNITS, known_depths
 from ..geometry.estimate import Estimate
 from ..geometry.regions.boxes import Box
+from ..geometry.regions.objects import Point
 from ..model_loader.comfy.devices import image_placement
 from ..utils import resize_map, to_planar, to_rgb
 from .batches import join_outputs, to_output, with_progress
@@ -23,11 +24,12 @@ from .effect_inputs import check_depth_linked, check_numbers, depth_input, effec
 from .live import MAX_IMAGES as MAX_SHOWN
 from .live import Payload, image_payload, in_comfyui, shown_on_node
 from .sockets import EFFECTS, Inputs, Widget
-from .widgets import choice_widget, geometry_input, image_input, number_widget, switch_widget
+from .widgets import choice_widget, geometry_input, image_input, number_widget, switch_widget, text_widget
 
 NO_POINT = -1.0
 """Coordinate that means "no point", or as a side "no box"."""
 
+Points = tuple[Point, ...]
 MAX_DISTANCE = 10000.0
 _DARKENED = 0.25
 # Size of the mask that core's nodes output for an image without alpha.
@@ -53,6 +55,16 @@ _SELECT = {
         SELECTS,
         "What the point selects. object: the whole thing there, without the floor, table or wall; feather and tolerance are "
         "ignored. surface: everything connected with the point within tolerance.",
+    ),
+}
+_FURTHER_POINTS = {
+    "more_points": text_widget(
+        "Further points of the same object, or of further surfaces, each set by a click with Shift on the node. As x,y from 0 to 1, with "
+        "spaces between, e.g. 0.4,0.5 0.6,0.55. Empty: none."
+    ),
+    "not_points": text_widget(
+        "Points that are not of the object, each set by a click with Alt on the node: their parts are removed. As x,y from 0 to 1, with "
+        "spaces between. select must be object. Empty: none."
     ),
 }
 
@@ -94,6 +106,7 @@ class DepthMask:
                 "invert": switch_widget(False, "Inverts the mask."),
                 **_SELECT,
                 **box_widgets(),
+                **_FURTHER_POINTS,
             },
         }
 
@@ -115,10 +128,13 @@ class DepthMask:
         box_top: float = NO_POINT,
         box_right: float = NO_POINT,
         box_bottom: float = NO_POINT,
+        more_points: str = "",
+        not_points: str = "",
     ) -> Any:
         """Returns one mask for each image."""
         box = chosen_box(box_left, box_top, box_right, box_bottom)
-        choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, invert, select, box)
+        further = further_points(more_points, not_points)
+        choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, invert, select, box, further)
         check_depth_linked(geometry, depth)
         images = to_rgb(image) if image is not None else _blank(geometry, depth)
         chosen = with_progress(_with_masks(images, effect_geometry(images, geometry, depth), choice), len(images))
@@ -165,7 +181,7 @@ class ForegroundCutout:
                     {
                         "tooltip": (
                             "Mask of the foreground, of any size, e.g. from Depth Mask. If linked, unit, near, far, "
-                            "feather, the point, tolerance, select and the box are ignored."
+                            "feather, the points, tolerance, select and the box are ignored."
                         )
                     },
                 ),
@@ -174,6 +190,7 @@ class ForegroundCutout:
                 "decontaminate": switch_widget(True, pure),
                 **_SELECT,
                 **box_widgets(),
+                **_FURTHER_POINTS,
             },
         }
 
@@ -197,10 +214,13 @@ class ForegroundCutout:
         box_top: float = NO_POINT,
         box_right: float = NO_POINT,
         box_bottom: float = NO_POINT,
+        more_points: str = "",
+        not_points: str = "",
     ) -> Any:
         """Returns a cut-out and its mask for each image."""
         box = chosen_box(box_left, box_top, box_right, box_bottom)
-        choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, select=select, box=box)
+        further = further_points(more_points, not_points)
+        choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, select=select, box=box, further=further)
         check_range("edge", edge, 0, MAX_EDGE)
         images, opacity = _split_opacity(image)
         if mask is None and geometry is None and depth is None:
@@ -288,7 +308,7 @@ def box_widgets() -> dict[str, Widget]:
     """Widgets for a box on the image; `chosen_box` reads their values."""
     left = (
         "Box around an object, set by a drag on the node: the mask is the whole object in it, without the floor, table or wall; the "
-        "point, near, far and select are ignored. Its left side, from left (0) to right (1); below 0: no box."
+        "points, near, far and select are ignored. Its left side, from left (0) to right (1); below 0: no box."
     )
     sides = {
         "box_left": left,
@@ -315,6 +335,26 @@ def chosen_box(left: float, top: float, right: float, bottom: float) -> Box | No
     return left, top, right, bottom
 
 
+def further_points(more_points: str, not_points: str) -> tuple[Points, Points]:
+    """Returns the points of the widgets of these names.
+
+    Raises:
+        ValueError: A text that is not x,y of each point.
+    """
+    return _points("more_points", more_points), _points("not_points", not_points)
+
+
+def _points(name: str, text: str) -> Points:
+    points = []
+    for word in text.split():
+        try:
+            x, y = map(float, word.split(","))
+        except ValueError:
+            raise ValueError(f"{name} holds {word!r}; accepted: x,y of each point, from 0 to 1, with spaces between points only") from None
+        points.append((x, y))
+    return tuple(points)
+
+
 def mask_choice(
     unit: str,
     near: float,
@@ -326,8 +366,9 @@ def mask_choice(
     invert: bool = False,
     select: str = SURFACE,
     box: Box | None = None,
+    further: tuple[Points, Points] = ((), ()),
 ) -> MaskChoice:
-    """Reads the values of `mask_widgets`; a box takes the place of the point.
+    """Reads the values of `mask_widgets`; a box takes the place of all points.
 
     Raises:
         ValueError: A number out of its range, or an unknown unit.
@@ -335,8 +376,8 @@ def mask_choice(
     check_choice("unit", unit, UNITS)
     check_numbers(_LIMITS, {"near": near, "far": far, "feather": feather})
     check_numbers(_TOLERANCE, {"tolerance": tolerance})
-    point = chosen_point(point_x, point_y)
-    return MaskChoice(near, far, unit, feather, None if box else point, tolerance, invert, select, box)
+    point, (more, excluded) = (None, ((), ())) if box else (chosen_point(point_x, point_y), further)
+    return MaskChoice(near, far, unit, feather, point, tolerance, invert, select, box, more, excluded)
 
 
 def sized_pairs(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:

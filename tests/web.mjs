@@ -7,8 +7,8 @@ import { pathToFileURL } from 'node:url'
 
 const [web, payloadFile, folder] = process.argv.slice(2)
 const load = name => import(pathToFileURL(path.join(web, name)))
-const files = ['light.js', 'maps.js', 'saved_graphs.js', 'solid.js', 'words.js', 'geometry_view.js', 'search_order.js']
-const [light, maps, saved, solid, words, geometry, search] = await Promise.all(files.map(load))
+const files = ['light.js', 'maps.js', 'saved_graphs.js', 'solid.js', 'words.js', 'geometry_view.js', 'search_order.js', 'box_view.js']
+const [light, maps, saved, solid, words, geometry, search, boxes] = await Promise.all(files.map(load))
 
 // The handle of a directional light and its angles are each other's inverse.
 for (const [azimuth, elevation] of [[0, 90], [45, 0], [135, 40], [270, 10], [359, -45]]) {
@@ -20,6 +20,10 @@ assert.deepStrictEqual(light.colourOf('#f00'), [1, 0, 0])
 assert.deepStrictEqual(['#F80', ' #ff8800', '#ff880080', '255, 136,0', '0,0,256', 'f80', ''].map(light.hexOf), ['#ff8800', '#ff8800', '#ff8800', '#ff8800', null, null, null])
 assert.strictEqual(light.colourOf('no colour'), null)
 assert.ok(light.depthBy(0.05, -5) === 0.05 && light.depthBy(1, 1) === 1.1)
+
+// Points as text widgets hold them; what is no point is left out.
+assert.deepStrictEqual(boxes.pointsOf(' 0.5,0.25  1,0 a,b 0.5 '), [{ x: 0.5, y: 0.25 }, { x: 1, y: 0 }])
+for (const none of ['', undefined]) assert.deepStrictEqual(boxes.pointsOf(none), [])
 
 // Only files that this pack wrote into the temp folder are asked for.
 const name = `depth_normal_${'a'.repeat(32)}.png`

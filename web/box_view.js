@@ -1,11 +1,14 @@
-// An image on which a point or a box can be set: for nodes that also have the widgets box_left, box_top, box_right and box_bottom, fractions
-// of the image, below 0 for none. The box takes the place of the point, so that one of both is set at most.
+// An image on which points or a box can be set: for nodes that also have the widgets box_left, box_top, box_right and box_bottom, fractions
+// of the image, below 0 for none, and more_points and not_points, texts of "x,y x,y". The box takes the place of the points, so that one of
+// both is set at most.
 
 import { outlined } from './light_view.js'
-import { NONE, PointView, within } from './point_view.js'
+import { BAR, CROSS, NONE, PointView, within } from './point_view.js'
 import { translated } from './words.js'
 
+const NO_FURTHER = { more_points: '', not_points: '' }
 const SIDES = ['box_left', 'box_top', 'box_right', 'box_bottom']
+const NO_BOX = Object.fromEntries(SIDES.map(name => [name, NONE]))
 /** A drag is a box from so many pixels of the screen on, in both directions. */
 const LEAST = 4
 /** Two clicks are a double click within so many milliseconds and pixels of the screen. */
@@ -21,15 +24,15 @@ export class BoxView extends PointView {
   }
 
   static get hint() {
-    return translated('click: a point; drag: a box; Escape or double click: neither')
+    return translated('click: a point, with Shift one more, with Alt one that is not in it; drag: a box; Escape or double click: nothing')
   }
 
   get clearing() {
-    return translated('Clear the point and the box')
+    return translated('Clear the points and the box')
   }
 
   get none() {
-    return { ...super.none, ...Object.fromEntries(SIDES.map(name => [name, NONE])) }
+    return { ...super.none, ...NO_BOX, ...NO_FURTHER }
   }
 
   /** Left, top, right and bottom, 0 to 1. @returns {number[] | null} */
@@ -39,7 +42,8 @@ export class BoxView extends PointView {
   }
 
   get selected() {
-    return this.box ?? super.selected
+    const { point, widgets: { values } } = this
+    return this.box ?? (point && { ...point, more: values.more_points, not: values.not_points })
   }
 
   /** Whether another node gives one of the values, so that none is set here; the line then says which. */
@@ -52,7 +56,12 @@ export class BoxView extends PointView {
   grab(point, event) {
     if (this.isGiven()) return false
     this.before = this.placed
+    if (this.point && (event.shiftKey || event.altKey)) {
+      this.addPoint(event.altKey ? 'not_points' : 'more_points', point)
+      return true
+    }
     this.start = { point, event, isBox: false }
+    this.set(this.none)
     this.setPoint(point)
     return true
   }
@@ -93,7 +102,13 @@ export class BoxView extends PointView {
   }
 
   setPoint(point) {
-    this.set({ ...this.none, point_x: within(point.x), point_y: within(point.y) })
+    this.set({ ...NO_BOX, point_x: within(point.x), point_y: within(point.y) })
+  }
+
+  /** @param {'more_points' | 'not_points'} name @param {{x: number, y: number}} point */
+  addPoint(name, { x, y }) {
+    const { values } = this.widgets
+    this.set({ ...NO_BOX, [name]: `${values[name] ?? ''} ${within(x)},${within(y)}`.trim() })
   }
 
   /** @param {number[]} corners Two opposite ones: x, y, x, y. */
@@ -105,9 +120,18 @@ export class BoxView extends PointView {
 
   mark(context, unit) {
     const { box } = this, { width, height } = this.maps
-    if (!box) return super.mark(context, unit)
+    if (!box) return this.markPoints(context, unit)
     const [left, top, right, bottom] = box
     outlined(context, unit, () => context.rect(left * width, top * height, (right - left) * width, (bottom - top) * height))
+  }
+
+  /** Draws crosses at points, and bars at those that are not of the object. */
+  markPoints(context, unit) {
+    super.mark(context, unit)
+    if (!this.point) return
+    const { more_points: more, not_points: not } = this.widgets.values
+    for (const point of pointsOf(more)) this.cross(context, unit, point, CROSS)
+    for (const point of pointsOf(not)) this.cross(context, unit, point, BAR)
   }
 
   say(point) {
@@ -115,6 +139,12 @@ export class BoxView extends PointView {
     if (point || !box || !this.isChanged) super.say(point)
     else this.view.say(translated('box from {0}, {1} to {2}, {3}; run to see what is in it', ...box.map(side => side.toFixed(2))))
   }
+}
+
+/** @param {string | undefined} text As the widgets hold points. @returns {{x: number, y: number}[]} Without what is no point. */
+export function pointsOf(text) {
+  const pairs = (text ?? '').split(/\s+/).map(word => word.split(',').map(Number))
+  return pairs.filter(pair => pair.length === 2 && pair.every(Number.isFinite)).map(([x, y]) => ({ x, y }))
 }
 
 function inOrder(one, other) {

@@ -25,13 +25,13 @@ export class NodeWidgets {
     return (this.node.inputs ?? []).some((input, slot) => input.widget?.name === name && this.node.isInputConnected(slot))
   }
 
-  /** @param {Record<string, number>} values Each is brought into its widget's range. */
+  /** @param {Record<string, number | string>} values Each number is brought into its widget's range. */
   set(values) {
     for (const [name, value] of Object.entries(values)) {
       const widget = this.find(name)
       if (!widget || this.isLinked(name)) continue
       const { min = -Infinity, max = Infinity } = widget.options ?? {}
-      const within = Math.min(max, Math.max(min, value))
+      const within = typeof value === 'string' ? value : Math.min(max, Math.max(min, value))
       if (widget.value === within) continue
       widget.value = within
       widget.callback?.(within, undefined, this.node)

@@ -7,6 +7,9 @@ import { translated } from './words.js'
 
 /** The value of a widget without a point. */
 export const NONE = -1
+/** Directions of the lines that mark a point. */
+export const BAR = [[1, 0], [-1, 0]]
+export const CROSS = [...BAR, [0, 1], [0, -1]]
 
 /** The view on a node that starts from a point of its image. */
 export class PointView extends PlainView {
@@ -116,11 +119,14 @@ export class PointView extends PlainView {
 
   /** Draws what is selected. @param {CanvasRenderingContext2D} context @param {number} unit Pixels of the image in one of the screen. */
   mark(context, unit) {
-    const { point } = this
-    if (!point) return
-    const left = point.x * this.maps.width, top = point.y * this.maps.height
+    if (this.point) this.cross(context, unit, this.point, CROSS)
+  }
+
+  /** Draws lines in some directions around a point. */
+  cross(context, unit, { x, y }, directions) {
+    const left = x * this.maps.width, top = y * this.maps.height
     outlined(context, unit, () => {
-      for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+      for (const [dx, dy] of directions) {
         context.moveTo(left + 4 * dx * unit, top + 4 * dy * unit)
         context.lineTo(left + 12 * dx * unit, top + 12 * dy * unit)
       }

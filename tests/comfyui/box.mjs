@@ -73,7 +73,7 @@ const held = () => page.evaluate(async () => {
   const { width, height } = view.overlay, drawn = view.overlay.getContext('2d').getImageData(0, 0, width, height).data
   const where = (column, row) => drawn[4 * (Math.min(height - 1, Math.round(row * height)) * width + Math.min(width - 1, Math.round(column * width))) + 3] > 0
   return {
-    point: [x, y], box: [left, top, right, bottom], line: view.line.textContent, marks: drawn.some((value, i) => i % 4 === 3 && value > 0),
+    point: [x, y], box: [left, top, right, bottom], further: [window.view().widgets.values.more_points, window.view().widgets.values.not_points], line: view.line.textContent, marks: drawn.some((value, i) => i % 4 === 3 && value > 0),
     // The middles of the box's four sides, and what is inside it.
     sides: left >= 0 && [where(left, (top + bottom) / 2), where(right, (top + bottom) / 2), where((left + right) / 2, top), where((left + right) / 2, bottom)],
     inside: left >= 0 && where((left + right) / 2, (top + bottom) / 2), button: view.bar.querySelector('button').style.display !== 'none',
@@ -108,6 +108,13 @@ report.undone = await held()
 await centre()
 await click(0.6, 0.5)
 report.again = await held()
+for (const [key, ...place] of [['Shift', 0.7, 0.6], ['Shift', 0.2, 0.3], ['Alt', 0.9, 0.9]]) {
+  await page.keyboard.down(key)
+  await click(...place)
+  await page.keyboard.up(key)
+}
+report.further = await held()
+await shoot('points')
 await drag([0.4, 0.4], [0.404, 0.7])
 report.thin = await held()
 

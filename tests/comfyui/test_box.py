@@ -54,6 +54,13 @@ def test_a_click_takes_the_boxs_place(seen):
     assert thin["point"] == near([0.4, 0.4]) and thin["box"] == NO_BOX, "a line is no box"
 
 
+def test_clicks_with_keys_add_points_until_one_without(seen):
+    further = seen["further"]
+    more, excluded = ([[float(each) for each in word.split(",")] for word in text.split()] for text in further["further"])
+    assert further["point"] == seen["again"]["point"] and more == [near([0.7, 0.6]), near([0.2, 0.3])]
+    assert excluded == [near([0.9, 0.9])] and seen["thin"]["further"] == ["", ""]
+
+
 def test_keys_make_enlarge_and_move_a_box(seen):
     assert seen["keyed"]["box"] == near([0.3, 0.3, 0.51, 0.5]) and seen["keyed"]["point"] == NO_POINT
     assert seen["moved"]["box"] == near([0.29, 0.3, 0.5, 0.55])
