@@ -7,8 +7,8 @@ import { pathToFileURL } from 'node:url'
 
 const [web, payloadFile, folder] = process.argv.slice(2)
 const load = name => import(pathToFileURL(path.join(web, name)))
-const files = ['light.js', 'maps.js', 'saved_graphs.js', 'solid.js', 'words.js', 'geometry_view.js', 'search_order.js', 'box_view.js']
-const [light, maps, saved, solid, words, geometry, search, boxes] = await Promise.all(files.map(load))
+const files = ['light.js', 'maps.js', 'saved_graphs.js', 'solid.js', 'words.js', 'geometry_view.js', 'search_order.js', 'box_view.js', 'node_widgets.js']
+const [light, maps, saved, solid, words, geometry, search, boxes, own] = await Promise.all(files.map(load))
 
 // The handle of a directional light and its angles are each other's inverse.
 for (const [azimuth, elevation] of [[0, 90], [45, 0], [135, 40], [270, 10], [359, -45]]) {
@@ -24,6 +24,22 @@ assert.ok(light.depthBy(0.05, -5) === 0.05 && light.depthBy(1, 1) === 1.1)
 // Points as text widgets hold them; what is no point is left out.
 assert.deepStrictEqual(boxes.pointsOf(' 0.5,0.25  1,0 a,b 0.5 '), [{ x: 0.5, y: 0.25 }, { x: 1, y: 0 }])
 for (const none of ['', undefined]) assert.deepStrictEqual(boxes.pointsOf(none), [])
+
+// A click sets the first point; with Shift or Alt it sets a further one, and one without either begins anew.
+const sides = ['box_left', 'box_top', 'box_right', 'box_bottom'], numbers = ['point_x', 'point_y', ...sides].map(name => ({ name, value: -1, options: { min: -1, max: 1 } }))
+const texts = ['more_points', 'not_points'].map(name => ({ name, value: '', options: {} })), view = Object.create(boxes.BoxView.prototype)
+Object.assign(view, { widgets: new own.NodeWidgets({ widgets: [...numbers, ...texts] }), draw() {} })
+const press = (x, y, keys = {}) => { view.grab({ x, y }, { clientX: 0, clientY: 0, timeStamp: 0, ...keys }); view.drop(); return view.selected }
+assert.deepStrictEqual(press(0.5, 0.25, { shiftKey: true }), { x: 0.5, y: 0.25, more: '', not: '' })
+press(0.1, 0.2, { shiftKey: true })
+press(0.9, 1.2, { altKey: true })
+assert.deepStrictEqual(press(0.3, 0.4, { shiftKey: true }), { x: 0.5, y: 0.25, more: '0.1,0.2 0.3,0.4', not: '0.9,1' })
+view.giveUp()
+assert.strictEqual(view.selected.more, '0.1,0.2')
+assert.deepStrictEqual(press(0.7, 0.7), { x: 0.7, y: 0.7, more: '', not: '' })
+press(0.6, 0.6, { altKey: true })
+view.setBox([0.1, 0.1, 0.9, 0.9])
+assert.deepStrictEqual([view.selected, texts.map(each => each.value)], [[0.1, 0.1, 0.9, 0.9], ['', '']])
 
 // Only files that this pack wrote into the temp folder are asked for.
 const name = `depth_normal_${'a'.repeat(32)}.png`

@@ -218,7 +218,7 @@ def _part_by_colour(whole: Tensor, sharp: Tensor, image: Tensor, behind: Tensor,
 def _corrected(found: Tensor, sharp: Tensor, image: Tensor, behind: Tensor, raised: float, pixels: _Pixels) -> Tensor:
     """(H, W) bool: a region with the parts at pixels that it lacks, and without those at pixels that it must not hold.
 
-    Of the parts at a pixel, that is taken with which the region's new border is clearest.
+    Of the parts at a pixel, that is taken with which the region's new border is clearest. Beside the border, only the border is moved.
     """
     scale = min(1.0, _HIGH / max(raised, 1e-6))
     levels = list(_parts(sharp * scale, image, behind, _PART_LEVELS, marks=pixels.mark(sharp.shape)))[::-1]
@@ -228,7 +228,11 @@ def _corrected(found: Tensor, sharp: Tensor, image: Tensor, behind: Tensor, rais
         is_inside = pixel in pixels.inside
         if bool(found[pixel]) == is_inside:
             continue
-        parts = [level == level[pixel] for level in levels]
+        nearby = torch.zeros_like(found)
+        nearby[pixel] = True
+        nearby = largest_within(nearby[None, None].float(), _REACH)[0, 0] > 0
+        is_beside = bool((found[nearby] == is_inside).any())
+        parts = [nearby] if is_beside else [level == level[pixel] for level in levels]
         regions = [found | part if is_inside else found & ~part for part in parts]
         clear = [_clearness(sharp, region, most, image, part) for region, part in zip(regions, parts, strict=True)]
         found = regions[clear.index(max(clear))]

@@ -114,6 +114,15 @@ def test_a_point_that_is_not_of_it_removes_what_is_there():
     assert overlap(object_around(7.5 * depth, image, *one, not_points=[other]), rest) > 0.9, "of any scale"
 
 
+def test_a_point_beside_the_border_moves_the_border_alone():
+    """A missing sliver belongs to the floor's or wall's patches, and all of these would come with it."""
+    depth, image, thing = room([(0.2, -0.6, 3.0, 0.4)])
+    (x, y), radius = place(thing, 1), float((thing == 1).sum() / torch.pi) ** 0.5 / WIDTH
+    outside, inside = (x + radius + 0.75 / WIDTH, y), (x - radius + 0.75 / WIDTH, y)
+    assert overlap(object_around(depth, image, x, y, [outside]), thing == 1) > 0.9
+    assert overlap(object_around(depth, image, x, y, not_points=[inside]), thing == 1) > 0.9
+
+
 def test_a_hole_stays_open_where_a_point_says_so():
     """A spot of another colour on a disc: part of it at first, and not closed as a hole when it is taken out."""
     v, u = torch.meshgrid(torch.linspace(-1, 1, HEIGHT), torch.linspace(-1, 1, WIDTH), indexing="ij")
