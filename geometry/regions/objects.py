@@ -65,8 +65,8 @@ _FEW, _MOST = 300.0, 8.5e-4
 _HIGH, _LEVELS = 0.2, (1.0, 1.25, 1.6, 2.0, 2.5)
 _ALL, _CLEARER, _REACH, _ENOUGH, _CLEAR = 0.9, 1.03, 3, 0.5, 0.25
 # A region of more than this share of planes behind the point holds the floor, too. Its parts are those that merge at several multiples of
-# the cost when so much is added to each valley, so that colours count. Of a part's border that counts most where depth falls off, by more
-# than this, or half as much as that where colours differ by more than this.
+# the cost when so much is added to each valley, so that colours count. Of a part's border counts how far depth falls off there, up to a
+# limit that is at least this; or, as this share of the limit, how much the colours of both sides differ, up to this.
 _LEAKED, _BY_COLOUR, _COLOUR_LEVELS = 0.2, 1e-3, (1.0, 2.0)
 _LEAST_STEP, _COLOUR_COUNTS, _APART = 0.05, 0.6, 0.2
 # The costs, as multiples of that above, up to which the parts at further points are merged.
