@@ -1,4 +1,4 @@
-"""What an image of 1080p costs that is made with maps: light, parallax, stereo, lens, heights. On a GPU as well where there is one.
+"""What effects cost at 1080p that need maps: light, parallax, stereo, lens, fog, cut-outs, heights. On a GPU as well where there is one.
 
     python benchmarks/effects.py [PICTURE] [--only relight parallax] [--rounds 5] [--threads 1] [--against CHECKOUT]
 
@@ -48,6 +48,7 @@ STEPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "light": ("relight", ("_shaded",)),
     "colours": ("relight", ("srgb_to_linear", "linear_to_srgb", "roll_off")),
 }
+CUP = {"box_left": 0.11, "box_top": 0.02, "box_right": 0.82, "box_bottom": 0.98}  # in the pack's own photograph
 # What the node Relight is given, by row.
 LIGHTS: dict[str, dict[str, Any]] = {
     "relight, sun": {"shadows": 0.5},
@@ -158,12 +159,19 @@ def _parallax_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
 def _lens_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
     lens = importlib.import_module("depth_normal.geometry.effects.depth_of_field")
     from depth_normal.geometry.assumptions import filled_depth
+    from depth_normal.nodes.effects import ForegroundCutout
+    from depth_normal.nodes.lens import Fog
 
     planar = image.movedim(-1, 1)
     # Sharp in the middle of the disparities; the largest circle is a fiftieth of the longer side.
     inverse = 1 / filled_depth(known)
     circle = (inverse - (inverse.amin() + inverse.amax()) / 2) * (max(planar.shape[-2:]) / 25)
-    return {"depth of field": lambda: lens.depth_of_field(planar, circle)}
+    return {
+        "depth of field": lambda: lens.depth_of_field(planar, circle),
+        "fog (node)": lambda: Fog().execute(image, geometry=known),
+        "cut-out, by distance (node)": lambda: ForegroundCutout().execute(image, geometry=known),
+        "cut-out, in a box (node)": lambda: ForegroundCutout().execute(image, geometry=known, **CUP),
+    }
 
 
 def _texture_rows(image: Tensor, known: Estimate) -> dict[str, Run]:

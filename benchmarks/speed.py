@@ -60,7 +60,7 @@ PARTS = {
     "video-small": Part(
         "A 1080p video by Depth Anything V2 small", "video_rate.py --model depth-anything-v2-small --random --frames 24 --rounds 2"
     ),
-    "effects": Part("Light, parallax, lens and heights at 1080p", "effects.py"),
+    "effects": Part("Light, parallax, lens, cut-outs and heights at 1080p", "effects.py"),
 }
 
 
