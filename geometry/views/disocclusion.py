@@ -57,20 +57,22 @@ class _Side(NamedTuple):
     hider: Tensor
 
 
-class _Traces(NamedTuple):
+class _Lines(NamedTuple):
     """Lines of pixels that begin beside a hole and lead away from it over the background.
 
     Attributes:
         start: (N,) the hole's last pixels, before the lines' first ones.
         pitch: (N,) from each pixel of a line to the next.
-        places: (L, N) pixels of the lines.
-        weight: (M, N) how surely the first M pixels of a line are traces of what hid the background, 0 to 1.
+        places: (3 M, N) pixels of the lines: M that may be traces, M that the background's colour is known from, and M beyond.
+        alike: (3 M, N) bool, which pixels are of the background that the line begins on.
+        hider: (N,) pixels of what hid the background.
     """
 
     start: Tensor
     pitch: Tensor
     places: Tensor
-    weight: Tensor
+    alike: Tensor
+    hider: Tensor
 
 
 def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, traces: bool = False, blurred: bool = False) -> Tensor:
@@ -81,12 +83,13 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
         inverse: (B, 1, H, W) inverse depth; 0 where no surface is visible.
         sideways: The camera moved along the rows only, so what it uncovered is continued along the rows only.
         traces: Whether the first pixels of the background beside a hole may show what hid it: along stretches where they do, they are
-            filled, too.
+            filled, too. Not with `blurred`.
         blurred: For a lens that blurs what is filled: without grain, and the farthest first, however far it is.
 
     Returns:
         (B, C, H, W), `colour` where a surface is visible and no trace. Colours of an image without any have no meaning.
     """
+    inverse = inverse.float()
     hole = inverse <= 0
     places = chosen_places(hole)
     axes = [tuple(_sides(inverse, places, upright)) for upright in ((False,) if sideways else (False, True))]
@@ -105,10 +108,11 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
     for side in others:
         chosen = side.distance < best.distance
         best = _Side(*(torch.where(chosen, new, old) for new, old in zip(side, best, strict=True)))
-    if not traces:
+    if blurred or not traces:
         return _filled(colour, hole, places, best.source, None if blurred else _grain_kept(best.distance, *hole.shape[-2:]))
     best = best._replace(hider=torch.where(hole.flatten()[places], best.hider, -1))
-    return _filled_with_traces(colour, inverse, places, best, _traces(colour, inverse, places, best))
+    lines = _lines(inverse, places, best)
+    return _filled_with_traces(colour, inverse, places, best, lines, _traces(colour, lines))
 
 
 def _hidden_by(side: _Side, other: _Side, middle: Tensor, places: Tensor) -> _Side:
@@ -174,84 +178,99 @@ def _filled(
     `grain` (N,) is the share of what averaging takes away that is kept, `weight` (N,) how much the result counts beside what was there.
     """
     pixels = colour.transpose(0, 1).flatten(1).clone()
-    continued = pixels.index_select(1, source)
+    own = pixels.index_select(1, places)
+    continued = pixels.index_select(1, source).float()  # half precision cannot hold the sums of a square
     means = _means(continued, hole, places, _mean_radius(*hole.shape[-2:]))
     filled = means if grain is None else torch.lerp(means, continued, grain)
-    own = pixels.index_select(1, places)
-    filled = filled if weight is None else torch.lerp(own, filled, weight)
-    pixels.index_copy_(1, places, torch.where(hole.flatten()[places], filled, own))
+    filled = filled if weight is None else torch.lerp(own.float(), filled, weight)
+    pixels.index_copy_(1, places, torch.where(hole.flatten()[places], filled.to(own), own))
     return pixels.unflatten(1, hole[:, 0].shape).transpose(0, 1).contiguous()
 
 
-def _traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _Side) -> _Traces:
-    """Where the first pixels of backgrounds differ from what lies beyond.
+def _lines(inverse: Tensor, places: Tensor, side: _Side) -> _Lines:
+    """The lines over backgrounds of which it is known what hid them.
 
     Args:
-        colour: (B, C, H, W).
         inverse: (B, 1, H, W) inverse depth; 0 where no surface is visible.
-        places: (N,) where none is.
+        places: (N,) where none is, or all pixels.
         side: What continues there.
     """
     size, depths = (len(inverse), *inverse.shape[-2:]), inverse.flatten()
-    growth = edge_growth(*size[1:])
-    most = 4 + growth
-    begins = (side.hider >= 0) & (side.distance == 1)
-    chosen = chosen_places(begins)
+    # Waits for the device. Lines from all pixels would take kilobytes for each.
+    chosen = ((side.hider >= 0) & (side.distance == 1)).nonzero().flatten()
     start, pitch = places.index_select(0, chosen), side.pitch.index_select(0, chosen)
-    # As many pixels again in the middle, which the background's colour is known from, and as many beyond.
-    line = start + pitch * torch.arange(1, 3 * most + 1, device=start.device)[:, None]
+    line = start + pitch * torch.arange(1, 3 * (4 + edge_growth(*size[1:])) + 1, device=start.device)[:, None]
     # Beyond the end of a row or column there are other rows, or another image.
     period = torch.where(pitch.abs() == 1, size[2], size[1] * size[2])
-    inside = (line.div(period, rounding_mode="floor") == start // period) & begins.index_select(0, chosen)
+    inside = line.div(period, rounding_mode="floor") == start // period
     line = line.clamp(0, len(depths) - 1)
     there = depths.index_select(0, line.flatten()).view_as(line)
-    alike = (inside & (there > 0) & (there < there[0] * _SAME) & (there * _SAME > there[0])).to(colour).cumprod(0)
+    alike = inside & (there > 0) & (there < there[0] * _SAME) & (there * _SAME > there[0])
+    hider = side.hider.index_select(0, chosen).clamp(max=len(depths) - 1)
+    return _Lines(start, pitch, line, alike, hider)
+
+
+def _traces(colour: Tensor, lines: _Lines) -> Tensor:
+    """How surely the first M - 1 pixels of lines are traces of what hid the background, 0 to 1: (M - 1, N)."""
+    size, most = (len(colour), *colour.shape[-2:]), len(lines.places) // 3
     # The last row is that of what hid the background.
-    shown = torch.cat((line, side.hider.index_select(0, chosen).clamp(0, len(depths) - 1)[None]))
-    colours = colour.transpose(0, 1).flatten(1).index_select(1, shown.flatten()).unflatten(1, shown.shape)
+    shown = torch.cat((lines.places, lines.hider[None]))
+    colours = colour.transpose(0, 1).flatten(1).index_select(1, shown.flatten()).unflatten(1, shown.shape).float()
     away = colours - colours[:, most : 2 * most].mean(1, keepdim=True)
     # How much the background varies over the same distances: on the other side of the middle.
     first, varied = away[:, [*range(most), -1]], away[:, 2 * most : -1].flip(1).square().sum(0)
-    stretches = Stretches(start, size, _CELL * growth)
-    values = torch.cat((first.flatten(0, 1), varied, torch.ones_like(varied[:1]))) * alike[-1]
+    stretches = Stretches(lines.start, size, _CELL * edge_growth(*size[1:]))
+    values = torch.cat((first.flatten(0, 1), varied, torch.ones_like(varied[:1]))) * lines.alike.all(0)
     *sums, count = stretches.between(stretches.sums(values))
     means = torch.stack(sums) / count.clamp(min=_TINY)
     shift, varied = means[:-most].unflatten(0, (-1, most + 1)), means[-most:]
     shift, hider = shift[:, :-1], shift[:, -1:]
     length = shift.square().sum(0)
-    sure = ((length / (varied + _NOISE) - _TRACE) / _TRACE).clamp(0, 1) * alike[2 * most - 1]
+    sure = ((length / (varied + _NOISE) - _TRACE) / _TRACE).clamp(0, 1) * lines.alike[: 2 * most].all(0)
     # Mixtures and fringes differ towards the colour of what hid the background, and away from it.
     along = (shift * hider).sum(0).square() / (length * hider.square().sum(0)).clamp(min=_TINY)
     sure = sure * ((along - _ALONG) / _ALONG).clamp(0, 1)
     # What is wider than traces are belongs to something that the depth map does not have.
-    return _Traces(start, pitch, line, sure[:-1].cummin(0).values * (1 - sure[-1]))
+    return sure[:-1].cummin(0).values * (1 - sure[-1])
 
 
-def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _Side, traces: _Traces) -> Tensor:
-    """As `_filled`, with the traces filled, too; all but these as `_traces`."""
-    depths, count = inverse.flatten(), inverse.numel()
-    skipped = (traces.weight > 0.5).sum(0)
-    # What lies beyond the traces is continued.
-    pitches, skips = (places.new_zeros(count).index_copy_(0, traces.start, each) for each in (traces.pitch, skipped))
-    border = (places + side.pitch * (side.distance - 1)).clamp(0, count - 1)
-    skip = skips.index_select(0, border) * ((side.hider >= 0) & (pitches.index_select(0, border) == side.pitch))
-    beyond = (side.source + side.pitch * skip).clamp(0, count - 1)
-    there = depths.index_select(0, beyond)
-    source = torch.where((there < side.inverse * _SAME) & (there * _SAME > side.inverse), beyond, side.source)
-    is_hole = depths.index_select(0, places) <= 0
+def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _Side, lines: _Lines, sure: Tensor) -> Tensor:
+    """As `_filled`, with the traces filled, too.
+
+    Args:
+        colour: (B, C, H, W).
+        inverse: (B, 1, H, W) inverse depth; 0 where no surface is visible.
+        places: (N,) where none is, or all pixels.
+        side: What continues there.
+        lines: Those over the backgrounds.
+        sure: As `_traces`.
+    """
+    skipped = (sure > 0.5).sum(0)
+    source, is_hole = _beyond_traces(inverse, places, side, lines, skipped), inverse.flatten().index_select(0, places) <= 0
     # From each pixel to fill to the one that continues there; -1 for others. Two holes may fill the same pixel.
-    sources = torch.full_like(skips, -1).index_copy_(0, places, torch.where(is_hole, source, -1))
-    weight = torch.zeros_like(depths).index_copy_(0, places, is_hole.to(depths))
-    grain = torch.full_like(depths, _GRAIN_KEPT[0]).index_copy_(0, places, _grain_kept(side.distance, *inverse.shape[-2:]))
-    steps = torch.arange(len(traces.weight), device=places.device)[:, None]
-    mirrored = traces.places.gather(0, (2 * skipped - 1 - steps).clamp(min=0))
-    first = traces.places[: len(steps)].flatten()
+    sources = places.new_full((inverse.numel(),), -1).index_copy_(0, places, torch.where(is_hole, source, -1))
+    weight = sure.new_zeros(inverse.numel()).index_copy_(0, places, is_hole.to(sure))
+    grain = torch.full_like(weight, _GRAIN_KEPT[0]).index_copy_(0, places, _grain_kept(side.distance, *inverse.shape[-2:]))
+    steps = torch.arange(len(sure), device=places.device)[:, None]
+    mirrored = lines.places.gather(0, (2 * skipped - 1 - steps).clamp(min=0))
+    first = lines.places[: len(steps)].flatten()
     sources.scatter_reduce_(0, first, torch.where(steps < skipped, mirrored, -1).flatten(), "amax")
-    weight.scatter_reduce_(0, first, (traces.weight * (steps < skipped)).to(weight).flatten(), "amax")
+    weight.scatter_reduce_(0, first, (sure * (steps < skipped)).flatten(), "amax")
     filling = sources >= 0
     places = chosen_places(filling)
     sources, grain, weight = (each.index_select(0, places) for each in (sources, grain, weight))
     return _filled(colour, filling.view_as(inverse), places, sources.clamp(min=0), grain, weight)
+
+
+def _beyond_traces(inverse: Tensor, places: Tensor, side: _Side, lines: _Lines, skipped: Tensor) -> Tensor:
+    """The pixels (N,) that continue at these places, so many (M,) farther along each line: what lies beyond the traces is continued."""
+    depths, count = inverse.flatten(), inverse.numel()
+    pitches, skips = (places.new_zeros(count).index_copy_(0, lines.start, each) for each in (lines.pitch, skipped))
+    border = (places + side.pitch * (side.distance - 1)).clamp(0, count - 1)
+    skip = skips.index_select(0, border) * ((side.hider >= 0) & (pitches.index_select(0, border) == side.pitch))
+    beyond = (side.source + side.pitch * skip).clamp(0, count - 1)
+    there = depths.index_select(0, beyond)
+    return torch.where((there < side.inverse * _SAME) & (there * _SAME > side.inverse), beyond, side.source)
 
 
 def _grain_kept(distance: Tensor, height: int, width: int) -> Tensor:

@@ -59,6 +59,9 @@ class Questions(TorchDispatchMode):
             self.asked += values.device == DEVICE
             assert values.device == mask.device and values.shape[: mask.ndim] == mask.shape
             return values.reshape(-1, *values.shape[mask.ndim :])
+        if func is aten.nonzero.default:
+            self.asked += args[0].device == DEVICE
+            return args[0].new_zeros((args[0].numel(), args[0].ndim), dtype=torch.int64)
         if func is aten._unique2.default:
             self.asked += args[0].device == DEVICE
             values = args[0].flatten()
@@ -321,7 +324,7 @@ CASES = {
     "views.parallax.camera_path": (lambda: parallax.camera_path("orbit", 4, 0.1), None),
     "views.parallax.parallax_frames": (
         lambda: list(parallax.parallax_frames(maps(3), maps(), matrices(), parallax.camera_path("dolly", 2, 0.1))),
-        "asks once, before the first frame, how far the move reaches",
+        "asks once, before the first frame, how far the move reaches; and of each frame where its holes are",
     ),
     "edges.guided_filter.mask_at_image_edges": (lambda: guided_filter.mask_at_image_edges(maps(), maps(3), 5), None),
     "edges.guided_filter.box_means": (lambda: guided_filter.box_means(maps(), 2), None),
@@ -331,11 +334,11 @@ CASES = {
     "edges.guided_filter.solved": (lambda: guided_filter.solved(maps(6), maps(3)), None),
     "views.parallax.parallax_of_clip": (
         lambda: list(parallax.parallax_of_clip(maps(3), estimate(), parallax.CameraMove("dolly").positions([0, 0.5]), 0.5)),
-        HOLES + "; and of each frame how far the move reaches",
+        HOLES + "; and of each frame how far the move reaches and where its holes are",
     ),
     "views.parallax.parallax_of_estimate": (
         lambda: list(parallax.parallax_of_estimate(maps(3)[:1], next(iter(estimate().split())), parallax.camera_path("dolly", 2, 0.1))),
-        HOLES + "; and once, before the first frame, how far the move reaches",
+        HOLES + "; and once, before the first frame, how far the move reaches; and of each frame where its holes are",
     ),
     "surfaces.plane_fit.by_bands": (lambda: plane_fit.by_bands(lambda padded: (padded[..., 2:-2, 2:-2],), 2, maps()), None),
     "surfaces.plane_fit.fit_planes": (
@@ -404,7 +407,10 @@ CASES = {
     "views.forward_warp.render_layer": (lambda: tuple(forward_warp.render_layer(surface(), view(), 22, 28)), None),
     "views.forward_warp.close_cracks": (lambda: forward_warp.close_cracks(maps(), (2, 1), view(), maps()), None),
     "views.forward_warp.with_margin": (lambda: tuple(forward_warp.with_margin(maps(3), maps(), (2, 1))[:2]), None),
-    "views.stereo.stereo_pair": (lambda: vars(stereo.stereo_pair(maps(3), depth_only(Quantity.DISPARITY))), f"{DEPTH}, for each image"),
+    "views.stereo.stereo_pair": (
+        lambda: vars(stereo.stereo_pair(maps(3), depth_only(Quantity.DISPARITY))),
+        f"{DEPTH}, for each image, and where its holes are",
+    ),
     "views.stereo.disparity_range": (lambda: stereo.disparity_range(estimate(), per_clip=True), None),
     "views.stereo.compose": (lambda: [stereo.compose(eyes(), layout) for layout in stereo.LAYOUTS], None),
     "views.stereo.compose_holes": (lambda: [stereo.compose_holes(eyes(), layout) for layout in stereo.LAYOUTS], None),
@@ -430,6 +436,10 @@ CASES = {
         None,
     ),
     "views.disocclusion.fill_uncovered": (lambda: disocclusion.fill_uncovered(maps(3), maps()), None),
+    "views.disocclusion.fill_uncovered, with traces": (
+        lambda: disocclusion.fill_uncovered(maps(3), maps(), traces=True),
+        "looks for traces from the pixels beside holes only",
+    ),
     "surfaces.sparse_fit.fit_isolated": (
         lambda: sparse_fit.fit_isolated(plane_fit.Planes(maps()[:1], maps()[:1], maps()[:1]), maps()[:1], maps()[:1], matrices()[0]),
         "asks whether any pixel is left without neighbours",
@@ -509,9 +519,11 @@ def test_a_tensor_left_on_the_cpu_is_found(ask):
 
 
 @pytest.mark.slow("takes most of a second")
-def test_frames_ask_the_device_nothing(ask):
+def test_frames_ask_the_device_where_their_holes_are_and_nothing_else(ask):
+    """The first one is the image itself."""
+
     def frames(count):
         return lambda: len(list(parallax.parallax_frames(maps(3), maps(), matrices(), parallax.camera_path("swing", count, 0.1))))
 
     (one, asked_for_one), (five, asked_for_five) = ask(frames(1)), ask(frames(5))
-    assert (one, five) == (1, 5) and asked_for_five == asked_for_one
+    assert (one, five) == (1, 5) and asked_for_five == asked_for_one + 4

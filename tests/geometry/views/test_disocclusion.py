@@ -1,12 +1,18 @@
 """What fills the holes: the background beside them, and nothing of what is in front."""
 
+import weakref
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from depth_normal.geometry.views import disocclusion
 from depth_normal.geometry.views.disocclusion import continue_surfaces, fill_uncovered
 
 HEIGHT, WIDTH = 24, 40
 NEAR, FAR = 1.0, 0.25
+TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 RED, GREEN = torch.tensor((1.0, 0.0, 0.0)).view(3, 1, 1), torch.tensor((0.0, 1.0, 0.0)).view(3, 1, 1)
 
 
@@ -114,6 +120,130 @@ def test_traces_are_the_same_in_a_batch():
     colour[..., 21] = (GREEN + 0.4 * (RED - GREEN))[..., 0]
     both = fill_uncovered(torch.cat((1 - colour, colour)), torch.cat((inverse, inverse)), True, traces=True)
     assert torch.allclose(both[1:], fill_uncovered(colour, inverse, True, traces=True), atol=1e-6)
+
+
+def with_trace(columns=slice(21, 22), share=0.4):
+    """As `torn`, with a trace of the thing in these columns of the background."""
+    colour, inverse = torn()
+    colour[..., columns] = (GREEN + share * (RED - GREEN)).expand_as(colour[..., columns])
+    return colour, inverse
+
+
+def test_what_begins_beyond_the_first_pixel_is_no_trace():
+    colour, inverse = with_trace(slice(22, 23))
+    assert torch.equal(fill_uncovered(colour, inverse, True, traces=True), fill_uncovered(colour, inverse, True))
+
+
+def test_traces_are_not_filled_from_the_next_near_thing():
+    """In the middle rows the background is no wider than its traces."""
+    colour, inverse = with_trace(slice(21, 23))
+    rows = slice(8, 16)
+    colour[..., rows, 23:], inverse[..., rows, 23:] = RED, NEAR
+    filled = fill_uncovered(colour, inverse, True, traces=True)
+    assert torch.equal(filled[..., rows, 21:23], colour[..., rows, 21:23])
+    assert (filled[..., :4, 21:] - GREEN).abs().max() < 0.01
+
+
+def test_things_beside_a_narrow_background_do_not_hide_the_traces_of_other_rows():
+    """In every second row something blue stands on the background, where it is known elsewhere how much it varies."""
+    colour, inverse = with_trace()
+    colour[:, :2, 1::2, 32:], colour[:, 2, 1::2, 32:], inverse[..., 1::2, 32:] = 0.0, 1.0, NEAR
+    assert (fill_uncovered(colour, inverse, True, traces=True)[..., ::2, 15:] - GREEN).abs().max() < 0.01
+
+
+def test_beyond_traces_there_may_be_another_thing():
+    """A hole as wide as the background beside it: its end continues the background's last column."""
+    colour, inverse = with_trace()
+    colour[..., 6:15], inverse[..., 6:15] = 0.0, 0.0
+    colour[..., 36:], inverse[..., 36:] = RED, NEAR
+    assert (fill_uncovered(colour, inverse, True, traces=True)[..., 6:36] - GREEN).abs().max() < 0.01
+
+
+def test_a_thing_may_be_mixed_beside_a_hole():
+    colour, inverse = with_trace()
+    colour[..., 14] = GREEN[..., 0]
+    assert (fill_uncovered(colour, inverse, True, traces=True)[..., 15:] - GREEN).abs().max() < 0.01
+
+
+@pytest.mark.parametrize("shown", [True, False], ids=["beside another background", "at the border"])
+def test_beside_a_hole_that_nothing_hid_there_are_no_traces(shown):
+    colour, inverse = (each[..., 3:].clone() for each in with_trace())
+    colour[..., :18] = RED
+    inverse[..., :12] = FAR if shown else 0
+    assert torch.equal(fill_uncovered(colour, inverse, True, traces=True), fill_uncovered(colour, inverse, True))
+
+
+def test_traces_to_the_right_of_a_hole_move_nothing_that_goes_on_from_below():
+    """A thing's inner corner; below its hole the background is too narrow for traces to be known. It turns blue at the row after
+    the one that goes on in the corner."""
+    inverse, colour = torch.full((1, 1, 39, 64), FAR), torch.zeros(1, 3, 39, 64)
+    colour[:, 1], colour[:, 2, 33:] = 0.5, 1.0
+    inverse[..., :6, :40], inverse[..., 6:31, :15] = NEAR, NEAR
+    colour[:, 0].masked_fill_(inverse[:, 0] == NEAR, 1.0)
+    inverse[..., 6:30, 15:24], inverse[..., 30, 15:21] = 0, 0
+    colour[:, 0, 6:30, 24], colour[:, 0, 30, 21] = 0.4, 0.4
+    plain, traced = (fill_uncovered(colour, inverse, traces=each) for each in (False, True))
+    assert plain[0, 0, 10, 24] == pytest.approx(0.4) and traced[0, 0, 10, 24] < 0.01
+    assert (plain[:, 2] - traced[:, 2]).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("turn", [lambda x: x, lambda x: x.flip(3), lambda x: x.flip(2), lambda x: x.mT.flip(2)], ids="abcd")
+def test_a_thing_may_be_one_pixel_wide(turn):
+    colour, inverse = (turn(each[..., 14:]).contiguous() for each in with_trace())
+    assert torch.isfinite(fill_uncovered(colour, inverse, traces=True)).all()
+
+
+def test_a_lens_blurs_traces_too():
+    colour, inverse = with_trace()
+    both, blurred = (fill_uncovered(colour, inverse, True, traces=each, blurred=True) for each in (True, False))
+    assert torch.equal(both, blurred)
+
+
+@pytest.mark.parametrize("image_type", TYPES, ids=str)
+@pytest.mark.parametrize("depth_type", TYPES, ids=str)
+@pytest.mark.parametrize("options", [{}, {"traces": True}, {"blurred": True}], ids=str)
+def test_types_may_differ(image_type, depth_type, options):
+    """Half precision holds inverse depths that it cannot multiply."""
+    colour, inverse = with_trace()
+    inverse = inverse / 4096
+    colour = (colour + torch.rand(colour.shape, generator=torch.Generator().manual_seed(0)) / 100).to(image_type)
+    found = fill_uncovered(colour, inverse.to(depth_type), **options)
+    assert found.dtype == image_type
+    assert torch.equal(found, fill_uncovered(colour.float(), inverse, **options).to(image_type))
+
+
+class PeakMemory(TorchDispatchMode):
+    """The most bytes that tensors made meanwhile have taken at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.users, self.taken, self.peak = {}, 0, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for each in tree_leaves(made):
+            if isinstance(each, torch.Tensor) and each.numel():
+                memory = each.untyped_storage()
+                self.use(memory.data_ptr(), memory.nbytes(), 1)
+                weakref.finalize(each, self.use, memory.data_ptr(), memory.nbytes(), -1)
+        self.peak = max(self.peak, self.taken)
+        return made
+
+    def use(self, place, size, change):
+        before = self.users.get(place, 0)
+        self.users[place] = before + change
+        self.taken += size * ((before + change > 0) - (before > 0))
+
+
+def test_lines_are_taken_from_the_ends_of_holes_only_on_every_device(monkeypatch):
+    """On a GPU all pixels are worked on; lines from all of them would take 1.7 KB a pixel in this small image, and more in a large one."""
+    monkeypatch.setattr(disocclusion, "chosen_places", lambda chosen: torch.arange(chosen.numel()))
+    colour, inverse = (each.repeat(1, 1, 5, 4) for each in with_trace(share=0.018))
+    with PeakMemory() as memory:
+        filled = fill_uncovered(colour, inverse, True, traces=True)
+    assert memory.peak < 400 * inverse.numel()
+    monkeypatch.undo()
+    torch.testing.assert_close(filled, fill_uncovered(colour, inverse, True, traces=True))
 
 
 def test_an_image_without_anything_and_one_without_holes_stay():
