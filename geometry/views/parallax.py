@@ -114,8 +114,8 @@ def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tens
         focus: Depth that stays where it is while the camera moves sideways, a number or (B,); infinity = none, the plain move.
 
     Yields:
-        F times (B, 3, H, W) in [0, 1]. The nearest surface wins. Behind an edge the background beside it is continued; beyond the
-        image's border the image is mirrored. At (0, 0, 0) the frame is the image itself.
+        F times (B, 3, H, W) in [0, 1], computed in float32 and of the image's type. The nearest surface wins. Behind an edge the
+        background beside it is continued; beyond the image's border the image is mirrored. At (0, 0, 0) the frame is the image itself.
 
     Raises:
         ValueError: Maps, intrinsics or path of the wrong shape or device, or depth or a path that is not finite, or that comes too near.
@@ -128,21 +128,21 @@ def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tens
     positions = path.tolist()
     if not all(math.isfinite(number) for position in positions for number in position):
         raise ValueError("the path holds numbers that are not finite; expected (frames, 3), finite")
-    inverse, ahead = 1 / depth, max(z for _, _, z in positions)
+    inverse, ahead = 1 / depth.float(), max(z for _, _, z in positions)
     share = ahead * float(inverse.amax()) if ahead > 0 else 0.0
     if share > 0.9:
         raise ValueError(f"the camera goes {ahead:g} forward, into what stands at {float(depth.amin()):g}; make the move smaller")
     # What comes nearer grows, and what grows is torn apart by as many pixels.
     stretch = 1 + math.ceil(0.5 / (1 - share))
-    views = _views(positions, intrinsics.to(image), focus, stretch)
-    layer, rims = split_soft_edges(with_margin(image, inverse, _margin(inverse, views)))
+    views = _views(positions, intrinsics.to(inverse), focus, stretch)
+    layer, rims = split_soft_edges(with_margin(image.float(), inverse, _margin(inverse, views)))
     for position, view in zip(positions, views, strict=True):
         if not any(position):
             yield image.clone()
             continue
         rendered = render_layer(layer, view, *image.shape[-2:])
         filled = fill_uncovered(rendered.colour, rendered.inverse, view.sideways, traces=True)
-        yield lay_over(rims, view, filled, rendered.inverse)
+        yield lay_over(rims, view, filled, rendered.inverse).to(image)
 
 
 def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus: float = 0.5) -> Iterator[Tensor]:
@@ -158,8 +158,8 @@ def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus:
         As `parallax_frames`.
     """
     need_perspective(estimate, "parallax")
-    sized = estimate.resized(image.shape[-2], image.shape[-1])
-    depth = depth_at_image_edges(depth_before_sky(filled_depth(sized), image, sized), image)
+    sized = estimate.in_float32().resized(image.shape[-2], image.shape[-1])
+    depth = _with_steps(filled_depth(sized), image, sized)
     inverse = 1 / depth
     still = 1 / torch.lerp(inverse.amin(), inverse.amax(), focus)
     return parallax_frames(image, depth, assumed_intrinsics(sized), path, still)
@@ -191,8 +191,9 @@ def parallax_of_clip(
     need_perspective(estimate, "parallax")
     if not len(images) == len(path) == estimate.batch:
         raise ValueError(f"{len(images)} images, {estimate.batch} estimates and {len(path)} positions; expected as many of each")
+    estimate = estimate.in_float32()
     ends = (torch.as_tensor(end) for end in depth_range or disparity_range(estimate))
-    far, near = (end.to(images).reshape(-1, 1, 1, 1).expand(len(images), 1, 1, 1) for end in ends)
+    far, near = (end.to(images.device, torch.float32).reshape(-1, 1, 1, 1).expand(len(images), 1, 1, 1) for end in ends)
     for index, image in enumerate(images.split(1)):
         one = slice(index, index + 1)
         sized = estimate.slice(index, index + 1).to(images.device).resized(images.shape[-2], images.shape[-1])
@@ -201,9 +202,15 @@ def parallax_of_clip(
             farthest = (far[one] / near[one]).nan_to_num(1 / NEAR_FAR_RATIO).clamp(_FARTHEST, 1)
         share = nearness_share(sized, far[one], near[one], focus)
         inverse = torch.lerp(farthest.expand_as(share), torch.ones_like(share), share).clamp(min=_FARTHEST)
-        depth = depth_at_image_edges(depth_before_sky(1 / inverse, image, sized), image)
+        depth = _with_steps(1 / inverse, image, sized)
         still = 1 / torch.lerp(farthest, torch.ones_like(farthest), focus).flatten()
         yield from parallax_frames(image, depth, assumed_intrinsics(sized), path[one], still)
+
+
+def _with_steps(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor:
+    """Float32 depth of an estimate with steps where the image, of any type, has its edges."""
+    image = image.float()
+    return depth_at_image_edges(depth_before_sky(depth, image, estimate), image)
 
 
 def _views(positions: list[list[float]], intrinsics: Tensor, focus: Tensor | float, stretch: int) -> list[View]:

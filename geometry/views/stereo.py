@@ -141,7 +141,7 @@ def stereo_pair(
             a video's depth and its screen still. None = each image's own.
 
     Returns:
-        The pair, on the images' device. A scene that is flat lies on the screen.
+        The pair, on the images' device and of their type; it is computed in float32. A scene that is flat lies on the screen.
 
     Raises:
         ValueError: Not such images, no depth, or another number of estimates.
@@ -150,8 +150,9 @@ def stereo_pair(
     check_map(images, 3, "images")
     if estimate.batch not in (1, len(images)):
         raise ValueError(f"the estimate holds {estimate.batch} images, images {len(images)}; expected as many, or one for all")
+    estimate = estimate.in_float32()
     far, near = (torch.as_tensor(end) for end in depth_range or disparity_range(estimate))
-    far, near = (end.to(images).reshape(-1, 1, 1, 1).expand(len(images), 1, 1, 1) for end in (far, near))
+    far, near = (end.to(images.device, torch.float32).reshape(-1, 1, 1, 1).expand(len(images), 1, 1, 1) for end in (far, near))
     whole = estimate if estimate.batch == len(images) else estimate.expanded(len(images))
     frames, (height, width) = [], images.shape[-2:]
     for index, image in enumerate(images.split(1)):  # one by one: all at once would take many times the memory of the video
@@ -256,7 +257,8 @@ def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -
 
 
 def _both_eyes(image: Tensor, estimate: Estimate, share: Tensor, options: StereoOptions) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Left and right image, left and right holes, of one image."""
+    """Left and right image, left and right holes, of one image. The estimate is in float32, `share` as `nearness_share` gives it."""
+    source, image = image, image.float()
     pixels = options.divergence / 100 * image.shape[-1]
     left, right = {"middle": (0.5, -0.5), "left": (0.0, -1.0), "right": (1.0, 0.0)}[options.original]
     # The renderer separates surfaces by the ratio of their depths: the scene is placed where the ratio of its ends is the assumed one.
@@ -265,10 +267,10 @@ def _both_eyes(image: Tensor, estimate: Estimate, share: Tensor, options: Stereo
     margin = min(math.ceil(max(abs(left), abs(right)) * pixels * (1 + _BEYOND)), image.shape[-1] - 1)
     layer, rims = split_soft_edges(with_margin(image, inverse, (margin, 0)))
     (rendered_left, holes_left), (rendered_right, holes_right) = (
-        _one_eye(layer, rims, pixels * eye, options.convergence) if pixels * eye else (image, torch.zeros_like(inverse, dtype=torch.bool))
+        _one_eye(layer, rims, pixels * eye, options.convergence) if pixels * eye else (source, torch.zeros_like(inverse, dtype=torch.bool))
         for eye in (left, right)
     )
-    return rendered_left, rendered_right, holes_left, holes_right
+    return rendered_left.to(source), rendered_right.to(source), holes_left, holes_right
 
 
 def _one_eye(layer: Layer, rims: Rims, pixels: float, convergence: float) -> tuple[Tensor, Tensor]:

@@ -16,10 +16,12 @@ from depth_normal.geometry.views.parallax import (
     camera_path,
     parallax_frames,
     parallax_of_clip,
+    parallax_of_estimate,
 )
 
 HEIGHT, WIDTH, FOCAL = 60, 100, 100.0
 INTRINSICS = intrinsics_from_focal_length(FOCAL, HEIGHT, WIDTH)
+TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 RED, GREEN = torch.tensor((1.0, 0.0, 0.0)).view(3, 1, 1), torch.tensor((0.0, 1.0, 0.0)).view(3, 1, 1)
 
 
@@ -47,6 +49,26 @@ def plate_before_wall():
     image, depth = GREEN.expand(3, HEIGHT, WIDTH)[None].clone(), wall(4)
     image[..., 15:45, 30:70], depth[..., 15:45, 30:70] = RED, 1.0
     return image, depth
+
+
+@pytest.mark.parametrize("image_type", TYPES, ids=str)
+@pytest.mark.parametrize("depth_type", TYPES, ids=str)
+def test_types_may_differ(image_type, depth_type):
+    """Soft depth, whose edges the image's colours place, and a mast before the sky, which they alone show."""
+    image, depth = plate_before_wall()
+    image[..., 4:15, 49:51], depth[..., :12, :] = RED, 100.0
+    image, sky = (noise() / 10 + image / 2).to(image_type), depth == 100
+    depth = torch.nn.functional.avg_pool2d(depth, 5, 1, 2, count_include_pad=False).to(depth_type)
+    path = torch.tensor([(0.0, 0.0, 0.0), (0.05, 0.02, 0.01)])
+
+    def frames(image, depth):
+        known = Estimate(depth, Quantity.METRIC_DEPTH, mask=~sky)
+        yield from parallax_frames(image, depth, INTRINSICS, path)
+        yield from parallax_of_estimate(image, known, path)
+        yield from parallax_of_clip(torch.cat((image, image)), Estimate.cat([known, known]), path)
+
+    for found, expected in zip(frames(image, depth), frames(image.float(), depth.float()), strict=True):
+        assert torch.equal(found, expected.to(image_type))
 
 
 @pytest.mark.parametrize("focus", [math.inf, 1.5])

@@ -1,6 +1,7 @@
 """Two eyes' images of planes and steps whose disparity is known, and the layouts."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from depth_normal.geometry.views.stereo import (
 HEIGHT, WIDTH = 40, 200
 RANGE = (0.0, 1.0)
 INSIDE = slice(25, -25)
+TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def noise(batch=1, width=WIDTH):
@@ -44,6 +46,16 @@ def test_a_plane_moves_by_its_disparity(original, left, right):
     pair = stereo_pair(noise(), plane(1), StereoOptions(4.0, 0.0, original), RANGE)
     for eye, pixels in ((pair.left, left), (pair.right, right)):
         assert (eye - noise().roll(pixels, 3))[..., INSIDE].abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("image_type", TYPES, ids=str)
+@pytest.mark.parametrize("depth_type", TYPES, ids=str)
+def test_types_may_differ(image_type, depth_type):
+    images, known = (noise().double() / 3).to(image_type), Estimate(7 - 4 * step().depth, Quantity.METRIC_DEPTH)
+    pair = stereo_pair(images, replace(known, depth=known.depth.to(depth_type)), StereoOptions(4.3, original="left"))
+    expected = stereo_pair(images.float(), known, StereoOptions(4.3, original="left"))
+    assert torch.equal(pair.left, images) and torch.equal(pair.right, expected.right.to(image_type))
+    assert torch.equal(pair.holes_right, expected.holes_right)
 
 
 @pytest.mark.parametrize(("disparity", "convergence"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0), (0.3, 0.3)])
