@@ -19,8 +19,6 @@ logger = logging.getLogger(__name__)
 Arguments = ParamSpec("Arguments")
 Made = TypeVar("Made")
 
-_HALVES = (torch.float16, torch.bfloat16)
-
 
 def to_planar(image: Tensor) -> Tensor:
     """Any ComfyUI image as a view with its channels first. Values are not checked; the caller must check them.
@@ -266,27 +264,31 @@ def kept_for_sizes(function: Callable[[int, int, torch.device], Made]) -> Callab
 
 
 def in_float32(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
-    """Makes a function compute in float32 where its argument `image` is float16 or bfloat16, and return maps of the image's type.
+    """Makes a function compute in float32, or in float64 where one of its maps is, and return maps of the type of its argument `image`.
 
-    Half precision has too few digits for squares and quotients of colours. The function returns a map or a named tuple of maps.
+    Half precision has too few digits for squares and quotients of colours, and few operations mix types. The function returns a map or a
+    named tuple of maps.
     """
-    place = list(inspect.signature(function).parameters).index("image")
+    signature = inspect.signature(function)
     wide: Callable[..., Any] = function
 
     @functools.wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
-        image = args[place] if place < len(args) else kwargs.get("image")
-        if not isinstance(image, Tensor) or image.dtype not in _HALVES:
+        given = signature.bind_partial(*args, **kwargs).arguments
+        image, types = given.get("image"), {each.dtype for each in given.values() if _is_map(each)}
+        dtype = functools.reduce(torch.promote_types, types, torch.float32)
+        if image is None or not _is_map(image) or types == {dtype}:
             return function(*args, **kwargs)
-        found = wide(*map(_in_float32, args), **{name: _in_float32(each) for name, each in kwargs.items()})
+        new = {name: each.to(dtype) if _is_map(each) else each for name, each in given.items()}
+        found = wide(**new)
         narrow: Any = type(found)(*(each.to(image.dtype) for each in found)) if isinstance(found, tuple) else found.to(image.dtype)
         return narrow
 
     return call
 
 
-def _in_float32(value: Any) -> Any:
-    return value.float() if isinstance(value, Tensor) and value.dtype in _HALVES else value
+def _is_map(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 @functools.cache

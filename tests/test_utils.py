@@ -41,6 +41,20 @@ def test_half_precision_is_computed_in_float32():
         squares(1.0)
 
 
+def test_maps_of_several_types_are_computed_in_the_widest():
+    @in_float32
+    def computed_in(image, mask):
+        assert image.dtype == mask.dtype
+        asked.append(image.dtype)
+        return image
+
+    asked, types = [], (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    for dtype in types:
+        for other in types:
+            assert computed_in(torch.ones(1, dtype=dtype), mask=torch.ones(1, dtype=other)).dtype == dtype
+            assert asked.pop() == (torch.float64 if torch.float64 in (dtype, other) else torch.float32)
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_vectors_have_torchs_lengths(channels):
     vectors = torch.randn(2, channels, 5, 7, generator=torch.Generator().manual_seed(0))

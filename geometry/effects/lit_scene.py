@@ -36,7 +36,7 @@ class LitScene:
     """One image with all that its light needs: what `relight` takes.
 
     Attributes:
-        image: (1, 3, H, W) in [0, 1].
+        image: (1, 3, H, W) in [0, 1], of any type; all other maps are float32.
         normals: (1, 3, H, W), OPENGL axes; in the sky they face the viewer, and beside soft silhouettes they are those of one thing.
         light: The lamps in front of the camera.
         depth: (1, 1, H, W), its near end at 1; None = unknown. For a point light its soft edges follow the image's.
@@ -76,6 +76,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         sky: (1, 1, H, W) bool, where the sky is; True = `sky_alpha`, False = nowhere.
     """
     need_perspective(estimate, "relighting")
+    source, image, estimate = image, image.float(), estimate.in_float32()
     height, width = image.shape[-2:]
     ratio = NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None
     sized = with_normals(estimate, near_far_ratio=ratio).resized(height, width)
@@ -105,7 +106,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     normals = _facing_where(share, normals)
     lights = tuple(plan.placed(intrinsics, height, width) for plan in plans)
     blur = None if depth is None or all(plan.shadow == 0 for plan in plans) else blur_by_depth(image, depth)
-    return LitScene(image, normals, lights, depth, intrinsics, known | (share > 0.5), share, glossy, softness, softness, blur)
+    return LitScene(source, normals, lights, depth, intrinsics, known | (share > 0.5), share, glossy, softness, softness, blur)
 
 
 def _facing_where(share: Tensor, normals: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import resize_map, unit_vectors
+from ...utils import in_float32, resize_map, unit_vectors
 from ..camera import DEFAULT_FOV, intrinsics_from_fov
 from ..checks import check_depth, check_intrinsics, check_map, check_mask, check_range
 from ..edges.depth_edges import edge_radius
@@ -35,6 +35,7 @@ _UNSEEN = 4.0
 _MATT, _SAME = 0.05, 0.05
 
 
+@in_float32
 def relight(
     image: Tensor,
     normals: Tensor,
@@ -104,7 +105,7 @@ def relight(
         blur: (B, 1, h, w) of any size, how far out of focus the image is (see `cast_shadow`); None = nowhere.
 
     Returns:
-        (B, 3, H, W) sRGB in [0, 1].
+        (B, 3, H, W) sRGB in [0, 1], of the image's type.
 
     Source:
         J. Blinn, "Models of light reflection for computer synthesized pictures" (1977); F. Giesen, "Phong and Blinn-Phong normalization

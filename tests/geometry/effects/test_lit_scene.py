@@ -11,6 +11,7 @@ from depth_normal.geometry.regions.sky import predicted_sky
 from depth_normal.utils import resize_map
 
 HEIGHT, WIDTH, HORIZON = 48, 64, 20
+TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 FAR = {Quantity.DISPARITY: -5.0, Quantity.METRIC_DEPTH: 1e6, Quantity.RELATIVE_DEPTH: 30.0}
 
 
@@ -22,6 +23,23 @@ def told(quantity=Quantity.DISPARITY, value=None):
     ground = near if quantity is Quantity.DISPARITY else 28 / near
     depth = torch.where(clear, ground, FAR[quantity] if value is None else value)
     return torch.full((1, 3, HEIGHT, WIDTH), 0.4), Estimate(depth, quantity, mask=clear), ~clear
+
+
+@pytest.mark.parametrize("image_type", TYPES, ids=str)
+@pytest.mark.parametrize("depth_type", TYPES, ids=str)
+def test_types_may_differ(image_type, depth_type):
+    """A near plate before a wall, under a lamp beside it."""
+    depth = torch.full((1, 1, HEIGHT, WIDTH), 4.0)
+    depth[..., 10:40, 20:40] = 1.5
+    image = torch.rand(1, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)).to(image_type)
+
+    def lit(image, depth):
+        scene = lit_scene(image, Estimate(depth, Quantity.METRIC_DEPTH), (LightPlan("point"), LightPlan("directional")), sky=True)
+        return relight(**vars(scene), specular=0.3, shadow=0.5)
+
+    found = lit(image, depth.to(depth_type))
+    assert found.dtype == image_type
+    torch.testing.assert_close(found, lit(image.float(), depth).to(image_type), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("quantity", list(FAR), ids=lambda quantity: quantity.value)
