@@ -110,6 +110,47 @@ def continue_behind(depth: Tensor, valid: Tensor, joins: Joins, reach: float, ne
     return HiddenSurface(sheet, hidden, last, _joins(sheet, hidden, rim, joins))
 
 
+def beside_near_things(depth: Tensor, valid: Tensor, joins: Joins, reach: int) -> tuple[Tensor, Tensor]:
+    """Finds the pixels of far surfaces beside cuts, where the colour may be mixed with that of what is in front.
+
+    Args:
+        depth, valid, joins: As `continue_behind`.
+        reach: By how many pixels, at least 1.
+
+    Returns:
+        (H, W) bool, and row and column (2, H, W) of the pixel of the same surface that is their mirror image farther out, elsewhere of the
+        pixel itself. Surfaces that end there are left out.
+    """
+    inverse = np.pad(torch.where(valid, 1 / depth, 0).float().numpy(), 1)
+    across, down = np.pad(joins.across.numpy(), ((1, 1), (1, 2))), np.pad(joins.down.numpy(), ((1, 2), (1, 1)))
+    stride, own = inverse.shape[1], np.arange(inverse.size)
+    layers = [np.unique(_cut_pairs(inverse, across[:, :-1], down[:-1])[:, 1])]
+    across, down, source, beside = across.ravel(), down.ravel(), own.copy(), np.zeros(own.size, bool)
+
+    def outside(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The four neighbours (N, 4) of places (N,), and which of them are of the same surface but not beside a cut."""
+        sides = places[:, None] + np.array((-stride, stride, -1, 1))
+        return sides, np.stack((down[sides[:, 0]], down[places], across[sides[:, 2]], across[places]), 1) & ~beside[sides]
+
+    for _ in range(reach):
+        beside[layers[-1]] = True
+        sides, free = outside(layers[-1])
+        layers.append(np.unique(sides[free]))
+    for layer in layers[-2::-1]:
+        sides, free = outside(layer)
+        source[layer] = np.where(free.any(1), source[np.take_along_axis(sides, free.argmax(1)[:, None], 1)[:, 0]], layer)
+        beside[layer] = source[layer] == layer
+    changed = np.flatnonzero(source != own)
+    last, flat = source[changed], inverse.ravel()
+    mirrored = (2 * last - changed).clip(0, own.size - 1)
+    # Not what is beside another cut, nor across the border.
+    usable = np.abs(flat[mirrored] - flat[last]) <= _ALIKE * flat[last]
+    usable &= (source[mirrored] == mirrored) & (np.abs(mirrored % stride - last % stride) <= 2 * reach)
+    source[changed] = np.where(usable, mirrored, last)
+    changed, source = (torch.from_numpy(each.reshape(inverse.shape)[1:-1, 1:-1].copy()) for each in (source != own, source))
+    return changed, torch.stack((source // stride - 1, source % stride - 1))
+
+
 def _cut_pairs(visible: np.ndarray, across: np.ndarray, down: np.ndarray) -> np.ndarray:
     """The near and the far pixel (N, 2) of each cut, as places in a map with a border of 1."""
     places = np.arange(visible.size).reshape(visible.shape)

@@ -15,8 +15,9 @@ from ...utils import resize_map
 from ..assumptions import NEAR_FAR_RATIO, assumed_depth, assumed_intrinsics
 from ..camera import camera_to_world_points, depth_to_points, fov_from_intrinsics
 from ..checks import check_choice, check_extrinsics, check_image_of, check_intrinsics, check_range
+from ..chosen_pixels import chosen_places, rows_and_columns
 from ..conventions import camera_to_world_normals, convert_normals, unit_normals
-from ..edges.depth_edges import largest_within
+from ..edges.depth_edges import edge_growth, largest_within
 from ..errors import InvalidArgumentError
 from ..estimate import Axes, Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
@@ -27,7 +28,7 @@ from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from ..valid import FAR_AWAY
 from ..views.disocclusion import continue_surfaces
-from .hidden import HiddenSurface, continue_behind
+from .hidden import HiddenSurface, beside_near_things, continue_behind
 from .mesh_cuts import MAX_JUMP, Joins, cut_grid, grid_triangles
 from .normals import EDGES
 
@@ -41,6 +42,8 @@ MOST_BEHIND = 45.0
 _HIDDEN_SIDE = 2048
 # Times their depth, so that the last visible points do not show twice.
 _SET_BACK = 1.001
+# A pixel is mixed where this share of the difference to the near thing's colour, and of the square of its own, is in that direction.
+_MIXED, _ALONG = 0.1, 0.7
 # How many hidden surfaces may lie behind each other.
 _LAYERS = 3
 
@@ -170,10 +173,10 @@ def sampled_views(estimate: Estimate, image: Tensor | None, options: MeshOptions
     step = grid_step(estimate.height, estimate.width, options.max_points and options.max_points / estimate.batch)
     images = [None] * estimate.batch if image is None else [each.cpu().float() for each in image.split(1)]
     views = [estimate.slice(index, index + 1).to("cpu") for index in range(estimate.batch)]
-    grids = [_sample_grid(*pair, step, options) for pair in zip(views, images, strict=True)]
-    if not any(bool(grid.valid.any()) for grid in grids):
+    sampled = [(view, *_sample_grid(view, image, step, options)) for view, image in zip(views, images, strict=True)]
+    if not any(bool(grid.valid.any()) for _, _, grid in sampled):
         raise ValueError("no pixel has a depth to make a mesh of (all are masked, sky, not positive or infinitely far)")
-    return list(zip(views, images, grids, strict=True))
+    return sampled
 
 
 def grid_step(height: int, width: int, max_points: float) -> int:
@@ -281,8 +284,8 @@ class SampledGrid(NamedTuple):
         return ((whole - offset) * scale).view(1, 3, 3)
 
 
-def _sample_grid(view: Estimate, image: Tensor | None, step: int, options: MeshOptions) -> SampledGrid:
-    """Every `step`-th pixel of one image as a surface is made of them: valid ones, without the sky."""
+def _sample_grid(view: Estimate, image: Tensor | None, step: int, options: MeshOptions) -> tuple[Tensor | None, SampledGrid]:
+    """Every `step`-th pixel of one image as a surface is made of them: valid ones, without the sky; and the image that it wears."""
     first = (min(step, view.height, view.width) - 1) // 2
     picked = (..., slice(first, None, step), slice(first, None, step))
     depth = _distances(view, options)
@@ -290,14 +293,53 @@ def _sample_grid(view: Estimate, image: Tensor | None, step: int, options: MeshO
     resized = None if image is None else resize_map(image, view.height, view.width)
     if resized is not None and options.drop_sky:
         valid &= sky_alpha(resized, view) <= 0.5
-    depth, valid = depth[picked].contiguous().float(), valid[picked].contiguous()
+    known, valid = depth[picked].contiguous().float(), valid[picked].contiguous()
     resized = None if resized is None else resized[picked].contiguous().clamp(0, 1)
     if view.projection is Projection.PERSPECTIVE:
-        depth, joins = cut_grid(depth, valid, resized, options.edges, options.max_jump)
+        depth, joins = cut_grid(known, valid, resized, options.edges, options.max_jump)
     else:
-        depth, joins = cut_closed_grid(depth, valid, resized, options.edges, options.max_jump)
+        depth, joins = cut_closed_grid(known, valid, resized, options.edges, options.max_jump)
         valid, resized = _closed(valid), None if resized is None else _closed(resized)
-    return SampledGrid(depth.where(valid, 1), valid, resized, joins, picked, first, step)
+    grid = SampledGrid(depth.where(valid, 1), valid, resized, joins, picked, first, step)
+    is_soft = view.projection is Projection.PERSPECTIVE and bool((depth != known)[valid].any())
+    return (image, grid) if image is None or not is_soft else _unmixed(image, grid, (view.height, view.width))
+
+
+def _unmixed(image: Tensor, grid: SampledGrid, size: tuple[int, int]) -> tuple[Tensor, SampledGrid]:
+    """An image (1, 3, h, w) of a depth map of this size, and its grid, whose far surfaces beside near things wear nothing of these.
+
+    Cuts in soft depth lie at the image's edges. There the lens mixes both sides, and the near thing's rim is right to keep its share.
+    """
+    beside, source = beside_near_things(grid.depth[0, 0], grid.valid[0, 0], grid.joins, 1 + edge_growth(*grid.depth.shape[-2:]))
+    assert grid.colours is not None
+    beside = _mixed(grid.colours, beside, source)
+    shape, scales = image.shape[-2:], [now / whole for now, whole in zip(image.shape[-2:], size, strict=True)]
+    cells = [
+        (((torch.arange(now) + 0.5) / scale - 0.5 - grid.first) / grid.step).round().long().clamp(0, picked - 1)
+        for now, scale, picked in zip(shape, scales, beside.shape, strict=True)
+    ]
+    places = rows_and_columns(chosen_places(beside.index_select(0, cells[0]).index_select(1, cells[1])), *shape)
+    here = cells[0][places[0]], cells[1][places[1]]
+    rows, columns = (
+        (place + ((end[here] - cell) * grid.step * scale).round().long()).clamp(0, now - 1)
+        for place, end, cell, scale, now in zip(places, source, here, scales, shape, strict=True)
+    )
+    image, colours = image.clone(), grid.colours.clone()
+    image[..., places[0], places[1]] = image[..., rows, columns]
+    colours[..., beside] = colours[..., source[0][beside], source[1][beside]]
+    return image, grid._replace(colours=colours)
+
+
+def _mixed(colours: Tensor, beside: Tensor, source: Tensor) -> Tensor:
+    """Which of the pixels of `beside_near_things` differ from the surface farther out towards the colour opposite, of the near thing."""
+    here = beside.nonzero().T
+    there = source[:, beside]
+    across = [place.clamp(0, most - 1) for place, most in zip(2 * here - there, beside.shape, strict=True)]
+    own, far, near = (colours[0][:, rows, columns] for rows, columns in (here, there, across))
+    towards, away = near - far, own - far
+    product, length = (away * towards).sum(0), towards.square().sum(0)
+    found = (product > _MIXED * length) & (product.square() > _ALONG * length * away.square().sum(0))
+    return beside.index_put(tuple(here), found)
 
 
 def _surface(view: Estimate, image: Tensor | None, grid: SampledGrid, options: MeshOptions) -> Mesh:

@@ -194,6 +194,29 @@ def test_a_hidden_surface_shows_nothing_of_what_hides_it_beside_its_last_pixel()
     assert (np.abs(shown - WALL).max(1) < 0.1)[behind.points[:, 2] < -3].mean() > 0.97
 
 
+@pytest.mark.parametrize("scale", [1, 4])
+def test_far_surfaces_beside_soft_edges_wear_nothing_of_the_near_thing(scale):
+    """The lens mixes plate and wall over two pixels on both sides; the plate's rim keeps its share."""
+    estimate = before_a_wall()
+    image = torch.nn.functional.avg_pool2d(picture_of(estimate), 5, 1, 2, count_include_pad=False)
+    image = torch.nn.functional.interpolate(image, scale_factor=scale, mode="nearest")
+    soft = replace(estimate, depth=1 / torch.nn.functional.avg_pool2d(1 / estimate.depth, 3, 1, 1, count_include_pad=False))
+    first, behind, *_ = depth_to_meshes(soft, image, replace(SHARP, edges="soft", fill_behind=20))
+    shown = image[0].movedim(0, -1).numpy()
+    places = tuple(np.floor(first.uvs * (WIDTH * scale, HEIGHT * scale)).astype(int).T[::-1])
+    is_far, is_near = first.points[:, 2] < -3, first.points[:, 2] > -2.1
+    assert (np.abs(shown[places] - WALL).max(1) > 0.1)[is_far].sum() > 20, "far pixels are mixed"
+    for mesh, chosen in ((first, is_far), (behind, behind.points[:, 2] < -3)):
+        np.testing.assert_allclose(mesh.colours[chosen], np.broadcast_to(WALL, (chosen.sum(), 3)), atol=0.08)
+        height, width = mesh.texture.shape[:2]
+        columns, rows = np.floor(mesh.uvs[chosen] * (width, height)).astype(int).T
+        np.testing.assert_allclose(mesh.texture[rows, columns] / 255, np.broadcast_to(WALL, (len(rows), 3)), atol=0.08)
+    np.testing.assert_allclose(first.colours[is_near], shown[places][is_near], atol=1e-6)
+    np.testing.assert_allclose(first.texture[places][is_near] / 255, shown[places][is_near], atol=0.003)
+    (sharp,) = depth_to_meshes(soft, image, SHARP)
+    assert np.array_equal(sharp.texture, (shown * 255).round().astype(np.uint8))
+
+
 def test_smaller_grids_and_larger_images_wear_the_hidden_surfaces_colours():
     estimate = before_a_wall()
     image = torch.nn.functional.interpolate(picture_of(estimate), scale_factor=4, mode="nearest")
