@@ -308,7 +308,7 @@ def _sample_grid(view: Estimate, image: Tensor | None, step: int, options: MeshO
 def _unmixed(image: Tensor, grid: SampledGrid, size: tuple[int, int]) -> tuple[Tensor, SampledGrid]:
     """An image (1, 3, h, w) of a depth map of this size, and its grid, whose far surfaces beside near things wear nothing of these.
 
-    Cuts in soft depth lie at the image's edges. There the lens mixes both sides, and the near thing's rim is right to keep its share.
+    Cuts in soft depth lie at the edges of the image, where the lens mixes both sides. Near things keep their rims as they are.
     """
     beside, source = beside_near_things(grid.depth[0, 0], grid.valid[0, 0], grid.joins, 1 + edge_growth(*grid.depth.shape[-2:]))
     assert grid.colours is not None
