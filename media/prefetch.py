@@ -120,7 +120,7 @@ def compute_with(threads: int) -> None:
 def prefetch(items: Iterable[Item], at_most: int = 1, threads: int = 0) -> Generator[Item, None, None]:
     """The items of an iterator that runs in a thread of its own, up to `at_most` items ahead. Its errors come out here.
 
-    `threads` are how many torch takes for what is computed there; 0 = as it would by itself.
+    `threads` are how many torch takes for what is computed there; 0 = as many as any thread has set last.
     """
     queue: Queue[tuple[bool, Any]] = Queue(at_most)
     stopped = threading.Event()

@@ -218,9 +218,6 @@ class ForegroundCutout:
         not_points: str = "",
     ) -> Any:
         """Returns a cut-out and its mask for each image."""
-        box = chosen_box(box_left, box_top, box_right, box_bottom)
-        further = further_points(more_points, not_points)
-        choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, select=select, box=box, further=further)
         check_range("edge", edge, 0, MAX_EDGE)
         images, opacity = _split_opacity(image)
         if mask is None and geometry is None and depth is None:
@@ -229,6 +226,9 @@ class ForegroundCutout:
             masks = _masks(mask, images).split(1)
             chosen = ((image, None, each, "mask from the input") for image, each in zip(images.split(1), masks, strict=True))
         else:
+            box = chosen_box(box_left, box_top, box_right, box_bottom)
+            further = further_points(more_points, not_points)
+            choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, select=select, box=box, further=further)
             chosen = _with_masks(images, effect_geometry(images, geometry, depth), choice)
         previews = NodePreviews()
         opacities = repeat(None) if opacity is None else opacity.split(1)

@@ -41,8 +41,9 @@ PLACE_NUMBERS = {
 SIZE = {
     "light_size": (
         (0.0, 0.0, 10.0, 0.01),
-        "Size of the lamp: larger lamps cast softer shadows. It is the diameter, where 1 is the distance of the near end; for a "
-        "directional light, the diameter seen from distance 1. 0 hard, 0.01 the sun, 0.3 a window.",
+        "Size of the lamp: larger lamps cast softer shadows, and their light ends more softly where a surface turns away. It is the "
+        "diameter, where 1 is the distance of the near end; for a directional light, the diameter seen from distance 1. 0 hard, 0.01 the "
+        "sun, 0.3 a window.",
     )
 }
 SHADOWS = {

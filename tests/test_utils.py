@@ -37,6 +37,8 @@ def test_half_precision_is_computed_in_float32():
         assert all(each.dtype == dtype and each > 8 for each in found)
     assert asked == [(torch.float32, torch.float32)] * 4
     assert squares(1.0, torch.ones(1, dtype=torch.float64), torch.ones(1)).dtype == torch.float64
+    wide = torch.eye(3, dtype=torch.float64)[None]
+    assert squares(wide, torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 3)).dtype == torch.float32 and asked[-1] == (torch.float32,) * 2
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'image'"):
         squares(1.0)
 
@@ -62,6 +64,9 @@ def test_vectors_have_torchs_lengths(channels):
     assert torch.allclose(vector_lengths(vectors), torch.linalg.vector_norm(vectors, dim=1, keepdim=True), rtol=1e-6)
     assert torch.allclose(unit_vectors(vectors), F.normalize(vectors, dim=1), atol=1e-6)
     assert not unit_vectors(vectors)[1, :, 2, 3].any()
+    for dtype in (torch.float16, torch.bfloat16):
+        half = (100 * vectors).to(dtype)
+        assert torch.equal(vector_lengths(half), vector_lengths(half.float()).to(dtype))
 
 
 def test_opencv_gets_no_empty_maps():

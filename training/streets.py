@@ -92,7 +92,7 @@ def scores(disparity: np.ndarray, points: np.ndarray, depth: np.ndarray) -> str:
 
 
 def estimators(teacher: Teacher, models: list[Path]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Disparity (H, W) of an image (H, W, 3) uint8, by FastDepth, the teacher, what it says outdoors, and networks."""
+    """Disparity (H, W) of an image (H, W, 3) uint8, by FastDepth, by the teacher, by it without FastDepth, and by networks."""
     found: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "FastDepth": lambda image: at_size_of(image, teacher.fastdepth_disparity(image)),
         "teacher": teacher,

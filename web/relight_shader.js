@@ -188,7 +188,7 @@ vec4 hiddenAt(ivec2 pixel, float inverse) {
 float receivedShare(float cosine, float radius, float squared) {
   if (radius == 0.0) return max(cosine, 0.0);
   float sine = radius * inversesqrt(squared + radius * radius), above = max(cosine + sine, 0.0), low = min(above, 2.0 * sine);
-  return low * low / (4.0 * sine) + above - low;
+  return low * low / max(4.0 * sine, 1e-12) + above - low;
 }
 
 void main() {

@@ -147,7 +147,7 @@ def _failure_of(name: str, error: Exception, written_to: Path | None = None) -> 
 
 def read_rows(batch: pa.Table, job: Job) -> Iterator[pa.Table]:
     """The first step: a table of `index`, `path`, `folder` and `source_mark` in, the same with pixels out."""
-    compute_with(job.threads)  # Ray would have torch take the CPUs that the step has in Ray's books
+    compute_with(job.threads)  # Ray has set the number of CPUs that the step reserves
     for row in _rows_of(batch):
         yield _table([_read_row(row, job)])
 

@@ -69,7 +69,7 @@ def add_relight(parser: Parser) -> None:
     )
     intensity = "1 shows what faces it (a point light: at distance 1) as bright as in the image (default: 1)"
     lamps.add_argument("--intensity", action=_OfLamp, type=real, metavar="X", help=intensity)
-    size = "its diameter, for soft shadows; of a --light as seen from 1 away: 0.01 the sun, 0.3 a window (default: 0)"
+    size = "its diameter, for softer shadows and ends of light; of a --light as seen from 1 away: 0.01 the sun, 0.3 a window (default: 0)"
     lamps.add_argument("--light-size", dest="light_size", action=_OfLamp, type=real, metavar="X", help=size)
     shadows = f"how dark its shadows are, 0 to 1 (default: {_SHADOWS})"
     lamps.add_argument("--shadows", dest="shadow", action=_OfLamp, type=real, metavar="X", help=shadows)

@@ -62,7 +62,8 @@ class MaskChoice:
             raise ValueError("there are further points, but no point of the object; give the point where the object is first")
         if self.not_points and self.select != OBJECT:
             raise ValueError("points that the mask must not hold part objects, not surfaces; select object, or leave them out")
-        if both := set(self.not_points) & {self.point, *self.more_points}:
+        inside = {tuple(each) for each in (self.point, *self.more_points) if each}
+        if both := inside.intersection(map(tuple, self.not_points)):
             x, y = min(both)
             raise ValueError(f"the point ({x:g}, {y:g}) is both in the object and not in it; give it once")
 
@@ -150,8 +151,9 @@ def depth_mask(
         else:
             assert point is not None
             # Of a sky, which has no depth, what is found is sky.
-            at_point = depths.hole[(..., *_pixel(point, depths.hole))]
-            mask = torch.where(depths.hole == at_point, object_around(depths.depth, colours, *point, more_points, not_points), 0)
+            at_points = [depths.hole == depths.hole[(..., *_pixel(each, depths.hole))] for each in (point, *more_points)]
+            mask = object_around(depths.depth, colours, *point, more_points, not_points)
+            mask = torch.where(torch.stack(at_points).any(0), mask, 0)
     elif point is not None:
         surfaces = [_around_point(depths, distance, each, tolerance, feather) for each in (point, *more_points)]
         mask = torch.stack(surfaces).amax(0)

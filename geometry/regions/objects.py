@@ -228,15 +228,23 @@ def _corrected(found: Tensor, sharp: Tensor, image: Tensor, behind: Tensor, rais
         is_inside = pixel in pixels.inside
         if bool(found[pixel]) == is_inside:
             continue
-        nearby = torch.zeros_like(found)
-        nearby[pixel] = True
-        nearby = largest_within(nearby[None, None].float(), _REACH)[0, 0] > 0
+        nearby = _nearby(found, pixel, pixels.outside if is_inside else pixels.inside)
         is_beside = bool((found[nearby] == is_inside).any())
         parts = [nearby] if is_beside else [level == level[pixel] for level in levels]
         regions = [found | part if is_inside else found & ~part for part in parts]
         clear = [_clearness(sharp, region, most, image, part) for region, part in zip(regions, parts, strict=True)]
         found = regions[clear.index(max(clear))]
     return found
+
+
+def _nearby(found: Tensor, pixel: _Pixel, others: list[_Pixel]) -> Tensor:
+    """(H, W) bool: the square around a pixel, but for what is as near to one of the others."""
+    rows, columns = (torch.arange(side) for side in found.shape)
+    down, right = (rows - pixel[0])[:, None], columns - pixel[1]
+    nearby = (down.abs() <= _REACH) & (right.abs() <= _REACH)
+    for row, column in others:
+        nearby &= down.square() + right.square() < (rows - row).square()[:, None] + (columns - column).square()
+    return nearby
 
 
 def _clearness(nearness: Tensor, region: Tensor, most: float, image: Tensor | None = None, part: Tensor | None = None) -> float:

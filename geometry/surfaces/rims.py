@@ -42,7 +42,7 @@ def smooth_rims(depth: Tensor, valid: Tensor, cut: Tensor, radius: int, noise: T
     Returns:
         (H, W). A value changes by a part of the step at the cut beside it, and none farther away than ramps reach.
     """
-    inverse = torch.where(valid, 1 / depth, 0)  # what is not valid is on nobody's side
+    inverse = torch.where(valid, 1 / depth, 0)  # 0 is too far from any value to be on one side with it
     step, span = (_span(inverse, valid, reach) for reach in (1, radius))
     cut = cut & (step > _STEEP * span) & (step > _CLEAR * noise)
     band = math.ceil(_BAND * radius)

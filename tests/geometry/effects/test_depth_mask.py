@@ -137,6 +137,24 @@ def test_a_surface_of_several_points_is_all_of_theirs():
     assert apart.describe(depths, 0.04) == "object around 2 m (1 point, and 1 not in it), 4 % of the image"
 
 
+def test_points_may_be_lists():
+    """As JSON has them."""
+    point, other = [0.2, 0.2], [0.7, 0.7]
+    assert MaskChoice(point=point, more_points=[other], not_points=[[0.9, 0.9]], select="object").more_points == [other]
+    with pytest.raises(ValueError, match="both in the object and not in it"):
+        MaskChoice(point=point, more_points=[other], not_points=[[0.7, 0.7]], select="object")
+
+
+def test_an_object_of_points_with_and_without_depth_holds_both():
+    depth = torch.ones(1, 1, 48, 64)
+    depth[..., 32:] = 0
+    depths = known_depths(Estimate(depth, Quantity.METRIC_DEPTH, mask=depth > 0))
+    land, hole = (0.2, 0.5), (0.8, 0.5)
+    for first, second in ((land, hole), (hole, land)):
+        mask = depth_mask(depths, select="object", point=first, more_points=[second])[0, 0]
+        assert mask[24, 12] > 0.5 and mask[24, 51] > 0.5
+
+
 def test_holes_are_no_object_in_a_box():
     depth = torch.full((1, 1, 40, 40), 5.0)
     depth[..., 12:28, 12:28] = 2.0

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.camera import intrinsics_from_focal_length
-from depth_normal.geometry.effects.lights import Light, LightPlan, light_direction, light_position
+from depth_normal.geometry.effects.lights import Light, LightPlan, light_direction, light_position, received_share, towards
 from depth_normal.geometry.effects.relight import _shoulder, relief_gloss, relight, roll_off, shine
 from depth_normal.geometry.effects.shadows import cast_shadow
 from depth_normal.geometry.images.srgb import colour_to_linear, linear_to_srgb, srgb_to_linear
@@ -62,6 +62,13 @@ def test_surfaces_see_the_part_of_a_large_lamp_that_is_above_their_horizon(size,
     lamp = Light((0, 0, -1 if is_point else 1), is_point, size=size)
     lit = relight(grey(normals), normals, lamp, ambient=0.0, rolled_off=False, depth=depth, intrinsics=camera)
     assert np.abs(to_linear(lit[0, 0, 0].numpy()) / to_linear(0.5) - expected.numpy()).max() < 0.012
+
+
+@pytest.mark.parametrize("lamp", [Light((0, 0, 1), size=1e-45), Light((0, 0, -1), is_point=True, size=1e20)])
+def test_lamps_of_absurd_sizes_give_numbers(lamp):
+    cosines = torch.linspace(-1, 1, 5).view(1, 1, 1, 5)
+    _, strengths = towards(lamp, torch.zeros(1, 3, 1, 5))
+    assert received_share(lamp, cosines, strengths).isfinite().all()
 
 
 def test_light_from_the_left_brightens_the_left_and_from_above_the_top():

@@ -123,6 +123,16 @@ def test_a_point_beside_the_border_moves_the_border_alone():
     assert overlap(object_around(depth, image, x, y, not_points=[inside]), thing == 1) > 0.9
 
 
+@pytest.mark.parametrize(("point", "not_point"), [(82, 81), (83, 81), (84, 82)])
+def test_a_point_beside_the_border_leaves_those_of_the_other_kind(point, not_point):
+    """A box of columns 80 to 239 of 320, before a wall."""
+    box = (torch.arange(320) >= 80) & (torch.arange(320) < 240)
+    depth = torch.where(box, 1.0, 3.0).expand(1, 1, 240, 320).contiguous()
+    image = torch.where(box, 0.8, 0.3).expand(1, 3, 240, 320).contiguous()
+    mask = object_around(depth, image, (point + 0.5) / 320, 0.5, not_points=[((not_point + 0.5) / 320, 0.5)])[0, 0]
+    assert mask[120, point] > 0.5 > mask[120, not_point]
+
+
 def test_a_hole_stays_open_where_a_point_says_so():
     """A spot of another colour on a disc: part of it at first, and not closed as a hole when it is taken out."""
     v, u = torch.meshgrid(torch.linspace(-1, 1, HEIGHT), torch.linspace(-1, 1, WIDTH), indexing="ij")
