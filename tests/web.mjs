@@ -22,13 +22,14 @@ assert.strictEqual(light.colourOf('no colour'), null)
 assert.ok(light.depthBy(0.05, -5) === 0.05 && light.depthBy(1, 1) === 1.1)
 
 // Points as text widgets hold them; what is no point is left out.
-assert.deepStrictEqual(boxes.pointsOf(' 0.5,0.25  1,0 a,b 0.5 '), [{ x: 0.5, y: 0.25 }, { x: 1, y: 0 }])
+assert.deepStrictEqual(boxes.pointsOf(' 0.5,0.25  1,0 a,b 0.5 1, ,0.5 , '), [{ x: 0.5, y: 0.25 }, { x: 1, y: 0 }])
 for (const none of ['', undefined]) assert.deepStrictEqual(boxes.pointsOf(none), [])
 
 // A click sets the first point; with Shift or Alt it sets a further one, and one without either begins anew.
 const sides = ['box_left', 'box_top', 'box_right', 'box_bottom'], numbers = ['point_x', 'point_y', ...sides].map(name => ({ name, value: -1, options: { min: -1, max: 1 } }))
-const texts = ['more_points', 'not_points'].map(name => ({ name, value: '', options: {} })), view = Object.create(boxes.BoxView.prototype)
-Object.assign(view, { widgets: new own.NodeWidgets({ widgets: [...numbers, ...texts] }), draw() {} })
+const texts = ['more_points', 'not_points'].map(name => ({ name, value: '', options: {} })), select = { name: 'select', value: 'surface', options: {} }
+const view = Object.create(boxes.BoxView.prototype), size = { width: 2000, height: 1000 }
+Object.assign(view, { widgets: new own.NodeWidgets({ widgets: [...numbers, ...texts, select] }), maps: size, view: { pixelsPerScreen: 4 }, draw() {} })
 const press = (x, y, keys = {}) => { view.grab({ x, y }, { clientX: 0, clientY: 0, timeStamp: 0, ...keys }); view.drop(); return view.selected }
 assert.deepStrictEqual(press(0.5, 0.25, { shiftKey: true }), { x: 0.5, y: 0.25, more: '', not: '' })
 press(0.1, 0.2, { shiftKey: true })
@@ -40,6 +41,36 @@ assert.deepStrictEqual(press(0.7, 0.7), { x: 0.7, y: 0.7, more: '', not: '' })
 press(0.6, 0.6, { altKey: true })
 view.setBox([0.1, 0.1, 0.9, 0.9])
 assert.deepStrictEqual([view.selected, texts.map(each => each.value)], [[0.1, 0.1, 0.9, 0.9], ['', '']])
+
+// Without a point there is no object yet: Alt does nothing, and a box stays.
+assert.deepStrictEqual(press(0.5, 0.5, { altKey: true }), [0.1, 0.1, 0.9, 0.9])
+view.clear()
+assert.strictEqual(press(0.5, 0.5, { altKey: true }), null)
+
+// A surface cannot leave out points, so that Alt selects the object, too, until it is given up.
+press(0.5, 0.5)
+select.value = 'surface'
+press(0.6, 0.6, { shiftKey: true })
+assert.strictEqual(select.value, 'surface')
+press(0.9, 0.9, { altKey: true })
+assert.strictEqual(select.value, 'object')
+view.giveUp()
+assert.deepStrictEqual([select.value, view.selected.more, view.selected.not], ['surface', '0.6,0.6', ''])
+press(0.9, 0.9, { altKey: true })
+
+// Within 8 pixels of the screen, here 0.016 of the width and 0.032 of the height, a further point is removed, whichever key added it.
+press(0.8, 0.2, { altKey: true })
+assert.deepStrictEqual(press(0.615, 0.6, { altKey: true }), { x: 0.5, y: 0.5, more: '', not: '0.9,0.9 0.8,0.2' })
+assert.strictEqual(press(0.9, 0.93, { shiftKey: true }).not, '0.8,0.2')
+view.giveUp()
+assert.strictEqual(view.selected.not, '0.9,0.9 0.8,0.2')
+assert.strictEqual(press(0.917, 0.9, { altKey: true }).not, '0.9,0.9 0.8,0.2 0.917,0.9')
+assert.strictEqual(press(0.91, 0.9, { altKey: true }).not, '0.9,0.9 0.8,0.2', 'the nearest')
+for (const keys of [{ shiftKey: true }, { altKey: true }]) {
+  for (let i = 0; i < 2; i++) press(0.2, 0.2, keys)
+  press(0.51, 0.5, keys) // on the first point
+  assert.deepStrictEqual(view.selected, { x: 0.5, y: 0.5, more: '', not: '0.9,0.9 0.8,0.2' })
+}
 
 // Only files that this pack wrote into the temp folder are asked for.
 const name = `depth_normal_${'a'.repeat(32)}.png`

@@ -13,6 +13,8 @@ const NO_BOX = Object.fromEntries(SIDES.map(name => [name, NONE]))
 const LEAST = 4
 /** Two clicks are a double click within so many milliseconds and pixels of the screen. */
 const TWICE = { milliseconds: 400, pixels: 8 }
+/** A click is on a point within so many pixels of the screen. */
+const NEAR = 8
 /** Height and width of a box that the keyboard begins with, and the least that it leaves. */
 const FIRST = 0.2
 const THINNEST = 0.01
@@ -24,7 +26,7 @@ export class BoxView extends PointView {
   }
 
   static get hint() {
-    return translated('click: a point, with Shift one more, with Alt one that is not in it; drag: a box; Escape or double click: nothing')
+    return translated('click: a point, with Shift one more, with Alt one that is not in it, on such a point: remove it; drag: a box; Escape or double click: clear')
   }
 
   get clearing() {
@@ -46,6 +48,11 @@ export class BoxView extends PointView {
     return this.box ?? (point && { ...point, more: values.more_points, not: values.not_points })
   }
 
+  /** A click with Alt sets `select`, too, so giving it up restores that. */
+  get placed() {
+    return { ...super.placed, select: this.widgets.values.select }
+  }
+
   /** Whether another node gives one of the values, so that none is set here; the line then says which. */
   isGiven() {
     const given = Object.keys(this.none).find(name => this.widgets.isLinked(name))
@@ -56,10 +63,9 @@ export class BoxView extends PointView {
   grab(point, event) {
     if (this.isGiven()) return false
     this.before = this.placed
-    if (this.point && (event.shiftKey || event.altKey)) {
-      this.addPoint(event.altKey ? 'not_points' : 'more_points', point)
-      return true
-    }
+    const hasPoint = this.point && !this.box
+    if (event.altKey && !hasPoint) return false // there is no object yet
+    if (hasPoint && (event.shiftKey || event.altKey)) return this.switchPoint(event.altKey ? 'not_points' : 'more_points', point)
     this.start = { point, event, isBox: false }
     this.set(this.none)
     this.setPoint(point)
@@ -105,10 +111,40 @@ export class BoxView extends PointView {
     this.set({ ...NO_BOX, point_x: within(point.x), point_y: within(point.y) })
   }
 
-  /** @param {'more_points' | 'not_points'} name @param {{x: number, y: number}} point */
-  addPoint(name, { x, y }) {
-    const { values } = this.widgets
-    this.set({ ...NO_BOX, [name]: `${values[name] ?? ''} ${within(x)},${within(y)}`.trim() })
+  /**
+   * Removes the further point of either list that a click is on, or adds one; a click on the first point changes nothing.
+   * @param {'more_points' | 'not_points'} name Where it is added.
+   * @param {{x: number, y: number}} point
+   * @returns {boolean} Whether something changed.
+   */
+  switchPoint(name, point) {
+    const { values } = this.widgets, x = within(point.x), y = within(point.y), there = this.furtherAt({ x, y })
+    if (there) this.set({ [there.name]: wordsOf(values[there.name]).filter((_, place) => place !== there.place).join(' ') })
+    else if (this.pixelsBetween(this.point, { x, y }) < NEAR) return false
+    else this.addPoint(name, `${x},${y}`)
+    return true
+  }
+
+  /** @param {'more_points' | 'not_points'} name @param {string} word */
+  addPoint(name, word) {
+    // Only an object can leave out points: a surface with some is an error.
+    const select = name === 'not_points' ? { select: 'object' } : {}
+    this.set({ ...NO_BOX, ...select, [name]: [...wordsOf(this.widgets.values[name]), word].join(' ') })
+  }
+
+  /** The nearest further point that a click at a place is on: the widget that holds it, and which of its words. */
+  furtherAt(place) {
+    const found = Object.keys(NO_FURTHER).flatMap(name => wordsOf(this.widgets.values[name]).map((word, index) => {
+      const [point] = pointsOf(word)
+      return { name, place: index, apart: point ? this.pixelsBetween(point, place) : Infinity }
+    }))
+    return found.filter(({ apart }) => apart < NEAR).sort((one, other) => one.apart - other.apart)[0]
+  }
+
+  /** How far two points are apart on the screen. */
+  pixelsBetween(one, other) {
+    const { width, height } = this.maps
+    return Math.hypot((one.x - other.x) * width, (one.y - other.y) * height) / this.view.pixelsPerScreen
   }
 
   /** @param {number[]} corners Two opposite ones: x, y, x, y. */
@@ -143,8 +179,12 @@ export class BoxView extends PointView {
 
 /** @param {string | undefined} text As the widgets hold points. @returns {{x: number, y: number}[]} Without what is no point. */
 export function pointsOf(text) {
-  const pairs = (text ?? '').split(/\s+/).map(word => word.split(',').map(Number))
-  return pairs.filter(pair => pair.length === 2 && pair.every(Number.isFinite)).map(([x, y]) => ({ x, y }))
+  const pairs = wordsOf(text).map(word => word.split(',')).filter(pair => pair.length === 2 && !pair.includes(''))
+  return pairs.map(pair => pair.map(Number)).filter(pair => pair.every(Number.isFinite)).map(([x, y]) => ({ x, y }))
+}
+
+function wordsOf(text) {
+  return (text ?? '').split(/\s+/).filter(Boolean)
 }
 
 function inOrder(one, other) {

@@ -56,9 +56,9 @@ export const WORDS = {
   '{0} to {1} m': { zh: '{0} 至 {1} 米', ja: '{0}～{1} m' },
   'click sets the point': { zh: '点击取点', ja: 'クリックで点を設定' },
   'Clear the point': { zh: '清除取点', ja: '点を消去' },
-  'click: a point, with Shift one more, with Alt one that is not in it; drag: a box; Escape or double click: nothing': {
-    zh: '点击：取点，按住 Shift 加点，按住 Alt 加排除点；拖动：画框；Esc 或双击：清除',
-    ja: 'クリック: 点（Shift: 追加、Alt: 除外）、ドラッグ: 枠、Escまたはダブルクリック: 消去',
+  'click: a point, with Shift one more, with Alt one that is not in it, on such a point: remove it; drag: a box; Escape or double click: clear': {
+    zh: '点击：取点，按住 Shift 加点，按住 Alt 加排除点，点在这些点上则去掉；拖动：画框；Esc 或双击：清除',
+    ja: 'クリック: 点（Shift: 追加、Alt: 除外、その点の上では取り消し）、ドラッグ: 枠、Escまたはダブルクリック: 消去',
   },
   'Clear the points and the box': { zh: '清除取点和框', ja: '点と枠を消去' },
   'box from {0}, {1} to {2}, {3}; run to see what is in it': {
