@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -50,10 +51,18 @@ class Codec:
         return f"yuv{'444' if self.full_colour else '420'}p{'10le' if self.bits > 8 else ''}"
 
 
+# x264's code for AVX-512 reads memory that nothing was written to, so that the same images became other bytes now and then (core 165).
+_INSTRUCTIONS = ":asm=AVX2" if torch.backends.cpu.get_cpu_capability() == "AVX512" else ""
+
 CODECS = {
     # Smooth grey looks the same with a faster preset, at the same size; colours would lose a little.
     "h264": Codec(
-        "libx264", 8, (".mp4", ".mov", ".mkv"), 14, {"preset": "medium", "x264-params": "force-cfr=1"}, grey_options={"preset": "faster"}
+        "libx264",
+        8,
+        (".mp4", ".mov", ".mkv"),
+        14,
+        {"preset": "medium", "x264-params": f"force-cfr=1{_INSTRUCTIONS}"},
+        grey_options={"preset": "faster"},
     ),
     "h265": Codec("libx265", 10, (".mp4", ".mov", ".mkv"), 14, {"preset": "medium", "x265-params": "log-level=error"}),
     "prores": Codec("prores_ks", 10, (".mov",), None, {"vendor": "apl0"}, full_colour=True),
