@@ -293,5 +293,6 @@ with VideoWriter(sys.argv[1], "h264", Fraction(10), Fraction(1, 10)) as writer:
         writer.write((texture / 4 + 0.5)[None].expand(3, -1, -1), Fraction(number, 10), Fraction(1, 10))
 """
     for name in ("", "1", "77"):
-        subprocess.run([sys.executable, "-c", program, tmp_path / f"filled_with_{name}.mp4"], check=True, env={**os.environ, "MALLOC_PERTURB_": name})
+        environment = {**os.environ, "MALLOC_PERTURB_": name}
+        subprocess.run([sys.executable, "-c", program, tmp_path / f"filled_with_{name}.mp4"], check=True, env=environment)
     assert len({path.read_bytes() for path in tmp_path.glob("*.mp4")}) == 1
