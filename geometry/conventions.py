@@ -7,6 +7,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from ..utils import squared_lengths
 from .checks import check_map
 from .kinds import Axes, Kind
 
@@ -126,7 +127,7 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, in_place: bool
     """
     check_map(vectors, 3, "vectors")
     viewer = _OPENGL_SIGNS[Axes(axes)][2]
-    squares = _squared_length(vectors)
+    squares = squared_lengths(vectors)
     # Only on a CPU is a check without synchronisation, and cheaper than passes over the map. An exporter's graph cannot branch.
     if squares.device.type == "cpu" and not torch.compiler.is_compiling() and _all_safe(squares):
         lengths = squares.sqrt_()
@@ -137,7 +138,7 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, in_place: bool
     # Dividing by the largest component first keeps the squares of tiny and huge vectors inside float32.
     scaled = vectors / torch.where(usable, largest, 1)
     safe = torch.where(usable, scaled, vectors.new_tensor((0.0, 0.0, viewer)).view(1, 3, 1, 1))
-    return safe / _squared_length(safe).sqrt()
+    return safe / squared_lengths(safe).sqrt()
 
 
 def camera_to_world_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
@@ -220,12 +221,6 @@ def _signs(like: Tensor, source: Axes, target: Axes) -> Tensor:
     """(1, 3, 1, 1): what turns vectors in one kind of axes into the other."""
     signs = [a * b for a, b in zip(_OPENGL_SIGNS[source], _OPENGL_SIGNS[target], strict=True)]
     return like.new_tensor(signs).view(1, 3, 1, 1)
-
-
-def _squared_length(vectors: Tensor) -> Tensor:
-    """(B, 1, H, W). Written out: a sum over so few channels is many times as slow on a CPU."""
-    x, y, z = vectors.split(1, 1)
-    return (x * x).addcmul_(y, y).addcmul_(z, z)
 
 
 def _all_safe(squares: Tensor) -> bool:

@@ -314,10 +314,7 @@ def _unmixed(image: Tensor, grid: SampledGrid, size: tuple[int, int]) -> tuple[T
     assert grid.colours is not None
     beside = _mixed(grid.colours, beside, source)
     shape, scales = image.shape[-2:], [now / whole for now, whole in zip(image.shape[-2:], size, strict=True)]
-    cells = [
-        (((torch.arange(now) + 0.5) / scale - 0.5 - grid.first) / grid.step).round().long().clamp(0, picked - 1)
-        for now, scale, picked in zip(shape, scales, beside.shape, strict=True)
-    ]
+    cells = _cells(grid, size, shape)
     places = rows_and_columns(chosen_places(beside.index_select(0, cells[0]).index_select(1, cells[1])), *shape)
     here = cells[0][places[0]], cells[1][places[1]]
     rows, columns = (
@@ -328,6 +325,14 @@ def _unmixed(image: Tensor, grid: SampledGrid, size: tuple[int, int]) -> tuple[T
     image[..., places[0], places[1]] = image[..., rows, columns]
     colours[..., beside] = colours[..., source[0][beside], source[1][beside]]
     return image, grid._replace(colours=colours)
+
+
+def _cells(grid: SampledGrid, size: Sequence[int], shape: Sequence[int]) -> list[Tensor]:
+    """The rows and the columns of a grid, of a depth map of one height and width, that the pixels of an image of another are in."""
+    return [
+        (((torch.arange(now) + 0.5) * whole / now - 0.5 - grid.first) / grid.step).round().long().clamp(0, picked - 1)
+        for now, whole, picked in zip(shape, size, grid.depth.shape[-2:], strict=True)
+    ]
 
 
 def _mixed(colours: Tensor, beside: Tensor, source: Tensor) -> Tensor:
@@ -407,10 +412,7 @@ def _filled_image(image: Tensor, grid: SampledGrid, found: HiddenSurface, invers
     share = min(1.0, _HIDDEN_SIDE / max(image.shape[-2:]))
     height, width = (max(1, round(side * share)) for side in image.shape[-2:])
     image = resize_map(image.nan_to_num(0.0).clamp(0, 1), height, width)
-    rows, columns = (
-        (((torch.arange(now) + 0.5) * whole / now - 0.5 - grid.first) / grid.step).round().long().clamp(0, picked - 1)
-        for now, whole, picked in zip((height, width), size, found.hidden.shape, strict=True)
-    )
+    rows, columns = _cells(grid, size, (height, width))
     # Pixels of the image between the last visible point and the first hidden one may show the near thing.
     mixed = math.ceil(grid.step * max(height / size[0], width / size[1]) / 2)
     last = [
