@@ -13,7 +13,7 @@ from ..checks import check_choice, check_not_negative
 from ..edges.depth_edges import EDGE
 from ..regions.boxes import Box, check_box, object_in_box
 from ..regions.connected import region_around
-from ..regions.objects import Point, object_around
+from ..regions.objects import Point, object_around, pixel_at
 from .depths import UNITS, Depths, check_metric
 
 SURFACE, OBJECT = SELECTS = ("surface", "object")
@@ -151,7 +151,7 @@ def depth_mask(
         else:
             assert point is not None
             # Of a sky, which has no depth, what is found is sky.
-            at_points = [depths.hole == depths.hole[(..., *_pixel(each, depths.hole))] for each in (point, *more_points)]
+            at_points = [depths.hole == depths.hole[(..., *pixel_at(each, *depths.hole.shape[-2:]))] for each in (point, *more_points)]
             mask = object_around(depths.depth, colours, *point, more_points, not_points)
             mask = torch.where(torch.stack(at_points).any(0), mask, 0)
     elif point is not None:
@@ -170,14 +170,8 @@ def _ramp(inside: Tensor, feather: float) -> Tensor:
     return (1 + inside / feather).clamp(0, 1) if feather > 0 else (inside >= 0).to(inside)
 
 
-def _pixel(point: tuple[float, float], of: Tensor) -> tuple[int, int]:
-    """Row and column."""
-    (x, y), (height, width) = point, of.shape[-2:]
-    return min(int(y * height), height - 1), min(int(x * width), width - 1)
-
-
 def _around_point(depths: Depths, distance: Tensor, point: tuple[float, float], tolerance: float, feather: float) -> Tensor:
-    row, column = _pixel(point, distance)
+    row, column = pixel_at(point, *distance.shape[-2:])
     away = (distance - distance[..., row : row + 1, column : column + 1]).abs()
     allowed = (away <= tolerance + feather) & ~depths.hole
     logarithms = depths.depth[0, 0].float().log().cpu()  # found on the CPU, whatever the device

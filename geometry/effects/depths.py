@@ -13,6 +13,7 @@ from ..checks import check_range
 from ..errors import InvalidArgumentError
 from ..estimate import Estimate, Quantity
 from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
+from ..regions.objects import pixel_at
 
 UNITS = ("percent", "metres")
 """Units of limits and of the focus. percent: 0 is the near end of the scene, 100 its far end, with steps as in a depth image."""
@@ -58,8 +59,7 @@ class Depths(NamedTuple):
 
     def at_point(self, x: float, y: float) -> float:
         """The median depth around a point, 0 to 1 from left to right and from top to bottom. Synchronises the device."""
-        height, width = self.depth.shape[-2:]
-        column, row = (min(int(place * side), side - 1) for place, side in ((x, width), (y, height)))
+        row, column = pixel_at((x, y), *self.depth.shape[-2:])
         return float(self.depth[..., max(0, row - 1) : row + 2, max(0, column - 1) : column + 2].median())
 
     def describe(self, depth: float) -> str:

@@ -125,7 +125,7 @@ def object_around(
     far, near = measure_range_of_samples(soft, torch.ones_like(soft, dtype=torch.bool), FAR_AND_NEAR_END)
     span = (near - far).clamp(min=1e-6 * near)
     sharp = ((1 / depth_at_image_edges(1 / soft, small) - far) / span)[0, 0]
-    inside, outside = ([_pixel(point, rows, columns) for point in points] for points in (((x, y), *more_points), not_points))
+    inside, outside = ([pixel_at(point, rows, columns) for point in points] for points in (((x, y), *more_points), not_points))
     pixels = _Pixels(inside, [pixel for pixel in outside if pixel not in inside])
     behind, floors, raised = _planes_behind(sharp, *inside[0])
     found = _region(sharp, small, behind, floors, raised, *inside[0])
@@ -135,7 +135,8 @@ def object_around(
     return mask_at_image_edges(resize_map(found, height, width).clamp(0, 1), image, math.ceil(2 / share))
 
 
-def _pixel(point: Point, rows: int, columns: int) -> _Pixel:
+def pixel_at(point: Point, rows: int, columns: int) -> tuple[int, int]:
+    """Row and column of the pixel at a point of an image of so many rows and columns."""
     x, y = point
     return min(int(y * rows), rows - 1), min(int(x * columns), columns - 1)
 
