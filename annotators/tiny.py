@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.conventions import unit_normals
-from ..geometry.edges.guided_filter import box_means
 from ..geometry.estimate import Axes, Estimate, Quantity
+from ..geometry.filters.box import box_means
 from ..geometry.regions.sky import BLUE, BLUER, BRIGHT, WARM, coloured_as_sky, looks_blue
 from ..geometry.valid import are_all
 from ..utils import brightness, resize_image, resize_map

@@ -22,7 +22,7 @@ from families import resident
 from torch import Tensor
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.images.levels import measure_range
+from depth_normal.geometry.levels import measure_range
 from depth_normal.utils import resize_image
 
 HD, UHD = (1080, 1920), (2160, 3840)

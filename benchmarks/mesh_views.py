@@ -50,8 +50,8 @@ from torch import Tensor
 
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.surfaces.mesh import Mesh, MeshOptions, depth_to_meshes, joined_meshes
-from depth_normal.geometry.surfaces.mesh_cuts import Joins, cut_grid, find_joins, grid_triangles
+from depth_normal.geometry.meshes.mesh import Mesh, MeshOptions, depth_to_meshes, joined_meshes
+from depth_normal.geometry.meshes.mesh_cuts import Joins, cut_grid, find_joins, grid_triangles
 
 VIEWS = {"left": (25.0, 0.0), "right": (-25.0, 0.0), "above": (0.0, 25.0)}
 JUMP, BETWEEN = 0.04, 0.15

@@ -30,9 +30,10 @@ from normals import DEFAULT_SCENES, Scene, load_scene_and_image, seconds
 from torch import Tensor
 
 from depth_normal.geometry.camera import intrinsics_from_fov, resize_intrinsics
-from depth_normal.geometry.edges.depth_edges import EDGE, depth_at_image_edges, largest_within
+from depth_normal.geometry.edges.depth_edges import EDGE, depth_at_image_edges
 from depth_normal.geometry.edges.refine import refine_geometry
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.filters.extremes import largest_within
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.utils import resize_map
 

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from depth_normal.geometry.filters.transforms import blurred
 from depth_normal.geometry.textures.detail import AUTO, HIGH, PhotoRelief
-from depth_normal.geometry.textures.transforms import blurred
 
 LIGHTS = {"flash": (0.0, 0.0, 1.0), "left": (-0.6, 0.3, 0.74), "grazing": (0.8, 0.45, 0.4)}
 JOINTS = {"bright": 0.75, "dark": 0.18, "alike": None}

@@ -24,13 +24,13 @@ from torch import Tensor
 
 from depth_normal import load_model
 from depth_normal.geometry.estimate import Estimate
+from depth_normal.geometry.filters.transforms import blurred
 from depth_normal.geometry.images.srgb import linear_to_srgb, luminance, srgb_to_linear
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.textures.height import SEAMLESS, height_to_normals
 from depth_normal.geometry.textures.occlusion import height_to_occlusion
 from depth_normal.geometry.textures.pbr import BOTH, PHOTO, PbrOptions, material_normals, pbr_maps
 from depth_normal.geometry.textures.simple_materials import ROUGHNESS, remove_light
-from depth_normal.geometry.textures.transforms import blurred
 
 LIGHTS = {
     "even": (0.0, (0.0, 0.0, 1.0), 0.0),

@@ -29,6 +29,7 @@ from depth_normal import load_model
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.conventions import encode_normal_map, unit_normals
 from depth_normal.geometry.estimate import Estimate
+from depth_normal.geometry.filters.transforms import blurred
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.textures.curvature import mean_curvature
 from depth_normal.geometry.textures.detail import HIGH, MAX_RADIUS
@@ -45,7 +46,6 @@ from depth_normal.geometry.textures.occlusion import depth_to_occlusion, height_
 from depth_normal.geometry.textures.pbr import PbrOptions, material_normals
 from depth_normal.geometry.textures.seamless import margins, seamless_estimate, wrap
 from depth_normal.geometry.textures.slopes import CENTRAL, DERIVATIVES, SPLINE, slopes_of
-from depth_normal.geometry.textures.transforms import blurred
 
 SIDE = 256
 # How many times as fine as their pixels the surfaces are that normal maps are made of.

@@ -37,9 +37,9 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.alignment.mosaic import Grid, lay_tiles
 from depth_normal.geometry.alignment.scale_shift import fit_scale_shift
 from depth_normal.geometry.conventions import unit_normals
-from depth_normal.geometry.edges.depth_edges import largest_within
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_image
+from depth_normal.geometry.filters.extremes import largest_within
 from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.inference.options import check_tiles
 from depth_normal.model_loader.inference.tiles import OVERLAP, tiles_along

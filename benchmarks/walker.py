@@ -26,7 +26,7 @@ from torch import Tensor
 from depth_normal import load_model
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.images.levels import depth_to_nearness
+from depth_normal.geometry.levels import depth_to_nearness
 from depth_normal.geometry.temporal.ranges import RunningRange
 from depth_normal.geometry.temporal.stabilization import VideoAligner, VideoOptions
 

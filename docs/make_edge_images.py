@@ -23,15 +23,15 @@ from torch import Tensor
 import depth_normal
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.conventions import encode_normal_map
-from depth_normal.geometry.effects.cutout import cut_out
+from depth_normal.geometry.edges.matting import cut_out
 from depth_normal.geometry.effects.depth_mask import MaskChoice
 from depth_normal.geometry.effects.depths import known_depths
 from depth_normal.geometry.effects.lights import LightPlan
 from depth_normal.geometry.effects.lit_scene import lit_scene
 from depth_normal.geometry.effects.relight import relight
 from depth_normal.geometry.estimate import Estimate
+from depth_normal.geometry.meshes.mesh import MeshOptions, depth_to_meshes, joined_meshes
 from depth_normal.geometry.regions.sky import predicted_sky, sky_alpha
-from depth_normal.geometry.surfaces.mesh import MeshOptions, depth_to_meshes, joined_meshes
 from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps
 from depth_normal.geometry.views.stereo import StereoOptions, stereo_pair
 from depth_normal.utils import check_images, images_to_rgb, resize_map

@@ -13,12 +13,12 @@ import torch
 
 from depth_normal import load_model
 from depth_normal.geometry.conventions import encode_normal_map
+from depth_normal.geometry.filters.transforms import blurred
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.textures.height import SEAMLESS, height_to_image, height_to_normals
 from depth_normal.geometry.textures.occlusion import height_to_occlusion
 from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps
 from depth_normal.geometry.textures.seamless import margins, seamless_estimate, wrap
-from depth_normal.geometry.textures.transforms import blurred
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE, ROWS, COLUMNS = 512, 8, 4

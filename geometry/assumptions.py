@@ -8,7 +8,7 @@ from torch import Tensor
 from .camera import DEFAULT_FOV, intrinsics_from_fov
 from .errors import InvalidArgumentError
 from .estimate import Estimate, Quantity
-from .images.levels import FAR_AND_NEAR_END, measure_range, measure_range_of_samples, value_at_ranks
+from .levels import FAR_AND_NEAR_END, measure_range, measure_range_of_samples, value_at_ranks
 from .projections import need_perspective
 
 NEAR_FAR_RATIO = 3.0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
-from ..geometry.effects.cutout import MAX_EDGE, cut_out
+from ..geometry.edges.matting import MAX_EDGE, cut_out
 from ..geometry.effects.depth_mask import SELECTS, SURFACE, MaskChoice
 from ..geometry.effects.depths import UNITS, known_depths
 from ..geometry.estimate import Estimate

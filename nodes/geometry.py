@@ -21,10 +21,10 @@ from ..geometry.files.unlabelled import depth_mask
 from ..geometry.images.depth_image import LINEAR_IN, image_to_depth
 from ..geometry.images.render import NEAR
 from ..geometry.kinds import Projection
-from ..geometry.panorama.normals import panorama_normals
 from ..geometry.projections import need_perspective
 from ..geometry.surfaces.derive import with_normals
 from ..geometry.surfaces.normals import EDGES, depth_to_normals, dmap2norm, midas_normals
+from ..geometry.surfaces.panorama_normals import panorama_normals
 from ..geometry.temporal.stabilization import VideoOptions
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..annotators.preprocessing.resizing import scale_short_side
 from ..geometry.estimate import Estimate, Quantity
-from ..geometry.images.levels import MeasureRange, depth_to_nearness
 from ..geometry.images.render import depth_to_image
+from ..geometry.levels import MeasureRange, depth_to_nearness
 from ..geometry.temporal.ranges import ClipRange, RunningRange
 from ..geometry.temporal.shot_cuts import CutDetector
 from ..model_loader import Model

@@ -15,10 +15,10 @@ from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate
 from ..geometry.files import FORMATS, PLY_AXES, SaveOptions, save_surface
 from ..geometry.files.mesh_files import write_glb, write_ply
-from ..geometry.surfaces.mesh import MAX_POINTS, MOST_BEHIND, Mesh, MeshOptions, depth_to_meshes, joined_meshes, with_common_texture
-from ..geometry.surfaces.mesh_cuts import MAX_JUMP
-from ..geometry.surfaces.relief import LIMITS, RAISED, ReliefOptions
-from ..geometry.surfaces.splats import depth_to_splats
+from ..geometry.meshes.mesh import MAX_POINTS, MOST_BEHIND, Mesh, MeshOptions, depth_to_meshes, joined_meshes, with_common_texture
+from ..geometry.meshes.mesh_cuts import MAX_JUMP
+from ..geometry.meshes.relief import LIMITS, RAISED, ReliefOptions
+from ..geometry.meshes.splats import depth_to_splats
 from ..model_loader.comfy.meshes import comfy_file_3d, comfy_mesh, comfy_splats, load_3d_camera, splat_camera
 from .batches import one_by_one, with_progress
 from .checks import check_camera, check_geometry

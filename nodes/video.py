@@ -11,8 +11,8 @@ from torch import Tensor
 from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate
 from ..geometry.images.display_defaults import default_depth_image
-from ..geometry.images.levels import measure_range_of_most
 from ..geometry.images.render import NEAR, normals_to_image
+from ..geometry.levels import measure_range_of_most
 from ..geometry.surfaces.derive import with_normals
 from ..geometry.temporal.ranges import RunningRange
 from ..geometry.temporal.stabilization import ALIGNMENTS, VideoOptions

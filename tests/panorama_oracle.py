@@ -16,7 +16,7 @@ from depth_normal.annotators.preprocessing.resizing import Fit, Resizing
 from depth_normal.annotators.specs.base import ModelSpec, WeightFile
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.panorama.sphere import view_rotations
+from depth_normal.geometry.sphere import view_rotations
 from depth_normal.model_loader.inference.model import Model
 from depth_normal.model_loader.inference.network import Weights
 

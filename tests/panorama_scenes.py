@@ -17,7 +17,7 @@ import torch
 from ray_traced_scenes import Thing, ball, box, plane
 from torch import Tensor
 
-from depth_normal.geometry.panorama.sphere import panorama_directions
+from depth_normal.geometry.sphere import panorama_directions
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,24 @@ def test_no_modules_import_each_other():
     assert [[str(path.relative_to(ROOT)) for path in circle] for circle in found] == []
 
 
+def folder_graph(paths: list[Path], package: str) -> dict[Path, set[Path]]:
+    """Which folders right in a package import from each other; its modules that are in none of them count as one, `package` itself."""
+
+    def folder_of(path: Path) -> Path:
+        return ROOT.joinpath(*path.relative_to(ROOT).parts[:2]).with_suffix("") if len(path.relative_to(ROOT).parts) > 2 else ROOT / package
+
+    graph: dict[Path, set[Path]] = {}
+    for path, targets in import_graph([each for each in paths if each.relative_to(ROOT).parts[0] == package]).items():
+        graph.setdefault(folder_of(path), set()).update(folder_of(target) for target in targets if folder_of(target) != folder_of(path))
+    return graph
+
+
+def test_no_folders_of_geometry_import_each_other():
+    """A folder is a subject: below are the values and the filters, above what is made of them."""
+    found = circles(folder_graph([each for each in modules() if each != ROOT / "geometry" / "__init__.py"], "geometry"))
+    assert [[folder.name for folder in circle] for circle in found] == []
+
+
 def test_a_circle_is_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
     lines = {
@@ -195,6 +213,23 @@ def test_a_circle_is_seen(tmp_path, monkeypatch):
         (tmp_path / place).write_text(line)
     (circle,) = circles(import_graph([tmp_path / place for place in lines]))
     assert [path.stem for path in circle] == ["three", "one", "two"]
+
+
+def test_a_circle_of_folders_is_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    lines = {
+        "geometry/levels.py": "",
+        "geometry/edges/refine.py": "from ..levels import sampled\nfrom ..views.stereo import shift",
+        "geometry/views/stereo.py": "",
+        "geometry/views/vr.py": "from ..edges.matting import cut_out",
+        "geometry/edges/matting.py": "",
+    }
+    for place, line in lines.items():
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text(line)
+    paths = [tmp_path / place for place in lines]
+    assert circles(import_graph(paths)) == []
+    assert [[folder.name for folder in circle] for circle in circles(folder_graph(paths, "geometry"))] == [["edges", "views"]]
 
 
 def test_every_folder_of_code_is_a_room():

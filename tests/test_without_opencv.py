@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from depth_normal import utils
-from depth_normal.geometry.edges.depth_edges import largest_within
 from depth_normal.geometry.files.image_files import decode_image, read_image
 from depth_normal.geometry.files.png import write_image_png, write_normals_png
+from depth_normal.geometry.filters.extremes import largest_within
 from depth_normal.geometry.regions.connected import large_regions, region_around
 from depth_normal.geometry.temporal.moving_pixels import MovingPixels
 from depth_normal.media.colour import averaged_planes, rgb_to_yuv420

@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.images.levels import FAR_AND_NEAR_END
+from depth_normal.geometry.levels import FAR_AND_NEAR_END
 from depth_normal.geometry.regions.sky import find_sky
 from depth_normal.utils import check_images, images_to_rgb
 

@@ -34,8 +34,8 @@ from ...geometry.files import (
     write_normals_png,
 )
 from ...geometry.images.display_defaults import default_depth_image
+from ...geometry.meshes.mesh import MeshOptions
 from ...geometry.surfaces.derive import with_normals, without_normals
-from ...geometry.surfaces.mesh import MeshOptions
 from ...geometry.views.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS, StereoOptions, StereoPair, compose, compose_holes
 from ...geometry.views.vr import pair_for
 from ...model_loader import Model, load_model

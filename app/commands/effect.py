@@ -196,7 +196,7 @@ def _cutout(arguments: argparse.Namespace) -> Plan:
     import torch
 
     from ...geometry.checks import check_range
-    from ...geometry.effects.cutout import MAX_EDGE, cut_out
+    from ...geometry.edges.matting import MAX_EDGE, cut_out
     from ...geometry.files.image_files import read_alpha
 
     choice, metres = _choice(arguments)

@@ -93,8 +93,8 @@ def _refuse_useless(arguments: argparse.Namespace) -> None:
 def _options(arguments: argparse.Namespace) -> SaveOptions:
     """The options that were given; the functions' defaults are the others. Refused before a model is loaded."""
     from ...geometry.files import SaveOptions
-    from ...geometry.surfaces.mesh import MeshOptions
-    from ...geometry.surfaces.relief import ReliefOptions
+    from ...geometry.meshes.mesh import MeshOptions
+    from ...geometry.meshes.relief import ReliefOptions
 
     def set_options(*names: str) -> dict[str, Any]:
         return {name: value for name in names if (value := getattr(arguments, name)) is not None}

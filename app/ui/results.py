@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...geometry.files import SaveOptions, load_estimate, save_estimate
 from ...geometry.files.html_page import page_payload
 from ...geometry.files.image_files import IMAGE_FORMATS, strict
-from ...geometry.surfaces.mesh import MeshOptions
+from ...geometry.meshes.mesh import MeshOptions
 from ...media import VideoError, read_frames
 from ...model_loader.weights.disk_space import is_disk_full
 from ..batch.per_image import read

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...geometry.alignment.metrics import disagreeing_axes
 from ...geometry.conventions import convert_normals
 from ...geometry.estimate import Axes, Estimate, Quantity
-from ...geometry.images.levels import depth_to_nearness
+from ...geometry.levels import depth_to_nearness
 from ...geometry.valid import valid_normals
 from .coffee_scene import CUP, HEIGHT, PAIRS, SURFACES, WIDTH, Point, outlines, scene
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...utils import vector_lengths
 from ..conventions import convert_normals
 from ..estimate import Axes, Estimate, Quantity
-from ..images.levels import depth_to_nearness
+from ..levels import depth_to_nearness
 from ..valid import valid_normals
 from .scale_shift import fit_scale_shift
 

@@ -1,1 +1,1 @@
-"""Finds depth edges, sharpens them, and moves them to the edges of the image."""
+"""Finds depth edges, sharpens them, moves them to the edges of the image, and mattes objects at them."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import opencv_for
 from ..checks import check_depth
-from ..chosen_pixels import ChosenPixels
-from .guided_filter import box_means, products, solved
+from ..filters.box import box_means
+from ..filters.chosen_pixels import ChosenPixels
+from ..filters.extremes import extremes_within, largest_within, smallest_within
+from ..filters.guided_filter import products, solved
 
 EDGE = 1.05
 """Neighbours whose depths differ by more than this factor are different things: nothing is stretched between them."""
@@ -24,8 +23,6 @@ _WIDER = 1.8
 _ROUNDS, _STEEP = 6, 1.02
 # What stands for 0 in a divisor.
 _TINY = 1e-9
-# The radius up to which OpenCV, whose time grows with it, is faster than doubling.
-_WIDEST_BY_OPENCV = 64
 
 
 def edge_radius(height: int, width: int) -> int:
@@ -81,7 +78,7 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
     check_depth(depth, like=image)
     inverse = 1 / depth
     low, high = extremes_within(inverse, radius)
-    wide_low, wide_high = _smallest(low, radius), _largest(high, radius)
+    wide_low, wide_high = smallest_within(low, radius), largest_within(high, radius, has_nan=False)
     # A window twice as wide sees twice the span of a slope, but hardly more of a ramp that the window holds already.
     edge = (high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low))
     pixels = ChosenPixels(edge)  # a small part of most images
@@ -94,7 +91,7 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
         inverse = _worn(inverse, pixels, nearness > 0, step)
     if growth == 0:
         return 1 / inverse
-    grown = _largest(inverse, growth)
+    grown = largest_within(inverse, growth, has_nan=False)
     return 1 / torch.where(grown > inverse * EDGE, grown, inverse)
 
 
@@ -138,68 +135,3 @@ def colour_fit(image: Tensor, near: Tensor, at_edges: Tensor, radius: int) -> Te
     mean_near, mean_colour = means[:, 1:2] / total, means[:, 2:5] / total
     slope = solved(means[:, 8:] / total - products(mean_colour), means[:, 5:8] / total - mean_colour * mean_near)
     return box_means(torch.cat((slope, mean_near - (slope * mean_colour).sum(1, keepdim=True)), 1), 1)
-
-
-def extremes_within(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """The least and the greatest value in a square around every pixel, of values without NaN."""
-    return _smallest(values, radius), _largest(values, radius)
-
-
-def largest_within(values: Tensor, radius: int) -> Tensor:
-    """The largest value in a square around every pixel.
-
-    Args:
-        values: (B, C, H, W).
-        radius: The square reaches this many pixels in each direction; 0 = the pixel itself.
-
-    Returns:
-        (B, C, H, W); at the border, of the pixels that there are. NaN is the largest.
-    """
-    return _largest(values, radius, bool(values.sum().isnan()) if _opencv_for(values, radius) else True)
-
-
-def _largest(values: Tensor, radius: int, has_nan: bool = False) -> Tensor:
-    """As `largest_within`, of what is known to be without NaN."""
-    if not has_nan and (cv2 := _opencv_for(values, radius)):
-        return _by_opencv(cv2.dilate, cv2.BORDER_REPLICATE, values, radius)
-    for axis in (-1, -2):
-        values = _largest_along(values, radius, axis)
-    return values
-
-
-def _smallest(values: Tensor, radius: int) -> Tensor:
-    """The smallest value in a square around every pixel, of values without NaN."""
-    if cv2 := _opencv_for(values, radius):
-        return _by_opencv(cv2.erode, cv2.BORDER_REPLICATE, values, radius)
-    return -_largest(-values, radius)
-
-
-def _opencv_for(values: Tensor, radius: int) -> Any:
-    return opencv_for(values) if 0 < radius <= _WIDEST_BY_OPENCV else None
-
-
-def _by_opencv(extreme: Any, border: int, values: Tensor, radius: int) -> Tensor:
-    """OpenCV's `dilate` or `erode`: on a CPU a fifth of the time."""
-    square = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-    planes = values.reshape(-1, *values.shape[-2:]).contiguous().numpy()
-    found = [extreme(plane, square, borderType=border) for plane in planes]
-    return torch.from_numpy(np.stack(found) if len(found) > 1 else found[0]).view(values.shape)
-
-
-def neighbours_largest(values: Tensor, upright: bool = True) -> Tensor:
-    """The largest of each value and those beside it; also above and below it if `upright`."""
-    values = _largest_along(values, 1, -1)
-    return _largest_along(values, 1, -2) if upright else values
-
-
-def _largest_along(values: Tensor, radius: int, axis: int) -> Tensor:
-    """By doubling: windows of 1, 2, 4, ... values, then two of those that overlap."""
-    length, size = values.shape[axis], 2 * radius + 1
-    padding = (radius, radius) if axis == -1 else (0, 0, radius, radius)
-    largest, reached = F.pad(values, padding, value=-torch.inf), 1
-    while reached < size:
-        step = min(reached, size - reached)
-        count = largest.shape[axis] - step
-        largest = torch.maximum(largest.narrow(axis, 0, count), largest.narrow(axis, step, count))
-        reached += step
-    return largest.narrow(axis, 0, length)

@@ -21,8 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .depth_edges import EDGE, extremes_within, largest_within
-from .guided_filter import box_means
+from ..filters.box import box_means
+from ..filters.extremes import extremes_within, largest_within
+from .depth_edges import EDGE
 
 # Rings of sampled places, in radii, how many on each, and the reach of their weights.
 _RINGS, _PLACES, _REACH = (0.7, 1.3, 2.0, 3.0), 8, 1.5

@@ -13,9 +13,9 @@ from torch import Tensor
 from ...utils import resize_map, vector_lengths
 from ..checks import check_alike, check_map, check_range
 from ..estimate import Estimate, Quantity
-from ..images.levels import FAR_AND_NEAR_END, measure_range
+from ..filters.extremes import largest_within
+from ..levels import FAR_AND_NEAR_END, measure_range
 from ..projections import need_perspective
-from .depth_edges import largest_within
 from .ramp_sharpening import ramp_width, sharpen_ramps
 
 MAX_STRENGTH, MAX_RADIUS = 2.0, 64

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import resize_map
-from ..edges.depth_edges import extremes_within
-from ..edges.guided_filter import box_means
+from ..filters.box import box_means
+from ..filters.extremes import extremes_within
 from ..images.srgb import luminance
 
 # Blur is measured in an image of so many pixels along its longer side.

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import check_map, check_range, check_whole
-from ..edges.depth_edges import largest_within, neighbours_largest
+from ..filters.extremes import largest_within, neighbours_largest
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from ..views.disocclusion import fill_uncovered
 from .bokeh import LARGEST_STEP, MAX_BLADES, MAX_ROTATION, blur_layer, size_step

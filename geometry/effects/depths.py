@@ -12,7 +12,7 @@ from ..assumptions import filled_depth
 from ..checks import check_range
 from ..errors import InvalidArgumentError
 from ..estimate import Estimate, Quantity
-from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
+from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..regions.objects import pixel_at
 
 UNITS = ("percent", "metres")

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import unit_vectors
-from ..chosen_pixels import ChosenPixels
-from ..edges.depth_edges import EDGE, colour_fit, edge_radius, extremes_within
-from ..edges.guided_filter import box_means
+from ..edges.depth_edges import EDGE, colour_fit, edge_radius
+from ..filters.box import box_means
+from ..filters.chosen_pixels import ChosenPixels
+from ..filters.extremes import extremes_within
 from .highlight_maps import middles_of, pitch_of
 
 # The share of the near thing grows faster than what tells it.

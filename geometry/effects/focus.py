@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ..assumptions import assumed_intrinsics
 from ..checks import check_choice, check_range
-from ..edges.depth_edges import edge_radius, extremes_within, largest_within, sharpen_depth_edges
+from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..estimate import Estimate
+from ..filters.extremes import extremes_within, largest_within
 from ..projections import need_perspective
 from ..regions.before_sky import depth_before_sky
 from .depths import UNITS, Depths, check_limit, depth_of, known_depths

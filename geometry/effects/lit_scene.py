@@ -12,12 +12,12 @@ from ...utils import resize_map, unit_vectors
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..conventions import convert_normals, unit_normals
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
-from ..edges.guided_filter import box_means
 from ..estimate import Axes, Estimate, Quantity
+from ..filters.bands import by_bands
+from ..filters.box import box_means
 from ..projections import need_perspective
 from ..regions.sky import predicted_sky, sky_alpha
 from ..surfaces.derive import with_normals
-from ..surfaces.plane_fit import by_bands
 from .defocus import blur_by_depth
 from .edge_sides import EdgeSides
 from .highlight_maps import middles_of, pitch_of

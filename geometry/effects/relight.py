@@ -13,9 +13,9 @@ from ...utils import in_float32, resize_map, unit_vectors
 from ..camera import DEFAULT_FOV, intrinsics_from_fov
 from ..checks import check_depth, check_intrinsics, check_map, check_mask, check_range
 from ..edges.depth_edges import edge_radius
-from ..edges.guided_filter import box_means
+from ..filters.bands import by_bands
+from ..filters.box import box_means
 from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
-from ..surfaces.plane_fit import by_bands
 from .highlight_maps import middles_of, pitch_of
 from .lights import NEAREST_LAMP, Light, placed_on, received_share, towards
 from .shadows import cast_shadow

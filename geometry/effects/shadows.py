@@ -17,9 +17,10 @@ from torch import Tensor
 
 from ...utils import resize_map, unit_vectors, vector_lengths
 from ..checks import check_depth, check_intrinsics
-from ..chosen_pixels import ChosenPixels
-from ..edges.depth_edges import EDGE, largest_within, neighbours_largest
-from ..edges.guided_filter import box_means
+from ..edges.depth_edges import EDGE
+from ..filters.box import box_means
+from ..filters.chosen_pixels import ChosenPixels
+from ..filters.extremes import largest_within, neighbours_largest
 from ..surfaces.upsampling import ANOTHER, enlarged_along, middles, same_surface, surface_slope
 from .lights import Light, placed_on
 

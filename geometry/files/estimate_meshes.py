@@ -10,9 +10,9 @@ from pathlib import Path
 from torch import Tensor
 
 from ..estimate import Estimate
-from ..surfaces.mesh import Mesh, MeshOptions, depth_to_meshes, describe_source, grid_step, joined_meshes
-from ..surfaces.relief import ReliefOptions, depth_to_relief
-from ..surfaces.splats import depth_to_splats
+from ..meshes.mesh import Mesh, MeshOptions, depth_to_meshes, describe_source, grid_step, joined_meshes
+from ..meshes.relief import ReliefOptions, depth_to_relief
+from ..meshes.splats import depth_to_splats
 from .mesh_files import GLB_LIMIT, write_glb, write_ply, write_splats, write_stl
 
 SURFACES = (".glb", ".ply", ".stl")

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..surfaces.mesh import Mesh
-from ..surfaces.splats import SH_0, Splats
+from ..meshes.mesh import Mesh
+from ..meshes.splats import SH_0, Splats
 from .paths import write_bytes
 
 PLY_AXES = {"y": ((1, 0), (1, 1), (1, 2)), "z": ((1, 0), (-1, 2), (1, 1))}

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ...utils import resize_map
 from ..estimate import Estimate, Projection, Quantity
+from ..levels import MeasureRange, depth_to_nearness, measure_range_of_most
 from ..valid import are_all
-from .levels import MeasureRange, depth_to_nearness, measure_range_of_most
 from .render import NEAR, depth_to_image, share_of_range
 
 METRIC_PERCENTILES = (0.1, 99.9)

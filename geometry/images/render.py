@@ -11,9 +11,9 @@ from torch import Tensor
 from ..checks import check_choice, check_map, check_mask
 from ..conventions import NormalMapCoding, encode_normal_map
 from ..kinds import Axes, Quantity
+from ..levels import MeasureRange, depth_to_nearness, measure_range
 from ..temporal.ranges import RunningRange
 from ..valid import all_valid_depth, valid_depth, valid_normals
-from .levels import MeasureRange, depth_to_nearness, measure_range
 
 NEAR = ("white", "black")
 """The end of the grey levels that is near."""

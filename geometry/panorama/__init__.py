@@ -1,1 +1,1 @@
-"""Panoramas of the whole sphere: directions of pixels, perspective views, merging of views, normals."""
+"""Panoramas of the whole sphere, merged from perspective views."""

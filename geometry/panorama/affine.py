@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...utils import vector_lengths
 from ..camera import pixel_rays
-from .sphere import in_view, panorama_directions, view_intrinsics
+from ..sphere import in_view, panorama_directions, view_intrinsics
 
 # The grid on which views are compared, and how many common pixels make a pair.
 _HEIGHT, _WIDTH, _LEAST_COMMON = 64, 128, 8

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import unit_vectors
-from .sphere import in_view, panorama_directions
+from ..sphere import in_view, panorama_directions
 
 MERGED_WIDTH = 2048
 """The width in pixels at which views are merged at most: the memory and time of larger panoramas are bounded by it."""

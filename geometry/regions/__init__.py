@@ -1,1 +1,1 @@
-"""Regions of an image: connected pixels, and the sky."""
+"""Regions of an image: the sky, objects and connected pixels."""

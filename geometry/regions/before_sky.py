@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import check_map
-from ..edges.depth_edges import edge_radius, largest_within
-from ..edges.guided_filter import box_sums
+from ..edges.depth_edges import edge_radius
 from ..estimate import Estimate
+from ..filters.box import box_sums
+from ..filters.extremes import largest_within
 from .connected import opened, regions_with
 from .sky import predicted_sky
 

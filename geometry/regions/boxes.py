@@ -19,9 +19,10 @@ from torch import Tensor
 
 from ...utils import finite_bounds, resize_map
 from ..checks import check_depth, check_map
-from ..edges.depth_edges import depth_at_image_edges, largest_within
-from ..edges.guided_filter import mask_at_image_edges
-from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
+from ..edges.depth_edges import depth_at_image_edges
+from ..filters.extremes import largest_within
+from ..filters.guided_filter import mask_at_image_edges
+from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from .connected import holes_of, label_regions, large_regions, opened
 from .cut import cheapest_region
 from .mixtures import fit_mixture

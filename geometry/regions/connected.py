@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import opencv
-from ..edges.depth_edges import largest_within
+from ..filters.extremes import largest_within
 
 
 def large_regions(cells: Tensor, least: int) -> Tensor:

@@ -30,10 +30,12 @@ from torch import Tensor
 
 from ...utils import finite_bounds, resize_map
 from ..checks import check_depth, check_map
-from ..edges.depth_edges import depth_at_image_edges, largest_within
-from ..edges.guided_filter import box_sums, mask_at_image_edges
-from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
-from ..textures.transforms import blurred, blurred_where
+from ..edges.depth_edges import depth_at_image_edges
+from ..filters.box import box_sums
+from ..filters.extremes import largest_within
+from ..filters.guided_filter import mask_at_image_edges
+from ..filters.transforms import blurred, blurred_where
+from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from .connected import holes_of, large_regions, opened, regions_with
 from .merging import Borders, merged_regions, watershed
 from .planes import PLANE_DISTANCE, image_places, largest_plane

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from ...utils import in_float32, resize_map
 from ..checks import check_image_of, check_map
-from ..edges.guided_filter import mask_at_image_edges
-from ..effects.cutout import cut_out
+from ..edges.matting import cut_out
 from ..estimate import Estimate, Quantity
-from ..images.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_samples
+from ..filters.guided_filter import mask_at_image_edges
+from ..levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_samples
 
 # What is far, as a share of the way from the far end to the near end. It and the signs were chosen on the photographs of training/sky.tsv.
 _FAR = 0.12

@@ -1,1 +1,1 @@
-"""Surfaces: normals from depth, plane fits, noise levels, meshes and reliefs."""
+"""Surfaces: normals from depth, plane fits, noise levels."""

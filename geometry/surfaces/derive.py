@@ -9,8 +9,8 @@ from torch import Tensor
 from ..assumptions import assumed_depth, assumed_intrinsics
 from ..estimate import Axes, Estimate, Quantity
 from ..kinds import Projection
-from ..panorama.normals import panorama_normals
 from .normals import depth_to_normals
+from .panorama_normals import panorama_normals
 
 
 def with_normals(estimate: Estimate, edges: str = "auto", near_far_ratio: float | None = None) -> Estimate:

@@ -10,11 +10,12 @@ from ..assumptions import assumed_depth, assumed_intrinsics
 from ..checks import check_choice, check_intrinsics, check_map, check_mask
 from ..conventions import unit_normals
 from ..estimate import Axes, Estimate, Quantity
-from ..images.levels import sampled
+from ..filters.bands import by_bands
 from ..images.render import normalise_per_image
+from ..levels import sampled
 from ..valid import valid_depth
 from .noise import measure_noise
-from .plane_fit import by_bands, fit_planes
+from .plane_fit import fit_planes
 from .sparse_fit import fit_isolated
 
 EDGES = ("sharp", "soft", "auto")

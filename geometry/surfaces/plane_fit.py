@@ -21,7 +21,6 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -29,10 +28,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..chosen_pixels import chosen_places, values_at
+from ..filters.bands import by_bands
+from ..filters.chosen_pixels import chosen_places, values_at
 from .noise import DepthNoise
 
-_BAND_PIXELS = 2**17
 # Step 1: how far it looks around; what a neighbour may be off the plane, as a share of inverse depth, and in second differences of a
 # curved surface.
 _REACH = 2
@@ -272,39 +271,6 @@ def _pair(values: Tensor, dy: int, dx: int) -> tuple[Tensor, Tensor]:
     height, width = values.shape[-2] - dy, values.shape[-1] - abs(dx)
     left = max(0, -dx)
     return values[..., :height, left : left + width], values[..., dy:, left + dx : left + dx + width]
-
-
-def by_bands(
-    function: Callable[..., tuple[Tensor, ...]], radius: int, *maps: Tensor, outside: Sequence[float] | None = None
-) -> tuple[Tensor, ...]:
-    """Runs a function of maps; on a CPU in bands of rows that stay in its cache.
-
-    Args:
-        function: Takes maps with `radius` more pixels on every side than those it gives; all have 4 dimensions, the last two are H and W.
-        radius: How far it looks around.
-        maps: Of the first, H and W are the size of what is returned; all have that H.
-        outside: What each map holds beyond its border; None = zeros.
-    """
-    height, width = maps[0].shape[-2:]
-    rows = height if maps[0].device.type != "cpu" else max(2 * radius, _BAND_PIXELS // width, 1)
-    whole: tuple[Tensor, ...] = ()
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        fills = outside or (0.0,) * len(maps)
-        outputs = function(*(_band(each, top, bottom, radius, fill) for each, fill in zip(maps, fills, strict=True)))
-        if bottom - top == height:
-            return outputs
-        whole = whole or tuple(each.new_empty((*each.shape[:-2], height, width)) for each in outputs)
-        for all_rows, part in zip(whole, outputs, strict=True):
-            all_rows[..., top:bottom, :] = part
-    return whole
-
-
-def _band(values: Tensor, top: int, bottom: int, radius: int, fill: float) -> Tensor:
-    """Rows from `top` up to but not including `bottom`, with `radius` more pixels on every side."""
-    first, end = max(0, top - radius), min(values.shape[-2], bottom + radius)
-    rows = values[..., first:end, :]
-    return F.pad(rows, (radius, radius, radius - (top - first), radius - (end - bottom)), value=fill) if radius else rows
 
 
 def _leave_soft_edges(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:

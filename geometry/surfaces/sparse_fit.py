@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .plane_fit import Planes, by_bands
+from ..filters.bands import by_bands
+from .plane_fit import Planes
 from .scattered_fit import fit_scattered
 
 # A pixel is isolated with fewer than so many valid ones in the 3x3 around it, itself included.

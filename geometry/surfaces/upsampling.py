@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .plane_fit import by_bands
+from ..filters.bands import by_bands
 
 ANOTHER = 0.15
 """The relative difference of inverse depth, from a surface continued straight on, at which another surface begins."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import brightness, resize_map
-from ..edges.depth_edges import largest_within
+from ..filters.extremes import largest_within
 from .camera_motion import camera_motion, has_settled, moved, sampled, sampling_grid, solve_positive_definite, square
 from .optical_flow import FlowTarget, optical_flow, texture, warped, window_mean
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..images.levels import MeasureRange, measure_range, sample_stride
+from ..levels import MeasureRange, measure_range, sample_stride
 from ..valid import are_all, are_finite
 from .shot_cuts import CutDetector
 

@@ -13,9 +13,9 @@ from ...utils import resize_map
 from ..alignment.scale_shift import fit_robustly
 from ..checks import check_choice, check_map, check_range
 from ..conventions import unit_normals
-from ..edges.depth_edges import largest_within
-from ..edges.guided_filter import box_means
 from ..estimate import Estimate
+from ..filters.box import box_means
+from ..filters.extremes import largest_within
 from ..kinds import Quantity
 from ..valid import are_all, valid_normals
 from .camera_motion import camera_motion, sampled, sampling_grid

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ..checks import check_map, check_range
 from ..conventions import convert_normals
-from ..images.levels import measure_range_of_samples
+from ..filters.transforms import blurred_where
 from ..kinds import Axes
+from ..levels import measure_range_of_samples
 from .height import FREE, SEAMLESS, known_normals
 from .slopes import slopes_of
-from .transforms import blurred_where
 
 MAX_SCALE = 512.0
 

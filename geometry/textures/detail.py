@@ -12,10 +12,10 @@ from torch import Tensor
 from ...utils import resize_map
 from ..checks import check_choice, check_map, check_range
 from ..conventions import convert_normals, unit_normals
+from ..filters.transforms import blurred, trend_where
 from ..images.srgb import luminance
 from ..kinds import Axes
 from .height import BORDERS, FREE, SEAMLESS, check_size, height_to_normals, known_normals
-from .transforms import blurred, trend_where
 
 MAX_RADIUS = 2048.0
 MAX_RELIEF = 100.0

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ..checks import check_choice, check_map, check_mask, check_range
 from ..conventions import convert_normals, unit_normals
+from ..filters.transforms import exact_dtype
 from ..kinds import Axes
 from ..valid import valid_normals
 from .slopes import CENTRAL, DERIVATIVES, SPLINE, adjoint, border_share, integrated, mirrored_slopes, slopes_of, solved
-from .transforms import exact_dtype
 
 FREE, SEAMLESS = BORDERS = ("free", "seamless")
 """free: each border ends where it ends. seamless: the map continues at its opposite border."""

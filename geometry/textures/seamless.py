@@ -11,7 +11,7 @@ from torch import Tensor
 from ..checks import check_range
 from ..conventions import unit_normals
 from ..estimate import Estimate, Quantity
-from .transforms import exact_dtype
+from ..filters.transforms import exact_dtype
 
 MAX_MARGIN = 0.5
 """Largest share of a side that is put on at either end."""

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from ..checks import check_choice, check_map, check_range
+from ..filters.transforms import trend_where
 from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
 from .height import BORDERS, FREE, SEAMLESS, check_size
 from .materials import Materials
-from .transforms import trend_where
 
 SIMPLE = "simple"
 """What stands for these materials where a model of materials could be named."""

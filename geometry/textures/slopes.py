@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from .transforms import dct, dst, frequencies, idct, idst
+from ..filters.transforms import dct, dst, frequencies, idct, idst
 
 CENTRAL, SPLINE = DERIVATIVES = ("central", "spline")
 """central: half the difference of both neighbours. spline: that of the cubic spline through all pixels, true to the fourth order."""

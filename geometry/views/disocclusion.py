@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..chosen_pixels import chosen_places, rows_and_columns, values_at
 from ..edges.depth_edges import EDGE, edge_growth, edge_radius
-from ..edges.guided_filter import box_sums
+from ..filters.box import box_sums
+from ..filters.chosen_pixels import chosen_places, rows_and_columns, values_at
 from .stretches import Stretches
 
 # A surface that is continued far is mirrored in turns of this share of the image's longer side, shorter ones where there the image shows

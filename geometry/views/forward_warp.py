@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..chosen_pixels import chosen_places, rows_and_columns, values_at
-from ..edges.depth_edges import EDGE, neighbours_largest
+from ..edges.depth_edges import EDGE
+from ..filters.chosen_pixels import chosen_places, rows_and_columns, values_at
+from ..filters.extremes import neighbours_largest
 
 SMALL_STEP = 1.15
 """A step below this factor that opens by a few pixels is taken for noise: no background may shine through it."""

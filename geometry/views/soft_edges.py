@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..chosen_pixels import chosen_places, rows_and_columns, values_at
-from ..edges.depth_edges import EDGE, edge_growth, extremes_within, largest_within
-from ..edges.guided_filter import box_means, box_sums
+from ..edges.depth_edges import EDGE, edge_growth
+from ..filters.box import box_means, box_sums
+from ..filters.chosen_pixels import chosen_places, rows_and_columns, values_at
+from ..filters.extremes import extremes_within, largest_within
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from .forward_warp import SMALL_STEP, Camera, Layer, close_cracks, with_margin
 from .stretches import Stretches

@@ -17,8 +17,8 @@ from ..assumptions import NEAR_FAR_RATIO
 from ..checks import check_choice, check_map, check_range
 from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
-from ..images.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range, measure_range_of_samples, sample_stride
 from ..images.srgb import linear_to_srgb, srgb_to_linear
+from ..levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range, measure_range_of_samples, sample_stride
 from ..projections import need_perspective
 from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from ..chosen_pixels import rows_and_columns
-from ..edges.guided_filter import box_sums
+from ..filters.box import box_sums
+from ..filters.chosen_pixels import rows_and_columns
 
 # How many cells on each side a stretch takes in.
 _STRETCH = 3

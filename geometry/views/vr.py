@@ -17,11 +17,11 @@ from ...utils import resize_image
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics
 from ..camera import fov_from_intrinsics
 from ..checks import check_choice, check_map
-from ..chosen_pixels import values_at
 from ..edges.depth_edges import depth_at_image_edges, edge_radius
 from ..estimate import Estimate, Quantity
-from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
+from ..filters.chosen_pixels import values_at
 from ..kinds import Projection
+from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered
 from .forward_warp import Layer, render_layer

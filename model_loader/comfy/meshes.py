@@ -18,8 +18,8 @@ from ...geometry.camera import fov_from_intrinsics
 from ...geometry.estimate import Estimate
 from ...geometry.files.mesh_files import linear_colours
 from ...geometry.kinds import Projection
-from ...geometry.surfaces.mesh import Mesh
-from ...geometry.surfaces.splats import SH_0, Splats
+from ...geometry.meshes.mesh import Mesh
+from ...geometry.meshes.splats import SH_0, Splats
 from .folders import user_folder
 
 _FITTED_SIZE = 5.0
@@ -201,7 +201,7 @@ def _type(name: str) -> Any:
         RuntimeError: ComfyUI is not running here.
     """
     if "comfy_api" not in sys.modules and "comfy_execution.graph_utils" not in sys.modules:
-        raise RuntimeError("this node gives ComfyUI's own meshes, and ComfyUI is not running; use depth_normal.geometry.surfaces.mesh")
+        raise RuntimeError("this node gives ComfyUI's own meshes, and ComfyUI is not running; use depth_normal.geometry.meshes.mesh")
     return getattr(getattr(sys.modules.get("comfy_api.latest"), "Types", None), name, None)
 
 

@@ -18,7 +18,7 @@ from ...geometry.estimate import Axes, Estimate, Quantity
 from ...geometry.kinds import Projection
 from ...geometry.panorama.affine import affine_to_distances
 from ...geometry.panorama.merge import MERGED_WIDTH, View, merge_normals, merge_views
-from ...geometry.panorama.sphere import VIEW_FOV, cut_view, view_intrinsics, view_rotations
+from ...geometry.sphere import VIEW_FOV, cut_view, view_intrinsics, view_rotations
 from ...utils import images_to_rgb, resize_map
 from ..comfy import interrupt
 from .forward import Images, batch_shape, image_estimates

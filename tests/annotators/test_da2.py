@@ -24,7 +24,7 @@ from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.files import read_image, write_image_png
 from depth_normal.geometry.kinds import Projection
-from depth_normal.geometry.panorama.sphere import panorama_directions
+from depth_normal.geometry.sphere import panorama_directions
 from depth_normal.model_loader import load_model
 
 CONFIG = Da2Config(VitConfig(16, 4, 2, (0, 1, 2, 3), norm_eps=1e-5, block_eps=1e-5, grid=3, position_offset=0.0), width=16, heads=2)

@@ -15,16 +15,15 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from depth_normal import geometry
-from depth_normal.geometry import assumptions, camera, checks, chosen_pixels, comfy_dicts, conventions, projections, valid
+from depth_normal.geometry import assumptions, camera, checks, comfy_dicts, conventions, levels, projections, sphere, valid
 from depth_normal.geometry.alignment import metrics, mosaic, scale_shift
-from depth_normal.geometry.edges import depth_edges, guided_filter, ramp_sharpening, refine
+from depth_normal.geometry.edges import depth_edges, ramp_sharpening, refine
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.images import depth_image, display_defaults, levels, normal_map_image, render, srgb
+from depth_normal.geometry.filters import bands, box, chosen_pixels, extremes, guided_filter
+from depth_normal.geometry.images import depth_image, display_defaults, normal_map_image, render, srgb
 from depth_normal.geometry.kinds import Projection
-from depth_normal.geometry.panorama import normals as panorama_normals
-from depth_normal.geometry.panorama import sphere
 from depth_normal.geometry.regions import before_sky, sky
-from depth_normal.geometry.surfaces import derive, noise, normals, plane_fit, point_map, sparse_fit, upsampling
+from depth_normal.geometry.surfaces import derive, noise, normals, panorama_normals, plane_fit, point_map, sparse_fit, upsampling
 from depth_normal.geometry.temporal import camera_motion, moving_pixels, optical_flow, ranges, shot_cuts, stabilization
 from depth_normal.geometry.views import disocclusion, forward_warp, parallax, soft_edges, stereo, vr
 
@@ -160,16 +159,16 @@ NUMBERS = "gives numbers, not maps"
 NO_NORMAL_MAP = "warns of an image that is no normal map"
 
 # Meshes are arrays, and regions are searched pixel by pixel: what comes in is moved to the CPU first.
-TESTED_ELSEWHERE = ("effects", "files", "textures")
+TESTED_ELSEWHERE = ("effects.", "files.", "textures.", "filters.transforms", "edges.matting")
 PHOTO = "the size of the photo on the sphere follows from its camera"
 HALF_SPHERE = stereo.StereoOptions(eye_size=64)
 ON_THE_CPU = (
-    "surfaces.relief",
-    "surfaces.hidden",
-    "surfaces.mesh_cuts",
-    "surfaces.mesh",
-    "surfaces.splats",
-    "surfaces.rims",
+    "meshes.relief",
+    "meshes.hidden",
+    "meshes.mesh_cuts",
+    "meshes.mesh",
+    "meshes.splats",
+    "meshes.rims",
     "surfaces.scattered_fit",
     "regions.connected",
     "regions.objects",
@@ -181,7 +180,7 @@ ON_THE_CPU = (
     "images.heat_map",
     "panorama.merge",
     "panorama.affine",
-    "panorama.closed_grid",
+    "meshes.closed_grid",
 )
 
 # function: how it is called, and why it waits for the device where it does
@@ -260,26 +259,27 @@ CASES = {
     "edges.depth_edges.sharpen_depth_edges": (lambda: depth_edges.sharpen_depth_edges(maps(), 2, 1), DEPTH),
     "edges.depth_edges.depth_at_image_edges": (lambda: depth_edges.depth_at_image_edges(maps(), maps(3)), DEPTH),
     "edges.depth_edges.colour_fit": (lambda: depth_edges.colour_fit(maps(3), maps(), maps(), 2), None),
-    "chosen_pixels.chosen_places": (lambda: chosen_pixels.chosen_places(mask()), None),
-    "chosen_pixels.values_at": (lambda: chosen_pixels.values_at(maps(), maps().flatten().long()), None),
-    "chosen_pixels.rows_and_columns": (lambda: chosen_pixels.rows_and_columns(maps().flatten().long(), *maps().shape[-2:]), None),
+    "filters.chosen_pixels.chosen_places": (lambda: chosen_pixels.chosen_places(mask()), None),
+    "filters.chosen_pixels.values_at": (lambda: chosen_pixels.values_at(maps(), maps().flatten().long()), None),
+    "filters.chosen_pixels.rows_and_columns": (lambda: chosen_pixels.rows_and_columns(maps().flatten().long(), *maps().shape[-2:]), None),
     "edges.depth_edges.edge_growth": (lambda: depth_edges.edge_growth(20, 30), None),
     "edges.depth_edges.edge_radius": (lambda: depth_edges.edge_radius(20, 30), None),
-    "edges.depth_edges.neighbours_largest": (lambda: depth_edges.neighbours_largest(maps()), None),
-    "edges.depth_edges.largest_within": (lambda: depth_edges.largest_within(maps(), 2), None),
-    "edges.depth_edges.extremes_within": (lambda: depth_edges.extremes_within(maps(), 2), None),
+    "filters.extremes.neighbours_largest": (lambda: extremes.neighbours_largest(maps()), None),
+    "filters.extremes.largest_within": (lambda: extremes.largest_within(maps(), 2), None),
+    "filters.extremes.smallest_within": (lambda: extremes.smallest_within(maps(), 2), None),
+    "filters.extremes.extremes_within": (lambda: extremes.extremes_within(maps(), 2), None),
     "temporal.ranges.RunningRange.update": (lambda: ranges.RunningRange().update(maps(), mask(), (2, 98)), None),
     "temporal.ranges.ClipRange.ends": (clip_ends, None),
-    "images.levels.depth_to_nearness": (lambda: levels.depth_to_nearness(maps(), Quantity.METRIC_DEPTH, True), None),
-    "images.levels.measure_range": (
+    "levels.depth_to_nearness": (lambda: levels.depth_to_nearness(maps(), Quantity.METRIC_DEPTH, True), None),
+    "levels.measure_range": (
         lambda: (levels.measure_range(maps(), mask()), levels.measure_range(maps(), mask(), (2, 85), True)),
         None,
     ),
-    "images.levels.measure_range_of_samples": (lambda: levels.measure_range_of_samples(maps(), mask(), (2, 98)), None),
-    "images.levels.measure_range_of_most": (lambda: levels.measure_range_of_most(maps(), mask(), (2, 98)), None),
-    "images.levels.sample_stride": (lambda: levels.sample_stride(HEIGHT * WIDTH), None),
-    "images.levels.sampled": (lambda: levels.sampled(maps()[:1], mask()[:1]), "gives a number of values that only it knows"),
-    "images.levels.value_at_ranks": (lambda: levels.value_at_ranks(maps(), mask(), [0, 1]), None),
+    "levels.measure_range_of_samples": (lambda: levels.measure_range_of_samples(maps(), mask(), (2, 98)), None),
+    "levels.measure_range_of_most": (lambda: levels.measure_range_of_most(maps(), mask(), (2, 98)), None),
+    "levels.sample_stride": (lambda: levels.sample_stride(HEIGHT * WIDTH), None),
+    "levels.sampled": (lambda: levels.sampled(maps()[:1], mask()[:1]), "gives a number of values that only it knows"),
+    "levels.value_at_ranks": (lambda: levels.value_at_ranks(maps(), mask(), [0, 1]), None),
     "assumptions.assumed_depth": (lambda: assumptions.assumed_depth(estimate(Quantity.RELATIVE_DEPTH), 3.0), ONE_BY_ONE),
     "assumptions.filled_depth": (lambda: assumptions.filled_depth(estimate()), None),
     "assumptions.assumed_intrinsics": (lambda: assumptions.assumed_intrinsics(depth_only(Quantity.DISPARITY), 60.0), None),
@@ -326,12 +326,12 @@ CASES = {
         lambda: list(parallax.parallax_frames(maps(3), maps(), matrices(), parallax.camera_path("dolly", 2, 0.1))),
         "asks once, before the first frame, how far the move reaches; and of each frame where its holes are",
     ),
-    "edges.guided_filter.mask_at_image_edges": (lambda: guided_filter.mask_at_image_edges(maps(), maps(3), 5), None),
-    "edges.guided_filter.box_means": (lambda: guided_filter.box_means(maps(), 2), None),
-    "edges.guided_filter.box_counts": (lambda: guided_filter.box_counts(maps(), 2), None),
-    "edges.guided_filter.box_sums": (lambda: guided_filter.box_sums(maps(), 2), None),
-    "edges.guided_filter.products": (lambda: guided_filter.products(maps(3)), None),
-    "edges.guided_filter.solved": (lambda: guided_filter.solved(maps(6), maps(3)), None),
+    "filters.guided_filter.mask_at_image_edges": (lambda: guided_filter.mask_at_image_edges(maps(), maps(3), 5), None),
+    "filters.box.box_means": (lambda: box.box_means(maps(), 2), None),
+    "filters.box.box_counts": (lambda: box.box_counts(maps(), 2), None),
+    "filters.box.box_sums": (lambda: box.box_sums(maps(), 2), None),
+    "filters.guided_filter.products": (lambda: guided_filter.products(maps(3)), None),
+    "filters.guided_filter.solved": (lambda: guided_filter.solved(maps(6), maps(3)), None),
     "views.parallax.parallax_of_clip": (
         lambda: list(parallax.parallax_of_clip(maps(3), estimate(), parallax.CameraMove("dolly").positions([0, 0.5]), 0.5)),
         HOLES + "; and of each frame how far the move reaches and where its holes are",
@@ -340,7 +340,7 @@ CASES = {
         lambda: list(parallax.parallax_of_estimate(maps(3)[:1], next(iter(estimate().split())), parallax.camera_path("dolly", 2, 0.1))),
         HOLES + "; and once, before the first frame, how far the move reaches; and of each frame where its holes are",
     ),
-    "surfaces.plane_fit.by_bands": (lambda: plane_fit.by_bands(lambda padded: (padded[..., 2:-2, 2:-2],), 2, maps()), None),
+    "filters.bands.by_bands": (lambda: bands.by_bands(lambda padded: (padded[..., 2:-2, 2:-2],), 2, maps()), None),
     "surfaces.plane_fit.fit_planes": (
         lambda: plane_fit.fit_planes(
             maps()[:1],
@@ -364,16 +364,16 @@ CASES = {
         lambda: ramp_sharpening.sharpen_ramps(maps()[:1], maps(3)[:1], 2, normals=maps(3)[:1]),
         "looks at the pixels of ramps only",
     ),
-    "panorama.normals.panorama_normals": (lambda: panorama_normals.panorama_normals(maps(), mask()), ONE_BY_ONE),
-    "panorama.sphere.panorama_directions": (lambda: sphere.panorama_directions(HEIGHT, WIDTH, DEVICE), None),
-    "panorama.sphere.panorama_points": (lambda: sphere.panorama_points(maps()), None),
-    "panorama.sphere.view_rotations": (lambda: sphere.view_rotations(DEVICE), None),
-    "panorama.sphere.cube_rotations": (lambda: sphere.cube_rotations(DEVICE), None),
-    "panorama.sphere.rotations_towards": (lambda: sphere.rotations_towards(torch.rand(4, 3, device=DEVICE)), None),
-    "panorama.sphere.view_intrinsics": (lambda: sphere.view_intrinsics(9).shape, None),
-    "panorama.sphere.cut_view": (lambda: sphere.cut_view(maps(3), matrices()[0], 9), None),
-    "panorama.sphere.with_surroundings": (lambda: sphere.with_surroundings(maps(3), 2), None),
-    "panorama.sphere.in_view": (lambda: sphere.in_view(maps(3)[:1], matrices()[0]), None),
+    "surfaces.panorama_normals.panorama_normals": (lambda: panorama_normals.panorama_normals(maps(), mask()), ONE_BY_ONE),
+    "sphere.panorama_directions": (lambda: sphere.panorama_directions(HEIGHT, WIDTH, DEVICE), None),
+    "sphere.panorama_points": (lambda: sphere.panorama_points(maps()), None),
+    "sphere.view_rotations": (lambda: sphere.view_rotations(DEVICE), None),
+    "sphere.cube_rotations": (lambda: sphere.cube_rotations(DEVICE), None),
+    "sphere.rotations_towards": (lambda: sphere.rotations_towards(torch.rand(4, 3, device=DEVICE)), None),
+    "sphere.view_intrinsics": (lambda: sphere.view_intrinsics(9).shape, None),
+    "sphere.cut_view": (lambda: sphere.cut_view(maps(3), matrices()[0], 9), None),
+    "sphere.with_surroundings": (lambda: sphere.with_surroundings(maps(3), 2), None),
+    "sphere.in_view": (lambda: sphere.in_view(maps(3)[:1], matrices()[0]), None),
     "projections.need_perspective": (lambda: projections.need_perspective(estimate(), "stereo"), None),
     "images.render.normalise_per_image": (lambda: render.normalise_per_image(maps(), mask()), None),
     "images.render.depth_to_image": (
@@ -465,7 +465,7 @@ CASES = {
 def public_functions():
     for found in pkgutil.walk_packages(geometry.__path__, f"{geometry.__name__}."):
         place = found.name.removeprefix(f"{geometry.__name__}.")
-        if found.ispkg or place in ON_THE_CPU or place.split(".")[0] in TESTED_ELSEWHERE:
+        if found.ispkg or place in ON_THE_CPU or place.startswith(TESTED_ELSEWHERE):
             continue
         module = importlib.import_module(found.name)
         for name, function in inspect.getmembers(module, inspect.isfunction):

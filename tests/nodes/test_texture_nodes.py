@@ -11,9 +11,9 @@ from depth_normal import load_model
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FORMATS, load_estimate, save_estimate
+from depth_normal.geometry.filters.transforms import blurred
 from depth_normal.geometry.textures import detail
 from depth_normal.geometry.textures.height import height_to_normals
-from depth_normal.geometry.textures.transforms import blurred
 from depth_normal.nodes import materials, saving, textures
 from depth_normal.nodes.material_from_photo import MaterialFromPhoto
 

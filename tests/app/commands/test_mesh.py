@@ -11,7 +11,7 @@ from depth_normal.app.commands import mesh as mesh_command
 from depth_normal.geometry import files
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import write_npz
-from depth_normal.geometry.surfaces import mesh, relief
+from depth_normal.geometry.meshes import mesh, relief
 
 
 @pytest.fixture

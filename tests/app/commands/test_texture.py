@@ -17,8 +17,8 @@ from depth_normal.app.commands import texture as texture_command
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import load_estimate, read_image, write_image_png, write_npz
+from depth_normal.geometry.filters.transforms import blurred
 from depth_normal.geometry.textures import height, pbr, simple_materials, slopes
-from depth_normal.geometry.textures.transforms import blurred
 from depth_normal.model_loader import load_model
 
 

@@ -29,8 +29,8 @@ from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import load_estimate
 from depth_normal.geometry.images.display_defaults import default_depth_image, default_depth_range
-from depth_normal.geometry.images.levels import measure_range
 from depth_normal.geometry.images.render import NORMALISATIONS, normals_to_image
+from depth_normal.geometry.levels import measure_range
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.temporal.ranges import RunningRange
 from depth_normal.geometry.temporal.stabilization import ALIGNMENTS, VideoOptions

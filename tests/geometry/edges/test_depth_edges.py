@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from depth_normal.geometry.edges.depth_edges import depth_at_image_edges, largest_within, sharpen_depth_edges
+from depth_normal.geometry.edges.depth_edges import depth_at_image_edges, sharpen_depth_edges
+from depth_normal.geometry.filters.extremes import largest_within
 
 
 def test_ramps_become_steps_and_slopes_stay():

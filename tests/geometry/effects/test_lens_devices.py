@@ -6,7 +6,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from depth_normal.geometry.effects import cutout, depth_mask, depth_of_field, depths, focus, fog
+from depth_normal.geometry.edges import matting
+from depth_normal.geometry.effects import depth_mask, depth_of_field, depths, focus, fog
 from depth_normal.geometry.estimate import Estimate, Quantity
 
 DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
@@ -35,7 +36,7 @@ def estimate():
 CASES = {
     "depths": (lambda: depths.known_depths(estimate()).share(), 1),
     "mask": (lambda: depth_mask.depth_mask(depths.known_depths(estimate()), 0.1, 0.5, unit="metres", feather=0.1), 1),
-    "cut-out": (lambda: cutout.cut_out(maps(3), maps(), 5.0).colour, 0),
+    "cut-out": (lambda: matting.cut_out(maps(3), maps(), 5.0).colour, 0),
     "fog": (lambda: fog.add_fog(maps(3), fog.fog_transmittance(maps(), torch.eye(3, device=DEVICE)[None], 0.1, falloff=0.1), (1, 1, 1)), 1),
     "focus": (lambda: focus.focused(estimate(), maps(3), focus.Focus(point=(0.5, 0.5))).circle, 4),  # once for the sky
     "depth of field": (lambda: depth_of_field.depth_of_field(maps(3), maps(), blades=5, highlights=1.0), 3),

@@ -12,7 +12,7 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import SaveOptions, estimate_meshes, save_estimate, write_glb, write_ply, write_stl
 from depth_normal.geometry.files import mesh_files as mesh_files
 from depth_normal.geometry.files.mesh_files import MAX_TEXTURE_SIDE
-from depth_normal.geometry.surfaces.mesh import Mesh, MeshOptions, depth_to_mesh, depth_to_meshes
+from depth_normal.geometry.meshes.mesh import Mesh, MeshOptions, depth_to_mesh, depth_to_meshes
 
 # Focal length 10 and the centre on pixel (1, 1): a pixel to the right or down is 0.1 per unit of depth.
 INTRINSICS = torch.tensor([[[10.0, 0, 1], [0, 10, 1], [0, 0, 1]]])

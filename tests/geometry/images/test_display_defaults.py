@@ -6,8 +6,8 @@ import torch
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images import display_defaults
 from depth_normal.geometry.images.display_defaults import default_depth_image, default_depth_range, resized_depth_image
-from depth_normal.geometry.images.levels import measure_range_of_most
 from depth_normal.geometry.images.render import depth_to_image
+from depth_normal.geometry.levels import measure_range_of_most
 from depth_normal.geometry.temporal.ranges import RunningRange
 
 

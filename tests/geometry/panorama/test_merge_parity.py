@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.panorama.merge import merge_views
-from depth_normal.geometry.panorama.sphere import panorama_directions, view_rotations
+from depth_normal.geometry.sphere import panorama_directions, view_rotations
 
 AUTHORS = os.environ.get("DEPTH_NORMAL_MOGE", "")
 HEIGHT, WIDTH, SIDE = 128, 256, 192

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.conventions import convert_normals, encode_normal_map
 from depth_normal.geometry.estimate import Axes
+from depth_normal.geometry.filters import bands
 from depth_normal.geometry.surfaces import plane_fit
 from depth_normal.geometry.surfaces.normals import EDGES, depth_to_normals, disparity_to_normals, dmap2norm, midas_normals
 
@@ -220,9 +221,9 @@ def test_bands_of_rows_give_what_the_whole_gives(edges, kind, monkeypatch):
     if kind == "eight bits":
         depth = 255 / (255 / depth).round()
     mask = torch.rand(depth.shape, generator=generator(1)) > 0.02
-    monkeypatch.setattr(plane_fit, "_BAND_PIXELS", 2**30)
+    monkeypatch.setattr(bands, "_BAND_PIXELS", 2**30)
     whole = depth_to_normals(depth, K, mask, edges)
-    monkeypatch.setattr(plane_fit, "_BAND_PIXELS", 11 * WIDTH)
+    monkeypatch.setattr(bands, "_BAND_PIXELS", 11 * WIDTH)
     torch.testing.assert_close(depth_to_normals(depth, K, mask, edges), whole, atol=1e-6, rtol=0)
 
 

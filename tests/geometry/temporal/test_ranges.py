@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from depth_normal.geometry.images.levels import measure_range
 from depth_normal.geometry.images.render import depth_to_image
+from depth_normal.geometry.levels import measure_range
 from depth_normal.geometry.temporal.ranges import ClipRange, RunningRange
 
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from depth_normal.geometry.filters.transforms import blurred
 from depth_normal.geometry.images.srgb import linear_to_srgb, luminance, srgb_to_linear
 from depth_normal.geometry.textures.height import height_to_normals
 from depth_normal.geometry.textures.occlusion import height_to_occlusion
 from depth_normal.geometry.textures.simple_materials import remove_light, uniform_materials
-from depth_normal.geometry.textures.transforms import blurred
 
 SIDE = 64
 

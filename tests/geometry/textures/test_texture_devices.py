@@ -1,4 +1,7 @@
-"""Every public function of `geometry/textures/` on a device that this machine need not have, as `test_devices` has the others."""
+"""Every public function of `geometry/textures/` and the transforms on a device that this machine need not have.
+
+`test_devices` has the others.
+"""
 
 import importlib
 import inspect
@@ -10,18 +13,8 @@ import pytest
 import torch
 
 from depth_normal.geometry import textures
-from depth_normal.geometry.textures import (
-    curvature,
-    detail,
-    height,
-    materials,
-    occlusion,
-    pbr,
-    seamless,
-    simple_materials,
-    slopes,
-    transforms,
-)
+from depth_normal.geometry.filters import transforms
+from depth_normal.geometry.textures import curvature, detail, height, materials, occlusion, pbr, seamless, simple_materials, slopes
 
 OTHERS = runpy.run_path(str(Path(__file__).resolve().parents[1] / "test_devices.py"))
 CAMERA, DEPTH, DEVICE, HOLES, ONE_BY_ONE = map(OTHERS.get, ("CAMERA", "DEPTH", "DEVICE", "HOLES", "ONE_BY_ONE"))
@@ -93,11 +86,11 @@ CASES = {
 
 
 def public_functions():
-    for found in pkgutil.iter_modules(textures.__path__):
-        module = importlib.import_module(f"{textures.__name__}.{found.name}")
+    modules = [importlib.import_module(f"{textures.__name__}.{found.name}") for found in pkgutil.iter_modules(textures.__path__)]
+    for module in (*modules, transforms):
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if function.__module__ == module.__name__ and not name.startswith("_"):
-                yield f"{found.name}.{name}"
+                yield f"{module.__name__.rpartition('.')[2]}.{name}"
 
 
 @pytest.mark.slow("follows every public function without its device")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.conventions import convert_normals, encode_normal_map, unit_normals
+from depth_normal.geometry.filters.transforms import blurred, blurred_where, dct, dst, idct, idst
 from depth_normal.geometry.kinds import Axes
 from depth_normal.geometry.textures import slopes
 from depth_normal.geometry.textures.height import (
@@ -20,7 +21,6 @@ from depth_normal.geometry.textures.height import (
     slopes_to_normals,
 )
 from depth_normal.geometry.textures.slopes import DERIVATIVES
-from depth_normal.geometry.textures.transforms import blurred, blurred_where, dct, dst, idct, idst
 
 EVERY_WAY = [(borders, derivative) for borders in BORDERS for derivative in DERIVATIVES]
 

@@ -8,6 +8,7 @@ import torch
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.conventions import blend_normals, unit_normals
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.filters.transforms import blurred
 from depth_normal.geometry.kinds import Axes
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.textures import occlusion
@@ -25,7 +26,6 @@ from depth_normal.geometry.textures.height import height_to_normals, normals_to_
 from depth_normal.geometry.textures.occlusion import depth_to_occlusion, estimate_to_occlusion, height_to_occlusion
 from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps, with_contrast
 from depth_normal.geometry.textures.seamless import folded, margins, mirror, seamless_estimate, tileable, unmirrored_normals, wrap
-from depth_normal.geometry.textures.transforms import blurred
 
 SIDE = 97
 MIDDLE = SIDE // 2

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from depth_normal.geometry.camera import intrinsics_from_focal_length
 from depth_normal.geometry.edges.depth_edges import depth_at_image_edges
-from depth_normal.geometry.edges.guided_filter import box_means
+from depth_normal.geometry.filters.box import box_means
 from depth_normal.geometry.images.srgb import linear_to_srgb
 from depth_normal.geometry.views.disocclusion import fill_uncovered
 from depth_normal.geometry.views.forward_warp import View, render_layer, with_margin

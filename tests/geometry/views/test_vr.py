@@ -12,7 +12,7 @@ from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images.srgb import linear_to_srgb
 from depth_normal.geometry.kinds import Projection
-from depth_normal.geometry.panorama.sphere import panorama_directions, with_surroundings
+from depth_normal.geometry.sphere import panorama_directions, with_surroundings
 from depth_normal.geometry.views.spherical_camera import TAPER
 from depth_normal.geometry.views.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS, VR_LAYOUTS, StereoOptions, compose, compose_holes
 from depth_normal.geometry.views.vr import NEAR_END, pair_for, vr_pair

@@ -10,7 +10,7 @@ import torch
 from depth_normal.geometry.camera import depth_to_points, intrinsics_from_fov, world_to_camera_points
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files.mesh_files import write_glb
-from depth_normal.geometry.surfaces.mesh import Mesh, depth_to_meshes
+from depth_normal.geometry.meshes.mesh import Mesh, depth_to_meshes
 from depth_normal.model_loader.comfy.meshes import comfy_file_3d, comfy_mesh, load_3d_camera
 
 HEIGHT, WIDTH = 20, 30

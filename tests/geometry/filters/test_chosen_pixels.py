@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from depth_normal.geometry.chosen_pixels import ChosenPixels
+from depth_normal.geometry.filters.chosen_pixels import ChosenPixels
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])

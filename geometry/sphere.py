@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..camera import intrinsics_from_focal_length, pixel_rays
-from ..checks import check_map
+from .camera import intrinsics_from_focal_length, pixel_rays
+from .checks import check_map
 
 VIEW_FOV = 90.0
 """Degrees that each view of `view_rotations` spans, in width and in height: together they cover the sphere twice."""

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ...utils import in_float32
 from ..checks import check_map, check_range
-from ..edges.depth_edges import largest_within
-from ..edges.guided_filter import box_means, box_sums
+from ..filters.box import box_means, box_sums
+from ..filters.extremes import largest_within
 
 MAX_EDGE = 10.0
 """The widest border, in percent of the image's longer side."""

@@ -12,10 +12,10 @@ from torch import Tensor
 from ...utils import resize_map
 from ..checks import check_choice, check_image_of, check_range
 from ..estimate import Estimate, Quantity
-from ..images.levels import depth_to_nearness, measure_range_of_most
+from ..filters.transforms import dct, frequencies, idct
+from ..levels import depth_to_nearness, measure_range_of_most
 from ..projections import need_perspective
 from ..regions.sky import sky_alpha
-from ..textures.transforms import dct, frequencies, idct
 from .mesh import Mesh
 
 NEAR, FAR = RAISED = ("near", "far")

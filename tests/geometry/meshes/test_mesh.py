@@ -9,14 +9,7 @@ import torch
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
-from depth_normal.geometry.surfaces.mesh import (
-    MeshOptions,
-    depth_to_mesh,
-    depth_to_meshes,
-    describe_source,
-    grid_step,
-    with_common_texture,
-)
+from depth_normal.geometry.meshes.mesh import MeshOptions, depth_to_mesh, depth_to_meshes, describe_source, grid_step, with_common_texture
 
 HEIGHT, WIDTH = 48, 64
 

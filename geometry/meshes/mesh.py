@@ -15,22 +15,23 @@ from ...utils import resize_map
 from ..assumptions import NEAR_FAR_RATIO, assumed_depth, assumed_intrinsics
 from ..camera import camera_to_world_points, depth_to_points, fov_from_intrinsics
 from ..checks import check_choice, check_extrinsics, check_image_of, check_intrinsics, check_range
-from ..chosen_pixels import chosen_places, rows_and_columns
 from ..conventions import camera_to_world_normals, convert_normals, unit_normals
-from ..edges.depth_edges import edge_growth, largest_within
+from ..edges.depth_edges import edge_growth
 from ..errors import InvalidArgumentError
 from ..estimate import Axes, Estimate, Quantity
-from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
+from ..filters.chosen_pixels import chosen_places, rows_and_columns
+from ..filters.extremes import largest_within
 from ..kinds import Projection
-from ..panorama.closed_grid import closed_triangles, cut_closed_grid
-from ..panorama.sphere import panorama_directions
+from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..projections import need_perspective
 from ..regions.sky import sky_alpha
+from ..sphere import panorama_directions
+from ..surfaces.normals import EDGES
 from ..valid import FAR_AWAY
 from ..views.disocclusion import continue_surfaces
+from .closed_grid import closed_triangles, cut_closed_grid
 from .hidden import HiddenSurface, beside_near_things, continue_behind
 from .mesh_cuts import MAX_JUMP, Joins, cut_grid, grid_triangles
-from .normals import EDGES
 
 MAX_POINTS = 1_000_000
 """Points that viewers still turn smoothly; what is offered where a mesh is made to be looked at."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from depth_normal.geometry.surfaces.rims import smooth_rims
+from depth_normal.geometry.meshes.rims import smooth_rims
 
 HEIGHT, WIDTH, RADIUS = 96, 120, 4
 

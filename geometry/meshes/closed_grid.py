@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..surfaces.mesh_cuts import Joins, cut_grid, grid_triangles
+from .mesh_cuts import Joins, cut_grid, grid_triangles
 
 # Columns beyond the border that the search for edges looks at, as a share of the width.
 _BESIDE = 1 / 16

@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depth_normal.geometry.surfaces import mesh_cuts
-from depth_normal.geometry.surfaces.mesh_cuts import (
+from depth_normal.geometry.meshes import mesh_cuts
+from depth_normal.geometry.meshes.mesh_cuts import (
     Joins,
     _median,
     _without_skins,

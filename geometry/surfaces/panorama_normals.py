@@ -13,9 +13,9 @@ from ..camera import ray_distance_to_depth
 from ..checks import check_map, check_mask
 from ..conventions import convert_normals
 from ..estimate import Axes, Quantity
-from ..surfaces.normals import depth_to_normals
+from ..sphere import cube_rotations, cut_view, in_view, panorama_directions, view_intrinsics
 from ..valid import valid_depth
-from .sphere import cube_rotations, cut_view, in_view, panorama_directions, view_intrinsics
+from .normals import depth_to_normals
 
 # Half of each side of a view in units of its depth: beyond a cube's face, so that views overlap.
 _TANGENT = 1.15

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.geometry.images.levels import depth_to_nearness, measure_range, sample_stride, sampled
 from depth_normal.geometry.kinds import Quantity
+from depth_normal.geometry.levels import depth_to_nearness, measure_range, sample_stride, sampled
 
 
 @pytest.mark.parametrize("as_disparity", [False, True])

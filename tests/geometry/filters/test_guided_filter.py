@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from depth_normal.geometry.edges.guided_filter import box_means, mask_at_image_edges
+from depth_normal.geometry.filters.box import box_means
+from depth_normal.geometry.filters.guided_filter import mask_at_image_edges
 
 
 def silhouette(height=120, width=160):

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depth_normal.geometry.edges.guided_filter import mask_at_image_edges
-from depth_normal.geometry.effects.cutout import cut_out
+from depth_normal.geometry.edges.matting import cut_out
+from depth_normal.geometry.filters.guided_filter import mask_at_image_edges
 
 OWN, BEHIND = torch.tensor((0.8, 0.3, 0.1)).view(1, 3, 1, 1), torch.tensor((0.1, 0.3, 0.7)).view(1, 3, 1, 1)
 

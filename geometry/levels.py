@@ -8,8 +8,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from ..kinds import Quantity
-from ..valid import are_all
+from .kinds import Quantity
+from .valid import are_all
 
 MeasureRange: TypeAlias = Callable[[Tensor, Tensor, tuple[float, float]], tuple[Tensor, Tensor]]
 """Finds the range between black and white: from values, where they are valid and the percentiles; low and high, (B or 1, 1, 1, 1)."""

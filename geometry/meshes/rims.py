@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..chosen_pixels import chosen_places, rows_and_columns
-from ..edges.depth_edges import largest_within
+from ..filters.chosen_pixels import chosen_places, rows_and_columns
+from ..filters.extremes import largest_within
 
 # How far from a cut surfaces are smoothed, and up to where pixels are, in radii of ramps, that planes are fitted to.
 _BAND, _REACH = 1.5, 2.0

@@ -13,8 +13,8 @@ from ..assumptions import assumed_intrinsics
 from ..conventions import convert_normals
 from ..estimate import Axes, Estimate
 from ..projections import need_perspective
+from ..surfaces.normals import depth_to_normals
 from .mesh import MeshOptions, SampledGrid, sampled_views
-from .normals import depth_to_normals
 
 # The standard deviation of a splat's image, as a share of the distance from pixel to pixel, and how much it covers in its middle.
 _SPREAD, _OPACITY = 0.6, 0.98

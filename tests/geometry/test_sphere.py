@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from depth_normal.geometry.camera import pixel_rays
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
-from depth_normal.geometry.panorama.sphere import (
+from depth_normal.geometry.projections import need_perspective
+from depth_normal.geometry.sphere import (
     cube_rotations,
     cut_view,
     in_view,
@@ -19,7 +20,6 @@ from depth_normal.geometry.panorama.sphere import (
     view_rotations,
     with_surroundings,
 )
-from depth_normal.geometry.projections import need_perspective
 
 
 @pytest.mark.parametrize(

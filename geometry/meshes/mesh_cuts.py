@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import opencv_for
-from ..edges.depth_edges import edge_radius, extremes_within, largest_within, sharpen_depth_edges
-from ..images.levels import sampled
+from ..edges.depth_edges import edge_radius, sharpen_depth_edges
+from ..filters.extremes import extremes_within, largest_within
+from ..levels import sampled
 from ..regions.connected import large_regions, regions_with
-from .noise import measure_noise
+from ..surfaces.noise import measure_noise
 from .rims import smooth_rims
 
 MAX_JUMP = 0.05

@@ -10,8 +10,8 @@ from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import SaveOptions, load_estimate, save_surface
 from depth_normal.geometry.files.paths import FileFormatError
-from depth_normal.geometry.surfaces.mesh import MeshOptions, depth_to_mesh
-from depth_normal.geometry.surfaces.splats import SH_0, depth_to_splats, quaternions_of
+from depth_normal.geometry.meshes.mesh import MeshOptions, depth_to_mesh
+from depth_normal.geometry.meshes.splats import SH_0, depth_to_splats, quaternions_of
 
 HEIGHT, WIDTH = 24, 32
 INTRINSICS = intrinsics_from_fov(60, HEIGHT, WIDTH)

@@ -10,14 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import in_float32, opencv_for
+from ...utils import in_float32
 from ..checks import check_map
+from .box import box_means
 
 # The variance of colours (of 0 to 1) below which they are no evidence.
 _ALIKE = 1e-3
 _CONTRAST = 1.6
-# The norm of a map from which on a running sum, of doubles, may forget small numbers.
-_LARGE = 1e8
 
 
 @in_float32
@@ -67,56 +66,3 @@ def solved(covariance: Tensor, right: Tensor) -> Tensor:
     x, y, z = right.split(1, 1)
     solution = torch.cat((first * x + second * y + third * z, second * x + fourth * y + fifth * z, third * x + fifth * y + sixth * z), 1)
     return solution / (rr * first + rg * second + rb * third)
-
-
-def box_means(values: Tensor, radius: int) -> Tensor:
-    """Means over a square around every pixel, at the border of the pixels that there are."""
-    if opencv_for(values):
-        return box_sums(values, radius).div_(box_counts(values, radius))
-    for axis in (-1, -2):  # half precision cannot hold the sums of a square
-        values = _sums_along(values, radius, axis) / _counts_along(values, radius, axis)
-    return values
-
-
-def box_counts(values: Tensor, radius: int) -> Tensor:
-    """(H, W): how many pixels of maps there are in a square around every one."""
-    return _counts_along(values, radius, -1) * _counts_along(values, radius, -2)
-
-
-def _counts_along(values: Tensor, radius: int, axis: int) -> Tensor:
-    length = values.shape[axis]
-    at = torch.arange(length, device=values.device)  # integers: half precision cannot count a long side
-    counts = ((at + radius).clamp(max=length - 1) - (at - radius).clamp(min=0) + 1).to(values)
-    return counts if axis == -1 else counts[:, None]
-
-
-def box_sums(values: Tensor, radius: int) -> Tensor:
-    """Sums over a square around every pixel; what is beyond the border counts as 0."""
-    cv2 = opencv_for(values)
-    # What is not finite, and the rounding of large numbers, OpenCV's running sum would spread over all that follows.
-    if cv2 is None or not values.norm() < _LARGE:
-        return _sums_along(_sums_along(values, radius, -1), radius, -2)
-    size = (2 * radius + 1,) * 2
-    planes = values.reshape(-1, *values.shape[-2:]).contiguous()
-    sums = torch.empty_like(planes)
-    for source, target in zip(planes.numpy(), sums.numpy(), strict=True):
-        cv2.boxFilter(source, -1, size, target, normalize=False, borderType=cv2.BORDER_CONSTANT)
-    return sums.view(values.shape)
-
-
-def _sums_along(values: Tensor, radius: int, axis: int) -> Tensor:
-    """Sums over 2 * radius + 1 pixels along an axis, from sums over 1, 2, 4, ... pixels; what is beyond the border counts as 0."""
-    size, length = 2 * radius + 1, values.shape[axis]
-    of_power = F.pad(values, (radius, radius) if axis == -1 else (0, 0, radius, radius))
-    power, begin, total = 1, 0, None
-    while True:
-        if size & power:
-            part = of_power.narrow(axis, begin, length)
-            total = part if total is None else total + part
-            begin += power
-        if 2 * power > size:
-            assert total is not None
-            return total
-        left = of_power.shape[axis] - power
-        of_power = of_power.narrow(axis, 0, left) + of_power.narrow(axis, power, left)
-        power *= 2

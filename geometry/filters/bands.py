@@ -1,0 +1,43 @@
+"""Runs functions of maps in bands of rows, which stay in a CPU's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+_BAND_PIXELS = 2**17
+
+
+def by_bands(
+    function: Callable[..., tuple[Tensor, ...]], radius: int, *maps: Tensor, outside: Sequence[float] | None = None
+) -> tuple[Tensor, ...]:
+    """Runs a function of maps; on a CPU in bands of rows that stay in its cache.
+
+    Args:
+        function: Takes maps with `radius` more pixels on every side than those it gives; all have 4 dimensions, the last two are H and W.
+        radius: How far it looks around.
+        maps: Of the first, H and W are the size of what is returned; all have that H.
+        outside: What each map holds beyond its border; None = zeros.
+    """
+    height, width = maps[0].shape[-2:]
+    rows = height if maps[0].device.type != "cpu" else max(2 * radius, _BAND_PIXELS // width, 1)
+    whole: tuple[Tensor, ...] = ()
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        fills = outside or (0.0,) * len(maps)
+        outputs = function(*(_band(each, top, bottom, radius, fill) for each, fill in zip(maps, fills, strict=True)))
+        if bottom - top == height:
+            return outputs
+        whole = whole or tuple(each.new_empty((*each.shape[:-2], height, width)) for each in outputs)
+        for all_rows, part in zip(whole, outputs, strict=True):
+            all_rows[..., top:bottom, :] = part
+    return whole
+
+
+def _band(values: Tensor, top: int, bottom: int, radius: int, fill: float) -> Tensor:
+    """Rows from `top` up to but not including `bottom`, with `radius` more pixels on every side."""
+    first, end = max(0, top - radius), min(values.shape[-2], bottom + radius)
+    rows = values[..., first:end, :]
+    return F.pad(rows, (radius, radius, radius - (top - first), radius - (end - bottom)), value=fill) if radius else rows

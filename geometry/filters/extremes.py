@@ -1,0 +1,76 @@
+"""The least and the greatest value in a square around every pixel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...utils import opencv_for
+
+# The radius up to which OpenCV, whose time grows with it, is faster than doubling.
+_WIDEST_BY_OPENCV = 64
+
+
+def extremes_within(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """The least and the greatest value in a square around every pixel, of values without NaN."""
+    return smallest_within(values, radius), largest_within(values, radius, has_nan=False)
+
+
+def largest_within(values: Tensor, radius: int, has_nan: bool | None = None) -> Tensor:
+    """The largest value in a square around every pixel.
+
+    Args:
+        values: (B, C, H, W).
+        radius: The square reaches this many pixels in each direction; 0 = the pixel itself.
+        has_nan: Whether there may be NaN among the values; None = look for it.
+
+    Returns:
+        (B, C, H, W); at the border, of the pixels that there are. NaN is the largest.
+    """
+    if (cv2 := _opencv_for(values, radius)) and not (bool(values.sum().isnan()) if has_nan is None else has_nan):
+        return _by_opencv(cv2.dilate, cv2.BORDER_REPLICATE, values, radius)
+    for axis in (-1, -2):
+        values = _largest_along(values, radius, axis)
+    return values
+
+
+def smallest_within(values: Tensor, radius: int) -> Tensor:
+    """The smallest value in a square around every pixel, of values without NaN."""
+    if cv2 := _opencv_for(values, radius):
+        return _by_opencv(cv2.erode, cv2.BORDER_REPLICATE, values, radius)
+    return -largest_within(-values, radius, has_nan=False)
+
+
+def _opencv_for(values: Tensor, radius: int) -> Any:
+    return opencv_for(values) if 0 < radius <= _WIDEST_BY_OPENCV else None
+
+
+def _by_opencv(extreme: Any, border: int, values: Tensor, radius: int) -> Tensor:
+    """OpenCV's `dilate` or `erode`: on a CPU a fifth of the time."""
+    square = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    planes = values.reshape(-1, *values.shape[-2:]).contiguous().numpy()
+    found = [extreme(plane, square, borderType=border) for plane in planes]
+    return torch.from_numpy(np.stack(found) if len(found) > 1 else found[0]).view(values.shape)
+
+
+def neighbours_largest(values: Tensor, upright: bool = True) -> Tensor:
+    """The largest of each value and those beside it; also above and below it if `upright`."""
+    values = _largest_along(values, 1, -1)
+    return _largest_along(values, 1, -2) if upright else values
+
+
+def _largest_along(values: Tensor, radius: int, axis: int) -> Tensor:
+    """By doubling: windows of 1, 2, 4, ... values, then two of those that overlap."""
+    length, size = values.shape[axis], 2 * radius + 1
+    padding = (radius, radius) if axis == -1 else (0, 0, radius, radius)
+    largest, reached = F.pad(values, padding, value=-torch.inf), 1
+    while reached < size:
+        step = min(reached, size - reached)
+        count = largest.shape[axis] - step
+        largest = torch.maximum(largest.narrow(axis, 0, count), largest.narrow(axis, step, count))
+        reached += step
+    return largest.narrow(axis, 0, length)
