@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import check_depth
 from ..filters.box import box_means
 from ..filters.chosen_pixels import ChosenPixels
+from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import extremes_within, largest_within, smallest_within
 from ..filters.guided_filter import products, solved
 
@@ -106,11 +106,10 @@ def _nearness_by_colour(image: Tensor, inverse: Tensor, low: Tensor, high: Tenso
     """The similarity of each pixel's colour to near surfaces around it (1) or to far ones (0): (B, 1, H, W)."""
     step = max(1, radius // 4)
     small, near, at_edges = (
-        F.avg_pool2d(each, step, ceil_mode=True, count_include_pad=False)
-        for each in (image, (2 * inverse > low + high).to(inverse), (high > low * EDGE).to(inverse))
+        shrunk(each, step) for each in (image, (2 * inverse > low + high).to(inverse), (high > low * EDGE).to(inverse))
     )
     fit = colour_fit(small, near, at_edges, max(1, round(radius / step)))
-    fit = F.interpolate(fit, image.shape[-2:], mode="bilinear")
+    fit = enlarged(fit, step, *image.shape[-2:])
     return (fit[:, :3] * image).sum(1, keepdim=True) + fit[:, 3:]
 
 

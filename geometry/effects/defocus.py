@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ...utils import resize_map
 from ..filters.box import box_means
+from ..filters.coarse import shrunk
 from ..filters.extremes import extremes_within
 from ..images.srgb import luminance
 
@@ -43,7 +44,7 @@ def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
         S. Zhuo and T. Sim, "Defocus map estimation from a single image" (2011), for the second blur; the layers are our addition.
     """
     pitch = max(1, round(max(image.shape[-2:]) / _LONGER))
-    small = luminance(F.avg_pool2d(image, pitch, ceil_mode=True, count_include_pad=False).float())
+    small = luminance(shrunk(image, pitch).float())
     inverse = 1 / resize_map(depth.float(), small.shape[2], small.shape[3])
     low, high = extremes_within(inverse, _BESIDE)
     own, after = _slopes(small), _slopes(box_means(box_means(small, _RADIUS), _RADIUS))

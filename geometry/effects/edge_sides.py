@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import unit_vectors
 from ..edges.depth_edges import EDGE, colour_fit, edge_radius
 from ..filters.box import box_means
 from ..filters.chosen_pixels import ChosenPixels
+from ..filters.coarse import enlarged, middles_of
 from ..filters.extremes import extremes_within
-from .highlight_maps import middles_of, pitch_of
+from .highlight_maps import pitch_of
 
 # The share of the near thing grows faster than what tells it.
 _CONTRAST = 3.0
@@ -76,16 +76,16 @@ class EdgeSides:
         hardly = (1 - off / (_RAMP * (most - least)).clamp(min=_TINY)).clamp(min=0)
         far = own.nan_to_num() * (1 - near) * (outside**_OUTSIDE + _HARDLY_MIXED * hardly + _TINY)
         far = unit_vectors(box_means(box_means(far, reach), reach))
-        beside = F.interpolate(beside * (outside < 1 - _ROUNDING), image.shape[-2:], mode="nearest-exact")
+        beside = enlarged(beside * (outside < 1 - _ROUNDING), pitch, *image.shape[-2:], mode="nearest")
         pixels = ChosenPixels(beside > 0)
         small = torch.cat((slope * at_edges, start, mixed, far, 1 - outside), 1)
-        slope, start, mixed, far, ramp = pixels.sample_vectors(small).split((3, 1, 1, 3, 1))
+        slope, start, mixed, far, ramp = pixels.sample_vectors(small, pitch).split((3, 1, 1, 3, 1))
         near = (((slope * pixels.take_vectors(image)).sum(0, keepdim=True) + start - 0.5) * _CONTRAST + 0.5).clamp(0, 1)
         return cls(pixels, near, mixed, far, ramp, torch.cat((low, high, least * most), 1))
 
     def depth(self, stepped: Tensor) -> Tensor:
         """Stepped depth (1, 1, H, W) whose steps follow the image's edges, softly as its colours do: for light that falls off with it."""
-        low, high, middle = self.pixels.sample_vectors(self.ends).split(1)
+        low, high, middle = self.pixels.sample_vectors(self.ends, pitch_of(*stepped.shape[-2:])).split(1)
         here = 1 / self.pixels.take_vectors(stepped)
         is_near = here * here > middle
         inverse = torch.lerp(torch.where(is_near, low, here), torch.where(is_near, here, high), self.near)

@@ -15,12 +15,13 @@ from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..estimate import Axes, Estimate, Quantity
 from ..filters.bands import by_bands
 from ..filters.box import box_means
+from ..filters.coarse import middles_of
 from ..projections import need_perspective
 from ..regions.sky import predicted_sky, sky_alpha
 from ..surfaces.derive import with_normals
 from .defocus import blur_by_depth
 from .edge_sides import EdgeSides
-from .highlight_maps import middles_of, pitch_of
+from .highlight_maps import pitch_of
 from .lights import POINT, Light, LightPlan
 
 # A change of depth by which a pixel was on a ramp.

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import in_float32, resize_map, unit_vectors
@@ -15,8 +14,9 @@ from ..checks import check_depth, check_intrinsics, check_map, check_mask, check
 from ..edges.depth_edges import edge_radius
 from ..filters.bands import by_bands
 from ..filters.box import box_means
+from ..filters.coarse import enlarged, middles_of, shrunk
 from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
-from .highlight_maps import middles_of, pitch_of
+from .highlight_maps import pitch_of
 from .lights import NEAREST_LAMP, Light, placed_on, received_share, towards
 from .shadows import cast_shadow
 
@@ -362,12 +362,12 @@ def shine(image: Tensor) -> Tensor:
     radius, pitch = edge_radius(*image.shape[-2:]), pitch_of(*image.shape[-2:])
     red, green, blue = image.split(1, 1)
     dark = torch.minimum(torch.minimum(red, green), blue)
-    small = F.avg_pool2d(dark, pitch, ceil_mode=True, count_include_pad=False).float()
+    small = shrunk(dark, pitch).float()
     mean, squares = box_means(torch.cat((small, small * small), 1), max(1, radius // pitch)).split(1, 1)
     spread = (squares - mean * mean).clamp_(min=0)
     slope = spread / (spread + _SAME**2)
     fit = box_means(torch.cat((slope, mean * (1 - slope)), 1), max(1, radius // pitch))
-    slope, start = F.interpolate(fit.to(image), image.shape[-2:], mode="bilinear").split(1, 1)
+    slope, start = enlarged(fit.to(image), pitch, *image.shape[-2:]).split(1, 1)
     squared = dark.mul_(slope).add_(start).square_()
     return squared / (squared + _MATT)
 

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .coarse import enlarged
+
 
 def chosen_places(chosen: Tensor) -> Tensor:
     """Indices (N,) of the chosen pixels, bool of any shape, on a CPU. Elsewhere of all, as their number would wait for the device."""
@@ -52,13 +54,15 @@ class ChosenPixels:
         vectors = maps.flatten(2)[0]
         return vectors if self._indices is None else vectors.index_select(1, self._indices)
 
-    def sample_vectors(self, small: Tensor) -> Tensor:
-        """The same of smaller maps of that image, between their pixels."""
+    def sample_vectors(self, small: Tensor, pitch: int) -> Tensor:
+        """The same of smaller maps of that image with a value for squares of `pitch` pixels, between their middles."""
         height, width = self._chosen.shape[-2:]
         if self._indices is None:
-            return F.interpolate(small, (height, width), mode="bilinear").flatten(2)[0]
+            return enlarged(small, pitch, height, width).flatten(2)[0]
         rows, columns = rows_and_columns(self._indices, height, width)
-        grid = torch.stack(((2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1), -1).to(small)
+        rows_of_small, columns_of_small = small.shape[-2:]
+        x, y = (2 * columns + 1) / (pitch * columns_of_small) - 1, (2 * rows + 1) / (pitch * rows_of_small) - 1
+        grid = torch.stack((x, y), -1).to(small)
         return F.grid_sample(small, grid[None, None], padding_mode="border", align_corners=False)[0, :, 0]
 
     def put_vectors(self, maps: Tensor, new: Tensor) -> Tensor:

@@ -7,12 +7,12 @@ Source:
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import in_float32
 from ..checks import check_map
 from .box import box_means
+from .coarse import enlarged, shrunk
 
 # The variance of colours (of 0 to 1) below which they are no evidence.
 _ALIKE = 1e-3
@@ -37,17 +37,17 @@ def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
     check_map(image, 3, "image")
     check_map(mask, 1, "mask", like=image)
     step = max(1, radius // 4)
-    small, share = (F.avg_pool2d(each, step, ceil_mode=True, count_include_pad=False) for each in (image, mask))
+    small, share = (shrunk(each, step) for each in (image, mask))
     means = box_means(torch.cat((share, small, share * small, products(small)), 1), max(1, round(radius / step)))
     mean, colour = means[:, :1], means[:, 1:4]
     slope = solved(means[:, 7:] - products(colour), means[:, 4:7] - colour * mean)
     fit = torch.cat((slope, mean - (slope * colour).sum(1, keepdim=True)), 1)
-    fit = F.interpolate(box_means(fit, max(1, round(radius / step / 2))), image.shape[-2:], mode="bilinear")
+    fit = enlarged(box_means(fit, max(1, round(radius / step / 2))), step, *image.shape[-2:])
     alpha = ((fit[:, :3] * image).sum(1, keepdim=True) + fit[:, 3:]).clamp(0, 1)
     # Mixtures at the border are stretched to the ends: inside and outside are what they were.
     alpha = ((alpha - 0.5) * _CONTRAST + 0.5).clamp(0, 1)
     # Where both sides are within the window.
-    band = F.interpolate(((mean > _ALIKE) & (mean < 1 - _ALIKE)).to(image), image.shape[-2:], mode="nearest-exact") > 0
+    band = enlarged(((mean > _ALIKE) & (mean < 1 - _ALIKE)).to(image), step, *image.shape[-2:], mode="nearest") > 0
     return torch.where(band, alpha, mask)
 
 

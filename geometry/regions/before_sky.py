@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import check_map
 from ..edges.depth_edges import edge_radius
 from ..estimate import Estimate
 from ..filters.box import box_sums
+from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import largest_within
 from .connected import opened, regions_with
 from .sky import predicted_sky
@@ -71,15 +71,15 @@ def _before_sky(depth: Tensor, image: Tensor, sky: Tensor) -> Tensor:
     radius, inverse = edge_radius(height, width), 1 / depth
     step = max(1, radius // _COARSE)
     unit = max(1, round(radius / step))
-    small, share, near = (F.avg_pool2d(each, step, ceil_mode=True, count_include_pad=False) for each in (image, sky.to(image), inverse))
-    looks = F.interpolate(_looks_of_sky(small, share, unit), (height, width), mode="bilinear")
+    small, share, near = (shrunk(each, step) for each in (image, sky.to(image), inverse))
+    looks = enlarged(_looks_of_sky(small, share, unit), step, height, width)
     colour, variance, known = looks[:, :3], looks[:, 3:4], looks[:, 4:]
     differs = (image - colour).square().sum(1, keepdim=True) > (_OTHER_DEVIATIONS**2 * variance).clamp(min=_OTHER**2)
-    beside = (known > _LEAST_SKY) & (F.interpolate(largest_within(share, _BESIDE * unit), (height, width), mode="nearest-exact") > 0)
+    beside = (known > _LEAST_SKY) & (enlarged(largest_within(share, _BESIDE * unit), step, height, width, "nearest") > 0)
     far = (inverse * sky).sum() / sky.sum()
     # Deep within things, and where their edge fades into the sky, the largest values around tell both apart.
     least = far + ((largest_within(near, _SURROUNDINGS * unit) - far) * _OF_AROUND).maximum((near.amax() - far) * _OF_ALL)
-    solid = ~sky & (inverse > F.interpolate(least, (height, width), mode="nearest-exact"))
+    solid = ~sky & (inverse > enlarged(least, step, height, width, "nearest"))
     # What is wide, as land at the horizon, is as far away as the network says, and so is what stands out of it a little.
     other = ~solid & (differs | ~beside)
     wide = largest_within(opened(other[0, 0], radius).to(image)[None, None], radius) > 0
@@ -90,8 +90,8 @@ def _before_sky(depth: Tensor, image: Tensor, sky: Tensor) -> Tensor:
     is_thin = thin.to(image)
     # Near their edge things fade; further inside they are as near as they are.
     whole, owners = largest_within(inverse * solid, radius), (solid & (largest_within(is_thin, _TOUCHING) > 0)).to(image)
-    sums = F.avg_pool2d(torch.cat((whole * owners, owners), 1), step, ceil_mode=True, count_include_pad=False)
-    belongs = F.interpolate(_spread(sums, unit), (height, width), mode="bilinear")
+    sums = shrunk(torch.cat((whole * owners, owners), 1), step)
+    belongs = enlarged(_spread(sums, unit), step, height, width)
     nearer = thin | (solid & (largest_within(is_thin, radius) > 0))
     return torch.where(nearer, 1 / inverse.maximum(belongs), depth)
 

@@ -19,7 +19,7 @@ from depth_normal.geometry import assumptions, camera, checks, comfy_dicts, conv
 from depth_normal.geometry.alignment import metrics, mosaic, scale_shift
 from depth_normal.geometry.edges import depth_edges, ramp_sharpening, refine
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.filters import bands, box, chosen_pixels, extremes, guided_filter
+from depth_normal.geometry.filters import bands, box, chosen_pixels, coarse, extremes, guided_filter
 from depth_normal.geometry.images import depth_image, display_defaults, normal_map_image, render, srgb
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.regions import before_sky, sky
@@ -266,6 +266,9 @@ CASES = {
     "edges.depth_edges.edge_radius": (lambda: depth_edges.edge_radius(20, 30), None),
     "filters.extremes.neighbours_largest": (lambda: extremes.neighbours_largest(maps()), None),
     "filters.extremes.largest_within": (lambda: extremes.largest_within(maps(), 2), None),
+    "filters.coarse.shrunk": (lambda: coarse.shrunk(maps(), 5), None),
+    "filters.coarse.middles_of": (lambda: coarse.middles_of(maps(), 5), None),
+    "filters.coarse.enlarged": (lambda: coarse.enlarged(maps(), 5, 119, 162), None),
     "filters.extremes.smallest_within": (lambda: extremes.smallest_within(maps(), 2), None),
     "filters.extremes.extremes_within": (lambda: extremes.extremes_within(maps(), 2), None),
     "temporal.ranges.RunningRange.update": (lambda: ranges.RunningRange().update(maps(), mask(), (2, 98)), None),

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.filters.chosen_pixels import ChosenPixels
+from depth_normal.geometry.filters.coarse import enlarged
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
@@ -24,11 +25,11 @@ def test_elsewhere_than_on_a_cpu_all_pixels_are_taken_and_none_of_the_others_cha
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_vectors_of_some_pixels_and_of_smaller_maps(share):
-    values, small, chosen = torch.rand(1, 3, 8, 12), torch.rand(1, 3, 4, 6), torch.rand(1, 1, 8, 12) < share
+    values, small, chosen = torch.rand(1, 3, 8, 13), torch.rand(1, 3, 3, 4), torch.rand(1, 1, 8, 13) < share
     pixels = ChosenPixels(chosen)
     assert torch.equal(pixels.take_vectors(values), values[:, :, chosen[0, 0]][0])
-    whole = torch.nn.functional.interpolate(small, (8, 12), mode="bilinear")
-    torch.testing.assert_close(pixels.sample_vectors(small), whole[:, :, chosen[0, 0]][0])
+    whole = enlarged(small, 3, 8, 13)
+    torch.testing.assert_close(pixels.sample_vectors(small, 3), whole[:, :, chosen[0, 0]][0])
     assert torch.equal(pixels.put_vectors(values, -pixels.take_vectors(values)), torch.where(chosen, -values, values))
 
 
@@ -36,5 +37,5 @@ def test_elsewhere_than_on_a_cpu_vectors_of_all_pixels_are_taken():
     values, chosen = torch.rand(1, 3, 8, 12, device="meta"), torch.empty(1, 1, 8, 12, device="meta", dtype=torch.bool)
     pixels = ChosenPixels(chosen)
     taken = pixels.take_vectors(values)
-    assert taken.shape == pixels.sample_vectors(values[..., ::2, ::2]).shape == (3, 96)
+    assert taken.shape == pixels.sample_vectors(values[..., ::2, ::2], 2).shape == (3, 96)
     assert pixels.put_vectors(values, taken).shape == values.shape

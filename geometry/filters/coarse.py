@@ -1,0 +1,45 @@
+"""Smaller maps with one value for a square of pixels, and back to all pixels, each value where its square was."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def shrunk(maps: Tensor, pitch: int) -> Tensor:
+    """Means over squares of `pitch` pixels.
+
+    Args:
+        maps: (B, C, H, W).
+        pitch: Height and width of a square in pixels, at least 1; the last row and column of squares may be cut by the border.
+
+    Returns:
+        (B, C, h, w), h and w being H / pitch and W / pitch, rounded up.
+    """
+    return F.avg_pool2d(maps, pitch, ceil_mode=True, count_include_pad=False)
+
+
+def middles_of(values: Tensor, pitch: int) -> Tensor:
+    """The values in the middle of squares of `pitch` pixels, of maps (B, C, H, W) that may be empty."""
+    row, column = (max(0, min(pitch // 2, length - 1)) for length in values.shape[-2:])
+    return values[..., row::pitch, column::pitch]
+
+
+def enlarged(small: Tensor, pitch: int, height: int, width: int, mode: str = "bilinear") -> Tensor:
+    """A value for every pixel, of maps by `shrunk` or `middles_of`.
+
+    Stretched to the size of the image instead, values would drift by up to `pitch` - 1 pixels where the squares do not fill it exactly.
+
+    Args:
+        small: (B, C, h, w).
+        pitch: As there.
+        height: Of the image.
+        width: Of the image.
+        mode: As that of `F.interpolate`, "bilinear" or "nearest".
+
+    Returns:
+        (B, C, height, width).
+    """
+    found = F.interpolate(small, scale_factor=pitch, mode=mode)[..., :height, :width]
+    right, below = width - found.shape[-1], height - found.shape[-2]
+    return F.pad(found, (0, right, 0, below), mode="replicate") if right or below else found
