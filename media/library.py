@@ -1,4 +1,4 @@
-"""Imports PyAV on first use and hides the differences between its versions (12 and later)."""
+"""Imports PyAV on first use and hides the differences between its versions (12.1 and later)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pyav() -> Any:
     try:
         import av
     except ImportError as error:
-        install = f'run  "{sys.executable}" -m pip install "av>=12"'
+        install = f'run  "{sys.executable}" -m pip install "av>=12.1"'
         raise ImportError(f"videos are read and written by PyAV, which is not installed: {install}") from error
     return av
 
