@@ -106,9 +106,9 @@ RUNS = {
     "stereo.py bounds": (["--seeds", "1", "--width", "64", "--bounds"], "hidden +beside[^$]*posts_1 dolly[^$]*mean"),
     "depth_of_field.py": (["SCENES/lens"], "mean +"),
     "roll_off.py": (["SCENES/views.npz"], "ours +"),
-    "objects.py": (["--side", "128", "--scenes", "1"], "network   box 15 %"),
+    "objects.py": (["--side", "64", "--scenes", "1"], "network   box 15 %"),
     **{
-        f"objects.py {kind}": (["--kind", kind, "--side", "128", "--scenes", "1"], "network   box 15 %")
+        f"objects.py {kind}": (["--kind", kind, "--side", "64", "--scenes", "1"], "network   box 15 %")
         for kind in ("standing", "cup", "touching")
     },
     "panorama.py": (["--width", "128", "--side", "48"], r"\| street \| tiny"),

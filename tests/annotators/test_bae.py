@@ -180,6 +180,7 @@ def test_what_is_not_finite_is_refused(tiny_network):
         build(state).estimate(make_images(1, 3, 32, 32), 32)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_nothing_mixes_devices_or_asks_one_for_a_number():
     device = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
     with FakeTensorMode(), torch.no_grad(), TINY.tiny_bae():

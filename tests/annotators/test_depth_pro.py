@@ -89,6 +89,7 @@ def test_what_has_no_inverse_depth_is_far():
     assert torch.equal(annotator(state=state).estimate(make_images()).depth, torch.full((1, 1, 30, 50), MAX_DEPTH))
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_batch_is_its_images():
     images = make_images(batch=2)
     both = annotator().estimate(images)
@@ -111,6 +112,7 @@ def test_every_pass_counts_and_can_be_the_last():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.slow("takes most of a second")
 def test_half_precision_is_close(dtype):
     exact, half = (annotator(each).estimate(make_images()) for each in (torch.float32, dtype))
     assert half.depth.dtype == torch.float32
@@ -118,6 +120,7 @@ def test_half_precision_is_close(dtype):
 
 
 @torch.no_grad()
+@pytest.mark.slow("takes most of a second")
 def test_on_a_graphics_card_the_focal_length_alone_is_waited_for():
     """Followed without a device: a tensor on the CPU, or another value read back, would fail."""
     with FakeTensorMode(), DEVICES["Questions"]() as questions:

@@ -176,6 +176,7 @@ def test_a_file_of_another_network_is_refused(oracle, authors, tmp_path):
         assert told in str(refused.value)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_damaged_file_is_named(oracle, authors, monkeypatch, tmp_path):
     monkeypatch.setitem(MODELS, "leres", oracle["shrunk"]("leres"))
     path = tmp_path / "res101.pth"

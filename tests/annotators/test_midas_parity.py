@@ -233,6 +233,7 @@ def test_swin2(swin2_oracle):
     assert_same(ours.infer_resized(images).depth, swin2_oracle(images * 2 - 1))
 
 
+@pytest.mark.slow("takes most of a second")
 def test_swin2_takes_other_sizes_than_its_authors_did(swin2_oracle):
     depth = annotator("midas-swin2-tiny", swin2_oracle.official_state()).infer_resized(make_images(2, 3, 96, 160)).depth
     assert depth.shape == (2, 1, 96, 160)

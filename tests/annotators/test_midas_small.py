@@ -193,6 +193,7 @@ def test_the_person_is_nearer_than_the_wall(seen):
     assert near["helmet"] > near["chest"]
 
 
+@pytest.mark.slow("takes most of a second")
 def test_an_image_seen_in_bfloat16_is_the_same_image(midas_small, photo):
     exact, depth = (
         build(load_file(midas_small), dtype).estimate(images_to_rgb(check_images(photo))).depth for dtype in (torch.float32, torch.bfloat16)

@@ -123,6 +123,7 @@ def test_on_a_cpu_the_same_outputs_take_fewer_operations(config, share, monkeypa
 
 
 @torch.no_grad()
+@pytest.mark.slow("takes most of a second")
 def test_folded_layers_lose_no_more_in_bfloat16_than_layers_one_by_one(monkeypatch):
     pixels = torch.randn(2, 3, 42, 70, generator=torch.Generator().manual_seed(1))
     expected = annotator().network(pixels, 1.4)
@@ -178,6 +179,7 @@ def test_the_layouts_of_file_give_the_same_network():
         (replace(CONFIG, vit=replace(CONFIG.vit, taken=(0, 1, 2, 3))), "unexpected keys (first: encoder.output_projections.2"),
     ],
 )
+@pytest.mark.slow("takes most of a second")
 def test_a_sibling_is_refused(other, told):
     with pytest.raises(CheckpointError, match=r"not a checkpoint of moge-tiny") as refused:
         moge.MogeAnnotator.build(spec(), {"network": tiny_state(other)}, torch.float32)

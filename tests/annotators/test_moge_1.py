@@ -177,6 +177,7 @@ def test_the_layouts_of_file_give_the_same_network():
         assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in state)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_what_a_file_says_of_its_architecture_is_not_believed(tmp_path):
     """The tensors decide: a `model_config` beside them that lies changes nothing, and makes no other file pass."""
     state = random_state(MoGe1(CONFIG))
@@ -208,6 +209,7 @@ def test_a_sibling_is_named(family):
             moge.MogeAnnotator.build(spec, {"network": states[other.id]}, torch.float32)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_the_published_siblings_are_told_apart():
     """Small given for base, and version 1 for 2: by their shapes alone, so that no memory is needed here."""
     with torch.device("meta"):

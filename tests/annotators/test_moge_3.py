@@ -158,6 +158,7 @@ def test_three_steps_are_the_default():
     assert all(torch.isfinite(depth).all() for depth in depths)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_batch_is_its_images():
     third, images = built(), make_images(batch=3)
     together = third.estimate(images).depth
@@ -232,6 +233,7 @@ def test_a_float16_file_fills_the_refiner():
     assert torch.equal(found.estimate(make_images()).depth, expected.estimate(make_images()).depth)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_the_files_own_widths_are_taken():
     """Those of moge-3-vitg stand in its file only."""
     other = replace(CONFIG, channels=(16, 10, 6, 4, 2), neck_blocks=(1, 0, 2, 1, 0), head_blocks=(0, 1, 0, 1, 0))
@@ -271,6 +273,7 @@ def test_another_refiner_is_refused(siblings):
             MogeAnnotator.build(wanted, {"network": as_published(MoGe(other))}, torch.float32)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_file_of_a_refiner_alone_is_recognised_in_words(tmp_path):
     path = tmp_path / "refiner.safetensors"
     save_file({f"refiner.{name}": value for name, value in randomised(Refiner(CONFIG.refiner, 18)).items()}, path)
@@ -279,6 +282,7 @@ def test_a_file_of_a_refiner_alone_is_recognised_in_words(tmp_path):
 
 
 @pytest.mark.parametrize("model", ["moge-3-vitl", "moge-3-vitg"])
+@pytest.mark.slow("takes most of a second")
 def test_a_published_file_is_recognised(model):
     """By names and shapes alone, so that no memory is needed here."""
     with torch.device("meta"):

@@ -37,11 +37,13 @@ def test_near_and_far_in_rendered_scenes(tiny, scenes):
     assert first(figures, "ramp") < 0.8
 
 
+@pytest.mark.slow("takes most of a second")
 def test_normals_of_rendered_scenes(tiny, scenes):
     figures = evaluate.normal_errors({"tiny": lambda image: evaluate.run_tiny(tiny, image)[1]}, scenes)
     assert first(figures) <= 23
 
 
+@pytest.mark.slow("takes most of a second")
 def test_normals_of_the_disparity_have_no_lines_along_the_border(tiny, scenes):
     figures = evaluate.border_errors({"tiny": lambda image: evaluate.run_tiny(tiny, image)[0]}, scenes)
     border, inside = map(float, figures["tiny"].split(" / "))

@@ -181,6 +181,7 @@ class Count:
 
 
 @torch.no_grad()
+@pytest.mark.slow("takes most of a second")
 def test_what_is_held_does_not_grow_with_the_video(annotator, monkeypatch):
     # the network's own memory is that of a window; here the frames and the depth are counted
     monkeypatch.setattr(annotator.network, "through_time", lambda features, frames: features[2])

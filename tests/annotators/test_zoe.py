@@ -202,6 +202,7 @@ def different_images():
     return torch.stack([torch.zeros(3, 64, 96), torch.ones(3, 64, 96), make_images(3, 64, 96)])
 
 
+@pytest.mark.slow("takes most of a second")
 def test_the_kind_of_scene_is_each_images_own(both_scenes):
     images = different_images()
     kinds = {int(both_scenes.network(2 * image[None] - 1).domain_logits.argmax()) for image in images}

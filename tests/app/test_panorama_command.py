@@ -22,6 +22,7 @@ def run(panorama, *words):
     return main(["estimate", str(panorama), "--model", "tiny", "-o", str(panorama.parent / "out"), *words])
 
 
+@pytest.mark.slow("takes most of a second")
 def test_maps_and_numbers_of_a_panorama_are_written_and_resumed(panorama, capsys):
     pytest.importorskip("OpenEXR")
     assert run(panorama, "--panorama", "--also", "npz,exr") == 0

@@ -122,6 +122,7 @@ def test_what_the_registrys_scanner_asks_about_is_found(source, found):
     assert asked_about(source) == found
 
 
+@pytest.mark.slow("takes most of a second")
 def test_what_the_registrys_scanner_asks_about_has_its_reason():
     """docs/releasing.md has the table: file, what it uses, why."""
     rows = re.findall(r"^\| `([\w/]+\.py)` \| (.+?) \| (.+?) \|$", (ROOT / "docs" / "releasing.md").read_text(), re.MULTILINE)
@@ -130,6 +131,7 @@ def test_what_the_registrys_scanner_asks_about_has_its_reason():
     assert {name: words for name, words in found.items() if words} == stated
 
 
+@pytest.mark.slow("takes most of a second")
 def test_one_module_asks_servers():
     sending = {"aiohttp", "ftplib", "requests", "smtplib", "urllib.request", "urllib3"}
     senders = [name for name in shipped() if name.endswith(".py") and asked_about((ROOT / name).read_text()) & sending]

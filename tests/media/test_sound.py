@@ -141,6 +141,7 @@ def test_sound_that_is_gone_by_then_is_left_out_and_said_once(tmp_path, caplog, 
     assert caplog.messages == [f"{out}: its sound cannot be written (No such file or directory): it is left out"]
 
 
+@pytest.mark.slow("takes most of a second")
 def test_every_number_of_channels_and_any_rate_becomes_aac(tmp_path):
     for layout, rate in (("mono", 37800), ("2.1", 48000), ("quad", 44100), ("5.0", 48000), ("5.1", 96000), ("6.1", 48000), ("7.1", 192000)):
         source = tmp_path / f"{layout}.mkv"

@@ -211,7 +211,7 @@ def test_what_cannot_be_written_is_said_before(tmp_path, monkeypatch):
     with pytest.raises(VideoError, match="no encoder libx264 for h264; it has those for: ffv1"):
         check_codec(tmp_path / "a.mp4", "h264")
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(ImportError, match='pip install "av>=12.1"'):
+    with pytest.raises(ImportError, match=r'pip install "av>=12\.1"'):
         check_codec(tmp_path / "a.mp4", "h264")
 
 

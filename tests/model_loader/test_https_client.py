@@ -23,6 +23,7 @@ BODY, HUB, HUB_PATH = FILES.BODY, FILES.HUB, FILES.HUB_PATH
 NETWORK_LIBRARIES = {"requests", "urllib3", "httpx", "httpx2", "http.client", "urllib.request", "aiohttp"}
 
 
+@pytest.mark.slow("takes most of a second")
 def test_one_module_asks_servers():
     found = set()
     for folder in ("annotators", "app", "geometry", "model_loader", "nodes"):

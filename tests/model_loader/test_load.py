@@ -214,6 +214,7 @@ def test_waiting_for_another_threads_load_can_be_cancelled(gate, pool, midas, mo
     assert loading.result(TIMEOUT).spec.id == "midas-v2.1-small"
 
 
+@pytest.mark.slow("takes most of a second")
 def test_models_are_forgotten_while_another_is_loaded(gate, pool, midas, monkeypatch):
     tiny = load_model("tiny", "float32", "cpu")
     loading = pool.submit(midas)

@@ -159,6 +159,7 @@ def test_a_file_that_lacks_a_tensor_is_refused(tmp_path, tiny):
         depth_normal.load_model("dsine", weights=tmp_path / "dsine.pt")
 
 
+@pytest.mark.slow("takes most of a second")
 def test_the_raw_socket_gets_the_normals_and_the_camera_that_was_given(tiny):
     from depth_normal.nodes.geometry import EstimateGeometry, LoadDepthNormalModel
 

@@ -56,6 +56,7 @@ def test_a_mask_around_a_point_and_of_the_images_size():
     assert outside[0, 24, 24] == 0 and outside[0, 2, 2] == 1
 
 
+@pytest.mark.slow("takes most of a second")
 def test_more_points_and_points_that_are_not_in_the_mask():
     at = {"depth": depth_image(), "image": make_image(), "point_x": 0.5, "point_y": 0.5}
     (whole,) = MASK().execute(**at, more_points=" 0.05,0.05  0.9,0.05")

@@ -171,6 +171,7 @@ def test_the_old_nodes_image(oracle, tiny):
     assert np.abs(plain - old / 255).mean() > 0.02, "as the authors feed it, the image is another"
 
 
+@pytest.mark.slow("takes most of a second")
 def test_the_old_nodes_boosted_image(oracle, tiny):
     """Through both files, from the widget to the image; an image of one colour has nothing that boosting could find."""
     soft = torch.nn.functional.interpolate(

@@ -78,6 +78,7 @@ def said_in_the_code():
     }
 
 
+@pytest.mark.slow("takes most of a second")
 def test_python_says_every_message():
     code = said_in_the_code()
     parts = [begin for _, begin in of_several_parts()]

@@ -33,11 +33,13 @@ def test_a_panorama_becomes_maps_of_its_size_and_geometry():
     assert depth[0, -4:].mean() > depth[0, 34:38].mean(), "what is under the camera is nearer than the ground far away"
 
 
+@pytest.mark.slow("takes most of a second")
 def test_the_coding_is_that_of_the_widget():
     directx = execute(street(), "tiny", coding="directx")[1]
     assert directx[0, -4:, :, 1].mean() < 0.2
 
 
+@pytest.mark.slow("takes most of a second")
 def test_other_sides_are_refused_before_a_model_is_loaded_and_taken_on_request(monkeypatch):
     photo = street()[:, :, :96]
     with monkeypatch.context() as patched:

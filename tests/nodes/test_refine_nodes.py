@@ -72,6 +72,7 @@ def test_one_geometry_serves_a_batch_and_others_are_refused():
         RefineGeometry().execute(image, geometry, normals="x")
 
 
+@pytest.mark.slow("takes most of a second")
 def test_estimate_geometry_refines_images_videos_and_leaves_the_rest():
     model, image = load_model("tiny", "float32", "cpu"), torch.rand(2, 96, 128, 3, generator=torch.Generator().manual_seed(0))
     (plain,) = EstimateGeometry().execute(model, image, resolution=32)

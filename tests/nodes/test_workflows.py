@@ -176,6 +176,7 @@ def descriptions():
             sys.modules.pop(name, None)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_every_workflow_is_what_its_description_says(descriptions):
     """`python docs/make_workflows.py` writes the files; nobody edits them by hand."""
     made = {graph.name: descriptions.as_json(graph) for graph in descriptions.GRAPHS}

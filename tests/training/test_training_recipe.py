@@ -408,6 +408,7 @@ def test_a_batch_of_videos_alone_is_smaller(tmp_path):
         assert torch.isfinite(losses.training_loss(torch.zeros(len(batch.images), 5, *batch.images.shape[2:]), batch)[0])
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_run_goes_on_with_who_taught_it(prepared, tmp_path):
     begun = replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, teach=((export.SHIPPED, 96),))
     train.save(train.Run(begun, 0).state(), tmp_path / "run" / "checkpoint.pt")
@@ -574,6 +575,7 @@ def weights_of_steps(run, prepared):
     return before, after, {name for name in after if not torch.equal(before[name], after[name])}
 
 
+@pytest.mark.slow("takes most of a second")
 def test_the_sky_is_learned_alone(prepared, tmp_path, monkeypatch):
     monkeypatch.setitem(train.IMAGES, "cpu", 2)
     run = train.Run(replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, only_sky="all"), 0)
@@ -587,6 +589,7 @@ def test_the_sky_is_learned_alone(prepared, tmp_path, monkeypatch):
         train.Run(replace(run.options, only_sky=""), 0)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_what_is_drawn_is_learned_from_for_the_sky_alone(prepared):
     photograph = np.full((320, 480, 3), 90, np.uint8)
     images = [drawn.Artist(seed, [photograph]).draw() for seed in range(40)]

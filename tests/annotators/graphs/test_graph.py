@@ -158,6 +158,7 @@ def test_one_onnx_file_holds_for_any_batch_at_sides_that_are_no_multiples(tmp_pa
         same_as_torch(session, graph, graph.example(batch, 53, 75))
 
 
+@pytest.mark.slow("takes most of a second")
 def test_sides_that_are_no_multiples_are_refused(tmp_path):
     graph = replace(annotator("depth-anything-v2-small").graph(), dynamic_size=False)
     with pytest.raises(ValueError, match="multiples of 14"):

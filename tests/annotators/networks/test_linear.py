@@ -125,6 +125,7 @@ def test_a_torch_without_the_libraries(monkeypatch, backend):
     assert torch.equal(layer(x), usual(layer, x))
 
 
+@pytest.mark.slow("takes most of a second")
 def test_exported_graphs_hold_linear_layers():
     layer, x = layer_and_tokens(1, 257)
     exported = torch.export.export(layer, (x,))

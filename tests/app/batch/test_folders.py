@@ -363,6 +363,7 @@ def test_python_gets_all_maps_whatever_is_written(photos, tmp_path, midas_small,
     assert {path: set(each.maps) for path, each in found.items()} == {path: {"depth", "normals"} for path in unwritten}
 
 
+@pytest.mark.slow("takes most of a second")
 def test_batches_of_like_size_give_what_single_images_give(tmp_path, monkeypatch):
     """Three sizes in turn, so that batches form out of order; one image is bad, and large batches do not fit."""
     paths = []

@@ -203,6 +203,7 @@ def test_a_folder_that_may_not_be_read_is_said_and_the_rest_goes_on(here):
     assert problems == ["photos/locked: the folder cannot be read: Permission denied"] * 2
 
 
+@pytest.mark.slow("takes most of a second")
 def test_many_files_take_little(here):
     """No file is opened or looked at by itself: of a million only the names pass through memory."""
     Path("photos").mkdir()

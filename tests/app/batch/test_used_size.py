@@ -27,6 +27,7 @@ def photos(tmp_path):
     return tmp_path / "in"
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_run_says_once_which_size_it_uses_and_records_it(photos, tmp_path, capsys, caplog):
     command = ["estimate", str(photos), "--out", str(tmp_path / "out"), "--model", "tiny", "--size"]
     assert main([*command, "4000"]) == 0

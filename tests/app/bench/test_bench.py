@@ -90,6 +90,7 @@ def test_the_table_can_be_pasted_and_the_json_read(found, monkeypatch, capsys):
     assert 0 < found.memory.get("process", 1) < 2**36
 
 
+@pytest.mark.slow("takes most of a second")
 def test_files_quicker_than_the_network_alone_were_measured_beside_other_work(found):
     figures = {name: replace(figure, seconds=figure.network) for name, figure in found.figures.items()}
     assert "measure again when it is idle" not in table(replace(found, figures=figures))

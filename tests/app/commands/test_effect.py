@@ -120,6 +120,7 @@ def test_images_of_one_name_are_told_apart_by_their_extension(tmp_path, capsys):
     assert "--keep-extension names results in a folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow("takes most of a second")
 def test_several_images_go_to_a_folder(tmp_path, capsys):
     for name in ("in/a.png", "in/b.jpg", "c.png"):
         path = tmp_path / name

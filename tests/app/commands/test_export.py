@@ -105,6 +105,7 @@ def test_numbers_beyond_half_precision_are_said(exported_tiny, quick, tmp_path, 
 
 
 @NEW
+@pytest.mark.slow("takes most of a second")
 def test_what_overflows_in_half_precision_is_refused_before_anything_is_written(tmp_path, capsys):
     """ONNX Runtime would not see it: on a CPU it computes float16 in float32."""
     state = load_file(ROOT / "annotators" / "tiny.safetensors")

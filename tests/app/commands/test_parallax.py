@@ -66,6 +66,7 @@ def test_the_choices_are_those_of_the_geometry():
         ),
     ],
 )
+@pytest.mark.slow("takes most of a second")
 def test_a_video_is_made_as_by_the_command_of_videos(clip, tmp_path, words, of_video, capsys):
     one, other = tmp_path / "a.mp4", tmp_path / "b.mp4"
     assert run(clip, *TINY, *words, "-o", one) == 0
@@ -74,6 +75,7 @@ def test_a_video_is_made_as_by_the_command_of_videos(clip, tmp_path, words, of_v
     assert np.array_equal(frames(one), frames(other))
 
 
+@pytest.mark.slow("takes most of a second")
 def test_videos_go_to_a_folder_with_their_tree_and_are_resumed(clip, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     below = Path("clips", "more", "second.mkv")

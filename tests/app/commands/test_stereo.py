@@ -128,6 +128,7 @@ def test_half_spheres_for_headsets(run, image, tmp_path, caplog):
     assert "55 degrees are assumed" not in caplog.text
 
 
+@pytest.mark.slow("takes most of a second")
 def test_panoramas_for_both_eyes(run, panorama, tmp_path):
     out = tmp_path / "out"
     assert run(panorama, "--panorama") == 0 and results(out) == ["hall_360_TB.png"]

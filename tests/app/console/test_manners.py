@@ -302,6 +302,7 @@ def test_the_exit_code_of_an_interrupt_within_exec(tmp_path):
     assert (run.returncode, run.stderr) == (130, "depth-normal: stopped\n")
 
 
+@pytest.mark.slow("takes most of a second")
 def test_every_example_of_the_help_can_be_typed(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")

@@ -78,6 +78,7 @@ def test_what_has_no_result_and_what_is_not_there_is_refused(client, done, photo
     assert status == 404 and answer["error"] == "{0} has no depth to show this of"
 
 
+@pytest.mark.slow("takes most of a second")
 def test_another_wish_takes_the_place_of_the_one_at_work(client, photo):
     Image.open(photo).resize((600, 400)).save(photo)
     job = client.upload(photo)[1]["id"]
@@ -100,6 +101,7 @@ def test_what_cannot_be_made_is_said(client, done, tmp_path):
     assert failed["state"] == "failed" and "photo.npz" in failed["error"]
 
 
+@pytest.mark.slow("takes most of a second")
 def test_old_ones_make_room_and_a_removed_image_takes_all_along(client, done, monkeypatch):
     monkeypatch.setattr(previews, "_KEPT_OF_A_JOB", 2)
     made = [until_over(client, ask(client, done, "stereo", divergence=str(number))[1]) for number in range(5)]

@@ -72,6 +72,7 @@ def test_the_same_name_again_replaces_nothing(client, photo):
     assert third["files"]["npz"] == "photo-3.npz" and "--coding directx" in third["command"]
 
 
+@pytest.mark.slow("takes most of a second")
 def test_another_server_with_the_same_folder_replaces_nothing(serve, photo, tmp_path):
     """Both have named their results before either has written them."""
     with serve() as one, serve("other uploads") as other:
@@ -164,6 +165,7 @@ def test_a_run_is_cancelled_within_a_second(roomy, large, photo, tmp_path):
     assert roomy.job(job)["state"] == "cancelled" and not list((tmp_path / "out").glob("large*"))
 
 
+@pytest.mark.slow("takes most of a second")
 def test_all_are_cancelled_and_one_is_tried_again(roomy, large):
     jobs = [roomy.upload(large)[1]["id"] for _ in range(3)]
     roomy.json("POST", "/api/cancel")
@@ -395,6 +397,7 @@ def test_the_numbers_that_the_page_shows_are_those_of_the_file(client, photo, tm
     assert payload["depth"]["low"] == pytest.approx(depth.min()) and payload["depth"]["high"] == pytest.approx(depth.max())
 
 
+@pytest.mark.slow("takes most of a second")
 def test_runtimes_are_measured_when_nothing_is_asked_for_and_not_beside_a_job(client, photo, monkeypatch):
     """After some images by one model; the next job ends it."""
     from depth_normal.app.ui import jobs

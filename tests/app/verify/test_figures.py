@@ -24,6 +24,7 @@ def estimates() -> dict[str, Estimate]:
     return {name: model.estimate(each.clamp(0, 1)) for name, each in images.items()}
 
 
+@pytest.mark.slow("takes most of a second")
 def test_the_packs_own_file_holds_what_tiny_gives(estimates):
     stored = figures.read_figures(figures.STORED)
     assert stored.keys() <= MODELS.keys()

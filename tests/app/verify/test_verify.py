@@ -129,6 +129,7 @@ def test_a_map_that_the_entry_does_not_promise_is_wrong(monkeypatch):
 
 
 @pytest.mark.parametrize("model", ["depth-anything-v2-metric-outdoor-small", "video-depth-anything-small"])
+@pytest.mark.slow("takes most of a second")
 def test_random_networks_of_other_families_run_and_are_wrong(model, monkeypatch, tmp_path):
     """Finite and unlike: what a wrong prompt or a sibling's weights give."""
     spec = SHRUNK["shrunk"](MODELS[model])
@@ -207,6 +208,7 @@ def test_a_file_that_differs_in_one_number_is_wrong(small):
     assert not wrong(found), "its answer is as good as ever"
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_siblings_file_is_named_by_its_owner(small, monkeypatch):
     tensors = load_file(TINY)
     save_file({name: value + 0 for name, value in tensors.items()}, small, metadata={"by": "another"})
@@ -268,6 +270,7 @@ def test_the_table_can_be_pasted(capsys):
     assert any(line.startswith("  - near/far: 12 of 12") for line in lines) and torch.__version__ in lines[-1]
 
 
+@pytest.mark.slow("takes most of a second")
 def test_files_whose_published_sha256_is_not_known_are_named(small, capsys, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     said = "sha256 of these files is not known"
@@ -279,6 +282,7 @@ def test_files_whose_published_sha256_is_not_known_are_named(small, capsys, monk
     assert line.endswith(": small/small.safetensors"), "also where it could not be downloaded, and not the bundled one"
 
 
+@pytest.mark.slow("takes most of a second")
 def test_json_holds_the_same_and_the_figures_that_nobody_has(small, capsys):
     shutil.copy(TINY, small)
     assert cli.main(["verify", "small", "tiny", "--json", "--device", "cpu"]) == 0

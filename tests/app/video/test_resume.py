@@ -232,6 +232,7 @@ def test_half_precision_that_became_too_small_in_the_middle(video, tmp_path, mon
     assert frames_of(tmp_path / "out.mkv") == frames_of(tmp_path / "whole.mkv")
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_run_that_an_older_version_stopped_goes_on_without_the_normals_that_it_kept():
     model, frames = load_model("tiny"), torch.rand(4, 3, 60, 80, generator=torch.Generator().manual_seed(0)).split(2)
     whole = torch.cat([part.depth for part in model.estimate_video(frames, size=96)])

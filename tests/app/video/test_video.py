@@ -483,6 +483,7 @@ def test_one_frame_and_odd_sides(tmp_path):
     assert read(tmp_path / "out.mkv").shape == (1, 3, 31, 63)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_video_has_a_name_by_default(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_video(Path("clip.v2.mp4"), moving_ball(3, 8, 64), **H264)
@@ -612,6 +613,7 @@ VR180 = ("--what", "stereo", "--layout", "vr180", "--eye-size", 128, "--codec", 
 
 
 @pytest.mark.parametrize("normalise", ["running", pytest.param("per-clip", marks=MORE)])
+@pytest.mark.slow("takes most of a second")
 def test_half_spheres_of_a_video(video, tmp_path, normalise):
     assert run(video, tmp_path / "out.mkv", *VR180, "--frames", 12, "--fov", 90, "--eye-distance", 200, "--normalise", normalise) == 0
     made, source_frames = read(tmp_path / "out.mkv"), read(video)[:12]

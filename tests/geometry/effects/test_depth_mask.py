@@ -166,6 +166,7 @@ def test_holes_are_no_object_in_a_box():
     assert torch.equal(depth_mask(depths, box=(0.2, 0.2, 0.8, 0.8), invert=True), 1 - mask)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_an_object_at_a_point_of_the_sky_is_sky():
     disparity = torch.full((1, 1, 60, 80), 0.1)
     disparity[..., 40:, :] = torch.linspace(0.3, 1, 20)[:, None]

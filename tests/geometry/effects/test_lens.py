@@ -98,6 +98,7 @@ def test_bad_input_is_refused_with_the_remedy(estimate, focus, message):
         focused(estimate, torch.rand(1, 3, 40, 60), Focus(**focus))
 
 
+@pytest.mark.slow("takes most of a second")
 def test_no_background_shows_through_hair():
     data = pytest.importorskip("skimage.data")
     import depth_normal

@@ -87,6 +87,7 @@ def test_it_stays_on_the_device_and_waits_no_more_than_it_must(name):
     assert {each.device for each in found} == {DEVICE} and questions.asked == waits
 
 
+@pytest.mark.slow("takes most of a second")
 def test_the_scene_of_an_image_stays_on_the_device(monkeypatch):
     with FakeTensorMode(), Questions():
         monkeypatch.setattr(FakeTensor, "tolist", lambda values: [0.25] * values.numel())

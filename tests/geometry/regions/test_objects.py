@@ -103,6 +103,7 @@ def test_a_further_point_adds_what_is_there():
     assert overlap(object_around(*apart[:2], *points[0], points[1:]), apart[2] > 0) > 0.9, "also what is not connected"
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_point_that_is_not_of_it_removes_what_is_there():
     depth, image, thing = room([(0.0, -0.55, 2.6, 0.45), (0.35, -0.15, 2.4, 0.25), (-0.6, -0.8, 2.6, 0.2)])
     image = torch.where(thing > 0, torch.tensor((0.2, 0.5, 0.8)).view(3, 1, 1), image)
@@ -133,6 +134,7 @@ def test_a_point_beside_the_border_leaves_those_of_the_other_kind(point, not_poi
     assert mask[120, point] > 0.5 > mask[120, not_point]
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_hole_stays_open_where_a_point_says_so():
     """A spot of another colour on a disc: part of it at first, and not closed as a hole when it is taken out."""
     v, u = torch.meshgrid(torch.linspace(-1, 1, HEIGHT), torch.linspace(-1, 1, WIDTH), indexing="ij")
@@ -174,6 +176,7 @@ def test_colours_part_a_thing_from_the_floor_that_it_has_merged_with():
 
 
 @pytest.mark.parametrize("bend", [0.0, 0.01])
+@pytest.mark.slow("takes most of a second")
 def test_depth_alone_tells_things_apart(bend):
     depth, image, thing = room([(-0.5, -0.6, 2.8, 0.4), (0.3, -0.6, 2.8, 0.4), (-0.1, -0.2, 3.1, 0.45)], bend)
     for number in (1, 2, 3):
@@ -229,6 +232,7 @@ def test_a_ring_stays_open_and_a_dent_is_closed():
     assert mask[0, 0, 60, 80 + 27] > 0.9
 
 
+@pytest.mark.slow("takes most of a second")
 def test_any_size_and_dtype():
     depth, image, _ = room([(0.0, -0.4, 2.5, 0.6)])
     for side in (4, 9, 700):
@@ -237,6 +241,7 @@ def test_any_size_and_dtype():
         assert mask.shape == (1, 1, side, side) and mask.dtype == torch.float64 and mask.min() >= 0 and mask.max() <= 1
 
 
+@pytest.mark.slow("takes most of a second")
 def test_flat_and_broken_depth():
     random = torch.Generator().manual_seed(0)
     image = torch.rand(1, 3, 30, 40, generator=random)

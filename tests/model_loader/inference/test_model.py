@@ -483,6 +483,7 @@ def test_the_package_gives_it_in_three_lines(tmp_path):
     assert model.resampling == "bicubic"
 
 
+@pytest.mark.slow("takes most of a second")
 def test_an_image_comes_in_every_form_that_the_docstring_names():
     colour = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
     model = load_model("tiny")

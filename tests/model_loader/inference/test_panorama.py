@@ -194,6 +194,7 @@ def test_borders_of_panoramas_meet_and_those_of_photos_do_not(truths):
     assert not borders_meet(truths["room"].image[..., : WIDTH // 2]), "a half"
 
 
+@pytest.mark.slow("takes most of a second")
 def test_an_image_whose_borders_do_not_meet_is_taken_with_a_warning(truths, caplog):
     model = oracle(scenes.room(), side=64)
     room, both = (resize_map(image, 64, 128) for image in (truths["room"].image, photo("coffee.jpg").expand(2, -1, -1, -1)))

@@ -106,6 +106,7 @@ def test_it_goes_on_where_it_was_stopped(tiny):
     assert torch.equal(depth_of(tiny, [video[3:]], state=second), whole[3:])
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_network_in_a_thread_of_its_own_gives_the_same(tiny):
     video, first, second = frames(6).split(2), VideoState(), VideoState()
     threads = torch.get_num_threads()
@@ -136,6 +137,7 @@ def test_a_network_in_a_thread_of_its_own_ends_with_the_caller(tiny):
     assert threading.active_count() == before
 
 
+@pytest.mark.slow("takes most of a second")
 def test_without_normals_the_depth_is_the_same(tiny):
     video = frames(3)
     (whole,), (found,) = tiny.estimate_video([video]), tiny.estimate_video([video], normals=False)

@@ -64,6 +64,7 @@ def near(found, expected, tolerance=1e-4):
     assert (found - expected).abs().max() < tolerance * expected.abs().max()
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_video_comes_at_its_own_size_with_normals_of_the_networks(load):
     model, steps = load(), []
     parts = list(model.estimate_video(video(40), derive=with_normals, progress=lambda *each: steps.append(each)))

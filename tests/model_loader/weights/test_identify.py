@@ -175,6 +175,7 @@ def test_files_repackaged_for_comfyui_are_recognised(family, layout, monkeypatch
     assert identify.recognise(path) is spec
 
 
+@pytest.mark.slow("takes most of a second")
 def test_what_the_authors_of_moge_wrap_is_unwrapped(tmp_path, expected):
     state = {key: torch.zeros(value.shape, dtype=value.dtype) for key, value in expected(MODELS["moge-2-vits-normal"]).items()}
     path = tmp_path / "model.pt"
@@ -341,6 +342,7 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_file_of_five_gigabytes_is_not_read(tmp_path, expected):
     pytest.importorskip("diffusers")
     begin, length = header_of(expected(MODELS["lbm-depth"]))
