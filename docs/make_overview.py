@@ -32,7 +32,7 @@ COMMANDS = {
     "anaglyph": f"stereo {PHOTO} --layout anaglyph --divergence 4",
     "texture": f"texture pbr {WALL}",
     "room": f"estimate {ROOM}",
-    "room_relit": f"relight {ROOM} --point 0.62,0.35,1.5 --colour #ffb46b --intensity 1.2 --shadows 0.7 --ambient 0.12",
+    "room_relit": f"relight {ROOM} --point 0.22,0.38,0.95 --colour #ffb46b --shadows 0.7 --light-size 0.1 --ambient 0.2",
 }
 ONE_FILE = ("relight", "depth_of_field", "room_relit")  # whose --out is a file
 

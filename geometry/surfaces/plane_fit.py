@@ -12,6 +12,8 @@ value + slope_x * du + slope_y * dv. Three steps:
    `noise`) is white noise of deviation L sigma seen through a blur of L pixels: k^2 becomes k^2 + L^2 - 1.
 3. For depth with soft edges, a pixel on the ramp between two surfaces takes over the plane of the straight place nearby that
    explains its depth best. Curved surfaces are continued as they bend, and a choice that differs from those around it is outvoted.
+4. For depth that gathers at levels, as a registered sensor's, so do pixels of strips too narrow to show a slope: a few levels say
+   nothing, and what a sensor fills in beside silhouettes is no surface.
 
 Source:
     Step 2 is adaptive weights smoothing (J. Polzehl and V. Spokoiny, "Propagation-separation approach for local likelihood
@@ -30,6 +32,7 @@ from torch import Tensor
 
 from ..filters.bands import by_bands
 from ..filters.chosen_pixels import chosen_places, values_at
+from ..filters.extremes import largest_within
 from .noise import DepthNoise
 
 # Step 1: how far it looks around; what a neighbour may be off the plane, as a share of inverse depth, and in second differences of a
@@ -55,6 +58,14 @@ _NEVER = 1e30
 _VALUE_SHARES = (0.0, 1.0, 1.0)
 _LEAD = 3e-4
 _VOTES_AT_ONCE = 2**15
+# Step 4: strips of fewer than twice so many pixels are narrow; a jump is more than so many levels, or deviations of the noise; how far
+# away wide places are looked for, and what each pixel of the way costs, in jumps; the weight of what its own value differs by, beside its
+# plane's at the pixel.
+_NARROW = 4
+_JUMP_STEPS, _JUMP_DEVIATIONS = 5.0, 6.0
+_NARROW_RADII, _FARTHER, _OWN_VALUE = (2, 4, 6, 9, 13), 0.05, 0.25
+# The noise of what gathers at levels is shared over more pixels than this, but for files of few levels.
+_SENSOR_LENGTH = 2.0
 _DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
 
 
@@ -97,7 +108,10 @@ def fit_planes(inverse: Tensor, valid: Tensor, focal_length: float, depth_noise:
     side = math.sqrt(size**2 + depth_noise.noise_length**2 - 1)
     angle = float((deviation / inverse).detach().mean()) * focal_length
     planes = _join_windows(Planes(*fitted), weight, deviation, angle, focal_length, side)
-    return _leave_soft_edges(planes, inverse, valid) if soft else planes
+    if soft:
+        return _leave_soft_edges(planes, inverse, valid)
+    is_sensor = depth_noise.step > 0 and depth_noise.noise_length > _SENSOR_LENGTH
+    return _leave_narrow_strips(planes, inverse, valid, depth_noise) if is_sensor else planes
 
 
 def _shifted(padded: Tensor, radius: int, dy: int, dx: int) -> Tensor:
@@ -304,6 +318,42 @@ def _leave_soft_edges(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
 
     around, bend = by_bands(_bend, _BEND_REACH, inverse, valid, outside=(1, 0))
     *chosen, moved = by_bands(leave_band, radius, *planes, inverse, around, bend, outside=(0, 0, 0, 1, _NEVER, _NEVER))
+    return _agreed(Planes(*chosen), moved, valid)
+
+
+def _leave_narrow_strips(planes: Planes, inverse: Tensor, valid: Tensor, depth_noise: DepthNoise) -> Planes:
+    """Gives each pixel of a narrow strip between jumps the plane, of a wide surface up to a few pixels away, that explains it best."""
+    step = inverse**depth_noise.step_power * (_JUMP_STEPS * depth_noise.step)
+    jump = torch.maximum(step, inverse**depth_noise.noise_power * (_JUMP_DEVIATIONS * depth_noise.noise))
+    beside_jump = 1 - valid
+    for axis, before, after in ((-1, (1, 0, 0, 0), (0, 1, 0, 0)), (-2, (0, 0, 1, 0), (0, 0, 0, 1))):
+        rise, length = inverse.diff(dim=axis).abs(), inverse.shape[axis] - 1
+        jumps = (rise > torch.minimum(jump.narrow(axis, 0, length), jump.narrow(axis, 1, length))).to(inverse)
+        beside_jump = beside_jump.maximum(F.pad(jumps, before)).maximum(F.pad(jumps, after))
+    wide = valid * largest_within(1 - largest_within(beside_jump, _NARROW - 1), _NARROW)
+    radius = max(_NARROW_RADII)
+
+    def leave_band(value: Tensor, slope_x: Tensor, slope_y: Tensor, wide: Tensor, inverse: Tensor, jump: Tensor) -> tuple[Tensor, ...]:
+        """Takes maps with `radius` more pixels on every side than it gives."""
+        centre, scale, is_wide = (_shifted(each, radius, 0, 0) for each in (inverse, 1 / jump, wide))
+        best, chosen = torch.full_like(centre, _NEVER), tuple(_shifted(each, radius, 0, 0).clone() for each in (value, slope_x, slope_y))
+        for dy, dx in _DIRECTIONS:
+            for distance in _NARROW_RADII:
+                y, x = distance * dy, distance * dx
+                far, far_x, far_y, usable = (_shifted(each, radius, y, x) for each in (value, slope_x, slope_y, wide))
+                here = torch.add(far, far_x, alpha=-x).add_(far_y, alpha=-y)
+                cost = torch.where(
+                    usable > 0,
+                    ((here - centre).abs().add_((far - centre).abs(), alpha=_OWN_VALUE) * scale).add_(_FARTHER * distance),
+                    _NEVER,
+                )
+                better = ((cost < best) & (is_wide == 0)).to(cost)
+                best = torch.minimum(best, cost)
+                for old, new in zip(chosen, (here, far_x, far_y), strict=True):
+                    old.lerp_(new, better)
+        return *chosen, ((best < _NEVER) & (is_wide == 0)).to(best)
+
+    *chosen, moved = by_bands(leave_band, radius, *planes, wide, inverse, jump, outside=(0, 0, 0, 0, 1, 1))
     return _agreed(Planes(*chosen), moved, valid)
 
 

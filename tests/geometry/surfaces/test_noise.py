@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.conventions import convert_normals
 from depth_normal.geometry.estimate import Axes
+from depth_normal.geometry.filters.extremes import extremes_within
 from depth_normal.geometry.surfaces.noise import measure_noise
 from depth_normal.geometry.surfaces.normals import depth_to_normals
 
@@ -209,6 +210,19 @@ def test_the_step_is_found_where_there_are_few_levels(benchmark, size, wall, bal
     assert float(error.mean()) < 5  # of levels that are not found, 13 to 28
 
 
+@pytest.mark.slow("takes most of a second")
+def test_strips_that_a_sensor_fills_beside_silhouettes_show_the_surface_behind(benchmark):
+    """Depth there is between both surfaces' and tells nothing of a slope."""
+    views = load_benchmark("traced_views")
+    _, known = views.render(views.balls(np.random.default_rng(1)), np.zeros(3), 640, 480, rays=1)
+    depth, intrinsics = torch.from_numpy(known)[None, None], torch.from_numpy(views.intrinsics(640, 480))[None]
+    distance = benchmark.ROOM_DISTANCE / depth.median()
+    registered = benchmark.registered_depth(depth[0, 0] * distance, intrinsics[0].double())[None, None].float()
+    error = angles(depth_to_normals(registered, intrinsics.float()), depth_to_normals(depth, intrinsics))
+    low, high = extremes_within(1 / depth, 3)
+    assert float(error[(high > low * 1.05)[:, 0]].mean()) < 11  # 12.4 with the planes of the strips themselves
+
+
 def test_rows_of_a_floor_are_no_levels():
     # Each row has one value, but for the last bits, and posts stand on it.
     floor = tilted_wall(3.0)[0].float()
@@ -251,7 +265,11 @@ def test_a_clean_sphere_is_not_smoothed(radius):
 
 @pytest.fixture(scope="module")
 def benchmark():
-    spec = importlib.util.spec_from_file_location("normals_benchmark", ROOT / "benchmarks" / "normals.py")
+    return load_benchmark("normals")
+
+
+def load_benchmark(name):
+    spec = importlib.util.spec_from_file_location(f"{name}_benchmark", ROOT / "benchmarks" / f"{name}.py")
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
