@@ -421,7 +421,8 @@ GRAPHS = (
             **Models**: **lbm-depth** and **lbm-normals** (about 5.0 GB each, CC BY-NC 4.0: **not for commercial use**), downloaded
             by the first run unless they are on your disk (**models/diffusion_models**). For a graphics card.
 
-            **Once**: ComfyUI's Python needs diffusers and scipy: **python -m pip install diffusers scipy**; then restart.
+            **Once**: if the package diffusers is missing, the first run shows a **pip install** command that keeps ComfyUI's
+            versions. Paste it into a terminal, then restart.
 
             1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
@@ -481,7 +482,8 @@ GRAPHS = (
             by the first run unless they are on your disk (**models/diffusers** or, as one file, **models/diffusion_models**). For a
             graphics card.
 
-            **Once**: ComfyUI's Python needs diffusers and scipy: **python -m pip install diffusers scipy**; then restart.
+            **Once**: if the package diffusers is missing, the first run shows a **pip install** command that keeps ComfyUI's
+            versions. Paste it into a terminal, then restart.
 
             1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
@@ -509,7 +511,8 @@ GRAPHS = (
             **Models**: **marigold-depth** and **marigold-normals** (about 2.6 GB each, OpenRAIL++-M), downloaded by the first run
             unless they are on your disk (**models/diffusers**). For a graphics card.
 
-            **Once**: ComfyUI's Python needs diffusers and scipy: **python -m pip install diffusers scipy**; then restart.
+            **Once**: if the package diffusers is missing, the first run shows a **pip install** command that keeps ComfyUI's
+            versions. Paste it into a terminal, then restart.
 
             1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
@@ -599,7 +602,7 @@ GRAPHS = (
             2. Press **Run**.
             3. **Preview Geometry** shows depth, normals and the metres under the pointer; *3D* turns the scene.
 
-            **How fine?** *refine_steps*, below *Show advanced inputs* of **Estimate Geometry**: 3 is what its authors take, 1 does
+            **How fine?** *refine_steps*, below *Show advanced inputs* of **Estimate Geometry**: 3 is the authors' default, 1 does
             the most for the time, 0 is MoGe-2's way.
 
             **Metres as EXR** holds depth, normals, positions and the camera for Blender and Nuke. It needs the package OpenEXR and is
@@ -698,7 +701,8 @@ GRAPHS = (
             **Model**: **marigold-iid-appearance** (about 2.6 GB, OpenRAIL++-M), downloaded by the first run unless it is on your disk
             (**models/diffusers**). For a graphics card. The relief is by *tiny* (7 MB, Apache-2.0), which comes with the pack.
 
-            **Once**: ComfyUI's Python needs diffusers: **python -m pip install diffusers**; then restart.
+            **Once**: if the package diffusers is missing, the first run shows a **pip install** command that keeps ComfyUI's
+            versions. Paste it into a terminal, then restart.
 
             1. **Demo Image**: keep it, or choose a wall, a floor or a fabric.
             2. Press **Run**.

@@ -98,8 +98,8 @@ LOOK_TOOLTIPS = {
         "cut starts anew. Off: each image by itself."
     ),
     "normalisation": (
-        "What black and white stand for. auto: running for film, else per_image. per_image: the ends of each image's range. "
-        "per_clip: the ends of the whole batch. running: for a video, a range that follows it frame by frame."
+        "What black and white stand for. auto: running for frames of one video, else per_image. per_image: the ends of each "
+        "image's range. per_clip: the ends of the whole batch. running: for a video, a range that follows it frame by frame."
     ),
 }
 
@@ -144,7 +144,7 @@ class DepthAndNormals:
         """ComfyUI's description of the inputs."""
         models = model_widget(by_location(DEPTH_MODELS), LOOK_TOOLTIPS["model"], best_on_disk(BEST_FIRST, BUNDLED_MODEL))
         advanced = {
-            "film": labelled("one video", switch_widget(False, LOOK_TOOLTIPS["film"])),
+            "film": labelled("frames of one video", switch_widget(False, LOOK_TOOLTIPS["film"])),
             "normalisation": choice_widget(NORMALISATIONS, LOOK_TOOLTIPS["normalisation"]),
             "fov": fov_widget(TOOLTIPS["fov"]),
             "tiles": tiles_widget(),

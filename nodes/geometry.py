@@ -89,7 +89,7 @@ TOOLTIPS = {
         "to the scale and shift of those before, and a cut starts anew. Off: each image by itself."
     ),
     "smooth": (
-        "How strongly a video is smoothed over time where the image does not change; without film it has no effect. It "
+        "How strongly a video is smoothed over time where the image does not change; it has no effect on separate images. It "
         "is the weight of the mean over earlier frames. 0: frames are only scaled and shifted."
     ),
     "views": (
@@ -98,7 +98,7 @@ TOOLTIPS = {
         "depth-anything-3-small, -base and -large can do that."
     ),
     "refine_steps": (
-        "How often MoGe-3 refines its depth. 3 is what its authors take, 1 does the most for the time, 0 gives what MoGe-2 "
+        "How often MoGe-3 refines its depth. 3 is the authors' default, 1 does the most for the time, 0 gives what MoGe-2 "
         "would. Other models ignore it."
     ),
 }
@@ -151,7 +151,7 @@ class EstimateGeometry:
                 "resolution": network_side_widget(TOOLTIPS["resolution"]),
                 "normals": choice_widget((AUTO, MODEL_ONLY), TOOLTIPS["normals"]),
                 "fov": fov_widget(TOOLTIPS["fov"]),
-                "film": labelled("one video", switch_widget(False, TOOLTIPS["film"])),
+                "film": labelled("frames of one video", switch_widget(False, TOOLTIPS["film"])),
                 "smooth": number_widget(1.0, 0.0, 1.0, 0.05, TOOLTIPS["smooth"], advanced=True),
                 "views": choice_widget(VIEWS, TOOLTIPS["views"]),
                 "tiles": tiles_widget(),

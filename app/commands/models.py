@@ -83,8 +83,8 @@ GROUPS = {
     "relative depth": "Relative depth, far = large",
     "normals": "Normals alone",
     "video": "Videos without flicker: disparity, or metres",
-    "diffusion": "Diffusion: fine detail, slow, wants a GPU (pip install diffusers scipy)",
-    "materials": "Materials (albedo, roughness, metallic), for `texture pbr --materials` (pip install diffusers)",
+    "diffusion": "Diffusion: fine detail, slow, wants a GPU; needs diffusers (the first run shows the command)",
+    "materials": "Materials (albedo, roughness, metallic), for `texture pbr --materials`; needs diffusers",
 }
 """Titles of the groups of the table, in its order."""
 

@@ -82,7 +82,7 @@ def plain_reason(error: BaseException) -> str:
     if isinstance(cause, ConnectionRefusedError):
         return "the server refused the connection (is a proxy or firewall in between?)"
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"the server's certificate is not believed: {cause.verify_message} (is the clock right? is a proxy in between?)"
+        return f"the server's certificate is not trusted: {cause.verify_message} (is the clock right? is a proxy in between?)"
     if isinstance(cause, OSError) and cause.errno in _UNREACHABLE:
         return "the server cannot be reached (is there a network?)"
     return without_credentials(str(cause).strip()) or type(cause).__name__

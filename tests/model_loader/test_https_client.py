@@ -113,7 +113,7 @@ def test_a_download_through_a_proxy(secure_file, proxy, monkeypatch):
 
 def test_a_proxy_does_not_make_certificates_believed(secure_file, proxy, monkeypatch):
     monkeypatch.delenv("SSL_CERT_FILE")
-    with pytest.raises(NoNetworkError, match="certificate is not believed"):
+    with pytest.raises(NoNetworkError, match="certificate is not trusted"):
         download_weights(secure_file, "MIT")
     assert len(proxy.heads) == 1, "no second attempt can help"
 

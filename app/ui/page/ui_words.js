@@ -116,13 +116,13 @@ export const UI_WORDS = {
   'Relative depth, far = large': { zh: '相对深度（远处数值大）', ja: '相対深度（遠いほど大）' },
   'Normals alone': { zh: '仅法线', ja: '法線のみ' },
   'Videos without flicker: disparity, or metres': { zh: '无闪烁的视频：视差或米', ja: 'ちらつかない動画: 視差またはメートル' },
-  'Materials (albedo, roughness, metallic), for `texture pbr --materials` (pip install diffusers)': {
-    zh: '材质（反照率、粗糙度、金属度），用于 `texture pbr --materials`（pip install diffusers）',
-    ja: 'マテリアル（アルベド・粗さ・金属度）、`texture pbr --materials` 用（pip install diffusers）',
+  'Materials (albedo, roughness, metallic), for `texture pbr --materials`; needs diffusers': {
+    zh: '材质（反照率、粗糙度、金属度），用于 `texture pbr --materials`；需要 diffusers',
+    ja: 'マテリアル（アルベド・粗さ・金属度）、`texture pbr --materials` 用。diffusers が必要',
   },
-  'Diffusion: fine detail, slow, wants a GPU (pip install diffusers scipy)': {
-    zh: '扩散模型：细节精细、速度慢，需要 GPU（pip install diffusers scipy）',
-    ja: '拡散モデル: 細部まで精細・低速・GPU推奨（pip install diffusers scipy）',
+  'Diffusion: fine detail, slow, wants a GPU; needs diffusers (the first run shows the command)': {
+    zh: '扩散模型：细节精细、速度慢，需要 GPU 和 diffusers（首次运行时会显示安装命令）',
+    ja: '拡散モデル: 細部まで精細・低速・GPU推奨。diffusers が必要（初回の実行時にコマンドを表示）',
   },
   Pause: { zh: '暂停', ja: '一時停止' },
   Play: { zh: '播放', ja: '再生' },

@@ -250,7 +250,7 @@ def test_an_encrypted_server(encrypted, monkeypatch):
     secure, certificate = encrypted
     secure.serve("/a.pt", BODY, drops=[1_000_000])
     file = WeightFile("a.pt", url=f"{secure.url}/a.pt")
-    with pytest.raises(DownloadError, match="certificate is not believed: self-signed"):
+    with pytest.raises(DownloadError, match="certificate is not trusted: self-signed"):
         download_weights(file, "MIT")
     assert secure.requests == []
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))

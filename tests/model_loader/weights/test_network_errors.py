@@ -21,7 +21,7 @@ def refused_certificate():
         (socket.gaierror(-2, "Name or service not known"), "the server's name could not be looked up"),
         (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "refused the connection"),
         (OSError(errno.ENETUNREACH, "Network is unreachable"), "the server cannot be reached"),
-        (refused_certificate(), "not believed: certificate has expired"),
+        (refused_certificate(), "not trusted: certificate has expired"),
         (NetworkError("no answer"), "no answer"),
         (TimeoutError(), "TimeoutError"),
     ],
