@@ -101,14 +101,15 @@ def measure(arguments: argparse.Namespace) -> None:
 
 def print_costs(arguments: argparse.Namespace) -> None:
     """The table of time and memory."""
-    print(f"{'model':32} {'batch':>5} {'network':>9} {'images/s':>10} {'to bare':>7} {'outside':>7} {'peak MB':>8} {'to bare':>7}")
+    peaks = "" if arguments.no_memory else f" {'peak MB':>8} {'to bare':>7}"
+    print(f"{'model':32} {'batch':>5} {'network':>9} {'images/s':>10} {'to bare':>7} {'outside':>7}{peaks}")
     for model_id in arguments.models:
         model = load(model_id, arguments.dtype)
         for batch in arguments.batches:
             arguments.batch = batch
             calls = network_calls(model, make_images(arguments), arguments.size)
-            taken = "" if arguments.no_memory else memory(model, calls, arguments)
-            print(f"{model_id:32} {batch:5} {speed(model, calls, arguments)} {taken}", flush=True)
+            taken = "" if arguments.no_memory else f" {memory(model, calls, arguments)}"
+            print(f"{model_id:32} {batch:5} {speed(model, calls, arguments)}{taken}", flush=True)
         del model
 
 

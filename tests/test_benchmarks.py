@@ -89,7 +89,7 @@ MODELS = (
 SMALL = ("--width", "96", "--height", "64")
 ONCE = ("--size", "56", "--rounds", "1", *SMALL)
 RUNS = {
-    "families.py": (["--narrow", "--models", *MODELS, "--no-memory", "--batches", "2", *ONCE], "dsine +float16"),
+    "families.py": (["--narrow", "--models", *MODELS, "--no-memory", "--batches", "2", *ONCE], "outside\n[^$]*dsine +float16"),
     "diffusion.py": (["--size", "64", "--repeats", "1", "--device", "cpu"], "lbm-normals +float32 +4"),
     "normals.py": (["SCENES/scenes", "--repeats", "1", *SMALL], "this pack, noise 2 %"),
     "refine.py": (["SCENES/scenes", *SMALL], "96x64 on cpu, 1 thread"),
