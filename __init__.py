@@ -1,4 +1,4 @@
-"""Depth and normal maps that are right, from any image: ComfyUI nodes and a Python package from the same files.
+"""Depth and normal maps of any image: ComfyUI nodes and a Python package from the same files.
 
 Example:
     >>> model = depth_normal.load_model("moge-2-vits-normal")
