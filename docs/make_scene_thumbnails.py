@@ -24,7 +24,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_image
 from depth_normal.geometry.images.display_defaults import default_depth_image
 from depth_normal.geometry.images.render import depth_to_image
-from depth_normal.geometry.meshes.mesh import MeshOptions, depth_to_mesh
+from depth_normal.geometry.meshes.mesh import MeshOptions, depth_to_meshes, joined_meshes
 from depth_normal.media.demo import DEMO_IMAGES
 from depth_normal.utils import check_images, images_to_rgb, to_image
 
@@ -103,8 +103,8 @@ def sharper(photo: torch.Tensor) -> torch.Tensor:
 
 
 def turned(photo: torch.Tensor, estimate: Estimate, width: int, height: int, share: float = 0.8) -> np.ndarray:
-    """The mesh that Save Mesh writes, seen from above and from the side: triangles from the farthest to the nearest."""
-    mesh = depth_to_mesh(estimate, photo, MeshOptions(near_far_ratio=1.7))
+    """The mesh that Save Mesh writes with `fill_behind`, seen from above and from the side: triangles from the farthest to the nearest."""
+    mesh = joined_meshes(depth_to_meshes(estimate, photo, MeshOptions(near_far_ratio=1.7, fill_behind=35.0)))
     assert mesh.colours is not None
     points = mesh.points - np.median(mesh.points, axis=0)
     for axes, angle in (((0, 2), -0.42), ((1, 2), -0.2)):

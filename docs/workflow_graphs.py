@@ -549,6 +549,9 @@ GRAPHS = (
             With *tiny* the shape is an assumption: if it is too deep, set *near_far_ratio* in **Save Mesh** to 2; if too flat, to
             5.
 
+            *fill_behind* lets far surfaces go on behind near things, so that no gap shows while the view turns by so many degrees.
+            0 leaves what the photo does not show open.
+
             *format* **ply** for MeshLab. *max_jump*: smaller cuts more between near and far. To view the file here, link
             *model_file* to core's **Preview 3D**. For a relief to print: **Geometry to Relief (STL)**."""
         ),
@@ -557,7 +560,7 @@ GRAPHS = (
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
             Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
             Node(4, "DepthNormal_PreviewGeometry", links={"geometry": (3, "geometry"), "image": (1, "image")}),
-            Node(5, "DepthNormal_SaveMesh", links={"geometry": (3, "geometry"), "image": (1, "image")}),
+            Node(5, "DepthNormal_SaveMesh", {"fill_behind": 35.0}, {"geometry": (3, "geometry"), "image": (1, "image")}),
         ),
         columns=(("note", 1, 2), (3,), (4, 5)),
     ),
