@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ...geometry.kinds import Axes, Quantity
-from ..specs.base import IMAGENET_MEAN, IMAGENET_STD, RGB, ModelSpec
+from ..preprocessing.resizing import RGB
+from ..specs.base import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 
 Engine = Callable[..., tuple[Tensor, ...]]
 """Runs a graph: takes pixels (B, 3, h, w) float32, contiguous, and the scalar inputs (n,) float32 of a graph that has such, on any device;

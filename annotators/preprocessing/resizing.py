@@ -15,6 +15,8 @@ from .kernels import Kernel, by_area
 
 Size = tuple[int, int]
 """(height, width)"""
+RGB = tuple[float, float, float]
+"""A colour, in [0, 1]."""
 
 
 def round_to_multiple(length: float, multiple: int) -> int:

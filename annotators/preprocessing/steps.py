@@ -16,9 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..specs.base import RGB
 from .kernels import KERNELS, Kernel
-from .resizing import Fixed, Inside, Size, SizeRule
+from .resizing import RGB, Fixed, Inside, Size, SizeRule
 
 
 class Step(ABC):

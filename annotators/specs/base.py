@@ -8,7 +8,6 @@ from typing import Any
 from ...geometry.kinds import Axes, Quantity
 from ..preprocessing.resizing import SHORT_SIDE, Resizing
 
-RGB = tuple[float, float, float]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of RGB values in [0, 1]."""
 HALF = (0.5, 0.5, 0.5)
