@@ -8,8 +8,8 @@ from typing import Any
 
 from ...geometry.kinds import Quantity
 from ..preprocessing.kernels import cubic
-from ..preprocessing.resizing import Fit, Resizing
-from .base import HALF, IMAGENET_MEAN, IMAGENET_STD, RGB, ModelSpec, WeightFile
+from ..preprocessing.resizing import RGB, Fit, Resizing
+from .base import HALF, IMAGENET_MEAN, IMAGENET_STD, ModelSpec, WeightFile
 
 
 @dataclass(frozen=True)

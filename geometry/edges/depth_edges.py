@@ -109,7 +109,7 @@ def _nearness_by_colour(image: Tensor, inverse: Tensor, low: Tensor, high: Tenso
         shrunk(each, step) for each in (image, (2 * inverse > low + high).to(inverse), (high > low * EDGE).to(inverse))
     )
     fit = colour_fit(small, near, at_edges, max(1, round(radius / step)))
-    fit = enlarged(fit, step, *image.shape[-2:])
+    fit = enlarged(fit, step, image.shape[-2:])
     return (fit[:, :3] * image).sum(1, keepdim=True) + fit[:, 3:]
 
 

@@ -76,7 +76,7 @@ class EdgeSides:
         hardly = (1 - off / (_RAMP * (most - least)).clamp(min=_TINY)).clamp(min=0)
         far = own.nan_to_num() * (1 - near) * (outside**_OUTSIDE + _HARDLY_MIXED * hardly + _TINY)
         far = unit_vectors(box_means(box_means(far, reach), reach))
-        beside = enlarged(beside * (outside < 1 - _ROUNDING), pitch, *image.shape[-2:], mode="nearest")
+        beside = enlarged(beside * (outside < 1 - _ROUNDING), pitch, image.shape[-2:], mode="nearest")
         pixels = ChosenPixels(beside > 0)
         small = torch.cat((slope * at_edges, start, mixed, far, 1 - outside), 1)
         slope, start, mixed, far, ramp = pixels.sample_vectors(small, pitch).split((3, 1, 1, 3, 1))

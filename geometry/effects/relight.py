@@ -367,7 +367,7 @@ def shine(image: Tensor) -> Tensor:
     spread = (squares - mean * mean).clamp_(min=0)
     slope = spread / (spread + _SAME**2)
     fit = box_means(torch.cat((slope, mean * (1 - slope)), 1), max(1, radius // pitch))
-    slope, start = enlarged(fit.to(image), pitch, *image.shape[-2:]).split(1, 1)
+    slope, start = enlarged(fit.to(image), pitch, image.shape[-2:]).split(1, 1)
     squared = dark.mul_(slope).add_(start).square_()
     return squared / (squared + _MATT)
 

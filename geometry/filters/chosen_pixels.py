@@ -58,7 +58,7 @@ class ChosenPixels:
         """The same of smaller maps of that image with a value for squares of `pitch` pixels, between their middles."""
         height, width = self._chosen.shape[-2:]
         if self._indices is None:
-            return enlarged(small, pitch, height, width).flatten(2)[0]
+            return enlarged(small, pitch, (height, width)).flatten(2)[0]
         rows, columns = rows_and_columns(self._indices, height, width)
         rows_of_small, columns_of_small = small.shape[-2:]
         x, y = (2 * columns + 1) / (pitch * columns_of_small) - 1, (2 * rows + 1) / (pitch * rows_of_small) - 1

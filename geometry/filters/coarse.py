@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,7 +27,7 @@ def middles_of(values: Tensor, pitch: int) -> Tensor:
     return values[..., row::pitch, column::pitch]
 
 
-def enlarged(small: Tensor, pitch: int, height: int, width: int, mode: str = "bilinear") -> Tensor:
+def enlarged(small: Tensor, pitch: int, size: Sequence[int], mode: str = "bilinear") -> Tensor:
     """A value for every pixel, of maps by `shrunk` or `middles_of`.
 
     Stretched to the size of the image instead, values would drift by up to `pitch` - 1 pixels where the squares do not fill it exactly.
@@ -33,13 +35,13 @@ def enlarged(small: Tensor, pitch: int, height: int, width: int, mode: str = "bi
     Args:
         small: (B, C, h, w).
         pitch: As there.
-        height: Of the image.
-        width: Of the image.
+        size: (height, width) of the image.
         mode: As that of `F.interpolate`, "bilinear" or "nearest".
 
     Returns:
         (B, C, height, width).
     """
+    height, width = size
     found = F.interpolate(small, scale_factor=pitch, mode=mode)[..., :height, :width]
     right, below = width - found.shape[-1], height - found.shape[-2]
     return F.pad(found, (0, right, 0, below), mode="replicate") if right or below else found

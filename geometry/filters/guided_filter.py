@@ -42,12 +42,12 @@ def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
     mean, colour = means[:, :1], means[:, 1:4]
     slope = solved(means[:, 7:] - products(colour), means[:, 4:7] - colour * mean)
     fit = torch.cat((slope, mean - (slope * colour).sum(1, keepdim=True)), 1)
-    fit = enlarged(box_means(fit, max(1, round(radius / step / 2))), step, *image.shape[-2:])
+    fit = enlarged(box_means(fit, max(1, round(radius / step / 2))), step, image.shape[-2:])
     alpha = ((fit[:, :3] * image).sum(1, keepdim=True) + fit[:, 3:]).clamp(0, 1)
     # Mixtures at the border are stretched to the ends: inside and outside are what they were.
     alpha = ((alpha - 0.5) * _CONTRAST + 0.5).clamp(0, 1)
     # Where both sides are within the window.
-    band = enlarged(((mean > _ALIKE) & (mean < 1 - _ALIKE)).to(image), step, *image.shape[-2:], mode="nearest") > 0
+    band = enlarged(((mean > _ALIKE) & (mean < 1 - _ALIKE)).to(image), step, image.shape[-2:], mode="nearest") > 0
     return torch.where(band, alpha, mask)
 
 

@@ -72,14 +72,14 @@ def _before_sky(depth: Tensor, image: Tensor, sky: Tensor) -> Tensor:
     step = max(1, radius // _COARSE)
     unit = max(1, round(radius / step))
     small, share, near = (shrunk(each, step) for each in (image, sky.to(image), inverse))
-    looks = enlarged(_looks_of_sky(small, share, unit), step, height, width)
+    looks = enlarged(_looks_of_sky(small, share, unit), step, (height, width))
     colour, variance, known = looks[:, :3], looks[:, 3:4], looks[:, 4:]
     differs = (image - colour).square().sum(1, keepdim=True) > (_OTHER_DEVIATIONS**2 * variance).clamp(min=_OTHER**2)
-    beside = (known > _LEAST_SKY) & (enlarged(largest_within(share, _BESIDE * unit), step, height, width, "nearest") > 0)
+    beside = (known > _LEAST_SKY) & (enlarged(largest_within(share, _BESIDE * unit), step, (height, width), "nearest") > 0)
     far = (inverse * sky).sum() / sky.sum()
     # Deep within things, and where their edge fades into the sky, the largest values around tell both apart.
     least = far + ((largest_within(near, _SURROUNDINGS * unit) - far) * _OF_AROUND).maximum((near.amax() - far) * _OF_ALL)
-    solid = ~sky & (inverse > enlarged(least, step, height, width, "nearest"))
+    solid = ~sky & (inverse > enlarged(least, step, (height, width), "nearest"))
     # What is wide, as land at the horizon, is as far away as the network says, and so is what stands out of it a little.
     other = ~solid & (differs | ~beside)
     wide = largest_within(opened(other[0, 0], radius).to(image)[None, None], radius) > 0
@@ -91,7 +91,7 @@ def _before_sky(depth: Tensor, image: Tensor, sky: Tensor) -> Tensor:
     # Near their edge things fade; further inside they are as near as they are.
     whole, owners = largest_within(inverse * solid, radius), (solid & (largest_within(is_thin, _TOUCHING) > 0)).to(image)
     sums = shrunk(torch.cat((whole * owners, owners), 1), step)
-    belongs = enlarged(_spread(sums, unit), step, height, width)
+    belongs = enlarged(_spread(sums, unit), step, (height, width))
     nearer = thin | (solid & (largest_within(is_thin, radius) > 0))
     return torch.where(nearer, 1 / inverse.maximum(belongs), depth)
 

@@ -268,7 +268,7 @@ CASES = {
     "filters.extremes.largest_within": (lambda: extremes.largest_within(maps(), 2), None),
     "filters.coarse.shrunk": (lambda: coarse.shrunk(maps(), 5), None),
     "filters.coarse.middles_of": (lambda: coarse.middles_of(maps(), 5), None),
-    "filters.coarse.enlarged": (lambda: coarse.enlarged(maps(), 5, 119, 162), None),
+    "filters.coarse.enlarged": (lambda: coarse.enlarged(maps(), 5, (119, 162)), None),
     "filters.extremes.smallest_within": (lambda: extremes.smallest_within(maps(), 2), None),
     "filters.extremes.extremes_within": (lambda: extremes.extremes_within(maps(), 2), None),
     "temporal.ranges.RunningRange.update": (lambda: ranges.RunningRange().update(maps(), mask(), (2, 98)), None),

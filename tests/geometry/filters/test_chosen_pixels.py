@@ -28,7 +28,7 @@ def test_vectors_of_some_pixels_and_of_smaller_maps(share):
     values, small, chosen = torch.rand(1, 3, 8, 13), torch.rand(1, 3, 3, 4), torch.rand(1, 1, 8, 13) < share
     pixels = ChosenPixels(chosen)
     assert torch.equal(pixels.take_vectors(values), values[:, :, chosen[0, 0]][0])
-    whole = enlarged(small, 3, 8, 13)
+    whole = enlarged(small, 3, (8, 13))
     torch.testing.assert_close(pixels.sample_vectors(small, 3), whole[:, :, chosen[0, 0]][0])
     assert torch.equal(pixels.put_vectors(values, -pixels.take_vectors(values)), torch.where(chosen, -values, values))
 
