@@ -19,6 +19,7 @@ from .preprocessing.resizing import Fit, Resizing, Size
 from .preprocessing.steps import Metadata, Steps, for_one_size, limit_depth, resize_to_image, size_after
 
 _LIBRARIES = ("transformers", "diffusers")
+_OUT_OF_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "cublas_status_alloc_failed", "cudnn_status_alloc_failed")
 
 
 class Annotator(Family):
@@ -284,4 +285,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     """True if an exception says that the device or the machine has no memory left."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in ("out of memory", "allocate memory"))
+    return isinstance(error, RuntimeError) and says_out_of_memory(error)  # a ValueError's words may be a file's name
+
+
+def says_out_of_memory(error: BaseException) -> bool:
+    """True if the message of an exception of any type says so: engines raise types of their own."""
+    message = str(error).lower()
+    return any(words in message for words in _OUT_OF_MEMORY)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ...annotators.base import is_out_of_memory
+from ...annotators.base import is_out_of_memory, says_out_of_memory
 from ...annotators.choices import TORCH
 from ...annotators.graphs.graph import Graph
 from ..comfy import feedback, interrupt
@@ -118,7 +118,7 @@ class GraphEngine:
         except Exception as error:
             if interrupt.is_interruption(error):
                 raise
-            if is_out_of_memory(error) or any(words in str(error).lower() for words in ("out of memory", "allocate memory", "bad_alloc")):
+            if is_out_of_memory(error) or says_out_of_memory(error):
                 raise MemoryError(in_one_line(error)) from error
             self._give_up(error)
             return self._by_torch(pixels, scalar_inputs)
