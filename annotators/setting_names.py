@@ -19,6 +19,7 @@ class Wording:
         model: How a model is chosen, with {} for its name.
         make_writable: What to do where results cannot be written.
         up_to: Up to which size, with {} for the number; nothing where sizes are not numbers.
+        use_cpu: How a model is run on the CPU.
     """
 
     lower_size: str
@@ -27,6 +28,7 @@ class Wording:
     model: str
     make_writable: str = "free room there, change its permissions, or choose another folder"
     up_to: str = " to {} or less"
+    use_cpu: str = "run it on the CPU"
 
     def choose(self, *models: str) -> str:
         """Advice to choose one of some models: "choose the model 'tiny'"."""
@@ -42,6 +44,7 @@ COMMAND_LINE = Wording(
     "--tiles sees large images in tiles",
     "--model {}",
     "free room there, change its permissions, or choose another --out",
+    use_cpu="give --device cpu",
 )
 PAGE = Wording(
     "choose less detail",
@@ -50,8 +53,9 @@ PAGE = Wording(
     "the model '{}'",
     "free room there or change its permissions, then press Try again",
     "",
+    "start it again with --device cpu",
 )
-PYTHON = Wording("lower size", "", 'tiles="auto" sees large images in tiles', 'load_model("{}")')
+PYTHON = Wording("lower size", "", 'tiles="auto" sees large images in tiles', 'load_model("{}")', use_cpu='give device="cpu"')
 
 _current: Wording | None = None
 

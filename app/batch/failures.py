@@ -24,6 +24,7 @@ from typing import Any
 
 from ...annotators.base import is_out_of_memory
 from ...geometry.files.paths import write_bytes
+from ...model_loader.comfy.placement import WeightsTooLargeError
 from .name_locks import locked_names
 from .records import RECORDS, mark
 from .remote_files import as_path, is_url
@@ -49,7 +50,7 @@ class Failure:
     Attributes:
         reason: In words, with the name of what they are about.
         again: Whether trying again makes sense though neither the image nor the options have changed.
-        lasting: Whether every other image would fail in the same way, until the disk has space or is back.
+        lasting: Whether every other image would fail in the same way: the model does not fit on the device, or the disk is full or gone.
     """
 
     reason: str
@@ -67,6 +68,8 @@ def failure_of(name: str, error: BaseException, written_to: Path | None = None) 
     """
     text = str(error) or type(error).__name__
     reason = text if name in text else f"{name}: {text}"
+    if isinstance(error, WeightsTooLargeError):
+        return Failure(reason, again=True, lasting=True)
     if written_to is not None and (_number(error) in _LASTING or _is_full(written_to)):
         return Failure(reason, again=True, lasting=True)
     in_vain = isinstance(error, (PermissionError, FileExistsError, IsADirectoryError))

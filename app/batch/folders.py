@@ -94,7 +94,8 @@ def estimate_folder(
         ValueError: No image is found, options that do not go with `panorama`, a model that does not take such images, an unknown model,
             runtime or coding, a device that is not there, weights of no model, unknown `writes`, or nothing can be written to `out`; raised
             at once, before anything is loaded.
-        OSError: The disk of `out` is full or gone; `resume` goes on later.
+        OSError: No further image can be done: the disk of `out` is full or gone, or the model does not fit on the device. `resume` goes on
+            later.
     """
     named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     sources, problems = find_images(named, recursive=recursive, out=out)

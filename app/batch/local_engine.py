@@ -28,6 +28,7 @@ from ...annotators.base import is_out_of_memory
 from ...geometry.estimate import Estimate
 from ...media import compute_with
 from ...model_loader import Model
+from ...model_loader.comfy.placement import WeightsTooLargeError
 from ...model_loader.inference.memory_budget import images_that_fit
 from ..outcomes import EXPECTED_ERRORS
 from . import per_image
@@ -200,7 +201,7 @@ class _Pipeline(Generic[T]):
         try:
             self.networks = self.networks or self._network_threads(taken)
         except EXPECTED_ERRORS as error:  # the network cannot be run on such an image
-            yield taken.outputs, failure_of(str(taken.outputs.image), error)
+            yield taken.outputs, self._failure(taken, error)
             return
         found = self.networks.submit(self._found, [taken])
         self.behind.append((taken, self.writing.submit(self._finish_found, taken, found)))
@@ -230,9 +231,10 @@ class _Pipeline(Generic[T]):
     def _estimate_where_full(self) -> Iterator[tuple[Outputs, Failure]]:
         """Runs the network on images of one size as soon as there are enough, or where others have waited too long for more of theirs."""
         for size, batch in list(self.waiting.items()):
-            if len(batch) >= self._most(size):
+            if len(batch) >= self._most(size) and not self.stop.is_set():
                 yield from self._estimate(size)
-        if self.waiting and (sum(map(len, self.waiting.values())) >= _WINDOW * self.together or self._held() > self.pixels // 2):
+        too_many = sum(map(len, self.waiting.values())) >= _WINDOW * self.together or self._held() > self.pixels // 2
+        if self.waiting and too_many and not self.stop.is_set():
             yield from self._estimate(next(iter(self.waiting)))
 
     def _most(self, size: Size) -> int:
@@ -246,7 +248,10 @@ class _Pipeline(Generic[T]):
             return
         for taken, found in zip(batch, self._found(batch), strict=True):
             if isinstance(found, Exception):
-                yield taken.outputs, failure_of(str(taken.outputs.image), found)
+                failure = self._failure(taken, found)
+                yield taken.outputs, failure
+                if failure.lasting:  # of the others of the batch too
+                    return
             else:
                 taken.found = found
                 self.behind.append((taken, self.writing.submit(self._finish, taken)))
@@ -259,8 +264,8 @@ class _Pipeline(Generic[T]):
             writes = _writes_of(batch) if self.only_shown else ()
             found = per_image.estimate(model, images.to(self.model.device, non_blocking=True), self.options, writes)
         except EXPECTED_ERRORS as error:
-            if len(batch) == 1:
-                return [error]
+            if len(batch) == 1 or isinstance(error, WeightsTooLargeError):
+                return [error] * len(batch)
             half = len(batch) // 2
             if is_out_of_memory(error):
                 self.batch_limits[batch[0].size] = half
@@ -282,7 +287,7 @@ class _Pipeline(Generic[T]):
                 raise CancelledError
         (found,) = estimated.result()
         if isinstance(found, Exception):
-            return failure_of(str(taken.outputs.image), found)
+            return self._failure(taken, found)
         taken.found = found
         return self._finish(taken)
 
@@ -291,6 +296,13 @@ class _Pipeline(Generic[T]):
             return self.finish(taken)
         except EXPECTED_ERRORS as error:
             return failure_of(str(taken.outputs.image), error, written_to=taken.outputs.folder)
+
+    def _failure(self, taken: InFlight, error: Exception) -> Failure:
+        """The failure of an image that was not estimated; one that every image would meet ends the run."""
+        failure = failure_of(str(taken.outputs.image), error)
+        if failure.lasting:
+            self.stop.set()
+        return failure
 
     def _finished(self, most: int, pixels: int = 0) -> Iterator[tuple[Outputs, T | Failure]]:
         """Hands out what is finished, and waits until no more than so many images, or so many pixels, are left."""

@@ -10,10 +10,16 @@ import torch
 from torch import nn
 
 from ...annotators.base import is_out_of_memory
+from ...annotators.setting_names import wording
+from ...annotators.specs.base import size_in_words
 from . import devices
 from .interrupt import undisturbed
 
 logger = logging.getLogger(__name__)
+
+
+class WeightsTooLargeError(MemoryError):
+    """The weights of a model do not fit on its device, so that no image can be estimated there."""
 
 
 class ManagedNetwork(nn.Module):
@@ -25,11 +31,21 @@ class ManagedNetwork(nn.Module):
 
 
 class Placement:
-    """Moves a network to where it can run: through ComfyUI's memory manager inside ComfyUI, else on one device."""
+    """Moves a network to where it can run: through ComfyUI's memory manager inside ComfyUI, else on one device.
 
-    def __init__(self, network: nn.Module, device: torch.device) -> None:
+    Inside ComfyUI, a network whose weights do not fit on the device runs on the CPU, as one graph waits for it. Outside, that is an error:
+    a folder or a video would take many times as long as expected, and its results would depend on the memory that was free.
+
+    Args:
+        network: The network.
+        device: Where it runs.
+        name: What messages call it.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device, name: str) -> None:
         self._network = network
         self._device = device
+        self._name = name
         self._patcher: Any = None
         if (manager := devices.memory_manager()) is not None:
             patchers = sys.modules["comfy.model_patcher"]
@@ -38,9 +54,14 @@ class Placement:
             self._patcher = patcher_class(ManagedNetwork(network), load_device=device, offload_device=manager.unet_offload_device())
 
     def ready(self, working_bytes: int) -> torch.device:
-        """Brings the network to its device, with room for a forward, and returns where it is."""
+        """Brings the network to its device, with room for a forward, and returns where it is.
+
+        Raises:
+            WeightsTooLargeError: Outside ComfyUI: its weights do not fit on the device.
+        """
         if self._patcher is None:
-            self._network.to(self._device)
+            if not self._move_to(self._device):
+                raise WeightsTooLargeError(self._too_large())
             return self._device
         manager = devices.memory_manager()
         assert manager is not None
@@ -52,18 +73,31 @@ class Placement:
         """Under memory pressure, and with --novram, ComfyUI leaves a plain torch module's weights where they were: moves them."""
         target = self._patcher.load_device
         places = {tensor.device for tensor in (*self._network.parameters(), *self._network.buffers())}
-        if places == {target}:
+        if places == {target} or self._move_to(target):
             return target
+        logger.warning("%s does not fit on %s: running on the CPU", self._name, target)
+        return torch.device("cpu")
+
+    def _move_to(self, target: torch.device) -> bool:
+        """Moves the network, and says whether it fits; where it does not, all of it is on the CPU."""
         try:
             self._network.to(target)
-            return target
-        except RuntimeError as error:
+            return True
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        logger.warning("%s does not fit on %s: running on the CPU", type(self._network).__name__, target)
+        self._network.to("cpu")  # a part of it was moved
         devices.empty_cache()
-        self._network.to("cpu")
-        return torch.device("cpu")
+        return False
+
+    def _too_large(self) -> str:
+        tensors = {id(each): each for each in (*self._network.parameters(), *self._network.buffers())}.values()
+        size = size_in_words(sum(each.numel() * each.element_size() for each in tensors))
+        free = f", and {size_in_words(devices.available_memory(self._device))} are free" if self._device.type == "cuda" else ""
+        return (
+            f"{self._name} does not fit in the memory of {self._device}: its weights take {size}{free}; "
+            f"choose a smaller model, {wording().use_cpu}, or close other programs that use the GPU"
+        )
 
     def unload(self) -> None:
         """Takes the network off its device and out of ComfyUI's list of loaded models; `ready` brings it back the same way."""

@@ -18,6 +18,7 @@ from ...annotators.base import Annotator, is_out_of_memory
 from ...annotators.setting_names import wording
 from ...annotators.specs.base import ModelSpec
 from ..comfy import devices, interrupt
+from ..comfy.placement import WeightsTooLargeError
 from ..main_memory import free_main_memory
 
 logger = logging.getLogger(__name__)
@@ -109,7 +110,8 @@ def in_batches(
         try:
             found = call(done, stop)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+            # After a fall-back to float32 the weights may be too large, which no smaller batch changes.
+            if isinstance(error, WeightsTooLargeError) or not is_out_of_memory(error):
                 raise
             problem = without_traceback(error)
         else:

@@ -90,7 +90,7 @@ class Weights:
         engine = annotator.engine
         if engine is None:
             interrupt.make_interruptible(annotator.network)  # not before it is traced or compiled
-        return LoadedNetwork(annotator, dtype, Placement(getattr(engine, "placed", annotator.network), self.device))
+        return LoadedNetwork(annotator, dtype, Placement(getattr(engine, "placed", annotator.network), self.device, self.spec.id))
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class RunnableNetwork:
 
         Raises:
             ValueError: The network's input would be larger than any machine holds.
-            MemoryError: One image certainly does not fit.
+            MemoryError: One image certainly does not fit, or the weights do not (`WeightsTooLargeError`).
         """
         annotator = self.annotator
         net_height, net_width = annotator.checked_network_size(height, width, size)
@@ -214,7 +214,7 @@ class Network:
         for variation in self.variations:
             annotator = variation(annotator)
         device, is_own = self.weights.device, annotator.network is not loaded.annotator.network
-        placement = Placement(annotator.network, device) if is_own else loaded.placement
+        placement = Placement(annotator.network, device, annotator.spec.id) if is_own else loaded.placement
         return RunnableNetwork(loaded, annotator, placement, device)
 
 

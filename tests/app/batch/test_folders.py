@@ -412,6 +412,25 @@ def test_what_did_not_fit_the_model_itself_is_remembered(tmp_path, monkeypatch):
     assert sizes == [4, 2, 2, 2, 2, 2, 2]
 
 
+def test_weights_that_do_not_fit_on_the_device_end_the_run_at_once(photos, tmp_path, monkeypatch):
+    """No other image could be estimated there, and no smaller batch."""
+    options = Options("tiny", size=64)
+    model, moved = options.load("cpu"), []
+
+    def full(device):
+        moved.append(device)
+        if len(moved) % 2:  # there, and not back again
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
+
+    monkeypatch.setattr(model.network, "to", full)
+    monkeypatch.setitem(local_engine._TOGETHER, "cpu", 8)  # as on a GPU
+    todo = plan_outputs(find_images([photos])[0], tmp_path / "out").todo
+    (outcome,) = local_engine.estimate_files(model, todo, options)
+    assert outcome.failure is not None and outcome.failure.lasting and outcome.failure.again
+    assert "000.png: tiny does not fit in the memory of cpu: its weights take" in outcome.failure.reason
+    assert len(moved) == 2
+
+
 @pytest.fixture
 def two_threads():
     before = torch.get_num_threads()

@@ -17,7 +17,7 @@ from torch import nn
 
 from depth_normal import geometry
 from depth_normal.model_loader.comfy import devices, feedback, interrupt
-from depth_normal.model_loader.comfy.placement import Placement
+from depth_normal.model_loader.comfy.placement import Placement, WeightsTooLargeError
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 
@@ -114,7 +114,7 @@ class Counting(nn.Linear):
 
 
 def place(network, device=CPU):
-    return Placement(network, device)
+    return Placement(network, device, "tiny")
 
 
 def test_outside_comfyui_nothing_of_it_is_imported(alone):
@@ -249,12 +249,14 @@ def test_weights_that_the_manager_left_half_way_are_fetched(comfy):
 
 
 class TooLarge(nn.Linear):
-    """Does not fit on any device but the CPU."""
+    """Does not fit on any device but the CPU: there is memory for its weight, and none for its bias."""
 
     def to(self, *args, **options):
-        if torch.device(args[0]) != CPU:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
-        return super().to(*args, **options)
+        if torch.device(args[0]) == CPU:
+            self.weight = nn.Parameter(self.own)
+            return super().to(*args, **options)
+        self.own, self.weight = self.weight.data, nn.Parameter(self.weight.to(*args))
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
 
 def test_a_network_that_does_not_fit_runs_on_the_cpu_and_says_so(comfy, caplog):
@@ -263,7 +265,17 @@ def test_a_network_that_does_not_fit_runs_on_the_cpu_and_says_so(comfy, caplog):
     with caplog.at_level(logging.WARNING):
         assert place(network, META).ready(1) == CPU
     assert network.weight.device == CPU
-    assert "TooLarge does not fit on meta: running on the CPU" in caplog.text
+    assert "tiny does not fit on meta: running on the CPU" in caplog.text
+
+
+def test_outside_comfyui_a_network_that_does_not_fit_is_refused_by_name_and_leaves_the_device(alone, monkeypatch):
+    monkeypatch.setattr(devices, "available_memory", lambda _device: 10**7)
+    network = TooLarge(2, 2)
+    said = r'^tiny does not fit in the memory of meta: its weights take 0 MB; .*device="cpu"'
+    with pytest.raises(WeightsTooLargeError, match=said) as raised:
+        place(network, META).ready(1)
+    assert {tensor.device for tensor in network.parameters()} == {CPU}
+    assert raised.value.__cause__ is raised.value.__context__ is None, "whose traceback would keep what was moved alive"
 
 
 def test_another_error_while_moving_is_not_hidden(comfy):

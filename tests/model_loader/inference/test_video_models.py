@@ -15,6 +15,7 @@ from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.temporal.stabilization import VideoOptions
 from depth_normal.model_loader import free, load_model
 from depth_normal.model_loader.comfy import devices, interrupt
+from depth_normal.model_loader.comfy.placement import WeightsTooLargeError
 from depth_normal.model_loader.inference.memory_budget import in_batches
 from depth_normal.model_loader.inference.model import Model
 from depth_normal.model_loader.inference.options import InferenceOptions
@@ -233,6 +234,16 @@ def test_a_last_batch_that_does_not_fit_is_halved_at_once():
 
     assert len(list(in_batches(step, 10, 8, what="", too_large=str, smaller=tried.append))) == 3
     assert tried == [(0, 8), (8, 10), 1, (8, 9), (9, 10)]
+
+
+def test_weights_that_do_not_fit_are_not_tried_with_smaller_batches():
+    """As after a fall-back to float32."""
+
+    def full(*_):
+        raise WeightsTooLargeError("tiny does not fit")
+
+    with pytest.raises(WeightsTooLargeError, match="tiny does not fit"):
+        list(in_batches(full, 8, 8, what="", too_large=lambda: "too large", smaller=pytest.fail))
 
 
 def test_what_cannot_be_divided_is_not():
