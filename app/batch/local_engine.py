@@ -28,6 +28,7 @@ from ...annotators.base import is_out_of_memory
 from ...geometry.estimate import Estimate
 from ...media import compute_with
 from ...model_loader import Model
+from ...model_loader.comfy import devices
 from ...model_loader.comfy.placement import WeightsTooLargeError
 from ...model_loader.inference.memory_budget import images_that_fit
 from ..outcomes import EXPECTED_ERRORS
@@ -292,7 +293,16 @@ class _Pipeline(Generic[T]):
         return self._finish(taken)
 
     def _finish(self, taken: InFlight) -> T | Failure:
+        assert taken.found is not None
         try:
+            return self.finish(taken)
+        except EXPECTED_ERRORS as error:
+            if not is_out_of_memory(error) or taken.found.device.type == "cpu":
+                return failure_of(str(taken.outputs.image), error, written_to=taken.outputs.folder)
+        # Batches are as large as the memory of a GPU allows, which leaves little for what is rendered there meanwhile.
+        devices.empty_cache()
+        try:
+            taken.found = taken.found.to("cpu")
             return self.finish(taken)
         except EXPECTED_ERRORS as error:
             return failure_of(str(taken.outputs.image), error, written_to=taken.outputs.folder)

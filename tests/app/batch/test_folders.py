@@ -27,6 +27,7 @@ from depth_normal.app.batch.outputs import plan_outputs
 from depth_normal.app.batch.per_image import Options
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.batch.sources import Source, find_images
+from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, paths, read_image
 
 COMMAND = (sys.executable, "-m", "depth_normal.app.cli", "estimate")
@@ -429,6 +430,32 @@ def test_weights_that_do_not_fit_on_the_device_end_the_run_at_once(photos, tmp_p
     assert outcome.failure is not None and outcome.failure.lasting and outcome.failure.again
     assert "000.png: tiny does not fit in the memory of cpu: its weights take" in outcome.failure.reason
     assert len(moved) == 2
+
+
+def test_what_is_rendered_where_a_gpu_is_full_is_rendered_on_the_cpu(photos, tmp_path):
+    class OnGpu(Estimate):
+        device = torch.device("cuda")
+
+        def to(self, device):
+            return Estimate(self.depth, self.quantity)
+
+    found = OnGpu(torch.ones(1, 1, 32, 48), Quantity.DISPARITY)
+    devices = []
+
+    def finish(taken):
+        devices.append(taken.found.device.type)
+        if devices[-1] == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
+        return tmp_path
+
+    options = Options("tiny", size=64)
+    (outputs, *_) = plan_outputs(find_images([photos])[0], tmp_path / "out").todo
+    pipeline = local_engine._Pipeline(options.load("cpu"), options, finish, threading.Event(), only_shown=False)
+    try:
+        assert pipeline._finish(local_engine.InFlight(outputs, None, torch.ones(1, 3, 32, 48), found)) == tmp_path
+    finally:
+        pipeline.close()
+    assert devices == ["cuda", "cpu"]
 
 
 @pytest.fixture
