@@ -45,7 +45,6 @@ HEAVY = {
     "OpenEXR",
     "av",
     "tqdm",
-    "filelock",
     "torchvision",
     "onnx",
     "onnxruntime",

@@ -7,7 +7,6 @@ and the system drops the locks of a process that ends, however it ends.
 from __future__ import annotations
 
 import errno
-import functools
 import logging
 import os
 import sys
@@ -18,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ...geometry.files.file_lock import HELD_BY_ANOTHER, NO_LOCKS, warn_without_locks
 from .records import RECORDS
 
 if sys.platform == "win32":
@@ -33,9 +33,6 @@ _LOCK = "lock"
 _PATIENCE_SECONDS = 600.0
 _SILENT_SECONDS = 10.0
 _POLL_SECONDS = 0.005
-
-_HELD_BY_ANOTHER = (errno.EACCES, errno.EAGAIN)
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 class NameLockedError(TimeoutError):
@@ -103,17 +100,12 @@ def _locks(file: int, place: int, folder: Path) -> bool:
     try:
         _lock(file, place)
     except OSError as error:
-        if error.errno in _HELD_BY_ANOTHER:
+        if error.errno in HELD_BY_ANOTHER:
             return False
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in NO_LOCKS:
             raise
-        _warn_once(f"the disk of {folder} has no locks: two runs at once must not make the results of one image there")
+        warn_without_locks(folder)
     return True
-
-
-@functools.lru_cache(maxsize=64)
-def _warn_once(text: str) -> None:
-    logger.warning(text)
 
 
 if sys.platform == "win32":

@@ -25,6 +25,7 @@ import torch
 
 from ...annotators.choices import AUTO_RUNTIME, FAST_RUNTIME, ONNX, OPENVINO, TORCH
 from ...annotators.registry import find_spec
+from ...geometry.files.file_lock import FileLock, LockedError
 from ...model_loader.load import default_dtype, parse_device
 from ...model_loader.main_memory import free_main_memory
 from ...model_loader.runtimes import measured
@@ -249,15 +250,13 @@ def measure(weights: Path | None, task: dict[str, Any], may_time: threading.Even
     Raises:
         MemoryError: Main memory became short.
     """
-    from filelock import FileLock, Timeout
-
     from .runtimes import LoadedRuntimes
 
     torch.set_num_threads(task["threads"])
     options, spec = Options(model=task["model"], weights=weights, runtime=AUTO_RUNTIME), find_spec(task["model"])
     folder = store_folder() / "measured"
     folder.mkdir(parents=True, exist_ok=True)
-    with suppress(Timeout), FileLock(folder / "measuring.lock", timeout=0):
+    with suppress(LockedError), FileLock(folder / "measuring.lock"):
         if not options.is_unmeasured(task["device"]):
             return
         loaded = LoadedRuntimes(options, task["device"], _ASKED, _check_memory)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...geometry.conventions import convert_normals, unit_normals
 from ...geometry.estimate import Axes, Estimate
+from ...geometry.files.file_lock import FileLock
 from ...geometry.files.paths import write_bytes
 from ...model_loader.weights.find import user_cache
 from .sanity_checks import Finding, Grade, grade_of
@@ -58,8 +59,6 @@ def write_figures(path: Path, entries: dict[str, dict[str, Any]]) -> None:
         OSError: It cannot be written, or another process does not let go of it.
         ValueError: It holds something else.
     """
-    from filelock import FileLock
-
     # Not beside the file: a lock that is removed while others wait for it is no lock, and one that stays would be in the way there.
     lock = user_cache() / "figures.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)

@@ -29,6 +29,7 @@ from torch import Tensor
 from ...annotators.choices import DTYPE_CHOICES
 from ...geometry.estimate import Axes, Estimate
 from ...geometry.files import write_depth_png, write_exr, write_normal_png
+from ...geometry.files.file_lock import FileLock
 from ...geometry.files.paths import atomic_path
 from ...media import CODECS, Frame, VideoError, VideoWriter, numbered
 from ..batch.records import digest_of_marks
@@ -70,21 +71,16 @@ class Pieces:
         self._task = task
         self._settings = json.loads(json.dumps(settings))
         self.records: list[PieceRecord] = []
-        self._lock: Any = None
+        self._lock = FileLock(self.folder.with_name(f"{self.folder.name}.lock"))
         self._resume = resume
 
     def __enter__(self) -> Pieces:
-        from filelock import FileLock, Timeout
-
-        self._lock = FileLock(self.folder.with_name(f"{self.folder.name}.lock"))
         self._place = ExitStack()
         self._place.enter_context(kept_if_used(self.folder.parent))
         self.folder.mkdir(exist_ok=True)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
+        if not self._lock.acquire():
             self._place.close()
-            raise VideoError(f"{self.folder}: another run makes this video at this moment; wait for it, or choose another name") from error
+            raise VideoError(f"{self.folder}: another run makes this video at this moment; wait for it, or choose another name")
         try:
             self._open()
         except BaseException:
@@ -98,7 +94,7 @@ class Pieces:
     def _release(self) -> None:
         self._lock.release()
         with suppress(OSError):
-            Path(self._lock.lock_file).unlink()
+            self._lock.path.unlink()
         self._place.close()
         with suppress(OSError):  # other records are in it
             self.folder.parent.rmdir()

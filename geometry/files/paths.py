@@ -16,6 +16,7 @@ from shutil import rmtree
 
 from ..errors import MissingFileError
 from ..estimate import Estimate
+from .file_lock import FileLock
 
 MAX_PIXELS = 2**27
 """Most pixels (all images of a file together) that a file may hold: 16384 x 8192."""
@@ -109,20 +110,19 @@ def _named(error: OSError, path: Path, temporary: Path) -> OSError:
 def temporary_folder(parent: str | os.PathLike[str]) -> Iterator[Path]:
     """An empty folder in `parent`, removed when the block ends.
 
-    A lock beside it says that its process lives. What a killed process left is removed when something is next written to `parent`.
+    A lock beside it says that its process lives. What a killed process left is removed when something is next written to `parent`; on a
+    disk without locks, a day later.
 
     Args:
         parent: The folder to make it in; made if absent.
     """
-    from filelock import FileLock
-
     parent = Path(parent)
     parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers_once(parent)
     folder = _temporary(parent)
     # Locked before the folder exists: a process that gets the lock of an existing folder knows that no other writes to it.
-    lock = FileLock(_lock_of(folder), thread_local=False)  # another thread may end the block
-    lock.acquire()
+    lock = FileLock(_lock_of(folder))
+    lock.acquire()  # nobody else knows the name
     try:
         folder.mkdir()
         yield folder
@@ -156,11 +156,11 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
             status = path.lstat()
             is_folder, stale = stat.S_ISDIR(status.st_mode), time.time() - status.st_mtime > _STALE_SECONDS
             if is_folder and _lock_of(path).exists():
-                if not _remove_dead(path):
+                if not _remove_dead(path, stale):
                     alive.append(path)
             elif path.suffix == _LOCKED and not path.with_suffix("").exists():
                 # Whoever is about to lock it keeps a folder without a lock, which is not touched for a day.
-                _remove_dead(path.with_suffix(""))
+                _remove_dead(path.with_suffix(""), stale)
             elif is_folder and stale:
                 rmtree(path)
             elif stale:
@@ -172,14 +172,16 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
 _remove_leftovers_once = functools.lru_cache(maxsize=64)(remove_leftovers)
 
 
-def _remove_dead(folder: Path) -> bool:
-    """Removes a temporary folder whose process is gone, and its lock with it; one that lives keeps both."""
-    from filelock import FileLock, Timeout
+def _remove_dead(folder: Path, stale: bool) -> bool:
+    """Removes a temporary folder whose process is gone, and its lock with it; one that lives keeps both.
 
+    On a disk without locks a process lives as long as what it made is not stale.
+    """
     lock = FileLock(_lock_of(folder))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    if not lock.acquire():
+        return False
+    if not (lock.is_real or stale):
+        lock.release()
         return False
     rmtree(folder, ignore_errors=True)
     lock.release()

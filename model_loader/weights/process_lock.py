@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+
+from ...geometry.files.file_lock import FileLock
 
 logger = logging.getLogger(__name__)
 
@@ -19,17 +21,12 @@ def locked(path: Path, work: str, tick: Callable[[], object]) -> Iterator[None]:
         work: What another process is doing while this one waits, for the log.
         tick: Called five times a second while another process has it; may raise to stop waiting.
     """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path, thread_local=False)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    lock = FileLock(path)
+    if not lock.acquire():
         logger.info("another process is %s; waiting for it", work)
-        while not lock.is_locked:
+        tick()
+        while not lock.acquire(timeout=0.2):
             tick()
-            with suppress(Timeout):
-                lock.acquire(timeout=0.2)
     try:
         yield
     finally:

@@ -37,7 +37,6 @@ def test_estimate_imports_torch_and_little_else(tmp_path):
         "isal",
         "safetensors",
         "tqdm",
-        "filelock",
     }
     assert unexpected <= {"torch", "numpy", "sympy", "mpmath"}
     if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 13):  # older ones import sympy for every network without memory

@@ -21,8 +21,8 @@ from depth_normal.annotators.building.libraries import how_to_install_diffusion
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = sorted(Path(__file__).with_name("environments").glob("*.json"))
 OPENCV = {"opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"}
-ADDED = {"isal", "openexr", "filelock", "huggingface-hub"}
-"""What ComfyUI does not ask for by itself. torch and transformers bring the latter two."""
+ADDED = {"isal", "openexr", "huggingface-hub"}
+"""What ComfyUI does not ask for by itself. transformers brings the last."""
 
 
 def packages(path: Path) -> dict[str, dict]:

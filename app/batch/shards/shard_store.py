@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from ....geometry.files.file_lock import FileLock, LockedError
 from ....geometry.files.paths import temporary_folder, write_bytes
 from ..records import RECORDS
 from ..remote_files import as_path, is_url, locate
@@ -125,14 +126,12 @@ class _Folder(Store):
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        from filelock import FileLock, Timeout
-
         lock = self._folder / RECORDS / "run.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(lock, timeout=0):
+            with FileLock(lock):
                 yield
-        except Timeout as error:
+        except LockedError as error:
             raise StoreBusyError(
                 f"another run writes shards to {self._folder} at this moment; wait for it, or choose another --out"
             ) from error

@@ -1,5 +1,6 @@
 """Many images: what is done at once, what is left out, what is told, and what an end by force, a full disk or a neighbour changes."""
 
+import errno
 import json
 import os
 import random
@@ -28,7 +29,7 @@ from depth_normal.app.batch.per_image import Options
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.batch.sources import Source, find_images
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.files import FileFormatError, paths, read_image
+from depth_normal.geometry.files import FileFormatError, file_lock, paths, read_image
 
 COMMAND = (sys.executable, "-m", "depth_normal.app.cli", "estimate")
 SMALL = ("--model", "tiny", "--size", "64")
@@ -204,6 +205,26 @@ def test_a_halted_neighbour_costs_one_image_and_ends_nothing(photos, tmp_path, m
     assert said.count("another process has been writing the same results") == 1 and "not begun" not in said
     assert "3 done, 1 failed of 4 images" in said and len(list(out.glob("*.png"))) == 6
     assert estimate(photos, out, "--retry-failed") == 0 and len(made(out)) == 8
+
+
+@pytest.fixture(params=["ENOLCK", "EOPNOTSUPP", "ENOSYS"])
+def no_locks(request, monkeypatch):
+    """Every disk is as one without locks, as some network shares are."""
+    fcntl = pytest.importorskip("fcntl", reason="Windows has no disks without locks")
+    number = getattr(errno, request.param)
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    monkeypatch.setattr(file_lock, "_warned", set())
+
+
+def test_a_run_on_a_disk_without_locks_says_so_once(no_locks, photos, tmp_path, capsys, caplog):
+    assert estimate(photos, tmp_path / "out") == 0 and len(made(tmp_path / "out")) == 8
+    said = capsys.readouterr().err + caplog.text
+    assert said.count("has no locks: two runs at once must not make the same results there") == 1
 
 
 def test_a_disk_that_does_not_know_its_size_is_not_full(tmp_path, monkeypatch):

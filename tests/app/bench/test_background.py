@@ -21,6 +21,7 @@ from depth_normal.app.batch.per_image import Options
 from depth_normal.app.bench import background, timing
 from depth_normal.app.bench.background import Measuring
 from depth_normal.app.ui import jobs
+from depth_normal.geometry.files.file_lock import FileLock
 from depth_normal.model_loader.runtimes import measured
 from depth_normal.model_loader.runtimes.engine_store import store_folder
 from depth_normal.model_loader.runtimes.measured import Measurement
@@ -84,8 +85,6 @@ def test_what_changes_the_maps_is_not_timed(options, task, convolved, monkeypatc
 
 
 def test_of_two_processes_one_measures(options, task, convolved):
-    from filelock import FileLock
-
     folder = store_folder() / "measured"
     folder.mkdir(parents=True)
     said = []

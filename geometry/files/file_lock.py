@@ -1,0 +1,135 @@
+"""A lock between processes: a file that the system locks, and unlocks however the process ends.
+
+Some disks have no locks (network shares, FUSE). There everybody gets the lock, and a warning says so once: a run goes on, but two that
+write to the same place do not notice each other.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+logger = logging.getLogger(__name__)
+
+HELD_BY_ANOTHER = (errno.EACCES, errno.EAGAIN)
+"""The system's numbers where another process has a lock."""
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""The system's numbers where a disk has no locks."""
+
+_POLL_SECONDS = 0.05
+_warned: set[int] = set()
+
+
+class LockedError(TimeoutError):
+    """Another process or thread has the lock."""
+
+
+class FileLock:
+    """A lock that the processes of this machine share; as a context it is held for the block.
+
+    Threads share it too if each has an object of its own; another thread than the one that took it may release it.
+
+    Args:
+        path: The lock's file, which is made if absent, in a folder that is there.
+        timeout: For how many seconds a context waits for another process.
+
+    Attributes:
+        path: The lock's file. Whoever has the lock may remove it after the release.
+        is_real: False while it is held on a disk without locks.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], timeout: float = 0.0) -> None:
+        self.path = Path(path)
+        self.is_real = True
+        self._timeout = timeout
+        self._file: int | None = None
+
+    def __enter__(self) -> FileLock:
+        if not self.acquire(self._timeout):
+            raise LockedError(errno.EAGAIN, "another process has the lock", str(self.path))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def acquire(self, timeout: float = 0.0) -> bool:
+        """Takes the lock, and says whether it could within so many seconds.
+
+        Raises:
+            OSError: The file cannot be opened or locked.
+        """
+        deadline = time.monotonic() + timeout
+        while not self._try():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
+
+    def release(self) -> None:
+        """Gives the lock back; nothing where it is not held."""
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        if sys.platform == "win32":  # Windows may take its time to unlock after a file is closed
+            with suppress(OSError):
+                os.lseek(file, 0, os.SEEK_SET)
+                msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
+        os.close(file)  # unlocks
+
+    def _try(self) -> bool:
+        while True:
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+            try:
+                self.is_real = True
+                _lock(file)
+                if self._is_path_of(file):
+                    self._file = file
+                    return True
+            except OSError as error:
+                if error.errno in NO_LOCKS:
+                    warn_without_locks(self.path.parent)
+                    self.is_real, self._file = False, file
+                    return True
+                if error.errno not in HELD_BY_ANOTHER:
+                    raise
+                return False
+            finally:
+                if self._file != file:
+                    os.close(file)
+
+    def _is_path_of(self, file: int) -> bool:
+        """False where whoever had the lock before has removed its file since it was opened."""
+        try:
+            return os.path.samestat(os.fstat(file), os.stat(self.path))  # noqa: PTH116 (beside fstat)
+        except FileNotFoundError:
+            return False
+
+
+def warn_without_locks(folder: Path) -> None:
+    """Says once for a disk that it has no locks."""
+    disk = folder.stat().st_dev
+    if disk not in _warned:
+        _warned.add(disk)
+        logger.warning("the disk of %s has no locks: two runs at once must not make the same results there", folder)
+
+
+if sys.platform == "win32":
+
+    def _lock(file: int) -> None:
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+
+else:
+
+    def _lock(file: int) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
