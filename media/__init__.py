@@ -1,7 +1,7 @@
 """Reads and writes videos and numbered images with PyAV, frame by frame, never the whole video."""
 
 from .join import Piece, join_pieces
-from .library import VideoError, pyav
+from .library import VideoError, VideoReadError, pyav
 from .prefetch import Loaded, WriterThread, compute_with, estimated, prefetch
 from .presets import PRESETS, Preset, at_rate, cropped, fitted, fitted_size, in_groups
 from .read import Frame, VideoHeader, read_frames, video_header
@@ -20,6 +20,7 @@ __all__ = [
     "Sound",
     "VideoError",
     "VideoHeader",
+    "VideoReadError",
     "VideoWriter",
     "WriterThread",
     "at_rate",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..geometry.files.paths import atomic_path
-from .library import add_copied_stream, open_output, open_video, video_errors
+from .library import VideoError, VideoReadError, add_copied_stream, open_output, open_video, video_errors
 from .sound import Sound, SoundError, sound_errors, sound_tracks
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def join_pieces(path: os.PathLike[str], pieces: Sequence[Piece], sound: Sound | 
 
 def _join(path: os.PathLike[str], pieces: Sequence[Piece], sound: Sound | None, copied: bool = True) -> None:
     with atomic_path(path) as temporary, ExitStack() as opened:
-        first = opened.enter_context(open_video(pieces[0].path, path))
+        first = opened.enter_context(_open_piece(pieces[0].path, path))
         tagged = temporary.suffix.lower() in (".mp4", ".mov")
         options = {"movflags": "+faststart"} if tagged else {}
         about_sound = nullcontext if sound is None else partial(sound_errors, path)
@@ -100,10 +100,20 @@ def _output(path: Path, options: dict[str, str]) -> Iterator[Any]:
         raise
 
 
+@contextmanager
+def _open_piece(path: Path, name: object) -> Iterator[Any]:
+    """As `open_video`; an error is not one of the source."""
+    try:
+        with open_video(path, name) as container:
+            yield container
+    except VideoReadError as error:
+        raise VideoError(str(error)) from error
+
+
 def _images(pieces: Sequence[Piece], stream: Any) -> Iterator[tuple[Fraction, Any]]:
     """The packets of all pieces with their times in the whole."""
     for piece in pieces:
-        with open_video(piece.path, piece.path) as container:
+        with _open_piece(piece.path, piece.path) as container:
             for packet in container.demux(container.streams.video[0]):
                 if packet.dts is None:  # the mark of the end
                     continue

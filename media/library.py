@@ -26,6 +26,10 @@ class VideoError(ValueError):
     __module__ = "depth_normal"
 
 
+class VideoReadError(VideoError):
+    """A source that cannot be read, or not to its end."""
+
+
 def pyav() -> Any:
     """The module `av`.
 
@@ -41,12 +45,13 @@ def pyav() -> Any:
 
 
 @contextmanager
-def video_errors(name: object, doing: str) -> Iterator[None]:
+def video_errors(name: object, doing: str, kind: type[VideoError] = VideoError) -> Iterator[None]:
     """Around calls of FFmpeg: what it refuses becomes a VideoError in words; a missing file stays what it is.
 
     Args:
         name: The video, for the message.
         doing: What was tried, as in "it cannot be opened".
+        kind: The class of the error.
 
     Raises:
         VideoError: In place of FFmpeg's own error.
@@ -56,7 +61,7 @@ def video_errors(name: object, doing: str) -> Iterator[None]:
     except (FileNotFoundError, PermissionError, MemoryError):
         raise
     except pyav().error.FFmpegError as error:
-        raise VideoError(f"{name}: {doing} ({error.strerror or error})") from error
+        raise kind(f"{name}: {doing} ({error.strerror or error})") from error
 
 
 @contextmanager
@@ -71,7 +76,7 @@ def open_video(source: Any, name: object) -> Iterator[Any]:
         name: What messages call it.
 
     Raises:
-        VideoError: Not a video, or damaged at its beginning; not a regular file; or a file that names others.
+        VideoReadError: Not a video, or damaged at its beginning; not a regular file; or a file that names others.
         FileNotFoundError, PermissionError: As the system says.
     """
     with ExitStack() as opened:
@@ -80,8 +85,8 @@ def open_video(source: Any, name: object) -> Iterator[Any]:
         beginning = file.read(64)
         file.seek(0)
         if beginning.lstrip(b"\xef\xbb\xbf \r\n").startswith(_PLAYLISTS):
-            raise VideoError(f"{name}: it is a list of other files, which are not read from it; name the video itself")
-        with video_errors(name, "not a video that can be opened, or one that is damaged or cut off"):
+            raise VideoReadError(f"{name}: it is a list of other files, which are not read from it; name the video itself")
+        with video_errors(name, "not a video that can be opened, or one that is damaged or cut off", VideoReadError):
             av = pyav()
             # Metadata in another coding than UTF-8 must not end the reading; PyAV handles that itself from 19 on.
             tolerant = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
@@ -103,7 +108,7 @@ def _open_regular(path: str | os.PathLike[str], name: object) -> BinaryIO:
     path = Path(path)
     if not stat.S_ISREG(path.stat().st_mode):
         kind = "a folder" if path.is_dir() else "a pipe or a device"
-        raise VideoError(f"{name}: it is {kind}; videos are read from regular files: save it as one first")
+        raise VideoReadError(f"{name}: it is {kind}; videos are read from regular files: save it as one first")
     return path.open("rb")
 
 

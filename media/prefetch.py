@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.estimate import Estimate
-from .library import VideoError
+from .library import VideoReadError
 from .read import Frame
 
 Item = TypeVar("Item")
@@ -39,20 +39,20 @@ class Loaded:
 
     def __init__(self, frames: Iterable[Frame], load: Callable[[Frame], Tensor] | None = None) -> None:
         self._frames, self._load = frames, load
-        self.problem: VideoError | None = None
+        self.problem: VideoReadError | None = None
 
     def __iter__(self) -> Iterator[tuple[Frame, Tensor]]:
         """Each frame with its image.
 
         Raises:
-            VideoError: Nothing of the video can be read.
+            VideoReadError: Nothing of the video can be read.
         """
         count = 0
         try:
             for frame in self._frames:
                 yield frame, frame.image() if self._load is None else self._load(frame)
                 count += 1
-        except VideoError as error:
+        except VideoReadError as error:
             if not count:
                 raise
             self.problem = error

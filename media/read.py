@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..utils import resize_image, resize_map
 from .colour import BT_709, BT_2020, BT_2020_PRIMARIES, FULL, UNKNOWN, Colours, guessed_matrix
-from .library import VideoError, display_matrix, is_cut_matroska, open_video, pyav, video_errors
+from .library import VideoReadError, display_matrix, is_cut_matroska, open_video, pyav, video_errors
 from .planes import frame_to_rgb, has_alpha
 from .timeline import packets_in_time
 
@@ -93,7 +93,7 @@ def video_header(source: Any, name: str | None = None) -> VideoHeader:
         name: What messages call it; None = the path.
 
     Raises:
-        VideoError: Not a video, no images in it, a codec that PyAV lacks, or colours that are not read.
+        VideoReadError: Not a video, no images in it, a codec that PyAV lacks, or colours that are not read.
         ImportError: PyAV is missing.
     """
     name = name or str(source)
@@ -117,13 +117,13 @@ def image_stream(container: Any, name: str) -> Any:
     """The stream of images that is read: the first that is no cover.
 
     Raises:
-        VideoError: There is none, or PyAV has no decoder for it.
+        VideoReadError: There is none, or PyAV has no decoder for it.
     """
     streams = sorted(container.streams.video, key=lambda each: each.frames == 1)  # a cover is one image
     if not streams:
-        raise VideoError(f"{name}: there are no images in it ({container.format.long_name})")
+        raise VideoReadError(f"{name}: there are no images in it ({container.format.long_name})")
     if streams[0].codec_context is None:
-        raise VideoError(f"{name}: this build of PyAV has no decoder for its images; convert it to H.264 first")
+        raise VideoReadError(f"{name}: this build of PyAV has no decoder for its images; convert it to H.264 first")
     return streams[0]
 
 
@@ -144,7 +144,7 @@ def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNI
         start: Seconds from the video's beginning before which frames are left out.
 
     Raises:
-        VideoError: As `video_header`; and, after what can be read was yielded: the video is damaged from there on, or changes its size.
+        VideoReadError: As `video_header`; and, after what can be read was yielded: the video is damaged from there on, or changes its size.
         ImportError: PyAV is missing.
     """
     name = name or str(source)
@@ -162,7 +162,7 @@ def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNI
                     reader.look_at(frame, number)
                     begun = True
                     yield Frame(time, duration, partial(reader.image, frame), partial(reader.reduced, frame))
-            except (_SeekError, VideoError):
+            except (_SeekError, VideoReadError):
                 if begun or not seeking:
                     raise
             else:
@@ -223,29 +223,29 @@ class _Reader:
         if seeking and not count:
             raise _SeekError
         if not count:
-            raise VideoError(f"{self._name}: there is not one frame in it that can be decoded")
+            raise VideoReadError(f"{self._name}: there is not one frame in it that can be decoded")
         expected = 0 if seeking else self._stream.frames
         if expected and count < expected * 0.99 - 1:
-            raise VideoError(f"{self._name}: it says that it has {expected} frames, and ends after {count}; it is damaged or cut off")
+            raise VideoReadError(f"{self._name}: it says that it has {expected} frames, and ends after {count}; it is damaged or cut off")
         if expected or not container.format.name.startswith(_SAY_SECONDS):
             return
         seconds = Fraction(container.duration or 0, 1_000_000)
         missing = seconds - self._end
         # Subtitles and the last image of a variable rate may last longer in a file that is whole.
         if missing > max(1, seconds / 20) or (missing > 1.5 * step and is_cut_matroska(self._source, self._name)):
-            raise VideoError(
+            raise VideoReadError(
                 f"{self._name}: it lasts {float(seconds):.1f} s by its header, and ends after {float(self._end):.1f} s; "
                 "it is damaged or cut off"
             )
 
     def _decoded(self, container: Any) -> Iterator[tuple[Any, Fraction]]:
         frames = self._demuxed(container)
-        with video_errors(self._name, "not one image of it could be decoded: it is no video, or damaged at its beginning"):
+        with video_errors(self._name, "not one image of it could be decoded: it is no video, or damaged at its beginning", VideoReadError):
             first = next(frames, None)
         if first is None:
             return
         yield first
-        with video_errors(self._name, "it is damaged from here on"):
+        with video_errors(self._name, "it is damaged from here on", VideoReadError):
             yield from frames
 
     def _demuxed(self, container: Any) -> Iterator[tuple[Any, Fraction]]:
@@ -269,7 +269,7 @@ class _Reader:
             self._colours = self._first(frame)
         elif size != self._size:
             was, now = (f"{width}x{height}" for width, height in (self._size, size))
-            raise VideoError(f"{self._name}: its images change from {was} to {now} pixels after {number} frames; split the video there")
+            raise VideoReadError(f"{self._name}: its images change from {was} to {now} pixels after {number} frames; split the video there")
         self._matrix = display_matrix(frame) or self._matrix
 
     def image(self, frame: Any) -> Tensor:
@@ -294,7 +294,7 @@ class _Reader:
     def _first(self, frame: Any) -> Colours:
         colours = frame_colours(frame, self._stream.codec_context)
         if colours.problem and not frame.format.is_rgb:
-            raise VideoError(f"{self._name}: {colours.problem}")
+            raise VideoReadError(f"{self._name}: {colours.problem}")
         if colours.hdr:
             logger.info("%s: HDR (%s), tone mapped by ITU-R BT.2390 to an ordinary screen", self._name, colours.hdr)
         if has_alpha(frame):

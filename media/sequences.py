@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.files import read_image
-from .library import VideoError
+from .library import VideoError, VideoReadError
 from .read import DEFAULT_RATE, Frame, VideoHeader
 
 _NUMBER = re.compile(r"%0?(\d*)d")
@@ -63,7 +63,7 @@ def find_images(path: os.PathLike[str]) -> list[Path]:
     else:
         found = [each for _, each in numbered_files(path)]
     if not found:
-        raise VideoError(f"{path}: there is not one such image")
+        raise VideoReadError(f"{path}: there is not one such image")
     return found
 
 
@@ -112,7 +112,7 @@ def sequence_header(path: os.PathLike[str], rate: Fraction | None = None) -> Vid
 
 
 def read_sequence(path: os.PathLike[str], rate: Fraction | None = None, start: Fraction = Fraction(0)) -> Iterator[Frame]:
-    """The frames of numbered images; as `read.read_frames`. An image that cannot be read raises VideoError when it is asked for.
+    """The frames of numbered images; as `read.read_frames`. An image that cannot be read raises VideoReadError when it is asked for.
 
     Raises:
         VideoError: There are none.
@@ -128,10 +128,10 @@ def _read(path: Path, size: list[tuple[int, int]]) -> Tensor:
     try:
         image = torch.from_numpy(read_image(path)).movedim(-1, 0)
     except (ValueError, OSError) as error:
-        raise VideoError(str(error)) from error
+        raise VideoReadError(str(error)) from error
     _, height, width = image.shape
     size.append((width, height))
     if size[-1] != size[0]:
-        raise VideoError(f"{path}: it has {width}x{height} pixels, those before {size[0][0]}x{size[0][1]}; split the images there")
+        raise VideoReadError(f"{path}: it has {width}x{height} pixels, those before {size[0][0]}x{size[0][1]}; split the images there")
     del size[1:]
     return image

@@ -112,14 +112,14 @@ class _Run:
 
     def add(self, source: Path, make: Callable[[], int], folder: Path) -> bool:
         """Makes one video; True if every other one would fail as it did, because the disk of `folder` is full or gone."""
+        from ...media import VideoReadError
         from ..batch.failures import failure_of
 
         try:
             code = make()
         except EXPECTED_ERRORS as error:
             self._fail(source, error)
-            # An error that begins with the source's name arose when it was read.
-            written_to = None if str(error).startswith(str(source)) else folder
+            written_to = None if isinstance(error, VideoReadError) else folder
             return failure_of(str(source), error, written_to).lasting
         self._done += code == DONE
         self._kept += code != DONE

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...geometry.files.png import write_image_png
 from ...geometry.surfaces.derive import with_normals
-from ...media import Frame, VideoError, VideoHeader
+from ...media import Frame, VideoHeader, VideoReadError
 from ...model_loader import Model
 from ...utils import resize_map
 from .rendering import Renderer
@@ -41,7 +41,7 @@ def make_preview(model: Model, task: VideoTask, header: VideoHeader, count: int,
         How many frames there are: fewer of a shorter video.
 
     Raises:
-        VideoError: There is not one frame.
+        VideoReadError: There is not one frame.
     """
     outputs = set(task.targets) - {SIDE_BY_SIDE} or {DEPTH if model.spec.quantity is not None else NORMALS}
     renderer = Renderer(replace(task, normalise="per_image"), outputs)
@@ -54,7 +54,7 @@ def make_preview(model: Model, task: VideoTask, header: VideoHeader, count: int,
         cells.append([_small(each) for each in (image, *(made[output][0][None] for output in OUTPUTS if output in made))])
         tick()
     if not cells:
-        raise VideoError(f"{task.source}: there is not one frame {'at that place' if task.start else 'in it'}")
+        raise VideoReadError(f"{task.source}: there is not one frame {'at that place' if task.start else 'in it'}")
     write_image_png(path, _sheet(cells))
     return len(cells)
 

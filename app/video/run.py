@@ -22,6 +22,7 @@ from ...media import (
     Sound,
     VideoError,
     VideoHeader,
+    VideoReadError,
     WriterThread,
     check_sound,
     estimated,
@@ -74,7 +75,7 @@ def make_video(model: Model, task: VideoTask, header: VideoHeader, pieces: Piece
     return Finished(pieces.done, problem and str(problem))
 
 
-def _first_pass(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tick) -> VideoError | None:
+def _first_pass(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tick) -> VideoReadError | None:
     """Writes all pieces that are not there yet; returns why the source ended early."""
     outputs = {NUMBERS, *({NORMALS} & set(task.targets))} if task.in_two_passes else set(task.targets)
     renderer = Renderer(task, outputs, resampling=model.resampling)
@@ -88,14 +89,14 @@ def _first_pass(model: Model, task: VideoTask, header: VideoHeader, pieces: Piec
         with closing(estimated(loaded, estimate, pieces.done, threads.beside)) as parts:
             behind = WriterThread(threads=threads.beside)
             _write_pieces(pieces, task, header, renderer, reduced, _counted(parts, tick), behind, film_now, partial(dtype_name, model))
-    except VideoError as error:
-        if pieces.done and loaded.problem is None and str(error).startswith(str(task.source)):
+    except VideoReadError as error:
+        if pieces.done and loaded.problem is None:
             return error  # the frame after the finished pieces is the first that cannot be read
         raise
     finally:
         torch.set_num_threads(available)
     if not pieces.done:
-        raise VideoError(f"{task.source}: there is not one frame {'at that place' if task.start else 'in it'}")
+        raise VideoReadError(f"{task.source}: there is not one frame {'at that place' if task.start else 'in it'}")
     return loaded.problem
 
 
@@ -258,7 +259,7 @@ def _has_sound(task: VideoTask, header: VideoHeader) -> bool:
     return bool(header.sound) and not task.sequence and not is_sequence(task.source)
 
 
-def _sound(task: VideoTask, header: VideoHeader, pieces: Pieces, problem: VideoError | None) -> Sound | None:
+def _sound(task: VideoTask, header: VideoHeader, pieces: Pieces, problem: VideoReadError | None) -> Sound | None:
     if not _has_sound(task, header):
         return None
     ends_early = task.frames is not None or task.end is not None or task.preset is not None or problem is not None

@@ -17,7 +17,7 @@ from depth_normal.app import cli
 from depth_normal.app.batch.records import digest_of_marks
 from depth_normal.app.video import rendering as video_rendering
 from depth_normal.app.video.state import read_state, state_to_bytes
-from depth_normal.media import VideoError
+from depth_normal.media import VideoError, VideoWriter
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "videos.py")))
 
@@ -258,6 +258,23 @@ def test_a_state_that_is_not_ours_is_said(stopped, content, capsys, monkeypatch)
     said = capsys.readouterr().err
     assert "damaged" in said and "Traceback" not in said
     assert not Path("executed").exists() and len(list(stopped.pieces.iterdir())) >= 3
+
+
+@pytest.mark.slow("makes a video of numbered images")
+def test_a_full_disk_is_no_damage_of_a_source_whose_name_its_own_goes_on_from(video, tmp_path, monkeypatch, capsys):
+    frames, out, write, written = tmp_path / "007", tmp_path / "007_depth" / "out.mkv", VideoWriter.write, []
+    assert run(video, frames / "f_%03d.png") == 0
+
+    def full(self, *words):
+        written.append(1)
+        if len(written) > 12:
+            raise VideoError(f"{self._path}: it cannot be written (No space left on device)")
+        write(self, *words)
+
+    monkeypatch.setattr(VideoWriter, "write", full)
+    assert run(frames, out, "--codec", "ffv1") == 2 and not out.exists()
+    said = capsys.readouterr().err
+    assert "00001_depth.mkv: it cannot be written" in said and "8 frames are finished; the same command with --resume" in said
 
 
 def test_a_state_comes_back_as_it_was(tmp_path):
