@@ -216,18 +216,27 @@ def _times(task: VideoTask, header: VideoHeader) -> tuple[Fraction, Fraction]:
 
 
 def _second_pass(task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tick) -> dict[str, list[Piece]]:
-    """Makes images of the depth that the first pass kept, now that its range is known."""
+    """Makes images of the depth that the first pass kept, now that its range is known.
+
+    Raises:
+        VideoReadError: The source can no longer be read to where the first pass ended; the depth stays.
+    """
     black_and_white, ends = ([each for record in pieces.records for each in getattr(record, name)] for name in ("black_and_white", "ends"))
     renderer = Renderer(task, RANGED & set(task.targets), clip_range(black_and_white), clip_range(ends))
     if renderer.for_headsets:
         renderer.fov = _kept_fov(pieces.state(), renderer.fov)
     loaded = Loaded(islice(task.read(), pieces.done), task.image)
-    writer = PieceWriter(pieces, task, *_times(task, header), 0, "film")
+    writer, shown = PieceWriter(pieces, task, *_times(task, header), 0, "film"), 0
     try:
         with WriterThread() as behind:
             for (frame, image), found in zip(loaded, _kept_depth(pieces), strict=False):
                 behind.call(partial(writer.write, renderer.shown([frame], image[None], found)))
                 tick(1)
+                shown += 1
+            if loaded.problem is not None:
+                raise loaded.problem
+            if shown != pieces.done:
+                raise VideoReadError(f"{task.source}: {pieces.done} frames were read first, and {shown} now: it was changed meanwhile")
             behind.call(writer.close)
             behind.finish()
     except BaseException:
@@ -240,8 +249,11 @@ def _second_pass(task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tic
 def _kept_depth(pieces: Pieces) -> Iterator[Estimate]:
     for record in pieces.records:
         frames = read_frames(pieces.folder / record.files[NUMBERS])
-        for frame, bounds in zip(frames, record.ranges, strict=True):
-            yield from_levels(frame.image(), bounds, record.quantity or "")
+        try:
+            for frame, bounds in zip(frames, record.ranges, strict=True):
+                yield from_levels(frame.image(), bounds, record.quantity or "")
+        except VideoReadError as error:  # not of the source
+            raise VideoError(f"{error}; run without --resume to begin anew") from error
 
 
 def _beginning(task: VideoTask, pieces: Pieces) -> Fraction:

@@ -16,6 +16,7 @@ import torch
 from depth_normal.app import cli
 from depth_normal.app.batch.records import digest_of_marks
 from depth_normal.app.video import rendering as video_rendering
+from depth_normal.app.video import run as video_run
 from depth_normal.app.video.state import read_state, state_to_bytes
 from depth_normal.media import VideoError, VideoWriter
 
@@ -275,6 +276,31 @@ def test_a_full_disk_is_no_damage_of_a_source_whose_name_its_own_goes_on_from(vi
     assert run(frames, out, "--codec", "ffv1") == 2 and not out.exists()
     said = capsys.readouterr().err
     assert "00001_depth.mkv: it cannot be written" in said and "8 frames are finished; the same command with --resume" in said
+
+
+@pytest.mark.slow("makes videos of numbered images")
+@pytest.mark.parametrize("damage", [halved, gone])
+def test_what_cannot_be_read_a_second_time_ends_no_video_early(video, tmp_path, monkeypatch, capsys, damage):
+    """The pass that needs the range of the whole video finds the source damaged, or shorter."""
+    frames, out, kept = tmp_path / "frames", tmp_path / "out.mkv", tmp_path / "kept.png"
+    assert run(video, frames / "f_%03d.png") == 0
+    last, words = frames / "f_028.png", ("--codec", "ffv1", "--normalise", "per-clip")
+    assert run(frames, tmp_path / "whole.mkv", *words) == 0
+    shutil.copy2(last, kept)
+    second = video_run._second_pass
+
+    def after_damage(*rest):
+        damage(last)
+        return second(*rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(video_run, "_second_pass", after_damage)
+        assert run(frames, out, *words) == 2 and not out.exists()
+    said = capsys.readouterr().err
+    assert ("f_028.png" if damage is halved else "28 frames were read first, and 27 now") in said
+    assert "28 frames are finished; the same command with --resume" in said
+    shutil.copy2(kept, last)
+    assert run(frames, out, *words, "--resume") == 0 and coded(out) == coded(tmp_path / "whole.mkv")
 
 
 def test_a_state_comes_back_as_it_was(tmp_path):
