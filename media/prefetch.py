@@ -169,14 +169,16 @@ class WriterThread:
     """Calls that run one after the other in a thread of its own, while no more than `at_most` wait. To be used as a context.
 
     The error of a call is raised by the next `call` or `finish`; what waits then is left out. What waits when the context is left, by
-    Ctrl-C too, is still run. `threads` as `prefetch`.
+    Ctrl-C too, is still run, unless Ctrl-C is pressed again meanwhile: then only the call that runs is waited for, until Ctrl-C is
+    pressed once more. `threads` as `prefetch`.
     """
 
     def __init__(self, at_most: int = 2, threads: int = 0) -> None:
         self._threads = threads
         self._queue: Queue[Callable[[], object]] = Queue(at_most)
         self._problem: BaseException | None = None
-        self._stopped = threading.Event()
+        self._discards = False
+        self._stopped, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="depth-normal writing behind", daemon=True)
 
     def __enter__(self) -> WriterThread:
@@ -185,9 +187,25 @@ class WriterThread:
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
-        self._thread.join()
+        try:
+            self._ended.wait()  # not `join`: before Python 3.13, one that is interrupted takes the thread for ended
+        except BaseException:
+            self._discards = True
+            self._ended.wait()
+            raise
+
+    @property
+    def is_running(self) -> bool:
+        """True while a call may still run; after the context it is so only where the wait for it was interrupted."""
+        return not self._ended.is_set()
 
     def _work(self) -> None:
+        try:
+            self._run_calls()
+        finally:
+            self._ended.set()
+
+    def _run_calls(self) -> None:
         if self._threads:
             compute_with(self._threads)
         while not (self._stopped.is_set() and self._queue.empty()):
@@ -196,7 +214,7 @@ class WriterThread:
             except Empty:
                 continue
             try:
-                if self._problem is None:
+                if self._problem is None and not self._discards:
                     call()
             except BaseException as error:  # noqa: BLE001 (it is raised in the other thread)
                 self._problem = error

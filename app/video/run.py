@@ -188,8 +188,9 @@ def _write_pieces(
                 behind.call(partial(_finish, unfinished, pieces, renderer, film_now(), dtype_now()))
             behind.finish()
     except BaseException:
-        for each in unfinished:
-            each.abandon()
+        if not writing.is_running:  # else the next run removes what is left: FFmpeg would crash where a video is closed under its encoder
+            for each in unfinished:
+                each.abandon()
         raise
 
 
@@ -227,8 +228,9 @@ def _second_pass(task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tic
         renderer.fov = _kept_fov(pieces.state(), renderer.fov)
     loaded = Loaded(islice(task.read(), pieces.done), task.image)
     writer, shown = PieceWriter(pieces, task, *_times(task, header), 0, "film"), 0
+    writing = WriterThread()
     try:
-        with WriterThread() as behind:
+        with writing as behind:
             for (frame, image), found in zip(loaded, _kept_depth(pieces), strict=False):
                 behind.call(partial(writer.write, renderer.shown([frame], image[None], found)))
                 tick(1)
@@ -240,7 +242,8 @@ def _second_pass(task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tic
             behind.call(writer.close)
             behind.finish()
     except BaseException:
-        writer.abandon()
+        if not writing.is_running:
+            writer.abandon()
         raise
     time = Fraction(pieces.records[0].time) - _beginning(task, pieces)
     return {output: [Piece(pieces.folder / name, time)] for output, name in writer.record.files.items()}

@@ -1,12 +1,17 @@
 """Frames come in chunks that are small at first, and end where they would in the whole video; each thread computes with its threads."""
 
+import os
+import signal
+import sys
+import threading
+import time
 from fractions import Fraction
 
 import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.media import Frame, compute_with, estimated, prefetch
+from depth_normal.media import Frame, WriterThread, compute_with, estimated, prefetch
 
 
 def chunks(count, first=0):
@@ -52,3 +57,34 @@ def test_each_thread_keeps_its_number_of_threads():
     finally:
         torch.set_num_threads(before)
     assert found == [((number, 1), 3) for number in range(3)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals to a process itself")
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_ctrl_c_waits_for_what_is_written(times):
+    """The first one for all of it, the second for the call that runs, the third for nothing."""
+    began, may_end, ran = threading.Event(), threading.Event(), []
+
+    def slow():
+        began.set()
+        assert may_end.wait(60)
+        ran.append("slow")
+
+    def press():
+        for _ in range(times - 1):
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        if times < 3:
+            may_end.set()
+
+    writing = WriterThread()
+    with pytest.raises(KeyboardInterrupt), writing as behind:
+        behind.call(slow)
+        behind.call(lambda: ran.append("next"))
+        assert began.wait(60)
+        threading.Thread(target=press).start()
+        raise KeyboardInterrupt
+    assert ran == {1: ["slow", "next"], 2: ["slow"], 3: []}[times]
+    assert writing.is_running is (times == 3)
+    may_end.set()

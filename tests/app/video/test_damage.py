@@ -6,6 +6,10 @@ import os
 import pickle
 import runpy
 import shutil
+import signal
+import sys
+import threading
+import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -301,6 +305,37 @@ def test_what_cannot_be_read_a_second_time_ends_no_video_early(video, tmp_path, 
     assert "28 frames are finished; the same command with --resume" in said
     shutil.copy2(kept, last)
     assert run(frames, out, *words, "--resume") == 0 and coded(out) == coded(tmp_path / "whole.mkv")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals to a process itself")
+def test_no_video_is_closed_while_a_frame_of_it_is_encoded(video, tmp_path, monkeypatch):
+    """However often Ctrl-C is pressed; FFmpeg would crash."""
+    write, leave, encoding, closed = VideoWriter.write, VideoWriter.__exit__, threading.Event(), []
+
+    def press():
+        for _ in range(3):
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def slow(self, *words):
+        if not encoding.is_set():
+            encoding.set()
+            threading.Thread(target=press).start()
+            time.sleep(1.2)
+            encoding.clear()
+        write(self, *words)
+
+    def watched(self, *words):
+        closed.append(encoding.is_set())
+        leave(self, *words)
+
+    monkeypatch.setattr(VideoWriter, "write", slow)
+    monkeypatch.setattr(VideoWriter, "__exit__", watched)
+    assert run(video, tmp_path / "out.mkv", "--codec", "ffv1") == 130
+    for thread in threading.enumerate():
+        if thread.name == "depth-normal writing behind":
+            thread.join()
+    assert True not in closed
 
 
 def test_a_state_comes_back_as_it_was(tmp_path):
