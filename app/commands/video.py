@@ -265,10 +265,9 @@ def _prepared(
     beside the progress.
     """
     from ...annotators.registry import find_spec
-    from ...model_loader.runtimes.choose import runtime_of
     from ..batch.per_image import known_weights
     from ..video.finished import FinishedRecord
-    from ..video.run import dtype_name
+    from ..video.run import computed_by
     from ..video.segments import Pieces, begun_by
     from ..video.task import check_targets, has_pieces
 
@@ -302,11 +301,11 @@ def _prepared(
             echo_error(advice)
         by_begun = options
         by_measurement = options.runtime in (AUTO_RUNTIME, FAST_RUNTIME)
-        if stopped and by_measurement and (begun := begun_by(task.targets)) and begun[0] != model.runtime:
+        if stopped and by_measurement and (begun := begun_by(task.targets)) and begun[0] != computed_by(model)["runtime"]:
             # Other runtimes were measured since: the frames that follow are made as those before.
-            by_begun = replace(options, runtime=runtime_of(begun[0]))
+            by_begun = replace(options, runtime=begun[0])
             model = by_begun.load(arguments.device, begun[1])
-        used = {"dtype": dtype_name(model), "runtime": model.runtime}
+        used = computed_by(model)
         with Pieces(task, asked | used, arguments.resume) as pieces:
             record.remove()
             if pieces.done:

@@ -12,7 +12,7 @@ from ...model_loader import Model
 from ...model_loader.comfy.interrupt import Watch
 from ..batch.per_image import known_weights
 from ..commands.video import ALIGN_CHOICES, DEFAULT_SMOOTH
-from ..video.run import dtype_name, make_video
+from ..video.run import computed_by, make_video
 from ..video.segments import Pieces
 from ..video.task import VideoTask, chosen_codec, plan_targets, usual_name
 from .job import Job, video_outputs
@@ -51,7 +51,7 @@ def run_video(job: Job, model: Model, progress: Callable[[float | None], None]) 
         done += frames
         progress(min(_NEARLY, done / expected) if expected else None)
 
-    asked = {"model": spec.id, "weights": known_weights(spec.id, None), "dtype": dtype_name(model), "runtime": model.runtime}
+    asked = {"model": spec.id, "weights": known_weights(spec.id, None), **computed_by(model)}
     with Pieces(task, task.settings() | asked, False) as pieces:
         try:
             with Watch(job.stop.check):

@@ -33,11 +33,12 @@ from ...media import (
 )
 from ...model_loader import Model
 from ...model_loader.inference.video import VideoState
+from ...model_loader.runtimes.choose import runtime_of
 from ..batch.per_image import is_light
 from .finished import Finished
 from .reduced_frames import ReducedFrames
 from .rendering import Renderer, clip_range, from_levels
-from .segments import NUMBERS, Pieces, PieceWriter
+from .segments import ENGINE, NUMBERS, Pieces, PieceWriter
 from .task import NORMALS, RANGED, SIDE_BY_SIDE, VideoTask
 
 logger = logging.getLogger(__name__)
@@ -284,6 +285,11 @@ def _sound(task: VideoTask, header: VideoHeader, pieces: Pieces, problem: VideoR
 def dtype_name(model: Model) -> str:
     """The dtype that a model computes in by now, as `--dtype` calls it."""
     return str(model.dtype).removeprefix("torch.")
+
+
+def computed_by(model: Model) -> dict[str, str]:
+    """What computes the frames, as settings of `Pieces`."""
+    return {"dtype": dtype_name(model), "runtime": runtime_of(model.runtime), ENGINE: model.runtime}
 
 
 def bytes_between_passes(header: VideoHeader, frames: int | None) -> int | None:

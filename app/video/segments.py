@@ -26,12 +26,13 @@ from typing import Any
 
 from torch import Tensor
 
-from ...annotators.choices import DTYPE_CHOICES
+from ...annotators.choices import DTYPE_CHOICES, RUNTIME_CHOICES
 from ...geometry.estimate import Axes, Estimate
 from ...geometry.files import write_depth_png, write_exr, write_normal_png
 from ...geometry.files.file_lock import FileLock
 from ...geometry.files.paths import atomic_path
 from ...media import CODECS, Frame, VideoError, VideoWriter, numbered
+from ...model_loader.runtimes.choose import runtime_of
 from ..batch.records import digest_of_marks
 from ..batch.staging import kept_if_used
 from .finished import differing_settings
@@ -43,6 +44,9 @@ logger = logging.getLogger(__name__)
 
 NUMBERS = "numbers"
 """The piece that keeps depth for a second pass: 16 bits of each frame's own range, without loss."""
+
+ENGINE = "engine"
+"""The setting that names the version and device of the runtime, as `Model.runtime`."""
 
 # Of the pieces, whose encoder's settings must be the same to be joined.
 _VERSION = 5
@@ -128,8 +132,12 @@ class Pieces:
             settings, records = found["settings"], checked_records(found["pieces"], self._task.targets)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise VideoError(f"{path} is damaged ({error}); {_ADVICE}") from error
-        if differing := differing_settings(settings if isinstance(settings, dict) else {}, self._settings):
+        settings, engine = _with_engine(settings if isinstance(settings, dict) else {}), self._settings.get(ENGINE)
+        if differing := differing_settings({**settings, ENGINE: engine}, self._settings):
             raise VideoError(f"{self.folder} was begun with other settings ({', '.join(differing)}); give those, or run without --resume")
+        if records and settings.get(ENGINE) != engine:
+            # It may have been updated, and no run could bring the old one back. Its frames may differ in their last bits.
+            logger.warning("%s was begun with %s, and goes on with %s", self.folder, settings.get(ENGINE), engine)
         self.records = self._whole(records)
 
     def _whole(self, records: list[PieceRecord]) -> list[PieceRecord]:
@@ -200,13 +208,20 @@ class Pieces:
 
 
 def begun_by(targets: Mapping[str, Path]) -> tuple[str, str] | None:
-    """The runtime (as `Model.runtime`) and dtype by which a stopped run began a video; None where no piece or no word of it is there."""
+    """The runtime and dtype, as `load_model` takes them, by which a stopped run began a video; None where no record says it."""
     try:
-        settings = _read(pieces_folder(targets) / PIECES)["settings"]
+        settings = _with_engine(_read(pieces_folder(targets) / PIECES)["settings"])
         runtime, dtype = settings["runtime"], settings["dtype"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # `Pieces` says what is wrong
-    return (runtime, dtype) if isinstance(runtime, str) and dtype in DTYPE_CHOICES else None
+    return (runtime, dtype) if runtime in RUNTIME_CHOICES and dtype in DTYPE_CHOICES else None
+
+
+def _with_engine(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings as they are recorded now: records of older versions have under "runtime" what is now the `ENGINE`."""
+    if ENGINE in settings or not isinstance(words := settings.get("runtime"), str):
+        return settings
+    return {**settings, "runtime": runtime_of(words), ENGINE: words}
 
 
 def _read(path: Path) -> Any:

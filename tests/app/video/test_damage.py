@@ -23,6 +23,7 @@ from depth_normal.app.video import rendering as video_rendering
 from depth_normal.app.video import run as video_run
 from depth_normal.app.video.state import read_state, state_to_bytes
 from depth_normal.media import VideoError, VideoWriter
+from depth_normal.model_loader import Model
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "videos.py")))
 
@@ -265,6 +266,25 @@ def test_a_state_that_is_not_ours_is_said(stopped, content, capsys, monkeypatch)
     assert not Path("executed").exists() and len(list(stopped.pieces.iterdir())) >= 3
 
 
+@pytest.mark.parametrize("older", [False, True])
+def test_a_run_goes_on_after_its_engine_was_updated(video, tmp_path, monkeypatch, caplog, older):
+    """Also one of an older version of the pack, whose record has the engine alone."""
+    out, words = tmp_path / "out.mkv", ("--codec", "ffv1")
+    with monkeypatch.context() as patch:
+        patch.setattr(Model, "runtime", "ONNX Runtime 1.30.0, CPU")
+        stop_after(patch, 12)
+        assert run(video, out, *words) == 130
+    (record,) = (tmp_path / ".depth-normal").glob("*/pieces.json")
+    found = json.loads(record.read_text())
+    assert (found["settings"]["runtime"], found["settings"]["engine"]) == ("onnx", "ONNX Runtime 1.30.0, CPU")
+    if older:
+        found["settings"]["runtime"] = found["settings"].pop("engine")
+        record.write_text(json.dumps(found))
+    monkeypatch.setattr(Model, "runtime", "ONNX Runtime 1.31.1, CPU")
+    assert run(video, out, *words, "--resume") == 0
+    assert "was begun with ONNX Runtime 1.30.0, CPU, and goes on with ONNX Runtime 1.31.1, CPU" in caplog.text
+
+
 @pytest.mark.slow("makes a video of numbered images")
 def test_a_full_disk_is_no_damage_of_a_source_whose_name_its_own_goes_on_from(video, tmp_path, monkeypatch, capsys):
     frames, out, write, written = tmp_path / "007", tmp_path / "007_depth" / "out.mkv", VideoWriter.write, []
@@ -310,7 +330,7 @@ def test_what_cannot_be_read_a_second_time_ends_no_video_early(video, tmp_path, 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals to a process itself")
 def test_no_video_is_closed_while_a_frame_of_it_is_encoded(video, tmp_path, monkeypatch):
     """However often Ctrl-C is pressed; FFmpeg would crash."""
-    write, leave, encoding, closed = VideoWriter.write, VideoWriter.__exit__, threading.Event(), []
+    write, leave, begun, encoding, closed = VideoWriter.write, VideoWriter.__exit__, [], threading.Event(), []
 
     def press():
         for _ in range(3):
@@ -318,7 +338,8 @@ def test_no_video_is_closed_while_a_frame_of_it_is_encoded(video, tmp_path, monk
             os.kill(os.getpid(), signal.SIGINT)
 
     def slow(self, *words):
-        if not encoding.is_set():
+        if not begun:
+            begun.append(1)
             encoding.set()
             threading.Thread(target=press).start()
             time.sleep(1.2)
