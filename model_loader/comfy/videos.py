@@ -15,7 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...media import Frame, Piece, Sound, VideoHeader, VideoWriter, WriterThread, check_sound, join_pieces, read_frames, video_header
+from ...media import (
+    Frame,
+    Piece,
+    Sound,
+    VideoHeader,
+    VideoReadError,
+    VideoWriter,
+    WriterThread,
+    check_sound,
+    join_pieces,
+    read_frames,
+    video_header,
+)
 from ...utils import to_image, to_rgb
 from .folders import user_folder
 
@@ -58,6 +70,9 @@ class VideoFile:
 
         Returns:
             ComfyUI's own object.
+
+        Raises:
+            VideoReadError: There are no frames.
         """
         folder = user_folder("temp")
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,12 +86,20 @@ class VideoFile:
                 for frame, image in images:
                     behind.call(partial(writer.write, image, frame.time - self.start, frame.duration))
                     end = frame.time + (frame.duration or 1 / self.header.rate)
+                if end is None:
+                    raise VideoReadError(self._no_frame())
                 behind.finish()
             sound = Sound(self.source, self.start, end if self.seconds else None) if self.header.sound else None
             join_pieces(path, [Piece(piece, Fraction(0))], sound)
         finally:
             piece.unlink(missing_ok=True)
         return _file_class()(str(path))
+
+    def _no_frame(self) -> str:
+        start, length = f"{float(self.start):g}", self.header.seconds
+        part = f"between {start} s and {float(self.start + self.seconds):g} s" if self.seconds else f"from {start} s on"
+        lasts = "" if length is None else f", and the video lasts {float(length):g} s"
+        return f"{self.header.name}: there is no frame {part}{lasts}; trim it to a part that has some"
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,14 @@ def test_a_video_in_memory_and_a_part_of_it(source, comfyui):
     assert sound_of(video.source)[1] == pytest.approx(0.4, abs=0.05)
 
 
+@pytest.mark.parametrize(("window", "part"), [((40.0, 2.0), "between 40 s and 42 s"), ((40.0, 0.0), "from 40 s on")])
+def test_a_part_behind_the_end_is_said(source, comfyui, window, part):
+    said = rf"^in\.mp4: there is no frame {part}, and the video lasts 1\.\d+ s; trim it to a part that has some$"
+    with pytest.raises(VideoError, match=said):
+        DepthOfVideo().execute(load_model("tiny"), VideoFromFile(str(source), window), resolution=32)
+    assert not list(comfyui.iterdir())
+
+
 def test_images_in_memory_stay_there():
     images = torch.rand(5, 16, 24, 3, generator=torch.Generator().manual_seed(0))
     parts = SimpleNamespace(images=images, audio={"sample_rate": 8000}, frame_rate=Fraction(12))
