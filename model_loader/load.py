@@ -272,7 +272,7 @@ def _advice(spec: ModelSpec) -> str:
 
 
 def parse_device(device: str | torch.device) -> torch.device:
-    """The device that is meant.
+    """The device that is meant, with its number where there may be several: "cuda" and "cuda:0" are one, and load a model once.
 
     Args:
         device: "auto", one of DEVICE_CHOICES, alone or with a number ("cuda:1"), or a torch device, also of another kind.
@@ -281,7 +281,7 @@ def parse_device(device: str | torch.device) -> torch.device:
         ValueError: An unknown device, or one that this machine or its torch does not have.
     """
     if device == "auto":
-        return devices.default_device()
+        return _with_index(devices.default_device())
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError):
@@ -299,7 +299,16 @@ def parse_device(device: str | torch.device) -> torch.device:
     if (found.index or 0) >= count:
         there = f"{count} such devices, {found.type}:0 to {found.type}:{count - 1}" if count > 1 else f"one such device, {found.type}:0"
         raise ValueError(f"device {str(found)!r} does not exist: this machine has {there}")
-    return found
+    return _with_index(found)
+
+
+def _with_index(device: torch.device) -> torch.device:
+    if device.type == "mps":  # there is one
+        return torch.device("mps")
+    if device.type != "cuda" or device.index is not None:
+        return device
+    # Asking CUDA would start it, which takes memory of the GPU, also where nothing is computed there.
+    return torch.device("cuda", torch.cuda.current_device() if torch.cuda.is_initialized() else 0)
 
 
 def default_dtype(spec: ModelSpec, device: torch.device) -> str:

@@ -284,7 +284,16 @@ def test_a_number_that_no_gpu_has(count, device, words, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     with pytest.raises(ValueError, match=f"device '{device}'.*{words}"):
         parse_device(device)
-    assert parse_device("cuda:0") == torch.device("cuda", 0) and parse_device("cuda") == torch.device("cuda")
+    assert parse_device("cuda:0") == parse_device("cuda") == parse_device(torch.device("cuda")) == torch.device("cuda", 0)
+
+
+def test_a_device_has_one_name_by_which_models_are_loaded_once(monkeypatch):
+    for name, there in (("is_available", True), ("is_initialized", True), ("device_count", 2), ("current_device", 1)):
+        monkeypatch.setattr(torch.cuda, name, lambda there=there: there)
+    monkeypatch.setattr(devices, "default_device", lambda: torch.device("cuda"))
+    assert parse_device("auto") == parse_device("cuda") == torch.device("cuda", 1), "the current one"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert parse_device("mps:0") == parse_device("mps") == torch.device("mps")
 
 
 def test_a_torch_device_is_taken_as_it_is(load):
