@@ -50,6 +50,10 @@ class Stages:
                 self._kept[thread] = stage, stack.pop_all()
         return stage
 
+    def discard(self) -> None:
+        """Removes this thread's folder, with whatever is in it; what cannot be removed stays in a folder that is not used again."""
+        self._close(get_ident())
+
     def _close(self, thread: int) -> None:
         if thread in self._kept:
             _, stack = self._kept.pop(thread)
@@ -83,9 +87,7 @@ def staged(
             with locked_names(outputs.folder, (outputs.record.name, *(path.name for path in written))):
                 _publish(outputs, settings, source_mark or mark(outputs.image), stage, written)
         except BaseException:
-            with suppress(OSError):
-                for path in stage.iterdir():
-                    path.unlink()
+            kept.discard()
             raise
 
 

@@ -1,5 +1,6 @@
 """Which files are written, which are refused, and what the record knows."""
 
+import errno
 import json
 import os
 import shutil
@@ -215,9 +216,25 @@ def test_a_run_keeps_its_folder_to_write_in(tmp_path):
             if name == "c":
                 shutil.rmtree(stage.folder)  # as a drive that went away and came back
                 put(of(tmp_path / "c.png", tmp_path / "out"), text="c", stages=stages)
-    assert len(set(places)) == 3 and places[0] == places[1] == places[2] == places[3]
+    assert len(set(places)) == 4 and places[0] == places[1] == places[2] != places[3]
     assert {path.name[0] for path in (tmp_path / "out").glob("*.*")} == {".", "a", "b", "c", "e"}
     assert not [path for path in tmp_path.rglob("*") if path.is_dir() and path.name not in ("out", "other", RECORDS)], "gone with the run"
+
+
+def test_what_cannot_be_removed_of_a_failed_image_is_no_result_of_the_next(tmp_path, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    with Stages() as stages:
+        first = staged(of(tmp_path / "a.png", tmp_path / "out"), SETTINGS, stages=stages)
+        with monkeypatch.context() as patch, suppress(ArithmeticError), first as stage:
+            for path in stage.paths():
+                path.write_text("a")
+            patch.setattr(os, "unlink", refuse)
+            patch.setattr(Path, "unlink", refuse)
+            raise ArithmeticError
+        put(of(tmp_path / "b.png", tmp_path / "out"), stages=stages)
+    assert {path.name[0] for path in (tmp_path / "out").glob("*.*")} == {".", "b"}
 
 
 @pytest.mark.slow("starts another process")
