@@ -139,12 +139,12 @@ def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Pa
             if log is not None and out is not None:
                 log.add(outputs.source_below(out), failure)
 
-        def finish(taken: InFlight) -> Estimate:
-            found = taken.found
+        def finish(item: InFlight) -> Estimate:
+            found = item.estimate
             assert found is not None
             if out is not None:
                 check_run_marker(marker)
-                per_image.write(taken.outputs, found, options, taken.image, taken.source_mark, stages=stages)
+                per_image.write(item.outputs, found, options, item.image, item.source_mark, stages=stages)
             return found.to("cpu")
 
         for outputs in plan.done:

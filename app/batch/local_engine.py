@@ -1,8 +1,11 @@
 """The local engine: reading, inference and writing overlap, and memory does not grow with the number of images.
 
-Threads read ahead and write behind (decoding and packing images let other threads run). On a CPU other threads run the network, on several
-images side by side; elsewhere the caller's thread runs it, on batches, and everywhere it hands out what is finished. Nothing is queued
-without a limit: in numbers, and in pixels as far as sizes are known.
+    read_pool ─► waiting_by_size ─► the network ─► write_pool ─► results of `process`
+                 (for a full batch)
+
+Images are decoded and files written in threads, which both let other threads run. On a CPU the threads of network_pool run the network,
+each on one image; elsewhere the caller's thread runs it, on batches of images of one size. The caller's thread hands out the results. Every
+queue has a limit: in numbers, and in pixels as far as sizes are known.
 
 Every thread of a run computes with the same number of threads of torch's (`Options.threads_per_image`), however many images there are: with
 another number the last bits of an image's maps would be others, and torch's matrix products have one number for the whole process.
@@ -42,16 +45,16 @@ from .staging import Stages, check_run_marker
 T = TypeVar("T")
 Size = tuple[int, int]
 
-# Images that run through the network together: it is worth it where launching the kernels takes longer than they do.
+# Images in one batch: it is worth it where launching the kernels takes longer than they do.
 BATCH_ON_A_GPU = 8
-_TOGETHER = {"cuda": BATCH_ON_A_GPU}
-# Of so many times a batch's images, those that came first no longer wait for others of their size.
+_FULL_BATCH = {"cuda": BATCH_ON_A_GPU}
+# Once so many full batches of images wait, those that came first no longer wait for others of their size.
 _WINDOW = 4
-# Of all networks that run side by side on a CPU, in bytes.
+# Working memory of all networks that run side by side on a CPU, in bytes.
 _SIDE_BY_SIDE = 2**32
 # In seconds, how soon a pipeline that is closed notices it while a network runs.
 _CLOSED_WITHIN = 0.2
-# Of all images between reading and writing, for each image of a batch; a pixel takes about 64 bytes.
+# Pixels of all images between reading and writing, for each image of a full batch; a pixel takes about 64 bytes.
 _PIXELS = 2**25
 
 
@@ -78,13 +81,13 @@ class InFlight:
         outputs: The image and its files.
         source_mark: Its mark from before it was read.
         image: (1, 3, H, W) in [0, 1].
-        found: The estimate, once there is one.
+        estimate: Its estimate, once there is one.
     """
 
     outputs: Outputs
     source_mark: Mapping[str, int] | None
     image: Tensor
-    found: Estimate | None = None
+    estimate: Estimate | None = None
 
     @property
     def size(self) -> Size:
@@ -103,12 +106,12 @@ def estimate_files(
     """Reads images, estimates and writes files, about in order; as `engines.Engine.run`, with a model that is loaded."""
     settings: dict[tuple[str, ...], dict[str, Any]] = {}
 
-    def write(taken: InFlight) -> tuple[Path, ...]:
-        outputs = taken.outputs
-        assert taken.found is not None
+    def write(item: InFlight) -> tuple[Path, ...]:
+        outputs = item.outputs
+        assert item.estimate is not None
         check_run_marker(marker)
         how = settings.get(outputs.writes) or settings.setdefault(outputs.writes, options.settings(outputs.writes))
-        return tuple(per_image.write(outputs, taken.found, options, taken.image, taken.source_mark, how, stages))
+        return tuple(per_image.write(outputs, item.estimate, options, item.image, item.source_mark, how, stages))
 
     with Stages() as stages, closing(process(model, todo, options, write, stop, only_shown=True)) as results:
         for outputs, result in results:
@@ -146,23 +149,37 @@ def process(
 
 
 class _Pipeline(Generic[T]):
-    """The images under way: those being read, those waiting for others of their size, and those being finished."""
+    """The pools of threads, and the images in each stage.
+
+    Attributes:
+        full_batch: The number of images in a batch.
+        pixel_budget: Pixels of the images in all stages, at most.
+        threads_each: Of torch's threads, how many each thread computes with.
+        network_pool: The threads that run the network on a CPU, once there was an image.
+        thread_local: `model` in a thread of `network_pool`.
+        closed: Set once nobody takes results any more.
+        pending_reads: Images that are read, in order.
+        waiting_by_size: Images that were read and wait for a full batch of their size.
+        pending_writes: Images that the network or a writer works on, in order.
+        largest: Pixels of the largest image so far.
+        batch_limits: How many images of a size fit in one batch, where memory was found to be short.
+    """
 
     def __init__(self, model: Model, options: Options, finish: Callable[[InFlight], T], stop: Event, only_shown: bool) -> None:
         self.model, self.options, self.finish, self.stop, self.only_shown = model, options, finish, stop, only_shown
-        self.together = _TOGETHER.get(model.device.type, 1)
-        self.pixels = _PIXELS * self.together
+        self.full_batch = _FULL_BATCH.get(model.device.type, 1)
+        self.pixel_budget = _PIXELS * self.full_batch
         self.cores = count_cores()
         self.threads = max(1, self.cores // 2)
         self.torch_threads = torch.get_num_threads()
         self.threads_each = options.threads_per_image(model.device.type, self.torch_threads)
-        self.reading, self.writing = self._pool(self.threads, "read"), self._pool(self.cores, "write")
-        self.networks: ThreadPoolExecutor | None = None
-        self.own = local()
-        self.closing = Event()
-        self.ahead: deque[tuple[Outputs, Future[InFlight | Failure]]] = deque()
-        self.waiting: dict[Size, list[InFlight]] = {}
-        self.behind: deque[tuple[InFlight, Future[T | Failure]]] = deque()
+        self.read_pool, self.write_pool = self._pool(self.threads, "read"), self._pool(self.cores, "write")
+        self.network_pool: ThreadPoolExecutor | None = None
+        self.thread_local = local()
+        self.closed = Event()
+        self.pending_reads: deque[tuple[Outputs, Future[InFlight | Failure]]] = deque()
+        self.waiting_by_size: dict[Size, list[InFlight]] = {}
+        self.pending_writes: deque[tuple[InFlight, Future[T | Failure]]] = deque()
         self.largest = 0
         self.batch_limits: dict[Size, int] = {}
 
@@ -170,100 +187,102 @@ class _Pipeline(Generic[T]):
         """Runs the pipeline, as `process` says."""
         while not self.stop.is_set():
             self._read_ahead(todo)
-            if not self.ahead:
+            if not self.pending_reads:
                 break
-            outputs, future = self.ahead.popleft()
-            taken = future.result()
-            if isinstance(taken, Failure):
-                yield outputs, taken
+            outputs, future = self.pending_reads.popleft()
+            item = future.result()
+            if isinstance(item, Failure):
+                yield outputs, item
                 continue
-            self.largest = max(self.largest, taken.pixels)
-            self.waiting.setdefault(taken.size, []).append(taken)
-            yield from self._estimate_where_full()
-            yield from self._finished(self.cores + self.together, self.pixels)
-        while self.waiting and not self.stop.is_set():
-            yield from self._estimate(next(iter(self.waiting)))
-        yield from self._finished(0)
+            self.largest = max(self.largest, item.pixels)
+            self.waiting_by_size.setdefault(item.size, []).append(item)
+            yield from self._dispatch_full_batches()
+            yield from self._drain_writes(self.cores + self.full_batch, self.pixel_budget)
+        while self.waiting_by_size and not self.stop.is_set():
+            yield from self._dispatch_batch(next(iter(self.waiting_by_size)))
+        yield from self._drain_writes(0)
 
     def close(self) -> None:
         """Drops what was only read, and waits for what is being written; not for a network, which can take a minute and be for nothing."""
-        self.closing.set()
-        self.reading.shutdown(wait=False, cancel_futures=True)
-        if self.networks is not None:
-            self.networks.shutdown(wait=False, cancel_futures=True)
-        self.writing.shutdown(cancel_futures=True)
+        self.closed.set()
+        self.read_pool.shutdown(wait=False, cancel_futures=True)
+        if self.network_pool is not None:
+            self.network_pool.shutdown(wait=False, cancel_futures=True)
+        self.write_pool.shutdown(cancel_futures=True)
         torch.set_num_threads(self.torch_threads)
 
     def _pool(self, count: int, name: str) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(count, name, compute_with, (self.threads_each,))
 
-    def _estimate_side_by_side(self, taken: InFlight) -> Iterator[tuple[Outputs, Failure]]:
+    def _dispatch_to_pool(self, item: InFlight) -> Iterator[tuple[Outputs, Failure]]:
         """Hands an image to one of the threads that run the network on a CPU; the first image decides how many there are."""
         try:
-            self.networks = self.networks or self._network_threads(taken)
+            self.network_pool = self.network_pool or self._make_network_pool(item)
         except EXPECTED_ERRORS as error:  # the network cannot be run on such an image
-            yield taken.outputs, self._failure(taken, error)
+            yield item.outputs, self._failure(item, error)
             return
-        found = self.networks.submit(self._found, [taken])
-        self.behind.append((taken, self.writing.submit(self._finish_found, taken, found)))
+        estimated = self.network_pool.submit(self._run_network, [item])
+        self.pending_writes.append((item, self.write_pool.submit(self._write_when_estimated, item, estimated)))
 
-    def _network_threads(self, first: InFlight) -> ThreadPoolExecutor:
+    def _make_network_pool(self, first: InFlight) -> ThreadPoolExecutor:
         """The threads for the images that are computed side by side, as many as fit the memory."""
         fitting = images_that_fit(_SIDE_BY_SIDE, self.model.working_bytes(*first.size, self.options.size))
         side_by_side = min(images_side_by_side(self.threads_each, self.torch_threads), fitting)
-        return ThreadPoolExecutor(side_by_side, "network", self._take_model)
+        return ThreadPoolExecutor(side_by_side, "network", self._init_network_thread)
 
-    def _take_model(self) -> None:
+    def _init_network_thread(self) -> None:
         compute_with(self.threads_each)
-        self.own.model = self.model.for_another_thread()
+        self.thread_local.model = self.model.for_another_thread()
 
-    def _held(self) -> int:
+    def _held_pixels(self) -> int:
         """Pixels of all images that are read and not finished, and as far as can be known of those that are being read."""
-        waiting = sum(len(each) * height * width for (height, width), each in self.waiting.items())
-        return waiting + sum(taken.pixels for taken, _ in self.behind) + len(self.ahead) * self.largest
+        waiting = sum(len(each) * height * width for (height, width), each in self.waiting_by_size.items())
+        return waiting + sum(item.pixels for item, _ in self.pending_writes) + len(self.pending_reads) * self.largest
 
     def _read_ahead(self, todo: Iterator[Outputs]) -> None:
-        while len(self.ahead) < self.threads + self.together and (not self.ahead or self._held() + self.largest <= self.pixels):
+        while len(self.pending_reads) < self.threads + self.full_batch:
+            if self.pending_reads and self._held_pixels() + self.largest > self.pixel_budget:
+                return
             outputs = next(todo, None)
             if outputs is None:
                 return
-            self.ahead.append((outputs, self.reading.submit(self._read, outputs)))
+            self.pending_reads.append((outputs, self.read_pool.submit(self._read, outputs)))
 
-    def _estimate_where_full(self) -> Iterator[tuple[Outputs, Failure]]:
+    def _dispatch_full_batches(self) -> Iterator[tuple[Outputs, Failure]]:
         """Runs the network on images of one size as soon as there are enough, or where others have waited too long for more of theirs."""
-        for size, batch in list(self.waiting.items()):
-            if len(batch) >= self._most(size) and not self.stop.is_set():
-                yield from self._estimate(size)
-        too_many = sum(map(len, self.waiting.values())) >= _WINDOW * self.together or self._held() > self.pixels // 2
-        if self.waiting and too_many and not self.stop.is_set():
-            yield from self._estimate(next(iter(self.waiting)))
+        for size, batch in list(self.waiting_by_size.items()):
+            if len(batch) >= self._batch_size(size) and not self.stop.is_set():
+                yield from self._dispatch_batch(size)
+        too_many = sum(map(len, self.waiting_by_size.values())) >= _WINDOW * self.full_batch or self._held_pixels() > self.pixel_budget // 2
+        if self.waiting_by_size and too_many and not self.stop.is_set():
+            yield from self._dispatch_batch(next(iter(self.waiting_by_size)))
 
-    def _most(self, size: Size) -> int:
-        return min(self.together, self.batch_limits.get(size, self.together), self.model.batch_limit(*size) or self.together)
+    def _batch_size(self, size: Size) -> int:
+        return min(self.full_batch, self.batch_limits.get(size, self.full_batch), self.model.batch_limit(*size) or self.full_batch)
 
-    def _estimate(self, size: Size) -> Iterator[tuple[Outputs, Failure]]:
-        """Runs the network on what waits of one size, and hands on what it gives."""
-        batch = self.waiting.pop(size)
+    def _dispatch_batch(self, size: Size) -> Iterator[tuple[Outputs, Failure]]:
+        """Runs the network on the images that wait of one size, and has them written."""
+        batch = self.waiting_by_size.pop(size)
         if self.model.device.type == "cpu" and len(batch) == 1:
-            yield from self._estimate_side_by_side(batch[0])
+            yield from self._dispatch_to_pool(batch[0])
             return
-        for taken, found in zip(batch, self._found(batch), strict=True):
-            if isinstance(found, Exception):
-                failure = self._failure(taken, found)
-                yield taken.outputs, failure
+        for item, estimate in zip(batch, self._run_network(batch), strict=True):
+            if isinstance(estimate, Exception):
+                failure = self._failure(item, estimate)
+                yield item.outputs, failure
                 if failure.lasting:  # of the others of the batch too
                     return
             else:
-                taken.found = found
-                self.behind.append((taken, self.writing.submit(self._finish, taken)))
+                item.estimate = estimate
+                self.pending_writes.append((item, self.write_pool.submit(self._finish, item)))
 
-    def _found(self, batch: Sequence[InFlight]) -> list[Estimate | Exception]:
+    def _run_network(self, batch: Sequence[InFlight]) -> list[Estimate | Exception]:
         """The estimate of each image. Where a batch fails its halves are tried: either it was too large, or one image is bad."""
         try:
-            images = torch.cat([taken.image for taken in batch]) if len(batch) > 1 else batch[0].image
-            model = getattr(self.own, "model", self.model)
+            images = torch.cat([item.image for item in batch]) if len(batch) > 1 else batch[0].image
+            model = getattr(self.thread_local, "model", self.model)
             writes = _writes_of(batch) if self.only_shown else ()
-            found = per_image.estimate(model, images.to(self.model.device, non_blocking=True), self.options, writes)
+            estimates = per_image.estimate(model, images.to(self.model.device, non_blocking=True), self.options, writes)
         except EXPECTED_ERRORS as error:
             if len(batch) == 1 or isinstance(error, WeightsTooLargeError):
                 return [error] * len(batch)
@@ -271,8 +290,8 @@ class _Pipeline(Generic[T]):
             if is_out_of_memory(error):
                 self.batch_limits[batch[0].size] = half
         else:
-            return [found.slice(index, index + 1) for index in range(len(batch))]
-        return self._found(batch[:half]) + self._found(batch[half:])
+            return [estimates.slice(index, index + 1) for index in range(len(batch))]
+        return self._run_network(batch[:half]) + self._run_network(batch[half:])
 
     def _read(self, outputs: Outputs) -> InFlight | Failure:
         source_mark = mark(outputs.image)
@@ -281,52 +300,52 @@ class _Pipeline(Generic[T]):
         except EXPECTED_ERRORS as error:
             return failure_of(str(outputs.image), error)
 
-    def _finish_found(self, taken: InFlight, estimated: Future[list[Estimate | Exception]]) -> T | Failure:
-        """`_finish`, after inference. Images arrive in the order of inference."""
+    def _write_when_estimated(self, item: InFlight, estimated: Future[list[Estimate | Exception]]) -> T | Failure:
+        """`_finish` once the network has run. Images arrive in the order of inference."""
         while not wait([estimated], timeout=_CLOSED_WITHIN).done:
-            if self.closing.is_set():
+            if self.closed.is_set():
                 raise CancelledError
-        (found,) = estimated.result()
-        if isinstance(found, Exception):
-            return self._failure(taken, found)
-        taken.found = found
-        return self._finish(taken)
+        (estimate,) = estimated.result()
+        if isinstance(estimate, Exception):
+            return self._failure(item, estimate)
+        item.estimate = estimate
+        return self._finish(item)
 
-    def _finish(self, taken: InFlight) -> T | Failure:
-        assert taken.found is not None
+    def _finish(self, item: InFlight) -> T | Failure:
+        assert item.estimate is not None
         try:
-            return self.finish(taken)
+            return self.finish(item)
         except EXPECTED_ERRORS as error:
-            if not is_out_of_memory(error) or taken.found.device.type == "cpu":
-                return failure_of(str(taken.outputs.image), error, written_to=taken.outputs.folder)
+            if not is_out_of_memory(error) or item.estimate.device.type == "cpu":
+                return failure_of(str(item.outputs.image), error, written_to=item.outputs.folder)
         # Batches are as large as the memory of a GPU allows, which leaves little for what is rendered there meanwhile.
         devices.empty_cache()
         try:
-            taken.found = taken.found.to("cpu")
-            return self.finish(taken)
+            item.estimate = item.estimate.to("cpu")
+            return self.finish(item)
         except EXPECTED_ERRORS as error:
-            return failure_of(str(taken.outputs.image), error, written_to=taken.outputs.folder)
+            return failure_of(str(item.outputs.image), error, written_to=item.outputs.folder)
 
-    def _failure(self, taken: InFlight, error: Exception) -> Failure:
+    def _failure(self, item: InFlight, error: Exception) -> Failure:
         """The failure of an image that was not estimated; one that every image would meet ends the run."""
-        failure = failure_of(str(taken.outputs.image), error)
+        failure = failure_of(str(item.outputs.image), error)
         if failure.lasting:
             self.stop.set()
         return failure
 
-    def _finished(self, most: int, pixels: int = 0) -> Iterator[tuple[Outputs, T | Failure]]:
+    def _drain_writes(self, most: int, pixels: int = 0) -> Iterator[tuple[Outputs, T | Failure]]:
         """Hands out what is finished, and waits until no more than so many images, or so many pixels, are left."""
-        while self.behind and (self.behind[0][1].done() or len(self.behind) > most or self._held() > pixels):
-            taken, future = self.behind.popleft()
+        while self.pending_writes and (self.pending_writes[0][1].done() or len(self.pending_writes) > most or self._held_pixels() > pixels):
+            item, future = self.pending_writes.popleft()
             result = future.result()
             if isinstance(result, Failure) and result.lasting:
                 self.stop.set()
-            yield taken.outputs, result
+            yield item.outputs, result
 
 
 def _writes_of(batch: Sequence[InFlight]) -> tuple[str, ...]:
     """The outputs of all images of a batch, as `per_image.estimate` takes them."""
-    writes = [taken.outputs.writes for taken in batch]
+    writes = [item.outputs.writes for item in batch]
     return tuple(chain.from_iterable(writes)) if all(writes) else ()
 
 

@@ -38,11 +38,11 @@ def estimate_shards(
                 stop.set()
             return [Outcome(outputs, failure=failure) for outputs, failure in zip(closed.items, failures, strict=True)]
 
-        def finish(taken: InFlight) -> list[Outcome]:
-            assert taken.found is not None
-            row = row_of(str(taken.outputs.image.absolute()), taken.found, target.run.options.numbers)
+        def finish(item: InFlight) -> list[Outcome]:
+            assert item.estimate is not None
+            row = row_of(str(item.outputs.image.absolute()), item.estimate, target.run.options.numbers)
             with one_at_a_time:
-                return outcomes(writer.add(taken.outputs, row, taken.source_mark))
+                return outcomes(writer.add(item.outputs, row, item.source_mark))
 
         for outputs, result in process(model, todo, options, finish, stop):
             if isinstance(result, Failure):

@@ -396,7 +396,7 @@ def test_batches_of_like_size_give_what_single_images_give(tmp_path, monkeypatch
     paths[7].write_text("not an image")
     expected = {path: each.depth for path, each in depth_normal.estimate_folder(paths, model="tiny", size=64)}
     sizes = []
-    monkeypatch.setitem(local_engine._TOGETHER, "cpu", 8)
+    monkeypatch.setitem(local_engine._FULL_BATCH, "cpu", 8)
     estimate = per_image.estimate
 
     def watch(model, images, *words):
@@ -415,7 +415,7 @@ def test_batches_of_like_size_give_what_single_images_give(tmp_path, monkeypatch
 
 def test_what_did_not_fit_the_model_itself_is_remembered(tmp_path, monkeypatch):
     photos = save_photos(tmp_path / "photos", 16)
-    monkeypatch.setitem(local_engine._TOGETHER, "cpu", 4)
+    monkeypatch.setitem(local_engine._FULL_BATCH, "cpu", 4)
     sizes, options = [], Options("tiny", size=64)
     model = options.load()
     estimate = per_image.estimate
@@ -445,7 +445,7 @@ def test_weights_that_do_not_fit_on_the_device_end_the_run_at_once(photos, tmp_p
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
 
     monkeypatch.setattr(model.network, "to", full)
-    monkeypatch.setitem(local_engine._TOGETHER, "cpu", 8)  # as on a GPU
+    monkeypatch.setitem(local_engine._FULL_BATCH, "cpu", 8)  # as on a GPU
     todo = plan_outputs(find_images([photos])[0], tmp_path / "out").todo
     (outcome,) = local_engine.estimate_files(model, todo, options)
     assert outcome.failure is not None and outcome.failure.lasting and outcome.failure.again
@@ -463,8 +463,8 @@ def test_what_is_rendered_where_a_gpu_is_full_is_rendered_on_the_cpu(photos, tmp
     found = OnGpu(torch.ones(1, 1, 32, 48), Quantity.DISPARITY)
     devices = []
 
-    def finish(taken):
-        devices.append(taken.found.device.type)
+    def finish(item):
+        devices.append(item.estimate.device.type)
         if devices[-1] == "cuda":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
         return tmp_path
@@ -512,7 +512,7 @@ def test_on_a_cpu_networks_run_side_by_side(photos, two_threads, monkeypatch, sh
 
     hooks = [model.annotator.network.register_forward_pre_hook(enter), model.annotator.network.register_forward_hook(leave)]
     try:
-        found = {outputs.image: each for outputs, each in local_engine.process(model, todo, options, lambda taken: taken.found)}
+        found = {outputs.image: each for outputs, each in local_engine.process(model, todo, options, lambda item: item.estimate)}
     finally:
         [hook.remove() for hook in hooks]
     assert most == 2 and found.keys() == alone.keys()
@@ -544,9 +544,9 @@ def test_memory_between_reading_and_writing_is_bounded(photos, monkeypatch):
         most = max(most, len(held))
         return image
 
-    def finish(taken):
+    def finish(item):
         time.sleep(0.01)
-        held.discard(id(taken.image))
+        held.discard(id(item.image))
 
     monkeypatch.setattr(local_engine.per_image, "read", count)
     options = Options("tiny", size=64)
