@@ -235,8 +235,8 @@ def _notes(model: Model, annotator: Annotator, graph: Graph, size: int) -> dict[
         "dtype": _dtype(model),
         "licence": spec.terms,
         "licence_url": spec.licence_page,
-        "weights": model.weights.name,
-        "weights_sha256": sha256_of(model.weights),
+        "weights": model.weights_path.name,
+        "weights_sha256": sha256_of(model.weights_path),
         "made_by": f"depth-normal {__version__}, torch {torch.__version__}",
         "graph_version": GRAPH_VERSION,
     }

@@ -19,7 +19,7 @@ from ..annotators.setting_names import wording
 from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile, size_in_words
 from .comfy import devices, feedback, interrupt
 from .inference.model import Model
-from .inference.network import Weights
+from .inference.network import SharedNetwork
 from .runtimes.choose import Chosen, dtype_for, measured_choice, network_dtype, usable_runtime, with_runtime
 from .runtimes.engine_store import digest_of
 from .weights.checkpoint import read_checkpoint, read_shapes
@@ -201,7 +201,7 @@ def _load(
             return annotator
         return with_runtime(annotator, runtime, " ".join(map(digest_of, paths.values())), dtype, device, any_device)
 
-    return Model(Weights(build(dtype), dtype, device, paths[spec.file.role], rebuild=build)), stamps
+    return Model(SharedNetwork(build(dtype), dtype, device, paths[spec.file.role], rebuild=build)), stamps
 
 
 def _build(spec: ModelSpec, paths: Mapping[str, Path], dtype: torch.dtype) -> Annotator:

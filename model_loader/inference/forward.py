@@ -20,7 +20,7 @@ from ...geometry.estimate import Estimate
 from ...geometry.textures.materials import Materials
 from ...utils import images_to_rgb
 from .memory_budget import IMAGES_TO_MAKE_ROOM_FOR, in_batches
-from .network import Network, PreparedNetwork, RunnableNetwork
+from .network import ModelNetwork, NetworkVariant, PreparedNetwork
 from .options import InferenceOptions
 
 Images = Tensor | np.ndarray
@@ -33,7 +33,9 @@ Forward = Callable[[Annotator, Tensor, Progress | None], Maps]
 """The maps of images (B, 3, H, W) on the network's device, at the network's size."""
 
 
-def image_estimates(network: Network, images: Images, options: InferenceOptions, progress: Progress | None = None) -> Iterator[Estimate]:
+def image_estimates(
+    network: ModelNetwork, images: Images, options: InferenceOptions, progress: Progress | None = None
+) -> Iterator[Estimate]:
     """The estimates of images, each independent of the others.
 
     Args:
@@ -54,7 +56,7 @@ def image_estimates(network: Network, images: Images, options: InferenceOptions,
     return batch_maps(network, images, options, forward, progress, divisible=True)
 
 
-def scene_estimates(network: Network, images: Images, options: InferenceOptions, progress: Progress | None) -> Iterator[Estimate]:
+def scene_estimates(network: ModelNetwork, images: Images, options: InferenceOptions, progress: Progress | None) -> Iterator[Estimate]:
     """The one estimate of views of a scene that does not move; they are not divided into batches.
 
     Raises:
@@ -76,21 +78,21 @@ def scene_estimates(network: Network, images: Images, options: InferenceOptions,
 
 
 def batch_maps(
-    network: Network, images: Images, options: InferenceOptions, forward: Forward[Maps], progress: Progress | None, divisible: bool
+    network: ModelNetwork, images: Images, options: InferenceOptions, forward: Forward[Maps], progress: Progress | None, divisible: bool
 ) -> Iterator[Maps]:
     """Runs a network on a batch, divided for memory where it may be: the only place that moves images to the device."""
     total, height, width = batch_shape(images)
     wanted = min(total, IMAGES_TO_MAKE_ROOM_FOR) if divisible else total
 
-    def prepare(now: RunnableNetwork) -> PreparedNetwork:
+    def prepare(now: NetworkVariant) -> PreparedNetwork:
         return now.prepare(height, width, options.size, wanted)
 
     prepared = prepare(network.current)
     sizes = (height, width, prepared.height, prepared.width)
-    limit = prepared.network.loaded.batch_limits.get(sizes, total)
+    limit = prepared.network.in_dtype.batch_limits.get(sizes, total)
 
     @torch.no_grad()
-    def run(start: int, stop: int, now: RunnableNetwork) -> Maps:
+    def run(start: int, stop: int, now: NetworkVariant) -> Maps:
         nonlocal prepared
         if now is not prepared.network:  # after a fall-back
             prepared = prepare(now)
@@ -98,7 +100,7 @@ def batch_maps(
         return forward(now.annotator, rgb, progress_of_part(progress, start, stop, total))
 
     def remember(size: int) -> None:
-        prepared.network.loaded.batch_limits[sizes] = size
+        prepared.network.in_dtype.batch_limits[sizes] = size
 
     found = in_batches(
         lambda start, stop: network.run(partial(run, start, stop)),

@@ -9,11 +9,11 @@ from ...annotators.family import Progress
 from ...annotators.marigold import MarigoldMaterialsAnnotator
 from ...geometry.textures.materials import Materials
 from .forward import Images, batch_maps, batch_shape
-from .network import Network
+from .network import ModelNetwork
 from .options import InferenceOptions
 
 
-def material_maps(network: Network, images: Images, options: InferenceOptions, progress: Progress | None = None) -> Materials:
+def material_maps(network: ModelNetwork, images: Images, options: InferenceOptions, progress: Progress | None = None) -> Materials:
     """The materials of images, as many in one batch as the memory holds.
 
     Args:

@@ -24,7 +24,7 @@ from ...utils import check_images
 from .forward import image_estimates, scene_estimates
 from .materials import material_maps
 from .memory_budget import working_bytes
-from .network import Network, Variation, Weights, with_own_network
+from .network import ModelNetwork, SharedNetwork, Variation, with_own_network
 from .options import InferenceOptions
 from .panorama import check_perspective_model, panorama_estimates
 from .stages import finish_batch
@@ -38,8 +38,8 @@ class Model:
     It never changes, and another one of the same weights costs next to nothing.
     """
 
-    def __init__(self, weights: Weights, variations: tuple[Variation, ...] = ()) -> None:
-        self._network = Network(weights, variations)
+    def __init__(self, shared: SharedNetwork, variations: tuple[Variation, ...] = ()) -> None:
+        self._network = ModelNetwork(shared, variations)
 
     def estimate(
         self,
@@ -258,27 +258,27 @@ class Model:
 
     def varied(self, variation: Variation) -> Model:
         """The same model with another variant of its annotator, which shares the weights."""
-        return Model(self._network.weights, (*self._network.variations, variation))
+        return Model(self._network.shared, (*self._network.variations, variation))
 
     @property
     def spec(self) -> ModelSpec:
         """Its entry in the table of models."""
-        return self._network.weights.spec
+        return self._network.shared.spec
 
     @property
-    def weights(self) -> Path:
+    def weights_path(self) -> Path:
         """The file that the network was read from."""
-        return self._network.weights.path
+        return self._network.shared.path
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype that the network computes in; estimates are float32. A half precision that overflowed is float32 from then on."""
-        return self._network.weights.loaded.dtype
+        return self._network.shared.in_dtype.dtype
 
     @property
     def device(self) -> torch.device:
         """The device that it runs on as long as it fits there."""
-        return self._network.weights.device
+        return self._network.shared.device
 
     @property
     def annotator(self) -> Annotator:
@@ -324,11 +324,11 @@ class Model:
 
     def batch_limit(self, height: int, width: int) -> int | None:
         """The largest batch of images of height x width, since the memory could not hold a larger one; None while it could."""
-        limits = self._network.weights.loaded.batch_limits
+        limits = self._network.shared.in_dtype.batch_limits
         return min((count for sizes, count in limits.items() if sizes[:2] == (height, width)), default=None)
 
     def unload(self) -> None:
         """Takes the model off its device. It can still be used: the next run brings it back."""
         network = self._network.current
-        network.loaded.batch_limits.clear()
+        network.in_dtype.batch_limits.clear()
         network.placement.unload()

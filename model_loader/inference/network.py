@@ -1,4 +1,12 @@
-"""The network of a model: its weights, shared by all models of the same files, and their variations for one model."""
+"""The network of a model, from what all models of the same files share to what runs on images of one size.
+
+    SharedNetwork    the network that the files hold, for all models made of them; falls back to float32 once for all
+    NetworkInDtype   the same in one dtype; another one after the fall-back
+    NetworkVariant   the same with the variations of one model (another resizing, an object for another thread)
+    PreparedNetwork  the same on its device, for images of one size
+
+A `ModelNetwork` is what a model holds: the shared network and its own variations, of which it gives the variant to run now.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +35,7 @@ Sizes = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class LoadedNetwork:
+class NetworkInDtype:
     """A network in one dtype.
 
     Attributes:
@@ -43,7 +51,7 @@ class LoadedNetwork:
     batch_limits: dict[Sizes, int] = field(default_factory=dict)
 
 
-class Weights:
+class SharedNetwork:
     """A network that falls back to float32 where half precision overflows: once, for all who share it.
 
     Args:
@@ -55,7 +63,7 @@ class Weights:
 
     Attributes:
         spec: Its entry in the table of models.
-        loaded: The network in its current dtype.
+        in_dtype: The network in its current dtype.
     """
 
     def __init__(
@@ -71,40 +79,40 @@ class Weights:
         self.device = device
         self._rebuild = rebuild
         self._lock = threading.Lock()
-        self.loaded = self._placed(annotator, dtype)
+        self.in_dtype = self._placed(annotator, dtype)
 
-    def can_fall_back(self, failed: LoadedNetwork) -> bool:
+    def can_fall_back(self, failed: NetworkInDtype) -> bool:
         """True if there is a dtype of a wider range than that of a network that failed."""
         return self._rebuild is not None and failed.dtype != torch.float32
 
-    def fall_back(self, failed: LoadedNetwork, reason: Exception) -> None:
+    def fall_back(self, failed: NetworkInDtype, reason: Exception) -> None:
         """Replaces a network that overflowed by one in float32, unless another thread has done so; `reason` is logged."""
         with self._lock:
-            if self._rebuild is None or self.loaded is not failed:
+            if self._rebuild is None or self.in_dtype is not failed:
                 return
             logger.warning("%s. Computed again in float32, as is all that follows", reason)
             failed.placement.unload()
-            self.loaded = self._placed(self._rebuild(torch.float32), torch.float32)
+            self.in_dtype = self._placed(self._rebuild(torch.float32), torch.float32)
 
-    def _placed(self, annotator: Annotator, dtype: torch.dtype) -> LoadedNetwork:
+    def _placed(self, annotator: Annotator, dtype: torch.dtype) -> NetworkInDtype:
         engine = annotator.engine
         if engine is None:
             interrupt.make_interruptible(annotator.network)  # not before it is traced or compiled
-        return LoadedNetwork(annotator, dtype, Placement(getattr(engine, "placed", annotator.network), self.device, self.spec.id))
+        return NetworkInDtype(annotator, dtype, Placement(getattr(engine, "placed", annotator.network), self.device, self.spec.id))
 
 
 @dataclass(frozen=True)
-class RunnableNetwork:
-    """A network in its current dtype, with the variations of one model.
+class NetworkVariant:
+    """A network in one dtype, with the variations of one model.
 
     Attributes:
-        loaded: The shared network that it was made of.
+        in_dtype: What it was made of.
         annotator: The network with its family's pre- and postprocessing.
         placement: Brings its network to the device.
         device: Where it runs as long as it fits there.
     """
 
-    loaded: LoadedNetwork
+    in_dtype: NetworkInDtype
     annotator: Annotator
     placement: Placement
     device: torch.device
@@ -132,7 +140,7 @@ class RunnableNetwork:
         """
         annotator = self.annotator
         net_height, net_width = annotator.checked_network_size(height, width, size)
-        check_network_fits(annotator, self.device, height, width, size, half=self.loaded.dtype != torch.float32)
+        check_network_fits(annotator, self.device, height, width, size, half=self.in_dtype.dtype != torch.float32)
         each = working_bytes(annotator, (height, width), (net_height, net_width))
         extra = extra_bytes(net_height, net_width) if extra_bytes is not None else 0
         device = self.placement.ready(extra + each * images)
@@ -152,7 +160,7 @@ class PreparedNetwork:
         fits: How many images fit in one batch, at least 1.
     """
 
-    network: RunnableNetwork
+    network: NetworkVariant
     device: torch.device
     height: int
     width: int
@@ -166,26 +174,26 @@ class PreparedNetwork:
         return too_large(self.network.annotator.spec, self.height, self.width, self.device, views)
 
 
-class Network:
-    """Shared weights with variations of their own; after a fall-back to float32, those of float32.
+class ModelNetwork:
+    """A shared network with the variations of one model; after a fall-back to float32, the one in float32.
 
     Args:
-        weights: What is shared.
+        shared: The network that it shares.
         variations: Each makes a variant of an annotator that shares its weights: another resizing, a network for another thread.
     """
 
-    def __init__(self, weights: Weights, variations: tuple[Variation, ...] = ()) -> None:
-        self.weights = weights
+    def __init__(self, shared: SharedNetwork, variations: tuple[Variation, ...] = ()) -> None:
+        self.shared = shared
         self.variations = variations
         self._lock = threading.Lock()
-        self._current = self._varied(weights.loaded)
+        self._current = self._varied(shared.in_dtype)
 
     @property
-    def current(self) -> RunnableNetwork:
+    def current(self) -> NetworkVariant:
         """The network to run; another one after a fall-back."""
         with self._lock:
-            if self._current.loaded is not self.weights.loaded:
-                self._current = self._varied(self.weights.loaded)
+            if self._current.in_dtype is not self.shared.in_dtype:
+                self._current = self._varied(self.shared.in_dtype)
             return self._current
 
     @property
@@ -193,7 +201,7 @@ class Network:
         """The annotator to run; another one after a fall-back."""
         return self.current.annotator
 
-    def run(self, call: Callable[[RunnableNetwork], T]) -> T:
+    def run(self, call: Callable[[NetworkVariant], T]) -> T:
         """Calls with the current network, and again in float32 where half precision overflows.
 
         Raises:
@@ -204,18 +212,18 @@ class Network:
             try:
                 return call(network)
             except ArithmeticError as error:
-                if not self.weights.can_fall_back(network.loaded):
+                if not self.shared.can_fall_back(network.in_dtype):
                     raise
                 problem = without_traceback(error)
-            self.weights.fall_back(network.loaded, problem)
+            self.shared.fall_back(network.in_dtype, problem)
 
-    def _varied(self, loaded: LoadedNetwork) -> RunnableNetwork:
-        annotator = loaded.annotator
+    def _varied(self, in_dtype: NetworkInDtype) -> NetworkVariant:
+        annotator = in_dtype.annotator
         for variation in self.variations:
             annotator = variation(annotator)
-        device, is_own = self.weights.device, annotator.network is not loaded.annotator.network
-        placement = Placement(annotator.network, device, annotator.spec.id) if is_own else loaded.placement
-        return RunnableNetwork(loaded, annotator, placement, device)
+        device, is_own = self.shared.device, annotator.network is not in_dtype.annotator.network
+        placement = Placement(annotator.network, device, annotator.spec.id) if is_own else in_dtype.placement
+        return NetworkVariant(in_dtype, annotator, placement, device)
 
 
 def with_own_network(annotator: Annotator) -> Annotator:

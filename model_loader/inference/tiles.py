@@ -20,7 +20,7 @@ from ...utils import images_to_rgb, resize_map
 from ..comfy import devices
 from .forward import Images, batch_shape, image_estimates
 from .memory_budget import BytesPerPixel
-from .network import Network
+from .network import ModelNetwork
 from .options import AUTO, InferenceOptions
 from .tile_blending import Maps, aligned, estimate_of, maps_of
 
@@ -42,7 +42,9 @@ Run = Callable[[Tensor, float], Iterable[Estimate]]
 """Estimates (N, 3, h, w) of a field of view in degrees on the longer side (0 = unknown), in parts, in order, on the network's device."""
 
 
-def tile_estimates(network: Network, images: Images, options: InferenceOptions, progress: Progress | None = None) -> Iterator[Estimate]:
+def tile_estimates(
+    network: ModelNetwork, images: Images, options: InferenceOptions, progress: Progress | None = None
+) -> Iterator[Estimate]:
     """The estimates of images in tiles, one image after another; `progress` is called with (tiles done, tiles in all).
 
     Yields:
@@ -61,7 +63,7 @@ def tile_estimates(network: Network, images: Images, options: InferenceOptions, 
     if counts == (1, 1):
         yield from image_estimates(network, images, options, progress)
         return
-    device = network.weights.device
+    device = network.shared.device
     for index in range(total):
         part_progress = progress_of_part(progress, index, index + 1, total)
         found = estimate_in_tiles(run, network_size, images[index : index + 1], counts, options.fov, part_progress)

@@ -15,14 +15,14 @@ from ...geometry.estimate import Estimate
 from ...utils import check_images
 from .forward import rgb_on_device
 from .memory_budget import IMAGES_TO_MAKE_ROOM_FOR, in_batches, steady_batch_size
-from .network import Network, RunnableNetwork
+from .network import ModelNetwork, NetworkVariant
 from .options import InferenceOptions
 
 logger = logging.getLogger(__name__)
 
 
 def window_estimates(
-    network: Network, frames: Iterable[Tensor], options: InferenceOptions, is_cut: IsCut | None, state: WindowState
+    network: ModelNetwork, frames: Iterable[Tensor], options: InferenceOptions, is_cut: IsCut | None, state: WindowState
 ) -> Iterator[Estimate]:
     """The estimates of a video by a video model. Memory does not grow with the video's length.
 
@@ -50,7 +50,7 @@ def window_estimates(
         return
     replayable = ReplayableFrames(frames)
 
-    def begin(current: RunnableNetwork) -> tuple[Estimate | None, Iterator[Estimate]]:
+    def begin(current: NetworkVariant) -> tuple[Estimate | None, Iterator[Estimate]]:
         parts = _windows(current, iter(replayable), options, is_cut, state)
         return next(parts, None), parts
 
@@ -64,7 +64,7 @@ def window_estimates(
 
 @torch.no_grad()
 def _windows(
-    current: RunnableNetwork,
+    current: NetworkVariant,
     frames: Iterator[Tensor],
     options: InferenceOptions,
     is_cut: IsCut | None,

@@ -42,8 +42,8 @@ def test_another_file_is_another_model(load, family, weights, tmp_path):
     torch.save({"weight": torch.zeros(1, 3, 1, 1), "bias": torch.zeros(1)}, other)
     model = load_model("weighted", "float32", "cpu", str(other))
     assert model is not load()
-    assert model.weights == other
-    assert load().weights == weights
+    assert model.weights_path == other
+    assert load().weights_path == weights
     assert model.estimate(torch.rand(1, 3, 32, 64)).depth.abs().max() == 0
 
 
@@ -64,7 +64,7 @@ def test_a_file_that_takes_the_place_of_another_is_loaded(load, family, tmp_path
 def test_the_id_alone_finds_the_users_file(family, weights, caches):
     download_folder().mkdir(parents=True, exist_ok=True)
     torch.save({"weight": torch.zeros(1, 3, 1, 1), "bias": torch.ones(1)}, download_folder() / "weighted.pt")
-    assert load_model("weighted", "float32", "cpu").weights == download_folder() / "weighted.pt"
+    assert load_model("weighted", "float32", "cpu").weights_path == download_folder() / "weighted.pt"
 
 
 def test_free_forgets_and_gives_the_memory_back(load, family):

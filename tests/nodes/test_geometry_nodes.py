@@ -18,7 +18,7 @@ from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.surfaces.normals import disparity_to_normals, dmap2norm, midas_normals
 from depth_normal.model_loader import Model, load_model
-from depth_normal.model_loader.inference.network import Weights
+from depth_normal.model_loader.inference.network import SharedNetwork
 from depth_normal.model_loader.inference.options import check_tiles
 from depth_normal.model_loader.weights.integrity import bundled_path
 from depth_normal.nodes import files, geometry, interop, render
@@ -37,7 +37,7 @@ class Pretend(Model):
     def __init__(self, depth, quantity, model="zoedepth-nyu", **more):
         spec = find_spec(model)
         annotator = FAMILIES[spec.family](spec, nn.Identity())
-        super().__init__(Weights(annotator, torch.float32, torch.device("cpu"), Path()))
+        super().__init__(SharedNetwork(annotator, torch.float32, torch.device("cpu"), Path()))
         self.depth, self.sizes = depth, []
 
         def infer(request):
@@ -150,14 +150,14 @@ def own_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["Own.safetensors", "mine/own.safetensors", " mine/Own.safetensors ", "whole", '"whole"'])
 def test_a_file_in_a_model_folder_says_itself_which_model_it_is(own_file, name):
     (model,) = LoadDepthNormalModel().execute("(from file)", "float32", name.replace("whole", str(own_file)))
-    assert model.spec.id == "tiny" and model.weights == own_file
+    assert model.spec.id == "tiny" and model.weights_path == own_file
 
 
 def test_a_file_stands_in_for_the_published_one(own_file):
     (model,) = LoadDepthNormalModel().execute("tiny", weights="own.safetensors")
-    assert model.spec.id == "tiny" and model.weights == own_file
+    assert model.spec.id == "tiny" and model.weights_path == own_file
     (published,) = LoadDepthNormalModel().execute("tiny")
-    assert published.weights == bundled_path(MODELS["tiny"].file)
+    assert published.weights_path == bundled_path(MODELS["tiny"].file)
 
 
 def test_another_runtime_is_another_model_and_the_first_comes_back(monkeypatch):
@@ -283,7 +283,7 @@ def third(monkeypatch):
     tiny = runpy.run_path(str(Path(__file__).resolve().parents[1] / "annotators" / "test_moge_3.py"))
     annotator = tiny["built"]()
     monkeypatch.setattr(geometry, "REFINED", (annotator.spec,))
-    return Model(Weights(annotator, torch.float32, torch.device("cpu"), Path()))
+    return Model(SharedNetwork(annotator, torch.float32, torch.device("cpu"), Path()))
 
 
 @pytest.mark.parametrize("more", [{}, {"film": True}])

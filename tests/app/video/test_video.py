@@ -294,7 +294,7 @@ def test_a_finished_video_made_anew_and_stopped_goes_on(video, tmp_path, monkeyp
 
 def test_a_video_of_other_weights_is_not_the_same(video, tmp_path, capsys):
     weights = tmp_path / "mine.safetensors"
-    weights.write_bytes(load_model("tiny").weights.read_bytes())
+    weights.write_bytes(load_model("tiny").weights_path.read_bytes())
     words = ("--frames", 8, "--weights", weights, "--resume")
     assert [run(video, tmp_path / "out.mp4", *words) for _ in range(2)] == [0, 0]
     os.utime(weights)

@@ -94,7 +94,7 @@ def test_a_video_is_run_by_torch_which_is_said_where_images_have_an_engine(load,
         raise AssertionError("videos are not run by it")
 
     engine.words = "ONNX Runtime 1, CPU"
-    other = Model(model._network.weights, (lambda annotator: annotator.with_engine(engine),))
+    other = Model(model._network.shared, (lambda annotator: annotator.with_engine(engine),))
     near(depth(windows(other, video(8))), expected)
     assert f"{MODEL}: its videos are run by torch, its images by ONNX Runtime 1, CPU" in caplog.text
 

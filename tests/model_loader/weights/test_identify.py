@@ -443,7 +443,7 @@ def test_a_model_loads_by_its_file_alone(tmp_path):
     path = tmp_path / "mine.safetensors"
     shutil.copy(bundled_path(MODELS["tiny"].file), path)
     model = load_model(weights=path)
-    assert model.spec.id == "tiny" and model.weights == path
+    assert model.spec.id == "tiny" and model.weights_path == path
     assert load_model("tiny", weights=path) is model
 
 
