@@ -1,6 +1,6 @@
 """Reads and writes videos and numbered images with PyAV, frame by frame, never the whole video."""
 
-from .join import Piece, join_pieces
+from .join import Segment, join_segments
 from .library import VideoError, VideoReadError, pyav
 from .prefetch import Loaded, WriterThread, compute_with, estimated, prefetch
 from .presets import PRESETS, Preset, at_rate, cropped, fitted, fitted_size, in_groups
@@ -15,8 +15,8 @@ __all__ = [
     "PRESETS",
     "Frame",
     "Loaded",
-    "Piece",
     "Preset",
+    "Segment",
     "Sound",
     "VideoError",
     "VideoHeader",
@@ -34,7 +34,7 @@ __all__ = [
     "fitted_size",
     "in_groups",
     "is_sequence",
-    "join_pieces",
+    "join_segments",
     "numbered",
     "numbered_files",
     "prefetch",

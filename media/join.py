@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Piece:
+class Segment:
     """A part of a video, in a file of its own whose times begin at 0.
 
     Attributes:
@@ -34,24 +34,24 @@ class Piece:
     time: Fraction
 
 
-def join_pieces(path: os.PathLike[str], pieces: Sequence[Piece], sound: Sound | None = None) -> None:
-    """Writes a video of pieces, atomically.
+def join_segments(path: os.PathLike[str], segments: Sequence[Segment], sound: Sound | None = None) -> None:
+    """Writes a video of segments, atomically.
 
     Sound is copied as it is where the container takes it, else made AAC; what neither works with is left out, and that is said: it never
     costs the images.
 
     Args:
-        path: The video, of the pieces' own kind.
-        pieces: One or more, in order, coded alike.
+        path: The video, of the segments' own kind.
+        segments: One or more, in order, coded alike.
         sound: What is laid under; None = nothing.
 
     Raises:
-        VideoError: The pieces cannot be put there.
+        VideoError: The segments cannot be put there.
     """
     problem: SoundError | None = None
     for copied in (True, False) if sound is not None else ():
         try:
-            _join(path, pieces, sound, copied)
+            _join(path, segments, sound, copied)
         except SoundError as error:
             if getattr(error.__cause__, "errno", None) == errno.ENOSPC:
                 raise
@@ -60,14 +60,14 @@ def join_pieces(path: os.PathLike[str], pieces: Sequence[Piece], sound: Sound | 
             if problem is not None:
                 logger.warning("%s: it is made AAC", problem)
             return
-    _join(path, pieces, None)
+    _join(path, segments, None)
     if problem is not None:
         logger.warning("%s: it is left out", problem)
 
 
-def _join(path: os.PathLike[str], pieces: Sequence[Piece], sound: Sound | None, copied: bool = True) -> None:
+def _join(path: os.PathLike[str], segments: Sequence[Segment], sound: Sound | None, copied: bool = True) -> None:
     with atomic_path(path) as temporary, ExitStack() as opened:
-        first = opened.enter_context(_open_piece(pieces[0].path, path))
+        first = opened.enter_context(_open_segment(segments[0].path, path))
         tagged = temporary.suffix.lower() in (".mp4", ".mov")
         options = {"movflags": "+faststart"} if tagged else {}
         about_sound = nullcontext if sound is None else partial(sound_errors, path)
@@ -76,7 +76,7 @@ def _join(path: os.PathLike[str], pieces: Sequence[Piece], sound: Sound | None, 
             if tagged:
                 # PyAV clears it, and FFmpeg writes the codec's first: 422 HQ for ProRes 4444, and for H.265 what Apple's players refuse.
                 images.codec_context.codec_tag = first.streams.video[0].codec_context.codec_tag
-            tracks = [_images(pieces, images)]
+            tracks = [_images(segments, images)]
             if sound is not None:
                 tracks += opened.enter_context(sound_tracks(sound, output, path, copied=copied))
             with about_sound():
@@ -101,7 +101,7 @@ def _output(path: Path, options: dict[str, str]) -> Iterator[Any]:
 
 
 @contextmanager
-def _open_piece(path: Path, name: object) -> Iterator[Any]:
+def _open_segment(path: Path, name: object) -> Iterator[Any]:
     """As `open_video`; an error is not one of the source."""
     try:
         with open_video(path, name) as container:
@@ -110,15 +110,15 @@ def _open_piece(path: Path, name: object) -> Iterator[Any]:
         raise VideoError(str(error)) from error
 
 
-def _images(pieces: Sequence[Piece], stream: Any) -> Iterator[tuple[Fraction, Any]]:
-    """The packets of all pieces with their times in the whole."""
-    for piece in pieces:
-        with _open_piece(piece.path, piece.path) as container:
+def _images(segments: Sequence[Segment], stream: Any) -> Iterator[tuple[Fraction, Any]]:
+    """The packets of all segments with their times in the whole."""
+    for segment in segments:
+        with _open_segment(segment.path, segment.path) as container:
             for packet in container.demux(container.streams.video[0]):
                 if packet.dts is None:  # the mark of the end
                     continue
                 base = Fraction(packet.time_base)
-                shift = round(piece.time / base)
+                shift = round(segment.time / base)
                 packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
                 packet.stream = stream
                 yield packet.dts * base, packet

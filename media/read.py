@@ -29,9 +29,10 @@ Reduce: TypeAlias = Callable[[int, int], tuple[int, int] | None]
 
 _BEGINNING = Fraction(0)
 
+# Containers with an index of key frames; and from which second on it is faster to look there than to decode what lies before.
+_WITH_INDEX = ("mov,", "matroska")
+_SEEK_FROM_SECONDS = 2
 # Containers whose header says how long they last, not how many frames they have.
-# Containers with an index of key frames; and from where on it is faster to look there than to decode what lies before, in seconds.
-_WITH_INDEX, _FAR = ("mov,", "matroska"), 2
 _SAY_SECONDS = ("matroska", "flv")
 
 
@@ -149,7 +150,7 @@ def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNI
     """
     name = name or str(source)
     begun = False
-    for seeking in (True, False) if start >= _FAR else (False,):
+    for seeking in (True, False) if start >= _SEEK_FROM_SECONDS else (False,):
         with open_video(source, name) as container:
             stream = image_stream(container, name)
             stream.thread_type = "AUTO"

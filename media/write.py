@@ -184,7 +184,7 @@ class VideoWriter:
         stream.options = {**codec.options, **of_grey, **({} if codec.quality is None else {"crf": str(quality)})}
         context = stream.codec_context
         context.time_base = self._time_base
-        # Without reordering times in the container are those of the frames, and pieces can be joined.
+        # Without reordering times in the container are those of the frames, and segments can be joined.
         context.max_b_frames = 0
         context.color_range = FULL if lossless else LIMITED
         context.color_primaries = context.color_trc = BT_709

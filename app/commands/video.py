@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from ..batch.sources import Source
     from ..bench.background import Measuring
     from ..video.finished import Finished
-    from ..video.segments import Pieces
+    from ..video.segments import SegmentStore
     from ..video.task import VideoTask
 
 logger = logging.getLogger(__name__)
@@ -268,8 +268,8 @@ def _prepared(
     from ..batch.per_image import known_weights
     from ..video.finished import FinishedRecord
     from ..video.run import computed_by
-    from ..video.segments import Pieces, begun_by
-    from ..video.task import check_targets, has_pieces
+    from ..video.segments import SegmentStore, begun_by
+    from ..video.task import check_targets, has_segments
 
     targets = list(task.targets.values())
     check_folder(targets[0].parent)
@@ -284,7 +284,7 @@ def _prepared(
     by = {"model": options.model, "weights": weights, "dtype": options.dtype, "runtime": runtime}
     by |= {} if options.refine_steps is None else {"refine_steps": options.refine_steps}
     asked = task.settings() | by | {"size": task.size and spec.used_size(task.size)}
-    record, stopped = FinishedRecord(task), arguments.resume and has_pieces(task.targets)
+    record, stopped = FinishedRecord(task), arguments.resume and has_segments(task.targets)
     if arguments.resume and not arguments.overwrite and not stopped and (finished := record.found(asked)):
         if finished.problem is None and label:
             return Prepared(targets, None)
@@ -306,19 +306,19 @@ def _prepared(
             by_begun = replace(options, runtime=begun[0])
             model = by_begun.load(arguments.device, begun[1])
         used = computed_by(model)
-        with Pieces(task, asked | used, arguments.resume) as pieces:
+        with SegmentStore(task, asked | used, arguments.resume) as store:
             record.remove()
-            if pieces.done:
-                echo(shown(f"{task.source}: {pieces.done} frames are finished, going on behind them"))
-                if pieces.records[-1].dtype != used["dtype"]:
+            if store.done:
+                echo(shown(f"{task.source}: {store.done} frames are finished, going on behind them"))
+                if store.records[-1].dtype != used["dtype"]:
                     # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
-                    model = by_begun.load(arguments.device, pieces.records[-1].dtype)
-            finished = _make(model, task, header, pieces, measuring, label)
+                    model = by_begun.load(arguments.device, store.records[-1].dtype)
+            finished = _make(model, task, header, store, measuring, label)
             if arguments.resume or made_of is not None:
                 record.note(asked, finished)
             if made_of is not None:
                 note_results(made_of, targets)
-            pieces.remove()
+            store.remove()
         return _say_made(task, finished, arguments.open)
 
     check()
@@ -428,7 +428,7 @@ def _described(label: str) -> dict[str, Any]:
     return {"desc": shown(label)} if label else {}
 
 
-def _make(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces, measuring: Measuring, label: str) -> Finished:
+def _make(model: Model, task: VideoTask, header: VideoHeader, store: SegmentStore, measuring: Measuring, label: str) -> Finished:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from ...model_loader.comfy.terminal_bar import terminal_bar
@@ -440,11 +440,11 @@ def _make(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces, me
         part = "the whole" if (width, height) == (header.width, header.height) else f"the middle {width}x{height}"
         logger.info("%s: %s of %dx%d pixels", task.preset.name, part, header.width, header.height)
     expected = task.expected(header)
-    _warn_of_space(task, header, expected, pieces)
+    _warn_of_space(task, header, expected, store)
     with ExitStack() as stack:
         stack.enter_context(logging_redirect_tqdm())
-        bar = stack.enter_context(terminal_bar(expected, "frame", pieces.done, **_described(label)))
-        measure = measuring.watch(None if expected is None or model.is_video_model else expected - pieces.done)
+        bar = stack.enter_context(terminal_bar(expected, "frame", store.done, **_described(label)))
+        measure = measuring.watch(None if expected is None or model.is_video_model else expected - store.done)
 
         def tick(frames: int) -> None:
             bar.update(frames)
@@ -454,12 +454,12 @@ def _make(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces, me
         if task.in_two_passes:
             bars.append(stack.enter_context(terminal_bar(expected, "frame", desc="one range")).update)
         try:
-            return make_video(model, task, header, pieces, *bars)
+            return make_video(model, task, header, store, *bars)
         except BaseException:
-            if pieces.done:
-                echo_error(f"{task.source}: {pieces.done} frames are finished; the same command with --resume goes on behind them")
+            if store.done:
+                echo_error(f"{task.source}: {store.done} frames are finished; the same command with --resume goes on behind them")
             else:
-                pieces.remove()
+                store.remove()
             raise
 
 
@@ -481,15 +481,15 @@ def _say_made(task: VideoTask, finished: Finished, shows: bool, more: str = "") 
     return SOME_FAILED
 
 
-def _warn_of_space(task: VideoTask, header: VideoHeader, expected: int | None, pieces: Pieces) -> None:
+def _warn_of_space(task: VideoTask, header: VideoHeader, expected: int | None, store: SegmentStore) -> None:
     from ...annotators.specs.base import size_in_words
     from ...model_loader.weights.disk_space import free_space
     from ..video.run import bytes_between_passes
 
     needed = bytes_between_passes(header, expected)
     if task.in_two_passes and needed is not None:
-        logger.info("between the two passes up to %s of depth are kept in %s", size_in_words(needed), pieces.folder)
-        if needed > (free := free_space(pieces.folder)):
+        logger.info("between the two passes up to %s of depth are kept in %s", size_in_words(needed), store.folder)
+        if needed > (free := free_space(store.folder)):
             logger.warning("%s are free there: --normalise running needs none", size_in_words(free))
 
 

@@ -45,7 +45,7 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-class Stop:
+class SignalStop:
     """A wish to stop.
 
     Attributes:
@@ -59,13 +59,13 @@ class Stop:
 
 
 @contextmanager
-def stoppable() -> Iterator[Stop]:
+def stoppable() -> Iterator[SignalStop]:
     """Ends the work in the block in good order on Ctrl-C and SIGTERM: the first one only sets the event, the second stops at once.
 
     Raises:
         KeyboardInterrupt: At the second signal.
     """
-    stop = Stop()
+    stop = SignalStop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

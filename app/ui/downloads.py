@@ -14,7 +14,7 @@ from ...model_loader.weights.download import download_weights
 from ...model_loader.weights.find import find_weights
 from ...model_loader.weights.installed import forget
 from ..outcomes import EXPECTED_ERRORS
-from .stopping import Stop, StoppedError
+from .stopping import Cancellation, StoppedError
 
 RUNNING, DONE, FAILED, CANCELLED = "running", "done", "failed", "cancelled"
 
@@ -37,7 +37,7 @@ class Download:
     done: int = 0
     total: int = 0
     error: str = ""
-    stop: Stop = field(default_factory=Stop)
+    stop: Cancellation = field(default_factory=Cancellation)
 
     def as_json(self) -> dict[str, Any]:
         """As the page reads it."""

@@ -17,7 +17,7 @@ from ..batch.per_image import Options
 from ..batch.sources import VIDEOS
 from ..console.terminal import program, quoted
 from .refusals import Refusal
-from .stopping import Stop
+from .stopping import Cancellation
 
 WAITING, DOWNLOADING, LOADING, RUNNING = "waiting", "downloading", "loading", "running"
 DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
@@ -71,7 +71,7 @@ class Job:
     quantity: str | None = None
     has_normals: bool = False
     files: dict[str, Path] = field(default_factory=dict)
-    stop: Stop = field(default_factory=Stop)
+    stop: Cancellation = field(default_factory=Cancellation)
     began: float = 0.0
     typed: str = ""
 

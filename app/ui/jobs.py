@@ -25,12 +25,12 @@ from ..bench.background import Measuring
 from ..console.terminal import echo_error
 from ..outcomes import EXPECTED_ERRORS
 from .downloads import Downloads
-from .films import run_video
 from .job import ACTIVE, CANCELLED, DONE, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, WRITES, Job
 from .names import free_name
 from .previews import Previews
 from .refusals import Refusal
-from .stopping import Stop, StoppedError
+from .stopping import Cancellation, StoppedError
+from .videos import run_video
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ class JobQueue:
         with self._condition:
             if job.state in (FAILED, CANCELLED):
                 # A new stop: the worker may still be about to see the old one.
-                again = replace(job, state=WAITING, share=None, error="", seconds=0.0, stop=Stop())
+                again = replace(job, state=WAITING, share=None, error="", seconds=0.0, stop=Cancellation())
                 del self._jobs[job.id]
                 self._jobs[job.id] = again
         self.changed()

@@ -33,7 +33,7 @@ from ..output_choices import FLAT_LAYOUT_CHOICES
 from .job import CANCELLED, DONE, FAILED, RUNNING, WAITING, Job
 from .refusals import Refusal
 from .results import no_room
-from .stopping import Stop, StoppedError
+from .stopping import Cancellation, StoppedError
 
 logger = logging.getLogger(__name__)
 
@@ -184,7 +184,7 @@ class Preview:
     error: str = ""
     path: Path | None = None
     kept: Path | None = None
-    stop: Stop = field(default_factory=Stop)
+    stop: Cancellation = field(default_factory=Cancellation)
 
     @property
     def folder(self) -> Path:

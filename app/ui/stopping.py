@@ -9,7 +9,7 @@ class StoppedError(BaseException):
     """The page's user cancelled the work."""
 
 
-class Stop:
+class Cancellation:
     """A wish to stop one piece of work."""
 
     def __init__(self) -> None:

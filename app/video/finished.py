@@ -12,7 +12,7 @@ from typing import Any
 from ...geometry.files.paths import write_bytes
 from ...media import VideoError, numbered, numbered_files
 from ..batch.records import RECORD_VERSION, digest_of_marks, read_record
-from .task import VideoTask, pieces_folder
+from .task import VideoTask, segments_folder
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class FinishedRecord:
     """
 
     def __init__(self, task: VideoTask) -> None:
-        folder = pieces_folder(task.targets)
+        folder = segments_folder(task.targets)
         self.path = folder.with_name(f"{folder.name}.json")
         self._task = task
 

@@ -20,7 +20,7 @@ from ...geometry.views.parallax import parallax_of_clip
 from ...geometry.views.stereo import VR_LAYOUTS, StereoOptions, compose, disparity_range, stereo_pair
 from ...geometry.views.vr import photo_fov, vr_pair
 from ...media import Frame
-from .segments import NUMBERS, Shown
+from .segments import KEPT_DEPTH, Shown
 from .task import DEPTH, NORMALS, PARALLAX, RUNNING, SIDE_BY_SIDE, STEREO, VIEWS, VideoTask
 
 Ends: TypeAlias = tuple[float, float]
@@ -58,7 +58,7 @@ class Renderer:
     ) -> None:
         self._resampling = resampling
         self._outputs, self._range, self._ends = outputs, black_and_white, ends
-        self._numbers, self._layout, self._stereo, self._move = task.codec == "exr", task.layout, task.stereo, task.move
+        self._writes_exr, self._layout, self._stereo, self._move = task.codec == "exr", task.layout, task.stereo, task.move
         self._keeps_ends = bool(VIEWS & set(task.targets))
         self.for_headsets = STEREO in task.targets and task.layout in VR_LAYOUTS
         self.fov = task.fov
@@ -81,26 +81,26 @@ class Renderer:
         if self.for_headsets and not self.fov:
             self.fov = photo_fov(enlarged())
         made: dict[str, Sequence[Tensor] | Tensor] = {}
-        if not self._numbers:
+        if not self._writes_exr:
             if {DEPTH, SIDE_BY_SIDE} & self._outputs:
                 made |= self._depth_images(images, found, (height, width))
             if NORMALS in self._outputs:
-                made[NORMALS] = self._normals(enlarged())
+                made[NORMALS] = _normals_image(enlarged())
             if VIEWS & self._outputs:
                 made |= self._views(frames, images, enlarged(), found)
         elif NORMALS in self._outputs:
-            self._normals(found)
+            _check_normals(found)
         ranges, black_and_white, ends = [], [], []
-        if NUMBERS in self._outputs:
-            made[NUMBERS], ranges = to_levels(enlarged())
+        if KEPT_DEPTH in self._outputs:
+            made[KEPT_DEPTH], ranges = to_levels(enlarged())
             black_and_white = _pairs(default_depth_range(found))
             if self._keeps_ends:
                 ends = _pairs(disparity_range(found))
-        return Shown(frames, made, enlarged() if self._numbers else found, ranges, black_and_white, ends)
+        return Shown(frames, made, enlarged() if self._writes_exr else found, ranges, black_and_white, ends)
 
     def _depth_images(self, images: Tensor, found: Estimate, size: tuple[int, int]) -> dict[str, Tensor]:
         if found.depth is None and DEPTH not in self._outputs:
-            beside = self._normals(found.resized(*size, self._resampling))
+            beside = _normals_image(found.resized(*size, self._resampling))
             return {SIDE_BY_SIDE: torch.cat((images, beside), 3)}
         ends = default_depth_range(found, self._measure)
         image = resized_depth_image(found, *size, ends, self._resampling)
@@ -136,11 +136,6 @@ class Renderer:
             return _HalfSpheres(images, found, self._layout, self._stereo, ends, self.fov)
         return compose(stereo_pair(images, found, self._stereo, ends), self._layout)
 
-    def _normals(self, found: Estimate) -> Tensor:
-        if found.normals is None:
-            raise ValueError("the model gives depth of unknown scale and no normals; choose another model, or ask for depth alone")
-        return normals_to_image(found.normals, source=found.axes, mask=found.mask)
-
 
 class _HalfSpheres(Sequence[Tensor]):
     """The frames (3, H, W) for a headset, each made when it is asked for: all together would take much memory."""
@@ -159,6 +154,21 @@ class _HalfSpheres(Sequence[Tensor]):
             ends = tuple(end[one] if isinstance(end, Tensor) and len(end) > 1 else end for end in ends)
         pair = vr_pair(self._images[one], self._found.slice(index, index + 1), self._layout, self._options, ends, self._fov)
         return compose(pair, self._layout)[0]
+
+
+def _normals_image(found: Estimate) -> Tensor:
+    return normals_to_image(_check_normals(found), source=found.axes, mask=found.mask)
+
+
+def _check_normals(found: Estimate) -> Tensor:
+    """The normals.
+
+    Raises:
+        ValueError: There are none.
+    """
+    if found.normals is None:
+        raise ValueError("the model gives depth of unknown scale and no normals; choose another model, or ask for depth alone")
+    return found.normals
 
 
 def _pairs(ends: tuple[Tensor, Tensor]) -> list[Ends]:

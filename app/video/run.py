@@ -18,7 +18,7 @@ from ...geometry.surfaces.derive import with_normals
 from ...media import (
     Frame,
     Loaded,
-    Piece,
+    Segment,
     Sound,
     VideoError,
     VideoHeader,
@@ -27,7 +27,7 @@ from ...media import (
     check_sound,
     estimated,
     is_sequence,
-    join_pieces,
+    join_segments,
     numbered_files,
     read_frames,
 )
@@ -38,7 +38,7 @@ from ..batch.per_image import is_light
 from .finished import Finished
 from .reduced_frames import ReducedFrames
 from .rendering import Renderer, clip_range, from_levels
-from .segments import ENGINE, NUMBERS, Pieces, PieceWriter
+from .segments import ENGINE, KEPT_DEPTH, SegmentStore, SegmentWriter
 from .task import NORMALS, RANGED, SIDE_BY_SIDE, VideoTask
 
 logger = logging.getLogger(__name__)
@@ -46,57 +46,57 @@ logger = logging.getLogger(__name__)
 Tick = Callable[[int], object]
 
 
-def make_video(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tick, second_tick: Tick = bool) -> Finished:
+def make_video(model: Model, task: VideoTask, header: VideoHeader, store: SegmentStore, tick: Tick, second_tick: Tick = bool) -> Finished:
     """Makes the outputs of a video.
 
     Args:
         model: The model to run.
         task: The task.
         header: The source's header.
-        pieces: The finished pieces, which are continued. They stay.
+        store: The finished segments, behind which it goes on. They stay.
         tick: Called with how many frames were estimated since the last call.
         second_tick: Likewise of a second pass.
 
     Raises:
         VideoError: Nothing can be read of the source, or the result cannot be written.
-        KeyboardInterrupt: It was stopped; `pieces` can be continued.
+        KeyboardInterrupt: It was stopped; `store` can be continued.
     """
     if _has_sound(task, header):
         check_sound(task.source, header.name, next(iter(task.targets.values())).suffix)
-    problem = _first_pass(model, task, header, pieces, tick)
-    by_output = {output: _pieces_of(task, pieces, output) for output in task.targets}
+    problem = _first_pass(model, task, header, store, tick)
+    by_output = {output: _segments_of(task, store, output) for output in task.targets}
     if task.in_two_passes:
-        by_output |= _second_pass(task, header, pieces, second_tick)
+        by_output |= _second_pass(task, header, store, second_tick)
     for output, target in task.targets.items():
         if task.sequence:
-            if longer := [path for number, path in numbered_files(target) if number > pieces.done]:
+            if longer := [path for number, path in numbered_files(target) if number > store.done]:
                 logger.warning("%s: %d files from %s on are of another video; remove them", target, len(longer), longer[0].name)
         else:
-            join_pieces(target, by_output[output], _sound(task, header, pieces, problem))
-    return Finished(pieces.done, problem and str(problem))
+            join_segments(target, by_output[output], _sound(task, header, store, problem))
+    return Finished(store.done, problem and str(problem))
 
 
-def _first_pass(model: Model, task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tick) -> VideoReadError | None:
-    """Writes all pieces that are not there yet; returns why the source ended early."""
-    outputs = {NUMBERS, *({NORMALS} & set(task.targets))} if task.in_two_passes else set(task.targets)
+def _first_pass(model: Model, task: VideoTask, header: VideoHeader, store: SegmentStore, tick: Tick) -> VideoReadError | None:
+    """Writes all segments that are not there yet; returns why the source ended early."""
+    outputs = {KEPT_DEPTH, *({NORMALS} & set(task.targets))} if task.in_two_passes else set(task.targets)
     renderer = Renderer(task, outputs, resampling=model.resampling)
     reduced = ReducedFrames(model, task, outputs)
-    loaded = Loaded(islice(task.read(), pieces.done, None), reduced.image)
+    loaded = Loaded(islice(task.read(), store.done, None), reduced.image)
     available = torch.get_num_threads()
     threads = threads_of_pipeline(model, available)
-    estimate, film_now = _estimator(model, task, outputs, renderer, pieces.state(), threads.network)
+    estimate, video_state = _estimator(model, task, outputs, renderer, store.state(), threads.network)
     try:
         torch.set_num_threads(threads.beside)
-        with closing(estimated(loaded, estimate, pieces.done, threads.beside)) as parts:
+        with closing(estimated(loaded, estimate, store.done, threads.beside)) as parts:
             behind = WriterThread(threads=threads.beside)
-            _write_pieces(pieces, task, header, renderer, reduced, _counted(parts, tick), behind, film_now, partial(dtype_name, model))
+            _write_segments(store, task, header, renderer, reduced, _counted(parts, tick), behind, video_state, partial(dtype_name, model))
     except VideoReadError as error:
-        if pieces.done and loaded.problem is None:
-            return error  # the frame after the finished pieces is the first that cannot be read
+        if store.done and loaded.problem is None:
+            return error  # the frame after the finished segments is the first that cannot be read
         raise
     finally:
         torch.set_num_threads(available)
-    if not pieces.done:
+    if not store.done:
         raise VideoReadError(f"{task.source}: there is not one frame {'at that place' if task.start else 'in it'}")
     return loaded.problem
 
@@ -141,10 +141,10 @@ def _estimator(
     return partial(model.estimate_video, **asked, at_network_size=True, network_threads=network_threads, state=now), now.state_dict
 
 
-def _without_normals(film: Any) -> Any:
+def _without_normals(video: Any) -> Any:
     """The state of a video, in which older versions kept normals that nobody asked for."""
-    aligner = film.get("aligner")
-    return film if aligner is None or aligner.get("depth") is None else {**film, "aligner": {**aligner, "normals": None}}
+    aligner = video.get("aligner")
+    return video if aligner is None or aligner.get("depth") is None else {**video, "aligner": {**aligner, "normals": None}}
 
 
 def _kept_fov(state: Any, fov: float) -> float:
@@ -158,35 +158,35 @@ def _counted(parts: Iterator[tuple[Any, Tensor, Estimate]], tick: Tick) -> Itera
         tick(len(part[0]))
 
 
-def _write_pieces(
-    pieces: Pieces,
+def _write_segments(
+    store: SegmentStore,
     task: VideoTask,
     header: VideoHeader,
     renderer: Renderer,
     reduced: ReducedFrames,
     parts: Iterator[tuple[list[Frame], Tensor, Estimate]],
     writing: WriterThread,
-    film_now: Callable[[], Any],
+    video_state: Callable[[], Any],
     dtype_now: Callable[[], str],
 ) -> None:
-    """Renders frames and writes them as pieces, each a little behind the frames that are estimated meanwhile."""
-    first, number = pieces.done, len(pieces.records)
-    writer: PieceWriter | None = None
-    unfinished: list[PieceWriter] = []
+    """Renders frames and writes them as segments, each a little behind the frames that are estimated meanwhile."""
+    first, number = store.done, len(store.records)
+    writer: SegmentWriter | None = None
+    unfinished: list[SegmentWriter] = []
     count = 0
     try:
         with writing as behind:
             for frames, images, found in parts:
                 if writer is None:
-                    writer = PieceWriter(pieces, task, *_times(task, header), first, f"{number:05d}")
+                    writer = SegmentWriter(store, task, *_times(task, header), first, f"{number:05d}")
                     unfinished.append(writer)
                 behind.call(partial(_write, writer, renderer, frames, images, found, reduced.size))
                 count += len(frames)
                 if count >= task.segment:
-                    behind.call(partial(_finish, unfinished, pieces, renderer, film_now(), dtype_now()))
+                    behind.call(partial(_finish, unfinished, store, renderer, video_state(), dtype_now()))
                     first, number, count, writer = first + count, number + 1, 0, None
             if writer is not None:
-                behind.call(partial(_finish, unfinished, pieces, renderer, film_now(), dtype_now()))
+                behind.call(partial(_finish, unfinished, store, renderer, video_state(), dtype_now()))
             behind.finish()
     except BaseException:
         if not writing.is_running:  # else the next run removes what is left: FFmpeg would crash where a video is closed under its encoder
@@ -196,19 +196,19 @@ def _write_pieces(
 
 
 def _write(
-    writer: PieceWriter, renderer: Renderer, frames: list[Frame], images: Tensor, found: Estimate, size: tuple[int, int] | None
+    writer: SegmentWriter, renderer: Renderer, frames: list[Frame], images: Tensor, found: Estimate, size: tuple[int, int] | None
 ) -> None:
     # One by one: a frame at its own size stays in the processor's cache from step to step.
     for frame, image, one in zip(frames, images.split(1), found.split(), strict=True):
         writer.write(renderer.shown([frame], image, one, size))
 
 
-def _finish(unfinished: list[PieceWriter], pieces: Pieces, renderer: Renderer, film: Any, dtype: str) -> None:
+def _finish(unfinished: list[SegmentWriter], store: SegmentStore, renderer: Renderer, video: Any, dtype: str) -> None:
     writer = unfinished[0]
     writer.close()
     writer.record.dtype = dtype
     fov = {"fov": renderer.fov} if renderer.for_headsets else {}
-    pieces.add(writer.record, {"film": film, "ranges": {name: each.state_dict() for name, each in renderer.running.items()}, **fov})
+    store.add(writer.record, {"film": video, "ranges": {name: each.state_dict() for name, each in renderer.running.items()}, **fov})
     del unfinished[0]
 
 
@@ -217,42 +217,42 @@ def _times(task: VideoTask, header: VideoHeader) -> tuple[Fraction, Fraction]:
     return (header.rate, header.time_base) if task.new_rate is None else (task.new_rate, 1 / task.new_rate)
 
 
-def _second_pass(task: VideoTask, header: VideoHeader, pieces: Pieces, tick: Tick) -> dict[str, list[Piece]]:
+def _second_pass(task: VideoTask, header: VideoHeader, store: SegmentStore, tick: Tick) -> dict[str, list[Segment]]:
     """Makes images of the depth that the first pass kept, now that its range is known.
 
     Raises:
         VideoReadError: The source can no longer be read to where the first pass ended; the depth stays.
     """
-    black_and_white, ends = ([each for record in pieces.records for each in getattr(record, name)] for name in ("black_and_white", "ends"))
+    black_and_white, ends = ([each for record in store.records for each in getattr(record, name)] for name in ("black_and_white", "ends"))
     renderer = Renderer(task, RANGED & set(task.targets), clip_range(black_and_white), clip_range(ends))
     if renderer.for_headsets:
-        renderer.fov = _kept_fov(pieces.state(), renderer.fov)
-    loaded = Loaded(islice(task.read(), pieces.done), task.image)
-    writer, shown = PieceWriter(pieces, task, *_times(task, header), 0, "film"), 0
+        renderer.fov = _kept_fov(store.state(), renderer.fov)
+    loaded = Loaded(islice(task.read(), store.done), task.image)
+    writer, shown = SegmentWriter(store, task, *_times(task, header), 0, "film"), 0
     writing = WriterThread()
     try:
         with writing as behind:
-            for (frame, image), found in zip(loaded, _kept_depth(pieces), strict=False):
+            for (frame, image), found in zip(loaded, _kept_depth(store), strict=False):
                 behind.call(partial(writer.write, renderer.shown([frame], image[None], found)))
                 tick(1)
                 shown += 1
             if loaded.problem is not None:
                 raise loaded.problem
-            if shown != pieces.done:
-                raise VideoReadError(f"{task.source}: {pieces.done} frames were read first, and {shown} now: it was changed meanwhile")
+            if shown != store.done:
+                raise VideoReadError(f"{task.source}: {store.done} frames were read first, and {shown} now: it was changed meanwhile")
             behind.call(writer.close)
             behind.finish()
     except BaseException:
         if not writing.is_running:
             writer.abandon()
         raise
-    time = Fraction(pieces.records[0].time) - _beginning(task, pieces)
-    return {output: [Piece(pieces.folder / name, time)] for output, name in writer.record.files.items()}
+    time = Fraction(store.records[0].time) - _beginning(task, store)
+    return {output: [Segment(store.folder / name, time)] for output, name in writer.record.files.items()}
 
 
-def _kept_depth(pieces: Pieces) -> Iterator[Estimate]:
-    for record in pieces.records:
-        frames = read_frames(pieces.folder / record.files[NUMBERS])
+def _kept_depth(store: SegmentStore) -> Iterator[Estimate]:
+    for record in store.records:
+        frames = read_frames(store.folder / record.files[KEPT_DEPTH])
         try:
             for frame, bounds in zip(frames, record.ranges, strict=True):
                 yield from_levels(frame.image(), bounds, record.quantity or "")
@@ -260,26 +260,26 @@ def _kept_depth(pieces: Pieces) -> Iterator[Estimate]:
             raise VideoError(f"{error}; run without --resume to begin anew") from error
 
 
-def _beginning(task: VideoTask, pieces: Pieces) -> Fraction:
+def _beginning(task: VideoTask, store: SegmentStore) -> Fraction:
     """Seconds of the source at which the result begins: its own beginning, unless something of it was left out."""
-    return Fraction(pieces.records[0].time) if task.start else Fraction(0)
+    return Fraction(store.records[0].time) if task.start else Fraction(0)
 
 
-def _pieces_of(task: VideoTask, pieces: Pieces, output: str) -> list[Piece]:
-    beginning = _beginning(task, pieces)
-    records = [record for record in pieces.records if output in record.files]
-    return [Piece(pieces.folder / record.files[output], Fraction(record.time) - beginning) for record in records]
+def _segments_of(task: VideoTask, store: SegmentStore, output: str) -> list[Segment]:
+    beginning = _beginning(task, store)
+    records = [record for record in store.records if output in record.files]
+    return [Segment(store.folder / record.files[output], Fraction(record.time) - beginning) for record in records]
 
 
 def _has_sound(task: VideoTask, header: VideoHeader) -> bool:
     return bool(header.sound) and not task.sequence and not is_sequence(task.source)
 
 
-def _sound(task: VideoTask, header: VideoHeader, pieces: Pieces, problem: VideoReadError | None) -> Sound | None:
+def _sound(task: VideoTask, header: VideoHeader, store: SegmentStore, problem: VideoReadError | None) -> Sound | None:
     if not _has_sound(task, header):
         return None
     ends_early = task.frames is not None or task.end is not None or task.preset is not None or problem is not None
-    return Sound(task.source, _beginning(task, pieces), Fraction(pieces.records[-1].end) if ends_early else None)
+    return Sound(task.source, _beginning(task, store), Fraction(store.records[-1].end) if ends_early else None)
 
 
 def dtype_name(model: Model) -> str:
@@ -288,7 +288,7 @@ def dtype_name(model: Model) -> str:
 
 
 def computed_by(model: Model) -> dict[str, str]:
-    """What computes the frames, as settings of `Pieces`."""
+    """What computes the frames, as settings of `SegmentStore`."""
     return {"dtype": dtype_name(model), "runtime": runtime_of(model.runtime), ENGINE: model.runtime}
 
 

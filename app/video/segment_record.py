@@ -15,8 +15,8 @@ _NAME = re.compile(r"\d{5,}_[a-z-]+\.(mp4|mov|mkv)", re.IGNORECASE)
 
 
 @dataclass
-class PieceRecord:
-    """One finished piece.
+class SegmentRecord:
+    """One finished segment.
 
     Attributes:
         frames: How many frames it has.
@@ -27,10 +27,10 @@ class PieceRecord:
         digest: What tells whether its files are as they were written.
         state: The same of the state after it.
         dtype: What the network computed in when it was done.
-        ranges: Of `NUMBERS`: each frame's least and greatest number.
-        black_and_white: Of `NUMBERS`: each frame's `default_depth_range`.
-        ends: Of `NUMBERS` for stereo: each frame's far and near end, as `stereo.disparity_range` measures them.
-        quantity: Of `NUMBERS`: what the depth is.
+        ranges: Of `KEPT_DEPTH`: each frame's least and greatest number.
+        black_and_white: Of `KEPT_DEPTH`: each frame's `default_depth_range`.
+        ends: Of `KEPT_DEPTH` for stereo: each frame's far and near end, as `stereo.disparity_range` measures them.
+        quantity: Of `KEPT_DEPTH`: what the depth is.
     """
 
     frames: int = 0
@@ -47,7 +47,7 @@ class PieceRecord:
     quantity: str | None = None
 
 
-def checked_records(found: Any, outputs: Collection[str]) -> list[PieceRecord]:
+def checked_records(found: Any, outputs: Collection[str]) -> list[SegmentRecord]:
     """The records that JSON gave, if they are what `dataclasses.asdict` made of records of a video with these outputs.
 
     Raises:
@@ -55,7 +55,7 @@ def checked_records(found: Any, outputs: Collection[str]) -> list[PieceRecord]:
     """
     if not isinstance(found, list):
         raise TypeError(f"the pieces are a {type(found).__name__}")
-    records = [PieceRecord(**each) for each in found]
+    records = [SegmentRecord(**each) for each in found]
     for record in records:
         for name, is_right in _CHECKS.items():
             if not is_right(value := getattr(record, name)):

@@ -2,11 +2,11 @@
 
     out.mp4
     .depth-normal/out.mp4.film/
-        pieces.json               what was asked for, and of each piece its frames, its time and what tells its files
+        pieces.json               what was asked for, and of each segment its frames, its time and what tells its files
         00000_depth.mp4           so many frames, coded by themselves
-        00001_state.safetensors   what the frames after so many pieces need to know of those before (of the newest two pieces)
+        00001_state.safetensors   what the frames after so many segments need to know of those before (of the newest two segments)
 
-A piece counts when `pieces.json` names it; that is written last, whole, when all that it names is on the disk. The folder goes when the
+A segment counts when `pieces.json` names it; that is written last, whole, when all that it names is on the disk. The folder goes when the
 video is there.
 """
 
@@ -36,28 +36,28 @@ from ...model_loader.runtimes.choose import runtime_of
 from ..batch.records import digest_of_marks
 from ..batch.staging import kept_if_used
 from .finished import differing_settings
-from .segment_record import PieceRecord, checked_records
+from .segment_record import SegmentRecord, checked_records
 from .state import read_state, state_to_bytes
-from .task import DEPTH, PIECES, VideoTask, pieces_folder
+from .task import DEPTH, SEGMENTS_FILE, VideoTask, segments_folder
 
 logger = logging.getLogger(__name__)
 
-NUMBERS = "numbers"
-"""The piece that keeps depth for a second pass: 16 bits of each frame's own range, without loss."""
+KEPT_DEPTH = "numbers"
+"""The output that keeps depth for a second pass: 16 bits of each frame's own range, without loss."""
 
 ENGINE = "engine"
 """The setting that names the version and device of the runtime, as `Model.runtime`."""
 
-# Of the pieces, whose encoder's settings must be the same to be joined.
+# Of the segments, whose encoder's settings must be the same to be joined.
 _VERSION = 5
 _MOST_BYTES = 2**30
 _ADVICE = "run without --resume to begin anew"
 
 
-class Pieces:
-    """The pieces of one video, which no other run touches meanwhile. To be used as a context, which makes the folders that are absent.
+class SegmentStore:
+    """The segments of one video, which no other run touches meanwhile. To be used as a context, which makes the folders that are absent.
 
-    What is not a finished piece of the same settings is removed when it is opened. A newest piece that is damaged, as after a power
+    What is not a finished segment of the same settings is removed when it is opened. A newest segment that is damaged, as after a power
     failure, is made again.
 
     Args:
@@ -66,19 +66,19 @@ class Pieces:
         resume: Whether to go on with what is there.
 
     Raises:
-        VideoError: There are pieces that were made with other settings, or are damaged, and `resume` is asked for; or another run makes the
-            same video.
+        VideoError: There are segments that were made with other settings, or are damaged, and `resume` is asked for; or another run makes
+            the same video.
     """
 
     def __init__(self, task: VideoTask, settings: Mapping[str, Any], resume: bool) -> None:
-        self.folder = pieces_folder(task.targets)
+        self.folder = segments_folder(task.targets)
         self._task = task
         self._settings = json.loads(json.dumps(settings))
-        self.records: list[PieceRecord] = []
+        self.records: list[SegmentRecord] = []
         self._lock = FileLock(self.folder.with_name(f"{self.folder.name}.lock"))
         self._resume = resume
 
-    def __enter__(self) -> Pieces:
+    def __enter__(self) -> SegmentStore:
         self._place = ExitStack()
         self._place.enter_context(kept_if_used(self.folder.parent))
         self.folder.mkdir(exist_ok=True)
@@ -108,7 +108,7 @@ class Pieces:
             self._load()
         count = len(self.records)
         states = {self._state_path(number).name for number in (count, count - 1)}
-        known = {PIECES, *states, *(name for each in self.records for name in each.files.values())}
+        known = {SEGMENTS_FILE, *states, *(name for each in self.records for name in each.files.values())}
         for path in self.folder.iterdir():
             if path.name not in known:
                 path.unlink()
@@ -117,11 +117,11 @@ class Pieces:
 
     @property
     def done(self) -> int:
-        """Frames in finished pieces."""
+        """Frames in finished segments."""
         return sum(each.frames for each in self.records)
 
     def _load(self) -> None:
-        path = self.folder / PIECES
+        path = self.folder / SEGMENTS_FILE
         if not path.is_file():
             return
         try:
@@ -140,8 +140,8 @@ class Pieces:
             logger.warning("%s was begun with %s, and goes on with %s", self.folder, settings.get(ENGINE), engine)
         self.records = self._whole(records)
 
-    def _whole(self, records: list[PieceRecord]) -> list[PieceRecord]:
-        """The records of the pieces that are as they were made: of all, or of all but the newest.
+    def _whole(self, records: list[SegmentRecord]) -> list[SegmentRecord]:
+        """The records of the segments that are as they were made: of all, or of all but the newest.
 
         Raises:
             VideoError: An earlier one is not.
@@ -160,8 +160,8 @@ class Pieces:
         changed = f"the piece behind frame {first}" if whole < len(records) else self._state_path(len(records)).name
         raise VideoError(f"{self.folder}: {changed} is missing or was changed, and what follows depends on it; put it back, or {_ADVICE}")
 
-    def _files(self, record: PieceRecord, first: int) -> list[Path]:
-        """The files of a piece before which there were so many frames."""
+    def _files(self, record: SegmentRecord, first: int) -> list[Path]:
+        """The files of a segment before which there were so many frames."""
         numbers = range(first + 1, first + record.frames + 1)
         return [
             *(self.folder / name for name in record.files.values()),
@@ -169,7 +169,7 @@ class Pieces:
         ]
 
     def state(self) -> Any:
-        """The state that was kept with the newest piece; None at the beginning.
+        """The state that was kept with the newest segment; None at the beginning.
 
         Raises:
             VideoError: It is damaged.
@@ -181,8 +181,8 @@ class Pieces:
         except VideoError as error:
             raise VideoError(f"{error}; {_ADVICE}") from error
 
-    def add(self, record: PieceRecord, state: Any) -> None:
-        """Makes a piece count, with the state (as `state_to_bytes` takes it) that the next one needs.
+    def add(self, record: SegmentRecord, state: Any) -> None:
+        """Makes a segment count, with the state (as `state_to_bytes` takes it) that the next one needs.
 
         The record lacks the digests of its files and its state.
         """
@@ -195,12 +195,12 @@ class Pieces:
         self.records.append(record)
         self._state_path(count - 2).unlink(missing_ok=True)
 
-    def _save(self, *new: PieceRecord) -> None:
+    def _save(self, *new: SegmentRecord) -> None:
         content = {"version": _VERSION, "settings": self._settings, "pieces": [asdict(each) for each in (*self.records, *new)]}
-        _write_durably(self.folder / PIECES, json.dumps(content).encode())
+        _write_durably(self.folder / SEGMENTS_FILE, json.dumps(content).encode())
 
-    def _state_path(self, pieces: int) -> Path:
-        return self.folder / f"{pieces:05d}_state.safetensors"
+    def _state_path(self, segments: int) -> Path:
+        return self.folder / f"{segments:05d}_state.safetensors"
 
     def remove(self) -> None:
         """Removes the folder."""
@@ -210,10 +210,10 @@ class Pieces:
 def begun_by(targets: Mapping[str, Path]) -> tuple[str, str] | None:
     """The runtime and dtype, as `load_model` takes them, by which a stopped run began a video; None where no record says it."""
     try:
-        settings = _with_engine(_read(pieces_folder(targets) / PIECES)["settings"])
+        settings = _with_engine(_read(segments_folder(targets) / SEGMENTS_FILE)["settings"])
         runtime, dtype = settings["runtime"], settings["dtype"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None  # `Pieces` says what is wrong
+        return None  # `SegmentStore` says what is wrong
     return (runtime, dtype) if runtime in RUNTIME_CHOICES and dtype in DTYPE_CHOICES else None
 
 
@@ -251,9 +251,9 @@ class Shown:
         frames: Their times.
         images: (B, 1 or 3, H, W) in [0, 1], or such frames, by what they show; for EXR nothing.
         estimate: The numbers; at the frames' size for EXR, else perhaps at the network's.
-        ranges: Of `NUMBERS`.
-        black_and_white: Of `NUMBERS`.
-        ends: Of `NUMBERS` for stereo.
+        ranges: Of `KEPT_DEPTH`.
+        black_and_white: Of `KEPT_DEPTH`.
+        ends: Of `KEPT_DEPTH` for stereo.
     """
 
     frames: list[Frame]
@@ -264,25 +264,25 @@ class Shown:
     ends: list[tuple[float, float]] = field(default_factory=list)
 
 
-class PieceWriter:
-    """Writes one piece: a video by what is in it, or numbered files at their final place.
+class SegmentWriter:
+    """Writes one segment: a video by what is in it, or numbered files at their final place.
 
     Args:
-        pieces: Where videos of pieces go.
+        store: Where videos of segments go.
         task: What is asked.
         rate: Frames a second.
         time_base: Of the source.
-        first: How many frames were before this piece.
+        first: How many frames were before this segment.
         label: What the files' names begin with.
     """
 
-    def __init__(self, pieces: Pieces, task: VideoTask, rate: Fraction, time_base: Fraction, first: int, label: str) -> None:
-        self._folder, self._task, self._rate, self._time_base = pieces.folder, task, rate, time_base
+    def __init__(self, store: SegmentStore, task: VideoTask, rate: Fraction, time_base: Fraction, first: int, label: str) -> None:
+        self._folder, self._task, self._rate, self._time_base = store.folder, task, rate, time_base
         self._first, self._label = first, label
         self._writers: dict[str, VideoWriter] = {}
         self._numbered: list[Path] = []
         self._opened = ExitStack()
-        self.record = PieceRecord()
+        self.record = SegmentRecord()
 
     def write(self, shown: Shown) -> None:
         """The next frames."""
@@ -302,14 +302,14 @@ class PieceWriter:
             self.record.frames += 1
 
     def _write(self, output: str, image: Tensor, frame: Frame) -> None:
-        if self._task.sequence and output != NUMBERS:
+        if self._task.sequence and output != KEPT_DEPTH:
             path = self._place(output)
             write = write_depth_png if len(image) == 1 else partial(write_normal_png, bits=16)
             write(path, image)
             return
         if output not in self._writers:
-            codec = "ffv1" if output == NUMBERS else self._task.codec
-            suffix = CODECS["ffv1"].containers[0] if output == NUMBERS else self._task.targets[output].suffix
+            codec = "ffv1" if output == KEPT_DEPTH else self._task.codec
+            suffix = CODECS["ffv1"].containers[0] if output == KEPT_DEPTH else self._task.targets[output].suffix
             name = f"{self._label}_{output}{suffix}"
             writer = VideoWriter(self._folder / name, codec, self._rate, self._time_base, self._task.quality)
             self._writers[output] = self._opened.enter_context(writer)

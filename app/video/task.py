@@ -55,7 +55,7 @@ RANGED = {DEPTH, SIDE_BY_SIDE, *VIEWS}
 PER_CLIP, RUNNING = "per_clip", "running"
 SEQUENCES = {".png": "png", ".exr": "exr"}
 SEGMENT_FRAMES = 120
-PIECES = "pieces.json"
+SEGMENTS_FILE = "pieces.json"
 
 # A number with as many digits as any pattern asks for.
 _FAR = 10**30
@@ -263,15 +263,15 @@ def _places(target: Path, source: Path) -> list[Path]:
     return [*there[:1], *(path for path in there[1:] if source.exists() and path.samefile(source))] or [numbered(target, 1)]
 
 
-def pieces_folder(targets: Mapping[str, Path]) -> Path:
-    """The folder of the finished pieces of a video."""
+def segments_folder(targets: Mapping[str, Path]) -> Path:
+    """The folder of the finished segments of a video."""
     first = next(iter(targets.values()))
     return first.parent / RECORDS / f"{first.name}.film"
 
 
-def has_pieces(targets: Mapping[str, Path]) -> bool:
-    """True if a run that was stopped left pieces of the video."""
-    return (pieces_folder(targets) / PIECES).is_file()
+def has_segments(targets: Mapping[str, Path]) -> bool:
+    """True if a run that was stopped left segments of the video."""
+    return (segments_folder(targets) / SEGMENTS_FILE).is_file()
 
 
 def _ending(output: str, layout: str) -> str:

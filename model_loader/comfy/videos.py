@@ -17,14 +17,14 @@ from torch import Tensor
 
 from ...media import (
     Frame,
-    Piece,
+    Segment,
     Sound,
     VideoHeader,
     VideoReadError,
     VideoWriter,
     WriterThread,
     check_sound,
-    join_pieces,
+    join_segments,
     read_frames,
     video_header,
 )
@@ -77,12 +77,12 @@ class VideoFile:
         folder = user_folder("temp")
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"depth_normal_{uuid.uuid4().hex}{_SUFFIX}"
-        piece = path.with_stem(f"{path.stem}_pictures")
+        segment = path.with_stem(f"{path.stem}_pictures")
         end: Fraction | None = None
         if self.header.sound:
             check_sound(self.source, self.header.name, _SUFFIX)
         try:
-            with VideoWriter(piece, "h264", self.header.rate, self.header.time_base) as writer, WriterThread() as behind:
+            with VideoWriter(segment, "h264", self.header.rate, self.header.time_base) as writer, WriterThread() as behind:
                 for frame, image in images:
                     behind.call(partial(writer.write, image, frame.time - self.start, frame.duration))
                     end = frame.time + (frame.duration or 1 / self.header.rate)
@@ -90,9 +90,9 @@ class VideoFile:
                     raise VideoReadError(self._no_frame())
                 behind.finish()
             sound = Sound(self.source, self.start, end if self.seconds else None) if self.header.sound else None
-            join_pieces(path, [Piece(piece, Fraction(0))], sound)
+            join_segments(path, [Segment(segment, Fraction(0))], sound)
         finally:
-            piece.unlink(missing_ok=True)
+            segment.unlink(missing_ok=True)
         return _file_class()(str(path))
 
     def _no_frame(self) -> str:

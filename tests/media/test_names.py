@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from depth_normal.media import (
-    Piece,
+    Segment,
     Sound,
     VideoError,
     VideoWriter,
     find_images,
     is_sequence,
-    join_pieces,
+    join_segments,
     numbered,
     numbered_files,
     read_frames,
@@ -77,7 +77,7 @@ def test_a_name_is_a_name(video, name):
         with VideoWriter(folder / "piece.mp4", "h264", Fraction(25), Fraction(1, 25)) as writer:
             for number in range(3):
                 writer.write(torch.full((1, 32, 64), number / 3), Fraction(number, 25), Fraction(1, 25))
-        join_pieces(path, [Piece(folder / "piece.mp4", Fraction(0))], Sound(video))
+        join_segments(path, [Segment(folder / "piece.mp4", Fraction(0))], Sound(video))
         assert not is_sequence(path)
         assert video_header(path).frames == len(list(read_frames(path))) == 3
 

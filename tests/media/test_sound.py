@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.media import Piece, Sound, VideoWriter, check_sound, join_pieces, read_frames, video_header
+from depth_normal.media import Segment, Sound, VideoWriter, check_sound, join_segments, read_frames, video_header
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
 av, moving_ball, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.write_video
@@ -27,7 +27,7 @@ def remade(source: Path, sound: Sound | None = None, name="out.mp4") -> Path:
         for frame in read_frames(source):
             writer.write(torch.full((1, 32, 64), 0.5), frame.time, frame.duration)
     check_sound(source, source.name, out.suffix)
-    join_pieces(out, [Piece(piece, Fraction(0))], sound or Sound(source))
+    join_segments(out, [Segment(piece, Fraction(0))], sound or Sound(source))
     assert steps(out) == pytest.approx(steps(source), abs=0.001)
     return out
 

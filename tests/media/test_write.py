@@ -16,7 +16,7 @@ from depth_normal.media import (
     CODECS,
     PRESETS,
     Frame,
-    Piece,
+    Segment,
     Sound,
     VideoError,
     VideoWriter,
@@ -27,7 +27,7 @@ from depth_normal.media import (
     fitted,
     fitted_size,
     in_groups,
-    join_pieces,
+    join_segments,
     prefetch,
     read_frames,
 )
@@ -159,7 +159,7 @@ def test_pieces_are_joined_with_their_times_and_the_sound(tmp_path):
     first = write(tmp_path / "1.mp4", ramp(5), times=[time - times[0] for time in times[:5]])
     second = write(tmp_path / "2.mp4", ramp(5), times=[time - times[5] for time in times[5:]])
     out = tmp_path / "out.mp4"
-    join_pieces(out, [Piece(first, times[0]), Piece(second, times[5])], Sound(source))
+    join_segments(out, [Segment(first, times[0]), Segment(second, times[5])], Sound(source))
     assert [frame.time for frame in read_frames(out)] == times
     assert sound_of(out) == sound_of(source) and sound_of(out)[0] == "aac"
     assert seconds_of(out) == pytest.approx(seconds_of(source), abs=0.03)
@@ -172,7 +172,7 @@ def test_pieces_are_joined_with_their_times_and_the_sound(tmp_path):
 def test_joined_pieces_keep_the_name_of_their_codec(tmp_path, codec, name, tag):
     """Final Cut and QuickTime choose their decoder by it."""
     piece = write(tmp_path / name, ramp(channels=3), codec)
-    join_pieces(tmp_path / f"out{piece.suffix}", [Piece(piece, Fraction(0))])
+    join_segments(tmp_path / f"out{piece.suffix}", [Segment(piece, Fraction(0))])
     with av.open(str(tmp_path / f"out{piece.suffix}")) as container:
         assert tag is None or container.streams.video[0].codec_context.codec_tag == tag
         assert len(list(container.decode(video=0))) == 4
@@ -184,13 +184,13 @@ def test_sound_that_the_container_does_not_hold_is_made_aac(tmp_path, caplog):
     with caplog.at_level("INFO"):
         check_sound(source, source.name, ".mp4")
     assert caplog.messages == ["in.mkv: its sound (pcm_s16le) is made AAC, which .mp4 holds"]
-    join_pieces(tmp_path / "out.mp4", [Piece(piece, Fraction(0))], Sound(source))
+    join_segments(tmp_path / "out.mp4", [Segment(piece, Fraction(0))], Sound(source))
     codec, seconds = sound_of(tmp_path / "out.mp4")
     assert codec == "aac" and seconds == pytest.approx(1, abs=0.05)
-    join_pieces(tmp_path / "part.mp4", [Piece(piece, Fraction(0))], Sound(source, Fraction(1, 4), Fraction(3, 4)))
+    join_segments(tmp_path / "part.mp4", [Segment(piece, Fraction(0))], Sound(source, Fraction(1, 4), Fraction(3, 4)))
     assert sound_of(tmp_path / "part.mp4")[1] == pytest.approx(0.5, abs=0.06)
     writer = write(tmp_path / "1.mkv", ramp(25), "ffv1")
-    join_pieces(tmp_path / "out.mkv", [Piece(writer, Fraction(0))], Sound(source))
+    join_segments(tmp_path / "out.mkv", [Segment(writer, Fraction(0))], Sound(source))
     assert sound_of(tmp_path / "out.mkv") == sound_of(source)
     assert seconds_of(tmp_path / "out.mkv") == pytest.approx(seconds_of(source), abs=0.03)
 
@@ -200,7 +200,7 @@ def test_a_video_that_cannot_be_joined_leaves_nothing(tmp_path):
     (tmp_path / "2.mp4").write_bytes(b"no video")
     out = tmp_path / "out.mp4"
     with pytest.raises(VideoError, match=r"2\.mp4"):
-        join_pieces(out, [Piece(piece, Fraction(0)), Piece(tmp_path / "2.mp4", Fraction(1))])
+        join_segments(out, [Segment(piece, Fraction(0)), Segment(tmp_path / "2.mp4", Fraction(1))])
     assert {path.name for path in tmp_path.iterdir()} == {"1.mp4", "2.mp4"}
 
 

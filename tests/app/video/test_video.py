@@ -142,11 +142,11 @@ def test_metres_are_shown_as_disparity(normalise):
         [],
         torch.zeros(2, 3, 200, 300),
     )
-    renderer = video_rendering.Renderer(task, {"depth"} if normalise != "per_clip" else {video_rendering.NUMBERS})
+    renderer = video_rendering.Renderer(task, {"depth"} if normalise != "per_clip" else {video_rendering.KEPT_DEPTH})
     shown = renderer.shown(frames, source_frames, found)
     images = shown.images.get("depth")
     if images is None:
-        kept = zip(shown.images[video_rendering.NUMBERS], shown.ranges, strict=True)
+        kept = zip(shown.images[video_rendering.KEPT_DEPTH], shown.ranges, strict=True)
         frames_kept = Estimate.cat([video_rendering.from_levels(level.expand(3, -1, -1), ends, "metric_depth") for level, ends in kept])
         torch.testing.assert_close(1 / frames_kept.depth[found.mask], disparity[found.mask], atol=100 / 65534, rtol=0)
         ends = video_rendering.clip_range(shown.black_and_white)

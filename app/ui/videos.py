@@ -13,11 +13,11 @@ from ...model_loader.comfy.interrupt import Watch
 from ..batch.per_image import known_weights
 from ..commands.video import ALIGN_CHOICES, DEFAULT_SMOOTH
 from ..video.run import computed_by, make_video
-from ..video.segments import Pieces
+from ..video.segments import SegmentStore
 from ..video.task import VideoTask, chosen_codec, plan_targets, usual_name
 from .job import Job, video_outputs
 
-# The last frames are still to be written, and the pieces to be joined.
+# The last frames are still to be written, and the segments to be joined.
 _NEARLY = 0.99
 
 
@@ -52,10 +52,10 @@ def run_video(job: Job, model: Model, progress: Callable[[float | None], None]) 
         progress(min(_NEARLY, done / expected) if expected else None)
 
     asked = {"model": spec.id, "weights": known_weights(spec.id, None), **computed_by(model)}
-    with Pieces(task, task.settings() | asked, False) as pieces:
+    with SegmentStore(task, task.settings() | asked, False) as store:
         try:
             with Watch(job.stop.check):
-                finished = make_video(model, task, header, pieces, tick)
+                finished = make_video(model, task, header, store, tick)
         finally:
-            pieces.remove()
+            store.remove()
     return dict(task.targets), job.in_words(finished.early)
