@@ -34,7 +34,7 @@ class Loaded:
         load: What takes a frame's image, and may change it; None = the image as it is.
 
     Attributes:
-        problem: Why it ended before its end; None = it did not.
+        problem: The error that ended reading early; None if the whole video was read.
     """
 
     def __init__(self, frames: Iterable[Frame], load: Callable[[Frame], Tensor] | None = None) -> None:

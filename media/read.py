@@ -22,7 +22,7 @@ from .timeline import packets_in_time
 logger = logging.getLogger(__name__)
 
 DEFAULT_RATE = Fraction(25)
-"""Frames a second of what does not say, as FFmpeg takes it."""
+"""Frame rate assumed if the file states none (FFmpeg's default)."""
 
 Reduce: TypeAlias = Callable[[int, int], tuple[int, int] | None]
 """From an image's height and width to the smaller size to which it is averaged; None = it is not."""
@@ -68,17 +68,17 @@ class Frame:
         time: Seconds from the video's beginning, exact.
         duration: Seconds until the next; 0 = not known.
         image: Gives (3, H, W) float32 RGB in [0, 1], upright, square pixels. What is not asked for is not converted.
-        faster: `reduced` in less time than by way of `image`; None = there is no such way.
+        reduce_planes: Converts straight to a reduced size, in less time than by way of `image`; None if there is no such way.
     """
 
     time: Fraction
     duration: Fraction
     image: Callable[[], Tensor] = field(repr=False)
-    faster: Callable[[Reduce], Tensor] | None = field(default=None, repr=False)
+    reduce_planes: Callable[[Reduce], Tensor] | None = field(default=None, repr=False)
 
     def reduced(self, reduce: Reduce) -> Tensor:
         """The image, averaged to the size that `reduce` names."""
-        return _reduced(self.image(), reduce) if self.faster is None else self.faster(reduce)
+        return _reduced(self.image(), reduce) if self.reduce_planes is None else self.reduce_planes(reduce)
 
 
 def _reduced(image: Tensor, reduce: Reduce) -> Tensor:

@@ -58,19 +58,19 @@ class BegunRuntime:
         """Notes the runtime in the records' folder, which is there, before an image is done.
 
         Yields:
-            A function to call when one is done: without, the note is removed at the end.
+            `keep_record()`: call it after the first finished image; otherwise the record is deleted at the end.
 
         Raises:
             OSError: The note cannot be written.
         """
         is_kept = self._is_begun
 
-        def keep() -> None:
+        def keep_record() -> None:
             nonlocal is_kept
             is_kept = True
 
         if self._chosen is None:
-            yield keep
+            yield keep_record
             return
         is_usual = (self._chosen.runtime, self._chosen.dtype) == (TORCH, self._options.dtype)
         if not is_usual:
@@ -78,7 +78,7 @@ class BegunRuntime:
         elif self._noted() is not None:
             self._path.unlink(missing_ok=True)
         try:
-            yield keep
+            yield keep_record
         finally:
             if not (is_kept or is_usual):
                 self._path.unlink(missing_ok=True)

@@ -50,7 +50,7 @@ class Engine(Protocol):
             target: Where shards go; None = files are written.
 
         Yields:
-            The outcome of each image, as it is known. After a failure that is `lasting` no further image is begun.
+            The outcome of each image, as it is known. After a failure that is `stops_run` no further image is begun.
         """
         ...
 

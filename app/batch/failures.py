@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 FAILURES = "failures.jsonl"
 
 # What writing the next image would meet as well: a disk that is full, read-only or gone.
-_LASTING = {
+_STOPS_RUN = {
     getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "ESTALE", "ENOTCONN", "ENODEV", "EHOSTDOWN", "EHOSTUNREACH")
 } - {None}
 _FULL_BELOW = 2**20
@@ -49,13 +49,13 @@ class Failure:
 
     Attributes:
         reason: In words, with the name of what they are about.
-        again: Whether trying again makes sense though neither the image nor the options have changed.
-        lasting: Whether every other image would fail in the same way: the model does not fit on the device, or the disk is full or gone.
+        retryable: Whether trying again makes sense though neither the image nor the options have changed.
+        stops_run: Whether every other image would fail in the same way: the model does not fit on the device, or the disk is full or gone.
     """
 
     reason: str
-    again: bool = False
-    lasting: bool = False
+    retryable: bool = False
+    stops_run: bool = False
 
 
 def failure_of(name: str, error: BaseException, written_to: Path | None = None) -> Failure:
@@ -69,11 +69,11 @@ def failure_of(name: str, error: BaseException, written_to: Path | None = None) 
     text = str(error) or type(error).__name__
     reason = text if name in text else f"{name}: {text}"
     if isinstance(error, WeightsTooLargeError):
-        return Failure(reason, again=True, lasting=True)
-    if written_to is not None and (_number(error) in _LASTING or _is_full(written_to)):
-        return Failure(reason, again=True, lasting=True)
+        return Failure(reason, retryable=True, stops_run=True)
+    if written_to is not None and (_number(error) in _STOPS_RUN or _is_full(written_to)):
+        return Failure(reason, retryable=True, stops_run=True)
     in_vain = isinstance(error, (PermissionError, FileExistsError, IsADirectoryError))
-    return Failure(reason, again=is_out_of_memory(error) or (isinstance(error, OSError) and not in_vain))
+    return Failure(reason, retryable=is_out_of_memory(error) or (isinstance(error, OSError) and not in_vain))
 
 
 def _number(error: BaseException | None) -> int | None:
@@ -132,7 +132,7 @@ class FailureLog:
             "picture": image,
             "relative": str(source.relative),
             "reason": failure.reason,
-            "again": failure.again,
+            "again": failure.retryable,
             **(mark(source.path) or {}),
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }

@@ -160,7 +160,7 @@ def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Pa
                     yield outputs.image, result
                     continue
                 failed(outputs, result)
-                if result.lasting:
+                if result.stops_run:
                     raise OSError(f"{result.reason}; go on later with resume=True")
 
 

@@ -138,7 +138,7 @@ def process(
         only_shown: Whether `finish` needs only the maps that the files of `Outputs.writes` show.
 
     Yields:
-        The value that `finish` returned, or a failure, about in order. After one that is `lasting`, or once `stop` is set, no further
+        The value that `finish` returned, or a failure, about in order. After one that is `stops_run`, or once `stop` is set, no further
         image is begun; those in hand are finished. Where the caller takes no more, only what is being written is.
     """
     pipeline = _Pipeline(model, options, finish, stop or Event(), only_shown)
@@ -270,7 +270,7 @@ class _Pipeline(Generic[T]):
             if isinstance(estimate, Exception):
                 failure = self._failure(item, estimate)
                 yield item.outputs, failure
-                if failure.lasting:  # of the others of the batch too
+                if failure.stops_run:  # of the others of the batch too
                     return
             else:
                 item.estimate = estimate
@@ -329,7 +329,7 @@ class _Pipeline(Generic[T]):
     def _failure(self, item: InFlight, error: Exception) -> Failure:
         """The failure of an image that was not estimated; one that every image would meet ends the run."""
         failure = failure_of(str(item.outputs.image), error)
-        if failure.lasting:
+        if failure.stops_run:
             self.stop.set()
         return failure
 
@@ -338,7 +338,7 @@ class _Pipeline(Generic[T]):
         while self.pending_writes and (self.pending_writes[0][1].done() or len(self.pending_writes) > most or self._held_pixels() > pixels):
             item, future = self.pending_writes.popleft()
             result = future.result()
-            if isinstance(result, Failure) and result.lasting:
+            if isinstance(result, Failure) and result.stops_run:
                 self.stop.set()
             yield item.outputs, result
 

@@ -63,11 +63,11 @@ class Report:
     def _fail(self, outputs: Outputs, failure: Failure) -> None:
         self.failed += 1
         self._bar.set_postfix(failed=self.failed, refresh=False)
-        if failure.lasting and self.stopped_by is None:
+        if failure.stops_run and self.stopped_by is None:
             self.stopped_by = failure
         echo_error(failure.reason)
         if self._json_lines:
-            self._say_json(outputs, status="failed", reason=failure.reason, again=failure.again)
+            self._say_json(outputs, status="failed", reason=failure.reason, again=failure.retryable)
         self._log.add(outputs.source_below(self._out), failure)
 
     def _say_json(self, outputs: Outputs, **fields: object) -> None:

@@ -107,9 +107,10 @@ def _publish(
 
 @contextmanager
 def open_run_marker(folder: Path) -> Iterator[Path]:
-    """A name below the records' folder as long as a run lasts: who does not find it, sees another folder of the same name.
+    """Creates a marker folder for the duration of a run, and yields its path.
 
-    The folder of the results is made if absent, and removed again where nothing was written to it.
+    If it disappears, the drive of the results was unmounted or replaced, and nothing more may be written (`check_run_marker`). The folder
+    of the results is made if absent, and removed again where nothing was written to it.
 
     Raises:
         OSError: The system refuses to write; the message says why and what to do.

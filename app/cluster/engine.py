@@ -311,7 +311,7 @@ def _outcomes(
         if target and row["shard"] and (shard := shard_of_record(row["files"][0], row["shard"])):
             target.stored(shard)
         yield Outcome(outputs, tuple(files), failure)
-        if stop.is_set() or (failure and failure.lasting):
+        if stop.is_set() or (failure and failure.stops_run):
             return []
     return sorted(missing)
 
@@ -322,4 +322,4 @@ def _lost(outputs: Outputs) -> Failure:
         f"{outputs.image}: no answer came, also when it was tried alone: its worker was lost again and again (no memory, killed), or "
         "failed as Ray's log says; try it again with --retry-failed, or give the machines fewer --workers"
     )
-    return Failure(reason, again=True)
+    return Failure(reason, retryable=True)

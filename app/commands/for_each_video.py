@@ -62,11 +62,11 @@ def over_videos(
     while todo:
         source, make = todo.pop(0)
         try:
-            is_lasting = run.add(source, lambda make=make: make(load()), folder)
+            stops_run = run.add(source, lambda make=make: make(load()), folder)
         except KeyboardInterrupt:
             echo_error(f"stopped with {_count(len(todo))} not begun; {GO_ON}")
             raise
-        if is_lasting and todo:
+        if stops_run and todo:
             echo_error(f"stopped with {_count(len(todo))} not begun: {run.reason}; {GO_ON}")
             break
     return run.finish()
@@ -120,7 +120,7 @@ class _Run:
         except EXPECTED_ERRORS as error:
             self._fail(source, error)
             written_to = None if isinstance(error, VideoReadError) else folder
-            return failure_of(str(source), error, written_to).lasting
+            return failure_of(str(source), error, written_to).stops_run
         self._done += code == DONE
         self._kept += code != DONE
         self._failed += code != DONE

@@ -35,7 +35,7 @@ class ReducedFrames:
 
     def image(self, frame: Frame) -> Tensor:
         """A frame's image (3, H, W) in [0, 1], changed and reduced."""
-        changed = frame if self._task.change is None else replace(frame, image=partial(self._task.image, frame), faster=None)
+        changed = frame if self._task.change is None else replace(frame, image=partial(self._task.image, frame), reduce_planes=None)
         return changed.reduced(self._reduce)
 
     def _reduce(self, height: int, width: int) -> tuple[int, int] | None:

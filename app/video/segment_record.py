@@ -24,8 +24,8 @@ class SegmentRecord:
         end: Seconds of the source at which it ends, likewise.
         files: Names by what is in them.
         numbered: What else is in it, in numbered files at their final place.
-        digest: What tells whether its files are as they were written.
-        state: The same of the state after it.
+        digest: Of the sizes and modification times of its files when it was finished.
+        state: The same digest of the file of the state after it.
         dtype: What the network computed in when it was done.
         ranges: Of `KEPT_DEPTH`: each frame's least and greatest number.
         black_and_white: Of `KEPT_DEPTH`: each frame's `default_depth_range`.

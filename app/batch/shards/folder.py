@@ -104,11 +104,11 @@ class ShardFolder:
         """Writes new shards; returns whether every image had its turn."""
         run = ShardRun(self._shard_options, self._settings, provenance(self._options, self._settings), self._run, time.time_ns())
         target = ShardTarget(self._store, run, self._stored)
-        lasting = False
+        stopped = False
         for outcome in engine.run(self._plan.images.todo, self._options, stop, marker if self._store.local else None, target):
-            lasting |= outcome.failure is not None and outcome.failure.lasting
+            stopped |= outcome.failure is not None and outcome.failure.stops_run
             yield outcome
-        return not lasting and not stop.is_set()
+        return not stopped and not stop.is_set()
 
     def _stored(self, shard: Shard) -> None:
         """Notes a new shard. A run that is killed shall not leave many records to read one by one."""

@@ -34,7 +34,7 @@ def estimate_shards(
             if not isinstance(closed.error, EXPECTED_ERRORS):
                 raise closed.error or AssertionError("no shard and no error")
             failures = [failure_of(str(outputs.image), closed.error, target.store.local) for outputs in closed.items]
-            if any(failure.lasting for failure in failures):
+            if any(failure.stops_run for failure in failures):
                 stop.set()
             return [Outcome(outputs, failure=failure) for outputs, failure in zip(closed.items, failures, strict=True)]
 

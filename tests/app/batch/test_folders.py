@@ -232,7 +232,7 @@ def test_a_disk_that_does_not_know_its_size_is_not_full(tmp_path, monkeypatch):
     error = PermissionError(13, "not yours")
     for total, full in ((0, False), (usage.total, True)):
         monkeypatch.setattr(shutil, "disk_usage", lambda _, total=total: usage._replace(total=total, free=0))
-        assert failure_of("a.png", error, written_to=tmp_path).lasting is full
+        assert failure_of("a.png", error, written_to=tmp_path).stops_run is full
 
 
 def test_failures_are_kept_and_tried_again_where_that_makes_sense(photos, tmp_path, capsys):
@@ -276,8 +276,8 @@ def test_failures_are_kept_and_tried_again_where_that_makes_sense(photos, tmp_pa
     ],
 )
 def test_what_trying_again_is_worth(error, again, tmp_path):
-    assert failure_of("a.png", error).again is again
-    assert failure_of("a.png", error, written_to=tmp_path).lasting is False
+    assert failure_of("a.png", error).retryable is again
+    assert failure_of("a.png", error, written_to=tmp_path).stops_run is False
 
 
 def test_named_lists_of_failures_survive_half_a_line(photos, tmp_path):
@@ -448,7 +448,7 @@ def test_weights_that_do_not_fit_on_the_device_end_the_run_at_once(photos, tmp_p
     monkeypatch.setitem(local_engine._FULL_BATCH, "cpu", 8)  # as on a GPU
     todo = plan_outputs(find_images([photos])[0], tmp_path / "out").todo
     (outcome,) = local_engine.estimate_files(model, todo, options)
-    assert outcome.failure is not None and outcome.failure.lasting and outcome.failure.again
+    assert outcome.failure is not None and outcome.failure.stops_run and outcome.failure.retryable
     assert "000.png: tiny does not fit in the memory of cpu: its weights take" in outcome.failure.reason
     assert len(moved) == 2
 

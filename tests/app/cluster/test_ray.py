@@ -266,7 +266,7 @@ def test_what_was_lost_with_its_worker_is_tried_once_more_alone(folder, tmp_path
     monkeypatch.setattr(engine, "_rows", rows)
     outcomes = list(engine.estimate_with_ray(todo, OPTIONS, RayOptions(batch_size=4)))
     assert asked == [(list(range(12)), 4), ([3, 4, 5], 1)]
-    assert [each.outputs for each in outcomes if each.failure] == [todo[5]] and outcomes[-1].failure.again
+    assert [each.outputs for each in outcomes if each.failure] == [todo[5]] and outcomes[-1].failure.retryable
     assert sorted(each.outputs.image for each in outcomes) == [each.image for each in todo]
     stop = Event()
     stop.set()

@@ -152,7 +152,7 @@ def test_what_writing_leaves_where_it_fails(estimate, image, tmp_path, monkeypat
 def test_an_error_names_its_file_once():
     assert failure_of("a.png", OSError("a.png: damaged")).reason == "a.png: damaged"
     assert failure_of("a.png", OSError("no room")).reason == "a.png: no room"
-    assert failure_of("a.png", MemoryError()) == Failure("a.png: MemoryError", again=True)
+    assert failure_of("a.png", MemoryError()) == Failure("a.png: MemoryError", retryable=True)
 
 
 def test_a_mesh_of_normals_alone_is_refused_at_once():
