@@ -110,6 +110,8 @@ class FileLock:
 
     def _is_path_of(self, file: int) -> bool:
         """False where whoever had the lock before has removed its file since it was opened."""
+        if sys.platform == "win32":
+            return True  # nobody can remove a file there that is open
         try:
             return os.path.samestat(os.fstat(file), os.stat(self.path))  # noqa: PTH116 (beside fstat)
         except FileNotFoundError:
