@@ -26,17 +26,17 @@ from .commands.parallax import add_parallax
 from .commands.refine import add_refine
 from .commands.relight import add_relight
 from .commands.result_paths import DEFAULT_FOLDER
+from .commands.shorthand import UnknownCommandError, dashed_file, misplaced_command, model_among, with_command
 from .commands.stereo import add_stereo
 from .commands.texture import add_texture
-from .commands.ui import add_ui
 from .commands.verify import add_verify
 from .commands.video import add_video
 from .commands.view import add_view
 from .console.completion import SHELLS, PrintCompletion
 from .console.parser import Parser, did_you_mean
-from .console.shorthand import UnknownCommandError, dashed_file, misplaced_command, model_among, with_command
 from .console.terminal import NAME, ShownFormatter, TerminatedError, echo_error, exit_with, open_closed_streams, shown, terminable
 from .outcomes import DOCS, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, TERMINATED
+from .ui.command import add_ui
 
 GROUPS: dict[str, tuple[tuple[str, str, Callable[[Parser], None]], ...]] = {
     "start here": (

@@ -42,7 +42,7 @@ from depth_normal.app.batch.sources import Source
 from depth_normal.app.cluster.engine import estimate_with_ray
 from depth_normal.app.cluster.local_ray import local_ray
 from depth_normal.app.cluster.options import RayOptions
-from depth_normal.app.commands.arguments import positive
+from depth_normal.app.console.option_types import positive
 from depth_normal.geometry.estimate import Estimate, Quantity
 
 OBJECT_STORE = 600 * 2**20

@@ -12,7 +12,6 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
-from ..cluster.options import RayOptions
 from ..output_choices import SHARD_CHOICES
 from .sources import Source, find_images
 
@@ -88,34 +87,6 @@ class LocalEngine:
         from .shards.local_shards import estimate_shards
 
         return estimate_shards(self._model, todo, options, target, stop, marker)
-
-
-class RayEngine:
-    """A Ray cluster, or a Ray on this machine.
-
-    Args:
-        ray_options: How a run is spread over it.
-    """
-
-    def __init__(self, ray_options: RayOptions) -> None:
-        self._ray_options = ray_options
-
-    def find(self, words: Words, recursive: bool, out: Path) -> tuple[list[Source], list[str]]:
-        """See `Engine`."""
-        from .remote_files import find_sources
-
-        return find_sources(words, recursive, out)
-
-    def prepare(self, options: Options) -> None:
-        """See `Engine`. The model is loaded where the workers are."""
-
-    def run(
-        self, todo: Sequence[Outputs], options: Options, stop: Event, marker: Path | None, target: ShardTarget | None
-    ) -> Iterator[Outcome]:
-        """See `Engine`."""
-        from ..cluster.engine import estimate_with_ray
-
-        return estimate_with_ray(todo, options, self._ray_options, stop, marker, target)
 
 
 class FileFolder:

@@ -13,10 +13,9 @@ from typing import Any, TypeVar
 
 from ...geometry.files import possible_paths
 from ...geometry.views.stereo import LAYOUTS, stereo_suffix
-from ..commands import result_paths
-from ..commands.result_paths import files_there, nearest_folder
 from ..output_choices import COMPOSITING, DEFAULT_WRITES, HOLES
 from .name_locks import folded
+from .overwriting import files_there, nearest_folder, reasons_not_to_replace, unwritable
 from .records import RECORDS, is_whole, mark, read_record
 from .sources import Identity, Source, file_identity
 
@@ -276,18 +275,18 @@ def _overlapping(writes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def refusals(outputs: Outputs, paths: Iterable[Path]) -> list[str]:
-    """The reasons why some of an image's `paths` must not be replaced, as `result_paths.refusals` gives them."""
+    """The reasons why some of an image's `paths` must not be replaced, as `reasons_not_to_replace` gives them."""
     marks, _ = files_there(outputs.folder, [path.name for path in paths])
     # Before the record is read: a process that replaces them now has both marks in it.
     return _refusals(outputs, marks, {} if outputs.overwrite or not marks else read_record(outputs.record) or {})
 
 
 def _refusals(outputs: Outputs, marks: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
-    return result_paths.refusals(outputs.folder, marks, record, outputs.image, outputs.overwrite)
+    return reasons_not_to_replace(outputs.folder, marks, record, outputs.image, outputs.overwrite)
 
 
 def _folder_problems(folder: Path, tried: bool) -> list[str]:
-    """The reasons why results cannot be written to a folder; with `tried`, as `result_paths.unwritable`."""
+    """The reasons why results cannot be written to a folder; with `tried`, as `unwritable`."""
     records = folder / RECORDS
     touched = [nearest_folder(folder)]
     if not touched[0].is_dir():
@@ -298,7 +297,7 @@ def _folder_problems(folder: Path, tried: bool) -> list[str]:
         if records.stat().st_dev != folder.stat().st_dev:
             return [f"{records} is on another disk than {folder}, and results are moved from it whole; move it, or choose another --out"]
         touched.append(records)
-    return [f"{problem} with --out" for each in touched if (problem := result_paths.unwritable(each, tried))]
+    return [f"{problem} with --out" for each in touched if (problem := unwritable(each, tried))]
 
 
 def _name_problem(outputs: Outputs) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from ..commands.arguments import number_type, positive
+from ..console.option_types import number_type, positive
 from ..output_choices import ENGINE_CHOICES
 
 RAY_OPTIONS = ("--address", "--workers", "--gpus-per-worker", "--batch-size")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import AUTO_RUNTIME, BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RUNTIME_CHOICES
+from ..console.option_types import byte_size, percent, positive, real, several_of, whole_pixels, whole_type
 from ..output_choices import CODING_CHOICES, NUMBER_CHOICES, ORIGINAL_CHOICES, SHARD_BYTES, SHARD_CHOICES, VR_LAYOUT_CHOICES
 
 if TYPE_CHECKING:
@@ -31,10 +30,6 @@ _TILES = (
 )
 _REFINE = "move the edges of depth and normals to the edges of the image (docs/large.md)"
 _REFINE_STEPS = "how often MoGe-3 refines its depth, 0 to 8; 0: not at all, as MoGe-2 (default: 3)"
-
-_MILLIMETRES = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "in": 25.4}
-_UNITS = {f"{prefix}{unit}".lower(): base**power for unit, base in (("B", 1000), ("iB", 1024)) for power, prefix in enumerate("KMGT", 1)}
-
 
 _NUMBERED = ("cuda", "mps")
 DEVICE_WORDS = f"{', '.join(DEVICE_CHOICES)}, or cuda:N for the GPU of that number, from 0"
@@ -232,24 +227,6 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
-def several_of(choices: Sequence[str], shown: Sequence[str] = ()) -> Callable[[str], tuple[str, ...]]:
-    """The type of an option that takes one or several words, with commas between.
-
-    Args:
-        choices: The words.
-        shown: Those that an error names; none = all.
-    """
-
-    def words(text: str) -> tuple[str, ...]:
-        found = tuple(text.split(","))
-        if wrong := [word for word in found if word not in choices]:
-            raise argparse.ArgumentTypeError(f"{wrong[0]!r} is none of {', '.join(shown or choices)} (several: with commas, no spaces)")
-        return found
-
-    setattr(words, "words", shown or choices)  # noqa: B010 - for the completion of shells
-    return words
-
-
 def add_shards(parser: argparse.ArgumentParser) -> None:
     """Adds --numbers and --shard-size."""
     title = f"for --write {' or '.join(SHARD_CHOICES)}"
@@ -258,14 +235,6 @@ def add_shards(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--numbers", choices=NUMBER_CHOICES, default=NUMBER_CHOICES[0], help=numbers)
     size = f"a shard is closed as soon as its maps have this size (default: {SHARD_BYTES // 10**6}MB)"
     group.add_argument("--shard-size", type=byte_size, default=SHARD_BYTES, metavar="SIZE", help=size)
-
-
-def byte_size(text: str) -> int:
-    """A number of bytes with its unit: 256MB, 1.5GB, 64MiB."""
-    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,12})?) ?([a-z]+)", text.lower(), re.ASCII)
-    if not match or match[2] not in _UNITS or not (size := int(float(match[1]) * _UNITS[match[2]])):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size: a number above 0 with its unit, such as 256MB or 1GB")
-    return size
 
 
 def add_depth_of_stereo(parser: argparse._ActionsContainer) -> None:
@@ -287,111 +256,8 @@ def add_eyes(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--eye-size", type=whole_pixels, default=0, metavar="PIXELS", help=size)
 
 
-def whole_pixels(text: str) -> int:
-    """A whole number of pixels, with or without px."""
-    if not (value := pixels(text)).is_integer():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of pixels; accepted: a number such as 6 or 6px")
-    return int(value)
-
-
 def tiles(text: str) -> int | str:
     """A number of tiles along the longer side, from 2 on, or auto."""
     if text != "auto" and (not text.isdecimal() or not 2 <= int(text) <= MOST_TILES):
         raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a whole number from 2 to {MOST_TILES}")
     return text if text == "auto" else int(text)
-
-
-def point(text: str) -> tuple[float, ...]:
-    """A point in the image, as x,y."""
-    return numbers(text, ("x", "y"))
-
-
-def box(text: str) -> tuple[float, ...]:
-    """A box in the image, as left,top,right,bottom."""
-    return numbers(text, ("left", "top", "right", "bottom"))
-
-
-def numbers(text: str, names: Sequence[str]) -> tuple[float, ...]:
-    """One number for each name, with commas between."""
-    found = tuple(map(number, text.split(",")))
-    if len(found) != len(names) or any(map(math.isnan, found)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {','.join(names)}: {len(names)} numbers with commas between, no spaces")
-    return found
-
-
-def millimetres(text: str) -> float:
-    """A length with its unit, or a plain number of millimetres."""
-    value, unit = _with_unit(text)
-    if unit not in _MILLIMETRES:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a length; accepted: a number with mm, cm, m or in, such as 6mm; 6 alone means 6 mm"
-        )
-    return value * _MILLIMETRES[unit]
-
-
-def pixels(text: str) -> float:
-    """A number of pixels, with or without px."""
-    value, unit = _with_unit(text)
-    if unit not in ("", "px"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels; accepted: a number, such as 6 or 6px")
-    return value
-
-
-def _with_unit(text: str) -> tuple[float, str | None]:
-    """A number and the letters behind it; None in place of these where it is no number."""
-    found = re.fullmatch(r"(.*?[\d.]) ?([a-z]*)", text.strip().lower(), re.ASCII)
-    value = number(found[1]) if found else math.nan
-    return (value, None) if found is None or math.isnan(value) else (value, found[2])
-
-
-def number(text: str) -> float:
-    """The number of a text; NaN where it is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def number_type(problem: str, accepts: Callable[[float], bool]) -> Callable[[str], float]:
-    """The type of an option that takes a number.
-
-    Args:
-        problem: What other texts are not, in words that follow "is not".
-        accepts: Whether a number, or the NaN of a text that is none, is accepted.
-    """
-
-    def parse(text: str) -> float:
-        if not accepts(value := number(text)):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {problem}")
-        return value
-
-    return parse
-
-
-def whole_type(problem: str, least: int, most: float = math.inf) -> Callable[[str], int]:
-    """The type of an option that takes a whole number within limits; `problem` as in `number_type`."""
-
-    def parse(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {problem}")
-        return int(text)
-
-    return parse
-
-
-real = number_type("a number", lambda value: not math.isnan(value))
-"""Infinite numbers included."""
-
-
-def percent(text: str) -> float:
-    """The type of an option that takes percent."""
-    bare = text.strip().removesuffix("%").strip()
-    if bare != text.strip() and not math.isnan(number(bare)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number; percent are written without %: {bare}")
-    return real(text)
-
-
-share = number_type("a number from 0 to 1", lambda value: 0 <= value <= 1)
-degrees = number_type("an angle between 0 and 180 degrees", lambda value: 0 < value < 180)
-near_far_ratio = number_type("a number above 1", lambda value: 1 < value < math.inf)
-positive = whole_type("a whole number above 0", 1)

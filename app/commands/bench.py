@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from ...annotators.choices import AUTO_RUNTIME, FAST_RUNTIME, RECOMMENDED_MODEL, TORCH
 from ..batch.allocator import keep_freed_memory
+from ..console.option_types import number_type
 from ..console.terminal import echo
 from ..outcomes import DONE
 from ..output_choices import DEFAULT_WRITES
-from .arguments import ALL, add_device, add_json, add_model_or_word, add_runtimes, check_weights, chosen_model, number_type
+from .arguments import ALL, add_device, add_json, add_model_or_word, add_runtimes, check_weights, chosen_model
 
 if TYPE_CHECKING:
     from ...model_loader.runtimes.measured import Measurement

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import _ActionsContainer
 
-from .arguments import real
+from ..console.option_types import real
 
 MOVE_CHOICES = ("orbit", "swing", "dolly")
 MAX_AMOUNT = 0.4

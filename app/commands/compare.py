@@ -6,10 +6,11 @@ import argparse
 import json
 from pathlib import Path
 
+from ..batch.overwriting import check_places
 from ..console.terminal import echo, shown
 from ..outcomes import DONE
 from .arguments import add_json, refuse_options
-from .result_paths import add_overwrite, check_places
+from .result_paths import add_overwrite
 
 WRITTEN = (".png", ".html")
 """Extensions of the heat maps."""

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..console.option_types import box, millimetres, percent, point, real
 from ..console.parser import Parser
-from .arguments import box, millimetres, percent, point, real, refuse_options
+from .arguments import refuse_options
 from .for_each_image import over_images
 from .result_paths import add_result, settle_result
 from .scene import IMAGES, add_scene, check_model, read_scene, write_result

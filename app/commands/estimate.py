@@ -17,6 +17,7 @@ from ...annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL
 from ..batch.allocator import keep_freed_memory
 from ..batch.sources import VIDEOS, Source
 from ..cluster.options import RAY_OPTIONS, add_ray, ray_options
+from ..console.option_types import degrees, near_far_ratio, several_of
 from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, program, quoted, stdout_for_results, stoppable
 from ..console.viewer import show
@@ -42,11 +43,8 @@ from .arguments import (
     add_network,
     add_shards,
     chosen_model,
-    degrees,
-    near_far_ratio,
     network_options,
     refuse_options,
-    several_of,
 )
 from .result_paths import add_folder, add_overwrite, folder_or_url
 
@@ -187,7 +185,8 @@ def run_images(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
 
 
 def _engine(arguments: argparse.Namespace) -> Engine:
-    from ..batch.engines import LocalEngine, RayEngine
+    from ..batch.engines import LocalEngine
+    from ..cluster.ray_engine import RayEngine
 
     return RayEngine(ray_options(arguments)) if arguments.engine == "ray" else LocalEngine(arguments.device)
 

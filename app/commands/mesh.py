@@ -6,10 +6,11 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..console.option_types import millimetres, near_far_ratio, real, whole_type
 from ..console.parser import Parser
 from ..outcomes import DONE
 from ..output_choices import UP_CHOICES
-from .arguments import UP, millimetres, near_far_ratio, real, refuse_options, whole_type
+from .arguments import UP, refuse_options
 from .result_paths import add_result, result_path, say_result, settle_result
 from .scene import add_scene, check_model, read_scene
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
 from ..batch.sources import IMAGE_AND_VIDEO_FILES, VIDEOS, Source, find_images
+from ..console.option_types import real
 from ..console.parser import Parser
 from ..outcomes import DONE
-from .arguments import real, refuse_options
+from .arguments import refuse_options
 from .camera_moves import LOOP_SECONDS, MAX_AMOUNT, add_move
 from .for_each_image import Found, is_file_name, over_images
 from .result_paths import add_result, result_path, say_result, settle_result

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..console.option_types import real, whole_pixels
 from ..outcomes import DONE
-from .arguments import real, whole_pixels
 from .result_paths import add_result, result_path, say_result, settle_result
 
 WRITTEN = (".npz", ".exr")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from ..console.option_types import numbers, real
 from ..console.parser import Parser
-from .arguments import numbers, real
 from .for_each_image import over_images
 from .result_paths import add_result, settle_result
 from .scene import IMAGES, add_scene, check_model, read_scene, write_result

@@ -1,20 +1,17 @@
-"""Result paths of commands: `-o`, default names, what may be overwritten, and `--open`. Imports nothing large."""
+"""Result paths of commands: `-o`, default names, and `--open`. Imports nothing large."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import os
-import stat
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ..batch.records import RECORDS, is_known, known_marks, mark, mark_of, noted_marks, other_image, read_record, with_files
-from ..batch.sources import EXTENSIONS, Identity, file_identity
+from ..batch.overwriting import check_places, note_results
+from ..batch.sources import EXTENSIONS
 from ..console.terminal import echo, shown
 from ..console.viewer import show
 from ..output_choices import WRITE_CHOICES
@@ -29,8 +26,6 @@ SOURCES = ("geometry", "depth", "normal_map")
 """The inputs of a command besides the image, by the names of its options."""
 
 _FILES = EXTENSIONS | {f".{kind}" for kind in WRITE_CHOICES}
-_ANOTHER_NAME = "choose another name with -o"
-_NOT_OURS = "depth-normal did not make it or it was changed since"
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
 logger = logging.getLogger(__name__)
@@ -109,7 +104,7 @@ def add_open(parser: argparse.ArgumentParser) -> None:
 
 
 def add_overwrite(parser: argparse.ArgumentParser, made_of: str = "image", default_names: bool = True) -> None:
-    """Adds --overwrite; its help says the rule of `refusals`.
+    """Adds --overwrite; its help says the rule of `overwriting.reasons_not_to_replace`.
 
     Args:
         parser: The command's.
@@ -164,144 +159,6 @@ def check_results(arguments: argparse.Namespace, paths: Sequence[Path], default_
     named = [getattr(arguments, name, None) for name in ("image", *SOURCES)]
     read = [each for each in (*named, *getattr(arguments, "inputs", ())) if each is not None]
     check_places(paths, read, arguments.overwrite, arguments.image if default_names else None)
-
-
-def check_places(paths: Sequence[Path], read: Iterable[Path], overwrite: bool, made_of: Path | None = None) -> None:
-    """Refuses results that cannot be written to their places, or would replace what they must not, as `refusals` says.
-
-    Args:
-        paths: The results, in one folder.
-        read: What the command reads, which no result replaces, even with `overwrite`.
-        overwrite: Whether files that this program did not make may be replaced.
-        made_of: What the results are of, as `note_results` is told, where they have their default names: only under these this program
-            knows its own files. None = somebody named them.
-
-    Raises:
-        ValueError: A result is one of the files that are read.
-        FileExistsError: Something is there that must not be replaced.
-        NotADirectoryError, PermissionError: As `check_folder`.
-    """
-    folder = paths[0].parent
-    check_folder(folder)
-    marks, identities = files_there(folder, [path.name for path in paths])
-    inputs = {identity for each in read if (identity := file_identity(each))}
-    if taken := [name for name, identity in identities.items() if identity in inputs]:
-        raise ValueError(f"{folder / taken[0]} is an image or a file that is read; choose another name or folder for the results")
-    record = None if made_of is None else read_record(folder / RECORDS / f"{made_of.stem}.json") or {}
-    if problems := refusals(folder, marks, record, made_of, overwrite, _ANOTHER_NAME):
-        raise FileExistsError("; ".join(problems))
-
-
-def refusals(
-    folder: Path,
-    marks: Mapping[str, Any],
-    record: Mapping[str, Any] | None,
-    made_of: Path | None,
-    overwrite: bool,
-    advice: str = "choose another --out",
-) -> list[str]:
-    """The reasons why files that are there must not be replaced. This is the one rule of all commands.
-
-    What this program made of the same input, under a default name and unchanged since, is replaced. Anything else is replaced only with
-    --overwrite; so is a link to nowhere. A folder is never replaced.
-
-    Args:
-        folder: The folder of the files.
-        marks: Of the files that are there, as `files_there` gives them.
-        record: Of the files that this program made there; None where it keeps none.
-        made_of: The input of the results.
-        overwrite: As `check_places`.
-        advice: How another place is chosen, in words.
-    """
-    known, noted, other = {}, {}, None
-    if record and made_of is not None:
-        known, noted, other = known_marks(record), noted_marks(record, made_of), other_image(record, made_of)
-    problems = []
-    for name, now in marks.items():
-        path, own = folder / name, now is not None and now in known.get(name, [])
-        if not own and path.is_dir():
-            problems.append(f"{path} is a folder; move it, or {advice}")
-        elif not overwrite and (now is None or now != noted.get(name)):
-            owner = f", and shows {other}, not {made_of}" if own and other else "" if record is None else f", and {_NOT_OURS}"
-            if other or not own:
-                problems.append(f"{path} is there already{owner}; move it, {advice}, or replace it with --overwrite")
-    return problems
-
-
-def files_there(folder: Path, names: Iterable[str]) -> tuple[dict[str, Any], dict[str, Identity]]:
-    """The marks of what is there under some names, None for a link to nowhere; and their identities."""
-    marks: dict[str, Any] = {}
-    identities = {}
-    for name in names:
-        path = f"{folder}{os.sep}{name}"
-        with suppress(OSError, ValueError):
-            status = os.lstat(path)
-            marks[name] = None
-            if stat.S_ISLNK(status.st_mode):
-                status = os.stat(path)  # noqa: PTH116  of a million images, a Path for each name takes minutes
-            marks[name], identities[name] = mark_of(status), (status.st_dev, status.st_ino)
-    return marks, identities
-
-
-def note_results(image: Path, paths: Sequence[Path]) -> None:
-    """Remembers that this program made files, in one folder, so that it may replace them.
-
-    They go into the record of `image`, beside what `estimate` made of it; of what is made of no file, it is the first of them.
-    """
-    from ...geometry.files.paths import write_bytes
-    from ..batch.name_locks import locked_names
-
-    folder = paths[0].parent
-    record = folder / RECORDS / f"{image.stem}.json"
-    with suppress(OSError):  # the files are there all the same; they will only not be replaced without --overwrite
-        record.parent.mkdir(exist_ok=True)
-        with locked_names(folder, (record.name,)):
-            write_bytes(record, with_files(record, image, paths))
-
-
-def remove_outdated(image: Path, path: Path) -> None:
-    """Removes a result that an earlier run wrote and this one did not, where it contradicts the new results beside it.
-
-    A file that this program did not make under its default name, or that was changed since, stays.
-    """
-    record, now = read_record(path.parent / RECORDS / f"{image.stem}.json") or {}, mark(path)
-    if now is not None and is_known(record, path.name, now):
-        path.unlink(missing_ok=True)
-        logger.info("%s was of an earlier run and is removed", path)
-
-
-def check_folder(folder: Path) -> None:
-    """Refuses a folder that cannot be made or written to.
-
-    Raises:
-        NotADirectoryError: A file stands in its place.
-        PermissionError: This user, or nobody, may write there.
-    """
-    there = nearest_folder(folder)
-    if not there.is_dir():
-        raise NotADirectoryError(f"{there} is a file, not a folder that results could be written into; choose another one with -o")
-    if problem := unwritable(there):
-        raise PermissionError(f"{problem} with -o")
-
-
-def unwritable(folder: Path, tried: bool = True) -> str:
-    """The reason why nothing can be written to a folder that is there, ending with "choose another place"; empty where it can.
-
-    With `tried` a file is made for a moment, under no name where the system can: not everything that permits it takes files (/proc).
-    """
-    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
-        return f"this user may not write to {folder}; change its permissions, or choose another place"
-    try:
-        if tried:
-            tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        return f"{folder} takes no files ({error.strerror or error}); choose another place"
-    return ""
-
-
-def nearest_folder(folder: Path) -> Path:
-    """A folder, or of one that is not there the first of those above it that is."""
-    return next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
 
 
 @contextmanager

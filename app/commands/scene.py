@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...annotators.choices import RECOMMENDED_MODEL
+from ..console.option_types import degrees
 from ..outcomes import DONE
 from .arguments import (
     NETWORK_OPTIONS,
@@ -16,7 +17,6 @@ from .arguments import (
     add_network,
     check_weights,
     chosen_model,
-    degrees,
     network_options,
     refuse_options,
 )

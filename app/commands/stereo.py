@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from ..console.option_types import degrees, several_of
 from ..console.parser import Parser
 from ..output_choices import AROUND_LAYOUT_CHOICES, CODING_CHOICES, HOLES, LAYOUT_CHOICES
-from .arguments import add_depth_of_stereo, degrees, several_of
+from .arguments import add_depth_of_stereo
 from .estimate import add_images, add_panorama, run_images
 
 COMMON = (

@@ -9,20 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import RECOMMENDED_MODEL
+from ..batch.overwriting import note_results, remove_outdated
+from ..console.option_types import number, pixels, positive, real
 from ..console.parser import Parser, did_you_mean
 from ..outcomes import DONE
-from .arguments import NETWORK_OPTIONS, add_coding, add_network, network_options, number, pixels, positive, real, refuse_options
-from .result_paths import (
-    add_folder,
-    add_overwrite,
-    add_result,
-    check_results,
-    note_results,
-    remove_outdated,
-    result_path,
-    say_result,
-    settle_result,
-)
+from .arguments import NETWORK_OPTIONS, add_coding, add_network, network_options, refuse_options
+from .result_paths import add_folder, add_overwrite, add_result, check_results, result_path, say_result, settle_result
 from .scene import check_model, read_scene
 
 if TYPE_CHECKING:

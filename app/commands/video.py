@@ -15,33 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import AUTO_RUNTIME, FAST_RUNTIME, RECOMMENDED_VIDEO_MODEL, TORCH
 from ..batch.allocator import keep_freed_memory
+from ..batch.overwriting import check_folder, check_places, note_results
+from ..console.option_types import degrees, number, percent, positive, real, several_of, share, whole_type
 from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, shown
 from ..console.viewer import show
 from ..near_names import no_such_file
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
 from ..output_choices import MOST_PREVIEWED, VIDEO_LAYOUT_CHOICES
-from .arguments import (
-    add_device,
-    add_eyes,
-    add_model,
-    add_refine_steps,
-    add_runtime,
-    add_size,
-    chosen_model,
-    degrees,
-    number,
-    percent,
-    positive,
-    real,
-    refuse_options,
-    several_of,
-    share,
-    whole_type,
-)
+from .arguments import add_device, add_eyes, add_model, add_refine_steps, add_runtime, add_size, chosen_model, refuse_options
 from .camera_moves import LOOP_SECONDS, add_move
 from .for_each_video import Prepared, over_videos
-from .result_paths import Place, add_overwrite, add_place, check_folder, check_places, note_results
+from .result_paths import Place, add_overwrite, add_place
 
 if TYPE_CHECKING:
     from ...annotators.specs.base import ModelSpec

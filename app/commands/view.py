@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..batch.overwriting import check_places, note_results
 from ..batch.records import image_of_result
 from ..batch.sources import EXTENSIONS
 from ..console.terminal import echo, echo_error, program, quoted, shown
 from ..console.viewer import show
 from ..outcomes import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
-from .result_paths import DEFAULT_FOLDER, add_overwrite, check_places, folder, note_results
+from .result_paths import DEFAULT_FOLDER, add_overwrite, folder
 
 if TYPE_CHECKING:
     from ...geometry.estimate import Estimate

@@ -40,8 +40,8 @@ from ...media import (
     sequence_header,
     video_header,
 )
+from ..batch.overwriting import check_places, nearest_folder
 from ..batch.records import RECORDS, digest_of_marks
-from ..commands.result_paths import check_places, nearest_folder
 
 DEPTH, NORMALS, SIDE_BY_SIDE, STEREO, PARALLAX = OUTPUTS = ("depth", "normals", "side-by-side", "stereo", "parallax")
 """Outputs of a video: images of depth, normal maps, each frame beside its depth, images for both eyes, and a camera that moves."""
@@ -240,13 +240,13 @@ def plan_targets(out: Path, outputs: Iterable[str], layout: str = "full-sbs") ->
 def check_targets(
     source: Path, targets: Mapping[str, Path], overwrite: bool = False, made_of: Path | None = None, read: Iterable[Path] = ()
 ) -> None:
-    """Refuses targets that would replace what they must not, as `result_paths.check_places`; the first of numbered files counts.
+    """Refuses targets that would replace what they must not, as `overwriting.check_places`; the first of numbered files counts.
 
     `read` is what the run reads besides the source.
 
     Raises:
         VideoError: The result would be read with the source.
-        ValueError, OSError: As `result_paths.check_places`.
+        ValueError, OSError: As `overwriting.check_places`.
     """
     for target in targets.values():
         if target.suffix.lower() in SEQUENCES and is_sequence(source) and reads(source, numbered(target, _FAR)):

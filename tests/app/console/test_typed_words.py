@@ -11,9 +11,10 @@ from PIL import Image
 
 from depth_normal.annotators.setting_names import PYTHON, wording
 from depth_normal.app import cli, outcomes
-from depth_normal.app.commands import arguments, result_paths
+from depth_normal.app.commands import result_paths
 from depth_normal.app.commands.arguments import NETWORK_OPTIONS
 from depth_normal.app.commands.estimate import _refuse_useless, _writes
+from depth_normal.app.console import option_types
 from depth_normal.app.console.parser import Parser
 
 WRITERS = ("demo", "estimate", "video", "stereo", "relight", "mesh", "export", "refine")
@@ -173,7 +174,7 @@ def test_words_are_answered_without_torch(tmp_path):
 
 @pytest.mark.parametrize("name", [name for name, parser in every_parser().items() if "--overwrite" in parser._option_string_actions])
 def test_the_help_of_overwrite_says_the_rule(name):
-    """That of `result_paths.refusals`, which tests/app/commands/test_result_paths.py holds the commands to."""
+    """That of `overwriting.reasons_not_to_replace`, which tests/app/commands/test_result_paths.py holds the commands to."""
     (action,) = (each for each in every_parser()[name]._actions if "--overwrite" in each.option_strings)
     of = {"video": "video", "export": "model", "view": "file"}.get(name, "image")
     own = "none is replaced" if name == "compare" else f"only an unchanged result of the same {of} is replaced"
@@ -248,20 +249,20 @@ def test_a_command_that_needs_a_model_says_so(command, capsys):
     ("text", "value"), [("6", 6), ("6mm", 6), ("0.8 cm", 8), ("1e1mm", 10), ("0.1m", 100), ("2IN", 50.8), ("-1mm", -1), (".5", 0.5)]
 )
 def test_lengths_have_units(text, value):
-    assert arguments.millimetres(text) == pytest.approx(value)
+    assert option_types.millimetres(text) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("text", ["", "mm", "6 6", "six", "6mm2", "nan", "6 km", "1,5mm"])
 def test_what_is_no_length_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match="is not a length"):
-        arguments.millimetres(text)
+        option_types.millimetres(text)
 
 
 @pytest.mark.parametrize("text", ["", "6mm", "px", "nan"])
 def test_what_is_no_number_of_pixels_is_refused(text):
-    assert arguments.pixels("6px") == arguments.pixels("6 px") == arguments.pixels("6") == 6
+    assert option_types.pixels("6px") == option_types.pixels("6 px") == option_types.pixels("6") == 6
     with pytest.raises(argparse.ArgumentTypeError, match="is not a number of pixels"):
-        arguments.pixels(text)
+        option_types.pixels(text)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from depth_normal.app.batch.shards.shard_formats import KINDS
 from depth_normal.app.batch.shards.shard_store import open_store
 from depth_normal.app.batch.shards.writer import ShardOptions, ShardRun, ShardWriter
 from depth_normal.app.batch.sources import Source
-from depth_normal.app.commands.arguments import byte_size
+from depth_normal.app.console.option_types import byte_size
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 
 pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'depth-normal[parquet]'")

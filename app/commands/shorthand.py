@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ..console.parser import nearest
 from ..near_names import near_file, no_such_file
-from .parser import nearest
 
 _PROGRAM_OPTIONS = ("-h", "--help", "--help-all", "--version", "--print-completion")
 _IMPLIED = "estimate"

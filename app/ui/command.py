@@ -10,12 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...annotators.choices import BUNDLED_MODEL
+from ..batch.overwriting import check_folder
+from ..commands.arguments import add_device
+from ..commands.result_paths import DEFAULT_FOLDER, folder
+from ..console.option_types import whole_type
 from ..console.parser import Parser
 from ..console.terminal import echo, program
 from ..console.viewer import show_page
 from ..outcomes import DONE
-from .arguments import add_device, whole_type
-from .result_paths import DEFAULT_FOLDER, check_folder, folder
 
 _LARGEST_PORT = 65535
 _NEEDS = "the page needs the package aiohttp: pip install aiohttp"
@@ -44,9 +46,9 @@ def _ui(arguments: argparse.Namespace) -> int:
     from ...annotators.registry import find_spec
     from ...annotators.setting_names import PAGE, worded
     from ...model_loader.load import parse_device
-    from ..ui.gate import Gate
-    from ..ui.jobs import JobQueue
-    from ..ui.server import Ui, serve
+    from .gate import Gate
+    from .jobs import JobQueue
+    from .server import Ui, serve
 
     model, out = find_spec(arguments.model).id, arguments.out.absolute()
     check_folder(out)

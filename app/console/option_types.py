@@ -1,0 +1,138 @@
+"""Types of options: what `argparse` calls with a word, and what says what is wrong with it."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable, Sequence
+
+_MILLIMETRES = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "in": 25.4}
+_UNITS = {f"{prefix}{unit}".lower(): base**power for unit, base in (("B", 1000), ("iB", 1024)) for power, prefix in enumerate("KMGT", 1)}
+
+
+def several_of(choices: Sequence[str], shown: Sequence[str] = ()) -> Callable[[str], tuple[str, ...]]:
+    """The type of an option that takes one or several words, with commas between.
+
+    Args:
+        choices: The words.
+        shown: Those that an error names; none = all.
+    """
+
+    def words(text: str) -> tuple[str, ...]:
+        found = tuple(text.split(","))
+        if wrong := [word for word in found if word not in choices]:
+            raise argparse.ArgumentTypeError(f"{wrong[0]!r} is none of {', '.join(shown or choices)} (several: with commas, no spaces)")
+        return found
+
+    setattr(words, "words", shown or choices)  # noqa: B010 - for the completion of shells
+    return words
+
+
+def byte_size(text: str) -> int:
+    """A number of bytes with its unit: 256MB, 1.5GB, 64MiB."""
+    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,12})?) ?([a-z]+)", text.lower(), re.ASCII)
+    if not match or match[2] not in _UNITS or not (size := int(float(match[1]) * _UNITS[match[2]])):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: a number above 0 with its unit, such as 256MB or 1GB")
+    return size
+
+
+def whole_pixels(text: str) -> int:
+    """A whole number of pixels, with or without px."""
+    if not (value := pixels(text)).is_integer():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of pixels; accepted: a number such as 6 or 6px")
+    return int(value)
+
+
+def point(text: str) -> tuple[float, ...]:
+    """A point in the image, as x,y."""
+    return numbers(text, ("x", "y"))
+
+
+def box(text: str) -> tuple[float, ...]:
+    """A box in the image, as left,top,right,bottom."""
+    return numbers(text, ("left", "top", "right", "bottom"))
+
+
+def numbers(text: str, names: Sequence[str]) -> tuple[float, ...]:
+    """One number for each name, with commas between."""
+    found = tuple(map(number, text.split(",")))
+    if len(found) != len(names) or any(map(math.isnan, found)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {','.join(names)}: {len(names)} numbers with commas between, no spaces")
+    return found
+
+
+def millimetres(text: str) -> float:
+    """A length with its unit, or a plain number of millimetres."""
+    value, unit = _with_unit(text)
+    if unit not in _MILLIMETRES:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a length; accepted: a number with mm, cm, m or in, such as 6mm; 6 alone means 6 mm"
+        )
+    return value * _MILLIMETRES[unit]
+
+
+def pixels(text: str) -> float:
+    """A number of pixels, with or without px."""
+    value, unit = _with_unit(text)
+    if unit not in ("", "px"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels; accepted: a number, such as 6 or 6px")
+    return value
+
+
+def _with_unit(text: str) -> tuple[float, str | None]:
+    """A number and the letters behind it; None in place of these where it is no number."""
+    found = re.fullmatch(r"(.*?[\d.]) ?([a-z]*)", text.strip().lower(), re.ASCII)
+    value = number(found[1]) if found else math.nan
+    return (value, None) if found is None or math.isnan(value) else (value, found[2])
+
+
+def number(text: str) -> float:
+    """The number of a text; NaN where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def number_type(problem: str, accepts: Callable[[float], bool]) -> Callable[[str], float]:
+    """The type of an option that takes a number.
+
+    Args:
+        problem: What other texts are not, in words that follow "is not".
+        accepts: Whether a number, or the NaN of a text that is none, is accepted.
+    """
+
+    def parse(text: str) -> float:
+        if not accepts(value := number(text)):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {problem}")
+        return value
+
+    return parse
+
+
+def whole_type(problem: str, least: int, most: float = math.inf) -> Callable[[str], int]:
+    """The type of an option that takes a whole number within limits; `problem` as in `number_type`."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {problem}")
+        return int(text)
+
+    return parse
+
+
+def percent(text: str) -> float:
+    """The type of an option that takes percent."""
+    bare = text.strip().removesuffix("%").strip()
+    if bare != text.strip() and not math.isnan(number(bare)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number; percent are written without %: {bare}")
+    return real(text)
+
+
+real = number_type("a number", lambda value: not math.isnan(value))
+"""Infinite numbers included."""
+share = number_type("a number from 0 to 1", lambda value: 0 <= value <= 1)
+degrees = number_type("an angle between 0 and 180 degrees", lambda value: 0 < value < 180)
+near_far_ratio = number_type("a number above 1", lambda value: 1 < value < math.inf)
+positive = whole_type("a whole number above 0", 1)
