@@ -31,28 +31,62 @@ from .planes import PLANE_DISTANCE, image_places, largest_plane
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom, 0 to 1 of the image from its top left corner."""
 
-# Pixels of the longer side at which it is looked for, and how far around the box, as a share of its sides and in pixels of the image.
-_SIDE, _AROUND, _AROUND_PIXELS = 240, 0.35, 2
-# How many planes around the box, and the least share of what is outside that lies on one.
-_PLANES, _LEAST = 4, 0.08
-# Of colours and of inverse depth with the height above planes: noise, how many Gaussians, and the most that one of them counts.
-_COLOURS, _DEPTHS = (0.03, 5, 4.0), (0.02, 4, 2.0)
-# The first guess: what is rarer outside than this share counts no more; how much the middle and what is near count; the share of the
-# outside that is as rare; and the least and the most of the box.
-_RARE, _MIDDLE, _NEAR, _AS_RARE, _FIRST = 0.03, 1.0, 1.0, 0.05, (0.05, 0.6)
-# What the far end of the box costs, and up to which share of the way to its near end; both ends as shares of its pixels.
-_FAR, _FAR_END, _ENDS = 4.0, 0.35, (0.05, 0.95)
-# The border: its cost for a pixel, the share that remains along the strongest edges, how strong one of colours is, and a step in depth.
-_BORDER, _REMAINS, _COLOUR_EDGE, _STEP = 8.0, 0.05, 1.5, 0.02
-_ROUNDS, _STEPS, _SAME = 5, 120, 0.002
-# Parts smaller than this share of all are left out, and holes stay open through which as many pixels of planes are seen.
-_PART, _HOLE = 0.1, 16
-# What is outside and has more than this share behind it is no background. A region that stands out by so much is completed by parts that
-# do by this share of it, without steps of another share, if they share so much of their border with it, and so many times what they share
-# with the outside.
-_FARTHER, _HIGH, _AS_HIGH, _SMOOTH, _SHARED, _MORE = 0.3, 0.4, 0.5, 0.15, 0.2, 2
-# A hole through which less than this share of how far the region stands out is seen stays open.
-_LOW = 0.3
+
+class _Evidence(NamedTuple):
+    """How much values of one kind say of which side a pixel is on.
+
+    Attributes:
+        noise: Standard deviation that values of one thing have at least.
+        components: Gaussians of each side's mixture.
+        limit: The most that one pixel's values count, as a logarithm of odds.
+    """
+
+    noise: float
+    components: int
+    limit: float
+
+
+_COLOURS = _Evidence(0.03, 5, 4.0)
+_DEPTHS = _Evidence(0.02, 4, 2.0)  # inverse depth, and the height above planes
+
+_SEARCH_SIDE = 240  # pixels of the longer side of the surroundings, at which the thing is looked for
+_MARGIN_SHARE = 0.35  # how far the surroundings reach beyond the box, as a share of its sides ...
+_MARGIN_PIXELS = 2  # ... and in pixels of the image besides
+_DEPTH_ENDS = (0.05, 0.95)  # quantiles of inverse depth that count as its ends
+
+# Planes outside the box.
+_MOST_PLANES = 4
+_LEAST_PLANE_SHARE = 0.08  # of the pixels outside, on each
+_MOST_BEHIND_PLANE = 0.3  # share of the pixels: a plane with more behind it is no background
+
+# The first guess.
+_LEAST_RARITY = 0.03  # share of the pixels outside: what is rarer there counts no more
+_CENTRE_WEIGHT = 1.0
+_NEARNESS_WEIGHT = 1.0
+_FOREGROUND_TAIL = 0.05  # share of the pixels outside that may be as rare as the guess
+_FIRST_GUESS_AREA = (0.05, 0.6)  # of the box's
+
+# The cut.
+_ROUNDS = 5
+_CUT_STEPS = 120
+_CONVERGED = 0.002  # share of the pixels that change in a round
+_FAR_COST = 4.0  # of a pixel at the far end of the box ...
+_FAR_UP_TO = 0.35  # ... down to none at this share of the way to its near end
+_BORDER_COST = 8.0  # a pixel
+_BORDER_COST_AT_EDGES = 0.05  # share of it that remains along the strongest edges
+_STRONGEST_COLOUR_EDGE = 1.5
+_DEPTH_STEP = 0.02  # share of the range of inverse depth that is an edge
+
+# Depth beyond doubt: the region stands out from the planes by more than this share of the range of inverse depth.
+_STANDS_OUT = 0.4
+_SAME_HEIGHT = 0.5  # share of how far the region stands out, from which on a part beside it may belong to it
+_SMOOTH_STEP = 0.15  # the same: a larger step between two neighbours is a border
+_LEAST_SHARED_BORDER = 0.2  # share of its border that such a part has with the region
+_SHARED_TO_LEAVING = 2  # how many times as long that is as its border with the outside
+_SEEN_THROUGH = 0.3  # share of how far the region stands out: through a hole where less does, the background is seen
+
+_SMALLEST_PART = 0.1  # share of the region
+_SMALLEST_VIEW = 16  # pixels of background in a hole that stays open
 
 
 class _Scene(NamedTuple):
@@ -111,7 +145,7 @@ def object_in_box(depth: Tensor, image: Tensor, box: Box) -> Tensor:
     rows, columns = (_surroundings(box[first], box[first + 2], depth.shape[dim]) for first, dim in ((1, -2), (0, -1)))
     here = (..., rows, columns)
     height, width = depth[here].shape[-2:]
-    share = min(1.0, _SIDE / max(height, width))
+    share = min(1.0, _SEARCH_SIDE / max(height, width))
     scene = _scene(
         depth[here], image[here], max(8, round(height * share)), max(8, round(width * share)), _within(box, rows, columns, depth)
     )
@@ -125,7 +159,7 @@ def object_in_box(depth: Tensor, image: Tensor, box: Box) -> Tensor:
 
 def _surroundings(first: float, last: float, length: int) -> slice:
     """The pixels along one side of an image that are looked at."""
-    around = _AROUND * (last - first) + _AROUND_PIXELS / length
+    around = _MARGIN_SHARE * (last - first) + _MARGIN_PIXELS / length
     return slice(max(0, math.floor((first - around) * length)), min(length, math.ceil((last + around) * length)))
 
 
@@ -154,9 +188,9 @@ def _scene(depth: Tensor, image: Tensor, rows: int, columns: int, box: Box) -> _
 def _above_planes(nearness: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
     """`height` and `raised` of a scene: how far pixels are off the planes that many of those outside lie on."""
     places, random = image_places(*nearness.shape), torch.Generator().manual_seed(0)
-    left, least = outside.clone(), _LEAST * int(outside.sum())
-    height, raised = torch.ones_like(nearness), nearness - nearness.quantile(_ENDS[0])
-    for _ in range(_PLANES):
+    left, least = outside.clone(), _LEAST_PLANE_SHARE * int(outside.sum())
+    height, raised = torch.ones_like(nearness), nearness - nearness.quantile(_DEPTH_ENDS[0])
+    for _ in range(_MOST_PLANES):
         if int(left.sum()) <= least:
             break
         off = (nearness - places @ largest_plane(places, nearness.double(), left, random)).float()
@@ -164,7 +198,7 @@ def _above_planes(nearness: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
             break
         left &= off.abs() >= 1.5 * PLANE_DISTANCE
         height = torch.where(off.abs() < height.abs(), off, height)
-        if (off < -PLANE_DISTANCE).float().mean() <= _FARTHER:
+        if (off < -PLANE_DISTANCE).float().mean() <= _MOST_BEHIND_PLANE:
             raised = torch.minimum(raised, off)
     return height, raised
 
@@ -181,12 +215,12 @@ def _region(scene: _Scene) -> Tensor:
     shares = found.float()
     for _ in range(_ROUNDS):
         taken = found.flatten()
-        cost = _FAR * (1 - near / _FAR_END).clamp(min=0)
+        cost = _FAR_COST * (1 - near / _FAR_UP_TO).clamp(min=0)
         for values, kind, others in zip((colours, depths), (_COLOURS, _DEPTHS), behind, strict=True):
-            cost = cost + (others - _likelihood(values, taken, kind)).clamp(-kind[2], kind[2]).view_as(cost)
-        shares = cheapest_region(cost.masked_fill(scene.outside, torch.inf), across, down, shares, _STEPS)
+            cost = cost + (others - _likelihood(values, taken, kind)).clamp(-kind.limit, kind.limit).view_as(cost)
+        shares = cheapest_region(cost.masked_fill(scene.outside, torch.inf), across, down, shares, _CUT_STEPS)
         before, found = found, shares > 0.5
-        if not bool(found.any()) or (found != before).float().mean() < _SAME:
+        if not bool(found.any()) or (found != before).float().mean() < _CONVERGED:
             break
         behind = [_likelihood(values, ~found.flatten(), kind) for values, kind in ((colours, _COLOURS), (depths, _DEPTHS))]
     return _completed(found, scene)
@@ -195,11 +229,11 @@ def _region(scene: _Scene) -> Tensor:
 def _completed(found: Tensor, scene: _Scene) -> Tensor:
     """A region with the parts beside it that stand out as it does, without a step in depth between, whatever their colours."""
     typical = _standing_out(found, scene)
-    if typical < _HIGH:
+    if typical < _STANDS_OUT:
         return found
-    high = (scene.raised > _AS_HIGH * typical) & ~found
+    high = (scene.raised > _SAME_HEIGHT * typical) & ~found
     left = high & ~scene.outside
-    across, down = (scene.nearness.diff(dim=dim).abs() < _SMOOTH * typical for dim in (1, 0))
+    across, down = (scene.nearness.diff(dim=dim).abs() < _SMOOTH_STEP * typical for dim in (1, 0))
     labels = label_regions(across & left[:, :-1] & left[:, 1:], down & left[:-1] & left[1:])
     shared, leaving, border = (
         _border_lengths(labels, left, *sides)
@@ -209,7 +243,7 @@ def _completed(found: Tensor, scene: _Scene) -> Tensor:
             (~left, torch.ones_like(across), torch.ones_like(down)),
         )
     )
-    is_own = (shared > _MORE * leaving) & (shared > _SHARED * border)
+    is_own = (shared > _SHARED_TO_LEAVING * leaving) & (shared > _LEAST_SHARED_BORDER * border)
     return found | (left & is_own[labels])
 
 
@@ -232,50 +266,51 @@ def _border_lengths(labels: Tensor, cells: Tensor, beside: Tensor, across: Tenso
 def _near(scene: _Scene) -> Tensor:
     """(H, W): 0 at the far end of what is in the box, 1 at its near end; 1 everywhere if there is no difference."""
     inside = scene.nearness[~scene.outside]
-    far, near = (inside.quantile(end) for end in _ENDS)
-    if near - far < _STEP:
+    far, near = (inside.quantile(end) for end in _DEPTH_ENDS)
+    if near - far < _DEPTH_STEP:
         return torch.ones_like(scene.nearness)
     return ((scene.nearness - far) / (near - far).clamp(min=1e-6)).clamp(0, 1)
 
 
-def _likelihood(values: Tensor, sample: Tensor, kind: tuple[float, int, float]) -> Tensor:
+def _likelihood(values: Tensor, sample: Tensor, kind: _Evidence) -> Tensor:
     """(N,): how likely values (N, D) are among those of a sample, (N,) bool; a logarithm."""
-    noise, count, _ = kind
-    return fit_mixture(values[sample], count, noise).log_likelihood(values)
+    return fit_mixture(values[sample], kind.components, kind.noise).log_likelihood(values)
 
 
 def _first_guess(scene: _Scene, near: Tensor, behind: list[Tensor]) -> Tensor:
     """(H, W) bool: the pixels in the box that are rarest outside."""
     outside = scene.outside.flatten()
     raised = torch.where(scene.height.abs() < PLANE_DISTANCE, 0, near)  # a floor in front is near, too
-    odd = (_NEAR * raised - _MIDDLE * scene.middle.square()).flatten()
+    odd = (_NEARNESS_WEIGHT * raised - _CENTRE_WEIGHT * scene.middle.square()).flatten()
     for likelihood in behind:
         ordered = likelihood[outside].sort().values
-        odd -= (torch.searchsorted(ordered, likelihood) / len(ordered) + _RARE).log()
+        odd -= (torch.searchsorted(ordered, likelihood) / len(ordered) + _LEAST_RARITY).log()
     inside = odd[~outside].sort().values
-    least, most = (inside[min(len(inside) - 1, int((1 - share) * len(inside)))] for share in _FIRST)
+    least, most = (inside[min(len(inside) - 1, int((1 - share) * len(inside)))] for share in _FIRST_GUESS_AREA)
     ordered = odd[outside].sort().values
-    level = ordered[int((1 - _AS_RARE) * len(ordered))].clamp(most, least)
+    level = ordered[int((1 - _FOREGROUND_TAIL) * len(ordered))].clamp(most, least)
     return ((odd >= level) & ~outside).view_as(scene.outside)
 
 
 def _border_cost(scene: _Scene, dim: int) -> Tensor:
     """What a border between neighbours along an axis costs."""
     colours = scene.colours.diff(dim=dim).square().sum(0)
-    edges = (0.5 * colours / colours.mean().clamp(min=1e-6)).clamp(max=_COLOUR_EDGE) + scene.nearness.diff(dim=dim).abs() / _STEP
-    return _BORDER * (_REMAINS + (1 - _REMAINS) * torch.exp(-edges))
+    edges = (0.5 * colours / colours.mean().clamp(min=1e-6)).clamp(max=_STRONGEST_COLOUR_EDGE) + scene.nearness.diff(
+        dim=dim
+    ).abs() / _DEPTH_STEP
+    return _BORDER_COST * (_BORDER_COST_AT_EDGES + (1 - _BORDER_COST_AT_EDGES) * torch.exp(-edges))
 
 
 def _tidied(found: Tensor, scene: _Scene) -> Tensor:
     """A region without threads and small parts, and with its holes closed where no background is seen through them."""
     broad = opened(found, 1)
-    large = large_regions(broad, max(1, round(_PART * int(broad.sum()))))
+    large = large_regions(broad, max(1, round(_SMALLEST_PART * int(broad.sum()))))
     if not bool(large.any()):
         return found
     found = found & (largest_within(large[None, None].float(), 2)[0, 0] > 0)
     holes = holes_of(found)
     typical = _standing_out(found, scene)
     through = scene.height.abs() < PLANE_DISTANCE
-    if typical >= _HIGH:  # depth is certain, and a plane that passes by chance is no background
-        through = (through & (scene.raised < _AS_HIGH * typical)) | (scene.raised < _LOW * typical)
-    return found | (holes & ~large_regions(holes & through, _HOLE))
+    if typical >= _STANDS_OUT:  # depth is certain, and a plane that passes by chance is no background
+        through = (through & (scene.raised < _SAME_HEIGHT * typical)) | (scene.raised < _SEEN_THROUGH * typical)
+    return found | (holes & ~large_regions(holes & through, _SMALLEST_VIEW))

@@ -40,42 +40,64 @@ from .connected import holes_of, large_regions, opened, regions_with
 from .merging import Borders, merged_regions, watershed
 from .planes import PLANE_DISTANCE, image_places, largest_plane
 
-# Pixels of the longer side at which it is looked for.
-_SIDE = 320
-# Of planes: how many, the least share of the image and of its border, how far off their pixels are as shares of the range of inverse
-# depth after what networks bend is taken out, over what share of the width, and by what the point is in front.
-_PLANES, _LEAST, _AT_BORDER = 4, 0.06, 0.05
-_CLOSE, _BENT, _IN_FRONT, _REGION = (0.006, 0.0225), 0.06, 0.006, 0.01
-# What carries or surrounds has no more than this share of the image behind it. A plane that rises by so much towards the bottom of the
-# image, and takes up so much of its lowest row, carries things. What is farther than all but this share of the pixels is far.
-_FARTHER, _RISES, _AT_BOTTOM, _FARTHEST = 0.3, 0.2, 0.15, 0.05
-# Patches: the scale of their edges in pixels, and how much a valley in depth counts beside a slope of the colours.
-_FINE, _CREASES = 1.0, 20.0
-# Borders: the scale of valleys in pixels, the deepest that is taken for one, what is added to each, and of what is deeper, a step, how much
-# counts and up to where.
-_SCALE, _DEEPEST, _SHALLOWEST, _STEPS, _STEEPEST = 2.0, 0.003, 2e-5, 0.03, 0.05
-# How much two sides differ: in hue, in the logarithm of their brightness, and what is added to it. At most as white from black.
-_HUE, _SHADE, _DARK = 5.0, 0.6, 0.03
-_DIFFERENT = _SHADE * math.log((1 + _DARK) / _DARK)
-# What counts where they do not differ, in an image without colours, and if one side is of a plane behind the point.
-_WITHOUT, _BY_DEPTH, _OTHER_PLANE = 0.2, 0.8, 0.5
-# Regions of so few pixels merge at half the cost, and what costs more is a border.
-_FEW, _MOST = 300.0, 8.5e-4
-# Inverse depth of what stands out more than this is measured by how far it does. Then regions are merged up to several multiples of that
-# cost, and the clearest is taken that is less than this share of the image: by which factor it must be clearer than a smaller one, within
-# how many pixels of the border depth falls off, up to which share of how far the thing stands out that counts, and the least such share.
-_HIGH, _LEVELS = 0.2, (1.0, 1.25, 1.6, 2.0, 2.5)
-_ALL, _CLEARER, _REACH, _ENOUGH, _CLEAR = 0.9, 1.03, 3, 0.5, 0.25
-# A region of more than this share of planes behind the point holds the floor, too. Its parts are those that merge at several multiples of
-# the cost when so much is added to each valley, so that colours count. Of a part's border counts how far depth falls off there, up to a
-# limit that is at least this; or, as this share of the limit, how much the colours of both sides differ, up to this.
-_LEAKED, _BY_COLOUR, _COLOUR_LEVELS = 0.2, 1e-3, (1.0, 2.0)
-_LEAST_STEP, _COLOUR_COUNTS, _APART = 0.05, 0.6, 0.2
-# The costs, as multiples of that above, up to which the parts at further points are merged.
-_PART_LEVELS = (0.06, 0.12, 0.25, 0.5, 1.0, 2.0)
-# Colours of an image that differ less than this do not differ.
-_SAME = 1 / 255
-_HOLE, _BROAD, _TILT = 16, 2, 0.006
+_SEARCH_SIDE = 320  # pixels of the longer side, at which the thing is looked for
+
+# Planes in front of which the point may be. Lengths are shares of the range of inverse depth.
+_MOST_PLANES = 4
+_LEAST_PLANE_SHARE = 0.06  # of the pixels, on each
+_LEAST_BORDER_SHARE = 0.05  # of the image's border, on each
+_MOST_BEHIND_PLANE = 0.3  # share of the pixels: a plane with more behind it is no background
+_BEND_SCALE = 0.06  # share of the width over which networks bend planes
+_FLATNESS = (0.006, 0.0225)  # how far off its plane a flat pixel may be: at least, and at most
+_MOST_TILT = 0.006  # a pixel, against its plane
+_OPENING = 2  # pixels: narrower pieces of a plane are not taken for it
+_LEAST_FLAT_REGION = 0.01  # share of the pixels
+_IN_FRONT = 0.006  # by how much the point is before a plane behind it
+_SUPPORT_RISE = 0.2  # a plane that rises by so much towards the bottom of the image ...
+_SUPPORT_AT_BOTTOM = 0.15  # ... and takes up so much of its lowest row carries things
+_FAR_QUANTILE = 0.05  # of inverse depth: the farthest
+
+# Patches that are merged.
+_PATCH_SCALE = 1.0  # pixels: the deviation of the blur before edges are found
+_CREASE_WEIGHT = 20.0  # of a valley in depth, beside a slope of the colours
+
+# Borders between regions.
+_VALLEY_SCALE = 2.0  # pixels
+_DEEPEST_VALLEY = 0.003  # what is deeper is a step
+_VALLEY_OFFSET = 2e-5  # is added to each valley
+_STEP_WEIGHT = 0.03
+_STEEPEST_STEP = 0.05
+_HUE_WEIGHT = 5.0
+_SHADE_WEIGHT = 0.6  # of the logarithm of brightness
+_DARK_OFFSET = 0.03  # is added to brightness
+_MOST_DIFFERENT = _SHADE_WEIGHT * math.log((1 + _DARK_OFFSET) / _DARK_OFFSET)  # white from black
+_ALIKE_COST = 0.2  # what a valley between sides of the same colour counts ...
+_ALIKE_COST_WITHOUT_COLOURS = 0.8  # ... in an image without colours
+_SAME_COLOUR = 1 / 255  # an image whose colours differ less has none
+_PLANE_BORDER_COST = 0.5  # added where one side is of a plane behind the point
+_SMALL_REGION = 300.0  # pixels: regions of so many merge at half the cost
+_BORDER_COST = 8.5e-4  # what costs more to merge across is a border
+
+# What stands out far: its inverse depth is measured by how far it does, and of several regions the clearest is taken.
+_STANDS_OUT = 0.2
+_MERGE_LEVELS = (1.0, 1.25, 1.6, 2.0, 2.5)  # multiples of the cost
+_MOST_OF_IMAGE = 0.9  # a larger region is no thing
+_CLEARER_THAN_SMALLER = 1.03  # by which factor a larger region must be clearer
+_DROP_REACH = 3  # pixels of the border within which depth falls off
+_DROP_LIMIT = 0.5  # share of how far the thing stands out: a larger drop counts no more
+_LEAST_DROP = 0.25  # the same: the least that is clear
+
+# A region that holds the floor, too: its parts by colour.
+_LEAKED_SHARE = 0.2  # of it, on planes behind the point
+_COLOUR_VALLEY_OFFSET = 1e-3  # in place of `_VALLEY_OFFSET`, so that colours count
+_COLOUR_LEVELS = (1.0, 2.0)
+_LEAST_DROP_LIMIT = 0.05
+_COLOUR_WEIGHT = 0.6  # of colours that differ, beside the drop's share of its limit
+_COLOURS_APART = 0.2  # a larger difference counts no more
+
+_PART_LEVELS = (0.06, 0.12, 0.25, 0.5, 1.0, 2.0)  # multiples of the cost, for the parts at further points
+_SMALLEST_VIEW = 16  # pixels of a plane in a hole that stays open
+
 
 Point = tuple[float, float]
 """x and y, 0 to 1 of the image from its top left corner."""
@@ -119,7 +141,7 @@ def object_around(
     check_map(image, 3, "image", like=depth)
     finite_bounds(image)
     height, width = depth.shape[-2:]
-    share = _SIDE / max(height, width)  # small images are enlarged: the numbers above are in pixels
+    share = _SEARCH_SIDE / max(height, width)  # small images are enlarged: the numbers above are in pixels
     rows, columns = max(8, round(height * share)), max(8, round(width * share))
     small = resize_map(image.float(), rows, columns).clamp(0, 1).cpu()
     # Constant depth stays constant: nothing of its rounding may be taken for a range.
@@ -155,66 +177,66 @@ def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Ten
     left, behind = torch.ones_like(nearness, dtype=torch.bool), torch.zeros_like(nearness, dtype=torch.bool)
     floors = behind.clone()
     here = (slice(max(0, row - 1), row + 2), slice(max(0, column - 1), column + 2))
-    standing_out = float((nearness[here] - nearness.quantile(_FARTHEST)).median())
-    for _ in range(_PLANES):
-        if left.float().mean() < _LEAST:
+    standing_out = float((nearness[here] - nearness.quantile(_FAR_QUANTILE)).median())
+    for _ in range(_MOST_PLANES):
+        if left.float().mean() < _LEAST_PLANE_SHARE:
             break
         plane = largest_plane(places, nearness.double(), left, random)
         off = (nearness - places @ plane).float()
         on = left & (off.abs() < PLANE_DISTANCE)
-        if on.float().mean() < _LEAST:
+        if on.float().mean() < _LEAST_PLANE_SHARE:
             break
         left &= off.abs() >= 1.5 * PLANE_DISTANCE
         border = torch.cat((on[0], on[-1], on[:, 0], on[:, -1]))
         # Networks bend floors a little: what their planes are off nearby is no thing.
-        bend = blurred_where(off[None, None], on[None, None].float(), _BENT * nearness.shape[1])[0, 0]
+        bend = blurred_where(off[None, None], on[None, None].float(), _BEND_SCALE * nearness.shape[1])[0, 0]
         raised = off - bend
         at_point = raised[here].median()
-        is_background = (off < -PLANE_DISTANCE).float().mean() <= _FARTHER and border.float().mean() >= _AT_BORDER
+        is_background = (off < -PLANE_DISTANCE).float().mean() <= _MOST_BEHIND_PLANE and border.float().mean() >= _LEAST_BORDER_SHARE
         if not is_background or at_point < _IN_FRONT:
             continue
         floors |= on & (off[here].median() > 2 * PLANE_DISTANCE)
-        is_support = 2 * float(plane[1]) >= _RISES and on[-1].float().mean() >= _AT_BOTTOM
+        is_support = 2 * float(plane[1]) >= _SUPPORT_RISE and on[-1].float().mean() >= _SUPPORT_AT_BOTTOM
         standing_out = 0.0 if is_support else min(standing_out, float(off[here].median()))
         # The pixels of a slice of something round are spread over the whole distance, those of a plane are not.
-        spread = max(3 * float(raised[on].abs().median()), _CLOSE[0])
-        if spread <= _CLOSE[1]:
-            tilt = torch.hypot(*torch.gradient(blurred_where(off[None, None], on[None, None].float(), _SCALE)[0, 0]))
-            close = (raised.abs() < spread) & (off.abs() < 2 * PLANE_DISTANCE) & (tilt < _TILT)  # and not where surfaces cross
-            flat = opened(close, _BROAD)
+        spread = max(3 * float(raised[on].abs().median()), _FLATNESS[0])
+        if spread <= _FLATNESS[1]:
+            tilt = torch.hypot(*torch.gradient(blurred_where(off[None, None], on[None, None].float(), _VALLEY_SCALE)[0, 0]))
+            close = (raised.abs() < spread) & (off.abs() < 2 * PLANE_DISTANCE) & (tilt < _MOST_TILT)  # and not where surfaces cross
+            flat = opened(close, _OPENING)
             if flat[row, column]:  # a face of the thing itself, from which its middle stands out
                 continue
-            behind |= large_regions(flat, round(_REGION * flat.numel()))
+            behind |= large_regions(flat, round(_LEAST_FLAT_REGION * flat.numel()))
     return behind, floors, standing_out
 
 
 def _region(sharp: Tensor, image: Tensor, behind: Tensor, floors: Tensor, raised: float, row: int, column: int) -> Tensor:
     """(H, W) bool: the region of a pixel that stands out by so much."""
     found = None
-    if raised > _HIGH:
-        best = _CLEAR * raised
-        for parts in _parts(sharp * (_HIGH / raised), image, behind, _LEVELS):
+    if raised > _STANDS_OUT:
+        best = _LEAST_DROP * raised
+        for parts in _parts(sharp * (_STANDS_OUT / raised), image, behind, _MERGE_LEVELS):
             region = parts == parts[row, column]
-            clear = _clearness(sharp, region, _ENOUGH * raised)
-            if region.float().mean() < _ALL and clear > best:
-                best, found = _CLEARER * clear, region
+            clear = _clearness(sharp, region, _DROP_LIMIT * raised)
+            if region.float().mean() < _MOST_OF_IMAGE and clear > best:
+                best, found = _CLEARER_THAN_SMALLER * clear, region
     if found is None:
         (parts,) = _parts(sharp, image, behind, (1.0,))
         found = parts == parts[row, column]
-    if not floors[row, column] and floors[found].float().mean() > _LEAKED:
+    if not floors[row, column] and floors[found].float().mean() > _LEAKED_SHARE:
         return _part_by_colour(found, sharp, image, behind, row, column)
     return found
 
 
 def _part_by_colour(whole: Tensor, sharp: Tensor, image: Tensor, behind: Tensor, row: int, column: int) -> Tensor:
     """(H, W) bool: the part of a region around a pixel that depth and colours set off most clearly; all of it, if none is clearer."""
-    most = max(_LEAST_STEP, _ENOUGH * float(sharp[row, column] - sharp.quantile(_FARTHEST)))
+    most = max(_LEAST_DROP_LIMIT, _DROP_LIMIT * float(sharp[row, column] - sharp.quantile(_FAR_QUANTILE)))
     best, found = _clearness(sharp, whole, most, image), whole
-    for parts in _parts(sharp, image, behind, _COLOUR_LEVELS, _BY_COLOUR):
+    for parts in _parts(sharp, image, behind, _COLOUR_LEVELS, _COLOUR_VALLEY_OFFSET):
         part = whole & (parts == parts[row, column])
         clear = _clearness(sharp, part, most, image)
         if clear > best:
-            best, found = _CLEARER * clear, part
+            best, found = _CLEARER_THAN_SMALLER * clear, part
     return found
 
 
@@ -223,10 +245,10 @@ def _corrected(found: Tensor, sharp: Tensor, image: Tensor, behind: Tensor, rais
 
     Of the parts at a pixel, that is taken with which the region's new border is clearest. Beside the border, only the border is moved.
     """
-    scale = min(1.0, _HIGH / max(raised, 1e-6))
+    scale = min(1.0, _STANDS_OUT / max(raised, 1e-6))
     levels = list(_parts(sharp * scale, image, behind, _PART_LEVELS, marks=pixels.mark(sharp.shape)))[::-1]
-    standing_out = float(torch.stack([sharp[pixel] for pixel in pixels.inside]).median() - sharp.quantile(_FARTHEST))
-    most = max(_LEAST_STEP, _ENOUGH * standing_out)
+    standing_out = float(torch.stack([sharp[pixel] for pixel in pixels.inside]).median() - sharp.quantile(_FAR_QUANTILE))
+    most = max(_LEAST_DROP_LIMIT, _DROP_LIMIT * standing_out)
     for pixel in (*pixels.inside, *pixels.outside):
         is_inside = pixel in pixels.inside
         if bool(found[pixel]) == is_inside:
@@ -244,7 +266,7 @@ def _nearby(found: Tensor, pixel: _Pixel, others: list[_Pixel]) -> Tensor:
     """(H, W) bool: the square around a pixel, but for what is as near to one of the others."""
     rows, columns = (torch.arange(side) for side in found.shape)
     down, right = (rows - pixel[0])[:, None], columns - pixel[1]
-    nearby = (down.abs() <= _REACH) & (right.abs() <= _REACH)
+    nearby = (down.abs() <= _DROP_REACH) & (right.abs() <= _DROP_REACH)
     for row, column in others:
         nearby &= down.square() + right.square() < (rows - row).square()[:, None] + (columns - column).square()
     return nearby
@@ -262,14 +284,14 @@ def _clearness(nearness: Tensor, region: Tensor, most: float, image: Tensor | No
         beside &= largest_within(part[None, None].float(), 1)[0, 0] > 0
     if not bool(beside.any()):
         return 0.0
-    near = largest_within(torch.where(region, nearness, -torch.inf)[None, None], _REACH)
-    far = -largest_within(torch.where(region, -torch.inf, -nearness)[None, None], _REACH)
+    near = largest_within(torch.where(region, nearness, -torch.inf)[None, None], _DROP_REACH)
+    far = -largest_within(torch.where(region, -torch.inf, -nearness)[None, None], _DROP_REACH)
     drop = (near - far)[0, 0][beside].clamp(0, most)
     if image is None:
         return float(drop.mean())
-    sums = box_sums(torch.cat((image * inside, inside, image * (1 - inside), 1 - inside), 1), _REACH + 1)[0][:, beside]
+    sums = box_sums(torch.cat((image * inside, inside, image * (1 - inside), 1 - inside), 1), _DROP_REACH + 1)[0][:, beside]
     apart = (sums[:3] / sums[3].clamp(min=1) - sums[4:7] / sums[7].clamp(min=1)).square().sum(0).sqrt()
-    return float(torch.maximum(drop / most, _COLOUR_COUNTS * (apart / _APART).clamp(max=1)).mean())
+    return float(torch.maximum(drop / most, _COLOUR_WEIGHT * (apart / _COLOURS_APART).clamp(max=1)).mean())
 
 
 def _parts(
@@ -277,28 +299,28 @@ def _parts(
     image: Tensor,
     behind: Tensor,
     levels: tuple[float, ...],
-    shallowest: float = _SHALLOWEST,
+    shallowest: float = _VALLEY_OFFSET,
     marks: Tensor | None = None,
 ) -> Iterator[Tensor]:
     """(H, W) int64, for each level: the number of the thing, floor or wall of each pixel.
 
     None holds pixels of two marks, which are 1 and -1 in (H, W).
     """
-    fine = blurred(torch.cat((image, sharp[None, None]), 1), _FINE)[0]
+    fine = blurred(torch.cat((image, sharp[None, None]), 1), _PATCH_SCALE)[0]
     slopes = torch.stack(torch.gradient(fine, dim=(1, 2))).square().sum((0, 1)).sqrt()
-    edges = slopes + _CREASES * _valleys(sharp, _FINE).clamp(max=_DEEPEST)  # not at the foot of a step
-    valley = largest_within(_valleys(sharp, _SCALE)[None, None], 2)[0]
-    strength = torch.cat((valley.clamp(max=_DEEPEST), (valley - _DEEPEST).clamp(0, _STEEPEST)))
-    grey = image[0].mean(0) + _DARK
-    is_plain = bool((image.amax((-2, -1)) - image.amin((-2, -1)) < _SAME).all())
-    values = torch.cat((_HUE * image[0] / (3 * grey), (_SHADE * grey.log())[None], behind[None].float()))
-    cost = partial(_cost, _BY_DEPTH if is_plain else _WITHOUT, shallowest)
-    parts = watershed(blurred(edges[None, None], 0.7 * _FINE)[0, 0])
+    edges = slopes + _CREASE_WEIGHT * _valleys(sharp, _PATCH_SCALE).clamp(max=_DEEPEST_VALLEY)  # not at the foot of a step
+    valley = largest_within(_valleys(sharp, _VALLEY_SCALE)[None, None], 2)[0]
+    strength = torch.cat((valley.clamp(max=_DEEPEST_VALLEY), (valley - _DEEPEST_VALLEY).clamp(0, _STEEPEST_STEP)))
+    grey = image[0].mean(0) + _DARK_OFFSET
+    is_plain = bool((image.amax((-2, -1)) - image.amin((-2, -1)) < _SAME_COLOUR).all())
+    values = torch.cat((_HUE_WEIGHT * image[0] / (3 * grey), (_SHADE_WEIGHT * grey.log())[None], behind[None].float()))
+    cost = partial(_cost, _ALIKE_COST_WITHOUT_COLOURS if is_plain else _ALIKE_COST, shallowest)
+    parts = watershed(blurred(edges[None, None], 0.7 * _PATCH_SCALE)[0, 0])
     if marks is not None:
         parts = _split(parts, marks)
     for level in levels:
         parts = parts.unique(return_inverse=True)[1]
-        parts = merged_regions(parts, values, strength, cost, level * _MOST, None if marks is None else _marks_of(parts, marks))
+        parts = merged_regions(parts, values, strength, cost, level * _BORDER_COST, None if marks is None else _marks_of(parts, marks))
         yield parts
 
 
@@ -320,9 +342,9 @@ def _marks_of(parts: Tensor, marks: Tensor) -> Tensor:
 def _cost(alike: float, shallowest: float, borders: Borders) -> Tensor:
     """What merging across borders costs: how deep the valley is, times how much the sides differ, and the step; less of a small part."""
     valley, step = borders.strength.T
-    colour = borders.apart[:, :-1].square().sum(1).sqrt().clamp(max=_DIFFERENT)
-    unlike = alike + colour + _OTHER_PLANE * borders.apart[:, -1]
-    return ((valley + shallowest) * unlike + _STEPS * step) * borders.smaller / (borders.smaller + _FEW)
+    colour = borders.apart[:, :-1].square().sum(1).sqrt().clamp(max=_MOST_DIFFERENT)
+    unlike = alike + colour + _PLANE_BORDER_COST * borders.apart[:, -1]
+    return ((valley + shallowest) * unlike + _STEP_WEIGHT * step) * borders.smaller / (borders.smaller + _SMALL_REGION)
 
 
 def _valleys(nearness: Tensor, scale: float) -> Tensor:
@@ -343,4 +365,4 @@ def _tidied(found: Tensor, behind: Tensor, pixels: _Pixels) -> Tensor:
         found = regions_with(broad, marks > 0)
     holes = holes_of(found)
     holes &= ~regions_with(holes, marks < 0)
-    return found | (holes & ~large_regions(holes & behind, _HOLE))
+    return found | (holes & ~large_regions(holes & behind, _SMALLEST_VIEW))
