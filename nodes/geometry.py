@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..annotators.moge import DEFAULT_REFINE_STEPS, MAX_REFINE_STEPS, REFINED, MogeOptions
-from ..geometry.assumptions import assumed_depth, assumed_intrinsics
+from ..geometry.assumptions import assumed_intrinsics
 from ..geometry.camera import intrinsics_from_fov
 from ..geometry.checks import check_choice, check_range
 from ..geometry.edges.refine import Derive
@@ -20,11 +20,9 @@ from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files.unlabelled import depth_mask
 from ..geometry.images.depth_image import LINEAR_IN, image_to_depth
 from ..geometry.images.render import NEAR
-from ..geometry.kinds import Projection
 from ..geometry.projections import need_perspective
-from ..geometry.surfaces.derive import with_normals
-from ..geometry.surfaces.normals import EDGES, depth_to_normals, dmap2norm, midas_normals
-from ..geometry.surfaces.panorama_normals import panorama_normals
+from ..geometry.surfaces.derive import mask_of_depth, normals_of_depth, with_normals
+from ..geometry.surfaces.normals import EDGES, dmap2norm, midas_normals
 from ..geometry.temporal.stabilization import VideoOptions
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
@@ -328,11 +326,11 @@ class DepthImageToGeometry:
         grey, trusted = _grey(image, mask)
         if values == METRES:
             depth, quantity = _metres(grey), Quantity.METRIC_DEPTH
-            valid = depth_mask(depth, quantity)
-            trusted = trusted if valid is None else trusted & valid
         else:
             metric_range = (near_metres, far_metres) if far_metres > 0 or near_metres > 0 else None
             depth, quantity = image_to_depth(_levels(grey), near=near, linear_in=values, metric_range=metric_range)
+        valid = depth_mask(depth, quantity)
+        trusted = trusted if valid is None else trusted & valid
         intrinsics = intrinsics_from_fov(fov, *depth.shape[-2:], batch=depth.shape[0]) if fov else None
         return (geometry_output(Estimate(depth, quantity, mask=None if bool(trusted.all()) else trusted, intrinsics=intrinsics)),)
 
@@ -405,22 +403,14 @@ class NormalsFromDepth:
         if method != PLANE_FIT:
             need_perspective(estimate, f"the method {method}")
         if method == PLANE_FIT:
-            derive, axes = partial(_plane_fit, edges=edges, fov=fov, near_far_ratio=near_far_ratio), Axes.OPENGL
+            derive, axes = partial(normals_of_depth, edges=edges, fov=fov, near_far_ratio=near_far_ratio), Axes.OPENGL
         else:
             derive, axes = partial(_slopes, method=method, a=a, bg_threshold=bg_threshold), Axes.SCANNET
         home = image_placement()[0]
         images = with_progress(one_by_one(estimate, default_device()), estimate.batch)
         normals = torch.cat([derive(image).to(home) for image in images])
         camera = assumed_intrinsics(estimate, fov) if fov else estimate.intrinsics
-        return (replace(estimate, normals=normals, axes=axes, intrinsics=camera),)
-
-
-def _plane_fit(estimate: Estimate, edges: str, fov: float, near_far_ratio: float) -> Tensor:
-    depth = assumed_depth(estimate, near_far_ratio)
-    if estimate.projection is Projection.EQUIRECTANGULAR and not fov:
-        return panorama_normals(depth, estimate.mask, edges)
-    intrinsics = assumed_intrinsics(estimate, fov)
-    return depth_to_normals(depth, intrinsics, estimate.mask, edges)
+        return (replace(estimate, normals=normals, axes=axes, mask=mask_of_depth(estimate), intrinsics=camera),)
 
 
 def _slopes(estimate: Estimate, method: str, a: float, bg_threshold: float) -> Tensor:

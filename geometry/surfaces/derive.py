@@ -29,12 +29,29 @@ def with_normals(estimate: Estimate, edges: str = "auto", near_far_ratio: float 
     """
     if estimate.normals is not None or (estimate.quantity is Quantity.RELATIVE_DEPTH and not near_far_ratio):
         return estimate
+    normals = normals_of_depth(estimate, edges, near_far_ratio)
+    return replace(estimate, normals=normals, axes=Axes.OPENGL, mask=mask_of_depth(estimate))
+
+
+def normals_of_depth(estimate: Estimate, edges: str = "auto", near_far_ratio: float | None = None, fov: float | None = None) -> Tensor:
+    """Normals of an estimate's depth, of photos and panoramas; the estimate's own normals are not looked at.
+
+    Args:
+        estimate: With depth of any quantity.
+        edges: As `depth_to_normals`.
+        near_far_ratio: As `assumed_depth`.
+        fov: As `assumed_intrinsics`.
+
+    Returns:
+        (B, 3, H, W) unit vectors in OPENGL axes; where there is no depth they are invented (see `mask_of_depth`).
+
+    Raises:
+        ValueError: As `assumed_depth` and `assumed_intrinsics`.
+    """
     depth = assumed_depth(estimate, near_far_ratio)
-    if estimate.projection is Projection.EQUIRECTANGULAR:
-        normals = panorama_normals(depth, estimate.mask, edges)
-    else:
-        normals = depth_to_normals(depth, assumed_intrinsics(estimate), estimate.mask, edges)
-    return replace(estimate, normals=normals, axes=Axes.OPENGL, mask=_mask_of_depth(estimate))
+    if estimate.projection is Projection.EQUIRECTANGULAR and not fov:
+        return panorama_normals(depth, estimate.mask, edges)
+    return depth_to_normals(depth, assumed_intrinsics(estimate, fov), estimate.mask, edges)
 
 
 def without_normals(estimate: Estimate, near_far_ratio: float | None = None) -> Estimate:
@@ -51,10 +68,17 @@ def without_normals(estimate: Estimate, near_far_ratio: float | None = None) -> 
         return estimate
     if estimate.normals is not None:
         return replace(estimate, normals=None, axes=Axes.OPENGL)
-    return replace(estimate, mask=_mask_of_depth(estimate))
+    return replace(estimate, mask=mask_of_depth(estimate))
 
 
-def _mask_of_depth(estimate: Estimate) -> Tensor | None:
-    """The mask, without pixels that have no depth: only it can tell that their normals are invented."""
+def mask_of_depth(estimate: Estimate) -> Tensor | None:
+    """The mask, without pixels that have no depth: only it can tell that their normals are invented.
+
+    Returns:
+        (B, 1, H, W) bool; the estimate's own mask, or None, where all depth is valid.
+
+    Raises:
+        ValueError: No depth.
+    """
     _, _, valid = estimate.known_depth()
     return estimate.mask if bool(valid.all()) else valid

@@ -247,6 +247,11 @@ CASES = {
     "images.normal_map_image.image_to_normals": (lambda: normal_map_image.image_to_normals(maps(3), "opengl"), NO_NORMAL_MAP),
     "images.normal_map_image.normal_map_problem": (lambda: normal_map_image.normal_map_problem(maps(3), estimate().normals), NO_NORMAL_MAP),
     "images.depth_image.image_to_depth": (lambda: depth_image.image_to_depth(maps(), metric_range=(1.0, 5.0)), None),
+    "surfaces.derive.mask_of_depth": (
+        lambda: derive.mask_of_depth(depth_only(Quantity.DISPARITY)),
+        "whether depth has holes: only then is there a mask",
+    ),
+    "surfaces.derive.normals_of_depth": (lambda: derive.normals_of_depth(depth_only(Quantity.DISPARITY)), ONE_BY_ONE),
     "surfaces.derive.with_normals": (lambda: derive.with_normals(depth_only(Quantity.DISPARITY)), ONE_BY_ONE),
     "surfaces.derive.without_normals": (lambda: derive.without_normals(depth_only(Quantity.DISPARITY)), HOLES),
     "surfaces.noise.measure_noise": (lambda: noise.measure_noise(maps()[:1], maps()[:1]), ONE_BY_ONE),

@@ -15,6 +15,7 @@ from torch import nn
 
 from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec, models_of_scenes
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
+from depth_normal.geometry.conventions import unit_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.surfaces.normals import disparity_to_normals, dmap2norm, midas_normals
 from depth_normal.model_loader import Model, load_model
@@ -22,7 +23,7 @@ from depth_normal.model_loader.inference.network import SharedNetwork
 from depth_normal.model_loader.inference.options import check_tiles
 from depth_normal.model_loader.weights.integrity import bundled_path
 from depth_normal.nodes import files, geometry, interop, render
-from depth_normal.nodes.geometry import DepthImageToGeometry, EstimateGeometry, LoadDepthNormalModel, NormalsFromDepth
+from depth_normal.nodes.geometry import METHODS, MIDAS, DepthImageToGeometry, EstimateGeometry, LoadDepthNormalModel, NormalsFromDepth
 
 NODES = (*geometry.NODES, *render.NODES, *interop.NODES, *files.NODES)
 HEIGHT, WIDTH = 48, 64
@@ -372,6 +373,23 @@ def test_the_old_methods():
         NormalsFromDepth().execute(Estimate(disparity, Quantity.DISPARITY), "dmap2norm")
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("has_normals", [False, True])
+def test_a_hole_has_no_normal(method, has_normals):
+    depth = 1 + torch.rand(2, 1, 24, 32, generator=torch.Generator().manual_seed(0))
+    quantity = Quantity.DISPARITY if method == MIDAS else Quantity.METRIC_DEPTH
+    depth[1, 0, 5:8, 9] = math.nan if method == MIDAS else 0.0
+    facing = unit_normals(torch.zeros(2, 3, 24, 32))
+    (estimate,) = NormalsFromDepth().execute(Estimate(depth, quantity, normals=facing if has_normals else None), method)
+    assert torch.equal(estimate.normals_valid, torch.isfinite(depth) & (depth > 0))
+
+
+def test_a_depth_camera_s_zeros_are_holes():
+    levels = grey(0.0, 0.1, 0.2, 0.3)
+    (estimate,) = DepthImageToGeometry().execute(levels, near="black", values="depth", far_metres=65.535)
+    assert estimate.mask is not None and estimate.mask.flatten().tolist() == [False, True, True, True]
+
+
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
@@ -410,7 +428,8 @@ def grey(*levels):
 )
 def test_depth_images_become_numbers(widgets, expected, quantity):
     (estimate,) = DepthImageToGeometry().execute(grey(0, 0.25, 1), **widgets)
-    assert estimate.quantity is quantity and estimate.mask is None and estimate.intrinsics is None
+    holes = quantity is Quantity.METRIC_DEPTH and 0 in expected
+    assert estimate.quantity is quantity and (estimate.mask is not None) == holes and estimate.intrinsics is None
     assert torch.allclose(estimate.depth.flatten(), torch.tensor(expected, dtype=torch.float32), atol=1e-5)
 
 
