@@ -128,7 +128,8 @@ class Renderer:
             made[STEREO] = self._stereo_images(images, found, ends)
         if PARALLAX in self._outputs:
             path = self._move.positions([frame.time for frame in frames])
-            made[PARALLAX] = torch.cat(list(parallax_of_clip(images, found, path, self._move.focus, ends)))
+            views = parallax_of_clip(images, found, path, self._move.focus, ends, self._move.sideways)
+            made[PARALLAX] = torch.cat(list(views))
         return made
 
     def _stereo_images(self, images: Tensor, found: Estimate, ends: Any) -> Sequence[Tensor] | Tensor:

@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -102,6 +103,38 @@ class CameraMove:
         loops = [float(time / Fraction(self.loop) % 1) for time in times]  # exact: a late frame is no less smooth than the first
         return _positions(self.move, torch.tensor(loops, dtype=torch.float32) * (2 * math.pi), self.amount)
 
+    @property
+    def sideways(self) -> bool:
+        """Whether the camera only moves left and right; said of the whole move, as single positions of an orbit lie level."""
+        return self.move == "swing"
+
+
+class _Course(NamedTuple):
+    """What the positions of a path have in common, so that one rule makes all its frames.
+
+    Attributes:
+        sideways: Whether the camera only moves left and right.
+        ahead: How far it goes forward at most.
+    """
+
+    sideways: bool
+    ahead: float
+
+    @classmethod
+    def of(cls, path: Tensor, sideways: bool | None = None) -> _Course:
+        """That of a path (F, 3); `sideways` as `parallax_of_clip`.
+
+        Raises:
+            ValueError: Another shape, or positions that are not finite.
+        """
+        if path.ndim != 2 or path.shape[1] != 3:
+            raise ValueError(f"the path has shape {tuple(path.shape)}; expected (frames, 3), finite")
+        positions = path.tolist()
+        if not all(math.isfinite(number) for position in positions for number in position):
+            raise ValueError("the path holds numbers that are not finite; expected (frames, 3), finite")
+        level = not any(y or z for _, y, z in positions)
+        return cls(level and sideways is not False, max((z for _, _, z in positions), default=0.0))
+
 
 def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tensor, focus: Tensor | float = math.inf) -> Iterator[Tensor]:
     """The view of a moved camera.
@@ -120,21 +153,22 @@ def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tens
     Raises:
         ValueError: Maps, intrinsics or path of the wrong shape or device, or depth or a path that is not finite, or that comes too near.
     """
+    return _frames(image, depth, intrinsics, path, focus, _Course.of(path))
+
+
+def _frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tensor, focus: Tensor | float, course: _Course) -> Iterator[Tensor]:
+    """As `parallax_frames`, of a part of a course."""
     check_map(image, 3, "image")
     check_depth(depth, like=image)
     check_intrinsics(intrinsics, image.shape[0], image)
-    if path.ndim != 2 or path.shape[1] != 3:
-        raise ValueError(f"the path has shape {tuple(path.shape)}; expected (frames, 3), finite")
-    positions = path.tolist()
-    if not all(math.isfinite(number) for position in positions for number in position):
-        raise ValueError("the path holds numbers that are not finite; expected (frames, 3), finite")
-    inverse, ahead = 1 / depth.float(), max(z for _, _, z in positions)
-    share = ahead * float(inverse.amax()) if ahead > 0 else 0.0
+    inverse = 1 / depth.float()
+    share = course.ahead * float(inverse.amax()) if course.ahead > 0 else 0.0
     if share > 0.9:
-        raise ValueError(f"the camera goes {ahead:g} forward, into what stands at {float(depth.amin()):g}; make the move smaller")
+        raise ValueError(f"the camera goes {course.ahead:g} forward, into what stands at {float(depth.amin()):g}; make the move smaller")
     # What comes nearer grows, and what grows is torn apart by as many pixels.
     stretch = 1 + math.ceil(0.5 / (1 - share))
-    views = _views(positions, intrinsics.to(inverse), focus, stretch)
+    positions = path.tolist()
+    views = _views(positions, intrinsics.to(inverse), focus, course.sideways, stretch)
     layer, rims = split_soft_edges(with_margin(image.float(), inverse, _margin(inverse, views)))
     for position, view in zip(positions, views, strict=True):
         if not any(position):
@@ -171,6 +205,7 @@ def parallax_of_clip(
     path: Tensor,
     focus: float = 0.5,
     depth_range: tuple[Tensor | float, Tensor | float] | None = None,
+    sideways: bool | None = None,
 ) -> Iterator[Tensor]:
     """The frames of a video, each seen from the camera's place at its time.
 
@@ -181,6 +216,8 @@ def parallax_of_clip(
         path: (F, 3), a position for each frame, where 1 is the distance of the near end.
         focus: As `parallax_of_estimate`.
         depth_range: As `stereo_pair`: one that follows the video keeps the move steady. None = each frame's own.
+        sideways: `CameraMove.sideways`, where `path` is a part of its positions: one rule makes all frames of a move. None = `path` is
+            the whole.
 
     Yields:
         F times (1, 3, H, W), as `parallax_frames`.
@@ -191,6 +228,7 @@ def parallax_of_clip(
     need_perspective(estimate, "parallax")
     if not len(images) == len(path) == estimate.batch:
         raise ValueError(f"{len(images)} images, {estimate.batch} estimates and {len(path)} positions; expected as many of each")
+    course = _Course.of(path, sideways)
     estimate = estimate.in_float32()
     ends = (torch.as_tensor(end) for end in depth_range or disparity_range(estimate))
     far, near = (end.to(images.device, torch.float32).reshape(-1, 1, 1, 1).expand(len(images), 1, 1, 1) for end in ends)
@@ -204,7 +242,7 @@ def parallax_of_clip(
         inverse = torch.lerp(farthest.expand_as(share), torch.ones_like(share), share).clamp(min=_FARTHEST)
         depth = _with_steps(1 / inverse, image, sized)
         still = 1 / torch.lerp(farthest, torch.ones_like(farthest), focus).flatten()
-        yield from parallax_frames(image, depth, assumed_intrinsics(sized), path[one], still)
+        yield from _frames(image, depth, assumed_intrinsics(sized), path[one], still, course)
 
 
 def _with_steps(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor:
@@ -213,17 +251,15 @@ def _with_steps(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor:
     return depth_at_image_edges(depth_before_sky(depth, image, estimate), image)
 
 
-def _views(positions: list[list[float]], intrinsics: Tensor, focus: Tensor | float, stretch: int) -> list[View]:
-    """The camera at each position; `stretch` as `View.stretch`."""
+def _views(positions: list[list[float]], intrinsics: Tensor, focus: Tensor | float, sideways: bool, stretch: int) -> list[View]:
+    """The camera at each position; `sideways` and `stretch` as `View`'s."""
     focal_x, focal_y = (intrinsics[:, axis, axis].view(-1, 1, 1, 1) for axis in (0, 1))
     centre_x, centre_y = (intrinsics[:, axis, 2].view(-1, 1, 1, 1) for axis in (0, 1))
     inverse_focus = (1 / torch.as_tensor(focus, dtype=intrinsics.dtype, device=intrinsics.device)).reshape(-1, 1, 1, 1)
     views = []
     for x, y, z in positions:
         across, down = focal_x * x, focal_y * y
-        views.append(
-            View(across, down, across * inverse_focus, down * inverse_focus, z, centre_x, centre_y, sideways=not (y or z), stretch=stretch)
-        )
+        views.append(View(across, down, across * inverse_focus, down * inverse_focus, z, centre_x, centre_y, sideways, stretch))
     return views
 
 

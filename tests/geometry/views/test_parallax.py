@@ -71,6 +71,26 @@ def test_types_may_differ(image_type, depth_type):
         assert torch.equal(found, expected.to(image_type))
 
 
+def test_all_frames_of_an_orbit_are_made_by_one_rule():
+    """Its first position lies level with the source, by coincidence: the next is a millionth of the radius below."""
+    image, depth = plate_before_wall()
+    image = image * 0.5 + noise() * 0.5
+    first, again = parallax_frames(image, depth, INTRINSICS, torch.tensor([(0.08, 0.0, 0.0), (0.08, 8e-8, 0.0)]))
+    assert (first - again).abs().max() < 1e-3, "0.2 where holes are filled along rows alone"
+
+
+def test_all_frames_of_an_orbiting_clip_are_made_by_one_rule():
+    image, depth = plate_before_wall()
+    image = image * 0.5 + noise() * 0.5
+    known, move = Estimate(depth, Quantity.METRIC_DEPTH), CameraMove("orbit", 0.08)
+    one, two = (torch.tensor([(0.08, down, 0.0)]) for down in (0.0, 8e-8))
+    together = list(parallax_of_clip(torch.cat((image, image)), Estimate.cat([known, known]), torch.cat((one, two))))
+    assert (together[0] - together[1]).abs().max() < 1e-3
+    (alone,) = parallax_of_clip(image, known, one, sideways=move.sideways)
+    assert torch.equal(alone, together[0]), "whichever part of the move a chunk of the video is"
+    assert [CameraMove(each).sideways for each in MOVES] == [False, True, False]
+
+
 @pytest.mark.parametrize("focus", [math.inf, 1.5])
 def test_no_move_is_the_identity(focus):
     depth = torch.rand(1, 1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1)) * 3 + 0.5
