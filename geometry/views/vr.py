@@ -87,7 +87,7 @@ def vr_pair(
     Args:
         images: (B, 3, H, W) in [0, 1].
         estimate: With depth of any size. Depth that is not metric is taken to reach from 1.5 to 4.5 metres. Masked pixels and holes lie
-            at the far end. A panorama's distances are taken for metres.
+            at the far end. A panorama's depth is along its rays.
         layout: One of `VR_LAYOUTS`. vr180 takes photos and panoramas, the others panoramas.
         options: Its `eye_distance` and `eye_size`.
         depth_range: As `stereo_pair`, for depth that is not metric.
@@ -118,7 +118,7 @@ def vr_pair(
         one = whole.slice(index, index + 1).to(image.device)
         far, near = (end[index : index + 1].to(image) for end in ends) if ends else (None, None)
         if one.projection is Projection.EQUIRECTANGULAR:
-            frames.append(_of_panorama(image, one, layout, options))
+            frames.append(_of_panorama(image, one, layout, options, far, near))
         else:
             frames.append(_of_photo(image, one, options, far, near, fov))
     if len(frames) == 1:
@@ -170,10 +170,16 @@ def _ends(estimate: Estimate, depth_range: tuple[Tensor | float, Tensor | float]
 
 
 def _inverse_depth(estimate: Estimate, far: Tensor | None, near: Tensor | None) -> Tensor:
-    """(1, 1, H, W) in 1 / metres, positive everywhere; along the optical axis, or the rays of panoramas."""
+    """(1, 1, H, W) in 1 / metres, positive everywhere; along the optical axis, or the rays of panoramas.
+
+    Raises:
+        ValueError: Depth that is not metric, without its far and near end.
+    """
     if far is not None and near is not None:
         return (nearness_share(estimate, far, near, 0.0) * (1 - 1 / NEAR_FAR_RATIO) + 1 / NEAR_FAR_RATIO) / NEAR_END
-    depth, _, valid = estimate.known_depth()
+    depth, quantity, valid = estimate.known_depth()
+    if quantity is not Quantity.METRIC_DEPTH:
+        raise ValueError(f"the geometry has {quantity.value} and no range; give its far and near end, or metric depth")
     inverse = torch.where(valid, 1 / torch.where(valid, depth, 1), 0)
     end, _ = measure_range_of_samples(inverse, valid, FAR_AND_NEAR_END)
     end = torch.where(torch.isfinite(end), end, 0)
@@ -201,14 +207,16 @@ class _Part:
     columns: int
 
 
-def _of_panorama(image: Tensor, estimate: Estimate, layout: str, options: StereoOptions) -> StereoPair:
+def _of_panorama(
+    image: Tensor, estimate: Estimate, layout: str, options: StereoOptions, far: Tensor | None, near: Tensor | None
+) -> StereoPair:
     """The pair of one panorama."""
     around = layout in AROUND_LAYOUTS
     rows = options.eye_size or max(2, image.shape[-2] // 2 * 2)
     if image.shape[-2:] != (rows, 2 * rows) and (options.eye_size or not around):
         image = resize_image(image, rows, 2 * rows)
     height, width = image.shape[-2:]
-    inverse = _at_edges_around(image, _inverse_depth(estimate.resized(height, width), None, None))
+    inverse = _at_edges_around(image, _inverse_depth(estimate.resized(height, width), far, near))
     # What fills a hole is beside it, so it is rendered too: a hole is at most as wide as things move, and all goes on behind the border.
     beside = min(_reach(width) if not around else width // 8, width // 4)
     shown = width if around else width // 2

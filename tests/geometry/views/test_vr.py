@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import grid_sample, normalize
 
+from depth_normal.geometry.assumptions import NEAR_FAR_RATIO
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images.srgb import linear_to_srgb
@@ -247,3 +248,24 @@ def test_wrong_geometry_and_numbers_are_named(scene):
             StereoOptions(**bad)
     with pytest.raises(ValueError, match="expected as many, or one for all"):
         vr_pair(traced.image.expand(3, -1, -1, -1), panorama_of(traced).expanded(2), "vr180")
+
+
+@pytest.mark.parametrize("layout", ["vr180", "360-tb"])
+@pytest.mark.parametrize("quantity", [Quantity.DISPARITY, Quantity.RELATIVE_DEPTH])
+def test_a_panorama_without_metres_has_its_near_things_near(quantity, layout):
+    """The same scene in metres, from the assumed near end to the assumed far end, gives the same pair."""
+    height, width = 96, 192
+    image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    distance = torch.full((1, 1, height, width), NEAR_END * NEAR_FAR_RATIO)
+    distance[..., height // 4 : 3 * height // 4, width // 3 : width // 2] = NEAR_END
+    values, ends = 7 + 40 / distance, [7 + 40 / (NEAR_END * end) for end in (NEAR_FAR_RATIO, 1)]
+    if quantity is Quantity.RELATIVE_DEPTH:
+        values, ends = 12 * distance - 5, [-(12 * NEAR_END * end - 5) for end in (NEAR_FAR_RATIO, 1)]
+    depths = ((distance, Quantity.METRIC_DEPTH), (values, quantity))
+    metric, other = (Estimate(*depth, projection=Projection.EQUIRECTANGULAR) for depth in depths)
+    expected, pair = vr_pair(image, metric, layout), vr_pair(image, other, layout, depth_range=ends)
+    for found, true in ((pair.left, expected.left), (pair.right, expected.right)):
+        assert (found - true).abs().max() < 1e-3
+    assert (pair.left - pair.right).abs().max() > 0.1
+    without = vr_pair(image, other, layout)
+    assert (without.left - expected.left).abs().max() < 1e-3, "its own 2nd and 98th percentile are these ends"
