@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .camera import DEFAULT_FOV, intrinsics_from_fov
+from .camera import DEFAULT_FOV, intrinsics_from_fov, resize_intrinsics
 from .errors import InvalidArgumentError
 from .estimate import Estimate, Quantity
 from .levels import FAR_AND_NEAR_END, measure_range, measure_range_of_samples, value_at_ranks
@@ -74,12 +74,13 @@ def filled_depth(estimate: Estimate) -> Tensor:
     return torch.cat([_filled_and_scaled(image) for image in depth.split(1)])
 
 
-def assumed_intrinsics(estimate: Estimate, fov: float | None = None) -> Tensor:
+def assumed_intrinsics(estimate: Estimate, fov: float | None = None, size: tuple[int, int] | None = None) -> Tensor:
     """The camera: of `fov`, else the estimate's own, else of `DEFAULT_FOV`.
 
     Args:
-        estimate: Whose size and batch the intrinsics are for.
+        estimate: Whose batch the intrinsics are for.
         fov: Degrees on the longer side; None or 0 = not set.
+        size: (height, width) of the images that the intrinsics are for; None = the estimate's.
 
     Returns:
         (B, 3, 3) float32, pixels, on the estimate's device.
@@ -88,9 +89,11 @@ def assumed_intrinsics(estimate: Estimate, fov: float | None = None) -> Tensor:
         ValueError: A `fov` that is not below 180, or a panorama.
     """
     need_perspective(estimate, "a field of view")
+    own = (estimate.height, estimate.width)
+    size = size or own
     if not fov and estimate.intrinsics is not None:
-        return estimate.intrinsics
-    return intrinsics_from_fov(fov or DEFAULT_FOV, estimate.height, estimate.width, batch=estimate.batch).to(estimate.device)
+        return estimate.intrinsics if size == own else resize_intrinsics(estimate.intrinsics, own, size)
+    return intrinsics_from_fov(fov or DEFAULT_FOV, *size, batch=estimate.batch).to(estimate.device)
 
 
 def _assumed_inverse_depth(disparity: Tensor, valid: Tensor, near_far_ratio: float | None) -> Tensor:

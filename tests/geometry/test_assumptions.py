@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.assumptions import assumed_depth, assumed_intrinsics, filled_depth
+from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
 
 
@@ -88,3 +89,10 @@ def test_filled_depth_has_a_near_end_of_1_whatever_the_unit():
     for quantity in (Quantity.DISPARITY, Quantity.RELATIVE_DEPTH):
         depth = filled_depth(Estimate(depth=torch.rand(2, 1, 30, 40) * 50 - 7, quantity=quantity))
         assert 0.5 <= depth.min() <= 1 and 2.5 < depth.max() < 50
+
+
+@pytest.mark.parametrize("fov", [0.0, 70.0])
+def test_the_camera_of_another_size_is_that_of_the_resized_estimate(fov):
+    for camera in (None, intrinsics_from_fov(40.0, 24, 32)):
+        estimate = Estimate(torch.ones(1, 1, 24, 32), Quantity.METRIC_DEPTH, intrinsics=camera)
+        assert torch.equal(assumed_intrinsics(estimate, fov, (50, 64)), assumed_intrinsics(estimate.resized(50, 64), fov))
