@@ -158,7 +158,8 @@ def _greys(estimate: Estimate, measure: MeasureRange = measure_range) -> Tensor:
     farthest, _ = measure(depth_to_nearness(depth, quantity), valid, (0.0, 100.0))  # metres as nearness: negative
     levels = depth.new_tensor(_GREYS) / 255
     last = len(levels) - 1
-    step = depth / (-farthest * _FARTHEST) * _STEPS - 0.5
+    # NaN has no index.
+    step = depth.where(valid, 0) / (-farthest * _FARTHEST) * _STEPS - 0.5
     position = (step * (last / (_STEPS - 1))).clamp(0, last)
     below = position.long().clamp(max=last - 1)
     return torch.lerp(levels[below], levels[below + 1], position - below).where(valid, 0)

@@ -166,6 +166,19 @@ def test_what_is_masked_is_black_and_sets_no_range(pretend):
     assert np.abs(shown[0, 20:, :, 0].numpy() * 255 - expected).max() < 1.8
 
 
+@pytest.mark.parametrize("pixels", [slice(0, 20), slice(None)], ids=["some", "all"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 0.0])
+def test_pixels_without_depth_are_black(value, pixels, pretend):
+    whole = known()
+    depth = whole.depth.clone()
+    depth[..., pixels, :] = value
+    pretend(replace(whole, depth=depth))
+    shown, expected = run(DEPTH, resolution=64), old_depth_image(whole.depth[0, 0, 20:].numpy())
+    assert (shown[:, pixels] == 0).all()
+    if pixels.stop:
+        assert np.abs(shown[0, 20:, :, 0].numpy() * 255 - expected).max() < 1.8
+
+
 def test_constant_depth_is_a_constant_finite_image(pretend):
     pretend(Estimate(torch.full((1, 1, 64, 64), 3.0), Quantity.METRIC_DEPTH))
     shown = run(DEPTH, torch.rand(1, 64, 64, 3), resolution=64)
