@@ -88,6 +88,11 @@ def to_output(planar: Tensor) -> Tensor:
     return to_image(planar).to(*image_placement())
 
 
+def mask_output(planar: Tensor) -> Tensor:
+    """Converts (B, 1, H, W) in [0, 1], or bool, to ComfyUI's MASK (B, H, W) on its intermediate device."""
+    return planar[:, 0].to(*image_placement()).clamp(0, 1)
+
+
 def geometry_output(estimate: Estimate) -> Estimate:
     """Moves an estimate to ComfyUI's intermediate device, where outputs wait for the next node."""
     return estimate.to(image_placement()[0])

@@ -18,7 +18,7 @@ from ..geometry.regions.boxes import Box
 from ..geometry.regions.objects import Point
 from ..model_loader.comfy.devices import image_placement
 from ..utils import resize_map, to_planar, to_rgb
-from .batches import join_outputs, to_output, with_progress
+from .batches import join_outputs, mask_output, with_progress
 from .checks import check_geometry
 from .effect_inputs import check_depth_linked, check_numbers, depth_input, effect_geometry, images_with, masks_of, number_widgets
 from .live import MAX_IMAGES as MAX_SHOWN
@@ -253,7 +253,7 @@ class NodePreviews:
     def mask(self, image: Tensor, estimate: Estimate, mask: Tensor, line: str) -> tuple[Tensor]:
         """Converts a mask to the node's output; its preview is the image with the rest darkened."""
         self.add(lambda: image * (_DARKENED + (1 - _DARKENED) * mask), estimate, line)
-        return (to_output(mask)[..., 0],)
+        return (mask_output(mask),)
 
     def cutout(
         self,
@@ -270,7 +270,7 @@ class NodePreviews:
         alpha = alpha if opacity is None else alpha * opacity.to(alpha)
         self.add(lambda: torch.lerp(torch.full_like(colour, 0.5), colour, alpha), estimate, line)
         whole = torch.cat((colour, alpha), 1).clamp(0, 1).movedim(1, -1).contiguous().to(*image_placement())
-        return whole, to_output(alpha)[..., 0]
+        return whole, mask_output(alpha)
 
 
 def mask_widgets() -> dict[str, Widget]:

@@ -17,7 +17,7 @@ from ..geometry.estimate import Estimate
 from ..geometry.images.srgb import colour_to_linear
 from ..model_loader.comfy.devices import image_placement
 from ..utils import to_planar, to_rgb
-from .batches import join_outputs, to_output, with_progress
+from .batches import join_outputs, mask_output, with_progress
 from .effect_inputs import check_depth_linked, check_numbers, depth_input, effect_geometry, number_widgets
 from .effects import MAX_DISTANCE, NO_POINT, NodePreviews, chosen_point, point_widgets, sized_pairs
 from .live import shown_on_node
@@ -122,7 +122,7 @@ class Fog:
             through, line = fog_of(estimate, image, fog, sky == "auto")
             result = add_fog(image, through, light)
             previews.add(lambda: result, estimate, line)
-            return _unclamped(result), to_output(1 - through)[..., 0]
+            return _unclamped(result), mask_output(1 - through)
 
         pairs = with_progress(sized_pairs(images, effect_geometry(images, geometry, depth)), len(images))
         return shown_on_node(join_outputs((made(*pair) for pair in pairs), len(images)), previews.payloads, text=previews.lines)

@@ -13,7 +13,7 @@ from ..geometry.estimate import Quantity
 from ..geometry.images.normal_map_image import image_to_normals
 from ..geometry.images.render import COLOUR_MAPS, NEAR, depth_to_image, normals_to_image
 from ..utils import to_rgb
-from .batches import to_output
+from .batches import mask_output, to_output
 from .checks import check_geometry
 from .sockets import CONVERT, RENDER, Inputs, Widget
 from .surfaces import has_normals
@@ -121,7 +121,7 @@ class RenderDepth:
             colour_map=None if colour_map == GREY else colour_map,
             mask=estimate.mask,
         )
-        return to_output(image), to_output(trusted.float())[..., 0]
+        return to_output(image), mask_output(trusted)
 
 
 class RenderNormals:

@@ -25,7 +25,7 @@ from ..geometry.views.stereo import (
 )
 from ..geometry.views.vr import half_sphere_size, pair_for, photo_fov
 from ..utils import to_rgb
-from .batches import join_outputs, to_output, with_progress
+from .batches import join_outputs, mask_output, to_output, with_progress
 from .effect_inputs import check_depth_linked, check_numbers, depth_input, effect_geometry, images_with, number_widgets
 from .sockets import EFFECTS, Inputs
 from .widgets import PER_CLIP, PER_IMAGE, as_advanced, choice_widget, count_widget, geometry_input, image_input
@@ -152,7 +152,7 @@ class Stereo:
             options = replace(options, eye_size=eye_size or half_sphere_size(whole, max(images.shape[-2:]), fov))
             fov = photo_fov(whole, fov) if normalisation == PER_CLIP else fov
         pairs = (pair_for(image, estimate, layout, options, ends, fov) for image, estimate in counting)
-        outputs = ((to_output(compose(pair, layout)), to_output(compose_holes(pair, layout))[..., 0]) for pair in pairs)
+        outputs = ((to_output(compose(pair, layout)), mask_output(compose_holes(pair, layout))) for pair in pairs)
         stereo, holes = join_outputs(outputs, len(images))
         return stereo, holes
 

@@ -72,3 +72,13 @@ def test_a_long_clip_is_in_memory_once():
 def test_outputs_of_another_number_of_images_are_refused(found, words):
     with pytest.raises(ValueError, match=words):
         batches.join_outputs(((torch.ones(1, 2, 2, 3),) for _ in range(found)), 3)
+
+
+def test_a_mask_takes_one_number_a_pixel_and_belongs_to_nobody_else():
+    for planar in (torch.rand(2, 1, 3, 4) * 2 - 0.5, torch.rand(2, 1, 3, 4) > 0.5):
+        before = planar.clone()
+        mask = batches.mask_output(planar)
+        assert mask.dtype == torch.float32 and torch.equal(mask, planar[:, 0].float().clamp(0, 1))
+        assert mask.untyped_storage().nbytes() == 4 * mask.numel()
+        mask.zero_()
+        assert torch.equal(planar, before)

@@ -81,6 +81,11 @@ def test_bad_widgets_are_named(widgets, message):
         RenderDepth().execute(metric(1, 2), **({"near": "white", "normalisation": "per_image"} | widgets))
 
 
+def test_the_mask_takes_a_third_of_the_image():
+    image, mask = RenderDepth().execute(metric(1, 2, 3), "white", "per_image")
+    assert 3 * mask.untyped_storage().nbytes() == image.untyped_storage().nbytes()
+
+
 def test_what_is_missing_is_named():
     with pytest.raises(ValueError, match=r"normals and no depth; use Render Normals"):
         RenderDepth().execute(Estimate(normals=torch.rand(1, 3, 4, 4)), "white", "per_image")
