@@ -18,6 +18,7 @@ from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.images.srgb import colour_to_linear
 from ..geometry.views.parallax import MOVES, camera_path, parallax_of_estimate
 from ..model_loader.comfy.interrupt import throw_if_interrupted
+from ..model_loader.inference.memory_budget import check_result_fits
 from ..utils import resize_map, to_rgb
 from .batches import join_outputs, to_output, with_progress
 from .effect_inputs import check_depth_linked, check_numbers, depth_input, effect_geometry, images_with, masks_of, number_widgets
@@ -258,8 +259,9 @@ class DepthParallax:
         check_depth_linked(geometry, depth)
         whole = effect_geometry(images, geometry, depth)
         path = camera_path(move, int(frames), amount)
-        views = (view for image, estimate in images_with(images, whole) for view in _views(image, estimate, path, focus))
         total = len(images) * len(path)
+        check_result_fits(total, *images.shape[-2:])
+        views = (view for image, estimate in images_with(images, whole) for view in _views(image, estimate, path, focus))
         return join_outputs(((to_output(view),) for view in with_progress(views, total)), total)
 
 

@@ -11,6 +11,7 @@ from ..geometry.checks import check_choice
 from ..geometry.estimate import Estimate
 from ..geometry.kinds import Projection
 from ..geometry.views.stereo import (
+    AROUND_LAYOUTS,
     EYE_DISTANCE,
     EYE_SIZES,
     LAYOUTS,
@@ -24,6 +25,7 @@ from ..geometry.views.stereo import (
     disparity_range,
 )
 from ..geometry.views.vr import half_sphere_size, pair_for, photo_fov
+from ..model_loader.inference.memory_budget import check_result_fits
 from ..utils import to_rgb
 from .batches import join_outputs, mask_output, to_output, with_progress
 from .effect_inputs import check_depth_linked, check_numbers, depth_input, effect_geometry, images_with, number_widgets
@@ -151,10 +153,22 @@ class Stereo:
             # The frames of a batch have one size, and those of a clip one field of view.
             options = replace(options, eye_size=eye_size or half_sphere_size(whole, max(images.shape[-2:]), fov))
             fov = photo_fov(whole, fov) if normalisation == PER_CLIP else fov
+        check_result_fits(len(images), *_result_size(images, layout, options.eye_size))
         pairs = (pair_for(image, estimate, layout, options, ends, fov) for image, estimate in counting)
         outputs = ((to_output(compose(pair, layout)), mask_output(compose_holes(pair, layout))) for pair in pairs)
         stereo, holes = join_outputs(outputs, len(images))
         return stereo, holes
+
+
+def _result_size(images: Tensor, layout: str, eye_size: int) -> tuple[int, int]:
+    """Height and width of both eyes' images together; `eye_size` is 0 where it is the image's."""
+    height, width = images.shape[-2:]
+    if layout in VR_LAYOUTS and (eye_size or layout not in AROUND_LAYOUTS):
+        height = eye_size or max(2, height // 2 * 2)
+        width = 2 * height if layout in AROUND_LAYOUTS else height
+    if layout == "anaglyph" or layout.startswith("half"):
+        return height, width
+    return (2 * height, width) if layout.endswith("tb") else (height, 2 * width)
 
 
 NODES = (Stereo,)

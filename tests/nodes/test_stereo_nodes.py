@@ -9,6 +9,9 @@ from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.views.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS, LAYOUTS, VR_LAYOUTS
+from depth_normal.model_loader.inference import memory_budget
+from depth_normal.nodes import effect_inputs
+from depth_normal.nodes import stereo as stereo_node
 from depth_normal.nodes.stereo import NODES, Stereo
 
 SIZE = 64
@@ -75,6 +78,22 @@ def test_panoramas_for_both_eyes(layout):
     stereo, holes = Stereo().execute(image, layout, geometry=geometry)
     size = {"vr180": (32, 64), "360-tb": (64, 64), "360-sbs": (32, 128)}[layout]
     assert stereo.shape == (2, *size, 3) and holes.shape == (2, *size) and 0 < holes.mean() < 0.2
+
+
+@pytest.mark.parametrize("eye_size", [0, 80])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_result_beyond_the_memory_is_refused_before_it_is_made(layout, eye_size, monkeypatch):
+    image, geometry = panorama() if layout in VR_LAYOUTS else (make_image(2), Estimate(torch.rand(1, 1, SIZE, SIZE), Quantity.DISPARITY))
+    checked = []
+    monkeypatch.setattr(stereo_node, "check_result_fits", lambda *size: checked.append(size))
+    stereo, _ = Stereo().execute(image, layout, geometry=geometry, eye_size=eye_size)
+    assert checked == [tuple(stereo.shape[:3])]
+    monkeypatch.undo()
+    monkeypatch.setattr(memory_budget, "free_main_memory", lambda: 5e4)
+    monkeypatch.setattr(effect_inputs, "check_effect_fits", lambda *_: None)
+    monkeypatch.setattr(stereo_node, "pair_for", lambda *_: pytest.fail("a pair was made"))
+    with pytest.raises(MemoryError, match="a result of 2 images"):
+        Stereo().execute(image, layout, geometry=geometry, eye_size=eye_size)
 
 
 def test_wrong_geometry_for_a_layout_is_named():
