@@ -10,6 +10,8 @@ from torch import Tensor
 
 # How fine the map of a trend is; weights that are nothing; and the spread of places, in squared sigmas, that tells no slope.
 _VALUES_A_SIGMA, _NOTHING, _FLAT = 8, 1e-6, 1e-3
+# Values of a trend's map that are found together, and how many sigmas around them add to them: beyond lies a billionth of the weight.
+_BAND, _REACH = 1 << 20, 6
 
 
 def exact_dtype(device: torch.device) -> torch.dtype:
@@ -118,13 +120,30 @@ def trend_where(values: Tensor, weight: Tensor, sigma: float, seamless: bool = F
         convolution" (1993).
     """
     if seamless:
-        return blurred_where(values, weight, sigma, seamless)
+        return torch.cat([blurred_where(each, weight, sigma, seamless) for each in values.split(1, 1)], 1)
     height, width = values.shape[-2:]
     step = max(1, int(sigma / _VALUES_A_SIGMA))
     rows, columns = -(-height // step), -(-width // step)
+    reach = math.ceil(_REACH * sigma / step)
+    size = max(4 * reach, _BAND // (columns * values.shape[0]))
+    trend = values.new_empty(*values.shape[:2], rows, columns)
+    for start in range(0, rows, size):
+        stop = min(start + size, rows)
+        first, last = max(start - reach, 0), min(stop + reach, rows)
+        inside = slice(first * step, last * step)
+        band = _band_trend(values[..., inside, :], weight[..., inside, :], sigma, step)
+        trend[..., start:stop, :] = band[..., start - first : stop - first, :]
+    if step > 1:
+        trend = F.interpolate(trend, scale_factor=step, mode="bilinear")
+    return trend[..., :height, :width]
+
+
+def _band_trend(values: Tensor, weight: Tensor, sigma: float, step: int) -> Tensor:
+    """The trend of some rows as `trend_where`, by cells of `step` x `step` pixels; beyond their border nothing is known."""
+    height, width = values.shape[-2:]
+    rows, columns = -(-height // step), -(-width // step)
     fill = (0, columns * step - width, 0, rows * step - height)
     share = F.avg_pool2d(F.pad(weight, fill), step).to(exact_dtype(values.device))
-    means = F.avg_pool2d(F.pad(values * weight, fill), step).to(share)
     margin = 4 * math.ceil(sigma / step)
     y, x = ((torch.arange(count, device=values.device) * (step / sigma)).to(share) for count in (rows, columns))
     y = y[:, None]
@@ -141,12 +160,15 @@ def trend_where(values: Tensor, weight: Tensor, sigma: float, seamless: bool = F
         for each, product in ((by_xx, mean_x * mean_x), (by_xy, mean_x * mean_y), (by_yy, mean_y * mean_y))
     )
     xx, yy = xx + _FLAT, yy + _FLAT
-    mean, of_x, of_y = (around(means * each) / total.clamp(min=_NOTHING) for each in (x * 0 + 1, x, y))
-    of_x, of_y, scale = of_x - mean * mean_x, of_y - mean * mean_y, xx * yy - xy * xy
-    slope_x, slope_y = (yy * of_x - xy * of_y) / scale, (xx * of_y - xy * of_x) / scale
-    trend = mean + slope_x * (x - mean_x) + slope_y * (y - mean_y)
-    known = F.interpolate(trend.to(values), scale_factor=step, mode="bilinear") if step > 1 else trend.to(values)
-    return known[..., :height, :width]
+    scale = xx * yy - xy * xy
+    trends = []
+    for channel in values.split(1, 1):
+        means = F.avg_pool2d(F.pad(channel * weight, fill), step).to(share)
+        mean, of_x, of_y = (around(means * each) / total.clamp(min=_NOTHING) for each in (x * 0 + 1, x, y))
+        of_x, of_y = of_x - mean * mean_x, of_y - mean * mean_y
+        slope_x, slope_y = (yy * of_x - xy * of_y) / scale, (xx * of_y - xy * of_x) / scale
+        trends.append((mean + slope_x * (x - mean_x) + slope_y * (y - mean_y)).to(values))
+    return torch.cat(trends, 1)
 
 
 def _turn(length: int, like: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ MAX_SLOPE = 10.0
 """Steepest slope that a normal stands for, 84 degrees: what leans farther, or faces away, is taken to lean so far in its direction."""
 
 MAX_PIXELS = 2**26
-"""Largest map of a material, 8192 x 8192: integrating it takes 4 GB meanwhile, with holes 9 GB."""
+"""Largest map of a material, 8192 x 8192: integrating it takes 4 GB meanwhile, with holes 9 GB, and its trend 3 GB."""
 
 # Larger maps are integrated in float32, which is 0.0001 pixels off at 1024 x 1024: 63 bytes a pixel in place of 125.
 _EXACT_PIXELS = 2**24
