@@ -22,7 +22,20 @@ SURFACE, OBJECT = SELECTS = ("surface", "object")
 
 @dataclass(frozen=True)
 class MaskChoice:
-    """The selection of a mask; the fields are those of `depth_mask`.
+    """The selection of a mask: what lies between two distances, the surface or the whole thing at a point, or the thing in a box.
+
+    Attributes:
+        near: As `range_mask`; not looked at where there is a point or a box.
+        far: The same.
+        unit: The unit of near, far, feather and tolerance, one of `depths.UNITS`.
+        feather: As `range_mask` and `surface_mask`; not looked at for an object.
+        point: (x, y), 0 to 1 of the image from its top left corner.
+        tolerance: As `surface_mask`; not looked at for an object.
+        invert: Everything else.
+        select: What the point selects, "surface" (`surface_mask`) or "object" (`object_mask`). A box selects an object in any case.
+        box: As `box_mask`.
+        more_points: Other points of the same thing, or of further surfaces.
+        not_points: Points that are not of the thing, for an "object".
 
     Raises:
         ValueError: An unknown unit, limits out of order, a point beyond the image, a box that is none, both a point and a box, or further
@@ -46,8 +59,8 @@ class MaskChoice:
         check_choice("select", self.select, SELECTS)
         for name in ("near", "far", "feather", "tolerance"):
             check_not_negative(name, getattr(self, name))
-        if self.near > self.far and not (self.unit == "metres" and self.far == 0):
-            raise ValueError(f"the mask begins at {self.near:g} and ends at {self.far:g} {self.unit}; expected near below far")
+        if self.point is None and self.box is None:
+            _check_limits(self.near, self.far, self.unit)
         self._check_points()
         if self.box is not None:
             check_box(self.box)
@@ -67,9 +80,29 @@ class MaskChoice:
             x, y = min(both)
             raise ValueError(f"the point ({x:g}, {y:g}) is both in the object and not in it; give it once")
 
-    def mask(self, depths: Depths, image: Tensor) -> Tensor:
-        """The mask of one image, as `depth_mask` makes it."""
-        return depth_mask(depths, **vars(self), image=image)
+    def mask(self, depths: Depths, image: Tensor | None = None) -> Tensor:
+        """The mask of one image.
+
+        Args:
+            depths: Of the image.
+            image: (1, 3, H, W) RGB in [0, 1], whose edges an object follows; None = its depth alone.
+
+        Returns:
+            (1, 1, H, W) in [0, 1].
+
+        Raises:
+            ValueError: Metres where they are needed and the depth has none.
+        """
+        if self.box is not None:
+            mask = box_mask(depths, self.box, image)
+        elif self.point is None:
+            mask = range_mask(depths, self.near, self.far, unit=self.unit, feather=self.feather)
+        elif self.select == OBJECT:
+            mask = object_mask(depths, (self.point, *self.more_points), self.not_points, image)
+        else:
+            points = (self.point, *self.more_points)
+            mask = surface_mask(depths, points, self.tolerance, unit=self.unit, feather=self.feather)
+        return 1 - mask if self.invert else mask
 
     def describe(self, depths: Depths, share: float) -> str:
         """The mask in words, e.g. "mask 0.8 to 2.4 m, 31 % of the image"; `share` is its mean."""
@@ -97,23 +130,8 @@ class MaskChoice:
         return f" ({points}, and {len(self.not_points)} not in it)" if self.not_points else f" ({points})"
 
 
-def depth_mask(
-    depths: Depths,
-    near: float = 0.0,
-    far: float = 50.0,
-    *,
-    unit: str = UNITS[0],
-    feather: float = 0.0,
-    point: Point | None = None,
-    tolerance: float = 10.0,
-    invert: bool = False,
-    select: str = SURFACE,
-    box: Box | None = None,
-    more_points: Sequence[Point] = (),
-    not_points: Sequence[Point] = (),
-    image: Tensor | None = None,
-) -> Tensor:
-    """A mask of what lies between two distances, of the connected surface or the whole thing around a point, or of the thing in a box.
+def range_mask(depths: Depths, near: float = 0.0, far: float = 50.0, *, unit: str = UNITS[0], feather: float = 0.0) -> Tensor:
+    """A mask of what lies between two distances.
 
     Args:
         depths: Of one image.
@@ -121,48 +139,92 @@ def depth_mask(
         far: The far limit; 0 in metres, or 100 percent, is no limit, and takes in holes such as the sky.
         unit: "percent" of the way from near to far (see `depths.UNITS`) or "metres".
         feather: Over how much, in `unit`, the mask falls off beyond each limit.
-        point: (x, y), 0 to 1 of the image from its top left corner. Then the mask is what hangs together with it, within `tolerance` of
-            its distance and without a step of more than 5 % between neighbours; near and far are not looked at.
-        tolerance: In `unit`.
-        invert: Everything else.
-        select: What the point selects: "surface", as above, or "object", the whole thing without what it stands on (see
-            `objects.object_around`); then tolerance and feather are not looked at.
-        box: (left, top, right, bottom), 0 to 1 of the image, around a thing: the mask is the whole thing in it (see `boxes.object_in_box`),
-            whatever `select` is; the limits, tolerance and feather are not looked at.
-        more_points: Other points of the same thing, or of further surfaces.
-        not_points: Points that are not of the thing, for an "object".
-        image: (1, 3, H, W) RGB in [0, 1], whose edges an "object" follows; None = its depth alone.
 
     Returns:
         (1, 1, H, W) in [0, 1].
 
     Raises:
-        ValueError: An unknown unit or selection, metres where the depth has none, limits out of order, a point beyond the image, a box
-            that is none, both a point and a box, or further points without a first one.
+        ValueError: An unknown unit, metres where the depth has none, or limits out of order.
     """
-    MaskChoice(near, far, unit, feather, point, tolerance, invert, select, box, more_points, not_points)  # checks them
+    _check_limits(near, far, unit)
+    no_limit = far == 0 if unit == "metres" else far >= 100
+    distance = torch.where(depths.hole, torch.inf, _distance(depths, unit))
+    mask = _ramp(distance - near, feather) if near > 0 else torch.ones_like(distance)
+    return mask if no_limit else torch.minimum(mask, _ramp(far - distance, feather))
+
+
+def surface_mask(depths: Depths, points: Sequence[Point], tolerance: float, *, unit: str = UNITS[0], feather: float = 0.0) -> Tensor:
+    """A mask of the surfaces around points: what hangs together with a point, without a step of more than 5 % between neighbours.
+
+    Args:
+        depths: Of one image.
+        points: (x, y) each, 0 to 1 of the image from its top left corner.
+        tolerance: How much nearer or farther than its point a surface may reach, in `unit`.
+        unit: As `range_mask`.
+        feather: Over how much, in `unit`, the mask falls off beyond the tolerance.
+
+    Returns:
+        (1, 1, H, W) in [0, 1].
+
+    Raises:
+        ValueError: An unknown unit, or metres where the depth has none.
+    """
+    distance = _distance(depths, unit)
+    return torch.stack([_around_point(depths, distance, each, tolerance, feather) for each in points]).amax(0)
+
+
+def object_mask(depths: Depths, points: Sequence[Point], not_points: Sequence[Point] = (), image: Tensor | None = None) -> Tensor:
+    """A mask of the whole thing at points, without what it stands on (see `objects.object_around`), of any depth.
+
+    Args:
+        depths: Of one image.
+        points: As `surface_mask`, all of the one thing.
+        not_points: Points that are not of it.
+        image: (1, 3, H, W) RGB in [0, 1], whose edges it follows; None = its depth alone.
+
+    Returns:
+        (1, 1, H, W) in [0, 1].
+    """
+    first, *more = points
+    # Of a sky, which has no depth, what is found is sky.
+    at_points = [depths.hole == depths.hole[(..., *pixel_at(each, *depths.hole.shape[-2:]))] for each in points]
+    mask = object_around(depths.depth, _colours(depths, image), *first, more, not_points)
+    return torch.where(torch.stack(at_points).any(0), mask, 0)
+
+
+def box_mask(depths: Depths, box: Box, image: Tensor | None = None) -> Tensor:
+    """A mask of the whole thing in a box (see `boxes.object_in_box`), of any depth.
+
+    Args:
+        depths: Of one image.
+        box: (left, top, right, bottom), 0 to 1 of the image, around the thing.
+        image: As `object_mask`.
+
+    Returns:
+        (1, 1, H, W) in [0, 1].
+
+    Raises:
+        ValueError: A box that is none.
+    """
+    return torch.where(depths.hole, 0, object_in_box(depths.depth, _colours(depths, image), box))
+
+
+def _check_limits(near: float, far: float, unit: str) -> None:
+    if near > far and not (unit == "metres" and far == 0):
+        raise ValueError(f"the mask begins at {near:g} and ends at {far:g} {unit}; expected near below far")
+
+
+def _distance(depths: Depths, unit: str) -> Tensor:
+    """How far everything is, (1, 1, H, W), in a unit."""
+    check_choice("unit", unit, UNITS)
     if unit == "metres":
         check_metric(depths)
-    distance = depths.depth if unit == "metres" else 100 * depths.share()
-    if box is not None or (point is not None and select == OBJECT):
-        colours = torch.ones_like(depths.depth).expand(-1, 3, -1, -1) if image is None else image
-        if box:
-            mask = torch.where(depths.hole, 0, object_in_box(depths.depth, colours, box))
-        else:
-            assert point is not None
-            # Of a sky, which has no depth, what is found is sky.
-            at_points = [depths.hole == depths.hole[(..., *pixel_at(each, *depths.hole.shape[-2:]))] for each in (point, *more_points)]
-            mask = object_around(depths.depth, colours, *point, more_points, not_points)
-            mask = torch.where(torch.stack(at_points).any(0), mask, 0)
-    elif point is not None:
-        surfaces = [_around_point(depths, distance, each, tolerance, feather) for each in (point, *more_points)]
-        mask = torch.stack(surfaces).amax(0)
-    else:
-        no_limit = far == 0 if unit == "metres" else far >= 100
-        distance = torch.where(depths.hole, torch.inf, distance)
-        mask = _ramp(distance - near, feather) if near > 0 else torch.ones_like(distance)
-        mask = mask if no_limit else torch.minimum(mask, _ramp(far - distance, feather))
-    return 1 - mask if invert else mask
+        return depths.depth
+    return 100 * depths.share()
+
+
+def _colours(depths: Depths, image: Tensor | None) -> Tensor:
+    return torch.ones_like(depths.depth).expand(-1, 3, -1, -1) if image is None else image
 
 
 def _ramp(inside: Tensor, feather: float) -> Tensor:

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from depth_normal.geometry.effects.depth_mask import MaskChoice, depth_mask
+from depth_normal.geometry.effects.depth_mask import MaskChoice, range_mask, surface_mask
 from depth_normal.geometry.effects.depths import known_depths
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.regions.boxes import object_in_box
@@ -18,31 +18,31 @@ def metres(values, **more):
 
 def test_limits_in_metres():
     depths = metres((0.5, 0.8, 1.5, 2.4, 2.5, 9.0))
-    assert depth_mask(depths, 0.8, 2.4, unit="metres").flatten().tolist() == [0, 1, 1, 1, 0, 0]
-    assert depth_mask(depths, 0.8, 2.4, unit="metres", invert=True).flatten().tolist() == [1, 0, 0, 0, 1, 1]
-    assert depth_mask(depths, 2.0, 0, unit="metres").flatten().tolist() == [0, 0, 0, 1, 1, 1]
+    assert range_mask(depths, 0.8, 2.4, unit="metres").flatten().tolist() == [0, 1, 1, 1, 0, 0]
+    assert MaskChoice(0.8, 2.4, "metres", invert=True).mask(depths).flatten().tolist() == [1, 0, 0, 0, 1, 1]
+    assert range_mask(depths, 2.0, 0, unit="metres").flatten().tolist() == [0, 0, 0, 1, 1, 1]
 
 
 def test_a_feather_falls_off_beyond_the_limits():
     depths = metres((1.0, 1.9, 2.0, 3.0, 3.25, 3.5, 4.0))
-    mask = depth_mask(depths, 2.0, 3.0, unit="metres", feather=0.5).flatten().tolist()
+    mask = range_mask(depths, 2.0, 3.0, unit="metres", feather=0.5).flatten().tolist()
     assert mask == pytest.approx([0, 0.8, 1, 1, 0.5, 0, 0], abs=1e-5)
 
 
 def test_percent_are_even_steps_of_a_depth_image():
     disparity = torch.linspace(0, 1, 101).view(1, 1, 1, -1)
     depths = known_depths(Estimate(disparity * 5 - 3, Quantity.DISPARITY))
-    assert depth_mask(depths, 0, 30).sum() == pytest.approx(31, abs=2)
-    assert depth_mask(depths, 0, 30)[..., -1] == 1, "the nearest"
-    assert depth_mask(depths, 0, 100).all() and depth_mask(depths, 70, 100).sum() == pytest.approx(31, abs=2)
+    assert range_mask(depths, 0, 30).sum() == pytest.approx(31, abs=2)
+    assert range_mask(depths, 0, 30)[..., -1] == 1, "the nearest"
+    assert range_mask(depths, 0, 100).all() and range_mask(depths, 70, 100).sum() == pytest.approx(31, abs=2)
 
 
 def test_holes_are_beyond_every_limit_but_none():
     mask = torch.tensor((True, True, True, False)).view(1, 1, 1, 4)
     depths = metres((1.0, 2.0, 3.0, 1.5), mask=mask)
-    assert depth_mask(depths, 0, 99).flatten().tolist()[3] == 0
-    assert depth_mask(depths, 0, 100).flatten().tolist() == [1, 1, 1, 1]
-    assert depth_mask(depths, 2, 0, unit="metres").flatten().tolist() == [0, 1, 1, 1]
+    assert range_mask(depths, 0, 99).flatten().tolist()[3] == 0
+    assert range_mask(depths, 0, 100).flatten().tolist() == [1, 1, 1, 1]
+    assert range_mask(depths, 2, 0, unit="metres").flatten().tolist() == [0, 1, 1, 1]
 
 
 def two_things():
@@ -54,23 +54,23 @@ def two_things():
 
 
 def test_a_point_takes_the_surface_that_hangs_together_with_it():
-    mask = depth_mask(two_things(), unit="metres", point=(0.2, 0.35), tolerance=0.1)
+    mask = surface_mask(two_things(), [(0.2, 0.35)], 0.1, unit="metres")
     assert mask[..., 10:20, 5:25].all() and mask.sum() == 200
-    assert depth_mask(two_things(), unit="metres", point=(0.2, 0.35), tolerance=0.02).sum() == 150
-    assert depth_mask(two_things(), unit="metres", point=(0.2, 0.35), tolerance=10.0).sum() == 200, "the step to the wall stops it"
-    assert depth_mask(two_things(), unit="metres", point=(1.0, 1.0), tolerance=0.1).sum() == 40 * 60 - 350
+    assert surface_mask(two_things(), [(0.2, 0.35)], 0.02, unit="metres").sum() == 150
+    assert surface_mask(two_things(), [(0.2, 0.35)], 10.0, unit="metres").sum() == 200, "the step to the wall stops it"
+    assert surface_mask(two_things(), [(1.0, 1.0)], 0.1, unit="metres").sum() == 40 * 60 - 350
 
 
 def test_a_point_in_a_hole_is_an_empty_mask():
     mask = torch.ones(1, 1, 4, 4, dtype=torch.bool)
     mask[..., 0, 0] = False
     depths = known_depths(Estimate(torch.ones(1, 1, 4, 4), Quantity.METRIC_DEPTH, mask=mask))
-    assert depth_mask(depths, point=(0.0, 0.0)).sum() == 0 and depth_mask(depths, point=(0.5, 0.5)).sum() == 15
+    assert MaskChoice(point=(0.0, 0.0)).mask(depths).sum() == 0 and MaskChoice(point=(0.5, 0.5)).mask(depths).sum() == 15
 
 
 def test_constant_depth_is_at_the_near_end():
     depths = known_depths(Estimate(torch.full((1, 1, 5, 5), 3.0), Quantity.DISPARITY))
-    assert depth_mask(depths, 0, 10).all() and not depth_mask(depths, 10, 20).any()
+    assert range_mask(depths, 0, 10).all() and not range_mask(depths, 10, 20).any()
 
 
 def test_words_say_what_the_mask_is():
@@ -91,7 +91,7 @@ def test_words_say_what_the_mask_is():
 )
 def test_bad_input_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        depth_mask(metres((1.0, 2.0)), **options)
+        MaskChoice(**options).mask(metres((1.0, 2.0)))
 
 
 def test_depth_of_several_images_is_refused():
@@ -104,8 +104,25 @@ def test_depth_of_several_images_is_refused():
 
 
 def test_metres_of_disparity_are_refused():
-    with pytest.raises(ValueError, match=r"not in metres .* give the unit percent"):
-        depth_mask(known_depths(Estimate(torch.rand(1, 1, 5, 5), Quantity.DISPARITY)), unit="metres")
+    depths = known_depths(Estimate(torch.rand(1, 1, 5, 5), Quantity.DISPARITY))
+    for choice in (MaskChoice(unit="metres"), MaskChoice(unit="metres", point=(0.5, 0.5))):
+        with pytest.raises(ValueError, match=r"not in metres .* give the unit percent"):
+            choice.mask(depths)
+
+
+@pytest.mark.parametrize("place", [{"point": (0.5, 0.5)}, {"point": (0.5, 0.5), "select": "object"}, {"box": (0.2, 0.2, 0.8, 0.8)}])
+def test_limits_do_not_matter_where_a_point_or_a_box_selects(place):
+    depths = two_things()
+    assert torch.equal(MaskChoice(60, 40, **place).mask(depths), MaskChoice(**place).mask(depths))
+
+
+@pytest.mark.parametrize("place", [{"point": (0.2, 0.35), "select": "object"}, {"box": (0.05, 0.2, 0.5, 0.6)}])
+def test_the_unit_does_not_matter_to_an_object(place):
+    depths = two_things()._replace(is_metric=False)
+    choice = MaskChoice(unit="metres", **place)
+    mask = choice.mask(depths)
+    assert torch.equal(mask, MaskChoice(**place).mask(depths)) and mask.any()
+    assert choice.describe(depths, 0.1).startswith("object ")
 
 
 def test_a_box_and_a_point_are_not_both_taken():
@@ -151,7 +168,7 @@ def test_an_object_of_points_with_and_without_depth_holds_both():
     depths = known_depths(Estimate(depth, Quantity.METRIC_DEPTH, mask=depth > 0))
     land, hole = (0.2, 0.5), (0.8, 0.5)
     for first, second in ((land, hole), (hole, land)):
-        mask = depth_mask(depths, select="object", point=first, more_points=[second])[0, 0]
+        mask = MaskChoice(select="object", point=first, more_points=[second]).mask(depths)[0, 0]
         assert mask[24, 12] > 0.5 and mask[24, 51] > 0.5
 
 
@@ -161,9 +178,9 @@ def test_holes_are_no_object_in_a_box():
     hole = torch.ones_like(depth, dtype=torch.bool)
     hole[..., 18:22, 18:22] = False
     depths = known_depths(Estimate(depth, Quantity.METRIC_DEPTH, mask=hole))
-    mask = depth_mask(depths, box=(0.2, 0.2, 0.8, 0.8))
+    mask = MaskChoice(box=(0.2, 0.2, 0.8, 0.8)).mask(depths)
     assert mask[..., 14, 14] == 1 and not mask[..., 18:22, 18:22].any() and mask[..., 2, 2] == 0
-    assert torch.equal(depth_mask(depths, box=(0.2, 0.2, 0.8, 0.8), invert=True), 1 - mask)
+    assert torch.equal(MaskChoice(box=(0.2, 0.2, 0.8, 0.8), invert=True).mask(depths), 1 - mask)
 
 
 @pytest.mark.slow("takes most of a second")
@@ -174,7 +191,7 @@ def test_an_object_at_a_point_of_the_sky_is_sky():
     sky = disparity == 0.1
     image = torch.where(sky, torch.tensor([0.4, 0.6, 0.9]).view(3, 1, 1), 0.3)
     depths = known_depths(Estimate(disparity, Quantity.DISPARITY, mask=~sky))
-    mask = depth_mask(depths, point=(0.1, 0.2), select="object", image=image)
+    mask = MaskChoice(point=(0.1, 0.2), select="object").mask(depths, image)
     assert mask[0, 0, 12, 8] == 1 and not mask[~sky].any()
-    mask = depth_mask(depths, point=(0.5, 0.5), select="object", image=image)
+    mask = MaskChoice(point=(0.5, 0.5), select="object").mask(depths, image)
     assert mask[0, 0, 30, 40] == 1 and not mask[sky].any()
