@@ -73,18 +73,38 @@ class Gpu {
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1)
     if (values && !ArrayBuffer.isView(values)) gl.texImage2D(gl.TEXTURE_2D, 0, layout[0], layout[1], layout[2], values)
     else gl.texImage2D(gl.TEXTURE_2D, 0, layout[0], width, height, 0, layout[1], layout[2], values && asBytes(values))
-    for (const name of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, name, gl.NEAREST)
-    for (const name of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, name, gl.CLAMP_TO_EDGE)
+    this.readOneByOne(gl.TEXTURE_2D)
     return texture
   }
 
-  /** Binds textures to the samplers of a program. @param {Record<string, WebGLUniformLocation>} at @param {Record<string, WebGLTexture>} textures */
-  bind(at, textures) {
+  /** Empty RGBA textures of one size, one behind the other. @param {number} width @param {number} height @param {number} count @returns {WebGLTexture} */
+  layers(width, height, count) {
+    const { gl } = this, texture = gl.createTexture()
+    gl.bindTexture(gl.TEXTURE_2D_ARRAY, texture)
+    gl.texStorage3D(gl.TEXTURE_2D_ARRAY, 1, gl.RGBA8, width, height, count)
+    this.readOneByOne(gl.TEXTURE_2D_ARRAY)
+    return texture
+  }
+
+  readOneByOne(target) {
     const { gl } = this
-    Object.entries(textures).forEach(([name, texture], unit) => {
-      gl.activeTexture(gl.TEXTURE0 + unit)
-      gl.bindTexture(gl.TEXTURE_2D, texture)
-      gl.uniform1i(at[name] ?? null, unit)
+    for (const name of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(target, name, gl.NEAREST)
+    for (const name of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(target, name, gl.CLAMP_TO_EDGE)
+  }
+
+  /**
+   * Binds textures to the samplers of a program.
+   * @param {Record<string, WebGLUniformLocation>} at
+   * @param {Record<string, WebGLTexture>} textures
+   * @param {GLenum} target What kind they are.
+   * @param {number} first Their first unit.
+   */
+  bind(at, textures, target = this.gl.TEXTURE_2D, first = 0) {
+    const { gl } = this
+    Object.entries(textures).forEach(([name, texture], i) => {
+      gl.activeTexture(gl.TEXTURE0 + first + i)
+      gl.bindTexture(target, texture)
+      gl.uniform1i(at[name] ?? null, first + i)
     })
   }
 

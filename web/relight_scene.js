@@ -1,6 +1,6 @@
 // An image on the graphics card that can be relit at once.
 
-import { MAX_LAMPS, SHADE, SHADOW, SHADOW_SCALE, SMOOTH, VERTEX } from './relight_shader.js'
+import { LAMPS_AT_ONCE, SHADOW, SHADOW_SCALE, SMOOTH, VERTEX, shadeOf } from './relight_shader.js'
 
 /** One image's resources in the shared context. */
 export class RelightScene {
@@ -22,7 +22,7 @@ export class RelightScene {
     this.gpu.scenes.delete(this)
     if (this.generation === this.gpu.generation && !this.gpu.lost) {
       for (const texture of Object.values(this.textures)) this.gpu.gl.deleteTexture(texture)
-      for (const framebuffer of this.framebuffers) this.gpu.gl.deleteFramebuffer(framebuffer)
+      for (const framebuffer of [...this.framebuffers, this.layered]) this.gpu.gl.deleteFramebuffer(framebuffer)
     }
     this.generation = -1
     this.maps = null
@@ -30,7 +30,7 @@ export class RelightScene {
 
   upload() {
     const { gpu, maps } = this, { gl } = gpu, { width, height } = maps
-    const small = [width, height].map(length => Math.ceil(length / SHADOW_SCALE))
+    this.shadowSize = [width, height].map(length => Math.ceil(length / SHADOW_SCALE))
     const flags = new Uint8Array(4 * width * height)
     maps.bits.forEach((bits, i) => flags.set([bits, maps.thickness[i]], 4 * i))
     this.textures = {
@@ -38,8 +38,8 @@ export class RelightScene {
       normals: gpu.texture(width, height, maps.normals),
       inverseDepth: gpu.texture(width, height, maps.depth.map(depth => 1 / depth)),
       flags: gpu.texture(width, height, flags),
-      shadow: gpu.texture(...small, null),
-      other: gpu.texture(...small, null),
+      shadow: gpu.texture(...this.shadowSize, null),
+      other: gpu.texture(...this.shadowSize, null),
     }
     this.framebuffers = [this.textures.shadow, this.textures.other].map(texture => {
       const framebuffer = gl.createFramebuffer()
@@ -47,6 +47,8 @@ export class RelightScene {
       gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0)
       return framebuffer
     })
+    this.layered = gl.createFramebuffer()
+    this.layers = 0
     this.farthest = maps.depth.reduce((most, depth) => Math.max(most, depth), 0)
     this.generation = gpu.generation
   }
@@ -62,18 +64,19 @@ export class RelightScene {
     const { gpu } = this, { gl } = gpu, { width, height } = this.maps
     if (gpu.lost) return
     if (this.generation !== gpu.generation) this.upload()
-    const shown = lamps.slice(0, MAX_LAMPS)
+    const groups = inGroups(lamps)
     gl.disable(gl.DEPTH_TEST)
     this.coarse = coarse
     this.extent = [Math.ceil(width / coarse), Math.ceil(height / coarse)]
     this.small = this.extent.map(length => Math.ceil(length / SHADOW_SCALE))
-    if (shown.some(lamp => lamp.shadow > 0)) this.drawShadows(shown)
+    this.makeLayers(groups.length)
+    groups.forEach((group, layer) => { if (group.some(lamp => lamp.shadow > 0)) this.drawShadows(group, layer) })
     gpu.room(width, height)
-    const { image, normals, inverseDepth, flags, shadow } = this.textures
-    const at = this.use(SHADE, { image, normals, inverseDepth, flags, shadow }, null, this.extent)
-    this.place(at, shown)
-    gl.uniform3fv(at.colour, padded(shown.map(lamp => lamp.colour.map(part => part * lamp.intensity)), 3))
-    gl.uniform1fv(at.darkness, padded(shown.map(lamp => [lamp.shadow]), 1))
+    const { image, normals, inverseDepth, flags, shadows } = this.textures, count = LAMPS_AT_ONCE * groups.length
+    const at = this.use(shadeOf(count), { image, normals, inverseDepth, flags }, null, this.extent)
+    gpu.bind(at, { shadows }, gl.TEXTURE_2D_ARRAY, 4)
+    this.place(at, lamps, count)
+    gl.uniform4fv(at.colour, padded(lamps.map(lamp => [...lamp.colour.map(part => part * lamp.intensity), lamp.shadow]), 4, count))
     for (const name of ['above', 'below']) gl.uniform3f(at[name], ...looks[name])
     for (const name of ['ambient', 'specular', 'shininess', 'exposure']) gl.uniform1f(at[name], looks[name])
     gl.uniform1i(at.rolled, looks.rolled ? 1 : 0)
@@ -92,14 +95,25 @@ export class RelightScene {
     return performance.now() - start
   }
 
-  drawShadows(lamps) {
-    const { gl } = this.gpu, { inverseDepth, flags, shadow, other } = this.textures
+  /** Makes room for the shadows of so many groups of lamps. */
+  makeLayers(count) {
+    if (this.layers >= count) return
+    if (this.textures.shadows) this.gpu.gl.deleteTexture(this.textures.shadows)
+    this.textures.shadows = this.gpu.layers(...this.shadowSize, count)
+    this.layers = count
+  }
+
+  /** Draws the shadows of a group of lamps into a layer. */
+  drawShadows(lamps, layer) {
+    const { gl } = this.gpu, { inverseDepth, flags, shadow, other, shadows } = this.textures
     const marched = this.use(SHADOW, { inverseDepth, flags }, this.framebuffers[0], this.small)
-    this.place(marched, lamps)
+    this.place(marched, lamps, LAMPS_AT_ONCE)
     gl.uniform1f(marched.farthest, this.farthest)
     gl.drawArrays(gl.TRIANGLES, 0, 3)
-    for (const [from, to, axis] of [[shadow, 1, [1, 0]], [other, 0, [0, 1]]]) {
-      const at = this.use(SMOOTH, { inverseDepth, shadow: from }, this.framebuffers[to], this.small)
+    gl.bindFramebuffer(gl.FRAMEBUFFER, this.layered)
+    gl.framebufferTextureLayer(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, shadows, 0, layer)
+    for (const [from, to, axis] of [[shadow, this.framebuffers[1], [1, 0]], [other, this.layered, [0, 1]]]) {
+      const at = this.use(SMOOTH, { inverseDepth, shadow: from }, to, this.small)
       gl.uniform2i(at.axis, ...axis)
       gl.drawArrays(gl.TRIANGLES, 0, 3)
     }
@@ -117,17 +131,24 @@ export class RelightScene {
     return at
   }
 
-  place(at, lamps) {
+  place(at, lamps, count) {
     const { gl } = this.gpu
     gl.uniform4f(at.camera, ...this.maps.intrinsics)
     gl.uniform1i(at.lamps, lamps.length)
-    gl.uniform4fv(at.place, padded(lamps.map(lamp => [...lamp.position, lamp.isPoint ? 1 : 0]), 4))
-    gl.uniform1fv(at.diameter, padded(lamps.map(lamp => [lamp.size]), 1))
+    gl.uniform4fv(at.place, padded(lamps.map(lamp => [...lamp.position, lamp.isPoint ? 1 : 0]), 4, count))
+    gl.uniform4fv(at.diameters, padded(lamps.map(lamp => [lamp.size]), 1, count))
   }
 }
 
-function padded(vectors, length) {
-  const values = new Float32Array(length * MAX_LAMPS)
+/** The lamps four by four; at least one group, which may be empty. */
+function inGroups(lamps) {
+  const groups = [lamps.slice(0, LAMPS_AT_ONCE)]
+  for (let start = LAMPS_AT_ONCE; start < lamps.length; start += LAMPS_AT_ONCE) groups.push(lamps.slice(start, start + LAMPS_AT_ONCE))
+  return groups
+}
+
+function padded(vectors, length, count) {
+  const values = new Float32Array(length * count)
   vectors.forEach((vector, i) => values.set(vector, i * length))
   return values
 }

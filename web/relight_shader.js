@@ -1,7 +1,7 @@
 // The formula of geometry/effects/relight.py and shadows.py for the graphics card; shadows are marched at half the preview's size.
 
-/** How many lamps the shader takes: their shadows are the four channels of a texture. */
-export const MAX_LAMPS = 4
+/** How many lamps are marched at once: their shadows are the four channels of a texture. */
+export const LAMPS_AT_ONCE = 4
 /** The shadows' map is smaller than the preview by this factor. */
 export const SHADOW_SCALE = 2
 
@@ -30,18 +30,20 @@ ivec2 largeOf(ivec2 small) {
   return ivec2((vec2(small) + 0.5) * vec2(size) / vec2(smallSize));
 }
 
-// 1 where inverse depth is what a surface has there, down to 0 where it is another's.
+// 1 where inverse depth is what a surface has there, down to 0 where it is another's. Of closer tolerance than same_surface of
+// geometry/surfaces/upsampling.py, 0.15, as the map's pixels are only two of the preview apart: on a photo both are as near to relight.py.
 float belongs(float found, float expected) {
   float off = (found / expected - 1.0) / 0.05;
   return max(0.0, 1.0 - off * off);
 }
 `
 
-const LAMPS = `
+// Of `count` lamps, a multiple of four.
+const lampsOf = count => `
 uniform vec4 camera;
 uniform int lamps;
-uniform vec4 place[${MAX_LAMPS}];
-uniform float diameter[${MAX_LAMPS}];
+uniform vec4 place[${count}];
+uniform vec4 diameters[${count / 4}];
 const vec3 OPENGL = vec3(1.0, -1.0, -1.0);
 
 vec3 pointAt(vec2 pixel, float inverse) {
@@ -50,7 +52,7 @@ vec3 pointAt(vec2 pixel, float inverse) {
 `
 
 /** How hidden each lamp is. */
-export const SHADOW = `${DEPTH}${LAMPS}
+export const SHADOW = `${DEPTH}${lampsOf(LAMPS_AT_ONCE)}
 uniform sampler2D flags;
 uniform float farthest;
 out vec4 hidden;
@@ -109,7 +111,7 @@ void main() {
   ivec2 small = ivec2(gl_FragCoord.xy), large = largeOf(small);
   float inverse = inverseAt(large);
   vec4 found = vec4(0.0);
-  for (int i = 0; i < lamps; i++) found[i] = covered(place[i], diameter[i], small, vec2(large), inverse);
+  for (int i = 0; i < lamps; i++) found[i] = covered(place[i], diameters[0][i], small, vec2(large), inverse);
   hidden = found;
 }`
 
@@ -134,11 +136,13 @@ void main() {
   hidden = total / weights;
 }`
 
-/** The lit image. */
-export const SHADE = `${DEPTH}${LAMPS}
-uniform sampler2D image, normals, shadow, flags;
-uniform vec3 colour[${MAX_LAMPS}];
-uniform float darkness[${MAX_LAMPS}];
+/** The lit image. @param {number} count How many lamps at most, a multiple of `LAMPS_AT_ONCE`. @returns {string} */
+export const shadeOf = count => `${DEPTH}${lampsOf(count)}
+precision highp sampler2DArray;
+uniform sampler2D image, normals, flags;
+uniform sampler2DArray shadows;
+// Red, green and blue, and how dark its shadows are.
+uniform vec4 colour[${count}];
 uniform vec3 above, below;
 uniform float ambient, specular, shininess, exposure;
 uniform bool rolled;
@@ -168,8 +172,8 @@ vec3 rolledOff(vec3 lit, vec3 base) {
   return 0.5 * (high + (lit - most) * slope + vec3(shoulder(lit.r, knee), shoulder(lit.g, knee), shoulder(lit.b, knee)));
 }
 
-// The shadows' map at this pixel: of the four values around it, those of the same surface.
-vec4 hiddenAt(ivec2 pixel, float inverse) {
+// A layer of the shadows' map at this pixel: of the four values around it, those of the same surface.
+vec4 hiddenAt(ivec2 pixel, float inverse, int layer) {
   vec2 at = (vec2(pixel) + 0.5) * vec2(smallSize) / vec2(size) - 0.5;
   ivec2 corner = ivec2(floor(at)), last = smallSize - 1;
   vec2 share = at - floor(at);
@@ -179,7 +183,7 @@ vec4 hiddenAt(ivec2 pixel, float inverse) {
     ivec2 small = clamp(corner + ivec2(i & 1, i >> 1), ivec2(0), last);
     vec2 near = mix(1.0 - share, share, vec2(float(i & 1), float(i >> 1)));
     float weight = near.x * near.y * (belongs(inverseAt(largeOf(small)), inverse) + 1e-3);
-    total += weight * texelFetch(shadow, small, 0);
+    total += weight * texelFetch(shadows, ivec3(small, layer), 0);
     weights += weight;
   }
   return total / weights;
@@ -201,16 +205,18 @@ void main() {
   float gloss = (bits & 2) == 0 ? specular * clamp(2.0 * length(normal) - 1.0, 0.0, 1.0) : 0.0;
   normal = normalize(normal);
   vec3 base = linear(shown), diffuse = ambient * mix(below, above, (1.0 + normal.y) / 2.0), mirrored = vec3(0.0);
-  vec4 hidden = (bits & 2) == 0 ? hiddenAt(pixel, inverse) : vec4(0.0);
+  vec4 hidden = vec4(0.0);
   for (int i = 0; i < lamps; i++) {
+    if ((i & 3) == 0 && (bits & 2) == 0) hidden = hiddenAt(pixel, inverse, i >> 2);
+    float diameter = diameters[i >> 2][i & 3];
     vec3 way = place[i].w == 0.0 ? place[i].xyz : place[i].xyz - point;
-    float squared = max(dot(way, way), 0.0025), radius = 0.5 * diameter[i];
+    float squared = max(dot(way, way), 0.0025), radius = 0.5 * diameter;
     way *= inversesqrt(squared);
     float strength = place[i].w == 0.0 ? 1.0 : 1.0 / (squared + radius * radius);
-    vec3 received = receivedShare(dot(normal, way), radius, place[i].w == 0.0 ? 1.0 : squared) * strength * (1.0 - darkness[i] * hidden[i]) * colour[i];
+    vec3 received = receivedShare(dot(normal, way), radius, place[i].w == 0.0 ? 1.0 : squared) * strength * (1.0 - colour[i].a * hidden[i & 3]) * colour[i].rgb;
     diffuse += (1.0 - gloss) * received;
     if (gloss > 0.0) {
-      float lobe = 1.0 / (1.0 / shininess + diameter[i] * diameter[i] / 64.0 / (place[i].w == 0.0 ? 1.0 : squared));
+      float lobe = 1.0 / (1.0 / shininess + diameter * diameter / 64.0 / (place[i].w == 0.0 ? 1.0 : squared));
       float factor = (lobe + 2.0) * (lobe + 4.0) / (8.0 * (exp2(-lobe / 2.0) + lobe));
       mirrored += gloss * factor * pow(max(dot(normal, normalize(way - normalize(point))), 0.0), lobe) * received;
     }
