@@ -91,7 +91,11 @@ def cast_shadow(
     places = rows.to(depth).view(-1, 1), columns.to(depth)
     doubt = None if doubt is None else doubt.to(depth)
     casters = inverse if doubt is None else _less_error(inverse, doubt)
-    hidden, way = _marched(inverse, small, *places, intrinsics.to(depth), light, thickness, tiled, casters, doubt is not None)
+    # Image by image: how many steps a ray takes depends on the image, and not on those beside it.
+    images = zip(*(each.split(1) for each in (inverse, small, intrinsics.to(depth), casters)), strict=True)
+    marched = [_marched(*each, *places, light, thickness, tiled, doubt is not None) for each in images]
+    hidden, way = (None if each[0] is None else torch.cat(each) for each in zip(*marched, strict=True))
+    assert hidden is not None
     if tiled:
         # Means over a tile, twice, let no pattern of tiles pass.
         hidden = _smoothed_along(_smoothed_along(hidden, small, 3), small, 2)
@@ -115,16 +119,16 @@ def _less_error(inverse: Tensor, doubt: Tensor) -> Tensor:
 def _marched(
     inverse: Tensor,
     small: Tensor,
+    intrinsics: Tensor,
+    casters: Tensor,
     rows: Tensor,
     columns: Tensor,
-    intrinsics: Tensor,
     light: Light,
     thickness: float,
     tiled: bool,
-    casters: Tensor,
     measured: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """The lamp's occlusion at the surfaces of some rows (h, 1) and columns (w,), whose inverse depth is `small`: (B, 1, h, w).
+    """The lamp's occlusion at the surfaces of some rows (h, 1) and columns (w,) of an image, whose inverse depth is `small`: (1, 1, h, w).
 
     `casters`: the inverse depth of what casts shadows, of the size of `inverse`. If `measured`, also how many pixels away on the screen
     stands what hides the lamp.
@@ -143,8 +147,7 @@ def _marched(
     # Short steps near the surface, where contact shadows begin.
     shares = (torch.arange(1, steps + 1, device=inverse.device, dtype=inverse.dtype) / steps) ** 1.5
     at_once = max(1, (_POINTS_IN_CACHE if inverse.device.type == "cpu" else _POINTS_AT_ONCE) // small.numel())
-    first = torch.arange(inverse.shape[0], device=inverse.device, dtype=torch.int32).view(-1, 1, 1, 1) * (height * width)
-    table, fade = casters.reshape(-1), _fade(inverse).expand_as(inverse).reshape(-1)
+    table, fade = casters.reshape(-1), _fade(inverse).reshape(-1)
     halves = half_thickness(inverse, (intrinsics[:, 0, 0] + intrinsics[:, 1, 1]) / 2, thickness).reshape(-1)
     from_column, from_row = columns + 0.5, rows + 0.5
     hidden, farness = torch.zeros_like(small), torch.zeros_like(small) if measured else None
@@ -166,7 +169,7 @@ def _marched(
 
     for share, step in zip(*(each.view(-1, 1, 1, 1, 1).split(at_once) for each in (shares, steps_half)), strict=True):
         column = torch.addcmul(from_column, share, column_way).int()
-        index = torch.addcmul(from_row, share, row_way).int().mul_(width).add_(column).add_(first)
+        index = torch.addcmul(from_row, share, row_way).int().mul_(width).add_(column)
         ray = torch.addcmul(small, share, inverse_way)
         hit = table.index_select(0, index.flatten()).view_as(ray)
         if inverse.device.type != "cpu" or len(ray) > 1:

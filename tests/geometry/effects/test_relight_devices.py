@@ -54,11 +54,11 @@ CASES = {
     "relief_gloss": (lambda: relief_gloss(maps(3), torch.ones(2, 1, 1, 1, device=DEVICE)), 0),
     "shine": (lambda: shine(maps(3)), 0),
     "blur_by_depth": (lambda: blur_by_depth(maps(3)[:1], maps()[:1] + 1), 0),
-    # Depth, the camera, and how many steps the rays need.
-    "cast_shadow": (lambda: cast_shadow(maps(), camera(), SUN), 3),
-    "cast_shadow of a network's depth": (lambda: cast_shadow(maps(), camera(), SUN, doubt=torch.ones(2, 1, 1, 1), blur=maps()), 3),
-    "cast_shadow, every fourth pixel": (lambda: cast_shadow(maps(size=(200, 1920)), camera(), LAMP), 3),
-    # Depth and the camera once, and three times for each lamp that casts a shadow.
+    # Depth, the camera, and how many steps the rays of each image need.
+    "cast_shadow": (lambda: cast_shadow(maps(), camera(), SUN), 4),
+    "cast_shadow of a network's depth": (lambda: cast_shadow(maps(), camera(), SUN, doubt=torch.ones(2, 1, 1, 1), blur=maps()), 4),
+    "cast_shadow, every fourth pixel": (lambda: cast_shadow(maps(size=(200, 1920)), camera(), LAMP), 4),
+    # Depth and the camera once, and four times for each lamp that casts a shadow.
     "relight without shadows": (lambda: relight(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=camera()), 2),
     "relight": (
         lambda: relight(
@@ -72,7 +72,7 @@ CASES = {
             relief=maps()[..., :1, :1],
             **LOOKS,
         ),
-        8,
+        10,
     ),
 }
 
