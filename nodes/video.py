@@ -77,6 +77,7 @@ class DepthOfVideo:
         """Returns the video."""
         check_choice("normalisation", normalisation, RANGES)
         check_choice("near", near, NEAR)
+        check_model(model)
         if model.spec.quantity is None:
             raise ValueError(f"{model.spec.id} predicts normals and no depth; use Normals of Video, or a model that predicts depth")
         shown = RunningRange().update if normalisation == RUNNING else measure_range_of_most

@@ -105,6 +105,12 @@ def test_images_in_memory_stay_there():
     assert video.parts.images.shape == (5, 16, 24, 3)
 
 
+@pytest.mark.parametrize("node", [DepthOfVideo, NormalsOfVideo])
+def test_what_is_no_model_is_said(node):
+    with pytest.raises(TypeError, match="the model input is of type str; expected a model"):
+        node().execute("tiny", None)
+
+
 def test_what_is_no_video_is_said(comfyui, tmp_path, source):
     with pytest.raises(TypeError, match="expected VIDEO"):
         DepthOfVideo().execute(load_model("tiny"), torch.zeros(1, 8, 8, 3))
