@@ -159,8 +159,8 @@ def _parallax_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
 def _lens_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
     lens = importlib.import_module("depth_normal.geometry.effects.depth_of_field")
     from depth_normal.geometry.assumptions import filled_depth
-    from depth_normal.nodes.effects import ForegroundCutout
-    from depth_normal.nodes.lens import Fog
+    from depth_normal.nodes.fog import Fog
+    from depth_normal.nodes.masks import ForegroundCutout
 
     planar = image.movedim(-1, 1)
     # Sharp in the middle of the disparities; the largest circle is a fiftieth of the longer side.

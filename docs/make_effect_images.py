@@ -15,8 +15,9 @@ import torch
 import depth_normal
 from depth_normal.app.commands.estimate import DEMO_IMAGE
 from depth_normal.geometry.files import read_image
-from depth_normal.nodes.effects import DepthMask, ForegroundCutout
-from depth_normal.nodes.lens import DepthOfField, Fog
+from depth_normal.nodes.fog import Fog
+from depth_normal.nodes.lens import DepthOfField
+from depth_normal.nodes.masks import DepthMask, ForegroundCutout
 from depth_normal.utils import check_images, images_to_rgb, to_image
 
 ROOT = Path(__file__).resolve().parent.parent

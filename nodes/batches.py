@@ -88,6 +88,11 @@ def to_output(planar: Tensor) -> Tensor:
     return to_image(planar).to(*image_placement())
 
 
+def unclamped_output(image: Tensor) -> Tensor:
+    """Converts (B, 3, H, W) to ComfyUI's IMAGE, with values above 1."""
+    return image.movedim(1, -1).contiguous().to(*image_placement())
+
+
 def mask_output(planar: Tensor) -> Tensor:
     """Converts (B, 1, H, W) in [0, 1], or bool, to ComfyUI's MASK (B, H, W) on its intermediate device."""
     return planar[:, 0].to(*image_placement()).clamp(0, 1)

@@ -23,7 +23,7 @@ from .live import in_comfyui, temporary_png
 from .loading import choose_tiny, load_model
 from .model_list import FIRST_CHOICE, best_on_disk, by_location, model_widget
 from .refine import REFINE
-from .render import RenderDepth, RenderNormals
+from .render import rendered_depth, rendered_normals
 from .sockets import ESTIMATE, GEOMETRY, Inputs
 from .widgets import (
     AUTO,
@@ -196,8 +196,7 @@ class DepthAndNormals:
         if normalisation == AUTO:
             normalisation = RUNNING if film else PER_IMAGE
         depth, mask = render_look(estimate, depth_look, normalisation)
-        (normals,) = RenderNormals().execute(estimate, coding)
-        return with_shown_maps((depth, normals, mask, estimate))
+        return with_shown_maps((depth, rendered_normals(estimate, coding), mask, estimate))
 
 
 def check_depth_model(model: str) -> None:
@@ -229,10 +228,7 @@ def render_look(estimate: Estimate, depth_look: str, normalisation: str) -> tupl
     """Renders depth as a choice of `LOOKS` says; returns the depth map and the mask."""
     look = _LOOKS[depth_look]
     clipped = look.clipped and estimate.quantity is Quantity.METRIC_DEPTH
-    low, high = METRIC_PERCENTILES if clipped else (0.0, 100.0)
-    return RenderDepth().execute(
-        estimate, look.near, normalisation, metric_as_disparity=look.as_disparity, percentile_low=low, percentile_high=high
-    )
+    return rendered_depth(estimate, look.near, normalisation, look.as_disparity, METRIC_PERCENTILES if clipped else (0.0, 100.0))
 
 
 def with_shown_maps(result: tuple[Tensor, Tensor, Tensor, Estimate]) -> Any:

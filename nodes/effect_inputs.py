@@ -13,11 +13,16 @@ from ..geometry.estimate import Estimate
 from ..geometry.images.depth_image import maps_to_estimate
 from ..model_loader.comfy.devices import default_device
 from ..model_loader.inference.memory_budget import check_effect_fits
-from ..utils import to_rgb
+from ..utils import to_planar, to_rgb
 from .batches import one_by_one
 from .checks import check_count, check_geometry
 from .sockets import Widget
 from .widgets import CODINGS, image_input, number_widget
+
+MAX_DISTANCE = 10000.0
+
+NO_POINT = -1.0
+"""Coordinate that means "no point", or as a side "no box"."""
 
 Numbers = dict[str, tuple[tuple[float, float, float, float], str]]
 """Number widgets: their range (default, lowest, highest, step) and tooltip by name."""
@@ -32,6 +37,21 @@ def check_numbers(numbers: Numbers, values: dict[str, float]) -> None:
     """Checks that each value is in its widget's range."""
     for name, value in values.items():
         check_range(name, value, *numbers[name][0][1:3])
+
+
+def point_widgets(use: str) -> dict[str, Widget]:
+    """Widgets for a point of the image; `chosen_point` reads their values."""
+    return {
+        "point_x": number_widget(NO_POINT, NO_POINT, 1.0, 0.001, f"{use} From left (0) to right (1); below 0: no point."),
+        "point_y": number_widget(NO_POINT, NO_POINT, 1.0, 0.001, "The point from top (0) to bottom (1); below 0: no point."),
+    }
+
+
+def chosen_point(point_x: float, point_y: float) -> tuple[float, float] | None:
+    """Returns the point of `point_widgets`, or None."""
+    check_range("point_x", point_x, NO_POINT, 1)
+    check_range("point_y", point_y, NO_POINT, 1)
+    return None if point_x < 0 or point_y < 0 else (point_x, point_y)
 
 
 def depth_input(purpose: str = "Depth map, if geometry is not linked.") -> Widget:
@@ -63,6 +83,18 @@ def effect_geometry(
         if each is not None:
             check_count(name, len(each), "image", batch)
     return _for_batch(maps_to_estimate(maps["depth"], maps["normal_map"], coding, height, width), batch, "depth")
+
+
+def bright_images(image: Tensor) -> Tensor:
+    """Converts an IMAGE to (B, 3, H, W) in [0, 1]; values of an HDR image stay above 1.
+
+    Raises:
+        ValueError, TypeError: As `to_rgb`.
+    """
+    images, planar = to_rgb(image), to_planar(image)
+    if planar.shape[1] == 4 or not bool((planar > 1).any()):
+        return images
+    return planar.to(torch.float32).clamp(min=0).expand(-1, 3, -1, -1)
 
 
 def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:
@@ -103,3 +135,9 @@ def images_with(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estim
     device = default_device()
     for image, estimate in zip(images.split(1), one_by_one(whole, device), strict=True):
         yield image.to(device), estimate
+
+
+def sized_pairs(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
+    """Yields each image with its estimate at the image's size, on the compute device."""
+    for image, estimate in images_with(images, whole):
+        yield image, estimate.resized(image.shape[-2], image.shape[-1])

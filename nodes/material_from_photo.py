@@ -28,7 +28,7 @@ from .loading import load_model
 from .materials import MAX_RADIUS, RESULT_CODING, bright_widget, photo_relief, relief_widgets, shown_in_doubt
 from .model_list import best_on_disk, by_location, model_widget
 from .sockets import TEXTURES, Inputs
-from .surfaces import planar, surface_normals
+from .texture_inputs import planar, surface_normals
 from .textures import HEIGHT_OUTPUT, RANGE_OUTPUT
 from .widgets import CODINGS, coding_widget, count_widget, geometry_input, image_input, network_side_widget, number_widget, precision_widget
 

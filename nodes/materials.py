@@ -27,7 +27,7 @@ from .checks import check_count, check_model, check_network_side
 from .live import in_comfyui, temporary_png
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, prefix_widget, save_numbered
 from .sockets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs, Widget
-from .surfaces import normal_map_input, planar, surface_normals
+from .texture_inputs import normal_map_input, planar, surface_normals
 from .widgets import (
     AUTO,
     CODINGS,

@@ -19,7 +19,7 @@ from .checks import check_network_side
 from .depth_and_normals import CONTROLNET, DEPTH_MODELS, LOOK_TOOLTIPS, LOOKS, check_gives_depth, render_look, with_shown_maps
 from .loading import choose_tiny, load_model
 from .model_list import best_on_disk, by_location, model_widget
-from .render import RenderNormals
+from .render import rendered_normals
 from .sockets import ESTIMATE, GEOMETRY, Inputs
 from .widgets import (
     AUTO,
@@ -125,8 +125,7 @@ class EstimatePanorama:
         found = loaded.estimate_panorama(images, resolution or None, progress_bar(len(images)), any_aspect=any_aspect, derive=with_normals)
         estimate = geometry_output(found)
         depth, mask = render_look(estimate, depth_look, PER_IMAGE)
-        (normals,) = RenderNormals().execute(estimate, coding)
-        return with_shown_maps((depth, normals, mask, estimate))
+        return with_shown_maps((depth, rendered_normals(estimate, coding), mask, estimate))
 
 
 NODES = (EstimatePanorama,)

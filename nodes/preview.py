@@ -81,8 +81,8 @@ class PreviewGeometry:
             lines.append(describe(part))
             colours = tiles[0] if images is None else images[min(index, len(images) - 1)][None]
             # The 3D view is that of a pinhole camera.
-            flat = part.projection is not Projection.PERSPECTIVE
-            payloads.append(image_payload(colours, text=lines[-1]) if flat else _payload(colours, small, part, lines[-1]))
+            is_panorama = part.projection is Projection.EQUIRECTANGULAR
+            payloads.append(image_payload(colours, text=lines[-1]) if is_panorama else _payload(colours, small, part, lines[-1]))
         maps = torch.cat(rows)
         files = [temporary_png(row.movedim(-1, 1)) for row in rows] if in_comfyui() else []
         return shown_on_node((maps, "\n".join(lines)), payloads, text=lines, images=files)

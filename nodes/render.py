@@ -9,14 +9,14 @@ from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import NormalMapCoding, blend_normals, encode_normal_map, scale_normal_strength, unit_normals
-from ..geometry.estimate import Quantity
+from ..geometry.estimate import Estimate, Quantity
 from ..geometry.images.normal_map_image import image_to_normals
 from ..geometry.images.render import COLOUR_MAPS, NEAR, depth_to_image, normals_to_image
 from ..utils import to_rgb
 from .batches import mask_output, to_output
 from .checks import check_geometry
 from .sockets import CONVERT, RENDER, Inputs, Widget
-from .surfaces import has_normals
+from .texture_inputs import has_normals
 from .widgets import (
     CODINGS,
     DIRECTX,
@@ -107,21 +107,15 @@ class RenderDepth:
         """Returns an image and a mask for each image of the geometry."""
         estimate = check_geometry(geometry)
         check_choice("colour_map", colour_map, (GREY, *COLOUR_MAPS))
-        if estimate.depth is None:
-            raise ValueError("the geometry has normals and no depth; use Render Normals, or a model that predicts depth")
-        depth, quantity, trusted = estimate.known_depth()
-        image = depth_to_image(
-            depth,
-            quantity,
-            near=near,
-            normalisation=normalisation,
+        return rendered_depth(
+            estimate,
+            near,
+            normalisation,
+            metric_as_disparity,
             percentiles=(percentile_low, percentile_high),
             value_range=(range_low, range_high) if normalisation == "fixed" else None,
-            as_disparity=metric_as_disparity and quantity is Quantity.METRIC_DEPTH,
             colour_map=None if colour_map == GREY else colour_map,
-            mask=estimate.mask,
         )
-        return to_output(image), mask_output(trusted)
 
 
 class RenderNormals:
@@ -153,13 +147,7 @@ class RenderNormals:
         estimate = check_geometry(geometry)
         check_choice("coding", coding, CODINGS)
         check_choice("background", background, BACKGROUNDS)
-        if estimate.normals is None:
-            raise ValueError("the geometry has depth and no normals; put Depth to Normals in between")
-        normals, valid = estimate.normals, estimate.normals_valid
-        if background == FACING and valid is not None:
-            facing = unit_normals(torch.zeros_like(normals[:1, :, :1, :1]), estimate.axes)
-            normals, valid = torch.where(valid, normals, facing), None
-        return (to_output(normals_to_image(normals, NormalMapCoding(coding), estimate.axes, valid)),)
+        return (rendered_normals(estimate, coding, background),)
 
 
 class ConvertNormalMap:
@@ -226,6 +214,59 @@ class ConvertNormalMap:
             relief = _with_strength(flat_where_black, source, detail_strength, "the detail map")
             normals = blend_normals(normals, relief.expand(len(normals), -1, -1, -1) if len(relief) == 1 else relief)
         return (to_output(encode_normal_map(normals, NormalMapCoding(target)).mul_(has_normal)),)
+
+
+def rendered_depth(
+    estimate: Estimate,
+    near: str,
+    normalisation: str,
+    metric_as_disparity: bool,
+    percentiles: tuple[float, float] = (0.0, 100.0),
+    value_range: tuple[float, float] | None = None,
+    colour_map: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Renders depth as ComfyUI's IMAGE, and its valid pixels as a MASK.
+
+    Args:
+        estimate: With depth.
+        near: One of `NEAR`.
+        normalisation, percentiles, value_range: As `depth_to_image`.
+        metric_as_disparity: Whether depth in metres is shown as 1 / depth.
+        colour_map: One of `COLOUR_MAPS`; None = grey.
+
+    Raises:
+        ValueError: No depth, or arguments that `depth_to_image` refuses.
+    """
+    if estimate.depth is None:
+        raise ValueError("the geometry has normals and no depth; use Render Normals, or a model that predicts depth")
+    depth, quantity, trusted = estimate.known_depth()
+    image = depth_to_image(
+        depth,
+        quantity,
+        near=near,
+        normalisation=normalisation,
+        percentiles=percentiles,
+        value_range=value_range,
+        as_disparity=metric_as_disparity and quantity is Quantity.METRIC_DEPTH,
+        colour_map=colour_map,
+        mask=estimate.mask,
+    )
+    return to_output(image), mask_output(trusted)
+
+
+def rendered_normals(estimate: Estimate, coding: str, background: str = BLACK) -> Tensor:
+    """Renders normals as ComfyUI's IMAGE, in one of `CODINGS`; `background` is one of `BACKGROUNDS`.
+
+    Raises:
+        ValueError: No normals.
+    """
+    if estimate.normals is None:
+        raise ValueError("the geometry has depth and no normals; put Depth to Normals in between")
+    normals, valid = estimate.normals, estimate.normals_valid
+    if background == FACING and valid is not None:
+        facing = unit_normals(torch.zeros_like(normals[:1, :, :1, :1]), estimate.axes)
+        normals, valid = torch.where(valid, normals, facing), None
+    return to_output(normals_to_image(normals, NormalMapCoding(coding), estimate.axes, valid))
 
 
 def _planes(image: Tensor) -> Tensor:

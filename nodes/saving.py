@@ -105,7 +105,7 @@ def save_numbered(filename_prefix: str, suffix: str, parts: Iterable[Item], save
         save: Saves one part and returns its files.
 
     Returns:
-        Saves the files.
+        The saved files, in order.
 
     Raises:
         ValueError: A name outside the folder, or content that cannot be saved.

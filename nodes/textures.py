@@ -18,7 +18,7 @@ from ..model_loader.comfy.devices import default_device, image_placement
 from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress
 from .checks import check_geometry
 from .sockets import GEOMETRY, TEXTURES, Inputs, Widget
-from .surfaces import height_input, heights, heights_as_normals, normal_map_input, opengl_normals, surface_normals
+from .texture_inputs import height_input, heights, heights_as_normals, normal_map_input, opengl_normals, surface_normals
 from .widgets import (
     CODINGS,
     choice_widget,

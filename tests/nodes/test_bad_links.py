@@ -9,13 +9,15 @@ import torch
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files.paths import resolve_inside
 from depth_normal.model_loader.inference import memory_budget
-from depth_normal.nodes.effects import DepthMask, ForegroundCutout
-from depth_normal.nodes.lens import DepthOfField, Fog
+from depth_normal.nodes.fog import Fog
+from depth_normal.nodes.lens import DepthOfField
 from depth_normal.nodes.lights import Light
+from depth_normal.nodes.masks import DepthMask, ForegroundCutout
 from depth_normal.nodes.materials import DetailNormals
 from depth_normal.nodes.meshes import SaveMesh
+from depth_normal.nodes.parallax import DepthParallax
 from depth_normal.nodes.refine import RefineGeometry
-from depth_normal.nodes.relight import DepthParallax, Relight
+from depth_normal.nodes.relight import Relight
 from depth_normal.nodes.textures import AmbientOcclusion, Curvature, HeightToNormal, NormalToHeight
 
 HEIGHT, WIDTH = 12, 16

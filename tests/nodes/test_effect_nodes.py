@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.nodes import effects, lens
+from depth_normal.nodes import fog, lens, masks
 
-MASK, CUTOUT = effects.NODES
-FOG, LENS = lens.NODES
+MASK, CUTOUT = masks.NODES
+(FOG,), (LENS,) = fog.NODES, lens.NODES
 OF_IMAGES = (CUTOUT, FOG, LENS)
 
 
@@ -29,7 +29,7 @@ def metres(size=48):
     return Estimate(6 - 4 * depth_image(size)[..., :1].movedim(-1, 1), Quantity.METRIC_DEPTH)
 
 
-@pytest.mark.parametrize("node", [*effects.NODES, *lens.NODES])
+@pytest.mark.parametrize("node", [*masks.NODES, *fog.NODES, *lens.NODES])
 def test_contract(node):
     inputs = node.INPUT_TYPES()
     assert node.NODE_ID.startswith("DepthNormal_") and node.CATEGORY == "Depth & Normals/Effects" and node.OUTPUT_NODE
@@ -171,7 +171,7 @@ def test_the_node_says_what_it_did_in_metres(monkeypatch):
         said.update(ui)
         return result
 
-    for module in (effects, lens):
+    for module in (masks, fog, lens):
         monkeypatch.setattr(module, "shown_on_node", shown_on_node)
     MASK().execute(metres(), unit="metres", near=0.8, far=2.4, feather=0.0)
     assert said["text"] == ["mask 0.8 to 2.4 m, 11 % of the image"]

@@ -1,8 +1,11 @@
 """Panoramas at every node that takes geometry: it handles them, or refuses them with words."""
 
+import re
+
 import pytest
 import torch
 
+from depth_normal.geometry import projections
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
 from depth_normal.nodes import NODE_CLASS_MAPPINGS
@@ -58,6 +61,12 @@ def run(name):
 
 def test_every_node_of_the_list_takes_geometry():
     assert TAKERS.keys() >= HANDLED
+
+
+def test_an_error_calls_nodes_by_the_names_that_they_have():
+    names = [name.split(" (")[0].removeprefix("and ") for name in re.split(r", (?![^(]*\))", projections.HANDLED)]
+    known = {node.DISPLAY_NAME for node in NODE_CLASS_MAPPINGS.values()}
+    assert len(names) == 9 and set(names) <= known
 
 
 # Geometry to Mesh takes them, too, and needs ComfyUI: test_mesh_nodes.py.

@@ -8,10 +8,11 @@ import torch
 from depth_normal.geometry.conventions import NormalMapCoding, encode_normal_map
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.model_loader.inference import memory_budget
+from depth_normal.nodes import parallax
 from depth_normal.nodes import relight as nodes
 from depth_normal.nodes.effect_inputs import effect_geometry
 
-RELIGHT, PARALLAX = nodes.Relight, nodes.DepthParallax
+RELIGHT, PARALLAX = nodes.Relight, parallax.DepthParallax
 
 
 def ball(size=48):
@@ -128,14 +129,14 @@ def test_parallax_takes_geometry_with_its_camera_and_holes():
     geometry = Estimate(
         depth=depth, quantity=Quantity.METRIC_DEPTH, intrinsics=torch.tensor([[30.0, 0, 11.5], [0, 30, 11.5], [0, 0, 1]]).repeat(2, 1, 1)
     )
-    for move in nodes.MOVES:
+    for move in parallax.MOVES:
         (frames,) = PARALLAX().execute(make_image(2), move=move, frames=3, geometry=geometry, amount=0.4)
         assert frames.shape == (6, 48, 48, 3) and torch.isfinite(frames).all() and frames.min() >= 0 and frames.max() <= 1
 
 
 def test_a_parallax_beyond_the_memory_is_refused_before_it_is_rendered(monkeypatch):
     monkeypatch.setattr(memory_budget, "free_main_memory", lambda: 1e6)
-    monkeypatch.setattr(nodes, "parallax_of_estimate", lambda *_: pytest.fail("a frame was rendered"))
+    monkeypatch.setattr(parallax, "parallax_of_estimate", lambda *_: pytest.fail("a frame was rendered"))
     with pytest.raises(MemoryError, match="a result of 48 images of 48x48"):
         PARALLAX().execute(make_image(2), depth=depth_image())
 

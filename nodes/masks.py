@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import repeat
 from typing import Any, ClassVar
 
@@ -10,28 +10,34 @@ import torch
 from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
-from ..geometry.edges.matting import MAX_EDGE, cut_out
+from ..geometry.edges.matting import MAX_EDGE
 from ..geometry.effects.depth_mask import SELECTS, SURFACE, MaskChoice
 from ..geometry.effects.depths import UNITS, known_depths
 from ..geometry.estimate import Estimate
 from ..geometry.regions.boxes import Box
 from ..geometry.regions.objects import Point
-from ..model_loader.comfy.devices import image_placement
 from ..utils import resize_map, to_planar, to_rgb
-from .batches import join_outputs, mask_output, with_progress
+from .batches import join_outputs, with_progress
 from .checks import check_geometry
-from .effect_inputs import check_depth_linked, check_numbers, depth_input, effect_geometry, images_with, masks_of, number_widgets
-from .live import MAX_IMAGES as MAX_SHOWN
-from .live import Payload, image_payload, in_comfyui, shown_on_node
+from .effect_inputs import (
+    MAX_DISTANCE,
+    NO_POINT,
+    check_depth_linked,
+    check_numbers,
+    chosen_point,
+    depth_input,
+    effect_geometry,
+    masks_of,
+    number_widgets,
+    point_widgets,
+    sized_pairs,
+)
+from .live import shown_on_node
+from .previews import NodePreviews
 from .sockets import EFFECTS, Inputs, Widget
 from .widgets import choice_widget, geometry_input, image_input, number_widget, switch_widget, text_widget
 
-NO_POINT = -1.0
-"""Coordinate that means "no point", or as a side "no box"."""
-
 Points = tuple[Point, ...]
-MAX_DISTANCE = 10000.0
-_DARKENED = 0.25
 # Size of the mask that core's nodes output for an image without alpha.
 _NO_MASK = (64, 64)
 
@@ -237,42 +243,6 @@ class ForegroundCutout:
         return shown_on_node(join_outputs(parts, len(images)), previews.payloads, text=previews.lines)
 
 
-class NodePreviews:
-    """Previews of a node's outputs, collected while they are computed."""
-
-    def __init__(self) -> None:
-        self.payloads: list[Payload] = []
-        self.lines: list[str] = []
-
-    def add(self, make: Callable[[], Tensor], estimate: Estimate | None, line: str) -> None:
-        """Adds a preview (1, 3, H, W), made only if there is a page to show it, and its line; only the first few images are kept."""
-        if len(self.lines) < MAX_SHOWN:
-            self.payloads.append(image_payload(make(), estimate, text=line) if in_comfyui() else {})
-            self.lines.append(line)
-
-    def mask(self, image: Tensor, estimate: Estimate, mask: Tensor, line: str) -> tuple[Tensor]:
-        """Converts a mask to the node's output; its preview is the image with the rest darkened."""
-        self.add(lambda: image * (_DARKENED + (1 - _DARKENED) * mask), estimate, line)
-        return (mask_output(mask),)
-
-    def cutout(
-        self,
-        image: Tensor,
-        estimate: Estimate | None,
-        mask: Tensor,
-        line: str,
-        opacity: Tensor | None,
-        edge: float,
-        decontaminate: bool,
-    ) -> tuple[Tensor, Tensor]:
-        """Makes the node's cut-out and mask; the preview is on grey. Transparent pixels of the image stay transparent."""
-        colour, alpha = cut_out(image, mask, edge, decontaminate)
-        alpha = alpha if opacity is None else alpha * opacity.to(alpha)
-        self.add(lambda: torch.lerp(torch.full_like(colour, 0.5), colour, alpha), estimate, line)
-        whole = torch.cat((colour, alpha), 1).clamp(0, 1).movedim(1, -1).contiguous().to(*image_placement())
-        return whole, mask_output(alpha)
-
-
 def mask_widgets() -> dict[str, Widget]:
     """Widgets that select a mask by depth; `mask_choice` reads their values."""
     unit = (
@@ -287,21 +257,6 @@ def mask_widgets() -> dict[str, Widget]:
         ),
         **number_widgets(_TOLERANCE),
     }
-
-
-def point_widgets(use: str) -> dict[str, Widget]:
-    """Widgets for a point of the image; `chosen_point` reads their values."""
-    return {
-        "point_x": number_widget(NO_POINT, NO_POINT, 1.0, 0.001, f"{use} From left (0) to right (1); below 0: no point."),
-        "point_y": number_widget(NO_POINT, NO_POINT, 1.0, 0.001, "The point from top (0) to bottom (1); below 0: no point."),
-    }
-
-
-def chosen_point(point_x: float, point_y: float) -> tuple[float, float] | None:
-    """Returns the point of `point_widgets`, or None."""
-    check_range("point_x", point_x, NO_POINT, 1)
-    check_range("point_y", point_y, NO_POINT, 1)
-    return None if point_x < 0 or point_y < 0 else (point_x, point_y)
 
 
 def box_widgets() -> dict[str, Widget]:
@@ -378,12 +333,6 @@ def mask_choice(
     check_numbers(_TOLERANCE, {"tolerance": tolerance})
     point, (more, excluded) = (None, ((), ())) if box else (chosen_point(point_x, point_y), further)
     return MaskChoice(near, far, unit, feather, point, tolerance, invert, select, box, more, excluded)
-
-
-def sized_pairs(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
-    """Yields each image with its estimate at the image's size, on the compute device."""
-    for image, estimate in images_with(images, whole):
-        yield image, estimate.resized(image.shape[-2], image.shape[-1])
 
 
 def _with_masks(images: Tensor, whole: Estimate, choice: MaskChoice) -> Iterator[tuple[Tensor, Estimate, Tensor, str]]:
