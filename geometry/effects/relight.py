@@ -132,16 +132,14 @@ def relight(
     slopes = None if specular == 0 or relief is None else _relief_slopes(image, relief)
     gloss = _gloss(surface, glossy, sky, slopes, image, relief)
 
-    def shade(image: Tensor, normals: Tensor, depth: Tensor, rows: Tensor, *left: Tensor) -> tuple[Tensor]:
-        known = iter(left)
-        lit = [(each, None if whole is None else next(known)) for each, whole in zip(lights, shadows, strict=True)]
+    def shade(
+        image: Tensor, normals: Tensor, depth: Tensor, rows: Tensor, gloss: Tensor | None, slopes: Tensor | None, *left: Tensor | None
+    ) -> tuple[Tensor]:
         own = torch.lerp(below, above, (1 + normals[:, 1:2]) / 2)
         points = rays.points(depth, rows) if needs_points else normals
-        share = None if gloss is None else next(known)
-        return (_shaded(image, normals, points, own, lit, surface, share, next(known, None)),)
+        return (_shaded(image, normals, points, own, list(zip(lights, left, strict=True)), surface, gloss, slopes),)
 
-    left = [each for each in (*shadows, gloss, slopes) if each is not None]
-    (lit,) = by_bands(shade, 0, image, normals, depth, rays.rows, *left)
+    (lit,) = by_bands(shade, 0, image, normals, depth, rays.rows, gloss, slopes, *shadows)
     # On a CPU, where asking costs nothing, a mask of everything is not looked at.
     if mask is None or (mask.device.type == "cpu" and bool(mask.all())):
         return lit

@@ -10,6 +10,9 @@ Source:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -88,20 +91,22 @@ def cast_shadow(
     by_column = inverse.index_select(3, columns)
     small = by_column.index_select(2, rows)
     tiled = light.size > 0 or max(height, width) >= _SMALL
-    places = rows.to(depth).view(-1, 1), columns.to(depth)
+    places = _Places(rows.to(depth).view(-1, 1), columns.to(depth))
     doubt = None if doubt is None else doubt.to(depth)
     casters = inverse if doubt is None else _less_error(inverse, doubt)
     # Image by image: how many steps a ray takes depends on the image, and not on those beside it.
     images = zip(*(each.split(1) for each in (inverse, small, intrinsics.to(depth), casters)), strict=True)
-    marched = [_marched(*each, *places, light, thickness, tiled, doubt is not None) for each in images]
-    hidden, way = (None if each[0] is None else torch.cat(each) for each in zip(*marched, strict=True))
-    assert hidden is not None
+    marches = [
+        _RayMarch.of(own, starts, camera, places, light, tiled).run(casting, thickness, doubt is not None)
+        for own, starts, camera, casting in images
+    ]
+    hidden, way = torch.cat([each.hidden for each in marches]), [each.way for each in marches if each.way is not None]
     if tiled:
         # Means over a tile, twice, let no pattern of tiles pass.
         hidden = _smoothed_along(_smoothed_along(hidden, small, 3), small, 2)
     variance = None if blur is None else (resize_map(blur.to(depth), small.shape[2], small.shape[3]) / pitch).square()
-    if doubt is not None and way is not None:
-        of_way = (doubt * _SPREAD / pitch * _mean_way(hidden, way)).square()
+    if doubt is not None:
+        of_way = (doubt * _SPREAD / pitch * _mean_way(hidden, torch.cat(way))).square()
         variance = of_way if variance is None else variance + of_way
     if variance is not None:
         hidden = _softened(hidden, small, variance)
@@ -116,78 +121,132 @@ def _less_error(inverse: Tensor, doubt: Tensor) -> Tensor:
     return inverse - (inverse * span).sqrt_().mul_(_ERROR * doubt)
 
 
-def _marched(
-    inverse: Tensor,
-    small: Tensor,
-    intrinsics: Tensor,
-    casters: Tensor,
-    rows: Tensor,
-    columns: Tensor,
-    light: Light,
-    thickness: float,
-    tiled: bool,
-    measured: bool,
-) -> tuple[Tensor, Tensor | None]:
-    """The lamp's occlusion at the surfaces of some rows (h, 1) and columns (w,) of an image, whose inverse depth is `small`: (1, 1, h, w).
+class _Places(NamedTuple):
+    """The pixels of an image where rays start: rows (h, 1) and columns (w,)."""
 
-    `casters`: the inverse depth of what casts shadows, of the size of `inverse`. If `measured`, also how many pixels away on the screen
-    stands what hides the lamp.
+    rows: Tensor
+    columns: Tensor
+
+
+class _Hidden(NamedTuple):
+    """What rays from surfaces to a lamp meet.
+
+    Attributes:
+        hidden: (1, 1, h, w), how much of the lamp is hidden.
+        way: How many pixels away on the screen stands what hides it; None where it is not measured.
     """
-    height, width = inverse.shape[-2:]
-    end_column, end_row, end_inverse = _ray_ends(small, rows, columns, intrinsics, light)
-    column_way, row_way = end_column - columns, end_row - rows
-    # Rays are searched as far as the border.
-    inside = torch.minimum(_share_inside(columns, column_way, width), _share_inside(rows, row_way, height))
-    column_way, row_way, inverse_way = (way * inside for way in (column_way, row_way, end_inverse - small))
-    longest = torch.maximum(column_way.abs(), row_way.abs()).mean()
-    steps = max(_MIN_STEPS, min(_MAX_STEPS, math.ceil(float(longest) / _PIXELS_A_STEP)))
-    if tiled:
-        shortened = 1 - _tiled(small) * (_STAGGER / _TILE**2 / steps)
-        column_way, row_way, inverse_way = (way * shortened for way in (column_way, row_way, inverse_way))
-    # Short steps near the surface, where contact shadows begin.
-    shares = (torch.arange(1, steps + 1, device=inverse.device, dtype=inverse.dtype) / steps) ** 1.5
-    at_once = max(1, (_POINTS_IN_CACHE if inverse.device.type == "cpu" else _POINTS_AT_ONCE) // small.numel())
-    table, fade = casters.reshape(-1), _fade(inverse).reshape(-1)
-    halves = half_thickness(inverse, (intrinsics[:, 0, 0] + intrinsics[:, 1, 1]) / 2, thickness).reshape(-1)
-    from_column, from_row = columns + 0.5, rows + 0.5
-    hidden, farness = torch.zeros_like(small), torch.zeros_like(small) if measured else None
-    steps_half = torch.cat((shares[:1], shares.diff())) / 2
-    inverse_step = inverse_way.abs()
 
-    def cover(index: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, way: Tensor) -> Tensor:
-        """How much of the lamp the surfaces at `index` hide from rays, times _RIM, which spares a product; 0 or less where nothing.
+    hidden: Tensor
+    way: Tensor | None
 
-        `half_step` is in inverse depth, `way` the share of the whole ray that lies behind the point.
+
+@dataclass(frozen=True)
+class _RayMarch:
+    """Rays of one image from surfaces to a lamp, straight lines on the screen, along which inverse depth is linear, too.
+
+    Attributes:
+        inverse: (1, 1, H, W) inverse depth of all pixels.
+        small: (1, 1, h, w), where rays start.
+        focal: (1,), the focal length in pixels.
+        places: Where rays start.
+        inside: (1, 1, h, w), the share of the way to the lamp up to the image's border, where rays end.
+        column_way, row_way, inverse_way: (1, 1, h, w), how far rays go to their ends.
+        steps: How many points of each are looked at.
+    """
+
+    inverse: Tensor
+    small: Tensor
+    focal: Tensor
+    places: _Places
+    inside: Tensor
+    column_way: Tensor
+    row_way: Tensor
+    inverse_way: Tensor
+    steps: int
+
+    @classmethod
+    def of(cls, inverse: Tensor, small: Tensor, intrinsics: Tensor, places: _Places, light: Light, tiled: bool) -> _RayMarch:
+        """The rays to a lamp, of an image and its camera (1, 3, 3); `tiled` = those of a tile differ in length."""
+        height, width = inverse.shape[-2:]
+        rows, columns = places
+        end_column, end_row, end_inverse = _ray_ends(small, rows, columns, intrinsics, light)
+        column_way, row_way = end_column - columns, end_row - rows
+        # Rays are searched as far as the border.
+        inside = torch.minimum(_share_inside(columns, column_way, width), _share_inside(rows, row_way, height))
+        column_way, row_way, inverse_way = (way * inside for way in (column_way, row_way, end_inverse - small))
+        longest = torch.maximum(column_way.abs(), row_way.abs()).mean()
+        steps = max(_MIN_STEPS, min(_MAX_STEPS, math.ceil(float(longest) / _PIXELS_A_STEP)))
+        if tiled:
+            shortened = 1 - _tiled(small) * (_STAGGER / _TILE**2 / steps)
+            column_way, row_way, inverse_way = (way * shortened for way in (column_way, row_way, inverse_way))
+        focal = (intrinsics[:, 0, 0] + intrinsics[:, 1, 1]) / 2
+        return cls(inverse, small, focal, places, inside, column_way, row_way, inverse_way, steps)
+
+    def run(self, casters: Tensor, thickness: float, measured: bool) -> _Hidden:
+        """Looks along the rays.
+
+        Args:
+            casters: (1, 1, H, W), the inverse depth of what casts shadows.
+            thickness: As `cast_shadow`.
+            measured: Whether the way is, too.
         """
-        # The ray is tested half a step back and half a step on, so that it does not skip thin objects.
-        half = torch.addcdiv(halves.index_select(0, index).view_as(ray), half_step, ray)
-        # 1 where the ray passes behind the surface by at most the object's thickness; 0 on either side.
-        behind = (hit / ray).sub_(1 + _BIAS)
-        softness = torch.minimum((way * (4 * _PENUMBRA / _RIM)).add_(_PENUMBRA / _RIM), half)
-        found = half.sub_(behind.sub_(half).abs_()).div_(softness).clamp_(max=_RIM)
-        return found.mul_(fade.index_select(0, index).view_as(found))
-
-    for share, step in zip(*(each.view(-1, 1, 1, 1, 1).split(at_once) for each in (shares, steps_half)), strict=True):
-        column = torch.addcmul(from_column, share, column_way).int()
-        index = torch.addcmul(from_row, share, row_way).int().mul_(width).add_(column)
-        ray = torch.addcmul(small, share, inverse_way)
-        hit = table.index_select(0, index.flatten()).view_as(ray)
-        if inverse.device.type != "cpu" or len(ray) > 1:
-            found = cover(index.flatten(), hit, ray, step * inverse_step, share * inside)
-            most, first_most = found.max(0)
+        inverse, small = self.inverse, self.small
+        width, on_cpu = inverse.shape[-1], inverse.device.type == "cpu"
+        table, fade = casters.reshape(-1), _fade(inverse).reshape(-1)
+        halves = half_thickness(inverse, self.focal, thickness).reshape(-1)
+        from_column, from_row = self.places.columns + 0.5, self.places.rows + 0.5
+        hidden, farness = torch.zeros_like(small), torch.zeros_like(small) if measured else None
+        inverse_step = self.inverse_way.abs()
+        for share, step in self._points():
+            column = torch.addcmul(from_column, share, self.column_way).int()
+            index = torch.addcmul(from_row, share, self.row_way).int().mul_(width).add_(column)
+            ray = torch.addcmul(small, share, self.inverse_way)
+            hit = table.index_select(0, index.flatten()).view_as(ray)
+            if not on_cpu or len(ray) > 1:
+                index = index.flatten()
+                found = _cover(halves.index_select(0, index).view_as(ray), hit, ray, step * inverse_step, share * self.inside)
+                most, first_most = found.mul_(fade.index_select(0, index).view_as(found)).max(0)
+                if farness is not None:
+                    farness = torch.where(most > hidden, share.flatten()[first_most], farness)
+                hidden = torch.maximum(hidden, most, out=hidden)
+                continue
+            # Most rays pass before the surface, where nothing is hidden from them: the rest is done for the others alone.
+            behind = ChosenPixels(hit > ray * (1 + _BIAS))
+            index, hit, ray, half_step, way = map(behind.take, (index, hit, ray, inverse_step, self.inside))
+            found = _cover(halves.index_select(0, index), hit, ray, half_step.mul_(step.flatten()), way.mul_(share.flatten()))
+            found.mul_(fade.index_select(0, index))
+            before = behind.take(hidden)
             if farness is not None:
-                farness = torch.where(most > hidden, share.flatten()[first_most], farness)
-            hidden = torch.maximum(hidden, most, out=hidden)
-            continue
-        # Most rays pass before the surface, where nothing is hidden from them: the rest is done for the others alone.
-        behind = ChosenPixels(hit > ray * (1 + _BIAS))
-        index, hit, ray, half_step, way = map(behind.take, (index, hit, ray, inverse_step, inside))
-        found = cover(index, hit, ray, half_step.mul_(step.flatten()), way.mul_(share.flatten()))
-        before = behind.take(hidden)
-        if farness is not None:
-            farness = behind.put(farness, torch.where(found > before, share.flatten(), behind.take(farness)))
-        hidden = behind.put(hidden, found.maximum(before))
-    return hidden.div_(_RIM), None if farness is None else farness * torch.hypot(column_way, row_way)
+                farness = behind.put(farness, torch.where(found > before, share.flatten(), behind.take(farness)))
+            hidden = behind.put(hidden, found.maximum(before))
+        return _Hidden(hidden.div_(_RIM), None if farness is None else farness * torch.hypot(self.column_way, self.row_way))
+
+    def _points(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """How far along the rays each point is, and half the step to it, as shares of the rays: (n, 1, 1, 1, 1) each, n points at once."""
+        inverse = self.inverse
+        # Short steps near the surface, where contact shadows begin.
+        shares = (torch.arange(1, self.steps + 1, device=inverse.device, dtype=inverse.dtype) / self.steps) ** 1.5
+        halves = torch.cat((shares[:1], shares.diff())) / 2
+        at_once = max(1, (_POINTS_IN_CACHE if inverse.device.type == "cpu" else _POINTS_AT_ONCE) // self.small.numel())
+        return zip(*(each.view(-1, 1, 1, 1, 1).split(at_once) for each in (shares, halves)), strict=True)
+
+
+def _cover(half: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, way: Tensor) -> Tensor:
+    """How much of the lamp surfaces hide from rays, times _RIM, which spares a product; 0 or less where nothing.
+
+    Args:
+        half: Half the thickness of each surface, as a share of its depth.
+        hit: Its inverse depth.
+        ray: The ray's.
+        half_step: Half a step of the ray, in inverse depth.
+        way: The share of the whole ray that lies behind the point.
+    """
+    # The ray is tested half a step back and half a step on, so that it does not skip thin objects.
+    half = torch.addcdiv(half, half_step, ray)
+    # 1 where the ray passes behind the surface by at most the object's thickness; 0 on either side.
+    behind = (hit / ray).sub_(1 + _BIAS)
+    softness = torch.minimum((way * (4 * _PENUMBRA / _RIM)).add_(_PENUMBRA / _RIM), half)
+    return half.sub_(behind.sub_(half).abs_()).div_(softness).clamp_(max=_RIM)
 
 
 def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, light: Light) -> tuple[Tensor, Tensor, Tensor]:

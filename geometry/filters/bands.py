@@ -11,23 +11,26 @@ _BAND_PIXELS = 2**17
 
 
 def by_bands(
-    function: Callable[..., tuple[Tensor, ...]], radius: int, *maps: Tensor, outside: Sequence[float] | None = None
+    function: Callable[..., tuple[Tensor, ...]], radius: int, *maps: Tensor | None, outside: Sequence[float] | None = None
 ) -> tuple[Tensor, ...]:
     """Runs a function of maps; on a CPU in bands of rows that stay in its cache.
 
     Args:
         function: Takes maps with `radius` more pixels on every side than those it gives; all have 4 dimensions, the last two are H and W.
         radius: How far it looks around.
-        maps: Of the first, H and W are the size of what is returned; all have that H.
+        maps: Of the first, H and W are the size of what is returned; all have that H. The function gets None for one that is None.
         outside: What each map holds beyond its border; None = zeros.
     """
-    height, width = maps[0].shape[-2:]
-    rows = height if maps[0].device.type != "cpu" else max(2 * radius, _BAND_PIXELS // width, 1)
+    first = maps[0]
+    assert first is not None
+    height, width = first.shape[-2:]
+    rows = height if first.device.type != "cpu" else max(2 * radius, _BAND_PIXELS // width, 1)
     whole: tuple[Tensor, ...] = ()
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         fills = outside or (0.0,) * len(maps)
-        outputs = function(*(_band(each, top, bottom, radius, fill) for each, fill in zip(maps, fills, strict=True)))
+        bands = (each if each is None else _band(each, top, bottom, radius, fill) for each, fill in zip(maps, fills, strict=True))
+        outputs = function(*bands)
         if bottom - top == height:
             return outputs
         whole = whole or tuple(each.new_empty((*each.shape[:-2], height, width)) for each in outputs)

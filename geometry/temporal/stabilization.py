@@ -147,42 +147,53 @@ class VideoAligner:
         unchanged = _unchanged(guide, self._guide, guide.shape[-2:] != (estimate.height, estimate.width))
         self._guide = self._guide.updated(guide, None, unchanged)
         unchanged = resize_map(unchanged * (1 - moving), estimate.height, estimate.width)
-        depth, normals, mask = estimate.depth, estimate.normals, estimate.mask
-        if depth is not None and self._depth is not None and estimate.quantity is not None:
-            _, quantity, valid = estimate.known_depth()
-            holes = None if are_all(valid) else valid
-            values = depth if holes is None else depth.where(valid, 1)
-            if quantity is Quantity.METRIC_DEPTH:
-                values = values.log()  # frames differ by a shift of it
-            if self._options.align != "none":
-                scale, shift = _fit(values, valid, self._depth, unchanged, quantity)
-                if quantity is Quantity.METRIC_DEPTH:
-                    self._depth, shift = replace(self._depth, value=self._depth.value - _LEASH * shift), shift * (1 - _LEASH)
-                values = (scale * values).add_(shift)
-            self._depth = self._depth.updated(values, holes, unchanged)
-            values = torch.lerp(values, self._depth.value, self._options.smooth)
-            if quantity is Quantity.METRIC_DEPTH:
-                depth = torch.where(valid, values.exp(), depth)
-            elif holes is None and self._sky is None:
-                depth = values
-            else:
-                sign = 1 if quantity is Quantity.DISPARITY else -1
-                sky = _masked_sky(depth, valid, sign)
-                if mask is not None and self._options.smooth:
-                    sky, land = self._steady_sky(sky, valid, unchanged)
-                    values, valid, mask = torch.where(valid, values, self._depth.value), land, (mask & ~sky) | land
-                depth = _with_far_sky(values, valid, depth, sky, sign)
-        if normals is not None and self._normals is not None:
-            valid = valid_normals(normals, estimate.mask)
-            self._normals = self._normals.updated(normals.where(valid, 0), valid, unchanged)
-            mean = torch.lerp(normals, self._normals.value, self._options.smooth)
-            if mask is not None and mask is not estimate.mask:
-                land = mask & ~valid & (self._normals.count > 0)
-                mean, valid = torch.where(land, self._normals.value, mean), valid | land
-            normals = torch.where(valid, unit_normals(mean, estimate.axes), normals)
+        depth, mask = self._aligned_depth(estimate, unchanged)
+        normals = self._smoothed_normals(estimate, mask, unchanged)
         return replace(estimate, depth=depth, normals=normals, mask=mask)
 
-    def _steady_sky(self, sky: Tensor, valid: Tensor, unchanged: Tensor) -> tuple[Tensor, Tensor]:
+    def _aligned_depth(self, estimate: Estimate, unchanged: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """A frame's depth, aligned and smoothed, and its mask, with a stable sky."""
+        depth, mask = estimate.depth, estimate.mask
+        if depth is None or self._depth is None or estimate.quantity is None:
+            return depth, mask
+        _, quantity, valid = estimate.known_depth()
+        is_metric = quantity is Quantity.METRIC_DEPTH
+        holes = None if are_all(valid) else valid
+        values = depth if holes is None else depth.where(valid, 1)
+        if is_metric:
+            values = values.log()  # frames differ by a shift of it
+        if self._options.align != "none":
+            scale, shift = _fit(values, valid, self._depth, unchanged, quantity)
+            if is_metric:
+                self._depth, shift = replace(self._depth, value=self._depth.value - _LEASH * shift), shift * (1 - _LEASH)
+            values = (scale * values).add_(shift)
+        self._depth = self._depth.updated(values, holes, unchanged)
+        values = torch.lerp(values, self._depth.value, self._options.smooth)
+        if is_metric:
+            return torch.where(valid, values.exp(), depth), mask
+        if holes is None and self._sky is None:
+            return values, mask
+        sign = 1 if quantity is Quantity.DISPARITY else -1
+        sky = _masked_sky(depth, valid, sign)
+        if mask is not None and self._options.smooth:
+            sky, land = self._stable_sky(sky, valid, unchanged)
+            values, valid, mask = torch.where(valid, values, self._depth.value), land, (mask & ~sky) | land
+        return _with_far_sky(values, valid, depth, sky, sign), mask
+
+    def _smoothed_normals(self, estimate: Estimate, mask: Tensor | None, unchanged: Tensor) -> Tensor | None:
+        """A frame's normals, smoothed; where its mask is stable (`_aligned_depth`), land that it lost has those of the frames before."""
+        normals = estimate.normals
+        if normals is None or self._normals is None:
+            return normals
+        valid = valid_normals(normals, estimate.mask)
+        self._normals = self._normals.updated(normals.where(valid, 0), valid, unchanged)
+        mean = torch.lerp(normals, self._normals.value, self._options.smooth)
+        if mask is not None and mask is not estimate.mask:
+            land = mask & ~valid & (self._normals.count > 0)
+            mean, valid = torch.where(land, self._normals.value, mean), valid | land
+        return torch.where(valid, unit_normals(mean, estimate.axes), normals)
+
+    def _stable_sky(self, sky: Tensor, valid: Tensor, unchanged: Tensor) -> tuple[Tensor, Tensor]:
         """Where there is sky and where land after this frame's sky; pixels of neither are holes."""
         assert self._guide is not None
         assert self._depth is not None
