@@ -41,8 +41,9 @@ from families import load as random_model
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.batch.allocator import keep_freed_memory
 from depth_normal.app.batch.local_engine import count_cores, estimate_files
+from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.outputs import plan_outputs
-from depth_normal.app.batch.per_image import Options, estimate, read, write
+from depth_normal.app.batch.per_image import estimate, read, write
 from depth_normal.app.batch.sources import find_images
 from depth_normal.geometry.estimate import Estimate
 from depth_normal.geometry.images.render import depth_to_image, normals_to_image

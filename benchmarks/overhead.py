@@ -31,6 +31,7 @@ from families import load as random_model
 import depth_normal
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.batch import per_image
+from depth_normal.app.batch.options import Options
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import read_image, write_depth_png, write_normals_png, write_npz
 from depth_normal.geometry.files.paths import write_bytes
@@ -196,7 +197,7 @@ FORWARD = "the network's forward"
 
 def our_way(model: Model, path: Path, folder: Path) -> None:
     """Read, estimate, write as the command does for its default files, one after another in one thread."""
-    found = per_image.estimate(model, per_image.read(path), per_image.Options(model.spec.id))
+    found = per_image.estimate(model, per_image.read(path), Options(model.spec.id))
     if found.depth is not None and found.quantity is not None:
         write_depth_png(folder / "depth.png", depth_to_image(found.depth, found.quantity, mask=found.mask))
     if found.normals is not None:

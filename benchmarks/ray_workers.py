@@ -35,8 +35,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.outputs import plan_outputs
-from depth_normal.app.batch.per_image import Options, estimate, read
+from depth_normal.app.batch.per_image import estimate, read
 from depth_normal.app.batch.per_image import run as work_on
 from depth_normal.app.batch.sources import Source
 from depth_normal.app.cluster.engine import estimate_with_ray

@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from depth_normal.annotators.choices import ONNX, OPENVINO, TORCH
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.batch.allocator import keep_freed_memory
-from depth_normal.app.batch.per_image import Options
+from depth_normal.app.batch.options import Options
 from depth_normal.app.bench.runtimes import EACH, HEADER, line, measure_runtimes
 from depth_normal.app.bench.timing import processor, take_turns
 from depth_normal.model_loader import Model

@@ -41,7 +41,7 @@ from depth_normal.annotators.base import Annotator
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 from depth_normal.app.batch.allocator import keep_freed_memory
-from depth_normal.app.batch.per_image import Options
+from depth_normal.app.batch.options import Options
 from depth_normal.app.bench.timing import IMAGE
 from depth_normal.app.video.rendering import Renderer
 from depth_normal.geometry.temporal.stabilization import VideoAligner

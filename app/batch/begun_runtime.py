@@ -19,7 +19,7 @@ from ...annotators.registry import find_spec
 from ...geometry.files.json_file import read_json
 from ...geometry.files.paths import write_bytes
 from ...model_loader.runtimes.choose import Chosen
-from .per_image import Options, known_weights
+from .options import Options, known_weights
 from .records import RECORDS
 
 logger = logging.getLogger(__name__)

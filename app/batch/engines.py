@@ -18,8 +18,8 @@ from .sources import Source, find_images
 if TYPE_CHECKING:
     from ...model_loader import Model
     from .local_engine import Outcome
+    from .options import Options
     from .outputs import Outputs, Plan
-    from .per_image import Options
     from .shards.writer import ShardTarget
 
 Words = Sequence[str | os.PathLike[str]]
@@ -93,11 +93,11 @@ class FileFolder:
     """A folder that one run writes files to; `log` is the folder that `failures.jsonl` goes below.
 
     Raises:
-        ImportError, ValueError: As `per_image.check_writes`, or the folder is in a store.
+        ImportError, ValueError: As `check_outputs.check_writes`, or the folder is in a store.
     """
 
     def __init__(self, folder: Path, options: Options, writes: tuple[str, ...], overwrite: bool, keep_extension: bool = False) -> None:
-        from .per_image import check_writes
+        from .check_outputs import check_writes
 
         if "://" in str(folder):
             raise ValueError(f"--out {folder}: files go to a folder, shards to a store too: add --write {' or '.join(SHARD_CHOICES)}")

@@ -20,10 +20,11 @@ from ...model_loader.load import chosen_model, parse_device
 from ...model_loader.runtimes.choose import check_runtime
 from ..output_choices import CODING_CHOICES, DEFAULT_WRITES, WRITE_CHOICES
 from . import per_image
+from .check_outputs import check_writes
 from .failures import Failure, FailureLog
 from .local_engine import InFlight, process
+from .options import Options
 from .outputs import Outputs, Plan, plan_outputs
-from .per_image import Options, check_writes
 from .sources import find_images
 from .staging import Stages, check_run_marker, open_run_marker
 

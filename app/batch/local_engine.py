@@ -37,8 +37,8 @@ from ...model_loader.inference.memory_budget import images_that_fit
 from ..outcomes import EXPECTED_ERRORS
 from . import per_image
 from .failures import Failure, failure_of
+from .options import Options
 from .outputs import Outputs
-from .per_image import Options
 from .records import mark
 from .staging import Stages, check_run_marker
 

@@ -32,7 +32,7 @@ from ...model_loader.runtimes import measured
 from ...model_loader.runtimes.choose import is_installed
 from ...model_loader.runtimes.engine_store import remove_unfinished, store_folder
 from ...model_loader.weights.find import find_weights
-from ..batch.per_image import Options
+from ..batch.options import Options
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from ...model_loader.comfy import devices
 from ...model_loader.load import parse_device
 from ...model_loader.runtimes.measured import Measurement
 from ..batch import per_image
-from ..batch.per_image import Options
+from ..batch.options import Options
 from ..differences import apart, faithfulness
 from . import timing
 

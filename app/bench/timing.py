@@ -29,8 +29,8 @@ from ...model_loader.runtimes.measured import processor
 from ...utils import opencv
 from ..batch import per_image
 from ..batch.local_engine import estimate_files
+from ..batch.options import Options
 from ..batch.outputs import Outputs, plan_outputs
-from ..batch.per_image import Options
 from ..batch.sources import Source
 
 IMAGE = Path(__file__).parents[1] / "coffee.jpg"

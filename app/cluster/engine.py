@@ -27,8 +27,8 @@ from ...geometry.files.paths import remove_leftovers
 from ...model_loader.weights.download import find_weights_files
 from ..batch.failures import Failure
 from ..batch.local_engine import BATCH_ON_A_GPU, Outcome, images_side_by_side
+from ..batch.options import Options
 from ..batch.outputs import Outputs
-from ..batch.per_image import Options
 from ..batch.records import RECORDS, mark
 from ..batch.remote_files import Url
 from ..batch.shards.catalogue import shard_of_record

@@ -13,8 +13,8 @@ from .options import RayOptions
 
 if TYPE_CHECKING:
     from ..batch.local_engine import Outcome
+    from ..batch.options import Options
     from ..batch.outputs import Outputs
-    from ..batch.per_image import Options
     from ..batch.shards.writer import ShardTarget
 
 

@@ -24,8 +24,8 @@ from ...geometry.files import FORMATS
 from ...media import compute_with
 from ..batch import per_image
 from ..batch.failures import Failure, failure_of
+from ..batch.options import Options
 from ..batch.outputs import Outputs
-from ..batch.per_image import Options
 from ..batch.records import mark
 from ..batch.remote_files import as_path, local_copy
 from ..batch.shards.rows import Row, bytes_of, estimate_of, row_of, schema

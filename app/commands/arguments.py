@@ -12,7 +12,7 @@ from ..console.option_types import byte_size, percent, positive, real, several_o
 from ..output_choices import CODING_CHOICES, NUMBER_CHOICES, ORIGINAL_CHOICES, SHARD_BYTES, SHARD_CHOICES, VR_LAYOUT_CHOICES
 
 if TYPE_CHECKING:
-    from ..batch.per_image import Options
+    from ..batch.options import Options
 
 UP = "what points up in a ply: y (the default), or z as in Blender"
 
@@ -124,7 +124,7 @@ def chosen_model(arguments: argparse.Namespace) -> str:
 
 def network_options(arguments: argparse.Namespace) -> Options:
     """The options of the model, of a parser with `add_network` and `fov`."""
-    from ..batch.per_image import Options
+    from ..batch.options import Options
 
     return Options(
         model=chosen_model(arguments),

@@ -19,7 +19,7 @@ from .arguments import ALL, add_device, add_json, add_model_or_word, add_runtime
 
 if TYPE_CHECKING:
     from ...model_loader.runtimes.measured import Measurement
-    from ..batch.per_image import Options
+    from ..batch.options import Options
     from ..bench.timing import Bench
 
 DEFAULT_SECONDS = 4.0
@@ -42,7 +42,8 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
 def _bench(arguments: argparse.Namespace) -> int:
     check_weights(arguments)
     keep_freed_memory()  # as the commands do that it speaks for
-    from ..batch.per_image import Options, check_writes
+    from ..batch.check_outputs import check_writes
+    from ..batch.options import Options
     from ..bench.timing import measure
 
     options = Options(model=chosen_model(arguments), weights=arguments.weights, dtype=arguments.dtype)

@@ -51,8 +51,8 @@ from .result_paths import add_folder, add_overwrite, folder_or_url
 if TYPE_CHECKING:
     from ..batch.engines import Engine, FileFolder
     from ..batch.local_engine import Outcome
+    from ..batch.options import Options
     from ..batch.outputs import Plan
-    from ..batch.per_image import Options
     from ..batch.shards.folder import ShardFolder
 
     # By whether to stop, and the marker of the folder of results (`staging.open_run_marker`).
@@ -367,8 +367,9 @@ def _show(plan: Plan, folder: Path) -> None:
 
 def _demo(arguments: argparse.Namespace) -> int:
     from ...annotators.registry import find_spec
+    from ..batch.options import Options
     from ..batch.outputs import plan_outputs
-    from ..batch.per_image import Options, run
+    from ..batch.per_image import run
 
     (outputs,) = plan_outputs([Source(DEMO_IMAGE, Path(DEMO_IMAGE.name))], arguments.out, DEMO_WRITES, arguments.overwrite).todo
     options, recommended = Options(BUNDLED_MODEL), find_spec(RECOMMENDED_MODEL)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ...annotators.specs.base import ModelSpec
     from ...media import VideoHeader
     from ...model_loader import Model
-    from ..batch.per_image import Options
+    from ..batch.options import Options
     from ..batch.sources import Source
     from ..bench.background import Measuring
     from ..video.finished import Finished
@@ -226,7 +226,7 @@ def _several(arguments: argparse.Namespace, sources: Sequence[Source], missed: i
 
 
 def _options(arguments: argparse.Namespace) -> Options:
-    from ..batch.per_image import Options
+    from ..batch.options import Options
 
     options = Options(
         chosen_model(arguments),
@@ -250,7 +250,7 @@ def _prepared(
     beside the progress.
     """
     from ...annotators.registry import find_spec
-    from ..batch.per_image import known_weights
+    from ..batch.options import known_weights
     from ..video.finished import FinishedRecord
     from ..video.run import computed_by
     from ..video.segments import SegmentStore, begun_by

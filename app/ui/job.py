@@ -12,8 +12,8 @@ from ...annotators.choices import AUTO_RUNTIME, BUNDLED_MODEL
 from ...annotators.registry import find_spec
 from ...annotators.specs.base import ModelSpec
 from ...geometry.estimate import Quantity
+from ..batch.options import Options
 from ..batch.outputs import Outputs
-from ..batch.per_image import Options
 from ..batch.sources import VIDEOS
 from ..console.terminal import program, quoted
 from .refusals import Refusal

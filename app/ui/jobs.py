@@ -18,9 +18,11 @@ from ...media.library import pyav
 from ...model_loader import Model
 from ...model_loader.comfy.interrupt import Watch
 from ...model_loader.weights.find import find_weights
+from ..batch.check_outputs import check_writes
 from ..batch.failures import failure_of
 from ..batch.name_locks import folded
-from ..batch.per_image import Options, check_writes, computing_threads, estimate, read, write
+from ..batch.options import Options
+from ..batch.per_image import computing_threads, estimate, read, write
 from ..bench.background import Measuring
 from ..console.terminal import echo_error
 from ..outcomes import EXPECTED_ERRORS

@@ -19,7 +19,7 @@ from ...geometry.files import MAX_PIXELS, FileFormatError
 from ...geometry.files.image_files import image_size
 from ...geometry.files.page_scripts import WEB
 from ...model_loader.weights.disk_space import is_disk_full
-from ..batch.per_image import Options
+from ..batch.options import Options
 from ..batch.sources import PAGE_EXTENSIONS, VIDEOS
 from ..commands.estimate import DEMO_IMAGE
 from ..commands.models import GROUPS, describe, group_of

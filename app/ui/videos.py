@@ -10,7 +10,7 @@ from ...geometry.temporal.stabilization import VideoOptions
 from ...media import VideoHeader
 from ...model_loader import Model
 from ...model_loader.comfy.interrupt import Watch
-from ..batch.per_image import known_weights
+from ..batch.options import known_weights
 from ..commands.video import ALIGN_CHOICES, DEFAULT_SMOOTH
 from ..video.run import computed_by, make_video
 from ..video.segments import SegmentStore

@@ -34,7 +34,7 @@ from ...media import (
 from ...model_loader import Model
 from ...model_loader.inference.video import VideoState
 from ...model_loader.runtimes.choose import runtime_of
-from ..batch.per_image import is_light
+from ..batch.options import is_light
 from .finished import Finished
 from .reduced_frames import ReducedFrames
 from .rendering import Renderer, clip_range, from_levels

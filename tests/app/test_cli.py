@@ -19,7 +19,6 @@ from PIL import Image
 
 import depth_normal
 from depth_normal.app import cli
-from depth_normal.app.batch import per_image
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.commands import arguments
 from depth_normal.geometry.camera import intrinsics_from_fov
@@ -331,7 +330,7 @@ def test_from_python_the_same_is_taken(image, monkeypatch):
     def refuse(model, *_):
         raise ValueError(model)
 
-    monkeypatch.setattr(per_image, "load_model", refuse)
+    monkeypatch.setattr("depth_normal.app.batch.options.load_model", refuse)
     with pytest.raises(ValueError, match=r"^moge-2-vits-normal$"):
         next(depth_normal.estimate_folder(image))
 
@@ -449,7 +448,7 @@ def stand_in(monkeypatch, found):
         working_bytes=lambda *_: 1,
     )
     model.for_another_thread = lambda: model
-    monkeypatch.setattr(per_image, "load_model", lambda *_: model)
+    monkeypatch.setattr("depth_normal.app.batch.options.load_model", lambda *_: model)
 
 
 def test_the_image_of_metres_shows_disparity_and_the_numbers_are_metres(estimate, image, tmp_path, monkeypatch):
@@ -479,7 +478,7 @@ def test_what_points_up_in_a_ply_is_a_choice(estimate, image, tmp_path, monkeypa
         depth=torch.full((1, 1, 512, 512), 2.0), quantity=Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(50.0, 512, 512)
     )
     stand_in(monkeypatch, plane)
-    monkeypatch.setattr(per_image, "check_writes", lambda *_: None)
+    monkeypatch.setattr("depth_normal.app.batch.check_outputs.check_writes", lambda *_: None)
     assert estimate(image, "--also", "ply", *words) == 0
     data = (tmp_path / "out" / "astronaut.ply").read_bytes()
     first = np.frombuffer(data, "<f4", 3, data.index(b"end_header\n") + len(b"end_header\n"))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from depth_normal.app.batch.per_image import Options
+from depth_normal.app.batch.options import Options
 from depth_normal.app.cli import main
 from depth_normal.geometry.files import load_estimate, write_image_png
 from depth_normal.geometry.kinds import Projection

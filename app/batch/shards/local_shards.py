@@ -11,8 +11,8 @@ from ....model_loader import Model
 from ...outcomes import EXPECTED_ERRORS
 from ..failures import Failure, failure_of
 from ..local_engine import InFlight, Outcome, process
+from ..options import Options
 from ..outputs import Outputs
-from ..per_image import Options
 from ..staging import check_run_marker
 from .rows import row_of
 from .writer import Closed, ShardTarget, ShardWriter

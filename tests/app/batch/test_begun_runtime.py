@@ -12,7 +12,7 @@ from PIL import Image
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 from depth_normal.app.batch.begun_runtime import BegunRuntime
-from depth_normal.app.batch.per_image import Options
+from depth_normal.app.batch.options import Options
 from depth_normal.app.bench import background
 from depth_normal.model_loader import free
 from depth_normal.model_loader.runtimes import measured

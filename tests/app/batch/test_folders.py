@@ -24,8 +24,8 @@ from depth_normal.annotators.registry import find_spec
 from depth_normal.app import cli
 from depth_normal.app.batch import local_engine, name_locks, per_image
 from depth_normal.app.batch.failures import FailureLog, failure_of
+from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.outputs import plan_outputs
-from depth_normal.app.batch.per_image import Options
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.batch.sources import Source, find_images
 from depth_normal.geometry.estimate import Estimate, Quantity
@@ -148,13 +148,13 @@ def test_resume_does_not_believe_what_other_published_weights_made(photos, tmp_p
 
     assert left() == 0
     spec = find_spec("tiny")
-    monkeypatch.setattr(per_image, "find_spec", lambda _: replace(spec, files=(replace(spec.file, sha256="0" * 64),)))
+    monkeypatch.setattr("depth_normal.app.batch.options.find_spec", lambda _: replace(spec, files=(replace(spec.file, sha256="0" * 64),)))
     assert left() == 4
 
 
 def test_resume_loads_no_model_where_nothing_is_left(photos, tmp_path, monkeypatch):
     assert estimate(photos, tmp_path / "out") == 0
-    monkeypatch.setattr(per_image, "load_model", lambda *_: pytest.fail("a model was asked for"))
+    monkeypatch.setattr("depth_normal.app.batch.options.load_model", lambda *_: pytest.fail("a model was asked for"))
     assert estimate(photos, tmp_path / "out", "--resume") == 0
 
 
@@ -372,7 +372,7 @@ def test_python_says_at_once_what_is_wrong(photos, tmp_path, monkeypatch):
     assert len(list(depth_normal.estimate_folder(photos, tmp_path / "out", model="tiny", size=64))) == 4
     lines = [json.loads(line) for line in (tmp_path / "out" / RECORDS / "failures.jsonl").read_text().splitlines()]
     assert ["would write the same files" in line["reason"] for line in lines] == [True]
-    monkeypatch.setattr(per_image, "load_model", lambda *_: pytest.fail("a model was asked for"))
+    monkeypatch.setattr("depth_normal.app.batch.options.load_model", lambda *_: pytest.fail("a model was asked for"))
     assert list(depth_normal.estimate_folder(photos, tmp_path / "out", model="tiny", size=64, resume=True)) == []
 
 
@@ -693,6 +693,8 @@ def test_a_folder_from_python_takes_a_runtime(photos):
         depth_normal.estimate_folder(photos, model="tiny", runtime="warp")
     asked = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(per_image, "load_model", lambda *given: asked.append(given[-1]) or depth_normal.load_model("tiny"))
+        patch.setattr(
+            "depth_normal.app.batch.options.load_model", lambda *given: asked.append(given[-1]) or depth_normal.load_model("tiny")
+        )
         assert len(list(depth_normal.estimate_folder(photos, model="tiny", size=32, runtime="onnx"))) == 4
     assert asked == ["onnx"]

@@ -11,9 +11,8 @@ from safetensors.torch import save_file
 
 from depth_normal.annotators.networks.moge import MoGe
 from depth_normal.annotators.registry import MODELS
-from depth_normal.app.batch import per_image
 from depth_normal.app.batch.folders import estimate_folder
-from depth_normal.app.batch.per_image import Options
+from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.records import read_record
 from depth_normal.app.cli import main
 from depth_normal.geometry.files import load_estimate
@@ -26,7 +25,7 @@ def third(tmp_path, monkeypatch):
     """A MoGe-3 of few channels in the table, and the words that run it on an image."""
     spec = TINY["spec"]()
     monkeypatch.setitem(MODELS, spec.id, spec)
-    monkeypatch.setattr(per_image, "REFINED", (spec,))
+    monkeypatch.setattr("depth_normal.app.batch.options.REFINED", (spec,))
     state = {name: value.contiguous() for name, value in TINY["as_published"](MoGe(spec.config)).items()}
     save_file(state, tmp_path / "moge_3.safetensors")
     (tmp_path / "in").mkdir()

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.app.batch import per_image
 from depth_normal.app.cli import main
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import save_estimate
@@ -60,7 +59,7 @@ def photo(tmp_path):
     ],
 )
 def test_what_is_known_to_be_in_vain_is_refused_at_once(words, message, photo, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(per_image, "load_model", lambda *_: pytest.fail("a model was asked for"))
+    monkeypatch.setattr("depth_normal.app.batch.options.load_model", lambda *_: pytest.fail("a model was asked for"))
     monkeypatch.setattr("depth_normal.model_loader.load_model", lambda *_: pytest.fail("a model was asked for"))
     command, *options = words.split()
     out = tmp_path / "out"
@@ -81,7 +80,7 @@ def test_what_is_known_to_be_in_vain_is_refused_at_once(words, message, photo, t
     "command", ["", "stereo", "effect fog", "relight", "mesh", "texture detail", "texture pbr", "texture seamless", "video", "export"]
 )
 def test_a_folder_that_takes_no_files_is_refused_before_a_model_is_loaded(command, photo, monkeypatch, capsys):
-    monkeypatch.setattr(per_image, "load_model", lambda *_: pytest.fail("a model was asked for"))
+    monkeypatch.setattr("depth_normal.app.batch.options.load_model", lambda *_: pytest.fail("a model was asked for"))
     monkeypatch.setattr("depth_normal.model_loader.load_model", lambda *_: pytest.fail("a model was asked for"))
     words = [*command.split(), *(() if command == "export" else (str(photo),))]
     assert main([*words, "--model", "tiny", "-o", "/proc/maps/"]) == 2
@@ -90,13 +89,13 @@ def test_a_folder_that_takes_no_files_is_refused_before_a_model_is_loaded(comman
 
 
 def test_weights_that_are_not_there_are_refused_before_a_model_is_loaded(monkeypatch, capsys):
-    monkeypatch.setattr("depth_normal.app.batch.per_image.load_model", lambda *_: pytest.fail("a model was asked for"))
+    monkeypatch.setattr("depth_normal.app.batch.options.load_model", lambda *_: pytest.fail("a model was asked for"))
     assert main(["bench", "tiny", "--weights", "nope.pth", "--runtime", "all"]) == 2
     assert "nope.pth does not exist; give the path of a weights file" in capsys.readouterr().err
 
 
 def test_several_images_are_refused_once(photo, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(per_image, "load_model", lambda *_: pytest.fail("a model was asked for"))
+    monkeypatch.setattr("depth_normal.app.batch.options.load_model", lambda *_: pytest.fail("a model was asked for"))
     words = ["effect", "mask", str(photo), str(photo.parent), "--out", str(tmp_path / "out"), "--unit", "metres", "--model", "tiny"]
     assert main(words) == 2
     assert capsys.readouterr().err.count("needs depth in metres") == 1

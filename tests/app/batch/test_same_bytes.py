@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from depth_normal.app import cli
+from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.outputs import plan_outputs
-from depth_normal.app.batch.per_image import Options, run
+from depth_normal.app.batch.per_image import run
 from depth_normal.app.batch.sources import find_images
 
 ROUNDS = 8

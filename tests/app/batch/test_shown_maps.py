@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from depth_normal.app.batch.per_image import Options, estimate
+from depth_normal.app.batch.options import Options
+from depth_normal.app.batch.per_image import estimate
 from depth_normal.geometry.estimate import Estimate, Quantity
 
 DEPTH = {"depth": torch.rand(1, 1, 5, 7), "quantity": Quantity.DISPARITY, "confidence": torch.rand(1, 1, 5, 7)}

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from depth_normal.annotators.registry import MODELS
-from depth_normal.app.batch.per_image import Options
+from depth_normal.app.batch.options import Options
 from depth_normal.app.bench import background, timing
 from depth_normal.app.bench.background import Measuring
 from depth_normal.app.ui import jobs

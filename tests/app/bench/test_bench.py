@@ -15,7 +15,7 @@ import torch
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 from depth_normal.app.batch import per_image
-from depth_normal.app.batch.per_image import Options
+from depth_normal.app.batch.options import Options
 from depth_normal.app.bench import runtimes, timing
 from depth_normal.app.bench.runtimes import Row
 from depth_normal.app.commands import bench

@@ -26,6 +26,7 @@ import torch
 from depth_normal.app import cli
 from depth_normal.app.batch import per_image
 from depth_normal.app.batch.local_engine import estimate_files
+from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.outputs import Outputs, plan_outputs
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.batch.remote_files import find_sources, local_copy
@@ -46,7 +47,7 @@ from pyarrow import parquet
 
 tiny_s3 = runpy.run_path(str(Path(__file__).parents[2] / "tiny_s3.py"))["tiny_s3"]
 
-OPTIONS = per_image.Options("tiny", size=64)
+OPTIONS = Options("tiny", size=64)
 SIDES = ((48, 64), (64, 48), (60, 60))
 
 
@@ -481,7 +482,7 @@ def test_a_ray_that_is_killed_is_told_in_words(monkeypatch):
 @pytest.mark.parametrize("model", ["tiny", "midas-v2.1-small"])
 def test_ray_gives_the_bytes_of_the_local_engine_on_a_busy_machine(cluster, folder, tmp_path, request, model):
     """Of the same four images eight times, whether one thread runs the network or all; Ray would have its workers take one thread each."""
-    options = OPTIONS if model == "tiny" else per_image.Options(model, request.getfixturevalue("midas_small"), size=64)
+    options = OPTIONS if model == "tiny" else Options(model, request.getfixturevalue("midas_small"), size=64)
     images = sorted(folder.glob("p*.png"))[:4]
     for copy in range(8):
         (copies := tmp_path / "photos" / str(copy)).mkdir(parents=True)

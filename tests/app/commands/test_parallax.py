@@ -106,7 +106,7 @@ def test_numbered_images_are_one_video(image, tmp_path):
 
 def test_images_and_videos_are_each_for_a_run_of_their_own(image, clip, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("depth_normal.app.batch.per_image.Options.load", lambda *_: pytest.fail("a model is loaded"))
+    monkeypatch.setattr("depth_normal.app.batch.options.Options.load", lambda *_: pytest.fail("a model is loaded"))
     (clip.parent / "photo.png").write_bytes(image.read_bytes())
     for named in (("clips",), (image, clip)):
         assert run(*named, *TINY) == 2

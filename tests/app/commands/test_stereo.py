@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from depth_normal.app import cli, output_choices
-from depth_normal.app.batch import per_image
+from depth_normal.app.batch.check_outputs import check_writes
 from depth_normal.app.batch.folders import estimate_folder
+from depth_normal.app.batch.options import Options
 from depth_normal.geometry.views import stereo
 
 
@@ -100,7 +101,7 @@ def test_estimate_writes_it_beside_its_maps(run, image, tmp_path):
 
 def test_a_model_without_depth_is_refused_before_anything_is_loaded():
     with pytest.raises(ValueError, match=r"lbm-normals gives .*\(full-sbs\) need depth"):
-        per_image.check_writes(["normals", "full-sbs"], per_image.Options("lbm-normals"))
+        check_writes(["normals", "full-sbs"], Options("lbm-normals"))
 
 
 @pytest.fixture

@@ -15,7 +15,9 @@ from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs.base import size_in_words
 from depth_normal.app import cli, outcomes, output_choices
 from depth_normal.app.batch import per_image
+from depth_normal.app.batch.check_outputs import check_writes
 from depth_normal.app.batch.failures import Failure, failure_of
+from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.sources import EXTENSIONS
 from depth_normal.geometry.files import FORMATS, PLY_AXES, exr
 from depth_normal.model_loader.weights import transfer
@@ -47,7 +49,7 @@ def nothing_is_loaded(monkeypatch):
     def refuse(*_):
         pytest.fail("a model was asked for")
 
-    monkeypatch.setattr(per_image, "load_model", refuse)
+    monkeypatch.setattr("depth_normal.app.batch.options.load_model", refuse)
     monkeypatch.setattr(transfer, "fetch", refuse)
 
 
@@ -157,7 +159,7 @@ def test_an_error_names_its_file_once():
 
 def test_a_mesh_of_normals_alone_is_refused_at_once():
     with pytest.raises(ValueError, match=r"marigold-normals gives normals; a mesh \(glb\) needs depth: choose another model"):
-        per_image.check_writes(["glb"], per_image.Options("marigold-normals"))
+        check_writes(["glb"], Options("marigold-normals"))
 
 
 @pytest.mark.parametrize(
@@ -170,15 +172,15 @@ def test_a_mesh_of_normals_alone_is_refused_at_once():
 )
 def test_what_a_mesh_assumes_is_told(model, words, caplog):
     with caplog.at_level("INFO"):
-        per_image.check_writes(["glb"], per_image.Options(model))
+        check_writes(["glb"], Options(model))
     assert all(word in caplog.text for word in words) and bool(caplog.text) == bool(words)
     caplog.clear()
-    per_image.check_writes(["pfm", "exr", "stl"], per_image.Options(model))
+    check_writes(["pfm", "exr", "stl"], Options(model))
     assert not caplog.text
 
 
 def test_a_ratio_that_metres_need_not_is_said(caplog):
-    per_image.check_writes(["normals"], per_image.Options("moge-2-vits-normal", near_far_ratio=30))
+    check_writes(["normals"], Options("moge-2-vits-normal", near_far_ratio=30))
     assert "moge-2-vits-normal gives metres: a near-far ratio (30) changes nothing" in caplog.text
 
 
@@ -201,7 +203,7 @@ def test_a_coding_of_normals_that_nobody_asks_for(estimate, image, nothing_is_lo
 
 
 def test_a_coding_is_no_setting_of_what_has_no_normals():
-    plain, other = per_image.Options(), per_image.Options(coding="directx")
+    plain, other = Options(), Options(coding="directx")
     assert plain.settings(["depth", "npz"]) == other.settings(["depth", "npz"])
     assert plain.settings(["normals"]) != other.settings(["normals"])
 

@@ -14,7 +14,7 @@ import torch
 
 from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.app import cli
-from depth_normal.app.batch.per_image import Options
+from depth_normal.app.batch.options import Options
 from depth_normal.app.video import rendering as video_rendering
 from depth_normal.app.video import segments as video_segments
 from depth_normal.model_loader import free

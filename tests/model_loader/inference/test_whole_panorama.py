@@ -16,7 +16,8 @@ from depth_normal.annotators.preprocessing.kernels import linear_antialiased
 from depth_normal.annotators.preprocessing.resizing import WholeSphere
 from depth_normal.annotators.preprocessing.steps import Resize
 from depth_normal.annotators.registry import find_spec
-from depth_normal.app.batch.per_image import Options, check_writes
+from depth_normal.app.batch.check_outputs import check_writes
+from depth_normal.app.batch.options import Options
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.surfaces.derive import with_normals
