@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from ...model_loader.comfy.terminal_bar import terminal_bar
+from ...model_loader.terminal_bar import terminal_bar
 from ..console.terminal import echo, echo_error, shown
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
 from .failures import Failure, FailureLog

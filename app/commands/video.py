@@ -311,7 +311,7 @@ def _prepared(
 
 
 def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: VideoHeader, read: Sequence[Path], label: str) -> Prepared:
-    from ...model_loader.comfy.terminal_bar import terminal_bar
+    from ...model_loader.terminal_bar import terminal_bar
     from ..video.preview import make_preview
     from ..video.task import usual_stem
 
@@ -416,7 +416,7 @@ def _described(label: str) -> dict[str, Any]:
 def _make(model: Model, task: VideoTask, header: VideoHeader, store: SegmentStore, measuring: Measuring, label: str) -> Finished:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from ...model_loader.comfy.terminal_bar import terminal_bar
+    from ...model_loader.terminal_bar import terminal_bar
     from ..video.run import make_video
 
     if task.preset is not None and task.width is None and task.height is None:

@@ -14,7 +14,7 @@ from typing import Any
 from ...annotators.specs.base import ModelSpec, WeightFile
 from ...geometry.files.paths import write_bytes
 from ..comfy.folders import folder_paths
-from ..comfy.terminal_bar import terminal_bar
+from ..terminal_bar import terminal_bar
 from . import hub
 from .disk_space import free_space, is_disk_full
 from .download_errors import (
