@@ -20,6 +20,7 @@ from depth_normal.geometry.estimate import Axes
 from depth_normal.geometry.files import read_image
 from depth_normal.geometry.images.render import depth_to_image
 from depth_normal.geometry.surfaces.normals import midas_normals
+from depth_normal.media.demo import DEMO_IMAGES
 from depth_normal.nodes.parallax import DepthParallax
 from depth_normal.nodes.relight import Relight
 from depth_normal.nodes.stereo import Stereo
@@ -40,7 +41,7 @@ def main() -> None:
     save(ROOT / "docs" / "images" / "photo_depth_normals.jpg", shown)
     save_stereo(photo)
     save_large(photo)
-    save_uses(photo)
+    save_uses(images_to_rgb(check_images(read_image(DEMO_IMAGES["breakfast.jpg"]))))
     for name in TINY_EXAMPLES:
         save(ROOT / "docs" / "images" / f"tiny_{name}.jpg", tiny_maps(images_to_rgb(check_images(np.atleast_3d(getattr(data, name)())))))
     if arguments.model:
@@ -77,8 +78,8 @@ def save_uses(photo: torch.Tensor) -> None:
     """Writes a photograph under other light, and a camera's move through it, by the pack's own network."""
     estimate, image = depth_normal.load_model("tiny").estimate(photo), to_image(photo)
     lights = (
-        {"azimuth": 185.0, "elevation": 18.0, "intensity": 1.4, "ambient": 0.1, "shadows": 0.8, "light_size": 0.05},
-        {"light": "point", "colour": "#ffd9a8", "light_x": 0.85, "light_y": 0.25, "light_depth": 0.9, "ambient": 0.12, "shadows": 0.7},
+        {"azimuth": 165.0, "elevation": 25.0, "intensity": 1.2, "ambient": 0.2, "shadows": 0.8, "light_size": 0.05},
+        {"light": "point", "colour": "#ffb46b", "light_x": 0.85, "light_y": 0.3, "light_depth": 0.8, "ambient": 0.2, "light_size": 0.1},
     )
     sun, lamp = (at_size(Relight().execute(image, geometry=estimate, **light)[0].movedim(-1, 1)) for light in lights)
     (frames,) = DepthParallax().execute(image, move="swing", frames=4, amount=0.08, focus=0.5, geometry=estimate)
