@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..checks import check_depth
 from ..filters.box import box_means
-from ..filters.chosen_pixels import ChosenPixels
+from ..filters.chosen_pixels import ChosenPixels, chosen_places, values_at
 from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import extremes_within, largest_within, smallest_within
 from ..filters.guided_filter import products, solved
+from .stripes import Lines, stripe_ends
 
 EDGE = 1.05
 """Neighbours whose depths differ by more than this factor are different things: nothing is stretched between them."""
@@ -21,6 +23,10 @@ EDGE = 1.05
 _WIDER = 1.8
 # A ramp is worn away from its ends in this many rounds, and its values differ by this factor from one round to the next.
 _ROUNDS, _STEEP = 6, 1.02
+# Stripes are found at a size at which the radius is about so many pixels, and count from so sure on.
+_COARSE, _SURE = 4, 0.25
+# How many radii from the middle of a ramp its ends are.
+_PAST = 1.2
 # What stands for 0 in a divisor.
 _TINY = 1e-9
 
@@ -77,22 +83,68 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
     """
     check_depth(depth, like=image)
     inverse = 1 / depth
-    low, high = extremes_within(inverse, radius)
-    wide_low, wide_high = smallest_within(low, radius), largest_within(high, radius, has_nan=False)
-    # A window twice as wide sees twice the span of a slope, but hardly more of a ramp that the window holds already.
-    edge = (high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low))
-    pixels = ChosenPixels(edge)  # a small part of most images
-    here, low, high = map(pixels.take, (inverse, low, high))
+    ramps = _ramps(inverse, radius)
+    pixels = ChosenPixels(ramps.edge)  # a small part of most images
+    here, low, high = map(pixels.take, (inverse, ramps.low, ramps.high))
     nearness = (here - low) / (high - low).clamp(min=_TINY) - 0.5
     if image is not None:
-        nearness = nearness + pixels.take(_nearness_by_colour(image, inverse, wide_low, wide_high, radius)) - 0.5
+        nearness = nearness + pixels.take(_nearness_by_colour(image, inverse, ramps.wide_low, ramps.wide_high, radius)) - 0.5
     step = max(1, round(radius / _ROUNDS))
     for _ in range(math.ceil(radius / step)):
         inverse = _worn(inverse, pixels, nearness > 0, step)
+    if image is not None:
+        inverse = _with_stripes(inverse, 1 / depth, image, radius, ramps)
     if growth == 0:
         return 1 / inverse
     grown = largest_within(inverse, growth, has_nan=False)
     return 1 / torch.where(grown > inverse * EDGE, grown, inverse)
+
+
+class _Ramps(NamedTuple):
+    """Where there are ramps, (B, 1, H, W) bool, and the extremes of values in windows of one radius and of two."""
+
+    edge: Tensor
+    low: Tensor
+    high: Tensor
+    wide_low: Tensor
+    wide_high: Tensor
+
+
+def _ramps(values: Tensor, radius: int) -> _Ramps:
+    low, high = extremes_within(values, radius)
+    wide_low, wide_high = smallest_within(low, radius), largest_within(high, radius, has_nan=False)
+    # A window twice as wide sees twice the span of a slope, but hardly more of a ramp that the window holds already.
+    return _Ramps((high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low)), low, high, wide_low, wide_high)
+
+
+def _with_stripes(sharp: Tensor, inverse: Tensor, image: Tensor, radius: int, ramps: _Ramps) -> Tensor:
+    """Inverse depth with steps, `sharp`: the stripes along silhouettes become a part of the near things.
+
+    Args:
+        sharp: (B, 1, H, W).
+        inverse: The same with its ramps.
+        image: (B, 3, H, W) in [0, 1].
+        radius: Half the width of ramps.
+        ramps: Of `inverse`.
+    """
+    height, width = sharp.shape[-2:]
+    step = max(1, radius // _COARSE)
+    small, coarse, reach = image.float(), inverse.float(), radius
+    if step > 1:
+        small, coarse = (shrunk(each, step) for each in (small, coarse))
+        reach = round(radius / step)
+        ramps = _ramps(coarse, reach)
+    found = torch.cat(stripe_ends(coarse, small, ramps.wide_low.float(), ramps.wide_high.float(), ramps.edge, reach), 1)
+    if step > 1:
+        found = enlarged(found, step, (height, width))
+    place = chosen_places(found[:, 2:3] > _SURE)
+    inside, away, sure, right, down = found.transpose(0, 1).flatten(1).index_select(1, place)
+    lines = Lines.through(place, right, down, height, width)
+    own, (near, far) = values_at(sharp, place), (values_at(sharp, lines.at(sign * _PAST * radius - away * step)) for sign in (-1, 1))
+    # Where a stripe's trace is lost, its end runs into the edge that there was.
+    margin = (1 - sure) * reach
+    new = torch.where(inside > margin, torch.maximum(own, near), torch.where(inside < -margin, torch.minimum(own, far), own))
+    return sharp.flatten().index_copy(0, place, torch.where((sure > _SURE) & (near > far * EDGE), new, own)).view_as(sharp)
 
 
 def _worn(inverse: Tensor, pixels: ChosenPixels, is_near: Tensor, step: int) -> Tensor:

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from ..edges.depth_edges import EDGE, edge_growth, edge_radius
+from ..edges.stretches import Stretches
 from ..filters.box import box_sums
 from ..filters.chosen_pixels import chosen_places, rows_and_columns, values_at
-from .stretches import Stretches
 
 # A surface that is continued far is mirrored in turns of this share of the image's longer side, shorter ones where there the image shows
 # another surface: one whose inverse depth differs by more than this factor.

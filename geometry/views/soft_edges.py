@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..edges.depth_edges import EDGE, edge_growth
+from ..edges.stretches import Stretches
 from ..filters.box import box_means, box_sums
 from ..filters.chosen_pixels import chosen_places, rows_and_columns, values_at
 from ..filters.extremes import extremes_within, largest_within
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from .forward_warp import SMALL_STEP, Camera, Layer, close_cracks, with_margin
-from .stretches import Stretches
 
 # Where the middle of the mixture may lie from the edge of the depth, towards the far side, in units of `edge_growth`.
 _OFFSETS = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0)

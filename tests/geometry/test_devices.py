@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from depth_normal import geometry
 from depth_normal.geometry import assumptions, camera, checks, comfy_dicts, conventions, levels, projections, sphere, valid
 from depth_normal.geometry.alignment import metrics, mosaic, scale_shift
-from depth_normal.geometry.edges import depth_edges, ramp_sharpening, refine
+from depth_normal.geometry.edges import depth_edges, ramp_sharpening, refine, stripes
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.filters import bands, box, chosen_pixels, coarse, extremes, guided_filter
 from depth_normal.geometry.images import depth_image, display_defaults, normal_map_image, render, srgb
@@ -276,6 +276,7 @@ CASES = {
     "filters.coarse.enlarged": (lambda: coarse.enlarged(maps(), 5, (119, 162)), None),
     "filters.extremes.smallest_within": (lambda: extremes.smallest_within(maps(), 2), None),
     "filters.extremes.extremes_within": (lambda: extremes.extremes_within(maps(), 2), None),
+    "edges.stripes.stripe_ends": (lambda: stripes.stripe_ends(maps(), maps(3), maps(), maps() + 1, mask(), 2), None),
     "temporal.ranges.RunningRange.update": (lambda: ranges.RunningRange().update(maps(), mask(), (2, 98)), None),
     "temporal.ranges.ClipRange.ends": (clip_ends, None),
     "levels.depth_to_nearness": (lambda: levels.depth_to_nearness(maps(), Quantity.METRIC_DEPTH, True), None),

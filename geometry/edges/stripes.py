@@ -1,0 +1,323 @@
+"""Finds the stripes along silhouettes, such as rims, frames and outlines, so that they stay with the near thing.
+
+A network's depth falls over several pixels. Where a thing has a stripe of another colour along its silhouette, the middle of that ramp
+lies on the stripe, and the colours of both sides do not tell at which of the stripe's ends the silhouette is. Background is hardly ever
+parallel to a thing's silhouette by accident, so a stripe that is belongs to the thing. Colours are averaged along short stretches of an
+edge, by their distance from the middle of the ramp; neighbouring stretches have to agree.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..filters.box import box_means, box_sums
+from ..filters.chosen_pixels import chosen_places, rows_and_columns, values_at
+from .stretches import Stretches
+
+# Height and width of cells, in pixels; how many cells on each side a stretch takes in, and how many have to agree.
+_CELL, _STRETCH, _AGREE = 4, 1, 3
+# How wide a stripe may be, in radii, and pixels beyond the radius up to which colours are compared.
+_WIDEST, _BEYOND = 1.6, 3
+# A pixel is on an edge up to this distance from the middle of its ramp.
+_BESIDE = 0.71
+# Ramps that fall by the first share of their fall over four pixels within one are steps, which stay; in between it fades.
+_STEEPEST, _STEP = 0.8, 0.3
+# From this width on, pixels where a stripe meets its neighbours may be mixtures of both.
+_SOFT_FROM = 3
+# The least distance of a stripe's colour from those on both sides.
+_CONTRAST = 0.16
+# Where the ramp falls from 1 to 0, it is between these at the stripe's far end.
+_LEFT = (0.1, 0.88)
+# A stripe explains this share of what a single edge, sharp or soft, leaves of the colours' variance, and leaves less than 1 - this share.
+_GAIN, _EXPLAINED = 0.45, 0.75
+# The share of the variance that is taken for noise, and from how much above `_EXPLAINED` on a stripe is sure.
+_NOISE, _OVER = 0.01, 0.1
+# The same for any number of stripes; pixels that are surely far; in how many deviations of theirs another colour begins; its contrast.
+_ANY_GAIN, _FAR, _DEVIATIONS, _ANY_CONTRAST = 0.6, 4, 6, 0.3
+# How many sums a profile has at each distance.
+_SUMS = 6
+# Pixels of an edge below which a stretch is too short.
+_FEW = 8
+# The share of the stretches around that have a stripe, and by how many pixels its end may vary among them.
+_AGREED, _VARIES = 0.5, 1.5
+# What stands for 0 in a divisor.
+_TINY = 1e-9
+
+
+class StripeEnds(NamedTuple):
+    """Where silhouettes are if the stripes along them belong to the near thing; all (B, 1, H, W), 0 where there is no stripe.
+
+    Attributes:
+        inside: Pixels from the silhouette towards the near side; negative beyond it.
+        away: Pixels from the middle of the ramp towards the far side.
+        sure: How sure there is a stripe, 0 to 1.
+        right: The direction of the far side, a unit vector: columns.
+        down: The same, rows.
+    """
+
+    inside: Tensor
+    away: Tensor
+    sure: Tensor
+    right: Tensor
+    down: Tensor
+
+
+class Lines(NamedTuple):
+    """Straight lines across edges, through pixels of images; the tensors are (N,).
+
+    Attributes:
+        start: The first pixel of the image, counted through all images.
+        row: The pixel's row.
+        column: Its column.
+        right: The direction of the far side, a unit vector: columns.
+        down: The same, rows.
+        height: Of the images.
+        width: Of the images.
+    """
+
+    start: Tensor
+    row: Tensor
+    column: Tensor
+    right: Tensor
+    down: Tensor
+    height: int
+    width: int
+
+    @classmethod
+    def through(cls, place: Tensor, right: Tensor, down: Tensor, height: int, width: int) -> Lines:
+        """Lines through pixels (N,), counted through images of that size, in directions of any length."""
+        row, column = rows_and_columns(place, height, width)
+        length = torch.hypot(right, down).clamp(min=_TINY)
+        return cls(place - row * width - column, row, column, right / length, down / length, height, width)
+
+    def at(self, steps: Tensor | float) -> Tensor:
+        """The pixels (N,) so many steps towards the far side."""
+        row, column = (self.row + self.down * steps).round().long(), (self.column + self.right * steps).round().long()
+        return self.start + row.clamp(0, self.height - 1) * self.width + column.clamp(0, self.width - 1)
+
+    def take(self, index: Tensor) -> Lines:
+        """Some of the lines."""
+        start, row, column, right, down = (each.index_select(0, index) for each in self[:5])
+        return Lines(start, row, column, right, down, self.height, self.width)
+
+
+def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge: Tensor, radius: int) -> StripeEnds:
+    """Finds the stripes along silhouettes.
+
+    Args:
+        inverse: (B, 1, H, W) float32, inverse depth with ramps at edges.
+        image: (B, 3, H, W) float32 in [0, 1].
+        low: (B, 1, H, W) inverse depth of the far side of the edge beside each pixel.
+        high: The same of the near side.
+        edge: (B, 1, H, W) bool, where there is a ramp.
+        radius: Half the width of ramps in pixels.
+    """
+    height, width = inverse.shape[-2:]
+    smooth = box_means(box_means(inverse, max(1, radius // 2)), max(1, radius // 2))
+    place = chosen_places(edge)
+    row, column = rows_and_columns(place, height, width)
+    start = place - row * width - column
+
+    def beside(down: int, right: int) -> Tensor:
+        return values_at(smooth, start + (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1))
+
+    lines = Lines.through(place, beside(0, -1) - beside(0, 1), beside(-1, 0) - beside(1, 0), height, width)
+    away = _away(lines, inverse, (values_at(low, place) + values_at(high, place)) * 0.5, radius + 2)
+    on_edge = (away.abs() <= _BESIDE) & values_at(edge, place)
+    end, sure = _ends_on_grid(inverse, image, low, high, lines, away, on_edge, radius)
+    # Sure cells decide for those beside them.
+    weight = sure + 1e-4
+    end, weight = Stretches(place, (len(inverse), height, width), _CELL).between(torch.cat((end * weight, weight), 1))
+    sure = (weight - 1e-4).clamp(0, 1) * (away.abs() < radius + 2)
+    maps = (end / weight - away, away, sure, lines.right, lines.down)
+    return StripeEnds(*(torch.zeros_like(inverse).flatten().index_copy(0, place, each).view_as(inverse) for each in maps))
+
+
+def _away(lines: Lines, inverse: Tensor, middle: Tensor, reach: int) -> Tensor:
+    """Pixels (N,) from the middle of the ramp, positive on the far side; more than `reach` where it is not found."""
+    before = values_at(inverse, lines.at(0.0)) - middle
+    sign = torch.where(before > 0, 1.0, -1.0)
+    before, found = before.abs(), torch.full_like(before, reach + 1.0)
+    for step in range(1, reach + 1):
+        here = (values_at(inverse, lines.at(sign * step)) - middle) * sign
+        crossing = step - 1 + before / (before - here).clamp(min=_TINY)
+        found = torch.where((here <= 0) & (found > reach), crossing, found)
+        before = here.clamp(min=0)
+    return -sign * found
+
+
+def _ends_on_grid(
+    inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, lines: Lines, away: Tensor, on_edge: Tensor, radius: int
+) -> tuple[Tensor, Tensor]:
+    """For each cell of a grid where stripes end, in pixels from the middle of the ramp, and how sure: (B, 1, rows, columns)."""
+    height, width = inverse.shape[-2:]
+    grid = (len(inverse), -(-height // _CELL), -(-width // _CELL))
+    chosen = chosen_places(on_edge)
+    here, weight, lines = away.index_select(0, chosen), on_edge.index_select(0, chosen).to(away), lines.take(chosen)
+    own = lines.at(0.0)
+    bottom = values_at(low, own)
+    span = (values_at(high, own) - bottom).clamp(min=_TINY)
+    cell = (own // (height * width) * grid[1] + lines.row // _CELL) * grid[2] + lines.column // _CELL
+    fall = [values_at(inverse, lines.at(sign * distance - here)) for distance in (2.0, 0.5) for sign in (-1, 1)]
+    steep = (fall[2] - fall[3]) / (fall[0] - fall[1]).clamp(min=_TINY)
+    weight = weight * ((_STEEPEST - steep) / _STEP).clamp(0, 1)
+    occupied = weight.new_zeros(math.prod(grid)).index_add_(0, cell, weight) > 0
+    cells = chosen_places(occupied)
+    slot = torch.full_like(occupied, len(cells), dtype=torch.long).index_copy_(0, cells, torch.arange(len(cells), device=cells.device))
+    own = slot.index_select(0, cell)
+    colours, profile = image.transpose(0, 1).flatten(1).contiguous(), []
+    before, beyond = radius + _BEYOND + round(radius * _WIDEST), radius + _BEYOND
+    for distance in range(-before, beyond + 1):
+        there = lines.at(distance - here)
+        colour, left = colours.index_select(1, there), ((values_at(inverse, there) - bottom) / span).clamp(0, 1)
+        values = torch.cat((torch.stack((torch.ones_like(left), left)), colour, colour.square().sum(0, keepdim=True))) * weight
+        profile.append(values.new_zeros(len(cells) + 1, len(values)).index_add_(0, own, values.T.contiguous()))
+    # What is beyond the image, or in cells without an edge, is in the last row.
+    sums = torch.stack(profile, 2).flatten(1).contiguous()
+    around = _cells_around(cells, grid)
+    around = F.pad(slot, (0, 1), value=len(cells)).index_select(0, around.flatten()).view_as(around)
+    profiles = F.embedding_bag(around, sums, mode="sum").view(len(cells), _SUMS, len(profile)).transpose(0, 1).contiguous()
+    end, sure = torch.zeros_like(profiles[0, :, 0]), torch.zeros_like(profiles[0, :, 0])
+    some = chosen_places(_may_have_stripe(profiles))
+    found = _stripe_end(profiles.index_select(1, some), before, round(radius * _WIDEST))
+    end, sure = (each.index_copy(0, some, part) for each, part in zip((end, sure), found, strict=True))
+    votes = torch.stack((sure, sure * end, sure * end * end, torch.ones_like(sure)))
+    votes = votes * occupied.index_select(0, cells)
+    maps = votes.new_zeros(len(votes), len(occupied)).index_copy(1, cells, votes).view(-1, *grid).transpose(0, 1)
+    count, first, second, all_ = box_sums(maps.contiguous(), _AGREE).split(1, 1)
+    mean = first / count.clamp(min=_TINY)
+    varies = (second / count.clamp(min=_TINY) - mean.square()).clamp(min=0).sqrt()
+    return mean, (count / all_.clamp(min=1) / _AGREED).clamp(max=1) * (2 - varies / _VARIES).clamp(0, 1)
+
+
+def _cells_around(cell: Tensor, grid: tuple[int, int, int]) -> Tensor:
+    """The cells (N, K) of the stretch around each of N cells, counted through grids; the number of all cells where there is none."""
+    row, column = rows_and_columns(cell, *grid[1:])
+    found = []
+    for down, right in itertools.product(range(-_STRETCH, _STRETCH + 1), repeat=2):
+        inside = (row + down >= 0) & (row + down < grid[1]) & (column + right >= 0) & (column + right < grid[2])
+        found.append(torch.where(inside, cell + (down * grid[2] + right), math.prod(grid)))
+    return torch.stack(found, 1)
+
+
+def _may_have_stripe(profile: Tensor) -> Tensor:
+    """(N,) bool, whether more than one edge may explain enough: only what varies along a stretch is left by any number of them."""
+    number, colour = profile[:1].expand(3, -1, -1), profile[2:5]
+    sums = F.pad(torch.cat((number, colour, colour, profile[5:])).cumsum(-1), (1, 0))
+    whole = sums[..., -1:]
+    total = _mean_and_error(whole)[1]
+    single = (_mean_and_error(sums[..., 2:-2])[1] + _mean_and_error(whole - sums[..., 2:-2])[1]).amin(-1, keepdim=True)
+    along = (profile[5] - profile[2:5].square().sum(0) / profile[0].clamp(min=_TINY)).clamp(min=0).sum(-1, keepdim=True)
+    return ((_gained(along, single, total, _GAIN, _TINY) > 0) & (profile[0].amax(-1, keepdim=True) > _FEW))[:, 0]
+
+
+def _stripe_end(profile: Tensor, before: int, widest: int) -> tuple[Tensor, Tensor]:
+    """Where the stripe of each of N stretches ends, in pixels from the middle of the ramp, and how sure there is one: (N,).
+
+    Args:
+        profile: (6, N, D) sums at D distances, `before` of them before the middle: number, depth as a share, colour, squared colour.
+        before: As above.
+        widest: How many pixels wide a stripe may be.
+    """
+    distances = profile.shape[-1]
+    at = torch.arange(distances, device=profile.device).to(profile)
+    moments = torch.cat((profile[:1], profile[:1] * at, profile[:1] * at * at, profile[2:5], profile[2:5] * at, profile[5:]))
+    sums = F.pad(moments.cumsum(-1), (1, 0))
+    left = profile[1] / profile[0].clamp(min=_TINY)
+    _, total = _mean_and_error(sums[..., -1:])
+    single, best = torch.full_like(total, torch.inf), torch.full_like(total, torch.inf)
+    end, contrast = torch.zeros_like(total), torch.zeros_like(total)
+    for wide in range(widest + 1):
+        count = distances - 4 - wide  # of places for a stripe, with at least two pixels on both sides
+
+        def until(place: int, count: int = count) -> Tensor:
+            return sums[..., place : place + count]
+
+        (near, near_error), (far, far_error) = _mean_and_error(until(2)), _mean_and_error(sums[..., -1:] - until(2 + wide))
+        if wide == 0:
+            single = (near_error + far_error).amin(-1, keepdim=True)
+            continue
+        inside = until(2 + wide) - until(2)
+        error = near_error + far_error + _error_of_mixture(inside, near, far, at[2 : 2 + count], wide)
+        single = torch.minimum(single, error.amin(-1, keepdim=True))
+        if wide < _SOFT_FROM:
+            stripe, error = _mean_and_error(inside)
+            error = near_error + far_error + error
+        else:
+            (near, near_error), (far, far_error) = _mean_and_error(until(1)), _mean_and_error(sums[..., -1:] - until(3 + wide))
+            stripe, error = _mean_and_error(until(1 + wide) - until(3))
+            error = near_error + far_error + error
+            for first, second, place in ((near, stripe, 1), (near, stripe, 2), (stripe, far, 1 + wide), (stripe, far, 2 + wide)):
+                error = error + _error_between(moments[..., place : place + count], first, second)
+        apart = torch.minimum((stripe - near).square().sum(0), (stripe - far).square().sum(0)).sqrt()
+        in_ramp = (left[..., 2 + wide : 2 + wide + count] > _LEFT[0]) & (left[..., 1 + wide : 1 + wide + count] < _LEFT[1])
+        least, place = torch.where(in_ramp, error, torch.inf).min(-1, keepdim=True)
+        better = least < best
+        best, end = torch.where(better, least, best), torch.where(better, place + (wide + 1.5 - before), end)
+        contrast = torch.where(better, apart.gather(-1, place), contrast)
+    enough = profile[0].amax(-1, keepdim=True) > _FEW
+    sure = _gained(best, single, total, _GAIN, 0.5 * _GAIN) * _share_above(contrast, _CONTRAST, 0.5 * _CONTRAST) * enough
+    sure = torch.where(torch.isfinite(best), sure, 0)
+    begin, also = _begin_of_far(profile, left, single, total, before)
+    also = also * enough
+    return torch.where(sure >= also, end, begin)[:, 0], torch.maximum(sure, also)[:, 0]
+
+
+def _begin_of_far(profile: Tensor, left: Tensor, single: Tensor, total: Tensor, before: int) -> tuple[Tensor, Tensor]:
+    """Where the far side's own colour begins after several stripes, and how sure that is a silhouette: (N, 1). As `_stripe_end`."""
+    number = profile[0].clamp(min=_TINY)
+    mean = profile[2:5] / number
+    varies = (profile[5] / number - mean.square().sum(0)).clamp(min=0)
+    outermost = profile[..., -_FAR:].sum(-1, keepdim=True)
+    far, error = _mean_and_error(torch.cat((outermost[:1].expand(3, -1, -1), outermost[2:5].repeat(2, 1, 1), outermost[5:])))
+    least = (error / outermost[0].clamp(min=_TINY) * _DEVIATIONS**2).clamp(min=_CONTRAST**2)
+    apart, at = (mean - far).square().sum(0), torch.arange(profile.shape[-1], device=profile.device)
+    last = torch.where(apart > least, at, 2).amax(-1, keepdim=True)
+    after = (last + 1).clamp(max=len(at) - 1)
+    peak = torch.stack([apart.gather(-1, last - step) for step in range(3)]).amax(0).sqrt()
+    spread = torch.stack([varies.gather(-1, last - step) for step in range(3)]).amin(0).sqrt()
+    in_ramp = (last > 2) & (left.gather(-1, last) < _LEFT[1]) & (left.gather(-1, after) > _LEFT[0])
+    of_far = (profile[5] - (profile[2:5] * far).sum(0) * 2 + profile[0] * far.square().sum(0)).clamp(min=0)
+    error = torch.where(at > last, of_far, varies * number).sum(-1, keepdim=True)
+    sure = _gained(error, single, total, _ANY_GAIN, 0.1) * _share_above(peak, _ANY_CONTRAST, 0.5 * _ANY_CONTRAST) * in_ramp
+    return last + (0.5 - before), sure * (2 - 2 * spread / peak.clamp(min=_TINY)).clamp(0, 1)
+
+
+def _gained(error: Tensor, single: Tensor, total: Tensor, least: float, over: float) -> Tensor:
+    """How surely an error is less than that of a single edge, by what share of it, and than the total."""
+    noise = _NOISE * total + _TINY
+    gain, explained = 1 - (error + noise) / (single + noise), 1 - error / total.clamp(min=_TINY)
+    return _share_above(gain, least, over) * _share_above(explained, _EXPLAINED, _OVER)
+
+
+def _share_above(values: Tensor, least: float, over: float) -> Tensor:
+    """0 up to `least`, 1 from `over` above it on."""
+    return ((values - least) / over).clamp(0, 1)
+
+
+def _mean_and_error(moments: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean colour (3, ...) and the sum of squared differences from it, of moments (10, ...) as `_stripe_end` sums them."""
+    mean = moments[3:6] / moments[0].clamp(min=_TINY)
+    return mean, (moments[9] - (moments[3:6] * mean).sum(0)).clamp(min=0)
+
+
+def _error_of_mixture(moments: Tensor, near: Tensor, far: Tensor, first: Tensor, wide: int) -> Tensor:
+    """The error of colours that go evenly from near to far over `wide` pixels from `first` on."""
+    rise = (far - near) / wide
+    begin = near + rise * (0.5 - first)
+    error = moments[9] - 2 * (begin * moments[3:6] + rise * moments[6:9]).sum(0)
+    error = error + (begin * begin).sum(0) * moments[0] + 2 * (begin * rise).sum(0) * moments[1] + (rise * rise).sum(0) * moments[2]
+    return error.clamp(min=0)
+
+
+def _error_between(moments: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """The error of single pixels whose colour may be any mixture of two."""
+    (mean, error), line = _mean_and_error(moments), second - first
+    share = (((mean - first) * line).sum(0) / line.square().sum(0).clamp(min=_TINY)).clamp(0, 1)
+    return error + moments[0] * (mean - first - share * line).square().sum(0)

@@ -1,0 +1,87 @@
+"""Stripes along silhouettes: the depth's edge lies at their far end, whatever the middle of its ramp is."""
+
+import pytest
+import torch
+
+from depth_normal.geometry.edges.depth_edges import depth_at_image_edges
+from depth_normal.geometry.filters.box import box_means
+
+HEIGHT, WIDTH, RADIUS = 160, 400, 50.0
+NEAR, FAR = 1.0, 0.4
+ROWS, COLUMNS = torch.meshgrid(torch.arange(float(HEIGHT)), torch.arange(float(WIDTH)), indexing="ij")
+AWAY = torch.hypot(ROWS - HEIGHT / 2, COLUMNS - WIDTH / 2) - RADIUS
+
+
+def image_of(stripe, width=5, inside=0.62, wall=0.58, grain=0.02):
+    """A disc before a wall that looks much like it, with a stripe of that grey along its rim."""
+    alpha, of_rim = ((0.5 - away).clamp(0, 1) for away in (AWAY, AWAY + width))
+    values = wall + (stripe - wall) * alpha + (inside - stripe) * of_rim
+    noise = torch.randn(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)) * grain
+    return (values + noise)[None].clamp(0, 1)
+
+
+def soft_depth(beside, deviation=3.0):
+    """Depth whose ramp is over ten pixels wide and has its middle so many pixels inside the rim."""
+    away = AWAY + beside
+    return 1 / (FAR + (NEAR - FAR) * torch.special.ndtr(-away / deviation))[None, None]
+
+
+def wrong(depth):
+    """The share of the pixels within 10 of the rim, but the ones that the near side grows by, that are on the wrong side."""
+    is_near = (1 / depth)[0, 0] > (NEAR + FAR) / 2
+    asked = (AWAY.abs() < 10) & ~((AWAY > -1) & (AWAY < 2.5))
+    return float((is_near != (AWAY < 0))[asked].float().mean())
+
+
+@pytest.mark.parametrize("stripe", [0.1, 0.95])
+@pytest.mark.parametrize("beside", [3.5, 4])
+def test_a_stripe_along_the_rim_belongs_to_the_near_thing(stripe, beside):
+    assert wrong(depth_at_image_edges(soft_depth(beside), image_of(stripe))) < 0.02
+
+
+def test_a_stripe_of_a_colour_between_those_beside_it_is_found():
+    image = image_of(0.4, inside=0.05, wall=0.75)
+    assert wrong(depth_at_image_edges(soft_depth(3.5), image)) < 0.04
+
+
+def test_several_stripes_belong_to_the_near_thing():
+    image = image_of(0.9, width=7)
+    image = torch.where((AWAY + 3.5).abs() < 1.5, 0.15, image)
+    assert wrong(depth_at_image_edges(soft_depth(3.5, deviation=4.0), image)) < 0.04
+
+
+def test_steps_of_the_depth_stay_where_they_are():
+    """Depth from a renderer or a lidar is right: the stripe behind its edge is a shadow."""
+    stepped = torch.where(AWAY < -5, 1 / NEAR, 1 / FAR)[None, None]
+    plain = torch.full((1, 3, HEIGHT, WIDTH), 0.5)
+    assert torch.equal(depth_at_image_edges(stepped, image_of(0.1)), depth_at_image_edges(stepped, plain))
+
+
+def test_the_rim_that_a_lens_blurred_is_no_stripe():
+    """Without a stripe there are only mixtures of both sides."""
+    image = box_means(box_means(image_of(0.1, inside=0.1, wall=0.7), 2), 2)
+    depth = soft_depth(0)
+    assert wrong(depth_at_image_edges(depth, image)) < 0.02
+
+
+def test_texture_is_no_stripe():
+    generator = torch.Generator().manual_seed(1)
+    texture = torch.nn.functional.interpolate(torch.rand(1, 3, HEIGHT // 5, WIDTH // 5, generator=generator), (HEIGHT, WIDTH))
+    depth = soft_depth(0)
+    ends = (1 / depth_at_image_edges(depth, texture))[0, 0]
+    assert (ends[AWAY < -9] > 0.9).all() and (ends[AWAY > 9] < 0.5).all()
+
+
+def test_images_of_a_batch_do_not_change_each_other():
+    images = torch.cat((image_of(0.1), image_of(0.95, width=7), image_of(0.58)))
+    depths = torch.cat([soft_depth(beside) for beside in (1, 2.5, 4)])
+    together = depth_at_image_edges(depths, images)
+    for index in range(3):
+        one = slice(index, index + 1)
+        assert (together[one] - depth_at_image_edges(depths[one], images[one])).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (5, 7)])
+def test_images_of_a_few_pixels(size):
+    depth = depth_at_image_edges(torch.rand(1, 1, *size) + 0.1, torch.rand(1, 3, *size))
+    assert depth.shape == (1, 1, *size) and torch.isfinite(depth).all()
