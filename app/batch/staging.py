@@ -125,14 +125,22 @@ def open_run_marker(folder: Path) -> Iterator[Path]:
 def check_run_marker(marker: Path | None) -> None:
     """Refuses to write where the folder of the results is no longer the one that the run began with; None = it does not matter.
 
+    Other runs see by the marker's time that this one goes on: on a disk without locks, what is older than a day counts as a leftover.
+
     Raises:
         OSError: The marker is gone. A drive that is unmounted leaves an empty folder, which would take the results.
     """
-    if marker is not None and not marker.exists():
+    if marker is None:
+        return
+    try:
+        os.utime(marker)
+    except (FileNotFoundError, NotADirectoryError):
         raise OSError(
             f"{marker.parent.parent} is not the folder that the run began with: its drive is gone, or somebody emptied or moved it; "
             "bring it back, or choose another --out"
         ) from OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+    except OSError:
+        pass  # not every disk lets times be set; what else is wrong, writing says
 
 
 @contextmanager

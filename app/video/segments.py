@@ -96,9 +96,7 @@ class SegmentStore:
         self._release()
 
     def _release(self) -> None:
-        self._lock.release()
-        with suppress(OSError):
-            self._lock.path.unlink()
+        self._lock.release(remove=True)
         self._place.close()
         with suppress(OSError):  # other records are in it
             self.folder.parent.rmdir()

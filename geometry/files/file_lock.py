@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 HELD_BY_ANOTHER = (errno.EACCES, errno.EAGAIN)
 """The system's numbers where another process has a lock."""
 
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
-"""The system's numbers where a disk has no locks."""
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""The system's numbers where a disk has no locks; the last two are one on Linux."""
 
 _POLL_SECONDS = 0.05
 _warned: set[int] = set()
@@ -45,7 +45,7 @@ class FileLock:
         timeout: For how many seconds a context waits for another process.
 
     Attributes:
-        path: The lock's file. Whoever has the lock may remove it after the release.
+        path: The lock's file. `release` can remove it.
         is_real: False while it is held on a disk without locks.
     """
 
@@ -76,16 +76,22 @@ class FileLock:
             time.sleep(_POLL_SECONDS)
         return True
 
-    def release(self) -> None:
-        """Gives the lock back; nothing where it is not held."""
+    def release(self, remove: bool = False) -> None:
+        """Gives the lock back; nothing where it is not held. With `remove` its file goes, as far as the system lets it."""
         if self._file is None:
             return
         file, self._file = self._file, None
+        if remove and sys.platform != "win32":  # while it is locked: later another could have locked it already
+            with suppress(OSError):
+                self.path.unlink()
         if sys.platform == "win32":  # Windows may take its time to unlock after a file is closed
             with suppress(OSError):
                 os.lseek(file, 0, os.SEEK_SET)
                 msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
         os.close(file)  # unlocks
+        if remove and sys.platform == "win32":  # where nobody can remove a file that is open
+            with suppress(OSError):
+                self.path.unlink()
 
     def _try(self) -> bool:
         while True:

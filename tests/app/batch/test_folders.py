@@ -28,6 +28,7 @@ from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.outputs import plan_outputs
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.batch.sources import Source, find_images
+from depth_normal.app.batch.staging import check_run_marker, open_run_marker
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, file_lock, paths, read_image
 
@@ -225,6 +226,16 @@ def test_a_run_on_a_disk_without_locks_says_so_once(no_locks, photos, tmp_path, 
     assert estimate(photos, tmp_path / "out") == 0 and len(made(tmp_path / "out")) == 8
     said = capsys.readouterr().err + caplog.text
     assert said.count("has no locks: two runs at once must not make the same results there") == 1
+
+
+def test_a_long_run_on_a_disk_without_locks_is_not_taken_for_a_leftover(no_locks, tmp_path):
+    with open_run_marker(tmp_path / "out") as marker:
+        check_run_marker(marker)
+        yesterday = time.time() - 90_000
+        os.utime(marker, (yesterday, yesterday))
+        check_run_marker(marker)  # before the next image
+        paths.remove_leftovers(marker.parent)  # what another command does first
+        check_run_marker(marker)
 
 
 def test_a_disk_that_does_not_know_its_size_is_not_full(tmp_path, monkeypatch):

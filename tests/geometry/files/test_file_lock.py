@@ -11,7 +11,7 @@ import time
 import pytest
 
 from depth_normal.geometry.files import file_lock, paths
-from depth_normal.geometry.files.file_lock import FileLock, LockedError
+from depth_normal.geometry.files.file_lock import NO_LOCKS, FileLock, LockedError
 
 HOLDER = """
 import sys
@@ -105,6 +105,20 @@ def test_another_error_is_not_hidden(path, monkeypatch):
     monkeypatch.setattr(file_lock, "_lock", broken)
     with pytest.raises(OSError, match=r"Input/output|I/O"):
         FileLock(path).acquire()
+
+
+def test_a_lock_whose_file_is_removed_is_not_held_twice(path):
+    first, second, third = (FileLock(path) for _ in range(3))
+    assert first.acquire()
+    first.release(remove=True)
+    assert not path.exists()
+    assert second.acquire() and not third.acquire()
+    second.release(remove=True)
+
+
+def test_the_number_of_network_shares_on_macos_means_no_locks():
+    """There it is another than EOPNOTSUPP."""
+    assert errno.ENOTSUP in NO_LOCKS
 
 
 def test_without_locks_temporary_folders_live_for_a_day(tmp_path, no_locks):
