@@ -84,6 +84,8 @@ def cast_shadow(
     """
     check_depth(depth)
     check_intrinsics(intrinsics, depth.shape[0], depth)
+    if torch.finfo(depth.dtype).bits < 32:  # half precision cannot count the columns of an image
+        return cast_shadow(depth.float(), intrinsics.float(), light, thickness=thickness, doubt=doubt, blur=blur).to(depth)
     height, width = depth.shape[-2:]
     pitch = max(1, round(max(height, width) / _RAYS_ALONG))
     rows, columns = (middles(n, pitch, depth.device) for n in (height, width))

@@ -226,3 +226,14 @@ def test_an_image_has_the_same_shadows_whatever_is_in_its_batch(lamp, of_network
         options = {} if doubt is None else {"doubt": doubt[one], "blur": blur[one]}
         assert torch.equal(cast_shadow(depth[one], cameras[one], lamp, **options), together[one])
     assert together.max() > 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("height", "width", "size"), [(20, 30, 0.5), (300, 700, 0.5), (7, 200, 0.0)])
+def test_half_precision_casts_the_same_shadow(dtype, height, width, size):
+    depth, _, intrinsics = ball_before_wall(height=height, width=width, focal=float(max(height, width)))
+    lamp, doubt = Light(light_direction(185.0, 25.0), size=size), torch.ones(1, 1, 1, 1)
+    shadow = cast_shadow(depth.to(dtype), intrinsics, lamp, doubt=doubt)
+    known = cast_shadow(depth.to(dtype).float(), intrinsics, lamp, doubt=doubt)
+    assert shadow.dtype == dtype
+    torch.testing.assert_close(shadow.float(), known, atol=0.01, rtol=0)
