@@ -812,13 +812,12 @@ GRAPHS = (
         ),
         (
             Node(1, "DepthNormal_DemoImage"),
-            Node(2, "DepthNormal_MiDaSNormalMap", {"bg_threshold": 0.0, "model": "tiny", "coding": "opengl"}, {"image": (1, "image")}),
-            Node(3, "DepthNormal_MiDaSDepthMap", {"model": "tiny"}, links={"image": (1, "image")}),
+            Node(2, "DepthNormal_DepthAndNormals", {"model": "tiny"}, {"image": (1, "image")}, size=(350, 440)),
             Node(
                 4,
                 "DepthNormal_Relight",
                 {"azimuth": 180.0, "elevation": 35.0, "ambient": 0.2, "shadows": 0.7},
-                {"image": (1, "image"), "normal_map": (2, "IMAGE"), "depth": (3, "IMAGE"), "lights": (5, "lights")},
+                {"image": (1, "image"), "normal_map": (2, "normals"), "depth": (2, "depth"), "lights": (5, "lights")},
                 title="Sun from the left",
             ),
             Node(6, "PreviewImage", links={"images": (4, "IMAGE")}, title="Lit by both"),
@@ -838,7 +837,7 @@ GRAPHS = (
                 size=(350, 300),
             ),
         ),
-        columns=((1, "note"), (2, 3, 5), (4,), (6,)),
+        columns=((1, "note"), (2, 5), (4,), (6,)),
     ),
     Graph(
         "Panorama",
