@@ -27,7 +27,7 @@ DEMO_FILES = IMAGES.parent.parent / "media" / "demo_files"
 PHOTO, WALL, ROOM = (shlex.quote(str(path)) for path in (DEMO_IMAGE, DEMO_FILES / "wall.jpg", DEMO_FILES / "breakfast.jpg"))
 COMMANDS = {
     "estimate": f"estimate {PHOTO}",
-    "relight": f"relight {PHOTO} --light 185,18 --intensity 1.4 --shadows 0.8 --light-size 0.05 --ambient 0.12",
+    "relight": f"relight {PHOTO} --light 185,18 --intensity 1.4 --ambient 0.1",
     "depth_of_field": f"effect depth-of-field {PHOTO} --point 0.57,0.66 --blur 6",
     "anaglyph": f"stereo {PHOTO} --layout anaglyph --divergence 4",
     "texture": f"texture pbr {WALL}",

@@ -165,3 +165,10 @@ def test_the_page_that_decides_has_every_model_under_its_family():
     cells = re.findall(r"^\| [^|]+ \| ([^|]+) \|", section, re.M)[2:]
     named = [model for cell in cells for pattern in re.findall(r"`([^`]+)`", cell) for model in expanded(pattern)]
     assert sorted(named) == sorted(MODELS)
+
+
+def test_the_readmes_images_are_made_by_the_commands_below_them():
+    overview = (ROOT / "docs" / "make_overview.py").read_text()
+    shown = re.findall(r"`depth-normal (?:effect )?((?:relight|depth-of-field|stereo) photo\.jpg[^`]*)`", (ROOT / "README.md").read_text())
+    assert len(shown) == 3
+    assert [words for words in shown if words.replace("photo.jpg", "{PHOTO}") not in overview] == []
