@@ -319,8 +319,9 @@ def _material_names(arguments: argparse.Namespace) -> tuple[str, ...]:
 
     Raises:
         ValueError: An unknown model, or options that need --materials without it.
+        ImportError: The library that the model needs is missing; the message says how to install it.
     """
-    from ...annotators.registry import MATERIAL_MODELS
+    from ...annotators.registry import FAMILIES, MATERIAL_MODELS, find_material_spec
     from ...geometry.checks import check_range
     from ...geometry.errors import InvalidArgumentError
 
@@ -336,6 +337,8 @@ def _material_names(arguments: argparse.Namespace) -> tuple[str, ...]:
         raise InvalidArgumentError("materials", f"is {arguments.materials!r}; accepted: {', '.join(accepted)}{meant}")
     else:
         refuse_options(arguments, ("--roughness",), f"is of --materials {SIMPLE}, and a model estimates it; leave it out")
+        spec = find_material_spec(arguments.materials)
+        FAMILIES[spec.family].check_requirements(spec)  # before the model of depth is downloaded
     return (*MATERIAL_NAMES, ORM_NAME) if arguments.orm else MATERIAL_NAMES
 
 

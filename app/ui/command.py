@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sys
 import tempfile
 import threading
 from contextlib import suppress
@@ -20,7 +21,7 @@ from ..console.viewer import show_page
 from ..outcomes import DONE
 
 _LARGEST_PORT = 65535
-_NEEDS = "the page needs the package aiohttp: pip install aiohttp"
+_NEEDS = f'the page needs the package aiohttp: run  "{sys.executable}" -m pip install aiohttp'
 
 
 def add_ui(parser: Parser) -> None:

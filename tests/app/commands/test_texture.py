@@ -3,6 +3,7 @@
 import re
 import runpy
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -136,6 +137,13 @@ def test_a_photograph_is_read_and_looked_through_once(photo, tmp_path, monkeypat
     calls.clear()
     assert texture("detail", photo, "--geometry", tmp_path / "known.npz", "-o", tmp_path / "n.png") == 0
     assert sorted(calls) == ["bright_lines", "grey_joints", "read"]
+
+
+def test_a_missing_library_of_a_model_of_materials_is_named_before_anything_is_downloaded(photo, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    monkeypatch.setattr("depth_normal.app.batch.options.load_model", lambda *_: pytest.fail("a model of depth was asked for"))
+    assert texture("pbr", photo, "--materials", next(iter(MATERIAL_MODELS)), "-o", tmp_path / "maps") == 2
+    assert "diffusers" in capsys.readouterr().err and not (tmp_path / "maps").exists()
 
 
 def test_a_model_sees_a_photo_go_on_beyond_its_borders(photo, tmp_path, monkeypatch):
