@@ -188,11 +188,16 @@ class WriterThread:
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
         try:
-            self._ended.wait()  # not `join`: before Python 3.13, one that is interrupted takes the thread for ended
+            self._wait()
         except BaseException:
             self._discards = True
-            self._ended.wait()
+            self._wait()
             raise
+
+    def _wait(self) -> None:
+        """Waits for the thread's end. Not by `join`: before Python 3.13, one that is interrupted takes the thread for ended."""
+        while not self._ended.wait(_LOOK_SECONDS):  # on Windows, Ctrl-C interrupts no wait without an end
+            pass
 
     @property
     def is_running(self) -> bool:

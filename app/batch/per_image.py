@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -38,8 +37,6 @@ from .outputs import Outputs
 from .records import mark
 from .sources import VIDEOS
 from .staging import Stages, staged
-
-logger = logging.getLogger(__name__)
 
 # Outputs of depth alone, or of normals alone.
 _IMAGES_OF_MAPS = {"depth", "normals", *STEREO_CHOICES}

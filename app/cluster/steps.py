@@ -22,6 +22,7 @@ from torch import Tensor
 from ...geometry.estimate import Estimate
 from ...geometry.files import FORMATS
 from ...media import compute_with
+from ...model_loader.comfy.placement import WeightsTooLargeError
 from ..batch import per_image
 from ..batch.failures import Failure, failure_of
 from ..batch.options import Options
@@ -223,8 +224,8 @@ class Worker:
             together = torch.cat(images) if len(images) > 1 else images[0]
             found = per_image.estimate(self.model, together, self.job.options, self.job.writes)
         except Exception as error:  # noqa: BLE001 - the report gets it
-            if len(rows) == 1:
-                yield _failed(rows[0], _failure_of(rows[0]["path"], error))
+            if len(rows) == 1 or isinstance(error, WeightsTooLargeError):
+                yield from (_failed(row, _failure_of(row["path"], error)) for row in rows)
                 return
             for row in rows:
                 yield from self._estimate([row])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,8 +26,6 @@ SOURCES = ("geometry", "depth", "normal_map")
 
 _FILES = EXTENSIONS | {f".{kind}" for kind in WRITE_CHOICES}
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..filters.box import box_means, box_sums
-from ..filters.chosen_pixels import chosen_places, rows_and_columns, values_at
+from ..filters.chosen_pixels import chosen_places, rows_and_columns, summed_rows, values_at
 from .stretches import Stretches
 
 # Height and width of cells, in pixels; how many cells on each side a stretch takes in, and how many have to agree.
@@ -182,7 +182,7 @@ def _ends_on_grid(
     sums = torch.stack(profile, 2).flatten(1).contiguous()
     around = _cells_around(cells, grid)
     around = F.pad(slot, (0, 1), value=len(cells)).index_select(0, around.flatten()).view_as(around)
-    profiles = F.embedding_bag(around, sums, mode="sum").view(len(cells), _SUMS, len(profile)).transpose(0, 1).contiguous()
+    profiles = summed_rows(sums, around).view(len(cells), _SUMS, len(profile)).transpose(0, 1).contiguous()
     end, sure = torch.zeros_like(profiles[0, :, 0]), torch.zeros_like(profiles[0, :, 0])
     some = chosen_places(_may_have_stripe(profiles))
     found = _stripe_end(profiles.index_select(1, some), before, round(radius * _WIDEST))

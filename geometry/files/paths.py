@@ -16,7 +16,7 @@ from shutil import rmtree
 
 from ..errors import MissingFileError
 from ..estimate import Estimate
-from .file_lock import FileLock
+from .file_lock import FileLock, LockedError
 
 MAX_PIXELS = 2**27
 """Most pixels (all images of a file together) that a file may hold: 16384 x 8192."""
@@ -36,6 +36,7 @@ _HARMLESS_PIXELS = 2**26
 _TEMPORARY = ".depth-normal-"
 _LOCKED = ".lock"
 _STALE_SECONDS = 24 * 60 * 60
+_LOCK_SECONDS = 60.0
 
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])", re.IGNORECASE)
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*]')
@@ -122,15 +123,14 @@ def temporary_folder(parent: str | os.PathLike[str]) -> Iterator[Path]:
     folder = _temporary(parent)
     # Locked before the folder exists: a process that gets the lock of an existing folder knows that no other writes to it.
     lock = FileLock(_lock_of(folder))
-    lock.acquire()  # nobody else knows the name
+    if not lock.acquire(_LOCK_SECONDS):  # who removes leftovers may have found the lock without its folder, and gives it back at once
+        raise LockedError(errno.EAGAIN, "another process has the lock", str(lock.path))
     try:
         folder.mkdir()
         yield folder
     finally:
         rmtree(folder, ignore_errors=True)
-        lock.release()
-        with suppress(OSError):  # a disk that is read-only or gone by now
-            _lock_of(folder).unlink(missing_ok=True)
+        lock.release(remove=True)
 
 
 def _temporary(folder: Path, suffix: str = "") -> Path:
@@ -184,8 +184,7 @@ def _remove_dead(folder: Path, stale: bool) -> bool:
         lock.release()
         return False
     rmtree(folder, ignore_errors=True)
-    lock.release()
-    _lock_of(folder).unlink(missing_ok=True)
+    lock.release(remove=True)
     return True
 
 

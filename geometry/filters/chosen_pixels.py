@@ -28,6 +28,13 @@ def rows_and_columns(places: Tensor, height: int, width: int) -> tuple[Tensor, T
     return places // width % height, places % width
 
 
+def summed_rows(table: Tensor, rows: Tensor) -> Tensor:
+    """Sums (N, C) of K rows of a table (M, C) each, by their numbers (N, K)."""
+    if table.device.type != "mps":  # older versions of torch have not this one there
+        return F.embedding_bag(rows, table, mode="sum")
+    return table.index_select(0, rows.flatten()).view(*rows.shape, table.shape[1]).sum(1)
+
+
 class ChosenPixels:
     """Some pixels of maps: on a CPU a list of them. Elsewhere all, as the length of a list would wait for the device.
 

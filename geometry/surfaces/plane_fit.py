@@ -1,7 +1,7 @@
 """Slopes of inverse depth from edge-aware plane fits, with windows as wide as the noise requires and the surface allows.
 
 On a plane, inverse depth is linear in pixel coordinates. `fit_planes` therefore describes the surroundings of every pixel by
-value + slope_x * du + slope_y * dv. Three steps:
+value + slope_x * du + slope_y * dv. Four steps:
 
 1. A weighted least-squares plane in a 3x3 window. Its first guess are one-sided slopes, mixed by how well two taps on a side
    extrapolate to the centre, so that it does not reach over an edge.
@@ -58,7 +58,7 @@ _NEVER = 1e30
 _VALUE_SHARES = (0.0, 1.0, 1.0)
 _LEAD = 3e-4
 _VOTES_AT_ONCE = 2**15
-# Step 4: strips of fewer than twice so many pixels are narrow; a jump is more than so many levels, or deviations of the noise; how far
+# Step 4: strips of at most twice so many pixels are narrow; a jump is more than so many levels, or deviations of the noise; how far
 # away wide places are looked for, and what each pixel of the way costs, in jumps; the weight of what its own value differs by, beside its
 # plane's at the pixel.
 _NARROW = 4

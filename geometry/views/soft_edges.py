@@ -18,7 +18,7 @@ from torch import Tensor
 from ..edges.depth_edges import EDGE, edge_growth
 from ..edges.stretches import Stretches
 from ..filters.box import box_means, box_sums
-from ..filters.chosen_pixels import chosen_places, rows_and_columns, values_at
+from ..filters.chosen_pixels import chosen_places, rows_and_columns, summed_rows, values_at
 from ..filters.extremes import extremes_within, largest_within
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from .forward_warp import SMALL_STEP, Camera, Layer, close_cracks, with_margin
@@ -312,7 +312,7 @@ def _band(layer: Layer, growth: int) -> _Band:
     # Sums over those beside each pixel that are in the band themselves; the last row stands for all others.
     slot = _slots(place, edge)
     around = torch.stack([slot.index_select(0, beside(*step)) for step in itertools.product((-1, 0, 1), repeat=2)], 1)
-    sums = F.embedding_bag(around, F.pad(values, (0, 1)).T.contiguous(), mode="sum").T
+    sums = summed_rows(F.pad(values, (0, 1)).T.contiguous(), around).T
     count = sums[8]
     means = sums[:8] / count.clamp(min=1)
     far = torch.where(usable | (own < middle), far, means[6])

@@ -96,7 +96,7 @@ class Placement:
         free = f", and {size_in_words(devices.available_memory(self._device))} are free" if self._device.type == "cuda" else ""
         return (
             f"{self._name} does not fit in the memory of {self._device}: its weights take {size}{free}; "
-            f"choose a smaller model, {wording().use_cpu}, or close other programs that use the GPU"
+            f"choose a smaller model, {wording().use_cpu}, free other models, or close other programs that use the GPU"
         )
 
     def unload(self) -> None:

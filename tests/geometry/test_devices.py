@@ -264,6 +264,10 @@ CASES = {
     "edges.depth_edges.sharpen_depth_edges": (lambda: depth_edges.sharpen_depth_edges(maps(), 2, 1), DEPTH),
     "edges.depth_edges.depth_at_image_edges": (lambda: depth_edges.depth_at_image_edges(maps(), maps(3)), DEPTH),
     "edges.depth_edges.colour_fit": (lambda: depth_edges.colour_fit(maps(3), maps(), maps(), 2), None),
+    "filters.chosen_pixels.summed_rows": (
+        lambda: chosen_pixels.summed_rows(maps(3)[0, 0], torch.zeros(5, 4, dtype=torch.long, device=DEVICE)),
+        None,
+    ),
     "filters.chosen_pixels.chosen_places": (lambda: chosen_pixels.chosen_places(mask()), None),
     "filters.chosen_pixels.values_at": (lambda: chosen_pixels.values_at(maps(), maps().flatten().long()), None),
     "filters.chosen_pixels.rows_and_columns": (lambda: chosen_pixels.rows_and_columns(maps().flatten().long(), *maps().shape[-2:]), None),

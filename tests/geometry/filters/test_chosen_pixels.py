@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from depth_normal.geometry.filters.chosen_pixels import ChosenPixels
+from depth_normal.geometry.filters.chosen_pixels import ChosenPixels, summed_rows
 from depth_normal.geometry.filters.coarse import enlarged
 
 
@@ -39,3 +39,8 @@ def test_elsewhere_than_on_a_cpu_vectors_of_all_pixels_are_taken():
     taken = pixels.take_vectors(values)
     assert taken.shape == pixels.sample_vectors(values[..., ::2, ::2], 2).shape == (3, 96)
     assert pixels.put_vectors(values, taken).shape == values.shape
+
+
+def test_rows_of_a_table_are_summed():
+    table, rows = torch.rand(7, 3), torch.randint(0, 7, (5, 4))
+    torch.testing.assert_close(summed_rows(table, rows), table[rows].sum(1))
