@@ -74,3 +74,11 @@ def test_bad_words_are_named(words, message, files, capsys):
     except SystemExit as end:
         code = end.code
     assert code == 2 and message in capsys.readouterr().err and not (files / "b.png").exists()
+
+
+def test_weights_that_do_not_fit_end_a_run_over_several_images(files, monkeypatch, capsys):
+    """Every other image would fail in the same way, each after all weights were moved."""
+    (files / "b.png").write_bytes((files / "a.png").read_bytes())
+    monkeypatch.setattr("depth_normal.model_loader.comfy.placement.Placement._move_to", lambda *_: False)
+    assert main(["relight", str(files), "--model", "tiny", "--size", "32", "--out", str(files / "lit")]) == 2
+    assert capsys.readouterr().err.count("does not fit in the memory of cpu") == 1
