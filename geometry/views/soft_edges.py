@@ -23,48 +23,45 @@ from ..filters.extremes import extremes_within, largest_within
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from .forward_warp import SMALL_STEP, Camera, Layer, close_cracks, with_margin
 
-# Where the middle of the mixture may lie from the edge of the depth, towards the far side, in units of `edge_growth`.
+# Mixtures that are tried: where their middle lies from the edge of the depth, towards the far side, in units of `edge_growth`, and their
+# standard deviations.
 _OFFSETS = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0)
-# The narrowest and the widest mixture: standard deviations in pixels, the second in units of `edge_growth` and in pixels.
-_NARROWEST, _WIDEST, _WIDEST_PIXELS, _WIDTHS = 0.7, 2.8, 5.6, 5
-# That of a sharp edge.
-_SHARP = 0.25
-# The largest distance from an edge at which colours are summed up, in deviations of the blur that finds the edge.
-_FARTHEST = 2.4
-# Cells of a stretch in units of `edge_growth`.
-_CELL = 4
-# The root of the mean squared difference of near and far colours, in linear light, from which on mixtures can be told.
-_CONTRAST = 0.06
-# A mixture explains a stretch better than a sharp edge by this share of the error, and leaves less than this share of the contrast.
-_GAIN, _UNEXPLAINED = 0.2, 0.5
-# The share of an edge's pixels whose near and far surfaces are found, below which a stretch stays as it is.
-_FOUND = 0.8
-# By how much a surface's inverse depth changes beside an edge, where there is no third surface.
-_SAME = 1.08
-# The opacity from which on nothing of the far surface is known, and what counts as none and as full.
-_HIDDEN, _NONE = 0.9, 0.01
-# The largest opacity of what is seen of a near thing beyond the mixture: real lenses blur farther than a normal distribution.
-_FAINT = 0.05
-# Linear light that grain and 8 bits leave unknown.
-_LEVELS = 0.003
-# By how much an edge may lie off the middle of its stretch: towards the near side, in pixels, and towards the far side, in units of
-# `edge_growth`, as a network's edges waver about those of the image.
-_LOOSE, _WAVERING = 0.5, 1.0
-# The squared deviation, in variances of the far surface, from which on a colour beside an edge is not the surface's: at least and at most.
-# It is the lower, the more the colours beside the stretch's edge vary beyond this ratio: sharpening leaves a fringe there.
-_FOREIGN, _FRINGE = (2.0, 9.0), 1.5
-# Pixels on each side of an edge below which a stretch is too short.
-_FEW = 4
-# What a stretch may add to the image's logarithm of errors.
-_VOTE = 0.7
-# Mixtures whose logarithms of errors differ by this count in the ratio of e to 1.
-_ALIKE = 0.1
-# Pixels from a rim up to which the near surface is laid over together with it.
-_JOINED = 3
-# What stands for 0 in a divisor.
-_TINY = 1e-9
-# The least share of a difference that is put down to one of both surfaces, however smooth it is.
-_LEAST = 0.1
+_NARROWEST = 0.7  # pixels
+_WIDEST = 2.8  # in units of `edge_growth` ...
+_WIDEST_PIXELS = 5.6  # ... and in pixels
+_WIDTHS = 5  # how many from the narrowest to the widest
+_SHARP = 0.25  # that of a sharp edge, pixels
+
+# Stretches of an edge.
+_FARTHEST = 2.4  # the largest distance from the edge at which colours are summed up, in deviations of the blur that finds the edge
+_CELL = 4  # their cells, in units of `edge_growth`
+_FEW = 4  # pixels on each side of an edge below which a stretch is too short
+_FOUND = 0.8  # the share of an edge's pixels whose near and far surfaces are found, below which a stretch stays as it is
+_SAME = 1.08  # by how much a surface's inverse depth changes beside an edge, where there is no third surface
+
+# Whether there is a mixture.
+_CONTRAST = 0.06  # root of the mean squared difference of near and far colours, in linear light, from which on mixtures can be told
+_GAIN = 0.2  # the share of the error by which a mixture explains a stretch better than a sharp edge
+_UNEXPLAINED = 0.5  # the share of the contrast that it may leave
+_VOTE = 0.7  # what a stretch may add to the image's logarithm of errors
+_ALIKE = 0.1  # mixtures whose logarithms of errors differ by this count in the ratio of e to 1
+
+# How opaque a rim is.
+_LOOSE = 0.5  # pixels by which an edge may lie off the middle of its stretch towards the near side ...
+_WAVERING = 1.0  # ... and towards the far side, in units of `edge_growth`, as a network's edges waver about those of the image
+_HIDDEN = 0.9  # the opacity from which on nothing of the far surface is known
+_NONE = 0.01  # what counts as none, and 1 less it as full
+_FAINT = 0.05  # the most of a near thing that is seen beyond the mixture: real lenses blur farther than a normal distribution
+_LEVELS = 0.003  # linear light that grain and 8 bits leave unknown
+
+# Colours of the far surface. A squared deviation, in its variances, from which on a colour beside an edge is not the surface's: at least
+# and at most. It is the lower, the more the colours beside the stretch's edge vary beyond a ratio: sharpening leaves a fringe there.
+_FOREIGN = (2.0, 9.0)
+_FRINGE = 1.5
+_LEAST = 0.1  # the least share of a difference that is put down to one of both surfaces, however smooth it is
+
+_JOINED = 3  # pixels from a rim up to which the near surface is laid over together with it
+_TINY = 1e-9  # what stands for 0 in a divisor
 
 
 class Rims(NamedTuple):
