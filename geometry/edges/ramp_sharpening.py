@@ -1,4 +1,4 @@
-"""Turns soft ramps of depth into steps at the image's edges; each side continues as a plane.
+"""Turns soft ramps of depth into steps at the image's edges, for refined depth; each side continues as a plane (see `depth_edges`).
 
 For every pixel of a ramp, places around it belong to the near or to the far side, as their nearness is above or below the ramp's middle.
 The pixel's side follows from the similarity of its colour to both, and from its place between the two sides' planes; in doubt it is the

@@ -20,34 +20,38 @@ from ..filters.box import box_means, box_sums
 from ..filters.chosen_pixels import chosen_places, rows_and_columns, summed_rows, values_at
 from .stretches import Stretches
 
-# Height and width of cells, in pixels; how many cells on each side a stretch takes in, and how many have to agree.
-_CELL, _STRETCH, _AGREE = 4, 1, 3
-# How wide a stripe may be, in radii, and pixels beyond the radius up to which colours are compared.
-_WIDEST, _BEYOND = 1.6, 3
-# A pixel is on an edge up to this distance from the middle of its ramp.
-_BESIDE = 0.71
-# Ramps that fall by the first share of their fall over four pixels within one are steps, which stay; in between it fades.
-_STEEPEST, _STEP = 0.8, 0.3
-# From this width on, pixels where a stripe meets its neighbours may be mixtures of both.
-_SOFT_FROM = 3
-# The least distance of a stripe's colour from those on both sides.
-_CONTRAST = 0.16
-# Where the ramp falls from 1 to 0, it is between these at the stripe's far end.
-_LEFT = (0.1, 0.88)
-# A stripe explains this share of what a single edge, sharp or soft, leaves of the colours' variance, and leaves less than 1 - this share.
-_GAIN, _EXPLAINED = 0.45, 0.75
-# The share of the variance that is taken for noise, and from how much above `_EXPLAINED` on a stripe is sure.
-_NOISE, _OVER = 0.01, 0.1
-# The same for any number of stripes; pixels that are surely far; in how many deviations of theirs another colour begins; its contrast.
-_ANY_GAIN, _FAR, _DEVIATIONS, _ANY_CONTRAST = 0.6, 4, 6, 0.3
-# How many sums a profile has at each distance.
-_SUMS = 6
-# Pixels of an edge below which a stretch is too short.
-_FEW = 8
-# The share of the stretches around that have a stripe, and by how many pixels its end may vary among them.
-_AGREED, _VARIES = 0.5, 1.5
-# What stands for 0 in a divisor.
-_TINY = 1e-9
+# Profiles of colours across an edge.
+_CELL = 4  # height and width of cells, pixels
+_STRETCH = 1  # how many cells on each side a stretch takes in
+_BESIDE = 0.71  # pixels: up to here from the middle of its ramp, a pixel is on an edge
+_BEYOND = 3  # pixels beyond the radius up to which colours are compared
+_SUMS = 6  # how many sums a profile has at each distance
+_FEW = 8  # pixels of an edge below which a stretch is too short
+
+# What is a stripe.
+_WIDEST = 1.6  # radii
+_SOFT_FROM = 3  # pixels: from this width on, those where a stripe meets its neighbours may be mixtures of both
+_CONTRAST = 0.16  # the least distance of its colour from those on both sides
+_LEFT = (0.1, 0.88)  # of a ramp that falls from 1 to 0, what may be left at the stripe's far end
+_GAIN = 0.45  # the share that it explains of what a single edge, sharp or soft, leaves of the colours' variance
+_EXPLAINED = 0.75  # the share of the variance that it explains
+_OVER = 0.1  # from how much above that on it is sure
+_NOISE = 0.01  # the share of the variance that is taken for noise
+_STEEPEST = 0.8  # a ramp that falls by this share of its fall over four pixels within one is a step, which stays ...
+_STEP = 0.3  # ... one that falls by so much less is a ramp; in between it fades
+
+# Several stripes: what is not of the far side's own colour.
+_ANY_GAIN = 0.6  # as `_GAIN`
+_ANY_CONTRAST = 0.3  # as `_CONTRAST`
+_FAR = 4  # pixels that are surely far
+_DEVIATIONS = 6  # in how many deviations of theirs another colour begins
+
+# Whether stretches agree.
+_AGREE = 3  # cells on each side
+_AGREED = 0.5  # the share of the stretches around that have a stripe
+_VARIES = 1.5  # pixels by which its end may vary among them
+
+_TINY = 1e-9  # what stands for 0 in a divisor
 
 
 class StripeEnds(NamedTuple):
