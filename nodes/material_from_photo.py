@@ -85,7 +85,7 @@ class MaterialFromPhoto:
         """ComfyUI's description of the inputs."""
         which = f"{WHICH_MODEL} {SIMPLE}: no model, the light that the photograph and its relief show is taken out of the colour."
         roughness = f"The roughness of the whole material where the model is {SIMPLE}: 0 = a mirror, 1 = matt."
-        ensemble = "Number of predictions to merge. 3 or more give calmer maps; the time grows in proportion."
+        ensemble = "Number of predictions to merge. 3 or more give smoother maps; the time grows in proportion."
         return {
             "required": {"image": image_input("The photograph of the material, or a batch.")},
             "optional": {

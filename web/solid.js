@@ -25,7 +25,7 @@ export function solidOf(maps) {
   const columns = Math.floor((maps.width - 1) / step) + 1, rows = Math.floor((maps.height - 1) / step) + 1
   const whole = depthToCamera(maps), depth = new Float32Array(columns * rows)
   const points = new Float32Array(3 * depth.length), places = new Float32Array(2 * depth.length)
-  const [fx, fy, cx, cy] = maps.intrinsics ?? likelyCamera(maps)
+  const [fx, fy, cx, cy] = maps.intrinsics ?? assumedCamera(maps)
   for (let row = 0; row < rows; row++) for (let column = 0; column < columns; column++) {
     const at = row * columns + column, x = column * step, y = row * step, z = whole[y * maps.width + x]
     depth[at] = z
@@ -64,7 +64,7 @@ export function percentiles(values, shares) {
  * @param {{width: number, height: number}} size
  * @returns {[number, number, number, number]} fx, fy, cx, cy in pixels.
  */
-export function likelyCamera({ width, height }) {
+export function assumedCamera({ width, height }) {
   const focal = Math.max(width, height) / 2 / Math.tan(DEFAULT_FOV * Math.PI / 360)
   return [focal, focal, (width - 1) / 2, (height - 1) / 2]
 }
