@@ -158,7 +158,7 @@ def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, str]:
     elif arguments.point:
         refuse_options(arguments, ("--near", "--far"), "has no effect beside --point, which takes their place; leave one of them out")
         if arguments.select == "object":
-            refuse_options(arguments, ("--tolerance", "--feather"), "has no effect on a whole object; leave it out")
+            refuse_options(arguments, ("--tolerance", "--feather", "--unit"), "has no effect on a whole object; leave it out")
         else:
             refuse_options(arguments, ("--not-point",), "removes parts of an object; add --select object, or leave it out")
     else:

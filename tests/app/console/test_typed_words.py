@@ -280,6 +280,7 @@ def test_what_is_no_number_of_pixels_is_refused(text):
         ("effect mask photo.jpg --point 0.5,0.5 --not-point 0.1,0.1", "--not-point removes parts of an object; add --select object"),
         ("effect mask photo.jpg --point 0.5,0.5 --point 0.5,1.2", "the point is at (0.5, 1.2)"),
         ("effect mask photo.jpg --box 0,0,0.5,1 --far 9", "--far has no effect on the object in a --box"),
+        ("effect mask photo.jpg --point 0.5,0.5 --select object --unit metres", "--unit has no effect on a whole object"),
         ("effect mask photo.jpg --box 0,0,0.5,2", "the box is from (0, 0) to (0.5, 2)"),
         ("effect cutout photo.jpg --point 0.5,0.5 --far 9", "--far has no effect beside --point"),
         ("effect depth-of-field photo.jpg --focal-length 50mm", "--focal-length is of a real lens"),
