@@ -97,11 +97,12 @@ class MaskChoice:
             mask = box_mask(depths, self.box, image)
         elif self.point is None:
             mask = range_mask(depths, self.near, self.far, unit=self.unit, feather=self.feather)
-        elif self.select == OBJECT:
-            mask = object_mask(depths, (self.point, *self.more_points), self.not_points, image)
         else:
             points = (self.point, *self.more_points)
-            mask = surface_mask(depths, points, self.tolerance, unit=self.unit, feather=self.feather)
+            if self.select == OBJECT:
+                mask = object_mask(depths, points, self.not_points, image)
+            else:
+                mask = surface_mask(depths, points, self.tolerance, unit=self.unit, feather=self.feather)
         return 1 - mask if self.invert else mask
 
     def describe(self, depths: Depths, share: float) -> str:
