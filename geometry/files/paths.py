@@ -16,7 +16,7 @@ from shutil import rmtree
 
 from ..errors import MissingFileError
 from ..estimate import Estimate
-from .file_lock import FileLock, LockedError
+from .file_lock import FileLock
 
 MAX_PIXELS = 2**27
 """Most pixels (all images of a file together) that a file may hold: 16384 x 8192."""
@@ -122,15 +122,14 @@ def temporary_folder(parent: str | os.PathLike[str]) -> Iterator[Path]:
     _remove_leftovers_once(parent)
     folder = _temporary(parent)
     # Locked before the folder exists: a process that gets the lock of an existing folder knows that no other writes to it.
-    lock = FileLock(_lock_of(folder))
-    if not lock.acquire(_LOCK_SECONDS):  # who removes leftovers may have found the lock without its folder, and gives it back at once
-        raise LockedError(errno.EAGAIN, "another process has the lock", str(lock.path))
-    try:
-        folder.mkdir()
-        yield folder
-    finally:
-        rmtree(folder, ignore_errors=True)
-        lock.release(remove=True)
+    # It waits: who removes leftovers may have found the lock without its folder, and gives it back at once.
+    with FileLock(_lock_of(folder), _LOCK_SECONDS) as lock:
+        try:
+            folder.mkdir()
+            yield folder
+        finally:
+            rmtree(folder, ignore_errors=True)
+            lock.release(remove=True)
 
 
 def _temporary(folder: Path, suffix: str = "") -> Path:
