@@ -197,6 +197,14 @@ def test_no_folders_import_each_other():
     assert [[str(each.relative_to(ROOT)) for each in circle] for circle in circles(folder_graph(modules()))] == []
 
 
+def _written(folder: Path, modules: dict[str, str]) -> list[Path]:
+    """The paths of modules, each written with its text below the folder."""
+    for place, text in modules.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_text(text)
+    return [folder / place for place in modules]
+
+
 def test_a_circle_is_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
     lines = {
@@ -207,10 +215,7 @@ def test_a_circle_is_seen(tmp_path, monkeypatch):
         "nodes/two.py": "from . import one",
         "nodes/four.py": "from . import NODES",
     }
-    for place, line in lines.items():
-        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / place).write_text(line)
-    (circle,) = circles(import_graph([tmp_path / place for place in lines]))
+    (circle,) = circles(import_graph(_written(tmp_path, lines)))
     assert [path.stem for path in circle] == ["three", "one", "two"]
 
 
@@ -223,10 +228,7 @@ def test_a_circle_of_folders_is_seen(tmp_path, monkeypatch):
         "geometry/views/vr.py": "from ..edges.matting import cut_out",
         "geometry/edges/matting.py": "",
     }
-    for place, line in lines.items():
-        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / place).write_text(line)
-    paths = [tmp_path / place for place in lines]
+    paths = _written(tmp_path, lines)
     assert circles(import_graph(paths)) == []
     assert [[folder.name for folder in circle] for circle in circles(folder_graph(paths))] == [["edges", "views"]]
 
