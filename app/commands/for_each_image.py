@@ -100,18 +100,13 @@ def _is_done(run: Run, arguments: argparse.Namespace, image: Path, out: Path, fi
             raise ValueError(same_files(first, image, out, advice))
         return run(_for(arguments, image=image, place=Place(out.parent, is_folder=True), open=False)) == DONE
     except EXPECTED_ERRORS as error:
-        if _stops_all(error):
+        from ..batch.failures import failure_of
+
+        if failure_of(str(image), error).stops_run:
             raise
         text = arguments.parser.message_of(error)
         echo_error(shown(text if str(image) in text else f"{image}: {text}"))
         return False
-
-
-def _stops_all(error: BaseException) -> bool:
-    """Whether every other image would fail in the same way."""
-    from ...model_loader.comfy.placement import WeightsTooLargeError
-
-    return isinstance(error, WeightsTooLargeError)
 
 
 def _for(arguments: argparse.Namespace, **changed: object) -> argparse.Namespace:
