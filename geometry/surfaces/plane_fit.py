@@ -310,10 +310,7 @@ def _leave_soft_edges(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
                 far_x, far_y = far_x + turned_x, far_y + turned_y
                 here = torch.add(far, far_x, alpha=-x).add_(far_y, alpha=-y)
                 cost = torch.addcmul(price, (here - centre).abs(), scale).add_(1e-3 * distance**2)
-                better = (cost < best).to(cost)
-                best = torch.minimum(best, cost)
-                for old, new in zip(chosen, (here, far_x.add_(turned_x), far_y.add_(turned_y)), strict=True):
-                    old.lerp_(new, better)
+                best = _keep_better(best, chosen, cost, (here, far_x.add_(turned_x), far_y.add_(turned_y)))
         return *chosen, (best < own).to(best)
 
     around, bend = by_bands(_bend, _BEND_REACH, inverse, valid, outside=(1, 0))
@@ -336,7 +333,9 @@ def _leave_narrow_strips(planes: Planes, inverse: Tensor, valid: Tensor, depth_n
     def leave_band(value: Tensor, slope_x: Tensor, slope_y: Tensor, wide: Tensor, inverse: Tensor, jump: Tensor) -> tuple[Tensor, ...]:
         """Takes maps with `radius` more pixels on every side than it gives."""
         centre, scale, is_wide = (_shifted(each, radius, 0, 0) for each in (inverse, 1 / jump, wide))
-        best, chosen = torch.full_like(centre, _NEVER), tuple(_shifted(each, radius, 0, 0).clone() for each in (value, slope_x, slope_y))
+        # Nothing costs less than the own plane of a wide place.
+        own = (1 - is_wide) * _NEVER
+        best, chosen = own, tuple(_shifted(each, radius, 0, 0).clone() for each in (value, slope_x, slope_y))
         for dy, dx in _DIRECTIONS:
             for distance in _NARROW_RADII:
                 y, x = distance * dy, distance * dx
@@ -347,14 +346,19 @@ def _leave_narrow_strips(planes: Planes, inverse: Tensor, valid: Tensor, depth_n
                     ((here - centre).abs().add_((far - centre).abs(), alpha=_OWN_VALUE) * scale).add_(_FARTHER * distance),
                     _NEVER,
                 )
-                better = ((cost < best) & (is_wide == 0)).to(cost)
-                best = torch.minimum(best, cost)
-                for old, new in zip(chosen, (here, far_x, far_y), strict=True):
-                    old.lerp_(new, better)
-        return *chosen, ((best < _NEVER) & (is_wide == 0)).to(best)
+                best = _keep_better(best, chosen, cost, (here, far_x, far_y))
+        return *chosen, (best < own).to(best)
 
     *chosen, moved = by_bands(leave_band, radius, *planes, wide, inverse, jump, outside=(0, 0, 0, 0, 1, 1))
     return _agreed(Planes(*chosen), moved, valid)
+
+
+def _keep_better(best: Tensor, chosen: tuple[Tensor, ...], cost: Tensor, plane: tuple[Tensor, ...]) -> Tensor:
+    """Writes a plane over the `chosen` ones where its cost is below the `best`, and returns the lower cost of both."""
+    better = (cost < best).to(cost)
+    for old, new in zip(chosen, plane, strict=True):
+        old.lerp_(new, better)
+    return torch.minimum(best, cost)
 
 
 def _turn(value: Tensor, slope_x: Tensor, slope_y: Tensor, dy: int, dx: int) -> tuple[Tensor, Tensor]:
