@@ -87,7 +87,7 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
     """
     check_depth(depth, like=image)
     inverse = 1 / depth
-    ramps = _ramps(inverse, radius)
+    ramps = find_ramps(inverse, radius)
     pixels = ChosenPixels(ramps.edge)  # a small part of most images
     here, low, high = map(pixels.take, (inverse, ramps.low, ramps.high))
     nearness = (here - low) / (high - low).clamp(min=_TINY) - 0.5
@@ -104,7 +104,7 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
     return 1 / torch.where(grown > inverse * EDGE, grown, inverse)
 
 
-class _Ramps(NamedTuple):
+class Ramps(NamedTuple):
     """Where there are ramps, (B, 1, H, W) bool, and the extremes of values in windows of one radius and of two."""
 
     edge: Tensor
@@ -114,14 +114,20 @@ class _Ramps(NamedTuple):
     wide_high: Tensor
 
 
-def _ramps(values: Tensor, radius: int) -> _Ramps:
+def find_ramps(values: Tensor, radius: int) -> Ramps:
+    """Where values change between two surfaces, and not along one.
+
+    Args:
+        values: (B, 1, H, W), finite and not negative, linear on planes, large = near.
+        radius: Half the width of the ramps in pixels.
+    """
     low, high = extremes_within(values, radius)
     wide_low, wide_high = smallest_within(low, radius), largest_within(high, radius, has_nan=False)
     # A window twice as wide sees twice the span of a slope, but hardly more of a ramp that the window holds already.
-    return _Ramps((high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low)), low, high, wide_low, wide_high)
+    return Ramps((high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low)), low, high, wide_low, wide_high)
 
 
-def _with_stripes(sharp: Tensor, inverse: Tensor, image: Tensor, radius: int, ramps: _Ramps) -> Tensor:
+def _with_stripes(sharp: Tensor, inverse: Tensor, image: Tensor, radius: int, ramps: Ramps) -> Tensor:
     """Inverse depth with steps, `sharp`: the stripes along silhouettes become a part of the near things.
 
     Args:
@@ -137,7 +143,7 @@ def _with_stripes(sharp: Tensor, inverse: Tensor, image: Tensor, radius: int, ra
     if step > 1:
         small, coarse = (shrunk(each, step) for each in (small, coarse))
         reach = round(radius / step)
-        ramps = _ramps(coarse, reach)
+        ramps = find_ramps(coarse, reach)
     found = torch.cat(stripe_ends(coarse, small, ramps.wide_low.float(), ramps.wide_high.float(), ramps.edge, reach), 1)
     if step > 1:
         found = enlarged(found, step, (height, width))

@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..filters.box import box_means
-from ..filters.extremes import extremes_within, largest_within
-from .depth_edges import EDGE
+from ..filters.extremes import largest_within
+from .depth_edges import find_ramps
 
 # Rings of sampled places, in radii, how many on each, and the reach of their weights.
 _RINGS, _PLACES, _REACH = (0.7, 1.3, 2.0, 3.0), 8, 1.5
@@ -39,8 +39,6 @@ _CLEAR, _PLAIN = 0.25, 0.2
 _BEND, _LEAST = 0.003, 1e-4
 # How far apart the planes of both sides are at least: shares of the span, of the far side, and what of the span may stay.
 _APART, _STEP, _REST = 0.15, 1.03, 0.03
-# The span of a window twice as wide, where the window holds the ramp.
-_WIDER = 1.8
 _TINY, _NO_WEIGHT, _UNKNOWN = 1e-9, 1e-7, 1e-14
 # What is left of the weight of a plane that crosses the ramp, and components of normals that cancelled each other.
 _IMPLAUSIBLE, _NO_DIRECTION = 1e-3, 1e-3
@@ -98,9 +96,7 @@ def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float 
     Returns:
         Nearness (1, 1, H, W); where it changed, (1, 1, H, W) bool; and normals if there were some, not unit. Elsewhere, all is as it was.
     """
-    low, high = extremes_within(nearness, radius)
-    wide_low, wide_high = extremes_within(nearness, 2 * radius)
-    ramp = (high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low))
+    ramp, *bounds = find_ramps(nearness, radius)
     height, width = nearness.shape[-2:]
     places = _places(radius)
     reach = max(max(abs(dy), abs(dx)) for dy, dx, _ in places)
@@ -111,7 +107,7 @@ def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float 
     pixels = torch.arange(height * width, device=nearness.device).view_as(ramp)[ramp]
     found = [
         _gather_evidence(table, _padded_index(part, width, reach), width + 2 * reach, places, [each.flatten()[part] for each in bounds])
-        for part, bounds in ((part, (low, high, wide_low, wide_high)) for part in pixels.split(_AT_ONCE))
+        for part in pixels.split(_AT_ONCE)
     ]
     return _move_to_sides(nearness, normals, pixels, _Evidence(*(torch.cat(parts) for parts in zip(*found, strict=True))), radius, strength)
 

@@ -263,6 +263,7 @@ CASES = {
     "estimate.Estimate.to": (lambda: estimate().to("cpu").to(DEVICE), None),
     "edges.depth_edges.sharpen_depth_edges": (lambda: depth_edges.sharpen_depth_edges(maps(), 2, 1), DEPTH),
     "edges.depth_edges.depth_at_image_edges": (lambda: depth_edges.depth_at_image_edges(maps(), maps(3)), DEPTH),
+    "edges.depth_edges.find_ramps": (lambda: depth_edges.find_ramps(maps(), 2), None),
     "edges.depth_edges.colour_fit": (lambda: depth_edges.colour_fit(maps(3), maps(), maps(), 2), None),
     "filters.chosen_pixels.summed_rows": (
         lambda: chosen_pixels.summed_rows(maps(3)[0, 0], torch.zeros(5, 4, dtype=torch.long, device=DEVICE)),
