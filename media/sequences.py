@@ -55,7 +55,7 @@ def find_images(path: os.PathLike[str]) -> list[Path]:
     """The images of a sequence, in order: by their number, of a folder by their names, numbers in them as numbers.
 
     Raises:
-        VideoError: There are none.
+        VideoReadError: There are none.
     """
     path = Path(path)
     if path.is_dir():
@@ -103,7 +103,7 @@ def sequence_header(path: os.PathLike[str], rate: Fraction | None = None) -> Vid
     """The header of numbered images as a video: `rate` frames a second, 25 where none is given, without sound.
 
     Raises:
-        VideoError: There are none, or the first cannot be read.
+        VideoReadError: There are none, or the first cannot be read.
     """
     rate = rate or DEFAULT_RATE
     images = find_images(path)
@@ -115,7 +115,7 @@ def read_sequence(path: os.PathLike[str], rate: Fraction | None = None, start: F
     """The frames of numbered images; as `read.read_frames`. An image that cannot be read raises VideoReadError when it is asked for.
 
     Raises:
-        VideoError: There are none.
+        VideoReadError: There are none.
     """
     step = 1 / (rate or DEFAULT_RATE)
     size: list[tuple[int, int]] = []
