@@ -9,7 +9,8 @@ shadows leave in the light, `dark` the share of the sunlit land that they hide, 
 People, balls and posts (`traced_views.py`) under a lamp in the room, a low sun from the left, one from behind on the right, and a window on
 the left, relit without shadows: `rims` is the mean difference from what is traced, in steps of 255 of sRGB, within 4 pixels of silhouettes,
 with depth and normals as soft as a network's whose edges waver by up to 4 pixels; `all` that of all pixels; `true` that at silhouettes with
-true depth and normals; `tiny` that at silhouettes with what tiny estimates, of distant lamps alone, which need no scale.
+true depth and normals; `tiny` that at silhouettes with what tiny estimates, of distant lamps alone, which need no scale. `blurred` is `rims`
+of a photo that is out of focus by 4 pixels, within twice as many.
 
 DIR: scenes that `relight_scenes.py` rendered. Each scene_<seed> is evenly lit, and relit without ambient light. `apart`: mean
 difference from Blender's image, in steps of 255 of sRGB; `bare`: the same without any shadows. `shadow`: how well what the lamp does
@@ -38,7 +39,7 @@ import torch
 import torch.nn.functional as F
 import traced_land
 import traced_views
-from stereo import near_silhouettes, wavering
+from stereo import blurred, near_silhouettes, wavering
 from torch import Tensor
 
 from depth_normal.geometry.effects.lights import light_direction
@@ -48,6 +49,7 @@ from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 SUNS = {"ahead": (15, 6), "behind left": (50, 8), "left": (90, 8), "higher": (20, 25)}
 # A lamp in a traced room, OpenGL's axes in metres, its intensity, the light without it, and by how many pixels a network's edges waver.
 LAMP, INTENSITY, AMBIENT, WAVER = (-0.4, 0.2, -1.5), 2.0, 0.1, 4.0
+BLUR = 4.0  # of a photo that is out of focus, as standard deviation in pixels
 # Distant lamps in the room: degrees as `LightPlan` takes them, and the diameter at distance 1.
 ROOM_SUNS = {"sun": (180, 12, 0.0), "behind": (0, -15, 0.0), "window": (180, 12, 1.0)}
 
@@ -72,7 +74,7 @@ def main() -> None:
         print(f"land {name:15}" + "".join(f"{each:8.3f}" for shares, _ in found for each in shares), flush=True)
         if arguments.pictures:
             write_row(arguments.pictures / f"land_{name.replace(' ', '_')}.png", [land["truth"], *(image for _, image in found)])
-    print(f"\n{'':20}" + "".join(f"{'rims':>8}{'all':>8}{'true':>8}{'tiny':>8}" for _ in packs))
+    print(f"\n{'':20}" + "".join(f"{'rims':>8}{'all':>8}{'true':>8}{'tiny':>8}{'blurred':>8}" for _ in packs))
     for name in ("heads", "balls", "posts"):
         room = lit_room(getattr(traced_views, name), arguments.width)
         for lamp in ("lamp", *ROOM_SUNS):
@@ -212,9 +214,11 @@ def room_errors(pack: ModuleType, room: dict[str, Tensor], lamp: str) -> tuple[t
     ]
     rims = near_silhouettes(room["depth"], round(WAVER))
     of_soft, of_true = (lit_by(pack, room, photo, each, lamp) for each in known)
+    of_focus, truth_of_focus = (linear_to_srgb(blurred(room[name], BLUR).clamp(0, 1)) for name in ("photo", lamp))
+    of_blurred = apart(lit_by(pack, room, of_focus, known[0], lamp), truth_of_focus, near_silhouettes(room["depth"], round(2 * BLUR)))
     of_tiny = lit_by(pack, room, photo, pack.load_model("tiny").estimate(photo), lamp) if lamp in ROOM_SUNS else None
     found = apart(of_soft, truth, rims), apart(of_soft, truth, torch.ones_like(rims)), apart(of_true, truth, rims)
-    return (*found, math.nan if of_tiny is None else apart(of_tiny, truth, rims)), srgb_to_linear(of_soft)
+    return (*found, math.nan if of_tiny is None else apart(of_tiny, truth, rims), of_blurred), srgb_to_linear(of_soft)
 
 
 def lit_by(pack: ModuleType, room: dict[str, Tensor], photo: Tensor, known: Any, lamp: str) -> Tensor:
