@@ -15,10 +15,11 @@ from ..filters.coarse import enlarged, middles_of
 from ..filters.extremes import extremes_within
 from .highlight_maps import pitch_of
 
-# The share of the near thing grows faster than what tells it.
-_CONTRAST = 3.0
-# Colours are compared within this many radii of edges.
-_COLOURS = 3
+# Colours are compared within this many radii of edges. Beside a step they count little: there the depth's edge may miss the image's.
+_COLOURS, _UNSURE = 3, 0.2
+# The less of the near thing's share the colours explain, the less it differs from one side to the other: it grows by this power of that,
+# and by so much at most.
+_LOST, _CONTRAST = 3, 3.0
 # Normals of the far thing count by this power of how far outside of ramps they are, and a little where the depth is hardly mixed.
 _OUTSIDE, _HARDLY_MIXED = 4, 0.01
 # A depth that is off its step by a quarter of the step, or in the mean around it, is on a ramp.
@@ -68,8 +69,11 @@ class EdgeSides:
         low, high = extremes_within(inverse, reach)
         least, most = extremes_within(low, 2 * reach)[0], extremes_within(high, 2 * reach)[1]
         near, beside, at_edges = (found.to(inverse) for found in (inverse * inverse > least * most, most > least * EDGE, high > low * EDGE))
-        slope, start = colour_fit(colours, near, beside, _COLOURS * reach).split((3, 1), 1)
-        start = torch.lerp(near, start + box_means(near, reach) - 0.5, at_edges)
+        sure = torch.where(at_edges > 0, _UNSURE * beside, beside)
+        slope, start = colour_fit(colours, near, sure, _COLOURS * reach).split((3, 1), 1)
+        told = _explained(near, (slope * colours).sum(1, keepdim=True) + start, sure, _COLOURS * reach)
+        start = torch.lerp(near, start + (1 - told) * (box_means(near, reach) - 0.5), at_edges)
+        contrast = (told**-_LOST).clamp(max=_CONTRAST)
         off, step = (soft - inverse).abs(), (high - low).clamp(min=_TINY)
         moved = (box_means(off, reach) / (_RAMP * step)).clamp(max=1)
         mixed = box_means(((high - soft) / step).clamp(0, _MOST_MIXED) * moved, max(1, reach // 2))
@@ -78,9 +82,9 @@ class EdgeSides:
         far = unit_vectors(box_means(box_means(far, reach), reach))
         beside = enlarged(beside * (outside < 1 - _ROUNDING), pitch, image.shape[-2:], mode="nearest")
         pixels = ChosenPixels(beside > 0)
-        small = torch.cat((slope * at_edges, start, mixed, far, 1 - outside), 1)
-        slope, start, mixed, far, ramp = pixels.sample_vectors(small, pitch).split((3, 1, 1, 3, 1))
-        near = (((slope * pixels.take_vectors(image)).sum(0, keepdim=True) + start - 0.5) * _CONTRAST + 0.5).clamp(0, 1)
+        small = torch.cat((slope * at_edges, start, contrast, mixed, far, 1 - outside), 1)
+        slope, start, contrast, mixed, far, ramp = pixels.sample_vectors(small, pitch).split((3, 1, 1, 1, 3, 1))
+        near = (((slope * pixels.take_vectors(image)).sum(0, keepdim=True) + start - 0.5) * contrast + 0.5).clamp(0, 1)
         return cls(pixels, near, mixed, far, ramp, torch.cat((low, high, least * most), 1))
 
     def depth(self, stepped: Tensor) -> Tensor:
@@ -90,6 +94,23 @@ class EdgeSides:
         is_near = here * here > middle
         inverse = torch.lerp(torch.where(is_near, low, here), torch.where(is_near, here, high), self.near)
         return self.pixels.put_vectors(stepped, 1 / inverse)
+
+    def shadow(self, hidden: Tensor, depth: Tensor) -> Tensor:
+        """A shadow that ends at silhouettes as softly as the image's colours change there, and not as the depth does; all (1, 1, H, W)."""
+        hidden, depth = hidden.to(self.near), depth.to(self.near)
+        pitch = pitch_of(*depth.shape[-2:])
+        reach = max(1, round(edge_radius(*depth.shape[-2:]) / pitch))
+        middle = self.ends[:, 2:]
+        small, inverse = middles_of(hidden, pitch), 1 / middles_of(depth, pitch)
+        near = (inverse * inverse > middle).to(inverse)
+        on_all, on_near, share = box_means(box_means(torch.cat((small, small * near, near), 1), reach), reach).split(1, 1)
+        on_far = (on_all - on_near) / (1 - share).clamp(min=_TINY)
+        sides = torch.cat((on_far, on_near / share.clamp(min=_TINY)), 1).clamp(0, 1)
+        on_far, on_near, middle = self.pixels.sample_vectors(torch.cat((sides, middle), 1), pitch).split(1)
+        here, inverse = self.pixels.take_vectors(hidden), 1 / self.pixels.take_vectors(depth)
+        is_near = inverse * inverse > middle
+        own = torch.lerp(torch.where(is_near, on_far, here), torch.where(is_near, here, on_near), self.near)
+        return self.pixels.put_vectors(hidden, own)
 
     def normals(self, normals: Tensor, softness: Tensor) -> Tensor:
         """Normals (1, 3, H, W) that lead from one thing to the other, as a network's do, without that.
@@ -101,3 +122,12 @@ class EdgeSides:
         far = torch.lerp(own, self.far, self.ramp)
         near = unit_vectors((own - self.mixed * self.near * far)[None])[0]
         return self.pixels.put_vectors(normals, torch.lerp(own, torch.lerp(far, near, self.near), softness[0, 0]))
+
+
+def _explained(values: Tensor, fit: Tensor, weights: Tensor, radius: int) -> Tensor:
+    """The share of the variance of values of 0 and 1 that a fit explains in a window around each pixel; maps (1, 1, h, w)."""
+    off = fit - values
+    total, mean, left = box_means(torch.cat((weights, weights * values, weights * off * off), 1), radius).split(1, 1)
+    total = total.clamp(min=_TINY)
+    mean = mean / total
+    return (1 - left / total / (mean * (1 - mean)).clamp(min=_TINY)).clamp(0, 1)

@@ -66,6 +66,7 @@ class LitScene:
     relief: Tensor
     doubt: Tensor
     blur: Tensor | None
+    sides: EdgeSides | None
 
 
 def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], sky: Tensor | bool = False) -> LitScene:
@@ -84,7 +85,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     assert sized.normals is not None
     normals, intrinsics = unit_normals(convert_normals(sized.normals, sized.axes, Axes.OPENGL)), assumed_intrinsics(sized)
     softness = _softness(normals)
-    depth, glossy = None, _steady(normals, softness)
+    depth, sides, glossy = None, None, _steady(normals, softness)
     if sized.depth is not None:
         soft, radius = filled_depth(sized), edge_radius(height, width)
         depth = sharpen_depth_edges(soft, radius)
@@ -107,7 +108,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     normals = _facing_where(share, normals)
     lights = tuple(plan.placed(intrinsics, height, width) for plan in plans)
     blur = None if depth is None or all(plan.shadow == 0 for plan in plans) else blur_by_depth(image, depth)
-    return LitScene(source, normals, lights, depth, intrinsics, known | (share > 0.5), share, glossy, softness, softness, blur)
+    return LitScene(source, normals, lights, depth, intrinsics, known | (share > 0.5), share, glossy, softness, softness, blur, sides)
 
 
 def _facing_where(share: Tensor, normals: Tensor) -> Tensor:

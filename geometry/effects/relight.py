@@ -16,6 +16,7 @@ from ..filters.bands import by_bands
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, middles_of, shrunk
 from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
+from .edge_sides import EdgeSides
 from .highlight_maps import pitch_of
 from .lights import NEAREST_LAMP, Light, placed_on, received_share, towards
 from .shadows import cast_shadow
@@ -57,6 +58,7 @@ def relight(
     relief: Tensor | None = None,
     doubt: Tensor | None = None,
     blur: Tensor | None = None,
+    sides: EdgeSides | None = None,
 ) -> Tensor:
     """The image under new lamps. Its colours are taken for the colours of the surfaces, and light is added in linear space.
 
@@ -103,6 +105,7 @@ def relight(
             break up along hair and threads, and what is rough or dark mirrors less; None = not at all.
         doubt: (B, 1, 1, 1) in [0, 1], how far the depth is a network's (see `cast_shadow`); None = not at all.
         blur: (B, 1, h, w) of any size, how far out of focus the image is (see `cast_shadow`); None = nowhere.
+        sides: Of one image alone (B = 1), the things beside its silhouettes, by whose colours shadows end there; None = as the depth does.
 
     Returns:
         (B, 3, H, W) sRGB in [0, 1], of the image's type.
@@ -123,7 +126,9 @@ def relight(
         check_map(sky, 1, "sky", like=image)
     check_looks(ambient, specular, shininess, exposure)
     check_range("shadow", shadow, 0, 1)
-    shadows = [_light_left(depth, intrinsics, each, shadow if each.shadow is None else each.shadow, sky, doubt, blur) for each in lights]
+    shadows = [
+        _light_left(depth, intrinsics, each, shadow if each.shadow is None else each.shadow, sky, doubt, blur, sides) for each in lights
+    ]
     surface = _Surface(specular, shininess, exposure, rolled_off)
     below, above = (ambient * placed_on(colour, image) for colour in (ambient_below, ambient_above))
     rays = _Rays.of(intrinsics.to(image), image)
@@ -270,12 +275,20 @@ def _shoulder(light: Tensor, knee: Tensor, headroom: Tensor) -> Tensor:
 
 
 def _light_left(
-    depth: Tensor, intrinsics: Tensor, light: Light, shadow: float, sky: Tensor | None, doubt: Tensor | None, blur: Tensor | None
+    depth: Tensor,
+    intrinsics: Tensor,
+    light: Light,
+    shadow: float,
+    sky: Tensor | None,
+    doubt: Tensor | None,
+    blur: Tensor | None,
+    sides: EdgeSides | None,
 ) -> Tensor | None:
     """The share of a lamp's light that its shadows leave; None where it casts none."""
     if shadow == 0 or light.intensity == 0:
         return None
     hidden = cast_shadow(depth, intrinsics, light, doubt=doubt, blur=blur)
+    hidden = hidden if sides is None else sides.shadow(hidden, depth)
     return 1 - shadow * (hidden if sky is None else hidden * (1 - sky.to(hidden)))
 
 

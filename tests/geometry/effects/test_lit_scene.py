@@ -155,6 +155,20 @@ def test_normals_at_silhouettes_are_those_of_one_thing_where_a_network_mixes_bot
     assert torch.equal(found[:, elsewhere], mixed[:, elsewhere])
 
 
+@pytest.mark.parametrize("wide", [1, 8])
+def test_both_things_share_the_pixels_of_a_silhouette_as_the_image_s_colours_do(wide):
+    """In and out of focus: normals and shadows change from one thing to the other as the post's colour changes to the wall's."""
+    _, estimate, _, beyond = soft_post()
+    share = (0.5 - beyond / wide).clamp(0, 1)
+    image = torch.lerp(torch.tensor(0.7), torch.tensor(0.3), share).view(1, 1, 1, 400).expand(1, 3, 240, 400).contiguous()
+    scene = lit_scene(image, estimate, (LightPlan(),))
+    assert scene.sides is not None and scene.depth is not None
+    near = scene.sides.pixels.put_vectors(share.expand(1, 1, 240, 400), scene.sides.near)[0, 0, 120]
+    assert (near - share).abs().max() < 0.2
+    lit_post = (scene.depth > 2).float()  # the shadow lies on the wall alone
+    assert (scene.sides.shadow(lit_post, scene.depth)[0, 0, 120] - (1 - share)).abs().max() < 0.2
+
+
 def test_true_edges_and_the_depth_for_distant_lights_stay_as_they_are():
     columns = torch.arange(320.0)
     image = torch.where((columns // 7) % 2 > 0, 0.2, 0.8).expand(1, 3, 240, 320).contiguous()
