@@ -9,8 +9,8 @@ shadows leave in the light, `dark` the share of the sunlit land that they hide, 
 People, balls and posts (`traced_views.py`) under a lamp in the room, a low sun from the left, one from behind on the right, and a window on
 the left, relit without shadows: `rims` is the mean difference from what is traced, in steps of 255 of sRGB, within 4 pixels of silhouettes,
 with depth and normals as soft as a network's whose edges waver by up to 4 pixels; `all` that of all pixels; `true` that at silhouettes with
-true depth and normals; `tiny` that at silhouettes with what tiny estimates, of distant lamps alone, which need no scale. `blurred` is `rims`
-of a photo that is out of focus by 4 pixels, within twice as many.
+true depth and normals; `tiny` that at silhouettes with what tiny estimates, of distant lamps alone, which need no scale; `blurred` is
+`rims` of a photo that is out of focus by 4 pixels, within twice as many.
 
 DIR: scenes that `relight_scenes.py` rendered. Each scene_<seed> is evenly lit, and relit without ambient light. `apart`: mean
 difference from Blender's image, in steps of 255 of sRGB; `bare`: the same without any shadows. `shadow`: how well what the lamp does

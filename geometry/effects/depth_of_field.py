@@ -35,7 +35,7 @@ _EVEN, _GROWTH = 4.0, 1.2
 # Radii up to which what is burnt out keeps its brightness, and from which on it has its full one.
 _DIM, _BRIGHT = 1.0, 3.0
 _BURNT_OUT = 0.9
-# Radii up to which the pixels right at the border of a thing are told from those farther inside.
+# The least distance from its border up to which something farther shines through a thing.
 _NARROW = 2.0
 _TINY = 1e-6
 
@@ -126,7 +126,7 @@ def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, h
     surfaces = [_with_margin(*each, reach) for each in ((light, radius), _behind(light, radius, reach))]
     margin, (height, width) = _margin(reach), image.shape[-2:]
     total, left = torch.zeros_like(light, memory_format=torch.channels_last), torch.ones_like(radius)
-    sharp, deepest = torch.zeros_like(radius, dtype=torch.bool), _deepest(radius)
+    sharp, deepest = torch.zeros_like(radius, dtype=torch.bool), _deepest(radius, max(-nearest, farthest))
     for index, boxes in enumerate(zip(*(_boxes(each.square, levels) for each in surfaces), strict=True)):
         if boxes == (None, None):
             continue
@@ -134,8 +134,7 @@ def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, h
         layer = blur_layer(_layer(surfaces, boxes, levels, index, box), levels[index], blades, rotation)
         place, layer = _in_image(layer, box, margin, height, width)
         share, rest = layer[:, 3:].contiguous(), left[place]
-        if levels[index] > _EDGE - _NARROW:
-            rest = rest * (deepest[place] >= levels[index])
+        rest = rest * (deepest[place] >= levels[index])
         if levels[index] == 0:
             sharp[place] = (share >= 1) & (rest >= 1 - _TINY) & (radius[place] == 0)
         taken = torch.minimum(share, rest)
@@ -162,16 +161,26 @@ def _lifted(image: Tensor, radius: Tensor, stops: float) -> Tensor:
     return light * (1 + (2**stops - 1) * burnt * ((radius.abs() - _DIM) / (_BRIGHT - _DIM)).clamp(0, 1))
 
 
-def _deepest(radius: Tensor) -> Tensor:
-    """The radius of the farthest layer that a pixel may show.
+def _deepest(radius: Tensor, largest: float) -> Tensor:
+    """The radius of the farthest layer that a pixel may show: of the farthest surface within its own blur.
 
-    A surface that is hardly blurred, and unevenly, covers some of its own pixels in part only. Far from its border nothing behind it
-    shines through there.
+    A surface that is blurred unevenly covers some of its own pixels in part only. What lies behind it does not shine through there.
     """
-    border = (neighbours_largest(radius) - radius > _EDGE).to(radius)
-    # That is the radius of their blur, but for what is blurred least.
-    beside = largest_within(border, math.ceil(_NARROW))
-    return torch.where((beside > 0) | (radius.abs() > _NARROW), torch.inf, radius + _EDGE)
+    deepest, spread, reached = radius, radius, 0
+    size, previous = radius.abs(), -1.0
+    for reach in _reaches(largest):
+        spread, reached = largest_within(spread, reach - reached, has_nan=False), reach
+        deepest = torch.where(size > previous, spread, deepest)
+        previous = reach
+    return deepest + _EDGE
+
+
+def _reaches(radius: float) -> list[int]:
+    """Whole distances, each larger by the same factor, from `_NARROW` to one that is not below a radius."""
+    reaches = [math.ceil(_NARROW)]
+    while reaches[-1] < radius:
+        reaches.append(math.ceil(reaches[-1] * _GROWTH))
+    return reaches
 
 
 def _behind(light: Tensor, radius: Tensor, reach: int) -> tuple[Tensor, Tensor]:

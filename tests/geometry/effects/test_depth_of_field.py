@@ -140,6 +140,15 @@ def test_no_background_shows_through_an_unevenly_blurred_thing():
     assert soft[..., 23:57, 23:73].max() < 0.11
 
 
+def test_no_background_shows_through_a_soft_thing_whose_blur_is_uneven_beside_its_border():
+    """A dark thing before a bright wall, as a network's depth gives it: circles of 4 to 4.6 pixels, in patches."""
+    columns = torch.arange(WIDTH)
+    patches = torch.rand(1, 1, HEIGHT // 4, WIDTH // 4, generator=torch.Generator().manual_seed(0)).repeat_interleave(4, 2)
+    circle = torch.where(columns < 48, 4 + 0.6 * patches.repeat_interleave(4, 3), 18.0)
+    found = depth_of_field(torch.where(columns < 48, 0.02, 0.9).expand(1, 3, HEIGHT, WIDTH).contiguous(), circle)
+    assert found[..., :44].amax() < 0.025, float(found[..., :44].amax())  # 0.22 without a limit to the layers
+
+
 def test_hdr_light_counts_and_stays():
     image = torch.full((1, 3, HEIGHT, WIDTH), 0.1)
     image[..., 36, 48] = linear_to_srgb(torch.tensor(50.0))
