@@ -170,10 +170,11 @@ def test_the_shadow_of_a_low_sun_behind_the_scene_is_as_long_as_rays_say(elevati
     assert (shadow[distance > 16] < 0.1).all()
 
 
-def test_a_networks_ripples_in_a_wall_cast_no_shadows():
-    """Ripples of 2 % of the distance in a wall at 3, behind something at 1: of true depth a low light finds them."""
+@pytest.mark.parametrize(("at", "share"), [(3, 0.02), (20, 0.25)])
+def test_a_networks_ripples_in_a_wall_cast_no_shadows(at, share):
+    """Ripples of 2 % in a wall at 3, and of 25 % in one at 20, behind something at 1: of true depth a low light finds them."""
     rows, columns = torch.arange(240.0)[:, None], torch.arange(320.0)
-    inverse = (1 + 0.02 * torch.sin(rows / 9 + 1) * torch.sin(columns / 8)) / 3
+    inverse = (1 + share * torch.sin(rows / 9 + 1) * torch.sin(columns / 8)) / at
     depth = 1 / torch.where(rows > 220, 1.0, inverse)[None, None]
     options = {"intrinsics": camera(240, 320, 300.0), "light": Light(light_direction(180, 12))}
     true, none, network = (
