@@ -5,8 +5,10 @@
 Landscapes are composed of a sky and of roofs, leaves or hair of known coverage, with depth of a quarter of the size whose edges are
 soft, as networks'. `tells` masks the sky at that size, as some networks do. Rooms are a wall, a floor and a ball. `false` and `missed`
 are shares of the image and of the sky; `alpha` is the mean absolute error in a band around the border, by the coarse share enlarged, and
-by `sky_alpha`. The last table has the same scenes, and darker and redder skies, with depth and mask by the bundled network; `far` is the
-share of near things that its depth puts right before the sky or into it, and `mended` what is left of it after `depth_before_sky`.
+by `sky_alpha`. Told in part, the sky lacks a round part right over the near things, where nothing in the image says so; `line` is the
+largest change of the share over a hundredth of the side, away from near things. The last table has the scenes of the first one, and darker
+and redder skies, with depth and mask by the bundled network; `far` is the share of near things that its depth puts right before the sky or
+into it, and `mended` what is left of it after `depth_before_sky`.
 """
 
 from __future__ import annotations
@@ -75,6 +77,15 @@ def main() -> None:
         if arguments.pictures:
             _save(arguments.pictures / f"{name}.png", image, coarse, found, truth)
     print(f"{'mean':42}{np.mean(errors, 0)[0]:16.3f}{np.mean(errors, 0)[1]:9.3f}")
+    print(f"{'told in part':42}{'line: coarse':>16}{'ours':>9}")
+    lines = []
+    for name, image, estimate, truth in half_told_skies(arguments.side):
+        away = ~_band(truth) & (truth > 0.5)
+        lines.append(
+            [_line(each, away) for each in (predicted_sky(estimate.resized(*image.shape[-2:])).float(), sky_alpha(image, estimate))]
+        )
+        print(f"{name:42}{lines[-1][0]:16.2f}{lines[-1][1]:9.2f}")
+    print(f"{'mean':42}{np.mean(lines, 0)[0]:16.2f}{np.mean(lines, 0)[1]:9.2f}")
     print(f"{'without sky':33}{'false':>9}")
     falses = []
     for name, image, estimate in rooms(arguments.side):
@@ -129,6 +140,29 @@ def landscapes(side: int) -> Iterator[tuple[str, Tensor, Estimate, Tensor]]:
             image = _composed(truth, colours)
             yield f"{silhouette}, {sky}, tells", image, Estimate(_told(disparity, coarse), Quantity.DISPARITY, mask=coarse < 0.5), truth
             yield f"{silhouette}, {sky}, not", image, Estimate(disparity, Quantity.DISPARITY), truth
+
+
+def half_told_skies(side: int) -> Iterator[tuple[str, Tensor, Estimate, Tensor]]:
+    """As `landscapes`, of networks that do not tell a round part of the sky."""
+    for name, image, estimate, truth in landscapes(side):
+        if estimate.mask is None:
+            continue
+        rows, columns = (torch.linspace(0, 1, length) for length in estimate.mask.shape[-2:])
+        untold = (rows.view(-1, 1) - 0.35).square() + (columns - 0.5).square() < 0.25**2
+        assert estimate.depth is not None
+        nearer = torch.where(untold, estimate.depth.clamp(min=0.1), estimate.depth)
+        yield name.removesuffix(", tells"), image, Estimate(nearer, Quantity.DISPARITY, mask=estimate.mask | untold), truth
+
+
+def _line(share: Tensor, where: Tensor) -> float:
+    """The largest change of a share over a hundredth of the side, between places."""
+    step = max(1, share.shape[-1] // 100)
+    changes = []
+    for axis in (2, 3):
+        length = share.shape[axis] - step
+        both = where.narrow(axis, 0, length) & where.narrow(axis, step, length)
+        changes.append(((share.narrow(axis, step, length) - share.narrow(axis, 0, length)).abs() * both).amax())
+    return float(torch.stack(changes).amax())
 
 
 def rooms(side: int) -> Iterator[tuple[str, Tensor, Estimate]]:

@@ -127,6 +127,15 @@ def test_a_network_that_tells_its_sky_is_believed():
     assert ((alpha > 0.5) != left).float().mean() < 0.001, "the rest looks like sky, but it says that it is none"
 
 
+def test_a_sky_told_in_part_fades_where_the_image_shows_no_border_and_nowhere_else():
+    image, disparity, above = landscape()
+    left = above & (torch.arange(WIDTH) < WIDTH // 2)
+    alpha = sky_alpha(image, Estimate(disparity.where(~left, disparity.amin()), Quantity.DISPARITY, mask=~left))
+    assert alpha[..., :HORIZON, :].diff(dim=-1).abs().max() < 0.15, "no line through an even sky"
+    assert alpha[..., : HORIZON - 1, :40].min() > 0.95 and alpha[..., : HORIZON - 1, -40:].max() < 0.05, "told as before"
+    assert alpha[..., HORIZON + 1 :, :].max() < 0.05, "the ground looks like no sky"
+
+
 def test_holes_of_a_sensor_say_nothing_of_the_sky():
     image, disparity, above = landscape()
     holes = torch.zeros_like(above)
