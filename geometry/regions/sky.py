@@ -11,24 +11,19 @@ far there is brighter or bluer than the rest, and less finely drawn; and the bot
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from ...utils import in_float32, resize_map
 from ..checks import check_image_of, check_map
-from ..edges.matting import cut_out
 from ..estimate import Estimate, Quantity
-from ..filters.box import box_means
-from ..filters.guided_filter import mask_at_image_edges
 from ..levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_samples
+from .sky_matte import sky_matte
 
 # What is far, as a share of the way from the far end to the near end. It and the signs were chosen on the photographs of training/sky.tsv.
 _FAR = 0.12
 _TOP_IS_FAR = 0.5
 _BRIGHTER = BLUER = 0.1
-_TINY = 1e-6
 # A sky is blue, or as bright as cloud and haze are exposed to be, and then no warmer than this: walls are as much brighter than floors.
 BLUE, BRIGHT, WARM = 0.05, 0.75, 0.1
 _UPPER = 4
@@ -42,16 +37,6 @@ _LOOKED_AT = 512
 _AS_FINE, _PLAIN = 0.85, 0.02
 # From where to where what is far becomes sky: shares as _FAR, and, where depth is metric, shares of the sky's own depth.
 _SOFT, _SOFT_METRIC = (0.25, 0.06), (0.4, 0.8)
-# By so many percent of the longer side a network may miss the sky's border.
-_REACH = 1.0
-# Pixels along the longer side at which the matte is made; of a larger image its border is then brought to the image's.
-_MATTED = 720
-# Where nothing in the image says where the sky ends, it ends over this share of the longer side, looked at in so many pixels along it.
-_FADED_OVER, _FADED = 0.06, 256
-# There colours differ by less than this between both sides of the border, and from those of the sky around. Parts of the border that the
-# image does show count little beside the others, and what is hardly kept of the matte is not kept at all, by a power.
-_ALIKE, _OF_SKY = 0.08, 0.13
-_TOLD, _STRICT = 0.1, 3
 
 
 @in_float32
@@ -82,54 +67,7 @@ def sky_alpha(image: Tensor, estimate: Estimate) -> Tensor:
     if not bool(share.any()):
         return image.new_zeros(len(image), 1, height, width)
     coarse = resize_map(share, height, width).clamp(0, 1)
-    return torch.cat([_faded(_matte(*pair), pair[0]) for pair in zip(image.split(1), coarse.split(1), strict=True)])
-
-
-def _matte(image: Tensor, coarse: Tensor) -> Tensor:
-    """A coarse share of sky with its border where the image has it."""
-    if not bool((coarse > 0).any()):
-        return coarse
-    height, width = image.shape[-2:]
-    share = _MATTED / max(height, width)
-    if share >= 1:
-        return cut_out(image, coarse, _REACH, decontaminate=False).alpha
-    # Its time grows with the width of the border, and so with the cube of the sides.
-    rows, columns = max(1, round(height * share)), max(1, round(width * share))
-    alpha = cut_out(resize_map(image, rows, columns), resize_map(coarse, rows, columns), _REACH, decontaminate=False).alpha
-    return mask_at_image_edges(resize_map(alpha, height, width).clamp(0, 1), image, math.ceil(2 / share))
-
-
-def _faded(alpha: Tensor, image: Tensor) -> Tensor:
-    """A matte that ends softly where its border crosses an even sky, as where a network grows unsure of it: a line there would be seen."""
-    height, width = image.shape[-2:]
-    scale = min(1, _FADED / max(height, width))
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    small, sky = resize_map(image, *size), (resize_map(alpha, *size) > 0.5).to(image)
-    beside, reach = (max(1, round(share * max(size))) for share in (_REACH / 100, _FADED_OVER))
-    sums = box_means(torch.cat((small * sky, sky, small, torch.ones_like(sky)), 1), beside)
-    of_sky, rest = sums[:, :4], sums[:, 4:] - sums[:, :4]
-    border = ((of_sky[:, 3:] > _TINY) & (rest[:, 3:] > _TINY)).to(image)
-    apart = (_divided(of_sky) - _divided(rest)).square().sum(1, keepdim=True)
-    alike = border / (1 + (apart / _ALIKE**2).square())
-    if not bool((alike > 0.5).any()):
-        return alpha
-    looks = _divided(box_means(torch.cat((small * sky, sky), 1), 2 * reach))
-    like = _like(small, looks)
-    maps = torch.cat((alike, alike + _TOLD * (border - alike), sky * like, like), 1)
-    unsure, share = map(_divided, box_means(box_means(maps, reach), reach).split(2, 1))
-    looks, unsure, share = resize_map(torch.cat((looks, unsure, share), 1), height, width).split((3, 1, 1), 1)
-    kept = 1 - unsure.clamp(0, 1) * _like(image, looks)
-    return torch.lerp(share.clamp(0, 1), alpha, kept**_STRICT)
-
-
-def _divided(sums: Tensor) -> Tensor:
-    """Means of values: sums of them, the last channel those of their weights."""
-    return sums[:, :-1] / sums[:, -1:].clamp(min=_TINY)
-
-
-def _like(image: Tensor, looks: Tensor) -> Tensor:
-    """How much an image looks as the sky around does: (1, 1, h, w) in [0, 1]."""
-    return 1 / (1 + (image - looks).square().sum(1, keepdim=True) / _OF_SKY**2).square()
+    return torch.cat([sky_matte(*pair) for pair in zip(image.split(1), coarse.split(1), strict=True)])
 
 
 def _tells_sky(estimate: Estimate, predicted: Tensor) -> Tensor:
