@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import check_map, check_range, check_whole
-from ..filters.extremes import largest_within, neighbours_largest
+from ..filters.extremes import largest_within, neighbours_largest, smallest_within
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from ..views.disocclusion import fill_uncovered
 from .bokeh import LARGEST_STEP, MAX_BLADES, MAX_ROTATION, blur_layer, size_step
@@ -34,7 +34,8 @@ _SHARP, _EDGE = 0.25, 1.0
 _EVEN, _GROWTH = 4.0, 1.2
 # Radii up to which what is burnt out keeps its brightness, and from which on it has its full one.
 _DIM, _BRIGHT = 1.0, 3.0
-_BURNT_OUT = 0.9
+# Highlights are burnt out, and less than twice this share of the longer side wide: a sky or a wall is as bright as the image shows it.
+_BURNT_OUT, _WIDE = 0.9, 0.02
 # The least distance from its border up to which something farther shines through a thing.
 _NARROW = 2.0
 _TINY = 1e-6
@@ -70,7 +71,8 @@ def depth_of_field(image: Tensor, circle: Tensor, *, blades: int = 0, rotation: 
             anything.
         blades: Of the shutter: 3 to 16 make the highlights polygons with their corners on the circle; less, discs.
         rotation: Of the polygon, in degrees.
-        highlights: By how many stops what is burnt out in the image was brighter than white; it counts where it is blurred.
+        highlights: By how many stops what is burnt out in the image was brighter than white; it counts where it is blurred, and where it is
+            small, as lamps and glints are.
 
     Returns:
         (B, 3, H, W), nowhere brighter than white or the image itself; where the circle is smaller than half a pixel and nothing soft
@@ -153,11 +155,13 @@ def _settled(circle: Tensor) -> Tensor:
 
 
 def _lifted(image: Tensor, radius: Tensor, stops: float) -> Tensor:
-    """Linear light, with what is burnt out brighter by so many stops where it will be blurred."""
+    """Linear light, with what is burnt out and small brighter by so many stops where it will be blurred."""
     light = srgb_to_linear(image)
     if not stops:
         return light
     burnt = ((image.amax(1, keepdim=True) - _BURNT_OUT) / (1 - _BURNT_OUT)).clamp(0, 1).square()
+    reach = max(1, round(_WIDE * max(image.shape[-2:])))
+    burnt = burnt - largest_within(smallest_within(burnt, reach), reach)
     return light * (1 + (2**stops - 1) * burnt * ((radius.abs() - _DIM) / (_BRIGHT - _DIM)).clamp(0, 1))
 
 

@@ -122,12 +122,19 @@ def test_burnt_out_highlights_are_lifted_only_where_they_are_soft():
 
 
 def test_highlights_do_not_brighten_what_looks_sharp():
-    image = make_image() * 0.05 + 0.95
+    image = torch.where(make_image()[:, :1] > 0.9, 1.0, 0.5).expand(1, 3, HEIGHT, WIDTH).contiguous()
     circle = thing(1.6, 14)
     plain, lifted = (depth_of_field(image, circle, highlights=stops) for stops in (0.0, 2.0))
     inside = (..., slice(28, 44), slice(28, 44))
     assert torch.equal(plain[inside], lifted[inside])
     assert lifted.mean() > plain.mean() + 0.01, "the soft background counts"
+
+
+def test_a_wide_bright_sky_is_no_highlight():
+    image = torch.full((1, 3, HEIGHT, WIDTH), 0.2)
+    image[:, 2, :40], image[..., 50, 70] = 0.97, 1
+    plain, lifted = (depth_of_field(image, flat(9), highlights=stops) for stops in (0.0, 2.0))
+    assert torch.allclose(plain[..., :40, :], lifted[..., :40, :]) and (lifted - plain)[..., 44:56, 64:76].max() > 0.05
 
 
 def test_no_background_shows_through_an_unevenly_blurred_thing():
