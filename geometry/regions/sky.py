@@ -37,6 +37,8 @@ _LOOKED_AT = 512
 _AS_FINE, _PLAIN = 0.85, 0.02
 # From where to where what is far becomes sky: shares as _FAR, and, where depth is metric, shares of the sky's own depth.
 _SOFT, _SOFT_METRIC = (0.25, 0.06), (0.4, 0.8)
+# The same for what may be sky although a network says that it is none.
+_MAY_BE_SKY = (0.6, 0.3)
 
 
 @in_float32
@@ -67,7 +69,9 @@ def sky_alpha(image: Tensor, estimate: Estimate) -> Tensor:
     if not bool(share.any()):
         return image.new_zeros(len(image), 1, height, width)
     coarse = resize_map(share, height, width).clamp(0, 1)
-    return torch.cat([sky_matte(*pair) for pair in zip(image.split(1), coarse.split(1), strict=True)])
+    near, known = _share_of_nearness(estimate)
+    far = torch.where(known, _ramp(near, _MAY_BE_SKY), 1).to(image)
+    return torch.cat([sky_matte(*maps) for maps in zip(image.split(1), coarse.split(1), far.split(1), strict=True)])
 
 
 def _tells_sky(estimate: Estimate, predicted: Tensor) -> Tensor:
@@ -171,9 +175,14 @@ def sky_share(image: Tensor, estimate: Estimate) -> Tensor:
         ends, share = _SOFT_METRIC, depth / level.clamp(min=1e-6).view(-1, 1, 1, 1)
     else:
         ends, (share, _) = _SOFT, _share_of_nearness(estimate)
-    ramp = ((share - ends[0]) / (ends[1] - ends[0])).clamp(0, 1)
+    ramp = _ramp(share, ends)
     shown = sky.flatten(1).any(1).view(-1, 1, 1, 1) & valid
     return torch.where(shown, ramp * ramp * (3 - 2 * ramp), 0)
+
+
+def _ramp(values: Tensor, ends: tuple[float, float]) -> Tensor:
+    """0 at one value, 1 at the other."""
+    return ((values - ends[0]) / (ends[1] - ends[0])).clamp(0, 1)
 
 
 def predicted_sky(estimate: Estimate) -> Tensor:

@@ -25,17 +25,18 @@ _TOLD, _STRICT = 0.1, 3
 _TINY = 1e-6
 
 
-def sky_matte(image: Tensor, coarse: Tensor) -> Tensor:
+def sky_matte(image: Tensor, coarse: Tensor, far: Tensor) -> Tensor:
     """A coarse share of sky with its border where the image has it; faded where the image shows none.
 
     Args:
         image: (1, 3, H, W) RGB in [0, 1].
         coarse: (1, 1, H, W) in [0, 1].
+        far: (1, 1, h, w) of any size in [0, 1], 0 where things are too near to be sky.
 
     Returns:
         (1, 1, H, W) in [0, 1].
     """
-    return _faded(_at_image_edges(image, coarse), image) if bool((coarse > 0).any()) else coarse
+    return _faded(_at_image_edges(image, coarse), image, far) if bool((coarse > 0).any()) else coarse
 
 
 def _at_image_edges(image: Tensor, coarse: Tensor) -> Tensor:
@@ -49,7 +50,7 @@ def _at_image_edges(image: Tensor, coarse: Tensor) -> Tensor:
     return mask_at_image_edges(resize_map(alpha, height, width).clamp(0, 1), image, math.ceil(2 / share))
 
 
-def _faded(alpha: Tensor, image: Tensor) -> Tensor:
+def _faded(alpha: Tensor, image: Tensor, far: Tensor) -> Tensor:
     """A matte that ends softly where its border crosses an even sky, as where a network grows unsure of it: a line there would be seen."""
     height, width = image.shape[-2:]
     scale = min(1, _FADED / max(height, width))
@@ -68,7 +69,7 @@ def _faded(alpha: Tensor, image: Tensor) -> Tensor:
     maps = torch.cat((alike, alike + _TOLD * (border - alike), sky * like, like), 1)
     unsure, share = map(_divided, box_means(box_means(maps, reach), reach).split(2, 1))
     looks, unsure, share = resize_map(torch.cat((looks, unsure, share), 1), height, width).split((3, 1, 1), 1)
-    kept = 1 - unsure.clamp(0, 1) * _like(image, looks)
+    kept = 1 - unsure.clamp(0, 1) * _like(image, looks) * resize_map(far, height, width).clamp(0, 1)
     return torch.lerp(share.clamp(0, 1), alpha, kept**_STRICT)
 
 
