@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import in_float32
 from ..checks import check_map, check_range, check_whole
 from ..filters.extremes import largest_within, neighbours_largest, smallest_within
 from ..images.srgb import linear_to_srgb, srgb_to_linear
@@ -62,6 +63,7 @@ class _Box(NamedTuple):
     right: int
 
 
+@in_float32
 def depth_of_field(image: Tensor, circle: Tensor, *, blades: int = 0, rotation: float = 0.0, highlights: float = 0.0) -> Tensor:
     """The image through a lens.
 

@@ -175,6 +175,13 @@ def test_any_size_and_any_circle(size):
     assert soft.shape == image.shape and torch.isfinite(soft).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_blurred_as_float32_is(dtype):
+    image, circle = make_image().to(dtype), thing(2, 60).to(dtype)
+    found, known = depth_of_field(image, circle), depth_of_field(image.float(), circle.float())
+    assert found.dtype == dtype and torch.equal(found, known.to(dtype))
+
+
 def test_a_batch_is_as_its_images():
     images, circles = make_image(2), torch.cat((thing(0, 9), thing(-8, 0)))
     both = depth_of_field(images, circles)
