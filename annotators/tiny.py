@@ -41,6 +41,7 @@ _SUSPECTED_FROM, _LIKELY_PART = 0.2, 0.1  # it suspects sky from this share on; 
 _SMOOTHED = 2  # how far around a pixel of a doubtful sky its colours are averaged, and what is decided by them
 # The share of sky is fitted to the image in squares of so many pixels; the variance is less than for depth: clouds and haze are pale.
 _RIM, _SKY_POOLED, _SKY_EPSILON = 2, 4, 1e-4
+_TURNED = 0.2  # where smoothing changes normals at the border by more, they turn there
 _SAMPLED = 8  # the farthest hundredth is that of every n-th pixel
 
 
@@ -83,6 +84,7 @@ class TinyAnnotator(Annotator):
         disparity, normals = output[:, :1], unit_normals(output[:, 1:_WITHOUT_SKY])
         if output.shape[1] == _WITHOUT_SKY:
             return TO_MIDAS_SCALE * disparity, normals
+        normals = unit_normals(without_border_lines(normals, _TURNED))
         return TO_MIDAS_SCALE * without_border_lines(disparity), normals, output[:, _WITHOUT_SKY:].sigmoid()
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:

@@ -1,4 +1,4 @@
-"""Removes the lines that the zero padding of convolutions leaves along the borders of a depth map."""
+"""Removes the lines that the zero padding of convolutions leaves along the borders of a network's maps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_EDGE = 0.1  # of the map's mean absolute deviation: where smoothing moves a pixel farther than this, there is an edge of the scene
+# Where smoothing moves a pixel farther than this, there is an edge of the scene: of depth in units of its mean absolute deviation.
+_EDGE = 0.1
 _ALONG = 4  # pixels to each side, along the border, over which changes are averaged
 
 
@@ -29,27 +30,31 @@ def _straightening(rows: int, stiffness: float) -> list[list[float]]:
 _PASSES = (_straightening(8, 100), _straightening(14, 2000))
 
 
-def without_border_lines(depth: Tensor) -> Tensor:
-    """Smooths a network's depth across its borders, where the padding of convolutions leaves lines. Normals of the depth show these.
+def without_border_lines(maps: Tensor, edge: float = _EDGE) -> Tensor:
+    """Smooths a network's maps across their borders, where the padding of convolutions leaves lines, each channel by itself.
 
     Two passes: over the outermost 8 pixels, then, stiffer, over the outermost 14. The rest does not change. Where smoothing would move a
     pixel far, there is an edge of the scene: it stays.
 
     Args:
-        depth: (B, 1, H, W) float32, in units of its mean absolute deviation; H and W at least 28.
+        maps: (B, C, H, W) float32; H and W at least 28.
+        edge: How far that is; the default is one for depth in units of its mean absolute deviation.
     """
     for weights in _PASSES:
-        for _ in range(2):  # the upper and the lower border, then of the transposed map the left and the right one
-            depth = _smoothed_ends(depth, torch.tensor(weights, dtype=depth.dtype, device=depth.device)).mT
-    return depth.contiguous()
+        for axis in (-2, -1):
+            maps = _smoothed_ends(maps, torch.tensor(weights, dtype=maps.dtype, device=maps.device), edge, axis)
+    return maps
 
 
-def _smoothed_ends(depth: Tensor, weights: Tensor) -> Tensor:
-    """Depth whose first and last rows are smoothed by `_straightening`'s weights."""
+def _smoothed_ends(maps: Tensor, weights: Tensor, edge: float, axis: int) -> Tensor:
+    """Maps whose first and last rows, or columns, are smoothed by `_straightening`'s weights."""
     rows, taps = weights.shape
-    change = weights @ torch.cat((depth[..., :taps, :], depth[..., -taps:, :].flip(-2)), 1)
-    change = change / (1 + (change.abs().amax(-2, keepdim=True) / _EDGE) ** 2)
-    change = F.avg_pool2d(change, (1, 2 * _ALONG + 1), 1, (0, _ALONG), count_include_pad=False)
-    first, last = change.split(1, 1)
-    middle = depth[..., rows:-rows, :]
-    return torch.cat((depth[..., :rows, :] + first, middle, depth[..., -rows:, :] + last.flip(-2)), -2)
+    length = maps.shape[axis]
+    ends = torch.cat((maps.narrow(axis, 0, taps), maps.narrow(axis, length - taps, taps).flip(axis)), 1)
+    is_upright, window = axis == -2, 2 * _ALONG + 1
+    change = weights @ ends if is_upright else ends @ weights.mT
+    change = change / (1 + (change.abs().amax(axis, keepdim=True) / edge) ** 2)
+    kernel, padding = ((1, window), (0, _ALONG)) if is_upright else ((window, 1), (_ALONG, 0))
+    first, last = F.avg_pool2d(change, kernel, 1, padding, count_include_pad=False).chunk(2, 1)
+    changed = maps.narrow(axis, 0, rows) + first, maps.narrow(axis, length - rows, rows) + last.flip(axis)
+    return torch.cat((changed[0], maps.narrow(axis, rows, length - 2 * rows), changed[1]), axis)

@@ -337,6 +337,13 @@ def test_a_sky_at_dusk_is_found_and_a_table_has_none(shipped):
     assert torch.equal(estimate.mask[:1], shipped.estimate(images[:1]).mask), "whatever else is in the batch"
 
 
+def test_normals_have_no_band_along_the_border(shipped):
+    """A plain grey image: over the outermost pixels normals change as evenly as further inside."""
+    normals = shipped.estimate(torch.full((1, 3, 224, 224), 0.5)).normals[0]
+    across = normals[..., 100:-100].diff(2, dim=-2).abs().amax((0, 2))
+    assert across[:24].max() < 3 * across[24:-24].max().clamp(min=1e-3), (across[:24].max(), across[24:-24].max())
+
+
 def test_weights_from_before_the_scene_had_a_layer_still_load(tmp_path):
     state = load_file(bundled_path(MODELS["tiny"].file))
     save_file({name: value for name, value in state.items() if not name.startswith("fine.scene.")}, tmp_path / "own.safetensors")

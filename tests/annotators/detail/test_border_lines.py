@@ -58,6 +58,7 @@ def test_each_image_of_a_batch_is_smoothed_by_itself():
     depth = torch.randn(3, 1, 40, 32, generator=torch.Generator().manual_seed(1))
     alone = torch.cat([without_border_lines(each) for each in depth[:, None]])
     torch.testing.assert_close(without_border_lines(depth), alone)
+    torch.testing.assert_close(without_border_lines(depth.mT.movedim(0, 1)), alone.mT.movedim(0, 1))  # and each channel
 
 
 @pytest.mark.parametrize("flipped", [(2,), (3,), (2, 3)])
