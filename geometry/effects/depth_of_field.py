@@ -138,7 +138,8 @@ def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, h
         layer = blur_layer(_layer(surfaces, boxes, levels, index, box), levels[index], blades, rotation)
         place, layer = _in_image(layer, box, margin, height, width)
         share, rest = layer[:, 3:].contiguous(), left[place]
-        rest = rest * (deepest[place] >= levels[index])
+        if index > 0:  # of a surface between two layers the farther one is its own as well
+            rest = rest * (deepest[place] >= min(levels[index], levels[index - 1] + _EDGE))
         if levels[index] == 0:
             sharp[place] = (share >= 1) & (rest >= 1 - _TINY) & (radius[place] == 0)
         taken = torch.minimum(share, rest)

@@ -92,6 +92,14 @@ def test_a_slope_through_the_focus_has_no_seams():
     assert (depth_of_field(grey, thing(-15, 30)) - 0.4).abs().max() < 1e-4
 
 
+def test_a_gentle_slope_is_blurred_without_seams_between_layers():
+    """Rows of circles of 34 to 80 pixels: each column is blurred a little more than the one before."""
+    image = (torch.arange(160) == 80).float().view(1, 1, -1, 1).expand(1, 3, 160, 320).contiguous()
+    found = depth_of_field(image, torch.linspace(34, 80, 320).expand(1, 1, 160, 320).contiguous())
+    steps = srgb_to_linear(found)[0, 0, 80].diff()[40:-40]
+    assert steps.max() < 0.0005 and steps.min() > -0.0005, steps.aminmax()
+
+
 @pytest.mark.parametrize("blades", [3, 4, 5, 6, 8])
 def test_blades_make_a_polygon_with_its_corners_on_the_circle(blades):
     radius = 30.0
