@@ -5,7 +5,7 @@
 Landscapes are composed of a sky and of roofs, leaves or hair of known coverage, with depth of a quarter of the size whose edges are
 soft, as networks'. `tells` masks the sky at that size, as some networks do. Rooms are a wall, a floor and a ball. `false` and `missed`
 are shares of the image and of the sky; `alpha` is the mean absolute error in a band around the border, by the coarse share enlarged, and
-by `sky_alpha`. Told in part, the sky lacks a round part right over the near things, where nothing in the image says so; `line` is the
+by `sky_alpha`. Predicted in part, the sky lacks a round part right over the near things, where nothing in the image says so; `line` is the
 largest change of the share over a hundredth of the side, away from near things. The last table has the scenes of the first one, and darker
 and redder skies, with depth and mask by the bundled network; `far` is the share of near things that its depth puts right before the sky or
 into it, and `mended` what is left of it after `depth_before_sky`.
@@ -77,9 +77,9 @@ def main() -> None:
         if arguments.pictures:
             _save(arguments.pictures / f"{name}.png", image, coarse, found, truth)
     print(f"{'mean':42}{np.mean(errors, 0)[0]:16.3f}{np.mean(errors, 0)[1]:9.3f}")
-    print(f"{'told in part':42}{'line: coarse':>16}{'ours':>9}")
+    print(f"{'predicted in part':42}{'line: coarse':>16}{'ours':>9}")
     lines = []
-    for name, image, estimate, truth in half_told_skies(arguments.side):
+    for name, image, estimate, truth in half_predicted_skies(arguments.side):
         away = ~_band(truth) & (truth > 0.5)
         lines.append(
             [_line(each, away) for each in (predicted_sky(estimate.resized(*image.shape[-2:])).float(), sky_alpha(image, estimate))]
@@ -142,16 +142,16 @@ def landscapes(side: int) -> Iterator[tuple[str, Tensor, Estimate, Tensor]]:
             yield f"{silhouette}, {sky}, not", image, Estimate(disparity, Quantity.DISPARITY), truth
 
 
-def half_told_skies(side: int) -> Iterator[tuple[str, Tensor, Estimate, Tensor]]:
-    """As `landscapes`, of networks that do not tell a round part of the sky."""
+def half_predicted_skies(side: int) -> Iterator[tuple[str, Tensor, Estimate, Tensor]]:
+    """As `landscapes`, of networks that miss a round part of the sky."""
     for name, image, estimate, truth in landscapes(side):
         if estimate.mask is None:
             continue
         rows, columns = (torch.linspace(0, 1, length) for length in estimate.mask.shape[-2:])
-        untold = (rows.view(-1, 1) - 0.35).square() + (columns - 0.5).square() < 0.25**2
+        missed_part = (rows.view(-1, 1) - 0.35).square() + (columns - 0.5).square() < 0.25**2
         assert estimate.depth is not None
-        nearer = torch.where(untold, estimate.depth.clamp(min=0.1), estimate.depth)
-        yield name.removesuffix(", tells"), image, Estimate(nearer, Quantity.DISPARITY, mask=estimate.mask | untold), truth
+        nearer = torch.where(missed_part, estimate.depth.clamp(min=0.1), estimate.depth)
+        yield name.removesuffix(", tells"), image, Estimate(nearer, Quantity.DISPARITY, mask=estimate.mask | missed_part), truth
 
 
 def _line(share: Tensor, where: Tensor) -> float:

@@ -18,10 +18,11 @@ _REACH = 1.0
 _MATTED = 720
 # Where nothing in the image says where the sky ends, it ends over this share of the longer side, looked at in so many pixels along it.
 _FADED_OVER, _FADED = 0.06, 256
-# There colours differ by less than this between both sides of the border, and from those of the sky around. Parts of the border that the
-# image does show count little beside the others, and what is hardly kept of the matte is not kept at all, by a power.
-_ALIKE, _OF_SKY = 0.08, 0.13
-_TOLD, _STRICT = 0.1, 3
+# There the means of both sides differ by less than twice the deviation of the sky's colours beside the border and the first number, the
+# second at most; and all around, colours differ from the sky's by the third.
+_PLAIN, _ALIKE, _OF_SKY = 0.02, 0.08, 0.12
+# How much a part of the border that the image shows counts beside one that it does not; and the power by which the matte gives way.
+_SHOWN, _YIELDING = 0.1, 3
 _TINY = 1e-6
 
 
@@ -57,20 +58,22 @@ def _faded(alpha: Tensor, image: Tensor, far: Tensor) -> Tensor:
     size = max(1, round(height * scale)), max(1, round(width * scale))
     small, sky = resize_map(image, *size), (resize_map(alpha, *size) > 0.5).to(image)
     beside, reach = (max(1, round(share * max(size))) for share in (_REACH / 100, _FADED_OVER))
-    sums = box_means(torch.cat((small * sky, sky, small, torch.ones_like(sky)), 1), beside)
-    of_sky, rest = sums[:, :4], sums[:, 4:] - sums[:, :4]
-    border = ((of_sky[:, 3:] > _TINY) & (rest[:, 3:] > _TINY)).to(image)
-    apart = (_divided(of_sky) - _divided(rest)).square().sum(1, keepdim=True)
-    alike = border / (1 + (apart / _ALIKE**2).square())
+    ones = torch.ones_like(sky)
+    sums = box_means(torch.cat((small * sky, small.square() * sky, sky, small, small.square(), ones), 1), beside)
+    of_sky, rest = sums[:, :7], sums[:, 7:] - sums[:, :7]
+    border = ((of_sky[:, 6:] > _TINY) & (rest[:, 6:] > _TINY)).to(image)
+    (mean, square), (other, _) = (_divided(each).split(3, 1) for each in (of_sky, rest))
+    variance, apart = (each.sum(1, keepdim=True) for each in ((square - mean.square()).clamp(min=0), (mean - other).square()))
+    alike = border / (1 + (apart / (4 * variance + _PLAIN**2).clamp(max=_ALIKE**2)).square())
     if not bool((alike > 0.5).any()):
         return alpha
     looks = _divided(box_means(torch.cat((small * sky, sky), 1), 2 * reach))
     like = _like(small, looks)
-    maps = torch.cat((alike, alike + _TOLD * (border - alike), sky * like, like), 1)
-    unsure, share = map(_divided, box_means(box_means(maps, reach), reach).split(2, 1))
-    looks, unsure, share = resize_map(torch.cat((looks, unsure, share), 1), height, width).split((3, 1, 1), 1)
-    kept = 1 - unsure.clamp(0, 1) * _like(image, looks) * resize_map(far, height, width).clamp(0, 1)
-    return torch.lerp(share.clamp(0, 1), alpha, kept**_STRICT)
+    maps = torch.cat((alike, alike + _SHOWN * (border - alike), sky * like, like), 1)
+    unseen, share = map(_divided, box_means(box_means(maps, reach), reach).split(2, 1))
+    looks, unseen, share = resize_map(torch.cat((looks, unseen, share), 1), height, width).split((3, 1, 1), 1)
+    kept = 1 - unseen.clamp(0, 1) * _like(image, looks) * resize_map(far, height, width).clamp(0, 1)
+    return torch.lerp(share.clamp(0, 1), alpha, kept**_YIELDING)
 
 
 def _divided(sums: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.filters import bands, box, chosen_pixels, coarse, extremes, guided_filter
 from depth_normal.geometry.images import depth_image, display_defaults, normal_map_image, render, srgb
 from depth_normal.geometry.kinds import Projection
-from depth_normal.geometry.regions import before_sky, sky
+from depth_normal.geometry.regions import before_sky, sky, sky_matte
 from depth_normal.geometry.surfaces import derive, noise, normals, panorama_normals, plane_fit, point_map, sparse_fit, upsampling
 from depth_normal.geometry.temporal import camera_motion, moving_pixels, optical_flow, ranges, shot_cuts, stabilization
 from depth_normal.geometry.views import disocclusion, forward_warp, parallax, soft_edges, stereo, vr
@@ -408,6 +408,10 @@ CASES = {
     "regions.before_sky.depth_before_sky": (
         lambda: before_sky.depth_before_sky(1 + maps(), maps(3), Estimate(1 + maps(), Quantity.METRIC_DEPTH, mask=mask())),
         "most images have no sky, and regions are told apart on the CPU",
+    ),
+    "regions.sky_matte.sky_matte": (
+        lambda: sky_matte.sky_matte(maps(3)[:1], maps()[:1], maps()[:1]),
+        "most images have no sky, and few borders of skies are unseen",
     ),
     "regions.sky.sky_share": (lambda: sky.sky_share(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "regions.sky.find_sky": (lambda: sky.find_sky(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),

@@ -127,13 +127,22 @@ def test_a_network_that_tells_its_sky_is_believed():
     assert ((alpha > 0.5) != left).float().mean() < 0.001, "the rest looks like sky, but it says that it is none"
 
 
-def test_a_sky_told_in_part_fades_where_the_image_shows_no_border_and_nowhere_else():
+def test_a_sky_predicted_in_part_fades_where_the_image_shows_no_border_and_nowhere_else():
     image, disparity, above = landscape()
     left = above & (torch.arange(WIDTH) < WIDTH // 2)
     alpha = sky_alpha(image, Estimate(disparity.where(~left, disparity.amin()), Quantity.DISPARITY, mask=~left))
     assert alpha[..., :HORIZON, :].diff(dim=-1).abs().max() < 0.15, "no line through an even sky"
-    assert alpha[..., : HORIZON - 1, :40].min() > 0.95 and alpha[..., : HORIZON - 1, -40:].max() < 0.05, "told as before"
+    assert alpha[..., : HORIZON - 1, :40].min() > 0.95 and alpha[..., : HORIZON - 1, -40:].max() < 0.05, "as predicted"
     assert alpha[..., HORIZON + 1 :, :].max() < 0.05, "the ground looks like no sky"
+
+
+def test_a_faint_skyline_that_the_image_shows_is_followed():
+    """Hazy hills, 10 levels darker than the sky."""
+    image, disparity, above = landscape(sky=(0.8, 0.82, 0.85), ground=(0.76, 0.78, 0.81))
+    image = (image + 0.004 * torch.randn(image.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
+    far = torch.where(above, 0.0, 0.05 + disparity - disparity.amin())
+    alpha = sky_alpha(image, Estimate(far, Quantity.DISPARITY, mask=~above))
+    assert (alpha - above.float()).abs()[..., HORIZON + 3 :, :].mean() < 0.02 and alpha[..., : HORIZON - 3, :].mean() > 0.98
 
 
 def test_holes_of_a_sensor_say_nothing_of_the_sky():
