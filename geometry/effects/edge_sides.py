@@ -17,9 +17,9 @@ from .highlight_maps import pitch_of
 
 # Colours are compared within this many radii of edges. Beside a step they count little: there the depth's edge may miss the image's.
 _COLOURS, _UNSURE = 3, 0.2
-# The less of the near thing's share the colours explain, the less it differs from one side to the other: it grows by this power of that,
-# and by so much at most.
-_LOST, _CONTRAST = 3, 3.0
+# A share that colours explain only in part spans less than 0 to 1. It is stretched by the inverse of the part that they explain to this
+# power, but at most by so much.
+_STRETCHED, _MOST_STRETCHED = 3, 3.0
 # Normals of the far thing count by this power of how far outside of ramps they are, and a little where the depth is hardly mixed.
 _OUTSIDE, _HARDLY_MIXED = 4, 0.01
 # A depth that is off its step by a quarter of the step, or in the mean around it, is on a ramp.
@@ -38,54 +38,23 @@ class EdgeSides:
     Attributes:
         pixels: Those beside silhouettes, N of them.
         near: (1, N) in [0, 1], the share of the near thing in a pixel, by its colour and by how much near surface is around it.
-        mixed: (1, N), the share of the far thing in a network's normals of the near one.
-        far: (3, N), unit normals of the far thing.
-        ramp: (1, N), 1 in the middle of a ramp, 0 outside of it.
         ends: (1, 3, h, w), smaller than the image: the inverse depths of both things, far and near, and the square of one between them.
     """
 
     pixels: ChosenPixels
     near: Tensor
-    mixed: Tensor
-    far: Tensor
-    ramp: Tensor
     ends: Tensor
 
-    @classmethod
-    def of(cls, image: Tensor, normals: Tensor, soft: Tensor, stepped: Tensor, outside: Tensor) -> EdgeSides:
-        """Finds both things, on smaller maps.
+    def check(self, depth: Tensor) -> None:
+        """Refuses depth that is not of this image.
 
-        Args:
-            image: (1, 3, H, W) in [0, 1].
-            normals: (1, 3, H, W).
-            soft: (1, 1, H, W), a network's depth, positive and finite.
-            stepped: The same, of `sharpen_depth_edges`.
-            outside: (1, 1, h, w) in [0, 1], a value for `pitch_of` pixels: 1 outside of ramps. Depth with true steps has no ramps.
+        Raises:
+            ValueError: Several images, another size or another device.
         """
-        pitch = pitch_of(*image.shape[-2:])
-        reach = max(1, round(edge_radius(*image.shape[-2:]) / pitch))
-        colours, own, soft, stepped = (middles_of(each, pitch) for each in (image, normals, soft, stepped))
-        soft, inverse = 1 / soft, 1 / stepped
-        low, high = extremes_within(inverse, reach)
-        least, most = extremes_within(low, 2 * reach)[0], extremes_within(high, 2 * reach)[1]
-        near, beside, at_edges = (found.to(inverse) for found in (inverse * inverse > least * most, most > least * EDGE, high > low * EDGE))
-        sure = torch.where(at_edges > 0, _UNSURE * beside, beside)
-        slope, start = colour_fit(colours, near, sure, _COLOURS * reach).split((3, 1), 1)
-        told = _explained(near, (slope * colours).sum(1, keepdim=True) + start, sure, _COLOURS * reach)
-        start = torch.lerp(near, start + (1 - told) * (box_means(near, reach) - 0.5), at_edges)
-        contrast = (told**-_LOST).clamp(max=_CONTRAST)
-        off, step = (soft - inverse).abs(), (high - low).clamp(min=_TINY)
-        moved = (box_means(off, reach) / (_RAMP * step)).clamp(max=1)
-        mixed = box_means(((high - soft) / step).clamp(0, _MOST_MIXED) * moved, max(1, reach // 2))
-        hardly = (1 - off / (_RAMP * (most - least)).clamp(min=_TINY)).clamp(min=0)
-        far = own.nan_to_num() * (1 - near) * (outside**_OUTSIDE + _HARDLY_MIXED * hardly + _TINY)
-        far = unit_vectors(box_means(box_means(far, reach), reach))
-        beside = enlarged(beside * (outside < 1 - _ROUNDING), pitch, image.shape[-2:], mode="nearest")
-        pixels = ChosenPixels(beside > 0)
-        small = torch.cat((slope * at_edges, start, contrast, mixed, far, 1 - outside), 1)
-        slope, start, contrast, mixed, far, ramp = pixels.sample_vectors(small, pitch).split((3, 1, 1, 1, 3, 1))
-        near = (((slope * pixels.take_vectors(image)).sum(0, keepdim=True) + start - 0.5) * contrast + 0.5).clamp(0, 1)
-        return cls(pixels, near, mixed, far, ramp, torch.cat((low, high, least * most), 1))
+        height, width = self.pixels.size
+        if depth.shape != (1, 1, height, width) or depth.device != self.near.device:
+            found = f"depth is {tuple(depth.shape)} on {depth.device}"
+            raise ValueError(f"{found}; edges are those of one image, (1, 1, {height}, {width}) on {self.near.device}")
 
     def depth(self, stepped: Tensor) -> Tensor:
         """Stepped depth (1, 1, H, W) whose steps follow the image's edges, softly as its colours do: for light that falls off with it."""
@@ -97,7 +66,7 @@ class EdgeSides:
 
     def shadow(self, hidden: Tensor, depth: Tensor) -> Tensor:
         """A shadow that ends at silhouettes as softly as the image's colours change there, and not as the depth does; all (1, 1, H, W)."""
-        hidden, depth = hidden.to(self.near), depth.to(self.near)
+        dtype, hidden, depth = hidden.dtype, hidden.float(), depth.float()
         pitch = pitch_of(*depth.shape[-2:])
         reach = max(1, round(edge_radius(*depth.shape[-2:]) / pitch))
         middle = self.ends[:, 2:]
@@ -110,18 +79,56 @@ class EdgeSides:
         here, inverse = self.pixels.take_vectors(hidden), 1 / self.pixels.take_vectors(depth)
         is_near = inverse * inverse > middle
         own = torch.lerp(torch.where(is_near, on_far, here), torch.where(is_near, here, on_near), self.near)
-        return self.pixels.put_vectors(hidden, own)
+        return self.pixels.put_vectors(hidden, own).to(dtype)
 
-    def normals(self, normals: Tensor, softness: Tensor) -> Tensor:
-        """Normals (1, 3, H, W) that lead from one thing to the other, as a network's do, without that.
 
-        The far thing's are taken from farther away from the edge. The near thing turns away there: of its own the far thing's share is
-        taken out. `softness` (1, 1, 1, 1) in [0, 1] is how much of this is done.
-        """
-        own = self.pixels.take_vectors(normals)
-        far = torch.lerp(own, self.far, self.ramp)
-        near = unit_vectors((own - self.mixed * self.near * far)[None])[0]
-        return self.pixels.put_vectors(normals, torch.lerp(own, torch.lerp(far, near, self.near), softness[0, 0]))
+def edge_sides(
+    image: Tensor, normals: Tensor, soft: Tensor, stepped: Tensor, outside: Tensor, softness: Tensor
+) -> tuple[EdgeSides, Tensor]:
+    """Finds both things beside silhouettes, on smaller maps, and the normals of the one that each pixel shows.
+
+    A network's normals lead from one thing to the other. The far thing's are taken from farther away from the edge. The near thing turns
+    away there: of its own the far thing's share is taken out.
+
+    Args:
+        image: (1, 3, H, W) in [0, 1].
+        normals: (1, 3, H, W).
+        soft: (1, 1, H, W), a network's depth, positive and finite.
+        stepped: The same, of `sharpen_depth_edges`.
+        outside: (1, 1, h, w) in [0, 1], a value for `pitch_of` pixels: 1 outside of ramps. Depth with true steps has no ramps.
+        softness: (1, 1, 1, 1) in [0, 1], how much of this is done with the normals.
+
+    Returns:
+        Both things, and normals (1, 3, H, W).
+    """
+    pitch = pitch_of(*image.shape[-2:])
+    reach = max(1, round(edge_radius(*image.shape[-2:]) / pitch))
+    colours, own, soft, stepped = (middles_of(each, pitch) for each in (image, normals, soft, stepped))
+    soft, inverse = 1 / soft, 1 / stepped
+    low, high = extremes_within(inverse, reach)
+    least, most = extremes_within(low, 2 * reach)[0], extremes_within(high, 2 * reach)[1]
+    near, beside, at_edges = (found.to(inverse) for found in (inverse * inverse > least * most, most > least * EDGE, high > low * EDGE))
+    sure = torch.where(at_edges > 0, _UNSURE * beside, beside)
+    slope, start = colour_fit(colours, near, sure, _COLOURS * reach).split((3, 1), 1)
+    known = _explained(near, (slope * colours).sum(1, keepdim=True) + start, sure, _COLOURS * reach)
+    start = torch.lerp(near, start + (1 - known) * (box_means(near, reach) - 0.5), at_edges)
+    contrast = (known**-_STRETCHED).clamp(max=_MOST_STRETCHED)
+    off, step = (soft - inverse).abs(), (high - low).clamp(min=_TINY)
+    moved = (box_means(off, reach) / (_RAMP * step)).clamp(max=1)
+    mixed = box_means(((high - soft) / step).clamp(0, _MOST_MIXED) * moved, max(1, reach // 2))
+    hardly = (1 - off / (_RAMP * (most - least)).clamp(min=_TINY)).clamp(min=0)
+    far = own.nan_to_num() * (1 - near) * (outside**_OUTSIDE + _HARDLY_MIXED * hardly + _TINY)
+    far = unit_vectors(box_means(box_means(far, reach), reach))
+    beside = enlarged(beside * (outside < 1 - _ROUNDING), pitch, image.shape[-2:], mode="nearest")
+    pixels = ChosenPixels(beside > 0)
+    small = torch.cat((slope * at_edges, start, contrast, mixed, far, 1 - outside), 1)
+    slope, start, contrast, mixed, far, ramp = pixels.sample_vectors(small, pitch).split((3, 1, 1, 1, 3, 1))
+    near = (((slope * pixels.take_vectors(image)).sum(0, keepdim=True) + start - 0.5) * contrast + 0.5).clamp(0, 1)
+    own = pixels.take_vectors(normals)
+    far = torch.lerp(own, far, ramp)
+    turned = torch.lerp(far, unit_vectors((own - mixed * near * far)[None])[0], near)
+    normals = pixels.put_vectors(normals, torch.lerp(own, turned, softness[0, 0]))
+    return EdgeSides(pixels, near, torch.cat((low, high, least * most), 1)), normals
 
 
 def _explained(values: Tensor, fit: Tensor, weights: Tensor, radius: int) -> Tensor:

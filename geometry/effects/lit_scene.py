@@ -20,7 +20,7 @@ from ..projections import need_perspective
 from ..regions.sky import predicted_sky, sky_alpha
 from ..surfaces.derive import with_normals
 from .defocus import blur_by_depth
-from .edge_sides import EdgeSides
+from .edge_sides import EdgeSides, edge_sides
 from .highlight_maps import pitch_of
 from .lights import POINT, Light, LightPlan
 
@@ -53,6 +53,7 @@ class LitScene:
             ripples cast none.
         blur: (1, 1, h, w), smaller than the image: how far out of focus it is, as standard deviation in pixels; None = in focus, or
             without shadows.
+        edges: The things beside soft silhouettes, by whose colours shadows end there; None = unknown depth, or without shadows.
     """
 
     image: Tensor
@@ -66,7 +67,7 @@ class LitScene:
     relief: Tensor
     doubt: Tensor
     blur: Tensor | None
-    sides: EdgeSides | None
+    edges: EdgeSides | None
 
 
 def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], sky: Tensor | bool = False) -> LitScene:
@@ -85,17 +86,16 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     assert sized.normals is not None
     normals, intrinsics = unit_normals(convert_normals(sized.normals, sized.axes, Axes.OPENGL)), assumed_intrinsics(sized)
     softness = _softness(normals)
-    depth, sides, glossy = None, None, _steady(normals, softness)
+    depth, edges, glossy = None, None, _steady(normals, softness)
     if sized.depth is not None:
         soft, radius = filled_depth(sized), edge_radius(height, width)
         depth = sharpen_depth_edges(soft, radius)
         outside = _outside_ramps(soft, depth, radius)
         glossy = glossy * outside
-        sides = EdgeSides.of(image, normals, soft, depth, outside)
-        normals = sides.normals(normals, softness)
+        edges, normals = edge_sides(image, normals, soft, depth, outside, softness)
         if any(plan.kind == POINT for plan in plans):
             # Its light falls off with the distance: each pixel beside a silhouette needs its own thing's.
-            depth = torch.lerp(depth, sides.depth(depth), softness)
+            depth = torch.lerp(depth, edges.depth(depth), softness)
     share, known = image.new_zeros(1, 1, height, width), sized.valid
     if not isinstance(sky, bool):
         share = sky.to(image)
@@ -107,8 +107,12 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         normals = _facing_where(covered.to(image), normals)
     normals = _facing_where(share, normals)
     lights = tuple(plan.placed(intrinsics, height, width) for plan in plans)
-    blur = None if depth is None or all(plan.shadow == 0 for plan in plans) else blur_by_depth(image, depth)
-    return LitScene(source, normals, lights, depth, intrinsics, known | (share > 0.5), share, glossy, softness, softness, blur, sides)
+    blur = None
+    if depth is None or all(plan.shadow == 0 for plan in plans):
+        edges = None
+    else:
+        blur = blur_by_depth(image, depth)
+    return LitScene(source, normals, lights, depth, intrinsics, known | (share > 0.5), share, glossy, softness, softness, blur, edges)
 
 
 def _facing_where(share: Tensor, normals: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def relight(
     relief: Tensor | None = None,
     doubt: Tensor | None = None,
     blur: Tensor | None = None,
-    sides: EdgeSides | None = None,
+    edges: EdgeSides | None = None,
 ) -> Tensor:
     """The image under new lamps. Its colours are taken for the colours of the surfaces, and light is added in linear space.
 
@@ -105,7 +105,8 @@ def relight(
             break up along hair and threads, and what is rough or dark mirrors less; None = not at all.
         doubt: (B, 1, 1, 1) in [0, 1], how far the depth is a network's (see `cast_shadow`); None = not at all.
         blur: (B, 1, h, w) of any size, how far out of focus the image is (see `cast_shadow`); None = nowhere.
-        sides: Of one image alone (B = 1), the things beside its silhouettes, by whose colours shadows end there; None = as the depth does.
+        edges: The things beside the silhouettes of one image alone (B = 1), by whose colours shadows end there as far as there is `doubt`;
+            None = as the depth does.
 
     Returns:
         (B, 3, H, W) sRGB in [0, 1], of the image's type.
@@ -120,14 +121,14 @@ def relight(
         ValueError: Maps or intrinsics of the wrong shape or device, depth that is not positive and finite, or a number out of range.
     """
     lights = (light,) if isinstance(light, Light) else tuple(light)
-    depth, intrinsics = _complete_inputs(image, normals, depth, intrinsics, mask)
+    depth, intrinsics = _complete_inputs(image, normals, depth, intrinsics, mask, edges)
     if sky is not None:
         sky = sky.to(image)
         check_map(sky, 1, "sky", like=image)
     check_looks(ambient, specular, shininess, exposure)
     check_range("shadow", shadow, 0, 1)
     shadows = [
-        _light_left(depth, intrinsics, each, shadow if each.shadow is None else each.shadow, sky, doubt, blur, sides) for each in lights
+        _light_left(depth, intrinsics, each, shadow if each.shadow is None else each.shadow, sky, doubt, blur, edges) for each in lights
     ]
     surface = _Surface(specular, shininess, exposure, rolled_off)
     below, above = (ambient * placed_on(colour, image) for colour in (ambient_below, ambient_above))
@@ -282,13 +283,14 @@ def _light_left(
     sky: Tensor | None,
     doubt: Tensor | None,
     blur: Tensor | None,
-    sides: EdgeSides | None,
+    edges: EdgeSides | None,
 ) -> Tensor | None:
     """The share of a lamp's light that its shadows leave; None where it casts none."""
     if shadow == 0 or light.intensity == 0:
         return None
     hidden = cast_shadow(depth, intrinsics, light, doubt=doubt, blur=blur)
-    hidden = hidden if sides is None else sides.shadow(hidden, depth)
+    if edges is not None and doubt is not None:
+        hidden = torch.lerp(hidden, edges.shadow(hidden, depth), doubt.to(hidden))
     return 1 - shadow * (hidden if sky is None else hidden * (1 - sky.to(hidden)))
 
 
@@ -426,7 +428,12 @@ def _highlight_factor(shininess: float | Tensor) -> float | Tensor:
 
 
 def _complete_inputs(
-    image: Tensor, normals: Tensor, depth: Tensor | None, intrinsics: Tensor | None, mask: Tensor | None
+    image: Tensor,
+    normals: Tensor,
+    depth: Tensor | None,
+    intrinsics: Tensor | None,
+    mask: Tensor | None,
+    edges: EdgeSides | None,
 ) -> tuple[Tensor, Tensor]:
     check_map(image, 3, "image")
     check_map(normals, 3, "normals", like=image)
@@ -434,6 +441,8 @@ def _complete_inputs(
     depth = torch.ones_like(image[:, :1]) if depth is None else depth
     intrinsics = intrinsics_from_fov(DEFAULT_FOV, height, width, batch=batch).to(image) if intrinsics is None else intrinsics
     check_depth(depth, like=image)
+    if edges is not None:
+        edges.check(depth)
     check_intrinsics(intrinsics, batch, image)
     check_mask(mask, image[:, :1])
     return depth, intrinsics

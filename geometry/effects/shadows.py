@@ -24,6 +24,7 @@ from ..edges.depth_edges import EDGE
 from ..filters.box import box_means
 from ..filters.chosen_pixels import ChosenPixels
 from ..filters.extremes import largest_within, neighbours_largest
+from ..levels import measure_range_of_samples
 from ..surfaces.upsampling import ANOTHER, enlarged_along, middles, same_surface, surface_slope
 from .lights import Light, placed_on
 
@@ -47,9 +48,9 @@ _ORDER = (0, 8, 2, 10, 12, 4, 14, 6, 3, 11, 1, 9, 15, 7, 13, 5)
 # By how many steps the rays of a tile differ in length: where a step of one just misses a rim, another's meets it. Smoothing brings them
 # together, so that shadows end in straight lines, not in combs. Images below this many pixels are not worth the softness.
 _STAGGER, _SMALL = 4.0, 128
-# A network's error: of inverse depth, in shares of the geometric mean of its value and its range, and beyond that of its range; and of
-# where the edge of a shadow lies, in shares of the way from what casts it.
-_ERROR, _LEAST_ERROR, _SPREAD = 0.03, 0.02, 0.08
+# A network's error: of inverse depth, in shares of the geometric mean of its value and its range, and beyond that of the range of most
+# pixels, between these percentiles; and of where the edge of a shadow lies, in shares of the way from what casts it.
+_ERROR, _LEAST_ERROR, _MOST, _SPREAD = 0.03, 0.02, (5.0, 95.0), 0.08
 # The standard deviations of the smoothings, in rays, by which shadows get as soft as they should be.
 _SMOOTHINGS = (1, 2, 4, 8)
 
@@ -120,7 +121,8 @@ def cast_shadow(
 def _less_error(inverse: Tensor, doubt: Tensor) -> Tensor:
     """Inverse depth of what casts shadows, moved away by what may be the network's error."""
     span = inverse.amax((2, 3), keepdim=True) - inverse.amin((2, 3), keepdim=True)
-    return inverse - (inverse * span).sqrt_().mul_(_ERROR).add_(span, alpha=_LEAST_ERROR).mul_(doubt)
+    far, near = measure_range_of_samples(inverse, torch.ones_like(inverse, dtype=torch.bool), _MOST)
+    return inverse - (inverse * span).sqrt_().mul_(_ERROR).add_((near - far).mul_(_LEAST_ERROR)).mul_(doubt)
 
 
 class _Places(NamedTuple):

@@ -46,6 +46,11 @@ class ChosenPixels:
         self._chosen = chosen
         self._indices = chosen_places(chosen) if chosen.device.type == "cpu" else None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the maps."""
+        return self._chosen.shape[-2], self._chosen.shape[-1]
+
     def take(self, values: Tensor) -> Tensor:
         """The values there, (N,), of a map of that many pixels."""
         return values.flatten() if self._indices is None else values_at(values, self._indices)

@@ -162,11 +162,22 @@ def test_both_things_share_the_pixels_of_a_silhouette_as_the_image_s_colours_do(
     share = (0.5 - beyond / wide).clamp(0, 1)
     image = torch.lerp(torch.tensor(0.7), torch.tensor(0.3), share).view(1, 1, 1, 400).expand(1, 3, 240, 400).contiguous()
     scene = lit_scene(image, estimate, (LightPlan(),))
-    assert scene.sides is not None and scene.depth is not None
-    near = scene.sides.pixels.put_vectors(share.expand(1, 1, 240, 400), scene.sides.near)[0, 0, 120]
+    assert scene.edges is not None and scene.depth is not None
+    near = scene.edges.pixels.put_vectors(share.expand(1, 1, 240, 400), scene.edges.near)[0, 0, 120]
     assert (near - share).abs().max() < 0.2
     lit_post = (scene.depth > 2).float()  # the shadow lies on the wall alone
-    assert (scene.sides.shadow(lit_post, scene.depth)[0, 0, 120] - (1 - share)).abs().max() < 0.2
+    assert (scene.edges.shadow(lit_post, scene.depth)[0, 0, 120] - (1 - share)).abs().max() < 0.2
+
+
+def test_edges_of_another_image_are_refused():
+    image, estimate, *_ = soft_post()
+    scene = vars(lit_scene(image, estimate, (LightPlan(),)))
+    for other in ([2, 1, 1, 1], [1, 1, 2, 1]):
+        repeated = {
+            name: each.repeat(other) if isinstance(each, torch.Tensor) and each.shape[-2] > 3 else each for name, each in scene.items()
+        }
+        with pytest.raises(ValueError, match="edges are those of one image"):
+            relight(**repeated)
 
 
 def test_true_edges_and_the_depth_for_distant_lights_stay_as_they_are():

@@ -93,4 +93,7 @@ def test_the_scene_of_an_image_stays_on_the_device(monkeypatch):
         monkeypatch.setattr(FakeTensor, "tolist", lambda values: [0.25] * values.numel())
         scene = lit_scene(maps(3)[:1], known(), (LightPlan(), LightPlan("point")), sky=True)
         assert light_position(3.0, 4.0, 1.0, camera(1))[2] == -1.0
-    assert {each.device for each in vars(scene).values() if isinstance(each, torch.Tensor)} == {DEVICE} and len(scene.light) == 2
+        lit = relight(**vars(scene))
+    assert scene.edges is not None
+    made = [lit, *vars(scene).values(), *vars(scene.edges).values()]
+    assert {each.device for each in made if isinstance(each, torch.Tensor)} == {DEVICE} and len(scene.light) == 2
