@@ -41,6 +41,7 @@ def sky_matte(image: Tensor, coarse: Tensor, far: Tensor) -> Tensor:
 
 
 def _at_image_edges(image: Tensor, coarse: Tensor) -> Tensor:
+    """A coarse share of sky with its border where the image has one."""
     height, width = image.shape[-2:]
     share = _MATTED / max(height, width)
     if share >= 1:
@@ -64,11 +65,11 @@ def _faded(alpha: Tensor, image: Tensor, far: Tensor) -> Tensor:
     border = ((of_sky[:, 6:] > _TINY) & (rest[:, 6:] > _TINY)).to(image)
     (mean, square), (other, _) = (_divided(each).split(3, 1) for each in (of_sky, rest))
     variance, apart = (each.sum(1, keepdim=True) for each in ((square - mean.square()).clamp(min=0), (mean - other).square()))
-    alike = border / (1 + (apart / (4 * variance + _PLAIN**2).clamp(max=_ALIKE**2)).square())
-    if not bool((alike > 0.5).any()):
-        return alpha
     looks = _divided(box_means(torch.cat((small * sky, sky), 1), 2 * reach))
     like = _like(small, looks)
+    alike = border * like / (1 + (apart / (4 * variance + _PLAIN**2).clamp(max=_ALIKE**2)).square())
+    if not bool((alike > 0.5).any()):
+        return alpha
     maps = torch.cat((alike, alike + _SHOWN * (border - alike), sky * like, like), 1)
     unseen, share = map(_divided, box_means(box_means(maps, reach), reach).split(2, 1))
     looks, unseen, share = resize_map(torch.cat((looks, unseen, share), 1), height, width).split((3, 1, 1), 1)
