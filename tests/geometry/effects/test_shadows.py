@@ -183,6 +183,16 @@ def test_a_networks_ripples_in_a_wall_cast_no_shadows(at, share):
     assert true.max() > 0.9 and torch.allclose(none, true, atol=1e-6) and network.max() < 0.01
 
 
+def test_a_few_near_pixels_take_no_shadow_from_far_things():
+    depth = torch.full((1, 1, 180, 240), 4.5)
+    depth[..., 50:150, 100:130] = 3.5
+    specked = depth.clone()
+    specked[..., -4:, :4] = 0.2
+    options = {"intrinsics": camera(180, 240, 200.0), "light": Light(light_direction(160, 25)), "doubt": torch.ones(1, 1, 1, 1)}
+    alone, beside = (cast_shadow(each, **options)[..., 30:160, 131:200].sum() for each in (depth, specked))
+    assert alone > 500 and beside > 0.5 * alone, (alone, beside)
+
+
 def test_a_networks_ball_casts_the_shadow_that_rays_find():
     depth, on_ball, intrinsics = ball_before_wall()
     direction = light_direction(135, 50)
