@@ -16,7 +16,7 @@ from ..checks import check_depth
 from ..filters.box import box_means
 from ..filters.chosen_pixels import ChosenPixels, chosen_places, values_at
 from ..filters.coarse import enlarged, shrunk
-from ..filters.extremes import extremes_within, largest_within, smallest_within
+from ..filters.extremes import extremes_within, largest_within, median_within, smallest_within
 from ..filters.guided_filter import products, solved
 from .stripes import Lines, stripe_ends
 
@@ -29,6 +29,8 @@ _WIDER = 1.8
 _ROUNDS, _STEEP = 6, 1.02
 # Stripes are found at a size at which the radius is about so many pixels, and count from so sure on.
 _COARSE, _SURE = 4, 0.25
+# Steps are smoothed in a square of this radius, or of half the ramps'. Where there was no ramp, as on a wire, by this factor at most.
+_RAGGED, _SMALL = 2, 1.1
 # How many radii from the middle of a ramp its ends are.
 _PAST = 1.2
 # What stands for 0 in a divisor.
@@ -71,7 +73,8 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
     Args:
         depth: (B, 1, H, W), positive and finite.
         radius: Half the width in pixels of the ramps that are steepened.
-        growth: By how many pixels near things grow at their edges, so that the image's mixed colours there move with them.
+        growth: By how many pixels near things grow at their edges, so that the image's mixed colours there move with them. Above 0, as
+            views need it, single pixels that stand out of a step go along with those around.
         image: (B, 3, H, W) in [0, 1]. With it the step is where the colours change from the near thing's to the far one's; without it,
             in the middle of the ramp.
 
@@ -100,6 +103,7 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
         inverse = _with_stripes(inverse, 1 / depth, image, radius, ramps)
     if growth == 0:
         return 1 / inverse
+    inverse = _without_ragged_pixels(inverse, 1 / depth, radius, ramps.edge)
     grown = largest_within(inverse, growth, has_nan=False)
     return 1 / torch.where(grown > inverse * EDGE, grown, inverse)
 
@@ -162,6 +166,20 @@ def _worn(inverse: Tensor, pixels: ChosenPixels, is_near: Tensor, step: int) -> 
     here, below, above = map(pixels.take, (inverse, *extremes_within(inverse, step)))
     ramp = (above > here * _STEEP) & (here > below * _STEEP)
     return pixels.put(inverse, torch.where(ramp, torch.where(is_near, above, below), here))
+
+
+def _without_ragged_pixels(sharp: Tensor, inverse: Tensor, radius: int, edge: Tensor) -> Tensor:
+    """Steps that do not jump from row to row, as they do where the image's colours are noisy: each pixel is the median of those around.
+
+    Args:
+        sharp: (B, 1, H, W) inverse depth with steps.
+        inverse: The same with its ramps.
+        radius: Half the width of ramps.
+        edge: (B, 1, H, W) bool, where there are ramps.
+    """
+    middle = median_within(sharp, min(_RAGGED, max(1, radius // 2)))
+    small = (middle < sharp * _SMALL) & (sharp < middle * _SMALL)
+    return torch.where(edge & (small | (sharp != inverse)), middle, sharp)
 
 
 def _nearness_by_colour(image: Tensor, inverse: Tensor, low: Tensor, high: Tensor, radius: int) -> Tensor:

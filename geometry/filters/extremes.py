@@ -1,4 +1,4 @@
-"""The least and the greatest value in a square around every pixel."""
+"""The least, the greatest and the middle value in a square around every pixel."""
 
 from __future__ import annotations
 
@@ -55,6 +55,26 @@ def _by_opencv(extreme: Any, border: int, values: Tensor, radius: int) -> Tensor
     planes = values.reshape(-1, *values.shape[-2:]).contiguous().numpy()
     found = [extreme(plane, square, borderType=border) for plane in planes]
     return torch.from_numpy(np.stack(found) if len(found) > 1 else found[0]).view(values.shape)
+
+
+def median_within(values: Tensor, radius: int) -> Tensor:
+    """The median of the values in a square around every pixel.
+
+    Args:
+        values: (B, C, H, W), without NaN.
+        radius: 1 or 2: the square reaches this many pixels in each direction.
+
+    Returns:
+        (B, C, H, W); what lies beyond the border is as the border is.
+    """
+    planes = values.reshape(-1, 1, *values.shape[-2:])
+    if cv2 := opencv_for(values):
+        found = [cv2.medianBlur(plane, 2 * radius + 1) for plane in planes[:, 0].contiguous().numpy()]
+        return torch.from_numpy(np.stack(found)).view(values.shape)
+    # Plane by plane: all squares at once take the memory of 25 maps.
+    size = 2 * radius + 1
+    squares = (F.unfold(F.pad(plane[None], (radius,) * 4, mode="replicate"), size)[0] for plane in planes)
+    return torch.stack([square.median(0).values for square in squares]).view(values.shape)
 
 
 def neighbours_largest(values: Tensor, upright: bool = True) -> Tensor:
