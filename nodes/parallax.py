@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate
-from ..geometry.views.parallax import MOVES, camera_path, parallax_of_estimate
+from ..geometry.views.parallax import BORDERS, MOVES, camera_path, parallax_of_estimate
 from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..model_loader.inference.memory_budget import check_result_fits
 from ..utils import to_rgb
@@ -71,12 +71,17 @@ class DepthParallax:
             "Movement of the camera. orbit: a circle. swing: left and right. dolly: forward and back. All end where "
             "they begin, so that they loop."
         )
+        border = (
+            "crop: enlarges all frames a little, so that none shows what is beside the image. mirror: keeps the image's "
+            "size, and mirrors it where the camera looks beside it."
+        )
         return {
             "required": {"image": image_input("The image to animate, or a batch.")},
             "optional": {
                 "move": choice_widget(MOVES, move),
                 "frames": count_widget(24, 1, MAX_FRAMES, "Number of frames of one loop.", step=1),
                 **number_widgets(_MOVE_NUMBERS),
+                "border": choice_widget(BORDERS, border),
                 "depth": depth_input("Depth map of the image."),
                 "geometry": geometry_input(
                     "Depth of the image as numbers, with its camera, e.g. from Depth & Normals. If linked, depth is ignored."
@@ -91,11 +96,13 @@ class DepthParallax:
         frames: int = 24,
         amount: float = 0.05,
         focus: float = 0.5,
+        border: str = BORDERS[0],
         depth: Tensor | None = None,
         geometry: Estimate | None = None,
     ) -> tuple[Tensor]:
         """Returns all frames of all images."""
         check_choice("move", move, MOVES)
+        check_choice("border", border, BORDERS)
         check_range("frames", frames, 1, MAX_FRAMES)
         check_numbers(_MOVE_NUMBERS, {"amount": amount, "focus": focus})
         images = to_rgb(image)
@@ -104,13 +111,13 @@ class DepthParallax:
         path = camera_path(move, int(frames), amount)
         total = len(images) * len(path)
         check_result_fits(total, *images.shape[-2:])
-        views = (view for image, estimate in images_with(images, whole) for view in _views(image, estimate, path, focus))
+        views = (view for image, estimate in images_with(images, whole) for view in _views(image, estimate, path, focus, border))
         return join_outputs(((to_output(view),) for view in with_progress(views, total)), total)
 
 
-def _views(image: Tensor, estimate: Estimate, path: Tensor, focus: float) -> Iterator[Tensor]:
+def _views(image: Tensor, estimate: Estimate, path: Tensor, focus: float, border: str) -> Iterator[Tensor]:
     """Renders an image from each position of the camera's path."""
-    for view in parallax_of_estimate(image, estimate, path, focus):
+    for view in parallax_of_estimate(image, estimate, path, focus, border):
         throw_if_interrupted()
         yield view
 

@@ -7,16 +7,22 @@ from argparse import _ActionsContainer
 from ..console.option_types import real
 
 MOVE_CHOICES = ("orbit", "swing", "dolly")
+BORDER_CHOICES = ("crop", "mirror")
 MAX_AMOUNT = 0.4
 LOOP_SECONDS = 4.0
 """Those of `geometry.views.parallax`, which imports torch; a test compares them."""
 
 
 def add_move(parser: _ActionsContainer, of: str = "") -> None:
-    """Adds --move, --amount and --focus; `of` says before each what it is for."""
+    """Adds --move, --amount, --focus and --border; `of` says before each what it is for."""
     move = f"{of}orbit: a circle; swing: left and right; dolly: forward and back; all end where they begin (default: %(default)s)"
     parser.add_argument("--move", choices=MOVE_CHOICES, default=MOVE_CHOICES[0], help=move)
     amount = f"{of}how far the camera goes, 0 to {MAX_AMOUNT}; 1 is the distance to the near end of the scene (default: %(default)s)"
     parser.add_argument("--amount", type=real, default=0.05, metavar="X", help=amount)
     focus = f"{of}depth that stays where it is when the camera goes sideways: 0 the farthest, 1 the nearest (default: %(default)s)"
     parser.add_argument("--focus", type=real, default=0.5, metavar="X", help=focus)
+    border = (
+        f"{of}crop: enlarges all frames a little, so that none shows what is beside the image; "
+        "mirror: mirrors the image there (default: %(default)s)"
+    )
+    parser.add_argument("--border", choices=BORDER_CHOICES, default=BORDER_CHOICES[0], help=border)

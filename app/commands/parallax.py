@@ -14,7 +14,7 @@ from ..console.option_types import real
 from ..console.parser import Parser
 from ..outcomes import DONE
 from .arguments import refuse_options
-from .camera_moves import LOOP_SECONDS, MAX_AMOUNT, add_move
+from .camera_moves import BORDER_CHOICES, LOOP_SECONDS, MAX_AMOUNT, add_move
 from .for_each_image import Found, is_file_name, over_images
 from .result_paths import add_result, result_path, say_result, settle_result
 from .scene import add_scene, check_model, read_scene
@@ -39,6 +39,7 @@ COMMON = (
     "--move",
     "--amount",
     "--focus",
+    "--border",
     "--seconds",
     "--rate",
     "--longer-side",
@@ -147,7 +148,7 @@ def _parallax(arguments: argparse.Namespace) -> int:
     scene = read_scene(arguments)
     rate = _fraction(_rate(arguments))
     with result_path(arguments) as file:
-        for _ in write_parallax(file, scene.image, scene.known, path, rate, arguments.focus, arguments.longer_side):
+        for _ in write_parallax(file, scene.image, scene.known, path, rate, arguments.focus, arguments.longer_side, arguments.border):
             pass
     say_result(arguments, f"{len(path)} frames")
     return DONE
@@ -165,7 +166,14 @@ def _fraction(rate: float) -> Fraction:
 
 
 def write_parallax(
-    file: Path, image: Tensor, known: Estimate, path: Tensor, rate: Fraction, focus: float, longer_side: int
+    file: Path,
+    image: Tensor,
+    known: Estimate,
+    path: Tensor,
+    rate: Fraction,
+    focus: float,
+    longer_side: int,
+    border: str = BORDER_CHOICES[0],
 ) -> Iterator[int]:
     """Writes a camera move as a video, frame by frame, while it is iterated.
 
@@ -177,6 +185,7 @@ def write_parallax(
         rate: Frames a second.
         focus: As `geometry.views.parallax.parallax_of_estimate`.
         longer_side: Of the video in pixels, if the image is larger; 0 = as large as the image.
+        border: As `geometry.views.parallax.parallax_of_estimate`.
 
     Yields:
         How many frames are written, from 1 on.
@@ -184,7 +193,7 @@ def write_parallax(
     from ...geometry.views.parallax import parallax_of_estimate
     from ...media.write import VideoWriter
 
-    views = parallax_of_estimate(_shrunk(image, longer_side), known, path, focus)
+    views = parallax_of_estimate(_shrunk(image, longer_side), known, path, focus, border)
     with VideoWriter(file, "h264", rate, 1 / rate) as video:
         for number, view in enumerate(views):
             video.write(view[0], number / rate, 1 / rate)

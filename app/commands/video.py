@@ -52,7 +52,7 @@ _LEAST_SIDE, _MOST_SIDE = 16, 16384
 _FILES = (".mp4", ".mov", ".mkv", ".png", ".exr")
 _OF_SCREENS = ("--divergence", "--convergence")
 _OF_HEADSETS = ("--eye-distance", "--eye-size")
-_OF_MOVES = ("--move", "--amount", "--focus", "--loop")
+_OF_MOVES = ("--move", "--amount", "--focus", "--border", "--loop")
 
 COMMON = (
     *("--out", "--open", "--what", "--model", "--size", "--codec", "--quality", "--layout"),
@@ -372,7 +372,7 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
         options=VideoOptions(align=arguments.align.replace("-", "_"), smooth=arguments.smooth),
         layout=arguments.layout,
         stereo=StereoOptions(arguments.divergence, arguments.convergence, eye_distance=arguments.eye_distance, eye_size=arguments.eye_size),
-        move=CameraMove(arguments.move, arguments.amount, arguments.focus, arguments.loop),
+        move=CameraMove(arguments.move, arguments.amount, arguments.focus, arguments.loop, arguments.border),
         size=arguments.size,
         fov=arguments.fov,
         segment=arguments.segment,

@@ -127,8 +127,7 @@ class Renderer:
         if STEREO in self._outputs:
             made[STEREO] = self._stereo_images(images, found, ends)
         if PARALLAX in self._outputs:
-            path = self._move.positions([frame.time for frame in frames])
-            views = parallax_of_clip(images, found, path, self._move.focus, ends, self._move.sideways)
+            views = parallax_of_clip(images, found, self._move, [frame.time for frame in frames], ends)
             made[PARALLAX] = torch.cat(list(views))
         return made
 

@@ -19,7 +19,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...utils import resize_image
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
+from ..camera import DEFAULT_FOV, intrinsics_from_fov
 from ..checks import check_choice, check_depth, check_intrinsics, check_map, check_range
 from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
@@ -36,8 +38,14 @@ MOVES = ("orbit", "swing", "dolly")
 MAX_AMOUNT = 0.4
 """How far the camera may go."""
 
+BORDERS = ("crop", "mirror")
+"""What a move shows beside the image. crop: nothing, as every frame is enlarged by the same factor; mirror: the image, mirrored."""
+
 LOOP_RANGE = (0.1, 3600)
 """Seconds that one loop of a move through a video may take."""
+
+LARGEST_ZOOM = 1.25
+"""The most by which "crop" enlarges; what a larger move still shows beside the image is mirrored."""
 
 # Inverse depth of the sky, where the near end is 1.
 _FARTHEST = 1e-3
@@ -82,18 +90,21 @@ class CameraMove:
         amount: How far the camera goes; 1 is the distance of the near end of the scene.
         focus: As `parallax_of_estimate`.
         loop: Seconds of one loop.
+        border: One of `BORDERS`.
 
     Raises:
-        ValueError: Unknown move, or a number that is out of range.
+        ValueError: Unknown move or border, or a number that is out of range.
     """
 
     move: str = MOVES[0]
     amount: float = 0.05
     focus: float = 0.5
     loop: float = 4.0
+    border: str = BORDERS[0]
 
     def __post_init__(self) -> None:
         check_choice("move", self.move, MOVES)
+        check_choice("border", self.border, BORDERS)
         check_range("amount", self.amount, 0, MAX_AMOUNT)
         check_range("focus", self.focus, 0, 1)
         check_range("loop", self.loop, *LOOP_RANGE)
@@ -103,26 +114,25 @@ class CameraMove:
         loops = [float(time / Fraction(self.loop) % 1) for time in times]  # exact: a late frame is no less smooth than the first
         return _positions(self.move, torch.tensor(loops, dtype=torch.float32) * (2 * math.pi), self.amount)
 
-    @property
-    def sideways(self) -> bool:
-        """Whether the camera only moves left and right; said of the whole move, as single positions of an orbit lie level."""
-        return self.move == "swing"
-
 
 class _Course(NamedTuple):
     """What the positions of a path have in common, so that one rule makes all its frames.
 
     Attributes:
-        sideways: Whether the camera only moves left and right.
+        across: How far the camera goes to the left or right at most.
+        down: How far it goes up or down at most.
         ahead: How far it goes forward at most.
+        level: Whether it only moves left and right. Single positions of an orbit lie level, too.
     """
 
-    sideways: bool
+    across: float
+    down: float
     ahead: float
+    level: bool
 
     @classmethod
-    def of(cls, path: Tensor, sideways: bool | None = None) -> _Course:
-        """That of a path (F, 3); `sideways` as `parallax_of_clip`.
+    def of(cls, path: Tensor) -> _Course:
+        """That of a whole path (F, 3).
 
         Raises:
             ValueError: Another shape, or positions that are not finite.
@@ -132,8 +142,28 @@ class _Course(NamedTuple):
         positions = path.tolist()
         if not all(math.isfinite(number) for position in positions for number in position):
             raise ValueError("the path holds numbers that are not finite; expected (frames, 3), finite")
-        level = not any(y or z for _, y, z in positions)
-        return cls(level and sideways is not False, max((z for _, _, z in positions), default=0.0))
+        across, down = (max((abs(position[axis]) for position in positions), default=0.0) for axis in (0, 1))
+        ahead = max((z for _, _, z in positions), default=0.0)
+        return cls(across, down, ahead, not any(y or z for _, y, z in positions))
+
+    @classmethod
+    def of_move(cls, move: CameraMove) -> _Course:
+        """That of a move, whichever part of it a clip shows."""
+        amount, dolly = move.amount, move.move == "dolly"
+        return cls(0.0 if dolly else amount, amount if move.move == "orbit" else 0.0, amount if dolly else 0.0, move.move == "swing")
+
+    def zoom(self, intrinsics: Tensor, height: int, width: int, still: float, low: float, high: float) -> float:
+        """The least enlargement with which no frame shows what is beside the image, `LARGEST_ZOOM` at most.
+
+        Args:
+            intrinsics: (3, 3), pixels of an image of this height and width.
+            height, width: See there.
+            still: Inverse depth of the focus.
+            low, high: Lowest and highest inverse depth of the scene.
+        """
+        farthest = max(high - still, still - low)
+        shares = (self.across * float(intrinsics[0, 0]) / width, self.down * float(intrinsics[1, 1]) / height)
+        return 1 / max(1 - 2 * max(shares) * farthest, 1 / LARGEST_ZOOM)
 
 
 def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tensor, focus: Tensor | float = math.inf) -> Iterator[Tensor]:
@@ -156,8 +186,16 @@ def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tens
     return _frames(image, depth, intrinsics, path, focus, _Course.of(path))
 
 
-def _frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tensor, focus: Tensor | float, course: _Course) -> Iterator[Tensor]:
-    """As `parallax_frames`, of a part of a course."""
+def _frames(
+    image: Tensor,
+    depth: Tensor,
+    intrinsics: Tensor,
+    path: Tensor,
+    focus: Tensor | float,
+    course: _Course,
+    border: tuple[int, int] = (0, 0),
+) -> Iterator[Tensor]:
+    """As `parallax_frames`, of a part of a course, without so many columns and rows at each side of the image."""
     check_map(image, 3, "image")
     check_depth(depth, like=image)
     check_intrinsics(intrinsics, image.shape[0], image)
@@ -168,18 +206,25 @@ def _frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tensor, focu
     # What comes nearer grows, and what grows is torn apart by as many pixels.
     stretch = 1 + math.ceil(0.5 / (1 - share))
     positions = path.tolist()
-    views = _views(positions, intrinsics.to(inverse), focus, course.sideways, stretch)
-    layer, rims = split_soft_edges(with_margin(image.float(), inverse, _margin(inverse, views)))
+    columns, rows = border  # seen only where the camera moved towards it
+    height, width = image.shape[-2] - 2 * rows, image.shape[-1] - 2 * columns
+    intrinsics = intrinsics.to(inverse) - intrinsics.new_tensor(((0, 0, columns), (0, 0, rows), (0, 0, 0))).to(inverse)
+    views = _views(positions, intrinsics, focus, course.level, stretch)
+    needed = _margin(inverse, views)
+    mirrored = max(0, needed[0] - columns), max(0, needed[1] - rows)
+    layer, rims = split_soft_edges(with_margin(image.float(), inverse, mirrored))
+    margin = (mirrored[0] + columns, mirrored[1] + rows)
+    layer, rims = layer._replace(margin=margin), rims._replace(row=rims.row - rows, column=rims.column - columns, margin=margin)
     for position, view in zip(positions, views, strict=True):
         if not any(position):
-            yield image.clone()
+            yield image[..., rows : rows + height, columns : columns + width].clone()
             continue
-        rendered = render_layer(layer, view, *image.shape[-2:])
+        rendered = render_layer(layer, view, height, width)
         filled = fill_uncovered(rendered.colour, rendered.inverse, view.sideways, traces=True)
         yield lay_over(rims, view, filled, rendered.inverse).to(image)
 
 
-def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus: float = 0.5) -> Iterator[Tensor]:
+def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus: float = 0.5, border: str = BORDERS[0]) -> Iterator[Tensor]:
     """The views of a moved camera, of an image and what is known of it.
 
     Args:
@@ -187,25 +232,38 @@ def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus:
         estimate: With depth of any quantity and size.
         path: (F, 3) as `camera_path`, where 1 is the distance of the near end of the scene.
         focus: What stays where it is while the camera moves sideways: 0 the far end, 1 the near end, linear in inverse depth.
+        border: One of `BORDERS`. "crop" enlarges as much as this path needs, so a part of a path needs less than the whole.
 
     Yields:
-        As `parallax_frames`.
+        F times (1, 3, H, W) as `parallax_frames`.
+
+    Raises:
+        ValueError: As `parallax_frames`; an unknown border, no depth, or a panorama.
     """
     need_perspective(estimate, "parallax")
-    sized = estimate.in_float32().resized(image.shape[-2], image.shape[-1])
+    check_choice("border", border, BORDERS)
+    height, width, dtype = *image.shape[-2:], image.dtype
+    estimate, course = estimate.in_float32(), _Course.of(path)
+    sides = (0, 0)
+    if border == "crop":
+        inverse = 1 / filled_depth(estimate)
+        low, high = torch.stack((inverse.amin(), inverse.amax())).tolist()
+        intrinsics = assumed_intrinsics(estimate, size=(height, width))[0]
+        image, sides = _enlarged(image, course.zoom(intrinsics, height, width, low + (high - low) * focus, low, high))
+    sized = estimate.resized(image.shape[-2], image.shape[-1])
     depth = _with_steps(filled_depth(sized), image, sized)
     inverse = 1 / depth
     still = 1 / torch.lerp(inverse.amin(), inverse.amax(), focus)
-    return parallax_frames(image, depth, assumed_intrinsics(sized), path, still)
+    for frame in _frames(image, depth, assumed_intrinsics(sized), path, still, course, sides):
+        yield frame.to(dtype)
 
 
 def parallax_of_clip(
     images: Tensor,
     estimate: Estimate,
-    path: Tensor,
-    focus: float = 0.5,
+    move: CameraMove,
+    times: Sequence[float | Fraction],
     depth_range: tuple[Tensor | float, Tensor | float] | None = None,
-    sideways: bool | None = None,
 ) -> Iterator[Tensor]:
     """The frames of a video, each seen from the camera's place at its time.
 
@@ -213,28 +271,30 @@ def parallax_of_clip(
         images: (F, 3, H, W) in [0, 1].
         estimate: With depth of any quantity and size, of as many images. Metres keep their proportions; of other depth, the far end is
             taken to be three times as far as the near end.
-        path: (F, 3), a position for each frame, where 1 is the distance of the near end.
-        focus: As `parallax_of_estimate`.
+        move: Of the camera. Where it crops, it crops each frame as much as it may ever need with a field of view of `DEFAULT_FOV`.
+        times: Seconds of the video, one for each frame.
         depth_range: As `stereo_pair`: one that follows the video keeps the move steady. None = each frame's own.
-        sideways: `CameraMove.sideways`, where `path` is a part of its positions: one rule makes all frames of a move. None = `path` is
-            the whole.
 
     Yields:
-        F times (1, 3, H, W), as `parallax_frames`.
+        F times (1, 3, H, W), as `parallax_frames`; a frame does not depend on those beside it.
 
     Raises:
-        ValueError: No depth, a panorama, or not as many positions and estimates as images.
+        ValueError: No depth, a panorama, or not as many times and estimates as images.
     """
     need_perspective(estimate, "parallax")
-    if not len(images) == len(path) == estimate.batch:
-        raise ValueError(f"{len(images)} images, {estimate.batch} estimates and {len(path)} positions; expected as many of each")
-    course = _Course.of(path, sideways)
+    if not len(images) == len(times) == estimate.batch:
+        raise ValueError(f"{len(images)} images, {estimate.batch} estimates and {len(times)} times; expected as many of each")
+    path, course, focus = move.positions(times), _Course.of_move(move), move.focus
     estimate = estimate.in_float32()
     ends = (torch.as_tensor(end) for end in depth_range or disparity_range(estimate))
     far, near = (end.to(images.device, torch.float32).reshape(-1, 1, 1, 1).expand(len(images), 1, 1, 1) for end in ends)
+    # The same for all frames and clips: a crop that follows the range would make the image breathe.
+    height, width = images.shape[-2:]
+    zoom = course.zoom(intrinsics_from_fov(DEFAULT_FOV, height, width)[0], height, width, focus, 0, 1)
     for index, image in enumerate(images.split(1)):
         one = slice(index, index + 1)
-        sized = estimate.slice(index, index + 1).to(images.device).resized(images.shape[-2], images.shape[-1])
+        image, sides = _enlarged(image, zoom) if move.border == "crop" else (image, (0, 0))
+        sized = estimate.slice(index, index + 1).to(images.device).resized(image.shape[-2], image.shape[-1])
         farthest = torch.full_like(far[one], 1 / NEAR_FAR_RATIO)
         if sized.quantity is Quantity.METRIC_DEPTH:
             farthest = (far[one] / near[one]).nan_to_num(1 / NEAR_FAR_RATIO).clamp(_FARTHEST, 1)
@@ -242,7 +302,17 @@ def parallax_of_clip(
         inverse = torch.lerp(farthest.expand_as(share), torch.ones_like(share), share).clamp(min=_FARTHEST)
         depth = _with_steps(1 / inverse, image, sized)
         still = 1 / torch.lerp(farthest, torch.ones_like(farthest), focus).flatten()
-        yield from _frames(image, depth, assumed_intrinsics(sized), path[one], still, course)
+        for frame in _frames(image, depth, assumed_intrinsics(sized), path[one], still, course, sides):
+            yield frame.to(images)
+
+
+def _enlarged(image: Tensor, zoom: float) -> tuple[Tensor, tuple[int, int]]:
+    """An image that is larger by a factor, in float32, and by how many (columns, rows) at each side."""
+    height, width = image.shape[-2:]
+    columns, rows = (math.ceil((zoom - 1) / 2 * side) for side in (width, height))
+    if not columns and not rows:
+        return image, (0, 0)
+    return resize_image(image.float(), height + 2 * rows, width + 2 * columns), (columns, rows)
 
 
 def _with_steps(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor:
@@ -264,7 +334,7 @@ def _views(positions: list[list[float]], intrinsics: Tensor, focus: Tensor | flo
 
 
 def _margin(inverse: Tensor, views: list[View]) -> tuple[int, int]:
-    """The (columns, rows) that the moves need beyond the border."""
+    """The (columns, rows) that the moves need beyond what they show."""
     height, width = inverse.shape[-2:]
     low, high = inverse.amin((1, 2, 3), keepdim=True), inverse.amax((1, 2, 3), keepdim=True)
     moves = [high.amax()]

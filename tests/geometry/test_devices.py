@@ -276,6 +276,7 @@ CASES = {
     "edges.depth_edges.edge_radius": (lambda: depth_edges.edge_radius(20, 30), None),
     "filters.extremes.neighbours_largest": (lambda: extremes.neighbours_largest(maps()), None),
     "filters.extremes.largest_within": (lambda: extremes.largest_within(maps(), 2), None),
+    "filters.extremes.median_within": (lambda: extremes.median_within(maps(), 2), None),
     "filters.coarse.shrunk": (lambda: coarse.shrunk(maps(), 5), None),
     "filters.coarse.middles_of": (lambda: coarse.middles_of(maps(), 5), None),
     "filters.coarse.enlarged": (lambda: coarse.enlarged(maps(), 5, (119, 162)), None),
@@ -347,7 +348,7 @@ CASES = {
     "filters.guided_filter.products": (lambda: guided_filter.products(maps(3)), None),
     "filters.guided_filter.solved": (lambda: guided_filter.solved(maps(6), maps(3)), None),
     "views.parallax.parallax_of_clip": (
-        lambda: list(parallax.parallax_of_clip(maps(3), estimate(), parallax.CameraMove("dolly").positions([0, 0.5]), 0.5)),
+        lambda: list(parallax.parallax_of_clip(maps(3), estimate(), parallax.CameraMove("orbit"), [0, 0.5])),
         HOLES + "; and of each frame how far the move reaches and where its holes are",
     ),
     "views.parallax.parallax_of_estimate": (

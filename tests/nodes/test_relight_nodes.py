@@ -113,7 +113,7 @@ def test_parallax_moves_the_near_square_and_loops_from_the_image():
     image = torch.zeros(1, 48, 48, 3)
     image[..., 1] = 1
     image[depth_image()[..., 0] == 1] = torch.tensor((1.0, 0.0, 0.0))
-    (frames,) = PARALLAX().execute(image, move="swing", frames=4, amount=0.1, focus=0.0, depth=depth_image())
+    (frames,) = PARALLAX().execute(image, move="swing", frames=4, amount=0.1, focus=0.0, border="mirror", depth=depth_image())
     assert frames.shape == (4, 48, 48, 3)
     assert (frames[0] - image[0]).abs().max() < 1e-5 and (frames[2] - image[0]).abs().max() < 1e-4
     red = [(frame[..., 0] > 0.5).float().mean(0) for frame in frames]
@@ -121,6 +121,17 @@ def test_parallax_moves_the_near_square_and_loops_from_the_image():
     assert middle[1] < middle[0] - 1 and middle[3] > middle[0] + 1, "the camera goes right first, so near things go left"
     mixed = (frames[..., 0] > 0.01) & (frames[..., 0] < 0.99)
     assert frames[..., 2].max() < 1e-3 and mixed.sum(2).max() <= 2, "rims are no wider than a pixel on each side"
+
+
+def test_parallax_crops_what_is_beside_the_image():
+    """Columns of ever lighter grey: a mirrored one would be lighter than the next."""
+    image = torch.linspace(0, 1, 48).view(1, 1, 48, 1).expand(1, 48, 48, 3)
+    for border, is_cropped in (("crop", True), ("mirror", False)):
+        (frames,) = PARALLAX().execute(image, move="swing", frames=4, amount=0.2, border=border, depth=depth_image())
+        steps = frames[..., 0].diff(dim=2)[..., [0, 1, -2, -1]]
+        assert bool((steps > -1e-3).all()) == is_cropped
+    with pytest.raises(ValueError, match="border is 'cut'; accepted: crop, mirror"):
+        PARALLAX().execute(image, border="cut", depth=depth_image())
 
 
 def test_parallax_takes_geometry_with_its_camera_and_holes():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from depth_normal.app import cli
-from depth_normal.app.commands.camera_moves import LOOP_SECONDS, MAX_AMOUNT, MOVE_CHOICES
+from depth_normal.app.commands.camera_moves import BORDER_CHOICES, LOOP_SECONDS, MAX_AMOUNT, MOVE_CHOICES
 from depth_normal.geometry.views import parallax
 from depth_normal.media import read_frames, video_header
 
@@ -52,7 +52,7 @@ def frames(path):
 
 
 def test_the_choices_are_those_of_the_geometry():
-    assert MOVE_CHOICES == parallax.MOVES and MAX_AMOUNT == parallax.MAX_AMOUNT
+    assert MOVE_CHOICES == parallax.MOVES and BORDER_CHOICES == parallax.BORDERS and MAX_AMOUNT == parallax.MAX_AMOUNT
     assert parallax.CameraMove().loop == LOOP_SECONDS
 
 
@@ -61,8 +61,8 @@ def test_the_choices_are_those_of_the_geometry():
     [
         ((), ()),
         (
-            ("--move", "swing", "--amount", "0.1", "--focus", "0.2", "--seconds", "0.5", "--rate", "10"),
-            ("--move", "swing", "--amount", "0.1", "--focus", "0.2", "--loop", "0.5", "--fps", "10"),
+            ("--move", "swing", "--amount", "0.1", "--focus", "0.2", "--border", "mirror", "--seconds", "0.5", "--rate", "10"),
+            ("--move", "swing", "--amount", "0.1", "--focus", "0.2", "--border", "mirror", "--loop", "0.5", "--fps", "10"),
         ),
     ],
 )
@@ -133,10 +133,8 @@ def test_what_no_video_can_be_made_with_is_refused(clip, words, message, capsys,
 
 def test_a_loop_begins_with_the_image_and_moves_what_is_near(image, depth, tmp_path, capsys):
     out = tmp_path / "a.mp4"
-    assert (
-        run(image, "--depth", depth, "--move", "swing", "--seconds", "0.5", "--rate", "16", "--focus", "0", "--amount", "0.1", "-o", out)
-        == 0
-    )
+    words = ("--move", "swing", "--seconds", "0.5", "--rate", "16", "--focus", "0", "--amount", "0.1", "--border", "mirror")
+    assert run(image, "--depth", depth, *words, "-o", out) == 0
     assert "a.mp4 (8 frames)" in capsys.readouterr().out
     header, shown = video_header(out), frames(out)
     assert len(shown) == 8 and header.rate == 16 and shown[0].shape[-2:] == (72, 98), "an even width"

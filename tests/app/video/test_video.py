@@ -594,8 +594,8 @@ def test_parallax(video, tmp_path, normalise):
     else:
         far, near = stereo.disparity_range(found)
         ends = (far.min(), near.max())
-    path = parallax.CameraMove("swing", 0.1, loop=0.5).positions([Fraction(frame, 25) for frame in range(12)])
-    truth = torch.cat(list(parallax.parallax_of_clip(source_frames, found, path, 0.5, ends)))
+    times = [Fraction(frame, 25) for frame in range(12)]
+    truth = torch.cat(list(parallax.parallax_of_clip(source_frames, found, parallax.CameraMove("swing", 0.1, loop=0.5), times, ends)))
     made = read(tmp_path / "out.mkv")
     assert (made - truth).abs().mean() < 2e-3 < (made - source_frames).abs().mean()
 

@@ -11,6 +11,8 @@ from depth_normal.geometry.camera import intrinsics_from_focal_length, intrinsic
 from depth_normal.geometry.edges.depth_edges import sharpen_depth_edges
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.views.parallax import (
+    BORDERS,
+    LARGEST_ZOOM,
     MOVES,
     CameraMove,
     camera_path,
@@ -64,8 +66,9 @@ def test_types_may_differ(image_type, depth_type):
     def frames(image, depth):
         known = Estimate(depth, Quantity.METRIC_DEPTH, mask=~sky)
         yield from parallax_frames(image, depth, INTRINSICS, path)
-        yield from parallax_of_estimate(image, known, path)
-        yield from parallax_of_clip(torch.cat((image, image)), Estimate.cat([known, known]), path)
+        for border in BORDERS:
+            yield from parallax_of_estimate(image, known, path, border=border)
+            yield from parallax_of_clip(torch.cat((image, image)), Estimate.cat([known, known]), CameraMove("orbit", border=border), (0, 1))
 
     for found, expected in zip(frames(image, depth), frames(image.float(), depth.float()), strict=True):
         assert torch.equal(found, expected.to(image_type))
@@ -83,12 +86,10 @@ def test_all_frames_of_an_orbiting_clip_are_made_by_one_rule():
     image, depth = plate_before_wall()
     image = image * 0.5 + noise() * 0.5
     known, move = Estimate(depth, Quantity.METRIC_DEPTH), CameraMove("orbit", 0.08)
-    one, two = (torch.tensor([(0.08, down, 0.0)]) for down in (0.0, 8e-8))
-    together = list(parallax_of_clip(torch.cat((image, image)), Estimate.cat([known, known]), torch.cat((one, two))))
+    together = list(parallax_of_clip(torch.cat((image, image)), Estimate.cat([known, known]), move, (0, 6e-7)))
     assert (together[0] - together[1]).abs().max() < 1e-3
-    (alone,) = parallax_of_clip(image, known, one, sideways=move.sideways)
+    (alone,) = parallax_of_clip(image, known, move, (0,))
     assert torch.equal(alone, together[0]), "whichever part of the move a chunk of the video is"
-    assert [CameraMove(each).sideways for each in MOVES] == [False, True, False]
 
 
 @pytest.mark.parametrize("focus", [math.inf, 1.5])
@@ -263,13 +264,13 @@ def clip(frames: int) -> tuple[torch.Tensor, Estimate]:
 )
 def test_the_planes_of_a_clip_move_as_their_depth_says(quantity, values, depths):
     images, found = clip(2)
-    path = torch.tensor([[0.1, 0.0, 0.0], [0.0, 0.0, 0.1]])
+    moves = (CameraMove("swing", 0.1, 1.0, 4.0, "mirror"), 1), (CameraMove("dolly", 0.1, 1.0, 4.0, "mirror"), 2)
     intrinsics = intrinsics_from_fov(DEFAULT_FOV, 64, 96)
     near, middle, far = ((found.depth == level) for level in (3, 2, 1))
     estimate = Estimate(near * values[0] + middle * values[1] + far * values[2], quantity)
     depth = near * depths[0] + middle * depths[1] + far * depths[2]
-    made = list(parallax_of_clip(images, estimate, path, 1.0))
-    true = list(parallax_frames(images[:1], depth[:1], intrinsics, path, 1.0))
+    made = [next(parallax_of_clip(images[:1], estimate.slice(0, 1), move, (time,))) for move, time in moves]
+    true = [next(parallax_frames(images[:1], depth[:1], intrinsics, move.positions([time]), 1.0)) for move, time in moves]
     # Away from the edges, which are sharpened along those of the image.
     for columns in (slice(8, 24), slice(50, 60), slice(84, 90)):
         for one, other in zip(made, true, strict=True):
@@ -279,11 +280,11 @@ def test_the_planes_of_a_clip_move_as_their_depth_says(quantity, values, depths)
 def test_what_comes_near_does_not_push_the_rest_where_the_range_is_given():
     images, found = clip(2)
     found.depth[1, :, :32, :12] = 6
-    path = torch.tensor([[0.1, 0.0, 0.0]]).expand(2, 3)
+    move, times = CameraMove("swing", 0.1, 1.0, 4.0, "mirror"), (1, 1)
     middle = (..., slice(50, 60))
-    first, second = parallax_of_clip(images, found, path, 1.0, (1.0, 3.0))
+    first, second = parallax_of_clip(images, found, move, times, (1.0, 3.0))
     torch.testing.assert_close(first[middle], second[middle], atol=1e-4, rtol=0)
-    first, second = parallax_of_clip(images, found, path, 1.0)
+    first, second = parallax_of_clip(images, found, move, times)
     assert (first[middle] - second[middle]).abs().max() > 1e-2, "a range of each frame's own moves it"
 
 
@@ -295,13 +296,57 @@ def test_a_camera_repeats_its_loop():
     assert move.positions(late).equal(move.positions(times)), "after weeks too"
 
 
-@pytest.mark.parametrize("wrong", [{"move": "up"}, {"amount": 0.5}, {"focus": -1}, {"loop": 0}, {"loop": math.nan}])
+@pytest.mark.parametrize("wrong", [{"move": "up"}, {"amount": 0.5}, {"focus": -1}, {"loop": 0}, {"loop": math.nan}, {"border": "cut"}])
 def test_a_camera_move_that_cannot_be_made(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         CameraMove(**wrong)
 
 
-def test_a_clip_needs_a_position_for_each_frame():
+def test_a_clip_needs_a_time_for_each_frame():
     images, found = clip(2)
     with pytest.raises(ValueError, match="as many of each"):
-        next(parallax_of_clip(images, found, torch.zeros(1, 3)))
+        next(parallax_of_clip(images, found, CameraMove(), (0,)))
+
+
+def slope() -> tuple[torch.Tensor, Estimate]:
+    """A wall whose colours tell each column and row, near on the left and far on the right."""
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, 60), torch.linspace(0, 1, 100), indexing="ij")
+    image = torch.stack((columns, rows, columns * 0))[None] * 0.8 + 0.1
+    return image, Estimate((3 - 2 * columns)[None, None].clone(), Quantity.DISPARITY)
+
+
+def shown_of(frame: torch.Tensor) -> list[float]:
+    """The columns and rows of `slope` at the middles of a frame's left, right, upper and lower border, as shares."""
+    edges = frame[0, 0, 30, 0], frame[0, 0, 30, -1], frame[0, 1, 0, 50], frame[0, 1, -1, 50]
+    return [(float(edge) - 0.1) / 0.8 for edge in edges]
+
+
+@pytest.mark.parametrize("move", ["orbit", "swing"])
+@pytest.mark.parametrize("focus", [0.0, 0.5, 1.0])
+def test_what_is_cropped_shows_nothing_beside_the_image(move, focus):
+    """Colours on the slope keep falling and rising to the border of each frame: nothing is mirrored there."""
+    image, found = slope()
+    path = camera_path(move, 8, 0.08)
+    cropped = list(parallax_of_estimate(image, found, path, focus))
+    times = [Fraction(frame, 2) for frame in range(8)]
+    clip = parallax_of_clip(image.expand(8, -1, -1, -1), Estimate.cat([found] * 8), CameraMove(move, 0.08, focus), times)
+    for frame in (*cropped, *clip):
+        assert frame.shape == image.shape
+        assert (frame[0, 0].diff(dim=1) > 1e-3).all() and (frame[0, 1].diff(dim=0) > 1e-3).all()
+    mirrored = torch.cat(list(parallax_of_estimate(image, found, path, focus, "mirror")))
+    assert (mirrored[:, 0].diff(dim=2) < 0).any(), "a mirrored column runs the other way"
+    left, right, _, _ = torch.tensor([shown_of(frame) for frame in cropped]).T
+    assert (move, focus) != ("swing", 0.5) or (left.min() < 0.01 and right.max() > 0.99), "no more is cut off than has to be"
+
+
+def test_a_dolly_is_not_cropped():
+    image, found = slope()
+    first, _ = parallax_of_estimate(image, found, camera_path("dolly", 2, 0.1))
+    assert torch.equal(first, image)
+
+
+def test_the_largest_move_is_cropped_within_bounds():
+    image, found = slope()
+    frame, *_ = parallax_of_estimate(image, found, camera_path("swing", 4, 0.4), 1.0)
+    left, right, _, _ = shown_of(frame)
+    assert right - left == pytest.approx(1 / LARGEST_ZOOM, abs=0.03)
