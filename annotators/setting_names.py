@@ -20,6 +20,7 @@ class Wording:
         make_writable: What to do where results cannot be written.
         up_to: Up to which size, with {} for the number; nothing where sizes are not numbers.
         use_cpu: How a model is run on the CPU.
+        names_weights: Whether the line about a model that is loaded names its file. Where it does not, a command lists the files.
     """
 
     lower_size: str
@@ -29,6 +30,7 @@ class Wording:
     make_writable: str = "free room there, change its permissions, or choose another folder"
     up_to: str = " to {} or less"
     use_cpu: str = "run it on the CPU"
+    names_weights: bool = True
 
     def choose(self, *models: str) -> str:
         """Advice to choose one of some models: "choose the model 'tiny'"."""
@@ -45,6 +47,7 @@ COMMAND_LINE = Wording(
     "--model {}",
     "free room there, change its permissions, or choose another --out",
     use_cpu="give --device cpu",
+    names_weights=False,
 )
 PAGE = Wording(
     "choose less detail",

@@ -196,6 +196,8 @@ def _load(
     feedback.show_message(f"loading {spec.id}")
 
     def build(dtype: torch.dtype) -> Annotator:
+        names_files = weights is not None or wording().names_weights
+        logger.info("loading %s%s", spec.id, f" from {', '.join(map(str, paths.values()))}" if names_files else "")
         annotator = _build(spec, paths, network_dtype(runtime, dtype))
         if runtime == TORCH:
             return annotator
@@ -207,7 +209,6 @@ def _load(
 def _build(spec: ModelSpec, paths: Mapping[str, Path], dtype: torch.dtype) -> Annotator:
     """Reads a model's files, by their roles, and builds its network of them."""
     family, first = FAMILIES[spec.family], paths[spec.file.role]
-    logger.info("loading %s from %s", spec.id, ", ".join(map(str, paths.values())))
     if contradiction := family.name_contradicts(spec, str(first)):
         logger.warning(contradiction)
     states = {role: read_checkpoint(path) for role, path in paths.items()}

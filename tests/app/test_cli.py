@@ -25,7 +25,7 @@ from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_image, save_estimate
 from depth_normal.geometry.surfaces.derive import with_normals
-from depth_normal.model_loader import load_model
+from depth_normal.model_loader import free, load_model
 from depth_normal.utils import check_images, images_to_rgb
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -250,6 +250,17 @@ def test_models_says_where_a_file_lies(monkeypatch, tmp_path, capsys):
     rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["midas-v2.1-small"]["file"] == str(tmp_path / "midas_v21_small_256.pt")
     assert rows["tiny"]["file"].endswith("tiny.safetensors")
+
+
+def test_a_loaded_model_is_named_without_its_path(image, tmp_path, caplog):
+    """`depth-normal models --on-disk` says the path; only of a file that --weights names, it shows that this file is taken."""
+    file = Path(depth_normal.__file__).parent / "annotators" / "tiny.safetensors"
+    for number, (words, expected) in enumerate([((), "loading tiny"), (("--weights", file), f"loading tiny from {file}")]):
+        free("tiny")
+        caplog.clear()
+        words = ["effect", "fog", image, "-o", tmp_path / f"{number}.png", "--model", "tiny", "--size", "32", *words]
+        assert cli.main([*map(str, words)]) == 0
+        assert [line for line in caplog.messages if "loading" in line] == [expected]
 
 
 def test_download_of_an_unknown_model(capsys):
