@@ -58,7 +58,7 @@ GROUPS: dict[str, tuple[tuple[str, str, Callable[[Parser], None]], ...]] = {
         ("mesh", "make a textured mesh (.glb, .ply) or a relief to print (.stl) of an image", add_mesh),
     ),
     "models": (
-        ("models", "list the models: what they give, size, licence, and which are on this computer", add_models_list),
+        ("models", "say which model to take, or list all: what they give, size, licence, and place", add_models_list),
         ("download", "download the weights of models, to run later without a network", add_download),
         ("export", "write a model's network as an ONNX file, for programs without this package", add_export),
     ),
@@ -123,8 +123,10 @@ EXAMPLES = {
     ),
     "refine": ("depth-normal refine photo.jpg --geometry photo.npz      # photo_refined.npz",),
     "models": (
-        "depth-normal models --licence commercial",
+        "depth-normal models            # which one to take",
+        "depth-normal models --all      # every model and its licence",
         "depth-normal models --on-disk  # and where their weights are",
+        "depth-normal models --licence commercial",
     ),
     "download": ("depth-normal download moge-2-vits-normal",),
     "view": (

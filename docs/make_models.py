@@ -38,7 +38,7 @@ def page() -> str:
         "",
         "Every model of the pack: what it gives, the licence of its weights, and its file.",
         "[which-model.md](which-model.md) helps to choose.",
-        "`depth-normal models` prints the same list, with the place of each file on your machine.",
+        "`depth-normal models --all` prints the same list, and `--on-disk` the place of each file on your machine.",
         "",
         "## What models give",
         "",

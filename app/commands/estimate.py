@@ -384,7 +384,7 @@ The same photo by {RECOMMENDED_MODEL}, which sees finer detail and knows metres 
     {program()} {quoted(DEMO_IMAGE)}
 
 Your own photo takes the place of that path; --model {BUNDLED_MODEL} needs no download.
-All models, with their sizes and licences:
+Which model to take, and what each is for:
 
     {program()} models""")
     if arguments.open:

@@ -20,12 +20,28 @@ LICENCE_CHOICES = ("commercial", "non-commercial", "unclear")
 _COMMERCIAL_USE = dict(zip(LICENCE_CHOICES, ("yes", "no", "unclear"), strict=True))
 _COLUMNS = 100
 
+SUGGESTIONS = {
+    BUNDLED_MODEL: "a preview at once, without a download",
+    RECOMMENDED_MODEL: "metres, normals, camera: the default",
+    "moge-2-vitl-normal": "the same in finer detail, on a GPU",
+    RECOMMENDED_VIDEO_MODEL: "videos without flicker: the default",
+    "depth-anything-v2-small": "depth for ControlNet",
+    "midas-dpt-hybrid": "depth for ControlNet, as in old graphs",
+    "bae-normal": "normals for ControlNet",
+    "depth-anything-3-metric-large": "metres of a known camera (--fov)",
+    "da2": "360° panoramas (--panorama)",
+    "marigold-iid-appearance": "materials (texture pbr --materials)",
+}
+"""The models of the short list, in its order, and what each is for. docs/which-model.md says more."""
+
 
 def add_models_list(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `models`."""
     licence = "only models whose licence allows commercial use, forbids it, or leaves it unclear"
     parser.add_argument("--licence", choices=LICENCE_CHOICES, help=licence)
     parser.add_argument("--on-disk", action="store_true", help="only models whose weights are on this computer, and where")
+    everything = "every model, by what it gives; without any option, those to choose from first and those on this computer"
+    parser.add_argument("--all", action="store_true", help=everything)
     add_json(parser)
     parser.set_defaults(run=_models)
 
@@ -48,8 +64,10 @@ def _models(arguments: argparse.Namespace) -> int:
     ]
     if arguments.json:
         echo(json.dumps([rows[spec.id] | {"group": group_of(spec)} for spec in wanted], indent=2))
-    else:
+    elif arguments.all or arguments.licence or arguments.on_disk:
         echo("\n".join(table(wanted, rows, arguments.on_disk)))
+    else:
+        echo("\n".join(_short_table(wanted, rows)))
     return DONE
 
 
@@ -128,8 +146,31 @@ def table(specs: Iterable[ModelSpec], rows: dict[str, dict[str, Any]], paths: bo
             if paths:
                 lines.append(f"      {file}")
     if len(lines) == 1:
-        return [f"no model is like this; `{program()} models` lists all of them"]
-    return [*lines, "", f"HERE: on this computer. COMMERCIAL: use that the licence allows. To choose one: --model {BUNDLED_MODEL}"]
+        return [f"no model is like this; `{program()} models --all` lists all of them"]
+    return [*lines, "", _KEY]
+
+
+_KEY = f"HERE: on this computer. COMMERCIAL: use that the licence allows. To choose one: --model {BUNDLED_MODEL}"
+
+
+def _short_table(specs: Iterable[ModelSpec], rows: dict[str, dict[str, Any]]) -> list[str]:
+    """The models of `SUGGESTIONS` and what they are for, and others that are on this computer, a line each.
+
+    `rows` are the descriptions of `describe`, by the model's id.
+    """
+    by_id = {spec.id: spec for spec in specs}
+    uses = {model: use for model, use in SUGGESTIONS.items() if model in by_id}
+    uses |= {model: by_id[model].gives for model, row in rows.items() if row["file"] and model not in uses}
+    lines = [_short_line("MODEL", "SIZE", "HERE", "COMMERCIAL", "TAKE IT FOR")]
+    for model, use in uses.items():
+        spec = by_id[model]
+        lines.append(_short_line(model, spec.size_in_words, "yes" if rows[model]["file"] else "", spec.commercial_use, use))
+    more = f"{len(by_id) - len(uses)} more models, and the licences: `{program()} models --all`"
+    return [*lines, "", _KEY, more]
+
+
+def _short_line(model: str, size: str, here: str, commercial: str, use: str) -> str:
+    return f"{model:<29} {size:>12}  {here:<4}  {commercial:<10}  {use}".rstrip()
 
 
 def _lines(model: str, size: str, here: str, commercial: str, licence: str) -> list[str]:

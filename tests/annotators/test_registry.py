@@ -95,7 +95,7 @@ def test_ids_are_keys():
 def test_an_unknown_model_is_answered_with_those_that_are_meant(typed, meant):
     with pytest.raises(ValueError) as refused:
         find_spec(typed)
-    assert str(refused.value) == f"unknown model {typed!r}; did you mean {meant}? `depth-normal models` lists all {len(MODELS)}"
+    assert str(refused.value) == f"unknown model {typed!r}; did you mean {meant}? `depth-normal models --all` lists all {len(MODELS)}"
 
 
 @pytest.mark.parametrize("typed", ["xyzzy", "sapiens", "unidepth", "model", "..", ""])

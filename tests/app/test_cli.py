@@ -226,7 +226,7 @@ def test_an_out_folder_that_is_a_file(estimate, image, tmp_path, capsys):
 
 
 def test_models_as_a_table_and_as_json(capsys):
-    assert cli.main(["models"]) == 0
+    assert cli.main(["models", "--all"]) == 0
     table = capsys.readouterr().out
     assert "midas-dpt-hybrid" in table and "493 MB" in table and "MIT" in table and "Disparity" in table
     assert cli.main(["models", "--json"]) == 0

@@ -252,7 +252,7 @@ def test_a_forgotten_model_gives_its_memory_back_before_the_next_is_read(load, f
 
 @pytest.mark.parametrize("asked", ["", "midas", "MIDAS-DPT-HYBRID", "Intel/dpt-large"])
 def test_an_unknown_model(asked):
-    with pytest.raises(ValueError, match=r"`depth-normal models` lists all") as refused:
+    with pytest.raises(ValueError, match=r"`depth-normal models --all` lists all") as refused:
         load_model(asked)
     assert repr(asked) in str(refused.value)
 

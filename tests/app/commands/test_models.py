@@ -11,6 +11,7 @@ import torch
 
 from depth_normal.annotators.registry import all_specs
 from depth_normal.app import cli
+from depth_normal.app.commands.models import SUGGESTIONS
 from depth_normal.model_loader.weights import find
 
 MODELS = {spec.id: spec for spec in all_specs()}
@@ -25,11 +26,25 @@ def listed(capsys, *words):
 
 
 def test_models_shows_every_model_once_tiny_and_the_defaults_first(capsys):
-    rows = listed(capsys)
+    rows = listed(capsys, "--all")
     assert sorted(rows) == sorted(MODELS)
     assert set(list(rows)[1:3]) == {"moge-2-vits-normal", "video-depth-anything-small"} and next(iter(rows)) == "tiny"
     for model, row in rows.items():
         assert re.search(rf" {re.escape(MODELS[model].size_in_words)}  (yes )? +{MODELS[model].commercial_use} +\S", row), row
+
+
+def test_the_first_screen_says_which_model_to_take(capsys, monkeypatch):
+    """And names what is on this computer beside the suggestions."""
+    monkeypatch.setattr(find, "find_weights", lambda file, *_: Path(file.name) if "res101" in file.name or file.bundled else None)
+    assert cli.main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 24 and max(map(len, lines[:-1])) <= 100
+    rows = {line.split()[0]: line for line in lines[1 : lines.index("")]}
+    assert list(rows)[: len(SUGGESTIONS)] == list(SUGGESTIONS) and list(rows)[:2] == ["tiny", "moge-2-vits-normal"]
+    assert set(rows) - set(SUGGESTIONS) == {"leres", "leres-boost"}
+    for model, row in rows.items():
+        assert row.endswith(SUGGESTIONS.get(model, MODELS[model].gives)) and f" {MODELS[model].commercial_use} " in row
+    assert f"{len(MODELS) - len(rows)} more models" in lines[-1] and lines[-1].endswith("models --all`")
 
 
 def test_models_of_a_licence(capsys):
@@ -53,6 +68,7 @@ LISTING = """
 import sys
 from pathlib import Path
 from depth_normal.app import cli
+from depth_normal.app.commands.models import SUGGESTIONS
 cli.main(sys.argv[1:])
 large = {"torch", "numpy", "PIL", "cv2", "transformers", "httpx", "requests", "tqdm"}
 print("large:", *sorted(large & sys.modules.keys()), file=sys.stderr)
@@ -99,6 +115,7 @@ TERMINATED = """
 import sys, time
 from pathlib import Path
 from depth_normal.app import cli
+from depth_normal.app.commands.models import SUGGESTIONS
 from depth_normal.app.commands import models as models_command
 from depth_normal.geometry.files import atomic_path
 
