@@ -16,6 +16,8 @@ from ..regions.connected import region_around
 from ..regions.objects import Point, object_around, pixel_at
 from .depths import UNITS, Depths, check_metric
 
+_NAMED_POINTS = 3
+
 SURFACE, OBJECT = SELECTS = ("surface", "object")
 """What a point selects."""
 
@@ -106,12 +108,19 @@ class MaskChoice:
         return 1 - mask if self.invert else mask
 
     def describe(self, depths: Depths, share: float) -> str:
-        """The mask in words, e.g. "mask 0.8 to 2.4 m, 31 % of the image"; `share` is its mean."""
+        """The mask in words, e.g. "mask 0.8 to 2.4 m, 31 % of the image"; `share` is its mean.
+
+        What points select is named by them: "object at 0.4,0.5 and 0.2,0.9, 31 % of the image".
+        """
         unit = "m" if self.unit == "metres" else "%"
         if self.box:
             words = "object in the box"
         elif self.point:
-            words = f"{self.select} around {depths.describe(depths.at_point(*self.point))}{self._further()}"
+            words = f"{self.select} at {_named((self.point, *self.more_points))}"
+            if depths.is_metric and not self.more_points:
+                words += f" ({depths.describe(depths.at_point(*self.point))})"
+            if self.not_points:
+                words += f" without {_named(self.not_points)}"
             if self.select == SURFACE:
                 words += f", up to {self.tolerance:g} {unit} nearer or farther"
         elif self.far == 0 and unit == "m":
@@ -122,13 +131,13 @@ class MaskChoice:
                 words += f" ({depths.at_share(self.near / 100):.3g} to {depths.at_share(self.far / 100):.3g} m)"
         return f"{'all but ' if self.invert else ''}{words}, {100 * share:.0f} % of the image"
 
-    def _further(self) -> str:
-        """The further points in words, e.g. " (3 points, and 1 not in it)"; nothing of one point."""
-        if not (self.more_points or self.not_points):
-            return ""
-        count = 1 + len(self.more_points)
-        points = "1 point" if count == 1 else f"{count} points"
-        return f" ({points}, and {len(self.not_points)} not in it)" if self.not_points else f" ({points})"
+
+def _named(points: Sequence[Point]) -> str:
+    """Points in words, e.g. "0.4,0.5 and 0.2,0.9"; of many, the first and how many more there are."""
+    named = [f"{x:.3g},{y:.3g}" for x, y in points[:_NAMED_POINTS]]
+    if more := len(points) - len(named):
+        named.append(f"{more} more point{'s' * (more > 1)}")
+    return " and ".join(named)
 
 
 def range_mask(depths: Depths, near: float = 0.0, far: float = 50.0, *, unit: str = UNITS[0], feather: float = 0.0) -> Tensor:

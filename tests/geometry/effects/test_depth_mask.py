@@ -77,7 +77,7 @@ def test_words_say_what_the_mask_is():
     depths = metres((0.5, 0.8, 1.5, 2.4, 2.5, 9.0))
     assert MaskChoice(0.8, 2.4, "metres").describe(depths, 0.31) == "mask 0.8 to 2.4 m, 31 % of the image"
     assert "mask 0 to 50 % (" in MaskChoice().describe(depths, 0.5)
-    assert MaskChoice(point=(0.5, 0.5), invert=True).describe(depths, 0.1).startswith("all but surface around 2.4 m, up to 10 %")
+    assert MaskChoice(point=(0.5, 0.5), invert=True).describe(depths, 0.1).startswith("all but surface at 0.5,0.5 (2.4 m), up to 10 %")
 
 
 @pytest.mark.parametrize(
@@ -149,9 +149,11 @@ def test_a_surface_of_several_points_is_all_of_theirs():
     depths = known_depths(Estimate(depth, Quantity.METRIC_DEPTH))
     choice = MaskChoice(point=(0.2, 0.2), more_points=[(0.7, 0.7)])
     assert torch.equal(choice.mask(depths, torch.rand(1, 3, 40, 40)) > 0.5, depth < 4)
-    assert choice.describe(depths, 0.13).startswith("surface around 2 m (2 points), up to 10 % nearer or farther")
+    assert choice.describe(depths, 0.13).startswith("surface at 0.2,0.2 and 0.7,0.7, up to 10 % nearer or farther, 13 %")
     apart = MaskChoice(point=(0.2, 0.2), not_points=[(0.7, 0.7)], select="object")
-    assert apart.describe(depths, 0.04) == "object around 2 m (1 point, and 1 not in it), 4 % of the image"
+    assert apart.describe(depths, 0.04) == "object at 0.2,0.2 (2 m) without 0.7,0.7, 4 % of the image"
+    many = MaskChoice(point=(0.2, 0.2), more_points=[(0.1, 0.25), (0.3, 0.3), (0.4, 0.4), (0.5, 0.5)], select="object")
+    assert many.describe(depths, 0.04) == "object at 0.2,0.2 and 0.1,0.25 and 0.3,0.3 and 2 more points, 4 % of the image"
 
 
 def test_points_may_be_lists():
