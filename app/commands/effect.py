@@ -12,7 +12,7 @@ from ..console.parser import Parser
 from .arguments import refuse_options
 from .for_each_image import over_images
 from .result_paths import add_result, settle_result
-from .scene import IMAGES, add_scene, check_model, read_scene, write_result
+from .scene import IMAGES, NeedsMetres, add_scene, check_model, read_scene, write_result
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from .scene import Scene
 
     Make = Callable[[Scene], tuple[Tensor, str]]
-    # How an effect is made, and what of it needs metres, in words.
-    Plan = tuple[Make, str]
+    # How an effect is made, and what of it needs metres.
+    Plan = tuple[Make, NeedsMetres | None]
 
 UNIT_CHOICES = ("percent", "metres")
 """Those of `geometry.effects.depths.UNITS`, which imports torch; a test compares them."""
@@ -37,6 +37,9 @@ COMMON = {
 }
 """The options of each effect that `--help` shows, besides:"""
 COMMON_TO_ALL = ("--out", "--open", "--overwrite", "--model", "--recursive")
+
+_METRES = NeedsMetres("--unit metres", "give all distances in percent (0 the near end, 100 the far end) without --unit")
+_F_NUMBER = NeedsMetres("--f-number", "give --blur in its place")
 
 _UNIT = "of distances: percent of the way from the near end of the scene to its far end, or metres, for metric depth (default: %(default)s)"
 
@@ -147,7 +150,7 @@ def _effect(arguments: argparse.Namespace) -> int:
     return write_result(arguments, result, scene.bits, words)
 
 
-def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, str]:
+def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, NeedsMetres | None]:
     from ...geometry.checks import check_range
     from ...geometry.effects.depth_mask import MaskChoice
 
@@ -176,8 +179,8 @@ def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, str]:
     return choice, _needing_metres(arguments.unit)
 
 
-def _needing_metres(unit: str) -> str:
-    return "--unit metres" if unit == "metres" else ""
+def _needing_metres(unit: str) -> NeedsMetres | None:
+    return _METRES if unit == "metres" else None
 
 
 def _chosen(choice: MaskChoice, scene: Scene) -> tuple[Tensor, str]:
@@ -224,7 +227,7 @@ def _fog(arguments: argparse.Namespace) -> Plan:
         through, words = fog_of(scene.known, scene.image, fog, arguments.sky is not False)
         return add_fog(scene.image, through, colour), words
 
-    return make, ""
+    return make, None
 
 
 def _depth_of_field(arguments: argparse.Namespace) -> Plan:
@@ -248,4 +251,4 @@ def _depth_of_field(arguments: argparse.Namespace) -> Plan:
         circle, words = focused(scene.known, scene.image, focus)
         return depth_of_field(scene.image, circle, **blades), words
 
-    return make, "--f-number" if focus.f_number else "" if focus.point else _needing_metres(focus.unit)
+    return make, _F_NUMBER if focus.f_number else None if focus.point else _needing_metres(focus.unit)

@@ -103,10 +103,23 @@ def read_scene(arguments: argparse.Namespace, image: Tensor | None = None, fitte
     return Scene(image.to(known.device), known, bits_of(arguments.image))
 
 
-def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: bool = False, metres: str = "") -> None:
+@dataclass(frozen=True)
+class NeedsMetres:
+    """An option that needs depth in metres.
+
+    Attributes:
+        option: As it was given.
+        instead: What to do without metres, in words.
+    """
+
+    option: str
+    instead: str
+
+
+def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: bool = False, metres: NeedsMetres | None = None) -> None:
     """Refuses a model that does not give what a command needs, before it is loaded. The contents of files are checked when they are read.
 
-    `metres` says why depth in metres is needed; empty where it is not. Normals may be those of the model's depth.
+    `metres` says why depth in metres is needed; None where it is not. Normals may be those of the model's depth.
 
     Raises:
         ValueError: The model gives something else, an unknown model, or as `named_files`.
@@ -124,7 +137,8 @@ def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: 
         raise ValueError(f"{spec.id} gives {spec.gives}, and depth is needed; choose another --model")
     if metres and spec.quantity is not Quantity.METRIC_DEPTH:
         raise ValueError(
-            f"{spec.id} gives {spec.gives}, and {metres} needs depth in metres: leave it out, or choose a model of metric depth"
+            f"{spec.id} gives {spec.gives}, and {metres.option} needs depth in metres: {metres.instead}, or choose a model of metric "
+            f"depth, such as --model {RECOMMENDED_MODEL}"
         )
     if normals and not spec.axes and spec.quantity is Quantity.RELATIVE_DEPTH:
         raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known, and normals are needed; choose another --model")

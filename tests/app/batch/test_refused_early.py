@@ -11,7 +11,10 @@ from depth_normal.app.cli import main
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import save_estimate
 
-METRES = "tiny gives disparity, normals, and {} needs depth in metres: leave it out, or choose a model of metric depth"
+METRES = (
+    "tiny gives disparity, normals, and {} needs depth in metres: {}, or choose a model of metric depth, such as --model moge-2-vits-normal"
+)
+UNIT = METRES.format("--unit metres", "give all distances in percent (0 the near end, 100 the far end) without --unit")
 NO_DEPTH = "bae-normal gives normals, and depth is needed"
 
 
@@ -24,10 +27,10 @@ def photo(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("effect mask --unit metres --model tiny", METRES.format("--unit metres")),
-        ("effect cutout --unit metres --model tiny", METRES.format("--unit metres")),
-        ("effect depth-of-field --unit metres --model tiny", METRES.format("--unit metres")),
-        ("effect depth-of-field --f-number 2 --model tiny", METRES.format("--f-number")),
+        ("effect mask --unit metres --model tiny", UNIT),
+        ("effect cutout --unit metres --model tiny", UNIT),
+        ("effect depth-of-field --unit metres --model tiny", UNIT),
+        ("effect depth-of-field --f-number 2 --model tiny", METRES.format("--f-number", "give --blur in its place")),
         ("effect mask --model bae-normal", NO_DEPTH),
         ("effect fog --model bae-normal", NO_DEPTH),
         ("effect mask --near 50 --far 40 --model tiny", "the mask begins at 50 and ends at 40 percent"),
