@@ -33,7 +33,7 @@ COMMON = {
     "mask": ("--near", "--far", "--feather", "--unit", "--point", "--not-point", "--select", "--box", "--invert"),
     "cutout": ("--near", "--far", "--feather", "--unit", "--point", "--not-point", "--select", "--box", "--edge"),
     "fog": ("--density", "--colour", "--start", "--height-falloff", "--sky"),
-    "depth-of-field": ("--focus", "--unit", "--point", "--blur", "--f-number", "--focal-length"),
+    "depth-of-field": ("--focus", "--unit", "--point", "--blur", "--f-number", "--focal-length", "--highlights"),
 }
 """The options of each effect that `--help` shows, besides:"""
 COMMON_TO_ALL = ("--out", "--open", "--overwrite", "--model", "--recursive")
@@ -130,7 +130,9 @@ def _add_depth_of_field(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--sensor", type=millimetres, default=36.0, metavar="LENGTH", help="longer side of its sensor (default: 36mm)")
     group.add_argument("--blades", type=int, default=0, metavar="N", help="of the shutter; 0: highlights are discs (default: %(default)s)")
     group.add_argument("--rotation", type=real, default=0.0, metavar="DEGREES", help="of the blades (default: %(default)s)")
-    highlights = "how many stops brighter than white clipped highlights are taken to be (default: %(default)s)"
+    highlights = (
+        "how many stops brighter than white clipped highlights are taken to be; 0 where bright discs disturb (default: %(default)s)"
+    )
     group.add_argument("--highlights", type=real, default=1.0, metavar="STOPS", help=highlights)
     group.set_defaults(plan=_depth_of_field)
 

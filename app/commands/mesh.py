@@ -23,8 +23,8 @@ DEFAULT_POINTS, DEFAULT_RELIEF_POINTS = 1_000_000, 500_000
 RAISED_CHOICES = ("near", "far")
 
 _RESULT = ("--out", "--open", "--overwrite")
-_OF_THE_DEPTH = ("--model", "--size", "--tiles", "--refine")
-COMMON = (*_RESULT, *_OF_THE_DEPTH, "--sky", "--fill-behind", "--splats", "--width", "--relief", "--base", "--up")
+_OF_THE_DEPTH = ("--model", "--tiles", "--refine")
+COMMON = (*_RESULT, *_OF_THE_DEPTH, "--sky", "--near-far-ratio", "--fill-behind", "--splats", "--width", "--relief", "--base", "--up")
 """The options that `--help` shows."""
 
 _OF_MESHES = ("--max-jump", "--near-far-ratio", "--fill-behind", "--up")
@@ -45,7 +45,10 @@ def add_mesh(parser: Parser) -> None:
     mesh = parser.add_argument_group("for .glb and .ply")
     jump = "share by which depth may differ between neighbours beyond what the plane there explains (default: 0.05)"
     mesh.add_argument("--max-jump", type=real, metavar="SHARE", help=jump)
-    ratio = "how many times farther the far end is than the near end, above 1, where depth is not metric (default: 3, or 30 with a sky)"
+    ratio = (
+        "how many times farther the far end is than the near end, above 1, where depth is not metric; a smaller one is flatter "
+        "(default: 3, or 30 with a sky)"
+    )
     mesh.add_argument("--near-far-ratio", type=near_far_ratio, metavar="N", help=ratio)
     behind = "continue surfaces behind near things: no gap shows while the view turns by up to so many degrees, 0 to 45 (default: 0)"
     mesh.add_argument("--fill-behind", type=real, metavar="DEGREES", help=behind)

@@ -442,3 +442,9 @@ def test_an_image_given_as_geometry_is_sent_to_its_option(words, more, tmp_path,
     assert cli.main(words.split()) == 2
     said = capsys.readouterr().err
     assert f"use it as a depth image or a normal map instead, or save the geometry as EXR or NPZ{more}" in said
+
+
+@pytest.mark.parametrize(("name", "option"), [("effect depth-of-field", "--highlights"), ("mesh", "--near-far-ratio")])
+def test_the_short_help_shows_the_remedies_for_what_is_seen_most(name, option):
+    """Bright discs in the blur, and a mesh that a sky makes too deep."""
+    assert option in every_parser()[name].format_help()
