@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..console.option_types import millimetres, near_far_ratio, real, whole_type
 from ..console.parser import Parser
+from ..console.terminal import echo_error
 from ..outcomes import DONE
 from ..output_choices import UP_CHOICES
 from .arguments import UP, refuse_options
@@ -15,12 +16,16 @@ from .result_paths import add_result, result_path, say_result, settle_result
 from .scene import add_scene, check_model, read_scene
 
 if TYPE_CHECKING:
+    from ...geometry.estimate import Estimate
     from ...geometry.files import SaveOptions
 
 EXTENSIONS = (".glb", ".ply", ".stl")
 RELIEF, SPLATS = ".stl", ".ply"
 DEFAULT_POINTS, DEFAULT_RELIEF_POINTS = 1_000_000, 500_000
 RAISED_CHOICES = ("near", "far")
+
+# An assumed depth that is so many times the usual one is worth a word, and so is a file of so many bytes.
+_DEEP, _LARGE_FILE = 2, 100_000_000
 
 _RESULT = ("--out", "--open", "--overwrite")
 _OF_THE_DEPTH = ("--model", "--tiles", "--refine")
@@ -81,7 +86,36 @@ def _mesh(arguments: argparse.Namespace) -> int:
     with result_path(arguments) as path:
         said = save_surface(path, scene.known, replace(options, image=scene.image))
     say_result(arguments, said)
+    for advice in filter(None, (_advice_on_depth(arguments, scene.known, options), _advice_on_size(arguments, scene.known, options))):
+        echo_error(advice)
     return DONE
+
+
+def _advice_on_depth(arguments: argparse.Namespace, known: Estimate, options: SaveOptions) -> str:
+    """What to do where the depth was assumed to be so deep, because of a sky, that near things are torn; empty where it was not."""
+    from ...geometry.assumptions import NEAR_FAR_RATIO
+    from ...geometry.estimate import Quantity
+    from ...geometry.meshes.mesh import near_and_far
+
+    if arguments.out.suffix.lower() == RELIEF or arguments.near_far_ratio or known.quantity is Quantity.METRIC_DEPTH:
+        return ""
+    near, far = near_and_far(known, options.mesh)
+    if not far / near > _DEEP * NEAR_FAR_RATIO:
+        return ""
+    deep = f"a sky is in the image, so the far end was taken to be {far / near:.0f} times as far as the near end"
+    return f"{deep}; if the result is torn or too deep, add --near-far-ratio {NEAR_FAR_RATIO:g}, or choose a model of metric depth"
+
+
+def _advice_on_size(arguments: argparse.Namespace, known: Estimate, options: SaveOptions) -> str:
+    """What makes a file smaller that is so large that programs are slow with it; empty for one that is not."""
+    size = arguments.out.stat().st_size
+    if size <= _LARGE_FILE:
+        return ""
+    most = (options.relief if arguments.out.suffix.lower() == RELIEF else options.mesh).max_points
+    pixels = known.batch * known.height * known.width
+    fewer = max(1, int(min(most or pixels, pixels) * _LARGE_FILE / size))
+    leading = 10 ** (len(str(fewer)) - 1)
+    return f"{arguments.out} has {size / 1e6:.0f} MB; --max-points {fewer // leading * leading} makes it smaller"
 
 
 def _refuse_useless(arguments: argparse.Namespace) -> None:

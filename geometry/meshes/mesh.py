@@ -198,8 +198,7 @@ def describe_source(estimate: Estimate, options: MeshOptions | None = None) -> s
         ValueError: No depth.
     """
     options = options or MeshOptions()
-    depth = _distances(estimate, options)
-    near, far = (float(end.median()) for end in measure_range_of_samples(depth, ~torch.isnan(depth), FAR_AND_NEAR_END))
+    near, far = near_and_far(estimate, options)
     if estimate.quantity is Quantity.METRIC_DEPTH:
         words = f"metric depth, {near:.3g} to {far:.3g} m"
     else:
@@ -210,6 +209,13 @@ def describe_source(estimate: Estimate, options: MeshOptions | None = None) -> s
     fov = float(fov_from_intrinsics(assumed_intrinsics(estimate, options.fov)[:1].cpu(), estimate.height, estimate.width))
     known = "asked for" if options.fov else "assumed" if estimate.intrinsics is None else "known"
     return f"{words}; field of view {fov:.3g}° ({known})"
+
+
+def near_and_far(estimate: Estimate, options: MeshOptions) -> tuple[float, float]:
+    """The depth of the near and the far end of a mesh, of several images the median; arguments as `depth_to_meshes`."""
+    depth = _distances(estimate, options)
+    near, far = (float(end.median()) for end in measure_range_of_samples(depth, ~torch.isnan(depth), FAR_AND_NEAR_END))
+    return near, far
 
 
 def joined_meshes(meshes: Sequence[Mesh]) -> Mesh:

@@ -1,5 +1,7 @@
 """`depth-normal mesh`: one image in, one surface out."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -59,6 +61,33 @@ def test_a_file_makes_a_mesh_at_its_own_size(image, maps, tmp_path, capsys):
     assert run(image, "--out", tmp_path / "z.glb", "--geometry", maps, "--fill-behind", "15") == 0
     points = int(capsys.readouterr().out.split("(")[1].split(" points")[0].replace(",", ""))
     assert points > 768, "behind the step the far half goes on"
+
+
+def test_what_makes_a_deep_mesh_flatter_is_said(image, maps, tmp_path, capsys):
+    """Where a sky in the image, and not the user, made it deep."""
+    disparity = torch.linspace(-1, 1, 48).clamp(min=0).view(1, 1, 48, 1).expand(1, 1, 48, 64).contiguous()
+    write_npz(tmp_path / "sky.npz", Estimate(disparity, Quantity.DISPARITY))
+    advice = "the far end was taken to be 30 times as far as the near end; if the result is torn or too deep, add --near-far-ratio 3,"
+    for words, said in (
+        (["x.glb", "sky.npz"], True),
+        (["x.glb", "sky.npz", "--near-far-ratio", "30"], False),
+        (["x.stl", "sky.npz"], False),
+        (["x.glb", "maps.npz"], False),
+    ):
+        result, known, *options = words
+        assert run(image, "--out", tmp_path / result, "--geometry", tmp_path / known, "--overwrite", *options) == 0
+        assert (advice in capsys.readouterr().err) is said, words
+
+
+def test_what_makes_a_large_file_smaller_is_said(image, maps, tmp_path, monkeypatch, capsys):
+    words = (image, "--out", tmp_path / "x.glb", "--geometry", maps, "--overwrite")
+    assert run(*words) == 0 and "--max-points" not in capsys.readouterr().err
+    size = (tmp_path / "x.glb").stat().st_size
+    monkeypatch.setattr(mesh_command, "_LARGE_FILE", size // 3)
+    assert run(*words) == 0
+    found = re.search(r"x\.glb has 0 MB; --max-points (\d+) makes it smaller", capsys.readouterr().err)
+    assert found and run(*words, "--max-points", found[1]) == 0
+    assert (tmp_path / "x.glb").stat().st_size < size // 2
 
 
 def test_a_relief(image, maps, tmp_path, capsys):
