@@ -13,7 +13,7 @@ from ..outcomes import DONE
 from ..output_choices import UP_CHOICES
 from .arguments import UP, refuse_options
 from .result_paths import add_result, result_path, say_result, settle_result
-from .scene import add_scene, check_model, read_scene
+from .scene import Scene, add_scene, check_model, read_scene
 
 if TYPE_CHECKING:
     from ...geometry.estimate import Estimate
@@ -26,6 +26,8 @@ RAISED_CHOICES = ("near", "far")
 
 # An assumed depth that is so many times the usual one is worth a word, and so is a file of so many bytes.
 _DEEP, _LARGE_FILE = 2, 100_000_000
+# Pixels of the longer side of the image whose share of sky is said.
+_SKY_SIDE = 512
 
 _RESULT = ("--out", "--open", "--overwrite")
 _OF_THE_DEPTH = ("--model", "--tiles", "--refine")
@@ -85,10 +87,22 @@ def _mesh(arguments: argparse.Namespace) -> int:
     scene = read_scene(arguments, fitted=False)
     with result_path(arguments) as path:
         said = save_surface(path, scene.known, replace(options, image=scene.image))
-    say_result(arguments, said)
+    say_result(arguments, said if arguments.sky else f"{said}; {_left_out(scene)}")
     for advice in filter(None, (_advice_on_depth(arguments, scene.known, options), _advice_on_size(arguments, scene.known, options))):
         echo_error(advice)
     return DONE
+
+
+def _left_out(scene: Scene) -> str:
+    """The sky that the result is without, in words: of a reduced image, whose share is about the same."""
+    from ...geometry.regions.sky import describe_sky, sky_alpha
+    from ...utils import resize_map
+
+    height, width = scene.known.height, scene.known.width
+    reduced = max(1, max(height, width) / _SKY_SIDE)
+    height, width = max(1, round(height / reduced)), max(1, round(width / reduced))
+    words = describe_sky(sky_alpha(resize_map(scene.image, height, width), scene.known.resized(height, width)))
+    return f"{words}, left out" if words.startswith("sky") else words
 
 
 def _advice_on_depth(arguments: argparse.Namespace, known: Estimate, options: SaveOptions) -> str:

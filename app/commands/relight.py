@@ -109,12 +109,15 @@ def _style(arguments: argparse.Namespace) -> dict[str, Any]:
 def _relight(arguments: argparse.Namespace) -> int:
     from ...geometry.effects.lit_scene import lit_scene
     from ...geometry.effects.relight import relight
+    from ...geometry.regions.sky import describe_sky
 
     settle_result(arguments)
     style = _style(arguments)
     scene = read_scene(arguments)
-    lit = relight(**vars(lit_scene(scene.image, scene.known, style.pop("plans"), arguments.sky is not False)), **style)
-    return write_result(arguments, lit, scene.bits)
+    with_sky = arguments.sky is not False
+    lit = lit_scene(scene.image, scene.known, style.pop("plans"), with_sky)
+    words = describe_sky(lit.sky) if with_sky and lit.depth is not None else ""
+    return write_result(arguments, relight(**vars(lit), **style), scene.bits, words)
 
 
 def _plans(arguments: argparse.Namespace) -> tuple[LightPlan, ...]:

@@ -15,7 +15,7 @@ from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..estimate import Estimate
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from ..projections import need_perspective
-from ..regions.sky import predicted_sky, sky_alpha
+from ..regions.sky import describe_sky, predicted_sky, sky_alpha
 from .depths import known_depths
 
 # So far is the sky, in the unit of depth; and the largest exponent.
@@ -49,8 +49,8 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, with_sky: bool = Tru
         with_sky: What looks like sky, and what has no depth, is infinitely far.
 
     Returns:
-        (1, 1, H, W) transmittance, and a line such as "fog over 0.8 to 6.2 m, 31 % of the light is the fog's", from the scene's near
-        end to its far end.
+        (1, 1, H, W) transmittance, and a line such as "fog over 0.8 to 6.2 m, 31 % of the light is the fog's; sky: 9 % of the image",
+        from the scene's near end to its far end.
 
     Raises:
         ValueError: No depth.
@@ -58,13 +58,15 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, with_sky: bool = Tru
     need_perspective(estimate, "fog")
     depths, camera, shown = known_depths(estimate), assumed_intrinsics(estimate), image.clamp(0, 1)
     depth = sharpen_depth_edges(depths.depth, edge_radius(*image.shape[-2:]), image=shown)
-    through = fog_transmittance(depth, camera, **vars(fog))
+    through, found = fog_transmittance(depth, camera, **vars(fog)), ""
     if with_sky:
+        sky = _sky(shown, depths.hole, estimate)
+        found = f"; {describe_sky(sky)}"
         beyond = fog_transmittance(depth, camera, **vars(fog), sky=torch.ones_like(depths.hole))
-        through = torch.lerp(through, beyond, _sky(shown, depths.hole, estimate))
+        through = torch.lerp(through, beyond, sky)
     unit = " m" if depths.is_metric else " (no metres: the near end is 1)"
     share = float(1 - through.mean())
-    line = f"fog over {depths.nearest:.3g} to {depths.farthest:.3g}{unit}, {100 * share:.0f} % of the light is the fog's"
+    line = f"fog over {depths.nearest:.3g} to {depths.farthest:.3g}{unit}, {100 * share:.0f} % of the light is the fog's{found}"
     return through, line
 
 

@@ -74,6 +74,14 @@ def sky_alpha(image: Tensor, estimate: Estimate) -> Tensor:
     return torch.cat([sky_matte(*maps) for maps in zip(image.split(1), coarse.split(1), far.split(1), strict=True)])
 
 
+def describe_sky(share: Tensor) -> str:
+    """The sky of one image in words, e.g. "sky: 31 % of the image"; `share` is each pixel's."""
+    mean = float(share.float().mean())
+    if mean == 0:
+        return "no sky found"
+    return f"sky: {'less than 1' if mean < 0.01 else format(100 * mean, '.0f')} % of the image"
+
+
 def _tells_sky(estimate: Estimate, predicted: Tensor) -> Tensor:
     """(B,) bool: whether the network said what is sky: it masks nothing, or what is masked is `predicted`, as far as anything gets.
 

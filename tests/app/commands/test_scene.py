@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import re
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from depth_normal.app import output_choices
+from depth_normal.app.cli import main
 from depth_normal.app.commands import result_paths, scene
 from depth_normal.app.console.parser import Parser
 from depth_normal.geometry import conventions
@@ -47,6 +49,25 @@ def test_a_file_says_what_is_known_at_the_images_size(image, tmp_path):
     found = scene.read_scene(parsed(image, "--out", tmp_path / "x.png", "--geometry", tmp_path / "maps.npz", "--fov", "60"))
     assert torch.equal(found.known.depth, torch.full((1, 1, 48, 64), 2.0))
     assert found.known.intrinsics[0, 0, 0].item() == pytest.approx(32 / np.tan(np.deg2rad(30)))
+
+
+@pytest.mark.parametrize("ending", ["png", "glb"])
+def test_a_command_says_how_much_sky_it_found(ending, tmp_path, capsys):
+    """Blue above a meadow, and noise: fog, relit image and mesh treat a sky differently, so a missed one is worth a word."""
+    sky = np.arange(96)[:, None, None] < 40
+    cv2.imwrite(str(tmp_path / "meadow.png"), np.where(sky, (242, 191, 153), (64, 89, 89)).repeat(128, 1).astype(np.uint8))
+    cv2.imwrite(str(tmp_path / "room.png"), np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8))
+    ramp = torch.linspace(-0.5, 1, 96).clamp(min=0.01).view(1, 1, 96, 1).expand(1, 1, 96, 128).contiguous()
+    write_npz(tmp_path / "meadow.npz", Estimate(ramp, Quantity.DISPARITY))
+    write_npz(tmp_path / "room.npz", Estimate(torch.full((1, 1, 96, 128), 2.0), Quantity.METRIC_DEPTH))
+    left_out = ", left out" if ending == "glb" else ""
+    for command in (["mesh"],) if ending == "glb" else (["effect", "fog"], ["relight"]):
+        for name, expected in (("meadow", rf"sky: 4\d % of the image{left_out})"), ("room", "no sky found)")):
+            words = [*command, tmp_path / f"{name}.png", "--geometry", tmp_path / f"{name}.npz", "--out", tmp_path / f"out.{ending}"]
+            assert main([*map(str, words), "--overwrite"]) == 0
+            assert re.search(expected.replace(")", r"\)"), capsys.readouterr().out), (command, name)
+            keep = "--sky" if ending == "glb" else "--no-sky"
+            assert main([*map(str, words), "--overwrite", keep]) == 0 and not re.search("sky: |no sky", capsys.readouterr().out)
 
 
 def test_images_of_depth_and_normals_say_what_is_known(image, tmp_path):
