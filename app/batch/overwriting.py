@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from .named_results import is_named_result, note_named
 from .records import RECORDS, is_known, known_marks, mark, mark_of, noted_marks, other_image, read_record, with_files
 from .sources import Identity, file_identity
 
@@ -20,15 +21,15 @@ _NOT_OURS = "depth-normal did not make it or it was changed since"
 logger = logging.getLogger(__name__)
 
 
-def check_places(paths: Sequence[Path], read: Iterable[Path], overwrite: bool, made_of: Path | None = None) -> None:
+def check_places(paths: Sequence[Path], read: Iterable[Path], overwrite: bool, made_of: Path | None = None, command: str = "") -> None:
     """Refuses results that cannot be written to their places, or would replace what they must not, as `reasons_not_to_replace` says.
 
     Args:
         paths: The results, in one folder.
         read: What the command reads, which no result replaces, even with `overwrite`.
         overwrite: Whether files that this program did not make may be replaced.
-        made_of: What the results are of, as `note_results` is told, where they have their default names: only under these this program
-            knows its own files. None = somebody named them.
+        made_of: What the results are of, as `note_results` is told; None = nothing is known as a file of this program.
+        command: As `note_results`.
 
     Raises:
         ValueError: A result is one of the files that are read.
@@ -41,6 +42,11 @@ def check_places(paths: Sequence[Path], read: Iterable[Path], overwrite: bool, m
     inputs = {identity for each in read if (identity := file_identity(each))}
     if taken := [name for name, identity in identities.items() if identity in inputs]:
         raise ValueError(f"{folder / taken[0]} is an image or a file that is read; choose another name or folder for the results")
+    if made_of is not None and command:
+        marks = {name: now for name, now in marks.items() if not is_named_result(folder / name, now, made_of, command)}
+        if problems := reasons_not_to_replace(folder, marks, None, made_of, overwrite, _ANOTHER_NAME, _other_maker(made_of, command)):
+            raise FileExistsError("; ".join(problems))
+        return
     record = None if made_of is None else read_record(folder / RECORDS / f"{made_of.stem}.json") or {}
     if problems := reasons_not_to_replace(folder, marks, record, made_of, overwrite, _ANOTHER_NAME):
         raise FileExistsError("; ".join(problems))
@@ -53,11 +59,13 @@ def reasons_not_to_replace(
     made_of: Path | None,
     overwrite: bool,
     advice: str = "choose another --out",
+    owner: str = "",
 ) -> list[str]:
     """The reasons why files that are there must not be replaced. This is the one rule of all commands.
 
-    What this program made of the same input, under a default name and unchanged since, is replaced. Anything else is replaced only with
-    --overwrite; so is a link to nowhere. A folder is never replaced.
+    What this program made of the same input, under a default name and unchanged since, is replaced; under a name that -o gave, what the
+    same command made (`is_named_result`). Anything else is replaced only with --overwrite; so is a link to nowhere. A folder is never
+    replaced.
 
     Args:
         folder: The folder of the files.
@@ -66,6 +74,7 @@ def reasons_not_to_replace(
         made_of: The input of the results.
         overwrite: As `check_places`.
         advice: How another place is chosen, in words.
+        owner: Whose the files are that have no record, in words.
     """
     known, noted, other = {}, {}, None
     if record and made_of is not None:
@@ -76,9 +85,9 @@ def reasons_not_to_replace(
         if not own and path.is_dir():
             problems.append(f"{path} is a folder; move it, or {advice}")
         elif not overwrite and (now is None or now != noted.get(name)):
-            owner = f", and shows {other}, not {made_of}" if own and other else "" if record is None else f", and {_NOT_OURS}"
+            whose = f", and shows {other}, not {made_of}" if own and other else owner if record is None else f", and {_NOT_OURS}"
             if other or not own:
-                problems.append(f"{path} is there already{owner}; move it, {advice}, or replace it with --overwrite")
+                problems.append(f"{path} is there already{whose}; move it, {advice}, or replace it with --overwrite")
     return problems
 
 
@@ -97,11 +106,23 @@ def files_there(folder: Path, names: Iterable[str]) -> tuple[dict[str, Any], dic
     return marks, identities
 
 
-def note_results(image: Path, paths: Sequence[Path]) -> None:
+def _other_maker(made_of: Path, command: str) -> str:
+    return f", and `{command} {made_of}` did not make it or it was changed since"
+
+
+def note_results(image: Path, paths: Sequence[Path], command: str = "") -> None:
     """Remembers that this program made files, in one folder, so that it may replace them.
 
     They go into the record of `image`, beside what `estimate` made of it; of what is made of no file, it is the first of them.
+
+    Args:
+        image: What the results are of.
+        paths: The results.
+        command: The command, as it is typed, where somebody named the results; empty = they have their default names.
     """
+    if command:
+        note_named(image, paths, command)
+        return
     from ...geometry.files.paths import write_bytes
     from .name_locks import locked_names
 

@@ -16,7 +16,7 @@ from ..console.terminal import echo, shown
 from ..console.viewer import show
 from ..outcomes import DONE
 from .arguments import add_json, add_model_to_name, named_model
-from .result_paths import add_overwrite, add_place
+from .result_paths import add_overwrite, add_place, naming_command
 
 DTYPES = ("float32", "float16")
 
@@ -53,15 +53,15 @@ def _export(arguments: argparse.Namespace) -> int:
         found = f"the name ends in {out.suffix}" if out.suffix else f"the name has no extension (that of a folder ends in {os.sep})"
         raise ValueError(f"{out}: {found}; this command writes .onnx")
     weights = [] if arguments.weights is None else [arguments.weights]
-    made_of = out if arguments.place.is_folder else None
-    check_places([out, out.with_name(f"{out.name}.data")], weights, arguments.overwrite, made_of)
+    command = naming_command(arguments)
+    made_of = Path(model) if command else out
+    check_places([out, out.with_name(f"{out.name}.data")], weights, arguments.overwrite, made_of, command)
     from ..onnx_export import export
 
     size, input_size = (None, arguments.size) if isinstance(arguments.size, tuple) else (arguments.size, None)
     with displayed_steps(model) as step:
         found = export(model, out, arguments.dtype, size, input_size, arguments.batch, arguments.weights, step)
-    if made_of is not None:
-        note_results(made_of, found.files)
+    note_results(made_of, found.files, command)
     if arguments.open:
         show(found.files[0])
     if arguments.json:

@@ -106,9 +106,11 @@ def add_overwrite(parser: argparse.ArgumentParser, made_of: str = "image", defau
     Args:
         parser: The command's.
         made_of: What the results are of, in words; empty for a command that replaces none of its own files either.
-        default_names: Whether -o can name a file, which is no default name.
+        default_names: Whether -o can name a file.
     """
-    own = f"only an unchanged result of the same {made_of} is replaced" + ", under its default name" * default_names
+    own = (
+        f"only an unchanged result of the same {made_of} is replaced" + ", and of the same command where -o names the file" * default_names
+    )
     help_text = f"replace any file in the way, but no input; without it, {own if made_of else 'none is replaced'}"
     parser.add_argument("--overwrite", action="store_true", help=help_text)
 
@@ -140,7 +142,7 @@ def settle_result(arguments: argparse.Namespace, purpose: str = "") -> None:
     if out.suffix.lower() not in arguments.extensions:
         found = f"the name ends in {out.suffix}" if out.suffix else f"the name has no extension (that of a folder ends in {os.sep})"
         raise ValueError(f"{out}: {found}; {purpose}this command writes {', '.join(arguments.extensions)}")
-    check_results(arguments, [out], default_names=arguments.place.is_folder)
+    check_results(arguments, [out], naming_command(arguments))
 
 
 def default_name(arguments: argparse.Namespace, image: Path) -> str:
@@ -148,14 +150,16 @@ def default_name(arguments: argparse.Namespace, image: Path) -> str:
     return f"{image.name if getattr(arguments, 'keep_extension', False) else image.stem}{arguments.ending}"
 
 
-def check_results(arguments: argparse.Namespace, paths: Sequence[Path], default_names: bool = True) -> None:
-    """As `check_places`, of a command that makes files of `arguments.image`.
+def naming_command(arguments: argparse.Namespace) -> str:
+    """The command, as `note_results` takes it, of a parser with `add_place`."""
+    return "" if arguments.place.is_folder else arguments.parser.prog
 
-    `default_names` says whether the results have their default names.
-    """
+
+def check_results(arguments: argparse.Namespace, paths: Sequence[Path], command: str = "") -> None:
+    """As `check_places`, of a command that makes files of `arguments.image`."""
     named = [getattr(arguments, name, None) for name in ("image", *SOURCES)]
     read = [each for each in (*named, *getattr(arguments, "inputs", ())) if each is not None]
-    check_places(paths, read, arguments.overwrite, arguments.image if default_names else None)
+    check_places(paths, read, arguments.overwrite, arguments.image, command)
 
 
 @contextmanager
@@ -171,8 +175,7 @@ def result_path(arguments: argparse.Namespace) -> Iterator[Path]:
     try:
         with atomic_path(arguments.out) as path:
             yield path
-        if arguments.place.is_folder:
-            note_results(arguments.image, [arguments.out])
+        note_results(arguments.image, [arguments.out], naming_command(arguments))
     except OSError as error:
         if error.filename is not None or not error.strerror:
             raise

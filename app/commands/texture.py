@@ -14,7 +14,7 @@ from ..console.option_types import number, pixels, positive, real
 from ..console.parser import Parser, did_you_mean
 from ..outcomes import DONE
 from .arguments import NETWORK_OPTIONS, add_coding, add_network, network_options, refuse_options
-from .result_paths import add_folder, add_overwrite, add_result, check_results, result_path, say_result, settle_result
+from .result_paths import add_folder, add_overwrite, add_result, check_results, naming_command, result_path, say_result, settle_result
 from .scene import check_model, read_scene
 
 if TYPE_CHECKING:
@@ -259,12 +259,11 @@ def _seamless(arguments: argparse.Namespace) -> int:
     from ..batch.per_image import read
 
     settle_result(arguments)
-    check_results(arguments, possible_paths(arguments.out), arguments.place.is_folder)
+    check_results(arguments, possible_paths(arguments.out), naming_command(arguments))
     known = _estimated_seamless(arguments, read(arguments.image))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     paths = save_estimate(arguments.out, known)
-    if arguments.place.is_folder:
-        note_results(arguments.image, paths)
+    note_results(arguments.image, paths, naming_command(arguments))
     say_result(arguments, paths=paths)
     return DONE
 

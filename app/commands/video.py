@@ -26,7 +26,7 @@ from ..output_choices import MOST_PREVIEWED, VIDEO_LAYOUT_CHOICES
 from .arguments import add_device, add_eyes, add_model, add_refine_steps, add_runtime, add_size, chosen_model, refuse_options
 from .camera_moves import LOOP_SECONDS, add_move
 from .for_each_video import Prepared, over_videos
-from .result_paths import Place, add_overwrite, add_place
+from .result_paths import Place, add_overwrite, add_place, naming_command
 
 if TYPE_CHECKING:
     from ...annotators.specs.base import ModelSpec
@@ -274,11 +274,11 @@ def _prepared(
         if finished.problem is None and label:
             return Prepared(targets, None)
         return Prepared(targets, None, _say_made(task, finished, arguments.open, ", made before: nothing is left to do"))
-    made_of = task.source.resolve() if arguments.place.is_folder else None
+    made_of, command = task.source.resolve(), naming_command(arguments)
 
     def check() -> None:
         # Where a stopped run is gone on with, what is there is its own.
-        check_targets(task.source, task.targets, arguments.overwrite or stopped, made_of, read)
+        check_targets(task.source, task.targets, arguments.overwrite or stopped, made_of, read, command)
 
     def make(model: Model) -> int:
         check()  # the videos before may have taken hours
@@ -299,10 +299,9 @@ def _prepared(
                     # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
                     model = by_begun.load(arguments.device, store.records[-1].dtype)
             finished = _make(model, task, header, store, measuring, label)
-            if arguments.resume or made_of is not None:
+            if arguments.resume or not command:
                 record.note(asked, finished)
-            if made_of is not None:
-                note_results(made_of, targets)
+            note_results(made_of, targets, command)
             store.remove()
         return _say_made(task, finished, arguments.open)
 
@@ -319,15 +318,14 @@ def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: Vi
     path = first.with_name(f"{usual_stem(task.source)}_preview.png")
     if not arguments.place.is_folder and arguments.place.path.suffix.lower() == ".png" and "%" not in arguments.place.path.name:
         path = arguments.place.path
-    made_of = task.source.resolve() if arguments.place.is_folder else None
-    check_places([path], read, arguments.overwrite, made_of)
+    made_of, command = task.source.resolve(), naming_command(arguments)
+    check_places([path], read, arguments.overwrite, made_of, command)
 
     def make(model: Model) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         with terminal_bar(arguments.preview, "frame", **_described(label)) as bar:
             count = make_preview(model, task, header, arguments.preview, path, bar.update)
-        if made_of is not None:
-            note_results(made_of, [path])
+        note_results(made_of, [path], command)
         echo(shown(f"{task.source}: {path} ({count} frame{'s' * (count != 1)})"))
         if arguments.open:
             show(path)

@@ -238,7 +238,12 @@ def plan_targets(out: Path, outputs: Iterable[str], layout: str = "full-sbs") ->
 
 
 def check_targets(
-    source: Path, targets: Mapping[str, Path], overwrite: bool = False, made_of: Path | None = None, read: Iterable[Path] = ()
+    source: Path,
+    targets: Mapping[str, Path],
+    overwrite: bool = False,
+    made_of: Path | None = None,
+    read: Iterable[Path] = (),
+    command: str = "",
 ) -> None:
     """Refuses targets that would replace what they must not, as `overwriting.check_places`; the first of numbered files counts.
 
@@ -252,7 +257,7 @@ def check_targets(
         if target.suffix.lower() in SEQUENCES and is_sequence(source) and reads(source, numbered(target, _FAR)):
             raise VideoError(f"{target}: these files would be read as images of {source}; choose another name or folder")
     places = [place for target in targets.values() for place in _places(target, source)]
-    check_places(places, [source, *read], overwrite, made_of)
+    check_places(places, [source, *read], overwrite, made_of, command)
 
 
 def _places(target: Path, source: Path) -> list[Path]:

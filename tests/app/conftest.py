@@ -10,6 +10,14 @@ from depth_normal.app.cli import main
 TESTS = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory, monkeypatch):
+    """The folder in which the command line remembers named results and measurements: one for each test."""
+    path = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(path))
+    return path
+
+
 @pytest.fixture(scope="session")
 def exported_tiny(tmp_path_factory):
     """The bundled model's ONNX file, alone in its folder; writing it takes the exporter half a minute."""

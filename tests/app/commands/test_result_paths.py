@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from depth_normal.app.batch import named_results
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.cli import main
 from depth_normal.app.commands.estimate import DEMO_IMAGE
@@ -76,11 +77,35 @@ def test_a_result_has_a_name_by_default_and_is_made_anew(words, name, here, caps
     assert (here / "elsewhere" / name).exists()
 
 
-def test_a_result_that_somebody_named_is_not_replaced(here, capsys):
+def test_a_result_that_somebody_named_is_replaced_by_the_same_command_alone(here, capsys):
     words = "relight photo.png --geometry known.npz -o lit.png"
-    assert run(words) == 0 and run(words) == 2
-    assert "lit.png is there already; move it, choose another name with -o, or replace it with --overwrite" in capsys.readouterr().err
+    assert run(words, "--light", "10,20") == 0
+    first = Path("lit.png").read_bytes()
+    assert run(words, "--light", "170,20") == 0 and Path("lit.png").read_bytes() != first
     assert not (here / RECORDS).exists(), "nothing lies beside somebody's own files"
+    Image.open("photo.png").save("other.png")
+    made = Path("lit.png").read_bytes()
+    for command in ("effect fog photo.png", "relight other.png"):
+        assert run(f"{command} --geometry known.npz -o lit.png") == 2
+        advice = "did not make it or it was changed since; move it, choose another name with -o, or replace it with --overwrite"
+        assert f"lit.png is there already, and `depth-normal {command}` {advice}" in capsys.readouterr().err
+    assert Path("lit.png").read_bytes() == made
+    Path("lit.png").write_bytes(b"mine")
+    assert run(words) == 2 and Path("lit.png").read_bytes() == b"mine"
+    assert run(words, "--overwrite") == 0 and run(words) == 0
+
+
+def test_named_results_are_forgotten_without_harm(here, monkeypatch):
+    """Where there are too many, or the list is damaged or cannot be written, the file is kept, as one of others."""
+    words = "relight photo.png --geometry known.npz -o {}.png"
+    monkeypatch.setattr(named_results, "_MOST", 2)
+    for name in "abc":
+        assert run(words.format(name)) == 0
+    assert run(words.format("a")) == 2 and run(words.format("b")) == 0 and run(words.format("c")) == 0
+    named_results._list().write_text("{")
+    assert run(words.format("c")) == 2 and run(words.format("d")) == 0 and run(words.format("d")) == 0
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(here / "photo.png"))
+    assert run(words.format("e")) == 0 and run(words.format("e")) == 2
 
 
 def test_another_image_of_the_same_name_is_not_replaced(here, capsys):
@@ -239,7 +264,10 @@ def test_a_video_is_made_anew_where_it_is_the_programs_own(here, capsys):
     made.write_bytes(b"mine")
     assert run(words) == 2 and made.read_bytes() == b"mine"
     assert f"{made} is there already, and depth-normal did not make it or it was changed since" in capsys.readouterr().err
-    assert run(f"{words} -o named.mp4") == 0 and run(f"{words} -o named.mp4") == 2, "somebody named it"
+    assert run(f"{words} -o named.mp4") == 0 and run(f"{words} -o named.mp4") == 0
+    Path("named.mp4").write_bytes(b"mine")
+    assert run(f"{words} -o named.mp4") == 2 and Path("named.mp4").read_bytes() == b"mine"
+    assert run(f"{words} -o f_%05d.png") == 0 and run(f"{words} -o f_%05d.png") == 2, "of numbered files, some would stay"
 
 
 def test_an_exported_file_is_replaced_where_it_is_the_programs_own(here, monkeypatch, capsys):
@@ -261,7 +289,8 @@ def test_an_exported_file_is_replaced_where_it_is_the_programs_own(here, monkeyp
             assert run(words) == 2 and each.read_bytes() == b"mine"
             assert f"{each} is there already, and depth-normal did not make it" in capsys.readouterr().err
             assert run(words, "--overwrite") == 0
-    assert run("export tiny -o a.onnx") == 0 and run("export tiny -o a.onnx") == 2, "somebody named it"
+    assert run("export tiny -o a.onnx") == 0 and run("export tiny -o a.onnx") == 0
+    assert run("export midas-v2.1-small -o a.onnx") == 2, "of another model"
     Path("b.onnx.data").write_bytes(b"mine")
     assert run("export tiny -o b.onnx") == 2 and Path("b.onnx.data").read_bytes() == b"mine"
     assert run("export tiny --overwrite --weights a.onnx -o a.onnx") == 2
