@@ -19,8 +19,9 @@ from ..batch.sources import VIDEOS, Source
 from ..cluster.options import RAY_OPTIONS, add_ray, ray_options
 from ..console.option_types import degrees, near_far_ratio, several_of
 from ..console.parser import Parser
-from ..console.terminal import echo, echo_error, program, quoted, stdout_for_results, stoppable
+from ..console.terminal import echo, echo_error, program, quoted, shown, stdout_for_results, stoppable
 from ..console.viewer import show
+from ..near_names import no_such_file
 from ..outcomes import DONE, INTERRUPTED, NOTHING_DONE, SOME_FAILED, TERMINATED
 from ..output_choices import (
     COMPOSITING,
@@ -46,7 +47,8 @@ from .arguments import (
     network_options,
     refuse_options,
 )
-from .result_paths import add_folder, add_overwrite, folder_or_url
+from .for_each_image import is_file_name
+from .result_paths import Place, add_folder, add_overwrite, check_extension, folder_file_or_url, name_a_folder
 
 if TYPE_CHECKING:
     from ..batch.engines import Engine, FileFolder
@@ -69,6 +71,7 @@ COMMON = (
 )
 """The options that `--help` of `estimate` shows."""
 
+_OF_FOLDERS = ("--resume", "--retry-failed", "--recursive", "--keep-extension", "--json-lines", "--engine")
 _OF_SCREENS = ("--divergence", "--convergence", "--original")
 _OF_HEADSETS = ("--eye-distance", "--eye-size")
 _OF_SHARDS = ("--numbers", "--shard-size")
@@ -113,7 +116,7 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     """Adds what every command over images asks: which, where to, by which model, and what to do with what is there."""
     sources = "images, folders, patterns such as 'photos/*.jpg', @list.txt (one path a line), or - (the same on stdin)"
     parser.add_argument("images", nargs="*", metavar="IMAGE", help=sources)
-    add_folder(parser, takes=folder_or_url)
+    add_folder(parser, takes=folder_file_or_url)
     add_network(parser, RECOMMENDED_MODEL)
     parser.add_argument("--recursive", action="store_true", help="look into folders in folders too, and keep their tree below --out")
     _add_going_on(parser)
@@ -156,6 +159,8 @@ def run_images(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
     The arguments are of a command that has all options of `estimate` but those that say what is written.
     """
     _refuse_useless(arguments, writes)
+    if isinstance(arguments.out, Place):
+        return _run_to_file(arguments, arguments.out, writes)
     engine = _engine(arguments)
     if arguments.retry_failed:
         sources, problems = _failed_before(arguments, engine)
@@ -356,6 +361,48 @@ def _run(plan: Plan, run: Run, log: Path, arguments: argparse.Namespace, missed:
         return code
     echo_error(f"stopped with {report.left} images not begun; {GO_ON}")
     return TERMINATED if stop.signal == signal.SIGTERM else INTERRUPTED
+
+
+def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str, ...]) -> int:
+    """Estimates the only image that is named, writes its only result to the file that -o names, and returns the exit code."""
+    file, command = place.path, arguments.parser.prog
+    options = [each for each in _OF_FOLDERS if each in arguments.parser.options]
+    refuse_options(arguments, options, f"is for a folder of results, and -o names the file {file}; leave it out, or {name_a_folder(place)}")
+    if len(arguments.images) != 1 or not is_file_name(arguments.images[0]):
+        count = "several images are" if arguments.images else "no image is"
+        raise ValueError(f"{file} is the name of one file, and {count} named; name one image, or {name_a_folder(place)}")
+    import torch
+
+    from ...geometry.files.paths import temporary_folder
+    from ..batch.check_outputs import check_writes
+    from ..batch.outputs import Outputs
+    from ..batch.overwriting import check_places, note_results
+    from ..batch.per_image import computing_threads, estimate, read, write
+    from ..batch.staging import kept_if_used
+
+    image = Path(arguments.images[0])
+    if not image.exists():
+        raise FileNotFoundError(no_such_file(image))
+    names = () if set(writes) & set(SHARD_CHOICES) else Outputs(image, file.parent, writes).names()
+    if len(names) != 1:
+        one = f", or one kind, as with --write {writes[0]}" if len(writes) > 1 and "--write" in arguments.parser.options else ""
+        raise ValueError(f"{file} is the name of one file, and {','.join(writes)} makes several; {name_a_folder(place)}{one}")
+    _refuse_videos([Source(image, Path(image.name))], writes)
+    check_extension(file, [Path(names[0]).suffix])
+    check_places([file], [image], arguments.overwrite, image, command)
+    options = _options(arguments)
+    check_writes(writes, options)
+    pixels = read(image)  # before a model is loaded
+    model = options.load(arguments.device)
+    with kept_if_used(file.parent), temporary_folder(file.parent) as folder:
+        with computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
+            (written,) = write(Outputs(image, folder, writes), estimate(model, pixels, options, writes), options, pixels)
+        written.replace(file)
+    note_results(image, [file], command)
+    echo(shown(f"{image}: {file}"))
+    if arguments.open:
+        show(file)
+    return DONE
 
 
 def _show(plan: Plan, folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ..console.terminal import echo, shown
 from ..console.viewer import show
 from ..outcomes import DONE
 from .arguments import add_json, add_model_to_name, named_model
-from .result_paths import add_overwrite, add_place, naming_command
+from .result_paths import add_overwrite, add_place, check_extension, naming_command
 
 DTYPES = ("float32", "float16")
 
@@ -49,9 +48,7 @@ def _size(text: str) -> int | tuple[int, int]:
 def _export(arguments: argparse.Namespace) -> int:
     model = named_model(arguments)
     out: Path = arguments.place.file(f"{model}.onnx")
-    if out.suffix.lower() != ".onnx":
-        found = f"the name ends in {out.suffix}" if out.suffix else f"the name has no extension (that of a folder ends in {os.sep})"
-        raise ValueError(f"{out}: {found}; this command writes .onnx")
+    check_extension(out, (".onnx",))
     weights = [] if arguments.weights is None else [arguments.weights]
     command = naming_command(arguments)
     made_of = Path(model) if command else out

@@ -54,10 +54,10 @@ def place(text: str) -> Place:
     return Place(Path(text), text.endswith(_SEPARATORS) or Path(text).is_dir())
 
 
-def folder_or_url(text: str) -> Path:
-    """A folder, or the URL of one, which stays as it was typed (`remote_files.Url`)."""
+def folder_file_or_url(text: str) -> Path | Place:
+    """As `folder_or_file`, or the URL of a folder, which stays as it was typed (`remote_files.Url`)."""
     if "://" not in text:
-        return folder(text)
+        return folder_or_file(text)
     from ..batch.remote_files import as_path
 
     return as_path(text)
@@ -65,13 +65,33 @@ def folder_or_url(text: str) -> Path:
 
 def folder(text: str) -> Path:
     """A folder."""
+    path = folder_or_file(text)
+    if isinstance(path, Place):
+        raise argparse.ArgumentTypeError(f"{path.path} is the name of a file, and this command may write several: {name_a_folder(path)}")
+    return path
+
+
+def folder_or_file(text: str) -> Path | Place:
+    """A folder; or a `Place` where the name is that of a file."""
     _refuse_useless(text)
     path = Path(text)
-    if path.suffix.lower() in _FILES and not text.endswith(_SEPARATORS) and not path.is_dir():
-        raise argparse.ArgumentTypeError(
-            f"{text} is the name of a file, and this command may write several: name a folder, such as {path.with_suffix('')}{os.sep}"
-        )
-    return path
+    return Place(path) if path.suffix.lower() in _FILES and not text.endswith(_SEPARATORS) and not path.is_dir() else path
+
+
+def name_a_folder(file: Place) -> str:
+    """What to do where a file is named and a folder is needed, in words."""
+    return f"name a folder, such as {file.path.with_suffix('')}{os.sep}"
+
+
+def check_extension(file: Path, written: Sequence[str], purpose: str = "") -> None:
+    """Refuses a name whose extension is not among those that a command writes; `purpose` as `settle_result`.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if file.suffix.lower() not in written:
+        found = f"the name ends in {file.suffix}" if file.suffix else f"the name has no extension (that of a folder ends in {os.sep})"
+        raise ValueError(f"{file}: {found}; {purpose}this command writes {', '.join(written)}")
 
 
 def _refuse_useless(text: str) -> None:
@@ -81,9 +101,10 @@ def _refuse_useless(text: str) -> None:
         raise argparse.ArgumentTypeError(f"{text}: only `estimate` writes to a store; name a file or a folder of this computer")
 
 
-def add_folder(parser: argparse.ArgumentParser, gets: str = "", takes: Callable[[str], Path] = folder) -> None:
+def add_folder(parser: argparse.ArgumentParser, gets: str = "", takes: Callable[[str], Path | Place] = folder) -> None:
     """Adds -o for a command that writes several files, and --open; `gets` is what the folder gets, in words."""
-    help_text = f"folder for the results{gets}, made if absent (default: %(default)s{os.sep})"
+    file = "" if takes is folder else "; or the file of an only result"
+    help_text = f"folder for the results{gets}, made if absent{file} (default: %(default)s{os.sep})"
     parser.add_argument("-o", "--out", type=takes, default=DEFAULT_FOLDER, metavar="FOLDER", help=help_text)
     add_open(parser)
 
@@ -139,9 +160,7 @@ def settle_result(arguments: argparse.Namespace, purpose: str = "") -> None:
         OSError: As `check_places`.
     """
     out = arguments.out = arguments.place.file(default_name(arguments, arguments.image))
-    if out.suffix.lower() not in arguments.extensions:
-        found = f"the name ends in {out.suffix}" if out.suffix else f"the name has no extension (that of a folder ends in {os.sep})"
-        raise ValueError(f"{out}: {found}; {purpose}this command writes {', '.join(arguments.extensions)}")
+    check_extension(out, arguments.extensions, purpose)
     check_results(arguments, [out], naming_command(arguments))
 
 

@@ -177,7 +177,6 @@ def test_what_nothing_can_be_done_with(words, message, image, tmp_path, capsys):
         ("--device", "cuda:one"),
         ("--device", "cpu:0"),
         ("--out", ""),
-        ("--out", "maps.png"),
     ],
 )
 def test_wrong_words_are_explained(words, image, capsys):

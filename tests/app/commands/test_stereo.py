@@ -77,6 +77,38 @@ def test_files_of_others_are_kept_unless_told(run, image, tmp_path, capsys):
     assert run(image, "--overwrite") == 0 and made.read_bytes() != b"mine"
 
 
+def test_the_only_result_goes_to_the_file_that_is_named(run, image, tmp_path, capsys):
+    """It is that of a folder, byte for byte, and nothing else lies beside it; `estimate` of one kind does the same."""
+    common = ("--model", "tiny", "--size", "64")
+
+    def to_file(*words):
+        return cli.main([str(word) for word in (*words, *common)])
+
+    assert run(image, "--layout", "anaglyph") == 0
+    new = tmp_path / "new"
+    for _ in range(2):
+        assert to_file("stereo", image, "--layout", "anaglyph", "-o", new / "a.png") == 0
+        assert f"{image}: {new / 'a.png'}" in capsys.readouterr().out
+    assert (new / "a.png").read_bytes() == (tmp_path / "out" / "photo_redcyan.png").read_bytes()
+    assert to_file("estimate", image, "--write", "npz", "-o", new / "b.npz") == 0
+    assert sorted(path.name for path in new.iterdir()) == ["a.png", "b.npz"]
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    folder = f"name a folder, such as {new / 'c'}"
+    for words, said in (
+        (("stereo", image, "-o", tmp_path / "mine.png"), "mine.png is there already"),
+        (("stereo", image, "-o", image, "--overwrite"), "is an image or a file that is read"),
+        (("stereo", image, "-o", new / "c.jpg"), "c.jpg: the name ends in .jpg; this command writes .png"),
+        (("stereo", image, "--holes", "-o", new / "c.png"), f"full-sbs,full-sbs-holes makes several; {folder}"),
+        (("stereo", image, image, "-o", new / "c.png"), f"several images are named; name one image, or {folder}"),
+        (("stereo", tmp_path, "-o", new / "c.png"), f"several images are named; name one image, or {folder}"),
+        (("stereo", image, "--resume", "-o", new / "c.png"), "--resume is for a folder of results, and -o names the file"),
+        (("stereo", tmp_path / "phto.png", "-o", new / "c.png"), "phto.png: there is no such file; did you mean "),
+        (("estimate", image, "-o", new / "c.png"), f"depth,normals makes several; {folder}/, or one kind, as with --write depth"),
+    ):
+        assert to_file(*words) == 2 and said in capsys.readouterr().err, words
+    assert (tmp_path / "mine.png").read_bytes() == b"mine" and not list(new.glob("c*"))
+
+
 def test_two_images_of_one_name_and_wrong_numbers_are_refused(run, image, tmp_path, capsys):
     other = tmp_path / "more"
     other.mkdir()

@@ -99,7 +99,7 @@ def test_images_without_a_command_are_estimated(words, images, photos):
         ("--model tiny relight photo.jpg", "--model stands before the command; options follow it: depth-normal relight --model"),
         ("photo.jpg --light 1,2", "unrecognized arguments: --light 1,2; that is an option of relight\n"),
         ("mesh photo.jpg photo.glb", "photo.glb is one word too many; the name of the result follows -o"),
-        ("photo.jpg -o depth.png", "depth.png is the name of a file, and this command may write several: name a folder, such as depth"),
+        ("texture pbr photo.jpg -o a.png", "a.png is the name of a file, and this command may write several: name a folder, such as a"),
         (["photo.jpg", "-o", ""], "the name is empty"),
         ("relight photo.jpg -o s3://maps/a.png", "only `estimate` writes to a store"),
         ("bench tiny --model midas-v2.1-small", "two models are named, tiny and midas-v2.1-small; this command takes one"),
