@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from ...annotators.choices import AUTO_RUNTIME, FAST_RUNTIME, RECOMMENDED_VIDEO_MODEL, TORCH
 from ..batch.allocator import keep_freed_memory
 from ..batch.overwriting import check_folder, check_places, note_results
+from ..batch.sources import EXTENSIONS
 from ..console.option_types import degrees, number, percent, positive, real, several_of, share, whole_type
 from ..console.parser import Parser
-from ..console.terminal import echo, echo_error, shown
+from ..console.terminal import echo, echo_error, program, quoted, shown
 from ..console.viewer import show
 from ..near_names import no_such_file
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
@@ -48,6 +49,8 @@ DEFAULT_SMOOTH = 1.0
 CODEC_CHOICES = ("h264", "h265", "prores", "dnxhr", "ffv1")
 PRESET_CHOICES = ("wan", "ltx", "hunyuan", "cogvideox", "cogvideox1.5", "mochi")
 MAX_QUALITY = 51
+_OF_IMAGES = {"stereo": ("stereo ", "a stereo image"), "parallax": ("parallax ", "a camera move")}
+_ANIMATED = frozenset((".gif", ".apng", ".webp"))
 _LEAST_SIDE, _MOST_SIDE = 16, 16384
 _FILES = (".mp4", ".mov", ".mkv", ".png", ".exr")
 _OF_SCREENS = ("--divergence", "--convergence")
@@ -180,6 +183,7 @@ def _one(arguments: argparse.Namespace, source: Path) -> int:
 
     if not is_sequence(source) and not source.exists():  # said before a package is missed
         raise FileNotFoundError(no_such_file(source))
+    _refuse_image(arguments, source)
     task = _task(arguments, source, arguments.place)
     options = _options(arguments)
     with Measuring(options, arguments.device, echo_error) as measuring:
@@ -214,6 +218,7 @@ def _several(arguments: argparse.Namespace, sources: Sequence[Source], missed: i
         return model
 
     def prepare(source: Source) -> Prepared:
+        _refuse_image(arguments, source.path)
         place = f"{read.index(source.path) + 1} of {len(sources)}: {source.path.name}" if len(sources) + missed > 1 else ""
         return _prepared(each, tasks[source.path], options, read, measuring, place)
 
@@ -307,6 +312,17 @@ def _prepared(
 
     check()
     return Prepared(targets, make)
+
+
+def _refuse_image(arguments: argparse.Namespace, source: Path) -> None:
+    """Refuses a photo, which would be a video of one frame, and names the command that makes the same of it."""
+    if source.suffix.lower() not in EXTENSIONS - _ANIMATED or not source.is_file():
+        return
+    command, made = next((_OF_IMAGES[output] for output in arguments.what or () if output in _OF_IMAGES), ("", "depth and normals"))
+    raise ValueError(
+        f"{source} is an image, and this command takes videos; `{program()} {command}{quoted(source)}` makes {made} of it "
+        "(images that are frames are named together, as frame_%05d.png or as their folder)"
+    )
 
 
 def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: VideoHeader, read: Sequence[Path], label: str) -> Prepared:

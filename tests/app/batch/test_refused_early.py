@@ -67,7 +67,7 @@ def test_what_is_known_to_be_in_vain_is_refused_at_once(words, message, photo, t
     command, *options = words.split()
     out = tmp_path / "out"
     if command == "video":
-        place = [str(photo), "--out", str(out / "film.mp4")]
+        place = [str(photo.parent), "--out", str(out / "film.mp4")]
     else:
         named = {"mesh": "a.glb", "texture": "a.npz" if options[0] == "seamless" else "a.png"}.get(command, "a.png")
         folder = command in ("stereo", "estimate") or options[0] == "pbr"
@@ -85,7 +85,8 @@ def test_what_is_known_to_be_in_vain_is_refused_at_once(words, message, photo, t
 def test_a_folder_that_takes_no_files_is_refused_before_a_model_is_loaded(command, photo, monkeypatch, capsys):
     monkeypatch.setattr("depth_normal.app.batch.options.load_model", lambda *_: pytest.fail("a model was asked for"))
     monkeypatch.setattr("depth_normal.model_loader.load_model", lambda *_: pytest.fail("a model was asked for"))
-    words = [*command.split(), *(() if command == "export" else (str(photo),))]
+    source = {"export": [], "video": [str(photo.parent)]}.get(command, [str(photo)])
+    words = [*command.split(), *source]
     assert main([*words, "--model", "tiny", "-o", "/proc/maps/"]) == 2
     said = capsys.readouterr().err
     assert "/proc takes no files (" in said or "this user may not write to /proc" in said

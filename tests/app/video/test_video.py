@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from depth_normal.app import cli
 from depth_normal.app.commands import video as video_command
@@ -732,3 +733,26 @@ def test_a_preview_is_one_sheet_of_frames_above_what_is_made_of_them(video, tmp_
     assert run(video, f"{tmp_path}/new/folder/", "--preview", 1) == 2 and sheet.read_bytes() == b"mine"
     capsys.readouterr()
     assert run(video, out, "--preview", 3, "--start", 100, "--overwrite") == 2 and "not one frame at that place" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "command", "made"),
+    [
+        ([], "", "depth and normals"),
+        (["--what", "stereo"], "stereo ", "a stereo image"),
+        (["--what", "depth,parallax"], "parallax ", "a camera move"),
+    ],
+)
+def test_an_image_is_no_video_of_one_frame(words, command, made, tmp_path, capsys, caplog):
+    """The command that makes the same of an image is named, and nothing is made; an animated image is a video."""
+    for name in ("still.png", "other.jpg"):
+        Image.new("RGB", (64, 48)).save(tmp_path / name)
+    for sources in ([tmp_path / "still.png"], [tmp_path / "other.jpg", tmp_path / "still.png"]):
+        assert cli.main(["video", *map(str, sources), "--model", "tiny", "-o", f"{tmp_path / 'out'}/", *words]) == 2
+        said = capsys.readouterr().err
+        assert f"still.png is an image, and this command takes videos; `depth-normal {command}{tmp_path / 'still.png'}`" in said
+        assert f"makes {made} of it" in said
+    assert "loading" not in caplog.text and not (tmp_path / "out").exists()
+    frames = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    assert cli.main(["video", str(tmp_path / "moving.gif"), "--model", "tiny", "--size", "32", "-o", str(tmp_path / "moving.mp4")]) == 0
