@@ -23,6 +23,7 @@ from ...geometry.files import (
     write_normal_png,
     write_normals_png,
 )
+from ...geometry.files.image_files import image_size
 from ...geometry.images.display_defaults import default_depth_image
 from ...geometry.meshes.mesh import MeshOptions
 from ...geometry.surfaces.derive import with_normals, without_normals
@@ -86,6 +87,18 @@ def read(path: Path) -> Tensor:
         found = f"{path} is a video, and this command takes images"
         outputs = "depth; with --what normals, stereo or parallax these"
         raise FileFormatError(f"{found}; `depth-normal video {quoted(path)}` makes {outputs}") from error
+
+
+def check_header(path: Path) -> None:
+    """Refuses a file that is no image, by its first bytes; an image is not decoded.
+
+    Raises:
+        ValueError, OSError: As `read`.
+    """
+    try:
+        image_size(path)
+    except (OSError, FileFormatError):
+        read(path)  # says why in full, or reads it: HDR images have another header
 
 
 def estimate(model: Model, images: Tensor, options: Options, writes: Sequence[str] = ()) -> Estimate:

@@ -18,6 +18,8 @@ from .outputs import Outputs, Plan
 class Report:
     """Counts the outcomes of a plan's images and reports them as they come; a context that owns the progress bar.
 
+    Of an only image that cannot be done, no file is made to keep the reason: it was said, and trying again would not help.
+
     Args:
         plan: The images.
         out: The folder of all results.
@@ -68,7 +70,8 @@ class Report:
         echo_error(failure.reason)
         if self._json_lines:
             self._say_json(outputs, status="failed", reason=failure.reason, again=failure.retryable)
-        self._log.add(outputs.source_below(self._out), failure)
+        if self._total > 1 or failure.retryable or self._log.path.exists():
+            self._log.add(outputs.source_below(self._out), failure)
 
     def _say_json(self, outputs: Outputs, **fields: object) -> None:
         echo(json.dumps({"picture": str(outputs.image), **fields}))

@@ -22,7 +22,7 @@ from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, program, quoted, shown, stdout_for_results, stoppable
 from ..console.viewer import show
 from ..near_names import no_such_file
-from ..outcomes import DONE, INTERRUPTED, NOTHING_DONE, SOME_FAILED, TERMINATED
+from ..outcomes import DONE, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, SOME_FAILED, TERMINATED
 from ..output_choices import (
     COMPOSITING,
     DEFAULT_WRITES,
@@ -52,6 +52,7 @@ from .result_paths import Place, add_folder, add_overwrite, check_extension, fol
 
 if TYPE_CHECKING:
     from ..batch.engines import Engine, FileFolder
+    from ..batch.failures import Failure
     from ..batch.local_engine import Outcome
     from ..batch.options import Options
     from ..batch.outputs import Plan
@@ -314,7 +315,11 @@ def _run_here(
 ) -> int:
     """`_run` by the local engine, with the runtime that the run began with, and measures the others beside it where that is worth it."""
     from ..batch.begun_runtime import BegunRuntime
+    from ..batch.local_engine import Outcome
     from ..bench.background import Measuring
+
+    if failure := _unreadable(plan, missed):
+        return _run(plan, lambda *_: iter([Outcome(plan.todo[0], failure=failure)]), results.log, arguments, missed)
 
     begun = BegunRuntime(results.log, options, arguments.device, arguments.retry_failed or bool(plan.done))
     with Measuring(options, arguments.device, echo_error) as measuring:
@@ -335,6 +340,20 @@ def _run_here(
         if code in (DONE, SOME_FAILED):
             measuring.finish()
         return code
+
+
+def _unreadable(plan: Plan, missed: int) -> Failure | None:
+    """Why the only image of a run cannot be read, as far as its first bytes say, before a model is loaded for it."""
+    from ..batch.failures import failure_of
+    from ..batch.per_image import check_header
+
+    if plan.total + missed > 1:
+        return None
+    try:
+        check_header(plan.todo[0].image)
+    except EXPECTED_ERRORS as error:
+        return failure_of(str(plan.todo[0].image), error)
+    return None
 
 
 def _run(plan: Plan, run: Run, log: Path, arguments: argparse.Namespace, missed: int) -> int:

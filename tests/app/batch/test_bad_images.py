@@ -131,3 +131,30 @@ def test_what_vanishes_or_changes_after_it_was_found_loses_nothing_else(photos, 
     assert f"{Path('photos', 'gone.png')}: there is no such file" in said and said.count("gone.png") == 1
     assert made("other")[0].shape == (60, 20), "as it is when it is read"
     assert made("a")[0].shape == made("z")[0].shape == (32, 48)
+
+
+@pytest.mark.parametrize("command", ["estimate", "stereo", "effect fog"])
+def test_an_only_image_that_is_none_is_said_without_a_model_and_leaves_nothing(command, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("depth_normal.app.batch.options.load_model", lambda *_: pytest.fail("a model was asked for"))
+    Path("text.jpg").write_text("hello")
+    for image, said in (("text.jpg", "text.jpg: not an image of a known kind"), ("photos", "photos: no images in it")):
+        assert cli.main([*command.split(), image, "--model", "tiny"]) == 2
+        assert said in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "text.jpg"]
+
+
+def test_an_only_image_that_is_cut_off_leaves_nothing_but_what_was_there(photos, tmp_path, capsys):
+    """Its header is good, so that the model is loaded. A list of failures that is there is kept up, as a folder's run wrote it."""
+    scene().save(photos / "cut.jpg", quality=95)
+    whole = (photos / "cut.jpg").read_bytes()
+    (photos / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    words = ["photos/cut.jpg", "--out", "maps", "--model", "tiny", "--size", "64"]
+    assert cli.main(words) == 2 and "damaged or cut off" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+    scene().save(photos / "good.png")
+    assert estimate() == 1
+    listed = Path("maps", ".depth-normal", "failures.jsonl")
+    assert len(listed.read_text().splitlines()) == 1
+    assert cli.main(words) == 2 and len(listed.read_text().splitlines()) == 1
+    (photos / "cut.jpg").write_bytes(whole)
+    assert cli.main(words) == 0 and not listed.exists()
