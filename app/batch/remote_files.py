@@ -141,7 +141,9 @@ class _Search(Search):
         images = list(_listed(url, self._recursive))
         self._take(images)
         if not images:
-            self.problems.append(f"{url}: no images in it; images end with {', '.join(sorted(EXTENSIONS))}")
+            self.problems.append(
+                f"{url}: no images in it; name another folder, or files (images in folders end with {', '.join(sorted(EXTENSIONS))})"
+            )
 
     def add_line(self, line: str, where: str) -> None:
         """Finds what a line of a list names. The store is not asked about an image: for a million that takes hours."""

@@ -28,6 +28,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..console.terminal import quoted
 from ..near_names import no_such_file
 
 logger = logging.getLogger(__name__)
@@ -214,10 +215,20 @@ class Search:
             else:
                 other.folders += len(inside)
         if not other.found and len(self.problems) == problems:
-            but, plural = f" but {other.in_words()}" if other else "", self._kind.plural
-            self.problems.append(f"{folder}: no {plural} in it{but}; {plural} end with {', '.join(sorted(self._kind.extensions))}")
+            self.problems.append(self._nothing_in(folder, other))
         elif other:
             logger.info("%s: passed over %s", folder, other.in_words())
+
+    def _nothing_in(self, folder: Path, other: _Others) -> str:
+        """Says that a folder has nothing of what is looked for, and what to do."""
+        plural, but = self._kind.plural, f" but {other.counted()}" if other else ""
+        if other.folders:
+            advice = f"add --recursive to look into {'them' if other.folders > 1 else 'it'}"
+        elif not VIDEOS & self._kind.extensions and VIDEOS & other.extensions.keys():
+            advice = f"`depth-normal video {quoted(folder)}` takes videos"
+        else:
+            advice = "name another folder, or files"
+        return f"{folder}: no {plural} in it{but}; {advice} ({plural} in folders end with {', '.join(sorted(self._kind.extensions))})"
 
     def _scan(self, folder: Path, relative: Path, other: _Others) -> list[str]:
         """Takes the files of one folder, in order of their names, and returns the folders in it."""
@@ -272,13 +283,17 @@ class _Others:
 
     def in_words(self) -> str:
         """Such as "3 other files (.txt 2, .heic 1) and 2 folders (--recursive looks into them)"."""
+        return self.counted() + " (--recursive looks into them)" * bool(self.folders)
+
+    def counted(self) -> str:
+        """Such as "3 other files (.txt 2, .heic 1) and 2 folders"."""
         parts = []
         if count := self.extensions.total():
             kinds = [f"{extension} {number}" for extension, number in self.extensions.most_common(_NAMED_EXTENSIONS)]
             more = ", ..." if len(self.extensions) > _NAMED_EXTENSIONS else ""
             parts.append(f"{count} other file{'s' * (count > 1)} ({', '.join(kinds)}{more})")
         if self.folders:
-            parts.append(f"{self.folders} folder{'s' * (self.folders > 1)} (--recursive looks into them)")
+            parts.append(f"{self.folders} folder{'s' * (self.folders > 1)}")
         return " and ".join(parts)
 
 

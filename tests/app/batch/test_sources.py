@@ -13,6 +13,7 @@ from PIL import Image
 
 from depth_normal.app.batch import sources as images_module
 from depth_normal.app.batch.sources import Source, find_images
+from depth_normal.app.console.terminal import quoted
 
 
 @pytest.fixture
@@ -122,12 +123,15 @@ def test_what_is_no_image_is_passed_over_in_folders_and_counted(here, caplog):
 
 
 def test_folders_without_images_say_what_they_have(here):
-    touch("raw/a.heic", "raw/b.heic", "tree/sub/a.png")
+    touch("raw/a.heic", "raw/b.heic", "tree/sub/a.png", "my clips/a.mp4")
     Path("empty").mkdir()
-    empty, raw, tree = find_images(["empty", "raw", "tree"])[1]
-    assert empty.startswith("empty: no images in it; images end with .apng, .bmp, ")
-    assert raw.startswith("raw: no images in it but 2 other files (.heic 2); ")
-    assert tree.startswith("tree: no images in it but 1 folder (--recursive looks into them); ")
+    empty, raw, tree, clips = find_images(["empty", "raw", "tree", "my clips"])[1]
+    kinds = "(images in folders end with .apng, .bmp, "
+    assert empty.startswith(f"empty: no images in it; name another folder, or files {kinds}")
+    assert raw.startswith(f"raw: no images in it but 2 other files (.heic 2); name another folder, or files {kinds}")
+    assert tree.startswith(f"tree: no images in it but 1 folder; add --recursive to look into it {kinds}")
+    assert clips.startswith(f"my clips: no images in it but 1 other file (.mp4 1); `depth-normal video {quoted('my clips')}` takes videos")
+    assert find_images(["raw"], recursive=True)[1][0].startswith("raw: no images in it but 2 other files (.heic 2); name another")
 
 
 def test_the_folder_of_the_results_is_no_source(here):

@@ -87,7 +87,8 @@ def test_images_are_looked_at_before_anything_is_loaded(estimate, tmp_path, noth
     said = capsys.readouterr().err
     assert said.splitlines() == [
         f"depth-normal: {tmp_path / 'absent.jpg'}: there is no such file",
-        f"depth-normal: {tmp_path / 'photos'}: no images in it; images end with {', '.join(sorted(EXTENSIONS))}",
+        f"depth-normal: {tmp_path / 'photos'}: no images in it; name another folder, or files "
+        f"(images in folders end with {', '.join(sorted(EXTENSIONS))})",
         f"depth-normal: {os.devnull} is not a file",
     ]
     assert not (tmp_path / "out").exists()

@@ -230,7 +230,7 @@ def test_a_folder_of_images_is_one_video_as_before(clips, capsys):
         (["clips", "-o", "d_%05d.png"], "d_%05d.png is the name of one file"),
         (["clips", "-o", "clips"], "clips is where the results go (--out), and the next run would take them for videos"),
         (["clips/more/..", "--quality", "3", "--codec", "ffv1"], "--quality is for h264 and h265"),
-        (["empty"], "empty: no videos in it but 1 other file (.txt 1); videos end with .3gp"),
+        (["empty"], "empty: no videos in it but 1 other file (.txt 1); name another folder, or files (videos in folders end with .3gp"),
         (["*.webm"], "*.webm: no file matches this pattern"),
         (["clips", "--model", "tiny", "--preview", "2", "--resume"], "--resume has no effect on a --preview"),
     ],
