@@ -254,6 +254,7 @@ def test_a_video_is_finished_while_all_of_it_is_as_it_was_made(video, tmp_path, 
     code, said = again()
     assert code == 2 and f"{tmp_path / 'out_normals.mkv'} was changed since it was made, or lacks files" in said
     sound = json.loads(record.read_bytes())
+    (tmp_path / "out_depth.mkv").write_text("another's")
     for damage in ({"settings": []}, {"files": 1}, {"frames": float("inf")}, {"frames": -3}, {"version": 99}):
         record.write_text(json.dumps({**sound, **damage}))
         code, said = again()
@@ -721,6 +722,8 @@ def test_a_preview_is_one_sheet_of_frames_above_what_is_made_of_them(video, tmp_
         nearest = (frames - cell).abs().mean((1, 2, 3)).argmin()
         assert abs(int(nearest) - number) <= 1
     assert "in_preview.png (5 frames)" in capsys.readouterr().out
+    assert run(video, out, "--preview", 5) == 0, "it is of the same command and video"
+    (tmp_path / "in_preview.png").write_bytes(b"mine")
     assert run(video, out, "--preview", 5) == 2 and "is there already" in capsys.readouterr().err
     assert run(video, out, "--preview", 5, "--resume", "--overwrite") == 2 and "--resume has no effect" in capsys.readouterr().err
     assert run(video, out, "--preview", 100, "--what", "stereo", "--overwrite") == 0
