@@ -12,7 +12,7 @@ from torch import Tensor
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.filters.box import box_means
-from ..geometry.regions.sky import BLUE, BLUER, BRIGHT, WARM, coloured_as_sky, looks_blue
+from ..geometry.regions.sky import BLUE, BLUER, BRIGHT, GREEN, WARM, coloured_as_sky, looks_blue, looks_green
 from ..geometry.valid import are_all
 from ..utils import brightness, resize_image, resize_map
 from .base import Annotator
@@ -111,7 +111,7 @@ class TinyAnnotator(Annotator):
             share = {"rim": _RIM, "pooled": _SKY_POOLED, "epsilon": _SKY_EPSILON}
             sure = {"from": _SKY_FROM, "sure_from": _SURE_FROM, "sure_part": _SURE_PART}
             unsure = {"suspected_from": _SUSPECTED_FROM, "likely_part": _LIKELY_PART, "smoothed": _SMOOTHED}
-            colours = {"blue": BLUE, "bluer": BLUER, "bright": BRIGHT, "warm": WARM}
+            colours = {"blue": BLUE, "bluer": BLUER, "bright": BRIGHT, "warm": WARM, "green": GREEN}
             guided["sky"] = {**share, **sure, **unsure, **colours, "sampled": _SAMPLED, "farthest": _FARTHEST}
         return Signature(outputs, *NOT_NORMALISED, afterwards=[{**guided, "means": words}])
 
@@ -130,7 +130,7 @@ def sky_of(share: Tensor, images: Tensor) -> Tensor:
 
     Where little of the predicted sky is sure, it may be a dark sky, but as well a bright wall or still water. All that the network
     suspects is then sky if it is blue as a whole, but for pixels that are less likely sky than not and have no sky's colour, as those of
-    a thing before it; otherwise nothing is.
+    a thing before it; otherwise nothing is. A region that is green as a whole is a wall, however sure the network is.
 
     Args:
         share: (B, 1, h, w), the share of sky that the network predicts.
@@ -144,13 +144,15 @@ def sky_of(share: Tensor, images: Tensor) -> Tensor:
     is_sure = sure > _SURE_PART * likely
     doubtful = ~is_sure & (likely > _LIKELY_PART * suspects)
     sky = share >= torch.where(is_sure, _SKY_FROM, torch.inf)
+    if are_all(~sky & ~doubtful):
+        return sky
+    images = resize_image(images, *share.shape[-2:])
     if not are_all(~doubtful):
-        images = resize_image(images, *share.shape[-2:])
         doubtful &= looks_blue(images, suspected).view(-1, 1, 1, 1)
         coloured = (share >= _SKY_FROM) | (suspected & coloured_as_sky(box_means(images, _SMOOTHED)))
         # What most pixels around say: one by one, they would be rags.
         sky |= doubtful & (box_means(coloured.to(images), _SMOOTHED) > 0.5)
-    return sky
+    return sky & ~looks_green(images, sky).view(-1, 1, 1, 1)
 
 
 def _count(where: Tensor) -> Tensor:

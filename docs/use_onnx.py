@@ -277,7 +277,14 @@ def guided_maps(maps, image, pixels, step):
 
 
 def sky_of(share, image, numbers):
-    """Where the sky is. Of a sky that is hardly anywhere sure, what is suspected has to be blue, and around each pixel blue or pale."""
+    """Where the sky is: `predicted`, but for what is green as a whole."""
+    sky = predicted(share, image, numbers)
+    greener = image[..., 1:2] - image[..., ::2].max(-1, keepdims=True)
+    return sky & ~(sky.any() and greener[sky].mean() > numbers.get("green", np.inf))  # no number in files of before it
+
+
+def predicted(share, image, numbers):
+    """The predicted sky. Of one that is hardly anywhere sure, what is suspected has to be blue, and around each pixel blue or pale."""
     suspected, likely, sure = (share >= numbers[name] for name in ("suspected_from", "from", "sure_from"))
     if sure.sum() > numbers["sure_part"] * likely.sum():
         return likely

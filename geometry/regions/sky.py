@@ -26,6 +26,8 @@ _TOP_IS_FAR = 0.5
 _BRIGHTER = BLUER = 0.1
 # A sky is blue, or as bright as cloud and haze are exposed to be, and then no warmer than this: walls are as much brighter than floors.
 BLUE, BRIGHT, WARM = 0.05, 0.75, 0.1
+# No sky is this much greener than both red and blue, but walls and meadows are.
+GREEN = 0.04
 _UPPER = 4
 # Metres: what is nearer is a wall. Networks for rooms put the sky beyond it, too.
 _NEAREST_SKY = 8.0
@@ -136,6 +138,7 @@ def _shows_sky(image: Tensor, share: Tensor, valid: Tensor, far: Tensor) -> Tens
     return (
         (top.float().mean((1, 2, 3)) > _TOP_IS_FAR)
         & (is_blue | is_pale)
+        & ~looks_green(image, from_top)
         & (_mean(detail, from_top) < _AS_FINE * _mean(detail, ~from_top).clamp(min=_PLAIN))
         & (_mean(bottom, valid[:, :, -rows:]) > _BOTTOM_IS_NEAR)
     )
@@ -154,6 +157,12 @@ def looks_blue(image: Tensor, region: Tensor) -> Tensor:
     blueness = image[:, 2:] - image[:, :1]
     blue = _mean(blueness, region)
     return (blue > BLUE) & (blue - _mean(blueness, ~region) > BLUER) & ~region.flatten(1).all(1)
+
+
+def looks_green(image: Tensor, region: Tensor) -> Tensor:
+    """Whether a region is as green as walls and meadows are and no sky is; arguments and result as of `looks_blue`."""
+    red, green, blue = image.split(1, 1)
+    return _mean(green - torch.maximum(red, blue), region) > GREEN
 
 
 def coloured_as_sky(image: Tensor) -> Tensor:

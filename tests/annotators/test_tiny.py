@@ -312,6 +312,14 @@ def test_a_sky_of_which_the_network_is_unsure_is_blue(share, image, rows):
     assert torch.equal(together[1:2], expected), "whatever else is in the batch"
 
 
+@pytest.mark.parametrize(("colour", "is_sky"), [((0.77, 0.83, 0.69), False), ((0.75, 0.89, 0.87), True), ((0.94, 0.94, 0.88), True)])
+def test_a_green_wall_is_no_sky_however_sure_the_network_is(colour, is_sky):
+    """The mean colours of a wall behind a kitten, and of two skies, of photographs."""
+    image = torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, 20, 20)
+    sky = sky_of(SURE.expand(2, -1, -1, -1), torch.cat((image, BLUE)))
+    assert bool(sky[0].any()) == is_sky and sky[1].any()
+
+
 def test_a_thing_before_a_sky_of_which_the_network_is_unsure_is_no_sky():
     """What is suspected without being likely has to be blue or pale; a speck goes with what is around it."""
     share = UNSURE.repeat_interleave(8, -2).repeat_interleave(8, -1)

@@ -134,15 +134,18 @@ def test_its_maps_are_the_packs(script, name):
 
 
 @pytest.mark.parametrize("steepness", [3, 4, 5, 6, 8, 12])
-@pytest.mark.parametrize("colours", [((0.1, 0.2, 0.4), (0.3, 0.3, 0.3)), ((0.6, 0.6, 0.6), (0.3, 0.3, 0.3))])
+@pytest.mark.parametrize(
+    "colours", [((0.1, 0.2, 0.4), (0.3, 0.3, 0.3)), ((0.6, 0.6, 0.6), (0.3, 0.3, 0.3)), ((0.6, 0.8, 0.7), (0.3, 0.3, 0.3))]
+)
 def test_a_sky_of_which_the_bundled_network_is_unsure_is_the_packs(script, steepness, colours):
     sky, land = (torch.tensor(each).view(1, 3, 1, 1).expand(1, 3, 30, 40) for each in colours)
     image = torch.cat((sky, land), 2)
     image[..., :30, 5:8], image[..., :30, 9:12] = 0.3, 0.85  # a thing before the sky, and haze
     share = 0.7 * (steepness * torch.linspace(1, -1, 60)).sigmoid().view(1, 1, 60, 1).expand(1, 1, 60, 40)
     numbers = SHRUNK["annotator"]("tiny-2").postprocess_metadata()[0]["sky"]
-    found = script.sky_of(share[0].movedim(0, -1).numpy(), image[0].movedim(0, -1).numpy(), numbers)
-    assert np.array_equal(found[..., 0], sky_of(share, image)[0, 0].numpy())
+    for each in (share, (share / 0.7).clamp(max=1)):
+        found = script.sky_of(each[0].movedim(0, -1).numpy(), image[0].movedim(0, -1).numpy(), numbers)
+        assert np.array_equal(found[..., 0], sky_of(each, image)[0, 0].numpy())
 
 
 @pytest.mark.parametrize(("name", "sides", "size"), [("moge-1", (100, 140), 83), ("zoedepth-nyu", (120, 160), 96)])

@@ -415,9 +415,11 @@ CASES = {
         "most images have no sky, and few borders of skies are unseen",
     ),
     "regions.sky.sky_share": (lambda: sky.sky_share(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
+    "regions.sky.describe_sky": (lambda: sky.describe_sky(maps()), "the share is a number to be shown"),
     "regions.sky.find_sky": (lambda: sky.find_sky(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "regions.sky.coloured_as_sky": (lambda: sky.coloured_as_sky(maps(3)), None),
     "regions.sky.looks_blue": (lambda: sky.looks_blue(maps(3), mask()), None),
+    "regions.sky.looks_green": (lambda: sky.looks_green(maps(3), mask()), None),
     "regions.sky.predicted_sky": (lambda: sky.predicted_sky(Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "regions.sky.sky_alpha": (
         lambda: sky.sky_alpha(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())),
