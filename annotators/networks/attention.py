@@ -15,7 +15,7 @@ from .linear import by_convolution, convolutions_are_faster, linear
 
 _QUERIES = 192
 """Queries of a part in bfloat16, whose scores stay in the processor's caches."""
-_TOKENS = 900
+_TOKENS = 256
 """With fewer keys in float32, torch's own attention is as fast."""
 _SCORES = 2**22
 """The most scores at once in float32: new memory for more would come from the system each time."""
@@ -93,13 +93,25 @@ def _by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def _by_convolutions(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention of one head after the other. In few steps: on a busy machine threads wait for each other after each."""
-    scaled = key * query.shape[-1] ** -0.5
-    queries, keys, values = (each.flatten(0, 1).contiguous() for each in (query, scaled, value.mT))
-    parts = -(-queries.shape[1] * keys.shape[1] // _SCORES)
-    found = [
-        by_convolution(by_convolution(part, head_keys).softmax(-1), head_values)
-        for head_queries, head_keys, head_values in zip(queries, keys, values, strict=True)
-        for part in head_queries.tensor_split(parts)
-    ]
-    return torch.cat(found).view(*query.shape[:3], -1)
+    """Attention of several heads at once, or of one after the other where their scores are many.
+
+    The groups of the convolutions are the heads. In few steps: on a busy machine threads wait for each other after each.
+    """
+    scaled, scores = key * query.shape[-1] ** -0.5, query.shape[-2] * key.shape[-2]
+    heads, parts = max(1, _SCORES // scores), -(-scores // _SCORES)
+    # In memory as networks read on: all heads of a token side by side.
+    found = query.new_empty(query.shape[0], query.shape[2], query.shape[1], value.shape[-1]).transpose(1, 2)
+    for image in zip(query, scaled, value, found, strict=True):
+        for queries, keys, values, target in zip(*(each.split(heads) for each in image), strict=True):
+            keys, values = keys.flatten(0, 1).contiguous(), values.mT.flatten(0, 1).contiguous()
+            for part, rows in zip(queries.tensor_split(parts, 1), target.tensor_split(parts, 1), strict=True):
+                rows.copy_(_of_heads(part, keys, values))
+    return found
+
+
+def _of_heads(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Attention of queries (heads, tokens, width) to (heads * keys, width) and (heads * width, keys), without a scale."""
+    heads = len(query)
+    scores = by_convolution(query.transpose(0, 1).flatten(1), keys, groups=heads)
+    weights = scores.unflatten(1, (heads, -1)).softmax(-1).flatten(1)
+    return by_convolution(weights, values, groups=heads).unflatten(1, (heads, -1)).transpose(0, 1)

@@ -52,11 +52,17 @@ def _is_amd() -> bool:
         return "AuthenticAMD" in platform.processor()
 
 
-def by_convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def by_convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None, groups: int = 1) -> Tensor:
     """As `F.linear`, a 1x1 convolution of one row of pixels, which are the tokens, without a copy of them.
 
     The stride skips rows, and there is one only: it changes nothing, but without it torch on one thread calls MKL here, too.
+
+    Args:
+        x: (..., in_features).
+        weight: (out_features, in_features / groups).
+        bias: (out_features,).
+        groups: Of features: each part of the results follows from one part of x.
     """
     pixels = x.flatten(0, -2).contiguous()[None].mT[:, :, None]  # (1, in_features, 1, tokens)
-    found = F.conv2d(pixels, weight[..., None, None], bias, stride=(2, 1))
+    found = F.conv2d(pixels, weight[..., None, None], bias, stride=(2, 1), groups=groups)
     return found[0, :, 0].T.reshape(*x.shape[:-1], -1)

@@ -84,7 +84,7 @@ def test_all_parts_have_the_same_memory():
 
 
 @pytest.mark.usefixtures("amd")
-@pytest.mark.parametrize("tokens", [900, 2049])
+@pytest.mark.parametrize("tokens", [256, 900, 2049])
 def test_float32_in_parts_is_what_torchs_own_is(tokens):
     given = of_one_projection(tokens=tokens, dtype=torch.float32)
     with CallsOfTorchsOwn() as calls:
@@ -94,16 +94,17 @@ def test_float32_in_parts_is_what_torchs_own_is(tokens):
 
 
 @pytest.mark.usefixtures("amd")
-def test_float32_has_few_scores_at_once(monkeypatch):
+@pytest.mark.parametrize(("heads", "tokens"), [(1, 5000), (12, 769)], ids=["one head in parts", "some heads at once"])
+def test_float32_has_few_scores_at_once(monkeypatch, heads, tokens):
     sizes = []
 
-    def multiply(x, weight):
+    def multiply(x, weight, groups):
         sizes.append(len(x) * len(weight))
-        return x @ weight.mT
+        return linear.by_convolution(x, weight, groups=groups)
 
     monkeypatch.setattr(attention, "by_convolution", multiply)
-    attended(*of_one_projection(batch=1, heads=1, tokens=5000, dtype=torch.float32))
-    assert max(sizes) <= 2**22
+    attended(*of_one_projection(batch=1, heads=heads, tokens=tokens, dtype=torch.float32))
+    assert 2**21 < max(sizes) <= 2**22
 
 
 @pytest.mark.usefixtures("amd")
@@ -114,7 +115,7 @@ def test_float32_of_few_queries_that_ask_many_keys():
 
 
 def test_float32_of_few_tokens_or_on_other_processors_is_torchs_own(monkeypatch):
-    for is_amd, tokens in ((True, 899), (False, 900)):
+    for is_amd, tokens in ((True, 255), (False, 900)):
         monkeypatch.setattr(attention, "convolutions_are_faster", lambda is_amd=is_amd: is_amd)
         with CallsOfTorchsOwn() as calls:
             attended(*of_one_projection(tokens=tokens, dtype=torch.float32))
@@ -196,7 +197,8 @@ def test_another_librarys_linear_layers_are_replaced(monkeypatch, is_amd):
 
 
 @pytest.mark.usefixtures("multiplies_bfloat16")
-def test_another_librarys_attention_is_replaced_where_it_asks_for_nothing_else():
+def test_another_librarys_attention_is_replaced_where_it_asks_for_nothing_else(monkeypatch):
+    monkeypatch.setattr(attention, "convolutions_are_faster", lambda: False)
     query, key, value = of_one_projection()
     mask = torch.zeros(query.shape[-2], query.shape[-2], dtype=torch.bfloat16)
     with CallsOfTorchsOwn() as calls, faster_products(query):
