@@ -18,6 +18,7 @@ from .building.checkpoints import fill
 from .building.libraries import from_state_dict, from_transformers
 from .graphs.graph import Signature
 from .networks.attention import faster_products
+from .networks.dpt import as_fusion
 from .networks.midas_names import dpt_to_hub
 from .networks.midas_small import DisparityHead, MidasSmall
 from .networks.published import StateDict
@@ -104,6 +105,7 @@ def _build_dpt(spec: ModelSpec, state: StateDict) -> nn.Module:
 
     network = from_state_dict(Dpt, transformers_config(spec.config), dpt_to_hub(state, spec.config.backbone), spec.id)
     network.head.head = DisparityHead(*network.head.head)
+    network.neck.fusion_stage.layers = nn.ModuleList(map(as_fusion, network.neck.fusion_stage.layers))
     return network
 
 

@@ -20,6 +20,7 @@ from .building.libraries import from_state_dict, from_transformers
 from .family import Request
 from .graphs.graph import Signature
 from .networks.attention import faster_products
+from .networks.dpt import as_fusion
 from .networks.published import StateDict
 from .networks.zoe_depth_anything import BINS
 from .networks.zoe_names import official_to_hub
@@ -81,6 +82,7 @@ class ZoeAnnotator(ZoeInference):
         if any(key.startswith("core.") for key in state):
             state = official_to_hub(state)
         network = from_state_dict(network_class, transformers_config(spec.config), state, spec.id)
+        network.neck.fusion_stage.layers = nn.ModuleList(map(as_fusion, network.neck.fusion_stage.layers))
         network.to(memory_format=torch.channels_last)
         for part in (network.backbone, network.neck):
             part.to(dtype)

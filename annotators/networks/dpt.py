@@ -10,6 +10,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -38,20 +39,41 @@ class ResidualUnit(nn.Module):
         return self.conv2(F.relu(self.conv1(F.relu(x)), inplace=True)).add_(x)
 
 
-class _Fusion(nn.Module):
-    """Adds a finer map to the path, refines it and brings it to the size of the next."""
+class Fusion(nn.Module):
+    """Adds a finer map to the path, refines it and brings it to the size of the next.
 
-    def __init__(self, channels: int, joins: bool) -> None:
+    Args:
+        channels: Of the path.
+        outputs: Channels of the result; None = as many.
+        joins: Whether there is a finer map.
+    """
+
+    def __init__(self, channels: int, outputs: int | None = None, joins: bool = True) -> None:
         super().__init__()
         if joins:
             self.resConfUnit1 = ResidualUnit(channels)
         self.resConfUnit2 = ResidualUnit(channels)
-        self.out_conv = nn.Conv2d(channels, channels, 1)
+        self.out_conv = nn.Conv2d(channels, outputs or channels, 1)
 
-    def forward(self, path: Tensor, finer: Tensor | None, size: Sequence[int]) -> Tensor:
+    def forward(self, path: Tensor, finer: Tensor | None = None, size: Sequence[int] | None = None) -> Tensor:
+        """(B, channels, h, w), with a finer map of its size, to (B, outputs, *size); by default twice as many rows and columns."""
         if finer is not None:
             path = self.resConfUnit1(finer).add_(path)
-        return self.out_conv(resized(self.resConfUnit2(path), size))
+        # The authors enlarge first. A convolution of single pixels gives the same either way, here of a quarter of the pixels.
+        path = self.out_conv(self.resConfUnit2(path))
+        if size is None:
+            return F.interpolate(path, scale_factor=2, mode="bilinear", align_corners=True)
+        return resized(path, size)
+
+
+def as_fusion(layer: Any) -> Fusion:
+    """A fusion layer of the transformers library as one of this module, which takes its parameters."""
+    with torch.device("meta"):
+        fusion = Fusion(1)
+    for own, other in ((fusion.resConfUnit1, layer.residual_layer1), (fusion.resConfUnit2, layer.residual_layer2)):
+        own.conv1, own.conv2 = other.convolution1, other.convolution2
+    fusion.out_conv = layer.projection
+    return fusion.train(layer.training)
 
 
 class _Scratch(nn.Module):
@@ -61,7 +83,7 @@ class _Scratch(nn.Module):
         super().__init__()
         for level, channels in enumerate(config.channels, 1):
             self.add_module(f"layer{level}_rn", nn.Conv2d(channels, config.features, 3, padding=1, bias=False))
-            self.add_module(f"refinenet{level}", _Fusion(config.features, joins=level < 4))
+            self.add_module(f"refinenet{level}", Fusion(config.features, joins=level < 4))
         half = config.features // 2
         self.output_conv1 = nn.Conv2d(config.features, half, 3, padding=1)
         self.output_conv2 = _last_convolutions(half, config.outputs)

@@ -72,10 +72,9 @@ class _Fusion(nn.Module):
     def forward(self, path: Tensor, finer: Tensor | None, scale: float) -> Tensor:
         if finer is not None:
             path = path + self.way_branch(finer)
-        path = self.way_trunk(path)
-        if scale != 1:
-            path = F.interpolate(path, scale_factor=scale, mode="bilinear", align_corners=True)
-        return self.out_conv(path)
+        # The authors enlarge first. A convolution of single pixels gives the same either way, here of fewer pixels.
+        path = self.out_conv(self.way_trunk(path))
+        return path if scale == 1 else F.interpolate(path, scale_factor=scale, mode="bilinear", align_corners=True)
 
 
 class _Path(nn.Module):

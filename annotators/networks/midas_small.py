@@ -8,10 +8,9 @@ Source:
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .dpt import ResidualUnit
+from .dpt import Fusion
 from .efficientnet import LITE3, SameConv2d, batch_norm, encoder_stages
 from .published import StateDict
 
@@ -45,22 +44,6 @@ class DisparityHead(nn.Sequential):
         return values
 
 
-class _FusionBlock(nn.Module):
-    """Adds the encoder's features to the coarser path, refines and doubles the size."""
-
-    def __init__(self, channels: int, outputs: int) -> None:
-        super().__init__()
-        self.resConfUnit1 = ResidualUnit(channels)  # the coarsest block has one in the checkpoint and does not use it
-        self.resConfUnit2 = ResidualUnit(channels)
-        self.out_conv = nn.Conv2d(channels, outputs, 1)
-
-    def forward(self, path: Tensor, skip: Tensor | None = None) -> Tensor:
-        if skip is not None:
-            path = path + self.resConfUnit1(skip)
-        path = F.interpolate(self.resConfUnit2(path), scale_factor=2, mode="bilinear", align_corners=True)
-        return self.out_conv(path)
-
-
 class MidasSmall(nn.Module):
     """MiDaS v2.1 small.
 
@@ -81,7 +64,7 @@ class MidasSmall(nn.Module):
             features, channels = LITE3.stages[layer.stop - 1][4], DECODER_CHANNELS[level]
             setattr(self.pretrained, f"layer{level + 1}", nn.Sequential(*modules))
             setattr(self.scratch, f"layer{level + 1}_rn", nn.Conv2d(features, channels, 3, padding=1, bias=False))
-            setattr(self.scratch, f"refinenet{level + 1}", _FusionBlock(channels, fused[level]))
+            setattr(self.scratch, f"refinenet{level + 1}", Fusion(channels, fused[level]))  # the coarsest joins no finer map
         half = DECODER_CHANNELS[0] // 2
         self.scratch.output_conv = DisparityHead(
             nn.Conv2d(2 * half, half, 3, padding=1),
