@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import Annotator
@@ -45,7 +46,9 @@ class MidasAnnotator(Annotator):
         else:
             network = _build_dpt(spec, states["network"])
         exact = {module: module.state_dict() for module in network.modules() if isinstance(module, DisparityHead)}
-        network.to(dtype).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs forget it
+        network.to(dtype)
+        standardise_weights(network)
+        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs forget it
         for head, state in exact.items():
             head.keep_float32(state)
         if spec.config.backbone == "swinv2" and dtype == torch.float16:
@@ -107,6 +110,34 @@ def _build_dpt(spec: ModelSpec, state: StateDict) -> nn.Module:
     network.head.head = DisparityHead(*network.head.head)
     network.neck.fusion_stage.layers = nn.ModuleList(map(as_fusion, network.neck.fusion_stage.layers))
     return network
+
+
+class _PaddedConv2d(nn.Conv2d):
+    """A convolution of an image that `pad` has enlarged, if it is not None."""
+
+    pad: nn.Module | None
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input if self.pad is None else self.pad(input))
+
+
+def standardise_weights(network: nn.Module) -> None:
+    """Standardises the weights of a ResNet in a network of the transformers library once, in its dtype; the library does in each pass."""
+    for parent in list(network.modules()):
+        for name, layer in parent.named_children():
+            if type(layer).__name__ == "WeightStandardizedConv2d":
+                setattr(parent, name, _standardised(layer))
+
+
+@torch.no_grad()
+def _standardised(layer: Any) -> _PaddedConv2d:
+    with torch.device("meta"):
+        plain = _PaddedConv2d(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
+    rows = layer.weight.float().reshape(1, layer.out_channels, -1)
+    weight = F.batch_norm(rows, None, None, training=True, momentum=0.0, eps=layer.eps).reshape_as(layer.weight)
+    plain.weight = nn.Parameter(weight.to(layer.weight.dtype), requires_grad=layer.weight.requires_grad)
+    plain.bias, plain.pad = layer.bias, layer.pad
+    return plain.train(layer.training)
 
 
 def transformers_config(config: MidasConfig) -> Any:

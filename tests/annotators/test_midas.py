@@ -1,5 +1,6 @@
 """MiDaS on transformers' networks: both layouts of weights, dtypes, and what is refused."""
 
+import copy
 import importlib
 import re
 from dataclasses import replace
@@ -255,6 +256,32 @@ def test_lower_precision_gives_float32_near_the_same(hub, variant, dtype):
     tolerance = 2.0**-4 if dtype == torch.bfloat16 else 2.0**-7
     assert (found - exact).abs().max() < tolerance * (exact.max() - exact.min())
     assert (found.to(dtype).float() != found).float().mean() > 0.5, "the disparity has only the steps of the low precision"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_weights_are_standardised_once_and_the_same_as_in_each_pass(hub, dtype):
+    network, state = hub("hybrid")
+    annotator = build("hybrid", state, dtype)
+    names = []
+
+    class Names(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            names.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    with Names():
+        annotator.infer_resized(make_images(1, 3, 64, 64))
+    assert any("convolution" in name for name in names)
+    assert not any("batch_norm" in name for name in names)
+    library = dict(copy.deepcopy(network).to(dtype).named_modules())
+    layers = {name: layer for name, layer in library.items() if type(layer).__name__ == "WeightStandardizedConv2d"}
+    assert layers
+    for name, layer in layers.items():
+        x = make_images(2, layer.in_channels, 15, 18).to(dtype, memory_format=torch.channels_last)  # sides of which the padding differs
+        expected = layer(x)
+        error = (annotator.network.get_submodule(name)(x) - expected).abs().max()
+        assert error <= 4 * torch.finfo(dtype).eps * expected.abs().max()
 
 
 @pytest.mark.parametrize("has_amx", [False, True])
