@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ...utils import in_float32
 from ..checks import check_map, check_range, check_whole
+from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import largest_within, neighbours_largest, smallest_within
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from ..views.disocclusion import fill_uncovered
@@ -37,6 +38,8 @@ _EVEN, _GROWTH = 4.0, 1.2
 _DIM, _BRIGHT = 1.0, 3.0
 # Highlights are burnt out, and less than twice this share of the longer side wide: a sky or a wall is as bright as the image shows it.
 _BURNT_OUT, _WIDE = 0.9, 0.02
+# Wide regions are found at about so many pixels along the longer side, and what is joined to them within so many times their least width.
+_COARSE, _JOINED = 512, 4
 # The least distance from its border up to which something farther shines through a thing.
 _NARROW = 2.0
 _TINY = 1e-6
@@ -163,9 +166,20 @@ def _lifted(image: Tensor, radius: Tensor, stops: float) -> Tensor:
     if not stops:
         return light
     burnt = ((image.amax(1, keepdim=True) - _BURNT_OUT) / (1 - _BURNT_OUT)).clamp(0, 1).square()
-    reach = max(1, round(_WIDE * max(image.shape[-2:])))
-    burnt = burnt - largest_within(smallest_within(burnt, reach), reach)
+    burnt = burnt - _wide_part(burnt)
     return light * (1 + (2**stops - 1) * burnt * ((radius.abs() - _DIM) / (_BRIGHT - _DIM)).clamp(0, 1))
+
+
+def _wide_part(burnt: Tensor) -> Tensor:
+    """Of what is burnt out, (1, 1, H, W), the wide regions with all that is joined to them: a sky between things, too."""
+    longer = max(burnt.shape[-2:])
+    step = max(1, longer // _COARSE)
+    small, reach = shrunk(burnt, step), max(1, round(_WIDE * longer / step))
+    wide = largest_within(smallest_within(small, reach), reach)
+    for _ in range(_JOINED * reach):
+        wide = torch.minimum(largest_within(wide, 1), small)
+    # Twice as much: what a bright sky has beyond that are its noise and contours. One pixel more: those at its border are mixed ones.
+    return torch.minimum(2 * enlarged(largest_within(wide, 1), step, burnt.shape[-2:]), burnt)
 
 
 def _deepest(radius: Tensor, largest: float) -> Tensor:
@@ -194,7 +208,7 @@ def _behind(light: Tensor, radius: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     """The background that goes on behind the edges of near things, as far as a blur can show it; found at half size."""
     small, small_light = radius[..., ::2, ::2], light[..., ::2, ::2]
     beside = small + neighbours_largest(-small) > _EDGE
-    farthest = largest_within(torch.where(beside, small, -torch.inf), math.ceil(reach / 2))
+    farthest = _shown_behind(small, beside, reach)
     hidden = farthest - small > _EDGE
     low, high = small.amin(), small.amax()
     # As if the far end were ten times as far as the near end: what is farther goes before what is nearer, and edges are edges.
@@ -203,6 +217,22 @@ def _behind(light: Tensor, radius: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     size = radius.shape[-2:]
     found = F.interpolate(filled[:, 3:].masked_fill(~hidden, torch.nan), size, mode="nearest-exact")
     return F.interpolate(filled[:, :3], size, mode="bilinear"), torch.where(found - radius > _EDGE, found, torch.nan)
+
+
+def _shown_behind(radius: Tensor, beside: Tensor, largest: float) -> Tensor:
+    """The radius of the farthest surface beside edges that a blur can show at a pixel, its own or the surface's; at half size.
+
+    What is farther from an edge than both blurs reach shows none of it: -infinity.
+    """
+    farthest = torch.full_like(radius, -torch.inf)
+    spread, size, reached, previous = torch.where(beside, radius, farthest), radius.abs(), 0, -1.0
+    for reach in _reaches(largest):
+        half = math.ceil(reach / 2)
+        spread, reached = largest_within(spread, half - reached, has_nan=False), half
+        shown = (torch.maximum(spread, size) + _NARROW > previous) & (spread > farthest)
+        farthest = torch.where(shown, spread, farthest)
+        previous = reach
+    return farthest
 
 
 def _margin(reach: int) -> int:

@@ -145,6 +145,26 @@ def test_a_wide_bright_sky_is_no_highlight():
     assert torch.allclose(plain[..., :40, :], lifted[..., :40, :]) and (lifted - plain)[..., 44:56, 64:76].max() > 0.05
 
 
+def test_noise_and_narrow_parts_of_a_bright_sky_are_no_highlights():
+    image = torch.full((1, 3, HEIGHT, WIDTH), 0.2)
+    image[..., :40, :] = 0.97 + 0.01 * torch.rand(40, WIDTH, generator=torch.Generator().manual_seed(0))
+    image[..., 12:40, 30:60] = 0.2
+    image[..., 12:18, 44:46] = 0.97  # between two things
+    plain, lifted = (depth_of_field(image, flat(9), highlights=stops) for stops in (0.0, 2.0))
+    assert (lifted - plain).max() < 0.02
+
+
+def test_nothing_shows_through_a_nearly_sharp_thing_far_from_its_border():
+    """Before what is hardly farther, whose blur does not reach so far."""
+    image = torch.full((1, 3, HEIGHT, WIDTH), 0.9)
+    image[..., 60:] = 0.1
+    circle = flat(-1.6)
+    circle[..., 60:] = 1.2
+    circle[:, :, :4, :4], circle[:, :, :4, 8:12] = 60.0, -4.0  # large blurs elsewhere
+    soft = depth_of_field(image, circle)
+    assert (soft - image)[..., 20:, 20:52].abs().max() < 2e-3
+
+
 def test_no_background_shows_through_an_unevenly_blurred_thing():
     image = torch.ones(1, 3, HEIGHT, WIDTH)
     image[..., 20:60, 20:76] = 0.1
