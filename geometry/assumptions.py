@@ -10,6 +10,7 @@ from .errors import InvalidArgumentError
 from .estimate import Estimate, Quantity
 from .levels import FAR_AND_NEAR_END, measure_range, measure_range_of_samples, value_at_ranks
 from .projections import need_perspective
+from .valid import are_all
 
 NEAR_FAR_RATIO = 3.0
 """The assumed ratio of a scene's far depth to its near depth."""
@@ -31,7 +32,7 @@ def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Te
         estimate: With depth.
         near_far_ratio: Far depth divided by near depth, above 1. None or 0 = for disparity 3, or 30 where sky is seen: a region along
             the top border, masked or not, that is one constant value, as far as anything gets. Only networks that were taught the sky
-            give it so. Skies of other networks are found from the image (`sky.find_sky`), which is missing here: give 30 for landscapes.
+            give it so, and a mask of theirs that is True everywhere says that there is none. Skies of other networks are found from the image (`sky.find_sky`), which is missing here: give 30 for landscapes.
 
     Returns:
         (B, 1, H, W), positive; NaN where depth is not valid (`Estimate.depth_valid`).
@@ -44,11 +45,13 @@ def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Te
         raise InvalidArgumentError("near_far_ratio", f"is {near_far_ratio}; expected a number above 1, or 0 to choose it automatically")
     if quantity is Quantity.METRIC_DEPTH:
         return torch.where(valid, depth, torch.nan)
-    images = zip(depth.split(1), valid.split(1), strict=True)
+    images = list(zip(depth.split(1), valid.split(1), strict=True))
     if quantity is Quantity.DISPARITY:
-        assumed = torch.cat([1 / _assumed_inverse_depth(values, usable, near_far_ratio) for values, usable in images])
+        masks = [None] * len(images) if estimate.mask is None else estimate.mask.split(1)
+        ratios = [near_far_ratio or (NEAR_FAR_RATIO if mask is not None and are_all(mask) else None) for mask in masks]
+        assumed = torch.cat([1 / _assumed_inverse_depth(*image, ratio) for image, ratio in zip(images, ratios, strict=True)])
     elif near_far_ratio:
-        assumed = torch.cat([_stretched(values, usable, near_far_ratio) for values, usable in images])
+        assumed = torch.cat([_stretched(*image, near_far_ratio) for image in images])
     else:
         raise ValueError(
             "relative depth has an unknown zero, so its shape is not known; give near_far_ratio "

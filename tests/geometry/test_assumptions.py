@@ -37,6 +37,16 @@ def test_sky_at_the_top_asks_for_a_large_ratio_masked_or_not(masked):
     assert not torch.equal(depth(disparity, mask=mask)[below], depth(disparity, 3.0, mask)[below])
 
 
+def test_a_network_that_masks_nothing_says_that_there_is_no_sky():
+    disparity = ground()
+    disparity[..., :30, :] = 0
+    nothing = torch.ones(2, 1, 120, 160, dtype=torch.bool)
+    nothing[1, :, :30] = False
+    both = depth(torch.cat((disparity, disparity)), mask=nothing)
+    assert torch.equal(both[:1], depth(disparity, 3.0))
+    assert torch.equal(both[1:, :, 30:], depth(disparity, 30.0, nothing[1:])[:, :, 30:])
+
+
 def test_a_masked_background_that_is_not_far_is_no_sky():
     disparity, below = ground(), torch.ones(1, 1, 120, 160, dtype=torch.bool)
     disparity[..., :30, :] = disparity.mean()
