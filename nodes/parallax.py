@@ -72,8 +72,7 @@ class DepthParallax:
             "they begin, so that they loop."
         )
         border = (
-            "crop: enlarges all frames a little, so that none shows what is beside the image. mirror: keeps the image's "
-            "size, and mirrors it where the camera looks beside it."
+            "What the camera would see beside the image. crop: nothing, as all frames are enlarged a little. mirror: the image, mirrored."
         )
         return {
             "required": {"image": image_input("The image to animate, or a batch.")},

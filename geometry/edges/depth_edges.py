@@ -177,7 +177,10 @@ def _without_ragged_pixels(sharp: Tensor, inverse: Tensor, radius: int, edge: Te
         radius: Half the width of ramps.
         edge: (B, 1, H, W) bool, where there are ramps.
     """
-    middle = median_within(sharp, min(_RAGGED, max(1, radius // 2)))
+    reach = min(_RAGGED, radius // 2)
+    if reach == 0:
+        return sharp
+    middle = median_within(sharp, reach)
     small = (middle < sharp * _SMALL) & (sharp < middle * _SMALL)
     return torch.where(edge & (small | (sharp != inverse)), middle, sharp)
 

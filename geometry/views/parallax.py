@@ -251,7 +251,8 @@ def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus:
         intrinsics = assumed_intrinsics(estimate, size=(height, width))[0]
         image, sides = _enlarged(image, course.zoom(intrinsics, height, width, low + (high - low) * focus, low, high))
     sized = estimate.resized(image.shape[-2], image.shape[-1])
-    depth = _with_steps(filled_depth(sized), image, sized)
+    inverse = 1 / filled_depth(sized)
+    depth = _with_steps(1 / (inverse + _beyond(inverse.amin(), course)), image, sized)
     inverse = 1 / depth
     still = 1 / torch.lerp(inverse.amin(), inverse.amax(), focus)
     for frame in _frames(image, depth, assumed_intrinsics(sized), path, still, course, sides):
@@ -300,10 +301,22 @@ def parallax_of_clip(
             farthest = (far[one] / near[one]).nan_to_num(1 / NEAR_FAR_RATIO).clamp(_FARTHEST, 1)
         share = nearness_share(sized, far[one], near[one], focus)
         inverse = torch.lerp(farthest.expand_as(share), torch.ones_like(share), share).clamp(min=_FARTHEST)
-        depth = _with_steps(1 / inverse, image, sized)
-        still = 1 / torch.lerp(farthest, torch.ones_like(farthest), focus).flatten()
+        beyond = _beyond(farthest, course)
+        depth = _with_steps(1 / (inverse + beyond), image, sized)
+        still = 1 / (torch.lerp(farthest, torch.ones_like(farthest), focus) + beyond).flatten()
         for frame in _frames(image, depth, assumed_intrinsics(sized), path[one], still, course, sides):
             yield frame.to(images)
+
+
+def _beyond(farthest: Tensor, course: _Course) -> Tensor:
+    """What is added to inverse depth, from `farthest` to about 1, for a move that shows only its differences: any but forward.
+
+    Edges are where depths differ by a factor. With a far end many times as far as the near end, as the sky is, hardly visible
+    differences there would be edges. With this, the far end is at most `NEAR_FAR_RATIO` times as far.
+    """
+    if course.ahead > 0:
+        return torch.zeros_like(farthest)
+    return ((1 - NEAR_FAR_RATIO * farthest) / (NEAR_FAR_RATIO - 1)).clamp(min=0)
 
 
 def _enlarged(image: Tensor, zoom: float) -> tuple[Tensor, tuple[int, int]]:

@@ -10,6 +10,7 @@ from depth_normal.geometry.assumptions import DEFAULT_FOV
 from depth_normal.geometry.camera import intrinsics_from_focal_length, intrinsics_from_fov
 from depth_normal.geometry.edges.depth_edges import sharpen_depth_edges
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.views import parallax
 from depth_normal.geometry.views.parallax import (
     BORDERS,
     LARGEST_ZOOM,
@@ -350,3 +351,39 @@ def test_the_largest_move_is_cropped_within_bounds():
     frame, *_ = parallax_of_estimate(image, found, camera_path("swing", 4, 0.4), 1.0)
     left, right, _, _ = shown_of(frame)
     assert right - left == pytest.approx(1 / LARGEST_ZOOM, abs=0.03)
+
+
+@pytest.mark.parametrize(("move", "most"), [("orbit", 3.0), ("swing", 3.0), ("dolly", 100.0)])
+def test_far_things_have_edges_only_where_a_move_shows_them(move, most, monkeypatch):
+    """Edges are found in depth whose far end is three times as far as its near end, where only differences of inverse depth count."""
+    image, _ = slope()
+    depth = (1 / torch.linspace(1, 0.01, 100)).expand(1, 1, 60, 100)
+    found = Estimate(depth, Quantity.METRIC_DEPTH)
+    handed, with_steps = [], parallax._with_steps
+    monkeypatch.setattr(parallax, "_with_steps", lambda depth, *rest: handed.append(depth) or with_steps(depth, *rest))
+    list(parallax_of_estimate(image, found, camera_path(move, 2, 0.05)))
+    list(parallax_of_clip(image, found, CameraMove(move), (0,)))
+    for each in handed:
+        assert float(each.amax() / each.amin()) == pytest.approx(most, rel=0.1)
+
+
+def test_planes_of_an_image_move_as_their_depth_says_however_far_they_are():
+    """By f t / Z, against the focus at the far end."""
+    image = noise()
+    depth = wall(50)
+    depth[..., :50] = 1.0
+    found = Estimate(depth, Quantity.METRIC_DEPTH, intrinsics=INTRINSICS)
+    frame = next(parallax_of_estimate(image, found, torch.tensor([[0.05, 0.0, 0.0]]), 0.0, "mirror"))
+    moved = 0.05 * FOCAL * (1 - 1 / 50)
+    nearest = torch.nn.functional.grid_sample(
+        image,
+        torch.stack(
+            torch.meshgrid(
+                (torch.arange(WIDTH) + moved + 0.5) / WIDTH * 2 - 1, (torch.arange(HEIGHT) + 0.5) / HEIGHT * 2 - 1, indexing="xy"
+            ),
+            -1,
+        )[None],
+        align_corners=False,
+    )
+    assert (frame - nearest)[..., 8:36].abs().max() < 1e-3
+    assert (frame - image)[..., 64:-4].abs().max() < 1e-3
