@@ -20,7 +20,7 @@ _LOCK_SECONDS = 5.0
 
 def is_named_result(path: Path, now: Any, made_of: Path, command: str) -> bool:
     """Whether a command wrote a file of an input, and nobody changed it since; `now` is its mark."""
-    return now is not None and now == _entries(_list()).get(str(path.absolute()), {}).get(_owner(made_of, command))
+    return now is not None and now == _entries().get(_place(path), {}).get(_owner(made_of, command))
 
 
 def note_named(made_of: Path, paths: Sequence[Path], command: str) -> None:
@@ -28,12 +28,12 @@ def note_named(made_of: Path, paths: Sequence[Path], command: str) -> None:
     from ...geometry.files.file_lock import FileLock
     from ...geometry.files.paths import write_bytes
 
-    noted = {str(path.absolute()): {_owner(made_of, command): now} for path in paths if (now := mark(path))}
-    file = _list()
-    with suppress(OSError):
+    noted = {_place(path): {_owner(made_of, command): now} for path in paths if (now := mark(path))}
+    with suppress(OSError, RuntimeError):  # a user without a home has no cache
+        file = _list()
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock"), _LOCK_SECONDS):
-            kept = {path: known for path, known in _entries(file).items() if path not in noted}
+            kept = {path: known for path, known in _entries().items() if path not in noted}
             latest = dict([*kept.items(), *noted.items()][-_MOST:])
             write_bytes(file, json.dumps(latest, indent=1).encode())
 
@@ -44,15 +44,20 @@ def _list() -> Path:
     return user_cache() / "runs" / "named.json"
 
 
+def _place(path: Path) -> str:
+    """A result's path, the same from every folder; a link in its place is itself, as it would be replaced."""
+    return str(path.parent.resolve() / path.name)
+
+
 def _owner(made_of: Path, command: str) -> str:
     # A model's name is no file, and means the same in every folder.
-    return f"{command} {made_of.absolute() if made_of.exists() else made_of}"
+    return f"{command} {made_of.resolve() if made_of.exists() else made_of}"
 
 
-def _entries(file: Path) -> dict[str, dict[str, Any]]:
+def _entries() -> dict[str, dict[str, Any]]:
     """The marks of results by their paths and then by what made them; empty where nothing can be read."""
     try:
-        entries = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        entries = json.loads(_list().read_bytes())
+    except (OSError, ValueError, RuntimeError):  # RecursionError is one
         return {}
     return {path: known for path, known in entries.items() if isinstance(known, dict)} if isinstance(entries, dict) else {}

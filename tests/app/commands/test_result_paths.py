@@ -108,6 +108,33 @@ def test_named_results_are_forgotten_without_harm(here, monkeypatch):
     assert run(words.format("e")) == 0 and run(words.format("e")) == 2
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_named_result_is_the_same_from_every_folder(here, monkeypatch, capsys):
+    """And so is the input; a link to the result is another file."""
+    assert run("relight photo.png --geometry known.npz -o lit.png") == 0
+    Path("sub").mkdir()
+    Path("link.png").symlink_to("photo.png")
+    assert run("relight link.png --geometry known.npz -o lit.png") == 0
+    monkeypatch.chdir("sub")
+    assert run("relight ../photo.png --geometry ../known.npz -o ../lit.png") == 0
+    Path("lit.png").symlink_to("../lit.png")
+    assert run("relight ../photo.png --geometry ../known.npz -o lit.png") == 2
+    assert run("relight ../flat.png --geometry ../known.npz -o ../lit.png") == 2
+    assert "`depth-normal relight ../flat.png` did not make it" in capsys.readouterr().err
+
+
+def test_a_user_without_a_home_gets_named_results(here, monkeypatch, capsys):
+    """Such as a container's, of a number that has no name there. Nothing can be remembered."""
+
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("depth_normal.model_loader.weights.find.user_cache", nowhere)
+    words = "relight photo.png --geometry known.npz -o lit.png"
+    assert run(words) == 0
+    assert run(words) == 2 and "lit.png is there already" in capsys.readouterr().err
+
+
 def test_another_image_of_the_same_name_is_not_replaced(here, capsys):
     assert run("relight photo.png --geometry known.npz") == 0
     (here / "more").mkdir()
