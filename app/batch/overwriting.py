@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..console.terminal import quoted
 from .named_results import is_named_result, note_named
 from .records import RECORDS, is_known, known_marks, mark, mark_of, noted_marks, other_image, read_record, with_files
 from .sources import Identity, file_identity
@@ -107,7 +108,7 @@ def files_there(folder: Path, names: Iterable[str]) -> tuple[dict[str, Any], dic
 
 
 def _other_maker(made_of: Path, command: str) -> str:
-    return f", and `{command} {made_of}` did not make it or it was changed since"
+    return f", and `{command} {quoted(made_of)}` did not make it or it was changed since"
 
 
 def note_results(image: Path, paths: Sequence[Path], command: str = "") -> None:

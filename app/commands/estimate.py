@@ -416,6 +416,7 @@ def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str,
     with kept_if_used(file.parent), temporary_folder(file.parent) as folder:
         with computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
             (written,) = write(Outputs(image, folder, writes), estimate(model, pixels, options, writes), options, pixels)
+        check_places([file], [image], arguments.overwrite, image, command)  # somebody may have written there meanwhile
         written.replace(file)
     note_results(image, [file], command)
     echo(shown(f"{image}: {file}"))

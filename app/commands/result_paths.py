@@ -186,6 +186,7 @@ def result_path(arguments: argparse.Namespace) -> Iterator[Path]:
     """A path to write the result to, moved to its place when the block ends well; the folder is made where it is absent.
 
     Raises:
+        FileExistsError: A file came there meanwhile that must not be replaced.
         OSError: The system refuses to write.
     """
     from ...geometry.files import atomic_path
@@ -194,6 +195,7 @@ def result_path(arguments: argparse.Namespace) -> Iterator[Path]:
     try:
         with atomic_path(arguments.out) as path:
             yield path
+            check_results(arguments, [arguments.out], naming_command(arguments))  # somebody may have written there meanwhile
         note_results(arguments.image, [arguments.out], naming_command(arguments))
     except OSError as error:
         if error.filename is not None or not error.strerror:

@@ -13,11 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
-from depth_normal.app.batch import named_results
+from depth_normal.app.batch import named_results, per_image
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.cli import main
 from depth_normal.app.commands.estimate import DEMO_IMAGE
 from depth_normal.app.console import viewer
+from depth_normal.app.console.terminal import quoted
 from depth_normal.app.onnx_export import Exported
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import save_estimate
@@ -121,6 +122,31 @@ def test_a_named_result_is_the_same_from_every_folder(here, monkeypatch, capsys)
     assert run("relight ../photo.png --geometry ../known.npz -o lit.png") == 2
     assert run("relight ../flat.png --geometry ../known.npz -o ../lit.png") == 2
     assert "`depth-normal relight ../flat.png` did not make it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", ["relight photo.png --geometry known.npz -o lit.png", "estimate photo.png --model tiny --size 32 --write depth -o lit.png"]
+)
+def test_a_file_that_came_meanwhile_is_not_replaced(words, here, monkeypatch, capsys):
+    read = per_image.read
+
+    def read_while_somebody_writes(path):
+        Path("lit.png").write_bytes(b"mine")
+        return read(path)
+
+    monkeypatch.setattr(per_image, "read", read_while_somebody_writes)
+    assert run(words) == 2 and "lit.png is there already" in capsys.readouterr().err
+    assert Path("lit.png").read_bytes() == b"mine"
+    assert sorted(path.name for path in here.iterdir()) == ["flat.png", "known.npz", "lit.png", "photo.png"]
+    Path("lit.png").unlink()
+    assert run(words, "--overwrite") == 0 and Path("lit.png").read_bytes() != b"mine"
+
+
+def test_the_command_that_is_named_can_be_typed(here, capsys):
+    Path("photo.png").rename("my photo.png")
+    Path("lit.png").write_bytes(b"mine")
+    assert main(["relight", "my photo.png", "--geometry", "known.npz", "-o", "lit.png"]) == 2
+    assert f"`depth-normal relight {quoted('my photo.png')}` did not make it" in capsys.readouterr().err
 
 
 def test_a_user_without_a_home_gets_named_results(here, monkeypatch, capsys):
