@@ -68,7 +68,6 @@ LISTING = """
 import sys
 from pathlib import Path
 from depth_normal.app import cli
-from depth_normal.app.commands.models import SUGGESTIONS
 cli.main(sys.argv[1:])
 large = {"torch", "numpy", "PIL", "cv2", "transformers", "httpx", "requests", "tqdm"}
 print("large:", *sorted(large & sys.modules.keys()), file=sys.stderr)
@@ -115,7 +114,6 @@ TERMINATED = """
 import sys, time
 from pathlib import Path
 from depth_normal.app import cli
-from depth_normal.app.commands.models import SUGGESTIONS
 from depth_normal.app.commands import models as models_command
 from depth_normal.geometry.files import atomic_path
 
