@@ -116,7 +116,7 @@ def _advice_on_depth(arguments: argparse.Namespace, known: Estimate, options: Sa
     near, far = near_and_far(known, options.mesh)
     if not far / near > _DEEP * NEAR_FAR_RATIO:
         return ""
-    deep = f"a sky is in the image, so the far end was taken to be {far / near:.0f} times as far as the near end"
+    deep = f"the depth reaches out as far as a sky, so the far end was taken to be {far / near:.0f} times as far as the near end"
     return f"{deep}; if the result is torn or too deep, add --near-far-ratio {NEAR_FAR_RATIO:g}, or choose a model of metric depth"
 
 

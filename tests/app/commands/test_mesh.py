@@ -67,7 +67,8 @@ def test_what_makes_a_deep_mesh_flatter_is_said(image, maps, tmp_path, capsys):
     """Where a sky in the image, and not the user, made it deep."""
     disparity = torch.linspace(-1, 1, 48).clamp(min=0).view(1, 1, 48, 1).expand(1, 1, 48, 64).contiguous()
     write_npz(tmp_path / "sky.npz", Estimate(disparity, Quantity.DISPARITY))
-    advice = "the far end was taken to be 30 times as far as the near end; if the result is torn or too deep, add --near-far-ratio 3,"
+    deep = "the depth reaches out as far as a sky, so the far end was taken to be 30 times as far as the near end"
+    advice = f"{deep}; if the result is torn or too deep, add --near-far-ratio 3,"
     for words, said in (
         (["x.glb", "sky.npz"], True),
         (["x.glb", "sky.npz", "--near-far-ratio", "30"], False),
