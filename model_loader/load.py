@@ -58,7 +58,7 @@ def load_model(
     loaded already is returned at once, unless another file has taken the place of one of its own: then it is loaded anew.
 
     Args:
-        model_id: An id of the table of models (`depth-normal models` lists them); None = the model that `weights` are of, as their tensors'
+        model_id: An id of the table of models (see `depth-normal models --all`); None = the model that `weights` are of, as their tensors'
             names and shapes say.
         dtype: "float32", "float16", "bfloat16", or "auto": the fastest in which the image stays the same. A half precision that turns
             out too small for the model's numbers becomes float32 while the model runs, and stays so: whoever asks for that half precision
@@ -117,7 +117,7 @@ def chosen_model(model_id: str | None, weights: str | Path | None, default: str 
     if weights is not None:
         return recognise(Path(weights)).id
     if default is None:
-        raise ValueError("no model is named; give its id (`depth-normal models` lists them), or a weights file to recognise it by")
+        raise ValueError("no model is named; give its id (`depth-normal models --all` lists them), or a weights file to recognise it by")
     return default
 
 

@@ -19,7 +19,7 @@ UP = "what points up in a ply: y (the default), or z as in Blender"
 MOST_TILES = 64
 """As `inference.options` has it, which imports torch; a test compares them."""
 
-_WHICH_MODEL = "which model; `depth-normal models` lists them (default: the one that --weights are of, else {})"
+_WHICH_MODEL = "which model; `depth-normal models --all` lists them (default: the one that --weights are of, else {})"
 _SIZE = (
     "side of the network's input in pixels, as its authors count it (default: theirs); less is faster. MoGe-2: 840 is its resolution "
     "level 9, 485 level 0"
@@ -50,7 +50,7 @@ def add_model_or_word(parser: argparse.ArgumentParser, default: str) -> None:
 
 def add_model_to_name(parser: argparse.ArgumentParser, task: str) -> None:
     """Adds --model for a command that has no default; `named_model` gives the model."""
-    _add_one(parser, f"the model {task}, as `depth-normal models` lists them")
+    _add_one(parser, f"the model {task}, as `depth-normal models --all` lists them")
 
 
 def _add_one(parser: argparse.ArgumentParser, help_text: str) -> None:
@@ -156,7 +156,8 @@ def named_model(arguments: argparse.Namespace) -> str:
         ValueError: None is named.
     """
     if arguments.model is None:
-        raise ValueError(f"no model is named; name one, such as {arguments.parser.prog} {BUNDLED_MODEL} (`depth-normal models` lists them)")
+        example = f"{arguments.parser.prog} {BUNDLED_MODEL}"
+        raise ValueError(f"no model is named; name one, such as {example} (`depth-normal models --all` lists them)")
     return arguments.model
 
 

@@ -48,7 +48,7 @@ def add_models_list(parser: argparse.ArgumentParser) -> None:
 
 def add_download(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `download`."""
-    add_models(parser, "as `depth-normal models` lists them")
+    add_models(parser, "as `depth-normal models --all` lists them")
     parser.set_defaults(run=_download)
 
 
@@ -186,7 +186,7 @@ def _download(arguments: argparse.Namespace) -> int:
     from ...model_loader.weights.download_errors import NoNetworkError
 
     if not arguments.models:
-        raise ValueError(f"no model is named; name one or several, such as {RECOMMENDED_MODEL} (`depth-normal models` lists them)")
+        raise ValueError(f"no model is named; name one or several, such as {RECOMMENDED_MODEL} (`depth-normal models --all` lists them)")
     files = [(spec, file) for spec in map(find_any_spec, arguments.models) for file in spec.files]
     failed, no_network = 0, False
     for spec, file in files:

@@ -28,7 +28,7 @@ _COLUMNS = ("model", "file", "size", "sha256", "keys", "runs", *_CHECKS, "verdic
 
 def add_verify(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `verify`."""
-    models = "as `depth-normal models` lists them; missing files are downloaded (default: those whose files are on this computer)"
+    models = "as `depth-normal models --all` lists them; missing files are downloaded (default: those whose files are on this computer)"
     add_models(parser, models)
     parser.add_argument("--all", action="store_true", help="every model; says first how much it will download")
     weights = "a file to check in place of the network's published one; without MODEL its tensors say which model it is"
