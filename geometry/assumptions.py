@@ -32,7 +32,8 @@ def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Te
         estimate: With depth.
         near_far_ratio: Far depth divided by near depth, above 1. None or 0 = for disparity 3, or 30 where sky is seen: a region along
             the top border, masked or not, that is one constant value, as far as anything gets. Only networks that were taught the sky
-            give it so, and a mask of theirs that is True everywhere says that there is none. Skies of other networks are found from the image (`sky.find_sky`), which is missing here: give 30 for landscapes.
+            give it so, and a mask of theirs that is True everywhere says that there is none.
+            Skies of other networks are found from the image (`sky.find_sky`), which is missing here: give 30 for landscapes.
 
     Returns:
         (B, 1, H, W), positive; NaN where depth is not valid (`Estimate.depth_valid`).

@@ -72,7 +72,8 @@ class DepthParallax:
             "they begin, so that they loop."
         )
         border = (
-            "What the camera would see beside the image. crop: nothing, as all frames are enlarged a little. mirror: the image, mirrored."
+            "What the camera would see beside the image. crop: nothing, as all frames are enlarged, by 1.25 at most. "
+            "mirror: the image, mirrored."
         )
         return {
             "required": {"image": image_input("The image to animate, or a batch.")},

@@ -22,7 +22,7 @@ def add_move(parser: _ActionsContainer, of: str = "") -> None:
     focus = f"{of}depth that stays where it is when the camera goes sideways: 0 the farthest, 1 the nearest (default: %(default)s)"
     parser.add_argument("--focus", type=real, default=0.5, metavar="X", help=focus)
     border = (
-        f"{of}crop: enlarges all frames a little, so that none shows what is beside the image; "
+        f"{of}crop: enlarges all frames, by 1.25 at most, so that they do not show what is beside the image; "
         "mirror: mirrors the image there (default: %(default)s)"
     )
     parser.add_argument("--border", choices=BORDER_CHOICES, default=BORDER_CHOICES[0], help=border)

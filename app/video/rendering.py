@@ -45,7 +45,8 @@ class Renderer:
 
     Attributes:
         running: The ranges that follow the video by what they are for, if that is asked for.
-        fov: Degrees that half spheres show on the longer side; of the first frame, so that the frames keep their size. 0 = not known yet.
+        fov: Degrees on the longer side, where half spheres or a moved camera need them; of the first frame, so that they are the same in
+            all frames. 0 = not known yet.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Renderer:
         self._writes_exr, self._layout, self._stereo, self._move = task.codec == "exr", task.layout, task.stereo, task.move
         self._keeps_ends = bool(VIEWS & set(task.targets))
         self.for_headsets = STEREO in task.targets and task.layout in VR_LAYOUTS
+        self.needs_fov = self.for_headsets or PARALLAX in task.targets
         self.fov = task.fov
         self.running = {DEPTH: RunningRange(measure_range_of_most), STEREO: RunningRange()} if task.normalise == RUNNING else {}
 
@@ -78,7 +80,7 @@ class Renderer:
         """
         height, width = size or (images.shape[-2], images.shape[-1])
         enlarged = cache(lambda: found.resized(height, width, self._resampling))  # a depth image needs no numbers of that size
-        if self.for_headsets and not self.fov:
+        if self.needs_fov and not self.fov:
             self.fov = photo_fov(enlarged())
         made: dict[str, Sequence[Tensor] | Tensor] = {}
         if not self._writes_exr:
@@ -127,7 +129,7 @@ class Renderer:
         if STEREO in self._outputs:
             made[STEREO] = self._stereo_images(images, found, ends)
         if PARALLAX in self._outputs:
-            views = parallax_of_clip(images, found, self._move, [frame.time for frame in frames], ends)
+            views = parallax_of_clip(images, found, self._move, [frame.time for frame in frames], ends, self.fov)
             made[PARALLAX] = torch.cat(list(views))
         return made
 

@@ -148,7 +148,7 @@ def _without_normals(video: Any) -> Any:
 
 
 def _kept_fov(state: Any, fov: float) -> float:
-    """The field of view that the first pass has found, where frames are shown in half spheres."""
+    """The field of view that the first pass has found, where frames are shown in half spheres or by a moved camera."""
     return state.get("fov", fov)
 
 
@@ -207,7 +207,7 @@ def _finish(unfinished: list[SegmentWriter], store: SegmentStore, renderer: Rend
     writer = unfinished[0]
     writer.close()
     writer.record.dtype = dtype
-    fov = {"fov": renderer.fov} if renderer.for_headsets else {}
+    fov = {"fov": renderer.fov} if renderer.needs_fov else {}
     store.add(writer.record, {"film": video, "ranges": {name: each.state_dict() for name, each in renderer.running.items()}, **fov})
     del unfinished[0]
 
@@ -225,7 +225,7 @@ def _second_pass(task: VideoTask, header: VideoHeader, store: SegmentStore, tick
     """
     black_and_white, ends = ([each for record in store.records for each in getattr(record, name)] for name in ("black_and_white", "ends"))
     renderer = Renderer(task, RANGED & set(task.targets), clip_range(black_and_white), clip_range(ends))
-    if renderer.for_headsets:
+    if renderer.needs_fov:
         renderer.fov = _kept_fov(store.state(), renderer.fov)
     loaded = Loaded(islice(task.read(), store.done), task.image)
     writer, shown = SegmentWriter(store, task, *_times(task, header), 0, "film"), 0

@@ -13,6 +13,8 @@ from ...utils import opencv_for
 
 # The radius up to which OpenCV, whose time grows with it, is faster than doubling.
 _WIDEST_BY_OPENCV = 64
+# Pixels whose squares are sorted at once.
+_STRIP = 1 << 20
 
 
 def extremes_within(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:
@@ -67,14 +69,18 @@ def median_within(values: Tensor, radius: int) -> Tensor:
     Returns:
         (B, C, H, W); what lies beyond the border is as the border is.
     """
-    planes = values.reshape(-1, 1, *values.shape[-2:])
+    size, planes = 2 * radius + 1, values.reshape(-1, 1, *values.shape[-2:])
     if cv2 := opencv_for(values):
-        found = [cv2.medianBlur(plane, 2 * radius + 1) for plane in planes[:, 0].contiguous().numpy()]
+        found = [cv2.medianBlur(plane, size) for plane in planes[:, 0].contiguous().numpy()]
         return torch.from_numpy(np.stack(found)).view(values.shape)
-    # Plane by plane: all squares at once take the memory of 25 maps.
-    size = 2 * radius + 1
-    squares = (F.unfold(F.pad(plane[None], (radius,) * 4, mode="replicate"), size)[0] for plane in planes)
-    return torch.stack([square.median(0).values for square in squares]).view(values.shape)
+    height, width = values.shape[-2:]
+    padded, found = F.pad(planes, (radius,) * 4, mode="replicate"), torch.empty_like(planes)
+    # In strips: all squares at once take the memory of 25 maps. Sorted, as torch's median of CUDA differs from run to run.
+    rows = max(1, _STRIP // max(1, width * len(planes)))
+    for first in range(0, height, rows):
+        squares = padded[..., first : first + rows + 2 * radius, :].unfold(2, size, 1).unfold(3, size, 1)
+        found[..., first : first + rows, :] = squares.flatten(4).sort(-1).values[..., size * size // 2]
+    return found.view(values.shape)
 
 
 def neighbours_largest(values: Tensor, upright: bool = True) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...utils import resize_image
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
-from ..camera import DEFAULT_FOV, intrinsics_from_fov
+from ..camera import resize_intrinsics
 from ..checks import check_choice, check_depth, check_intrinsics, check_map, check_range
 from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
@@ -39,7 +39,8 @@ MAX_AMOUNT = 0.4
 """How far the camera may go."""
 
 BORDERS = ("crop", "mirror")
-"""What a move shows beside the image. crop: nothing, as every frame is enlarged by the same factor; mirror: the image, mirrored."""
+"""What a move shows beside the image. crop: nothing, as every frame is enlarged by the same factor, `LARGEST_ZOOM` at most; mirror: the
+image, mirrored."""
 
 LOOP_RANGE = (0.1, 3600)
 """Seconds that one loop of a move through a video may take."""
@@ -232,7 +233,8 @@ def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus:
         estimate: With depth of any quantity and size.
         path: (F, 3) as `camera_path`, where 1 is the distance of the near end of the scene.
         focus: What stays where it is while the camera moves sideways: 0 the far end, 1 the near end, linear in inverse depth.
-        border: One of `BORDERS`. "crop" enlarges as much as this path needs, so a part of a path needs less than the whole.
+        border: One of `BORDERS`. "crop" enlarges as much as the moves sideways, up and down of this path need, so that a part of a path
+            needs less than the whole.
 
     Yields:
         F times (1, 3, H, W) as `parallax_frames`.
@@ -265,6 +267,7 @@ def parallax_of_clip(
     move: CameraMove,
     times: Sequence[float | Fraction],
     depth_range: tuple[Tensor | float, Tensor | float] | None = None,
+    fov: float = 0.0,
 ) -> Iterator[Tensor]:
     """The frames of a video, each seen from the camera's place at its time.
 
@@ -272,9 +275,10 @@ def parallax_of_clip(
         images: (F, 3, H, W) in [0, 1].
         estimate: With depth of any quantity and size, of as many images. Metres keep their proportions; of other depth, the far end is
             taken to be three times as far as the near end.
-        move: Of the camera. Where it crops, it crops each frame as much as it may ever need with a field of view of `DEFAULT_FOV`.
+        move: Of the camera. Where it crops, it crops all frames by the same, as depth within its range may need at most.
         times: Seconds of the video, one for each frame.
         depth_range: As `stereo_pair`: one that follows the video keeps the move steady. None = each frame's own.
+        fov: Of all frames, degrees on the longer side; 0 = that of the first one, or `camera.DEFAULT_FOV`.
 
     Yields:
         F times (1, 3, H, W), as `parallax_frames`; a frame does not depend on those beside it.
@@ -291,11 +295,13 @@ def parallax_of_clip(
     far, near = (end.to(images.device, torch.float32).reshape(-1, 1, 1, 1).expand(len(images), 1, 1, 1) for end in ends)
     # The same for all frames and clips: a crop that follows the range would make the image breathe.
     height, width = images.shape[-2:]
-    zoom = course.zoom(intrinsics_from_fov(DEFAULT_FOV, height, width)[0], height, width, focus, 0, 1)
+    camera = assumed_intrinsics(estimate.slice(0, 1), fov, (height, width)).to(images.device)
+    zoom = course.zoom(camera[0], height, width, focus, 0, 1)
     for index, image in enumerate(images.split(1)):
         one = slice(index, index + 1)
         image, sides = _enlarged(image, zoom) if move.border == "crop" else (image, (0, 0))
-        sized = estimate.slice(index, index + 1).to(images.device).resized(image.shape[-2], image.shape[-1])
+        size = (image.shape[-2], image.shape[-1])
+        sized = estimate.slice(index, index + 1).to(images.device).resized(*size)
         farthest = torch.full_like(far[one], 1 / NEAR_FAR_RATIO)
         if sized.quantity is Quantity.METRIC_DEPTH:
             farthest = (far[one] / near[one]).nan_to_num(1 / NEAR_FAR_RATIO).clamp(_FARTHEST, 1)
@@ -304,7 +310,7 @@ def parallax_of_clip(
         beyond = _beyond(farthest, course)
         depth = _with_steps(1 / (inverse + beyond), image, sized)
         still = 1 / (torch.lerp(farthest, torch.ones_like(farthest), focus) + beyond).flatten()
-        for frame in _frames(image, depth, assumed_intrinsics(sized), path[one], still, course, sides):
+        for frame in _frames(image, depth, resize_intrinsics(camera, (height, width), size), path[one], still, course, sides):
             yield frame.to(images)
 
 

@@ -387,3 +387,15 @@ def test_planes_of_an_image_move_as_their_depth_says_however_far_they_are():
     )
     assert (frame - nearest)[..., 8:36].abs().max() < 1e-3
     assert (frame - image)[..., 64:-4].abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("fov", [0.0, 25.0])
+def test_a_clip_is_cropped_as_its_camera_needs(fov):
+    """A long lens moves the image farther; where it is not given, the first frame's is that of all."""
+    image, found = slope()
+    found = Estimate(found.depth, found.quantity, intrinsics=intrinsics_from_fov(25.0 if fov == 0 else 80.0, HEIGHT, WIDTH))
+    times = [Fraction(frame, 2) for frame in range(8)]
+    other = Estimate(found.depth, found.quantity, intrinsics=intrinsics_from_fov(20.0, HEIGHT, WIDTH))
+    known = Estimate.cat([found, *[other] * 7])
+    for frame in parallax_of_clip(image.expand(8, -1, -1, -1), known, CameraMove("swing", 0.05), times, fov=fov):
+        assert (frame[0, 0].diff(dim=1) > 1e-3).all()
