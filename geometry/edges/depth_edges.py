@@ -65,7 +65,7 @@ def depth_at_image_edges(depth: Tensor, image: Tensor) -> Tensor:
     return sharpen_depth_edges(depth, edge_radius(*size), edge_growth(*size), image)
 
 
-def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tensor | None = None) -> Tensor:
+def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tensor | None = None, *, smooth: bool = True) -> Tensor:
     """Makes steps of the ramps between near and far things. Networks and resizing turn steps into ramps.
 
     A value on a ramp becomes that of its near or its far end, step by step from the ends; what is a step already stays.
@@ -73,10 +73,10 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
     Args:
         depth: (B, 1, H, W), positive and finite.
         radius: Half the width in pixels of the ramps that are steepened.
-        growth: By how many pixels near things grow at their edges, so that the image's mixed colours there move with them. Above 0, as
-            views need it, single pixels that stand out of a step go along with those around.
+        growth: By how many pixels near things grow at their edges, so that the image's mixed colours there move with them.
         image: (B, 3, H, W) in [0, 1]. With it the step is where the colours change from the near thing's to the far one's; without it,
             in the middle of the ramp.
+        smooth: Whether single pixels that the image's colours put on the wrong side of a step go with those around. It rounds corners.
 
     Returns:
         (B, 1, H, W) of values of `depth`; slopes of surfaces stay as they are.
@@ -101,9 +101,10 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
         inverse = _worn(inverse, pixels, nearness > 0, step)
     if image is not None:
         inverse = _with_stripes(inverse, 1 / depth, image, radius, ramps)
+        if smooth:
+            inverse = _without_ragged_pixels(inverse, 1 / depth, radius, ramps.edge)
     if growth == 0:
         return 1 / inverse
-    inverse = _without_ragged_pixels(inverse, 1 / depth, radius, ramps.edge)
     grown = largest_within(inverse, growth, has_nan=False)
     return 1 / torch.where(grown > inverse * EDGE, grown, inverse)
 

@@ -324,7 +324,7 @@ def step_edges(depth: Tensor, valid: Tensor, image: Tensor | None = None, edges:
     if edges == "auto" and not _has_ramps(1 / filled, valid):
         return depth, 0
     radius = edge_radius(*depth.shape[-2:])
-    stepped = sharpen_depth_edges(filled, radius, image=image)
+    stepped = sharpen_depth_edges(filled, radius, image=image, smooth=False)
     return torch.where(valid & ~_on_long_slope(inverse[0, 0], valid[0, 0], _LONG * radius), stepped, depth), radius
 
 
