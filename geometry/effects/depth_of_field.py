@@ -215,7 +215,8 @@ def _behind(light: Tensor, radius: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     inverse = 1 + 9 * (high - small) / (high - low).clamp(min=_TINY)
     filled = fill_uncovered(torch.cat((small_light, small), 1), inverse.masked_fill(hidden | beside, 0), blurred=True)
     size = radius.shape[-2:]
-    found = F.interpolate(filled[:, 3:].masked_fill(~hidden, torch.nan), size, mode="nearest-exact")
+    # A near pixel whose half-size one is far has that behind it, too.
+    found = F.interpolate(filled[:, 3:], size, mode="nearest-exact")
     return F.interpolate(filled[:, :3], size, mode="bilinear"), torch.where(found - radius > _EDGE, found, torch.nan)
 
 

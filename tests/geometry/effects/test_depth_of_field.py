@@ -165,6 +165,16 @@ def test_nothing_shows_through_a_nearly_sharp_thing_far_from_its_border():
     assert (soft - image)[..., 20:, 20:52].abs().max() < 2e-3
 
 
+@pytest.mark.parametrize("column", [40, 41])
+def test_the_rim_of_a_soft_near_thing_has_no_dash(column):
+    """What is behind is found at half size: at every second column the first pixel of the thing had nothing behind it."""
+    image = torch.full((1, 3, HEIGHT, WIDTH), 0.9)
+    circle = flat(0)
+    image[..., column:], circle[..., column:] = 0.1, -14.0
+    across = depth_of_field(image, circle)[0, 0, HEIGHT // 2, 20:70]
+    assert (across.diff() < 1e-3).all()
+
+
 def test_no_background_shows_through_an_unevenly_blurred_thing():
     image = torch.ones(1, 3, HEIGHT, WIDTH)
     image[..., 20:60, 20:76] = 0.1
