@@ -19,7 +19,7 @@ _SHADOWS = 0.5
 
 COMMON = (
     *("--out", "--open", "--overwrite", "--light", "--point", "--colour", "--intensity", "--light-size", "--shadows"),
-    *("--ambient", "--exposure", "--model"),
+    *("--ambient", "--exposure", "--model", "--recursive"),
 )
 """The options that `--help` shows."""
 

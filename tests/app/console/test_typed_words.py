@@ -448,3 +448,8 @@ def test_an_image_given_as_geometry_is_sent_to_its_option(words, more, tmp_path,
 def test_the_short_help_shows_the_remedies_for_what_is_seen_most(name, option):
     """Bright discs in the blur, and a mesh that a sky makes too deep."""
     assert option in every_parser()[name].format_help()
+
+
+@pytest.mark.parametrize("name", [name for name, parser in every_parser().items() if "--recursive" in parser._option_string_actions])
+def test_the_short_help_of_every_command_over_folders_says_how_to_look_deeper(name):
+    assert "--recursive" in every_parser()[name].format_help()
