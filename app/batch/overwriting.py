@@ -17,7 +17,7 @@ from .records import RECORDS, is_known, known_marks, mark, mark_of, noted_marks,
 from .sources import Identity, file_identity
 
 _ANOTHER_NAME = "choose another name with -o"
-_NOT_OURS = "depth-normal did not make it or it was changed since"
+_NOT_OURS = "is not known as an unchanged result of depth-normal"
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def files_there(folder: Path, names: Iterable[str]) -> tuple[dict[str, Any], dic
 
 
 def _other_maker(made_of: Path, command: str) -> str:
-    return f", and `{command} {quoted(made_of)}` did not make it or it was changed since"
+    return f", and is not known as an unchanged result of `{command} {quoted(made_of)}`"
 
 
 def note_results(image: Path, paths: Sequence[Path], command: str = "") -> None:

@@ -72,7 +72,7 @@ def test_a_result_has_a_name_by_default_and_is_made_anew(words, name, here, caps
     (OUT / name).write_bytes(b"mine")
     capsys.readouterr()
     assert run(words) == 2 and (OUT / name).read_bytes() == b"mine"
-    assert f"{OUT / name} is there already, and depth-normal did not make it or it was changed since" in capsys.readouterr().err
+    assert f"{OUT / name} is there already, and is not known as an unchanged result of depth-normal" in capsys.readouterr().err
     assert run(words, "--overwrite") == 0
     assert run(words, "-o", "elsewhere/") == 0
     assert (here / "elsewhere" / name).exists()
@@ -88,8 +88,9 @@ def test_a_result_that_somebody_named_is_replaced_by_the_same_command_alone(here
     made = Path("lit.png").read_bytes()
     for command in ("effect fog photo.png", "relight other.png"):
         assert run(f"{command} --geometry known.npz -o lit.png") == 2
-        advice = "did not make it or it was changed since; move it, choose another name with -o, or replace it with --overwrite"
-        assert f"lit.png is there already, and `depth-normal {command}` {advice}" in capsys.readouterr().err
+        advice = "; move it, choose another name with -o, or replace it with --overwrite"
+        known = f"lit.png is there already, and is not known as an unchanged result of `depth-normal {command}`"
+        assert f"{known}{advice}" in capsys.readouterr().err
     assert Path("lit.png").read_bytes() == made
     Path("lit.png").write_bytes(b"mine")
     assert run(words) == 2 and Path("lit.png").read_bytes() == b"mine"
@@ -121,7 +122,7 @@ def test_a_named_result_is_the_same_from_every_folder(here, monkeypatch, capsys)
     Path("lit.png").symlink_to("../lit.png")
     assert run("relight ../photo.png --geometry ../known.npz -o lit.png") == 2
     assert run("relight ../flat.png --geometry ../known.npz -o ../lit.png") == 2
-    assert "`depth-normal relight ../flat.png` did not make it" in capsys.readouterr().err
+    assert "is not known as an unchanged result of `depth-normal relight ../flat.png`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_the_command_that_is_named_can_be_typed(here, capsys):
     Path("photo.png").rename("my photo.png")
     Path("lit.png").write_bytes(b"mine")
     assert main(["relight", "my photo.png", "--geometry", "known.npz", "-o", "lit.png"]) == 2
-    assert f"`depth-normal relight {quoted('my photo.png')}` did not make it" in capsys.readouterr().err
+    assert f"result of `depth-normal relight {quoted('my photo.png')}`;" in capsys.readouterr().err
 
 
 def test_a_user_without_a_home_gets_named_results(here, monkeypatch, capsys):
@@ -316,7 +317,7 @@ def test_a_video_is_made_anew_where_it_is_the_programs_own(here, capsys):
     assert names() == ["shots_depth.mp4", "shots_normals.mp4"]
     made.write_bytes(b"mine")
     assert run(words) == 2 and made.read_bytes() == b"mine"
-    assert f"{made} is there already, and depth-normal did not make it or it was changed since" in capsys.readouterr().err
+    assert f"{made} is there already, and is not known as an unchanged result of depth-normal" in capsys.readouterr().err
     assert run(f"{words} -o named.mp4") == 0 and run(f"{words} -o named.mp4") == 0
     Path("named.mp4").write_bytes(b"mine")
     assert run(f"{words} -o named.mp4") == 2 and Path("named.mp4").read_bytes() == b"mine"
@@ -340,7 +341,7 @@ def test_an_exported_file_is_replaced_where_it_is_the_programs_own(here, monkeyp
         for each in (out, out.with_name(f"{out.name}.data")):
             each.write_bytes(b"mine")
             assert run(words) == 2 and each.read_bytes() == b"mine"
-            assert f"{each} is there already, and depth-normal did not make it" in capsys.readouterr().err
+            assert f"{each} is there already, and is not known as an unchanged result of depth-normal" in capsys.readouterr().err
             assert run(words, "--overwrite") == 0
     assert run("export tiny -o a.onnx") == 0 and run("export tiny -o a.onnx") == 0
     assert run("export midas-v2.1-small -o a.onnx") == 2, "of another model"
