@@ -1,7 +1,7 @@
 """Remembers the results that `-o` named, so that the same command may replace what it made of the same input.
 
 They are remembered in the user's cache, `runs/named.json`: no record of this program lies beside files that somebody named. Only the last
-ones are kept; what is forgotten is a file of others. Imports nothing large.
+ones are kept. A forgotten file is treated as somebody else's. Imports nothing large.
 """
 
 from __future__ import annotations

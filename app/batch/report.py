@@ -18,7 +18,7 @@ from .outputs import Outputs, Plan
 class Report:
     """Counts the outcomes of a plan's images and reports them as they come; a context that owns the progress bar.
 
-    Of an only image that cannot be done, no file is made to keep the reason: it was said, and trying again would not help.
+    A single image that fails starts no `failures.jsonl`, where another try would not help: its reason is printed.
 
     Args:
         plan: The images.
