@@ -121,7 +121,7 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     add_network(parser, RECOMMENDED_MODEL)
     parser.add_argument("--recursive", action="store_true", help="look into folders in folders too, and keep their tree below --out")
     _add_going_on(parser)
-    add_overwrite(parser, default_names=False)
+    add_overwrite(parser)
     add_keep_extension(parser)
     parser.add_argument("--json-lines", action="store_true", help="print one JSON object for each image")
 

@@ -103,9 +103,9 @@ def _refuse_useless(text: str) -> None:
 
 def add_folder(parser: argparse.ArgumentParser, gets: str = "", takes: Callable[[str], Path | Place] = folder) -> None:
     """Adds -o for a command that writes several files, and --open; `gets` is what the folder gets, in words."""
-    file = "" if takes is folder else "; or the file of a single result"
+    file, metavar = ("", "FOLDER") if takes is folder else ("; or the file of a single result", "PATH")
     help_text = f"folder for the results{gets}, made if absent{file} (default: %(default)s{os.sep})"
-    parser.add_argument("-o", "--out", type=takes, default=DEFAULT_FOLDER, metavar="FOLDER", help=help_text)
+    parser.add_argument("-o", "--out", type=takes, default=DEFAULT_FOLDER, metavar=metavar, help=help_text)
     add_open(parser)
 
 

@@ -179,6 +179,10 @@ def test_the_help_of_overwrite_says_the_rule(name):
     of = {"video": "video", "export": "model", "view": "file"}.get(name, "image")
     own = "none is replaced" if name == "compare" else f"only an unchanged result of the same {of} is replaced"
     assert action.help.startswith(f"replace any file in the way, but no input; without it, {own}")
+    (out,) = (each for each in every_parser()[name]._actions if "--out" in each.option_strings)
+    takes_a_file = out.type is not result_paths.folder and name != "compare"
+    assert ("of the same command where -o names the file" in action.help) is takes_a_file
+    assert out.metavar == ("FOLDER" if out.type is result_paths.folder else "PATH")
 
 
 @pytest.mark.parametrize("name", every_parser())
