@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..console.option_types import box, millimetres, percent, point, real
 from ..console.parser import Parser
+from ..outcomes import EXPECTED_ERRORS
 from .arguments import refuse_options
-from .for_each_image import over_images
+from .for_each_image import is_file_name, over_images
 from .result_paths import add_result, settle_result
 from .scene import IMAGES, NeedsMetres, add_scene, check_model, read_scene, write_result
 
@@ -156,6 +158,9 @@ def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, NeedsMetres | No
     from ...geometry.checks import check_range
     from ...geometry.effects.depth_mask import MaskChoice
 
+    _refuse_pixels(arguments, "--box", [arguments.box] if arguments.box else [])
+    _refuse_pixels(arguments, "--point", arguments.point or [])
+    _refuse_pixels(arguments, "--not-point", arguments.not_point or [])
     if arguments.box:
         refuse_options(arguments, ("--point", "--not-point"), "has no effect beside --box, which takes its place; leave one of them out")
         ignored = ("--near", "--far", "--tolerance", "--feather", "--unit")
@@ -179,6 +184,32 @@ def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, NeedsMetres | No
     further = {"more_points": tuple(more), "not_points": tuple(arguments.not_point or ())}
     choice = MaskChoice(*limits, first, arguments.tolerance, invert, arguments.select, arguments.box, **further)
     return choice, _needing_metres(arguments.unit)
+
+
+def _refuse_pixels(arguments: argparse.Namespace, option: str, places: Sequence[tuple[float, ...]]) -> None:
+    """Refuses points and boxes in pixels, and says what they are as shares of the image, where one is named that can be read.
+
+    Raises:
+        ValueError: All numbers of a place are whole, and one is above 1.
+    """
+    from ..batch.per_image import read
+
+    for place in places:
+        if max(place) <= 1 or not all(each.is_integer() for each in place):
+            continue
+        given = ",".join(f"{each:g}" for each in place)
+        advice = "give shares of the image, 0 to 1 from left to right and from top to bottom"
+        if len(arguments.images) == 1 and is_file_name(arguments.images[0]):
+            try:
+                height, width = read(Path(arguments.images[0])).shape[-2:]
+            except EXPECTED_ERRORS:
+                pass  # what is wrong with the image is said once the place is right
+            else:
+                shares = [each / (height if at % 2 else width) for at, each in enumerate(place)]
+                of = f"of {arguments.images[0]} ({width}x{height} pixels)"
+                inside = all(0 <= each <= 1 for each in shares)
+                advice += f": {option} {','.join(f'{each:.3g}' for each in shares)} {of}" if inside else f"; it lies outside {of}"
+        raise ValueError(f"{option} {given} looks like pixels; {advice}")
 
 
 def _needing_metres(unit: str) -> NeedsMetres | None:
@@ -237,6 +268,7 @@ def _depth_of_field(arguments: argparse.Namespace) -> Plan:
     from ...geometry.effects.focus import Focus, focused
 
     if arguments.point:
+        _refuse_pixels(arguments, "--point", [arguments.point])
         refuse_options(arguments, ("--focus",), "has no effect beside --point, which takes its place; leave one of them out")
     if arguments.f_number:
         refuse_options(arguments, ("--blur",), "has no effect beside --f-number, which takes its place; leave one of them out")

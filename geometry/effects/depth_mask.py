@@ -72,7 +72,7 @@ class MaskChoice:
     def _check_points(self) -> None:
         for x, y in (*([self.point] if self.point else ()), *self.more_points, *self.not_points):
             if not (0 <= x <= 1 and 0 <= y <= 1):
-                raise ValueError(f"the point is at ({x:g}, {y:g}); accepted: 0 to 1 from left to right and from top to bottom, or no point")
+                raise ValueError(f"the point is at ({x:g}, {y:g}); accepted: 0 to 1 from left to right and from top to bottom")
         if (self.more_points or self.not_points) and self.point is None:
             raise ValueError("there are further points, but no point of the object; give the point where the object is first")
         if self.not_points and self.select != OBJECT:

@@ -118,7 +118,7 @@ def check_box(box: Box) -> None:
     left, top, right, bottom = box
     found = f"the box is from ({left:g}, {top:g}) to ({right:g}, {bottom:g})"
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        raise ValueError(f"{found}; accepted: left below right and top below bottom, all of them 0 to 1 of the image, or no box")
+        raise ValueError(f"{found}; accepted: left smaller than right, top smaller than bottom, all of them 0 to 1 of the image")
     if box == (0, 0, 1, 1):
         raise ValueError(f"{found}, the whole image, and separates nothing; draw it around the object, with background outside")
 

@@ -81,7 +81,7 @@ def test_the_object_in_a_box_takes_the_place_of_the_point():
     assert alpha[0, 24, 24] == 1 and alpha[0, 4, 4] == 0
     with pytest.raises(ValueError, match="the box lacks box_right, box_bottom"):
         MASK().execute(depth=depth_image(), box_left=0.2, box_top=0.2)
-    with pytest.raises(ValueError, match="left below right"):
+    with pytest.raises(ValueError, match=r"left smaller than right, top smaller than bottom, all of them 0 to 1 of the image$"):
         MASK().execute(depth=depth_image(), **{**box, "box_right": 0.1})
 
 
