@@ -37,6 +37,7 @@ SUGGESTIONS = {
 
 def add_models_list(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `models`."""
+    add_models(parser, "only these models, with their licences")
     licence = "only models whose licence allows commercial use, forbids it, or leaves it unclear"
     parser.add_argument("--licence", choices=LICENCE_CHOICES, help=licence)
     parser.add_argument("--on-disk", action="store_true", help="only models whose weights are on this computer, and where")
@@ -53,18 +54,20 @@ def add_download(parser: argparse.ArgumentParser) -> None:
 
 
 def _models(arguments: argparse.Namespace) -> int:
-    from ...annotators.registry import all_specs
+    from ...annotators.registry import all_specs, find_any_spec
 
+    named = {find_any_spec(model).id for model in arguments.models}
     rows = {spec.id: describe(spec) for spec in all_specs()}
     wanted = [
         spec
         for spec in all_specs()
         if arguments.licence in (None, next(name for name, use in _COMMERCIAL_USE.items() if use == spec.commercial_use))
         and (rows[spec.id]["file"] or not arguments.on_disk)
+        and (not named or spec.id in named)
     ]
     if arguments.json:
         echo(json.dumps([rows[spec.id] | {"group": group_of(spec)} for spec in wanted], indent=2))
-    elif arguments.all or arguments.licence or arguments.on_disk:
+    elif named or arguments.all or arguments.licence or arguments.on_disk:
         echo("\n".join(table(wanted, rows, arguments.on_disk)))
     else:
         echo("\n".join(_short_table(wanted, rows)))

@@ -47,6 +47,13 @@ def test_the_first_screen_says_which_model_to_take(capsys, monkeypatch):
     assert f"{len(MODELS) - len(rows)} more models" in lines[-1] and lines[-1].endswith("models --all`")
 
 
+def test_models_that_are_named_are_listed_alone(capsys):
+    assert list(listed(capsys, "midas-dpt-hybrid", "tiny")) == ["tiny", "midas-dpt-hybrid"]
+    assert cli.main(["models", "marigold-iid-appearance", "--json"]) == 0
+    assert [row["id"] for row in json.loads(capsys.readouterr().out)] == ["marigold-iid-appearance"]
+    assert cli.main(["models", "tini"]) == 2 and "did you mean tiny?" in capsys.readouterr().err
+
+
 def test_models_of_a_licence(capsys):
     found = {choice: set(listed(capsys, "--licence", choice)) for choice in ("commercial", "non-commercial", "unclear")}
     assert sorted(model for models in found.values() for model in models) == sorted(MODELS)
