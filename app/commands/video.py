@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ...annotators.choices import AUTO_RUNTIME, FAST_RUNTIME, RECOMMENDED_VIDEO_MODEL, TORCH
 from ..batch.allocator import keep_freed_memory
 from ..batch.overwriting import check_folder, check_places, note_results
-from ..batch.sources import EXTENSIONS
+from ..batch.sources import VIDEOS
 from ..console.option_types import degrees, number, percent, positive, real, several_of, share, whole_type
 from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, program, quoted, shown
@@ -50,7 +50,6 @@ CODEC_CHOICES = ("h264", "h265", "prores", "dnxhr", "ffv1")
 PRESET_CHOICES = ("wan", "ltx", "hunyuan", "cogvideox", "cogvideox1.5", "mochi")
 MAX_QUALITY = 51
 _OF_IMAGES = {"stereo": ("stereo ", "a stereo image"), "parallax": ("parallax ", "a camera move")}
-_ANIMATED = frozenset((".gif", ".apng", ".webp"))
 _LEAST_SIDE, _MOST_SIDE = 16, 16384
 _FILES = (".mp4", ".mov", ".mkv", ".png", ".exr")
 _OF_SCREENS = ("--divergence", "--convergence")
@@ -316,11 +315,17 @@ def _prepared(
 
 def _refuse_image(arguments: argparse.Namespace, source: Path) -> None:
     """Refuses a photo, which would be a video of one frame, and names the command that makes the same of it."""
-    if source.suffix.lower() not in EXTENSIONS - _ANIMATED or not source.is_file():
+    from ...geometry.files.image_files import is_still_image
+
+    if not source.is_file() or not is_still_image(source):
         return
     command, made = next((_OF_IMAGES[output] for output in arguments.what or () if output in _OF_IMAGES), ("", "depth and normals"))
+    found, image = f"{source} is an image", source
+    if source.suffix.lower() in VIDEOS:
+        image = source.with_suffix(".jpg")
+        found += f" with the name of a video: rename it to {image}"
     raise ValueError(
-        f"{source} is an image, and this command takes videos; `{program()} {command}{quoted(source)}` makes {made} of it "
+        f"{found}, and this command takes videos; `{program()} {command}{quoted(image)}` makes {made} of it "
         "(images that are frames are named together, as frame_%05d.png or as their folder)"
     )
 

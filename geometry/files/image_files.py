@@ -27,6 +27,8 @@ IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 """What is read, by Pillow's names."""
 
 _ACCEPTED = "accepted are 8- and 16-bit PNG, JPEG, WebP, BMP, TIFF and GIF, Radiance HDR and OpenEXR"
+_ANIMATIONS = ("PNG", "WEBP", "GIF")
+_HDR_BYTES = 16
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
 _BITS_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG = 258, 284, 338
@@ -196,6 +198,19 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         width, height = _open(path, file).size
     check_size(path, width, height, os.path.getsize(path))  # noqa: PTH202
     return width, height
+
+
+def is_still_image(path: str | os.PathLike[str]) -> bool:
+    """True if a file is an image by its header, whatever its name, and no animation; False if it cannot be read."""
+    try:
+        with strict, open(path, "rb") as file:  # noqa: PTH123 - takes strings
+            if is_hdr(file.read(_HDR_BYTES)):
+                return True
+            file.seek(0)
+            image = _open(path, file)
+            return image.format not in _ANIMATIONS or not getattr(image, "is_animated", False)
+    except (OSError, FileFormatError):
+        return False
 
 
 def _tiff_tag(image: ImageFile, tag: int) -> tuple[int, ...]:

@@ -756,6 +756,14 @@ def test_an_image_is_no_video_of_one_frame(words, command, made, tmp_path, capsy
         assert f"still.png is an image, and this command takes videos; `depth-normal {command}{tmp_path / 'still.png'}`" in said
         assert f"makes {made} of it" in said
     assert "loading" not in caplog.text and not (tmp_path / "out").exists()
+    Image.new("RGB", (64, 48)).save(tmp_path / "named.mp4", "JPEG")
+    Image.new("RGB", (64, 48)).save(tmp_path / "still.webp")
+    for name, advice in (("named.mp4", f" with the name of a video: rename it to {tmp_path / 'named.jpg'}"), ("still.webp", "")):
+        assert run(tmp_path / name, tmp_path / "o.mp4") == 2
+        assert f"{name} is an image{advice}, and this command takes videos" in capsys.readouterr().err
+    (tmp_path / "text.jpg").write_text("no image")
+    assert run(tmp_path / "text.jpg", tmp_path / "o.mp4") == 2
+    assert "text.jpg: not a video that can be opened, or one that is damaged" in capsys.readouterr().err
     frames = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     assert cli.main(["video", str(tmp_path / "moving.gif"), "--model", "tiny", "--size", "32", "-o", str(tmp_path / "moving.mp4")]) == 0
