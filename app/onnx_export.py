@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,6 +84,7 @@ def export(
     batch: int | None = None,
     weights: Path | None = None,
     step: Step = lambda name: None,
+    check: Callable[[], object] = bool,
 ) -> Exported:
     """Writes a model's network as an ONNX file.
 
@@ -97,6 +98,7 @@ def export(
         batch: The file's number of images at once; None = any, where the network allows.
         weights: As `load_model`.
         step: Called with the name of each step when it begins.
+        check: Called before anything is moved to `path`; what it raises stops that.
 
     Raises:
         ValueError: The network is not one graph, sides or batch do not fit, or the file's image is another than torch's.
@@ -109,7 +111,7 @@ def export(
     _onnx_runtime()
     model = load_model(model_id, dtype, "cpu", weights)
     exact = model if dtype == "float32" else load_model(model_id, "float32", "cpu", weights)
-    return export_model(model, exact.annotator, path, size, input_size, batch, step)
+    return export_model(model, exact.annotator, path, size, input_size, batch, step, check)
 
 
 def check_graph(model_id: str) -> None:
@@ -132,6 +134,7 @@ def export_model(
     input_size: tuple[int, int] | None = None,
     batch: int | None = None,
     step: Step = lambda name: None,
+    check: Callable[[], object] = bool,
 ) -> Exported:
     """As `export`, of a loaded model on the CPU; `exact` is its annotator in float32."""
     annotator, graph = model.annotator, model.annotator.graph()
@@ -152,6 +155,7 @@ def export_model(
         step("starting ONNX Runtime")
         engine = onnx_runtime_engine(made, graph, batch)
         checks = _near(model, _compared("the file", annotator.with_engine(engine), exact, images, step))
+        check()
         return _in_place(made, path, seconds, (*checks, *half))
 
 

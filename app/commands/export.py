@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 from ..batch.overwriting import check_places, note_results
@@ -52,12 +53,14 @@ def _export(arguments: argparse.Namespace) -> int:
     weights = [] if arguments.weights is None else [arguments.weights]
     command = naming_command(arguments)
     made_of = Path(model) if command else out
-    check_places([out, out.with_name(f"{out.name}.data")], weights, arguments.overwrite, made_of, command)
+    files = [out, out.with_name(f"{out.name}.data")]
+    check = partial(check_places, files, weights, arguments.overwrite, made_of, command)
+    check()
     from ..onnx_export import export
 
     size, input_size = (None, arguments.size) if isinstance(arguments.size, tuple) else (arguments.size, None)
     with displayed_steps(model) as step:
-        found = export(model, out, arguments.dtype, size, input_size, arguments.batch, arguments.weights, step)
+        found = export(model, out, arguments.dtype, size, input_size, arguments.batch, arguments.weights, step, check)
     note_results(made_of, found.files, command)
     if arguments.open:
         show(found.files[0])

@@ -261,6 +261,7 @@ def _seamless(arguments: argparse.Namespace) -> int:
     settle_result(arguments)
     check_results(arguments, possible_paths(arguments.out), naming_command(arguments))
     known = _estimated_seamless(arguments, read(arguments.image))
+    check_results(arguments, possible_paths(arguments.out), naming_command(arguments))  # somebody may have written there meanwhile
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     paths = save_estimate(arguments.out, known)
     note_results(arguments.image, paths, naming_command(arguments))
@@ -296,13 +297,14 @@ def _pbr(arguments: argparse.Namespace) -> int:
     known = _known(arguments, image)
     maps = pbr_maps(material_normals(known, photo, options), options)
     further = _materials(arguments, image, maps) if arguments.materials is not None else {}
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(paths["height"]) as path:
-        _write_height(path, None, maps.height, maps.height_range.item())
     images = {"normal": encode_normal_map(maps.normals, arguments.coding), "ao": maps.occlusion, "curvature": maps.bend.curvature}
     if in_doubt:
         other = height_map(material_normals(known, photo, replace(options, bright=BRIGHT_CHOICES[2])), options)
         images[CHOICE_NAME] = torch.cat([each.expand(-1, 3, -1, -1).cpu() for each in (image, maps.height, other)], 3)
+    check_results(arguments, list(paths.values()))  # somebody may have written there meanwhile
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with atomic_path(paths["height"]) as path:
+        _write_height(path, None, maps.height, maps.height_range.item())
     for name, written in {**images, **further}.items():
         with atomic_path(paths[name]) as path:
             write_image(path, written, 16)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -281,8 +282,9 @@ def _prepared(
     made_of, command = task.source.resolve(), naming_command(arguments)
 
     def check() -> None:
-        # Where a stopped run is gone on with, what is there is its own.
-        check_targets(task.source, task.targets, arguments.overwrite or stopped, made_of, read, command)
+        # Where a stopped run is gone on with, numbered files that are there are its own. A video is written and noted at the end.
+        own = stopped and task.sequence
+        check_targets(task.source, task.targets, arguments.overwrite or own, made_of, read, command)
 
     def make(model: Model) -> int:
         check()  # the videos before may have taken hours
@@ -302,10 +304,10 @@ def _prepared(
                 if store.records[-1].dtype != used["dtype"]:
                     # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
                     model = by_begun.load(arguments.device, store.records[-1].dtype)
-            finished = _make(model, task, header, store, measuring, label)
+            at_the_end = {"check": check, "joined": lambda target: note_results(made_of, [target], command)}
+            finished = _make(model, task, header, store, measuring, label, **at_the_end)
             if arguments.resume or not command:
                 record.note(asked, finished)
-            note_results(made_of, targets, command)
             store.remove()
         return _say_made(task, finished, arguments.open)
 
@@ -331,6 +333,7 @@ def _refuse_image(arguments: argparse.Namespace, source: Path) -> None:
 
 
 def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: VideoHeader, read: Sequence[Path], label: str) -> Prepared:
+    from ...geometry.files import atomic_path
     from ...model_loader.terminal_bar import terminal_bar
     from ..video.preview import make_preview
     from ..video.task import usual_stem
@@ -340,12 +343,14 @@ def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: Vi
     if not arguments.place.is_folder and arguments.place.path.suffix.lower() == ".png" and "%" not in arguments.place.path.name:
         path = arguments.place.path
     made_of, command = task.source.resolve(), naming_command(arguments)
-    check_places([path], read, arguments.overwrite, made_of, command)
+    check = partial(check_places, [path], read, arguments.overwrite, made_of, command)
+    check()
 
     def make(model: Model) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with terminal_bar(arguments.preview, "frame", **_described(label)) as bar:
-            count = make_preview(model, task, header, arguments.preview, path, bar.update)
+        with terminal_bar(arguments.preview, "frame", **_described(label)) as bar, atomic_path(path) as made:
+            count = make_preview(model, task, header, arguments.preview, made, bar.update)
+            check()  # somebody may have written there meanwhile
         note_results(made_of, [path], command)
         echo(shown(f"{task.source}: {path} ({count} frame{'s' * (count != 1)})"))
         if arguments.open:
@@ -432,7 +437,10 @@ def _described(label: str) -> dict[str, Any]:
     return {"desc": shown(label)} if label else {}
 
 
-def _make(model: Model, task: VideoTask, header: VideoHeader, store: SegmentStore, measuring: Measuring, label: str) -> Finished:
+def _make(
+    model: Model, task: VideoTask, header: VideoHeader, store: SegmentStore, measuring: Measuring, label: str, **at_the_end: Any
+) -> Finished:
+    """Makes a video with progress bars; `at_the_end` as `make_video`."""
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from ...model_loader.terminal_bar import terminal_bar
@@ -458,7 +466,7 @@ def _make(model: Model, task: VideoTask, header: VideoHeader, store: SegmentStor
         if task.in_two_passes:
             bars.append(stack.enter_context(terminal_bar(expected, "frame", desc="one range")).update)
         try:
-            return make_video(model, task, header, store, *bars)
+            return make_video(model, task, header, store, *bars, **at_the_end)
         except BaseException:
             if store.done:
                 echo_error(f"{task.source}: {store.done} frames are finished; the same command with --resume goes on behind them")

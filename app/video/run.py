@@ -8,6 +8,7 @@ from contextlib import closing
 from fractions import Fraction
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -46,7 +47,17 @@ logger = logging.getLogger(__name__)
 Tick = Callable[[int], object]
 
 
-def make_video(model: Model, task: VideoTask, header: VideoHeader, store: SegmentStore, tick: Tick, second_tick: Tick = bool) -> Finished:
+def make_video(
+    model: Model,
+    task: VideoTask,
+    header: VideoHeader,
+    store: SegmentStore,
+    tick: Tick,
+    second_tick: Tick = bool,
+    *,
+    check: Callable[[], object] = bool,
+    joined: Callable[[Path], object] = bool,
+) -> Finished:
     """Makes the outputs of a video.
 
     Args:
@@ -56,6 +67,8 @@ def make_video(model: Model, task: VideoTask, header: VideoHeader, store: Segmen
         store: The finished segments, behind which it goes on. They stay.
         tick: Called with how many frames were estimated since the last call.
         second_tick: Likewise of a second pass.
+        check: Called when all frames are made, before a video is written to its place; what it raises stops that. Not for numbered files.
+        joined: Called with each video that is in its place.
 
     Raises:
         VideoError: Nothing can be read of the source, or the result cannot be written.
@@ -67,12 +80,15 @@ def make_video(model: Model, task: VideoTask, header: VideoHeader, store: Segmen
     by_output = {output: _segments_of(task, store, output) for output in task.targets}
     if task.in_two_passes:
         by_output |= _second_pass(task, header, store, second_tick)
+    if not task.sequence:
+        check()
     for output, target in task.targets.items():
         if task.sequence:
             if longer := [path for number, path in numbered_files(target) if number > store.done]:
                 logger.warning("%s: %d files from %s on are of another video; remove them", target, len(longer), longer[0].name)
         else:
             join_segments(target, by_output[output], _sound(task, header, store, problem))
+            joined(target)
     return Finished(store.done, problem and str(problem))
 
 

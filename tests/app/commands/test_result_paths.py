@@ -1,5 +1,6 @@
 """Where results go: default names, what may be replaced, and `--open`. Depth comes from a file, so that no network runs."""
 
+import importlib
 import json
 import os
 import shlex
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from depth_normal.app import onnx_export
 from depth_normal.app.batch import named_results, per_image
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.cli import main
@@ -126,7 +128,12 @@ def test_a_named_result_is_the_same_from_every_folder(here, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(
-    "words", ["relight photo.png --geometry known.npz -o lit.png", "estimate photo.png --model tiny --size 32 --write depth -o lit.png"]
+    "words",
+    [
+        "relight photo.png --geometry known.npz -o lit.png",
+        "estimate photo.png --model tiny --size 32 --write depth -o lit.png",
+        "texture seamless photo.png --model tiny --size 32 -o lit.png",
+    ],
 )
 def test_a_file_that_came_meanwhile_is_not_replaced(words, here, monkeypatch, capsys):
     read = per_image.read
@@ -141,6 +148,41 @@ def test_a_file_that_came_meanwhile_is_not_replaced(words, here, monkeypatch, ca
     assert sorted(path.name for path in here.iterdir()) == ["flat.png", "known.npz", "lit.png", "photo.png"]
     Path("lit.png").unlink()
     assert run(words, "--overwrite") == 0 and Path("lit.png").read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "computed", "name"),
+    [
+        ("texture pbr photo.png --model tiny --size 32", "geometry.textures.pbr.pbr_maps", "depth-normal/photo_ao.png"),
+        ("video shots --model tiny --size 32 -o made.mp4", "app.video.run._first_pass", "made.mp4"),
+        ("video shots --model tiny --size 32 --preview 1 -o made.png", "app.video.preview._sheet", "made.png"),
+        ("export tiny -o made.onnx", "app.onnx_export._near", "made.onnx"),
+    ],
+)
+def test_a_file_that_came_while_the_result_was_computed_is_not_replaced(words, computed, name, here, monkeypatch, capsys):
+    Path("shots").mkdir()
+    for number in range(2):
+        Image.effect_noise((64, 32), 60).convert("RGB").save(f"shots/{number}.png")
+    module, _, function = f"depth_normal.{computed}".rpartition(".")
+    original = getattr(importlib.import_module(module), function)
+
+    def computed_while_somebody_writes(*arguments):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(b"mine")
+        return original(*arguments)
+
+    for each in ("check_onnx", "_onnx_runtime", "onnx_runtime_engine"):
+        monkeypatch.setattr(onnx_export, each, lambda *_: lambda *_: ())
+    monkeypatch.setattr(onnx_export, "_write", lambda _, path, *__: path.write_bytes(b"network"))
+    monkeypatch.setattr(onnx_export, "_compared", lambda *_: iter([onnx_export.Check("a stand-in", "noise", 0.0, 0.0)]))
+    monkeypatch.setattr(f"{module}.{function}", computed_while_somebody_writes)
+    assert run(words) == 2 and f"{name} is there already" in capsys.readouterr().err
+    assert [path.name for path in Path(name).parent.glob("*photo_*")] == [Path(name).name] * ("photo_" in name), "no other map either"
+    if words.startswith("video") and "--preview" not in words:
+        assert run(words, "--resume") == 2 and f"{name} is there already" in capsys.readouterr().err, "it is not the stopped run's"
+    assert Path(name).read_bytes() == b"mine"
+    monkeypatch.setattr(f"{module}.{function}", original)
+    assert run(words, "--overwrite") == 0 and Path(name).read_bytes() != b"mine"
 
 
 def test_the_command_that_is_named_can_be_typed(here, capsys):
