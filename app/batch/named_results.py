@@ -1,4 +1,4 @@
-"""Remembers the results that `-o` named, so that the same command may replace what it made of the same input.
+"""Remembers the results that `-o` named, so that the same command may replace what it made of the same input, of the same kind.
 
 They are remembered in the user's cache, `runs/named.json`: no record of this program lies beside files that somebody named. Only the last
 ones are kept. A forgotten file is treated as somebody else's. Imports nothing large.
@@ -19,7 +19,7 @@ _LOCK_SECONDS = 5.0
 
 
 def is_named_result(path: Path, now: Any, made_of: Path, command: str) -> bool:
-    """Whether a command wrote a file of an input, and nobody changed it since; `now` is its mark."""
+    """Whether a file is what a command, with the options of its kind, made of an input, unchanged since; `now` is the file's mark."""
     return now is not None and now == _entries().get(_place(path), {}).get(_owner(made_of, command))
 
 

@@ -119,7 +119,8 @@ def note_results(image: Path, paths: Sequence[Path], command: str = "") -> None:
     Args:
         image: What the results are of.
         paths: The results.
-        command: The command, as it is typed, where somebody named the results; empty = they have their default names.
+        command: The command, as it is typed, with the options that say what kind of result it makes, where somebody named the results;
+            empty = they have their default names.
     """
     if command:
         note_named(image, paths, command)

@@ -384,7 +384,8 @@ def _run(plan: Plan, run: Run, log: Path, arguments: argparse.Namespace, missed:
 
 def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str, ...]) -> int:
     """Estimates the single image that is named, writes its single result to the file that -o names, and returns the exit code."""
-    file, command = place.path, arguments.parser.prog
+    file, kind = place.path, "--write" if "--write" in arguments.parser.options else "--layout"
+    command = f"{arguments.parser.prog} {kind} {','.join(writes)}"
     options = [each for each in _OF_FOLDERS if each in arguments.parser.options]
     refuse_options(arguments, options, f"is for a folder of results, and -o names the file {file}; leave it out, or {name_a_folder(place)}")
     if len(arguments.images) != 1 or not is_file_name(arguments.images[0]):

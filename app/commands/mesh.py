@@ -72,7 +72,7 @@ def add_mesh(parser: Parser) -> None:
     relief.add_argument("--curve", type=real, metavar="POWER", help=curve)
     relief.add_argument("--raised", choices=RAISED_CHOICES, help="what stands out: near (the default), or far, for a mould")
     parser.common = frozenset(COMMON)
-    parser.set_defaults(run=_mesh)
+    parser.set_defaults(run=_mesh, kinds=("splats",))
 
 
 def _mesh(arguments: argparse.Namespace) -> int:

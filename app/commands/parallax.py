@@ -112,7 +112,7 @@ def _run_videos(arguments: argparse.Namespace, first: Path, found: Found | None 
         changed["loop"] = arguments.seconds
     if arguments.rate is not None:
         changed["fps"] = _fraction(arguments.rate)
-    return run_video(video_arguments(arguments, **changed), found)
+    return run_video(video_arguments(arguments, **changed, kinds=()), found)
 
 
 def _check_move(arguments: argparse.Namespace) -> None:

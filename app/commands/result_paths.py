@@ -130,7 +130,8 @@ def add_overwrite(parser: argparse.ArgumentParser, made_of: str = "image", defau
         default_names: Whether -o can name a file.
     """
     own = (
-        f"only an unchanged result of the same {made_of} is replaced" + ", and of the same command where -o names the file" * default_names
+        f"only an unchanged result of the same {made_of} is replaced"
+        + ", and of the same command and kind where -o names the file" * default_names
     )
     help_text = f"replace any file in the way, but no input; without it, {own if made_of else 'none is replaced'}"
     parser.add_argument("--overwrite", action="store_true", help=help_text)
@@ -169,9 +170,17 @@ def default_name(arguments: argparse.Namespace, image: Path) -> str:
     return f"{image.name if getattr(arguments, 'keep_extension', False) else image.stem}{arguments.ending}"
 
 
-def naming_command(arguments: argparse.Namespace) -> str:
-    """The command, as `note_results` takes it, of a parser with `add_place`."""
-    return "" if arguments.place.is_folder else arguments.parser.prog
+def naming_command(arguments: argparse.Namespace, **changed: str) -> str:
+    """The command, as `note_results` takes it, of a parser with `add_place`.
+
+    Options that its default `kinds` names belong to it, each by its destination: with another value another kind of result is made.
+    `changed` are values in place of the arguments' own.
+    """
+    if arguments.place.is_folder:
+        return ""
+    values = {**vars(arguments), **changed}
+    kinds = [f"--{name}{'' if values[name] is True else f' {values[name]}'}" for name in values.get("kinds", ()) if values[name]]
+    return " ".join((arguments.parser.prog, *kinds))
 
 
 def check_results(arguments: argparse.Namespace, paths: Sequence[Path], command: str = "") -> None:

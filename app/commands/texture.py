@@ -118,6 +118,7 @@ def _add_curvature(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", type=pixels, default=2.0, metavar="PIXELS", help="finer bends are smoothed away (default: %(default)s)")
     parser.add_argument("--strength", type=real, default=0.0, metavar="N", help="contrast (default: 1 %% of the pixels is white or black)")
     parser.add_argument("--show", choices=("curvature", "edges", "cavities"), default="curvature", help="one map of the three")
+    parser.set_defaults(kinds=("show",))
     _add_surface(parser, "_curvature.png")
 
 

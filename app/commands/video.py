@@ -99,7 +99,7 @@ def add_video(parser: Parser) -> None:
     parser.add_argument("--segment", type=positive, default=120, metavar="N", help=segment)
     add_overwrite(parser, "video")
     parser.common = frozenset(COMMON)
-    parser.set_defaults(run=run_video)
+    parser.set_defaults(run=run_video, kinds=("what", "layout"))
 
 
 def _add_frames(parser: argparse.ArgumentParser) -> None:
@@ -279,12 +279,17 @@ def _prepared(
         if finished.problem is None and label:
             return Prepared(targets, None)
         return Prepared(targets, None, _say_made(task, finished, arguments.open, ", made before: nothing is left to do"))
-    made_of, command = task.source.resolve(), naming_command(arguments)
+    made_of = task.source.resolve()
+    commands = {} if arguments.place.is_folder else {output: _naming_command(arguments, output) for output in task.targets}
 
     def check() -> None:
         # Where a stopped run is gone on with, numbered files that are there are its own. A video is written and noted at the end.
         own = stopped and task.sequence
-        check_targets(task.source, task.targets, arguments.overwrite or own, made_of, read, command)
+        check_targets(task.source, task.targets, arguments.overwrite or own, made_of, read, commands)
+
+    def joined(target: Path) -> None:
+        (output,) = (output for output, path in task.targets.items() if path == target)
+        note_results(made_of, [target], commands.get(output, ""))
 
     def make(model: Model) -> int:
         check()  # the videos before may have taken hours
@@ -304,9 +309,8 @@ def _prepared(
                 if store.records[-1].dtype != used["dtype"]:
                     # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
                     model = by_begun.load(arguments.device, store.records[-1].dtype)
-            at_the_end = {"check": check, "joined": lambda target: note_results(made_of, [target], command)}
-            finished = _make(model, task, header, store, measuring, label, **at_the_end)
-            if arguments.resume or not command:
+            finished = _make(model, task, header, store, measuring, label, check=check, joined=joined)
+            if arguments.resume or not commands:
                 record.note(asked, finished)
             store.remove()
         return _say_made(task, finished, arguments.open)
@@ -342,7 +346,7 @@ def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: Vi
     path = first.with_name(f"{usual_stem(task.source)}_preview.png")
     if not arguments.place.is_folder and arguments.place.path.suffix.lower() == ".png" and "%" not in arguments.place.path.name:
         path = arguments.place.path
-    made_of, command = task.source.resolve(), naming_command(arguments)
+    made_of, command = task.source.resolve(), naming_command(arguments, what="", layout="")  # a preview, whatever it shows
     check = partial(check_places, [path], read, arguments.overwrite, made_of, command)
     check()
 
@@ -401,6 +405,11 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
         fov=arguments.fov,
         segment=arguments.segment,
     )
+
+
+def _naming_command(arguments: argparse.Namespace, output: str) -> str:
+    """As `naming_command`, for the video of one output."""
+    return naming_command(arguments, what=output, layout=arguments.layout if output == "stereo" else "")
 
 
 def _outputs(arguments: argparse.Namespace) -> list[str]:

@@ -243,11 +243,11 @@ def check_targets(
     overwrite: bool = False,
     made_of: Path | None = None,
     read: Iterable[Path] = (),
-    command: str = "",
+    commands: Mapping[str, str] | None = None,
 ) -> None:
     """Refuses targets that would replace what they must not, as `overwriting.check_places`; the first of numbered files counts.
 
-    `read` is what the run reads besides the source.
+    `read` is what the run reads besides the source; `commands` are those of the targets, by the output, where somebody named them.
 
     Raises:
         VideoError: The result would be read with the source.
@@ -256,8 +256,12 @@ def check_targets(
     for target in targets.values():
         if target.suffix.lower() in SEQUENCES and is_sequence(source) and reads(source, numbered(target, _FAR)):
             raise VideoError(f"{target}: these files would be read as images of {source}; choose another name or folder")
-    places = [place for target in targets.values() for place in _places(target, source)]
-    check_places(places, [source, *read], overwrite, made_of, command)
+    read = [source, *read]
+    if commands:
+        for output, target in targets.items():
+            check_places(_places(target, source), read, overwrite, made_of, commands[output])
+        return
+    check_places([place for target in targets.values() for place in _places(target, source)], read, overwrite, made_of)
 
 
 def _places(target: Path, source: Path) -> list[Path]:

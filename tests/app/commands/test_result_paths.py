@@ -99,6 +99,48 @@ def test_a_result_that_somebody_named_is_replaced_by_the_same_command_alone(here
     assert run(words, "--overwrite") == 0 and run(words) == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "kind", "other", "setting"),
+    [
+        ("estimate photo.png --model tiny --size 32 -o k.png", "--write depth", "--write normals", "--refine"),
+        ("stereo photo.png --model tiny --size 32 -o k.png", "--layout full-sbs", "--layout anaglyph", "--divergence 5"),
+        ("texture curvature flat.png -o k.png", "--show curvature", "--show edges", "--scale 4"),
+        ("mesh photo.png --geometry known.npz -o k.ply", "", "--splats", "--max-points 500"),
+        ("video shots --model tiny --size 32 -o k.mp4", "--what parallax", "--what depth", "--amount 0.1"),
+        (
+            "video shots --model tiny --size 32 -o k.mp4",
+            "--what stereo --layout half-sbs",
+            "--what stereo --layout anaglyph",
+            "--quality 20",
+        ),
+    ],
+)
+def test_a_named_result_of_another_kind_is_not_replaced(words, kind, other, setting, here, capsys):
+    """Another setting of the same kind replaces it. The command in the message can be typed."""
+    Path("shots").mkdir()
+    for number in range(2):
+        Image.effect_noise((64, 32), 60).convert("RGB").save(f"shots/{number}.png")
+    words, source = words.split(), words.split()[2 if words.startswith("texture") else 1]
+    made, command = Path(words[-1]), " ".join(words[: words.index(source)])
+    assert main([*words, *kind.split()]) == 0 and main([*words, *kind.split(), *setting.split()]) == 0
+    before = made.read_bytes()
+    assert main([*words, *other.split()]) == 2 and made.read_bytes() == before
+    path = Path(source).resolve() if command == "video" else source
+    assert (
+        f"{made} is there already, and is not known as an unchanged result of `depth-normal {command} {other} {path}`"
+        in capsys.readouterr().err
+    )
+    assert main([*words, *other.split(), "--overwrite"]) == 0 and main([*words, *other.split()]) == 0
+
+
+def test_each_video_of_several_that_are_named_has_its_kind(here):
+    Path("shots").mkdir()
+    Image.effect_noise((64, 32), 60).convert("RGB").save("shots/1.png")
+    words = "video shots --model tiny --size 32 -o {} --what {}"
+    assert run(words.format("k.mp4", "depth,normals")) == 0 and run(words.format("k.mp4", "normals,stereo,depth")) == 0
+    assert run(words.format("k_normals.mp4", "depth")) == 2 and run(words.format("k_normals.mp4", "normals")) == 0
+
+
 def test_named_results_are_forgotten_without_harm(here, monkeypatch):
     """Where there are too many, or the list is damaged or cannot be written, the file is kept, as one of others."""
     words = "relight photo.png --geometry known.npz -o {}.png"

@@ -181,7 +181,7 @@ def test_the_help_of_overwrite_says_the_rule(name):
     assert action.help.startswith(f"replace any file in the way, but no input; without it, {own}")
     (out,) = (each for each in every_parser()[name]._actions if "--out" in each.option_strings)
     takes_a_file = out.type is not result_paths.folder and name != "compare"
-    assert ("of the same command where -o names the file" in action.help) is takes_a_file
+    assert ("of the same command and kind where -o names the file" in action.help) is takes_a_file
     assert out.metavar == ("FOLDER" if out.type is result_paths.folder else "PATH")
 
 
