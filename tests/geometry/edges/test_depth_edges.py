@@ -102,6 +102,9 @@ def test_no_pixel_stays_behind_at_a_noisy_edge():
     assert not between.any()
     edges = (inverse > 0.6).float().argmax(3).float()
     assert edges.unique().numel() == 1, "the same column in all rows"
+    smooth, ragged = (1 / sharpen_depth_edges(1 / soft_edge(200, 400), 4, 0, image, smooth=each) > 0.6 for each in (True, False))
+    edges, as_found = (each.float().argmax(3).float().diff(dim=2).abs().mean() for each in (smooth, ragged))
+    assert edges < as_found / 2, "without growth, too, as fog takes it"
 
 
 def test_a_wire_and_a_gap_of_true_depth_stay():
