@@ -89,7 +89,7 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
         steps; the colours are our addition.
     """
     check_depth(depth, like=image)
-    inverse = 1 / depth
+    soft = inverse = 1 / depth
     ramps = find_ramps(inverse, radius)
     pixels = ChosenPixels(ramps.edge)  # a small part of most images
     here, low, high = map(pixels.take, (inverse, ramps.low, ramps.high))
@@ -100,9 +100,9 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
     for _ in range(math.ceil(radius / step)):
         inverse = _worn(inverse, pixels, nearness > 0, step)
     if image is not None:
-        inverse = _with_stripes(inverse, 1 / depth, image, radius, ramps)
+        inverse = _with_stripes(inverse, soft, image, radius, ramps)
         if smooth:
-            inverse = _without_ragged_pixels(inverse, 1 / depth, radius, ramps.edge)
+            inverse = _without_ragged_pixels(inverse, soft, radius, ramps.edge)
     if growth == 0:
         return 1 / inverse
     grown = largest_within(inverse, growth, has_nan=False)

@@ -245,20 +245,19 @@ def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus:
     need_perspective(estimate, "parallax")
     check_choice("border", border, BORDERS)
     height, width, dtype = *image.shape[-2:], image.dtype
-    estimate, course = estimate.in_float32(), _Course.of(path)
-    sides = (0, 0)
+    estimate, course, zoom = estimate.in_float32(), _Course.of(path), 1.0
     if border == "crop":
         inverse = 1 / filled_depth(estimate)
         low, high = torch.stack((inverse.amin(), inverse.amax())).tolist()
         intrinsics = assumed_intrinsics(estimate, size=(height, width))[0]
-        image, sides = _enlarged(image, course.zoom(intrinsics, height, width, low + (high - low) * focus, low, high))
+        zoom = course.zoom(intrinsics, height, width, low + (high - low) * focus, low, high)
+    image, sides = _enlarged(image, zoom)
     sized = estimate.resized(image.shape[-2], image.shape[-1])
     inverse = 1 / filled_depth(sized)
     depth = _with_steps(1 / (inverse + _beyond(inverse.amin(), course)), image, sized)
     inverse = 1 / depth
     still = 1 / torch.lerp(inverse.amin(), inverse.amax(), focus)
-    for frame in _frames(image, depth, assumed_intrinsics(sized), path, still, course, sides):
-        yield frame.to(dtype)
+    return (frame.to(dtype) for frame in _frames(image, depth, assumed_intrinsics(sized), path, still, course, sides))
 
 
 def parallax_of_clip(
@@ -296,10 +295,10 @@ def parallax_of_clip(
     # The same for all frames and clips: a crop that follows the range would make the image breathe.
     height, width = images.shape[-2:]
     camera = assumed_intrinsics(estimate.slice(0, 1), fov, (height, width)).to(images.device)
-    zoom = course.zoom(camera[0], height, width, focus, 0, 1)
+    zoom = course.zoom(camera[0], height, width, focus, 0, 1) if move.border == "crop" else 1.0
     for index, image in enumerate(images.split(1)):
         one = slice(index, index + 1)
-        image, sides = _enlarged(image, zoom) if move.border == "crop" else (image, (0, 0))
+        image, sides = _enlarged(image, zoom)
         size = (image.shape[-2], image.shape[-1])
         sized = estimate.slice(index, index + 1).to(images.device).resized(*size)
         farthest = torch.full_like(far[one], 1 / NEAR_FAR_RATIO)

@@ -39,7 +39,7 @@ def test_with_an_image_the_step_is_where_the_colours_change(aside):
     assert (near.sum(3) - (64 - aside)).abs().float().mean() < 1.3, "two without the image"
     assert ((inverse - 0.25).abs().min((inverse - 1).abs()) < 0.02).float().mean() > 0.98
     grown = 1 / sharpen_depth_edges(1 / soft_edge(), 4, 2, image)
-    assert ((grown > 0.6).sum(3) >= near.sum(3).median() + 2).all(), "mixed colours belong to what is near"
+    assert torch.equal((grown > 0.6).sum(3) >= near.sum(3) + 2, torch.ones_like(near.sum(3)) > 0), "mixed colours belong to what is near"
 
 
 def test_depth_at_image_edges_chooses_radius_and_growth_by_the_size():
