@@ -280,7 +280,7 @@ def sky_of(share, image, numbers):
     """Where the sky is: `predicted`, but for what is green as a whole."""
     sky = predicted(share, image, numbers)
     greener = image[..., 1:2] - image[..., ::2].max(-1, keepdims=True)
-    return sky & ~(sky.any() and greener[sky].mean() > numbers.get("green", np.inf))  # no number in files of before it
+    return sky & ~(sky.any() and greener[sky].mean() > numbers.get("green", np.inf))  # older files have no such number
 
 
 def predicted(share, image, numbers):

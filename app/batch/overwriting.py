@@ -43,13 +43,13 @@ def check_places(paths: Sequence[Path], read: Iterable[Path], overwrite: bool, m
     inputs = {identity for each in read if (identity := file_identity(each))}
     if taken := [name for name, identity in identities.items() if identity in inputs]:
         raise ValueError(f"{folder / taken[0]} is an image or a file that is read; choose another name or folder for the results")
+    record, owner = None, ""
     if made_of is not None and command:
         marks = {name: now for name, now in marks.items() if not is_named_result(folder / name, now, made_of, command)}
-        if problems := reasons_not_to_replace(folder, marks, None, made_of, overwrite, _ANOTHER_NAME, _other_maker(made_of, command)):
-            raise FileExistsError("; ".join(problems))
-        return
-    record = None if made_of is None else read_record(folder / RECORDS / f"{made_of.stem}.json") or {}
-    if problems := reasons_not_to_replace(folder, marks, record, made_of, overwrite, _ANOTHER_NAME):
+        owner = f", and is not known as an unchanged result of `{command} {quoted(made_of)}`"
+    elif made_of is not None:
+        record = read_record(folder / RECORDS / f"{made_of.stem}.json") or {}
+    if problems := reasons_not_to_replace(folder, marks, record, made_of, overwrite, _ANOTHER_NAME, owner):
         raise FileExistsError("; ".join(problems))
 
 
@@ -105,10 +105,6 @@ def files_there(folder: Path, names: Iterable[str]) -> tuple[dict[str, Any], dic
                 status = os.stat(path)  # noqa: PTH116  of a million images, a Path for each name takes minutes
             marks[name], identities[name] = mark_of(status), (status.st_dev, status.st_ino)
     return marks, identities
-
-
-def _other_maker(made_of: Path, command: str) -> str:
-    return f", and is not known as an unchanged result of `{command} {quoted(made_of)}`"
 
 
 def note_results(image: Path, paths: Sequence[Path], command: str = "") -> None:

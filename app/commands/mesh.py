@@ -101,8 +101,8 @@ def _left_out(scene: Scene) -> str:
     height, width = scene.known.height, scene.known.width
     reduced = max(1, max(height, width) / _SKY_SIDE)
     height, width = max(1, round(height / reduced)), max(1, round(width / reduced))
-    words = describe_sky(sky_alpha(resize_map(scene.image, height, width), scene.known.resized(height, width)))
-    return f"{words}, left out" if words.startswith("sky") else words
+    share = sky_alpha(resize_map(scene.image, height, width), scene.known.resized(height, width))
+    return describe_sky(share) + ", left out" * bool(share.any())
 
 
 def _advice_on_depth(arguments: argparse.Namespace, known: Estimate, options: SaveOptions) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LICENCE_CHOICES = ("commercial", "non-commercial", "unclear")
 _COMMERCIAL_USE = dict(zip(LICENCE_CHOICES, ("yes", "no", "unclear"), strict=True))
 _COLUMNS = 100
+_KEY = f"HERE: on this computer. COMMERCIAL: use that the licence allows. To choose one: --model {BUNDLED_MODEL}"
 
 SUGGESTIONS = {
     BUNDLED_MODEL: "a preview at once, without a download",
@@ -151,9 +152,6 @@ def table(specs: Iterable[ModelSpec], rows: dict[str, dict[str, Any]], paths: bo
     if len(lines) == 1:
         return [f"no model is like this; `{program()} models --all` lists all of them"]
     return [*lines, "", _KEY]
-
-
-_KEY = f"HERE: on this computer. COMMERCIAL: use that the licence allows. To choose one: --model {BUNDLED_MODEL}"
 
 
 def _short_table(specs: Iterable[ModelSpec], rows: dict[str, dict[str, Any]]) -> list[str]:
