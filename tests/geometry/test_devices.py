@@ -83,8 +83,13 @@ def ask(monkeypatch):
     return run
 
 
+def random(*shape):
+    """The same numbers on every device, after the same seed."""
+    return torch.rand(shape).to(DEVICE)
+
+
 def maps(channels=1):
-    return torch.rand(BATCH, channels, HEIGHT, WIDTH, device=DEVICE)
+    return random(BATCH, channels, HEIGHT, WIDTH)
 
 
 def mask():
@@ -144,7 +149,7 @@ def whole_of_tiles():
     grid = mosaic.lay_tiles(HEIGHT, WIDTH, 2, 2, 0.3)
     whole = mosaic.Mosaic(grid, 1, DEVICE)
     for row in whole.rows():
-        row.add(torch.rand(2, 1, grid.tile_height, grid.tile_width, device=DEVICE))
+        row.add(random(2, 1, grid.tile_height, grid.tile_width))
     return whole.result
 
 
@@ -197,8 +202,8 @@ CASES = {
     "camera.resize_intrinsics": (lambda: camera.resize_intrinsics(matrices(), (4, 6), (8, 9)), CAMERA),
     "camera.crop_intrinsics": (lambda: camera.crop_intrinsics(matrices(), 1, 2), CAMERA),
     "camera.pixel_rays": (lambda: camera.pixel_rays(matrices(), HEIGHT, WIDTH), CAMERA),
-    "camera.pixel_to_ray": (lambda: camera.pixel_to_ray(torch.rand(BATCH, 5, 2, device=DEVICE), matrices()), CAMERA),
-    "camera.ray_to_pixel": (lambda: camera.ray_to_pixel(torch.rand(BATCH, 5, 3, device=DEVICE), matrices()), CAMERA),
+    "camera.pixel_to_ray": (lambda: camera.pixel_to_ray(random(BATCH, 5, 2), matrices()), CAMERA),
+    "camera.ray_to_pixel": (lambda: camera.ray_to_pixel(random(BATCH, 5, 3), matrices()), CAMERA),
     "camera.depth_to_ray_distance": (lambda: camera.depth_to_ray_distance(maps(), matrices()), CAMERA),
     "camera.ray_distance_to_depth": (lambda: camera.ray_distance_to_depth(maps(), matrices()), CAMERA),
     "camera.world_to_camera_points": (lambda: camera.world_to_camera_points(maps(3), poses()), POSE),
@@ -212,7 +217,7 @@ CASES = {
     "checks.check_range": (lambda: checks.check_range("share", 0.5, 0, 1), None),
     "checks.check_not_negative": (lambda: checks.check_not_negative("pixels", 0.5), None),
     "checks.check_whole": (lambda: checks.check_whole("count", 2, 0, 9), None),
-    "checks.check_image_of": (lambda: checks.check_image_of(torch.rand(1, 3, HEIGHT, WIDTH, device=DEVICE), 1, HEIGHT, WIDTH), None),
+    "checks.check_image_of": (lambda: checks.check_image_of(random(1, 3, HEIGHT, WIDTH), 1, HEIGHT, WIDTH), None),
     "checks.check_alike": (lambda: checks.check_alike("depth", (HEIGHT, WIDTH), (2 * HEIGHT, 2 * WIDTH)), None),
     "checks.check_choice": (lambda: checks.check_choice("near", "white", ("white", "black")), None),
     "alignment.metrics.compare_normals": (lambda: metrics.compare_normals(estimate(), estimate()), None),
@@ -338,7 +343,7 @@ CASES = {
     "surfaces.normals.disparity_to_normals": (lambda: normals.disparity_to_normals(maps(), mask(), 60.0), ONE_BY_ONE),
     "views.parallax.camera_path": (lambda: parallax.camera_path("orbit", 4, 0.1), None),
     "views.parallax.parallax_frames": (
-        lambda: list(parallax.parallax_frames(maps(3), maps(), matrices(), parallax.camera_path("dolly", 2, 0.1))),
+        lambda: list(parallax.parallax_frames(maps(3), 1 + maps(), matrices(), parallax.camera_path("dolly", 2, 0.1))),
         "asks once, before the first frame, how far the move reaches; and of each frame where its holes are",
     ),
     "filters.guided_filter.mask_at_image_edges": (lambda: guided_filter.mask_at_image_edges(maps(), maps(3), 5), None),
@@ -371,7 +376,7 @@ CASES = {
     "images.srgb.luminance": (lambda: srgb.luminance(maps(3)), None),
     "images.srgb.colour_to_linear": (lambda: srgb.colour_to_linear("#fff"), None),
     "edges.refine.refine_geometry": (
-        lambda: refine.refine_geometry(estimate(), torch.rand(BATCH, 3, 2 * HEIGHT, 2 * WIDTH, device=DEVICE)),
+        lambda: refine.refine_geometry(estimate(), random(BATCH, 3, 2 * HEIGHT, 2 * WIDTH)),
         ONE_BY_ONE,
     ),
     "edges.ramp_sharpening.ramp_width": (lambda: ramp_sharpening.ramp_width(maps()[:1]), "gives a number"),
@@ -384,7 +389,7 @@ CASES = {
     "sphere.panorama_points": (lambda: sphere.panorama_points(maps()), None),
     "sphere.view_rotations": (lambda: sphere.view_rotations(DEVICE), None),
     "sphere.cube_rotations": (lambda: sphere.cube_rotations(DEVICE), None),
-    "sphere.rotations_towards": (lambda: sphere.rotations_towards(torch.rand(4, 3, device=DEVICE)), None),
+    "sphere.rotations_towards": (lambda: sphere.rotations_towards(random(4, 3)), None),
     "sphere.view_intrinsics": (lambda: sphere.view_intrinsics(9).shape, None),
     "sphere.cut_view": (lambda: sphere.cut_view(maps(3), matrices()[0], 9), None),
     "sphere.with_surroundings": (lambda: sphere.with_surroundings(maps(3), 2), None),
@@ -515,6 +520,43 @@ def test_it_runs_on_a_device_and_says_why_it_waits(name, ask):
     assert (asked > 0) == (reason is not None), f"{asked} questions to the device; the stated reason is {reason!r}"
     if not name.startswith(("comfy_dicts.estimate_to", "camera.intrinsics_from_sensor", "views.parallax.camera_path")):
         assert devices_of(result) <= {DEVICE}, "the result stays on the device of what came in"
+
+
+def numbers_of(value):
+    """All tensors of a result, and all of its numbers, as arrays."""
+    if isinstance(value, torch.Tensor):
+        return [value.detach().cpu().double().numpy()]
+    if isinstance(value, Estimate):
+        value = vars(value)
+    if isinstance(value, (bool, int, float)):
+        return [np.asarray(value, dtype=float)]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    return [number for part in parts for number in numbers_of(part)]
+
+
+NOT_THE_SAME = {
+    **dict.fromkeys(
+        ("filters.chosen_pixels.chosen_places", "views.soft_edges.split_soft_edges", "edges.stripes.stripe_ends"),
+        "a CPU computes chosen pixels only, and the others of the result are not used",
+    ),
+    "surfaces.panorama_normals.panorama_normals": "normals of noise change as much where depth changes by a millionth",
+}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", sorted(CASES.keys() - NOT_THE_SAME.keys()) if torch.cuda.is_available() else ["every case"])
+def test_cuda_gives_what_the_cpu_gives(name, monkeypatch):
+    """Of values that lie near a threshold few may fall to the other side."""
+    found = []
+    for device in ("cpu", "cuda:0"):
+        monkeypatch.setitem(globals(), "DEVICE", torch.device(device))
+        torch.manual_seed(1)
+        found.append(numbers_of(CASES[name][0]()))
+    for on_cpu, on_gpu in zip(*found, strict=True):
+        finite = np.abs(on_cpu[np.isfinite(on_cpu)])
+        alike = np.isclose(on_gpu, on_cpu, rtol=0, atol=1e-3 * finite.max(initial=0), equal_nan=True)
+        assert alike.sum() >= 0.99 * alike.size
 
 
 @pytest.mark.parametrize("resampling", ["bilinear", "bicubic"])
