@@ -41,6 +41,8 @@ class BytesPerPixel(IntEnum):
     """Each further image of the batch."""
     EFFECT = 56
     """The least that fog, light and cut-outs take. Depth of field takes more."""
+    EFFECT_AT_MOST = 600
+    """The most that an effect takes while it is computed."""
 
 
 IMAGES_TO_MAKE_ROOM_FOR = 4

@@ -22,6 +22,14 @@ def test_each_image_comes_with_all_of_its_maps_in_order():
     assert all(torch.equal(value, clip().maps[name]) for name, value in joined.maps.items())
 
 
+def test_room_is_made_where_images_are_moved_to_a_gpu(monkeypatch):
+    asked = []
+    monkeypatch.setattr(batches, "make_room", lambda device, needed: asked.append((device.type, needed)))
+    assert len(list(batches.one_by_one(clip()))) == 3 and asked == []
+    assert len(list(batches.one_by_one(clip(), torch.device("meta")))) == 3
+    assert asked == [("meta", 2 * 4 * 600)]  # of one image: the others come after it
+
+
 def test_a_cancelled_clip_stops_between_two_images(monkeypatch):
     asked = []
 

@@ -99,6 +99,14 @@ def alone(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
 
 
+def test_comfyui_makes_room_on_a_gpu_alone(comfy):
+    asked = []
+    comfy.free_memory = lambda needed, device: asked.append((needed, device))
+    devices.make_room(CPU, 5)
+    devices.make_room(META, 7)
+    assert asked == [(7, META)]
+
+
 class Counting(nn.Linear):
     """A layer that knows how often it ran, and can press the user's cancel button."""
 
