@@ -14,3 +14,11 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 # What a bad image, file, model or machine raises; anything else is a fault of this program and shows its traceback.
 EXPECTED_ERRORS = (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError, ImportError)
+
+
+def message_of(error: BaseException) -> str:
+    """The words of an exception; those of torch about a full GPU say how much it lacked, and not what to do."""
+    text = str(error) or type(error).__name__
+    if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+        return text
+    return f"the memory of the GPU is full: close other programs that use it, make the image smaller, or give --device cpu ({text})"

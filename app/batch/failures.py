@@ -25,6 +25,7 @@ from typing import Any
 from ...annotators.base import is_out_of_memory
 from ...geometry.files.paths import write_bytes
 from ...model_loader.comfy.placement import WeightsTooLargeError
+from ..outcomes import message_of
 from .name_locks import locked_names
 from .records import RECORDS, mark
 from .remote_files import as_path, is_url
@@ -66,7 +67,7 @@ def failure_of(name: str, error: BaseException, written_to: Path | None = None) 
         error: The exception.
         written_to: The folder that was written to at that moment; None = the image was read or estimated.
     """
-    text = str(error) or type(error).__name__
+    text = message_of(error)
     reason = text if name in text else f"{name}: {text}"
     if isinstance(error, WeightsTooLargeError):
         return Failure(reason, retryable=True, stops_run=True)

@@ -31,9 +31,8 @@ from ...annotators.base import is_out_of_memory
 from ...geometry.estimate import Estimate
 from ...media import compute_with
 from ...model_loader import Model
-from ...model_loader.comfy import devices
 from ...model_loader.comfy.placement import WeightsTooLargeError
-from ...model_loader.inference.memory_budget import images_that_fit
+from ...model_loader.inference.memory_budget import images_that_fit, on_device_or_cpu
 from ..outcomes import EXPECTED_ERRORS
 from . import per_image
 from .failures import Failure, failure_of
@@ -282,7 +281,12 @@ class _Pipeline(Generic[T]):
             images = torch.cat([item.image for item in batch]) if len(batch) > 1 else batch[0].image
             model = getattr(self.thread_local, "model", self.model)
             writes = _writes_of(batch) if self.only_shown else ()
-            estimates = per_image.estimate(model, images.to(self.model.device, non_blocking=True), self.options, writes)
+
+            def estimated(device: torch.device) -> Estimate:
+                return per_image.estimate(model, images.to(device, non_blocking=True), self.options, writes)
+
+            device = self.model.device
+            estimates = estimated(device) if len(batch) > 1 else on_device_or_cpu(estimated, device, "the image and its maps are kept")
         except EXPECTED_ERRORS as error:
             if len(batch) == 1 or isinstance(error, WeightsTooLargeError):
                 return [error] * len(batch)
@@ -313,16 +317,15 @@ class _Pipeline(Generic[T]):
 
     def _finish(self, item: InFlight) -> T | Failure:
         assert item.estimate is not None
-        try:
+        estimate = item.estimate
+
+        def finished(device: torch.device) -> T:
+            item.estimate = estimate.to(device)
             return self.finish(item)
-        except EXPECTED_ERRORS as error:
-            if not is_out_of_memory(error) or item.estimate.device.type == "cpu":
-                return failure_of(str(item.outputs.image), error, written_to=item.outputs.folder)
-        # Batches are as large as the memory of a GPU allows, which leaves little for what is rendered there meanwhile.
-        devices.empty_cache()
+
         try:
-            item.estimate = item.estimate.to("cpu")
-            return self.finish(item)
+            # Batches are as large as the memory of a GPU allows, which leaves little for what is rendered there meanwhile.
+            return on_device_or_cpu(finished, estimate.device, "files are rendered")
         except EXPECTED_ERRORS as error:
             return failure_of(str(item.outputs.image), error, written_to=item.outputs.folder)
 

@@ -14,7 +14,7 @@ from ..outcomes import EXPECTED_ERRORS
 from .arguments import refuse_options
 from .for_each_image import is_file_name, over_images
 from .result_paths import add_result, settle_result
-from .scene import IMAGES, NeedsMetres, add_scene, check_model, read_scene, write_result
+from .scene import IMAGES, NeedsMetres, add_scene, check_model, made_of, read_scene, write_result
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -150,7 +150,7 @@ def _effect(arguments: argparse.Namespace) -> int:
     settle_result(arguments)
     make = _planned(arguments)
     scene = read_scene(arguments)
-    result, words = make(scene)
+    result, words = made_of(scene, make, "the effect")
     return write_result(arguments, result, scene.bits, words)
 
 

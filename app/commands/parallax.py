@@ -17,13 +17,14 @@ from .arguments import refuse_options
 from .camera_moves import BORDER_CHOICES, LOOP_SECONDS, MAX_AMOUNT, add_move
 from .for_each_image import Found, is_file_name, over_images
 from .result_paths import add_result, result_path, say_result, settle_result
-from .scene import add_scene, check_model, read_scene
+from .scene import add_scene, check_model, made_of, read_scene
 from .video import run_video, video_arguments
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ...geometry.estimate import Estimate
+    from .scene import Scene
 
 CONTAINERS = (".mp4", ".mov", ".mkv")
 MAX_FRAMES, MAX_RATE, MIN_SIDE = 10_000, 240, 16
@@ -147,9 +148,13 @@ def _parallax(arguments: argparse.Namespace) -> int:
     path = camera_path(arguments.move, _checked(arguments), arguments.amount)
     scene = read_scene(arguments)
     rate = _fraction(_rate(arguments))
-    with result_path(arguments) as file:
-        for _ in write_parallax(file, scene.image, scene.known, path, rate, arguments.focus, arguments.longer_side, arguments.border):
-            pass
+
+    def write(scene: Scene) -> None:
+        with result_path(arguments) as file:
+            for _ in write_parallax(file, scene.image, scene.known, path, rate, arguments.focus, arguments.longer_side, arguments.border):
+                pass
+
+    made_of(scene, write, "the move")
     say_result(arguments, f"{len(path)} frames")
     return DONE
 

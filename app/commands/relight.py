@@ -9,10 +9,13 @@ from ..console.option_types import numbers, real
 from ..console.parser import Parser
 from .for_each_image import over_images
 from .result_paths import add_result, settle_result
-from .scene import IMAGES, add_scene, check_model, read_scene, write_result
+from .scene import IMAGES, add_scene, check_model, made_of, read_scene, write_result
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...geometry.effects.lights import LightPlan
+    from .scene import Scene
 
 _WHITE = "#ffffff"
 _SHADOWS = 0.5
@@ -113,11 +116,16 @@ def _relight(arguments: argparse.Namespace) -> int:
 
     settle_result(arguments)
     style = _style(arguments)
+    plans, with_sky = style.pop("plans"), arguments.sky is not False
+
+    def make(scene: Scene) -> tuple[Tensor, str]:
+        lit = lit_scene(scene.image, scene.known, plans, with_sky)
+        words = describe_sky(lit.sky) if with_sky and lit.depth is not None else ""
+        return relight(**vars(lit), **style), words
+
     scene = read_scene(arguments)
-    with_sky = arguments.sky is not False
-    lit = lit_scene(scene.image, scene.known, style.pop("plans"), with_sky)
-    words = describe_sky(lit.sky) if with_sky and lit.depth is not None else ""
-    return write_result(arguments, relight(**vars(lit), **style), scene.bits, words)
+    result, words = made_of(scene, make, "the light")
+    return write_result(arguments, result, scene.bits, words)
 
 
 def _plans(arguments: argparse.Namespace) -> tuple[LightPlan, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ...annotators.choices import RECOMMENDED_MODEL
 from ..console.option_types import degrees
@@ -23,10 +24,13 @@ from .arguments import (
 from .result_paths import SOURCES, result_path, say_result
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from ...geometry.estimate import Estimate
 
+
+T = TypeVar("T")
 
 IMAGES = (".png", ".jpg", ".jpeg")
 """Extensions of the images that `write_image` writes."""
@@ -48,6 +52,10 @@ class Scene:
     image: Tensor
     known: Estimate
     bits: int
+
+    def to(self, device: torch.device) -> Scene:
+        """The same scene on another device."""
+        return replace(self, image=self.image.to(device), known=self.known.to(device))
 
 
 def add_scene(parser: argparse.ArgumentParser, several: bool = False, one: str = "an image") -> None:
@@ -87,7 +95,7 @@ def read_scene(arguments: argparse.Namespace, image: Tensor | None = None, fitte
     Raises:
         ValueError, OSError: A file cannot be read, two sources are named for one thing, or the file holds several images.
     """
-    from ...model_loader.inference.memory_budget import check_effect_fits
+    from ...model_loader.inference.memory_budget import check_effect_fits, on_device_or_cpu
     from ...model_loader.load import parse_device
     from ..batch.per_image import estimate, read
 
@@ -99,8 +107,20 @@ def read_scene(arguments: argparse.Namespace, image: Tensor | None = None, fitte
     if files:
         return Scene(image.to(device), _from_files(arguments, height, width, fitted).to(device), bits_of(arguments.image))
     options = network_options(arguments)
-    known = estimate(options.load(arguments.device), image, options)
-    return Scene(image.to(known.device), known, bits_of(arguments.image))
+    model = options.load(arguments.device)
+
+    def on(device: torch.device) -> Scene:
+        here = image.to(device)
+        return Scene(here, estimate(model, here, options), bits_of(arguments.image))
+
+    return on_device_or_cpu(on, model.device, "the image and its maps are kept")
+
+
+def made_of(scene: Scene, make: Callable[[Scene], T], what: str) -> T:
+    """What is made of a scene, where it is, or on the CPU where the memory of a GPU is full; `what` names it: "the fog"."""
+    from ...model_loader.inference.memory_budget import on_device_or_cpu
+
+    return on_device_or_cpu(lambda device: make(scene.to(device)), scene.image.device, f"{what} is computed")
 
 
 @dataclass(frozen=True)

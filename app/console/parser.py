@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from ...geometry.errors import InvalidArgumentError, MissingFileError
 from ..near_names import no_such_file
+from ..outcomes import message_of
 from .terminal import shown
 
 _WIDTH = 100
@@ -103,7 +104,7 @@ class Parser(argparse.ArgumentParser):
             return f"{error.filename}: {error.strerror}"
         if isinstance(error, InvalidArgumentError):
             return f"{self._option_of(error.argument)} {error.problem}"
-        return str(error)
+        return message_of(error)
 
     def _option_of(self, argument: str) -> str:
         """The option of an argument of the library."""

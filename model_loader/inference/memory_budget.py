@@ -129,6 +129,24 @@ def in_batches(
             logger.warning("out of memory: continuing with batches of %d: %s", size, what)
 
 
+def on_device_or_cpu(compute: Callable[[torch.device], T], device: torch.device, what: str) -> T:
+    """Computes on a device, or on the CPU where the memory of a GPU is full.
+
+    Args:
+        compute: Computes on a device. It does without a network, which no change of device would make fit.
+        device: The first one.
+        what: What is done, for the log: "the maps are enlarged".
+    """
+    try:
+        return compute(device)
+    except RuntimeError as error:
+        if device.type == "cpu" or not is_out_of_memory(error):
+            raise
+    devices.empty_cache()
+    logger.warning("the memory of %s is full: %s on the CPU", device, what)
+    return compute(torch.device("cpu"))
+
+
 def without_traceback(error: Exception) -> Exception:
     """The exception without its traceback, which keeps the tensors of every function that it passed through alive."""
     error.__cause__ = error.__context__ = None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import torch
 from torch import Tensor
 
 from ...geometry.edges.refine import refine_geometry
 from ...geometry.estimate import Estimate
 from ...utils import images_to_rgb
 from .forward import Images, batch_shape
+from .memory_budget import on_device_or_cpu
 from .options import InferenceOptions
 
 
@@ -40,8 +42,12 @@ def finish_batch(parts: Iterable[Estimate], images: Images, options: InferenceOp
     def finished() -> Iterator[Estimate]:
         done = 0
         for part in parts:
-            rgb = images_to_rgb(images[done : done + part.batch]).to(part.device) if options.refine else None
+            rgb = images_to_rgb(images[done : done + part.batch]) if options.refine else None
             done += part.batch
-            yield finish(part, options, height, width, resampling, rgb)
+
+            def finish_on(device: torch.device, part: Estimate = part, rgb: Tensor | None = rgb) -> Estimate:
+                return finish(part.to(device), options, height, width, resampling, None if rgb is None else rgb.to(device))
+
+            yield on_device_or_cpu(finish_on, part.device, "the maps are enlarged")
 
     return Estimate.cat(finished(), total, images.device if isinstance(images, Tensor) else "cpu")

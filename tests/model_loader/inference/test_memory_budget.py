@@ -116,3 +116,23 @@ def test_at_least_one_image_is_tried():
 def test_a_little_more_memory_changes_no_batch_of_a_video():
     assert [memory_budget.steady_batch_size(fits, 8) for fits in (1, 3, 4, 7, 8, 99)] == [1, 2, 4, 4, 8, 8]
     assert memory_budget.steady_batch_size(9, 6) == 6 and memory_budget.steady_batch_size(5, 6) == 4
+
+
+def test_what_does_not_fit_on_a_gpu_is_computed_on_the_cpu(caplog):
+    asked = []
+
+    def compute(device, error=None):
+        asked.append(device.type)
+        if error is not None and device.type != "cpu":
+            raise error
+        return device
+
+    gpu, full = torch.device("cuda:0"), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
+    assert memory_budget.on_device_or_cpu(compute, gpu, "light is computed") == gpu
+    assert memory_budget.on_device_or_cpu(lambda device: compute(device, full), gpu, "light is computed") == CPU
+    assert asked == ["cuda", "cuda", "cpu"]
+    assert caplog.messages == ["the memory of cuda:0 is full: light is computed on the CPU"]
+    # a fault of another kind, and a network that fits nowhere
+    for error in (RuntimeError("shapes differ"), MemoryError("tiny does not fit in the memory of cuda:0")):
+        with pytest.raises(type(error), match=str(error)):
+            memory_budget.on_device_or_cpu(lambda device, error=error: compute(device, error), gpu, "light is computed")

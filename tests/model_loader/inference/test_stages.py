@@ -11,7 +11,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import inference
 from depth_normal.model_loader.inference.options import InferenceOptions
-from depth_normal.model_loader.inference.stages import finish
+from depth_normal.model_loader.inference.stages import finish, finish_batch
 
 FOLDER = Path(inference.__file__).parent
 
@@ -63,3 +63,19 @@ def test_the_modules_use_each_other_in_one_direction():
         used[path.stem] = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 1}
     assert list(TopologicalSorter(used).static_order())[-1] in ("model", "__init__")
     assert not [name for name, others in used.items() if "model" in others], "sources and stages know nothing of the model"
+
+
+def test_maps_that_do_not_fit_on_a_full_gpu_are_enlarged_on_the_cpu(caplog):
+    class OnGpu(Estimate):
+        device = torch.device("cuda:0")
+
+        def to(self, device):
+            return self if torch.device(device).type == "cuda" else Estimate(self.depth, self.quantity)
+
+        def resized(self, *_):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 70.00 MiB.")
+
+    part = OnGpu(torch.ones(1, 1, 16, 24), Quantity.DISPARITY)
+    found = finish_batch([part], torch.rand(1, 3, 64, 96), InferenceOptions(), "bilinear")
+    assert torch.equal(found.depth, torch.ones(1, 1, 64, 96))
+    assert caplog.messages == ["the memory of cuda:0 is full: the maps are enlarged on the CPU"]
