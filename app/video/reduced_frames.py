@@ -15,7 +15,7 @@ from .task import SIDE_BY_SIDE, VIEWS, VideoTask
 class ReducedFrames:
     """Brings each frame to the size from which the model's maps are the same; all later steps then read far fewer pixels.
 
-    Frames that an output shows stay as they are, and so do all where the field of view is given or a GPU can resize them faster.
+    Frames that an output shows stay as they are, and so do all where the field of view is given.
 
     Args:
         model: The model.
@@ -29,7 +29,7 @@ class ReducedFrames:
     def __init__(self, model: Model, task: VideoTask, outputs: set[str]) -> None:
         self._task = task
         shows = bool({SIDE_BY_SIDE, *VIEWS} & outputs)
-        keeps = shows or bool(task.fov) or model.device.type != "cpu"
+        keeps = shows or bool(task.fov)
         self._reduced_size = cache(lambda height, width: None if keeps else model.reduced_size(height, width, task.size))
         self.size: tuple[int, int] | None = None
 

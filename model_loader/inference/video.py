@@ -24,6 +24,9 @@ from .options import InferenceOptions
 from .stages import finish
 from .video_windows import window_estimates
 
+_ALIGNED_ON = torch.device("cpu")
+_FEW_PIXELS = 2**19
+"""Maps of up to so many pixels are aligned there: on a GPU the thousands of small steps of a frame take as long as launching them."""
 _DAMAGED = "what was kept of the frames before is damaged"
 
 
@@ -111,7 +114,8 @@ def _aligned_frames(network: ModelNetwork, frames: _Frames, options: InferenceOp
     ahead = options.network_threads
     with closing(prefetch(raw(), threads=ahead) if ahead else raw()) as parts:
         for chunk, part in parts:
-            yield state.aligner(part.device).push(chunk, part)
+            device = _ALIGNED_ON if part.height * part.width <= _FEW_PIXELS else part.device
+            yield state.aligner(device).push(chunk, part.to(device)).to(part.device)
 
 
 class _Frames:
