@@ -357,8 +357,8 @@ def _area_average(values: Tensor, length: int, axis: int) -> Tensor:
         # Where an interval has fewer rows, its last one again, without weight.
         row = torch.minimum(first + tap, last)
         overlap = torch.minimum(edges[1:], row + 1.0) - torch.maximum(edges[:-1], row.double())
-        weight = torch.where(first + tap <= last, overlap * (length / old), 0).to(values.dtype).to(values.device)
-        share = values.index_select(axis, row.to(values.device)).mul_(weight[:, None] if axis == -2 else weight)
+        weight = torch.where(first + tap <= last, overlap * (length / old), 0).to(values.dtype).to(values.device, non_blocking=True)
+        share = values.index_select(axis, row.to(values.device, non_blocking=True)).mul_(weight[:, None] if axis == -2 else weight)
         total = share if total is None else total.add_(share)
     assert total is not None
     return total
