@@ -352,13 +352,15 @@ def _area_average(values: Tensor, length: int, axis: int) -> Tensor:
     # On the CPU whatever the device: not every one has float64, which places borders exactly.
     edges = torch.arange(length + 1, dtype=torch.float64) * (old / length)
     first, last = edges[:-1].floor().long(), (edges[1:].ceil().long() - 1).clamp(max=old - 1)
+    taps = torch.arange(old // length if old % length == 0 else math.ceil(old / length) + 1)[:, None]
+    # Where an interval has fewer rows, its last one again, without weight.
+    rows = torch.minimum(first + taps, last)
+    overlap = torch.minimum(edges[1:], rows + 1.0) - torch.maximum(edges[:-1], rows.double())
+    weights = torch.where(first + taps <= last, overlap * (length / old), 0).to(values.dtype)
+    rows, weights = (each.to(values.device, non_blocking=True) for each in (rows, weights))
     total = None
-    for tap in range(old // length if old % length == 0 else math.ceil(old / length) + 1):
-        # Where an interval has fewer rows, its last one again, without weight.
-        row = torch.minimum(first + tap, last)
-        overlap = torch.minimum(edges[1:], row + 1.0) - torch.maximum(edges[:-1], row.double())
-        weight = torch.where(first + tap <= last, overlap * (length / old), 0).to(values.dtype).to(values.device, non_blocking=True)
-        share = values.index_select(axis, row.to(values.device, non_blocking=True)).mul_(weight[:, None] if axis == -2 else weight)
+    for row, weight in zip(rows, weights, strict=True):
+        share = values.index_select(axis, row).mul_(weight[:, None] if axis == -2 else weight)
         total = share if total is None else total.add_(share)
     assert total is not None
     return total

@@ -50,10 +50,10 @@ _SMALL = (
 _FOR_ENGINES = "depth-anything-v2-small depth-anything-v2-base midas-dpt-hybrid moge-2-vits-normal midas-v2.1-small tiny"
 PARTS = {
     "models": Part("Models", f"families.py --batches 1 --rounds 2 --no-memory --models {_SMALL}", False),
-    "models-gpu": Part("Models: batches, memory", f"families.py --dtype float16 --models {_SMALL} moge-2-vitl-normal depth-pro", True),
+    "models-gpu": Part("Models: batches, memory", f"families.py --dtype float16 --rounds 2 --models {_SMALL} moge-2-vitl-normal", True),
     "diffusion": Part("Diffusion models", "diffusion.py", True),
     "engines": Part("Engines beside torch", f"runtimes.py --runtime torch onnx openvino --models {_FOR_ENGINES}", False),
-    "engines-gpu": Part("Engines beside torch", "runtimes.py --device cuda", True),
+    "engines-gpu": Part("Engines beside torch", "runtimes.py --device cuda --runtime onnx compile --models depth-anything-v2-small", True),
     "folder": Part("A folder of 1080p photos by tiny", "folder.py"),
     "folder-small": Part("A folder of 1080p photos by Depth Anything V2 small", "folder.py --model depth-anything-v2-small --random"),
     "video": Part("A 1080p video by tiny", "video_rate.py"),
@@ -99,12 +99,13 @@ def table(part: Part, seconds: float) -> str:
     began = time.monotonic()
     try:
         command = [sys.executable, str(ROOT / "benchmarks" / script), *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}  # what was printed before a part is stopped stays
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, env=environment)
         printed = (
             done.stdout.strip() if done.returncode == 0 else f"failed: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
         )
-    except subprocess.TimeoutExpired:
-        printed = f"stopped after {seconds:g} s"
+    except subprocess.TimeoutExpired as error:
+        printed = f"{(error.stdout or b'').decode().strip()}\nstopped after {seconds:g} s".strip()
     print(f"{time.monotonic() - began:.0f} s")
     # Tables are shown as such, and anything else as it was printed.
     shown = printed if re.search(r"^\| ", printed, re.MULTILINE) else f"```text\n{printed}\n```"

@@ -134,9 +134,10 @@ def threads_of_pipeline(model: Model, available: int) -> Threads:
 
     They follow from the model and the machine alone, so that a run that was stopped goes on with the same numbers.
     """
+    beside = max(1, available // 4)
     if model.device.type != "cpu":
-        return Threads(1, max(1, available // 2))
-    return Threads(max(1, available - 1) if is_light(model.spec) else available, max(1, available // 4))
+        return Threads(1, beside)
+    return Threads(max(1, available - 1) if is_light(model.spec) else available, beside)
 
 
 def _estimator(

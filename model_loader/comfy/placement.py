@@ -72,14 +72,15 @@ class Placement:
     def _gather(self) -> torch.device:
         """Under memory pressure, and with --novram, ComfyUI leaves a plain torch module's weights where they were: moves them."""
         target = self._patcher.load_device
-        places = {tensor.device for tensor in (*self._network.parameters(), *self._network.buffers())}
-        if places == {target} or self._move_to(target):
+        if self._move_to(target):
             return target
         logger.warning("%s does not fit on %s: running on the CPU", self._name, target)
         return torch.device("cpu")
 
     def _move_to(self, target: torch.device) -> bool:
         """Moves the network, and says whether it fits; where it does not, all of it is on the CPU."""
+        if {tensor.device for tensor in (*self._network.parameters(), *self._network.buffers())} == {target}:
+            return True  # torch would take milliseconds to find that out
         try:
             self._network.to(target)
             return True
