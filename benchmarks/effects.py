@@ -1,4 +1,4 @@
-"""What effects cost at 1080p that need maps: light, parallax, stereo, lens, fog, cut-outs, heights. On a GPU as well where there is one.
+"""What effects cost at 1080p that need maps: light, parallax, stereo, lens, fog, cut-outs, heights. On a GPU where there is one.
 
     python benchmarks/effects.py [PICTURE] [--only relight parallax] [--rounds 5] [--threads 1] [--against CHECKOUT]
 
@@ -6,8 +6,8 @@ Depth and normals are tiny's of the image (default: the pack's own photograph at
 is the median of its rounds, in which all rows take turns; on a GPU each row waits for the device. On the CPU seconds are those of the
 processor, which other work on the machine does not change. `samples`: the same in bilinear `grid_sample`s of the image, measured in turn
 with the rows. Rows with `(node)` are whole nodes, with the assumed depth, its sharpened edges, the sky and the colours; the others are the
-bare function. Below, the steps of the node Relight on the CPU, in samples. --against: the node Relight of another checkout, beside ours:
-seconds, how far its images are from ours, and from ours without roll-off, in steps of 255, and the 99.9th percentile of the first.
+bare function. On a CPU there are also the steps of the node Relight, in samples. --against: the node Relight of another checkout, beside
+ours: seconds, how far its images are from ours, and from ours without roll-off, in steps of 255, and the 99.9th percentile of the first.
 """
 
 from __future__ import annotations
@@ -75,25 +75,22 @@ def main() -> None:
         arguments.image or Path(str(depth_normal.__file__)).parent / "app" / "coffee.jpg", (arguments.width, arguments.height)
     )
     known = depth_normal.load_model("tiny", "float32", torch.device("cpu")).estimate(image.movedim(-1, 1))
-    devices = [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
-    names = ", ".join([f"CPU, {arguments.threads} thread(s)", *([torch.cuda.get_device_name()] if len(devices) > 1 else [])])
-    print(f"{arguments.width}x{arguments.height}, median of {arguments.rounds}; {names}; torch {torch.__version__}\n")
-    columns = {str(device): measured(chosen(rows(image, known, device), arguments.only), arguments.rounds, device) for device in devices}
-    if not columns["cpu"]:
-        parser.error(f"no row begins with {', '.join(arguments.only)}; known are {', '.join(rows(image, known, devices[0]))}")
-    print(f"{'':34}" + "".join(f"{f'{name}, s':>10}{'samples':>10}" for name in columns))
-    for row in columns["cpu"]:
-        # Of a parallax, one frame.
-        count = FRAMES if row == PARALLAX else 1
-        print(
-            f"{row:34}" + "".join(f"{column[row] / count:10.4f}{column[row] / count / column[UNIT]:10.1f}" for column in columns.values())
-        )
-    lights = {name: given for name, given in LIGHTS.items() if f"{name} (node)" in columns["cpu"]}
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # a node takes no other
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {arguments.threads} thread(s)"
+    print(f"{arguments.width}x{arguments.height}, median of {arguments.rounds}; {name}; torch {torch.__version__}\n")
+    seconds = measured(chosen(rows(image, known, device), arguments.only), arguments.rounds, device)
+    if not seconds:
+        parser.error(f"no row begins with {', '.join(arguments.only)}; known are {', '.join(rows(image, known, device))}")
+    print(f"{'':34}{f'{device}, s':>10}{'samples':>10}")
+    for row, each in seconds.items():
+        one = each / (FRAMES if row == PARALLAX else 1)  # of a parallax, one frame
+        print(f"{row:34}{one:10.4f}{one / seconds[UNIT]:10.1f}")
+    lights = {name: given for name, given in LIGHTS.items() if f"{name} (node)" in seconds and device.type == "cpu"}
     if lights:
         print(f"\n{'samples':34}" + "".join(f"{step:>12}" for step in (*STEPS, "the rest")))
     for name, given in lights.items():
         steps = measure_steps(image, known, given, arguments.rounds)
-        print(f"{name:34}" + "".join(f"{seconds / columns['cpu'][UNIT]:12.1f}" for seconds in steps.values()))
+        print(f"{name:34}" + "".join(f"{each / seconds[UNIT]:12.1f}" for each in steps.values()))
     if arguments.against:
         compare(arguments.against, image, known)
 
