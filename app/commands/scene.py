@@ -113,7 +113,8 @@ def read_scene(arguments: argparse.Namespace, image: Tensor | None = None, fitte
         here = image.to(device)
         return Scene(here, estimate(model, here, options), bits_of(arguments.image))
 
-    return on_device_or_cpu(on, model.device, "the image and its maps are kept")
+    # CUDA's GPUs alone: no effect was tried on others.
+    return on_device_or_cpu(on, model.device if model.device.type == "cuda" else image.device, "the image and its maps are kept")
 
 
 def made_of(scene: Scene, make: Callable[[Scene], T], what: str) -> T:
