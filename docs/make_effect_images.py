@@ -1,5 +1,7 @@
 """Makes the images of the help pages of masks and lenses, and the workflow's thumbnail, from the demo's photograph by tiny.
 
+That of the sky is of a photograph of scikit-image, which is CC0.
+
 python docs/make_effect_images.py
 """
 
@@ -11,13 +13,14 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from skimage import data
 
 import depth_normal
 from depth_normal.app.commands.estimate import DEMO_IMAGE
 from depth_normal.geometry.files import read_image
 from depth_normal.nodes.fog import Fog
 from depth_normal.nodes.lens import DepthOfField
-from depth_normal.nodes.masks import DepthMask, ForegroundCutout
+from depth_normal.nodes.masks import DepthMask, ForegroundCutout, SkyMask
 from depth_normal.utils import check_images, images_to_rgb, to_image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +42,7 @@ def main() -> None:
     cutout = ForegroundCutout().execute(image, geometry, **dict(zip(BOX_WIDGETS, CUP_BOX, strict=True)))[0]
     fog = Fog().execute(image, geometry, density=0.5, start=1.2)[0]
     for node, shown in (
+        ("SkyMask", other_sky()),
         ("DepthMask", [image, mask]),
         ("ForegroundCutout", [image, on_checks(cutout)]),
         ("Fog", [image, fog]),
@@ -46,6 +50,15 @@ def main() -> None:
     ):
         save(ROOT / "web" / "docs" / f"DepthNormal_{node}" / "example.jpg", [at_size(each) for each in shown])
     save(ROOT / "workflows" / "Depth of Field.jpg", [at_size(each)[:, 90:370] for each in (image, near)])
+
+
+def other_sky() -> list[torch.Tensor]:
+    """A photograph, the mask of its sky, and dusk in its place."""
+    photo = images_to_rgb(check_images(np.atleast_3d(data.camera()))).expand(-1, 3, -1, -1)
+    image = to_image(photo)
+    mask = SkyMask().execute(image, depth_normal.load_model("tiny").estimate(photo))[0][..., None]
+    dusk = torch.linspace(0, 1, image.shape[1]).view(1, -1, 1, 1) * torch.tensor((0.35, 0.1, -0.25)) + torch.tensor((0.72, 0.6, 0.62))
+    return [each[:, :300, :400] for each in (image, mask, torch.lerp(image, dusk.expand_as(image), mask))]
 
 
 def on_checks(cutout: torch.Tensor) -> torch.Tensor:

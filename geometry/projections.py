@@ -6,8 +6,8 @@ from .estimate import Estimate
 from .kinds import Projection
 
 HANDLED = (
-    "Render Depth, Render Normals, Preview Geometry, Depth Mask, Foreground Cut-out, Save Geometry (npz, exr), Save Mesh, "
-    "Geometry to Mesh, and Stereo 3D (vr180, 360-tb, 360-sbs)"
+    "Render Depth, Render Normals, Preview Geometry, Depth Mask, Foreground Cut-out, Sky Mask, Save Geometry (npz, exr), "
+    "Save Mesh, Geometry to Mesh, and Stereo 3D (vr180, 360-tb, 360-sbs)"
 )
 """What takes a panorama, for people who look for it."""
 

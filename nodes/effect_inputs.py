@@ -13,7 +13,7 @@ from ..geometry.estimate import Estimate
 from ..geometry.images.depth_image import maps_to_estimate
 from ..model_loader.comfy.devices import default_device
 from ..model_loader.inference.memory_budget import check_effect_fits
-from ..utils import to_planar, to_rgb
+from ..utils import resize_map, to_planar, to_rgb
 from .batches import one_by_one
 from .checks import check_count, check_geometry
 from .sockets import Widget
@@ -123,6 +123,20 @@ def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:
     if not bool((masks == masks).all()):
         raise ValueError(f"{name} holds {int(masks.isnan().sum())} NaN values; every pixel must be a number in [0, 1]")
     return masks[:, None].to(torch.float32).clamp(0, 1)
+
+
+def sky_mask_input(use: str) -> Widget:
+    """Input for a mask of the sky; `chosen_skies` reads it. `use` says what becomes of the sky."""
+    return "MASK", {"tooltip": f"Mask of the sky, e.g. from Sky Mask, white = sky: {use} If linked, sky is ignored."}
+
+
+def chosen_skies(mask: Tensor | None, images: Tensor, find: bool) -> Iterator[Tensor | bool]:
+    """Returns each image's sky, (1, 1, H, W) in [0, 1], from a MASK of any size; without one, whether to search for the sky."""
+    total, _, height, width = images.shape
+    if mask is None:
+        return iter((find,) * total)
+    masks = masks_of(mask, "sky_mask", total)
+    return (resize_map(masks[index % len(masks)][None], height, width) for index in range(total))
 
 
 def _for_batch(estimate: Estimate, batch: int, name: str) -> Estimate:

@@ -16,10 +16,12 @@ from .effect_inputs import (
     bright_images,
     check_depth_linked,
     check_numbers,
+    chosen_skies,
     depth_input,
     effect_geometry,
     number_widgets,
     sized_pairs,
+    sky_mask_input,
 )
 from .live import shown_on_node
 from .previews import NodePreviews
@@ -75,6 +77,7 @@ class Fog:
                 "colour": colour_widget("Colour of the fog: #c4ccd4 morning, #d9b38c dust, #20242c night.", MORNING),
                 **number_widgets(_FOG_NUMBERS),
                 "sky": choice_widget(SKIES, sky, advanced=True),
+                "sky_mask": sky_mask_input("it is infinitely far, so it is all fog."),
             },
         }
 
@@ -88,6 +91,7 @@ class Fog:
         start: float = 0.0,
         height_falloff: float = 0.0,
         sky: str = SKIES[0],
+        sky_mask: Tensor | None = None,
     ) -> Any:
         """Returns each image in fog, and the share of fog as a mask."""
         check_choice("sky", sky, SKIES)
@@ -97,14 +101,16 @@ class Fog:
         check_depth_linked(geometry, depth)
         previews = NodePreviews()
 
-        def made(image: Tensor, estimate: Estimate) -> tuple[Tensor, Tensor]:
-            through, line = fog_of(estimate, image, fog, sky == "auto")
+        def made(image: Tensor, estimate: Estimate, where: Tensor | bool) -> tuple[Tensor, Tensor]:
+            through, line = fog_of(estimate, image, fog, where)
             result = add_fog(image, through, light)
             previews.add(lambda: result, estimate, line)
             return unclamped_output(result), mask_output(1 - through)
 
         pairs = with_progress(sized_pairs(images, effect_geometry(images, geometry, depth)), len(images))
-        return shown_on_node(join_outputs((made(*pair) for pair in pairs), len(images)), previews.payloads, text=previews.lines)
+        skies = chosen_skies(sky_mask, images, find=sky == "auto")
+        parts = (made(*pair, where) for pair, where in zip(pairs, skies, strict=True))
+        return shown_on_node(join_outputs(parts, len(images)), previews.payloads, text=previews.lines)
 
 
 NODES = (Fog,)

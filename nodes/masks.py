@@ -16,6 +16,7 @@ from ..geometry.effects.depths import UNITS, known_depths
 from ..geometry.estimate import Estimate
 from ..geometry.regions.boxes import Box
 from ..geometry.regions.objects import Point
+from ..geometry.regions.sky import describe_sky, sky_alpha
 from ..utils import resize_map, to_planar, to_rgb
 from .batches import join_outputs, with_progress
 from .checks import check_geometry
@@ -40,6 +41,8 @@ from .widgets import choice_widget, geometry_input, image_input, number_widget, 
 Points = tuple[Point, ...]
 # Size of the mask that core's nodes output for an image without alpha.
 _NO_MASK = (64, 64)
+
+_GEOMETRY = "Depth as numbers, e.g. from Depth & Normals. If linked, depth is ignored."
 
 # name: ((default, lowest, highest, step), tooltip)
 _LIMITS = {
@@ -105,7 +108,7 @@ class DepthMask:
         return {
             "required": {},
             "optional": {
-                "geometry": geometry_input("Depth as numbers, e.g. from Depth & Normals. If linked, depth is ignored."),
+                "geometry": geometry_input(_GEOMETRY),
                 "depth": depth_input(),
                 "image": image_input("Image that the node shows the mask on; the mask gets its size."),
                 **mask_widgets(),
@@ -147,6 +150,44 @@ class DepthMask:
         previews = NodePreviews()
         masks = join_outputs((previews.mask(*each) for each in chosen), len(images))
         return shown_on_node(masks, previews.payloads, text=previews.lines)
+
+
+class SkyMask:
+    """Makes masks of the sky."""
+
+    NODE_ID = "DepthNormal_SkyMask"
+    DISPLAY_NAME = "Sky Mask"
+    DESCRIPTION = (
+        "Makes a mask of the sky, with a soft border that follows roofs, leaves and hair of the image: to replace the sky, or, mended by "
+        "hand, for Fog and Relight. Takes any pack's depth map, or this pack's geometry; models that see skies find more of them."
+    )
+    CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS, "execute", True
+    RETURN_TYPES: ClassVar = ("MASK",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The mask: 1 = sky. Black where no sky was found. It has the image's size.",)
+    SEARCH_ALIASES: ClassVar = ["sky", "sky replacement", "replace sky", "sky segmentation", "horizon", "clouds"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        return {
+            "required": {"image": image_input("The image, or a batch.")},
+            "optional": {
+                "geometry": geometry_input(_GEOMETRY),
+                "depth": depth_input(),
+            },
+        }
+
+    def execute(self, image: Tensor, geometry: Any = None, depth: Tensor | None = None) -> Any:
+        """Returns one mask for each image."""
+        check_depth_linked(geometry, depth)
+        images, previews = to_rgb(image), NodePreviews()
+
+        def made(image: Tensor, estimate: Estimate) -> tuple[Tensor]:
+            share = sky_alpha(image, estimate)
+            return previews.mask(image, estimate, share, describe_sky(share))
+
+        pairs = with_progress(sized_pairs(images, effect_geometry(images, geometry, depth)), len(images))
+        return shown_on_node(join_outputs((made(*pair) for pair in pairs), len(images)), previews.payloads, text=previews.lines)
 
 
 class ForegroundCutout:
@@ -369,4 +410,4 @@ def _masks(mask: Tensor, images: Tensor) -> Tensor:
     return resize_map(masks, images.shape[-2], images.shape[-1]).expand(len(images), -1, -1, -1).to(images.device)
 
 
-NODES = (DepthMask, ForegroundCutout)
+NODES = (DepthMask, ForegroundCutout, SkyMask)

@@ -18,7 +18,7 @@ from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.images.srgb import colour_to_linear
 from ..utils import resize_map, to_rgb
 from .batches import join_outputs, to_output, with_progress
-from .effect_inputs import check_numbers, depth_input, effect_geometry, images_with, masks_of, number_widgets
+from .effect_inputs import check_numbers, chosen_skies, depth_input, effect_geometry, images_with, number_widgets, sky_mask_input
 from .lights import PLACE_NUMBERS, SHADOWS, SIZE, WHITE, check_lights, kind_widget, lamp_colour_widget, light_plan, lights_input
 from .live import Payload, image_payload, in_comfyui, shown_on_node
 from .sockets import EFFECTS, Inputs
@@ -114,10 +114,7 @@ class Relight:
             ),
             "sky": choice_widget(SKIES, sky, advanced=True),
             "lights": lights_input(),
-            "sky_mask": (
-                "MASK",
-                {"tooltip": "Mask of the sky, white = sky: it gets no shadows and is lit evenly. If linked, sky is ignored."},
-            ),
+            "sky_mask": sky_mask_input("it gets no shadows and is lit evenly."),
             **number_widgets(SIZE),
             "ambient_above": colour_widget("Colour of the ambient light from above, on surfaces that face up. #9ec3ff outdoors.", WHITE),
             "ambient_below": colour_widget("Colour of the ambient light from below, such as #8a7a5c over sand.", WHITE),
@@ -167,7 +164,7 @@ class Relight:
         plans = (light_plan(light, colour, dict(zip((*PLACE_NUMBERS, *SIZE), place, strict=True)), shadows), *check_lights(lights))
         images = to_rgb(image)
         pairs = with_progress(images_with(images, effect_geometry(images, geometry, depth, normal_map, normal_coding)), len(images))
-        skies = _skies(sky_mask, images, find=sky == "auto")
+        skies = chosen_skies(sky_mask, images, find=sky == "auto")
         previews: list[Payload] = []
         scenes = (lit_scene(*pair, plans, where) for pair, where in zip(pairs, skies, strict=True))
         lit = ((to_output(relight(**vars(scene), **style)),) for scene in _with_preview(scenes, previews))
@@ -209,15 +206,6 @@ def _surfaces(scene: LitScene) -> Payload:
         lamps=lamps,
         unit="depth",
     )
-
-
-def _skies(mask: Tensor | None, images: Tensor, find: bool) -> Iterator[Tensor | bool]:
-    """Yields each image's sky mask from a MASK of any size; without one, whether to search for the sky."""
-    total, _, height, width = images.shape
-    if mask is None:
-        return iter((find,) * total)
-    masks = masks_of(mask, "sky_mask", total)
-    return (resize_map(masks[index % len(masks)][None], height, width) > 0.5 for index in range(total))
 
 
 NODES = (Relight,)

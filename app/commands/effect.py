@@ -1,4 +1,4 @@
-"""`depth-normal effect`: depth masks, cut-outs, fog and depth of field."""
+"""`depth-normal effect`: masks by depth and of the sky, cut-outs, fog and depth of field."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..outcomes import EXPECTED_ERRORS
 from .arguments import refuse_options
 from .for_each_image import is_file_name, over_images
 from .result_paths import add_result, settle_result
-from .scene import IMAGES, NeedsMetres, add_scene, check_model, made_of, read_scene, write_result
+from .scene import IMAGES, NeedsMetres, add_scene, add_sky, check_model, check_sky, made_of, read_scene, sky_of, write_result
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,8 @@ SELECT_CHOICES = ("surface", "object")
 COMMON = {
     "mask": ("--near", "--far", "--feather", "--unit", "--point", "--not-point", "--select", "--box", "--invert"),
     "cutout": ("--near", "--far", "--feather", "--unit", "--point", "--not-point", "--select", "--box", "--edge"),
-    "fog": ("--density", "--colour", "--start", "--height-falloff", "--sky"),
+    "sky": (),
+    "fog": ("--density", "--colour", "--start", "--height-falloff", "--sky", "--sky-mask"),
     "depth-of-field": ("--focus", "--unit", "--point", "--blur", "--f-number", "--focal-length", "--highlights"),
 }
 """The options of each effect that `--help` shows, besides:"""
@@ -52,6 +53,7 @@ def add_effect(parser: Parser) -> None:
     parser.usual_command = "cutout"
     for name, task, add, ending, extensions in (
         ("mask", "make a mask of what lies between two distances, around a point or in a box", _add_mask, "_mask.png", (".png",)),
+        ("sky", "make a mask of the sky, with a soft border that follows the image", _add_sky, "_sky.png", (".png",)),
         ("cutout", "cut out the foreground, with a transparent background", _add_cutout, "_cutout.png", (".png",)),
         ("fog", "add fog that grows with distance", _add_fog, "_fog.png", IMAGES),
         ("depth-of-field", "blur what is out of focus, as a lens with a wide aperture does", _add_depth_of_field, "_dof.png", IMAGES),
@@ -101,6 +103,10 @@ def _add_cutout(group: argparse._ArgumentGroup) -> None:
     group.set_defaults(plan=_cutout)
 
 
+def _add_sky(group: argparse._ArgumentGroup) -> None:
+    group.set_defaults(plan=_sky)
+
+
 def _add_fog(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--colour", default="#c4ccd4", metavar="COLOUR", help="of the fog: #d9b38c, #fff, white or 217,179,140 (default: %(default)s)"
@@ -113,8 +119,7 @@ def _add_fog(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--start", type=real, default=0.0, metavar="X", help="how far from the camera it begins (default: %(default)s)")
     falloff = "how fast it thins upwards from the camera's height (default: %(default)s, not at all)"
     group.add_argument("--height-falloff", type=real, default=0.0, metavar="X", help=falloff)
-    sky = "what looks like sky is infinitely far, or (--no-sky) nothing is sky (default: --sky)"
-    group.add_argument("--sky", action=argparse.BooleanOptionalAction, help=sky)
+    add_sky(group, "is infinitely far")
     group.set_defaults(plan=_fog)
 
 
@@ -249,6 +254,16 @@ def _cutout(arguments: argparse.Namespace) -> Plan:
     return make, metres
 
 
+def _sky(arguments: argparse.Namespace) -> Plan:
+    from ...geometry.regions.sky import describe_sky, sky_alpha
+
+    def make(scene: Scene) -> tuple[Tensor, str]:
+        share = sky_alpha(scene.image, scene.known)
+        return share, describe_sky(share)
+
+    return make, None
+
+
 def _fog(arguments: argparse.Namespace) -> Plan:
     from ...geometry.effects.fog import FogBank, add_fog, fog_of
     from ...geometry.images.srgb import colour_to_linear
@@ -256,8 +271,10 @@ def _fog(arguments: argparse.Namespace) -> Plan:
     fog = FogBank(arguments.density, arguments.start, arguments.height_falloff)
     colour = colour_to_linear(arguments.colour, "--colour")
 
+    check_sky(arguments)
+
     def make(scene: Scene) -> tuple[Tensor, str]:
-        through, words = fog_of(scene.known, scene.image, fog, arguments.sky is not False)
+        through, words = fog_of(scene.known, scene.image, fog, sky_of(arguments, scene.image))
         return add_fog(scene.image, through, colour), words
 
     return make, None

@@ -9,7 +9,7 @@ from ..console.option_types import numbers, real
 from ..console.parser import Parser
 from .for_each_image import over_images
 from .result_paths import add_result, settle_result
-from .scene import IMAGES, add_scene, check_model, made_of, read_scene, write_result
+from .scene import IMAGES, add_scene, add_sky, check_model, check_sky, made_of, read_scene, sky_of, write_result
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,8 +87,7 @@ def add_relight(parser: Parser) -> None:
     looks.add_argument("--shininess", type=real, default=32.0, metavar="X", help=shininess)
     looks.add_argument("--exposure", type=real, default=0.0, metavar="STOPS", help="brighter by so many stops")
     looks.add_argument("--clip", action="store_true", help="clip what is brighter than white, in place of a soft roll-off")
-    sky = "what looks like sky takes no shadows, or (--no-sky) nothing is sky (default: --sky)"
-    looks.add_argument("--sky", action=argparse.BooleanOptionalAction, help=sky)
+    add_sky(looks, "takes no shadows")
     parser.common = frozenset(COMMON)
     parser.argument_names = {"elevation": "--light: the elevation", "size": "--light-size"}
     parser.set_defaults(run=over_images(_relight, _style), lamps=(), of_lamps={})
@@ -106,6 +105,7 @@ def _style(arguments: argparse.Namespace) -> dict[str, Any]:
     looks = {name: getattr(arguments, name) for name in ("ambient", "specular", "shininess", "exposure")}
     check_looks(**looks)
     check_model(arguments)
+    check_sky(arguments)
     return {"plans": plans, **looks, **ambient_colours, "rolled_off": not arguments.clip}
 
 
@@ -116,11 +116,12 @@ def _relight(arguments: argparse.Namespace) -> int:
 
     settle_result(arguments)
     style = _style(arguments)
-    plans, with_sky = style.pop("plans"), arguments.sky is not False
+    plans = style.pop("plans")
 
     def make(scene: Scene) -> tuple[Tensor, str]:
-        lit = lit_scene(scene.image, scene.known, plans, with_sky)
-        words = describe_sky(lit.sky) if with_sky and lit.depth is not None else ""
+        sky = sky_of(arguments, scene.image)
+        lit = lit_scene(scene.image, scene.known, plans, sky)
+        words = describe_sky(lit.sky) if sky is not False and lit.depth is not None else ""
         return relight(**vars(lit), **style), words
 
     scene = read_scene(arguments)

@@ -124,6 +124,45 @@ def made_of(scene: Scene, make: Callable[[Scene], T], what: str) -> T:
     return on_device_or_cpu(lambda device: make(scene.to(device)), scene.image.device, f"{what} is computed")
 
 
+def add_sky(group: argparse._ArgumentGroup, use: str) -> None:
+    """Adds whether and where there is sky; `sky_of` takes them. `use` says what becomes of what looks like sky."""
+    sky = f"what looks like sky {use}, or (--no-sky) nothing is sky (default: --sky)"
+    group.add_argument("--sky", action=argparse.BooleanOptionalAction, help=sky)
+    mask = "in place of what looks like sky: an image, white = sky, such as one of `effect sky`"
+    group.add_argument("--sky-mask", type=Path, metavar="FILE", help=mask)
+
+
+def check_sky(arguments: argparse.Namespace) -> None:
+    """Refuses a mask of the sky for several images, or where there is to be no sky.
+
+    Raises:
+        ValueError: It is so.
+    """
+    if (mask := arguments.sky_mask) is None:
+        return
+    if arguments.sky is not None:
+        raise ValueError(f"{mask} says where the sky is; leave out --{'no-' * (not arguments.sky)}sky, or the mask")
+    if len(arguments.images) != 1 or not Path(arguments.images[0]).is_file():
+        raise ValueError(f"{mask} is of one image, and several are named; name the one, or leave out --sky-mask")
+
+
+def sky_of(arguments: argparse.Namespace, image: Tensor) -> Tensor | bool:
+    """The sky of an image (1, 3, H, W): (1, 1, H, W) in [0, 1], or whether to search for it.
+
+    Raises:
+        ValueError, OSError: The mask cannot be read, or it is of another image.
+    """
+    from ...geometry.checks import check_alike
+    from ...utils import resize_map
+    from ..batch.per_image import read
+
+    if (path := arguments.sky_mask) is None:
+        return arguments.sky is not False
+    mask, (height, width) = read(path), image.shape[-2:]
+    check_alike(str(path), (mask.shape[-2], mask.shape[-1]), (height, width))
+    return resize_map(mask.mean(1, keepdim=True), height, width).to(image.device)
+
+
 @dataclass(frozen=True)
 class NeedsMetres:
     """An option that needs depth in metres.

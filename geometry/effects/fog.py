@@ -39,14 +39,15 @@ class FogBank:
             check_not_negative(name, value)
 
 
-def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, with_sky: bool = True) -> tuple[Tensor, str]:
+def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, sky: Tensor | bool = True) -> tuple[Tensor, str]:
     """The transmittance of the fog for one image, and the fog in words.
 
     Args:
         estimate: With depth, of one image, at its size. Where it has no metres, the near end of the scene is at 1.
         image: (1, 3, H, W): edges of the depth are brought to those of the image.
         fog: How thick it is.
-        with_sky: What looks like sky, and what has no depth, is infinitely far.
+        sky: (1, 1, H, W) in [0, 1], each pixel's share of sky, which is infinitely far; True = what looks like sky and what has no depth,
+            False = nothing.
 
     Returns:
         (1, 1, H, W) transmittance, and a line such as "fog over 0.8 to 6.2 m, 31 % of the light is the fog's; sky: 9 % of the image",
@@ -59,11 +60,11 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, with_sky: bool = Tru
     depths, camera, shown = known_depths(estimate), assumed_intrinsics(estimate), image.clamp(0, 1)
     depth = sharpen_depth_edges(depths.depth, edge_radius(*image.shape[-2:]), image=shown)
     through, found = fog_transmittance(depth, camera, **vars(fog)), ""
-    if with_sky:
-        sky = _sky(shown, depths.hole, estimate)
-        found = f"; {describe_sky(sky)}"
+    if sky is not False:
+        share = _sky(shown, depths.hole, estimate) if sky is True else sky.to(through)
+        found = f"; {describe_sky(share)}"
         beyond = fog_transmittance(depth, camera, **vars(fog), sky=torch.ones_like(depths.hole))
-        through = torch.lerp(through, beyond, sky)
+        through = torch.lerp(through, beyond, share)
     unit = " m" if depths.is_metric else " (no metres: the near end is 1)"
     share = float(1 - through.mean())
     line = f"fog over {depths.nearest:.3g} to {depths.farthest:.3g}{unit}, {100 * share:.0f} % of the light is the fog's{found}"

@@ -76,7 +76,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     Args:
         image: (1, 3, H, W) in [0, 1].
         estimate: Of the image, at any size.
-        sky: (1, 1, H, W) bool, where the sky is; True = `sky_alpha`, False = nowhere.
+        sky: (1, 1, H, W) bool or in [0, 1], each pixel's share of sky; True = `sky_alpha`, False = nowhere.
     """
     need_perspective(estimate, "relighting")
     source, image, estimate = image, image.float(), estimate.in_float32()

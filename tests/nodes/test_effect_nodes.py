@@ -8,9 +8,9 @@ import torch
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes import fog, lens, masks
 
-MASK, CUTOUT = masks.NODES
+MASK, CUTOUT, SKY = masks.NODES
 (FOG,), (LENS,) = fog.NODES, lens.NODES
-OF_IMAGES = (CUTOUT, FOG, LENS)
+OF_IMAGES = (CUTOUT, SKY, FOG, LENS)
 
 
 def make_image(batch=1, size=48):
@@ -93,6 +93,33 @@ def test_a_cutout_has_four_channels_and_takes_a_mask_of_any_size():
     assert mask.shape == (2, 48, 48) and (mask > 0.999).all()
     _, mask = CUTOUT().execute(make_image(), mask=torch.zeros(48, 48))
     assert (mask < 1e-3).all(), "an empty mask is an empty cut-out"
+
+
+def meadow():
+    """A photograph of blue sky above a meadow, its disparity, and where the sky is."""
+    is_sky = torch.arange(96).view(1, 96, 1, 1) < 40
+    image = torch.where(is_sky, torch.tensor((0.6, 0.75, 0.95)), torch.tensor((0.35, 0.35, 0.25))).expand(1, 96, 128, 3)
+    ramp = torch.linspace(-0.5, 1, 96).clamp(min=0.01).view(1, 1, 96, 1).expand(1, 1, 96, 128)
+    return image.contiguous(), Estimate(ramp.contiguous(), Quantity.DISPARITY), is_sky[..., 0].expand(1, 96, 128)
+
+
+def test_a_sky_mask_is_the_sky():
+    image, estimate, is_sky = meadow()
+    (mask,) = SKY().execute(image, estimate)
+    assert ((mask > 0.5) == is_sky).float().mean() > 0.97
+    (none,) = SKY().execute(make_image(size=96), metres(96))
+    assert none.max() == 0
+
+
+def test_fog_takes_a_mask_of_the_sky_in_place_of_its_own():
+    image, estimate, _ = meadow()
+    left = torch.zeros(1, 48, 64)
+    left[..., :32] = 1
+    for sky in ("auto", "none"):
+        _, fog = FOG().execute(image, estimate, density=0.1, sky=sky, sky_mask=left)
+        assert fog[..., :62].min() > 0.99 and fog[:, 60:, 66:].max() < 0.5
+    _, half = FOG().execute(image, estimate, density=0.1, sky_mask=left / 2)
+    assert 0.5 < half[0, 95, 5] < 0.6, "a mask is soft"
 
 
 def test_fog_hides_the_far_more_than_the_near():

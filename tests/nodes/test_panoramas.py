@@ -27,6 +27,7 @@ HANDLED = {
     "DepthNormal_PreviewGeometry",
     "DepthNormal_DepthMask",
     "DepthNormal_ForegroundCutout",
+    "DepthNormal_SkyMask",
     "DepthNormal_SaveGeometry",
     "DepthNormal_SaveMesh",
 }
@@ -66,7 +67,7 @@ def test_every_node_of_the_list_takes_geometry():
 def test_an_error_calls_nodes_by_the_names_that_they_have():
     names = [name.split(" (")[0].removeprefix("and ") for name in re.split(r", (?![^(]*\))", projections.HANDLED)]
     known = {node.DISPLAY_NAME for node in NODE_CLASS_MAPPINGS.values()}
-    assert len(names) == 9 and set(names) <= known
+    assert len(names) == 10 and set(names) <= known
 
 
 # Geometry to Mesh takes them, too, and needs ComfyUI: test_mesh_nodes.py.

@@ -99,6 +99,33 @@ def test_the_object_in_a_box(scene, capsys):
     assert "'0.2,0.1' is not left,top,right,bottom: 4 numbers" in capsys.readouterr().err
 
 
+def test_a_mask_of_the_sky_is_taken_in_place_of_what_looks_like_it(scene, capsys):
+    assert effect(scene, "sky") == DONE and "no sky found" in capsys.readouterr().out
+    assert np.asarray(Image.open(scene / "out.png")).max() == 0
+    mask = np.zeros((80, 120), np.uint8)
+    mask[:, :60] = 255
+    Image.fromarray(mask).save(scene / "sky.png")
+    words = ("--density", "100", "--colour", "#fff", "--start", "50", "--sky-mask", str(scene / "sky.png"))
+    assert effect(scene, "fog", *words, out="fog.png") == DONE and "sky: 50 % of the image" in capsys.readouterr().out
+    fogged, image = (read_image(scene / name) for name in ("fog.png", "a.png"))
+    assert fogged[:, :29].min() == fogged.max() and np.array_equal(fogged[:, 31:], image[:, 31:])
+
+
+def test_a_mask_of_the_sky_that_contradicts_is_refused(scene, capsys):
+    Image.new("L", (60, 40)).save(scene / "sky.png")
+    Image.new("L", (60, 60)).save(scene / "square.png")
+    sky, square = (("--sky-mask", str(scene / name)) for name in ("sky.png", "square.png"))
+    for options, problem in (
+        ((*sky, "--no-sky"), "leave out --no-sky, or the mask"),
+        ((*sky, "--sky"), "leave out --sky, or the mask"),
+        (square, "square.png has 60x60 pixels"),
+    ):
+        assert effect(scene, "fog", *options) == NOTHING_DONE and problem in capsys.readouterr().err
+    (scene / "many").mkdir()
+    words = ["effect", "fog", str(scene / "many"), str(scene / "a.png"), "--model", "tiny", *sky, "--out", str(scene / "made")]
+    assert main(words) == NOTHING_DONE and "is of one image, and several are named" in capsys.readouterr().err
+
+
 def test_fog_and_lens_keep_sixteen_bits(scene, capsys):
     assert effect(scene, "fog", "--density", "0.2", "--no-sky") == DONE
     assert (scene / "out.png").read_bytes()[24] == 16
