@@ -19,6 +19,7 @@ from .base import Annotator
 from .building.checkpoints import fill
 from .detail.border_lines import without_border_lines
 from .detail.guided_upsampling import guided_detail, guided_upsample
+from .detail.sky_growth import GROWTH, grown_sky
 from .family import Request
 from .graphs.graph import NOT_NORMALISED, Signature
 from .networks.published import StateDict
@@ -97,7 +98,8 @@ class TinyAnnotator(Annotator):
             return to_estimate(maps[:, :1], unit_normals(maps[:, 1:], in_place=True))
         sharp = guided_detail(disparity, guide, GUIDE_RADIUS, GUIDE_EPSILON)
         enlarged = unit_normals(resize_map(normals, height, width), in_place=True) if request.normals else None
-        return to_estimate(sharp, enlarged, sky_of(_sky_at_edges(sky[0], guide), request.images))
+        share = _sky_at_edges(sky[0], guide)
+        return to_estimate(sharp, enlarged, grown_sky(sky_of(share, request.images), share >= _SUSPECTED_FROM, request.images))
 
     def signature(self) -> Signature:
         words = (
@@ -112,7 +114,7 @@ class TinyAnnotator(Annotator):
             sure = {"from": _SKY_FROM, "sure_from": _SURE_FROM, "sure_part": _SURE_PART}
             unsure = {"suspected_from": _SUSPECTED_FROM, "likely_part": _LIKELY_PART, "smoothed": _SMOOTHED}
             colours = {"blue": BLUE, "bluer": BLUER, "bright": BRIGHT, "warm": WARM, "green": GREEN}
-            guided["sky"] = {**share, **sure, **unsure, **colours, "sampled": _SAMPLED, "farthest": _FARTHEST}
+            guided["sky"] = {**share, **sure, **unsure, **colours, "growth": GROWTH, "sampled": _SAMPLED, "farthest": _FARTHEST}
         return Signature(outputs, *NOT_NORMALISED, afterwards=[{**guided, "means": words}])
 
 

@@ -272,7 +272,11 @@ def guided_maps(maps, image, pixels, step):
     rim, pooled = numbers["rim"], [side // numbers["pooled"] for side in maps["sky"].shape[:2]]
     inside = np.pad(maps["sky"][rim:-rim, rim:-rim], ((rim, rim), (rim, rim), (0, 0)), "edge")
     share = guided_upsample(resize(inside, *pooled, "area_linear"), brightness, step["radius"], numbers["epsilon"])
-    land = ~sky_of(share, resize(image, *size, "area_cubic").clip(0, 1), numbers)
+    shown = resize(image, *size, "area_cubic").clip(0, 1)
+    sky = sky_of(share, shown, numbers)
+    if "growth" in numbers:  # older files have no such step
+        sky = grown_sky(sky, share >= numbers["suspected_from"], shown, numbers["growth"])
+    land = ~sky
     return {"depth": with_far_sky(sharp, land, numbers), "normals": unit(resize(normals, *size, "linear"))}, land[..., 0]
 
 
@@ -298,6 +302,32 @@ def predicted(share, image, numbers):
             coloured = likely | (suspected & ((blueness > numbers["blue"]) | pale))
             return square_means(coloured.astype(float), numbers["smoothed"]) > 0.5
     return np.zeros_like(suspected)
+
+
+def grown_sky(sky, suspected, image, numbers):
+    """The sky with what is suspected beside it and looks like it, in colour and fineness; a white or warm one stays as it is."""
+    red, green, blue = (image[..., i : i + 1][sky].mean() if sky.any() else 1.0 for i in range(3))
+    brightness, light = image.mean(-1, keepdims=True), (red + green + blue) / 3
+    if light > numbers["white"] or (light > numbers["bright"] and blue - red < -numbers["warm"]):
+        return sky
+    fineness = np.zeros_like(brightness)
+    fineness[:, :-1] += np.abs(np.diff(brightness, axis=1))
+    fineness[:-1] += np.abs(np.diff(brightness, axis=0))
+    squares = [max(1, side // numbers["square"]) for side in sky.shape[:2]]
+    colour, fineness, allowed, start = (resize(each.astype(float), *squares, "area_linear") for each in (image, fineness, suspected, sky))
+    grown = start > 0.5
+    for _ in range(numbers["steps"]):
+        weight = grown.astype(float)
+        near = square_means(np.concatenate((colour * weight, colour**2 * weight, fineness * weight, weight), -1), numbers["around"])
+        near = near[..., :-1] / near[..., -1:].clip(1e-6)
+        variance = (near[..., 3:6] - near[..., :3] ** 2).sum(-1, keepdims=True)
+        alike = ((colour - near[..., :3]) ** 2).sum(-1, keepdims=True) < (numbers["deviations"] ** 2 * variance).clip(numbers["alike"] ** 2)
+        alike &= fineness < (numbers["as_fine"] * near[..., 6:]).clip(numbers["even"])
+        grown = grown | ((allowed > 0.5) & alike & (square_means(weight, numbers["reach"]) > 1e-6))
+    new = (grown & (start <= 0.5)).astype(float)
+    new *= square_means((square_means(new, numbers["wide"]) > numbers["filled"]).astype(float), numbers["beside"]) > 1e-6
+    at_edges = guided_upsample(((start > 0.5) | (new > 0)).astype(float), brightness, numbers["radius"], numbers["epsilon"]) > 0.5
+    return sky | (at_edges & suspected & (resize(square_means(new, 1), *sky.shape[:2], "linear") > 1e-6))
 
 
 def with_far_sky(disparity, land, numbers):

@@ -205,6 +205,19 @@ def test_the_told_sky_reaches_the_border_and_the_images_own_edge():
     assert torch.equal(~mask, rows < 61)
 
 
+def test_a_sky_of_which_the_network_is_unsure_in_part_is_whole():
+    """Its answer falls to .3 over the lower half of an even sky."""
+    tiny = TinyAnnotator.build(SPEC, {"network": second_state()}, torch.float32)
+    rows = torch.arange(128).view(1, 1, -1, 1).expand(1, 1, 128, 192)
+    image = torch.where(rows < 80, 0.8, 0.3).expand(1, 3, -1, -1).contiguous()
+    share = torch.where(rows < 40, 0.95, torch.where(rows < 80, 0.3, 0.02))
+    tiny.predict = lambda inputs, numbers=(): (torch.zeros(1, 1, 128, 192), torch.ones(1, 3, 128, 192), share)
+    with torch.inference_mode():
+        mask = tiny.estimate(image, 128).resized(128, 192).mask
+    assert mask is not None
+    assert (~mask == (rows < 80)).float().mean() > 0.99
+
+
 def test_the_sky_is_as_far_as_it_is_said_to_be_where_the_land_is_nearer():
     disparity = torch.full((2, 1, 64, 64), 5.0)
     clear = torch.ones(2, 1, 64, 64, dtype=torch.bool)

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from depth_normal.annotators.detail.sky_growth import grown_sky
 from depth_normal.annotators.moge import _is_first
 from depth_normal.annotators.preprocessing.kernels import KERNELS
 from depth_normal.annotators.registry import FAMILIES, MODELS
@@ -146,6 +147,20 @@ def test_a_sky_of_which_the_bundled_network_is_unsure_is_the_packs(script, steep
     for each in (share, (share / 0.7).clamp(max=1)):
         found = script.sky_of(each[0].movedim(0, -1).numpy(), image[0].movedim(0, -1).numpy(), numbers)
         assert np.array_equal(found[..., 0], sky_of(each, image)[0, 0].numpy())
+
+
+@pytest.mark.parametrize("colour", [(0.7, 0.75, 0.8), (0.97, 0.97, 0.97), (0.9, 0.8, 0.7)], ids=["cloud", "white", "warm"])
+def test_a_sky_grows_as_in_the_pack(script, colour):
+    clouds = resize_image(torch.rand(1, 1, 5, 6, generator=torch.Generator().manual_seed(0)), 256, 320) - 0.5
+    image = (torch.tensor(colour).view(3, 1, 1) + 0.1 * clouds).clamp(0, 1)
+    image[..., 200:, :], image[..., 60:, 140:180] = 0.3, 0.4
+    suspected = (torch.arange(256) < 210).view(1, 1, -1, 1).expand(1, 1, 256, 320)
+    sky = suspected & (torch.arange(256) < 80).view(-1, 1)
+    numbers = SHRUNK["annotator"]("tiny-2").postprocess_metadata()[0]["sky"]["growth"]
+    found = script.grown_sky(*(each[0].movedim(0, -1).numpy() for each in (sky, suspected, image)), numbers)
+    expected = grown_sky(sky, suspected, image)
+    assert (expected & ~sky).any() == (colour[0] == 0.7)
+    assert np.mean(found[..., 0] != expected[0, 0].numpy()) < 1e-3
 
 
 @pytest.mark.parametrize(("name", "sides", "size"), [("moge-1", (100, 140), 83), ("zoedepth-nyu", (120, 160), 96)])
