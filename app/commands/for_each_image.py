@@ -73,6 +73,8 @@ def _folder(arguments: argparse.Namespace) -> Path:
     place: Place = arguments.place
     if files := named_files(arguments):
         raise ValueError(f"{files[0]} is of one image, and several are named; name the one, or leave the rest to a model")
+    if mask := getattr(arguments, "sky_mask", None):
+        raise ValueError(f"{mask} is of one image, and several are named; name the one, or leave out --sky-mask")
     if place.path.suffix.lower() in arguments.extensions and not place.is_folder:
         such = f"{place.path.with_suffix('')}{os.sep}"
         raise ValueError(f"{place.path} is the name of one file, and several images are named; give -o a folder, such as {such}")

@@ -185,24 +185,26 @@ def naming_command(arguments: argparse.Namespace, **changed: str) -> str:
 
 def check_results(arguments: argparse.Namespace, paths: Sequence[Path], command: str = "") -> None:
     """As `check_places`, of a command that makes files of `arguments.image`."""
-    named = [getattr(arguments, name, None) for name in ("image", *SOURCES)]
+    named = [getattr(arguments, name, None) for name in ("image", *SOURCES, "sky_mask")]
     read = [each for each in (*named, *getattr(arguments, "inputs", ())) if each is not None]
     check_places(paths, read, arguments.overwrite, arguments.image, command)
 
 
 @contextmanager
 def result_path(arguments: argparse.Namespace) -> Iterator[Path]:
-    """A path to write the result to, moved to its place when the block ends well; the folder is made where it is absent.
+    """A path to write the result to, moved to its place when the block ends well.
+
+    The folder is made where it is absent; if the block ends otherwise, it goes again.
 
     Raises:
         FileExistsError: A file came there meanwhile that must not be replaced.
         OSError: The system refuses to write.
     """
     from ...geometry.files import atomic_path
+    from ..batch.staging import kept_if_used
 
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with atomic_path(arguments.out) as path:
+        with kept_if_used(arguments.out.parent), atomic_path(arguments.out) as path:
             yield path
             check_results(arguments, [arguments.out], naming_command(arguments))  # somebody may have written there meanwhile
         note_results(arguments.image, [arguments.out], naming_command(arguments))

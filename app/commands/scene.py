@@ -133,17 +133,13 @@ def add_sky(group: argparse._ArgumentGroup, use: str) -> None:
 
 
 def check_sky(arguments: argparse.Namespace) -> None:
-    """Refuses a mask of the sky for several images, or where there is to be no sky.
+    """Refuses a mask of the sky beside --sky or --no-sky.
 
     Raises:
-        ValueError: It is so.
+        ValueError: There are both.
     """
-    if (mask := arguments.sky_mask) is None:
-        return
-    if arguments.sky is not None:
-        raise ValueError(f"{mask} says where the sky is; leave out --{'no-' * (not arguments.sky)}sky, or the mask")
-    if len(arguments.images) != 1 or not Path(arguments.images[0]).is_file():
-        raise ValueError(f"{mask} is of one image, and several are named; name the one, or leave out --sky-mask")
+    if arguments.sky_mask is not None and arguments.sky is not None:
+        raise ValueError(f"{arguments.sky_mask} says where the sky is; leave out --{'no-' * (not arguments.sky)}sky, or the mask")
 
 
 def sky_of(arguments: argparse.Namespace, image: Tensor) -> Tensor | bool:

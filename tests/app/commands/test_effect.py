@@ -121,6 +121,7 @@ def test_a_mask_of_the_sky_that_contradicts_is_refused(scene, capsys):
         (square, "square.png has 60x60 pixels"),
     ):
         assert effect(scene, "fog", *options) == NOTHING_DONE and problem in capsys.readouterr().err
+    assert effect(scene, "fog", "--overwrite", *sky, out="sky.png") == NOTHING_DONE, "it is an input"
     (scene / "many").mkdir()
     words = ["effect", "fog", str(scene / "many"), str(scene / "a.png"), "--model", "tiny", *sky, "--out", str(scene / "made")]
     assert main(words) == NOTHING_DONE and "is of one image, and several are named" in capsys.readouterr().err

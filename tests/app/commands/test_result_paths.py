@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from depth_normal.app import onnx_export
 from depth_normal.app.batch import named_results, per_image
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.cli import main
+from depth_normal.app.commands import result_paths
 from depth_normal.app.commands.estimate import DEMO_IMAGE
 from depth_normal.app.console import viewer
 from depth_normal.app.console.terminal import quoted
@@ -433,3 +435,11 @@ def test_an_exported_file_is_replaced_where_it_is_the_programs_own(here, monkeyp
     assert run("export tiny -o b.onnx") == 2 and Path("b.onnx.data").read_bytes() == b"mine"
     assert run("export tiny --overwrite --weights a.onnx -o a.onnx") == 2
     assert "a.onnx is an image or a file that is read" in capsys.readouterr().err
+
+
+def test_a_folder_that_was_made_for_a_result_goes_where_there_is_none(tmp_path):
+    out = tmp_path / "new" / "folder" / "x.png"
+    arguments = SimpleNamespace(out=out, image=tmp_path / "a.png")
+    with pytest.raises(KeyboardInterrupt), result_paths.result_path(arguments):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
