@@ -108,3 +108,12 @@ def test_half_precision_is_cut_like_float32(dtype):
         lambda *maps: mask_at_image_edges(*maps[::-1], 4),
     ):
         assert torch.equal(ours(image, mask), ours(image.float(), mask.float()).to(dtype))
+
+
+@pytest.mark.slow("takes a large image")
+def test_a_large_image_gives_the_matte_of_a_small_one():
+    image, alpha = composed()
+    mask = (alpha > 0.5).float()
+    large_image, large_mask = (F.interpolate(each, scale_factor=10, mode="bilinear") for each in (image, mask))
+    found, large = cut_out(image, mask, edge=3.0).alpha, cut_out(large_image, large_mask, edge=3.0).alpha
+    assert (F.avg_pool2d(large, 10) - found).abs().mean() < 0.01 * found.mean()
