@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ...utils import in_float32
 from ..checks import check_map, check_range
-from ..filters.box import box_means, box_sums
+from ..filters.box import box_means
+from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import largest_within
 
 MAX_EDGE = 10.0
@@ -17,7 +18,15 @@ MAX_EDGE = 10.0
 
 # Squared distance of two colours (of 0 to 1) from which on the shares of their mixture can be computed.
 _APART = 0.01
-_FEW, _TINY = 1e-4, 1e-6
+_TINY = 1e-6
+# Colours are continued at a size at which the radius is about so many pixels.
+_COARSE = 3
+# Share of a window's pixels of a side at which their mean counts half.
+_FEW = 0.01
+# How far beyond a side's colour, as a share of the distance of both, a pixel's may be and still be of that side.
+_BEYOND = 0.25
+# Colours count in full where this times both sides' shares of a window's pixels is 1.
+_FADE = 40.0
 
 
 class Cutout(NamedTuple):
@@ -37,7 +46,8 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
     """Cuts out what a mask shows.
 
     Inside a band around the mask's border, each pixel's colour is taken for a mixture of the thing's colour and the background's beside it;
-    that tells how much of it belongs to the thing. Where both look alike, the mask does.
+    that tells how much of it belongs to the thing. Where both look alike, where the colour is of neither, and at the ends of the band, the
+    mask does.
 
     Args:
         image: (B, 3, H, W) in [0, 1].
@@ -65,7 +75,7 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
     inside, outside = mask >= 0.5, mask < 0.5
     thing, behind = (largest_within((~side).float(), radius) < 0.5 for side in (inside, outside))
     own, others = _continued(image, thing, inside, radius), _continued(image, behind, outside, radius)
-    alpha = _mixture(image, own, others, mask, thing, behind, radius)
+    alpha = _mixture(image, own, others, mask, radius)
     alpha = torch.where(thing | behind, mask, alpha)
     if not decontaminate:
         return Cutout(image, alpha)
@@ -76,23 +86,30 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
 
 def _continued(image: Tensor, sure: Tensor, probable: Tensor, radius: int) -> Tensor:
     """Colours of a side, going on beyond its border: means of what is surely of it nearby, else of what probably is, else of the image."""
-    colour = image
-    for weights, reach in ((probable, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
-        shares = weights.to(image)
-        means = box_sums(torch.cat((image * shares, shares), 1), reach) / (2 * reach + 1) ** 2
-        known = means[:, 3:] / (means[:, 3:] + _FEW)
-        colour = torch.lerp(colour, means[:, :3] / means[:, 3:].clamp(min=_TINY), known)
-    return colour
+    pitch = max(1, round(radius / _COARSE))
+    colour = shrunk(image, pitch)
+    for side, reach in ((probable, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
+        shares = side.to(image)
+        means = shrunk(torch.cat((image * shares, shares), 1), pitch)
+        for _ in range(2):  # twice: what comes into a window counts little at first, or squares would show
+            means = box_means(means, max(1, round(reach / pitch / 2)))
+        weight = means[:, 3:]
+        colour = torch.lerp(colour, means[:, :3] / weight.clamp(min=_TINY), weight / (weight + _FEW))
+    return enlarged(colour, pitch, image.shape[-2:])
 
 
-def _mixture(image: Tensor, own: Tensor, others: Tensor, mask: Tensor, thing: Tensor, behind: Tensor, radius: int) -> Tensor:
+def _mixture(image: Tensor, own: Tensor, others: Tensor, mask: Tensor, radius: int) -> Tensor:
     """The matte: each pixel's share of the object, by colour where foreground and background differ, else by the mask."""
     apart = own - others
     distance = apart.square().sum(1, keepdim=True)
     share = ((image - others) * apart).sum(1, keepdim=True) / distance.clamp(min=_TINY)
-    smooth = box_means(mask, max(1, radius // 2))
+    smooth = box_means(mask, max(1, radius // 3))
     trust = distance / (distance + _APART)
-    # Colours between neither side's are weak evidence.
-    off = (image - others - share * apart).square().sum(1, keepdim=True)
+    # Colours that are no mixture of both sides' are weak evidence.
+    nearest = share.clamp(-_BEYOND, 1 + _BEYOND)
+    off = (image - others - nearest * apart).square().sum(1, keepdim=True)
     trust = trust * _APART / (_APART + off)
+    # Colours count less and less towards the ends of the band, or it would end in the squares of its windows.
+    level = box_means((mask >= 0.5).to(mask), radius)
+    trust = trust * (_FADE * level * (1 - level)).clamp(max=1)
     return torch.lerp(smooth, share.clamp(0, 1), trust)

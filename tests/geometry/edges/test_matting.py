@@ -45,6 +45,29 @@ def test_far_from_the_border_nothing_changes():
     assert found.alpha[..., 60, 80] == 1 and found.alpha[..., 0, 0] == 0
 
 
+def test_smooth_colours_give_a_smooth_matte():
+    """Windows with hard ends would show as squares."""
+    random = torch.Generator().manual_seed(0)
+    rough = torch.rand(1, 3, 8, 10, generator=random)
+    image = F.interpolate(rough, (240, 320), mode="bicubic", align_corners=False).clamp(0, 1)
+    rows, columns = torch.meshgrid(torch.arange(240) - 120.0, torch.arange(320) - 160.0, indexing="ij")
+    mask = (0.5 + (70 - torch.hypot(rows, columns)) / 30).clamp(0, 1)[None, None]
+    alpha = cut_out(image, mask, edge=5.0).alpha
+    steps = torch.cat([alpha.diff(dim=dim).flatten().abs() for dim in (-1, -2)])
+    assert steps.max() < 0.3
+
+
+def test_a_part_whose_colour_is_beyond_both_sides_stays():
+    """A face beside dark hair, before grass: brighter than both, and of neither side by colour."""
+    hair, grass, face = (torch.tensor(each).view(1, 3, 1, 1) for each in ((0.1, 0.1, 0.1), (0.3, 0.35, 0.25), (0.75, 0.6, 0.5)))
+    mask = torch.zeros(1, 1, 120, 160)
+    mask[..., 20:100, 40:120] = 1
+    image = hair * mask + grass * (1 - mask)
+    image[..., 40:80, 114:120] = face
+    found = cut_out(image, mask, edge=5.0)
+    assert found.alpha[..., 44:76, 115:119].min() > 0.7
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_empty_and_full_masks(value):
     image, alpha = composed()
@@ -85,3 +108,12 @@ def test_half_precision_is_cut_like_float32(dtype):
         lambda *maps: mask_at_image_edges(*maps[::-1], 4),
     ):
         assert torch.equal(ours(image, mask), ours(image.float(), mask.float()).to(dtype))
+
+
+@pytest.mark.slow("takes a large image")
+def test_a_large_image_gives_the_matte_of_a_small_one():
+    image, alpha = composed()
+    mask = (alpha > 0.5).float()
+    large_image, large_mask = (F.interpolate(each, scale_factor=10, mode="bilinear") for each in (image, mask))
+    found, large = cut_out(image, mask, edge=3.0).alpha, cut_out(large_image, large_mask, edge=3.0).alpha
+    assert (F.avg_pool2d(large, 10) - found).abs().mean() < 0.01 * found.mean()
