@@ -35,8 +35,10 @@ ABSENT_FROM_PARTIAL = {
 
 runpy.run_path(str(ROOT / "tests" / "mend_torchvision.py"))
 
-# Thousands of records for each trace, which pytest would keep with the test's log.
-logging.getLogger("torch.__trace").propagate = False
+# pytest gives each logger that does not propagate its handlers, three times for each test. torch has fifty of them. The tracer makes
+# thousands of records for each export once it has any handler.
+for _logger in [each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)]:
+    _logger.propagate = True
 
 # What a script runs in the background ignores Ctrl-C, and so would every program that the tests start and stop.
 for _stop, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
@@ -142,6 +144,7 @@ def module_leaves_no_trace(request):
 
 def _free_memory():
     gc.collect()  # networks in reference cycles
+    gc.freeze()  # what is left is libraries: the next collection need not look at them once more
     if sys.platform != "linux":
         return
     library = ctypes.CDLL(None)
