@@ -506,5 +506,5 @@ def test_ray_gives_the_bytes_of_the_local_engine_on_a_busy_machine(cluster, fold
         torch.set_num_threads(before)
         program.kill()
         program.wait()
-    assert len(expected) == 12 and len(found) == 8 * 12
+    assert len(expected) == 12 and len(found) == 4 * 12
     assert [path for path in found if found[path] != expected[Path(path.name)]] == []
