@@ -136,15 +136,15 @@ def _left_as_found(who):
 
 @pytest.fixture(autouse=True, scope="module")
 def module_leaves_no_trace(request):
-    """Of a module's fixtures: settings are restored, and memory is freed."""
+    """Of a module's fixtures: settings are restored, and the memory of the module before is freed, that of its last test too."""
+    _free_memory()
+    gc.freeze()  # what is left is libraries: the next collection need not look at them once more
     with _left_as_found(request.node.nodeid):
         yield
-    _free_memory()
 
 
 def _free_memory():
     gc.collect()  # networks in reference cycles
-    gc.freeze()  # what is left is libraries: the next collection need not look at them once more
     if sys.platform != "linux":
         return
     library = ctypes.CDLL(None)
