@@ -35,8 +35,10 @@ ABSENT_FROM_PARTIAL = {
 
 runpy.run_path(str(ROOT / "tests" / "mend_torchvision.py"))
 
-# Thousands of records for each trace, which pytest would keep with the test's log.
-logging.getLogger("torch.__trace").propagate = False
+# pytest gives each logger that does not propagate its handlers, three times for each test. torch has fifty of them. The tracer makes
+# thousands of records for each export once it has any handler.
+for _logger in [each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)]:
+    _logger.propagate = True
 
 # What a script runs in the background ignores Ctrl-C, and so would every program that the tests start and stop.
 for _stop, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
@@ -134,10 +136,11 @@ def _left_as_found(who):
 
 @pytest.fixture(autouse=True, scope="module")
 def module_leaves_no_trace(request):
-    """Of a module's fixtures: settings are restored, and memory is freed."""
+    """Of a module's fixtures: settings are restored, and the memory of the module before is freed, that of its last test too."""
+    _free_memory()
+    gc.freeze()  # what is left is libraries: the next collection need not look at them once more
     with _left_as_found(request.node.nodeid):
         yield
-    _free_memory()
 
 
 def _free_memory():

@@ -1,6 +1,6 @@
 // Sets points and boxes on *Depth Mask* in ComfyUI's page, with a mouse, a finger and keys, and prints as JSON what the node then holds:
 //   PW=.../playwright-core/index.mjs node box.mjs SERVER PICTURE NODES2 SHOTS
-// PICTURE lies in the server's input folder; NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots.
+// PICTURE lies in the server's input folder; NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots, or empty.
 import path from 'node:path'
 
 import { placeNode } from './placed_node.mjs'

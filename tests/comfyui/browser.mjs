@@ -1,12 +1,12 @@
 // Opens workflows in ComfyUI's own page, one after the other in one headless Chromium, and prints as JSON what became of them:
-//   PW=.../playwright-core/index.mjs node browser.mjs SERVER PACK NODE EXAMPLE.json OLD.json WORKFLOW.json...
-// Each is opened from the template browser, under the pack's name, and once more as a file; then the OLD graph as a
+//   PW=.../playwright-core/index.mjs node browser.mjs SERVER PACK NODE EXAMPLE.json TEMPLATES.json OLD.json WORKFLOW.json...
+// Each is opened as a file, and those that TEMPLATES names from the template browser, under the pack's name; then the OLD graph as a
 // file, and the help of a NODE of the EXAMPLE is shown; the node and its help once more in Chinese.
 // Nothing waits for a fixed time: a busy machine takes longer.
 import fs from 'node:fs'
 import path from 'node:path'
 
-const [server, pack, helped, example, old, ...files] = process.argv.slice(2)
+const [server, pack, helped, example, templates, old, ...files] = process.argv.slice(2)
 const { chromium } = await import(process.env.PW)
 const set = settings => fetch(server + '/settings', {
   method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings),
@@ -76,11 +76,14 @@ async function help(type) {
 }
 
 const report = { templates: {}, scales: {}, files: {} }
+const asTemplates = JSON.parse(fs.readFileSync(templates, 'utf8'))
 await start()
 for (const file of files) {
   const workflow = JSON.parse(fs.readFileSync(file, 'utf8')), name = path.parse(file).name
-  report.templates[name] = await fromTemplates(name, workflow.nodes.length)
-  report.scales[name] = await page.evaluate(() => window.app.canvas.ds.scale)
+  if (asTemplates.includes(name)) {
+    report.templates[name] = await fromTemplates(name, workflow.nodes.length)
+    report.scales[name] = await page.evaluate(() => window.app.canvas.ds.scale)
+  }
   report.files[name] = await fromFile(workflow)
 }
 report.old = await fromFile(JSON.parse(fs.readFileSync(old, 'utf8')))

@@ -1,7 +1,7 @@
 // Changes the graph around a live *Relight* in ComfyUI's page as users do, and after each change drags the light with a real mouse. Prints
 // as JSON what was seen:
 //   PW=.../playwright-core/index.mjs node graph_changes.mjs SERVER WORKFLOW.json PICTURE NODES2 SHOTS
-// PICTURE lies in the server's input folder; NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots.
+// PICTURE lies in the server's input folder; NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots, or empty.
 import fs from 'node:fs'
 import path from 'node:path'
 

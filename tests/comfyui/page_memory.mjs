@@ -92,7 +92,7 @@ const round = (inSubgraph) => page.evaluate(async inSubgraph => {
 }, inSubgraph)
 
 report.before = await held()
-for (let number = 0; number < 3; number++) {
+for (let number = 0; number < 2; number++) {
   const loaded = await round(false)
   if (!number) report.full = await held()
   await page.evaluate(() => {

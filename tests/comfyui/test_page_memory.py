@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
 
 @pytest.fixture(scope="module", params=[False, True], ids=["canvas", "nodes2"])
 def seen(request, server, run_driver):
-    """Megabytes in the page before and after thirty nodes were added and deleted, three times."""
+    """Megabytes in the page before and after thirty nodes were added and deleted, twice."""
     photo = cv2.imread(str(ROOT / "app" / "coffee.jpg"))
     cv2.imwrite(str(server.base / "input" / "small.png"), cv2.resize(photo, (320, 240), interpolation=cv2.INTER_AREA))
     words = [server.address, WORKFLOW, "small.png", str(request.param).lower()]
@@ -23,7 +23,7 @@ def seen(request, server, run_driver):
 
 def test_the_measure_sees_live_images(seen):
     """Else nothing below could fail: each node has an image, maps and canvases of 320x240 pixels."""
-    assert [each["loaded"] for each in (*seen["rounds"], seen["subgraph"])] == [NODES] * 4 and seen["errors"] == []
+    assert [each["loaded"] for each in (*seen["rounds"], seen["subgraph"])] == [NODES] * 3 and seen["errors"] == []
     assert seen["full"]["numbers"] > seen["before"]["numbers"] + 0.5 * NODES
     assert seen["full"]["canvases"] > seen["before"]["canvases"] + 0.5 * NODES
 
@@ -34,7 +34,7 @@ def test_deleted_nodes_leave_nothing(seen, kind):
     before, full = seen["before"][kind], seen["full"][kind]
     print(f"\n{kind}: {before:.1f} MB before, {full:.1f} MB with {NODES} nodes, then {left} MB more than before")
     assert max(left) < 4, "megabytes more than before"
-    assert left[2] - left[0] < 1, "it grows from time to time"
+    assert left[1] - left[0] < 1, "it grows from time to time"
 
 
 @pytest.mark.parametrize("kind", ["numbers", "canvases"])

@@ -356,7 +356,7 @@ def test_a_folder_that_goes_away_is_not_made_again(photos, tmp_path, monkeypatch
 
 
 @needs_signals
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">/dev/full", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", ["<&- >/dev/full", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.slow(PROCESSES)
 def test_streams_that_are_closed_or_full_end_nothing(photos, tmp_path, closed):
     if "full" in closed and not Path("/dev/full").exists():
@@ -631,20 +631,20 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
 
 @needs_signals
 @pytest.mark.slow(PROCESSES)
-def test_killed_five_times_every_output_is_there_once_and_whole(tmp_path):
+def test_killed_four_times_every_output_is_there_once_and_whole(tmp_path):
     photos, out = save_photos(tmp_path / "photos", 100), tmp_path / "out"
     assert estimate(photos, tmp_path / "undisturbed") == 0
     expected = made(tmp_path / "undisturbed")
     chance = random.Random(12)
     words = [*COMMAND, str(photos), "--out", str(out), *SMALL, "--resume"]
     told = []
-    for _ in range(5):
+    for _ in range(4):
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             told += [process.stdout.readline() for _ in range(chance.randrange(1, 12))]
             time.sleep(chance.uniform(0, 0.05))
             process.kill()
             told += process.stdout.read().splitlines(keepends=True)
-    assert 5 <= len(told) < 100
+    assert 4 <= len(told) < 100
     assert estimate(photos, out, "--resume") == 0
     images = [line.partition(": ")[0] for line in told if line.endswith("\n")]
     assert len(set(images)) == len(images), "nothing that was done is done twice"

@@ -18,7 +18,7 @@ from depth_normal.app.batch.outputs import plan_outputs
 from depth_normal.app.batch.per_image import run
 from depth_normal.app.batch.sources import find_images
 
-ROUNDS = 8
+ROUNDS = 4
 WRITES = "npz,depth,normals"
 
 
@@ -57,7 +57,7 @@ def model(request):
     return ("--model", "midas-v2.1-small", "--weights", str(weights), "--size", "64"), Options("midas-v2.1-small", weights, size=64)
 
 
-@pytest.mark.slow("estimates 256 images beside a program that keeps a core busy")
+@pytest.mark.slow("estimates 128 images beside a program that keeps a core busy")
 def test_an_image_gives_the_same_bytes_whichever_way_it_goes(photos, model, tmp_path, two_threads, busy_machine):
     words, options = model
 

@@ -481,10 +481,10 @@ def test_a_ray_that_is_killed_is_told_in_words(monkeypatch):
 
 @pytest.mark.parametrize("model", ["tiny", "midas-v2.1-small"])
 def test_ray_gives_the_bytes_of_the_local_engine_on_a_busy_machine(cluster, folder, tmp_path, request, model):
-    """Of the same four images eight times, whether one thread runs the network or all; Ray would have its workers take one thread each."""
+    """Of the same four images four times, whether one thread runs the network or all; Ray would have its workers take one thread each."""
     options = OPTIONS if model == "tiny" else Options(model, request.getfixturevalue("midas_small"), size=64)
     images = sorted(folder.glob("p*.png"))[:4]
-    for copy in range(8):
+    for copy in range(4):
         (copies := tmp_path / "photos" / str(copy)).mkdir(parents=True)
         for path in images:
             shutil.copy2(path, copies)
@@ -506,5 +506,5 @@ def test_ray_gives_the_bytes_of_the_local_engine_on_a_busy_machine(cluster, fold
         torch.set_num_threads(before)
         program.kill()
         program.wait()
-    assert len(expected) == 12 and len(found) == 8 * 12
+    assert len(expected) == 12 and len(found) == 4 * 12
     assert [path for path in found if found[path] != expected[Path(path.name)]] == []

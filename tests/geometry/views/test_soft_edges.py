@@ -178,8 +178,10 @@ def test_a_camera_that_needs_a_wider_margin_finds_the_same_rims(margin):
     assert torch.equal(wide_rest.colour[..., rows, columns], rest.colour)
     assert torch.equal(wide_rest.inverse[..., rows, columns], rest.inverse)
     inside = (wide_rims.row >= 0) & (wide_rims.row < HEIGHT) & (wide_rims.column >= 0) & (wide_rims.column < WIDTH)
-    for name in ("row", "column", "inverse", "alpha", "colour"):
+    for name in ("row", "column", "inverse", "alpha"):
         assert torch.equal(getattr(wide_rims, name)[..., inside], getattr(rims, name)), name
+    # Powers of numbers that do not fill a vector, at the end of each thread's share, are rounded differently.
+    torch.testing.assert_close(wide_rims.colour[:, inside], rims.colour, rtol=1e-6, atol=1e-7)
 
 
 def test_small_noise_of_a_video_hardly_changes_rims():
