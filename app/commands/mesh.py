@@ -84,7 +84,7 @@ def _mesh(arguments: argparse.Namespace) -> int:
 
     options = _options(arguments)
     check_model(arguments, depth=True)
-    scene = read_scene(arguments, fitted=False)
+    scene = read_scene(arguments, fitted=False).to("cpu")  # where meshes are made
     with result_path(arguments) as path:
         said = save_surface(path, scene.known, replace(options, image=scene.image))
     say_result(arguments, said if arguments.sky else f"{said}; {_left_out(scene)}")

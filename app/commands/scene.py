@@ -53,7 +53,7 @@ class Scene:
     known: Estimate
     bits: int
 
-    def to(self, device: torch.device) -> Scene:
+    def to(self, device: torch.device | str) -> Scene:
         """The same scene on another device."""
         return replace(self, image=self.image.to(device), known=self.known.to(device))
 
@@ -133,13 +133,18 @@ def add_sky(group: argparse._ArgumentGroup, use: str) -> None:
 
 
 def check_sky(arguments: argparse.Namespace) -> None:
-    """Refuses a mask of the sky beside --sky or --no-sky.
+    """Refuses a mask of the sky beside --sky or --no-sky, and one that is no image, before a model is loaded.
 
     Raises:
-        ValueError: There are both.
+        ValueError, OSError: It is so.
     """
-    if arguments.sky_mask is not None and arguments.sky is not None:
+    from ..batch.per_image import check_header
+
+    if arguments.sky_mask is None:
+        return
+    if arguments.sky is not None:
         raise ValueError(f"{arguments.sky_mask} says where the sky is; leave out --{'no-' * (not arguments.sky)}sky, or the mask")
+    check_header(arguments.sky_mask)
 
 
 def sky_of(arguments: argparse.Namespace, image: Tensor) -> Tensor | bool:

@@ -101,6 +101,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         share = sky.to(image)
     elif sky and depth is not None:
         share = sky_alpha(image, estimate)
+    if sky is not False and depth is not None:
         # Things that the network's coarse sky covers have no sides known, but are lit as the sky is, not left bright beside it.
         covered = resize_map(predicted_sky(estimate).to(image), height, width, "nearest-exact") > 0.5
         known = known | covered

@@ -79,8 +79,8 @@ class Placement:
 
     def _move_to(self, target: torch.device) -> bool:
         """Moves the network, and says whether it fits; where it does not, all of it is on the CPU."""
-        if {tensor.device for tensor in (*self._network.parameters(), *self._network.buffers())} == {target}:
-            return True  # torch would take milliseconds to find that out
+        if self._is_at(target):
+            return True
         try:
             self._network.to(target)
             return True
@@ -90,6 +90,10 @@ class Placement:
         self._network.to("cpu")  # a part of it was moved
         devices.empty_cache()
         return False
+
+    def _is_at(self, target: torch.device) -> bool:
+        """Whether all weights are there. Moving them again would take milliseconds, even where nothing moves."""
+        return {tensor.device for tensor in (*self._network.parameters(), *self._network.buffers())} == {target}
 
     def _too_large(self) -> str:
         tensors = {id(each): each for each in (*self._network.parameters(), *self._network.buffers())}.values()

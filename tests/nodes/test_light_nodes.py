@@ -76,6 +76,18 @@ def test_no_shadow_falls_on_a_masked_sky():
     assert torch.equal(lit[0], bare) and not torch.equal(lit[1], bare)
 
 
+def test_what_the_network_took_for_sky_is_lit_where_a_mask_says_that_it_is_none():
+    depth = torch.full((1, 1, 48, 48), 0.5)
+    depth[..., :20, :] = 0.001
+    depth[..., 30:, :] = 1
+    geometry = Estimate(depth, Quantity.DISPARITY, mask=depth > 0.01)
+    lit = [
+        Relight().execute(grey(size=48), geometry=geometry, ambient=0.0, intensity=0.0, **sky)[0]
+        for sky in ({}, {"sky_mask": torch.zeros(1, 48, 48)})
+    ]
+    assert all(each.max() < 0.01 for each in lit)
+
+
 def test_exposure_ambient_colours_and_clipping_reach_the_image():
     settings = {"normal_map": flat_map(), "intensity": 0.0, "ambient": 1.0}
     (plain,), (brighter,) = (Relight().execute(grey(), exposure=stops, **settings) for stops in (0.0, 1.0))

@@ -31,6 +31,7 @@ from depth_normal.app.batch.sources import Source, find_images
 from depth_normal.app.batch.staging import check_run_marker, open_run_marker
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, file_lock, paths, read_image
+from depth_normal.model_loader.comfy.placement import Placement
 
 COMMAND = (sys.executable, "-m", "depth_normal.app.cli", "estimate")
 SMALL = ("--model", "tiny", "--size", "64")
@@ -456,6 +457,7 @@ def test_weights_that_do_not_fit_on_the_device_end_the_run_at_once(photos, tmp_p
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
 
     monkeypatch.setattr(model.network, "to", full)
+    monkeypatch.setattr(Placement, "_is_at", lambda *_: False)
     monkeypatch.setitem(local_engine._FULL_BATCH, "cpu", 8)  # as on a GPU
     todo = plan_outputs(find_images([photos])[0], tmp_path / "out").todo
     (outcome,) = local_engine.estimate_files(model, todo, options)

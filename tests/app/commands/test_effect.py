@@ -119,6 +119,8 @@ def test_a_mask_of_the_sky_that_contradicts_is_refused(scene, capsys):
         ((*sky, "--no-sky"), "leave out --no-sky, or the mask"),
         ((*sky, "--sky"), "leave out --sky, or the mask"),
         (square, "square.png has 60x60 pixels"),
+        (("--sky-mask", str(scene / "none.png")), "none.png"),
+        (("--sky-mask", str(scene / "a.npz")), "a.npz"),
     ):
         assert effect(scene, "fog", *options) == NOTHING_DONE and problem in capsys.readouterr().err
     assert effect(scene, "fog", "--overwrite", *sky, out="sky.png") == NOTHING_DONE, "it is an input"

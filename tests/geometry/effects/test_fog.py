@@ -62,7 +62,7 @@ def test_words_and_holes():
     estimate = Estimate(wall(10), Quantity.METRIC_DEPTH, mask=mask, intrinsics=CAMERA)
     through, words = fog_of(estimate, torch.rand(1, 3, 7, 7), FogBank(0.1))
     assert (through[..., 0, :] == 0).all() and words.startswith("fog over 10 to 10 m, ")
-    assert fog_of(estimate, torch.rand(1, 3, 7, 7), FogBank(0.1), with_sky=False)[0].min() > 0.1
+    assert fog_of(estimate, torch.rand(1, 3, 7, 7), FogBank(0.1), sky=False)[0].min() > 0.1
 
 
 def test_without_metres_the_scene_lies_between_1_and_3():
