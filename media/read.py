@@ -125,6 +125,11 @@ def image_stream(container: Any, name: str) -> Any:
         raise VideoReadError(f"{name}: there are no images in it ({container.format.long_name})")
     if streams[0].codec_context is None:
         raise VideoReadError(f"{name}: this build of PyAV has no decoder for its images; convert it to H.264 first")
+    if not streams[0].width or not streams[0].height:
+        kind = streams[0].codec_context.name
+        raise VideoReadError(
+            f"{name}: FFmpeg finds no size of its images ({kind}), as of animated WebP; convert it to a GIF or to H.264 first"
+        )
     return streams[0]
 
 

@@ -65,7 +65,8 @@ def _spread(task: VideoTask, header: VideoHeader, count: int) -> Iterator[Frame]
     total = sys.maxsize if expected is None else expected
     rate = task.new_rate or header.rate
     for part in range(min(count, total)):
-        begin = task.start + Fraction((2 * part + 1) * total, 2 * count * rate) if expected is not None else task.start + part
+        # The time of a frame: between the last one's and the end there is no other.
+        begin = task.start + ((2 * part + 1) * total // (2 * count) / Fraction(rate) if expected is not None else part)
         yield from _first(replace(task, start=begin, frames=1, preset=None))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from depth_normal.media import VideoError, is_sequence, numbered, read, read_frames, read_sequence, sequence_header, video_header
 from depth_normal.media.colour import PQ, Colours, hdr_to_sdr, pq_to_light
@@ -195,6 +196,14 @@ def test_images_stand_upright(tmp_path, matrix, corner):
     assert found.shape == ((64, 32) if matrix[0] == 0 else (32, 64))
     row, column = (3 if side == 0 else -4 for side in corner)
     assert found[row, column] > 0.8 and int((found > 0.5).sum()) < 100
+
+
+def test_an_animated_webp_is_refused_in_words(tmp_path):
+    """FFmpeg opens it, and says that its images have no size."""
+    first, second = (Image.new("RGB", (32, 24), colour) for colour in ("red", "blue"))
+    first.save(tmp_path / "a.webp", save_all=True, append_images=[second], duration=80)
+    with pytest.raises(VideoError, match="finds no size of its images .*, as of animated WebP; convert it to a GIF or to H.264 first"):
+        video_header(tmp_path / "a.webp")
 
 
 def test_pixels_that_are_not_square_are_made_square(tmp_path):

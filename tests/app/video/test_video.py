@@ -708,6 +708,13 @@ def test_videos_for_editing_programs_are_joined_of_pieces(video, tmp_path, codec
     assert [frame.time for frame in read_frames(out)] == [frame.time for frame in read_frames(video)]
 
 
+def test_a_preview_of_a_folder_of_one_image_shows_it(tmp_path, capsys):
+    (tmp_path / "one").mkdir()
+    Image.new("RGB", (48, 32), "teal").save(tmp_path / "one" / "x.png")
+    assert run(tmp_path / "one", tmp_path / "out.mp4", "--preview", 1) == 0
+    assert "(1 frame)" in capsys.readouterr().out
+
+
 @pytest.mark.slow("runs a video five times")
 def test_a_preview_is_one_sheet_of_frames_above_what_is_made_of_them(video, tmp_path, capsys):
     """Five frames of the ball, from the middles of fifths of the video, and their depth and normals."""
