@@ -181,6 +181,11 @@ def to_image(planar: Tensor) -> Tensor:
     return planar.clamp(0, 1).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last).movedim(1, -1).contiguous()
 
 
+def sent_to(device: torch.device, values: Tensor) -> Tensor:
+    """The values on a device. Only CUDA is not waited for: MPS may copy later, when the memory holds something else."""
+    return values.to(device, non_blocking=device.type == "cuda")
+
+
 def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear") -> Tensor:
     """Resamples maps or images: each axis an area average where it shrinks, interpolated where it grows.
 
@@ -357,7 +362,7 @@ def _area_average(values: Tensor, length: int, axis: int) -> Tensor:
     rows = torch.minimum(first + taps, last)
     overlap = torch.minimum(edges[1:], rows + 1.0) - torch.maximum(edges[:-1], rows.double())
     weights = torch.where(first + taps <= last, overlap * (length / old), 0).to(values.dtype)
-    rows, weights = (each.to(values.device, non_blocking=True) for each in (rows, weights))
+    rows, weights = (sent_to(values.device, each) for each in (rows, weights))
     total = None
     for row, weight in zip(rows, weights, strict=True):
         share = values.index_select(axis, row).mul_(weight[:, None] if axis == -2 else weight)

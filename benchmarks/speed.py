@@ -105,7 +105,8 @@ def table(part: Part, seconds: float) -> str:
             done.stdout.strip() if done.returncode == 0 else f"failed: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
         )
     except subprocess.TimeoutExpired as error:
-        printed = f"{(error.stdout or b'').decode().strip()}\nstopped after {seconds:g} s".strip()
+        said = error.stdout or ""  # bytes, but on Windows
+        printed = f"{(said if isinstance(said, str) else said.decode()).strip()}\nstopped after {seconds:g} s".strip()
     print(f"{time.monotonic() - began:.0f} s")
     # Tables are shown as such, and anything else as it was printed.
     shown = printed if re.search(r"^\| ", printed, re.MULTILINE) else f"```text\n{printed}\n```"

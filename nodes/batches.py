@@ -9,22 +9,23 @@ import torch
 from torch import Tensor
 
 from ..geometry.estimate import Estimate
-from ..model_loader.comfy.devices import image_placement, make_room
+from ..model_loader.comfy.devices import image_placement
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.interrupt import throw_if_interrupted
+from ..model_loader.comfy.placement import make_room
 from ..model_loader.inference.memory_budget import BytesPerPixel
 from ..utils import images_to_rgb, resize_image, to_image, to_rgb
 
 Item = TypeVar("Item")
 
 
-def one_by_one(estimate: Estimate, device: torch.device | None = None) -> Iterator[Estimate]:
+def one_by_one(estimate: Estimate, device: torch.device | None = None, pixels: int = 0) -> Iterator[Estimate]:
     """Yields each image of a batch on `device` (None = its own): a long clip does not fit there at once. Stops if the user cancels.
 
-    Where they are moved to a GPU, models that ComfyUI keeps there make room for an effect of one image.
+    Where they are moved to a GPU, models that ComfyUI keeps there make room for an effect of one image, of `pixels` if that is more.
     """
     if device is not None and device != estimate.device:
-        make_room(device, estimate.height * estimate.width * BytesPerPixel.EFFECT_AT_MOST)
+        make_room(device, max(pixels, estimate.height * estimate.width) * BytesPerPixel.EFFECT_AT_MOST)
     for index in range(estimate.batch):
         throw_if_interrupted()
         yield estimate.slice(index, index + 1).to(device or estimate.device)

@@ -21,6 +21,9 @@ from .widgets import CODINGS, image_input, number_widget
 
 MAX_DISTANCE = 10000.0
 
+# Size of the mask that core's nodes output for an image without alpha.
+_NO_MASK = (64, 64)
+
 NO_POINT = -1.0
 """Coordinate that means "no point", or as a side "no box"."""
 
@@ -125,6 +128,12 @@ def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:
     return masks[:, None].to(torch.float32).clamp(0, 1)
 
 
+def refuse_no_mask(masks: Tensor, name: str, size: tuple[int, int]) -> None:
+    """Refuses the black mask that Load Image gives for an image without alpha; `size` is that of the images."""
+    if masks.shape[-2:] == _NO_MASK and masks.shape[-2:] != size and not bool(masks.any()):
+        raise ValueError(f"{name} is black and 64x64, as Load Image gives it for an image without alpha: leave it unconnected")
+
+
 def sky_mask_input(use: str) -> Widget:
     """Input for a mask of the sky; `chosen_skies` reads it. `use` says what becomes of the sky."""
     return "MASK", {"tooltip": f"Mask of the sky, e.g. from Sky Mask, white = sky: {use} If linked, sky is ignored."}
@@ -136,6 +145,7 @@ def chosen_skies(mask: Tensor | None, images: Tensor, find: bool) -> Iterator[Te
     if mask is None:
         return iter((find,) * total)
     masks = masks_of(mask, "sky_mask", total)
+    refuse_no_mask(masks, "sky_mask", (height, width))
     return (resize_map(masks[index % len(masks)][None], height, width) for index in range(total))
 
 
@@ -147,7 +157,8 @@ def _for_batch(estimate: Estimate, batch: int, name: str) -> Estimate:
 def images_with(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
     """Yields each image with its estimate on the compute device, where a long batch does not fit at once."""
     device = default_device()
-    for image, estimate in zip(images.split(1), one_by_one(whole, device), strict=True):
+    estimates = one_by_one(whole, device, images.shape[-2] * images.shape[-1])
+    for image, estimate in zip(images.split(1), estimates, strict=True):
         yield image.to(device), estimate
 
 

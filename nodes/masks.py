@@ -31,6 +31,7 @@ from .effect_inputs import (
     masks_of,
     number_widgets,
     point_widgets,
+    refuse_no_mask,
     sized_pairs,
 )
 from .live import shown_on_node
@@ -39,8 +40,6 @@ from .sockets import EFFECTS, Inputs, Widget
 from .widgets import choice_widget, geometry_input, image_input, number_widget, switch_widget, text_widget
 
 Points = tuple[Point, ...]
-# Size of the mask that core's nodes output for an image without alpha.
-_NO_MASK = (64, 64)
 
 _GEOMETRY = "Depth as numbers, e.g. from Depth & Normals. If linked, depth is ignored."
 
@@ -405,8 +404,7 @@ def _blank(geometry: Any, depth: Tensor | None) -> Tensor:
 def _masks(mask: Tensor, images: Tensor) -> Tensor:
     """Converts a MASK (B, H, W) or (H, W) to (B, 1, H, W) in [0, 1] at the images' size."""
     masks = masks_of(mask, "mask", len(images))
-    if masks.shape[-2:] == _NO_MASK and masks.shape[-2:] != images.shape[-2:] and not bool(masks.any()):
-        raise ValueError("mask is black and 64x64, as Load Image gives it for an image without alpha: leave it unconnected")
+    refuse_no_mask(masks, "mask", (images.shape[-2], images.shape[-1]))
     return resize_map(masks, images.shape[-2], images.shape[-1]).expand(len(images), -1, -1, -1).to(images.device)
 
 

@@ -33,6 +33,7 @@ from ...media import compute_with
 from ...model_loader import Model
 from ...model_loader.comfy.placement import WeightsTooLargeError
 from ...model_loader.inference.memory_budget import images_that_fit, on_device_or_cpu
+from ...utils import sent_to
 from ..outcomes import EXPECTED_ERRORS
 from . import per_image
 from .failures import Failure, failure_of
@@ -283,7 +284,7 @@ class _Pipeline(Generic[T]):
             writes = _writes_of(batch) if self.only_shown else ()
 
             def estimated(device: torch.device) -> Estimate:
-                return per_image.estimate(model, images.to(device, non_blocking=True), self.options, writes)
+                return per_image.estimate(model, sent_to(device, images), self.options, writes)
 
             device = self.model.device
             estimates = estimated(device) if len(batch) > 1 else on_device_or_cpu(estimated, device, "the image and its maps are kept")
@@ -317,15 +318,15 @@ class _Pipeline(Generic[T]):
 
     def _finish(self, item: InFlight) -> T | Failure:
         assert item.estimate is not None
-        estimate = item.estimate
 
         def finished(device: torch.device) -> T:
-            item.estimate = estimate.to(device)
+            assert item.estimate is not None
+            item.estimate = item.estimate.to(device)
             return self.finish(item)
 
         try:
             # Batches are as large as the memory of a GPU allows, which leaves little for what is rendered there meanwhile.
-            return on_device_or_cpu(finished, estimate.device, "files are rendered")
+            return on_device_or_cpu(finished, item.estimate.device, "files are rendered")
         except EXPECTED_ERRORS as error:
             return failure_of(str(item.outputs.image), error, written_to=item.outputs.folder)
 

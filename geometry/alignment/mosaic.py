@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import resize_map, unit_vectors
+from ...utils import resize_map, sent_to, unit_vectors
 from .scale_shift import fit_robustly
 
 # Variance of the whole's noise by that of the tile's in the fit: nearly least squares, which trust a tile less the less it resembles.
@@ -183,7 +183,7 @@ def sample(values: Tensor, places: list[Tile], size: tuple[int, int], height: in
     Returns:
         (N, C, height, width), linear between pixels.
     """
-    box = torch.tensor([tuple(place) for place in places], dtype=torch.float32).to(values.device, non_blocking=True)
+    box = sent_to(values.device, torch.tensor([tuple(place) for place in places], dtype=torch.float32))
     down, across = (
         (box[:, start, None] + (torch.arange(count, device=values.device) + 0.5) / count * box[:, start + 2, None]) * (2 / side) - 1
         for start, count, side in ((0, height, size[0]), (1, width, size[1]))

@@ -75,12 +75,6 @@ def available_main_memory() -> float:
     return float("inf") if manager is None else min(manager.get_free_memory(torch.device("cpu")), free_main_memory())
 
 
-def make_room(device: torch.device, needed: int) -> None:
-    """Has ComfyUI unload models until so many bytes are free on a GPU, as far as there are any; elsewhere that is the caller's business."""
-    if device.type != "cpu" and (manager := memory_manager()) is not None:
-        manager.free_memory(needed, device)
-
-
 def empty_cache() -> None:
     """Gives memory that torch keeps for later back to the device."""
     if (manager := memory_manager()) is not None:

@@ -93,7 +93,8 @@ class Placement:
 
     def _is_at(self, target: torch.device) -> bool:
         """Whether all weights are there. Moving them again would take milliseconds, even where nothing moves."""
-        return {tensor.device for tensor in (*self._network.parameters(), *self._network.buffers())} == {target}
+        places = {tensor.device for tensor in (*self._network.parameters(), *self._network.buffers())}
+        return len(places) == 1 and all(at.type == target.type and target.index in (None, at.index) for at in places)
 
     def _too_large(self) -> str:
         tensors = {id(each): each for each in (*self._network.parameters(), *self._network.buffers())}.values()
@@ -117,3 +118,10 @@ class Placement:
                     loaded.model_unload()
                     manager.current_loaded_models.remove(loaded)
         devices.empty_cache()
+
+
+def make_room(device: torch.device, needed: int) -> None:
+    """Has ComfyUI unload models until so many bytes are free on a GPU, as far as there are any; elsewhere that is the caller's business."""
+    if device.type != "cpu" and (manager := devices.memory_manager()) is not None:
+        with undisturbed():  # ComfyUI's notes of what is where hold only at the end
+            manager.free_memory(needed, device)

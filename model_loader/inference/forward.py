@@ -129,5 +129,5 @@ def batch_shape(images: Images) -> tuple[int, int, int]:
 def rgb_on_device(images: Images, device: torch.device) -> Tensor:
     """Images as the network's preprocessing takes them: (B, 3, H, W) float32 in [0, 1], on its device."""
     # From pinned memory a tensor is copied while the program goes on.
-    moved = images.to(device, torch.float32, non_blocking=True) if isinstance(images, Tensor) else images
+    moved = images.to(device, torch.float32, non_blocking=device.type == "cuda") if isinstance(images, Tensor) else images
     return images_to_rgb(moved).to(device)

@@ -133,7 +133,7 @@ def on_device_or_cpu(compute: Callable[[torch.device], T], device: torch.device,
     """Computes on a device, or on the CPU where the memory of a GPU is full.
 
     Args:
-        compute: Computes on a device. It does without a network, which no change of device would make fit.
+        compute: Computes on a device. Where a network does not fit there, it raises MemoryError, which no other device mends.
         device: The first one.
         what: What is done, for the log: "the maps are enlarged".
     """

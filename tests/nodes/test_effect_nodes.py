@@ -118,6 +118,8 @@ def test_fog_takes_a_mask_of_the_sky_in_place_of_its_own():
     for sky in ("auto", "none"):
         _, fog = FOG().execute(image, estimate, density=0.1, sky=sky, sky_mask=left)
         assert fog[..., :62].min() > 0.99 and fog[:, 60:, 66:].max() < 0.5
+    with pytest.raises(ValueError, match="sky_mask is black and 64x64, as Load Image gives it"):
+        FOG().execute(image, estimate, sky_mask=torch.zeros(1, 64, 64))
     _, half = FOG().execute(image, estimate, density=0.1, sky_mask=left / 2)
     assert 0.5 < half[0, 95, 5] < 0.6, "a mask is soft"
 

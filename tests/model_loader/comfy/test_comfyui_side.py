@@ -17,7 +17,7 @@ from torch import nn
 
 from depth_normal import geometry
 from depth_normal.model_loader.comfy import devices, feedback, interrupt
-from depth_normal.model_loader.comfy.placement import Placement, WeightsTooLargeError
+from depth_normal.model_loader.comfy.placement import Placement, WeightsTooLargeError, make_room
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 
@@ -102,8 +102,8 @@ def alone(monkeypatch):
 def test_comfyui_makes_room_on_a_gpu_alone(comfy):
     asked = []
     comfy.free_memory = lambda needed, device: asked.append((needed, device))
-    devices.make_room(CPU, 5)
-    devices.make_room(META, 7)
+    make_room(CPU, 5)
+    make_room(META, 7)
     assert asked == [(7, META)]
 
 
