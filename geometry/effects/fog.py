@@ -15,6 +15,7 @@ from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..estimate import Estimate
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from ..projections import need_perspective
+from ..regions.before_sky import land_before_sky
 from ..regions.sky import describe_sky, predicted_sky, sky_alpha
 from .depths import known_depths
 
@@ -47,7 +48,7 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, sky: Tensor | bool =
         image: (1, 3, H, W): edges of the depth are brought to those of the image.
         fog: How thick it is.
         sky: (1, 1, H, W) in [0, 1], each pixel's share of sky, which is infinitely far; True = what looks like sky and what has no depth,
-            False = nothing.
+            False = nothing. What else a pixel shows is as far as the land around, also where the network gave it the sky's depth.
 
     Returns:
         (1, 1, H, W) transmittance, and a line such as "fog over 0.8 to 6.2 m, 31 % of the light is the fog's; sky: 9 % of the image",
@@ -59,12 +60,14 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, sky: Tensor | bool =
     need_perspective(estimate, "fog")
     depths, camera, shown = known_depths(estimate), assumed_intrinsics(estimate), image.clamp(0, 1)
     depth = sharpen_depth_edges(depths.depth, edge_radius(*image.shape[-2:]), image=shown)
-    through, found = fog_transmittance(depth, camera, **vars(fog)), ""
-    if sky is not False:
-        share = _sky(shown, depths.hole, estimate) if sky is True else sky.to(through)
+    if sky is False:
+        through, found = fog_transmittance(depth, camera, **vars(fog)), ""
+    else:
+        share = _sky(shown, depths.hole, estimate) if sky is True else sky.to(depth)
         found = f"; {describe_sky(share)}"
+        land = land_before_sky(depth, predicted_sky(estimate) | (share > 0.5))
         beyond = fog_transmittance(depth, camera, **vars(fog), sky=torch.ones_like(depths.hole))
-        through = torch.lerp(through, beyond, share)
+        through = torch.lerp(fog_transmittance(land, camera, **vars(fog)), beyond, share)
     unit = " m" if depths.is_metric else " (no metres: the near end is 1)"
     share = float(1 - through.mean())
     line = f"fog over {depths.nearest:.3g} to {depths.farthest:.3g}{unit}, {100 * share:.0f} % of the light is the fog's{found}"

@@ -28,6 +28,8 @@ from .lights import POINT, Light, LightPlan
 _MOVED = 0.01
 # The exponent of highlights whose peaks are as high as those that are kept where normals turn.
 _TURNED = 32.0
+# Pixels of the estimate over which what a network covers as sky ends.
+_SOFT_COVER = 2
 # Between neighbours, normals that turn by so much are on a bend, and by so much on an edge.
 _BEND, _EDGE = 0.1, 0.3
 
@@ -103,9 +105,10 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         share = sky_alpha(image, estimate)
     if sky is not False and depth is not None:
         # Things that the network's coarse sky covers have no sides known, but are lit as the sky is, not left bright beside it.
-        covered = resize_map(predicted_sky(estimate).to(image), height, width, "nearest-exact") > 0.5
-        known = known | covered
-        normals = _facing_where(covered.to(image), normals)
+        # Its border is soft, or its pixels would show in twigs.
+        covered = resize_map(box_means(predicted_sky(estimate).to(image), _SOFT_COVER), height, width)
+        known = known | (covered > 0)
+        normals = _facing_where(covered, normals)
     normals = _facing_where(share, normals)
     lights = tuple(plan.placed(intrinsics, height, width) for plan in plans)
     blur = None

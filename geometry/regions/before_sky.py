@@ -96,6 +96,30 @@ def _before_sky(depth: Tensor, image: Tensor, sky: Tensor) -> Tensor:
     return torch.where(nearer, 1 / inverse.maximum(belongs), depth)
 
 
+def land_before_sky(depth: Tensor, sky: Tensor) -> Tensor:
+    """The depth of what stands before the sky, also where the depth is the sky's: in hair, on masts, and where a sky's mask was mended.
+
+    Args:
+        depth: (1, 1, H, W), positive and finite.
+        sky: (1, 1, H, W) bool, what has or may have the sky's depth.
+
+    Returns:
+        (1, 1, H, W): in the sky, and where its depth reaches over its border, that of the land around; elsewhere `depth`. Without sky or
+        land it is `depth`. The device is not synchronised.
+    """
+    height, width = depth.shape[-2:]
+    radius, inverse, is_sky = edge_radius(height, width), 1 / depth, sky.to(depth)
+    step = max(1, radius // _COARSE)
+    beside = largest_within(is_sky, radius)
+    land = 1 - beside
+    sums = shrunk(torch.cat((inverse * land, land), 1), step)
+    around = enlarged(_nearest(sums, max(1, round(radius / step))), step, (height, width))
+    of_sky = (inverse * is_sky).sum() / is_sky.sum().clamp(min=1)
+    # Nearer to the sky's depth than to that of the land.
+    reached = (beside > 0) & (inverse.square() < of_sky * around)
+    return torch.where((sky | reached) & (around > 0), 1 / around.clamp(min=1e-12), depth)
+
+
 def _looks_of_sky(image: Tensor, sky: Tensor, unit: int) -> Tensor:
     """(1, 5, h, w): the sky's mean colour around each pixel, the variance of its colours, and its share of the pixels around."""
     weight, size = sky, _AROUND * unit
@@ -121,3 +145,12 @@ def _spread(sums: Tensor, unit: int) -> Tensor:
     for step in range(_STEPS):
         total, less = total + box_sums(sums, unit * 2**step) * less, less * _LESS
     return total[:, :1] / total[:, 1:].clamp(min=1e-12)
+
+
+def _nearest(sums: Tensor, unit: int) -> Tensor:
+    """As `_spread`, of what is closest alone: what is farther away counts where there is less than a square of `unit` closer by."""
+    mean = torch.zeros_like(sums[:, :1])
+    for step in reversed(range(_STEPS)):
+        values, weights = box_sums(sums, unit * 2**step).split(1, 1)
+        mean = torch.lerp(mean, values / weights.clamp(min=1e-12), (weights / unit**2).clamp(max=1))
+    return mean

@@ -415,6 +415,7 @@ CASES = {
         lambda: before_sky.depth_before_sky(1 + maps(), maps(3), Estimate(1 + maps(), Quantity.METRIC_DEPTH, mask=mask())),
         "most images have no sky, and regions are told apart on the CPU",
     ),
+    "regions.before_sky.land_before_sky": (lambda: before_sky.land_before_sky(1 + maps()[:1], mask()[:1]), None),
     "regions.sky_matte.sky_matte": (
         lambda: sky_matte.sky_matte(maps(3)[:1], maps()[:1], maps()[:1]),
         "most images have no sky, and few borders of skies are unseen",

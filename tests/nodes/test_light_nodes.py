@@ -88,6 +88,17 @@ def test_what_the_network_took_for_sky_is_lit_where_a_mask_says_that_it_is_none(
     assert all(each.max() < 0.01 for each in lit)
 
 
+def test_light_has_no_steps_where_a_networks_coarse_sky_ends():
+    """Land that faces the lamp at the right, below what the network took for sky, which has no sides."""
+    disparity = torch.full((1, 1, 24, 24), 0.001)
+    disparity[..., 12:, :] = 1
+    normals = torch.tensor((0.8, 0.0, 0.6)).view(1, 3, 1, 1).expand(1, 3, 24, 24)
+    geometry = Estimate(disparity, Quantity.DISPARITY, normals, mask=disparity > 0.01)
+    (lit,) = Relight().execute(grey(size=96), azimuth=0, elevation=10, shadows=0, geometry=geometry, sky_mask=torch.zeros(1, 96, 96))
+    rows = lit[0, :, 48, 0]
+    assert rows[-1] - rows[0] > 0.2 and rows.diff().abs().max() < 0.25 * (rows[-1] - rows[0])
+
+
 def test_exposure_ambient_colours_and_clipping_reach_the_image():
     settings = {"normal_map": flat_map(), "intensity": 0.0, "ambient": 1.0}
     (plain,), (brighter,) = (Relight().execute(grey(), exposure=stops, **settings) for stops in (0.0, 1.0))

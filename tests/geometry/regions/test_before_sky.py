@@ -8,7 +8,7 @@ import torch
 from depth_normal.geometry.edges.depth_edges import depth_at_image_edges
 from depth_normal.geometry.effects.focus import Focus, focused
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.regions.before_sky import depth_before_sky
+from depth_normal.geometry.regions.before_sky import depth_before_sky, land_before_sky
 from depth_normal.geometry.regions.connected import regions_with
 from depth_normal.geometry.views.parallax import parallax_of_estimate
 from depth_normal.geometry.views.stereo import StereoOptions, stereo_pair
@@ -118,3 +118,17 @@ def test_the_depth_keeps_its_steps():
     estimate = seen()
     sharp = depth_at_image_edges(depth_before_sky(estimate.depth, photo(), estimate), photo())
     assert sharp[..., 60, 159].item() == pytest.approx(NEAR, abs=0.05) and sharp[..., 60, 150].item() == pytest.approx(FAR)
+
+
+def test_land_goes_on_where_the_depth_is_the_skys():
+    """A tower at 2 before the sky at 30, whose depth fades into it; beside it land at 5 that reaches up to the sky without one."""
+    depth = torch.full((1, 1, 200, 300), 30.0)
+    depth[..., 60:, 20:80] = 2
+    depth[..., 60:, 77:80] = 20
+    depth[..., 120:, 80:] = 5
+    sky = depth == 30
+    land = land_before_sky(depth, sky)
+    assert (land[..., 62:90, 22:84] - 2).abs().max() < 0.01, "in the sky beside the tower, and where its depth fades"
+    assert (land[..., 100:, 200:] - 5).abs().max() < 0.01 and torch.equal(land[..., 130:, 100:], depth[..., 130:, 100:])
+    assert torch.equal(land_before_sky(depth, torch.zeros_like(sky)), depth)
+    assert torch.equal(land_before_sky(depth, torch.ones_like(sky)), depth)
