@@ -153,7 +153,10 @@ def sky_of(arguments: argparse.Namespace, image: Tensor) -> Tensor | bool:
     Raises:
         ValueError, OSError: The mask cannot be read, or it is of another image.
     """
+    import torch
+
     from ...geometry.checks import check_alike
+    from ...geometry.files.image_files import read_alpha
     from ...utils import resize_map
     from ..batch.per_image import read
 
@@ -161,7 +164,10 @@ def sky_of(arguments: argparse.Namespace, image: Tensor) -> Tensor | bool:
         return arguments.sky is not False
     mask, (height, width) = read(path), image.shape[-2:]
     check_alike(str(path), (mask.shape[-2], mask.shape[-1]), (height, width))
-    return resize_map(mask.mean(1, keepdim=True), height, width).to(image.device)
+    share = mask.mean(1, keepdim=True)
+    if (alpha := read_alpha(path)) is not None:  # what is transparent is no sky
+        share = share * torch.from_numpy(alpha).to(share)
+    return resize_map(share, height, width).to(image.device)
 
 
 @dataclass(frozen=True)

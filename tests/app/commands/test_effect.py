@@ -107,6 +107,10 @@ def test_a_mask_of_the_sky_is_taken_in_place_of_what_looks_like_it(scene, capsys
     Image.fromarray(mask).save(scene / "sky.png")
     words = ("--density", "100", "--colour", "#fff", "--start", "50", "--sky-mask", str(scene / "sky.png"))
     assert effect(scene, "fog", *words, out="fog.png") == DONE and "sky: 50 % of the image" in capsys.readouterr().out
+    layer = Image.new("RGBA", (120, 80), "white")
+    layer.putalpha(Image.fromarray(mask))
+    layer.save(scene / "sky.png")
+    assert effect(scene, "fog", *words, out="fog.png") == DONE and "sky: 50 % of the image" in capsys.readouterr().out
     fogged, image = (read_image(scene / name) for name in ("fog.png", "a.png"))
     assert fogged[:, :29].min() == fogged.max() and np.array_equal(fogged[:, 31:], image[:, 31:])
 
