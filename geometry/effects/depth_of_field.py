@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import in_float32
+from ...utils import in_float32, sent_to
 from ..checks import check_map, check_range, check_whole
 from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import largest_within, neighbours_largest, smallest_within
@@ -36,8 +36,10 @@ _SHARP, _EDGE = 0.25, 1.0
 _EVEN, _GROWTH = 4.0, 1.2
 # Radii up to which what is burnt out keeps its brightness, and from which on it has its full one.
 _DIM, _BRIGHT = 1.0, 3.0
-# Highlights are burnt out, and less than twice this share of the longer side wide: a sky or a wall is as bright as the image shows it.
-_BURNT_OUT, _WIDE = 0.9, 0.02
+# Highlights are burnt out in red, green or blue; skies can be bright in blue and are not.
+_BURNT_OUT = (0.9, 0.9, 0.98)
+# And less than twice this share of the longer side wide: a sky or a wall is as bright as the image shows it.
+_WIDE = 0.02
 # Wide regions are found at about so many pixels along the longer side, and what is joined to them within so many times their least width.
 _COARSE, _JOINED = 512, 4
 # The least distance from its border up to which something farther shines through a thing.
@@ -165,7 +167,8 @@ def _lifted(image: Tensor, radius: Tensor, stops: float) -> Tensor:
     light = srgb_to_linear(image)
     if not stops:
         return light
-    burnt = ((image.amax(1, keepdim=True) - _BURNT_OUT) / (1 - _BURNT_OUT)).clamp(0, 1).square()
+    least = sent_to(image.device, torch.tensor(_BURNT_OUT)).to(image).view(1, 3, 1, 1)
+    burnt = ((image - least) / (1 - least)).clamp(0, 1).amax(1, keepdim=True).square()
     burnt = burnt - _wide_part(burnt)
     return light * (1 + (2**stops - 1) * burnt * ((radius.abs() - _DIM) / (_BRIGHT - _DIM)).clamp(0, 1))
 

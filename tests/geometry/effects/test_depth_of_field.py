@@ -138,6 +138,15 @@ def test_highlights_do_not_brighten_what_looks_sharp():
     assert lifted.mean() > plain.mean() + 0.01, "the soft background counts"
 
 
+def test_a_small_piece_of_blue_sky_is_no_highlight():
+    """As between the beams of a bridge; a lamp of that size is one."""
+    image = torch.full((1, 3, HEIGHT, WIDTH), 0.2)
+    for colour, lifts in (((0.75, 0.9, 0.96), False), ((0.75, 0.9, 1.0), True), ((1.0, 0.7, 0.3), True)):
+        image[..., 34:38, 34:38] = torch.tensor(colour).view(1, 3, 1, 1)
+        plain, lifted = (depth_of_field(image, thing(8, 8), highlights=stops) for stops in (0.0, 2.0))
+        assert torch.equal(plain, lifted) != lifts
+
+
 def test_a_wide_bright_sky_is_no_highlight():
     image = torch.full((1, 3, HEIGHT, WIDTH), 0.2)
     image[:, 2, :40], image[..., 50, 70] = 0.97, 1
