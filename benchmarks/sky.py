@@ -5,10 +5,11 @@
 Landscapes are composed of a sky and of roofs, leaves or hair of known coverage, with depth of a quarter of the size whose edges are
 soft, as networks'. `tells` masks the sky at that size, as some networks do. Rooms are a wall, a floor and a ball. `false` and `missed`
 are shares of the image and of the sky; `alpha` is the mean absolute error in a band around the border, by the coarse share enlarged, and
-by `sky_alpha`. Predicted in part, the sky lacks a round part right over the near things, where nothing in the image says so; `line` is the
-largest change of the share over a hundredth of the side, away from near things. The last table has the scenes of the first one, and darker
-and redder skies, with depth and mask by the bundled network; `far` is the share of near things that its depth puts right before the sky or
-into it, and `mended` what is left of it after `depth_before_sky`.
+by `sky_alpha`; `fog` is that of a fog's transmittance there, with the same depth as metres. Predicted in part, the sky lacks a round part
+right over the near things, where nothing in the image says so; `line` is the largest change of the share over a hundredth of the side,
+away from near things. The last table has the scenes of the first one, and darker and redder skies, with depth and mask by the bundled
+network; `far` is the share of near things that its depth puts right before the sky or into it, and `mended` what is left of it after
+`depth_before_sky`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from torch import Tensor
 
 import depth_normal
 from depth_normal.geometry.assumptions import filled_depth
+from depth_normal.geometry.camera import DEFAULT_FOV, intrinsics_from_fov
+from depth_normal.geometry.effects.fog import FogBank, fog_of, fog_transmittance
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.regions.before_sky import depth_before_sky
 from depth_normal.geometry.regions.sky import predicted_sky, sky_alpha
@@ -54,6 +57,9 @@ WALLS = {
 SILHOUETTES = ("roofs", "leaves", "hair")
 _SUPERSAMPLED, _NETWORK = 4, 4
 _BAND = 1 / 50
+# Metres of a disparity of 1.
+_METRES = 5.0
+FOG = FogBank(density=0.1)
 # What is not even this share of the way from the sky to the nearest thing is as good as sky.
 _HARDLY = 0.15
 
@@ -64,19 +70,21 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=1024, help="of the images in pixels (default: %(default)s)")
     parser.add_argument("--pictures", type=Path, metavar="OUT", help="folder for image, coarse share, alpha and truth side by side")
     arguments = parser.parse_args()
-    print(f"{'with sky':24}{'missed':>9}{'false':>9}{'alpha: coarse':>16}{'ours':>9}")
+    print(f"{'with sky':24}{'missed':>9}{'false':>9}{'alpha: coarse':>16}{'ours':>9}{'fog':>9}")
     errors = []
     for name, image, estimate, truth in landscapes(arguments.side):
         found = sky_alpha(image, estimate)
         coarse = resize_map(_coarse(truth), *image.shape[-2:])
         band = _band(truth)
         before, after = ((each - truth).abs()[band].mean().item() for each in (coarse, found))
-        errors.append((before, after))
+        fogged = (_fog(image, estimate) - _true_fog(truth)).abs()[band].mean().item()
+        errors.append((before, after, fogged))
         missed, false = ((truth - found).clamp(min=0).sum() / truth.sum(), (found - truth).clamp(min=0).mean())
-        print(f"{name:24}{missed:9.1%}{false:9.1%}{before:16.3f}{after:9.3f}")
+        print(f"{name:24}{missed:9.1%}{false:9.1%}{before:16.3f}{after:9.3f}{fogged:9.3f}")
         if arguments.pictures:
             _save(arguments.pictures / f"{name}.png", image, coarse, found, truth)
-    print(f"{'mean':42}{np.mean(errors, 0)[0]:16.3f}{np.mean(errors, 0)[1]:9.3f}")
+    before, after, fogged = np.mean(errors, 0)
+    print(f"{'mean':42}{before:16.3f}{after:9.3f}{fogged:9.3f}")
     print(f"{'predicted in part':42}{'line: coarse':>16}{'ours':>9}")
     lines = []
     for name, image, estimate, truth in half_predicted_skies(arguments.side):
@@ -134,12 +142,30 @@ def landscapes(side: int) -> Iterator[tuple[str, Tensor, Estimate, Tensor]]:
     for silhouette in SILHOUETTES:
         truth = 1 - _coverage(silhouette, side)
         coarse = _coarse(truth)
-        rows = torch.linspace(0, 1, coarse.shape[-2]).view(1, 1, -1, 1)
-        disparity = torch.lerp(0.3 + 0.7 * rows.expand_as(coarse), torch.full_like(coarse, 0.02), coarse)
+        disparity = torch.lerp(_things_disparity(coarse.shape[-2]).expand_as(coarse), torch.full_like(coarse, 0.02), coarse)
         for sky, colours in SKIES.items():
             image = _composed(truth, colours)
             yield f"{silhouette}, {sky}, tells", image, Estimate(_told(disparity, coarse), Quantity.DISPARITY, mask=coarse < 0.5), truth
             yield f"{silhouette}, {sky}, not", image, Estimate(disparity, Quantity.DISPARITY), truth
+
+
+def _fog(image: Tensor, estimate: Estimate) -> Tensor:
+    """The transmittance of a fog by a scene's disparity, read as so many metres."""
+    assert estimate.depth is not None
+    metres = Estimate(_METRES / estimate.depth, Quantity.METRIC_DEPTH, mask=estimate.mask)
+    return fog_of(metres.resized(*image.shape[-2:]), image, FOG)[0]
+
+
+def _true_fog(truth: Tensor) -> Tensor:
+    """The same of the true depth: no light comes through in the sky."""
+    side = truth.shape[-1]
+    metres = (_METRES / _things_disparity(side)).expand_as(truth)
+    return (1 - truth) * fog_transmittance(metres, intrinsics_from_fov(DEFAULT_FOV, side, side), FOG.density)
+
+
+def _things_disparity(rows: int) -> Tensor:
+    """Of the near things of `landscapes`, by row: (1, 1, rows, 1)."""
+    return 0.3 + 0.7 * torch.linspace(0, 1, rows).view(1, 1, -1, 1)
 
 
 def half_predicted_skies(side: int) -> Iterator[tuple[str, Tensor, Estimate, Tensor]]:

@@ -42,13 +42,13 @@ def main() -> None:
     cutout = ForegroundCutout().execute(image, geometry, **dict(zip(BOX_WIDGETS, CUP_BOX, strict=True)))[0]
     fog = Fog().execute(image, geometry, density=0.5, start=1.2)[0]
     for node, shown in (
-        ("SkyMask", other_sky()),
         ("DepthMask", [image, mask]),
         ("ForegroundCutout", [image, on_checks(cutout)]),
         ("Fog", [image, fog]),
         ("DepthOfField", [image, near, far]),
     ):
         save(ROOT / "web" / "docs" / f"DepthNormal_{node}" / "example.jpg", [at_size(each) for each in shown])
+    save(ROOT / "web" / "docs" / "DepthNormal_SkyMask" / "example.jpg", [at_size(each, 240) for each in other_sky()])
     save(ROOT / "workflows" / "Depth of Field.jpg", [at_size(each)[:, 90:370] for each in (image, near)])
 
 
@@ -58,7 +58,7 @@ def other_sky() -> list[torch.Tensor]:
     image = to_image(photo)
     mask = SkyMask().execute(image, depth_normal.load_model("tiny").estimate(photo))[0][..., None]
     dusk = torch.linspace(0, 1, image.shape[1]).view(1, -1, 1, 1) * torch.tensor((0.35, 0.1, -0.25)) + torch.tensor((0.72, 0.6, 0.62))
-    return [each[:, :300, :400] for each in (image, mask, torch.lerp(image, dusk.expand_as(image), mask))]
+    return [each[:, :240, 40:360] for each in (image, mask, torch.lerp(image, dusk.expand_as(image), mask))]
 
 
 def on_checks(cutout: torch.Tensor) -> torch.Tensor:

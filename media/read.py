@@ -118,17 +118,15 @@ def image_stream(container: Any, name: str) -> Any:
     """The stream of images that is read: the first that is no cover.
 
     Raises:
-        VideoReadError: There is none, PyAV has no decoder for it, or it has no size.
+        VideoReadError: There is none, or PyAV has no decoder for it.
     """
     streams = sorted(container.streams.video, key=lambda each: each.frames == 1)  # a cover is one image
     if not streams:
         raise VideoReadError(f"{name}: there are no images in it ({container.format.long_name})")
     if streams[0].codec_context is None:
         raise VideoReadError(f"{name}: this build of PyAV has no decoder for its images; convert it to H.264 first")
-    if not streams[0].width or not streams[0].height:
-        kind = streams[0].codec_context.name
-        found = f"FFmpeg finds no size of its images ({kind}), as of animated WebP"
-        raise VideoReadError(f"{name}: {found}; convert it to a GIF or to H.264 first")
+    if streams[0].codec_context.name == "webp" and not streams[0].width:
+        raise VideoReadError(f"{name}: FFmpeg does not decode animated WebP; convert it to a GIF or to H.264 first")
     return streams[0]
 
 
