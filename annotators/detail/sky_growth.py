@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ...geometry.filters.box import box_means
 from ...geometry.regions.sky import BRIGHT, WARM
+from ...geometry.valid import are_all
 from ...utils import brightness, resize_image, resize_map
 from .guided_upsampling import guided_upsample
 
@@ -48,8 +49,7 @@ def grown_sky(sky: Tensor, suspected: Tensor, images: Tensor) -> Tensor:
     """Adds to a sky what is suspected beside it and looks like it.
 
     What looks like the sky around, in colour and fineness, joins it step by step. A sky that is white as a whole, or bright and warm, may
-    be a backdrop or a wall: it stays as it is. A GPU is waited for, to learn whether there is a sky and whether it still grows: that takes
-    less time than all steps.
+    be a backdrop or a wall: it stays as it is. A GPU is waited for twice, to learn whether there is a sky and whether it may grow.
 
     Args:
         sky: (B, 1, h, w) bool.
@@ -74,7 +74,7 @@ def grown_sky(sky: Tensor, suspected: Tensor, images: Tensor) -> Tensor:
     for _ in range(_STEPS):
         weight = grown.to(looks)
         wider = grown | (allowed & (box_means(weight, _REACH) > _LEAST) & _looks_like(looks, weight))
-        if torch.equal(wider, grown):
+        if are_all(wider == grown):
             break
         grown = wider
     new = _wide_parts(grown & ~start).to(looks)

@@ -1,6 +1,7 @@
 """Networks as one function of one tensor: what it gives, what an engine in its place changes (nothing), and ONNX files of it."""
 
 import runpy
+import sys
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -166,6 +167,8 @@ def test_sides_that_are_no_multiples_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missing_package_is_named(tmp_path):
-    with mock.patch.dict("sys.modules", {"onnxscript": None}), pytest.raises(ImportError, match="pip install onnx onnxscript"):
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    # Not by patch.dict: that takes out what was imported meanwhile, and onnx cannot be imported twice.
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ImportError, match="pip install onnx onnxscript"):
         export_graph(annotator("tiny").graph(), tmp_path / "graph.onnx")
