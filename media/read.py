@@ -126,7 +126,8 @@ def image_stream(container: Any, name: str) -> Any:
     if streams[0].codec_context is None:
         raise VideoReadError(f"{name}: this build of PyAV has no decoder for its images; convert it to H.264 first")
     if streams[0].codec_context.name == "webp" and not streams[0].width:
-        raise VideoReadError(f"{name}: FFmpeg does not decode animated WebP; convert it to a GIF or to H.264 first")
+        newer = "install PyAV 19 or newer (pip install -U av)"
+        raise VideoReadError(f"{name}: this build of PyAV does not decode animated WebP; {newer}, or convert it to a GIF or to H.264")
     return streams[0]
 
 
