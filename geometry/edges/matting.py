@@ -26,7 +26,7 @@ _FEW = 0.01
 # How far beyond a side's colour, as a share of the distance of both, a pixel's may be and still be of that side.
 _BEYOND = 0.25
 # Colours count in full where this times both sides' shares of a window's pixels is 1.
-_FADE = 40.0
+_FADE = 70.0
 
 
 class Cutout(NamedTuple):

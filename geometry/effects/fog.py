@@ -48,7 +48,7 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, sky: Tensor | bool =
         image: (1, 3, H, W): edges of the depth are brought to those of the image.
         fog: How thick it is.
         sky: (1, 1, H, W) in [0, 1], each pixel's share of sky, which is infinitely far; True = what looks like sky and what has no depth,
-            False = nothing. What else a pixel shows is as far as the land around, also where the network gave it the sky's depth.
+            False = nothing. What else a pixel shows is as far as the land around, also where the network told it to be sky.
 
     Returns:
         (1, 1, H, W) transmittance, and a line such as "fog over 0.8 to 6.2 m, 31 % of the light is the fog's; sky: 9 % of the image",
@@ -65,7 +65,9 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, sky: Tensor | bool =
     else:
         share = _sky(shown, depths.hole, estimate) if sky is True else sky.to(depth)
         found = f"; {describe_sky(share)}"
-        land = land_before_sky(depth, predicted_sky(estimate) | (share > 0.5))
+        # A sky that is found, not told, ends less exactly than its depth does.
+        of_sky = predicted_sky(estimate) if sky is True else predicted_sky(estimate) | (share > 0.5)
+        land = land_before_sky(depth, of_sky)
         beyond = fog_transmittance(depth, camera, **vars(fog), sky=torch.ones_like(depths.hole))
         through = torch.lerp(fog_transmittance(land, camera, **vars(fog)), beyond, share)
     unit = " m" if depths.is_metric else " (no metres: the near end is 1)"
