@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...geometry.filters.box import box_means
-from ...geometry.regions.sky import BRIGHT, WARM
+from ...geometry.regions.sky import BRIGHT, WARM, fineness
 from ...geometry.valid import are_all
 from ...utils import brightness, resize_image, resize_map
 from .guided_upsampling import guided_upsample
@@ -68,7 +68,7 @@ def grown_sky(sky: Tensor, suspected: Tensor, images: Tensor) -> Tensor:
         return sky
     images = resize_image(images, height, width)
     light = brightness(images)
-    looks = resize_map(torch.cat((images, _fineness(light)), 1), *squares)
+    looks = resize_map(torch.cat((images, fineness(light, torch.ones_like(light, dtype=torch.bool))), 1), *squares)
     allowed &= ~_may_be_backdrop(images, sky)
     grown = start
     for _ in range(_STEPS):
@@ -86,14 +86,6 @@ def _wide_parts(new: Tensor) -> Tensor:
     """The parts of what is new that are wide, without the rims beside things, which a matte finds better: (B, 1, h, w) bool."""
     filled = (box_means(new.float(), _WIDE) > _FILLED).float()
     return new & (box_means(filled, _BESIDE) > _LEAST)
-
-
-def _fineness(light: Tensor) -> Tensor:
-    """The difference of each pixel's brightness from those of the pixels to its right and below: (B, 1, H, W)."""
-    differences = torch.zeros_like(light)
-    differences[..., :-1] += light.diff(dim=3).abs()
-    differences[..., :-1, :] += light.diff(dim=2).abs()
-    return differences
 
 
 def _looks_like(looks: Tensor, sky: Tensor) -> Tensor:

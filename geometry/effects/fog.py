@@ -63,22 +63,21 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, sky: Tensor | bool =
     if sky is False:
         through, found = fog_transmittance(depth, camera, **vars(fog)), ""
     else:
-        share = _sky(shown, depths.hole, estimate) if sky is True else sky.to(depth)
+        predicted = predicted_sky(estimate)
+        if sky is True:
+            # Pixels without depth are all sky, but for the border of what the network tells as such.
+            share = torch.where(depths.hole & ~predicted, 1, sky_alpha(shown, estimate))
+            land = land_before_sky(depth, predicted)  # a sky that is found, not told, ends less exactly than its depth does
+        else:
+            share = sky.to(depth)
+            land = land_before_sky(depth, predicted | (share > 0.5))
         found = f"; {describe_sky(share)}"
-        # A sky that is found, not told, ends less exactly than its depth does.
-        of_sky = predicted_sky(estimate) if sky is True else predicted_sky(estimate) | (share > 0.5)
-        land = land_before_sky(depth, of_sky)
         beyond = fog_transmittance(depth, camera, **vars(fog), sky=torch.ones_like(depths.hole))
         through = torch.lerp(fog_transmittance(land, camera, **vars(fog)), beyond, share)
     unit = " m" if depths.is_metric else " (no metres: the near end is 1)"
     share = float(1 - through.mean())
     line = f"fog over {depths.nearest:.3g} to {depths.farthest:.3g}{unit}, {100 * share:.0f} % of the light is the fog's{found}"
     return through, line
-
-
-def _sky(image: Tensor, hole: Tensor, estimate: Estimate) -> Tensor:
-    """Each pixel's share of sky, (1, 1, H, W). Pixels without depth are all sky, but for the border of what the network tells as such."""
-    return torch.where(hole & ~predicted_sky(estimate), 1, sky_alpha(image, estimate))
 
 
 def fog_transmittance(

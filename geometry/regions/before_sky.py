@@ -68,9 +68,7 @@ def depth_before_sky(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor
 def _before_sky(depth: Tensor, image: Tensor, sky: Tensor) -> Tensor:
     """As `depth_before_sky`, of one image with sky and something else."""
     height, width = depth.shape[-2:]
-    radius, inverse = edge_radius(height, width), 1 / depth
-    step = max(1, radius // _COARSE)
-    unit = max(1, round(radius / step))
+    inverse, (radius, step, unit) = 1 / depth, _lengths(height, width)
     small, share, near = (shrunk(each, step) for each in (image, sky.to(image), inverse))
     looks = enlarged(_looks_of_sky(small, share, unit), step, (height, width))
     colour, variance, known = looks[:, :3], looks[:, 3:4], looks[:, 4:]
@@ -108,16 +106,22 @@ def land_before_sky(depth: Tensor, sky: Tensor) -> Tensor:
         land it is `depth`. The device is not synchronised.
     """
     height, width = depth.shape[-2:]
-    radius, inverse, is_sky = edge_radius(height, width), 1 / depth, sky.to(depth)
-    step = max(1, radius // _COARSE)
+    inverse, is_sky, (radius, step, unit) = 1 / depth, sky.to(depth), _lengths(height, width)
     beside = largest_within(is_sky, radius)
     land = 1 - beside
     sums = shrunk(torch.cat((inverse * land, land), 1), step)
-    around = enlarged(_nearest(sums, max(1, round(radius / step))), step, (height, width))
+    around = enlarged(_nearest(sums, unit), step, (height, width))
     of_sky = (inverse * is_sky).sum() / is_sky.sum().clamp(min=1)
     # Nearer to the sky's depth than to that of the land.
     reached = (beside > 0) & (inverse.square() < of_sky * around)
     return torch.where((sky | reached) & (around > 0), 1 / around.clamp(min=1e-12), depth)
+
+
+def _lengths(height: int, width: int) -> tuple[int, int, int]:
+    """The unit of all lengths in pixels, the pixels of which one is looked at, and the unit in these."""
+    radius = edge_radius(height, width)
+    step = max(1, radius // _COARSE)
+    return radius, step, max(1, round(radius / step))
 
 
 def _looks_of_sky(image: Tensor, sky: Tensor, unit: int) -> Tensor:

@@ -133,7 +133,7 @@ def _shows_sky(image: Tensor, share: Tensor, valid: Tensor, far: Tensor) -> Tens
     upper = slice(0, max(rows, far.shape[-2] // _UPPER))
     bright, blue = (_mean(each[:, :, upper], from_top[:, :, upper]) for each in (brightness, blueness))
     is_blue, is_pale = (bluer > BLUER) & (blue > BLUE), (brighter > _BRIGHTER) & (bright > BRIGHT) & (blue > -WARM)
-    detail = _detail(brightness, from_top)
+    detail = fineness(brightness, from_top)
     top, bottom = far[:, :, :rows], share[:, :, -rows:]
     return (
         (top.float().mean((1, 2, 3)) > _TOP_IS_FAR)
@@ -224,8 +224,16 @@ def predicted_sky(estimate: Estimate) -> Tensor:
     return predicted & (depth > 0) if quantity is Quantity.METRIC_DEPTH else predicted
 
 
-def _detail(brightness: Tensor, side: Tensor) -> Tensor:
-    """The difference of each pixel from the pixels to its right and below that are on its side: (B, 1, H, W)."""
+def fineness(brightness: Tensor, side: Tensor) -> Tensor:
+    """The difference of each pixel from the pixels to its right and below that are on its side.
+
+    Args:
+        brightness: (B, 1, H, W).
+        side: (B, 1, H, W) bool, which of two sides each pixel is on.
+
+    Returns:
+        (B, 1, H, W), 0 and more.
+    """
     differences = torch.zeros_like(brightness)
     for axis in (2, 3):
         length = brightness.shape[axis] - 1

@@ -424,6 +424,7 @@ CASES = {
     "regions.sky.describe_sky": (lambda: sky.describe_sky(maps()), "the share is a number to be shown"),
     "regions.sky.find_sky": (lambda: sky.find_sky(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "regions.sky.coloured_as_sky": (lambda: sky.coloured_as_sky(maps(3)), None),
+    "regions.sky.fineness": (lambda: sky.fineness(maps(), mask()), None),
     "regions.sky.looks_blue": (lambda: sky.looks_blue(maps(3), mask()), None),
     "regions.sky.looks_green": (lambda: sky.looks_green(maps(3), mask()), None),
     "regions.sky.predicted_sky": (lambda: sky.predicted_sky(Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
