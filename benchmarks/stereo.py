@@ -1,7 +1,7 @@
 """The second view of known pairs, from the first and its depth: how near it comes to what the second camera saw.
 
     python benchmarks/stereo.py [DIR] [--seeds 1 2] [--width 480] [--blur SIGMA] [--sharpen AMOUNT] [--shift PIXELS] [--softness SIGMA]
-        [--rings] [--fills] [--bounds] [--against CHECKOUT] [--pictures OUT]
+        [--rings] [--raised FACTOR] [--fills] [--bounds] [--against CHECKOUT] [--pictures OUT]
 
 Ray-traced scenes (`traced_views.py`) for three moves: to the right (stereo), to the right and down, and forward (parallax). Add DIR, pairs
 that `stereo_scenes.py` rendered with Blender. The pair "motorcycle" of scikit-image (Middlebury 2014, with measured disparity) comes along
@@ -22,6 +22,9 @@ parallel edges beside each edge of the depth.
 
 --softness: the deviation in pixels of the soft depth's blur. With `--rings --softness 4 --shift 3` ramps reach over whole stripes, and
 nothing but the choice of one of two edges decides.
+
+--raised: networks' maps often rise along silhouettes. In the depth that is given, rims of things are nearer by this factor, and the moves
+are larger: a step between a rim and its thing opens, and what lies far behind both must not show there.
 
 PSNR (dB) and SSIM of the whole view; PSNR of the part alone that only the second camera sees, of the pixels beside silhouettes that both
 see, of all within 6 pixels of a silhouette ("rims", where doubled rims and halos are), and of what the first image shows within 6 pixels
@@ -70,6 +73,8 @@ SOFTNESS, SHIFT = 2.0, 1.5
 MASK, QUALITY = 1.5, 85
 # Metres to the right, down and forward.
 MOVES = {"right": (0.16, 0.0, 0.0), "orbit": (0.08, 0.1, 0.0), "dolly": (0.03, -0.05, 0.3)}
+# The same for raised rims, and how many times as far as they are what is behind them is.
+LARGER_MOVES, BEHIND = {"right": (0.4, 0.0, 0.0), "orbit": (0.25, 0.25, 0.0)}, 1.3
 # Silhouettes are as many pixels wide, on each side of the edge of the depth.
 BESIDE = 3
 # Rims are as many wide.
@@ -109,6 +114,7 @@ def main() -> None:
     parser.add_argument("--rings", action="store_true", help="discs with a stripe along their rim, in place of the other scenes")
     parser.add_argument("--shift", type=float, default=SHIFT, metavar="PIXELS", help="of the soft depth's edges (default: %(default)s)")
     parser.add_argument("--softness", type=float, default=SOFTNESS, metavar="SIGMA", help="of the soft depth (default: %(default)s)")
+    parser.add_argument("--raised", type=float, default=1, metavar="FACTOR", help="by which rims are nearer (default: %(default)s)")
     parser.add_argument("--fills", action="store_true", help="compare ways of filling holes")
     parser.add_argument("--bounds", action="store_true", help="how much could be gained where only the second camera sees")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="root of another version of the pack")
@@ -120,13 +126,15 @@ def main() -> None:
         parser.error(f"--sharpen is {arguments.sharpen:g} and --shift {arguments.shift:g}; expected 0 or more")
     if not 0 < arguments.softness < math.inf:
         parser.error(f"--softness is {arguments.softness:g}; expected more than 0 pixels")
+    if not 1 <= arguments.raised < math.inf:
+        parser.error(f"--raised is {arguments.raised:g}; expected 1 or more")
     ways: dict[str, Way] = {"grid_sample": plain}
     if arguments.against:
         ways["against"] = renderer(pack_at(arguments.against))
     ways["ours"] = renderer(importlib.import_module("depth_normal"))
     scenes = {**traced_views.SCENES, "heads": traced_views.heads} if arguments.sharpen else traced_views.SCENES
     scenes = {"rings": traced_views.rings} if arguments.rings else scenes
-    known = list(traced_pairs(scenes, arguments.seeds, arguments.width))
+    known = list(traced_pairs(scenes, arguments.seeds, arguments.width, LARGER_MOVES if arguments.raised > 1 else MOVES))
     if arguments.folder:
         rendered = list(rendered_pairs(arguments.folder))
         if not rendered:
@@ -148,7 +156,7 @@ def main() -> None:
         print(f"{'':15}" + "".join(f"{'PSNR':>10}{'SSIM':>8}{'uncovered':>12}{'silhouettes':>13}{'rims':>7}{'ghosts':>8}" for _ in ways))
         tables = []
         for pair in pairs:
-            depth = depth_of(pair)
+            depth = with_raised_rims(depth_of(pair), arguments.raised)
             views = [way(pair, depth) for way in ways.values()]
             rows = np.array([score(view, pair) for view in views])
             tables.append(rows)
@@ -192,7 +200,10 @@ def pack_at(root: Path) -> ModuleType:
 
 
 def traced_pairs(
-    scenes: dict[str, Callable[[np.random.Generator], list[traced_views.Thing]]], seeds: list[int], width: int
+    scenes: dict[str, Callable[[np.random.Generator], list[traced_views.Thing]]],
+    seeds: list[int],
+    width: int,
+    moves: dict[str, tuple[float, float, float]] = MOVES,
 ) -> Iterator[Pair]:
     """Ray-traced scenes and moves."""
     height = round(width * 9 / 16)
@@ -201,7 +212,7 @@ def traced_pairs(
         for seed in seeds:
             things = make(np.random.default_rng(seed))
             image, depth = as_maps(*traced_views.render(things, np.zeros(3), width, height))
-            for move, position in MOVES.items():
+            for move, position in moves.items():
                 second = as_maps(*traced_views.render(things, np.array(position), width, height))
                 yield pair_of(f"{name}_{seed} {move}", image, second[0], depth, second[1], camera, position)
 
@@ -331,6 +342,12 @@ def wavering(values: Tensor, shift: float, softness: float = SOFTNESS) -> Tensor
     rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     grid = torch.stack((columns, rows), -1)[None] + moves * torch.tensor([2 / width, 2 / height])
     return blurred(F.grid_sample(values, grid, padding_mode="border", align_corners=True), softness)
+
+
+def with_raised_rims(depth: Tensor, factor: float) -> Tensor:
+    """Depth whose near things are nearer by this factor up to `RIM` pixels from their silhouettes."""
+    farthest = -F.max_pool2d(-1 / depth, 2 * RIM + 1, 1, RIM)
+    return torch.where(1 / depth > farthest * BEHIND, depth / factor, depth)
 
 
 def print_fills(pairs: list[Pair]) -> None:

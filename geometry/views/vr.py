@@ -25,6 +25,7 @@ from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered
 from .forward_warp import Layer, render_layer
+from .see_through import without_see_through
 from .soft_edges import Rims, lay_over, split_soft_edges
 from .spherical_camera import NEAREST, SphericalEye
 from .stereo import AROUND_LAYOUTS, EYE_SIZES, LAYOUTS, VR_LAYOUTS, StereoOptions, StereoPair, disparity_range, nearness_share, stereo_pair
@@ -332,12 +333,13 @@ def _eye(part: _Part, options: StereoOptions, side: int, around: bool) -> tuple[
         first, last = max(low - beyond, 0), min(high + beyond, rows)
         band = Layer(layer.colour[..., first:last, :], layer.inverse[..., first:last, :], (layer.margin[0], low - first))
         of_band = eye._replace(row=part.row + low)
-        rendered = render_layer(band, of_band, high - low, part.columns)
+        seen = render_layer(band, of_band, high - low, part.columns)
+        rendered = without_see_through(band, of_band, seen, sideways=True)
         filled = fill_uncovered(rendered.colour, rendered.inverse, sideways=True)
         if part.rims:
             rims = part.rims._replace(row=part.rims.row - low, margin=(layer.margin[0], low))
             filled = lay_over(rims, of_band, filled, rendered.inverse)
         inner = slice(start - low, stop - low)
         colour[..., start:stop, :] = filled[..., inner, :]
-        holes[..., start:stop, :] = (rendered.inverse <= 0)[..., inner, :]
+        holes[..., start:stop, :] = ((rendered.inverse <= 0) | (rendered.inverse != seen.inverse))[..., inner, :]
     return colour.clamp(0, 1), holes

@@ -25,7 +25,7 @@ from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.regions import before_sky, sky, sky_matte
 from depth_normal.geometry.surfaces import derive, noise, normals, panorama_normals, plane_fit, point_map, sparse_fit, upsampling
 from depth_normal.geometry.temporal import camera_motion, moving_pixels, optical_flow, ranges, shot_cuts, stabilization
-from depth_normal.geometry.views import disocclusion, forward_warp, parallax, soft_edges, stereo, vr
+from depth_normal.geometry.views import disocclusion, forward_warp, parallax, see_through, soft_edges, stereo, vr
 
 # Without CUDA or its driver not every torch can slice even fake tensors on it; "lazy" is the other device it knows without a driver.
 DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
@@ -434,6 +434,10 @@ CASES = {
     ),
     "views.forward_warp.render_layer": (lambda: tuple(forward_warp.render_layer(surface(), view(), 22, 28)), None),
     "views.forward_warp.close_cracks": (lambda: forward_warp.close_cracks(maps(), (2, 1), view(), maps()), None),
+    "views.see_through.without_see_through": (
+        lambda: tuple(see_through.without_see_through(surface(), view(), forward_warp.render_layer(surface(), view(), 22, 28), False)),
+        "how many surfaces end before far ones, and how many gaps there are",
+    ),
     "views.forward_warp.with_margin": (lambda: tuple(forward_warp.with_margin(maps(3), maps(), (2, 1))[:2]), None),
     "views.stereo.stereo_pair": (
         lambda: vars(stereo.stereo_pair(maps(3), depth_only(Quantity.DISPARITY))),

@@ -1,0 +1,95 @@
+"""What lies far behind a thing does not show inside of it, where the depth map has a step there."""
+
+import pytest
+import torch
+
+from depth_normal.geometry.camera import intrinsics_from_focal_length
+from depth_normal.geometry.views.forward_warp import Layer, View, render_layer, with_margin
+from depth_normal.geometry.views.parallax import parallax_frames
+from depth_normal.geometry.views.see_through import without_see_through
+
+HEIGHT, WIDTH = 80, 120
+# Inverse depths of the sky, the tower, and a part of the tower that the map has too near.
+SKY, TOWER, NEARER = 0.02, 1.0, 1.2
+
+
+def tower(raised):
+    """A red tower, columns 40 to 79 and rows 30 to 79, before a blue sky; the map has it nearer in some places (80, 120) bool."""
+    image, inverse = torch.zeros(1, 3, HEIGHT, WIDTH), torch.full((1, 1, HEIGHT, WIDTH), SKY)
+    image[:, 2] = 1.0
+    image[..., 30:, 40:80] = torch.tensor((1.0, 0.0, 0.0)).view(3, 1, 1)
+    inverse[..., 30:, 40:80] = torch.where(raised, NEARER, TOWER)[30:, 40:80]
+    return image, inverse
+
+
+def rim():
+    """Up to 12 pixels from the tower's silhouette."""
+    inside = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    inside[42:, 52:68] = True
+    return ~inside
+
+
+def sideways_view(pixels, batch=1):
+    """A camera that moves what is at inverse depth 1 by so many columns to the left."""
+    one = torch.ones(batch, 1, 1, 1)
+    return View(pixels * one, 0 * one, 0 * one, 0 * one, 0.0, 0 * one, 0 * one, sideways=True, stretch=1)
+
+
+@pytest.mark.parametrize("position", [(0.3, 0, 0), (-0.3, 0, 0), (0.2, 0.2, 0), (-0.2, 0.2, 0)], ids=str)
+def test_no_sky_shows_inside_of_a_tower(position):
+    """The rim moves by up to 6 pixels more than the tower, and the sky, far behind, by 30 less than both."""
+    image, inverse = tower(rim())
+    intrinsics = intrinsics_from_focal_length(100.0, HEIGHT, WIDTH)
+    (frame,) = parallax_frames(image, 1 / inverse, intrinsics, torch.tensor([position]))
+    columns, rows = (round(100 * axis * TOWER) for axis in position[:2])
+    # The tower as its own depth moves it, without what the rim hides.
+    inside = frame[0, :, 40 - rows : 70 - rows, 50 - columns : 70 - columns]
+    assert (inside[2] < 0.1).all() and (inside[0] > 0.9).all()
+    assert (frame[0, 2] > 0.9).float().mean() > 0.5
+
+
+def test_a_step_that_opens_far_shows_the_farther_surface():
+    image, inverse = tower(rim())
+    view, layer = sideways_view(30.0), with_margin(image, inverse, (70, 0))
+    rendered = render_layer(layer, view, HEIGHT, WIDTH)
+    closed = without_see_through(layer, view, rendered, sideways=True)
+    became = closed.inverse != rendered.inverse
+    assert (rendered.inverse[became] == SKY).all()
+    # Rows 42 to 79, where the rim's right end was: 6 pixels, of a step of .2 at 30 pixels.
+    assert became.sum() == (HEIGHT - 42) * 6
+    assert (closed.inverse[became] == TOWER).all()
+    shown = became.expand(-1, 3, -1, -1)
+    assert torch.equal(closed.colour[~shown], rendered.colour[~shown])
+    assert (closed.colour[:, 0][became[:, 0]] == 1).all() and (closed.colour[:, 2][became[:, 0]] == 0).all()
+
+
+@pytest.mark.parametrize("pixels", [30.0, -30.0])
+def test_between_two_towers_the_sky_stays(pixels):
+    """One pixel of sky between both is enough: the one beside it ends there."""
+    raised = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    raised[:, 61:] = True
+    image, inverse = tower(raised)
+    inverse[..., 60] = SKY
+    view, layer = sideways_view(pixels), with_margin(image, inverse, (70, 0))
+    rendered = render_layer(layer, view, HEIGHT, WIDTH)
+    assert without_see_through(layer, view, rendered, sideways=True) is rendered
+
+
+def test_beside_a_silhouette_the_sky_stays():
+    image, inverse = tower(torch.zeros(HEIGHT, WIDTH, dtype=torch.bool))
+    view, layer = sideways_view(30.0), with_margin(image, inverse, (40, 0))
+    rendered = render_layer(layer, view, HEIGHT, WIDTH)
+    assert without_see_through(layer, view, rendered, sideways=False) is rendered
+
+
+def test_a_gap_of_one_image_is_none_of_the_next():
+    """Images of a batch, the second upside down, are closed each for itself."""
+    (image, inverse), views = tower(rim()), [sideways_view(30.0, batch) for batch in (1, 2)]
+    layer = with_margin(torch.cat((image, image.flip(2))), torch.cat((inverse, inverse.flip(2))), (70, 0))
+    both = without_see_through(layer, views[1], render_layer(layer, views[1], HEIGHT, WIDTH), sideways=False)
+    for number in range(2):
+        one = Layer(layer.colour[number : number + 1], layer.inverse[number : number + 1], layer.margin)
+        seen = render_layer(one, views[0], HEIGHT, WIDTH)
+        alone = without_see_through(one, views[0], seen, sideways=False)
+        assert torch.equal(alone.inverse[0], both.inverse[number]) and torch.equal(alone.colour[0], both.colour[number])
+        assert not torch.equal(alone.inverse, seen.inverse)
