@@ -163,6 +163,17 @@ def test_noise_and_narrow_parts_of_a_bright_sky_are_no_highlights():
     assert (lifted - plain).max() < 0.02
 
 
+def test_what_hardly_stands_out_is_no_highlight():
+    """Bands of a blue sky, of which narrow ones reach the largest value of blue; a lamp before it is one."""
+    image = torch.tensor((0.35, 0.5, 0.95)).view(1, 3, 1, 1).repeat(1, 1, HEIGHT, WIDTH)
+    for row in (8, 11, 15):
+        image[..., row, :] = torch.tensor((0.37, 0.52, 1.0)).view(1, 3, 1)
+    image[..., 50, 50] = 1
+    plain, lifted = (depth_of_field(image, flat(9), highlights=stops) for stops in (0.0, 2.0))
+    assert torch.equal(plain[..., :40, :], lifted[..., :40, :])
+    assert (lifted - plain)[..., 44:56, 44:56].max() > 0.01
+
+
 def test_nothing_shows_through_a_nearly_sharp_thing_far_from_its_border():
     """Before what is hardly farther, whose blur does not reach so far."""
     image = torch.full((1, 3, HEIGHT, WIDTH), 0.9)
