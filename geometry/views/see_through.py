@@ -6,17 +6,22 @@ lies far behind the thing, such as the sky, may show in the gap. In truth the fa
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import sent_to
 from ..edges.depth_edges import EDGE
 from ..filters.chosen_pixels import rows_and_columns
 from .forward_warp import Camera, Layer, RenderedLayer
 
 # The width of the widest gaps: a share of the image's longer side, and pixels at least.
 _WIDEST, _LEAST = 1 / 20, 8
+# Places that are looked at in one go: noise has gaps everywhere.
+_AT_ONCE = 1 << 21
 # Rows down and columns to the right of a step to the next pixel.
 _DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
@@ -38,7 +43,7 @@ def without_see_through(layer: Layer, view: Camera, rendered: RenderedLayer, sid
         `rendered` with other colours and inverse depth in gaps.
     """
     directions = _DIRECTIONS[:2] if sideways else _DIRECTIONS
-    steps = torch.tensor(directions, device=rendered.inverse.device)
+    steps = sent_to(rendered.inverse.device, torch.tensor(directions))
     begins = _places_of(torch.stack([_is_before_far(rendered.inverse, *direction) for direction in directions]))
     count = rendered.inverse.numel()
     rendered, gaps = _closed(layer, view, rendered, begins % count, steps[begins // count])
@@ -46,6 +51,24 @@ def without_see_through(layer: Layer, view: Camera, rendered: RenderedLayer, sid
         # Where two gaps cross, only surfaces that go on through one of them are beside.
         rendered, _ = _closed(layer, view, rendered, gaps.repeat(len(steps)), steps.repeat_interleave(len(gaps), 0))
     return rendered
+
+
+class _Gaps(NamedTuple):
+    """Places in gaps, and how surfaces go on through them; all (M,) but `steps`.
+
+    Attributes:
+        places: Counted through the images; one may be there twice.
+        begins: The last visible pixel of the surface that goes on.
+        steps: (M, 2) rows and columns from a pixel to the next one, from there on.
+        number: How many steps lie between both.
+        beside: The surface's inverse depth.
+    """
+
+    places: Tensor
+    begins: Tensor
+    steps: Tensor
+    number: Tensor
+    beside: Tensor
 
 
 def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor, steps: Tensor) -> tuple[RenderedLayer, Tensor]:
@@ -62,43 +85,77 @@ def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor,
         `rendered` with the surfaces that go on, and the places (M,) of the gaps.
     """
     inverse = rendered.inverse
-    size, depths = (inverse.shape[-2], inverse.shape[-1]), inverse.flatten()
-    beside = depths.index_select(0, begins)
+    size = (inverse.shape[-2], inverse.shape[-1])
     # Most surfaces end there: the first step tells.
-    one = steps.new_ones(1, 1)
-    first = _is_far(inverse, beside, *_along(begins, steps, one, size)) & _hidden(layer, view, begins, beside, steps, one, size)
-    found = _places_of(first)
-    begins, beside, steps = (each.index_select(0, found) for each in (begins, beside, steps))
+    first = _beyond(layer, view, inverse, begins, steps, steps.new_ones(1, 1))
+    found = _places_of(first.far & first.hidden)
+    begins, steps = begins.index_select(0, found), steps.index_select(0, found)
     count = torch.arange(1, max(_LEAST, round(max(size) * _WIDEST)) + 1, device=inverse.device)[:, None]
-    places, inside = _along(begins, steps, count, size)
-    in_gap = _is_far(inverse, beside, places, inside).cummin(0).values
-    # Where far things and holes end, there is the other surface. Up to there the one beside must be hidden.
-    width = in_gap.sum(0)
-    hidden = _hidden(layer, view, begins, beside, steps, count, size).cummin(0).values.sum(0)
-    ended = (width < len(count)) & inside.gather(0, width.clamp(max=len(count) - 1)[None])[0]
-    chosen = _places_of(in_gap & ended & (hidden >= width))
-    gaps, which = places.flatten().index_select(0, chosen), chosen % max(1, len(begins))
-    shown = _places_of(depths.index_select(0, gaps) > 0)  # holes are filled elsewhere
-    chosen, gaps, which = (each.index_select(0, shown) for each in (chosen, gaps, which))
-    if len(gaps) == 0:
-        return rendered, gaps
-    goes_on, begins = beside.index_select(0, which), begins.index_select(0, which)
+    most = max(1, _AT_ONCE // len(count))
+    parts = [_gaps(layer, view, inverse, *part, count) for part in zip(begins.split(most), steps.split(most), strict=True)]
+    gaps = _Gaps(*map(torch.cat, zip(*parts, strict=True)))
+    if len(gaps.places) == 0:
+        return rendered, gaps.places
     # Of two surfaces that could go on, the nearer one.
-    closed = depths.scatter_reduce(0, gaps, goes_on, "amax")
-    mirrored, inside = _along(begins, -steps.index_select(0, which), torch.div(chosen, max(1, len(found)), rounding_mode="floor"), size)
-    there = depths.index_select(0, mirrored)
-    mirrored = torch.where(inside & (there < goes_on * EDGE) & (there * EDGE > goes_on), mirrored, begins)
-    mirrored = torch.where(goes_on == closed.index_select(0, gaps), mirrored, -1)
-    source = torch.full_like(depths, -1, dtype=torch.int64).scatter_reduce(0, gaps, mirrored, "amax").index_select(0, gaps)
+    closed = inverse.flatten().scatter_reduce(0, gaps.places, gaps.beside, "amax")
+    mirrored, inside = _along(gaps.begins, -gaps.steps, gaps.number - 1, size)
+    there = inverse.flatten().index_select(0, mirrored)
+    mirrored = torch.where(inside & (there < gaps.beside * EDGE) & (there * EDGE > gaps.beside), mirrored, gaps.begins)
+    mirrored = torch.where(gaps.beside == closed.index_select(0, gaps.places), mirrored, -1)
+    sources = torch.full_like(closed, -1, dtype=torch.int64).scatter_reduce(0, gaps.places, mirrored, "amax")
     pixels = rendered.colour.transpose(0, 1).flatten(1)
-    pixels = pixels.index_copy(1, gaps, pixels.index_select(1, source)).unflatten(1, inverse[:, 0].shape)
-    return rendered._replace(colour=pixels.transpose(0, 1), inverse=closed.view_as(inverse)), gaps
+    pixels = pixels.index_copy(1, gaps.places, pixels.index_select(1, sources.index_select(0, gaps.places)))
+    colour = pixels.unflatten(1, inverse[:, 0].shape).transpose(0, 1)
+    return rendered._replace(colour=colour, inverse=closed.view_as(inverse)), gaps.places
 
 
-def _is_far(inverse: Tensor, beside: Tensor, places: Tensor, inside: Tensor) -> Tensor:
-    """Which of the places (K, N), if inside, show what is farther by an edge than inverse depths `beside` (N,), or nothing."""
+def _gaps(layer: Layer, view: Camera, inverse: Tensor, begins: Tensor, steps: Tensor, count: Tensor) -> _Gaps:
+    """The gaps beside the last pixels (N,) of surfaces, in directions (N, 2), up to `count` (K, 1) steps wide."""
+    beyond = _beyond(layer, view, inverse, begins, steps, count)
+    # Where far things and holes end, there is the other surface. Up to there the one beside must be hidden.
+    in_gap = beyond.far.cummin(0).values
+    width = in_gap.sum(0)
+    ended = (width < len(count)) & beyond.inside.gather(0, width.clamp(max=len(count) - 1)[None])[0]
+    hidden = beyond.hidden.cummin(0).values.sum(0) >= width
+    chosen = _places_of(in_gap & ended & hidden & beyond.shown)  # holes are filled elsewhere
+    which = chosen % max(1, len(begins))
+    number = torch.div(chosen, max(1, len(begins)), rounding_mode="floor") + 1
+    begins = begins.index_select(0, which)
+    places = beyond.places.flatten().index_select(0, chosen)
+    return _Gaps(places, begins, steps.index_select(0, which), number, inverse.flatten().index_select(0, begins))
+
+
+class _Beyond(NamedTuple):
+    """What is K steps from the last pixels of N surfaces; all (K, N), all but the first bool.
+
+    Attributes:
+        places: Counted through the images.
+        inside: Whether they are inside the image.
+        shown: Whether a surface is visible there.
+        far: Whether it is farther by an edge, or none is visible.
+        hidden: Whether the layer would hide the surface that ended, were it there.
+    """
+
+    places: Tensor
+    inside: Tensor
+    shown: Tensor
+    far: Tensor
+    hidden: Tensor
+
+
+def _beyond(layer: Layer, view: Camera, inverse: Tensor, begins: Tensor, steps: Tensor, count: Tensor) -> _Beyond:
+    """What is `count` (K, 1) steps (N, 2) from the last pixels (N,) of surfaces."""
+    size, beside = (inverse.shape[-2], inverse.shape[-1]), inverse.flatten().index_select(0, begins)
+    places, inside = _along(begins, steps, count, size)
     there = inverse.flatten().index_select(0, places.flatten()).view_as(places)
-    return inside & (there * EDGE < beside)
+    image, (images, height, width) = begins // (size[0] * size[1]), (len(layer.inverse), *layer.inverse.shape[-2:])
+    row, column = _moved(begins, steps, count, size)
+    column, row = view.of_pixels(image, images).sources(beside, row, column)
+    u = (column + (layer.margin[0] + 0.5)).floor().long().clamp_(0, width - 1)
+    v = (row + (layer.margin[1] + 0.5)).floor().long().clamp_(0, height - 1)
+    source = (image * height + v) * width + u
+    over = layer.inverse.flatten().index_select(0, source.flatten()).view_as(source)
+    return _Beyond(places, inside, there > 0, inside & (there * EDGE < beside), (over > beside / EDGE) | (over <= 0))
 
 
 def _is_before_far(inverse: Tensor, down: int, right: int) -> Tensor:
@@ -129,15 +186,3 @@ def _moved(begins: Tensor, steps: Tensor, count: Tensor, size: tuple[int, int]) 
     """Rows and columns `count` steps (N, 2) from places (N,): (N,) of a count for each, or (K, N) of K counts for all, (K, 1)."""
     row, column = rows_and_columns(begins, *size)
     return row + steps[:, 0] * count, column + steps[:, 1] * count
-
-
-def _hidden(layer: Layer, view: Camera, begins: Tensor, beside: Tensor, steps: Tensor, count: Tensor, size: tuple[int, int]) -> Tensor:
-    """Whether the layer hides surfaces at inverse depths `beside` (N,), so many (K, 1) steps beyond their last pixels: (K, N) bool."""
-    image, (images, height, width) = begins // (size[0] * size[1]), (len(layer.inverse), *layer.inverse.shape[-2:])
-    row, column = _moved(begins, steps, count, size)
-    column, row = view.of_pixels(image, images).sources(beside, row, column)
-    u = (column + (layer.margin[0] + 0.5)).floor().long().clamp_(0, width - 1)
-    v = (row + (layer.margin[1] + 0.5)).floor().long().clamp_(0, height - 1)
-    place = (image * height + v) * width + u
-    there = layer.inverse.flatten().index_select(0, place.flatten()).view_as(place)
-    return (there > beside / EDGE) | (there <= 0)
