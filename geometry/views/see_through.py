@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import sent_to
@@ -36,7 +35,7 @@ def without_see_through(layer: Layer, view: Camera, rendered: RenderedLayer, sid
     Args:
         layer: What was rendered.
         view: The camera that it was rendered for.
-        rendered: Of `render_layer`.
+        rendered: Of `render_layer`; its colours may be overwritten.
         sideways: Whether gaps are looked for along rows only.
 
     Returns:
@@ -44,7 +43,7 @@ def without_see_through(layer: Layer, view: Camera, rendered: RenderedLayer, sid
     """
     directions = _DIRECTIONS[:2] if sideways else _DIRECTIONS
     steps = sent_to(rendered.inverse.device, torch.tensor(directions))
-    begins = _places_of(torch.stack([_is_before_far(rendered.inverse, *direction) for direction in directions]))
+    begins = _places_of(_before_far(rendered.inverse, directions))
     count = rendered.inverse.numel()
     rendered, gaps = _closed(layer, view, rendered, begins % count, steps[begins // count])
     if len(gaps) > 0 and not sideways:
@@ -57,7 +56,7 @@ class _Gaps(NamedTuple):
     """Places in gaps, and how surfaces go on through them; all (M,) but `steps`.
 
     Attributes:
-        places: Counted through the images; one may be there twice.
+        places: Counted through the images; one may be there several times.
         begins: The last visible pixel of the surface that goes on.
         steps: (M, 2) rows and columns from a pixel to the next one, from there on.
         number: How many steps lie between both.
@@ -77,7 +76,7 @@ def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor,
     Args:
         layer: As `without_see_through`.
         view: As `without_see_through`.
-        rendered: What the camera sees.
+        rendered: What the camera sees; its colours may be overwritten.
         begins: (N,) last pixels of surfaces, as places counted through the images.
         steps: (N, 2) the directions, rows and columns, in which what is farther may begin beside them.
 
@@ -96,17 +95,18 @@ def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor,
     gaps = _Gaps(*map(torch.cat, zip(*parts, strict=True)))
     if len(gaps.places) == 0:
         return rendered, gaps.places
+    places, number = gaps.places.unique(return_inverse=True)
     # Of two surfaces that could go on, the nearer one.
-    closed = inverse.flatten().scatter_reduce(0, gaps.places, gaps.beside, "amax")
+    nearest = torch.zeros_like(places, dtype=inverse.dtype).scatter_reduce(0, number, gaps.beside, "amax")
     mirrored, inside = _along(gaps.begins, -gaps.steps, gaps.number - 1, size)
     there = inverse.flatten().index_select(0, mirrored)
     mirrored = torch.where(inside & (there < gaps.beside * EDGE) & (there * EDGE > gaps.beside), mirrored, gaps.begins)
-    mirrored = torch.where(gaps.beside == closed.index_select(0, gaps.places), mirrored, -1)
-    sources = torch.full_like(closed, -1, dtype=torch.int64).scatter_reduce(0, gaps.places, mirrored, "amax")
+    mirrored = torch.where(gaps.beside == nearest.index_select(0, number), mirrored, -1)
+    sources = torch.full_like(places, -1).scatter_reduce(0, number, mirrored, "amax")
     pixels = rendered.colour.transpose(0, 1).flatten(1)
-    pixels = pixels.index_copy(1, gaps.places, pixels.index_select(1, sources.index_select(0, gaps.places)))
-    colour = pixels.unflatten(1, inverse[:, 0].shape).transpose(0, 1)
-    return rendered._replace(colour=colour, inverse=closed.view_as(inverse)), gaps.places
+    pixels = pixels.index_copy_(1, places, pixels.index_select(1, sources)).unflatten(1, inverse[:, 0].shape)
+    closed = inverse.flatten().index_copy(0, places, nearest).view_as(inverse)
+    return rendered._replace(colour=pixels.transpose(0, 1), inverse=closed), places
 
 
 def _gaps(layer: Layer, view: Camera, inverse: Tensor, begins: Tensor, steps: Tensor, count: Tensor) -> _Gaps:
@@ -158,12 +158,16 @@ def _beyond(layer: Layer, view: Camera, inverse: Tensor, begins: Tensor, steps: 
     return _Beyond(places, inside, there > 0, inside & (there * EDGE < beside), (over > beside / EDGE) | (over <= 0))
 
 
-def _is_before_far(inverse: Tensor, down: int, right: int) -> Tensor:
-    """(B, 1, H, W) bool: whether a surface is nearer by an edge than the one so many rows and columns on."""
-    rows, columns = inverse.shape[-2] - abs(down), inverse.shape[-1] - abs(right)
-    here, there = (inverse.narrow(-2, max(sign * down, 0), rows).narrow(-1, max(sign * right, 0), columns) for sign in (-1, 1))
-    found = (there > 0) & (here > there * EDGE)
-    return F.pad(found, (max(-right, 0), max(right, 0), max(-down, 0), max(down, 0)))
+def _before_far(inverse: Tensor, directions: tuple[tuple[int, int], ...]) -> Tensor:
+    """Where a surface is nearer by an edge than the one beside it in each direction: (directions, B, 1, H, W) bool."""
+    height, width = inverse.shape[-2:]
+    found = torch.zeros(len(directions), *inverse.shape, dtype=torch.bool, device=inverse.device)
+    for (down, right), into in zip(directions, found, strict=True):
+        rows, columns = height - abs(down), width - abs(right)
+        here = (..., slice(max(-down, 0), max(-down, 0) + rows), slice(max(-right, 0), max(-right, 0) + columns))
+        there = inverse[..., max(down, 0) : max(down, 0) + rows, max(right, 0) : max(right, 0) + columns]
+        into[here] = (there > 0) & (inverse[here] > there * EDGE)
+    return found
 
 
 def _places_of(chosen: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ def test_a_step_that_opens_far_shows_the_farther_surface():
     image, inverse = tower(rim())
     view, layer = sideways_view(30.0), with_margin(image, inverse, (70, 0))
     rendered = render_layer(layer, view, HEIGHT, WIDTH)
-    closed = without_see_through(layer, view, rendered, sideways=True)
+    closed = without_see_through(layer, view, rendered._replace(colour=rendered.colour.clone()), sideways=True)
     became = closed.inverse != rendered.inverse
     assert (rendered.inverse[became] == SKY).all()
     # Rows 42 to 79, where the rim's right end was: 6 pixels, of a step of .2 at 30 pixels.
