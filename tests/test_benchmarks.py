@@ -102,6 +102,7 @@ RUNS = {
     "stereo.py": (["SCENES/stereo", "--seeds", "1", "--width", "64", "--blur", "1"], "posts_1 dolly[^$]*pair[^$]*soft depth[^$]*mean"),
     "stereo.py sharpen": (["--seeds", "1", "--width", "64", "--sharpen", "1", "--shift", "3"], "ghosts[^$]*heads_1 dolly[^$]*mean"),
     "stereo.py rings": (["--seeds", "1", "--width", "64", "--rings", "--softness", "4"], "rings_1 dolly[^$]*mean"),
+    "stereo.py raised": (["--seeds", "1", "--width", "64", "--raised", "1.12"], "posts_1 orbit[^$]*soft depth[^$]*mean"),
     "stereo.py fills": (["--seeds", "1", "--width", "64", "--fills"], "uncovered +ours[^$]*posts_1 dolly[^$]*mean"),
     "stereo.py bounds": (["--seeds", "1", "--width", "64", "--bounds"], "hidden +beside[^$]*posts_1 dolly[^$]*mean"),
     "depth_of_field.py": (["SCENES/lens"], "mean +"),
