@@ -19,7 +19,7 @@ from .base import Annotator
 from .building.checkpoints import fill
 from .detail.border_lines import without_border_lines
 from .detail.guided_upsampling import guided_detail, guided_upsample
-from .detail.sky_colours import COLOURS, sky_by_colours
+from .detail.sky_colours import COLOURS, sky_by_colours, with_clouds
 from .detail.sky_growth import GROWTH, grown_sky
 from .family import Request
 from .graphs.graph import NOT_NORMALISED, Signature
@@ -102,9 +102,12 @@ class TinyAnnotator(Annotator):
         enlarged = unit_normals(resize_map(normals, height, width), in_place=True) if request.normals else None
         share, least = _sky_at_edges(sky[0], guide)
         is_sure = is_sure_of_sky(least)
-        if bool(is_sure.any()):  # whether there is a sky is not decided by colours: backdrops of studios have those of the sky
+        some_sure = bool(is_sure.any())
+        if some_sure:  # whether there is a sky is not decided by colours: backdrops of studios have those of the sky
             share = torch.where(is_sure, sky_by_colours(least, request.images), share)
         found = sky_of(share, request.images, is_sure)
+        if some_sure:
+            found = torch.where(found.amax((1, 2, 3), keepdim=True) & is_sure, with_clouds(found, least), found)
         return to_estimate(sharp, enlarged, grown_sky(found, share >= _SUSPECTED_FROM, request.images))
 
     def signature(self) -> Signature:

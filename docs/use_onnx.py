@@ -272,12 +272,14 @@ def guided_maps(maps, image, pixels, step):
     rim, pooled = numbers["rim"], [side // numbers["pooled"] for side in maps["sky"].shape[:2]]
     inside = np.pad(maps["sky"][rim:-rim, rim:-rim], ((rim, rim), (rim, rim), (0, 0)), "edge")
     share = guided_upsample(resize(inside, *pooled, "area_linear"), brightness, step["radius"], numbers["epsilon"])
-    shown, is_sure = resize(image, *size, "area_cubic").clip(0, 1), None
+    shown, least, is_sure = resize(image, *size, "area_cubic").clip(0, 1), share, None
     if "by_colours" in numbers:  # older files have no such step
         least = np.minimum(share, numbers["most_fitted"] * resize(inside, *size, "linear"))
         is_sure = is_sure_of_sky(least, numbers)
         share = sky_by_colours(least, shown, numbers["by_colours"]) if is_sure else share
     sky = sky_of(share, shown, numbers, is_sure)
+    if is_sure and sky.any():
+        sky = with_clouds(sky, least, numbers["by_colours"])
     if "growth" in numbers:  # older files have no such step
         sky = grown_sky(sky, share >= numbers["suspected_from"], shown, numbers["growth"])
     land = ~sky
@@ -313,6 +315,22 @@ def sky_by_colours(share, image, numbers):
     certain = share.clip(numbers["certain"], 1 - numbers["certain"])
     odds = np.log(certain / (1 - certain)) + evidence * trust
     return np.where(trust > 0, 1 / (1 + np.exp(-odds)), share)
+
+
+def with_clouds(sky, share, numbers):
+    """The sky with the wide islands in it that are nowhere surely land."""
+    squares = [max(1, side // numbers["square"]) for side in sky.shape[:2]]
+    land = ~sky
+    part, sure = (resize(each.astype(float), *squares, "area_linear") for each in (land, land & (share < numbers["sure_of_land"])))
+
+    def spread(start, within):
+        for _ in range(numbers["steps"]):
+            start = within & (square_means(start.astype(float), numbers["gap"]) > 1e-6)
+        return start
+
+    islands = (part > 0) & ~spread(sure > 0, part > 0)
+    clouds = spread(islands & (part > numbers["whole"]), islands)
+    return sky | (resize(clouds.astype(float), *sky.shape[:2], "nearest") > 0)
 
 
 def sky_of(share, image, numbers, is_sure=None):

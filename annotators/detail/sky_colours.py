@@ -1,4 +1,4 @@
-"""Decides by the colours of the sky and of the land around where a network is unsure of the sky."""
+"""Decides by the colours of the sky and of the land around where a network is unsure of the sky, and which islands in it are clouds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ...geometry.filters.box import box_means
+from ...geometry.valid import are_all
 from ...utils import resize_image, resize_map
 
 # Colours are averaged in squares of so many pixels, and then over so many squares around, twice.
@@ -19,6 +20,10 @@ _DEVIATION, _TAILS = 0.03, 3.0
 # How much colours count: they are three, but vary together. And the most for and against sky, added to the logarithm of its odds.
 _COUNTS, _MOST_FOR, _MOST_AGAINST = 0.7, 1.8, 3.0
 _CERTAIN, _LEAST = 1e-3, 1e-6
+# Below this share the network is sure of land. From there land goes on over gaps of so many squares, in so many steps.
+_SURE_OF_LAND, _GAP, _STEPS = 0.1, 2, 24
+# Clouds fill at least one square.
+_WHOLE = 0.99
 COLOURS: dict[str, float] = {
     "square": _SQUARE,
     "around": _AROUND,
@@ -32,6 +37,10 @@ COLOURS: dict[str, float] = {
     "most_for": _MOST_FOR,
     "most_against": _MOST_AGAINST,
     "certain": _CERTAIN,
+    "sure_of_land": _SURE_OF_LAND,
+    "gap": _GAP,
+    "whole": _WHOLE,
+    "steps": _STEPS,
 }
 """These numbers, for exported files."""
 
@@ -64,6 +73,35 @@ def sky_by_colours(share: Tensor, images: Tensor) -> Tensor:
     evidence = _COUNTS * (_likelihood(images, of_sky) - _likelihood(images, of_land))
     odds = torch.logit(share.clamp(_CERTAIN, 1 - _CERTAIN)) + evidence.clamp(-_MOST_AGAINST, _MOST_FOR) * trust
     return torch.where(trust > 0, odds.sigmoid(), share)
+
+
+def with_clouds(sky: Tensor, share: Tensor) -> Tensor:
+    """A sky with the islands in it that are nowhere surely land: dark clouds. Birds and balloons stay out, and what is thin, as twigs.
+
+    Args:
+        sky: (B, 1, h, w) bool.
+        share: (B, 1, h, w), the probability of sky, before colours decide.
+
+    Returns:
+        (B, 1, h, w) bool: True wherever `sky` is.
+    """
+    height, width = sky.shape[-2:]
+    squares = max(1, height // _SQUARE), max(1, width // _SQUARE)
+    maps = torch.cat((~sky, ~sky & (share < _SURE_OF_LAND)), 1).to(share)
+    part, sure = resize_map(maps, *squares).split(1, 1)
+    islands = (part > 0) & ~_spread(sure > 0, part > 0)
+    clouds = _spread(islands & (part > _WHOLE), islands)
+    return sky | (resize_map(clouds.to(share), height, width, "nearest-exact") > 0)
+
+
+def _spread(start: Tensor, within: Tensor) -> Tensor:
+    """What of some squares is connected with the first ones, over small gaps: (B, 1, h, w) bool."""
+    for _ in range(_STEPS):
+        wider = within & (box_means(start.float(), _GAP) > _LEAST)
+        if are_all(wider == start):
+            break
+        start = wider
+    return start
 
 
 def _colours(images: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from depth_normal.annotators.detail.sky_colours import sky_by_colours
+from depth_normal.annotators.detail.sky_colours import sky_by_colours, with_clouds
 
 HEIGHT, WIDTH = 256, 320
 ROWS = torch.arange(HEIGHT).view(1, 1, -1, 1).expand(1, 1, HEIGHT, WIDTH)
@@ -48,3 +48,23 @@ def test_without_the_other_side_nothing_changes(share):
 def test_any_size(size):
     found = sky_by_colours(torch.rand(2, 1, *size), torch.rand(2, 3, 17, 11))
     assert found.shape == (2, 1, *size) and ((found >= 0) & (found <= 1)).all()
+
+
+def boxes(*sides):
+    """(1, 1, H, W) bool: rectangles of rows and columns, and land from row 200 on."""
+    found = torch.zeros(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
+    found[..., 200:, :] = True
+    for top, bottom, left, right in sides:
+        found[..., top:bottom, left:right] = True
+    return found
+
+
+CLOUD, BIRD, TWIG, TOWER = (30, 50, 40, 120), (30, 60, 200, 240), (100, 102, 0, 90), (120, 200, 250, 270)
+
+
+def test_a_cloud_of_which_the_network_is_unsure_is_sky_and_what_else_is_before_it_is_none():
+    sky = ~boxes(CLOUD, BIRD, TWIG, TOWER)
+    share = torch.where(sky, 0.9, 0.3)
+    share[..., 40:50, 210:220] = share[..., 210:, :] = 0.02
+    assert torch.equal(with_clouds(sky, share), ~boxes(BIRD, TWIG, TOWER))
+    assert torch.equal(with_clouds(sky, share - 0.25), sky), "nothing is a cloud where the network is sure of all"
