@@ -62,7 +62,9 @@ def sky_by_colours(share: Tensor, images: Tensor) -> Tensor:
         lamp be impossible.
     """
     height, width = share.shape[-2:]
-    images = resize_image(images, height, width).to(share)
+    # half precision has too few digits for variances
+    given, dtype = share, torch.promote_types(share.dtype, torch.float32)
+    share, images = share.to(dtype), resize_image(images, height, width).to(share.device, dtype)
     squares = max(1, height // _SQUARE), max(1, width // _SQUARE)
     small, pooled = resize_map(images, *squares), resize_map(share, *squares)
     sky, sure = (((pooled - least) / (1 - least)).clamp(min=0) for least in (_SKY_FROM, _SURE_FROM))
@@ -72,7 +74,7 @@ def sky_by_colours(share: Tensor, images: Tensor) -> Tensor:
     of_sky, of_land, trust = resize_map(torch.cat((of_sky, of_land, trust), 1), height, width).split((6, 6, 1), 1)
     evidence = _COUNTS * (_likelihood(images, of_sky) - _likelihood(images, of_land))
     odds = torch.logit(share.clamp(_CERTAIN, 1 - _CERTAIN)) + evidence.clamp(-_MOST_AGAINST, _MOST_FOR) * trust
-    return torch.where(trust > 0, odds.sigmoid(), share)
+    return torch.where(trust > 0, odds.sigmoid(), share).to(given)
 
 
 def with_clouds(sky: Tensor, share: Tensor) -> Tensor:

@@ -44,6 +44,13 @@ def test_without_the_other_side_nothing_changes(share):
     assert torch.equal(sky_by_colours(even, torch.rand(2, 3, 90, 120)), even)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_any_precision(dtype):
+    share = shares(0.3)
+    expected, found = sky_by_colours(share, image(BLUE)), sky_by_colours(share.to(dtype), image(BLUE).to(dtype))
+    assert found.dtype == dtype and (found.float() - expected).abs().mean() < 0.01
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (5, 300)])
 def test_any_size(size):
     found = sky_by_colours(torch.rand(2, 1, *size), torch.rand(2, 3, 17, 11))
