@@ -19,6 +19,7 @@ from .base import Annotator
 from .building.checkpoints import fill
 from .detail.border_lines import without_border_lines
 from .detail.guided_upsampling import guided_detail, guided_upsample
+from .detail.sky_colours import COLOURS, sky_by_colours, with_clouds
 from .detail.sky_growth import GROWTH, grown_sky
 from .family import Request
 from .graphs.graph import NOT_NORMALISED, Signature
@@ -41,7 +42,8 @@ _SURE_FROM, _SURE_PART = 0.8, 0.2  # the network is sure from this share on; of 
 _SUSPECTED_FROM, _LIKELY_PART = 0.2, 0.1  # it suspects sky from this share on; so much of what it suspects has to be more likely sky
 _SMOOTHED = 2  # how far around a pixel of a doubtful sky its colours are averaged, and what is decided by them
 # The share of sky is fitted to the image in squares of so many pixels; the variance is less than for depth: clouds and haze are pale.
-_RIM, _SKY_POOLED, _SKY_EPSILON = 2, 4, 1e-4
+_RIM, _SKY_POOLED, _SKY_EPSILON = 4, 4, 1e-4
+_MOST_FITTED = 1.5  # times the network's share may that be: clouds in which it dips are sky, lanterns and hats are not
 _TURNED = 0.2  # where smoothing changes normals at the border by more, they turn there
 _SAMPLED = 8  # the farthest hundredth is that of every n-th pixel
 
@@ -98,8 +100,15 @@ class TinyAnnotator(Annotator):
             return to_estimate(maps[:, :1], unit_normals(maps[:, 1:], in_place=True))
         sharp = guided_detail(disparity, guide, GUIDE_RADIUS, GUIDE_EPSILON)
         enlarged = unit_normals(resize_map(normals, height, width), in_place=True) if request.normals else None
-        share = _sky_at_edges(sky[0], guide)
-        return to_estimate(sharp, enlarged, grown_sky(sky_of(share, request.images), share >= _SUSPECTED_FROM, request.images))
+        share, least = _sky_at_edges(sky[0], guide)
+        is_sure = is_sure_of_sky(least)
+        some_sure = bool(is_sure.any())
+        if some_sure:  # whether there is a sky is not decided by colours: backdrops of studios have those of the sky
+            share = torch.where(is_sure, sky_by_colours(least, request.images), share)
+        found = sky_of(share, request.images, is_sure)
+        if some_sure:
+            found = torch.where(found.amax((1, 2, 3), keepdim=True) & is_sure, with_clouds(found, least), found)
+        return to_estimate(sharp, enlarged, grown_sky(found, share >= _SUSPECTED_FROM, request.images))
 
     def signature(self) -> Signature:
         words = (
@@ -110,11 +119,20 @@ class TinyAnnotator(Annotator):
         outputs = Signature.of(self.spec).outputs
         if self.network.fine is not None:
             outputs = {**outputs, "sky": "share of sky, 0 to 1"}
-            share = {"rim": _RIM, "pooled": _SKY_POOLED, "epsilon": _SKY_EPSILON}
+            share = {"rim": _RIM, "pooled": _SKY_POOLED, "epsilon": _SKY_EPSILON, "most_fitted": _MOST_FITTED}
             sure = {"from": _SKY_FROM, "sure_from": _SURE_FROM, "sure_part": _SURE_PART}
             unsure = {"suspected_from": _SUSPECTED_FROM, "likely_part": _LIKELY_PART, "smoothed": _SMOOTHED}
             colours = {"blue": BLUE, "bluer": BLUER, "bright": BRIGHT, "warm": WARM, "green": GREEN}
-            guided["sky"] = {**share, **sure, **unsure, **colours, "growth": GROWTH, "sampled": _SAMPLED, "farthest": _FARTHEST}
+            guided["sky"] = {
+                **share,
+                **sure,
+                **unsure,
+                **colours,
+                "by_colours": COLOURS,
+                "growth": GROWTH,
+                "sampled": _SAMPLED,
+                "farthest": _FARTHEST,
+            }
         return Signature(outputs, *NOT_NORMALISED, afterwards=[{**guided, "means": words}])
 
 
@@ -127,7 +145,12 @@ def to_estimate(disparity: Tensor, normals: Tensor | None, sky: Tensor | None = 
     return Estimate(depth=disparity, quantity=Quantity.DISPARITY, normals=normals, axes=Axes.OPENGL, mask=mask)
 
 
-def sky_of(share: Tensor, images: Tensor) -> Tensor:
+def is_sure_of_sky(share: Tensor) -> Tensor:
+    """(B, 1, 1, 1) bool: whether the network is sure of a part of the sky that it predicts; `share` is that of `sky_of`."""
+    return _count(share >= _SURE_FROM) > _SURE_PART * _count(share >= _SKY_FROM)
+
+
+def sky_of(share: Tensor, images: Tensor, is_sure: Tensor | None = None) -> Tensor:
     """Decides where the sky is.
 
     Where little of the predicted sky is sure, it may be a dark sky, but as well a bright wall or still water. All that the network
@@ -137,14 +160,14 @@ def sky_of(share: Tensor, images: Tensor) -> Tensor:
     Args:
         share: (B, 1, h, w), the share of sky that the network predicts.
         images: (B, 3, H, W) RGB in [0, 1], of any size.
+        is_sure: (B, 1, 1, 1) bool, as `is_sure_of_sky`; None = that of this share.
 
     Returns:
         (B, 1, h, w) bool; nowhere True in an image without sky, and in one whose sky is too doubtful.
     """
     suspected = share >= _SUSPECTED_FROM
-    suspects, likely, sure = _count(suspected), _count(share >= _SKY_FROM), _count(share >= _SURE_FROM)
-    is_sure = sure > _SURE_PART * likely
-    doubtful = ~is_sure & (likely > _LIKELY_PART * suspects)
+    is_sure = is_sure_of_sky(share) if is_sure is None else is_sure
+    doubtful = ~is_sure & (_count(share >= _SKY_FROM) > _LIKELY_PART * _count(suspected))
     sky = share >= torch.where(is_sure, _SKY_FROM, torch.inf)
     if are_all(~sky & ~doubtful):
         return sky
@@ -162,14 +185,17 @@ def _count(where: Tensor) -> Tensor:
     return where.sum((1, 2, 3), keepdim=True, dtype=torch.int32)
 
 
-def _sky_at_edges(share: Tensor, guide: Tensor) -> Tensor:
-    """The share of sky at the size of the image's brightness, whose edges it takes; along the border it is that of further inside.
+def _sky_at_edges(share: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
+    """The share of sky at the size of the image's brightness, whose edges it takes; and the same, hardly more than the network's.
 
-    The padding of the network's convolutions makes the outermost pixels less sure of the sky than those beside them.
+    One line through brightnesses makes sky of the dark parts of a thing whose others are brighter than the sky, such as a lantern. Along
+    the border both are those of further inside: the padding of the network's convolutions makes its outermost pixels less sure of the sky.
     """
-    inside = share[..., _RIM:-_RIM, _RIM:-_RIM]
-    pooled = resize_map(F.pad(inside, (_RIM,) * 4, mode="replicate"), share.shape[-2] // _SKY_POOLED, share.shape[-1] // _SKY_POOLED)
-    return guided_upsample(pooled, guide, GUIDE_RADIUS, _SKY_EPSILON)
+    whole = F.pad(share[..., _RIM:-_RIM, _RIM:-_RIM], (_RIM,) * 4, mode="replicate")
+    pooled = resize_map(whole, share.shape[-2] // _SKY_POOLED, share.shape[-1] // _SKY_POOLED)
+    fitted = guided_upsample(pooled, guide, GUIDE_RADIUS, _SKY_EPSILON)
+    height, width = guide.shape[-2:]
+    return fitted, fitted.minimum(_MOST_FITTED * resize_map(whole, height, width))
 
 
 def with_far_sky(disparity: Tensor, clear: Tensor) -> Tensor:

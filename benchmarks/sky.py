@@ -9,7 +9,7 @@ by `sky_alpha`; `fog` is that of a fog's transmittance there, with the same dept
 right over the near things, where nothing in the image says so; `line` is the largest change of the share over a hundredth of the side,
 away from near things. The last table has the scenes of the first one, and darker and redder skies, with depth and mask by the bundled
 network; `far` is the share of near things that its depth puts right before the sky or into it, and `mended` what is left of it after
-`depth_before_sky`.
+`depth_before_sky`. `thing` is the share of a lantern, whose lamp is brighter and whose metal is darker than the sky, that is taken for sky.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ WALLS = {
     "blue": (0.45, 0.58, 0.8),
 }
 SILHOUETTES = ("roofs", "leaves", "hair")
+# Widths of lanterns, as shares of the side; the colour of their lamps; and where the ground begins.
+LANTERNS, LAMP, _GROUND = (0.06, 0.1, 0.15), (1.0, 0.93, 0.75), 0.7
 _SUPERSAMPLED, _NETWORK = 4, 4
 _BAND = 1 / 50
 # Metres of a disparity of 1.
@@ -118,6 +120,20 @@ def print_bundled(side: int) -> None:
             errors.append([float(each) for each in (*wrong, *_far_things(image, estimate, truth))])
             print(f"{f'{silhouette}, {sky}':24}" + "".join(f"{each:9.1%}" for each in errors[-1]))
     print(f"{'mean':24}" + "".join(f"{each:9.1%}" for each in np.nanmean(errors, 0)))
+    print(f"{'lantern, by tiny':24}{'missed':>9}{'thing':>9}")
+    errors = []
+    for width in LANTERNS:
+        covered, lamp = _lantern(width, side)
+        truth = 1 - covered
+        thing = (truth < 0.5) & (torch.linspace(0, 1, side).view(-1, 1) < _GROUND - 0.02)
+        for sky, colours in (SKIES | DARKER_SKIES).items():
+            image = torch.lerp(_composed(truth, colours), torch.tensor(LAMP).view(1, 3, 1, 1), lamp)
+            found = sky_alpha(image, tiny.estimate(image))
+            if not bool(found.any()):
+                continue
+            errors.append([float((truth - found).clamp(min=0).sum() / truth.sum()), float(found[thing].mean())])
+            print(f"{f'{width:g}, {sky}':24}" + "".join(f"{each:9.1%}" for each in errors[-1]))
+    print(f"{'mean':24}" + "".join(f"{each:9.1%}" for each in np.mean(errors, 0)))
     for wall in WALLS:
         image, _ = _room(wall, side)
         print(f"{f'{wall} wall':33}{sky_alpha(image, tiny.estimate(image)).mean().item():9.1%}")
@@ -237,6 +253,21 @@ def _coverage(kind: str, side: int) -> Tensor:
             cv2.line(drawn, _point(root * full), _point(tip * full), (255,), max(1, full // 1500))
     small = cv2.resize(drawn, (side, side), interpolation=cv2.INTER_AREA)
     return torch.from_numpy(small)[None, None].float() / 255
+
+
+def _lantern(width: float, side: int) -> tuple[Tensor, Tensor]:
+    """The shares of each pixel that a lantern on its post, and the ground, cover, and of these its lamp: (1, 1, side, side) each."""
+    full, middle = side * _SUPERSAMPLED, 0.3
+    drawn, lamp = np.zeros((2, full, full), np.uint8)
+    cv2.rectangle(drawn, (0, int(_GROUND * full)), (full, full), (255,), -1)
+    post = np.array([(middle + sign * 0.08 * width, row) for sign, row in ((-1, 0.3), (1, 0.3), (1, 0.75), (-1, 0.75))])
+    half = np.array([(0.3, 0.31), (0.5, 0.2), (0.3, 0.16), (0.05, 0.1)]) * (width, 1)
+    head = np.concatenate((half, half[::-1] * (-1, 1))) + np.array((middle, 0))
+    cv2.fillPoly(drawn, [(each * full).astype(np.int32) for each in (post, head)], (255,))
+    cv2.ellipse(lamp, (int(middle * full), int(0.235 * full)), (int(0.28 * width * full), int(0.05 * full)), 0, 0, 360, (255,), -1)
+    small = (cv2.resize(each, (side, side), interpolation=cv2.INTER_AREA) for each in (drawn, lamp))
+    covered, lit = (torch.from_numpy(each)[None, None].float() / 255 for each in small)
+    return covered, lit
 
 
 def _point(place: np.ndarray) -> tuple[int, int]:

@@ -272,25 +272,78 @@ def guided_maps(maps, image, pixels, step):
     rim, pooled = numbers["rim"], [side // numbers["pooled"] for side in maps["sky"].shape[:2]]
     inside = np.pad(maps["sky"][rim:-rim, rim:-rim], ((rim, rim), (rim, rim), (0, 0)), "edge")
     share = guided_upsample(resize(inside, *pooled, "area_linear"), brightness, step["radius"], numbers["epsilon"])
-    shown = resize(image, *size, "area_cubic").clip(0, 1)
-    sky = sky_of(share, shown, numbers)
+    shown, least, is_sure = resize(image, *size, "area_cubic").clip(0, 1), share, None
+    if "by_colours" in numbers:  # older files have no such step
+        least = np.minimum(share, numbers["most_fitted"] * resize(inside, *size, "linear"))
+        is_sure = is_sure_of_sky(least, numbers)
+        share = sky_by_colours(least, shown, numbers["by_colours"]) if is_sure else share
+    sky = sky_of(share, shown, numbers, is_sure)
+    if is_sure and sky.any():
+        sky = with_clouds(sky, least, numbers["by_colours"])
     if "growth" in numbers:  # older files have no such step
         sky = grown_sky(sky, share >= numbers["suspected_from"], shown, numbers["growth"])
     land = ~sky
     return {"depth": with_far_sky(sharp, land, numbers), "normals": unit(resize(normals, *size, "linear"))}, land[..., 0]
 
 
-def sky_of(share, image, numbers):
+def is_sure_of_sky(share, numbers):
+    """Whether the network is sure of a part of the sky that it predicts."""
+    return (share >= numbers["sure_from"]).sum() > numbers["sure_part"] * (share >= numbers["from"]).sum()
+
+
+def sky_by_colours(share, image, numbers):
+    """The share of sky, more where a pixel looks like the sky around it, and less where it looks like the land."""
+    size, squares = share.shape[:2], [max(1, side // numbers["square"]) for side in share.shape[:2]]
+    small, pooled = (resize(each, *squares, "area_linear") for each in (image, share))
+    sky, sure = (((pooled - least) / (1 - least)).clip(0) for least in (numbers["sky_from"], numbers["sure_from"]))
+    land = (1 - pooled / numbers["land_below"]).clip(0)
+
+    def around(values):
+        return square_means(square_means(values, numbers["around"]), numbers["around"])
+
+    def likelihood(side):
+        sums = around(np.concatenate((small * side, small**2 * side), -1)) / around(side).clip(1e-6)
+        variance = (sums[..., 3:] - sums[..., :3] ** 2).clip(0) + numbers["deviation"] ** 2
+        mean, variance = resize(sums[..., :3], *size, "linear"), resize(variance, *size, "linear")
+        apart = ((image - mean) ** 2 / variance).sum(-1, keepdims=True)
+        tails = numbers["tails"]
+        return -0.5 * np.log(variance).sum(-1, keepdims=True) - (tails + 3) / 2 * np.log1p(apart / tails)
+
+    some_sky, some_land = (count / (count + numbers["few"]) for count in (around(sure), around(land)))
+    trust = resize(some_sky * some_land, *size, "linear")
+    evidence = (numbers["counts"] * (likelihood(sky) - likelihood(land))).clip(-numbers["most_against"], numbers["most_for"])
+    certain = share.clip(numbers["certain"], 1 - numbers["certain"])
+    odds = np.log(certain / (1 - certain)) + evidence * trust
+    return np.where(trust > 0, 1 / (1 + np.exp(-odds)), share)
+
+
+def with_clouds(sky, share, numbers):
+    """The sky with the wide islands in it that are nowhere surely land."""
+    squares = [max(1, side // numbers["square"]) for side in sky.shape[:2]]
+    land = ~sky
+    part, sure = (resize(each.astype(float), *squares, "area_linear") for each in (land, land & (share < numbers["sure_of_land"])))
+
+    def spread(start, within):
+        for _ in range(numbers["steps"]):
+            start = within & (square_means(start.astype(float), numbers["gap"]) > 1e-6)
+        return start
+
+    islands = (part > 0) & ~spread(sure > 0, part > 0)
+    clouds = spread(islands & (part > numbers["whole"]), islands)
+    return sky | (resize(clouds.astype(float), *sky.shape[:2], "nearest") > 0)
+
+
+def sky_of(share, image, numbers, is_sure=None):
     """Where the sky is: `predicted`, but for what is green as a whole."""
-    sky = predicted(share, image, numbers)
+    sky = predicted(share, image, numbers, is_sure_of_sky(share, numbers) if is_sure is None else is_sure)
     greener = image[..., 1:2] - image[..., ::2].max(-1, keepdims=True)
     return sky & ~(sky.any() and greener[sky].mean() > numbers.get("green", np.inf))  # older files have no such number
 
 
-def predicted(share, image, numbers):
+def predicted(share, image, numbers, is_sure):
     """The predicted sky. Of one that is hardly anywhere sure, what is suspected has to be blue, and around each pixel blue or pale."""
-    suspected, likely, sure = (share >= numbers[name] for name in ("suspected_from", "from", "sure_from"))
-    if sure.sum() > numbers["sure_part"] * likely.sum():
+    suspected, likely = (share >= numbers[name] for name in ("suspected_from", "from"))
+    if is_sure:
         return likely
     if likely.sum() > numbers["likely_part"] * suspected.sum():
         blueness = image[..., 2:] - image[..., :1]

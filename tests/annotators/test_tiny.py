@@ -218,6 +218,36 @@ def test_a_sky_of_which_the_network_is_unsure_in_part_is_whole():
     assert (~mask == (rows < 80)).float().mean() > 0.99
 
 
+def test_a_dark_part_of_a_thing_with_a_bright_one_is_no_sky():
+    """A lantern before a dusky sky: brightness alone says that what is darker than the lamp is sky."""
+    tiny = TinyAnnotator.build(SPEC, {"network": second_state()}, torch.float32)
+    rows, columns = torch.arange(128).view(1, 1, -1, 1), torch.arange(192).view(1, 1, 1, -1)
+    lamp = ((rows - 60).abs() < 14) & ((columns - 96).abs() < 14)
+    top = (rows >= 30) & (rows <= 46) & ((columns - 96).abs() < 6)
+    land = rows >= 110
+    image = torch.where(lamp, 0.95, torch.where(top | land, 0.05, 0.4)).expand(1, 3, -1, -1).contiguous()
+    share = torch.where(lamp | top | land, 0.02, 0.9)
+    tiny.predict = lambda inputs, numbers=(): (torch.zeros(1, 1, 128, 192), torch.ones(1, 3, 128, 192), share)
+    with torch.inference_mode():
+        mask = tiny.estimate(image, 128).resized(128, 192).mask
+    assert mask is not None
+    assert mask[top].all() and mask[lamp].all()
+    assert (~mask)[~(lamp | top | land)].float().mean() > 0.98
+
+
+def test_colours_do_not_make_a_sky_where_the_network_is_unsure_of_any():
+    """A backdrop behind a dress: white above, suspected beside it, and nowhere sure."""
+    tiny = TinyAnnotator.build(SPEC, {"network": second_state()}, torch.float32)
+    columns = torch.arange(192).view(1, 1, 1, -1).expand(1, 1, 128, 192)
+    dress = (columns - 96).abs() < 40
+    image = torch.where(dress, 0.3, 0.97).expand(1, 3, -1, -1).contiguous()
+    share = torch.where(dress, 0.02, 0.6)
+    tiny.predict = lambda inputs, numbers=(): (torch.zeros(1, 1, 128, 192), torch.ones(1, 3, 128, 192), share)
+    with torch.inference_mode():
+        mask = tiny.estimate(image, 128).mask
+    assert mask is not None and mask.all()
+
+
 def test_the_sky_is_as_far_as_it_is_said_to_be_where_the_land_is_nearer():
     disparity = torch.full((2, 1, 64, 64), 5.0)
     clear = torch.ones(2, 1, 64, 64, dtype=torch.bool)

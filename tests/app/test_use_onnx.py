@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from depth_normal.annotators.detail.sky_colours import sky_by_colours, with_clouds
 from depth_normal.annotators.detail.sky_growth import grown_sky
 from depth_normal.annotators.moge import _is_first
 from depth_normal.annotators.preprocessing.kernels import KERNELS
@@ -147,6 +148,28 @@ def test_a_sky_of_which_the_bundled_network_is_unsure_is_the_packs(script, steep
     for each in (share, (share / 0.7).clamp(max=1)):
         found = script.sky_of(each[0].movedim(0, -1).numpy(), image[0].movedim(0, -1).numpy(), numbers)
         assert np.array_equal(found[..., 0], sky_of(each, image)[0, 0].numpy())
+
+
+def test_colours_decide_of_a_sky_as_in_the_pack(script):
+    image = landscape()
+    share = (6 * torch.linspace(0.62, -0.38, 240)).sigmoid().view(1, 1, 240, 1) * torch.linspace(0.3, 1, 356)
+    image = resize_image(image, 240, 356)
+    numbers = SHRUNK["annotator"]("tiny-2").postprocess_metadata()[0]["sky"]["by_colours"]
+    found = script.sky_by_colours(*(each[0].movedim(0, -1).numpy() for each in (share, image)), numbers)
+    expected = sky_by_colours(share, image)
+    assert (expected - share).abs().max() > 0.2
+    assert np.abs(found[..., 0] - expected[0, 0].numpy()).max() < 1e-3
+
+
+def test_clouds_are_filled_as_in_the_pack(script):
+    sky = (torch.arange(240) < 150).view(1, 1, -1, 1) & torch.ones(1, 1, 240, 356, dtype=torch.bool)
+    sky[..., 30:61, 41:120] = sky[..., 40:80, 200:230] = sky[..., 100:150, 300:310] = False
+    share = torch.where(sky, 0.9, 0.3)
+    share[..., 50:60, 205:215] = share[..., 200:, :] = 0.02
+    numbers = SHRUNK["annotator"]("tiny-2").postprocess_metadata()[0]["sky"]["by_colours"]
+    found = script.with_clouds(*(each[0].movedim(0, -1).numpy() for each in (sky, share)), numbers)
+    expected = with_clouds(sky, share)
+    assert (expected & ~sky).any() and np.array_equal(found[..., 0], expected[0, 0].numpy())
 
 
 @pytest.mark.parametrize("colour", [(0.7, 0.75, 0.8), (0.97, 0.97, 0.97), (0.9, 0.8, 0.7)], ids=["cloud", "white", "warm"])

@@ -1,0 +1,129 @@
+"""Decides by the colours of the sky and of the land around where a network is unsure of the sky, and which islands in it are clouds."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...geometry.filters.box import box_means
+from ...geometry.valid import are_all
+from ...utils import resize_image, resize_map
+
+# Colours are averaged in squares of so many pixels, and then over so many squares around, twice.
+_SQUARE, _AROUND = 4, 6
+# From this share on a pixel says how the sky looks, and below the second how the land looks: the more, the surer the network is.
+_SKY_FROM, _LAND_BELOW = 0.2, 0.3
+# Colours count where some of the pixels around are land, and some are sky from this share on: half where so many are.
+_SURE_FROM, _FEW = 0.4, 0.02
+# The least standard deviation of a side's colours; and how heavy the tails of their distribution are (degrees of freedom of Student's).
+_DEVIATION, _TAILS = 0.03, 3.0
+# How much colours count: they are three, but vary together. And the most for and against sky, added to the logarithm of its odds.
+_COUNTS, _MOST_FOR, _MOST_AGAINST = 0.7, 1.8, 3.0
+_CERTAIN, _LEAST = 1e-3, 1e-6
+# Below this share the network is sure of land. From there land goes on over gaps of so many squares, in so many steps.
+_SURE_OF_LAND, _GAP, _STEPS = 0.1, 2, 24
+# Clouds fill at least one square.
+_WHOLE = 0.99
+COLOURS: dict[str, float] = {
+    "square": _SQUARE,
+    "around": _AROUND,
+    "sky_from": _SKY_FROM,
+    "land_below": _LAND_BELOW,
+    "sure_from": _SURE_FROM,
+    "few": _FEW,
+    "deviation": _DEVIATION,
+    "tails": _TAILS,
+    "counts": _COUNTS,
+    "most_for": _MOST_FOR,
+    "most_against": _MOST_AGAINST,
+    "certain": _CERTAIN,
+    "sure_of_land": _SURE_OF_LAND,
+    "gap": _GAP,
+    "whole": _WHOLE,
+    "steps": _STEPS,
+}
+"""These numbers, for exported files."""
+
+
+def sky_by_colours(share: Tensor, images: Tensor) -> Tensor:
+    """A share of sky that is more where a pixel looks like the sky around it, and less where it looks like the land around it.
+
+    Of what the network is sure it stays as it is, and so does what is far from either.
+
+    Args:
+        share: (B, 1, h, w), the probability of sky.
+        images: (B, 3, H, W) RGB in [0, 1], of any size.
+
+    Returns:
+        (B, 1, h, w) in [0, 1].
+
+    Source:
+        Bayes' rule, the share as the prior. The colours of each side have Student's distribution, whose tails let neither a cloud nor a
+        lamp be impossible.
+    """
+    height, width = share.shape[-2:]
+    # half precision has too few digits for variances
+    given, dtype = share, torch.promote_types(share.dtype, torch.float32)
+    share, images = share.to(dtype), resize_image(images, height, width).to(share.device, dtype)
+    squares = max(1, height // _SQUARE), max(1, width // _SQUARE)
+    small, pooled = resize_map(images, *squares), resize_map(share, *squares)
+    sky, sure = (((pooled - least) / (1 - least)).clamp(min=0) for least in (_SKY_FROM, _SURE_FROM))
+    land = (1 - pooled / _LAND_BELOW).clamp(min=0)
+    (of_sky, _), (of_land, some_land) = (_colours(small, side) for side in (sky, land))
+    trust = _many(_means(sure)) * _many(some_land)
+    of_sky, of_land, trust = resize_map(torch.cat((of_sky, of_land, trust), 1), height, width).split((6, 6, 1), 1)
+    evidence = _COUNTS * (_likelihood(images, of_sky) - _likelihood(images, of_land))
+    odds = torch.logit(share.clamp(_CERTAIN, 1 - _CERTAIN)) + evidence.clamp(-_MOST_AGAINST, _MOST_FOR) * trust
+    return torch.where(trust > 0, odds.sigmoid(), share).to(given)
+
+
+def with_clouds(sky: Tensor, share: Tensor) -> Tensor:
+    """A sky with the islands in it that are nowhere surely land: dark clouds. Birds and balloons stay out, and what is thin, as twigs.
+
+    Args:
+        sky: (B, 1, h, w) bool.
+        share: (B, 1, h, w), the probability of sky, before colours decide.
+
+    Returns:
+        (B, 1, h, w) bool: True wherever `sky` is.
+    """
+    height, width = sky.shape[-2:]
+    squares = max(1, height // _SQUARE), max(1, width // _SQUARE)
+    maps = torch.cat((~sky, ~sky & (share < _SURE_OF_LAND)), 1).to(share)
+    part, sure = resize_map(maps, *squares).split(1, 1)
+    islands = (part > 0) & ~_spread(sure > 0, part > 0)
+    clouds = _spread(islands & (part > _WHOLE), islands)
+    return sky | (resize_map(clouds.to(share), height, width, "nearest-exact") > 0)
+
+
+def _spread(start: Tensor, within: Tensor) -> Tensor:
+    """What of some squares is connected with the first ones, over small gaps: (B, 1, h, w) bool."""
+    for _ in range(_STEPS):
+        wider = within & (box_means(start.float(), _GAP) > _LEAST)
+        if are_all(wider == start):
+            break
+        start = wider
+    return start
+
+
+def _colours(images: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of the colours of a side around each pixel, (B, 6, h, w), and how many of the pixels around are of it."""
+    sums = _means(torch.cat((images * side, images.square() * side, side), 1))
+    count = sums[:, 6:]
+    mean, square = (sums[:, :6] / count.clamp(min=_LEAST)).split(3, 1)
+    return torch.cat((mean, (square - mean.square()).clamp(min=0) + _DEVIATION**2), 1), count
+
+
+def _means(values: Tensor) -> Tensor:
+    return box_means(box_means(values, _AROUND), _AROUND)
+
+
+def _many(count: Tensor) -> Tensor:
+    return count / (count + _FEW)
+
+
+def _likelihood(images: Tensor, colours: Tensor) -> Tensor:
+    """The logarithm of how likely the colour of each pixel is among colours of some mean and variance, but for a constant: (B, 1, h, w)."""
+    mean, variance = colours.split(3, 1)
+    apart = ((images - mean).square() / variance).sum(1, keepdim=True)
+    return -0.5 * variance.log().sum(1, keepdim=True) - (_TAILS + 3) / 2 * torch.log1p(apart / _TAILS)
