@@ -165,6 +165,7 @@ def _region(sharp: Tensor, image: Tensor, behind: Tensor, floors: Tensor, raised
             clear = clearness(sharp, region, most)
             if found is None or (region.float().mean() < _MOST_OF_IMAGE and clear > best):
                 best, found = _CLEARER_THAN_SMALLER * clear, region
+        assert found is not None  # the first region, if no other
     if not floors[row, column] and floors[found].float().mean() > _LEAKED_SHARE:
         return _part_by_colour(found, sharp, image, behind, row, column)
     return found
