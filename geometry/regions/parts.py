@@ -132,7 +132,6 @@ def corrected(
     pixels: Pixels,
     raised: float,
     standing_out: float,
-    allowed: Tensor | None = None,
 ) -> Tensor:
     """A region with the parts at pixels that it lacks, and without those at pixels that it must not hold.
 
@@ -146,7 +145,6 @@ def corrected(
         pixels: Those that the region must hold and must not hold.
         raised: By how much the thing is before the planes behind it, 0 before what carries things.
         standing_out: By how much it is nearer than what is farthest.
-        allowed: (H, W) bool, what may be added; None = all.
 
     Returns:
         (H, W) bool.
@@ -167,7 +165,6 @@ def corrected(
         disc = math.pi * _distance(found == is_inside, pixel) ** 2
         best, changed = -math.inf, found
         for part in [nearby] if is_beside else [level == level[pixel] for level in levels]:
-            part = part if allowed is None else part & allowed
             region = found | part if is_inside else found & ~part
             discs = max(1, int((region ^ found).sum())) / disc
             misfit = max(0.0, math.log(discs / _MOST_DISCS), -math.log(discs))
