@@ -15,7 +15,7 @@ from ..geometry.effects.depth_mask import SELECTS, SURFACE, MaskChoice
 from ..geometry.effects.depths import UNITS, known_depths
 from ..geometry.estimate import Estimate
 from ..geometry.regions.boxes import Box
-from ..geometry.regions.objects import Point
+from ..geometry.regions.points import Point
 from ..geometry.regions.sky import describe_sky, sky_alpha
 from ..utils import resize_map, to_planar, to_rgb
 from .batches import join_outputs, with_progress
@@ -67,12 +67,12 @@ _SELECT = {
 }
 _FURTHER_POINTS = {
     "more_points": text_widget(
-        "Further points of the same object, or of further surfaces, each set by a click with Shift on the node. As x,y from 0 to 1, with "
-        "spaces between, e.g. 0.4,0.5 0.6,0.55. Empty: none."
+        "Further points of the same object, or of further surfaces, each set by a click with Shift on the node; in a box: points that the "
+        "object lacks. As x,y from 0 to 1, with spaces between, e.g. 0.4,0.5 0.6,0.55. Empty: none."
     ),
     "not_points": text_widget(
         "Points that are not of the object, each set by a click with Alt on the node: their parts are removed. As x,y from 0 to 1, with "
-        "spaces between. select must be object. Empty: none."
+        "spaces between. Without a box, select must be object. Empty: none."
     ),
 }
 
@@ -302,8 +302,9 @@ def mask_widgets() -> dict[str, Widget]:
 def box_widgets() -> dict[str, Widget]:
     """Widgets for a box on the image; `chosen_box` reads their values."""
     left = (
-        "Box around an object, set by a drag on the node: the mask is the whole object in it, without the floor, table or wall; the "
-        "points, near, far and select are ignored. Its left side, from left (0) to right (1); below 0: no box."
+        "Box around an object, set by a drag on the node: the mask is the whole object in it, without the floor, table or wall; "
+        "more_points and not_points correct it; the first point, near, far and select are ignored. Its left side, from left (0) to "
+        "right (1); below 0: no box."
     )
     sides = {
         "box_left": left,
@@ -363,7 +364,7 @@ def mask_choice(
     box: Box | None = None,
     further: tuple[Points, Points] = ((), ()),
 ) -> MaskChoice:
-    """Reads the values of `mask_widgets`; a box takes the place of all points.
+    """Reads the values of `mask_widgets`; a box takes the place of the first point, and the further ones correct it.
 
     Raises:
         ValueError: A number out of its range, or an unknown unit.
@@ -371,8 +372,8 @@ def mask_choice(
     check_choice("unit", unit, UNITS)
     check_numbers(_LIMITS, {"near": near, "far": far, "feather": feather})
     check_numbers(_TOLERANCE, {"tolerance": tolerance})
-    point, (more, excluded) = (None, ((), ())) if box else (chosen_point(point_x, point_y), further)
-    return MaskChoice(near, far, unit, feather, point, tolerance, invert, select, box, more, excluded)
+    point = None if box else chosen_point(point_x, point_y)
+    return MaskChoice(near, far, unit, feather, point, tolerance, invert, select, box, *further)
 
 
 def _with_masks(images: Tensor, whole: Estimate, choice: MaskChoice) -> Iterator[tuple[Tensor, Estimate, Tensor, str]]:

@@ -40,10 +40,19 @@ assert.strictEqual(view.selected.more, '0.1,0.2')
 assert.deepStrictEqual(press(0.7, 0.7), { x: 0.7, y: 0.7, more: '', not: '' })
 press(0.6, 0.6, { altKey: true })
 view.setBox([0.1, 0.1, 0.9, 0.9])
-assert.deepStrictEqual([view.selected, texts.map(each => each.value)], [[0.1, 0.1, 0.9, 0.9], ['', '']])
+const box = [0.1, 0.1, 0.9, 0.9]
+assert.deepStrictEqual(view.selected, { box, more: '', not: '' })
 
-// Without a point there is no object yet: Alt does nothing, and a box stays.
-assert.deepStrictEqual(press(0.5, 0.5, { altKey: true }), [0.1, 0.1, 0.9, 0.9])
+// Further points correct what is in a box, which stays; beside it they would mean nothing.
+select.value = 'surface'
+press(0.5, 0.5, { altKey: true })
+for (const keys of [{ shiftKey: true }, { altKey: true }]) press(0.95, 0.5, keys)
+assert.deepStrictEqual(press(0.3, 0.9, { shiftKey: true }), { box, more: '0.3,0.9', not: '0.5,0.5' })
+assert.strictEqual(select.value, 'surface')
+assert.deepStrictEqual(press(0.5, 0.5, { altKey: true }), { box, more: '0.3,0.9', not: '' })
+assert.deepStrictEqual(press(0.5, 0.5), { x: 0.5, y: 0.5, more: '', not: '' })
+
+// Without a point or a box there is no object yet: Alt does nothing.
 view.clear()
 assert.strictEqual(press(0.5, 0.5, { altKey: true }), null)
 

@@ -1,6 +1,6 @@
 // An image on which points or a box can be set: for nodes that also have the widgets box_left, box_top, box_right and box_bottom, fractions
-// of the image, below 0 for none, and more_points and not_points, texts of "x,y x,y". The box takes the place of the points, so that one of
-// both is set at most.
+// of the image, below 0 for none, and more_points and not_points, texts of "x,y x,y". The box takes the place of the first point, so that one
+// of both is set at most; the further points correct either.
 
 import { outlined } from './light_view.js'
 import { BAR, CROSS, NONE, PointView, within } from './point_view.js'
@@ -44,8 +44,8 @@ export class BoxView extends PointView {
   }
 
   get selected() {
-    const { point, widgets: { values } } = this
-    return this.box ?? (point && { ...point, more: values.more_points, not: values.not_points })
+    const { box, widgets: { values } } = this, first = box ? { box } : this.point
+    return first && { ...first, more: values.more_points, not: values.not_points }
   }
 
   /** A click with Alt sets `select`, too, so giving it up restores that. */
@@ -63,9 +63,8 @@ export class BoxView extends PointView {
   grab(point, event) {
     if (this.isGiven()) return false
     this.before = this.placed
-    const hasPoint = this.point && !this.box
-    if (event.altKey && !hasPoint) return false // there is no object yet
-    if (hasPoint && (event.shiftKey || event.altKey)) return this.switchPoint(event.altKey ? 'not_points' : 'more_points', point)
+    if (event.altKey && !this.selected) return false // there is no object yet
+    if (this.selected && (event.shiftKey || event.altKey)) return this.switchPoint(event.altKey ? 'not_points' : 'more_points', point)
     this.start = { point, event, isBox: false }
     this.set(this.none)
     this.setPoint(point)
@@ -112,7 +111,7 @@ export class BoxView extends PointView {
   }
 
   /**
-   * Removes the further point of either list that a click is on, or adds one; a click on the first point changes nothing.
+   * Removes the further point of either list that a click is on, or adds one; a click on the first point or beside the box changes nothing.
    * @param {'more_points' | 'not_points'} name Where it is added.
    * @param {{x: number, y: number}} point
    * @returns {boolean} Whether something changed.
@@ -120,16 +119,16 @@ export class BoxView extends PointView {
   switchPoint(name, point) {
     const { values } = this.widgets, x = within(point.x), y = within(point.y), there = this.furtherAt({ x, y })
     if (there) this.set({ [there.name]: wordsOf(values[there.name]).filter((_, place) => place !== there.place).join(' ') })
-    else if (this.pixelsBetween(this.point, { x, y }) < NEAR) return false
+    else if (this.box ? !isIn(this.box, { x, y }) : this.pixelsBetween(this.point, { x, y }) < NEAR) return false
     else this.addPoint(name, `${x},${y}`)
     return true
   }
 
   /** @param {'more_points' | 'not_points'} name @param {string} word */
   addPoint(name, word) {
-    // Only an object can leave out points: a surface with some is an error.
-    const select = name === 'not_points' ? { select: 'object' } : {}
-    this.set({ ...NO_BOX, ...select, [name]: [...wordsOf(this.widgets.values[name]), word].join(' ') })
+    // Only an object can leave out points: a surface with some is an error. What is in a box is an object in any case.
+    const select = name === 'not_points' && !this.box ? { select: 'object' } : {}
+    this.set({ ...select, [name]: [...wordsOf(this.widgets.values[name]), word].join(' ') })
   }
 
   /** The nearest further point that a click at a place is on: the widget that holds it, and which of its words. */
@@ -156,15 +155,16 @@ export class BoxView extends PointView {
 
   mark(context, unit) {
     const { box } = this, { width, height } = this.maps
-    if (!box) return this.markPoints(context, unit)
+    this.markPoints(context, unit)
+    if (!box) return
     const [left, top, right, bottom] = box
     outlined(context, unit, () => context.rect(left * width, top * height, (right - left) * width, (bottom - top) * height))
   }
 
   /** Draws crosses at points, and bars at those that are not of the object. */
   markPoints(context, unit) {
-    super.mark(context, unit)
-    if (!this.point) return
+    if (!this.box) super.mark(context, unit)
+    if (!this.selected) return
     const { more_points: more, not_points: not } = this.widgets.values
     for (const point of pointsOf(more)) this.cross(context, unit, point, CROSS)
     for (const point of pointsOf(not)) this.cross(context, unit, point, BAR)
@@ -185,6 +185,10 @@ export function pointsOf(text) {
 
 function wordsOf(text) {
   return (text ?? '').split(/\s+/).filter(Boolean)
+}
+
+function isIn([left, top, right, bottom], { x, y }) {
+  return left <= x && x <= right && top <= y && y <= bottom
 }
 
 function inOrder(one, other) {

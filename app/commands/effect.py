@@ -76,14 +76,14 @@ def _add_choice(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--feather", type=percent, default=2.0, metavar="X", help="over how much it falls off (default: %(default)s)")
     where = (
         "in place of --near and --far: the surface or the object at this point, 0 to 1 from left to right and from top to bottom; "
-        "given again, a further point of it"
+        "given again, a further point of it. With --box: a point in the box that the object lacks"
     )
     group.add_argument("--point", type=point, action="append", metavar="X,Y", help=where)
-    no = "with --select object: a point that is not of the object; can be given again"
+    no = "with --select object or --box: a point that is not of the object; can be given again"
     group.add_argument("--not-point", type=point, action="append", metavar="X,Y", help=no)
     select = "the connected surface at --point, or the whole object without what it stands on (default: %(default)s)"
     group.add_argument("--select", choices=SELECT_CHOICES, default=SELECT_CHOICES[0], help=select)
-    around = "in place of a point: the whole object in this box, each side 0 to 1 from left to right and from top to bottom"
+    around = "the whole object in this box, each side 0 to 1 from left to right and from top to bottom; --point and --not-point correct it"
     group.add_argument("--box", type=box, metavar="LEFT,TOP,RIGHT,BOTTOM", help=around)
     tolerance = "of a surface: how much nearer or farther than the point it may reach (default: %(default)s)"
     group.add_argument("--tolerance", type=percent, default=8.0, metavar="X", help=tolerance)
@@ -167,7 +167,6 @@ def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, NeedsMetres | No
     _refuse_pixels(arguments, "--point", arguments.point or [])
     _refuse_pixels(arguments, "--not-point", arguments.not_point or [])
     if arguments.box:
-        refuse_options(arguments, ("--point", "--not-point"), "has no effect beside --box, which takes its place; leave one of them out")
         ignored = ("--near", "--far", "--tolerance", "--feather", "--unit")
         refuse_options(arguments, ignored, "has no effect on the object in a --box; leave it out")
     elif arguments.point:
@@ -178,7 +177,9 @@ def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, NeedsMetres | No
             refuse_options(arguments, ("--not-point",), "removes parts of an object; add --select object, or leave it out")
     else:
         refuse_options(arguments, ("--tolerance",), "says how far the surface around --point reaches; name a point, or leave it out")
-        refuse_options(arguments, ("--not-point",), "is beside the object at --point; name a point of it, too, or leave it out")
+        refuse_options(
+            arguments, ("--not-point",), "is beside the object at --point or in a --box; name one of these, too, or leave it out"
+        )
         refuse_options(arguments, ("--select",), "says what --point selects; name a point, or a --box, or leave it out")
         if arguments.unit == "percent":  # nodes of saved graphs may hold more
             check_range("near", arguments.near, 0, 100)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ..checks import check_choice, check_not_negative
 from ..edges.depth_edges import EDGE
-from ..regions.boxes import Box, check_box, object_in_box
+from ..regions.boxes import Box, check_box, check_in_box, object_in_box
 from ..regions.connected import region_around
-from ..regions.objects import Point, object_around, pixel_at
+from ..regions.objects import object_around
+from ..regions.points import Point, pixel_at
 from .depths import UNITS, Depths, check_metric
 
 _NAMED_POINTS = 3
@@ -35,13 +36,13 @@ class MaskChoice:
         tolerance: As `surface_mask`; not looked at for an object.
         invert: Everything else.
         select: What the point selects, "surface" (`surface_mask`) or "object" (`object_mask`). A box selects an object in any case.
-        box: As `box_mask`.
+        box: As `box_mask`. All points correct it.
         more_points: Other points of the same thing, or of further surfaces.
         not_points: Points that are not of the thing, for an "object".
 
     Raises:
-        ValueError: An unknown unit, limits out of order, a point beyond the image, a box that is none, both a point and a box, or further
-            points without a first one.
+        ValueError: An unknown unit, limits out of order, a point beyond the image, a box that is none, a point of the thing outside the
+            box, or further points without a first one or a box.
     """
 
     near: float = 0.0
@@ -63,21 +64,27 @@ class MaskChoice:
             check_not_negative(name, getattr(self, name))
         if self.point is None and self.box is None:
             _check_limits(self.near, self.far, self.unit)
-        self._check_points()
         if self.box is not None:
             check_box(self.box)
-            if self.point is not None:
-                raise ValueError("there are a point and a box, and each selects an object; give one of them")
+        self._check_points()
+
+    @property
+    def _points(self) -> tuple[Point, ...]:
+        """All points of the thing."""
+        return (*([self.point] if self.point else ()), *self.more_points)
 
     def _check_points(self) -> None:
-        for x, y in (*([self.point] if self.point else ()), *self.more_points, *self.not_points):
+        for x, y in (*self._points, *self.not_points):
             if not (0 <= x <= 1 and 0 <= y <= 1):
                 raise ValueError(f"the point is at ({x:g}, {y:g}); accepted: 0 to 1 from left to right and from top to bottom")
-        if (self.more_points or self.not_points) and self.point is None:
-            raise ValueError("there are further points, but no point of the object; give the point where the object is first")
-        if self.not_points and self.select != OBJECT:
-            raise ValueError("points that the mask must not hold part objects, not surfaces; select object, or leave them out")
-        inside = {tuple(each) for each in (self.point, *self.more_points) if each}
+        if self.box is not None:
+            check_in_box(self.box, self._points)
+        elif self.more_points or self.not_points:
+            if self.point is None:
+                raise ValueError("there are further points, but no point of the object; give the point where the object is first")
+            if self.not_points and self.select != OBJECT:
+                raise ValueError("points that the mask must not hold part objects, not surfaces; select object, or leave them out")
+        inside = set(map(tuple, self._points))
         if both := inside.intersection(map(tuple, self.not_points)):
             x, y = min(both)
             raise ValueError(f"the point ({x:g}, {y:g}) is both in the object and not in it; give it once")
@@ -96,15 +103,14 @@ class MaskChoice:
             ValueError: Metres where they are needed and the depth has none.
         """
         if self.box is not None:
-            mask = box_mask(depths, self.box, image)
+            mask = box_mask(depths, self.box, image, self._points, self.not_points)
         elif self.point is None:
             mask = range_mask(depths, self.near, self.far, unit=self.unit, feather=self.feather)
         else:
-            points = (self.point, *self.more_points)
             if self.select == OBJECT:
-                mask = object_mask(depths, points, self.not_points, image)
+                mask = object_mask(depths, self._points, self.not_points, image)
             else:
-                mask = surface_mask(depths, points, self.tolerance, unit=self.unit, feather=self.feather)
+                mask = surface_mask(depths, self._points, self.tolerance, unit=self.unit, feather=self.feather)
         return 1 - mask if self.invert else mask
 
     def describe(self, depths: Depths, share: float) -> str:
@@ -115,8 +121,12 @@ class MaskChoice:
         unit = "m" if self.unit == "metres" else "%"
         if self.box:
             words = "object in the box"
+            if self._points:
+                words += f" with {_named(self._points)}"
+            if self.not_points:
+                words += f" without {_named(self.not_points)}"
         elif self.point:
-            words = f"{self.select} at {_named((self.point, *self.more_points))}"
+            words = f"{self.select} at {_named(self._points)}"
             if depths.is_metric and not self.more_points:
                 words += f" ({depths.describe(depths.at_point(*self.point))})"
             if self.not_points:
@@ -202,21 +212,25 @@ def object_mask(depths: Depths, points: Sequence[Point], not_points: Sequence[Po
     return torch.where(torch.stack(at_points).any(0), mask, 0)
 
 
-def box_mask(depths: Depths, box: Box, image: Tensor | None = None) -> Tensor:
+def box_mask(
+    depths: Depths, box: Box, image: Tensor | None = None, points: Sequence[Point] = (), not_points: Sequence[Point] = ()
+) -> Tensor:
     """A mask of the whole thing in a box (see `boxes.object_in_box`), of any depth.
 
     Args:
         depths: Of one image.
         box: (left, top, right, bottom), 0 to 1 of the image, around the thing.
         image: As `object_mask`.
+        points: Points of the thing, in the box.
+        not_points: Points that are not of it.
 
     Returns:
         (1, 1, H, W) in [0, 1].
 
     Raises:
-        ValueError: A box that is none.
+        ValueError: A box that is none, or a point of the thing outside it.
     """
-    return torch.where(depths.hole, 0, object_in_box(depths.depth, _colours(depths, image), box))
+    return torch.where(depths.hole, 0, object_in_box(depths.depth, _colours(depths, image), box, points, not_points))
 
 
 def _check_limits(near: float, far: float, unit: str) -> None:

@@ -13,7 +13,7 @@ from ..checks import check_range
 from ..errors import InvalidArgumentError
 from ..estimate import Estimate, Quantity
 from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
-from ..regions.objects import pixel_at
+from ..regions.points import pixel_at
 
 UNITS = ("percent", "metres")
 """Units of limits and of the focus. percent: 0 is the near end of the scene, 100 its far end, with steps as in a depth image."""

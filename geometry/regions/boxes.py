@@ -4,6 +4,8 @@ What is outside the box is background. Pixels in the box whose colour and invers
 colours and depths and those of the rest are modelled, and the region of least cost is found, in turns: each pixel costs what its side
 explains worse, and the border costs less along edges of colour and depth. At last what depth takes for the thing beyond doubt is added.
 
+Points say for sure on which side their pixels are, and the less so, the more edges are between. What they change changes the models, too.
+
 Source:
     C. Rother et al., "GrabCut: Interactive Foreground Extraction using Iterated Graph Cuts" (2004), here with depth, with the height above
     the planes around, and with a convex cut.
@@ -12,6 +14,7 @@ Source:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,10 +26,12 @@ from ..edges.depth_edges import depth_at_image_edges
 from ..filters.extremes import largest_within
 from ..filters.guided_filter import mask_at_image_edges
 from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
-from .connected import holes_of, label_regions, large_regions, opened
+from .connected import holes_of, label_regions, large_regions, opened, regions_with
 from .cut import cheapest_region
 from .mixtures import fit_mixture
+from .paths import path_costs
 from .planes import PLANE_DISTANCE, image_places, largest_plane
+from .points import Pixels, Point, pixels_at
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom, 0 to 1 of the image from its top left corner."""
@@ -85,6 +90,12 @@ _LEAST_SHARED_BORDER = 0.2  # share of its border that such a part has with the 
 _SHARED_TO_LEAVING = 2  # how many times as long that is as its border with the outside
 _SEEN_THROUGH = 0.3  # share of how far the region stands out: through a hole where less does, the background is seen
 
+# What points say.
+_POINT_WEIGHT = 10.0  # of a point, as a logarithm of odds ...
+_POINT_REACH = 2.0  # ... and over how many edges this falls off
+_EDGE_NOISE = 0.05  # a weaker edge is none
+_SURE = 1e3  # around the points
+
 _SMALLEST_PART = 0.1  # share of the region
 _SMALLEST_VIEW = 16  # pixels of background in a hole that stays open
 
@@ -123,34 +134,51 @@ def check_box(box: Box) -> None:
         raise ValueError(f"{found}, the whole image, and separates nothing; draw it around the object, with background outside")
 
 
-def object_in_box(depth: Tensor, image: Tensor, box: Box) -> Tensor:
+def check_in_box(box: Box, points: Sequence[Point]) -> None:
+    """Refuses points of a thing that are outside the box around it.
+
+    Raises:
+        ValueError: Names the first such point.
+    """
+    left, top, right, bottom = box
+    for x, y in points:
+        if not (left <= x <= right and top <= y <= bottom):
+            where = f"the box, which is from ({left:g}, {top:g}) to ({right:g}, {bottom:g})"
+            raise ValueError(f"the point ({x:g}, {y:g}) of the object is outside {where}; draw the box around the whole object")
+
+
+def object_in_box(depth: Tensor, image: Tensor, box: Box, points: Sequence[Point] = (), not_points: Sequence[Point] = ()) -> Tensor:
     """The thing in a box, as a mask whose border follows the image. Computed on the CPU, at about 240 pixels around the box.
 
     Args:
         depth: (1, 1, H, W), positive and finite, in metres or of unknown scale.
         image: (1, 3, H, W) RGB in [0, 1].
         box: Around the whole thing, better tight than loose.
+        points: Points of the thing, in the box. Where it lacks one, the part that is seen there is added.
+        not_points: Points that are not of the thing. Where it holds one, the part that is seen there is removed; others, and those outside
+            the box, change nothing.
 
     Returns:
         (1, 1, H, W) in [0, 1], 0 outside the box but for a soft border.
 
     Raises:
-        ValueError: Maps of wrong shapes, several images, depth that is not positive, an image with NaN or infinite pixels, or no box (see
-            `check_box`).
+        ValueError: Maps of wrong shapes, several images, depth that is not positive, an image with NaN or infinite pixels, no box (see
+            `check_box`), or a point of the thing outside the box.
     """
     check_depth(depth, batch=1)
     check_map(image, 3, "image", like=depth)
     finite_bounds(image)
     check_box(box)
+    check_in_box(box, points)
     rows, columns = (_surroundings(box[first], box[first + 2], depth.shape[dim]) for first, dim in ((1, -2), (0, -1)))
     here = (..., rows, columns)
     height, width = depth[here].shape[-2:]
     share = min(1.0, _SEARCH_SIDE / max(height, width))
-    scene = _scene(
-        depth[here], image[here], max(8, round(height * share)), max(8, round(width * share)), _within(box, rows, columns, depth)
-    )
+    small_rows, small_columns = max(8, round(height * share)), max(8, round(width * share))
+    scene = _scene(depth[here], image[here], small_rows, small_columns, _within(box, rows, columns, depth))
     is_seen = bool(scene.outside.any()) and not bool(scene.outside.all())  # at this size, both what is inside and what is outside
-    region = _tidied(_region(scene), scene) if is_seen else ~scene.outside
+    pixels = _pixels_at(box, rows, columns, depth, points, not_points, scene.outside.shape)
+    region = _tidied(_region(scene, pixels), scene, pixels) if is_seen else ~scene.outside
     coarse = resize_map(region[None, None].to(image), height, width).clamp(0, 1)
     found = torch.zeros_like(image[:, :1])
     found[here] = mask_at_image_edges(coarse, image[here], math.ceil(2 / share))  # all of a large image would take minutes
@@ -170,6 +198,18 @@ def _within(box: Box, rows: slice, columns: slice, whole: Tensor) -> Box:
     left, right = ((each * width - columns.start) / wide for each in (box[0], box[2]))
     top, bottom = ((each * height - rows.start) / high for each in (box[1], box[3]))
     return left, top, right, bottom
+
+
+def _pixels_at(
+    box: Box, rows: slice, columns: slice, whole: Tensor, points: Sequence[Point], not_points: Sequence[Point], size: torch.Size
+) -> Pixels:
+    """The pixels of points in a part of an image, that is of so many rows and columns; without those outside the box."""
+    left, top, right, bottom = box
+    inside, outside = (
+        [_within((x, y, x, y), rows, columns, whole)[:2] for x, y in each if left <= x <= right and top <= y <= bottom]
+        for each in (points, not_points)
+    )
+    return pixels_at(inside, outside, *size)
 
 
 def _scene(depth: Tensor, image: Tensor, rows: int, columns: int, box: Box) -> _Scene:
@@ -203,19 +243,21 @@ def _above_planes(nearness: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
     return height, raised
 
 
-def _region(scene: _Scene) -> Tensor:
-    """(H, W) bool: the thing."""
+def _region(scene: _Scene, pixels: Pixels) -> Tensor:
+    """(H, W) bool: the thing, which holds pixels inside and not those outside."""
     colours = scene.colours.flatten(1).T.contiguous()
     depths = torch.stack((scene.nearness, scene.height), -1).flatten(0, 1)
     outside = scene.outside.flatten()
     behind = [_likelihood(values, outside, kind) for values, kind in ((colours, _COLOURS), (depths, _DEPTHS))]
     near = _near(scene)
     found = _first_guess(scene, near, behind)
-    across, down = (_border_cost(scene, dim) for dim in (-1, -2))
+    edges = [_edges(scene, dim) for dim in (-1, -2)]
+    across, down = (_BORDER_COST * (_BORDER_COST_AT_EDGES + (1 - _BORDER_COST_AT_EDGES) * torch.exp(-each)) for each in edges)
+    told = _told(pixels, *edges)
     shares = found.float()
     for _ in range(_ROUNDS):
         taken = found.flatten()
-        cost = _FAR_COST * (1 - near / _FAR_UP_TO).clamp(min=0)
+        cost = told + _FAR_COST * (1 - near / _FAR_UP_TO).clamp(min=0)
         for values, kind, others in zip((colours, depths), (_COLOURS, _DEPTHS), behind, strict=True):
             cost = cost + (others - _likelihood(values, taken, kind)).clamp(-kind.limit, kind.limit).view_as(cost)
         shares = cheapest_region(cost.masked_fill(scene.outside, torch.inf), across, down, shares, _CUT_STEPS)
@@ -223,16 +265,19 @@ def _region(scene: _Scene) -> Tensor:
         if not bool(found.any()) or (found != before).float().mean() < _CONVERGED:
             break
         behind = [_likelihood(values, ~found.flatten(), kind) for values, kind in ((colours, _COLOURS), (depths, _DEPTHS))]
-    return _completed(found, scene)
+    return _completed(found, scene, told < _POINT_WEIGHT / 2)
 
 
-def _completed(found: Tensor, scene: _Scene) -> Tensor:
-    """A region with the parts beside it that stand out as it does, without a step in depth between, whatever their colours."""
+def _completed(found: Tensor, scene: _Scene, allowed: Tensor) -> Tensor:
+    """A region with the parts beside it that stand out as it does, without a step in depth between, whatever their colours.
+
+    Of these, only what is allowed, (H, W) bool.
+    """
     typical = _standing_out(found, scene)
     if typical < _STANDS_OUT:
         return found
     high = (scene.raised > _SAME_HEIGHT * typical) & ~found
-    left = high & ~scene.outside
+    left = high & ~scene.outside & allowed
     across, down = (scene.nearness.diff(dim=dim).abs() < _SMOOTH_STEP * typical for dim in (1, 0))
     labels = label_regions(across & left[:, :-1] & left[:, 1:], down & left[:-1] & left[1:])
     shared, leaving, border = (
@@ -292,23 +337,38 @@ def _first_guess(scene: _Scene, near: Tensor, behind: list[Tensor]) -> Tensor:
     return ((odd >= level) & ~outside).view_as(scene.outside)
 
 
-def _border_cost(scene: _Scene, dim: int) -> Tensor:
-    """What a border between neighbours along an axis costs."""
+def _edges(scene: _Scene, dim: int) -> Tensor:
+    """How strong the edge between neighbours along an axis is."""
     colours = scene.colours.diff(dim=dim).square().sum(0)
-    edges = (0.5 * colours / colours.mean().clamp(min=1e-6)).clamp(max=_STRONGEST_COLOUR_EDGE) + scene.nearness.diff(
-        dim=dim
-    ).abs() / _DEPTH_STEP
-    return _BORDER_COST * (_BORDER_COST_AT_EDGES + (1 - _BORDER_COST_AT_EDGES) * torch.exp(-edges))
+    slopes = (0.5 * colours / colours.mean().clamp(min=1e-6)).clamp(max=_STRONGEST_COLOUR_EDGE)
+    return slopes + scene.nearness.diff(dim=dim).abs() / _DEPTH_STEP
 
 
-def _tidied(found: Tensor, scene: _Scene) -> Tensor:
-    """A region without threads and small parts, and with its holes closed where no background is seen through them."""
+def _told(pixels: Pixels, across: Tensor, down: Tensor) -> Tensor:
+    """(H, W): what pixels inside and outside make it cost to take others in, by the edges between."""
+    marks = pixels.mark(torch.Size((across.shape[0], down.shape[1])))
+    steps = [(edges - _EDGE_NOISE).clamp(min=0) for edges in (across, down)]
+    inside, outside = (_POINT_WEIGHT * torch.exp(-path_costs(marks == mark, *steps) / _POINT_REACH).float() for mark in (1, -1))
+    told = outside - inside
+    for pixel in (*pixels.inside, *pixels.outside):
+        told[pixels.around(pixel, told.shape)] = -_SURE if pixel in pixels.inside else _SURE
+    return told
+
+
+def _tidied(found: Tensor, scene: _Scene, pixels: Pixels) -> Tensor:
+    """A region without threads and small parts, and with its holes closed where no background is seen through them.
+
+    A part that holds a pixel inside stays, and a hole that holds one outside stays open.
+    """
+    marks = pixels.mark(found.shape)
     broad = opened(found, 1)
     large = large_regions(broad, max(1, round(_SMALLEST_PART * int(broad.sum()))))
+    large |= regions_with(broad, marks > 0) | (found & (marks > 0))
     if not bool(large.any()):
         return found
     found = found & (largest_within(large[None, None].float(), 2)[0, 0] > 0)
     holes = holes_of(found)
+    holes &= ~regions_with(holes, marks < 0)
     typical = _standing_out(found, scene)
     through = scene.height.abs() < PLANE_DISTANCE
     if typical >= _STANDS_OUT:  # depth is certain, and a plane that passes by chance is no background

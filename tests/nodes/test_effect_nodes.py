@@ -61,11 +61,15 @@ def test_more_points_and_points_that_are_not_in_the_mask():
     at = {"depth": depth_image(), "image": make_image(), "point_x": 0.5, "point_y": 0.5}
     (whole,) = MASK().execute(**at, more_points=" 0.05,0.05  0.9,0.05")
     assert whole.min() == 1
-    both = {**at, "select": "object", "more_points": "0.05,0.05"}
-    alone, without = (MASK().execute(**both, not_points=each)[0] for each in ("", "0.9,0.05"))
-    assert alone[0, 2, 43] > 0.99 and without[0, 24, 24] > 0.99 and without[0, 2, 43] < 0.01
-    (boxed,) = MASK().execute(**at, not_points="0.5,0.5", box_left=0.2, box_top=0.2, box_right=0.8, box_bottom=0.8)
-    assert boxed[0, 24, 24] > 0.5, "a box takes the place of all points"
+    stripe = torch.full((1, 48, 48, 3), 0.5)
+    stripe[:, :, 32:] = 0.8
+    both = {**at, "image": stripe, "select": "object", "more_points": "0.9,0.5"}
+    alone, without = (MASK().execute(**both, not_points=each)[0] for each in ("", "0.9,0.95"))
+    assert alone[0, [24, 2, 46], [24, 43, 43]].min() > 0.99
+    assert without[0, 24, 24] > 0.99 and without[0, 46, 43] < 0.01
+    box = {"box_left": 0.2, "box_top": 0.2, "box_right": 0.8, "box_bottom": 0.8}
+    boxed, without = (MASK().execute(**at, not_points=each, **box)[0] for each in ("", "0.5,0.5"))
+    assert boxed[0, 24, 24] > 0.5 > without[0, 24, 24], "further points correct what is in a box"
     for text in ("0.5 0.5", "0.5,", "a,b"):
         with pytest.raises(ValueError, match=r"more_points holds .*; accepted: x,y of each point"):
             CUTOUT().execute(make_image(), depth=depth_image(), point_x=0.5, point_y=0.5, more_points=text)

@@ -125,9 +125,12 @@ def test_the_unit_does_not_matter_to_an_object(place):
     assert choice.describe(depths, 0.1).startswith("object ")
 
 
-def test_a_box_and_a_point_are_not_both_taken():
-    with pytest.raises(ValueError, match="a point and a box"):
-        MaskChoice(point=(0.5, 0.5), box=(0.2, 0.2, 0.8, 0.8))
+@pytest.mark.parametrize("name", ["point", "more_points"])
+def test_points_of_the_object_are_in_its_box(name):
+    box = (0.2, 0.2, 0.8, 0.8)
+    with pytest.raises(ValueError, match=r"the point \(0.9, 0.5\) of the object is outside the box, .*; draw the box around the whole"):
+        MaskChoice(box=box, **{name: (0.9, 0.5) if name == "point" else [(0.9, 0.5)]})
+    MaskChoice(box=box, **{name: (0.8, 0.2) if name == "point" else [(0.8, 0.2)]})
     with pytest.raises(ValueError, match="whole image, and separates nothing"):
         MaskChoice(box=(0, 0, 1, 1))
 

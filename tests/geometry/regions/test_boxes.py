@@ -54,6 +54,42 @@ def test_another_thing_that_reaches_into_the_box_is_left_out():
     assert overlap(object_in_box(depth, image, box), thing == 1) > 0.9
 
 
+def painted(colours):
+    """A picture of two stripes side by side on a wall, each 20 x 20 pixels of 60 x 80; and which pixel is of which."""
+    image, stripe = torch.full((1, 3, 60, 80), 0.7), torch.zeros(60, 80, dtype=torch.int64)
+    for number, colour in enumerate(colours, 1):
+        stripe[20:40, 20 * number : 20 * number + 20] = number
+        image[0, :, stripe == number] = torch.tensor(colour)[:, None]
+    return torch.full((1, 1, 60, 80), 2.0), image, stripe
+
+
+def test_points_correct_what_is_in_a_box():
+    box, left, right, wall = (0.2, 0.25, 0.8, 0.75), (0.375, 0.5), (0.625, 0.5), (0.22, 0.3)
+    depth, image, stripe = painted([(0.2, 0.4, 0.8), (0.8, 0.2, 0.1)])
+    assert overlap(object_in_box(depth, image, box), stripe > 0) > 0.95
+    for not_point, kept in ((left, 2), (right, 1)):
+        assert overlap(object_in_box(depth, image, box, not_points=[not_point]), stripe == kept) > 0.95
+    assert torch.equal(object_in_box(depth, image, box, not_points=[(0.1, 0.5)]), object_in_box(depth, image, box)), "outside the box"
+    depth, image, stripe = painted([(0.2, 0.4, 0.8), (0.7, 0.7, 0.66)])
+    assert overlap(object_in_box(depth, image, box), stripe == 1) > 0.95, "nearly the colour of the wall"
+    assert object_in_box(depth, image, box, [right])[0, 0, 30, 50] > 0.5
+    assert overlap(object_in_box(depth, image, box, [right], [wall]), stripe > 0) > 0.95
+
+
+def test_points_are_sure_where_there_is_nothing_to_see():
+    depth, image, _ = painted([])
+    image[..., 40:] += 0.001
+    mask = object_in_box(depth, image, (0.1, 0.1, 0.9, 0.9), [(0.25, 0.5)], [(0.75, 0.5)])[0, 0]
+    assert mask[30, 20] > 0.5 > mask[30, 60]
+
+
+@pytest.mark.parametrize("point", [(0.1, 0.5), (0.5, 0.9)])
+def test_a_point_of_the_thing_outside_the_box_is_refused(point):
+    depth, image, _ = painted([])
+    with pytest.raises(ValueError, match="of the object is outside the box"):
+        object_in_box(depth, image, (0.2, 0.2, 0.8, 0.8), [point])
+
+
 def test_a_hole_in_it_is_closed_unless_a_plane_is_seen_through_it():
     v, u = torch.meshgrid(torch.arange(HEIGHT) - 60.0, torch.arange(WIDTH) - 80.0, indexing="ij")
     away = torch.hypot(u, v)

@@ -7,6 +7,7 @@ import torch
 from depth_normal import load_model
 from depth_normal.geometry.effects.depths import known_depths
 from depth_normal.geometry.files import read_image
+from depth_normal.geometry.filters.extremes import largest_within
 from depth_normal.geometry.regions.boxes import object_in_box
 from depth_normal.geometry.regions.objects import _region, object_around
 from depth_normal.media.demo import DEMO_IMAGES
@@ -132,6 +133,22 @@ def test_a_point_beside_the_border_leaves_those_of_the_other_kind(point, not_poi
     image = torch.where(box, 0.8, 0.3).expand(1, 3, 240, 320).contiguous()
     mask = object_around(depth, image, (point + 0.5) / 320, 0.5, not_points=[((not_point + 0.5) / 320, 0.5)])[0, 0]
     assert mask[120, point] > 0.5 > mask[120, not_point]
+
+
+@pytest.mark.slow("takes most of a second")
+@pytest.mark.parametrize("part", [1, 2, 4])
+def test_a_point_on_a_sliver_of_background_leaves_the_rest(part):
+    """A person of one depth with the wall beside them, as a network smears it: colours alone part both, and the person's parts, too."""
+    depth, image, number = person(PAINTS, WALL)
+    near = largest_within((number > 0)[None, None].float(), 8)[0, 0] > 0
+    sliver = near & (number == 0) & (torch.arange(WIDTH) > WIDTH // 2) & (torch.arange(HEIGHT) < 75)[:, None]
+    depth[0, 0][(number > 0) | sliver] = 1.25
+    row, column = 40, int(sliver[40].nonzero().float().mean())
+    not_point = (column + 0.5) / WIDTH, (row + 0.5) / HEIGHT
+    assert overlap(object_around(depth, image, *place(number, part)), (number > 0) | sliver) > 0.95
+    mask = object_around(depth, image, *place(number, part), not_points=[not_point])
+    assert overlap(mask, number > 0) > 0.85 and mask[0, 0, row, column] < 0.5
+    assert mask[0, 0][number > 0].mean() > 0.99
 
 
 @pytest.mark.slow("takes most of a second")

@@ -1,0 +1,52 @@
+"""Points of an image that belong to a thing, or do not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Point = tuple[float, float]
+"""x and y, 0 to 1 of the image from its top left corner."""
+Pixel = tuple[int, int]
+"""Row and column."""
+
+_REACH = 3  # pixels that are on the side of a point, in each direction
+
+
+class Pixels(NamedTuple):
+    """Rows and columns of what a thing holds, and of what it does not hold."""
+
+    inside: list[Pixel]
+    outside: list[Pixel]
+
+    def mark(self, shape: torch.Size) -> Tensor:
+        """(H, W) int64: 1 at pixels inside, -1 at those outside, and 0 elsewhere."""
+        marks = torch.zeros(shape, dtype=torch.int64)
+        for pixels, mark in ((self.inside, 1), (self.outside, -1)):
+            for pixel in pixels:
+                marks[pixel] = mark
+        return marks
+
+    def around(self, pixel: Pixel, shape: torch.Size) -> Tensor:
+        """(H, W) bool: the square around one of the pixels, but for what is as near to one of the other kind."""
+        rows, columns = (torch.arange(side) for side in shape)
+        down, right = (rows - pixel[0])[:, None], columns - pixel[1]
+        nearby = (down.abs() <= _REACH) & (right.abs() <= _REACH)
+        for row, column in self.outside if pixel in self.inside else self.inside:
+            nearby &= down.square() + right.square() < (rows - row).square()[:, None] + (columns - column).square()
+        return nearby
+
+
+def pixel_at(point: Point, rows: int, columns: int) -> Pixel:
+    """Row and column of the pixel at a point of an image of so many rows and columns."""
+    x, y = point
+    return min(int(y * rows), rows - 1), min(int(x * columns), columns - 1)
+
+
+def pixels_at(points: Sequence[Point], not_points: Sequence[Point], rows: int, columns: int) -> Pixels:
+    """The pixels of points; one that has points of both kinds is inside."""
+    inside, outside = ([pixel_at(point, rows, columns) for point in each] for each in (points, not_points))
+    return Pixels(inside, [pixel for pixel in outside if pixel not in inside])
