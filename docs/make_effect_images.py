@@ -26,8 +26,8 @@ from depth_normal.utils import check_images, images_to_rgb, to_image
 ROOT = Path(__file__).resolve().parent.parent
 BOX_WIDGETS = ("box_left", "box_top", "box_right", "box_bottom")
 CUP = {"point_x": 0.45, "point_y": 0.45}
-CUP_AND_SAUCER = {"point_x": 0.2, "point_y": 0.6, "more_points": "0.45,0.45", "not_points": "0.05,0.4 0.05,0.9"}
-"""A point on each, and two on the table."""
+TABLE = "0.19,0.93 0.3,0.965"
+"""Two points on the table beside the saucer."""
 CUP_BOX = (0.11, 0.02, 0.82, 0.98)
 """Left, top, right and bottom of the cup in its photograph."""
 
@@ -38,8 +38,9 @@ def main() -> None:
     geometry, image = depth_normal.load_model("tiny").estimate(photo), to_image(photo)
     near = DepthOfField().execute(image, geometry, **CUP, blur=4.0)[0]
     far = DepthOfField().execute(image, geometry, focus=80.0, blur=4.0, blades=6)[0]
-    mask = DepthMask().execute(geometry, image=image, select="object", **CUP_AND_SAUCER)[0][..., None]
-    cutout = ForegroundCutout().execute(image, geometry, **dict(zip(BOX_WIDGETS, CUP_BOX, strict=True)))[0]
+    box = dict(zip(BOX_WIDGETS, CUP_BOX, strict=True))
+    mask = DepthMask().execute(geometry, image=image, select="object", **box, not_points=TABLE)[0][..., None]
+    cutout = ForegroundCutout().execute(image, geometry, **box)[0]
     fog = Fog().execute(image, geometry, density=0.5, start=1.2)[0]
     for node, shown in (
         ("DepthMask", [image, mask]),

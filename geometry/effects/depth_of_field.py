@@ -22,7 +22,7 @@ from ..checks import check_map, check_range, check_whole
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import largest_within, neighbours_largest, smallest_within
-from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
+from ..images.srgb import linear_to_srgb, srgb_to_linear
 from ..views.disocclusion import fill_uncovered
 from .bokeh import LARGEST_STEP, MAX_BLADES, MAX_ROTATION, blur_layer, size_step
 
@@ -41,8 +41,9 @@ _DIM, _BRIGHT = 1.0, 3.0
 _BURNT_OUT = (0.9, 0.9, 0.98)
 # And less than twice this share of the longer side wide: a sky or a wall is as bright as the image shows it.
 _WIDE = 0.02
-# And stand out: full highlights have this share of their light around them at most, and what has so much is none: bands of a sky.
-_STANDS_OUT = (0.5, 0.8)
+# And stand out: full highlights have this share of their light around them at most, in the colours that are burnt out, and what has so much
+# is none: bands of a sky.
+_STANDS_OUT = (0.4, 0.65)
 # Wide regions are found at about so many pixels along the longer side, and what is joined to them within so many times their least width.
 _COARSE, _JOINED = 512, 4
 # The least distance from its border up to which something farther shines through a thing.
@@ -171,8 +172,9 @@ def _lifted(image: Tensor, radius: Tensor, stops: float) -> Tensor:
     if not stops:
         return light
     least = sent_to(image.device, torch.tensor(_BURNT_OUT)).to(image).view(1, 3, 1, 1)
-    burnt = ((image - least) / (1 - least)).clamp(0, 1).amax(1, keepdim=True).square()
-    burnt = (burnt - _wide_part(burnt)) * _standing_out(light, burnt)
+    channels = ((image - least) / (1 - least)).clamp(0, 1)
+    burnt = channels.amax(1, keepdim=True).square()
+    burnt = (burnt - _wide_part(burnt)) * _standing_out(light, channels, burnt)
     return light * (1 + (2**stops - 1) * burnt * ((radius.abs() - _DIM) / (_BRIGHT - _DIM)).clamp(0, 1))
 
 
@@ -188,16 +190,22 @@ def _wide_part(burnt: Tensor) -> Tensor:
     return torch.minimum(2 * enlarged(largest_within(wide, 1), step, burnt.shape[-2:]), burnt)
 
 
-def _standing_out(light: Tensor, burnt: Tensor) -> Tensor:
-    """How far pixels stand out of what is not burnt out around them, 0 to 1: (1, 1, H, W), of linear light and what is burnt out."""
+def _standing_out(light: Tensor, channels: Tensor, burnt: Tensor) -> Tensor:
+    """How far pixels stand out of what is not burnt out around them, in the colours that are: 0 to 1, (1, 1, H, W).
+
+    Args:
+        light: (1, 3, H, W), linear.
+        channels: (1, 3, H, W), how far red, green and blue are burnt out.
+        burnt: (1, 1, H, W), how far a pixel is.
+    """
     longer = max(burnt.shape[-2:])
     step = max(1, longer // _COARSE)
-    luminous = luminance(light)
-    values, weight = (shrunk(each, step) for each in (luminous * (1 - burnt), 1 - burnt))
-    around = box_means(torch.cat((values, weight), 1), max(1, round(2 * _WIDE * longer / step)))
-    mean = enlarged(around[:, :1] / around[:, 1:].clamp(min=_TINY), step, burnt.shape[-2:])
+    values = shrunk(torch.cat((light * (1 - burnt), 1 - burnt), 1), step)
+    around = box_means(values, max(1, round(2 * _WIDE * longer / step)))
+    mean = enlarged(around[:, :3] / around[:, 3:].clamp(min=_TINY), step, burnt.shape[-2:])
+    own, others = ((channels * each).sum(1, keepdim=True) for each in (light, mean))
     least, most = _STANDS_OUT
-    return ((most - mean / luminous.clamp(min=_TINY)) / (most - least)).clamp(0, 1)
+    return ((most - others / own.clamp(min=_TINY)) / (most - least)).clamp(0, 1)
 
 
 def _deepest(radius: Tensor, largest: float) -> Tensor:

@@ -174,6 +174,14 @@ def test_what_hardly_stands_out_is_no_highlight():
     assert (lifted - plain)[..., 44:56, 44:56].max() > 0.01
 
 
+@pytest.mark.parametrize("colour", [(1.0, 0.1, 0.1), (0.1, 0.1, 1.0)], ids=str)
+def test_a_coloured_lamp_stands_out_of_what_is_as_luminous(colour):
+    image = torch.full((1, 3, HEIGHT, WIDTH), 0.5)
+    image[..., 34:38, 34:38] = torch.tensor(colour).view(3, 1, 1)
+    plain, lifted = (depth_of_field(image, flat(9), highlights=stops) for stops in (0.0, 2.0))
+    assert (lifted - plain).max() > 0.1
+
+
 def test_nothing_shows_through_a_nearly_sharp_thing_far_from_its_border():
     """Before what is hardly farther, whose blur does not reach so far."""
     image = torch.full((1, 3, HEIGHT, WIDTH), 0.9)
