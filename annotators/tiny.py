@@ -42,7 +42,7 @@ _SURE_FROM, _SURE_PART = 0.8, 0.2  # the network is sure from this share on; of 
 _SUSPECTED_FROM, _LIKELY_PART = 0.2, 0.1  # it suspects sky from this share on; so much of what it suspects has to be more likely sky
 _SMOOTHED = 2  # how far around a pixel of a doubtful sky its colours are averaged, and what is decided by them
 # The share of sky is fitted to the image in squares of so many pixels; the variance is less than for depth: clouds and haze are pale.
-_RIM, _SKY_POOLED, _SKY_EPSILON = 4, 4, 1e-4
+_RIM, _SKY_POOLED, _SKY_EPSILON = 2, 4, 1e-4
 _MOST_FITTED = 1.5  # times the network's share may that be: clouds in which it dips are sky, lanterns and hats are not
 _TURNED = 0.2  # where smoothing changes normals at the border by more, they turn there
 _SAMPLED = 8  # the farthest hundredth is that of every n-th pixel

@@ -52,6 +52,19 @@ assert.strictEqual(select.value, 'surface')
 assert.deepStrictEqual(press(0.5, 0.5, { altKey: true }), { box, more: '0.3,0.9', not: '' })
 assert.deepStrictEqual(press(0.5, 0.5), { x: 0.5, y: 0.5, more: '', not: '' })
 
+// Arrow keys move the box, and what corrects it stays, but for points of the object that are no longer in it.
+view.setBox([0.1, 0.1, 0.8, 0.8])
+press(0.11, 0.3, { shiftKey: true })
+press(0.5, 0.5, { shiftKey: true })
+press(0.3, 0.3, { altKey: true })
+view.isGiven = () => false
+view.arrow(2, 0, {})
+assert.deepStrictEqual([view.selected.more, view.selected.not], ['0.5,0.5', '0.3,0.3'])
+view.arrow(0, 1, { altKey: true })
+assert.deepStrictEqual([view.selected.more, view.selected.not], ['0.5,0.5', '0.3,0.3'])
+view.setBox([0.1, 0.1, 0.9, 0.9])
+assert.deepStrictEqual([view.selected.more, view.selected.not], ['', ''])
+
 // Without a point or a box there is no object yet: Alt does nothing.
 view.clear()
 assert.strictEqual(press(0.5, 0.5, { altKey: true }), null)

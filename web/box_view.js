@@ -94,8 +94,8 @@ export class BoxView extends PointView {
   arrow(dx, dy, event) {
     if (this.isGiven()) return
     const step = event.shiftKey ? 0.05 : 0.01, { box } = this
-    if (event.altKey) this.setBox(enlarged(box ?? around(this.point ?? { x: 0.5, y: 0.5 }), dx * step, dy * step))
-    else if (box) this.setBox(moved(box, dx * step, dy * step))
+    if (event.altKey) this.setBox(enlarged(box ?? around(this.point ?? { x: 0.5, y: 0.5 }), dx * step, dy * step), true)
+    else if (box) this.setBox(moved(box, dx * step, dy * step), true)
     else super.arrow(dx, dy, event)
   }
 
@@ -146,11 +146,18 @@ export class BoxView extends PointView {
     return Math.hypot((one.x - other.x) * width, (one.y - other.y) * height) / this.view.pixelsPerScreen
   }
 
-  /** @param {number[]} corners Two opposite ones: x, y, x, y. */
-  setBox([x, y, otherX, otherY]) {
+  /**
+   * @param {number[]} corners Two opposite ones: x, y, x, y.
+   * @param {boolean} keeps Whether further points stay, but for those that the object lacks and that are no longer in the box.
+   */
+  setBox([x, y, otherX, otherY], keeps = false) {
     const [left, right] = [x, otherX].map(within).sort(inOrder), [top, bottom] = [y, otherY].map(within).sort(inOrder)
     // Beside the image, and where a pixel of the screen is less than a step of the widgets, there is no box.
-    if (left < right && top < bottom) this.set({ ...this.none, box_left: left, box_top: top, box_right: right, box_bottom: bottom })
+    if (left >= right || top >= bottom) return
+    const { values } = this.widgets, box = [left, top, right, bottom]
+    const inBox = wordsOf(values.more_points).filter(word => pointsOf(word).every(point => isIn(box, point)))
+    const further = keeps && this.box ? { more_points: inBox.join(' '), not_points: values.not_points } : {}
+    this.set({ ...this.none, ...further, box_left: left, box_top: top, box_right: right, box_bottom: bottom })
   }
 
   mark(context, unit) {

@@ -18,7 +18,7 @@ _SURE_FROM, _FEW = 0.4, 0.02
 # The least standard deviation of a side's colours; and how heavy the tails of their distribution are (degrees of freedom of Student's).
 _DEVIATION, _TAILS = 0.03, 3.0
 # How much colours count: they are three, but vary together. And the most for and against sky, added to the logarithm of its odds.
-_COUNTS, _MOST_FOR, _MOST_AGAINST = 0.7, 1.8, 3.0
+_COUNTS, _MOST_FOR, _MOST_AGAINST = 0.7, 1.0, 3.0
 _CERTAIN, _LEAST = 1e-3, 1e-6
 # Below this share the network is sure of land. From there land goes on over gaps of so many squares, in so many steps.
 _SURE_OF_LAND, _GAP, _STEPS = 0.1, 2, 24

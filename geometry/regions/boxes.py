@@ -98,6 +98,7 @@ _SURE = 1e3  # around the points
 
 _SMALLEST_PART = 0.1  # share of the region
 _SMALLEST_VIEW = 16  # pixels of background in a hole that stays open
+_ROUNDING = 1e-6  # a point so far beside a box is on its border
 
 
 class _Scene(NamedTuple):
@@ -142,9 +143,14 @@ def check_in_box(box: Box, points: Sequence[Point]) -> None:
     """
     left, top, right, bottom = box
     for x, y in points:
-        if not (left <= x <= right and top <= y <= bottom):
+        if not _is_in(box, x, y):
             where = f"the box, which is from ({left:g}, {top:g}) to ({right:g}, {bottom:g})"
             raise ValueError(f"the point ({x:g}, {y:g}) of the object is outside {where}; draw the box around the whole object")
+
+
+def _is_in(box: Box, x: float, y: float) -> bool:
+    left, top, right, bottom = box
+    return left - _ROUNDING <= x <= right + _ROUNDING and top - _ROUNDING <= y <= bottom + _ROUNDING
 
 
 def object_in_box(depth: Tensor, image: Tensor, box: Box, points: Sequence[Point] = (), not_points: Sequence[Point] = ()) -> Tensor:
@@ -204,10 +210,8 @@ def _pixels_at(
     box: Box, rows: slice, columns: slice, whole: Tensor, points: Sequence[Point], not_points: Sequence[Point], size: torch.Size
 ) -> Pixels:
     """The pixels of points in a part of an image, that is of so many rows and columns; without those outside the box."""
-    left, top, right, bottom = box
     inside, outside = (
-        [_within((x, y, x, y), rows, columns, whole)[:2] for x, y in each if left <= x <= right and top <= y <= bottom]
-        for each in (points, not_points)
+        [_within((x, y, x, y), rows, columns, whole)[:2] for x, y in each if _is_in(box, x, y)] for each in (points, not_points)
     )
     return pixels_at(inside, outside, *size)
 
