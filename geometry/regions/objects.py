@@ -50,9 +50,8 @@ _SUPPORT_RISE = 0.2  # a plane that rises by so much towards the bottom of the i
 _SUPPORT_AT_BOTTOM = 0.15  # ... and takes up so much of its lowest row carries things
 _FAR_QUANTILE = 0.05  # of inverse depth: the farthest
 
-# Of several regions the clearest is taken. What stands out far has its inverse depth measured by how far it does.
+# Of what stands out far, inverse depth is measured by how far it does, and of several regions the clearest is taken.
 _MERGE_LEVELS = (1.0, 1.25, 1.6, 2.0, 2.5)  # multiples of the cost
-_MERGE_LEVELS_OF_NEAR = (1.0, 1.25, 1.6)  # of what does not, as what carries it is soon taken, too
 _MOST_OF_IMAGE = 0.9  # a larger region is no thing
 _CLEARER_THAN_SMALLER = 1.03  # by which factor a larger region must be clearer
 _LEAST_DROP = 0.25  # share of how far the thing stands out: the least that is clear
@@ -150,7 +149,7 @@ def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Ten
 
 def _region(sharp: Tensor, image: Tensor, behind: Tensor, floors: Tensor, raised: float, row: int, column: int) -> Tensor:
     """(H, W) bool: the region of a pixel that stands out by so much."""
-    best, found = 0.0, None
+    found = None
     if raised > STANDS_OUT:
         best = _LEAST_DROP * raised
         for parts in parts_of(sharp * (STANDS_OUT / raised), image, behind, _MERGE_LEVELS):
@@ -159,26 +158,16 @@ def _region(sharp: Tensor, image: Tensor, behind: Tensor, floors: Tensor, raised
             if region.float().mean() < _MOST_OF_IMAGE and clear > best:
                 best, found = _CLEARER_THAN_SMALLER * clear, region
     if found is None:
-        most = _drop_limit(sharp, row, column)
-        for parts in parts_of(sharp, image, behind, _MERGE_LEVELS_OF_NEAR):
-            region = parts == parts[row, column]
-            clear = clearness(sharp, region, most)
-            if found is None or (region.float().mean() < _MOST_OF_IMAGE and clear > best):
-                best, found = _CLEARER_THAN_SMALLER * clear, region
-        assert found is not None  # the first region, if no other
+        (parts,) = parts_of(sharp, image, behind, (1.0,))
+        found = parts == parts[row, column]
     if not floors[row, column] and floors[found].float().mean() > _LEAKED_SHARE:
         return _part_by_colour(found, sharp, image, behind, row, column)
     return found
 
 
-def _drop_limit(sharp: Tensor, row: int, column: int) -> float:
-    """What a drop around a pixel counts at most."""
-    return max(LEAST_DROP_LIMIT, DROP_LIMIT * float(sharp[row, column] - sharp.quantile(_FAR_QUANTILE)))
-
-
 def _part_by_colour(whole: Tensor, sharp: Tensor, image: Tensor, behind: Tensor, row: int, column: int) -> Tensor:
     """(H, W) bool: the part of a region around a pixel that depth and colours set off most clearly; all of it, if none is clearer."""
-    most = _drop_limit(sharp, row, column)
+    most = max(LEAST_DROP_LIMIT, DROP_LIMIT * float(sharp[row, column] - sharp.quantile(_FAR_QUANTILE)))
     best, found = clearness(sharp, whole, most, image), whole
     for parts in parts_of(sharp, image, behind, _COLOUR_LEVELS, COLOUR_VALLEY_OFFSET):
         part = whole & (parts == parts[row, column])
