@@ -102,13 +102,14 @@ class TinyAnnotator(Annotator):
         enlarged = unit_normals(resize_map(normals, height, width), in_place=True) if request.normals else None
         share, least = _sky_at_edges(sky[0], guide)
         is_sure = is_sure_of_sky(least)
-        some_sure = bool(is_sure.any())
+        some_sure, images = bool(is_sure.any()), request.images
         if some_sure:  # whether there is a sky is not decided by colours: backdrops of studios have those of the sky
-            share = torch.where(is_sure, sky_by_colours(least, request.images), share)
-        found = sky_of(share, request.images, is_sure)
+            images = resize_image(images, height, width)  # for all three below
+            share = torch.where(is_sure, sky_by_colours(least, images), share)
+        found = sky_of(share, images, is_sure)
         if some_sure:
             found = torch.where(found.amax((1, 2, 3), keepdim=True) & is_sure, with_clouds(found, least), found)
-        return to_estimate(sharp, enlarged, grown_sky(found, share >= _SUSPECTED_FROM, request.images))
+        return to_estimate(sharp, enlarged, grown_sky(found, share >= _SUSPECTED_FROM, images))
 
     def signature(self) -> Signature:
         words = (

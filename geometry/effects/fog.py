@@ -48,7 +48,7 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, sky: Tensor | bool =
         image: (1, 3, H, W): edges of the depth are brought to those of the image.
         fog: How thick it is.
         sky: (1, 1, H, W) in [0, 1], each pixel's share of sky, which is infinitely far; True = what looks like sky and what has no depth,
-            False = nothing. What else a pixel shows is as far as the land around, also where the network told it to be sky.
+            False = nothing. What else a pixel shows is as far as the land around, also where the network predicted sky.
 
     Returns:
         (1, 1, H, W) transmittance, and a line such as "fog over 0.8 to 6.2 m, 31 % of the light is the fog's; sky: 9 % of the image",
@@ -65,9 +65,9 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, sky: Tensor | bool =
     else:
         predicted = predicted_sky(estimate)
         if sky is True:
-            # Pixels without depth are all sky, but for the border of what the network tells as such.
+            # Pixels without depth are all sky, but for the border of the predicted sky.
             share = torch.where(depths.hole & ~predicted, 1, sky_alpha(shown, estimate))
-            land = land_before_sky(depth, predicted)  # a sky that is found, not told, ends less exactly than its depth does
+            land = land_before_sky(depth, predicted)  # a sky that is found, not predicted, ends less exactly than its depth does
         else:
             share = sky.to(depth)
             land = land_before_sky(depth, predicted | (share > 0.5))

@@ -14,6 +14,13 @@ def chosen_places(chosen: Tensor) -> Tensor:
     """Indices (N,) of the chosen pixels, bool of any shape, on a CPU. Elsewhere of all, as their number would wait for the device."""
     if chosen.device.type != "cpu":
         return torch.arange(chosen.numel(), device=chosen.device)
+    return places_where(chosen)
+
+
+def places_where(chosen: Tensor) -> Tensor:
+    """Indices (N,) of the chosen pixels, bool of any shape. Waits for the device, which alone knows how many they are."""
+    if chosen.device.type != "cpu":
+        return chosen.flatten().nonzero().flatten()
     # In a quarter of the time of torch's own `nonzero`.
     return torch.from_numpy(np.flatnonzero(chosen.numpy()))
 

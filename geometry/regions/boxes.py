@@ -257,11 +257,11 @@ def _region(scene: _Scene, pixels: Pixels) -> Tensor:
     found = _first_guess(scene, near, behind)
     edges = [_edges(scene, dim) for dim in (-1, -2)]
     across, down = (_BORDER_COST * (_BORDER_COST_AT_EDGES + (1 - _BORDER_COST_AT_EDGES) * torch.exp(-each)) for each in edges)
-    told = _told(pixels, *edges)
+    by_points = _point_costs(pixels, *edges)
     shares = found.float()
     for _ in range(_ROUNDS):
         taken = found.flatten()
-        cost = told + _FAR_COST * (1 - near / _FAR_UP_TO).clamp(min=0)
+        cost = by_points + _FAR_COST * (1 - near / _FAR_UP_TO).clamp(min=0)
         for values, kind, others in zip((colours, depths), (_COLOURS, _DEPTHS), behind, strict=True):
             cost = cost + (others - _likelihood(values, taken, kind)).clamp(-kind.limit, kind.limit).view_as(cost)
         shares = cheapest_region(cost.masked_fill(scene.outside, torch.inf), across, down, shares, _CUT_STEPS)
@@ -269,7 +269,7 @@ def _region(scene: _Scene, pixels: Pixels) -> Tensor:
         if not bool(found.any()) or (found != before).float().mean() < _CONVERGED:
             break
         behind = [_likelihood(values, ~found.flatten(), kind) for values, kind in ((colours, _COLOURS), (depths, _DEPTHS))]
-    return _completed(found, scene, told < _POINT_WEIGHT / 2)
+    return _completed(found, scene, by_points < _POINT_WEIGHT / 2)
 
 
 def _completed(found: Tensor, scene: _Scene, allowed: Tensor) -> Tensor:
@@ -348,15 +348,15 @@ def _edges(scene: _Scene, dim: int) -> Tensor:
     return slopes + scene.nearness.diff(dim=dim).abs() / _DEPTH_STEP
 
 
-def _told(pixels: Pixels, across: Tensor, down: Tensor) -> Tensor:
+def _point_costs(pixels: Pixels, across: Tensor, down: Tensor) -> Tensor:
     """(H, W): what pixels inside and outside make it cost to take others in, by the edges between."""
     marks = pixels.mark(torch.Size((across.shape[0], down.shape[1])))
     steps = [(edges - _EDGE_NOISE).clamp(min=0) for edges in (across, down)]
     inside, outside = (_POINT_WEIGHT * torch.exp(-path_costs(marks == mark, *steps) / _POINT_REACH).float() for mark in (1, -1))
-    told = outside - inside
+    by_points = outside - inside
     for pixel in (*pixels.inside, *pixels.outside):
-        told[pixels.around(pixel, told.shape)] = -_SURE if pixel in pixels.inside else _SURE
-    return told
+        by_points[pixels.around(pixel, by_points.shape)] = -_SURE if pixel in pixels.inside else _SURE
+    return by_points
 
 
 def _tidied(found: Tensor, scene: _Scene, pixels: Pixels) -> Tensor:

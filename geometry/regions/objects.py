@@ -29,7 +29,7 @@ from ..filters.guided_filter import mask_at_image_edges
 from ..filters.transforms import blurred_where
 from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from .connected import holes_of, large_regions, opened, regions_with
-from .parts import COLOUR_VALLEY_OFFSET, DROP_LIMIT, LEAST_DROP_LIMIT, STANDS_OUT, VALLEY_SCALE, clearness, corrected, parts_of
+from .parts import COLOUR_VALLEY_OFFSET, DROP_LIMIT, FAR_QUANTILE, STANDS_OUT, VALLEY_SCALE, clearness, corrected, drop_limit, parts_of
 from .planes import PLANE_DISTANCE, image_places, largest_plane
 from .points import Pixels, Point, pixels_at
 
@@ -48,7 +48,6 @@ _LEAST_FLAT_REGION = 0.01  # share of the pixels
 _IN_FRONT = 0.006  # by how much the point is before a plane behind it
 _SUPPORT_RISE = 0.2  # a plane that rises by so much towards the bottom of the image ...
 _SUPPORT_AT_BOTTOM = 0.15  # ... and takes up so much of its lowest row carries things
-_FAR_QUANTILE = 0.05  # of inverse depth: the farthest
 
 # Of what stands out far, inverse depth is measured by how far it does, and of several regions the clearest is taken.
 _MERGE_LEVELS = (1.0, 1.25, 1.6, 2.0, 2.5)  # multiples of the cost
@@ -96,8 +95,7 @@ def object_around(
     pixels = pixels_at(((x, y), *more_points), not_points, rows, columns)
     behind, floors, raised = _planes_behind(sharp, *pixels.inside[0])
     found = _region(sharp, small, behind, floors, raised, *pixels.inside[0])
-    standing_out = float(torch.stack([sharp[pixel] for pixel in pixels.inside]).median() - sharp.quantile(_FAR_QUANTILE))
-    found = corrected(found, sharp, small, behind, pixels, raised, standing_out)
+    found = corrected(found, sharp, small, behind, pixels, raised)
     found = _tidied(found, behind, pixels)[None, None].to(image)
     return mask_at_image_edges(resize_map(found, height, width).clamp(0, 1), image, math.ceil(2 / share))
 
@@ -114,7 +112,7 @@ def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Ten
     left, behind = torch.ones_like(nearness, dtype=torch.bool), torch.zeros_like(nearness, dtype=torch.bool)
     floors = behind.clone()
     here = (slice(max(0, row - 1), row + 2), slice(max(0, column - 1), column + 2))
-    standing_out = float((nearness[here] - nearness.quantile(_FAR_QUANTILE)).median())
+    standing_out = float((nearness[here] - nearness.quantile(FAR_QUANTILE)).median())
     for _ in range(_MOST_PLANES):
         if left.float().mean() < _LEAST_PLANE_SHARE:
             break
@@ -167,7 +165,7 @@ def _region(sharp: Tensor, image: Tensor, behind: Tensor, floors: Tensor, raised
 
 def _part_by_colour(whole: Tensor, sharp: Tensor, image: Tensor, behind: Tensor, row: int, column: int) -> Tensor:
     """(H, W) bool: the part of a region around a pixel that depth and colours set off most clearly; all of it, if none is clearer."""
-    most = max(LEAST_DROP_LIMIT, DROP_LIMIT * float(sharp[row, column] - sharp.quantile(_FAR_QUANTILE)))
+    most = drop_limit(sharp, [(row, column)])
     best, found = clearness(sharp, whole, most, image), whole
     for parts in parts_of(sharp, image, behind, _COLOUR_LEVELS, COLOUR_VALLEY_OFFSET):
         part = whole & (parts == parts[row, column])

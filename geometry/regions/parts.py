@@ -1,7 +1,7 @@
 """The parts of an image: patches without an edge inside, merged until what borders are left are strong.
 
 Borders are valleys in depth between sides of different colours, and steps. A valley alone, as between a head and a body, does not end a
-part of one colour; nor does an edge of colour alone, unless colours are told to.
+part of one colour; nor does an edge of colour alone, unless `COLOUR_VALLEY_OFFSET` is given.
 
 Points correct a region by parts. Each point has a part at each of several costs of merging, by depth and by colours, and no part holds both
 a point of the thing and one that is not of it. Of these parts that is taken with which the new border of the region is clearest, by depth
@@ -31,12 +31,12 @@ STANDS_OUT = 0.2
 """Of what is farther before the planes behind it, inverse depth is measured by how far it is."""
 VALLEY_SCALE = 2.0
 """Deviation in pixels of the blur before valleys in depth are measured."""
-LEAST_DROP_LIMIT = 0.05
-"""Share of the range of inverse depth: the least that may be the limit of what a drop counts."""
 DROP_LIMIT = 0.5
 """Share of how far a thing stands out: a larger drop along its border counts no more."""
 VALLEY_OFFSET = 2e-5
 """Is added to each valley in depth, so that an edge of colour alone is no border."""
+FAR_QUANTILE = 0.05
+"""Of inverse depth: what is farthest."""
 COLOUR_VALLEY_OFFSET = 1e-3
 """In place of `VALLEY_OFFSET`, so that colours alone are borders."""
 
@@ -60,6 +60,7 @@ _SMALL_REGION = 300.0  # pixels: regions of so many merge at half the cost
 _BORDER_COST = 8.5e-4  # what costs more to merge across is a border
 
 # How clear a region is.
+_LEAST_DROP_LIMIT = 0.05  # share of the range of inverse depth: the least that may be the limit of what a drop counts
 _DROP_REACH = 3  # pixels of the border within which depth falls off
 _COLOUR_WEIGHT = 0.6  # of colours that differ, beside the drop's share of its limit
 _COLOURS_APART = 0.2  # a larger difference counts no more
@@ -124,6 +125,12 @@ def clearness(nearness: Tensor, region: Tensor, most: float, image: Tensor | Non
     return float(torch.maximum(drop / most, _COLOUR_WEIGHT * (apart / _COLOURS_APART).clamp(max=1)).mean())
 
 
+def drop_limit(nearness: Tensor, inside: list[Pixel]) -> float:
+    """What a drop along the border of a thing counts at most, by how far its pixels stand out of what is farthest."""
+    near = torch.stack([nearness[pixel] for pixel in inside]).median()
+    return max(_LEAST_DROP_LIMIT, DROP_LIMIT * float(near - nearness.quantile(FAR_QUANTILE)))
+
+
 def corrected(
     found: Tensor,
     nearness: Tensor,
@@ -131,7 +138,6 @@ def corrected(
     behind: Tensor,
     pixels: Pixels,
     raised: float,
-    standing_out: float,
 ) -> Tensor:
     """A region with the parts at pixels that it lacks, and without those at pixels that it must not hold.
 
@@ -144,7 +150,6 @@ def corrected(
         behind: (H, W) bool, what lies flat on the planes behind the thing.
         pixels: Those that the region must hold and must not hold.
         raised: By how much the thing is before the planes behind it, 0 before what carries things.
-        standing_out: By how much it is nearer than what is farthest.
 
     Returns:
         (H, W) bool.
@@ -155,7 +160,7 @@ def corrected(
     scaled = nearness * min(1.0, STANDS_OUT / max(raised, 1e-6))
     levels = [*parts_of(scaled, image, behind, _PART_LEVELS, marks=marks)]
     levels += parts_of(scaled, image, behind, _COLOUR_PART_LEVELS, COLOUR_VALLEY_OFFSET, marks)
-    most = max(LEAST_DROP_LIMIT, DROP_LIMIT * standing_out)
+    most = drop_limit(nearness, pixels.inside)
     for pixel in (*pixels.inside, *pixels.outside):
         is_inside = pixel in pixels.inside
         if bool(found[pixel]) == is_inside:

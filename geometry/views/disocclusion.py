@@ -16,7 +16,7 @@ from torch import Tensor
 from ..edges.depth_edges import EDGE, edge_growth, edge_radius
 from ..edges.stretches import Stretches
 from ..filters.box import box_sums
-from ..filters.chosen_pixels import chosen_places, rows_and_columns, values_at
+from ..filters.chosen_pixels import chosen_places, places_where, rows_and_columns, values_at
 
 # A surface that is continued far is mirrored in turns of this share of the image's longer side, shorter ones where there the image shows
 # another surface: one whose inverse depth differs by more than this factor.
@@ -197,7 +197,7 @@ def _lines(inverse: Tensor, places: Tensor, side: _Side) -> _Lines:
     """
     size, depths = (len(inverse), *inverse.shape[-2:]), inverse.flatten()
     # Waits for the device. Lines from all pixels would take kilobytes for each.
-    chosen = ((side.hider >= 0) & (side.distance == 1)).nonzero().flatten()
+    chosen = places_where((side.hider >= 0) & (side.distance == 1))
     start, pitch = places.index_select(0, chosen), side.pitch.index_select(0, chosen)
     line = start + pitch * torch.arange(1, 3 * (4 + edge_growth(*size[1:])) + 1, device=start.device)[:, None]
     # Beyond the end of a row or column there are other rows, or another image.

@@ -209,9 +209,7 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
         nearest, own = values_at(beside, place), values_at(inverse, place)
         camera = view.of_pixels(image, images)
         column, row = camera.sources(nearest, rows, columns)
-        u = (column + (margin[0] + 0.5)).floor().long().clamp_(0, source.shape[-1] - 1)
-        v = (row + (margin[1] + 0.5)).floor().long().clamp_(0, source.shape[-2] - 1)
-        there = values_at(source, (image * source.shape[-2] + v) * source.shape[-1] + u)
+        there = inverse_at(source, margin, image, column, row)
         joins = (nearest > own * EDGE) & (there < nearest * SMALL_STEP) & (there * SMALL_STEP > nearest)
         # From the place to where the other end lands. One end is beside the place.
         right, down = (end - 0.5 - start for end, start in zip(camera.targets(there, row, column), (columns, rows), strict=True))
@@ -220,6 +218,25 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
         between = torch.lerp(nearest, there, 1 / (1 + distance))
         inverse = inverse.flatten().index_copy(0, place, torch.where(joins, between, own)).view_as(inverse)
     return inverse
+
+
+def inverse_at(source: Tensor, margin: tuple[int, int], image: Tensor, column: Tensor, row: Tensor) -> Tensor:
+    """The inverse depth of a layer at the pixels that columns and rows of its images lie in.
+
+    Args:
+        source: (B, 1, h, w) inverse depth of the layer.
+        margin: The layer's.
+        image: (N,) the number of the image of each place.
+        column: (N,) or (K, N), counted from the image's first; beyond the layer, its border's pixel is taken.
+        row: The same.
+
+    Returns:
+        As `column`.
+    """
+    u = (column + (margin[0] + 0.5)).floor().long().clamp_(0, source.shape[-1] - 1)
+    v = (row + (margin[1] + 0.5)).floor().long().clamp_(0, source.shape[-2] - 1)
+    place = (image * source.shape[-2] + v) * source.shape[-1] + u
+    return values_at(source, place.flatten()).view_as(place)
 
 
 def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between_rows: bool) -> Tensor:

@@ -29,7 +29,7 @@ from ..projections import need_perspective
 from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered
 from .forward_warp import View, render_layer, with_margin
-from .see_through import without_see_through
+from .gaps import close_gaps
 from .soft_edges import lay_over, split_soft_edges
 from .stereo import disparity_range, nearness_share
 
@@ -221,7 +221,7 @@ def _frames(
         if not any(position):
             yield image[..., rows : rows + height, columns : columns + width].clone()
             continue
-        rendered = without_see_through(layer, view, render_layer(layer, view, height, width), view.sideways)
+        rendered = close_gaps(layer, view, render_layer(layer, view, height, width), view.sideways)
         filled = fill_uncovered(rendered.colour, rendered.inverse, view.sideways, traces=True)
         yield lay_over(rims, view, filled, rendered.inverse).to(image)
 

@@ -23,7 +23,7 @@ from ..projections import need_perspective
 from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered
 from .forward_warp import Layer, View, render_layer, with_margin
-from .see_through import without_see_through
+from .gaps import close_gaps
 from .soft_edges import Rims, lay_over, split_soft_edges
 
 FLAT_LAYOUTS = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
@@ -282,7 +282,7 @@ def _one_eye(layer: Layer, rims: Rims, pixels: float, convergence: float) -> tup
     one = layer.inverse.new_ones(1, 1, 1, 1)
     view = View(-across * one, 0 * one, -across * screen * one, 0 * one, 0.0, 0 * one, 0 * one, sideways=True, stretch=2)
     seen = render_layer(layer, view, height, width)
-    rendered = without_see_through(layer, view, seen, sideways=True)
+    rendered = close_gaps(layer, view, seen, sideways=True)
     holes = (rendered.inverse <= 0) | (rendered.inverse != seen.inverse) | (rendered.column < -0.5) | (rendered.column > width - 0.5)
     filled = fill_uncovered(rendered.colour, rendered.inverse, sideways=True, traces=True)
     return lay_over(rims, view, filled, rendered.inverse), holes

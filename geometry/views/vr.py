@@ -25,7 +25,7 @@ from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered
 from .forward_warp import Layer, render_layer
-from .see_through import without_see_through
+from .gaps import close_gaps
 from .soft_edges import Rims, lay_over, split_soft_edges
 from .spherical_camera import NEAREST, SphericalEye
 from .stereo import AROUND_LAYOUTS, EYE_SIZES, LAYOUTS, VR_LAYOUTS, StereoOptions, StereoPair, disparity_range, nearness_share, stereo_pair
@@ -334,7 +334,7 @@ def _eye(part: _Part, options: StereoOptions, side: int, around: bool) -> tuple[
         band = Layer(layer.colour[..., first:last, :], layer.inverse[..., first:last, :], (layer.margin[0], low - first))
         of_band = eye._replace(row=part.row + low)
         seen = render_layer(band, of_band, high - low, part.columns)
-        rendered = without_see_through(band, of_band, seen, sideways=True)
+        rendered = close_gaps(band, of_band, seen, sideways=True)
         filled = fill_uncovered(rendered.colour, rendered.inverse, sideways=True)
         if part.rims:
             rims = part.rims._replace(row=part.rims.row - low, margin=(layer.margin[0], low))

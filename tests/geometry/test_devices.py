@@ -25,7 +25,7 @@ from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.regions import before_sky, sky, sky_matte
 from depth_normal.geometry.surfaces import derive, noise, normals, panorama_normals, plane_fit, point_map, sparse_fit, upsampling
 from depth_normal.geometry.temporal import camera_motion, moving_pixels, optical_flow, ranges, shot_cuts, stabilization
-from depth_normal.geometry.views import disocclusion, forward_warp, parallax, see_through, soft_edges, stereo, vr
+from depth_normal.geometry.views import disocclusion, forward_warp, gaps, parallax, soft_edges, stereo, vr
 
 # Without CUDA or its driver not every torch can slice even fake tensors on it; "lazy" is the other device it knows without a driver.
 DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
@@ -277,6 +277,7 @@ CASES = {
         lambda: chosen_pixels.summed_rows(maps(3)[0, 0], torch.zeros(5, 4, dtype=torch.long, device=DEVICE)),
         None,
     ),
+    "filters.chosen_pixels.places_where": (lambda: chosen_pixels.places_where(mask()), "how many are chosen"),
     "filters.chosen_pixels.chosen_places": (lambda: chosen_pixels.chosen_places(mask()), None),
     "filters.chosen_pixels.values_at": (lambda: chosen_pixels.values_at(maps(), maps().flatten().long()), None),
     "filters.chosen_pixels.rows_and_columns": (lambda: chosen_pixels.rows_and_columns(maps().flatten().long(), *maps().shape[-2:]), None),
@@ -436,9 +437,13 @@ CASES = {
         "most images have no sky, and its border takes long",
     ),
     "views.forward_warp.render_layer": (lambda: tuple(forward_warp.render_layer(surface(), view(), 22, 28)), None),
+    "views.forward_warp.inverse_at": (
+        lambda: forward_warp.inverse_at(maps(), (2, 1), torch.zeros(5, device=DEVICE).long(), random(5), random(5)),
+        None,
+    ),
     "views.forward_warp.close_cracks": (lambda: forward_warp.close_cracks(maps(), (2, 1), view(), maps()), None),
-    "views.see_through.without_see_through": (
-        lambda: tuple(see_through.without_see_through(surface(), view(), forward_warp.render_layer(surface(), view(), 22, 28), False)),
+    "views.gaps.close_gaps": (
+        lambda: tuple(gaps.close_gaps(surface(), view(), forward_warp.render_layer(surface(), view(), 22, 28), False)),
         "how many surfaces end before far ones, and how many gaps there are",
     ),
     "views.forward_warp.with_margin": (lambda: tuple(forward_warp.with_margin(maps(3), maps(), (2, 1))[:2]), None),
@@ -599,6 +604,6 @@ def test_frames_ask_the_device_where_their_holes_and_gaps_are_and_nothing_else(a
     def frames(count):
         return lambda: len(list(parallax.parallax_frames(maps(3), maps(), matrices(), parallax.camera_path("swing", count, 0.1))))
 
-    monkeypatch.setattr(see_through, "_AT_ONCE", 1 << 40)  # all places are in question here, and would be looked at in parts
+    monkeypatch.setattr(gaps, "_AT_ONCE", 1 << 40)  # all places are in question here, and would be looked at in parts
     (one, asked_for_one), (five, asked_for_five) = ask(frames(1)), ask(frames(5))
     assert (one, five) == (1, 5) and asked_for_five == asked_for_one + 4 * (1 + 7)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ...utils import sent_to
 from ..edges.depth_edges import EDGE
-from ..filters.chosen_pixels import rows_and_columns
-from .forward_warp import Camera, Layer, RenderedLayer
+from ..filters.chosen_pixels import places_where, rows_and_columns, values_at
+from .forward_warp import Camera, Layer, RenderedLayer, inverse_at
 
 # The width of the widest gaps: a share of the image's longer side, and pixels at least.
 _WIDEST, _LEAST = 1 / 20, 8
@@ -25,7 +24,7 @@ _AT_ONCE = 1 << 21
 _DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
-def without_see_through(layer: Layer, view: Camera, rendered: RenderedLayer, sideways: bool) -> RenderedLayer:
+def close_gaps(layer: Layer, view: Camera, rendered: RenderedLayer, sideways: bool) -> RenderedLayer:
     """Lets the surfaces beside gaps go on through them.
 
     A gap lies between two surfaces in a row or column that touch each other in the layer: one of them could go on through it at its depth
@@ -43,7 +42,7 @@ def without_see_through(layer: Layer, view: Camera, rendered: RenderedLayer, sid
     """
     directions = _DIRECTIONS[:2] if sideways else _DIRECTIONS
     steps = sent_to(rendered.inverse.device, torch.tensor(directions))
-    begins = _places_of(_before_far(rendered.inverse, directions))
+    begins = places_where(_before_far(rendered.inverse, directions))
     count = rendered.inverse.numel()
     rendered, gaps = _closed(layer, view, rendered, begins % count, steps[begins // count])
     if len(gaps) > 0 and not sideways:
@@ -74,8 +73,8 @@ def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor,
     """Lets surfaces go on through gaps.
 
     Args:
-        layer: As `without_see_through`.
-        view: As `without_see_through`.
+        layer: As `close_gaps`.
+        view: As `close_gaps`.
         rendered: What the camera sees; its colours may be overwritten.
         begins: (N,) last pixels of surfaces, as places counted through the images.
         steps: (N, 2) the directions, rows and columns, in which what is farther may begin beside them.
@@ -87,7 +86,7 @@ def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor,
     size = (inverse.shape[-2], inverse.shape[-1])
     # Most surfaces end there: the first step tells.
     first = _beyond(layer, view, inverse, begins, steps, steps.new_ones(1, 1))
-    found = _places_of(first.far & first.hidden)
+    found = places_where(first.far & first.hidden)
     begins, steps = begins.index_select(0, found), steps.index_select(0, found)
     count = torch.arange(1, max(_LEAST, round(max(size) * _WIDEST)) + 1, device=inverse.device)[:, None]
     most = max(1, _AT_ONCE // len(count))
@@ -99,7 +98,7 @@ def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor,
     # Of two surfaces that could go on, the nearer one.
     nearest = torch.zeros_like(places, dtype=inverse.dtype).scatter_reduce(0, number, gaps.beside, "amax")
     mirrored, inside = _along(gaps.begins, -gaps.steps, gaps.number - 1, size)
-    there = inverse.flatten().index_select(0, mirrored)
+    there = values_at(inverse, mirrored)
     mirrored = torch.where(inside & (there < gaps.beside * EDGE) & (there * EDGE > gaps.beside), mirrored, gaps.begins)
     mirrored = torch.where(gaps.beside == nearest.index_select(0, number), mirrored, -1)
     sources = torch.full_like(places, -1).scatter_reduce(0, number, mirrored, "amax")
@@ -117,12 +116,12 @@ def _gaps(layer: Layer, view: Camera, inverse: Tensor, begins: Tensor, steps: Te
     width = in_gap.sum(0)
     ended = (width < len(count)) & beyond.inside.gather(0, width.clamp(max=len(count) - 1)[None])[0]
     hidden = beyond.hidden.cummin(0).values.sum(0) >= width
-    chosen = _places_of(in_gap & ended & hidden & beyond.shown)  # holes are filled elsewhere
+    chosen = places_where(in_gap & ended & hidden & beyond.shown)  # holes are filled elsewhere
     which = chosen % max(1, len(begins))
     number = torch.div(chosen, max(1, len(begins)), rounding_mode="floor") + 1
     begins = begins.index_select(0, which)
     places = beyond.places.flatten().index_select(0, chosen)
-    return _Gaps(places, begins, steps.index_select(0, which), number, inverse.flatten().index_select(0, begins))
+    return _Gaps(places, begins, steps.index_select(0, which), number, values_at(inverse, begins))
 
 
 class _Beyond(NamedTuple):
@@ -145,16 +144,12 @@ class _Beyond(NamedTuple):
 
 def _beyond(layer: Layer, view: Camera, inverse: Tensor, begins: Tensor, steps: Tensor, count: Tensor) -> _Beyond:
     """What is `count` (K, 1) steps (N, 2) from the last pixels (N,) of surfaces."""
-    size, beside = (inverse.shape[-2], inverse.shape[-1]), inverse.flatten().index_select(0, begins)
+    size, beside = (inverse.shape[-2], inverse.shape[-1]), values_at(inverse, begins)
     places, inside = _along(begins, steps, count, size)
-    there = inverse.flatten().index_select(0, places.flatten()).view_as(places)
-    image, (images, height, width) = begins // (size[0] * size[1]), (len(layer.inverse), *layer.inverse.shape[-2:])
-    row, column = _moved(begins, steps, count, size)
-    column, row = view.of_pixels(image, images).sources(beside, row, column)
-    u = (column + (layer.margin[0] + 0.5)).floor().long().clamp_(0, width - 1)
-    v = (row + (layer.margin[1] + 0.5)).floor().long().clamp_(0, height - 1)
-    source = (image * height + v) * width + u
-    over = layer.inverse.flatten().index_select(0, source.flatten()).view_as(source)
+    there = values_at(inverse, places.flatten()).view_as(places)
+    image, (row, column) = begins // (size[0] * size[1]), _moved(begins, steps, count, size)
+    column, row = view.of_pixels(image, len(layer.inverse)).sources(beside, row, column)
+    over = inverse_at(layer.inverse, layer.margin, image, column, row)
     return _Beyond(places, inside, there > 0, inside & (there * EDGE < beside), (over > beside / EDGE) | (over <= 0))
 
 
@@ -168,13 +163,6 @@ def _before_far(inverse: Tensor, directions: tuple[tuple[int, int], ...]) -> Ten
         there = inverse[..., max(down, 0) : max(down, 0) + rows, max(right, 0) : max(right, 0) + columns]
         into[here] = (there > 0) & (inverse[here] > there * EDGE)
     return found
-
-
-def _places_of(chosen: Tensor) -> Tensor:
-    """Indices (N,) of what is chosen in a bool tensor, whose number a GPU is waited for."""
-    if chosen.device.type == "cpu":  # in a quarter of the time of torch's own `nonzero`
-        return torch.from_numpy(np.flatnonzero(chosen.numpy()))
-    return chosen.flatten().nonzero().flatten()
 
 
 def _along(begins: Tensor, steps: Tensor, count: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -5,8 +5,8 @@ import torch
 
 from depth_normal.geometry.camera import intrinsics_from_focal_length
 from depth_normal.geometry.views.forward_warp import Layer, View, render_layer, with_margin
+from depth_normal.geometry.views.gaps import close_gaps
 from depth_normal.geometry.views.parallax import parallax_frames
-from depth_normal.geometry.views.see_through import without_see_through
 
 HEIGHT, WIDTH = 80, 120
 # Inverse depths of the sky, the tower, and a part of the tower that the map has too near.
@@ -52,7 +52,7 @@ def test_a_step_that_opens_far_shows_the_farther_surface():
     image, inverse = tower(rim())
     view, layer = sideways_view(30.0), with_margin(image, inverse, (70, 0))
     rendered = render_layer(layer, view, HEIGHT, WIDTH)
-    closed = without_see_through(layer, view, rendered._replace(colour=rendered.colour.clone()), sideways=True)
+    closed = close_gaps(layer, view, rendered._replace(colour=rendered.colour.clone()), sideways=True)
     became = closed.inverse != rendered.inverse
     assert (rendered.inverse[became] == SKY).all()
     # Rows 42 to 79, where the rim's right end was: 6 pixels, of a step of .2 at 30 pixels.
@@ -72,24 +72,24 @@ def test_between_two_towers_the_sky_stays(pixels):
     inverse[..., 60] = SKY
     view, layer = sideways_view(pixels), with_margin(image, inverse, (70, 0))
     rendered = render_layer(layer, view, HEIGHT, WIDTH)
-    assert without_see_through(layer, view, rendered, sideways=True) is rendered
+    assert close_gaps(layer, view, rendered, sideways=True) is rendered
 
 
 def test_beside_a_silhouette_the_sky_stays():
     image, inverse = tower(torch.zeros(HEIGHT, WIDTH, dtype=torch.bool))
     view, layer = sideways_view(30.0), with_margin(image, inverse, (40, 0))
     rendered = render_layer(layer, view, HEIGHT, WIDTH)
-    assert without_see_through(layer, view, rendered, sideways=False) is rendered
+    assert close_gaps(layer, view, rendered, sideways=False) is rendered
 
 
 def test_a_gap_of_one_image_is_none_of_the_next():
     """Images of a batch, the second upside down, are closed each for itself."""
     (image, inverse), views = tower(rim()), [sideways_view(30.0, batch) for batch in (1, 2)]
     layer = with_margin(torch.cat((image, image.flip(2))), torch.cat((inverse, inverse.flip(2))), (70, 0))
-    both = without_see_through(layer, views[1], render_layer(layer, views[1], HEIGHT, WIDTH), sideways=False)
+    both = close_gaps(layer, views[1], render_layer(layer, views[1], HEIGHT, WIDTH), sideways=False)
     for number in range(2):
         one = Layer(layer.colour[number : number + 1], layer.inverse[number : number + 1], layer.margin)
         seen = render_layer(one, views[0], HEIGHT, WIDTH)
-        alone = without_see_through(one, views[0], seen, sideways=False)
+        alone = close_gaps(one, views[0], seen, sideways=False)
         assert torch.equal(alone.inverse[0], both.inverse[number]) and torch.equal(alone.colour[0], both.colour[number])
         assert not torch.equal(alone.inverse, seen.inverse)
