@@ -82,7 +82,10 @@ def aligned(tiles: Maps, whole: Maps, places: list[Tile], grid: Grid) -> Tensor:
     mask, known_mask = tiles.part("mask"), below.part("mask")
     weight = torch.ones_like(tiles.values[:, :1]) if mask is None else mask
     whole_weight = torch.ones_like(known[:, :1]) if known_mask is None else known_mask
-    fills = None if mask is None or known_mask is None else (align_mask(mask, known_mask).clamp(0, 1), whole_weight)
+    fills = None
+    if mask is not None and known_mask is not None and (whole_mask := whole.part("mask")) is not None:
+        all_valid = (whole_mask > 0.5).all().to(mask)  # then what a tile alone takes for sky, say a plain wall, is none
+        fills = (align_mask(mask, known_mask).clamp(0, 1).maximum(all_valid), whole_weight)
     finished: list[Tensor] = []
     for name in tiles.parts:
         values, of_whole = tiles.part(name), below.part(name)
