@@ -50,7 +50,7 @@ LONG_SIDE = "Longer side of the network's input in pixels. 0: 768, as in its tra
 """Tooltip of the resolution of Marigold and Lotus."""
 
 _SQUARE_SIDE = (
-    "Size of the network's input: as many pixels as a square of this side, at the image's aspect ratio. 0: 1024, as in its training."
+    "Size of the network's input: about as many pixels as this side squared, at the image's aspect ratio. 0: 1024, as in its training."
 )
 _SIDES = {"marigold": LONG_SIDE, "lotus": LONG_SIDE, "lbm": _SQUARE_SIDE}
 _NOISE_SEED = "Seed of the noise. The same seed gives the same result; every image of a batch gets the same noise."

@@ -16,7 +16,7 @@ from ..geometry.effects.depths import UNITS, known_depths
 from ..geometry.estimate import Estimate
 from ..geometry.regions.boxes import Box
 from ..geometry.regions.points import Point
-from ..geometry.regions.sky import describe_sky, sky_alpha
+from ..geometry.regions.sky import NO_SKY, describe_sky, sky_alpha
 from ..utils import resize_map, to_planar, to_rgb
 from .batches import join_outputs, with_progress
 from .checks import check_geometry
@@ -183,7 +183,7 @@ class SkyMask:
 
         def made(image: Tensor, estimate: Estimate) -> tuple[Tensor]:
             share = sky_alpha(image, estimate)
-            return previews.mask(image, estimate, share, describe_sky(share))
+            return previews.mask(image, estimate, share, describe_sky(share) or NO_SKY)
 
         pairs = with_progress(sized_pairs(images, effect_geometry(images, geometry, depth)), len(images))
         return shown_on_node(join_outputs((made(*pair) for pair in pairs), len(images)), previews.payloads, text=previews.lines)

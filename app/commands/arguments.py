@@ -19,7 +19,7 @@ UP = "what points up in a ply: y (the default), or z as in Blender"
 MOST_TILES = 64
 """As `inference.options` has it, which imports torch; a test compares them."""
 
-_WHICH_MODEL = "which model; `depth-normal models --all` lists them (default: the one that --weights are of, else {})"
+_WHICH_MODEL = "which model; `depth-normal models --all` lists them (default: {}; with --weights the one that they belong to)"
 _SIZE = (
     "side of the network's input in pixels, as its authors count it (default: theirs); less is faster. MoGe-2: 840 is its resolution "
     "level 9, 485 level 0"

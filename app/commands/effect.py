@@ -109,7 +109,12 @@ def _add_sky(group: argparse._ArgumentGroup) -> None:
 
 def _add_fog(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--colour", default="#c4ccd4", metavar="COLOUR", help="of the fog: #d9b38c, #fff, white or 217,179,140 (default: %(default)s)"
+        "--color",
+        "--colour",
+        dest="colour",
+        default="#c4ccd4",
+        metavar="COLOUR",
+        help="of the fog: #d9b38c, #fff, white or 217,179,140 (default: %(default)s)",
     )
     density = (
         "extinction per metre: exp(-density) of the light is left after each; without metres the near end is at 1 and the far end at 3, "
@@ -204,7 +209,7 @@ def _refuse_pixels(arguments: argparse.Namespace, option: str, places: Sequence[
         if max(place) <= 1 or not all(each.is_integer() for each in place):
             continue
         given = ",".join(f"{each:g}" for each in place)
-        advice = "give shares of the image, 0 to 1 from left to right and from top to bottom"
+        advice = "give fractions of the image, 0 to 1 from left to right and from top to bottom"
         if len(arguments.images) == 1 and is_file_name(arguments.images[0]):
             try:
                 height, width = read(Path(arguments.images[0])).shape[-2:]
@@ -256,11 +261,11 @@ def _cutout(arguments: argparse.Namespace) -> Plan:
 
 
 def _sky(arguments: argparse.Namespace) -> Plan:
-    from ...geometry.regions.sky import describe_sky, sky_alpha
+    from ...geometry.regions.sky import NO_SKY, describe_sky, sky_alpha
 
     def make(scene: Scene) -> tuple[Tensor, str]:
         share = sky_alpha(scene.image, scene.known)
-        return share, describe_sky(share)
+        return share, describe_sky(share) or NO_SKY
 
     return make, None
 

@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
 _WHITE = "#ffffff"
 _SHADOWS = 0.5
+DIRECTIONS = {
+    "right": "0,30",
+    "upper-right": "45,40",
+    "above": "90,40",
+    "upper-left": "135,40",
+    "left": "180,30",
+    "below": "270,30",
+    "front": "90,75",
+    "behind": "90,-15",
+}
+"""Names of angles of `--light`."""
 
 COMMON = (
     *("--out", "--open", "--overwrite", "--light", "--point", "--colour", "--intensity", "--light-size", "--shadows"),
@@ -34,9 +45,10 @@ class _AddLamp(argparse.Action):
         """Adds it."""
         names = ("x", "y", "depth") if self.dest == "point" else ("azimuth", "elevation")
         try:
-            found = numbers(values, names)
+            found = numbers(DIRECTIONS.get(values, values) if self.dest == "light" else values, names)
         except argparse.ArgumentTypeError as error:
-            raise argparse.ArgumentError(self, str(error)) from error
+            named = "" if self.dest == "point" else f"; or one of {', '.join(DIRECTIONS)}"
+            raise argparse.ArgumentError(self, f"{error}{named}") from error
         kind = "point" if self.dest == "point" else "directional"
         lamp = {**namespace.of_lamps, "kind": kind, **dict(zip(names, found, strict=True))}
         namespace.lamps = (*namespace.lamps, lamp)
@@ -63,12 +75,17 @@ def add_relight(parser: Parser) -> None:
     add_scene(parser, several=True)
     add_result(parser, "_relit.png", IMAGES)
     lamps = parser.add_argument_group("lamps", "Each with the options that follow it; without any, one from the left above.")
-    light = "a lamp as far as the sun: 0 right, 90 above, 180 left; then 0 grazing to 90 from the viewer"
-    lamps.add_argument("--light", action=_AddLamp, metavar="AZIMUTH,ELEVATION", help=light)
+    light = f"a lamp as far as the sun: {', '.join(DIRECTIONS)}, or two angles: 0 right, 90 above, 180 left; then 0 grazing to 90 from the viewer"
+    lamps.add_argument("--light", action=_AddLamp, metavar="WHERE", help=light)
     point = "a lamp in the scene: 0 to 1 from left to right, and from top to bottom, then how far from the viewer; 1 is the near end"
     lamps.add_argument("--point", action=_AddLamp, metavar="X,Y,DEPTH", help=point)
     lamps.add_argument(
-        "--colour", action=_OfLamp, metavar="COLOUR", help=f"of the lamp before it: #ffb46b, #fff, white or 255,180,107 (default: {_WHITE})"
+        "--color",
+        "--colour",
+        dest="colour",
+        action=_OfLamp,
+        metavar="COLOUR",
+        help=f"of the lamp before it: warm, cool, candle, moon, #ffb46b, white or 255,180,107 (default: {_WHITE})",
     )
     intensity = "1 shows what faces it (a point light: at distance 1) as bright as in the image (default: 1)"
     lamps.add_argument("--intensity", action=_OfLamp, type=real, metavar="X", help=intensity)

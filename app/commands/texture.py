@@ -433,9 +433,7 @@ def _say_bright(photo: PhotoRelief | None, options: PbrOptions, choice: Path | N
     if photo is None or not options.asks_pattern:
         return
     if bool(photo.joints.any()):
-        logger.info(
-            "grey lines run between coloured fields: they are taken as deep; --bright high or low leaves them as bright as they are"
-        )
+        logger.info("grey joints between coloured fields are treated as recessed; change this with --bright high or low")
     if bool(photo.is_low):
         logger.info("bright lines run between darker fields: bright parts are taken as deep; --bright high is the opposite")
     elif bool(photo.is_in_doubt):

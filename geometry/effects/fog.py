@@ -71,7 +71,8 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, sky: Tensor | bool =
         else:
             share = sky.to(depth)
             land = land_before_sky(depth, predicted | (share > 0.5))
-        found = f"; {describe_sky(share)}"
+        words = describe_sky(share)
+        found = f"; {words}" if words else ""
         beyond = fog_transmittance(depth, camera, **vars(fog), sky=torch.ones_like(depths.hole))
         through = torch.lerp(fog_transmittance(land, camera, **vars(fog)), beyond, share)
     unit = " m" if depths.is_metric else " (no metres: the near end is 1)"

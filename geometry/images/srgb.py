@@ -42,11 +42,15 @@ def _chosen(is_dark: Tensor, line: Tensor, curve: Tensor) -> Tensor:
     return curve.lerp_(line, is_dark.to(line))
 
 
+LAMP_COLOURS = {"warm": "#ffcea6", "cool": "#c9e2ff", "candle": "#ffb46b", "moon": "#9ec3ff"}
+"""Names of lamps' colours, besides the names of CSS."""
+
+
 def colour_to_linear(colour: str, name: str = "colour") -> tuple[float, float, float]:
     """A colour as a person writes it, as linear light.
 
     Args:
-        colour: "#rrggbb", "#rgb", a name that CSS has ("white"), or red, green and blue from 0 to 255 ("255,180,107"); sRGB.
+        colour: "#rrggbb", "#rgb", a name that CSS has ("white"), one of `LAMP_COLOURS` ("warm"), or red, green and blue from 0 to 255 ("255,180,107"); sRGB.
         name: What the error calls it.
 
     Returns:
@@ -64,6 +68,7 @@ def _levels(colour: str, name: str) -> tuple[int, ...]:
     from PIL import ImageColor
 
     text = colour.strip() if isinstance(colour, str) else ""
+    text = LAMP_COLOURS.get(text.lower(), text)
     levels: tuple[int, ...] = ()
     if numbers := _NUMBERS.fullmatch(text):
         levels = tuple(int(number) for number in numbers.groups())
@@ -71,7 +76,7 @@ def _levels(colour: str, name: str) -> tuple[int, ...]:
         levels = ImageColor.getrgb(text)[:3]
     if not levels or max(levels) > 255:
         raise ValueError(
-            f"{name} is {colour!r}; accepted: # and six or three hexadecimal digits, such as #ffb46b or #fff, a name such as white, or "
-            "red, green and blue from 0 to 255, such as 255,180,107"
+            f"{name} is {colour!r}; accepted: # and six or three hexadecimal digits, such as #ffb46b or #fff, a name such as white or "
+            f"warm ({', '.join(LAMP_COLOURS)} are lamps'), or red, green and blue from 0 to 255, such as 255,180,107"
         )
     return levels

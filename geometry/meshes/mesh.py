@@ -203,7 +203,7 @@ def describe_source(estimate: Estimate, options: MeshOptions | None = None) -> s
         words = f"metric depth, {near:.3g} to {far:.3g} m"
     else:
         assert estimate.quantity is not None
-        words = f"{estimate.quantity.value.replace('_', ' ')}: assumed depth, near:far 1:{far / near:.3g}"
+        words = f"{estimate.quantity.value.replace('_', ' ')}: no metres, depth range guessed as 1:{far / near:.3g}"
     if estimate.projection is not Projection.PERSPECTIVE:
         return f"{words}; panorama"
     fov = float(fov_from_intrinsics(assumed_intrinsics(estimate, options.fov)[:1].cpu(), estimate.height, estimate.width))

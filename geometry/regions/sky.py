@@ -76,11 +76,15 @@ def sky_alpha(image: Tensor, estimate: Estimate) -> Tensor:
     return torch.cat([sky_matte(*maps) for maps in zip(image.split(1), coarse.split(1), far.split(1), strict=True)])
 
 
+NO_SKY = "no sky found"
+"""What says the result of a search for the sky that found none."""
+
+
 def describe_sky(share: Tensor) -> str:
-    """The sky of one image in words, e.g. "sky: 31 % of the image"; `share` is each pixel's."""
+    """The sky of one image in words, e.g. "sky: 31 % of the image", empty where there is none; `share` is each pixel's."""
     mean = float(share.float().mean())
     if mean == 0:
-        return "no sky found"
+        return ""
     return f"sky: {'less than 1' if mean < 0.01 else format(100 * mean, '.0f')} % of the image"
 
 

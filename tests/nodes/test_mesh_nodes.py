@@ -39,7 +39,9 @@ def test_a_glb_of_disparity_says_what_it_assumes(comfyui):
     names, said = told["result"]
     assert names == ["3d/mesh_00001.glb"] and said == told["ui"]["text"]
     size = (comfyui / names[0]).stat().st_size
-    assert said == [f"384 points, 690 triangles, {size / 1e6:.3g} MB; disparity: assumed depth, near:far 1:3; field of view 55° (assumed)"]
+    assert said == [
+        f"384 points, 690 triangles, {size / 1e6:.3g} MB; disparity: no metres, depth range guessed as 1:3; field of view 55° (assumed)"
+    ]
 
 
 def test_a_batch_is_a_file_each_and_a_scene_one(comfyui):
@@ -78,7 +80,7 @@ def test_a_relief_is_as_large_as_asked(comfyui):
 def test_relative_depth_and_metres_need_nothing_more(comfyui):
     for quantity in (Quantity.RELATIVE_DEPTH, Quantity.METRIC_DEPTH):
         (said,) = SaveMesh().execute(slope(quantity=quantity))["result"][1]
-        assert ("metric depth, " if quantity is Quantity.METRIC_DEPTH else "assumed depth, near:far 1:3") in said
+        assert ("metric depth, " if quantity is Quantity.METRIC_DEPTH else "no metres, depth range guessed as 1:3") in said
         SaveRelief().execute(slope(quantity=quantity))
 
 

@@ -29,7 +29,7 @@ export const UI_WORDS = {
   'Run again': { zh: '再次运行', ja: 'もう一度実行' },
   Save: { zh: '保存', ja: '保存' },
   Settings: { zh: '设置', ja: '設定' },
-  'Sharpen edges along the image\'s': { zh: '按图像边缘锐化', ja: '画像の輪郭に合わせて縁を鮮明に' },
+  'Sharpen edges to match the photo': { zh: '按图像边缘锐化', ja: '画像の輪郭に合わせて縁を鮮明に' },
   'Single images, a whole folder, or videos. Nothing leaves this computer.': {
     zh: '单张图像、整个文件夹或视频。所有内容都留在这台电脑上。',
     ja: '画像、フォルダー、動画に対応。データがこのコンピューターの外に出ることはありません。',

@@ -64,7 +64,7 @@ def test_several_points_and_points_that_are_not_of_the_object(scene, capsys):
     ],
 )
 def test_places_in_pixels_are_refused_with_their_shares(name, option, shares, scene, capsys):
-    typed, advice = option.replace("=", " "), "give shares of the image, 0 to 1 from left to right and from top to bottom"
+    typed, advice = option.replace("=", " "), "give fractions of the image, 0 to 1 from left to right and from top to bottom"
     photo, out = scene / "a.png", scene / "out"
     assert effect(scene, name, option) == NOTHING_DONE
     assert f"{typed} looks like pixels; {advice}: {shares} of {photo} (60x40 pixels)\n" in capsys.readouterr().err

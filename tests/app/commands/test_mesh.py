@@ -48,7 +48,7 @@ def test_a_model_makes_a_mesh_and_the_command_says_of_what(image, tmp_path, caps
     assert (
         said.startswith(f"{image}: {tmp_path / 'new' / 'x.glb'} (")
         and "triangles" in said
-        and "disparity: assumed depth, near:far 1:" in said
+        and "disparity: no metres, depth range guessed as 1:" in said
     )
     assert (tmp_path / "new" / "x.glb").read_bytes()[:4] == b"glTF"
 

@@ -9,6 +9,7 @@ from depth_normal.app.cli import _parsed, main
 from depth_normal.app.commands.relight import _plans
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import write_npz
+from depth_normal.geometry.images.srgb import colour_to_linear
 from depth_normal.nodes.relight import Relight
 
 
@@ -31,6 +32,13 @@ def test_without_a_lamp_there_is_the_nodes_own():
     assert (lamp.kind, lamp.azimuth, lamp.elevation, lamp.shadow) == ("directional", 135, 40, 0.5)
     (lamp,) = plans("--colour", "#f00", "--intensity", "2")
     assert (lamp.azimuth, lamp.colour, lamp.intensity) == (135, (1, 0, 0), 2)
+
+
+def test_lamps_are_named_as_photographers_name_them():
+    left, back = plans("--light", "left", "--color", "candle", "--light", "behind")
+    assert (left.azimuth, back.elevation < 0) == (180, True) and left.colour == colour_to_linear("#ffb46b")
+    with pytest.raises(SystemExit):
+        plans("--light", "south")
 
 
 def test_what_follows_a_lamp_is_said_of_it_and_what_precedes_all_is_said_of_all():

@@ -178,7 +178,7 @@ def test_the_help_of_overwrite_says_the_rule(name):
     (action,) = (each for each in every_parser()[name]._actions if "--overwrite" in each.option_strings)
     of = {"video": "video", "export": "model", "view": "file"}.get(name, "image")
     own = "none is replaced" if name == "compare" else f"only an unchanged result of the same {of} is replaced"
-    assert action.help.startswith(f"replace any file in the way, but no input; without it, {own}")
+    assert action.help.startswith(f"overwrite existing files, never inputs; without it, {own}")
     (out,) = (each for each in every_parser()[name]._actions if "--out" in each.option_strings)
     takes_a_file = out.type is not result_paths.folder and name != "compare"
     assert ("of the same command and kind where -o names the file" in action.help) is takes_a_file

@@ -26,9 +26,11 @@ def test_every_quantity_gives_a_mesh_and_says_of_what():
     assert describe_source(metric) == "metric depth, 2.02 to 3.94 m; field of view 60° (known)"
     assert len(depth_to_mesh(metric).points) == HEIGHT * WIDTH
     disparity = slope(Quantity.DISPARITY, intrinsics=None)
-    assert describe_source(disparity) == "disparity: assumed depth, near:far 1:3; field of view 55° (assumed)"
+    assert describe_source(disparity) == "disparity: no metres, depth range guessed as 1:3; field of view 55° (assumed)"
     relative = slope(Quantity.RELATIVE_DEPTH)
-    assert describe_source(relative, MeshOptions(near_far_ratio=5, fov=90)).startswith("relative depth: assumed depth, near:far 1:5; field")
+    assert describe_source(relative, MeshOptions(near_far_ratio=5, fov=90)).startswith(
+        "relative depth: no metres, depth range guessed as 1:5; field"
+    )
     for estimate in (disparity, relative):
         depth = -depth_to_mesh(estimate).points[:, 2]
         assert depth.min() == pytest.approx(1, rel=0.05) and depth.max() == pytest.approx(3, rel=0.1)
