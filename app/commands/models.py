@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LICENCE_CHOICES = ("commercial", "non-commercial", "unclear")
 _COMMERCIAL_USE = dict(zip(LICENCE_CHOICES, ("yes", "no", "unclear"), strict=True))
 _COLUMNS = 100
-_KEY = f"HERE: on this computer. COMMERCIAL: use that the licence allows. To choose one: --model {BUNDLED_MODEL}"
+_KEY = "HERE: on this computer. COMMERCIAL: use that the licence allows. To choose one: --model MODEL"
 
 SUGGESTIONS = {
     BUNDLED_MODEL: "a preview at once, without a download",
@@ -166,7 +166,7 @@ def _short_table(specs: Iterable[ModelSpec], rows: dict[str, dict[str, Any]]) ->
     for model, use in uses.items():
         spec = by_id[model]
         lines.append(_short_line(model, spec.size_in_words, "yes" if rows[model]["file"] else "", spec.commercial_use, use))
-    more = f"{len(by_id) - len(uses)} more models, and the licences: `{program()} models --all`"
+    more = f"all {len(by_id)} models, and the licences: `{program()} models --all`"
     return [*lines, "", _KEY, more]
 
 

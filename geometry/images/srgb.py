@@ -50,7 +50,8 @@ def colour_to_linear(colour: str, name: str = "colour") -> tuple[float, float, f
     """A colour as a person writes it, as linear light.
 
     Args:
-        colour: "#rrggbb", "#rgb", a name that CSS has ("white"), one of `LAMP_COLOURS` ("warm"), or red, green and blue from 0 to 255 ("255,180,107"); sRGB.
+        colour: "#rrggbb", "#rgb", a name that CSS has ("white"), one of `LAMP_COLOURS` ("warm"), or red, green
+            and blue from 0 to 255 ("255,180,107"); sRGB.
         name: What the error calls it.
 
     Returns:
