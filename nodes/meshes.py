@@ -15,7 +15,16 @@ from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate
 from ..geometry.files import FORMATS, PLY_AXES, SaveOptions, save_surface
 from ..geometry.files.mesh_files import write_glb, write_ply
-from ..geometry.meshes.mesh import MAX_POINTS, MOST_BEHIND, Mesh, MeshOptions, depth_to_meshes, joined_meshes, with_common_texture
+from ..geometry.meshes.mesh import (
+    MAX_POINTS,
+    MOST_BEHIND,
+    TO_LOOK_AT,
+    Mesh,
+    MeshOptions,
+    depth_to_meshes,
+    joined_meshes,
+    with_common_texture,
+)
 from ..geometry.meshes.mesh_cuts import MAX_JUMP
 from ..geometry.meshes.relief import LIMITS, RAISED, ReliefOptions
 from ..geometry.meshes.splats import depth_to_splats
@@ -71,6 +80,7 @@ _POINTS = (
     "Largest number of points. Larger maps are subsampled: every second, third, ... pixel is used; the "
     "texture keeps its detail. 0: all pixels."
 )
+_EVEN = " Unless this is 0, a glb has fewer points where surfaces are even."
 _SPLATS = "Largest number of splats. Of larger maps every second, third, ... pixel becomes one. 0: all pixels."
 _JUMP = (
     "Largest jump of depth between neighbouring pixels that is not cut, as a share of the depth, beyond the "
@@ -80,12 +90,12 @@ _JUMP = (
 
 _BEHIND = (
     "Continues the surfaces behind near things, where the image does not show them, so that no gap appears while the view turns by up to "
-    "so many degrees. 0: off."
+    "so many degrees. 0: off. Nothing is added to panoramas and to several views of one scene."
 )
 
 
 def _behind_widget(more: str = "") -> Widget:
-    return number_widget(0.0, 0.0, MOST_BEHIND, 1.0, _BEHIND + more)
+    return number_widget(TO_LOOK_AT.fill_behind, 0.0, MOST_BEHIND, 1.0, _BEHIND + more)
 
 
 def _mesh_options(
@@ -147,7 +157,7 @@ class SaveMesh(SavingNode):
                 "image": image_input(_IMAGE),
                 "filename_prefix": prefix_widget(MESH_PREFIX, ".glb"),
                 "format": choice_widget(MESH_FORMATS, formats),
-                "max_points": count_widget(MAX_POINTS, 0, MAX_MESH_POINTS, _POINTS),
+                "max_points": count_widget(MAX_POINTS, 0, MAX_MESH_POINTS, _POINTS + _EVEN),
                 "max_jump": number_widget(0.05, *MAX_JUMP_WIDGET, 0.01, _JUMP, advanced=True),
                 "drop_sky": _sky_widget(_WITHOUT_SKY),
                 "fov": fov_widget(),
@@ -170,7 +180,7 @@ class SaveMesh(SavingNode):
         fov: float = 0.0,
         near_far_ratio: float = 0.0,
         ply_up: str = "y",
-        fill_behind: float = 0.0,
+        fill_behind: float = TO_LOOK_AT.fill_behind,
         prompt: Mapping[str, Any] | None = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
@@ -178,6 +188,7 @@ class SaveMesh(SavingNode):
         estimate = check_geometry(geometry)
         check_choice("format", format, MESH_FORMATS)
         mesh = _mesh_options(max_points, max_jump, drop_sky, fov, near_far_ratio, fill_behind)
+        mesh = replace(mesh, simplify=TO_LOOK_AT.simplify if max_points else 0.0)
         name = fill_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
         splats = format == SPLATS
         return _saved(estimate, image, name, ".ply" if splats else f".{format}", SaveOptions(splats=splats, ply_up=ply_up, mesh=mesh))
@@ -331,7 +342,7 @@ class GeometryToMesh:
         drop_sky: bool = True,
         fov: float = 0.0,
         near_far_ratio: float = 0.0,
-        fill_behind: float = 0.0,
+        fill_behind: float = TO_LOOK_AT.fill_behind,
     ) -> tuple[list[Any], ...]:
         """Returns core's values, one of each kind for each mesh."""
         estimate = check_geometry(geometry)
@@ -346,9 +357,10 @@ class GeometryToMesh:
 def _for_core(estimate: Estimate, image: Tensor | None, options: MeshOptions) -> tuple[Any, Any, Any, dict[str, Any]]:
     """One mesh as all that core's nodes take."""
     meshes = depth_to_meshes(estimate, image, options)
-    join = with_common_texture if options.fill_behind else joined_meshes
+    join = with_common_texture if len(meshes) > estimate.batch else joined_meshes
     common = meshes[0] if len(meshes) == 1 else join(meshes)
-    points = Mesh(common.points, np.empty((0, 3), np.uint32), common.normals, common.colours)
+    visible = joined_meshes(meshes[: estimate.batch])
+    points = Mesh(visible.points, np.empty((0, 3), np.uint32), visible.normals, visible.colours)
     return (
         comfy_mesh(common),
         comfy_file_3d(".glb", lambda path: write_glb(path, meshes)),

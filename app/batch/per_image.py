@@ -25,7 +25,7 @@ from ...geometry.files import (
 )
 from ...geometry.files.image_files import image_size
 from ...geometry.images.display_defaults import default_depth_image
-from ...geometry.meshes.mesh import MeshOptions
+from ...geometry.meshes.mesh import TO_LOOK_AT, MeshOptions
 from ...geometry.surfaces.derive import with_normals, without_normals
 from ...geometry.views.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS, StereoPair, compose, compose_holes
 from ...geometry.views.vr import pair_for
@@ -179,7 +179,8 @@ def write(
                 _write_stereo(path, pairs.of(kind.removesuffix(HOLES)), kind)
                 written.append(path)
             else:
-                written += save_estimate(path, found, save)
+                looked_at = replace(TO_LOOK_AT, near_far_ratio=options.near_far_ratio)
+                written += save_estimate(path, found, replace(save, mesh=looked_at) if kind == "glb" else save)
     return [outputs.folder / path.name for path in written]
 
 

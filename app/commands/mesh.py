@@ -43,8 +43,8 @@ def add_mesh(parser: Parser) -> None:
     add_scene(parser)
     add_result(parser, ".glb", EXTENSIONS)
     points = (
-        f"most points; of larger maps every second, third, ... pixel is taken; 0: all (default: {DEFAULT_POINTS}, of an stl "
-        f"{DEFAULT_RELIEF_POINTS}, whose maps are averaged)"
+        f"most points; of larger maps every second, third, ... pixel is taken, and a glb has fewer where surfaces are even; 0: all "
+        f"(default: {DEFAULT_POINTS}, of an stl {DEFAULT_RELIEF_POINTS}, whose maps are averaged)"
     )
     parser.add_argument("--max-points", type=whole_type("a whole number; 0 means all points", 0), metavar="N", help=points)
     sky = "keep what looks like sky, or (--no-sky) leave it out, which in an stl makes it ground (default: --no-sky)"
@@ -57,7 +57,7 @@ def add_mesh(parser: Parser) -> None:
         "(default: 3, or 30 with a sky)"
     )
     mesh.add_argument("--near-far-ratio", type=near_far_ratio, metavar="N", help=ratio)
-    behind = "continue surfaces behind near things: no gap shows while the view turns by up to so many degrees, 0 to 45 (default: 0)"
+    behind = "continue surfaces behind near things: no gap shows while the view turns by up to so many degrees (default: 20; ply: 0)"
     mesh.add_argument("--fill-behind", type=real, metavar="DEGREES", help=behind)
     mesh.add_argument("--up", choices=UP_CHOICES, help=UP)
     splats = "3D Gaussian splats, a flat disc for each pixel, in place of a mesh: for programs for Gaussian splatting; a .ply"
@@ -87,7 +87,7 @@ def _mesh(arguments: argparse.Namespace) -> int:
     scene = read_scene(arguments, fitted=False).to("cpu")  # where meshes are made
     with result_path(arguments) as path:
         said = save_surface(path, scene.known, replace(options, image=scene.image))
-    say_result(arguments, said if arguments.sky else f"{said}; {_left_out(scene)}")
+    say_result(arguments, "; ".join(filter(None, (said, "" if arguments.sky else _left_out(scene)))))
     for advice in filter(None, (_advice_on_depth(arguments, scene.known, options), _advice_on_size(arguments, scene.known, options))):
         echo_error(advice)
     return DONE
@@ -145,7 +145,7 @@ def _refuse_useless(arguments: argparse.Namespace) -> None:
 def _options(arguments: argparse.Namespace) -> SaveOptions:
     """The options that were given; the functions' defaults are the others. Refused before a model is loaded."""
     from ...geometry.files import SaveOptions
-    from ...geometry.meshes.mesh import MeshOptions
+    from ...geometry.meshes.mesh import TO_LOOK_AT, MeshOptions
     from ...geometry.meshes.relief import ReliefOptions
 
     def set_options(*names: str) -> dict[str, Any]:
@@ -156,5 +156,8 @@ def _options(arguments: argparse.Namespace) -> SaveOptions:
         looks = set_options("max_points", *(option.removeprefix("--") for option in _OF_RELIEFS))
         return SaveOptions(relief=ReliefOptions(drop_sky=drop_sky, **looks))
     points = DEFAULT_POINTS if arguments.max_points is None else arguments.max_points
-    mesh = MeshOptions(max_points=points, fov=arguments.fov, drop_sky=drop_sky, **set_options("max_jump", "near_far_ratio", "fill_behind"))
+    looks = set_options("max_jump", "near_far_ratio", "fill_behind")
+    usual = MeshOptions() if arguments.out.suffix.lower() == ".ply" else TO_LOOK_AT
+    looks["simplify"] = usual.simplify if points else 0.0
+    mesh = replace(usual, max_points=points, fov=arguments.fov, drop_sky=drop_sky, **looks)
     return SaveOptions(splats=arguments.splats, ply_up=arguments.up or UP_CHOICES[0], mesh=mesh)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...geometry.files import SaveOptions, load_estimate, save_estimate
 from ...geometry.files.html_page import page_payload
 from ...geometry.files.image_files import IMAGE_FORMATS, strict
-from ...geometry.meshes.mesh import MeshOptions
+from ...geometry.meshes.mesh import TO_LOOK_AT
 from ...media import VideoError, read_frames
 from ...model_loader.weights.disk_space import is_disk_full
 from ..batch.per_image import read
@@ -89,7 +89,7 @@ def file_of(job: Job, kind: str) -> Path:
         with _one_export:
             if kind not in job.files or not path.exists():
                 image = read(job.source)
-                save_estimate(path, load_estimate(npz), SaveOptions(image=image, mesh=MeshOptions()))
+                save_estimate(path, load_estimate(npz), SaveOptions(image=image, mesh=TO_LOOK_AT))
                 job.files[kind] = path
     except EXPECTED_ERRORS as error:
         if is_disk_full(error):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -28,7 +28,7 @@ class SaveOptions:
         image: (B, 3, h, w) RGB in [0, 1]: the texture of a GLB, the colours of a PLY, the image of an HTML page, where the sky is.
         splats: A PLY of Gaussian splats (`write_splats`) in place of a mesh; `ply_up` has no effect on it.
         ply_up: What points up in a PLY: "y", or "z" as in Blender. A GLB is Y up by its standard.
-        mesh: How a PLY or GLB is made.
+        mesh: How a PLY or GLB is made; a PLY, whose points have the colours, is never simplified.
         relief: How an STL is made.
         compositing: EXR as `write_compositing_exr`, with its camera in a second file.
         title: Of an HTML page; None = the file's stem.
@@ -72,7 +72,8 @@ def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: Save
         return f"{len(splats.points):,} splats, {_megabytes(path)}; {describe_source(estimate, options.mesh)}"
     if suffix == ".glb":
         _check_size(path, estimate, options)
-    meshes = depth_to_meshes(estimate, options.image, options.mesh)
+    mesh = replace(options.mesh, simplify=0.0) if suffix == ".ply" else options.mesh  # its colours are those of its points
+    meshes = depth_to_meshes(estimate, options.image, mesh)
     if suffix == ".ply":
         meshes = [joined_meshes(meshes)]
         write_ply(path, meshes[0], options.ply_up)

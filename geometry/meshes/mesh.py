@@ -31,7 +31,8 @@ from ..valid import FAR_AWAY
 from ..views.disocclusion import continue_surfaces
 from .closed_grid import closed_triangles, cut_closed_grid
 from .hidden import HiddenSurface, beside_near_things, continue_behind
-from .mesh_cuts import MAX_JUMP, Joins, cut_grid, grid_triangles
+from .mesh_cuts import MAX_JUMP, Joins, cut_grid
+from .simplify import EVEN, even_triangles
 
 MAX_POINTS = 1_000_000
 """Points that viewers still turn smoothly; what is offered where a mesh is made to be looked at."""
@@ -86,12 +87,15 @@ class MeshOptions:
     Attributes:
         max_jump: Share by which depth may differ between neighbours beyond what the plane of the surface there explains.
         max_points: Where there are more pixels, every second, third, ... is taken in both directions; 0 = all pixels.
+        simplify: By this share the mesh may leave the depth where it is even: there larger triangles take the place of many, and points
+            fall away. 0 = a point for each pixel. Panoramas keep all.
         edges: Of the depth, as `depth_to_normals`: ramps of soft edges become steps, so that nothing hangs between things.
         fov: As `assumed_intrinsics`.
         near_far_ratio: As `assumed_depth`; relative depth takes NEAR_FAR_RATIO where it is None or 0.
         drop_sky: Leave out what looks like the sky in the image (`sky_alpha`).
         fill_behind: By how many degrees the view may turn about the middle of the scene before a gap shows behind a near thing: so far
-            the surfaces beside it are continued behind it. 0 = not at all, at most MOST_BEHIND.
+            the surfaces beside it are continued behind it. 0 = not at all, at most MOST_BEHIND. Nothing is continued in panoramas, nor
+            in several views of one scene, each of which shows what the others hide.
 
     Raises:
         ValueError: A number that is out of range, or unknown `edges`.
@@ -99,6 +103,7 @@ class MeshOptions:
 
     max_jump: float = MAX_JUMP
     max_points: int = 0
+    simplify: float = 0.0
     edges: str = "auto"
     fov: float = 0.0
     near_far_ratio: float | None = None
@@ -107,10 +112,14 @@ class MeshOptions:
 
     def __post_init__(self) -> None:
         check_choice("edges", self.edges, EDGES)
-        for name in ("max_jump", "max_points"):
+        for name in ("max_jump", "max_points", "simplify"):
             if not getattr(self, name) >= 0:
                 raise InvalidArgumentError(name, f"is {getattr(self, name)}; expected 0 or more")
         check_range("fill_behind", self.fill_behind, 0, MOST_BEHIND)
+
+
+TO_LOOK_AT = MeshOptions(max_points=MAX_POINTS, simplify=EVEN, fill_behind=20.0)
+"""Options of a mesh with a texture that is made to be looked at: a few megabytes, and no gaps while the view turns a little."""
 
 
 def depth_to_mesh(estimate: Estimate, image: Tensor | None = None, options: MeshOptions | None = None) -> Mesh:
@@ -128,8 +137,8 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
     pixels are nowhere joined (one row) gives its points alone. Where views overlap, each gives its own points. Of a panorama it is a closed
     surface around the camera, seen from inside: stitched behind the camera, where points are there twice, and closed at the poles.
 
-    With `fill_behind` more meshes follow, at most 3: the surfaces that near things hide, each with a texture of its own. They are behind
-    the first one everywhere, so that the view of the image's camera stays as it is.
+    With `fill_behind` at most 3 more meshes follow for one perspective image: the surfaces that near things hide, each with a texture of
+    its own. They are behind the first one everywhere, so that the view of the image's camera stays as it is.
 
     Args:
         estimate: With depth; one image, or with extrinsics any number of them. Disparity becomes assumed depth. Normals become the
@@ -141,19 +150,13 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
         no point, nor does the sky.
 
     Raises:
-        ValueError: Several images without extrinsics, no depth, an image of another batch or shape, or no pixel with a value; with
-            `fill_behind` also a panorama, or several views.
+        ValueError: Several images without extrinsics, no depth, an image of another batch or shape, or no pixel with a value.
     """
     options = options or MeshOptions()
-    if options.fill_behind:
-        need_perspective(estimate, "fill_behind (0 turns it off)")
     surface = _surface if estimate.projection is Projection.PERSPECTIVE else _sphere
     views = sampled_views(estimate, image, options)
-    if options.fill_behind and len(views) > 1:
-        hint = f"expected 0 for {len(views)} views of one scene, as each shows what the others hide"
-        raise InvalidArgumentError("fill_behind", f"is {options.fill_behind:g}; {hint}")
     meshes = [surface(*view, options) for view in views]
-    if options.fill_behind:
+    if options.fill_behind and len(views) == 1 and estimate.projection is Projection.PERSPECTIVE:
         meshes += _hidden(*views[0], options)
     return meshes
 
@@ -356,15 +359,23 @@ def _mixed(colours: Tensor, beside: Tensor, source: Tensor) -> Tensor:
 
 def _surface(view: Estimate, image: Tensor | None, grid: SampledGrid, options: MeshOptions) -> Mesh:
     """The surface of one image; empty where no pixel is valid."""
-    used, triangles = grid_triangles(grid.depth[0, 0].numpy(), grid.joins)
+    points, normals = _placed(view, grid, options)
+    used, triangles = _triangles(grid, normals, options)
     if not len(triangles):
         used = grid.valid[0, 0].numpy()
     places = np.nonzero(used)
-    points, normals = _placed(view, grid, options)
     mesh = Mesh(_at_points(points, places), triangles, None if normals is None else _at_points(normals, places))
     if image is None or grid.colours is None:
         return mesh
     return _dressed(mesh, image, _at_points(grid.colours, places), places, grid, (view.height, view.width))
+
+
+def _triangles(
+    grid: SampledGrid, normals: Tensor | None, options: MeshOptions, within: Tensor | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `even_triangles`, of a grid."""
+    turned = None if normals is None else normals[0].numpy()
+    return even_triangles((1 / grid.depth[0, 0]).numpy(), grid.joins, turned, None if within is None else within.numpy(), options.simplify)
 
 
 def _hidden(view: Estimate, image: Tensor | None, grid: SampledGrid, options: MeshOptions) -> list[Mesh]:
@@ -375,7 +386,8 @@ def _hidden(view: Estimate, image: Tensor | None, grid: SampledGrid, options: Me
     valid, near, normals, meshes = grid.valid[0, 0], None, _placed(view, grid, options)[1], []
     for _ in range(_LAYERS):
         found = continue_behind(grid.depth[0, 0], valid, grid.joins, reach, near)
-        used, triangles = grid_triangles(found.depth.numpy(), found.joins)
+        layer = grid._replace(depth=found.depth[None, None], joins=found.joins)
+        used, triangles = _triangles(layer, None, options, found.hidden)
         triangles = triangles[found.hidden.numpy()[used][triangles].any(1)]
         if not len(triangles):
             break
