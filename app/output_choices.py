@@ -34,6 +34,9 @@ COMPOSITING = "comp"
 WRITE_CHOICES = ("depth", "normals", "npz", "exr", COMPOSITING, "pfm", "ply", "glb", "stl", "html", *STEREO_CHOICES)
 """Outputs of an image: two images to look at, the formats of `geometry.files` by their extensions, and stereo."""
 
+NUMBERS = ("npz", "exr", "pfm")
+"""Those of them that hold the model's numbers."""
+
 DEFAULT_WRITES = WRITE_CHOICES[:2]
 """The default outputs."""
 

@@ -178,6 +178,16 @@ class ModelSpec:
         depth = [self.quantity.value + " (up to scale)" * self.up_to_scale] if self.quantity else []
         return ", ".join(depth + (["normals"] if self.axes else []) + list(self.materials))
 
+    @property
+    def numbers_in_words(self) -> str:
+        """What the numbers of its depth are, for people: "disparity, no unit, larger is nearer"; empty for a model without depth."""
+        if self.quantity is None:
+            return ""
+        if self.quantity is Quantity.METRIC_DEPTH:
+            return f"depth {'up to an unknown scale' if self.up_to_scale else 'in metres'}, larger is farther"
+        larger = "nearer" if self.quantity is Quantity.DISPARITY else "farther"
+        return f"{self.quantity.value.replace('_', ' ')}, no unit, larger is {larger}"
+
 
 def no_geometry(spec: ModelSpec) -> str:
     """The message where depth or normals are wanted of a model of materials."""

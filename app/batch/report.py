@@ -76,9 +76,15 @@ class Report:
     def _say_json(self, outputs: Outputs, **fields: object) -> None:
         echo(json.dumps({"picture": str(outputs.image), **fields}))
 
-    def finish(self) -> int:
-        """Settles `failures.jsonl`, tells the summary of a run over several images, and returns the exit code."""
+    def finish(self, note: str = "") -> int:
+        """Settles `failures.jsonl`, tells the summary of a run over several images, and returns the exit code.
+
+        Args:
+            note: What is said of the files, if any were made.
+        """
         self._bar.close()
+        if note and self.done:
+            echo_error(note)
         left = self._log.settle()
         if self._total > 1:
             where = f"; why is in {self._log.path}" if left and self.failed else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -29,6 +29,7 @@ from ..output_choices import (
     FLAT_LAYOUT_CHOICES,
     HOLES,
     LAYOUT_CHOICES,
+    NUMBERS,
     SHARD_CHOICES,
     STEREO_CHOICES,
     UP_CHOICES,
@@ -371,7 +372,7 @@ def _run(plan: Plan, run: Run, log: Path, arguments: argparse.Namespace, missed:
     ):
         for outcome in run(stop.event, marker):
             report.add(outcome)
-        code = report.finish()
+        code = report.finish(_numbers_in_words(arguments, plan.todo[0].writes) if plan.todo else "")
     if arguments.open and report.made:
         _show(plan, log)
     if report.stopped_by:
@@ -380,6 +381,15 @@ def _run(plan: Plan, run: Run, log: Path, arguments: argparse.Namespace, missed:
         return code
     echo_error(f"stopped with {report.left} images not begun; {GO_ON}")
     return TERMINATED if stop.signal == signal.SIGTERM else INTERRUPTED
+
+
+def _numbers_in_words(arguments: argparse.Namespace, writes: Sequence[str]) -> str:
+    """What the depth in the files is, where files hold numbers; else empty."""
+    from ...annotators.registry import find_spec
+
+    kinds = [kind for kind in writes if kind in NUMBERS]
+    words = find_spec(chosen_model(arguments)).numbers_in_words if kinds else ""
+    return f"the depth in .{', .'.join(kinds)} is {words}" if words else ""
 
 
 def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str, ...]) -> int:
@@ -421,6 +431,8 @@ def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str,
         written.replace(file)
     note_results(image, [file], command)
     echo(shown(f"{image}: {file}"))
+    if note := _numbers_in_words(arguments, writes):
+        echo_error(note)
     if arguments.open:
         show(file)
     return DONE

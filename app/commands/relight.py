@@ -45,7 +45,7 @@ class _AddLamp(argparse.Action):
         """Adds it."""
         names = ("x", "y", "depth") if self.dest == "point" else ("azimuth", "elevation")
         try:
-            found = numbers(DIRECTIONS.get(values, values) if self.dest == "light" else values, names)
+            found = numbers(DIRECTIONS.get(str(values), str(values)) if self.dest == "light" else str(values), names)
         except argparse.ArgumentTypeError as error:
             named = "" if self.dest == "point" else f"; or one of {', '.join(DIRECTIONS)}"
             raise argparse.ArgumentError(self, f"{error}{named}") from error

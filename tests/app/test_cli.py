@@ -53,8 +53,9 @@ def estimate(tmp_path):
     return run
 
 
-def test_three_files_that_hold_what_they_say(estimate, image, tmp_path):
+def test_three_files_that_hold_what_they_say(estimate, image, tmp_path, capsys):
     assert estimate(image) == 0
+    assert "the depth in .npz is disparity, no unit, larger is nearer" in capsys.readouterr().err
     depth = cv2.imread(str(tmp_path / "out" / "astronaut_depth.png"), cv2.IMREAD_UNCHANGED)
     assert depth.dtype == np.uint16 and depth.shape == (512, 512) and depth.min() == 0 and depth.max() == 65535
     raw = np.load(tmp_path / "out" / "astronaut.npz")
@@ -332,7 +333,7 @@ def test_what_is_taken_where_nobody_chooses(words, model, capsys):
     with pytest.raises(SystemExit):
         cli.main([words[0], "--help"])
     told = "".join(capsys.readouterr().out.split())  # a line may end at a hyphen
-    assert f"else{model})" in told and f"`{model}`" in COMMANDS_PAGE.read_text(encoding="utf-8")
+    assert f"(default:{model};with--weights" in told and f"`{model}`" in COMMANDS_PAGE.read_text(encoding="utf-8")
     assert words[0] == "bench" or "840isitsresolutionlevel9,485level0" in told
 
 
