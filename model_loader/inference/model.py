@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from ...annotators.preprocessing.resizing import Resizing
 from ...annotators.specs.base import ModelSpec
 from ...annotators.video.frame_annotator import VideoAnnotator
 from ...geometry.estimate import Estimate
+from ...geometry.files.image_files import read_image
 from ...geometry.temporal.stabilization import VideoOptions
 from ...geometry.textures.materials import Materials
 from ...utils import check_images
@@ -31,6 +34,11 @@ from .stages import finish_batch
 from .tiles import tile_estimates
 from .video import VideoState, estimate_frames
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    Images = Tensor | np.ndarray | str | os.PathLike[str] | Image
+
 
 class Model:
     """A loaded model: shared weights with variations of its own.
@@ -43,7 +51,7 @@ class Model:
 
     def estimate(
         self,
-        images: Tensor | np.ndarray,
+        images: Images,
         size: int | None = None,
         progress: Progress | None = None,
         *,
@@ -56,7 +64,8 @@ class Model:
         """Depth and/or normals of images, at the images' own size.
 
         Args:
-            images: (B, 3, H, W) tensor with values in [0, 1], or array (H, W, C) or (B, H, W, C) of uint8, uint16 or floats in [0, 1].
+            images: (B, 3, H, W) tensor with values in [0, 1]; array (H, W, C) or (B, H, W, C) of uint8, uint16 or floats in [0, 1]; or one
+                image as a file's path, or of PIL.
             size: Side in pixels of the frame that the network's input is fitted to (the spec's `resizing`); None = the model's default.
             progress: Called with (work done, work in all), in images, tiles or a family's passes over them.
             fov: Degrees that the longer side of the images spans, between 0 and 180 exclusive; 0 = unknown. It becomes the estimate's
@@ -79,13 +88,13 @@ class Model:
         """
         check_perspective_model(self.spec)
         asked = InferenceOptions(size=size, fov=fov, family_options=options, tiles=tiles, derive=derive, refine=refine)
-        batch = check_images(images)
+        batch = _checked(images)
         estimates = tile_estimates if asked.tiles else image_estimates
         return finish_batch(estimates(self._network, batch, asked, progress), batch, asked, self.resampling)
 
     def estimates(
         self,
-        images: Tensor | np.ndarray,
+        images: Images,
         size: int | None = None,
         progress: Progress | None = None,
         *,
@@ -102,11 +111,11 @@ class Model:
         """
         check_perspective_model(self.spec)
         asked = InferenceOptions(size=size, fov=fov, family_options=options)
-        return image_estimates(self._network, check_images(images), asked, progress)
+        return image_estimates(self._network, _checked(images), asked, progress)
 
     def estimate_scene(
         self,
-        images: Tensor | np.ndarray,
+        images: Images,
         size: int | None = None,
         progress: Progress | None = None,
         *,
@@ -130,12 +139,12 @@ class Model:
             ArithmeticError: As `estimate`.
         """
         check_perspective_model(self.spec)
-        asked, batch = InferenceOptions(size=size, fov=fov, derive=derive), check_images(images)
+        asked, batch = InferenceOptions(size=size, fov=fov, derive=derive), _checked(images)
         return finish_batch(scene_estimates(self._network, batch, asked, progress), batch, asked, self.resampling)
 
     def estimate_panorama(
         self,
-        images: Tensor | np.ndarray,
+        images: Images,
         size: int | None = None,
         progress: Progress | None = None,
         *,
@@ -166,11 +175,11 @@ class Model:
             MemoryError: As `estimate`.
             ArithmeticError: As `estimate`.
         """
-        asked, batch = InferenceOptions(size=size, family_options=options, derive=derive), check_images(images)
+        asked, batch = InferenceOptions(size=size, family_options=options, derive=derive), _checked(images)
         return finish_batch(panorama_estimates(self._network, batch, asked, any_aspect, progress), batch, asked, self.resampling)
 
     def estimate_materials(
-        self, images: Tensor | np.ndarray, size: int | None = None, progress: Progress | None = None, *, options: Any = None
+        self, images: Images, size: int | None = None, progress: Progress | None = None, *, options: Any = None
     ) -> Materials:
         """Albedo, roughness and metallic of images, at the images' own size, by a model of materials (`spec.materials`).
 
@@ -189,7 +198,7 @@ class Model:
             ArithmeticError: As `estimate`.
         """
         asked = InferenceOptions(size=size, family_options=options)
-        return material_maps(self._network, check_images(images), asked, progress)
+        return material_maps(self._network, _checked(images), asked, progress)
 
     def estimate_video(
         self,
@@ -332,3 +341,20 @@ class Model:
         network = self._network.current
         network.in_dtype.batch_limits.clear()
         network.placement.unload()
+
+
+def _checked(images: Images) -> Tensor | np.ndarray:
+    """As `utils.check_images`, of a file or an image of PIL too."""
+    if isinstance(images, str | os.PathLike):
+        return check_images(read_image(images))
+    if "PIL.Image" not in sys.modules or isinstance(images, Tensor | np.ndarray):
+        return check_images(images)  # pyright: ignore[reportArgumentType]  which says what it accepts
+    from PIL.Image import Image
+    from PIL.ImageOps import exif_transpose
+
+    if not isinstance(images, Image):
+        return check_images(images)
+    upright = exif_transpose(images)
+    if not upright.mode.startswith("I;16"):
+        upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+    return check_images(np.asarray(upright))

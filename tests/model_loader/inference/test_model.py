@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
@@ -53,6 +54,18 @@ def test_a_batch_is_one_forward(load, family):
     assert torch.allclose(estimate.depth, expected(images), atol=1e-5)
     assert estimate.depth.dtype == torch.float32
     assert estimate.quantity is Quantity.DISPARITY
+
+
+def test_a_file_and_an_image_of_pil_are_the_array_in_them(load, tmp_path):
+    pixels = (make_images(1)[0].movedim(0, -1).numpy() * 255).round().astype(np.uint8)
+    turned = Image.fromarray(np.rot90(pixels).copy())
+    turned.getexif()[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to show
+    turned.save(tmp_path / "a.png", exif=turned.getexif())
+    depth = load().estimate(pixels, 32).depth
+    for image in (str(tmp_path / "a.png"), tmp_path / "a.png", Image.open(tmp_path / "a.png"), Image.fromarray(pixels).convert("RGBA")):
+        torch.testing.assert_close(load().estimate(image, 32).depth, depth, atol=1e-5, rtol=0)
+    with pytest.raises(TypeError, match=r"numpy\.stack"):
+        load().estimate([pixels], 32)
 
 
 def test_a_batch_is_split_for_memory_alone(load, room_for, family, monkeypatch):
