@@ -23,7 +23,8 @@ class ZipDepthAnnotator(Annotator):
         Disparity: large = near, unknown scale and shift, never negative.
     """
 
-    bytes_per_pixel = 400
+    bytes_per_pixel = 300
+    auto_dtypes = ("float16",)
 
     @classmethod
     def network_of(cls, spec: ModelSpec) -> ZipDepth:

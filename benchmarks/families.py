@@ -5,8 +5,8 @@
 
 Without --models: the small member of each family that has one; --full: one more large one of each, and ZoeDepth, which is large only
 (1.4 GB each, minutes on a CPU). The weights are random, loaded as a file's would be; neither time nor memory depend on them. The families
-of diffusion models have a benchmark of their own, `diffusion.py`. --narrow: networks with few channels (except MiDaS's and ZipDepth's), whose figures
-say nothing about the real ones: a quick check that a family runs.
+of diffusion models have a benchmark of their own, `diffusion.py`. --narrow: networks with few channels (except MiDaS's and ZipDepth's),
+whose figures say nothing about the real ones: a quick check that a family runs.
 
 - images/s: of warm calls of `Model.estimates`, from an image in [0, 1] to an estimate of raw depth (DA²: `estimate_panorama`, two passes).
 - to bare: how many times longer a call takes than the bare forward, the network alone on the same normalised input, both measured in turn,
@@ -291,9 +291,11 @@ def run_bare(model: Model, calls: Calls) -> None:
 
 
 def clock() -> float:
-    """Seconds, once the device has done its work."""
+    """Seconds, once the device has done its work; of one thread on a CPU the processor's, to which other programs add nothing."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+    elif torch.get_num_threads() == 1:
+        return time.process_time()
     return time.perf_counter()
 
 
