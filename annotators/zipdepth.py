@@ -24,7 +24,6 @@ class ZipDepthAnnotator(Annotator):
     """
 
     bytes_per_pixel = 300
-    auto_dtypes = ("float16",)
 
     @classmethod
     def network_of(cls, spec: ModelSpec) -> ZipDepth:
@@ -37,6 +36,10 @@ class ZipDepthAnnotator(Annotator):
         annotator.network.fuse()
         annotator.network.set_dtype(dtype)
         return annotator
+
+    @classmethod
+    def check_network(cls, spec: ModelSpec, state: StateDict) -> None:
+        super().build(spec, {spec.file.role: state}, torch.float32)  # tensors without memory cannot be fused
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
