@@ -16,6 +16,7 @@ BEST_FIRST = (
     "depth-anything-v2-small",
     "depth-anything-base",
     "depth-anything-small",
+    "zipdepth-base",
     "midas-dpt-large",
     "midas-dpt-hybrid",
 )

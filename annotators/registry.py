@@ -32,6 +32,7 @@ from .specs import (
     moge,
     tiny,
     video_depth_anything,
+    zipdepth,
     zoe,
     zoe_depth_anything,
 )
@@ -59,6 +60,7 @@ _FAMILIES: tuple[tuple[str, str, tuple[ModelSpec, ...]], ...] = (
     ("lbm", "lbm.LbmAnnotator", lbm.SPECS),
     ("bae", "bae.BaeAnnotator", bae.SPECS),
     ("dsine", "dsine.DsineAnnotator", dsine.SPECS),
+    ("zipdepth", "zipdepth.ZipDepthAnnotator", zipdepth.SPECS),
     ("tiny", "tiny.TinyAnnotator", tiny.SPECS),
 )
 

@@ -23,8 +23,9 @@ from .detail.sky_colours import COLOURS, sky_by_colours, with_clouds
 from .detail.sky_growth import GROWTH, grown_sky
 from .family import Request
 from .graphs.graph import NOT_NORMALISED, Signature
+from .networks.folding import fold_norms
 from .networks.published import StateDict
-from .networks.tiny import TinyNetwork, config_of, folded, untrained_counters, with_scene
+from .networks.tiny import TinyNetwork, config_of, untrained_counters, with_scene
 from .preprocessing.kernels import by_area
 from .preprocessing.resizing import ShortSideCapped, Size
 from .preprocessing.steps import Resize, Steps
@@ -65,7 +66,7 @@ class TinyAnnotator(Annotator):
             network = TinyNetwork(config_of(states["network"].keys()))
         fill(network, {**untrained_counters(network), **with_scene(states["network"])}, f"not a checkpoint of {spec.id}")
         if not network.last.weight.is_meta:  # as of `check_network`; there torch would import sympy for it
-            network = folded(network.eval().float())
+            fold_norms(network.eval().float())
         network.mirrored = network.fine is not None
         network.to(dtype=dtype).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs forget it
         return cls(spec, network)

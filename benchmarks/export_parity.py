@@ -30,6 +30,8 @@ from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 
 MODEL_IDS = (
     "tiny",
+    "zipdepth-base",
+    "zipdepth-base-npu",
     "midas-v2.1-small",
     "depth-anything-small",
     "depth-anything-v2-small",

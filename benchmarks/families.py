@@ -5,8 +5,8 @@
 
 Without --models: the small member of each family that has one; --full: one more large one of each, and ZoeDepth, which is large only
 (1.4 GB each, minutes on a CPU). The weights are random, loaded as a file's would be; neither time nor memory depend on them. The families
-of diffusion models have a benchmark of their own, `diffusion.py`. --narrow: networks with few channels (except MiDaS's), whose figures
-say nothing about the real ones: a quick check that a family runs.
+of diffusion models have a benchmark of their own, `diffusion.py`. --narrow: networks with few channels (except MiDaS's and ZipDepth's),
+whose figures say nothing about the real ones: a quick check that a family runs.
 
 - images/s: of warm calls of `Model.estimates`, from an image in [0, 1] to an estimate of raw depth (DA²: `estimate_panorama`, two passes).
 - to bare: how many times longer a call takes than the bare forward, the network alone on the same normalised input, both measured in turn,
@@ -38,16 +38,12 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from depth_normal.annotators import da2, depth_pro, midas, moge, zoe
+from depth_normal.annotators import midas, zoe
 from depth_normal.annotators.building.libraries import from_transformers
-from depth_normal.annotators.depth_anything import DinoAnnotator
 from depth_normal.annotators.diffusion import DiffusionAnnotator
-from depth_normal.annotators.networks.bae import Bae
 from depth_normal.annotators.networks.configs import Da2Config, DepthProConfig, MogeConfig
-from depth_normal.annotators.networks.dsine import DSINE
 from depth_normal.annotators.networks.leres import Leres
 from depth_normal.annotators.networks.merge import MergeNetwork
-from depth_normal.annotators.networks.metric3d import Metric3d
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.annotators.specs.base import ModelSpec
@@ -70,7 +66,6 @@ LARGE = (
 MEGABYTE = 2**20
 WHOLE = "whole"
 TESTS = Path(__file__).resolve().parents[1] / "tests"
-_NETWORKS: dict[str, Callable[[Any], nn.Module]] = {"bae": lambda _: Bae(), "dsine": DSINE, "leres": Leres, "metric3d": Metric3d}
 Calls = list[tuple[int, tuple[Any, ...], dict[str, Any]]]
 """Of each call of a network: which of the annotator's `networks_of` it was, and its arguments."""
 
@@ -168,7 +163,7 @@ def mend_torchvision() -> None:
 
 @contextmanager
 def narrow(model_ids: Sequence[str]) -> Iterator[None]:
-    """Gives these models' networks few channels, as the tests do, within the context. MiDaS and tiny keep theirs."""
+    """Gives these models' networks few channels, as the tests do, within the context. MiDaS, ZipDepth and tiny keep theirs."""
     depth, old = (runpy.run_path(str(TESTS / f"tiny_{name}.py")) for name in ("depth", "old_nodes"))
     encoder = {name: import_module(f"depth_normal.annotators.networks.{name}") for name in ("bae", "dsine", "efficientnet")}
     with ExitStack() as patches:
@@ -203,16 +198,12 @@ def empty_network(spec: ModelSpec, role: str) -> nn.Module:
     with torch.device("meta"):
         if spec.family == "leres-boost":
             return MergeNetwork(config.merge) if role == "merge" else Leres(config.leres)
-        if issubclass(family, DinoAnnotator):
-            return family.network_class(config.vit, config.dpt)
-        if issubclass(family, (moge.MogeAnnotator, da2.Da2Annotator, depth_pro.DepthProAnnotator)):
-            return family.network_of(spec)
-        if spec.family in _NETWORKS:
-            return _NETWORKS[spec.family](config)
         if spec.family == "midas" and config.backbone == "efficientnet-lite3":
             return MidasSmall()
-        (network_class,) = from_transformers(f"{'DPT' if spec.family == 'midas' else 'ZoeDepth'}ForDepthEstimation")
-        return network_class((midas if spec.family == "midas" else zoe).transformers_config(config))
+        if spec.family in ("midas", "zoedepth"):
+            (network_class,) = from_transformers(f"{'DPT' if spec.family == 'midas' else 'ZoeDepth'}ForDepthEstimation")
+            return network_class((midas if spec.family == "midas" else zoe).transformers_config(config))
+        return family.network_of(spec)
 
 
 def random_state(spec: ModelSpec, role: str = "network") -> dict[str, Tensor]:
@@ -229,8 +220,7 @@ def random_state(spec: ModelSpec, role: str = "network") -> dict[str, Tensor]:
         elif name.endswith("running_var"):
             state[name] = 1 + 0.2 * noise.abs()
         else:
-            norm = any(word in name for word in ("norm", "bn")) and name.endswith("weight")
-            scale_like = norm or name.endswith(("gamma", "lambda1", "lambda_1", "lambda_2"))
+            scale_like = name.endswith(("weight", "gamma", "lambda1", "lambda_1", "lambda_2"))  # a weight of one axis is a normalisation's
             state[name] = (1 if scale_like else 0) + 0.2 * noise
     for name in ("points_head.output_blocks.4.weight", "refiner.out_proj.weight", "refiner.out_proj.bias"):
         if name in state and "refiner.out_proj.weight" in state:
@@ -301,9 +291,11 @@ def run_bare(model: Model, calls: Calls) -> None:
 
 
 def clock() -> float:
-    """Seconds, once the device has done its work."""
+    """Seconds, once the device has done its work; of one thread on a CPU the processor's, to which other programs add nothing."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+    elif torch.get_num_threads() == 1:
+        return time.process_time()
     return time.perf_counter()
 
 

@@ -44,8 +44,8 @@ class Part(NamedTuple):
 
 
 _SMALL = (
-    "tiny midas-v2.1-small depth-anything-v2-small depth-anything-3-small moge-2-vits-normal metric3d-vit-small bae-normal dsine "
-    "video-depth-anything-metric-small"
+    "tiny zipdepth-base midas-v2.1-small depth-anything-v2-small depth-anything-3-small moge-2-vits-normal metric3d-vit-small bae-normal "
+    "dsine video-depth-anything-metric-small"
 )
 _FOR_ENGINES = "depth-anything-v2-small depth-anything-v2-base midas-dpt-hybrid moge-2-vits-normal midas-v2.1-small tiny"
 PARTS = {

@@ -83,6 +83,7 @@ MODELS = (
     "leres",
     "leres-boost",
     "bae-normal",
+    "zipdepth-base",
     "dsine",
 )
 """At least one of each family without diffusion; `test_every_family_is_measured` fails where one is missing."""

@@ -273,3 +273,22 @@ class DepthProConfig:
     def side(self) -> int:
         """Pixels along the side of the network's square input."""
         return 4 * self.window
+
+
+@dataclass(frozen=True)
+class ZipDepthConfig:
+    """An architecture of ZipDepth.
+
+    Attributes:
+        channels: Of the encoder's stages at 1/4, 1/8, 1/16 and 1/32 of the input; at 1/2 it has half of the first.
+        blocks: Re-parameterised blocks of each stage, without the one that halves the size before it.
+        decoder: Channels of the decoder at 1/4; 3, 2 and 1.5 times as many at the coarser sizes.
+        half: Its channels at 1/2.
+        convex: Whether each pixel is a mean of nine coarser ones, by weights of its own; else of the nearest and of their interpolation.
+    """
+
+    channels: tuple[int, int, int, int] = (48, 96, 192, 384)
+    blocks: tuple[int, int, int, int] = (2, 2, 6, 2)
+    decoder: int = 96
+    half: int = 32
+    convex: bool = True

@@ -1,13 +1,16 @@
-"""Chains of linear layers computed as one convolution, and maps padded in place: what makes stacks of convolutions faster on CPUs.
+"""Chains of linear layers computed as one convolution, and maps padded in place: what makes stacks of convolutions faster.
 
 The results are those of the layers one after the other but for the order in which float32 sums are taken.
 """
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .grids import is_traced
 
@@ -21,6 +24,20 @@ _TRANSPOSED = ((((0, 1),), ((1, 0), (2, 1))), (((0, 0), (1, 1)), ((2, 0),)))
 def folds(x: Tensor) -> bool:
     """True where folding pays and is possible: on CPUs, without gradients and not while an exporter or a compiler traces."""
     return x.device.type == "cpu" and not x.requires_grad and not is_traced()
+
+
+def fold_norms(network: nn.Module) -> None:
+    """Makes batch normalisations part of the convolutions before them in a network's `nn.Sequential`s, in place.
+
+    Args:
+        network: In float32, and in eval mode.
+    """
+    for layers in [*network.modules()]:
+        if isinstance(layers, nn.Sequential):
+            for (name, conv), (norm_name, norm) in itertools.pairwise(layers.named_children()):
+                if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    setattr(layers, name, fuse_conv_bn_eval(conv, norm))
+                    setattr(layers, norm_name, nn.Identity())
 
 
 class RepeatedBorder:

@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .configs import TINY, TINY_2, TinyConfig
 from .grids import ends, height_in_longer_side
@@ -204,18 +203,6 @@ class _Attention(nn.Module):
         attended = F.scaled_dot_product_attention(query, key, value)
         tokens = tokens + self.project(attended.transpose(1, 2).flatten(2))
         return tokens + self.shrink(F.gelu(self.expand(self.norm2(tokens))))
-
-
-def folded(network: TinyNetwork) -> TinyNetwork:
-    """Makes a trained network's batch normalisations part of the convolutions before them, in place: the same maps in less time.
-
-    Args:
-        network: In float32, and in eval mode.
-    """
-    for module in [*network.modules()]:
-        if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
-            module[0], module[1] = fuse_conv_bn_eval(module[0], module[1]), nn.Identity()  # pyright: ignore[reportArgumentType]
-    return network
 
 
 def with_scene(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ SUGGESTIONS = {
     RECOMMENDED_MODEL: "metres, normals, camera: the default",
     "moge-2-vitl-normal": "the same in finer detail, on a GPU",
     RECOMMENDED_VIDEO_MODEL: "videos without flicker: the default",
+    "zipdepth-base": "depth on a small CPU",
     "depth-anything-v2-small": "depth for ControlNet",
     "midas-dpt-hybrid": "depth for ControlNet, as in old graphs",
     "bae-normal": "normals for ControlNet",

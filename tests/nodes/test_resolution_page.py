@@ -29,6 +29,7 @@ WORDS = {
     "dsine": "DSINE",
     "da2": "DA²",
     "depth-pro": "Depth Pro",
+    "zipdepth": "ZipDepth",
     "tiny": ", tiny",
 }
 """How the page calls them."""

@@ -1,0 +1,46 @@
+"""ZipDepth: disparity from one image, by a small convolutional network distilled from Depth Anything V2.
+
+Source:
+    Tosi et al., "ZipDepth: Bringing Lightweight Zero-Shot Monocular Depth Anywhere, on Any Device" (2026), code fabiotosi92/ZipDepth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import torch
+
+from .base import Annotator
+from .networks.published import StateDict
+from .networks.zipdepth import ZipDepth
+from .specs.base import ModelSpec
+
+
+class ZipDepthAnnotator(Annotator):
+    """ZipDepth.
+
+    Convention:
+        Disparity: large = near, unknown scale and shift, never negative.
+    """
+
+    bytes_per_pixel = 300
+
+    @classmethod
+    def network_of(cls, spec: ModelSpec) -> ZipDepth:
+        return ZipDepth(spec.config)
+
+    @classmethod
+    def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> ZipDepthAnnotator:
+        """See `Family.build`. The branches of the network's blocks are fused."""
+        annotator = super().build(spec, states, torch.float32)
+        annotator.network.fuse()
+        annotator.network.set_dtype(dtype)
+        return annotator
+
+    @classmethod
+    def check_network(cls, spec: ModelSpec, state: StateDict) -> None:
+        super().build(spec, {spec.file.role: state}, torch.float32)  # tensors without memory cannot be fused
+
+    @classmethod
+    def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
+        return any("decoder.convex_up." in name for name in names)
