@@ -6,8 +6,9 @@ import functools
 import inspect
 import logging
 import math
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 Arguments = ParamSpec("Arguments")
 Made = TypeVar("Made")
+
+_AUTOCAST_DEVICES = tuple(filter(torch.amp.is_autocast_available, ("cpu", "cuda", "mps", "xpu", "mtia", "hpu", "xla", "privateuseone")))
 
 
 def to_planar(image: Tensor) -> Tensor:
@@ -275,6 +278,44 @@ def kept_for_sizes(function: Callable[[int, int, torch.device], Made]) -> Callab
     return call
 
 
+def without_autocast(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
+    """Makes a function compute in the types of its maps under the caller's `torch.autocast`, which rounds products to half precision.
+
+    Of a generator this holds while it computes its items, not in the caller's code between them.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
+        with _autocast_off():
+            made = function(*args, **kwargs)
+        return cast(Made, _each_without_autocast(made)) if isinstance(made, Generator) else made
+
+    return call
+
+
+@contextmanager
+def _autocast_off() -> Iterator[None]:
+    enabled = [device for device in _AUTOCAST_DEVICES if torch.is_autocast_enabled(device)]
+    try:
+        for device in enabled:
+            torch.set_autocast_enabled(device, False)
+        yield
+    finally:
+        for device in enabled:
+            torch.set_autocast_enabled(device, True)
+
+
+def _each_without_autocast(items: Generator[Made, None, None]) -> Iterator[Made]:
+    with closing(items):
+        while True:
+            with _autocast_off():
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
+
+
 def in_float32(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
     """Makes a function compute in float32, or in float64 where one of its maps is, and return maps of the type of its argument `image`.
 
@@ -284,6 +325,7 @@ def in_float32(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]
     signature = inspect.signature(function)
     wide: Callable[..., Any] = function
 
+    @without_autocast
     @functools.wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
         given = signature.bind_partial(*args, **kwargs).arguments

@@ -9,6 +9,7 @@ from numbers import Real
 import torch
 from torch import Tensor
 
+from ..utils import without_autocast
 from .errors import InvalidArgumentError
 
 _NO_ROTATION = 1e-2
@@ -99,6 +100,7 @@ def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor 
         )
 
 
+@without_autocast
 def check_extrinsics(extrinsics: Tensor, batch: int | None = None, like: Tensor | None = None) -> None:
     """Refuses extrinsics that place no camera. Synchronises the device once.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...utils import resize_image
+from ...utils import resize_image, without_autocast
 from ..assumptions import NEAR_FAR_RATIO
 from ..checks import check_choice, check_map, check_range
 from ..edges.depth_edges import depth_at_image_edges
@@ -302,6 +302,7 @@ def _arranged(left: Tensor, right: Tensor, layout: str) -> Tensor:
     return torch.cat((left, right), side)
 
 
+@without_autocast
 def _anaglyph(left: Tensor, right: Tensor) -> Tensor:
     """For red-cyan glasses, in linear light.
 
